@@ -1,0 +1,339 @@
+//! The tree of commands. Arguments of changes and questions come from `model`; what only the command line has is here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::model::command as c;
+use crate::model::query as q;
+
+/// A task store for coding agents that lives in the project's own git repository
+#[derive(Parser, Debug)]
+#[command(name = "agentpm", version, max_term_width = 110, disable_help_subcommand = true, after_help = super::help::TOP)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Flags of every command.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Global {
+    /// Print JSON: one document, for success and error alike (the default where stdout is no terminal)
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub json: bool,
+    /// json, jsonl, table or md; for graph also tree, mermaid or dot
+    #[arg(long, global = true, value_name = "FORMAT", help_heading = "Everywhere")]
+    pub format: Option<String>,
+    /// Print the id alone
+    #[arg(long, short, global = true, help_heading = "Everywhere")]
+    pub quiet: bool,
+    /// Who is asking (else AGENTPM_AGENT, the settings, git's user.name)
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Everywhere")]
+    pub agent: Option<String>,
+    /// In which session (else AGENTPM_SESSION)
+    #[arg(long, global = true, value_name = "ID", help_heading = "Everywhere")]
+    pub session: Option<String>,
+    /// Use this store instead of the nearest (else AGENTPM_STORE)
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Everywhere")]
+    pub store: Option<PathBuf>,
+    /// Ties the events of one request together (else AGENTPM_CORRELATION_ID)
+    #[arg(long, global = true, value_name = "TEXT", help_heading = "Everywhere", hide_short_help = true)]
+    pub correlation_id: Option<String>,
+    /// Ties the events of one plan together (else AGENTPM_PLAN_ID)
+    #[arg(long, global = true, value_name = "TEXT", help_heading = "Everywhere", hide_short_help = true)]
+    pub plan_id: Option<String>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Make a store in this work tree; harmless where there is one
+    #[command(after_help = "Example:\n  agentpm init --agents-md")]
+    Init(Init),
+    /// Print what an agent needs to know to work here, for its context
+    #[command(after_help = "Example:\n  agentpm prime >> \"$CONTEXT_FILE\"")]
+    Prime,
+    /// Tasks: create, get, list, update, transition, block, relate, archive, reopen, verify, edit
+    #[command(subcommand, visible_alias = "t")]
+    Task(TaskVerb),
+    /// Several changes at once: all of them or none
+    #[command(after_help = super::help::BATCH)]
+    Batch(Batch),
+    /// Nested plans in YAML
+    #[command(subcommand)]
+    Plan(PlanVerb),
+    /// Draw the plan
+    #[command(after_help = "Examples:\n  agentpm graph\n  agentpm graph --format mermaid")]
+    Graph(q::Graph),
+    /// Steps of a task
+    #[command(subcommand)]
+    Progress(ProgressVerb),
+    /// Decisions, attempts, notes: what the next agent should know
+    #[command(subcommand)]
+    Context(ContextVerb),
+    /// List what can be worked on now, best first
+    #[command(after_help = "Examples:\n  agentpm ready\n  agentpm ready --explain")]
+    Ready(q::Ready),
+    /// Show, or take with --claim, the one task to do next
+    #[command(after_help = "Examples:\n  agentpm next --claim\n  agentpm next --explain")]
+    Next(NextArgs),
+    /// Take one certain task: lease, owner and in_progress in one step
+    #[command(after_help = "Example:\n  agentpm claim 7XK2Q1 --ttl 30m")]
+    Claim(c::Claim),
+    /// All an agent needs to know to do a task, on one page
+    #[command(after_help = "Examples:\n  agentpm brief\n  agentpm brief 7XK2Q1 --max-tokens 800")]
+    Brief(q::Brief),
+    /// Complete the task you hold
+    #[command(after_help = "Example:\n  agentpm done --all-met --outcome 'Locks are taken in one order now'")]
+    Done(c::Done),
+    /// Give the task you hold back: open again, nobody's
+    #[command(after_help = "Example:\n  agentpm release --why 'needs a decision first'")]
+    Release(c::Release),
+    /// List work in progress that shows no sign of life
+    #[command(after_help = "Example:\n  agentpm stale --for 1h")]
+    Stale(q::Stale),
+    /// Agents: register, list
+    #[command(subcommand)]
+    Agent(AgentVerb),
+    /// Sessions: start, heartbeat, end
+    #[command(subcommand)]
+    Session(SessionVerb),
+    /// Leases: acquire, renew, release, list
+    #[command(subcommand)]
+    Lease(LeaseVerb),
+    /// Show what happened, newest last
+    #[command(after_help = "Examples:\n  agentpm log 7XK2Q1\n  agentpm log --by codex-1 --since 2026-11-20")]
+    Log(q::Log),
+    /// Say for each field of a task which event set it
+    #[command(after_help = "Example:\n  agentpm blame 7XK2Q1")]
+    Blame(q::Blame),
+    /// Check the store; exit 1 where it finds an error
+    #[command(after_help = "Examples:\n  agentpm lint\n  agentpm lint --fix")]
+    Lint(Lint),
+    /// Look at everything around the plan and say what is wrong; changes nothing
+    #[command(after_help = "Example:\n  agentpm doctor")]
+    Doctor,
+    /// Count the plan
+    #[command(after_help = "Example:\n  agentpm stats")]
+    Stats,
+    /// Take over the plan of another tool
+    #[command(after_help = "Example:\n  agentpm import --from beads .beads/issues.jsonl")]
+    Import(Import),
+    /// Print JSON Schemas: of the settings, the operations of a batch, a task, the errors
+    #[command(after_help = "Examples:\n  agentpm schema\n  agentpm schema task.create")]
+    Schema(Schema),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  agentpm completions bash > ~/.local/share/bash-completion/completions/agentpm")]
+    Completions(Completions),
+    /// Print the manual page
+    #[command(after_help = "Example:\n  agentpm man > agentpm.1")]
+    Man,
+    /// Short for task list
+    #[command(after_help = "Example:\n  agentpm ls --status in_progress")]
+    Ls(q::TaskList),
+    /// Short for task get
+    #[command(after_help = "Example:\n  agentpm show 7XK2Q1")]
+    Show(q::TaskGet),
+    /// Short for task create
+    #[command(after_help = "Example:\n  agentpm add --title 'Fix the lock' --label storage")]
+    Add(c::TaskCreate),
+    /// Short for context add
+    #[command(after_help = "Example:\n  agentpm note 7XK2Q1 --content 'the bug is in the parser'")]
+    Note(c::ContextAdd),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum TaskVerb {
+    /// Create a task
+    #[command(after_help = super::help::CREATE)]
+    Create(Box<c::TaskCreate>),
+    /// Show a task whole
+    #[command(visible_alias = "show", after_help = "Example:\n  agentpm task get 7XK2Q1")]
+    Get(q::TaskGet),
+    /// List tasks: unfinished ones, most urgent first, a bounded page
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  agentpm task list --label storage\n  agentpm task list --all --format jsonl"
+    )]
+    List(q::TaskList),
+    /// Change fields of a task
+    #[command(
+        after_help = "Examples:\n  agentpm task update 7XK2Q1 --priority 3 --add-label urgent\n  agentpm task update 7XK2Q1 --intent @notes.md --expected-version 4"
+    )]
+    Update(Box<c::TaskUpdate>),
+    /// Move a task to another status
+    #[command(after_help = "Example:\n  agentpm task transition 7XK2Q1 --status cancelled --why 'not needed any more'")]
+    Transition(c::TaskTransition),
+    /// Say that a task must wait for another
+    #[command(after_help = "Example:\n  agentpm task block 7XK2Q1 --by 3MZ8TT")]
+    Block(c::TaskBlock),
+    /// Say that a task need not wait for another any more
+    #[command(after_help = "Example:\n  agentpm task unblock 7XK2Q1 --by 3MZ8TT")]
+    Unblock(c::TaskUnblock),
+    /// Relate a task to another
+    #[command(after_help = "Example:\n  agentpm task relate 7XK2Q1 --to 3MZ8TT --type relates_to")]
+    Relate(c::TaskRelate),
+    /// Take a relationship away
+    #[command(after_help = "Example:\n  agentpm task unrelate 7XK2Q1 --relationship 3MZ8TT")]
+    Unrelate(c::TaskUnrelate),
+    /// Put a completed or cancelled task away
+    #[command(after_help = "Example:\n  agentpm task archive 7XK2Q1")]
+    Archive(c::TaskArchive),
+    /// Open a closed task again
+    #[command(after_help = "Example:\n  agentpm task reopen 7XK2Q1 --reason 'the fix did not hold'")]
+    Reopen(c::TaskReopen),
+    /// Mark acceptance criteria as met, or record a review of the result
+    #[command(
+        after_help = "Examples:\n  agentpm task verify 7XK2Q1 --criterion 1\n  agentpm task verify 7XK2Q1 --fail --why 'no test'"
+    )]
+    Verify(c::TaskVerify),
+    /// Edit a task's YAML in $EDITOR; only on a terminal
+    #[command(after_help = "Example:\n  agentpm task edit 7XK2Q1")]
+    Edit(q::TaskGet),
+    /// Print the path of a task's YAML file
+    #[command(after_help = "Example:\n  git log -- \"$(agentpm task path 7XK2Q1 --quiet)\"")]
+    Path(q::TaskPath),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum PlanVerb {
+    /// Make the tasks of a plan; applying it again changes only what changed in it
+    #[command(after_help = super::help::PLAN)]
+    Apply(PlanApply),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ProgressVerb {
+    /// Note a step of the work
+    #[command(after_help = "Example:\n  agentpm progress add 7XK2Q1 --content 'parser done'")]
+    Add(c::ProgressAdd),
+    /// Tick a step off
+    #[command(after_help = "Example:\n  agentpm progress complete 9Q0R4S")]
+    Complete(c::ProgressComplete),
+    /// Take the tick off a step
+    #[command(after_help = "Example:\n  agentpm progress reopen 9Q0R4S")]
+    Reopen(c::ProgressReopen),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ContextVerb {
+    /// Record something worth knowing
+    #[command(
+        after_help = "Example:\n  agentpm context add 7XK2Q1 --type decision --content 'flock, not fcntl: fcntl locks die with any close'"
+    )]
+    Add(c::ContextAdd),
+    /// Replace a context entry by a newer one
+    #[command(after_help = "Example:\n  agentpm context supersede 9Q0R4S --content 'fcntl after all'")]
+    Supersede(c::ContextSupersede),
+    /// Take the text of a context entry out of the plan (a secret, say); git history and clones may still hold it
+    #[command(after_help = "Example:\n  agentpm context redact 9Q0R4S --reason 'held a token'")]
+    Redact(c::ContextRedact),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum AgentVerb {
+    /// Introduce an agent, or change what is known of it
+    #[command(after_help = "Example:\n  agentpm agent register --name codex-1 --role executor")]
+    Register(c::AgentRegister),
+    /// List the agents
+    #[command(after_help = "Example:\n  agentpm agent list")]
+    List,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum SessionVerb {
+    /// Begin a session
+    #[command(after_help = "Example:\n  export AGENTPM_SESSION=$(agentpm session start --agent-id codex-1 --quiet)")]
+    Start(c::SessionStart),
+    /// Give a sign of life
+    #[command(after_help = "Example:\n  agentpm session heartbeat \"$AGENTPM_SESSION\"")]
+    Heartbeat(c::SessionHeartbeat),
+    /// End a session
+    #[command(after_help = "Example:\n  agentpm session end \"$AGENTPM_SESSION\"")]
+    End(c::SessionEnd),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum LeaseVerb {
+    /// Take the lease of a task without changing its status
+    #[command(after_help = "Example:\n  agentpm lease acquire 7XK2Q1 --ttl 30m")]
+    Acquire(c::LeaseAcquire),
+    /// Prolong a lease you hold
+    #[command(after_help = "Example:\n  agentpm lease renew 7XK2Q1")]
+    Renew(c::LeaseRenew),
+    /// Give a lease back without changing the task's status
+    #[command(after_help = "Example:\n  agentpm lease release 7XK2Q1")]
+    Release(c::LeaseRelease),
+    /// List the leases that hold
+    #[command(after_help = "Example:\n  agentpm lease list")]
+    List,
+}
+
+#[derive(Args, Debug)]
+pub struct Init {
+    /// Write a short section about agentpm into AGENTS.md
+    #[arg(long)]
+    pub agents_md: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Batch {
+    /// A file with the operations, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub file: String,
+}
+
+#[derive(Args, Debug)]
+pub struct PlanApply {
+    /// The plan file, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: String,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct NextArgs {
+    /// Take it: lease, owner and in_progress in one step
+    #[arg(long)]
+    pub claim: bool,
+    /// Give the terms of the score, and the reasons of what is not ready
+    #[arg(long)]
+    pub explain: bool,
+    /// Time to live of the lease: seconds, or 90s, 10m, 2h
+    #[arg(long, value_name = "DURATION", requires = "claim")]
+    pub ttl: Option<crate::model::words::Duration>,
+}
+
+#[derive(Args, Debug)]
+pub struct Lint {
+    /// Mend what can be mended without a choice, and record hand edits as events
+    #[arg(long)]
+    pub fix: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Import {
+    /// arbeit, taskmaster or beads
+    #[arg(long, value_name = "FORMAT")]
+    pub from: String,
+    /// The file, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Schema {
+    /// config, roles, errors, rules, or an operation such as task.create; a list of names where absent
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// bash, zsh, fish, elvish or powershell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}

@@ -1,0 +1,202 @@
+//! Answers in words, for people on a terminal.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+use super::output::{escape, escape_lines};
+
+/// A field of an answer as words.
+fn word(value: &Value, key: &str) -> String {
+    match &value[key] {
+        Value::Null => String::new(),
+        Value::String(text) => escape(text),
+        Value::Array(items) => {
+            items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), escape)).collect::<Vec<_>>().join(", ")
+        }
+        Value::Object(map) if map.contains_key("total") => format!("{}/{}", map["done"], map["total"]),
+        other => escape(&other.to_string()),
+    }
+}
+
+/// A table of some columns of a list, with a line that says what is not shown. Markdown where `md`.
+pub fn table(data: &Value, columns: &[&str], md: bool) -> String {
+    let items = data["items"].as_array().cloned().unwrap_or_default();
+    let mut table = Table::new();
+    table.load_style(if md { presets::ASCII_MARKDOWN } else { presets::NOTHING });
+    if !md {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    table.set_header(columns.iter().map(|c| c.replace('_', " ")));
+    for item in &items {
+        let cells = columns.iter().map(|column| {
+            let cell = word(item, column);
+            if md { cell.replace('|', "\\|") } else { cell }
+        });
+        table.add_row(cells);
+    }
+    let mut out = if items.is_empty() { String::new() } else { format!("{table}\n") };
+    let total = data["total"].as_u64().unwrap_or(items.len() as u64);
+    if data["truncated"] == Value::Bool(true) {
+        let cursor = data["next_cursor"].as_str().map(|c| format!("; go on with --cursor {c}")).unwrap_or_default();
+        out.push_str(&format!("{} of {total}{cursor}\n", items.len()));
+    } else if items.is_empty() {
+        out.push_str("nothing\n");
+    }
+    out
+}
+
+/// A task whole.
+pub fn task(task: &Value) -> String {
+    let mut out = format!("{}  {}\n", word(task, "handle"), word(task, "title"));
+    for key in [
+        "id",
+        "status",
+        "owner",
+        "type",
+        "priority",
+        "parent",
+        "labels",
+        "files",
+        "watchers",
+        "estimate",
+        "due",
+        "defer_until",
+        "need_perm",
+        "need_precedence",
+        "created_at",
+        "created_by",
+        "updated_at",
+        "completed_at",
+        "cancelled_at",
+        "archived_at",
+        "version",
+        "score",
+        "ready",
+        "lease_holder",
+        "blocked_by_count",
+        "blocking_count",
+        "child_progress",
+    ] {
+        let text = word(task, key);
+        if !(text.is_empty() || text == "0" || text == "0/0") {
+            out.push_str(&format!("  {:<17}{text}\n", key.replace('_', " ")));
+        }
+    }
+    if let Some(intent) = task["intent"].as_str() {
+        out.push_str("\n");
+        out.push_str(&indent(intent));
+    }
+    list(&mut out, "Acceptance", &task["acceptance"], |c| format!("[{}] {}", tick(&c["met"]), word(c, "criterion")));
+    list(&mut out, "Progress", &task["progress"]["items"], |p| {
+        format!("[{}] {} {}", tick(&p["completed"]), tail(p), word(p, "content"))
+    });
+    list(&mut out, "Context", &task["context"], |c| {
+        let state = if c["redacted"] == true {
+            " (redacted)"
+        } else if c["superseded_by"].is_string() {
+            " (superseded)"
+        } else {
+            ""
+        };
+        format!("{} {} by {}{state}: {}", tail(c), word(c, "type"), word(c, "author"), word(c, "content"))
+    });
+    list(&mut out, "Relationships", &task["relationships"], |r| {
+        format!("{} {} {}", word(r, "from"), word(r, "type"), word(r, "to"))
+    });
+    out
+}
+
+fn indent(text: &str) -> String {
+    escape_lines(text).lines().map(|line| format!("  {line}\n")).collect()
+}
+
+fn list(out: &mut String, title: &str, items: &Value, line: impl Fn(&Value) -> String) {
+    let items = items.as_array().map_or(&[][..], Vec::as_slice);
+    if !items.is_empty() {
+        out.push_str(&format!("\n{title}\n"));
+        for item in items {
+            out.push_str(&format!("  {}\n", line(item)));
+        }
+    }
+}
+
+fn tick(done: &Value) -> &'static str {
+    if *done == Value::Bool(true) { "x" } else { " " }
+}
+
+/// The last six characters of an item's id.
+fn tail(item: &Value) -> String {
+    let id = item["id"].as_str().unwrap_or_default();
+    id[id.len().saturating_sub(6)..].to_owned()
+}
+
+/// Events, a line each.
+pub fn events(data: &Value) -> String {
+    let mut out = String::new();
+    if data["truncated"] == Value::Bool(true) {
+        let shown = data["items"].as_array().map_or(0, Vec::len);
+        out.push_str(&format!("the newest {shown} of {}; all of them with --all\n", data["total"]));
+    }
+    for event in data["items"].as_array().into_iter().flatten() {
+        let entity = event["entity"].as_str().unwrap_or_default();
+        let why = event["why"].as_str().map(|why| format!("  ({})", escape(why))).unwrap_or_default();
+        let payload: String = escape(&event["payload"].to_string()).chars().take(100).collect();
+        out.push_str(&format!(
+            "{:>5}  {}  {:<12} {:<21} {}  {payload}{why}\n",
+            event["lamport"],
+            word(event, "at"),
+            word(event, "agent"),
+            word(event, "type"),
+            escape(&entity[entity.len().saturating_sub(6)..]),
+        ));
+    }
+    out
+}
+
+/// Findings of lint, a line each with the mending step beneath.
+pub fn findings(report: &Value) -> String {
+    let mut out = String::new();
+    for fixed in report["fixed"].as_array().into_iter().flatten() {
+        out.push_str(&format!("fixed: {}\n", escape(fixed.as_str().unwrap_or_default())));
+    }
+    for finding in report["findings"].as_array().into_iter().flatten() {
+        let line = finding["line"].as_u64().map(|n| format!(":{n}")).unwrap_or_default();
+        let place = finding["path"].as_str().map(|path| format!("{}{line}: ", escape(path))).unwrap_or_default();
+        out.push_str(&format!(
+            "{place}{} {}: {}\n",
+            word(finding, "severity"),
+            word(finding, "code"),
+            word(finding, "message")
+        ));
+        out.push_str(&format!("    {}\n", word(finding, "mend")));
+    }
+    out.push_str(&format!(
+        "{} tasks: {} errors, {} warnings\n",
+        report["checked"], report["errors"], report["warnings"]
+    ));
+    out
+}
+
+/// The checks of doctor.
+pub fn checks(data: &Value) -> String {
+    let mut out = String::new();
+    for check in data["checks"].as_array().into_iter().flatten() {
+        let mark = if check["ok"] == true { "ok " } else { "BAD" };
+        out.push_str(&format!("{mark} {:<11} {}\n", word(check, "check"), word(check, "found")));
+        if let Some(mend) = check["mend"].as_str() {
+            out.push_str(&format!("                {}\n", escape(mend)));
+        }
+    }
+    out
+}
+
+/// Any object, a line for each key.
+pub fn object(data: &Value) -> String {
+    match data {
+        Value::Object(map) => {
+            map.keys().map(|key| format!("{:<17}{}\n", key.replace('_', " "), word(data, key))).collect()
+        }
+        Value::Null => "nothing\n".into(),
+        other => format!("{}\n", escape(&other.to_string())),
+    }
+}

@@ -1,0 +1,21 @@
+//! The command line: words in, words out.
+//!
+//! Promises: one JSON document on stdout for success and for failure alike; logs, warnings and errors for people on stderr;
+//! exit codes as documented. Colour and tables only where stdout is a terminal.
+//! Refuses to know: rules.
+
+mod args;
+mod help;
+mod human;
+mod output;
+mod run;
+mod text;
+
+use std::process::ExitCode;
+
+pub use output::escape;
+
+/// Runs the program with the process's arguments and environment.
+pub fn main() -> ExitCode {
+    run::run(std::env::args_os().collect())
+}

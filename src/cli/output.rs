@@ -1,0 +1,146 @@
+//! Answers in the form that was asked for.
+//!
+//! Promises: JSON is one document on stdout, exact and unescaped; what goes to people has control, bidirectional and
+//! invisible characters spelled out, so that a title cannot move the cursor or turn a line around.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::args::Global;
+use crate::error::{Error, Result};
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One JSON document.
+    Json,
+    /// One JSON document for each item of a list.
+    Lines,
+    /// Words for people.
+    Human,
+}
+
+/// Decides the form: what was asked for, else words on a terminal and JSON elsewhere.
+pub fn form(global: &Global) -> Result<Form> {
+    match global.format.as_deref() {
+        _ if global.json => Ok(Form::Json),
+        Some("json") => Ok(Form::Json),
+        Some("jsonl") => Ok(Form::Lines),
+        Some("table" | "md" | "text" | "tree" | "mermaid" | "dot") => Ok(Form::Human),
+        Some(other) => Err(Error::usage(format!("there is no format {other:?}"))
+            .hint("use json, jsonl, table or md; for graph also tree, mermaid or dot")),
+        None if std::io::stdout().is_terminal() => Ok(Form::Human),
+        None => Ok(Form::Json),
+    }
+}
+
+/// An answer, ready to be printed.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// The data.
+    pub data: Value,
+    /// The same in words, for people. Escaped by whoever wrote it.
+    pub human: String,
+    /// The id alone, for `--quiet`.
+    pub quiet: Option<String>,
+    /// Beside `data`, why there is none.
+    pub reasons: Option<Value>,
+    /// What the caller should know besides.
+    pub warnings: Vec<String>,
+    /// 0, or 1 where lint found errors.
+    pub exit: u8,
+    /// A document (a script, a page) that is printed as it is unless JSON is asked for by name.
+    pub document: bool,
+}
+
+/// Prints an answer and gives the exit code.
+pub fn print(answer: &Answer, global: &Global, form: Form) -> ExitCode {
+    for warning in &answer.warnings {
+        eprintln!("agentpm: warning: {}", escape(warning));
+    }
+    let asked_json = global.json || global.format.as_deref() == Some("json");
+    let text = match form {
+        _ if global.quiet && answer.quiet.is_some() => format!("{}\n", answer.quiet.as_deref().unwrap_or_default()),
+        Form::Json if answer.document && !asked_json => answer.human.clone(),
+        Form::Json => {
+            let mut whole = json!({ "ok": true, "data": answer.data, "error": Value::Null });
+            if let Some(reasons) = &answer.reasons {
+                whole["reasons"] = reasons.clone();
+            }
+            format!("{whole}\n")
+        }
+        Form::Lines => match answer.data.get("items").and_then(Value::as_array) {
+            Some(items) => items.iter().map(|item| format!("{item}\n")).collect(),
+            None => format!("{}\n", answer.data),
+        },
+        Form::Human => answer.human.clone(),
+    };
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::from(answer.exit),
+        // Whoever closed the pipe has read enough.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(answer.exit),
+        Err(e) => {
+            eprintln!("agentpm: could not write the answer: {e}");
+            ExitCode::from(10)
+        }
+    }
+}
+
+/// Prints a failure and gives the exit code.
+pub fn print_error(error: &Error, form: Form) -> ExitCode {
+    match form {
+        Form::Human => {
+            eprintln!("agentpm: {}: {}", error.code.as_str(), escape(&error.message));
+            if let Some(hint) = &error.hint {
+                eprintln!("  hint: {}", escape(hint));
+            }
+        }
+        Form::Json | Form::Lines => {
+            let text = format!("{}\n", json!({ "ok": false, "data": Value::Null, "error": error }));
+            // Nothing more can be done where even this cannot be written; the exit code tells.
+            let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        }
+    }
+    ExitCode::from(error.code.exit())
+}
+
+/// Spells out what could deceive a reader of a terminal. Newlines and tabs become visible too: a text is one line here.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => out.push('⏎'),
+            '\t' => out.push(' '),
+            c if c.is_control() || is_deceptive(c) => out.push_str(&format!("\\u{{{:x}}}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// As [`escape`], for a text of several lines.
+pub fn escape_lines(text: &str) -> String {
+    text.lines().map(|line| escape(line) + "\n").collect()
+}
+
+/// Marks that reverse, join or hide what stands around them.
+fn is_deceptive(c: char) -> bool {
+    matches!(c,
+        '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+        | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_raw_reaches_a_terminal() {
+        let hostile = "a\u{1b}]52;c;aGk=\u{7}b\u{202e}c\r\nd\u{200b}";
+        let shown = escape(hostile);
+        assert_eq!(shown, "a\\u{1b}]52;c;aGk=\\u{7}b\\u{202e}c\\u{d}⏎d\\u{200b}");
+        assert!(escape_lines("a\nb\u{9b}").chars().all(|c| !c.is_control() || c == '\n'));
+    }
+}

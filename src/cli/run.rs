@@ -1,0 +1,522 @@
+//! From the arguments to the answer: each verb builds a command or a question and says how its answer reads.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+use serde_json::{Value, json};
+
+use super::args::{
+    AgentVerb, Cli, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanVerb, ProgressVerb, SessionVerb, TaskVerb, Verb,
+};
+use super::output::{Answer, Form, escape, form, print, print_error};
+use super::{help, human};
+use crate::env::{Env, files};
+use crate::error::{Code, Error, Result};
+use crate::model::command::{BatchOp, Claim, Command};
+use crate::model::finding::Rule;
+use crate::model::json;
+use crate::model::query::{self, Query, TaskGet};
+use crate::model::settings::Settings;
+use crate::model::words::{OptionalTaskRef, Ref};
+use crate::rules::decide::Subject;
+use crate::rules::roles::Roles;
+use crate::workspace::{self, Options, Workspace};
+
+/// Runs the program.
+pub fn run(argv: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::command().try_get_matches_from(&argv).and_then(|m| Cli::from_arg_matches(&m)) {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e, &argv),
+    };
+    let form = match form(&cli.global) {
+        Ok(form) => form,
+        Err(e) => return print_error(&e, Form::Json),
+    };
+    let answered = Env::from_process().and_then(|env| {
+        start_log(&env);
+        answer(cli.verb, &cli.global, env)
+    });
+    match answered {
+        Ok(answer) => print(&answer, &cli.global, form),
+        Err(e) => print_error(&e, form),
+    }
+}
+
+/// Help and version are answers; anything else clap refuses is `ERR_USAGE` in the form that was asked for.
+fn usage(e: &clap::Error, argv: &[OsString]) -> ExitCode {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    if matches!(e.kind(), DisplayHelp | DisplayVersion) {
+        // The pipe may be closed already; there is nobody to tell.
+        let _ = e.print();
+        return ExitCode::SUCCESS;
+    }
+    let said = |flag: &str| argv.iter().any(|arg| arg == flag);
+    if std::io::stdout().is_terminal() && !said("--json") {
+        let _ = e.print();
+        return ExitCode::from(Code::Usage.exit());
+    }
+    let whole = e.render().to_string();
+    let message = match e.kind() {
+        DisplayHelpOnMissingArgumentOrSubcommand => "a subcommand is missing".to_owned(),
+        _ => whole.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+    };
+    let tip = whole.lines().find(|line| line.trim_start().starts_with("tip:")).map(|line| format!("{}; ", line.trim()));
+    let hint = format!("{}see agentpm --help and the --help of the command", tip.unwrap_or_default());
+    print_error(&Error::usage(message).hint(hint), Form::Json)
+}
+
+/// Logs go to stderr as JSON, and only where AGENTPM_LOG_LEVEL asks for them.
+fn start_log(env: &Env) {
+    let Some(level) = env.var("AGENTPM_LOG_LEVEL") else { return };
+    let filter =
+        tracing_subscriber::EnvFilter::try_new(level).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    // A second start within one process keeps the first log.
+    let _ = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
+    let options = Options {
+        store: global.store.clone(),
+        agent: global.agent.clone(),
+        session: global.session.clone(),
+        correlation_id: global.correlation_id.clone(),
+        plan_id: global.plan_id.clone(),
+    };
+    match verb {
+        Verb::Init(args) => return init(&env, &options, &args),
+        Verb::Completions(args) => return Ok(document(completions(args.shell))),
+        Verb::Man => return man(),
+        Verb::Schema(args) => return schema(args.name.as_deref()),
+        _ => {}
+    }
+    let ws = match (Workspace::open(env, options), &verb) {
+        // A hook must be able to run lint anywhere.
+        (Err(e), Verb::Lint(_)) if e.code == Code::NoStore && global.store.is_none() => return Ok(no_store()),
+        (opened, _) => opened?,
+    };
+    let md = global.format.as_deref() == Some("md");
+    match verb {
+        Verb::Task(verb) => task(&ws, verb, md),
+        Verb::Add(args) => change(&ws, &Command::TaskCreate(args)),
+        Verb::Note(args) => change(&ws, &Command::ContextAdd(args)),
+        Verb::Show(args) => show(&ws, args),
+        Verb::Ls(args) => list(&ws, &Query::TaskList(args), LIST_COLUMNS, md),
+        Verb::Batch(args) => batch(&ws, &args.file),
+        Verb::Plan(PlanVerb::Apply(args)) => plan_apply(&ws, &args.file, args.dry_run),
+        Verb::Graph(args) => graph(&ws, args, global.format.as_deref()),
+        Verb::Progress(verb) => change(
+            &ws,
+            &match verb {
+                ProgressVerb::Add(args) => Command::ProgressAdd(args),
+                ProgressVerb::Complete(args) => Command::ProgressComplete(args),
+                ProgressVerb::Reopen(args) => Command::ProgressReopen(args),
+            },
+        ),
+        Verb::Context(verb) => change(
+            &ws,
+            &match verb {
+                ContextVerb::Add(args) => Command::ContextAdd(args),
+                ContextVerb::Supersede(args) => Command::ContextSupersede(args),
+                ContextVerb::Redact(args) => Command::ContextRedact(args),
+            },
+        ),
+        Verb::Ready(args) => {
+            let explain = args.explain;
+            ready(&ws, &Query::Ready(args), explain, md)
+        }
+        Verb::Next(args) => next(&ws, &args),
+        Verb::Claim(args) => claim(&ws, &Command::Claim(args)),
+        Verb::Brief(args) => brief(&ws, args),
+        Verb::Done(args) => change(&ws, &Command::Done(args)),
+        Verb::Release(args) => change(&ws, &Command::Release(args)),
+        Verb::Stale(args) => {
+            list(&ws, &Query::Stale(args), &["handle", "title", "owner", "last_sign_at", "lease_expired_at"], md)
+        }
+        Verb::Agent(AgentVerb::Register(args)) => change(&ws, &Command::AgentRegister(args)),
+        Verb::Agent(AgentVerb::List) => {
+            list(&ws, &Query::AgentList, &["name", "role", "created_at", "last_seen_at"], md)
+        }
+        Verb::Session(verb) => change(
+            &ws,
+            &match verb {
+                SessionVerb::Start(args) => Command::SessionStart(args),
+                SessionVerb::Heartbeat(args) => Command::SessionHeartbeat(args),
+                SessionVerb::End(args) => Command::SessionEnd(args),
+            },
+        ),
+        Verb::Lease(LeaseVerb::List) => {
+            list(&ws, &Query::LeaseList, &["task", "agent", "fence", "expires_at", "id"], md)
+        }
+        Verb::Lease(LeaseVerb::Acquire(args)) => change(&ws, &Command::LeaseAcquire(args)),
+        Verb::Lease(LeaseVerb::Renew(args)) => change(&ws, &Command::LeaseRenew(args)),
+        Verb::Lease(LeaseVerb::Release(args)) => change(&ws, &Command::LeaseRelease(args)),
+        Verb::Log(args) => {
+            let data = ws.query(&Query::Log(args))?;
+            Ok(Answer { human: human::events(&data), data, ..Answer::default() })
+        }
+        Verb::Blame(args) => list(&ws, &Query::Blame(args), &["field", "value", "agent", "at", "type", "why"], md),
+        Verb::Lint(args) => lint(&ws, args.fix),
+        Verb::Doctor => {
+            let data = ws.query(&Query::Doctor)?;
+            Ok(Answer { human: human::checks(&data), data, ..Answer::default() })
+        }
+        Verb::Stats => {
+            let data = ws.query(&Query::Stats)?;
+            Ok(Answer { human: human::object(&data), data, ..Answer::default() })
+        }
+        Verb::Import(args) => {
+            let data = ws.import(&args.from, &read_input(&args.file)?)?;
+            let warnings = data["warnings"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|w| w.as_str().map(str::to_owned))
+                .collect();
+            Ok(Answer { human: human::object(&data["added"]), data, warnings, ..Answer::default() })
+        }
+        Verb::Prime => prime(&ws),
+        // Answered above, without a store.
+        Verb::Init(_) | Verb::Completions(_) | Verb::Man | Verb::Schema(_) => Err(Error::usage("answered before")),
+    }
+}
+
+const LIST_COLUMNS: &[&str] =
+    &["handle", "status", "priority", "title", "owner", "labels", "progress", "child_progress"];
+
+fn document(text: String) -> Answer {
+    Answer { data: json!({ "text": text }), human: text, document: true, ..Answer::default() }
+}
+
+fn no_store() -> Answer {
+    Answer {
+        data: json!({ "findings": [], "errors": 0, "warnings": 0, "checked": 0 }),
+        document: true,
+        ..Answer::default()
+    }
+}
+
+/// Carries out a change and shows what it made.
+fn change(ws: &Workspace, command: &Command) -> Result<Answer> {
+    let reply = ws.execute(command)?;
+    let human = match &reply.subject {
+        Subject::Task(_) => human::task(&reply.data),
+        _ => human::object(&reply.data),
+    };
+    let quiet = match &reply.subject {
+        Subject::Agent(name) => Some(name.clone()),
+        Subject::Lease(_) => reply.data["id"].as_str().map(str::to_owned),
+        Subject::Progress(_, items) => Some(items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        other => other.id().map(|id| id.to_string()),
+    };
+    Ok(Answer { data: reply.data, human, quiet, warnings: reply.warnings, ..Answer::default() })
+}
+
+fn show(ws: &Workspace, args: TaskGet) -> Result<Answer> {
+    let data = ws.query(&Query::TaskGet(args))?;
+    let quiet = data["id"].as_str().map(str::to_owned);
+    Ok(Answer { human: human::task(&data), data, quiet, ..Answer::default() })
+}
+
+fn list(ws: &Workspace, query: &Query, columns: &[&str], md: bool) -> Result<Answer> {
+    let data = ws.query(query)?;
+    let ids = data["items"].as_array().into_iter().flatten().filter_map(|i| i["id"].as_str().or(i["name"].as_str()));
+    let quiet = Some(ids.collect::<Vec<_>>().join("\n"));
+    Ok(Answer { human: human::table(&data, columns, md), data, quiet, ..Answer::default() })
+}
+
+fn task(ws: &Workspace, verb: TaskVerb, md: bool) -> Result<Answer> {
+    let command = match verb {
+        TaskVerb::Get(args) => return show(ws, args),
+        TaskVerb::List(args) => return list(ws, &Query::TaskList(args), LIST_COLUMNS, md),
+        TaskVerb::Path(args) => {
+            let data = ws.query(&Query::TaskPath(args))?;
+            let path = data["path"].as_str().unwrap_or_default().to_owned();
+            return Ok(Answer { human: format!("{path}\n"), quiet: Some(path), data, ..Answer::default() });
+        }
+        TaskVerb::Edit(args) => return edit(ws, &args),
+        TaskVerb::Create(args) => Command::TaskCreate(*args),
+        TaskVerb::Update(args) => Command::TaskUpdate(*args),
+        TaskVerb::Transition(args) => Command::TaskTransition(args),
+        TaskVerb::Block(args) => Command::TaskBlock(args),
+        TaskVerb::Unblock(args) => Command::TaskUnblock(args),
+        TaskVerb::Relate(args) => Command::TaskRelate(args),
+        TaskVerb::Unrelate(args) => Command::TaskUnrelate(args),
+        TaskVerb::Archive(args) => Command::TaskArchive(args),
+        TaskVerb::Reopen(args) => Command::TaskReopen(args),
+        TaskVerb::Verify(args) => Command::TaskVerify(args),
+    };
+    change(ws, &command)
+}
+
+fn ready(ws: &Workspace, query: &Query, explain: bool, md: bool) -> Result<Answer> {
+    let mut answer = list(ws, query, &["handle", "score", "priority", "title", "blocking_count"], md)?;
+    let counts = &answer.data["not_ready"]["counts"];
+    if let Some(counts) = counts.as_object().filter(|counts| !counts.is_empty()) {
+        let words: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " "))).collect();
+        answer.human.push_str(&format!("not ready: {}\n", words.join(", ")));
+    }
+    if explain {
+        for item in answer.data["explained"]["items"].as_array().into_iter().flatten() {
+            let words: Vec<&str> = item["words"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            answer.human.push_str(&format!(
+                "{}  {}: {}\n",
+                item["handle"].as_str().unwrap_or_default(),
+                escape(item["title"].as_str().unwrap_or_default()),
+                escape(&words.join("; "))
+            ));
+        }
+    }
+    Ok(answer)
+}
+
+fn next(ws: &Workspace, args: &NextArgs) -> Result<Answer> {
+    if args.claim {
+        let claim_any = Claim { id: OptionalTaskRef(None), ttl: args.ttl };
+        return claim(ws, &Command::Claim(claim_any));
+    }
+    let mut data = ws.query(&Query::Next(query::Next { explain: args.explain }))?;
+    if data["task"].is_null() {
+        return Ok(nothing_ready(data["reasons"].take()));
+    }
+    let quiet = data["task"]["id"].as_str().map(str::to_owned);
+    Ok(Answer { human: human::task(&data["task"]), data, quiet, ..Answer::default() })
+}
+
+fn claim(ws: &Workspace, command: &Command) -> Result<Answer> {
+    let reply = ws.execute(command)?;
+    if reply.data.is_null() {
+        let why = ws.query(&Query::Next(query::Next { explain: false }))?;
+        let mut answer = nothing_ready(why["reasons"].clone());
+        answer.warnings = reply.warnings;
+        return Ok(answer);
+    }
+    let lease = &reply.data["lease"];
+    let human = format!(
+        "{}\nlease {} until {} (fence {})\n",
+        human::task(&reply.data["task"]),
+        lease["id"].as_str().unwrap_or_default(),
+        lease["expires_at"].as_str().unwrap_or_default(),
+        lease["fence"]
+    );
+    let quiet = reply.subject.id().map(|id| id.to_string());
+    Ok(Answer { human, quiet, warnings: reply.warnings, data: reply.data, ..Answer::default() })
+}
+
+/// Nothing to hand out is no error: the data is null and the reasons stand beside it.
+fn nothing_ready(reasons: Value) -> Answer {
+    let counts = reasons["counts"].as_object().cloned().unwrap_or_default();
+    let words: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " "))).collect();
+    let words = if words.is_empty() { "the plan has no unfinished task".to_owned() } else { words.join(", ") };
+    Answer {
+        data: Value::Null,
+        human: format!("nothing is ready: {words}\n"),
+        quiet: Some(String::new()),
+        reasons: Some(reasons),
+        ..Answer::default()
+    }
+}
+
+fn brief(ws: &Workspace, args: query::Brief) -> Result<Answer> {
+    let data = ws.query(&Query::Brief(args))?;
+    let human = super::output::escape_lines(data["text"].as_str().unwrap_or_default());
+    Ok(Answer { human, data, ..Answer::default() })
+}
+
+fn graph(ws: &Workspace, args: query::Graph, format: Option<&str>) -> Result<Answer> {
+    let data = ws.query(&Query::Graph(args))?;
+    let human = match format {
+        Some("mermaid") => workspace::mermaid(&data),
+        Some("dot") => workspace::dot(&data),
+        _ => workspace::tree(&data),
+    };
+    Ok(Answer { human: super::output::escape_lines(&human), data, ..Answer::default() })
+}
+
+fn lint(ws: &Workspace, fix: bool) -> Result<Answer> {
+    let report = if fix { ws.lint_fix()? } else { ws.lint()? };
+    let exit = u8::from(report.errors > 0);
+    let data = json!(report);
+    Ok(Answer { human: human::findings(&data), data, exit, ..Answer::default() })
+}
+
+/// Largest batch, plan or import that is read, in bytes.
+const MAX_INPUT: u64 = 256 * 1024 * 1024;
+
+fn read_input(path: &str) -> Result<String> {
+    let mut bytes = Vec::new();
+    let read = if path == "-" {
+        std::io::stdin().lock().take(MAX_INPUT).read_to_end(&mut bytes).map(|_| ())
+    } else {
+        files::read_outside(path.as_ref(), MAX_INPUT).map(|read| bytes = read)
+    };
+    read.map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::not_found(format!("there is no file {path}")),
+        _ => Error::io("read", path.as_ref(), &e),
+    })?;
+    String::from_utf8(bytes).map_err(|_| Error::validation(format!("{path} is not valid UTF-8")))
+}
+
+fn batch(ws: &Workspace, file: &str) -> Result<Answer> {
+    let text = read_input(file)?;
+    let parsed =
+        json::parse(&text).map_err(|e| Error::validation(format!("{file}: {e}")).hint("see agentpm batch --help"))?;
+    let steps = match &parsed {
+        Value::Array(steps) => steps,
+        Value::Object(map) => map
+            .get("ops")
+            .and_then(Value::as_array)
+            .ok_or_else(|| Error::usage(format!("{file} has no list \"ops\"")).hint("see agentpm batch --help"))?,
+        _ => return Err(Error::usage(format!("{file} holds no operations")).hint("see agentpm batch --help")),
+    };
+    let ops = steps.iter().enumerate().map(|(n, step)| batch_op(n + 1, step)).collect::<Result<Vec<_>>>()?;
+    change(ws, &Command::Batch(ops))
+}
+
+fn batch_op(number: usize, step: &Value) -> Result<BatchOp> {
+    let wrong =
+        |what: &str| Error::usage(format!("step {number}: {what}")).hint("a step has op, args and, if wanted, as");
+    let map = step.as_object().ok_or_else(|| wrong("it is no object"))?;
+    if let Some(key) = map.keys().find(|key| !["op", "as", "args"].contains(&key.as_str())) {
+        return Err(wrong(&format!("it has an unknown key {key:?}")));
+    }
+    let op = map.get("op").and_then(Value::as_str).ok_or_else(|| wrong("op is missing"))?;
+    let name =
+        map.get("as").map(|name| name.as_str().map(str::to_owned).ok_or_else(|| wrong("as is no name"))).transpose()?;
+    let args = map.get("args").cloned().unwrap_or_else(|| json!({}));
+    let command = Command::from_json(op, args).map_err(|mut e| {
+        e.message = format!("step {number}: {}", e.message);
+        e
+    })?;
+    Ok(BatchOp { name, command })
+}
+
+fn plan_apply(ws: &Workspace, file: &str, dry_run: bool) -> Result<Answer> {
+    let data = ws.plan_apply(&read_input(file)?, dry_run)?;
+    let mut human = String::new();
+    for change in data["changes"].as_array().into_iter().flatten() {
+        let text = |key: &str| change[key].as_str().map(escape).unwrap_or_default();
+        let more = match text("change").as_str() {
+            "create" => text("title"),
+            "block" => format!("by {}", text("by")),
+            "progress" => format!("{} steps", change["steps"]),
+            _ => change["fields"].to_string(),
+        };
+        human.push_str(&format!("{:<9} {}  {more}\n", text("change"), text("key")));
+    }
+    let verb = if dry_run { "would change" } else { "changed" };
+    human.push_str(&format!("{} tasks, {} {verb}\n", data["total"], data["changes"].as_array().map_or(0, Vec::len)));
+    Ok(Answer { human, data, ..Answer::default() })
+}
+
+fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {
+    let mut report = workspace::init(env, options)?;
+    if args.agents_md {
+        report.created.extend(workspace::write_agents_md(&report, help::AGENTS_MD)?);
+    }
+    let human = if report.created.is_empty() {
+        format!("{} is there already\n", escape(&report.path))
+    } else {
+        format!("made {}\n", report.created.iter().map(|c| escape(c)).collect::<Vec<_>>().join(", "))
+    };
+    Ok(Answer { quiet: Some(report.path.clone()), data: json!(report), human, ..Answer::default() })
+}
+
+/// What an agent needs in its context, and the state of the plan in two lines.
+fn prime(ws: &Workspace) -> Result<Answer> {
+    let stats = ws.query(&Query::Stats)?;
+    let me = ws.asker().unwrap_or_else(|| "not known; set AGENTPM_AGENT".into());
+    let counts = stats["by_status"]
+        .as_object()
+        .map(|map| map.iter().map(|(status, n)| format!("{n} {status}")).collect::<Vec<_>>().join(", "));
+    let text = format!(
+        "{}\n## Now\n\nYou are: {me}\nTasks: {} ({}); {} ready.\n",
+        help::PRIME,
+        stats["tasks"],
+        counts.filter(|c| !c.is_empty()).unwrap_or_else(|| "none yet".into()),
+        stats["ready"]
+    );
+    Ok(document(text))
+}
+
+fn edit(ws: &Workspace, args: &TaskGet) -> Result<Answer> {
+    if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
+        return Err(Error::usage("task edit opens an editor and needs a terminal").hint(
+            "use agentpm task update, or edit the file that agentpm task path names and run agentpm lint --fix",
+        ));
+    }
+    let id = ws.resolve(&Ref(args.id.0.clone()))?;
+    let editor = ws.env.var("VISUAL").or_else(|| ws.env.var("EDITOR")).unwrap_or("vi").to_owned();
+    let path = ws.query(&Query::TaskPath(query::TaskPath { id: args.id.clone() }))?;
+    let path = path["path"].as_str().unwrap_or_default().to_owned();
+    let before = files::read_outside(path.as_ref(), MAX_INPUT).map_err(|e| Error::io("read", path.as_ref(), &e))?;
+    let mut draft = tempfile::Builder::new()
+        .prefix("agentpm-")
+        .suffix(".yaml")
+        .tempfile()
+        .map_err(|e| Error::io("make a draft in", &std::env::temp_dir(), &e))?;
+    draft.write_all(&before).map_err(|e| Error::io("write", draft.path(), &e))?;
+    crate::env::run_editor(&editor, draft.path())?;
+    let after = files::read_outside(draft.path(), MAX_INPUT).map_err(|e| Error::io("read", draft.path(), &e))?;
+    if after != before {
+        let text = String::from_utf8(after).map_err(|_| Error::validation("the edited text is not valid UTF-8"))?;
+        if let Err(e) = ws.absorb_text(id, &text) {
+            let kept = draft.into_temp_path().keep().map(|p| p.display().to_string()).unwrap_or_default();
+            return Err(e.hint(format!("your draft is kept at {kept}")));
+        }
+    }
+    show(ws, args.clone())
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut out = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "agentpm", &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The manual page of the program, and one for each of its commands beneath.
+fn man() -> Result<Answer> {
+    let mut out = Vec::new();
+    let mut pages = vec![Cli::command()];
+    let mut rendered = Ok(());
+    while let Some(mut page) = pages.pop() {
+        page.build();
+        let name = page.get_name().to_owned();
+        pages.extend(page.get_subcommands().filter(|s| !s.is_hide_set()).map(|s| {
+            s.clone().display_name(format!("{name}-{}", s.get_name())).name(format!("{name} {}", s.get_name()))
+        }));
+        rendered = rendered.and_then(|()| clap_mangen::Man::new(page).render(&mut out));
+    }
+    rendered.map_err(|e| Error::new(Code::Io, format!("could not make the manual: {e}")))?;
+    Ok(document(String::from_utf8_lossy(&out).into_owned()))
+}
+
+fn schema(name: Option<&str>) -> Result<Answer> {
+    let operations = Command::schemas();
+    let data = match name {
+        None => {
+            let names: Vec<&str> = operations.iter().map(|(op, _)| *op).collect();
+            json!({ "schemas": ["config", "roles", "errors", "rules"], "operations": names })
+        }
+        Some("config") => {
+            let mut schema = json!(schemars::schema_for!(Settings));
+            schema["default"] = json!(Settings::default());
+            schema
+        }
+        Some("roles") => json!(schemars::schema_for!(Roles)),
+        Some("errors") => Code::ALL.iter().map(|code| json!({ "code": code, "exit": code.exit() })).collect(),
+        Some("rules") => Rule::ALL
+            .iter()
+            .map(|rule| json!({ "code": rule.code(), "severity": rule.severity(), "mend": rule.mend() }))
+            .collect(),
+        Some(op) => match operations.into_iter().find(|(name, _)| *name == op) {
+            Some((_, schema)) => json!(schema),
+            None => {
+                return Err(Error::not_found(format!("there is no schema {op:?}")).hint("agentpm schema lists them"));
+            }
+        },
+    };
+    let human = serde_json::to_string_pretty(&data).unwrap_or_default() + "\n";
+    Ok(Answer { data, human, ..Answer::default() })
+}

@@ -1,0 +1,59 @@
+//! Texts on the command line: `@path` reads a file, `-` standard input, `@@` is a literal `@`.
+//!
+//! Only the command line does this; a batch or a request never reads a file because a text says so.
+
+use std::io::Read as _;
+
+use clap::Arg;
+use clap::builder::{TypedValueParser, ValueParserFactory};
+use clap::error::ErrorKind;
+
+use crate::env::files;
+use crate::model::words::Text;
+
+/// Reads a [`Text`] argument of the command line.
+#[derive(Clone)]
+pub struct TextParser;
+
+impl ValueParserFactory for Text {
+    type Parser = TextParser;
+    fn value_parser() -> TextParser {
+        TextParser
+    }
+}
+
+impl TypedValueParser for TextParser {
+    type Value = Text;
+
+    fn parse_ref(&self, cmd: &clap::Command, _: Option<&Arg>, value: &std::ffi::OsStr) -> Result<Text, clap::Error> {
+        let refuse = |why: String| cmd.clone().error(ErrorKind::ValueValidation, why);
+        let text = value.to_str().ok_or_else(|| refuse("an argument is not valid UTF-8".into()))?;
+        read_text(text).map(Text).map_err(refuse)
+    }
+}
+
+/// Most bytes taken from a file or standard input for one text.
+const MAX_TEXT: u64 = 1024 * 1024;
+
+fn read_text(argument: &str) -> Result<String, String> {
+    if let Some(literal) = argument.strip_prefix("@@") {
+        return Ok(format!("@{literal}"));
+    }
+    let mut bytes = Vec::new();
+    let read = if argument == "-" {
+        std::io::stdin().lock().take(MAX_TEXT + 1).read_to_end(&mut bytes)
+    } else if let Some(path) = argument.strip_prefix('@') {
+        files::open_outside(path.as_ref()).and_then(|file| file.take(MAX_TEXT + 1).read_to_end(&mut bytes))
+    } else {
+        return Ok(argument.to_owned());
+    };
+    read.map_err(|e| format!("cannot read the text {argument}: {e} (write @@ for a text that begins with @)"))?;
+    if bytes.len() as u64 > MAX_TEXT {
+        return Err(format!("the text {argument} is larger than {MAX_TEXT} bytes"));
+    }
+    let mut text = String::from_utf8(bytes).map_err(|_| format!("the text {argument} is not valid UTF-8"))?;
+    if text.ends_with('\n') && text.matches('\n').count() == 1 {
+        text.pop();
+    }
+    Ok(text)
+}

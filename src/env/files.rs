@@ -1,0 +1,302 @@
+//! Every touch of the disk, through folders that are opened once and never leave themselves.
+//!
+//! Promises: a path given to a [`Dir`] is followed beneath it only and never through a symbolic link; what is opened for
+//! reading is a regular file, so a FIFO or device cannot hang us; a replaced file is whole or absent.
+//! Refuses to know: which files a store has.
+
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self as sys, AtFlags, Mode, OFlags, ResolveFlags};
+
+/// A folder held open. All paths given to its methods are relative to it.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// Size, time of change and inode: what tells a changed file from an unchanged one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// Bytes.
+    pub size: u64,
+    /// Time of change in nanoseconds since 1970.
+    pub mtime: i64,
+    /// Inode number.
+    pub inode: u64,
+}
+
+impl Mark {
+    fn of(stat: &sys::Stat) -> Self {
+        #[expect(clippy::cast_sign_loss, reason = "sizes are not negative")]
+        let size = stat.st_size as u64;
+        Mark {
+            size,
+            mtime: stat.st_mtime.wrapping_mul(1_000_000_000).wrapping_add(stat.st_mtime_nsec as i64),
+            inode: stat.st_ino,
+        }
+    }
+}
+
+/// What a name in a folder stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Dir,
+    /// A symbolic link.
+    Link,
+    /// A FIFO, socket or device.
+    Other,
+}
+
+impl Dir {
+    /// Opens a folder by any path; the last component may not be a symbolic link.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let fd =
+            sys::open(path, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY, Mode::empty())?;
+        Ok(Dir { fd, path: path.to_owned() })
+    }
+
+    /// The path it was opened by, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn beneath(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        loop {
+            match sys::openat2(&self.fd, path, flags, mode, resolve) {
+                Ok(fd) => return Ok(fd),
+                // openat2 gives up on a racing rename rather than follow it; that is always safe to try again.
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// Opens a folder beneath this one.
+    pub fn dir(&self, path: impl AsRef<Path>) -> io::Result<Dir> {
+        let fd = self.beneath(path.as_ref(), OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty())?;
+        Ok(Dir { fd, path: self.path.join(path) })
+    }
+
+    /// Makes a folder and all that are missing above it, and opens it.
+    pub fn make_dir(&self, path: impl AsRef<Path>) -> io::Result<Dir> {
+        let path = path.as_ref();
+        match self.dir(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            other => return other,
+        }
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => Some(self.make_dir(parent)?),
+            _ => None,
+        };
+        let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
+        match sys::mkdirat(&parent.as_ref().unwrap_or(self).fd, name, Mode::from(0o777)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => self.dir(path),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Opens a regular file for reading. Anything else is `InvalidInput`.
+    pub fn open_file(&self, path: impl AsRef<Path>) -> io::Result<File> {
+        let fd = self.beneath(path.as_ref(), OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+        regular(File::from(fd))
+    }
+
+    /// Opens or makes a regular file for reading and writing.
+    pub fn open_rw(&self, path: impl AsRef<Path>, mode: u32) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
+        let fd = self.beneath(path.as_ref(), flags, Mode::from(mode))?;
+        regular(File::from(fd))
+    }
+
+    /// Opens or makes a regular file for writing at its end.
+    pub fn open_append(&self, path: impl AsRef<Path>, mode: u32) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK;
+        let fd = self.beneath(path.as_ref(), flags, Mode::from(mode))?;
+        regular(File::from(fd))
+    }
+
+    /// Reads at most `most` bytes of a regular file; a larger one is `FileTooLarge`.
+    pub fn read(&self, path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
+        let file = self.open_file(path)?;
+        let mut bytes = Vec::new();
+        file.take(most + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > most {
+            return Err(ErrorKind::FileTooLarge.into());
+        }
+        Ok(bytes)
+    }
+
+    /// Replaces a file: a temporary one beside it, renamed over it. Readers see the old or the new bytes, never a mixture.
+    pub fn replace(&self, path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> io::Result<()> {
+        let path = path.as_ref();
+        let name = path.file_name().and_then(|n| n.to_str()).ok_or(ErrorKind::InvalidInput)?;
+        let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+        let mut file = File::from(self.beneath(&temporary, flags, Mode::from(mode))?);
+        let written = file.write_all(bytes).and_then(|()| Ok(sys::renameat(&self.fd, &temporary, &self.fd, path)?));
+        if written.is_err() {
+            // The temporary file holds nothing of worth; failing to remove it changes nothing.
+            let _ = sys::unlinkat(&self.fd, &temporary, AtFlags::empty());
+        }
+        written
+    }
+
+    /// Gives a file another name in this folder.
+    pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+        Ok(sys::renameat(&self.fd, from.as_ref(), &self.fd, to.as_ref())?)
+    }
+
+    /// Removes a file. A missing one is no error.
+    pub fn remove(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        match sys::unlinkat(&self.fd, path.as_ref(), AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Names in this folder with their kinds, sorted. Names that are no UTF-8 are given with replacement characters.
+    pub fn list(&self) -> io::Result<Vec<(String, Kind)>> {
+        let mut names = Vec::new();
+        for entry in sys::Dir::read_from(&self.fd)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name == "." || name == ".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                sys::FileType::RegularFile => Kind::File,
+                sys::FileType::Directory => Kind::Dir,
+                sys::FileType::Symlink => Kind::Link,
+                sys::FileType::Unknown => self.kind(&name)?.unwrap_or(Kind::Other),
+                _ => Kind::Other,
+            };
+            names.push((name, kind));
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// What a path stands for, without following a link at its end; `None` where nothing is there.
+    pub fn kind(&self, path: impl AsRef<Path>) -> io::Result<Option<Kind>> {
+        match sys::statat(&self.fd, path.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(match sys::FileType::from_raw_mode(stat.st_mode) {
+                sys::FileType::RegularFile => Kind::File,
+                sys::FileType::Directory => Kind::Dir,
+                sys::FileType::Symlink => Kind::Link,
+                _ => Kind::Other,
+            })),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// The mark of a file, without opening it; `None` where nothing is there.
+    pub fn mark(&self, path: impl AsRef<Path>) -> io::Result<Option<Mark>> {
+        match sys::statat(&self.fd, path.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Mark::of(&stat))),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Whether files can be made here: the folder's permissions and the disk allow writing.
+    pub fn is_writable(&self) -> bool {
+        sys::accessat(&self.fd, ".", sys::Access::WRITE_OK, AtFlags::empty()).is_ok()
+    }
+
+    /// Writes everything that the disk of this folder has not written yet.
+    pub fn sync_disk(&self) -> io::Result<()> {
+        Ok(sys::syncfs(self.fd.as_fd())?)
+    }
+}
+
+fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"))
+}
+
+/// Whether two open files, or a file and its path, are one: same device and inode.
+pub fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    a.dev() == b.dev() && a.ino() == b.ino()
+}
+
+/// Opens a file that a person named on the command line. Follows links, as they would expect.
+pub fn open_outside(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Reads at most `most` bytes of a file that a person or the system named.
+pub fn read_outside(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+/// Removes a file of our own that lies outside a store, such as a cache.
+pub fn remove_outside(path: &Path) -> io::Result<()> {
+    std::fs::remove_file(path)
+}
+
+/// The path with all links resolved.
+pub fn canonical(path: &Path) -> io::Result<PathBuf> {
+    std::fs::canonicalize(path)
+}
+
+/// What stands at a path, without following a link at its end.
+pub fn metadata(path: &Path) -> io::Result<Metadata> {
+    std::fs::symlink_metadata(path)
+}
+
+/// Makes a folder that a person or git named, with all above it.
+pub fn make_dirs(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
+/// The id of this start of the machine, or an empty text where the system does not say.
+pub fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_leads_out_of_a_folder() {
+        let sandbox = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "s").unwrap();
+        std::os::unix::fs::symlink(outside.path(), sandbox.path().join("link")).unwrap();
+        let dir = Dir::open(sandbox.path()).unwrap();
+        let up = format!("../{}/secret", outside.path().file_name().unwrap().to_str().unwrap());
+        assert!(dir.open_file("link/secret").is_err());
+        assert!(dir.open_file(&up).is_err());
+        assert!(dir.replace("link/new", b"x", 0o600).is_err());
+        assert!(Dir::open(&sandbox.path().join("link")).is_err());
+        assert_eq!(dir.kind("link").unwrap(), Some(Kind::Link));
+    }
+
+    #[test]
+    fn a_fifo_does_not_hang_us() {
+        let sandbox = tempfile::tempdir().unwrap();
+        let dir = Dir::open(sandbox.path()).unwrap();
+        sys::mknodat(&dir.fd, "pipe", sys::FileType::Fifo, Mode::from(0o600), 0).unwrap();
+        assert_eq!(dir.open_file("pipe").unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+}

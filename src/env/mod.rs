@@ -1,0 +1,191 @@
+//! The seam: time, chance, environment and files come in here and nowhere else.
+//!
+//! Promises: with `AGENTPM_CLOCK` and `AGENTPM_SEED` set, the same command on the same files writes the same bytes;
+//! variables of git that could lead to another repository are not listened to.
+//! Refuses to know: what a task is.
+
+pub mod files;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Code, Error, Result};
+use crate::model::id::Id;
+use crate::model::time::Time;
+
+/// Clock, chance and surroundings of one program run.
+pub struct Env {
+    clock: Clock,
+    ids: Mutex<Ids>,
+    vars: BTreeMap<String, String>,
+    cwd: PathBuf,
+    boot: String,
+}
+
+enum Clock {
+    System,
+    Fixed(Time),
+}
+
+/// Makes ids that rise within a program run and never tell the next one.
+struct Ids {
+    last: Option<(u64, u16)>,
+    chance: Chance,
+}
+
+enum Chance {
+    System,
+    Seeded { seed: String, count: u64 },
+}
+
+impl Env {
+    /// The real surroundings of this process.
+    ///
+    /// Errors: `ERR_USAGE` for an `AGENTPM_CLOCK` that is no time, `ERR_IO` where the current folder is gone.
+    pub fn from_process() -> Result<Self> {
+        let vars: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let cwd = std::env::current_dir().map_err(|e| Error::io("find the current folder", ".".as_ref(), &e))?;
+        Self::new(vars, cwd)
+    }
+
+    /// Surroundings given by hand, for embedding and tests.
+    ///
+    /// Errors: `ERR_USAGE` for an `AGENTPM_CLOCK` that is no time.
+    pub fn new(vars: BTreeMap<String, String>, cwd: PathBuf) -> Result<Self> {
+        let clock = match vars.get("AGENTPM_CLOCK") {
+            None => Clock::System,
+            Some(text) => Clock::Fixed(
+                text.parse().map_err(|_| Error::usage(format!("AGENTPM_CLOCK is no RFC 3339 time: {text:?}")))?,
+            ),
+        };
+        let chance = match vars.get("AGENTPM_SEED") {
+            None => Chance::System,
+            Some(seed) => Chance::Seeded { seed: seed.clone(), count: 0 },
+        };
+        let boot = files::boot_id();
+        Ok(Env { clock, ids: Mutex::new(Ids { last: None, chance }), vars, cwd, boot })
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Time {
+        match self.clock {
+            Clock::Fixed(time) => time,
+            Clock::System => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Time::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+            }
+        }
+    }
+
+    /// A fresh id, above all earlier ones of this run.
+    ///
+    /// Errors: `ERR_IO` where the system has no randomness.
+    pub fn new_id(&self) -> Result<Id> {
+        let now = u64::try_from(self.now().millis()).unwrap_or(0);
+        // A poisoned lock only means that another thread panicked between two ids.
+        let mut ids = self.ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let random = ids.chance.draw()?;
+        // The upper 16 bits of chance count up within a millisecond, so that ids made together keep their order;
+        // the lower 64 are drawn anew each time, so that no id tells the next.
+        let (millis, count) = match ids.last {
+            Some((millis, count)) if millis >= now => match count.checked_add(1) {
+                Some(next) => (millis, next),
+                None => (millis + 1, 0),
+            },
+            _ => (now, (random >> 64) as u16 & 0x3FFF),
+        };
+        ids.last = Some((millis, count));
+        Ok(Id::from_parts(millis, (u128::from(count) << 64) | (random & u128::from(u64::MAX))))
+    }
+
+    /// A variable of the environment, if it is set and not empty.
+    pub fn var(&self, name: &str) -> Option<&str> {
+        self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The folder the command was started in.
+    pub fn cwd(&self) -> &std::path::Path {
+        &self.cwd
+    }
+
+    /// Changes with every start of the machine; empty where the system does not say.
+    pub fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// The home folder, if there is one.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.var("HOME").map(PathBuf::from)
+    }
+}
+
+/// Opens a file in the person's own editor and waits. Its words come from their environment, never from a repository.
+///
+/// Errors: `ERR_IO` where it cannot be started or fails.
+pub fn run_editor(editor: &str, path: &std::path::Path) -> Result<()> {
+    let mut words = editor.split_whitespace();
+    let program = words.next().unwrap_or("vi");
+    let status = std::process::Command::new(program)
+        .args(words)
+        .arg(path)
+        .status()
+        .map_err(|e| Error::io("start the editor", program.as_ref(), &e))?;
+    if status.success() { Ok(()) } else { Err(Error::new(Code::Io, format!("the editor {program} failed: {status}"))) }
+}
+
+/// The system's time in nanoseconds since 1970, as files carry it.
+pub fn system_nanos() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+impl Chance {
+    fn draw(&mut self) -> Result<u128> {
+        match self {
+            Chance::System => {
+                let mut bytes = [0u8; 16];
+                getrandom::fill(&mut bytes)
+                    .map_err(|e| Error::new(Code::Io, format!("the system gave no randomness: {e}")))?;
+                Ok(u128::from_le_bytes(bytes))
+            }
+            Chance::Seeded { seed, count } => {
+                *count += 1;
+                let digest = Sha256::digest(format!("{seed}/{count}"));
+                let mut bytes = [0u8; 16];
+                bytes.copy_from_slice(&digest[..16]);
+                Ok(u128::from_le_bytes(bytes))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(vars: &[(&str, &str)]) -> Env {
+        let vars = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Env::new(vars, PathBuf::from("/")).unwrap()
+    }
+
+    #[test]
+    fn ids_rise_even_within_one_millisecond() {
+        let env = env(&[("AGENTPM_CLOCK", "2026-11-20T10:00:00Z")]);
+        let ids: Vec<Id> = (0..100_000).map(|_| env.new_id().unwrap()).collect();
+        assert!(ids.is_sorted());
+        assert!(ids.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn a_seed_and_a_clock_give_the_same_ids_again() {
+        let vars = [("AGENTPM_CLOCK", "2026-11-20T10:00:00Z"), ("AGENTPM_SEED", "7")];
+        assert_eq!(env(&vars).new_id().unwrap(), env(&vars).new_id().unwrap());
+        assert!(Env::new([("AGENTPM_CLOCK".to_owned(), "noon".to_owned())].into(), "/".into()).is_err());
+    }
+}

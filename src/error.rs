@@ -1,0 +1,218 @@
+//! What can go wrong, said so that the reader can act on it.
+//!
+//! Promises: every failure of the library is an [`Error`] with one of the stable codes of [`Code`], a sentence that names
+//! what happened and to which path or id, and a hint that names only commands which cannot destroy anything.
+//! Refuses to know: how a door prints it.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Result of every fallible library function.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The stable error codes. The process exit code follows from the code alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Code {
+    /// The words of the call are wrong.
+    Usage,
+    /// No such id, file or name.
+    NotFound,
+    /// A prefix or handle fits more than one id.
+    AmbiguousId,
+    /// There is no `.agentpm` store here.
+    NoStore,
+    /// A value is not allowed.
+    Validation,
+    /// The change is not allowed in the present state.
+    InvalidState,
+    /// The entity is not at the expected version.
+    Conflict,
+    /// This store wants a lease before a change.
+    LeaseRequired,
+    /// Another agent holds the lease.
+    LeaseHeld,
+    /// The lease ran out and nobody took it over yet.
+    LeaseExpired,
+    /// The lease ran out or was overridden, and somebody else has it now.
+    LeaseLost,
+    /// The roles of the store do not permit it.
+    Unauthorized,
+    /// Too many requests.
+    RateLimit,
+    /// A lock was not had in time; nothing was written.
+    Busy,
+    /// Bytes in the store cannot be understood.
+    Corrupt,
+    /// The exchange with a remote failed.
+    Sync,
+    /// Git refused or is missing.
+    Git,
+    /// The operating system refused.
+    Io,
+    /// The disk is full.
+    NoSpace,
+}
+
+impl Code {
+    /// All codes, in the order of the documentation.
+    pub const ALL: [Code; 19] = [
+        Code::Usage,
+        Code::NotFound,
+        Code::AmbiguousId,
+        Code::NoStore,
+        Code::Validation,
+        Code::InvalidState,
+        Code::Conflict,
+        Code::LeaseRequired,
+        Code::LeaseHeld,
+        Code::LeaseExpired,
+        Code::LeaseLost,
+        Code::Unauthorized,
+        Code::RateLimit,
+        Code::Busy,
+        Code::Corrupt,
+        Code::Sync,
+        Code::Git,
+        Code::Io,
+        Code::NoSpace,
+    ];
+
+    /// The name in JSON and on the terminal, such as `ERR_NOT_FOUND`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::Usage => "ERR_USAGE",
+            Code::NotFound => "ERR_NOT_FOUND",
+            Code::AmbiguousId => "ERR_AMBIGUOUS_ID",
+            Code::NoStore => "ERR_NO_STORE",
+            Code::Validation => "ERR_VALIDATION",
+            Code::InvalidState => "ERR_INVALID_STATE",
+            Code::Conflict => "ERR_CONFLICT",
+            Code::LeaseRequired => "ERR_LEASE_REQUIRED",
+            Code::LeaseHeld => "ERR_LEASE_HELD",
+            Code::LeaseExpired => "ERR_LEASE_EXPIRED",
+            Code::LeaseLost => "ERR_LEASE_LOST",
+            Code::Unauthorized => "ERR_UNAUTHORIZED",
+            Code::RateLimit => "ERR_RATE_LIMIT",
+            Code::Busy => "ERR_BUSY",
+            Code::Corrupt => "ERR_CORRUPT",
+            Code::Sync => "ERR_SYNC",
+            Code::Git => "ERR_GIT",
+            Code::Io => "ERR_IO",
+            Code::NoSpace => "ERR_NO_SPACE",
+        }
+    }
+
+    /// The process exit code, 2 to 10. (0 is success, 1 means lint found something.)
+    pub fn exit(self) -> u8 {
+        match self {
+            Code::Usage => 2,
+            Code::NotFound | Code::AmbiguousId | Code::NoStore => 3,
+            Code::Validation | Code::InvalidState => 4,
+            Code::Conflict | Code::LeaseRequired | Code::LeaseHeld | Code::LeaseExpired | Code::LeaseLost => 5,
+            Code::Unauthorized => 6,
+            Code::RateLimit | Code::Busy => 7,
+            Code::Corrupt => 8,
+            Code::Sync | Code::Git => 9,
+            Code::Io | Code::NoSpace => 10,
+        }
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// A failure: its code, what happened, the facts behind it and what to do next.
+#[derive(Debug, Clone, Serialize, thiserror::Error)]
+pub struct Error {
+    /// The stable code.
+    pub code: Code,
+    /// What happened, to which path or id.
+    pub message: String,
+    /// The facts as JSON: candidates, holder, versions. `null` where there are none.
+    pub details: Value,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.message)
+    }
+}
+
+impl Error {
+    /// A failure with no details and no hint yet.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Error { code, message: message.into(), details: Value::Null, hint: None }
+    }
+
+    /// Adds the facts behind the failure.
+    #[must_use]
+    pub fn with(mut self, details: Value) -> Self {
+        self.details = details;
+        self
+    }
+
+    /// Adds what to do next. A hint may only name commands that cannot destroy anything.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// An operating-system failure while doing `what` to `path`. A full disk or quota becomes [`Code::NoSpace`].
+    pub fn io(what: &str, path: &Path, source: &io::Error) -> Self {
+        let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let code = if full { Code::NoSpace } else { Code::Io };
+        let error = Error::new(code, format!("could not {what} {}: {source}", path.display()))
+            .with(json!({ "path": path.display().to_string() }));
+        if full { error.hint("free some space and run the same command again; nothing was changed") } else { error }
+    }
+
+    /// Shorthand for [`Code::Validation`].
+    pub fn validation(message: impl Into<String>) -> Self {
+        Error::new(Code::Validation, message)
+    }
+
+    /// Shorthand for [`Code::InvalidState`].
+    pub fn state(message: impl Into<String>) -> Self {
+        Error::new(Code::InvalidState, message)
+    }
+
+    /// Shorthand for [`Code::Usage`].
+    pub fn usage(message: impl Into<String>) -> Self {
+        Error::new(Code::Usage, message)
+    }
+
+    /// Shorthand for [`Code::NotFound`].
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Error::new(Code::NotFound, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_exit_codes_stay_in_their_range() {
+        let names: std::collections::BTreeSet<_> = Code::ALL.iter().map(|c| c.as_str()).collect();
+        assert_eq!(names.len(), Code::ALL.len());
+        assert!(Code::ALL.iter().all(|c| (2..=10).contains(&c.exit())));
+    }
+
+    #[test]
+    fn a_full_disk_is_not_any_io_error() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(Error::io("write", Path::new("x"), &full).code, Code::NoSpace);
+        let other = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(Error::io("write", Path::new("x"), &other).code, Code::Io);
+    }
+}

@@ -1,0 +1,124 @@
+//! The repository around a store: where it is and who its user is.
+//!
+//! Promises: discovery as git does it (linked worktrees, `.git` as a file, submodules), never led astray by `GIT_DIR` and
+//! its like, and a repository of another user refused as git refuses it. Only this module names the git library.
+//! Refuses to know: what lies in `.agentpm`.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use gix::discover::upwards::{self, Options};
+use gix::discover::{repository, upwards_opts};
+
+use crate::env::files;
+use crate::error::{Code, Error, Result};
+
+/// A git work tree and the git folders behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repo {
+    /// Top of the work tree.
+    pub work_dir: PathBuf,
+    /// Git folder of this worktree.
+    pub git_dir: PathBuf,
+    /// Git folder that all worktrees of the clone share.
+    pub common_dir: PathBuf,
+}
+
+/// Finds the work tree that holds `start`; `None` where there is no repository, or one without a work tree.
+///
+/// Errors: `ERR_GIT` where the repository belongs to somebody else or cannot be read.
+pub fn discover(start: &Path) -> Result<Option<Repo>> {
+    let start = files::canonical(start).map_err(|e| Error::io("find the folder", start, &e))?;
+    let found = match upwards_opts(&start, Options::default()) {
+        Ok((path, gix::sec::Trust::Full)) => path,
+        Ok((path, _)) => {
+            trusted_after_all(&start)?;
+            path
+        }
+        Err(e) if nothing_found(&e) => return Ok(None),
+        Err(e) => return Err(Error::new(Code::Git, format!("cannot read the repository at {}: {e}", start.display()))),
+    };
+    let (work_dir, git_dir) = match found {
+        repository::Path::WorkTree(work_dir) => {
+            let git_dir = work_dir.join(".git");
+            (work_dir, git_dir)
+        }
+        repository::Path::LinkedWorkTree { work_dir, git_dir } => (work_dir, git_dir),
+        repository::Path::Repository(_) => return Ok(None),
+    };
+    let canonical = |path: &Path| files::canonical(path).map_err(|e| Error::io("find the git folder", path, &e));
+    let git_dir = canonical(&git_dir)?;
+    let common_dir = canonical(&common_dir(&git_dir)?)?;
+    Ok(Some(Repo { work_dir: canonical(&work_dir)?, git_dir, common_dir }))
+}
+
+fn nothing_found(error: &gix::Error) -> bool {
+    matches!(
+        error.downcast_any_ref::<upwards::Error>(),
+        Some(
+            upwards::Error::NoGitRepository { .. }
+                | upwards::Error::NoGitRepositoryWithinCeiling { .. }
+                | upwards::Error::NoGitRepositoryWithinFs { .. }
+        )
+    )
+}
+
+/// A folder of another user is trusted only where git's `safe.directory` says so.
+fn trusted_after_all(start: &Path) -> Result<()> {
+    let options = gix::open::Options::default().bail_if_untrusted(true);
+    match gix::discover_opts(start, Options::default(), options) {
+        Ok(_) => Ok(()),
+        Err(e) => {
+            Err(Error::new(Code::Git, format!("the repository at {} belongs to another user: {e}", start.display()))
+                .hint("as with git itself: git config --global --add safe.directory PATH, if you trust it"))
+        }
+    }
+}
+
+/// The folder that a worktree's git folder shares with the others: named in its `commondir`, else itself.
+fn common_dir(git_dir: &Path) -> Result<PathBuf> {
+    let file = git_dir.join("commondir");
+    match files::read_outside(&file, 4096) {
+        Ok(bytes) => Ok(git_dir.join(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']))),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(git_dir.to_owned()),
+        Err(e) => Err(Error::io("read", &file, &e)),
+    }
+}
+
+impl Repo {
+    /// `user.name` of the repository's configuration, where there is one.
+    pub fn user_name(&self) -> Option<String> {
+        let repo = gix::open(&self.git_dir).ok()?;
+        let name = repo.config_snapshot().string("user.name")?;
+        Some(name.to_string())
+    }
+
+    /// Tops of the other worktrees of this clone that exist now.
+    ///
+    /// Errors: `ERR_IO` where the list of worktrees cannot be read.
+    pub fn other_worktrees(&self) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        if self.common_dir != self.git_dir
+            && let Some(main) = self.common_dir.parent()
+            && files::canonical(&main.join(".git")).is_ok_and(|dir| dir == self.common_dir)
+        {
+            found.push(main.to_owned());
+        }
+        let list = self.common_dir.join("worktrees");
+        let dir = match files::Dir::open(&list) {
+            Ok(dir) => dir,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(found),
+            Err(e) => return Err(Error::io("read", &list, &e)),
+        };
+        for (name, _) in dir.list().map_err(|e| Error::io("read", &list, &e))? {
+            let Ok(bytes) = dir.read(Path::new(&name).join("gitdir"), 4096) else { continue };
+            let dot_git = list.join(&name).join(String::from_utf8_lossy(&bytes).trim_end());
+            if let Some(top) = dot_git.parent().and_then(|top| files::canonical(top).ok())
+                && top != self.work_dir
+            {
+                found.push(top);
+            }
+        }
+        Ok(found)
+    }
+}

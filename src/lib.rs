@@ -1,0 +1,22 @@
+//! agentpm: a task store for coding agents that lives in the project's own git repository.
+//!
+//! The modules, in the order to read them; each imports only from those above it.
+#![deny(missing_docs)]
+
+pub mod error;
+
+pub mod env;
+
+pub mod model;
+
+pub mod rules;
+
+pub mod git;
+pub mod runtime;
+pub mod store;
+
+pub mod reports;
+
+pub mod workspace;
+
+pub mod cli;

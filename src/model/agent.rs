@@ -1,0 +1,135 @@
+//! Agents, and the runtime records of their sessions and leases.
+//!
+//! Refuses to know: whether a session or a lease is still alive; that takes a clock.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::model::id::Id;
+use crate::model::payload::AgentRegistered;
+use crate::model::time::Time;
+
+/// An agent as its log tells of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Agent {
+    /// Its name, which is its id.
+    pub name: String,
+    /// planner, executor, reviewer, coordinator, or another word.
+    pub role: Option<String>,
+    /// Anything it wants to be known by.
+    pub metadata: Value,
+    /// Its ed25519 public key.
+    pub public_key: Option<String>,
+    /// When it first registered; `null` where it never did.
+    pub created_at: Option<Time>,
+    /// The newest events of its log.
+    #[serde(skip)]
+    pub heads: Vec<Id>,
+    /// How many events its log holds.
+    #[serde(skip)]
+    pub version: u64,
+    /// The greatest Lamport time in its log.
+    #[serde(skip)]
+    pub lamport: u64,
+}
+
+impl Agent {
+    /// An agent of whom nothing is known but the name.
+    pub fn blank(name: &str) -> Self {
+        Agent {
+            name: name.to_owned(),
+            role: None,
+            metadata: Value::Null,
+            public_key: None,
+            created_at: None,
+            heads: Vec::new(),
+            version: 0,
+            lamport: 0,
+        }
+    }
+
+    /// Takes in what an event says; absent keys stay.
+    pub fn learn(&mut self, said: &AgentRegistered, at: Time) {
+        self.created_at.get_or_insert(at);
+        if said.role.is_some() {
+            self.role.clone_from(&said.role);
+        }
+        if !said.metadata.is_null() {
+            self.metadata.clone_from(&said.metadata);
+        }
+        if said.public_key.is_some() {
+            self.public_key.clone_from(&said.public_key);
+        }
+    }
+}
+
+/// Whether a session goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionStatus {
+    /// It goes on.
+    Active,
+    /// It ended.
+    Closed,
+}
+
+/// One run of an agent. Runtime state of this clone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Session {
+    /// Its id.
+    pub id: Id,
+    /// Whose it is.
+    pub agent: String,
+    /// Whether it goes on.
+    pub status: SessionStatus,
+    /// When it began.
+    pub started_at: Time,
+    /// When it ended.
+    pub ended_at: Option<Time>,
+    /// Its last sign of life.
+    pub last_heartbeat_at: Time,
+    /// Anything the agent wants to keep with it.
+    #[serde(default)]
+    pub metadata: Value,
+}
+
+/// The right to change one task for a while. Runtime state of this clone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Lease {
+    /// Its id.
+    pub id: Id,
+    /// The task.
+    pub task: Id,
+    /// Who holds it.
+    pub agent: String,
+    /// In which session.
+    pub session: Option<Id>,
+    /// A number that only grows from grant to grant of one task.
+    pub fence: u64,
+    /// When it runs out unless renewed.
+    pub expires_at: Time,
+    /// When it was granted.
+    pub created_at: Time,
+    /// When it was last renewed.
+    pub updated_at: Time,
+}
+
+impl Lease {
+    /// Whether it still holds at `now`.
+    pub fn is_live(&self, now: Time) -> bool {
+        now < self.expires_at
+    }
+}
+
+/// What is known of the leases of one task.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LeaseRecord {
+    /// The last fence that was granted.
+    pub fence: u64,
+    /// The lease that was granted last and not given back, live or not.
+    pub lease: Option<Lease>,
+    /// Who lost it to the present holder.
+    #[serde(default)]
+    pub lost: Option<Lease>,
+}

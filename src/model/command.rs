@@ -1,0 +1,632 @@
+//! Every change agentpm can make, defined once.
+//!
+//! Promises: a door builds a [`Command`] and nothing else; arguments of the command line, keys of a batch and the published
+//! schema are the same fields with the same words. Doc comments are the help texts.
+//! Refuses to know: whether a change is allowed (`rules::decide`) and how it is carried out (`workspace`).
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::model::context::ContextType;
+use crate::model::id::{Id, quoted};
+use crate::model::relationship::RelationType;
+use crate::model::task::Status;
+use crate::model::time::Time;
+use crate::model::words::{Duration, Object, OptionalTaskRef, Ref, SessionRef, TaskRef, Text};
+
+/// What a change of a task may carry besides the change itself.
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Guard {
+    /// Refuse unless this lease is still yours (id of a lease)
+    #[arg(long, value_name = "LEASE")]
+    pub lease_id: Option<Ref>,
+    /// Refuse unless the task has just this many events
+    #[arg(long, value_name = "N")]
+    pub expected_version: Option<u64>,
+    /// Change it past somebody else's lease, for this reason; recorded
+    #[arg(long = "override", value_name = "REASON")]
+    #[serde(rename = "override")]
+    pub override_reason: Option<Text>,
+    /// Why, in a few words; kept in the history
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<Text>,
+}
+
+/// Create a task
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TaskCreate {
+    /// One line that says what it is
+    #[arg(long, value_name = "TEXT")]
+    pub title: Text,
+    /// What is to be reached and why, in prose
+    #[arg(long, value_name = "TEXT")]
+    pub intent: Option<Text>,
+    /// feature, bugfix, refactor, docs or ops
+    #[arg(long = "type", value_name = "TYPE")]
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// -5 to 5; higher is sooner
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub priority: Option<i64>,
+    /// The planning unit it is part of
+    #[arg(long, value_name = "ID")]
+    pub parent: Option<Ref>,
+    /// A word to find it by (repeatable)
+    #[arg(long = "label", value_name = "WORD")]
+    pub labels: Vec<String>,
+    /// A task that must be finished first (repeatable)
+    #[arg(long, value_name = "ID")]
+    pub blocked_by: Vec<Ref>,
+    /// A criterion that must be met before it is done (repeatable)
+    #[arg(long, value_name = "TEXT")]
+    pub acceptance: Vec<Text>,
+    /// A path or glob it expects to touch (repeatable)
+    #[arg(long = "file", value_name = "PATH")]
+    pub files: Vec<String>,
+    /// An agent who wants to know (repeatable)
+    #[arg(long = "watcher", value_name = "AGENT")]
+    pub watchers: Vec<String>,
+    /// Expected effort, in your own words
+    #[arg(long, value_name = "TEXT")]
+    pub estimate: Option<String>,
+    /// When it should be done
+    #[arg(long, value_name = "TIME")]
+    pub due: Option<Time>,
+    /// Hand it out no sooner than this
+    #[arg(long, value_name = "TIME")]
+    pub defer_until: Option<Time>,
+    /// The right an agent needs to be given it
+    #[arg(long, value_name = "PERM")]
+    pub need_perm: Option<String>,
+    /// The least precedence an agent needs to be given it
+    #[arg(long, value_name = "N")]
+    pub need_precedence: Option<i64>,
+    /// Anything else, as a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub metadata: Option<Object>,
+    /// The same key again returns the task of the first call instead of a second one
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+    /// Why, in a few words; kept in the history
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<Text>,
+}
+
+/// Change fields of a task
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TaskUpdate {
+    /// The task
+    #[command(flatten)]
+    pub id: TaskRef,
+    /// One line that says what it is
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<Text>,
+    /// What is to be reached and why, in prose
+    #[arg(long, value_name = "TEXT")]
+    pub intent: Option<Text>,
+    /// feature, bugfix, refactor, docs or ops
+    #[arg(long = "type", value_name = "TYPE")]
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// -5 to 5; higher is sooner
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub priority: Option<i64>,
+    /// The planning unit it is part of
+    #[arg(long, value_name = "ID")]
+    pub parent: Option<Ref>,
+    /// Who works on it
+    #[arg(long, value_name = "AGENT")]
+    pub owner: Option<String>,
+    /// All its labels anew (repeatable)
+    #[arg(long = "label", value_name = "WORD")]
+    pub labels: Option<Vec<String>>,
+    /// One more label (repeatable)
+    #[arg(long = "add-label", value_name = "WORD")]
+    pub add_labels: Vec<String>,
+    /// One label less (repeatable)
+    #[arg(long = "remove-label", value_name = "WORD")]
+    pub remove_labels: Vec<String>,
+    /// All its acceptance criteria anew (repeatable)
+    #[arg(long, value_name = "TEXT")]
+    pub acceptance: Option<Vec<Text>>,
+    /// One more acceptance criterion (repeatable)
+    #[arg(long = "add-acceptance", value_name = "TEXT")]
+    pub add_acceptance: Vec<Text>,
+    /// All its paths or globs anew (repeatable)
+    #[arg(long = "file", value_name = "PATH")]
+    pub files: Option<Vec<String>>,
+    /// All its watchers anew (repeatable)
+    #[arg(long = "watcher", value_name = "AGENT")]
+    pub watchers: Option<Vec<String>>,
+    /// Expected effort, in your own words
+    #[arg(long, value_name = "TEXT")]
+    pub estimate: Option<String>,
+    /// When it should be done
+    #[arg(long, value_name = "TIME")]
+    pub due: Option<Time>,
+    /// Hand it out no sooner than this
+    #[arg(long, value_name = "TIME")]
+    pub defer_until: Option<Time>,
+    /// The right an agent needs to be given it
+    #[arg(long, value_name = "PERM")]
+    pub need_perm: Option<String>,
+    /// The least precedence an agent needs to be given it
+    #[arg(long, value_name = "N")]
+    pub need_precedence: Option<i64>,
+    /// Entries of the metadata, as a JSON object; null takes one out
+    #[arg(long, value_name = "JSON")]
+    pub metadata: Option<Object>,
+    /// Empty a field: intent, parent, owner, labels, due, … (repeatable)
+    #[arg(long, value_name = "FIELD")]
+    pub clear: Vec<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Move a task to another status
+#[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TaskTransition {
+    /// The task
+    #[command(flatten)]
+    pub id: TaskRef,
+    /// The new status
+    #[arg(long, value_name = "STATUS", ignore_case = true)]
+    pub status: Status,
+    /// Pass unfinished blockers, children and unmet acceptance, for this reason; recorded
+    #[arg(long, value_name = "REASON")]
+    #[serde(default)]
+    pub force: Option<Text>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Say that a task must wait for another
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TaskBlock {
+    /// The task that waits
+    #[command(flatten)]
+    pub id: TaskRef,
+    /// The task it waits for (repeatable)
+    #[arg(long, value_name = "ID", required = true)]
+    pub by: Vec<Ref>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Say that a task need not wait for another any more
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TaskUnblock {
+    /// The task that waited
+    #[command(flatten)]
+    pub id: TaskRef,
+    /// The task it waited for (repeatable; all of them where absent)
+    #[arg(long, value_name = "ID")]
+    #[serde(default)]
+    pub by: Vec<Ref>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Relate a task to another
+#[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TaskRelate {
+    /// The task that stands first: the parent, the blocker, or the one that speaks
+    #[command(flatten)]
+    pub id: TaskRef,
+    /// The other task
+    #[arg(long, value_name = "ID")]
+    pub to: Ref,
+    /// parent_of, blocks, relates_to or duplicates
+    #[arg(long = "type", value_name = "TYPE")]
+    #[serde(rename = "type")]
+    pub kind: RelationType,
+    /// Anything worth keeping with it, as a JSON object
+    #[arg(long, value_name = "JSON")]
+    #[serde(default)]
+    pub metadata: Option<Object>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Take a relationship away
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TaskUnrelate {
+    /// The task whose log holds the relationship
+    #[command(flatten)]
+    pub id: TaskRef,
+    /// The relationship's id, or the other task's
+    #[arg(long, value_name = "ID")]
+    pub relationship: Ref,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Put a completed or cancelled task away
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TaskArchive {
+    /// The task
+    #[command(flatten)]
+    pub id: TaskRef,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Open a closed task again
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TaskReopen {
+    /// The task
+    #[command(flatten)]
+    pub id: TaskRef,
+    /// Why it is not done after all
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Text,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Mark acceptance criteria as met, or record a review of the result
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TaskVerify {
+    /// The task
+    #[command(flatten)]
+    pub id: TaskRef,
+    /// A criterion that is met: its number from 1, or its words (repeatable)
+    #[arg(long, value_name = "N|TEXT")]
+    pub criterion: Vec<String>,
+    /// All criteria are met
+    #[arg(long)]
+    pub all: bool,
+    /// Take the mark off the named criteria instead
+    #[arg(long)]
+    pub unmet: bool,
+    /// Record a review that did not pass
+    #[arg(long, conflicts_with_all = ["criterion", "all", "unmet"])]
+    pub fail: bool,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Note a step of the work
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ProgressAdd {
+    /// The task
+    #[command(flatten)]
+    pub task_id: TaskRef,
+    /// The step, in words (repeatable)
+    #[arg(long, value_name = "TEXT", required = true)]
+    pub content: Vec<Text>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Tick a step off
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ProgressComplete {
+    /// The progress item
+    #[command(flatten)]
+    pub id: TaskRef,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Take the tick off a step
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ProgressReopen {
+    /// The progress item
+    #[command(flatten)]
+    pub id: TaskRef,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Record something worth knowing
+#[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ContextAdd {
+    /// The task
+    #[command(flatten)]
+    pub task_id: TaskRef,
+    /// decision, rationale, attempt, outcome, blocker, note, reference or user_input
+    #[arg(long = "type", value_name = "TYPE", default_value = "note")]
+    #[serde(rename = "type")]
+    pub kind: ContextType,
+    /// The text
+    #[arg(long, value_name = "TEXT")]
+    pub content: Text,
+    /// Anything worth keeping with it, as a JSON object
+    #[arg(long, value_name = "JSON")]
+    #[serde(default)]
+    pub metadata: Option<Object>,
+}
+
+/// Replace a context entry by a newer one
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ContextSupersede {
+    /// The older entry
+    #[command(flatten)]
+    pub id: TaskRef,
+    /// The newer text; its type is the older one's
+    #[arg(long, value_name = "TEXT")]
+    pub content: Text,
+}
+
+/// Take the text of a context entry out of the plan (a secret, say); git history and clones may still hold it
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ContextRedact {
+    /// The entry
+    #[command(flatten)]
+    pub id: TaskRef,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Text,
+}
+
+/// Take one certain task: lease, owner and in_progress in one step
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Claim {
+    /// The task; the best ready one where absent
+    #[command(flatten)]
+    pub id: OptionalTaskRef,
+    /// Time to live of the lease: seconds, or 90s, 10m, 2h
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<Duration>,
+}
+
+/// Complete the task you hold
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Done {
+    /// The task; the one you hold where absent
+    #[command(flatten)]
+    pub id: OptionalTaskRef,
+    /// What came of it; kept as a context entry of type outcome
+    #[arg(long, value_name = "TEXT")]
+    pub outcome: Option<Text>,
+    /// A criterion that is met: its number from 1, or its words (repeatable)
+    #[arg(long, value_name = "N|TEXT")]
+    pub met: Vec<String>,
+    /// All acceptance criteria are met
+    #[arg(long)]
+    pub all_met: bool,
+    /// Pass unfinished blockers, children and unmet acceptance, for this reason; recorded
+    #[arg(long, value_name = "REASON")]
+    pub force: Option<Text>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Give the task you hold back: open again, nobody's
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Release {
+    /// The task; the one you hold where absent
+    #[command(flatten)]
+    pub id: OptionalTaskRef,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Take the lease of a task without changing its status
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LeaseAcquire {
+    /// The task
+    #[command(flatten)]
+    pub task_id: TaskRef,
+    /// For whom; yourself where absent
+    #[arg(long, value_name = "AGENT")]
+    pub agent_id: Option<String>,
+    /// In which session; yours where absent
+    #[arg(long, value_name = "SESSION")]
+    pub session_id: Option<Id>,
+    /// Time to live: seconds, or 90s, 10m, 2h
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<Duration>,
+}
+
+/// Prolong a lease you hold
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LeaseRenew {
+    /// The lease, or its task
+    #[command(flatten)]
+    pub id: TaskRef,
+    /// Time to live from now on: seconds, or 90s, 10m, 2h
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<Duration>,
+}
+
+/// Give a lease back without changing the task's status
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct LeaseRelease {
+    /// The lease, or its task
+    #[command(flatten)]
+    pub id: TaskRef,
+}
+
+/// Introduce an agent, or change what is known of it
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct AgentRegister {
+    /// Its name: a-z, 0-9, dot, underscore, hyphen; yourself where absent
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// planner, executor, reviewer, coordinator, or another word
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
+    /// Anything it wants to be known by, as a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub metadata: Option<Object>,
+    /// Its ed25519 public key
+    #[arg(long, value_name = "KEY")]
+    pub public_key: Option<String>,
+}
+
+/// Begin a session
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SessionStart {
+    /// Whose session; yours where absent
+    #[arg(long, value_name = "AGENT")]
+    pub agent_id: Option<String>,
+    /// Anything worth keeping with it, as a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub metadata: Option<Object>,
+}
+
+/// Give a sign of life
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct SessionHeartbeat {
+    /// The session
+    #[command(flatten)]
+    pub session_id: SessionRef,
+}
+
+/// End a session
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct SessionEnd {
+    /// The session
+    #[command(flatten)]
+    pub session_id: SessionRef,
+}
+
+/// One step of a batch.
+#[derive(Clone, Debug)]
+pub struct BatchOp {
+    /// A name by which later steps may refer to what this one made, as `$name`.
+    pub name: Option<String>,
+    /// The change.
+    pub command: Command,
+}
+
+macro_rules! commands {
+    ($($variant:ident = $op:literal),* $(,)?) => {
+        /// A change, as every door hands it to `Workspace::execute`.
+        #[derive(Clone, Debug)]
+        #[expect(missing_docs, reason = "each variant is documented on the struct of the same name")]
+        pub enum Command {
+            $($variant($variant),)*
+            Batch(Vec<BatchOp>),
+        }
+
+        impl Command {
+            /// Names of the single commands as batches and other doors write them, with the schema of their arguments.
+            pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
+                vec![$(($op, schemars::schema_for!($variant))),*]
+            }
+
+            /// The name of this command.
+            pub fn op(&self) -> &'static str {
+                match self {
+                    $(Command::$variant(_) => $op,)*
+                    Command::Batch(_) => "batch",
+                }
+            }
+
+            /// Builds a single command from its name and a JSON object of arguments.
+            ///
+            /// Errors: `ERR_USAGE` for an unknown name or key, `ERR_VALIDATION` for a value that does not fit.
+            pub fn from_json(op: &str, args: Value) -> Result<Self> {
+                let misfit = |e: serde_json::Error| Error::validation(format!("{op}: {e}"));
+                match op {
+                    $($op => {
+                        known_keys(op, &schemars::schema_for!($variant), &args)?;
+                        serde_json::from_value(args).map(Command::$variant).map_err(misfit)
+                    })*
+                    _ => Err(Error::usage(format!("there is no operation {}", quoted(op)))
+                        .hint(format!("use one of {}", [$($op),*].join(", ")))),
+                }
+            }
+
+            /// The arguments as JSON, for comparing two calls.
+            pub fn to_json(&self) -> Value {
+                match self {
+                    // Plain structs with string keys cannot fail to serialize.
+                    $(Command::$variant(args) => serde_json::to_value(args).expect("arguments are plain data"),)*
+                    Command::Batch(ops) => ops.iter().map(|o| serde_json::json!([o.name, o.command.op(), o.command.to_json()])).collect(),
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    TaskCreate = "task.create",
+    TaskUpdate = "task.update",
+    TaskTransition = "task.transition",
+    TaskBlock = "task.block",
+    TaskUnblock = "task.unblock",
+    TaskRelate = "task.relate",
+    TaskUnrelate = "task.unrelate",
+    TaskArchive = "task.archive",
+    TaskReopen = "task.reopen",
+    TaskVerify = "task.verify",
+    ProgressAdd = "progress.add",
+    ProgressComplete = "progress.complete",
+    ProgressReopen = "progress.reopen",
+    ContextAdd = "context.add",
+    ContextSupersede = "context.supersede",
+    ContextRedact = "context.redact",
+    Claim = "claim",
+    Done = "done",
+    Release = "release",
+    LeaseAcquire = "lease.acquire",
+    LeaseRenew = "lease.renew",
+    LeaseRelease = "lease.release",
+    AgentRegister = "agent.register",
+    SessionStart = "session.start",
+    SessionHeartbeat = "session.heartbeat",
+    SessionEnd = "session.end",
+}
+
+/// Refuses keys that the schema of a command does not know, and names the nearest that it does.
+fn known_keys(op: &str, schema: &schemars::Schema, args: &Value) -> Result<()> {
+    let Some(given) = args.as_object() else {
+        return Err(Error::validation(format!("the arguments of {op} must be an object")));
+    };
+    let known: Vec<&String> =
+        schema.get("properties").and_then(Value::as_object).map(|p| p.keys().collect()).unwrap_or_default();
+    match given.keys().find(|key| !known.contains(key)) {
+        None => Ok(()),
+        Some(key) => {
+            let names: Vec<&str> = known.iter().map(|k| k.as_str()).collect();
+            Err(Error::usage(format!("{op} knows no key {}", quoted(key)))
+                .hint(format!("its keys are {}", names.join(", "))))
+        }
+    }
+}

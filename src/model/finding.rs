@@ -1,0 +1,186 @@
+//! Findings: oddities that reading steps around and names.
+//!
+//! Promises: a finding has a stable code, a severity, and as much of a place as is known.
+//! Refuses to know: how it is printed.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::model::id::Id;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Tolerated; healed by the next write where that is possible.
+    Warning,
+    /// Stops a commit.
+    Error,
+}
+
+macro_rules! rules {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $severity:ident, $mend:literal;)*) => {
+        /// The rules of lint: what may be found, how bad it is and how to mend it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Rule { $($(#[doc = $doc])+ $name,)* }
+
+        impl Rule {
+            /// All rules.
+            pub const ALL: &[Rule] = &[$(Rule::$name),*];
+
+            /// The stable code.
+            pub fn code(self) -> &'static str {
+                match self { $(Rule::$name => $code,)* }
+            }
+
+            /// How bad it is.
+            pub fn severity(self) -> Severity {
+                match self { $(Rule::$name => Severity::$severity,)* }
+            }
+
+            /// What to do about it.
+            pub fn mend(self) -> &'static str {
+                match self { $(Rule::$name => $mend,)* }
+            }
+        }
+    };
+}
+
+rules! {
+    /// The last line of a log has no newline and is no event: a write was cut short.
+    LogTorn = "log-torn", Warning, "the next change of this task mends it, or run agentpm lint --fix";
+    /// A line of a log cannot be read as an event.
+    LogLine = "log-line", Error, "restore the line from git history; nothing was deleted";
+    /// A log holds conflict markers of git.
+    LogMarkers = "log-markers", Warning, "both sides are read; agentpm lint --fix removes the markers";
+    /// A log holds bytes that are tolerated but not canonical: CRLF, a byte-order mark, blank lines, lines out of order.
+    LogForm = "log-form", Warning, "agentpm lint --fix rewrites it in its plain form";
+    /// The same event stands in a log twice.
+    LogDuplicate = "log-duplicate", Warning, "agentpm lint --fix removes the copy";
+    /// Two different events have one id; neither counts.
+    EventConflict = "event-id-conflict", Error, "restore the true line from git history; agentpm never chooses between them";
+    /// An event names another entity than the log it stands in.
+    EventMisplaced = "event-misplaced", Error, "move the line to the log of the entity it names";
+    /// An event's payload does not make sense; it has no effect.
+    EventIneffective = "event-ineffective", Warning, "the event stays without effect; agentpm log shows it";
+    /// An event's type is not known to this version.
+    EventUnknown = "event-unknown", Warning, "use a newer agentpm to see its effect; it is kept byte for byte";
+    /// An event's Lamport time is out of bounds; it is kept without effect.
+    EventQuarantined = "event-quarantined", Error, "its writer's clock is broken or forged; the event stays without effect";
+    /// A change was made under a lease that had been lost; it has no effect.
+    EventFenced = "event-fenced", Warning, "the value of the later lease holder stands; make the change again if it is still wanted";
+    /// An event's wall-clock time is far off.
+    EventTime = "event-time", Warning, "order does not depend on it; set the writer's clock";
+    /// A log does not begin with TaskCreated.
+    LogHeadless = "log-headless", Error, "restore the missing lines from git history";
+    /// A task folder has no log.
+    LogMissing = "log-missing", Error, "restore events.jsonl from git history";
+    /// A task folder has no task.yaml.
+    YamlMissing = "task-yaml-missing", Warning, "agentpm lint --fix writes it from its log";
+    /// A task.yaml cannot be read.
+    YamlInvalid = "task-yaml-invalid", Error, "mend it by hand, or take it from git; its log still holds the task";
+    /// A task.yaml was written from fewer events than its log holds now.
+    YamlStale = "task-yaml-stale", Warning, "agentpm lint --fix writes it again from its log";
+    /// A task.yaml says something that its events do not.
+    YamlEdited = "task-yaml-edited", Error, "agentpm lint --fix records the edit as events, or names what it may not change";
+    /// A task.yaml says the right thing in another form, or holds comments.
+    YamlForm = "task-yaml-form", Warning, "agentpm lint --fix writes the canonical form; a comment would be lost";
+    /// A task.yaml holds a field that this version does not know.
+    YamlField = "task-yaml-field", Warning, "use a newer agentpm, or move the value into metadata";
+    /// A value is not one that a command would accept.
+    FieldValue = "field-value", Error, "agentpm task update sets it to an allowed value";
+    /// A folder, file or link that does not belong into a store.
+    OddFile = "odd-file", Error, "remove it with your own tools after looking at it";
+    /// A file lies in the wrong folder for the id it holds.
+    PathMismatch = "path-mismatch", Error, "move the folder to tasks/<last two characters>/<ULID>";
+    /// A relationship names a task that does not exist here.
+    DanglingReference = "dangling-reference", Error, "bring the other task in, or agentpm task unrelate";
+    /// Blocking relationships form a circle; the latest edge does not count.
+    CycleBlocks = "cycle-blocks", Error, "agentpm task unblock one of the edges";
+    /// Parents form a circle; the latest edge does not count.
+    CycleParents = "cycle-parents", Error, "agentpm task update --parent of one of the tasks";
+    /// A task has more than one parent; the latest counts.
+    SeveralParents = "several-parents", Warning, "agentpm task update --parent settles it";
+    /// A task in progress has no owner.
+    OwnerMissing = "owner-missing", Error, "agentpm release or agentpm lease acquire gives it a clear state";
+    /// A task is blocked though all its blockers are finished; it counts as open.
+    BlockedFreely = "blocked-without-blocker", Warning, "the next change of it records that it is open";
+    /// A task is completed though a blocker or child of it is unfinished.
+    CompletedEarly = "completed-early", Error, "finish the others, agentpm task reopen it, or record the override with --force";
+    /// A line of config.toml has no meaning.
+    ConfigKey = "config-key", Warning, "correct or remove the key";
+    /// config.toml or roles.yml cannot be read.
+    ConfigInvalid = "config-invalid", Error, "mend the file by hand";
+    /// The store was written by a newer version.
+    StoreNewer = "store-newer", Error, "use a newer agentpm to write to this store";
+}
+
+impl Serialize for Rule {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+/// One oddity, where it is and what to do about it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// Which rule.
+    #[serde(rename = "code")]
+    pub rule: Rule,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is odd, in words.
+    pub message: String,
+    /// Path of the file, below the work tree's top.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Line in that file, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// The task concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<Id>,
+    /// The event concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<Id>,
+    /// How to mend it.
+    pub mend: &'static str,
+}
+
+impl Finding {
+    /// A finding of the rule's own severity, with no place yet.
+    pub fn new(rule: Rule, message: impl Into<String>) -> Self {
+        Finding {
+            rule,
+            severity: rule.severity(),
+            message: message.into(),
+            path: None,
+            line: None,
+            task: None,
+            event: None,
+            mend: rule.mend(),
+        }
+    }
+
+    /// Adds the task.
+    #[must_use]
+    pub fn task(mut self, task: Id) -> Self {
+        self.task = Some(task);
+        self
+    }
+
+    /// Adds the event.
+    #[must_use]
+    pub fn event(mut self, event: Id) -> Self {
+        self.event = Some(event);
+        self
+    }
+
+    /// Adds the file, and the line where it is known.
+    #[must_use]
+    pub fn at(mut self, path: impl Into<String>, line: Option<usize>) -> Self {
+        self.path = Some(path.into());
+        self.line = line;
+        self
+    }
+}

@@ -1,0 +1,170 @@
+//! Ids: the 26-character ULID, its handle, and agent names.
+//!
+//! Promises: an [`Id`] that exists is a canonical ULID, so it is safe as a part of a path. Text that merely decodes
+//! (lower case, overflow, look-alike letters) is refused.
+//! Refuses to know: which ids exist.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use ulid::Ulid;
+
+use crate::error::{Error, Result};
+
+/// Shortest handle that lists print, in characters.
+pub const HANDLE_MIN: usize = 6;
+/// Shortest prefix or handle that is taken as an abbreviation, in characters.
+pub const ABBREVIATION_MIN: usize = 4;
+/// Letters of the ULID alphabet (Crockford's base 32).
+pub const ALPHABET: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// A ULID: 48 bits of milliseconds since 1970 and 80 bits of chance, written as 26 characters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(Ulid);
+
+impl Id {
+    /// Builds an id from its parts; the upper bits beyond 48 and 80 are cut off.
+    pub fn from_parts(millis: u64, chance: u128) -> Self {
+        Id(Ulid::from_parts(millis & ((1 << 48) - 1), chance & ((1 << 80) - 1)))
+    }
+
+    /// Milliseconds since 1970 at which the id was made.
+    pub fn millis(self) -> u64 {
+        self.0.timestamp_ms()
+    }
+
+    /// The last `len` characters, as lists print them.
+    pub fn handle(self, len: usize) -> String {
+        let text = self.to_string();
+        text[text.len() - len.min(text.len())..].to_owned()
+    }
+
+    /// The folder a task with this id lives in: its last two characters.
+    pub fn shard(self) -> String {
+        self.handle(2)
+    }
+}
+
+impl FromStr for Id {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let refused = || Error::validation(format!("{} is not a ULID of 26 characters", quoted(text)));
+        if text.len() != ulid::ULID_LEN {
+            return Err(refused());
+        }
+        let id = Ulid::from_string(text).map_err(|_| refused())?;
+        // The crate accepts lower case, look-alikes and overflow; only what encodes back to itself is an id.
+        if id.to_string() == text { Ok(Id(id)) } else { Err(refused()) }
+    }
+}
+
+/// Text of unknown origin, shortened and escaped for a message.
+pub fn quoted(text: &str) -> String {
+    let short: String = text.chars().take(60).collect();
+    format!("{short:?}{}", if short.len() < text.len() { "…" } else { "" })
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut buffer = [0u8; ulid::ULID_LEN];
+        f.write_str(self.0.array_to_str(&mut buffer))
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Id;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a ULID")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Id, E> {
+                text.parse().map_err(|e: Error| E::custom(e.message))
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+impl JsonSchema for Id {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Id".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "A ULID"})
+    }
+}
+
+/// Checks an agent name: `[a-z0-9][a-z0-9._-]{0,63}`.
+///
+/// Errors: `ERR_VALIDATION` for anything else.
+pub fn check_agent_name(name: &str) -> Result<()> {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let rest = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b));
+    if first && rest && name.len() <= 64 {
+        return Ok(());
+    }
+    Err(Error::validation(format!("{} is not an agent name", quoted(name)))
+        .hint("use 1 to 64 of a-z, 0-9, dot, underscore and hyphen, beginning with a letter or digit"))
+}
+
+/// Turns any name (git's `user.name`, say) into an agent name; `None` where nothing usable is left.
+pub fn slug(name: &str) -> Option<String> {
+    let mut out = String::new();
+    for c in name.chars().flat_map(char::to_lowercase) {
+        if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '_' {
+            out.push(c);
+        } else if !out.is_empty() && !out.ends_with('-') {
+            out.push('-');
+        }
+    }
+    let cut: String = out.trim_start_matches(['.', '_', '-']).chars().take(64).collect();
+    let cut = cut.trim_end_matches('-').to_owned();
+    (!cut.is_empty()).then_some(cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_canonical_spelling_is_an_id() {
+        let id = Id::from_parts(1_700_000_000_000, 42);
+        assert_eq!(id.to_string().parse::<Id>().unwrap(), id);
+        let text = id.to_string();
+        for bad in [text.to_lowercase(), format!("8{}", &text[1..]), text.replace('0', "O"), "../../etc/passwd".into()]
+        {
+            assert!(bad.parse::<Id>().is_err(), "{bad} was taken for an id");
+        }
+    }
+
+    #[test]
+    fn slugs_are_agent_names() {
+        assert_eq!(slug("Ada Lovelace").as_deref(), Some("ada-lovelace"));
+        assert_eq!(slug("  Éa!! x "), Some("a-x".into()));
+        assert_eq!(slug("日本"), None);
+        for name in ["Ada Lovelace", "x", "--a", "9.z"] {
+            check_agent_name(&slug(name).unwrap()).unwrap();
+        }
+        for bad in ["", "-a", "A", "a b", "../x", &"a".repeat(65)] {
+            assert!(check_agent_name(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! JSON that can be trusted: no duplicate keys, no bottomless nesting.
+//!
+//! Promises: [`parse`] and [`strict`] refuse what `serde_json::Value` would silently flatten, and [`too_deep`] looks at bytes only.
+//! Refuses to know: what the values mean.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Number, Value};
+
+/// Deepest nesting of arrays and objects that is read, in levels.
+pub const MAX_DEPTH: usize = 32;
+
+/// Whether the nesting of a JSON text goes beyond [`MAX_DEPTH`]. Looks at brackets outside strings only.
+pub fn too_deep(text: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return true;
+                }
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Parses one JSON document, refusing duplicate keys and nesting beyond [`MAX_DEPTH`].
+pub fn parse(text: &str) -> Result<Value, serde_json::Error> {
+    if too_deep(text) {
+        return Err(serde_json::Error::custom(format!("nested deeper than {MAX_DEPTH} levels")));
+    }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = strict(&mut reader)?;
+    reader.end()?;
+    Ok(value)
+}
+
+/// Reads a value from any format, refusing duplicate keys. For `#[serde(deserialize_with)]`.
+pub fn strict<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    Seed(MAX_DEPTH).deserialize(deserializer)
+}
+
+/// Reads an object from any format, refusing duplicate keys. For `#[serde(deserialize_with)]`.
+pub fn strict_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    match strict(deserializer)? {
+        Value::Object(map) => Ok(map),
+        other => Err(D::Error::custom(format!("expected an object, found {other}"))),
+    }
+}
+
+/// Checks a JSON text for duplicate keys and depth without giving its numbers a meaning.
+///
+/// Errors: what is wrong with it.
+pub fn check(text: &str) -> Result<(), serde_json::Error> {
+    if too_deep(text) {
+        return Err(serde_json::Error::custom(format!("nested deeper than {MAX_DEPTH} levels")));
+    }
+    check_part(text.trim_start())
+}
+
+fn check_part(text: &str) -> Result<(), serde_json::Error> {
+    if text.starts_with('{') {
+        let Pairs(pairs) = serde_json::from_str(text)?;
+        let mut seen = std::collections::BTreeSet::new();
+        for (key, value) in &pairs {
+            if !seen.insert(key) {
+                return Err(serde_json::Error::custom(format!("duplicate key {key:?}")));
+            }
+            check_part(value.get())?;
+        }
+    } else if text.starts_with('[') {
+        for item in serde_json::from_str::<Vec<&RawValue>>(text)? {
+            check_part(item.get())?;
+        }
+    }
+    Ok(())
+}
+
+/// The members of an object as they came, duplicates and all.
+struct Pairs<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> serde::Deserialize<'de> for Pairs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Vec<(String, &'de RawValue)>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = access.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(pairs)
+            }
+        }
+        deserializer.deserialize_map(Members).map(Pairs)
+    }
+}
+
+struct Seed(usize);
+
+impl<'de> DeserializeSeed<'de> for Seed {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("any value without duplicate keys")
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number that is not finite"))
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let below = self.0.checked_sub(1).ok_or_else(|| A::Error::custom("nested too deep"))?;
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(Seed(below))? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let below = self.0.checked_sub(1).ok_or_else(|| A::Error::custom("nested too deep"))?;
+        let mut map = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            let value = access.next_value_seed(Seed(below))?;
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(format!("duplicate key {key:?}")));
+            }
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duplicates_and_depth_are_refused() {
+        assert!(parse(r#"{"a":1,"b":{"a":2}}"#).is_ok());
+        assert!(parse(r#"{"a":1,"a":2}"#).is_err());
+        assert!(parse(r#"[{"x":{"a":1,"a":2}}]"#).is_err());
+        let nested = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        assert!(parse(&nested(MAX_DEPTH)).is_ok());
+        assert!(parse(&nested(MAX_DEPTH + 1)).is_err());
+        assert!(parse(&nested(1_000_000)).is_err());
+        assert!(!too_deep(&format!("\"{}\"", "[".repeat(100))));
+    }
+}

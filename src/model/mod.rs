@@ -1,0 +1,19 @@
+//! The words of the trade: task, event, agent, lease, finding; and their bytes.
+//!
+//! No I/O and no clock. Everything above speaks in these types.
+
+pub mod agent;
+pub mod command;
+pub mod context;
+pub mod event;
+pub mod finding;
+pub mod id;
+pub mod json;
+pub mod payload;
+pub mod query;
+pub mod relationship;
+pub mod settings;
+pub mod task;
+pub mod time;
+pub mod words;
+pub mod yaml;

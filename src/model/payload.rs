@@ -1,0 +1,347 @@
+//! What events say: one plain struct for each type of event.
+//!
+//! Promises: the list of types is written once, in [`Payload`]; keys this version does not know inside a known payload are
+//! ignored when read and stay in the line.
+//! Refuses to know: the effect of an event, which `rules::fold` gives it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
+
+use crate::model::context::ContextType;
+use crate::model::id::Id;
+use crate::model::json::{strict, strict_object};
+use crate::model::relationship::RelationType;
+use crate::model::task::Status;
+use crate::model::time::Time;
+
+/// Values by field name, as an event carries them. `null` clears a field.
+pub type Fields = Map<String, Value>;
+
+/// A task begins. Holds its fields by name, and `status`, `owner` or `created_at` where they are not the usual ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskCreated {
+    /// Fields by name.
+    #[serde(deserialize_with = "strict_object")]
+    pub fields: Fields,
+}
+
+/// Some fields of a task take new values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskUpdated {
+    /// The new values; `null` clears. A key `metadata.<name>` changes that one entry of the metadata.
+    #[serde(deserialize_with = "strict_object")]
+    pub set: Fields,
+}
+
+/// A task moves to another status.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskStatusChanged {
+    /// The status its writer saw.
+    pub from: Status,
+    /// The new status.
+    pub to: Status,
+    /// The new owner: absent leaves it, `null` clears it.
+    #[serde(default, with = "double_option", skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Option<String>>,
+    /// When it really happened, where that is not when the event was written (imports).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Time>,
+    /// Checks that were overridden by `--force`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forced: Vec<String>,
+}
+
+/// A closed task is put away.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskArchived {
+    /// `completed` or `cancelled`.
+    pub from: Status,
+    /// When it was completed, so that this event alone tells the whole status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Time>,
+    /// When it was cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_at: Option<Time>,
+}
+
+/// A closed task becomes open again. The reason is in the event's `why`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskReopened {
+    /// The status its writer saw.
+    pub from: Status,
+    /// `open`, or `blocked` where a blocker is unfinished.
+    pub to: Status,
+}
+
+/// Two tasks are related. The event's id is the relationship's id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RelationshipAdded {
+    /// Kind of relationship.
+    #[serde(rename = "type")]
+    pub kind: RelationType,
+    /// The parent, the blocker, or the task that speaks.
+    pub from: Id,
+    /// The child, the blocked, or the task spoken of.
+    pub to: Id,
+    /// Anything the agent wants to keep with it.
+    #[serde(default, deserialize_with = "strict", skip_serializing_if = "Value::is_null")]
+    pub metadata: Value,
+    /// When it really began, where that is not when the event was written (imports).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Time>,
+}
+
+/// A relationship ends, for good.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RelationshipRemoved {
+    /// The relationship's id.
+    pub relationship: Id,
+}
+
+/// A step of the work is noted. The event's id is the item's id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProgressItemAdded {
+    /// The step, in words.
+    pub content: String,
+    /// When it was completed, if it already is (imports).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Time>,
+    /// When it really was noted, where that is not when the event was written (imports).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Time>,
+}
+
+/// A step is done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProgressItemCompleted {
+    /// The item's id.
+    pub item: Id,
+}
+
+/// A step is not done after all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProgressItemReopened {
+    /// The item's id.
+    pub item: Id,
+}
+
+/// Something worth knowing is recorded. The event's id is the entry's id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContextAdded {
+    /// Kind of entry.
+    #[serde(rename = "type")]
+    pub kind: ContextType,
+    /// The text.
+    pub content: String,
+    /// Anything the agent wants to keep with it.
+    #[serde(default, deserialize_with = "strict", skip_serializing_if = "Value::is_null")]
+    pub metadata: Value,
+    /// When it really was recorded, where that is not when the event was written (imports).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Time>,
+}
+
+/// A context entry gives way to a newer one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContextSuperseded {
+    /// The older entry's id.
+    pub entry: Id,
+    /// The newer entry's id.
+    pub by: Id,
+}
+
+/// The text of a context entry is taken out, for instance because it held a secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContextRedacted {
+    /// The entry's id; its ContextAdded line loses content and metadata.
+    pub entry: Id,
+}
+
+/// An acceptance criterion is met, or is not after all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AcceptanceMet {
+    /// The criterion, word for word.
+    pub criterion: String,
+    /// Whether it is met.
+    pub met: bool,
+}
+
+/// Somebody looked at the result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskVerified {
+    /// Whether it passed.
+    pub passed: bool,
+}
+
+/// An agent took a task's lease.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeaseAcquired {
+    /// The lease's id.
+    pub lease: Id,
+    /// Who has it now.
+    pub holder: String,
+    /// In which session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Id>,
+    /// Its fence, above all earlier ones of the task.
+    pub fence: u64,
+    /// When it runs out unless renewed.
+    pub expires_at: Time,
+    /// Whose expired lease it took over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_from: Option<String>,
+}
+
+/// A lease was given back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeaseReleased {
+    /// The lease's id.
+    pub lease: Id,
+}
+
+/// A change was made past somebody's lease. The reason is in the event's `why`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeaseOverride {
+    /// The lease's id.
+    pub lease: Id,
+    /// Who held it.
+    pub holder: String,
+}
+
+/// An agent introduces itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentRegistered {
+    /// planner, executor, reviewer, coordinator, or another word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Anything the agent wants to be known by.
+    #[serde(default, deserialize_with = "strict", skip_serializing_if = "Value::is_null")]
+    pub metadata: Value,
+    /// Its ed25519 public key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+}
+
+/// An agent changes what is known of it; absent keys stay.
+pub type AgentUpdated = AgentRegistered;
+
+/// A lease was prolonged. Journal only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeaseRenewed {
+    /// The lease's id.
+    pub lease: Id,
+    /// When it runs out now.
+    pub expires_at: Time,
+}
+
+/// A session began. Journal only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionStarted {
+    /// Anything the agent wants to keep with it.
+    #[serde(default, deserialize_with = "strict", skip_serializing_if = "Value::is_null")]
+    pub metadata: Value,
+}
+
+/// A session gave a sign of life. Journal only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionHeartbeat {}
+
+/// A session ended. Journal only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionEnded {
+    /// `false` where the agent did not end it itself but fell silent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent: Option<bool>,
+}
+
+/// A task became ready. Journal only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskReady {}
+
+macro_rules! payloads {
+    ($($kind:ident),* $(,)?) => {
+        /// What an event says, by its type.
+        #[derive(Clone, Debug)]
+        #[expect(missing_docs, reason = "each variant is documented on the struct of the same name")]
+        pub enum Payload {
+            $($kind($kind),)*
+            /// A type this version does not know: kept as it came, shown in the history, without effect.
+            Unknown { kind: String, raw: Box<RawValue> },
+        }
+
+        /// The types this version knows.
+        pub const KINDS: &[&str] = &[$(stringify!($kind)),*];
+
+        impl Payload {
+            /// The event's type.
+            pub fn kind(&self) -> &str {
+                match self {
+                    $(Payload::$kind(_) => stringify!($kind),)*
+                    Payload::Unknown { kind, .. } => kind,
+                }
+            }
+
+            /// Reads the payload of a type named in [`KINDS`].
+            ///
+            /// Errors: the JSON does not fit the type, or the type is not a known one.
+            pub fn from_raw(kind: &str, raw: &str) -> Result<Self, serde_json::Error> {
+                match kind {
+                    $(stringify!($kind) => serde_json::from_str(raw).map(Payload::$kind),)*
+                    _ => Err(serde::de::Error::custom("not a known type of event")),
+                }
+            }
+
+            /// The payload as JSON; of an unknown type, the very bytes that were read.
+            pub fn to_raw(&self) -> Box<RawValue> {
+                let written = match self {
+                    $(Payload::$kind(payload) => to_raw_value(payload),)*
+                    Payload::Unknown { raw, .. } => return raw.clone(),
+                };
+                // Plain structs with string keys cannot fail to serialize.
+                written.expect("payloads are plain data")
+            }
+        }
+    };
+}
+
+payloads! {
+    TaskCreated, TaskUpdated, TaskStatusChanged, TaskArchived, TaskReopened,
+    RelationshipAdded, RelationshipRemoved,
+    ProgressItemAdded, ProgressItemCompleted, ProgressItemReopened,
+    ContextAdded, ContextSuperseded, ContextRedacted,
+    AcceptanceMet, TaskVerified,
+    LeaseAcquired, LeaseReleased, LeaseOverride,
+    AgentRegistered, AgentUpdated,
+    LeaseRenewed, SessionStarted, SessionHeartbeat, SessionEnded, TaskReady,
+}
+
+impl Payload {
+    /// Whether events of this type stay in the machine's journal and enter no log.
+    pub fn journal_only(&self) -> bool {
+        matches!(
+            self,
+            Payload::LeaseRenewed(_)
+                | Payload::SessionStarted(_)
+                | Payload::SessionHeartbeat(_)
+                | Payload::SessionEnded(_)
+                | Payload::TaskReady(_)
+        )
+    }
+}
+
+/// Tells an absent key from one that is `null`.
+mod double_option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer, T: Serialize>(value: &Option<Option<T>>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().and_then(Option::as_ref).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Option<T>>, D::Error> {
+        Option::deserialize(deserializer).map(Some)
+    }
+}

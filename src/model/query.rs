@@ -1,0 +1,183 @@
+//! Every question agentpm answers, defined once.
+//!
+//! As with [`crate::model::command`], the arguments of the command line and of every other door are these fields, and the doc
+//! comments are the help texts. No question changes anything.
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::task::Status;
+use crate::model::time::Time;
+use crate::model::words::{OptionalTaskRef, Ref, TaskRef};
+
+/// Show a task whole
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TaskGet {
+    /// The task
+    #[command(flatten)]
+    pub id: TaskRef,
+}
+
+/// Print the path of a task's YAML file
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TaskPath {
+    /// The task
+    #[command(flatten)]
+    pub id: TaskRef,
+}
+
+/// List tasks: unfinished ones, most urgent first, a bounded page
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TaskList {
+    /// Of this status (repeatable)
+    #[arg(long, value_name = "STATUS", ignore_case = true)]
+    pub status: Vec<Status>,
+    /// Of this owner
+    #[arg(long, value_name = "AGENT")]
+    pub owner: Option<String>,
+    /// Children of this task
+    #[arg(long, value_name = "ID")]
+    pub parent: Option<Ref>,
+    /// With this label (repeatable; all of them)
+    #[arg(long = "label", value_name = "WORD")]
+    pub labels: Vec<String>,
+    /// Of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Only what could be worked on now
+    #[arg(long)]
+    pub ready: bool,
+    /// With this text in title, intent, progress or context
+    #[arg(long, value_name = "TEXT")]
+    pub query: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Go on after this cursor, from the answer before
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
+    /// Closed tasks too, and all of them at once
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// List what can be worked on now, best first
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Ready {
+    /// Give each term of the scores, and the reasons of what is not ready
+    #[arg(long)]
+    pub explain: bool,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Go on after this cursor, from the answer before
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
+}
+
+/// Show the one task to do next
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Next {
+    /// Give the terms of the score, and the reasons of what is not ready
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// All an agent needs to know to do a task, on one page
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Brief {
+    /// The task; the one you hold where absent
+    #[command(flatten)]
+    pub task_id: OptionalTaskRef,
+    /// Only these parts: children, progress, context, events (comma-separated)
+    #[arg(long, value_name = "PARTS", value_delimiter = ',')]
+    pub include: Vec<String>,
+    /// At most so many tokens, reckoned at 3.5 bytes each
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<u64>,
+}
+
+/// Show what happened, newest last
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Log {
+    /// Of this task only
+    #[command(flatten)]
+    pub task_id: OptionalTaskRef,
+    /// By this agent only
+    #[arg(long = "by", alias = "by-agent", value_name = "AGENT")]
+    pub by: Option<String>,
+    /// Not before this time
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Time>,
+    /// Not after this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<Time>,
+    /// Of this type only, such as TaskCreated (repeatable)
+    #[arg(long = "type", value_name = "TYPE")]
+    #[serde(rename = "type")]
+    pub kinds: Vec<String>,
+    /// At most so many, the newest ones
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// All of them
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Say for each field of a task which event set it
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Blame {
+    /// The task
+    #[command(flatten)]
+    pub id: TaskRef,
+}
+
+/// Draw the plan: parents, and who waits for whom
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Graph {
+    /// Beginning at this task
+    #[command(flatten)]
+    pub id: OptionalTaskRef,
+    /// Closed tasks too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// List work in progress that shows no sign of life
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Stale {
+    /// Nothing happened for so long: seconds, or 90s, 10m, 2h
+    #[arg(long = "for", value_name = "DURATION", default_value = "10m")]
+    #[serde(rename = "for")]
+    pub span: crate::model::words::Duration,
+}
+
+/// A question, as every door hands it to `Workspace::query`.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each variant is documented on the struct of the same name")]
+pub enum Query {
+    TaskGet(TaskGet),
+    TaskPath(TaskPath),
+    TaskList(TaskList),
+    Ready(Ready),
+    Next(Next),
+    Brief(Brief),
+    Log(Log),
+    Blame(Blame),
+    Graph(Graph),
+    Stale(Stale),
+    AgentList,
+    LeaseList,
+    Stats,
+    Doctor,
+    Lint,
+}

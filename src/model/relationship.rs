@@ -1,0 +1,75 @@
+//! Relationships between tasks, and which log each belongs to.
+//!
+//! Refuses to know: cycles and other things that follow from several edges.
+
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::model::event::Stamp;
+use crate::model::id::Id;
+use crate::model::time::Time;
+
+/// Kind of a relationship; read it as `from` KIND `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum RelationType {
+    /// `from` is the planning unit that `to` is a part of.
+    ParentOf,
+    /// `to` cannot be finished before `from`.
+    Blocks,
+    /// The two have something to do with each other.
+    RelatesTo,
+    /// `from` says the same as `to`.
+    Duplicates,
+}
+
+impl RelationType {
+    /// The word in files and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RelationType::ParentOf => "parent_of",
+            RelationType::Blocks => "blocks",
+            RelationType::RelatesTo => "relates_to",
+            RelationType::Duplicates => "duplicates",
+        }
+    }
+
+    /// The one task whose log holds an edge of this kind.
+    pub fn home(self, from: Id, to: Id) -> Id {
+        match self {
+            RelationType::ParentOf | RelationType::Blocks => to,
+            RelationType::RelatesTo | RelationType::Duplicates => from,
+        }
+    }
+}
+
+/// One edge between two tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Relationship {
+    /// Its id.
+    pub id: Id,
+    /// Kind of edge.
+    #[serde(rename = "type")]
+    pub kind: RelationType,
+    /// The parent, the blocker, or the task that speaks.
+    pub from: Id,
+    /// The child, the blocked, or the task spoken of.
+    pub to: Id,
+    /// Anything the agent wants to keep with it.
+    #[serde(default)]
+    pub metadata: Value,
+    /// When it began.
+    pub created_at: Time,
+    /// Logical time of the event that added it.
+    pub lamport: u64,
+}
+
+impl Relationship {
+    /// The place of its event in the order of events.
+    pub fn stamp(&self) -> Stamp {
+        Stamp { lamport: self.lamport, id: self.id }
+    }
+}

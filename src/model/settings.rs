@@ -1,0 +1,101 @@
+//! What can be set, with its defaults.
+//!
+//! Promises: every key of `config.toml` is a field here, so that the schema, the defaults and the warning about an unknown
+//! key cannot drift apart. Nothing here names a command, a path outside the store or a URL.
+//! Refuses to know: where a value came from.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Settings {
+    /// Version of the store's format.
+    pub format: u64,
+    /// Who is asking, where neither `--agent` nor `AGENTPM_AGENT` says it.
+    pub agent: Option<String>,
+    /// Leases.
+    pub lease: LeaseSettings,
+    /// Locks.
+    pub lock: LockSettings,
+    /// How `next` chooses.
+    pub score: ScoreSettings,
+    /// What lists print.
+    pub list: ListSettings,
+}
+
+/// `[lease]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LeaseSettings {
+    /// Time to live of a lease, in seconds.
+    pub ttl_seconds: u32,
+    /// Whether a change needs a lease even of a task that is nobody's.
+    pub required: bool,
+}
+
+/// `[lock]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LockSettings {
+    /// How long a writer waits for the others, in milliseconds.
+    pub wait_ms: u32,
+}
+
+/// `[score]`: score = priority × `priority` + hours since creation × `age_hour` + depth × `depth`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ScoreSettings {
+    /// Weight of a step of priority.
+    pub priority: f64,
+    /// Weight of an hour of age.
+    pub age_hour: f64,
+    /// Weight of a task in the longest chain that waits for this one.
+    pub depth: f64,
+}
+
+/// `[list]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ListSettings {
+    /// Most bytes a list prints unless asked for more.
+    pub max_bytes: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            format: 1,
+            agent: None,
+            lease: LeaseSettings::default(),
+            lock: LockSettings::default(),
+            score: ScoreSettings::default(),
+            list: ListSettings::default(),
+        }
+    }
+}
+
+impl Default for LeaseSettings {
+    fn default() -> Self {
+        LeaseSettings { ttl_seconds: 600, required: false }
+    }
+}
+
+impl Default for LockSettings {
+    fn default() -> Self {
+        LockSettings { wait_ms: 20_000 }
+    }
+}
+
+impl Default for ScoreSettings {
+    fn default() -> Self {
+        ScoreSettings { priority: 1.0, age_hour: 0.1, depth: 0.5 }
+    }
+}
+
+impl Default for ListSettings {
+    fn default() -> Self {
+        ListSettings { max_bytes: 7_500 }
+    }
+}

@@ -1,0 +1,334 @@
+//! A task as its log tells it.
+//!
+//! Promises: [`Task`] holds exactly what `task.yaml` shows, plus the marks merging needs; nothing in it is computed from
+//! other tasks or from the time.
+//! Refuses to know: files, other tasks, whether a change is allowed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::model::context::{ContextEntry, ProgressItem};
+use crate::model::event::Stamp;
+use crate::model::id::Id;
+use crate::model::relationship::{RelationType, Relationship};
+use crate::model::time::Time;
+
+/// Where a task stands.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema, ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Status {
+    /// Waiting for somebody.
+    #[default]
+    Open,
+    /// Somebody works on it.
+    InProgress,
+    /// Waiting for other tasks.
+    Blocked,
+    /// Done.
+    Completed,
+    /// Will not be done.
+    Cancelled,
+    /// Closed and put away.
+    Archived,
+}
+
+impl Status {
+    /// All of them, in the order of a task's life.
+    pub const ALL: [Status; 6] =
+        [Status::Open, Status::InProgress, Status::Blocked, Status::Completed, Status::Cancelled, Status::Archived];
+
+    /// The word in files and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Open => "open",
+            Status::InProgress => "in_progress",
+            Status::Blocked => "blocked",
+            Status::Completed => "completed",
+            Status::Cancelled => "cancelled",
+            Status::Archived => "archived",
+        }
+    }
+
+    /// Reads the word of files and JSON.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.as_str() == word)
+    }
+
+    /// Whether nothing more is to be done.
+    pub fn is_finished(self) -> bool {
+        matches!(self, Status::Completed | Status::Cancelled | Status::Archived)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Kind of work. A word that this version does not know is carried along.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum TaskType {
+    /// Something new.
+    #[default]
+    Feature,
+    /// Something broken.
+    Bugfix,
+    /// The same, better built.
+    Refactor,
+    /// Words.
+    Docs,
+    /// Running it.
+    Ops,
+    /// A word of a newer version.
+    Other(String),
+}
+
+impl TaskType {
+    /// The words a command may use.
+    pub const WORDS: [&str; 5] = ["feature", "bugfix", "refactor", "docs", "ops"];
+
+    /// The word in files and JSON.
+    pub fn as_str(&self) -> &str {
+        match self {
+            TaskType::Feature => "feature",
+            TaskType::Bugfix => "bugfix",
+            TaskType::Refactor => "refactor",
+            TaskType::Docs => "docs",
+            TaskType::Ops => "ops",
+            TaskType::Other(word) => word,
+        }
+    }
+}
+
+impl From<&str> for TaskType {
+    fn from(word: &str) -> Self {
+        match word {
+            "feature" => TaskType::Feature,
+            "bugfix" => TaskType::Bugfix,
+            "refactor" => TaskType::Refactor,
+            "docs" => TaskType::Docs,
+            "ops" => TaskType::Ops,
+            other => TaskType::Other(other.to_owned()),
+        }
+    }
+}
+
+impl Serialize for TaskType {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for TaskType {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(TaskType::from(String::deserialize(deserializer)?.as_str()))
+    }
+}
+
+impl JsonSchema for TaskType {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "TaskType".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "enum": TaskType::WORDS, "description": "Kind of work"})
+    }
+}
+
+/// The fields that `TaskCreated` and `TaskUpdated` write, each its own register.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct TaskFields {
+    /// One line that says what it is.
+    pub title: String,
+    /// What is to be reached and why, in prose.
+    pub intent: Option<String>,
+    /// Kind of work.
+    #[serde(rename = "type")]
+    pub kind: TaskType,
+    /// −5 to +5; higher is sooner.
+    pub priority: i64,
+    /// Words to find it by.
+    pub labels: Vec<String>,
+    /// Agents who want to know.
+    pub watchers: Vec<String>,
+    /// What must hold before it is done, word for word.
+    pub acceptance: Vec<String>,
+    /// Expected effort, in the words of the plan.
+    pub estimate: Option<String>,
+    /// When it should be done.
+    pub due: Option<Time>,
+    /// Not before this.
+    pub defer_until: Option<Time>,
+    /// Paths or globs it expects to touch.
+    pub files: Vec<String>,
+    /// Anything else, by name.
+    pub metadata: Map<String, Value>,
+    /// The right an agent needs to be given it.
+    pub need_perm: Option<String>,
+    /// The least precedence an agent needs to be given it.
+    pub need_precedence: Option<i64>,
+    /// Fields of a newer version, by name.
+    pub extra: Map<String, Value>,
+}
+
+/// Who met an acceptance criterion, and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Met {
+    /// When.
+    pub at: Time,
+    /// Who said so.
+    pub by: String,
+}
+
+/// Who looked at the result, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Verified {
+    /// Whether it passed.
+    pub passed: bool,
+    /// When.
+    pub at: Time,
+    /// Who.
+    pub by: String,
+}
+
+/// A task: what `task.yaml` shows, and the marks that merging needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its id.
+    pub id: Id,
+    /// The plain fields.
+    pub fields: TaskFields,
+    /// Where it stands, as recorded.
+    pub status: Status,
+    /// Who works on it.
+    pub owner: Option<String>,
+    /// When it was completed.
+    pub completed_at: Option<Time>,
+    /// When it was cancelled.
+    pub cancelled_at: Option<Time>,
+    /// When it was put away.
+    pub archived_at: Option<Time>,
+    /// When it began.
+    pub created_at: Time,
+    /// Who began it.
+    pub created_by: String,
+    /// Met criteria, by their words.
+    pub met: BTreeMap<String, Met>,
+    /// The last look at the result.
+    pub verified: Option<Verified>,
+    /// Edges that this task's log holds, by id.
+    pub relationships: BTreeMap<Id, Relationship>,
+    /// Edges that were removed, for good.
+    pub removed: BTreeSet<Id>,
+    /// Steps, by id.
+    pub progress: BTreeMap<Id, ProgressItem>,
+    /// Context, by id.
+    pub context: BTreeMap<Id, ContextEntry>,
+    /// The last writer of every register that changed since the task was created, by register name.
+    pub stamps: BTreeMap<String, Stamp>,
+    /// The newest events of the log: those that no other event has as parent.
+    pub heads: Vec<Id>,
+    /// How many events the log holds.
+    pub version: u64,
+    /// When the last event in order was written.
+    pub updated_at: Time,
+    /// The greatest Lamport time in the log.
+    pub lamport: u64,
+    /// The greatest fence granted in the log, 0 for none.
+    pub fence: u64,
+    /// Whether the log holds a TaskCreated.
+    pub created: bool,
+}
+
+impl Task {
+    /// A task of which nothing is known but its id.
+    pub fn blank(id: Id) -> Self {
+        Task {
+            id,
+            fields: TaskFields::default(),
+            status: Status::Open,
+            owner: None,
+            completed_at: None,
+            cancelled_at: None,
+            archived_at: None,
+            created_at: Time::default(),
+            created_by: String::new(),
+            met: BTreeMap::new(),
+            verified: None,
+            relationships: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            progress: BTreeMap::new(),
+            context: BTreeMap::new(),
+            stamps: BTreeMap::new(),
+            heads: Vec::new(),
+            version: 0,
+            updated_at: Time::default(),
+            lamport: 0,
+            fence: 0,
+            created: false,
+        }
+    }
+
+    /// The edge that names the parent: of several, the one whose writer is last in the order of events.
+    pub fn parent_edge(&self) -> Option<&Relationship> {
+        let edges = self.relationships.values().filter(|r| r.kind == RelationType::ParentOf);
+        edges.max_by_key(|r| r.stamp())
+    }
+
+    /// The planning unit it is part of.
+    pub fn parent(&self) -> Option<Id> {
+        self.parent_edge().map(|edge| edge.from)
+    }
+
+    /// The tasks that must be finished before it, in the order of the edges' ids, each once.
+    pub fn blockers(&self) -> Vec<Id> {
+        let mut seen = BTreeSet::new();
+        let edges = self.relationships.values().filter(|r| r.kind == RelationType::Blocks);
+        edges.map(|r| r.from).filter(|id| seen.insert(*id)).collect()
+    }
+
+    /// What choosing work needs to know of it.
+    pub fn brief(&self) -> Brief {
+        Brief {
+            id: self.id,
+            status: self.status,
+            owner: self.owner.clone(),
+            parent: self.parent(),
+            priority: self.fields.priority,
+            created_at: self.created_at,
+            defer_until: self.fields.defer_until,
+            need_perm: self.fields.need_perm.clone(),
+            need_precedence: self.fields.need_precedence,
+            title: self.fields.title.clone(),
+        }
+    }
+
+    /// Criteria that nobody has met yet.
+    pub fn unmet(&self) -> impl Iterator<Item = &str> {
+        self.fields.acceptance.iter().map(String::as_str).filter(|c| !self.met.contains_key(*c))
+    }
+}
+
+/// What choosing work needs to know of a task.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields of a task, under their own names")]
+pub struct Brief {
+    pub id: Id,
+    pub status: Status,
+    pub owner: Option<String>,
+    pub parent: Option<Id>,
+    pub priority: i64,
+    pub created_at: Time,
+    pub defer_until: Option<Time>,
+    pub need_perm: Option<String>,
+    pub need_precedence: Option<i64>,
+    pub title: String,
+}

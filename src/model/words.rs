@@ -1,0 +1,223 @@
+//! The shapes of arguments: references, texts, durations, objects.
+//!
+//! Promises: in JSON each is a plain string or object; on the command line an id may stand first without its flag.
+//! Refuses to know: what a reference refers to, and how the command line reads a text from a file.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clap::{Arg, ArgMatches, Args};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::model::json;
+
+/// A whole id, a unique prefix of one, a handle, or `$name` within a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Ref(pub String);
+
+impl FromStr for Ref {
+    type Err = std::convert::Infallible;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Ref(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Ref {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+macro_rules! positional {
+    ($(#[doc = $doc:literal])+ $name:ident, $long:literal, [$($alias:literal),*], $value:literal, $help:literal) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(pub String);
+
+        impl Args for $name {
+            fn augment_args(cmd: clap::Command) -> clap::Command {
+                cmd.arg(Arg::new("positional").value_name($value).help($help).required_unless_present("flag"))
+                    .arg(
+                        Arg::new("flag")
+                            .long($long)
+                            .visible_aliases([$($alias),*])
+                            .value_name($value)
+                            .help("The same, as a flag")
+                            .conflicts_with("positional"),
+                    )
+            }
+            fn augment_args_for_update(cmd: clap::Command) -> clap::Command {
+                Self::augment_args(cmd)
+            }
+        }
+
+        impl clap::FromArgMatches for $name {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                Ok($name(given(matches).unwrap_or_default()))
+            }
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = <Self as clap::FromArgMatches>::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    };
+}
+
+fn given(matches: &ArgMatches) -> Option<String> {
+    ["flag", "positional"].into_iter().find_map(|name| matches.get_one::<String>(name).cloned())
+}
+
+positional! {
+    /// The entity a command is about: `--id`, or the first positional argument.
+    TaskRef, "id", ["task-id"], "ID", "Its id, a unique prefix of it, or the handle that lists print"
+}
+positional! {
+    /// The session a command is about: `--session-id`, or the first positional argument.
+    SessionRef, "session-id", ["id"], "SESSION", "Its id, or a unique prefix of it"
+}
+
+/// The task a command is about, where it may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct OptionalTaskRef(pub Option<String>);
+
+impl Args for OptionalTaskRef {
+    fn augment_args(cmd: clap::Command) -> clap::Command {
+        TaskRef::augment_args(cmd).mut_arg("positional", |_| {
+            Arg::new("positional")
+                .value_name("ID")
+                .help("Its id, a unique prefix of it, or the handle that lists print")
+        })
+    }
+    fn augment_args_for_update(cmd: clap::Command) -> clap::Command {
+        Self::augment_args(cmd)
+    }
+}
+
+impl clap::FromArgMatches for OptionalTaskRef {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(OptionalTaskRef(given(matches)))
+    }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0 = given(matches);
+        Ok(())
+    }
+}
+
+/// Free text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Text(pub String);
+
+impl Text {
+    /// The text itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Text(text.to_owned())
+    }
+}
+
+/// A JSON object.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Object(pub Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        json::strict_object(deserializer).map(Object)
+    }
+}
+
+impl FromStr for Object {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match json::parse(text).map_err(|e| e.to_string())? {
+            Value::Object(map) => Ok(Object(map)),
+            _ => Err("expected a JSON object such as {\"key\": \"value\"}".into()),
+        }
+    }
+}
+
+/// A span of time: a number of seconds, or a number with `ms`, `s`, `m`, `h` or `d`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String")]
+pub struct Duration {
+    /// Its length in milliseconds.
+    pub millis: i64,
+}
+
+impl FromStr for Duration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, unit) = text.split_at(split);
+        let scale = match unit {
+            "ms" => 1,
+            "" | "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(format!("{text:?} is no duration; write 90s, 10m, 2h or 1d")),
+        };
+        let number: i64 = digits.parse().map_err(|_| format!("{text:?} is no duration; write 90s, 10m, 2h or 1d"))?;
+        let millis = number.checked_mul(scale).filter(|ms| *ms <= 366 * 86_400_000);
+        millis.map(|millis| Duration { millis }).ok_or_else(|| format!("{text:?} is longer than a year"))
+    }
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.millis {
+            ms if ms % 1_000 != 0 => write!(f, "{ms}ms"),
+            ms => write!(f, "{}s", ms / 1_000),
+        }
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Spelling {
+            Seconds(u32),
+            Text(String),
+        }
+        match Spelling::deserialize(deserializer)? {
+            Spelling::Seconds(seconds) => Ok(Duration { millis: i64::from(seconds) * 1_000 }),
+            Spelling::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_back_as_they_print() {
+        for (text, millis) in [("90", 90_000), ("90s", 90_000), ("10m", 600_000), ("250ms", 250), ("1d", 86_400_000)] {
+            let duration: Duration = text.parse().unwrap();
+            assert_eq!(duration.millis, millis);
+            assert_eq!(duration.to_string().parse::<Duration>().unwrap(), duration);
+        }
+        for bad in ["", "-5", "5 m", "1w", "99999999999999999999", "9999d"] {
+            assert!(bad.parse::<Duration>().is_err(), "{bad}");
+        }
+    }
+}

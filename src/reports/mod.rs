@@ -1,0 +1,4 @@
+//! Questions to the plan, answered from what they are handed: no file, no clock.
+
+pub mod ready;
+pub mod view;

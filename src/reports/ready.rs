@@ -1,0 +1,390 @@
+//! Which tasks can be worked on, in which order, and why the others cannot.
+//!
+//! Promises: the answer depends on the plan, the leases and the asker alone; every task that is not ready has at least one
+//! reason; an edge that closes a circle does not count and is named.
+//! Refuses to know: where the plan was read from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::model::agent::Lease;
+use crate::model::event::Stamp;
+use crate::model::id::Id;
+use crate::model::relationship::RelationType;
+use crate::model::settings::ScoreSettings;
+use crate::model::task::{Brief, Status};
+use crate::model::time::{HOUR_MS, Time};
+use crate::rules::decide::is_effectively_open;
+use crate::rules::graph::{Edge, on_circles, void_edges};
+use crate::rules::roles::Rights;
+
+/// Who asks for work.
+#[derive(Clone, Debug, Default)]
+pub struct Asker {
+    /// The agent's name; unknown askers get what anybody would.
+    pub name: Option<String>,
+    /// The role it registered with.
+    pub role: Option<String>,
+    /// What the store's roles permit.
+    pub rights: Rights,
+}
+
+/// The unfinished part of the plan.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Unfinished tasks.
+    pub tasks: BTreeMap<Id, Brief>,
+    blockers: BTreeMap<Id, Vec<Id>>,
+    waiting: BTreeMap<Id, Vec<Id>>,
+    children: BTreeMap<Id, u64>,
+    /// Edges that do not count because they close a circle.
+    pub void: BTreeSet<Stamp>,
+    leases: BTreeMap<Id, Lease>,
+    depths: BTreeMap<Id, u64>,
+}
+
+/// Why a task is not ready.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Reason {
+    /// Its status is not open.
+    Status {
+        /// The status.
+        status: Status,
+        /// Who works on it.
+        owner: Option<String>,
+    },
+    /// It waits for other tasks.
+    Blocked {
+        /// The unfinished ones.
+        by: Vec<Id>,
+    },
+    /// It is a planning unit with unfinished parts.
+    Children {
+        /// How many.
+        unfinished: u64,
+    },
+    /// Its time has not come.
+    Deferred {
+        /// When it comes.
+        until: Time,
+    },
+    /// It is somebody's.
+    Owned {
+        /// Whose.
+        owner: String,
+    },
+    /// Another holds its lease.
+    Leased {
+        /// Who.
+        holder: String,
+        /// Until when.
+        until: Time,
+    },
+    /// The asker lacks a right or precedence.
+    NotPermitted {
+        /// What is needed.
+        needs: String,
+    },
+    /// It is taken or finished in another worktree of this clone.
+    Elsewhere {
+        /// Where.
+        worktree: String,
+        /// Its status there.
+        status: Status,
+    },
+}
+
+impl Reason {
+    /// The reason in a few words.
+    pub fn words(&self) -> String {
+        match self {
+            Reason::Status { status, owner: Some(owner) } => format!("{status}, {owner} works on it"),
+            Reason::Status { status, owner: None } => format!("it is {status}"),
+            Reason::Blocked { by } => {
+                let handles: Vec<String> = by.iter().take(3).map(|id| id.handle(6)).collect();
+                let more = if by.len() > 3 { format!(" and {} more", by.len() - 3) } else { String::new() };
+                format!("waits for {}{more}", handles.join(", "))
+            }
+            Reason::Children { unfinished } => format!("a planning unit with {unfinished} unfinished parts"),
+            Reason::Deferred { until } => format!("deferred until {until}"),
+            Reason::Owned { owner } => format!("belongs to {owner}"),
+            Reason::Leased { holder, until } => format!("{holder} holds it until {until}"),
+            Reason::NotPermitted { needs } => format!("needs {needs}"),
+            Reason::Elsewhere { worktree, status } => format!("{status} in the worktree {worktree}"),
+        }
+    }
+
+    /// The kind of reason, for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Reason::Status { .. } => "in_progress",
+            Reason::Blocked { .. } => "blocked",
+            Reason::Children { .. } => "planning_units",
+            Reason::Deferred { .. } => "deferred",
+            Reason::Owned { .. } => "owned_by_others",
+            Reason::Leased { .. } => "leased",
+            Reason::NotPermitted { .. } => "not_permitted",
+            Reason::Elsewhere { .. } => "taken_elsewhere",
+        }
+    }
+}
+
+/// The terms of a score.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Score {
+    /// Their sum.
+    pub score: f64,
+    /// From the priority.
+    pub priority: f64,
+    /// From the age.
+    pub age: f64,
+    /// From the longest chain of unfinished tasks that wait for it.
+    pub depth: f64,
+}
+
+/// A task that is ready, with its score.
+#[derive(Clone, Debug)]
+pub struct Ranked {
+    /// The task.
+    pub id: Id,
+    /// Its score.
+    pub score: Score,
+    created_at: Time,
+}
+
+impl Plan {
+    /// Puts the plan together. `edges` are those whose target is unfinished and whose source is not finished.
+    pub fn new(tasks: Vec<Brief>, edges: &[Edge], leases: BTreeMap<Id, Lease>) -> Self {
+        let mut plan = Plan { leases, ..Plan::default() };
+        plan.tasks = tasks.into_iter().map(|task| (task.id, task)).collect();
+        let circles = on_circles(edges);
+        plan.void = if circles.is_empty() { BTreeSet::new() } else { void_edges(edges) };
+        for edge in edges.iter().filter(|e| e.kind == RelationType::Blocks && !plan.void.contains(&e.stamp)) {
+            let blockers = plan.blockers.entry(edge.to).or_default();
+            if !blockers.contains(&edge.from) {
+                blockers.push(edge.from);
+                plan.waiting.entry(edge.from).or_default().push(edge.to);
+            }
+        }
+        for parent in plan.tasks.values().filter_map(|task| task.parent) {
+            *plan.children.entry(parent).or_default() += 1;
+        }
+        plan.depths = plan.all_depths();
+        plan
+    }
+
+    /// The length of the longest chain that waits for each task. Counting edges have no circles, so this ends.
+    fn all_depths(&self) -> BTreeMap<Id, u64> {
+        let mut depths: BTreeMap<Id, u64> = BTreeMap::new();
+        for start in self.waiting.keys() {
+            let mut path = vec![*start];
+            while let Some(task) = path.last().copied() {
+                let next = self.waiting.get(&task).map_or(&[][..], Vec::as_slice);
+                match next.iter().find(|id| !depths.contains_key(id)) {
+                    Some(unknown) => path.push(*unknown),
+                    None => {
+                        let depth = next.iter().filter_map(|id| depths.get(id)).max().map_or(0, |deepest| deepest + 1);
+                        depths.insert(task, depth);
+                        path.pop();
+                    }
+                }
+            }
+        }
+        depths
+    }
+
+    /// The unfinished tasks that a task waits for.
+    pub fn blockers(&self, id: Id) -> &[Id] {
+        self.blockers.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The unfinished tasks that wait for a task.
+    pub fn waiting(&self, id: Id) -> &[Id] {
+        self.waiting.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The live lease of a task.
+    pub fn lease(&self, id: Id) -> Option<&Lease> {
+        self.leases.get(&id)
+    }
+
+    /// The status of an unfinished task as it counts.
+    pub fn status(&self, task: &Brief) -> Status {
+        if is_effectively_open(task.status, self.blockers(task.id).len()) { Status::Open } else { task.status }
+    }
+
+    /// Why a task is not ready for the asker; empty where it is.
+    pub fn reasons(&self, task: &Brief, asker: &Asker, now: Time) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        let me = asker.name.as_deref();
+        if let Some(lease) = self.leases.get(&task.id).filter(|lease| Some(lease.agent.as_str()) != me) {
+            reasons.push(Reason::Leased { holder: lease.agent.clone(), until: lease.expires_at });
+        }
+        let blockers = self.blockers(task.id);
+        if !blockers.is_empty() {
+            reasons.push(Reason::Blocked { by: blockers.to_vec() });
+        }
+        let status = self.status(task);
+        if status != Status::Open && status != Status::Blocked {
+            reasons.push(Reason::Status { status, owner: task.owner.clone() });
+        }
+        if let Some(unfinished) = self.children.get(&task.id) {
+            reasons.push(Reason::Children { unfinished: *unfinished });
+        }
+        if let Some(until) = task.defer_until.filter(|until| *until > now) {
+            reasons.push(Reason::Deferred { until });
+        }
+        if let Some(owner) = task.owner.as_ref().filter(|owner| Some(owner.as_str()) != me && status == Status::Open) {
+            reasons.push(Reason::Owned { owner: owner.clone() });
+        }
+        reasons.extend(not_permitted(task, asker));
+        reasons
+    }
+
+    /// The score of a task.
+    pub fn score(&self, task: &Brief, weights: &ScoreSettings, now: Time) -> Score {
+        let depth = self.depths.get(&task.id).copied().unwrap_or(0);
+        score(task.priority, task.created_at, depth, weights, now)
+    }
+
+    /// The ready tasks, best first.
+    pub fn rank(&self, asker: &Asker, weights: &ScoreSettings, now: Time) -> Vec<Ranked> {
+        let ready = self.tasks.values().filter(|task| self.reasons(task, asker, now).is_empty());
+        let mut ranked: Vec<Ranked> = ready
+            .map(|task| Ranked { id: task.id, score: self.score(task, weights, now), created_at: task.created_at })
+            .collect();
+        ranked.sort_by(|a, b| {
+            b.score.score.total_cmp(&a.score.score).then(a.created_at.cmp(&b.created_at)).then(a.id.cmp(&b.id))
+        });
+        ranked
+    }
+
+    /// How many unfinished tasks are not ready, by kind of reason, and who holds what.
+    pub fn why_nothing(&self, asker: &Asker, now: Time) -> Value {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut leased = Vec::new();
+        for task in self.tasks.values() {
+            let reasons = self.reasons(task, asker, now);
+            if let Some(first) = reasons.first() {
+                *counts.entry(first.kind()).or_default() += 1;
+            }
+            if let Some(Reason::Leased { holder, until }) = reasons.first()
+                && leased.len() < 20
+            {
+                leased.push(json!({ "task": task.id, "holder": holder, "until": until }));
+            }
+        }
+        json!({ "unfinished": self.tasks.len(), "counts": counts, "leased": leased })
+    }
+}
+
+fn not_permitted(task: &Brief, asker: &Asker) -> Option<Reason> {
+    let (name, role) = (asker.name.as_deref().unwrap_or(""), asker.role.as_deref());
+    if let Some(perm) = task.need_perm.as_ref().filter(|perm| !asker.rights.has_perm(name, role, perm)) {
+        return Some(Reason::NotPermitted { needs: format!("the right {perm}") });
+    }
+    let least = task.need_precedence.filter(|least| !asker.rights.has_precedence(name, role, *least))?;
+    Some(Reason::NotPermitted { needs: format!("precedence {least}") })
+}
+
+/// priority × weight + age in hours × weight + depth × weight.
+pub fn score(priority: i64, created_at: Time, depth: u64, weights: &ScoreSettings, now: Time) -> Score {
+    let round = |term: f64| (term * 1_000.0).round() / 1_000.0;
+    let hours = now.since(created_at).max(0) as f64 / HOUR_MS as f64;
+    let (priority, age, depth) = (
+        round(priority as f64 * weights.priority),
+        round(hours * weights.age_hour),
+        round(depth as f64 * weights.depth),
+    );
+    Score { score: round(priority + age + depth), priority, age, depth }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u128) -> Id {
+        Id::from_parts(1, n)
+    }
+
+    fn task(n: u128, priority: i64) -> Brief {
+        Brief {
+            id: id(n),
+            status: Status::Open,
+            owner: None,
+            parent: None,
+            priority,
+            created_at: Time::from_millis(0),
+            defer_until: None,
+            need_perm: None,
+            need_precedence: None,
+            title: String::new(),
+        }
+    }
+
+    fn blocks(n: u64, from: u128, to: u128) -> Edge {
+        Edge {
+            stamp: Stamp { lamport: n, id: id(u128::from(n)) },
+            kind: RelationType::Blocks,
+            from: id(from),
+            to: id(to),
+        }
+    }
+
+    fn order(plan: &Plan) -> Vec<Id> {
+        let now = Time::from_millis(0);
+        plan.rank(&Asker::default(), &ScoreSettings::default(), now).into_iter().map(|r| r.id).collect()
+    }
+
+    #[test]
+    fn priority_depth_and_age_make_the_score() {
+        let plan = Plan::new(
+            vec![task(1, 0), task(2, 1), task(3, 0), task(4, 0), task(5, 0)],
+            &[blocks(1, 3, 4), blocks(2, 4, 5)],
+            BTreeMap::new(),
+        );
+        assert_eq!(order(&plan), [id(2), id(3), id(1)]);
+        let score = plan.score(&plan.tasks[&id(3)], &ScoreSettings::default(), Time::from_millis(HOUR_MS * 10));
+        assert_eq!((score.priority, score.age, score.depth, score.score), (0.0, 1.0, 1.0, 2.0));
+    }
+
+    #[test]
+    fn every_task_that_is_not_ready_has_a_reason() {
+        let mut deferred = task(1, 0);
+        deferred.defer_until = Some(Time::from_millis(10));
+        let mut owned = task(2, 0);
+        owned.owner = Some("ada".into());
+        let mut child = task(4, 0);
+        child.parent = Some(id(3));
+        let mut running = task(5, 0);
+        running.status = Status::InProgress;
+        let plan = Plan::new(vec![deferred, owned, task(3, 0), child, running], &[], BTreeMap::new());
+        let asker = Asker { name: Some("bob".into()), ..Asker::default() };
+        let now = Time::from_millis(0);
+        let kinds: Vec<_> =
+            plan.tasks.values().map(|t| plan.reasons(t, &asker, now).first().map(Reason::kind)).collect();
+        assert_eq!(
+            kinds,
+            [Some("deferred"), Some("owned_by_others"), Some("planning_units"), None, Some("in_progress")]
+        );
+        let ada = Asker { name: Some("ada".into()), ..Asker::default() };
+        assert!(plan.reasons(&plan.tasks[&id(2)], &ada, now).is_empty());
+    }
+
+    #[test]
+    fn a_circle_does_not_empty_the_list() {
+        let plan = Plan::new(vec![task(1, 0), task(2, 0)], &[blocks(1, 1, 2), blocks(2, 2, 1)], BTreeMap::new());
+        assert_eq!(order(&plan), [id(1)]);
+        assert_eq!(plan.void.len(), 1);
+    }
+
+    #[test]
+    fn a_long_chain_is_no_danger() {
+        let tasks = (0..50_000).map(|n| task(n, 0)).collect();
+        let edges: Vec<Edge> = (1..50_000u64).map(|n| blocks(n, u128::from(n) - 1, u128::from(n))).collect();
+        assert_eq!(order(&Plan::new(tasks, &edges, BTreeMap::new())), [id(0)]);
+    }
+}

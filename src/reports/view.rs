@@ -1,0 +1,172 @@
+//! Entities as JSON: all fields, the computed ones, and the parts.
+//!
+//! Promises: one shape for one entity, whichever command shows it.
+//! Refuses to know: how the computed values were come by.
+
+use serde_json::{Map, Value, json};
+
+use crate::model::agent::Lease;
+use crate::model::event::Entry;
+use crate::model::id::Id;
+use crate::model::relationship::Relationship;
+use crate::model::task::{Status, Task};
+use crate::rules::decide::is_effectively_open;
+
+/// What a task's view needs to know from outside its own log.
+#[derive(Clone, Debug, Default)]
+pub struct Around {
+    /// The shortest unique handle.
+    pub handle: String,
+    /// Unfinished tasks it waits for.
+    pub blocked_by: Vec<Id>,
+    /// Unfinished tasks that wait for it.
+    pub blocking: usize,
+    /// Children that are done.
+    pub children_done: u64,
+    /// All children.
+    pub children: u64,
+    /// Its live lease.
+    pub lease: Option<Lease>,
+    /// Its score, while it is unfinished.
+    pub score: Option<f64>,
+    /// Whether the asker could take it now.
+    pub ready: bool,
+}
+
+/// A task whole: every field (`null` or empty where there is nothing), the computed ones, progress, context, relationships.
+pub fn task(task: &Task, around: &Around) -> Value {
+    let f = &task.fields;
+    let mut view = json!({
+        "id": task.id,
+        "handle": around.handle,
+        "title": f.title,
+        "intent": f.intent,
+        "type": f.kind,
+        "status": status(task, around),
+        "owner": task.owner,
+        "parent": task.parent(),
+        "priority": f.priority,
+        "labels": f.labels,
+        "watchers": f.watchers,
+        "acceptance": acceptance(task),
+        "estimate": f.estimate,
+        "due": f.due,
+        "defer_until": f.defer_until,
+        "files": f.files,
+        "metadata": f.metadata,
+        "need_perm": f.need_perm,
+        "need_precedence": f.need_precedence,
+        "created_at": task.created_at,
+        "created_by": task.created_by,
+        "completed_at": task.completed_at,
+        "cancelled_at": task.cancelled_at,
+        "archived_at": task.archived_at,
+        "verified": task.verified,
+    });
+    if let Value::Object(map) = &mut view {
+        for (name, value) in &f.extra {
+            map.insert(name.clone(), value.clone());
+        }
+        computed(map, task, around);
+        if let Some(Value::Object(progress)) = map.get_mut("progress") {
+            progress.insert("items".into(), json!(task.progress.values().collect::<Vec<_>>()));
+        }
+        map.insert("context".into(), json!(task.context.values().collect::<Vec<_>>()));
+        map.insert("relationships".into(), task.relationships.values().map(relationship).collect());
+    }
+    view
+}
+
+/// A task as lists give it: its short fields and the computed ones, leaving out what is empty.
+pub fn summary(task: &Task, around: &Around) -> Value {
+    let f = &task.fields;
+    let mut view = json!({
+        "id": task.id,
+        "handle": around.handle,
+        "title": f.title,
+        "type": f.kind,
+        "status": status(task, around),
+        "owner": task.owner,
+        "parent": task.parent(),
+        "priority": f.priority,
+        "labels": f.labels,
+        "due": f.due,
+        "defer_until": f.defer_until,
+    });
+    if let Value::Object(map) = &mut view {
+        computed(map, task, around);
+        map.retain(|_, value| !is_empty(value));
+    }
+    view
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.get("total") == Some(&json!(0)),
+        _ => false,
+    }
+}
+
+/// The status as it counts: a blocked task that waits for nothing is open.
+pub fn status(task: &Task, around: &Around) -> Status {
+    if is_effectively_open(task.status, around.blocked_by.len()) { Status::Open } else { task.status }
+}
+
+fn computed(map: &mut Map<String, Value>, task: &Task, around: &Around) {
+    let done = task.progress.values().filter(|item| item.completed).count();
+    map.insert("version".into(), json!(task.version));
+    map.insert("updated_at".into(), json!(task.updated_at));
+    map.insert("blocked_by_count".into(), json!(around.blocked_by.len()));
+    map.insert("blocking_count".into(), json!(around.blocking));
+    map.insert("child_progress".into(), json!({ "done": around.children_done, "total": around.children }));
+    map.insert("progress".into(), json!({ "done": done, "total": task.progress.len() }));
+    map.insert("score".into(), json!(around.score));
+    map.insert("lease_holder".into(), json!(around.lease.as_ref().map(|lease| &lease.agent)));
+    map.insert("ready".into(), json!(around.ready));
+}
+
+fn acceptance(task: &Task) -> Value {
+    let one = |criterion: &String| {
+        let met = task.met.get(criterion);
+        json!({ "criterion": criterion, "met": met.is_some(), "met_at": met.map(|m| m.at), "met_by": met.map(|m| &m.by) })
+    };
+    task.fields.acceptance.iter().map(one).collect()
+}
+
+/// A relationship.
+pub fn relationship(edge: &Relationship) -> Value {
+    json!({ "id": edge.id, "type": edge.kind, "from": edge.from, "to": edge.to, "metadata": edge.metadata, "created_at": edge.created_at })
+}
+
+/// A progress item of a task; `null` where it is gone.
+pub fn progress(task: &Task, item: Id) -> Value {
+    with_task(task, json!(task.progress.get(&item)))
+}
+
+/// A context entry of a task; `null` where it is gone.
+pub fn context(task: &Task, entry: Id) -> Value {
+    with_task(task, json!(task.context.get(&entry)))
+}
+
+fn with_task(task: &Task, mut part: Value) -> Value {
+    if let Value::Object(map) = &mut part {
+        map.insert("task".into(), json!(task.id));
+    }
+    part
+}
+
+/// A lease as claims give it. `confirmed` says whether a remote vouches for it.
+pub fn lease(lease: &Lease) -> Value {
+    let mut view = json!(lease);
+    if let Value::Object(map) = &mut view {
+        map.insert("confirmed".into(), json!(false));
+    }
+    view
+}
+
+/// An event as its log has it.
+pub fn event(entry: &Entry) -> Value {
+    serde_json::from_str(&entry.line).unwrap_or_else(|_| json!({ "id": entry.event.id, "line": entry.line }))
+}

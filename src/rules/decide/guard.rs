@@ -1,0 +1,192 @@
+//! What every change of a task asks first: does it exist, is it at the expected version, who has its lease.
+
+use std::rc::Rc;
+
+use serde_json::json;
+
+use crate::error::{Code, Error, Result};
+use crate::model::agent::Lease;
+use crate::model::command::Guard;
+use crate::model::event::Entity;
+use crate::model::id::Id;
+use crate::model::payload::{LeaseOverride, LeaseReleased, Payload, TaskStatusChanged};
+use crate::model::task::{Status, Task};
+use crate::model::words::Ref;
+use crate::rules::lease::{self, Standing};
+use crate::rules::roles::Verb;
+use crate::rules::stage::{Draft, Stage};
+
+/// A task that may be changed, and under which lease.
+pub struct Permit {
+    /// The task.
+    pub id: Id,
+    /// The lease the actor holds, if any.
+    pub lease: Option<Lease>,
+    why: Option<String>,
+}
+
+impl Permit {
+    /// Emits an event of the task under this permit.
+    pub fn emit(&self, stage: &mut dyn Stage, payload: Payload) -> Result<Id> {
+        let fence = self.lease.as_ref().map(|lease| lease.fence);
+        stage.emit(Draft { entity: Entity::Task(self.id), payload, why: self.why.clone(), fence })
+    }
+
+    /// The same permit with another reason, where one is given.
+    pub fn because(mut self, why: Option<impl Into<String>>) -> Self {
+        if let Some(why) = why {
+            self.why = Some(why.into());
+        }
+        self
+    }
+
+    /// Gives the lease back, if the actor holds one.
+    pub fn give_back(&self, stage: &mut dyn Stage) -> Result<()> {
+        if let Some(lease) = &self.lease {
+            self.emit(stage, Payload::LeaseReleased(LeaseReleased { lease: lease.id }))?;
+        }
+        Ok(())
+    }
+}
+
+/// Finds the task and asks whether the actor may change it.
+pub fn permit(stage: &mut dyn Stage, reference: &Ref, guard: &Guard, verb: Verb) -> Result<Permit> {
+    let id = stage.task_id(reference)?;
+    permit_id(stage, id, guard, verb)
+}
+
+/// As [`permit`], for a task whose id is known.
+pub fn permit_id(stage: &mut dyn Stage, id: Id, guard: &Guard, verb: Verb) -> Result<Permit> {
+    stage.require(verb)?;
+    let task = stage.task(id)?;
+    if let Some(expected) = guard.expected_version
+        && expected != task.version
+    {
+        return Err(Error::new(Code::Conflict, format!("task {id} is at version {}, not {expected}", task.version))
+            .with(json!({ "task": id, "expected": expected, "actual": task.version }))
+            .hint(format!("look at it again with agentpm task get {id}")));
+    }
+    let lease = hold(stage, &task, guard)?;
+    let permit = Permit { id, lease, why: guard.why.as_ref().map(|w| w.0.clone()) };
+    unblock_if_free(stage, id)?;
+    Ok(permit)
+}
+
+/// The lease under which the change happens; `None` for a task that is nobody's, or past an override.
+fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard) -> Result<Option<Lease>> {
+    let record = stage.lease(task.id)?;
+    let me = stage.me().clone();
+    let standing = lease::standing(&record, &me, stage.now());
+    if let Some(claimed) = &guard.lease_id {
+        check_claimed(task, claimed, &standing, &record, &me)?;
+    }
+    let (other, refusal) = match standing {
+        Standing::Mine(lease) => return Ok(Some(lease)),
+        Standing::Free if stage.settings().lease.required && guard.override_reason.is_none() => {
+            return Err(Error::new(Code::LeaseRequired, format!("task {} may only be changed under a lease", task.id))
+                .hint(format!("take it first: agentpm lease acquire {}", task.id)));
+        }
+        Standing::Free => return Ok(None),
+        Standing::MineExpired(lease) => return Err(lease::expired(task, &lease)),
+        Standing::OthersExpired(other) => {
+            let refusal = lease::abandoned(task, &other);
+            (other, refusal)
+        }
+        Standing::Others(other) => {
+            let refusal = lease::refusal(task.id, &record, &other, &me);
+            (other, refusal)
+        }
+    };
+    let Some(reason) = &guard.override_reason else { return Err(refusal) };
+    stage.require(Verb::Override)?;
+    override_lease(stage, task.id, &other, &reason.0)?;
+    Ok(None)
+}
+
+/// Whoever names a lease means just that one.
+fn check_claimed(
+    task: &Task,
+    claimed: &Ref,
+    standing: &Standing,
+    record: &crate::model::agent::LeaseRecord,
+    me: &crate::model::event::Author,
+) -> Result<()> {
+    match standing {
+        Standing::Mine(lease) | Standing::MineExpired(lease) if names(claimed, lease.id) => Ok(()),
+        Standing::Others(holder) => {
+            let mut error = lease::refusal(task.id, record, holder, me);
+            error.code = Code::LeaseLost;
+            Err(error)
+        }
+        _ => Err(Error::new(Code::LeaseLost, format!("lease {claimed} of task {} is not yours any more", task.id))
+            .with(json!({ "task": task.id, "lease": claimed.0 }))
+            .hint(format!("agentpm lease list shows who holds what; agentpm claim {} takes it again", task.id))),
+    }
+}
+
+/// Whether a reference names this id: whole, or by its beginning or end.
+fn names(reference: &Ref, id: Id) -> bool {
+    let text = id.to_string();
+    reference.0.len() >= crate::model::id::ABBREVIATION_MIN
+        && (text.starts_with(&reference.0) || text.ends_with(&reference.0))
+}
+
+fn override_lease(stage: &mut dyn Stage, task: Id, holder: &Lease, reason: &str) -> Result<()> {
+    if reason.trim().is_empty() {
+        return Err(Error::validation("--override needs a reason"));
+    }
+    stage.emit(Draft {
+        entity: Entity::Task(task),
+        payload: Payload::LeaseOverride(LeaseOverride { lease: holder.id, holder: holder.agent.clone() }),
+        why: Some(reason.to_owned()),
+        fence: None,
+    })?;
+    Ok(())
+}
+
+/// The blockers of a task that are not finished. One that is unknown here counts as unfinished.
+pub fn unfinished_blockers(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Id>> {
+    let mut left = Vec::new();
+    for blocker in task.blockers() {
+        if !stage.exists(blocker)? || !stage.task(blocker)?.status.is_finished() {
+            left.push(blocker);
+        }
+    }
+    Ok(left)
+}
+
+/// The children of a task that are not finished.
+pub fn unfinished_children(stage: &mut dyn Stage, id: Id) -> Result<Vec<Id>> {
+    let mut left = Vec::new();
+    for child in stage.children(id)? {
+        if !stage.task(child)?.status.is_finished() {
+            left.push(child);
+        }
+    }
+    Ok(left)
+}
+
+/// Whether a task that says it is blocked counts as open, because nothing unfinished blocks it.
+pub fn is_effectively_open(status: Status, unfinished_blockers: usize) -> bool {
+    status == Status::Open || (status == Status::Blocked && unfinished_blockers == 0)
+}
+
+/// Records that a blocked task is open again, if nothing blocks it any more.
+pub fn unblock_if_free(stage: &mut dyn Stage, id: Id) -> Result<Rc<Task>> {
+    let task = stage.task(id)?;
+    if task.status != Status::Blocked || !unfinished_blockers(stage, &task)?.is_empty() {
+        return Ok(task);
+    }
+    stage.emit(Draft {
+        entity: Entity::Task(id),
+        payload: Payload::TaskStatusChanged(move_to(Status::Blocked, Status::Open)),
+        why: Some("all its blockers are finished".into()),
+        fence: None,
+    })?;
+    stage.task(id)
+}
+
+/// A plain change of status.
+pub fn move_to(from: Status, to: Status) -> TaskStatusChanged {
+    TaskStatusChanged { from, to, owner: None, changed_at: None, forced: Vec::new() }
+}

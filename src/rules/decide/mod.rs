@@ -1,0 +1,104 @@
+//! Deciding: from a command to the events it means, or a refusal.
+//!
+//! Promises: a refusal leaves nothing behind; what a command of one entity and the same step of a batch do is the same.
+//! Refuses to know: files, locks, clocks; it sees the plan through a [`Stage`].
+
+mod guard;
+mod parts;
+mod runtime;
+mod status;
+mod tasks;
+mod work;
+
+pub use guard::is_effectively_open;
+pub use tasks::check_no_circle;
+
+use crate::error::Result;
+use crate::model::command::{BatchOp, Command};
+use crate::model::id::Id;
+use crate::rules::stage::Stage;
+
+/// What a command made or changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Subject {
+    /// A task.
+    Task(Id),
+    /// A progress item or more of one task.
+    Progress(Id, Vec<Id>),
+    /// A context entry of a task.
+    Context(Id, Id),
+    /// A relationship: the task whose log holds it, and its id; `None` where it was removed.
+    Relationship(Id, Option<Id>),
+    /// A task that was claimed; `None` where nothing was ready.
+    Claim(Option<Id>),
+    /// The lease of a task.
+    Lease(Id),
+    /// An agent.
+    Agent(String),
+    /// A session.
+    Session(Id),
+    /// The steps of a batch, with their names.
+    Batch(Vec<(Option<String>, Subject)>),
+}
+
+impl Subject {
+    /// The id that a `$name` stands for.
+    pub fn id(&self) -> Option<Id> {
+        match self {
+            Subject::Task(id) | Subject::Context(_, id) | Subject::Lease(id) | Subject::Session(id) => Some(*id),
+            Subject::Relationship(_, id) | Subject::Claim(id) => *id,
+            Subject::Progress(_, ids) => ids.first().copied(),
+            Subject::Agent(_) | Subject::Batch(_) => None,
+        }
+    }
+}
+
+/// Decides a command: emits its events onto the stage and says what it made or changed.
+///
+/// Errors: the refusal, with its code. Whatever was emitted before it must then be thrown away.
+pub fn decide(stage: &mut dyn Stage, command: &Command) -> Result<Subject> {
+    match command {
+        Command::TaskCreate(c) => tasks::create(stage, c),
+        Command::TaskUpdate(c) => tasks::update(stage, c),
+        Command::TaskTransition(c) => status::transition(stage, c),
+        Command::TaskBlock(c) => tasks::block(stage, c),
+        Command::TaskUnblock(c) => tasks::unblock(stage, c),
+        Command::TaskRelate(c) => tasks::relate(stage, c),
+        Command::TaskUnrelate(c) => tasks::unrelate(stage, c),
+        Command::TaskArchive(c) => status::archive(stage, c),
+        Command::TaskReopen(c) => status::reopen(stage, c),
+        Command::TaskVerify(c) => status::verify(stage, c),
+        Command::ProgressAdd(c) => parts::progress_add(stage, c),
+        Command::ProgressComplete(c) => parts::progress_complete(stage, c),
+        Command::ProgressReopen(c) => parts::progress_reopen(stage, c),
+        Command::ContextAdd(c) => parts::context_add(stage, c),
+        Command::ContextSupersede(c) => parts::context_supersede(stage, c),
+        Command::ContextRedact(c) => parts::context_redact(stage, c),
+        Command::Claim(c) => work::claim(stage, c),
+        Command::Done(c) => work::done(stage, c),
+        Command::Release(c) => work::release(stage, c),
+        Command::LeaseAcquire(c) => work::lease_acquire(stage, c),
+        Command::LeaseRenew(c) => work::lease_renew(stage, c),
+        Command::LeaseRelease(c) => work::lease_release(stage, c),
+        Command::AgentRegister(c) => runtime::agent_register(stage, c),
+        Command::SessionStart(c) => runtime::session_start(stage, c),
+        Command::SessionHeartbeat(c) => runtime::session_heartbeat(stage, c),
+        Command::SessionEnd(c) => runtime::session_end(stage, c),
+        Command::Batch(ops) => batch(stage, ops),
+    }
+}
+
+fn batch(stage: &mut dyn Stage, ops: &[BatchOp]) -> Result<Subject> {
+    let mut done = Vec::with_capacity(ops.len());
+    for (index, op) in ops.iter().enumerate() {
+        let subject = decide(stage, &op.command).map_err(|mut e| {
+            e.message = format!("step {} ({}): {}", index + 1, op.command.op(), e.message);
+            e
+        })?;
+        if let (Some(name), Some(id)) = (&op.name, subject.id()) {
+            stage.name(name, id)?;
+        }
+        done.push((op.name.clone(), subject));
+    }
+    Ok(Subject::Batch(done))
+}

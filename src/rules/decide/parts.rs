@@ -1,0 +1,126 @@
+//! Progress items and context entries.
+//!
+//! A note is a message, not a change of the task: anyone may leave one on a task that another holds. Progress is the
+//! holder's own account, and asks for the lease like every other change.
+
+use serde_json::Value;
+
+use super::Subject;
+use super::guard::{permit, permit_id};
+use crate::error::{Error, Result};
+use crate::model::command::{
+    ContextAdd, ContextRedact, ContextSupersede, ProgressAdd, ProgressComplete, ProgressReopen,
+};
+use crate::model::event::Entity;
+use crate::model::id::Id;
+use crate::model::payload::{
+    ContextAdded, ContextRedacted, ContextSuperseded, Payload, ProgressItemAdded, ProgressItemCompleted,
+    ProgressItemReopened,
+};
+use crate::model::words::Ref;
+use crate::rules::lease::{self, Standing};
+use crate::rules::roles::Verb;
+use crate::rules::stage::{Draft, Part, Stage};
+
+/// `progress add`
+pub fn progress_add(stage: &mut dyn Stage, c: &ProgressAdd) -> Result<Subject> {
+    let permit = permit(stage, &Ref(c.task_id.0.clone()), &c.guard, Verb::Comment)?;
+    if c.content.is_empty() {
+        return Err(Error::validation("a progress item needs some words"));
+    }
+    let mut items = Vec::new();
+    for content in &c.content {
+        let content = words(&content.0, "a progress item")?;
+        let event = ProgressItemAdded { content, completed_at: None, created_at: None };
+        items.push(permit.emit(stage, Payload::ProgressItemAdded(event))?);
+    }
+    Ok(Subject::Progress(permit.id, items))
+}
+
+/// `progress complete`
+pub fn progress_complete(stage: &mut dyn Stage, c: &ProgressComplete) -> Result<Subject> {
+    let (task, item) = stage.part(&Ref(c.id.0.clone()), Part::Progress)?;
+    let permit = permit_id(stage, task, &c.guard, Verb::Comment)?;
+    if stage.task(task)?.progress.get(&item).is_some_and(|i| !i.completed) {
+        permit.emit(stage, Payload::ProgressItemCompleted(ProgressItemCompleted { item }))?;
+    }
+    Ok(Subject::Progress(task, vec![item]))
+}
+
+/// `progress reopen`
+pub fn progress_reopen(stage: &mut dyn Stage, c: &ProgressReopen) -> Result<Subject> {
+    let (task, item) = stage.part(&Ref(c.id.0.clone()), Part::Progress)?;
+    let permit = permit_id(stage, task, &c.guard, Verb::Comment)?;
+    if stage.task(task)?.progress.get(&item).is_some_and(|i| i.completed) {
+        permit.emit(stage, Payload::ProgressItemReopened(ProgressItemReopened { item }))?;
+    }
+    Ok(Subject::Progress(task, vec![item]))
+}
+
+fn words(text: &str, what: &str) -> Result<String> {
+    if text.trim().is_empty() {
+        return Err(Error::validation(format!("{what} needs some words")));
+    }
+    if text.contains('\0') {
+        return Err(Error::validation(format!("{what} cannot hold a NUL character")));
+    }
+    Ok(text.to_owned())
+}
+
+/// `context add`
+pub fn context_add(stage: &mut dyn Stage, c: &ContextAdd) -> Result<Subject> {
+    stage.require(Verb::Comment)?;
+    let task = stage.task_id(&Ref(c.task_id.0.clone()))?;
+    let metadata = c.metadata.as_ref().map_or(Value::Null, |m| Value::Object(m.0.clone()));
+    let content = words(&c.content.0, "a context entry")?;
+    let event = ContextAdded { kind: c.kind, content, metadata, created_at: None };
+    let entry = note(stage, task, Payload::ContextAdded(event), None)?;
+    Ok(Subject::Context(task, entry))
+}
+
+/// Emits a note: under the actor's lease where there is one; past everybody else's, but not in ignorance of a lost one.
+pub fn note(stage: &mut dyn Stage, task: Id, payload: Payload, why: Option<String>) -> Result<Id> {
+    stage.task(task)?;
+    let record = stage.lease(task)?;
+    let me = stage.me().clone();
+    let fence = match lease::standing(&record, &me, stage.now()) {
+        Standing::Mine(lease) | Standing::MineExpired(lease) => Some(lease.fence),
+        Standing::Others(holder) if record.lost.as_ref().is_some_and(|lost| lost.agent == me.agent) => {
+            return Err(lease::refusal(task, &record, &holder, &me));
+        }
+        _ => None,
+    };
+    stage.emit(Draft { entity: Entity::Task(task), payload, why, fence })
+}
+
+/// `context supersede`
+pub fn context_supersede(stage: &mut dyn Stage, c: &ContextSupersede) -> Result<Subject> {
+    stage.require(Verb::Comment)?;
+    let (task, entry) = stage.part(&Ref(c.id.0.clone()), Part::Context)?;
+    let old = stage.task(task)?;
+    let Some(old) = old.context.get(&entry) else {
+        return Err(Error::not_found(format!("there is no context entry {entry}")));
+    };
+    if let Some(by) = old.superseded_by {
+        return Err(Error::state(format!("context entry {entry} was superseded by {by}"))
+            .hint(format!("supersede the newer one: agentpm context supersede {by}")));
+    }
+    let content = words(&c.content.0, "a context entry")?;
+    let event = ContextAdded { kind: old.kind, content, metadata: Value::Null, created_at: None };
+    let by = note(stage, task, Payload::ContextAdded(event), None)?;
+    note(stage, task, Payload::ContextSuperseded(ContextSuperseded { entry, by }), None)?;
+    Ok(Subject::Context(task, by))
+}
+
+/// `context redact`
+pub fn context_redact(stage: &mut dyn Stage, c: &ContextRedact) -> Result<Subject> {
+    stage.require(Verb::Update)?;
+    if c.reason.0.trim().is_empty() {
+        return Err(Error::validation("redacting needs a reason"));
+    }
+    let (task, entry) = stage.part(&Ref(c.id.0.clone()), Part::Context)?;
+    if !stage.task(task)?.context.get(&entry).is_some_and(|e| e.redacted) {
+        note(stage, task, Payload::ContextRedacted(ContextRedacted { entry }), Some(c.reason.0.clone()))?;
+    }
+    Ok(Subject::Context(task, entry))
+}

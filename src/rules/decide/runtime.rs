@@ -1,0 +1,82 @@
+//! Agents and sessions.
+
+use serde_json::Value;
+
+use super::Subject;
+use crate::error::{Error, Result};
+use crate::model::agent::SessionStatus;
+use crate::model::command::{AgentRegister, SessionEnd, SessionHeartbeat, SessionStart};
+use crate::model::event::Entity;
+use crate::model::id::check_agent_name;
+use crate::model::payload::{AgentRegistered, Payload, SessionEnded, SessionStarted};
+use crate::model::words::{Object, Ref};
+use crate::rules::roles::Verb;
+use crate::rules::stage::{Draft, Stage};
+
+fn value(object: Option<&Object>) -> Value {
+    object.map_or(Value::Null, |o| Value::Object(o.0.clone()))
+}
+
+/// `agent register`
+pub fn agent_register(stage: &mut dyn Stage, c: &AgentRegister) -> Result<Subject> {
+    stage.require(Verb::Register)?;
+    let name = c.name.clone().unwrap_or_else(|| stage.me().agent.clone());
+    check_agent_name(&name)?;
+    let known = stage.agent(&name)?;
+    let said = AgentRegistered {
+        role: c.role.clone().filter(|role| known.role.as_ref() != Some(role)),
+        metadata: Some(value(c.metadata.as_ref())).filter(|m| *m != known.metadata).unwrap_or_default(),
+        public_key: c.public_key.clone().filter(|key| known.public_key.as_ref() != Some(key)),
+    };
+    let news = said.role.is_some() || !said.metadata.is_null() || said.public_key.is_some();
+    let payload = match known.created_at {
+        None => Some(Payload::AgentRegistered(said)),
+        Some(_) if news => Some(Payload::AgentUpdated(said)),
+        Some(_) => None,
+    };
+    if let Some(payload) = payload {
+        stage.emit(Draft { entity: Entity::Agent(name.clone()), payload, why: None, fence: None })?;
+    }
+    Ok(Subject::Agent(name))
+}
+
+/// `session start`
+pub fn session_start(stage: &mut dyn Stage, c: &SessionStart) -> Result<Subject> {
+    if let Some(agent) = &c.agent_id
+        && *agent != stage.me().agent
+    {
+        return Err(Error::validation(format!(
+            "a session of {agent} is started by {agent}, not by {}",
+            stage.me().agent
+        ))
+        .hint(format!("add --agent {agent}")));
+    }
+    let id = stage.new_id()?;
+    let metadata = value(c.metadata.as_ref());
+    let payload = Payload::SessionStarted(SessionStarted { metadata });
+    stage.emit(Draft { entity: Entity::Session(id), payload, why: None, fence: None })?;
+    Ok(Subject::Session(id))
+}
+
+/// `session heartbeat`
+pub fn session_heartbeat(stage: &mut dyn Stage, c: &SessionHeartbeat) -> Result<Subject> {
+    let session = stage.session(&Ref(c.session_id.0.clone()))?;
+    if session.status == SessionStatus::Closed {
+        return Err(
+            Error::state(format!("session {} is closed", session.id)).hint("begin another: agentpm session start")
+        );
+    }
+    let payload = Payload::SessionHeartbeat(crate::model::payload::SessionHeartbeat {});
+    stage.emit(Draft { entity: Entity::Session(session.id), payload, why: None, fence: None })?;
+    Ok(Subject::Session(session.id))
+}
+
+/// `session end`
+pub fn session_end(stage: &mut dyn Stage, c: &SessionEnd) -> Result<Subject> {
+    let session = stage.session(&Ref(c.session_id.0.clone()))?;
+    if session.status == SessionStatus::Active {
+        let payload = Payload::SessionEnded(SessionEnded { silent: None });
+        stage.emit(Draft { entity: Entity::Session(session.id), payload, why: None, fence: None })?;
+    }
+    Ok(Subject::Session(session.id))
+}

@@ -1,0 +1,267 @@
+//! The states of a task, and what must hold before it moves from one to another.
+
+use serde_json::json;
+
+use super::Subject;
+use super::guard::{Permit, move_to, permit, unblock_if_free, unfinished_blockers, unfinished_children};
+use crate::error::{Error, Result};
+use crate::model::command::{TaskArchive, TaskReopen, TaskTransition, TaskVerify};
+use crate::model::event::Entity;
+use crate::model::id::{Id, quoted};
+use crate::model::payload::{AcceptanceMet, Payload, TaskArchived, TaskReopened, TaskStatusChanged, TaskVerified};
+use crate::model::task::{Status, Task};
+use crate::model::words::{Ref, Text};
+use crate::rules::roles::Verb;
+use crate::rules::stage::{Draft, Stage};
+
+/// `task transition`
+pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> {
+    let verb = match c.status {
+        Status::Completed => Verb::Complete,
+        Status::Cancelled => Verb::Cancel,
+        Status::Archived => Verb::Archive,
+        Status::Open | Status::InProgress => Verb::Claim,
+        Status::Blocked => Verb::Relate,
+    };
+    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, verb)?;
+    let task = stage.task(permit.id)?;
+    if task.status == c.status {
+        return Ok(Subject::Task(task.id));
+    }
+    match (task.status, c.status) {
+        (Status::Open, Status::InProgress) => start(stage, &permit)?,
+        (Status::Open | Status::InProgress, Status::Blocked) => {
+            if unfinished_blockers(stage, &task)?.is_empty() {
+                return Err(Error::state(format!("nothing unfinished blocks task {}", task.id))
+                    .hint(format!("name what does: agentpm task block {} --by ID", task.id)));
+            }
+            permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, Status::Blocked)))?;
+            permit.give_back(stage)?;
+        }
+        (Status::InProgress, Status::Open) => put_back(stage, &permit)?,
+        (Status::InProgress, Status::Completed) => complete(stage, &permit, c.force.as_ref())?,
+        (Status::Blocked, Status::Open | Status::InProgress) => return unblock_by_force(stage, permit, c, &task),
+        (Status::Open | Status::InProgress | Status::Blocked, Status::Cancelled) => cancel(stage, &permit)?,
+        (Status::Completed | Status::Cancelled, Status::Archived) => put_away(stage, &permit)?,
+        (from, to) => return Err(no_way(&task, from, to)),
+    }
+    Ok(Subject::Task(permit.id))
+}
+
+fn no_way(task: &Task, from: Status, to: Status) -> Error {
+    let allowed: &[Status] = match from {
+        Status::Open => &[Status::InProgress, Status::Blocked, Status::Cancelled],
+        Status::InProgress => &[Status::Blocked, Status::Completed, Status::Cancelled, Status::Open],
+        Status::Blocked => &[Status::Open, Status::InProgress, Status::Cancelled],
+        Status::Completed | Status::Cancelled => &[Status::Archived],
+        Status::Archived => &[],
+    };
+    let hint = match (from, to) {
+        (Status::Open | Status::Blocked, Status::Completed) => {
+            format!("begin it first: agentpm claim {}", task.id)
+        }
+        (from, _) if from.is_finished() => {
+            format!("a closed task opens only with a reason: agentpm task reopen {} --reason TEXT", task.id)
+        }
+        _ => "see agentpm task transition --help".into(),
+    };
+    Error::state(format!("task {} cannot go from {from} to {to}", task.id))
+        .with(json!({ "task": task.id, "from": from, "to": to, "allowed": allowed }))
+        .hint(hint)
+}
+
+/// Open to in progress: whoever moves it owns it.
+fn start(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
+    let task = stage.task(permit.id)?;
+    let me = stage.me().agent.clone();
+    let owner = (task.owner.as_deref() != Some(&me)).then_some(Some(me));
+    let change = TaskStatusChanged { owner, ..move_to(task.status, Status::InProgress) };
+    permit.emit(stage, Payload::TaskStatusChanged(change))?;
+    Ok(())
+}
+
+/// In progress to open: nobody's again, and the lease is given back.
+pub fn put_back(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
+    let change = TaskStatusChanged { owner: Some(None), ..move_to(Status::InProgress, Status::Open) };
+    permit.emit(stage, Payload::TaskStatusChanged(change))?;
+    permit.give_back(stage)
+}
+
+fn unblock_by_force(stage: &mut dyn Stage, permit: Permit, c: &TaskTransition, task: &Task) -> Result<Subject> {
+    let left = unfinished_blockers(stage, task)?;
+    let Some(force) = &c.force else {
+        return Err(Error::state(format!("task {} still waits for {} unfinished tasks", task.id, left.len()))
+            .with(json!({ "task": task.id, "blockers": left }))
+            .hint(format!("finish them, agentpm task unblock {}, or give --force REASON", task.id)));
+    };
+    stage.require(Verb::Override)?;
+    let permit = permit.because(Some(force.0.clone()));
+    let owner = (c.status == Status::InProgress).then(|| Some(stage.me().agent.clone()));
+    let change = TaskStatusChanged { owner, forced: vec!["blockers".into()], ..move_to(task.status, c.status) };
+    permit.emit(stage, Payload::TaskStatusChanged(change))?;
+    Ok(Subject::Task(permit.id))
+}
+
+/// In progress to completed: only with nothing unfinished, or by force.
+pub fn complete(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>) -> Result<()> {
+    let task = stage.task(permit.id)?;
+    if task.status != Status::InProgress {
+        return Err(no_way(&task, task.status, Status::Completed));
+    }
+    let blockers = unfinished_blockers(stage, &task)?;
+    let children = unfinished_children(stage, task.id)?;
+    let unmet: Vec<&str> = task.unmet().collect();
+    let mut forced = Vec::new();
+    for (name, empty) in
+        [("blockers", blockers.is_empty()), ("children", children.is_empty()), ("acceptance", unmet.is_empty())]
+    {
+        if !empty {
+            forced.push(name.to_owned());
+        }
+    }
+    let mut change = move_to(task.status, Status::Completed);
+    if forced.is_empty() {
+        permit.emit(stage, Payload::TaskStatusChanged(change))?;
+    } else if let Some(reason) = force {
+        stage.require(Verb::Override)?;
+        change.forced = forced;
+        let fence = permit.lease.as_ref().map(|lease| lease.fence);
+        let why = Some(reason.0.clone());
+        stage.emit(Draft { entity: Entity::Task(task.id), payload: Payload::TaskStatusChanged(change), why, fence })?;
+    } else {
+        let message = format!(
+            "task {} cannot be completed: {} unfinished blockers, {} unfinished children, {} unmet criteria",
+            task.id,
+            blockers.len(),
+            children.len(),
+            unmet.len()
+        );
+        return Err(Error::state(message)
+            .with(json!({ "task": task.id, "blockers": blockers, "children": children, "unmet": unmet }))
+            .hint(format!(
+                "mark criteria with agentpm task verify {} --all, finish the others, or give --force REASON",
+                task.id
+            )));
+    }
+    permit.give_back(stage)?;
+    free_dependents(stage, task.id)
+}
+
+fn cancel(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
+    let task = stage.task(permit.id)?;
+    permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, Status::Cancelled)))?;
+    permit.give_back(stage)?;
+    free_dependents(stage, task.id)
+}
+
+/// Opens the tasks that waited for this one and now wait for nothing.
+fn free_dependents(stage: &mut dyn Stage, finished: Id) -> Result<()> {
+    for waiting in stage.dependents(finished)? {
+        unblock_if_free(stage, waiting)?;
+    }
+    Ok(())
+}
+
+/// `task archive`
+pub fn archive(stage: &mut dyn Stage, c: &TaskArchive) -> Result<Subject> {
+    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Archive)?;
+    let task = stage.task(permit.id)?;
+    match task.status {
+        Status::Archived => {}
+        Status::Completed | Status::Cancelled => put_away(stage, &permit)?,
+        from => {
+            return Err(Error::state(format!(
+                "task {} is {from}; only what is completed or cancelled can be archived",
+                task.id
+            ))
+            .with(json!({ "task": task.id, "from": from }))
+            .hint("complete it with agentpm done, or agentpm task transition --status cancelled"));
+        }
+    }
+    Ok(Subject::Task(permit.id))
+}
+
+fn put_away(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
+    let task = stage.task(permit.id)?;
+    let event = TaskArchived { from: task.status, completed_at: task.completed_at, cancelled_at: task.cancelled_at };
+    permit.emit(stage, Payload::TaskArchived(event))?;
+    permit.give_back(stage)
+}
+
+/// `task reopen`
+pub fn reopen(stage: &mut dyn Stage, c: &TaskReopen) -> Result<Subject> {
+    if c.reason.0.trim().is_empty() {
+        return Err(Error::validation("reopening needs a reason"));
+    }
+    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Update)?.because(Some(c.reason.0.clone()));
+    let task = stage.task(permit.id)?;
+    if !task.status.is_finished() {
+        return Err(Error::state(format!("task {} is {} and not closed", task.id, task.status)));
+    }
+    let bound = !unfinished_blockers(stage, &task)?.is_empty();
+    let to = if bound { Status::Blocked } else { Status::Open };
+    permit.emit(stage, Payload::TaskReopened(TaskReopened { from: task.status, to }))?;
+    for waiting in stage.dependents(task.id)? {
+        let other = stage.task(waiting)?;
+        if other.status == Status::Open {
+            stage.emit(Draft {
+                entity: Entity::Task(waiting),
+                payload: Payload::TaskStatusChanged(move_to(Status::Open, Status::Blocked)),
+                why: Some(format!("its blocker {} was reopened", task.id)),
+                fence: None,
+            })?;
+        }
+    }
+    Ok(Subject::Task(permit.id))
+}
+
+/// `task verify`
+pub fn verify(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
+    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Verify)?;
+    let criteria = chosen(&*stage.task(permit.id)?, &c.criterion, c.all)?;
+    mark_criteria(stage, &permit, &criteria, !c.unmet)?;
+    if criteria.is_empty() && !c.unmet && !c.all {
+        let task = stage.task(permit.id)?;
+        let unmet: Vec<&str> = task.unmet().collect();
+        if !c.fail && !unmet.is_empty() {
+            return Err(Error::state(format!("task {} has {} unmet criteria", task.id, unmet.len()))
+                .with(json!({ "task": task.id, "unmet": unmet }))
+                .hint(format!(
+                    "mark them with agentpm task verify {} --all or --criterion N, or say --fail",
+                    task.id
+                )));
+        }
+        permit.emit(stage, Payload::TaskVerified(TaskVerified { passed: !c.fail }))?;
+    }
+    unblock_if_free(stage, permit.id)?;
+    Ok(Subject::Task(permit.id))
+}
+
+/// The criteria meant by numbers from 1, by their words, or by "all".
+pub fn chosen(task: &Task, named: &[String], all: bool) -> Result<Vec<String>> {
+    if all {
+        return Ok(task.fields.acceptance.clone());
+    }
+    named
+        .iter()
+        .map(|name| {
+            let by_number = name.parse::<usize>().ok().and_then(|n| task.fields.acceptance.get(n.checked_sub(1)?));
+            let by_words = || task.fields.acceptance.iter().find(|criterion| *criterion == name);
+            by_number.or_else(by_words).cloned().ok_or_else(|| {
+                Error::not_found(format!("task {} has no acceptance criterion {}", task.id, quoted(name)))
+                    .with(json!({ "task": task.id, "acceptance": task.fields.acceptance }))
+                    .hint("name it by its number, from 1, or by its very words")
+            })
+        })
+        .collect()
+}
+
+/// Marks criteria as met or not; those that are so already need no event.
+pub fn mark_criteria(stage: &mut dyn Stage, permit: &Permit, criteria: &[String], met: bool) -> Result<()> {
+    for criterion in criteria {
+        if stage.task(permit.id)?.met.contains_key(criterion) != met {
+            permit.emit(stage, Payload::AcceptanceMet(AcceptanceMet { criterion: criterion.clone(), met }))?;
+        }
+    }
+    Ok(())
+}

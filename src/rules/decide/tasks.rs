@@ -1,0 +1,361 @@
+//! Creating, changing and relating tasks.
+
+use serde_json::{Value, json};
+
+use super::Subject;
+use super::guard::{Permit, move_to, permit, permit_id, unblock_if_free, unfinished_blockers};
+use crate::error::{Error, Result};
+use crate::model::command::{TaskBlock, TaskCreate, TaskRelate, TaskUnblock, TaskUnrelate, TaskUpdate};
+use crate::model::event::Entity;
+use crate::model::id::{Id, check_agent_name, quoted};
+use crate::model::payload::{Fields, Payload, RelationshipAdded, RelationshipRemoved, TaskCreated, TaskUpdated};
+use crate::model::relationship::{RelationType, Relationship};
+use crate::model::task::{Status, Task};
+use crate::model::words::{Ref, Text};
+use crate::rules::fields;
+use crate::rules::graph;
+use crate::rules::roles::Verb;
+use crate::rules::stage::{Draft, Stage};
+
+/// `task create`
+pub fn create(stage: &mut dyn Stage, c: &TaskCreate) -> Result<Subject> {
+    stage.require(Verb::Create)?;
+    let parent = c.parent.as_ref().map(|p| stage.task_id(p)).transpose()?;
+    if parent.is_some() {
+        stage.require(Verb::Split)?;
+    }
+    let mut blockers = Vec::new();
+    for reference in &c.blocked_by {
+        let blocker = stage.task_id(reference)?;
+        if !blockers.contains(&blocker) {
+            blockers.push(blocker);
+        }
+    }
+    let mut set = created_fields(c);
+    fields::check(&set)?;
+    let mut blocked = false;
+    for blocker in &blockers {
+        blocked |= !stage.task(*blocker)?.status.is_finished();
+    }
+    if blocked {
+        set.insert("status".into(), json!(Status::Blocked));
+    }
+    let id = stage.new_id()?;
+    let why = c.why.as_ref().map(|w| w.0.clone());
+    let emit = |stage: &mut dyn Stage, payload| {
+        stage.emit(Draft { entity: Entity::Task(id), payload, why: why.clone(), fence: None })
+    };
+    emit(stage, Payload::TaskCreated(TaskCreated { fields: set }))?;
+    if let Some(parent) = parent {
+        emit(stage, edge(RelationType::ParentOf, parent, id, Value::Null))?;
+    }
+    for blocker in blockers {
+        if parent == Some(blocker) {
+            return Err(Error::state(format!("task {blocker} cannot both contain the new task and block it")));
+        }
+        emit(stage, edge(RelationType::Blocks, blocker, id, Value::Null))?;
+    }
+    Ok(Subject::Task(id))
+}
+
+fn created_fields(c: &TaskCreate) -> Fields {
+    let mut set = Fields::new();
+    set.insert("title".into(), c.title.0.clone().into());
+    put(&mut set, "intent", c.intent.as_ref().map(|t| &t.0));
+    put(&mut set, "type", c.kind.as_ref());
+    put(&mut set, "priority", c.priority);
+    put_list(&mut set, "labels", &c.labels);
+    put_list(&mut set, "watchers", &c.watchers);
+    put_list(&mut set, "acceptance", &texts(&c.acceptance));
+    put(&mut set, "estimate", c.estimate.as_ref());
+    put(&mut set, "due", c.due);
+    put(&mut set, "defer_until", c.defer_until);
+    put_list(&mut set, "files", &c.files);
+    put(&mut set, "metadata", c.metadata.as_ref().filter(|m| !m.0.is_empty()));
+    put(&mut set, "need_perm", c.need_perm.as_ref());
+    put(&mut set, "need_precedence", c.need_precedence);
+    set
+}
+
+fn put(set: &mut Fields, name: &str, value: Option<impl serde::Serialize>) {
+    if let Some(value) = value {
+        // Strings, numbers, times and objects of them cannot fail to serialize.
+        set.insert(name.to_owned(), serde_json::to_value(value).expect("field values are plain data"));
+    }
+}
+
+fn put_list(set: &mut Fields, name: &str, list: &[String]) {
+    if !list.is_empty() {
+        set.insert(name.to_owned(), json!(list));
+    }
+}
+
+fn texts(list: &[Text]) -> Vec<String> {
+    list.iter().map(|text| text.0.clone()).collect()
+}
+
+fn edge(kind: RelationType, from: Id, to: Id, metadata: Value) -> Payload {
+    Payload::RelationshipAdded(RelationshipAdded { kind, from, to, metadata, created_at: None })
+}
+
+/// `task update`
+pub fn update(stage: &mut dyn Stage, c: &TaskUpdate) -> Result<Subject> {
+    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Update)?;
+    let task = stage.task(permit.id)?;
+    let (set, parent) = changes(c, &task)?;
+    let owner = set.get("owner").cloned();
+    let mut plain = set.clone();
+    plain.shift_remove("owner");
+    fields::check(&plain)?;
+    check_owner(&task, owner.as_ref())?;
+    let set: Fields = set.into_iter().filter(|(name, value)| !is_already(&task, name, value)).collect();
+    if !set.is_empty() {
+        permit.emit(stage, Payload::TaskUpdated(TaskUpdated { set }))?;
+    }
+    match parent {
+        Change::Keep => {}
+        Change::Clear => move_parent(stage, &permit, None)?,
+        Change::To(reference) => {
+            let parent = stage.task_id(&reference)?;
+            move_parent(stage, &permit, Some(parent))?;
+        }
+    }
+    Ok(Subject::Task(permit.id))
+}
+
+enum Change {
+    Keep,
+    Clear,
+    To(Ref),
+}
+
+/// The registers an update writes, and what becomes of the parent.
+fn changes(c: &TaskUpdate, task: &Task) -> Result<(Fields, Change)> {
+    let mut set = Fields::new();
+    put(&mut set, "title", c.title.as_ref().map(|t| &t.0));
+    put(&mut set, "intent", c.intent.as_ref().map(|t| &t.0));
+    put(&mut set, "type", c.kind.as_ref());
+    put(&mut set, "priority", c.priority);
+    put(&mut set, "owner", c.owner.as_ref());
+    put(&mut set, "labels", c.labels.as_ref());
+    put(&mut set, "watchers", c.watchers.as_ref());
+    put(&mut set, "acceptance", c.acceptance.as_ref().map(|list| texts(list)));
+    put(&mut set, "estimate", c.estimate.as_ref());
+    put(&mut set, "due", c.due);
+    put(&mut set, "defer_until", c.defer_until);
+    put(&mut set, "files", c.files.as_ref());
+    put(&mut set, "need_perm", c.need_perm.as_ref());
+    put(&mut set, "need_precedence", c.need_precedence);
+    for (name, value) in c.metadata.iter().flat_map(|m| &m.0) {
+        set.insert(format!("metadata.{name}"), value.clone());
+    }
+    if !c.add_labels.is_empty() || !c.remove_labels.is_empty() {
+        let labels = c.labels.as_ref().unwrap_or(&task.fields.labels);
+        let kept = labels.iter().filter(|l| !c.remove_labels.contains(l)).cloned();
+        let mut labels: Vec<String> = kept.collect();
+        labels.extend(c.add_labels.iter().filter(|l| !task.fields.labels.contains(l)).cloned());
+        set.insert("labels".into(), json!(labels));
+    }
+    if !c.add_acceptance.is_empty() {
+        let mut criteria = c.acceptance.as_ref().map_or_else(|| task.fields.acceptance.clone(), |list| texts(list));
+        criteria.extend(texts(&c.add_acceptance));
+        set.insert("acceptance".into(), json!(criteria));
+    }
+    let mut parent = c.parent.clone().map_or(Change::Keep, Change::To);
+    for name in &c.clear {
+        match name.as_str() {
+            "parent" => parent = Change::Clear,
+            "title" | "metadata" => {
+                return Err(Error::validation(format!("{name} cannot be emptied"))
+                    .hint("entries of the metadata are taken out with --metadata '{\"name\": null}'"));
+            }
+            known if known == "owner" || fields::NAMES.contains(&known) => {
+                set.insert(name.clone(), Value::Null);
+            }
+            other => return Err(Error::validation(format!("there is no field {}", quoted(other)))),
+        }
+    }
+    Ok((set, parent))
+}
+
+fn check_owner(task: &Task, owner: Option<&Value>) -> Result<()> {
+    match owner {
+        Some(Value::String(name)) => check_agent_name(name),
+        Some(_) if task.status == Status::InProgress => {
+            Err(Error::state(format!("task {} is in progress and so has an owner", task.id))
+                .hint(format!("give it back with agentpm release {}", task.id)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a register holds the value already, so that no event is needed.
+fn is_already(task: &Task, name: &str, value: &Value) -> bool {
+    if name == "owner" {
+        return task.owner.as_deref() == value.as_str();
+    }
+    let mut next = task.fields.clone();
+    let one = Fields::from_iter([(name.to_owned(), value.clone())]);
+    fields::write(&mut next, &one).is_ok() && next == task.fields
+}
+
+/// Puts a task under another parent, or under none.
+fn move_parent(stage: &mut dyn Stage, permit: &Permit, parent: Option<Id>) -> Result<()> {
+    let task = stage.task(permit.id)?;
+    if task.parent() == parent {
+        return Ok(());
+    }
+    if let Some(parent) = parent {
+        check_no_circle(stage, RelationType::ParentOf, parent, permit.id)?;
+    }
+    let old: Vec<Id> = task.relationships.values().filter(|e| e.kind == RelationType::ParentOf).map(|e| e.id).collect();
+    for relationship in old {
+        permit.emit(stage, Payload::RelationshipRemoved(RelationshipRemoved { relationship }))?;
+    }
+    if let Some(parent) = parent {
+        permit.emit(stage, edge(RelationType::ParentOf, parent, permit.id, Value::Null))?;
+    }
+    Ok(())
+}
+
+/// Refuses an edge that would make a task wait for itself, through blockers and children alike.
+///
+/// A blocked task waits for its blocker, a parent for its children. So `blocks` must not lead from the blocker back to the
+/// blocked, nor `parent_of` from the child back to the parent.
+pub fn check_no_circle(stage: &mut dyn Stage, kind: RelationType, from: Id, to: Id) -> Result<()> {
+    let (waiter, awaited) = match kind {
+        RelationType::ParentOf => (from, to),
+        RelationType::Blocks => (to, from),
+        RelationType::RelatesTo | RelationType::Duplicates => return Ok(()),
+    };
+    let found = graph::path(awaited, waiter, |task| {
+        let mut next = if stage.exists(task)? { stage.task(task)?.blockers() } else { Vec::new() };
+        next.extend(stage.children(task)?);
+        Ok(next)
+    })?;
+    match found {
+        None => Ok(()),
+        Some(chain) => {
+            let names: Vec<String> = chain.iter().map(Id::to_string).collect();
+            Err(Error::state(format!(
+                "this would close a cycle: {} waits for {}",
+                chain[0],
+                names[1..].join(", then ")
+            ))
+            .with(json!({ "cycle": names }))
+            .hint("remove one of these edges first, with agentpm task unblock or agentpm task update --parent"))
+        }
+    }
+}
+
+/// `task block`
+pub fn block(stage: &mut dyn Stage, c: &TaskBlock) -> Result<Subject> {
+    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Relate)?;
+    let task = stage.task(permit.id)?;
+    if task.status.is_finished() {
+        return Err(Error::state(format!("task {} is {} and waits for nothing", task.id, task.status)));
+    }
+    for reference in &c.by {
+        let blocker = stage.task_id(reference)?;
+        add_edge(stage, &permit, RelationType::Blocks, blocker, permit.id, Value::Null)?;
+    }
+    block_if_bound(stage, &permit)?;
+    Ok(Subject::Task(permit.id))
+}
+
+/// Records that a task is blocked, if something unfinished blocks it; a lease on it is given back.
+fn block_if_bound(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
+    let task = stage.task(permit.id)?;
+    if matches!(task.status, Status::Open | Status::InProgress) && !unfinished_blockers(stage, &task)?.is_empty() {
+        permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, Status::Blocked)))?;
+        permit.give_back(stage)?;
+    }
+    Ok(())
+}
+
+/// Adds an edge unless it is there already.
+fn add_edge(
+    stage: &mut dyn Stage,
+    permit: &Permit,
+    kind: RelationType,
+    from: Id,
+    to: Id,
+    metadata: Value,
+) -> Result<Id> {
+    if from == to {
+        return Err(Error::state(format!("this would close a cycle: task {from} cannot be related to itself"))
+            .with(json!({ "cycle": [from, to] })));
+    }
+    let task = stage.task(permit.id)?;
+    let same = |e: &&Relationship| e.kind == kind && e.from == from && e.to == to;
+    if let Some(existing) = task.relationships.values().find(same) {
+        return Ok(existing.id);
+    }
+    check_no_circle(stage, kind, from, to)?;
+    permit.emit(stage, edge(kind, from, to, metadata))
+}
+
+/// `task unblock`
+pub fn unblock(stage: &mut dyn Stage, c: &TaskUnblock) -> Result<Subject> {
+    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Relate)?;
+    let task = stage.task(permit.id)?;
+    let mut wanted = Vec::new();
+    for reference in &c.by {
+        wanted.push(stage.task_id(reference)?);
+    }
+    let edges: Vec<&Relationship> = task
+        .relationships
+        .values()
+        .filter(|e| e.kind == RelationType::Blocks && (wanted.is_empty() || wanted.contains(&e.from)))
+        .collect();
+    if let Some(missing) = wanted.iter().find(|id| !edges.iter().any(|e| e.from == **id)) {
+        return Err(Error::not_found(format!("task {missing} does not block task {}", permit.id)));
+    }
+    for edge in edges {
+        permit.emit(stage, Payload::RelationshipRemoved(RelationshipRemoved { relationship: edge.id }))?;
+    }
+    unblock_if_free(stage, permit.id)?;
+    Ok(Subject::Task(permit.id))
+}
+
+/// `task relate`
+pub fn relate(stage: &mut dyn Stage, c: &TaskRelate) -> Result<Subject> {
+    let from = stage.task_id(&Ref(c.id.0.clone()))?;
+    let to = stage.task_id(&c.to)?;
+    let permit = permit_id(stage, c.kind.home(from, to), &c.guard, Verb::Relate)?;
+    if c.kind == RelationType::ParentOf {
+        move_parent(stage, &permit, Some(from))?;
+        let edge = stage.task(to)?.parent_edge().map(|e| e.id);
+        return Ok(Subject::Relationship(to, edge));
+    }
+    let metadata = c.metadata.as_ref().map_or(Value::Null, |m| Value::Object(m.0.clone()));
+    let edge = add_edge(stage, &permit, c.kind, from, to, metadata)?;
+    if c.kind == RelationType::Blocks {
+        block_if_bound(stage, &permit)?;
+    }
+    Ok(Subject::Relationship(permit.id, Some(edge)))
+}
+
+/// `task unrelate`
+pub fn unrelate(stage: &mut dyn Stage, c: &TaskUnrelate) -> Result<Subject> {
+    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Relate)?;
+    let task = stage.task(permit.id)?;
+    let edges: Vec<Id> = match task.relationships.keys().find(|id| id.to_string() == c.relationship.0) {
+        Some(edge) => vec![*edge],
+        None => {
+            let other = stage.task_id(&c.relationship)?;
+            let touches = |e: &&Relationship| e.from == other || e.to == other;
+            task.relationships.values().filter(touches).map(|e| e.id).collect()
+        }
+    };
+    if edges.is_empty() {
+        return Err(Error::not_found(format!("task {} holds no relationship {}", permit.id, c.relationship)).hint(
+            "agentpm task get shows its relationships; parent_of and blocks stand with the child and the blocked",
+        ));
+    }
+    for relationship in edges {
+        permit.emit(stage, Payload::RelationshipRemoved(RelationshipRemoved { relationship }))?;
+    }
+    unblock_if_free(stage, permit.id)?;
+    Ok(Subject::Relationship(permit.id, None))
+}

@@ -1,0 +1,220 @@
+//! Taking work, finishing it, giving it back; and the leases beneath.
+
+use serde_json::json;
+
+use super::Subject;
+use super::guard::{move_to, permit_id, unblock_if_free, unfinished_blockers};
+use super::parts::note;
+use super::status::{chosen, complete, mark_criteria, put_back};
+use crate::error::{Code, Error, Result};
+use crate::model::command::{Claim, Done, LeaseAcquire, LeaseRelease, LeaseRenew, Release};
+use crate::model::context::ContextType;
+use crate::model::event::{Author, Entity};
+use crate::model::id::{Id, check_agent_name};
+use crate::model::payload::{
+    ContextAdded, Fields, LeaseAcquired, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged, TaskUpdated,
+};
+use crate::model::task::Status;
+use crate::model::words::{Duration, OptionalTaskRef, Ref};
+use crate::rules::lease::{self, Standing};
+use crate::rules::roles::Verb;
+use crate::rules::stage::{Draft, Stage};
+
+/// `claim`, and `next --claim` where no task is named.
+pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
+    stage.require(Verb::Claim)?;
+    let id = match &c.id.0 {
+        Some(reference) => stage.task_id(&Ref(reference.clone()))?,
+        None => match stage.best_ready()? {
+            Some(id) => id,
+            None => return Ok(Subject::Claim(None)),
+        },
+    };
+    let before = unblock_if_free(stage, id)?;
+    match before.status {
+        Status::Open | Status::InProgress => {}
+        Status::Blocked => {
+            let blockers = unfinished_blockers(stage, &before)?;
+            return Err(Error::state(format!("task {id} still waits for {} unfinished tasks", blockers.len()))
+                .with(json!({ "task": id, "blockers": blockers })));
+        }
+        closed => {
+            return Err(Error::state(format!("task {id} is {closed}"))
+                .hint(format!("agentpm task reopen {id} --reason TEXT, if it is not done after all")));
+        }
+    }
+    let me = stage.me().clone();
+    let record = stage.lease(id)?;
+    let unleased_owner = before.owner.as_ref().filter(|owner| **owner != me.agent && record.lease.is_none());
+    if let Some(owner) = unleased_owner {
+        return Err(Error::new(Code::LeaseHeld, format!("task {id} belongs to {owner}"))
+            .with(json!({ "task": id, "holder": owner }))
+            .hint("take other work with agentpm next --claim, or let its owner release it"));
+    }
+    let fence = acquire(stage, id, &me, c.ttl)?;
+    let owner = (before.owner.as_deref() != Some(&me.agent)).then(|| me.agent.clone());
+    let payload = match before.status {
+        Status::Open => {
+            let owner = owner.map(Some);
+            Some(Payload::TaskStatusChanged(TaskStatusChanged { owner, ..move_to(Status::Open, Status::InProgress) }))
+        }
+        _ => owner.map(|name| {
+            Payload::TaskUpdated(TaskUpdated { set: Fields::from_iter([("owner".to_owned(), json!(name))]) })
+        }),
+    };
+    if let Some(payload) = payload {
+        stage.emit(Draft { entity: Entity::Task(id), payload, why: None, fence: Some(fence) })?;
+    }
+    Ok(Subject::Claim(Some(id)))
+}
+
+/// Takes the lease of a task, or prolongs the actor's own; gives its fence.
+fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duration>) -> Result<u64> {
+    let now = stage.now();
+    let record = stage.lease(task)?;
+    let expires_at = now.plus(ttl_ms(stage, ttl)?);
+    let taken_from = match lease::standing(&record, holder, now) {
+        Standing::Mine(lease) => {
+            let renewed = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at });
+            stage.emit(Draft { entity: Entity::Task(task), payload: renewed, why: None, fence: Some(lease.fence) })?;
+            return Ok(lease.fence);
+        }
+        Standing::Others(other) => return Err(lease::refusal(task, &record, &other, holder)),
+        Standing::OthersExpired(other) => Some(other.agent),
+        Standing::MineExpired(_) | Standing::Free => None,
+    };
+    let known = stage.task(task)?.fence;
+    let fence = record.fence.max(known) + 1;
+    let acquired = LeaseAcquired {
+        lease: stage.new_id()?,
+        holder: holder.agent.clone(),
+        session: holder.session,
+        fence,
+        expires_at,
+        taken_from,
+    };
+    stage.emit(Draft {
+        entity: Entity::Task(task),
+        payload: Payload::LeaseAcquired(acquired),
+        why: None,
+        fence: Some(fence),
+    })?;
+    Ok(fence)
+}
+
+fn ttl_ms(stage: &dyn Stage, ttl: Option<Duration>) -> Result<i64> {
+    let millis = ttl.map_or(i64::from(stage.settings().lease.ttl_seconds) * 1_000, |ttl| ttl.millis);
+    if millis <= 0 {
+        return Err(Error::validation("a lease must live longer than no time"));
+    }
+    Ok(millis)
+}
+
+/// The task a command of the daily loop means: the one named, or the only one the actor holds.
+fn held_task(stage: &mut dyn Stage, named: &OptionalTaskRef) -> Result<Id> {
+    if let Some(reference) = &named.0 {
+        return stage.task_id(&Ref(reference.clone()));
+    }
+    let held = stage.held()?;
+    match held[..] {
+        [id] => Ok(id),
+        [] => Err(Error::not_found("you hold no task").hint("name one, or take one with agentpm next --claim")),
+        _ => Err(Error::new(Code::AmbiguousId, format!("you hold {} tasks", held.len()))
+            .with(json!({ "candidates": held }))
+            .hint("name the one you mean")),
+    }
+}
+
+/// `done`
+pub fn done(stage: &mut dyn Stage, c: &Done) -> Result<Subject> {
+    let id = held_task(stage, &c.id)?;
+    let permit = permit_id(stage, id, &c.guard, Verb::Complete)?;
+    let criteria = chosen(&*stage.task(id)?, &c.met, c.all_met)?;
+    mark_criteria(stage, &permit, &criteria, true)?;
+    if let Some(outcome) = &c.outcome {
+        let event = ContextAdded {
+            kind: ContextType::Outcome,
+            content: outcome.0.clone(),
+            metadata: serde_json::Value::Null,
+            created_at: None,
+        };
+        note(stage, id, Payload::ContextAdded(event), None)?;
+    }
+    complete(stage, &permit, c.force.as_ref())?;
+    Ok(Subject::Task(id))
+}
+
+/// `release`
+pub fn release(stage: &mut dyn Stage, c: &Release) -> Result<Subject> {
+    let id = held_task(stage, &c.id)?;
+    // Giving back what ran out harms nobody, so an expired lease of one's own is no obstacle.
+    let record = stage.lease(id)?;
+    if let Standing::MineExpired(lease) = lease::standing(&record, stage.me(), stage.now()) {
+        let renewed = LeaseRenewed { lease: lease.id, expires_at: stage.now().plus(1_000) };
+        let fence = Some(lease.fence);
+        stage.emit(Draft { entity: Entity::Task(id), payload: Payload::LeaseRenewed(renewed), why: None, fence })?;
+    }
+    let permit = permit_id(stage, id, &c.guard, Verb::Claim)?;
+    let task = stage.task(id)?;
+    if task.status == Status::InProgress {
+        put_back(stage, &permit)?;
+    } else if permit.lease.is_some() {
+        permit.give_back(stage)?;
+    } else {
+        return Err(Error::state(format!("task {id} is {} and nobody's", task.status)));
+    }
+    Ok(Subject::Task(id))
+}
+
+/// `lease acquire`
+pub fn lease_acquire(stage: &mut dyn Stage, c: &LeaseAcquire) -> Result<Subject> {
+    stage.require(Verb::Claim)?;
+    let task = stage.task_id(&Ref(c.task_id.0.clone()))?;
+    let mut holder = stage.me().clone();
+    if let Some(agent) = &c.agent_id {
+        check_agent_name(agent)?;
+        holder.agent.clone_from(agent);
+        holder.session = None;
+    }
+    holder.session = c.session_id.or(holder.session);
+    let before = unblock_if_free(stage, task)?;
+    if before.status.is_finished() {
+        return Err(Error::state(format!("task {task} is {} and needs no lease", before.status)));
+    }
+    acquire(stage, task, &holder, c.ttl)?;
+    Ok(Subject::Lease(task))
+}
+
+/// `lease renew`
+pub fn lease_renew(stage: &mut dyn Stage, c: &LeaseRenew) -> Result<Subject> {
+    let (task, lease) = own_lease(stage, &Ref(c.id.0.clone()))?;
+    let expires_at = stage.now().plus(ttl_ms(stage, c.ttl)?);
+    let renewed = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at });
+    stage.emit(Draft { entity: Entity::Task(task), payload: renewed, why: None, fence: Some(lease.fence) })?;
+    Ok(Subject::Lease(task))
+}
+
+/// `lease release`
+pub fn lease_release(stage: &mut dyn Stage, c: &LeaseRelease) -> Result<Subject> {
+    let (task, lease) = own_lease(stage, &Ref(c.id.0.clone()))?;
+    let released = Payload::LeaseReleased(LeaseReleased { lease: lease.id });
+    stage.emit(Draft { entity: Entity::Task(task), payload: released, why: None, fence: Some(lease.fence) })?;
+    Ok(Subject::Lease(task))
+}
+
+/// The actor's own lease, live or run out but not taken over.
+fn own_lease(stage: &mut dyn Stage, reference: &Ref) -> Result<(Id, crate::model::agent::Lease)> {
+    let task = stage.leased_task(reference)?;
+    let record = stage.lease(task)?;
+    let me = stage.me().clone();
+    match lease::standing(&record, &me, stage.now()) {
+        Standing::Mine(lease) | Standing::MineExpired(lease) => Ok((task, lease)),
+        Standing::Others(other) => Err(lease::refusal(task, &record, &other, &me)),
+        Standing::OthersExpired(other) => {
+            let task = stage.task(task)?;
+            Err(lease::abandoned(&task, &other))
+        }
+        Standing::Free => Err(Error::new(Code::LeaseLost, format!("nobody holds a lease of task {task}"))
+            .hint(format!("take it with agentpm claim {task}"))),
+    }
+}

@@ -1,0 +1,255 @@
+//! Writing plain fields: the one place that knows which field takes what.
+//!
+//! Promises: [`write`] changes everything an event names or nothing; [`check`] is stricter and speaks for commands.
+//! Refuses to know: who may write.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::model::id::{check_agent_name, quoted};
+use crate::model::payload::Fields;
+use crate::model::task::{TaskFields, TaskType};
+
+/// Names of the plain fields, in the order of `task.yaml`.
+pub const NAMES: &[&str] = &[
+    "title",
+    "intent",
+    "type",
+    "priority",
+    "labels",
+    "watchers",
+    "acceptance",
+    "estimate",
+    "due",
+    "defer_until",
+    "files",
+    "metadata",
+    "need_perm",
+    "need_precedence",
+];
+
+/// Names that are registers of their own or computed, and so cannot be fields of a newer version.
+pub const RESERVED: &[&str] = &[
+    "id",
+    "status",
+    "owner",
+    "parent",
+    "created_at",
+    "created_by",
+    "completed_at",
+    "cancelled_at",
+    "archived_at",
+    "verified",
+    "relationships",
+    "progress",
+    "context",
+    "log",
+];
+
+/// Longest title, in characters.
+pub const MAX_TITLE: usize = 200;
+/// Longest label, watcher, file or criterion, in characters.
+pub const MAX_WORD: usize = 1_000;
+/// Most entries of one list.
+pub const MAX_LIST: usize = 500;
+/// Lowest and highest priority.
+pub const PRIORITY: std::ops::RangeInclusive<i64> = -5..=5;
+
+/// Writes all of `set` into `fields`, or nothing.
+///
+/// Errors: the reason why one value does not fit its field. Whether a value is sensible is [`check`]'s question:
+/// what once became an event is taken as it is.
+pub fn write(fields: &mut TaskFields, set: &Fields) -> std::result::Result<(), String> {
+    let mut next = fields.clone();
+    for (name, value) in set {
+        write_one(&mut next, name, value).map_err(|e| format!("{name}: {e}"))?;
+    }
+    *fields = next;
+    Ok(())
+}
+
+fn write_one(fields: &mut TaskFields, name: &str, value: &Value) -> std::result::Result<(), serde_json::Error> {
+    match name {
+        "title" => fields.title = read(value)?,
+        "intent" => fields.intent = read(value)?,
+        "type" => fields.kind = read_or_default(value)?,
+        "priority" => fields.priority = read_or_default(value)?,
+        "labels" => fields.labels = read_or_default(value)?,
+        "watchers" => fields.watchers = read_or_default(value)?,
+        "acceptance" => fields.acceptance = read_or_default(value)?,
+        "estimate" => fields.estimate = read(value)?,
+        "due" => fields.due = read(value)?,
+        "defer_until" => fields.defer_until = read(value)?,
+        "files" => fields.files = read_or_default(value)?,
+        "metadata" => fields.metadata = read_or_default(value)?,
+        "need_perm" => fields.need_perm = read(value)?,
+        "need_precedence" => fields.need_precedence = read(value)?,
+        other => match other.strip_prefix("metadata.") {
+            Some(key) => put(&mut fields.metadata, key, value),
+            None => put(&mut fields.extra, other, value),
+        },
+    }
+    Ok(())
+}
+
+fn read<T: DeserializeOwned>(value: &Value) -> std::result::Result<T, serde_json::Error> {
+    T::deserialize(value)
+}
+
+fn read_or_default<T: DeserializeOwned + Default>(value: &Value) -> std::result::Result<T, serde_json::Error> {
+    Option::<T>::deserialize(value).map(Option::unwrap_or_default)
+}
+
+fn put(map: &mut Fields, key: &str, value: &Value) {
+    if value.is_null() {
+        map.shift_remove(key);
+        return;
+    }
+    map.insert(key.to_owned(), value.clone());
+    // Sorted, so that the same set of writes gives the same bytes in whatever order they were made.
+    map.sort_keys();
+}
+
+/// The present value of a register, as an event would carry it; `null` where it is empty.
+pub fn value_of(fields: &TaskFields, name: &str) -> Value {
+    let json = |v: serde_json::Result<Value>| v.unwrap_or(Value::Null);
+    match name {
+        "title" => fields.title.clone().into(),
+        "intent" => fields.intent.clone().into(),
+        "type" => fields.kind.as_str().into(),
+        "priority" => fields.priority.into(),
+        "labels" => fields.labels.clone().into(),
+        "watchers" => fields.watchers.clone().into(),
+        "acceptance" => fields.acceptance.clone().into(),
+        "estimate" => fields.estimate.clone().into(),
+        "due" => json(serde_json::to_value(fields.due)),
+        "defer_until" => json(serde_json::to_value(fields.defer_until)),
+        "files" => fields.files.clone().into(),
+        "metadata" => Value::Object(fields.metadata.clone()),
+        "need_perm" => fields.need_perm.clone().into(),
+        "need_precedence" => fields.need_precedence.into(),
+        other => match other.strip_prefix("metadata.") {
+            Some(key) => fields.metadata.get(key).cloned().unwrap_or(Value::Null),
+            None => fields.extra.get(other).cloned().unwrap_or(Value::Null),
+        },
+    }
+}
+
+/// Checks the fields a command or a hand edit is about to write.
+///
+/// Errors: `ERR_VALIDATION` naming the field and what would be allowed.
+pub fn check(set: &Fields) -> Result<()> {
+    let mut fields = TaskFields { title: "-".into(), ..TaskFields::default() };
+    write(&mut fields, set).map_err(|reason| Error::validation(format!("a field does not fit: {reason}")))?;
+    if let Some(name) = fields.extra.keys().next() {
+        return Err(Error::validation(format!("there is no field {}", quoted(name)))
+            .hint("keep values of your own under metadata"));
+    }
+    check_line("title", &fields.title, MAX_TITLE)?;
+    if let TaskType::Other(word) = &fields.kind {
+        return Err(Error::validation(format!("{} is not a type of task", quoted(word)))
+            .hint(format!("use one of {}", TaskType::WORDS.join(", "))));
+    }
+    if !PRIORITY.contains(&fields.priority) {
+        return Err(Error::validation(format!("priority {} is not within -5 to 5", fields.priority)));
+    }
+    for (name, list) in [
+        ("labels", &fields.labels),
+        ("watchers", &fields.watchers),
+        ("acceptance", &fields.acceptance),
+        ("files", &fields.files),
+    ] {
+        check_list(name, list)?;
+    }
+    for name in &fields.watchers {
+        check_agent_name(name)?;
+    }
+    for (name, text) in [("estimate", &fields.estimate), ("need_perm", &fields.need_perm)] {
+        if let Some(text) = text {
+            check_line(name, text, MAX_TITLE)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_list(name: &str, list: &[String]) -> Result<()> {
+    if list.len() > MAX_LIST {
+        return Err(Error::validation(format!("{name} has {} entries; {MAX_LIST} is the most", list.len())));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for entry in list {
+        check_line(name, entry, MAX_WORD)?;
+        if !seen.insert(entry) {
+            return Err(Error::validation(format!("{name} names {} twice", quoted(entry))));
+        }
+    }
+    Ok(())
+}
+
+fn check_line(name: &str, text: &str, most: usize) -> Result<()> {
+    if text.trim().is_empty() {
+        return Err(Error::validation(format!("{name} is empty")));
+    }
+    if text.contains(['\n', '\r', '\0']) {
+        return Err(Error::validation(format!("{name} must be one line without NUL: {}", quoted(text)))
+            .hint("put longer text into --intent or a context entry"));
+    }
+    let count = text.chars().count();
+    if count > most {
+        return Err(Error::validation(format!("{name} has {count} characters; {most} is the most")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn set(value: Value) -> Fields {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn all_or_nothing() {
+        let mut fields = TaskFields::default();
+        assert!(write(&mut fields, &set(json!({"title": "new", "priority": "high"}))).is_err());
+        assert_eq!(fields, TaskFields::default());
+        write(&mut fields, &set(json!({"title": "new", "metadata.a": 1, "severity": 3}))).unwrap();
+        assert_eq!((fields.metadata["a"].clone(), fields.extra["severity"].clone()), (json!(1), json!(3)));
+    }
+
+    #[test]
+    fn every_name_is_written_and_read_back() {
+        let values = json!({
+            "title": "t", "intent": "i", "type": "ops", "priority": 2, "labels": ["l"], "watchers": ["w"],
+            "acceptance": ["a"], "estimate": "2h", "due": "2026-01-01T00:00:00Z", "defer_until": "2026-01-01T00:00:00Z",
+            "files": ["src/**"], "metadata": {"k": [1]}, "need_perm": "review", "need_precedence": 3
+        });
+        let mut fields = TaskFields::default();
+        write(&mut fields, &set(values.clone())).unwrap();
+        for name in NAMES {
+            assert_eq!(value_of(&fields, name), values[*name], "{name}");
+        }
+        check(&set(values)).unwrap();
+    }
+
+    #[test]
+    fn commands_are_held_to_sensible_values() {
+        for bad in [
+            json!({"title": " "}),
+            json!({"title": "a\nb"}),
+            json!({"title": "x".repeat(201)}),
+            json!({"type": "epic"}),
+            json!({"priority": 6}),
+            json!({"labels": ["a", "a"]}),
+            json!({"watchers": ["Not A Name"]}),
+            json!({"colour": "red"}),
+            json!({"due": "soon"}),
+        ] {
+            assert!(check(&set(bad.clone())).is_err(), "{bad}");
+        }
+    }
+}

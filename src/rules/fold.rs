@@ -1,0 +1,448 @@
+//! The fold: from the events of one log to the task they tell of.
+//!
+//! Promises: total, pure, and the same for every order of the same events. An event counts whole or not at all; what does
+//! not count is named in a finding beside the state. Nothing here fails and nothing asks the time.
+//! Refuses to know: files, other tasks, whether a command would have been allowed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::Value;
+
+use crate::model::agent::Agent;
+use crate::model::context::{ContextEntry, ProgressItem};
+use crate::model::event::{Entity, Entry, Event, MAX_LAMPORT, MAX_LAMPORT_JUMP};
+use crate::model::finding::{Finding, Rule};
+use crate::model::id::Id;
+use crate::model::payload::{self, Payload};
+use crate::model::relationship::{RelationType, Relationship};
+use crate::model::task::{Met, Status, Task, Verified};
+use crate::model::time::Time;
+use crate::rules::fields;
+
+/// The events of one log in their order, with those that cannot count set aside.
+#[derive(Debug, Default)]
+pub struct Ordered<'a> {
+    /// Events that may have an effect, in order, each id once.
+    pub events: Vec<&'a Entry>,
+    /// What was set aside and why.
+    pub findings: Vec<Finding>,
+}
+
+/// Brings the events of one entity's log into their order.
+///
+/// Set aside are: copies of the same line, both of two different lines with one id (unless one is the redaction of the other),
+/// events of other entities, and events whose Lamport time is out of bounds.
+pub fn order<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>) -> Ordered<'a> {
+    let mut out = Ordered::default();
+    let mut by_id: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
+    for entry in entries {
+        by_id.entry(entry.event.id).or_default().push(entry);
+    }
+    let redacted = redactions(by_id.values().flatten().copied());
+    let mut kept: Vec<&Entry> = Vec::with_capacity(by_id.len());
+    for (id, copies) in &by_id {
+        match choose(copies, redacted.contains(id)) {
+            Some(entry) => kept.push(entry),
+            None => out.findings.push(
+                Finding::new(Rule::EventConflict, format!("{} different events have the id {id}", copies.len()))
+                    .event(*id),
+            ),
+        }
+    }
+    kept.retain(|entry| {
+        let here = entry.event.entity == *entity;
+        if !here {
+            let message = format!("event {} belongs to {}, not to {entity}", entry.event.id, entry.event.entity);
+            out.findings.push(Finding::new(Rule::EventMisplaced, message).event(entry.event.id));
+        }
+        here
+    });
+    kept.sort_by_key(|entry| entry.event.stamp());
+    quarantine(&mut kept, &mut out.findings);
+    out.events = kept;
+    out
+}
+
+/// Context entries whose text was taken out.
+fn redactions<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeSet<Id> {
+    entries
+        .filter_map(|entry| match &entry.event.payload {
+            Payload::ContextRedacted(p) => Some(p.entry),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The copy of an event that counts: all copies are alike, or one is the other without its text.
+fn choose<'a>(copies: &[&'a Entry], redacted: bool) -> Option<&'a Entry> {
+    let first = copies[0];
+    if copies.iter().all(|c| c.line == first.line) {
+        return Some(first);
+    }
+    if !redacted {
+        return None;
+    }
+    copies.iter().copied().find(|c| matches!(&c.event.payload, Payload::ContextAdded(p) if p.content.is_empty()))
+}
+
+/// Drops events whose Lamport time is beyond what JSON holds, or too far above their parents' (0 where none is here).
+/// `kept` is in order, so that a parent is judged before its children.
+fn quarantine(kept: &mut Vec<&Entry>, findings: &mut Vec<Finding>) {
+    let mut sound: HashMap<Id, u64> = HashMap::with_capacity(kept.len());
+    kept.retain(|entry| {
+        let event = &entry.event;
+        let base = event.parents.iter().filter_map(|p| sound.get(p)).max().copied().unwrap_or(0);
+        if event.lamport <= MAX_LAMPORT && event.lamport - base.min(event.lamport) <= MAX_LAMPORT_JUMP {
+            sound.insert(event.id, event.lamport);
+            return true;
+        }
+        let message = format!("event {} has the Lamport time {}, too far above its parents", event.id, event.lamport);
+        findings.push(Finding::new(Rule::EventQuarantined, message).event(event.id));
+        false
+    });
+}
+
+/// Folds the events of one task.
+pub fn fold<'a>(id: Id, entries: impl IntoIterator<Item = &'a Entry>) -> (Task, Vec<Finding>) {
+    let ordered = order(&Entity::Task(id), entries);
+    let mut task = Task::blank(id);
+    let mut findings = ordered.findings;
+    for entry in ordered.events {
+        findings.extend(apply(&mut task, &entry.event));
+    }
+    if !task.created && task.version > 0 {
+        findings.push(Finding::new(Rule::LogHeadless, format!("the log of task {id} has no TaskCreated")));
+    }
+    for finding in &mut findings {
+        finding.task = Some(id);
+    }
+    (task, findings)
+}
+
+/// Earliest wall-clock time that does not look like a broken clock: 2000-01-01.
+const SANE_FROM: i64 = 946_684_800_000;
+/// Latest wall-clock time that does not look like a broken clock: 2200-01-01.
+const SANE_TO: i64 = 7_258_118_400_000;
+
+/// Applies the next event in order. Always leaves a consistent task; what had no effect is returned.
+pub fn apply(task: &mut Task, event: &Event) -> Option<Finding> {
+    task.version += 1;
+    task.lamport = task.lamport.max(event.lamport);
+    task.updated_at = event.at;
+    task.heads.retain(|head| !event.parents.contains(head));
+    let place = task.heads.partition_point(|head| *head < event.id);
+    task.heads.insert(place, event.id);
+
+    if let Some(fence) = event.fence.filter(|fence| *fence < task.fence && is_fenced(&event.payload)) {
+        let message = format!(
+            "{} by {} under fence {fence} came after fence {} was granted",
+            event.payload.kind(),
+            event.author.agent,
+            task.fence
+        );
+        return Some(Finding::new(Rule::EventFenced, message).event(event.id));
+    }
+    match effect(task, event) {
+        Ok(()) if !(SANE_FROM..SANE_TO).contains(&event.at.millis()) => Some(
+            Finding::new(Rule::EventTime, format!("event {} says it is of {}", event.id, event.at)).event(event.id),
+        ),
+        Ok(()) => None,
+        Err(Skip::Unknown) => {
+            let message = format!("event {} is of the unknown type {:?}", event.id, event.payload.kind());
+            Some(Finding::new(Rule::EventUnknown, message).event(event.id))
+        }
+        Err(Skip::Because(why)) => {
+            let message = format!("{} {} has no effect: {why}", event.payload.kind(), event.id);
+            Some(Finding::new(Rule::EventIneffective, message).event(event.id))
+        }
+    }
+}
+
+/// Why an event has no effect.
+enum Skip {
+    Unknown,
+    Because(String),
+}
+
+impl From<String> for Skip {
+    fn from(why: String) -> Self {
+        Skip::Because(why)
+    }
+}
+
+/// Changes of status and fields are void under a lost lease; notes and progress stand.
+fn is_fenced(payload: &Payload) -> bool {
+    matches!(
+        payload,
+        Payload::TaskUpdated(_)
+            | Payload::TaskStatusChanged(_)
+            | Payload::TaskArchived(_)
+            | Payload::TaskReopened(_)
+            | Payload::AcceptanceMet(_)
+            | Payload::TaskVerified(_)
+    )
+}
+
+fn effect(task: &mut Task, event: &Event) -> Result<(), Skip> {
+    match &event.payload {
+        Payload::TaskCreated(p) => created(task, event, p),
+        Payload::TaskUpdated(p) => updated(task, event, p),
+        Payload::TaskStatusChanged(p) => status_changed(task, event, p),
+        Payload::TaskArchived(p) => archived(task, event, p),
+        Payload::TaskReopened(p) => reopened(task, event, p),
+        Payload::RelationshipAdded(p) => relationship_added(task, event, p),
+        Payload::RelationshipRemoved(p) => relationship_removed(task, p),
+        Payload::ProgressItemAdded(p) => progress_added(task, event, p),
+        Payload::ProgressItemCompleted(p) => progress_moved(task, event, p.item, Some(event.at)),
+        Payload::ProgressItemReopened(p) => progress_moved(task, event, p.item, None),
+        Payload::ContextAdded(p) => context_added(task, event, p),
+        Payload::ContextSuperseded(p) => context_superseded(task, event, p),
+        Payload::ContextRedacted(p) => context_redacted(task, p),
+        Payload::AcceptanceMet(p) => acceptance_met(task, event, p),
+        Payload::TaskVerified(p) => verified(task, event, p),
+        Payload::LeaseAcquired(p) => lease_acquired(task, p),
+        Payload::LeaseReleased(_) | Payload::LeaseOverride(_) => Ok(()),
+        Payload::Unknown { .. } => Err(Skip::Unknown),
+        Payload::AgentRegistered(_)
+        | Payload::AgentUpdated(_)
+        | Payload::LeaseRenewed(_)
+        | Payload::SessionStarted(_)
+        | Payload::SessionHeartbeat(_)
+        | Payload::SessionEnded(_)
+        | Payload::TaskReady(_) => Err(Skip::Because("it does not belong into a task's log".into())),
+    }
+}
+
+/// Notes the last writer of a register.
+fn stamp(task: &mut Task, register: &str, event: &Event) {
+    task.stamps.insert(register.to_owned(), event.stamp());
+}
+
+fn created(task: &mut Task, event: &Event, p: &payload::TaskCreated) -> Result<(), Skip> {
+    if task.created {
+        return Err(Skip::Because("the task was created before".into()));
+    }
+    let mut set = p.fields.clone();
+    let created_at = take::<Time>(&mut set, "created_at")?;
+    let status = take::<Status>(&mut set, "status")?;
+    let owner = take::<String>(&mut set, "owner")?;
+    fields::write(&mut task.fields, &set)?;
+    // Whatever came before the creation in order is older and gives way, field by field.
+    task.stamps.retain(|register, _| !set.contains_key(register));
+    task.status = status.unwrap_or_default();
+    task.owner = owner;
+    task.created = true;
+    task.created_at = created_at.unwrap_or(event.at);
+    task.created_by = event.author.agent.clone();
+    Ok(())
+}
+
+fn take<T: serde::de::DeserializeOwned>(set: &mut payload::Fields, name: &str) -> Result<Option<T>, Skip> {
+    match set.shift_remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => serde_json::from_value(value).map(Some).map_err(|e| Skip::Because(format!("{name}: {e}"))),
+    }
+}
+
+fn updated(task: &mut Task, event: &Event, p: &payload::TaskUpdated) -> Result<(), Skip> {
+    let mut set = p.set.clone();
+    let owner = set.shift_remove("owner");
+    if let Some(name) = set.keys().find(|name| fields::RESERVED.contains(&name.as_str())) {
+        return Err(Skip::Because(format!("{name} is not a plain field")));
+    }
+    let owner = match owner {
+        None => None,
+        Some(Value::Null) => Some(None),
+        Some(Value::String(name)) => Some(Some(name)),
+        Some(other) => return Err(Skip::Because(format!("owner: {other} is not a name"))),
+    };
+    fields::write(&mut task.fields, &set)?;
+    for register in set.keys() {
+        stamp(task, register, event);
+    }
+    if let Some(owner) = owner {
+        task.owner = owner;
+        stamp(task, "owner", event);
+    }
+    Ok(())
+}
+
+fn status_changed(task: &mut Task, event: &Event, p: &payload::TaskStatusChanged) -> Result<(), Skip> {
+    if p.to == Status::Archived {
+        return Err(Skip::Because("a task is archived by TaskArchived".into()));
+    }
+    let at = p.changed_at.unwrap_or(event.at);
+    task.status = p.to;
+    task.completed_at = (p.to == Status::Completed).then_some(at);
+    task.cancelled_at = (p.to == Status::Cancelled).then_some(at);
+    task.archived_at = None;
+    stamp(task, "status", event);
+    if let Some(owner) = &p.owner {
+        task.owner.clone_from(owner);
+        stamp(task, "owner", event);
+    }
+    Ok(())
+}
+
+fn archived(task: &mut Task, event: &Event, p: &payload::TaskArchived) -> Result<(), Skip> {
+    task.status = Status::Archived;
+    task.completed_at = p.completed_at;
+    task.cancelled_at = p.cancelled_at;
+    task.archived_at = Some(event.at);
+    stamp(task, "status", event);
+    Ok(())
+}
+
+fn reopened(task: &mut Task, event: &Event, p: &payload::TaskReopened) -> Result<(), Skip> {
+    if !matches!(p.to, Status::Open | Status::Blocked) {
+        return Err(Skip::Because(format!("a task cannot be reopened as {}", p.to)));
+    }
+    task.status = p.to;
+    task.completed_at = None;
+    task.cancelled_at = None;
+    task.archived_at = None;
+    stamp(task, "status", event);
+    Ok(())
+}
+
+fn relationship_added(task: &mut Task, event: &Event, p: &payload::RelationshipAdded) -> Result<(), Skip> {
+    if p.kind.home(p.from, p.to) != task.id {
+        return Err(Skip::Because("the edge belongs into the other task's log".into()));
+    }
+    if p.from == p.to {
+        return Err(Skip::Because("a task cannot be related to itself".into()));
+    }
+    if task.removed.contains(&event.id) {
+        return Ok(());
+    }
+    let edge = Relationship {
+        id: event.id,
+        kind: p.kind,
+        from: p.from,
+        to: p.to,
+        metadata: p.metadata.clone(),
+        created_at: p.created_at.unwrap_or(event.at),
+        lamport: event.lamport,
+    };
+    task.relationships.insert(edge.id, edge);
+    if p.kind == RelationType::ParentOf {
+        stamp(task, "parent", event);
+    }
+    Ok(())
+}
+
+fn relationship_removed(task: &mut Task, p: &payload::RelationshipRemoved) -> Result<(), Skip> {
+    // A removal stands even before the edge is known: it wins over everything concurrent.
+    task.removed.insert(p.relationship);
+    if let Some(edge) = task.relationships.remove(&p.relationship)
+        && edge.kind == RelationType::ParentOf
+    {
+        let left = task.parent_edge().map(Relationship::stamp);
+        match left {
+            Some(stamp) => task.stamps.insert("parent".into(), stamp),
+            None => task.stamps.remove("parent"),
+        };
+    }
+    Ok(())
+}
+
+fn progress_added(task: &mut Task, event: &Event, p: &payload::ProgressItemAdded) -> Result<(), Skip> {
+    let item = ProgressItem {
+        id: event.id,
+        content: p.content.clone(),
+        completed: p.completed_at.is_some(),
+        created_at: p.created_at.unwrap_or(event.at),
+        completed_at: p.completed_at,
+    };
+    task.progress.insert(item.id, item);
+    Ok(())
+}
+
+fn progress_moved(task: &mut Task, event: &Event, item: Id, completed_at: Option<Time>) -> Result<(), Skip> {
+    let found =
+        task.progress.get_mut(&item).ok_or_else(|| Skip::Because(format!("there is no progress item {item}")))?;
+    found.completed = completed_at.is_some();
+    found.completed_at = completed_at;
+    stamp(task, &format!("progress.{item}"), event);
+    Ok(())
+}
+
+fn context_added(task: &mut Task, event: &Event, p: &payload::ContextAdded) -> Result<(), Skip> {
+    let entry = ContextEntry {
+        id: event.id,
+        kind: p.kind,
+        content: p.content.clone(),
+        author: event.author.agent.clone(),
+        metadata: p.metadata.clone(),
+        superseded_by: None,
+        redacted: false,
+        created_at: p.created_at.unwrap_or(event.at),
+    };
+    task.context.insert(entry.id, entry);
+    Ok(())
+}
+
+fn context_superseded(task: &mut Task, event: &Event, p: &payload::ContextSuperseded) -> Result<(), Skip> {
+    let entry = task
+        .context
+        .get_mut(&p.entry)
+        .ok_or_else(|| Skip::Because(format!("there is no context entry {}", p.entry)))?;
+    entry.superseded_by = Some(p.by);
+    stamp(task, &format!("context.{}", p.entry), event);
+    Ok(())
+}
+
+fn context_redacted(task: &mut Task, p: &payload::ContextRedacted) -> Result<(), Skip> {
+    let entry = task
+        .context
+        .get_mut(&p.entry)
+        .ok_or_else(|| Skip::Because(format!("there is no context entry {}", p.entry)))?;
+    entry.content.clear();
+    entry.metadata = Value::Null;
+    entry.redacted = true;
+    Ok(())
+}
+
+fn acceptance_met(task: &mut Task, event: &Event, p: &payload::AcceptanceMet) -> Result<(), Skip> {
+    if p.met {
+        task.met.insert(p.criterion.clone(), Met { at: event.at, by: event.author.agent.clone() });
+    } else {
+        task.met.remove(&p.criterion);
+    }
+    stamp(task, &format!("met.{}", p.criterion), event);
+    Ok(())
+}
+
+fn verified(task: &mut Task, event: &Event, p: &payload::TaskVerified) -> Result<(), Skip> {
+    task.verified = Some(Verified { passed: p.passed, at: event.at, by: event.author.agent.clone() });
+    stamp(task, "verified", event);
+    Ok(())
+}
+
+fn lease_acquired(task: &mut Task, p: &payload::LeaseAcquired) -> Result<(), Skip> {
+    task.fence = task.fence.max(p.fence);
+    Ok(())
+}
+
+/// Folds the events of one agent.
+pub fn fold_agent<'a>(name: &str, entries: impl IntoIterator<Item = &'a Entry>) -> (Agent, Vec<Finding>) {
+    let ordered = order(&Entity::Agent(name.to_owned()), entries);
+    let mut agent = Agent::blank(name);
+    let mut findings = ordered.findings;
+    for entry in ordered.events {
+        let event = &entry.event;
+        agent.heads.retain(|head| !event.parents.contains(head));
+        let place = agent.heads.partition_point(|head| *head < event.id);
+        agent.heads.insert(place, event.id);
+        agent.version += 1;
+        agent.lamport = agent.lamport.max(event.lamport);
+        match &event.payload {
+            Payload::AgentRegistered(p) | Payload::AgentUpdated(p) => agent.learn(p, event.at),
+            other => {
+                let message = format!("{} {} has no effect on an agent", other.kind(), event.id);
+                findings.push(Finding::new(Rule::EventIneffective, message).event(event.id));
+            }
+        }
+    }
+    (agent, findings)
+}

@@ -1,0 +1,11 @@
+//! What may happen and what it means: deciding, folding, ordering.
+//!
+//! Pure: no file, no clock, no chance. Deciding may refuse; folding may not.
+
+pub mod decide;
+pub mod fields;
+pub mod fold;
+pub mod graph;
+pub mod lease;
+pub mod roles;
+pub mod stage;

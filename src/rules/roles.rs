@@ -1,0 +1,150 @@
+//! Who may do what, by `roles.yml`.
+//!
+//! Promises: no file, everyone may do everything; with one, what it does not grant is refused.
+//! Refuses to know: which command needs which verb (`rules::decide` says it).
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Code, Error, Result};
+
+/// What an agent may be permitted to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// Create tasks.
+    Create,
+    /// Create children of a task.
+    Split,
+    /// Change fields.
+    Update,
+    /// Record context and progress.
+    Comment,
+    /// Take and give back work.
+    Claim,
+    /// Complete tasks.
+    Complete,
+    /// Cancel tasks.
+    Cancel,
+    /// Verify results and criteria.
+    Verify,
+    /// Put tasks away.
+    Archive,
+    /// Relate and block tasks.
+    Relate,
+    /// Open threads.
+    Discuss,
+    /// Reply in threads.
+    Reply,
+    /// Resolve threads.
+    Resolve,
+    /// Pass checks and leases.
+    Override,
+    /// Register agents.
+    Register,
+    /// Everything else.
+    Admin,
+}
+
+impl Verb {
+    /// The word in `roles.yml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verb::Create => "create",
+            Verb::Split => "split",
+            Verb::Update => "update",
+            Verb::Comment => "comment",
+            Verb::Claim => "claim",
+            Verb::Complete => "complete",
+            Verb::Cancel => "cancel",
+            Verb::Verify => "verify",
+            Verb::Archive => "archive",
+            Verb::Relate => "relate",
+            Verb::Discuss => "discuss",
+            Verb::Reply => "reply",
+            Verb::Resolve => "resolve",
+            Verb::Override => "override",
+            Verb::Register => "register",
+            Verb::Admin => "admin",
+        }
+    }
+}
+
+/// What one agent or role may do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grant {
+    /// The verbs, or words of the project's own for `need_perm`.
+    pub perms: Vec<String>,
+    /// Whose word counts more.
+    pub precedence: i64,
+}
+
+/// The contents of `roles.yml`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Roles {
+    /// By agent name.
+    pub agents: BTreeMap<String, Grant>,
+    /// By the role an agent registered with.
+    pub roles: BTreeMap<String, Grant>,
+}
+
+/// Where to look up what an agent may do; `None` where there is no `roles.yml`.
+#[derive(Clone, Debug, Default)]
+pub struct Rights(pub Option<Roles>);
+
+impl Rights {
+    fn grant(&self, agent: &str, role: Option<&str>) -> Option<&Grant> {
+        let roles = self.0.as_ref()?;
+        roles.agents.get(agent).or_else(|| roles.roles.get(role?))
+    }
+
+    /// Refuses what is not granted.
+    ///
+    /// Errors: `ERR_UNAUTHORIZED`.
+    pub fn require(&self, agent: &str, role: Option<&str>, verb: Verb) -> Result<()> {
+        if self.has_perm(agent, role, verb.as_str()) {
+            return Ok(());
+        }
+        Err(Error::new(Code::Unauthorized, format!("{agent} may not {} here", verb.as_str()))
+            .hint("roles.yml of the store says who may; nothing was written"))
+    }
+
+    /// Whether an agent has a right, by its word.
+    pub fn has_perm(&self, agent: &str, role: Option<&str>, perm: &str) -> bool {
+        self.0.is_none() || self.grant(agent, role).is_some_and(|g| g.perms.iter().any(|p| p == perm || p == "admin"))
+    }
+
+    /// Whether an agent's precedence is at least `least`.
+    pub fn has_precedence(&self, agent: &str, role: Option<&str>, least: i64) -> bool {
+        self.0.is_none() || self.grant(agent, role).is_some_and(|g| g.precedence >= least)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_file_everyone_may() {
+        let rights = Rights(None);
+        rights.require("anyone", None, Verb::Override).unwrap();
+        assert!(rights.has_precedence("anyone", None, 100));
+    }
+
+    #[test]
+    fn with_a_file_only_who_is_named() {
+        let mut roles = Roles::default();
+        roles.agents.insert("code_bot".into(), Grant { perms: vec!["claim".into()], precedence: 30 });
+        roles.roles.insert("reviewer".into(), Grant { perms: vec!["verify".into()], precedence: 50 });
+        let rights = Rights(Some(roles));
+        rights.require("code_bot", None, Verb::Claim).unwrap();
+        rights.require("x", Some("reviewer"), Verb::Verify).unwrap();
+        assert_eq!(rights.require("code_bot", Some("reviewer"), Verb::Verify).unwrap_err().code, Code::Unauthorized);
+        assert!(rights.require("stranger", None, Verb::Comment).is_err());
+        assert!(!rights.has_precedence("code_bot", None, 31));
+    }
+}

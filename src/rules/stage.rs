@@ -1,0 +1,85 @@
+//! What a decision can see and say.
+//!
+//! A decision reads the plan through a [`Stage`] and emits drafts onto it. The stage shows each draft's effect to what is
+//! decided after it, so that a batch, a plan and an import are nothing but many decisions; a refusal throws all of it away.
+
+use std::rc::Rc;
+
+use crate::error::Result;
+use crate::model::agent::{Agent, LeaseRecord, Session};
+use crate::model::event::{Author, Entity};
+use crate::model::id::Id;
+use crate::model::payload::Payload;
+use crate::model::settings::Settings;
+use crate::model::task::Task;
+use crate::model::time::Time;
+use crate::model::words::Ref;
+use crate::rules::roles::Verb;
+
+/// An event to be: what the decision says of it. Id, clock, parents and author are added by the stage.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Whose log it goes to.
+    pub entity: Entity,
+    /// What happens.
+    pub payload: Payload,
+    /// The reason given.
+    pub why: Option<String>,
+    /// The fence of the lease under which it happens.
+    pub fence: Option<u64>,
+}
+
+/// Which kind of part of a task a reference means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A progress item.
+    Progress,
+    /// A context entry.
+    Context,
+}
+
+/// The plan as a decision sees it, and where it puts its drafts.
+pub trait Stage {
+    /// The time of the command.
+    fn now(&self) -> Time;
+    /// Who acts.
+    fn me(&self) -> &Author;
+    /// The settings in force.
+    fn settings(&self) -> &Settings;
+    /// Refuses with `ERR_UNAUTHORIZED` what the roles of the store do not permit the actor.
+    fn require(&mut self, verb: Verb) -> Result<()>;
+    /// A fresh id.
+    fn new_id(&mut self) -> Result<Id>;
+
+    /// The task that a whole id, prefix, handle or `$name` means. `ERR_NOT_FOUND` or `ERR_AMBIGUOUS_ID` otherwise.
+    fn task_id(&mut self, reference: &Ref) -> Result<Id>;
+    /// The task and the part of it that a reference means.
+    fn part(&mut self, reference: &Ref, part: Part) -> Result<(Id, Id)>;
+    /// A task that exists. `ERR_NOT_FOUND` otherwise.
+    fn task(&mut self, id: Id) -> Result<Rc<Task>>;
+    /// Whether a task exists.
+    fn exists(&mut self, id: Id) -> Result<bool>;
+    /// The tasks that have this one as parent.
+    fn children(&mut self, id: Id) -> Result<Vec<Id>>;
+    /// The tasks that this one blocks.
+    fn dependents(&mut self, id: Id) -> Result<Vec<Id>>;
+
+    /// What is known of a task's leases.
+    fn lease(&mut self, task: Id) -> Result<LeaseRecord>;
+    /// The task whose lease, or which itself, a reference means.
+    fn leased_task(&mut self, reference: &Ref) -> Result<Id>;
+    /// The tasks in progress of which the actor holds a live lease.
+    fn held(&mut self) -> Result<Vec<Id>>;
+    /// The best task the actor may claim now, if any.
+    fn best_ready(&mut self) -> Result<Option<Id>>;
+
+    /// What is known of an agent.
+    fn agent(&mut self, name: &str) -> Result<Agent>;
+    /// The session a reference means.
+    fn session(&mut self, reference: &Ref) -> Result<Session>;
+
+    /// Lets later references `$name` mean `id`. `ERR_USAGE` where the name is taken.
+    fn name(&mut self, name: &str, id: Id) -> Result<()>;
+    /// Lets a draft happen on this stage. Gives the event's id.
+    fn emit(&mut self, draft: Draft) -> Result<Id>;
+}

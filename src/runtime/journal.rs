@@ -1,0 +1,323 @@
+//! The journal: every event acknowledged on this machine, in order of arrival, and the commit point of every command.
+//!
+//! A record is the lines of one command's events, as they will stand in their logs, and after them one commit line:
+//!
+//! ```text
+//! {"v":1,"id":"01K…", … }                                                an event
+//! {"commit":"01K…","n":1,"lamport":42,"root":"/home/a/p/.agentpm"}       the record is whole
+//! ```
+//!
+//! Promises: once [`Journal::append`] returns, the record is on disk; when it fails, no reader takes it for written. Lines
+//! without a commit line never happened. The mark beside it says how far the logs have been brought up to it.
+//! Refuses to know: how events are brought into logs.
+//!
+//! The mark is good within one start of the machine. What was projected before a power loss may be gone from the logs,
+//! so after a new start everything since the last `syncfs` is projected again; that is idempotent by event id.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::os::unix::fs::FileExt as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::env::files::Dir;
+use crate::error::{Code, Error, Result};
+use crate::model::event::{Entry, parse_line};
+use crate::model::id::Id;
+use crate::model::words::Ref;
+
+/// The journal's name, below the runtime folder.
+pub const JOURNAL: &str = "journal.jsonl";
+/// The mark's name.
+const MARK: &str = "mark.json";
+/// Bytes of journal after which the projections are flushed to disk, so that a crash leaves little to do again.
+const SYNC_EVERY: u64 = 4 * 1024 * 1024;
+/// Bytes after which a journal is put aside and a new one begun.
+const ROTATE_AT: u64 = 64 * 1024 * 1024;
+/// Longest commit line that is read.
+const MAX_JOURNAL_LINE: u64 = 16 * 1024 * 1024;
+
+/// The last line of a record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Commit {
+    /// The command's id.
+    pub commit: Id,
+    /// How many event lines the record has.
+    pub n: usize,
+    /// The greatest Lamport time this clone has given out.
+    pub lamport: u64,
+    /// The store it was written for.
+    pub root: String,
+    /// The idempotency key of the call, with what it asked for and what it made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyRecord>,
+}
+
+/// A call that must not happen twice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// The caller's key.
+    pub key: String,
+    /// Digest of what was asked for.
+    pub request: String,
+    /// The entity it made.
+    pub result: Ref,
+}
+
+/// A whole record.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Its events.
+    pub entries: Vec<Entry>,
+    /// Its commit line.
+    pub commit: Commit,
+    /// Where the next record begins, in bytes.
+    pub end: u64,
+}
+
+/// How far projection has come.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+struct Mark {
+    /// The start of the machine in which `offset` is good.
+    boot: String,
+    /// Everything before it is in the logs.
+    offset: u64,
+    /// Everything before it is in the logs and on disk.
+    synced: u64,
+    /// The greatest Lamport time given out.
+    lamport: u64,
+}
+
+/// The journal, opened by the one who holds the lock.
+#[derive(Debug)]
+pub struct Journal<'a> {
+    runtime: &'a Dir,
+    file: File,
+    mark_file: File,
+    mark: Mark,
+    end: u64,
+    boot: String,
+}
+
+impl<'a> Journal<'a> {
+    /// Opens the journal. The caller holds the lock.
+    ///
+    /// Errors: `ERR_IO` where it cannot be opened or made.
+    pub fn open(runtime: &'a Dir, boot: &str) -> Result<Self> {
+        let shown = runtime.path().join(JOURNAL);
+        let opened = || -> std::io::Result<_> {
+            let file = runtime.open_rw(JOURNAL, 0o644)?;
+            let end = file.metadata()?.len();
+            let mark_file = runtime.open_rw(MARK, 0o644)?;
+            Ok((file, end, mark_file))
+        };
+        let (file, end, mark_file) = opened().map_err(|e| Error::io("open", &shown, &e))?;
+        let mut text = [0u8; 512];
+        let read = mark_file.read_at(&mut text, 0).map_err(|e| Error::io("read", &shown, &e))?;
+        // A mark that cannot be read was cut by a power loss: everything is projected again, which does no harm.
+        let mut mark: Mark = serde_json::from_slice(&text[..read]).unwrap_or_default();
+        if mark.boot != boot || boot.is_empty() {
+            mark.offset = mark.synced;
+            mark.boot = boot.to_owned();
+        }
+        if mark.offset > end {
+            mark.offset = 0;
+            mark.synced = 0;
+        }
+        Ok(Journal { runtime, file, mark_file, mark, end, boot: boot.to_owned() })
+    }
+
+    /// The greatest Lamport time given out on this clone.
+    pub fn lamport(&self) -> u64 {
+        self.mark.lamport
+    }
+
+    /// Whether the last writer left nothing undone.
+    pub fn is_settled(&self) -> bool {
+        self.mark.offset == self.end
+    }
+
+    /// The records that may not be in their logs yet. What follows the last whole one never happened and is cut off.
+    ///
+    /// Errors: `ERR_IO` where the journal cannot be read or cut, `ERR_CORRUPT` where a record's events cannot be read.
+    pub fn unsettled(&mut self) -> Result<Vec<Record>> {
+        let (records, whole) = read_records(&self.file, self.mark.offset).map_err(|e| self.io("read", &e))?;
+        if whole < self.end {
+            self.file.set_len(whole).map_err(|e| self.io("cut the unfinished record off", &e))?;
+            self.end = whole;
+        }
+        for record in &records {
+            self.mark.lamport = self.mark.lamport.max(record.commit.lamport);
+        }
+        Ok(records)
+    }
+
+    /// Writes one record and waits until it is on disk: the commit point.
+    ///
+    /// Errors: `ERR_NO_SPACE` or `ERR_IO`; then the record is cut off again and nothing happened. Where even that fails the
+    /// message says that the outcome is not known.
+    pub fn append(&mut self, entries: &[Entry], commit: &Commit) -> Result<()> {
+        let mut bytes = Vec::with_capacity(entries.iter().map(|e| e.line.len() + 1).sum::<usize>() + 200);
+        for entry in entries {
+            bytes.extend_from_slice(entry.line.as_bytes());
+            bytes.push(b'\n');
+        }
+        serde_json::to_writer(&mut bytes, commit)
+            .map_err(|e| Error::new(Code::Io, format!("cannot write the commit line: {e}")))?;
+        bytes.push(b'\n');
+        let written = self.file.write_all_at(&bytes, self.end).and_then(|()| self.file.sync_data());
+        if let Err(failure) = written {
+            let error = self.io("write", &failure);
+            // The kernel may already have dropped what it could not write: a failed flush is never tried again.
+            return Err(match self.file.set_len(self.end) {
+                Ok(()) => error,
+                Err(_) => error.hint("the outcome is not known; run agentpm doctor before you try again"),
+            });
+        }
+        self.end += bytes.len() as u64;
+        self.mark.lamport = self.mark.lamport.max(commit.lamport);
+        Ok(())
+    }
+
+    /// Notes that everything appended so far is in the logs. Flushes the disk and begins a new journal now and then.
+    ///
+    /// Errors: `ERR_IO`; the command itself has happened by then.
+    pub fn settle(&mut self, store: &Dir) -> Result<()> {
+        self.mark.offset = self.end;
+        if self.end - self.mark.synced.min(self.end) >= SYNC_EVERY {
+            store.sync_disk().map_err(|e| self.io("flush the files of", &e))?;
+            self.mark.synced = self.end;
+        }
+        if self.end >= ROTATE_AT {
+            self.rotate(store)?;
+        }
+        self.write_mark()
+    }
+
+    fn rotate(&mut self, store: &Dir) -> Result<()> {
+        store.sync_disk().map_err(|e| self.io("flush the files of", &e))?;
+        let aside =
+            (1..).map(|n| format!("journal.{n}.jsonl")).find(|name| matches!(self.runtime.kind(name), Ok(None)));
+        // The iterator never ends, so there always is a name.
+        let aside = aside.unwrap_or_else(|| JOURNAL.to_owned());
+        let fresh = || -> std::io::Result<File> {
+            self.runtime.rename(JOURNAL, &aside)?;
+            self.runtime.open_rw(JOURNAL, 0o644)
+        };
+        self.file = fresh().map_err(|e| self.io("begin a new", &e))?;
+        self.end = 0;
+        self.mark.offset = 0;
+        self.mark.synced = 0;
+        Ok(())
+    }
+
+    fn write_mark(&mut self) -> Result<()> {
+        self.mark.boot.clone_from(&self.boot);
+        // Padded, so that a shorter mark leaves nothing of a longer one behind.
+        let text = serde_json::to_string(&self.mark)
+            .map_err(|e| Error::new(Code::Io, format!("cannot write the mark: {e}")))?;
+        self.mark_file.write_all_at(format!("{text:<255}\n").as_bytes(), 0).map_err(|e| self.io("mark", &e))
+    }
+
+    fn io(&self, what: &str, source: &std::io::Error) -> Error {
+        Error::io(what, &self.runtime.path().join(JOURNAL), source)
+    }
+}
+
+/// Reads whole records from `offset` on; gives them and where the last whole one ends.
+fn read_records(file: &File, offset: u64) -> std::io::Result<(Vec<Record>, u64)> {
+    let mut reader = BufReader::new(file.try_clone()?);
+    reader.seek(SeekFrom::Start(offset))?;
+    let (mut records, mut entries, mut at, mut whole) = (Vec::new(), Vec::new(), offset, offset);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let length = std::io::Read::take(&mut reader, MAX_JOURNAL_LINE).read_until(b'\n', &mut line)?;
+        if length == 0 || line.last() != Some(&b'\n') {
+            return Ok((records, whole));
+        }
+        at += length as u64;
+        let Ok(text) = std::str::from_utf8(&line[..length - 1]) else {
+            entries.clear();
+            continue;
+        };
+        if let Ok(event) = parse_line(text) {
+            entries.push(Entry { event, line: text.into() });
+        } else if let Ok(commit) = serde_json::from_str::<Commit>(text) {
+            if commit.n == entries.len() {
+                records.push(Record { entries: std::mem::take(&mut entries), commit, end: at });
+            }
+            entries.clear();
+            whole = at;
+        }
+    }
+}
+
+/// Reads the whole records of the current journal from `offset` on, without the lock: for those who look on.
+///
+/// Errors: `ERR_IO` where it cannot be read. No journal is no error.
+pub fn look(runtime: &Dir, offset: u64) -> Result<(Vec<Record>, u64)> {
+    let shown = runtime.path().join(JOURNAL);
+    match runtime.open_file(JOURNAL) {
+        Ok(file) => read_records(&file, offset).map_err(|e| Error::io("read", &shown, &e)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok((Vec::new(), 0)),
+        Err(e) => Err(Error::io("open", &shown, &e)),
+    }
+}
+
+/// Up to where the journal has been brought into the logs, as far as the mark says; `None` where it says nothing.
+pub fn settled(runtime: &Dir, boot: &str) -> Option<u64> {
+    let text = runtime.read(MARK, 4096).ok()?;
+    let mark: Mark = serde_json::from_slice(&text).ok()?;
+    Some(if mark.boot == boot && !boot.is_empty() { mark.offset } else { mark.synced })
+}
+
+/// How long the current journal is now, in bytes; 0 where there is none.
+pub fn length(runtime: &Dir) -> u64 {
+    runtime.mark(JOURNAL).ok().flatten().map_or(0, |mark| mark.size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(n: u8) -> Entry {
+        let line = format!(
+            r#"{{"v":1,"id":"01K5R4XJ7Z00000000000000{n:02}","lamport":{n},"type":"TaskCreated","entity":"task/01K5R4XJ7Z0000000000000000","agent":"a","at":"2026-11-20T10:00:00Z","payload":{{"title":"x"}}}}"#
+        );
+        Entry { event: parse_line(&line).unwrap(), line: line.into() }
+    }
+
+    fn commit(n: usize) -> Commit {
+        Commit { commit: Id::from_parts(1, n as u128), n, lamport: n as u64, root: "/r".into(), key: None }
+    }
+
+    #[test]
+    fn a_record_counts_only_with_its_commit_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        let mut journal = Journal::open(&dir, "boot").unwrap();
+        journal.append(&[entry(1), entry(2)], &commit(2)).unwrap();
+        let whole = std::fs::read(folder.path().join(JOURNAL)).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(folder.path().join(JOURNAL), &whole[..cut]).unwrap();
+            let mut journal = Journal::open(&dir, "boot").unwrap();
+            assert!(journal.unsettled().unwrap().is_empty(), "cut at {cut}");
+            journal.append(&[entry(3)], &commit(1)).unwrap();
+            assert_eq!(journal.unsettled().unwrap().len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_settled_journal_is_redone_only_after_a_new_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        let mut journal = Journal::open(&dir, "boot 1").unwrap();
+        journal.append(&[entry(1)], &commit(1)).unwrap();
+        assert!(!journal.is_settled());
+        journal.settle(&dir).unwrap();
+        assert!(Journal::open(&dir, "boot 1").unwrap().is_settled());
+        let mut later = Journal::open(&dir, "boot 2").unwrap();
+        assert_eq!(later.unsettled().unwrap().len(), 1);
+    }
+}

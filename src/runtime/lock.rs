@@ -1,0 +1,127 @@
+//! The one lock that writers of a clone share.
+//!
+//! Limits first: it is an advisory `flock` on a file in the git folder, so it binds only programs that ask for it, and the
+//! kernel gives it back when its holder dies. Waiting has a deadline; who waits in vain learns who holds it.
+//! Refuses to know: what is written under it.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use fs2::FileExt as _;
+use serde_json::json;
+
+use crate::env::files::{self, Dir};
+use crate::error::{Code, Error, Result};
+
+/// Where the lock lies, below the runtime folder.
+const PATH: &str = "locks/store.lock";
+
+/// The lock, held until this is dropped.
+#[must_use = "the lock is given back when this is dropped"]
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock, waiting at most `wait`. `holder` is told to others who wait in vain.
+    ///
+    /// Errors: `ERR_BUSY` with the holder after the deadline, `ERR_IO` where the file cannot be made.
+    pub fn take(runtime: &Dir, wait: Duration, holder: &str) -> Result<Self> {
+        let shown = runtime.path().join(PATH);
+        let deadline = std::time::Instant::now() + wait;
+        loop {
+            let file = open(runtime).map_err(|e| Error::io("open the lock", &shown, &e))?;
+            if file.try_lock_exclusive().is_err() {
+                let left = deadline.saturating_duration_since(std::time::Instant::now());
+                wait_for(&file, left, &shown)?;
+            }
+            // Somebody may have removed or replaced the file while we waited; then we hold a lock nobody else sees.
+            let held = file.metadata().map_err(|e| Error::io("look at the lock", &shown, &e))?;
+            if files::metadata(&shown).is_ok_and(|now| files::is_same(&held, &now)) {
+                let mut lock = Lock { file };
+                lock.sign(holder);
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// Leaves word of who holds the lock. Only for others' messages, so a failure is of no account.
+    fn sign(&mut self, holder: &str) {
+        let _ = self.file.set_len(0);
+        let _ = self.file.rewind();
+        let _ = self.file.write_all(format!("{holder} (process {})", std::process::id()).as_bytes());
+    }
+}
+
+fn open(runtime: &Dir) -> std::io::Result<File> {
+    match runtime.open_rw(PATH, 0o644) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            runtime.make_dir("locks")?;
+            runtime.open_rw(PATH, 0o644)
+        }
+        other => other,
+    }
+}
+
+/// Waits in a thread of its own, so that the kernel queues us and the deadline still holds.
+fn wait_for(file: &File, wait: Duration, shown: &Path) -> Result<()> {
+    let waiting = file.try_clone().map_err(|e| Error::io("wait for the lock", shown, &e))?;
+    let (send, receive) = mpsc::channel();
+    std::thread::spawn(move || {
+        let outcome = waiting.lock_exclusive();
+        if send.send(outcome).is_err() {
+            // Nobody waits any more: what we hold now must not outlive us.
+            let _ = fs2::FileExt::unlock(&waiting);
+        }
+    });
+    match receive.recv_timeout(wait) {
+        Ok(outcome) => outcome.map_err(|e| Error::io("take the lock", shown, &e)),
+        Err(_) => Err(busy(file, wait, shown)),
+    }
+}
+
+fn busy(file: &File, wait: Duration, shown: &Path) -> Error {
+    let mut holder = String::new();
+    if let Ok(mut reading) = file.try_clone() {
+        let _ = reading.rewind();
+        let _ = reading.take(200).read_to_string(&mut holder);
+    }
+    let who = if holder.is_empty() { "another process" } else { &holder };
+    Error::new(
+        Code::Busy,
+        format!("{who} holds {} for longer than {} ms; nothing was written", shown.display(), wait.as_millis()),
+    )
+    .with(json!({ "holder": holder, "lock": shown.display().to_string() }))
+    .hint("run the same command again; the lock frees itself when its holder ends")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_waits_in_vain_and_learns_who_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        let first = Lock::take(&dir, Duration::ZERO, "ada").unwrap();
+        let refused = Lock::take(&dir, Duration::from_millis(5), "bob").unwrap_err();
+        assert_eq!(refused.code, Code::Busy);
+        assert!(refused.message.contains("ada"), "{}", refused.message);
+        drop(first);
+        let _second = Lock::take(&dir, Duration::from_secs(5), "bob").unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_that_was_replaced_is_not_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        let first = Lock::take(&dir, Duration::ZERO, "ada").unwrap();
+        std::fs::remove_file(folder.path().join(PATH)).unwrap();
+        let second = Lock::take(&dir, Duration::ZERO, "bob").unwrap();
+        assert!(first.file.metadata().unwrap().len() > 0 && second.file.metadata().unwrap().len() > 0);
+    }
+}

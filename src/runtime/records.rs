@@ -1,0 +1,128 @@
+//! The small records of the runtime folder: leases, sessions, idempotency keys.
+//!
+//! Promises: each is one JSON file, replaced as a whole by whoever holds the lock, and made again from the journal if it is
+//! behind. A lease file keeps the last fence of its task for ever.
+//! Refuses to know: who may have what (`rules`).
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use crate::env::files::Dir;
+use crate::error::{Code, Error, Result};
+use crate::model::agent::{LeaseRecord, Session};
+use crate::model::id::Id;
+use crate::runtime::journal::KeyRecord;
+
+/// Largest record that is read, in bytes.
+const MAX_RECORD: u64 = 1024 * 1024;
+
+fn read<T: DeserializeOwned>(runtime: &Dir, path: &PathBuf) -> Result<Option<T>> {
+    let shown = runtime.path().join(path);
+    match runtime.read(path, MAX_RECORD) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+            Error::new(Code::Corrupt, format!("{} cannot be read: {e}", shown.display()))
+                .hint("it is runtime state; agentpm doctor tells what to do")
+        }),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("read", &shown, &e)),
+    }
+}
+
+fn write<T: Serialize>(runtime: &Dir, folder: &str, path: &PathBuf, record: &T) -> Result<()> {
+    let shown = runtime.path().join(path);
+    let bytes = serde_json::to_vec(record).map_err(|e| Error::new(Code::Io, format!("{}: {e}", shown.display())))?;
+    match runtime.replace(path, &bytes, 0o644) {
+        Err(e) if e.kind() == ErrorKind::NotFound => runtime
+            .make_dir(folder)
+            .and_then(|_| runtime.replace(path, &bytes, 0o644))
+            .map_err(|e| Error::io("write", &shown, &e)),
+        other => other.map_err(|e| Error::io("write", &shown, &e)),
+    }
+}
+
+fn ids(runtime: &Dir, folder: &str) -> Result<Vec<Id>> {
+    let dir = match runtime.dir(folder) {
+        Ok(dir) => dir,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("open", &runtime.path().join(folder), &e)),
+    };
+    let names = dir.list().map_err(|e| Error::io("list", dir.path(), &e))?;
+    Ok(names.iter().filter_map(|(name, _)| name.strip_suffix(".json")?.parse().ok()).collect())
+}
+
+fn lease_path(task: Id) -> PathBuf {
+    PathBuf::from(format!("leases/{task}.json"))
+}
+
+/// What is known of a task's leases.
+///
+/// Errors: `ERR_CORRUPT` or `ERR_IO` where the file cannot be read.
+pub fn lease(runtime: &Dir, task: Id) -> Result<LeaseRecord> {
+    Ok(read(runtime, &lease_path(task))?.unwrap_or_default())
+}
+
+/// Replaces what is known of a task's leases.
+///
+/// Errors: `ERR_IO` or `ERR_NO_SPACE`.
+pub fn write_lease(runtime: &Dir, task: Id, record: &LeaseRecord) -> Result<()> {
+    write(runtime, "leases", &lease_path(task), record)
+}
+
+/// All tasks of which a lease was ever granted.
+///
+/// Errors: `ERR_IO`.
+pub fn leased_tasks(runtime: &Dir) -> Result<Vec<Id>> {
+    ids(runtime, "leases")
+}
+
+fn session_path(session: Id) -> PathBuf {
+    PathBuf::from(format!("sessions/{session}.json"))
+}
+
+/// A session by its id.
+///
+/// Errors: `ERR_CORRUPT` or `ERR_IO` where the file cannot be read.
+pub fn session(runtime: &Dir, session: Id) -> Result<Option<Session>> {
+    read(runtime, &session_path(session))
+}
+
+/// Replaces what is known of a session.
+///
+/// Errors: `ERR_IO` or `ERR_NO_SPACE`.
+pub fn write_session(runtime: &Dir, session: &Session) -> Result<()> {
+    write(runtime, "sessions", &session_path(session.id), session)
+}
+
+/// All sessions of this clone.
+///
+/// Errors: `ERR_IO`.
+pub fn sessions(runtime: &Dir) -> Result<Vec<Id>> {
+    ids(runtime, "sessions")
+}
+
+fn key_path(key: &str) -> PathBuf {
+    PathBuf::from(format!("idempotency/{}.json", digest(key)))
+}
+
+/// The SHA-256 of a text in hexadecimal.
+pub fn digest(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The call that used an idempotency key.
+///
+/// Errors: `ERR_CORRUPT` or `ERR_IO` where the file cannot be read.
+pub fn key(runtime: &Dir, key: &str) -> Result<Option<KeyRecord>> {
+    read(runtime, &key_path(key))
+}
+
+/// Notes that an idempotency key was used.
+///
+/// Errors: `ERR_IO` or `ERR_NO_SPACE`.
+pub fn write_key(runtime: &Dir, record: &KeyRecord) -> Result<()> {
+    write(runtime, "idempotency", &key_path(&record.key), record)
+}

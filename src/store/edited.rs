@@ -1,0 +1,82 @@
+//! Telling a readable file that was edited by hand from one that is merely behind.
+//!
+//! The heads at the foot of the file say from which events it was made. Rendered from just those, it is either the same to
+//! the byte, and then nobody touched it; or it is not, and then somebody did.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::store::project::render;
+use crate::store::yaml;
+
+/// How a readable file stands to its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readable {
+    /// It is the fold of the whole log.
+    Clean,
+    /// It is the fold of a part of the log: the log has grown since.
+    Stale,
+    /// It holds conflict markers of git. The log knows both sides.
+    Conflicted,
+    /// It says something that its events do not; in words, what.
+    Edited(String),
+}
+
+/// Compares the bytes of a readable file with its log.
+pub fn compare(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> Readable {
+    let whole = render(entity, entries);
+    if whole.as_bytes() == bytes {
+        return Readable::Clean;
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return Readable::Edited("it is not valid UTF-8".into()) };
+    if text.lines().any(|line| line.starts_with("<<<<<<< ")) && text.lines().any(|line| line.starts_with(">>>>>>> ")) {
+        return Readable::Conflicted;
+    }
+    let value = match yaml::read_value(text) {
+        Ok(value) => value,
+        Err(why) => return Readable::Edited(format!("it cannot be read: {why}")),
+    };
+    let base: Vec<Entry> = match heads(&value) {
+        Some(heads) => below(entries, &heads),
+        None => return Readable::Edited("its heads are missing".into()),
+    };
+    let before = render(entity, &base);
+    if before == text {
+        return Readable::Stale;
+    }
+    let expected = yaml::read_value(&before).unwrap_or_default();
+    Readable::Edited(difference(&expected, &value).unwrap_or_else(|| "its form".into()))
+}
+
+/// The heads at the foot of a readable file.
+pub fn heads(value: &Value) -> Option<Vec<Id>> {
+    let heads = value.get("log")?.get("heads")?.as_array()?;
+    heads.iter().map(|head| head.as_str()?.parse().ok()).collect()
+}
+
+/// The events that are heads or have led to them.
+pub fn below(entries: &[Entry], heads: &[Id]) -> Vec<Entry> {
+    let parents: BTreeMap<Id, &[Id]> = entries.iter().map(|e| (e.event.id, e.event.parents.as_slice())).collect();
+    let mut seen: BTreeSet<Id> = BTreeSet::new();
+    let mut open: Vec<Id> = heads.to_vec();
+    while let Some(id) = open.pop() {
+        if seen.insert(id) {
+            open.extend(parents.get(&id).copied().unwrap_or_default());
+        }
+    }
+    entries.iter().filter(|e| seen.contains(&e.event.id)).cloned().collect()
+}
+
+/// The first keys in which two documents differ; `None` where they say the same.
+pub fn difference(expected: &Value, found: &Value) -> Option<String> {
+    let (Value::Object(expected), Value::Object(found)) = (expected, found) else {
+        return (expected != found).then(|| "it is no mapping".into());
+    };
+    let keys: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
+    let differing: Vec<&str> =
+        keys.into_iter().filter(|key| expected.get(*key) != found.get(*key)).map(String::as_str).collect();
+    (!differing.is_empty()).then(|| differing.join(", "))
+}

@@ -1,0 +1,123 @@
+//! One entity as its files tell of it: its log, what the log means, and its readable file.
+//!
+//! Promises: a broken file is an entity with findings, never an absent one and never a failure.
+//! Refuses to know: other entities.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::model::agent::Agent;
+use crate::model::event::{Entity, Entry};
+use crate::model::finding::{Finding, Rule};
+use crate::model::id::Id;
+use crate::model::task::Task;
+use crate::rules::fold;
+use crate::store::layout::{LOG, Store, home};
+use crate::store::log::Log;
+
+/// Largest readable file, in bytes.
+pub const MAX_YAML: u64 = 8 * 1024 * 1024;
+
+/// The log of an entity; an empty one where there is none. Findings carry the path.
+///
+/// Errors: `ERR_IO` where the disk fails. A link, folder or device in its place is a finding.
+pub fn read_log(store: &Store, entity: &Entity) -> Result<Log> {
+    let Some((folder, _)) = home(entity) else { return Ok(Log::default()) };
+    let path = folder.join(LOG);
+    let mut log = match store.dir.open_file(&path) {
+        Ok(file) => match Log::read(file) {
+            Ok(log) => log,
+            Err(e) => return Err(Error::io("read", &store.path().join(&path), &e)),
+        },
+        Err(e) if e.kind() == ErrorKind::NotFound => Log::default(),
+        Err(e) if is_odd(&e) => {
+            let mut log = Log { fixed: true, ..Log::default() };
+            log.findings.push(Finding::new(Rule::OddFile, format!("not a regular file: {e}")));
+            log
+        }
+        Err(e) => return Err(Error::io("open", &store.path().join(&path), &e)),
+    };
+    let shown = store.shown(&path);
+    for finding in &mut log.findings {
+        finding.path = Some(shown.clone());
+    }
+    Ok(log)
+}
+
+/// Whether opening failed because something else than a file or folder of ours is there.
+pub fn is_odd(e: &std::io::Error) -> bool {
+    // A socket says ENXIO; a link says ELOOP to one who does not follow, or EXDEV to one who stays beneath a folder.
+    const ENXIO: i32 = 6;
+    const EXDEV: i32 = 18;
+    const ELOOP: i32 = 40;
+    matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::IsADirectory | ErrorKind::NotADirectory)
+        || matches!(e.raw_os_error(), Some(ENXIO | EXDEV | ELOOP))
+}
+
+/// The readable file of an entity; `None` where there is none.
+///
+/// Errors: the disk's, and `InvalidInput` for what is no regular file.
+pub fn read_yaml(store: &Store, entity: &Entity) -> std::io::Result<Option<Vec<u8>>> {
+    let Some(path) = yaml_path(entity) else { return Ok(None) };
+    match store.dir.read(path, MAX_YAML) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Path of the readable file, below the store.
+pub fn yaml_path(entity: &Entity) -> Option<PathBuf> {
+    home(entity).map(|(folder, name)| folder.join(name))
+}
+
+/// A task with its log.
+#[derive(Debug)]
+pub struct LoadedTask {
+    /// What the log tells.
+    pub task: Task,
+    /// The log itself.
+    pub log: Log,
+    /// What was odd about either.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads and folds a task, with events that are acknowledged but not in its log yet. One without any event has
+/// `task.version == 0`.
+///
+/// Errors: `ERR_IO` where the disk fails.
+pub fn load_task(store: &Store, id: Id, pending: &[Entry]) -> Result<LoadedTask> {
+    let mut log = read_log(store, &Entity::Task(id))?;
+    for entry in pending {
+        if !log.entries.iter().any(|known| known.event.id == entry.event.id) {
+            log.entries.push(entry.clone());
+        }
+    }
+    let (task, folded) = fold::fold(id, &log.entries);
+    let path = store.shown(crate::store::layout::task_dir(id).join(LOG));
+    let mut findings = log.findings.clone();
+    findings.extend(folded.into_iter().map(|f| {
+        let line = f.event.and_then(|event| line_of(&log.entries, event));
+        f.at(path.clone(), line)
+    }));
+    for finding in &mut findings {
+        finding.task = Some(id);
+    }
+    Ok(LoadedTask { task, log, findings })
+}
+
+/// The line of an event in a log that holds nothing else; a good guess otherwise.
+fn line_of(entries: &[Entry], event: Id) -> Option<usize> {
+    entries.iter().position(|e| e.event.id == event).map(|n| n + 1)
+}
+
+/// Reads and folds an agent.
+///
+/// Errors: `ERR_IO` where the disk fails.
+pub fn load_agent(store: &Store, name: &str) -> Result<(Agent, Log, Vec<Finding>)> {
+    let log = read_log(store, &Entity::Agent(name.to_owned()))?;
+    let (agent, mut findings) = fold::fold_agent(name, &log.entries);
+    findings.extend(log.findings.clone());
+    Ok((agent, log, findings))
+}

@@ -1,0 +1,620 @@
+//! The read model: what the logs say, kept where one question costs one look-up.
+//!
+//! Promises: derived and disposable. Every answer is taken after [`Index::refresh`] has compared each log's size, time and
+//! inode with what was read, and read again what may have changed; a file changed within the clock's own grain of being read
+//! is read again (git calls such a file racily clean). A damaged, foreign or older index is thrown away and made anew; where
+//! none can be written, one is made in memory.
+//! Refuses to know: rules. It keeps folded tasks and finds them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+use crate::env::files::Mark;
+use crate::error::{Code, Error, Result};
+use crate::model::event::Entry;
+use crate::model::event::Stamp;
+use crate::model::finding::Severity;
+use crate::model::id::Id;
+use crate::model::relationship::RelationType;
+use crate::model::task::{Brief, Status, Task};
+use crate::model::time::Time;
+use crate::rules::graph::Edge;
+use crate::store::entity::load_task;
+use crate::store::layout::{LOG, Store, task_dir};
+
+/// Changes with every change of the tables or of what they hold.
+const SCHEMA: i64 = 1;
+/// Coarsest grain of a file system's clock that is reckoned with, in nanoseconds.
+const GRAIN: i64 = 20_000_000;
+
+const TABLES: &str = "
+CREATE TABLE task(
+  id TEXT PRIMARY KEY, status TEXT NOT NULL, finished INTEGER NOT NULL, owner TEXT, parent TEXT, type TEXT NOT NULL,
+  priority INTEGER NOT NULL, defer_until INTEGER, need_perm TEXT, need_precedence INTEGER, title TEXT NOT NULL, origin TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+  errors INTEGER NOT NULL, doc BLOB NOT NULL,
+  size INTEGER NOT NULL, mtime INTEGER NOT NULL, inode INTEGER NOT NULL, read_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX task_finished ON task(finished, status);
+CREATE INDEX task_parent ON task(parent) WHERE parent IS NOT NULL;
+CREATE INDEX task_origin ON task(origin) WHERE origin IS NOT NULL;
+CREATE TABLE edge(
+  id TEXT NOT NULL, task TEXT NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
+  lamport INTEGER NOT NULL, PRIMARY KEY(task, id)
+) WITHOUT ROWID;
+CREATE INDEX edge_source ON edge(source, kind);
+CREATE TABLE part(id TEXT NOT NULL, task TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY(id, task)) WITHOUT ROWID;
+CREATE TABLE label(label TEXT NOT NULL, task TEXT NOT NULL, PRIMARY KEY(label, task)) WITHOUT ROWID;
+CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+";
+
+/// Events that are acknowledged but may not be in their logs yet, by task.
+pub type Pending = BTreeMap<Id, Vec<Entry>>;
+
+/// The read model of one work tree.
+#[derive(Debug)]
+pub struct Index {
+    db: Connection,
+}
+
+fn failed(e: rusqlite::Error) -> Error {
+    Error::new(Code::Io, format!("the index failed: {e}"))
+        .hint("it is only a cache; agentpm doctor tells where it lies")
+}
+
+impl Index {
+    /// Opens the index at `path`, or makes it; in memory where `path` is `None` or cannot be written.
+    ///
+    /// Errors: `ERR_IO` where not even memory serves.
+    pub fn open(path: Option<&Path>, boot: &str) -> Result<Self> {
+        if let Some(path) = path {
+            match Self::open_file(path, boot) {
+                Ok(index) => return Ok(index),
+                Err(e) => tracing::debug!(path = %path.display(), error = %e, "no index file, working in memory"),
+            }
+        }
+        let db = Connection::open_in_memory().map_err(failed)?;
+        let index = Index { db };
+        index.prepare(boot).map_err(failed)?;
+        Ok(index)
+    }
+
+    fn open_file(path: &Path, boot: &str) -> rusqlite::Result<Self> {
+        let first = Self::try_file(path, boot);
+        let worthless = |e: &rusqlite::Error| {
+            matches!(
+                e.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
+            )
+        };
+        match first {
+            Err(e) if worthless(&e) => {
+                for tail in ["", "-wal", "-shm"] {
+                    let mut name = path.as_os_str().to_owned();
+                    name.push(tail);
+                    let _ = crate::env::files::remove_outside(Path::new(&name));
+                }
+                Self::try_file(path, boot)
+            }
+            other => other,
+        }
+    }
+
+    fn try_file(path: &Path, boot: &str) -> rusqlite::Result<Self> {
+        let db = Connection::open(path)?;
+        db.busy_timeout(std::time::Duration::from_secs(5))?;
+        db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // Lost in a power loss at worst, and then made anew: the start of the machine is part of what it must match.
+        db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=200;")?;
+        let index = Index { db };
+        index.prepare(boot)?;
+        Ok(index)
+    }
+
+    /// Makes the tables, anew where they are of another version or of another start of the machine.
+    fn prepare(&self, boot: &str) -> rusqlite::Result<()> {
+        let version: i64 = self.db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version == SCHEMA && self.meta("boot")?.as_deref() == Some(boot) {
+            return Ok(());
+        }
+        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version != SCHEMA || self.meta("boot")?.as_deref() != Some(boot) {
+            let names: Vec<String> = tx
+                .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")?
+                .query_map([], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            for name in names {
+                tx.execute_batch(&format!("DROP TABLE \"{}\"", name.replace('"', "\"\"")))?;
+            }
+            tx.execute_batch(TABLES)?;
+            tx.execute("INSERT INTO meta VALUES('boot', ?1)", [boot])?;
+            tx.pragma_update(None, "user_version", SCHEMA)?;
+        }
+        tx.commit()
+    }
+
+    fn meta(&self, name: &str) -> rusqlite::Result<Option<String>> {
+        self.db.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
+    }
+
+    /// Compares every log with what was read of it, and reads again what may have changed.
+    ///
+    /// Errors: `ERR_IO` where the store or the index cannot be read.
+    pub fn refresh(&mut self, store: &Store, pending: &Pending, now_ns: i64) -> Result<()> {
+        let known = self.known().map_err(failed)?;
+        let (folders, _) = store.task_folders()?;
+        let mut stale = Vec::new();
+        for id in &folders {
+            if pending.contains_key(id) || self.is_stale(store, *id, known.get(id))? {
+                stale.push(*id);
+            }
+        }
+        stale.extend(pending.keys().filter(|id| folders.binary_search(id).is_err()));
+        let present: BTreeSet<Id> = folders.into_iter().chain(pending.keys().copied()).collect();
+        let gone: Vec<Id> = known.keys().filter(|id| !present.contains(id)).copied().collect();
+        self.take_in(store, pending, &stale, &gone, now_ns)
+    }
+
+    /// As [`Index::refresh`], for tasks that are known to have changed.
+    ///
+    /// Errors: as [`Index::refresh`].
+    pub fn refresh_some(&mut self, store: &Store, ids: &[Id], now_ns: i64) -> Result<()> {
+        let mut gone = Vec::new();
+        let mut stale = Vec::new();
+        for id in ids {
+            if store.dir.kind(task_dir(*id)).map_err(|e| Error::io("look at", store.path(), &e))?.is_some() {
+                stale.push(*id);
+            } else {
+                gone.push(*id);
+            }
+        }
+        self.take_in(store, &Pending::new(), &stale, &gone, now_ns)
+    }
+
+    fn known(&self) -> rusqlite::Result<BTreeMap<Id, (Mark, i64)>> {
+        let mut statement = self.db.prepare_cached("SELECT id, size, mtime, inode, read_at FROM task")?;
+        let mut rows = statement.query([])?;
+        let mut known = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let mark =
+                Mark { size: row.get::<_, i64>(1)? as u64, mtime: row.get(2)?, inode: row.get::<_, i64>(3)? as u64 };
+            known.insert(id_of(row, 0)?, (mark, row.get(4)?));
+        }
+        Ok(known)
+    }
+
+    fn is_stale(&self, store: &Store, id: Id, known: Option<&(Mark, i64)>) -> Result<bool> {
+        let Some((mark, read_at)) = known else { return Ok(true) };
+        let path = task_dir(id).join(LOG);
+        let now = store.dir.mark(&path).map_err(|e| Error::io("look at", &store.path().join(&path), &e))?;
+        // A file written in the same tick in which it was read may have changed again without a trace.
+        Ok(now.unwrap_or_default() != *mark || mark.mtime + GRAIN > *read_at)
+    }
+
+    fn take_in(&mut self, store: &Store, pending: &Pending, stale: &[Id], gone: &[Id], now_ns: i64) -> Result<()> {
+        if stale.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
+        match self.write(store, pending, stale, gone, now_ns) {
+            Err(Failure::Index(e)) if is_unwritable(&e) => {
+                tracing::debug!(error = %e, "the index cannot be written, working in memory");
+                let memory = Index::open(None, "")?;
+                let (folders, _) = store.task_folders()?;
+                memory.write(store, pending, &folders, &[], now_ns).map_err(Failure::into_error)?;
+                *self = memory;
+                Ok(())
+            }
+            other => other.map_err(Failure::into_error),
+        }
+    }
+
+    fn write(&self, store: &Store, pending: &Pending, stale: &[Id], gone: &[Id], now_ns: i64) -> Result<(), Failure> {
+        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        for id in gone {
+            forget(&tx, *id)?;
+        }
+        for id in stale {
+            let path = task_dir(*id).join(LOG);
+            // The mark is taken before the bytes: a change in between is seen the next time.
+            let mark = store.dir.mark(&path).map_err(|e| Error::io("look at", &store.path().join(&path), &e))?;
+            let loaded = load_task(store, *id, pending.get(id).map_or(&[], Vec::as_slice))?;
+            let errors = loaded.findings.iter().filter(|f| f.severity == Severity::Error).count();
+            forget(&tx, *id)?;
+            remember(&tx, &loaded.task, errors, mark.unwrap_or_default(), now_ns)?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+}
+
+/// What may fail while the index is written.
+enum Failure {
+    Index(rusqlite::Error),
+    Store(Error),
+}
+
+impl Failure {
+    fn into_error(self) -> Error {
+        match self {
+            Failure::Index(e) => failed(e),
+            Failure::Store(e) => e,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(e: rusqlite::Error) -> Self {
+        Failure::Index(e)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Failure::Store(e)
+    }
+}
+
+fn is_unwritable(e: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, PermissionDenied, ReadOnly, SystemIoFailure,
+    };
+    matches!(
+        e.sqlite_error_code(),
+        Some(ReadOnly | DatabaseBusy | DatabaseLocked | DiskFull | CannotOpen | SystemIoFailure | PermissionDenied)
+    )
+}
+
+fn forget(tx: &Transaction, id: Id) -> rusqlite::Result<()> {
+    let id = id.to_string();
+    tx.prepare_cached("DELETE FROM task WHERE id = ?1")?.execute([&id])?;
+    tx.prepare_cached("DELETE FROM edge WHERE task = ?1")?.execute([&id])?;
+    tx.prepare_cached("DELETE FROM part WHERE task = ?1")?.execute([&id])?;
+    tx.prepare_cached("DELETE FROM label WHERE task = ?1")?.execute([&id])?;
+    Ok(())
+}
+
+fn remember(tx: &Transaction, task: &Task, errors: usize, mark: Mark, now_ns: i64) -> rusqlite::Result<()> {
+    let id = task.id.to_string();
+    let doc = serde_json::to_vec(task).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    let origin = task.fields.metadata.get("origin").and_then(origin_key);
+    tx.prepare_cached(
+        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)",
+    )?
+    .execute(params![
+        id,
+        task.status.as_str(),
+        task.status.is_finished(),
+        task.owner,
+        task.parent().map(|p| p.to_string()),
+        task.fields.kind.as_str(),
+        task.fields.priority,
+        task.fields.defer_until.map(Time::millis),
+        task.fields.need_perm,
+        task.fields.need_precedence,
+        task.fields.title,
+        origin,
+        task.created_at.millis(),
+        task.updated_at.millis(),
+        errors as i64,
+        doc,
+        mark.size as i64,
+        mark.mtime,
+        mark.inode as i64,
+        now_ns,
+    ])?;
+    for edge in task.relationships.values() {
+        tx.prepare_cached("INSERT INTO edge VALUES(?1,?2,?3,?4,?5,?6)")?.execute(params![
+            edge.id.to_string(),
+            id,
+            edge.kind.as_str(),
+            edge.from.to_string(),
+            edge.to.to_string(),
+            edge.lamport as i64
+        ])?;
+    }
+    let parts = task.progress.keys().map(|p| (p, "progress")).chain(task.context.keys().map(|c| (c, "context")));
+    for (part, kind) in parts {
+        tx.prepare_cached("INSERT INTO part VALUES(?1,?2,?3)")?.execute(params![part.to_string(), id, kind])?;
+    }
+    for label in &task.fields.labels {
+        tx.prepare_cached("INSERT OR IGNORE INTO label VALUES(?1,?2)")?.execute(params![label, id])?;
+    }
+    Ok(())
+}
+
+/// One text for where a task was taken from: `<format>/<id>`.
+fn origin_key(origin: &serde_json::Value) -> Option<String> {
+    Some(format!("{}/{}", origin.get("format")?.as_str()?, origin.get("id")?.as_str()?))
+}
+
+fn id_of(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Id> {
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse()
+        .map_err(|e: Error| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(e)))
+}
+
+fn task_of(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Task> {
+    let bytes = row.get_ref(column)?.as_blob()?;
+    serde_json::from_slice(bytes)
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(e)))
+}
+
+/// Questions. All of them answer as of the last refresh.
+impl Index {
+    fn ids(&self, sql: &str, key: &str) -> Result<Vec<Id>> {
+        let ask = || -> rusqlite::Result<Vec<Id>> {
+            self.db.prepare_cached(sql)?.query_map([key], |row| id_of(row, 0))?.collect()
+        };
+        ask().map_err(failed)
+    }
+
+    /// The tasks that have `id` as parent, by id.
+    ///
+    /// Errors: `ERR_IO` where the index cannot be read; so for all questions.
+    pub fn children(&self, id: Id) -> Result<Vec<Id>> {
+        self.ids("SELECT id FROM task WHERE parent = ?1 ORDER BY id", &id.to_string())
+    }
+
+    /// The tasks that `id` blocks, by id.
+    pub fn dependents(&self, id: Id) -> Result<Vec<Id>> {
+        self.ids("SELECT DISTINCT task FROM edge WHERE source = ?1 AND kind = 'blocks' ORDER BY task", &id.to_string())
+    }
+
+    /// The tasks in progress of an owner, by id.
+    pub fn in_progress_of(&self, owner: &str) -> Result<Vec<Id>> {
+        self.ids("SELECT id FROM task WHERE finished = 0 AND status = 'in_progress' AND owner = ?1 ORDER BY id", owner)
+    }
+
+    /// The ids of all tasks.
+    pub fn all_ids(&self) -> Result<Vec<Id>> {
+        self.ids("SELECT id FROM task WHERE id > ?1 ORDER BY id", "")
+    }
+
+    /// The task that was taken from `<format>/<id>`.
+    pub fn by_origin(&self, origin: &str) -> Result<Option<Id>> {
+        Ok(self.ids("SELECT id FROM task WHERE origin = ?1 ORDER BY id LIMIT 1", origin)?.first().copied())
+    }
+
+    /// All tasks whose log can be read, by id.
+    pub fn tasks(&self, unfinished_only: bool) -> Result<Vec<Task>> {
+        let sql = if unfinished_only {
+            "SELECT doc FROM task WHERE finished = 0 ORDER BY id"
+        } else {
+            "SELECT doc FROM task ORDER BY id"
+        };
+        let ask = || -> rusqlite::Result<Vec<Task>> {
+            self.db.prepare_cached(sql)?.query_map([], |row| task_of(row, 0))?.collect()
+        };
+        let tasks = ask().map_err(failed)?;
+        Ok(tasks.into_iter().filter(|task| task.version > 0).collect())
+    }
+
+    /// A task by its id.
+    pub fn task(&self, id: Id) -> Result<Option<Task>> {
+        let ask = || {
+            self.db
+                .prepare_cached("SELECT doc FROM task WHERE id = ?1")?
+                .query_row([id.to_string()], |row| task_of(row, 0))
+                .optional()
+        };
+        ask().map_err(failed)
+    }
+
+    /// The recorded status of a task.
+    pub fn status(&self, id: Id) -> Result<Option<Status>> {
+        let ask = || {
+            self.db
+                .prepare_cached("SELECT status FROM task WHERE id = ?1")?
+                .query_row([id.to_string()], |row| row.get::<_, String>(0))
+                .optional()
+        };
+        Ok(ask().map_err(failed)?.and_then(|word| Status::from_word(&word)))
+    }
+
+    /// The statuses of all tasks.
+    pub fn statuses(&self) -> Result<BTreeMap<Id, Status>> {
+        let ask = || -> rusqlite::Result<BTreeMap<Id, Status>> {
+            let mut statement = self.db.prepare_cached("SELECT id, status FROM task")?;
+            let mut rows = statement.query([])?;
+            let mut all = BTreeMap::new();
+            while let Some(row) = rows.next()? {
+                let status = Status::from_word(row.get_ref(1)?.as_str()?).unwrap_or_default();
+                all.insert(id_of(row, 0)?, status);
+            }
+            Ok(all)
+        };
+        ask().map_err(failed)
+    }
+
+    /// Ids of the parts (`progress` or `context`) that begin or end with `text`, with their tasks.
+    pub fn parts(&self, kind: &str, text: &str) -> Result<Vec<(Id, Id)>> {
+        let ask = || -> rusqlite::Result<Vec<(Id, Id)>> {
+            self.db
+                .prepare_cached(
+                    "SELECT id, task FROM part WHERE kind = ?1 AND (id GLOB ?2 || '*' OR id GLOB '*' || ?2) ORDER BY id LIMIT 20",
+                )?
+                .query_map([kind, text], |row| Ok((id_of(row, 0)?, id_of(row, 1)?)))?
+                .collect()
+        };
+        ask().map_err(failed)
+    }
+
+    /// The parent and blocking edges between a task that is unfinished and one that is not finished.
+    pub fn open_edges(&self) -> Result<Vec<Edge>> {
+        let ask = || -> rusqlite::Result<Vec<Edge>> {
+            let mut statement = self.db.prepare_cached(
+                "SELECT e.id, e.kind, e.source, e.target, e.lamport FROM edge e
+                 JOIN task t ON t.id = e.task AND t.finished = 0
+                 LEFT JOIN task s ON s.id = e.source
+                 WHERE e.kind IN ('blocks', 'parent_of') AND coalesce(s.finished, 0) = 0",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut edges = Vec::new();
+            while let Some(row) = rows.next()? {
+                let kind =
+                    if row.get_ref(1)?.as_str()? == "blocks" { RelationType::Blocks } else { RelationType::ParentOf };
+                let stamp = Stamp { lamport: row.get::<_, i64>(4)? as u64, id: id_of(row, 0)? };
+                edges.push(Edge { stamp, kind, from: id_of(row, 2)?, to: id_of(row, 3)? });
+            }
+            Ok(edges)
+        };
+        ask().map_err(failed)
+    }
+
+    /// How many of the children of each parent are done, and how many there are.
+    pub fn child_progress(&self) -> Result<BTreeMap<Id, (u64, u64)>> {
+        let ask = || -> rusqlite::Result<BTreeMap<Id, (u64, u64)>> {
+            let mut statement = self.db.prepare_cached(
+                "SELECT parent, sum(finished), count(*) FROM task WHERE parent IS NOT NULL GROUP BY parent",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut all = BTreeMap::new();
+            while let Some(row) = rows.next()? {
+                all.insert(id_of(row, 0)?, (row.get::<_, i64>(1)? as u64, row.get::<_, i64>(2)? as u64));
+            }
+            Ok(all)
+        };
+        ask().map_err(failed)
+    }
+
+    /// How many tasks there are of each status.
+    pub fn counts(&self) -> Result<BTreeMap<String, u64>> {
+        let ask = || -> rusqlite::Result<BTreeMap<String, u64>> {
+            self.db
+                .prepare_cached("SELECT status, count(*) FROM task GROUP BY status")?
+                .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)? as u64)))?
+                .collect()
+        };
+        ask().map_err(failed)
+    }
+
+    /// What choosing work needs to know of every unfinished task, by id.
+    pub fn briefs(&self) -> Result<Vec<Brief>> {
+        let ask = || -> rusqlite::Result<Vec<Brief>> {
+            self.db
+                .prepare_cached(
+                    "SELECT id, status, owner, parent, priority, created_at, defer_until, need_perm, need_precedence, title
+                     FROM task WHERE finished = 0 ORDER BY id",
+                )?
+                .query_map([], |row| {
+                    Ok(Brief {
+                        id: id_of(row, 0)?,
+                        status: Status::from_word(row.get_ref(1)?.as_str()?).unwrap_or_default(),
+                        owner: row.get(2)?,
+                        parent: row.get::<_, Option<String>>(3)?.and_then(|text| text.parse().ok()),
+                        priority: row.get(4)?,
+                        created_at: Time::from_millis(row.get(5)?),
+                        defer_until: row.get::<_, Option<i64>>(6)?.map(Time::from_millis),
+                        need_perm: row.get(7)?,
+                        need_precedence: row.get(8)?,
+                        title: row.get(9)?,
+                    })
+                })?
+                .collect()
+        };
+        ask().map_err(failed)
+    }
+
+    /// One page of the tasks that a filter lets through: the tasks, and how many there are in all.
+    pub fn page(&self, filter: &Filter) -> Result<(Vec<Task>, u64)> {
+        let (condition, values) = filter.condition();
+        let ask = || -> rusqlite::Result<(Vec<Task>, u64)> {
+            let total: i64 = self
+                .db
+                .prepare_cached(&format!("SELECT count(*) FROM task WHERE {condition}"))?
+                .query_row(rusqlite::params_from_iter(&values), |row| row.get(0))?;
+            let mut paged = condition.clone();
+            let mut values = values.clone();
+            if let Some((priority, id)) = &filter.after {
+                paged += " AND (priority < ? OR (priority = ? AND id > ?))";
+                values.extend([(*priority).into(), (*priority).into(), id.to_string().into()]);
+            }
+            let sql = format!("SELECT doc FROM task WHERE {paged} ORDER BY priority DESC, id LIMIT ?");
+            values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
+            let tasks = self
+                .db
+                .prepare_cached(&sql)?
+                .query_map(rusqlite::params_from_iter(&values), |row| task_of(row, 0))?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok((tasks, total as u64))
+        };
+        ask().map_err(failed)
+    }
+}
+
+/// Which tasks a list is about.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of one of these statuses; of any where empty.
+    pub statuses: Vec<Status>,
+    /// Unfinished ones only.
+    pub unfinished: bool,
+    /// Of this owner.
+    pub owner: Option<String>,
+    /// Children of this task.
+    pub parent: Option<Id>,
+    /// With all of these labels.
+    pub labels: Vec<String>,
+    /// Of this type.
+    pub kind: Option<String>,
+    /// With this text in title, intent or elsewhere in what was recorded.
+    pub text: Option<String>,
+    /// Among these.
+    pub among: Option<Vec<Id>>,
+    /// These too, whatever their status.
+    pub also: Vec<Id>,
+    /// Not these.
+    pub except: Vec<Id>,
+    /// After the task with this priority and id.
+    pub after: Option<(i64, Id)>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Filter {
+    fn condition(&self) -> (String, Vec<rusqlite::types::Value>) {
+        let mut parts = vec!["size > 0".to_owned()];
+        let mut values: Vec<rusqlite::types::Value> = Vec::new();
+        if self.unfinished {
+            parts.push("finished = 0".into());
+        }
+        if !self.statuses.is_empty() {
+            let also = vec!["?"; self.also.len()].join(",");
+            parts.push(format!("(status IN ({}) OR id IN ({also}))", vec!["?"; self.statuses.len()].join(",")));
+            values.extend(self.statuses.iter().map(|s| s.as_str().to_owned().into()));
+            values.extend(self.also.iter().map(|id| id.to_string().into()));
+        }
+        for (column, value) in [("owner", &self.owner), ("type", &self.kind)] {
+            if let Some(value) = value {
+                parts.push(format!("{column} = ?"));
+                values.push(value.clone().into());
+            }
+        }
+        if let Some(parent) = self.parent {
+            parts.push("parent = ?".into());
+            values.push(parent.to_string().into());
+        }
+        for label in &self.labels {
+            parts.push("id IN (SELECT task FROM label WHERE label = ?)".into());
+            values.push(label.clone().into());
+        }
+        if let Some(text) = &self.text {
+            // The stored document is JSON; a text is looked for as JSON writes it.
+            let json = serde_json::Value::from(text.as_str()).to_string();
+            parts.push("(instr(lower(title), lower(?)) OR instr(lower(CAST(doc AS TEXT)), lower(?)))".into());
+            values.push(text.clone().into());
+            values.push(json[1..json.len() - 1].to_owned().into());
+        }
+        if !self.except.is_empty() {
+            parts.push(format!("id NOT IN ({})", vec!["?"; self.except.len()].join(",")));
+            values.extend(self.except.iter().map(|id| id.to_string().into()));
+        }
+        if let Some(among) = &self.among {
+            parts.push(format!("id IN ({})", vec!["?"; among.len()].join(",")));
+            values.extend(among.iter().map(|id| id.to_string().into()));
+        }
+        (parts.join(" AND "), values)
+    }
+}

@@ -1,0 +1,145 @@
+//! Where everything lies in `.agentpm`.
+//!
+//! Promises: a store is found in the work tree of the folder asked about and in no other; nothing in it that is a link or a
+//! device is ever followed; ids become paths only after they were checked.
+//! Refuses to know: what is in the files.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::env::files::{self, Dir, Kind};
+use crate::error::{Code, Error, Result};
+use crate::model::event::Entity;
+use crate::model::id::Id;
+
+/// Name of the store's folder.
+pub const STORE: &str = ".agentpm";
+/// Name of an entity's log.
+pub const LOG: &str = "events.jsonl";
+/// Folder of the tasks.
+pub const TASKS: &str = "tasks";
+/// Folder of the agents.
+pub const AGENTS: &str = "agents";
+/// Folder of runtime state where the git folder cannot be written.
+pub const LOCAL: &str = ".local";
+/// Version of the store's format that this program writes.
+pub const FORMAT: u64 = 1;
+
+/// What `.agentpm/.gitattributes` says.
+pub const GITATTRIBUTES: &str = "\
+* text eol=lf
+events.jsonl merge=union linguist-generated
+archive/*.jsonl merge=union linguist-generated
+";
+
+/// What `.agentpm/.gitignore` says.
+pub const GITIGNORE: &str = "/.local/\n.*.tmp\n";
+
+/// What a new `.agentpm/config.toml` says.
+pub const CONFIG: &str = "\
+# Settings of this plan. All of them and their defaults: agentpm schema config
+format = 1
+";
+
+/// A store held open.
+#[derive(Debug)]
+pub struct Store {
+    /// Its folder, `.agentpm`.
+    pub dir: Dir,
+    /// Its path below the top of the work tree, for messages: `.agentpm`, or `sub/.agentpm`.
+    pub name: String,
+}
+
+impl Store {
+    /// Opens the nearest store at or above `start` within the work tree `top`; `None` where there is none.
+    ///
+    /// Errors: `ERR_CORRUPT` where `.agentpm` is there but is no folder.
+    pub fn nearest(top: &Path, start: &Path) -> Result<Option<Self>> {
+        let start = files::canonical(start).map_err(|e| Error::io("find the folder", start, &e))?;
+        for folder in start.ancestors().take_while(|folder| folder.starts_with(top)) {
+            if let Some(store) = Self::at(&folder.join(STORE), top)? {
+                return Ok(Some(store));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens the store at `path`; `None` where nothing is there.
+    ///
+    /// Errors: `ERR_CORRUPT` for a link or a file in its place, `ERR_IO` where it cannot be read.
+    pub fn at(path: &Path, top: &Path) -> Result<Option<Self>> {
+        let dir = match Dir::open(path) {
+            Ok(dir) => dir,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) if files::metadata(path).is_ok_and(|m| !m.is_dir()) => {
+                return Err(Error::new(
+                    Code::Corrupt,
+                    format!("{} is not a folder but a link or another kind of file ({e})", path.display()),
+                )
+                .hint("a store is a real folder; look at what is there before you remove it"));
+            }
+            Err(e) => return Err(Error::io("open", path, &e)),
+        };
+        let name = path.strip_prefix(top).unwrap_or(path).display().to_string();
+        Ok(Some(Store { dir, name }))
+    }
+
+    /// A path in the store as messages give it: below the top of the work tree.
+    pub fn shown(&self, path: impl AsRef<Path>) -> String {
+        Path::new(&self.name).join(path).display().to_string()
+    }
+
+    /// Its absolute path.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// All folders that look like tasks, as shard and name, sorted; and whatever else lies there.
+    ///
+    /// Errors: `ERR_IO` where a folder cannot be read.
+    pub fn task_folders(&self) -> Result<(Vec<Id>, Vec<(PathBuf, Kind)>)> {
+        let (mut tasks, mut odd) = (Vec::new(), Vec::new());
+        let top = match self.dir.dir(TASKS) {
+            Ok(dir) => dir,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok((tasks, odd)),
+            Err(e) => return Err(self.odd_folder(TASKS.as_ref(), &e)),
+        };
+        for (shard, kind) in self.list(&top)? {
+            if kind != Kind::Dir {
+                odd.push((Path::new(TASKS).join(shard), kind));
+                continue;
+            }
+            let dir = top.dir(&shard).map_err(|e| self.odd_folder(&Path::new(TASKS).join(&shard), &e))?;
+            for (name, kind) in self.list(&dir)? {
+                match name.parse::<Id>() {
+                    Ok(id) if kind == Kind::Dir && id.shard() == shard => tasks.push(id),
+                    _ => odd.push((Path::new(TASKS).join(&shard).join(name), kind)),
+                }
+            }
+        }
+        tasks.sort();
+        Ok((tasks, odd))
+    }
+
+    fn list(&self, dir: &Dir) -> Result<Vec<(String, Kind)>> {
+        dir.list().map_err(|e| Error::io("list", dir.path(), &e))
+    }
+
+    fn odd_folder(&self, path: &Path, e: &std::io::Error) -> Error {
+        Error::new(Code::Corrupt, format!("{} cannot be opened as a folder: {e}", self.shown(path)))
+    }
+}
+
+/// The folder of a task, below the store.
+pub fn task_dir(id: Id) -> PathBuf {
+    Path::new(TASKS).join(id.shard()).join(id.to_string())
+}
+
+/// The folder of an entity and the name of its readable file. Sessions have none: they live in the journal.
+pub fn home(entity: &Entity) -> Option<(PathBuf, &'static str)> {
+    match entity {
+        Entity::Task(id) => Some((task_dir(*id), "task.yaml")),
+        Entity::Agent(name) => Some((Path::new(AGENTS).join(name), "agent.yaml")),
+        Entity::Session(_) => None,
+    }
+}

@@ -1,0 +1,211 @@
+//! Reading and mending one `events.jsonl`.
+//!
+//! Promises: every line that is an event is read, whatever stands around it; nothing is skipped without a finding; memory
+//! stays bounded by the longest line allowed; [`Log::canonical`] keeps every line it does not understand.
+//! Refuses to know: what the events mean, and who may write.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+
+use crate::model::event::{Entry, MAX_LINE, parse_line};
+use crate::model::finding::{Finding, Rule};
+
+/// Largest log that is read, in bytes.
+pub const MAX_LOG: u64 = 128 * 1024 * 1024;
+
+/// One log as it was found.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// The events, in the order of the file.
+    pub entries: Vec<Entry>,
+    /// Lines that are no events, with their numbers from 1, as they came. Longer ones than an event can be are cut.
+    pub foreign: Vec<(usize, Vec<u8>)>,
+    /// Findings with their line numbers, without a path yet.
+    pub findings: Vec<Finding>,
+    /// The file ends in the middle of a line that is no event: what a cut-off write leaves.
+    pub torn: Option<Vec<u8>>,
+    /// The file is not in its plain form: sorted, each event once, one newline after each, nothing else.
+    pub rough: bool,
+    /// A line was too long to be held, so that the file cannot be written anew without losing it.
+    pub fixed: bool,
+}
+
+impl Log {
+    /// Reads a log to its end. Bytes beyond [`MAX_LOG`] are not read; that is a finding.
+    ///
+    /// Errors: only the reader's own.
+    pub fn read(reader: impl Read) -> std::io::Result<Self> {
+        let mut log = Log::default();
+        let mut reader = BufReader::with_capacity(16 * 1024, reader.take(MAX_LOG));
+        let mut number = 0;
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let (length, ended) = read_line(&mut reader, &mut line)?;
+            if length == 0 && !ended {
+                break;
+            }
+            number += 1;
+            log.take_line(number, &line, length, ended);
+            if !ended {
+                break;
+            }
+        }
+        log.check_order();
+        Ok(log)
+    }
+
+    fn take_line(&mut self, number: usize, bytes: &[u8], length: u64, ended: bool) {
+        let mut plain = bytes;
+        if number == 1 && plain.starts_with(b"\xEF\xBB\xBF") {
+            plain = &plain[3..];
+            self.note(Rule::LogForm, number, "a byte-order mark before the first event");
+        }
+        if plain.ends_with(b"\r") {
+            plain = &plain[..plain.len() - 1];
+            if !self.findings.iter().any(|f| f.message.starts_with("lines end with CR")) {
+                self.note(Rule::LogForm, number, "lines end with CR LF");
+            }
+        }
+        if length > MAX_LINE as u64 + 1 {
+            self.fixed = true;
+            return self.set_aside(
+                number,
+                bytes,
+                format!("a line of {length} bytes; an event holds at most {MAX_LINE}"),
+            );
+        }
+        if plain.is_empty() {
+            return self.note(Rule::LogForm, number, "an empty line");
+        }
+        if is_marker(plain) {
+            return self.note(Rule::LogMarkers, number, "a conflict marker of git");
+        }
+        let parsed = match std::str::from_utf8(plain) {
+            Err(e) => Err(format!("not valid UTF-8 after {} bytes", e.valid_up_to())),
+            Ok(text) => parse_line(text).map(|event| Entry { event, line: text.into() }).map_err(|e| e.message),
+        };
+        match parsed {
+            Ok(entry) => {
+                if !ended {
+                    self.note(Rule::LogForm, number, "no newline after the last event");
+                }
+                self.entries.push(entry);
+            }
+            Err(_) if !ended => {
+                self.torn = Some(bytes.to_owned());
+                self.note(Rule::LogTorn, number, "the last line is cut off");
+            }
+            Err(why) => self.set_aside(number, bytes, why),
+        }
+    }
+
+    fn note(&mut self, rule: Rule, line: usize, message: &str) {
+        self.rough = true;
+        self.findings.push(Finding { line: Some(line), ..Finding::new(rule, message) });
+    }
+
+    fn set_aside(&mut self, line: usize, bytes: &[u8], why: String) {
+        self.findings.push(Finding { line: Some(line), ..Finding::new(Rule::LogLine, why) });
+        self.foreign.push((line, bytes.to_owned()));
+    }
+
+    fn check_order(&mut self) {
+        let mut seen = BTreeSet::new();
+        let copies: Vec<_> =
+            self.entries.iter().filter(|e| !seen.insert((e.event.id, e.line.clone()))).map(|e| e.event.id).collect();
+        for id in copies {
+            self.rough = true;
+            self.findings.push(Finding::new(Rule::LogDuplicate, format!("event {id} stands here twice")).event(id));
+        }
+        if !self.entries.is_sorted_by_key(|e| e.event.stamp()) {
+            self.rough = true;
+            self.findings.push(Finding::new(Rule::LogForm, "events are not in their order"));
+        }
+    }
+
+    /// The plain form of this log with `more` events: sorted, each line once, foreign lines kept at the end.
+    pub fn canonical(&self, more: &[Entry]) -> Vec<u8> {
+        let mut entries: Vec<&Entry> = self.entries.iter().chain(more).collect();
+        entries.sort_by(|a, b| (a.event.stamp(), &a.line).cmp(&(b.event.stamp(), &b.line)));
+        entries.dedup_by(|a, b| a.line == b.line);
+        let mut out = Vec::new();
+        for entry in entries {
+            out.extend_from_slice(entry.line.as_bytes());
+            out.push(b'\n');
+        }
+        for (_, line) in &self.foreign {
+            out.extend_from_slice(line);
+            out.push(b'\n');
+        }
+        out
+    }
+}
+
+/// Reads up to a newline. Gives the length of the line and whether a newline ended it; keeps only as much as an event may take.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<(u64, bool)> {
+    let mut length = 0u64;
+    loop {
+        let available = match reader.fill_buf() {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        if available.is_empty() {
+            return Ok((length, false));
+        }
+        let end = available.iter().position(|b| *b == b'\n');
+        let part = &available[..end.unwrap_or(available.len())];
+        let room = (MAX_LINE + 2).saturating_sub(line.len());
+        line.extend_from_slice(&part[..part.len().min(room)]);
+        length += part.len() as u64;
+        let used = part.len() + usize::from(end.is_some());
+        reader.consume(used);
+        if end.is_some() {
+            return Ok((length, true));
+        }
+    }
+}
+
+fn is_marker(line: &[u8]) -> bool {
+    line == b"=======" || [&b"<<<<<<< "[..], b">>>>>>> ", b"||||||| "].iter().any(|marker| line.starts_with(marker))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(n: u8) -> String {
+        format!(
+            r#"{{"v":1,"id":"01K5R4XJ7Z00000000000000{n:02}","lamport":{n},"type":"TaskCreated","entity":"task/01K5R4XJ7Z0000000000000000","agent":"a","at":"2026-11-20T10:00:00Z","payload":{{"title":"x"}}}}"#
+        )
+    }
+
+    #[test]
+    fn nothing_hides_behind_a_bad_line() {
+        let long = "x".repeat(MAX_LINE + 50_000);
+        let text = format!(
+            "\u{FEFF}{}\r\n\n<<<<<<< ours\n{}\n=======\nnot json\n{}\n{long}\n>>>>>>> theirs\n{}\n{}",
+            event(1),
+            event(3),
+            event(2),
+            event(3),
+            &event(4)[..40]
+        );
+        let log = Log::read(text.as_bytes()).unwrap();
+        assert_eq!(log.entries.len(), 4);
+        assert_eq!(log.foreign.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [6, 8]);
+        assert!(log.torn.is_some() && log.rough && log.fixed);
+        let codes: BTreeSet<_> = log.findings.iter().map(|f| f.rule).collect();
+        for rule in [Rule::LogForm, Rule::LogMarkers, Rule::LogLine, Rule::LogDuplicate, Rule::LogTorn] {
+            assert!(codes.contains(&rule), "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn the_plain_form_is_plain() {
+        let log = Log::read(format!("{}\r\n{}", event(2), event(1)).as_bytes()).unwrap();
+        assert!(log.rough);
+        let again = Log::read(&log.canonical(&[])[..]).unwrap();
+        assert!(!again.rough && again.findings.is_empty() && again.entries.len() == 2);
+    }
+}

@@ -1,0 +1,12 @@
+//! The files of a store: where each lies, how it is read, how it is written.
+//!
+//! No rule of the plan is known here; the journal and the locks are `runtime`'s.
+
+pub mod config;
+pub mod edited;
+pub mod entity;
+pub mod index;
+pub mod layout;
+pub mod log;
+pub mod project;
+pub mod yaml;

@@ -1,0 +1,118 @@
+//! Bringing acknowledged events into the files that people read.
+//!
+//! Promises: idempotent by event id, so that doing it again after a crash changes nothing; a log is appended to, or, where
+//! something needs mending, replaced as a whole; no line is dropped but copies, markers and what a cut-off write left, and
+//! the last is set aside first.
+//! Refuses to know: whether the events were acknowledged; its caller does.
+
+use std::io::{ErrorKind, Write as _};
+
+use crate::env::files::Dir;
+use crate::error::{Error, Result};
+use crate::model::event::{Entity, Entry};
+use crate::model::payload::Payload;
+use crate::model::yaml::{render_agent, render_task};
+use crate::rules::fold;
+use crate::store::entity::read_log;
+use crate::store::layout::{LOG, Store, home};
+use crate::store::log::Log;
+
+/// Brings `new` into the log of `entity` and writes its readable file. `set_aside` is where cut-off bytes go.
+///
+/// Errors: `ERR_IO` or `ERR_NO_SPACE`; then doing it again later ends what was begun.
+pub fn project(store: &Store, entity: &Entity, new: &[Entry], set_aside: &Dir) -> Result<()> {
+    let log = read_log(store, entity)?;
+    project_onto(store, entity, log, new, set_aside)
+}
+
+/// As [`project`], onto a log that was just read.
+///
+/// Errors: as [`project`].
+pub fn project_onto(store: &Store, entity: &Entity, mut log: Log, new: &[Entry], set_aside: &Dir) -> Result<()> {
+    let Some((folder, readable)) = home(entity) else { return Ok(()) };
+    let fresh: Vec<Entry> = new
+        .iter()
+        .filter(|e| !e.event.payload.journal_only() && !log.entries.iter().any(|known| known.event.id == e.event.id))
+        .cloned()
+        .collect();
+    let fail = |what: &'static str| {
+        let path = store.path().join(&folder);
+        move |e: std::io::Error| Error::io(what, &path, &e)
+    };
+    if log.entries.is_empty() {
+        store.dir.make_dir(&folder).map_err(fail("make"))?;
+    }
+    let redacted = redact(&mut log, &fresh)?;
+    let path = folder.join(LOG);
+    if (log.rough || redacted) && !log.fixed {
+        if let Some(torn) = &log.torn {
+            keep_torn(set_aside, entity, torn)?;
+        }
+        store.dir.replace(&path, &log.canonical(&fresh), 0o644).map_err(fail("write"))?;
+    } else if !fresh.is_empty() {
+        let mut bytes = Vec::new();
+        if log.torn.is_some() {
+            bytes.push(b'\n');
+        }
+        for entry in &fresh {
+            bytes.extend_from_slice(entry.line.as_bytes());
+            bytes.push(b'\n');
+        }
+        let append = || store.dir.open_append(&path, 0o644)?.write_all(&bytes);
+        append().map_err(fail("write"))?;
+    }
+    log.entries.extend(fresh);
+    let text = render(entity, &log.entries);
+    let readable = folder.join(readable);
+    let current = match store.dir.read(&readable, text.len() as u64) {
+        Ok(bytes) => Some(bytes),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::FileTooLarge) => None,
+        Err(e) => return Err(fail("read")(e)),
+    };
+    if current.as_deref() != Some(text.as_bytes()) {
+        store.dir.replace(&readable, text.as_bytes(), 0o644).map_err(fail("write"))?;
+    }
+    Ok(())
+}
+
+/// The readable file of an entity with these events.
+pub fn render(entity: &Entity, entries: &[Entry]) -> String {
+    match entity {
+        Entity::Task(id) => render_task(&fold::fold(*id, entries).0),
+        Entity::Agent(name) => render_agent(&fold::fold_agent(name, entries).0),
+        Entity::Session(_) => String::new(),
+    }
+}
+
+/// Takes the text out of the ContextAdded lines that a redaction among `fresh` names. Says whether any line changed.
+fn redact(log: &mut Log, fresh: &[Entry]) -> Result<bool> {
+    let mut changed = false;
+    let named = log.entries.iter().chain(fresh).filter_map(|e| match &e.event.payload {
+        Payload::ContextRedacted(p) => Some(p.entry),
+        _ => None,
+    });
+    let named: Vec<_> = named.collect();
+    for entry in &mut log.entries {
+        if !named.contains(&entry.event.id) {
+            continue;
+        }
+        if let Payload::ContextAdded(added) = &mut entry.event.payload
+            && !(added.content.is_empty() && added.metadata.is_null())
+        {
+            added.content.clear();
+            added.metadata = serde_json::Value::Null;
+            *entry = Entry::new(entry.event.clone())?;
+            changed = true;
+        }
+    }
+    Ok(changed)
+}
+
+fn keep_torn(set_aside: &Dir, entity: &Entity, bytes: &[u8]) -> Result<()> {
+    let name = format!("set-aside/{}.{}.bin", entity.to_string().replace('/', "-"), bytes.len());
+    let keep = || {
+        set_aside.make_dir("set-aside")?;
+        set_aside.replace(&name, bytes, 0o600)
+    };
+    keep().map_err(|e| Error::io("set aside a cut-off line in", set_aside.path(), &e))
+}

@@ -1,0 +1,116 @@
+//! Hand edits: what a person changed in a `task.yaml` becomes the command that would have changed it.
+//!
+//! Promises: an edit goes through the same rules as a command, or stays in the file untouched with a reason.
+//! Refuses to know: which fields may hold what (`rules::fields`).
+
+use serde_json::{Map, Value, json};
+
+use super::Workspace;
+use crate::error::{Code, Error, Result};
+use crate::model::command::{Command, Guard, TaskUpdate};
+use crate::model::event::Entity;
+use crate::model::id::Id;
+use crate::model::words::{TaskRef, Text};
+use crate::rules::decide::decide;
+use crate::rules::fields;
+use crate::store::edited::{below, heads};
+use crate::store::entity::{load_task, read_yaml};
+use crate::store::project::render;
+use crate::store::yaml;
+
+impl Workspace {
+    /// Records what was edited by hand in a task's file. Gives the names of the changed fields.
+    ///
+    /// Errors: `ERR_CORRUPT` where the file cannot be read, `ERR_VALIDATION` for an edit that only a command can make, and
+    /// the refusals of `task update`.
+    pub fn absorb(&self, id: Id) -> Result<String> {
+        let entity = Entity::Task(id);
+        let corrupt = |why: String| Error::new(Code::Corrupt, format!("task.yaml of {id}: {why}"));
+        let bytes = read_yaml(&self.store, &entity)
+            .map_err(|e| Error::io("read", &self.store.path().join(crate::store::layout::task_dir(id)), &e))?
+            .ok_or_else(|| corrupt("it is missing".into()))?;
+        let text = String::from_utf8(bytes).map_err(|_| corrupt("it is not valid UTF-8".into()))?;
+        self.absorb_text(id, &text)
+    }
+
+    /// Records the difference between a task's file as it was written and `text`.
+    ///
+    /// Errors: as [`Workspace::absorb`].
+    pub fn absorb_text(&self, id: Id, text: &str) -> Result<String> {
+        let entity = Entity::Task(id);
+        let corrupt = |why: String| Error::new(Code::Corrupt, format!("task.yaml of {id}: {why}"));
+        let found = yaml::read_value(text).map_err(corrupt)?;
+        let log = load_task(&self.store, id, &[])?.log;
+        let base = heads(&found).ok_or_else(|| corrupt("its heads are missing".into()))?;
+        let written = render(&entity, &below(&log.entries, &base));
+        let expected = yaml::read_value(&written).map_err(corrupt)?;
+        let update = as_update(id, &expected, &found)?;
+        let names = crate::store::edited::difference(&expected, &found).unwrap_or_default();
+        let command = Command::TaskUpdate(update);
+        self.execute_with(&command, true, |scene| decide(scene, &command))?;
+        Ok(names)
+    }
+}
+
+/// The command that makes `found` of `expected`.
+fn as_update(id: Id, expected: &Value, found: &Value) -> Result<TaskUpdate> {
+    let empty = Map::new();
+    let (expected, found) = (expected.as_object().unwrap_or(&empty), found.as_object().unwrap_or(&empty));
+    let mut args = json!({ "id": id });
+    let mut clear: Vec<&str> = Vec::new();
+    for key in expected.keys().chain(found.keys().filter(|key| !expected.contains_key(*key))) {
+        let (old, new) = (expected.get(key), found.get(key));
+        if old == new {
+            continue;
+        }
+        match (key.as_str(), new) {
+            ("metadata", new) => args["metadata"] = metadata_change(old, new),
+            ("acceptance", Some(list)) => args["acceptance"] = criteria(list)?,
+            ("parent" | "owner", Some(value)) => args[key] = value.clone(),
+            (name, Some(value)) if fields::NAMES.contains(&name) => args[name] = as_text(name, value),
+            (name, None) if fields::NAMES.contains(&name) || name == "parent" => clear.push(name),
+            (name, _) => {
+                return Err(Error::validation(format!("{name} cannot be changed in the file"))
+                    .hint("use the command for it: task transition, progress, context, task block, task relate"));
+            }
+        }
+    }
+    args["clear"] = json!(clear);
+    let update = Command::from_json("task.update", args)?;
+    let Command::TaskUpdate(mut update) = update else {
+        return Err(Error::validation("the edit is no update"));
+    };
+    update.id = TaskRef(id.to_string());
+    update.guard = Guard { why: Some(Text("hand edit".into())), ..Guard::default() };
+    Ok(update)
+}
+
+/// A number or truth value that a person wrote bare where text belongs.
+fn as_text(name: &str, value: &Value) -> Value {
+    match value {
+        Value::Number(_) | Value::Bool(_) if !matches!(name, "priority" | "need_precedence") => {
+            json!(value.to_string())
+        }
+        other => other.clone(),
+    }
+}
+
+fn metadata_change(old: Option<&Value>, new: Option<&Value>) -> Value {
+    let empty = Map::new();
+    let old = old.and_then(Value::as_object).unwrap_or(&empty);
+    let new = new.and_then(Value::as_object).unwrap_or(&empty);
+    let mut change: Map<String, Value> =
+        new.iter().filter(|(k, v)| old.get(*k) != Some(v)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    change.extend(old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null)));
+    Value::Object(change)
+}
+
+fn criteria(list: &Value) -> Result<Value> {
+    let items = list.as_array().ok_or_else(|| Error::validation("acceptance must be a list"))?;
+    let words = items.iter().map(|item| match item {
+        Value::String(text) => Ok(json!(text)),
+        Value::Object(map) => Ok(map.get("criterion").cloned().unwrap_or(Value::Null)),
+        other => Err(Error::validation(format!("{other} is no acceptance criterion"))),
+    });
+    words.collect::<Result<Vec<Value>>>().map(Value::Array)
+}

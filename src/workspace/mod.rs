@@ -1,0 +1,50 @@
+//! The one write path and the one read path: files, locks, rules and reports joined with a clock and an actor.
+//!
+//! Promises: every change goes through [`Workspace::execute`]; reading takes no lock and writes nothing below the work tree.
+//! Refuses to know: through which door a command came.
+
+mod absorb;
+pub mod import;
+mod lint;
+mod open;
+mod plan;
+mod query;
+mod read;
+mod stage;
+mod write;
+
+pub use lint::LintReport;
+pub use open::{InitReport, Options, init, write_agents_md};
+pub use query::{dot, mermaid, tree};
+pub use write::Reply;
+
+use std::path::PathBuf;
+
+use crate::env::Env;
+use crate::env::files::Dir;
+use crate::git::Repo;
+use crate::model::finding::Finding;
+use crate::model::settings::Settings;
+use crate::rules::roles::Rights;
+use crate::store::layout::Store;
+
+/// An opened store, with everything around it.
+pub struct Workspace {
+    /// Clock, chance, environment.
+    pub env: Env,
+    /// The store's files.
+    pub store: Store,
+    /// The repository around it; `None` for a store that was named and lies in none.
+    pub repo: Option<Repo>,
+    /// The settings in force.
+    pub settings: Settings,
+    /// What was odd about the settings.
+    pub findings: Vec<Finding>,
+    /// Who may do what.
+    pub rights: Rights,
+    options: Options,
+    /// Where runtime state lies; the folder may not exist yet.
+    runtime_path: PathBuf,
+    /// The runtime folder, where it exists.
+    runtime: Option<Dir>,
+}

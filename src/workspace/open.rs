@@ -1,0 +1,306 @@
+//! Finding and opening a store, and making one.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::Workspace;
+use crate::env::Env;
+use crate::env::files::{self, Dir};
+use crate::error::{Code, Error, Result};
+use crate::git::{self, Repo};
+use crate::model::event::Author;
+use crate::model::finding::{Finding, Rule};
+use crate::model::id::{Id, check_agent_name, slug};
+use crate::rules::roles::{Rights, Roles};
+use crate::store::config;
+use crate::store::layout::{AGENTS, CONFIG, FORMAT, GITATTRIBUTES, GITIGNORE, LOCAL, STORE, Store, TASKS};
+
+/// What a door says besides the command: flags that all commands share.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where the store is, instead of looking for it.
+    pub store: Option<PathBuf>,
+    /// Who acts.
+    pub agent: Option<String>,
+    /// In which session.
+    pub session: Option<String>,
+    /// Ties events of one request together.
+    pub correlation_id: Option<String>,
+    /// Ties events of one plan together.
+    pub plan_id: Option<String>,
+}
+
+/// Name of the runtime folder in the git folder.
+const RUNTIME: &str = "agentpm";
+
+impl Workspace {
+    /// Opens the nearest store of the work tree, or the one that is named.
+    ///
+    /// Errors: `ERR_NO_STORE`, `ERR_GIT` where the repository is not to be trusted, `ERR_CORRUPT` for settings that cannot be
+    /// read or a store that is no folder.
+    pub fn open(env: Env, options: Options) -> Result<Self> {
+        let named = options.store.clone().or_else(|| env.var("AGENTPM_STORE").map(PathBuf::from));
+        let (repo, store) = match named {
+            Some(path) => open_named(&env, &path)?,
+            None => open_nearest(&env)?,
+        };
+        let (settings, mut findings) = config::combine(&settings_files(&env, &store)?)?;
+        if settings.format > FORMAT {
+            findings.push(
+                Finding::new(
+                    Rule::StoreNewer,
+                    format!("the store has format {}, this program writes {FORMAT}", settings.format),
+                )
+                .at(store.shown("config.toml"), None),
+            );
+        }
+        let rights = read_roles(&store)?;
+        let runtime_path = runtime_path(repo.as_ref(), &store);
+        let runtime = Dir::open(&runtime_path).ok();
+        Ok(Workspace { env, store, repo, settings, findings, rights, options, runtime_path, runtime })
+    }
+
+    /// Who acts, with session and tracing ids.
+    ///
+    /// Errors: `ERR_USAGE` where nobody is named, `ERR_VALIDATION` for a name or session id that is none.
+    pub fn author(&self) -> Result<Author> {
+        let given = |flag: &Option<String>, name: &str| flag.clone().or_else(|| self.env.var(name).map(str::to_owned));
+        let session = given(&self.options.session, "AGENTPM_SESSION").map(|text| text.parse::<Id>()).transpose()?;
+        Ok(Author {
+            agent: self.agent()?,
+            session,
+            correlation_id: given(&self.options.correlation_id, "AGENTPM_CORRELATION_ID"),
+            plan_id: given(&self.options.plan_id, "AGENTPM_PLAN_ID"),
+        })
+    }
+
+    fn agent(&self) -> Result<String> {
+        let said = self.options.agent.clone().or_else(|| self.env.var("AGENTPM_AGENT").map(str::to_owned));
+        if let Some(name) = said.or_else(|| self.settings.agent.clone()) {
+            check_agent_name(&name)?;
+            return Ok(name);
+        }
+        self.repo.as_ref().and_then(Repo::user_name).and_then(|name| slug(&name)).ok_or_else(|| {
+            Error::usage("it is not known who is asking")
+                .hint("give --agent NAME, set AGENTPM_AGENT, or set git's user.name")
+        })
+    }
+
+    /// The name of whoever asks, where it is known.
+    pub fn asker(&self) -> Option<String> {
+        self.agent().ok()
+    }
+
+    /// The runtime folder, made where it is missing, for one who is about to write.
+    ///
+    /// Errors: `ERR_IO` where neither the git folder nor the store can be written, `ERR_INVALID_STATE` for a newer store.
+    pub(super) fn runtime_to_write(&self) -> Result<Dir> {
+        if self.settings.format > FORMAT {
+            return Err(Error::state(format!(
+                "this store has format {}, this agentpm writes format {FORMAT}",
+                self.settings.format
+            ))
+            .hint("use a newer agentpm; reading works with this one"));
+        }
+        files::make_dirs(&self.runtime_path)
+            .and_then(|()| Dir::open(&self.runtime_path))
+            .map_err(|e| Error::io("make the runtime folder", &self.runtime_path, &e))
+    }
+
+    /// The runtime folder, where there is one.
+    pub fn runtime(&self) -> Option<&Dir> {
+        self.runtime.as_ref()
+    }
+
+    /// Whether leases and locks are shared with the other worktrees of this clone.
+    pub fn runtime_is_shared(&self) -> bool {
+        !self.runtime_path.starts_with(self.store.path())
+    }
+
+    /// Where the read model of this work tree lies; `None` where it could not be written.
+    pub fn index_path(&self) -> Option<PathBuf> {
+        if let Some(path) = self.env.var("AGENTPM_DB") {
+            return Some(PathBuf::from(path));
+        }
+        let folder = match &self.repo {
+            Some(repo) if self.runtime_is_shared() => repo.git_dir.join(RUNTIME),
+            _ => self.runtime_path.clone(),
+        };
+        let name = match self.store.name.as_str() {
+            STORE => "index.db".to_owned(),
+            other => format!("index-{}.db", &crate::runtime::records::digest(other)[..8]),
+        };
+        let writable = Dir::open(&folder).is_ok_and(|dir| dir.is_writable());
+        let made = writable || (self.runtime_is_shared() && files::make_dirs(&folder).is_ok());
+        made.then(|| folder.join(name))
+    }
+}
+
+fn open_named(env: &Env, path: &Path) -> Result<(Option<Repo>, Store)> {
+    let path = env.cwd().join(path);
+    let inner = path.join(STORE);
+    let place = if path.file_name() != Some(STORE.as_ref()) && files::metadata(&inner).is_ok() { inner } else { path };
+    let missing = || {
+        Error::new(Code::NoStore, format!("there is no store at {}", place.display()))
+            .hint("name an existing .agentpm folder, or leave --store and AGENTPM_STORE out")
+    };
+    let parent = place.parent().filter(|parent| files::metadata(parent).is_ok()).ok_or_else(missing)?;
+    let repo = git::discover(parent)?;
+    let top = repo.as_ref().map_or(parent, |repo| repo.work_dir.as_path());
+    let real = files::canonical(parent).map_err(|e| Error::io("find", parent, &e))?;
+    let name = place.file_name().ok_or_else(missing)?;
+    let store = Store::at(&real.join(name), top)?.ok_or_else(missing)?;
+    Ok((repo, store))
+}
+
+fn open_nearest(env: &Env) -> Result<(Option<Repo>, Store)> {
+    let repo = git::discover(env.cwd())?.ok_or_else(|| {
+        Error::new(Code::NoStore, format!("{} is in no git work tree", env.cwd().display()))
+            .hint("a plan lives in a git repository: git init, then agentpm init")
+    })?;
+    let store = Store::nearest(&repo.work_dir, env.cwd())?.ok_or_else(|| {
+        Error::new(
+            Code::NoStore,
+            format!("there is no .agentpm in {} nor above it in this work tree", env.cwd().display()),
+        )
+        .hint("make one with agentpm init")
+    })?;
+    Ok((Some(repo), store))
+}
+
+/// The settings files in their order, as name and text.
+fn settings_files(env: &Env, store: &Store) -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    if let Some(home) = env.home() {
+        let path = home.join(STORE).join("config.toml");
+        match files::read_outside(&path, config::MAX_CONFIG) {
+            Ok(bytes) => found.push((path.display().to_string(), text(&path.display().to_string(), bytes)?)),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(e) => return Err(Error::io("read", &path, &e)),
+        }
+    }
+    let name = store.shown("config.toml");
+    if let Some(bytes) = read_own(store, "config.toml")? {
+        found.push((name.clone(), text(&name, bytes)?));
+    }
+    Ok(found)
+}
+
+/// A file of the store itself; `None` where it is missing, `ERR_CORRUPT` for a link or a device.
+fn read_own(store: &Store, name: &str) -> Result<Option<Vec<u8>>> {
+    match store.dir.read(name, config::MAX_CONFIG) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) if crate::store::entity::is_odd(&e) => {
+            Err(Error::new(Code::Corrupt, format!("{} is not a regular file", store.shown(name)))
+                .hint("agentpm follows no links in a store; look at what is there"))
+        }
+        Err(e) if e.kind() == ErrorKind::FileTooLarge => {
+            Err(Error::new(Code::Corrupt, format!("{} is larger than {} bytes", store.shown(name), config::MAX_CONFIG)))
+        }
+        Err(e) => Err(Error::io("read", &store.path().join(name), &e)),
+    }
+}
+
+fn text(name: &str, bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes).map_err(|_| Error::new(Code::Corrupt, format!("{name} is not valid UTF-8")))
+}
+
+fn read_roles(store: &Store) -> Result<Rights> {
+    let Some(bytes) = read_own(store, "roles.yml")? else { return Ok(Rights(None)) };
+    let name = store.shown("roles.yml");
+    let text = text(&name, bytes)?;
+    let roles: Roles = crate::store::yaml::read(&text)
+        .map_err(|e| Error::new(Code::Corrupt, format!("{name}: {e}")).hint("mend the file by hand"))?;
+    Ok(Rights(Some(roles)))
+}
+
+/// In the git folder where that can be written or was; else in the store's own `.local`.
+fn runtime_path(repo: Option<&Repo>, store: &Store) -> PathBuf {
+    let local = store.path().join(LOCAL);
+    let Some(repo) = repo else { return local };
+    let shared = repo.common_dir.join(RUNTIME);
+    let folder = if files::metadata(&shared).is_ok() { &shared } else { &repo.common_dir };
+    let writable = Dir::open(folder).is_ok_and(|dir| dir.is_writable());
+    if writable || !store.dir.is_writable() { shared } else { local }
+}
+
+/// What `init` did.
+#[derive(Clone, Debug, Serialize)]
+pub struct InitReport {
+    /// Path of the store.
+    pub path: String,
+    /// Files that were made; empty where everything was there.
+    pub created: Vec<String>,
+}
+
+/// Makes a store at the top of the work tree that holds the current folder, or completes the one that is there.
+///
+/// Errors: `ERR_GIT` outside a work tree, `ERR_CORRUPT` where something else is in the way, `ERR_IO`.
+pub fn init(env: &Env, options: &Options) -> Result<InitReport> {
+    let start = options.store.as_ref().map_or_else(|| env.cwd().to_owned(), |path| env.cwd().join(path));
+    let start =
+        if start.file_name() == Some(STORE.as_ref()) { start.parent().unwrap_or(&start).to_owned() } else { start };
+    let repo = git::discover(&start)?.ok_or_else(|| {
+        Error::new(Code::Git, format!("{} is in no git work tree", start.display()))
+            .hint("run git init first, then agentpm init")
+    })?;
+    let top = Dir::open(&repo.work_dir).map_err(|e| Error::io("open", &repo.work_dir, &e))?;
+    let place = if options.store.is_some() { files::canonical(&start).unwrap_or(start) } else { repo.work_dir.clone() };
+    let existing = match &options.store {
+        None => Store::nearest(&repo.work_dir, env.cwd())?,
+        Some(_) => Store::at(&place.join(STORE), &repo.work_dir)?,
+    };
+    let mut created = Vec::new();
+    let store = match existing {
+        Some(store) => store,
+        None => {
+            let relative = place.strip_prefix(&repo.work_dir).unwrap_or(Path::new("")).join(STORE);
+            top.make_dir(&relative).map_err(|e| Error::io("make", &repo.work_dir.join(&relative), &e))?;
+            created.push(relative.display().to_string());
+            Store::at(&repo.work_dir.join(&relative), &repo.work_dir)?
+                .ok_or_else(|| Error::new(Code::NoStore, "the store vanished while it was made"))?
+        }
+    };
+    for (name, text) in [("config.toml", CONFIG), (".gitattributes", GITATTRIBUTES), (".gitignore", GITIGNORE)] {
+        if store.dir.kind(name).map_err(|e| Error::io("look at", store.path(), &e))?.is_none() {
+            store
+                .dir
+                .replace(name, text.as_bytes(), 0o644)
+                .map_err(|e| Error::io("write", &store.path().join(name), &e))?;
+            created.push(store.shown(name));
+        }
+    }
+    for name in [TASKS, AGENTS] {
+        store.dir.make_dir(name).map_err(|e| Error::io("make", &store.path().join(name), &e))?;
+    }
+    Ok(InitReport { path: store.path().display().to_string(), created })
+}
+
+/// Puts a marked section into AGENTS.md at the top of the work tree, or brings the one that is there up to date. Gives the
+/// file's name if it changed.
+///
+/// Errors: `ERR_IO`, and `ERR_CORRUPT` where AGENTS.md is no regular file.
+pub fn write_agents_md(report: &InitReport, section: &str) -> Result<Option<String>> {
+    let top = Path::new(&report.path).parent().unwrap_or(Path::new("."));
+    let dir = Dir::open(top).map_err(|e| Error::io("open", top, &e))?;
+    let fail = |e: std::io::Error| Error::io("write", &top.join("AGENTS.md"), &e);
+    let old = match dir.read("AGENTS.md", 4 * 1024 * 1024) {
+        Ok(bytes) => text("AGENTS.md", bytes)?,
+        Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+        Err(e) => return Err(fail(e)),
+    };
+    let (begin, end) = ("<!-- agentpm:begin -->", "<!-- agentpm:end -->\n");
+    let new = match (old.find(begin), old.find(end)) {
+        (Some(from), Some(to)) if from < to => format!("{}{section}{}", &old[..from], &old[to + end.len()..]),
+        _ if old.is_empty() => section.to_owned(),
+        _ => format!("{}\n\n{section}", old.trim_end()),
+    };
+    if new == old {
+        return Ok(None);
+    }
+    dir.replace("AGENTS.md", new.as_bytes(), 0o644).map_err(fail)?;
+    Ok(Some("AGENTS.md".into()))
+}

@@ -1,0 +1,104 @@
+//! `stats` and `doctor`: the state of the plan, and of everything around it. Both only read.
+
+use serde_json::{Value, json};
+
+use crate::error::Result;
+use crate::model::finding::Severity;
+use crate::runtime::{journal, records};
+use crate::store::layout::FORMAT;
+use crate::workspace::Workspace;
+
+/// `stats`
+pub fn stats(ws: &Workspace) -> Result<Value> {
+    let index = ws.index()?;
+    let by_status = index.counts()?;
+    let total: u64 = by_status.values().sum();
+    let tasks = index.tasks(false)?;
+    let events: u64 = tasks.iter().map(|t| t.version).sum();
+    let progress: usize = tasks.iter().map(|t| t.progress.len()).sum();
+    let progress_done: usize = tasks.iter().flat_map(|t| t.progress.values()).filter(|p| p.completed).count();
+    let context: usize = tasks.iter().map(|t| t.context.len()).sum();
+    let mut completed_by: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
+    for task in tasks.iter().filter(|t| t.completed_at.is_some()) {
+        *completed_by.entry(task.owner.as_deref().unwrap_or("nobody")).or_default() += 1;
+    }
+    let plan = ws.plan(&index)?;
+    let ready = plan.rank(&ws.asker_with_rights()?, &ws.settings.score, ws.env.now()).len();
+    Ok(json!({
+        "tasks": total, "by_status": by_status, "ready": ready, "events": events,
+        "progress": { "done": progress_done, "total": progress }, "context": context,
+        "completed_by": completed_by, "live_leases": ws.live_leases(|_| true)?.len(), "agents": ws.agents()?.len(),
+    }))
+}
+
+/// `doctor`
+pub fn doctor(ws: &Workspace) -> Result<Value> {
+    let report = ws.lint()?;
+    let errors = report.findings.iter().filter(|f| f.severity == Severity::Error).count();
+    let warnings = report.findings.len() - errors;
+    let mut checks = vec![check(
+        "plan",
+        errors == 0,
+        format!("{} tasks, {errors} errors, {warnings} warnings", report.checked),
+        "agentpm lint names each with file and line",
+    )];
+    checks.push(match &ws.repo {
+        Some(repo) => check("repository", true, repo.work_dir.display().to_string(), ""),
+        None => check("repository", false, "the store lies in no git work tree".into(), "move it into one"),
+    });
+    checks.push(check(
+        "runtime",
+        ws.runtime_is_shared() || ws.repo.is_none(),
+        match ws.runtime() {
+            Some(runtime) => runtime.path().display().to_string(),
+            None => "not made yet; the first change makes it".into(),
+        },
+        "the git folder cannot be written, so leases are not shared with other worktrees",
+    ));
+    checks.push(match ws.index_path() {
+        Some(path) => check("index", true, path.display().to_string(), ""),
+        None => check(
+            "index",
+            false,
+            "made in memory each time".into(),
+            "reading works, but slower; make the git folder writable",
+        ),
+    });
+    checks.push(unsettled(ws));
+    checks.push(check(
+        "format",
+        ws.settings.format <= FORMAT,
+        format!("store {}, program {FORMAT}", ws.settings.format),
+        "use a newer agentpm to write",
+    ));
+    checks.push(match ws.author() {
+        Ok(author) => check("agent", true, author.agent, ""),
+        Err(e) => check("agent", false, e.message, "give --agent NAME or set AGENTPM_AGENT"),
+    });
+    if let Some(runtime) = ws.runtime() {
+        let live = ws.live_leases(|_| true)?.len();
+        let expired = records::leased_tasks(runtime)?.len() - live;
+        checks.push(check("leases", true, format!("{live} live, {expired} over"), ""));
+    }
+    let healthy = checks.iter().all(|c| c["ok"] == json!(true));
+    Ok(json!({ "healthy": healthy, "version": env!("CARGO_PKG_VERSION"), "checks": checks }))
+}
+
+fn unsettled(ws: &Workspace) -> Value {
+    let Some(runtime) = ws.runtime() else { return check("journal", true, "empty".into(), "") };
+    let settled = journal::settled(runtime, ws.env.boot()).unwrap_or(0);
+    let length = journal::length(runtime);
+    if settled == length {
+        return check("journal", true, format!("{length} bytes, all of it in the files"), "");
+    }
+    check(
+        "journal",
+        true,
+        format!("{} bytes are not in the files yet", length.saturating_sub(settled)),
+        "the next change ends what was begun",
+    )
+}
+
+fn check(name: &str, ok: bool, found: String, mend: &str) -> Value {
+    json!({ "check": name, "ok": ok, "found": found, "mend": if ok { Value::Null } else { json!(mend) } })
+}

@@ -1,0 +1,96 @@
+//! What happened: the events of one task or of all, and which event set which field.
+
+use serde_json::{Value, json};
+
+use crate::error::Result;
+use crate::model::event::{Entity, Entry};
+use crate::model::query::{Blame, Log};
+use crate::model::words::Ref;
+use crate::reports::view;
+use crate::rules::fields;
+use crate::rules::fold;
+use crate::store::entity::{load_agent, load_task};
+use crate::workspace::Workspace;
+
+/// Events a log shows unless asked for more.
+const DEFAULT_LIMIT: usize = 50;
+
+/// `log`
+pub fn log(ws: &Workspace, q: &Log) -> Result<Value> {
+    let mut entries = match &q.task_id.0 {
+        Some(reference) => ws.load_task(ws.resolve(&Ref(reference.clone()))?)?.log.entries,
+        None => all_entries(ws)?,
+    };
+    entries.retain(|entry| {
+        let event = &entry.event;
+        q.by.as_ref().is_none_or(|agent| *agent == event.author.agent)
+            && q.since.is_none_or(|since| event.at >= since)
+            && q.until.is_none_or(|until| event.at <= until)
+            && (q.kinds.is_empty() || q.kinds.iter().any(|kind| kind.eq_ignore_ascii_case(event.payload.kind())))
+    });
+    entries.sort_by(|a, b| (a.event.stamp(), &a.line).cmp(&(b.event.stamp(), &b.line)));
+    entries.dedup_by(|a, b| a.line == b.line);
+    let total = entries.len();
+    let limit = if q.all { total } else { q.limit.map_or(DEFAULT_LIMIT, |n| usize::try_from(n).unwrap_or(usize::MAX)) };
+    let shown = &entries[total.saturating_sub(limit)..];
+    let items: Vec<Value> = shown.iter().map(view::event).collect();
+    Ok(json!({ "items": items, "total": total, "truncated": shown.len() < total, "next_cursor": Value::Null }))
+}
+
+fn all_entries(ws: &Workspace) -> Result<Vec<Entry>> {
+    let pending = ws.pending()?;
+    let mut entries = Vec::new();
+    for id in ws.store.task_folders()?.0 {
+        let more = pending.get(&Entity::Task(id)).map_or(&[][..], Vec::as_slice);
+        entries.extend(load_task(&ws.store, id, more)?.log.entries);
+    }
+    for agent in ws.agents()? {
+        entries.extend(load_agent(&ws.store, &agent.name)?.1.entries);
+    }
+    Ok(entries)
+}
+
+/// `blame`
+pub fn blame(ws: &Workspace, q: &Blame) -> Result<Value> {
+    let loaded = ws.load_task(ws.resolve(&Ref(q.id.0.clone()))?)?;
+    let task = &loaded.task;
+    let ordered = fold::order(&Entity::Task(task.id), &loaded.log.entries).events;
+    let creation = ordered.iter().find(|e| e.event.payload.kind() == "TaskCreated");
+    let mut items = Vec::new();
+    let registers = fields::NAMES.iter().copied().chain(["status", "owner", "parent"]).map(str::to_owned);
+    let others = task.stamps.keys().filter(|name| !fields::NAMES.contains(&name.as_str())).cloned();
+    let mut names: Vec<String> = registers.collect();
+    names.extend(others.filter(|name| !["status", "owner", "parent"].contains(&name.as_str())));
+    for name in names {
+        let value = match name.as_str() {
+            "status" => json!(task.status),
+            "owner" => json!(task.owner),
+            "parent" => json!(task.parent()),
+            "verified" => json!(task.verified),
+            other => fields::value_of(&task.fields, other),
+        };
+        let writer = match task.stamps.get(&name) {
+            Some(stamp) => ordered.iter().find(|e| e.event.id == stamp.id),
+            None if name == "metadata" || is_default(&value) => None,
+            None => creation,
+        };
+        if let Some(entry) = writer {
+            let event = &entry.event;
+            items.push(json!({
+                "field": name, "value": value, "event": event.id, "type": event.payload.kind(), "lamport": event.lamport,
+                "agent": event.author.agent, "at": event.at, "why": event.why,
+            }));
+        }
+    }
+    let total = items.len();
+    Ok(json!({ "task": task.id, "items": items, "total": total, "truncated": false, "next_cursor": Value::Null }))
+}
+
+fn is_default(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        other => *other == json!(0),
+    }
+}

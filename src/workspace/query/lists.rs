@@ -1,0 +1,347 @@
+//! Lists: bounded, resumable, never cut without saying so.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::super::read::shortest_handle;
+use crate::error::{Error, Result};
+use crate::model::id::{Id, quoted};
+use crate::model::query::{Next, Ready, Stale, TaskList};
+use crate::model::task::{Brief, Status, Task};
+use crate::reports::ready::{Asker, Plan, Ranked};
+use crate::reports::view::{self, Around};
+use crate::rules::lease::Standing;
+use crate::runtime::records;
+use crate::store::index::{Filter, Index};
+use crate::workspace::Workspace;
+
+/// A page of items: as many as fit into the limits, and where to go on.
+struct Page {
+    items: Vec<Value>,
+    bytes: usize,
+    most_items: usize,
+    most_bytes: usize,
+}
+
+impl Page {
+    fn new(ws: &Workspace, limit: Option<u64>, all: bool) -> Self {
+        // Whoever names a number of items gets them; otherwise bytes are what counts for the reader.
+        let most_bytes = if all || limit.is_some() { usize::MAX } else { ws.settings.list.max_bytes as usize };
+        let most_items = limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        // The envelope around the items takes some bytes too.
+        Page { items: Vec::new(), bytes: 300, most_items, most_bytes }
+    }
+
+    /// Takes an item in if there is room; the first always has.
+    fn push(&mut self, item: Value) -> bool {
+        let bytes = item.to_string().len() + 1;
+        let full =
+            self.items.len() >= self.most_items || (!self.items.is_empty() && self.bytes + bytes > self.most_bytes);
+        if !full {
+            self.bytes += bytes;
+            self.items.push(item);
+        }
+        !full
+    }
+
+    fn finish(self, total: u64, next_cursor: Option<String>) -> Value {
+        json!({ "items": self.items, "total": total, "truncated": next_cursor.is_some(), "next_cursor": next_cursor })
+    }
+}
+
+/// `task list`
+pub fn list(ws: &Workspace, q: &TaskList) -> Result<Value> {
+    let index = ws.index()?;
+    let plan = ws.plan(&index)?;
+    let asker = ws.asker_with_rights()?;
+    let mut page = Page::new(ws, q.limit, q.all);
+    let mut filter = Filter {
+        statuses: q.status.clone(),
+        unfinished: q.status.is_empty() && !q.all,
+        owner: q.owner.clone(),
+        parent: q.parent.as_ref().map(|parent| ws.resolve(parent)).transpose()?,
+        labels: q.labels.clone(),
+        kind: q.kind.clone(),
+        text: q.query.clone(),
+        among: None,
+        also: Vec::new(),
+        except: Vec::new(),
+        after: q.cursor.as_deref().map(read_cursor).transpose()?,
+        limit: 100,
+    };
+    effective_statuses(&mut filter, &plan, &q.status);
+    if q.ready {
+        let ranked = plan.rank(&asker, &ws.settings.score, ws.env.now());
+        filter.among = Some(ranked.into_iter().map(|r| r.id).collect());
+    }
+    let arounds = Arounds::new(ws, &index, &plan, &asker)?;
+    loop {
+        let (tasks, total) = index.page(&filter)?;
+        let last_page = tasks.len() < filter.limit;
+        for task in &tasks {
+            if !page.push(view::summary(task, &arounds.of(task))) {
+                let cursor = filter.after.map(|(priority, id)| format!("{priority}:{id}"));
+                return Ok(page.finish(total, cursor.or_else(|| Some("start".into()))));
+            }
+            filter.after = Some((task.fields.priority, task.id));
+        }
+        if last_page {
+            return Ok(page.finish(total, None));
+        }
+        filter.limit = 2_000;
+    }
+}
+
+/// A blocked task that waits for nothing counts as open, and is listed as such.
+fn effective_statuses(filter: &mut Filter, plan: &Plan, asked: &[Status]) {
+    let (open, blocked) = (asked.contains(&Status::Open), asked.contains(&Status::Blocked));
+    if open == blocked {
+        return;
+    }
+    let counts = |task: &&Brief| plan.status(task) == Status::Open && task.status == Status::Blocked;
+    let free: Vec<Id> = plan.tasks.values().filter(counts).map(|task| task.id).collect();
+    if open {
+        filter.also = free;
+    } else {
+        filter.except = free;
+    }
+}
+
+fn read_cursor(text: &str) -> Result<(i64, Id)> {
+    let refused =
+        || Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before");
+    let (priority, id) = text.split_once(':').ok_or_else(refused)?;
+    Ok((priority.parse().map_err(|_| refused())?, id.parse().map_err(|_| refused())?))
+}
+
+/// What lists need to know around each task, worked out once for all.
+struct Arounds<'a> {
+    ws: &'a Workspace,
+    plan: &'a Plan,
+    asker: &'a Asker,
+    children: BTreeMap<Id, (u64, u64)>,
+    handles: BTreeMap<Id, String>,
+}
+
+impl<'a> Arounds<'a> {
+    fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, asker: &'a Asker) -> Result<Self> {
+        let mut shards: BTreeMap<String, Vec<Id>> = BTreeMap::new();
+        for id in index.all_ids()? {
+            shards.entry(id.shard()).or_default().push(id);
+        }
+        let mut handles = BTreeMap::new();
+        for ids in shards.values() {
+            for id in ids {
+                handles.insert(*id, shortest_handle(*id, ids.iter()));
+            }
+        }
+        Ok(Arounds { ws, plan, asker, children: index.child_progress()?, handles })
+    }
+
+    fn handle(&self, id: Id) -> String {
+        self.handles.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+
+    fn of(&self, task: &Task) -> Around {
+        let (done, total) = self.children.get(&task.id).copied().unwrap_or_default();
+        let now = self.ws.env.now();
+        let brief = self.plan.tasks.get(&task.id);
+        Around {
+            handle: self.handle(task.id),
+            blocked_by: self.plan.blockers(task.id).to_vec(),
+            blocking: self.plan.waiting(task.id).len(),
+            children_done: done,
+            children: total,
+            lease: self.plan.lease(task.id).cloned(),
+            score: brief.map(|b| self.plan.score(b, &self.ws.settings.score, now).score),
+            ready: brief.is_some_and(|b| self.plan.reasons(b, self.asker, now).is_empty()),
+        }
+    }
+}
+
+/// `ready`
+pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
+    let index = ws.index()?;
+    let plan = ws.plan(&index)?;
+    let asker = ws.asker_with_rights()?;
+    let arounds = Arounds::new(ws, &index, &plan, &asker)?;
+    let (ranked, elsewhere) = here_only(ws, &index, plan.rank(&asker, &ws.settings.score, ws.env.now()))?;
+    let after = q.cursor.as_deref().map(|text| {
+        let place = text.parse::<usize>();
+        place.map_err(|_| {
+            Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before")
+        })
+    });
+    let start = after.transpose()?.unwrap_or(0);
+    let mut page = Page::new(ws, q.limit, false);
+    let mut next = None;
+    for (place, one) in ranked.iter().enumerate().skip(start) {
+        let Some(brief) = plan.tasks.get(&one.id) else { continue };
+        let mut item = json!({
+            "id": one.id,
+            "handle": arounds.handle(one.id),
+            "title": brief.title,
+            "priority": brief.priority,
+            "parent": brief.parent,
+            "blocking_count": plan.waiting(one.id).len(),
+            "score": one.score.score,
+        });
+        if q.explain {
+            item["terms"] = json!(one.score);
+        }
+        if !page.push(item) {
+            next = Some(place.to_string());
+            break;
+        }
+    }
+    let mut answer = page.finish(ranked.len() as u64, next);
+    answer["not_ready"] = plan.why_nothing(&asker, ws.env.now());
+    if !elsewhere.is_empty() {
+        answer["elsewhere"] = json!(elsewhere);
+    }
+    if !plan.void.is_empty() {
+        answer["void_edges"] = json!(plan.void.iter().map(|stamp| stamp.id).collect::<Vec<_>>());
+    }
+    if q.explain {
+        answer["explained"] = explain(ws, &plan, &asker, &arounds);
+    }
+    Ok(answer)
+}
+
+/// Splits off what is taken or finished in another worktree of this clone.
+fn here_only(ws: &Workspace, index: &Index, ranked: Vec<Ranked>) -> Result<(Vec<Ranked>, Vec<Value>)> {
+    let (mut here, mut elsewhere) = (Vec::new(), Vec::new());
+    let others = ws.repo.as_ref().map(|repo| repo.other_worktrees()).transpose()?.unwrap_or_default();
+    if others.is_empty() {
+        return Ok((ranked, elsewhere));
+    }
+    for one in ranked {
+        let taken = match index.task(one.id)? {
+            Some(task) => ws.taken_elsewhere(&task)?,
+            None => None,
+        };
+        match taken {
+            None => here.push(one),
+            Some(reason) => elsewhere.push(json!({ "task": one.id, "words": reason.words(), "why": reason })),
+        }
+    }
+    Ok((here, elsewhere))
+}
+
+/// For what is not ready, each reason; at most a hundred tasks, with the number of the rest.
+fn explain(ws: &Workspace, plan: &Plan, asker: &Asker, arounds: &Arounds) -> Value {
+    let mut items = Vec::new();
+    let mut more = 0;
+    for task in plan.tasks.values() {
+        let reasons = plan.reasons(task, asker, ws.env.now());
+        if reasons.is_empty() {
+            continue;
+        }
+        if items.len() == 100 {
+            more += 1;
+            continue;
+        }
+        let words: Vec<String> = reasons.iter().map(|r| r.words()).collect();
+        items.push(json!({ "task": task.id, "handle": arounds.handle(task.id), "title": task.title, "reasons": reasons, "words": words }));
+    }
+    json!({ "items": items, "more": more })
+}
+
+/// `next` without a claim
+pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
+    let index = ws.index()?;
+    let plan = ws.plan(&index)?;
+    let asker = ws.asker_with_rights()?;
+    let now = ws.env.now();
+    let mut best = None;
+    for ranked in plan.rank(&asker, &ws.settings.score, now) {
+        let task = index.task(ranked.id)?;
+        if let Some(task) = task
+            && ws.taken_elsewhere(&task)?.is_none()
+        {
+            best = Some((task, ranked));
+            break;
+        }
+    }
+    let mut reasons = plan.why_nothing(&asker, now);
+    if q.explain {
+        let arounds = Arounds::new(ws, &index, &plan, &asker)?;
+        reasons["explained"] = explain(ws, &plan, &asker, &arounds);
+    }
+    match best {
+        None => Ok(json!({ "task": Value::Null, "lease": Value::Null, "reasons": reasons })),
+        Some((task, ranked)) => {
+            let lease = plan.lease(task.id).map(view::lease);
+            let why = if q.explain {
+                json!({ "terms": ranked.score, "others": reasons })
+            } else {
+                json!({ "terms": ranked.score })
+            };
+            Ok(json!({ "task": ws.show_task(&task, &index)?, "lease": lease, "reasons": why }))
+        }
+    }
+}
+
+/// `stale`
+pub fn stale(ws: &Workspace, q: &Stale) -> Result<Value> {
+    let index = ws.index()?;
+    let now = ws.env.now();
+    let mut items = Vec::new();
+    for brief in index.briefs()?.into_iter().filter(|b| b.status == Status::InProgress) {
+        let record = ws.lease_record(brief.id)?;
+        let Some(task) = index.task(brief.id)? else { continue };
+        let heartbeat = match record.lease.as_ref().and_then(|lease| lease.session) {
+            Some(session) => {
+                ws.runtime().map(|r| records::session(r, session)).transpose()?.flatten().map(|s| s.last_heartbeat_at)
+            }
+            None => None,
+        };
+        let renewed = record.lease.as_ref().map(|lease| lease.updated_at);
+        let last = [Some(task.updated_at), heartbeat, renewed].into_iter().flatten().max().unwrap_or(task.updated_at);
+        let live = record.lease.as_ref().is_some_and(|lease| lease.is_live(now));
+        if !live && now.since(last) >= q.span.millis {
+            items.push(json!({
+                "id": brief.id, "handle": ws.handle(brief.id)?, "title": brief.title, "owner": brief.owner,
+                "last_sign_at": last, "silent_seconds": now.since(last) / 1_000,
+                "lease_expired_at": record.lease.map(|lease| lease.expires_at),
+            }));
+        }
+    }
+    let total = items.len();
+    Ok(json!({ "items": items, "total": total, "truncated": false, "next_cursor": Value::Null }))
+}
+
+/// `agent list`
+pub fn agents(ws: &Workspace) -> Result<Value> {
+    let mut last_seen = BTreeMap::new();
+    if let Some(runtime) = ws.runtime() {
+        for id in records::sessions(runtime)? {
+            if let Some(session) = records::session(runtime, id)? {
+                let seen = last_seen.entry(session.agent).or_insert(session.last_heartbeat_at);
+                *seen = (*seen).max(session.last_heartbeat_at);
+            }
+        }
+    }
+    let mut items = Vec::new();
+    for agent in ws.agents()? {
+        let mut item = json!(agent);
+        item["last_seen_at"] = json!(last_seen.get(&agent.name));
+        items.push(item);
+    }
+    let total = items.len();
+    Ok(json!({ "items": items, "total": total, "truncated": false, "next_cursor": Value::Null }))
+}
+
+/// `lease list`
+pub fn leases(ws: &Workspace) -> Result<Value> {
+    let mut items = Vec::new();
+    for (task, lease) in ws.live_leases(|_| true)? {
+        let mut item = view::lease(&lease);
+        let record = ws.lease_record(task)?;
+        item["mine"] = json!(matches!(ws.standing(&record), Some(Standing::Mine(_))));
+        items.push(item);
+    }
+    let total = items.len();
+    Ok(json!({ "items": items, "total": total, "truncated": false, "next_cursor": Value::Null }))
+}

@@ -1,0 +1,337 @@
+//! The read path: references, snapshots and lists.
+//!
+//! Takes no lock. What is acknowledged but not in the logs yet, because its writer is still at it or died, is read from the
+//! journal, so that a reader sees a command whole or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::Workspace;
+use crate::env::files::Kind;
+use crate::error::{Code, Error, Result};
+use crate::git::Repo;
+use crate::model::agent::{Agent, Lease, LeaseRecord};
+use crate::model::event::{Entity, Entry};
+use crate::model::id::{ABBREVIATION_MIN, ALPHABET, HANDLE_MIN, Id, quoted};
+use crate::model::task::{Status, Task};
+use crate::model::words::Ref;
+use crate::reports::ready::{Asker, Plan, Reason};
+use crate::reports::view::{self, Around};
+use crate::rules::lease;
+use crate::runtime::{journal, records};
+use crate::store::entity::{LoadedTask, load_agent, load_task};
+use crate::store::index::{Index, Pending};
+use crate::store::layout::{AGENTS, Store, TASKS, task_dir};
+
+impl Workspace {
+    /// The time now in nanoseconds since 1970, for the index's care with fresh files. Not the fixed clock of tests: files
+    /// carry the system's time.
+    pub(super) fn tick(&self) -> i64 {
+        crate::env::system_nanos()
+    }
+
+    /// Events acknowledged for this store that may not be in its logs yet.
+    ///
+    /// Errors: `ERR_IO` where the journal cannot be read.
+    pub(super) fn pending(&self) -> Result<BTreeMap<Entity, Vec<Entry>>> {
+        let Some(runtime) = self.runtime() else { return Ok(BTreeMap::new()) };
+        let settled = journal::settled(runtime, self.env.boot());
+        if settled == Some(journal::length(runtime)) {
+            return Ok(BTreeMap::new());
+        }
+        let (records, _) = journal::look(runtime, settled.unwrap_or(0))?;
+        let root = self.root();
+        let mut pending: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
+        for record in records.into_iter().filter(|record| record.commit.root == root) {
+            for entry in record.entries.into_iter().filter(|e| !e.event.payload.journal_only()) {
+                pending.entry(entry.event.entity.clone()).or_default().push(entry);
+            }
+        }
+        Ok(pending)
+    }
+
+    /// How the journal names this store.
+    pub(super) fn root(&self) -> String {
+        self.store.path().display().to_string()
+    }
+
+    /// The read model, brought up to the files and the journal.
+    ///
+    /// Errors: `ERR_IO` where the store cannot be read.
+    pub fn index(&self) -> Result<Index> {
+        let mut index = Index::open(self.index_path().as_deref(), self.env.boot())?;
+        let pending = tasks_of(self.pending()?);
+        index.refresh(&self.store, &pending, self.tick())?;
+        Ok(index)
+    }
+
+    /// A task with its log and findings.
+    ///
+    /// Errors: `ERR_NOT_FOUND` where there is none.
+    pub fn load_task(&self, id: Id) -> Result<LoadedTask> {
+        let pending = self.pending()?.remove(&Entity::Task(id)).unwrap_or_default();
+        let loaded = load_task(&self.store, id, &pending)?;
+        if loaded.task.version == 0 && loaded.log.foreign.is_empty() {
+            return Err(
+                Error::not_found(format!("there is no task {id}")).hint("agentpm task list --all shows what there is")
+            );
+        }
+        Ok(loaded)
+    }
+
+    /// The id that a whole id, a unique prefix or a handle of a task means.
+    ///
+    /// Errors: `ERR_NOT_FOUND`, or `ERR_AMBIGUOUS_ID` with the candidates.
+    pub fn resolve(&self, reference: &Ref) -> Result<Id> {
+        let unknown = || {
+            Error::not_found(format!("no task is called {}", quoted(&reference.0)))
+                .hint("agentpm task list --all shows ids and handles; a part of an id needs at least 4 characters")
+        };
+        let text = reference.0.to_ascii_uppercase();
+        let sensible = text.chars().all(|c| ALPHABET.contains(c)) && (ABBREVIATION_MIN..=26).contains(&text.len());
+        if !sensible {
+            return Err(unknown());
+        }
+        let mut found: BTreeSet<Id> = if text.len() == 26 {
+            text.parse().ok().filter(|id| self.is_there(*id)).into_iter().collect()
+        } else {
+            let mut found = self.in_shard(&text[text.len() - 2..])?;
+            found.retain(|id| id.to_string().ends_with(&text));
+            // Ids begin with their time, so until the year 3084 only what begins with 0 can be a prefix.
+            if text.starts_with('0') || found.is_empty() {
+                let (all, _) = self.store.task_folders()?;
+                found.extend(all.into_iter().filter(|id| id.to_string().starts_with(&text)));
+            }
+            found
+        };
+        if found.is_empty() {
+            let fits = |id: &Id| id.to_string().starts_with(&text) || id.to_string().ends_with(&text);
+            found = tasks_of(self.pending()?).into_keys().filter(fits).collect();
+        }
+        one_of(found, reference)?.ok_or_else(unknown)
+    }
+
+    fn is_there(&self, id: Id) -> bool {
+        matches!(self.store.dir.kind(task_dir(id)), Ok(Some(Kind::Dir)))
+    }
+
+    /// The tasks whose ids end with these two characters.
+    fn in_shard(&self, shard: &str) -> Result<BTreeSet<Id>> {
+        let path = std::path::Path::new(TASKS).join(shard);
+        let dir = match self.store.dir.dir(&path) {
+            Ok(dir) => dir,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(e) => return Err(Error::io("open", &self.store.path().join(&path), &e)),
+        };
+        let names = dir.list().map_err(|e| Error::io("list", dir.path(), &e))?;
+        Ok(names.iter().filter_map(|(name, _)| name.parse().ok()).collect())
+    }
+
+    /// The shortest handle of at least six characters that means only this task.
+    ///
+    /// Errors: `ERR_IO` where the shard cannot be read.
+    pub fn handle(&self, id: Id) -> Result<String> {
+        Ok(shortest_handle(id, self.in_shard(&id.shard())?.iter()))
+    }
+
+    /// What is known of an agent.
+    ///
+    /// Errors: `ERR_IO` where its log cannot be read.
+    pub fn agent_record(&self, name: &str) -> Result<Agent> {
+        Ok(load_agent(&self.store, name)?.0)
+    }
+
+    /// All registered agents, by name.
+    ///
+    /// Errors: `ERR_IO` where the folder cannot be read.
+    pub fn agents(&self) -> Result<Vec<Agent>> {
+        let dir = match self.store.dir.dir(AGENTS) {
+            Ok(dir) => dir,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::io("open", &self.store.path().join(AGENTS), &e)),
+        };
+        let mut agents = Vec::new();
+        for (name, kind) in dir.list().map_err(|e| Error::io("list", dir.path(), &e))? {
+            if kind == Kind::Dir && crate::model::id::check_agent_name(&name).is_ok() {
+                agents.push(load_agent(&self.store, &name)?.0);
+            }
+        }
+        Ok(agents)
+    }
+
+    /// What is known of a task's leases, as the journal has it.
+    ///
+    /// Errors: `ERR_CORRUPT` or `ERR_IO` where the record cannot be read.
+    pub fn lease_record(&self, task: Id) -> Result<LeaseRecord> {
+        self.runtime().map_or_else(|| Ok(LeaseRecord::default()), |runtime| records::lease(runtime, task))
+    }
+
+    /// All live leases, by task.
+    ///
+    /// Errors: `ERR_CORRUPT` or `ERR_IO` where a record cannot be read.
+    pub fn live_leases(&self, among: impl Fn(Id) -> bool) -> Result<BTreeMap<Id, Lease>> {
+        let Some(runtime) = self.runtime() else { return Ok(BTreeMap::new()) };
+        let now = self.env.now();
+        let mut live = BTreeMap::new();
+        for task in records::leased_tasks(runtime)?.into_iter().filter(|task| among(*task)) {
+            if let Some(lease) = records::lease(runtime, task)?.lease.filter(|lease| lease.is_live(now)) {
+                live.insert(task, lease);
+            }
+        }
+        Ok(live)
+    }
+
+    /// The unfinished part of the plan.
+    ///
+    /// Errors: `ERR_IO` where it cannot be read.
+    pub fn plan(&self, index: &Index) -> Result<Plan> {
+        let briefs = index.briefs()?;
+        let known: BTreeSet<Id> = briefs.iter().map(|brief| brief.id).collect();
+        let leases = self.live_leases(|task| known.contains(&task))?;
+        Ok(Plan::new(briefs, &index.open_edges()?, leases))
+    }
+
+    /// Who asks, with role and rights.
+    ///
+    /// Errors: `ERR_IO` where the agent's log cannot be read.
+    pub fn asker_with_rights(&self) -> Result<Asker> {
+        let name = self.asker();
+        let role = match (&name, &self.rights.0) {
+            (Some(name), Some(_)) => self.agent_record(name)?.role,
+            _ => None,
+        };
+        Ok(Asker { name, role, rights: self.rights.clone() })
+    }
+
+    /// Where else in this clone a task is already taken or finished, by events that this work tree does not have.
+    ///
+    /// Errors: `ERR_IO` where the other worktrees cannot be read.
+    pub fn taken_elsewhere(&self, task: &Task) -> Result<Option<Reason>> {
+        let others = self.repo.as_ref().map(Repo::other_worktrees).transpose()?.unwrap_or_default();
+        let Some(loaded) = (!others.is_empty()).then(|| self.load_task(task.id)).transpose()? else { return Ok(None) };
+        let known: BTreeSet<Id> = loaded.log.entries.iter().map(|e| e.event.id).collect();
+        for top in others {
+            let Ok(Some(store)) = Store::at(&top.join(&self.store.name), &top) else { continue };
+            let there = load_task(&store, task.id, &[])?.task;
+            let newer = there.heads.iter().any(|head| !known.contains(head));
+            if newer && (there.status == Status::InProgress || there.status.is_finished()) {
+                let worktree =
+                    top.file_name().map_or_else(|| top.display().to_string(), |n| n.to_string_lossy().into_owned());
+                return Ok(Some(Reason::Elsewhere { worktree, status: there.status }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A task whole, as JSON.
+    ///
+    /// Errors: `ERR_IO` where what is around it cannot be read.
+    pub fn show_task(&self, task: &Task, index: &Index) -> Result<Value> {
+        let around = self.around(task, index)?;
+        Ok(view::task(task, &around))
+    }
+
+    /// What a single task's view needs from outside its log.
+    fn around(&self, task: &Task, index: &Index) -> Result<Around> {
+        let mut blocked_by = Vec::new();
+        for blocker in task.blockers() {
+            if !index.status(blocker)?.is_some_and(Status::is_finished) {
+                blocked_by.push(blocker);
+            }
+        }
+        let children = index.children(task.id)?;
+        let mut children_done = 0;
+        for child in &children {
+            children_done += u64::from(index.status(*child)?.is_some_and(Status::is_finished));
+        }
+        let now = self.env.now();
+        let lease = self.lease_record(task.id)?.lease.filter(|lease| lease.is_live(now));
+        let mut around = Around {
+            handle: self.handle(task.id)?,
+            blocked_by,
+            children: children.len() as u64,
+            children_done,
+            lease,
+            ..Around::default()
+        };
+        let waiting = if task.status.is_finished() { Vec::new() } else { index.dependents(task.id)? };
+        for waiting in waiting {
+            around.blocking += usize::from(!index.status(waiting)?.is_some_and(Status::is_finished));
+        }
+        if !task.status.is_finished() {
+            let depth = self.depth(task.id, index)?;
+            let score =
+                crate::reports::ready::score(task.fields.priority, task.created_at, depth, &self.settings.score, now);
+            around.score = Some(score.score);
+            around.ready = self.is_ready(task, &around)?;
+        }
+        Ok(around)
+    }
+
+    fn is_ready(&self, task: &Task, around: &Around) -> Result<bool> {
+        let asker = self.asker_with_rights()?;
+        let leases = around.lease.iter().map(|lease| (task.id, lease.clone())).collect();
+        let alone = Plan::new(vec![task.brief()], &[], leases);
+        let free = around.blocked_by.is_empty() && around.children == around.children_done;
+        let mut brief = task.brief();
+        brief.status = view::status(task, around);
+        Ok(free && alone.reasons(&brief, &asker, self.env.now()).is_empty())
+    }
+
+    /// The longest chain of unfinished tasks that wait for a task.
+    fn depth(&self, id: Id, index: &Index) -> Result<u64> {
+        let (mut level, mut depth, mut seen) = (vec![id], 0, BTreeSet::from([id]));
+        loop {
+            let mut next = Vec::new();
+            for task in &level {
+                for waiting in index.dependents(*task)? {
+                    if !index.status(waiting)?.is_some_and(Status::is_finished) && seen.insert(waiting) {
+                        next.push(waiting);
+                    }
+                }
+            }
+            if next.is_empty() {
+                return Ok(depth);
+            }
+            depth += 1;
+            level = next;
+        }
+    }
+
+    /// How an asker stands to what a lease record says, for messages.
+    pub fn standing(&self, record: &LeaseRecord) -> Option<lease::Standing> {
+        let author = self.author().ok()?;
+        Some(lease::standing(record, &author, self.env.now()))
+    }
+}
+
+/// The one candidate; `None` for none. Several are `ERR_AMBIGUOUS_ID`.
+pub(super) fn one_of(found: BTreeSet<Id>, reference: &Ref) -> Result<Option<Id>> {
+    if found.len() > 1 {
+        return Err(Error::new(Code::AmbiguousId, format!("{} fits {} ids", quoted(&reference.0), found.len()))
+            .with(json!({ "candidates": found.iter().take(20).collect::<Vec<_>>(), "total": found.len() }))
+            .hint("give more characters of the one you mean"));
+    }
+    Ok(found.first().copied())
+}
+
+/// The shortest end of `id`, of at least six characters, that no other of `all` shares.
+pub fn shortest_handle<'a>(id: Id, all: impl Iterator<Item = &'a Id>) -> String {
+    let text = id.to_string();
+    let shared =
+        |other: &Id| other.to_string().bytes().rev().zip(text.bytes().rev()).take_while(|(a, b)| a == b).count();
+    let longest = all.filter(|other| **other != id).map(shared).max().unwrap_or(0);
+    id.handle((longest + 1).max(HANDLE_MIN))
+}
+
+/// The pending events of tasks alone.
+pub(super) fn tasks_of(pending: BTreeMap<Entity, Vec<Entry>>) -> Pending {
+    pending
+        .into_iter()
+        .filter_map(|(entity, entries)| match entity {
+            Entity::Task(id) => Some((id, entries)),
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,530 @@
+//! The stage of one command: the plan as its files tell it, with what the command has emitted so far on top.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use serde_json::json;
+
+use super::Workspace;
+use super::read::one_of;
+use crate::env::files::Dir;
+use crate::error::{Code, Error, Result};
+use crate::model::agent::{Agent, LeaseRecord, Session, SessionStatus};
+use crate::model::event::{Author, ENVELOPE_VERSION, Entity, Entry, Event, MAX_LAMPORT};
+use crate::model::id::{ABBREVIATION_MIN, ALPHABET, Id, quoted};
+use crate::model::payload::Payload;
+use crate::model::relationship::RelationType;
+use crate::model::settings::Settings;
+use crate::model::task::{Status, Task};
+use crate::model::time::Time;
+use crate::model::words::Ref;
+use crate::rules::fold;
+use crate::rules::lease;
+use crate::rules::roles::Verb;
+use crate::rules::stage::{Draft, Part, Stage};
+use crate::runtime::journal;
+use crate::runtime::records;
+use crate::store::entity::{load_agent, load_task};
+use crate::store::index::Index;
+use crate::store::log::Log;
+
+/// A task on the stage: as it stands after what was emitted, and its log as it was read.
+pub(super) struct OnStage {
+    pub task: Rc<Task>,
+    pub log: Log,
+    pub changed: bool,
+}
+
+/// A read model taken before the lock, and how long the journal was then.
+pub(super) struct Prepared {
+    pub index: Index,
+    pub journal_end: u64,
+    /// The ready tasks, best first, for a claim of any.
+    pub ranking: Vec<Id>,
+}
+
+/// The stage of a command that runs under the lock.
+pub(super) struct Scene<'a> {
+    ws: &'a Workspace,
+    runtime: &'a Dir,
+    me: Author,
+    role: Option<Option<String>>,
+    now: Time,
+    lamport: u64,
+    pub tasks: BTreeMap<Id, OnStage>,
+    pub agents: BTreeMap<String, (Agent, Log)>,
+    pub leases: BTreeMap<Id, LeaseRecord>,
+    pub sessions: BTreeMap<Id, Session>,
+    /// All that was emitted, in order.
+    pub entries: Vec<Entry>,
+    names: BTreeMap<String, Id>,
+    children: BTreeMap<Id, BTreeSet<Id>>,
+    dependents: BTreeMap<Id, BTreeSet<Id>>,
+    prepared: Option<Prepared>,
+    caught_up: bool,
+}
+
+impl<'a> Scene<'a> {
+    pub fn new(ws: &'a Workspace, runtime: &'a Dir, me: Author, lamport: u64, prepared: Option<Prepared>) -> Self {
+        Scene {
+            ws,
+            runtime,
+            me,
+            role: None,
+            now: ws.env.now(),
+            lamport,
+            tasks: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            entries: Vec::new(),
+            names: BTreeMap::new(),
+            children: BTreeMap::new(),
+            dependents: BTreeMap::new(),
+            prepared,
+            caught_up: false,
+        }
+    }
+
+    /// The greatest Lamport time given out.
+    pub fn lamport(&self) -> u64 {
+        self.lamport
+    }
+
+    /// The read model as of now: made where there is none yet, or caught up with what others wrote since it was prepared.
+    fn index(&mut self) -> Result<&Index> {
+        if self.prepared.is_none() {
+            let index = self.ws.index()?;
+            self.prepared = Some(Prepared { index, journal_end: 0, ranking: Vec::new() });
+            self.caught_up = true;
+        }
+        let (ws, runtime) = (self.ws, self.runtime);
+        // Made just above where it was missing.
+        let prepared = self.prepared.as_mut().expect("the index is prepared");
+        if !self.caught_up {
+            let touched = touched_since(ws, runtime, prepared.journal_end)?;
+            match touched {
+                Some(ids) => prepared.index.refresh_some(&ws.store, &ids, ws.tick())?,
+                None => prepared.index = ws.index()?,
+            }
+            self.caught_up = true;
+        }
+        Ok(&prepared.index)
+    }
+
+    fn load(&mut self, id: Id) -> Result<bool> {
+        if self.tasks.contains_key(&id) {
+            return Ok(true);
+        }
+        let loaded = load_task(&self.ws.store, id, &[])?;
+        if loaded.task.version == 0 && loaded.log.entries.is_empty() && !loaded.log.fixed {
+            return Ok(false);
+        }
+        if loaded.log.fixed {
+            let finding = loaded.findings.first().map(|f| f.message.clone()).unwrap_or_default();
+            return Err(Error::new(Code::Corrupt, format!("the log of task {id} cannot be written to: {finding}"))
+                .hint("agentpm lint names the file and line"));
+        }
+        self.tasks.insert(id, OnStage { task: Rc::new(loaded.task), log: loaded.log, changed: false });
+        Ok(true)
+    }
+
+    /// Tasks that an index answer and the stage's own changes give together, if `holds` is still true of them.
+    fn merged(
+        &mut self,
+        from_index: Vec<Id>,
+        on_stage: Option<BTreeSet<Id>>,
+        holds: impl Fn(&Task) -> bool,
+    ) -> Vec<Id> {
+        let all: BTreeSet<Id> = from_index.into_iter().chain(on_stage.into_iter().flatten()).collect();
+        all.into_iter().filter(|id| self.tasks.get(id).is_none_or(|slot| holds(&slot.task))).collect()
+    }
+
+    fn put_task(&mut self, id: Id, entry: Entry) -> Result<()> {
+        if !self.load(id)? {
+            self.tasks.insert(id, OnStage { task: Rc::new(Task::blank(id)), log: Log::default(), changed: false });
+        }
+        // Loaded or made just above.
+        let slot = self.tasks.get_mut(&id).expect("the task is on the stage");
+        let task = Rc::make_mut(&mut slot.task);
+        if let Some(finding) = fold::apply(task, &entry.event)
+            && finding.rule != crate::model::finding::Rule::EventTime
+        {
+            return Err(Error::state(finding.message).with(json!({ "task": id })));
+        }
+        slot.changed = true;
+        match &entry.event.payload {
+            Payload::RelationshipAdded(p) if p.kind == RelationType::ParentOf => {
+                self.children.entry(p.from).or_default().insert(p.to);
+            }
+            Payload::RelationshipAdded(p) if p.kind == RelationType::Blocks => {
+                self.dependents.entry(p.from).or_default().insert(p.to);
+            }
+            _ => {}
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Parents of the next event of an entity, and the Lamport time below which it may not be.
+    fn heads(&mut self, entity: &Entity) -> Result<(Vec<Id>, u64)> {
+        match entity {
+            Entity::Task(id) => {
+                let known = self.load(*id)?;
+                let slot = known.then(|| self.tasks.get(id)).flatten();
+                Ok(slot.map_or((Vec::new(), 0), |slot| (slot.task.heads.clone(), slot.task.lamport)))
+            }
+            Entity::Agent(name) => {
+                let agent = self.agent(name)?;
+                Ok((agent.heads, agent.lamport))
+            }
+            Entity::Session(_) => Ok((Vec::new(), 0)),
+        }
+    }
+
+    fn session_by_id(&mut self, id: Id) -> Result<Option<Session>> {
+        if let Some(session) = self.sessions.get(&id) {
+            return Ok(Some(session.clone()));
+        }
+        records::session(self.runtime, id)
+    }
+
+    fn put_session(&mut self, id: Id, event: &Event) -> Result<()> {
+        let known = self.session_by_id(id)?;
+        if let Some(session) = session_after(known, id, event) {
+            self.sessions.insert(id, session);
+        }
+        Ok(())
+    }
+}
+
+/// A session after one more of its events.
+pub(super) fn session_after(known: Option<Session>, id: Id, event: &Event) -> Option<Session> {
+    match (&event.payload, known) {
+        (Payload::SessionStarted(p), _) => Some(Session {
+            id,
+            agent: event.author.agent.clone(),
+            status: SessionStatus::Active,
+            started_at: event.at,
+            ended_at: None,
+            last_heartbeat_at: event.at,
+            metadata: p.metadata.clone(),
+        }),
+        (Payload::SessionHeartbeat(_), Some(session)) => {
+            let last_heartbeat_at = session.last_heartbeat_at.max(event.at);
+            Some(Session { last_heartbeat_at, ..session })
+        }
+        (Payload::SessionEnded(_), Some(session)) => {
+            Some(Session { status: SessionStatus::Closed, ended_at: Some(event.at), ..session })
+        }
+        (_, known) => known,
+    }
+}
+
+/// The tasks that other writers of this store changed since the journal was so long; `None` where it was begun anew since.
+fn touched_since(ws: &Workspace, runtime: &Dir, end: u64) -> Result<Option<Vec<Id>>> {
+    if journal::length(runtime) < end {
+        return Ok(None);
+    }
+    let (records, _) = journal::look(runtime, end)?;
+    let root = ws.root();
+    let mut ids = BTreeSet::new();
+    for record in records.iter().filter(|record| record.commit.root == root) {
+        ids.extend(record.entries.iter().filter_map(|e| match e.event.entity {
+            Entity::Task(id) => Some(id),
+            _ => None,
+        }));
+    }
+    Ok(Some(ids.into_iter().collect()))
+}
+
+impl Stage for Scene<'_> {
+    fn now(&self) -> Time {
+        self.now
+    }
+
+    fn me(&self) -> &Author {
+        &self.me
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.ws.settings
+    }
+
+    fn require(&mut self, verb: Verb) -> Result<()> {
+        if self.ws.rights.0.is_none() {
+            return Ok(());
+        }
+        if self.role.is_none() {
+            self.role = Some(load_agent(&self.ws.store, &self.me.agent)?.0.role);
+        }
+        self.ws.rights.require(&self.me.agent, self.role.clone().flatten().as_deref(), verb)
+    }
+
+    fn new_id(&mut self) -> Result<Id> {
+        self.ws.env.new_id()
+    }
+
+    fn task_id(&mut self, reference: &Ref) -> Result<Id> {
+        if let Some(name) = reference.0.strip_prefix('$') {
+            return self.names.get(name).copied().ok_or_else(|| {
+                Error::not_found(format!("no earlier step is named {}", quoted(name)))
+                    .hint("a name is given with \"as\"")
+            });
+        }
+        if let Ok(id) = reference.0.parse::<Id>()
+            && self.tasks.contains_key(&id)
+        {
+            return Ok(id);
+        }
+        self.ws.resolve(reference)
+    }
+
+    fn part(&mut self, reference: &Ref, part: Part) -> Result<(Id, Id)> {
+        let (kind, called) = match part {
+            Part::Progress => ("progress", "progress item"),
+            Part::Context => ("context", "context entry"),
+        };
+        let text = match reference.0.strip_prefix('$') {
+            Some(_) => self.task_id(reference)?.to_string(),
+            None => reference.0.to_ascii_uppercase(),
+        };
+        let unknown = || {
+            Error::not_found(format!("no {called} is called {}", quoted(&reference.0)))
+                .hint("agentpm task get shows the ids of its parts")
+        };
+        let sensible = text.chars().all(|c| ALPHABET.contains(c)) && (ABBREVIATION_MIN..=26).contains(&text.len());
+        if !sensible {
+            return Err(unknown());
+        }
+        let fits = |id: &Id| id.to_string().starts_with(&text) || id.to_string().ends_with(&text);
+        let mut found: BTreeMap<Id, Id> = self.index()?.parts(kind, &text)?.into_iter().collect();
+        for slot in self.tasks.values() {
+            let ids: Vec<Id> = match part {
+                Part::Progress => slot.task.progress.keys().copied().collect(),
+                Part::Context => slot.task.context.keys().copied().collect(),
+            };
+            found.extend(ids.into_iter().filter(&fits).map(|id| (id, slot.task.id)));
+        }
+        let id = one_of(found.keys().copied().collect(), reference)?.ok_or_else(unknown)?;
+        Ok((found[&id], id))
+    }
+
+    fn task(&mut self, id: Id) -> Result<Rc<Task>> {
+        if !self.load(id)? {
+            return Err(
+                Error::not_found(format!("there is no task {id}")).hint("agentpm task list --all shows what there is")
+            );
+        }
+        Ok(Rc::clone(&self.tasks[&id].task))
+    }
+
+    fn exists(&mut self, id: Id) -> Result<bool> {
+        self.load(id)
+    }
+
+    fn children(&mut self, id: Id) -> Result<Vec<Id>> {
+        let from_index = self.index()?.children(id)?;
+        let on_stage = self.children.get(&id).cloned();
+        Ok(self.merged(from_index, on_stage, |task| task.parent() == Some(id)))
+    }
+
+    fn dependents(&mut self, id: Id) -> Result<Vec<Id>> {
+        let from_index = self.index()?.dependents(id)?;
+        let on_stage = self.dependents.get(&id).cloned();
+        Ok(self.merged(from_index, on_stage, |task| task.blockers().contains(&id)))
+    }
+
+    fn lease(&mut self, task: Id) -> Result<LeaseRecord> {
+        match self.leases.get(&task) {
+            Some(record) => Ok(record.clone()),
+            None => records::lease(self.runtime, task),
+        }
+    }
+
+    fn leased_task(&mut self, reference: &Ref) -> Result<Id> {
+        match self.task_id(reference) {
+            Err(e) if e.code == Code::NotFound => {}
+            other => return other,
+        }
+        let mut found = BTreeMap::new();
+        for task in records::leased_tasks(self.runtime)? {
+            if let Some(lease) = self.lease(task)?.lease {
+                let text = lease.id.to_string();
+                if text.starts_with(&reference.0) || text.ends_with(&reference.0) {
+                    found.insert(lease.id, task);
+                }
+            }
+        }
+        let gone = || {
+            Error::new(Code::LeaseLost, format!("no lease or task is called {}", quoted(&reference.0)))
+                .hint("agentpm lease list shows the leases that hold")
+        };
+        let lease = one_of(found.keys().copied().collect(), reference)?.ok_or_else(gone)?;
+        Ok(found[&lease])
+    }
+
+    fn held(&mut self) -> Result<Vec<Id>> {
+        let me = self.me.clone();
+        let mut held = Vec::new();
+        for task in self.index()?.in_progress_of(&me.agent)? {
+            let record = self.lease(task)?;
+            if matches!(
+                lease::standing(&record, &me, self.now),
+                lease::Standing::Mine(_) | lease::Standing::MineExpired(_)
+            ) {
+                held.push(task);
+            }
+        }
+        Ok(held)
+    }
+
+    fn best_ready(&mut self) -> Result<Option<Id>> {
+        let ranking = self.prepared.as_ref().map(|p| p.ranking.clone()).unwrap_or_default();
+        if let Some(id) = self.first_free(&ranking)? {
+            return Ok(Some(id));
+        }
+        // Others took all of them, or opened new ones, since the ranking was made: look once more, now that nobody else can.
+        self.index()?;
+        let (ws, now) = (self.ws, self.now);
+        let ranking = match &self.prepared {
+            Some(prepared) => {
+                let plan = ws.plan(&prepared.index)?;
+                let asker = ws.asker_with_rights()?;
+                plan.rank(&asker, &ws.settings.score, now).into_iter().map(|ranked| ranked.id).collect()
+            }
+            None => Vec::new(),
+        };
+        self.first_free(&ranking)
+    }
+
+    fn agent(&mut self, name: &str) -> Result<Agent> {
+        if let Some((agent, _)) = self.agents.get(name) {
+            return Ok(agent.clone());
+        }
+        let (agent, log, _) = load_agent(&self.ws.store, name)?;
+        self.agents.insert(name.to_owned(), (agent.clone(), log));
+        Ok(agent)
+    }
+
+    fn session(&mut self, reference: &Ref) -> Result<Session> {
+        let unknown = || {
+            Error::not_found(format!("there is no session {}", quoted(&reference.0)))
+                .hint("begin one: agentpm session start")
+        };
+        let id = match reference.0.parse::<Id>() {
+            Ok(id) => id,
+            Err(_) if reference.0.len() < ABBREVIATION_MIN => return Err(unknown()),
+            Err(_) => {
+                let all = records::sessions(self.runtime)?;
+                let fits = |id: &Id| id.to_string().starts_with(&reference.0) || id.to_string().ends_with(&reference.0);
+                one_of(all.into_iter().filter(fits).collect(), reference)?.ok_or_else(unknown)?
+            }
+        };
+        self.session_by_id(id)?.ok_or_else(unknown)
+    }
+
+    fn name(&mut self, name: &str, id: Id) -> Result<()> {
+        if self.names.insert(name.to_owned(), id).is_some() {
+            return Err(Error::usage(format!("two steps are named {}", quoted(name))));
+        }
+        Ok(())
+    }
+
+    fn emit(&mut self, draft: Draft) -> Result<Id> {
+        let (parents, least) = self.heads(&draft.entity)?;
+        let lamport = self.lamport.max(least) + 1;
+        if lamport > MAX_LAMPORT {
+            return Err(Error::state("the Lamport clock of this clone has run to its end"));
+        }
+        let event = Event {
+            v: ENVELOPE_VERSION,
+            id: self.ws.env.new_id()?,
+            lamport,
+            entity: draft.entity,
+            parents: if draft.payload.journal_only() { Vec::new() } else { parents },
+            author: self.me.clone(),
+            at: self.now,
+            fence: draft.fence,
+            why: draft.why.filter(|why| !why.is_empty()),
+            payload: draft.payload,
+            sig: None,
+        };
+        let id = event.id;
+        let entry = Entry::new(event)?;
+        self.lamport = lamport;
+        match entry.event.entity.clone() {
+            Entity::Task(task) => {
+                let mut record = self.lease(task)?;
+                let before = record.clone();
+                lease::apply(&mut record, &entry.event);
+                if record != before {
+                    self.leases.insert(task, record);
+                }
+                if entry.event.payload.journal_only() {
+                    self.entries.push(entry);
+                } else {
+                    self.put_task(task, entry)?;
+                }
+            }
+            Entity::Agent(name) => {
+                self.agent(&name)?;
+                if let Some((agent, log)) = self.agents.get_mut(&name) {
+                    let entries: Vec<&Entry> = log
+                        .entries
+                        .iter()
+                        .chain(&self.entries)
+                        .chain([&entry])
+                        .filter(|e| e.event.entity == Entity::Agent(name.clone()))
+                        .collect();
+                    *agent = fold::fold_agent(&name, entries).0;
+                }
+                self.entries.push(entry);
+            }
+            Entity::Session(session) => {
+                self.put_session(session, &entry.event)?;
+                self.entries.push(entry);
+            }
+        }
+        Ok(id)
+    }
+}
+
+impl Scene<'_> {
+    /// The first of these tasks that is ready still, by its own files and lease, here and in the other worktrees.
+    fn first_free(&mut self, ranking: &[Id]) -> Result<Option<Id>> {
+        for id in ranking {
+            if self.is_free(*id)? {
+                return Ok(Some(*id));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_free(&mut self, id: Id) -> Result<bool> {
+        let record = self.lease(id)?;
+        let me = self.me.clone();
+        if record.lease.is_some_and(|lease| lease.is_live(self.now) && lease.agent != me.agent) || !self.load(id)? {
+            return Ok(false);
+        }
+        let task = self.task(id)?;
+        let mine = task.owner.as_ref().is_none_or(|owner| *owner == me.agent);
+        let waits = matches!(task.status, Status::Open | Status::Blocked)
+            && self.unfinished(&task.blockers())? == 0
+            && mine
+            && task.fields.defer_until.is_none_or(|until| until <= self.now);
+        if !waits {
+            return Ok(false);
+        }
+        let children = self.children(id)?;
+        Ok(self.unfinished(&children)? == 0 && self.ws.taken_elsewhere(&task)?.is_none())
+    }
+
+    fn unfinished(&mut self, ids: &[Id]) -> Result<usize> {
+        let mut left = 0;
+        for id in ids {
+            left += usize::from(!self.load(*id)? || !self.tasks[id].task.status.is_finished());
+        }
+        Ok(left)
+    }
+}

@@ -1,0 +1,423 @@
+//! The write path: lock, recover, decide, journal, project, answer.
+//!
+//! One record in the journal, flushed once, is the commit point. Before it nothing happened; after it everything did, and
+//! what people read is drawn from it, by this command or by the next one that takes the lock.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Workspace;
+use super::stage::{OnStage, Prepared, Scene, session_after};
+use crate::env::files::Dir;
+use crate::error::{Code, Error, Result};
+use crate::model::agent::{Agent, LeaseRecord, Session};
+use crate::model::command::Command;
+use crate::model::event::{Entity, Entry};
+use crate::model::id::{Id, quoted};
+use crate::model::task::Task;
+use crate::model::words::Ref;
+use crate::reports::view;
+use crate::rules::decide::{Subject, decide};
+use crate::rules::lease;
+use crate::runtime::journal::{self, Commit, Journal, KeyRecord, Record};
+use crate::runtime::lock::Lock;
+use crate::runtime::records;
+use crate::store::edited::{Readable, compare};
+use crate::store::entity::read_yaml;
+use crate::store::index::Index;
+use crate::store::layout::{STORE, Store};
+use crate::store::project::{project, project_onto};
+
+/// What came of a command.
+#[derive(Debug)]
+pub struct Reply {
+    /// What it made or changed.
+    pub subject: Subject,
+    /// That, as JSON, as it now stands.
+    pub data: Value,
+    /// Ids of the events it wrote; empty where everything was so already.
+    pub events: Vec<Id>,
+    /// What the caller should know besides.
+    pub warnings: Vec<String>,
+}
+
+/// What a command left on its stage, for the answer.
+struct Written {
+    subject: Subject,
+    tasks: BTreeMap<Id, Rc<Task>>,
+    agents: BTreeMap<String, Agent>,
+    leases: BTreeMap<Id, LeaseRecord>,
+    sessions: BTreeMap<Id, Session>,
+    events: Vec<Id>,
+    warnings: Vec<String>,
+}
+
+impl Workspace {
+    /// Carries out a command: decides it under the lock, makes it durable, brings the files up to it.
+    ///
+    /// Errors: the refusal of the rules, `ERR_BUSY` where the lock was not had in time, `ERR_IO` or `ERR_NO_SPACE` where the
+    /// journal could not be written. In each case nothing happened.
+    pub fn execute(&self, command: &Command) -> Result<Reply> {
+        self.execute_with(command, false, |scene| decide(scene, command))
+    }
+
+    /// As [`Workspace::execute`], for what is put together from many decisions. `over_edits` is for the one command that takes a
+    /// hand edit in, and so may write the edited file anew.
+    pub(super) fn execute_with(
+        &self,
+        command: &Command,
+        over_edits: bool,
+        decision: impl FnOnce(&mut Scene) -> Result<Subject>,
+    ) -> Result<Reply> {
+        let runtime = self.runtime_to_write()?;
+        let author = self.author()?;
+        let prepared = self.prepare(command, &runtime)?;
+        let holder = format!("{} ({})", author.agent, command.op());
+        let lock = Lock::take(&runtime, Duration::from_millis(self.settings.lock.wait_ms.into()), &holder)?;
+        let mut journal = Journal::open(&runtime, self.env.boot())?;
+        if !journal.is_settled() {
+            self.recover(&mut journal, &runtime)?;
+        }
+        if let Some(known) = self.done_before(command, &runtime)? {
+            drop(lock);
+            return self.reply(known);
+        }
+        let mut scene = Scene::new(self, &runtime, author, journal.lamport(), prepared);
+        let subject = decision(&mut scene)?;
+        if !over_edits {
+            self.refuse_over_edits(&scene)?;
+        }
+        let written = self.commit(&mut journal, &runtime, scene, subject, command)?;
+        drop(lock);
+        self.reply(written)
+    }
+
+    /// The read model, taken before the lock so that others need not wait for it. `None` where the command needs none.
+    fn prepare(&self, command: &Command, runtime: &Dir) -> Result<Option<Prepared>> {
+        let claims_any = matches!(command, Command::Claim(c) if c.id.0.is_none());
+        let needs = claims_any
+            || !matches!(
+                command,
+                Command::TaskCreate(_)
+                    | Command::Claim(_)
+                    | Command::ProgressAdd(_)
+                    | Command::ContextAdd(_)
+                    | Command::LeaseAcquire(_)
+                    | Command::LeaseRenew(_)
+                    | Command::LeaseRelease(_)
+                    | Command::AgentRegister(_)
+                    | Command::SessionStart(_)
+                    | Command::SessionHeartbeat(_)
+                    | Command::SessionEnd(_)
+                    | Command::Batch(_)
+            );
+        if !needs {
+            return Ok(None);
+        }
+        let journal_end = journal::settled(runtime, self.env.boot()).unwrap_or(0);
+        let index = self.index()?;
+        let ranking = if claims_any {
+            let plan = self.plan(&index)?;
+            let asker = self.asker_with_rights()?;
+            plan.rank(&asker, &self.settings.score, self.env.now()).into_iter().map(|ranked| ranked.id).collect()
+        } else {
+            Vec::new()
+        };
+        Ok(Some(Prepared { index, journal_end, ranking }))
+    }
+
+    /// What an earlier call with the same idempotency key made.
+    fn done_before(&self, command: &Command, runtime: &Dir) -> Result<Option<Written>> {
+        let Some(key) = idempotency_key(command) else { return Ok(None) };
+        let Some(known) = records::key(runtime, key)? else { return Ok(None) };
+        if known.request != request_digest(command) {
+            return Err(Error::new(
+                Code::Conflict,
+                format!("the idempotency key {} was used for another call", quoted(key)),
+            )
+            .with(json!({ "key": key, "result": known.result }))
+            .hint("use a new key for a new call"));
+        }
+        let id: Id = known.result.0.parse()?;
+        let task = self.load_task(id)?.task;
+        Ok(Some(Written {
+            subject: Subject::Task(id),
+            tasks: BTreeMap::from([(id, Rc::new(task))]),
+            agents: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            events: Vec::new(),
+            warnings: Vec::new(),
+        }))
+    }
+
+    /// Ends what a writer left half-way: brings the journal's last records into the files they belong to.
+    pub(super) fn recover(&self, journal: &mut Journal, runtime: &Dir) -> Result<()> {
+        for record in journal.unsettled()? {
+            let own = record.commit.root == self.root();
+            let other = if own { None } else { self.store_at(&record.commit.root) };
+            match (own, &other) {
+                (true, _) => redo(&self.store, runtime, &record)?,
+                (false, Some(store)) => redo(store, runtime, &record)?,
+                // The worktree is gone; the journal still knows its events.
+                (false, None) => {
+                    tracing::warn!(root = record.commit.root, "a record of a store that is gone was left alone")
+                }
+            }
+        }
+        journal.settle(&self.store.dir)
+    }
+
+    /// Another worktree's store of this clone, by the path in the journal. Anything else is not touched.
+    fn store_at(&self, root: &str) -> Option<Store> {
+        let path = Path::new(root);
+        let others = self.repo.as_ref()?.other_worktrees().ok()?;
+        let top = others.iter().find(|top| path.starts_with(top))?;
+        (path.file_name() == Some(STORE.as_ref())).then(|| Store::at(path, top).ok().flatten()).flatten()
+    }
+
+    /// Makes what was decided durable, and brings the files up to it.
+    fn commit(
+        &self,
+        journal: &mut Journal,
+        runtime: &Dir,
+        scene: Scene,
+        subject: Subject,
+        command: &Command,
+    ) -> Result<Written> {
+        let lamport = scene.lamport();
+        let Scene { tasks, agents, leases, sessions, entries, .. } = scene;
+        let mut written = Written {
+            subject,
+            events: entries.iter().map(|e| e.event.id).collect(),
+            tasks: tasks.iter().map(|(id, slot)| (*id, Rc::clone(&slot.task))).collect(),
+            agents: agents.iter().map(|(name, (agent, _))| (name.clone(), agent.clone())).collect(),
+            leases,
+            sessions,
+            warnings: self.warnings(),
+        };
+        if entries.is_empty() {
+            return Ok(written);
+        }
+        let key = match (idempotency_key(command), written.subject.id()) {
+            (Some(key), Some(id)) => {
+                Some(KeyRecord { key: key.to_owned(), request: request_digest(command), result: Ref(id.to_string()) })
+            }
+            _ => None,
+        };
+        let commit = Commit { commit: self.env.new_id()?, n: entries.len(), lamport, root: self.root(), key };
+        journal.append(&entries, &commit)?;
+        let projected = self
+            .project(runtime, tasks, agents, &entries)
+            .and_then(|()| write_records(runtime, &written.leases, &written.sessions, commit.key.as_ref()))
+            .and_then(|()| journal.settle(&self.store.dir));
+        if let Err(e) = projected {
+            written
+                .warnings
+                .push(format!("saved, but not all files are up to it yet ({e}); the next command ends that"));
+        }
+        Ok(written)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.findings.iter().map(|f| f.message.clone()).collect();
+        if !self.runtime_is_shared() && self.repo.is_some() {
+            warnings.push("the git folder cannot be written, so leases are not shared with other worktrees".into());
+        }
+        warnings
+    }
+
+    fn refuse_over_edits(&self, scene: &Scene) -> Result<()> {
+        scene.tasks.iter().filter(|(_, slot)| slot.changed).try_for_each(|(id, slot)| self.refuse_over_edit(*id, slot))
+    }
+
+    /// A readable file that was edited by hand holds words that are in no event; it is never written over.
+    fn refuse_over_edit(&self, id: Id, slot: &OnStage) -> Result<()> {
+        let entity = Entity::Task(id);
+        let path = self.store.shown(crate::store::layout::task_dir(id).join("task.yaml"));
+        let Some(bytes) = read_yaml(&self.store, &entity).map_err(|e| Error::io("read", Path::new(&path), &e))? else {
+            return Ok(());
+        };
+        match compare(&entity, &slot.log.entries, &bytes) {
+            Readable::Clean | Readable::Stale | Readable::Conflicted => Ok(()),
+            Readable::Edited(what) => Err(Error::new(
+                Code::Conflict,
+                format!("{path} was edited by hand ({what}) and not recorded; nothing was written"),
+            )
+            .with(json!({ "task": id, "path": path }))
+            .hint("agentpm lint --fix records the edit as events, or names what it may not change")),
+        }
+    }
+
+    fn project(
+        &self,
+        runtime: &Dir,
+        tasks: BTreeMap<Id, OnStage>,
+        agents: BTreeMap<String, (Agent, crate::store::log::Log)>,
+        entries: &[Entry],
+    ) -> Result<()> {
+        let mut by_entity: BTreeMap<&Entity, Vec<Entry>> = BTreeMap::new();
+        for entry in entries.iter().filter(|e| !e.event.payload.journal_only()) {
+            by_entity.entry(&entry.event.entity).or_default().push(entry.clone());
+        }
+        for (id, slot) in tasks {
+            if let Some(new) = by_entity.get(&Entity::Task(id)) {
+                project_onto(&self.store, &Entity::Task(id), slot.log, new, runtime)?;
+            }
+        }
+        for (name, (_, log)) in agents {
+            let entity = Entity::Agent(name);
+            if let Some(new) = by_entity.get(&entity) {
+                project_onto(&self.store, &entity, log, new, runtime)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reply(&self, written: Written) -> Result<Reply> {
+        let mut show = Show { ws: self, written: &written, index: None };
+        let data = show.subject(&written.subject)?;
+        Ok(Reply { data, events: written.events, warnings: written.warnings, subject: written.subject })
+    }
+}
+
+/// Brings one record into the files of a store.
+fn redo(store: &Store, runtime: &Dir, record: &Record) -> Result<()> {
+    let mut entities: BTreeMap<&Entity, Vec<Entry>> = BTreeMap::new();
+    for entry in record.entries.iter().filter(|e| !e.event.payload.journal_only()) {
+        entities.entry(&entry.event.entity).or_default().push(entry.clone());
+    }
+    for (entity, entries) in entities {
+        project(store, entity, &entries, runtime)?;
+    }
+    let mut leases = BTreeMap::new();
+    let mut sessions = BTreeMap::new();
+    for entry in &record.entries {
+        match entry.event.entity {
+            Entity::Task(task) => {
+                let known = leases.remove(&task).map_or_else(|| records::lease(runtime, task), Ok)?;
+                let mut now = known.clone();
+                lease::apply(&mut now, &entry.event);
+                leases.insert(task, now);
+            }
+            Entity::Session(id) => {
+                let known = sessions.remove(&id).map_or_else(|| records::session(runtime, id), |s| Ok(Some(s)))?;
+                if let Some(session) = session_after(known, id, &entry.event) {
+                    sessions.insert(id, session);
+                }
+            }
+            Entity::Agent(_) => {}
+        }
+    }
+    leases.retain(|_, record| *record != LeaseRecord::default());
+    write_records(runtime, &leases, &sessions, record.commit.key.as_ref())
+}
+
+fn write_records(
+    runtime: &Dir,
+    leases: &BTreeMap<Id, LeaseRecord>,
+    sessions: &BTreeMap<Id, Session>,
+    key: Option<&KeyRecord>,
+) -> Result<()> {
+    for (task, record) in leases {
+        records::write_lease(runtime, *task, record)?;
+    }
+    for session in sessions.values() {
+        records::write_session(runtime, session)?;
+    }
+    key.map_or(Ok(()), |key| records::write_key(runtime, key))
+}
+
+fn idempotency_key(command: &Command) -> Option<&str> {
+    match command {
+        Command::TaskCreate(c) => c.idempotency_key.as_deref(),
+        _ => None,
+    }
+}
+
+fn request_digest(command: &Command) -> String {
+    records::digest(&format!("{} {}", command.op(), command.to_json()))
+}
+
+/// Shows what a command made, taking from its stage what is there and from the index what is around it.
+struct Show<'a> {
+    ws: &'a Workspace,
+    written: &'a Written,
+    index: Option<Index>,
+}
+
+impl Show<'_> {
+    fn subject(&mut self, subject: &Subject) -> Result<Value> {
+        Ok(match subject {
+            Subject::Task(id) => self.task(*id)?,
+            Subject::Progress(task, items) => {
+                let task = self.stage_task(*task)?;
+                match items[..] {
+                    [item] => view::progress(&task, item),
+                    _ => json!({ "items": items.iter().map(|item| view::progress(&task, *item)).collect::<Vec<_>>() }),
+                }
+            }
+            Subject::Context(task, entry) => view::context(&*self.stage_task(*task)?, *entry),
+            Subject::Relationship(task, edge) => {
+                let task = self.stage_task(*task)?;
+                edge.and_then(|edge| task.relationships.get(&edge))
+                    .map_or_else(|| json!({ "task": task.id, "removed": true }), view::relationship)
+            }
+            Subject::Claim(None) => Value::Null,
+            Subject::Claim(Some(id)) => {
+                let lease = self.lease(*id)?;
+                let task = self.task(*id)?;
+                json!({ "task": task, "lease": lease, "reasons": Value::Null })
+            }
+            Subject::Lease(task) => self.lease(*task)?,
+            Subject::Agent(name) => match self.written.agents.get(name) {
+                Some(agent) => json!(agent),
+                None => json!(self.ws.agent_record(name)?),
+            },
+            Subject::Session(id) => match self.written.sessions.get(id) {
+                Some(session) => json!(session),
+                None => json!(self.ws.runtime().map(|r| records::session(r, *id)).transpose()?.flatten()),
+            },
+            Subject::Batch(steps) => {
+                let mut results = Vec::with_capacity(steps.len());
+                for (name, step) in steps {
+                    let id = step.id();
+                    let agent = if let Subject::Agent(name) = step { Some(name) } else { None };
+                    results.push(json!({ "as": name, "id": id, "agent": agent }));
+                }
+                json!({ "items": results, "total": steps.len(), "events": self.written.events.len() })
+            }
+        })
+    }
+
+    fn stage_task(&self, id: Id) -> Result<Rc<Task>> {
+        match self.written.tasks.get(&id) {
+            Some(task) => Ok(Rc::clone(task)),
+            None => Ok(Rc::new(self.ws.load_task(id)?.task)),
+        }
+    }
+
+    fn task(&mut self, id: Id) -> Result<Value> {
+        let task = self.stage_task(id)?;
+        let index = match self.index.take() {
+            Some(index) => index,
+            None => self.ws.index()?,
+        };
+        let shown = self.ws.show_task(&task, &index);
+        self.index = Some(index);
+        shown
+    }
+
+    /// The lease of a task as it was just written: a release shows the task alone.
+    fn lease(&self, task: Id) -> Result<Value> {
+        let record = match self.written.leases.get(&task) {
+            Some(record) => record.clone(),
+            None => self.ws.lease_record(task)?,
+        };
+        Ok(record.lease.as_ref().map_or_else(|| json!({ "task": task, "released": true }), view::lease))
+    }
+}

@@ -1,0 +1,66 @@
+//! The daily loop: take, read, note, finish; and what happens when two agents meet.
+
+use crate::sandbox::Sandbox;
+
+#[test]
+fn an_agent_takes_a_task_works_and_finishes() {
+    let room = Sandbox::new();
+    let first = room.task("Fix the lock", &["--acceptance", "it holds"]);
+    let second = room.task("Document it", &["--blocked-by", &first]);
+
+    let taken = room.run(&["next", "--claim"]).data();
+    assert_eq!(taken["task"]["id"], first.as_str());
+    assert_eq!(taken["task"]["owner"], "ada");
+    assert_eq!((taken["lease"]["fence"].as_u64(), taken["lease"]["confirmed"].as_bool()), (Some(1), Some(false)));
+
+    room.run(&["progress", "add", &first, "--content", "found the cause"]).data();
+    room.run(&["context", "add", &first, "--type", "decision", "--content", "flock"]).data();
+    room.run(&["done"]).error("ERR_INVALID_STATE", 4);
+    let done = room.run(&["done", "--all-met", "--outcome", "it holds now"]).data();
+    assert_eq!(done["status"], "completed");
+
+    assert_eq!(room.get(&second)["status"], "open", "its last blocker is finished");
+    assert_eq!(room.run(&["next", "--claim"]).data()["task"]["id"], second.as_str());
+    room.is_clean();
+}
+
+#[test]
+fn the_second_agent_gets_another_task_and_learns_who_holds_the_first() {
+    let room = Sandbox::new();
+    let first = room.task("one", &["--priority", "3"]);
+    let second = room.task("two", &[]);
+    assert_eq!(room.run(&["next", "--claim"]).data()["task"]["id"], first.as_str());
+    assert_eq!(room.run_as("bob", &["next", "--claim"]).data()["task"]["id"], second.as_str());
+    let refused = room.run_as("bob", &["task", "update", &first, "--priority", "1"]).error("ERR_LEASE_HELD", 5);
+    assert_eq!(refused["details"]["holder"], "ada");
+    let nothing = room.run_as("eve", &["next", "--claim"]);
+    assert_eq!(nothing.data(), serde_json::Value::Null);
+    assert_eq!(nothing.json()["reasons"]["counts"]["leased"], 2);
+}
+
+#[test]
+fn an_expired_lease_passes_on_only_by_a_claim_and_the_old_holder_is_told() {
+    let room = Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let id = room.task("long", &[]);
+    room.run(&["claim", &id]).data();
+    room.at("2026-11-20T10:11:00Z");
+    room.run(&["task", "update", &id, "--priority", "1"]).error("ERR_LEASE_EXPIRED", 5);
+    room.run_as("bob", &["task", "update", &id, "--priority", "1"]).error("ERR_LEASE_EXPIRED", 5);
+    let taken = room.run_as("bob", &["claim", &id]).data();
+    assert_eq!((taken["lease"]["fence"].as_u64(), taken["task"]["owner"].as_str()), (Some(2), Some("bob")));
+    let told = room.run(&["done", &id]).error("ERR_LEASE_LOST", 5);
+    assert_eq!(told["details"]["holder"], "bob");
+    room.is_clean();
+}
+
+#[test]
+fn an_override_is_possible_and_recorded() {
+    let room = Sandbox::new();
+    let id = room.task("held", &[]);
+    room.run(&["claim", &id]).data();
+    room.run_as("bob", &["task", "update", &id, "--priority", "2", "--override", "ada is away"]).data();
+    let events = room.run(&["log", &id, "--type", "LeaseOverride"]).data();
+    assert_eq!(events["items"][0]["why"], "ada is away");
+    assert_eq!(events["items"][0]["payload"]["holder"], "ada");
+}

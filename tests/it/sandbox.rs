@@ -1,0 +1,203 @@
+//! A sealed room for a story: its own HOME, an empty environment, hermetic git settings, ids from a seed.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// A throw-away repository with everything around it.
+pub struct Sandbox {
+    folder: tempfile::TempDir,
+    seed: Cell<u64>,
+    /// Fixed clock of the next commands; `None` for the real one.
+    clock: Cell<Option<&'static str>>,
+}
+
+/// What a command answered.
+#[must_use = "an answer that nobody looks at proves nothing"]
+#[derive(Debug)]
+pub struct Answer {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Answer {
+    pub fn from(output: Output) -> Self {
+        Answer {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The envelope, which every answer to a pipe must be.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON document ({e}): {self:?}"))
+    }
+
+    /// The data of a success.
+    #[track_caller]
+    pub fn data(&self) -> Value {
+        assert_eq!(self.code, 0, "{self:?}");
+        let json = self.json();
+        assert_eq!(json["ok"], true, "{self:?}");
+        json["data"].clone()
+    }
+
+    /// The error of a failure, after a look at its code and exit code.
+    #[track_caller]
+    pub fn error(&self, code: &str, exit: i32) -> Value {
+        let json = self.json();
+        assert_eq!((json["error"]["code"].as_str(), self.code), (Some(code), exit), "{self:?}");
+        assert_eq!(json["ok"], false);
+        json["error"].clone()
+    }
+
+    /// The printed text of a success, without the last newline.
+    #[track_caller]
+    pub fn text(&self) -> &str {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.stdout.trim_end_matches('\n')
+    }
+}
+
+impl Sandbox {
+    /// A repository without a store.
+    pub fn bare_repo() -> Self {
+        let sandbox = Self::nothing();
+        sandbox.git(&["init", "-q", "-b", "main", "."]).text();
+        sandbox
+    }
+
+    /// A folder that is no repository.
+    pub fn nothing() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir_all(folder.path().join("home")).expect("a home");
+        std::fs::create_dir_all(folder.path().join("repo")).expect("a folder for the repository");
+        Sandbox { folder, seed: Cell::new(0), clock: Cell::new(None) }
+    }
+
+    /// A repository with an empty store.
+    pub fn new() -> Self {
+        let sandbox = Self::bare_repo();
+        sandbox.run(&["init"]).data();
+        sandbox
+    }
+
+    /// Fixes the clock of the commands that follow.
+    pub fn at(&self, clock: &'static str) -> &Self {
+        self.clock.set(Some(clock));
+        self
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// Top of the work tree.
+    pub fn repo(&self) -> PathBuf {
+        self.folder.path().join("repo")
+    }
+
+    /// A path beside the repository.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.repo().join(".agentpm")
+    }
+
+    /// The folder of a task.
+    pub fn task_dir(&self, id: &str) -> PathBuf {
+        self.store().join("tasks").join(&id[id.len() - 2..]).join(id)
+    }
+
+    pub fn log_of(&self, id: &str) -> PathBuf {
+        self.task_dir(id).join("events.jsonl")
+    }
+
+    pub fn yaml_of(&self, id: &str) -> PathBuf {
+        self.task_dir(id).join("task.yaml")
+    }
+
+    /// A program with nothing of the outer world but PATH.
+    pub fn sealed(&self, program: impl AsRef<std::ffi::OsStr>, dir: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.home())
+            .env("LC_ALL", "C")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_AUTHOR_NAME", "Test")
+            .env("GIT_AUTHOR_EMAIL", "test@example.invalid")
+            .env("GIT_COMMITTER_NAME", "Test")
+            .env("GIT_COMMITTER_EMAIL", "test@example.invalid")
+            .current_dir(dir)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// agentpm as agent `ada` in a folder, ready to be started.
+    pub fn agentpm_in(&self, dir: &Path) -> Command {
+        let mut command = self.sealed(env!("CARGO_BIN_EXE_agentpm"), dir);
+        self.seed.set(self.seed.get() + 1);
+        command.env("AGENTPM_AGENT", "ada").env("AGENTPM_SEED", format!("test-{}", self.seed.get()));
+        if let Some(clock) = self.clock.get() {
+            command.env("AGENTPM_CLOCK", clock);
+        }
+        command
+    }
+
+    pub fn agentpm(&self) -> Command {
+        self.agentpm_in(&self.repo())
+    }
+
+    /// Runs agentpm as `ada` at the top of the work tree.
+    pub fn run(&self, args: &[&str]) -> Answer {
+        Answer::from(self.agentpm().args(args).output().expect("agentpm starts"))
+    }
+
+    /// The same as another agent.
+    pub fn run_as(&self, agent: &str, args: &[&str]) -> Answer {
+        Answer::from(self.agentpm().env("AGENTPM_AGENT", agent).args(args).output().expect("agentpm starts"))
+    }
+
+    /// The same in another folder.
+    pub fn run_in(&self, dir: &Path, args: &[&str]) -> Answer {
+        Answer::from(self.agentpm_in(dir).args(args).output().expect("agentpm starts"))
+    }
+
+    pub fn git(&self, args: &[&str]) -> Answer {
+        self.git_in(&self.repo(), args)
+    }
+
+    pub fn git_in(&self, dir: &Path, args: &[&str]) -> Answer {
+        Answer::from(self.sealed("git", dir).args(args).output().expect("git starts"))
+    }
+
+    /// Creates a task and gives its id.
+    #[track_caller]
+    pub fn task(&self, title: &str, more: &[&str]) -> String {
+        let mut args = vec!["task", "create", "--title", title, "--quiet"];
+        args.extend(more);
+        self.run(&args).text().to_owned()
+    }
+
+    /// A task as it now stands.
+    #[track_caller]
+    pub fn get(&self, id: &str) -> Value {
+        self.run(&["task", "get", id]).data()
+    }
+
+    /// Asserts that lint finds nothing at all.
+    #[track_caller]
+    pub fn is_clean(&self) {
+        let report = self.run(&["lint"]).data();
+        assert_eq!(report["findings"], serde_json::json!([]), "{report:#}");
+    }
+}
