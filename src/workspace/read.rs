@@ -232,6 +232,18 @@ impl Workspace {
         Ok(view::task(task, &around))
     }
 
+    /// A task that was made just now, as JSON: nothing points at it yet, so the index need not be asked.
+    ///
+    /// Errors: as [`Workspace::show_task`].
+    pub(super) fn show_new_task(&self, task: &Task, blocked_by: Vec<Id>) -> Result<Value> {
+        let weights = &self.settings.score;
+        let score = crate::reports::ready::score(task.fields.priority, task.created_at, 0, weights, self.env.now());
+        let mut around =
+            Around { handle: self.handle(task.id)?, blocked_by, score: Some(score.score), ..Around::default() };
+        around.ready = self.is_ready(task, &around)?;
+        Ok(view::task(task, &around))
+    }
+
     /// What a single task's view needs from outside its log.
     fn around(&self, task: &Task, index: &Index) -> Result<Around> {
         let mut blocked_by = Vec::new();

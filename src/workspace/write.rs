@@ -3,7 +3,7 @@
 //! One record in the journal, flushed once, is the commit point. Before it nothing happened; after it everything did, and
 //! what people read is drawn from it, by this command or by the next one that takes the lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub struct Reply {
 struct Written {
     subject: Subject,
     tasks: BTreeMap<Id, Rc<Task>>,
+    /// Tasks that did not exist before: nothing can point at them yet.
+    created: BTreeSet<Id>,
     agents: BTreeMap<String, Agent>,
     leases: BTreeMap<Id, LeaseRecord>,
     sessions: BTreeMap<Id, Session>,
@@ -147,6 +149,7 @@ impl Workspace {
         Ok(Some(Written {
             subject: Subject::Task(id),
             tasks: BTreeMap::from([(id, Rc::new(task))]),
+            created: BTreeSet::new(),
             agents: BTreeMap::new(),
             leases: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -195,6 +198,7 @@ impl Workspace {
             subject,
             events: entries.iter().map(|e| e.event.id).collect(),
             tasks: tasks.iter().map(|(id, slot)| (*id, Rc::clone(&slot.task))).collect(),
+            created: tasks.iter().filter(|(_, slot)| slot.log.entries.is_empty()).map(|(id, _)| *id).collect(),
             agents: agents.iter().map(|(name, (agent, _))| (name.clone(), agent.clone())).collect(),
             leases,
             sessions,
@@ -403,6 +407,11 @@ impl Show<'_> {
 
     fn task(&mut self, id: Id) -> Result<Value> {
         let task = self.stage_task(id)?;
+        if self.written.created.contains(&id) {
+            let blocker = |id: &Id| self.written.tasks.get(id).is_none_or(|task| !task.status.is_finished());
+            let blocked_by = task.blockers().into_iter().filter(blocker).collect();
+            return self.ws.show_new_task(&task, blocked_by);
+        }
         let index = match self.index.take() {
             Some(index) => index,
             None => self.ws.index()?,
