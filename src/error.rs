@@ -136,7 +136,7 @@ pub struct Error {
     /// What happened, to which path or id.
     pub message: String,
     /// The facts as JSON: candidates, holder, versions. `null` where there are none.
-    pub details: Value,
+    pub details: Box<Value>,
     /// What to do next.
     pub hint: Option<String>,
 }
@@ -150,13 +150,13 @@ impl fmt::Display for Error {
 impl Error {
     /// A failure with no details and no hint yet.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Error { code, message: message.into(), details: Value::Null, hint: None }
+        Error { code, message: message.into(), details: Box::default(), hint: None }
     }
 
     /// Adds the facts behind the failure.
     #[must_use]
     pub fn with(mut self, details: Value) -> Self {
-        self.details = details;
+        self.details = Box::new(details);
         self
     }
 

@@ -5,9 +5,9 @@
 
 pub mod error;
 
-pub mod env;
-
 pub mod model;
+
+pub mod env;
 
 pub mod rules;
 

@@ -137,7 +137,7 @@ pub enum Verb {
     Show(q::TaskGet),
     /// Short for task create
     #[command(after_help = "Example:\n  agentpm add --title 'Fix the lock' --label storage")]
-    Add(c::TaskCreate),
+    Add(Box<c::TaskCreate>),
     /// Short for context add
     #[command(after_help = "Example:\n  agentpm note 7XK2Q1 --content 'the bug is in the parser'")]
     Note(c::ContextAdd),

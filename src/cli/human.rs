@@ -83,7 +83,7 @@ pub fn task(task: &Value) -> String {
         }
     }
     if let Some(intent) = task["intent"].as_str() {
-        out.push_str("\n");
+        out.push('\n');
         out.push_str(&indent(intent));
     }
     list(&mut out, "Acceptance", &task["acceptance"], |c| format!("[{}] {}", tick(&c["met"]), word(c, "criterion")));

@@ -99,7 +99,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
     let md = global.format.as_deref() == Some("md");
     match verb {
         Verb::Task(verb) => task(&ws, verb, md),
-        Verb::Add(args) => change(&ws, &Command::TaskCreate(args)),
+        Verb::Add(args) => change(&ws, &Command::TaskCreate(*args)),
         Verb::Note(args) => change(&ws, &Command::ContextAdd(args)),
         Verb::Show(args) => show(&ws, args),
         Verb::Ls(args) => list(&ws, &Query::TaskList(args), LIST_COLUMNS, md),

@@ -358,7 +358,7 @@ pub struct ContextAdd {
     pub task_id: TaskRef,
     /// decision, rationale, attempt, outcome, blocker, note, reference or user_input
     #[arg(long = "type", value_name = "TYPE", default_value = "note")]
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default = "note")]
     pub kind: ContextType,
     /// The text
     #[arg(long, value_name = "TEXT")]
@@ -367,6 +367,11 @@ pub struct ContextAdd {
     #[arg(long, value_name = "JSON")]
     #[serde(default)]
     pub metadata: Option<Object>,
+}
+
+/// The type of an entry whose type is not said.
+fn note() -> ContextType {
+    ContextType::Note
 }
 
 /// Replace a context entry by a newer one

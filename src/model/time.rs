@@ -84,6 +84,14 @@ impl FromStr for Time {
         if let Ok(instant) = text.parse::<jiff::Timestamp>() {
             return Ok(Time::from_millis(instant.as_millisecond()));
         }
+        // The last hours of the year 9999 lie beyond what an instant of jiff holds; they are held to its end.
+        let plain = text.strip_suffix('Z').filter(|_| text.len() > 10).unwrap_or(text);
+        if plain.starts_with("9999-12-3")
+            && (plain.len() == 10 || plain.len() < text.len())
+            && plain.parse::<jiff::civil::DateTime>().is_ok()
+        {
+            return Ok(Time(Self::MAX));
+        }
         text.parse::<jiff::civil::Date>()
             .ok()
             .filter(|_| text.len() == 10)

@@ -332,7 +332,8 @@ fn flat(value: &Value) -> String {
     match value {
         Value::Object(_) => "{}".into(),
         Value::Array(_) => "[]".into(),
-        other => number(&other.to_string()),
+        Value::Number(n) => number(&n.to_string()),
+        other => other.to_string(),
     }
 }
 

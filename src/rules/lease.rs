@@ -104,11 +104,9 @@ pub fn apply(record: &mut LeaseRecord, event: &Event) {
                 lease.updated_at = event.at;
             }
         }
-        Payload::LeaseReleased(p) => {
-            if record.lease.as_ref().is_some_and(|lease| lease.id == p.lease) {
-                record.lease = None;
-                record.lost = None;
-            }
+        Payload::LeaseReleased(p) if record.lease.as_ref().is_some_and(|lease| lease.id == p.lease) => {
+            record.lease = None;
+            record.lost = None;
         }
         Payload::LeaseOverride(_) => {}
         _ => {}

@@ -278,6 +278,7 @@ pub fn length(runtime: &Dir) -> u64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests set the stage by hand")]
 mod tests {
     use super::*;
 

@@ -100,6 +100,7 @@ fn busy(file: &File, wait: Duration, shown: &Path) -> Error {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests set the stage by hand")]
 mod tests {
     use super::*;
 

@@ -26,7 +26,9 @@ pub fn combine(files: &[(String, String)]) -> Result<(Settings, Vec<Finding>)> {
         toml::from_str::<Settings>(text).map_err(|e| corrupt(name, text, &e))?;
         unknown_keys(&known, &table, "", &mut |key, nearest| {
             let hint = nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
-            let line = text.lines().position(|l| l.trim_start().starts_with(key.rsplit('.').next().unwrap_or(key)));
+            let line = text.lines().position(|l| {
+                l.trim_start().trim_start_matches('[').starts_with(key.rsplit('.').next().unwrap_or(key))
+            });
             findings.push(
                 Finding::new(Rule::ConfigKey, format!("unknown key {key}{hint}")).at(name.clone(), line.map(|n| n + 1)),
             );

@@ -97,7 +97,7 @@ impl Store {
     /// All folders that look like tasks, as shard and name, sorted; and whatever else lies there.
     ///
     /// Errors: `ERR_IO` where a folder cannot be read.
-    pub fn task_folders(&self) -> Result<(Vec<Id>, Vec<(PathBuf, Kind)>)> {
+    pub fn task_folders(&self) -> Result<(Vec<Id>, Vec<Odd>)> {
         let (mut tasks, mut odd) = (Vec::new(), Vec::new());
         let top = match self.dir.dir(TASKS) {
             Ok(dir) => dir,
@@ -129,6 +129,9 @@ impl Store {
         Error::new(Code::Corrupt, format!("{} cannot be opened as a folder: {e}", self.shown(path)))
     }
 }
+
+/// Something in a store that has no business there: its path below the store, and what it is.
+pub type Odd = (PathBuf, Kind);
 
 /// The folder of a task, below the store.
 pub fn task_dir(id: Id) -> PathBuf {

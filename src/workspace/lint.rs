@@ -172,7 +172,10 @@ impl Workspace {
                 Finding::new(Rule::YamlStale, "it holds conflict markers of git; its log knows both sides")
             }
             Readable::Edited(what) if what == FORM => Finding::new(Rule::YamlForm, "it is not in its canonical form"),
-            Readable::Edited(what) if what.starts_with("it cannot be read") => Finding::new(Rule::YamlInvalid, what),
+            Readable::Edited(what) if what.starts_with("it cannot be read") || what.starts_with("it is not valid") => {
+                let line = line_in(&what);
+                return Some(Finding::new(Rule::YamlInvalid, what).at(path, line));
+            }
             Readable::Edited(what) => Finding::new(Rule::YamlEdited, format!("it was edited by hand: {what}")),
         };
         Some(finding.at(path, None))
@@ -336,6 +339,12 @@ impl Workspace {
 
 /// What [`compare`] says of a file that differs in nothing but its form.
 const FORM: &str = "its form";
+
+/// The line that a reader's message names: "… at line 3, column 7".
+fn line_in(message: &str) -> Option<usize> {
+    let (_, place) = message.rsplit_once("at line ")?;
+    place.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
 
 fn is_temporary(path: &Path) -> bool {
     path.file_name().and_then(|n| n.to_str()).is_some_and(|name| name.starts_with('.') && name.ends_with(".tmp"))

@@ -140,8 +140,8 @@ impl Workspace {
 
 fn open_named(env: &Env, path: &Path) -> Result<(Option<Repo>, Store)> {
     let path = env.cwd().join(path);
-    let inner = path.join(STORE);
-    let place = if path.file_name() != Some(STORE.as_ref()) && files::metadata(&inner).is_ok() { inner } else { path };
+    // A folder of another name is where a store lies, never one itself: a typing error must not make a store of src/.
+    let place = if path.file_name() == Some(STORE.as_ref()) { path } else { path.join(STORE) };
     let missing = || {
         Error::new(Code::NoStore, format!("there is no store at {}", place.display()))
             .hint("name an existing .agentpm folder, or leave --store and AGENTPM_STORE out")
@@ -274,7 +274,10 @@ pub fn init(env: &Env, options: &Options) -> Result<InitReport> {
         }
     }
     for name in [TASKS, AGENTS] {
-        store.dir.make_dir(name).map_err(|e| Error::io("make", &store.path().join(name), &e))?;
+        store.dir.make_dir(name).map_err(|e| match crate::store::entity::is_odd(&e) {
+            true => Error::new(Code::Corrupt, format!("{} is there and is no folder", store.shown(name))),
+            false => Error::io("make", &store.path().join(name), &e),
+        })?;
     }
     Ok(InitReport { path: store.path().display().to_string(), created })
 }

@@ -20,7 +20,7 @@ use crate::reports::ready::{Asker, Plan, Reason};
 use crate::reports::view::{self, Around};
 use crate::rules::lease;
 use crate::runtime::{journal, records};
-use crate::store::entity::{LoadedTask, load_agent, load_task};
+use crate::store::entity::{LoadedTask, is_odd, load_agent, load_task};
 use crate::store::index::{Index, Pending};
 use crate::store::layout::{AGENTS, Store, TASKS, task_dir};
 
@@ -148,7 +148,8 @@ impl Workspace {
     pub fn agents(&self) -> Result<Vec<Agent>> {
         let dir = match self.store.dir.dir(AGENTS) {
             Ok(dir) => dir,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            // What is no folder is lint's to name; nobody is registered in it.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound || is_odd(&e) => return Ok(Vec::new()),
             Err(e) => return Err(Error::io("open", &self.store.path().join(AGENTS), &e)),
         };
         let mut agents = Vec::new();

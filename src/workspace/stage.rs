@@ -11,6 +11,7 @@ use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, LeaseRecord, Session, SessionStatus};
 use crate::model::event::{Author, ENVELOPE_VERSION, Entity, Entry, Event, MAX_LAMPORT};
+use crate::model::finding::Rule;
 use crate::model::id::{ABBREVIATION_MIN, ALPHABET, Id, quoted};
 use crate::model::payload::Payload;
 use crate::model::relationship::RelationType;
@@ -121,9 +122,13 @@ impl<'a> Scene<'a> {
             return Ok(false);
         }
         if loaded.log.fixed {
-            let finding = loaded.findings.first().map(|f| f.message.clone()).unwrap_or_default();
-            return Err(Error::new(Code::Corrupt, format!("the log of task {id} cannot be written to: {finding}"))
-                .hint("agentpm lint names the file and line"));
+            let finding = loaded.findings.iter().find(|f| matches!(f.rule, Rule::LogLine | Rule::OddFile));
+            let (path, line) = finding.map_or((None, None), |f| (f.path.as_deref(), f.line));
+            let place = format!("{}{}", path.unwrap_or("its log"), line.map(|n| format!(":{n}")).unwrap_or_default());
+            let why = finding.map_or("it cannot be read whole", |f| &f.message);
+            return Err(Error::new(Code::Corrupt, format!("{place} keeps task {id} from being changed: {why}"))
+                .with(json!({ "task": id, "path": path, "line": line }))
+                .hint("agentpm lint names all that is odd; nothing was changed"));
         }
         self.tasks.insert(id, OnStage { task: Rc::new(loaded.task), log: loaded.log, changed: false });
         Ok(true)
@@ -148,7 +153,7 @@ impl<'a> Scene<'a> {
         let slot = self.tasks.get_mut(&id).expect("the task is on the stage");
         let task = Rc::make_mut(&mut slot.task);
         if let Some(finding) = fold::apply(task, &entry.event)
-            && finding.rule != crate::model::finding::Rule::EventTime
+            && finding.rule != Rule::EventTime
         {
             return Err(Error::state(finding.message).with(json!({ "task": id })));
         }

@@ -27,7 +27,7 @@ use crate::runtime::journal::{self, Commit, Journal, KeyRecord, Record};
 use crate::runtime::lock::Lock;
 use crate::runtime::records;
 use crate::store::edited::{Readable, compare};
-use crate::store::entity::read_yaml;
+use crate::store::entity::{is_odd, read_yaml};
 use crate::store::index::Index;
 use crate::store::layout::{STORE, Store};
 use crate::store::project::{project, project_onto};
@@ -243,8 +243,14 @@ impl Workspace {
     fn refuse_over_edit(&self, id: Id, slot: &OnStage) -> Result<()> {
         let entity = Entity::Task(id);
         let path = self.store.shown(crate::store::layout::task_dir(id).join("task.yaml"));
-        let Some(bytes) = read_yaml(&self.store, &entity).map_err(|e| Error::io("read", Path::new(&path), &e))? else {
-            return Ok(());
+        let bytes = match read_yaml(&self.store, &entity) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(()),
+            Err(e) if is_odd(&e) => {
+                return Err(Error::new(Code::Corrupt, format!("{path} is not a regular file; nothing was written"))
+                    .hint("agentpm follows no links in a store; look at what is there"));
+            }
+            Err(e) => return Err(Error::io("read", Path::new(&path), &e)),
         };
         match compare(&entity, &slot.log.entries, &bytes) {
             Readable::Clean | Readable::Stale | Readable::Conflicted => Ok(()),

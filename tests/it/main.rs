@@ -1,5 +1,12 @@
 //! The one test binary: stories told with real processes, real git and real files.
+#![allow(clippy::disallowed_methods, reason = "tests set the stage by hand")]
 
 mod sandbox;
 
+mod fleet;
+mod hostile;
+mod laws;
 mod loop_of_an_agent;
+mod places;
+mod readme;
+mod tidy;

@@ -1,6 +1,7 @@
 //! A sealed room for a story: its own HOME, an empty environment, hermetic git settings, ids from a seed.
 
 use std::cell::Cell;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -144,7 +145,16 @@ impl Sandbox {
 
     /// agentpm as agent `ada` in a folder, ready to be started.
     pub fn agentpm_in(&self, dir: &Path) -> Command {
-        let mut command = self.sealed(env!("CARGO_BIN_EXE_agentpm"), dir);
+        self.as_ada(env!("CARGO_BIN_EXE_agentpm"), dir)
+    }
+
+    /// Another program at the top of the work tree, in the surroundings that agentpm would have.
+    pub fn agentpm_like(&self, program: &str) -> Command {
+        self.as_ada(program, &self.repo())
+    }
+
+    fn as_ada(&self, program: &str, dir: &Path) -> Command {
+        let mut command = self.sealed(program, dir);
         self.seed.set(self.seed.get() + 1);
         command.env("AGENTPM_AGENT", "ada").env("AGENTPM_SEED", format!("test-{}", self.seed.get()));
         if let Some(clock) = self.clock.get() {
@@ -192,6 +202,42 @@ impl Sandbox {
     #[track_caller]
     pub fn get(&self, id: &str) -> Value {
         self.run(&["task", "get", id]).data()
+    }
+
+    /// Runs agentpm with bytes on its standard input.
+    pub fn feed(&self, args: &[&str], input: &[u8]) -> Answer {
+        let mut command = self.agentpm();
+        let mut child = command
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("agentpm starts");
+        // A program that refuses before it has read everything is fine.
+        let _ = child.stdin.take().expect("a pipe").write_all(input);
+        Answer::from(child.wait_with_output().expect("agentpm ends"))
+    }
+
+    /// What lint finds, good or bad; its exit code must agree with it.
+    #[track_caller]
+    pub fn findings(&self) -> Vec<Value> {
+        let answer = self.run(&["lint"]);
+        let report = answer.json()["data"].clone();
+        let findings = report["findings"].as_array().unwrap_or_else(|| panic!("{answer:?}")).clone();
+        let bad = findings.iter().any(|f| f["severity"] == "error");
+        assert_eq!(answer.code, i32::from(bad), "{answer:?}");
+        findings
+    }
+
+    /// The codes of what lint finds, sorted, each once.
+    #[track_caller]
+    pub fn finding_codes(&self) -> Vec<String> {
+        let mut codes: Vec<String> =
+            self.findings().iter().map(|f| f["code"].as_str().expect("a code").to_owned()).collect();
+        codes.sort();
+        codes.dedup();
+        codes
     }
 
     /// Asserts that lint finds nothing at all.

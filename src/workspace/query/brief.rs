@@ -231,7 +231,8 @@ fn one_line(text: &str) -> String {
 
 /// A text in a fence that it cannot close.
 fn fence(text: &str) -> String {
-    let longest = text.lines().map(|l| l.trim_start().bytes().take_while(|b| *b == b'`').count()).max().unwrap_or(0);
+    let longest =
+        text.split(['\n', '\r']).map(|l| l.trim_start().bytes().take_while(|b| *b == b'`').count()).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     format!("{fence}text\n{}\n{fence}\n", text.trim_end())
 }

@@ -1,0 +1,280 @@
+//! The laws of the fold and of the files, over random histories. A failing case prints its seed.
+
+use agentpm::model::event::{Entity, Entry, parse_line};
+use agentpm::model::id::Id;
+use agentpm::model::task::Task;
+use agentpm::model::yaml::{render_task, render_value};
+use agentpm::rules::fold::fold;
+use agentpm::store::edited::{Readable, compare};
+use agentpm::store::log::Log;
+use agentpm::store::yaml;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+const TASK: &str = "01K5R4XJ7Z0000000000000000";
+
+fn task() -> Id {
+    TASK.parse().unwrap()
+}
+
+fn id(n: u64) -> String {
+    format!("01K5R4XJ7Z{n:016}")
+}
+
+/// Texts that have broken parsers before, and any others.
+fn text() -> impl Strategy<Value = String> {
+    let known = select(vec![
+        "",
+        " ",
+        "yes",
+        "No",
+        "null",
+        "~",
+        "1e3",
+        "0x1F",
+        "1_000",
+        "12:30:45",
+        "2026-11-20",
+        "2026-11-20T10:00:00Z",
+        "=",
+        "<<",
+        "- a",
+        "? a",
+        ": a",
+        "a: b",
+        "a #b",
+        "# a",
+        "@a",
+        "`a`",
+        "%a",
+        "!a",
+        "&a",
+        "*a",
+        "|",
+        ">",
+        "'a'",
+        "\"a\"",
+        "[a]",
+        "{a}",
+        "a,b",
+        "trailing ",
+        " leading",
+        "tab\there",
+        "line\nline",
+        "line\n\n  indented\nline\n",
+        "\n",
+        "\n\nx",
+        "x\n\n",
+        " \nx",
+        "x\n ",
+        "a\r\nb",
+        "\u{85}",
+        "\u{2028}x\u{2029}",
+        "\u{FEFF}bom",
+        "\u{202E}turned",
+        "\u{200B}",
+        "\u{7f}",
+        "\u{1b}]52;c;x\u{7}",
+        "\u{0}",
+        "日本語",
+        "🦀",
+        "e\u{301}",
+        "...",
+        "---",
+        "--- a",
+        "\\",
+        "\\n",
+        "key:",
+        ":",
+        "-",
+        "?",
+        "0o17",
+        "0b1",
+        ".inf",
+        ".nan",
+        "+1",
+        "-1",
+        "0.1e-5",
+    ])
+    .prop_map(str::to_owned);
+    prop_oneof![3 => known, 2 => any::<String>(), 1 => "[a-z \n#:'\"-]{0,40}"]
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-1.0e6..1.0e6).prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((text(), inner), 0..4)
+                .prop_map(|pairs| pairs.into_iter().collect::<serde_json::Map<_, _>>().into()),
+        ]
+    })
+}
+
+/// What an event of any type may say, sensible or not.
+fn payload() -> impl Strategy<Value = (&'static str, Value)> {
+    let item = (0u64..12).prop_map(id);
+    let status = || select(vec!["open", "in_progress", "blocked", "completed", "cancelled", "archived"]);
+    let some_time = || select(vec![Value::Null, json!("2026-01-01T00:00:00Z")]);
+    prop_oneof![
+        (text(), text(), -9i64..9, value()).prop_map(|(title, intent, priority, more)| (
+            "TaskCreated",
+            json!({"title": title, "intent": intent, "priority": priority, "metadata": {"m": more}})
+        )),
+        (text(), value()).prop_map(|(title, v)| ("TaskUpdated", json!({"set": {"title": title, "metadata.k": v}}))),
+        prop::collection::vec(text(), 0..4)
+            .prop_map(|list| ("TaskUpdated", json!({"set": {"labels": list, "acceptance": list}}))),
+        (text(), value()).prop_map(|(name, v)| ("TaskUpdated", json!({"set": {name: v}}))),
+        (status(), status(), select(vec![json!(null), json!("ada"), json!("bob")]))
+            .prop_map(|(from, to, owner)| ("TaskStatusChanged", json!({"from": from, "to": to, "owner": owner}))),
+        (status(), some_time()).prop_map(|(from, at)| ("TaskArchived", json!({"from": from, "completed_at": at}))),
+        (status(), status()).prop_map(|(from, to)| ("TaskReopened", json!({"from": from, "to": to}))),
+        (select(vec!["parent_of", "blocks"]), item.clone())
+            .prop_map(|(kind, from)| ("RelationshipAdded", json!({"type": kind, "from": from, "to": TASK}))),
+        (select(vec!["relates_to", "duplicates"]), item.clone(), value()).prop_map(|(kind, to, m)| (
+            "RelationshipAdded",
+            json!({"type": kind, "from": TASK, "to": to, "metadata": m})
+        )),
+        item.clone().prop_map(|r| ("RelationshipRemoved", json!({"relationship": r}))),
+        (text(), some_time()).prop_map(|(c, at)| ("ProgressItemAdded", json!({"content": c, "completed_at": at}))),
+        item.clone().prop_map(|i| ("ProgressItemCompleted", json!({"item": i}))),
+        item.clone().prop_map(|i| ("ProgressItemReopened", json!({"item": i}))),
+        (select(vec!["decision", "note", "user_input"]), text(), value())
+            .prop_map(|(kind, c, m)| ("ContextAdded", json!({"type": kind, "content": c, "metadata": m}))),
+        (item.clone(), item.clone()).prop_map(|(entry, by)| ("ContextSuperseded", json!({"entry": entry, "by": by}))),
+        item.clone().prop_map(|entry| ("ContextRedacted", json!({"entry": entry}))),
+        (text(), any::<bool>())
+            .prop_map(|(criterion, met)| ("AcceptanceMet", json!({"criterion": criterion, "met": met}))),
+        any::<bool>().prop_map(|passed| ("TaskVerified", json!({"passed": passed}))),
+        (item.clone(), 0u64..5).prop_map(|(lease, fence)| (
+            "LeaseAcquired",
+            json!({"lease": lease, "holder": "ada", "fence": fence, "expires_at": "2026-01-01T00:00:00Z"})
+        )),
+        value().prop_map(|v| ("TaskDreamed", v)),
+        value().prop_map(|v| ("TaskUpdated", json!({"set": {"title": v}}))),
+    ]
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let lamport = prop_oneof![8 => 0u64..12, 1 => select(vec![1 << 40, (1 << 53) - 1, 1 << 53, u64::MAX])];
+    let entity = prop_oneof![9 => Just(format!("task/{TASK}")), 1 => Just(format!("task/{}", id(3)))];
+    let parents = prop::collection::vec(0u64..12, 0..3);
+    let fence = prop_oneof![3 => Just(None), 1 => (0u64..5).prop_map(Some)];
+    let at = select(vec!["2026-11-20T10:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T00:00:00Z"]);
+    ((0u64..12, lamport, entity, parents), (fence, at, payload())).prop_map(
+        |((n, lamport, entity, parents), (fence, at, (kind, payload)))| {
+            let mut event = json!({"v": 1, "id": id(n), "lamport": lamport, "type": kind, "entity": entity,
+                "parents": parents.into_iter().map(id).collect::<Vec<_>>(), "agent": "ada", "at": at, "payload": payload});
+            if let Some(fence) = fence {
+                event["fence"] = json!(fence);
+            }
+            event.to_string()
+        },
+    )
+    .prop_filter_map("the reader refuses it, so it never reaches the fold", |line| {
+        Some(Entry { event: parse_line(&line).ok()?, line: line.into() })
+    })
+}
+
+fn history() -> impl Strategy<Value = Vec<Entry>> {
+    prop::collection::vec(entry(), 0..25)
+}
+
+fn rendered(entries: &[Entry]) -> String {
+    render_task(&fold(task(), entries).0)
+}
+
+/// The YAML as a second, unrelated reader understands it.
+fn second_reader(text: &str) -> Value {
+    yaml_serde::from_str(text).unwrap_or_else(|e| panic!("the second reader refuses it: {e}\n{text}"))
+}
+
+fn texts_of(task: &Task) -> Vec<(String, Value)> {
+    let f = &task.fields;
+    let mut expected = vec![("title".to_owned(), json!(f.title)), ("created_by".to_owned(), json!(task.created_by))];
+    expected.extend(f.intent.iter().map(|intent| ("intent".to_owned(), json!(intent))));
+    if !f.metadata.is_empty() {
+        expected.push(("metadata".into(), Value::Object(f.metadata.clone())));
+    }
+    if !f.labels.is_empty() {
+        expected.push(("labels".into(), json!(f.labels)));
+    }
+    expected.extend(f.extra.iter().map(|(name, value)| (name.clone(), value.clone())));
+    expected
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_fold_never_fails_and_the_order_of_lines_is_of_no_account(
+        (entries, shuffled) in history().prop_flat_map(|h| (Just(h.clone()), Just(h).prop_shuffle()))
+    ) {
+        let (state, findings) = fold(task(), &entries);
+        let (other, other_findings) = fold(task(), &shuffled);
+        prop_assert_eq!(render_task(&state), render_task(&other));
+        prop_assert_eq!(state, other);
+        prop_assert_eq!(findings.len(), other_findings.len());
+    }
+
+    #[test]
+    fn doubled_lines_change_nothing(entries in history()) {
+        let doubled: Vec<Entry> = entries.iter().chain(&entries).cloned().collect();
+        prop_assert_eq!(rendered(&entries), rendered(&doubled));
+    }
+
+    #[test]
+    fn a_log_survives_being_written_in_its_plain_form(entries in history()) {
+        let text: String = entries.iter().map(|e| format!("{}\n", e.line)).collect();
+        let log = Log::read(text.as_bytes()).unwrap();
+        let plain = log.canonical(&[]);
+        let again = Log::read(&plain[..]).unwrap();
+        prop_assert!(!again.rough);
+        prop_assert_eq!(again.canonical(&[]), plain);
+        prop_assert_eq!(rendered(&log.entries), rendered(&again.entries));
+        for entry in &entries {
+            prop_assert!(again.entries.iter().any(|e| e.line == entry.line), "a line was lost or changed");
+        }
+    }
+
+    #[test]
+    fn two_readers_understand_a_task_alike(entries in history()) {
+        let (state, _) = fold(task(), &entries);
+        let text = render_task(&state);
+        let first = yaml::read_value(&text).map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?;
+        let second = second_reader(&text);
+        prop_assert_eq!(&first, &second, "{}", text);
+        for (name, expected) in texts_of(&state) {
+            prop_assert_eq!(&first[&name], &expected, "{} in\n{}", name, text);
+        }
+        prop_assert!(!text.lines().any(|line| !line.is_empty() && line.trim().is_empty()), "a line of spaces in\n{}", text);
+        prop_assert_eq!(compare(&Entity::Task(task()), &entries, text.as_bytes()), Readable::Clean);
+    }
+
+    #[test]
+    fn any_text_and_any_value_comes_back_as_it_went_in(name in text(), value in value()) {
+        let text = render_value(&name, &value);
+        let expected = json!({ name: value });
+        prop_assert_eq!(&yaml::read_value(&text).map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?, &expected, "{}", text);
+        prop_assert_eq!(&second_reader(&text), &expected, "{}", text);
+    }
+
+    #[test]
+    fn a_prefix_of_a_log_is_told_from_an_edit(entries in history(), cut in 0usize..25, title in text()) {
+        let entity = Entity::Task(task());
+        let ordered: Vec<Entry> = agentpm::rules::fold::order(&entity, &entries).events.into_iter().cloned().collect();
+        let before = rendered(&ordered[..cut.min(ordered.len())]);
+        prop_assert!(!matches!(compare(&entity, &ordered, before.as_bytes()), Readable::Conflicted));
+        let edited = rendered(&ordered).replacen("\ntitle: ", &format!("\ntitle: {:?} # ", title.chars().filter(char::is_ascii_alphanumeric).collect::<String>()), 1);
+        if edited != rendered(&ordered) {
+            prop_assert!(matches!(compare(&entity, &ordered, edited.as_bytes()), Readable::Edited(_)));
+        }
+    }
+}
