@@ -326,7 +326,7 @@ pub struct Import {
 
 #[derive(Args, Debug)]
 pub struct Schema {
-    /// config, roles, errors, rules, or an operation such as task.create; a list of names where absent
+    /// config, roles, errors, rules, task, or an operation such as task.create; a list of names where absent
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
 }

@@ -62,6 +62,7 @@ pub fn print(answer: &Answer, global: &Global, form: Form) -> ExitCode {
     }
     let asked_json = global.json || global.format.as_deref() == Some("json");
     let text = match form {
+        _ if global.quiet && answer.quiet.as_deref() == Some("") => String::new(),
         _ if global.quiet && answer.quiet.is_some() => format!("{}\n", answer.quiet.as_deref().unwrap_or_default()),
         Form::Json if answer.document && !asked_json => answer.human.clone(),
         Form::Json => {

@@ -152,7 +152,9 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         Verb::Lease(LeaseVerb::Acquire(args)) => change(&ws, &Command::LeaseAcquire(args)),
         Verb::Lease(LeaseVerb::Renew(args)) => change(&ws, &Command::LeaseRenew(args)),
         Verb::Lease(LeaseVerb::Release(args)) => change(&ws, &Command::LeaseRelease(args)),
-        Verb::Log(args) => {
+        Verb::Log(mut args) => {
+            // Whoever only looks back acts as nobody: here --agent means whose doings are asked for.
+            args.by = args.by.or_else(|| global.agent.clone());
             let data = ws.query(&Query::Log(args))?;
             Ok(Answer { human: human::events(&data), data, ..Answer::default() })
         }
@@ -497,7 +499,7 @@ fn schema(name: Option<&str>) -> Result<Answer> {
     let data = match name {
         None => {
             let names: Vec<&str> = operations.iter().map(|(op, _)| *op).collect();
-            json!({ "schemas": ["config", "roles", "errors", "rules"], "operations": names })
+            json!({ "schemas": ["config", "roles", "errors", "rules", "task"], "operations": names })
         }
         Some("config") => {
             let mut schema = json!(schemars::schema_for!(Settings));
@@ -505,6 +507,7 @@ fn schema(name: Option<&str>) -> Result<Answer> {
             schema
         }
         Some("roles") => json!(schemars::schema_for!(Roles)),
+        Some("task") => workspace::task_schema(),
         Some("errors") => Code::ALL.iter().map(|code| json!({ "code": code, "exit": code.exit() })).collect(),
         Some("rules") => Rule::ALL
             .iter()

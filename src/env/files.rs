@@ -263,6 +263,11 @@ pub fn metadata(path: &Path) -> io::Result<Metadata> {
     std::fs::symlink_metadata(path)
 }
 
+/// Size, time and inode of a file that git named; all 0 where there is none.
+pub fn mark_outside(path: &Path) -> Mark {
+    sys::stat(path).map(|stat| Mark::of(&stat)).unwrap_or_default()
+}
+
 /// Makes a folder that a person or git named, with all above it.
 pub fn make_dirs(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)

@@ -93,6 +93,11 @@ impl Repo {
         Some(name.to_string())
     }
 
+    /// The mark of git's index of this worktree; git replaces it whenever it changes files.
+    pub fn index_mark(&self) -> files::Mark {
+        files::mark_outside(&self.git_dir.join("index"))
+    }
+
     /// Tops of the other worktrees of this clone that exist now.
     ///
     /// Errors: `ERR_IO` where the list of worktrees cannot be read.

@@ -239,6 +239,8 @@ pub struct LeaseRenewed {
 /// A session began. Journal only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionStarted {
+    /// Whose session it is.
+    pub agent: String,
     /// Anything the agent wants to keep with it.
     #[serde(default, deserialize_with = "strict", skip_serializing_if = "Value::is_null")]
     pub metadata: Value,

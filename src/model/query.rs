@@ -110,8 +110,8 @@ pub struct Log {
     /// Of this task only
     #[command(flatten)]
     pub task_id: OptionalTaskRef,
-    /// By this agent only
-    #[arg(long = "by", alias = "by-agent", value_name = "AGENT")]
+    /// By this agent only (here --agent means the same)
+    #[arg(long = "by", value_name = "AGENT")]
     pub by: Option<String>,
     /// Not before this time
     #[arg(long, value_name = "TIME")]

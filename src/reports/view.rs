@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::model::agent::Lease;
 use crate::model::event::Entry;
 use crate::model::id::Id;
-use crate::model::relationship::Relationship;
-use crate::model::task::{Status, Task};
+use crate::model::relationship::{RelationType, Relationship};
+use crate::model::task::{Status, Task, Verified};
 use crate::rules::decide::is_effectively_open;
 
 /// What a task's view needs to know from outside its own log.
@@ -74,6 +74,33 @@ pub fn task(task: &Task, around: &Around) -> Value {
         map.insert("context".into(), json!(task.context.values().collect::<Vec<_>>()));
         map.insert("relationships".into(), task.relationships.values().map(relationship).collect());
     }
+    view
+}
+
+/// The view of a task that has something in every field, as an example of its shape.
+pub fn sample() -> Value {
+    let mut one = Task::blank(Id::from_parts(0, 0));
+    let (text, time) = (|| Some("text".to_owned()), crate::model::time::Time::default());
+    one.fields.intent = text();
+    one.fields.estimate = text();
+    one.fields.need_perm = text();
+    one.fields.need_precedence = Some(0);
+    (one.fields.due, one.fields.defer_until) = (Some(time), Some(time));
+    (one.completed_at, one.cancelled_at, one.archived_at) = (Some(time), Some(time), Some(time));
+    one.owner = text();
+    one.verified = Some(Verified { passed: true, at: time, by: "agent".into() });
+    let edge = Relationship {
+        id: one.id,
+        kind: RelationType::ParentOf,
+        from: one.id,
+        to: one.id,
+        metadata: Value::Null,
+        created_at: time,
+        lamport: 0,
+    };
+    one.relationships.insert(edge.id, edge);
+    let mut view = task(&one, &Around { score: Some(0.5), ..Around::default() });
+    view["lease_holder"] = json!("agent");
     view
 }
 

@@ -20,7 +20,7 @@ use std::os::unix::fs::FileExt as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::env::files::Dir;
+use crate::env::files::{Dir, Mark as Seen};
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entry, parse_line};
 use crate::model::id::Id;
@@ -84,8 +84,11 @@ struct Mark {
     offset: u64,
     /// Everything before it is in the logs and on disk.
     synced: u64,
-    /// The greatest Lamport time given out.
+    /// The greatest Lamport time given out or seen.
     lamport: u64,
+    /// The mark of git's index when the whole store was last looked through: git changes it whenever it changes files.
+    #[serde(default)]
+    seen: Option<(u64, i64, u64)>,
 }
 
 /// The journal, opened by the one who holds the lock.
@@ -130,6 +133,17 @@ impl<'a> Journal<'a> {
     /// The greatest Lamport time given out on this clone.
     pub fn lamport(&self) -> u64 {
         self.mark.lamport
+    }
+
+    /// Whether git has changed nothing in this work tree since the whole store was last looked through.
+    pub fn has_seen(&self, git_index: Seen) -> bool {
+        self.mark.seen == Some((git_index.size, git_index.mtime, git_index.inode))
+    }
+
+    /// Notes that the whole store was looked through, and the greatest Lamport time in it.
+    pub fn saw(&mut self, git_index: Seen, lamport: u64) {
+        self.mark.seen = Some((git_index.size, git_index.mtime, git_index.inode));
+        self.mark.lamport = self.mark.lamport.max(lamport);
     }
 
     /// Whether the last writer left nothing undone.

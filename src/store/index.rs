@@ -25,7 +25,7 @@ use crate::store::entity::load_task;
 use crate::store::layout::{LOG, Store, task_dir};
 
 /// Changes with every change of the tables or of what they hold.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 /// Coarsest grain of a file system's clock that is reckoned with, in nanoseconds.
 const GRAIN: i64 = 20_000_000;
 
@@ -33,10 +33,11 @@ const TABLES: &str = "
 CREATE TABLE task(
   id TEXT PRIMARY KEY, status TEXT NOT NULL, finished INTEGER NOT NULL, owner TEXT, parent TEXT, type TEXT NOT NULL,
   priority INTEGER NOT NULL, defer_until INTEGER, need_perm TEXT, need_precedence INTEGER, title TEXT NOT NULL, origin TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
-  errors INTEGER NOT NULL, doc BLOB NOT NULL,
+  errors INTEGER NOT NULL, lamport INTEGER NOT NULL, doc BLOB NOT NULL,
   size INTEGER NOT NULL, mtime INTEGER NOT NULL, inode INTEGER NOT NULL, read_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX task_finished ON task(finished, status);
+CREATE INDEX task_lamport ON task(lamport);
 CREATE INDEX task_parent ON task(parent) WHERE parent IS NOT NULL;
 CREATE INDEX task_origin ON task(origin) WHERE origin IS NOT NULL;
 CREATE TABLE edge(
@@ -280,7 +281,7 @@ fn remember(tx: &Transaction, task: &Task, errors: usize, mark: Mark, now_ns: i6
     let doc = serde_json::to_vec(task).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
     let origin = task.fields.metadata.get("origin").and_then(origin_key);
     tx.prepare_cached(
-        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)",
+        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21)",
     )?
     .execute(params![
         id,
@@ -298,6 +299,7 @@ fn remember(tx: &Transaction, task: &Task, errors: usize, mark: Mark, now_ns: i6
         task.created_at.millis(),
         task.updated_at.millis(),
         errors as i64,
+        task.lamport as i64,
         doc,
         mark.size as i64,
         mark.mtime,
@@ -477,6 +479,12 @@ impl Index {
             Ok(all)
         };
         ask().map_err(failed)
+    }
+
+    /// The greatest Lamport time in any log.
+    pub fn greatest_lamport(&self) -> Result<u64> {
+        let greatest = self.db.query_row("SELECT coalesce(max(lamport), 0) FROM task", [], |row| row.get::<_, i64>(0));
+        Ok(greatest.map_err(failed)? as u64)
     }
 
     /// How many tasks there are of each status.

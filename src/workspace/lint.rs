@@ -249,6 +249,9 @@ impl Workspace {
         }
         for task in tasks.values() {
             let is_open = |id: &Id| tasks.get(id).is_some_and(|other| !other.status.is_finished());
+            // What was opened again after this one was completed is no fault of this one.
+            let was_open =
+                |id: &Id| tasks.get(id).is_some_and(|other| other.stamps.get("status") < task.stamps.get("status"));
             let counts = |id: &Id| {
                 task.relationships
                     .values()
@@ -263,6 +266,8 @@ impl Workspace {
                 );
             }
             let children = unfinished_children.get(&task.id).map_or(&[][..], Vec::as_slice);
+            let blockers: Vec<Id> = blockers.into_iter().filter(was_open).collect();
+            let children: Vec<Id> = children.iter().filter(|id| was_open(id)).copied().collect();
             if task.status == Status::Completed
                 && !(blockers.is_empty() && children.is_empty())
                 && !self.was_forced(task.id)

@@ -15,7 +15,7 @@ mod write;
 
 pub use lint::LintReport;
 pub use open::{InitReport, Options, init, write_agents_md};
-pub use query::{dot, mermaid, tree};
+pub use query::{dot, mermaid, task_schema, tree};
 pub use write::Reply;
 
 use std::path::PathBuf;

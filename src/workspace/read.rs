@@ -13,6 +13,7 @@ use crate::error::{Code, Error, Result};
 use crate::git::Repo;
 use crate::model::agent::{Agent, Lease, LeaseRecord};
 use crate::model::event::{Entity, Entry};
+use crate::model::finding::Rule;
 use crate::model::id::{ABBREVIATION_MIN, ALPHABET, HANDLE_MIN, Id, quoted};
 use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
@@ -72,6 +73,12 @@ impl Workspace {
     pub fn load_task(&self, id: Id) -> Result<LoadedTask> {
         let pending = self.pending()?.remove(&Entity::Task(id)).unwrap_or_default();
         let loaded = load_task(&self.store, id, &pending)?;
+        if let Some(odd) = loaded.findings.iter().find(|f| f.rule == Rule::OddFile) {
+            let path = odd.path.clone().unwrap_or_default();
+            return Err(Error::new(Code::Corrupt, format!("{path}: {}", odd.message))
+                .with(json!({ "task": id, "path": path }))
+                .hint("agentpm follows no links in a store; look at what is there"));
+        }
         if loaded.task.version == 0 && loaded.log.foreign.is_empty() {
             return Err(
                 Error::not_found(format!("there is no task {id}")).hint("agentpm task list --all shows what there is")

@@ -208,7 +208,7 @@ pub(super) fn session_after(known: Option<Session>, id: Id, event: &Event) -> Op
     match (&event.payload, known) {
         (Payload::SessionStarted(p), _) => Some(Session {
             id,
-            agent: event.author.agent.clone(),
+            agent: p.agent.clone(),
             status: SessionStatus::Active,
             started_at: event.at,
             ended_at: None,

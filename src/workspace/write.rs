@@ -14,6 +14,7 @@ use super::Workspace;
 use super::stage::{OnStage, Prepared, Scene, session_after};
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
+use crate::git::Repo;
 use crate::model::agent::{Agent, LeaseRecord, Session};
 use crate::model::command::Command;
 use crate::model::event::{Entity, Entry};
@@ -84,6 +85,7 @@ impl Workspace {
         if !journal.is_settled() {
             self.recover(&mut journal, &runtime)?;
         }
+        self.look_after_git(&mut journal)?;
         if let Some(known) = self.done_before(command, &runtime)? {
             drop(lock);
             return self.reply(known);
@@ -130,6 +132,15 @@ impl Workspace {
             Vec::new()
         };
         Ok(Some(Prepared { index, journal_end, ranking }))
+    }
+
+    /// Looks through the store once after git may have changed it, so that the clock stands above all this clone has seen.
+    fn look_after_git(&self, journal: &mut Journal) -> Result<()> {
+        let now = self.repo.as_ref().map(Repo::index_mark).unwrap_or_default();
+        if !journal.has_seen(now) {
+            journal.saw(now, self.index()?.greatest_lamport()?);
+        }
+        Ok(())
     }
 
     /// What an earlier call with the same idempotency key made.

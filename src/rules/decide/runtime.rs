@@ -42,18 +42,11 @@ pub fn agent_register(stage: &mut dyn Stage, c: &AgentRegister) -> Result<Subjec
 
 /// `session start`
 pub fn session_start(stage: &mut dyn Stage, c: &SessionStart) -> Result<Subject> {
-    if let Some(agent) = &c.agent_id
-        && *agent != stage.me().agent
-    {
-        return Err(Error::validation(format!(
-            "a session of {agent} is started by {agent}, not by {}",
-            stage.me().agent
-        ))
-        .hint(format!("add --agent {agent}")));
-    }
+    let agent = c.agent_id.clone().unwrap_or_else(|| stage.me().agent.clone());
+    check_agent_name(&agent)?;
     let id = stage.new_id()?;
     let metadata = value(c.metadata.as_ref());
-    let payload = Payload::SessionStarted(SessionStarted { metadata });
+    let payload = Payload::SessionStarted(SessionStarted { agent, metadata });
     stage.emit(Draft { entity: Entity::Session(id), payload, why: None, fence: None })?;
     Ok(Subject::Session(id))
 }

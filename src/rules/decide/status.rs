@@ -94,12 +94,17 @@ fn unblock_by_force(stage: &mut dyn Stage, permit: Permit, c: &TaskTransition, t
             .with(json!({ "task": task.id, "blockers": left }))
             .hint(format!("finish them, agentpm task unblock {}, or give --force REASON", task.id)));
     };
+    needs_words(force)?;
     stage.require(Verb::Override)?;
     let permit = permit.because(Some(force.0.clone()));
     let owner = (c.status == Status::InProgress).then(|| Some(stage.me().agent.clone()));
     let change = TaskStatusChanged { owner, forced: vec!["blockers".into()], ..move_to(task.status, c.status) };
     permit.emit(stage, Payload::TaskStatusChanged(change))?;
     Ok(Subject::Task(permit.id))
+}
+
+fn needs_words(reason: &Text) -> Result<()> {
+    if reason.0.trim().is_empty() { Err(Error::validation("--force needs a reason")) } else { Ok(()) }
 }
 
 /// In progress to completed: only with nothing unfinished, or by force.
@@ -123,6 +128,7 @@ pub fn complete(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>) ->
     if forced.is_empty() {
         permit.emit(stage, Payload::TaskStatusChanged(change))?;
     } else if let Some(reason) = force {
+        needs_words(reason)?;
         stage.require(Verb::Override)?;
         change.forced = forced;
         let fence = permit.lease.as_ref().map(|lease| lease.fence);

@@ -21,8 +21,9 @@ use crate::rules::stage::{Draft, Stage};
 pub fn create(stage: &mut dyn Stage, c: &TaskCreate) -> Result<Subject> {
     stage.require(Verb::Create)?;
     let parent = c.parent.as_ref().map(|p| stage.task_id(p)).transpose()?;
-    if parent.is_some() {
+    if let Some(parent) = parent {
         stage.require(Verb::Split)?;
+        check_unfinished(stage, parent)?;
     }
     let mut blockers = Vec::new();
     for reference in &c.blocked_by {
@@ -199,6 +200,17 @@ fn is_already(task: &Task, name: &str, value: &Value) -> bool {
     fields::write(&mut next, &one).is_ok() && next == task.fields
 }
 
+/// A finished planning unit takes no unfinished part in.
+fn check_unfinished(stage: &mut dyn Stage, parent: Id) -> Result<()> {
+    let status = stage.task(parent)?.status;
+    if status.is_finished() {
+        return Err(Error::state(format!("task {parent} is {status} and takes no new part"))
+            .with(json!({ "task": parent, "status": status }))
+            .hint(format!("open it first: agentpm task reopen {parent} --reason TEXT")));
+    }
+    Ok(())
+}
+
 /// Puts a task under another parent, or under none.
 fn move_parent(stage: &mut dyn Stage, permit: &Permit, parent: Option<Id>) -> Result<()> {
     let task = stage.task(permit.id)?;
@@ -207,6 +219,9 @@ fn move_parent(stage: &mut dyn Stage, permit: &Permit, parent: Option<Id>) -> Re
     }
     if let Some(parent) = parent {
         check_no_circle(stage, RelationType::ParentOf, parent, permit.id)?;
+        if !task.status.is_finished() {
+            check_unfinished(stage, parent)?;
+        }
     }
     let old: Vec<Id> = task.relationships.values().filter(|e| e.kind == RelationType::ParentOf).map(|e| e.id).collect();
     for relationship in old {

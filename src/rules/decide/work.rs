@@ -7,6 +7,7 @@ use super::guard::{move_to, permit_id, unblock_if_free, unfinished_blockers};
 use super::parts::note;
 use super::status::{chosen, complete, mark_criteria, put_back};
 use crate::error::{Code, Error, Result};
+use crate::model::agent::SessionStatus;
 use crate::model::command::{Claim, Done, LeaseAcquire, LeaseRelease, LeaseRenew, Release};
 use crate::model::context::ContextType;
 use crate::model::event::{Author, Entity};
@@ -176,7 +177,14 @@ pub fn lease_acquire(stage: &mut dyn Stage, c: &LeaseAcquire) -> Result<Subject>
         holder.agent.clone_from(agent);
         holder.session = None;
     }
-    holder.session = c.session_id.or(holder.session);
+    if let Some(session) = c.session_id {
+        let known = stage.session(&Ref(session.to_string()))?;
+        if known.status == SessionStatus::Closed || known.agent != holder.agent {
+            return Err(Error::state(format!("session {session} is not an active session of {}", holder.agent))
+                .hint("begin one: agentpm session start"));
+        }
+        holder.session = Some(session);
+    }
     let before = unblock_if_free(stage, task)?;
     if before.status.is_finished() {
         return Err(Error::state(format!("task {task} is {} and needs no lease", before.status)));

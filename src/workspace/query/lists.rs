@@ -67,7 +67,7 @@ pub fn list(ws: &Workspace, q: &TaskList) -> Result<Value> {
         among: None,
         also: Vec::new(),
         except: Vec::new(),
-        after: q.cursor.as_deref().map(read_cursor).transpose()?,
+        after: q.cursor.as_deref().filter(|cursor| *cursor != START).map(read_cursor).transpose()?,
         limit: 100,
     };
     effective_statuses(&mut filter, &plan, &q.status);
@@ -81,8 +81,9 @@ pub fn list(ws: &Workspace, q: &TaskList) -> Result<Value> {
         let last_page = tasks.len() < filter.limit;
         for task in &tasks {
             if !page.push(view::summary(task, &arounds.of(task))) {
-                let cursor = filter.after.map(|(priority, id)| format!("{priority}:{id}"));
-                return Ok(page.finish(total, cursor.or_else(|| Some("start".into()))));
+                // Begins with a letter, so that the command line does not take a negative priority for a flag.
+                let cursor = filter.after.map(|(priority, id)| format!("p{priority}:{id}"));
+                return Ok(page.finish(total, cursor.or_else(|| Some(START.into()))));
             }
             filter.after = Some((task.fields.priority, task.id));
         }
@@ -108,10 +109,13 @@ fn effective_statuses(filter: &mut Filter, plan: &Plan, asked: &[Status]) {
     }
 }
 
+/// The cursor of a page that took nothing yet.
+const START: &str = "start";
+
 fn read_cursor(text: &str) -> Result<(i64, Id)> {
     let refused =
         || Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before");
-    let (priority, id) = text.split_once(':').ok_or_else(refused)?;
+    let (priority, id) = text.strip_prefix('p').and_then(|text| text.split_once(':')).ok_or_else(refused)?;
     Ok((priority.parse().map_err(|_| refused())?, id.parse().map_err(|_| refused())?))
 }
 

@@ -14,6 +14,24 @@ use super::Workspace;
 use crate::error::Result;
 use crate::model::query::Query;
 use crate::model::words::Ref;
+use crate::reports::view;
+
+/// The shape of a task in JSON, read off one that has everything: so it cannot say something else than the answers.
+pub fn task_schema() -> Value {
+    let sample = view::sample();
+    let shape = |value: &Value| match value {
+        Value::Null => json!({}),
+        Value::Bool(_) => json!({ "type": "boolean" }),
+        Value::Number(n) if n.is_f64() => json!({ "type": ["number", "null"] }),
+        Value::Number(_) => json!({ "type": ["integer", "null"] }),
+        Value::String(_) => json!({ "type": ["string", "null"] }),
+        Value::Array(_) => json!({ "type": "array" }),
+        Value::Object(map) => json!({ "type": ["object", "null"], "keys": map.keys().collect::<Vec<_>>() }),
+    };
+    let properties: serde_json::Map<String, Value> =
+        sample.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), shape(value))).collect();
+    json!({ "type": "object", "properties": properties })
+}
 
 impl Workspace {
     /// Answers a question. Takes no lock, writes nothing below the work tree.
