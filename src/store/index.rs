@@ -103,8 +103,8 @@ impl Index {
     }
 
     fn try_file(path: &Path, boot: &str) -> rusqlite::Result<Self> {
-        let db = Connection::open(path)?;
-        db.busy_timeout(std::time::Duration::from_secs(5))?;
+        let mut db = Connection::open(path)?;
+        db.busy_handler(Some(wait_a_little))?;
         db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // Lost in a power loss at worst, and then made anew: the start of the machine is part of what it must match.
         db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=200;")?;
@@ -228,6 +228,12 @@ impl Index {
         tx.commit()?;
         Ok(())
     }
+}
+
+/// Others hold the index for a few milliseconds; SQLite's own waiting grows to a tenth of a second each time.
+fn wait_a_little(times: i32) -> bool {
+    std::thread::sleep(std::time::Duration::from_millis(1));
+    times < 5_000
 }
 
 /// What may fail while the index is written.
@@ -583,7 +589,8 @@ pub struct Filter {
 
 impl Filter {
     fn condition(&self) -> (String, Vec<rusqlite::types::Value>) {
-        let mut parts = vec!["size > 0".to_owned()];
+        // A new task whose writer died before it made the log is there by its events alone.
+        let mut parts = vec!["(size > 0 OR lamport > 0)".to_owned()];
         let mut values: Vec<rusqlite::types::Value> = Vec::new();
         if self.unfinished {
             parts.push("finished = 0".into());

@@ -13,6 +13,10 @@ use crate::model::finding::{Finding, Rule};
 /// Largest log that is read, in bytes.
 pub const MAX_LOG: u64 = 128 * 1024 * 1024;
 
+/// Most bytes of lines that are no events, and most findings, that are kept of one log.
+const MAX_FOREIGN: usize = 16 * 1024 * 1024;
+const MAX_FINDINGS: usize = 1_000;
+
 /// One log as it was found.
 #[derive(Debug, Default)]
 pub struct Log {
@@ -26,7 +30,8 @@ pub struct Log {
     pub torn: Option<Vec<u8>>,
     /// The file is not in its plain form: sorted, each event once, one newline after each, nothing else.
     pub rough: bool,
-    /// A line was too long to be held, so that the file cannot be written anew without losing it.
+    /// Not all of the file is held here (a line too long, too many that are no events, a file too large), so that it cannot
+    /// be written anew without losing something.
     pub fixed: bool,
 }
 
@@ -52,6 +57,11 @@ impl Log {
             }
         }
         log.check_order();
+        if reader.get_ref().limit() == 0 {
+            log.fixed = true;
+            let why = format!("the file is larger than {MAX_LOG} bytes; what lies beyond them is not read");
+            log.findings.insert(0, Finding { line: Some(number), ..Finding::new(Rule::LogLine, why) });
+        }
         Ok(log)
     }
 
@@ -102,10 +112,21 @@ impl Log {
 
     fn note(&mut self, rule: Rule, line: usize, message: &str) {
         self.rough = true;
-        self.findings.push(Finding { line: Some(line), ..Finding::new(rule, message) });
+        if self.findings.len() < MAX_FINDINGS {
+            self.findings.push(Finding { line: Some(line), ..Finding::new(rule, message) });
+        }
     }
 
     fn set_aside(&mut self, line: usize, bytes: &[u8], why: String) {
+        let held = || self.foreign.iter().map(|(_, line)| line.len()).sum::<usize>();
+        if self.foreign.len() >= MAX_FINDINGS || held() + bytes.len() > MAX_FOREIGN {
+            if !self.fixed {
+                let why = format!("line {line} and others after it are no events either; they are not all named");
+                self.findings.push(Finding { line: Some(line), ..Finding::new(Rule::LogLine, why) });
+            }
+            self.fixed = true;
+            return;
+        }
         self.findings.push(Finding { line: Some(line), ..Finding::new(Rule::LogLine, why) });
         self.foreign.push((line, bytes.to_owned()));
     }

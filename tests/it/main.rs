@@ -3,7 +3,9 @@
 
 mod sandbox;
 
-mod fleet;
+mod contract;
+mod formats;
+mod hand_edits;
 mod hostile;
 mod laws;
 mod loop_of_an_agent;
