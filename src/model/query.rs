@@ -126,6 +126,9 @@ pub struct Log {
     /// At most so many, the newest ones
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
+    /// Go on with what happened before this cursor, from the answer before
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
     /// All of them
     #[arg(long)]
     pub all: bool,

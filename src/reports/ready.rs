@@ -5,6 +5,7 @@
 //! Refuses to know: where the plan was read from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -152,7 +153,47 @@ pub struct Ranked {
     pub id: Id,
     /// Its score.
     pub score: Score,
+    place: Place,
+}
+
+/// Where a task stands among the ready ones. Does not change as time goes by: all grow older alike.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    key: f64,
     created_at: Time,
+    id: Id,
+}
+
+impl Place {
+    fn order(&self, other: &Place) -> std::cmp::Ordering {
+        other.key.total_cmp(&self.key).then(self.created_at.cmp(&other.created_at)).then(self.id.cmp(&other.id))
+    }
+
+    /// Reads what [`fmt::Display`] wrote; `None` for anything else.
+    pub fn read(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let key = f64::from_bits(u64::from_str_radix(parts.next()?, 16).ok()?);
+        let created_at = Time::from_millis(parts.next()?.parse().ok()?);
+        Some(Place { key, created_at, id: parts.next()?.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}.{}.{}", self.key.to_bits(), self.created_at.millis(), self.id)
+    }
+}
+
+impl Ranked {
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Whether it stands behind a place.
+    pub fn is_behind(&self, place: &Place) -> bool {
+        self.place.order(place) == std::cmp::Ordering::Greater
+    }
 }
 
 impl Plan {
@@ -250,15 +291,24 @@ impl Plan {
         score(task.priority, task.created_at, depth, weights, now)
     }
 
+    /// The score without the part that grows for all alike.
+    fn key(&self, task: &Brief, weights: &ScoreSettings) -> f64 {
+        let depth = self.depths.get(&task.id).copied().unwrap_or(0);
+        let born = task.created_at.millis() as f64 / HOUR_MS as f64;
+        task.priority as f64 * weights.priority + depth as f64 * weights.depth - born * weights.age_hour
+    }
+
     /// The ready tasks, best first.
     pub fn rank(&self, asker: &Asker, weights: &ScoreSettings, now: Time) -> Vec<Ranked> {
         let ready = self.tasks.values().filter(|task| self.reasons(task, asker, now).is_empty());
         let mut ranked: Vec<Ranked> = ready
-            .map(|task| Ranked { id: task.id, score: self.score(task, weights, now), created_at: task.created_at })
+            .map(|task| Ranked {
+                id: task.id,
+                score: self.score(task, weights, now),
+                place: Place { key: self.key(task, weights), created_at: task.created_at, id: task.id },
+            })
             .collect();
-        ranked.sort_by(|a, b| {
-            b.score.score.total_cmp(&a.score.score).then(a.created_at.cmp(&b.created_at)).then(a.id.cmp(&b.id))
-        });
+        ranked.sort_by(|a, b| a.place.order(&b.place));
         ranked
     }
 

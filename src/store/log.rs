@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 
-use crate::model::event::{Entry, MAX_LINE, parse_line};
+use crate::model::event::{Entry, MAX_LAMPORT_JUMP, MAX_LINE, Stamp, parse_line};
 use crate::model::finding::{Finding, Rule};
 
 /// Largest log that is read, in bytes.
@@ -139,7 +139,7 @@ impl Log {
             self.rough = true;
             self.findings.push(Finding::new(Rule::LogDuplicate, format!("event {id} stands here twice")).event(id));
         }
-        if !self.entries.is_sorted_by_key(|e| e.event.stamp()) {
+        if !self.entries.is_sorted_by_key(place) {
             self.rough = true;
             self.findings.push(Finding::new(Rule::LogForm, "events are not in their order"));
         }
@@ -148,7 +148,7 @@ impl Log {
     /// The plain form of this log with `more` events: sorted, each line once, foreign lines kept at the end.
     pub fn canonical(&self, more: &[Entry]) -> Vec<u8> {
         let mut entries: Vec<&Entry> = self.entries.iter().chain(more).collect();
-        entries.sort_by(|a, b| (a.event.stamp(), &a.line).cmp(&(b.event.stamp(), &b.line)));
+        entries.sort_by(|a, b| (place(a), &a.line).cmp(&(place(b), &b.line)));
         entries.dedup_by(|a, b| a.line == b.line);
         let mut out = Vec::new();
         for entry in entries {
@@ -161,6 +161,13 @@ impl Log {
         }
         out
     }
+}
+
+/// Where an event stands in a file: by its stamp, but events whose clock no honest one can reach come first, so that what is
+/// appended after them stands in order.
+fn place(entry: &Entry) -> Stamp {
+    let stamp = entry.event.stamp();
+    if stamp.lamport > MAX_LAMPORT_JUMP { Stamp { lamport: 0, ..stamp } } else { stamp }
 }
 
 /// Reads up to a newline. Gives the length of the line and whether a newline ended it; keeps only as much as an event may take.

@@ -8,12 +8,12 @@
 use std::io::{ErrorKind, Write as _};
 
 use crate::env::files::Dir;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::payload::Payload;
 use crate::model::yaml::{render_agent, render_task};
 use crate::rules::fold;
-use crate::store::entity::read_log;
+use crate::store::entity::{is_odd, read_log};
 use crate::store::layout::{LOG, Store, home};
 use crate::store::log::Log;
 
@@ -37,7 +37,10 @@ pub fn project_onto(store: &Store, entity: &Entity, mut log: Log, new: &[Entry],
         .collect();
     let fail = |what: &'static str| {
         let path = store.path().join(&folder);
-        move |e: std::io::Error| Error::io(what, &path, &e)
+        move |e: std::io::Error| match is_odd(&e) {
+            true => odd_home(&path, &e),
+            false => Error::io(what, &path, &e),
+        }
     };
     if log.entries.is_empty() {
         store.dir.make_dir(&folder).map_err(fail("make"))?;
@@ -73,6 +76,34 @@ pub fn project_onto(store: &Store, entity: &Entity, mut log: Log, new: &[Entry],
         store.dir.replace(&readable, text.as_bytes(), 0o644).map_err(fail("write"))?;
     }
     Ok(())
+}
+
+/// Asks whether the files of an entity can be where they belong: every folder above them is a folder, or not there yet.
+///
+/// Errors: `ERR_CORRUPT` for a link or a file in a folder's place, `ERR_IO` where it cannot be looked at.
+pub fn check_home(store: &Store, entity: &Entity) -> Result<()> {
+    let Some((folder, _)) = home(entity) else { return Ok(()) };
+    match store.dir.dir(&folder) {
+        Ok(_) => return Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        Err(e) if is_odd(&e) => return Err(odd_home(&store.path().join(&folder), &e)),
+        Err(e) => return Err(Error::io("open", &store.path().join(&folder), &e)),
+    }
+    let above = folder.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty());
+    for path in above {
+        match store.dir.dir(path) {
+            Ok(_) => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(odd_home(&store.path().join(path), &e)),
+        }
+    }
+    Ok(())
+}
+
+fn odd_home(path: &std::path::Path, e: &std::io::Error) -> Error {
+    Error::new(Code::Corrupt, format!("{} is not a folder of regular files: {e}", path.display()))
+        .with(serde_json::json!({ "path": path.display().to_string() }))
+        .hint("agentpm follows no links in a store; agentpm lint names what does not belong there")
 }
 
 /// The readable file of an entity with these events.

@@ -48,7 +48,11 @@ impl Workspace {
     pub fn lint(&self) -> Result<LintReport> {
         let mut findings = self.findings.clone();
         findings.extend(self.odd_at_top()?);
-        let (folders, odd) = self.store.task_folders()?;
+        let (folders, odd) = match self.store.task_folders() {
+            // What stands in the folder's place was named just above.
+            Err(e) if e.code == crate::error::Code::Corrupt && findings.iter().any(|f| f.rule == Rule::OddFile) => Default::default(),
+            other => other?,
+        };
         findings
             .extend(odd.into_iter().filter(|(path, _)| !is_temporary(path)).map(|(path, kind)| self.odd(&path, kind)));
         let pending = self.pending()?;

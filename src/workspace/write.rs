@@ -31,7 +31,7 @@ use crate::store::edited::{Readable, compare};
 use crate::store::entity::{is_odd, read_yaml};
 use crate::store::index::Index;
 use crate::store::layout::{STORE, Store};
-use crate::store::project::{project, project_onto};
+use crate::store::project::{check_home, project, project_onto};
 
 /// What came of a command.
 #[derive(Debug)]
@@ -224,6 +224,9 @@ impl Workspace {
             }
             _ => None,
         };
+        for entity in entries.iter().map(|e| &e.event.entity).collect::<BTreeSet<_>>() {
+            check_home(&self.store, entity)?;
+        }
         let commit = Commit { commit: self.env.new_id()?, n: entries.len(), lamport, root: self.root(), key };
         journal.append(&entries, &commit)?;
         let projected = self
@@ -313,7 +316,12 @@ fn redo(store: &Store, runtime: &Dir, record: &Record) -> Result<()> {
         entities.entry(&entry.event.entity).or_default().push(entry.clone());
     }
     for (entity, entries) in entities {
-        project(store, entity, &entries, runtime)?;
+        match project(store, entity, &entries, runtime) {
+            // Somebody put a link or a file where its folder belongs: one such place must not hold up all others. The journal
+            // still knows the events.
+            Err(e) if e.code == Code::Corrupt => tracing::warn!(%entity, error = %e, "an entity could not be brought up to date"),
+            other => other?,
+        }
     }
     let mut leases = BTreeMap::new();
     let mut sessions = BTreeMap::new();

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::error::Result;
-use crate::model::event::{Entity, Entry};
+use crate::error::{Error, Result};
+use crate::model::event::{Entity, Entry, Stamp};
+use crate::model::id::quoted;
 use crate::model::query::{Blame, Log};
 use crate::model::words::Ref;
 use crate::reports::view;
@@ -31,10 +32,18 @@ pub fn log(ws: &Workspace, q: &Log) -> Result<Value> {
     entries.sort_by(|a, b| (a.event.stamp(), &a.line).cmp(&(b.event.stamp(), &b.line)));
     entries.dedup_by(|a, b| a.line == b.line);
     let total = entries.len();
+    if let Some(cursor) = &q.cursor {
+        let before: Stamp = cursor.parse().map_err(|_| {
+            Error::usage(format!("{} is no cursor", quoted(cursor))).hint("take it from next_cursor of the answer before")
+        })?;
+        entries.retain(|entry| entry.event.stamp() < before);
+    }
     let limit = if q.all { total } else { q.limit.map_or(DEFAULT_LIMIT, |n| usize::try_from(n).unwrap_or(usize::MAX)) };
-    let shown = &entries[total.saturating_sub(limit)..];
+    let shown = &entries[entries.len().saturating_sub(limit)..];
+    let more = shown.len() < entries.len();
+    let next = shown.first().filter(|_| more).map(|entry| entry.event.stamp());
     let items: Vec<Value> = shown.iter().map(view::event).collect();
-    Ok(json!({ "items": items, "total": total, "truncated": shown.len() < total, "next_cursor": Value::Null }))
+    Ok(json!({ "items": items, "total": total, "truncated": more, "next_cursor": next }))
 }
 
 fn all_entries(ws: &Workspace) -> Result<Vec<Entry>> {

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
 use crate::model::query::{Next, Ready, Stale, TaskList};
 use crate::model::task::{Brief, Status, Task};
-use crate::reports::ready::{Asker, Plan, Ranked};
+use crate::reports::ready::{Asker, Place, Plan, Ranked};
 use crate::reports::view::{self, Around};
 use crate::rules::lease::Standing;
 use crate::runtime::records;
@@ -171,16 +171,16 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
     let asker = ws.asker_with_rights()?;
     let arounds = Arounds::new(ws, &index, &plan, &asker)?;
     let (ranked, elsewhere) = here_only(ws, &index, plan.rank(&asker, &ws.settings.score, ws.env.now()))?;
-    let after = q.cursor.as_deref().map(|text| {
-        let place = text.parse::<usize>();
-        place.map_err(|_| {
+    let after = q.cursor.as_deref().filter(|cursor| *cursor != START).map(|text| {
+        Place::read(text).ok_or_else(|| {
             Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before")
         })
     });
-    let start = after.transpose()?.unwrap_or(0);
+    let after = after.transpose()?;
     let mut page = Page::new(ws, q.limit, false);
     let mut next = None;
-    for (place, one) in ranked.iter().enumerate().skip(start) {
+    let mut last = q.cursor.clone().unwrap_or_else(|| START.into());
+    for one in ranked.iter().filter(|one| after.as_ref().is_none_or(|place| one.is_behind(place))) {
         let Some(brief) = plan.tasks.get(&one.id) else { continue };
         let mut item = json!({
             "id": one.id,
@@ -195,9 +195,10 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
             item["terms"] = json!(one.score);
         }
         if !page.push(item) {
-            next = Some(place.to_string());
+            next = Some(last);
             break;
         }
+        last = one.place().to_string();
     }
     let mut answer = page.finish(ranked.len() as u64, next);
     answer["not_ready"] = plan.why_nothing(&asker, ws.env.now());

@@ -1,0 +1,55 @@
+//! Who may do what, and what is kept from those who may not.
+
+use std::fs;
+
+use crate::sandbox::Sandbox;
+
+const ROLES: &str = "\
+agents:
+  ada: {perms: [create, split, update, relate, comment], precedence: 40}
+  bob: {perms: [claim, complete, comment], precedence: 30}
+roles:
+  reviewer: {perms: [verify, claim, ship], precedence: 50}
+";
+
+fn with_roles() -> Sandbox {
+    let room = Sandbox::new();
+    room.run_as("eve", &["agent", "register", "--role", "reviewer"]).data();
+    fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    room
+}
+
+#[test]
+fn what_is_not_granted_is_refused_and_writes_nothing() {
+    let room = with_roles();
+    let id = room.task("one", &[]);
+    let before = fs::read(room.log_of(&id)).unwrap();
+    room.run_as("bob", &["task", "create", "--title", "two"]).error("ERR_UNAUTHORIZED", 6);
+    room.run(&["claim", &id]).error("ERR_UNAUTHORIZED", 6);
+    room.run_as("mallory", &["context", "add", &id, "--content", "x"]).error("ERR_UNAUTHORIZED", 6);
+    assert_eq!(fs::read(room.log_of(&id)).unwrap(), before);
+    room.run_as("bob", &["claim", &id]).data();
+    room.run_as("bob", &["done", &id]).data();
+    room.is_clean();
+}
+
+#[test]
+fn a_task_is_handed_out_only_to_those_it_needs() {
+    let room = with_roles();
+    let ship = room.task("ship it", &["--need-perm", "ship"]);
+    let high = room.task("decide it", &["--need-precedence", "45", "--priority", "-1"]);
+    let nothing = room.run_as("bob", &["next", "--claim"]);
+    assert!(nothing.data().is_null());
+    assert_eq!(nothing.json()["reasons"]["counts"]["not_permitted"], 2);
+    assert_eq!(room.run_as("eve", &["next", "--claim"]).data()["task"]["id"], ship.as_str());
+    assert_eq!(room.run_as("eve", &["next"]).data()["task"]["id"], high.as_str());
+}
+
+#[test]
+fn roles_that_cannot_be_read_permit_nothing() {
+    let room = Sandbox::new();
+    for bad in ["agents: {ada: {perms: [create]}, ada: {perms: [admin]}}\n", "agents: &a {}\n", "agent: {}\n", "- ada\n"] {
+        fs::write(room.store().join("roles.yml"), bad).unwrap();
+        room.run(&["task", "create", "--title", "x"]).error("ERR_CORRUPT", 8);
+    }
+}
