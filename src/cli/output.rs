@@ -51,6 +51,8 @@ pub struct Answer {
     pub warnings: Vec<String>,
     /// 0, or 1 where lint found errors.
     pub exit: u8,
+    /// A change was made: whatever becomes of the answer, the exit code says so.
+    pub changed: bool,
     /// A document (a script, a page) that is printed as it is unless JSON is asked for by name.
     pub document: bool,
 }
@@ -82,6 +84,10 @@ pub fn print(answer: &Answer, global: &Global, form: Form) -> ExitCode {
         Ok(()) => ExitCode::from(answer.exit),
         // Whoever closed the pipe has read enough.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(answer.exit),
+        Err(e) if answer.changed => {
+            eprintln!("agentpm: the change was made, but the answer could not be written: {e}");
+            ExitCode::SUCCESS
+        }
         Err(e) => {
             eprintln!("agentpm: could not write the answer: {e}");
             ExitCode::from(10)

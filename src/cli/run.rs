@@ -176,7 +176,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
                 .flatten()
                 .filter_map(|w| w.as_str().map(str::to_owned))
                 .collect();
-            Ok(Answer { human: human::object(&data["added"]), data, warnings, ..Answer::default() })
+            Ok(Answer { human: human::object(&data["added"]), data, warnings, changed: true, ..Answer::default() })
         }
         Verb::Prime => prime(&ws),
         // Answered above, without a store.
@@ -212,7 +212,7 @@ fn change(ws: &Workspace, command: &Command) -> Result<Answer> {
         Subject::Progress(_, items) => Some(items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
         other => other.id().map(|id| id.to_string()),
     };
-    Ok(Answer { data: reply.data, human, quiet, warnings: reply.warnings, ..Answer::default() })
+    Ok(Answer { data: reply.data, human, quiet, warnings: reply.warnings, changed: true, ..Answer::default() })
 }
 
 fn show(ws: &Workspace, args: TaskGet) -> Result<Answer> {
@@ -303,7 +303,7 @@ fn claim(ws: &Workspace, command: &Command) -> Result<Answer> {
         lease["fence"]
     );
     let quiet = reply.subject.id().map(|id| id.to_string());
-    Ok(Answer { human, quiet, warnings: reply.warnings, data: reply.data, ..Answer::default() })
+    Ok(Answer { human, quiet, warnings: reply.warnings, data: reply.data, changed: true, ..Answer::default() })
 }
 
 /// Nothing to hand out is no error: the data is null and the reasons stand beside it.
@@ -409,7 +409,7 @@ fn plan_apply(ws: &Workspace, file: &str, dry_run: bool) -> Result<Answer> {
     }
     let verb = if dry_run { "would change" } else { "changed" };
     human.push_str(&format!("{} tasks, {} {verb}\n", data["total"], data["changes"].as_array().map_or(0, Vec::len)));
-    Ok(Answer { human, data, ..Answer::default() })
+    Ok(Answer { human, data, changed: !dry_run, ..Answer::default() })
 }
 
 fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {

@@ -248,6 +248,11 @@ pub fn read_outside(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Writes a file of our own that lies outside a store, such as a note beside a cache.
+pub fn write_outside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    std::fs::write(path, bytes)
+}
+
 /// Removes a file of our own that lies outside a store, such as a cache.
 pub fn remove_outside(path: &Path) -> io::Result<()> {
     std::fs::remove_file(path)

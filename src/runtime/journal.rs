@@ -20,7 +20,7 @@ use std::os::unix::fs::FileExt as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::env::files::{Dir, Mark as Seen};
+use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entry, parse_line};
 use crate::model::id::Id;
@@ -86,9 +86,6 @@ struct Mark {
     synced: u64,
     /// The greatest Lamport time given out or seen.
     lamport: u64,
-    /// The mark of git's index when the whole store was last looked through: git changes it whenever it changes files.
-    #[serde(default)]
-    seen: Option<(u64, i64, u64)>,
 }
 
 /// The journal, opened by the one who holds the lock.
@@ -135,14 +132,8 @@ impl<'a> Journal<'a> {
         self.mark.lamport
     }
 
-    /// Whether git has changed nothing in this work tree since the whole store was last looked through.
-    pub fn has_seen(&self, git_index: Seen) -> bool {
-        self.mark.seen == Some((git_index.size, git_index.mtime, git_index.inode))
-    }
-
-    /// Notes that the whole store was looked through, and the greatest Lamport time in it.
-    pub fn saw(&mut self, git_index: Seen, lamport: u64) {
-        self.mark.seen = Some((git_index.size, git_index.mtime, git_index.inode));
+    /// Lifts the clock above a Lamport time that was seen in a log.
+    pub fn saw(&mut self, lamport: u64) {
         self.mark.lamport = self.mark.lamport.max(lamport);
     }
 
@@ -159,6 +150,10 @@ impl<'a> Journal<'a> {
         if whole < self.end {
             self.file.set_len(whole).map_err(|e| self.io("cut the unfinished record off", &e))?;
             self.end = whole;
+        }
+        if !records.is_empty() {
+            // Its writer may have died between writing and flushing: nothing is drawn from what a power loss could still take.
+            self.file.sync_data().map_err(|e| self.io("flush", &e))?;
         }
         for record in &records {
             self.mark.lamport = self.mark.lamport.max(record.commit.lamport);

@@ -7,7 +7,7 @@
 
 use std::io::{ErrorKind, Write as _};
 
-use crate::env::files::Dir;
+use crate::env::files::{Dir, Kind};
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::payload::Payload;
@@ -76,6 +76,21 @@ pub fn project_onto(store: &Store, entity: &Entity, mut log: Log, new: &[Entry],
         store.dir.replace(&readable, text.as_bytes(), 0o644).map_err(fail("write"))?;
     }
     Ok(())
+}
+
+/// Removes the temporary files that a writer who died left beside an entity's. Call it under the lock.
+pub fn sweep(store: &Store, entity: &Entity) {
+    let Some((folder, _)) = home(entity) else { return };
+    let names = store.dir.dir(&folder).and_then(|dir| dir.list()).unwrap_or_default();
+    for (name, _) in names.into_iter().filter(|(name, kind)| is_temporary(name) && *kind == Kind::File) {
+        // Git ignores it and so does everyone else; that it stays does no harm.
+        let _ = store.dir.remove(folder.join(name));
+    }
+}
+
+/// Whether a name is one of those that a file has while it is being replaced.
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".tmp")
 }
 
 /// Asks whether the files of an entity can be where they belong: every folder above them is a folder, or not there yet.

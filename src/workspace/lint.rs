@@ -50,7 +50,9 @@ impl Workspace {
         findings.extend(self.odd_at_top()?);
         let (folders, odd) = match self.store.task_folders() {
             // What stands in the folder's place was named just above.
-            Err(e) if e.code == crate::error::Code::Corrupt && findings.iter().any(|f| f.rule == Rule::OddFile) => Default::default(),
+            Err(e) if e.code == crate::error::Code::Corrupt && findings.iter().any(|f| f.rule == Rule::OddFile) => {
+                Default::default()
+            }
             other => other?,
         };
         findings
@@ -356,7 +358,7 @@ fn line_in(message: &str) -> Option<usize> {
 }
 
 fn is_temporary(path: &Path) -> bool {
-    path.file_name().and_then(|n| n.to_str()).is_some_and(|name| name.starts_with('.') && name.ends_with(".tmp"))
+    path.file_name().and_then(|n| n.to_str()).is_some_and(crate::store::project::is_temporary)
 }
 
 fn is_mendable(rule: Rule) -> bool {

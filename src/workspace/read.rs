@@ -15,7 +15,7 @@ use crate::model::agent::{Agent, Lease, LeaseRecord};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
 use crate::model::id::{ABBREVIATION_MIN, ALPHABET, HANDLE_MIN, Id, quoted};
-use crate::model::task::{Status, Task};
+use crate::model::task::{Brief, Status, Task};
 use crate::model::words::Ref;
 use crate::reports::ready::{Asker, Plan, Reason};
 use crate::reports::view::{self, Around};
@@ -196,6 +196,17 @@ impl Workspace {
     pub fn plan(&self, index: &Index) -> Result<Plan> {
         let briefs = index.briefs()?;
         let known: BTreeSet<Id> = briefs.iter().map(|brief| brief.id).collect();
+        let leases = self.live_leases(|task| known.contains(&task))?;
+        Ok(Plan::new(briefs, &index.open_edges()?, leases))
+    }
+
+    /// As [`Workspace::plan`], with the leases only of what could be handed out: enough for choosing, not for explaining.
+    ///
+    /// Errors: `ERR_IO` where it cannot be read.
+    pub(super) fn plan_to_claim(&self, index: &Index) -> Result<Plan> {
+        let briefs = index.briefs()?;
+        let waits = |brief: &&Brief| matches!(brief.status, Status::Open | Status::Blocked);
+        let known: BTreeSet<Id> = briefs.iter().filter(waits).map(|brief| brief.id).collect();
         let leases = self.live_leases(|task| known.contains(&task))?;
         Ok(Plan::new(briefs, &index.open_edges()?, leases))
     }

@@ -61,7 +61,7 @@ pub(super) struct Scene<'a> {
     names: BTreeMap<String, Id>,
     children: BTreeMap<Id, BTreeSet<Id>>,
     dependents: BTreeMap<Id, BTreeSet<Id>>,
-    prepared: Option<Prepared>,
+    pub prepared: Option<Prepared>,
     caught_up: bool,
 }
 
@@ -394,7 +394,7 @@ impl Stage for Scene<'_> {
         let (ws, now) = (self.ws, self.now);
         let ranking = match &self.prepared {
             Some(prepared) => {
-                let plan = ws.plan(&prepared.index)?;
+                let plan = ws.plan_to_claim(&prepared.index)?;
                 let asker = ws.asker_with_rights()?;
                 plan.rank(&asker, &ws.settings.score, now).into_iter().map(|ranked| ranked.id).collect()
             }

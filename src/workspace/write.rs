@@ -12,9 +12,8 @@ use serde_json::{Value, json};
 
 use super::Workspace;
 use super::stage::{OnStage, Prepared, Scene, session_after};
-use crate::env::files::Dir;
+use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
-use crate::git::Repo;
 use crate::model::agent::{Agent, LeaseRecord, Session};
 use crate::model::command::Command;
 use crate::model::event::{Entity, Entry};
@@ -31,7 +30,7 @@ use crate::store::edited::{Readable, compare};
 use crate::store::entity::{is_odd, read_yaml};
 use crate::store::index::Index;
 use crate::store::layout::{STORE, Store};
-use crate::store::project::{check_home, project, project_onto};
+use crate::store::project::{check_home, project, project_onto, sweep};
 
 /// What came of a command.
 #[derive(Debug)]
@@ -57,6 +56,8 @@ struct Written {
     sessions: BTreeMap<Id, Session>,
     events: Vec<Id>,
     warnings: Vec<String>,
+    /// The read model of the decision, where it took one.
+    index: Option<Index>,
 }
 
 impl Workspace {
@@ -125,7 +126,7 @@ impl Workspace {
         let journal_end = journal::settled(runtime, self.env.boot()).unwrap_or(0);
         let index = self.index()?;
         let ranking = if claims_any {
-            let plan = self.plan(&index)?;
+            let plan = self.plan_to_claim(&index)?;
             let asker = self.asker_with_rights()?;
             plan.rank(&asker, &self.settings.score, self.env.now()).into_iter().map(|ranked| ranked.id).collect()
         } else {
@@ -136,10 +137,18 @@ impl Workspace {
 
     /// Looks through the store once after git may have changed it, so that the clock stands above all this clone has seen.
     fn look_after_git(&self, journal: &mut Journal) -> Result<()> {
-        let now = self.repo.as_ref().map(Repo::index_mark).unwrap_or_default();
-        if !journal.has_seen(now) {
-            journal.saw(now, self.index()?.greatest_lamport()?);
+        let (Some(repo), Some(path)) = (&self.repo, self.index_path()) else { return Ok(()) };
+        let note = path.with_extension("seen");
+        let now = repo.index_mark();
+        let now = format!("{} {} {}", now.size, now.mtime, now.inode);
+        if files::read_outside(&note, 200).is_ok_and(|seen| seen == now.as_bytes()) {
+            return Ok(());
         }
+        journal.saw(self.index()?.greatest_lamport()?);
+        journal.settle(&self.store.dir)?;
+        // Where the note cannot be kept, the next command looks once more.
+        let kept = files::write_outside(&note, now.as_bytes());
+        kept.unwrap_or_else(|e| tracing::debug!(error = %e, "no note of what was seen"));
         Ok(())
     }
 
@@ -166,6 +175,7 @@ impl Workspace {
             sessions: BTreeMap::new(),
             events: Vec::new(),
             warnings: Vec::new(),
+            index: None,
         }))
     }
 
@@ -204,7 +214,7 @@ impl Workspace {
         command: &Command,
     ) -> Result<Written> {
         let lamport = scene.lamport();
-        let Scene { tasks, agents, leases, sessions, entries, .. } = scene;
+        let Scene { tasks, agents, leases, sessions, entries, prepared, .. } = scene;
         let mut written = Written {
             subject,
             events: entries.iter().map(|e| e.event.id).collect(),
@@ -214,6 +224,7 @@ impl Workspace {
             leases,
             sessions,
             warnings: self.warnings(),
+            index: prepared.map(|prepared| prepared.index),
         };
         if entries.is_empty() {
             return Ok(written);
@@ -302,9 +313,25 @@ impl Workspace {
         Ok(())
     }
 
-    fn reply(&self, written: Written) -> Result<Reply> {
-        let mut show = Show { ws: self, written: &written, index: None };
-        let data = show.subject(&written.subject)?;
+    fn reply(&self, mut written: Written) -> Result<Reply> {
+        let index = match written.index.take() {
+            Some(mut index) => {
+                let changed: Vec<Id> = written.tasks.keys().copied().collect();
+                // Where it cannot be brought up to date, a new one is made where it is needed.
+                index.refresh_some(&self.store, &changed, self.tick()).is_ok().then_some(index)
+            }
+            None => None,
+        };
+        let mut show = Show { ws: self, written: &written, index };
+        let data = match show.subject(&written.subject) {
+            Ok(data) => data,
+            // The change has happened: that its view could not be drawn must not make it look as if it had not.
+            Err(e) if !written.events.is_empty() => {
+                written.warnings.push(format!("saved, but it could not be shown: {e}"));
+                json!({ "id": written.subject.id() })
+            }
+            Err(e) => return Err(e),
+        };
         Ok(Reply { data, events: written.events, warnings: written.warnings, subject: written.subject })
     }
 }
@@ -316,10 +343,13 @@ fn redo(store: &Store, runtime: &Dir, record: &Record) -> Result<()> {
         entities.entry(&entry.event.entity).or_default().push(entry.clone());
     }
     for (entity, entries) in entities {
+        sweep(store, entity);
         match project(store, entity, &entries, runtime) {
             // Somebody put a link or a file where its folder belongs: one such place must not hold up all others. The journal
             // still knows the events.
-            Err(e) if e.code == Code::Corrupt => tracing::warn!(%entity, error = %e, "an entity could not be brought up to date"),
+            Err(e) if e.code == Code::Corrupt => {
+                tracing::warn!(%entity, error = %e, "an entity could not be brought up to date")
+            }
             other => other?,
         }
     }

@@ -933,3 +933,32 @@ fn redacting_takes_the_text_out_of_the_plan() {
     assert!(!after.contains("hunter2") && after.starts_with(&redacted), "{after}");
     room.is_clean();
 }
+
+#[test]
+fn cursors_of_the_log_and_of_ready_skip_nothing() {
+    let room = Sandbox::new();
+    let ids: Vec<String> =
+        (0..5).map(|n| room.task(&format!("task {n}"), &["--priority", &(n % 3).to_string()])).collect();
+    let mut seen = Vec::new();
+    let mut args = vec!["log".to_owned(), "--limit".into(), "2".into()];
+    loop {
+        let page = room.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).data();
+        let lamports = page["items"].as_array().unwrap().iter().rev().map(|event| event["lamport"].as_u64().unwrap());
+        seen.extend(lamports);
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        args.truncate(3);
+        args.extend(["--cursor".into(), cursor.to_owned()]);
+    }
+    assert_eq!(seen, [5, 4, 3, 2, 1]);
+
+    let first = room.run(&["ready", "--limit", "2"]).data();
+    room.run_as("bob", &["next", "--claim"]).data();
+    let rest = room.run(&["ready", "--limit", "9", "--cursor", first["next_cursor"].as_str().unwrap()]).data();
+    let mut handed: Vec<&str> = [&first, &rest]
+        .iter()
+        .flat_map(|page| page["items"].as_array().unwrap())
+        .filter_map(|item| item["id"].as_str())
+        .collect();
+    handed.sort_unstable();
+    assert_eq!(handed, ids, "a claim between two pages hides nothing");
+}

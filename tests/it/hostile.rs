@@ -752,3 +752,44 @@ fn outside_fences(page: &str) -> String {
     assert_eq!(open, None, "a fence is left open:\n{page}");
     out
 }
+
+#[test]
+fn a_link_in_one_place_holds_up_no_other() {
+    let room = Sandbox::new();
+    fs::remove_dir(room.store().join("agents")).unwrap();
+    std::os::unix::fs::symlink("/tmp", room.store().join("agents")).unwrap();
+    room.run(&["agent", "register", "--name", "bob"]).error("ERR_CORRUPT", 8);
+    let id = room.task("goes on", &[]);
+
+    // The same in a record that was acknowledged before somebody put the link there.
+    let journal = room.repo().join(".git/agentpm/journal.jsonl");
+    let event = r#"{"v":1,"id":"01K5R4XJ7Z0000000000000009","lamport":9,"type":"AgentRegistered","entity":"agent/bob","agent":"bob","at":"2026-11-20T10:00:00Z","payload":{}}"#;
+    let root = room.store().canonicalize().unwrap();
+    let commit = format!(r#"{{"commit":"01K5R4XJ7Z0000000000000010","n":1,"lamport":9,"root":"{}"}}"#, root.display());
+    let text = fs::read_to_string(&journal).unwrap();
+    fs::write(&journal, format!("{text}{event}\n{commit}\n")).unwrap();
+    room.task("goes on too", &[]);
+    assert_eq!(room.get(&id)["title"], "goes on");
+    assert!(fs::read_to_string(&journal).unwrap().contains(event), "the journal still knows");
+}
+
+#[test]
+fn a_poisoned_clock_leaves_no_lasting_trace_in_the_order_of_a_log() {
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    let log = room.log_of(&id);
+    let text = fs::read_to_string(&log).unwrap();
+    let poison = text.replace("\"lamport\":1,", "\"lamport\":9007199254740992,").replace("TaskCreated", "TaskUpdated");
+    let poison = poison
+        .replacen("\"id\":\"01", "\"id\":\"00", 1)
+        .replace("{\"title\":\"one\"}", "{\"set\":{\"title\":\"poison\"}}");
+    fs::write(&log, format!("{text}{poison}")).unwrap();
+    for content in ["a", "b", "c"] {
+        room.run(&["progress", "add", &id, "--content", content]).data();
+    }
+    let report = room.run(&["lint"]).json();
+    let codes: Vec<&str> =
+        report["data"]["findings"].as_array().unwrap().iter().filter_map(|f| f["code"].as_str()).collect();
+    assert_eq!(codes, ["event-quarantined"], "{report:#}");
+    assert_eq!(room.get(&id)["title"], "one");
+}

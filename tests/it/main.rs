@@ -4,6 +4,8 @@
 mod sandbox;
 
 mod contract;
+mod crash;
+mod fleet;
 mod formats;
 mod hand_edits;
 mod hostile;
@@ -11,4 +13,5 @@ mod laws;
 mod loop_of_an_agent;
 mod places;
 mod readme;
+mod roles;
 mod tidy;

@@ -48,7 +48,9 @@ fn a_task_is_handed_out_only_to_those_it_needs() {
 #[test]
 fn roles_that_cannot_be_read_permit_nothing() {
     let room = Sandbox::new();
-    for bad in ["agents: {ada: {perms: [create]}, ada: {perms: [admin]}}\n", "agents: &a {}\n", "agent: {}\n", "- ada\n"] {
+    for bad in
+        ["agents: {ada: {perms: [create]}, ada: {perms: [admin]}}\n", "agents: &a {}\n", "agent: {}\n", "- ada\n"]
+    {
         fs::write(room.store().join("roles.yml"), bad).unwrap();
         room.run(&["task", "create", "--title", "x"]).error("ERR_CORRUPT", 8);
     }

@@ -34,7 +34,8 @@ pub fn log(ws: &Workspace, q: &Log) -> Result<Value> {
     let total = entries.len();
     if let Some(cursor) = &q.cursor {
         let before: Stamp = cursor.parse().map_err(|_| {
-            Error::usage(format!("{} is no cursor", quoted(cursor))).hint("take it from next_cursor of the answer before")
+            Error::usage(format!("{} is no cursor", quoted(cursor)))
+                .hint("take it from next_cursor of the answer before")
         })?;
         entries.retain(|entry| entry.event.stamp() < before);
     }
