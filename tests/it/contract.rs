@@ -962,3 +962,18 @@ fn cursors_of_the_log_and_of_ready_skip_nothing() {
     handed.sort_unstable();
     assert_eq!(handed, ids, "a claim between two pages hides nothing");
 }
+
+#[test]
+fn every_change_is_reachable_through_every_door() {
+    let room = Sandbox::new();
+    for (op, _) in agentpm::model::command::Command::schemas() {
+        let mut words: Vec<&str> = op.split('.').collect();
+        words.push("--help");
+        assert!(room.run(&words).text().contains("Usage"), "the command line has no {op}");
+        let step = format!(r#"[{{"op":"{op}","args":{{"no_such_key":1}}}}]"#);
+        std::fs::write(room.repo().join("ops.json"), step).unwrap();
+        let refused = room.run(&["batch", "--file", "ops.json"]).error("ERR_USAGE", 2);
+        assert!(refused["message"].as_str().unwrap().contains("no_such_key"), "a batch has no {op}: {refused}");
+        assert!(room.run(&["schema", op]).data()["properties"].is_object(), "there is no schema of {op}");
+    }
+}
