@@ -60,7 +60,17 @@ fn usage(e: &clap::Error, argv: &[OsString]) -> ExitCode {
     let whole = e.render().to_string();
     let message = match e.kind() {
         DisplayHelpOnMissingArgumentOrSubcommand => "a subcommand is missing".to_owned(),
-        _ => whole.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+        _ => {
+            let said: Vec<&str> =
+                whole.lines().take_while(|l| !l.starts_with("Usage:") && !l.trim_start().starts_with("tip:")).collect();
+            said.iter()
+                .map(|l| l.trim())
+                .filter(|l| !l.is_empty())
+                .collect::<Vec<_>>()
+                .join(" ")
+                .trim_start_matches("error: ")
+                .to_owned()
+        }
     };
     let tip = whole.lines().find(|line| line.trim_start().starts_with("tip:")).map(|line| format!("{}; ", line.trim()));
     let hint = format!("{}see agentpm --help and the --help of the command", tip.unwrap_or_default());
@@ -259,6 +269,13 @@ fn ready(ws: &Workspace, query: &Query, explain: bool, md: bool) -> Result<Answe
         let words: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " "))).collect();
         answer.human.push_str(&format!("not ready: {}\n", words.join(", ")));
     }
+    for item in answer.data["elsewhere"].as_array().into_iter().flatten() {
+        answer.human.push_str(&format!(
+            "{}  {}\n",
+            escape(item["task"].as_str().unwrap_or_default()),
+            escape(item["words"].as_str().unwrap_or_default())
+        ));
+    }
     if explain {
         for item in answer.data["explained"]["items"].as_array().into_iter().flatten() {
             let words: Vec<&str> = item["words"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -403,13 +420,18 @@ fn plan_apply(ws: &Workspace, file: &str, dry_run: bool) -> Result<Answer> {
             "create" => text("title"),
             "block" => format!("by {}", text("by")),
             "progress" => format!("{} steps", change["steps"]),
-            _ => change["fields"].to_string(),
+            _ => change["fields"].as_array().into_iter().flatten().map(field_change).collect::<Vec<_>>().join(", "),
         };
         human.push_str(&format!("{:<9} {}  {more}\n", text("change"), text("key")));
     }
     let verb = if dry_run { "would change" } else { "changed" };
     human.push_str(&format!("{} tasks, {} {verb}\n", data["total"], data["changes"].as_array().map_or(0, Vec::len)));
     Ok(Answer { human, data, changed: !dry_run, ..Answer::default() })
+}
+
+/// `title: "old" -> "new"`
+fn field_change(change: &Value) -> String {
+    escape(&format!("{}: {} -> {}", change["field"].as_str().unwrap_or_default(), change["from"], change["to"]))
 }
 
 fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {

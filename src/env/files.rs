@@ -258,6 +258,13 @@ pub fn remove_outside(path: &Path) -> io::Result<()> {
     std::fs::remove_file(path)
 }
 
+/// The first bytes of a file that a person named.
+pub fn head_outside(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The path with all links resolved.
 pub fn canonical(path: &Path) -> io::Result<PathBuf> {
     std::fs::canonicalize(path)

@@ -93,6 +93,12 @@ impl Repo {
         Some(name.to_string())
     }
 
+    /// What is checked out: the contents of this worktree's HEAD, empty where it cannot be read.
+    pub fn head_text(&self) -> String {
+        let bytes = files::read_outside(&self.git_dir.join("HEAD"), 4096).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+
     /// The mark of git's index of this worktree; git replaces it whenever it changes files.
     pub fn index_mark(&self) -> files::Mark {
         files::mark_outside(&self.git_dir.join("index"))

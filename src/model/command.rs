@@ -15,7 +15,7 @@ use crate::model::id::{Id, quoted};
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::model::time::Time;
-use crate::model::words::{Duration, Object, OptionalTaskRef, Ref, SessionRef, TaskRef, Text};
+use crate::model::words::{Duration, Object, OptionalTaskRef, Ref, SessionRef, TaskRef, Text, one_or_many};
 
 /// What a change of a task may carry besides the change itself.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -198,6 +198,7 @@ pub struct TaskBlock {
     pub id: TaskRef,
     /// The task it waits for (repeatable)
     #[arg(long, value_name = "ID", required = true)]
+    #[serde(deserialize_with = "one_or_many")]
     pub by: Vec<Ref>,
     #[command(flatten)]
     #[serde(flatten)]
@@ -319,6 +320,7 @@ pub struct ProgressAdd {
     pub task_id: TaskRef,
     /// The step, in words (repeatable)
     #[arg(long, value_name = "TEXT", required = true)]
+    #[serde(deserialize_with = "one_or_many")]
     pub content: Vec<Text>,
     #[command(flatten)]
     #[serde(flatten)]
@@ -385,7 +387,8 @@ pub struct ContextSupersede {
     pub content: Text,
 }
 
-/// Take the text of a context entry out of the plan (a secret, say); git history and clones may still hold it
+/// Take the text of a context entry out of the plan (a secret, say); git history, clones and this machine's journal may still
+/// hold it
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ContextRedact {
     /// The entry

@@ -23,6 +23,9 @@ pub const ENVELOPE_VERSION: u32 = 1;
 pub const MAX_LINE: usize = 256 * 1024;
 /// Greatest Lamport time that any JSON reader holds exactly.
 pub const MAX_LAMPORT: u64 = (1 << 53) - 1;
+/// Up to where a clone's clock follows what it sees. Honest clocks never come near; what is beyond was forged, and following it
+/// would put every new task out of bounds.
+pub const MAX_CLOCK: u64 = 1 << 31;
 /// Furthest a Lamport time may stand above its parents'.
 pub const MAX_LAMPORT_JUMP: u64 = 1 << 32;
 
@@ -222,10 +225,15 @@ pub struct Entry {
 impl Entry {
     /// Writes the event out.
     ///
-    /// Errors: as [`Event::to_line`].
+    /// Errors: `ERR_VALIDATION` where it would be too long, or could not be read back.
     pub fn new(event: Event) -> Result<Self> {
-        let line = event.to_line()?.into_boxed_str();
-        Ok(Entry { event, line })
+        let line = event.to_line()?;
+        // What could not be read back must never be acknowledged.
+        let event = parse_line(&line).map_err(|e| {
+            Error::validation(format!("{} cannot be kept: {}", event.payload.kind(), e.message))
+                .hint("put deeply nested or odd values into a file of the repository and refer to it")
+        })?;
+        Ok(Entry { event, line: line.into_boxed_str() })
     }
 }
 

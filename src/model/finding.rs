@@ -73,6 +73,8 @@ rules! {
     EventTime = "event-time", Warning, "order does not depend on it; set the writer's clock";
     /// A log does not begin with TaskCreated.
     LogHeadless = "log-headless", Error, "restore the missing lines from git history";
+    /// An event follows another that is not in the log: a line was lost.
+    LogGap = "log-gap", Error, "restore the missing line of events.jsonl from git history; agentpm log shows what is there";
     /// A task folder has no log.
     LogMissing = "log-missing", Error, "restore events.jsonl from git history";
     /// A task folder has no task.yaml.

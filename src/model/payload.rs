@@ -204,8 +204,9 @@ pub struct LeaseReleased {
 /// A change was made past somebody's lease. The reason is in the event's `why`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeaseOverride {
-    /// The lease's id.
-    pub lease: Id,
+    /// The lease's id; absent where the task was somebody's without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Id>,
     /// Who held it.
     pub holder: String,
 }

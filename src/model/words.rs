@@ -126,6 +126,20 @@ impl From<&str> for Text {
     }
 }
 
+/// Reads a list, or one value as a list of one. For `#[serde(deserialize_with)]`.
+pub fn one_or_many<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Spelling<T> {
+        Many(Vec<T>),
+        One(T),
+    }
+    Ok(match Spelling::deserialize(deserializer)? {
+        Spelling::Many(list) => list,
+        Spelling::One(one) => vec![one],
+    })
+}
+
 /// A JSON object.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(transparent)]

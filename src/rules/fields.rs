@@ -48,6 +48,11 @@ pub const RESERVED: &[&str] = &[
     "log",
 ];
 
+/// Whether a field is none of this version's: neither one of [`NAMES`] nor of [`RESERVED`].
+pub fn is_unknown(name: &str) -> bool {
+    !NAMES.contains(&name) && !RESERVED.contains(&name)
+}
+
 /// Longest title, in characters.
 pub const MAX_TITLE: usize = 200;
 /// Longest label, watcher, file or criterion, in characters.

@@ -26,6 +26,8 @@ pub struct Ordered<'a> {
     pub events: Vec<&'a Entry>,
     /// What was set aside and why.
     pub findings: Vec<Finding>,
+    /// The ids of all events of the log, those set aside too.
+    pub ids: BTreeSet<Id>,
 }
 
 /// Brings the events of one entity's log into their order.
@@ -38,6 +40,7 @@ pub fn order<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>) 
     for entry in entries {
         by_id.entry(entry.event.id).or_default().push(entry);
     }
+    out.ids = by_id.keys().copied().collect();
     let redacted = redactions(by_id.values().flatten().copied());
     let mut kept: Vec<&Entry> = Vec::with_capacity(by_id.len());
     for (id, copies) in &by_id {
@@ -107,9 +110,10 @@ pub fn fold<'a>(id: Id, entries: impl IntoIterator<Item = &'a Entry>) -> (Task, 
     let ordered = order(&Entity::Task(id), entries);
     let mut task = Task::blank(id);
     let mut findings = ordered.findings;
-    for entry in ordered.events {
+    for entry in &ordered.events {
         findings.extend(apply(&mut task, &entry.event));
     }
+    findings.extend(gaps(&ordered.events, &ordered.ids));
     if !task.created && task.version > 0 {
         findings.push(Finding::new(Rule::LogHeadless, format!("the log of task {id} has no TaskCreated")));
     }
@@ -117,6 +121,16 @@ pub fn fold<'a>(id: Id, entries: impl IntoIterator<Item = &'a Entry>) -> (Task, 
         finding.task = Some(id);
     }
     (task, findings)
+}
+
+/// Events whose parents are not here: something between was lost. Those set aside for a reason of their own are not lost.
+fn gaps(events: &[&Entry], here: &BTreeSet<Id>) -> Vec<Finding> {
+    let lost = |event: &Event| event.parents.iter().find(|parent| !here.contains(parent)).copied();
+    let gap = |event: &Event, parent: Id| {
+        Finding::new(Rule::LogGap, format!("event {} follows {parent}, which is not in this log", event.id))
+            .event(event.id)
+    };
+    events.iter().filter_map(|entry| lost(&entry.event).map(|parent| gap(&entry.event, parent))).collect()
 }
 
 /// Earliest wall-clock time that does not look like a broken clock: 2000-01-01.

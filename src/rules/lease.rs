@@ -53,7 +53,7 @@ pub fn refusal(task: Id, record: &LeaseRecord, holder: &Lease, me: &Author) -> E
             format!("your lease of task {task} ran out and {} took it over", holder.agent),
         )
         .with(details)
-        .hint("your notes and progress are kept; take other work with agentpm next --claim");
+        .hint("what you recorded before is kept, this was not written; take other work with agentpm next --claim");
     }
     Error::new(Code::LeaseHeld, format!("{} holds task {task} until {}", holder.agent, holder.expires_at))
         .with(details)

@@ -73,6 +73,9 @@ pub trait Stage {
     /// The best task the actor may claim now, if any.
     fn best_ready(&mut self) -> Result<Option<Id>>;
 
+    /// Where else in this clone the task is already taken or finished, in words.
+    fn taken_elsewhere(&mut self, task: Id) -> Result<Option<String>>;
+
     /// What is known of an agent.
     fn agent(&mut self, name: &str) -> Result<Agent>;
     /// The session a reference means.

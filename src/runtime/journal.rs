@@ -34,6 +34,8 @@ const MARK: &str = "mark.json";
 const SYNC_EVERY: u64 = 4 * 1024 * 1024;
 /// Bytes after which a journal is put aside and a new one begun.
 const ROTATE_AT: u64 = 64 * 1024 * 1024;
+/// Longest that the kernel holds written pages back, with room to spare, in milliseconds.
+const HELD_BACK_MS: u64 = 120_000;
 /// Longest commit line that is read.
 const MAX_JOURNAL_LINE: u64 = 16 * 1024 * 1024;
 
@@ -48,6 +50,9 @@ pub struct Commit {
     pub lamport: u64,
     /// The store it was written for.
     pub root: String,
+    /// What was checked out in its work tree: the contents of git's HEAD.
+    #[serde(default)]
+    pub head: String,
     /// The idempotency key of the call, with what it asked for and what it made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyRecord>,
@@ -97,6 +102,8 @@ pub struct Journal<'a> {
     mark: Mark,
     end: u64,
     boot: String,
+    /// The machine was started anew since the mark was written.
+    restarted: bool,
 }
 
 impl<'a> Journal<'a> {
@@ -116,7 +123,8 @@ impl<'a> Journal<'a> {
         let read = mark_file.read_at(&mut text, 0).map_err(|e| Error::io("read", &shown, &e))?;
         // A mark that cannot be read was cut by a power loss: everything is projected again, which does no harm.
         let mut mark: Mark = serde_json::from_slice(&text[..read]).unwrap_or_default();
-        if mark.boot != boot || boot.is_empty() {
+        let restarted = mark.boot != boot || boot.is_empty();
+        if restarted {
             mark.offset = mark.synced;
             mark.boot = boot.to_owned();
         }
@@ -124,7 +132,7 @@ impl<'a> Journal<'a> {
             mark.offset = 0;
             mark.synced = 0;
         }
-        Ok(Journal { runtime, file, mark_file, mark, end, boot: boot.to_owned() })
+        Ok(Journal { runtime, file, mark_file, mark, end, boot: boot.to_owned(), restarted })
     }
 
     /// The greatest Lamport time given out on this clone.
@@ -142,11 +150,16 @@ impl<'a> Journal<'a> {
         self.mark.offset == self.end
     }
 
+    /// Whether the machine was started anew since, so that records may have been projected and thrown away on purpose before.
+    pub fn restarted(&self) -> bool {
+        self.restarted
+    }
+
     /// The records that may not be in their logs yet. What follows the last whole one never happened and is cut off.
     ///
     /// Errors: `ERR_IO` where the journal cannot be read or cut, `ERR_CORRUPT` where a record's events cannot be read.
     pub fn unsettled(&mut self) -> Result<Vec<Record>> {
-        let (records, whole) = read_records(&self.file, self.mark.offset).map_err(|e| self.io("read", &e))?;
+        let (mut records, whole) = read_records(&self.file, self.mark.offset).map_err(|e| self.io("read", &e))?;
         if whole < self.end {
             self.file.set_len(whole).map_err(|e| self.io("cut the unfinished record off", &e))?;
             self.end = whole;
@@ -154,6 +167,11 @@ impl<'a> Journal<'a> {
         if !records.is_empty() {
             // Its writer may have died between writing and flushing: nothing is drawn from what a power loss could still take.
             self.file.sync_data().map_err(|e| self.io("flush", &e))?;
+        }
+        if self.restarted {
+            // What is older than this was on disk before the machine went down: the kernel holds nothing back that long.
+            let last = records.last().map_or(0, |record| record.commit.commit.millis());
+            records.retain(|record| record.commit.commit.millis() + HELD_BACK_MS >= last);
         }
         for record in &records {
             self.mark.lamport = self.mark.lamport.max(record.commit.lamport);
@@ -174,6 +192,10 @@ impl<'a> Journal<'a> {
         serde_json::to_writer(&mut bytes, commit)
             .map_err(|e| Error::new(Code::Io, format!("cannot write the commit line: {e}")))?;
         bytes.push(b'\n');
+        if self.file.metadata().map_err(|e| self.io("look at", &e))?.len() != self.end {
+            return Err(Error::new(Code::Busy, "the journal was written by somebody else; nothing was written")
+                .hint("run the same command again"));
+        }
         let written = self.file.write_all_at(&bytes, self.end).and_then(|()| self.file.sync_data());
         if let Err(failure) = written {
             let error = self.io("write", &failure);
@@ -299,7 +321,14 @@ mod tests {
     }
 
     fn commit(n: usize) -> Commit {
-        Commit { commit: Id::from_parts(1, n as u128), n, lamport: n as u64, root: "/r".into(), key: None }
+        Commit {
+            commit: Id::from_parts(1, n as u128),
+            n,
+            lamport: n as u64,
+            root: "/r".into(),
+            head: String::new(),
+            key: None,
+        }
     }
 
     #[test]

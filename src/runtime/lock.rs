@@ -49,6 +49,22 @@ impl Lock {
         }
     }
 
+    /// Asks whether the lock is still the one that others would take: somebody may have removed or replaced its file.
+    ///
+    /// Errors: `ERR_BUSY`; whoever holds the other lock may be writing.
+    pub fn check(&self, runtime: &Dir) -> Result<()> {
+        let shown = runtime.path().join(PATH);
+        let held = self.file.metadata().map_err(|e| Error::io("look at the lock", &shown, &e))?;
+        if files::metadata(&shown).is_ok_and(|now| files::is_same(&held, &now)) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::Busy,
+            format!("{} was taken away while it was held; nothing was written", shown.display()),
+        )
+        .hint("run the same command again"))
+    }
+
     /// Leaves word of who holds the lock. Only for others' messages, so a failure is of no account.
     fn sign(&mut self, holder: &str) {
         let _ = self.file.set_len(0);

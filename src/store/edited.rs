@@ -12,6 +12,9 @@ use crate::model::id::Id;
 use crate::store::project::render;
 use crate::store::yaml;
 
+/// What [`Readable::Edited`] says of a file that differs in nothing but its form: quoting, order, comments.
+pub const FORM: &str = "its form";
+
 /// How a readable file stands to its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readable {
@@ -19,6 +22,8 @@ pub enum Readable {
     Clean,
     /// It is the fold of a part of the log: the log has grown since.
     Stale,
+    /// It was made from an event that the log does not hold: a line of the log was lost.
+    Ahead(Id),
     /// It holds conflict markers of git. The log knows both sides.
     Conflicted,
     /// It says something that its events do not; in words, what.
@@ -40,7 +45,10 @@ pub fn compare(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> Readable {
         Err(why) => return Readable::Edited(format!("it cannot be read: {why}")),
     };
     let base: Vec<Entry> = match heads(&value) {
-        Some(heads) => below(entries, &heads),
+        Some(heads) => match heads.iter().find(|head| !entries.iter().any(|e| e.event.id == **head)) {
+            Some(lost) => return Readable::Ahead(*lost),
+            None => below(entries, &heads),
+        },
         None => return Readable::Edited("its heads are missing".into()),
     };
     let before = render(entity, &base);
@@ -48,7 +56,7 @@ pub fn compare(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> Readable {
         return Readable::Stale;
     }
     let expected = yaml::read_value(&before).unwrap_or_default();
-    Readable::Edited(difference(&expected, &value).unwrap_or_else(|| "its form".into()))
+    Readable::Edited(difference(&expected, &value).unwrap_or_else(|| FORM.into()))
 }
 
 /// The heads at the foot of a readable file.

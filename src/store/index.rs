@@ -25,7 +25,9 @@ use crate::store::entity::load_task;
 use crate::store::layout::{LOG, Store, task_dir};
 
 /// Changes with every change of the tables or of what they hold.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
+/// Marks a database as ours: "agpm".
+const APPLICATION: i64 = 0x6167_706d;
 /// Coarsest grain of a file system's clock that is reckoned with, in nanoseconds.
 const GRAIN: i64 = 20_000_000;
 
@@ -90,7 +92,7 @@ impl Index {
             )
         };
         match first {
-            Err(e) if worthless(&e) => {
+            Err(e) if worthless(&e) && is_ours(path) => {
                 for tail in ["", "-wal", "-shm"] {
                     let mut name = path.as_os_str().to_owned();
                     name.push(tail);
@@ -116,6 +118,12 @@ impl Index {
     /// Makes the tables, anew where they are of another version or of another start of the machine.
     fn prepare(&self, boot: &str) -> rusqlite::Result<()> {
         let version: i64 = self.db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let application: i64 = self.db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+        let tables: i64 = self.db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if tables > 0 && application != APPLICATION {
+            // Somebody else's database: not ours to empty.
+            return Err(rusqlite::Error::InvalidQuery);
+        }
         if version == SCHEMA && self.meta("boot")?.as_deref() == Some(boot) {
             return Ok(());
         }
@@ -131,6 +139,7 @@ impl Index {
             }
             tx.execute_batch(TABLES)?;
             tx.execute("INSERT INTO meta VALUES('boot', ?1)", [boot])?;
+            tx.pragma_update(None, "application_id", APPLICATION)?;
             tx.pragma_update(None, "user_version", SCHEMA)?;
         }
         tx.commit()
@@ -234,6 +243,13 @@ impl Index {
 fn wait_a_little(times: i32) -> bool {
     std::thread::sleep(std::time::Duration::from_millis(1));
     times < 5_000
+}
+
+/// Whether a damaged file may be thrown away: it lies where nobody but this program keeps anything, or has its mark.
+fn is_ours(path: &Path) -> bool {
+    let in_runtime = path.parent().and_then(Path::file_name).is_some_and(|name| name == "agentpm" || name == ".local");
+    let head = crate::env::files::head_outside(path, 72).unwrap_or_default();
+    in_runtime || head.is_empty() || (head.starts_with(b"SQLite format 3") && head.ends_with(b"agpm"))
 }
 
 /// What may fail while the index is written.

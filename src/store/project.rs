@@ -13,24 +13,40 @@ use crate::model::event::{Entity, Entry};
 use crate::model::payload::Payload;
 use crate::model::yaml::{render_agent, render_task};
 use crate::rules::fold;
-use crate::store::entity::{is_odd, read_log};
+use crate::store::edited::{FORM, Readable, compare};
+use crate::store::entity::{is_odd, read_log, read_yaml};
 use crate::store::layout::{LOG, Store, home};
 use crate::store::log::Log;
 
-/// Brings `new` into the log of `entity` and writes its readable file. `set_aside` is where cut-off bytes go.
+/// Brings `new` into the log of `entity` and writes its readable file, unless that was edited by hand. `set_aside` is where cut-off bytes go.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`; then doing it again later ends what was begun.
 pub fn project(store: &Store, entity: &Entity, new: &[Entry], set_aside: &Dir) -> Result<()> {
     let log = read_log(store, entity)?;
-    project_onto(store, entity, log, new, set_aside)
+    let edited = match read_yaml(store, entity) {
+        Ok(Some(bytes)) => matches!(compare(entity, &log.entries, &bytes), Readable::Edited(what) if what != FORM),
+        _ => false,
+    };
+    project_logs(store, entity, log, new, set_aside, !edited)
 }
 
 /// As [`project`], onto a log that was just read.
 ///
 /// Errors: as [`project`].
-pub fn project_onto(store: &Store, entity: &Entity, mut log: Log, new: &[Entry], set_aside: &Dir) -> Result<()> {
+pub fn project_onto(store: &Store, entity: &Entity, log: Log, new: &[Entry], set_aside: &Dir) -> Result<()> {
+    project_logs(store, entity, log, new, set_aside, true)
+}
+
+fn project_logs(
+    store: &Store,
+    entity: &Entity,
+    mut log: Log,
+    new: &[Entry],
+    set_aside: &Dir,
+    write_readable: bool,
+) -> Result<()> {
     let Some((folder, readable)) = home(entity) else { return Ok(()) };
-    let fresh: Vec<Entry> = new
+    let mut fresh: Vec<Entry> = new
         .iter()
         .filter(|e| !e.event.payload.journal_only() && !log.entries.iter().any(|known| known.event.id == e.event.id))
         .cloned()
@@ -45,7 +61,7 @@ pub fn project_onto(store: &Store, entity: &Entity, mut log: Log, new: &[Entry],
     if log.entries.is_empty() {
         store.dir.make_dir(&folder).map_err(fail("make"))?;
     }
-    let redacted = redact(&mut log, &fresh)?;
+    let redacted = redact(&mut log.entries, &mut fresh)?;
     let path = folder.join(LOG);
     if (log.rough || redacted) && !log.fixed {
         if let Some(torn) = &log.torn {
@@ -65,6 +81,9 @@ pub fn project_onto(store: &Store, entity: &Entity, mut log: Log, new: &[Entry],
         append().map_err(fail("write"))?;
     }
     log.entries.extend(fresh);
+    if !write_readable {
+        return Ok(());
+    }
     let text = render(entity, &log.entries);
     let readable = folder.join(readable);
     let current = match store.dir.read(&readable, text.len() as u64) {
@@ -130,15 +149,15 @@ pub fn render(entity: &Entity, entries: &[Entry]) -> String {
     }
 }
 
-/// Takes the text out of the ContextAdded lines that a redaction among `fresh` names. Says whether any line changed.
-fn redact(log: &mut Log, fresh: &[Entry]) -> Result<bool> {
+/// Takes the text out of the ContextAdded lines that a redaction names, among the old and the new. Says whether any line changed.
+fn redact(old: &mut [Entry], fresh: &mut [Entry]) -> Result<bool> {
     let mut changed = false;
-    let named = log.entries.iter().chain(fresh).filter_map(|e| match &e.event.payload {
+    let named = old.iter().chain(fresh.iter()).filter_map(|e| match &e.event.payload {
         Payload::ContextRedacted(p) => Some(p.entry),
         _ => None,
     });
     let named: Vec<_> = named.collect();
-    for entry in &mut log.entries {
+    for entry in old.iter_mut().chain(fresh) {
         if !named.contains(&entry.event.id) {
             continue;
         }

@@ -7,12 +7,14 @@ use serde_json::{Map, Value, json};
 
 use super::Workspace;
 use crate::error::{Code, Error, Result};
-use crate::model::command::{Command, Guard, TaskUpdate};
+use crate::model::command::{Command, Guard, TaskUpdate as Update};
 use crate::model::event::Entity;
 use crate::model::id::Id;
+use crate::model::payload::{Fields, Payload, TaskUpdated};
 use crate::model::words::{TaskRef, Text};
 use crate::rules::decide::decide;
 use crate::rules::fields;
+use crate::rules::stage::{Draft, Stage as _};
 use crate::store::edited::{below, heads};
 use crate::store::entity::{load_task, read_yaml};
 use crate::store::project::render;
@@ -44,16 +46,25 @@ impl Workspace {
         let base = heads(&found).ok_or_else(|| corrupt("its heads are missing".into()))?;
         let written = render(&entity, &below(&log.entries, &base));
         let expected = yaml::read_value(&written).map_err(corrupt)?;
-        let update = as_update(id, &expected, &found)?;
+        let mut unknown = Fields::new();
+        let update = as_update(id, &expected, &found, &mut unknown)?;
         let names = crate::store::edited::difference(&expected, &found).unwrap_or_default();
         let command = Command::TaskUpdate(update);
-        self.execute_with(&command, true, |scene| decide(scene, &command))?;
+        self.execute_with(&command, true, |scene| {
+            let subject = decide(scene, &command)?;
+            if !unknown.is_empty() {
+                let payload = Payload::TaskUpdated(TaskUpdated { set: unknown });
+                scene.emit(Draft { entity: Entity::Task(id), payload, why: Some("hand edit".into()), fence: None })?;
+            }
+            Ok(subject)
+        })?;
         Ok(names)
     }
 }
 
 /// The command that makes `found` of `expected`.
-fn as_update(id: Id, expected: &Value, found: &Value) -> Result<TaskUpdate> {
+/// Fields of a newer version go into `unknown`.
+fn as_update(id: Id, expected: &Value, found: &Value, unknown: &mut Fields) -> Result<Update> {
     let empty = Map::new();
     let (expected, found) = (expected.as_object().unwrap_or(&empty), found.as_object().unwrap_or(&empty));
     let mut args = json!({ "id": id });
@@ -69,6 +80,9 @@ fn as_update(id: Id, expected: &Value, found: &Value) -> Result<TaskUpdate> {
             ("parent" | "owner", Some(value)) => args[key] = value.clone(),
             (name, Some(value)) if fields::NAMES.contains(&name) => args[name] = as_text(name, value),
             (name, None) if fields::NAMES.contains(&name) || name == "parent" => clear.push(name),
+            (name, value) if fields::is_unknown(name) => {
+                unknown.insert(name.to_owned(), value.cloned().unwrap_or(Value::Null));
+            }
             (name, _) => {
                 return Err(Error::validation(format!("{name} cannot be changed in the file"))
                     .hint("use the command for it: task transition, progress, context, task block, task relate"));

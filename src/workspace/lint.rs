@@ -16,11 +16,11 @@ use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::{Id, check_agent_name, quoted};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task, TaskType};
-use crate::rules::fields::PRIORITY;
+use crate::rules::fields::{self, PRIORITY};
 use crate::rules::graph::{Edge, on_circles, void_edges};
 use crate::runtime::journal::Journal;
 use crate::runtime::lock::Lock;
-use crate::store::edited::{Readable, compare};
+use crate::store::edited::{FORM, Readable, compare};
 use crate::store::entity::{is_odd, load_agent, load_task, read_yaml, yaml_path};
 use crate::store::layout::{AGENTS, LOCAL, LOG, TASKS, task_dir};
 use crate::store::project::project;
@@ -71,7 +71,7 @@ impl Workspace {
                 continue;
             }
             if more.is_empty() {
-                findings.extend(self.readable(&entity, &loaded.log.entries).map(|f| f.task(*id)));
+                findings.extend(self.readable_at_rest(*id, &loaded.log.entries)?.map(|f| f.task(*id)));
             }
             findings.extend(self.values(&loaded.task));
             tasks.insert(*id, loaded.task);
@@ -106,7 +106,7 @@ impl Workspace {
         let before = self.lint()?;
         let mut fixed = Vec::new();
         let mut refused = Vec::new();
-        for finding in before.findings.iter().filter(|f| f.rule == Rule::YamlEdited) {
+        for finding in before.findings.iter().filter(|f| matches!(f.rule, Rule::YamlEdited | Rule::YamlField)) {
             if let Some(id) = finding.task {
                 match self.absorb(id) {
                     Ok(what) => fixed.push(format!("task {id}: recorded the edit of {what}")),
@@ -160,6 +160,24 @@ impl Workspace {
         Ok(fixed)
     }
 
+    /// As `readable`, looked at again where somebody may have been writing between our two looks.
+    fn readable_at_rest(&self, id: Id, entries: &[Entry]) -> Result<Option<Finding>> {
+        let entity = Entity::Task(id);
+        let mut found = self.readable(&entity, entries);
+        for _ in 0..20 {
+            if found.is_none() {
+                break;
+            }
+            let before = load_task(&self.store, id, &[])?.log.entries;
+            found = self.readable(&entity, &before);
+            let after = load_task(&self.store, id, &[])?.log.entries;
+            if before.len() == after.len() && self.pending()?.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     /// How a readable file differs from what its log says.
     fn readable(&self, entity: &Entity, entries: &[Entry]) -> Option<Finding> {
         let path = self.store.shown(yaml_path(entity)?);
@@ -173,6 +191,9 @@ impl Workspace {
         };
         let finding = match compare(entity, entries, &bytes) {
             Readable::Clean => return None,
+            Readable::Ahead(lost) => {
+                Finding::new(Rule::LogGap, format!("it was made from event {lost}, which its log does not hold"))
+            }
             Readable::Stale => Finding::new(Rule::YamlStale, "it was written before its log grew"),
             Readable::Conflicted => {
                 Finding::new(Rule::YamlStale, "it holds conflict markers of git; its log knows both sides")
@@ -181,6 +202,9 @@ impl Workspace {
             Readable::Edited(what) if what.starts_with("it cannot be read") || what.starts_with("it is not valid") => {
                 let line = line_in(&what);
                 return Some(Finding::new(Rule::YamlInvalid, what).at(path, line));
+            }
+            Readable::Edited(what) if what.split(", ").all(fields::is_unknown) => {
+                Finding::new(Rule::YamlField, format!("it holds fields that this version does not know: {what}"))
             }
             Readable::Edited(what) => Finding::new(Rule::YamlEdited, format!("it was edited by hand: {what}")),
         };
@@ -347,9 +371,6 @@ impl Workspace {
         Finding::new(rule, format!("{what} that does not belong here")).at(self.store.shown(path), None)
     }
 }
-
-/// What [`compare`] says of a file that differs in nothing but its form.
-const FORM: &str = "its form";
 
 /// The line that a reader's message names: "… at line 3, column 7".
 fn line_in(message: &str) -> Option<usize> {

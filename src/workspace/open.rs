@@ -76,6 +76,16 @@ impl Workspace {
         })
     }
 
+    /// What the caller said of itself, for logs.
+    pub(super) fn said(&self, what: &str) -> Option<String> {
+        let (flag, name) = match what {
+            "correlation_id" => (&self.options.correlation_id, "AGENTPM_CORRELATION_ID"),
+            "plan_id" => (&self.options.plan_id, "AGENTPM_PLAN_ID"),
+            _ => (&self.options.session, "AGENTPM_SESSION"),
+        };
+        flag.clone().or_else(|| self.env.var(name).map(str::to_owned))
+    }
+
     fn agent(&self) -> Result<String> {
         let said = self.options.agent.clone().or_else(|| self.env.var("AGENTPM_AGENT").map(str::to_owned));
         if let Some(name) = said.or_else(|| self.settings.agent.clone()) {

@@ -13,9 +13,11 @@ use super::stage::Scene;
 use crate::error::{Error, Result};
 use crate::model::command::{Command, Guard, ProgressAdd, TaskBlock, TaskCreate, TaskUpdate};
 use crate::model::id::{Id, quoted};
+use crate::model::task::Task;
 use crate::model::time::Time;
 use crate::model::words::{Object, Ref, TaskRef, Text};
 use crate::rules::decide::{Subject, decide};
+use crate::rules::fields;
 use crate::rules::stage::Stage;
 use crate::store::yaml;
 
@@ -160,13 +162,14 @@ fn apply(
     Ok(())
 }
 
-fn changed(before: &crate::model::task::Task, after: &crate::model::task::Task) -> Vec<String> {
-    after
-        .stamps
-        .iter()
-        .filter(|(name, stamp)| before.stamps.get(*name) != Some(stamp))
-        .map(|(name, _)| name.clone())
-        .collect()
+/// What an update changed, field by field.
+fn changed(before: &Task, after: &Task) -> Vec<Value> {
+    let value = |task: &Task, name: &str| match name {
+        "parent" => json!(task.parent()),
+        other => fields::value_of(&task.fields, other),
+    };
+    let written = after.stamps.iter().filter(|(name, stamp)| before.stamps.get(*name) != Some(stamp));
+    written.map(|(name, _)| json!({ "field": name, "from": value(before, name), "to": value(after, name) })).collect()
 }
 
 fn texts(list: &[String]) -> Vec<Text> {

@@ -300,6 +300,15 @@ impl Workspace {
         Ok(around)
     }
 
+    /// The terms of a task's score; without an index, those it has on its own.
+    ///
+    /// Errors: `ERR_IO` where the index cannot be read.
+    pub(super) fn score_terms(&self, task: &Task, index: Option<&Index>) -> Result<Value> {
+        let depth = index.map_or(Ok(0), |index| self.depth(task.id, index))?;
+        let weights = &self.settings.score;
+        Ok(json!(crate::reports::ready::score(task.fields.priority, task.created_at, depth, weights, self.env.now())))
+    }
+
     fn is_ready(&self, task: &Task, around: &Around) -> Result<bool> {
         let asker = self.asker_with_rights()?;
         let leases = around.lease.iter().map(|lease| (task.id, lease.clone())).collect();
@@ -307,7 +316,7 @@ impl Workspace {
         let free = around.blocked_by.is_empty() && around.children == around.children_done;
         let mut brief = task.brief();
         brief.status = view::status(task, around);
-        Ok(free && alone.reasons(&brief, &asker, self.env.now()).is_empty())
+        Ok(free && alone.reasons(&brief, &asker, self.env.now()).is_empty() && self.taken_elsewhere(task)?.is_none())
     }
 
     /// The longest chain of unfinished tasks that wait for a task.

@@ -10,7 +10,7 @@ use super::read::one_of;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, LeaseRecord, Session, SessionStatus};
-use crate::model::event::{Author, ENVELOPE_VERSION, Entity, Entry, Event, MAX_LAMPORT};
+use crate::model::event::{Author, ENVELOPE_VERSION, Entity, Entry, Event, MAX_CLOCK, MAX_LAMPORT};
 use crate::model::finding::Rule;
 use crate::model::id::{ABBREVIATION_MIN, ALPHABET, Id, quoted};
 use crate::model::payload::Payload;
@@ -352,26 +352,30 @@ impl Stage for Scene<'_> {
             Err(e) if e.code == Code::NotFound => {}
             other => return other,
         }
-        let mut found = BTreeMap::new();
-        for task in records::leased_tasks(self.runtime)? {
-            if let Some(lease) = self.lease(task)?.lease {
-                let text = lease.id.to_string();
-                if text.starts_with(&reference.0) || text.ends_with(&reference.0) {
-                    found.insert(lease.id, task);
-                }
-            }
-        }
         let gone = || {
             Error::new(Code::LeaseLost, format!("no lease or task is called {}", quoted(&reference.0)))
                 .hint("agentpm lease list shows the leases that hold")
         };
+        if reference.0.len() < ABBREVIATION_MIN {
+            return Err(gone());
+        }
+        let mut found = BTreeMap::new();
+        for task in records::leased_tasks(self.runtime)? {
+            if let Some(lease) = self.lease(task)?.lease {
+                let text = lease.id.to_string();
+                let part = reference.0.to_ascii_uppercase();
+                if text.starts_with(&part) || text.ends_with(&part) {
+                    found.insert(lease.id, task);
+                }
+            }
+        }
         let lease = one_of(found.keys().copied().collect(), reference)?.ok_or_else(gone)?;
         Ok(found[&lease])
     }
 
     fn held(&mut self) -> Result<Vec<Id>> {
         let me = self.me.clone();
-        let mut held = Vec::new();
+        let (mut held, mut owned) = (Vec::new(), Vec::new());
         for task in self.index()?.in_progress_of(&me.agent)? {
             let record = self.lease(task)?;
             if matches!(
@@ -379,9 +383,11 @@ impl Stage for Scene<'_> {
                 lease::Standing::Mine(_) | lease::Standing::MineExpired(_)
             ) {
                 held.push(task);
+            } else if record.lease.is_none() {
+                owned.push(task);
             }
         }
-        Ok(held)
+        Ok(if held.is_empty() { owned } else { held })
     }
 
     fn best_ready(&mut self) -> Result<Option<Id>> {
@@ -401,6 +407,11 @@ impl Stage for Scene<'_> {
             None => Vec::new(),
         };
         self.first_free(&ranking)
+    }
+
+    fn taken_elsewhere(&mut self, task: Id) -> Result<Option<String>> {
+        let task = self.task(task)?;
+        Ok(self.ws.taken_elsewhere(&task)?.map(|reason| reason.words()))
     }
 
     fn agent(&mut self, name: &str) -> Result<Agent> {
@@ -457,7 +468,9 @@ impl Stage for Scene<'_> {
         };
         let id = event.id;
         let entry = Entry::new(event)?;
-        self.lamport = lamport;
+        if lamport <= MAX_CLOCK {
+            self.lamport = lamport;
+        }
         match entry.event.entity.clone() {
             Entity::Task(task) => {
                 let mut record = self.lease(task)?;
@@ -509,7 +522,7 @@ impl Scene<'_> {
     fn is_free(&mut self, id: Id) -> Result<bool> {
         let record = self.lease(id)?;
         let me = self.me.clone();
-        if record.lease.is_some_and(|lease| lease.is_live(self.now) && lease.agent != me.agent) || !self.load(id)? {
+        if matches!(lease::standing(&record, &me, self.now), lease::Standing::Others(_)) || !self.load(id)? {
             return Ok(false);
         }
         let task = self.task(id)?;

@@ -14,9 +14,10 @@ use super::Workspace;
 use super::stage::{OnStage, Prepared, Scene, session_after};
 use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
+use crate::git::Repo;
 use crate::model::agent::{Agent, LeaseRecord, Session};
 use crate::model::command::Command;
-use crate::model::event::{Entity, Entry};
+use crate::model::event::{Entity, Entry, MAX_CLOCK};
 use crate::model::id::{Id, quoted};
 use crate::model::task::Task;
 use crate::model::words::Ref;
@@ -26,7 +27,7 @@ use crate::rules::lease;
 use crate::runtime::journal::{self, Commit, Journal, KeyRecord, Record};
 use crate::runtime::lock::Lock;
 use crate::runtime::records;
-use crate::store::edited::{Readable, compare};
+use crate::store::edited::{FORM, Readable, compare};
 use crate::store::entity::{is_odd, read_yaml};
 use crate::store::index::Index;
 use crate::store::layout::{STORE, Store};
@@ -96,8 +97,18 @@ impl Workspace {
         if !over_edits {
             self.refuse_over_edits(&scene)?;
         }
+        lock.check(&runtime)?;
         let written = self.commit(&mut journal, &runtime, scene, subject, command)?;
         drop(lock);
+        tracing::info!(
+            op = command.op(),
+            agent = holder,
+            correlation_id = self.said("correlation_id"),
+            plan_id = self.said("plan_id"),
+            session_id = self.said("session_id"),
+            events = written.events.len(),
+            "acknowledged"
+        );
         self.reply(written)
     }
 
@@ -144,7 +155,7 @@ impl Workspace {
         if files::read_outside(&note, 200).is_ok_and(|seen| seen == now.as_bytes()) {
             return Ok(());
         }
-        journal.saw(self.index()?.greatest_lamport()?);
+        journal.saw(self.index()?.greatest_lamport()?.min(MAX_CLOCK));
         journal.settle(&self.store.dir)?;
         // Where the note cannot be kept, the next command looks once more.
         let kept = files::write_outside(&note, now.as_bytes());
@@ -165,7 +176,16 @@ impl Workspace {
             .hint("use a new key for a new call"));
         }
         let id: Id = known.result.0.parse()?;
-        let task = self.load_task(id)?.task;
+        let task = self.load_task(id).map_err(|e| match e.code {
+            Code::NotFound => Error::new(
+                Code::Conflict,
+                format!("the idempotency key {} made task {id}, which is not in this work tree", quoted(key)),
+            )
+            .with(json!({ "key": key, "result": id }))
+            .hint("bring in the branch that has it, or use a new key for a new task"),
+            _ => e,
+        })?;
+        let task = task.task;
         Ok(Some(Written {
             subject: Subject::Task(id),
             tasks: BTreeMap::from([(id, Rc::new(task))]),
@@ -183,6 +203,10 @@ impl Workspace {
     pub(super) fn recover(&self, journal: &mut Journal, runtime: &Dir) -> Result<()> {
         for record in journal.unsettled()? {
             let own = record.commit.root == self.root();
+            // After a new start of the machine, what was made on another branch belongs there and not here.
+            if own && journal.restarted() && record.commit.head != self.head() {
+                continue;
+            }
             let other = if own { None } else { self.store_at(&record.commit.root) };
             match (own, &other) {
                 (true, _) => redo(&self.store, runtime, &record)?,
@@ -194,6 +218,10 @@ impl Workspace {
             }
         }
         journal.settle(&self.store.dir)
+    }
+
+    fn head(&self) -> String {
+        self.repo.as_ref().map(Repo::head_text).unwrap_or_default()
     }
 
     /// Another worktree's store of this clone, by the path in the journal. Anything else is not touched.
@@ -235,10 +263,12 @@ impl Workspace {
             }
             _ => None,
         };
+        tasks.values().filter(|slot| slot.changed).try_for_each(|slot| check_size(slot, &entries))?;
         for entity in entries.iter().map(|e| &e.event.entity).collect::<BTreeSet<_>>() {
             check_home(&self.store, entity)?;
         }
-        let commit = Commit { commit: self.env.new_id()?, n: entries.len(), lamport, root: self.root(), key };
+        let commit =
+            Commit { commit: self.env.new_id()?, n: entries.len(), lamport, root: self.root(), head: self.head(), key };
         journal.append(&entries, &commit)?;
         let projected = self
             .project(runtime, tasks, agents, &entries)
@@ -279,6 +309,12 @@ impl Workspace {
         };
         match compare(&entity, &slot.log.entries, &bytes) {
             Readable::Clean | Readable::Stale | Readable::Conflicted => Ok(()),
+            Readable::Edited(what) if what == FORM && !bytes.contains(&b'#') => Ok(()),
+            Readable::Ahead(lost) => {
+                Err(Error::new(Code::Corrupt, format!("{path} was made from event {lost}, which its log has lost"))
+                    .with(json!({ "task": id, "path": path, "event": lost }))
+                    .hint("restore events.jsonl from git history; agentpm lint names the file and line"))
+            }
             Readable::Edited(what) => Err(Error::new(
                 Code::Conflict,
                 format!("{path} was edited by hand ({what}) and not recorded; nothing was written"),
@@ -334,6 +370,19 @@ impl Workspace {
         };
         Ok(Reply { data, events: written.events, warnings: written.warnings, subject: written.subject })
     }
+}
+
+/// Most bytes that the events of one task may take: its readable file must stay one that everybody reads.
+const MAX_TASK: usize = 6 * 1024 * 1024;
+
+fn check_size(slot: &OnStage, entries: &[Entry]) -> Result<()> {
+    let old: usize = slot.log.entries.iter().map(|e| e.line.len()).sum();
+    let new = entries.iter().filter(|e| e.event.entity == Entity::Task(slot.task.id));
+    if old + new.map(|e| e.line.len()).sum::<usize>() <= MAX_TASK {
+        return Ok(());
+    }
+    Err(Error::validation(format!("task {} would take more than {MAX_TASK} bytes", slot.task.id))
+        .hint("go on in a task of its own, or keep large content in files of the repository"))
 }
 
 /// Brings one record into the files of a store.
@@ -430,7 +479,8 @@ impl Show<'_> {
             Subject::Claim(Some(id)) => {
                 let lease = self.lease(*id)?;
                 let task = self.task(*id)?;
-                json!({ "task": task, "lease": lease, "reasons": Value::Null })
+                let terms = self.ws.score_terms(&*self.stage_task(*id)?, self.index.as_ref())?;
+                json!({ "task": task, "lease": lease, "reasons": { "terms": terms } })
             }
             Subject::Lease(task) => self.lease(*task)?,
             Subject::Agent(name) => match self.written.agents.get(name) {

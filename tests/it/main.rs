@@ -3,6 +3,7 @@
 
 mod sandbox;
 
+mod attacks;
 mod contract;
 mod crash;
 mod fleet;

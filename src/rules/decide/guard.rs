@@ -9,7 +9,7 @@ use crate::model::agent::Lease;
 use crate::model::command::Guard;
 use crate::model::event::Entity;
 use crate::model::id::Id;
-use crate::model::payload::{LeaseOverride, LeaseReleased, Payload, TaskStatusChanged};
+use crate::model::payload::{LeaseOverride, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged};
 use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
 use crate::rules::lease::{self, Standing};
@@ -81,12 +81,26 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard) -> Result<Option<Leas
         check_claimed(task, claimed, &standing, &record, &me)?;
     }
     let (other, refusal) = match standing {
-        Standing::Mine(lease) => return Ok(Some(lease)),
+        Standing::Mine(lease) => {
+            prolong_on_use(stage, task.id, &lease)?;
+            return Ok(Some(lease));
+        }
         Standing::Free if stage.settings().lease.required && guard.override_reason.is_none() => {
             return Err(Error::new(Code::LeaseRequired, format!("task {} may only be changed under a lease", task.id))
                 .hint(format!("take it first: agentpm lease acquire {}", task.id)));
         }
-        Standing::Free => return Ok(None),
+        Standing::Free => {
+            let owner = task.owner.as_ref().filter(|owner| task.status == Status::InProgress && **owner != me.agent);
+            let Some(owner) = owner else { return Ok(None) };
+            let Some(reason) = &guard.override_reason else {
+                return Err(Error::new(Code::LeaseHeld, format!("{owner} works on task {}", task.id))
+                    .with(json!({ "task": task.id, "holder": owner }))
+                    .hint("let its owner release it, or give --override REASON if it must be"));
+            };
+            stage.require(Verb::Override)?;
+            override_lease(stage, task.id, None, owner, &reason.0)?;
+            return Ok(None);
+        }
         Standing::MineExpired(lease) => return Err(lease::expired(task, &lease)),
         Standing::OthersExpired(other) => {
             let refusal = lease::abandoned(task, &other);
@@ -99,8 +113,18 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard) -> Result<Option<Leas
     };
     let Some(reason) = &guard.override_reason else { return Err(refusal) };
     stage.require(Verb::Override)?;
-    override_lease(stage, task.id, &other, &reason.0)?;
+    override_lease(stage, task.id, Some(other.id), &other.agent, &reason.0)?;
     Ok(None)
+}
+
+/// Work is a sign of life: a change made in the second half of a lease begins its time anew.
+fn prolong_on_use(stage: &mut dyn Stage, task: Id, lease: &Lease) -> Result<()> {
+    let (now, whole) = (stage.now(), lease.expires_at.since(lease.updated_at));
+    if lease.expires_at.since(now) * 2 < whole {
+        let payload = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at: now.plus(whole) });
+        stage.emit(Draft { entity: Entity::Task(task), payload, why: None, fence: Some(lease.fence) })?;
+    }
+    Ok(())
 }
 
 /// Whoever names a lease means just that one.
@@ -131,13 +155,13 @@ fn names(reference: &Ref, id: Id) -> bool {
         && (text.starts_with(&reference.0) || text.ends_with(&reference.0))
 }
 
-fn override_lease(stage: &mut dyn Stage, task: Id, holder: &Lease, reason: &str) -> Result<()> {
+fn override_lease(stage: &mut dyn Stage, task: Id, lease: Option<Id>, holder: &str, reason: &str) -> Result<()> {
     if reason.trim().is_empty() {
         return Err(Error::validation("--override needs a reason"));
     }
     stage.emit(Draft {
         entity: Entity::Task(task),
-        payload: Payload::LeaseOverride(LeaseOverride { lease: holder.id, holder: holder.agent.clone() }),
+        payload: Payload::LeaseOverride(LeaseOverride { lease, holder: holder.to_owned() }),
         why: Some(reason.to_owned()),
         fence: None,
     })?;

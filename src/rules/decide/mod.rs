@@ -13,7 +13,7 @@ mod work;
 pub use guard::is_effectively_open;
 pub use tasks::check_no_circle;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::command::{BatchOp, Command};
 use crate::model::id::Id;
 use crate::rules::stage::Stage;
@@ -91,6 +91,10 @@ pub fn decide(stage: &mut dyn Stage, command: &Command) -> Result<Subject> {
 fn batch(stage: &mut dyn Stage, ops: &[BatchOp]) -> Result<Subject> {
     let mut done = Vec::with_capacity(ops.len());
     for (index, op) in ops.iter().enumerate() {
+        if matches!(&op.command, Command::TaskCreate(c) if c.idempotency_key.is_some()) {
+            return Err(Error::usage(format!("step {}: a step of a batch takes no idempotency_key", index + 1))
+                .hint("a plan with keys can be applied again and again: agentpm plan apply"));
+        }
         let subject = decide(stage, &op.command).map_err(|mut e| {
             e.message = format!("step {} ({}): {}", index + 1, op.command.op(), e.message);
             e

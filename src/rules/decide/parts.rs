@@ -9,7 +9,7 @@ use super::Subject;
 use super::guard::{permit, permit_id};
 use crate::error::{Error, Result};
 use crate::model::command::{
-    ContextAdd, ContextRedact, ContextSupersede, ProgressAdd, ProgressComplete, ProgressReopen,
+    ContextAdd, ContextRedact, ContextSupersede, Guard, ProgressAdd, ProgressComplete, ProgressReopen,
 };
 use crate::model::event::Entity;
 use crate::model::id::Id;
@@ -120,7 +120,9 @@ pub fn context_redact(stage: &mut dyn Stage, c: &ContextRedact) -> Result<Subjec
     }
     let (task, entry) = stage.part(&Ref(c.id.0.clone()), Part::Context)?;
     if !stage.task(task)?.context.get(&entry).is_some_and(|e| e.redacted) {
-        note(stage, task, Payload::ContextRedacted(ContextRedacted { entry }), Some(c.reason.0.clone()))?;
+        // It takes something away, so unlike a note it asks for the lease.
+        let permit = permit_id(stage, task, &Guard::default(), Verb::Update)?.because(Some(c.reason.0.clone()));
+        permit.emit(stage, Payload::ContextRedacted(ContextRedacted { entry }))?;
     }
     Ok(Subject::Context(task, entry))
 }

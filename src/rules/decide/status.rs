@@ -29,6 +29,7 @@ pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> 
         return Ok(Subject::Task(task.id));
     }
     match (task.status, c.status) {
+        (Status::Open, Status::InProgress) if c.force.is_some() => return unblock_by_force(stage, permit, c, &task),
         (Status::Open, Status::InProgress) => start(stage, &permit)?,
         (Status::Open | Status::InProgress, Status::Blocked) => {
             if unfinished_blockers(stage, &task)?.is_empty() {
@@ -38,7 +39,7 @@ pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> 
             permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, Status::Blocked)))?;
             permit.give_back(stage)?;
         }
-        (Status::InProgress, Status::Open) => put_back(stage, &permit)?,
+        (Status::InProgress, Status::Open) => put_back(stage, &permit, c.force.is_some())?,
         (Status::InProgress, Status::Completed) => complete(stage, &permit, c.force.as_ref())?,
         (Status::Blocked, Status::Open | Status::InProgress) => return unblock_by_force(stage, permit, c, &task),
         (Status::Open | Status::InProgress | Status::Blocked, Status::Cancelled) => cancel(stage, &permit)?,
@@ -72,7 +73,9 @@ fn no_way(task: &Task, from: Status, to: Status) -> Error {
 
 /// Open to in progress: whoever moves it owns it.
 fn start(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
+    super::work::refuse_elsewhere(stage, permit.id)?;
     let task = stage.task(permit.id)?;
+    super::work::refuse_bound(stage, &task)?;
     let me = stage.me().agent.clone();
     let owner = (task.owner.as_deref() != Some(&me)).then_some(Some(me));
     let change = TaskStatusChanged { owner, ..move_to(task.status, Status::InProgress) };
@@ -80,9 +83,12 @@ fn start(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     Ok(())
 }
 
-/// In progress to open: nobody's again, and the lease is given back.
-pub fn put_back(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
-    let change = TaskStatusChanged { owner: Some(None), ..move_to(Status::InProgress, Status::Open) };
+/// In progress to open: nobody's again, and the lease is given back. What waits for something unfinished becomes blocked.
+pub fn put_back(stage: &mut dyn Stage, permit: &Permit, though_blocked: bool) -> Result<()> {
+    let task = stage.task(permit.id)?;
+    let bound = !unfinished_blockers(stage, &task)?.is_empty();
+    let to = if bound && !though_blocked { Status::Blocked } else { Status::Open };
+    let change = TaskStatusChanged { owner: Some(None), ..move_to(Status::InProgress, to) };
     permit.emit(stage, Payload::TaskStatusChanged(change))?;
     permit.give_back(stage)
 }
@@ -98,7 +104,8 @@ fn unblock_by_force(stage: &mut dyn Stage, permit: Permit, c: &TaskTransition, t
     stage.require(Verb::Override)?;
     let permit = permit.because(Some(force.0.clone()));
     let owner = (c.status == Status::InProgress).then(|| Some(stage.me().agent.clone()));
-    let change = TaskStatusChanged { owner, forced: vec!["blockers".into()], ..move_to(task.status, c.status) };
+    let forced = if left.is_empty() { Vec::new() } else { vec!["blockers".into()] };
+    let change = TaskStatusChanged { owner, forced, ..move_to(task.status, c.status) };
     permit.emit(stage, Payload::TaskStatusChanged(change))?;
     Ok(Subject::Task(permit.id))
 }

@@ -115,10 +115,10 @@ pub fn update(stage: &mut dyn Stage, c: &TaskUpdate) -> Result<Subject> {
     }
     match parent {
         Change::Keep => {}
-        Change::Clear => move_parent(stage, &permit, None)?,
+        Change::Clear => move_parent(stage, &permit, None, Value::Null)?,
         Change::To(reference) => {
             let parent = stage.task_id(&reference)?;
-            move_parent(stage, &permit, Some(parent))?;
+            move_parent(stage, &permit, Some(parent), Value::Null)?;
         }
     }
     Ok(Subject::Task(permit.id))
@@ -212,7 +212,7 @@ fn check_unfinished(stage: &mut dyn Stage, parent: Id) -> Result<()> {
 }
 
 /// Puts a task under another parent, or under none.
-fn move_parent(stage: &mut dyn Stage, permit: &Permit, parent: Option<Id>) -> Result<()> {
+fn move_parent(stage: &mut dyn Stage, permit: &Permit, parent: Option<Id>, metadata: Value) -> Result<()> {
     let task = stage.task(permit.id)?;
     if task.parent() == parent {
         return Ok(());
@@ -228,7 +228,7 @@ fn move_parent(stage: &mut dyn Stage, permit: &Permit, parent: Option<Id>) -> Re
         permit.emit(stage, Payload::RelationshipRemoved(RelationshipRemoved { relationship }))?;
     }
     if let Some(parent) = parent {
-        permit.emit(stage, edge(RelationType::ParentOf, parent, permit.id, Value::Null))?;
+        permit.emit(stage, edge(RelationType::ParentOf, parent, permit.id, metadata))?;
     }
     Ok(())
 }
@@ -266,16 +266,21 @@ pub fn check_no_circle(stage: &mut dyn Stage, kind: RelationType, from: Id, to: 
 /// `task block`
 pub fn block(stage: &mut dyn Stage, c: &TaskBlock) -> Result<Subject> {
     let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Relate)?;
-    let task = stage.task(permit.id)?;
-    if task.status.is_finished() {
-        return Err(Error::state(format!("task {} is {} and waits for nothing", task.id, task.status)));
-    }
+    check_waits(&*stage.task(permit.id)?)?;
     for reference in &c.by {
         let blocker = stage.task_id(reference)?;
         add_edge(stage, &permit, RelationType::Blocks, blocker, permit.id, Value::Null)?;
     }
     block_if_bound(stage, &permit)?;
     Ok(Subject::Task(permit.id))
+}
+
+/// A finished task waits for nothing.
+fn check_waits(task: &Task) -> Result<()> {
+    if task.status.is_finished() {
+        return Err(Error::state(format!("task {} is {} and waits for nothing", task.id, task.status)));
+    }
+    Ok(())
 }
 
 /// Records that a task is blocked, if something unfinished blocks it; a lease on it is given back.
@@ -338,12 +343,15 @@ pub fn relate(stage: &mut dyn Stage, c: &TaskRelate) -> Result<Subject> {
     let from = stage.task_id(&Ref(c.id.0.clone()))?;
     let to = stage.task_id(&c.to)?;
     let permit = permit_id(stage, c.kind.home(from, to), &c.guard, Verb::Relate)?;
+    let metadata = c.metadata.as_ref().map_or(Value::Null, |m| Value::Object(m.0.clone()));
     if c.kind == RelationType::ParentOf {
-        move_parent(stage, &permit, Some(from))?;
+        move_parent(stage, &permit, Some(from), metadata)?;
         let edge = stage.task(to)?.parent_edge().map(|e| e.id);
         return Ok(Subject::Relationship(to, edge));
     }
-    let metadata = c.metadata.as_ref().map_or(Value::Null, |m| Value::Object(m.0.clone()));
+    if c.kind == RelationType::Blocks {
+        check_waits(&*stage.task(to)?)?;
+    }
     let edge = add_edge(stage, &permit, c.kind, from, to, metadata)?;
     if c.kind == RelationType::Blocks {
         block_if_bound(stage, &permit)?;

@@ -15,7 +15,7 @@ use crate::model::id::{Id, check_agent_name};
 use crate::model::payload::{
     ContextAdded, Fields, LeaseAcquired, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged, TaskUpdated,
 };
-use crate::model::task::Status;
+use crate::model::task::{Status, Task};
 use crate::model::words::{Duration, OptionalTaskRef, Ref};
 use crate::rules::lease::{self, Standing};
 use crate::rules::roles::Verb;
@@ -33,25 +33,16 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
     };
     let before = unblock_if_free(stage, id)?;
     match before.status {
-        Status::Open | Status::InProgress => {}
-        Status::Blocked => {
-            let blockers = unfinished_blockers(stage, &before)?;
-            return Err(Error::state(format!("task {id} still waits for {} unfinished tasks", blockers.len()))
-                .with(json!({ "task": id, "blockers": blockers })));
-        }
+        Status::Open | Status::Blocked => refuse_bound(stage, &before)?,
+        Status::InProgress => {}
         closed => {
             return Err(Error::state(format!("task {id} is {closed}"))
                 .hint(format!("agentpm task reopen {id} --reason TEXT, if it is not done after all")));
         }
     }
+    refuse_elsewhere(stage, id)?;
     let me = stage.me().clone();
-    let record = stage.lease(id)?;
-    let unleased_owner = before.owner.as_ref().filter(|owner| **owner != me.agent && record.lease.is_none());
-    if let Some(owner) = unleased_owner {
-        return Err(Error::new(Code::LeaseHeld, format!("task {id} belongs to {owner}"))
-            .with(json!({ "task": id, "holder": owner }))
-            .hint("take other work with agentpm next --claim, or let its owner release it"));
-    }
+    refuse_owned(stage, &before, &me.agent)?;
     let fence = acquire(stage, id, &me, c.ttl)?;
     let owner = (before.owner.as_deref() != Some(&me.agent)).then(|| me.agent.clone());
     let payload = match before.status {
@@ -67,6 +58,39 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
         stage.emit(Draft { entity: Entity::Task(id), payload, why: None, fence: Some(fence) })?;
     }
     Ok(Subject::Claim(Some(id)))
+}
+
+/// Refuses to begin what still waits for other tasks.
+pub fn refuse_bound(stage: &mut dyn Stage, task: &Task) -> Result<()> {
+    let blockers = unfinished_blockers(stage, task)?;
+    if blockers.is_empty() {
+        return Ok(());
+    }
+    Err(Error::state(format!("task {} still waits for {} unfinished tasks", task.id, blockers.len()))
+        .with(json!({ "task": task.id, "blockers": blockers }))
+        .hint("take other work with agentpm next --claim"))
+}
+
+/// Refuses what is taken or finished in another worktree, by events that are not here yet.
+pub fn refuse_elsewhere(stage: &mut dyn Stage, task: Id) -> Result<()> {
+    match stage.taken_elsewhere(task)? {
+        None => Ok(()),
+        Some(words) => Err(Error::state(format!("task {task} is not free: {words}"))
+            .with(json!({ "task": task, "elsewhere": words }))
+            .hint("bring that worktree's branch in, or take other work with agentpm next --claim")),
+    }
+}
+
+/// Refuses what belongs to somebody else who has no lease that could run out.
+fn refuse_owned(stage: &mut dyn Stage, task: &Task, agent: &str) -> Result<()> {
+    match task.owner.as_ref().filter(|owner| *owner != agent) {
+        Some(owner) if stage.lease(task.id)?.lease.is_none() => {
+            Err(Error::new(Code::LeaseHeld, format!("task {} belongs to {owner}", task.id))
+                .with(json!({ "task": task.id, "holder": owner }))
+                .hint("take other work with agentpm next --claim, or let its owner release it"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Takes the lease of a task, or prolongs the actor's own; gives its fence.
@@ -158,7 +182,7 @@ pub fn release(stage: &mut dyn Stage, c: &Release) -> Result<Subject> {
     let permit = permit_id(stage, id, &c.guard, Verb::Claim)?;
     let task = stage.task(id)?;
     if task.status == Status::InProgress {
-        put_back(stage, &permit)?;
+        put_back(stage, &permit, false)?;
     } else if permit.lease.is_some() {
         permit.give_back(stage)?;
     } else {
@@ -189,6 +213,8 @@ pub fn lease_acquire(stage: &mut dyn Stage, c: &LeaseAcquire) -> Result<Subject>
     if before.status.is_finished() {
         return Err(Error::state(format!("task {task} is {} and needs no lease", before.status)));
     }
+    refuse_elsewhere(stage, task)?;
+    refuse_owned(stage, &before, &holder.agent)?;
     acquire(stage, task, &holder, c.ttl)?;
     Ok(Subject::Lease(task))
 }

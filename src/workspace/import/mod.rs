@@ -26,6 +26,7 @@ use crate::model::payload::{
 };
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
+use crate::model::time::Time;
 use crate::rules::decide::{Subject, check_no_circle};
 use crate::rules::fields;
 use crate::rules::roles::Verb;
@@ -46,6 +47,9 @@ pub fn parse(format: &str, text: &str) -> Result<Imported> {
             .hint(format!("use one of {}", FORMATS.join(", ")))),
     }
 }
+
+/// When a task comes back that its source put off without a date: 2100-01-01.
+const PUT_OFF: i64 = 4_102_444_800_000;
 
 /// How much was new.
 #[derive(Default)]
@@ -137,7 +141,10 @@ fn create(scene: &mut Scene, format: &str, task: &ImportedTask) -> Result<Id> {
     put("acceptance", json!(task.acceptance));
     put("estimate", json!(task.estimate));
     put("due", json!(task.due));
-    put("defer_until", json!(task.defer_until));
+    // Put off without a date: nobody is to be handed it until somebody says otherwise.
+    let put_off = task.metadata.get("status").and_then(Value::as_str) == Some("deferred");
+    let until = task.defer_until.or_else(|| put_off.then(|| Time::from_millis(PUT_OFF)));
+    put("defer_until", json!(until));
     let mut metadata = task.metadata.clone();
     metadata.insert("origin".into(), json!({ "format": format, "id": task.origin }));
     put("metadata", Value::Object(metadata));

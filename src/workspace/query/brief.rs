@@ -102,6 +102,13 @@ fn head(ws: &Workspace, task: &Task, shown: &Value, index: &Index) -> Result<Sec
     if let Some(owner) = &task.owner {
         let _ = writeln!(text, "owner: {owner}");
     }
+    if let Some(lease) = ws.lease_record(task.id)?.lease {
+        let _ = writeln!(
+            text,
+            "lease: {} until {}; prolong it with agentpm lease renew {}",
+            lease.agent, lease.expires_at, lease.id
+        );
+    }
     if let Some(parent) = task.parent() {
         let title = index.task(parent)?.map(|p| p.fields.title).unwrap_or_default();
         let _ = writeln!(text, "part of: {} {}", ws.handle(parent)?, one_line(&title));
@@ -189,9 +196,10 @@ fn events(entries: &[Entry]) -> Section {
 
 fn how_to_go_on(task: &Task, shown: &Value) -> Section {
     let handle = shown["handle"].as_str().unwrap_or_default();
+    let met = if task.unmet().next().is_some() { " --all-met" } else { "" };
     let text = match task.status {
         Status::InProgress => format!(
-            "\n## How to go on\n\n- note a step: agentpm progress add {handle} --content TEXT\n- record a choice: agentpm context add {handle} --type decision --content TEXT\n- finish: agentpm done {handle} --outcome TEXT; give it back: agentpm release {handle}\n"
+            "\n## How to go on\n\n- note a step: agentpm progress add {handle} --content TEXT\n- record a choice: agentpm context add {handle} --type decision --content TEXT\n- finish: agentpm done {handle}{met} --outcome TEXT; give it back: agentpm release {handle}\n"
         ),
         status if status.is_finished() => String::new(),
         _ => format!("\n## How to go on\n\n- take it: agentpm claim {handle}\n"),

@@ -260,16 +260,23 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
     let asker = ws.asker_with_rights()?;
     let now = ws.env.now();
     let mut best = None;
+    let mut elsewhere = Vec::new();
     for ranked in plan.rank(&asker, &ws.settings.score, now) {
         let task = index.task(ranked.id)?;
-        if let Some(task) = task
-            && ws.taken_elsewhere(&task)?.is_none()
-        {
-            best = Some((task, ranked));
-            break;
+        let Some(task) = task else { continue };
+        match ws.taken_elsewhere(&task)? {
+            None => {
+                best = Some((task, ranked));
+                break;
+            }
+            Some(reason) => elsewhere.push(json!({ "task": ranked.id, "words": reason.words(), "why": reason })),
         }
     }
     let mut reasons = plan.why_nothing(&asker, now);
+    if !elsewhere.is_empty() {
+        reasons["counts"]["taken_elsewhere"] = json!(elsewhere.len());
+        reasons["elsewhere"] = json!(elsewhere);
+    }
     if q.explain {
         let arounds = Arounds::new(ws, &index, &plan, &asker)?;
         reasons["explained"] = explain(ws, &plan, &asker, &arounds);
