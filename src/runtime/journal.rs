@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! {"v":1,"id":"01K…", … }                                                an event
-//! {"commit":"01K…","n":1,"lamport":42,"root":"/home/a/p/.agentpm"}       the record is whole
+//! {"commit":"01K…","n":1,"lamport":42,"root":"/home/a/p/.agentpm", … }   the record is whole
 //! ```
 //!
 //! Promises: once [`Journal::append`] returns, the record is on disk; when it fails, no reader takes it for written. Lines
