@@ -484,8 +484,9 @@ fn edit(ws: &Workspace, args: &TaskGet) -> Result<Answer> {
     crate::env::run_editor(&editor, draft.path())?;
     let after = files::read_outside(draft.path(), MAX_INPUT).map_err(|e| Error::io("read", draft.path(), &e))?;
     if after != before {
+        let before = String::from_utf8(before).map_err(|_| Error::validation(format!("{path} is not valid UTF-8")))?;
         let text = String::from_utf8(after).map_err(|_| Error::validation("the edited text is not valid UTF-8"))?;
-        if let Err(e) = ws.absorb_text(id, &text) {
+        if let Err(e) = ws.absorb_text(id, &text, &before) {
             let kept = draft.into_temp_path().keep().map(|p| p.display().to_string()).unwrap_or_default();
             return Err(e.hint(format!("your draft is kept at {kept}")));
         }

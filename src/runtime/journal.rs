@@ -168,13 +168,13 @@ impl<'a> Journal<'a> {
             // Its writer may have died between writing and flushing: nothing is drawn from what a power loss could still take.
             self.file.sync_data().map_err(|e| self.io("flush", &e))?;
         }
+        for record in &records {
+            self.mark.lamport = self.mark.lamport.max(record.commit.lamport);
+        }
         if self.restarted {
             // What is older than this was on disk before the machine went down: the kernel holds nothing back that long.
             let last = records.last().map_or(0, |record| record.commit.commit.millis());
             records.retain(|record| record.commit.commit.millis() + HELD_BACK_MS >= last);
-        }
-        for record in &records {
-            self.mark.lamport = self.mark.lamport.max(record.commit.lamport);
         }
         Ok(records)
     }
@@ -196,7 +196,12 @@ impl<'a> Journal<'a> {
             return Err(Error::new(Code::Busy, "the journal was written by somebody else; nothing was written")
                 .hint("run the same command again"));
         }
-        let written = self.file.write_all_at(&bytes, self.end).and_then(|()| self.file.sync_data());
+        let flush = || match self.end {
+            // The first record of a journal: that the file is there at all must be on disk as well.
+            0 => self.file.sync_data().and_then(|()| self.runtime.sync_disk()),
+            _ => self.file.sync_data(),
+        };
+        let written = self.file.write_all_at(&bytes, self.end).and_then(|()| flush());
         if let Err(failure) = written {
             let error = self.io("write", &failure);
             // The kernel may already have dropped what it could not write: a failed flush is never tried again.

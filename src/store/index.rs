@@ -22,6 +22,7 @@ use crate::model::task::{Brief, Status, Task};
 use crate::model::time::Time;
 use crate::rules::graph::Edge;
 use crate::store::entity::load_task;
+use crate::store::filter::Filter;
 use crate::store::layout::{LOG, Store, task_dir};
 
 /// Changes with every change of the tables or of what they hold.
@@ -571,81 +572,5 @@ impl Index {
             Ok((tasks, total as u64))
         };
         ask().map_err(failed)
-    }
-}
-
-/// Which tasks a list is about.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Of one of these statuses; of any where empty.
-    pub statuses: Vec<Status>,
-    /// Unfinished ones only.
-    pub unfinished: bool,
-    /// Of this owner.
-    pub owner: Option<String>,
-    /// Children of this task.
-    pub parent: Option<Id>,
-    /// With all of these labels.
-    pub labels: Vec<String>,
-    /// Of this type.
-    pub kind: Option<String>,
-    /// With this text in title, intent or elsewhere in what was recorded.
-    pub text: Option<String>,
-    /// Among these.
-    pub among: Option<Vec<Id>>,
-    /// These too, whatever their status.
-    pub also: Vec<Id>,
-    /// Not these.
-    pub except: Vec<Id>,
-    /// After the task with this priority and id.
-    pub after: Option<(i64, Id)>,
-    /// At most so many.
-    pub limit: usize,
-}
-
-impl Filter {
-    fn condition(&self) -> (String, Vec<rusqlite::types::Value>) {
-        // A new task whose writer died before it made the log is there by its events alone.
-        let mut parts = vec!["(size > 0 OR lamport > 0)".to_owned()];
-        let mut values: Vec<rusqlite::types::Value> = Vec::new();
-        if self.unfinished {
-            parts.push("finished = 0".into());
-        }
-        if !self.statuses.is_empty() {
-            let also = vec!["?"; self.also.len()].join(",");
-            parts.push(format!("(status IN ({}) OR id IN ({also}))", vec!["?"; self.statuses.len()].join(",")));
-            values.extend(self.statuses.iter().map(|s| s.as_str().to_owned().into()));
-            values.extend(self.also.iter().map(|id| id.to_string().into()));
-        }
-        for (column, value) in [("owner", &self.owner), ("type", &self.kind)] {
-            if let Some(value) = value {
-                parts.push(format!("{column} = ?"));
-                values.push(value.clone().into());
-            }
-        }
-        if let Some(parent) = self.parent {
-            parts.push("parent = ?".into());
-            values.push(parent.to_string().into());
-        }
-        for label in &self.labels {
-            parts.push("id IN (SELECT task FROM label WHERE label = ?)".into());
-            values.push(label.clone().into());
-        }
-        if let Some(text) = &self.text {
-            // The stored document is JSON; a text is looked for as JSON writes it.
-            let json = serde_json::Value::from(text.as_str()).to_string();
-            parts.push("(instr(lower(title), lower(?)) OR instr(lower(CAST(doc AS TEXT)), lower(?)))".into());
-            values.push(text.clone().into());
-            values.push(json[1..json.len() - 1].to_owned().into());
-        }
-        if !self.except.is_empty() {
-            parts.push(format!("id NOT IN ({})", vec!["?"; self.except.len()].join(",")));
-            values.extend(self.except.iter().map(|id| id.to_string().into()));
-        }
-        if let Some(among) = &self.among {
-            parts.push(format!("id IN ({})", vec!["?"; among.len()].join(",")));
-            values.extend(among.iter().map(|id| id.to_string().into()));
-        }
-        (parts.join(" AND "), values)
     }
 }

@@ -5,6 +5,7 @@
 pub mod config;
 pub mod edited;
 pub mod entity;
+pub mod filter;
 pub mod index;
 pub mod layout;
 pub mod log;

@@ -32,13 +32,14 @@ impl Workspace {
             .map_err(|e| Error::io("read", &self.store.path().join(crate::store::layout::task_dir(id)), &e))?
             .ok_or_else(|| corrupt("it is missing".into()))?;
         let text = String::from_utf8(bytes).map_err(|_| corrupt("it is not valid UTF-8".into()))?;
-        self.absorb_text(id, &text)
+        self.absorb_text(id, &text, &text)
     }
 
-    /// Records the difference between a task's file as it was written and `text`.
+    /// Records the difference between a task's file as it was written and `text`. `current` is what the file holds now: where it
+    /// holds something else by then, somebody edited it meanwhile, and nothing is written.
     ///
-    /// Errors: as [`Workspace::absorb`].
-    pub fn absorb_text(&self, id: Id, text: &str) -> Result<String> {
+    /// Errors: as [`Workspace::absorb`], and `ERR_CONFLICT` where the file was edited meanwhile.
+    pub fn absorb_text(&self, id: Id, text: &str, current: &str) -> Result<String> {
         let entity = Entity::Task(id);
         let corrupt = |why: String| Error::new(Code::Corrupt, format!("task.yaml of {id}: {why}"));
         let found = yaml::read_value(text).map_err(corrupt)?;
@@ -51,6 +52,14 @@ impl Workspace {
         let names = crate::store::edited::difference(&expected, &found).unwrap_or_default();
         let command = Command::TaskUpdate(update);
         self.execute_with(&command, true, |scene| {
+            let now = read_yaml(&self.store, &entity).map_err(|e| corrupt(e.to_string()))?;
+            if now.as_deref() != Some(current.as_bytes()) {
+                return Err(Error::new(
+                    Code::Conflict,
+                    format!("task.yaml of {id} was edited meanwhile; nothing was written"),
+                )
+                .hint("look at it again, then run the same command"));
+            }
             let subject = decide(scene, &command)?;
             if !unknown.is_empty() {
                 let payload = Payload::TaskUpdated(TaskUpdated { set: unknown });

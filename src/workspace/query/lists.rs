@@ -13,7 +13,8 @@ use crate::reports::ready::{Asker, Place, Plan, Ranked};
 use crate::reports::view::{self, Around};
 use crate::rules::lease::Standing;
 use crate::runtime::records;
-use crate::store::index::{Filter, Index};
+use crate::store::filter::Filter;
+use crate::store::index::Index;
 use crate::workspace::Workspace;
 
 /// A page of items: as many as fit into the limits, and where to go on.
