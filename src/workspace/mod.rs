@@ -4,6 +4,7 @@
 //! Refuses to know: through which door a command came.
 
 mod absorb;
+mod driver;
 pub mod import;
 mod lint;
 mod open;
@@ -13,6 +14,7 @@ mod read;
 mod stage;
 mod write;
 
+pub use driver::{merge_driver, merge_texts, textconv};
 pub use lint::LintReport;
 pub use open::{InitReport, Options, init, write_agents_md};
 pub use query::{dot, mermaid, task_schema, tree};
