@@ -5,6 +5,7 @@
 
 mod absorb;
 pub mod import;
+mod known;
 mod lint;
 mod open;
 mod plan;
