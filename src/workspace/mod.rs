@@ -6,6 +6,7 @@
 mod absorb;
 mod driver;
 pub mod import;
+mod known;
 mod lint;
 mod open;
 mod plan;
