@@ -111,6 +111,9 @@ pub enum Verb {
     /// Check the store; exit 1 where it finds an error
     #[command(after_help = "Examples:\n  agentpm lint\n  agentpm lint --fix")]
     Lint(Lint),
+    /// Commit the plan, bring in what the upstream has, and push
+    #[command(after_help = "Examples:\n  agentpm sync\n  agentpm sync --plan\n  agentpm sync --no-push")]
+    Sync(super::exchange::Sync),
     /// Put right what git left of the plan after a merge, rebase, cherry-pick or stash, and git add what was settled
     #[command(after_help = "Example:\n  git merge feature || agentpm resolve")]
     Resolve,

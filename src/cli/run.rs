@@ -192,6 +192,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         }
         Verb::Prime => prime(&ws),
         Verb::Resolve => exchange::resolve(&ws),
+        Verb::Sync(args) => exchange::sync(&ws, &args),
         // Answered above, without a store.
         Verb::Init(_)
         | Verb::Completions(_)

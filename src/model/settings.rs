@@ -23,6 +23,8 @@ pub struct Settings {
     pub score: ScoreSettings,
     /// What lists print.
     pub list: ListSettings,
+    /// How `sync` talks to a remote.
+    pub sync: SyncSettings,
 }
 
 /// `[lease]`
@@ -63,6 +65,16 @@ pub struct ListSettings {
     pub max_bytes: u32,
 }
 
+/// `[sync]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SyncSettings {
+    /// How long one step may take (fetching, pushing, a hook, a signature), in seconds.
+    pub step_seconds: u32,
+    /// How often a push that lost a race is tried again.
+    pub retries: u32,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -72,6 +84,7 @@ impl Default for Settings {
             lock: LockSettings::default(),
             score: ScoreSettings::default(),
             list: ListSettings::default(),
+            sync: SyncSettings::default(),
         }
     }
 }
@@ -97,5 +110,11 @@ impl Default for ScoreSettings {
 impl Default for ListSettings {
     fn default() -> Self {
         ListSettings { max_bytes: 7_500 }
+    }
+}
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        SyncSettings { step_seconds: 60, retries: 100 }
     }
 }

@@ -15,6 +15,7 @@ mod plan;
 mod query;
 mod read;
 mod stage;
+mod sync;
 mod write;
 
 pub use driver::{merge_driver, merge_texts, textconv};
@@ -23,6 +24,7 @@ pub use hooks::install_hooks;
 pub use lint::LintReport;
 pub use open::{InitReport, Options, init, write_agents_md};
 pub use query::{dot, mermaid, task_schema, tree};
+pub use sync::{SyncOptions, SyncReport, TaskChange};
 pub use write::Reply;
 
 use std::path::PathBuf;
