@@ -7,5 +7,7 @@ pub mod fields;
 pub mod fold;
 pub mod graph;
 pub mod lease;
+pub mod lost;
+pub mod register;
 pub mod roles;
 pub mod stage;

@@ -4,6 +4,7 @@
 //! Refuses to know: through which door a command came.
 
 mod absorb;
+mod events;
 pub mod import;
 mod lint;
 mod open;

@@ -1,0 +1,1 @@
+//! What happened, taken back, and the plan as it was.
