@@ -57,21 +57,13 @@ pub fn put(stage: &mut dyn Stage, permit: &Permit, values: &[(String, Value)], h
             }
         }
     }
+    let Some(status) = status else {
+        plain.extend(owner.map(|owner| ("owner".to_owned(), owner)));
+        return put_fields(stage, permit, plain);
+    };
     put_fields(stage, permit, plain)?;
-    if let Some(status) = status {
-        put_status(stage, permit, status, owner.as_ref().and_then(Value::as_str), how)?;
-    }
-    match owner {
-        Some(owner) if register::value(&*stage.task(permit.id)?, "owner") != owner => {
-            check_owner(&*stage.task(permit.id)?, Some(&owner))?;
-            update(stage, permit, Fields::from_iter([("owner".to_owned(), owner)]))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn update(stage: &mut dyn Stage, permit: &Permit, set: Fields) -> Result<()> {
-    permit.emit(stage, Payload::TaskUpdated(TaskUpdated { set })).map(|_| ())
+    put_status(stage, permit, status, owner.as_ref().and_then(Value::as_str), how)?;
+    put_fields(stage, permit, owner.map(|owner| ("owner".to_owned(), owner)).into_iter().collect())
 }
 
 fn put_fields(stage: &mut dyn Stage, permit: &Permit, mut set: Fields) -> Result<()> {
@@ -83,7 +75,8 @@ fn put_fields(stage: &mut dyn Stage, permit: &Permit, mut set: Fields) -> Result
     let known: Fields =
         set.iter().filter(|(name, _)| is_known(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
     fields::check(&known)?;
-    update(stage, permit, set)
+    check_owner(&task, set.get("owner"))?;
+    permit.emit(stage, Payload::TaskUpdated(TaskUpdated { set })).map(|_| ())
 }
 
 fn is_known(name: &str) -> bool {

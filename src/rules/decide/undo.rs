@@ -17,7 +17,7 @@ use crate::model::finding::Rule;
 use crate::model::id::Id;
 use crate::model::payload::{Payload, RelationshipRemoved};
 use crate::model::relationship::{RelationType, Relationship};
-use crate::model::task::Task;
+use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
@@ -119,6 +119,16 @@ impl<'a> Told<'a> {
             } else if prior != register::value(now, &name) && prior != written {
                 values.push((name, prior));
             }
+        }
+        let moves = values.iter().any(|(name, _)| name == "status");
+        if now.status == Status::InProgress && !moves {
+            values.retain(|(name, prior)| {
+                let keeps = name == "owner" && prior.is_null();
+                if keeps {
+                    left.push("owner is left as it is, since what is in progress has one".into());
+                }
+                !keeps
+            });
         }
         (values, left)
     }
