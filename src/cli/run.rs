@@ -495,7 +495,7 @@ fn edit(ws: &Workspace, args: &TaskGet) -> Result<Answer> {
         .tempfile()
         .map_err(|e| Error::io("make a draft in", &std::env::temp_dir(), &e))?;
     draft.write_all(&before).map_err(|e| Error::io("write", draft.path(), &e))?;
-    crate::env::run_editor(&editor, draft.path())?;
+    crate::env::process::run_editor(&editor, draft.path())?;
     let after = files::read_outside(draft.path(), MAX_INPUT).map_err(|e| Error::io("read", draft.path(), &e))?;
     if after != before {
         let before = String::from_utf8(before).map_err(|_| Error::validation(format!("{path} is not valid UTF-8")))?;

@@ -1,4 +1,4 @@
-//! The seam: time, chance, environment and files come in here and nowhere else.
+//! The seam: time, chance, environment, files and processes come in here and nowhere else.
 //!
 //! Promises: with `AGENTPM_CLOCK` and `AGENTPM_SEED` set, the same command on the same files writes the same bytes;
 //! variables of git that could lead to another repository are not listened to.
@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the seam through which they come in")]
 
 pub mod files;
+pub mod process;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -124,20 +125,6 @@ impl Env {
     pub fn home(&self) -> Option<PathBuf> {
         self.var("HOME").map(PathBuf::from)
     }
-}
-
-/// Opens a file in the person's own editor and waits. Its words come from their environment, never from a repository.
-///
-/// Errors: `ERR_IO` where it cannot be started or fails.
-pub fn run_editor(editor: &str, path: &std::path::Path) -> Result<()> {
-    let mut words = editor.split_whitespace();
-    let program = words.next().unwrap_or("vi");
-    let status = std::process::Command::new(program)
-        .args(words)
-        .arg(path)
-        .status()
-        .map_err(|e| Error::io("start the editor", program.as_ref(), &e))?;
-    if status.success() { Ok(()) } else { Err(Error::new(Code::Io, format!("the editor {program} failed: {status}"))) }
 }
 
 /// The system's time in nanoseconds since 1970, as files carry it.

@@ -4,6 +4,12 @@
 //! its like, and a repository of another user refused as git refuses it. Only this module names the git library.
 //! Refuses to know: what lies in `.agentpm`.
 
+mod objects;
+mod program;
+
+pub use objects::{Change, CommitInfo, Head, Item, Mode, Objects, Oid};
+pub use program::{Git, driver_command, words};
+
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 

@@ -8,6 +8,7 @@ pub mod fold;
 pub mod graph;
 pub mod lease;
 pub mod lost;
+pub mod merge;
 pub mod register;
 pub mod roles;
 pub mod stage;

@@ -262,15 +262,22 @@ impl<'a> Journal<'a> {
 
 /// Reads whole records from `offset` on; gives them and where the last whole one ends.
 fn read_records(file: &File, offset: u64) -> std::io::Result<(Vec<Record>, u64)> {
+    let mut records = Vec::new();
+    let whole = visit_records(file, offset, |record| records.push(record))?;
+    Ok((records, whole))
+}
+
+/// Shows each whole record from `offset` on, holding one at a time; gives where the last whole one ends.
+fn visit_records(file: &File, offset: u64, mut visit: impl FnMut(Record)) -> std::io::Result<u64> {
     let mut reader = BufReader::new(file.try_clone()?);
     reader.seek(SeekFrom::Start(offset))?;
-    let (mut records, mut entries, mut at, mut whole) = (Vec::new(), Vec::new(), offset, offset);
+    let (mut entries, mut at, mut whole) = (Vec::new(), offset, offset);
     let mut line = Vec::new();
     loop {
         line.clear();
         let length = std::io::Read::take(&mut reader, MAX_JOURNAL_LINE).read_until(b'\n', &mut line)?;
         if length == 0 || line.last() != Some(&b'\n') {
-            return Ok((records, whole));
+            return Ok(whole);
         }
         at += length as u64;
         let Ok(text) = std::str::from_utf8(&line[..length - 1]) else {
@@ -281,12 +288,39 @@ fn read_records(file: &File, offset: u64) -> std::io::Result<(Vec<Record>, u64)>
             entries.push(Entry { event, line: text.into() });
         } else if let Ok(commit) = serde_json::from_str::<Commit>(text) {
             if commit.n == entries.len() {
-                records.push(Record { entries: std::mem::take(&mut entries), commit, end: at });
+                visit(Record { entries: std::mem::take(&mut entries), commit, end: at });
             }
             entries.clear();
             whole = at;
         }
     }
+}
+
+/// Shows each whole record of all journals, those put aside too, without the lock and holding one at a time. A record may
+/// be shown twice where a journal is put aside meanwhile.
+///
+/// Errors: `ERR_IO` where one cannot be read. No journal is no error.
+pub fn each(runtime: &Dir, mut visit: impl FnMut(Record)) -> Result<()> {
+    let fail = |name: &str, e: &std::io::Error| Error::io("read", &runtime.path().join(name), e);
+    // The current one is opened before the others are listed: put aside in between, it is there under both names.
+    let current = match runtime.open_file(JOURNAL) {
+        Ok(file) => Some(file),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(e) => return Err(fail(JOURNAL, &e)),
+    };
+    let names = runtime.list().map_err(|e| Error::io("list", runtime.path(), &e))?;
+    let number = |name: &str| name.strip_prefix("journal.")?.strip_suffix(".jsonl")?.parse::<u64>().ok();
+    let mut aside: Vec<(u64, String)> =
+        names.into_iter().filter_map(|(name, _)| number(&name).map(|number| (number, name))).collect();
+    aside.sort();
+    for (_, name) in aside {
+        let read = runtime.open_file(&name).and_then(|file| visit_records(&file, 0, &mut visit));
+        read.map_err(|e| fail(&name, &e))?;
+    }
+    if let Some(file) = current {
+        visit_records(&file, 0, &mut visit).map_err(|e| fail(JOURNAL, &e))?;
+    }
+    Ok(())
 }
 
 /// Reads the whole records of the current journal from `offset` on, without the lock: for those who look on.

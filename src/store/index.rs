@@ -27,7 +27,7 @@ use crate::store::filter::Filter;
 use crate::store::layout::{LOG, Store, task_dir};
 
 /// Changes with every change of the tables or of what they hold.
-const SCHEMA: i64 = 4;
+const SCHEMA: i64 = 6;
 /// Marks a database as ours: "agpm".
 const APPLICATION: i64 = 0x6167_706d;
 /// Coarsest grain of a file system's clock that is reckoned with, in nanoseconds.

@@ -4,8 +4,10 @@
 //! Refuses to know: through which door a command came.
 
 mod absorb;
+mod driver;
 mod events;
 pub mod import;
+mod known;
 mod lint;
 mod open;
 mod plan;
@@ -14,6 +16,7 @@ mod read;
 mod stage;
 mod write;
 
+pub use driver::{merge_driver, merge_texts, textconv};
 pub use lint::LintReport;
 pub use open::{InitReport, Options, init, write_agents_md};
 pub use query::{dot, mermaid, task_schema, tree};

@@ -313,7 +313,7 @@ impl Workspace {
             Err(e) => return Err(Error::io("read", Path::new(&path), &e)),
         };
         match compare(&entity, &slot.log.entries, &bytes) {
-            Readable::Clean | Readable::Stale | Readable::Conflicted => Ok(()),
+            Readable::Clean | Readable::Stale | Readable::Astray | Readable::Conflicted => Ok(()),
             Readable::Edited(what) if what == FORM && !bytes.contains(&b'#') => Ok(()),
             Readable::Ahead(lost) => {
                 Err(Error::new(Code::Corrupt, format!("{path} was made from event {lost}, which its log has lost"))

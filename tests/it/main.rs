@@ -14,6 +14,7 @@ mod hostile;
 mod laws;
 mod loop_of_an_agent;
 mod lost;
+mod merging;
 mod places;
 mod readme;
 mod roles;

@@ -1,0 +1,202 @@
+//! Starting other programs: the one place where a process begins.
+//!
+//! Promises: a program is found on PATH by absolute folders and never inside a work tree; it sees none of the variables by
+//! which git could be led to another repository; it cannot ask anybody anything; it ends by a deadline, with all it started.
+//! Refuses to know: what the program is for.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{Read, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use super::{Env, files};
+use crate::error::{Code, Error, Result};
+
+/// Most bytes of output that are kept.
+const MAX_OUTPUT: u64 = 256 * 1024 * 1024;
+/// How long a program that has ended may keep its output open through others it left behind.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Variables of git that say who acts and how to reach a remote; all others of its kind are taken away.
+const KEPT: &[&str] = &[
+    "GIT_AUTHOR_NAME",
+    "GIT_AUTHOR_EMAIL",
+    "GIT_COMMITTER_NAME",
+    "GIT_COMMITTER_EMAIL",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_NOSYSTEM",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_SSH_VARIANT",
+];
+
+/// A program about to be started.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// Its absolute path.
+    pub program: &'a Path,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// The folder it starts in.
+    pub dir: &'a Path,
+    /// Variables it sees besides, or instead of, those it inherits.
+    pub vars: Vec<(String, String)>,
+    /// What it reads from its standard input.
+    pub input: Vec<u8>,
+    /// When it must have ended.
+    pub deadline: Duration,
+}
+
+/// What came of a program.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to its standard output.
+    pub stdout: Vec<u8>,
+    /// What it wrote to its standard error, as far as that is text.
+    pub stderr: String,
+    /// It had to be stopped because its time was over.
+    pub timed_out: bool,
+}
+
+impl Env {
+    /// The absolute path of a program: in the first folder of PATH that has it. Relative folders and those within `outside` are
+    /// passed over, so that no file of a repository is ever started.
+    ///
+    /// Errors: `ERR_GIT` where there is none.
+    pub fn find_program(&self, name: &str, outside: &Path) -> Result<PathBuf> {
+        let folders = std::env::split_paths(self.var("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin"));
+        folders
+            .filter(|folder| folder.is_absolute())
+            .map(|folder| folder.join(name))
+            .filter(|path| files::metadata(path).is_ok_and(|m| m.is_file()))
+            .find(|path| files::canonical(path).is_ok_and(|real| !real.starts_with(outside)))
+            .ok_or_else(|| {
+                Error::new(Code::Git, format!("there is no program {name} on PATH"))
+                    .hint(format!("install {name}, or put its folder on PATH; the plan itself needs none"))
+            })
+    }
+
+    /// The path of this very program, for those it asks git to call.
+    ///
+    /// Errors: `ERR_IO` where the system does not say.
+    pub fn own_program(&self) -> Result<PathBuf> {
+        std::env::current_exe().map_err(|e| Error::io("find", "the path of agentpm".as_ref(), &e))
+    }
+
+    fn inherited(&self) -> BTreeMap<&str, &str> {
+        let mut vars: BTreeMap<&str, &str> = self
+            .vars
+            .iter()
+            .filter(|(name, _)| !name.starts_with("GIT_") || KEPT.contains(&name.as_str()))
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        vars.extend([
+            ("LC_ALL", "C"),
+            ("GIT_TERMINAL_PROMPT", "0"),
+            ("GIT_ASKPASS", "false"),
+            ("SSH_ASKPASS_REQUIRE", "never"),
+            ("GIT_EDITOR", "false"),
+            ("GIT_PAGER", "cat"),
+        ]);
+        vars
+    }
+
+    /// Starts a program and waits until it ends or its time is over.
+    ///
+    /// Errors: `ERR_IO` where it cannot be started. That it failed is told by its [`Outcome`].
+    pub fn run(&self, call: Call<'_>) -> Result<Outcome> {
+        let shown = |e: &std::io::Error| Error::io("start", call.program, e);
+        let mut child = Command::new(call.program)
+            .args(&call.args)
+            .current_dir(call.dir)
+            .env_clear()
+            .envs(self.inherited())
+            .envs(call.vars.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own, so that all it starts can be ended with it.
+            .process_group(0)
+            .spawn()
+            .map_err(|e| shown(&e))?;
+        let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
+        let stdin = child.stdin.take();
+        let input = call.input;
+        std::thread::spawn(move || {
+            // A program that does not read to the end is fine.
+            stdin.map(|mut pipe| pipe.write_all(&input))
+        });
+        let timed_out = !wait(&child, call.deadline).map_err(|e| shown(&e))?;
+        if timed_out && let Some(group) = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)) {
+            // It may have ended meanwhile; then there is nothing left to stop.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let status = child.wait().map_err(|e| shown(&e))?;
+        let text = |pipe: Receiver<Vec<u8>>| pipe.recv_timeout(LINGER).unwrap_or_default();
+        Ok(Outcome {
+            code: status.code(),
+            stdout: text(stdout),
+            stderr: String::from_utf8_lossy(&text(stderr)).into_owned(),
+            timed_out,
+        })
+    }
+}
+
+fn drain(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = pipe.map(|pipe| pipe.take(MAX_OUTPUT).read_to_end(&mut bytes));
+        drop(read);
+        // Whoever waited may have given up.
+        let _ = sender.send(bytes);
+    });
+    receiver
+}
+
+/// Waits for a process to end; `false` where it has not by then.
+fn wait(child: &Child, deadline: Duration) -> std::io::Result<bool> {
+    let Some(pid) = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)) else { return Ok(true) };
+    let handle = pidfd_open(pid, PidfdFlags::empty())?;
+    let start = Instant::now();
+    loop {
+        let left = deadline.saturating_sub(start.elapsed());
+        let left =
+            Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&left)) {
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Opens a file in the person's own editor and waits. Its words come from their environment, never from a repository.
+///
+/// Errors: `ERR_IO` where it cannot be started or fails.
+pub fn run_editor(editor: &str, path: &Path) -> Result<()> {
+    let mut words = editor.split_whitespace();
+    let program = words.next().unwrap_or("vi");
+    let status = Command::new(program)
+        .args(words)
+        .arg::<&OsStr>(path.as_ref())
+        .status()
+        .map_err(|e| Error::io("start the editor", program.as_ref(), &e))?;
+    if status.success() { Ok(()) } else { Err(Error::new(Code::Io, format!("the editor {program} failed: {status}"))) }
+}
+
+/// Lets others go first for a while.
+pub fn pause(span: Duration) {
+    std::thread::sleep(span);
+}

@@ -1,0 +1,441 @@
+//! Reading what git keeps: commits, trees, files at any revision, branches; and writing objects that nothing points at yet.
+//!
+//! Promises: in process, without the git program; nothing here moves a branch or touches a work tree or an index.
+//! Refuses to know: what a path means.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use gix::bstr::ByteSlice as _;
+use gix::objs::tree::EntryKind;
+use gix::prelude::ObjectIdExt as _;
+
+use super::Repo;
+use crate::error::{Code, Error, Result};
+use crate::model::id::quoted;
+
+/// The name of an object.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Oid(gix::ObjectId);
+
+impl fmt::Display for Oid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Oid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Oid {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        gix::ObjectId::from_hex(text.trim().as_bytes())
+            .map(Oid)
+            .map_err(|e| Error::new(Code::Git, format!("{} names no object: {e}", quoted(text))))
+    }
+}
+
+impl Oid {
+    /// Its first characters, for people.
+    pub fn short(self) -> String {
+        self.0.to_hex_with_len(10).to_string()
+    }
+}
+
+/// What a tree says a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// A regular file.
+    File,
+    /// A regular file that may be run.
+    Executable,
+    /// A folder.
+    Tree,
+    /// A symbolic link.
+    Link,
+    /// A commit of another repository.
+    Submodule,
+}
+
+impl Mode {
+    fn kind(self) -> EntryKind {
+        match self {
+            Mode::File => EntryKind::Blob,
+            Mode::Executable => EntryKind::BlobExecutable,
+            Mode::Tree => EntryKind::Tree,
+            Mode::Link => EntryKind::Link,
+            Mode::Submodule => EntryKind::Commit,
+        }
+    }
+
+    fn of(kind: EntryKind) -> Self {
+        match kind {
+            EntryKind::Blob => Mode::File,
+            EntryKind::BlobExecutable => Mode::Executable,
+            EntryKind::Tree => Mode::Tree,
+            EntryKind::Link => Mode::Link,
+            EntryKind::Commit => Mode::Submodule,
+        }
+    }
+
+    /// Its octal form, as git's plumbing writes it.
+    pub fn octal(self) -> &'static str {
+        match self {
+            Mode::File => "100644",
+            Mode::Executable => "100755",
+            Mode::Tree => "040000",
+            Mode::Link => "120000",
+            Mode::Submodule => "160000",
+        }
+    }
+}
+
+/// One name in a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Item {
+    /// What it is.
+    pub mode: Mode,
+    /// What it holds.
+    pub oid: Oid,
+}
+
+/// A file that differs between two trees: its path, what it was, what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Path below the trees' top.
+    pub path: String,
+    /// In the first tree; `None` where it is not there.
+    pub old: Option<Item>,
+    /// In the second tree; `None` where it is not there.
+    pub new: Option<Item>,
+}
+
+/// What a commit says.
+#[derive(Clone, Debug)]
+pub struct CommitInfo {
+    /// The files.
+    pub tree: Oid,
+    /// The commits before it.
+    pub parents: Vec<Oid>,
+    /// When it was made, in seconds since 1970.
+    pub seconds: i64,
+    /// Author as git writes it: `Name <mail> seconds offset`.
+    pub author: String,
+    /// The whole message.
+    pub message: Vec<u8>,
+}
+
+/// What is checked out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The whole name of the branch, `refs/heads/…`; `None` where HEAD is detached.
+    pub branch: Option<String>,
+    /// Its commit; `None` where the branch has none yet.
+    pub commit: Option<Oid>,
+}
+
+/// A repository opened for reading objects.
+pub struct Objects {
+    repo: gix::Repository,
+}
+
+fn failed(what: impl fmt::Display, e: impl fmt::Display) -> Error {
+    Error::new(Code::Git, format!("cannot {what}: {e}"))
+}
+
+/// Largest file that is read from git, in bytes.
+const MAX_BLOB: usize = 130 * 1024 * 1024;
+
+impl Repo {
+    /// Opens the repository's objects and branches.
+    ///
+    /// Errors: `ERR_GIT` where they are kept in a form this program does not know (reftable, SHA-256).
+    pub fn objects(&self) -> Result<Objects> {
+        let mut repo = gix::open(&self.git_dir).map_err(|e| {
+            failed(format!("open the repository at {}", self.git_dir.display()), e).hint(
+                "a repository with reftable or SHA-256 is not understood; the plan's own commands work without it",
+            )
+        })?;
+        repo.object_cache_size_if_unset(4 * 1024 * 1024);
+        Ok(Objects { repo })
+    }
+}
+
+impl Objects {
+    /// What is checked out in this worktree.
+    ///
+    /// Errors: `ERR_GIT` where HEAD cannot be read.
+    pub fn head(&self) -> Result<Head> {
+        let mut head = self.repo.head().map_err(|e| failed("read HEAD", e))?;
+        let branch = head.referent_name().map(|name| name.as_bstr().to_string());
+        let commit = match head.is_unborn() {
+            true => None,
+            false => Some(Oid(head.peel_to_commit().map_err(|e| failed("read HEAD", e))?.id)),
+        };
+        Ok(Head { branch, commit })
+    }
+
+    /// The commit that a revision means.
+    ///
+    /// Errors: `ERR_NOT_FOUND` where it means none.
+    pub fn commit_named(&self, revision: &str) -> Result<Oid> {
+        let unknown = || {
+            Error::not_found(format!("{} names no commit", quoted(revision)))
+                .hint("give a branch, a tag, a commit id, or HEAD~2 and the like")
+        };
+        if revision.is_empty() || revision.starts_with('-') {
+            return Err(unknown());
+        }
+        let id = self.repo.rev_parse_single(revision).map_err(|_| unknown())?;
+        let object = id.object().map_err(|e| failed(format!("read {}", quoted(revision)), e))?;
+        object.peel_to_commit().map(|commit| Oid(commit.id)).map_err(|_| unknown())
+    }
+
+    /// The commit a reference points at, by its whole name; `None` where there is no such reference.
+    pub fn reference(&self, name: &str) -> Option<Oid> {
+        let mut found = self.repo.try_find_reference(name).ok().flatten()?;
+        found.peel_to_id().ok().map(|id| Oid(id.detach()))
+    }
+
+    /// What a commit says.
+    ///
+    /// Errors: `ERR_GIT` where it is missing or broken.
+    pub fn commit(&self, id: Oid) -> Result<CommitInfo> {
+        let broken = |e: gix::Error| failed(format!("read commit {id}"), e);
+        let commit = self.repo.find_commit(id.0).map_err(broken)?;
+        let decoded = commit.decode().map_err(broken)?;
+        Ok(CommitInfo {
+            tree: Oid(decoded.tree()),
+            parents: commit.parent_ids().map(|id| Oid(id.detach())).collect(),
+            seconds: commit.time().map_err(broken)?.seconds,
+            author: decoded.author.to_str_lossy().into_owned(),
+            message: decoded.message.to_vec(),
+        })
+    }
+
+    /// What lies at a path below a tree.
+    ///
+    /// Errors: `ERR_GIT` where the tree cannot be read.
+    pub fn item(&self, tree: Oid, path: &str) -> Result<Option<Item>> {
+        let broken = |e: gix::Error| failed(format!("read tree {tree}"), e);
+        let tree = self.repo.find_tree(tree.0).map_err(broken)?;
+        let found = tree.lookup_entry(path.split('/').map(str::as_bytes)).map_err(broken)?;
+        Ok(found.map(|entry| Item { mode: Mode::of(entry.mode().kind()), oid: Oid(entry.oid().to_owned()) }))
+    }
+
+    /// The names in a tree.
+    ///
+    /// Errors: `ERR_GIT` where the tree cannot be read.
+    pub fn items(&self, tree: Oid) -> Result<BTreeMap<String, Item>> {
+        let broken = |e: gix::Error| failed(format!("read tree {tree}"), e);
+        let found = self.repo.find_tree(tree.0).map_err(broken)?;
+        let decoded = found.decode().map_err(broken)?;
+        let named = |entry: &gix::objs::tree::EntryRef<'_>| {
+            let item = Item { mode: Mode::of(entry.mode.kind()), oid: Oid(entry.oid.to_owned()) };
+            (entry.filename.to_str_lossy().into_owned(), item)
+        };
+        Ok(decoded.entries.iter().map(named).collect())
+    }
+
+    /// The bytes of a file.
+    ///
+    /// Errors: `ERR_GIT` where it is missing, no file, or larger than 130 MB.
+    pub fn blob(&self, id: Oid) -> Result<Vec<u8>> {
+        let broken = |e: gix::Error| failed(format!("read object {id}"), e);
+        let header = self.repo.find_header(id.0).map_err(broken)?;
+        if header.size() > MAX_BLOB as u64 {
+            return Err(failed(format!("read object {id}"), format!("it has {} bytes", header.size())));
+        }
+        Ok(self.repo.find_blob(id.0).map_err(broken)?.take_data())
+    }
+
+    /// The bytes of the file at a path below a tree; `None` where no regular file is there.
+    ///
+    /// Errors: `ERR_GIT` where it cannot be read.
+    pub fn file(&self, tree: Oid, path: &str) -> Result<Option<Vec<u8>>> {
+        match self.item(tree, path)? {
+            Some(Item { mode: Mode::File | Mode::Executable, oid }) => self.blob(oid).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The files that differ between two trees, by path. Equal folders are not opened. `None` is the empty tree.
+    ///
+    /// Errors: `ERR_GIT` where a tree cannot be read.
+    pub fn changes(&self, old: Option<Oid>, new: Option<Oid>) -> Result<Vec<Change>> {
+        let mut found = Vec::new();
+        self.compare("", old, new, &mut found)?;
+        Ok(found)
+    }
+
+    fn compare(&self, prefix: &str, old: Option<Oid>, new: Option<Oid>, found: &mut Vec<Change>) -> Result<()> {
+        if old == new {
+            return Ok(());
+        }
+        let read = |tree: Option<Oid>| tree.map_or_else(|| Ok(BTreeMap::new()), |tree| self.items(tree));
+        let (old, new) = (read(old)?, read(new)?);
+        let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        for name in names {
+            let (a, b) = (old.get(name).copied(), new.get(name).copied());
+            if a == b {
+                continue;
+            }
+            let path = format!("{prefix}{name}");
+            let tree = |item: Option<Item>| item.filter(|i| i.mode == Mode::Tree).map(|i| i.oid);
+            let leaf = |item: Option<Item>| item.filter(|i| i.mode != Mode::Tree);
+            if leaf(a) != leaf(b) {
+                found.push(Change { path: path.clone(), old: leaf(a), new: leaf(b) });
+            }
+            self.compare(&format!("{path}/"), tree(a), tree(b), found)?;
+        }
+        Ok(())
+    }
+
+    /// References below a prefix such as `refs/heads/`, with the commits they lead to. One that leads to none is left out.
+    ///
+    /// Errors: `ERR_GIT` where the references cannot be read.
+    pub fn references(&self, prefix: &str) -> Result<Vec<(String, Oid)>> {
+        let broken = |e: &dyn fmt::Display| failed(format!("list {prefix}"), e);
+        let platform = self.repo.references().map_err(|e| broken(&e))?;
+        let mut found = Vec::new();
+        for reference in platform.prefixed(prefix).map_err(|e| broken(&e))? {
+            let Ok(mut reference) = reference else { continue };
+            let name = reference.name().as_bstr().to_string();
+            if let Ok(id) = reference.peel_to_id() {
+                found.push((name, Oid(id.detach())));
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// The best common ancestor of two commits; `None` where there is none, or where a shallow clone does not know it.
+    ///
+    /// Errors: `ERR_GIT` where history cannot be read.
+    pub fn merge_base(&self, one: Oid, two: Oid) -> Result<Option<Oid>> {
+        match self.repo.merge_base(one.0, two.0) {
+            Ok(found) => Ok(found.map(|id| Oid(id.detach()))),
+            Err(_) if self.is_shallow() => Ok(None),
+            Err(e) => Err(failed("find a common ancestor", e)),
+        }
+    }
+
+    /// The commits that the tips reach and the hidden ones do not, newest first, at most so many.
+    ///
+    /// Errors: `ERR_GIT` where history cannot be read.
+    pub fn walk(&self, tips: &[Oid], hidden: &[Oid], most: usize) -> Result<Vec<Oid>> {
+        use gix::revision::walk::Sorting;
+        use gix::traverse::commit::simple::CommitTimeOrder;
+        let known = |id: &&Oid| self.repo.find_header(id.0).is_ok();
+        let walk = self
+            .repo
+            .rev_walk(tips.iter().map(|id| id.0))
+            .with_hidden(hidden.iter().filter(known).map(|id| id.0))
+            .sorting(Sorting::ByCommitTime(CommitTimeOrder::NewestFirst))
+            .all()
+            .map_err(|e| failed("walk through history", e))?;
+        let mut found = Vec::new();
+        for info in walk.take(most) {
+            found.push(Oid(info.map_err(|e| failed("walk through history", e))?.id));
+        }
+        Ok(found)
+    }
+
+    /// Whether history ends somewhere because the clone is shallow.
+    pub fn is_shallow(&self) -> bool {
+        self.repo.is_shallow().unwrap_or(false)
+    }
+
+    /// What git is in the middle of, in words; `None` for nothing.
+    pub fn in_progress(&self) -> Option<&'static str> {
+        use gix::state::InProgress;
+        Some(match self.repo.state()? {
+            InProgress::ApplyMailbox | InProgress::ApplyMailboxRebase => "git am",
+            InProgress::Bisect => "git bisect",
+            InProgress::CherryPick | InProgress::CherryPickSequence => "git cherry-pick",
+            InProgress::Merge => "git merge",
+            InProgress::Rebase | InProgress::RebaseInteractive => "git rebase",
+            InProgress::Revert | InProgress::RevertSequence => "git revert",
+        })
+    }
+
+    /// A setting of git, such as `branch.main.remote`.
+    pub fn setting(&self, key: &str) -> Option<String> {
+        self.repo.config_snapshot().string(key).map(|value| value.to_string())
+    }
+
+    /// A yes-or-no setting of git.
+    pub fn flag(&self, key: &str) -> bool {
+        self.repo.config_snapshot().boolean(key).unwrap_or(false)
+    }
+
+    /// Names of the remotes, sorted.
+    pub fn remotes(&self) -> Vec<String> {
+        self.repo.remote_names().iter().map(|name| name.to_string()).collect()
+    }
+
+    /// The entries of this worktree's index below a folder: path, stage (0 where nothing conflicts), mode and object.
+    ///
+    /// Errors: `ERR_GIT` where the index cannot be read.
+    pub fn index_below(&self, folder: &str) -> Result<Vec<(String, u32, Item)>> {
+        let index = self.repo.index_or_empty().map_err(|e| failed("read git's index", e))?;
+        let prefix = format!("{folder}/");
+        let Some(range) = index.prefixed_entries_range(prefix.as_str().into()) else { return Ok(Vec::new()) };
+        let path_of = |entry: &gix::index::Entry| entry.path(&index).to_str_lossy().into_owned();
+        let kind = |entry: &gix::index::Entry| entry.mode.to_tree_entry_mode().map(|mode| Mode::of(mode.kind()));
+        let entries = index.entries()[range].iter().filter_map(|entry| {
+            Some((path_of(entry), entry.stage_raw(), Item { mode: kind(entry)?, oid: Oid(entry.id) }))
+        });
+        Ok(entries.collect())
+    }
+
+    /// Whether an object is here.
+    pub fn has(&self, id: Oid) -> bool {
+        self.repo.find_header(id.0).is_ok()
+    }
+
+    /// Writes a file's bytes as an object.
+    ///
+    /// Errors: `ERR_GIT` where the object folder cannot be written.
+    pub fn write_blob(&self, bytes: &[u8]) -> Result<Oid> {
+        self.repo.write_blob(bytes).map(|id| Oid(id.detach())).map_err(|e| failed("write an object", e))
+    }
+
+    /// The name that a file's bytes would have as an object.
+    pub fn name_of(&self, bytes: &[u8]) -> Result<Oid> {
+        gix::objs::compute_hash(self.repo.object_hash(), gix::objs::Kind::Blob, bytes)
+            .map(Oid)
+            .map_err(|e| failed("hash a file", e))
+    }
+
+    /// Writes the tree that comes of `base` by setting and removing files. `None` is the empty tree.
+    ///
+    /// Errors: `ERR_GIT` where a tree cannot be read or written.
+    pub fn write_tree(&self, base: Option<Oid>, changes: &[(String, Option<Item>)]) -> Result<Oid> {
+        let broken = |e: gix::Error| failed("write a tree", e);
+        let base = base.map_or_else(|| self.repo.empty_tree().id, |tree| tree.0);
+        if changes.is_empty() {
+            return Ok(Oid(base));
+        }
+        let mut editor = self.repo.edit_tree(base).map_err(broken)?;
+        for (path, item) in changes {
+            match item {
+                Some(item) => editor.upsert(path.as_str(), item.mode.kind(), item.oid.0).map_err(broken)?,
+                None => editor.remove(path.as_str()).map_err(broken)?,
+            };
+        }
+        Ok(Oid(editor.write().map_err(broken)?.detach()))
+    }
+
+    /// The short, unambiguous name of a commit.
+    pub fn short(&self, id: Oid) -> String {
+        id.0.attach(&self.repo).shorten_or_id().to_string()
+    }
+}

@@ -1,0 +1,148 @@
+//! The git program: for what moves branches, indexes and work trees, and for everything that crosses the network.
+//!
+//! Promises: it runs in this repository and no other, asks nobody, ends by a deadline; our merge driver is set and renames are
+//! never guessed; transports that run commands are refused. What it says on failure is passed on.
+//! Refuses to know: what is being synchronised.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Oid, Repo};
+use crate::env::Env;
+use crate::env::process::{Call, Outcome};
+use crate::error::{Code, Error, Result};
+
+/// The git program, ready to run in one worktree.
+pub struct Git<'a> {
+    env: &'a Env,
+    repo: &'a Repo,
+    program: PathBuf,
+    driver: String,
+    deadline: Duration,
+}
+
+/// How git calls our merge driver: ancestor, ours, theirs, path.
+pub fn driver_command(program: &Path) -> String {
+    let quoted = program.display().to_string().replace('\'', "'\\''");
+    format!("'{quoted}' merge-driver %O %A %B %P")
+}
+
+impl Repo {
+    /// The git program for this worktree; every run of it ends by `deadline`.
+    ///
+    /// Errors: `ERR_GIT` where there is no git on PATH.
+    pub fn program<'a>(&'a self, env: &'a Env, deadline: Duration) -> Result<Git<'a>> {
+        let program = env.find_program("git", &self.work_dir)?;
+        let driver = driver_command(&env.own_program()?);
+        Ok(Git { env, repo: self, program, driver, deadline })
+    }
+}
+
+impl Git<'_> {
+    /// Runs git with these arguments, an own index file if one is named, and bytes on its standard input.
+    ///
+    /// Errors: `ERR_IO` where it cannot be started.
+    pub fn call(&self, args: &[&str], index: Option<&Path>, input: Vec<u8>) -> Result<Outcome> {
+        self.call_with(args, index, &[], input)
+    }
+
+    /// As [`Git::call`], with more variables.
+    ///
+    /// Errors: `ERR_IO` where it cannot be started.
+    pub fn call_with(
+        &self,
+        args: &[&str],
+        index: Option<&Path>,
+        vars: &[(&str, String)],
+        input: Vec<u8>,
+    ) -> Result<Outcome> {
+        let mut all: Vec<String> = Vec::with_capacity(args.len() + 16);
+        for setting in [
+            "merge.renames=false",
+            "merge.directoryRenames=false",
+            "diff.renames=false",
+            "protocol.ext.allow=never",
+            "core.editor=false",
+            "advice.detachedHead=false",
+            "core.quotePath=false",
+            "merge.agentpm.name=the plan's own merge",
+        ] {
+            all.extend(["-c".to_owned(), setting.to_owned()]);
+        }
+        all.extend(["-c".to_owned(), format!("merge.agentpm.driver={}", self.driver)]);
+        all.extend(args.iter().map(|arg| (*arg).to_owned()));
+        let mut vars: Vec<(String, String)> =
+            vars.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        vars.push(("GIT_DIR".into(), self.repo.git_dir.display().to_string()));
+        vars.push(("GIT_WORK_TREE".into(), self.repo.work_dir.display().to_string()));
+        if let Some(index) = index {
+            vars.push(("GIT_INDEX_FILE".into(), index.display().to_string()));
+        }
+        if self.env.var("GIT_SSH_COMMAND").is_none() && self.env.var("GIT_SSH").is_none() {
+            vars.push(("GIT_SSH_COMMAND".into(), "ssh -o BatchMode=yes".into()));
+        }
+        tracing::debug!(args = ?args, "git");
+        self.env.run(Call {
+            program: &self.program,
+            args: all,
+            dir: &self.repo.work_dir,
+            vars,
+            input,
+            deadline: self.deadline,
+        })
+    }
+
+    /// Runs git and gives what it wrote, without the last newline.
+    ///
+    /// Errors: `ERR_GIT` with git's own words where it fails or takes too long.
+    pub fn ask(&self, args: &[&str]) -> Result<String> {
+        let outcome = self.call(args, None, Vec::new())?;
+        self.text(args, &outcome)
+    }
+
+    /// What a run wrote, where it succeeded.
+    ///
+    /// Errors: `ERR_GIT` with git's own words.
+    pub fn text(&self, args: &[&str], outcome: &Outcome) -> Result<String> {
+        if outcome.code == Some(0) && !outcome.timed_out {
+            return Ok(String::from_utf8_lossy(&outcome.stdout).trim_end_matches('\n').to_owned());
+        }
+        Err(self.failure(args, outcome))
+    }
+
+    /// The error that a failed run is.
+    pub fn failure(&self, args: &[&str], outcome: &Outcome) -> Error {
+        let name = args.first().copied().unwrap_or_default();
+        if outcome.timed_out {
+            return Error::new(
+                Code::Git,
+                format!("git {name} did not end within {} s and was stopped", self.deadline.as_secs()),
+            )
+            .with(serde_json::json!({ "timed_out": true }));
+        }
+        let said = words(&outcome.stderr);
+        Error::new(Code::Git, format!("git {name} failed: {said}"))
+            .with(serde_json::json!({ "exit": outcome.code, "stderr": said }))
+    }
+
+    /// Moves a branch from one commit to another, if it still is where it was.
+    ///
+    /// Errors: `ERR_GIT` where somebody else moved it.
+    pub fn move_branch(&self, name: &str, new: Oid, old: Oid, why: &str) -> Result<()> {
+        let (new, old) = (new.to_string(), old.to_string());
+        self.ask(&["update-ref", "-m", why, "--end-of-options", name, &new, &old]).map(|_| ())
+    }
+}
+
+/// What git said that matters: without hints and progress, at most a few lines.
+pub fn words(stderr: &str) -> String {
+    let matters =
+        |line: &&str| !line.is_empty() && !line.starts_with("hint:") && !line.starts_with("remote: Resolving");
+    let lines: Vec<&str> = stderr.lines().map(str::trim).filter(matters).collect();
+    let skipped = lines.len().saturating_sub(6);
+    let mut said = lines.iter().take(6).copied().collect::<Vec<_>>().join("; ");
+    if skipped > 0 {
+        said.push_str(&format!(" (and {skipped} more lines)"));
+    }
+    if said.is_empty() { "it gave no reason".into() } else { said }
+}

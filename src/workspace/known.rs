@@ -1,0 +1,147 @@
+//! Events that this clone knows, wherever it keeps them: journals, branches, tags, the stash.
+//!
+//! Promises: an event is given with the bytes it was acknowledged or committed with; git is read in process.
+//! Refuses to know: whether an event should be brought back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Workspace;
+use crate::env::files;
+use crate::error::Result;
+use crate::git::{Item, Mode, Objects, Oid, Repo};
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::runtime::journal;
+use crate::store::layout::{AGENTS, LOG, TASKS, home};
+use crate::store::log::Log;
+
+impl Workspace {
+    /// The events with these ids, as far as this clone knows them: from the journals, then from the logs that branches,
+    /// tags and the stash hold. In their order; what nobody knows is left out.
+    ///
+    /// Errors: `ERR_IO` where a journal cannot be read.
+    pub fn known_events(&self, wanted: &BTreeSet<Id>) -> Result<Vec<Entry>> {
+        let mut found: BTreeMap<Id, Entry> = BTreeMap::new();
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let Some(runtime) = self.runtime() {
+            journal::each(runtime, |record| {
+                for entry in record.entries.into_iter().filter(|e| wanted.contains(&e.event.id)) {
+                    found.entry(entry.event.id).or_insert(entry);
+                }
+            })?;
+        }
+        if found.len() < wanted.len() {
+            match Kept::open(self) {
+                Ok(Some(kept)) => kept.find(wanted, &mut found),
+                Ok(None) => {}
+                Err(e) => tracing::debug!(error = %e, "branches were not searched"),
+            }
+        }
+        let mut entries: Vec<Entry> = found.into_values().collect();
+        entries.sort_by_key(|e| e.event.stamp());
+        Ok(entries)
+    }
+}
+
+/// What references of git keep of a store: every branch, remote-tracking branch, tag, the stash, and what is checked out.
+pub(super) struct Kept {
+    objects: Objects,
+    /// The different trees of the store's folder.
+    trees: BTreeSet<Oid>,
+}
+
+impl Kept {
+    /// Looks up all references. `None` where there is no repository.
+    ///
+    /// Errors: `ERR_GIT` where references or objects are in a form this program does not know.
+    pub fn open(ws: &Workspace) -> Result<Option<Self>> {
+        let Some(repo) = &ws.repo else { return Ok(None) };
+        let objects = repo.objects()?;
+        let mut commits: BTreeSet<Oid> = objects.references("refs/")?.into_iter().map(|(_, id)| id).collect();
+        commits.extend(objects.head().ok().and_then(|head| head.commit));
+        for stashed in stashes(repo) {
+            commits.insert(stashed);
+            // A stash keeps git's index in its second parent and files that git did not know in its third.
+            commits.extend(objects.commit(stashed).map(|commit| commit.parents).unwrap_or_default());
+        }
+        let mut trees = BTreeSet::new();
+        let mut roots = BTreeSet::new();
+        for commit in commits {
+            // What is no commit (a tag may name a file), or is cut off in a shallow clone, keeps nothing of a store.
+            let Ok(commit) = objects.commit(commit) else { continue };
+            if roots.insert(commit.tree)
+                && let Ok(Some(Item { mode: Mode::Tree, oid })) = objects.item(commit.tree, &ws.store.name)
+            {
+                trees.insert(oid);
+            }
+        }
+        Ok(Some(Kept { objects, trees }))
+    }
+
+    /// The different logs of an entity.
+    pub fn logs(&self, entity: &Entity) -> Vec<Log> {
+        let Some((folder, _)) = home(entity) else { return Vec::new() };
+        let path = folder.join(LOG).display().to_string();
+        let blobs: BTreeSet<Oid> =
+            self.trees.iter().filter_map(|tree| file_of(self.objects.item(*tree, &path).ok()??)).collect();
+        blobs.into_iter().filter_map(|blob| self.log(blob)).collect()
+    }
+
+    /// Looks through all logs for events that are not found yet.
+    fn find(&self, wanted: &BTreeSet<Id>, found: &mut BTreeMap<Id, Entry>) {
+        let mut seen = BTreeSet::new();
+        for tree in &self.trees {
+            for folder in [TASKS, AGENTS] {
+                let Ok(Some(Item { mode: Mode::Tree, oid })) = self.objects.item(*tree, folder) else { continue };
+                self.find_below(oid, 2, wanted, found, &mut seen);
+            }
+        }
+    }
+
+    fn find_below(
+        &self,
+        tree: Oid,
+        depth: u8,
+        wanted: &BTreeSet<Id>,
+        found: &mut BTreeMap<Id, Entry>,
+        seen: &mut BTreeSet<Oid>,
+    ) {
+        for (name, item) in self.objects.items(tree).unwrap_or_default() {
+            if found.len() >= wanted.len() {
+                return;
+            }
+            if !seen.insert(item.oid) {
+                continue;
+            }
+            match item.mode {
+                Mode::Tree if depth > 0 => self.find_below(item.oid, depth - 1, wanted, found, seen),
+                Mode::Tree => {}
+                _ if name == LOG => {
+                    let log = file_of(item).and_then(|blob| self.log(blob)).unwrap_or_default();
+                    for entry in log.entries.into_iter().filter(|e| wanted.contains(&e.event.id)) {
+                        found.entry(entry.event.id).or_insert(entry);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn log(&self, blob: Oid) -> Option<Log> {
+        Log::read(&self.objects.blob(blob).ok()?[..]).ok()
+    }
+}
+
+fn file_of(item: Item) -> Option<Oid> {
+    matches!(item.mode, Mode::File | Mode::Executable).then_some(item.oid)
+}
+
+/// The commits of all stashes: the reference names the last one alone, its log names the others.
+fn stashes(repo: &Repo) -> Vec<Oid> {
+    const MOST: u64 = 4 * 1024 * 1024;
+    let log = files::read_outside(&repo.common_dir.join("logs/refs/stash"), MOST).unwrap_or_default();
+    let text = String::from_utf8_lossy(&log);
+    text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect()
+}
