@@ -108,6 +108,12 @@ pub enum Verb {
     /// Say for each field of a task which event set it
     #[command(after_help = "Example:\n  agentpm blame 7XK2Q1")]
     Blame(q::Blame),
+    /// List values that lost to one written at the same time, or put one back
+    #[command(args_conflicts_with_subcommands = true, after_help = super::help::CONFLICTS)]
+    Conflicts(ConflictsArgs),
+    /// Put back what an event changed, by new events; what was written again since stays
+    #[command(after_help = super::help::UNDO)]
+    Undo(c::Undo),
     /// Check the store; exit 1 where it finds an error
     #[command(after_help = "Examples:\n  agentpm lint\n  agentpm lint --fix")]
     Lint(Lint),
@@ -283,6 +289,21 @@ pub enum LeaseVerb {
     /// List the leases that hold
     #[command(after_help = "Example:\n  agentpm lease list")]
     List,
+}
+
+#[derive(Args, Debug)]
+pub struct ConflictsArgs {
+    #[command(subcommand)]
+    pub verb: Option<ConflictsVerb>,
+    #[command(flatten)]
+    pub list: q::Conflicts,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ConflictsVerb {
+    /// Put a lost value back, as a new change
+    #[command(after_help = super::help::RESTORE)]
+    Restore(c::ConflictsRestore),
 }
 
 #[derive(Args, Debug)]

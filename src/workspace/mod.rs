@@ -7,6 +7,7 @@ mod absorb;
 mod driver;
 mod heal;
 mod hooks;
+mod events;
 pub mod import;
 mod known;
 mod lint;

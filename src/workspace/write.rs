@@ -143,7 +143,12 @@ impl Workspace {
         } else {
             Vec::new()
         };
-        Ok(Some(Prepared { index, journal_end, ranking }))
+        let event = match command {
+            Command::ConflictsRestore(c) => Some(self.find_event(&Ref(c.event.0.clone()))?),
+            Command::Undo(c) => Some(self.find_event(&Ref(c.event.0.clone()))?),
+            _ => None,
+        };
+        Ok(Some(Prepared { index, journal_end, ranking, event }))
     }
 
     /// What an earlier call with the same idempotency key made.
@@ -225,7 +230,7 @@ impl Workspace {
         command: &Command,
     ) -> Result<Written> {
         let lamport = scene.lamport();
-        let Scene { tasks, agents, leases, sessions, entries, prepared, .. } = scene;
+        let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, .. } = scene;
         let mut written = Written {
             subject,
             events: entries.iter().map(|e| e.event.id).collect(),
@@ -234,7 +239,7 @@ impl Workspace {
             agents: agents.iter().map(|(name, (agent, _))| (name.clone(), agent.clone())).collect(),
             leases,
             sessions,
-            warnings: self.warnings(),
+            warnings: self.warnings().into_iter().chain(warnings).collect(),
             index: prepared.map(|prepared| prepared.index),
         };
         if entries.is_empty() {
