@@ -23,6 +23,8 @@ pub struct Settings {
     pub score: ScoreSettings,
     /// What lists print.
     pub list: ListSettings,
+    /// Which other branches count when work is chosen.
+    pub branches: BranchSettings,
 }
 
 /// `[lease]`
@@ -63,6 +65,18 @@ pub struct ListSettings {
     pub max_bytes: u32,
 }
 
+/// `[branches]`: a task that is taken or finished on one of these is not handed out here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct BranchSettings {
+    /// Whether local branches count.
+    pub local: bool,
+    /// Whether remote-tracking branches count.
+    pub remote: bool,
+    /// Days after its last commit in which a branch counts.
+    pub active_days: u32,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -72,6 +86,7 @@ impl Default for Settings {
             lock: LockSettings::default(),
             score: ScoreSettings::default(),
             list: ListSettings::default(),
+            branches: BranchSettings::default(),
         }
     }
 }
@@ -79,6 +94,12 @@ impl Default for Settings {
 impl Default for LeaseSettings {
     fn default() -> Self {
         LeaseSettings { ttl_seconds: 600, required: false }
+    }
+}
+
+impl Default for BranchSettings {
+    fn default() -> Self {
+        BranchSettings { local: true, remote: true, active_days: 30 }
     }
 }
 

@@ -4,6 +4,8 @@
 //! Refuses to know: through which door a command came.
 
 mod absorb;
+mod branches;
+mod elsewhere;
 pub mod import;
 mod known;
 mod lint;
