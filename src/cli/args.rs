@@ -49,7 +49,7 @@ pub struct Global {
 #[derive(Subcommand, Debug)]
 pub enum Verb {
     /// Make a store in this work tree; harmless where there is one
-    #[command(after_help = "Example:\n  agentpm init --agents-md")]
+    #[command(after_help = "Examples:\n  agentpm init --agents-md\n  agentpm init --hooks")]
     Init(Init),
     /// Print what an agent needs to know to work here, for its context
     #[command(after_help = "Example:\n  agentpm prime >> \"$CONTEXT_FILE\"")]
@@ -111,6 +111,18 @@ pub enum Verb {
     /// Check the store; exit 1 where it finds an error
     #[command(after_help = "Examples:\n  agentpm lint\n  agentpm lint --fix")]
     Lint(Lint),
+    /// Put right what git left of the plan after a merge, rebase, cherry-pick or stash, and git add what was settled
+    #[command(after_help = "Example:\n  git merge feature || agentpm resolve")]
+    Resolve,
+    /// Merge three versions of a task.yaml; called by git (merge.agentpm.driver)
+    #[command(
+        hide = true,
+        after_help = "Example:\n  git config merge.agentpm.driver 'agentpm merge-driver %O %A %B %P'"
+    )]
+    MergeDriver(super::exchange::MergeDriver),
+    /// Print a log as lines to read; called by git (diff.agentpm.textconv)
+    #[command(hide = true, after_help = "Example:\n  git config diff.agentpm.textconv 'agentpm textconv'")]
+    Textconv(super::exchange::Textconv),
     /// Look at everything around the plan and say what is wrong; changes nothing
     #[command(after_help = "Example:\n  agentpm doctor")]
     Doctor,
@@ -275,6 +287,9 @@ pub struct Init {
     /// Write a short section about agentpm into AGENTS.md
     #[arg(long)]
     pub agents_md: bool,
+    /// Install a pre-commit hook that runs lint, and the merge driver, in this clone
+    #[arg(long)]
+    pub hooks: bool,
 }
 
 #[derive(Args, Debug)]

@@ -11,7 +11,7 @@ use super::args::{
     AgentVerb, Cli, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanVerb, ProgressVerb, SessionVerb, TaskVerb, Verb,
 };
 use super::output::{Answer, Form, escape, form, print, print_error};
-use super::{help, human};
+use super::{exchange, help, human};
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
 use crate::model::command::{BatchOp, Claim, Command};
@@ -99,6 +99,8 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         Verb::Completions(args) => return Ok(document(completions(args.shell))),
         Verb::Man => return man(),
         Verb::Schema(args) => return schema(args.name.as_deref()),
+        Verb::MergeDriver(args) => return exchange::merge_driver(&env, &args),
+        Verb::Textconv(args) => return exchange::textconv(&env, &args),
         _ => {}
     }
     let ws = match (Workspace::open(env, options), &verb) {
@@ -184,8 +186,14 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
             Ok(Answer { human: human::object(&data["added"]), data, warnings, changed: true, ..Answer::default() })
         }
         Verb::Prime => prime(&ws),
+        Verb::Resolve => exchange::resolve(&ws),
         // Answered above, without a store.
-        Verb::Init(_) | Verb::Completions(_) | Verb::Man | Verb::Schema(_) => Err(Error::usage("answered before")),
+        Verb::Init(_)
+        | Verb::Completions(_)
+        | Verb::Man
+        | Verb::Schema(_)
+        | Verb::MergeDriver(_)
+        | Verb::Textconv(_) => Err(Error::usage("answered before")),
     }
 }
 
@@ -437,6 +445,9 @@ fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {
     let mut report = workspace::init(env, options)?;
     if args.agents_md {
         report.created.extend(workspace::write_agents_md(&report, help::AGENTS_MD)?);
+    }
+    if args.hooks {
+        report.created.extend(workspace::install_hooks(env)?);
     }
     let human = if report.created.is_empty() {
         format!("{} is there already\n", escape(&report.path))

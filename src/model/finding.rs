@@ -52,7 +52,7 @@ rules! {
     /// A line of a log cannot be read as an event.
     LogLine = "log-line", Error, "restore the line from git history; nothing was deleted";
     /// A log holds conflict markers of git.
-    LogMarkers = "log-markers", Warning, "both sides are read; agentpm lint --fix removes the markers";
+    LogMarkers = "log-markers", Warning, "both sides are read; agentpm resolve removes the markers";
     /// A log holds bytes that are tolerated but not canonical: CRLF, a byte-order mark, blank lines, lines out of order.
     LogForm = "log-form", Warning, "agentpm lint --fix rewrites it in its plain form";
     /// The same event stands in a log twice.
@@ -60,7 +60,7 @@ rules! {
     /// Two different events have one id; neither counts.
     EventConflict = "event-id-conflict", Error, "restore the true line from git history; agentpm never chooses between them";
     /// An event names another entity than the log it stands in.
-    EventMisplaced = "event-misplaced", Error, "move the line to the log of the entity it names";
+    EventMisplaced = "event-misplaced", Error, "agentpm resolve moves it to the log of the entity it names";
     /// An event's payload does not make sense; it has no effect.
     EventIneffective = "event-ineffective", Warning, "the event stays without effect; agentpm log shows it";
     /// An event's type is not known to this version.
@@ -74,7 +74,7 @@ rules! {
     /// A log does not begin with TaskCreated.
     LogHeadless = "log-headless", Error, "restore the missing lines from git history";
     /// An event follows another that is not in the log: a line was lost.
-    LogGap = "log-gap", Error, "restore the missing line of events.jsonl from git history; agentpm log shows what is there";
+    LogGap = "log-gap", Error, "agentpm resolve brings it back where this clone knows it; else fetch the branch that has it";
     /// A task folder has no log.
     LogMissing = "log-missing", Error, "restore events.jsonl from git history";
     /// A task folder has no task.yaml.
@@ -83,6 +83,8 @@ rules! {
     YamlInvalid = "task-yaml-invalid", Error, "mend it by hand, or take it from git; its log still holds the task";
     /// A task.yaml was written from fewer events than its log holds now.
     YamlStale = "task-yaml-stale", Warning, "agentpm lint --fix writes it again from its log";
+    /// A task.yaml was written by a program from other events than its log holds: after a merge that took one file and not the other.
+    YamlAstray = "task-yaml-astray", Error, "agentpm resolve looks for the missing events and writes it again from its log";
     /// A task.yaml says something that its events do not.
     YamlEdited = "task-yaml-edited", Error, "agentpm lint --fix records the edit as events, or names what it may not change";
     /// A task.yaml says the right thing in another form, or holds comments.

@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use crate::model::agent::Agent;
 use crate::model::relationship::RelationType;
@@ -99,7 +100,11 @@ fn relationships(out: &mut Writer, task: &Task) {
         if !edge.metadata.is_null() {
             out.value("metadata", &edge.metadata);
         }
-        out.line("created_at", &edge.created_at.to_string());
+        // Where a parent stands alone at the top its edge shows no time, so that it shows none here either: what one file
+        // says of it another can take over.
+        if edge.kind != RelationType::ParentOf {
+            out.line("created_at", &edge.created_at.to_string());
+        }
         out.line("lamport", &edge.lamport.to_string());
         out.end_item();
     }
@@ -148,6 +153,7 @@ fn context(out: &mut Writer, task: &Task) {
     out.close();
 }
 
+/// What merging needs and a reader can skip.
 fn log(out: &mut Writer, task: &Task) {
     out.open("log");
     let heads: Vec<String> = task.heads.iter().map(|id| scalar(&id.to_string())).collect();
@@ -159,10 +165,51 @@ fn log(out: &mut Writer, task: &Task) {
         }
         out.close();
     }
+    if !task.fences.is_empty() {
+        out.open("fences");
+        for (register, fence) in &task.fences {
+            out.line(&scalar(register), &fence.to_string());
+        }
+        out.close();
+    }
     if task.fence > 0 {
         out.line("fence", &task.fence.to_string());
     }
+    if let Some(granted) = task.granted {
+        out.line("granted", &scalar(&granted.to_string()));
+    }
+    if !task.removed.is_empty() {
+        let removed: Vec<String> = task.removed.iter().map(|id| scalar(&id.to_string())).collect();
+        out.line("removed", &format!("[{}]", removed.join(", ")));
+    }
+    let unlisted: Vec<_> = task.met.iter().filter(|(c, _)| !task.fields.acceptance.contains(c)).collect();
+    if !unlisted.is_empty() {
+        out.open("met");
+        for (criterion, met) in unlisted {
+            out.item();
+            out.text("criterion", criterion);
+            out.line("met_at", &met.at.to_string());
+            out.text("met_by", &met.by);
+            out.end_item();
+        }
+        out.close();
+    }
+    out.line("sum", &format!("\"{}\"", sum(&out.buffer)));
     out.close();
+}
+
+/// What tells a file that a program wrote from one that was edited since: the first 64 bits of the SHA-256 of all lines above.
+pub fn sum(above: &str) -> String {
+    let digest = Sha256::digest(above);
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a file is just as a program wrote it; `None` where it carries no sum.
+pub fn is_as_written(text: &str) -> Option<bool> {
+    let body = text.strip_suffix('\n')?;
+    let (above, last) = body.rsplit_once('\n')?;
+    let said = last.strip_prefix("  sum: \"")?.strip_suffix('"')?;
+    Some(sum(&text[..=above.len()]) == said)
 }
 
 /// Renders `agent.yaml`.

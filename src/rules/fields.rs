@@ -110,9 +110,9 @@ fn read_or_default<T: DeserializeOwned + Default>(value: &Value) -> std::result:
 fn put(map: &mut Fields, key: &str, value: &Value) {
     if value.is_null() {
         map.shift_remove(key);
-        return;
+    } else {
+        map.insert(key.to_owned(), value.clone());
     }
-    map.insert(key.to_owned(), value.clone());
     // Sorted, so that the same set of writes gives the same bytes in whatever order they were made.
     map.sort_keys();
 }

@@ -214,7 +214,7 @@ fn effect(task: &mut Task, event: &Event) -> Result<(), Skip> {
         Payload::ContextRedacted(p) => context_redacted(task, p),
         Payload::AcceptanceMet(p) => acceptance_met(task, event, p),
         Payload::TaskVerified(p) => verified(task, event, p),
-        Payload::LeaseAcquired(p) => lease_acquired(task, p),
+        Payload::LeaseAcquired(p) => lease_acquired(task, event, p),
         Payload::LeaseReleased(_) | Payload::LeaseOverride(_) => Ok(()),
         Payload::Unknown { .. } => Err(Skip::Unknown),
         Payload::AgentRegistered(_)
@@ -230,6 +230,10 @@ fn effect(task: &mut Task, event: &Event) -> Result<(), Skip> {
 /// Notes the last writer of a register.
 fn stamp(task: &mut Task, register: &str, event: &Event) {
     task.stamps.insert(register.to_owned(), event.stamp());
+    match event.fence.filter(|_| is_fenced(&event.payload)) {
+        Some(fence) => task.fences.insert(register.to_owned(), fence),
+        None => task.fences.remove(register),
+    };
 }
 
 fn created(task: &mut Task, event: &Event, p: &payload::TaskCreated) -> Result<(), Skip> {
@@ -240,9 +244,11 @@ fn created(task: &mut Task, event: &Event, p: &payload::TaskCreated) -> Result<(
     let created_at = take::<Time>(&mut set, "created_at")?;
     let status = take::<Status>(&mut set, "status")?;
     let owner = take::<String>(&mut set, "owner")?;
+    refuse_reserved(&set)?;
     fields::write(&mut task.fields, &set)?;
     // Whatever came before the creation in order is older and gives way, field by field.
     task.stamps.retain(|register, _| !set.contains_key(register));
+    task.fences.retain(|register, _| !set.contains_key(register));
     task.status = status.unwrap_or_default();
     task.owner = owner;
     task.created = true;
@@ -258,12 +264,18 @@ fn take<T: serde::de::DeserializeOwned>(set: &mut payload::Fields, name: &str) -
     }
 }
 
+/// Names with a place of their own in the file cannot be fields as well.
+fn refuse_reserved(set: &payload::Fields) -> Result<(), Skip> {
+    match set.keys().find(|name| fields::RESERVED.contains(&name.as_str())) {
+        Some(name) => Err(Skip::Because(format!("{name} is not a plain field"))),
+        None => Ok(()),
+    }
+}
+
 fn updated(task: &mut Task, event: &Event, p: &payload::TaskUpdated) -> Result<(), Skip> {
     let mut set = p.set.clone();
     let owner = set.shift_remove("owner");
-    if let Some(name) = set.keys().find(|name| fields::RESERVED.contains(&name.as_str())) {
-        return Err(Skip::Because(format!("{name} is not a plain field")));
-    }
+    refuse_reserved(&set)?;
     let owner = match owner {
         None => None,
         Some(Value::Null) => Some(None),
@@ -433,8 +445,11 @@ fn verified(task: &mut Task, event: &Event, p: &payload::TaskVerified) -> Result
     Ok(())
 }
 
-fn lease_acquired(task: &mut Task, p: &payload::LeaseAcquired) -> Result<(), Skip> {
-    task.fence = task.fence.max(p.fence);
+fn lease_acquired(task: &mut Task, event: &Event, p: &payload::LeaseAcquired) -> Result<(), Skip> {
+    if p.fence > task.fence {
+        task.fence = p.fence;
+        task.granted = Some(event.stamp());
+    }
     Ok(())
 }
 

@@ -7,5 +7,6 @@ pub mod fields;
 pub mod fold;
 pub mod graph;
 pub mod lease;
+pub mod merge;
 pub mod roles;
 pub mod stage;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
+use crate::model::yaml::is_as_written;
 use crate::store::project::render;
 use crate::store::yaml;
 
@@ -20,8 +21,11 @@ pub const FORM: &str = "its form";
 pub enum Readable {
     /// It is the fold of the whole log.
     Clean,
-    /// It is the fold of a part of the log: the log has grown since.
+    /// It is the fold of a part of the log: the log has grown since. Or it is of an older program, and says the same.
     Stale,
+    /// A program wrote it and nobody edited it, but it does not follow from its log: it was merged with, or came from, other
+    /// events than are here.
+    Astray,
     /// It was made from an event that the log does not hold: a line of the log was lost.
     Ahead(Id),
     /// It holds conflict markers of git. The log knows both sides.
@@ -55,8 +59,19 @@ pub fn compare(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> Readable {
     if before == text {
         return Readable::Stale;
     }
+    match is_as_written(text) {
+        Some(true) => return Readable::Astray,
+        // Older programs wrote less at the foot.
+        None if above_foot(&before) == above_foot(text) => return Readable::Stale,
+        _ => {}
+    }
     let expected = yaml::read_value(&before).unwrap_or_default();
     Readable::Edited(difference(&expected, &value).unwrap_or_else(|| FORM.into()))
+}
+
+/// A readable file without what stands at its foot for merging.
+fn above_foot(text: &str) -> &str {
+    text.find("\nlog:\n").map_or(text, |at| &text[..at])
 }
 
 /// The heads at the foot of a readable file.
@@ -84,7 +99,8 @@ pub fn difference(expected: &Value, found: &Value) -> Option<String> {
         return (expected != found).then(|| "it is no mapping".into());
     };
     let keys: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
-    let differing: Vec<&str> =
-        keys.into_iter().filter(|key| expected.get(*key) != found.get(*key)).map(String::as_str).collect();
+    // What stands at the foot is nobody's to edit, and follows from the rest.
+    let differs = |key: &&String| key.as_str() != "log" && expected.get(*key) != found.get(*key);
+    let differing: Vec<&str> = keys.into_iter().filter(differs).map(String::as_str).collect();
     (!differing.is_empty()).then(|| differing.join(", "))
 }

@@ -31,7 +31,7 @@ const GRAIN: i64 = 20_000_000;
 
 const FORM: Form = Form {
     // Changes with every change of the tables or of what they hold.
-    schema: 3,
+    schema: 5,
     tables: "
 CREATE TABLE task(
   id TEXT PRIMARY KEY, status TEXT NOT NULL, finished INTEGER NOT NULL, owner TEXT, parent TEXT, type TEXT NOT NULL,

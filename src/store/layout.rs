@@ -28,6 +28,14 @@ pub const FORMAT: u64 = 1;
 /// What `.agentpm/.gitattributes` says.
 pub const GITATTRIBUTES: &str = "\
 * text eol=lf
+task.yaml merge=agentpm
+events.jsonl merge=union diff=agentpm linguist-generated
+archive/*.jsonl merge=union diff=agentpm linguist-generated
+";
+
+/// What earlier versions wrote there; `init` brings such a file up to date.
+pub const OLD_GITATTRIBUTES: &str = "\
+* text eol=lf
 events.jsonl merge=union linguist-generated
 archive/*.jsonl merge=union linguist-generated
 ";

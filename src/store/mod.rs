@@ -12,4 +12,5 @@ pub mod index;
 pub mod layout;
 pub mod log;
 pub mod project;
+pub mod readable;
 pub mod yaml;

@@ -62,8 +62,11 @@ fn project_logs(
         store.dir.make_dir(&folder).map_err(fail("make"))?;
     }
     let redacted = redact(&mut log.entries, &mut fresh)?;
+    // What comes from elsewhere may be older than what is here.
+    let last = log.entries.iter().map(|e| e.event.stamp()).max();
+    let older = fresh.iter().any(|e| Some(e.event.stamp()) < last) || !fresh.is_sorted_by_key(|e| e.event.stamp());
     let path = folder.join(LOG);
-    if (log.rough || redacted) && !log.fixed {
+    if (log.rough || redacted || older) && !log.fixed {
         if let Some(torn) = &log.torn {
             keep_torn(set_aside, entity, torn)?;
         }

@@ -195,6 +195,9 @@ impl Workspace {
                 Finding::new(Rule::LogGap, format!("it was made from event {lost}, which its log does not hold"))
             }
             Readable::Stale => Finding::new(Rule::YamlStale, "it was written before its log grew"),
+            Readable::Astray => {
+                Finding::new(Rule::YamlAstray, "it was not edited, but it does not follow from its log")
+            }
             Readable::Conflicted => {
                 Finding::new(Rule::YamlStale, "it holds conflict markers of git; its log knows both sides")
             }
@@ -391,6 +394,7 @@ fn is_mendable(rule: Rule) -> bool {
             | Rule::LogDuplicate
             | Rule::YamlMissing
             | Rule::YamlStale
+            | Rule::YamlAstray
             | Rule::YamlForm
     )
 }

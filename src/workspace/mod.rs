@@ -5,7 +5,10 @@
 
 mod absorb;
 mod branches;
+mod driver;
 mod elsewhere;
+mod heal;
+mod hooks;
 pub mod import;
 mod known;
 mod lint;
@@ -16,6 +19,9 @@ mod read;
 mod stage;
 mod write;
 
+pub use driver::{merge_driver, merge_texts, textconv};
+pub use heal::{Healed, HealedEntity};
+pub use hooks::install_hooks;
 pub use lint::LintReport;
 pub use open::{InitReport, Options, init, write_agents_md};
 pub use query::{dot, mermaid, task_schema, tree};

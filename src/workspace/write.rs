@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use super::Workspace;
 use super::elsewhere::Elsewhere;
 use super::stage::{OnStage, Prepared, Scene, session_after};
-use crate::env::files::{self, Dir};
+use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::git::Repo;
 use crate::model::agent::{Agent, LeaseRecord, Session};
 use crate::model::command::Command;
-use crate::model::event::{Entity, Entry, MAX_CLOCK};
+use crate::model::event::{Entity, Entry};
 use crate::model::id::{Id, quoted};
 use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
@@ -94,7 +94,7 @@ impl Workspace {
         if !journal.is_settled() {
             self.recover(&mut journal, &runtime)?;
         }
-        self.look_after_git(&mut journal)?;
+        self.look_after_git(&mut journal, &runtime)?;
         if let Some(known) = self.done_before(command, &runtime)? {
             drop(lock);
             return self.reply(known);
@@ -151,23 +151,6 @@ impl Workspace {
             Vec::new()
         };
         Ok(Some(Prepared { index, journal_end, ranking }))
-    }
-
-    /// Looks through the store once after git may have changed it, so that the clock stands above all this clone has seen.
-    fn look_after_git(&self, journal: &mut Journal) -> Result<()> {
-        let (Some(repo), Some(path)) = (&self.repo, self.index_path()) else { return Ok(()) };
-        let note = path.with_extension("seen");
-        let now = repo.index_mark();
-        let now = format!("{} {} {}", now.size, now.mtime, now.inode);
-        if files::read_outside(&note, 200).is_ok_and(|seen| seen == now.as_bytes()) {
-            return Ok(());
-        }
-        journal.saw(self.index()?.greatest_lamport()?.min(MAX_CLOCK));
-        journal.settle(&self.store.dir)?;
-        // Where the note cannot be kept, the next command looks once more.
-        let kept = files::write_outside(&note, now.as_bytes());
-        kept.unwrap_or_else(|e| tracing::debug!(error = %e, "no note of what was seen"));
-        Ok(())
     }
 
     /// What an earlier call with the same idempotency key made.
@@ -317,7 +300,7 @@ impl Workspace {
             Err(e) => return Err(Error::io("read", Path::new(&path), &e)),
         };
         match compare(&entity, &slot.log.entries, &bytes) {
-            Readable::Clean | Readable::Stale | Readable::Conflicted => Ok(()),
+            Readable::Clean | Readable::Stale | Readable::Astray | Readable::Conflicted => Ok(()),
             Readable::Edited(what) if what == FORM && !bytes.contains(&b'#') => Ok(()),
             Readable::Ahead(lost) => {
                 Err(Error::new(Code::Corrupt, format!("{path} was made from event {lost}, which its log has lost"))

@@ -13,6 +13,7 @@ mod hand_edits;
 mod hostile;
 mod laws;
 mod loop_of_an_agent;
+mod merging;
 mod places;
 mod readme;
 mod roles;

@@ -1,0 +1,65 @@
+//! What git and agentpm have to do with each other: the drivers that git calls, resolving, synchronising.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::output::{Answer, escape};
+use crate::env::Env;
+use crate::error::Result;
+use crate::workspace::{self, Workspace};
+
+#[derive(Args, Debug)]
+pub struct MergeDriver {
+    /// The common ancestor's version (%O)
+    pub base: PathBuf,
+    /// Our version (%A); the result is written over it
+    pub ours: PathBuf,
+    /// Their version (%B)
+    pub theirs: PathBuf,
+    /// Where the file lies in the work tree (%P), for messages
+    pub path: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Textconv {
+    /// A log
+    pub file: PathBuf,
+}
+
+/// Answers git by the exit code alone: 0 for a clean merge, 1 where a conflict was left.
+pub fn merge_driver(env: &Env, args: &MergeDriver) -> Result<Answer> {
+    let unclear = workspace::merge_driver(env, &args.base, &args.ours, &args.theirs)?;
+    let mut answer = Answer { document: true, ..Answer::default() };
+    if let Some(why) = unclear {
+        let path = args.path.clone().unwrap_or_else(|| args.ours.display().to_string());
+        answer.warnings.push(format!("{path}: {why}; agentpm resolve settles it from its log"));
+        answer.exit = 1;
+    }
+    Ok(answer)
+}
+
+pub fn textconv(env: &Env, args: &Textconv) -> Result<Answer> {
+    let text = workspace::textconv(env, &args.file)?;
+    Ok(Answer { data: json!({ "text": text }), human: text, document: true, ..Answer::default() })
+}
+
+pub fn resolve(ws: &Workspace) -> Result<Answer> {
+    let data = json!(ws.heal_all()?);
+    let mut human = String::new();
+    for item in data["items"].as_array().into_iter().flatten() {
+        let did: Vec<&str> = item["did"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        human.push_str(&format!("{}: {}\n", escape(item["entity"].as_str().unwrap_or_default()), did.join("; ")));
+    }
+    for path in data["left"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        human.push_str(&format!(
+            "{}: in conflict, and not made from a log; settle it by hand and git add it\n",
+            escape(path)
+        ));
+    }
+    if human.is_empty() {
+        human.push_str("nothing to put right\n");
+    }
+    Ok(Answer { data, human, changed: true, ..Answer::default() })
+}
