@@ -341,6 +341,9 @@ pub struct NextArgs {
     /// Give the terms of the score, and the reasons of what is not ready
     #[arg(long)]
     pub explain: bool,
+    /// Look at this branch and this worktree alone
+    #[arg(long)]
+    pub here: bool,
     /// Time to live of the lease: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION", requires = "claim")]
     pub ttl: Option<crate::model::words::Duration>,

@@ -25,6 +25,8 @@ pub struct Settings {
     pub list: ListSettings,
     /// How `sync` talks to a remote.
     pub sync: SyncSettings,
+    /// Which other branches count when work is chosen.
+    pub branches: BranchSettings,
 }
 
 /// `[lease]`
@@ -75,6 +77,18 @@ pub struct SyncSettings {
     pub retries: u32,
 }
 
+/// `[branches]`: a task that is taken or finished on one of these is not handed out here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct BranchSettings {
+    /// Whether local branches count.
+    pub local: bool,
+    /// Whether remote-tracking branches count.
+    pub remote: bool,
+    /// Days after its last commit in which a branch counts.
+    pub active_days: u32,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -85,6 +99,7 @@ impl Default for Settings {
             score: ScoreSettings::default(),
             list: ListSettings::default(),
             sync: SyncSettings::default(),
+            branches: BranchSettings::default(),
         }
     }
 }
@@ -92,6 +107,12 @@ impl Default for Settings {
 impl Default for LeaseSettings {
     fn default() -> Self {
         LeaseSettings { ttl_seconds: 600, required: false }
+    }
+}
+
+impl Default for BranchSettings {
+    fn default() -> Self {
+        BranchSettings { local: true, remote: true, active_days: 30 }
     }
 }
 

@@ -4,7 +4,9 @@
 //! Refuses to know: through which door a command came.
 
 mod absorb;
+mod branches;
 mod driver;
+mod elsewhere;
 mod heal;
 mod hooks;
 mod events;

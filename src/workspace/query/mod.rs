@@ -42,7 +42,13 @@ impl Workspace {
         match query {
             Query::TaskGet(q) => {
                 let task = self.load_task(self.resolve(&Ref(q.id.0.clone()))?)?.task;
-                self.show_task(&task, &self.index()?)
+                let mut elsewhere = self.elsewhere();
+                let mut shown = self.show_task_beside(&task, &self.index()?, &mut elsewhere)?;
+                let branches = elsewhere.states(task.id)?;
+                if !branches.is_empty() {
+                    shown["branches"] = json!(branches);
+                }
+                Ok(shown)
             }
             Query::TaskPath(q) => {
                 let id = self.resolve(&Ref(q.id.0.clone()))?;
