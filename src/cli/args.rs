@@ -120,6 +120,9 @@ pub enum Verb {
     /// Commit the plan, bring in what the upstream has, and push
     #[command(after_help = "Examples:\n  agentpm sync\n  agentpm sync --plan\n  agentpm sync --no-push")]
     Sync(super::exchange::Sync),
+    /// Print each event as it happens, one JSON object a line
+    #[command(after_help = "Examples:\n  agentpm watch\n  agentpm watch --since 01K5R4XJ7Z0000000000000001 --for 10m")]
+    Watch(super::exchange::Watch),
     /// Put right what git left of the plan after a merge, rebase, cherry-pick or stash, and git add what was settled
     #[command(after_help = "Example:\n  git merge feature || agentpm resolve")]
     Resolve,

@@ -201,6 +201,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         }
         Verb::Prime => prime(&ws),
         Verb::Resolve => exchange::resolve(&ws),
+        Verb::Watch(args) => exchange::watch(&ws, &args),
         Verb::Sync(args) => exchange::sync(&ws, &args),
         // Answered above, without a store.
         Verb::Init(_)
@@ -385,7 +386,7 @@ fn lint(ws: &Workspace, fix: bool) -> Result<Answer> {
 /// Largest batch, plan or import that is read, in bytes.
 const MAX_INPUT: u64 = 256 * 1024 * 1024;
 
-fn read_input(path: &str) -> Result<String> {
+pub fn read_input(path: &str) -> Result<String> {
     let mut bytes = Vec::new();
     let read = if path == "-" {
         std::io::stdin().lock().take(MAX_INPUT).read_to_end(&mut bytes).map(|_| ())

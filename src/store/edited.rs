@@ -41,6 +41,10 @@ pub fn compare(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> Readable {
         return Readable::Clean;
     }
     let Ok(text) = std::str::from_utf8(bytes) else { return Readable::Edited("it is not valid UTF-8".into()) };
+    if text.contains('\r') && text.replace("\r\n", "\n") == whole {
+        // Git made other line ends of it on its way into this work tree.
+        return Readable::Stale;
+    }
     if text.lines().any(|line| line.starts_with("<<<<<<< ")) && text.lines().any(|line| line.starts_with(">>>>>>> ")) {
         return Readable::Conflicted;
     }

@@ -18,6 +18,7 @@ mod plan;
 mod query;
 mod read;
 mod stage;
+mod stream;
 mod sync;
 mod write;
 
