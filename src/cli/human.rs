@@ -83,6 +83,16 @@ fn short(value: &Value) -> String {
 /// A task whole.
 pub fn task(task: &Value) -> String {
     let mut out = format!("{}  {}\n", word(task, "handle"), word(task, "title"));
+    if task["at"].is_object() {
+        let at = &task["at"];
+        out.push_str(&format!(
+            "  {:<17}{} (event {} of {})\n",
+            "as of",
+            word(at, "point"),
+            at["lamport"],
+            word(at, "time")
+        ));
+    }
     for key in [
         "id",
         "status",

@@ -5,6 +5,7 @@
 //! Refuses to know: rules.
 
 mod args;
+mod changes;
 mod help;
 mod human;
 mod output;

@@ -409,6 +409,12 @@ impl Index {
         self.ids("SELECT id FROM task WHERE id > ?1 ORDER BY id", "")
     }
 
+    /// The tasks with an event above a Lamport time, by id.
+    pub fn tasks_after(&self, lamport: u64) -> Result<Vec<Id>> {
+        let least = i64::try_from(lamport).unwrap_or(i64::MAX).to_string();
+        self.ids("SELECT id FROM task WHERE lamport > CAST(?1 AS INTEGER) ORDER BY id", &least)
+    }
+
     /// The tasks in which values lost to concurrent ones, by id.
     pub fn tasks_with_lost_edits(&self) -> Result<Vec<Id>> {
         self.ids("SELECT id FROM task WHERE lost > 0 AND id > ?1 ORDER BY id", "")
