@@ -32,7 +32,7 @@ enum Source {
     /// The work tree's logs and what is acknowledged but not in them yet.
     Here(Pending),
     /// A commit.
-    Commit(Tree),
+    Commit(Box<Tree>),
 }
 
 /// The tasks of a commit.
@@ -53,7 +53,7 @@ impl Workspace {
     /// The plan at a point; as it is now for `None`.
     pub(super) fn past(&self, point: Option<&Point>) -> Result<Past<'_>> {
         let source = match point {
-            Some(Point::Revision(revision)) => Source::Commit(self.tree_of(revision)?),
+            Some(Point::Revision(revision)) => Source::Commit(Box::new(self.tree_of(revision)?)),
             _ => Source::Here(tasks_of(self.pending()?)),
         };
         Ok(Past { ws: self, point: point.cloned(), source })
@@ -68,7 +68,7 @@ impl Workspace {
     /// The plan at a commit.
     pub(super) fn past_commit(&self, commit: Oid) -> Result<Past<'_>> {
         let tree = self.tree_at(self.objects()?, commit)?;
-        Ok(Past { ws: self, point: Some(Point::Revision(commit.to_string())), source: Source::Commit(tree) })
+        Ok(Past { ws: self, point: Some(Point::Revision(commit.to_string())), source: Source::Commit(Box::new(tree)) })
     }
 
     fn tree_at(&self, objects: Objects, commit: Oid) -> Result<Tree> {
