@@ -49,7 +49,7 @@ pub struct Global {
 #[derive(Subcommand, Debug)]
 pub enum Verb {
     /// Make a store in this work tree; harmless where there is one
-    #[command(after_help = "Example:\n  agentpm init --agents-md")]
+    #[command(after_help = "Examples:\n  agentpm init --agents-md\n  agentpm init --hooks")]
     Init(Init),
     /// Print what an agent needs to know to work here, for its context
     #[command(after_help = "Example:\n  agentpm prime >> \"$CONTEXT_FILE\"")]
@@ -123,6 +123,21 @@ pub enum Verb {
     /// Check the store; exit 1 where it finds an error
     #[command(after_help = "Examples:\n  agentpm lint\n  agentpm lint --fix")]
     Lint(Lint),
+    /// Commit the plan, bring in what the upstream has, and push
+    #[command(after_help = "Examples:\n  agentpm sync\n  agentpm sync --plan\n  agentpm sync --no-push")]
+    Sync(super::exchange::Sync),
+    /// Put right what git left of the plan after a merge, rebase, cherry-pick or stash, and git add what was settled
+    #[command(after_help = "Example:\n  git merge feature || agentpm resolve")]
+    Resolve,
+    /// Merge three versions of a task.yaml; called by git (merge.agentpm.driver)
+    #[command(
+        hide = true,
+        after_help = "Example:\n  git config merge.agentpm.driver 'agentpm merge-driver %O %A %B %P'"
+    )]
+    MergeDriver(super::exchange::MergeDriver),
+    /// Print a log as lines to read; called by git (diff.agentpm.textconv)
+    #[command(hide = true, after_help = "Example:\n  git config diff.agentpm.textconv 'agentpm textconv'")]
+    Textconv(super::exchange::Textconv),
     /// Look at everything around the plan and say what is wrong; changes nothing
     #[command(after_help = "Example:\n  agentpm doctor")]
     Doctor,
@@ -302,6 +317,9 @@ pub struct Init {
     /// Write a short section about agentpm into AGENTS.md
     #[arg(long)]
     pub agents_md: bool,
+    /// Install a pre-commit hook that runs lint, and the merge driver, in this clone
+    #[arg(long)]
+    pub hooks: bool,
 }
 
 #[derive(Args, Debug)]
@@ -329,6 +347,9 @@ pub struct NextArgs {
     /// Give the terms of the score, and the reasons of what is not ready
     #[arg(long)]
     pub explain: bool,
+    /// Look at this branch and this worktree alone
+    #[arg(long)]
+    pub here: bool,
     /// Time to live of the lease: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION", requires = "claim")]
     pub ttl: Option<crate::model::words::Duration>,

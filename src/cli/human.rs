@@ -145,6 +145,11 @@ pub fn task(task: &Value) -> String {
         };
         format!("{} {} by {}{state}: {}", tail(c), word(c, "type"), word(c, "author"), word(c, "content"))
     });
+    list(&mut out, "Elsewhere, by events that are not here", &task["branches"], |b| {
+        let kind = if b["worktree"].is_string() { "worktree" } else { "branch" };
+        let by = b["owner"].as_str().map(|owner| format!(" by {}", escape(owner))).unwrap_or_default();
+        format!("{kind} {}: {}{by}", word(b, kind), word(b, "status"))
+    });
     list(&mut out, "Relationships", &task["relationships"], |r| {
         format!("{} {} {}", word(r, "from"), word(r, "type"), word(r, "to"))
     });

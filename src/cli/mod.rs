@@ -6,6 +6,7 @@
 
 mod args;
 mod changes;
+mod exchange;
 mod help;
 mod human;
 mod output;

@@ -12,7 +12,8 @@ use super::args::{
     ProgressVerb, SessionVerb, TaskVerb, Verb,
 };
 use super::output::{Answer, Form, escape, form, print, print_error};
-use super::{changes, help, human};
+use super::{changes, exchange, help, human};
+
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
 use crate::model::command::{BatchOp, Claim, Command};
@@ -100,6 +101,8 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         Verb::Completions(args) => return Ok(document(completions(args.shell))),
         Verb::Man => return man(),
         Verb::Schema(args) => return schema(args.name.as_deref()),
+        Verb::MergeDriver(args) => return exchange::merge_driver(&env, &args),
+        Verb::Textconv(args) => return exchange::textconv(&env, &args),
         _ => {}
     }
     let ws = match (Workspace::open(env, options), &verb) {
@@ -207,17 +210,19 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         }
         Verb::Import(args) => {
             let data = ws.import(&args.from, &read_input(&args.file)?)?;
-            let warnings = data["warnings"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|w| w.as_str().map(str::to_owned))
-                .collect();
+            let warnings = warnings_in(&data);
             Ok(Answer { human: human::object(&data["added"]), data, warnings, changed: true, ..Answer::default() })
         }
         Verb::Prime => prime(&ws),
+        Verb::Resolve => exchange::resolve(&ws),
+        Verb::Sync(args) => exchange::sync(&ws, &args),
         // Answered above, without a store.
-        Verb::Init(_) | Verb::Completions(_) | Verb::Man | Verb::Schema(_) => Err(Error::usage("answered before")),
+        Verb::Init(_)
+        | Verb::Completions(_)
+        | Verb::Man
+        | Verb::Schema(_)
+        | Verb::MergeDriver(_)
+        | Verb::Textconv(_) => Err(Error::usage("answered before")),
     }
 }
 
@@ -291,18 +296,13 @@ fn task(ws: &Workspace, verb: TaskVerb, md: bool) -> Result<Answer> {
 
 fn ready(ws: &Workspace, query: &Query, explain: bool, md: bool) -> Result<Answer> {
     let mut answer = list(ws, query, &["handle", "score", "priority", "title", "blocking_count"], md)?;
+    answer.warnings = warnings_in(&answer.data);
     let counts = &answer.data["not_ready"]["counts"];
     if let Some(counts) = counts.as_object().filter(|counts| !counts.is_empty()) {
         let words: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " "))).collect();
         answer.human.push_str(&format!("not ready: {}\n", words.join(", ")));
     }
-    for item in answer.data["elsewhere"].as_array().into_iter().flatten() {
-        answer.human.push_str(&format!(
-            "{}  {}\n",
-            escape(item["task"].as_str().unwrap_or_default()),
-            escape(item["words"].as_str().unwrap_or_default())
-        ));
-    }
+    answer.human.push_str(&elsewhere_lines(&answer.data));
     if explain {
         for item in answer.data["explained"]["items"].as_array().into_iter().flatten() {
             let words: Vec<&str> = item["words"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -319,21 +319,23 @@ fn ready(ws: &Workspace, query: &Query, explain: bool, md: bool) -> Result<Answe
 
 fn next(ws: &Workspace, args: &NextArgs) -> Result<Answer> {
     if args.claim {
-        let claim_any = Claim { id: OptionalTaskRef(None), ttl: args.ttl };
+        let claim_any = Claim { id: OptionalTaskRef(None), ttl: args.ttl, here: args.here };
         return claim(ws, &Command::Claim(claim_any));
     }
-    let mut data = ws.query(&Query::Next(query::Next { explain: args.explain }))?;
+    let mut data = ws.query(&Query::Next(query::Next { explain: args.explain, here: args.here }))?;
+    let warnings = warnings_in(&data["reasons"]);
     if data["task"].is_null() {
-        return Ok(nothing_ready(data["reasons"].take()));
+        return Ok(Answer { warnings, ..nothing_ready(data["reasons"].take()) });
     }
     let quiet = data["task"]["id"].as_str().map(str::to_owned);
-    Ok(Answer { human: human::task(&data["task"]), data, quiet, ..Answer::default() })
+    Ok(Answer { human: human::task(&data["task"]), data, quiet, warnings, ..Answer::default() })
 }
 
 fn claim(ws: &Workspace, command: &Command) -> Result<Answer> {
     let reply = ws.execute(command)?;
     if reply.data.is_null() {
-        let why = ws.query(&Query::Next(query::Next { explain: false }))?;
+        let here = matches!(command, Command::Claim(Claim { here: true, .. }));
+        let why = ws.query(&Query::Next(query::Next { explain: false, here }))?;
         let mut answer = nothing_ready(why["reasons"].clone());
         answer.warnings = reply.warnings;
         return Ok(answer);
@@ -350,18 +352,25 @@ fn claim(ws: &Workspace, command: &Command) -> Result<Answer> {
     Ok(Answer { human, quiet, warnings: reply.warnings, data: reply.data, changed: true, ..Answer::default() })
 }
 
+/// A line for each task that is taken or finished somewhere else.
+fn elsewhere_lines(data: &Value) -> String {
+    let word = |item: &Value, key: &str| escape(item[key].as_str().unwrap_or_default());
+    let items = data["elsewhere"].as_array().into_iter().flatten();
+    items.map(|item| format!("{}  {}\n", word(item, "task"), word(item, "words"))).collect()
+}
+
+/// What an answer to a question says should be known besides.
+fn warnings_in(data: &Value) -> Vec<String> {
+    data["warnings"].as_array().into_iter().flatten().filter_map(|w| w.as_str().map(str::to_owned)).collect()
+}
+
 /// Nothing to hand out is no error: the data is null and the reasons stand beside it.
 fn nothing_ready(reasons: Value) -> Answer {
     let counts = reasons["counts"].as_object().cloned().unwrap_or_default();
     let words: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " "))).collect();
     let words = if words.is_empty() { "the plan has no unfinished task".to_owned() } else { words.join(", ") };
-    Answer {
-        data: Value::Null,
-        human: format!("nothing is ready: {words}\n"),
-        quiet: Some(String::new()),
-        reasons: Some(reasons),
-        ..Answer::default()
-    }
+    let human = format!("nothing is ready: {words}\n{}", elsewhere_lines(&reasons));
+    Answer { data: Value::Null, human, quiet: Some(String::new()), reasons: Some(reasons), ..Answer::default() }
 }
 
 fn brief(ws: &Workspace, args: query::Brief) -> Result<Answer> {
@@ -465,6 +474,9 @@ fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {
     let mut report = workspace::init(env, options)?;
     if args.agents_md {
         report.created.extend(workspace::write_agents_md(&report, help::AGENTS_MD)?);
+    }
+    if args.hooks {
+        report.created.extend(workspace::install_hooks(env)?);
     }
     let human = if report.created.is_empty() {
         format!("{} is there already\n", escape(&report.path))

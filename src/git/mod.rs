@@ -6,9 +6,11 @@
 
 mod objects;
 mod program;
+mod refs;
 
 pub use objects::{Change, CommitInfo, Head, Item, Mode, Objects, Oid};
 pub use program::{Git, driver_command, words};
+pub use refs::Tips;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

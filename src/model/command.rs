@@ -409,6 +409,9 @@ pub struct Claim {
     /// Time to live of the lease: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     pub ttl: Option<Duration>,
+    /// Look at this branch and this worktree alone
+    #[arg(long)]
+    pub here: bool,
 }
 
 /// Complete the task you hold

@@ -82,6 +82,9 @@ pub struct Ready {
     /// Go on after this cursor, from the answer before
     #[arg(long, value_name = "CURSOR")]
     pub cursor: Option<String>,
+    /// Look at this branch and this worktree alone
+    #[arg(long)]
+    pub here: bool,
 }
 
 /// Show the one task to do next
@@ -91,6 +94,9 @@ pub struct Next {
     /// Give the terms of the score, and the reasons of what is not ready
     #[arg(long)]
     pub explain: bool,
+    /// Look at this branch and this worktree alone
+    #[arg(long)]
+    pub here: bool,
 }
 
 /// All an agent needs to know to do a task, on one page

@@ -23,6 +23,10 @@ pub struct Settings {
     pub score: ScoreSettings,
     /// What lists print.
     pub list: ListSettings,
+    /// How `sync` talks to a remote.
+    pub sync: SyncSettings,
+    /// Which other branches count when work is chosen.
+    pub branches: BranchSettings,
 }
 
 /// `[lease]`
@@ -63,6 +67,28 @@ pub struct ListSettings {
     pub max_bytes: u32,
 }
 
+/// `[sync]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SyncSettings {
+    /// How long one step may take (fetching, pushing, a hook, a signature), in seconds.
+    pub step_seconds: u32,
+    /// How often a push that lost a race is tried again.
+    pub retries: u32,
+}
+
+/// `[branches]`: a task that is taken or finished on one of these is not handed out here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct BranchSettings {
+    /// Whether local branches count.
+    pub local: bool,
+    /// Whether remote-tracking branches count.
+    pub remote: bool,
+    /// Days after its last commit in which a branch counts.
+    pub active_days: u32,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -72,6 +98,8 @@ impl Default for Settings {
             lock: LockSettings::default(),
             score: ScoreSettings::default(),
             list: ListSettings::default(),
+            sync: SyncSettings::default(),
+            branches: BranchSettings::default(),
         }
     }
 }
@@ -79,6 +107,12 @@ impl Default for Settings {
 impl Default for LeaseSettings {
     fn default() -> Self {
         LeaseSettings { ttl_seconds: 600, required: false }
+    }
+}
+
+impl Default for BranchSettings {
+    fn default() -> Self {
+        BranchSettings { local: true, remote: true, active_days: 30 }
     }
 }
 
@@ -97,5 +131,11 @@ impl Default for ScoreSettings {
 impl Default for ListSettings {
     fn default() -> Self {
         ListSettings { max_bytes: 7_500 }
+    }
+}
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        SyncSettings { step_seconds: 60, retries: 100 }
     }
 }

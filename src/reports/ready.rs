@@ -89,12 +89,18 @@ pub enum Reason {
         /// What is needed.
         needs: String,
     },
-    /// It is taken or finished in another worktree of this clone.
+    /// It is taken or finished in another worktree of this clone or on another branch.
     Elsewhere {
-        /// Where.
-        worktree: String,
+        /// In which worktree.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        worktree: Option<String>,
+        /// On which branch.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        branch: Option<String>,
         /// Its status there.
         status: Status,
+        /// Whose it is there.
+        owner: Option<String>,
     },
 }
 
@@ -114,7 +120,13 @@ impl Reason {
             Reason::Owned { owner } => format!("belongs to {owner}"),
             Reason::Leased { holder, until } => format!("{holder} holds it until {until}"),
             Reason::NotPermitted { needs } => format!("needs {needs}"),
-            Reason::Elsewhere { worktree, status } => format!("{status} in the worktree {worktree}"),
+            Reason::Elsewhere { worktree, branch, status, owner } => {
+                let by = owner.as_ref().map(|owner| format!(" by {owner}")).unwrap_or_default();
+                match (worktree, branch) {
+                    (Some(worktree), _) => format!("{status}{by} in the worktree {worktree}"),
+                    (None, branch) => format!("{status}{by} on the branch {}", branch.as_deref().unwrap_or("?")),
+                }
+            }
         }
     }
 

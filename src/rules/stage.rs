@@ -5,6 +5,8 @@
 
 use std::rc::Rc;
 
+use serde_json::Value;
+
 use crate::error::Result;
 use crate::model::agent::{Agent, LeaseRecord, Session};
 use crate::model::event::{Author, Entity, Entry};
@@ -27,6 +29,15 @@ pub struct Draft {
     pub why: Option<String>,
     /// The fence of the lease under which it happens.
     pub fence: Option<u64>,
+}
+
+/// That a task is taken or finished somewhere else.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// Where, by whom and how, in words.
+    pub words: String,
+    /// The same as JSON.
+    pub facts: Value,
 }
 
 /// Which kind of part of a task a reference means.
@@ -75,11 +86,11 @@ pub trait Stage {
     fn leased_task(&mut self, reference: &Ref) -> Result<Id>;
     /// The tasks in progress of which the actor holds a live lease.
     fn held(&mut self) -> Result<Vec<Id>>;
-    /// The best task the actor may claim now, if any.
-    fn best_ready(&mut self) -> Result<Option<Id>>;
+    /// The best task the actor may claim now, if any; `here` where only this branch and worktree count.
+    fn best_ready(&mut self, here: bool) -> Result<Option<Id>>;
 
-    /// Where else in this clone the task is already taken or finished, in words.
-    fn taken_elsewhere(&mut self, task: Id) -> Result<Option<String>>;
+    /// Where else the task is already taken or finished: in another worktree, or on another branch.
+    fn taken_elsewhere(&mut self, task: Id) -> Result<Option<Taken>>;
 
     /// What is known of an agent.
     fn agent(&mut self, name: &str) -> Result<Agent>;

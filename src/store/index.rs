@@ -12,7 +12,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use crate::env::files::Mark;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::model::event::Entry;
 use crate::model::event::Stamp;
 use crate::model::finding::Severity;
@@ -22,18 +22,18 @@ use crate::model::task::{Brief, Status, Task};
 use crate::model::time::Time;
 use crate::rules::graph::Edge;
 use crate::rules::lost::lost;
+use crate::store::database::{self, Form, failed, is_unwritable};
 use crate::store::entity::load_task;
 use crate::store::filter::Filter;
 use crate::store::layout::{LOG, Store, task_dir};
 
-/// Changes with every change of the tables or of what they hold.
-const SCHEMA: i64 = 6;
-/// Marks a database as ours: "agpm".
-const APPLICATION: i64 = 0x6167_706d;
 /// Coarsest grain of a file system's clock that is reckoned with, in nanoseconds.
 const GRAIN: i64 = 20_000_000;
 
-const TABLES: &str = "
+const FORM: Form = Form {
+    // Changes with every change of the tables or of what they hold.
+    schema: 6,
+    tables: "
 CREATE TABLE task(
   id TEXT PRIMARY KEY, status TEXT NOT NULL, finished INTEGER NOT NULL, owner TEXT, parent TEXT, type TEXT NOT NULL,
   priority INTEGER NOT NULL, defer_until INTEGER, need_perm TEXT, need_precedence INTEGER, title TEXT NOT NULL, origin TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
@@ -53,7 +53,8 @@ CREATE INDEX edge_source ON edge(source, kind);
 CREATE TABLE part(id TEXT NOT NULL, task TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY(id, task)) WITHOUT ROWID;
 CREATE TABLE label(label TEXT NOT NULL, task TEXT NOT NULL, PRIMARY KEY(label, task)) WITHOUT ROWID;
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-";
+",
+};
 
 /// Events that are acknowledged but may not be in their logs yet, by task.
 pub type Pending = BTreeMap<Id, Vec<Entry>>;
@@ -64,92 +65,12 @@ pub struct Index {
     db: Connection,
 }
 
-fn failed(e: rusqlite::Error) -> Error {
-    Error::new(Code::Io, format!("the index failed: {e}"))
-        .hint("it is only a cache; agentpm doctor tells where it lies")
-}
-
 impl Index {
     /// Opens the index at `path`, or makes it; in memory where `path` is `None` or cannot be written.
     ///
     /// Errors: `ERR_IO` where not even memory serves.
     pub fn open(path: Option<&Path>, boot: &str) -> Result<Self> {
-        if let Some(path) = path {
-            match Self::open_file(path, boot) {
-                Ok(index) => return Ok(index),
-                Err(e) => tracing::debug!(path = %path.display(), error = %e, "no index file, working in memory"),
-            }
-        }
-        let db = Connection::open_in_memory().map_err(failed)?;
-        let index = Index { db };
-        index.prepare(boot).map_err(failed)?;
-        Ok(index)
-    }
-
-    fn open_file(path: &Path, boot: &str) -> rusqlite::Result<Self> {
-        let first = Self::try_file(path, boot);
-        let worthless = |e: &rusqlite::Error| {
-            matches!(
-                e.sqlite_error_code(),
-                Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
-            )
-        };
-        match first {
-            Err(e) if worthless(&e) && is_ours(path) => {
-                for tail in ["", "-wal", "-shm"] {
-                    let mut name = path.as_os_str().to_owned();
-                    name.push(tail);
-                    let _ = crate::env::files::remove_outside(Path::new(&name));
-                }
-                Self::try_file(path, boot)
-            }
-            other => other,
-        }
-    }
-
-    fn try_file(path: &Path, boot: &str) -> rusqlite::Result<Self> {
-        let mut db = Connection::open(path)?;
-        db.busy_handler(Some(wait_a_little))?;
-        db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        // Lost in a power loss at worst, and then made anew: the start of the machine is part of what it must match.
-        db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=200;")?;
-        let index = Index { db };
-        index.prepare(boot)?;
-        Ok(index)
-    }
-
-    /// Makes the tables, anew where they are of another version or of another start of the machine.
-    fn prepare(&self, boot: &str) -> rusqlite::Result<()> {
-        let version: i64 = self.db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        let application: i64 = self.db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-        let tables: i64 = self.db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        if tables > 0 && application != APPLICATION {
-            // Somebody else's database: not ours to empty.
-            return Err(rusqlite::Error::InvalidQuery);
-        }
-        if version == SCHEMA && self.meta("boot")?.as_deref() == Some(boot) {
-            return Ok(());
-        }
-        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
-        let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        if version != SCHEMA || self.meta("boot")?.as_deref() != Some(boot) {
-            let names: Vec<String> = tx
-                .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")?
-                .query_map([], |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()?;
-            for name in names {
-                tx.execute_batch(&format!("DROP TABLE \"{}\"", name.replace('"', "\"\"")))?;
-            }
-            tx.execute_batch(TABLES)?;
-            tx.execute("INSERT INTO meta VALUES('boot', ?1)", [boot])?;
-            tx.pragma_update(None, "application_id", APPLICATION)?;
-            tx.pragma_update(None, "user_version", SCHEMA)?;
-        }
-        tx.commit()
-    }
-
-    fn meta(&self, name: &str) -> rusqlite::Result<Option<String>> {
-        self.db.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
+        Ok(Index { db: database::open(path, boot, &FORM)? })
     }
 
     /// Compares every log with what was read of it, and reads again what may have changed.
@@ -243,19 +164,6 @@ impl Index {
     }
 }
 
-/// Others hold the index for a few milliseconds; SQLite's own waiting grows to a tenth of a second each time.
-fn wait_a_little(times: i32) -> bool {
-    std::thread::sleep(std::time::Duration::from_millis(1));
-    times < 5_000
-}
-
-/// Whether a damaged file may be thrown away: it lies where nobody but this program keeps anything, or has its mark.
-fn is_ours(path: &Path) -> bool {
-    let in_runtime = path.parent().and_then(Path::file_name).is_some_and(|name| name == "agentpm" || name == ".local");
-    let head = crate::env::files::head_outside(path, 72).unwrap_or_default();
-    in_runtime || head.is_empty() || (head.starts_with(b"SQLite format 3") && head.ends_with(b"agpm"))
-}
-
 /// What may fail while the index is written.
 enum Failure {
     Index(rusqlite::Error),
@@ -281,16 +189,6 @@ impl From<Error> for Failure {
     fn from(e: Error) -> Self {
         Failure::Store(e)
     }
-}
-
-fn is_unwritable(e: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{
-        CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, PermissionDenied, ReadOnly, SystemIoFailure,
-    };
-    matches!(
-        e.sqlite_error_code(),
-        Some(ReadOnly | DatabaseBusy | DatabaseLocked | DiskFull | CannotOpen | SystemIoFailure | PermissionDenied)
-    )
 }
 
 fn forget(tx: &Transaction, id: Id) -> rusqlite::Result<()> {

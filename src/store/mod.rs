@@ -3,8 +3,10 @@
 //! No rule of the plan is known here; the journal and the locks are `runtime`'s.
 
 pub mod config;
+pub mod database;
 pub mod edited;
 pub mod entity;
+pub mod facts;
 pub mod filter;
 pub mod index;
 pub mod layout;

@@ -62,8 +62,11 @@ fn project_logs(
         store.dir.make_dir(&folder).map_err(fail("make"))?;
     }
     let redacted = redact(&mut log.entries, &mut fresh)?;
+    // What comes from elsewhere may be older than what is here.
+    let last = log.entries.iter().map(|e| e.event.stamp()).max();
+    let older = fresh.iter().any(|e| Some(e.event.stamp()) < last) || !fresh.is_sorted_by_key(|e| e.event.stamp());
     let path = folder.join(LOG);
-    if (log.rough || redacted) && !log.fixed {
+    if (log.rough || redacted || older) && !log.fixed {
         if let Some(torn) = &log.torn {
             keep_torn(set_aside, entity, torn)?;
         }
@@ -147,6 +150,13 @@ pub fn render(entity: &Entity, entries: &[Entry]) -> String {
         Entity::Agent(name) => render_agent(&fold::fold_agent(name, entries).0),
         Entity::Session(_) => String::new(),
     }
+}
+
+/// Takes the text out of the entries that a redaction among them names, as [`project`] does.
+///
+/// Errors: `ERR_VALIDATION` where an entry could not be written anew.
+pub fn redacted(entries: &mut [Entry]) -> Result<()> {
+    redact(entries, &mut []).map(|_| ())
 }
 
 /// Takes the text out of the ContextAdded lines that a redaction names, among the old and the new. Says whether any line changed.

@@ -4,8 +4,12 @@
 //! Refuses to know: through which door a command came.
 
 mod absorb;
+mod branches;
 mod driver;
+mod elsewhere;
 mod events;
+mod heal;
+mod hooks;
 pub mod import;
 mod known;
 mod lint;
@@ -15,12 +19,16 @@ mod plan;
 mod query;
 mod read;
 mod stage;
+mod sync;
 mod write;
 
 pub use driver::{merge_driver, merge_texts, textconv};
+pub use heal::{Healed, HealedEntity};
+pub use hooks::install_hooks;
 pub use lint::LintReport;
 pub use open::{InitReport, Options, init, write_agents_md};
 pub use query::{dot, mermaid, task_schema, tree};
+pub use sync::{SyncOptions, SyncReport, TaskChange};
 pub use write::Reply;
 
 use std::path::PathBuf;

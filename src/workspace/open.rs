@@ -15,7 +15,9 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name, slug};
 use crate::rules::roles::{Rights, Roles};
 use crate::store::config;
-use crate::store::layout::{AGENTS, CONFIG, FORMAT, GITATTRIBUTES, GITIGNORE, LOCAL, STORE, Store, TASKS};
+use crate::store::layout::{
+    AGENTS, CONFIG, FORMAT, GITATTRIBUTES, GITIGNORE, LOCAL, OLD_GITATTRIBUTES, STORE, Store, TASKS,
+};
 
 /// What a door says besides the command: flags that all commands share.
 #[derive(Clone, Debug, Default)]
@@ -275,7 +277,10 @@ pub fn init(env: &Env, options: &Options) -> Result<InitReport> {
         }
     };
     for (name, text) in [("config.toml", CONFIG), (".gitattributes", GITATTRIBUTES), (".gitignore", GITIGNORE)] {
-        if store.dir.kind(name).map_err(|e| Error::io("look at", store.path(), &e))?.is_none() {
+        let missing = store.dir.kind(name).map_err(|e| Error::io("look at", store.path(), &e))?.is_none();
+        let outdated = name == ".gitattributes"
+            && store.dir.read(name, 10_000).is_ok_and(|bytes| bytes == OLD_GITATTRIBUTES.as_bytes());
+        if missing || outdated {
             store
                 .dir
                 .replace(name, text.as_bytes(), 0o644)

@@ -8,22 +8,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::Workspace;
+use super::elsewhere::Elsewhere;
 use crate::env::files::Kind;
 use crate::error::{Code, Error, Result};
-use crate::git::Repo;
 use crate::model::agent::{Agent, Lease, LeaseRecord};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
 use crate::model::id::{ABBREVIATION_MIN, ALPHABET, HANDLE_MIN, Id, quoted};
 use crate::model::task::{Brief, Status, Task};
 use crate::model::words::Ref;
-use crate::reports::ready::{Asker, Plan, Reason};
+use crate::reports::ready::{Asker, Plan};
 use crate::reports::view::{self, Around};
 use crate::rules::lease;
 use crate::runtime::{journal, records};
 use crate::store::entity::{LoadedTask, is_odd, load_agent, load_task};
 use crate::store::index::{Index, Pending};
-use crate::store::layout::{AGENTS, Store, TASKS, task_dir};
+use crate::store::layout::{AGENTS, TASKS, task_dir};
 
 impl Workspace {
     /// The time now in nanoseconds since 1970, for the index's care with fresh files. Not the fixed clock of tests: files
@@ -223,31 +223,18 @@ impl Workspace {
         Ok(Asker { name, role, rights: self.rights.clone() })
     }
 
-    /// Where else in this clone a task is already taken or finished, by events that this work tree does not have.
-    ///
-    /// Errors: `ERR_IO` where the other worktrees cannot be read.
-    pub fn taken_elsewhere(&self, task: &Task) -> Result<Option<Reason>> {
-        let others = self.repo.as_ref().map(Repo::other_worktrees).transpose()?.unwrap_or_default();
-        let Some(loaded) = (!others.is_empty()).then(|| self.load_task(task.id)).transpose()? else { return Ok(None) };
-        let known: BTreeSet<Id> = loaded.log.entries.iter().map(|e| e.event.id).collect();
-        for top in others {
-            let Ok(Some(store)) = Store::at(&top.join(&self.store.name), &top) else { continue };
-            let there = load_task(&store, task.id, &[])?.task;
-            let newer = there.heads.iter().any(|head| !known.contains(head));
-            if newer && (there.status == Status::InProgress || there.status.is_finished()) {
-                let worktree =
-                    top.file_name().map_or_else(|| top.display().to_string(), |n| n.to_string_lossy().into_owned());
-                return Ok(Some(Reason::Elsewhere { worktree, status: there.status }));
-            }
-        }
-        Ok(None)
-    }
-
     /// A task whole, as JSON.
     ///
     /// Errors: `ERR_IO` where what is around it cannot be read.
     pub fn show_task(&self, task: &Task, index: &Index) -> Result<Value> {
-        let around = self.around(task, index)?;
+        self.show_task_beside(task, index, &mut self.elsewhere())
+    }
+
+    /// As [`Workspace::show_task`], with other worktrees and branches that were looked at already.
+    ///
+    /// Errors: as [`Workspace::show_task`].
+    pub(super) fn show_task_beside(&self, task: &Task, index: &Index, elsewhere: &mut Elsewhere) -> Result<Value> {
+        let around = self.around(task, index, elsewhere)?;
         Ok(view::task(task, &around))
     }
 
@@ -259,12 +246,13 @@ impl Workspace {
         let score = crate::reports::ready::score(task.fields.priority, task.created_at, 0, weights, self.env.now());
         let mut around =
             Around { handle: self.handle(task.id)?, blocked_by, score: Some(score.score), ..Around::default() };
+        // Nobody else can know it yet.
         around.ready = self.is_ready(task, &around)?;
         Ok(view::task(task, &around))
     }
 
     /// What a single task's view needs from outside its log.
-    fn around(&self, task: &Task, index: &Index) -> Result<Around> {
+    fn around(&self, task: &Task, index: &Index, elsewhere: &mut Elsewhere) -> Result<Around> {
         let mut blocked_by = Vec::new();
         for blocker in task.blockers() {
             if !index.status(blocker)?.is_some_and(Status::is_finished) {
@@ -295,7 +283,7 @@ impl Workspace {
             let score =
                 crate::reports::ready::score(task.fields.priority, task.created_at, depth, &self.settings.score, now);
             around.score = Some(score.score);
-            around.ready = self.is_ready(task, &around)?;
+            around.ready = self.is_ready(task, &around)? && elsewhere.taken(task.id)?.is_none();
         }
         Ok(around)
     }
@@ -309,6 +297,7 @@ impl Workspace {
         Ok(json!(crate::reports::ready::score(task.fields.priority, task.created_at, depth, weights, self.env.now())))
     }
 
+    /// Whether the asker could take a task, as far as this work tree tells.
     fn is_ready(&self, task: &Task, around: &Around) -> Result<bool> {
         let asker = self.asker_with_rights()?;
         let leases = around.lease.iter().map(|lease| (task.id, lease.clone())).collect();
@@ -316,7 +305,7 @@ impl Workspace {
         let free = around.blocked_by.is_empty() && around.children == around.children_done;
         let mut brief = task.brief();
         brief.status = view::status(task, around);
-        Ok(free && alone.reasons(&brief, &asker, self.env.now()).is_empty() && self.taken_elsewhere(task)?.is_none())
+        Ok(free && alone.reasons(&brief, &asker, self.env.now()).is_empty())
     }
 
     /// The longest chain of unfinished tasks that wait for a task.

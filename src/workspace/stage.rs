@@ -6,6 +6,7 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Workspace;
+use super::elsewhere::Elsewhere;
 use super::read::one_of;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
@@ -22,7 +23,7 @@ use crate::model::words::Ref;
 use crate::rules::fold;
 use crate::rules::lease;
 use crate::rules::roles::Verb;
-use crate::rules::stage::{Draft, Part, Stage};
+use crate::rules::stage::{Draft, Part, Stage, Taken};
 use crate::runtime::journal;
 use crate::runtime::records;
 use crate::store::entity::{load_agent, load_task};
@@ -66,11 +67,19 @@ pub(super) struct Scene<'a> {
     children: BTreeMap<Id, BTreeSet<Id>>,
     dependents: BTreeMap<Id, BTreeSet<Id>>,
     pub prepared: Option<Prepared>,
+    pub elsewhere: Elsewhere<'a>,
     caught_up: bool,
 }
 
 impl<'a> Scene<'a> {
-    pub fn new(ws: &'a Workspace, runtime: &'a Dir, me: Author, lamport: u64, prepared: Option<Prepared>) -> Self {
+    pub fn new(
+        ws: &'a Workspace,
+        runtime: &'a Dir,
+        me: Author,
+        lamport: u64,
+        prepared: Option<Prepared>,
+        elsewhere: Elsewhere<'a>,
+    ) -> Self {
         Scene {
             ws,
             runtime,
@@ -88,6 +97,7 @@ impl<'a> Scene<'a> {
             children: BTreeMap::new(),
             dependents: BTreeMap::new(),
             prepared,
+            elsewhere,
             caught_up: false,
         }
     }
@@ -411,9 +421,9 @@ impl Stage for Scene<'_> {
         Ok(if held.is_empty() { owned } else { held })
     }
 
-    fn best_ready(&mut self) -> Result<Option<Id>> {
+    fn best_ready(&mut self, here: bool) -> Result<Option<Id>> {
         let ranking = self.prepared.as_ref().map(|p| p.ranking.clone()).unwrap_or_default();
-        if let Some(id) = self.first_free(&ranking)? {
+        if let Some(id) = self.first_free(&ranking, here)? {
             return Ok(Some(id));
         }
         // Others took all of them, or opened new ones, since the ranking was made: look once more, now that nobody else can.
@@ -427,12 +437,12 @@ impl Stage for Scene<'_> {
             }
             None => Vec::new(),
         };
-        self.first_free(&ranking)
+        self.first_free(&ranking, here)
     }
 
-    fn taken_elsewhere(&mut self, task: Id) -> Result<Option<String>> {
-        let task = self.task(task)?;
-        Ok(self.ws.taken_elsewhere(&task)?.map(|reason| reason.words()))
+    fn taken_elsewhere(&mut self, task: Id) -> Result<Option<Taken>> {
+        let taken = self.elsewhere.taken(task)?;
+        Ok(taken.map(|reason| Taken { words: reason.words(), facts: json!(reason) }))
     }
 
     fn agent(&mut self, name: &str) -> Result<Agent> {
@@ -534,10 +544,11 @@ impl Stage for Scene<'_> {
 }
 
 impl Scene<'_> {
-    /// The first of these tasks that is ready still, by its own files and lease, here and in the other worktrees.
-    fn first_free(&mut self, ranking: &[Id]) -> Result<Option<Id>> {
+    /// The first of these tasks that is ready still, by its own files and lease; and, unless only what is `here` counts, in the
+    /// other worktrees and on the other branches.
+    fn first_free(&mut self, ranking: &[Id], here: bool) -> Result<Option<Id>> {
         for id in ranking {
-            if self.is_free(*id)? {
+            if self.is_free(*id)? && (here || self.elsewhere.taken(*id)?.is_none()) {
                 return Ok(Some(*id));
             }
         }
@@ -560,7 +571,7 @@ impl Scene<'_> {
             return Ok(false);
         }
         let children = self.children(id)?;
-        Ok(self.unfinished(&children)? == 0 && self.ws.taken_elsewhere(&task)?.is_none())
+        Ok(self.unfinished(&children)? == 0)
     }
 
     fn unfinished(&mut self, ids: &[Id]) -> Result<usize> {

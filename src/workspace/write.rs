@@ -11,15 +11,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Workspace;
+use super::elsewhere::Elsewhere;
 use super::stage::{OnStage, Prepared, Scene, session_after};
-use crate::env::files::{self, Dir};
+use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::git::Repo;
 use crate::model::agent::{Agent, LeaseRecord, Session};
 use crate::model::command::Command;
-use crate::model::event::{Entity, Entry, MAX_CLOCK};
+use crate::model::event::{Entity, Entry};
 use crate::model::id::{Id, quoted};
-use crate::model::task::Task;
+use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
 use crate::reports::view;
 use crate::rules::decide::{Subject, decide};
@@ -47,7 +48,7 @@ pub struct Reply {
 }
 
 /// What a command left on its stage, for the answer.
-struct Written {
+struct Written<'a> {
     subject: Subject,
     tasks: BTreeMap<Id, Rc<Task>>,
     /// Tasks that did not exist before: nothing can point at them yet.
@@ -59,6 +60,8 @@ struct Written {
     warnings: Vec<String>,
     /// The read model of the decision, where it took one.
     index: Option<Index>,
+    /// The other worktrees and branches, as far as the decision looked at them.
+    elsewhere: Elsewhere<'a>,
 }
 
 impl Workspace {
@@ -81,18 +84,22 @@ impl Workspace {
         let runtime = self.runtime_to_write()?;
         let author = self.author()?;
         let prepared = self.prepare(command, &runtime)?;
+        let mut elsewhere = self.elsewhere();
+        if takes_work(command) {
+            elsewhere.look();
+        }
         let holder = format!("{} ({})", author.agent, command.op());
         let lock = Lock::take(&runtime, Duration::from_millis(self.settings.lock.wait_ms.into()), &holder)?;
         let mut journal = Journal::open(&runtime, self.env.boot())?;
         if !journal.is_settled() {
             self.recover(&mut journal, &runtime)?;
         }
-        self.look_after_git(&mut journal)?;
+        self.look_after_git(&mut journal, &runtime)?;
         if let Some(known) = self.done_before(command, &runtime)? {
             drop(lock);
             return self.reply(known);
         }
-        let mut scene = Scene::new(self, &runtime, author, journal.lamport(), prepared);
+        let mut scene = Scene::new(self, &runtime, author, journal.lamport(), prepared, elsewhere);
         let subject = decision(&mut scene)?;
         if !over_edits {
             self.refuse_over_edits(&scene)?;
@@ -151,25 +158,8 @@ impl Workspace {
         Ok(Some(Prepared { index, journal_end, ranking, event }))
     }
 
-    /// Looks through the store once after git may have changed it, so that the clock stands above all this clone has seen.
-    fn look_after_git(&self, journal: &mut Journal) -> Result<()> {
-        let (Some(repo), Some(path)) = (&self.repo, self.index_path()) else { return Ok(()) };
-        let note = path.with_extension("seen");
-        let now = repo.index_mark();
-        let now = format!("{} {} {}", now.size, now.mtime, now.inode);
-        if files::read_outside(&note, 200).is_ok_and(|seen| seen == now.as_bytes()) {
-            return Ok(());
-        }
-        journal.saw(self.index()?.greatest_lamport()?.min(MAX_CLOCK));
-        journal.settle(&self.store.dir)?;
-        // Where the note cannot be kept, the next command looks once more.
-        let kept = files::write_outside(&note, now.as_bytes());
-        kept.unwrap_or_else(|e| tracing::debug!(error = %e, "no note of what was seen"));
-        Ok(())
-    }
-
     /// What an earlier call with the same idempotency key made.
-    fn done_before(&self, command: &Command, runtime: &Dir) -> Result<Option<Written>> {
+    fn done_before(&self, command: &Command, runtime: &Dir) -> Result<Option<Written<'_>>> {
         let Some(key) = idempotency_key(command) else { return Ok(None) };
         let Some(known) = records::key(runtime, key)? else { return Ok(None) };
         if known.request != request_digest(command) {
@@ -201,6 +191,7 @@ impl Workspace {
             events: Vec::new(),
             warnings: Vec::new(),
             index: None,
+            elsewhere: self.elsewhere(),
         }))
     }
 
@@ -238,16 +229,16 @@ impl Workspace {
     }
 
     /// Makes what was decided durable, and brings the files up to it.
-    fn commit(
-        &self,
+    fn commit<'a>(
+        &'a self,
         journal: &mut Journal,
         runtime: &Dir,
-        scene: Scene,
+        scene: Scene<'a>,
         subject: Subject,
         command: &Command,
-    ) -> Result<Written> {
+    ) -> Result<Written<'a>> {
         let lamport = scene.lamport();
-        let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, .. } = scene;
+        let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, .. } = scene;
         let mut written = Written {
             subject,
             events: entries.iter().map(|e| e.event.id).collect(),
@@ -256,8 +247,9 @@ impl Workspace {
             agents: agents.iter().map(|(name, (agent, _))| (name.clone(), agent.clone())).collect(),
             leases,
             sessions,
-            warnings: self.warnings().into_iter().chain(warnings).collect(),
+            warnings: self.warnings().into_iter().chain(warnings).chain(elsewhere.warning()).collect(),
             index: prepared.map(|prepared| prepared.index),
+            elsewhere,
         };
         if entries.is_empty() {
             return Ok(written);
@@ -354,7 +346,7 @@ impl Workspace {
         Ok(())
     }
 
-    fn reply(&self, mut written: Written) -> Result<Reply> {
+    fn reply<'a>(&'a self, mut written: Written<'a>) -> Result<Reply> {
         let index = match written.index.take() {
             Some(mut index) => {
                 let changed: Vec<Id> = written.tasks.keys().copied().collect();
@@ -363,7 +355,8 @@ impl Workspace {
             }
             None => None,
         };
-        let mut show = Show { ws: self, written: &written, index };
+        let mut elsewhere = std::mem::replace(&mut written.elsewhere, self.elsewhere());
+        let mut show = Show { ws: self, written: &written, index, elsewhere: &mut elsewhere };
         let data = match show.subject(&written.subject) {
             Ok(data) => data,
             // The change has happened: that its view could not be drawn must not make it look as if it had not.
@@ -445,6 +438,16 @@ fn write_records(
     key.map_or(Ok(()), |key| records::write_key(runtime, key))
 }
 
+/// Whether a command is refused where another worktree or branch has the task.
+fn takes_work(command: &Command) -> bool {
+    match command {
+        Command::Claim(c) => !c.here,
+        Command::TaskTransition(c) => c.status == Status::InProgress,
+        Command::LeaseAcquire(_) => true,
+        _ => false,
+    }
+}
+
 fn idempotency_key(command: &Command) -> Option<&str> {
     match command {
         Command::TaskCreate(c) => c.idempotency_key.as_deref(),
@@ -457,13 +460,14 @@ fn request_digest(command: &Command) -> String {
 }
 
 /// Shows what a command made, taking from its stage what is there and from the index what is around it.
-struct Show<'a> {
-    ws: &'a Workspace,
-    written: &'a Written,
+struct Show<'a, 'w> {
+    ws: &'w Workspace,
+    written: &'a Written<'w>,
     index: Option<Index>,
+    elsewhere: &'a mut Elsewhere<'w>,
 }
 
-impl Show<'_> {
+impl Show<'_, '_> {
     fn subject(&mut self, subject: &Subject) -> Result<Value> {
         Ok(match subject {
             Subject::Task(id) => self.task(*id)?,
@@ -526,7 +530,7 @@ impl Show<'_> {
             Some(index) => index,
             None => self.ws.index()?,
         };
-        let shown = self.ws.show_task(&task, &index);
+        let shown = self.ws.show_task_beside(&task, &index, self.elsewhere);
         self.index = Some(index);
         shown
     }

@@ -4,6 +4,7 @@
 mod sandbox;
 
 mod attacks;
+mod branches;
 mod contract;
 mod crash;
 mod fleet;

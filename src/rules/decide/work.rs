@@ -26,7 +26,7 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
     stage.require(Verb::Claim)?;
     let id = match &c.id.0 {
         Some(reference) => stage.task_id(&Ref(reference.clone()))?,
-        None => match stage.best_ready()? {
+        None => match stage.best_ready(c.here)? {
             Some(id) => id,
             None => return Ok(Subject::Claim(None)),
         },
@@ -40,7 +40,9 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
                 .hint(format!("agentpm task reopen {id} --reason TEXT, if it is not done after all")));
         }
     }
-    refuse_elsewhere(stage, id)?;
+    if !c.here {
+        refuse_elsewhere(stage, id)?;
+    }
     let me = stage.me().clone();
     refuse_owned(stage, &before, &me.agent)?;
     let fence = acquire(stage, id, &me, c.ttl)?;
@@ -71,13 +73,13 @@ pub fn refuse_bound(stage: &mut dyn Stage, task: &Task) -> Result<()> {
         .hint("take other work with agentpm next --claim"))
 }
 
-/// Refuses what is taken or finished in another worktree, by events that are not here yet.
+/// Refuses what is taken or finished in another worktree or on another branch, by events that are not here yet.
 pub fn refuse_elsewhere(stage: &mut dyn Stage, task: Id) -> Result<()> {
     match stage.taken_elsewhere(task)? {
         None => Ok(()),
-        Some(words) => Err(Error::state(format!("task {task} is not free: {words}"))
-            .with(json!({ "task": task, "elsewhere": words }))
-            .hint("bring that worktree's branch in, or take other work with agentpm next --claim")),
+        Some(taken) => Err(Error::state(format!("task {task} is not free: {}", taken.words))
+            .with(json!({ "task": task, "elsewhere": taken.words, "why": taken.facts }))
+            .hint("bring that branch in, or take other work with agentpm next --claim")),
     }
 }
 

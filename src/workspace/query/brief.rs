@@ -37,10 +37,16 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<Value> {
     };
     let loaded = ws.load_task(id)?;
     let task = &loaded.task;
-    let shown = ws.show_task(task, &index)?;
+    let mut elsewhere = ws.elsewhere();
+    let mut shown = ws.show_task_beside(task, &index, &mut elsewhere)?;
+    let branches = elsewhere.states(task.id)?;
     let mut sections = vec![head(ws, task, &shown, &index)?];
     let lost_edits = lost_edits(ws, id, &loaded.log.entries);
     sections.extend(lost_section(&lost_edits));
+    if !branches.is_empty() {
+        sections.push(other_places(&branches));
+        shown["branches"] = json!(branches);
+    }
     if wants("children") {
         sections.extend(children(ws, task, &index)?);
     }
@@ -151,6 +157,18 @@ fn head(ws: &Workspace, task: &Task, shown: &Value, index: &Index) -> Result<Sec
         }
     }
     Ok(Section { name: "task", text, dispensable: 0 })
+}
+
+/// What other worktrees and branches know of the task beyond what is here.
+fn other_places(branches: &[Value]) -> Section {
+    let mut text = String::from("\n## Elsewhere, by events that are not here\n\n");
+    for place in branches {
+        let word = |key: &str| place[key].as_str().map(one_line).unwrap_or_default();
+        let kind = if place["worktree"].is_string() { "worktree" } else { "branch" };
+        let by = place["owner"].as_str().map(|owner| format!(" by {owner}")).unwrap_or_default();
+        let _ = writeln!(text, "- {kind} {}: {}{by}", word(kind), word("status"));
+    }
+    Section { name: "other places", text, dispensable: 1 }
 }
 
 fn children(ws: &Workspace, task: &Task, index: &Index) -> Result<Option<Section>> {

@@ -16,6 +16,7 @@ use crate::runtime::records;
 use crate::store::filter::Filter;
 use crate::store::index::Index;
 use crate::workspace::Workspace;
+use crate::workspace::elsewhere::Elsewhere;
 
 /// A page of items: as many as fit into the limits, and where to go on.
 pub(super) struct Page {
@@ -74,6 +75,7 @@ pub fn list(ws: &Workspace, q: &TaskList) -> Result<Value> {
     effective_statuses(&mut filter, &plan, &q.status);
     if q.ready {
         let ranked = plan.rank(&asker, &ws.settings.score, ws.env.now());
+        let (ranked, _) = here_only(ranked, &mut ws.elsewhere())?;
         filter.among = Some(ranked.into_iter().map(|r| r.id).collect());
     }
     let arounds = Arounds::new(ws, &index, &plan, &asker)?;
@@ -171,7 +173,9 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
     let plan = ws.plan(&index)?;
     let asker = ws.asker_with_rights()?;
     let arounds = Arounds::new(ws, &index, &plan, &asker)?;
-    let (ranked, elsewhere) = here_only(ws, &index, plan.rank(&asker, &ws.settings.score, ws.env.now()))?;
+    let ranked = plan.rank(&asker, &ws.settings.score, ws.env.now());
+    let mut others = if q.here { ws.nowhere_else() } else { ws.elsewhere() };
+    let (ranked, elsewhere) = here_only(ranked, &mut others)?;
     let after = q.cursor.as_deref().filter(|cursor| *cursor != START).map(|text| {
         Place::read(text).ok_or_else(|| {
             Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before")
@@ -204,7 +208,11 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
     let mut answer = page.finish(ranked.len() as u64, next);
     answer["not_ready"] = plan.why_nothing(&asker, ws.env.now());
     if !elsewhere.is_empty() {
+        answer["not_ready"]["counts"]["taken_elsewhere"] = json!(elsewhere.len());
         answer["elsewhere"] = json!(elsewhere);
+    }
+    if let Some(warning) = others.warning() {
+        answer["warnings"] = json!([warning]);
     }
     if !plan.void.is_empty() {
         answer["void_edges"] = json!(plan.void.iter().map(|stamp| stamp.id).collect::<Vec<_>>());
@@ -215,24 +223,16 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
     Ok(answer)
 }
 
-/// Splits off what is taken or finished in another worktree of this clone.
-fn here_only(ws: &Workspace, index: &Index, ranked: Vec<Ranked>) -> Result<(Vec<Ranked>, Vec<Value>)> {
-    let (mut here, mut elsewhere) = (Vec::new(), Vec::new());
-    let others = ws.repo.as_ref().map(|repo| repo.other_worktrees()).transpose()?.unwrap_or_default();
-    if others.is_empty() {
-        return Ok((ranked, elsewhere));
-    }
+/// Splits off what is taken or finished in another worktree or on another branch.
+fn here_only(ranked: Vec<Ranked>, elsewhere: &mut Elsewhere) -> Result<(Vec<Ranked>, Vec<Value>)> {
+    let (mut here, mut there) = (Vec::new(), Vec::new());
     for one in ranked {
-        let taken = match index.task(one.id)? {
-            Some(task) => ws.taken_elsewhere(&task)?,
-            None => None,
-        };
-        match taken {
+        match elsewhere.taken(one.id)? {
             None => here.push(one),
-            Some(reason) => elsewhere.push(json!({ "task": one.id, "words": reason.words(), "why": reason })),
+            Some(reason) => there.push(json!({ "task": one.id, "words": reason.words(), "why": reason })),
         }
     }
-    Ok((here, elsewhere))
+    Ok((here, there))
 }
 
 /// For what is not ready, each reason; at most a hundred tasks, with the number of the rest.
@@ -261,12 +261,12 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
     let asker = ws.asker_with_rights()?;
     let now = ws.env.now();
     let mut best = None;
+    let mut others = if q.here { ws.nowhere_else() } else { ws.elsewhere() };
     let mut elsewhere = Vec::new();
     for ranked in plan.rank(&asker, &ws.settings.score, now) {
-        let task = index.task(ranked.id)?;
-        let Some(task) = task else { continue };
-        match ws.taken_elsewhere(&task)? {
+        match others.taken(ranked.id)? {
             None => {
+                let Some(task) = index.task(ranked.id)? else { continue };
                 best = Some((task, ranked));
                 break;
             }
@@ -282,8 +282,8 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
         let arounds = Arounds::new(ws, &index, &plan, &asker)?;
         reasons["explained"] = explain(ws, &plan, &asker, &arounds);
     }
-    match best {
-        None => Ok(json!({ "task": Value::Null, "lease": Value::Null, "reasons": reasons })),
+    let mut answer = match best {
+        None => json!({ "task": Value::Null, "lease": Value::Null, "reasons": reasons }),
         Some((task, ranked)) => {
             let lease = plan.lease(task.id).map(view::lease);
             let why = if q.explain {
@@ -291,9 +291,13 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
             } else {
                 json!({ "terms": ranked.score })
             };
-            Ok(json!({ "task": ws.show_task(&task, &index)?, "lease": lease, "reasons": why }))
+            json!({ "task": ws.show_task_beside(&task, &index, &mut others)?, "lease": lease, "reasons": why })
         }
+    };
+    if let Some(warning) = others.warning() {
+        answer["reasons"]["warnings"] = json!([warning]);
     }
+    Ok(answer)
 }
 
 /// `stale`

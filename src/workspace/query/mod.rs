@@ -45,7 +45,13 @@ impl Workspace {
             Query::TaskGet(TaskGet { id, at: Some(point) }) => history::task_at(self, &Ref(id.0.clone()), point),
             Query::TaskGet(q) => {
                 let task = self.load_task(self.resolve(&Ref(q.id.0.clone()))?)?.task;
-                self.show_task(&task, &self.index()?)
+                let mut elsewhere = self.elsewhere();
+                let mut shown = self.show_task_beside(&task, &self.index()?, &mut elsewhere)?;
+                let branches = elsewhere.states(task.id)?;
+                if !branches.is_empty() {
+                    shown["branches"] = json!(branches);
+                }
+                Ok(shown)
             }
             Query::TaskPath(q) => {
                 let id = self.resolve(&Ref(q.id.0.clone()))?;

@@ -1,0 +1,105 @@
+//! What git and agentpm have to do with each other: the drivers that git calls, resolving, synchronising.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::output::{Answer, escape};
+use crate::env::Env;
+use crate::error::Result;
+use crate::workspace::{self, SyncOptions, Workspace};
+
+#[derive(Args, Debug)]
+pub struct MergeDriver {
+    /// The common ancestor's version (%O)
+    pub base: PathBuf,
+    /// Our version (%A); the result is written over it
+    pub ours: PathBuf,
+    /// Their version (%B)
+    pub theirs: PathBuf,
+    /// Where the file lies in the work tree (%P), for messages
+    pub path: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Sync {
+    /// Only say which tasks would change; nothing is committed, brought in or pushed
+    #[arg(long)]
+    pub plan: bool,
+    /// Commit the plan and bring in what the upstream has, but push nothing
+    #[arg(long)]
+    pub no_push: bool,
+    /// Where the branch has no upstream: push it under its own name and remember that
+    #[arg(long)]
+    pub set_upstream: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Textconv {
+    /// A log
+    pub file: PathBuf,
+}
+
+/// Answers git by the exit code alone: 0 for a clean merge, 1 where a conflict was left.
+pub fn merge_driver(env: &Env, args: &MergeDriver) -> Result<Answer> {
+    let unclear = workspace::merge_driver(env, &args.base, &args.ours, &args.theirs)?;
+    let mut answer = Answer { document: true, ..Answer::default() };
+    if let Some(why) = unclear {
+        let path = args.path.clone().unwrap_or_else(|| args.ours.display().to_string());
+        answer.warnings.push(format!("{path}: {why}; agentpm resolve settles it from its log"));
+        answer.exit = 1;
+    }
+    Ok(answer)
+}
+
+pub fn textconv(env: &Env, args: &Textconv) -> Result<Answer> {
+    let text = workspace::textconv(env, &args.file)?;
+    Ok(Answer { data: json!({ "text": text }), human: text, document: true, ..Answer::default() })
+}
+
+pub fn resolve(ws: &Workspace) -> Result<Answer> {
+    let data = json!(ws.heal_all()?);
+    let mut human = String::new();
+    for item in data["items"].as_array().into_iter().flatten() {
+        let did: Vec<&str> = item["did"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        human.push_str(&format!("{}: {}\n", escape(item["entity"].as_str().unwrap_or_default()), did.join("; ")));
+    }
+    for path in data["left"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        human.push_str(&format!(
+            "{}: in conflict, and not made from a log; settle it by hand and git add it\n",
+            escape(path)
+        ));
+    }
+    if human.is_empty() {
+        human.push_str("nothing to put right\n");
+    }
+    Ok(Answer { data, human, changed: true, ..Answer::default() })
+}
+
+pub fn sync(ws: &Workspace, args: &Sync) -> Result<Answer> {
+    let options = SyncOptions { plan: args.plan, no_push: args.no_push, set_upstream: args.set_upstream };
+    let report = ws.sync(&options)?;
+    let mut human = format!("{} on {}\n", report.words(), escape(&report.branch));
+    for (arrow, changes) in [("in ", &report.incoming), ("out", &report.outgoing)] {
+        for change in changes.iter().take(MAX_LINES) {
+            human.push_str(&format!("  {arrow}  {}  {:<9}  {}\n", change.handle, change.what, escape(&change.title)));
+        }
+        if changes.len() > MAX_LINES {
+            human.push_str(&format!("  {arrow}  and {} more; all of them with --json\n", changes.len() - MAX_LINES));
+        }
+    }
+    let changed = !report.dry_run;
+    Ok(Answer {
+        data: json!(report),
+        human,
+        quiet: Some(report.head.clone()),
+        warnings: report.warnings,
+        changed,
+        ..Answer::default()
+    })
+}
+
+/// Most tasks that are named to people.
+const MAX_LINES: usize = 30;

@@ -1,0 +1,287 @@
+//! What was read of other branches, so that it is read once: facts about git objects, which never change.
+//!
+//! Promises: everything is found by the name of the object it was read from, so nothing here can be out of date; what is
+//! missing is read again. Deletable at any moment, bounded in size, shared by all worktrees of a clone.
+//! Refuses to know: git. Names of objects are texts here.
+//!
+//! A folder of tasks has up to 1 024 shards, and branches differ in a few of them: one tree is kept whole as a base, the
+//! others as what differs from it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::model::id::Id;
+use crate::model::task::Status;
+use crate::model::time::Time;
+use crate::store::database::{self, Form};
+
+const FORM: Form = Form {
+    schema: 1,
+    tables: "
+CREATE TABLE tip(oid TEXT PRIMARY KEY, seconds INTEGER NOT NULL, tasks TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE tree(n INTEGER PRIMARY KEY, oid TEXT NOT NULL UNIQUE, base INTEGER NOT NULL);
+CREATE TABLE base(shard TEXT NOT NULL, n INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY(shard, n)) WITHOUT ROWID;
+CREATE TABLE differs(shard TEXT NOT NULL, tree INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY(shard, tree)) WITHOUT ROWID;
+CREATE TABLE shard(oid TEXT PRIMARY KEY, tasks TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE log(folder TEXT PRIMARY KEY, oid TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE state(log TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+",
+};
+
+/// Bytes beyond which everything is dropped before more is kept.
+const MOST: i64 = 64 * 1024 * 1024;
+/// Shards in which the tree checked out here may differ from the base before it becomes the next base.
+const FAR: usize = 256;
+
+/// The name of an object, in hexadecimal.
+pub type Name = String;
+/// The shards of a folder of tasks, by their two characters.
+pub type Shards = BTreeMap<String, Name>;
+
+/// What a log tells of its task: as much as another worktree or branch needs to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Its status.
+    pub status: Status,
+    /// Whose it is.
+    pub owner: Option<String>,
+    /// The greatest Lamport time in it.
+    pub lamport: u64,
+    /// When it was last changed.
+    pub updated_at: Time,
+    /// Its newest events.
+    pub heads: Vec<Id>,
+    /// All its events.
+    pub events: Vec<Id>,
+}
+
+/// Facts that were read just now, to be kept.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Commits, with their time in seconds since 1970 and the tree of their tasks, if there is one.
+    pub tips: Vec<(Name, i64, Option<Name>)>,
+    /// Trees of tasks, the one checked out here first.
+    pub trees: Vec<(Name, Shards)>,
+    /// Shards, with the folder of each task.
+    pub shards: Vec<(Name, BTreeMap<Id, Name>)>,
+    /// Folders of tasks, with their logs, if there is one.
+    pub logs: Vec<(Name, Option<Name>)>,
+    /// What logs tell, by the log and its task.
+    pub states: Vec<(Name, State)>,
+}
+
+impl News {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tips.is_empty()
+            && self.trees.is_empty()
+            && self.shards.is_empty()
+            && self.logs.is_empty()
+            && self.states.is_empty()
+    }
+}
+
+/// The kept facts. What cannot be read counts as not kept.
+#[derive(Debug)]
+pub struct Facts {
+    db: Connection,
+}
+
+/// Takes a failure of the cache for an absence.
+fn known<T: Default>(answer: rusqlite::Result<T>) -> T {
+    answer.unwrap_or_else(|e| {
+        tracing::debug!(error = %e, "a fact about another branch could not be looked up");
+        T::default()
+    })
+}
+
+/// No object: git has no object with an empty name.
+fn some(name: Name) -> Option<Name> {
+    (!name.is_empty()).then_some(name)
+}
+
+impl Facts {
+    /// Opens the facts at `path`; in memory where that is `None` or cannot be written.
+    ///
+    /// Errors: `ERR_IO` where not even memory serves.
+    pub fn open(path: Option<&Path>, boot: &str) -> Result<Self> {
+        Ok(Facts { db: database::open(path, boot, &FORM)? })
+    }
+
+    /// A commit: its time in seconds since 1970 and the tree of its tasks.
+    pub fn tip(&self, oid: &str) -> Option<(i64, Option<Name>)> {
+        let ask = || {
+            self.db
+                .prepare_cached("SELECT seconds, tasks FROM tip WHERE oid = ?1")?
+                .query_row([oid], |row| Ok((row.get(0)?, some(row.get(1)?))))
+                .optional()
+        };
+        known(ask())
+    }
+
+    /// The number of a tree of tasks, and that of its base.
+    pub fn tree(&self, oid: &str) -> Option<(i64, i64)> {
+        let ask = || {
+            self.db
+                .prepare_cached("SELECT n, base FROM tree WHERE oid = ?1")?
+                .query_row([oid], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()
+        };
+        known(ask())
+    }
+
+    /// What one shard is in each known tree, by the numbers of trees and bases: where a tree is not named, it is as in its base.
+    pub fn shard(&self, shard: &str) -> HashMap<i64, Option<Name>> {
+        let ask = || -> rusqlite::Result<HashMap<i64, Option<Name>>> {
+            let mut statement = self.db.prepare_cached(
+                "SELECT n, oid FROM base WHERE shard = ?1 UNION ALL SELECT tree, oid FROM differs WHERE shard = ?1",
+            )?;
+            statement.query_map([shard], |row| Ok((row.get(0)?, some(row.get(1)?))))?.collect()
+        };
+        known(ask())
+    }
+
+    /// The tasks of a shard, with their folders.
+    pub fn tasks(&self, shard: &str) -> Option<BTreeMap<Id, Name>> {
+        let text: Option<String> = self.text("SELECT tasks FROM shard WHERE oid = ?1", shard);
+        serde_json::from_str(&text?).ok()
+    }
+
+    /// The log in the folder of a task.
+    pub fn log(&self, folder: &str) -> Option<Option<Name>> {
+        self.text("SELECT oid FROM log WHERE folder = ?1", folder).map(some)
+    }
+
+    /// What a log tells.
+    pub fn state(&self, log: &str) -> Option<State> {
+        serde_json::from_str(&self.text("SELECT doc FROM state WHERE log = ?1", log)?).ok()
+    }
+
+    fn text(&self, sql: &str, key: &str) -> Option<String> {
+        known(self.db.prepare_cached(sql).and_then(|mut ask| ask.query_row([key], |row| row.get(0)).optional()))
+    }
+
+    /// Keeps what was read, in one step. Where that fails it is read again the next time.
+    pub fn keep(&self, news: &News) {
+        if let Err(e) = self.write(news) {
+            tracing::debug!(error = %e, "what was read of other branches could not be kept");
+        }
+    }
+
+    fn write(&self, news: &News) -> rusqlite::Result<()> {
+        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        let pragma = |name: &str| tx.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+        if (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")? > MOST {
+            for table in ["tip", "tree", "base", "differs", "shard", "log", "state"] {
+                tx.execute(&format!("DELETE FROM {table}"), [])?;
+            }
+        }
+        for (oid, seconds, tasks) in &news.tips {
+            let tasks = tasks.as_deref().unwrap_or_default();
+            tx.prepare_cached("INSERT OR IGNORE INTO tip VALUES(?1,?2,?3)")?.execute(params![oid, seconds, tasks])?;
+        }
+        let mut base = if news.trees.is_empty() { None } else { newest_base(&tx)? };
+        for (place, (oid, shards)) in news.trees.iter().enumerate() {
+            keep_tree(&tx, oid, shards, place == 0, &mut base)?;
+        }
+        for (oid, tasks) in &news.shards {
+            let text = serde_json::to_string(tasks).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+            tx.prepare_cached("INSERT OR IGNORE INTO shard VALUES(?1,?2)")?.execute([oid, &text])?;
+        }
+        for (folder, oid) in &news.logs {
+            let oid = oid.as_deref().unwrap_or_default();
+            tx.prepare_cached("INSERT OR IGNORE INTO log VALUES(?1,?2)")?.execute([folder.as_str(), oid])?;
+        }
+        for (log, state) in &news.states {
+            let text = serde_json::to_string(state).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+            tx.prepare_cached("INSERT OR IGNORE INTO state VALUES(?1,?2)")?.execute([log, &text])?;
+        }
+        tx.commit()
+    }
+}
+
+/// The number of the newest base, and what it holds.
+type Base = Option<(i64, Shards)>;
+
+fn newest_base(tx: &Transaction) -> rusqlite::Result<Base> {
+    let newest: Option<i64> = tx.query_row("SELECT max(n) FROM tree WHERE n = base", [], |row| row.get(0))?;
+    let Some(n) = newest else { return Ok(None) };
+    let mut statement = tx.prepare("SELECT shard, oid FROM base WHERE n = ?1")?;
+    let shards = statement.query_map([n], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+    Ok(Some((n, shards)))
+}
+
+/// Keeps a tree as what differs from the newest base; as a base where there is none, or where `may_be_base` and it is far.
+fn keep_tree(tx: &Transaction, oid: &str, shards: &Shards, may_be_base: bool, base: &mut Base) -> rusqlite::Result<()> {
+    if tx.prepare_cached("SELECT n FROM tree WHERE oid = ?1")?.exists([oid])? {
+        return Ok(());
+    }
+    let mut add = tx.prepare_cached("INSERT INTO tree(oid, base) VALUES(?1, ?2)")?;
+    if let Some((n, whole)) = base.as_ref() {
+        let gone = whole.keys().filter(|shard| !shards.contains_key(*shard)).map(|shard| (shard, ""));
+        let other = shards.iter().filter(|(shard, oid)| whole.get(*shard) != Some(oid));
+        let differing: Vec<(&String, &str)> = other.map(|(shard, oid)| (shard, oid.as_str())).chain(gone).collect();
+        if !may_be_base || differing.len() <= FAR {
+            let tree = add.insert(params![oid, n])?;
+            for (shard, oid) in differing {
+                tx.prepare_cached("INSERT INTO differs VALUES(?1,?2,?3)")?.execute(params![shard, tree, oid])?;
+            }
+            return Ok(());
+        }
+    }
+    let n = add.insert(params![oid, 0])?;
+    tx.execute("UPDATE tree SET base = n WHERE n = ?1", [n])?;
+    for (shard, oid) in shards {
+        tx.prepare_cached("INSERT INTO base VALUES(?1,?2,?3)")?.execute(params![shard, n, oid])?;
+    }
+    *base = Some((n, shards.clone()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shards(list: &[(&str, &str)]) -> Shards {
+        list.iter().map(|(shard, oid)| ((*shard).to_owned(), (*oid).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_tree_is_what_it_was_whatever_its_base() {
+        let facts = Facts::open(None, "boot").unwrap();
+        let trees = [
+            ("one", shards(&[("AA", "1"), ("BB", "2")])),
+            ("two", shards(&[("AA", "1"), ("CC", "3")])),
+            ("three", shards(&[("BB", "4")])),
+        ];
+        let named = |(oid, shards): &(&str, Shards)| ((*oid).to_owned(), shards.clone());
+        facts.keep(&News { trees: trees.iter().map(named).collect(), ..News::default() });
+        for (oid, shards) in &trees {
+            let (n, base) = facts.tree(oid).unwrap();
+            for shard in ["AA", "BB", "CC", "DD"] {
+                let there = facts.shard(shard);
+                let found = there.get(&n).or_else(|| there.get(&base)).cloned().flatten();
+                assert_eq!(found.as_ref(), shards.get(shard), "{oid} {shard}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_far_tree_becomes_the_next_base() {
+        let facts = Facts::open(None, "boot").unwrap();
+        let many = |mark: &str| (0..400).map(|n| (format!("{n:03}"), format!("{mark}{n}"))).collect::<Shards>();
+        for mark in ["a", "b"] {
+            facts.keep(&News { trees: vec![(mark.to_owned(), many(mark))], ..News::default() });
+        }
+        for mark in ["a", "b"] {
+            let (n, base) = facts.tree(mark).unwrap();
+            assert_eq!(n, base);
+        }
+        assert_eq!(facts.shard("007").len(), 2);
+    }
+}

@@ -1,0 +1,373 @@
+//! What other branches say of tasks, read from git without a checkout.
+//!
+//! Promises: no object is read twice, by this command or by a later one that finds it in the cache; equal trees are not
+//! opened; a shard, a folder, a log are read only where they differ from what is checked out here, and only for a task
+//! that is asked about. What cannot be read is left out and counted.
+//! Refuses to know: what follows from it.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+
+use super::Workspace;
+use crate::env::files::{self, Dir};
+use crate::error::{Error, Result};
+use crate::git::{Item, Mode, Objects, Oid, Repo};
+use crate::model::event::Entry;
+use crate::model::id::Id;
+use crate::rules::fold;
+use crate::store::facts::{Facts, Name, News, Shards, State};
+use crate::store::layout::{LOG, TASKS};
+use crate::store::log::Log;
+
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+
+/// The branches that count, and what is known of them.
+pub(super) struct Branches {
+    reading: Reading,
+    facts: Facts,
+    news: News,
+    /// The tree of tasks checked out here.
+    here: Option<Name>,
+    /// The other trees of tasks, with the branches that have them.
+    trees: Vec<(Name, Vec<String>)>,
+    /// What was learned just now, by the names of the objects.
+    read_trees: HashMap<Name, Shards>,
+    read_shards: HashMap<Name, BTreeMap<Id, Name>>,
+    read_logs: HashMap<Name, Option<Name>>,
+    read_states: HashMap<Name, State>,
+    /// The different forms of each shard that was asked about, with the trees that have them.
+    by_shard: HashMap<String, Vec<(Name, Vec<usize>)>>,
+}
+
+/// The repository, opened when the first object is read, and how much was read of it.
+struct Reading {
+    repo: Repo,
+    objects: OnceCell<Objects>,
+    commits: usize,
+    trees: usize,
+    logs: usize,
+    unreadable: usize,
+}
+
+impl Reading {
+    fn objects(&self) -> Result<&Objects> {
+        if self.objects.get().is_none() {
+            let _ = self.objects.set(self.repo.objects()?);
+        }
+        self.objects.get().ok_or_else(|| Error::state("the repository was not opened"))
+    }
+
+    /// Takes a failure for an absence, and counts it: one broken branch must not hide the others.
+    fn tolerate<T>(&mut self, read: Result<T>) -> Option<T> {
+        read.map_err(|e| {
+            self.unreadable += 1;
+            tracing::debug!(error = %e, "an object of another branch could not be read");
+        })
+        .ok()
+    }
+
+    fn items(&mut self, tree: &str) -> Option<BTreeMap<String, Item>> {
+        self.trees += 1;
+        let read = tree.parse().and_then(|oid| self.objects()?.items(oid));
+        self.tolerate(read)
+    }
+}
+
+impl Branches {
+    /// Lists the branches that count, and opens the trees that are new.
+    ///
+    /// Errors: `ERR_GIT` where references or objects are in a form this program does not know, `ERR_IO` where they cannot be
+    /// read.
+    pub fn open(ws: &Workspace, repo: &Repo) -> Result<Self> {
+        let tips = repo.tips()?;
+        let facts = Facts::open(ws.facts_path().as_deref(), ws.env.boot())?;
+        let reading =
+            Reading { repo: repo.clone(), objects: OnceCell::new(), commits: 0, trees: 0, logs: 0, unreadable: 0 };
+        let mut branches = Branches {
+            reading,
+            facts,
+            news: News::default(),
+            here: None,
+            trees: Vec::new(),
+            read_trees: HashMap::new(),
+            read_shards: HashMap::new(),
+            read_logs: HashMap::new(),
+            read_states: HashMap::new(),
+            by_shard: HashMap::new(),
+        };
+        let settings = &ws.settings.branches;
+        let counts = |name: &str| if name.starts_with("refs/heads/") { settings.local } else { settings.remote };
+        let oldest = ws.env.now().millis() / 1_000 - i64::from(settings.active_days) * DAY;
+        let mut commits = Commits { folder: format!("{}/{TASKS}", ws.store.name), ..Commits::default() };
+        if let Some(head) = tips.head {
+            branches.here = branches.commit(head, &mut commits)?.and_then(|(_, tasks)| tasks);
+        }
+        let mut trees: BTreeMap<Name, Vec<String>> = BTreeMap::new();
+        for (name, oid) in tips.branches.iter().filter(|(name, oid)| counts(name) && Some(**oid) != tips.head) {
+            if let Some((seconds, Some(tasks))) = branches.commit(*oid, &mut commits)?
+                && seconds >= oldest
+                && branches.here.as_ref() != Some(&tasks)
+            {
+                trees.entry(tasks).or_default().push(short(name).to_owned());
+            }
+        }
+        branches.trees = trees.into_iter().collect();
+        let all: Vec<Name> = branches.here.iter().chain(branches.trees.iter().map(|(tree, _)| tree)).cloned().collect();
+        // The tree here is needed only to tell what differs from it.
+        if !branches.trees.is_empty() {
+            all.into_iter().for_each(|tree| branches.open_tree(tree));
+        }
+        Ok(branches)
+    }
+
+    /// The time of a commit and the tree of its tasks.
+    fn commit(&mut self, oid: Oid, seen: &mut Commits) -> Result<Option<(i64, Option<Name>)>> {
+        let name = oid.to_string();
+        if let Some(known) = seen.tips.get(&name) {
+            return Ok(known.clone());
+        }
+        let mut found = self.facts.tip(&name);
+        if found.is_none() {
+            self.reading.commits += 1;
+            // A repository that cannot be opened at all is the caller's to tell of.
+            let read = self.reading.objects()?.commit(oid);
+            found = self.reading.tolerate(read).and_then(|commit| {
+                let tasks = self.descend(commit.tree, &mut seen.steps, &seen.folder)?;
+                Some((commit.seconds, tasks.map(|oid| oid.to_string())))
+            });
+            if let Some((seconds, tasks)) = &found {
+                self.news.tips.push((name.clone(), *seconds, tasks.clone()));
+            }
+        }
+        seen.tips.insert(name, found.clone());
+        Ok(found)
+    }
+
+    /// The folder at a path below a tree, each tree on the way looked into once. `None` where something cannot be read.
+    fn descend(&mut self, root: Oid, steps: &mut Steps, path: &str) -> Option<Option<Oid>> {
+        let mut tree = root;
+        for (depth, part) in path.split('/').enumerate() {
+            let next = match steps.get(&(tree, depth)) {
+                Some(next) => *next,
+                None => {
+                    self.reading.trees += 1;
+                    let read = self.reading.objects().and_then(|objects| objects.item(tree, part));
+                    let item = self.reading.tolerate(read)?;
+                    let next = item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid);
+                    steps.insert((tree, depth), next);
+                    next
+                }
+            };
+            match next {
+                Some(next) => tree = next,
+                None => return Some(None),
+            }
+        }
+        Some(Some(tree))
+    }
+
+    fn open_tree(&mut self, tree: Name) {
+        if self.read_trees.contains_key(&tree) || self.facts.tree(&tree).is_some() {
+            return;
+        }
+        let Some(items) = self.reading.items(&tree) else { return };
+        let shards: Shards = items
+            .into_iter()
+            .filter(|(name, item)| name.len() == 2 && item.mode == Mode::Tree)
+            .map(|(name, item)| (name, item.oid.to_string()))
+            .collect();
+        self.news.trees.push((tree.clone(), shards.clone()));
+        self.read_trees.insert(tree, shards);
+    }
+
+    /// The forms that a shard has on other branches and not here.
+    fn forms(&mut self, shard: &str) -> Vec<(Name, Vec<usize>)> {
+        if let Some(forms) = self.by_shard.get(shard) {
+            return forms.clone();
+        }
+        let kept = self.facts.shard(shard);
+        let form = |tree: &Name| match self.read_trees.get(tree) {
+            Some(shards) => shards.get(shard).cloned(),
+            None => {
+                let (n, base) = self.facts.tree(tree)?;
+                kept.get(&n).or_else(|| kept.get(&base)).cloned().flatten()
+            }
+        };
+        let here = self.here.as_ref().and_then(form);
+        let mut forms: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
+        for (place, (tree, _)) in self.trees.iter().enumerate() {
+            if let Some(form) = form(tree).filter(|form| Some(form) != here.as_ref()) {
+                forms.entry(form).or_default().push(place);
+            }
+        }
+        let forms: Vec<(Name, Vec<usize>)> = forms.into_iter().collect();
+        self.by_shard.insert(shard.to_owned(), forms.clone());
+        forms
+    }
+
+    /// What other branches say of a task where they have another log of it than the commit checked out here: each state once,
+    /// with the branches that have it.
+    pub fn states(&mut self, id: Id) -> Vec<(Vec<String>, State)> {
+        let shard = id.shard();
+        let forms = self.forms(&shard);
+        if forms.is_empty() {
+            return Vec::new();
+        }
+        let here = self.form_here(&shard).and_then(|form| self.folder(&form, id));
+        let mut logs: BTreeMap<Name, Vec<String>> = BTreeMap::new();
+        for (form, places) in forms {
+            let Some(folder) = self.folder(&form, id).filter(|folder| Some(folder) != here.as_ref()) else { continue };
+            let Some(log) = self.log(&folder) else { continue };
+            let names = places.iter().flat_map(|place| self.trees[*place].1.iter().cloned());
+            logs.entry(log).or_default().extend(names);
+        }
+        let mut states = Vec::new();
+        for (log, mut names) in logs {
+            names.sort();
+            states.extend(self.state(&log, id).map(|state| (names, state)));
+        }
+        states
+    }
+
+    fn form_here(&self, shard: &str) -> Option<Name> {
+        let here = self.here.as_ref()?;
+        if let Some(shards) = self.read_trees.get(here) {
+            return shards.get(shard).cloned();
+        }
+        let (n, base) = self.facts.tree(here)?;
+        let kept = self.facts.shard(shard);
+        kept.get(&n).or_else(|| kept.get(&base)).cloned().flatten()
+    }
+
+    /// The folder of a task in a form of its shard.
+    fn folder(&mut self, form: &Name, id: Id) -> Option<Name> {
+        if !self.read_shards.contains_key(form) {
+            let tasks = match self.facts.tasks(form) {
+                Some(tasks) => tasks,
+                None => {
+                    let items = self.reading.items(form)?;
+                    let folder = |(name, item): (String, Item)| {
+                        (item.mode == Mode::Tree).then(|| Some((name.parse().ok()?, item.oid.to_string())))?
+                    };
+                    let tasks: BTreeMap<Id, Name> = items.into_iter().filter_map(folder).collect();
+                    self.news.shards.push((form.clone(), tasks.clone()));
+                    tasks
+                }
+            };
+            self.read_shards.insert(form.clone(), tasks);
+        }
+        self.read_shards.get(form)?.get(&id).cloned()
+    }
+
+    /// The log in the folder of a task.
+    fn log(&mut self, folder: &Name) -> Option<Name> {
+        if let Some(log) = self.read_logs.get(folder) {
+            return log.clone();
+        }
+        let log = match self.facts.log(folder) {
+            Some(log) => log,
+            None => {
+                let items = self.reading.items(folder)?;
+                let file = |item: &&Item| matches!(item.mode, Mode::File | Mode::Executable);
+                let log = items.get(LOG).filter(file).map(|item| item.oid.to_string());
+                self.news.logs.push((folder.clone(), log.clone()));
+                log
+            }
+        };
+        self.read_logs.insert(folder.clone(), log.clone());
+        log
+    }
+
+    /// What a log tells of its task.
+    fn state(&mut self, log: &Name, id: Id) -> Option<State> {
+        // With the task, for nothing keeps the same bytes from lying in two folders.
+        let key = format!("{log} {id}");
+        if let Some(state) = self.read_states.get(&key) {
+            return Some(state.clone());
+        }
+        let state = match self.facts.state(&key) {
+            Some(state) => state,
+            None => {
+                self.reading.logs += 1;
+                let read = log.parse().and_then(|oid| self.reading.objects()?.blob(oid));
+                let bytes = self.reading.tolerate(read)?;
+                let state = state_of(id, &Log::read(&bytes[..]).ok()?.entries);
+                self.news.states.push((key.clone(), state.clone()));
+                state
+            }
+        };
+        self.read_states.insert(key, state.clone());
+        Some(state)
+    }
+
+    /// How many objects could not be read.
+    pub fn unreadable(&self) -> usize {
+        self.reading.unreadable
+    }
+}
+
+impl Drop for Branches {
+    /// Keeps what was read for the next command.
+    fn drop(&mut self) {
+        if !self.news.is_empty() {
+            self.facts.keep(&self.news);
+        }
+        tracing::debug!(
+            branches = self.trees.iter().map(|(_, names)| names.len()).sum::<usize>(),
+            commits = self.reading.commits,
+            trees = self.reading.trees,
+            logs = self.reading.logs,
+            unreadable = self.reading.unreadable,
+            opened = self.reading.objects.get().is_some(),
+            "looked at other branches"
+        );
+    }
+}
+
+/// What each tree on the way to the tasks leads to; the depth tells a folder of the same content in another place apart.
+type Steps = HashMap<(Oid, usize), Option<Oid>>;
+
+/// What was found out about commits while the branches were listed.
+#[derive(Default)]
+struct Commits {
+    folder: String,
+    tips: HashMap<Name, Option<(i64, Option<Name>)>>,
+    steps: Steps,
+}
+
+/// What the events of a log tell of its task.
+pub(super) fn state_of(id: Id, entries: &[Entry]) -> State {
+    let task = fold::fold(id, entries).0;
+    let mut seen = HashSet::new();
+    State {
+        status: task.status,
+        owner: task.owner,
+        lamport: task.lamport,
+        updated_at: task.updated_at,
+        heads: task.heads,
+        events: entries.iter().map(|e| e.event.id).filter(|id| seen.insert(*id)).collect(),
+    }
+}
+
+/// The name of a branch as people write it.
+fn short(name: &str) -> &str {
+    name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/remotes/")).unwrap_or(name)
+}
+
+impl Workspace {
+    /// Where facts about other branches are kept for all worktrees; `None` where they could not be written.
+    fn facts_path(&self) -> Option<PathBuf> {
+        let folder = match self.runtime_is_shared() {
+            true => self.runtime_path.clone(),
+            false => self.index_path()?.parent()?.to_owned(),
+        };
+        let name = match self.store.name.as_str() {
+            crate::store::layout::STORE => "branches.db".to_owned(),
+            other => format!("branches-{}.db", &crate::runtime::records::digest(other)[..8]),
+        };
+        let writable = Dir::open(&folder).is_ok_and(|dir| dir.is_writable());
+        (writable || (self.runtime_is_shared() && files::make_dirs(&folder).is_ok())).then(|| folder.join(name))
+    }
+}

@@ -1,0 +1,192 @@
+//! Where else a task is taken or finished: in other worktrees by their files, on other branches by their commits.
+//!
+//! Promises: what counts is what others know and this work tree does not; a state that another one has left behind does not.
+//! Looks at nothing before it is asked, and at each thing once.
+//! Refuses to know: how branches are read.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::Workspace;
+use super::branches::{Branches, state_of};
+use crate::error::Result;
+use crate::git::Repo;
+use crate::model::event::Entity;
+use crate::model::id::Id;
+use crate::model::task::Status;
+use crate::reports::ready::Reason;
+use crate::store::entity::{load_task, read_log};
+use crate::store::facts::State;
+use crate::store::layout::Store;
+
+/// Most places that are shown of one task.
+const SHOWN: usize = 20;
+
+/// Where a state was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Worktree(String),
+    /// The branches, sorted.
+    Branches(Vec<String>),
+}
+
+/// A task as another place knows it.
+#[derive(Clone, Debug)]
+struct Variant {
+    place: Place,
+    state: State,
+}
+
+impl Variant {
+    fn is_taken(&self) -> bool {
+        self.state.status == Status::InProgress || self.state.status.is_finished()
+    }
+
+    /// Whether another variant knows all of this one, and more.
+    fn is_behind(&self, other: &Variant) -> bool {
+        let known = |of: &State, by: &State| of.heads.iter().all(|head| by.events.contains(head));
+        known(&self.state, &other.state) && !known(&other.state, &self.state)
+    }
+}
+
+/// The other worktrees and branches of a clone, looked at when they are first asked about.
+pub(super) struct Elsewhere<'a> {
+    ws: &'a Workspace,
+    worktrees: Option<Vec<(String, Store)>>,
+    branches: Option<Option<Branches>>,
+    warning: Option<String>,
+    /// Only what is here counts.
+    blind: bool,
+}
+
+impl Workspace {
+    /// The other worktrees and branches. Nothing is looked at yet.
+    pub(super) fn elsewhere(&self) -> Elsewhere<'_> {
+        Elsewhere { ws: self, worktrees: None, branches: None, warning: None, blind: false }
+    }
+
+    /// As [`Workspace::elsewhere`] for one who asked to look at this branch and this worktree alone.
+    pub(super) fn nowhere_else(&self) -> Elsewhere<'_> {
+        Elsewhere { blind: true, ..self.elsewhere() }
+    }
+}
+
+impl Elsewhere<'_> {
+    /// Where else a task is taken or finished, by events that this work tree does not have.
+    ///
+    /// Errors: `ERR_IO` where the other worktrees cannot be read.
+    pub fn taken(&mut self, id: Id) -> Result<Option<Reason>> {
+        let taken = self.variants(id)?.into_iter().find(Variant::is_taken);
+        Ok(taken.map(|variant| {
+            let (worktree, branch) = match variant.place {
+                Place::Worktree(name) => (Some(name), None),
+                Place::Branches(names) => (None, names.into_iter().next()),
+            };
+            Reason::Elsewhere { worktree, branch, status: variant.state.status, owner: variant.state.owner }
+        }))
+    }
+
+    /// The states of a task in other places that know events which are not here: one item for each place.
+    ///
+    /// Errors: as [`Elsewhere::taken`].
+    pub fn states(&mut self, id: Id) -> Result<Vec<Value>> {
+        let mut items = Vec::new();
+        for Variant { place, state } in self.variants(id)? {
+            let (key, names) = match place {
+                Place::Worktree(name) => ("worktree", vec![name]),
+                Place::Branches(names) => ("branch", names),
+            };
+            items.extend(names.into_iter().map(|name| {
+                json!({ key: name, "status": state.status, "owner": state.owner, "lamport": state.lamport,
+                    "updated_at": state.updated_at })
+            }));
+        }
+        items.truncate(SHOWN);
+        Ok(items)
+    }
+
+    /// Looks at the branches now, so that it need not be done under the lock.
+    pub fn look(&mut self) {
+        self.branches();
+    }
+
+    /// Why branches were not looked at, or not all of them.
+    pub fn warning(&self) -> Option<String> {
+        let unreadable = self.branches.as_ref().and_then(Option::as_ref).map_or(0, Branches::unreadable);
+        let broken = || format!("{unreadable} objects of other branches could not be read, so those do not count here");
+        self.warning.clone().or_else(|| (unreadable > 0).then(broken))
+    }
+
+    /// What other places know of a task beyond what is here; worktrees first, and none that another one has left behind.
+    fn variants(&mut self, id: Id) -> Result<Vec<Variant>> {
+        let mut found = Vec::new();
+        if self.blind {
+            return Ok(found);
+        }
+        for (name, store) in self.worktrees()? {
+            let log = read_log(store, &Entity::Task(id))?;
+            if !log.entries.is_empty() {
+                let state = state_of(id, &log.entries);
+                found.push(Variant { place: Place::Worktree(name.clone()), state });
+            }
+        }
+        if let Some(branches) = self.branches() {
+            let states = branches.states(id).into_iter();
+            found.extend(states.map(|(names, state)| Variant { place: Place::Branches(names), state }));
+        }
+        if found.is_empty() {
+            return Ok(found);
+        }
+        let pending = self.ws.pending()?.remove(&Entity::Task(id)).unwrap_or_default();
+        let here = load_task(&self.ws.store, id, &pending)?.log.entries;
+        let here: BTreeSet<Id> = here.iter().map(|e| e.event.id).collect();
+        found.retain(|variant| variant.state.heads.iter().any(|head| !here.contains(head)));
+        let left_behind: Vec<bool> =
+            found.iter().map(|variant| found.iter().any(|other| variant.is_behind(other))).collect();
+        let mut left_behind = left_behind.into_iter();
+        found.retain(|_| !left_behind.next().unwrap_or_default());
+        // A branch that is checked out in a worktree says the same there.
+        let mut known: Vec<Vec<Id>> = Vec::new();
+        found.retain(|variant| match variant.place {
+            Place::Worktree(_) => {
+                known.push(variant.state.heads.clone());
+                true
+            }
+            Place::Branches(_) => !known.contains(&variant.state.heads),
+        });
+        Ok(found)
+    }
+
+    fn worktrees(&mut self) -> Result<&[(String, Store)]> {
+        if self.worktrees.is_none() {
+            let tops = self.ws.repo.as_ref().map(Repo::other_worktrees).transpose()?.unwrap_or_default();
+            let mut stores = Vec::new();
+            for top in tops {
+                let Ok(Some(store)) = Store::at(&top.join(&self.ws.store.name), &top) else { continue };
+                let name =
+                    top.file_name().map_or_else(|| top.display().to_string(), |n| n.to_string_lossy().into_owned());
+                stores.push((name, store));
+            }
+            self.worktrees = Some(stores);
+        }
+        Ok(self.worktrees.as_deref().unwrap_or_default())
+    }
+
+    fn branches(&mut self) -> Option<&mut Branches> {
+        if self.branches.is_none() {
+            let wanted = &self.ws.settings.branches;
+            let repo = self.ws.repo.as_ref().filter(|_| wanted.local || wanted.remote);
+            let opened = repo.map(|repo| Branches::open(self.ws, repo));
+            self.branches = Some(match opened {
+                Some(Ok(branches)) => Some(branches),
+                Some(Err(e)) => {
+                    self.warning = Some(format!("other branches were not looked at: {}", e.message));
+                    None
+                }
+                None => None,
+            });
+        }
+        self.branches.as_mut()?.as_mut()
+    }
+}

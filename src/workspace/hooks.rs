@@ -1,0 +1,106 @@
+//! `init --hooks`: what a clone of git needs to run agentpm by itself.
+//!
+//! Promises: only on request; settings of the clone name this very program; a pre-commit hook that is there keeps every line
+//! and gets a marked section of ours; doing it again changes nothing.
+//! Refuses to know: what the hook checks.
+
+use std::time::Duration;
+
+use crate::env::{Env, files};
+use crate::error::{Code, Error, Result};
+use crate::git::{self, Repo, driver_command};
+
+const BEGIN: &str = "# agentpm: begin";
+const END: &str = "# agentpm: end";
+/// How long a call of git may take that only touches settings.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Longest hook that is looked at, in bytes.
+const MAX_HOOK: u64 = 1024 * 1024;
+
+/// Writes the merge driver and the diff driver into the clone's settings and our section into its pre-commit hook. Gives what
+/// was changed, in words.
+///
+/// Errors: `ERR_GIT` where the settings cannot be written or the hook is no shell script, `ERR_IO`.
+pub fn install_hooks(env: &Env) -> Result<Vec<String>> {
+    let repo = git::discover(env.cwd())?
+        .ok_or_else(|| Error::new(Code::Git, format!("{} is in no git work tree", env.cwd().display())))?;
+    let program = env.own_program()?;
+    let quoted = format!("'{}'", program.display().to_string().replace('\'', "'\\''"));
+    let git = repo.program(env, DEADLINE)?;
+    let mut changed = Vec::new();
+    for (key, value) in [
+        ("merge.agentpm.name", "the plan's own merge".to_owned()),
+        ("merge.agentpm.driver", driver_command(&program)),
+        ("diff.agentpm.textconv", format!("{quoted} textconv")),
+    ] {
+        let now = git.call(&["config", "--local", "--get", key], None, Vec::new())?;
+        if now.code == Some(0) && String::from_utf8_lossy(&now.stdout).trim_end_matches('\n') == value {
+            continue;
+        }
+        git.ask(&["config", "--local", key, &value])?;
+        changed.push(format!("git setting {key}"));
+    }
+    let section = format!("{BEGIN}\n{quoted} lint >&2 || exit 1\n{END}\n");
+    changed.extend(install_hook(&repo, &git, &section)?);
+    Ok(changed)
+}
+
+fn install_hook(repo: &Repo, git: &git::Git<'_>, section: &str) -> Result<Option<String>> {
+    let folder = repo.work_dir.join(git.ask(&["rev-parse", "--git-path", "hooks"])?);
+    let path = folder.join("pre-commit");
+    let by_hand = |why: String| {
+        Error::new(Code::Git, why)
+            .hint("the merge driver is set; add this line to the hook yourself: agentpm lint || exit 1")
+    };
+    if files::canonical(&folder)
+        .is_ok_and(|real| real.starts_with(&repo.work_dir) && !real.starts_with(&repo.common_dir))
+    {
+        return Err(by_hand(format!("the hooks of this clone lie in its work tree, at {}", folder.display())));
+    }
+    let old = match files::read_outside(&path, MAX_HOOK) {
+        Ok(bytes) => String::from_utf8(bytes).map_err(|_| by_hand(format!("{} is no text", path.display())))?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(e) => return Err(Error::io("read", &path, &e)),
+    };
+    let new = with_section(&old, section).ok_or_else(|| by_hand(format!("{} is no shell script", path.display())))?;
+    if new == old {
+        return Ok(None);
+    }
+    let write = || {
+        files::make_dirs(&folder)?;
+        files::Dir::open(&folder)?.replace("pre-commit", new.as_bytes(), 0o755)
+    };
+    write().map_err(|e| Error::io("write", &path, &e))?;
+    Ok(Some(path.display().to_string()))
+}
+
+/// A hook with our section after its first line; `None` for one in another language than the shell's.
+fn with_section(old: &str, section: &str) -> Option<String> {
+    if old.trim().is_empty() {
+        return Some(format!("#!/bin/sh\n{section}"));
+    }
+    if let (Some(from), Some(to)) = (old.find(BEGIN), old.find(END)) {
+        let rest = old[to + END.len()..].strip_prefix('\n').unwrap_or(&old[to + END.len()..]);
+        return Some(format!("{}{section}{rest}", &old[..from]));
+    }
+    let (first, rest) = old.split_once('\n').unwrap_or((old, ""));
+    let shell = first.starts_with("#!") && first.ends_with("sh");
+    shell.then(|| format!("{first}\n{section}{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_that_is_there_keeps_its_lines() {
+        let section = format!("{BEGIN}\nx\n{END}\n");
+        let new = with_section("#!/bin/bash\nmake check\n", &section).unwrap();
+        assert_eq!(new, format!("#!/bin/bash\n{section}make check\n"));
+        assert_eq!(with_section(&new, &section).unwrap(), new);
+        let changed = format!("{BEGIN}\ny\n{END}\n");
+        assert_eq!(with_section(&new, &changed).unwrap(), format!("#!/bin/bash\n{changed}make check\n"));
+        assert_eq!(with_section("#!/usr/bin/env python3\n", &section), None);
+        assert_eq!(with_section("", &section).unwrap(), format!("#!/bin/sh\n{section}"));
+    }
+}
