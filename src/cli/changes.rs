@@ -38,7 +38,8 @@ pub fn review(data: &Value, md: bool) -> String {
         .into_iter()
         .filter(|name| data["summary"][name].as_u64().is_some_and(|n| n > 0))
         .map(|name| format!(", {} {name}", data["summary"][name]));
-    let mut out = format!("{}{range}: {} tasks changed{}\n", paper.head(2), data["total"], words.collect::<String>());
+    let tasks = if data["total"] == 1 { "1 task".to_owned() } else { format!("{} tasks", data["total"]) };
+    let mut out = format!("{}{range}: {tasks} changed{}\n", paper.head(2), words.collect::<String>());
     let decide = paper.to_decide(data);
     if !decide.is_empty() {
         out.push_str(&format!("\n{}To decide\n{}", paper.head(3), paper.gap()));
@@ -136,6 +137,9 @@ impl Paper {
         }
         for lost in items(&item["lost"]) {
             out.push_str(&self.bullet(&self.lost(lost)));
+        }
+        if items(&item["changes"]).next().is_none() && item["gone"] != true {
+            out.push_str(&self.bullet(&format!("{} new events, and in the end all is as it was", item["events"])));
         }
         out
     }

@@ -4,7 +4,7 @@
 //! lease, and what lost to a concurrent value, is listed even where the states do not show it.
 //! Refuses to know: which points of history the two sets belong to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -136,7 +136,9 @@ pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> 
 /// The new events of a task that have an effect, in order.
 struct Told<'a> {
     events: Vec<&'a Event>,
-    parents: BTreeSet<Id>,
+    /// The last of them that wrote each register.
+    writers: BTreeMap<String, &'a Event>,
+    by_id: BTreeMap<Id, &'a Event>,
     creation: Option<&'a Entry>,
 }
 
@@ -152,7 +154,10 @@ impl<'a> Told<'a> {
             }
         }
         let creation = ordered.iter().copied().find(|e| matches!(e.event.payload, Payload::TaskCreated(_)));
-        Told { events, parents: register::parent_edges(after), creation }
+        let parents = register::parent_edges(after);
+        let written = |event: &&'a Event| register::writes(event, &parents).into_iter().map(|(name, _)| name);
+        let writers = events.iter().flat_map(|event| written(event).map(|name| (name, *event))).collect();
+        Told { writers, by_id: events.iter().map(|event| (event.id, *event)).collect(), events, creation }
     }
 
     fn change(&self, change: Kind, field: &str, from: Value, to: Value, by: Option<&Event>) -> Change {
@@ -174,9 +179,8 @@ impl<'a> Told<'a> {
     }
 
     fn writer(&self, name: &str) -> Option<&'a Event> {
-        self.last(|event| {
-            register::writes(event, &self.parents).iter().any(|(other, _)| register::overlap(name, other))
-        })
+        let whole = self.writers.get("metadata").filter(|_| name.starts_with("metadata."));
+        self.writers.get(name).into_iter().chain(whole).copied().max_by_key(|event| event.stamp())
     }
 
     /// Registers that hold something else now.
@@ -208,7 +212,7 @@ impl<'a> Told<'a> {
 
     /// Parts that came and went.
     fn parts(&self, old: &Task, new: &Task, out: &mut Vec<Change>) {
-        let made = |id: Id| self.last(|event| event.id == id);
+        let made = |id: Id| self.by_id.get(&id).copied();
         let step = |item: &ProgressItem| json!({ "content": item.content, "completed": item.completed });
         for item in new.progress.values() {
             let field = format!("progress.{}", item.id);

@@ -282,6 +282,7 @@ fn two_points_are_compared_task_by_task() {
     assert_eq!((first["total"].as_u64(), rest["items"][0]["task"] != first["items"][0]["task"]), (Some(2), true));
     assert_eq!(room.run(&["diff", &last]).data()["total"], 0);
     assert_eq!(room.run(&["diff", "HEAD", "main"]).data()["total"], 0);
+    room.run(&["diff", "3", "2"]).error("ERR_USAGE", 2);
     room.run(&["diff", "no-such-branch"]).error("ERR_NOT_FOUND", 3);
 }
 

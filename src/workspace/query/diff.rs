@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::lists::Page;
 use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
+use crate::model::point::Point;
 use crate::model::query::Diff;
 use crate::reports::change::{TaskChange, between};
 use crate::workspace::Workspace;
@@ -12,6 +13,14 @@ use crate::workspace::past::Past;
 
 /// `diff`
 pub fn diff(ws: &Workspace, q: &Diff) -> Result<Value> {
+    let reversed = match (&q.a, &q.b) {
+        (Point::Lamport(a), Some(Point::Lamport(b))) => a > b,
+        (Point::Time(a), Some(Point::Time(b))) => a > b,
+        _ => false,
+    };
+    if reversed {
+        return Err(Error::usage("the first point is later than the second").hint("name the earlier point first"));
+    }
     let (before, after) = (ws.past(Some(&q.a))?, ws.past(q.b.as_ref())?);
     let tasks = match &q.task_id {
         Some(reference) => vec![after.resolve(reference).or_else(|_| before.resolve(reference))?],

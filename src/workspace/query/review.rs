@@ -30,13 +30,12 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
     let began = began_at(&objects, base, head)?;
     let (before, after) = (ws.past_commit(began)?, ws.past_commit(head)?);
     let touched = before.candidates(&after)?;
-    let mut sides = Sides::read(ws, &before, &after, &touched)?;
     let mut changes = Vec::new();
     for task in &touched {
         let (old, new) = (before.entries(*task)?, after.entries(*task)?);
         changes.extend(between(*task, &old, &new));
     }
-    let findings = sides.new_findings();
+    let findings = new_findings(ws, &before, &after, &touched)?;
     changes.sort_by_key(|change| (weight(change, &findings), change.task));
     let items = changes.iter().map(|change| diff::view(ws, change)).collect::<Result<Vec<Value>>>()?;
     let total = items.len();
@@ -108,13 +107,7 @@ fn summary(changes: &[TaskChange], findings: &[Finding]) -> Value {
     })
 }
 
-/// All tasks on both sides, and what is odd about each.
-struct Sides<'a> {
-    ws: &'a Workspace,
-    old: Side,
-    new: Side,
-}
-
+/// All tasks of one side, and what is odd about those that differ.
 #[derive(Default)]
 struct Side {
     tasks: BTreeMap<Id, Task>,
@@ -122,44 +115,33 @@ struct Side {
     findings: Vec<Finding>,
 }
 
-impl<'a> Sides<'a> {
-    /// Reads all tasks at the head, and at the beginning those that differ; the others are the same.
-    fn read(ws: &'a Workspace, before: &Past, after: &Past, touched: &BTreeSet<Id>) -> Result<Self> {
-        let (mut old, mut new) = (Side::default(), Side::default());
-        if touched.is_empty() {
-            return Ok(Sides { ws, old, new });
-        }
-        for id in after.tasks()?.difference(touched) {
-            new.take_in(*id, &after.entries(*id)?);
-        }
-        old.tasks.clone_from(&new.tasks);
-        old.forced.clone_from(&new.forced);
-        for (side, past) in [(&mut old, before), (&mut new, after)] {
-            for id in touched {
-                side.look_at(ws, past, *id)?;
-            }
-        }
-        Ok(Sides { ws, old, new })
+/// What is odd at the head and was not at the beginning.
+fn new_findings(ws: &Workspace, before: &Past, after: &Past, touched: &BTreeSet<Id>) -> Result<Vec<Finding>> {
+    let mut side = Side::default();
+    if touched.is_empty() {
+        return Ok(Vec::new());
     }
-
-    /// What is odd at the head and was not at the beginning.
-    fn new_findings(&mut self) -> Vec<Finding> {
-        for side in [&mut self.old, &mut self.new] {
-            let forced = &side.forced;
-            side.findings.extend(self.ws.across(&side.tasks, &|id| forced.contains(&id)));
+    for id in after.tasks()?.difference(touched) {
+        side.take_in(*id, &after.entries(*id)?);
+        // What the others say in prose is of no account, and a plan may have many of them.
+        if let Some(task) = side.tasks.get_mut(id) {
+            (task.fields.intent, task.context, task.progress) = Default::default();
         }
-        let known: BTreeSet<(Rule, Option<Id>, &str)> =
-            self.old.findings.iter().map(|f| (f.rule, f.task, f.message.as_str())).collect();
-        let is_new = |f: &&Finding| !known.contains(&(f.rule, f.task, f.message.as_str()));
-        let mut found: Vec<Finding> = self.new.findings.iter().filter(is_new).cloned().collect();
-        found.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| (a.task, a.rule).cmp(&(b.task, b.rule))));
-        found
     }
+    let new = side.look_at(ws, after, touched)?;
+    let old = side.look_at(ws, before, touched)?;
+    let known: BTreeSet<(Rule, Option<Id>, &str)> = old.iter().map(|f| (f.rule, f.task, f.message.as_str())).collect();
+    let mut found: Vec<Finding> =
+        new.into_iter().filter(|f| !known.contains(&(f.rule, f.task, f.message.as_str()))).collect();
+    found.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| (a.task, a.rule).cmp(&(b.task, b.rule))));
+    Ok(found)
 }
 
 impl Side {
     fn take_in(&mut self, id: Id, entries: &[Entry]) -> Vec<Finding> {
         let (task, findings) = fold(id, entries);
+        self.tasks.remove(&id);
+        self.forced.remove(&id);
         if completed_by_force(entries) {
             self.forced.insert(id);
         }
@@ -169,24 +151,28 @@ impl Side {
         findings
     }
 
-    /// Takes a task in with all that its own files say.
-    fn look_at(&mut self, ws: &Workspace, past: &Past, id: Id) -> Result<()> {
-        let (log, readable) = past.files(id)?;
-        let path = ws.store.shown(task_dir(id).join(LOG));
-        let folded = self.take_in(id, &log.entries);
-        let own = log.findings.into_iter().chain(folded).map(|f| {
-            let line = f.line;
-            f.at(path.clone(), line)
-        });
-        self.findings.extend(own.map(|f| f.task(id)));
-        if let Some(task) = self.tasks.get(&id) {
-            self.findings.extend(ws.values(task));
+    /// Takes tasks in as they were at a point, among the others. Gives all that is odd about them and between them.
+    fn look_at(&mut self, ws: &Workspace, past: &Past, touched: &BTreeSet<Id>) -> Result<Vec<Finding>> {
+        self.findings.clear();
+        for id in touched {
+            let (log, readable) = past.files(*id)?;
+            let path = ws.store.shown(task_dir(*id).join(LOG));
+            let folded = self.take_in(*id, &log.entries);
+            let own = log.findings.into_iter().chain(folded).map(|f| {
+                let line = f.line;
+                f.at(path.clone(), line)
+            });
+            self.findings.extend(own.map(|f| f.task(*id)));
+            if let Some(task) = self.tasks.get(id) {
+                self.findings.extend(ws.values(task));
+            }
+            if let Some(bytes) = readable {
+                let path = ws.store.shown(task_dir(*id).join("task.yaml"));
+                let found = judged(path, compare(&Entity::Task(*id), &log.entries, &bytes));
+                self.findings.extend(found.map(|f| f.task(*id)));
+            }
         }
-        if let Some(bytes) = readable {
-            let path = ws.store.shown(task_dir(id).join("task.yaml"));
-            let found = judged(path, compare(&Entity::Task(id), &log.entries, &bytes));
-            self.findings.extend(found.map(|f| f.task(id)));
-        }
-        Ok(())
+        self.findings.extend(ws.across(&self.tasks, &|id| self.forced.contains(&id)));
+        Ok(std::mem::take(&mut self.findings))
     }
 }
