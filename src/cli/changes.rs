@@ -161,7 +161,9 @@ impl Paper {
             "context_redacted" => format!("context {tail} was redacted"),
             "relationship_added" => format!("+ {}", edge(to)),
             "relationship_removed" => format!("- {}", edge(from)),
-            "forced" => format!("{} past {}", self.arrow("status", from, to), words(&change["forced"])),
+            "forced" | "status" if change["forced"].is_array() => {
+                format!("{} past {}", self.arrow("status", from, to), words(&change["forced"]))
+            }
             "override" => format!("past the lease of {}", self.value(from)),
             _ if kind == "metadata" => self.arrow(&self.quote(field), from, to),
             _ => self.arrow(&escape(field), from, to),
@@ -194,7 +196,7 @@ impl Paper {
                     &self.bullet(&format!("{handle}: {} of its events are not there any more", item["missing"])),
                 );
             }
-            let passed = |c: &&Value| c["change"] == "forced" || c["change"] == "override";
+            let passed = |c: &&Value| c["forced"].is_array() || c["change"] == "override";
             for change in items(&item["changes"]).filter(passed) {
                 out.push_str(&self.bullet(&format!("{handle}: {}{}", self.what(change), self.by(change))));
             }

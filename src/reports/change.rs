@@ -61,8 +61,16 @@ pub enum Kind {
     ContextRedacted,
     RelationshipAdded,
     RelationshipRemoved,
+    /// A move past a check that the present status does not show any more.
     Forced,
     Override,
+}
+
+impl Change {
+    /// Whether a check or somebody's lease was passed by.
+    pub fn passes(&self) -> bool {
+        self.change == Kind::Override || !self.forced.is_empty()
+    }
 }
 
 /// All that became of one task.
@@ -257,6 +265,11 @@ impl<'a> Told<'a> {
         for event in &self.events {
             match &event.payload {
                 Payload::TaskStatusChanged(p) if !p.forced.is_empty() => {
+                    let own = |c: &&mut Change| c.change == Kind::Status && c.event == Some(event.id);
+                    if let Some(told) = out.iter_mut().find(own) {
+                        told.forced.clone_from(&p.forced);
+                        continue;
+                    }
                     let change = self.change(Kind::Forced, "status", json!(p.from), json!(p.to), Some(event));
                     out.push(Change { forced: p.forced.clone(), ..change });
                 }
@@ -309,9 +322,10 @@ mod tests {
                 (Kind::Status, "status".into(), json!("open"), json!("completed")),
                 field("title", json!("a"), json!("b")),
                 field("metadata.k", json!(1), json!(2)),
-                (Kind::Forced, "status".into(), json!("open"), json!("completed")),
             ]
         );
+        let forced = between(TASK.parse().unwrap(), &all[..1], &all).unwrap().changes[0].forced.clone();
+        assert_eq!(forced, ["blockers"]);
         assert_eq!(told(&[], &all[..1]), [(Kind::Created, "task".into(), Value::Null, json!("a"))]);
         let back = between(TASK.parse().unwrap(), &all, &all[..1]).unwrap();
         assert_eq!((back.events, back.missing), (0, 3));

@@ -15,7 +15,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, quoted};
 use crate::model::query::Review;
 use crate::model::task::{Status, Task};
-use crate::reports::change::{Kind, TaskChange, between};
+use crate::reports::change::{Change, Kind, TaskChange, between};
 use crate::rules::fold::fold;
 use crate::store::edited::compare;
 use crate::store::layout::{LOG, task_dir};
@@ -74,11 +74,10 @@ fn began_at(objects: &Objects, base: Oid, head: Oid) -> Result<Oid> {
 /// What a reviewer must look at first comes first: what breaks a rule or passed one, then what lost, then what is new, then
 /// what is finished.
 fn weight(change: &TaskChange, findings: &[Finding]) -> u8 {
-    let passed = |kind: Kind| matches!(kind, Kind::Forced | Kind::Override);
     let ends = change.changes.iter().any(|c| c.change == Kind::Status) && change.status.is_finished();
     if findings.iter().any(|f| f.task == Some(change.task)) || change.gone || change.missing > 0 {
         0
-    } else if change.changes.iter().any(|c| passed(c.change)) {
+    } else if change.changes.iter().any(Change::passes) {
         1
     } else if !change.lost.is_empty() {
         2
@@ -94,14 +93,14 @@ fn weight(change: &TaskChange, findings: &[Finding]) -> u8 {
 fn summary(changes: &[TaskChange], findings: &[Finding]) -> Value {
     let count = |is: &dyn Fn(&&TaskChange) -> bool| changes.iter().filter(is).count();
     let moved = |c: &&TaskChange| c.changes.iter().any(|c| c.change == Kind::Status);
-    let of = |kind: Kind| changes.iter().flat_map(|c| &c.changes).filter(|c| c.change == kind).count();
+    let single = || changes.iter().flat_map(|c| &c.changes);
     json!({
         "tasks": changes.len(),
         "created": count(&|c| c.created),
         "completed": count(&|c| moved(c) && c.status == Status::Completed),
-        "moved": count(&|c| moved(c)),
-        "forced": of(Kind::Forced),
-        "overrides": of(Kind::Override),
+        "moved": count(&|c| moved(c) && c.status != Status::Completed),
+        "forced": single().filter(|c| !c.forced.is_empty()).count(),
+        "overrides": single().filter(|c| c.change == Kind::Override).count(),
         "lost": changes.iter().map(|c| c.lost.len()).sum::<usize>(),
         "findings": findings.len(),
     })
