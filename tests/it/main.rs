@@ -19,4 +19,5 @@ mod merging;
 mod places;
 mod readme;
 mod roles;
+mod sync;
 mod tidy;
