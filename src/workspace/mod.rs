@@ -14,6 +14,7 @@ pub mod import;
 mod known;
 mod lint;
 mod open;
+mod past;
 mod plan;
 mod query;
 mod read;
