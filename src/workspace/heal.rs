@@ -89,6 +89,17 @@ impl Workspace {
     /// Errors: `ERR_BUSY` where the lock was not had, `ERR_IO` where the files cannot be written, `ERR_GIT` where git's index
     /// cannot be read or written; what was put right by then stays so.
     pub fn heal_all(&self) -> Result<Healed> {
+        let mut all: BTreeSet<Entity> = self.store.task_folders()?.0.into_iter().map(Entity::Task).collect();
+        all.extend(self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name)));
+        self.heal_now(all)
+    }
+
+    /// As [`Workspace::heal_all`], of what git touched since last time alone.
+    pub(super) fn heal_changed(&self) -> Result<Healed> {
+        self.heal_now(BTreeSet::new())
+    }
+
+    fn heal_now(&self, also: BTreeSet<Entity>) -> Result<Healed> {
         let runtime = self.runtime_to_write()?;
         let wait = Duration::from_millis(self.settings.lock.wait_ms.into());
         let _lock = Lock::take(&runtime, wait, "agentpm resolve")?;
@@ -96,9 +107,7 @@ impl Workspace {
         if !journal.is_settled() {
             self.recover(&mut journal, &runtime)?;
         }
-        let mut all: BTreeSet<Entity> = self.store.task_folders()?.0.into_iter().map(Entity::Task).collect();
-        all.extend(self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name)));
-        let (healed, whole) = self.heal(&runtime, all)?;
+        let (healed, whole) = self.heal(&runtime, also)?;
         self.lift_clock(&mut journal)?;
         self.note_seen(whole);
         Ok(healed)
