@@ -187,6 +187,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         }
         Verb::Prime => prime(&ws),
         Verb::Resolve => exchange::resolve(&ws),
+        Verb::Recover(args) => exchange::recover(&ws, args, md),
         // Answered above, without a store.
         Verb::Init(_)
         | Verb::Completions(_)

@@ -16,6 +16,7 @@ mod open;
 mod plan;
 mod query;
 mod read;
+mod recover;
 mod stage;
 mod write;
 
@@ -25,6 +26,7 @@ pub use hooks::install_hooks;
 pub use lint::LintReport;
 pub use open::{InitReport, Options, init, write_agents_md};
 pub use query::{dot, mermaid, task_schema, tree};
+pub use recover::{BroughtBack, Unheld, Wanted};
 pub use write::Reply;
 
 use std::path::PathBuf;

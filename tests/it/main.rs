@@ -16,5 +16,6 @@ mod loop_of_an_agent;
 mod merging;
 mod places;
 mod readme;
+mod recover;
 mod roles;
 mod tidy;

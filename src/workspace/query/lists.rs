@@ -19,7 +19,7 @@ use crate::workspace::Workspace;
 use crate::workspace::elsewhere::Elsewhere;
 
 /// A page of items: as many as fit into the limits, and where to go on.
-struct Page {
+pub(super) struct Page {
     items: Vec<Value>,
     bytes: usize,
     most_items: usize,
@@ -27,7 +27,7 @@ struct Page {
 }
 
 impl Page {
-    fn new(ws: &Workspace, limit: Option<u64>, all: bool) -> Self {
+    pub fn new(ws: &Workspace, limit: Option<u64>, all: bool) -> Self {
         // Whoever names a number of items gets them; otherwise bytes are what counts for the reader.
         let most_bytes = if all || limit.is_some() { usize::MAX } else { ws.settings.list.max_bytes as usize };
         let most_items = limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
@@ -36,7 +36,7 @@ impl Page {
     }
 
     /// Takes an item in if there is room; the first always has.
-    fn push(&mut self, item: Value) -> bool {
+    pub fn push(&mut self, item: Value) -> bool {
         let bytes = item.to_string().len() + 1;
         let full =
             self.items.len() >= self.most_items || (!self.items.is_empty() && self.bytes + bytes > self.most_bytes);
@@ -47,7 +47,7 @@ impl Page {
         !full
     }
 
-    fn finish(self, total: u64, next_cursor: Option<String>) -> Value {
+    pub fn finish(self, total: u64, next_cursor: Option<String>) -> Value {
         json!({ "items": self.items, "total": total, "truncated": next_cursor.is_some(), "next_cursor": next_cursor })
     }
 }

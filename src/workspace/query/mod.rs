@@ -5,6 +5,7 @@ mod doctor;
 mod graph;
 mod history;
 mod lists;
+mod unheld;
 
 pub use graph::{dot, mermaid, tree};
 
@@ -64,6 +65,7 @@ impl Workspace {
             Query::Log(q) => history::log(self, q),
             Query::Blame(q) => history::blame(self, q),
             Query::Graph(q) => graph::graph(self, q),
+            Query::Unheld(q) => unheld::unheld(self, q),
             Query::Stats => doctor::stats(self),
             Query::Doctor => doctor::doctor(self),
             Query::Lint => self.lint().map(|report| json!(report)),
