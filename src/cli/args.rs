@@ -108,9 +108,18 @@ pub enum Verb {
     /// Say for each field of a task which event set it
     #[command(after_help = "Example:\n  agentpm blame 7XK2Q1")]
     Blame(q::Blame),
+    /// List values that lost to one written at the same time, or put one back
+    #[command(args_conflicts_with_subcommands = true, after_help = super::help::CONFLICTS)]
+    Conflicts(ConflictsArgs),
+    /// Put back what an event changed, by new events; what was written again since stays
+    #[command(after_help = super::help::UNDO)]
+    Undo(c::Undo),
     /// Check the store; exit 1 where it finds an error
     #[command(after_help = "Examples:\n  agentpm lint\n  agentpm lint --fix")]
     Lint(Lint),
+    /// Commit the plan, bring in what the upstream has, and push
+    #[command(after_help = "Examples:\n  agentpm sync\n  agentpm sync --plan\n  agentpm sync --no-push")]
+    Sync(super::exchange::Sync),
     /// Put right what git left of the plan after a merge, rebase, cherry-pick or stash, and git add what was settled
     #[command(after_help = "Example:\n  git merge feature || agentpm resolve")]
     Resolve,
@@ -283,6 +292,21 @@ pub enum LeaseVerb {
     /// List the leases that hold
     #[command(after_help = "Example:\n  agentpm lease list")]
     List,
+}
+
+#[derive(Args, Debug)]
+pub struct ConflictsArgs {
+    #[command(subcommand)]
+    pub verb: Option<ConflictsVerb>,
+    #[command(flatten)]
+    pub list: q::Conflicts,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ConflictsVerb {
+    /// Put a lost value back, as a new change
+    #[command(after_help = super::help::RESTORE)]
+    Restore(c::ConflictsRestore),
 }
 
 #[derive(Args, Debug)]

@@ -11,7 +11,7 @@ use crate::env::Env;
 use crate::error::Result;
 use crate::model::query::{Query, Unheld};
 use crate::model::words::Ref;
-use crate::workspace::{self, Wanted, Workspace};
+use crate::workspace::{self, SyncOptions, Wanted, Workspace};
 
 #[derive(Args, Debug)]
 pub struct MergeDriver {
@@ -23,6 +23,20 @@ pub struct MergeDriver {
     pub theirs: PathBuf,
     /// Where the file lies in the work tree (%P), for messages
     pub path: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Sync {
+    /// Only say which tasks would change; nothing is committed, brought in or pushed
+    #[arg(long)]
+    pub plan: bool,
+    /// Commit the plan and bring in what the upstream has, but push nothing
+    #[arg(long)]
+    pub no_push: bool,
+    /// Where the branch has no upstream: push it under its own name and remember that
+    #[arg(long)]
+    pub set_upstream: bool,
 }
 
 #[derive(Args, Debug)]
@@ -113,3 +127,29 @@ pub fn resolve(ws: &Workspace) -> Result<Answer> {
     }
     Ok(Answer { data, human, changed: true, ..Answer::default() })
 }
+
+pub fn sync(ws: &Workspace, args: &Sync) -> Result<Answer> {
+    let options = SyncOptions { plan: args.plan, no_push: args.no_push, set_upstream: args.set_upstream };
+    let report = ws.sync(&options)?;
+    let mut human = format!("{} on {}\n", report.words(), escape(&report.branch));
+    for (arrow, changes) in [("in ", &report.incoming), ("out", &report.outgoing)] {
+        for change in changes.iter().take(MAX_LINES) {
+            human.push_str(&format!("  {arrow}  {}  {:<9}  {}\n", change.handle, change.what, escape(&change.title)));
+        }
+        if changes.len() > MAX_LINES {
+            human.push_str(&format!("  {arrow}  and {} more; all of them with --json\n", changes.len() - MAX_LINES));
+        }
+    }
+    let changed = !report.dry_run;
+    Ok(Answer {
+        data: json!(report),
+        human,
+        quiet: Some(report.head.clone()),
+        warnings: report.warnings,
+        changed,
+        ..Answer::default()
+    })
+}
+
+/// Most tasks that are named to people.
+const MAX_LINES: usize = 30;

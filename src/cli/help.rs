@@ -52,6 +52,35 @@ Examples:
   agentpm plan apply plan.yaml --dry-run
   agentpm plan apply plan.yaml";
 
+/// Beneath `agentpm conflicts --help`.
+pub const CONFLICTS: &str = "\
+Two agents who had not seen each other's change wrote the same field: one value stands, the other is kept here until somebody
+who knows both writes that field again, or puts it back. Rules: later (greater Lamport time), id (same time, greater event id),
+fence (written under a lost lease), added (a parent set while an older one was removed).
+
+Examples:
+  agentpm conflicts
+  agentpm conflicts 7XK2Q1 --by codex-1
+  agentpm conflicts restore 9Q0R4S --why 'the estimate was right'";
+
+/// Beneath `agentpm conflicts restore --help`.
+pub const RESTORE: &str = "\
+The value is written under the same rules as any change: a status only where the task may go there.
+
+Examples:
+  agentpm conflicts restore 9Q0R4S
+  agentpm conflicts restore 9Q0R4S --field priority --why 'agreed with codex-1'";
+
+/// Beneath `agentpm undo --help`.
+pub const UNDO: &str = "\
+Nothing is deleted: each field the event wrote gets the value it had before, by new events that say so. A field that was written
+again since is left as it is and named in a warning; where nothing would change, the answer is ERR_CONFLICT.
+Ids of events: agentpm log 7XK2Q1
+
+Examples:
+  agentpm undo 9Q0R4S
+  agentpm undo 9Q0R4S --why 'wrong task'";
+
 /// What `agentpm prime` prints before the state of the plan.
 pub const PRIME: &str = "\
 # agentpm: the plan of this repository

@@ -45,6 +45,41 @@ pub fn table(data: &Value, columns: &[&str], md: bool) -> String {
     out
 }
 
+/// Which event set which field, and what it beat.
+pub fn blame(data: &Value, md: bool) -> String {
+    let mut shown = data.clone();
+    for item in shown["items"].as_array_mut().into_iter().flatten() {
+        let beat = item["beat"].as_array().into_iter().flatten();
+        let words: Vec<String> = beat.map(|b| format!("{} by {}", short(&b["value"]), word(b, "agent"))).collect();
+        item["beat"] = words.join("; ").into();
+    }
+    let columns = ["field", "value", "agent", "at", "type", "why", "beat"];
+    let any = shown["items"].as_array().into_iter().flatten().any(|item| item["beat"] != "");
+    table(&shown, if any { &columns } else { &columns[..6] }, md)
+}
+
+/// Lost edits, with the commands that put them back.
+pub fn conflicts(data: &Value, md: bool) -> String {
+    let mut shown = data.clone();
+    for item in shown["items"].as_array_mut().into_iter().flatten() {
+        for side in ["lost", "won"] {
+            item[side] = format!("{} by {}", short(&item[side]["value"]), word(&item[side], "agent")).into();
+        }
+    }
+    let mut out = table(&shown, &["handle", "title", "field", "lost", "won", "rule"], md);
+    for item in data["items"].as_array().into_iter().flatten().filter(|_| !md) {
+        out.push_str(&format!("put back: {}\n", word(item, "restore")));
+    }
+    out
+}
+
+/// A value in a few characters.
+fn short(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let cut: String = text.chars().take(40).collect();
+    if cut.len() < text.len() { format!("{cut}…") } else { cut }
+}
+
 /// A task whole.
 pub fn task(task: &Value) -> String {
     let mut out = format!("{}  {}\n", word(task, "handle"), word(task, "title"));

@@ -8,7 +8,8 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use serde_json::{Value, json};
 
 use super::args::{
-    AgentVerb, Cli, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanVerb, ProgressVerb, SessionVerb, TaskVerb, Verb,
+    AgentVerb, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanVerb,
+    ProgressVerb, SessionVerb, TaskVerb, Verb,
 };
 use super::output::{Answer, Form, escape, form, print, print_error};
 use super::{exchange, help, human};
@@ -170,7 +171,20 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
             let data = ws.query(&Query::Log(args))?;
             Ok(Answer { human: human::events(&data), data, ..Answer::default() })
         }
-        Verb::Blame(args) => list(&ws, &Query::Blame(args), &["field", "value", "agent", "at", "type", "why"], md),
+        Verb::Blame(args) => {
+            let data = ws.query(&Query::Blame(args))?;
+            Ok(Answer { human: human::blame(&data, md), data, quiet: Some(String::new()), ..Answer::default() })
+        }
+        Verb::Conflicts(ConflictsArgs { verb: Some(ConflictsVerb::Restore(args)), .. }) => {
+            change(&ws, &Command::ConflictsRestore(args))
+        }
+        Verb::Conflicts(ConflictsArgs { list, .. }) => {
+            let data = ws.query(&Query::Conflicts(list))?;
+            let events = data["items"].as_array().into_iter().flatten().filter_map(|i| i["lost"]["event"].as_str());
+            let quiet = Some(events.collect::<Vec<_>>().join("\n"));
+            Ok(Answer { human: human::conflicts(&data, md), data, quiet, ..Answer::default() })
+        }
+        Verb::Undo(args) => change(&ws, &Command::Undo(args)),
         Verb::Lint(args) => lint(&ws, args.fix),
         Verb::Doctor => {
             let data = ws.query(&Query::Doctor)?;
@@ -188,6 +202,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         Verb::Prime => prime(&ws),
         Verb::Resolve => exchange::resolve(&ws),
         Verb::Recover(args) => exchange::recover(&ws, args, md),
+        Verb::Sync(args) => exchange::sync(&ws, &args),
         // Answered above, without a store.
         Verb::Init(_)
         | Verb::Completions(_)

@@ -106,6 +106,15 @@ impl Env {
         Ok(Id::from_parts(millis, (u128::from(count) << 64) | (random & u128::from(u64::MAX))))
     }
 
+    /// A number nobody can foretell.
+    ///
+    /// Errors: `ERR_IO` where the system has no randomness.
+    pub fn chance(&self) -> Result<u64> {
+        // A poisoned lock only means that another thread panicked between two draws.
+        let mut ids = self.ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ids.chance.draw().map(|drawn| drawn as u64)
+    }
+
     /// A variable of the environment, if it is set and not empty.
     pub fn var(&self, name: &str) -> Option<&str> {
         self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())

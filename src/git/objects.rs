@@ -396,6 +396,19 @@ impl Objects {
         Ok(entries.collect())
     }
 
+    /// Paths that this worktree's index holds in conflict, but for those below a folder.
+    ///
+    /// Errors: `ERR_GIT` where the index cannot be read.
+    pub fn unmerged(&self, but: &str) -> Result<Vec<String>> {
+        let index = self.repo.index_or_empty().map_err(|e| failed("read git's index", e))?;
+        let below = format!("{but}/");
+        let paths = index.entries().iter().filter(|entry| entry.stage_raw() != 0);
+        let mut paths: Vec<String> = paths.map(|entry| entry.path(&index).to_str_lossy().into_owned()).collect();
+        paths.retain(|path| !path.starts_with(&below));
+        paths.dedup();
+        Ok(paths)
+    }
+
     /// Whether an object is here.
     pub fn has(&self, id: Oid) -> bool {
         self.repo.find_header(id.0).is_ok()

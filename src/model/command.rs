@@ -15,7 +15,7 @@ use crate::model::id::{Id, quoted};
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::model::time::Time;
-use crate::model::words::{Duration, Object, OptionalTaskRef, Ref, SessionRef, TaskRef, Text, one_or_many};
+use crate::model::words::{Duration, EventRef, Object, OptionalTaskRef, Ref, SessionRef, TaskRef, Text, one_or_many};
 
 /// What a change of a task may carry besides the change itself.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -536,6 +536,38 @@ pub struct SessionEnd {
     pub session_id: SessionRef,
 }
 
+/// Put a value back that lost to a concurrent one
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ConflictsRestore {
+    /// The event whose value lost
+    #[command(flatten)]
+    pub event: EventRef,
+    /// Only this one of the fields it lost
+    #[arg(long, value_name = "NAME")]
+    #[serde(default)]
+    pub field: Option<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+/// Put back what an event changed, by new events; what was written again since stays
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Undo {
+    /// The event
+    #[command(flatten)]
+    pub event: EventRef,
+    /// Pass unfinished blockers, children and unmet acceptance, for this reason; recorded
+    #[arg(long, value_name = "REASON")]
+    #[serde(default)]
+    pub force: Option<Text>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
 /// One step of a batch.
 #[derive(Clone, Debug)]
 pub struct BatchOp {
@@ -623,6 +655,8 @@ commands! {
     SessionStart = "session.start",
     SessionHeartbeat = "session.heartbeat",
     SessionEnd = "session.end",
+    ConflictsRestore = "conflicts.restore",
+    Undo = "undo",
 }
 
 /// Refuses keys that the schema of a command does not know, and names the nearest that it does.

@@ -148,6 +148,24 @@ pub struct Blame {
     pub id: TaskRef,
 }
 
+/// List values that lost to one written at the same time by somebody who had not seen them
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Conflicts {
+    /// Of this task only
+    #[command(flatten)]
+    pub task_id: OptionalTaskRef,
+    /// What this agent wrote and lost
+    #[arg(long, value_name = "AGENT")]
+    pub by: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Go on after this cursor, from the answer before
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
+}
+
 /// Draw the plan: parents, and who waits for whom
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -194,6 +212,7 @@ pub enum Query {
     Brief(Brief),
     Log(Log),
     Blame(Blame),
+    Conflicts(Conflicts),
     Graph(Graph),
     Stale(Stale),
     Unheld(Unheld),

@@ -23,6 +23,8 @@ pub struct Settings {
     pub score: ScoreSettings,
     /// What lists print.
     pub list: ListSettings,
+    /// How `sync` talks to a remote.
+    pub sync: SyncSettings,
     /// Which other branches count when work is chosen.
     pub branches: BranchSettings,
 }
@@ -65,6 +67,16 @@ pub struct ListSettings {
     pub max_bytes: u32,
 }
 
+/// `[sync]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SyncSettings {
+    /// How long one step may take (fetching, pushing, a hook, a signature), in seconds.
+    pub step_seconds: u32,
+    /// How often a push that lost a race is tried again.
+    pub retries: u32,
+}
+
 /// `[branches]`: a task that is taken or finished on one of these is not handed out here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -86,6 +98,7 @@ impl Default for Settings {
             lock: LockSettings::default(),
             score: ScoreSettings::default(),
             list: ListSettings::default(),
+            sync: SyncSettings::default(),
             branches: BranchSettings::default(),
         }
     }
@@ -118,5 +131,11 @@ impl Default for ScoreSettings {
 impl Default for ListSettings {
     fn default() -> Self {
         ListSettings { max_bytes: 7_500 }
+    }
+}
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        SyncSettings { step_seconds: 60, retries: 100 }
     }
 }

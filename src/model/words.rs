@@ -80,6 +80,11 @@ positional! {
     SessionRef, "session-id", ["id"], "SESSION", "Its id, or a unique prefix of it"
 }
 
+positional! {
+    /// The event a command is about: `--event`, or the first positional argument.
+    EventRef, "event", ["event-id"], "EVENT", "Its id, a unique prefix of it, or its end (4 characters or more)"
+}
+
 /// The task a command is about, where it may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

@@ -11,6 +11,7 @@ use crate::model::id::Id;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task, Verified};
 use crate::rules::decide::is_effectively_open;
+use crate::rules::lost::Lost;
 
 /// What a task's view needs to know from outside its own log.
 #[derive(Clone, Debug, Default)]
@@ -191,6 +192,34 @@ pub fn lease(lease: &Lease) -> Value {
         map.insert("confirmed".into(), json!(false));
     }
     view
+}
+
+/// A value that lost, whose task it is of, and the command that puts it back. `alone` where its event lost nothing else.
+pub fn lost(task: Id, lost: &Lost, alone: bool) -> Value {
+    json!({
+        "task": task,
+        "field": lost.field,
+        "lost": lost.lost,
+        "won": lost.won,
+        "rule": lost.rule,
+        "words": lost.rule.words(),
+        "restore": restore_command(lost, alone),
+    })
+}
+
+/// The command that puts a lost value back.
+pub fn restore_command(lost: &Lost, alone: bool) -> String {
+    let event = lost.lost.event;
+    if alone {
+        return format!("agentpm conflicts restore {event}");
+    }
+    format!("agentpm conflicts restore {event} --field {}", shell_word(&lost.field))
+}
+
+/// A word as a shell takes it.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 /// An event as its log has it.

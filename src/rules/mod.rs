@@ -7,6 +7,8 @@ pub mod fields;
 pub mod fold;
 pub mod graph;
 pub mod lease;
+pub mod lost;
 pub mod merge;
+pub mod register;
 pub mod roles;
 pub mod stage;

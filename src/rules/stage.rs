@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::model::agent::{Agent, LeaseRecord, Session};
-use crate::model::event::{Author, Entity};
+use crate::model::event::{Author, Entity, Entry};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::settings::Settings;
@@ -75,6 +75,11 @@ pub trait Stage {
     /// The tasks that this one blocks.
     fn dependents(&mut self, id: Id) -> Result<Vec<Id>>;
 
+    /// The task in whose log an event stands, and the event that a whole id, prefix or end of an id means.
+    fn event(&mut self, reference: &Ref) -> Result<(Id, Id)>;
+    /// The events of a task, those emitted so far among them, in no certain order.
+    fn history(&mut self, task: Id) -> Result<Vec<Entry>>;
+
     /// What is known of a task's leases.
     fn lease(&mut self, task: Id) -> Result<LeaseRecord>;
     /// The task whose lease, or which itself, a reference means.
@@ -94,6 +99,8 @@ pub trait Stage {
 
     /// Lets later references `$name` mean `id`. `ERR_USAGE` where the name is taken.
     fn name(&mut self, name: &str, id: Id) -> Result<()>;
+    /// Tells the caller something besides the answer.
+    fn warn(&mut self, warning: String);
     /// Lets a draft happen on this stage. Gives the event's id.
     fn emit(&mut self, draft: Draft) -> Result<Id>;
 }

@@ -16,14 +16,15 @@ use serde_json::json;
 use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
 
-/// Where the lock lies, below the runtime folder.
-const PATH: &str = "locks/store.lock";
+/// The lock of all who write the store of a clone.
+const STORE: &str = "locks/store.lock";
 
 /// The lock, held until this is dropped.
 #[must_use = "the lock is given back when this is dropped"]
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    path: String,
 }
 
 impl Lock {
@@ -31,10 +32,21 @@ impl Lock {
     ///
     /// Errors: `ERR_BUSY` with the holder after the deadline, `ERR_IO` where the file cannot be made.
     pub fn take(runtime: &Dir, wait: Duration, holder: &str) -> Result<Self> {
-        let shown = runtime.path().join(PATH);
+        Self::take_at(runtime, STORE.to_owned(), wait, holder)
+    }
+
+    /// Takes another lock than the store's, by its name: for what must not happen twice at once but may take long.
+    ///
+    /// Errors: as [`Lock::take`].
+    pub fn take_named(runtime: &Dir, name: &str, wait: Duration, holder: &str) -> Result<Self> {
+        Self::take_at(runtime, format!("locks/{name}.lock"), wait, holder)
+    }
+
+    fn take_at(runtime: &Dir, path: String, wait: Duration, holder: &str) -> Result<Self> {
+        let shown = runtime.path().join(&path);
         let deadline = std::time::Instant::now() + wait;
         loop {
-            let file = open(runtime).map_err(|e| Error::io("open the lock", &shown, &e))?;
+            let file = open(runtime, &path).map_err(|e| Error::io("open the lock", &shown, &e))?;
             if file.try_lock_exclusive().is_err() {
                 let left = deadline.saturating_duration_since(std::time::Instant::now());
                 wait_for(&file, left, &shown)?;
@@ -42,7 +54,7 @@ impl Lock {
             // Somebody may have removed or replaced the file while we waited; then we hold a lock nobody else sees.
             let held = file.metadata().map_err(|e| Error::io("look at the lock", &shown, &e))?;
             if files::metadata(&shown).is_ok_and(|now| files::is_same(&held, &now)) {
-                let mut lock = Lock { file };
+                let mut lock = Lock { file, path };
                 lock.sign(holder);
                 return Ok(lock);
             }
@@ -53,7 +65,7 @@ impl Lock {
     ///
     /// Errors: `ERR_BUSY`; whoever holds the other lock may be writing.
     pub fn check(&self, runtime: &Dir) -> Result<()> {
-        let shown = runtime.path().join(PATH);
+        let shown = runtime.path().join(&self.path);
         let held = self.file.metadata().map_err(|e| Error::io("look at the lock", &shown, &e))?;
         if files::metadata(&shown).is_ok_and(|now| files::is_same(&held, &now)) {
             return Ok(());
@@ -73,11 +85,11 @@ impl Lock {
     }
 }
 
-fn open(runtime: &Dir) -> std::io::Result<File> {
-    match runtime.open_rw(PATH, 0o644) {
+fn open(runtime: &Dir, path: &str) -> std::io::Result<File> {
+    match runtime.open_rw(path, 0o644) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             runtime.make_dir("locks")?;
-            runtime.open_rw(PATH, 0o644)
+            runtime.open_rw(path, 0o644)
         }
         other => other,
     }

@@ -21,6 +21,7 @@ use crate::model::relationship::RelationType;
 use crate::model::task::{Brief, Status, Task};
 use crate::model::time::Time;
 use crate::rules::graph::Edge;
+use crate::rules::lost::lost;
 use crate::store::database::{self, Form, failed, is_unwritable};
 use crate::store::entity::load_task;
 use crate::store::filter::Filter;
@@ -36,11 +37,12 @@ const FORM: Form = Form {
 CREATE TABLE task(
   id TEXT PRIMARY KEY, status TEXT NOT NULL, finished INTEGER NOT NULL, owner TEXT, parent TEXT, type TEXT NOT NULL,
   priority INTEGER NOT NULL, defer_until INTEGER, need_perm TEXT, need_precedence INTEGER, title TEXT NOT NULL, origin TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
-  errors INTEGER NOT NULL, lamport INTEGER NOT NULL, doc BLOB NOT NULL,
+  errors INTEGER NOT NULL, lamport INTEGER NOT NULL, lost INTEGER NOT NULL, doc BLOB NOT NULL,
   size INTEGER NOT NULL, mtime INTEGER NOT NULL, inode INTEGER NOT NULL, read_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX task_finished ON task(finished, status);
 CREATE INDEX task_lamport ON task(lamport);
+CREATE INDEX task_lost ON task(id, lost) WHERE lost > 0;
 CREATE INDEX task_parent ON task(parent) WHERE parent IS NOT NULL;
 CREATE INDEX task_origin ON task(origin) WHERE origin IS NOT NULL;
 CREATE TABLE edge(
@@ -153,8 +155,9 @@ impl Index {
             let mark = store.dir.mark(&path).map_err(|e| Error::io("look at", &store.path().join(&path), &e))?;
             let loaded = load_task(store, *id, pending.get(id).map_or(&[], Vec::as_slice))?;
             let errors = loaded.findings.iter().filter(|f| f.severity == Severity::Error).count();
+            let counts = Counts { errors, lost: lost(*id, &loaded.log.entries).len() };
             forget(&tx, *id)?;
-            remember(&tx, &loaded.task, errors, mark.unwrap_or_default(), now_ns)?;
+            remember(&tx, &loaded.task, &counts, mark.unwrap_or_default(), now_ns)?;
         }
         tx.commit()?;
         Ok(())
@@ -197,12 +200,20 @@ fn forget(tx: &Transaction, id: Id) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn remember(tx: &Transaction, task: &Task, errors: usize, mark: Mark, now_ns: i64) -> rusqlite::Result<()> {
+/// What is counted of a log besides what its task holds.
+struct Counts {
+    /// Findings that are errors.
+    errors: usize,
+    /// Values that lost to a concurrent one.
+    lost: usize,
+}
+
+fn remember(tx: &Transaction, task: &Task, counts: &Counts, mark: Mark, now_ns: i64) -> rusqlite::Result<()> {
     let id = task.id.to_string();
     let doc = serde_json::to_vec(task).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
     let origin = task.fields.metadata.get("origin").and_then(origin_key);
     tx.prepare_cached(
-        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21)",
+        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22)",
     )?
     .execute(params![
         id,
@@ -219,8 +230,9 @@ fn remember(tx: &Transaction, task: &Task, errors: usize, mark: Mark, now_ns: i6
         origin,
         task.created_at.millis(),
         task.updated_at.millis(),
-        errors as i64,
+        counts.errors as i64,
         task.lamport as i64,
+        counts.lost as i64,
         doc,
         mark.size as i64,
         mark.mtime,
@@ -293,6 +305,11 @@ impl Index {
     /// The ids of all tasks.
     pub fn all_ids(&self) -> Result<Vec<Id>> {
         self.ids("SELECT id FROM task WHERE id > ?1 ORDER BY id", "")
+    }
+
+    /// The tasks in which values lost to concurrent ones, by id.
+    pub fn tasks_with_lost_edits(&self) -> Result<Vec<Id>> {
+        self.ids("SELECT id FROM task WHERE lost > 0 AND id > ?1 ORDER BY id", "")
     }
 
     /// The task that was taken from `<format>/<id>`.

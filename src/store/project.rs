@@ -152,6 +152,13 @@ pub fn render(entity: &Entity, entries: &[Entry]) -> String {
     }
 }
 
+/// Takes the text out of the entries that a redaction among them names, as [`project`] does.
+///
+/// Errors: `ERR_VALIDATION` where an entry could not be written anew.
+pub fn redacted(entries: &mut [Entry]) -> Result<()> {
+    redact(entries, &mut []).map(|_| ())
+}
+
 /// Takes the text out of the ContextAdded lines that a redaction names, among the old and the new. Says whether any line changed.
 fn redact(old: &mut [Entry], fresh: &mut [Entry]) -> Result<bool> {
     let mut changed = false;

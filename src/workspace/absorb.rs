@@ -15,7 +15,7 @@ use crate::model::words::{TaskRef, Text};
 use crate::rules::decide::decide;
 use crate::rules::fields;
 use crate::rules::stage::{Draft, Stage as _};
-use crate::store::edited::{below, heads};
+use crate::store::edited::{FORM, Readable, below, compare, heads};
 use crate::store::entity::{load_task, read_yaml};
 use crate::store::project::render;
 use crate::store::yaml;
@@ -33,6 +33,16 @@ impl Workspace {
             .ok_or_else(|| corrupt("it is missing".into()))?;
         let text = String::from_utf8(bytes).map_err(|_| corrupt("it is not valid UTF-8".into()))?;
         self.absorb_text(id, &text, &text)
+    }
+
+    /// Whether a task's file says something that its events do not.
+    ///
+    /// Errors: `ERR_IO` where its files cannot be read.
+    pub(super) fn is_edited(&self, id: Id) -> Result<bool> {
+        let entity = Entity::Task(id);
+        let Ok(Some(bytes)) = read_yaml(&self.store, &entity) else { return Ok(false) };
+        let entries = load_task(&self.store, id, &[])?.log.entries;
+        Ok(matches!(compare(&entity, &entries, &bytes), Readable::Edited(what) if what != FORM))
     }
 
     /// Records the difference between a task's file as it was written and `text`. `current` is what the file holds now: where it

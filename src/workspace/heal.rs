@@ -377,7 +377,7 @@ impl Workspace {
     }
 
     /// Remembers what was looked through. Where that cannot be kept, the next command looks once more.
-    fn note_seen(&self) {
+    pub(super) fn note_seen(&self) {
         let (Some(repo), Some(path)) = (&self.repo, self.seen_path()) else { return };
         let mut heads = self.seen().unwrap_or_default().heads;
         let head = repo.objects().and_then(|objects| objects.head()).ok().and_then(|head| head.commit);
@@ -399,7 +399,7 @@ fn mark_text(repo: &crate::git::Repo) -> String {
 }
 
 /// The entity a path below the store belongs to, and whether it is its log.
-fn entity_below(path: &str) -> Option<(Entity, bool)> {
+pub(super) fn entity_below(path: &str) -> Option<(Entity, bool)> {
     let parts: Vec<&str> = path.split('/').collect();
     let entity = match parts[..] {
         [TASKS, shard, id, _] => Entity::Task(id.parse().ok().filter(|id: &Id| id.shard() == shard)?),

@@ -7,6 +7,7 @@ mod absorb;
 mod branches;
 mod driver;
 mod elsewhere;
+mod events;
 mod heal;
 mod hooks;
 pub mod import;
@@ -18,6 +19,7 @@ mod query;
 mod read;
 mod recover;
 mod stage;
+mod sync;
 mod write;
 
 pub use driver::{merge_driver, merge_texts, textconv};
@@ -27,6 +29,7 @@ pub use lint::LintReport;
 pub use open::{InitReport, Options, init, write_agents_md};
 pub use query::{dot, mermaid, task_schema, tree};
 pub use recover::{BroughtBack, Unheld, Wanted};
+pub use sync::{SyncOptions, SyncReport, TaskChange};
 pub use write::Reply;
 
 use std::path::PathBuf;

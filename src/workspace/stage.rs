@@ -43,6 +43,8 @@ pub(super) struct Prepared {
     pub journal_end: u64,
     /// The ready tasks, best first, for a claim of any.
     pub ranking: Vec<Id>,
+    /// The event that the command names, with its task.
+    pub event: Option<(Id, Id)>,
 }
 
 /// The stage of a command that runs under the lock.
@@ -59,6 +61,8 @@ pub(super) struct Scene<'a> {
     pub sessions: BTreeMap<Id, Session>,
     /// All that was emitted, in order.
     pub entries: Vec<Entry>,
+    /// What the caller should know besides.
+    pub warnings: Vec<String>,
     names: BTreeMap<String, Id>,
     children: BTreeMap<Id, BTreeSet<Id>>,
     dependents: BTreeMap<Id, BTreeSet<Id>>,
@@ -88,6 +92,7 @@ impl<'a> Scene<'a> {
             leases: BTreeMap::new(),
             sessions: BTreeMap::new(),
             entries: Vec::new(),
+            warnings: Vec::new(),
             names: BTreeMap::new(),
             children: BTreeMap::new(),
             dependents: BTreeMap::new(),
@@ -106,7 +111,7 @@ impl<'a> Scene<'a> {
     fn index(&mut self) -> Result<&Index> {
         if self.prepared.is_none() {
             let index = self.ws.index()?;
-            self.prepared = Some(Prepared { index, journal_end: 0, ranking: Vec::new() });
+            self.prepared = Some(Prepared { index, journal_end: 0, ranking: Vec::new(), event: None });
             self.caught_up = true;
         }
         let (ws, runtime) = (self.ws, self.runtime);
@@ -350,6 +355,22 @@ impl Stage for Scene<'_> {
         Ok(self.merged(from_index, on_stage, |task| task.blockers().contains(&id)))
     }
 
+    fn event(&mut self, reference: &Ref) -> Result<(Id, Id)> {
+        match self.prepared.as_ref().and_then(|prepared| prepared.event) {
+            Some(found) => Ok(found),
+            None => self.ws.find_event(reference),
+        }
+    }
+
+    fn history(&mut self, task: Id) -> Result<Vec<Entry>> {
+        let known = self.load(task)?;
+        let slot = known.then(|| self.tasks.get(&task)).flatten();
+        let mut entries = slot.map(|slot| slot.log.entries.clone()).unwrap_or_default();
+        let new = self.entries.iter().filter(|e| !e.event.payload.journal_only());
+        entries.extend(new.filter(|e| e.event.entity == Entity::Task(task)).cloned());
+        Ok(entries)
+    }
+
     fn lease(&mut self, task: Id) -> Result<LeaseRecord> {
         match self.leases.get(&task) {
             Some(record) => Ok(record.clone()),
@@ -455,6 +476,10 @@ impl Stage for Scene<'_> {
             return Err(Error::usage(format!("two steps are named {}", quoted(name))));
         }
         Ok(())
+    }
+
+    fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
     }
 
     fn emit(&mut self, draft: Draft) -> Result<Id> {

@@ -150,7 +150,12 @@ impl Workspace {
         } else {
             Vec::new()
         };
-        Ok(Some(Prepared { index, journal_end, ranking }))
+        let event = match command {
+            Command::ConflictsRestore(c) => Some(self.find_event(&Ref(c.event.0.clone()))?),
+            Command::Undo(c) => Some(self.find_event(&Ref(c.event.0.clone()))?),
+            _ => None,
+        };
+        Ok(Some(Prepared { index, journal_end, ranking, event }))
     }
 
     /// What an earlier call with the same idempotency key made.
@@ -233,7 +238,7 @@ impl Workspace {
         command: &Command,
     ) -> Result<Written<'a>> {
         let lamport = scene.lamport();
-        let Scene { tasks, agents, leases, sessions, entries, prepared, elsewhere, .. } = scene;
+        let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, .. } = scene;
         let mut written = Written {
             subject,
             events: entries.iter().map(|e| e.event.id).collect(),
@@ -242,7 +247,7 @@ impl Workspace {
             agents: agents.iter().map(|(name, (agent, _))| (name.clone(), agent.clone())).collect(),
             leases,
             sessions,
-            warnings: self.warnings().into_iter().chain(elsewhere.warning()).collect(),
+            warnings: self.warnings().into_iter().chain(warnings).chain(elsewhere.warning()).collect(),
             index: prepared.map(|prepared| prepared.index),
             elsewhere,
         };

@@ -5,9 +5,12 @@
 
 mod guard;
 mod parts;
+mod put;
+mod restore;
 mod runtime;
 mod status;
 mod tasks;
+mod undo;
 mod work;
 
 pub use guard::is_effectively_open;
@@ -84,6 +87,8 @@ pub fn decide(stage: &mut dyn Stage, command: &Command) -> Result<Subject> {
         Command::SessionStart(c) => runtime::session_start(stage, c),
         Command::SessionHeartbeat(c) => runtime::session_heartbeat(stage, c),
         Command::SessionEnd(c) => runtime::session_end(stage, c),
+        Command::ConflictsRestore(c) => restore::restore(stage, c),
+        Command::Undo(c) => undo::undo(stage, c),
         Command::Batch(ops) => batch(stage, ops),
     }
 }

@@ -10,20 +10,14 @@ use crate::model::event::Entity;
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{AcceptanceMet, Payload, TaskArchived, TaskReopened, TaskStatusChanged, TaskVerified};
 use crate::model::task::{Status, Task};
+use crate::model::time::Time;
 use crate::model::words::{Ref, Text};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
 
 /// `task transition`
 pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> {
-    let verb = match c.status {
-        Status::Completed => Verb::Complete,
-        Status::Cancelled => Verb::Cancel,
-        Status::Archived => Verb::Archive,
-        Status::Open | Status::InProgress => Verb::Claim,
-        Status::Blocked => Verb::Relate,
-    };
-    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, verb)?;
+    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, verb_for(c.status))?;
     let task = stage.task(permit.id)?;
     if task.status == c.status {
         return Ok(Subject::Task(task.id));
@@ -42,14 +36,26 @@ pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> 
         (Status::InProgress, Status::Open) => put_back(stage, &permit, c.force.is_some())?,
         (Status::InProgress, Status::Completed) => complete(stage, &permit, c.force.as_ref())?,
         (Status::Blocked, Status::Open | Status::InProgress) => return unblock_by_force(stage, permit, c, &task),
-        (Status::Open | Status::InProgress | Status::Blocked, Status::Cancelled) => cancel(stage, &permit)?,
+        (Status::Open | Status::InProgress | Status::Blocked, Status::Cancelled) => cancel(stage, &permit, None)?,
         (Status::Completed | Status::Cancelled, Status::Archived) => put_away(stage, &permit)?,
         (from, to) => return Err(no_way(&task, from, to)),
     }
     Ok(Subject::Task(permit.id))
 }
 
-fn no_way(task: &Task, from: Status, to: Status) -> Error {
+/// The right that moving a task to a status asks for.
+pub fn verb_for(status: Status) -> Verb {
+    match status {
+        Status::Completed => Verb::Complete,
+        Status::Cancelled => Verb::Cancel,
+        Status::Archived => Verb::Archive,
+        Status::Open | Status::InProgress => Verb::Claim,
+        Status::Blocked => Verb::Relate,
+    }
+}
+
+/// The refusal of a move that the states of a task do not have.
+pub fn no_way(task: &Task, from: Status, to: Status) -> Error {
     let allowed: &[Status] = match from {
         Status::Open => &[Status::InProgress, Status::Blocked, Status::Cancelled],
         Status::InProgress => &[Status::Blocked, Status::Completed, Status::Cancelled, Status::Open],
@@ -110,7 +116,8 @@ fn unblock_by_force(stage: &mut dyn Stage, permit: Permit, c: &TaskTransition, t
     Ok(Subject::Task(permit.id))
 }
 
-fn needs_words(reason: &Text) -> Result<()> {
+/// A reason must say something.
+pub fn needs_words(reason: &Text) -> Result<()> {
     if reason.0.trim().is_empty() { Err(Error::validation("--force needs a reason")) } else { Ok(()) }
 }
 
@@ -120,6 +127,12 @@ pub fn complete(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>) ->
     if task.status != Status::InProgress {
         return Err(no_way(&task, task.status, Status::Completed));
     }
+    finish(stage, permit, force, None)
+}
+
+/// To completed, whatever it was before: only with nothing unfinished, or by force. `at` is when that really was.
+pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: Option<Time>) -> Result<()> {
+    let task = stage.task(permit.id)?;
     let blockers = unfinished_blockers(stage, &task)?;
     let children = unfinished_children(stage, task.id)?;
     let unmet: Vec<&str> = task.unmet().collect();
@@ -131,7 +144,7 @@ pub fn complete(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>) ->
             forced.push(name.to_owned());
         }
     }
-    let mut change = move_to(task.status, Status::Completed);
+    let mut change = TaskStatusChanged { changed_at: at, ..move_to(task.status, Status::Completed) };
     if forced.is_empty() {
         permit.emit(stage, Payload::TaskStatusChanged(change))?;
     } else if let Some(reason) = force {
@@ -160,9 +173,11 @@ pub fn complete(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>) ->
     free_dependents(stage, task.id)
 }
 
-fn cancel(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
+/// To cancelled. `at` is when that really was.
+pub fn cancel(stage: &mut dyn Stage, permit: &Permit, at: Option<Time>) -> Result<()> {
     let task = stage.task(permit.id)?;
-    permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, Status::Cancelled)))?;
+    let change = TaskStatusChanged { changed_at: at, ..move_to(task.status, Status::Cancelled) };
+    permit.emit(stage, Payload::TaskStatusChanged(change))?;
     permit.give_back(stage)?;
     free_dependents(stage, task.id)
 }
@@ -194,7 +209,8 @@ pub fn archive(stage: &mut dyn Stage, c: &TaskArchive) -> Result<Subject> {
     Ok(Subject::Task(permit.id))
 }
 
-fn put_away(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
+/// Completed or cancelled to archived.
+pub fn put_away(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     let task = stage.task(permit.id)?;
     let event = TaskArchived { from: task.status, completed_at: task.completed_at, cancelled_at: task.cancelled_at };
     permit.emit(stage, Payload::TaskArchived(event))?;
@@ -211,6 +227,13 @@ pub fn reopen(stage: &mut dyn Stage, c: &TaskReopen) -> Result<Subject> {
     if !task.status.is_finished() {
         return Err(Error::state(format!("task {} is {} and not closed", task.id, task.status)));
     }
+    open_again(stage, &permit)?;
+    Ok(Subject::Task(permit.id))
+}
+
+/// Closed to open, or to blocked where something unfinished blocks it. What waited for it waits again.
+pub fn open_again(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
+    let task = stage.task(permit.id)?;
     let bound = !unfinished_blockers(stage, &task)?.is_empty();
     let to = if bound { Status::Blocked } else { Status::Open };
     permit.emit(stage, Payload::TaskReopened(TaskReopened { from: task.status, to }))?;
@@ -225,7 +248,7 @@ pub fn reopen(stage: &mut dyn Stage, c: &TaskReopen) -> Result<Subject> {
             })?;
         }
     }
-    Ok(Subject::Task(permit.id))
+    Ok(())
 }
 
 /// `task verify`

@@ -179,7 +179,8 @@ fn changes(c: &TaskUpdate, task: &Task) -> Result<(Fields, Change)> {
     Ok((set, parent))
 }
 
-fn check_owner(task: &Task, owner: Option<&Value>) -> Result<()> {
+/// Checks a new owner against what the task asks for.
+pub fn check_owner(task: &Task, owner: Option<&Value>) -> Result<()> {
     match owner {
         Some(Value::String(name)) => check_agent_name(name),
         Some(_) if task.status == Status::InProgress => {
@@ -191,7 +192,7 @@ fn check_owner(task: &Task, owner: Option<&Value>) -> Result<()> {
 }
 
 /// Whether a register holds the value already, so that no event is needed.
-fn is_already(task: &Task, name: &str, value: &Value) -> bool {
+pub fn is_already(task: &Task, name: &str, value: &Value) -> bool {
     if name == "owner" {
         return task.owner.as_deref() == value.as_str();
     }
@@ -212,7 +213,7 @@ fn check_unfinished(stage: &mut dyn Stage, parent: Id) -> Result<()> {
 }
 
 /// Puts a task under another parent, or under none.
-fn move_parent(stage: &mut dyn Stage, permit: &Permit, parent: Option<Id>, metadata: Value) -> Result<()> {
+pub fn move_parent(stage: &mut dyn Stage, permit: &Permit, parent: Option<Id>, metadata: Value) -> Result<()> {
     let task = stage.task(permit.id)?;
     if task.parent() == parent {
         return Ok(());
@@ -276,7 +277,7 @@ pub fn block(stage: &mut dyn Stage, c: &TaskBlock) -> Result<Subject> {
 }
 
 /// A finished task waits for nothing.
-fn check_waits(task: &Task) -> Result<()> {
+pub fn check_waits(task: &Task) -> Result<()> {
     if task.status.is_finished() {
         return Err(Error::state(format!("task {} is {} and waits for nothing", task.id, task.status)));
     }
@@ -284,7 +285,7 @@ fn check_waits(task: &Task) -> Result<()> {
 }
 
 /// Records that a task is blocked, if something unfinished blocks it; a lease on it is given back.
-fn block_if_bound(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
+pub fn block_if_bound(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     let task = stage.task(permit.id)?;
     if matches!(task.status, Status::Open | Status::InProgress) && !unfinished_blockers(stage, &task)?.is_empty() {
         permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, Status::Blocked)))?;
@@ -294,7 +295,7 @@ fn block_if_bound(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
 }
 
 /// Adds an edge unless it is there already.
-fn add_edge(
+pub fn add_edge(
     stage: &mut dyn Stage,
     permit: &Permit,
     kind: RelationType,

@@ -14,6 +14,7 @@ use crate::model::query::Brief;
 use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
 use crate::reports::view;
+use crate::rules::lost::{Lost, is_alone, lost};
 use crate::store::index::Index;
 use crate::workspace::Workspace;
 
@@ -40,6 +41,8 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<Value> {
     let mut shown = ws.show_task_beside(task, &index, &mut elsewhere)?;
     let branches = elsewhere.states(task.id)?;
     let mut sections = vec![head(ws, task, &shown, &index)?];
+    let lost_edits = lost_edits(ws, id, &loaded.log.entries);
+    sections.extend(lost_section(&lost_edits));
     if !branches.is_empty() {
         sections.push(other_places(&branches));
         shown["branches"] = json!(branches);
@@ -62,6 +65,9 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<Value> {
     let mut answer = json!({ "task": shown, "text": text, "tokens": tokens, "left_out": left_out });
     if wants("events") {
         answer["events"] = loaded.log.entries.iter().map(view::event).collect();
+    }
+    if q.max_tokens.is_none() && !lost_edits.is_empty() {
+        answer["lost_edits"] = json!(lost_edits);
     }
     if q.max_tokens.is_some() {
         // A bounded brief is its text; the task whole would break the bound.
@@ -177,6 +183,44 @@ fn children(ws: &Workspace, task: &Task, index: &Index) -> Result<Option<Section
         }
     }
     Ok(Some(Section { name: "children", text, dispensable: 2 }))
+}
+
+/// What the asker wrote and lost: each with what stands instead and the command that puts it back.
+fn lost_edits(ws: &Workspace, id: Id, entries: &[Entry]) -> Vec<Value> {
+    let all = lost(id, entries);
+    let mine = |edit: &&Lost| ws.asker().is_some_and(|me| me == edit.lost.agent);
+    let few = |edit: &Lost| {
+        json!({ "field": edit.field, "yours": edit.lost.value, "now": edit.won.value, "by": edit.won.agent,
+            "restore": view::restore_command(edit, is_alone(&all, edit)) })
+    };
+    all.iter().filter(mine).map(few).collect()
+}
+
+fn lost_section(edits: &[Value]) -> Option<Section> {
+    if edits.is_empty() {
+        return None;
+    }
+    let mut text = String::from("\n## What you wrote and lost to a change made at the same time\n\n");
+    for edit in edits {
+        let word = |key: &str| edit[key].as_str().unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "- {}: yours {}, now {} by {}; put it back: {}",
+            one_line(word("field")),
+            few_words(&edit["yours"]),
+            few_words(&edit["now"]),
+            word("by"),
+            word("restore")
+        );
+    }
+    Some(Section { name: "lost_edits", text, dispensable: 1 })
+}
+
+/// A value on one line, cut where it is long.
+fn few_words(value: &Value) -> String {
+    let text = one_line(&value.to_string());
+    let cut: String = text.chars().take(80).collect();
+    if cut.len() < text.len() { format!("{cut}…") } else { cut }
 }
 
 fn progress(task: &Task) -> Option<Section> {

@@ -10,6 +10,8 @@ use crate::model::words::Ref;
 use crate::reports::view;
 use crate::rules::fields;
 use crate::rules::fold;
+use crate::rules::lost::{Lost, is_alone, lost};
+use crate::rules::register;
 use crate::store::entity::{load_agent, load_task};
 use crate::workspace::Workspace;
 
@@ -71,29 +73,47 @@ pub fn blame(ws: &Workspace, q: &Blame) -> Result<Value> {
     let others = task.stamps.keys().filter(|name| !fields::NAMES.contains(&name.as_str())).cloned();
     let mut names: Vec<String> = registers.collect();
     names.extend(others.filter(|name| !["status", "owner", "parent"].contains(&name.as_str())));
+    let lost = lost(task.id, &loaded.log.entries);
+    for edit in &lost {
+        if !names.contains(&edit.field) {
+            names.push(edit.field.clone());
+        }
+    }
     for name in names {
         let value = match name.as_str() {
-            "status" => json!(task.status),
-            "owner" => json!(task.owner),
-            "parent" => json!(task.parent()),
             "verified" => json!(task.verified),
-            other => fields::value_of(&task.fields, other),
+            other => register::value(task, other),
         };
+        let beat: Vec<Value> = lost.iter().filter(|edit| edit.field == name).map(|edit| beaten(&lost, edit)).collect();
         let writer = match task.stamps.get(&name) {
             Some(stamp) => ordered.iter().find(|e| e.event.id == stamp.id),
+            None if !beat.is_empty() => creation,
             None if name == "metadata" || is_default(&value) => None,
             None => creation,
         };
         if let Some(entry) = writer {
             let event = &entry.event;
-            items.push(json!({
+            let mut item = json!({
                 "field": name, "value": value, "event": event.id, "type": event.payload.kind(), "lamport": event.lamport,
                 "agent": event.author.agent, "at": event.at, "why": event.why,
-            }));
+            });
+            if !beat.is_empty() {
+                item["beat"] = json!(beat);
+            }
+            items.push(item);
         }
     }
     let total = items.len();
     Ok(json!({ "task": task.id, "items": items, "total": total, "truncated": false, "next_cursor": Value::Null }))
+}
+
+/// A value that a field's present one beat, in few words.
+fn beaten(all: &[Lost], edit: &Lost) -> Value {
+    let restore = view::restore_command(edit, is_alone(all, edit));
+    json!({
+        "value": edit.lost.value, "agent": edit.lost.agent, "at": edit.lost.at, "event": edit.lost.event,
+        "rule": edit.rule, "restore": restore,
+    })
 }
 
 fn is_default(value: &Value) -> bool {

@@ -1,6 +1,7 @@
 //! Answers: each question of [`Query`] put to the files, as JSON.
 
 mod brief;
+mod conflicts;
 mod doctor;
 mod graph;
 mod history;
@@ -64,6 +65,7 @@ impl Workspace {
             Query::Brief(q) => brief::brief(self, q),
             Query::Log(q) => history::log(self, q),
             Query::Blame(q) => history::blame(self, q),
+            Query::Conflicts(q) => conflicts::conflicts(self, q),
             Query::Graph(q) => graph::graph(self, q),
             Query::Unheld(q) => unheld::unheld(self, q),
             Query::Stats => doctor::stats(self),

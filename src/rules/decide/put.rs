@@ -1,0 +1,189 @@
+//! Setting registers to values they had or nearly had: what restoring and undoing have in common.
+//!
+//! Promises: every value goes through the rules of the command that would set it; what holds already needs no event.
+//! Refuses to know: where the values come from.
+
+use serde_json::{Value, json};
+
+use super::guard::{Permit, move_to, unblock_if_free, unfinished_blockers};
+use super::status::{cancel, finish, needs_words, no_way, open_again, put_away, put_back};
+use super::tasks::{check_owner, is_already, move_parent};
+use super::work::{refuse_bound, refuse_elsewhere};
+use crate::error::{Error, Result};
+use crate::model::id::{Id, quoted};
+use crate::model::payload::{
+    AcceptanceMet, ContextSuperseded, Fields, Payload, ProgressItemCompleted, ProgressItemReopened, TaskStatusChanged,
+    TaskUpdated, TaskVerified,
+};
+use crate::model::task::{Status, Task};
+use crate::model::words::Text;
+use crate::rules::fields;
+use crate::rules::register;
+use crate::rules::roles::Verb;
+use crate::rules::stage::Stage;
+
+/// How values are put.
+#[derive(Clone, Copy, Default)]
+pub struct How<'a> {
+    /// Pass unfinished blockers, children and unmet acceptance, for this reason.
+    pub force: Option<&'a Text>,
+    /// The task as it was before, where a step is taken back: then states may be entered again that only another way leads to.
+    pub before: Option<&'a Task>,
+}
+
+/// The right that setting a register asks for.
+pub fn verb(register: &str, value: &Value) -> Verb {
+    match register.split('.').next().unwrap_or_default() {
+        "status" => value.as_str().and_then(Status::from_word).map_or(Verb::Update, super::status::verb_for),
+        "parent" => Verb::Relate,
+        "progress" | "context" => Verb::Comment,
+        "met" | "verified" => Verb::Verify,
+        _ => Verb::Update,
+    }
+}
+
+/// Sets registers of the task under the permit. The status comes last but for the owner, since it may give the lease back.
+pub fn put(stage: &mut dyn Stage, permit: &Permit, values: &[(String, Value)], how: How) -> Result<()> {
+    let mut plain = Fields::new();
+    let (mut status, mut owner) = (None, None);
+    for (name, value) in values {
+        match name.split_once('.').map_or(name.as_str(), |(begin, _)| begin) {
+            "status" => status = value.as_str().and_then(Status::from_word),
+            "owner" => owner = Some(value.clone()),
+            "parent" => put_parent(stage, permit, value)?,
+            "progress" | "context" | "met" | "verified" => put_part(stage, permit, name, value)?,
+            _ => {
+                plain.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    let Some(status) = status else {
+        plain.extend(owner.map(|owner| ("owner".to_owned(), owner)));
+        return put_fields(stage, permit, plain);
+    };
+    put_fields(stage, permit, plain)?;
+    put_status(stage, permit, status, owner.as_ref().and_then(Value::as_str), how)?;
+    put_fields(stage, permit, owner.map(|owner| ("owner".to_owned(), owner)).into_iter().collect())
+}
+
+fn put_fields(stage: &mut dyn Stage, permit: &Permit, mut set: Fields) -> Result<()> {
+    let task = stage.task(permit.id)?;
+    set.retain(|name, value| !is_already(&task, name, value));
+    if set.is_empty() {
+        return Ok(());
+    }
+    let known: Fields =
+        set.iter().filter(|(name, _)| is_known(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+    fields::check(&known)?;
+    check_owner(&task, set.get("owner"))?;
+    permit.emit(stage, Payload::TaskUpdated(TaskUpdated { set })).map(|_| ())
+}
+
+fn is_known(name: &str) -> bool {
+    fields::NAMES.contains(&name) || name.starts_with("metadata.")
+}
+
+fn put_parent(stage: &mut dyn Stage, permit: &Permit, value: &Value) -> Result<()> {
+    let parent = value.as_str().map(str::parse::<Id>).transpose()?;
+    if let Some(parent) = parent {
+        stage.task(parent)?;
+    }
+    move_parent(stage, permit, parent, Value::Null)
+}
+
+fn put_part(stage: &mut dyn Stage, permit: &Permit, register: &str, value: &Value) -> Result<()> {
+    if register::value(&*stage.task(permit.id)?, register) == *value {
+        return Ok(());
+    }
+    let (begin, rest) = register.split_once('.').unwrap_or((register, ""));
+    let yes = *value == json!(true);
+    let payload = match (begin, value) {
+        ("progress", _) if yes => Payload::ProgressItemCompleted(ProgressItemCompleted { item: rest.parse()? }),
+        ("progress", _) => Payload::ProgressItemReopened(ProgressItemReopened { item: rest.parse()? }),
+        ("met", _) => Payload::AcceptanceMet(AcceptanceMet { criterion: rest.to_owned(), met: yes }),
+        ("context", Value::String(by)) => {
+            Payload::ContextSuperseded(ContextSuperseded { entry: rest.parse()?, by: by.parse()? })
+        }
+        ("context", _) => {
+            return Err(Error::state(format!("context entry {rest} was superseded, and that cannot be taken back"))
+                .hint("supersede the newer entry with the older words: agentpm context supersede"));
+        }
+        ("verified", Value::Bool(passed)) => {
+            let task = stage.task(permit.id)?;
+            let unmet: Vec<&str> = task.unmet().collect();
+            if *passed && !unmet.is_empty() {
+                return Err(Error::state(format!("task {} has {} unmet criteria", task.id, unmet.len()))
+                    .with(json!({ "task": task.id, "unmet": unmet }))
+                    .hint(format!("mark them with agentpm task verify {} --all or --criterion N", task.id)));
+            }
+            Payload::TaskVerified(TaskVerified { passed: *passed })
+        }
+        ("verified", _) => {
+            return Err(Error::state("there was no review before this one, and a review cannot be taken back")
+                .hint(format!("record another: agentpm task verify {} --fail, or without --fail", permit.id)));
+        }
+        _ => return Err(Error::validation(format!("{} is no register", quoted(register)))),
+    };
+    permit.emit(stage, payload).map(|_| ())
+}
+
+/// Moves a task to a status, by the moves its states have; `owner` is whose it is to be in progress.
+fn put_status(stage: &mut dyn Stage, permit: &Permit, to: Status, owner: Option<&str>, how: How) -> Result<()> {
+    let task = stage.task(permit.id)?;
+    let closed_at = how.before.and_then(|before| before.completed_at.or(before.cancelled_at));
+    match (task.status, to) {
+        (from, to) if from == to => Ok(()),
+        (Status::Archived, Status::Completed | Status::Cancelled) if how.before.is_some() => {
+            let change = TaskStatusChanged { changed_at: closed_at, ..move_to(task.status, to) };
+            permit.emit(stage, Payload::TaskStatusChanged(change)).map(|_| ())
+        }
+        (from, Status::Open | Status::Blocked) if from.is_finished() => open_again(stage, permit),
+        (from, Status::InProgress) if from.is_finished() => {
+            open_again(stage, permit)?;
+            begin(stage, permit, owner)
+        }
+        (Status::Open | Status::Blocked, Status::InProgress) => begin(stage, permit, owner),
+        (Status::Open | Status::InProgress, Status::Blocked) => {
+            if unfinished_blockers(stage, &task)?.is_empty() {
+                return Err(Error::state(format!("nothing unfinished blocks task {}", task.id)));
+            }
+            permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, to)))?;
+            permit.give_back(stage)
+        }
+        (Status::InProgress, Status::Open) => put_back(stage, permit, how.force.is_some()),
+        (Status::Blocked, Status::Open) => unblock(stage, permit, &task, how.force),
+        (Status::InProgress, Status::Completed) => finish(stage, permit, how.force, closed_at),
+        (Status::Open | Status::Blocked, Status::Completed) if how.before.is_some() => {
+            finish(stage, permit, how.force, closed_at)
+        }
+        (Status::Open | Status::InProgress | Status::Blocked, Status::Cancelled) => cancel(stage, permit, closed_at),
+        (Status::Completed | Status::Cancelled, Status::Archived) => put_away(stage, permit),
+        (_, Status::Archived) if how.before.is_some() => {
+            let was_cancelled = how.before.is_some_and(|before| before.cancelled_at.is_some());
+            let closed = if was_cancelled { Status::Cancelled } else { Status::Completed };
+            put_status(stage, permit, closed, None, how)?;
+            put_away(stage, permit)
+        }
+        (from, to) => Err(no_way(&task, from, to)),
+    }
+}
+
+/// To in progress: nobody else may have it, and nothing may block it.
+fn begin(stage: &mut dyn Stage, permit: &Permit, owner: Option<&str>) -> Result<()> {
+    refuse_elsewhere(stage, permit.id)?;
+    let task = unblock_if_free(stage, permit.id)?;
+    refuse_bound(stage, &task)?;
+    let name = owner.or(task.owner.as_deref()).unwrap_or(&stage.me().agent).to_owned();
+    let owner = (task.owner.as_ref() != Some(&name)).then_some(Some(name));
+    let change = TaskStatusChanged { owner, ..move_to(task.status, Status::InProgress) };
+    permit.emit(stage, Payload::TaskStatusChanged(change)).map(|_| ())
+}
+
+/// Blocked to open, though something unfinished blocks it: only by force.
+fn unblock(stage: &mut dyn Stage, permit: &Permit, task: &Task, force: Option<&Text>) -> Result<()> {
+    let Some(reason) = force else { return refuse_bound(stage, task) };
+    needs_words(reason)?;
+    stage.require(Verb::Override)?;
+    let change = TaskStatusChanged { forced: vec!["blockers".into()], ..move_to(task.status, Status::Open) };
+    permit.emit(stage, Payload::TaskStatusChanged(change)).map(|_| ())
+}

@@ -1,0 +1,230 @@
+//! `undo`: new events that put back what one event changed.
+//!
+//! What an event changed is known exactly: each register it wrote had a value among the events its writer saw. A register
+//! that was written again since is left alone and named.
+
+use serde_json::{Value, json};
+
+use super::Subject;
+use super::guard::{Permit, permit_id, unblock_if_free};
+use super::put::{How, put, verb};
+use super::status::{cancel, verb_for};
+use super::tasks::{add_edge, block_if_bound, check_waits};
+use crate::error::{Code, Error, Result};
+use crate::model::command::Undo;
+use crate::model::event::{Entity, Entry, Event};
+use crate::model::finding::Rule;
+use crate::model::id::Id;
+use crate::model::payload::{Payload, RelationshipRemoved};
+use crate::model::relationship::{RelationType, Relationship};
+use crate::model::task::{Status, Task};
+use crate::model::words::Ref;
+use crate::rules::roles::Verb;
+use crate::rules::stage::Stage;
+use crate::rules::{fold, register};
+
+/// `undo`
+pub fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
+    let (task, id) = stage.event(&Ref(c.event.0.clone()))?;
+    let why = match &c.guard.why {
+        Some(why) => format!("undo of {id}: {}", why.0),
+        None => format!("undo of {id}"),
+    };
+    let right = stage.history(task)?.iter().find(|e| e.event.id == id).map_or(Verb::Update, |e| right(&e.event));
+    let permit = permit_id(stage, task, &c.guard, right)?.because(Some(why));
+    let history = stage.history(task)?;
+    let told = Told::of(task, &history);
+    let event = told.effective(id)?;
+    refuse_what_cannot_be_undone(task, event)?;
+    let before = fold::fold(task, &register::below(&history, &seen_by(&history, event))).0;
+    let how = How { force: c.force.as_ref(), before: Some(&before) };
+    let (values, mut left) = told.values_before(&before, &*stage.task(task)?, event);
+    for (name, value) in &values {
+        stage.require(verb(name, value))?;
+    }
+    let edge = match &event.payload {
+        Payload::TaskCreated(_) => take_back_creation(stage, &permit)?,
+        _ => false,
+    } || take_back_edge(stage, &permit, event, &before)?;
+    put(stage, &permit, &values, how)?;
+    if values.is_empty() && !edge {
+        if left.is_empty() {
+            left.push("everything is already as it was before".into());
+        }
+        return Err(Error::new(
+            Code::Conflict,
+            format!("undoing event {id} would change nothing: {}", left.join("; ")),
+        )
+        .with(json!({ "task": task, "event": id, "left": left }))
+        .hint(format!("agentpm log {task} shows what came after it; agentpm blame {task} says what stands")));
+    }
+    for words in left {
+        stage.warn(words);
+    }
+    Ok(Subject::Task(task))
+}
+
+/// The right that taking an event back asks for.
+fn right(event: &Event) -> Verb {
+    match &event.payload {
+        Payload::TaskCreated(_) => Verb::Cancel,
+        Payload::TaskStatusChanged(p) => verb_for(p.from),
+        Payload::TaskArchived(p) => verb_for(p.from),
+        Payload::TaskReopened(p) => verb_for(p.from),
+        Payload::RelationshipAdded(_) | Payload::RelationshipRemoved(_) => Verb::Relate,
+        Payload::AcceptanceMet(_) | Payload::TaskVerified(_) => Verb::Verify,
+        Payload::TaskUpdated(_) => Verb::Update,
+        _ => Verb::Comment,
+    }
+}
+
+/// The events of a task that have an effect, in order.
+struct Told<'a> {
+    task: Id,
+    events: Vec<&'a Event>,
+    parents: std::collections::BTreeSet<Id>,
+}
+
+impl<'a> Told<'a> {
+    fn of(id: Id, history: &'a [Entry]) -> Self {
+        let ordered = fold::order(&Entity::Task(id), history).events;
+        let mut task = Task::blank(id);
+        let mut counts =
+            |entry: &&&Entry| fold::apply(&mut task, &entry.event).is_none_or(|f| f.rule == Rule::EventTime);
+        let events = ordered.iter().filter(&mut counts).map(|e| &e.event).collect();
+        Told { task: id, events, parents: register::parent_edges(history) }
+    }
+
+    fn effective(&self, id: Id) -> Result<&'a Event> {
+        self.events.iter().copied().find(|event| event.id == id).ok_or_else(|| {
+            Error::state(format!("event {id} has no effect, so there is nothing to undo"))
+                .with(json!({ "task": self.task, "event": id }))
+                .hint("agentpm lint says why it has none")
+        })
+    }
+
+    /// What the registers that an event wrote held before, where that is not what they hold now; and, in words, those that
+    /// were written again since.
+    fn values_before(&self, before: &Task, now: &Task, event: &Event) -> (Vec<(String, Value)>, Vec<String>) {
+        let (mut values, mut left) = (Vec::new(), Vec::new());
+        if matches!(event.payload, Payload::TaskCreated(_) | Payload::ProgressItemAdded(_)) {
+            return (values, left);
+        }
+        for (name, written) in register::writes(event, &self.parents) {
+            let prior = register::value(before, &name);
+            let again = self.last_writer(&name).filter(|last| last.id != event.id);
+            if let Some(last) = again {
+                let (agent, id) = (&last.author.agent, last.id);
+                left.push(format!("{name} was written again by {agent} (event {id}) and is left as it is"));
+            } else if prior != register::value(now, &name) && prior != written {
+                values.push((name, prior));
+            }
+        }
+        let moves = values.iter().any(|(name, _)| name == "status");
+        if now.status == Status::InProgress && !moves {
+            values.retain(|(name, prior)| {
+                let keeps = name == "owner" && prior.is_null();
+                if keeps {
+                    left.push("owner is left as it is, since what is in progress has one".into());
+                }
+                !keeps
+            });
+        }
+        (values, left)
+    }
+
+    fn last_writer(&self, name: &str) -> Option<&'a Event> {
+        let writes = |event: &&&Event| {
+            register::writes(event, &self.parents).iter().any(|(other, _)| register::overlap(name, other))
+        };
+        self.events.iter().rev().find(writes).copied()
+    }
+}
+
+/// The events that the writer of an event saw. A new parent is set by removing the old one and adding the new one: undoing the
+/// second of these steps goes back before the first.
+fn seen_by(history: &[Entry], event: &Event) -> Vec<Id> {
+    let mut seen = event.parents.clone();
+    let names_parent = matches!(&event.payload, Payload::RelationshipAdded(p) if p.kind == RelationType::ParentOf);
+    let parents = register::parent_edges(history);
+    while names_parent && let [one] = seen[..] {
+        let step = history.iter().map(|e| &e.event).find(|e| e.id == one).filter(|step| {
+            let removes = matches!(&step.payload, Payload::RelationshipRemoved(p) if parents.contains(&p.relationship));
+            removes && (step.at, &step.author, &step.why) == (event.at, &event.author, &event.why)
+        });
+        match step {
+            Some(step) => seen.clone_from(&step.parents),
+            None => break,
+        }
+    }
+    seen
+}
+
+fn refuse_what_cannot_be_undone(task: Id, event: &Event) -> Result<()> {
+    let hint = match &event.payload {
+        Payload::ContextAdded(_) => {
+            format!(
+                "replace its words with agentpm context supersede {0}, or take them out with agentpm context redact {0}",
+                event.id
+            )
+        }
+        Payload::ContextRedacted(_) => "its text is gone; record it anew with agentpm context add".into(),
+        Payload::ProgressItemAdded(_) => format!("tick it off with agentpm progress complete {}", event.id),
+        Payload::LeaseAcquired(_) => format!("give it back with agentpm lease release {task}"),
+        Payload::LeaseReleased(_) => format!("take it again with agentpm lease acquire {task}"),
+        Payload::LeaseOverride(_) => "it changed nothing by itself; undo the change that followed it".into(),
+        Payload::Unknown { .. } => "a newer agentpm may know what it means".into(),
+        _ => return Ok(()),
+    };
+    Err(Error::state(format!("{} {} cannot be undone", event.payload.kind(), event.id))
+        .with(json!({ "task": task, "event": event.id, "type": event.payload.kind() }))
+        .hint(hint))
+}
+
+/// A task is never deleted: what should not have begun is cancelled. Whether anything changed.
+fn take_back_creation(stage: &mut dyn Stage, permit: &Permit) -> Result<bool> {
+    if stage.task(permit.id)?.status.is_finished() {
+        return Ok(false);
+    }
+    stage.require(Verb::Cancel)?;
+    cancel(stage, permit, None)?;
+    Ok(true)
+}
+
+/// Takes back that a relationship came or went; a parent is a register and not looked after here. Whether anything changed.
+fn take_back_edge(stage: &mut dyn Stage, permit: &Permit, event: &Event, before: &Task) -> Result<bool> {
+    let now = stage.task(permit.id)?;
+    match &event.payload {
+        Payload::RelationshipAdded(p) if p.kind != RelationType::ParentOf => {
+            if !now.relationships.contains_key(&event.id) {
+                return Ok(false);
+            }
+            stage.require(Verb::Relate)?;
+            let removed = RelationshipRemoved { relationship: event.id };
+            permit.emit(stage, Payload::RelationshipRemoved(removed))?;
+            unblock_if_free(stage, permit.id)?;
+            Ok(true)
+        }
+        Payload::RelationshipRemoved(p) => {
+            let Some(old) = before.relationships.get(&p.relationship).filter(|e| e.kind != RelationType::ParentOf)
+            else {
+                return Ok(false);
+            };
+            let same = |e: &Relationship| (e.kind, e.from, e.to) == (old.kind, old.from, old.to);
+            if now.relationships.values().any(same) {
+                return Ok(false);
+            }
+            stage.require(Verb::Relate)?;
+            stage.task(if old.from == permit.id { old.to } else { old.from })?;
+            if old.kind == RelationType::Blocks {
+                check_waits(&now)?;
+            }
+            add_edge(stage, permit, old.kind, old.from, old.to, old.metadata.clone())?;
+            if old.kind == RelationType::Blocks {
+                block_if_bound(stage, permit)?;
+            }
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}

@@ -1,0 +1,113 @@
+//! Registers: the values of a task that each have one last writer.
+//!
+//! Promises: [`writes`] names every register an event writes and the value it leaves there, as the fold would store it;
+//! [`value`] reads the same register from a task.
+//! Refuses to know: which of several writers counts (`rules::fold`) and which of them lost (`rules::lost`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::model::event::{Entry, Event};
+use crate::model::id::Id;
+use crate::model::payload::{Fields, Payload};
+use crate::model::relationship::RelationType;
+use crate::model::task::{Status, Task, TaskFields};
+use crate::rules::fields;
+
+/// Registers of the parts of a task, by the beginnings of their names. A field of a newer version that is called so is none.
+const PARTS: [&str; 3] = ["progress.", "context.", "met."];
+
+/// The edges that name a parent, by id, among the events of a log.
+pub fn parent_edges<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeSet<Id> {
+    let names_parent =
+        |event: &Event| matches!(&event.payload, Payload::RelationshipAdded(p) if p.kind == RelationType::ParentOf);
+    entries.into_iter().filter(|e| names_parent(&e.event)).map(|e| e.event.id).collect()
+}
+
+/// The registers that an event writes, with the values it leaves there. `parents` are the log's [`parent_edges`].
+pub fn writes(event: &Event, parents: &BTreeSet<Id>) -> Vec<(String, Value)> {
+    let one = |register: &str, value: Value| vec![(register.to_owned(), value)];
+    match &event.payload {
+        Payload::TaskCreated(p) => {
+            let mut out = plain(&p.fields);
+            let given = |name: &str| p.fields.get(name).cloned().unwrap_or_default();
+            let status = given("status").as_str().and_then(Status::from_word).unwrap_or_default();
+            out.push(("status".into(), json!(status)));
+            out.push(("owner".into(), given("owner")));
+            out
+        }
+        Payload::TaskUpdated(p) => {
+            let mut out = plain(&p.set);
+            out.extend(p.set.get("owner").map(|owner| ("owner".to_owned(), owner.clone())));
+            out
+        }
+        Payload::TaskStatusChanged(p) => {
+            let mut out = one("status", json!(p.to));
+            out.extend(p.owner.as_ref().map(|owner| ("owner".to_owned(), json!(owner))));
+            out
+        }
+        Payload::TaskArchived(_) => one("status", json!(Status::Archived)),
+        Payload::TaskReopened(p) => one("status", json!(p.to)),
+        Payload::RelationshipAdded(p) if p.kind == RelationType::ParentOf => one("parent", json!(p.from)),
+        Payload::RelationshipRemoved(p) if parents.contains(&p.relationship) => one("parent", Value::Null),
+        Payload::ProgressItemAdded(p) => one(&format!("progress.{}", event.id), json!(p.completed_at.is_some())),
+        Payload::ProgressItemCompleted(p) => one(&format!("progress.{}", p.item), json!(true)),
+        Payload::ProgressItemReopened(p) => one(&format!("progress.{}", p.item), json!(false)),
+        Payload::ContextSuperseded(p) => one(&format!("context.{}", p.entry), json!(p.by)),
+        Payload::AcceptanceMet(p) => one(&format!("met.{}", p.criterion), json!(p.met)),
+        Payload::TaskVerified(p) => one("verified", json!(p.passed)),
+        _ => Vec::new(),
+    }
+}
+
+/// The plain fields of a set, each with the value that the fold would store.
+fn plain(set: &Fields) -> Vec<(String, Value)> {
+    let is_plain = |name: &str| !fields::RESERVED.contains(&name) && !PARTS.iter().any(|begin| name.starts_with(begin));
+    let stored = |name: &String, value: &Value| {
+        let mut scratch = TaskFields::default();
+        fields::write(&mut scratch, &Fields::from_iter([(name.clone(), value.clone())])).ok()?;
+        Some((name.clone(), fields::value_of(&scratch, name)))
+    };
+    set.iter().filter(|(name, _)| is_plain(name)).filter_map(|(name, value)| stored(name, value)).collect()
+}
+
+/// What a task holds in a register; `null` where it holds nothing.
+pub fn value(task: &Task, register: &str) -> Value {
+    match register {
+        "status" => json!(task.status),
+        "owner" => json!(task.owner),
+        "parent" => json!(task.parent()),
+        "verified" => json!(task.verified.as_ref().map(|v| v.passed)),
+        other => part(task, other).unwrap_or_else(|| fields::value_of(&task.fields, other)),
+    }
+}
+
+fn part(task: &Task, register: &str) -> Option<Value> {
+    let (begin, rest) = register.split_once('.')?;
+    match begin {
+        "progress" => Some(json!(task.progress.get(&rest.parse().ok()?)?.completed)),
+        "context" => Some(json!(task.context.get(&rest.parse().ok()?)?.superseded_by)),
+        "met" => Some(json!(task.met.contains_key(rest))),
+        _ => None,
+    }
+}
+
+/// Whether writing one register changes the other too: a whole `metadata` holds every `metadata.<key>`.
+pub fn overlap(one: &str, other: &str) -> bool {
+    let holds = |whole: &str, part: &str| whole == "metadata" && part.starts_with("metadata.");
+    one == other || holds(one, other) || holds(other, one)
+}
+
+/// The events that are among `heads` or have led to them, as far as they are here.
+pub fn below(entries: &[Entry], heads: &[Id]) -> Vec<Entry> {
+    let parents: BTreeMap<Id, &[Id]> = entries.iter().map(|e| (e.event.id, e.event.parents.as_slice())).collect();
+    let mut seen: BTreeSet<Id> = BTreeSet::new();
+    let mut open: Vec<Id> = heads.to_vec();
+    while let Some(id) = open.pop() {
+        if seen.insert(id) {
+            open.extend(parents.get(&id).copied().unwrap_or_default());
+        }
+    }
+    entries.iter().filter(|e| seen.contains(&e.event.id)).cloned().collect()
+}

@@ -1,0 +1,204 @@
+//! Bringing the finished result to the branch, its index and its work tree.
+//!
+//! Promises: the user's files move as git would move them and never over one that is dirty; the plan's files are the union of
+//! what came and what was written meanwhile; the branch moves last and only from where it was. What is interrupted here is
+//! ended by the next sync: files that are ahead of their branch are no harm.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Sync, refusal};
+use crate::env::files::Dir;
+use crate::error::{Code, Error, Result};
+use crate::git::{Change, Item, Mode, Oid, words};
+use crate::model::event::Entity;
+use crate::runtime::lock::Lock;
+use crate::store::entity::read_log;
+use crate::store::log::Log;
+use crate::store::project::project;
+use crate::workspace::heal::entity_below;
+
+/// How often a busy index of git is asked again.
+const INDEX_TRIES: u64 = 40;
+
+impl Sync<'_> {
+    /// Asks git whether the user's files can move to a commit without writing over anything.
+    pub(super) fn check_move(&self, before: Oid, new: Oid) -> Result<()> {
+        match self.move_files(before, new, true)? {
+            None => Ok(()),
+            Some(why) => Err(refusal(
+                format!("bringing in the upstream would write over your uncommitted work: {why}; nothing was changed"),
+                "commit or stash those files, then agentpm sync; agentpm sync --no-push cannot help here",
+            )),
+        }
+    }
+
+    /// Moves index and work tree to a commit, and then the branch. `false` where somebody else moved the branch meanwhile.
+    pub(super) fn bring_home(&self, before: Oid, own: Oid, new: Oid) -> Result<bool> {
+        if before == new {
+            return Ok(true);
+        }
+        let ws = self.ws;
+        let runtime = ws.runtime_to_write()?;
+        let wait = Duration::from_millis(ws.settings.lock.wait_ms.into());
+        let _lock = Lock::take(&runtime, wait, "agentpm sync")?;
+        if self.repo.objects()?.reference(&self.branch) != Some(before) {
+            return Ok(false);
+        }
+        if let Some(why) = self.move_files(before, new, false)? {
+            return Err(self.left_behind(&why));
+        }
+        let changes = self.objects.changes(self.plan_of(before)?, self.plan_of(new)?)?;
+        self.bring_plan(&changes, self.plan_of(own)?, &runtime)?;
+        self.bring_index(&changes).map_err(|e| self.left_behind(&e.message))?;
+        // Git does not flush what it writes; a branch must not point at what a power loss could take.
+        ws.store.dir.sync_disk().map_err(|e| Error::io("flush", ws.store.path(), &e))?;
+        match self.git.move_branch(&self.branch, new, before, "agentpm sync") {
+            Ok(()) => {}
+            Err(_) if self.repo.objects()?.reference(&self.branch) != Some(before) => return Ok(false),
+            Err(e) => return Err(self.left_behind(&e.message)),
+        }
+        ws.note_seen();
+        // Whoever waits for commits may want to know; that it fails changes nothing.
+        if own != before {
+            let _ = self.git.call(&["hook", "run", "--ignore-missing", "post-commit"], None, Vec::new());
+        }
+        Ok(true)
+    }
+
+    fn left_behind(&self, why: &str) -> Error {
+        refusal(
+            format!("the remote has everything, but this work tree could not be brought up to it: {why}"),
+            "nothing is lost; run agentpm sync again",
+        )
+    }
+
+    /// Moves the user's files, all but the plan's, in index and work tree. Gives git's words where that would overwrite one.
+    fn move_files(&self, before: Oid, new: Oid, dry: bool) -> Result<Option<String>> {
+        let name = &self.ws.store.name;
+        let (from, to) = (self.objects.commit(before)?.tree, self.objects.commit(new)?.tree);
+        let plan = self.objects.item(from, name)?;
+        // With the plan of the first in both, git sees no difference there and leaves it alone.
+        let to = self.objects.write_tree(Some(to), &[(name.clone(), plan)])?;
+        if from == to {
+            return Ok(None);
+        }
+        let (from, to) = (from.to_string(), to.to_string());
+        let mut args = vec!["read-tree", "-m", "-u"];
+        if dry {
+            args.push("-n");
+        }
+        args.extend([from.as_str(), to.as_str()]);
+        let outcome = self.patiently(&args, &[])?;
+        match outcome.code {
+            Some(0) if !outcome.timed_out => Ok(None),
+            _ if outcome.timed_out => Err(self.git.failure(&args, &outcome)),
+            _ => Ok(Some(words(&outcome.stderr))),
+        }
+    }
+
+    /// Runs git, and again where another git holds the index for a moment.
+    fn patiently(&self, args: &[&str], input: &[u8]) -> Result<crate::env::process::Outcome> {
+        for round in 1.. {
+            let outcome = self.git.call(args, None, input.to_vec())?;
+            let busy = outcome.code == Some(128) && outcome.stderr.contains("index.lock");
+            if !busy || round >= INDEX_TRIES {
+                return Ok(outcome);
+            }
+            crate::env::process::pause(Duration::from_millis(5 * round.min(20)));
+        }
+        Err(Error::new(Code::Busy, "git's index is held by another git"))
+    }
+
+    /// Brings the plan's files up to a commit, together with what was written since ours was taken.
+    fn bring_plan(&self, changes: &[Change], own: Option<Oid>, runtime: &Dir) -> Result<()> {
+        let store = &self.ws.store;
+        let mut logs: BTreeMap<Entity, Option<Oid>> = BTreeMap::new();
+        for change in changes {
+            match entity_below(&change.path) {
+                Some((entity, is_log)) => {
+                    let log = logs.entry(entity).or_default();
+                    if is_log {
+                        *log = change.new.map(|item| item.oid);
+                    }
+                }
+                None => self.bring_other(change, own)?,
+            }
+        }
+        for (entity, log) in logs {
+            let bytes = log.map(|oid| self.objects.blob(oid)).transpose()?.unwrap_or_default();
+            let more = Log::read(&bytes[..]).unwrap_or_default().entries;
+            if more.is_empty() && read_log(store, &entity)?.entries.is_empty() {
+                continue;
+            }
+            project(store, &entity, &more, runtime)?;
+        }
+        Ok(())
+    }
+
+    /// A file that is not made from a log: brought in where the work tree still has what was committed.
+    fn bring_other(&self, change: &Change, own: Option<Oid>) -> Result<()> {
+        let dir = &self.ws.store.dir;
+        let failed = |e: &std::io::Error| Error::io("write", &self.ws.store.path().join(&change.path), e);
+        let ours = own.map(|tree| self.objects.file(tree, &change.path)).transpose()?.flatten();
+        let now = match dir.read(&change.path, 16 * 1024 * 1024) {
+            Ok(bytes) => Some(bytes),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(failed(&e)),
+        };
+        if now != ours {
+            return Ok(());
+        }
+        match change.new {
+            Some(Item { mode: Mode::File | Mode::Executable, oid }) => {
+                let bytes = self.objects.blob(oid)?;
+                if now.as_deref() != Some(&bytes[..]) {
+                    if let Some(folder) =
+                        std::path::Path::new(&change.path).parent().filter(|p| !p.as_os_str().is_empty())
+                    {
+                        dir.make_dir(folder).map_err(|e| failed(&e))?;
+                    }
+                    dir.replace(&change.path, &bytes, 0o644).map_err(|e| failed(&e))?;
+                }
+            }
+            None if now.is_some() => dir.remove(&change.path).map_err(|e| failed(&e))?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Brings the plan's entries of the user's index up to the commit. Where the file is just that, git also notes its size and
+    /// time, so that the next `git status` need not read it.
+    fn bring_index(&self, changes: &[Change]) -> Result<()> {
+        let (mut by_name, mut by_file) = (Vec::new(), Vec::new());
+        for change in changes {
+            let path = self.ws.store.shown(&change.path);
+            let Some(item) = change.new else {
+                by_name.extend_from_slice(format!("0 {}\t{path}\0", "0".repeat(40)).as_bytes());
+                continue;
+            };
+            let same = self
+                .ws
+                .store
+                .dir
+                .read(&change.path, crate::store::log::MAX_LOG)
+                .is_ok_and(|bytes| self.objects.name_of(&bytes).is_ok_and(|oid| oid == item.oid));
+            if same && item.mode == Mode::File {
+                by_file.extend_from_slice(path.as_bytes());
+                by_file.push(0);
+            } else {
+                by_name.extend_from_slice(format!("{} {}\t{path}\0", item.mode.octal(), item.oid).as_bytes());
+            }
+        }
+        for (input, args) in [
+            (by_name, ["update-index", "-z", "--add", "--index-info"]),
+            (by_file, ["update-index", "-z", "--add", "--stdin"]),
+        ] {
+            if !input.is_empty() {
+                let outcome = self.patiently(&args, &input)?;
+                self.git.text(&args, &outcome)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,285 @@
+//! `sync`: this branch's plan and the upstream's become one, through git.
+//!
+//! Promises: only the store's folder is committed; the user's index, stash, untracked and dirty files stay as they are; the
+//! user's own commits are replayed away from the work tree and brought in by a move that overwrites nothing. Until the remote
+//! has taken the push, nothing of this clone has changed but objects that nothing points at; a failure leaves it so and says
+//! what to do. Being killed at any point leaves no operation behind, and the next run ends what was begun.
+//! Refuses to know: how states are merged (`rules::merge` and the fold do), who may push.
+
+mod home;
+mod integrate;
+mod publish;
+mod snapshot;
+mod summary;
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::Workspace;
+use crate::env::process;
+use crate::error::{Code, Error, Result};
+use crate::git::{Git, Objects, Oid, Repo};
+use crate::model::event::Entity;
+use crate::runtime::lock::Lock;
+use crate::workspace::heal::entity_below;
+
+use publish::{Pushed, Upstream};
+pub use summary::TaskChange;
+
+/// What `sync` is asked to do.
+#[derive(Clone, Debug, Default)]
+pub struct SyncOptions {
+    /// Only say what would happen.
+    pub plan: bool,
+    /// Commit and bring in, but push nothing.
+    pub no_push: bool,
+    /// Where the branch has no upstream: push it under its own name and remember that.
+    pub set_upstream: bool,
+}
+
+/// What `sync` did, or would do.
+#[derive(Debug, Default, Serialize)]
+pub struct SyncReport {
+    /// The branch, in short.
+    pub branch: String,
+    /// The remote; absent where none took part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
+    /// The commit that was made of the plan; absent where it had not changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub committed: Option<String>,
+    /// Where the branch stands afterwards.
+    pub head: String,
+    /// Whether something was pushed.
+    pub pushed: bool,
+    /// How many times a push lost a race before one was taken.
+    pub retries: u32,
+    /// Tasks that go to the remote.
+    pub outgoing: Vec<TaskChange>,
+    /// Tasks that came from the remote.
+    pub incoming: Vec<TaskChange>,
+    /// Whether nothing was done because only the plan of it was asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// What the caller should know besides.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
+}
+
+/// What all steps of a sync share.
+struct Sync<'a> {
+    ws: &'a Workspace,
+    repo: &'a Repo,
+    objects: Objects,
+    git: Git<'a>,
+    /// The whole name of the branch.
+    branch: String,
+}
+
+/// Code, message and next safe step of a sync that cannot be.
+fn refusal(message: impl Into<String>, hint: impl Into<String>) -> Error {
+    Error::new(Code::Sync, message).hint(hint)
+}
+
+impl Workspace {
+    /// Commits the plan, brings in what the upstream has, and pushes.
+    ///
+    /// Errors: `ERR_SYNC` with the reason and the next safe step, `ERR_GIT` where git fails, `ERR_BUSY` where another sync of
+    /// this worktree does not end. Then branch, index and files are as they were.
+    pub fn sync(&self, options: &SyncOptions) -> Result<SyncReport> {
+        let repo = self.repo.as_ref().ok_or_else(|| {
+            refusal("the store lies in no git work tree", "move it into one, or copy it by other means")
+        })?;
+        let step = Duration::from_secs(self.settings.sync.step_seconds.into());
+        let git = repo.program(&self.env, step)?;
+        let runtime = self.runtime_to_write()?;
+        let name = format!("sync-{}", &crate::runtime::records::digest(&repo.git_dir.display().to_string())[..12]);
+        let _one_at_a_time = Lock::take_named(&runtime, &name, step.saturating_mul(5), "agentpm sync")?;
+        let objects = repo.objects()?;
+        let branch = free_branch(&objects, &self.store.name)?;
+        let sync = Sync { ws: self, repo, objects, git, branch };
+        let upstream = sync.upstream(options)?;
+        if !options.plan {
+            self.heal_all()?;
+        }
+        let mut warnings = sync.take_in_edits(options)?;
+        let mut report = sync.run(options, upstream.as_ref())?;
+        warnings.append(&mut report.warnings);
+        report.warnings = warnings;
+        Ok(report)
+    }
+}
+
+/// The branch that is checked out, where git is free to have it moved.
+fn free_branch(objects: &Objects, store: &str) -> Result<String> {
+    if let Some(operation) = objects.in_progress() {
+        return Err(refusal(
+            format!("{operation} is in progress; nothing was changed"),
+            format!("end it first ({operation} --continue, or --abort), then agentpm sync"),
+        ));
+    }
+    let head = objects.head()?;
+    let Some(branch) = head.branch else {
+        return Err(refusal(
+            "HEAD is detached: there is no branch to commit to; nothing was changed",
+            "make or take a branch with git switch, then agentpm sync; the plan's files stay as they are",
+        ));
+    };
+    if head.commit.is_none() {
+        return Err(refusal(
+            format!("the branch {} has no commit yet; nothing was changed", short(&branch)),
+            "make the first commit (git add .agentpm; git commit), then agentpm sync",
+        ));
+    }
+    let unmerged = objects.unmerged(store)?;
+    if let Some(path) = unmerged.first() {
+        return Err(refusal(
+            format!("git's index holds conflicts ({path}); nothing was changed"),
+            "settle them and git add them, then agentpm sync",
+        ));
+    }
+    Ok(branch)
+}
+
+/// A branch's name without `refs/heads/`.
+fn short(branch: &str) -> &str {
+    branch.strip_prefix("refs/heads/").unwrap_or(branch)
+}
+
+impl Sync<'_> {
+    /// Records what was edited by hand. What the rules do not allow stays in its file and is not committed.
+    fn take_in_edits(&self, options: &SyncOptions) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        for path in self.touched()? {
+            let below = path.strip_prefix(&format!("{}/", self.ws.store.name)).and_then(entity_below);
+            let Some((Entity::Task(id), false)) = below else { continue };
+            let handle = self.ws.handle(id)?;
+            if !self.ws.is_edited(id)? {
+                continue;
+            }
+            if options.plan {
+                warnings.push(format!("task {handle} was edited by hand; sync would record that first"));
+            } else if let Err(e) = self.ws.absorb(id) {
+                let why = e.message;
+                warnings.push(format!("the edit of task {handle} stays in its file and was not committed: {why}"));
+            }
+        }
+        Ok(warnings)
+    }
+
+    fn run(&self, options: &SyncOptions, upstream: Option<&Upstream>) -> Result<SyncReport> {
+        let mut report = SyncReport {
+            branch: short(&self.branch).to_owned(),
+            remote: upstream.map(|u| u.remote.clone()),
+            dry_run: options.plan,
+            ..SyncReport::default()
+        };
+        let most = self.ws.settings.sync.retries;
+        loop {
+            let before = self.tip()?;
+            let own = self.snapshot(before, options.plan, &mut report)?;
+            let theirs = upstream.map(|upstream| self.fetch(upstream)).transpose()?.flatten();
+            let new = match theirs {
+                Some(theirs) => self.integrate(own, theirs)?,
+                None => own,
+            };
+            self.tell(&mut report, before, own, theirs, new)?;
+            if options.plan {
+                return Ok(report);
+            }
+            self.check_move(before, new)?;
+            let push = upstream.filter(|_| !options.no_push && theirs != Some(new));
+            match push.map(|upstream| self.push(upstream, new, options)).transpose()? {
+                Some(Pushed::Lost(why)) if report.retries >= most => {
+                    return Err(refusal(
+                        format!(
+                            "others pushed first {} times in a row ({why}); nothing was changed",
+                            report.retries + 1
+                        ),
+                        "run agentpm sync again",
+                    ));
+                }
+                Some(Pushed::Lost(_)) => {
+                    report.retries += 1;
+                    self.let_others_go(report.retries)?;
+                    continue;
+                }
+                Some(Pushed::Taken) => report.pushed = true,
+                None => {}
+            }
+            if self.bring_home(before, own, new)? {
+                report.head = self.objects.short(new);
+                return Ok(report);
+            }
+            // Somebody committed to this branch meanwhile: their commit is taken along in another round.
+            report.retries += 1;
+            if report.retries > most {
+                return Err(refusal(
+                    "the branch keeps moving under this sync",
+                    "what was pushed is safe; run agentpm sync again when it is quiet",
+                ));
+            }
+        }
+    }
+
+    /// The commit of the branch now.
+    fn tip(&self) -> Result<Oid> {
+        self.objects.reference(&self.branch).ok_or_else(|| {
+            refusal(format!("the branch {} vanished", short(&self.branch)), "look at git branch, then agentpm sync")
+        })
+    }
+
+    /// The plan's folder in a commit.
+    fn plan_of(&self, commit: Oid) -> Result<Option<Oid>> {
+        let item = self.objects.item(self.objects.commit(commit)?.tree, &self.ws.store.name)?;
+        Ok(item.filter(|item| item.mode == crate::git::Mode::Tree).map(|item| item.oid))
+    }
+
+    fn tell(&self, report: &mut SyncReport, before: Oid, own: Oid, theirs: Option<Oid>, new: Oid) -> Result<()> {
+        let (before_plan, own_plan, new_plan) = (self.plan_of(before)?, self.plan_of(own)?, self.plan_of(new)?);
+        report.committed = (own != before).then(|| self.objects.short(new));
+        report.head = self.objects.short(new);
+        report.outgoing = match theirs {
+            Some(theirs) => self.task_changes(self.plan_of(theirs)?, new_plan)?,
+            None => self.task_changes(before_plan, own_plan)?,
+        };
+        report.incoming = self.task_changes(own_plan, new_plan)?;
+        Ok(())
+    }
+
+    /// Waits a moment that is longer and less certain the more often a race was lost.
+    fn let_others_go(&self, lost: u32) -> Result<()> {
+        let chance = self.ws.env.chance()? % 100;
+        let millis = u64::from(lost.min(20)) * 5 * (chance + 1) / 50;
+        process::pause(Duration::from_millis(millis));
+        Ok(())
+    }
+}
+
+impl SyncReport {
+    /// The report in one line.
+    pub fn words(&self) -> String {
+        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let mut parts = Vec::new();
+        if self.committed.is_some() {
+            parts.push(if self.dry_run { "would commit the plan".to_owned() } else { "committed the plan".to_owned() });
+        }
+        if !self.incoming.is_empty() {
+            parts.push(format!("{} came in", count(self.incoming.len(), "task")));
+        }
+        if !self.outgoing.is_empty() {
+            parts.push(format!("{} went out", count(self.outgoing.len(), "task")));
+        }
+        if parts.is_empty() {
+            parts.push("everything was in step already".into());
+        }
+        parts.join(", ")
+    }
+
+    /// The report as JSON.
+    pub fn to_json(&self) -> serde_json::Value {
+        json!(self)
+    }
+}

@@ -1,0 +1,156 @@
+//! The remote's side of a sync: where the branch goes, fetching, pushing.
+
+use serde_json::json;
+
+use super::{Sync, SyncOptions, refusal, short};
+use crate::error::{Error, Result};
+use crate::git::{Oid, words};
+
+/// Where a branch is pushed to and fetched from.
+#[derive(Clone, Debug)]
+pub(super) struct Upstream {
+    /// The remote's name.
+    pub remote: String,
+    /// The branch's whole name at the remote.
+    pub theirs: String,
+    /// The reference that remembers it here.
+    pub tracking: String,
+}
+
+/// What came of a push.
+pub(super) enum Pushed {
+    /// The remote took it.
+    Taken,
+    /// Somebody else was first; with the remote's words.
+    Lost(String),
+}
+
+impl Sync<'_> {
+    /// The upstream of the branch; `None` where nothing is to be pushed and there is none.
+    pub(super) fn upstream(&self, options: &SyncOptions) -> Result<Option<Upstream>> {
+        let branch = short(&self.branch);
+        let setting = |key: &str| self.objects.setting(&format!("branch.{branch}.{key}"));
+        if let (Some(remote), Some(theirs)) = (setting("remote"), setting("merge")) {
+            if remote == "." {
+                return Err(refusal(
+                    format!("the upstream of {branch} is a branch of this clone; nothing was changed"),
+                    "set one at a remote: git branch --set-upstream-to origin/main, then agentpm sync",
+                ));
+            }
+            let tracking = self.git.ask(&["for-each-ref", "--format=%(upstream)", "--end-of-options", &self.branch])?;
+            return self.named(remote, theirs, Some(tracking)).map(Some);
+        }
+        let remotes = self.objects.remotes();
+        match &remotes[..] {
+            _ if options.no_push && !options.set_upstream => Ok(None),
+            [] => Err(refusal(
+                "this clone has no remote; nothing was changed",
+                "agentpm sync --no-push commits the plan alone; git remote add NAME URL adds a remote",
+            )),
+            [remote] if options.set_upstream => self.named(remote.clone(), self.branch.clone(), None).map(Some),
+            _ if options.set_upstream && remotes.iter().any(|r| r == "origin") => {
+                self.named("origin".into(), self.branch.clone(), None).map(Some)
+            }
+            _ => Err(refusal(
+                format!("the branch {branch} has no upstream; nothing was changed"),
+                format!(
+                    "agentpm sync --set-upstream pushes it to {} and remembers that; agentpm sync --no-push commits alone",
+                    remotes.iter().find(|r| *r == "origin").unwrap_or(&remotes[0])
+                ),
+            )
+            .with(json!({ "branch": branch, "remotes": remotes }))),
+        }
+    }
+
+    fn named(&self, remote: String, theirs: String, tracking: Option<String>) -> Result<Upstream> {
+        if remote.starts_with('-') || theirs.starts_with('-') || remote.contains("::") {
+            return Err(refusal(
+                format!("{} is no name of a remote", crate::model::id::quoted(&remote)),
+                "look at git remote -v and the settings of the branch",
+            ));
+        }
+        let name = theirs.strip_prefix("refs/heads/").unwrap_or(&theirs);
+        let tracking = tracking.filter(|t| !t.is_empty()).unwrap_or_else(|| format!("refs/remotes/{remote}/{name}"));
+        Ok(Upstream { remote, theirs, tracking })
+    }
+
+    /// Fetches the upstream. `None` where the remote does not have the branch yet.
+    pub(super) fn fetch(&self, upstream: &Upstream) -> Result<Option<Oid>> {
+        let args = ["fetch", "--quiet", "--no-write-fetch-head", "--end-of-options", &upstream.remote];
+        let outcome = self.git.call(&args, None, Vec::new())?;
+        if outcome.timed_out || outcome.code != Some(0) {
+            return Err(self.unreachable(upstream, &self.git.failure(&args, &outcome)));
+        }
+        Ok(self.repo.objects()?.reference(&upstream.tracking))
+    }
+
+    fn unreachable(&self, upstream: &Upstream, e: &Error) -> Error {
+        refusal(
+            format!("the remote {} could not be read: {}; nothing was changed", upstream.remote, e.message),
+            "the plan is safe in this clone; agentpm sync --no-push commits it, and agentpm sync later brings it out",
+        )
+        .with(*e.details.clone())
+    }
+
+    /// Pushes a commit to the upstream, without force.
+    pub(super) fn push(&self, upstream: &Upstream, new: Oid, options: &SyncOptions) -> Result<Pushed> {
+        let spec = format!("{new}:{}", upstream.theirs);
+        let args = ["push", "--porcelain", "--no-follow-tags", "--end-of-options", &upstream.remote, &spec];
+        let outcome = self.git.call(&args, None, Vec::new())?;
+        if outcome.timed_out {
+            // The remote may have taken it all the same: only asking again tells.
+            if self.fetch(upstream).ok().flatten() == Some(new) {
+                return Ok(Pushed::Taken);
+            }
+            return Err(refusal(
+                format!("the remote {} did not answer in time; whether it took the push is not known", upstream.remote),
+                "nothing was changed here; agentpm sync asks again and ends what was begun",
+            )
+            .with(json!({ "remote": upstream.remote, "outcome": "unknown" })));
+        }
+        if outcome.code == Some(0) {
+            if options.set_upstream && self.objects.setting(&format!("branch.{}.merge", short(&self.branch))).is_none()
+            {
+                self.remember(upstream)?;
+            }
+            return Ok(Pushed::Taken);
+        }
+        let said = String::from_utf8_lossy(&outcome.stdout).into_owned();
+        let line = said.lines().find(|line| line.starts_with('!')).unwrap_or_default();
+        let why = line.rsplit('\t').next().unwrap_or_default().to_owned();
+        if is_race(&why) || (line.is_empty() && is_race(&outcome.stderr)) {
+            return Ok(Pushed::Lost(why));
+        }
+        if line.is_empty() {
+            return Err(self.unreachable(upstream, &self.git.failure(&args, &outcome)));
+        }
+        let branch = upstream.theirs.strip_prefix("refs/heads/").unwrap_or(&upstream.theirs);
+        Err(refusal(
+            format!("the remote {} refused {branch}: {why}; nothing was changed", upstream.remote),
+            "where the branch is protected, take one of your own: git switch -c plan-update, then agentpm sync --set-upstream",
+        )
+        .with(json!({ "remote": upstream.remote, "branch": branch, "said": words(&outcome.stderr) })))
+    }
+
+    fn remember(&self, upstream: &Upstream) -> Result<()> {
+        let branch = short(&self.branch);
+        self.git.ask(&["config", "--local", &format!("branch.{branch}.remote"), &upstream.remote])?;
+        self.git.ask(&["config", "--local", &format!("branch.{branch}.merge"), &upstream.theirs]).map(|_| ())
+    }
+}
+
+/// Whether a refusal only says that somebody else was first.
+fn is_race(why: &str) -> bool {
+    [
+        "fetch first",
+        "non-fast-forward",
+        "stale info",
+        "cannot lock ref",
+        "failed to update ref",
+        "incorrect old value",
+        "reference already exists",
+        "failed to lock",
+    ]
+    .iter()
+    .any(|said| why.contains(said))
+}

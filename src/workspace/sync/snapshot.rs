@@ -1,0 +1,239 @@
+//! The plan as a commit: HEAD's tree with the store's folder brought up to the files, and nothing else of the work tree.
+//!
+//! Promises: never fewer events than HEAD holds; a `task.yaml` in a commit is always what its log says; the user's index and
+//! work tree are not touched; their hooks and their signature are asked, within a deadline.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Sync, SyncReport, refusal};
+use crate::env::files::{self, Dir, Kind};
+use crate::error::{Error, Result};
+use crate::git::{Item, Mode, Oid, words};
+use crate::model::event::Entity;
+use crate::runtime::lock::Lock;
+use crate::store::entity::read_log;
+use crate::store::layout::{LOG, home};
+use crate::store::log::Log;
+use crate::store::project::render;
+use crate::workspace::heal::entity_below;
+
+/// Largest file besides logs that is committed, in bytes.
+const MAX_OTHER: u64 = 16 * 1024 * 1024;
+
+impl Sync<'_> {
+    /// The commit that holds the plan as its files are now; `before` itself where nothing changed.
+    pub(super) fn snapshot(&self, before: Oid, dry: bool, report: &mut SyncReport) -> Result<Oid> {
+        let old = self.objects.commit(before)?.tree;
+        let tree = self.tree_of_plan(old, report)?;
+        if tree == old {
+            return Ok(before);
+        }
+        let changes = self.task_changes(plan_in(self, old)?, plan_in(self, tree)?)?;
+        let message = super::summary::message(&changes);
+        if dry {
+            return self.commit_tree(tree, &[before], message.as_bytes(), None);
+        }
+        let message = self.ask_hooks(tree, &message)?;
+        self.commit_tree(tree, &[before], message.as_bytes(), None)
+    }
+
+    /// HEAD's tree with the store's folder as its files are now.
+    fn tree_of_plan(&self, old: Oid, report: &mut SyncReport) -> Result<Oid> {
+        let ws = self.ws;
+        let runtime = ws.runtime_to_write()?;
+        let wait = Duration::from_millis(ws.settings.lock.wait_ms.into());
+        // A command writes several files; none is read half-way.
+        let lock = Lock::take(&runtime, wait, "agentpm sync")?;
+        let mut entities: BTreeSet<Entity> = BTreeSet::new();
+        let mut changes: BTreeMap<String, Option<Item>> = BTreeMap::new();
+        for path in self.touched()? {
+            let Some(below) = path.strip_prefix(&format!("{}/", ws.store.name)) else { continue };
+            match entity_below(below) {
+                Some((entity, _)) => drop(entities.insert(entity)),
+                None => self.other_file(&path, below, &mut changes, report)?,
+            }
+        }
+        for entity in entities {
+            let Some((folder, readable)) = home(&entity) else { continue };
+            let path = |name: &str| ws.store.shown(folder.join(name));
+            let mut log = read_log(&ws.store, &entity)?;
+            if log.fixed {
+                report
+                    .warnings
+                    .push(format!("{entity} cannot be read whole and was not committed; agentpm lint names it"));
+                continue;
+            }
+            let committed = self.objects.file(old, &path(LOG))?.unwrap_or_default();
+            let committed = Log::read(&committed[..]).unwrap_or_default().entries;
+            if log.entries.is_empty() && log.foreign.is_empty() {
+                // Files that are gone are no deletion: what was committed stays.
+                continue;
+            }
+            let bytes = match log.rough {
+                false if committed.iter().all(|e| log.entries.iter().any(|known| known.event.id == e.event.id)) => {
+                    log.canonical(&[])
+                }
+                _ => {
+                    let known: BTreeSet<_> = log.entries.iter().map(|e| e.event.id).collect();
+                    log.entries.extend(committed.into_iter().filter(|e| !known.contains(&e.event.id)));
+                    log.canonical(&[])
+                }
+            };
+            let yaml = render(&entity, &log.entries);
+            for (name, bytes) in [(LOG, bytes), (readable, yaml.into_bytes())] {
+                let oid = self.objects.write_blob(&bytes)?;
+                changes.insert(path(name), Some(Item { mode: Mode::File, oid }));
+            }
+        }
+        drop(lock);
+        self.objects.write_tree(Some(old), &changes.into_iter().collect::<Vec<_>>())
+    }
+
+    /// Paths of the store that differ between HEAD, index and work tree, or that git does not know.
+    pub(super) fn touched(&self) -> Result<Vec<String>> {
+        let args = [
+            "--no-optional-locks",
+            "-c",
+            "status.renames=false",
+            "status",
+            "--porcelain=v1",
+            "-z",
+            "--no-renames",
+            "--untracked-files=all",
+            "--",
+            &self.ws.store.name,
+        ];
+        let outcome = self.git.call(&args, None, Vec::new())?;
+        self.git.text(&args, &outcome)?;
+        let entries = outcome.stdout.split(|b| *b == 0).filter(|entry| entry.len() > 3);
+        Ok(entries.map(|entry| String::from_utf8_lossy(&entry[3..]).into_owned()).collect())
+    }
+
+    /// Settings, roles, attributes, archives: committed as they are. What does not belong into a store is left out.
+    fn other_file(
+        &self,
+        path: &str,
+        below: &str,
+        changes: &mut BTreeMap<String, Option<Item>>,
+        report: &mut SyncReport,
+    ) -> Result<()> {
+        let known = matches!(below, "config.toml" | "roles.yml" | ".gitattributes" | ".gitignore")
+            || (below.starts_with("archive/") && below.ends_with(".jsonl"));
+        let dir: &Dir = &self.ws.store.dir;
+        let failed = |e: &std::io::Error| Error::io("read", &self.ws.store.path().join(below), e);
+        match dir.kind(below).map_err(|e| failed(&e))? {
+            Some(Kind::File) if known => {
+                let oid = self.objects.write_blob(&dir.read(below, MAX_OTHER).map_err(|e| failed(&e))?)?;
+                changes.insert(path.to_owned(), Some(Item { mode: Mode::File, oid }));
+            }
+            None if known => drop(changes.insert(path.to_owned(), None)),
+            _ => report.warnings.push(format!("{path} does not belong into a store and was not committed")),
+        }
+        Ok(())
+    }
+
+    /// Asks the user's pre-commit and commit-msg hooks, with an index of our own. Gives the message as they left it.
+    fn ask_hooks(&self, tree: Oid, message: &str) -> Result<String> {
+        let names = ["pre-commit", "prepare-commit-msg", "commit-msg"];
+        let folder = self.repo.work_dir.join(self.git.ask(&["rev-parse", "--git-path", "hooks"])?);
+        let is_there =
+            |name: &&str| files::metadata(&folder.join(name)).is_ok_and(|m| m.is_file() && is_executable(&m));
+        let there: Vec<&str> = names.into_iter().filter(is_there).collect();
+        if there.is_empty() {
+            return Ok(message.to_owned());
+        }
+        let runtime = self.ws.runtime_to_write()?;
+        let place = |tail: &str| -> Result<PathBuf> {
+            Ok(runtime.path().join(format!("sync-{}.{tail}", self.ws.env.new_id()?)))
+        };
+        let (index, text) = (place("index")?, place("message")?);
+        let asked = self.ask_each(&there, tree, message, &index, &text);
+        // Nobody needs them any more; what stays behind does no harm.
+        for path in [&index, &text] {
+            let _ = files::remove_outside(path);
+        }
+        asked
+    }
+
+    fn ask_each(
+        &self,
+        hooks: &[&str],
+        tree: Oid,
+        message: &str,
+        index: &std::path::Path,
+        text: &std::path::Path,
+    ) -> Result<String> {
+        let read_tree = ["read-tree", &tree.to_string()];
+        let outcome = self.git.call(&read_tree, Some(index), Vec::new())?;
+        self.git.text(&read_tree, &outcome)?;
+        files::write_outside(text, message.as_bytes()).map_err(|e| Error::io("write", text, &e))?;
+        let file = text.display().to_string();
+        for hook in hooks {
+            let mut args = vec!["hook", "run", "--ignore-missing", hook];
+            match *hook {
+                "commit-msg" => args.extend(["--", &file]),
+                "prepare-commit-msg" => args.extend(["--", &file, "message"]),
+                _ => {}
+            }
+            let outcome = self.git.call(&args, Some(index), Vec::new())?;
+            if outcome.timed_out || outcome.code != Some(0) {
+                let why = match outcome.timed_out {
+                    true => "it did not end in time".to_owned(),
+                    false => words(&format!("{}\n{}", outcome.stderr, String::from_utf8_lossy(&outcome.stdout))),
+                };
+                return Err(refusal(
+                    format!("your {hook} hook refused the plan's commit: {why}; nothing was changed"),
+                    "mend what it names, then agentpm sync",
+                ));
+            }
+        }
+        let bytes = files::read_outside(text, MAX_OTHER).map_err(|e| Error::io("read", text, &e))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Makes a commit, signed where the user's settings say so. Nothing points at it yet. `author` is git's own form of it.
+    pub(super) fn commit_tree(&self, tree: Oid, parents: &[Oid], message: &[u8], author: Option<&str>) -> Result<Oid> {
+        let (tree, parents) = (tree.to_string(), parents.iter().map(Oid::to_string).collect::<Vec<_>>());
+        let mut args = vec!["commit-tree", &tree];
+        if self.objects.flag("commit.gpgSign") {
+            args.push("-S");
+        }
+        for parent in &parents {
+            args.extend(["-p", parent]);
+        }
+        args.extend(["-F", "-"]);
+        let vars = author.and_then(author_vars).unwrap_or_default();
+        let outcome = self.git.call_with(&args, None, &vars, message.to_vec())?;
+        self.git
+            .text(&args, &outcome)
+            .map_err(|e| {
+                let message = format!("the plan's commit could not be made: {}; nothing was changed", e.message);
+                refusal(message, "look at git's settings of user.name, user.email and signing, then agentpm sync")
+                    .with(*e.details)
+            })?
+            .parse()
+    }
+}
+
+fn plan_in(sync: &Sync<'_>, tree: Oid) -> Result<Option<Oid>> {
+    let item = sync.objects.item(tree, &sync.ws.store.name)?;
+    Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
+}
+
+fn is_executable(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    metadata.permissions().mode() & 0o111 != 0
+}
+
+/// The variables that make git write just this author: `Name <mail> seconds offset`.
+fn author_vars(author: &str) -> Option<Vec<(&'static str, String)>> {
+    let (name, rest) = author.split_once('<')?;
+    let (mail, date) = rest.split_once('>')?;
+    Some(vec![
+        ("GIT_AUTHOR_NAME", name.trim().to_owned()),
+        ("GIT_AUTHOR_EMAIL", mail.to_owned()),
+        ("GIT_AUTHOR_DATE", format!("@{}", date.trim())),
+    ])
+}

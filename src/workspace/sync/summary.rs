@@ -1,0 +1,117 @@
+//! What a sync carries, task by task, and the commit message that says so.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::Sync;
+use crate::error::Result;
+use crate::git::Oid;
+use crate::model::event::Entity;
+use crate::model::id::Id;
+use crate::model::task::{Status, Task};
+use crate::rules::fold::fold;
+use crate::store::layout::{LOG, home};
+use crate::store::log::Log;
+use crate::workspace::heal::entity_below;
+
+/// Most tasks that a commit message names.
+const MAX_LINES: usize = 20;
+
+/// How one task changes.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct TaskChange {
+    /// The task.
+    pub task: Id,
+    /// Its handle.
+    pub handle: String,
+    /// Its title afterwards.
+    pub title: String,
+    /// What happens to it, in one word: created, completed, cancelled, archived, reopened, started, moved, updated.
+    pub what: &'static str,
+    /// How many events come with it.
+    pub events: usize,
+}
+
+impl Sync<'_> {
+    /// The tasks that differ between two plans.
+    pub(super) fn task_changes(&self, old: Option<Oid>, new: Option<Oid>) -> Result<Vec<TaskChange>> {
+        let changed = self.objects.changes(old, new)?;
+        let tasks: BTreeSet<Id> = changed
+            .iter()
+            .filter_map(|change| match entity_below(&change.path) {
+                Some((Entity::Task(id), true)) => Some(id),
+                _ => None,
+            })
+            .collect();
+        let mut found = Vec::with_capacity(tasks.len());
+        for id in tasks {
+            let (before, _) = self.state(id, old)?;
+            let (after, events) = self.state(id, new)?;
+            let Some(after) = after else { continue };
+            let known = before.as_ref().map_or(0, |task| task.version);
+            found.push(TaskChange {
+                task: id,
+                handle: id.handle(crate::model::id::HANDLE_MIN),
+                title: after.fields.title.clone(),
+                what: what(before.as_ref(), &after),
+                events: usize::try_from(events.saturating_sub(known)).unwrap_or(usize::MAX),
+            });
+        }
+        Ok(found)
+    }
+
+    fn state(&self, id: Id, plan: Option<Oid>) -> Result<(Option<Task>, u64)> {
+        let (Some(plan), Some((folder, _))) = (plan, home(&Entity::Task(id))) else { return Ok((None, 0)) };
+        let path = folder.join(LOG).display().to_string();
+        let Some(bytes) = self.objects.file(plan, &path)? else { return Ok((None, 0)) };
+        let task = fold(id, &Log::read(&bytes[..]).unwrap_or_default().entries).0;
+        let version = task.version;
+        Ok((Some(task), version))
+    }
+}
+
+fn what(before: Option<&Task>, after: &Task) -> &'static str {
+    let Some(before) = before else { return "created" };
+    match after.status {
+        now if now == before.status => "updated",
+        Status::Completed => "completed",
+        Status::Cancelled => "cancelled",
+        Status::Archived => "archived",
+        Status::InProgress => "started",
+        Status::Open if before.status.is_finished() => "reopened",
+        Status::Open | Status::Blocked => "moved",
+    }
+}
+
+/// The message of a commit of the plan: counts in the subject, tasks below.
+pub(super) fn message(changes: &[TaskChange]) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for change in changes {
+        match counts.iter_mut().find(|(word, _)| *word == change.what) {
+            Some((_, n)) => *n += 1,
+            None => counts.push((change.what, 1)),
+        }
+    }
+    let one_line = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+    let subject = match changes {
+        [] => "plan: settings".to_owned(),
+        [only] => format!("plan: {} {} {}", only.what, only.handle, one_line(&only.title)),
+        _ => {
+            let words: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
+            format!("plan: {}", words.join(", "))
+        }
+    };
+    let mut text: String = subject.chars().take(72).collect();
+    text = text.trim_end().to_owned() + "\n";
+    if changes.len() > 1 {
+        text.push('\n');
+        for change in changes.iter().take(MAX_LINES) {
+            text.push_str(&format!("{} {} {}\n", change.handle, change.what, one_line(&change.title)));
+        }
+        if changes.len() > MAX_LINES {
+            text.push_str(&format!("and {} more\n", changes.len() - MAX_LINES));
+        }
+    }
+    text
+}
