@@ -20,4 +20,5 @@ mod places;
 mod readme;
 mod recover;
 mod roles;
+mod sync;
 mod tidy;

@@ -127,19 +127,7 @@ impl Sandbox {
     /// A program with nothing of the outer world but PATH.
     pub fn sealed(&self, program: impl AsRef<std::ffi::OsStr>, dir: &Path) -> Command {
         let mut command = Command::new(program);
-        command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.home())
-            .env("LC_ALL", "C")
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_AUTHOR_NAME", "Test")
-            .env("GIT_AUTHOR_EMAIL", "test@example.invalid")
-            .env("GIT_COMMITTER_NAME", "Test")
-            .env("GIT_COMMITTER_EMAIL", "test@example.invalid")
-            .current_dir(dir)
-            .stdin(Stdio::null());
+        command.env_clear().envs(sealed_vars(&self.home())).current_dir(dir).stdin(Stdio::null());
         command
     }
 
@@ -246,4 +234,19 @@ impl Sandbox {
         let report = self.run(&["lint"]).data();
         assert_eq!(report["findings"], serde_json::json!([]), "{report:#}");
     }
+}
+
+/// The variables of a sealed room with this home.
+pub fn sealed_vars(home: &Path) -> Vec<(&'static str, std::ffi::OsString)> {
+    vec![
+        ("PATH", std::env::var_os("PATH").unwrap_or_default()),
+        ("HOME", home.into()),
+        ("LC_ALL", "C".into()),
+        ("GIT_CONFIG_NOSYSTEM", "1".into()),
+        ("GIT_CONFIG_GLOBAL", "/dev/null".into()),
+        ("GIT_AUTHOR_NAME", "Test".into()),
+        ("GIT_AUTHOR_EMAIL", "test@example.invalid".into()),
+        ("GIT_COMMITTER_NAME", "Test".into()),
+        ("GIT_COMMITTER_EMAIL", "test@example.invalid".into()),
+    ]
 }
