@@ -149,7 +149,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = Dir::open(folder.path()).unwrap();
         let first = Lock::take(&dir, Duration::ZERO, "ada").unwrap();
-        std::fs::remove_file(folder.path().join(PATH)).unwrap();
+        std::fs::remove_file(folder.path().join(STORE)).unwrap();
         let second = Lock::take(&dir, Duration::ZERO, "bob").unwrap();
         assert!(first.file.metadata().unwrap().len() > 0 && second.file.metadata().unwrap().len() > 0);
     }
