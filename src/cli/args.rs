@@ -108,6 +108,12 @@ pub enum Verb {
     /// Say for each field of a task which event set it
     #[command(after_help = "Example:\n  agentpm blame 7XK2Q1")]
     Blame(q::Blame),
+    /// Say what changed from one point to another: Lamport times, times, or git revisions
+    #[command(after_help = super::help::DIFF)]
+    Diff(q::Diff),
+    /// Say what the commits of a branch do to the plan, and what of it a reviewer must decide
+    #[command(after_help = super::help::REVIEW)]
+    Review(q::Review),
     /// List values that lost to one written at the same time, or put one back
     #[command(args_conflicts_with_subcommands = true, after_help = super::help::CONFLICTS)]
     Conflicts(ConflictsArgs),
@@ -120,6 +126,9 @@ pub enum Verb {
     /// Commit the plan, bring in what the upstream has, and push
     #[command(after_help = "Examples:\n  agentpm sync\n  agentpm sync --plan\n  agentpm sync --no-push")]
     Sync(super::exchange::Sync),
+    /// Print each event as it happens, one JSON object a line
+    #[command(after_help = "Examples:\n  agentpm watch\n  agentpm watch --since 01K5R4XJ7Z0000000000000001 --for 10m")]
+    Watch(super::exchange::Watch),
     /// Put right what git left of the plan after a merge, rebase, cherry-pick or stash, and git add what was settled
     #[command(after_help = "Example:\n  git merge feature || agentpm resolve")]
     Resolve,
@@ -173,7 +182,7 @@ pub enum TaskVerb {
     #[command(after_help = super::help::CREATE)]
     Create(Box<c::TaskCreate>),
     /// Show a task whole
-    #[command(visible_alias = "show", after_help = "Example:\n  agentpm task get 7XK2Q1")]
+    #[command(visible_alias = "show", after_help = super::help::GET)]
     Get(q::TaskGet),
     /// List tasks: unfinished ones, most urgent first, a bounded page
     #[command(
@@ -214,7 +223,7 @@ pub enum TaskVerb {
     Verify(c::TaskVerify),
     /// Edit a task's YAML in $EDITOR; only on a terminal
     #[command(after_help = "Example:\n  agentpm task edit 7XK2Q1")]
-    Edit(q::TaskGet),
+    Edit(q::TaskPath),
     /// Print the path of a task's YAML file
     #[command(after_help = "Example:\n  git log -- \"$(agentpm task path 7XK2Q1 --quiet)\"")]
     Path(q::TaskPath),

@@ -1,14 +1,17 @@
 //! What git and agentpm have to do with each other: the drivers that git calls, resolving, synchronising.
 
+use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::human;
 use super::output::{Answer, escape};
 use crate::env::Env;
 use crate::error::Result;
+use crate::model::id::Id;
 use crate::model::query::{Query, Unheld};
 use crate::model::words::Ref;
 use crate::workspace::{self, SyncOptions, Wanted, Workspace};
@@ -37,6 +40,48 @@ pub struct Sync {
     /// Where the branch has no upstream: push it under its own name and remember that
     #[arg(long)]
     pub set_upstream: bool,
+    #[command(subcommand)]
+    pub verb: Option<SyncVerb>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum SyncVerb {
+    /// Give the events that arrived here after a certain one, in order of arrival
+    #[command(after_help = "Example:\n  agentpm sync pull --since-event-id 01K5R4XJ7Z0000000000000001 --limit 100")]
+    Pull(SyncPull),
+    /// Take in events of another replica; those that are here already change nothing
+    #[command(after_help = "Example:\n  agentpm sync push --file events.json")]
+    Push(SyncPush),
+}
+
+#[derive(Args, Debug)]
+pub struct SyncPull {
+    /// The last event that was seen; from the first on where absent
+    #[arg(long, value_name = "EVENT")]
+    pub since_event_id: Option<Id>,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+#[derive(Args, Debug)]
+pub struct SyncPush {
+    /// A JSON array of events, or one event a line; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub file: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Watch {
+    /// Begin after this event; with what happens from now on where absent
+    #[arg(long, value_name = "EVENT")]
+    pub since: Option<Id>,
+    /// End after so many events
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// End after this time: seconds, or 90s, 10m, 2h
+    #[arg(long = "for", value_name = "DURATION")]
+    pub span: Option<crate::model::words::Duration>,
 }
 
 #[derive(Args, Debug)]
@@ -129,6 +174,11 @@ pub fn resolve(ws: &Workspace) -> Result<Answer> {
 }
 
 pub fn sync(ws: &Workspace, args: &Sync) -> Result<Answer> {
+    match &args.verb {
+        Some(SyncVerb::Pull(args)) => return pull(ws, args),
+        Some(SyncVerb::Push(args)) => return push(ws, args),
+        None => {}
+    }
     let options = SyncOptions { plan: args.plan, no_push: args.no_push, set_upstream: args.set_upstream };
     let report = ws.sync(&options)?;
     let mut human = format!("{} on {}\n", report.words(), escape(&report.branch));
@@ -139,6 +189,16 @@ pub fn sync(ws: &Workspace, args: &Sync) -> Result<Answer> {
         if changes.len() > MAX_LINES {
             human.push_str(&format!("  {arrow}  and {} more; all of them with --json\n", changes.len() - MAX_LINES));
         }
+    }
+    for edit in &report.lost {
+        let word = |key: &str| escape(edit[key].as_str().unwrap_or_default());
+        human.push_str(&format!(
+            "  lost {}  {}: yours gave way to {}'s; put it back: {}\n",
+            word("handle"),
+            word("field"),
+            word("by"),
+            word("restore")
+        ));
     }
     let changed = !report.dry_run;
     Ok(Answer {
@@ -153,3 +213,28 @@ pub fn sync(ws: &Workspace, args: &Sync) -> Result<Answer> {
 
 /// Most tasks that are named to people.
 const MAX_LINES: usize = 30;
+
+fn pull(ws: &Workspace, args: &SyncPull) -> Result<Answer> {
+    let data = ws.pull_events(args.since_event_id, args.limit)?;
+    let quiet = data["next_cursor"].as_str().map(str::to_owned);
+    Ok(Answer { human: human::events(&data), data, quiet, ..Answer::default() })
+}
+
+fn push(ws: &Workspace, args: &SyncPush) -> Result<Answer> {
+    let data = ws.push_events(&super::run::read_input(&args.file)?)?;
+    Ok(Answer { human: human::object(&data), data, changed: true, ..Answer::default() })
+}
+
+/// Prints each event as a line as it arrives. The answer itself is empty.
+pub fn watch(ws: &Workspace, args: &Watch) -> Result<Answer> {
+    let mut left = args.count;
+    let span = args.span.as_ref().map(|span| Duration::from_millis(span.millis.unsigned_abs()));
+    ws.watch(args.since, span, |entry| {
+        let mut out = std::io::stdout().lock();
+        // Whoever read along and went away has seen enough.
+        let gone = writeln!(out, "{}", entry.line).and_then(|()| out.flush()).is_err();
+        left = left.map(|n| n.saturating_sub(1));
+        !gone && left != Some(0)
+    })?;
+    Ok(Answer { document: true, ..Answer::default() })
+}

@@ -52,6 +52,31 @@ Examples:
   agentpm plan apply plan.yaml --dry-run
   agentpm plan apply plan.yaml";
 
+/// Beneath `agentpm task get --help`.
+pub const GET: &str = "\
+Examples:
+  agentpm task get 7XK2Q1
+  agentpm task get 7XK2Q1 --at 42
+  agentpm task get 7XK2Q1 --at 2026-11-20T10:00:00Z
+  agentpm task get 7XK2Q1 --at HEAD~2";
+
+/// Beneath `agentpm diff --help`.
+pub const DIFF: &str = "\
+A point is a Lamport time (as agentpm log shows), an RFC 3339 time or date, or whatever git takes for a commit.
+
+Examples:
+  agentpm diff 120 140
+  agentpm diff 2026-11-20 2026-11-21 --task-id 7XK2Q1
+  agentpm diff HEAD~3";
+
+/// Beneath `agentpm review --help`.
+pub const REVIEW: &str = "\
+Compared are HEAD and the commit from which it left BASE, so that what BASE did meanwhile is not in the way.
+
+Examples:
+  agentpm review main..my-branch
+  agentpm review origin/main..HEAD --format md | gh pr comment --body-file -";
+
 /// Beneath `agentpm conflicts --help`.
 pub const CONFLICTS: &str = "\
 Two agents who had not seen each other's change wrote the same field: one value stands, the other is kept here until somebody
@@ -105,6 +130,8 @@ lists print. Long texts: --content @file, or - for standard input.
 - new work: `agentpm add --title T [--intent TEXT] [--parent ID] [--blocked-by ID] [--acceptance TEXT]`;
   many at once, all or nothing: `agentpm batch --file ops.json`, `agentpm plan apply plan.yaml`
 - it must wait: `agentpm task block ID --by OTHER`; criteria: `agentpm task verify ID --criterion N`
+- a merge may let a value you wrote lose: `agentpm conflicts`, back with `agentpm conflicts restore EVENT`;
+  a wrong change goes with `agentpm undo EVENT` (ids: `agentpm log ID`)
 - refused with ERR_LEASE_HELD or ERR_LEASE_LOST: another agent has the task. Take other work; do not override.
 - refused with ERR_CONFLICT: look again, then decide. ERR_BUSY: run the same command again.
 

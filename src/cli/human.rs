@@ -83,6 +83,16 @@ fn short(value: &Value) -> String {
 /// A task whole.
 pub fn task(task: &Value) -> String {
     let mut out = format!("{}  {}\n", word(task, "handle"), word(task, "title"));
+    if task["at"].is_object() {
+        let at = &task["at"];
+        out.push_str(&format!(
+            "  {:<17}{} (event {} of {})\n",
+            "as of",
+            word(at, "point"),
+            at["lamport"],
+            word(at, "time")
+        ));
+    }
     for key in [
         "id",
         "status",
@@ -182,8 +192,9 @@ pub fn events(data: &Value) -> String {
         let why = event["why"].as_str().map(|why| format!("  ({})", escape(why))).unwrap_or_default();
         let payload: String = escape(&event["payload"].to_string()).chars().take(100).collect();
         out.push_str(&format!(
-            "{:>5}  {}  {:<12} {:<21} {}  {payload}{why}\n",
+            "{:>5}  {}  {}  {:<12} {:<21} {}  {payload}{why}\n",
             event["lamport"],
+            tail(event),
             word(event, "at"),
             word(event, "agent"),
             word(event, "type"),

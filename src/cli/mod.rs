@@ -5,6 +5,7 @@
 //! Refuses to know: rules.
 
 mod args;
+mod changes;
 mod exchange;
 mod help;
 mod human;

@@ -12,13 +12,14 @@ use super::args::{
     ProgressVerb, SessionVerb, TaskVerb, Verb,
 };
 use super::output::{Answer, Form, escape, form, print, print_error};
-use super::{exchange, help, human};
+use super::{changes, exchange, help, human};
+
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
 use crate::model::command::{BatchOp, Claim, Command};
 use crate::model::finding::Rule;
 use crate::model::json;
-use crate::model::query::{self, Query, TaskGet};
+use crate::model::query::{self, Query, TaskGet, TaskPath};
 use crate::model::settings::Settings;
 use crate::model::words::{OptionalTaskRef, Ref};
 use crate::rules::decide::Subject;
@@ -184,6 +185,19 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
             let quiet = Some(events.collect::<Vec<_>>().join("\n"));
             Ok(Answer { human: human::conflicts(&data, md), data, quiet, ..Answer::default() })
         }
+        Verb::Diff(args) => {
+            let data = ws.query(&Query::Diff(args))?;
+            Ok(Answer { human: changes::diff(&data, md), quiet: Some(changes::ids(&data)), data, ..Answer::default() })
+        }
+        Verb::Review(args) => {
+            let data = ws.query(&Query::Review(args))?;
+            Ok(Answer {
+                human: changes::review(&data, md),
+                quiet: Some(changes::ids(&data)),
+                data,
+                ..Answer::default()
+            })
+        }
         Verb::Undo(args) => change(&ws, &Command::Undo(args)),
         Verb::Lint(args) => lint(&ws, args.fix),
         Verb::Doctor => {
@@ -202,6 +216,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         Verb::Prime => prime(&ws),
         Verb::Resolve => exchange::resolve(&ws),
         Verb::Recover(args) => exchange::recover(&ws, args, md),
+        Verb::Watch(args) => exchange::watch(&ws, &args),
         Verb::Sync(args) => exchange::sync(&ws, &args),
         // Answered above, without a store.
         Verb::Init(_)
@@ -386,7 +401,7 @@ fn lint(ws: &Workspace, fix: bool) -> Result<Answer> {
 /// Largest batch, plan or import that is read, in bytes.
 const MAX_INPUT: u64 = 256 * 1024 * 1024;
 
-fn read_input(path: &str) -> Result<String> {
+pub fn read_input(path: &str) -> Result<String> {
     let mut bytes = Vec::new();
     let read = if path == "-" {
         std::io::stdin().lock().take(MAX_INPUT).read_to_end(&mut bytes).map(|_| ())
@@ -490,7 +505,7 @@ fn prime(ws: &Workspace) -> Result<Answer> {
     Ok(document(text))
 }
 
-fn edit(ws: &Workspace, args: &TaskGet) -> Result<Answer> {
+fn edit(ws: &Workspace, args: &TaskPath) -> Result<Answer> {
     if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
         return Err(Error::usage("task edit opens an editor and needs a terminal").hint(
             "use agentpm task update, or edit the file that agentpm task path names and run agentpm lint --fix",
@@ -498,7 +513,7 @@ fn edit(ws: &Workspace, args: &TaskGet) -> Result<Answer> {
     }
     let id = ws.resolve(&Ref(args.id.0.clone()))?;
     let editor = ws.env.var("VISUAL").or_else(|| ws.env.var("EDITOR")).unwrap_or("vi").to_owned();
-    let path = ws.query(&Query::TaskPath(query::TaskPath { id: args.id.clone() }))?;
+    let path = ws.query(&Query::TaskPath(args.clone()))?;
     let path = path["path"].as_str().unwrap_or_default().to_owned();
     let before = files::read_outside(path.as_ref(), MAX_INPUT).map_err(|e| Error::io("read", path.as_ref(), &e))?;
     let mut draft = tempfile::Builder::new()
@@ -517,7 +532,7 @@ fn edit(ws: &Workspace, args: &TaskGet) -> Result<Answer> {
             return Err(e.hint(format!("your draft is kept at {kept}")));
         }
     }
-    show(ws, args.clone())
+    show(ws, TaskGet { id: args.id.clone(), at: None })
 }
 
 fn completions(shell: clap_complete::Shell) -> String {

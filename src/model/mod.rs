@@ -10,6 +10,7 @@ pub mod finding;
 pub mod id;
 pub mod json;
 pub mod payload;
+pub mod point;
 pub mod query;
 pub mod relationship;
 pub mod settings;

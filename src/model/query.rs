@@ -7,6 +7,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::point::Point;
 use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::model::words::{OptionalTaskRef, Ref, TaskRef};
@@ -17,6 +18,10 @@ pub struct TaskGet {
     /// The task
     #[command(flatten)]
     pub id: TaskRef,
+    /// As it was then: a Lamport time, a time or date, or a git revision
+    #[arg(long, value_name = "POINT")]
+    #[serde(default)]
+    pub at: Option<Point>,
 }
 
 /// Print the path of a task's YAML file
@@ -166,6 +171,38 @@ pub struct Conflicts {
     pub cursor: Option<String>,
 }
 
+/// Say what changed from one point to another
+#[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Diff {
+    /// The earlier point: a Lamport time, a time or date, or a git revision
+    #[arg(value_name = "A")]
+    pub a: Point,
+    /// The later point; now, with all that is in the work tree, where absent
+    #[arg(value_name = "B")]
+    #[serde(default)]
+    pub b: Option<Point>,
+    /// Of this task only
+    #[arg(long, visible_alias = "id", value_name = "ID")]
+    #[serde(default)]
+    pub task_id: Option<Ref>,
+    /// At most so many tasks
+    #[arg(long, value_name = "N")]
+    #[serde(default)]
+    pub limit: Option<u64>,
+    /// Go on after this cursor, from the answer before
+    #[arg(long, value_name = "CURSOR")]
+    #[serde(default)]
+    pub cursor: Option<String>,
+}
+
+/// Say what the commits of a branch do to the plan, and what of it a reviewer must decide
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Review {
+    /// The two revisions, as BASE..HEAD; HEAD where only one is given is what is checked out
+    #[arg(value_name = "BASE..HEAD")]
+    pub range: String,
+}
+
 /// Draw the plan: parents, and who waits for whom
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -213,6 +250,8 @@ pub enum Query {
     Log(Log),
     Blame(Blame),
     Conflicts(Conflicts),
+    Diff(Diff),
+    Review(Review),
     Graph(Graph),
     Stale(Stale),
     Unheld(Unheld),

@@ -1,4 +1,5 @@
 //! Questions to the plan, answered from what they are handed: no file, no clock.
 
+pub mod change;
 pub mod ready;
 pub mod view;

@@ -78,6 +78,19 @@ pub fn task(task: &Task, around: &Around) -> Value {
     view
 }
 
+/// A task as it was at a point: what only the present or other tasks could say is `null`.
+pub fn task_at(past: &Task, handle: String, at: Value) -> Value {
+    let around = Around { handle, blocked_by: past.blockers(), ..Around::default() };
+    let mut view = task(past, &around);
+    for name in ["blocked_by_count", "blocking_count", "child_progress", "score", "lease_holder", "ready"] {
+        view[name] = Value::Null;
+    }
+    // As it was recorded: whether its blockers were finished by then is theirs to say.
+    view["status"] = json!(past.status);
+    view["at"] = at;
+    view
+}
+
 /// The view of a task that has something in every field, as an example of its shape.
 pub fn sample() -> Value {
     let mut one = Task::blank(Id::from_parts(0, 0));

@@ -53,6 +53,10 @@ pub struct Commit {
     /// What was checked out in its work tree: the contents of git's HEAD.
     #[serde(default)]
     pub head: String,
+    /// The events came by git and stand in the logs already: they are noted here only so that those who look on see them
+    /// in their turn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub arrived: bool,
     /// The idempotency key of the call, with what it asked for and what it made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyRecord>,
@@ -366,6 +370,7 @@ mod tests {
             lamport: n as u64,
             root: "/r".into(),
             head: String::new(),
+            arrived: false,
             key: None,
         }
     }

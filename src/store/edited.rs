@@ -3,13 +3,14 @@
 //! The heads at the foot of the file say from which events it was made. Rendered from just those, it is either the same to
 //! the byte, and then nobody touched it; or it is not, and then somebody did.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::yaml::is_as_written;
+pub use crate::rules::register::below;
 use crate::store::project::render;
 use crate::store::yaml;
 
@@ -41,6 +42,10 @@ pub fn compare(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> Readable {
         return Readable::Clean;
     }
     let Ok(text) = std::str::from_utf8(bytes) else { return Readable::Edited("it is not valid UTF-8".into()) };
+    if text.contains('\r') && text.replace("\r\n", "\n") == whole {
+        // Git made other line ends of it on its way into this work tree.
+        return Readable::Stale;
+    }
     if text.lines().any(|line| line.starts_with("<<<<<<< ")) && text.lines().any(|line| line.starts_with(">>>>>>> ")) {
         return Readable::Conflicted;
     }
@@ -78,19 +83,6 @@ fn above_foot(text: &str) -> &str {
 pub fn heads(value: &Value) -> Option<Vec<Id>> {
     let heads = value.get("log")?.get("heads")?.as_array()?;
     heads.iter().map(|head| head.as_str()?.parse().ok()).collect()
-}
-
-/// The events that are heads or have led to them.
-pub fn below(entries: &[Entry], heads: &[Id]) -> Vec<Entry> {
-    let parents: BTreeMap<Id, &[Id]> = entries.iter().map(|e| (e.event.id, e.event.parents.as_slice())).collect();
-    let mut seen: BTreeSet<Id> = BTreeSet::new();
-    let mut open: Vec<Id> = heads.to_vec();
-    while let Some(id) = open.pop() {
-        if seen.insert(id) {
-            open.extend(parents.get(&id).copied().unwrap_or_default());
-        }
-    }
-    entries.iter().filter(|e| seen.contains(&e.event.id)).cloned().collect()
 }
 
 /// The first keys in which two documents differ; `None` where they say the same.

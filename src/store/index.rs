@@ -32,7 +32,7 @@ const GRAIN: i64 = 20_000_000;
 
 const FORM: Form = Form {
     // Changes with every change of the tables or of what they hold.
-    schema: 5,
+    schema: 6,
     tables: "
 CREATE TABLE task(
   id TEXT PRIMARY KEY, status TEXT NOT NULL, finished INTEGER NOT NULL, owner TEXT, parent TEXT, type TEXT NOT NULL,
@@ -305,6 +305,12 @@ impl Index {
     /// The ids of all tasks.
     pub fn all_ids(&self) -> Result<Vec<Id>> {
         self.ids("SELECT id FROM task WHERE id > ?1 ORDER BY id", "")
+    }
+
+    /// The tasks with an event above a Lamport time, by id.
+    pub fn tasks_after(&self, lamport: u64) -> Result<Vec<Id>> {
+        let least = i64::try_from(lamport).unwrap_or(i64::MAX).to_string();
+        self.ids("SELECT id FROM task WHERE lamport > CAST(?1 AS INTEGER) ORDER BY id", &least)
     }
 
     /// The tasks in which values lost to concurrent ones, by id.

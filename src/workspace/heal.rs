@@ -64,8 +64,10 @@ pub struct HealedEntity {
 struct Seen {
     /// The mark of git's index.
     mark: String,
-    /// Commits whose history was looked through.
-    heads: Vec<Oid>,
+    /// What was checked out.
+    last: Option<Oid>,
+    /// Commits whose files are known to hold every event of their history.
+    whole: Vec<Oid>,
 }
 
 /// What is to be looked at, and what is known to be missing there.
@@ -77,6 +79,8 @@ struct Work {
     versions: BTreeMap<Entity, Vec<Vec<u8>>>,
     unmerged: BTreeSet<String>,
     left: Vec<String>,
+    /// What is checked out holds every event of its history.
+    whole: bool,
 }
 
 impl Workspace {
@@ -94,9 +98,9 @@ impl Workspace {
         }
         let mut all: BTreeSet<Entity> = self.store.task_folders()?.0.into_iter().map(Entity::Task).collect();
         all.extend(self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name)));
-        let healed = self.heal(&runtime, all)?;
+        let (healed, whole) = self.heal(&runtime, all)?;
         self.lift_clock(&mut journal)?;
-        self.note_seen();
+        self.note_seen(whole);
         Ok(healed)
     }
 
@@ -109,11 +113,15 @@ impl Workspace {
             return Ok(());
         }
         // A repository that cannot be read is no reason to refuse a change of the plan.
-        if let Err(e) = self.heal(runtime, BTreeSet::new()) {
-            tracing::warn!(error = %e, "what git left was not put right");
-        }
+        let whole = match self.heal(runtime, BTreeSet::new()) {
+            Ok((_, whole)) => whole,
+            Err(e) => {
+                tracing::warn!(error = %e, "what git left was not put right");
+                false
+            }
+        };
         self.lift_clock(journal)?;
-        self.note_seen();
+        self.note_seen(whole);
         Ok(())
     }
 
@@ -122,8 +130,9 @@ impl Workspace {
         journal.settle(&self.store.dir)
     }
 
-    /// Puts right what git left in the entities it touched since last time, and in these besides.
-    fn heal(&self, runtime: &Dir, also: BTreeSet<Entity>) -> Result<Healed> {
+    /// Puts right what git left in the entities it touched since last time, and in these besides. Says too whether what is
+    /// checked out holds every event of its history.
+    fn heal(&self, runtime: &Dir, also: BTreeSet<Entity>) -> Result<(Healed, bool)> {
         let mut work = Work { entities: also, ..Work::default() };
         // Where git keeps its objects in a form that is not known, the files alone are put right.
         let objects = self.repo.as_ref().and_then(|repo| repo.objects().ok());
@@ -146,7 +155,7 @@ impl Workspace {
         if let Some(objects) = &objects {
             healed.staged = self.stage(objects, &work, &written)?;
         }
-        Ok(healed)
+        Ok((healed, work.whole))
     }
 
     /// Files that git's index holds in conflict: all their versions count.
@@ -179,19 +188,27 @@ impl Workspace {
         let Some(head) = objects.head()?.commit else { return Ok(()) };
         let seen = self.seen().unwrap_or_default();
         // A clone that was never looked through begins with what is checked out.
-        let Some(last) = seen.heads.first() else { return Ok(()) };
-        if *last == head {
+        work.whole = seen.last.is_none() || seen.whole.contains(&head);
+        if work.whole {
             return Ok(());
+        }
+        // A commit that is whole says nothing of those before it, which may be checked out now.
+        let mut behind = Vec::new();
+        for whole in seen.whole {
+            if objects.has(whole) && objects.merge_base(whole, head)? == Some(whole) {
+                behind.push(whole);
+            }
         }
         let folder = |commit: Oid| -> Result<Option<Oid>> {
             let item = objects.item(objects.commit(commit)?.tree, &self.store.name)?;
             Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
         };
-        if objects.has(*last) {
-            let changed = objects.changes(folder(*last)?, folder(head)?)?;
+        if let Some(last) = seen.last.filter(|last| objects.has(*last)) {
+            let changed = objects.changes(folder(last)?, folder(head)?)?;
             work.entities.extend(changed.iter().filter_map(|change| entity_below(&change.path)).map(|(e, _)| e));
         }
-        for commit in objects.walk(&[head], &seen.heads, MAX_COMMITS)? {
+        let mut vanished = BTreeMap::new();
+        for commit in objects.walk(&[head], &behind, MAX_COMMITS)? {
             // Where the whole store is gone, somebody uninstalled it.
             let Some(new) = folder(commit)? else { continue };
             let parents = objects.commit(commit)?.parents;
@@ -210,12 +227,25 @@ impl Workspace {
                         let now = change.new.map(|item| objects.blob(item.oid)).transpose()?.unwrap_or_default();
                         let before = objects.blob(was.oid)?;
                         if !now.starts_with(&before) {
-                            add_vanished(&mut work.events, &before, &now);
+                            add_vanished(&mut vanished, &before, &now);
                         }
                     } else if merged {
                         work.versions.entry(entity).or_default().push(objects.blob(was.oid)?);
                     }
                 }
+            }
+        }
+        work.whole = true;
+        for (entity, entries) in vanished {
+            let committed = match (folder(head)?, home(&entity)) {
+                (Some(plan), Some((at, _))) => objects.file(plan, &at.join(LOG).display().to_string())?,
+                _ => None,
+            };
+            let there: BTreeSet<Id> = read(&committed.unwrap_or_default()).entries.iter().map(|e| e.event.id).collect();
+            let lost: Vec<Entry> = entries.into_iter().filter(|e| !there.contains(&e.event.id)).collect();
+            if !lost.is_empty() {
+                work.whole = false;
+                work.events.entry(entity).or_default().extend(lost);
             }
         }
         Ok(())
@@ -329,7 +359,9 @@ impl Workspace {
     /// those it held as they were before.
     fn stage(&self, objects: &Objects, work: &Work, written: &[Entity]) -> Result<usize> {
         let Some(repo) = &self.repo else { return Ok(0) };
-        let busy = objects.in_progress().is_some();
+        // A squash has no name while it waits for its commit.
+        let squash = files::metadata(&repo.git_dir.join("SQUASH_MSG")).is_ok();
+        let busy = objects.in_progress().is_some() || squash || !work.unmerged.is_empty();
         let mut settled: BTreeSet<String> = work.unmerged.clone();
         if busy {
             for (folder, name) in written.iter().filter_map(home) {
@@ -373,21 +405,23 @@ impl Workspace {
         let text = String::from_utf8(bytes).ok()?;
         let mut lines = text.lines();
         let mark = lines.next()?.to_owned();
-        Some(Seen { mark, heads: lines.filter_map(|line| line.parse().ok()).collect() })
+        let last = lines.next().and_then(|line| line.parse().ok());
+        Some(Seen { mark, last, whole: lines.filter_map(|line| line.parse().ok()).collect() })
     }
 
     /// Remembers what was looked through. Where that cannot be kept, the next command looks once more.
-    pub(super) fn note_seen(&self) {
+    pub(super) fn note_seen(&self, is_whole: bool) {
         let (Some(repo), Some(path)) = (&self.repo, self.seen_path()) else { return };
-        let mut heads = self.seen().unwrap_or_default().heads;
+        let mut whole = self.seen().unwrap_or_default().whole;
         let head = repo.objects().and_then(|objects| objects.head()).ok().and_then(|head| head.commit);
-        if let Some(head) = head {
-            heads.retain(|known| *known != head);
-            heads.insert(0, head);
-            heads.truncate(REMEMBERED);
+        if let Some(head) = head.filter(|_| is_whole) {
+            whole.retain(|known| *known != head);
+            whole.insert(0, head);
+            whole.truncate(REMEMBERED);
         }
-        let mut text = mark_text(repo);
-        heads.iter().for_each(|head| text.push_str(&format!("\n{head}")));
+        let line = |oid: &Oid| format!("\n{oid}");
+        let last = head.map_or_else(|| "\n-".to_owned(), |head| line(&head));
+        let text = mark_text(repo) + &last + &whole.iter().map(line).collect::<String>();
         let kept = files::write_outside(&path, text.as_bytes());
         kept.unwrap_or_else(|e| tracing::debug!(error = %e, "no note of what was seen"));
     }

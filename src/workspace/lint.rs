@@ -84,7 +84,7 @@ impl Workspace {
                 findings.extend(self.readable(&entity, &log.entries));
             }
         }
-        findings.extend(self.across(&tasks));
+        findings.extend(self.across(&tasks, &|id| self.was_forced(id)));
         findings.sort_by(|a, b| {
             b.severity.cmp(&a.severity).then_with(|| (&a.path, a.line, a.rule).cmp(&(&b.path, b.line, b.rule)))
         });
@@ -189,33 +189,11 @@ impl Workspace {
             }
             Err(e) => return Some(Finding::new(Rule::YamlInvalid, format!("it cannot be read: {e}")).at(path, None)),
         };
-        let finding = match compare(entity, entries, &bytes) {
-            Readable::Clean => return None,
-            Readable::Ahead(lost) => {
-                Finding::new(Rule::LogGap, format!("it was made from event {lost}, which its log does not hold"))
-            }
-            Readable::Stale => Finding::new(Rule::YamlStale, "it was written before its log grew"),
-            Readable::Astray => {
-                Finding::new(Rule::YamlAstray, "it was not edited, but it does not follow from its log")
-            }
-            Readable::Conflicted => {
-                Finding::new(Rule::YamlStale, "it holds conflict markers of git; its log knows both sides")
-            }
-            Readable::Edited(what) if what == FORM => Finding::new(Rule::YamlForm, "it is not in its canonical form"),
-            Readable::Edited(what) if what.starts_with("it cannot be read") || what.starts_with("it is not valid") => {
-                let line = line_in(&what);
-                return Some(Finding::new(Rule::YamlInvalid, what).at(path, line));
-            }
-            Readable::Edited(what) if what.split(", ").all(fields::is_unknown) => {
-                Finding::new(Rule::YamlField, format!("it holds fields that this version does not know: {what}"))
-            }
-            Readable::Edited(what) => Finding::new(Rule::YamlEdited, format!("it was edited by hand: {what}")),
-        };
-        Some(finding.at(path, None))
+        judged(path, compare(entity, entries, &bytes))
     }
 
     /// Values and states that no command would leave behind.
-    fn values(&self, task: &Task) -> Vec<Finding> {
+    pub(super) fn values(&self, task: &Task) -> Vec<Finding> {
         let path = self.store.shown(task_dir(task.id).join("task.yaml"));
         let mut findings = Vec::new();
         let mut say =
@@ -246,7 +224,7 @@ impl Workspace {
     }
 
     /// What follows from several tasks.
-    fn across(&self, tasks: &BTreeMap<Id, Task>) -> Vec<Finding> {
+    pub(super) fn across(&self, tasks: &BTreeMap<Id, Task>, was_forced: &dyn Fn(Id) -> bool) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut edges = Vec::new();
         let mut unfinished_children: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
@@ -301,9 +279,7 @@ impl Workspace {
             let children = unfinished_children.get(&task.id).map_or(&[][..], Vec::as_slice);
             let blockers: Vec<Id> = blockers.into_iter().filter(was_open).collect();
             let children: Vec<Id> = children.iter().filter(|id| was_open(id)).copied().collect();
-            if task.status == Status::Completed
-                && !(blockers.is_empty() && children.is_empty())
-                && !self.was_forced(task.id)
+            if task.status == Status::Completed && !(blockers.is_empty() && children.is_empty()) && !was_forced(task.id)
             {
                 let message = format!(
                     "it is completed over {} unfinished blockers and {} unfinished children",
@@ -318,14 +294,7 @@ impl Workspace {
 
     /// Whether a completion says itself that it passed a check.
     fn was_forced(&self, id: Id) -> bool {
-        let Ok(loaded) = load_task(&self.store, id, &[]) else { return false };
-        let last = loaded.log.entries.iter().filter_map(|e| match &e.event.payload {
-            crate::model::payload::Payload::TaskStatusChanged(p) if p.to == Status::Completed => {
-                Some((e.event.stamp(), p))
-            }
-            _ => None,
-        });
-        last.max_by_key(|(stamp, _)| *stamp).is_some_and(|(_, p)| !p.forced.is_empty())
+        load_task(&self.store, id, &[]).is_ok_and(|loaded| completed_by_force(&loaded.log.entries))
     }
 
     /// What lies at the top of the store and has no business there.
@@ -373,6 +342,40 @@ impl Workspace {
         let rule = if misplaced { Rule::PathMismatch } else { Rule::OddFile };
         Finding::new(rule, format!("{what} that does not belong here")).at(self.store.shown(path), None)
     }
+}
+
+/// What a readable file's standing to its log means for lint.
+pub(super) fn judged(path: String, how: Readable) -> Option<Finding> {
+    let finding = match how {
+        Readable::Clean => return None,
+        Readable::Ahead(lost) => {
+            Finding::new(Rule::LogGap, format!("it was made from event {lost}, which its log does not hold"))
+        }
+        Readable::Stale => Finding::new(Rule::YamlStale, "it was written before its log grew"),
+        Readable::Astray => Finding::new(Rule::YamlAstray, "it was not edited, but it does not follow from its log"),
+        Readable::Conflicted => {
+            Finding::new(Rule::YamlStale, "it holds conflict markers of git; its log knows both sides")
+        }
+        Readable::Edited(what) if what == FORM => Finding::new(Rule::YamlForm, "it is not in its canonical form"),
+        Readable::Edited(what) if what.starts_with("it cannot be read") || what.starts_with("it is not valid") => {
+            let line = line_in(&what);
+            return Some(Finding::new(Rule::YamlInvalid, what).at(path, line));
+        }
+        Readable::Edited(what) if what.split(", ").all(fields::is_unknown) => {
+            Finding::new(Rule::YamlField, format!("it holds fields that this version does not know: {what}"))
+        }
+        Readable::Edited(what) => Finding::new(Rule::YamlEdited, format!("it was edited by hand: {what}")),
+    };
+    Some(finding.at(path, None))
+}
+
+/// Whether the last completion in a log says itself that it passed a check.
+pub(super) fn completed_by_force(entries: &[Entry]) -> bool {
+    let last = entries.iter().filter_map(|e| match &e.event.payload {
+        crate::model::payload::Payload::TaskStatusChanged(p) if p.to == Status::Completed => Some((e.event.stamp(), p)),
+        _ => None,
+    });
+    last.max_by_key(|(stamp, _)| *stamp).is_some_and(|(_, p)| !p.forced.is_empty())
 }
 
 /// The line that a reader's message names: "… at line 3, column 7".

@@ -14,11 +14,13 @@ pub mod import;
 mod known;
 mod lint;
 mod open;
+mod past;
 mod plan;
 mod query;
 mod read;
 mod recover;
 mod stage;
+mod stream;
 mod sync;
 mod write;
 

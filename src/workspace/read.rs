@@ -44,7 +44,7 @@ impl Workspace {
         let (records, _) = journal::look(runtime, settled.unwrap_or(0))?;
         let root = self.root();
         let mut pending: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
-        for record in records.into_iter().filter(|record| record.commit.root == root) {
+        for record in records.into_iter().filter(|record| record.commit.root == root && !record.commit.arrived) {
             for entry in record.entries.into_iter().filter(|e| !e.event.payload.journal_only()) {
                 pending.entry(entry.event.entity.clone()).or_default().push(entry);
             }

@@ -198,6 +198,9 @@ impl Workspace {
     /// Ends what a writer left half-way: brings the journal's last records into the files they belong to.
     pub(super) fn recover(&self, journal: &mut Journal, runtime: &Dir) -> Result<()> {
         for record in journal.unsettled()? {
+            if record.commit.arrived {
+                continue;
+            }
             let own = record.commit.root == self.root();
             // After a new start of the machine, what was made on another branch belongs there and not here.
             if own && journal.restarted() && record.commit.head != self.head() {
@@ -216,7 +219,7 @@ impl Workspace {
         journal.settle(&self.store.dir)
     }
 
-    fn head(&self) -> String {
+    pub(super) fn head(&self) -> String {
         self.repo.as_ref().map(Repo::head_text).unwrap_or_default()
     }
 
@@ -264,8 +267,15 @@ impl Workspace {
         for entity in entries.iter().map(|e| &e.event.entity).collect::<BTreeSet<_>>() {
             check_home(&self.store, entity)?;
         }
-        let commit =
-            Commit { commit: self.env.new_id()?, n: entries.len(), lamport, root: self.root(), head: self.head(), key };
+        let commit = Commit {
+            commit: self.env.new_id()?,
+            n: entries.len(),
+            lamport,
+            root: self.root(),
+            head: self.head(),
+            arrived: false,
+            key,
+        };
         journal.append(&entries, &commit)?;
         let projected = self
             .project(runtime, tasks, agents, &entries)

@@ -190,3 +190,174 @@ fn an_event_that_lost_is_not_undone() {
     assert_eq!((&answer.data()["priority"], &answer.data()["estimate"]), (&json!(4), &Value::Null));
     assert!(answer.stderr.contains("priority was written again by bob"), "{answer:?}");
 }
+
+#[test]
+fn a_task_is_shown_as_it_was() {
+    let room = Sandbox::new();
+    let id = room.at("2026-11-20T10:00:00Z").task("first words", &[]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "one"]).text();
+    room.git(&["tag", "v1"]).text();
+    room.at("2026-11-21T10:00:00Z").run(&["task", "update", &id, "--title", "second words"]).data();
+    room.at("2026-11-22T10:00:00Z").run(&["claim", &id]).data();
+    for point in ["1", "2026-11-20T10:00:00Z", "2026-11-21", "HEAD", "v1", "main"] {
+        let then = room.run(&["task", "get", &id, "--at", point]).data();
+        assert_eq!(
+            (&then["title"], &then["version"], &then["status"]),
+            (&json!("first words"), &json!(1), &json!("open")),
+            "{point}"
+        );
+        assert_eq!(then["at"]["lamport"], 1);
+        for now in ["ready", "score", "lease_holder", "blocking_count"] {
+            assert_eq!(then[now], Value::Null, "{now} is of the present");
+        }
+    }
+    assert_eq!(room.run(&["show", &id, "--at", "2"]).data()["title"], "second words");
+    assert_eq!(room.run(&["task", "get", &id, "--at", "99"]).data()["status"], "in_progress");
+    assert_eq!(room.run(&["task", "get", &id, "--at", "v1"]).data()["at"]["point"], "v1");
+    assert!(room.run(&["task", "get", &id, "--at", "1", "--format", "table"]).text().contains("as of"));
+    room.run(&["task", "get", &id, "--at", "0"]).error("ERR_NOT_FOUND", 3);
+    room.run(&["task", "get", &id, "--at", "2026-11-19"]).error("ERR_NOT_FOUND", 3);
+    room.run(&["task", "get", &id, "--at", "no-such-branch"]).error("ERR_NOT_FOUND", 3);
+    room.run(&["task", "get", &id, "--at", "--upload-pack=x"]).error("ERR_USAGE", 2);
+    fs::remove_dir_all(room.task_dir(&id)).unwrap();
+    let kept = room.run(&["task", "get", &id[18..], "--at", "HEAD"]).data();
+    assert_eq!(kept["title"], "first words", "git has what the work tree lost");
+}
+
+fn change<'a>(item: &'a Value, field: &str) -> &'a Value {
+    let found = item["changes"].as_array().unwrap().iter().find(|c| c["field"] == field);
+    found.unwrap_or_else(|| panic!("no change of {field} in {item:#}"))
+}
+
+#[test]
+fn two_points_are_compared_task_by_task() {
+    let room = Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let (id, other) = (room.task("old", &["--metadata", r#"{"k": 1}"#]), room.task("untouched", &[]));
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "one"]).text();
+    room.at("2026-11-21T10:00:00Z");
+    room.run(&["task", "update", &id, "--title", "new", "--metadata", r#"{"k": 2}"#, "--why", "clearer"]).data();
+    room.run_as("bob", &["claim", &id]).data();
+    room.run_as("bob", &["progress", "add", &id, "--content", "half of it"]).data();
+    room.run_as("bob", &["note", &id, "--content", "hard"]).data();
+    let late = room.task("late", &["--blocked-by", &id]);
+    let last = room.run(&["log"]).data()["total"].to_string();
+    for (a, b) in [
+        ("2", Some(last.as_str())),
+        ("2", None),
+        ("2026-11-20T10:00:00Z", Some("2026-11-22")),
+        ("HEAD", None),
+        ("HEAD", Some(&last)),
+    ] {
+        let args: Vec<&str> = ["diff", a].into_iter().chain(b).collect();
+        let answer = room.run(&args).data();
+        assert_eq!(answer["total"], 2, "{args:?}: {answer:#}");
+        let items = answer["items"].as_array().unwrap();
+        let one = items.iter().find(|i| i["task"] == json!(id)).unwrap();
+        let title = change(one, "title");
+        assert_eq!(
+            (&title["from"], &title["to"], &title["by"], &title["why"]),
+            (&json!("old"), &json!("new"), &json!("ada"), &json!("clearer"))
+        );
+        assert_eq!(change(one, "metadata.k")["to"], 2);
+        assert_eq!(
+            (&change(one, "status")["to"], &change(one, "status")["by"]),
+            (&json!("in_progress"), &json!("bob"))
+        );
+        let kinds: Vec<&str> = one["changes"].as_array().unwrap().iter().filter_map(|c| c["change"].as_str()).collect();
+        assert_eq!(kinds, ["status", "field", "field", "field", "progress_added", "context_added"]);
+        let new = items.iter().find(|i| i["task"] == json!(late)).unwrap();
+        assert_eq!((&new["created"], &new["title"]), (&json!(true), &json!("late")));
+        assert!(!answer.to_string().contains(&other), "nothing became of the other");
+    }
+    let text = room.run(&["diff", "2", "--format", "table"]);
+    assert!(text.text().contains("title: old -> new — by ada: clearer"), "{text:?}");
+    assert!(text.text().contains("+ step [ ] half of it — by bob"), "{text:?}");
+    let one = room.run(&["diff", "2", "--task-id", &late]).data();
+    assert_eq!(one["items"].as_array().unwrap().len(), 1);
+    let first = room.run(&["diff", "2", "--limit", "1"]).data();
+    let rest = room.run(&["diff", "2", "--cursor", first["next_cursor"].as_str().unwrap()]).data();
+    assert_eq!((first["total"].as_u64(), rest["items"][0]["task"] != first["items"][0]["task"]), (Some(2), true));
+    assert_eq!(room.run(&["diff", &last]).data()["total"], 0);
+    assert_eq!(room.run(&["diff", "HEAD", "main"]).data()["total"], 0);
+    room.run(&["diff", "3", "2"]).error("ERR_USAGE", 2);
+    room.run(&["diff", "no-such-branch"]).error("ERR_NOT_FOUND", 3);
+}
+
+#[test]
+fn a_review_says_what_a_branch_does_to_the_plan_and_what_must_be_decided() {
+    let room = Sandbox::new();
+    let (id, done) = (room.task("the lock", &["--acceptance", "it holds"]), room.task("the docs", &[]));
+    let commit = |message: &str| {
+        room.git(&["add", "-A"]).text();
+        room.git(&["commit", "-q", "-m", message]).text();
+    };
+    commit("the plan");
+    room.git(&["checkout", "-q", "-b", "feature"]).text();
+    room.run(&["task", "update", &id, "--priority", "3", "--why", "`@all` it <b>burns</b>"]).data();
+    room.run(&["claim", &id]).data();
+    room.run(&["done", &id, "--force", "no time"]).data();
+    room.run_as("bob", &["claim", &done]).data();
+    room.run(&["task", "update", &done, "--estimate", "1h", "--override", "bob is away"]).data();
+    let new = room.task("# a new\u{202e}task", &["--parent", &done]);
+    commit("the work");
+    room.git(&["checkout", "-q", "main"]).text();
+    room.task("meanwhile on main", &[]);
+    commit("meanwhile");
+
+    let answer = room.run(&["review", "main..feature"]).data();
+    assert_eq!(answer["total"], 3, "{answer:#}");
+    let counts = &answer["summary"];
+    assert_eq!(
+        (&counts["created"], &counts["completed"], &counts["forced"], &counts["overrides"]),
+        (&json!(1), &json!(1), &json!(1), &json!(1))
+    );
+    assert_eq!(answer["findings"], json!([]));
+    let items = answer["items"].as_array().unwrap();
+    assert_eq!(items[2]["task"], json!(new), "what must be decided comes first");
+    let one = items.iter().find(|i| i["task"] == json!(id)).unwrap();
+    assert_eq!((&change(one, "status")["from"], &change(one, "status")["to"]), (&json!("open"), &json!("completed")));
+    let text = room.run(&["review", "main...feature", "--format", "table"]);
+    for words in ["To decide", "past acceptance", "no time", "past the lease of bob", "priority: 0 -> 3"] {
+        assert!(text.text().contains(words), "{words} is not in {text:?}");
+    }
+    let md = room.run(&["review", "main..feature", "--format", "md"]);
+    assert!(md.text().starts_with("## `main..feature`: 3 tasks changed"), "{md:?}");
+    assert!(md.text().contains("`` `@all` it <b>burns</b> ``") && !md.text().contains('\u{202e}'), "{md:?}");
+    assert_eq!(room.run(&["review", "feature..main"]).data()["total"], 1);
+    room.git(&["checkout", "-q", "feature"]).text();
+    assert_eq!(room.run(&["review", "main"]).data()["total"], 3, "the head is what is checked out");
+    assert_eq!(room.run(&["review", "main..", "-q"]).text().lines().count(), 3);
+    assert_eq!(room.run(&["review", "feature..feature"]).data()["total"], 0);
+    room.run(&["review", "no-such-branch..main"]).error("ERR_NOT_FOUND", 3);
+    room.run(&["review", ".."]).error("ERR_USAGE", 2);
+    room.git(&["checkout", "-q", "--orphan", "alone"]).text();
+    room.git(&["commit", "-q", "--allow-empty", "-m", "alone"]).text();
+    room.run(&["review", "main..alone"]).error("ERR_GIT", 9);
+}
+
+#[test]
+fn a_review_names_what_the_branch_breaks_and_not_what_was_broken_before() {
+    let mut ids = Vec::new();
+    let twins = Twins::new(|room| ids = vec![room.task("one", &[]), room.task("two", &[]), room.task("three", &[])]);
+    let room = &twins.room;
+    let old = fs::read_to_string(room.yaml_of(&ids[2])).unwrap();
+    fs::write(room.yaml_of(&ids[2]), old.replace("title: three", "title: by hand")).unwrap();
+    room.git(&["commit", "-q", "-am", "an edit that nobody recorded"]).text();
+    room.git(&["checkout", "-q", "-b", "feature"]).text();
+    room.git(&["pull", "-q", "--no-rebase", "--no-edit", twins.other.to_str().unwrap(), "main"]).text();
+    twins.ada(&["task", "block", &ids[0], "--by", &ids[1]]).data();
+    twins.ada(&["task", "update", &ids[0], "--priority", "2"]).data();
+    twins.bob(&["task", "block", &ids[1], "--by", &ids[0]]).data();
+    twins.bob(&["note", &ids[0], "--content", "x"]).data();
+    twins.bob(&["task", "update", &ids[0], "--priority", "3"]).data();
+    twins.merge();
+    let answer = twins.ada(&["review", "main..feature"]).data();
+    let codes: Vec<&str> = answer["findings"].as_array().unwrap().iter().filter_map(|f| f["code"].as_str()).collect();
+    assert!(codes.contains(&"cycle-blocks") && !codes.contains(&"task-yaml-edited"), "{codes:?}");
+    assert_eq!(answer["summary"]["lost"], 1, "{answer:#}");
+    let text = twins.ada(&["review", "main..feature", "--format", "table"]);
+    assert!(text.text().contains("priority: 2 by ada lost to 3 by bob"), "{text:?}");
+}

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Entry, Stamp};
 use crate::model::id::quoted;
+use crate::model::point::Point;
 use crate::model::query::{Blame, Log};
 use crate::model::words::Ref;
 use crate::reports::view;
@@ -60,6 +61,21 @@ fn all_entries(ws: &Workspace) -> Result<Vec<Entry>> {
         entries.extend(load_agent(&ws.store, &agent.name)?.1.entries);
     }
     Ok(entries)
+}
+
+/// `task get --at`: the fold of what had happened by then. What depends on other tasks or on the present is left open.
+pub fn task_at(ws: &Workspace, reference: &Ref, point: &Point) -> Result<Value> {
+    let past = ws.past(Some(point))?;
+    let id = past.resolve(reference)?;
+    let task = fold::fold(id, &past.entries(id)?).0;
+    if task.version == 0 {
+        return Err(Error::not_found(format!("task {id} had not begun at {point}"))
+            .hint(format!("agentpm log {id} shows when it began")));
+    }
+    let mut at = past.describe();
+    at["lamport"] = json!(task.lamport);
+    at["time"] = json!(task.updated_at);
+    Ok(view::task_at(&task, ws.handle(id)?, at))
 }
 
 /// `blame`

@@ -2,10 +2,12 @@
 
 mod brief;
 mod conflicts;
+mod diff;
 mod doctor;
 mod graph;
 mod history;
 mod lists;
+mod review;
 mod unheld;
 
 pub use graph::{dot, mermaid, tree};
@@ -14,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::Workspace;
 use crate::error::Result;
-use crate::model::query::Query;
+use crate::model::query::{Query, TaskGet};
 use crate::model::words::Ref;
 use crate::reports::view;
 
@@ -41,6 +43,7 @@ impl Workspace {
     /// Errors: `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, `ERR_IO` where the store cannot be read.
     pub fn query(&self, query: &Query) -> Result<Value> {
         match query {
+            Query::TaskGet(TaskGet { id, at: Some(point) }) => history::task_at(self, &Ref(id.0.clone()), point),
             Query::TaskGet(q) => {
                 let task = self.load_task(self.resolve(&Ref(q.id.0.clone()))?)?.task;
                 let mut elsewhere = self.elsewhere();
@@ -66,6 +69,8 @@ impl Workspace {
             Query::Log(q) => history::log(self, q),
             Query::Blame(q) => history::blame(self, q),
             Query::Conflicts(q) => conflicts::conflicts(self, q),
+            Query::Diff(q) => diff::diff(self, q),
+            Query::Review(q) => review::review(self, q),
             Query::Graph(q) => graph::graph(self, q),
             Query::Unheld(q) => unheld::unheld(self, q),
             Query::Stats => doctor::stats(self),

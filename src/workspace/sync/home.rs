@@ -58,7 +58,7 @@ impl Sync<'_> {
             Err(_) if self.repo.objects()?.reference(&self.branch) != Some(before) => return Ok(false),
             Err(e) => return Err(self.left_behind(&e.message)),
         }
-        ws.note_seen();
+        ws.note_seen(true);
         // Whoever waits for commits may want to know; that it fails changes nothing.
         if own != before {
             let _ = self.git.call(&["hook", "run", "--ignore-missing", "post-commit"], None, Vec::new());

@@ -15,7 +15,6 @@ mod summary;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::json;
 
 use super::Workspace;
 use crate::env::process;
@@ -60,6 +59,9 @@ pub struct SyncReport {
     pub outgoing: Vec<TaskChange>,
     /// Tasks that came from the remote.
     pub incoming: Vec<TaskChange>,
+    /// Values of whoever asks that lost to what came in, each with the command that puts it back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<serde_json::Value>,
     /// Whether nothing was done because only the plan of it was asked for.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -246,6 +248,7 @@ impl Sync<'_> {
             None => self.task_changes(before_plan, own_plan)?,
         };
         report.incoming = self.task_changes(own_plan, new_plan)?;
+        report.lost = self.lost_edits(&report.incoming, own_plan, new_plan)?;
         Ok(())
     }
 
@@ -276,10 +279,5 @@ impl SyncReport {
             parts.push("everything was in step already".into());
         }
         parts.join(", ")
-    }
-
-    /// The report as JSON.
-    pub fn to_json(&self) -> serde_json::Value {
-        json!(self)
     }
 }

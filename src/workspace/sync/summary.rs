@@ -7,10 +7,12 @@ use serde::Serialize;
 use super::Sync;
 use crate::error::Result;
 use crate::git::Oid;
-use crate::model::event::Entity;
+use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::task::{Status, Task};
+use crate::reports::view;
 use crate::rules::fold::fold;
+use crate::rules::lost::{is_alone, lost};
 use crate::store::layout::{LOG, home};
 use crate::store::log::Log;
 use crate::workspace::heal::entity_below;
@@ -61,13 +63,40 @@ impl Sync<'_> {
         Ok(found)
     }
 
+    /// The values of whoever asks that lost, by what came in, to a change made at the same time.
+    pub(super) fn lost_edits(
+        &self,
+        incoming: &[TaskChange],
+        own: Option<Oid>,
+        new: Option<Oid>,
+    ) -> Result<Vec<serde_json::Value>> {
+        let Some(me) = self.ws.asker() else { return Ok(Vec::new()) };
+        let mut told = Vec::new();
+        for change in incoming {
+            let known: BTreeSet<Id> =
+                lost(change.task, &self.entries(change.task, own)?).iter().map(|edit| edit.lost.event).collect();
+            let all = lost(change.task, &self.entries(change.task, new)?);
+            for edit in all.iter().filter(|edit| edit.lost.agent == me && !known.contains(&edit.lost.event)) {
+                told.push(serde_json::json!({
+                    "task": change.task, "handle": change.handle, "field": edit.field, "yours": edit.lost.value,
+                    "now": edit.won.value, "by": edit.won.agent, "event": edit.lost.event,
+                    "restore": view::restore_command(edit, is_alone(&all, edit)),
+                }));
+            }
+        }
+        Ok(told)
+    }
+
+    fn entries(&self, id: Id, plan: Option<Oid>) -> Result<Vec<Entry>> {
+        let (Some(plan), Some((folder, _))) = (plan, home(&Entity::Task(id))) else { return Ok(Vec::new()) };
+        let bytes = self.objects.file(plan, &folder.join(LOG).display().to_string())?.unwrap_or_default();
+        Ok(Log::read(&bytes[..]).unwrap_or_default().entries)
+    }
+
     fn state(&self, id: Id, plan: Option<Oid>) -> Result<(Option<Task>, u64)> {
-        let (Some(plan), Some((folder, _))) = (plan, home(&Entity::Task(id))) else { return Ok((None, 0)) };
-        let path = folder.join(LOG).display().to_string();
-        let Some(bytes) = self.objects.file(plan, &path)? else { return Ok((None, 0)) };
-        let task = fold(id, &Log::read(&bytes[..]).unwrap_or_default().entries).0;
+        let task = fold(id, &self.entries(id, plan)?).0;
         let version = task.version;
-        Ok((Some(task), version))
+        Ok(((version > 0).then_some(task), version))
     }
 }
 

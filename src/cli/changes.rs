@@ -1,0 +1,242 @@
+//! What changed in the plan, in words: for a terminal, or as Markdown fit for a comment.
+//!
+//! Promises: in Markdown whatever somebody wrote stands in a code span, so that it can mention nobody and draw nothing; on a
+//! terminal it is escaped.
+
+use serde_json::Value;
+
+use super::output::escape;
+
+/// The ids of the tasks, a line each.
+pub fn ids(data: &Value) -> String {
+    let ids = items(&data["items"]).filter_map(|item| item["task"].as_str());
+    ids.collect::<Vec<_>>().join("\n")
+}
+
+/// The answer of `diff`.
+pub fn diff(data: &Value, md: bool) -> String {
+    let paper = Paper { md };
+    let mut out = paper.tasks(data);
+    if data["truncated"] == true {
+        let cursor = data["next_cursor"].as_str().unwrap_or_default();
+        out.push_str(&format!(
+            "{} of {}; go on with --cursor {cursor}\n",
+            items(&data["items"]).count(),
+            data["total"]
+        ));
+    } else if out.is_empty() {
+        out.push_str("nothing changed\n");
+    }
+    out
+}
+
+/// The answer of `review`: in a few words, what must be decided, then task by task.
+pub fn review(data: &Value, md: bool) -> String {
+    let paper = Paper { md };
+    let range = paper.quote(data["range"].as_str().unwrap_or_default());
+    let words = ["created", "completed", "moved", "forced", "overrides", "lost", "findings"]
+        .into_iter()
+        .filter(|name| data["summary"][name].as_u64().is_some_and(|n| n > 0))
+        .map(|name| format!(", {} {name}", data["summary"][name]));
+    let tasks = if data["total"] == 1 { "1 task".to_owned() } else { format!("{} tasks", data["total"]) };
+    let mut out = format!("{}{range}: {tasks} changed{}\n", paper.head(2), words.collect::<String>());
+    let decide = paper.to_decide(data);
+    if !decide.is_empty() {
+        out.push_str(&format!("\n{}To decide\n{}", paper.head(3), paper.gap()));
+        out.push_str(&decide);
+    }
+    let tasks = paper.tasks(data);
+    if !tasks.is_empty() {
+        out.push_str(paper.gap_before_tasks());
+        out.push_str(&tasks);
+    }
+    out
+}
+
+fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+/// Most characters of a value that are shown.
+const MOST: usize = 100;
+
+/// What is written on: a terminal, or Markdown.
+struct Paper {
+    md: bool,
+}
+
+impl Paper {
+    fn head(&self, level: usize) -> String {
+        if self.md { format!("{} ", "#".repeat(level)) } else { String::new() }
+    }
+
+    fn gap(&self) -> &'static str {
+        if self.md { "\n" } else { "" }
+    }
+
+    fn gap_before_tasks(&self) -> &'static str {
+        if self.md { "" } else { "\n" }
+    }
+
+    fn bullet(&self, line: &str) -> String {
+        if self.md { format!("- {line}\n") } else { format!("  {line}\n") }
+    }
+
+    /// A text of somebody's, on one line.
+    fn quote(&self, text: &str) -> String {
+        let cut: String = text.chars().take(MOST).collect();
+        let text = escape(&if cut.len() < text.len() { format!("{cut}…") } else { cut });
+        if !self.md {
+            return text;
+        }
+        let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+        let ticks = "`".repeat(longest + 1);
+        let pad = if text.is_empty() || text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+        format!("{ticks}{pad}{text}{pad}{ticks}")
+    }
+
+    fn value(&self, value: &Value) -> String {
+        match value {
+            Value::Null => "nothing".into(),
+            Value::String(text) => self.quote(text),
+            Value::Array(list) if list.iter().all(Value::is_string) => {
+                let words: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
+                if words.is_empty() { "nothing".into() } else { self.quote(&words.join(", ")) }
+            }
+            other => self.quote(&other.to_string()),
+        }
+    }
+
+    /// Who did it and why.
+    fn by(&self, change: &Value) -> String {
+        let by = change["by"].as_str().map(|by| format!(" — by {}", self.quote(by))).unwrap_or_default();
+        let why = change["why"].as_str().map(|why| format!(": {}", self.quote(why))).unwrap_or_default();
+        format!("{by}{why}")
+    }
+
+    fn tasks(&self, data: &Value) -> String {
+        items(&data["items"]).map(|item| self.task(item)).collect()
+    }
+
+    fn task(&self, item: &Value) -> String {
+        let text = |name: &str| item[name].as_str().unwrap_or_default();
+        let begun = items(&item["changes"]).find(|c| c["change"] == "created");
+        let note = match begun {
+            Some(change) => format!(" (created{})", self.by(change)),
+            None if item["gone"] == true => " (gone)".into(),
+            None => String::new(),
+        };
+        let head = self.head(3);
+        let mut out = if self.md { "\n".to_owned() } else { String::new() };
+        out.push_str(&format!("{head}{} {}{note}\n{}", text("handle"), self.quote(text("title")), self.gap()));
+        if item["missing"].as_u64().is_some_and(|n| n > 0) {
+            out.push_str(&self.bullet(&format!("{} of its events are not there any more", item["missing"])));
+        }
+        for change in items(&item["changes"]).filter(|c| c["change"] != "created") {
+            out.push_str(&self.bullet(&format!("{}{}", self.what(change), self.by(change))));
+        }
+        for lost in items(&item["lost"]) {
+            out.push_str(&self.bullet(&self.lost(lost)));
+        }
+        if items(&item["changes"]).next().is_none() && item["gone"] != true {
+            out.push_str(&self.bullet(&format!("{} new events, and in the end all is as it was", item["events"])));
+        }
+        out
+    }
+
+    fn what(&self, change: &Value) -> String {
+        let field = change["field"].as_str().unwrap_or_default();
+        let (kind, part) = field.split_once('.').unwrap_or((field, ""));
+        let tail = &part[part.len().saturating_sub(6)..part.len() * usize::from(part.is_ascii())];
+        let (from, to) = (&change["from"], &change["to"]);
+        match change["change"].as_str().unwrap_or_default() {
+            "acceptance" => {
+                format!("criterion {} {}", self.quote(part), if *to == true { "met" } else { "not met any more" })
+            }
+            "verified" => format!("review {}", if *to == true { "passed" } else { "did not pass" }),
+            "progress_added" => format!("+ step [{}] {}", tick(to), self.value(&to["content"])),
+            "progress" => format!("step [{}] -> [{}] {}", tick(from), tick(to), self.value(&to["content"])),
+            "context_added" => format!("+ {} {}", self.value(&to["type"]), self.value(&to["content"])),
+            "context_superseded" => format!("context {tail} was superseded"),
+            "context_redacted" => format!("context {tail} was redacted"),
+            "relationship_added" => format!("+ {}", edge(to)),
+            "relationship_removed" => format!("- {}", edge(from)),
+            "forced" | "status" if change["forced"].is_array() => {
+                format!("{} past {}", self.arrow("status", from, to), words(&change["forced"]))
+            }
+            "override" => format!("past the lease of {}", self.value(from)),
+            _ if kind == "metadata" => self.arrow(&self.quote(field), from, to),
+            _ => self.arrow(&escape(field), from, to),
+        }
+    }
+
+    fn arrow(&self, field: &str, from: &Value, to: &Value) -> String {
+        format!("{field}: {} -> {}", self.value(from), self.value(to))
+    }
+
+    fn lost(&self, edit: &Value) -> String {
+        let side = |name: &str| format!("{} by {}", self.value(&edit[name]["value"]), self.value(&edit[name]["agent"]));
+        format!("{}: {} lost to {}", self.value(&edit["field"]), side("lost"), side("won"))
+    }
+
+    /// What a reviewer must look at first.
+    fn to_decide(&self, data: &Value) -> String {
+        let mut out = String::new();
+        for finding in items(&data["findings"]) {
+            let word = |name: &str| finding[name].as_str().unwrap_or_default();
+            let task = word("task");
+            let tail = &task[task.len().saturating_sub(6)..];
+            let line = format!("{} {} in {tail}: {}", word("severity"), word("code"), self.quote(word("message")));
+            out.push_str(&self.bullet(&line));
+        }
+        for item in items(&data["items"]) {
+            let handle = item["handle"].as_str().unwrap_or_default();
+            if item["missing"].as_u64().is_some_and(|n| n > 0) {
+                out.push_str(
+                    &self.bullet(&format!("{handle}: {} of its events are not there any more", item["missing"])),
+                );
+            }
+            let passed = |c: &&Value| c["forced"].is_array() || c["change"] == "override";
+            for change in items(&item["changes"]).filter(passed) {
+                out.push_str(&self.bullet(&format!("{handle}: {}{}", self.what(change), self.by(change))));
+            }
+            for lost in items(&item["lost"]) {
+                out.push_str(&self.bullet(&format!("{handle}: {}", self.lost(lost))));
+            }
+        }
+        out
+    }
+}
+
+fn tick(step: &Value) -> &'static str {
+    if step["completed"] == true { "x" } else { " " }
+}
+
+fn words(list: &Value) -> String {
+    items(list).filter_map(Value::as_str).map(escape).collect::<Vec<_>>().join(", ")
+}
+
+/// `… blocks …`
+fn edge(edge: &Value) -> String {
+    let tail = |name: &str| {
+        let id = edge[name].as_str().unwrap_or_default();
+        id[id.len().saturating_sub(6)..].to_owned()
+    };
+    format!("{} {} {}", tail("from"), edge["type"].as_str().unwrap_or_default(), tail("to"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_somebody_wrote_leaves_its_code_span() {
+        let paper = Paper { md: true };
+        assert_eq!(paper.quote("plain"), "`plain`");
+        assert_eq!(paper.quote("a ``b` c"), "```a ``b` c```");
+        assert_eq!(paper.quote("`"), "`` ` ``");
+        assert_eq!(paper.quote("@all\n# head"), "`@all⏎# head`");
+        assert_eq!(paper.quote(""), "`  `");
+        assert!(paper.quote(&"é".repeat(200)).chars().count() < 110);
+    }
+}

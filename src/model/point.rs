@@ -1,0 +1,92 @@
+//! A point in the life of the plan, as people name it: a Lamport time, a time of the clock, or a revision of git.
+//!
+//! Promises: every text is a point; digits alone are a Lamport time, what reads as a time is one, all else names a revision.
+//! Refuses to know: whether the revision exists, and which events had happened by then.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::model::time::Time;
+
+/// A point in the life of the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// After all events up to this Lamport time.
+    Lamport(u64),
+    /// After all events that their writers' clocks put no later than this.
+    Time(Time),
+    /// As a commit of git has it: a branch, a tag, a commit id, `HEAD~2`.
+    Revision(String),
+}
+
+impl FromStr for Point {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        // Commit ids of digits alone have many more of them than any honest Lamport time.
+        if text.len() <= 16 && text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
+            return Ok(text.parse().map_or_else(|_| Point::Revision(text.to_owned()), Point::Lamport));
+        }
+        Ok(text.parse().map_or_else(|_| Point::Revision(text.to_owned()), Point::Time))
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Point::Lamport(lamport) => write!(f, "{lamport}"),
+            Point::Time(time) => write!(f, "{time}"),
+            Point::Revision(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Serialize for Point {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Point {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Spelling {
+            Number(u64),
+            Text(String),
+        }
+        Ok(match Spelling::deserialize(deserializer)? {
+            Spelling::Number(lamport) => Point::Lamport(lamport),
+            Spelling::Text(text) => text.parse().unwrap_or(Point::Revision(text)),
+        })
+    }
+}
+
+impl JsonSchema for Point {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Point".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": ["string", "integer"], "description": "A Lamport time, an RFC 3339 time or date, or a git revision"})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_says_which_kind_of_point_it_is() {
+        let read = |text: &str| text.parse::<Point>().unwrap_or(Point::Lamport(0));
+        assert_eq!(read("42"), Point::Lamport(42));
+        assert!(matches!(read("2026-11-20"), Point::Time(_)));
+        assert!(matches!(read("2026-11-20T10:00:00Z"), Point::Time(_)));
+        for name in ["HEAD~2", "main", "v1.0", "", "0123456789012345678901234567890123456789"] {
+            assert_eq!(read(name), Point::Revision(name.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! What became of a task between two sets of its events.
+//!
+//! Promises: what is listed is the difference of the two states, each with its last writer; what passed a check or somebody's
+//! lease, and what lost to a concurrent value, is listed even where the states do not show it.
+//! Refuses to know: which points of history the two sets belong to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::model::context::ProgressItem;
+use crate::model::event::{Entity, Entry, Event};
+use crate::model::finding::Rule;
+use crate::model::id::Id;
+use crate::model::payload::Payload;
+use crate::model::relationship::{RelationType, Relationship};
+use crate::model::task::{Status, Task};
+use crate::model::time::Time;
+use crate::rules::lost::{Lost, lost};
+use crate::rules::{fields, fold, register};
+
+/// One thing that changed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// What kind of change it is.
+    pub change: Kind,
+    /// The register or part: `title`, `status`, `progress.<item>`, `relationship.<id>`.
+    pub field: String,
+    /// What was there; `null` for nothing.
+    pub from: Value,
+    /// What is there now; `null` for nothing.
+    pub to: Value,
+    /// Who wrote it last. Absent where no event says so, as where events are gone.
+    pub by: Option<String>,
+    /// When, by the writer's clock.
+    pub at: Option<Time>,
+    /// The reason given.
+    pub why: Option<String>,
+    /// The event.
+    pub event: Option<Id>,
+    /// Checks that were passed by force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forced: Vec<String>,
+}
+
+/// The kinds of change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Kind {
+    Created,
+    Status,
+    Field,
+    Acceptance,
+    Verified,
+    ProgressAdded,
+    Progress,
+    ContextAdded,
+    ContextSuperseded,
+    ContextRedacted,
+    RelationshipAdded,
+    RelationshipRemoved,
+    /// A move past a check that the present status does not show any more.
+    Forced,
+    Override,
+}
+
+impl Change {
+    /// Whether a check or somebody's lease was passed by.
+    pub fn passes(&self) -> bool {
+        self.change == Kind::Override || !self.forced.is_empty()
+    }
+}
+
+/// All that became of one task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TaskChange {
+    /// The task.
+    pub task: Id,
+    /// Its title, as it is now, or was.
+    pub title: String,
+    /// Its status now.
+    pub status: Status,
+    /// It began between the two.
+    pub created: bool,
+    /// It has no events any more.
+    pub gone: bool,
+    /// How many events are new.
+    pub events: usize,
+    /// How many events are there no more.
+    pub missing: usize,
+    /// What changed.
+    pub changes: Vec<Change>,
+    /// Values that lost to a concurrent one, and had not before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Lost>,
+}
+
+/// What became of a task between the events it had before and those it has after; `None` where they are the same.
+pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> {
+    let ids = |entries: &[Entry]| entries.iter().map(|e| e.event.id).collect::<BTreeSet<Id>>();
+    let (old_ids, new_ids) = (ids(before), ids(after));
+    if old_ids == new_ids {
+        return None;
+    }
+    let (old, new) = (fold::fold(id, before).0, fold::fold(id, after).0);
+    let told = Told::of(id, after, &old_ids);
+    let known: Vec<Lost> = lost(id, before);
+    let created = new.created && !old.created;
+    let mut out = TaskChange {
+        task: id,
+        title: if new.created { new.fields.title.clone() } else { old.fields.title.clone() },
+        status: new.status,
+        created,
+        gone: new.version == 0,
+        events: new_ids.difference(&old_ids).count(),
+        missing: old_ids.difference(&new_ids).count(),
+        changes: Vec::new(),
+        lost: lost(id, after).into_iter().filter(|edit| !known.contains(edit)).collect(),
+    };
+    if out.gone {
+        return Some(out);
+    }
+    let first = match told.creation.filter(|_| created) {
+        Some(creation) => {
+            out.changes.push(told.change(
+                Kind::Created,
+                "task",
+                Value::Null,
+                json!(new.fields.title),
+                Some(&creation.event),
+            ));
+            fold::fold(id, [creation]).0
+        }
+        None => old,
+    };
+    told.registers(&first, &new, &mut out.changes);
+    told.parts(&first, &new, &mut out.changes);
+    told.passed(&mut out.changes);
+    Some(out)
+}
+
+/// The new events of a task that have an effect, in order.
+struct Told<'a> {
+    events: Vec<&'a Event>,
+    /// The last of them that wrote each register.
+    writers: BTreeMap<String, &'a Event>,
+    by_id: BTreeMap<Id, &'a Event>,
+    creation: Option<&'a Entry>,
+}
+
+impl<'a> Told<'a> {
+    fn of(id: Id, after: &'a [Entry], known: &BTreeSet<Id>) -> Self {
+        let ordered = fold::order(&Entity::Task(id), after).events;
+        let mut task = Task::blank(id);
+        let mut events = Vec::new();
+        for entry in &ordered {
+            let counts = fold::apply(&mut task, &entry.event).is_none_or(|f| f.rule == Rule::EventTime);
+            if counts && !known.contains(&entry.event.id) {
+                events.push(&entry.event);
+            }
+        }
+        let creation = ordered.iter().copied().find(|e| matches!(e.event.payload, Payload::TaskCreated(_)));
+        let parents = register::parent_edges(after);
+        let written = |event: &&'a Event| register::writes(event, &parents).into_iter().map(|(name, _)| name);
+        let writers = events.iter().flat_map(|event| written(event).map(|name| (name, *event))).collect();
+        Told { writers, by_id: events.iter().map(|event| (event.id, *event)).collect(), events, creation }
+    }
+
+    fn change(&self, change: Kind, field: &str, from: Value, to: Value, by: Option<&Event>) -> Change {
+        Change {
+            change,
+            field: field.to_owned(),
+            from,
+            to,
+            by: by.map(|event| event.author.agent.clone()),
+            at: by.map(|event| event.at),
+            why: by.and_then(|event| event.why.clone()),
+            event: by.map(|event| event.id),
+            forced: Vec::new(),
+        }
+    }
+
+    fn last(&self, is: impl Fn(&Event) -> bool) -> Option<&'a Event> {
+        self.events.iter().rev().copied().find(|event| is(event))
+    }
+
+    fn writer(&self, name: &str) -> Option<&'a Event> {
+        let whole = self.writers.get("metadata").filter(|_| name.starts_with("metadata."));
+        self.writers.get(name).into_iter().chain(whole).copied().max_by_key(|event| event.stamp())
+    }
+
+    /// Registers that hold something else now.
+    fn registers(&self, old: &Task, new: &Task, out: &mut Vec<Change>) {
+        let mut names: Vec<(Kind, String)> = vec![(Kind::Status, "status".into())];
+        let plain = ["owner", "parent"].into_iter().chain(fields::NAMES.iter().copied());
+        names.extend(plain.filter(|name| *name != "metadata").map(|name| (Kind::Field, name.to_owned())));
+        let both = |of: fn(&Task) -> &serde_json::Map<String, Value>| {
+            of(old).keys().chain(of(new).keys()).cloned().collect::<BTreeSet<String>>()
+        };
+        names.extend(both(|t| &t.fields.metadata).into_iter().map(|key| (Kind::Field, format!("metadata.{key}"))));
+        names.extend(both(|t| &t.fields.extra).into_iter().map(|name| (Kind::Field, name)));
+        let criteria: BTreeSet<&String> = old.met.keys().chain(new.met.keys()).collect();
+        names.extend(criteria.into_iter().map(|criterion| (Kind::Acceptance, format!("met.{criterion}"))));
+        let entries = new.context.keys().filter(|entry| old.context.contains_key(entry));
+        names.extend(entries.map(|entry| (Kind::ContextSuperseded, format!("context.{entry}"))));
+        for (kind, name) in names {
+            let (from, to) = (register::value(old, &name), register::value(new, &name));
+            if from != to {
+                out.push(self.change(kind, &name, from, to, self.writer(&name)));
+            }
+        }
+        let review = self.writer("verified");
+        if old.verified != new.verified || review.is_some() {
+            let (from, to) = (register::value(old, "verified"), register::value(new, "verified"));
+            out.push(self.change(Kind::Verified, "verified", from, to, review));
+        }
+    }
+
+    /// Parts that came and went.
+    fn parts(&self, old: &Task, new: &Task, out: &mut Vec<Change>) {
+        let made = |id: Id| self.by_id.get(&id).copied();
+        let step = |item: &ProgressItem| json!({ "content": item.content, "completed": item.completed });
+        for item in new.progress.values() {
+            let field = format!("progress.{}", item.id);
+            match old.progress.get(&item.id) {
+                None => out.push(self.change(Kind::ProgressAdded, &field, Value::Null, step(item), made(item.id))),
+                Some(before) if before.completed != item.completed => {
+                    let writer = self.writer(&field);
+                    out.push(self.change(Kind::Progress, &field, step(before), step(item), writer));
+                }
+                Some(_) => {}
+            }
+        }
+        for entry in new.context.values() {
+            let field = format!("context.{}", entry.id);
+            match old.context.get(&entry.id) {
+                None => {
+                    let to = json!({ "type": entry.kind, "content": entry.content });
+                    out.push(self.change(Kind::ContextAdded, &field, Value::Null, to, made(entry.id)));
+                }
+                Some(before) if entry.redacted && !before.redacted => {
+                    let takes = |e: &Event| matches!(&e.payload, Payload::ContextRedacted(p) if p.entry == entry.id);
+                    out.push(self.change(Kind::ContextRedacted, &field, json!(false), json!(true), self.last(takes)));
+                }
+                Some(_) => {}
+            }
+        }
+        let apart = |edge: &&Relationship| edge.kind != RelationType::ParentOf;
+        let view = |edge: &Relationship| json!({ "type": edge.kind, "from": edge.from, "to": edge.to });
+        for edge in new.relationships.values().filter(apart).filter(|e| !old.relationships.contains_key(&e.id)) {
+            let field = format!("relationship.{}", edge.id);
+            out.push(self.change(Kind::RelationshipAdded, &field, Value::Null, view(edge), made(edge.id)));
+        }
+        for edge in old.relationships.values().filter(apart).filter(|e| !new.relationships.contains_key(&e.id)) {
+            let takes = |e: &Event| matches!(&e.payload, Payload::RelationshipRemoved(p) if p.relationship == edge.id);
+            let field = format!("relationship.{}", edge.id);
+            out.push(self.change(Kind::RelationshipRemoved, &field, view(edge), Value::Null, self.last(takes)));
+        }
+    }
+
+    /// Checks that were passed by force, and leases that were passed by.
+    fn passed(&self, out: &mut Vec<Change>) {
+        for event in &self.events {
+            match &event.payload {
+                Payload::TaskStatusChanged(p) if !p.forced.is_empty() => {
+                    let own = |c: &&mut Change| c.change == Kind::Status && c.event == Some(event.id);
+                    if let Some(told) = out.iter_mut().find(own) {
+                        told.forced.clone_from(&p.forced);
+                        continue;
+                    }
+                    let change = self.change(Kind::Forced, "status", json!(p.from), json!(p.to), Some(event));
+                    out.push(Change { forced: p.forced.clone(), ..change });
+                }
+                Payload::LeaseOverride(p) => {
+                    out.push(self.change(Kind::Override, "lease", json!(p.holder), Value::Null, Some(event)));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::event::parse_line;
+
+    const TASK: &str = "01K5R4XJ7Z0000000000000000";
+
+    fn log(events: &[(&str, Value)]) -> Vec<Entry> {
+        let id = |n: usize| format!("01K5R4XJ7Z{n:016}");
+        let line = |n: usize, (kind, payload): &(&str, Value)| {
+            let parents: Vec<String> = if n == 1 { Vec::new() } else { vec![id(n - 1)] };
+            json!({"v": 1, "id": id(n), "lamport": n, "type": kind, "entity": format!("task/{TASK}"), "parents": parents,
+                "agent": "ada", "at": "2026-11-20T10:00:00Z", "why": format!("reason {n}"), "payload": payload})
+            .to_string()
+        };
+        let lines = events.iter().enumerate().map(|(n, event)| line(n + 1, event));
+        lines.map(|line| Entry { event: parse_line(&line).unwrap(), line: line.into() }).collect()
+    }
+
+    fn told(before: &[Entry], after: &[Entry]) -> Vec<(Kind, String, Value, Value)> {
+        let found = between(TASK.parse().unwrap(), before, after);
+        found.into_iter().flat_map(|t| t.changes).map(|c| (c.change, c.field, c.from, c.to)).collect()
+    }
+
+    #[test]
+    fn the_difference_is_told_and_not_the_way_there() {
+        let all = log(&[
+            ("TaskCreated", json!({"title": "a", "metadata": {"k": 1}})),
+            ("TaskUpdated", json!({"set": {"title": "b", "priority": 2, "metadata.k": 2}})),
+            ("TaskUpdated", json!({"set": {"priority": 0}})),
+            ("TaskStatusChanged", json!({"from": "open", "to": "completed", "forced": ["blockers"]})),
+        ]);
+        assert_eq!(between(TASK.parse().unwrap(), &all, &all), None);
+        let field = |name: &str, from: Value, to: Value| (Kind::Field, name.to_owned(), from, to);
+        assert_eq!(
+            told(&all[..1], &all),
+            [
+                (Kind::Status, "status".into(), json!("open"), json!("completed")),
+                field("title", json!("a"), json!("b")),
+                field("metadata.k", json!(1), json!(2)),
+            ]
+        );
+        let forced = between(TASK.parse().unwrap(), &all[..1], &all).unwrap().changes[0].forced.clone();
+        assert_eq!(forced, ["blockers"]);
+        assert_eq!(told(&[], &all[..1]), [(Kind::Created, "task".into(), Value::Null, json!("a"))]);
+        let back = between(TASK.parse().unwrap(), &all, &all[..1]).unwrap();
+        assert_eq!((back.events, back.missing), (0, 3));
+        assert!(back.changes.iter().all(|c| c.by.is_none()), "no event says so");
+        assert!(between(TASK.parse().unwrap(), &all, &[]).unwrap().gone);
+    }
+
+    #[test]
+    fn each_change_names_its_last_writer_and_reason() {
+        let all = log(&[
+            ("TaskCreated", json!({"title": "a"})),
+            ("TaskUpdated", json!({"set": {"title": "b"}})),
+            ("TaskUpdated", json!({"set": {"title": "c"}})),
+        ]);
+        let found = between(TASK.parse().unwrap(), &all[..1], &all).unwrap();
+        assert_eq!(found.changes[0].why.as_deref(), Some("reason 3"));
+    }
+}

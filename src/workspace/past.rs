@@ -1,0 +1,229 @@
+//! The plan as it was: the events of a task at a point of its life, from the work tree's logs or from a commit.
+//!
+//! Promises: a commit is read from git's objects alone; nothing is checked out.
+//! Refuses to know: what changed between two points (`reports::change`).
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::Workspace;
+use super::read::{one_of, tasks_of};
+use crate::error::{Code, Error, Result};
+use crate::git::{Item, Mode, Objects, Oid};
+use crate::model::event::{Entity, Entry};
+use crate::model::id::{ABBREVIATION_MIN, Id};
+use crate::model::point::Point;
+use crate::model::words::Ref;
+use crate::store::entity::read_log;
+use crate::store::index::Pending;
+use crate::store::layout::{LOG, TASKS};
+use crate::store::log::Log;
+
+/// The plan at a point.
+pub(super) struct Past<'a> {
+    ws: &'a Workspace,
+    point: Option<Point>,
+    source: Source,
+}
+
+/// Where its events are read.
+enum Source {
+    /// The work tree's logs and what is acknowledged but not in them yet.
+    Here(Pending),
+    /// A commit.
+    Commit(Box<Tree>),
+}
+
+/// The tasks of a commit.
+pub(super) struct Tree {
+    objects: Objects,
+    commit: Oid,
+    tasks: Option<Oid>,
+}
+
+impl Workspace {
+    /// The events of a task that had happened at a point.
+    ///
+    /// Errors: `ERR_NOT_FOUND` for a revision that is none, `ERR_GIT` where it cannot be read, `ERR_IO`.
+    pub fn entries_at(&self, id: Id, point: &Point) -> Result<Vec<Entry>> {
+        self.past(Some(point))?.entries(id)
+    }
+
+    /// The plan at a point; as it is now for `None`.
+    pub(super) fn past(&self, point: Option<&Point>) -> Result<Past<'_>> {
+        let source = match point {
+            Some(Point::Revision(revision)) => Source::Commit(Box::new(self.tree_of(revision)?)),
+            _ => Source::Here(tasks_of(self.pending()?)),
+        };
+        Ok(Past { ws: self, point: point.cloned(), source })
+    }
+
+    fn tree_of(&self, revision: &str) -> Result<Tree> {
+        let objects = self.objects()?;
+        let commit = objects.commit_named(revision)?;
+        self.tree_at(objects, commit)
+    }
+
+    /// The plan at a commit.
+    pub(super) fn past_commit(&self, commit: Oid) -> Result<Past<'_>> {
+        let tree = self.tree_at(self.objects()?, commit)?;
+        Ok(Past { ws: self, point: Some(Point::Revision(commit.to_string())), source: Source::Commit(Box::new(tree)) })
+    }
+
+    fn tree_at(&self, objects: Objects, commit: Oid) -> Result<Tree> {
+        let top = objects.commit(commit)?.tree;
+        let tasks = objects.item(top, &self.store.shown(TASKS))?;
+        Ok(Tree { commit, tasks: tasks.filter(|item| item.mode == Mode::Tree).map(|item| item.oid), objects })
+    }
+
+    /// What git keeps.
+    ///
+    /// Errors: `ERR_GIT` where the store lies in no repository, or in one that cannot be read.
+    pub(super) fn objects(&self) -> Result<Objects> {
+        let repo = self.repo.as_ref().ok_or_else(|| {
+            Error::new(Code::Git, format!("{} lies in no git repository", self.store.path().display()))
+                .hint("name a Lamport time or a time instead of a revision")
+        })?;
+        repo.objects()
+    }
+}
+
+impl Past<'_> {
+    /// The events of a task that had happened by then.
+    pub fn entries(&self, id: Id) -> Result<Vec<Entry>> {
+        let mut entries = match &self.source {
+            Source::Commit(tree) => return Ok(tree.log(id)?.entries),
+            Source::Here(pending) => {
+                let mut entries = read_log(&self.ws.store, &Entity::Task(id))?.entries;
+                let known: BTreeSet<Id> = entries.iter().map(|e| e.event.id).collect();
+                let more = pending.get(&id).into_iter().flatten();
+                entries.extend(more.filter(|e| !known.contains(&e.event.id)).cloned());
+                entries
+            }
+        };
+        match self.point {
+            Some(Point::Lamport(most)) => entries.retain(|e| e.event.lamport <= most),
+            Some(Point::Time(latest)) => entries.retain(|e| e.event.at <= latest),
+            _ => {}
+        }
+        Ok(entries)
+    }
+
+    /// The tasks there were by then, and perhaps some that came later.
+    pub fn tasks(&self) -> Result<BTreeSet<Id>> {
+        match &self.source {
+            Source::Here(pending) => {
+                let folders = self.ws.store.task_folders()?.0;
+                Ok(folders.into_iter().chain(pending.keys().copied()).collect())
+            }
+            Source::Commit(tree) => tree.ids(),
+        }
+    }
+
+    /// The tasks whose events may differ from those at a later point.
+    pub fn candidates(&self, later: &Past) -> Result<BTreeSet<Id>> {
+        match (&self.source, &later.source) {
+            (Source::Commit(a), Source::Commit(b)) => {
+                let changed = a.objects.changes(a.tasks, b.tasks)?;
+                Ok(changed.iter().filter_map(|change| task_in(&change.path)).collect())
+            }
+            (Source::Here(_), Source::Here(_)) => match (&self.point, &later.point) {
+                (Some(Point::Lamport(a)), Some(Point::Lamport(b))) => self.after(*a.min(b)),
+                (Some(Point::Lamport(a)), None) | (None, Some(Point::Lamport(a))) => self.after(*a),
+                _ => self.tasks(),
+            },
+            (Source::Commit(tree), Source::Here(pending)) | (Source::Here(pending), Source::Commit(tree)) => {
+                // What the work tree has byte for byte as the commit has it had happened by then, whenever that was: only a
+                // point before now can still tell them apart.
+                let all: BTreeSet<Id> = self.tasks()?.into_iter().chain(later.tasks()?).collect();
+                if self.point.is_some() && later.point.is_some() {
+                    return Ok(all);
+                }
+                let mut differ = BTreeSet::new();
+                for id in all {
+                    if pending.contains_key(&id) || !tree.is_same(self.ws, id)? {
+                        differ.insert(id);
+                    }
+                }
+                Ok(differ)
+            }
+        }
+    }
+
+    /// The tasks of the work tree with an event above a Lamport time.
+    fn after(&self, lamport: u64) -> Result<BTreeSet<Id>> {
+        Ok(self.ws.index()?.tasks_after(lamport)?.into_iter().collect())
+    }
+
+    /// The task that a reference means, here or among the tasks of the commit.
+    pub fn resolve(&self, reference: &Ref) -> Result<Id> {
+        let here = self.ws.resolve(reference);
+        let Source::Commit(tree) = &self.source else { return here };
+        match here {
+            Err(e) if e.code == Code::NotFound => {
+                let text = reference.0.to_ascii_uppercase();
+                let fits = |id: &Id| id.to_string().starts_with(&text) || id.to_string().ends_with(&text);
+                let found = if text.len() < ABBREVIATION_MIN { BTreeSet::new() } else { tree.ids()? };
+                one_of(found.into_iter().filter(fits).collect(), reference)?.ok_or(e)
+            }
+            other => other,
+        }
+    }
+
+    /// The point, for answers.
+    pub fn describe(&self) -> Value {
+        let mut out = json!({ "point": self.point.as_ref().map_or_else(|| "now".to_owned(), Point::to_string) });
+        if let Source::Commit(tree) = &self.source {
+            out["commit"] = json!(tree.commit.to_string());
+        }
+        out
+    }
+
+    /// The log of a task and the bytes of its readable file, in a commit.
+    pub fn files(&self, id: Id) -> Result<(Log, Option<Vec<u8>>)> {
+        match &self.source {
+            Source::Commit(tree) => Ok((tree.log(id)?, tree.file(id, "task.yaml")?)),
+            Source::Here(_) => Ok((read_log(&self.ws.store, &Entity::Task(id))?, None)),
+        }
+    }
+}
+
+impl Tree {
+    fn file(&self, id: Id, name: &str) -> Result<Option<Vec<u8>>> {
+        let Some(tasks) = self.tasks else { return Ok(None) };
+        self.objects.file(tasks, &format!("{}/{id}/{name}", id.shard()))
+    }
+
+    fn log(&self, id: Id) -> Result<Log> {
+        let bytes = self.file(id, LOG)?.unwrap_or_default();
+        Log::read(&bytes[..]).map_err(|e| Error::new(Code::Git, format!("cannot read the log of task {id}: {e}")))
+    }
+
+    fn ids(&self) -> Result<BTreeSet<Id>> {
+        let Some(tasks) = self.tasks else { return Ok(BTreeSet::new()) };
+        let mut ids = BTreeSet::new();
+        for shard in self.objects.items(tasks)?.into_values().filter(|item| item.mode == Mode::Tree) {
+            ids.extend(self.objects.items(shard.oid)?.keys().filter_map(|name| name.parse::<Id>().ok()));
+        }
+        Ok(ids)
+    }
+
+    /// Whether the work tree's log of a task has the bytes it has in the commit.
+    fn is_same(&self, ws: &Workspace, id: Id) -> Result<bool> {
+        let path = crate::store::layout::task_dir(id).join(LOG);
+        let there = match self.tasks {
+            Some(tasks) => self.objects.item(tasks, &format!("{}/{id}/{LOG}", id.shard()))?,
+            None => None,
+        };
+        match (ws.store.dir.read(&path, crate::store::log::MAX_LOG), there) {
+            (Ok(bytes), Some(Item { oid, .. })) => Ok(self.objects.name_of(&bytes)? == oid),
+            _ => Ok(false),
+        }
+    }
+}
+
+/// The task whose folder holds a path such as `P8/01M7…P8/events.jsonl`.
+fn task_in(path: &str) -> Option<Id> {
+    path.split('/').nth(1)?.parse().ok()
+}

@@ -1,0 +1,70 @@
+//! `diff`: what became of the plan between two points, task by task.
+
+use serde_json::{Value, json};
+
+use super::lists::Page;
+use crate::error::{Error, Result};
+use crate::model::id::{Id, quoted};
+use crate::model::point::Point;
+use crate::model::query::Diff;
+use crate::reports::change::{TaskChange, between};
+use crate::workspace::Workspace;
+use crate::workspace::past::Past;
+
+/// `diff`
+pub fn diff(ws: &Workspace, q: &Diff) -> Result<Value> {
+    let reversed = match (&q.a, &q.b) {
+        (Point::Lamport(a), Some(Point::Lamport(b))) => a > b,
+        (Point::Time(a), Some(Point::Time(b))) => a > b,
+        _ => false,
+    };
+    if reversed {
+        return Err(Error::usage("the first point is later than the second").hint("name the earlier point first"));
+    }
+    let (before, after) = (ws.past(Some(&q.a))?, ws.past(q.b.as_ref())?);
+    let tasks = match &q.task_id {
+        Some(reference) => vec![after.resolve(reference).or_else(|_| before.resolve(reference))?],
+        None => before.candidates(&after)?.into_iter().collect(),
+    };
+    let start: Option<Id> = match q.cursor.as_deref().filter(|cursor| *cursor != START) {
+        Some(text) => Some(text.parse().map_err(|_| {
+            Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before")
+        })?),
+        None => None,
+    };
+    let mut page = Page::new(ws, q.limit, false);
+    let (mut total, mut full, mut next) = (0, false, None);
+    let mut last = q.cursor.clone().unwrap_or_else(|| START.into());
+    for task in tasks {
+        let Some(change) = change(&before, &after, task)? else { continue };
+        total += 1;
+        if full || start.is_some_and(|start| task <= start) {
+            continue;
+        }
+        full = !page.push(view(ws, &change)?);
+        if full {
+            next = Some(last.clone());
+        } else {
+            last = task.to_string();
+        }
+    }
+    let mut answer = page.finish(total, next);
+    answer["from"] = before.describe();
+    answer["to"] = after.describe();
+    Ok(answer)
+}
+
+/// The cursor of a page that took nothing yet.
+const START: &str = "start";
+
+/// What became of one task.
+pub fn change(before: &Past, after: &Past, task: Id) -> Result<Option<TaskChange>> {
+    Ok(between(task, &before.entries(task)?, &after.entries(task)?))
+}
+
+/// A task's changes as JSON, with its handle.
+pub fn view(ws: &Workspace, change: &TaskChange) -> Result<Value> {
+    let mut view = json!(change);
+    view["handle"] = json!(ws.handle(change.task)?);
+    Ok(view)
+}

@@ -1,0 +1,223 @@
+//! Replicas that went apart: what git guesses wrongly, what two plans break together, and who is told.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::Sandbox;
+use crate::sync::{Clones, plan};
+
+fn codes(report: &Value) -> BTreeSet<String> {
+    let findings = report["findings"].as_array().unwrap();
+    findings.iter().map(|f| f["code"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Work on a side branch and on main, brought together by git without our driver, and put right.
+fn apart(room: &Sandbox, side: impl Fn(), main: impl Fn(), merge: &[&str]) {
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "begin"]).text();
+    room.git(&["switch", "-q", "-c", "side"]).text();
+    side();
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "side"]).text();
+    room.git(&["switch", "-q", "main"]).text();
+    main();
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "main"]).text();
+    let _ = room.git(&[&["merge", "-q", "--no-edit"], merge, &["side"]].concat());
+    room.run(&["resolve"]).data();
+    room.git(&["add", "-A"]).text();
+    let _ = room.git(&["commit", "-q", "--no-edit"]);
+}
+
+#[test]
+fn a_rename_that_git_guesses_gives_no_task_the_values_of_another() {
+    for strategy in [&[][..], &["-X", "find-renames=20"], &["-X", "theirs"]] {
+        for union in [true, false] {
+            let room = Sandbox::new();
+            if !union {
+                std::fs::write(room.store().join(".gitattributes"), "* text eol=lf\n").unwrap();
+            }
+            let text = "the very same intent, long enough to make two files look alike ".repeat(20);
+            let old = room.task("the old one", &["--intent", &text]);
+            let new = std::cell::RefCell::new(String::new());
+            apart(
+                &room,
+                || {
+                    std::fs::remove_dir_all(room.task_dir(&old)).unwrap();
+                    *new.borrow_mut() = room.task("the new one", &["--intent", &text]);
+                },
+                || {
+                    drop(
+                        room.run(&["task", "update", &old, "--title", "the old one, edited", "--priority", "4"]).data(),
+                    )
+                },
+                strategy,
+            );
+            let (was, is) = (room.get(&old), room.get(&new.borrow()));
+            assert_eq!((was["title"].clone(), was["priority"].clone()), (json!("the old one, edited"), json!(4)));
+            assert_eq!((is["title"].clone(), is["priority"].clone()), (json!("the new one"), json!(0)));
+            room.is_clean();
+        }
+    }
+}
+
+#[test]
+fn a_folder_emptied_on_one_side_keeps_what_the_other_adds_to_it() {
+    let room = Sandbox::new();
+    let old = room.task("alone in its folder", &[]);
+    let added = std::cell::RefCell::new(Vec::new());
+    apart(
+        &room,
+        || {
+            // Many tasks, so that some share the folder that is emptied, and git may take it for moved.
+            std::fs::remove_dir_all(room.task_dir(&old)).unwrap();
+            (0..3).for_each(|n| added.borrow_mut().push(room.task(&format!("elsewhere {n}"), &[])));
+        },
+        || {
+            let twin = format!("01M7Z0000000000000000000{}", &old[old.len() - 2..]);
+            let dir = room.task_dir(&twin);
+            std::fs::create_dir_all(&dir).unwrap();
+            let line = std::fs::read_to_string(room.log_of(&old))
+                .unwrap()
+                .replace(&format!("task/{old}"), &format!("task/{twin}"));
+            let event: Value = serde_json::from_str(&line).unwrap();
+            let line = line.replace(event["id"].as_str().unwrap(), "01M7Z1111111111111111111AA");
+            std::fs::write(dir.join("events.jsonl"), line).unwrap();
+            room.run(&["lint", "--fix"]).data();
+            added.borrow_mut().push(twin);
+        },
+        &["-c", "x=y"][..0],
+    );
+    for id in added.borrow().iter().chain([&old]) {
+        assert_eq!(room.run(&["task", "get", id]).code, 0, "{id}");
+    }
+    room.is_clean();
+}
+
+#[test]
+fn offline_twins_agree_whatever_their_clocks_say_and_the_loser_is_told() {
+    let mut winners = BTreeSet::new();
+    for (ada, bob) in
+        [("2026-11-20T10:00:00Z", "2026-11-21T10:00:00Z"), ("2026-11-21T10:00:00Z", "2026-11-20T10:00:00Z")]
+    {
+        let (clones, task) = Clones::new(&["ada", "bob"]);
+        let set = |name: &str, clock: &str| {
+            let mut command = clones.room.agentpm_in(&clones.dir(name));
+            command.env("AGENTPM_AGENT", name).env("AGENTPM_CLOCK", clock);
+            command.args(["task", "update", &task, "--title", &format!("by {name}"), "--why", "it is so"]);
+            assert!(command.output().unwrap().status.success());
+        };
+        // One writer has seen more than the other: that decides, and no clock.
+        clones.run("ada", &["task", "create", "--title", "seen by ada alone"]).data();
+        set("ada", ada);
+        set("bob", bob);
+        clones.run("ada", &["sync"]).data();
+        let told = clones.run("bob", &["sync"]).data();
+        clones.run("ada", &["sync"]).data();
+        assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
+        let title = clones.run("ada", &["task", "get", &task]).data()["title"].clone();
+        assert_eq!(clones.run("bob", &["task", "get", &task]).data()["title"], title);
+        winners.insert(title.as_str().unwrap().to_owned());
+
+        assert_eq!(told["lost"][0]["field"], "title", "{told:#}");
+        let brief = clones.run("bob", &["brief", &task]).data();
+        assert!(brief["lost_edits"][0].to_string().contains("by bob"), "{brief:#}");
+        let lost = clones.run("bob", &["conflicts"]).data();
+        let event = lost["items"][0]["event"].as_str().unwrap().to_owned();
+        clones.run("bob", &["conflicts", "restore", &event]).data();
+        clones.run("bob", &["sync"]).data();
+        clones.run("ada", &["sync"]).data();
+        assert_eq!(clones.run("ada", &["task", "get", &task]).data()["title"], "by bob");
+        assert_eq!(clones.run("ada", &["conflicts"]).data()["items"], json!([]));
+    }
+    assert_eq!(winners, BTreeSet::from(["by ada".to_owned()]));
+}
+
+#[test]
+fn what_two_plans_break_together_is_settled_alike_and_named() {
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    let add = |title: &str| clones.run("ada", &["task", "create", "--title", title, "--quiet"]).text().to_owned();
+    let (one, two, owned, done, late) = (add("one"), add("two"), add("owned"), add("done"), add("late blocker"));
+    clones.run("ada", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+
+    clones.run("ada", &["task", "block", &one, "--by", &two]).data();
+    clones.run("bob", &["task", "block", &two, "--by", &one]).data();
+    clones.run("ada", &["claim", &owned]).data();
+    clones.run("bob", &["claim", &owned]).data();
+    clones.run("ada", &["claim", &done]).data();
+    clones.run("ada", &["done", &done]).data();
+    clones.run("bob", &["task", "block", &done, "--by", &late]).data();
+    for name in ["ada", "bob", "ada"] {
+        clones.run(name, &["sync"]).data();
+    }
+    assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
+
+    let lints = ["ada", "bob"].map(|name| clones.run(name, &["lint"]).json()["data"].clone());
+    assert_eq!(lints[0]["findings"], lints[1]["findings"]);
+    let named = codes(&lints[0]);
+    assert!(named.contains("cycle-blocks"), "{named:?}");
+    let ready = |name: &str| clones.run(name, &["ready", "--explain"]).data();
+    let items = |data: &Value| -> BTreeSet<String> {
+        data["items"].as_array().unwrap().iter().map(|i| i["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let (seen_by_ada, seen_by_bob) = (ready("ada"), ready("bob"));
+    // Of the circle just the later edge does not count, so one of the two is ready, and the same one for both.
+    let both: BTreeSet<String> = [one.clone(), two.clone()].into();
+    assert_eq!(items(&seen_by_ada).intersection(&both).count(), 1, "{seen_by_ada:#}");
+    let free = |data: &Value| items(data).intersection(&both).cloned().collect::<Vec<_>>();
+    assert_eq!(free(&seen_by_ada), free(&seen_by_bob));
+    assert!(seen_by_ada["void_edges"].as_array().is_some_and(|edges| !edges.is_empty()), "{seen_by_ada:#}");
+
+    let owners = ["ada", "bob"].map(|name| clones.run(name, &["task", "get", &owned]).data()["owner"].clone());
+    assert_eq!(owners[0], owners[1]);
+    let states = ["ada", "bob"].map(|name| clones.run(name, &["task", "get", &done]).data()["status"].clone());
+    assert_eq!(states[0], states[1]);
+    let lost = clones.run("ada", &["conflicts", &owned]).data();
+    assert!(lost["items"].as_array().unwrap().iter().any(|item| item["field"] == "owner"), "{lost:#}");
+    let _ = task;
+}
+
+#[test]
+fn events_are_pulled_from_a_cursor_pushed_and_watched() {
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    clones.run("ada", &["note", &task, "--content", "one"]).data();
+    let first = clones.run("ada", &["sync", "pull"]).data();
+    assert_eq!(first["total"], 2, "{first:#}");
+    let cursor = first["next_cursor"].as_str().unwrap().to_owned();
+    assert_eq!(clones.run("ada", &["sync", "pull", "--since-event-id", &cursor]).data()["items"], json!([]));
+
+    // What comes by git arrives after the cursor, however old it is.
+    clones.run("bob", &["task", "update", &task, "--priority", "1"]).data();
+    clones.run("bob", &["sync"]).data();
+    clones.run("ada", &["sync"]).data();
+    let more = clones.run("ada", &["sync", "pull", "--since-event-id", &cursor]).data();
+    let kinds: Vec<&str> = more["items"].as_array().unwrap().iter().map(|e| e["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["TaskUpdated"]);
+
+    // The same by hand: a third replica that shares no remote.
+    let room = Sandbox::new();
+    let all = clones.run("ada", &["sync", "pull"]).data();
+    std::fs::write(room.beside("events.json"), all["items"].to_string()).unwrap();
+    let file = room.beside("events.json").display().to_string();
+    let taken = room.run(&["sync", "push", "--file", &file]).data();
+    assert_eq!(taken["taken"], 3);
+    assert_eq!(room.run(&["sync", "push", "--file", &file]).data()["taken"], 0);
+    let same = |path: &str| {
+        std::fs::read(clones.dir("ada").join(path)).unwrap() == std::fs::read(room.repo().join(path)).unwrap()
+    };
+    let folder = format!(".agentpm/tasks/{}/{task}", &task[task.len() - 2..]);
+    assert!(same(&format!("{folder}/events.jsonl")) && same(&format!("{folder}/task.yaml")));
+    room.is_clean();
+
+    let forged = all["items"][0].to_string().replace("shared", "forged");
+    let answer = room.feed(&["sync", "push", "--file", "-"], forged.as_bytes());
+    answer.error("ERR_VALIDATION", 4);
+    assert_eq!(room.get(&task)["title"], "shared");
+
+    let watched = room.run(&["watch", "--since", all["items"][0]["id"].as_str().unwrap(), "--count", "2"]);
+    assert_eq!(watched.text().lines().count(), 2);
+    let watched = room.run(&["watch", "--for", "50ms"]);
+    assert_eq!(watched.text(), "");
+}
