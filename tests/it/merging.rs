@@ -1,6 +1,7 @@
 //! The law of merging: driver(base, ours, theirs) = render(fold(union of the logs)), over random histories of several
 //! replicas. A failing case prints its seed.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use agentpm::model::event::{Entry, parse_line};
@@ -291,18 +292,16 @@ fn play(seed: u64) -> Result<(u32, u32), TestCaseError> {
 fn the_driver_gives_what_folding_both_logs_gives() {
     let config =
         ProptestConfig { cases: 10_000, failure_persistence: None, max_shrink_iters: 0, ..ProptestConfig::default() };
-    let (mut answered, mut left) = (0u64, 0u64);
-    let counts = std::cell::RefCell::new((&mut answered, &mut left));
+    let (answered, left) = (Cell::new(0), Cell::new(0));
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let result = runner.run(&any::<u64>(), |seed| {
         let (same, logs) = play(seed)?;
-        let mut counts = counts.borrow_mut();
-        *counts.0 += u64::from(same);
-        *counts.1 += u64::from(logs);
+        answered.set(answered.get() + u64::from(same));
+        left.set(left.get() + u64::from(logs));
         Ok(())
     });
-    drop(counts);
     result.unwrap_or_else(|e| panic!("{e}"));
+    let (answered, left) = (answered.get(), left.get());
     assert!(left * 12 < answered, "the driver left {left} of {} merges to the logs", answered + left);
 }
 

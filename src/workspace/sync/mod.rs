@@ -270,10 +270,19 @@ impl SyncReport {
             parts.push(if self.dry_run { "would commit the plan".to_owned() } else { "committed the plan".to_owned() });
         }
         if !self.incoming.is_empty() {
-            parts.push(format!("{} came in", count(self.incoming.len(), "task")));
+            let verb = if self.dry_run { "would come in" } else { "came in" };
+            parts.push(format!("{} {verb}", count(self.incoming.len(), "task")));
         }
         if !self.outgoing.is_empty() {
-            parts.push(format!("{} went out", count(self.outgoing.len(), "task")));
+            let verb = match (self.dry_run, self.pushed) {
+                (true, _) => "would go out",
+                (_, true) => "went out",
+                (_, false) => "waits to go out",
+            };
+            parts.push(format!("{} {verb}", count(self.outgoing.len(), "task")));
+        }
+        if parts.is_empty() && self.pushed {
+            parts.push("pushed what was committed already".into());
         }
         if parts.is_empty() {
             parts.push("everything was in step already".into());
