@@ -122,7 +122,8 @@ lists print. Long texts: --content @file, or - for standard input.
 3. While you work: `agentpm progress add ID --content TEXT`, `agentpm progress complete ITEM`,
    `agentpm context add ID --type decision|attempt|outcome|blocker|note --content TEXT`.
 4. `agentpm done ID --all-met --outcome TEXT`, or `agentpm release ID --why TEXT` to give it back.
-5. Commit .agentpm/ together with the code. `agentpm lint` must be clean.
+5. Commit .agentpm/ together with the code; or `agentpm sync` commits the plan alone, takes in what others did, and pushes.
+   `agentpm lint` must be clean. After a git merge, rebase or cherry-pick: `agentpm resolve`.
 
 ## Also
 

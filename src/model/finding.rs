@@ -107,6 +107,8 @@ rules! {
     SeveralParents = "several-parents", Warning, "agentpm task update --parent settles it";
     /// A task in progress has no owner.
     OwnerMissing = "owner-missing", Error, "agentpm release or agentpm lease acquire gives it a clear state";
+    /// Two agents took a task without seeing each other; the later in order has it.
+    SeveralOwners = "several-owners", Warning, "the other one takes other work; agentpm conflicts ID shows who took it when";
     /// A task is blocked though all its blockers are finished; it counts as open.
     BlockedFreely = "blocked-without-blocker", Warning, "the next change of it records that it is open";
     /// A task is completed though a blocker or child of it is unfinished.

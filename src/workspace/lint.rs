@@ -18,6 +18,7 @@ use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task, TaskType};
 use crate::rules::fields::{self, PRIORITY};
 use crate::rules::graph::{Edge, on_circles, void_edges};
+use crate::rules::lost::{is_forked, lost};
 use crate::runtime::journal::Journal;
 use crate::runtime::lock::Lock;
 use crate::store::edited::{FORM, Readable, compare};
@@ -74,6 +75,7 @@ impl Workspace {
                 findings.extend(self.readable_at_rest(*id, &loaded.log.entries)?.map(|f| f.task(*id)));
             }
             findings.extend(self.values(&loaded.task));
+            findings.extend(self.several_owners(&loaded.task, &loaded.log.entries));
             tasks.insert(*id, loaded.task);
         }
         for agent in self.agents()? {
@@ -221,6 +223,21 @@ impl Workspace {
             say(Rule::SeveralParents, format!("it has {parents} parents; the latest counts"));
         }
         findings
+    }
+
+    /// Agents who took an unfinished task without seeing each other.
+    fn several_owners(&self, task: &Task, entries: &[Entry]) -> Option<Finding> {
+        let owner = task.owner.as_ref().filter(|_| !task.status.is_finished() && is_forked(entries))?;
+        let others: BTreeSet<String> = lost(task.id, entries)
+            .into_iter()
+            .filter(|edit| edit.field == "owner")
+            .filter_map(|edit| edit.lost.value.as_str().map(str::to_owned))
+            .filter(|other| other != owner)
+            .collect();
+        let others: Vec<String> = others.into_iter().map(|name| quoted(&name)).collect();
+        let message = format!("{} took it too, without seeing {}, who has it", others.join(", "), quoted(owner));
+        let path = self.store.shown(task_dir(task.id).join("task.yaml"));
+        (!others.is_empty()).then(|| Finding::new(Rule::SeveralOwners, message).task(task.id).at(path, None))
     }
 
     /// What follows from several tasks.

@@ -212,7 +212,9 @@ fn what_two_plans_break_together_is_settled_alike_and_named() {
     let lints = ["ada", "bob"].map(|name| clones.run(name, &["lint"]).json()["data"].clone());
     assert_eq!(lints[0]["findings"], lints[1]["findings"]);
     let named = codes(&lints[0]);
-    assert!(named.contains("cycle-blocks"), "{named:?}");
+    for rule in ["cycle-blocks", "several-owners", "completed-early"] {
+        assert!(named.contains(rule), "{rule} is not in {named:?}");
+    }
     let ready = |name: &str| clones.run(name, &["ready", "--explain"]).data();
     let items = |data: &Value| -> BTreeSet<String> {
         data["items"].as_array().unwrap().iter().map(|i| i["id"].as_str().unwrap().to_owned()).collect()
@@ -275,4 +277,21 @@ fn events_are_pulled_from_a_cursor_pushed_and_watched() {
     assert_eq!(watched.text().lines().count(), 2);
     let watched = room.run(&["watch", "--for", "50ms"]);
     assert_eq!(watched.text(), "");
+}
+
+#[test]
+fn who_watches_sees_what_is_written_here_and_what_git_brings() {
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    let last = clones.run("ada", &["sync", "pull"]).data()["next_cursor"].as_str().unwrap().to_owned();
+    let mut watch = clones.room.agentpm_in(&clones.dir("ada"));
+    watch.args(["watch", "--since", &last, "--count", "2", "--for", "120s"]).stdout(std::process::Stdio::piped());
+    let watching = watch.spawn().unwrap();
+    clones.run("ada", &["note", &task, "--content", "written here"]).data();
+    clones.run("bob", &["note", &task, "--content", "brought by git"]).data();
+    clones.run("bob", &["sync"]).data();
+    clones.git("ada", &["add", "-A"]).text();
+    clones.git("ada", &["commit", "-q", "-m", "plan"]).text();
+    let _ = clones.git("ada", &["pull", "-q", "--no-rebase", "--no-edit"]);
+    let seen = crate::sandbox::Answer::from(watching.wait_with_output().unwrap());
+    assert!(seen.text().contains("written here") && seen.text().contains("brought by git"), "{seen:?}");
 }

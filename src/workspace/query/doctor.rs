@@ -68,6 +68,16 @@ pub fn doctor(ws: &Workspace) -> Result<Value> {
     });
     checks.push(unsettled(ws));
     checks.push(unheld(ws)?);
+    if let Some(repo) = &ws.repo {
+        checks.push(match repo.objects() {
+            Ok(objects) => {
+                let set = objects.setting("merge.agentpm.driver").is_some();
+                let found = if set { "set in this clone" } else { "not set: agentpm resolve after merges, or init --hooks" };
+                check("driver", true, found.into(), "")
+            }
+            Err(e) => check("driver", false, e.message, "the plan works; sync, review and other branches do not"),
+        });
+    }
     checks.push(check(
         "format",
         ws.settings.format <= FORMAT,
