@@ -72,7 +72,8 @@ pub fn doctor(ws: &Workspace) -> Result<Value> {
         checks.push(match repo.objects() {
             Ok(objects) => {
                 let set = objects.setting("merge.agentpm.driver").is_some();
-                let found = if set { "set in this clone" } else { "not set: agentpm resolve after merges, or init --hooks" };
+                let found =
+                    if set { "set in this clone" } else { "not set: agentpm resolve after merges, or init --hooks" };
                 check("driver", true, found.into(), "")
             }
             Err(e) => check("driver", false, e.message, "the plan works; sync, review and other branches do not"),

@@ -108,9 +108,8 @@ impl Sync<'_> {
             return Ok(theirs);
         }
         // Commits that nobody will see: git merges what has a common ancestor.
-        let root = self.commit_tree(base, &[], b"base\n", None)?;
-        let (a, b) =
-            (self.commit_tree(ours, &[root], b"ours\n", None)?, self.commit_tree(theirs, &[root], b"theirs\n", None)?);
+        let root = self.passing_commit(base, &[])?;
+        let (a, b) = (self.passing_commit(ours, &[root])?, self.passing_commit(theirs, &[root])?);
         let (a, b) = (a.to_string(), b.to_string());
         let args =
             ["-c", "merge.renames=true", "merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", &a, &b];

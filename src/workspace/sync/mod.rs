@@ -78,6 +78,8 @@ struct Sync<'a> {
     git: Git<'a>,
     /// The whole name of the branch.
     branch: String,
+    /// Whether commits are signed: where the user wants it, and where they are made to stay.
+    signs: bool,
 }
 
 /// Code, message and next safe step of a sync that cannot be.
@@ -101,7 +103,8 @@ impl Workspace {
         let objects = repo.objects()?;
         let git = repo.program(&self.env, step)?.asking_nobody(&objects);
         let branch = free_branch(&objects, &self.store.name)?;
-        let sync = Sync { ws: self, repo, objects, git, branch };
+        let signs = !options.plan && objects.flag("commit.gpgSign");
+        let sync = Sync { ws: self, repo, objects, git, branch, signs };
         let upstream = sync.upstream(options)?;
         if !options.plan {
             self.heal_changed()?;

@@ -197,7 +197,7 @@ impl Sync<'_> {
     pub(super) fn commit_tree(&self, tree: Oid, parents: &[Oid], message: &[u8], author: Option<&str>) -> Result<Oid> {
         let (tree, parents) = (tree.to_string(), parents.iter().map(Oid::to_string).collect::<Vec<_>>());
         let mut args = vec!["commit-tree", &tree];
-        if self.objects.flag("commit.gpgSign") {
+        if signed {
             args.push("-S");
         }
         for parent in &parents {
