@@ -22,4 +22,6 @@ mod readme;
 mod replicas;
 mod roles;
 mod sync;
+mod sync_crash;
 mod tidy;
+
