@@ -141,6 +141,9 @@ pub enum Verb {
     /// Print a log as lines to read; called by git (diff.agentpm.textconv)
     #[command(hide = true, after_help = "Example:\n  git config diff.agentpm.textconv 'agentpm textconv'")]
     Textconv(super::exchange::Textconv),
+    /// List acknowledged events that no branch or worktree holds any more, or bring chosen ones back
+    #[command(after_help = "Examples:\n  agentpm recover\n  agentpm recover --task 7XK2Q1\n  agentpm recover --all")]
+    Recover(super::exchange::Recover),
     /// Look at everything around the plan and say what is wrong; changes nothing
     #[command(after_help = "Example:\n  agentpm doctor")]
     Doctor,

@@ -12,7 +12,9 @@ use super::output::{Answer, escape};
 use crate::env::Env;
 use crate::error::Result;
 use crate::model::id::Id;
-use crate::workspace::{self, SyncOptions, Workspace};
+use crate::model::query::{Query, Unheld};
+use crate::model::words::Ref;
+use crate::workspace::{self, SyncOptions, Wanted, Workspace};
 
 #[derive(Args, Debug)]
 pub struct MergeDriver {
@@ -88,6 +90,21 @@ pub struct Textconv {
     pub file: PathBuf,
 }
 
+#[derive(Args, Debug)]
+pub struct Recover {
+    /// Bring these events back, with those they came from
+    #[arg(value_name = "EVENT", conflicts_with_all = ["task", "all"])]
+    pub events: Vec<String>,
+    /// Bring back all lost events of this task
+    #[arg(long, alias = "task-id", value_name = "ID", conflicts_with = "all")]
+    pub task: Option<String>,
+    /// Bring all of them back
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub list: Unheld,
+}
+
 /// Answers git by the exit code alone: 0 for a clean merge, 1 where a conflict was left.
 pub fn merge_driver(env: &Env, args: &MergeDriver) -> Result<Answer> {
     let unclear = workspace::merge_driver(env, &args.base, &args.ours, &args.theirs)?;
@@ -103,6 +120,38 @@ pub fn merge_driver(env: &Env, args: &MergeDriver) -> Result<Answer> {
 pub fn textconv(env: &Env, args: &Textconv) -> Result<Answer> {
     let text = workspace::textconv(env, &args.file)?;
     Ok(Answer { data: json!({ "text": text }), human: text, document: true, ..Answer::default() })
+}
+
+/// Lists lost events; brings back those that are named.
+pub fn recover(ws: &Workspace, args: Recover, md: bool) -> Result<Answer> {
+    let wanted = match args.task {
+        Some(task) => Wanted::Task(Ref(task)),
+        None if args.all => Wanted::All,
+        None if !args.events.is_empty() => Wanted::Events(args.events.into_iter().map(Ref).collect()),
+        None => {
+            let data = ws.query(&Query::Unheld(args.list))?;
+            let items = data["items"].as_array().into_iter().flatten();
+            let quiet = items.filter_map(|item| item["id"].as_str()).collect::<Vec<_>>().join("\n");
+            let warnings = data["warnings"].as_array().into_iter().flatten();
+            let warnings = warnings.filter_map(|w| w.as_str().map(str::to_owned)).collect();
+            let columns = &["id", "type", "entity", "title", "agent", "at", "why"];
+            let human = human::table(&data, columns, md);
+            return Ok(Answer { human, data, quiet: Some(quiet), warnings, ..Answer::default() });
+        }
+    };
+    let back = ws.bring_back(&wanted)?;
+    let mut warnings = Vec::new();
+    if !back.missing.is_empty() {
+        let ids: Vec<String> = back.missing.iter().map(ToString::to_string).collect();
+        warnings.push(format!("events that these came from are known to nobody here: {}", ids.join(", ")));
+    }
+    let mut human: String = back.entities.iter().map(|entity| format!("{entity}\n")).collect();
+    human.push_str(&format!("{} events brought back\n", back.events.len()));
+    let quiet = back.events.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let data = json!({
+        "items": back.events, "total": back.events.len(), "entities": back.entities, "missing": back.missing,
+    });
+    Ok(Answer { data, human, quiet: Some(quiet), warnings, changed: true, ..Answer::default() })
 }
 
 pub fn resolve(ws: &Workspace) -> Result<Answer> {

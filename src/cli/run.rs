@@ -215,6 +215,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         }
         Verb::Prime => prime(&ws),
         Verb::Resolve => exchange::resolve(&ws),
+        Verb::Recover(args) => exchange::recover(&ws, args, md),
         Verb::Watch(args) => exchange::watch(&ws, &args),
         Verb::Sync(args) => exchange::sync(&ws, &args),
         // Answered above, without a store.

@@ -24,18 +24,23 @@ const MAX_OUTPUT: u64 = 256 * 1024 * 1024;
 /// How long a program that has ended may keep its output open through others it left behind.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// Variables of git that say who acts and how to reach a remote; all others of its kind are taken away.
+/// Variables of git that say who acts and how to reach a remote, by how they begin; all others of its kind are taken away.
 const KEPT: &[&str] = &[
     "GIT_AUTHOR_NAME",
     "GIT_AUTHOR_EMAIL",
     "GIT_COMMITTER_NAME",
     "GIT_COMMITTER_EMAIL",
+    "GIT_ASKPASS",
+    "GIT_CONFIG_COUNT",
     "GIT_CONFIG_GLOBAL",
-    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_KEY_",
     "GIT_CONFIG_NOSYSTEM",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_VALUE_",
+    "GIT_HTTP_",
+    "GIT_PROXY_",
     "GIT_SSH",
-    "GIT_SSH_COMMAND",
-    "GIT_SSH_VARIANT",
+    "GIT_SSL_",
 ];
 
 /// A program about to be started.
@@ -97,17 +102,18 @@ impl Env {
         let mut vars: BTreeMap<&str, &str> = self
             .vars
             .iter()
-            .filter(|(name, _)| !name.starts_with("GIT_") || KEPT.contains(&name.as_str()))
+            .filter(|(name, _)| !name.starts_with("GIT_") || KEPT.iter().any(|kept| name.starts_with(kept)))
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         vars.extend([
             ("LC_ALL", "C"),
             ("GIT_TERMINAL_PROMPT", "0"),
-            ("GIT_ASKPASS", "false"),
             ("SSH_ASKPASS_REQUIRE", "never"),
             ("GIT_EDITOR", "false"),
             ("GIT_PAGER", "cat"),
         ]);
+        // A program that answers for the person is theirs to name; a question to them is none.
+        vars.entry("GIT_ASKPASS").or_insert("false");
         vars
     }
 

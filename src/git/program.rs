@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Oid, Repo};
+use super::{Objects, Oid, Repo};
 use crate::env::Env;
 use crate::env::process::{Call, Outcome};
 use crate::error::{Code, Error, Result};
@@ -19,6 +19,7 @@ pub struct Git<'a> {
     program: PathBuf,
     driver: String,
     deadline: Duration,
+    ssh: Option<&'static str>,
 }
 
 /// How git calls our merge driver: ancestor, ours, theirs, path.
@@ -34,11 +35,21 @@ impl Repo {
     pub fn program<'a>(&'a self, env: &'a Env, deadline: Duration) -> Result<Git<'a>> {
         let program = env.find_program("git", &self.work_dir)?;
         let driver = driver_command(&env.own_program()?);
-        Ok(Git { env, repo: self, program, driver, deadline })
+        Ok(Git { env, repo: self, program, driver, deadline, ssh: None })
     }
 }
 
 impl Git<'_> {
+    /// Keeps ssh from asking for a passphrase or about a host, unless the user set it up in a way of their own.
+    #[must_use]
+    pub fn asking_nobody(mut self, objects: &Objects) -> Self {
+        let set_up = ["GIT_SSH_COMMAND", "GIT_SSH"].iter().any(|name| self.env.var(name).is_some());
+        if !set_up && objects.setting("core.sshCommand").is_none() {
+            self.ssh = Some("ssh -o BatchMode=yes");
+        }
+        self
+    }
+
     /// Runs git with these arguments, an own index file if one is named, and bytes on its standard input.
     ///
     /// Errors: `ERR_IO` where it cannot be started.
@@ -78,8 +89,8 @@ impl Git<'_> {
         if let Some(index) = index {
             vars.push(("GIT_INDEX_FILE".into(), index.display().to_string()));
         }
-        if self.env.var("GIT_SSH_COMMAND").is_none() && self.env.var("GIT_SSH").is_none() {
-            vars.push(("GIT_SSH_COMMAND".into(), "ssh -o BatchMode=yes".into()));
+        if let Some(ssh) = self.ssh {
+            vars.push(("GIT_SSH_COMMAND".into(), ssh.into()));
         }
         tracing::debug!(args = ?args, "git");
         self.env.run(Call {

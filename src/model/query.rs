@@ -225,6 +225,18 @@ pub struct Stale {
     pub span: crate::model::words::Duration,
 }
 
+/// List acknowledged events that no branch or worktree holds any more
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Unheld {
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Go on after this cursor, from the answer before
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
+}
+
 /// A question, as every door hands it to `Workspace::query`.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each variant is documented on the struct of the same name")]
@@ -242,6 +254,7 @@ pub enum Query {
     Review(Review),
     Graph(Graph),
     Stale(Stale),
+    Unheld(Unheld),
     AgentList,
     LeaseList,
     Stats,

@@ -67,8 +67,8 @@ pub struct News {
     pub tips: Vec<(Name, i64, Option<Name>)>,
     /// Trees of tasks, the one checked out here first.
     pub trees: Vec<(Name, Shards)>,
-    /// Shards, with the folder of each task.
-    pub shards: Vec<(Name, BTreeMap<Id, Name>)>,
+    /// Shards, with a line for each of their tasks: its id and the name of its folder.
+    pub shards: Vec<(Name, String)>,
     /// Folders of tasks, with their logs, if there is one.
     pub logs: Vec<(Name, Option<Name>)>,
     /// What logs tell, by the log and its task.
@@ -110,7 +110,10 @@ impl Facts {
     ///
     /// Errors: `ERR_IO` where not even memory serves.
     pub fn open(path: Option<&Path>, boot: &str) -> Result<Self> {
-        Ok(Facts { db: database::open(path, boot, &FORM)? })
+        let db = database::open(path, boot, &FORM)?;
+        // One view for all questions: numbers of trees mean nothing after another command has dropped everything.
+        db.execute_batch("BEGIN").map_err(database::failed)?;
+        Ok(Facts { db })
     }
 
     /// A commit: its time in seconds since 1970 and the tree of its tasks.
@@ -146,10 +149,9 @@ impl Facts {
         known(ask())
     }
 
-    /// The tasks of a shard, with their folders.
-    pub fn tasks(&self, shard: &str) -> Option<BTreeMap<Id, Name>> {
-        let text: Option<String> = self.text("SELECT tasks FROM shard WHERE oid = ?1", shard);
-        serde_json::from_str(&text?).ok()
+    /// The tasks of a shard, as they were given.
+    pub fn tasks(&self, shard: &str) -> Option<String> {
+        self.text("SELECT tasks FROM shard WHERE oid = ?1", shard)
     }
 
     /// The log in the folder of a task.
@@ -174,6 +176,9 @@ impl Facts {
     }
 
     fn write(&self, news: &News) -> rusqlite::Result<()> {
+        if !self.db.is_autocommit() {
+            self.db.execute_batch("COMMIT")?;
+        }
         let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         let pragma = |name: &str| tx.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
         if (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")? > MOST {
@@ -190,8 +195,7 @@ impl Facts {
             keep_tree(&tx, oid, shards, place == 0, &mut base)?;
         }
         for (oid, tasks) in &news.shards {
-            let text = serde_json::to_string(tasks).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
-            tx.prepare_cached("INSERT OR IGNORE INTO shard VALUES(?1,?2)")?.execute([oid, &text])?;
+            tx.prepare_cached("INSERT OR IGNORE INTO shard VALUES(?1,?2)")?.execute([oid, tasks])?;
         }
         for (folder, oid) in &news.logs {
             let oid = oid.as_deref().unwrap_or_default();

@@ -34,12 +34,19 @@ pub(super) struct Branches {
     trees: Vec<(Name, Vec<String>)>,
     /// What was learned just now, by the names of the objects.
     read_trees: HashMap<Name, Shards>,
-    read_shards: HashMap<Name, BTreeMap<Id, Name>>,
+    /// Numbers of the trees that are kept, and of their bases.
+    numbers: HashMap<Name, (i64, i64)>,
+    /// The same the other way round: places of kept trees by their numbers, and by those of their bases.
+    by_number: HashMap<i64, usize>,
+    by_base: HashMap<i64, Vec<(i64, usize)>>,
     read_logs: HashMap<Name, Option<Name>>,
     read_states: HashMap<Name, State>,
-    /// The different forms of each shard that was asked about, with the trees that have them.
-    by_shard: HashMap<String, Vec<(Name, Vec<usize>)>>,
+    /// Of each shard that was asked about, the tasks that have other folders elsewhere than here, with the trees that have them.
+    by_shard: HashMap<String, Differing>,
 }
+
+/// Tasks with their folders on other branches, and the places of the trees that have them.
+type Differing = HashMap<Id, BTreeMap<Name, Vec<usize>>>;
 
 /// The repository, opened when the first object is read, and how much was read of it.
 struct Reading {
@@ -92,7 +99,9 @@ impl Branches {
             here: None,
             trees: Vec::new(),
             read_trees: HashMap::new(),
-            read_shards: HashMap::new(),
+            numbers: HashMap::new(),
+            by_number: HashMap::new(),
+            by_base: HashMap::new(),
             read_logs: HashMap::new(),
             read_states: HashMap::new(),
             by_shard: HashMap::new(),
@@ -118,6 +127,12 @@ impl Branches {
         // The tree here is needed only to tell what differs from it.
         if !branches.trees.is_empty() {
             all.into_iter().for_each(|tree| branches.open_tree(tree));
+        }
+        for (place, (tree, _)) in branches.trees.iter().enumerate() {
+            if let Some((n, base)) = branches.numbers.get(tree) {
+                branches.by_base.entry(*base).or_default().push((*n, place));
+                branches.by_number.insert(*n, place);
+            }
         }
         Ok(branches)
     }
@@ -169,7 +184,8 @@ impl Branches {
     }
 
     fn open_tree(&mut self, tree: Name) {
-        if self.read_trees.contains_key(&tree) || self.facts.tree(&tree).is_some() {
+        if let Some(numbers) = self.facts.tree(&tree) {
+            self.numbers.insert(tree, numbers);
             return;
         }
         let Some(items) = self.reading.items(&tree) else { return };
@@ -182,47 +198,72 @@ impl Branches {
         self.read_trees.insert(tree, shards);
     }
 
-    /// The forms that a shard has on other branches and not here.
-    fn forms(&mut self, shard: &str) -> Vec<(Name, Vec<usize>)> {
-        if let Some(forms) = self.by_shard.get(shard) {
-            return forms.clone();
-        }
+    /// The tasks of a shard that have another folder on another branch than here.
+    fn differing(&mut self, shard: &str) -> Differing {
         let kept = self.facts.shard(shard);
-        let form = |tree: &Name| match self.read_trees.get(tree) {
-            Some(shards) => shards.get(shard).cloned(),
-            None => {
-                let (n, base) = self.facts.tree(tree)?;
-                kept.get(&n).or_else(|| kept.get(&base)).cloned().flatten()
+        let here = self.here.as_ref().and_then(|tree| match (self.read_trees.get(tree), self.numbers.get(tree)) {
+            (Some(shards), _) => shards.get(shard).cloned(),
+            (None, Some((n, base))) => kept.get(n).or_else(|| kept.get(base)).cloned().flatten(),
+            (None, None) => None,
+        });
+        let mut forms: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
+        let mut take = |form: Option<&Name>, place: usize| {
+            if let Some(form) = form.filter(|form| Some(*form) != here.as_ref()) {
+                forms.entry(form.clone()).or_default().push(place);
             }
         };
-        let here = self.here.as_ref().and_then(form);
-        let mut forms: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
-        for (place, (tree, _)) in self.trees.iter().enumerate() {
-            if let Some(form) = form(tree).filter(|form| Some(form) != here.as_ref()) {
-                forms.entry(form).or_default().push(place);
+        for (n, form) in &kept {
+            if let Some(place) = self.by_number.get(n) {
+                take(form.as_ref(), *place);
             }
         }
-        let forms: Vec<(Name, Vec<usize>)> = forms.into_iter().collect();
-        self.by_shard.insert(shard.to_owned(), forms.clone());
-        forms
+        // Most trees are as their base here, and that is mostly as what is checked out.
+        for (base, trees) in &self.by_base {
+            let form = kept.get(base).and_then(Option::as_ref);
+            if form.is_some() && form != here.as_ref() {
+                trees.iter().filter(|(n, _)| !kept.contains_key(n)).for_each(|(_, place)| take(form, *place));
+            }
+        }
+        for (place, (tree, _)) in self.trees.iter().enumerate().filter(|_| !self.read_trees.is_empty()) {
+            take(self.read_trees.get(tree).and_then(|shards| shards.get(shard)), place);
+        }
+        let mut differing = Differing::new();
+        if forms.is_empty() {
+            return differing;
+        }
+        let here = here.map(|form| self.folders(&form)).unwrap_or_default();
+        let here: HashSet<&str> = here.lines().collect();
+        for (form, places) in forms {
+            for line in self.folders(&form).lines().filter(|line| !here.contains(line)) {
+                if let Some((id, folder)) = line.split_once(' ')
+                    && let Ok(id) = id.parse()
+                {
+                    differing.entry(id).or_default().entry(folder.to_owned()).or_default().extend(&places);
+                }
+            }
+        }
+        differing
     }
 
     /// What other branches say of a task where they have another log of it than the commit checked out here: each state once,
     /// with the branches that have it.
     pub fn states(&mut self, id: Id) -> Vec<(Vec<String>, State)> {
         let shard = id.shard();
-        let forms = self.forms(&shard);
-        if forms.is_empty() {
-            return Vec::new();
+        if !self.by_shard.contains_key(&shard) {
+            let differing = self.differing(&shard);
+            self.by_shard.insert(shard.clone(), differing);
         }
-        let here = self.form_here(&shard).and_then(|form| self.folder(&form, id));
+        let Some(folders) = self.by_shard.get_mut(&shard).and_then(|differing| differing.remove(&id)) else {
+            return Vec::new();
+        };
         let mut logs: BTreeMap<Name, Vec<String>> = BTreeMap::new();
-        for (form, places) in forms {
-            let Some(folder) = self.folder(&form, id).filter(|folder| Some(folder) != here.as_ref()) else { continue };
-            let Some(log) = self.log(&folder) else { continue };
+        for (folder, places) in &folders {
+            let Some(log) = self.log(folder) else { continue };
             let names = places.iter().flat_map(|place| self.trees[*place].1.iter().cloned());
             logs.entry(log).or_default().extend(names);
         }
+        // Put back for whoever asks again.
+        self.by_shard.entry(shard).or_default().insert(id, folders);
         let mut states = Vec::new();
         for (log, mut names) in logs {
             names.sort();
@@ -231,34 +272,16 @@ impl Branches {
         states
     }
 
-    fn form_here(&self, shard: &str) -> Option<Name> {
-        let here = self.here.as_ref()?;
-        if let Some(shards) = self.read_trees.get(here) {
-            return shards.get(shard).cloned();
+    /// The tasks in a form of a shard with their folders, a line for each.
+    fn folders(&mut self, form: &Name) -> String {
+        if let Some(tasks) = self.facts.tasks(form) {
+            return tasks;
         }
-        let (n, base) = self.facts.tree(here)?;
-        let kept = self.facts.shard(shard);
-        kept.get(&n).or_else(|| kept.get(&base)).cloned().flatten()
-    }
-
-    /// The folder of a task in a form of its shard.
-    fn folder(&mut self, form: &Name, id: Id) -> Option<Name> {
-        if !self.read_shards.contains_key(form) {
-            let tasks = match self.facts.tasks(form) {
-                Some(tasks) => tasks,
-                None => {
-                    let items = self.reading.items(form)?;
-                    let folder = |(name, item): (String, Item)| {
-                        (item.mode == Mode::Tree).then(|| Some((name.parse().ok()?, item.oid.to_string())))?
-                    };
-                    let tasks: BTreeMap<Id, Name> = items.into_iter().filter_map(folder).collect();
-                    self.news.shards.push((form.clone(), tasks.clone()));
-                    tasks
-                }
-            };
-            self.read_shards.insert(form.clone(), tasks);
-        }
-        self.read_shards.get(form)?.get(&id).cloned()
+        let Some(items) = self.reading.items(form) else { return String::new() };
+        let tasks = items.iter().filter(|(name, item)| item.mode == Mode::Tree && name.parse::<Id>().is_ok());
+        let text: String = tasks.map(|(name, item)| format!("{name} {}\n", item.oid)).collect();
+        self.news.shards.push((form.clone(), text.clone()));
+        text
     }
 
     /// The log in the folder of a task.

@@ -4,7 +4,7 @@
 //! Looks at nothing before it is asked, and at each thing once.
 //! Refuses to know: how branches are read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Value, json};
 
@@ -41,12 +41,6 @@ struct Variant {
 impl Variant {
     fn is_taken(&self) -> bool {
         self.state.status == Status::InProgress || self.state.status.is_finished()
-    }
-
-    /// Whether another variant knows all of this one, and more.
-    fn is_behind(&self, other: &Variant) -> bool {
-        let known = |of: &State, by: &State| of.heads.iter().all(|head| by.events.contains(head));
-        known(&self.state, &other.state) && !known(&other.state, &self.state)
     }
 }
 
@@ -142,9 +136,7 @@ impl Elsewhere<'_> {
         let here = load_task(&self.ws.store, id, &pending)?.log.entries;
         let here: BTreeSet<Id> = here.iter().map(|e| e.event.id).collect();
         found.retain(|variant| variant.state.heads.iter().any(|head| !here.contains(head)));
-        let left_behind: Vec<bool> =
-            found.iter().map(|variant| found.iter().any(|other| variant.is_behind(other))).collect();
-        let mut left_behind = left_behind.into_iter();
+        let mut left_behind = left_behind(&found).into_iter();
         found.retain(|_| !left_behind.next().unwrap_or_default());
         // A branch that is checked out in a worktree says the same there.
         let mut known: Vec<Vec<Id>> = Vec::new();
@@ -189,4 +181,12 @@ impl Elsewhere<'_> {
         }
         self.branches.as_mut()?.as_mut()
     }
+}
+
+/// Of each variant, whether another one knows all of it, and more.
+fn left_behind(variants: &[Variant]) -> Vec<bool> {
+    let known: Vec<HashSet<Id>> = variants.iter().map(|v| v.state.events.iter().copied().collect()).collect();
+    let knows = |by: usize, of: usize| variants[of].state.heads.iter().all(|head| known[by].contains(head));
+    let places = 0..variants.len();
+    places.clone().map(|one| places.clone().any(|other| knows(other, one) && !knows(one, other))).collect()
 }

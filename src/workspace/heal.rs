@@ -34,6 +34,8 @@ use crate::store::project::project_onto;
 const INDEX_DEADLINE: Duration = Duration::from_secs(20);
 /// Most commits whose differences are looked through for events that vanished.
 const MAX_COMMITS: usize = 5_000;
+/// The same in a worktree that was never looked through, which may be a new clone of a long history.
+const FIRST_COMMITS: usize = 1_000;
 /// How many commits are remembered as looked through.
 const REMEMBERED: usize = 16;
 
@@ -89,6 +91,17 @@ impl Workspace {
     /// Errors: `ERR_BUSY` where the lock was not had, `ERR_IO` where the files cannot be written, `ERR_GIT` where git's index
     /// cannot be read or written; what was put right by then stays so.
     pub fn heal_all(&self) -> Result<Healed> {
+        let mut all: BTreeSet<Entity> = self.store.task_folders()?.0.into_iter().map(Entity::Task).collect();
+        all.extend(self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name)));
+        self.heal_now(all)
+    }
+
+    /// As [`Workspace::heal_all`], of what git touched since last time alone.
+    pub(super) fn heal_changed(&self) -> Result<Healed> {
+        self.heal_now(BTreeSet::new())
+    }
+
+    fn heal_now(&self, also: BTreeSet<Entity>) -> Result<Healed> {
         let runtime = self.runtime_to_write()?;
         let wait = Duration::from_millis(self.settings.lock.wait_ms.into());
         let _lock = Lock::take(&runtime, wait, "agentpm resolve")?;
@@ -96,9 +109,7 @@ impl Workspace {
         if !journal.is_settled() {
             self.recover(&mut journal, &runtime)?;
         }
-        let mut all: BTreeSet<Entity> = self.store.task_folders()?.0.into_iter().map(Entity::Task).collect();
-        all.extend(self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name)));
-        let (healed, whole) = self.heal(&runtime, all)?;
+        let (healed, whole) = self.heal(&runtime, also)?;
         self.lift_clock(&mut journal)?;
         self.note_seen(whole);
         Ok(healed)
@@ -187,8 +198,7 @@ impl Workspace {
     fn collect_history(&self, objects: &Objects, work: &mut Work) -> Result<()> {
         let Some(head) = objects.head()?.commit else { return Ok(()) };
         let seen = self.seen().unwrap_or_default();
-        // A clone that was never looked through begins with what is checked out.
-        work.whole = seen.last.is_none() || seen.whole.contains(&head);
+        work.whole = seen.whole.contains(&head);
         if work.whole {
             return Ok(());
         }
@@ -208,7 +218,8 @@ impl Workspace {
             work.entities.extend(changed.iter().filter_map(|change| entity_below(&change.path)).map(|(e, _)| e));
         }
         let mut vanished = BTreeMap::new();
-        for commit in objects.walk(&[head], &behind, MAX_COMMITS)? {
+        let most = if seen.last.is_some() { MAX_COMMITS } else { FIRST_COMMITS };
+        for commit in objects.walk(&[head], &behind, most)? {
             // Where the whole store is gone, somebody uninstalled it.
             let Some(new) = folder(commit)? else { continue };
             let parents = objects.commit(commit)?.parents;

@@ -3,6 +3,7 @@
 //! Promises: an event is given with the bytes it was acknowledged or committed with; git is read in process.
 //! Refuses to know: whether an event should be brought back.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Workspace;
@@ -12,7 +13,7 @@ use crate::git::{Item, Mode, Objects, Oid, Repo};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::runtime::journal;
-use crate::store::layout::{AGENTS, LOG, TASKS, home};
+use crate::store::layout::{AGENTS, LOG, TASKS};
 use crate::store::log::Log;
 
 impl Workspace {
@@ -50,6 +51,8 @@ pub(super) struct Kept {
     objects: Objects,
     /// The different trees of the store's folder.
     trees: BTreeSet<Oid>,
+    /// The folders within `tasks` and `agents`, as far as they were asked for.
+    below: RefCell<BTreeMap<&'static str, BTreeMap<String, BTreeSet<Oid>>>>,
 }
 
 impl Kept {
@@ -77,16 +80,45 @@ impl Kept {
                 trees.insert(oid);
             }
         }
-        Ok(Some(Kept { objects, trees }))
+        Ok(Some(Kept { objects, trees, below: RefCell::default() }))
     }
 
     /// The different logs of an entity.
     pub fn logs(&self, entity: &Entity) -> Vec<Log> {
-        let Some((folder, _)) = home(entity) else { return Vec::new() };
-        let path = folder.join(LOG).display().to_string();
-        let blobs: BTreeSet<Oid> =
-            self.trees.iter().filter_map(|tree| file_of(self.objects.item(*tree, &path).ok()??)).collect();
+        let folders: BTreeSet<Oid> = match entity {
+            Entity::Task(id) => {
+                let shards = self.folders(TASKS, &id.shard());
+                shards.into_iter().filter_map(|shard| self.folder(shard, &id.to_string())).collect()
+            }
+            Entity::Agent(name) => self.folders(AGENTS, name),
+            Entity::Session(_) => BTreeSet::new(),
+        };
+        let file = |folder: Oid| file_of(self.objects.item(folder, LOG).ok()??);
+        let blobs: BTreeSet<Oid> = folders.into_iter().filter_map(file).collect();
         blobs.into_iter().filter_map(|blob| self.log(blob)).collect()
+    }
+
+    fn folder(&self, tree: Oid, path: &str) -> Option<Oid> {
+        let item = self.objects.item(tree, path).ok()??;
+        (item.mode == Mode::Tree).then_some(item.oid)
+    }
+
+    /// The different forms of a folder within `tasks` or `agents`, each of which is listed once for all questions.
+    fn folders(&self, top: &'static str, name: &str) -> BTreeSet<Oid> {
+        let mut below = self.below.borrow_mut();
+        let listed = below.entry(top).or_insert_with(|| {
+            let mut all: BTreeMap<String, BTreeSet<Oid>> = BTreeMap::new();
+            let tops: BTreeSet<Oid> = self.trees.iter().filter_map(|tree| self.folder(*tree, top)).collect();
+            for tree in tops {
+                for (name, item) in self.objects.items(tree).unwrap_or_default() {
+                    if item.mode == Mode::Tree {
+                        all.entry(name).or_default().insert(item.oid);
+                    }
+                }
+            }
+            all
+        });
+        listed.get(name).cloned().unwrap_or_default()
     }
 
     /// Looks through all logs for events that are not found yet.

@@ -18,6 +18,7 @@ mod past;
 mod plan;
 mod query;
 mod read;
+mod recover;
 mod stage;
 mod stream;
 mod sync;
@@ -29,6 +30,7 @@ pub use hooks::install_hooks;
 pub use lint::LintReport;
 pub use open::{InitReport, Options, init, write_agents_md};
 pub use query::{dot, mermaid, task_schema, tree};
+pub use recover::{BroughtBack, Unheld, Wanted};
 pub use sync::{SyncOptions, SyncReport, TaskChange};
 pub use write::Reply;
 

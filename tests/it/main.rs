@@ -19,6 +19,7 @@ mod merging;
 mod places;
 mod plain_git;
 mod readme;
+mod recover;
 mod replicas;
 mod roles;
 mod sync;

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::error::Result;
+use crate::model::event::Entity;
 use crate::model::finding::Severity;
+use crate::model::id::HANDLE_MIN;
 use crate::runtime::{journal, records};
 use crate::store::layout::FORMAT;
 use crate::workspace::Workspace;
@@ -65,6 +67,7 @@ pub fn doctor(ws: &Workspace) -> Result<Value> {
         ),
     });
     checks.push(unsettled(ws));
+    checks.push(unheld(ws)?);
     checks.push(check(
         "format",
         ws.settings.format <= FORMAT,
@@ -97,6 +100,36 @@ fn unsettled(ws: &Workspace) -> Value {
         format!("{} bytes are not in the files yet", length.saturating_sub(settled)),
         "the next change ends what was begun",
     )
+}
+
+/// Events that every log has lost. Somebody may have thrown them away on purpose, so this is no illness.
+fn unheld(ws: &Workspace) -> Result<Value> {
+    const NAMED: usize = 10;
+    let found = ws.unheld()?;
+    let mut places: Vec<String> = Vec::new();
+    for entry in &found.events {
+        let place = match &entry.event.entity {
+            Entity::Task(id) => id.handle(HANDLE_MIN),
+            other => other.to_string(),
+        };
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    let unsure = found.warning.map(|warning| format!(" ({warning})")).unwrap_or_default();
+    if found.events.is_empty() {
+        return Ok(check("events", true, format!("all that the journal knows are held{unsure}"), ""));
+    }
+    let more = if places.len() > NAMED { format!(" and {} more", places.len() - NAMED) } else { String::new() };
+    places.truncate(NAMED);
+    let words = format!(
+        "{} acknowledged events are held by no branch or worktree, of {}{more}{unsure}",
+        found.events.len(),
+        places.join(", ")
+    );
+    let mut check = check("events", true, words, "");
+    check["mend"] = json!("agentpm recover lists them, and brings back those that are wanted");
+    Ok(check)
 }
 
 fn check(name: &str, ok: bool, found: String, mend: &str) -> Value {

@@ -167,6 +167,9 @@ impl<'a> Arounds<'a> {
     }
 }
 
+/// Most tasks that are named as taken elsewhere; the counts tell of all.
+const NAMED: usize = 20;
+
 /// `ready`
 pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
     let index = ws.index()?;
@@ -209,7 +212,7 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
     answer["not_ready"] = plan.why_nothing(&asker, ws.env.now());
     if !elsewhere.is_empty() {
         answer["not_ready"]["counts"]["taken_elsewhere"] = json!(elsewhere.len());
-        answer["elsewhere"] = json!(elsewhere);
+        answer["elsewhere"] = json!(elsewhere.iter().take(NAMED).collect::<Vec<_>>());
     }
     if let Some(warning) = others.warning() {
         answer["warnings"] = json!([warning]);
@@ -276,7 +279,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
     let mut reasons = plan.why_nothing(&asker, now);
     if !elsewhere.is_empty() {
         reasons["counts"]["taken_elsewhere"] = json!(elsewhere.len());
-        reasons["elsewhere"] = json!(elsewhere);
+        reasons["elsewhere"] = json!(elsewhere.iter().take(NAMED).collect::<Vec<_>>());
     }
     if q.explain {
         let arounds = Arounds::new(ws, &index, &plan, &asker)?;

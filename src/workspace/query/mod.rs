@@ -8,6 +8,7 @@ mod graph;
 mod history;
 mod lists;
 mod review;
+mod unheld;
 
 pub use graph::{dot, mermaid, tree};
 
@@ -71,6 +72,7 @@ impl Workspace {
             Query::Diff(q) => diff::diff(self, q),
             Query::Review(q) => review::review(self, q),
             Query::Graph(q) => graph::graph(self, q),
+            Query::Unheld(q) => unheld::unheld(self, q),
             Query::Stats => doctor::stats(self),
             Query::Doctor => doctor::doctor(self),
             Query::Lint => self.lint().map(|report| json!(report)),

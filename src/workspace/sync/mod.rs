@@ -95,16 +95,16 @@ impl Workspace {
             refusal("the store lies in no git work tree", "move it into one, or copy it by other means")
         })?;
         let step = Duration::from_secs(self.settings.sync.step_seconds.into());
-        let git = repo.program(&self.env, step)?;
         let runtime = self.runtime_to_write()?;
         let name = format!("sync-{}", &crate::runtime::records::digest(&repo.git_dir.display().to_string())[..12]);
         let _one_at_a_time = Lock::take_named(&runtime, &name, step.saturating_mul(5), "agentpm sync")?;
         let objects = repo.objects()?;
+        let git = repo.program(&self.env, step)?.asking_nobody(&objects);
         let branch = free_branch(&objects, &self.store.name)?;
         let sync = Sync { ws: self, repo, objects, git, branch };
         let upstream = sync.upstream(options)?;
         if !options.plan {
-            self.heal_all()?;
+            self.heal_changed()?;
         }
         let mut warnings = sync.take_in_edits(options)?;
         let mut report = sync.run(options, upstream.as_ref())?;

@@ -1,0 +1,317 @@
+//! Acknowledged events that every branch and worktree has lost, and bringing them back.
+//!
+//! Promises: an event counts as lost only where no log holds its id: not in this worktree, another one, a branch, a
+//! remote-tracking branch, a tag or a stash. What is brought back are the same events with the same ids, together with those
+//! they came from; nothing is added to the journal, which knows them already. Doing it again changes nothing.
+//! Refuses to know: whether somebody threw them away on purpose; that is for whoever chooses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::Workspace;
+use super::known::Kept;
+use super::read::one_of;
+use crate::error::{Error, Result};
+use crate::git::Repo;
+use crate::model::event::{Entity, Entry, MAX_CLOCK};
+use crate::model::id::{ABBREVIATION_MIN, Id, quoted};
+use crate::model::payload::Payload;
+use crate::model::words::Ref;
+use crate::rules::fold;
+use crate::runtime::journal::{self, Journal};
+use crate::runtime::lock::Lock;
+use crate::store::entity::read_log;
+use crate::store::layout::{Store, home};
+use crate::store::project::{check_home, project};
+
+/// Most rounds of looking for what an event came from.
+const MAX_ROUNDS: usize = 10_000;
+
+/// What was found to be held by no log.
+#[derive(Debug, Default)]
+pub struct Unheld {
+    /// The events, in their order.
+    pub events: Vec<Entry>,
+    /// Titles of their tasks, as far as any log or the events themselves tell.
+    pub titles: BTreeMap<Id, String>,
+    /// Why branches could not be searched; then some of the events may be there.
+    pub warning: Option<String>,
+    redactions: BTreeMap<Id, Id>,
+}
+
+/// What the journals know of this store.
+#[derive(Default)]
+struct Acknowledged {
+    /// Ids of events, by the log they belong to.
+    events: BTreeMap<Entity, BTreeSet<Id>>,
+    /// Context entries whose text was taken out, with the events that did it.
+    redactions: BTreeMap<Id, Id>,
+}
+
+/// Which events to bring back.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// These, by whole ids, prefixes or handles.
+    Events(Vec<Ref>),
+    /// All of one task.
+    Task(Ref),
+    /// All.
+    All,
+}
+
+/// What was brought back.
+#[derive(Debug, Default, Serialize)]
+pub struct BroughtBack {
+    /// The events, in their order: those asked for and those they came from.
+    pub events: Vec<Id>,
+    /// The tasks and agents they belong to.
+    pub entities: Vec<Entity>,
+    /// Events that these came from and that nobody knows any more.
+    pub missing: Vec<Id>,
+}
+
+impl Workspace {
+    /// The events acknowledged here for this store that no log holds any more.
+    ///
+    /// Errors: `ERR_IO` where the journal or the files cannot be read.
+    pub fn unheld(&self) -> Result<Unheld> {
+        let Acknowledged { events: mut left, redactions } = self.acknowledged()?;
+        let in_flight = self.in_flight()?;
+        left.values_mut().for_each(|ids| ids.retain(|id| !in_flight.contains(id)));
+        let drop_known = |left: &mut BTreeMap<Entity, BTreeSet<Id>>, entity: &Entity, entries: &[Entry]| {
+            if let Some(ids) = left.get_mut(entity) {
+                entries.iter().for_each(|e| {
+                    ids.remove(&e.event.id);
+                });
+            }
+        };
+        let mut stores = vec![None];
+        stores.extend(self.other_stores()?.into_iter().map(Some));
+        for store in &stores {
+            for entity in left.keys().cloned().collect::<Vec<_>>() {
+                let log = read_log(store.as_ref().unwrap_or(&self.store), &entity)?;
+                drop_known(&mut left, &entity, &log.entries);
+            }
+            left.retain(|_, ids| !ids.is_empty());
+        }
+        let mut found = Unheld { redactions, ..Unheld::default() };
+        if left.is_empty() {
+            return Ok(found);
+        }
+        match Kept::open(self) {
+            Ok(Some(kept)) => {
+                for entity in left.keys().cloned().collect::<Vec<_>>() {
+                    for log in kept.logs(&entity) {
+                        drop_known(&mut left, &entity, &log.entries);
+                        found.learn_title(&entity, &log.entries);
+                    }
+                }
+                left.retain(|_, ids| !ids.is_empty());
+            }
+            Ok(None) => {}
+            Err(e) => found.warning = Some(format!("branches were not searched: {}", e.message)),
+        }
+        found.events = self.known_events(&left.values().flatten().copied().collect())?;
+        for entity in left.keys() {
+            let own = found.events.iter().filter(|e| e.event.entity == *entity);
+            let mut all: Vec<Entry> = own.cloned().collect();
+            all.extend(read_log(&self.store, entity)?.entries);
+            found.learn_title(entity, &all);
+        }
+        Ok(found)
+    }
+
+    /// The ids of all events of this store's logs that the journals know. One pass; only ids are held.
+    fn acknowledged(&self) -> Result<Acknowledged> {
+        let mut all = Acknowledged::default();
+        let Some(runtime) = self.runtime() else { return Ok(all) };
+        let tops = self.tops()?;
+        journal::each(runtime, |record| {
+            if !self.is_own_root(&record.commit.root, &tops) {
+                return;
+            }
+            for entry in record.entries {
+                let event = entry.event;
+                if let Payload::ContextRedacted(redaction) = &event.payload {
+                    all.redactions.insert(redaction.entry, event.id);
+                }
+                if !event.payload.journal_only() && home(&event.entity).is_some() {
+                    all.events.entry(event.entity).or_default().insert(event.id);
+                }
+            }
+        })?;
+        Ok(all)
+    }
+
+    /// Events that some writer, in whichever worktree, may not have brought into their logs yet.
+    fn in_flight(&self) -> Result<BTreeSet<Id>> {
+        let Some(runtime) = self.runtime() else { return Ok(BTreeSet::new()) };
+        let (records, _) = journal::look(runtime, journal::settled(runtime, self.env.boot()).unwrap_or(0))?;
+        Ok(records.iter().flat_map(|record| &record.entries).map(|e| e.event.id).collect())
+    }
+
+    fn tops(&self) -> Result<Vec<PathBuf>> {
+        let mut tops = self.repo.as_ref().map(Repo::other_worktrees).transpose()?.unwrap_or_default();
+        tops.extend(self.repo.as_ref().map(|repo| repo.work_dir.clone()));
+        Ok(tops)
+    }
+
+    /// Whether a record of the journal was written for this store, in whichever worktree: for its path below the top where the
+    /// worktree is there still, else for the end of its path.
+    fn is_own_root(&self, root: &str, tops: &[PathBuf]) -> bool {
+        let root = Path::new(root);
+        match tops.iter().filter(|top| root.starts_with(top)).max_by_key(|top| top.as_os_str().len()) {
+            Some(top) => root == top.join(&self.store.name),
+            None => root == self.store.path() || root.ends_with(&self.store.name),
+        }
+    }
+
+    fn other_stores(&self) -> Result<Vec<Store>> {
+        let tops = self.repo.as_ref().map(Repo::other_worktrees).transpose()?.unwrap_or_default();
+        Ok(tops.iter().filter_map(|top| Store::at(&top.join(&self.store.name), top).ok().flatten()).collect())
+    }
+
+    /// Brings lost events back into the logs of this worktree, with those they came from that are not here either.
+    ///
+    /// Errors: `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, `ERR_BUSY` where the lock was not had, `ERR_IO` where
+    /// the files cannot be written; doing it again ends what was begun.
+    pub fn bring_back(&self, wanted: &Wanted) -> Result<BroughtBack> {
+        let runtime = self.runtime_to_write()?;
+        let wait = Duration::from_millis(self.settings.lock.wait_ms.into());
+        let lock = Lock::take(&runtime, wait, "agentpm recover")?;
+        let mut journal = Journal::open(&runtime, self.env.boot())?;
+        if !journal.is_settled() {
+            self.recover(&mut journal, &runtime)?;
+        }
+        self.look_after_git(&mut journal, &runtime)?;
+        let unheld = self.unheld()?;
+        let (chosen, redactions) = self.choose(wanted, unheld)?;
+        let (events, missing) = self.with_ancestors(chosen, &redactions)?;
+        let mut by_entity: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
+        for entry in &events {
+            by_entity.entry(entry.event.entity.clone()).or_default().push(entry.clone());
+        }
+        by_entity.keys().try_for_each(|entity| check_home(&self.store, entity))?;
+        lock.check(&runtime)?;
+        for (entity, entries) in &by_entity {
+            project(&self.store, entity, entries, &runtime)?;
+        }
+        if !events.is_empty() {
+            // The journal would not write these again after a power loss.
+            self.store.dir.sync_disk().map_err(|e| Error::io("flush the files of", self.store.path(), &e))?;
+            journal.saw(events.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK));
+            journal.settle(&self.store.dir)?;
+        }
+        Ok(BroughtBack {
+            events: events.iter().map(|e| e.event.id).collect(),
+            entities: by_entity.into_keys().collect(),
+            missing,
+        })
+    }
+
+    fn choose(&self, wanted: &Wanted, unheld: Unheld) -> Result<(Vec<Entry>, BTreeMap<Id, Id>)> {
+        let lost = unheld.events;
+        let chosen = match wanted {
+            Wanted::All => lost,
+            Wanted::Task(reference) => {
+                let tasks = lost.iter().filter_map(|e| task_of(&e.event.entity)).filter(|id| fits(*id, reference));
+                let task = match one_of(tasks.collect(), reference)? {
+                    Some(task) => task,
+                    // One of which nothing is lost is no mistake, if there is such a task.
+                    None => self.resolve(reference)?,
+                };
+                lost.into_iter().filter(|e| task_of(&e.event.entity) == Some(task)).collect()
+            }
+            Wanted::Events(references) => {
+                let mut chosen = Vec::new();
+                for reference in references {
+                    let ids = lost.iter().map(|e| e.event.id).filter(|id| fits(*id, reference)).collect();
+                    match one_of(ids, reference)? {
+                        Some(id) => chosen.extend(lost.iter().filter(|e| e.event.id == id).cloned()),
+                        None => self.expect_here(reference)?,
+                    }
+                }
+                chosen
+            }
+        };
+        Ok((chosen, unheld.redactions))
+    }
+
+    /// An event that is not lost is no mistake where it is here already.
+    fn expect_here(&self, reference: &Ref) -> Result<()> {
+        let wanted = reference.0.parse::<Id>().map(|id| BTreeSet::from([id])).unwrap_or_default();
+        let known = self.known_events(&wanted)?.into_iter().find(|e| home(&e.event.entity).is_some());
+        let Some(entry) = known else {
+            return Err(Error::not_found(format!("no lost event is called {}", quoted(&reference.0)))
+                .hint("agentpm recover lists what can be brought back; a part of an id needs at least 4 characters"));
+        };
+        let log = read_log(&self.store, &entry.event.entity)?;
+        if log.entries.iter().any(|e| e.event.id == entry.event.id) {
+            return Ok(());
+        }
+        Err(Error::state(format!("event {} is not lost: another branch or worktree holds it", entry.event.id))
+            .with(json!({ "event": entry.event.id, "entity": entry.event.entity }))
+            .hint("bring that branch in with git merge or git cherry-pick"))
+    }
+
+    /// Of these events those that are not here, with the events they came from that are not here either; and the ids of those
+    /// that nobody knows. A text that was taken out never comes without the event that took it out.
+    fn with_ancestors(&self, chosen: Vec<Entry>, redactions: &BTreeMap<Id, Id>) -> Result<(Vec<Entry>, Vec<Id>)> {
+        let mut here: BTreeMap<Entity, BTreeSet<Id>> = BTreeMap::new();
+        let mut taken: BTreeMap<Id, Entry> = BTreeMap::new();
+        let mut missing = BTreeSet::new();
+        let mut round = chosen;
+        for _ in 0..MAX_ROUNDS {
+            let mut wanted = BTreeSet::new();
+            for entry in round {
+                let entity = entry.event.entity.clone();
+                let known = match here.entry(entity) {
+                    std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(place) => {
+                        let log = read_log(&self.store, place.key())?;
+                        place.insert(log.entries.iter().map(|e| e.event.id).collect())
+                    }
+                };
+                if known.insert(entry.event.id) {
+                    wanted.extend(redactions.get(&entry.event.id).filter(|id| !known.contains(id)));
+                    wanted.extend(entry.event.parents.iter().filter(|parent| !known.contains(parent)));
+                    taken.insert(entry.event.id, entry);
+                }
+            }
+            wanted.retain(|id| !taken.contains_key(id) && !missing.contains(id));
+            if wanted.is_empty() {
+                break;
+            }
+            round = self.known_events(&wanted)?;
+            let found: BTreeSet<Id> = round.iter().map(|e| e.event.id).collect();
+            missing.extend(wanted.into_iter().filter(|id| !found.contains(id)));
+        }
+        let mut events: Vec<Entry> = taken.into_values().collect();
+        events.sort_by_key(|e| e.event.stamp());
+        Ok((events, missing.into_iter().collect()))
+    }
+}
+
+impl Unheld {
+    fn learn_title(&mut self, entity: &Entity, entries: &[Entry]) {
+        if let Some(id) = task_of(entity)
+            && self.titles.get(&id).is_none_or(String::is_empty)
+        {
+            self.titles.insert(id, fold::fold(id, entries).0.fields.title);
+        }
+    }
+}
+
+fn task_of(entity: &Entity) -> Option<Id> {
+    if let Entity::Task(id) = entity { Some(*id) } else { None }
+}
+
+/// Whether a reference means an id: whole, or by its beginning or end.
+fn fits(id: Id, reference: &Ref) -> bool {
+    let (text, part) = (id.to_string(), reference.0.to_ascii_uppercase());
+    part.len() >= ABBREVIATION_MIN && (text.starts_with(&part) || text.ends_with(&part))
+}
