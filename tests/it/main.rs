@@ -25,4 +25,3 @@ mod roles;
 mod sync;
 mod sync_crash;
 mod tidy;
-

@@ -424,6 +424,18 @@ fn a_sparse_checkout_keeps_what_it_does_not_show() {
 }
 
 #[test]
+fn a_file_that_was_only_touched_is_in_nobodys_way() {
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    clones.commit_code("bob", "code.txt", "by bob\n");
+    clones.git("bob", &["push", "-q"]).text();
+    clones.run("ada", &["note", &task, "--content", "by ada"]).data();
+    let file = std::fs::File::options().append(true).open(clones.dir("ada").join("code.txt")).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    clones.run("ada", &["sync"]).data();
+    assert_eq!(std::fs::read_to_string(clones.dir("ada").join("code.txt")).unwrap(), "by bob\n");
+}
+
+#[test]
 fn hooks_are_asked_and_may_word_the_message() {
     let (clones, task) = Clones::new(&["ada"]);
     let hooks = clones.dir("ada/.git/hooks");
