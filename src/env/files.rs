@@ -248,9 +248,17 @@ pub fn read_outside(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a file of our own that lies outside a store, such as a note beside a cache.
+/// Replaces a file of our own that lies outside a store, such as a note beside a cache. Whoever dies in the middle leaves the old
+/// one whole.
 pub fn write_outside(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    std::fs::write(path, bytes)
+    let name = path.file_name().and_then(|n| n.to_str()).ok_or(ErrorKind::InvalidInput)?;
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // The temporary file holds nothing of worth; failing to remove it changes nothing.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
 }
 
 /// Removes a file of our own that lies outside a store, such as a cache.

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{Read, Write as _};
+use std::fs::File;
+use std::io::{Read, Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,6 +15,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::{Env, files};
@@ -128,7 +130,7 @@ impl Env {
             .env_clear()
             .envs(self.inherited())
             .envs(call.vars.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::piped())
+            .stdin(input(&call.input).map_err(|e| shown(&e))?)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // A group of its own, so that all it starts can be ended with it.
@@ -136,12 +138,6 @@ impl Env {
             .spawn()
             .map_err(|e| shown(&e))?;
         let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
-        let stdin = child.stdin.take();
-        let input = call.input;
-        std::thread::spawn(move || {
-            // A program that does not read to the end is fine.
-            stdin.map(|mut pipe| pipe.write_all(&input))
-        });
         let timed_out = !wait(&child, call.deadline).map_err(|e| shown(&e))?;
         if timed_out && let Some(group) = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)) {
             // It may have ended meanwhile; then there is nothing left to stop.
@@ -156,6 +152,17 @@ impl Env {
             timed_out,
         })
     }
+}
+
+/// What a program reads, whole before it starts: one that outlives us must not take the half of it for all.
+fn input(bytes: &[u8]) -> std::io::Result<Stdio> {
+    if bytes.is_empty() {
+        return Ok(Stdio::null());
+    }
+    let mut file = File::from(memfd_create("input", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 fn drain(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {

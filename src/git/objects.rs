@@ -381,6 +381,19 @@ impl Objects {
         self.repo.remote_names().iter().map(|name| name.to_string()).collect()
     }
 
+    /// The entries of this worktree's index that do not conflict, by path.
+    ///
+    /// Errors: `ERR_GIT` where the index cannot be read.
+    pub fn index_entries(&self) -> Result<BTreeMap<String, Item>> {
+        let index = self.repo.index_or_empty().map_err(|e| failed("read git's index", e))?;
+        let entries = index.entries().iter().filter(|entry| entry.stage_raw() == 0);
+        let item = |entry: &gix::index::Entry| {
+            let mode = Mode::of(entry.mode.to_tree_entry_mode()?.kind());
+            Some((entry.path(&index).to_str_lossy().into_owned(), Item { mode, oid: Oid(entry.id) }))
+        };
+        Ok(entries.filter_map(item).collect())
+    }
+
     /// The entries of this worktree's index below a folder: path, stage (0 where nothing conflicts), mode and object.
     ///
     /// Errors: `ERR_GIT` where the index cannot be read.

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Objects, Oid, Repo};
+use super::{Objects, Repo};
 use crate::env::Env;
 use crate::env::process::{Call, Outcome};
 use crate::error::{Code, Error, Result};
@@ -134,14 +134,6 @@ impl Git<'_> {
         let said = words(&outcome.stderr);
         Error::new(Code::Git, format!("git {name} failed: {said}"))
             .with(serde_json::json!({ "exit": outcome.code, "stderr": said }))
-    }
-
-    /// Moves a branch from one commit to another, if it still is where it was.
-    ///
-    /// Errors: `ERR_GIT` where somebody else moved it.
-    pub fn move_branch(&self, name: &str, new: Oid, old: Oid, why: &str) -> Result<()> {
-        let (new, old) = (new.to_string(), old.to_string());
-        self.ask(&["update-ref", "-m", why, "--end-of-options", name, &new, &old]).map(|_| ())
     }
 }
 

@@ -6,6 +6,7 @@
 //! Refuses to know: whether the events were acknowledged; its caller does.
 
 use std::io::{ErrorKind, Write as _};
+use std::path::Path;
 
 use crate::env::files::{Dir, Kind};
 use crate::error::{Code, Error, Result};
@@ -102,8 +103,14 @@ fn project_logs(
 
 /// Removes the temporary files that a writer who died left beside an entity's. Call it under the lock.
 pub fn sweep(store: &Store, entity: &Entity) {
-    let Some((folder, _)) = home(entity) else { return };
-    let names = store.dir.dir(&folder).and_then(|dir| dir.list()).unwrap_or_default();
+    if let Some((folder, _)) = home(entity) {
+        sweep_folder(store, &folder);
+    }
+}
+
+/// Removes the temporary files that a writer who died left in a folder of the store. Call it under the lock.
+pub fn sweep_folder(store: &Store, folder: &Path) {
+    let names = store.dir.dir(folder).and_then(|dir| dir.list()).unwrap_or_default();
     for (name, _) in names.into_iter().filter(|(name, kind)| is_temporary(name) && *kind == Kind::File) {
         // Git ignores it and so does everyone else; that it stays does no harm.
         let _ = store.dir.remove(folder.join(name));
@@ -137,7 +144,7 @@ pub fn check_home(store: &Store, entity: &Entity) -> Result<()> {
     Ok(())
 }
 
-fn odd_home(path: &std::path::Path, e: &std::io::Error) -> Error {
+fn odd_home(path: &Path, e: &std::io::Error) -> Error {
     Error::new(Code::Corrupt, format!("{} is not a folder of regular files: {e}", path.display()))
         .with(serde_json::json!({ "path": path.display().to_string() }))
         .hint("agentpm follows no links in a store; agentpm lint names what does not belong there")

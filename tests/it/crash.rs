@@ -4,6 +4,7 @@
 //! answered with an error and not made. Calls that change nothing are left out: around them the disk is the same.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::os::unix::process::ExitStatusExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -258,10 +259,10 @@ fn trace_of(room: &Sandbox) -> PathBuf {
 
 /// One system call of a run: the nth of its name.
 #[derive(Clone, Debug)]
-struct Call {
-    name: String,
-    nth: usize,
-    line: String,
+pub struct Call {
+    pub name: String,
+    pub nth: usize,
+    pub line: String,
 }
 
 /// What is done to a call.
@@ -277,8 +278,14 @@ impl Call {
     }
 
     /// Opening a file that must be there changes nothing. A refused answer on stdout is a story of its own.
-    fn matters(&self) -> bool {
+    pub fn matters(&self) -> bool {
         (!self.name.starts_with("open") || self.line.contains("O_CREAT")) && !self.line.starts_with("write(1,")
+    }
+}
+
+impl Display for Case {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {} {}: {}", self.what, self.call.name, self.call.nth, self.call.line)
     }
 }
 
@@ -292,20 +299,27 @@ impl Case {
 
 /// The calls of a trace that matter. strace counts all of a name, so all are counted here.
 fn calls_of(trace: &str) -> Vec<Call> {
+    let mut calls = all_calls_of(trace);
+    calls.retain(Call::matters);
+    calls
+}
+
+/// All calls of a trace, each the nth of its name.
+pub fn all_calls_of(trace: &str) -> Vec<Call> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let lines = trace.lines().filter_map(|line| line.split_once(' ')).map(|(_, call)| call.trim_start());
+    // Where several processes are followed, each line begins with a number.
+    let lines = trace.lines().map(|line| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' '));
     let mut calls = Vec::new();
     for line in lines.filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase())) {
         let name = line.split('(').next().unwrap_or_default();
         let nth = counts.entry(name).and_modify(|n| *n += 1).or_insert(1);
         calls.push(Call { name: name.to_owned(), nth: *nth, line: line.to_owned() });
     }
-    calls.retain(Call::matters);
     calls
 }
 
 /// Tells every case's story, several at a time, and then all that went wrong.
-fn for_each(cases: &[Case], story: impl Fn(&Case) + Sync) {
+pub fn for_each<C: Display + Sync>(cases: &[C], story: impl Fn(&C) + Sync) {
     let next = AtomicUsize::new(0);
     let wrong = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -314,11 +328,7 @@ fn for_each(cases: &[Case], story: impl Fn(&Case) + Sync) {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| story(case))) {
                         let why = panic.downcast_ref::<String>().cloned().unwrap_or_default();
-                        let text = format!(
-                            "{} at {} {}: {}\n{why}\n",
-                            case.what, case.call.name, case.call.nth, case.call.line
-                        );
-                        wrong.lock().expect("nobody panics here").push(text);
+                        wrong.lock().expect("nobody panics here").push(format!("{case}\n{why}\n"));
                     }
                 }
             });

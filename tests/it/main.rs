@@ -23,4 +23,5 @@ mod recover;
 mod replicas;
 mod roles;
 mod sync;
+mod sync_crash;
 mod tidy;

@@ -43,18 +43,18 @@ impl Clones {
         self.room.git_in(&self.dir(name), args)
     }
 
-    fn write(&self, name: &str, file: &str, text: &str) {
+    pub fn write(&self, name: &str, file: &str, text: &str) {
         std::fs::write(self.dir(name).join(file), text).unwrap();
     }
 
-    fn commit_code(&self, name: &str, file: &str, text: &str) {
+    pub fn commit_code(&self, name: &str, file: &str, text: &str) {
         self.write(name, file, text);
         self.git(name, &["add", file]).text();
         self.git(name, &["commit", "-q", "-m", "code", "--", file]).text();
     }
 
     /// All that git and the file system know of what is the user's.
-    fn users(&self, name: &str) -> BTreeMap<&'static str, String> {
+    pub fn users(&self, name: &str) -> BTreeMap<&'static str, String> {
         let git = |args: &[&str]| self.git(name, args).text().to_owned();
         let with = |args: &[&str]| git(&[args, &["--", ".", ":(exclude).agentpm"]].concat());
         let file = |file: &str| std::fs::read_to_string(self.dir(name).join(file)).unwrap_or_default();
@@ -72,7 +72,7 @@ impl Clones {
     }
 
     /// A staged hunk, a dirty file, an untracked file, a stash and another branch.
-    fn make_a_mess(&self, name: &str) {
+    pub fn make_a_mess(&self, name: &str) {
         self.git(name, &["branch", "other"]).text();
         self.git(name, &["tag", "v1"]).text();
         self.write(name, "code.txt", "stashed\n");
@@ -84,7 +84,7 @@ impl Clones {
     }
 
     /// The whole of a clone: references, HEAD, index, and every file outside `.git`.
-    fn everything(&self, name: &str) -> BTreeMap<String, String> {
+    pub fn everything(&self, name: &str) -> BTreeMap<String, String> {
         let mut all: BTreeMap<String, String> = BTreeMap::new();
         for (what, args) in [
             (
@@ -328,7 +328,7 @@ const FAILURES: &[Failure] = &[
     },
 ];
 
-fn hook(folder: &Path, name: &str, text: &str) {
+pub fn hook(folder: &Path, name: &str, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(folder.join(name), format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -424,6 +424,18 @@ fn a_sparse_checkout_keeps_what_it_does_not_show() {
 }
 
 #[test]
+fn a_file_that_was_only_touched_is_in_nobodys_way() {
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    clones.commit_code("bob", "code.txt", "by bob\n");
+    clones.git("bob", &["push", "-q"]).text();
+    clones.run("ada", &["note", &task, "--content", "by ada"]).data();
+    let file = std::fs::File::options().append(true).open(clones.dir("ada").join("code.txt")).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    clones.run("ada", &["sync"]).data();
+    assert_eq!(std::fs::read_to_string(clones.dir("ada").join("code.txt")).unwrap(), "by bob\n");
+}
+
+#[test]
 fn hooks_are_asked_and_may_word_the_message() {
     let (clones, task) = Clones::new(&["ada"]);
     let hooks = clones.dir("ada/.git/hooks");
@@ -463,7 +475,7 @@ fn a_hand_edit_is_recorded_first_and_one_that_is_not_allowed_stays_at_home() {
 }
 
 impl Clones {
-    fn log(&self, name: &str, task: &str) -> PathBuf {
+    pub fn log(&self, name: &str, task: &str) -> PathBuf {
         self.dir(name).join(".agentpm/tasks").join(&task[task.len() - 2..]).join(task).join("events.jsonl")
     }
 }

@@ -1,29 +1,34 @@
 //! Bringing the finished result to the branch, its index and its work tree.
 //!
 //! Promises: the user's files move as git would move them and never over one that is dirty; the plan's files are the union of
-//! what came and what was written meanwhile; the branch moves last and only from where it was. What is interrupted here is
-//! ended by the next sync: files that are ahead of their branch are no harm.
+//! what came and what was written meanwhile; the branch moves last and only from where it was. What is interrupted here was
+//! written down before it began (`begun`) and is ended by the next sync.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Sync, refusal};
-use crate::env::files::Dir;
+use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
 use crate::git::{Change, Item, Mode, Oid, words};
 use crate::model::event::Entity;
 use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
 use crate::store::log::Log;
-use crate::store::project::project;
+use crate::store::project::{project, sweep_folder};
 use crate::workspace::heal::entity_below;
 
-/// How often a busy index of git is asked again.
-const INDEX_TRIES: u64 = 40;
+/// Largest file of the user's that is compared, in bytes.
+const MAX_MOVED: u64 = 64 * 1024 * 1024;
 
 impl Sync<'_> {
     /// Asks git whether the user's files can move to a commit without writing over anything.
     pub(super) fn check_move(&self, before: Oid, new: Oid) -> Result<()> {
+        if before == new {
+            return Ok(());
+        }
+        self.check_locks()?;
         match self.move_files(before, new, true)? {
             None => Ok(()),
             Some(why) => Err(refusal(
@@ -45,19 +50,20 @@ impl Sync<'_> {
         if self.repo.objects()?.reference(&self.branch) != Some(before) {
             return Ok(false);
         }
-        if let Some(why) = self.move_files(before, new, false)? {
-            return Err(self.left_behind(&why));
+        self.begin(before, own, new).map_err(|e| self.left_behind(e))?;
+        if let Some(why) = self.move_files(before, new, false).map_err(|e| self.left_behind(e))? {
+            return Err(self.left_behind(Error::new(Code::Git, why)));
         }
         let changes = self.objects.changes(self.plan_of(before)?, self.plan_of(new)?)?;
         self.bring_plan(&changes, self.plan_of(own)?, &runtime)?;
-        self.bring_index(&changes).map_err(|e| self.left_behind(&e.message))?;
+        self.bring_index(&changes).map_err(|e| self.left_behind(e))?;
         // Git does not flush what it writes; a branch must not point at what a power loss could take.
         ws.store.dir.sync_disk().map_err(|e| Error::io("flush", ws.store.path(), &e))?;
-        match self.git.move_branch(&self.branch, new, before, "agentpm sync") {
-            Ok(()) => {}
-            Err(_) if self.repo.objects()?.reference(&self.branch) != Some(before) => return Ok(false),
-            Err(e) => return Err(self.left_behind(&e.message)),
+        if let Err(e) = self.move_branch(before, new) {
+            let is_there = self.repo.objects()?.reference(&self.branch) == Some(before);
+            return if is_there { Err(self.left_behind(e)) } else { self.nothing_is_begun().map(|()| false) };
         }
+        self.nothing_is_begun()?;
         ws.note_seen(true);
         // Whoever waits for commits may want to know; that it fails changes nothing.
         if own != before {
@@ -66,11 +72,23 @@ impl Sync<'_> {
         Ok(true)
     }
 
-    fn left_behind(&self, why: &str) -> Error {
+    fn move_branch(&self, before: Oid, new: Oid) -> Result<()> {
+        let (new, old) = (new.to_string(), before.to_string());
+        let args = ["update-ref", "-m", "agentpm sync", "--end-of-options", &self.branch, &new, &old];
+        let outcome = self.patiently(&args, None, &[])?;
+        self.git.text(&args, &outcome).map(|_| ())
+    }
+
+    fn left_behind(&self, e: Error) -> Error {
+        let why = e.message.trim_end_matches("; nothing was changed");
         refusal(
-            format!("the remote has everything, but this work tree could not be brought up to it: {why}"),
-            "nothing is lost; run agentpm sync again",
+            format!("what was to be pushed is pushed, but this work tree could not be brought up to it: {why}"),
+            match e.details.get("lock") {
+                Some(_) => e.hint.unwrap_or_default(),
+                None => "nothing is lost; run agentpm sync again".to_owned(),
+            },
         )
+        .with(*e.details)
     }
 
     /// Moves the user's files, all but the plan's, in index and work tree. Gives git's words where that would overwrite one.
@@ -83,13 +101,38 @@ impl Sync<'_> {
         if from == to {
             return Ok(None);
         }
+        let refused = match self.read_tree(from, to, dry, None)? {
+            None => return Ok(None),
+            Some(why) => why,
+        };
+        // A file that was only touched is no work of anybody's; and one that already is as it shall be need not be moved.
+        self.patiently(&["update-index", "-q", "--refresh"], None, &[])?;
+        let there = self.already_there(from, to)?;
+        let real = self.repo.git_dir.join("index");
+        if !dry || there.is_empty() {
+            self.note_in_index(&there, None)?;
+            return self.read_tree(from, to, dry, None);
+        }
+        // Asked of a copy, so that nothing is changed before it is known whether all can be.
+        let copy = self.ws.runtime_to_write()?.path().join(format!("sync-{}.index", self.ws.env.new_id()?));
+        let copied = files::read_outside(&real, u64::MAX / 2).and_then(|bytes| files::write_outside(&copy, &bytes));
+        let asked = match copied {
+            Ok(()) => self.note_in_index(&there, Some(&copy)).and_then(|()| self.read_tree(from, to, dry, Some(&copy))),
+            Err(_) => Ok(Some(refused)),
+        };
+        // Nobody needs it any more; that it stays does no harm.
+        let _ = files::remove_outside(&copy);
+        asked
+    }
+
+    fn read_tree(&self, from: Oid, to: Oid, dry: bool, index: Option<&Path>) -> Result<Option<String>> {
         let (from, to) = (from.to_string(), to.to_string());
         let mut args = vec!["read-tree", "-m", "-u"];
         if dry {
             args.push("-n");
         }
         args.extend([from.as_str(), to.as_str()]);
-        let outcome = self.patiently(&args, &[])?;
+        let outcome = self.patiently(&args, index, &[])?;
         match outcome.code {
             Some(0) if !outcome.timed_out => Ok(None),
             _ if outcome.timed_out => Err(self.git.failure(&args, &outcome)),
@@ -97,17 +140,36 @@ impl Sync<'_> {
         }
     }
 
-    /// Runs git, and again where another git holds the index for a moment.
-    fn patiently(&self, args: &[&str], input: &[u8]) -> Result<crate::env::process::Outcome> {
-        for round in 1.. {
-            let outcome = self.git.call(args, None, input.to_vec())?;
-            let busy = outcome.code == Some(128) && outcome.stderr.contains("index.lock");
-            if !busy || round >= INDEX_TRIES {
-                return Ok(outcome);
-            }
-            crate::env::process::pause(Duration::from_millis(5 * round.min(20)));
+    /// The user's files that have the bytes they are to have, while the index still says what they had: those that a git which
+    /// died had written already.
+    fn already_there(&self, from: Oid, to: Oid) -> Result<Vec<(String, Item)>> {
+        let index: BTreeMap<String, Item> = self.objects.index_entries()?;
+        let is_there = |path: &str, item: Item| {
+            let path = self.repo.work_dir.join(path);
+            let Ok(found) = files::metadata(&path) else { return false };
+            let mode = if super::is_executable(&found) { Mode::Executable } else { Mode::File };
+            found.is_file()
+                && mode == item.mode
+                && files::read_outside(&path, MAX_MOVED)
+                    .is_ok_and(|bytes| self.objects.name_of(&bytes).is_ok_and(|oid| oid == item.oid))
+        };
+        let changes = self.objects.changes(Some(from), Some(to))?;
+        let moved = changes.into_iter().filter(|change| index.get(&change.path).copied() == change.old);
+        Ok(moved
+            .filter_map(|change| change.new.map(|item| (change.path, item)))
+            .filter(|(path, item)| is_there(path, *item))
+            .collect())
+    }
+
+    fn note_in_index(&self, files: &[(String, Item)], index: Option<&Path>) -> Result<()> {
+        if files.is_empty() {
+            return Ok(());
         }
-        Err(Error::new(Code::Busy, "git's index is held by another git"))
+        let lines = files.iter().map(|(path, item)| format!("{} {}\t{path}\0", item.mode.octal(), item.oid));
+        let args = ["update-index", "-z", "--add", "--index-info"];
+        let outcome = self.patiently(&args, index, lines.collect::<String>().as_bytes())?;
+        self.git.text(&args, &outcome)?;
+        self.patiently(&["update-index", "-q", "--refresh"], index, &[]).map(|_| ())
     }
 
     /// Brings the plan's files up to a commit, together with what was written since ours was taken.
@@ -133,6 +195,12 @@ impl Sync<'_> {
             }
             project(store, &entity, &more, runtime)?;
         }
+        // What a sync that died here was about to rename.
+        let folders: BTreeSet<&Path> = changes.iter().filter_map(|change| Path::new(&change.path).parent()).collect();
+        folders.into_iter().for_each(|folder| match folder.as_os_str().is_empty() {
+            true => sweep_folder(store, ".".as_ref()),
+            false => sweep_folder(store, folder),
+        });
         Ok(())
     }
 
@@ -195,7 +263,7 @@ impl Sync<'_> {
             (by_file, ["update-index", "-z", "--add", "--stdin"]),
         ] {
             if !input.is_empty() {
-                let outcome = self.patiently(&args, &input)?;
+                let outcome = self.patiently(&args, None, &input)?;
                 self.git.text(&args, &outcome)?;
             }
         }

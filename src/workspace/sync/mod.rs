@@ -6,6 +6,8 @@
 //! what to do. Being killed at any point leaves no operation behind, and the next run ends what was begun.
 //! Refuses to know: how states are merged (`rules::merge` and the fold do), who may push.
 
+mod begun;
+mod held;
 mod home;
 mod integrate;
 mod publish;
@@ -98,8 +100,7 @@ impl Workspace {
         })?;
         let step = Duration::from_secs(self.settings.sync.step_seconds.into());
         let runtime = self.runtime_to_write()?;
-        let name = format!("sync-{}", &crate::runtime::records::digest(&repo.git_dir.display().to_string())[..12]);
-        let _one_at_a_time = Lock::take_named(&runtime, &name, step.saturating_mul(5), "agentpm sync")?;
+        let _one_at_a_time = Lock::take_named(&runtime, &name_of(repo), step.saturating_mul(5), "agentpm sync")?;
         let objects = repo.objects()?;
         let git = repo.program(&self.env, step)?.asking_nobody(&objects);
         let branch = free_branch(&objects, &self.store.name)?;
@@ -107,6 +108,7 @@ impl Workspace {
         let sync = Sync { ws: self, repo, objects, git, branch, signs };
         let upstream = sync.upstream(options)?;
         if !options.plan {
+            sync.end_what_was_begun()?;
             self.heal_changed()?;
         }
         let mut warnings = sync.take_in_edits(options)?;
@@ -146,6 +148,16 @@ fn free_branch(objects: &Objects, store: &str) -> Result<String> {
         ));
     }
     Ok(branch)
+}
+
+/// What the syncs of this worktree call themselves in the runtime folder.
+fn name_of(repo: &Repo) -> String {
+    format!("sync-{}", &crate::runtime::records::digest(&repo.git_dir.display().to_string())[..12])
+}
+
+fn is_executable(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    metadata.permissions().mode() & 0o111 != 0
 }
 
 /// A branch's name without `refs/heads/`.
@@ -197,7 +209,8 @@ impl Sync<'_> {
             self.check_move(before, new)?;
             let push = upstream.filter(|_| !options.no_push && theirs != Some(new));
             match push.map(|upstream| self.push(upstream, new, options)).transpose()? {
-                Some(Pushed::Lost(why)) if report.retries >= most => {
+                Some(Pushed::Lost(_, Some(lock))) if report.retries >= most => return Err(held::is_held_there(&lock)),
+                Some(Pushed::Lost(why, None)) if report.retries >= most => {
                     return Err(refusal(
                         format!(
                             "others pushed first {} times in a row ({why}); nothing was changed",
@@ -206,7 +219,7 @@ impl Sync<'_> {
                         "run agentpm sync again",
                     ));
                 }
-                Some(Pushed::Lost(_)) => {
+                Some(Pushed::Lost(..)) => {
                     report.retries += 1;
                     self.let_others_go(report.retries)?;
                     continue;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::held::held;
 use super::{Sync, SyncOptions, refusal, short};
 use crate::error::{Error, Result};
 use crate::git::{Oid, words};
@@ -21,8 +22,8 @@ pub(super) struct Upstream {
 pub(super) enum Pushed {
     /// The remote took it.
     Taken,
-    /// Somebody else was first; with the remote's words.
-    Lost(String),
+    /// Somebody else was first; with the remote's words, and the lock that it says it could not take.
+    Lost(String, Option<String>),
 }
 
 impl Sync<'_> {
@@ -77,7 +78,7 @@ impl Sync<'_> {
     /// Fetches the upstream. `None` where the remote does not have the branch yet.
     pub(super) fn fetch(&self, upstream: &Upstream) -> Result<Option<Oid>> {
         let args = ["fetch", "--quiet", "--no-write-fetch-head", "--end-of-options", &upstream.remote];
-        let outcome = self.git.call(&args, None, Vec::new())?;
+        let outcome = self.patiently(&args, None, &[])?;
         if outcome.timed_out || outcome.code != Some(0) {
             return Err(self.unreachable(upstream, &self.git.failure(&args, &outcome)));
         }
@@ -119,7 +120,7 @@ impl Sync<'_> {
         let line = said.lines().find(|line| line.starts_with('!')).unwrap_or_default();
         let why = line.rsplit('\t').next().unwrap_or_default().to_owned();
         if is_race(&why) || (line.is_empty() && is_race(&outcome.stderr)) {
-            return Ok(Pushed::Lost(why));
+            return Ok(Pushed::Lost(why, held(&outcome.stderr).map(str::to_owned)));
         }
         if line.is_empty() {
             return Err(self.unreachable(upstream, &self.git.failure(&args, &outcome)));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Sync, SyncReport, refusal};
+use super::{Sync, SyncReport, is_executable, refusal};
 use crate::env::files::{self, Dir, Kind};
 use crate::error::{Error, Result};
 use crate::git::{Item, Mode, Oid, words};
@@ -236,11 +236,6 @@ impl Sync<'_> {
 fn plan_in(sync: &Sync<'_>, tree: Oid) -> Result<Option<Oid>> {
     let item = sync.objects.item(tree, &sync.ws.store.name)?;
     Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
-}
-
-fn is_executable(metadata: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    metadata.permissions().mode() & 0o111 != 0
 }
 
 /// The variables that make git write just this author: `Name <mail> seconds offset`.
