@@ -8,18 +8,21 @@
 //! Absence never deletes: where a merge took one side only, or a commit was reverted, events vanish from a log though the
 //! history of the branch still holds them. They are brought back; what they did is undone by new events or not at all.
 
+mod collect;
+mod seen;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
 
+use self::seen::mark_text;
 use super::Workspace;
 use crate::env::files::{self, Dir};
 use crate::error::Result;
-use crate::git::{Mode, Objects, Oid};
+use crate::git::{Mode, Objects};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::{Id, check_agent_name};
-use crate::model::payload::Payload;
 use crate::model::yaml::is_as_written;
 use crate::rules::fold::order;
 use crate::runtime::journal::Journal;
@@ -27,17 +30,10 @@ use crate::runtime::lock::Lock;
 use crate::store::edited::{Readable, compare};
 use crate::store::entity::{read_log, read_yaml};
 use crate::store::layout::{AGENTS, LOG, TASKS, home};
-use crate::store::log::Log;
 use crate::store::project::project_onto;
 
 /// How long a call of git may take that only touches the index.
 const INDEX_DEADLINE: Duration = Duration::from_secs(20);
-/// Most commits whose differences are looked through for events that vanished.
-const MAX_COMMITS: usize = 5_000;
-/// The same in a worktree that was never looked through, which may be a new clone of a long history.
-const FIRST_COMMITS: usize = 1_000;
-/// How many commits are remembered as looked through.
-const REMEMBERED: usize = 16;
 
 /// What was put right.
 #[derive(Debug, Default, Serialize)]
@@ -59,17 +55,6 @@ pub struct HealedEntity {
     pub entity: Entity,
     /// What was done.
     pub did: Vec<&'static str>,
-}
-
-/// What was known when the store was last looked through, kept beside the index of each worktree.
-#[derive(Debug, Default)]
-struct Seen {
-    /// The mark of git's index.
-    mark: String,
-    /// What was checked out.
-    last: Option<Oid>,
-    /// Commits whose files are known to hold every event of their history.
-    whole: Vec<Oid>,
 }
 
 /// What is to be looked at, and what is known to be missing there.
@@ -169,147 +154,6 @@ impl Workspace {
         Ok((healed, work.whole))
     }
 
-    /// Files that git's index holds in conflict: all their versions count.
-    fn collect_unmerged(&self, objects: &Objects, work: &mut Work) -> Result<()> {
-        for (path, stage, item) in objects.index_below(&self.store.name)? {
-            if stage == 0 {
-                continue;
-            }
-            let Some((entity, is_log)) = self.entity_of(&path) else {
-                if !work.left.contains(&path) {
-                    work.left.push(path);
-                }
-                continue;
-            };
-            work.entities.insert(entity.clone());
-            work.unmerged.insert(path);
-            if matches!(item.mode, Mode::File | Mode::Executable) {
-                let bytes = objects.blob(item.oid)?;
-                match is_log {
-                    true => add_events(&mut work.events, &bytes),
-                    false => work.versions.entry(entity).or_default().push(bytes),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Commits that are new to this worktree: which entities they changed, and which events a parent has and they have not.
-    fn collect_history(&self, objects: &Objects, work: &mut Work) -> Result<()> {
-        let Some(head) = objects.head()?.commit else { return Ok(()) };
-        let seen = self.seen().unwrap_or_default();
-        work.whole = seen.whole.contains(&head);
-        if work.whole {
-            return Ok(());
-        }
-        // A commit that is whole says nothing of those before it, which may be checked out now.
-        let mut behind = Vec::new();
-        for whole in seen.whole {
-            if objects.has(whole) && objects.merge_base(whole, head)? == Some(whole) {
-                behind.push(whole);
-            }
-        }
-        let folder = |commit: Oid| -> Result<Option<Oid>> {
-            let item = objects.item(objects.commit(commit)?.tree, &self.store.name)?;
-            Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
-        };
-        if let Some(last) = seen.last.filter(|last| objects.has(*last)) {
-            let changed = objects.changes(folder(last)?, folder(head)?)?;
-            work.entities.extend(changed.iter().filter_map(|change| entity_below(&change.path)).map(|(e, _)| e));
-        }
-        let mut vanished = BTreeMap::new();
-        let most = if seen.last.is_some() { MAX_COMMITS } else { FIRST_COMMITS };
-        for commit in objects.walk(&[head], &behind, most)? {
-            // Where the whole store is gone, somebody uninstalled it.
-            let Some(new) = folder(commit)? else { continue };
-            let parents = objects.commit(commit)?.parents;
-            let merged = parents.len() > 1;
-            for parent in parents {
-                // A shallow clone does not have all parents.
-                let Ok(Some(old)) = folder(parent) else { continue };
-                for change in objects.changes(Some(old), Some(new))? {
-                    let (Some((entity, is_log)), Some(was)) = (entity_below(&change.path), change.old) else {
-                        continue;
-                    };
-                    if !matches!(was.mode, Mode::File | Mode::Executable) {
-                        continue;
-                    }
-                    if is_log {
-                        let now = change.new.map(|item| objects.blob(item.oid)).transpose()?.unwrap_or_default();
-                        let before = objects.blob(was.oid)?;
-                        if !now.starts_with(&before) {
-                            add_vanished(&mut vanished, &before, &now);
-                        }
-                    } else if merged {
-                        work.versions.entry(entity).or_default().push(objects.blob(was.oid)?);
-                    }
-                }
-            }
-        }
-        work.whole = true;
-        for (entity, entries) in vanished {
-            let committed = match (folder(head)?, home(&entity)) {
-                (Some(plan), Some((at, _))) => objects.file(plan, &at.join(LOG).display().to_string())?,
-                _ => None,
-            };
-            let there: BTreeSet<Id> = read(&committed.unwrap_or_default()).entries.iter().map(|e| e.event.id).collect();
-            let lost: Vec<Entry> = entries.into_iter().filter(|e| !there.contains(&e.event.id)).collect();
-            if !lost.is_empty() {
-                work.whole = false;
-                work.events.entry(entity).or_default().extend(lost);
-            }
-        }
-        Ok(())
-    }
-
-    /// Events that lie in the log of another entity than the one they name, as git's guesses at renames leave them. They are
-    /// moved home where that is an entity of this store; one that was copied from elsewhere stays and is named by lint.
-    fn collect_misplaced(&self, work: &mut Work) -> Result<()> {
-        let mut homes: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
-        for entity in &work.entities {
-            for entry in read_log(&self.store, entity)?.entries {
-                if entry.event.entity != *entity {
-                    homes.entry(entry.event.entity.clone()).or_default().push(entry);
-                }
-            }
-        }
-        for (entity, entries) in homes {
-            if self.is_of_this_store(&entity, &entries)? {
-                work.entities.insert(entity.clone());
-                work.events.entry(entity).or_default().extend(entries);
-            }
-        }
-        Ok(())
-    }
-
-    fn is_of_this_store(&self, entity: &Entity, entries: &[Entry]) -> Result<bool> {
-        let begins = |e: &Entry| matches!(e.event.payload, Payload::TaskCreated(_) | Payload::AgentRegistered(_));
-        Ok(home(entity).is_some() && (entries.iter().any(begins) || !read_log(&self.store, entity)?.entries.is_empty()))
-    }
-
-    /// Events that others build upon and that are not here: what an event comes from belongs to it, whoever picked it.
-    fn collect_gaps(&self, work: &mut Work) -> Result<()> {
-        // Each round finds the parents of what the last one brought; histories end.
-        for _ in 0..MAX_COMMITS {
-            let mut wanted = BTreeSet::new();
-            for entity in &work.entities {
-                let log = read_log(&self.store, entity)?;
-                let more = work.events.get(entity).map_or(&[][..], Vec::as_slice);
-                let here: BTreeSet<Id> = log.entries.iter().chain(more).map(|e| e.event.id).collect();
-                let parents = log.entries.iter().chain(more).flat_map(|e| e.event.parents.iter().copied());
-                wanted.extend(parents.filter(|parent| !here.contains(parent)));
-            }
-            let found = self.known_events(&wanted)?;
-            if found.is_empty() {
-                break;
-            }
-            for entry in found {
-                work.events.entry(entry.event.entity.clone()).or_default().push(entry);
-            }
-        }
-        Ok(())
-    }
-
     fn heal_one(&self, entity: &Entity, work: &Work, runtime: &Dir, healed: &mut Healed) -> Result<Vec<&'static str>> {
         let mut log = read_log(&self.store, entity)?;
         let mut did = Vec::new();
@@ -406,45 +250,10 @@ impl Workspace {
     fn entity_of(&self, path: &str) -> Option<(Entity, bool)> {
         entity_below(path.strip_prefix(&self.store.name)?.strip_prefix('/')?)
     }
-
-    fn seen_path(&self) -> Option<std::path::PathBuf> {
-        self.index_path().map(|path| path.with_extension("seen"))
-    }
-
-    fn seen(&self) -> Option<Seen> {
-        let bytes = files::read_outside(&self.seen_path()?, 4096).ok()?;
-        let text = String::from_utf8(bytes).ok()?;
-        let mut lines = text.lines();
-        let mark = lines.next()?.to_owned();
-        let last = lines.next().and_then(|line| line.parse().ok());
-        Some(Seen { mark, last, whole: lines.filter_map(|line| line.parse().ok()).collect() })
-    }
-
-    /// Remembers what was looked through. Where that cannot be kept, the next command looks once more.
-    pub(super) fn note_seen(&self, is_whole: bool) {
-        let (Some(repo), Some(path)) = (&self.repo, self.seen_path()) else { return };
-        let mut whole = self.seen().unwrap_or_default().whole;
-        let head = repo.objects().and_then(|objects| objects.head()).ok().and_then(|head| head.commit);
-        if let Some(head) = head.filter(|_| is_whole) {
-            whole.retain(|known| *known != head);
-            whole.insert(0, head);
-            whole.truncate(REMEMBERED);
-        }
-        let line = |oid: &Oid| format!("\n{oid}");
-        let last = head.map_or_else(|| "\n-".to_owned(), |head| line(&head));
-        let text = mark_text(repo) + &last + &whole.iter().map(line).collect::<String>();
-        let kept = files::write_outside(&path, text.as_bytes());
-        kept.unwrap_or_else(|e| tracing::debug!(error = %e, "no note of what was seen"));
-    }
-}
-
-fn mark_text(repo: &crate::git::Repo) -> String {
-    let mark = repo.index_mark();
-    format!("{} {} {}", mark.size, mark.mtime, mark.inode)
 }
 
 /// The entity a path below the store belongs to, and whether it is its log.
-pub(super) fn entity_below(path: &str) -> Option<(Entity, bool)> {
+pub(in crate::workspace) fn entity_below(path: &str) -> Option<(Entity, bool)> {
     let parts: Vec<&str> = path.split('/').collect();
     let entity = match parts[..] {
         [TASKS, shard, id, _] => Entity::Task(id.parse().ok().filter(|id: &Id| id.shard() == shard)?),
@@ -456,24 +265,6 @@ pub(super) fn entity_below(path: &str) -> Option<(Entity, bool)> {
         LOG => Some((entity, true)),
         name if name == readable => Some((entity, false)),
         _ => None,
-    }
-}
-
-fn read(bytes: &[u8]) -> Log {
-    // Memory does not fail.
-    Log::read(bytes).unwrap_or_default()
-}
-
-fn add_events(events: &mut BTreeMap<Entity, Vec<Entry>>, bytes: &[u8]) {
-    for entry in read(bytes).entries {
-        events.entry(entry.event.entity.clone()).or_default().push(entry);
-    }
-}
-
-fn add_vanished(events: &mut BTreeMap<Entity, Vec<Entry>>, before: &[u8], now: &[u8]) {
-    let still: BTreeSet<Id> = read(now).entries.iter().map(|e| e.event.id).collect();
-    for entry in read(before).entries.into_iter().filter(|e| !still.contains(&e.event.id)) {
-        events.entry(entry.event.entity.clone()).or_default().push(entry);
     }
 }
 

@@ -1,0 +1,184 @@
+//! What git left to be put right, and what is known to be missing.
+//!
+//! Promises: reads only; every version of a log that git holds, every event that history holds and every event that others
+//! build upon is found as far as this clone knows it.
+//! Refuses to know: what is done about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Work, entity_below};
+use crate::error::Result;
+use crate::git::{Mode, Objects, Oid};
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::model::payload::Payload;
+use crate::store::entity::read_log;
+use crate::store::layout::{LOG, home};
+use crate::store::log::Log;
+use crate::workspace::Workspace;
+
+/// Most commits whose differences are looked through for events that vanished.
+const MAX_COMMITS: usize = 5_000;
+/// The same in a worktree that was never looked through, which may be a new clone of a long history.
+const FIRST_COMMITS: usize = 1_000;
+
+impl Workspace {
+    /// Files that git's index holds in conflict: all their versions count.
+    pub(super) fn collect_unmerged(&self, objects: &Objects, work: &mut Work) -> Result<()> {
+        for (path, stage, item) in objects.index_below(&self.store.name)? {
+            if stage == 0 {
+                continue;
+            }
+            let Some((entity, is_log)) = self.entity_of(&path) else {
+                if !work.left.contains(&path) {
+                    work.left.push(path);
+                }
+                continue;
+            };
+            work.entities.insert(entity.clone());
+            work.unmerged.insert(path);
+            if matches!(item.mode, Mode::File | Mode::Executable) {
+                let bytes = objects.blob(item.oid)?;
+                match is_log {
+                    true => add_events(&mut work.events, &bytes),
+                    false => work.versions.entry(entity).or_default().push(bytes),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits that are new to this worktree: which entities they changed, and which events a parent has and they have not.
+    pub(super) fn collect_history(&self, objects: &Objects, work: &mut Work) -> Result<()> {
+        let Some(head) = objects.head()?.commit else { return Ok(()) };
+        let seen = self.seen().unwrap_or_default();
+        work.whole = seen.whole.contains(&head);
+        if work.whole {
+            return Ok(());
+        }
+        // A commit that is whole says nothing of those before it, which may be checked out now.
+        let mut behind = Vec::new();
+        for whole in seen.whole {
+            if objects.has(whole) && objects.merge_base(whole, head)? == Some(whole) {
+                behind.push(whole);
+            }
+        }
+        let folder = |commit: Oid| -> Result<Option<Oid>> {
+            let item = objects.item(objects.commit(commit)?.tree, &self.store.name)?;
+            Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
+        };
+        if let Some(last) = seen.last.filter(|last| objects.has(*last)) {
+            let changed = objects.changes(folder(last)?, folder(head)?)?;
+            work.entities.extend(changed.iter().filter_map(|change| entity_below(&change.path)).map(|(e, _)| e));
+        }
+        let mut vanished = BTreeMap::new();
+        let most = if seen.last.is_some() { MAX_COMMITS } else { FIRST_COMMITS };
+        for commit in objects.walk(&[head], &behind, most)? {
+            // Where the whole store is gone, somebody uninstalled it.
+            let Some(new) = folder(commit)? else { continue };
+            let parents = objects.commit(commit)?.parents;
+            let merged = parents.len() > 1;
+            for parent in parents {
+                // A shallow clone does not have all parents.
+                let Ok(Some(old)) = folder(parent) else { continue };
+                for change in objects.changes(Some(old), Some(new))? {
+                    let (Some((entity, is_log)), Some(was)) = (entity_below(&change.path), change.old) else {
+                        continue;
+                    };
+                    if !matches!(was.mode, Mode::File | Mode::Executable) {
+                        continue;
+                    }
+                    if is_log {
+                        let now = change.new.map(|item| objects.blob(item.oid)).transpose()?.unwrap_or_default();
+                        let before = objects.blob(was.oid)?;
+                        if !now.starts_with(&before) {
+                            add_vanished(&mut vanished, &before, &now);
+                        }
+                    } else if merged {
+                        work.versions.entry(entity).or_default().push(objects.blob(was.oid)?);
+                    }
+                }
+            }
+        }
+        work.whole = true;
+        for (entity, entries) in vanished {
+            let committed = match (folder(head)?, home(&entity)) {
+                (Some(plan), Some((at, _))) => objects.file(plan, &at.join(LOG).display().to_string())?,
+                _ => None,
+            };
+            let there: BTreeSet<Id> = read(&committed.unwrap_or_default()).entries.iter().map(|e| e.event.id).collect();
+            let lost: Vec<Entry> = entries.into_iter().filter(|e| !there.contains(&e.event.id)).collect();
+            if !lost.is_empty() {
+                work.whole = false;
+                work.events.entry(entity).or_default().extend(lost);
+            }
+        }
+        Ok(())
+    }
+
+    /// Events that lie in the log of another entity than the one they name, as git's guesses at renames leave them. They are
+    /// moved home where that is an entity of this store; one that was copied from elsewhere stays and is named by lint.
+    pub(super) fn collect_misplaced(&self, work: &mut Work) -> Result<()> {
+        let mut homes: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
+        for entity in &work.entities {
+            for entry in read_log(&self.store, entity)?.entries {
+                if entry.event.entity != *entity {
+                    homes.entry(entry.event.entity.clone()).or_default().push(entry);
+                }
+            }
+        }
+        for (entity, entries) in homes {
+            if self.is_of_this_store(&entity, &entries)? {
+                work.entities.insert(entity.clone());
+                work.events.entry(entity).or_default().extend(entries);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_of_this_store(&self, entity: &Entity, entries: &[Entry]) -> Result<bool> {
+        let begins = |e: &Entry| matches!(e.event.payload, Payload::TaskCreated(_) | Payload::AgentRegistered(_));
+        Ok(home(entity).is_some() && (entries.iter().any(begins) || !read_log(&self.store, entity)?.entries.is_empty()))
+    }
+
+    /// Events that others build upon and that are not here: what an event comes from belongs to it, whoever picked it.
+    pub(super) fn collect_gaps(&self, work: &mut Work) -> Result<()> {
+        // Each round finds the parents of what the last one brought; histories end.
+        for _ in 0..MAX_COMMITS {
+            let mut wanted = BTreeSet::new();
+            for entity in &work.entities {
+                let log = read_log(&self.store, entity)?;
+                let more = work.events.get(entity).map_or(&[][..], Vec::as_slice);
+                let here: BTreeSet<Id> = log.entries.iter().chain(more).map(|e| e.event.id).collect();
+                let parents = log.entries.iter().chain(more).flat_map(|e| e.event.parents.iter().copied());
+                wanted.extend(parents.filter(|parent| !here.contains(parent)));
+            }
+            let found = self.known_events(&wanted)?;
+            if found.is_empty() {
+                break;
+            }
+            for entry in found {
+                work.events.entry(entry.event.entity.clone()).or_default().push(entry);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(bytes: &[u8]) -> Log {
+    // Memory does not fail.
+    Log::read(bytes).unwrap_or_default()
+}
+
+fn add_events(events: &mut BTreeMap<Entity, Vec<Entry>>, bytes: &[u8]) {
+    for entry in read(bytes).entries {
+        events.entry(entry.event.entity.clone()).or_default().push(entry);
+    }
+}
+
+fn add_vanished(events: &mut BTreeMap<Entity, Vec<Entry>>, before: &[u8], now: &[u8]) {
+    let still: BTreeSet<Id> = read(now).entries.iter().map(|e| e.event.id).collect();
+    for entry in read(before).entries.into_iter().filter(|e| !still.contains(&e.event.id)) {
+        events.entry(entry.event.entity.clone()).or_default().push(entry);
+    }
+}

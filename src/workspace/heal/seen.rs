@@ -1,0 +1,60 @@
+//! What was looked through already, kept beside the index of each worktree.
+//!
+//! Promises: a note that is missing, old or unreadable only means that the next command looks once more.
+//! Refuses to know: what is looked for.
+
+use crate::env::files;
+use crate::git::{Oid, Repo};
+use crate::workspace::Workspace;
+
+/// How many commits are remembered as looked through.
+const REMEMBERED: usize = 16;
+
+/// What was known when the store was last looked through, kept beside the index of each worktree.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The mark of git's index.
+    pub mark: String,
+    /// What was checked out.
+    pub last: Option<Oid>,
+    /// Commits whose files are known to hold every event of their history.
+    pub whole: Vec<Oid>,
+}
+
+impl Workspace {
+    fn seen_path(&self) -> Option<std::path::PathBuf> {
+        self.index_path().map(|path| path.with_extension("seen"))
+    }
+
+    pub(super) fn seen(&self) -> Option<Seen> {
+        let bytes = files::read_outside(&self.seen_path()?, 4096).ok()?;
+        let text = String::from_utf8(bytes).ok()?;
+        let mut lines = text.lines();
+        let mark = lines.next()?.to_owned();
+        let last = lines.next().and_then(|line| line.parse().ok());
+        Some(Seen { mark, last, whole: lines.filter_map(|line| line.parse().ok()).collect() })
+    }
+
+    /// Remembers what was looked through. Where that cannot be kept, the next command looks once more.
+    pub(in crate::workspace) fn note_seen(&self, is_whole: bool) {
+        let (Some(repo), Some(path)) = (&self.repo, self.seen_path()) else { return };
+        let mut whole = self.seen().unwrap_or_default().whole;
+        let head = repo.objects().and_then(|objects| objects.head()).ok().and_then(|head| head.commit);
+        if let Some(head) = head.filter(|_| is_whole) {
+            whole.retain(|known| *known != head);
+            whole.insert(0, head);
+            whole.truncate(REMEMBERED);
+        }
+        let line = |oid: &Oid| format!("\n{oid}");
+        let last = head.map_or_else(|| "\n-".to_owned(), |head| line(&head));
+        let text = mark_text(repo) + &last + &whole.iter().map(line).collect::<String>();
+        let kept = files::write_outside(&path, text.as_bytes());
+        kept.unwrap_or_else(|e| tracing::debug!(error = %e, "no note of what was seen"));
+    }
+}
+
+/// Changes whenever git writes its index.
+pub(super) fn mark_text(repo: &Repo) -> String {
+    let mark = repo.index_mark();
+    format!("{} {} {}", mark.size, mark.mtime, mark.inode)
+}
