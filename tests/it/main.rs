@@ -25,3 +25,4 @@ mod roles;
 mod sync;
 mod sync_crash;
 mod tidy;
+mod untouched;

@@ -358,7 +358,7 @@ fn locks(clones: &Clones) -> Vec<PathBuf> {
 }
 
 /// The same rooms in another folder.
-fn copy_of(folder: &Path) -> Clones {
+pub fn copy_of(folder: &Path) -> Clones {
     let room = Sandbox::nothing();
     let to = room.beside(".");
     Answer::from(room.sealed("cp", folder).arg("-a").arg(folder).arg(&to).output().unwrap()).text();
