@@ -274,7 +274,7 @@ const FAILURES: &[Failure] = &[
             let _ = c.git("ada", &["merge", "side"]);
         },
         says: "git merge is in progress",
-        hints: "--abort",
+        hints: "git merge --continue",
     },
     Failure {
         name: "a detached head",

@@ -122,9 +122,10 @@ impl Workspace {
 /// The branch that is checked out, where git is free to have it moved.
 fn free_branch(objects: &Objects, store: &str) -> Result<String> {
     if let Some(operation) = objects.in_progress() {
+        let end = if operation == "git bisect" { "git bisect reset".into() } else { format!("{operation} --continue") };
         return Err(refusal(
             format!("{operation} is in progress; nothing was changed"),
-            format!("end it first ({operation} --continue, or --abort), then agentpm sync"),
+            format!("end it first: agentpm resolve settles the plan's files, {end} goes on; then agentpm sync"),
         ));
     }
     let head = objects.head()?;
