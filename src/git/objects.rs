@@ -157,11 +157,14 @@ impl Repo {
     ///
     /// Errors: `ERR_GIT` where they are kept in a form this program does not know (reftable, SHA-256).
     pub fn objects(&self) -> Result<Objects> {
-        let mut repo = gix::open(&self.git_dir).map_err(|e| {
-            failed(format!("open the repository at {}", self.git_dir.display()), e).hint(
-                "a repository with reftable or SHA-256 is not understood; the plan's own commands work without it",
-            )
-        })?;
+        const HINT: &str =
+            "the plan itself works here, and resolve; sync, review and other branches need plain references and SHA-1";
+        let shown = format!("open the repository at {}", self.git_dir.display());
+        // What a reftable leaves in HEAD for programs that know files alone.
+        if self.head_text() == "ref: refs/heads/.invalid" {
+            return Err(failed(&shown, "its references are kept as a reftable").hint(HINT));
+        }
+        let mut repo = gix::open(&self.git_dir).map_err(|e| failed(&shown, e).hint(HINT))?;
         repo.object_cache_size_if_unset(4 * 1024 * 1024);
         Ok(Objects { repo })
     }
