@@ -187,15 +187,17 @@ pub fn sync(ws: &Workspace, args: &Sync) -> Result<Answer> {
             human.push_str(&format!("  {arrow}  {}  {:<9}  {}\n", change.handle, change.what, escape(&change.title)));
         }
         if changes.len() > MAX_LINES {
-            human.push_str(&format!("  {arrow}  and {} more; all of them with --json\n", changes.len() - MAX_LINES));
+            human.push_str(&format!("  … and {} more {arrow}; all of them with --json\n", changes.len() - MAX_LINES));
         }
     }
     for edit in &report.lost {
         let word = |key: &str| escape(edit[key].as_str().unwrap_or_default());
         human.push_str(&format!(
-            "  lost {}  {}: yours gave way to {}'s; put it back: {}\n",
+            "  {} {}  {}: yours {} to {}'s; put it back: {}\n",
+            if report.dry_run { "would lose" } else { "lost" },
             word("handle"),
             word("field"),
+            if report.dry_run { "would give way" } else { "gave way" },
             word("by"),
             word("restore")
         ));
@@ -228,6 +230,9 @@ fn push(ws: &Workspace, args: &SyncPush) -> Result<Answer> {
 /// Prints each event as a line as it arrives. The answer itself is empty.
 pub fn watch(ws: &Workspace, args: &Watch) -> Result<Answer> {
     let mut left = args.count;
+    if left == Some(0) {
+        return Ok(Answer { document: true, ..Answer::default() });
+    }
     let span = args.span.as_ref().map(|span| Duration::from_millis(span.millis.unsigned_abs()));
     ws.watch(args.since, span, |entry| {
         let mut out = std::io::stdout().lock();

@@ -141,9 +141,13 @@ impl Git<'_> {
 pub fn words(stderr: &str) -> String {
     let matters =
         |line: &&str| !line.is_empty() && !line.starts_with("hint:") && !line.starts_with("remote: Resolving");
-    let lines: Vec<&str> = stderr.lines().map(str::trim).filter(matters).collect();
+    let plain = |line: &'_ str| -> String {
+        let line = line.strip_prefix("error: ").or_else(|| line.strip_prefix("fatal: ")).unwrap_or(line);
+        line.trim_end_matches('.').to_owned()
+    };
+    let lines: Vec<String> = stderr.lines().map(str::trim).filter(matters).map(plain).collect();
     let skipped = lines.len().saturating_sub(6);
-    let mut said = lines.iter().take(6).copied().collect::<Vec<_>>().join("; ");
+    let mut said = lines.iter().take(6).cloned().collect::<Vec<_>>().join("; ");
     if skipped > 0 {
         said.push_str(&format!(" (and {skipped} more lines)"));
     }

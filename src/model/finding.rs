@@ -83,6 +83,8 @@ rules! {
     YamlInvalid = "task-yaml-invalid", Error, "mend it by hand, or take it from git; its log still holds the task";
     /// A task.yaml was written from fewer events than its log holds now.
     YamlStale = "task-yaml-stale", Warning, "agentpm lint --fix writes it again from its log";
+    /// A task.yaml holds conflict markers of git.
+    YamlConflict = "task-yaml-conflict", Error, "agentpm resolve settles it from its log, which knows both sides";
     /// A task.yaml was written by a program from other events than its log holds: after a merge that took one file and not the other.
     YamlAstray = "task-yaml-astray", Error, "agentpm resolve looks for the missing events and writes it again from its log";
     /// A task.yaml says something that its events do not.

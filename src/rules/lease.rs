@@ -57,7 +57,7 @@ pub fn refusal(task: Id, record: &LeaseRecord, holder: &Lease, me: &Author) -> E
     }
     Error::new(Code::LeaseHeld, format!("{} holds task {task} until {}", holder.agent, holder.expires_at))
         .with(details)
-        .hint("take other work with agentpm next --claim, or give --override REASON if it must be")
+        .hint("take other work with agentpm next --claim")
 }
 
 /// The refusal for one whose own lease ran out.

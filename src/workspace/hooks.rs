@@ -4,11 +4,13 @@
 //! and gets a marked section of ours; doing it again changes nothing.
 //! Refuses to know: what the hook checks.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
 use crate::git::{self, Repo, driver_command};
+use crate::store::layout::{STORE, Store};
 
 const BEGIN: &str = "# agentpm: begin";
 const END: &str = "# agentpm: end";
@@ -31,7 +33,11 @@ pub fn install_hooks(env: &Env) -> Result<Vec<String>> {
     for (key, value) in [
         ("merge.agentpm.name", "the plan's own merge".to_owned()),
         ("merge.agentpm.driver", driver_command(&program)),
-        ("diff.agentpm.textconv", format!("{quoted} textconv")),
+        // A program that was moved away must not take git diff with it.
+        (
+            "diff.agentpm.textconv",
+            format!("f() {{ if [ -x {quoted} ]; then {quoted} textconv \"$1\"; else cat \"$1\"; fi; }}; f"),
+        ),
     ] {
         let now = git.call(&["config", "--local", "--get", key], None, Vec::new())?;
         if now.code == Some(0) && String::from_utf8_lossy(&now.stdout).trim_end_matches('\n') == value {
@@ -40,17 +46,33 @@ pub fn install_hooks(env: &Env) -> Result<Vec<String>> {
         git.ask(&["config", "--local", key, &value])?;
         changed.push(format!("git setting {key}"));
     }
-    let section = format!("{BEGIN}\n{quoted} lint >&2 || exit 1\n{END}\n");
+    let store = match Store::nearest(&repo.work_dir, env.cwd())? {
+        Some(store) if store.name != STORE => format!(" --store '{}'", store.name.replace('\'', "'\\''")),
+        _ => String::new(),
+    };
+    let section = section(&quoted, &store);
     changed.extend(install_hook(&repo, &git, &section)?);
     Ok(changed)
+}
+
+/// What the hook runs: silent where all is well, and no hindrance where the program was moved away.
+fn section(program: &str, store: &str) -> String {
+    format!(
+        "{BEGIN}\n\
+         if [ -x {program} ]; then\n  \
+           agentpm_said=$({program}{store} lint --format table) || {{ printf '%s\\n' \"$agentpm_said\" >&2; exit 1; }}\n\
+         else\n  \
+           echo {program} 'is gone; the plan was not checked' >&2\n\
+         fi\n\
+         {END}\n"
+    )
 }
 
 fn install_hook(repo: &Repo, git: &git::Git<'_>, section: &str) -> Result<Option<String>> {
     let folder = repo.work_dir.join(git.ask(&["rev-parse", "--git-path", "hooks"])?);
     let path = folder.join("pre-commit");
     let by_hand = |why: String| {
-        Error::new(Code::Git, why)
-            .hint("the merge driver is set; add this line to the hook yourself: agentpm lint || exit 1")
+        Error::new(Code::Git, why).hint("the merge driver is set; let the hook run agentpm lint and fail where it does")
     };
     if files::canonical(&folder)
         .is_ok_and(|real| real.starts_with(&repo.work_dir) && !real.starts_with(&repo.common_dir))
@@ -62,6 +84,10 @@ fn install_hook(repo: &Repo, git: &git::Git<'_>, section: &str) -> Result<Option
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(e) => return Err(Error::io("read", &path, &e)),
     };
+    let is_off = files::metadata(&path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 == 0);
+    if is_off && !old.trim().is_empty() {
+        return Err(by_hand(format!("{} is switched off (it is not executable)", path.display())));
+    }
     let new = with_section(&old, section).ok_or_else(|| by_hand(format!("{} is no shell script", path.display())))?;
     if new == old {
         return Ok(None);

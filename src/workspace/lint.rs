@@ -370,9 +370,7 @@ pub(super) fn judged(path: String, how: Readable) -> Option<Finding> {
         }
         Readable::Stale => Finding::new(Rule::YamlStale, "it was written before its log grew"),
         Readable::Astray => Finding::new(Rule::YamlAstray, "it was not edited, but it does not follow from its log"),
-        Readable::Conflicted => {
-            Finding::new(Rule::YamlStale, "it holds conflict markers of git; its log knows both sides")
-        }
+        Readable::Conflicted => Finding::new(Rule::YamlConflict, "it holds conflict markers of git"),
         Readable::Edited(what) if what == FORM => Finding::new(Rule::YamlForm, "it is not in its canonical form"),
         Readable::Edited(what) if what.starts_with("it cannot be read") || what.starts_with("it is not valid") => {
             let line = line_in(&what);
@@ -415,6 +413,7 @@ fn is_mendable(rule: Rule) -> bool {
             | Rule::YamlMissing
             | Rule::YamlStale
             | Rule::YamlAstray
+            | Rule::YamlConflict
             | Rule::YamlForm
     )
 }

@@ -173,13 +173,30 @@ fn open_nearest(env: &Env) -> Result<(Option<Repo>, Store)> {
             .hint("a plan lives in a git repository: git init, then agentpm init")
     })?;
     let store = Store::nearest(&repo.work_dir, env.cwd())?.ok_or_else(|| {
-        Error::new(
-            Code::NoStore,
-            format!("there is no .agentpm in {} nor above it in this work tree", env.cwd().display()),
-        )
-        .hint("make one with agentpm init")
+        not_checked_out(&repo).unwrap_or_else(|| {
+            Error::new(
+                Code::NoStore,
+                format!("there is no .agentpm in {} nor above it in this work tree", env.cwd().display()),
+            )
+            .hint("make one with agentpm init")
+        })
     })?;
     Ok((Some(repo), store))
+}
+
+/// What to say where the commit has a store and the work tree has not: a second one must not be made beside it.
+fn not_checked_out(repo: &Repo) -> Option<Error> {
+    let objects = repo.objects().ok()?;
+    let tree = objects.commit(objects.head().ok()?.commit?).ok()?.tree;
+    objects.item(tree, STORE).ok()??;
+    let hint = match objects.flag("core.sparseCheckout") {
+        true => "git sparse-checkout add .agentpm shows it",
+        false => "git checkout HEAD -- .agentpm brings it back",
+    };
+    Some(
+        Error::new(Code::NoStore, "the plan is in the commit that is checked out, but not in this work tree")
+            .hint(hint),
+    )
 }
 
 /// The settings files in their order, as name and text.
@@ -269,6 +286,9 @@ pub fn init(env: &Env, options: &Options) -> Result<InitReport> {
     let store = match existing {
         Some(store) => store,
         None => {
+            if let Some(e) = not_checked_out(&repo).filter(|_| place == repo.work_dir) {
+                return Err(e);
+            }
             let relative = place.strip_prefix(&repo.work_dir).unwrap_or(Path::new("")).join(STORE);
             top.make_dir(&relative).map_err(|e| Error::io("make", &repo.work_dir.join(&relative), &e))?;
             created.push(relative.display().to_string());

@@ -112,6 +112,9 @@ impl Workspace {
         until: Option<Duration>,
         mut show: impl FnMut(&Entry) -> bool,
     ) -> Result<()> {
+        if until.is_some_and(|until| until.is_zero()) {
+            return Ok(());
+        }
         let runtime = self.runtime_to_write()?;
         let (wake, woken) = std::sync::mpsc::channel();
         // Where the system has no watches left, looking every second must do.

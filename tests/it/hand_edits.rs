@@ -73,7 +73,7 @@ fn a_file_that_is_missing_behind_or_in_conflict_is_drawn_again() {
     let mut now = fs::read(room.yaml_of(&id)).unwrap();
     let conflict = [b"<<<<<<< ours\n", &old[..], b"=======\n", &now[..], b">>>>>>> theirs\n"].concat();
     for (state, code) in
-        [(None, "task-yaml-missing"), (Some(old), "task-yaml-stale"), (Some(conflict), "task-yaml-stale")]
+        [(None, "task-yaml-missing"), (Some(old), "task-yaml-stale"), (Some(conflict), "task-yaml-conflict")]
     {
         match &state {
             None => fs::remove_file(room.yaml_of(&id)).unwrap(),

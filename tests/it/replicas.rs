@@ -64,6 +64,9 @@ fn hooks_and_drivers_are_installed_on_request_and_work() {
     std::fs::create_dir_all(room.repo().join(".git/hooks")).unwrap();
     let hook = room.repo().join(".git/hooks/pre-commit");
     std::fs::write(&hook, "#!/bin/sh\ntouch was-here\n").unwrap();
+    let off = room.run(&["init", "--hooks"]).error("ERR_GIT", 9);
+    assert!(off["message"].as_str().unwrap().contains("switched off"), "{off}");
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     room.run(&["init", "--hooks"]).data();
     let again = room.run(&["init", "--hooks"]).data();
     assert_eq!(again["created"], json!([]), "doing it again changes nothing");

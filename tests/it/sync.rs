@@ -297,8 +297,47 @@ const FAILURES: &[Failure] = &[
     Failure {
         name: "an untracked file in the way",
         prepare: |c, _| c.write("ada", "fresh.txt", "mine\n"),
-        says: "write over your uncommitted work",
-        hints: "commit or stash",
+        says: "write over fresh.txt, which git does not know",
+        hints: "move these files away",
+    },
+    Failure {
+        name: "an ignored file in the way",
+        prepare: |c, _| {
+            std::fs::write(c.dir("ada/.git/info/exclude"), "fresh.txt\n").unwrap();
+            c.write("ada", "fresh.txt", "mine\n");
+        },
+        says: "write over fresh.txt, which git does not know",
+        hints: "move these files away",
+    },
+    Failure {
+        name: "an ignored folder in the way",
+        prepare: |c, _| {
+            std::fs::write(c.dir("ada/.git/info/exclude"), "fresh.txt\n").unwrap();
+            std::fs::create_dir(c.dir("ada/fresh.txt")).unwrap();
+            c.write("ada", "fresh.txt/precious", "mine\n");
+        },
+        says: "write over fresh.txt, which git does not know",
+        hints: "move these files away",
+    },
+    Failure {
+        name: "a plan that git ignores",
+        prepare: |c, _| std::fs::write(c.dir("ada/.git/info/exclude"), ".agentpm/\n").unwrap(),
+        says: "would never be committed",
+        hints: "take that rule out",
+    },
+    Failure {
+        name: "an upstream branch that is gone",
+        prepare: |c, _| {
+            c.room.git_in(&c.dir("remote.git"), &["update-ref", "-d", "refs/heads/main"]).text();
+        },
+        says: "main is gone at the remote",
+        hints: "--set-upstream-to",
+    },
+    Failure {
+        name: "a pre-push hook that refuses",
+        prepare: |c, _| hook(&c.dir("ada/.git/hooks"), "pre-push", "echo 'no push today' >&2; exit 1"),
+        says: "your pre-push hook refused: no push today",
+        hints: "then agentpm sync",
     },
     Failure {
         name: "a hook that refuses",
@@ -364,6 +403,29 @@ fn every_failure_says_why_and_changes_nothing() {
         assert!(!clones.dir("ada").join("pwned").exists());
         assert_eq!(clones.run("ada", &["task", "get", &task]).code, 0, "{}", failure.name);
     }
+}
+
+#[test]
+fn offline_the_plan_is_committed_all_the_same() {
+    let (clones, task) = Clones::new(&["ada"]);
+    clones.run("ada", &["note", &task, "--content", "offline"]).data();
+    clones.git("ada", &["remote", "set-url", "origin", "/nowhere/at/all.git"]).text();
+    let error = clones.run("ada", &["sync"]).error("ERR_SYNC", 9);
+    assert!(error["hint"].as_str().unwrap().contains("agentpm sync --no-push"));
+    let answer = clones.run("ada", &["sync", "--no-push"]);
+    assert!(answer.data()["committed"].is_string() && answer.stderr.contains("could not be read"), "{answer:?}");
+    assert_eq!(clones.git("ada", &["status", "--porcelain"]).text(), "");
+}
+
+#[test]
+fn what_goes_out_besides_the_plan_is_said() {
+    let (clones, _) = Clones::new(&["ada", "bob"]);
+    clones.commit_code("ada", "code.txt", "of ada\n");
+    let said = clones.run("ada", &["sync", "--plan"]).data();
+    assert_eq!((said["commits_out"].clone(), said["commits_in"].clone()), (json!(1), json!(0)));
+    assert_eq!(said["committed"], Value::Null);
+    assert_eq!(clones.run("ada", &["sync"]).data()["commits_out"], 1);
+    assert_eq!(clones.run("bob", &["sync"]).data()["commits_in"], 1);
 }
 
 #[test]

@@ -163,10 +163,7 @@ fn seen_by(history: &[Entry], event: &Event) -> Vec<Id> {
 fn refuse_what_cannot_be_undone(task: Id, event: &Event) -> Result<()> {
     let hint = match &event.payload {
         Payload::ContextAdded(_) => {
-            format!(
-                "replace its words with agentpm context supersede {0}, or take them out with agentpm context redact {0}",
-                event.id
-            )
+            format!("replace its words with agentpm context supersede {0}", event.id)
         }
         Payload::ContextRedacted(_) => "its text is gone; record it anew with agentpm context add".into(),
         Payload::ProgressItemAdded(_) => format!("tick it off with agentpm progress complete {}", event.id),

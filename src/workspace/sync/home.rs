@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::{Sync, refusal};
 use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
@@ -29,6 +31,16 @@ impl Sync<'_> {
             return Ok(());
         }
         self.check_locks()?;
+        let hidden = self.in_the_way(before, new)?;
+        if let Some(first) = hidden.first() {
+            return Err(refusal(
+                format!(
+                    "bringing in the upstream would write over {first}, which git does not know; nothing was changed"
+                ),
+                "move these files away, then agentpm sync",
+            )
+            .with(json!({ "paths": hidden })));
+        }
         match self.move_files(before, new, true)? {
             None => Ok(()),
             Some(why) => Err(refusal(
@@ -36,6 +48,47 @@ impl Sync<'_> {
                 "commit or stash those files, then agentpm sync; agentpm sync --no-push cannot help here",
             )),
         }
+    }
+
+    /// Files and folders that git does not know, ignored ones above all, where new files are to be written: git itself would
+    /// write over what is ignored.
+    fn in_the_way(&self, before: Oid, new: Oid) -> Result<Vec<String>> {
+        let changes =
+            self.objects.changes(Some(self.objects.commit(before)?.tree), Some(self.objects.commit(new)?.tree))?;
+        let mut found = BTreeSet::new();
+        let mut index = None;
+        for change in changes.iter().filter(|change| change.old.is_none()) {
+            let Some(item) = change.new else { continue };
+            if change.path.starts_with(&format!("{}/", self.ws.store.name)) {
+                continue;
+            }
+            let mut at = self.repo.work_dir.clone();
+            for part in change.path.split('/') {
+                at.push(part);
+                let last = at.ends_with(&change.path);
+                let Ok(there) = files::metadata(&at) else { break };
+                if there.is_dir() && !last {
+                    continue;
+                }
+                if index.is_none() {
+                    index = Some(self.objects.index_entries()?);
+                }
+                let shown = at.strip_prefix(&self.repo.work_dir).unwrap_or(&at).display().to_string();
+                let below = format!("{shown}/");
+                let known = index.as_ref().is_some_and(|index| {
+                    index.contains_key(&shown)
+                        || index.range(below.clone()..).next().is_some_and(|(p, _)| p.starts_with(&below))
+                });
+                let same = there.is_file()
+                    && files::read_outside(&at, MAX_MOVED)
+                        .is_ok_and(|bytes| self.objects.name_of(&bytes).is_ok_and(|oid| oid == item.oid));
+                if !known && !same {
+                    found.insert(shown);
+                }
+                break;
+            }
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// Moves index and work tree to a commit, and then the branch. `false` where somebody else moved the branch meanwhile.

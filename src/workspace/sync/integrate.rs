@@ -125,7 +125,7 @@ impl Sync<'_> {
                         "your commits and the upstream's change the same lines of {}; nothing was changed",
                         paths.iter().take(5).copied().collect::<Vec<_>>().join(", ")
                     ),
-                    "git pull --rebase, settle these files, then agentpm sync (the plan's own files settle by agentpm resolve)",
+                    "commit the plan (git add .agentpm, git commit), git pull --rebase, settle these files, agentpm resolve settles the plan's, then agentpm sync",
                 )
                 .with(json!({ "paths": paths })))
             }
@@ -161,7 +161,7 @@ impl Sync<'_> {
                     let path = self.ws.store.shown(path);
                     return Err(refusal(
                         format!("you and the upstream both changed {path}; nothing was changed"),
-                        "git pull --rebase, settle that file, then agentpm sync",
+                        "commit it (git add .agentpm, git commit), git pull --rebase, settle that file, then agentpm sync",
                     )
                     .with(json!({ "paths": [path] })));
                 }

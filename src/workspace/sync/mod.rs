@@ -57,6 +57,10 @@ pub struct SyncReport {
     pub pushed: bool,
     /// How many times a push lost a race before one was taken.
     pub retries: u32,
+    /// Commits of the branch, besides the plan's own, that go to the remote.
+    pub commits_out: usize,
+    /// Commits of the upstream that came in.
+    pub commits_in: usize,
     /// Tasks that go to the remote.
     pub outgoing: Vec<TaskChange>,
     /// Tasks that came from the remote.
@@ -64,6 +68,9 @@ pub struct SyncReport {
     /// Values of whoever asks that lost to what came in, each with the command that puts it back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<serde_json::Value>,
+    /// Whether the plan would be committed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub would_commit: bool,
     /// Whether nothing was done because only the plan of it was asked for.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -82,6 +89,14 @@ struct Sync<'a> {
     branch: String,
     /// Whether commits are signed: where the user wants it, and where they are made to stay.
     signs: bool,
+}
+
+/// Most commits that are counted.
+const MAX_COUNTED: usize = 10_000;
+
+/// A message without what was said about nothing having happened.
+fn first_part(message: &str) -> &str {
+    message.trim_end_matches("; nothing was changed")
 }
 
 /// Code, message and next safe step of a sync that cannot be.
@@ -107,6 +122,7 @@ impl Workspace {
         let signs = !options.plan && objects.flag("commit.gpgSign");
         let sync = Sync { ws: self, repo, objects, git, branch, signs };
         let upstream = sync.upstream(options)?;
+        sync.refuse_ignored()?;
         if !options.plan {
             sync.end_what_was_begun()?;
             self.heal_changed()?;
@@ -167,6 +183,29 @@ fn short(branch: &str) -> &str {
 }
 
 impl Sync<'_> {
+    /// A plan that git is told to ignore would never be committed, and nobody would be told.
+    fn refuse_ignored(&self) -> Result<()> {
+        let path = self.ws.store.shown("tasks/00/some-task/events.jsonl");
+        let args = ["check-ignore", "-v", "--no-index", "--", &path];
+        let outcome = self.git.call(&args, None, Vec::new())?;
+        if outcome.code != Some(0) {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&outcome.stdout).into_owned();
+        let rule = said.split('\t').next().unwrap_or_default().trim().to_owned();
+        // A rule that takes an earlier one back begins with an exclamation mark.
+        if rule.splitn(3, ':').nth(2).is_some_and(|pattern| pattern.starts_with('!')) {
+            return Ok(());
+        }
+        Err(refusal(
+            format!(
+                "git ignores {} by the rule {rule}, so the plan would never be committed; nothing was changed",
+                self.ws.store.name
+            ),
+            "take that rule out, then agentpm sync",
+        ))
+    }
+
     /// Records what was edited by hand. What the rules do not allow stays in its file and is not committed.
     fn take_in_edits(&self, options: &SyncOptions) -> Result<Vec<String>> {
         let mut warnings = Vec::new();
@@ -198,18 +237,24 @@ impl Sync<'_> {
         loop {
             let before = self.tip()?;
             let own = self.snapshot(before, options.plan, &mut report)?;
-            let theirs = upstream.map(|upstream| self.fetch(upstream)).transpose()?.flatten();
+            let theirs = match upstream.map(|upstream| self.fetch(upstream)).transpose() {
+                Err(e) if options.no_push => {
+                    report.warnings.push(format!("{}; only what is here was brought together", first_part(&e.message)));
+                    None
+                }
+                fetched => fetched?.flatten(),
+            };
             let new = match theirs {
                 Some(theirs) => self.integrate(own, theirs)?,
                 None => own,
             };
-            self.tell(&mut report, before, own, theirs, new)?;
+            self.check_move(before, new)?;
             if options.plan {
+                self.tell(&mut report, before, own, theirs, new)?;
                 return Ok(report);
             }
-            self.check_move(before, new)?;
             let push = upstream.filter(|_| !options.no_push && theirs != Some(new));
-            match push.map(|upstream| self.push(upstream, new, options)).transpose()? {
+            match push.map(|upstream| self.push(upstream, new, theirs, options)).transpose()? {
                 Some(Pushed::Lost(_, Some(lock))) if report.retries >= most => return Err(held::is_held_there(&lock)),
                 Some(Pushed::Lost(why, None)) if report.retries >= most => {
                     return Err(refusal(
@@ -229,7 +274,7 @@ impl Sync<'_> {
                 None => {}
             }
             if self.bring_home(before, own, new)? {
-                report.head = self.objects.short(new);
+                self.tell(&mut report, before, own, theirs, new)?;
                 return Ok(report);
             }
             // Somebody committed to this branch meanwhile: their commit is taken along in another round.
@@ -258,8 +303,17 @@ impl Sync<'_> {
 
     fn tell(&self, report: &mut SyncReport, before: Oid, own: Oid, theirs: Option<Oid>, new: Oid) -> Result<()> {
         let (before_plan, own_plan, new_plan) = (self.plan_of(before)?, self.plan_of(own)?, self.plan_of(new)?);
-        report.committed = (own != before).then(|| self.objects.short(new));
-        report.head = self.objects.short(new);
+        // A plan of a sync speaks of commits that will never be.
+        report.committed = (own != before && !report.dry_run).then(|| self.objects.short(new));
+        report.would_commit = own != before && report.dry_run;
+        let known = match theirs {
+            Some(theirs) => vec![theirs],
+            None => self.objects.references("refs/remotes/")?.into_iter().map(|(_, id)| id).collect(),
+        };
+        report.commits_out = self.objects.walk(&[before], &known, MAX_COUNTED)?.len();
+        report.commits_in =
+            theirs.map_or(Ok(0), |theirs| Ok(self.objects.walk(&[theirs], &[before], MAX_COUNTED)?.len()))?;
+        report.head = self.objects.short(if report.dry_run { before } else { new });
         report.outgoing = match theirs {
             Some(theirs) => self.task_changes(self.plan_of(theirs)?, new_plan)?,
             None => self.task_changes(before_plan, own_plan)?,
@@ -283,8 +337,10 @@ impl SyncReport {
     pub fn words(&self) -> String {
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let mut parts = Vec::new();
-        if self.committed.is_some() {
-            parts.push(if self.dry_run { "would commit the plan".to_owned() } else { "committed the plan".to_owned() });
+        if self.would_commit {
+            parts.push("would commit the plan".to_owned());
+        } else if self.committed.is_some() {
+            parts.push("committed the plan".to_owned());
         }
         if !self.incoming.is_empty() {
             let verb = if self.dry_run { "would come in" } else { "came in" };
@@ -297,6 +353,18 @@ impl SyncReport {
                 (_, false) => "waits to go out",
             };
             parts.push(format!("{} {verb}", count(self.outgoing.len(), "task")));
+        }
+        if self.commits_in > 0 {
+            let verb = if self.dry_run { "would come in" } else { "came in" };
+            parts.push(format!("{} {verb}", count(self.commits_in, "commit")));
+        }
+        if self.commits_out > 0 {
+            let verb = match (self.dry_run, self.pushed) {
+                (true, _) => "would go out",
+                (_, true) => "went out",
+                (_, false) => "wait to go out",
+            };
+            parts.push(format!("{} of yours {verb}", count(self.commits_out, "commit")));
         }
         if parts.is_empty() && self.pushed {
             parts.push("pushed what was committed already".into());

@@ -48,10 +48,19 @@ impl Sync<'_> {
                 "this clone has no remote; nothing was changed",
                 "agentpm sync --no-push commits the plan alone; git remote add NAME URL adds a remote",
             )),
+            _ if options.set_upstream && self.pushed_by_default().is_some_and(|r| remotes.contains(&r)) => {
+                let remote = self.pushed_by_default().unwrap_or_default();
+                self.named(remote, self.branch.clone(), None).map(Some)
+            }
             [remote] if options.set_upstream => self.named(remote.clone(), self.branch.clone(), None).map(Some),
             _ if options.set_upstream && remotes.iter().any(|r| r == "origin") => {
                 self.named("origin".into(), self.branch.clone(), None).map(Some)
             }
+            _ if options.set_upstream => Err(refusal(
+                format!("it is not clear which of the remotes {} is meant; nothing was changed", remotes.join(", ")),
+                format!("git config remote.pushDefault NAME, then agentpm sync --set-upstream; or git push -u NAME {branch}"),
+            )
+            .with(json!({ "branch": branch, "remotes": remotes }))),
             _ => Err(refusal(
                 format!("the branch {branch} has no upstream; nothing was changed"),
                 format!(
@@ -61,6 +70,10 @@ impl Sync<'_> {
             )
             .with(json!({ "branch": branch, "remotes": remotes }))),
         }
+    }
+
+    fn pushed_by_default(&self) -> Option<String> {
+        self.objects.setting("remote.pushDefault")
     }
 
     fn named(&self, remote: String, theirs: String, tracking: Option<String>) -> Result<Upstream> {
@@ -93,10 +106,18 @@ impl Sync<'_> {
         .with(*e.details.clone())
     }
 
-    /// Pushes a commit to the upstream, without force.
-    pub(super) fn push(&self, upstream: &Upstream, new: Oid, options: &SyncOptions) -> Result<Pushed> {
+    /// Pushes a commit to the upstream by compare-and-swap: it must still be where it was fetched, and `new` comes from there.
+    pub(super) fn push(
+        &self,
+        upstream: &Upstream,
+        new: Oid,
+        theirs: Option<Oid>,
+        options: &SyncOptions,
+    ) -> Result<Pushed> {
         let spec = format!("{new}:{}", upstream.theirs);
-        let args = ["push", "--porcelain", "--no-follow-tags", "--end-of-options", &upstream.remote, &spec];
+        let expected = theirs.map(|id| id.to_string()).unwrap_or_default();
+        let expected = format!("--force-with-lease={}:{expected}", upstream.theirs);
+        let args = ["push", "--porcelain", "--no-follow-tags", &expected, "--end-of-options", &upstream.remote, &spec];
         let outcome = self.git.call(&args, None, Vec::new())?;
         if outcome.timed_out {
             // The remote may have taken it all the same: only asking again tells.
@@ -119,24 +140,58 @@ impl Sync<'_> {
         let said = String::from_utf8_lossy(&outcome.stdout).into_owned();
         let line = said.lines().find(|line| line.starts_with('!')).unwrap_or_default();
         let why = line.rsplit('\t').next().unwrap_or_default().to_owned();
+        if why.contains("stale info") && theirs.is_some() && self.is_gone(upstream)? {
+            let branch = upstream.theirs.strip_prefix("refs/heads/").unwrap_or(&upstream.theirs);
+            return Err(refusal(
+                format!("the branch {branch} is gone at the remote {}; nothing was changed", upstream.remote),
+                "set another upstream with git branch --set-upstream-to, or git push it again yourself; then agentpm sync",
+            ));
+        }
         if is_race(&why) || (line.is_empty() && is_race(&outcome.stderr)) {
             return Ok(Pushed::Lost(why, held(&outcome.stderr).map(str::to_owned)));
+        }
+        if line.is_empty() && !outcome.stderr.contains("fatal:") {
+            return Err(refusal(
+                format!("your pre-push hook refused: {}; nothing was changed", words(&outcome.stderr)),
+                "mend what it names, then agentpm sync",
+            ));
         }
         if line.is_empty() {
             return Err(self.unreachable(upstream, &self.git.failure(&args, &outcome)));
         }
         let branch = upstream.theirs.strip_prefix("refs/heads/").unwrap_or(&upstream.theirs);
         Err(refusal(
-            format!("the remote {} refused {branch}: {why}; nothing was changed", upstream.remote),
+            format!("the remote {} refused {branch}: {why}{}; nothing was changed", upstream.remote, server_words(&outcome.stderr)),
             "where the branch is protected, take one of your own: git switch -c plan-update, then agentpm sync --set-upstream",
         )
         .with(json!({ "remote": upstream.remote, "branch": branch, "said": words(&outcome.stderr) })))
+    }
+
+    /// Whether the remote has the branch no more.
+    fn is_gone(&self, upstream: &Upstream) -> Result<bool> {
+        let args = ["ls-remote", "--exit-code", "--end-of-options", &upstream.remote, &upstream.theirs];
+        Ok(self.git.call(&args, None, Vec::new())?.code == Some(2))
     }
 
     fn remember(&self, upstream: &Upstream) -> Result<()> {
         let branch = short(&self.branch);
         self.git.ask(&["config", "--local", &format!("branch.{branch}.remote"), &upstream.remote])?;
         self.git.ask(&["config", "--local", &format!("branch.{branch}.merge"), &upstream.theirs]).map(|_| ())
+    }
+}
+
+/// What the server itself said, after a colon; empty where it said nothing.
+fn server_words(stderr: &str) -> String {
+    let said: Vec<&str> = stderr
+        .lines()
+        .filter_map(|line| line.strip_prefix("remote: "))
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
+    if said.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", said.into_iter().take(4).collect::<Vec<_>>().join("; "))
     }
 }
 

@@ -122,7 +122,12 @@ pub(super) fn message(changes: &[TaskChange]) -> String {
             None => counts.push((change.what, 1)),
         }
     }
-    let one_line = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+    // What could turn a line around in git log is left out, and one title is one line.
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2028}'..='\u{2029}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+    };
+    let one_line = |text: &str| text.chars().map(|c| if hidden(c) { ' ' } else { c }).collect::<String>();
     let subject = match changes {
         [] => "plan: settings".to_owned(),
         [only] => format!("plan: {} {} {}", only.what, only.handle, one_line(&only.title)),
