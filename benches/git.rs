@@ -117,6 +117,8 @@ fn conflicts(folder: &Path, base: &Path, size: &Size) {
         copy(&remote, &theirs);
         copy(from, &repo);
         git(&repo, &["remote", "set-url", "origin", &theirs.display().to_string()]);
+        // What was copied just now must not be flushed by what is measured.
+        run(command("sync", folder).arg("-f").arg(folder));
         repo
     };
     let ours = || {
