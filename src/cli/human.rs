@@ -222,10 +222,17 @@ pub fn findings(report: &Value) -> String {
         out.push_str(&format!("    {}\n", word(finding, "mend")));
     }
     out.push_str(&format!(
-        "{} tasks: {} errors, {} warnings\n",
-        report["checked"], report["errors"], report["warnings"]
+        "{}: {}, {}\n",
+        counted(&report["checked"], "task"),
+        counted(&report["errors"], "error"),
+        counted(&report["warnings"], "warning")
     ));
     out
+}
+
+/// A number and what it counts.
+fn counted(n: &Value, what: &str) -> String {
+    format!("{n} {what}{}", if *n == Value::from(1) { "" } else { "s" })
 }
 
 /// The checks of doctor.

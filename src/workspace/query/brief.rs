@@ -264,6 +264,7 @@ fn how_to_go_on(task: &Task, shown: &Value) -> Section {
             "\n## How to go on\n\n- note a step: agentpm progress add {handle} --content TEXT\n- record a choice: agentpm context add {handle} --type decision --content TEXT\n- finish: agentpm done {handle}{met} --outcome TEXT; give it back: agentpm release {handle}\n"
         ),
         status if status.is_finished() => String::new(),
+        _ if shown["branches"].is_array() => String::new(),
         _ => format!("\n## How to go on\n\n- take it: agentpm claim {handle}\n"),
     };
     Section { name: "commands", text, dispensable: 0 }

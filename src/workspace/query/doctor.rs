@@ -103,7 +103,7 @@ fn unsettled(ws: &Workspace) -> Value {
     let settled = journal::settled(runtime, ws.env.boot()).unwrap_or(0);
     let length = journal::length(runtime);
     if settled == length {
-        return check("journal", true, format!("{length} bytes, all of it in the files"), "");
+        return check("journal", true, format!("{length} bytes, all of it was brought into the files"), "");
     }
     check(
         "journal",
