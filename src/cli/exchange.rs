@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::human;
-use super::output::{Answer, escape};
+use super::output::{Answer, escape, for_terminal};
 use crate::env::Env;
 use crate::error::Result;
 use crate::model::id::Id;
@@ -237,7 +237,7 @@ pub fn watch(ws: &Workspace, args: &Watch) -> Result<Answer> {
     ws.watch(args.since, span, |entry| {
         let mut out = std::io::stdout().lock();
         // Whoever read along and went away has seen enough.
-        let gone = writeln!(out, "{}", entry.line).and_then(|()| out.flush()).is_err();
+        let gone = writeln!(out, "{}", for_terminal(entry.line.to_string())).and_then(|()| out.flush()).is_err();
         left = left.map(|n| n.saturating_sub(1));
         !gone && left != Some(0)
     })?;

@@ -80,6 +80,7 @@ pub fn print(answer: &Answer, global: &Global, form: Form) -> ExitCode {
         },
         Form::Human => answer.human.clone(),
     };
+    let text = if form == Form::Human || answer.document { text } else { for_terminal(text) };
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::from(answer.exit),
         // Whoever closed the pipe has read enough.
@@ -95,6 +96,19 @@ pub fn print(answer: &Answer, global: &Global, form: Form) -> ExitCode {
     }
 }
 
+/// JSON as a terminal may have it: what it leaves raw and a terminal would act on is written as escapes, which say the same.
+pub fn for_terminal(json: String) -> String {
+    let acts = |c: char| {
+        matches!(c, '\u{7F}'..='\u{9F}' | '\u{AD}' | '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+    };
+    if !std::io::stdout().is_terminal() || !json.contains(acts) {
+        return json;
+    }
+    let written = |c: char| if acts(c) { format!("\\u{:04x}", c as u32) } else { c.to_string() };
+    json.chars().map(written).collect()
+}
+
 /// Prints a failure and gives the exit code.
 pub fn print_error(error: &Error, form: Form) -> ExitCode {
     match form {
@@ -105,7 +119,7 @@ pub fn print_error(error: &Error, form: Form) -> ExitCode {
             }
         }
         Form::Json | Form::Lines => {
-            let text = format!("{}\n", json!({ "ok": false, "data": Value::Null, "error": error }));
+            let text = for_terminal(format!("{}\n", json!({ "ok": false, "data": Value::Null, "error": error })));
             // Nothing more can be done where even this cannot be written; the exit code tells.
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
         }

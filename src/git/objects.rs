@@ -258,6 +258,13 @@ impl Objects {
         Ok(self.repo.find_blob(id.0).map_err(broken)?.take_data())
     }
 
+    /// The size of an object in bytes.
+    ///
+    /// Errors: `ERR_GIT` where it is missing.
+    pub fn size(&self, id: Oid) -> Result<u64> {
+        self.repo.find_header(id.0).map(|header| header.size()).map_err(|e| failed(format!("look at object {id}"), e))
+    }
+
     /// The bytes of the file at a path below a tree; `None` where no regular file is there.
     ///
     /// Errors: `ERR_GIT` where it cannot be read.

@@ -5,12 +5,14 @@
 //! the last is set aside first.
 //! Refuses to know: whether the events were acknowledged; its caller does.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use crate::env::files::{Dir, Kind};
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::yaml::{render_agent, render_task};
 use crate::rules::fold;
@@ -173,21 +175,26 @@ fn redact(old: &mut [Entry], fresh: &mut [Entry]) -> Result<bool> {
         Payload::ContextRedacted(p) => Some(p.entry),
         _ => None,
     });
-    let named: Vec<_> = named.collect();
+    let named: BTreeSet<Id> = named.collect();
     for entry in old.iter_mut().chain(fresh) {
-        if !named.contains(&entry.event.id) {
-            continue;
-        }
-        if let Payload::ContextAdded(added) = &mut entry.event.payload
-            && !(added.content.is_empty() && added.metadata.is_null())
-        {
-            added.content.clear();
-            added.metadata = serde_json::Value::Null;
-            *entry = Entry::new(entry.event.clone())?;
-            changed = true;
-        }
+        changed |= named.contains(&entry.event.id) && without_text(entry)?;
     }
     Ok(changed)
+}
+
+/// Takes the text out of a ContextAdded line. Says whether it had any.
+///
+/// Errors: `ERR_VALIDATION` where it could not be written anew.
+pub fn without_text(entry: &mut Entry) -> Result<bool> {
+    if let Payload::ContextAdded(added) = &mut entry.event.payload
+        && !(added.content.is_empty() && added.metadata.is_null())
+    {
+        added.content.clear();
+        added.metadata = serde_json::Value::Null;
+        *entry = Entry::new(entry.event.clone())?;
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 fn keep_torn(set_aside: &Dir, entity: &Entity, bytes: &[u8]) -> Result<()> {

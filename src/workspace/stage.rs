@@ -30,6 +30,9 @@ use crate::store::entity::{load_agent, load_task};
 use crate::store::index::Index;
 use crate::store::log::Log;
 
+/// Most parents that one event names.
+const MAX_PARENTS: usize = 500;
+
 /// A task on the stage: as it stands after what was emitted, and its log as it was read.
 pub(super) struct OnStage {
     pub task: Rc<Task>,
@@ -192,7 +195,9 @@ impl<'a> Scene<'a> {
             Entity::Task(id) => {
                 let known = self.load(*id)?;
                 let slot = known.then(|| self.tasks.get(id)).flatten();
-                Ok(slot.map_or((Vec::new(), 0), |slot| (slot.task.heads.clone(), slot.task.lamport)))
+                // A log with more ends than an event can name is brought together by several events.
+                let some = |slot: &OnStage| slot.task.heads.iter().rev().take(MAX_PARENTS).rev().copied().collect();
+                Ok(slot.map_or((Vec::new(), 0), |slot| (some(slot), slot.task.lamport)))
             }
             Entity::Agent(name) => {
                 let agent = self.agent(name)?;

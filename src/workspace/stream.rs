@@ -18,11 +18,12 @@ use crate::env::files::Dir;
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Entry, MAX_CLOCK, parse_line};
 use crate::model::id::Id;
+use crate::model::payload::Payload;
 use crate::reports::view;
 use crate::runtime::journal::{self, Commit, Journal};
 use crate::runtime::lock::Lock;
 use crate::store::entity::{load_agent, load_task};
-use crate::store::project::{check_home, project};
+use crate::store::project::{check_home, project, without_text};
 
 /// How often those who watch look even where nothing woke them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -177,11 +178,15 @@ impl Workspace {
         let mut found = since.is_none();
         let mut events = Vec::new();
         let mut seen = BTreeSet::new();
+        let mut redacted = BTreeSet::new();
         journal::each(&runtime, |record| {
             if record.commit.root != root {
                 return;
             }
             for entry in record.entries {
+                if let Payload::ContextRedacted(p) = &entry.event.payload {
+                    redacted.insert((entry.event.entity.clone(), p.entry));
+                }
                 // What came here by two ways, or is noted again after a new start, has arrived once.
                 if !seen.insert(entry.event.id) {
                     continue;
@@ -197,6 +202,10 @@ impl Workspace {
             let id = since.map(|id| id.to_string()).unwrap_or_default();
             return Err(Error::not_found(format!("no event {id} has arrived here"))
                 .hint("leave the cursor out to begin with the first event, or take next_cursor of an earlier answer"));
+        }
+        // The journal still holds a text that was taken out since; nobody is given it any more.
+        for entry in events.iter_mut().filter(|e| redacted.contains(&(e.event.entity.clone(), e.event.id))) {
+            without_text(entry)?;
         }
         Ok(events)
     }
@@ -252,7 +261,6 @@ impl Workspace {
 
 /// Whether what is here is the pushed event without its text.
 fn is_redacted(here: &str, entry: &Entry) -> bool {
-    use crate::model::payload::Payload;
     let empty = |line: &str| {
         parse_line(line).is_ok_and(|e| matches!(e.payload, Payload::ContextAdded(p) if p.content.is_empty()))
     };

@@ -298,3 +298,16 @@ fn who_watches_sees_what_is_written_here_and_what_git_brings() {
     let seen = crate::sandbox::Answer::from(watching.wait_with_output().unwrap());
     assert!(seen.text().contains("written here") && seen.text().contains("brought by git"), "{seen:?}");
 }
+
+#[test]
+fn a_text_that_was_taken_out_is_given_to_nobody_any_more() {
+    let room = Sandbox::new();
+    let task = room.task("one", &[]);
+    let entry = room.run(&["note", &task, "--content", "the SECRET word", "--quiet"]).text().to_owned();
+    let before = room.run(&["sync", "pull"]);
+    assert!(before.text().contains("SECRET"));
+    room.run(&["context", "redact", &entry, "--reason", "a secret"]).data();
+    for args in [&["sync", "pull"][..], &["sync", "pull", "--limit", "2"]] {
+        assert!(!room.run(args).text().contains("SECRET"));
+    }
+}

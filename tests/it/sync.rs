@@ -583,3 +583,67 @@ fn eight_clones_under_fire_end_with_one_plan() {
     let log = std::fs::read_to_string(clones.log("c0", &task)).unwrap();
     assert_eq!(log.lines().filter(|line| line.contains("TaskUpdated")).count(), NAMES.len() * ROUNDS);
 }
+
+#[test]
+fn an_upstream_cannot_bring_what_no_store_may_hold() {
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    let feed = |args: &[&str], input: String| {
+        let mut command = clones.room.sealed("git", &clones.dir("bob"));
+        let mut child = command.args(args).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+        Answer::from(child.wait_with_output().unwrap()).text().to_owned()
+    };
+    let good = clones.git("bob", &["rev-parse", "HEAD"]).text().to_owned();
+    let blob = feed(&["hash-object", "-w", "--stdin"], "[core]\n\tfsmonitor = \"touch pwned\"\n".into());
+    let file = feed(&["mktree"], format!("100644 blob {blob}\tconfig\n"));
+    let up = feed(&["mktree"], format!("040000 tree {file}\t..\n"));
+    for odd in [
+        format!("040000 tree {file}\t.git\n"),
+        format!("040000 tree {file}\t.GIT\n"),
+        format!("040000 tree {up}\tarchive\n"),
+        format!("120000 blob {blob}\tlink\n"),
+        format!("100644 blob {blob}\tb\u{202E}idi\n"),
+    ] {
+        let plan = clones.git("bob", &["ls-tree", "HEAD:.agentpm"]).text().to_owned();
+        let plan = feed(&["mktree"], format!("{plan}\n{odd}"));
+        let root = clones.git("bob", &["ls-tree", "HEAD"]).text().to_owned();
+        let root: String = root.lines().filter(|l| !l.ends_with("\t.agentpm")).map(|l| format!("{l}\n")).collect();
+        let root = feed(&["mktree"], format!("{root}040000 tree {plan}\t.agentpm\n"));
+        let commit = clones.git("bob", &["commit-tree", "-p", &good, "-m", "evil", &root]).text().to_owned();
+        clones.git("bob", &["push", "-q", "--force", "origin", &format!("{commit}:refs/heads/main")]).text();
+        for changed in [false, true] {
+            if changed {
+                clones.run("ada", &["note", &task, "--content", "mine"]).data();
+            }
+            let before = clones.everything("ada");
+            let error = clones.run("ada", &["sync"]).error("ERR_SYNC", 9);
+            assert!(error["message"].as_str().unwrap().contains("the upstream's"), "{odd}: {error}");
+            assert_eq!(clones.everything("ada"), before, "{odd}");
+        }
+    }
+}
+
+#[test]
+fn two_worktrees_of_one_clone_sync_at_the_same_time() {
+    let (clones, task) = Clones::new(&["ada"]);
+    clones.git("ada", &["config", "push.default", "upstream"]).text();
+    let other = clones.dir("other").display().to_string();
+    clones.git("ada", &["worktree", "add", "-q", "-b", "w2", &other, "--track", "origin/main"]).text();
+    for round in 0..6 {
+        let started = ["ada", "other"].map(|name| {
+            clones.run(name, &["note", &task, "--content", &format!("{name} {round}")]).data();
+            let mut command = clones.room.agentpm_in(&clones.dir(name));
+            command.arg("sync").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+            command.spawn().unwrap()
+        });
+        for child in started {
+            Answer::from(child.wait_with_output().unwrap()).data();
+        }
+    }
+    clones.run("ada", &["sync"]).data();
+    clones.run("other", &["sync"]).data();
+    assert_eq!(plan(&clones, "ada"), plan(&clones, "other"));
+    let notes = clones.run("ada", &["task", "get", &task]).data()["context"].as_array().unwrap().len();
+    assert_eq!(notes, 12);
+}

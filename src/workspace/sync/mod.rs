@@ -10,6 +10,7 @@ mod begun;
 mod held;
 mod home;
 mod integrate;
+mod odd;
 mod publish;
 mod snapshot;
 mod summary;
@@ -113,7 +114,7 @@ impl Workspace {
         let repo = self.repo.as_ref().ok_or_else(|| {
             refusal("the store lies in no git work tree", "move it into one, or copy it by other means")
         })?;
-        let step = Duration::from_secs(self.settings.sync.step_seconds.into());
+        let step = Duration::from_secs(self.settings.sync.step_seconds.max(1).into());
         let runtime = self.runtime_to_write()?;
         let _one_at_a_time = Lock::take_named(&runtime, &name_of(repo), step.saturating_mul(5), "agentpm sync")?;
         let objects = repo.objects()?;
@@ -122,6 +123,7 @@ impl Workspace {
         let signs = !options.plan && objects.flag("commit.gpgSign");
         let sync = Sync { ws: self, repo, objects, git, branch, signs };
         let upstream = sync.upstream(options)?;
+        sync.refuse_odd_files()?;
         sync.refuse_ignored()?;
         if !options.plan {
             sync.end_what_was_begun()?;
@@ -244,6 +246,9 @@ impl Sync<'_> {
                 }
                 fetched => fetched?.flatten(),
             };
+            if let Some(theirs) = theirs {
+                self.refuse_odd_plan(before, theirs)?;
+            }
             let new = match theirs {
                 Some(theirs) => self.integrate(own, theirs)?,
                 None => own,

@@ -18,6 +18,9 @@ pub(super) struct Upstream {
     pub tracking: String,
 }
 
+/// How often a fetch that met another one of the same clone is tried.
+const FETCHES: u32 = 30;
+
 /// What came of a push.
 pub(super) enum Pushed {
     /// The remote took it.
@@ -91,7 +94,15 @@ impl Sync<'_> {
     /// Fetches the upstream. `None` where the remote does not have the branch yet.
     pub(super) fn fetch(&self, upstream: &Upstream) -> Result<Option<Oid>> {
         let args = ["fetch", "--quiet", "--no-write-fetch-head", "--end-of-options", &upstream.remote];
-        let outcome = self.patiently(&args, None, &[])?;
+        let mut outcome = self.patiently(&args, None, &[])?;
+        // Another worktree of this clone fetches at the same time: one of the two notes what came.
+        for round in 1..FETCHES {
+            if outcome.timed_out || outcome.code == Some(0) || !outcome.stderr.contains("cannot lock ref") {
+                break;
+            }
+            self.let_others_go(round)?;
+            outcome = self.patiently(&args, None, &[])?;
+        }
         if outcome.timed_out || outcome.code != Some(0) {
             return Err(self.unreachable(upstream, &self.git.failure(&args, &outcome)));
         }
