@@ -232,7 +232,7 @@ pub fn findings(report: &Value) -> String {
 
 /// A number and what it counts.
 fn counted(n: &Value, what: &str) -> String {
-    format!("{n} {what}{}", if *n == Value::from(1) { "" } else { "s" })
+    format!("{n} {what}{}", if n.as_u64() == Some(1) { "" } else { "s" })
 }
 
 /// The checks of doctor.
