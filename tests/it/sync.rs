@@ -589,7 +589,7 @@ fn an_upstream_cannot_bring_what_no_store_may_hold() {
     let (clones, task) = Clones::new(&["ada", "bob"]);
     let feed = |args: &[&str], input: String| {
         let mut command = clones.room.sealed("git", &clones.dir("bob"));
-        let mut child = command.args(args).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let child = command.args(args).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
         let mut child = child.spawn().unwrap();
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
         Answer::from(child.wait_with_output().unwrap()).text().to_owned()
