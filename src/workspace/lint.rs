@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -19,8 +18,6 @@ use crate::model::task::{Status, Task, TaskType};
 use crate::rules::fields::{self, PRIORITY};
 use crate::rules::graph::{Edge, on_circles, void_edges};
 use crate::rules::lost::{is_forked, lost};
-use crate::runtime::journal::Journal;
-use crate::runtime::lock::Lock;
 use crate::store::edited::{FORM, Readable, compare};
 use crate::store::entity::{is_odd, load_agent, load_task, read_yaml, yaml_path};
 use crate::store::layout::{AGENTS, LOCAL, LOG, TASKS, task_dir};
@@ -137,13 +134,7 @@ impl Workspace {
     }
 
     fn mend(&self, entities: &BTreeSet<Entity>) -> Result<Vec<String>> {
-        let runtime = self.runtime_to_write()?;
-        let wait = Duration::from_millis(self.settings.lock.wait_ms.into());
-        let _lock = Lock::take(&runtime, wait, "agentpm lint --fix")?;
-        let mut journal = Journal::open(&runtime, self.env.boot())?;
-        if !journal.is_settled() {
-            self.recover(&mut journal, &runtime)?;
-        }
+        self.under_lock("agentpm lint --fix", |runtime, _, _| {
         let mut fixed = Vec::new();
         for entity in entities {
             let edited = match entity {
@@ -155,11 +146,12 @@ impl Workspace {
                 _ => false,
             };
             if !edited {
-                project(&self.store, entity, &[], &runtime)?;
+                project(&self.store, entity, &[], runtime)?;
                 fixed.push(format!("{entity}: files written in their plain form"));
             }
         }
         Ok(fixed)
+        })
     }
 
     /// As `readable`, looked at again where somebody may have been writing between our two looks.

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
@@ -22,8 +21,7 @@ use crate::model::id::{ABBREVIATION_MIN, Id, quoted};
 use crate::model::payload::Payload;
 use crate::model::words::Ref;
 use crate::rules::fold;
-use crate::runtime::journal::{self, Journal};
-use crate::runtime::lock::Lock;
+use crate::runtime::journal;
 use crate::store::entity::read_log;
 use crate::store::layout::{Store, home};
 use crate::store::project::{check_home, project};
@@ -180,36 +178,31 @@ impl Workspace {
     /// Errors: `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, `ERR_BUSY` where the lock was not had, `ERR_IO` where
     /// the files cannot be written; doing it again ends what was begun.
     pub fn bring_back(&self, wanted: &Wanted) -> Result<BroughtBack> {
-        let runtime = self.runtime_to_write()?;
-        let wait = Duration::from_millis(self.settings.lock.wait_ms.into());
-        let lock = Lock::take(&runtime, wait, "agentpm recover")?;
-        let mut journal = Journal::open(&runtime, self.env.boot())?;
-        if !journal.is_settled() {
-            self.recover(&mut journal, &runtime)?;
-        }
-        self.look_after_git(&mut journal, &runtime)?;
-        let unheld = self.unheld()?;
-        let (chosen, redactions) = self.choose(wanted, unheld)?;
-        let (events, missing) = self.with_ancestors(chosen, &redactions)?;
-        let mut by_entity: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
-        for entry in &events {
-            by_entity.entry(entry.event.entity.clone()).or_default().push(entry.clone());
-        }
-        by_entity.keys().try_for_each(|entity| check_home(&self.store, entity))?;
-        lock.check(&runtime)?;
-        for (entity, entries) in &by_entity {
-            project(&self.store, entity, entries, &runtime)?;
-        }
-        if !events.is_empty() {
-            // The journal would not write these again after a power loss.
-            self.store.dir.sync_disk().map_err(|e| Error::io("flush the files of", self.store.path(), &e))?;
-            journal.saw(events.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK));
-            journal.settle(&self.store.dir)?;
-        }
-        Ok(BroughtBack {
-            events: events.iter().map(|e| e.event.id).collect(),
-            entities: by_entity.into_keys().collect(),
-            missing,
+        self.under_lock("agentpm recover", |runtime, lock, journal| {
+            self.look_after_git(journal, runtime)?;
+            let unheld = self.unheld()?;
+            let (chosen, redactions) = self.choose(wanted, unheld)?;
+            let (events, missing) = self.with_ancestors(chosen, &redactions)?;
+            let mut by_entity: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
+            for entry in &events {
+                by_entity.entry(entry.event.entity.clone()).or_default().push(entry.clone());
+            }
+            by_entity.keys().try_for_each(|entity| check_home(&self.store, entity))?;
+            lock.check(runtime)?;
+            for (entity, entries) in &by_entity {
+                project(&self.store, entity, entries, runtime)?;
+            }
+            if !events.is_empty() {
+                // The journal would not write these again after a power loss.
+                self.store.dir.sync_disk().map_err(|e| Error::io("flush the files of", self.store.path(), &e))?;
+                journal.saw(events.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK));
+                journal.settle(&self.store.dir)?;
+            }
+            Ok(BroughtBack {
+                events: events.iter().map(|e| e.event.id).collect(),
+                entities: by_entity.into_keys().collect(),
+                missing,
+            })
         })
     }
 

@@ -20,8 +20,7 @@ use crate::model::event::{Entity, Entry, MAX_CLOCK, parse_line};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::reports::view;
-use crate::runtime::journal::{self, Commit, Journal};
-use crate::runtime::lock::Lock;
+use crate::runtime::journal::{self, Commit};
 use crate::store::entity::{load_agent, load_task};
 use crate::store::project::{check_home, project, without_text};
 
@@ -51,16 +50,27 @@ impl Workspace {
     /// was taken in. `ERR_BUSY`, `ERR_IO`.
     pub fn push_events(&self, text: &str) -> Result<Value> {
         let entries = parse_events(text)?;
-        let runtime = self.runtime_to_write()?;
-        let wait = Duration::from_millis(self.settings.lock.wait_ms.into());
-        let _lock = Lock::take(&runtime, wait, "agentpm sync push")?;
-        let mut journal = Journal::open(&runtime, self.env.boot())?;
-        if !journal.is_settled() {
-            self.recover(&mut journal, &runtime)?;
-        }
-        self.look_after_git(&mut journal, &runtime)?;
-        let mut fresh: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
         let given = entries.len();
+        self.under_lock("agentpm sync push", |runtime, _, journal| {
+            self.look_after_git(journal, runtime)?;
+            let fresh = self.fresh_of(entries)?;
+            let all: Vec<Entry> = fresh.values().flatten().cloned().collect();
+            if !all.is_empty() {
+                let lamport = all.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK);
+                journal.append(&all, &self.commit_line(all.len(), lamport.max(journal.lamport()), false)?)?;
+                for (entity, more) in &fresh {
+                    project(&self.store, entity, more, runtime)?;
+                }
+                journal.settle(&self.store.dir)?;
+            }
+            let entities: Vec<String> = fresh.keys().map(ToString::to_string).collect();
+            Ok(json!({ "given": given, "taken": all.len(), "known": given - all.len(), "entities": entities }))
+        })
+    }
+
+    /// Those of the events that are not here yet, by entity.
+    fn fresh_of(&self, entries: Vec<Entry>) -> Result<BTreeMap<Entity, Vec<Entry>>> {
+        let mut fresh: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
         for entry in entries {
             let entity = entry.event.entity.clone();
             let known = fresh.contains_key(&entity);
@@ -90,17 +100,7 @@ impl Workspace {
             *more = new;
         }
         fresh.retain(|_, more| !more.is_empty());
-        let all: Vec<Entry> = fresh.values().flatten().cloned().collect();
-        if !all.is_empty() {
-            let lamport = all.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK);
-            journal.append(&all, &self.commit_line(all.len(), lamport.max(journal.lamport()), false)?)?;
-            for (entity, more) in &fresh {
-                project(&self.store, entity, more, &runtime)?;
-            }
-            journal.settle(&self.store.dir)?;
-        }
-        let entities: Vec<String> = fresh.keys().map(ToString::to_string).collect();
-        Ok(json!({ "given": given, "taken": all.len(), "known": given - all.len(), "entities": entities }))
+        Ok(fresh)
     }
 
     /// Calls `show` with each event that arrives after `since` (from now on where none is named), until it says that it has
@@ -216,34 +216,29 @@ impl Workspace {
 
     /// Notes in the journal what lies in the logs and did not come through it.
     pub(super) fn note_arrivals(&self) -> Result<()> {
-        let runtime = self.runtime_to_write()?;
-        let wait = Duration::from_millis(self.settings.lock.wait_ms.into());
-        let _lock = Lock::take(&runtime, wait, "agentpm, noting what came by git")?;
-        let mut journal = Journal::open(&runtime, self.env.boot())?;
-        if !journal.is_settled() {
-            self.recover(&mut journal, &runtime)?;
-        }
-        let root = self.root();
-        let mut known = BTreeSet::new();
-        journal::each(&runtime, |record| {
-            if record.commit.root == root {
-                known.extend(record.entries.iter().map(|e| e.event.id));
+        self.under_lock("agentpm, noting what came by git", |runtime, _, journal| {
+            let root = self.root();
+            let mut known = BTreeSet::new();
+            journal::each(runtime, |record| {
+                if record.commit.root == root {
+                    known.extend(record.entries.iter().map(|e| e.event.id));
+                }
+            })?;
+            let mut arrived: Vec<Entry> = Vec::new();
+            let tasks = self.store.task_folders()?.0.into_iter().map(Entity::Task);
+            let agents = self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name));
+            for entity in tasks.chain(agents) {
+                let own = |e: &Entry| e.event.entity == entity && known.insert(e.event.id);
+                arrived.extend(self.entries_of(&entity)?.into_iter().filter(own));
             }
-        })?;
-        let mut arrived: Vec<Entry> = Vec::new();
-        let tasks = self.store.task_folders()?.0.into_iter().map(Entity::Task);
-        let agents = self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name));
-        for entity in tasks.chain(agents) {
-            let own = |e: &Entry| e.event.entity == entity && known.insert(e.event.id);
-            arrived.extend(self.entries_of(&entity)?.into_iter().filter(own));
-        }
-        if arrived.is_empty() {
-            return Ok(());
-        }
-        arrived.sort_by_key(|e| e.event.stamp());
-        let commit = self.commit_line(arrived.len(), journal.lamport(), true)?;
-        journal.append(&arrived, &commit)?;
-        journal.settle(&self.store.dir)
+            if arrived.is_empty() {
+                return Ok(());
+            }
+            arrived.sort_by_key(|e| e.event.stamp());
+            let commit = self.commit_line(arrived.len(), journal.lamport(), true)?;
+            journal.append(&arrived, &commit)?;
+            journal.settle(&self.store.dir)
+        })
     }
 
     fn commit_line(&self, n: usize, lamport: u64, arrived: bool) -> Result<Commit> {

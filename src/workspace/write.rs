@@ -119,6 +119,25 @@ impl Workspace {
         self.reply(written)
     }
 
+    /// Does something to the files under the lock, after what the last writer left half-way is ended. For what puts files right;
+    /// changes of the plan go through [`Workspace::execute`].
+    ///
+    /// Errors: `ERR_BUSY` where the lock was not had in time, `ERR_IO`, and those of `act`.
+    pub(super) fn under_lock<T>(
+        &self,
+        who: &str,
+        act: impl FnOnce(&Dir, &Lock, &mut Journal<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let runtime = self.runtime_to_write()?;
+        let wait = Duration::from_millis(self.settings.lock.wait_ms.into());
+        let lock = Lock::take(&runtime, wait, who)?;
+        let mut journal = Journal::open(&runtime, self.env.boot())?;
+        if !journal.is_settled() {
+            self.recover(&mut journal, &runtime)?;
+        }
+        act(&runtime, &lock, &mut journal)
+    }
+
     /// The read model, taken before the lock so that others need not wait for it. `None` where the command needs none.
     fn prepare(&self, command: &Command, runtime: &Dir) -> Result<Option<Prepared>> {
         let claims_any = matches!(command, Command::Claim(c) if c.id.0.is_none());

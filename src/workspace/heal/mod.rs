@@ -26,7 +26,6 @@ use crate::model::id::{Id, check_agent_name};
 use crate::model::yaml::is_as_written;
 use crate::rules::fold::order;
 use crate::runtime::journal::Journal;
-use crate::runtime::lock::Lock;
 use crate::store::edited::{Readable, compare};
 use crate::store::entity::{read_log, read_yaml};
 use crate::store::layout::{AGENTS, LOG, TASKS, home};
@@ -87,17 +86,12 @@ impl Workspace {
     }
 
     fn heal_now(&self, also: BTreeSet<Entity>) -> Result<Healed> {
-        let runtime = self.runtime_to_write()?;
-        let wait = Duration::from_millis(self.settings.lock.wait_ms.into());
-        let _lock = Lock::take(&runtime, wait, "agentpm resolve")?;
-        let mut journal = Journal::open(&runtime, self.env.boot())?;
-        if !journal.is_settled() {
-            self.recover(&mut journal, &runtime)?;
-        }
-        let (healed, whole) = self.heal(&runtime, also)?;
-        self.lift_clock(&mut journal)?;
-        self.note_seen(whole);
-        Ok(healed)
+        self.under_lock("agentpm resolve", |runtime, _, journal| {
+            let (healed, whole) = self.heal(runtime, also)?;
+            self.lift_clock(journal)?;
+            self.note_seen(whole);
+            Ok(healed)
+        })
     }
 
     /// Looks through the store once after git may have changed it: puts right what it left, and lifts the clock above all that
