@@ -20,6 +20,11 @@ pub const ABBREVIATION_MIN: usize = 4;
 /// Letters of the ULID alphabet (Crockford's base 32).
 pub const ALPHABET: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
+/// Whether an upper-case text can be an id or a part of one that may be given for it.
+pub fn is_part(text: &str) -> bool {
+    text.chars().all(|c| ALPHABET.contains(c)) && (ABBREVIATION_MIN..=26).contains(&text.len())
+}
+
 /// A ULID: 48 bits of milliseconds since 1970 and 80 bits of chance, written as 26 characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(Ulid);

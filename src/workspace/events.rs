@@ -9,7 +9,7 @@ use super::Workspace;
 use super::read::{one_of, tasks_of};
 use crate::error::{Error, Result};
 use crate::model::event::Entity;
-use crate::model::id::{ABBREVIATION_MIN, ALPHABET, Id, quoted};
+use crate::model::id::{Id, is_part, quoted};
 use crate::model::words::Ref;
 use crate::store::entity::{is_odd, load_task};
 use crate::store::layout::{LOG, task_dir};
@@ -25,8 +25,7 @@ impl Workspace {
                 .hint("agentpm log --json shows the ids of events; a part of an id needs at least 4 characters")
         };
         let text = reference.0.to_ascii_uppercase();
-        let sensible = text.chars().all(|c| ALPHABET.contains(c)) && (ABBREVIATION_MIN..=26).contains(&text.len());
-        if !sensible {
+        if !is_part(&text) {
             return Err(unknown());
         }
         let pending = tasks_of(self.pending()?);

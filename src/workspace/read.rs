@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
-use crate::model::id::{ABBREVIATION_MIN, ALPHABET, HANDLE_MIN, Id, quoted};
+use crate::model::id::{HANDLE_MIN, Id, is_part, quoted};
 use crate::model::task::{Brief, Status, Task};
 use crate::model::words::Ref;
 use crate::reports::ready::{Asker, Plan};
@@ -96,8 +96,7 @@ impl Workspace {
                 .hint("agentpm task list --all shows ids and handles; a part of an id needs at least 4 characters")
         };
         let text = reference.0.to_ascii_uppercase();
-        let sensible = text.chars().all(|c| ALPHABET.contains(c)) && (ABBREVIATION_MIN..=26).contains(&text.len());
-        if !sensible {
+        if !is_part(&text) {
             return Err(unknown());
         }
         let mut found: BTreeSet<Id> = if text.len() == 26 {

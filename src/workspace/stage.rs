@@ -13,7 +13,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, LeaseRecord, Session, SessionStatus};
 use crate::model::event::{Author, ENVELOPE_VERSION, Entity, Entry, Event, MAX_CLOCK, MAX_LAMPORT};
 use crate::model::finding::Rule;
-use crate::model::id::{ABBREVIATION_MIN, ALPHABET, Id, quoted};
+use crate::model::id::{ABBREVIATION_MIN, Id, is_part, quoted};
 use crate::model::payload::Payload;
 use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
@@ -318,8 +318,7 @@ impl Stage for Scene<'_> {
             Error::not_found(format!("no {called} is called {}", quoted(&reference.0)))
                 .hint("agentpm task get shows the ids of its parts")
         };
-        let sensible = text.chars().all(|c| ALPHABET.contains(c)) && (ABBREVIATION_MIN..=26).contains(&text.len());
-        if !sensible {
+        if !is_part(&text) {
             return Err(unknown());
         }
         let fits = |id: &Id| id.to_string().starts_with(&text) || id.to_string().ends_with(&text);

@@ -102,16 +102,13 @@ impl Workspace {
         if self.seen().is_some_and(|seen| seen.mark == now) {
             return Ok(());
         }
-        // A repository that cannot be read is no reason to refuse a change of the plan.
-        let whole = match self.heal(runtime, BTreeSet::new()) {
-            Ok((_, whole)) => whole,
-            Err(e) => {
-                tracing::warn!(error = %e, "what git left was not put right");
-                false
-            }
-        };
+        let healed = self.heal(runtime, BTreeSet::new());
         self.lift_clock(journal)?;
-        self.note_seen(whole);
+        match healed {
+            Ok((_, whole)) => self.note_seen(whole),
+            // No reason to refuse a change of the plan; the next one tries again, as nothing was noted.
+            Err(e) => tracing::warn!(error = %e, "what git left was not put right"),
+        }
         Ok(())
     }
 

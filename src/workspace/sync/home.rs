@@ -62,10 +62,11 @@ impl Sync<'_> {
             if change.path.starts_with(&format!("{}/", self.ws.store.name)) {
                 continue;
             }
+            let target = self.repo.work_dir.join(&change.path);
             let mut at = self.repo.work_dir.clone();
             for part in change.path.split('/') {
                 at.push(part);
-                let last = at.ends_with(&change.path);
+                let last = at == target;
                 let Ok(there) = files::metadata(&at) else { break };
                 if there.is_dir() && !last {
                     continue;

@@ -32,10 +32,7 @@ impl Sync<'_> {
         }
         let changes = self.task_changes(plan_in(self, old)?, plan_in(self, tree)?)?;
         let message = super::summary::message(&changes);
-        if dry {
-            return self.commit_tree(tree, &[before], message.as_bytes(), None);
-        }
-        let message = self.ask_hooks(tree, &message)?;
+        let message = if dry { message } else { self.ask_hooks(tree, &message)? };
         self.commit_tree(tree, &[before], message.as_bytes(), None)
     }
 
@@ -71,18 +68,11 @@ impl Sync<'_> {
                 // Files that are gone are no deletion: what was committed stays.
                 continue;
             }
-            let bytes = match log.rough {
-                false if committed.iter().all(|e| log.entries.iter().any(|known| known.event.id == e.event.id)) => {
-                    log.canonical(&[])
-                }
-                _ => {
-                    let known: BTreeSet<_> = log.entries.iter().map(|e| e.event.id).collect();
-                    log.entries.extend(committed.into_iter().filter(|e| !known.contains(&e.event.id)));
-                    log.canonical(&[])
-                }
-            };
+            // Never fewer events than were read.
+            let known: BTreeSet<_> = log.entries.iter().map(|e| e.event.id).collect();
+            log.entries.extend(committed.into_iter().filter(|e| !known.contains(&e.event.id)));
             let yaml = render(&entity, &log.entries);
-            for (name, bytes) in [(LOG, bytes), (readable, yaml.into_bytes())] {
+            for (name, bytes) in [(LOG, log.canonical(&[])), (readable, yaml.into_bytes())] {
                 let oid = self.objects.write_blob(&bytes)?;
                 changes.insert(path(name), Some(Item { mode: Mode::File, oid }));
             }
