@@ -49,6 +49,7 @@ impl Sync<'_> {
             && self.tip()? == before
             && [own, new].iter().all(|commit| self.objects.has(*commit))
         {
+            self.end_half_written(before, new)?;
             self.check_move(before, new)?;
             self.bring_home(before, own, new)?;
         }

@@ -215,6 +215,32 @@ impl Sync<'_> {
             .collect())
     }
 
+    /// Writes to their end the files that a git which died had only begun to write: those that hold a beginning of what they are
+    /// to hold. Only for a move that was begun, for before it every file was as git knew it.
+    pub(super) fn end_half_written(&self, before: Oid, new: Oid) -> Result<()> {
+        let index = self.objects.index_entries()?;
+        let top = Dir::open(&self.repo.work_dir).map_err(|e| Error::io("open", &self.repo.work_dir, &e))?;
+        let plan = format!("{}/", self.ws.store.name);
+        let trees = [before, new].map(|commit| self.objects.commit(commit).map(|info| info.tree));
+        let [from, to] = trees;
+        for change in self.objects.changes(Some(from?), Some(to?))? {
+            let Some(item) = change.new.filter(|item| matches!(item.mode, Mode::File | Mode::Executable)) else {
+                continue;
+            };
+            if change.path.starts_with(&plan) || index.get(&change.path).copied() != change.old {
+                continue;
+            }
+            let whole = self.objects.blob(item.oid)?;
+            let begun = top.read(&change.path, MAX_MOVED).is_ok_and(|b| b.len() < whole.len() && whole.starts_with(&b));
+            if begun {
+                let mode = if item.mode == Mode::Executable { 0o755 } else { 0o644 };
+                let path = self.repo.work_dir.join(&change.path);
+                top.replace(&change.path, &whole, mode).map_err(|e| Error::io("write", &path, &e))?;
+            }
+        }
+        Ok(())
+    }
+
     fn note_in_index(&self, files: &[(String, Item)], index: Option<&Path>) -> Result<()> {
         if files.is_empty() {
             return Ok(());
