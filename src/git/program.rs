@@ -57,6 +57,13 @@ impl Git<'_> {
         self.call_with(args, index, &[], input)
     }
 
+    /// As [`Git::call`], to end within another time.
+    ///
+    /// Errors: `ERR_IO` where it cannot be started.
+    pub fn call_within(&self, args: &[&str], deadline: Duration) -> Result<Outcome> {
+        self.start(args, None, &[], Vec::new(), deadline)
+    }
+
     /// As [`Git::call`], with more variables.
     ///
     /// Errors: `ERR_IO` where it cannot be started.
@@ -66,6 +73,17 @@ impl Git<'_> {
         index: Option<&Path>,
         vars: &[(&str, String)],
         input: Vec<u8>,
+    ) -> Result<Outcome> {
+        self.start(args, index, vars, input, self.deadline)
+    }
+
+    fn start(
+        &self,
+        args: &[&str],
+        index: Option<&Path>,
+        vars: &[(&str, String)],
+        input: Vec<u8>,
+        deadline: Duration,
     ) -> Result<Outcome> {
         let mut all: Vec<String> = Vec::with_capacity(args.len() + 16);
         for setting in [
@@ -93,14 +111,7 @@ impl Git<'_> {
             vars.push(("GIT_SSH_COMMAND".into(), ssh.into()));
         }
         tracing::debug!(args = ?args, "git");
-        self.env.run(Call {
-            program: &self.program,
-            args: all,
-            dir: &self.repo.work_dir,
-            vars,
-            input,
-            deadline: self.deadline,
-        })
+        self.env.run(Call { program: &self.program, args: all, dir: &self.repo.work_dir, vars, input, deadline })
     }
 
     /// Runs git and gives what it wrote, without the last newline.

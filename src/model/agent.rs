@@ -113,6 +113,12 @@ pub struct Lease {
     pub created_at: Time,
     /// When it was last renewed.
     pub updated_at: Time,
+    /// Whether the remote has agreed to it: then no other clone can hold it. Worked out when a record is read.
+    #[serde(default)]
+    pub confirmed: bool,
+    /// Whether it was granted in another clone. Worked out when a record is read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
 }
 
 impl Lease {
@@ -129,7 +135,70 @@ pub struct LeaseRecord {
     pub fence: u64,
     /// The lease that was granted last and not given back, live or not.
     pub lease: Option<Lease>,
-    /// Who lost it to the present holder.
+    /// The lease that was lost to a later holder, until whoever lost it was told.
     #[serde(default)]
     pub lost: Option<Lease>,
+    /// Who it was lost to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_to: Option<String>,
+    /// What the remote was last seen to hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<Seen>,
+}
+
+/// Whether a lease at the remote holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RemoteState {
+    /// Its holder works under it.
+    Held,
+    /// It was given back.
+    Released,
+    /// It was given back, and the task is completed or cancelled.
+    Finished,
+}
+
+/// The record of a task's lease at the remote: what the blob behind `refs/agentpm/leases/<task>` says. Only the newest one
+/// counts; it keeps the fence of the task for as long as the reference is there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RemoteRecord {
+    /// Version of this form: 1.
+    pub v: u32,
+    /// The task.
+    pub task: Id,
+    /// Whether it holds.
+    pub state: RemoteState,
+    /// The lease's id.
+    pub lease: Id,
+    /// Who holds it, or did.
+    pub agent: String,
+    /// In which session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Id>,
+    /// In which clone.
+    pub clone: Id,
+    /// Its fence.
+    pub fence: u64,
+    /// When it runs out unless renewed, by the holder's clock.
+    pub expires_at: Time,
+    /// When it was granted, by the holder's clock.
+    pub created_at: Time,
+    /// When it was last renewed, by the holder's clock.
+    pub updated_at: Time,
+}
+
+/// A record as it was seen at the remote.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// What the reference pointed at: what the next change of it must expect there.
+    pub oid: String,
+    /// When this clone first saw just this, by its own clock.
+    pub at: Time,
+    /// Whether this clone wrote it.
+    pub ours: bool,
+    /// The highest fence granted here that it stood against when the remote was asked.
+    #[serde(default)]
+    pub over: u64,
+    /// What it says.
+    pub record: RemoteRecord,
 }

@@ -37,6 +37,12 @@ pub struct LeaseSettings {
     pub ttl_seconds: u32,
     /// Whether a change needs a lease even of a task that is nobody's.
     pub required: bool,
+    /// The remote that confirms leases, by its name in git, such as `origin`; none where empty.
+    pub remote: String,
+    /// How long the remote may take over the questions of one command, in seconds.
+    pub remote_seconds: u32,
+    /// Whether work is refused that the remote does not confirm.
+    pub confirmed_only: bool,
 }
 
 /// `[lock]`
@@ -106,7 +112,13 @@ impl Default for Settings {
 
 impl Default for LeaseSettings {
     fn default() -> Self {
-        LeaseSettings { ttl_seconds: 600, required: false }
+        LeaseSettings {
+            ttl_seconds: 600,
+            required: false,
+            remote: String::new(),
+            remote_seconds: 15,
+            confirmed_only: false,
+        }
     }
 }
 

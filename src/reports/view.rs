@@ -200,11 +200,7 @@ fn with_task(task: &Task, mut part: Value) -> Value {
 
 /// A lease as claims give it. `confirmed` says whether a remote vouches for it.
 pub fn lease(lease: &Lease) -> Value {
-    let mut view = json!(lease);
-    if let Value::Object(map) = &mut view {
-        map.insert("confirmed".into(), json!(false));
-    }
-    view
+    json!(lease)
 }
 
 /// A value that lost, whose task it is of, and the command that puts it back. `alone` where its event lost nothing else.

@@ -7,10 +7,10 @@
 use serde_json::json;
 
 use crate::error::{Code, Error};
-use crate::model::agent::{Lease, LeaseRecord};
-use crate::model::event::{Author, Event};
+use crate::model::agent::{Lease, LeaseRecord, RemoteRecord, RemoteState};
+use crate::model::event::{Author, Entity, Entry, Event, Stamp};
 use crate::model::id::Id;
-use crate::model::payload::Payload;
+use crate::model::payload::{LeaseAcquired, Payload};
 use crate::model::task::Task;
 use crate::model::time::Time;
 
@@ -32,9 +32,7 @@ pub enum Standing {
 /// How `me` stands to the lease of a task.
 pub fn standing(record: &LeaseRecord, me: &Author, now: Time) -> Standing {
     let Some(lease) = record.lease.clone() else { return Standing::Free };
-    let other_session = matches!((lease.session, me.session), (Some(a), Some(b)) if a != b);
-    let mine = lease.agent == me.agent && !other_session;
-    match (mine, lease.is_live(now)) {
+    match (is_holder(&lease, me), lease.is_live(now)) {
         (true, true) => Standing::Mine(lease),
         (true, false) => Standing::MineExpired(lease),
         (false, true) => Standing::Others(lease),
@@ -42,22 +40,48 @@ pub fn standing(record: &LeaseRecord, me: &Author, now: Time) -> Standing {
     }
 }
 
+/// Whether a lease is the actor's own. Two sessions of one agent are two holders, and so are two clones.
+pub fn is_holder(lease: &Lease, me: &Author) -> bool {
+    let other_session = matches!((lease.session, me.session), (Some(a), Some(b)) if a != b);
+    lease.agent == me.agent && !other_session && !lease.elsewhere
+}
+
 /// The refusal for one who meets another's lease: `ERR_LEASE_LOST` where it was taken from the asker, else `ERR_LEASE_HELD`.
 pub fn refusal(task: Id, record: &LeaseRecord, holder: &Lease, me: &Author) -> Error {
     let details = json!({ "task": task, "holder": holder.agent, "session": holder.session, "lease": holder.id,
-        "fence": holder.fence, "expires_at": holder.expires_at });
-    let lost = record.lost.as_ref().is_some_and(|lost| lost.agent == me.agent && lost.agent != holder.agent);
-    if lost {
-        return Error::new(
-            Code::LeaseLost,
-            format!("your lease of task {task} ran out and {} took it over", holder.agent),
-        )
-        .with(details)
-        .hint("what you recorded before is kept, this was not written; take other work with agentpm next --claim");
+        "fence": holder.fence, "expires_at": holder.expires_at, "elsewhere": holder.elsewhere,
+        "confirmed": holder.confirmed });
+    if is_lost(record, me) {
+        return lost(task, &holder.agent, holder.elsewhere).with(details);
     }
-    Error::new(Code::LeaseHeld, format!("{} holds task {task} until {}", holder.agent, holder.expires_at))
+    let place = if holder.elsewhere { " in another clone" } else { "" };
+    Error::new(Code::LeaseHeld, format!("{} holds task {task}{place} until {}", holder.agent, holder.expires_at))
         .with(details)
         .hint("take other work with agentpm next --claim")
+}
+
+/// Whether the actor had a lease of this task that passed to somebody else, and was not told yet.
+pub fn is_lost(record: &LeaseRecord, me: &Author) -> bool {
+    record.lost.as_ref().is_some_and(|lost| is_holder(lost, me))
+}
+
+/// The refusal for one whose lease passed to somebody who has given it back since.
+pub fn lost_and_gone(task: Id, record: &LeaseRecord) -> Error {
+    let to = record.lost_to.as_deref().unwrap_or("another");
+    lost(task, to, false).with(json!({ "task": task, "holder": null, "taken_by": to, "fence": record.fence }))
+}
+
+/// The record of whoever finished a task in another clone, by events that are not here yet. `known` is the highest fence that
+/// the task's log knows.
+pub fn finished_elsewhere(record: &LeaseRecord, known: u64) -> Option<&RemoteRecord> {
+    let seen = record.remote.as_ref().filter(|seen| !seen.ours)?;
+    Some(&seen.record).filter(|r| r.state == RemoteState::Finished && r.fence > known && r.fence >= record.fence)
+}
+
+fn lost(task: Id, to: &str, elsewhere: bool) -> Error {
+    let place = if elsewhere { " in another clone" } else { "" };
+    Error::new(Code::LeaseLost, format!("your lease of task {task} ran out and {to} took it over{place}"))
+        .hint("what you recorded before is kept, this was not written; take other work with agentpm next --claim")
 }
 
 /// The refusal for one whose own lease ran out.
@@ -77,26 +101,24 @@ pub fn abandoned(task: &Task, lease: &Lease) -> Error {
     .hint(format!("take it over first: agentpm claim {}", task.id))
 }
 
-/// Brings a record up to an event. Events already taken in change nothing.
+/// Brings a record up to an event of this clone. Events already taken in change nothing.
 pub fn apply(record: &mut LeaseRecord, event: &Event) {
+    let Entity::Task(task) = event.entity else { return };
     match &event.payload {
         Payload::LeaseAcquired(p) if p.fence > record.fence => {
             let lease = Lease {
                 id: p.lease,
-                task: match event.entity {
-                    crate::model::event::Entity::Task(id) => id,
-                    _ => return,
-                },
+                task,
                 agent: p.holder.clone(),
                 session: p.session,
                 fence: p.fence,
                 expires_at: p.expires_at,
                 created_at: event.at,
                 updated_at: event.at,
+                confirmed: false,
+                elsewhere: false,
             };
-            record.fence = p.fence;
-            record.lost = record.lease.take().filter(|old| old.agent != lease.agent);
-            record.lease = Some(lease);
+            pass_on(record, Some(lease), p.fence, &p.holder);
         }
         Payload::LeaseRenewed(p) => {
             if let Some(lease) = record.lease.as_mut().filter(|lease| lease.id == p.lease) {
@@ -106,10 +128,108 @@ pub fn apply(record: &mut LeaseRecord, event: &Event) {
         }
         Payload::LeaseReleased(p) if record.lease.as_ref().is_some_and(|lease| lease.id == p.lease) => {
             record.lease = None;
-            record.lost = None;
         }
-        Payload::LeaseOverride(_) => {}
         _ => {}
+    }
+}
+
+/// Puts a lease of a higher fence into force, or the end of one, and notes whose lease it took away.
+fn pass_on(record: &mut LeaseRecord, lease: Option<Lease>, fence: u64, to: &str) {
+    let old = record.lease.take().or(record.lost.take());
+    record.lost = old.filter(|old| {
+        let same = |new: &Lease| {
+            let other_session = matches!((old.session, new.session), (Some(a), Some(b)) if a != b);
+            new.agent == old.agent && new.elsewhere == old.elsewhere && !other_session
+        };
+        !old.elsewhere && !lease.as_ref().is_some_and(same)
+    });
+    record.lost_to = record.lost.is_some().then(|| to.to_owned());
+    record.fence = record.fence.max(fence);
+    record.lease = lease;
+}
+
+/// Takes into account what a task's log tells of leases that were granted in other clones: of the grants with the highest fence
+/// the owner's counts, then the latest in order, so that all clones that hold the same events name the same holder.
+pub fn heed_log<'a>(record: &mut LeaseRecord, task: &Task, entries: impl Iterator<Item = &'a Entry> + Clone) {
+    if is_confirmed(record) {
+        // What a clone granted that could not ask does not take away what the remote agreed to.
+        return;
+    }
+    let released =
+        |lease: Id| entries.clone().any(|e| matches!(&e.event.payload, Payload::LeaseReleased(p) if p.lease == lease));
+    let grants = entries.clone().filter_map(|entry| match &entry.event.payload {
+        Payload::LeaseAcquired(p) if entry.event.entity == Entity::Task(task.id) => Some((p, &entry.event)),
+        _ => None,
+    });
+    let rank = |(p, event): &(&LeaseAcquired, &Event)| -> (u64, bool, Stamp) {
+        (p.fence, task.owner.as_ref() == Some(&p.holder), event.stamp())
+    };
+    let Some((p, event)) = grants.max_by_key(rank).filter(|(p, _)| p.fence >= record.fence) else { return };
+    let known = |lease: &Option<Lease>| lease.as_ref().is_some_and(|lease| lease.id == p.lease);
+    if known(&record.lease) || known(&record.lost) {
+        return;
+    }
+    let over = released(p.lease) || task.status.is_finished();
+    if over && p.fence == record.fence {
+        // Given back, by us or by others: nothing is in force that we do not know of.
+        return;
+    }
+    let lease = (!over).then(|| Lease {
+        id: p.lease,
+        task: task.id,
+        agent: p.holder.clone(),
+        session: p.session,
+        fence: p.fence,
+        expires_at: p.expires_at,
+        created_at: event.at,
+        updated_at: event.at,
+        confirmed: false,
+        elsewhere: true,
+    });
+    pass_on(record, lease, p.fence, &p.holder);
+}
+
+/// Whether the remote agreed to the lease that is in force, for as long as it lives here.
+fn is_confirmed(record: &LeaseRecord) -> bool {
+    let (Some(lease), Some(seen)) = (&record.lease, &record.remote) else { return false };
+    let r = &seen.record;
+    let same = lease.id == r.lease && lease.fence == r.fence && !lease.elsewhere;
+    seen.ours && same && r.state == RemoteState::Held && lease.expires_at <= r.expires_at
+}
+
+/// Takes into account what the remote was last seen to hold: a lease of another clone that is at least as high as ours, and
+/// whether ours is confirmed.
+pub fn heed_remote(record: &mut LeaseRecord) {
+    let Some(seen) = record.remote.clone() else { return };
+    let r = &seen.record;
+    if seen.ours {
+        let confirmed = is_confirmed(record);
+        if let Some(lease) = &mut record.lease {
+            lease.confirmed = confirmed;
+        }
+        return;
+    }
+    let known = record.lease.as_ref().is_some_and(|lease| lease.id == r.lease && lease.fence == r.fence);
+    if r.fence.max(seen.over) < record.fence {
+        return;
+    }
+    let lease = (r.state == RemoteState::Held).then(|| Lease {
+        id: r.lease,
+        task: r.task,
+        agent: r.agent.clone(),
+        session: r.session,
+        fence: r.fence,
+        expires_at: r.expires_at,
+        created_at: r.created_at,
+        updated_at: r.updated_at,
+        confirmed: true,
+        elsewhere: true,
+    });
+    if known {
+        // Learned of from the log already; the remote knows how it goes on.
+        record.lease = lease;
+    } else {
+        pass_on(record, lease, r.fence, &r.agent);
     }
 }
 
@@ -129,8 +249,10 @@ mod tests {
             expires_at: Time::from_millis(until),
             created_at: time,
             updated_at: time,
+            confirmed: false,
+            elsewhere: false,
         };
-        LeaseRecord { fence: 1, lease: Some(lease), lost: None }
+        LeaseRecord { fence: 1, lease: Some(lease), ..LeaseRecord::default() }
     }
 
     #[test]

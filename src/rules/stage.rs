@@ -8,7 +8,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::model::agent::{Agent, LeaseRecord, Session};
+use crate::model::agent::{Agent, Lease, LeaseRecord, Session};
 use crate::model::event::{Author, Entity, Entry};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
@@ -38,6 +38,15 @@ pub struct Taken {
     pub words: String,
     /// The same as JSON.
     pub facts: Value,
+}
+
+/// What the remote said when it was asked for a lease.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The id of the lease that was asked for.
+    pub lease: Id,
+    /// The fence it agreed to; `None` where it did not answer or did not want to.
+    pub fence: Option<u64>,
 }
 
 /// Which kind of part of a task a reference means.
@@ -82,6 +91,14 @@ pub trait Stage {
 
     /// What is known of a task's leases.
     fn lease(&mut self, task: Id) -> Result<LeaseRecord>;
+    /// Whether leases are to be confirmed by a remote.
+    fn asks_remote(&self) -> bool;
+    /// What the remote said to the lease of this task; `None` where it was not asked.
+    fn grant(&mut self, task: Id) -> Option<Grant>;
+    /// The highest fence of a task that its log knows.
+    fn known_fence(&mut self, task: Id) -> Result<u64>;
+    /// Whether the log of a task grants another lease as high as this one: by a clone that could not ask who has it.
+    fn is_contested(&mut self, task: Id, lease: &Lease) -> Result<bool>;
     /// The task whose lease, or which itself, a reference means.
     fn leased_task(&mut self, reference: &Ref) -> Result<Id>;
     /// The tasks in progress of which the actor holds a live lease.

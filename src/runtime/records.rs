@@ -104,6 +104,30 @@ pub fn sessions(runtime: &Dir) -> Result<Vec<Id>> {
     ids(runtime, "sessions")
 }
 
+/// What tells this clone from others at the remote that confirms leases.
+#[derive(Serialize, serde::Deserialize)]
+struct CloneName {
+    id: Id,
+}
+
+fn clone_path() -> PathBuf {
+    PathBuf::from("clone.json")
+}
+
+/// The id of this clone, if it has one yet.
+///
+/// Errors: `ERR_CORRUPT` or `ERR_IO` where the file cannot be read.
+pub fn clone_id(runtime: &Dir) -> Result<Option<Id>> {
+    Ok(read::<CloneName>(runtime, &clone_path())?.map(|clone| clone.id))
+}
+
+/// Gives this clone its id.
+///
+/// Errors: `ERR_IO` or `ERR_NO_SPACE`.
+pub fn write_clone_id(runtime: &Dir, id: Id) -> Result<()> {
+    write(runtime, "", &clone_path(), &CloneName { id })
+}
+
 fn key_path(key: &str) -> PathBuf {
     PathBuf::from(format!("idempotency/{}.json", digest(key)))
 }

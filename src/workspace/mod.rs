@@ -5,6 +5,7 @@
 
 mod absorb;
 mod branches;
+mod confirm;
 mod driver;
 mod elsewhere;
 mod events;
@@ -19,6 +20,7 @@ mod plan;
 mod query;
 mod read;
 mod recover;
+mod remote;
 mod stage;
 mod stream;
 mod sync;
@@ -31,7 +33,7 @@ pub use lint::LintReport;
 pub use open::{InitReport, Options, init, write_agents_md};
 pub use query::{dot, mermaid, task_schema, tree};
 pub use recover::{BroughtBack, Unheld, Wanted};
-pub use sync::{SyncOptions, SyncReport, TaskChange};
+pub use sync::{LeaseNews, LostLease, SyncOptions, SyncReport, TaskChange};
 pub use write::Reply;
 
 use std::path::PathBuf;

@@ -171,7 +171,10 @@ impl Workspace {
     ///
     /// Errors: `ERR_CORRUPT` or `ERR_IO` where the record cannot be read.
     pub fn lease_record(&self, task: Id) -> Result<LeaseRecord> {
-        self.runtime().map_or_else(|| Ok(LeaseRecord::default()), |runtime| records::lease(runtime, task))
+        let Some(runtime) = self.runtime() else { return Ok(LeaseRecord::default()) };
+        let mut record = records::lease(runtime, task)?;
+        lease::heed_remote(&mut record);
+        Ok(record)
     }
 
     /// All live leases, by task.
@@ -182,7 +185,7 @@ impl Workspace {
         let now = self.env.now();
         let mut live = BTreeMap::new();
         for task in records::leased_tasks(runtime)?.into_iter().filter(|task| among(*task)) {
-            if let Some(lease) = records::lease(runtime, task)?.lease.filter(|lease| lease.is_live(now)) {
+            if let Some(lease) = self.lease_record(task)?.lease.filter(|lease| lease.is_live(now)) {
                 live.insert(task, lease);
             }
         }

@@ -6,11 +6,12 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Workspace;
+use super::confirm::Said;
 use super::elsewhere::Elsewhere;
 use super::read::one_of;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
-use crate::model::agent::{Agent, LeaseRecord, Session, SessionStatus};
+use crate::model::agent::{Agent, Lease, LeaseRecord, Seen, Session, SessionStatus};
 use crate::model::event::{Author, ENVELOPE_VERSION, Entity, Entry, Event, MAX_CLOCK, MAX_LAMPORT};
 use crate::model::finding::Rule;
 use crate::model::id::{ABBREVIATION_MIN, Id, is_part, quoted};
@@ -23,7 +24,7 @@ use crate::model::words::Ref;
 use crate::rules::fold;
 use crate::rules::lease;
 use crate::rules::roles::Verb;
-use crate::rules::stage::{Draft, Part, Stage, Taken};
+use crate::rules::stage::{Draft, Grant, Part, Stage, Taken};
 use crate::runtime::journal;
 use crate::runtime::records;
 use crate::store::entity::{load_agent, load_task};
@@ -72,6 +73,10 @@ pub(super) struct Scene<'a> {
     pub prepared: Option<Prepared>,
     pub elsewhere: Elsewhere<'a>,
     caught_up: bool,
+    /// What the remote that confirms leases has said so far; `None` where none is to be asked.
+    pub said: Option<Said>,
+    /// Somebody's lease that is known from the remote kept a task from being handed out.
+    pub waits_for_remote: bool,
 }
 
 impl<'a> Scene<'a> {
@@ -102,7 +107,15 @@ impl<'a> Scene<'a> {
             prepared,
             elsewhere,
             caught_up: false,
+            said: None,
+            waits_for_remote: false,
         }
+    }
+
+    /// Takes in what the remote has said.
+    pub fn hear(&mut self, said: Said) {
+        self.now = said.now;
+        self.said = Some(said);
     }
 
     /// The greatest Lamport time given out.
@@ -221,6 +234,15 @@ impl<'a> Scene<'a> {
         }
         Ok(())
     }
+}
+
+/// The highest fence that a log grants.
+pub(super) fn highest_fence(entries: &[Entry]) -> u64 {
+    let fences = entries.iter().filter_map(|entry| match &entry.event.payload {
+        Payload::LeaseAcquired(p) => Some(p.fence),
+        _ => None,
+    });
+    fences.max().unwrap_or(0)
 }
 
 /// A session after one more of its events.
@@ -376,10 +398,45 @@ impl Stage for Scene<'_> {
     }
 
     fn lease(&mut self, task: Id) -> Result<LeaseRecord> {
-        match self.leases.get(&task) {
-            Some(record) => Ok(record.clone()),
-            None => records::lease(self.runtime, task),
+        if let Some(record) = self.leases.get(&task) {
+            return Ok(record.clone());
         }
+        let mut record = records::lease(self.runtime, task)?;
+        if let Some(slot) = self.tasks.get(&task) {
+            lease::heed_log(&mut record, &slot.task, slot.log.entries.iter());
+        }
+        if let Some(seen) = self.said.as_ref().and_then(|said| said.seen.get(&task)) {
+            // What stood there before stands since then.
+            let at = record.remote.as_ref().filter(|old| old.oid == seen.oid).map_or(seen.at, |old| old.at);
+            record.remote = Some(Seen { at, ..seen.clone() });
+        }
+        lease::heed_remote(&mut record);
+        Ok(record)
+    }
+
+    fn asks_remote(&self) -> bool {
+        self.said.is_some()
+    }
+
+    fn grant(&mut self, task: Id) -> Option<Grant> {
+        self.said.as_ref()?.grants.get(&task).cloned()
+    }
+
+    fn known_fence(&mut self, task: Id) -> Result<u64> {
+        Ok(if self.load(task)? { highest_fence(&self.tasks[&task].log.entries) } else { 0 })
+    }
+
+    fn is_contested(&mut self, task: Id, lease: &Lease) -> Result<bool> {
+        if !self.load(task)? {
+            return Ok(false);
+        }
+        let log = &self.tasks[&task].log.entries;
+        Ok(log.iter().chain(&self.entries).any(|entry| match &entry.event.payload {
+            Payload::LeaseAcquired(p) => {
+                entry.event.entity == Entity::Task(task) && p.fence >= lease.fence && p.lease != lease.id
+            }
+            _ => false,
+        }))
     }
 
     fn leased_task(&mut self, reference: &Ref) -> Result<Id> {
@@ -515,6 +572,7 @@ impl Stage for Scene<'_> {
                 let mut record = self.lease(task)?;
                 let before = record.clone();
                 lease::apply(&mut record, &entry.event);
+                lease::heed_remote(&mut record);
                 if record != before {
                     self.leases.insert(task, record);
                 }
@@ -560,9 +618,17 @@ impl Scene<'_> {
     }
 
     fn is_free(&mut self, id: Id) -> Result<bool> {
+        if !self.load(id)? {
+            return Ok(false);
+        }
         let record = self.lease(id)?;
         let me = self.me.clone();
-        if matches!(lease::standing(&record, &me, self.now), lease::Standing::Others(_)) || !self.load(id)? {
+        if let lease::Standing::Others(other) = lease::standing(&record, &me, self.now) {
+            self.waits_for_remote |= other.elsewhere && other.confirmed;
+            return Ok(false);
+        }
+        if lease::finished_elsewhere(&record, highest_fence(&self.tasks[&id].log.entries)).is_some() {
+            self.waits_for_remote = true;
             return Ok(false);
         }
         let task = self.task(id)?;

@@ -18,7 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::git::Repo;
 use crate::model::agent::{Agent, LeaseRecord, Session};
 use crate::model::command::Command;
-use crate::model::event::{Entity, Entry};
+use crate::model::event::{Author, Entity, Entry};
 use crate::model::id::{Id, quoted};
 use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
@@ -70,7 +70,10 @@ impl Workspace {
     /// Errors: the refusal of the rules, `ERR_BUSY` where the lock was not had in time, `ERR_IO` or `ERR_NO_SPACE` where the
     /// journal could not be written. In each case nothing happened.
     pub fn execute(&self, command: &Command) -> Result<Reply> {
-        self.execute_with(command, false, |scene| decide(scene, command))
+        match self.lease_remote() {
+            Some(remote) => self.execute_confirmed(command, remote),
+            None => self.execute_with(command, false, |scene| decide(scene, command)),
+        }
     }
 
     /// As [`Workspace::execute`], for what is put together from many decisions. `over_edits` is for the one command that takes a
@@ -81,8 +84,18 @@ impl Workspace {
         over_edits: bool,
         decision: impl FnOnce(&mut Scene) -> Result<Subject>,
     ) -> Result<Reply> {
+        self.execute_as(self.author()?, command, over_edits, decision)
+    }
+
+    /// As [`Workspace::execute_with`], for somebody.
+    pub(super) fn execute_as(
+        &self,
+        author: Author,
+        command: &Command,
+        over_edits: bool,
+        decision: impl FnOnce(&mut Scene) -> Result<Subject>,
+    ) -> Result<Reply> {
         let runtime = self.runtime_to_write()?;
-        let author = self.author()?;
         let prepared = self.prepare(command, &runtime)?;
         let mut elsewhere = self.elsewhere();
         if takes_work(command) {
@@ -100,7 +113,13 @@ impl Workspace {
             return self.reply(known);
         }
         let mut scene = Scene::new(self, &runtime, author, journal.lamport(), prepared, elsewhere);
-        let subject = decision(&mut scene)?;
+        let subject = match decision(&mut scene) {
+            Ok(subject) => subject,
+            Err(e) => {
+                told(&e, &runtime)?;
+                return Err(e);
+            }
+        };
         if !over_edits {
             self.refuse_over_edits(&scene)?;
         }
@@ -465,6 +484,19 @@ fn write_records(
         records::write_session(runtime, session)?;
     }
     key.map_or(Ok(()), |key| records::write_key(runtime, key))
+}
+
+/// Whoever lost a lease to somebody who has given it back since is told so once.
+fn told(e: &Error, runtime: &Dir) -> Result<()> {
+    if e.code != Code::LeaseLost || !e.details["holder"].is_null() {
+        return Ok(());
+    }
+    let Some(task) = e.details["task"].as_str().and_then(|text| text.parse().ok()) else { return Ok(()) };
+    let record = records::lease(runtime, task)?;
+    let fence = record.fence.max(e.details["fence"].as_u64().unwrap_or(0));
+    let lease = record.lease.clone().filter(|lease| lease.fence >= fence);
+    let record = LeaseRecord { fence, lease, lost: None, lost_to: None, ..record };
+    records::write_lease(runtime, task, &record)
 }
 
 /// Whether a command is refused where another worktree or branch has the task.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use serde_json::json;
 
+use super::work::assert_again;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::Lease;
 use crate::model::command::Guard;
@@ -82,8 +83,12 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard) -> Result<Option<Leas
     }
     let (other, refusal) = match standing {
         Standing::Mine(lease) => {
+            let lease = assert_again(stage, task.id, lease)?;
             prolong_on_use(stage, task.id, &lease)?;
             return Ok(Some(lease));
+        }
+        Standing::Free if guard.override_reason.is_none() && lease::is_lost(&record, &me) => {
+            return Err(lease::lost_and_gone(task.id, &record));
         }
         Standing::Free if stage.settings().lease.required && guard.override_reason.is_none() => {
             return Err(Error::new(Code::LeaseRequired, format!("task {} may only be changed under a lease", task.id))

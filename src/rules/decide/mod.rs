@@ -15,6 +15,7 @@ mod work;
 
 pub use guard::is_effectively_open;
 pub use tasks::check_no_circle;
+pub use work::confirm_again;
 
 use crate::error::{Error, Result};
 use crate::model::command::{BatchOp, Command};

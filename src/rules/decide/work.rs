@@ -7,10 +7,10 @@ use super::guard::{move_to, permit_id, unblock_if_free, unfinished_blockers};
 use super::parts::note;
 use super::status::{chosen, complete, mark_criteria, put_back};
 use crate::error::{Code, Error, Result};
-use crate::model::agent::SessionStatus;
+use crate::model::agent::{Lease, SessionStatus};
 use crate::model::command::{Claim, Done, LeaseAcquire, LeaseRelease, LeaseRenew, Release};
 use crate::model::context::ContextType;
-use crate::model::event::{Author, Entity};
+use crate::model::event::{Author, Entity, MAX_LAMPORT};
 use crate::model::id::{Id, check_agent_name};
 use crate::model::payload::{
     ContextAdded, Fields, LeaseAcquired, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged, TaskUpdated,
@@ -19,7 +19,7 @@ use crate::model::task::{Status, Task};
 use crate::model::words::{Duration, OptionalTaskRef, Ref};
 use crate::rules::lease::{self, Standing};
 use crate::rules::roles::Verb;
-use crate::rules::stage::{Draft, Stage};
+use crate::rules::stage::{Draft, Grant, Stage};
 
 /// `claim`, and `next --claim` where no task is named.
 pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
@@ -98,28 +98,45 @@ fn refuse_owned(stage: &mut dyn Stage, task: &Task, agent: &str) -> Result<()> {
 /// Takes the lease of a task, or prolongs the actor's own; gives its fence.
 fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duration>) -> Result<u64> {
     let now = stage.now();
+    let known = stage.known_fence(task)?;
     let record = stage.lease(task)?;
     let expires_at = now.plus(ttl_ms(stage, ttl)?);
+    let grant = stage.grant(task);
+    let mut own = None;
     let taken_from = match lease::standing(&record, holder, now) {
-        Standing::Mine(lease) => {
+        Standing::Mine(lease) if !wants_confirmation(stage, &lease, grant.as_ref())? => {
             let renewed = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at });
             stage.emit(Draft { entity: Entity::Task(task), payload: renewed, why: None, fence: Some(lease.fence) })?;
             return Ok(lease.fence);
+        }
+        Standing::Mine(lease) => {
+            own = Some(lease.id);
+            None
         }
         Standing::Others(other) => return Err(lease::refusal(task, &record, &other, holder)),
         Standing::OthersExpired(other) => Some(other.agent),
         Standing::MineExpired(_) | Standing::Free => None,
     };
-    let known = stage.task(task)?.fence;
-    let fence = record.fence.max(known) + 1;
-    let acquired = LeaseAcquired {
-        lease: stage.new_id()?,
-        holder: holder.agent.clone(),
-        session: holder.session,
-        fence,
-        expires_at,
-        taken_from,
+    if let Some(end) = lease::finished_elsewhere(&record, known) {
+        return Err(Error::state(format!("{} finished task {task} in another clone", end.agent))
+            .with(json!({ "task": task, "holder": end.agent, "fence": end.fence, "at": end.updated_at }))
+            .hint("agentpm sync brings that in; take other work with agentpm next --claim"));
+    }
+    let least = next_fence(task, record.fence.max(known))?;
+    let (lease, fence) = match grant {
+        Some(Grant { lease, fence: Some(fence) }) if fence >= least => (lease, fence),
+        Some(Grant { fence: Some(_), .. }) => {
+            return Err(Error::new(
+                Code::Busy,
+                format!("the lease of task {task} changed while the remote was asked; nothing was written"),
+            )
+            .hint("run the same command again"));
+        }
+        Some(Grant { lease, fence: None }) => (lease, least),
+        None => (own.map_or_else(|| stage.new_id(), Ok)?, least),
     };
+    let acquired =
+        LeaseAcquired { lease, holder: holder.agent.clone(), session: holder.session, fence, expires_at, taken_from };
     stage.emit(Draft {
         entity: Entity::Task(task),
         payload: Payload::LeaseAcquired(acquired),
@@ -127,6 +144,56 @@ fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duratio
         fence: Some(fence),
     })?;
     Ok(fence)
+}
+
+/// Whether a lease of one's own is to be asked for anew: because the remote has not agreed to it yet, or because a clone that
+/// could not ask granted another as high.
+fn wants_confirmation(stage: &mut dyn Stage, lease: &Lease, grant: Option<&Grant>) -> Result<bool> {
+    if !stage.asks_remote() || grant.is_some_and(|grant| grant.fence.is_none()) {
+        return Ok(false);
+    }
+    Ok(!lease.confirmed || stage.is_contested(lease.task, lease)?)
+}
+
+/// The lease again, above what clones that could not ask have granted.
+pub fn assert_again(stage: &mut dyn Stage, task: Id, lease: Lease) -> Result<Lease> {
+    if !lease.confirmed || !stage.asks_remote() || !stage.is_contested(task, &lease)? {
+        return Ok(lease);
+    }
+    let holder = Author { agent: lease.agent.clone(), session: lease.session, ..stage.me().clone() };
+    let left = Duration { millis: lease.expires_at.since(stage.now()).max(1) };
+    take_again(stage, task, &holder, left)?;
+    Ok(stage.lease(task)?.lease.unwrap_or(lease))
+}
+
+/// The fence after the last one.
+fn next_fence(task: Id, last: u64) -> Result<u64> {
+    let next = last.checked_add(1).filter(|fence| *fence <= MAX_LAMPORT);
+    next.ok_or_else(|| {
+        Error::state(format!("the fences of task {task} have run to their end"))
+            .hint("its log grants one that no clone of ours gave; agentpm log shows by whom")
+    })
+}
+
+/// Lets a lease that the remote has agreed to late count above all that was granted meanwhile: it gets the fence that was agreed
+/// to, and the holder takes the task once more under it.
+pub fn confirm_again(stage: &mut dyn Stage, task: Id, ttl: Duration) -> Result<Subject> {
+    let me = stage.me().clone();
+    take_again(stage, task, &me, ttl)?;
+    Ok(Subject::Lease(task))
+}
+
+fn take_again(stage: &mut dyn Stage, task: Id, me: &Author, ttl: Duration) -> Result<()> {
+    let before = stage.task(task)?;
+    let fence = acquire(stage, task, me, Some(ttl))?;
+    let agreed = stage.grant(task).is_none_or(|grant| grant.fence.is_some());
+    if before.status == Status::InProgress && agreed {
+        let set = Fields::from_iter([("owner".to_owned(), json!(me.agent))]);
+        let payload = Payload::TaskUpdated(TaskUpdated { set });
+        let why = Some("the remote confirmed the lease".to_owned());
+        stage.emit(Draft { entity: Entity::Task(task), payload, why, fence: Some(fence) })?;
+    }
+    Ok(())
 }
 
 fn ttl_ms(stage: &dyn Stage, ttl: Option<Duration>) -> Result<i64> {
@@ -224,6 +291,12 @@ pub fn lease_acquire(stage: &mut dyn Stage, c: &LeaseAcquire) -> Result<Subject>
 /// `lease renew`
 pub fn lease_renew(stage: &mut dyn Stage, c: &LeaseRenew) -> Result<Subject> {
     let (task, lease) = own_lease(stage, &Ref(c.id.0.clone()))?;
+    let grant = stage.grant(task);
+    if lease.is_live(stage.now()) && wants_confirmation(stage, &lease, grant.as_ref())? {
+        let holder = Author { agent: lease.agent.clone(), session: lease.session, ..stage.me().clone() };
+        acquire(stage, task, &holder, c.ttl)?;
+        return Ok(Subject::Lease(task));
+    }
     let expires_at = stage.now().plus(ttl_ms(stage, c.ttl)?);
     let renewed = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at });
     stage.emit(Draft { entity: Entity::Task(task), payload: renewed, why: None, fence: Some(lease.fence) })?;
@@ -239,8 +312,10 @@ pub fn lease_release(stage: &mut dyn Stage, c: &LeaseRelease) -> Result<Subject>
 }
 
 /// The actor's own lease, live or run out but not taken over.
-fn own_lease(stage: &mut dyn Stage, reference: &Ref) -> Result<(Id, crate::model::agent::Lease)> {
+fn own_lease(stage: &mut dyn Stage, reference: &Ref) -> Result<(Id, Lease)> {
     let task = stage.leased_task(reference)?;
+    // What its log tells of other clones' leases counts too.
+    stage.exists(task)?;
     let record = stage.lease(task)?;
     let me = stage.me().clone();
     match lease::standing(&record, &me, stage.now()) {
@@ -250,6 +325,7 @@ fn own_lease(stage: &mut dyn Stage, reference: &Ref) -> Result<(Id, crate::model
             let task = stage.task(task)?;
             Err(lease::abandoned(&task, &other))
         }
+        Standing::Free if lease::is_lost(&record, &me) => Err(lease::lost_and_gone(task, &record)),
         Standing::Free => Err(Error::new(Code::LeaseLost, format!("nobody holds a lease of task {task}"))
             .hint(format!("take it with agentpm claim {task}"))),
     }

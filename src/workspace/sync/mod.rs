@@ -10,6 +10,7 @@ mod begun;
 mod held;
 mod home;
 mod integrate;
+mod leases;
 mod odd;
 mod publish;
 mod snapshot;
@@ -27,6 +28,7 @@ use crate::model::event::Entity;
 use crate::runtime::lock::Lock;
 use crate::workspace::heal::entity_below;
 
+pub use leases::{LeaseNews, LostLease};
 use publish::{Pushed, Upstream};
 pub use summary::TaskChange;
 
@@ -69,6 +71,9 @@ pub struct SyncReport {
     /// Values of whoever asks that lost to what came in, each with the command that puts it back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<serde_json::Value>,
+    /// What was done for leases.
+    #[serde(skip_serializing_if = "is_no_news")]
+    pub leases: LeaseNews,
     /// Whether the plan would be committed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub would_commit: bool,
@@ -78,6 +83,10 @@ pub struct SyncReport {
     /// What the caller should know besides.
     #[serde(skip)]
     pub warnings: Vec<String>,
+}
+
+fn is_no_news(news: &LeaseNews) -> bool {
+    *news == LeaseNews::default()
 }
 
 /// What all steps of a sync share.
@@ -130,8 +139,18 @@ impl Workspace {
             self.heal_changed()?;
         }
         let mut warnings = sync.take_in_edits(options)?;
+        let asks = !options.plan && !options.no_push;
+        let mut leases = LeaseNews::default();
+        let there = if asks { sync.settle_leases(&mut leases, &mut warnings)? } else { Default::default() };
         let mut report = sync.run(options, upstream.as_ref())?;
         warnings.append(&mut report.warnings);
+        if !options.plan {
+            sync.tell_lost(&mut leases)?;
+        }
+        if asks {
+            sync.clean_leases(there, &mut leases, &mut warnings)?;
+        }
+        report.leases = leases;
         report.warnings = warnings;
         Ok(report)
     }

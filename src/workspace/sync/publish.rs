@@ -5,7 +5,7 @@ use serde_json::json;
 use super::held::held;
 use super::{Sync, SyncOptions, refusal, short};
 use crate::error::{Error, Result};
-use crate::git::{Oid, words};
+use crate::git::{Oid, is_race, server_words, words};
 
 /// Where a branch is pushed to and fetched from.
 #[derive(Clone, Debug)]
@@ -189,35 +189,4 @@ impl Sync<'_> {
         self.git.ask(&["config", "--local", &format!("branch.{branch}.remote"), &upstream.remote])?;
         self.git.ask(&["config", "--local", &format!("branch.{branch}.merge"), &upstream.theirs]).map(|_| ())
     }
-}
-
-/// What the server itself said, after a colon; empty where it said nothing.
-fn server_words(stderr: &str) -> String {
-    let said: Vec<&str> = stderr
-        .lines()
-        .filter_map(|line| line.strip_prefix("remote: "))
-        .map(str::trim)
-        .filter(|l| !l.is_empty())
-        .collect();
-    if said.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", said.into_iter().take(4).collect::<Vec<_>>().join("; "))
-    }
-}
-
-/// Whether a refusal only says that somebody else was first.
-fn is_race(why: &str) -> bool {
-    [
-        "fetch first",
-        "non-fast-forward",
-        "stale info",
-        "cannot lock ref",
-        "failed to update ref",
-        "incorrect old value",
-        "reference already exists",
-        "failed to lock",
-    ]
-    .iter()
-    .any(|said| why.contains(said))
 }

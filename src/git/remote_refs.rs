@@ -1,0 +1,226 @@
+//! References at a remote that are no branches: listing them, fetching what they point at, replacing one by compare-and-swap.
+//!
+//! Promises: all questions of one command together end by a deadline; what a push came to is told apart: taken, lost, refused,
+//! never sent, or not known. Nothing here moves a reference of this clone, and none of the user's push hooks runs.
+//! Refuses to know: what the references mean.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::{Git, Objects, Oid, words};
+use crate::env::process::Outcome;
+use crate::error::{Code, Error, Result};
+use crate::model::id::quoted;
+
+/// Most references that one call of git names.
+const AT_ONCE: usize = 200;
+/// Less time than this is none: git itself takes as long to start.
+const NO_TIME: Duration = Duration::from_millis(50);
+
+/// What came of a push of references.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Push {
+    /// The remote took it.
+    Taken,
+    /// Something else stood there.
+    Lost,
+    /// The remote does not want it, with its words.
+    Refused(String),
+    /// The remote was not reached.
+    NotSent(String),
+    /// No answer: it may have been taken.
+    Unknown(String),
+}
+
+/// The references of one remote.
+pub struct RemoteRefs<'a> {
+    git: Git<'a>,
+    objects: &'a Objects,
+    remote: String,
+    /// Where pushes go, if that is another place: only there it is seen what they came to.
+    read_from: String,
+    until: Instant,
+}
+
+impl<'a> RemoteRefs<'a> {
+    /// The references of the remote `name`, all questions to be answered within `span`.
+    ///
+    /// Errors: `ERR_GIT` where this clone has no such remote.
+    pub fn new(git: Git<'a>, objects: &'a Objects, name: &str, span: Duration) -> Result<Self> {
+        if !objects.remotes().iter().any(|remote| remote == name) || name.starts_with('-') {
+            return Err(Error::new(Code::Git, format!("this clone has no remote {}", quoted(name)))
+                .hint("git remote -v shows the remotes; lease.remote in config.toml names the one that decides"));
+        }
+        let push_url = objects.setting(&format!("remote.{name}.pushurl"));
+        let read_from = push_url.unwrap_or_else(|| name.to_owned());
+        Ok(RemoteRefs {
+            git: git.asking_nobody(objects),
+            objects,
+            remote: name.to_owned(),
+            read_from,
+            until: Instant::now() + span,
+        })
+    }
+
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    fn call(&self, args: &[&str], span: Duration) -> Result<Outcome> {
+        if self.left() < NO_TIME {
+            return Err(Error::new(Code::Git, "no time was left to ask it"));
+        }
+        self.git.call_within(args, span.min(self.left()))
+    }
+
+    /// The references that fit a name or pattern, with what they point at.
+    ///
+    /// Errors: `ERR_GIT` with git's words where the remote does not answer.
+    pub fn list(&self, pattern: &str) -> Result<BTreeMap<String, Oid>> {
+        let args = ["ls-remote", "--refs", "--end-of-options", &self.read_from, pattern];
+        let outcome = self.call(&args, self.left())?;
+        let text = self.git.text(&args, &outcome)?;
+        let lines = text.lines().filter_map(|line| line.split_once('\t'));
+        lines.map(|(oid, name)| Ok((name.to_owned(), oid.parse()?))).collect()
+    }
+
+    /// Brings in what references point at, as far as it is not here.
+    ///
+    /// Errors: `ERR_GIT` with git's words where the remote does not answer or one of them is gone.
+    pub fn fetch(&self, refs: &BTreeMap<String, Oid>) -> Result<()> {
+        let missing: Vec<&str> =
+            refs.iter().filter(|(_, oid)| !self.objects.has(**oid)).map(|(name, _)| name.as_str()).collect();
+        for names in missing.chunks(AT_ONCE) {
+            let mut args = vec![
+                "fetch",
+                "--quiet",
+                "--no-tags",
+                "--no-write-fetch-head",
+                "--no-prune",
+                "--no-recurse-submodules",
+                "--no-auto-maintenance",
+                "--refmap=",
+                "--end-of-options",
+                &self.read_from,
+            ];
+            args.extend(names);
+            let outcome = self.call(&args, self.left())?;
+            self.git.text(&args, &outcome)?;
+        }
+        Ok(())
+    }
+
+    /// Lets a reference point at `new` (`None` takes it away) if it points at `expected` still (`None`: if there is none).
+    ///
+    /// Errors: `ERR_IO` where git cannot be started.
+    pub fn swap(&self, name: &str, expected: Option<Oid>, new: Option<Oid>) -> Result<Push> {
+        Ok(self.push(&[(name, expected, new)])?.into_iter().next().unwrap_or(Push::Lost))
+    }
+
+    /// As [`RemoteRefs::swap`] for several at once; each succeeds or fails by itself.
+    ///
+    /// Errors: `ERR_IO` where git cannot be started.
+    pub fn push(&self, changes: &[(&str, Option<Oid>, Option<Oid>)]) -> Result<Vec<Push>> {
+        let text = |oid: Option<Oid>| oid.map(|oid| oid.to_string()).unwrap_or_default();
+        let leases: Vec<String> = changes
+            .iter()
+            .map(|(name, expected, _)| format!("--force-with-lease={name}:{}", text(*expected)))
+            .collect();
+        let specs: Vec<String> = changes.iter().map(|(name, _, new)| format!("{}:{name}", text(*new))).collect();
+        let mut args =
+            vec!["push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-signed", "--recurse-submodules=no"];
+        args.extend(leases.iter().map(String::as_str));
+        args.extend(["--end-of-options", &self.remote]);
+        args.extend(specs.iter().map(String::as_str));
+        if self.left() < NO_TIME {
+            return Ok(vec![Push::NotSent("no time was left to ask it".into()); changes.len()]);
+        }
+        // Some time is kept for asking what a push came to that did not answer.
+        let outcome = self.call(&args, self.left().mul_f64(0.6))?;
+        Ok(changes.iter().map(|(name, ..)| what_came(&outcome, name)).collect())
+    }
+}
+
+/// What a push came to for one reference.
+fn what_came(outcome: &Outcome, name: &str) -> Push {
+    if outcome.timed_out {
+        return Push::Unknown("it did not answer in time".into());
+    }
+    let said = String::from_utf8_lossy(&outcome.stdout);
+    let ending = format!(":{name}");
+    let line = said.lines().find(|line| line.split('\t').nth(1).is_some_and(|spec| spec.ends_with(&ending)));
+    match line {
+        Some(line) if line.starts_with('!') => {
+            let why = line.rsplit('\t').next().unwrap_or_default();
+            if is_race(why) { Push::Lost } else { Push::Refused(format!("{why}{}", server_words(&outcome.stderr))) }
+        }
+        Some(_) => Push::Taken,
+        None if outcome.code == Some(0) => Push::Taken,
+        None if is_race(&outcome.stderr) => Push::Lost,
+        None if was_not_reached(&outcome.stderr) => Push::NotSent(words(&outcome.stderr)),
+        None => Push::Unknown(words(&outcome.stderr)),
+    }
+}
+
+/// What the server itself said, after a colon; empty where it said nothing.
+pub fn server_words(stderr: &str) -> String {
+    let lines = stderr.lines().filter_map(|line| line.strip_prefix("remote: ")).map(str::trim);
+    let said: Vec<&str> = lines.filter(|line| !line.is_empty()).take(4).collect();
+    if said.is_empty() { String::new() } else { format!(": {}", said.join("; ")) }
+}
+
+/// Whether a refusal only says that somebody else was first.
+pub fn is_race(why: &str) -> bool {
+    [
+        "fetch first",
+        "non-fast-forward",
+        "stale info",
+        "cannot lock ref",
+        "failed to update ref",
+        "incorrect old value",
+        "reference already exists",
+        "failed to lock",
+    ]
+    .iter()
+    .any(|said| why.contains(said))
+}
+
+/// Whether git says that it never came to speak with the remote.
+fn was_not_reached(stderr: &str) -> bool {
+    [
+        "does not appear to be a git repository",
+        "Could not resolve host",
+        "Connection refused",
+        "Connection timed out",
+        "No route to host",
+        "Permission denied",
+        "Couldn't connect to server",
+    ]
+    .iter()
+    .any(|said| stderr.contains(said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(code: i32, stdout: &str, stderr: &str) -> Outcome {
+        Outcome { code: Some(code), stdout: stdout.into(), stderr: stderr.into(), timed_out: false }
+    }
+
+    #[test]
+    fn what_a_push_came_to_is_told_apart() {
+        let name = "refs/agentpm/leases/T";
+        let came = |code, out: &str, err: &str| what_came(&outcome(code, out, err), name);
+        assert_eq!(came(0, "To x\n*\tabc:refs/agentpm/leases/T\t[new reference]\nDone\n", ""), Push::Taken);
+        let lost = "To x\n!\tabc:refs/agentpm/leases/T\t[rejected] (stale info)\nDone\n";
+        assert_eq!(came(1, lost, "error: failed to push"), Push::Lost);
+        let refused = "To x\n!\tabc:refs/agentpm/leases/T\t[remote rejected] (hook declined)\nDone\n";
+        assert!(matches!(came(1, refused, "remote: not here\n"), Push::Refused(why) if why.ends_with(": not here")));
+        let gone = "fatal: '/x' does not appear to be a git repository";
+        assert!(matches!(came(128, "", gone), Push::NotSent(_)));
+        assert!(matches!(came(128, "", "fatal: the remote end hung up unexpectedly"), Push::Unknown(_)));
+        let late = Outcome { timed_out: true, ..outcome(0, "", "") };
+        assert!(matches!(what_came(&late, name), Push::Unknown(_)));
+    }
+}

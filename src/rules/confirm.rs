@@ -1,0 +1,289 @@
+//! Confirmation: how a clone agrees with a remote on who has a lease.
+//!
+//! The remote keeps one record a task and can do one thing: replace it if it is still the one that was expected. That decides
+//! between clones whatever their clocks say. It may also refuse, or answer late or never; then what happened there is not known,
+//! and is asked again, never assumed.
+//!
+//! Promises: a fence that is confirmed to one holder is never confirmed to another. While a record stands, each change of
+//! holder raises its fence; records are taken away only after the floor, below which no new record may begin, was raised to
+//! their fences. Refuses to know: git, files, and what time it really is; each clone's own clock decides only when it dares to ask.
+
+use crate::model::agent::{RemoteRecord, RemoteState, Seen};
+use crate::model::event::{Author, MAX_LAMPORT};
+use crate::model::id::Id;
+use crate::model::time::Time;
+
+/// How often one question is put while others keep changing the answer.
+const ROUNDS: usize = 20;
+
+/// Why the remote did not confirm.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trouble {
+    /// It cannot be reached, or there is none of that name.
+    Unreachable(String),
+    /// It does not take such records.
+    Refused(String),
+    /// It was asked and did not answer: what it holds now is not known.
+    Unknown(String),
+}
+
+impl Trouble {
+    /// The reason in words.
+    pub fn words(&self) -> String {
+        match self {
+            Trouble::Unreachable(why) => format!("the remote could not be asked ({why})"),
+            Trouble::Refused(why) => format!("the remote refused ({why})"),
+            Trouble::Unknown(why) => format!("whether the remote took it is not known ({why})"),
+        }
+    }
+}
+
+/// What came of replacing a record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Swap {
+    /// It stands there now, under this name.
+    Taken(String),
+    /// Another record stood there.
+    Lost,
+    /// The remote does not want it.
+    Refused(String),
+    /// The remote was not reached.
+    NotSent(String),
+    /// No answer in time: it may have been taken, or may be yet.
+    Unknown(String),
+}
+
+/// A remote that keeps one record a task.
+pub trait LeaseRemote {
+    /// What stands there for a task.
+    fn read(&mut self, task: Id) -> Result<Option<Seen>, Trouble>;
+    /// Replaces what stands there if it is `expected`, the name of a record; nothing where `None`.
+    fn swap(&mut self, task: Id, expected: Option<&str>, record: &RemoteRecord) -> Swap;
+    /// The floor: no record that is begun anew may have a fence of this or less.
+    fn floor(&mut self) -> Result<u64, Trouble>;
+}
+
+/// A lease that somebody wants.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The task.
+    pub task: Id,
+    /// The id the lease has, or would have.
+    pub lease: Id,
+    /// Who wants it, in which session.
+    pub holder: Author,
+    /// In which clone.
+    pub clone: Id,
+    /// The least fence it may have.
+    pub fence: u64,
+    /// The highest fence that the task's log knows.
+    pub known: u64,
+    /// Until when.
+    pub expires_at: Time,
+    /// The time now, by the clock of whoever asks.
+    pub now: Time,
+}
+
+/// What the remote says to a wish.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// It is agreed to, with this record.
+    Confirmed(Seen),
+    /// Somebody else's record stands.
+    Held(Seen),
+    /// It did not decide.
+    Unconfirmed(Trouble),
+}
+
+/// Asks for a lease. `known` is what was last seen there: a guess that saves a question.
+pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -> Answer {
+    let mut stands = known;
+    if stands.as_ref().is_some_and(|seen| !is_free(seen, wish)) {
+        stands = match look(remote, wish.task, stands) {
+            Ok(seen) => seen,
+            Err(trouble) => return Answer::Unconfirmed(trouble),
+        };
+    }
+    for _ in 0..ROUNDS {
+        if let Some(seen) = &stands
+            && !is_free(seen, wish)
+        {
+            return Answer::Held(seen.clone());
+        }
+        let fence = wish.fence.max(stands.as_ref().map_or(0, |seen| seen.record.fence.saturating_add(1)));
+        let record = record(wish, fence);
+        let Some(record) = record else { return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into())) };
+        let expected = stands.as_ref().map(|seen| seen.oid.as_str());
+        match remote.swap(wish.task, expected, &record) {
+            // While the old record stood, its fence was below: only one that is begun anew must be above the floor.
+            Swap::Taken(oid) if stands.is_some() => return Answer::Confirmed(seen(oid, record, wish.now)),
+            Swap::Taken(oid) => return above_floor(remote, wish, seen(oid, record, wish.now)),
+            Swap::Refused(why) => return Answer::Unconfirmed(Trouble::Refused(why)),
+            Swap::NotSent(why) => return Answer::Unconfirmed(Trouble::Unreachable(why)),
+            Swap::Lost => {}
+            Swap::Unknown(why) => match look(remote, wish.task, stands.take()) {
+                Ok(Some(now)) if is_just(&now.record, wish, fence) => return above_floor(remote, wish, now),
+                // It may still be on its way: only another record in its place keeps it from arriving.
+                Ok(now) => {
+                    stands = now;
+                    continue;
+                }
+                Err(_) => return Answer::Unconfirmed(Trouble::Unknown(why)),
+            },
+        }
+        stands = match look(remote, wish.task, stands) {
+            Ok(seen) => seen,
+            Err(trouble) => return Answer::Unconfirmed(trouble),
+        };
+    }
+    Answer::Unconfirmed(Trouble::Refused("others keep changing it".into()))
+}
+
+const AT_ITS_END: &str = "the fences of this task have run to their end";
+
+/// A record that was begun anew counts once its fence is above the floor, which is asked for after it stands: whoever takes
+/// records away raises the floor first.
+fn above_floor(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen) -> Answer {
+    for _ in 0..ROUNDS {
+        let floor = match remote.floor() {
+            Ok(floor) => floor,
+            Err(trouble) => return Answer::Unconfirmed(Trouble::Unknown(trouble.words())),
+        };
+        if now.record.fence > floor {
+            return Answer::Confirmed(now);
+        }
+        let Some(raised) = record(wish, floor.saturating_add(1)) else {
+            return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into()));
+        };
+        match remote.swap(wish.task, Some(&now.oid), &raised) {
+            Swap::Taken(oid) => now = seen(oid, raised, wish.now),
+            Swap::Refused(why) => return Answer::Unconfirmed(Trouble::Refused(why)),
+            Swap::NotSent(why) => return Answer::Unconfirmed(Trouble::Unknown(why)),
+            Swap::Lost | Swap::Unknown(_) => match look(remote, wish.task, None) {
+                Ok(Some(other)) if is_just(&other.record, wish, other.record.fence) => now = other,
+                Ok(Some(other)) => return Answer::Held(other),
+                Ok(None) => return Answer::Unconfirmed(Trouble::Refused("its record was taken away".into())),
+                Err(trouble) => return Answer::Unconfirmed(Trouble::Unknown(trouble.words())),
+            },
+        }
+    }
+    Answer::Unconfirmed(Trouble::Refused("others keep changing it".into()))
+}
+
+/// Prolongs a lease whose record was seen there.
+pub fn renew(remote: &mut dyn LeaseRemote, mine: Seen, expires_at: Time, now: Time) -> Answer {
+    let mut stands = mine;
+    for _ in 0..ROUNDS {
+        let wanted = RemoteRecord { state: RemoteState::Held, expires_at, updated_at: now, ..stands.record.clone() };
+        match remote.swap(wanted.task, Some(&stands.oid), &wanted) {
+            Swap::Taken(oid) => return Answer::Confirmed(seen(oid, wanted, now)),
+            Swap::Refused(why) => return Answer::Unconfirmed(Trouble::Refused(why)),
+            Swap::NotSent(why) => return Answer::Unconfirmed(Trouble::Unreachable(why)),
+            Swap::Lost => {}
+            Swap::Unknown(why) => match remote.read(wanted.task) {
+                Ok(Some(now)) if now.record == wanted => return Answer::Confirmed(now),
+                Ok(_) => {}
+                Err(_) => return Answer::Unconfirmed(Trouble::Unknown(why)),
+            },
+        }
+        match verify(remote, &stands) {
+            Answer::Confirmed(now) => stands = now,
+            other => return other,
+        }
+    }
+    Answer::Unconfirmed(Trouble::Refused("others keep changing it".into()))
+}
+
+/// Asks whether a lease is still the one that stands there.
+pub fn verify(remote: &mut dyn LeaseRemote, mine: &Seen) -> Answer {
+    match look(remote, mine.record.task, Some(mine.clone())) {
+        Ok(Some(now)) if now.record.lease == mine.record.lease && now.record.fence == mine.record.fence => {
+            Answer::Confirmed(now)
+        }
+        Ok(Some(now)) => Answer::Held(now),
+        Ok(None) => Answer::Unconfirmed(Trouble::Refused("its record was taken away".into())),
+        Err(trouble) => Answer::Unconfirmed(trouble),
+    }
+}
+
+/// Says that a lease was given back. What another has put in its place meanwhile stays.
+///
+/// Errors: why the remote could not be told.
+pub fn end(remote: &mut dyn LeaseRemote, mine: Seen, state: RemoteState, now: Time) -> Result<(), Trouble> {
+    let mut stands = mine;
+    for _ in 0..ROUNDS {
+        let over = RemoteRecord { state, updated_at: now, ..stands.record.clone() };
+        match remote.swap(over.task, Some(&stands.oid), &over) {
+            Swap::Taken(_) => return Ok(()),
+            Swap::Refused(why) => return Err(Trouble::Refused(why)),
+            Swap::NotSent(why) => return Err(Trouble::Unreachable(why)),
+            Swap::Lost | Swap::Unknown(_) => {}
+        }
+        match verify(remote, &stands) {
+            Answer::Confirmed(now) if now.record.state != RemoteState::Held => return Ok(()),
+            Answer::Confirmed(now) => stands = now,
+            Answer::Held(_) | Answer::Unconfirmed(Trouble::Refused(_)) => return Ok(()),
+            Answer::Unconfirmed(trouble) => return Err(trouble),
+        }
+    }
+    Err(Trouble::Refused("others keep changing it".into()))
+}
+
+/// What stands there now. A record that was seen before keeps the time at which that was.
+fn look(remote: &mut dyn LeaseRemote, task: Id, known: Option<Seen>) -> Result<Option<Seen>, Trouble> {
+    let now = remote.read(task)?;
+    Ok(now.map(|now| match known.filter(|known| known.oid == now.oid) {
+        Some(known) => Seen { at: known.at, ..now },
+        None => now,
+    }))
+}
+
+fn seen(oid: String, record: RemoteRecord, at: Time) -> Seen {
+    Seen { oid, at, ours: true, over: 0, record }
+}
+
+fn record(wish: &Wish, fence: u64) -> Option<RemoteRecord> {
+    (fence <= MAX_LAMPORT).then(|| RemoteRecord {
+        v: 1,
+        task: wish.task,
+        state: RemoteState::Held,
+        lease: wish.lease,
+        agent: wish.holder.agent.clone(),
+        session: wish.holder.session,
+        clone: wish.clone,
+        fence,
+        expires_at: wish.expires_at,
+        created_at: wish.now,
+        updated_at: wish.now,
+    })
+}
+
+/// Whether a record is the one that this wish put there.
+fn is_just(record: &RemoteRecord, wish: &Wish, fence: u64) -> bool {
+    record.lease == wish.lease
+        && record.clone == wish.clone
+        && record.fence == fence
+        && record.state == RemoteState::Held
+}
+
+/// Whether a record may be replaced by whoever wishes for the lease.
+pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
+    let r = &seen.record;
+    match r.state {
+        RemoteState::Released => true,
+        // Whoever knows that it was finished, and has it open again, may have it.
+        RemoteState::Finished => wish.known >= r.fence,
+        RemoteState::Held => {
+            let other_session = matches!((r.session, wish.holder.session), (Some(a), Some(b)) if a != b);
+            let mine = r.clone == wish.clone && r.agent == wish.holder.agent && !other_session;
+            mine || r.lease == wish.lease || has_run_out(seen, wish.now)
+        }
+    }
+}
+
+/// Whether a lease ran out: by its holder's clock, or because it stood unchanged for its whole time by the clock of whoever looks.
+/// The second is for holders whose clock is years ahead.
+fn has_run_out(seen: &Seen, now: Time) -> bool {
+    let r = &seen.record;
+    now >= r.expires_at || now.since(seen.at) >= r.expires_at.since(r.updated_at).max(1)
+}

@@ -1,0 +1,392 @@
+//! Commands whose leases a remote confirms: decide, ask, decide again.
+//!
+//! Promises: the remote is never asked under the lock. What it says is part of the second decision, which is made under the
+//! lock like any other; what it agreed to and was not used is given back. Where it does not answer, the work goes on and says
+//! that it is not confirmed, unless the settings forbid that.
+//! Refuses to know: who may have a lease (`rules::confirm`, `rules::decide`), and how references travel (`workspace::remote`).
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Workspace;
+use super::remote::Remote;
+use super::stage::{Scene, highest_fence};
+use super::write::Reply;
+use crate::error::{Code, Error, Result};
+use crate::git::Objects;
+use crate::model::agent::{RemoteState, Seen};
+use crate::model::command::Command;
+use crate::model::event::{Author, Entity};
+use crate::model::id::Id;
+use crate::model::payload::Payload;
+use crate::model::time::Time;
+use crate::rules::confirm::{self, Answer, Trouble, Wish};
+use crate::rules::decide::{Subject, decide};
+use crate::rules::stage::{Grant, Stage as _};
+use crate::runtime::records;
+
+/// How often one command is decided anew because the remote said no.
+const ROUNDS: usize = 200;
+
+/// What the remote has said in the course of one command.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    /// When the command began: all its decisions are of that moment, so that what is agreed to is what is written.
+    pub now: Time,
+    /// What stands there, by task.
+    pub seen: BTreeMap<Id, Seen>,
+    /// The leases it was asked for.
+    pub grants: BTreeMap<Id, Grant>,
+    /// Tasks whose lease was prolonged or looked at there.
+    settled: BTreeSet<Id>,
+    /// Why it is not asked any more.
+    silent: Option<Trouble>,
+    /// Whether all of it was read for this command.
+    fresh: bool,
+}
+
+/// What a decision needs from the remote before it may stand.
+pub(super) enum Need {
+    /// A lease, and what was last seen in its place.
+    Acquire(Wish, Option<Seen>),
+    /// More time for a lease that stands there: until when, and the time now.
+    Renew(Seen, Time, Time),
+    /// Word that a lease still stands there.
+    Verify(Seen),
+}
+
+impl Need {
+    fn task(&self) -> Id {
+        match self {
+            Need::Acquire(wish, _) => wish.task,
+            Need::Renew(seen, ..) | Need::Verify(seen) => seen.record.task,
+        }
+    }
+}
+
+impl Scene<'_> {
+    /// What the remote must be asked before what was decided may stand.
+    pub(super) fn needs(&mut self, clone: Id) -> Result<Vec<Need>> {
+        let Some(said) = self.said.clone() else { return Ok(Vec::new()) };
+        let mut needs: BTreeMap<Id, Need> = BTreeMap::new();
+        for entry in self.entries.clone() {
+            let event = &entry.event;
+            let Entity::Task(task) = event.entity else { continue };
+            if said.grants.contains_key(&task) || said.settled.contains(&task) {
+                continue;
+            }
+            let known = self.lease(task)?.remote;
+            let seen = known.clone().filter(|seen| seen.ours && event.fence == Some(seen.record.fence));
+            match (&event.payload, seen) {
+                (Payload::LeaseAcquired(p), _) => {
+                    let wish = Wish {
+                        task,
+                        lease: p.lease,
+                        holder: Author { agent: p.holder.clone(), session: p.session, ..Author::default() },
+                        clone,
+                        // One more than a clone would take that cannot ask: what is confirmed stands above what is not.
+                        fence: p.fence.saturating_add(1),
+                        known: highest_fence(&self.tasks[&task].log.entries),
+                        expires_at: p.expires_at,
+                        now: event.at,
+                    };
+                    needs.insert(task, Need::Acquire(wish, known));
+                }
+                (Payload::LeaseRenewed(p), Some(seen)) if seen.record.lease == p.lease => {
+                    needs.insert(task, Need::Renew(seen, p.expires_at, event.at));
+                }
+                (Payload::TaskStatusChanged(_) | Payload::TaskArchived(_) | Payload::TaskReopened(_), Some(seen)) => {
+                    needs.entry(task).or_insert(Need::Verify(seen));
+                }
+                _ => {}
+            }
+        }
+        Ok(needs.into_values().collect())
+    }
+
+    /// The leases at the remote that what was decided gives back.
+    fn ends(&mut self) -> Result<Vec<(Seen, RemoteState)>> {
+        let mut ends = Vec::new();
+        for entry in self.entries.clone() {
+            let (Entity::Task(task), Payload::LeaseReleased(p)) = (&entry.event.entity, &entry.event.payload) else {
+                continue;
+            };
+            let seen = self.lease(*task)?.remote.filter(|seen| seen.ours && seen.record.lease == p.lease);
+            let finished = self.tasks.get(task).is_some_and(|slot| slot.task.status.is_finished());
+            let state = if finished { RemoteState::Finished } else { RemoteState::Released };
+            ends.extend(seen.map(|seen| (seen, state)));
+        }
+        Ok(ends)
+    }
+}
+
+/// A remote that is opened when it is first asked.
+pub(super) struct Asking<'a> {
+    ws: &'a Workspace,
+    objects: OnceCell<Result<Objects>>,
+    name: &'a str,
+    clone: Id,
+}
+
+impl<'a> Asking<'a> {
+    pub fn new(ws: &'a Workspace, name: &'a str) -> Result<Self> {
+        Ok(Asking { ws, objects: OnceCell::new(), name, clone: ws.clone_id()? })
+    }
+
+    pub fn clone_id(&self) -> Id {
+        self.clone
+    }
+
+    /// The remote, with all its time before it.
+    pub fn remote(&self) -> Result<Remote<'_>, Trouble> {
+        let objects = self.objects.get_or_init(|| self.ws.objects_to_ask());
+        let objects = objects.as_ref().map_err(|e| Trouble::Unreachable(e.message.clone()))?;
+        Remote::open(self.ws, objects, self.name, self.clone).map_err(|e| Trouble::Unreachable(e.message))
+    }
+}
+
+impl Workspace {
+    /// The id of this clone; it is given one where it has none.
+    fn clone_id(&self) -> Result<Id> {
+        let runtime = self.runtime_to_write()?;
+        if let Some(id) = records::clone_id(&runtime)? {
+            return Ok(id);
+        }
+        self.under_lock("agentpm, naming this clone", |runtime, _, _| match records::clone_id(runtime)? {
+            Some(id) => Ok(id),
+            None => {
+                let id = self.env.new_id()?;
+                records::write_clone_id(runtime, id)?;
+                Ok(id)
+            }
+        })
+    }
+
+    /// Carries out a command whose leases the remote `name` confirms.
+    ///
+    /// Errors: as [`Workspace::execute`]; `ERR_SYNC` where the settings want confirmation and the remote gives none.
+    pub(super) fn execute_confirmed(&self, command: &Command, name: &str) -> Result<Reply> {
+        self.execute_asking(&self.author()?, command, name, |scene| decide(scene, command))
+    }
+
+    /// As [`Workspace::execute_confirmed`], for somebody, and for what is put together from many decisions.
+    pub(super) fn execute_asking(
+        &self,
+        author: &Author,
+        command: &Command,
+        name: &str,
+        decision: impl Fn(&mut Scene) -> Result<Subject>,
+    ) -> Result<Reply> {
+        let asking = Asking::new(self, name)?;
+        // Opened once, so that all questions of this command share one time.
+        let mut remote = None;
+        let mut said = Said::at(self.env.now());
+        for _ in 0..ROUNDS {
+            let (mut needs, mut ends, mut waits) = (Vec::new(), Vec::new(), false);
+            let outcome = self.execute_as(author.clone(), command, false, |scene| {
+                scene.hear(said.clone());
+                let subject = decision(scene)?;
+                waits = scene.waits_for_remote;
+                needs = scene.needs(asking.clone_id())?;
+                if !needs.is_empty() {
+                    return Err(Error::new(Code::Busy, "the remote is to be asked first"));
+                }
+                ends = scene.ends()?;
+                Ok(subject)
+            });
+            if !needs.is_empty() {
+                let remote = remote.get_or_insert_with(|| asking.remote());
+                for need in needs {
+                    said.ask(need, remote);
+                }
+                if self.settings.lease.confirmed_only
+                    && let Some(trouble) = said.silent.clone()
+                {
+                    self.give_back(&said, remote);
+                    return Err(not_confirmed(name, &trouble));
+                }
+                continue;
+            }
+            let stuck = match &outcome {
+                Ok(reply) => waits && reply.subject == Subject::Claim(None),
+                Err(e) => matches!(e.code, Code::LeaseHeld | Code::LeaseLost | Code::LeaseExpired),
+            };
+            if stuck && !said.fresh && said.silent.is_none() {
+                // What was seen there earlier may have changed since.
+                said.refresh(remote.get_or_insert_with(|| asking.remote()));
+                continue;
+            }
+            return self.conclude(outcome, said, ends, remote, name);
+        }
+        Err(Error::new(Code::Busy, "others took every task that was asked for; nothing was written")
+            .hint("run the same command again"))
+    }
+
+    /// Tells the remote what came of the command, and keeps what it said.
+    fn conclude(
+        &self,
+        outcome: Result<Reply>,
+        said: Said,
+        ends: Vec<(Seen, RemoteState)>,
+        mut remote: Option<Result<Remote<'_>, Trouble>>,
+        name: &str,
+    ) -> Result<Reply> {
+        match outcome {
+            Ok(mut reply) => {
+                self.keep(&said)?;
+                if let Some(trouble) = &said.silent {
+                    let what = if ends.is_empty() { "the lease is not confirmed" } else { "this is not confirmed" };
+                    reply.warnings.push(format!("{what}: {}; agentpm sync asks {name} again", trouble.words()));
+                } else {
+                    for (seen, state) in ends {
+                        let until = seen.record.expires_at;
+                        let told = match &mut remote {
+                            Some(Ok(remote)) => confirm::end(remote, seen, state, self.env.now()),
+                            _ => continue,
+                        };
+                        if let Err(trouble) = told {
+                            reply.warnings.push(format!(
+                                "saved, but {name} still shows the lease until {until}: {}; agentpm sync tells it",
+                                trouble.words()
+                            ));
+                        }
+                    }
+                }
+                Ok(reply)
+            }
+            Err(e) => {
+                if let Some(remote) = &mut remote {
+                    self.give_back(&said, remote);
+                }
+                self.keep(&said)?;
+                Err(e)
+            }
+        }
+    }
+
+    /// Gives back what the remote agreed to and nobody uses. What cannot be given back runs out.
+    fn give_back(&self, said: &Said, remote: &mut Result<Remote<'_>, Trouble>) {
+        let Ok(remote) = remote else { return };
+        for (task, grant) in said.grants.iter().filter(|(_, grant)| grant.fence.is_some()) {
+            if let Some(seen) = said.seen.get(task)
+                && let Err(trouble) = confirm::end(remote, seen.clone(), RemoteState::Released, self.env.now())
+            {
+                tracing::warn!(%task, lease = %grant.lease, "a lease at the remote was not given back: {}", trouble.words());
+            }
+        }
+    }
+
+    /// Keeps what was seen at the remote, so that it need not be asked for what is known already.
+    pub(super) fn keep(&self, said: &Said) -> Result<()> {
+        let foreign: Vec<(&Id, &Seen)> = said.seen.iter().filter(|(_, seen)| !seen.ours).collect();
+        if foreign.is_empty() {
+            return Ok(());
+        }
+        self.under_lock("agentpm, noting leases of other clones", |runtime, _, _| {
+            for (task, seen) in foreign {
+                let mut record = records::lease(runtime, *task)?;
+                let newer =
+                    |old: &Seen| old.over < seen.over || (old.oid != seen.oid && old.record.fence <= seen.record.fence);
+                if record.remote.as_ref().is_none_or(newer) {
+                    record.remote = Some(seen.clone());
+                    records::write_lease(runtime, *task, &record)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The refusal where only confirmed work is wanted.
+fn not_confirmed(name: &str, trouble: &Trouble) -> Error {
+    Error::new(Code::Sync, format!("{name} did not confirm the lease: {}; nothing was written here", trouble.words()))
+        .with(serde_json::json!({ "remote": name, "confirmed": false, "trouble": trouble.words() }))
+        .hint("run the same command again when the remote answers; lease.confirmed_only = true asks for this")
+}
+
+impl Said {
+    /// Nothing was said yet.
+    pub fn at(now: Time) -> Self {
+        Said {
+            now,
+            seen: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            settled: BTreeSet::new(),
+            silent: None,
+            fresh: false,
+        }
+    }
+
+    /// Puts one question to the remote and takes in what it says.
+    fn ask(&mut self, need: Need, remote: &mut Result<Remote<'_>, Trouble>) {
+        if let Some(trouble) = self.silent.clone() {
+            return self.take_in(need, Answer::Unconfirmed(trouble));
+        }
+        let answer = match remote {
+            Err(trouble) => Answer::Unconfirmed(trouble.clone()),
+            Ok(remote) => match &need {
+                Need::Acquire(wish, known) => confirm::acquire(remote, wish, known.clone()),
+                Need::Renew(seen, until, now) => confirm::renew(remote, seen.clone(), *until, *now),
+                Need::Verify(seen) => confirm::verify(remote, seen),
+            },
+        };
+        let lost = matches!(answer, Answer::Held(_));
+        self.take_in(need, answer);
+        // Where one is taken, others may be: all at once costs no more than one.
+        if lost && !self.fresh {
+            self.refresh(remote);
+        }
+    }
+
+    fn take_in(&mut self, need: Need, answer: Answer) {
+        let task = need.task();
+        let asked_for = if let Need::Acquire(wish, _) = &need { Some(wish.lease) } else { None };
+        match answer {
+            Answer::Confirmed(seen) => {
+                if let Some(lease) = asked_for {
+                    self.grants.insert(task, Grant { lease, fence: Some(seen.record.fence) });
+                } else {
+                    self.settled.insert(task);
+                }
+                self.seen.insert(task, seen);
+            }
+            // Another holder of this very clone that has not come to write it down yet is another holder all the same.
+            Answer::Held(seen) => {
+                let over = match &need {
+                    Need::Acquire(wish, _) => wish.fence.saturating_sub(2),
+                    Need::Renew(mine, ..) | Need::Verify(mine) => mine.record.fence,
+                };
+                self.seen.insert(task, Seen { ours: false, over, ..seen });
+            }
+            Answer::Unconfirmed(trouble) => {
+                if let Some(lease) = asked_for {
+                    self.grants.insert(task, Grant { lease, fence: None });
+                } else {
+                    self.settled.insert(task);
+                }
+                self.silent = Some(trouble);
+            }
+        }
+    }
+
+    /// Reads all that stands at the remote.
+    pub(super) fn refresh(&mut self, remote: &mut Result<Remote<'_>, Trouble>) {
+        self.fresh = true;
+        let all = match remote {
+            Ok(remote) => remote.all(),
+            Err(trouble) => Err(trouble.clone()),
+        };
+        match all {
+            Ok(all) => {
+                for (task, listed) in all {
+                    // What makes no sense is told when that task is asked for.
+                    let known = self.grants.contains_key(&task) || self.seen.contains_key(&task);
+                    if let (Ok(seen), false) = (listed, known) {
+                        self.seen.insert(task, seen);
+                    }
+                }
+            }
+            Err(trouble) => self.silent = Some(trouble),
+        }
+    }
+}

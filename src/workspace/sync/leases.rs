@@ -1,0 +1,210 @@
+//! What a sync does for leases.
+//!
+//! Promises: leases that were taken while the remote could not be asked are confirmed, or their holders are told who has the
+//! task; the remote hears of leases that were given back meanwhile; records of finished tasks are taken away there, a bounded
+//! number each time. None of it can fail the sync.
+//! Refuses to know: how the remote decides (`rules::confirm`).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Sync;
+use crate::error::{Code, Result};
+use crate::model::agent::{LeaseRecord, RemoteState, Seen};
+use crate::model::command::{Command, LeaseRenew};
+use crate::model::event::Author;
+use crate::model::id::Id;
+use crate::model::words::{Duration, TaskRef};
+use crate::rules::confirm::{self, Trouble};
+use crate::rules::decide::confirm_again;
+use crate::rules::lease;
+use crate::runtime::records;
+use crate::store::entity::load_task;
+use crate::workspace::confirm::{Asking, Said};
+use crate::workspace::remote::Listed;
+
+/// Most records that one sync takes away.
+const MOST: usize = 100;
+/// How long a lease must have run out before its record is taken away though nobody gave it back: a day.
+const LONG_OVER: i64 = 24 * 3_600_000;
+
+/// What a sync did for leases.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct LeaseNews {
+    /// Tasks whose lease was confirmed late.
+    pub confirmed: Vec<Id>,
+    /// Leases of this clone that another has now.
+    pub lost: Vec<LostLease>,
+    /// How many leases the remote was told were given back.
+    pub told: usize,
+    /// How many records of finished tasks were taken away at the remote.
+    pub removed: usize,
+}
+
+/// A lease that passed to somebody else.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LostLease {
+    /// The task.
+    pub task: Id,
+    /// Who had it here.
+    pub agent: String,
+    /// Who has it now.
+    pub to: String,
+}
+
+/// What was listed at the remote before the plan was exchanged.
+pub(super) type AtRemote = BTreeMap<Id, Seen>;
+
+impl Sync<'_> {
+    /// Before the plan is committed: brings leases and remote together. Gives what stands at the remote.
+    pub(super) fn settle_leases(&self, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<AtRemote> {
+        let Some(name) = self.ws.lease_remote() else { return Ok(AtRemote::new()) };
+        match self.try_to_settle(name, news, warnings)? {
+            Ok(there) => Ok(there),
+            Err(trouble) => {
+                warnings.push(format!("leases were not confirmed: {}", trouble.words()));
+                Ok(AtRemote::new())
+            }
+        }
+    }
+
+    fn try_to_settle(
+        &self,
+        name: &str,
+        news: &mut LeaseNews,
+        warnings: &mut Vec<String>,
+    ) -> Result<Result<AtRemote, Trouble>> {
+        let asking = Asking::new(self.ws, name)?;
+        let mut remote = match asking.remote() {
+            Ok(remote) => remote,
+            Err(trouble) => return Ok(Err(trouble)),
+        };
+        let listed: BTreeMap<Id, Listed> = match remote.all() {
+            Ok(listed) => listed,
+            Err(trouble) => return Ok(Err(trouble)),
+        };
+        let mut there = AtRemote::new();
+        for (task, one) in listed {
+            match one {
+                Ok(seen) => drop(there.insert(task, seen)),
+                Err(why) => warnings.push(why),
+            }
+        }
+        let mut said = Said::at(self.ws.env.now());
+        said.seen.clone_from(&there);
+        self.ws.keep(&said)?;
+        for (task, record) in self.own_records()? {
+            let mine = record.lease.clone().filter(|lease| !lease.elsewhere);
+            match mine {
+                Some(lease) if lease.is_live(self.ws.env.now()) => {
+                    let left = Duration { millis: lease.expires_at.since(self.ws.env.now()).max(1) };
+                    let author = Author { agent: lease.agent.clone(), session: lease.session, ..Author::default() };
+                    let command = Command::LeaseRenew(LeaseRenew { id: TaskRef(task.to_string()), ttl: Some(left) });
+                    let seen = there.get(&task);
+                    if lease.confirmed
+                        && seen.is_some_and(|s| s.record.lease == lease.id)
+                        && !self.is_contested(task, &lease)?
+                    {
+                        continue;
+                    }
+                    match self.ws.execute_asking(&author, &command, name, |scene| confirm_again(scene, task, left)) {
+                        Ok(reply) if reply.data["confirmed"] == true => news.confirmed.push(task),
+                        Ok(reply) => warnings.extend(reply.warnings),
+                        Err(e) if matches!(e.code, Code::LeaseLost | Code::LeaseHeld) => {}
+                        Err(e) => warnings.push(format!("the lease of task {task} was not confirmed: {}", e.message)),
+                    }
+                }
+                Some(_) => {}
+                None => {
+                    // Only what this clone knows it gave back: a claim that is just being made is not written here yet.
+                    let known = record.remote.filter(|old| old.ours);
+                    let seen = there.get(&task).filter(|seen| seen.ours && seen.record.state == RemoteState::Held);
+                    if let (Some(known), Some(seen)) = (known, seen)
+                        && known.record.lease == seen.record.lease
+                    {
+                        let finished = load_task(&self.ws.store, task, &[])?.task.status.is_finished();
+                        let state = if finished { RemoteState::Finished } else { RemoteState::Released };
+                        match confirm::end(&mut remote, seen.clone(), state, self.ws.env.now()) {
+                            Ok(()) => news.told += 1,
+                            Err(trouble) => {
+                                warnings
+                                    .push(format!("{name} still shows the lease of task {task}: {}", trouble.words()));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Ok(there))
+    }
+
+    fn is_contested(&self, task: Id, lease: &crate::model::agent::Lease) -> Result<bool> {
+        let log = load_task(&self.ws.store, task, &[])?.log;
+        Ok(log.entries.iter().any(|entry| match &entry.event.payload {
+            crate::model::payload::Payload::LeaseAcquired(p) => p.fence >= lease.fence && p.lease != lease.id,
+            _ => false,
+        }))
+    }
+
+    /// What is known here of leases that were granted here, by task.
+    fn own_records(&self) -> Result<Vec<(Id, LeaseRecord)>> {
+        let runtime = self.ws.runtime_to_write()?;
+        let mut own = Vec::new();
+        for task in records::leased_tasks(&runtime)? {
+            let mut record = records::lease(&runtime, task)?;
+            let was_mine = record.lease.as_ref().is_some_and(|lease| !lease.elsewhere);
+            if was_mine || record.remote.as_ref().is_some_and(|seen| seen.ours) {
+                lease::heed_remote(&mut record);
+                own.push((task, record));
+            }
+        }
+        Ok(own)
+    }
+
+    /// After the plan was exchanged: tells whose leases others have now, by what came in.
+    pub(super) fn tell_lost(&self, news: &mut LeaseNews) -> Result<()> {
+        let runtime = self.ws.runtime_to_write()?;
+        let now = self.ws.env.now();
+        for task in records::leased_tasks(&runtime)? {
+            let before = records::lease(&runtime, task)?;
+            let Some(mine) = before.lease.clone().filter(|lease| !lease.elsewhere && lease.is_live(now)) else {
+                continue;
+            };
+            let loaded = load_task(&self.ws.store, task, &[])?;
+            let mut record = before;
+            lease::heed_log(&mut record, &loaded.task, loaded.log.entries.iter());
+            lease::heed_remote(&mut record);
+            if let Some(to) = record.lost.is_some().then_some(record.lost_to).flatten() {
+                news.lost.push(LostLease { task, agent: mine.agent, to });
+            }
+        }
+        Ok(())
+    }
+
+    /// After the plan arrived at the upstream: takes away records of tasks that are finished there.
+    pub(super) fn clean_leases(&self, there: AtRemote, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<()> {
+        let Some(name) = self.ws.lease_remote() else { return Ok(()) };
+        let now = self.ws.env.now();
+        let mut over = Vec::new();
+        for (task, seen) in there {
+            if over.len() == MOST {
+                break;
+            }
+            let r = &seen.record;
+            let ended = r.state != RemoteState::Held || now.since(r.expires_at) > LONG_OVER;
+            if ended && load_task(&self.ws.store, task, &[])?.task.status.is_finished() {
+                over.push(seen);
+            }
+        }
+        if over.is_empty() {
+            return Ok(());
+        }
+        let asking = Asking::new(self.ws, name)?;
+        match asking.remote().and_then(|mut remote| remote.remove(&over)) {
+            Ok(removed) => news.removed = removed,
+            Err(trouble) => warnings.push(format!("records of finished tasks stay at {name}: {}", trouble.words())),
+        }
+        Ok(())
+    }
+}
