@@ -299,8 +299,8 @@ pub enum LeaseVerb {
     #[command(after_help = "Example:\n  agentpm lease release 7XK2Q1")]
     Release(c::LeaseRelease),
     /// List the leases that hold
-    #[command(after_help = "Example:\n  agentpm lease list")]
-    List,
+    #[command(after_help = "Examples:\n  agentpm lease list\n  agentpm lease list --remote")]
+    List(q::LeaseList),
 }
 
 #[derive(Args, Debug)]

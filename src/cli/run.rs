@@ -160,9 +160,12 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
                 SessionVerb::End(args) => Command::SessionEnd(args),
             },
         ),
-        Verb::Lease(LeaseVerb::List) => {
-            list(&ws, &Query::LeaseList, &["task", "agent", "fence", "expires_at", "id"], md)
-        }
+        Verb::Lease(LeaseVerb::List(args)) => list(
+            &ws,
+            &Query::LeaseList(args),
+            &["task", "agent", "fence", "expires_at", "confirmed", "elsewhere", "id"],
+            md,
+        ),
         Verb::Lease(LeaseVerb::Acquire(args)) => change(&ws, &Command::LeaseAcquire(args)),
         Verb::Lease(LeaseVerb::Renew(args)) => change(&ws, &Command::LeaseRenew(args)),
         Verb::Lease(LeaseVerb::Release(args)) => change(&ws, &Command::LeaseRelease(args)),

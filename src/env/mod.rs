@@ -31,6 +31,8 @@ pub struct Env {
 enum Clock {
     System,
     Fixed(Time),
+    /// A file that holds the time: a clock that several programs share and somebody else moves.
+    File(PathBuf),
 }
 
 /// Makes ids that rise within a program run and never tell the next one.
@@ -62,6 +64,11 @@ impl Env {
     pub fn new(vars: BTreeMap<String, String>, cwd: PathBuf) -> Result<Self> {
         let clock = match vars.get("AGENTPM_CLOCK") {
             None => Clock::System,
+            Some(text) if text.starts_with('@') => {
+                let path = PathBuf::from(&text[1..]);
+                read_clock(&path).map_err(|why| Error::usage(format!("AGENTPM_CLOCK: {}: {why}", path.display())))?;
+                Clock::File(path)
+            }
             Some(text) => Clock::Fixed(
                 text.parse().map_err(|_| Error::usage(format!("AGENTPM_CLOCK is no RFC 3339 time: {text:?}")))?,
             ),
@@ -78,10 +85,9 @@ impl Env {
     pub fn now(&self) -> Time {
         match self.clock {
             Clock::Fixed(time) => time,
-            Clock::System => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Time::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-            }
+            // It could be read when the program began; one that was taken away since tells no better time than the system.
+            Clock::File(ref path) => read_clock(path).unwrap_or_else(|_| system_time()),
+            Clock::System => system_time(),
         }
     }
 
@@ -134,6 +140,16 @@ impl Env {
     pub fn home(&self) -> Option<PathBuf> {
         self.var("HOME").map(PathBuf::from)
     }
+}
+
+fn read_clock(path: &std::path::Path) -> std::result::Result<Time, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
+    text.trim().parse().map_err(|_| format!("no RFC 3339 time: {:?}", text.trim()))
+}
+
+fn system_time() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// The system's time in nanoseconds since 1970, as files carry it.

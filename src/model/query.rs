@@ -225,6 +225,24 @@ pub struct Stale {
     pub span: crate::model::words::Duration,
 }
 
+/// List the leases that hold
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LeaseList {
+    /// As the remote that confirms leases knows them, live or run out
+    #[arg(long)]
+    pub remote: bool,
+    /// All of them at once; at the remote those given back too
+    #[arg(long)]
+    pub all: bool,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Go on after this cursor, from the answer before
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
+}
+
 /// List acknowledged events that no branch or worktree holds any more
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -256,7 +274,7 @@ pub enum Query {
     Stale(Stale),
     Unheld(Unheld),
     AgentList,
-    LeaseList,
+    LeaseList(LeaseList),
     Stats,
     Doctor,
     Lint,

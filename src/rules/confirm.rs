@@ -16,6 +16,9 @@ use crate::model::time::Time;
 /// How often one question is put while others keep changing the answer.
 const ROUNDS: usize = 20;
 
+/// How often a question is put again whose answer did not arrive.
+const UNKNOWNS: usize = 2;
+
 /// Why the remote did not confirm.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trouble {
@@ -104,6 +107,7 @@ pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -
             Err(trouble) => return Answer::Unconfirmed(trouble),
         };
     }
+    let mut unknown = 0;
     for _ in 0..ROUNDS {
         if let Some(seen) = &stands
             && !is_free(seen, wish)
@@ -123,8 +127,10 @@ pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -
             Swap::Lost => {}
             Swap::Unknown(why) => match look(remote, wish.task, stands.take()) {
                 Ok(Some(now)) if is_just(&now.record, wish, fence) => return above_floor(remote, wish, now),
+                Ok(_) if unknown == UNKNOWNS => return Answer::Unconfirmed(Trouble::Unknown(why)),
                 // It may still be on its way: only another record in its place keeps it from arriving.
                 Ok(now) => {
+                    unknown += 1;
                     stands = now;
                     continue;
                 }

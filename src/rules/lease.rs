@@ -135,7 +135,10 @@ pub fn apply(record: &mut LeaseRecord, event: &Event) {
 
 /// Puts a lease of a higher fence into force, or the end of one, and notes whose lease it took away.
 fn pass_on(record: &mut LeaseRecord, lease: Option<Lease>, fence: u64, to: &str) {
-    let old = record.lease.take().or(record.lost.take());
+    let old = match record.lease.take() {
+        Some(old) if !old.elsewhere => Some(old),
+        _ => record.lost.take(),
+    };
     record.lost = old.filter(|old| {
         let same = |new: &Lease| {
             let other_session = matches!((old.session, new.session), (Some(a), Some(b)) if a != b);
@@ -193,7 +196,8 @@ pub fn heed_log<'a>(record: &mut LeaseRecord, task: &Task, entries: impl Iterato
 fn is_confirmed(record: &LeaseRecord) -> bool {
     let (Some(lease), Some(seen)) = (&record.lease, &record.remote) else { return false };
     let r = &seen.record;
-    let same = lease.id == r.lease && lease.fence == r.fence && !lease.elsewhere;
+    // The remote may have agreed to a higher fence that is about to be written here.
+    let same = lease.id == r.lease && lease.fence <= r.fence && !lease.elsewhere;
     seen.ours && same && r.state == RemoteState::Held && lease.expires_at <= r.expires_at
 }
 

@@ -133,6 +133,12 @@ impl<'a> Asking<'a> {
         Ok(Asking { ws, objects: OnceCell::new(), name, clone: ws.clone_id()? })
     }
 
+    /// As [`Asking::new`] for one who only reads: nothing is written, not even the id of a clone that has none.
+    pub fn to_read(ws: &'a Workspace, name: &'a str) -> Result<Self> {
+        let known = ws.runtime().map(records::clone_id).transpose()?.flatten();
+        Ok(Asking { ws, objects: OnceCell::new(), name, clone: known.unwrap_or(Id::from_parts(0, 0)) })
+    }
+
     pub fn clone_id(&self) -> Id {
         self.clone
     }

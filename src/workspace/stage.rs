@@ -75,6 +75,8 @@ pub(super) struct Scene<'a> {
     caught_up: bool,
     /// What the remote that confirms leases has said so far; `None` where none is to be asked.
     pub said: Option<Said>,
+    /// The leases under which something happened, with the time until which they hold.
+    pub under: BTreeMap<Id, Time>,
     /// Somebody's lease that is known from the remote kept a task from being handed out.
     pub waits_for_remote: bool,
 }
@@ -108,6 +110,7 @@ impl<'a> Scene<'a> {
             elsewhere,
             caught_up: false,
             said: None,
+            under: BTreeMap::new(),
             waits_for_remote: false,
         }
     }
@@ -573,6 +576,10 @@ impl Stage for Scene<'_> {
                 let before = record.clone();
                 lease::apply(&mut record, &entry.event);
                 lease::heed_remote(&mut record);
+                let lease = record.lease.as_ref().or(before.lease.as_ref());
+                if let Some(lease) = lease.filter(|lease| entry.event.fence == Some(lease.fence)) {
+                    self.under.insert(lease.id, lease.expires_at);
+                }
                 if record != before {
                     self.leases.insert(task, record);
                 }

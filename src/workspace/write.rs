@@ -279,7 +279,7 @@ impl Workspace {
         command: &Command,
     ) -> Result<Written<'a>> {
         let lamport = scene.lamport();
-        let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, .. } = scene;
+        let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, under, .. } = scene;
         let mut written = Written {
             subject,
             events: entries.iter().map(|e| e.event.id).collect(),
@@ -314,6 +314,15 @@ impl Workspace {
             arrived: false,
             key,
         };
+        // A program that was stopped in the middle, or a machine that slept, must not write under a lease that ran out meanwhile.
+        if let Some((lease, until)) = under.iter().find(|(_, until)| **until <= self.env.now()) {
+            return Err(Error::new(
+                Code::LeaseExpired,
+                format!("lease {lease} ran out at {until} while this was at work; nothing was written"),
+            )
+            .with(json!({ "lease": lease, "expires_at": until }))
+            .hint("agentpm lease list shows who holds what; run the same command again"));
+        }
         journal.append(&entries, &commit)?;
         let projected = self
             .project(runtime, tasks, agents, &entries)

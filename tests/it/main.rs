@@ -5,6 +5,7 @@ mod sandbox;
 
 mod attacks;
 mod branches;
+mod claims;
 mod contract;
 mod crash;
 mod fleet;

@@ -85,8 +85,9 @@ pub fn note(stage: &mut dyn Stage, task: Id, payload: Payload, why: Option<Strin
     let me = stage.me().clone();
     let fence = match lease::standing(&record, &me, stage.now()) {
         Standing::Mine(lease) | Standing::MineExpired(lease) => Some(lease.fence),
-        Standing::Others(holder) if record.lost.as_ref().is_some_and(|lost| lost.agent == me.agent) => {
-            return Err(lease::refusal(task, &record, &holder, &me));
+        Standing::Others(holder) if lease::is_lost(&record, &me) => {
+            stage.warn(format!("your lease of this task ran out and {} took it over; this note is kept", holder.agent));
+            None
         }
         _ => None,
     };

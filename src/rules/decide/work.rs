@@ -40,10 +40,14 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
                 .hint(format!("agentpm task reopen {id} --reason TEXT, if it is not done after all")));
         }
     }
+    let me = stage.me().clone();
+    let record = stage.lease(id)?;
+    if let Standing::Others(holder) = lease::standing(&record, &me, stage.now()) {
+        return Err(lease::refusal(id, &record, &holder, &me));
+    }
     if !c.here {
         refuse_elsewhere(stage, id)?;
     }
-    let me = stage.me().clone();
     refuse_owned(stage, &before, &me.agent)?;
     let fence = acquire(stage, id, &me, c.ttl)?;
     let owner = (before.owner.as_deref() != Some(&me.agent)).then(|| me.agent.clone());
@@ -244,7 +248,7 @@ pub fn release(stage: &mut dyn Stage, c: &Release) -> Result<Subject> {
     // Giving back what ran out harms nobody, so an expired lease of one's own is no obstacle.
     let record = stage.lease(id)?;
     if let Standing::MineExpired(lease) = lease::standing(&record, stage.me(), stage.now()) {
-        let renewed = LeaseRenewed { lease: lease.id, expires_at: stage.now().plus(1_000) };
+        let renewed = LeaseRenewed { lease: lease.id, expires_at: stage.now().plus(60_000) };
         let fence = Some(lease.fence);
         stage.emit(Draft { entity: Entity::Task(id), payload: Payload::LeaseRenewed(renewed), why: None, fence })?;
     }

@@ -11,7 +11,6 @@ use crate::model::query::{Next, Ready, Stale, TaskList};
 use crate::model::task::{Brief, Status, Task};
 use crate::reports::ready::{Asker, Place, Plan, Ranked};
 use crate::reports::view::{self, Around};
-use crate::rules::lease::Standing;
 use crate::runtime::records;
 use crate::store::filter::Filter;
 use crate::store::index::Index;
@@ -347,19 +346,6 @@ pub fn agents(ws: &Workspace) -> Result<Value> {
     for agent in ws.agents()? {
         let mut item = json!(agent);
         item["last_seen_at"] = json!(last_seen.get(&agent.name));
-        items.push(item);
-    }
-    let total = items.len();
-    Ok(json!({ "items": items, "total": total, "truncated": false, "next_cursor": Value::Null }))
-}
-
-/// `lease list`
-pub fn leases(ws: &Workspace) -> Result<Value> {
-    let mut items = Vec::new();
-    for (task, lease) in ws.live_leases(|_| true)? {
-        let mut item = view::lease(&lease);
-        let record = ws.lease_record(task)?;
-        item["mine"] = json!(matches!(ws.standing(&record), Some(Standing::Mine(_))));
         items.push(item);
     }
     let total = items.len();

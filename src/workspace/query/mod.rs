@@ -6,6 +6,7 @@ mod diff;
 mod doctor;
 mod graph;
 mod history;
+mod leases;
 mod lists;
 mod review;
 mod unheld;
@@ -64,7 +65,7 @@ impl Workspace {
             Query::Next(q) => lists::next(self, q),
             Query::Stale(q) => lists::stale(self, q),
             Query::AgentList => lists::agents(self),
-            Query::LeaseList => lists::leases(self),
+            Query::LeaseList(q) => leases::leases(self, q),
             Query::Brief(q) => brief::brief(self, q),
             Query::Log(q) => history::log(self, q),
             Query::Blame(q) => history::blame(self, q),

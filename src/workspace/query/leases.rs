@@ -1,0 +1,82 @@
+//! `lease list`: who holds what, as this clone knows it, or as the remote does.
+
+use serde_json::{Value, json};
+
+use super::lists::Page;
+use crate::error::{Code, Error, Result};
+use crate::model::agent::RemoteState;
+use crate::model::id::{Id, quoted};
+use crate::model::query::LeaseList;
+use crate::reports::view;
+use crate::rules::lease::Standing;
+use crate::workspace::Workspace;
+use crate::workspace::confirm::Asking;
+
+/// `lease list`
+pub fn leases(ws: &Workspace, q: &LeaseList) -> Result<Value> {
+    let after: Option<Id> = q.cursor.as_deref().map(read_cursor).transpose()?;
+    let items = if q.remote { at_remote(ws, q.all)? } else { here(ws)? };
+    let total = items.len() as u64;
+    let mut page = Page::new(ws, q.limit, q.all && q.limit.is_none());
+    let mut last = None;
+    for (task, item) in items.into_iter().filter(|(task, _)| after.is_none_or(|after| *task > after)) {
+        if !page.push(item) {
+            return Ok(page.finish(total, last.or(after).map(|id: Id| id.to_string())));
+        }
+        last = Some(task);
+    }
+    Ok(page.finish(total, None))
+}
+
+fn read_cursor(text: &str) -> Result<Id> {
+    text.parse().map_err(|_| {
+        Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before")
+    })
+}
+
+fn here(ws: &Workspace) -> Result<Vec<(Id, Value)>> {
+    let mut items = Vec::new();
+    for (task, lease) in ws.live_leases(|_| true)? {
+        let mut item = view::lease(&lease);
+        let record = ws.lease_record(task)?;
+        item["mine"] = json!(matches!(ws.standing(&record), Some(Standing::Mine(_))));
+        items.push((task, item));
+    }
+    Ok(items)
+}
+
+/// What stands at the remote: leases that are held, run out or not; with `all` those given back too.
+fn at_remote(ws: &Workspace, all: bool) -> Result<Vec<(Id, Value)>> {
+    let Some(name) = ws.lease_remote() else {
+        return Err(Error::state("no remote confirms leases here")
+            .hint("set lease.remote in .agentpm/config.toml to the name of a remote, such as origin"));
+    };
+    let asking = Asking::to_read(ws, name)?;
+    let silent = |trouble: crate::rules::confirm::Trouble| {
+        Error::new(Code::Sync, format!("the leases at {name} are not known: {}", trouble.words()))
+            .with(json!({ "remote": name }))
+            .hint("agentpm lease list shows what is known here")
+    };
+    let listed = asking.remote().and_then(|remote| remote.all()).map_err(silent)?;
+    let now = ws.env.now();
+    let mut items = Vec::new();
+    for (task, one) in listed {
+        let item = match one {
+            Ok(seen) => {
+                let r = &seen.record;
+                if r.state != RemoteState::Held && !all {
+                    continue;
+                }
+                json!({
+                    "id": r.lease, "task": task, "agent": r.agent, "session": r.session, "fence": r.fence,
+                    "expires_at": r.expires_at, "created_at": r.created_at, "updated_at": r.updated_at,
+                    "state": r.state, "live": r.state == RemoteState::Held && now < r.expires_at, "clone": r.clone,
+                    "confirmed": true, "elsewhere": !seen.ours,
+                })
+            }
+            Err(why) => json!({ "task": task, "state": "unreadable", "error": why }),
+        };
+        items.push((task, item));
+    }
+    Ok(items)
+}

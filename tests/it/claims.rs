@@ -1,0 +1,414 @@
+//! Claims across clones: the remote decides, and where it cannot be asked everybody is told so.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+
+use serde_json::Value;
+
+use crate::sandbox::Answer;
+use crate::sync::{Clones, plan};
+
+/// Clones whose leases the remote confirms.
+fn confirmed(names: &[&str]) -> (Clones, String) {
+    with_settings(names, "[lease]\nremote = \"origin\"\n")
+}
+
+fn with_settings(names: &[&str], settings: &str) -> (Clones, String) {
+    let (clones, task) = Clones::new(names);
+    let home = clones.room.home().join(".agentpm");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::write(home.join("config.toml"), settings).unwrap();
+    (clones, task)
+}
+
+fn hub(clones: &Clones) -> PathBuf {
+    clones.room.beside("remote.git")
+}
+
+/// A hook of the remote.
+fn hook(clones: &Clones, name: &str, script: &str) {
+    let path = hub(clones).join("hooks").join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn record(clones: &Clones, task: &str) -> Value {
+    let text = clones.room.git_in(&hub(clones), &["cat-file", "-p", &format!("refs/agentpm/leases/{task}")]);
+    serde_json::from_str(text.text()).unwrap()
+}
+
+fn refs(clones: &Clones) -> Vec<String> {
+    let all = clones.room.git_in(&hub(clones), &["for-each-ref", "--format=%(refname)", "refs/agentpm"]);
+    all.text().lines().map(str::to_owned).collect()
+}
+
+fn start(clones: &Clones, name: &str, args: &[&str]) -> Child {
+    let mut command = clones.room.agentpm_in(&clones.dir(name));
+    command.env("AGENTPM_AGENT", name).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("agentpm starts")
+}
+
+fn end(child: Child) -> Answer {
+    Answer::from(child.wait_with_output().unwrap())
+}
+
+/// As another command of an agent, at another time.
+fn run_at(clones: &Clones, name: &str, clock: &str, args: &[&str]) -> Answer {
+    let mut command = clones.room.agentpm_in(&clones.dir(name));
+    command.env("AGENTPM_AGENT", name).env("AGENTPM_CLOCK", clock);
+    Answer::from(command.args(args).output().expect("agentpm starts"))
+}
+
+fn warning(answer: &Answer, words: &str) -> bool {
+    answer.stderr.contains(words)
+}
+
+#[test]
+fn eight_clones_race_for_one_task_and_each_round_has_one_winner() {
+    let names = ["a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8"];
+    let (clones, task) = confirmed(&names);
+    let rounds = std::env::var("ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let mut last = 0;
+    for round in 0..rounds {
+        let racers: Vec<Child> = names.iter().map(|name| start(&clones, name, &["claim", &task])).collect();
+        let answers: Vec<Answer> = racers.into_iter().map(end).collect();
+        let won: Vec<usize> = (0..names.len()).filter(|i| answers[*i].code == 0).collect();
+        assert_eq!(won.len(), 1, "round {round}: {answers:#?}");
+        let lease = answers[won[0]].data()["lease"].clone();
+        assert_eq!(lease["confirmed"], true, "round {round}");
+        let fence = lease["fence"].as_u64().unwrap();
+        assert!(fence > last, "round {round}: fence {fence} after {last}");
+        last = fence;
+        for (i, answer) in answers.iter().enumerate().filter(|(i, _)| *i != won[0]) {
+            let error = answer.error("ERR_LEASE_HELD", 5);
+            assert_eq!(error["details"]["holder"], names[won[0]], "round {round}, {}", names[i]);
+        }
+        assert_eq!(record(&clones, &task)["agent"], names[won[0]]);
+        clones.run(names[won[0]], &["release", &task]).data();
+    }
+}
+
+#[test]
+fn clones_that_ask_for_work_at_once_get_different_tasks() {
+    let names = ["a1", "a2", "a3", "a4"];
+    let (clones, _) = confirmed(&names);
+    for title in ["two", "three", "four"] {
+        clones.run("a1", &["add", "--title", title]).data();
+    }
+    for name in ["a1", "a2", "a3", "a4"] {
+        clones.run(name, &["sync"]).data();
+    }
+    let askers: Vec<Child> = names.iter().map(|name| start(&clones, name, &["next", "--claim"])).collect();
+    let answers: Vec<Value> = askers.into_iter().map(|child| end(child).data()).collect();
+    let mut tasks: Vec<&str> = answers.iter().map(|data| data["task"]["id"].as_str().unwrap()).collect();
+    assert!(answers.iter().all(|data| data["lease"]["confirmed"] == true), "{answers:#?}");
+    tasks.sort_unstable();
+    tasks.dedup();
+    assert_eq!(tasks.len(), 4);
+    let nothing = clones.run("a1", &["next", "--claim"]);
+    assert!(nothing.data().is_null() || nothing.data()["task"].is_null(), "{nothing:?}");
+}
+
+#[test]
+fn what_was_given_back_and_what_was_finished_is_known_before_any_sync() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("bob", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    clones.run("ann", &["release", &task]).data();
+    assert_eq!(clones.run("bob", &["claim", &task]).data()["lease"]["confirmed"], true);
+    clones.run("bob", &["done", "--all-met"]).data();
+    let error = clones.run("ann", &["claim", &task]).error("ERR_INVALID_STATE", 4);
+    assert!(error["message"].as_str().unwrap().starts_with("bob finished task"), "{error}");
+    // The plan catches up, and the record goes.
+    clones.run("bob", &["sync"]).data();
+    clones.run("ann", &["sync"]).data();
+    assert_eq!(refs(&clones), ["refs/agentpm/floor"]);
+    // Opened again, it begins above all fences there ever were.
+    let before = clones.run("bob", &["task", "reopen", &task, "--reason", "not done"]).data();
+    assert_eq!(before["status"], "open");
+    let again = clones.run("bob", &["claim", &task]).data();
+    assert_eq!(again["lease"]["confirmed"], true);
+    assert!(again["lease"]["fence"].as_u64().unwrap() > 4, "{again}");
+}
+
+#[test]
+fn a_lease_that_ran_out_passes_on_and_its_old_holder_is_told() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    run_at(&clones, "bob", "2026-11-20T10:09:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    let taken = run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["claim", &task]).data();
+    assert_eq!(taken["lease"]["confirmed"], true);
+    // Ann's clock stood still, so her lease looks alive to her; what ends the work asks the remote.
+    let error =
+        run_at(&clones, "ann", "2026-11-20T10:01:00Z", &["done", &task, "--all-met"]).error("ERR_LEASE_LOST", 5);
+    assert_eq!(error["details"]["holder"], "bob");
+    // What she knows now she knows without the remote.
+    std::fs::rename(hub(&clones), clones.room.beside("gone.git")).unwrap();
+    run_at(&clones, "ann", "2026-11-20T10:01:00Z", &["task", "update", &task, "--title", "mine"])
+        .error("ERR_LEASE_LOST", 5);
+    // Notes are always welcome.
+    run_at(&clones, "ann", "2026-11-20T10:01:00Z", &["note", &task, "--content", "I got this far"]).data();
+}
+
+#[test]
+fn a_lease_that_ran_out_here_is_asked_about_before_its_holder_is_told_to_renew_it() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    run_at(&clones, "ann", "2026-11-20T10:11:00Z", &["task", "update", &task, "--title", "late"])
+        .error("ERR_LEASE_EXPIRED", 5);
+    run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["claim", &task]).data();
+    let error = run_at(&clones, "ann", "2026-11-20T10:12:00Z", &["task", "update", &task, "--title", "late"])
+        .error("ERR_LEASE_LOST", 5);
+    assert_eq!(error["details"]["holder"], "bob");
+    run_at(&clones, "ann", "2026-11-20T10:12:00Z", &["lease", "renew", &task]).error("ERR_LEASE_LOST", 5);
+}
+
+#[test]
+fn work_in_the_second_half_of_a_lease_renews_it_at_the_remote() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    run_at(&clones, "ann", "2026-11-20T10:06:00Z", &["progress", "add", &task, "--content", "on"]).data();
+    assert_eq!(record(&clones, &task)["expires_at"], "2026-11-20T10:16:00Z");
+    let listed = clones.run("ann", &["lease", "list", "--remote"]).data();
+    assert_eq!(listed["items"][0]["agent"], "ann");
+    run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+}
+
+#[test]
+fn two_clones_that_could_not_ask_agree_on_one_winner_after_both_have_synced() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    let away = clones.room.beside("away.git");
+    std::fs::rename(hub(&clones), &away).unwrap();
+    for name in ["ann", "bob"] {
+        let claimed = clones.run(name, &["claim", &task]);
+        assert_eq!(claimed.data()["lease"]["confirmed"], false);
+        assert!(warning(&claimed, "not confirmed"), "{claimed:?}");
+    }
+    clones.run("bob", &["progress", "add", &task, "--content", "bob began"]).data();
+    std::fs::rename(&away, hub(&clones)).unwrap();
+    let first = clones.run("ann", &["sync"]).data();
+    assert_eq!(first["leases"]["confirmed"][0], task.as_str(), "{first}");
+    let second = clones.run("bob", &["sync"]).data();
+    assert_eq!(
+        (&second["leases"]["lost"][0]["agent"], &second["leases"]["lost"][0]["to"]),
+        (&"bob".into(), &"ann".into())
+    );
+    clones.run("ann", &["sync"]).data();
+    for name in ["ann", "bob"] {
+        let seen = clones.run(name, &["task", "get", &task]).data();
+        assert_eq!((&seen["owner"], &seen["status"]), (&"ann".into(), &"in_progress".into()), "{name}: {seen}");
+    }
+    assert_eq!(plan(&clones, "ann"), plan(&clones, "bob"));
+    let error = clones.run("bob", &["done", &task, "--all-met"]).error("ERR_LEASE_LOST", 5);
+    assert_eq!(error["details"]["holder"], "ann");
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+}
+
+#[test]
+fn without_a_remote_for_leases_two_clones_agree_by_their_events_alone() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    for name in ["ann", "bob"] {
+        assert_eq!(clones.run(name, &["claim", &task]).data()["lease"]["confirmed"], false);
+    }
+    for name in ["ann", "bob", "ann"] {
+        clones.run(name, &["sync"]).data();
+    }
+    let owner = clones.run("ann", &["task", "get", &task]).data()["owner"].as_str().unwrap().to_owned();
+    assert_eq!(clones.run("bob", &["task", "get", &task]).data()["owner"], owner.as_str());
+    let loser = if owner == "ann" { "bob" } else { "ann" };
+    let error = clones.run(loser, &["done", &task, "--all-met"]).error("ERR_LEASE_LOST", 5);
+    assert_eq!(error["details"]["holder"], owner.as_str());
+    clones.run(&owner, &["done", &task, "--all-met"]).data();
+}
+
+#[test]
+fn what_a_clone_took_that_could_not_ask_gives_way_to_what_the_remote_agreed_to() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["sync"]).data();
+    run_at(&clones, "bob", "2026-11-20T10:00:00Z", &["sync"]).data();
+    // Bob is cut off and believes that the lease he knows of ran out; Ann has renewed it.
+    run_at(&clones, "ann", "2026-11-20T10:08:00Z", &["lease", "renew", &task]).data();
+    let away = clones.room.beside("away.git");
+    std::fs::rename(hub(&clones), &away).unwrap();
+    let taken = run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["claim", &task]).data();
+    assert_eq!(taken["lease"]["confirmed"], false);
+    run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["task", "update", &task, "--estimate", "bob's"]).data();
+    std::fs::rename(&away, hub(&clones)).unwrap();
+    let told = run_at(&clones, "bob", "2026-11-20T10:12:00Z", &["sync"]).data();
+    assert_eq!(told["leases"]["lost"][0]["to"], "ann", "{told}");
+    let synced = run_at(&clones, "ann", "2026-11-20T10:12:00Z", &["sync"]).data();
+    assert!(synced["leases"]["lost"].as_array().is_none_or(Vec::is_empty), "{synced}");
+    run_at(&clones, "ann", "2026-11-20T10:13:00Z", &["task", "update", &task, "--estimate", "ann's"]).data();
+    run_at(&clones, "bob", "2026-11-20T10:13:00Z", &["done", &task, "--all-met"]).error("ERR_LEASE_LOST", 5);
+    run_at(&clones, "ann", "2026-11-20T10:13:00Z", &["sync"]).data();
+    run_at(&clones, "bob", "2026-11-20T10:13:00Z", &["sync"]).data();
+    for name in ["ann", "bob"] {
+        let seen = clones.run(name, &["task", "get", &task]).data();
+        assert_eq!((&seen["owner"], &seen["estimate"]), (&"ann".into(), &"ann's".into()), "{name}");
+    }
+}
+
+#[test]
+fn a_remote_that_refuses_is_named_and_work_goes_on_unconfirmed_unless_that_is_forbidden() {
+    let (clones, task) = confirmed(&["ann"]);
+    hook(&clones, "pre-receive", "echo 'only branches here' >&2; exit 1");
+    let claimed = clones.run("ann", &["claim", &task]);
+    assert_eq!(claimed.data()["lease"]["confirmed"], false);
+    assert!(warning(&claimed, "the remote refused") && warning(&claimed, "only branches here"), "{claimed:?}");
+    clones.run("ann", &["release", &task]).data();
+    std::fs::write(
+        clones.room.home().join(".agentpm/config.toml"),
+        "[lease]\nremote = \"origin\"\nconfirmed_only = true\n",
+    )
+    .unwrap();
+    clones.run("ann", &["claim", &task]).error("ERR_SYNC", 9);
+    assert_eq!(clones.run("ann", &["task", "get", &task]).data()["status"], "open");
+}
+
+#[test]
+fn a_remote_that_hangs_is_left_at_the_deadline_and_asked_again_what_came_of_it() {
+    let (clones, task) = with_settings(&["ann", "bob"], "[lease]\nremote = \"origin\"\nremote_seconds = 3\n");
+    // The remote takes the push and never says so.
+    let pipe = clones.room.beside("never");
+    clones.room.sealed("mkfifo", &clones.room.repo()).arg(&pipe).status().unwrap();
+    hook(&clones, "post-receive", &format!("cat '{}'", pipe.display()));
+    let claimed = clones.run("ann", &["claim", &task]);
+    assert_eq!(claimed.data()["lease"]["confirmed"], true, "{claimed:?}");
+    assert_eq!(record(&clones, &task)["agent"], "ann");
+    std::fs::remove_file(hub(&clones).join("hooks/post-receive")).unwrap();
+    clones.run("ann", &["release", &task]).data();
+    // The remote hangs before it takes it.
+    hook(&clones, "pre-receive", &format!("cat '{}'", pipe.display()));
+    let claimed = clones.run("bob", &["claim", &task]);
+    assert_eq!(claimed.data()["lease"]["confirmed"], false, "{claimed:?}");
+    assert!(warning(&claimed, "is not known"), "{claimed:?}");
+    assert_eq!(record(&clones, &task)["state"], "released");
+    // Later the remote answers again.
+    std::fs::remove_file(hub(&clones).join("hooks/pre-receive")).unwrap();
+    assert_eq!(clones.run("bob", &["lease", "renew", &task]).data()["confirmed"], true);
+    assert_eq!(record(&clones, &task)["agent"], "bob");
+}
+
+#[test]
+fn a_remote_that_dies_in_the_middle_of_the_push_is_asked_what_it_holds() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    hook(&clones, "pre-receive", "kill -9 $PPID");
+    let claimed = clones.run("ann", &["claim", &task]);
+    assert_eq!(claimed.data()["lease"]["confirmed"], false, "{claimed:?}");
+    assert!(refs(&clones).is_empty());
+    std::fs::remove_file(hub(&clones).join("hooks/pre-receive")).unwrap();
+    hook(&clones, "post-receive", "kill -9 $PPID");
+    // Dead after it took it: the answer is that it took it.
+    let claimed = clones.run("bob", &["claim", &task]);
+    assert_eq!(claimed.data()["lease"]["confirmed"], true, "{claimed:?}");
+    std::fs::remove_file(hub(&clones).join("hooks/post-receive")).unwrap();
+    let synced = clones.run("ann", &["sync"]).data();
+    assert_eq!(synced["leases"]["lost"][0]["to"], "bob", "{synced}");
+}
+
+#[test]
+fn a_claim_that_fails_here_is_given_back_there() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    let yaml = PathBuf::from(clones.run("ann", &["task", "path", &task]).data()["path"].as_str().unwrap());
+    let text = std::fs::read_to_string(&yaml).unwrap();
+    std::fs::write(&yaml, text.replace("title: shared", "title: edited by hand")).unwrap();
+    clones.run("ann", &["claim", &task]).error("ERR_CONFLICT", 5);
+    assert_eq!(record(&clones, &task)["state"], "released");
+    assert_eq!(clones.run("bob", &["claim", &task]).data()["lease"]["confirmed"], true);
+}
+
+#[test]
+fn a_batch_that_meets_one_taken_task_gives_the_others_back() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    let other = clones.run("ann", &["add", "--title", "other", "--quiet"]).text().to_owned();
+    clones.run("ann", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    clones.run("bob", &["claim", &task]).data();
+    let ops = clones.room.beside("ops.json");
+    std::fs::write(
+        &ops,
+        format!(r#"[{{"op":"claim","args":{{"id":"{other}"}}}},{{"op":"claim","args":{{"id":"{task}"}}}}]"#),
+    )
+    .unwrap();
+    clones.run("ann", &["batch", "--file", &ops.display().to_string()]).error("ERR_LEASE_HELD", 5);
+    assert_eq!(record(&clones, &other)["state"], "released");
+    assert_eq!(clones.run("ann", &["task", "get", &other]).data()["status"], "open");
+}
+
+#[test]
+fn a_record_that_makes_no_sense_is_named_and_stops_nobody() {
+    let (clones, task) = confirmed(&["ann"]);
+    let bad = clones.room.beside("bad");
+    std::fs::write(&bad, "\u{1b}[31m{\"v\":1}").unwrap();
+    let oid = clones.room.git_in(&hub(&clones), &["hash-object", "-w", &bad.display().to_string()]);
+    let name = format!("refs/agentpm/leases/{task}");
+    clones.room.git_in(&hub(&clones), &["update-ref", &name, oid.text()]).text();
+    let claimed = clones.run("ann", &["claim", &task]);
+    assert_eq!(claimed.data()["lease"]["confirmed"], false);
+    assert!(warning(&claimed, "is no lease"), "{claimed:?}");
+    let listed = clones.run("ann", &["lease", "list", "--remote"]).data();
+    assert_eq!(listed["items"][0]["state"], "unreadable");
+    // The branch is not the lease's business.
+    clones.run("ann", &["sync"]).data();
+}
+
+#[test]
+fn a_force_push_that_drops_the_branch_with_the_claim_does_not_free_the_task() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    let before = clones.git("ann", &["rev-parse", "HEAD"]).text().to_owned();
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["sync"]).data();
+    clones.git("ann", &["push", "-q", "--force", "origin", &format!("{before}:main")]).text();
+    clones.run("bob", &["sync"]).data();
+    assert_eq!(clones.run("bob", &["task", "get", &task]).data()["status"], "open");
+    let none = clones.run("bob", &["next", "--claim"]);
+    assert!(none.data().is_null() || none.data()["task"].is_null(), "{none:?}");
+    clones.run("bob", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    // Nor in the clone itself, where the branch is put back too.
+    clones.git("ann", &["reset", "-q", "--hard", &before]).text();
+    let mut other = clones.room.agentpm_in(&clones.dir("ann"));
+    let refused = Answer::from(other.env("AGENTPM_AGENT", "carl").args(["claim", &task]).output().unwrap());
+    refused.error("ERR_LEASE_HELD", 5);
+}
+
+#[test]
+fn a_claim_in_one_worktree_is_seen_in_the_other_at_once() {
+    let (clones, task) = Clones::new(&["ann"]);
+    let other = clones.room.beside("other");
+    clones.git("ann", &["worktree", "add", "-q", &other.display().to_string()]).text();
+    clones.run("ann", &["claim", &task]).data();
+    let there = |args: &[&str]| {
+        let mut command = clones.room.agentpm_in(&other);
+        Answer::from(command.env("AGENTPM_AGENT", "bob").args(args).output().unwrap())
+    };
+    there(&["claim", &task]).error("ERR_LEASE_HELD", 5);
+    assert_eq!(there(&["lease", "list"]).data()["items"][0]["agent"], "ann");
+    let ready = there(&["ready"]).data();
+    assert_eq!(ready["total"], 0, "{ready}");
+}
+
+#[test]
+fn a_holder_on_the_same_machine_under_the_same_name_is_another_holder() {
+    let (clones, task) = confirmed(&["one", "two"]);
+    let claim = |dir: &str| {
+        let mut command = clones.room.agentpm_in(&clones.dir(dir));
+        Answer::from(command.env("AGENTPM_AGENT", "ada").args(["claim", &task]).output().unwrap())
+    };
+    claim("one").data();
+    let error = claim("two").error("ERR_LEASE_HELD", 5);
+    assert!(error["message"].as_str().unwrap().contains("in another clone"), "{error}");
+    // The same clone asks again: that is its own.
+    assert_eq!(claim("one").data()["lease"]["confirmed"], true);
+}
+
+#[test]
+fn a_clone_without_that_remote_says_so() {
+    let (clones, task) = with_settings(&["ann"], "[lease]\nremote = \"elsewhere\"\n");
+    let claimed = clones.run("ann", &["claim", &task]);
+    assert_eq!(claimed.data()["lease"]["confirmed"], false);
+    assert!(warning(&claimed, "this clone has no remote"), "{claimed:?}");
+    clones.run("ann", &["lease", "list", "--remote"]).error("ERR_SYNC", 9);
+}
