@@ -14,6 +14,8 @@ use crate::model::id::quoted;
 
 /// Most references that one call of git names.
 const AT_ONCE: usize = 200;
+/// How often references are read that change meanwhile.
+const READS: usize = 10;
 /// Less time than this is none: git itself takes as long to start.
 const NO_TIME: Duration = Duration::from_millis(50);
 
@@ -84,10 +86,23 @@ impl<'a> RemoteRefs<'a> {
         lines.map(|(oid, name)| Ok((name.to_owned(), oid.parse()?))).collect()
     }
 
-    /// Brings in what references point at, as far as it is not here.
+    /// As [`RemoteRefs::list`], and brings in what they point at.
     ///
-    /// Errors: `ERR_GIT` with git's words where the remote does not answer or one of them is gone.
-    pub fn fetch(&self, refs: &BTreeMap<String, Oid>) -> Result<()> {
+    /// Errors: `ERR_GIT` with git's words where the remote does not answer, or they change faster than they can be read.
+    pub fn read(&self, pattern: &str) -> Result<BTreeMap<String, Oid>> {
+        let mut last = None;
+        for _ in 0..READS {
+            let refs = self.list(pattern)?;
+            // Objects are had by the names of references only, and those may point at others by now, or be gone.
+            last = self.fetch(&refs).err();
+            if last.is_none() && refs.values().all(|oid| self.objects.has(*oid)) {
+                return Ok(refs);
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::new(Code::Git, format!("{pattern} changes faster than it can be read"))))
+    }
+
+    fn fetch(&self, refs: &BTreeMap<String, Oid>) -> Result<()> {
         let missing: Vec<&str> =
             refs.iter().filter(|(_, oid)| !self.objects.has(**oid)).map(|(name, _)| name.as_str()).collect();
         for names in missing.chunks(AT_ONCE) {

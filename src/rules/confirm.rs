@@ -119,8 +119,6 @@ pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -
         let Some(record) = record else { return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into())) };
         let expected = stands.as_ref().map(|seen| seen.oid.as_str());
         match remote.swap(wish.task, expected, &record) {
-            // While the old record stood, its fence was below: only one that is begun anew must be above the floor.
-            Swap::Taken(oid) if stands.is_some() => return Answer::Confirmed(seen(oid, record, wish.now)),
             Swap::Taken(oid) => return above_floor(remote, wish, seen(oid, record, wish.now)),
             Swap::Refused(why) => return Answer::Unconfirmed(Trouble::Refused(why)),
             Swap::NotSent(why) => return Answer::Unconfirmed(Trouble::Unreachable(why)),
@@ -147,8 +145,9 @@ pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -
 
 const AT_ITS_END: &str = "the fences of this task have run to their end";
 
-/// A record that was begun anew counts once its fence is above the floor, which is asked for after it stands: whoever takes
-/// records away raises the floor first.
+/// A record counts once its fence is above the floor, which is asked for after it stands: whoever takes records away raises the
+/// floor first. This holds for one that replaced another too: that other may have been sent long ago, have been given up by
+/// its sender, and have arrived where a higher one was taken away.
 fn above_floor(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen) -> Answer {
     for _ in 0..ROUNDS {
         let floor = match remote.floor() {

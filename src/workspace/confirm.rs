@@ -222,6 +222,12 @@ impl Workspace {
                 said.refresh(remote.get_or_insert_with(|| asking.remote()));
                 continue;
             }
+            let outcome = outcome.map_err(|mut e| {
+                if stuck && let Some(trouble) = &said.silent {
+                    e.message = format!("{}, as was last seen: {}", e.message, trouble.words());
+                }
+                e
+            });
             return self.conclude(outcome, said, ends, remote, name);
         }
         Err(Error::new(Code::Busy, "others took every task that was asked for; nothing was written")

@@ -73,12 +73,7 @@ impl<'a> Remote<'a> {
     ///
     /// Errors: why the remote did not answer.
     pub fn all(&self) -> Result<BTreeMap<Id, Listed>, Trouble> {
-        let mut found = self.refs.list(&format!("{LEASES}*")).map_err(silent)?;
-        if self.refs.fetch(&found).is_err() {
-            // One of them may have been taken away since.
-            found = self.refs.list(&format!("{LEASES}*")).map_err(silent)?;
-            self.refs.fetch(&found).map_err(silent)?;
-        }
+        let found = self.refs.read(&format!("{LEASES}*")).map_err(silent)?;
         let named = found.into_iter().filter_map(|(name, oid)| Some((name.strip_prefix(LEASES)?.parse().ok()?, oid)));
         Ok(named.map(|(task, oid)| (task, self.record(task, oid))).collect())
     }
@@ -117,9 +112,8 @@ impl<'a> Remote<'a> {
     }
 
     fn read_floor(&self) -> Result<(Option<Oid>, u64), Trouble> {
-        let found = self.refs.list(FLOOR).map_err(silent)?;
+        let found = self.refs.read(FLOOR).map_err(silent)?;
         let Some(oid) = found.get(FLOOR).copied() else { return Ok((None, 0)) };
-        self.refs.fetch(&found).map_err(silent)?;
         let odd = || Trouble::Refused(format!("what stands at {FLOOR} is no number"));
         let text = self.text(oid).map_err(|_| odd())?;
         let floor: u64 = text.trim().parse().map_err(|_| odd())?;
@@ -151,12 +145,7 @@ impl<'a> Remote<'a> {
 impl LeaseRemote for Remote<'_> {
     fn read(&mut self, task: Id) -> Result<Option<Seen>, Trouble> {
         let name = name_of(task);
-        let mut found = self.refs.list(&name).map_err(silent)?;
-        if self.refs.fetch(&found).is_err() {
-            // It may have been replaced since.
-            found = self.refs.list(&name).map_err(silent)?;
-            self.refs.fetch(&found).map_err(silent)?;
-        }
+        let found = self.refs.read(&name).map_err(silent)?;
         let Some(oid) = found.get(&name).copied() else { return Ok(None) };
         self.record(task, oid).map(Some).map_err(Trouble::Refused)
     }

@@ -83,7 +83,7 @@ fn eight_clones_race_for_one_task_and_each_round_has_one_winner() {
         last = fence;
         for (i, answer) in answers.iter().enumerate().filter(|(i, _)| *i != won[0]) {
             let error = answer.error("ERR_LEASE_HELD", 5);
-            assert_eq!(error["details"]["holder"], names[won[0]], "round {round}, {}", names[i]);
+            assert_eq!(error["details"]["holder"], names[won[0]], "round {round}, {}: {answers:#?}", names[i]);
         }
         assert_eq!(record(&clones, &task)["agent"], names[won[0]]);
         clones.run(names[won[0]], &["release", &task]).data();

@@ -23,6 +23,7 @@ mod readme;
 mod recover;
 mod replicas;
 mod roles;
+mod skew;
 mod sync;
 mod sync_crash;
 mod tidy;
