@@ -24,6 +24,7 @@ mod recover;
 mod replicas;
 mod roles;
 mod skew;
+mod stopped;
 mod sync;
 mod sync_crash;
 mod tidy;

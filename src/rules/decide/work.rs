@@ -49,13 +49,17 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
         refuse_elsewhere(stage, id)?;
     }
     refuse_owned(stage, &before, &me.agent)?;
+    let known = stage.known_fence(id)?;
     let fence = acquire(stage, id, &me, c.ttl)?;
+    // Fences were granted that this log does not tell of: somebody had the task meanwhile, and may have moved it.
+    let moved = before.status == Status::InProgress && (record.fence > known || fence > known + 2);
     let owner = (before.owner.as_deref() != Some(&me.agent)).then(|| me.agent.clone());
     let payload = match before.status {
         Status::Open => {
             let owner = owner.map(Some);
             Some(Payload::TaskStatusChanged(TaskStatusChanged { owner, ..move_to(Status::Open, Status::InProgress) }))
         }
+        _ if moved => Some(taken(&me.agent)),
         _ => owner.map(|name| {
             Payload::TaskUpdated(TaskUpdated { set: Fields::from_iter([("owner".to_owned(), json!(name))]) })
         }),
@@ -187,13 +191,18 @@ pub fn confirm_again(stage: &mut dyn Stage, task: Id, ttl: Duration) -> Result<S
     Ok(Subject::Lease(task))
 }
 
+/// In progress as before, and said once more: what was done meanwhile under a lower fence does not count against it.
+fn taken(agent: &str) -> Payload {
+    let owner = Some(Some(agent.to_owned()));
+    Payload::TaskStatusChanged(TaskStatusChanged { owner, ..move_to(Status::InProgress, Status::InProgress) })
+}
+
 fn take_again(stage: &mut dyn Stage, task: Id, me: &Author, ttl: Duration) -> Result<()> {
     let before = stage.task(task)?;
     let fence = acquire(stage, task, me, Some(ttl))?;
     let agreed = stage.grant(task).is_none_or(|grant| grant.fence.is_some());
     if before.status == Status::InProgress && agreed {
-        let set = Fields::from_iter([("owner".to_owned(), json!(me.agent))]);
-        let payload = Payload::TaskUpdated(TaskUpdated { set });
+        let payload = taken(&me.agent);
         let why = Some("the remote confirmed the lease".to_owned());
         stage.emit(Draft { entity: Entity::Task(task), payload, why, fence: Some(fence) })?;
     }
