@@ -7,10 +7,12 @@
 mod objects;
 mod program;
 mod refs;
+mod staged;
 
 pub use objects::{Change, CommitInfo, Head, Item, Mode, Objects, Oid};
 pub use program::{Git, driver_command, words};
 pub use refs::Tips;
+pub use staged::Staged;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -17,10 +17,9 @@ use crate::model::query::Review;
 use crate::model::task::{Status, Task};
 use crate::reports::change::{Change, Kind, TaskChange, between};
 use crate::rules::fold::fold;
-use crate::store::edited::compare;
 use crate::store::layout::{LOG, task_dir};
 use crate::workspace::Workspace;
-use crate::workspace::lint::{completed_by_force, judged};
+use crate::workspace::lint::{completed_by_force, readable, values};
 use crate::workspace::past::Past;
 
 /// `review`
@@ -154,7 +153,7 @@ impl Side {
     fn look_at(&mut self, ws: &Workspace, past: &Past, touched: &BTreeSet<Id>) -> Result<Vec<Finding>> {
         self.findings.clear();
         for id in touched {
-            let (log, readable) = past.files(*id)?;
+            let (log, yaml) = past.files(*id)?;
             let path = ws.store.shown(task_dir(*id).join(LOG));
             let folded = self.take_in(*id, &log.entries);
             let own = log.findings.into_iter().chain(folded).map(|f| {
@@ -163,11 +162,11 @@ impl Side {
             });
             self.findings.extend(own.map(|f| f.task(*id)));
             if let Some(task) = self.tasks.get(id) {
-                self.findings.extend(ws.values(task));
+                self.findings.extend(values(&ws.store.name, task));
             }
-            if let Some(bytes) = readable {
+            if let Some(bytes) = yaml {
                 let path = ws.store.shown(task_dir(*id).join("task.yaml"));
-                let found = judged(path, compare(&Entity::Task(*id), &log.entries, &bytes));
+                let found = readable(path, &Entity::Task(*id), &log.entries, Some(&bytes));
                 self.findings.extend(found.map(|f| f.task(*id)));
             }
         }
