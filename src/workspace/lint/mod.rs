@@ -5,12 +5,20 @@
 //! Refuses to know: how anything is mended (`fix`), and what git holds (`staged`, `base`).
 
 mod across;
+mod base;
+mod fence;
 mod fix;
 mod odd;
 mod readable;
+mod rewritten;
+mod staged;
 mod task;
+mod trailers;
+
+pub use staged::lint_staged;
 
 pub(super) use readable::readable;
+pub(super) use staged::Staging;
 pub(super) use task::{completed_by_force, values};
 
 use std::collections::BTreeMap;

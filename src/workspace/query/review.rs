@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::diff;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::git::{Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
@@ -20,7 +20,7 @@ use crate::rules::fold::fold;
 use crate::store::layout::{LOG, task_dir};
 use crate::workspace::Workspace;
 use crate::workspace::lint::{completed_by_force, readable, values};
-use crate::workspace::past::Past;
+use crate::workspace::past::{Past, began_at};
 
 /// `review`
 pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
@@ -57,17 +57,6 @@ fn read_range(objects: &Objects, range: &str) -> Result<(Oid, Oid)> {
             .hint("write BASE..HEAD, such as main..my-branch"));
     }
     Ok((named(base)?, named(head)?))
-}
-
-/// The commit from which the branch set out.
-fn began_at(objects: &Objects, base: Oid, head: Oid) -> Result<Oid> {
-    objects.merge_base(base, head)?.ok_or_else(|| {
-        let error = Error::new(Code::Git, format!("{} and {} have no common ancestor", base.short(), head.short()));
-        match objects.is_shallow() {
-            true => error.hint("the clone is shallow: git fetch --unshallow brings the rest of history"),
-            false => error.hint("compare them as they are: agentpm diff BASE HEAD"),
-        }
-    })
 }
 
 /// What a reviewer must look at first comes first: what breaks a rule or passed one, then what lost, then what is new, then
