@@ -2,7 +2,7 @@
 //!
 //! Promises: where the log holds the higher grant, the order of events decides, as it does for the fold. Where only this clone
 //! knows of the grant, a change stands that was acknowledged here before it, but for one that ends the task: whoever holds
-//! it now is at work on it.
+//! it now is at work on it. Leaving the fence out is no way around: an end without one stands where a command here wrote it.
 //! Refuses to know: where the log was read.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,14 +18,14 @@ use crate::rules::fold::is_fenced;
 use crate::runtime::{journal, records};
 use crate::store::entity::{LoadedTask, line_of};
 
-/// A new event that was written under a fence.
+/// A new event that was written under a fence, or that ends its task without one.
 pub(super) struct Suspect {
     /// The event.
     pub event: Id,
     task: Id,
     path: String,
     line: Option<usize>,
-    fence: u64,
+    fence: Option<u64>,
     author: Author,
     /// What it would do to the task.
     verb: &'static str,
@@ -52,26 +52,24 @@ impl Grant {
     }
 }
 
-/// The events of a log that are not among the known ones and change status or fields under a fence.
+/// The events of a log that are not among the known ones and change status or fields.
 pub(super) fn suspects(loaded: &LoadedTask, path: &str, known: &BTreeSet<Id>) -> Vec<Suspect> {
     let entries = &loaded.log.entries;
     let void: BTreeSet<Id> =
         loaded.findings.iter().filter(|f| f.rule == Rule::EventFenced).filter_map(|f| f.event).collect();
     let highest = entries.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|grant| grant.fence);
     let new = entries.iter().map(|entry| &entry.event).filter(|event| !known.contains(&event.id));
-    new.filter(|event| is_fenced(&event.payload))
-        .filter_map(|event| {
-            Some(Suspect {
-                event: event.id,
-                task: loaded.task.id,
-                path: path.to_owned(),
-                line: line_of(entries, event.id),
-                fence: event.fence?,
-                author: event.author.clone(),
-                verb: verb(&event.payload),
-                granted: loaded.task.fence,
-                under: highest.clone().filter(|_| void.contains(&event.id)),
-            })
+    new.filter(|event| is_fenced(&event.payload) && (event.fence.is_some() || verb(&event.payload) != CHANGE))
+        .map(|event| Suspect {
+            event: event.id,
+            task: loaded.task.id,
+            path: path.to_owned(),
+            line: line_of(entries, event.id),
+            fence: event.fence,
+            author: event.author.clone(),
+            verb: verb(&event.payload),
+            granted: loaded.task.fence,
+            under: highest.clone().filter(|_| void.contains(&event.id)),
         })
         .collect()
 }
@@ -85,12 +83,15 @@ fn grant(event: &Event) -> Option<Grant> {
     }
 }
 
+/// What an event does that does not end its task.
+const CHANGE: &str = "change";
+
 fn verb(payload: &Payload) -> &'static str {
     match payload {
         Payload::TaskStatusChanged(p) if p.to == Status::Completed => "complete",
         Payload::TaskStatusChanged(p) if p.to == Status::Cancelled => "cancel",
         Payload::TaskArchived(_) => "archive",
-        _ => "change",
+        _ => CHANGE,
     }
 }
 
@@ -113,8 +114,15 @@ pub(super) fn lost(suspects: &[Suspect], runtime: Option<&Dir>) -> Result<Vec<Fi
                 let held = now.filter(|now| now.fence >= grant.fence);
                 found.push(finding(suspect, &held.unwrap_or_else(|| grant.clone())));
             }
-            None if record.fence > suspect.fence.max(suspect.granted) => doubtful.push((suspect, record.fence, now)),
-            None => {}
+            None => {
+                let passed = match suspect.fence {
+                    Some(fence) => record.fence > fence.max(suspect.granted),
+                    None => now.is_some(),
+                };
+                if passed {
+                    doubtful.push((suspect, record.fence, now));
+                }
+            }
         }
     }
     let Some(runtime) = runtime.filter(|_| !doubtful.is_empty()) else { return Ok(found) };
@@ -122,7 +130,7 @@ pub(super) fn lost(suspects: &[Suspect], runtime: Option<&Dir>) -> Result<Vec<Fi
     for (suspect, fence, now) in doubtful {
         let nobody = Grant { fence, holder: String::new(), session: None, held: false };
         let last = now.or_else(|| past.highest(suspect.task)).unwrap_or(nobody);
-        if !last.is_of(&suspect.author) && (suspect.verb != "change" || !past.was_before(suspect)) {
+        if !last.is_of(&suspect.author) && !past.excuses(suspect) {
             found.push(finding(suspect, &last));
         }
     }
@@ -130,23 +138,24 @@ pub(super) fn lost(suspects: &[Suspect], runtime: Option<&Dir>) -> Result<Vec<Fi
 }
 
 fn finding(suspect: &Suspect, grant: &Grant) -> Finding {
-    let Suspect { verb, task, fence, .. } = suspect;
+    let Suspect { verb, task, .. } = suspect;
+    let under = match suspect.fence {
+        Some(fence) => format!("under fence {fence}, a lost lease"),
+        None => "without a lease".to_owned(),
+    };
     let who = match grant {
         Grant { holder, fence, .. } if holder.is_empty() => format!("fence {fence} was granted since"),
         Grant { holder, fence, held: true, .. } => format!("{holder} holds it now under fence {fence}"),
         Grant { holder, fence, .. } => format!("{holder} was granted it since, under fence {fence}"),
     };
-    let message = format!(
-        "the commit would {verb} task {task} by an event of {} under fence {fence}, a lost lease: {who}",
-        suspect.author.agent
-    );
+    let message = format!("the commit would {verb} task {task} by an event of {} {under}: {who}", suspect.author.agent);
     Finding::new(Rule::LeaseLost, message).task(*task).event(suspect.event).at(suspect.path.clone(), suspect.line)
 }
 
 /// In which order this clone came to know the suspects and the grants of their tasks.
 #[derive(Default)]
 struct Past {
-    arrived: BTreeMap<Id, usize>,
+    acknowledged: BTreeMap<Id, usize>,
     grants: BTreeMap<Id, Vec<(usize, Grant)>>,
 }
 
@@ -158,8 +167,9 @@ impl Past {
         journal::each(runtime, |record| {
             for event in record.entries.iter().map(|entry| &entry.event) {
                 count += 1;
-                if events.contains(&event.id) {
-                    past.arrived.entry(event.id).or_insert(count);
+                // What was only noted was not judged by any command of this clone.
+                if events.contains(&event.id) && !record.commit.arrived {
+                    past.acknowledged.entry(event.id).or_insert(count);
                 }
                 if let (Entity::Task(task), Some(grant)) = (&event.entity, grant(event))
                     && tasks.contains(task)
@@ -179,10 +189,13 @@ impl Past {
         self.of(task).iter().map(|(_, grant)| grant).max_by_key(|grant| grant.fence).cloned()
     }
 
-    /// Whether an event was acknowledged here before the lease passed on. What cannot be told was not.
-    fn was_before(&self, suspect: &Suspect) -> bool {
-        let passed = |(_, grant): &&(usize, Grant)| grant.fence > suspect.fence && !grant.is_of(&suspect.author);
+    /// Whether a command of this clone wrote an event while nobody else had a lease. What cannot be told does not count.
+    fn excuses(&self, suspect: &Suspect) -> bool {
+        let Some(fence) = suspect.fence else { return self.acknowledged.contains_key(&suspect.event) };
+        let passed = |(_, grant): &&(usize, Grant)| grant.fence > fence && !grant.is_of(&suspect.author);
         let first = self.of(suspect.task).iter().filter(passed).map(|(when, _)| *when).min();
-        matches!((self.arrived.get(&suspect.event), first), (Some(event), Some(grant)) if *event < grant)
+        let before =
+            matches!((self.acknowledged.get(&suspect.event), first), (Some(event), Some(grant)) if *event < grant);
+        before && suspect.verb == CHANGE
     }
 }
