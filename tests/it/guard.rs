@@ -307,6 +307,22 @@ fn a_commit_names_the_leases_it_was_made_under() {
     assert!(!body("HEAD").contains("Agentpm-Lease"), "{}", body("HEAD"));
     assert_eq!(codes(&room, &["--base", "base"]), [""; 0]);
 
+    // Commits that are made again keep the words they had.
+    let three = room.task("three", &[]);
+    room.run(&["claim", &three]).data();
+    commit_all(&room, "three is begun").text();
+    room.git(&["switch", "-q", "-c", "elsewhere", "HEAD~1"]).text();
+    for number in ["one", "two"] {
+        let message = format!("elsewhere {number}");
+        room.git(&["commit", "-q", "--no-verify", "--allow-empty", "-m", &message]).text();
+        let plain = ["-c", "core.hooksPath=/dev/null", "commit", "-q", "--amend", "--allow-empty", "-m", &message];
+        room.git(&plain).text();
+    }
+    git_as(&room, &room.repo(), "ada", &["rebase", "-q", "main"]).text();
+    git_as(&room, &room.repo(), "ada", &["cherry-pick", "--allow-empty", "HEAD~1"]).text();
+    assert_eq!([body("HEAD"), body("HEAD~1")], ["elsewhere one", "elsewhere two"]);
+    assert!(body("HEAD~3").contains(&line(&three, 1)));
+
     // What goes wrong with it is said and stops nothing.
     fs::write(room.store().join("config.toml"), "trailer = [").unwrap();
     let commit = git_as(&room, &room.repo(), "ada", &["commit", "-q", "--allow-empty", "-m", "all the same"]);

@@ -82,6 +82,11 @@ impl<'a> Staging<'a> {
         Ok(Staging { place, objects, tree, merged, changes, unmerged: staged.unmerged })
     }
 
+    /// Whether git is about to make again a commit that was made before: in a rebase, a cherry-pick and the like.
+    pub(in crate::workspace) fn is_replay(&self) -> bool {
+        self.objects.in_progress().is_some_and(|what| what != "git merge")
+    }
+
     /// A path below the store, for one below the top of the work tree.
     fn below<'p>(&self, path: &'p str) -> &'p str {
         path.strip_prefix(&self.place.name).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
