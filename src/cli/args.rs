@@ -328,7 +328,7 @@ pub struct Init {
     /// Write a short section about agentpm into AGENTS.md
     #[arg(long)]
     pub agents_md: bool,
-    /// Install the merge driver in this clone, and hooks: pre-commit runs lint --staged, prepare-commit-msg adds lease trailers where hooks.trailer is set
+    /// Install the merge driver in this clone, a pre-commit hook that runs lint --staged, and the hook of lease trailers
     #[arg(long)]
     pub hooks: bool,
 }

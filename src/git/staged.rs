@@ -54,7 +54,9 @@ impl Objects {
     ///
     /// Errors: `ERR_GIT` where it cannot be read.
     pub fn is_in_index(&self, index: &Path, folder: &str) -> Result<bool> {
-        Ok(self.read_index(index)?.prefixed_entries_range(format!("{folder}/").as_str().into()).is_some())
+        let index = self.read_index(index)?;
+        let inside = index.prefixed_entries_range(format!("{folder}/").as_str().into()).is_some();
+        Ok(inside || self.collapsed(&index, folder)?.flatten().is_some())
     }
 
     /// How an index differs from a tree below a folder. `None` is the empty tree.
@@ -64,12 +66,30 @@ impl Objects {
         let index = self.read_index(index)?;
         let item = tree.map(|tree| self.item(tree, folder)).transpose()?.flatten();
         let before = item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid);
+        if let Some(after) = self.collapsed(&index, folder)? {
+            let changes = self.changes(before, after)?.into_iter();
+            let changes = changes.map(|c| Change { path: format!("{folder}/{}", c.path), ..c }).collect();
+            return Ok(Staged { changes, unmerged: BTreeSet::new() });
+        }
         let prefix = format!("{folder}/");
         let range = index.prefixed_entries_range(prefix.as_str().into()).unwrap_or(0..0);
         let known = folder.split('/').try_fold(index.tree(), |cached, name| Some(child(cached, name)));
         let mut look = Look { objects: self, index: &index, found: Staged::default() };
         look.folder(&prefix, before, known.flatten(), &index.entries()[range])?;
         Ok(look.found)
+    }
+
+    /// The tree of a folder that a sparse index keeps as one entry, or within one; `None` where it does not.
+    fn collapsed(&self, index: &File, folder: &str) -> Result<Option<Option<Oid>>> {
+        for whole in Path::new(folder).ancestors().filter_map(Path::to_str).filter(|path| !path.is_empty()) {
+            let Some(entry) = index.entry_by_path(format!("{whole}/").as_str().into()) else { continue };
+            let tree = match folder[whole.len()..].trim_start_matches('/') {
+                "" => Some(Oid(entry.id)),
+                rest => self.item(Oid(entry.id), rest)?.filter(|item| item.mode == Mode::Tree).map(|item| item.oid),
+            };
+            return Ok(Some(tree));
+        }
+        Ok(None)
     }
 
     fn read_index(&self, path: &Path) -> Result<File> {

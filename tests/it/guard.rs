@@ -277,6 +277,24 @@ fn a_plan_that_is_only_in_the_index_is_judged_and_none_is_silence() {
 }
 
 #[test]
+fn a_plan_that_a_sparse_index_keeps_as_one_entry_is_judged_too() {
+    let room = Sandbox::new();
+    room.task("one", &[]);
+    fs::create_dir(room.repo().join("code")).unwrap();
+    fs::write(room.repo().join("code/main.c"), "x\n").unwrap();
+    commit_all(&room, "base").text();
+    room.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "code"]).text();
+    let entries = room.git(&["ls-files", "--sparse"]);
+    assert!(entries.text().contains(".agentpm/\n"), "{entries:?}");
+    let (clean, report) = found(&room, &["--staged"]);
+    assert_eq!((clean, &report["checked"]), (vec![], &json!(0)));
+    let bare = room.git(&["commit-tree", "-m", "before the plan", "HEAD:code"]);
+    room.git(&["update-ref", "HEAD", bare.text()]).text();
+    let (clean, report) = found(&room, &["--staged"]);
+    assert_eq!((clean, &report["checked"]), (vec![], &json!(1)));
+}
+
+#[test]
 fn a_commit_names_the_leases_it_was_made_under() {
     let room = Sandbox::new();
     room.run(&["init", "--hooks"]).data();

@@ -178,7 +178,7 @@ impl<'a> Staging<'a> {
         let doubled = |f: &&Finding| f.rule == Rule::EventFenced && suspects.iter().any(|s| Some(s.event) == f.event);
         findings.extend(fresh.filter(|f| !doubled(f)).cloned().map(strictly));
         let found = readable(yaml.path, entity, after.entries(), yaml.new.as_deref());
-        findings.extend(found.map(strictly));
+        findings.extend(found.map(strictly).map(half_staged));
         Ok((findings.into_iter().map(of_task).collect(), suspects))
     }
 
@@ -264,6 +264,13 @@ fn strictly(finding: Finding) -> Finding {
         Rule::LogMarkers | Rule::YamlMissing | Rule::YamlStale => finding.as_bad_as(Severity::Error),
         _ => finding,
     }
+}
+
+/// Where one file is staged and the other is not, the work tree may be in order already.
+fn half_staged(finding: Finding) -> Finding {
+    let half = matches!(finding.rule, Rule::YamlMissing | Rule::YamlStale | Rule::LogGap);
+    let mend = "git add both files of it; where task.yaml is behind its log, agentpm lint --fix writes it first";
+    if half { Finding { mend, ..finding } } else { finding }
 }
 
 fn read(bytes: Option<&[u8]>) -> Result<Log> {
