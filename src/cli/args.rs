@@ -121,7 +121,9 @@ pub enum Verb {
     #[command(after_help = super::help::UNDO)]
     Undo(c::Undo),
     /// Check the store; exit 1 where it finds an error
-    #[command(after_help = "Examples:\n  agentpm lint\n  agentpm lint --fix")]
+    #[command(
+        after_help = "Examples:\n  agentpm lint\n  agentpm lint --fix\n  agentpm lint --staged\n  agentpm lint --base origin/main"
+    )]
     Lint(Lint),
     /// Commit the plan, bring in what the upstream has, and push
     #[command(after_help = "Examples:\n  agentpm sync\n  agentpm sync --plan\n  agentpm sync --no-push")]
@@ -141,6 +143,9 @@ pub enum Verb {
     /// Print a log as lines to read; called by git (diff.agentpm.textconv)
     #[command(hide = true, after_help = "Example:\n  git config diff.agentpm.textconv 'agentpm textconv'")]
     Textconv(super::exchange::Textconv),
+    /// Name in a commit message the leases it is made under; called by git (prepare-commit-msg)
+    #[command(hide = true, after_help = "Example:\n  agentpm trailer .git/COMMIT_EDITMSG")]
+    Trailer(super::exchange::Trailer),
     /// List acknowledged events that no branch or worktree holds any more, or bring chosen ones back
     #[command(after_help = "Examples:\n  agentpm recover\n  agentpm recover --task 7XK2Q1\n  agentpm recover --all")]
     Recover(super::exchange::Recover),
@@ -323,7 +328,7 @@ pub struct Init {
     /// Write a short section about agentpm into AGENTS.md
     #[arg(long)]
     pub agents_md: bool,
-    /// Install a pre-commit hook that runs lint, and the merge driver, in this clone
+    /// Install the merge driver in this clone, a pre-commit hook that runs lint --staged, and the hook of lease trailers
     #[arg(long)]
     pub hooks: bool,
 }
@@ -366,6 +371,12 @@ pub struct Lint {
     /// Mend what can be mended without a choice, and record hand edits as events
     #[arg(long)]
     pub fix: bool,
+    /// Judge what a commit made now would add: git's index, not the work tree
+    #[arg(long, conflicts_with_all = ["fix", "base"])]
+    pub staged: bool,
+    /// Check besides that nothing of this revision's plan was rewritten, and the lease trailers of the commits since
+    #[arg(long, value_name = "REV", conflicts_with = "fix")]
+    pub base: Option<String>,
 }
 
 #[derive(Args, Debug)]

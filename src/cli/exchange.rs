@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::human;
 use super::output::{Answer, escape, for_terminal};
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::model::id::Id;
 use crate::model::query::{Query, Unheld};
 use crate::model::words::Ref;
-use crate::workspace::{self, SyncOptions, Wanted, Workspace};
+use crate::workspace::{self, Options, SyncOptions, Wanted, Workspace};
 
 #[derive(Args, Debug)]
 pub struct MergeDriver {
@@ -91,6 +91,12 @@ pub struct Textconv {
 }
 
 #[derive(Args, Debug)]
+pub struct Trailer {
+    /// The file that holds the message
+    pub file: PathBuf,
+}
+
+#[derive(Args, Debug)]
 pub struct Recover {
     /// Bring these events back, with those they came from
     #[arg(value_name = "EVENT", conflicts_with_all = ["task", "all"])]
@@ -115,6 +121,20 @@ pub fn merge_driver(env: &Env, args: &MergeDriver) -> Result<Answer> {
         answer.exit = 1;
     }
     Ok(answer)
+}
+
+/// Answers git: whatever goes wrong is said and stops no commit.
+pub fn trailer(env: Env, options: Options, args: &Trailer) -> Answer {
+    let added = match Workspace::open(env, options) {
+        Err(e) if e.code == Code::NoStore => Ok(Vec::new()),
+        opened => opened.and_then(|ws| ws.add_trailers(&args.file)),
+    };
+    let mut answer = Answer { document: true, ..Answer::default() };
+    match added {
+        Ok(added) => answer.data = json!({ "added": added.iter().map(ToString::to_string).collect::<Vec<_>>() }),
+        Err(e) => answer.warnings.push(format!("no lease is named in the commit message: {}", e.message)),
+    }
+    answer
 }
 
 pub fn textconv(env: &Env, args: &Textconv) -> Result<Answer> {

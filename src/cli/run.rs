@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use serde_json::{Value, json};
 
 use super::args::{
-    AgentVerb, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanVerb,
+    AgentVerb, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, Lint, NextArgs, PlanVerb,
     ProgressVerb, SessionVerb, TaskVerb, Verb,
 };
 use super::output::{Answer, Form, escape, form, print, print_error};
@@ -24,7 +24,7 @@ use crate::model::settings::Settings;
 use crate::model::words::{OptionalTaskRef, Ref};
 use crate::rules::decide::Subject;
 use crate::rules::roles::Roles;
-use crate::workspace::{self, Options, Workspace};
+use crate::workspace::{self, LintReport, Options, Workspace};
 
 /// Runs the program.
 pub fn run(argv: Vec<OsString>) -> ExitCode {
@@ -103,6 +103,11 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         Verb::Schema(args) => return schema(args.name.as_deref()),
         Verb::MergeDriver(args) => return exchange::merge_driver(&env, &args),
         Verb::Textconv(args) => return exchange::textconv(&env, &args),
+        Verb::Trailer(args) => return Ok(exchange::trailer(env, options, &args)),
+        // Git's index tells of the plan where the work tree has none, or one that cannot be read.
+        Verb::Lint(args) if args.staged => {
+            return Ok(workspace::lint_staged(&env, &options)?.map_or_else(no_store, |report| linted(&report)));
+        }
         _ => {}
     }
     let ws = match (Workspace::open(env, options), &verb) {
@@ -202,7 +207,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
             })
         }
         Verb::Undo(args) => change(&ws, &Command::Undo(args)),
-        Verb::Lint(args) => lint(&ws, args.fix),
+        Verb::Lint(args) => lint(&ws, &args),
         Verb::Doctor => {
             let data = ws.query(&Query::Doctor)?;
             Ok(Answer { human: human::checks(&data), data, ..Answer::default() })
@@ -227,7 +232,8 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         | Verb::Man
         | Verb::Schema(_)
         | Verb::MergeDriver(_)
-        | Verb::Textconv(_) => Err(Error::usage("answered before")),
+        | Verb::Textconv(_)
+        | Verb::Trailer(_) => Err(Error::usage("answered before")),
     }
 }
 
@@ -394,11 +400,19 @@ fn graph(ws: &Workspace, args: query::Graph, format: Option<&str>) -> Result<Ans
     Ok(Answer { human: super::output::escape_lines(&human), data, ..Answer::default() })
 }
 
-fn lint(ws: &Workspace, fix: bool) -> Result<Answer> {
-    let report = if fix { ws.lint_fix()? } else { ws.lint()? };
+fn lint(ws: &Workspace, args: &Lint) -> Result<Answer> {
+    let report = match &args.base {
+        Some(base) => ws.lint_since(base)?,
+        None if args.fix => ws.lint_fix()?,
+        None => ws.lint()?,
+    };
+    Ok(linted(&report))
+}
+
+fn linted(report: &LintReport) -> Answer {
     let exit = u8::from(report.errors > 0);
     let data = json!(report);
-    Ok(Answer { human: human::findings(&data), data, exit, ..Answer::default() })
+    Answer { human: human::findings(&data), data, exit, ..Answer::default() }
 }
 
 /// Largest batch, plan or import that is read, in bytes.

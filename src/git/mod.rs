@@ -8,11 +8,13 @@ mod objects;
 mod program;
 mod refs;
 mod remote_refs;
+mod staged;
 
 pub use objects::{Change, CommitInfo, Head, Item, Mode, Objects, Oid};
 pub use program::{Git, driver_command, words};
 pub use refs::Tips;
 pub use remote_refs::{Push, RemoteRefs, is_race, server_words};
+pub use staged::Staged;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

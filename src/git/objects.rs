@@ -17,7 +17,7 @@ use crate::model::id::quoted;
 
 /// The name of an object.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Oid(gix::ObjectId);
+pub struct Oid(pub(super) gix::ObjectId);
 
 impl fmt::Display for Oid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,7 +74,7 @@ impl Mode {
         }
     }
 
-    fn of(kind: EntryKind) -> Self {
+    pub(super) fn of(kind: EntryKind) -> Self {
         match kind {
             EntryKind::Blob => Mode::File,
             EntryKind::BlobExecutable => Mode::Executable,
@@ -142,10 +142,10 @@ pub struct Head {
 
 /// A repository opened for reading objects.
 pub struct Objects {
-    repo: gix::Repository,
+    pub(super) repo: gix::Repository,
 }
 
-fn failed(what: impl fmt::Display, e: impl fmt::Display) -> Error {
+pub(super) fn failed(what: impl fmt::Display, e: impl fmt::Display) -> Error {
     Error::new(Code::Git, format!("cannot {what}: {e}"))
 }
 

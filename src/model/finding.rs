@@ -115,6 +115,14 @@ rules! {
     BlockedFreely = "blocked-without-blocker", Warning, "the next change of it records that it is open";
     /// A task is completed though a blocker or child of it is unfinished.
     CompletedEarly = "completed-early", Error, "finish the others, agentpm task reopen it, or record the override with --force";
+    /// A commit would add a change that was made under a lease which another holds by now, or was granted after it.
+    LeaseLost = "lease-lost", Error, "leave the task's files out of this commit; agentpm claim takes the task again where it is free";
+    /// An event of the commit that is built upon is gone, or has other bytes.
+    LogRewritten = "log-rewritten", Error, "restore the line from git history; a log only grows, agentpm undo takes an effect back";
+    /// A file of the plan is in conflict in git's index.
+    IndexUnmerged = "index-unmerged", Error, "agentpm resolve settles it from the logs and adds it";
+    /// An Agentpm-Lease line of a commit message names a lease that was never granted, or had been lost.
+    LeaseTrailer = "lease-trailer", Error, "look at agentpm log of the task; whoever holds it now decides what becomes of the commit";
     /// A line of config.toml has no meaning.
     ConfigKey = "config-key", Warning, "correct or remove the key";
     /// config.toml or roles.yml cannot be read.
@@ -168,6 +176,13 @@ impl Finding {
             event: None,
             mend: rule.mend(),
         }
+    }
+
+    /// The same, as bad as it is where it was found.
+    #[must_use]
+    pub fn as_bad_as(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
     }
 
     /// Adds the task.

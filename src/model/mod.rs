@@ -16,5 +16,6 @@ pub mod relationship;
 pub mod settings;
 pub mod task;
 pub mod time;
+pub mod trailer;
 pub mod words;
 pub mod yaml;

@@ -27,6 +27,8 @@ pub struct Settings {
     pub sync: SyncSettings,
     /// Which other branches count when work is chosen.
     pub branches: BranchSettings,
+    /// What the hooks do that `init --hooks` installs.
+    pub hooks: HookSettings,
 }
 
 /// `[lease]`
@@ -95,6 +97,14 @@ pub struct BranchSettings {
     pub active_days: u32,
 }
 
+/// `[hooks]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct HookSettings {
+    /// Whether a commit message names the leases the commit was made under: `Agentpm-Lease: <handle>@<fence>`.
+    pub trailer: bool,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -106,6 +116,7 @@ impl Default for Settings {
             list: ListSettings::default(),
             sync: SyncSettings::default(),
             branches: BranchSettings::default(),
+            hooks: HookSettings::default(),
         }
     }
 }

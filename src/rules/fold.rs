@@ -185,7 +185,7 @@ impl From<String> for Skip {
 }
 
 /// Changes of status and fields are void under a lost lease; notes and progress stand.
-fn is_fenced(payload: &Payload) -> bool {
+pub fn is_fenced(payload: &Payload) -> bool {
     matches!(
         payload,
         Payload::TaskUpdated(_)

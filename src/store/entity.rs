@@ -13,7 +13,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::task::Task;
 use crate::rules::fold;
-use crate::store::layout::{LOG, Store, home};
+use crate::store::layout::{LOG, Store, home, shown, task_dir};
 use crate::store::log::Log;
 
 /// Largest readable file, in bytes.
@@ -94,8 +94,13 @@ pub fn load_task(store: &Store, id: Id, pending: &[Entry]) -> Result<LoadedTask>
             log.entries.push(entry.clone());
         }
     }
+    Ok(understand(&store.name, id, log))
+}
+
+/// What a log tells of its task, wherever it was read; `store` is the store's name, for messages.
+pub fn understand(store: &str, id: Id, log: Log) -> LoadedTask {
     let (task, folded) = fold::fold(id, &log.entries);
-    let path = store.shown(crate::store::layout::task_dir(id).join(LOG));
+    let path = shown(store, task_dir(id).join(LOG));
     let mut findings = log.findings.clone();
     findings.extend(folded.into_iter().map(|f| {
         let line = f.event.and_then(|event| line_of(&log.entries, event));
@@ -104,11 +109,11 @@ pub fn load_task(store: &Store, id: Id, pending: &[Entry]) -> Result<LoadedTask>
     for finding in &mut findings {
         finding.task = Some(id);
     }
-    Ok(LoadedTask { task, log, findings })
+    LoadedTask { task, log, findings }
 }
 
 /// The line of an event in a log that holds nothing else; a good guess otherwise.
-fn line_of(entries: &[Entry], event: Id) -> Option<usize> {
+pub fn line_of(entries: &[Entry], event: Id) -> Option<usize> {
     entries.iter().position(|e| e.event.id == event).map(|n| n + 1)
 }
 

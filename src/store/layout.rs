@@ -94,7 +94,7 @@ impl Store {
 
     /// A path in the store as messages give it: below the top of the work tree.
     pub fn shown(&self, path: impl AsRef<Path>) -> String {
-        Path::new(&self.name).join(path).display().to_string()
+        shown(&self.name, path)
     }
 
     /// Its absolute path.
@@ -140,6 +140,11 @@ impl Store {
 
 /// Something in a store that has no business there: its path below the store, and what it is.
 pub type Odd = (PathBuf, Kind);
+
+/// A path below the store of this name as messages give it: below the top of the work tree.
+pub fn shown(store: &str, path: impl AsRef<Path>) -> String {
+    Path::new(store).join(path).display().to_string()
+}
 
 /// The folder of a task, below the store.
 pub fn task_dir(id: Id) -> PathBuf {

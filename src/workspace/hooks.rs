@@ -1,8 +1,8 @@
 //! `init --hooks`: what a clone of git needs to run agentpm by itself.
 //!
-//! Promises: only on request; settings of the clone name this very program; a pre-commit hook that is there keeps every line
-//! and gets a marked section of ours; doing it again changes nothing.
-//! Refuses to know: what the hook checks.
+//! Promises: only on request; settings of the clone name this very program; a hook that is there keeps every line and gets a
+//! marked section of ours; doing it again changes nothing.
+//! Refuses to know: what the hooks check.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -19,10 +19,10 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Longest hook that is looked at, in bytes.
 const MAX_HOOK: u64 = 1024 * 1024;
 
-/// Writes the merge driver and the diff driver into the clone's settings and our section into its pre-commit hook. Gives what
-/// was changed, in words.
+/// Writes the merge driver and the diff driver into the clone's settings and our sections into its pre-commit and
+/// prepare-commit-msg hooks. Gives what was changed, in words.
 ///
-/// Errors: `ERR_GIT` where the settings cannot be written or the hook is no shell script, `ERR_IO`.
+/// Errors: `ERR_GIT` where the settings cannot be written or a hook is no shell script, `ERR_IO`.
 pub fn install_hooks(env: &Env) -> Result<Vec<String>> {
     let repo = git::discover(env.cwd())?
         .ok_or_else(|| Error::new(Code::Git, format!("{} is in no git work tree", env.cwd().display())))?;
@@ -50,30 +50,54 @@ pub fn install_hooks(env: &Env) -> Result<Vec<String>> {
         Some(store) if store.name != STORE => format!(" --store '{}'", store.name.replace('\'', "'\\''")),
         _ => String::new(),
     };
-    let section = section(&quoted, &store);
-    changed.extend(install_hook(&repo, &git, &section)?);
+    // A repository whose index and objects this program cannot read is still checked by its files.
+    let check = if repo.objects().is_ok() { "lint --staged" } else { "lint" };
+    for hook in [before_commit(&quoted, &store, check), before_message(&quoted, &store)] {
+        changed.extend(install_hook(&repo, &git, &hook)?);
+    }
     Ok(changed)
 }
 
-/// What the hook runs: silent where all is well, and no hindrance where the program was moved away.
-fn section(program: &str, store: &str) -> String {
-    format!(
+/// A hook of git and our part in it.
+struct Hook {
+    name: &'static str,
+    section: String,
+    /// How a person gets the same where we may not write.
+    by_hand: &'static str,
+}
+
+/// Judges what would be committed: silent where all is well, and no hindrance where the program was moved away.
+fn before_commit(program: &str, store: &str, check: &str) -> Hook {
+    let section = format!(
         "{BEGIN}\n\
          if [ -x {program} ]; then\n  \
-           agentpm_said=$({program}{store} lint --format table) || {{ printf '%s\\n' \"$agentpm_said\" >&2; exit 1; }}\n\
+           agentpm_said=$({program}{store} {check} --format table) || {{ printf '%s\\n' \"$agentpm_said\" >&2; exit 1; }}\n\
          else\n  \
            echo {program} 'is gone; the plan was not checked' >&2\n\
          fi\n\
          {END}\n"
-    )
+    );
+    let by_hand = "the merge driver is set; let the hook run agentpm lint --staged and fail where it does";
+    Hook { name: "pre-commit", section, by_hand }
 }
 
-fn install_hook(repo: &Repo, git: &git::Git<'_>, section: &str) -> Result<Option<String>> {
+/// Names the leases in the message, where the settings ask for that; never a reason for a commit to fail.
+fn before_message(program: &str, store: &str) -> Hook {
+    let section = format!(
+        "{BEGIN}\n\
+         if [ -x {program} ]; then\n  \
+           {program}{store} trailer \"$1\" >/dev/null || :\n\
+         fi\n\
+         {END}\n"
+    );
+    let by_hand = "all else is set; let the hook call agentpm trailer \"$1\" if commits are to name leases";
+    Hook { name: "prepare-commit-msg", section, by_hand }
+}
+
+fn install_hook(repo: &Repo, git: &git::Git<'_>, hook: &Hook) -> Result<Option<String>> {
     let folder = repo.work_dir.join(git.ask(&["rev-parse", "--git-path", "hooks"])?);
-    let path = folder.join("pre-commit");
-    let by_hand = |why: String| {
-        Error::new(Code::Git, why).hint("the merge driver is set; let the hook run agentpm lint and fail where it does")
-    };
+    let path = folder.join(hook.name);
+    let by_hand = |why: String| Error::new(Code::Git, why).hint(hook.by_hand);
     if files::canonical(&folder)
         .is_ok_and(|real| real.starts_with(&repo.work_dir) && !real.starts_with(&repo.common_dir))
     {
@@ -88,13 +112,14 @@ fn install_hook(repo: &Repo, git: &git::Git<'_>, section: &str) -> Result<Option
     if is_off && !old.trim().is_empty() {
         return Err(by_hand(format!("{} is switched off (it is not executable)", path.display())));
     }
-    let new = with_section(&old, section).ok_or_else(|| by_hand(format!("{} is no shell script", path.display())))?;
+    let new =
+        with_section(&old, &hook.section).ok_or_else(|| by_hand(format!("{} is no shell script", path.display())))?;
     if new == old {
         return Ok(None);
     }
     let write = || {
         files::make_dirs(&folder)?;
-        files::Dir::open(&folder)?.replace("pre-commit", new.as_bytes(), 0o755)
+        files::Dir::open(&folder)?.replace(hook.name, new.as_bytes(), 0o755)
     };
     write().map_err(|e| Error::io("write", &path, &e))?;
     Ok(Some(path.display().to_string()))

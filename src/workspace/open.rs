@@ -150,6 +150,55 @@ impl Workspace {
     }
 }
 
+/// Where git keeps a plan that need not be in the work tree.
+pub(super) struct Place {
+    /// The repository.
+    pub repo: Repo,
+    /// The store's path below the top of the work tree.
+    pub name: String,
+    /// The runtime folder, where it exists.
+    pub runtime: Option<Dir>,
+}
+
+/// The store as [`Workspace::open`] would find it, or else the nearest one in git's index. `None` for neither.
+///
+/// Errors: `ERR_NO_STORE` where one is named that is not there, `ERR_GIT` where the repository cannot be read.
+pub(super) fn place_in_git(env: &Env, options: &Options) -> Result<Option<Place>> {
+    let named = options.store.clone().or_else(|| env.var("AGENTPM_STORE").map(PathBuf::from));
+    let (repo, store) = match named {
+        Some(path) => match open_named(env, &path) {
+            Ok((Some(repo), store)) => (repo, Some(store)),
+            Ok((None, _)) => return Ok(None),
+            // Set for all of a person's repositories, it need not mean this one.
+            Err(e) if e.code == Code::NoStore && options.store.is_none() => return Ok(None),
+            Err(e) => return Err(e),
+        },
+        None => match git::discover(env.cwd())? {
+            Some(repo) => {
+                let store = Store::nearest(&repo.work_dir, env.cwd())?;
+                (repo, store)
+            }
+            None => return Ok(None),
+        },
+    };
+    if let Some(store) = store {
+        let runtime = Dir::open(&runtime_path(Some(&repo), &store)).ok();
+        return Ok(Some(Place { repo, name: store.name, runtime }));
+    }
+    // A hook runs anywhere: without a plan in sight, git's odder forms are nothing to complain of.
+    let Ok(objects) = repo.objects() else { return Ok(None) };
+    let index = repo.index_in_force(env);
+    let here = files::canonical(env.cwd()).map_err(|e| Error::io("find the folder", env.cwd(), &e))?;
+    let folders = here.ancestors().filter_map(|folder| folder.strip_prefix(&repo.work_dir).ok());
+    for name in folders.map(|folder| folder.join(STORE).display().to_string()) {
+        if objects.is_in_index(&index, &name)? {
+            let runtime = Dir::open(&repo.common_dir.join(RUNTIME)).ok();
+            return Ok(Some(Place { repo, name, runtime }));
+        }
+    }
+    Ok(None)
+}
+
 fn open_named(env: &Env, path: &Path) -> Result<(Option<Repo>, Store)> {
     let path = env.cwd().join(path);
     // A folder of another name is where a store lies, never one itself: a typing error must not make a store of src/.

@@ -223,6 +223,19 @@ impl Tree {
     }
 }
 
+/// The commit from which a branch set out.
+///
+/// Errors: `ERR_GIT` where there is none.
+pub(super) fn began_at(objects: &Objects, base: Oid, head: Oid) -> Result<Oid> {
+    objects.merge_base(base, head)?.ok_or_else(|| {
+        let error = Error::new(Code::Git, format!("{} and {} have no common ancestor", base.short(), head.short()));
+        match objects.is_shallow() {
+            true => error.hint("the clone is shallow: git fetch --unshallow brings the rest of history"),
+            false => error.hint("compare them as they are: agentpm diff BASE HEAD"),
+        }
+    })
+}
+
 /// The task whose folder holds a path such as `P8/01M7…P8/events.jsonl`.
 fn task_in(path: &str) -> Option<Id> {
     path.split('/').nth(1)?.parse().ok()

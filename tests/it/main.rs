@@ -10,6 +10,7 @@ mod contract;
 mod crash;
 mod fleet;
 mod formats;
+mod guard;
 mod hand_edits;
 mod history;
 mod hostile;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::diff;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::git::{Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
@@ -17,11 +17,10 @@ use crate::model::query::Review;
 use crate::model::task::{Status, Task};
 use crate::reports::change::{Change, Kind, TaskChange, between};
 use crate::rules::fold::fold;
-use crate::store::edited::compare;
 use crate::store::layout::{LOG, task_dir};
 use crate::workspace::Workspace;
-use crate::workspace::lint::{completed_by_force, judged};
-use crate::workspace::past::Past;
+use crate::workspace::lint::{completed_by_force, readable, values};
+use crate::workspace::past::{Past, began_at};
 
 /// `review`
 pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
@@ -58,17 +57,6 @@ fn read_range(objects: &Objects, range: &str) -> Result<(Oid, Oid)> {
             .hint("write BASE..HEAD, such as main..my-branch"));
     }
     Ok((named(base)?, named(head)?))
-}
-
-/// The commit from which the branch set out.
-fn began_at(objects: &Objects, base: Oid, head: Oid) -> Result<Oid> {
-    objects.merge_base(base, head)?.ok_or_else(|| {
-        let error = Error::new(Code::Git, format!("{} and {} have no common ancestor", base.short(), head.short()));
-        match objects.is_shallow() {
-            true => error.hint("the clone is shallow: git fetch --unshallow brings the rest of history"),
-            false => error.hint("compare them as they are: agentpm diff BASE HEAD"),
-        }
-    })
 }
 
 /// What a reviewer must look at first comes first: what breaks a rule or passed one, then what lost, then what is new, then
@@ -154,7 +142,7 @@ impl Side {
     fn look_at(&mut self, ws: &Workspace, past: &Past, touched: &BTreeSet<Id>) -> Result<Vec<Finding>> {
         self.findings.clear();
         for id in touched {
-            let (log, readable) = past.files(*id)?;
+            let (log, yaml) = past.files(*id)?;
             let path = ws.store.shown(task_dir(*id).join(LOG));
             let folded = self.take_in(*id, &log.entries);
             let own = log.findings.into_iter().chain(folded).map(|f| {
@@ -163,11 +151,11 @@ impl Side {
             });
             self.findings.extend(own.map(|f| f.task(*id)));
             if let Some(task) = self.tasks.get(id) {
-                self.findings.extend(ws.values(task));
+                self.findings.extend(values(&ws.store.name, task));
             }
-            if let Some(bytes) = readable {
+            if let Some(bytes) = yaml {
                 let path = ws.store.shown(task_dir(*id).join("task.yaml"));
-                let found = judged(path, compare(&Entity::Task(*id), &log.entries, &bytes));
+                let found = readable(path, &Entity::Task(*id), &log.entries, Some(&bytes));
                 self.findings.extend(found.map(|f| f.task(*id)));
             }
         }

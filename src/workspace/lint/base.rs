@@ -1,0 +1,67 @@
+//! `lint --base`: besides all that `lint` looks at, whether the plan only grew since a revision, and whether the commits since
+//! then were made under leases that held.
+//!
+//! Promises: the logs are held against the commit from which this branch set out, so that what the revision got meanwhile is
+//! not missed here; the leases are held against the revision itself.
+//! Refuses to know: who may have made the changes.
+
+use super::rewritten::rewritten;
+use super::{LintReport, trailers};
+use crate::error::Result;
+use crate::git::{Mode, Objects, Oid};
+use crate::model::event::{Entity, Entry};
+use crate::model::finding::Finding;
+use crate::model::id::check_agent_name;
+use crate::store::entity::read_log;
+use crate::store::layout::{AGENTS, LOG, home};
+use crate::store::log::Log;
+use crate::workspace::Workspace;
+use crate::workspace::past::{Past, began_at};
+
+impl Workspace {
+    /// Checks the whole store, and what happened to it since a revision.
+    ///
+    /// Errors: `ERR_NOT_FOUND` for a revision that is none, `ERR_GIT` where history cannot be read, `ERR_IO`.
+    pub fn lint_since(&self, base: &str) -> Result<LintReport> {
+        let objects = self.objects()?;
+        let (base, head) = (objects.commit_named(base)?, objects.commit_named("HEAD")?);
+        let began = began_at(&objects, base, head)?;
+        let LintReport { mut findings, checked, .. } = self.lint()?;
+        findings.extend(self.rewritten_since(&objects, began)?);
+        findings.extend(trailers::judge(self, &objects, base, head)?);
+        Ok(LintReport::of(findings, checked))
+    }
+
+    fn rewritten_since(&self, objects: &Objects, began: Oid) -> Result<Vec<Finding>> {
+        let (before, here) = (self.past_commit(began)?, self.past(None)?);
+        let now = |entity: &Entity| self.entries_now(&here, entity);
+        let mut findings = Vec::new();
+        let mut look = |entity: &Entity, before: &[Entry]| -> Result<()> {
+            let Some((folder, _)) = home(entity) else { return Ok(()) };
+            let found = rewritten(entity, &self.store.shown(folder.join(LOG)), before, &now(entity)?, &now)?;
+            findings.extend(found.into_iter().map(|finding| match entity {
+                Entity::Task(id) => finding.task(*id),
+                _ => finding,
+            }));
+            Ok(())
+        };
+        for task in before.candidates(&here)? {
+            look(&Entity::Task(task), &before.entries(task)?)?;
+        }
+        let top = objects.commit(began)?.tree;
+        let agents = objects.item(top, &self.store.shown(AGENTS))?.filter(|item| item.mode == Mode::Tree);
+        let names = agents.map(|item| objects.items(item.oid)).transpose()?.unwrap_or_default().into_keys();
+        for name in names.filter(|name| check_agent_name(name).is_ok()) {
+            let bytes = objects.file(top, &self.store.shown(format!("{AGENTS}/{name}/{LOG}")))?.unwrap_or_default();
+            look(&Entity::Agent(name), &Log::read(&bytes[..]).unwrap_or_default().entries)?;
+        }
+        Ok(findings)
+    }
+
+    fn entries_now(&self, here: &Past<'_>, entity: &Entity) -> Result<Vec<Entry>> {
+        match entity {
+            Entity::Task(id) => here.entries(*id),
+            _ => Ok(read_log(&self.store, entity)?.entries),
+        }
+    }
+}

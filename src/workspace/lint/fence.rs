@@ -1,0 +1,201 @@
+//! Fencing at the commit: changes of status and fields that were made under a lease which had passed to another.
+//!
+//! Promises: where the log holds the higher grant, the order of events decides, as it does for the fold. Where only this clone
+//! knows of the grant, a change stands that was acknowledged here before it, but for one that ends the task: whoever holds
+//! it now is at work on it. Leaving the fence out is no way around: an end without one stands where a command here wrote it.
+//! Refuses to know: where the log was read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::env::files::Dir;
+use crate::error::Result;
+use crate::model::event::{Author, Entity, Event};
+use crate::model::finding::{Finding, Rule};
+use crate::model::id::Id;
+use crate::model::payload::Payload;
+use crate::model::task::Status;
+use crate::rules::fold::is_fenced;
+use crate::runtime::{journal, records};
+use crate::store::entity::{LoadedTask, line_of};
+
+/// A new event that was written under a fence, or that ends its task without one.
+pub(super) struct Suspect {
+    /// The event.
+    pub event: Id,
+    task: Id,
+    path: String,
+    line: Option<usize>,
+    fence: Option<u64>,
+    author: Author,
+    /// What it would do to the task.
+    verb: &'static str,
+    /// The greatest fence its log knows of.
+    granted: u64,
+    /// The grant that makes it void, where its own log says so.
+    under: Option<Grant>,
+}
+
+/// A lease that was granted.
+#[derive(Clone)]
+struct Grant {
+    fence: u64,
+    holder: String,
+    session: Option<Id>,
+    /// It was not given back.
+    held: bool,
+}
+
+impl Grant {
+    fn is_of(&self, author: &Author) -> bool {
+        let other_session = matches!((self.session, author.session), (Some(a), Some(b)) if a != b);
+        self.holder == author.agent && !other_session
+    }
+}
+
+/// The events of a log that are not among the known ones and change status or fields.
+pub(super) fn suspects(loaded: &LoadedTask, path: &str, known: &BTreeSet<Id>) -> Vec<Suspect> {
+    let entries = &loaded.log.entries;
+    let void: BTreeSet<Id> =
+        loaded.findings.iter().filter(|f| f.rule == Rule::EventFenced).filter_map(|f| f.event).collect();
+    let highest = entries.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|grant| grant.fence);
+    let new = entries.iter().map(|entry| &entry.event).filter(|event| !known.contains(&event.id));
+    new.filter(|event| is_fenced(&event.payload) && (event.fence.is_some() || verb(&event.payload) != CHANGE))
+        .map(|event| Suspect {
+            event: event.id,
+            task: loaded.task.id,
+            path: path.to_owned(),
+            line: line_of(entries, event.id),
+            fence: event.fence,
+            author: event.author.clone(),
+            verb: verb(&event.payload),
+            granted: loaded.task.fence,
+            under: highest.clone().filter(|_| void.contains(&event.id)),
+        })
+        .collect()
+}
+
+fn grant(event: &Event) -> Option<Grant> {
+    match &event.payload {
+        Payload::LeaseAcquired(p) => {
+            Some(Grant { fence: p.fence, holder: p.holder.clone(), session: p.session, held: false })
+        }
+        _ => None,
+    }
+}
+
+/// What an event does that does not end its task.
+const CHANGE: &str = "change";
+
+fn verb(payload: &Payload) -> &'static str {
+    match payload {
+        Payload::TaskStatusChanged(p) if p.to == Status::Completed => "complete",
+        Payload::TaskStatusChanged(p) if p.to == Status::Cancelled => "cancel",
+        Payload::TaskArchived(_) => "archive",
+        _ => CHANGE,
+    }
+}
+
+/// Those among the suspects whose lease had been lost.
+///
+/// Errors: `ERR_CORRUPT` or `ERR_IO` where the runtime state of the clone cannot be read.
+pub(super) fn lost(suspects: &[Suspect], runtime: Option<&Dir>) -> Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    let mut doubtful = Vec::new();
+    for suspect in suspects {
+        let record = runtime.map(|runtime| records::lease(runtime, suspect.task)).transpose()?.unwrap_or_default();
+        let now = record.lease.map(|lease| Grant {
+            fence: lease.fence,
+            holder: lease.agent,
+            session: lease.session,
+            held: true,
+        });
+        match &suspect.under {
+            Some(grant) => {
+                let held = now.filter(|now| now.fence >= grant.fence);
+                found.push(finding(suspect, &held.unwrap_or_else(|| grant.clone())));
+            }
+            None => {
+                let passed = match suspect.fence {
+                    Some(fence) => record.fence > fence.max(suspect.granted),
+                    None => now.is_some(),
+                };
+                if passed {
+                    doubtful.push((suspect, record.fence, now));
+                }
+            }
+        }
+    }
+    let Some(runtime) = runtime.filter(|_| !doubtful.is_empty()) else { return Ok(found) };
+    let past = Past::read(runtime, &doubtful.iter().map(|(suspect, ..)| *suspect).collect::<Vec<_>>())?;
+    for (suspect, fence, now) in doubtful {
+        let nobody = Grant { fence, holder: String::new(), session: None, held: false };
+        let last = now.or_else(|| past.highest(suspect.task)).unwrap_or(nobody);
+        if !last.is_of(&suspect.author) && !past.excuses(suspect) {
+            found.push(finding(suspect, &last));
+        }
+    }
+    Ok(found)
+}
+
+fn finding(suspect: &Suspect, grant: &Grant) -> Finding {
+    let Suspect { verb, task, .. } = suspect;
+    let under = match suspect.fence {
+        Some(fence) => format!("under fence {fence}, a lost lease"),
+        None => "without a lease".to_owned(),
+    };
+    let who = match grant {
+        Grant { holder, fence, .. } if holder.is_empty() => format!("fence {fence} was granted since"),
+        Grant { holder, fence, held: true, .. } => format!("{holder} holds it now under fence {fence}"),
+        Grant { holder, fence, .. } => format!("{holder} was granted it since, under fence {fence}"),
+    };
+    let message = format!("the commit would {verb} task {task} by an event of {} {under}: {who}", suspect.author.agent);
+    Finding::new(Rule::LeaseLost, message).task(*task).event(suspect.event).at(suspect.path.clone(), suspect.line)
+}
+
+/// In which order this clone came to know the suspects and the grants of their tasks.
+#[derive(Default)]
+struct Past {
+    acknowledged: BTreeMap<Id, usize>,
+    grants: BTreeMap<Id, Vec<(usize, Grant)>>,
+}
+
+impl Past {
+    fn read(runtime: &Dir, suspects: &[&Suspect]) -> Result<Self> {
+        let events: BTreeSet<Id> = suspects.iter().map(|suspect| suspect.event).collect();
+        let tasks: BTreeSet<Id> = suspects.iter().map(|suspect| suspect.task).collect();
+        let (mut past, mut count) = (Past::default(), 0);
+        journal::each(runtime, |record| {
+            for event in record.entries.iter().map(|entry| &entry.event) {
+                count += 1;
+                // What was only noted was not judged by any command of this clone.
+                if events.contains(&event.id) && !record.commit.arrived {
+                    past.acknowledged.entry(event.id).or_insert(count);
+                }
+                if let (Entity::Task(task), Some(grant)) = (&event.entity, grant(event))
+                    && tasks.contains(task)
+                {
+                    past.grants.entry(*task).or_default().push((count, grant));
+                }
+            }
+        })?;
+        Ok(past)
+    }
+
+    fn of(&self, task: Id) -> &[(usize, Grant)] {
+        self.grants.get(&task).map_or(&[], Vec::as_slice)
+    }
+
+    fn highest(&self, task: Id) -> Option<Grant> {
+        self.of(task).iter().map(|(_, grant)| grant).max_by_key(|grant| grant.fence).cloned()
+    }
+
+    /// Whether a command of this clone wrote an event while nobody else had a lease. What cannot be told does not count.
+    fn excuses(&self, suspect: &Suspect) -> bool {
+        let Some(fence) = suspect.fence else { return self.acknowledged.contains_key(&suspect.event) };
+        let passed = |(_, grant): &&(usize, Grant)| grant.fence > fence && !grant.is_of(&suspect.author);
+        let first = self.of(suspect.task).iter().filter(passed).map(|(when, _)| *when).min();
+        let before =
+            matches!((self.acknowledged.get(&suspect.event), first), (Some(event), Some(grant)) if *event < grant);
+        before && suspect.verb == CHANGE
+    }
+}

@@ -1,0 +1,146 @@
+//! `lint`: everything that is odd about a store.
+//!
+//! Promises: reads the files themselves and trusts no cache; what follows from several tasks is checked over all of them at
+//! the end.
+//! Refuses to know: how anything is mended (`fix`), and what git holds (`staged`, `base`).
+
+mod across;
+mod base;
+mod fence;
+mod fix;
+mod odd;
+mod readable;
+mod rewritten;
+mod staged;
+mod task;
+mod trailers;
+
+pub use staged::lint_staged;
+
+pub(super) use readable::readable;
+pub(super) use staged::Staging;
+pub(super) use task::{completed_by_force, values};
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use self::odd::is_temporary;
+use self::task::several_owners;
+use super::Workspace;
+use crate::error::{Code, Result};
+use crate::model::event::{Entity, Entry};
+use crate::model::finding::{Finding, Rule, Severity};
+use crate::model::id::Id;
+use crate::store::entity::{is_odd, load_agent, load_task, read_yaml, yaml_path};
+use crate::store::layout::{LOG, task_dir};
+
+/// What lint found.
+#[derive(Debug, Default, Serialize)]
+pub struct LintReport {
+    /// Worst first, then by path.
+    pub findings: Vec<Finding>,
+    /// How many findings are errors.
+    pub errors: usize,
+    /// How many are warnings.
+    pub warnings: usize,
+    /// How many tasks were looked at.
+    pub checked: usize,
+    /// What `--fix` mended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fixed: Vec<String>,
+}
+
+impl LintReport {
+    /// Sorts and counts what was found in so many tasks.
+    fn of(mut findings: Vec<Finding>, checked: usize) -> Self {
+        findings.sort_by(|a, b| {
+            b.severity.cmp(&a.severity).then_with(|| (&a.path, a.line, a.rule).cmp(&(&b.path, b.line, b.rule)))
+        });
+        let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
+        LintReport { errors, warnings: findings.len() - errors, checked, findings, fixed: Vec::new() }
+    }
+}
+
+impl Workspace {
+    /// Checks the whole store.
+    ///
+    /// Errors: `ERR_IO` where the disk fails; what is wrong with the store itself is a finding.
+    pub fn lint(&self) -> Result<LintReport> {
+        let mut findings = self.findings.clone();
+        findings.extend(self.odd_at_top()?);
+        let (folders, odd) = match self.store.task_folders() {
+            // What stands in the folder's place was named just above.
+            Err(e) if e.code == Code::Corrupt && findings.iter().any(|f| f.rule == Rule::OddFile) => Default::default(),
+            other => other?,
+        };
+        findings
+            .extend(odd.into_iter().filter(|(path, _)| !is_temporary(path)).map(|(path, kind)| self.odd(&path, kind)));
+        let pending = self.pending()?;
+        let mut tasks = BTreeMap::new();
+        for id in &folders {
+            let entity = Entity::Task(*id);
+            let more = pending.get(&entity).map_or(&[][..], Vec::as_slice);
+            let loaded = load_task(&self.store, *id, more)?;
+            findings.extend(loaded.findings.clone());
+            findings.extend(self.odd_in_task(*id)?);
+            if loaded.log.entries.is_empty() && loaded.log.foreign.is_empty() {
+                let path = self.store.shown(task_dir(*id).join(LOG));
+                findings.push(Finding::new(Rule::LogMissing, format!("task {id} has no log")).task(*id).at(path, None));
+                continue;
+            }
+            if more.is_empty() {
+                findings.extend(self.readable_at_rest(*id, &loaded.log.entries)?.map(|f| f.task(*id)));
+            }
+            findings.extend(values(&self.store.name, &loaded.task));
+            findings.extend(several_owners(&self.store.name, &loaded.task, &loaded.log.entries));
+            tasks.insert(*id, loaded.task);
+        }
+        for agent in self.agents()? {
+            let (_, log, odd) = load_agent(&self.store, &agent.name)?;
+            findings.extend(odd);
+            let entity = Entity::Agent(agent.name);
+            if !pending.contains_key(&entity) {
+                findings.extend(self.readable_here(&entity, &log.entries));
+            }
+        }
+        findings.extend(self.across(&tasks, &|id| self.was_forced(id)));
+        Ok(LintReport::of(findings, folders.len()))
+    }
+
+    /// As `readable_here`, looked at again where somebody may have been writing between our two looks.
+    fn readable_at_rest(&self, id: Id, entries: &[Entry]) -> Result<Option<Finding>> {
+        let entity = Entity::Task(id);
+        let mut found = self.readable_here(&entity, entries);
+        for _ in 0..20 {
+            if found.is_none() {
+                break;
+            }
+            let before = load_task(&self.store, id, &[])?.log.entries;
+            found = self.readable_here(&entity, &before);
+            let after = load_task(&self.store, id, &[])?.log.entries;
+            if before.len() == after.len() && self.pending()?.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// How a readable file differs from what its log says.
+    fn readable_here(&self, entity: &Entity, entries: &[Entry]) -> Option<Finding> {
+        let path = self.store.shown(yaml_path(entity)?);
+        let bytes = match read_yaml(&self.store, entity) {
+            Ok(bytes) => bytes,
+            Err(e) if is_odd(&e) => {
+                return Some(Finding::new(Rule::OddFile, format!("not a regular file: {e}")).at(path, None));
+            }
+            Err(e) => return Some(Finding::new(Rule::YamlInvalid, format!("it cannot be read: {e}")).at(path, None)),
+        };
+        readable(path, entity, entries, bytes.as_deref())
+    }
+
+    /// Whether a completion says itself that it passed a check.
+    fn was_forced(&self, id: Id) -> bool {
+        load_task(&self.store, id, &[]).is_ok_and(|loaded| completed_by_force(&loaded.log.entries))
+    }
+}

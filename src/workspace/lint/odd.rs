@@ -1,0 +1,66 @@
+//! What lies in a store and has no business there.
+//!
+//! Promises: names it and touches nothing.
+//! Refuses to know: what is in the files that do belong there.
+
+use std::path::Path;
+
+use crate::env::files::Kind;
+use crate::error::Result;
+use crate::model::finding::{Finding, Rule};
+use crate::model::id::Id;
+use crate::store::layout::{AGENTS, LOCAL, LOG, TASKS, task_dir};
+use crate::workspace::Workspace;
+
+impl Workspace {
+    /// What lies at the top of the store and has no business there.
+    pub(super) fn odd_at_top(&self) -> Result<Vec<Finding>> {
+        let list =
+            |dir: &crate::env::files::Dir| dir.list().map_err(|e| crate::error::Error::io("list", dir.path(), &e));
+        let mut findings = Vec::new();
+        for (name, kind) in list(&self.store.dir)? {
+            let fits = match name.as_str() {
+                "config.toml" | "roles.yml" | ".gitattributes" | ".gitignore" => kind == Kind::File,
+                TASKS | AGENTS | "archive" | LOCAL => kind == Kind::Dir,
+                _ => false,
+            };
+            if !fits && !is_temporary(Path::new(&name)) {
+                findings.push(self.odd(Path::new(&name), kind));
+            }
+        }
+        Ok(findings)
+    }
+
+    pub(super) fn odd_in_task(&self, id: Id) -> Result<Vec<Finding>> {
+        let folder = task_dir(id);
+        let dir = self
+            .store
+            .dir
+            .dir(&folder)
+            .map_err(|e| crate::error::Error::io("open", &self.store.path().join(&folder), &e))?;
+        let names = dir.list().map_err(|e| crate::error::Error::io("list", dir.path(), &e))?;
+        let strange = names.into_iter().filter(|(name, kind)| {
+            let fits = matches!(name.as_str(), LOG | "task.yaml");
+            !(fits || (is_temporary(Path::new(name)) && *kind == Kind::File))
+        });
+        Ok(strange.map(|(name, kind)| self.odd(&folder.join(name), kind).task(id)).collect())
+    }
+
+    pub(super) fn odd(&self, path: &Path, kind: Kind) -> Finding {
+        let what = match kind {
+            Kind::File => "a file",
+            Kind::Dir => "a folder",
+            Kind::Link => "a symbolic link",
+            Kind::Other => "a device, socket or FIFO",
+        };
+        let misplaced =
+            kind == Kind::Dir && path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.parse::<Id>().is_ok());
+        let rule = if misplaced { Rule::PathMismatch } else { Rule::OddFile };
+        Finding::new(rule, format!("{what} that does not belong here")).at(self.store.shown(path), None)
+    }
+}
+
+/// What a writer leaves for a moment, or where it was killed.
+pub(super) fn is_temporary(path: &Path) -> bool {
+    path.file_name().and_then(|n| n.to_str()).is_some_and(crate::store::project::is_temporary)
+}

@@ -1,0 +1,278 @@
+//! `lint --staged`: what a commit made now would do to the plan, read from git's index and not from the work tree.
+//!
+//! Promises: looks at what is staged and at nothing else, so that its cost grows with that; what was wrong in the commit
+//! before is not held against this one. A commit is made to be read elsewhere, so files that contradict each other stop it.
+//! Refuses to know: what follows from several tasks, which the whole `lint` tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fence::{self, Suspect};
+use super::rewritten::rewritten;
+use super::task::several_owners;
+use super::{LintReport, readable, values};
+use crate::env::Env;
+use crate::error::{Code, Error, Result};
+use crate::git::{Change, Item, Mode, Objects, Oid};
+use crate::model::event::{Entity, Entry};
+use crate::model::finding::{Finding, Rule, Severity};
+use crate::model::id::Id;
+use crate::rules::fold::fold_agent;
+use crate::rules::roles::Roles;
+use crate::store::config;
+use crate::store::entity::{LoadedTask, understand};
+use crate::store::layout::{LOG, TASKS, home, shown};
+use crate::store::log::Log;
+use crate::workspace::heal::entity_below;
+use crate::workspace::open::{Options, Place, place_in_git};
+
+/// Checks what is staged of the plan. `None` where there is no plan, neither in the work tree nor in the index.
+///
+/// Errors: `ERR_GIT` where git's index or objects cannot be read, `ERR_NO_STORE` where a store is named that is not there,
+/// `ERR_IO`.
+pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
+    let Some(place) = place_in_git(env, options)? else { return Ok(None) };
+    let staging = Staging::open(env, &place)?;
+    let mut findings: Vec<Finding> = staging
+        .unmerged
+        .iter()
+        .map(|path| Finding::new(Rule::IndexUnmerged, "git's index holds it in conflict").at(path, None))
+        .collect();
+    let mut suspects = Vec::new();
+    for entity in staging.entities() {
+        let (found, suspected) = staging.judge(&entity)?;
+        findings.extend(found);
+        suspects.extend(suspected);
+    }
+    for change in staging.changes.values() {
+        findings.extend(staging.other(change)?);
+    }
+    findings.extend(fence::lost(&suspects, place.runtime.as_ref())?);
+    let checked = staging.entities().iter().filter(|entity| matches!(entity, Entity::Task(_))).count();
+    Ok(Some(LintReport::of(findings, checked)))
+}
+
+/// The index beside the commit that is checked out.
+pub(in crate::workspace) struct Staging<'a> {
+    place: &'a Place,
+    objects: Objects,
+    /// The files of the commit.
+    tree: Option<Oid>,
+    /// The files of the commits that a merge in progress brings in.
+    merged: Vec<Oid>,
+    changes: BTreeMap<String, Change>,
+    unmerged: BTreeSet<String>,
+}
+
+/// One of an entity's two files, before and after.
+struct Sides {
+    path: String,
+    old: Option<Vec<u8>>,
+    new: Option<Vec<u8>>,
+}
+
+impl<'a> Staging<'a> {
+    /// Reads the index that git would commit from.
+    pub(in crate::workspace) fn open(env: &Env, place: &'a Place) -> Result<Self> {
+        let objects = place.repo.objects()?;
+        let tree_of = |commit: Oid| objects.commit(commit).map(|commit| commit.tree);
+        let tree = objects.head()?.commit.map(tree_of).transpose()?;
+        let merged = place.repo.merging().into_iter().map(tree_of).collect::<Result<Vec<Oid>>>()?;
+        let staged = objects.staged(&place.repo.index_in_force(env), tree, &place.name)?;
+        let changes = staged.changes.into_iter().map(|change| (change.path.clone(), change)).collect();
+        Ok(Staging { place, objects, tree, merged, changes, unmerged: staged.unmerged })
+    }
+
+    /// Whether git is about to make again a commit that was made before: in a rebase, a cherry-pick and the like.
+    pub(in crate::workspace) fn is_replay(&self) -> bool {
+        self.objects.in_progress().is_some_and(|what| what != "git merge")
+    }
+
+    /// A path below the store, for one below the top of the work tree.
+    fn below<'p>(&self, path: &'p str) -> &'p str {
+        path.strip_prefix(&self.place.name).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
+    }
+
+    /// The tasks and agents whose files are staged and not in conflict.
+    pub(in crate::workspace) fn entities(&self) -> BTreeSet<Entity> {
+        let of = |path: &String| entity_below(self.below(path)).map(|(entity, _)| entity);
+        let torn: BTreeSet<Entity> = self.unmerged.iter().filter_map(of).collect();
+        self.changes.keys().filter_map(of).filter(|entity| !torn.contains(entity)).collect()
+    }
+
+    fn sides(&self, entity: &Entity, name: Option<&str>) -> Result<Option<Sides>> {
+        let Some((folder, readable)) = home(entity) else { return Ok(None) };
+        let path = shown(&self.place.name, folder.join(name.unwrap_or(readable)));
+        let (old, new) = match self.changes.get(&path) {
+            Some(change) => (change.old, change.new),
+            None => {
+                let item = self.tree.map(|tree| self.objects.item(tree, &path)).transpose()?.flatten();
+                (item, item)
+            }
+        };
+        Ok(Some(Sides { path, old: self.bytes(old)?, new: self.bytes(new)? }))
+    }
+
+    /// What a regular file holds. Whatever else is there is named as an odd file.
+    fn bytes(&self, item: Option<Item>) -> Result<Option<Vec<u8>>> {
+        match item {
+            Some(Item { mode: Mode::File | Mode::Executable, oid }) => self.objects.blob(oid).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The events of an entity's log before, and as they are staged.
+    pub(in crate::workspace) fn entries(&self, entity: &Entity) -> Result<(Vec<Entry>, Vec<Entry>)> {
+        let Some(sides) = self.sides(entity, Some(LOG))? else { return Ok(Default::default()) };
+        Ok((read(sides.old.as_deref())?.entries, read(sides.new.as_deref())?.entries))
+    }
+
+    /// The events that neither the commit nor one that is being merged holds.
+    pub(in crate::workspace) fn new_events(&self, entity: &Entity) -> Result<Vec<Entry>> {
+        let (old, mut new) = self.entries(entity)?;
+        let known = self.known(entity, &old)?;
+        new.retain(|entry| !known.contains(&entry.event.id));
+        Ok(new)
+    }
+
+    fn known(&self, entity: &Entity, old: &[Entry]) -> Result<BTreeSet<Id>> {
+        let mut known: BTreeSet<Id> = old.iter().map(|entry| entry.event.id).collect();
+        let Some((folder, _)) = home(entity) else { return Ok(known) };
+        let path = shown(&self.place.name, folder.join(LOG));
+        for tree in &self.merged {
+            let bytes = self.objects.file(*tree, &path)?;
+            known.extend(read(bytes.as_deref())?.entries.iter().map(|entry| entry.event.id));
+        }
+        Ok(known)
+    }
+
+    fn judge(&self, entity: &Entity) -> Result<(Vec<Finding>, Vec<Suspect>)> {
+        let (Some(log), Some(yaml)) = (self.sides(entity, Some(LOG))?, self.sides(entity, None)?) else {
+            return Ok(Default::default());
+        };
+        let task = match entity {
+            Entity::Task(id) => Some(*id),
+            _ => None,
+        };
+        let of_task = |finding: Finding| task.map_or(finding.clone(), |id| finding.task(id));
+        let (old, new) = (read(log.old.as_deref())?, read(log.new.as_deref())?);
+        if log.new.is_none() {
+            let mut findings = rewritten(entity, &log.path, &old.entries, &[], &|_| Ok(Vec::new()))?;
+            if yaml.new.is_some() && findings.is_empty() {
+                let message = format!("{entity} is staged without its log");
+                findings.push(Finding::new(Rule::LogMissing, message).at(log.path, None));
+            }
+            return Ok((findings.into_iter().map(of_task).collect(), Vec::new()));
+        }
+        let mut findings =
+            rewritten(entity, &log.path, &old.entries, &new.entries, &|other| Ok(self.entries(other)?.1))?;
+        let known = self.known(entity, &old.entries)?;
+        let before = understood(&self.place.name, entity, &log.path, old);
+        let after = understood(&self.place.name, entity, &log.path, new);
+        let was: BTreeSet<_> = before.findings.iter().map(|f| (f.rule, f.event, f.message.as_str())).collect();
+        let fresh = after.findings.iter().filter(|f| !was.contains(&(f.rule, f.event, f.message.as_str())));
+        let mut suspects = Vec::new();
+        if let Some(loaded) = &after.task {
+            suspects = fence::suspects(loaded, &log.path, &known);
+        }
+        // What is void under a lost lease is named as just that.
+        let doubled = |f: &&Finding| f.rule == Rule::EventFenced && suspects.iter().any(|s| Some(s.event) == f.event);
+        findings.extend(fresh.filter(|f| !doubled(f)).cloned().map(strictly));
+        let found = readable(yaml.path, entity, after.entries(), yaml.new.as_deref());
+        findings.extend(found.map(strictly).map(half_staged));
+        Ok((findings.into_iter().map(of_task).collect(), suspects))
+    }
+
+    /// A file that is no task's and no agent's.
+    fn other(&self, change: &Change) -> Result<Vec<Finding>> {
+        let Some(item) = change.new else { return Ok(Vec::new()) };
+        let below = self.below(&change.path);
+        let odd = |what: &str| vec![Finding::new(Rule::OddFile, what).at(&change.path, None)];
+        match item.mode {
+            Mode::Link => return Ok(odd("a symbolic link that does not belong here")),
+            Mode::Submodule => return Ok(odd("a repository of its own that does not belong here")),
+            Mode::File | Mode::Executable | Mode::Tree => {}
+        }
+        if entity_below(below).is_some() {
+            return Ok(Vec::new());
+        }
+        Ok(match below {
+            "config.toml" | "roles.yml" => self.settings(&change.path, below, item)?,
+            ".gitattributes" | ".gitignore" => Vec::new(),
+            _ if below.starts_with("archive/") && below.ends_with(".jsonl") => Vec::new(),
+            _ => match below.split('/').collect::<Vec<_>>()[..] {
+                [TASKS, _, id, LOG | "task.yaml"] if id.parse::<Id>().is_ok() => {
+                    let wrong = "a task in the folder of others";
+                    vec![Finding::new(Rule::PathMismatch, wrong).at(&change.path, None)]
+                }
+                _ => odd("a file that does not belong here"),
+            },
+        })
+    }
+
+    fn settings(&self, path: &str, below: &str, item: Item) -> Result<Vec<Finding>> {
+        let invalid = |why: String| vec![Finding::new(Rule::ConfigInvalid, why).at(path, None)];
+        let Ok(text) = String::from_utf8(self.objects.blob(item.oid)?) else {
+            return Ok(invalid("it is not valid UTF-8".into()));
+        };
+        Ok(match below {
+            "roles.yml" => crate::store::yaml::read::<Roles>(&text).map_or_else(|e| invalid(e.to_string()), |_| vec![]),
+            _ => match config::combine(&[(path.to_owned(), text)]) {
+                Ok((_, findings)) => findings,
+                Err(e) => invalid(e.message),
+            },
+        })
+    }
+}
+
+/// A log with what it tells.
+struct Understood {
+    task: Option<LoadedTask>,
+    entries: Vec<Entry>,
+    findings: Vec<Finding>,
+}
+
+impl Understood {
+    fn entries(&self) -> &[Entry] {
+        self.task.as_ref().map_or(&self.entries, |loaded| &loaded.log.entries)
+    }
+}
+
+fn understood(store: &str, entity: &Entity, path: &str, mut log: Log) -> Understood {
+    for finding in &mut log.findings {
+        finding.path = Some(path.to_owned());
+    }
+    match entity {
+        Entity::Task(id) => {
+            let loaded = understand(store, *id, log);
+            let mut findings = loaded.findings.clone();
+            findings.extend(values(store, &loaded.task));
+            findings.extend(several_owners(store, &loaded.task, &loaded.log.entries));
+            Understood { task: Some(loaded), entries: Vec::new(), findings }
+        }
+        Entity::Agent(name) => {
+            let (_, folded) = fold_agent(name, &log.entries);
+            let findings = folded.into_iter().map(|f| f.at(path, None)).chain(log.findings).collect();
+            Understood { task: None, entries: log.entries, findings }
+        }
+        Entity::Session(_) => Understood { task: None, entries: log.entries, findings: log.findings },
+    }
+}
+
+/// What the next write would put right in a work tree is no longer only that once it is in a commit.
+fn strictly(finding: Finding) -> Finding {
+    match finding.rule {
+        Rule::LogMarkers | Rule::YamlMissing | Rule::YamlStale => finding.as_bad_as(Severity::Error),
+        _ => finding,
+    }
+}
+
+/// Where one file is staged and the other is not, the work tree may be in order already.
+fn half_staged(finding: Finding) -> Finding {
+    let half = matches!(finding.rule, Rule::YamlMissing | Rule::YamlStale | Rule::LogGap);
+    let mend = "git add both files of it; where task.yaml is behind its log, agentpm lint --fix writes it first";
+    if half { Finding { mend, ..finding } } else { finding }
+}
+
+fn read(bytes: Option<&[u8]>) -> Result<Log> {
+    Log::read(bytes.unwrap_or_default()).map_err(|e| Error::new(Code::Git, format!("cannot read a staged log: {e}")))
+}

@@ -1,0 +1,71 @@
+//! What is odd about one task by itself: values and states that no command would leave behind.
+//!
+//! Promises: judged by the task and its events alone.
+//! Refuses to know: other tasks, and where the events were read.
+
+use std::collections::BTreeSet;
+
+use crate::model::event::Entry;
+use crate::model::finding::{Finding, Rule};
+use crate::model::id::{check_agent_name, quoted};
+use crate::model::payload::Payload;
+use crate::model::relationship::RelationType;
+use crate::model::task::{Status, Task, TaskType};
+use crate::rules::fields::PRIORITY;
+use crate::rules::lost::{is_forked, lost};
+use crate::store::layout::{shown, task_dir};
+
+/// Values and states that no command would leave behind.
+pub(in crate::workspace) fn values(store: &str, task: &Task) -> Vec<Finding> {
+    let path = shown(store, task_dir(task.id).join("task.yaml"));
+    let mut findings = Vec::new();
+    let mut say =
+        |rule, message: String| findings.push(Finding::new(rule, message).task(task.id).at(path.clone(), None));
+    if task.fields.title.trim().is_empty() && task.created {
+        say(Rule::FieldValue, "the title is empty".into());
+    }
+    if !PRIORITY.contains(&task.fields.priority) {
+        say(Rule::FieldValue, format!("priority {} is not within -5 to 5", task.fields.priority));
+    }
+    if let TaskType::Other(word) = &task.fields.kind {
+        say(Rule::YamlField, format!("the type {} is not known", quoted(word)));
+    }
+    for name in task.fields.extra.keys() {
+        say(Rule::YamlField, format!("the field {} is not known", quoted(name)));
+    }
+    if let Some(owner) = task.owner.as_ref().filter(|owner| check_agent_name(owner).is_err()) {
+        say(Rule::FieldValue, format!("the owner {} is not an agent name", quoted(owner)));
+    }
+    if task.status == Status::InProgress && task.owner.is_none() {
+        say(Rule::OwnerMissing, "it is in progress and has no owner".into());
+    }
+    let parents = task.relationships.values().filter(|e| e.kind == RelationType::ParentOf).count();
+    if parents > 1 {
+        say(Rule::SeveralParents, format!("it has {parents} parents; the latest counts"));
+    }
+    findings
+}
+
+/// Agents who took an unfinished task without seeing each other.
+pub(super) fn several_owners(store: &str, task: &Task, entries: &[Entry]) -> Option<Finding> {
+    let owner = task.owner.as_ref().filter(|_| !task.status.is_finished() && is_forked(entries))?;
+    let others: BTreeSet<String> = lost(task.id, entries)
+        .into_iter()
+        .filter(|edit| edit.field == "owner")
+        .filter_map(|edit| edit.lost.value.as_str().map(str::to_owned))
+        .filter(|other| other != owner)
+        .collect();
+    let others: Vec<String> = others.into_iter().map(|name| quoted(&name)).collect();
+    let message = format!("{} took it too, without seeing {}, who has it", others.join(", "), quoted(owner));
+    let path = shown(store, task_dir(task.id).join("task.yaml"));
+    (!others.is_empty()).then(|| Finding::new(Rule::SeveralOwners, message).task(task.id).at(path, None))
+}
+
+/// Whether the last completion in a log says itself that it passed a check.
+pub(in crate::workspace) fn completed_by_force(entries: &[Entry]) -> bool {
+    let last = entries.iter().filter_map(|e| match &e.event.payload {
+        Payload::TaskStatusChanged(p) if p.to == Status::Completed => Some((e.event.stamp(), p)),
+        _ => None,
+    });
+    last.max_by_key(|(stamp, _)| *stamp).is_some_and(|(_, p)| !p.forced.is_empty())
+}
