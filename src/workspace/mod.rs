@@ -13,15 +13,18 @@ mod hooks;
 pub mod import;
 mod known;
 mod lint;
+mod news;
 mod open;
 mod past;
 mod plan;
 mod query;
 mod read;
 mod recover;
+mod sessions;
 mod stage;
 mod stream;
 mod sync;
+mod work;
 mod write;
 
 pub use driver::{merge_driver, merge_texts, textconv};
@@ -32,6 +35,7 @@ pub use open::{InitReport, Options, init, write_agents_md};
 pub use query::{dot, mermaid, task_schema, tree};
 pub use recover::{BroughtBack, Unheld, Wanted};
 pub use sync::{SyncOptions, SyncReport, TaskChange};
+pub use work::{WorkEnd, WorkOrder};
 pub use write::Reply;
 
 use std::path::PathBuf;

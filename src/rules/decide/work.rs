@@ -7,7 +7,7 @@ use super::guard::{move_to, permit_id, unblock_if_free, unfinished_blockers};
 use super::parts::note;
 use super::status::{chosen, complete, mark_criteria, put_back};
 use crate::error::{Code, Error, Result};
-use crate::model::agent::SessionStatus;
+use crate::model::agent::{Lease, SessionStatus};
 use crate::model::command::{Claim, Done, LeaseAcquire, LeaseRelease, LeaseRenew, Release};
 use crate::model::context::ContextType;
 use crate::model::event::{Author, Entity};
@@ -106,8 +106,12 @@ fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duratio
             stage.emit(Draft { entity: Entity::Task(task), payload: renewed, why: None, fence: Some(lease.fence) })?;
             return Ok(lease.fence);
         }
+        Standing::Others(other) if left_by_itself(stage, &other, holder) => Some(other.agent),
         Standing::Others(other) => return Err(lease::refusal(task, &record, &other, holder)),
-        Standing::OthersExpired(other) => Some(other.agent),
+        Standing::OthersExpired(other) => {
+            tell_whose(stage, &other);
+            Some(other.agent)
+        }
         Standing::MineExpired(_) | Standing::Free => None,
     };
     let known = stage.task(task)?.fence;
@@ -127,6 +131,23 @@ fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duratio
         fence: Some(fence),
     })?;
     Ok(fence)
+}
+
+/// Whether a lease is of the same agent in a session that is over: then nobody works under it any more.
+fn left_by_itself(stage: &mut dyn Stage, lease: &Lease, holder: &Author) -> bool {
+    let session = lease.session.and_then(|id| stage.session(&Ref(id.to_string())).ok());
+    lease.agent == holder.agent && session.is_some_and(|session| session.status == SessionStatus::Closed)
+}
+
+/// Says whose work is taken over.
+fn tell_whose(stage: &mut dyn Stage, lease: &Lease) {
+    let session = lease.session.and_then(|id| stage.session(&Ref(id.to_string())).ok());
+    let within = session.as_ref().map(|session| format!(" in session {}", session.id)).unwrap_or_default();
+    let heard = session.map_or(lease.updated_at, |session| session.last_heartbeat_at);
+    stage.warn(format!(
+        "task {} was the work of {}{within}, last heard of at {heard}; that lease ran out at {}",
+        lease.task, lease.agent, lease.expires_at
+    ));
 }
 
 fn ttl_ms(stage: &dyn Stage, ttl: Option<Duration>) -> Result<i64> {
