@@ -125,6 +125,7 @@ impl Workspace {
                 continue;
             };
             self.sign_of_life();
+            tracing::debug!("waiting for work");
             let moment = self.next_moment()?.unwrap_or(ASK_EVERY);
             News::wait(news, left.min(ASK_EVERY).min(moment));
             let rest = ASK_REST.saturating_sub(asked.elapsed());

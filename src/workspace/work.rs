@@ -171,6 +171,9 @@ impl Workspace {
             ("AGENTPM_AGENT", me.agent.clone()),
         ];
         vars.extend(me.session.map(|id| ("AGENTPM_SESSION", id.to_string())));
+        if self.options.store.is_some() {
+            vars.push(("AGENTPM_STORE", self.store.path().display().to_string()));
+        }
         let (program, args) = order.command.split_first().ok_or_else(|| Error::usage("there is no command to run"))?;
         let start = Instant::now();
         let mut running = match Foreground::start(program, args, &vars) {
@@ -181,7 +184,11 @@ impl Workspace {
                 let code = if missing { Code::NotFound } else { Code::Io };
                 let why = format!("{} could not be started: {e}", end.command);
                 self.give_back(&taken, &why, &mut end);
-                end.failure = Some(Error::new(code, why).with(json!({ "task": task, "command": end.command })));
+                end.failure = Some(
+                    Error::new(code, why)
+                        .with(json!({ "task": task, "command": end.command }))
+                        .hint("the command stands after --, as a program on PATH or a path, and its arguments"),
+                );
                 return Ok(end);
             }
         };
@@ -208,7 +215,12 @@ impl Workspace {
             return Ok(end.lost(lost));
         }
         let now = self.load_task(task)?.task;
-        if hold.let_go || now.status != Status::InProgress || now.owner.as_ref() != Some(&me.agent) {
+        if hold.let_go {
+            return Ok(end);
+        }
+        if now.status != Status::InProgress || now.owner.as_ref() != Some(&me.agent) {
+            // Somebody moved the task; what is left to give back is the lease.
+            self.give_back(&Taken { task: false, lease: taken.lease }, "", &mut end);
             return Ok(end);
         }
         self.settle_work(order, &taken, ended, &mut end);
