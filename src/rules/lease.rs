@@ -55,9 +55,15 @@ pub fn refusal(task: Id, record: &LeaseRecord, holder: &Lease, me: &Author) -> E
         .with(details)
         .hint("what you recorded before is kept, this was not written; take other work with agentpm next --claim");
     }
+    let hint = match holder.agent == me.agent {
+        true => format!(
+            "another session of yours has it; if that one is over: agentpm session end, then agentpm claim {task}"
+        ),
+        false => "take other work with agentpm next --claim".into(),
+    };
     Error::new(Code::LeaseHeld, format!("{} holds task {task} until {}", holder.agent, holder.expires_at))
         .with(details)
-        .hint("take other work with agentpm next --claim")
+        .hint(hint)
 }
 
 /// The refusal for one whose own lease ran out.

@@ -113,8 +113,11 @@ impl Workspace {
         let mut end = self.work_on(task, order);
         if let Some(session) = begun {
             let over = self.execute(&Command::SessionEnd(SessionEnd { session_id: SessionRef(session.to_string()) }));
-            if let (Err(e), Ok(end)) = (over, &mut end) {
-                end.warnings.push(format!("session {session} could not be ended: {}", e.message));
+            if let Ok(end) = &mut end {
+                end.warnings.extend(match over {
+                    Ok(reply) => reply.warnings,
+                    Err(e) => vec![format!("session {session} could not be ended: {}", e.message)],
+                });
             }
         }
         end
@@ -381,7 +384,7 @@ impl WorkEnd {
         details["signal"] = json!(self.signal);
         let hint = "what the command did to files stays; nothing more was recorded; other work: agentpm next --claim";
         self.failure =
-            Some(Error::new(why.code, format!("{}; the command was ended", why.message)).with(details).hint(hint));
+            Some(Error::new(why.code, format!("{}; the command has ended", why.message)).with(details).hint(hint));
         self
     }
 

@@ -119,6 +119,8 @@ fn who_ends_a_session_is_told_what_it_holds() {
     // The same agent goes on in another session; nobody else may.
     let next = start(&room, "ada");
     room.run_as("bob", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    let mine = within(&room, "ada", &next, &["task", "update", &task, "--priority", "1"]).error("ERR_LEASE_HELD", 5);
+    assert!(mine["hint"].as_str().unwrap().contains(&format!("agentpm claim {task}")), "{mine}");
     within(&room, "ada", &next, &["claim", &task]).data();
     within(&room, "ada", &next, &["done", &task]).data();
     assert_eq!(room.run(&["session", "list"]).data()["items"][0]["id"], next);
