@@ -76,7 +76,9 @@ pub enum Verb {
     #[command(after_help = "Examples:\n  agentpm ready\n  agentpm ready --explain")]
     Ready(q::Ready),
     /// Show, or take with --claim, the one task to do next
-    #[command(after_help = "Examples:\n  agentpm next --claim\n  agentpm next --explain")]
+    #[command(
+        after_help = "Examples:\n  agentpm next --claim\n  agentpm next --claim --wait 10m\n  agentpm next --explain"
+    )]
     Next(NextArgs),
     /// Take one certain task: lease, owner and in_progress in one step
     #[command(after_help = "Example:\n  agentpm claim 7XK2Q1 --ttl 30m")]
@@ -90,13 +92,16 @@ pub enum Verb {
     /// Give the task you hold back: open again, nobody's
     #[command(after_help = "Example:\n  agentpm release --why 'needs a decision first'")]
     Release(c::Release),
+    /// Run a command under the lease of a task: taken before, renewed meanwhile, given back after
+    #[command(after_help = super::help::WORK)]
+    Work(super::work::Work),
     /// List work in progress that shows no sign of life
-    #[command(after_help = "Example:\n  agentpm stale --for 1h")]
+    #[command(after_help = "Examples:\n  agentpm stale\n  agentpm stale --for 1h")]
     Stale(q::Stale),
     /// Agents: register, list
     #[command(subcommand)]
     Agent(AgentVerb),
-    /// Sessions: start, heartbeat, end
+    /// Sessions: start, heartbeat, end, list
     #[command(subcommand)]
     Session(SessionVerb),
     /// Leases: acquire, renew, release, list
@@ -290,6 +295,9 @@ pub enum SessionVerb {
     /// End a session
     #[command(after_help = "Example:\n  agentpm session end \"$AGENTPM_SESSION\"")]
     End(c::SessionEnd),
+    /// List the sessions of this clone, with what they hold
+    #[command(after_help = "Examples:\n  agentpm session list\n  agentpm session list --all --format table")]
+    List(q::SessionList),
 }
 
 #[derive(Subcommand, Debug)]
@@ -364,6 +372,9 @@ pub struct NextArgs {
     /// Time to live of the lease: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION", requires = "claim")]
     pub ttl: Option<crate::model::words::Duration>,
+    /// Where nothing is ready, wait so long for it: seconds, or 90s, 10m, 2h
+    #[arg(long, value_name = "DURATION")]
+    pub wait: Option<crate::model::words::Duration>,
 }
 
 #[derive(Args, Debug)]

@@ -12,6 +12,7 @@ mod human;
 mod output;
 mod run;
 mod text;
+mod work;
 
 use std::process::ExitCode;
 

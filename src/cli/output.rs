@@ -36,6 +36,27 @@ pub fn form(global: &Global) -> Result<Form> {
     }
 }
 
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// To standard output, which is ours.
+    Own,
+    /// To standard error, because standard output is that of a command we ran.
+    Beside,
+}
+
+impl Out {
+    fn write(self, text: &str) -> std::io::Result<()> {
+        let own = self == Out::Own;
+        let terminal = if own { std::io::stdout().is_terminal() } else { std::io::stderr().is_terminal() };
+        let text = if terminal { for_terminal(text.to_owned()) } else { text.to_owned() };
+        match self {
+            Out::Own => std::io::stdout().lock().write_all(text.as_bytes()),
+            Out::Beside => std::io::stderr().lock().write_all(text.as_bytes()),
+        }
+    }
+}
+
 /// An answer, ready to be printed.
 #[derive(Debug, Default)]
 pub struct Answer {
@@ -51,6 +72,8 @@ pub struct Answer {
     pub warnings: Vec<String>,
     /// 0, or 1 where lint found errors.
     pub exit: u8,
+    /// Why what was done did not end as it should; printed instead of the data. The exit code is `exit` all the same.
+    pub failure: Option<Error>,
     /// A change was made: whatever becomes of the answer, the exit code says so.
     pub changed: bool,
     /// A document (a script, a page) that is printed as it is unless JSON is asked for by name.
@@ -58,9 +81,13 @@ pub struct Answer {
 }
 
 /// Prints an answer and gives the exit code.
-pub fn print(answer: &Answer, global: &Global, form: Form) -> ExitCode {
+pub fn print(answer: &Answer, global: &Global, form: Form, out: Out) -> ExitCode {
     for warning in &answer.warnings {
         eprintln!("agentpm: warning: {}", escape(warning));
+    }
+    if let Some(failure) = &answer.failure {
+        print_error(failure, form, out);
+        return ExitCode::from(answer.exit);
     }
     let asked_json = global.json || global.format.as_deref() == Some("json");
     let text = match form {
@@ -80,14 +107,17 @@ pub fn print(answer: &Answer, global: &Global, form: Form) -> ExitCode {
         },
         Form::Human => answer.human.clone(),
     };
-    let text = if form == Form::Human || answer.document { text } else { for_terminal(text) };
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+    let written = match out {
+        Out::Own if form == Form::Human || answer.document => std::io::stdout().lock().write_all(text.as_bytes()),
+        out => out.write(&text),
+    };
+    match written {
         Ok(()) => ExitCode::from(answer.exit),
         // Whoever closed the pipe has read enough.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(answer.exit),
         Err(e) if answer.changed => {
             eprintln!("agentpm: the change was made, but the answer could not be written: {e}");
-            ExitCode::SUCCESS
+            ExitCode::from(answer.exit)
         }
         Err(e) => {
             eprintln!("agentpm: could not write the answer: {e}");
@@ -110,7 +140,7 @@ pub fn for_terminal(json: String) -> String {
 }
 
 /// Prints a failure and gives the exit code.
-pub fn print_error(error: &Error, form: Form) -> ExitCode {
+pub fn print_error(error: &Error, form: Form, out: Out) -> ExitCode {
     match form {
         Form::Human => {
             eprintln!("agentpm: {}: {}", error.code.as_str(), escape(&error.message));
@@ -119,9 +149,9 @@ pub fn print_error(error: &Error, form: Form) -> ExitCode {
             }
         }
         Form::Json | Form::Lines => {
-            let text = for_terminal(format!("{}\n", json!({ "ok": false, "data": Value::Null, "error": error })));
+            let text = format!("{}\n", json!({ "ok": false, "data": Value::Null, "error": error }));
             // Nothing more can be done where even this cannot be written; the exit code tells.
-            let _ = std::io::stdout().lock().write_all(text.as_bytes());
+            let _ = out.write(&text);
         }
     }
     ExitCode::from(error.code.exit())

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use serde_json::{Value, json};
@@ -11,8 +12,8 @@ use super::args::{
     AgentVerb, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, Lint, NextArgs, PlanVerb,
     ProgressVerb, SessionVerb, TaskVerb, Verb,
 };
-use super::output::{Answer, Form, escape, form, print, print_error};
-use super::{changes, exchange, help, human};
+use super::output::{Answer, Form, Out, escape, form, print, print_error};
+use super::{changes, exchange, help, human, work};
 
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
@@ -34,15 +35,17 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
     };
     let form = match form(&cli.global) {
         Ok(form) => form,
-        Err(e) => return print_error(&e, Form::Json),
+        Err(e) => return print_error(&e, Form::Json, Out::Own),
     };
+    // Standard output belongs to the command that is run.
+    let out = if matches!(cli.verb, Verb::Work(_)) { Out::Beside } else { Out::Own };
     let answered = Env::from_process().and_then(|env| {
         start_log(&env);
         answer(cli.verb, &cli.global, env)
     });
     match answered {
-        Ok(answer) => print(&answer, &cli.global, form),
-        Err(e) => print_error(&e, form),
+        Ok(answer) => print(&answer, &cli.global, form, out),
+        Err(e) => print_error(&e, form, out),
     }
 }
 
@@ -76,7 +79,7 @@ fn usage(e: &clap::Error, argv: &[OsString]) -> ExitCode {
     };
     let tip = whole.lines().find(|line| line.trim_start().starts_with("tip:")).map(|line| format!("{}; ", line.trim()));
     let hint = format!("{}see agentpm --help and the --help of the command", tip.unwrap_or_default());
-    print_error(&Error::usage(message).hint(hint), Form::Json)
+    print_error(&Error::usage(message).hint(hint), Form::Json, Out::Own)
 }
 
 /// Logs go to stderr as JSON, and only where AGENTPM_LOG_LEVEL asks for them.
@@ -110,23 +113,34 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         }
         _ => {}
     }
-    let ws = match (Workspace::open(env, options), &verb) {
+    let mut ws = match (Workspace::open(env, options), &verb) {
         // A hook must be able to run lint anywhere.
         (Err(e), Verb::Lint(_)) if e.code == Code::NoStore && global.store.is_none() => return Ok(no_store()),
         (opened, _) => opened?,
     };
+    let mut answer = carry_out(&mut ws, verb, global)?;
+    if !answer.changed
+        && let Some(warning) = ws.sign_of_life()
+        && !answer.warnings.contains(&warning)
+    {
+        answer.warnings.push(warning);
+    }
+    Ok(answer)
+}
+
+fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> {
     let md = global.format.as_deref() == Some("md");
     match verb {
-        Verb::Task(verb) => task(&ws, verb, md),
-        Verb::Add(args) => change(&ws, &Command::TaskCreate(*args)),
-        Verb::Note(args) => change(&ws, &Command::ContextAdd(args)),
-        Verb::Show(args) => show(&ws, args),
-        Verb::Ls(args) => list(&ws, &Query::TaskList(args), LIST_COLUMNS, md),
-        Verb::Batch(args) => batch(&ws, &args.file),
-        Verb::Plan(PlanVerb::Apply(args)) => plan_apply(&ws, &args.file, args.dry_run),
-        Verb::Graph(args) => graph(&ws, args, global.format.as_deref()),
+        Verb::Task(verb) => task(ws, verb, md),
+        Verb::Add(args) => change(ws, &Command::TaskCreate(*args)),
+        Verb::Note(args) => change(ws, &Command::ContextAdd(args)),
+        Verb::Show(args) => show(ws, args),
+        Verb::Ls(args) => list(ws, &Query::TaskList(args), LIST_COLUMNS, md),
+        Verb::Batch(args) => batch(ws, &args.file),
+        Verb::Plan(PlanVerb::Apply(args)) => plan_apply(ws, &args.file, args.dry_run),
+        Verb::Graph(args) => graph(ws, args, global.format.as_deref()),
         Verb::Progress(verb) => change(
-            &ws,
+            ws,
             &match verb {
                 ProgressVerb::Add(args) => Command::ProgressAdd(args),
                 ProgressVerb::Complete(args) => Command::ProgressComplete(args),
@@ -134,7 +148,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
             },
         ),
         Verb::Context(verb) => change(
-            &ws,
+            ws,
             &match verb {
                 ContextVerb::Add(args) => Command::ContextAdd(args),
                 ContextVerb::Supersede(args) => Command::ContextSupersede(args),
@@ -143,37 +157,37 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         ),
         Verb::Ready(args) => {
             let explain = args.explain;
-            ready(&ws, &Query::Ready(args), explain, md)
+            ready(ws, &Query::Ready(args), explain, md)
         }
-        Verb::Next(args) => next(&ws, &args),
-        Verb::Claim(args) => claim(&ws, &Command::Claim(args)),
-        Verb::Brief(args) => brief(&ws, args),
-        Verb::Done(args) => change(&ws, &Command::Done(args)),
-        Verb::Release(args) => change(&ws, &Command::Release(args)),
+        Verb::Next(args) => next(ws, &args),
+        Verb::Work(args) => work::work(ws, args),
+        Verb::Claim(args) => claim(ws, &Command::Claim(args)),
+        Verb::Brief(args) => brief(ws, args),
+        Verb::Done(args) => change(ws, &Command::Done(args)),
+        Verb::Release(args) => change(ws, &Command::Release(args)),
         Verb::Stale(args) => {
-            list(&ws, &Query::Stale(args), &["handle", "title", "owner", "last_sign_at", "lease_expired_at"], md)
+            let columns =
+                &["handle", "title", "owner", "session", "session_status", "last_sign_at", "lease_expired_at"];
+            list(ws, &Query::Stale(args), columns, md)
         }
-        Verb::Agent(AgentVerb::Register(args)) => change(&ws, &Command::AgentRegister(args)),
+        Verb::Agent(AgentVerb::Register(args)) => change(ws, &Command::AgentRegister(args)),
         Verb::Agent(AgentVerb::List) => {
-            list(&ws, &Query::AgentList, &["name", "role", "created_at", "last_seen_at"], md)
+            list(ws, &Query::AgentList, &["name", "role", "created_at", "last_seen_at"], md)
         }
-        Verb::Session(verb) => change(
-            &ws,
-            &match verb {
-                SessionVerb::Start(args) => Command::SessionStart(args),
-                SessionVerb::Heartbeat(args) => Command::SessionHeartbeat(args),
-                SessionVerb::End(args) => Command::SessionEnd(args),
-            },
-        ),
-        Verb::Lease(LeaseVerb::List(args)) => list(
-            &ws,
-            &Query::LeaseList(args),
-            &["task", "agent", "fence", "expires_at", "confirmed", "elsewhere", "id"],
-            md,
-        ),
-        Verb::Lease(LeaseVerb::Acquire(args)) => change(&ws, &Command::LeaseAcquire(args)),
-        Verb::Lease(LeaseVerb::Renew(args)) => change(&ws, &Command::LeaseRenew(args)),
-        Verb::Lease(LeaseVerb::Release(args)) => change(&ws, &Command::LeaseRelease(args)),
+        Verb::Session(SessionVerb::List(args)) => {
+            let columns = &["id", "agent", "status", "started_at", "last_heartbeat_at", "tasks"];
+            list(ws, &Query::SessionList(args), columns, md)
+        }
+        Verb::Session(SessionVerb::Start(args)) => change(ws, &Command::SessionStart(args)),
+        Verb::Session(SessionVerb::Heartbeat(args)) => change(ws, &Command::SessionHeartbeat(args)),
+        Verb::Session(SessionVerb::End(args)) => change(ws, &Command::SessionEnd(args)),
+        Verb::Lease(LeaseVerb::List(args)) => {
+            let columns = &["task", "agent", "fence", "expires_at", "confirmed", "elsewhere", "id"];
+            list(ws, &Query::LeaseList(args), columns, md)
+        }
+        Verb::Lease(LeaseVerb::Acquire(args)) => change(ws, &Command::LeaseAcquire(args)),
+        Verb::Lease(LeaseVerb::Renew(args)) => change(ws, &Command::LeaseRenew(args)),
+        Verb::Lease(LeaseVerb::Release(args)) => change(ws, &Command::LeaseRelease(args)),
         Verb::Log(mut args) => {
             // Whoever only looks back acts as nobody: here --agent means whose doings are asked for.
             args.by = args.by.or_else(|| global.agent.clone());
@@ -185,7 +199,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
             Ok(Answer { human: human::blame(&data, md), data, quiet: Some(String::new()), ..Answer::default() })
         }
         Verb::Conflicts(ConflictsArgs { verb: Some(ConflictsVerb::Restore(args)), .. }) => {
-            change(&ws, &Command::ConflictsRestore(args))
+            change(ws, &Command::ConflictsRestore(args))
         }
         Verb::Conflicts(ConflictsArgs { list, .. }) => {
             let data = ws.query(&Query::Conflicts(list))?;
@@ -206,8 +220,8 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
                 ..Answer::default()
             })
         }
-        Verb::Undo(args) => change(&ws, &Command::Undo(args)),
-        Verb::Lint(args) => lint(&ws, &args),
+        Verb::Undo(args) => change(ws, &Command::Undo(args)),
+        Verb::Lint(args) => lint(ws, &args),
         Verb::Doctor => {
             let data = ws.query(&Query::Doctor)?;
             Ok(Answer { human: human::checks(&data), data, ..Answer::default() })
@@ -221,11 +235,11 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
             let warnings = warnings_in(&data);
             Ok(Answer { human: human::object(&data["added"]), data, warnings, changed: true, ..Answer::default() })
         }
-        Verb::Prime => prime(&ws),
-        Verb::Resolve => exchange::resolve(&ws),
-        Verb::Recover(args) => exchange::recover(&ws, args, md),
-        Verb::Watch(args) => exchange::watch(&ws, &args),
-        Verb::Sync(args) => exchange::sync(&ws, &args),
+        Verb::Prime => prime(ws),
+        Verb::Resolve => exchange::resolve(ws),
+        Verb::Recover(args) => exchange::recover(ws, args, md),
+        Verb::Watch(args) => exchange::watch(ws, &args),
+        Verb::Sync(args) => exchange::sync(ws, &args),
         // Answered above, without a store.
         Verb::Init(_)
         | Verb::Completions(_)
@@ -328,11 +342,31 @@ fn ready(ws: &Workspace, query: &Query, explain: bool, md: bool) -> Result<Answe
     Ok(answer)
 }
 
-fn next(ws: &Workspace, args: &NextArgs) -> Result<Answer> {
-    if args.claim {
-        let claim_any = Claim { id: OptionalTaskRef(None), ttl: args.ttl, here: args.here };
-        return claim(ws, &Command::Claim(claim_any));
-    }
+/// Shows or takes the next task; with `--wait` asks again when something may have changed, until the time is over.
+fn next(ws: &mut Workspace, args: &NextArgs) -> Result<Answer> {
+    let claim_any = Command::Claim(Claim { id: OptionalTaskRef(None), ttl: args.ttl, here: args.here });
+    let Some(most) = args.wait else {
+        return if args.claim { claim(ws, &claim_any) } else { show_next(ws, args) };
+    };
+    ws.settle_in();
+    let ws = &*ws;
+    let mut nothing: Option<Answer> = None;
+    let found = ws.await_work(Duration::from_millis(most.millis.unsigned_abs()), || {
+        // Only the first claim is made without a look: those that wait must not all take the lock for nothing.
+        let mut answer = if args.claim && nothing.is_none() { claim(ws, &claim_any)? } else { show_next(ws, args)? };
+        if args.claim && nothing.is_some() && !answer.data.is_null() {
+            answer = claim(ws, &claim_any)?;
+        }
+        if answer.data.is_null() {
+            nothing = Some(answer);
+            return Ok(None);
+        }
+        Ok(Some(answer))
+    })?;
+    Ok(found.or(nothing).unwrap_or_default())
+}
+
+fn show_next(ws: &Workspace, args: &NextArgs) -> Result<Answer> {
     let mut data = ws.query(&Query::Next(query::Next { explain: args.explain, here: args.here }))?;
     let warnings = warnings_in(&data["reasons"]);
     if data["task"].is_null() {
@@ -370,6 +404,25 @@ fn elsewhere_lines(data: &Value) -> String {
     items.map(|item| format!("{}  {}\n", word(item, "task"), word(item, "words"))).collect()
 }
 
+/// A line for each task that was abandoned, with the command that takes it over.
+fn abandoned_lines(data: &Value) -> String {
+    let word = |item: &Value, key: &str| escape(item[key].as_str().unwrap_or_default());
+    let items = data["abandoned"].as_array().into_iter().flatten();
+    items
+        .map(|item| {
+            let within = item["session"].as_str().map(|id| format!(" in session {id}")).unwrap_or_default();
+            format!(
+                "{}  {}: abandoned by {}{within}, last heard of at {}; take it over: {}\n",
+                word(item, "handle"),
+                word(item, "title"),
+                word(item, "owner"),
+                word(item, "last_sign_at"),
+                word(item, "take_over")
+            )
+        })
+        .collect()
+}
+
 /// What an answer to a question says should be known besides.
 fn warnings_in(data: &Value) -> Vec<String> {
     data["warnings"].as_array().into_iter().flatten().filter_map(|w| w.as_str().map(str::to_owned)).collect()
@@ -380,7 +433,7 @@ fn nothing_ready(reasons: Value) -> Answer {
     let counts = reasons["counts"].as_object().cloned().unwrap_or_default();
     let words: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " "))).collect();
     let words = if words.is_empty() { "the plan has no unfinished task".to_owned() } else { words.join(", ") };
-    let human = format!("nothing is ready: {words}\n{}", elsewhere_lines(&reasons));
+    let human = format!("nothing is ready: {words}\n{}{}", elsewhere_lines(&reasons), abandoned_lines(&reasons));
     Answer { data: Value::Null, human, quiet: Some(String::new()), reasons: Some(reasons), ..Answer::default() }
 }
 

@@ -11,6 +11,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::model::time::Time;
+
 use rustix::fs::{self as sys, AtFlags, Mode, OFlags, ResolveFlags};
 
 /// A folder held open. All paths given to its methods are relative to it.
@@ -208,6 +210,14 @@ impl Dir {
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// Sets the time of change of a file that is there.
+    pub fn touch(&self, path: impl AsRef<Path>, at: Time) -> io::Result<()> {
+        let millis = at.millis();
+        let time = sys::Timespec { tv_sec: millis.div_euclid(1_000), tv_nsec: millis.rem_euclid(1_000) * 1_000_000 };
+        let times = sys::Timestamps { last_access: time, last_modification: time };
+        Ok(sys::utimensat(&self.fd, path.as_ref(), &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// Whether files can be made here: the folder's permissions and the disk allow writing.

@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the seam through which they come in")]
 
 pub mod files;
+pub mod foreground;
 pub mod process;
 
 use std::collections::BTreeMap;

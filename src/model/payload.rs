@@ -254,7 +254,7 @@ pub struct SessionHeartbeat {}
 /// A session ended. Journal only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionEnded {
-    /// `false` where the agent did not end it itself but fell silent.
+    /// `true` where the agent did not end it itself but fell silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent: Option<bool>,
 }

@@ -219,10 +219,19 @@ pub struct Graph {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Stale {
-    /// Nothing happened for so long: seconds, or 90s, 10m, 2h
-    #[arg(long = "for", value_name = "DURATION", default_value = "10m")]
+    /// Nothing was heard for so long: seconds, or 90s, 10m, 2h; the limit of sessions where absent
+    #[arg(long = "for", value_name = "DURATION")]
     #[serde(rename = "for")]
-    pub span: crate::model::words::Duration,
+    pub span: Option<crate::model::words::Duration>,
+}
+
+/// List the sessions of this clone with what they hold: those that go on, and those that ended and hold something still
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SessionList {
+    /// All that ended too
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// List the leases that hold
@@ -272,6 +281,7 @@ pub enum Query {
     Review(Review),
     Graph(Graph),
     Stale(Stale),
+    SessionList(SessionList),
     Unheld(Unheld),
     AgentList,
     LeaseList(LeaseList),

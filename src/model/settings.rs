@@ -17,6 +17,10 @@ pub struct Settings {
     pub agent: Option<String>,
     /// Leases.
     pub lease: LeaseSettings,
+    /// Sessions.
+    pub session: SessionSettings,
+    /// Commands that run under a lease.
+    pub work: WorkSettings,
     /// Locks.
     pub lock: LockSettings,
     /// How `next` chooses.
@@ -45,6 +49,22 @@ pub struct LeaseSettings {
     pub remote_seconds: u32,
     /// Whether work is refused that the remote does not confirm.
     pub confirmed_only: bool,
+}
+
+/// `[session]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SessionSettings {
+    /// How long nothing may be heard of a session before it counts as silent and is closed, in seconds.
+    pub limit_seconds: u32,
+}
+
+/// `[work]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct WorkSettings {
+    /// How long a command whose lease is lost may take to end after it was asked to, in seconds.
+    pub grace_seconds: u32,
 }
 
 /// `[lock]`
@@ -111,6 +131,8 @@ impl Default for Settings {
             format: 1,
             agent: None,
             lease: LeaseSettings::default(),
+            session: SessionSettings::default(),
+            work: WorkSettings::default(),
             lock: LockSettings::default(),
             score: ScoreSettings::default(),
             list: ListSettings::default(),
@@ -130,6 +152,25 @@ impl Default for LeaseSettings {
             remote_seconds: 15,
             confirmed_only: false,
         }
+    }
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        SessionSettings { limit_seconds: 900 }
+    }
+}
+
+impl SessionSettings {
+    /// The limit in milliseconds.
+    pub fn limit_ms(&self) -> i64 {
+        i64::from(self.limit_seconds) * 1_000
+    }
+}
+
+impl Default for WorkSettings {
+    fn default() -> Self {
+        WorkSettings { grace_seconds: 10 }
     }
 }
 

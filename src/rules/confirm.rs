@@ -77,6 +77,8 @@ pub struct Wish {
     pub holder: Author,
     /// In which clone.
     pub clone: Id,
+    /// The lease of this clone that it takes the place of, as was decided here.
+    pub over: Option<Id>,
     /// The least fence it may have.
     pub fence: u64,
     /// The highest fence that the task's log knows.
@@ -281,7 +283,8 @@ pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
         RemoteState::Held => {
             let other_session = matches!((r.session, wish.holder.session), (Some(a), Some(b)) if a != b);
             let mine = r.clone == wish.clone && r.agent == wish.holder.agent && !other_session;
-            mine || r.lease == wish.lease || has_run_out(seen, wish.now)
+            let replaced = r.clone == wish.clone && Some(r.lease) == wish.over;
+            mine || replaced || r.lease == wish.lease || has_run_out(seen, wish.now)
         }
     }
 }

@@ -55,9 +55,15 @@ pub fn refusal(task: Id, record: &LeaseRecord, holder: &Lease, me: &Author) -> E
         return lost(task, &holder.agent, holder.elsewhere).with(details);
     }
     let place = if holder.elsewhere { " in another clone" } else { "" };
+    let hint = match holder.agent == me.agent && !holder.elsewhere {
+        true => format!(
+            "another session of yours has it; if that one is over: agentpm session end, then agentpm claim {task}"
+        ),
+        false => "take other work with agentpm next --claim".into(),
+    };
     Error::new(Code::LeaseHeld, format!("{} holds task {task}{place} until {}", holder.agent, holder.expires_at))
         .with(details)
-        .hint("take other work with agentpm next --claim")
+        .hint(hint)
 }
 
 /// Whether the actor had a lease of this task that passed to somebody else, and was not told yet.

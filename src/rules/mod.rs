@@ -12,4 +12,5 @@ pub mod lost;
 pub mod merge;
 pub mod register;
 pub mod roles;
+pub mod session;
 pub mod stage;

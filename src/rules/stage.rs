@@ -101,6 +101,8 @@ pub trait Stage {
     fn is_contested(&mut self, task: Id, lease: &Lease) -> Result<bool>;
     /// The task whose lease, or which itself, a reference means.
     fn leased_task(&mut self, reference: &Ref) -> Result<Id>;
+    /// The tasks whose lease was granted in a session and not given back, live or not.
+    fn held_in(&mut self, session: Id) -> Result<Vec<Id>>;
     /// The tasks in progress of which the actor holds a live lease.
     fn held(&mut self) -> Result<Vec<Id>>;
     /// The best task the actor may claim now, if any; `here` where only this branch and worktree count.

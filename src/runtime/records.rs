@@ -13,8 +13,9 @@ use sha2::{Digest, Sha256};
 
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
-use crate::model::agent::{LeaseRecord, Session};
+use crate::model::agent::{LeaseRecord, Session, SessionStatus};
 use crate::model::id::Id;
+use crate::model::time::Time;
 use crate::runtime::journal::KeyRecord;
 
 /// Largest record that is read, in bytes.
@@ -79,29 +80,73 @@ pub fn leased_tasks(runtime: &Dir) -> Result<Vec<Id>> {
     ids(runtime, "leases")
 }
 
-fn session_path(session: Id) -> PathBuf {
-    PathBuf::from(format!("sessions/{session}.json"))
+/// Where the sessions are that go on; those that ended lie in [`CLOSED`], so that nobody looks through them in vain.
+const SESSIONS: &str = "sessions";
+const CLOSED: &str = "sessions/closed";
+
+fn session_path(folder: &str, session: Id) -> PathBuf {
+    PathBuf::from(format!("{folder}/{session}.json"))
 }
 
-/// A session by its id.
+/// A session by its id. Its last sign of life is the later of what was written and the time of its file, which those who only
+/// read leave behind ([`note_sign`]).
 ///
 /// Errors: `ERR_CORRUPT` or `ERR_IO` where the file cannot be read.
 pub fn session(runtime: &Dir, session: Id) -> Result<Option<Session>> {
-    read(runtime, &session_path(session))
+    if let Some(closed) = read(runtime, &session_path(CLOSED, session))? {
+        return Ok(Some(closed));
+    }
+    let path = session_path(SESSIONS, session);
+    let Some(mut known) = read::<Session>(runtime, &path)? else { return Ok(None) };
+    if let Ok(Some(mark)) = runtime.mark(&path) {
+        let sign = Time::from_millis(mark.mtime.div_euclid(1_000_000));
+        known.last_heartbeat_at = known.last_heartbeat_at.max(sign);
+    }
+    Ok(Some(known))
+}
+
+/// Leaves a sign of life of a session without writing its record: the time of its file.
+///
+/// Errors: those of the disk.
+pub fn note_sign(runtime: &Dir, session: Id, at: Time) -> std::io::Result<()> {
+    runtime.touch(session_path(SESSIONS, session), at)
 }
 
 /// Replaces what is known of a session.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
 pub fn write_session(runtime: &Dir, session: &Session) -> Result<()> {
-    write(runtime, "sessions", &session_path(session.id), session)
+    let (folder, other) = match session.status {
+        SessionStatus::Active => (SESSIONS, CLOSED),
+        SessionStatus::Closed => (CLOSED, SESSIONS),
+    };
+    write(runtime, folder, &session_path(folder, session.id), session)?;
+    let path = session_path(other, session.id);
+    runtime.remove(&path).map_err(|e| Error::io("remove", &runtime.path().join(&path), &e))?;
+    if session.status == SessionStatus::Active {
+        // The file's own time is a sign of life too, and must not be a later one than the record tells of. Where it cannot be
+        // set, the sign is that it was written just now, which is true.
+        let _ = note_sign(runtime, session.id, session.last_heartbeat_at);
+    }
+    Ok(())
 }
 
-/// All sessions of this clone.
+/// The sessions of this clone that nobody ended.
+///
+/// Errors: `ERR_IO`.
+pub fn active_sessions(runtime: &Dir) -> Result<Vec<Id>> {
+    ids(runtime, SESSIONS)
+}
+
+/// All sessions of this clone, by when they began.
 ///
 /// Errors: `ERR_IO`.
 pub fn sessions(runtime: &Dir) -> Result<Vec<Id>> {
-    ids(runtime, "sessions")
+    let mut all = ids(runtime, SESSIONS)?;
+    all.extend(ids(runtime, CLOSED)?);
+    all.sort();
+    all.dedup();
+    Ok(all)
 }
 
 /// What tells this clone from others at the remote that confirms leases.

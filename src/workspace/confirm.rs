@@ -79,7 +79,9 @@ impl Scene<'_> {
             let seen = known.clone().filter(|seen| seen.ours && event.fence == Some(seen.record.fence));
             match (&event.payload, seen) {
                 (Payload::LeaseAcquired(p), _) => {
+                    let over = records::lease(self.runtime, task)?.lease.map(|lease| lease.id);
                     let wish = Wish {
+                        over,
                         task,
                         lease: p.lease,
                         holder: Author { agent: p.holder.clone(), session: p.session, ..Author::default() },
@@ -208,7 +210,7 @@ impl Workspace {
                 if self.settings.lease.confirmed_only
                     && let Some(trouble) = said.silent.clone()
                 {
-                    self.give_back(&said, remote);
+                    self.withdraw(&said, remote);
                     return Err(not_confirmed(name, &trouble));
                 }
                 continue;
@@ -245,7 +247,7 @@ impl Workspace {
     ) -> Result<Reply> {
         match outcome {
             Ok(mut reply) => {
-                self.keep(&said)?;
+                self.remember(&said)?;
                 if let Some(trouble) = &said.silent {
                     let what = if ends.is_empty() { "the lease is not confirmed" } else { "this is not confirmed" };
                     reply.warnings.push(format!("{what}: {}; agentpm sync asks {name} again", trouble.words()));
@@ -268,16 +270,16 @@ impl Workspace {
             }
             Err(e) => {
                 if let Some(remote) = &mut remote {
-                    self.give_back(&said, remote);
+                    self.withdraw(&said, remote);
                 }
-                self.keep(&said)?;
+                self.remember(&said)?;
                 Err(e)
             }
         }
     }
 
     /// Gives back what the remote agreed to and nobody uses. What cannot be given back runs out.
-    fn give_back(&self, said: &Said, remote: &mut Result<Remote<'_>, Trouble>) {
+    fn withdraw(&self, said: &Said, remote: &mut Result<Remote<'_>, Trouble>) {
         let Ok(remote) = remote else { return };
         for (task, grant) in said.grants.iter().filter(|(_, grant)| grant.fence.is_some()) {
             if let Some(seen) = said.seen.get(task)
@@ -289,7 +291,7 @@ impl Workspace {
     }
 
     /// Keeps what was seen at the remote, so that it need not be asked for what is known already.
-    pub(super) fn keep(&self, said: &Said) -> Result<()> {
+    pub(super) fn remember(&self, said: &Said) -> Result<()> {
         let foreign: Vec<(&Id, &Seen)> = said.seen.iter().filter(|(_, seen)| !seen.ours).collect();
         if foreign.is_empty() {
             return Ok(());

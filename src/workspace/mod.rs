@@ -14,6 +14,7 @@ mod hooks;
 pub mod import;
 mod known;
 mod lint;
+mod news;
 mod open;
 mod past;
 mod plan;
@@ -21,10 +22,12 @@ mod query;
 mod read;
 mod recover;
 mod remote;
+mod sessions;
 mod stage;
 mod stream;
 mod sync;
 mod trailer;
+mod work;
 mod write;
 
 pub use driver::{merge_driver, merge_texts, textconv};
@@ -35,6 +38,7 @@ pub use open::{InitReport, Options, init, write_agents_md};
 pub use query::{dot, mermaid, task_schema, tree};
 pub use recover::{BroughtBack, Unheld, Wanted};
 pub use sync::{LeaseNews, LostLease, SyncOptions, SyncReport, TaskChange};
+pub use work::{WorkEnd, WorkOrder};
 pub use write::Reply;
 
 use std::path::PathBuf;

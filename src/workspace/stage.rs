@@ -11,11 +11,11 @@ use super::elsewhere::Elsewhere;
 use super::read::one_of;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
-use crate::model::agent::{Agent, Lease, LeaseRecord, Seen, Session, SessionStatus};
+use crate::model::agent::{Agent, Lease, LeaseRecord, Seen, Session};
 use crate::model::event::{Author, ENVELOPE_VERSION, Entity, Entry, Event, MAX_CLOCK, MAX_LAMPORT};
 use crate::model::finding::Rule;
 use crate::model::id::{ABBREVIATION_MIN, Id, is_part, quoted};
-use crate::model::payload::Payload;
+use crate::model::payload::{Payload, SessionEnded};
 use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
 use crate::model::task::{Status, Task};
@@ -24,6 +24,7 @@ use crate::model::words::Ref;
 use crate::rules::fold;
 use crate::rules::lease;
 use crate::rules::roles::Verb;
+use crate::rules::session;
 use crate::rules::stage::{Draft, Grant, Part, Stage, Taken};
 use crate::runtime::journal;
 use crate::runtime::records;
@@ -54,7 +55,7 @@ pub(super) struct Prepared {
 /// The stage of a command that runs under the lock.
 pub(super) struct Scene<'a> {
     ws: &'a Workspace,
-    runtime: &'a Dir,
+    pub runtime: &'a Dir,
     me: Author,
     role: Option<Option<String>>,
     now: Time,
@@ -230,44 +231,29 @@ impl<'a> Scene<'a> {
         records::session(self.runtime, id)
     }
 
-    fn put_session(&mut self, id: Id, event: &Event) -> Result<()> {
-        let known = self.session_by_id(id)?;
-        if let Some(session) = session_after(known, id, event) {
-            self.sessions.insert(id, session);
+    /// Brings the sessions that an event tells of up to it.
+    fn put_sessions(&mut self, event: &Event) -> Result<()> {
+        for id in session::concerned(event) {
+            let known = self.session_by_id(id)?;
+            if let Some(session) = session::after(known, id, event) {
+                self.sessions.insert(id, session);
+            }
         }
         Ok(())
     }
-}
 
-/// The highest fence that a log grants.
-pub(super) fn highest_fence(entries: &[Entry]) -> u64 {
-    let fences = entries.iter().filter_map(|entry| match &entry.event.payload {
-        Payload::LeaseAcquired(p) => Some(p.fence),
-        _ => None,
-    });
-    fences.max().unwrap_or(0)
-}
-
-/// A session after one more of its events.
-pub(super) fn session_after(known: Option<Session>, id: Id, event: &Event) -> Option<Session> {
-    match (&event.payload, known) {
-        (Payload::SessionStarted(p), _) => Some(Session {
-            id,
-            agent: p.agent.clone(),
-            status: SessionStatus::Active,
-            started_at: event.at,
-            ended_at: None,
-            last_heartbeat_at: event.at,
-            metadata: p.metadata.clone(),
-        }),
-        (Payload::SessionHeartbeat(_), Some(session)) => {
-            let last_heartbeat_at = session.last_heartbeat_at.max(event.at);
-            Some(Session { last_heartbeat_at, ..session })
+    /// Ends the sessions that have not been heard of for too long. The one that asks is alive.
+    pub fn close_silent(&mut self) -> Result<()> {
+        let limit = self.ws.settings.session.limit_ms();
+        for id in records::active_sessions(self.runtime)? {
+            // A record that cannot be read is doctor's to name; it must not keep others from their work.
+            let Ok(Some(known)) = self.session_by_id(id) else { continue };
+            if Some(id) != self.me.session && session::is_silent(&known, self.now, limit) {
+                let payload = Payload::SessionEnded(SessionEnded { silent: Some(true) });
+                self.emit(Draft { entity: Entity::Session(id), payload, why: None, fence: None })?;
+            }
         }
-        (Payload::SessionEnded(_), Some(session)) => {
-            Some(Session { status: SessionStatus::Closed, ended_at: Some(event.at), ..session })
-        }
-        (_, known) => known,
+        Ok(())
     }
 }
 
@@ -286,6 +272,15 @@ fn touched_since(ws: &Workspace, runtime: &Dir, end: u64) -> Result<Option<Vec<I
         }));
     }
     Ok(Some(ids.into_iter().collect()))
+}
+
+/// The highest fence that a log grants.
+pub(super) fn highest_fence(entries: &[Entry]) -> u64 {
+    let fences = entries.iter().filter_map(|entry| match &entry.event.payload {
+        Payload::LeaseAcquired(p) => Some(p.fence),
+        _ => None,
+    });
+    fences.max().unwrap_or(0)
 }
 
 impl Stage for Scene<'_> {
@@ -442,6 +437,16 @@ impl Stage for Scene<'_> {
         }))
     }
 
+    fn held_in(&mut self, session: Id) -> Result<Vec<Id>> {
+        let mut held = Vec::new();
+        for task in records::leased_tasks(self.runtime)? {
+            if self.lease(task)?.lease.is_some_and(|lease| lease.session == Some(session)) {
+                held.push(task);
+            }
+        }
+        Ok(held)
+    }
+
     fn leased_task(&mut self, reference: &Ref) -> Result<Id> {
         match self.task_id(reference) {
             Err(e) if e.code == Code::NotFound => {}
@@ -570,6 +575,7 @@ impl Stage for Scene<'_> {
         if lamport <= MAX_CLOCK {
             self.lamport = lamport;
         }
+        self.put_sessions(&entry.event)?;
         match entry.event.entity.clone() {
             Entity::Task(task) => {
                 let mut record = self.lease(task)?;
@@ -603,10 +609,7 @@ impl Stage for Scene<'_> {
                 }
                 self.entries.push(entry);
             }
-            Entity::Session(session) => {
-                self.put_session(session, &entry.event)?;
-                self.entries.push(entry);
-            }
+            Entity::Session(_) => self.entries.push(entry),
         }
         Ok(id)
     }

@@ -10,7 +10,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use notify::{RecursiveMode, Watcher as _};
 use serde_json::{Value, json};
 
 use super::Workspace;
@@ -116,25 +115,8 @@ impl Workspace {
         if until.is_some_and(|until| until.is_zero()) {
             return Ok(());
         }
-        let runtime = self.runtime_to_write()?;
-        let (wake, woken) = std::sync::mpsc::channel();
-        // Where the system has no watches left, looking every second must do.
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let reads = event.as_ref().is_ok_and(|event| event.kind.is_access());
-            if !reads {
-                // Whoever waited may be gone.
-                let _ = wake.send(());
-            }
-        })
-        .ok();
-        let git_dir = self.repo.as_ref().map(|repo| repo.git_dir.clone());
-        for folder in git_dir.iter().map(std::path::PathBuf::as_path).chain([runtime.path()]) {
-            if let Some(watcher) = &mut watcher
-                && let Err(e) = watcher.watch(folder, RecursiveMode::NonRecursive)
-            {
-                tracing::warn!(folder = %folder.display(), error = %e, "cannot be watched; looked at every second");
-            }
-        }
+        self.runtime_to_write()?;
+        let news = self.news();
         let start = Instant::now();
         let mut git = self.git_mark();
         self.note_arrivals()?;
@@ -154,10 +136,7 @@ impl Workspace {
                 return Ok(());
             }
             let wait = left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
-            // Many wakings at once are one.
-            if woken.recv_timeout(wait).is_ok() {
-                while woken.try_recv().is_ok() {}
-            }
+            news.wait(wait);
             let now = self.git_mark();
             if now != git {
                 git = now;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Workspace;
 use super::elsewhere::Elsewhere;
-use super::stage::{OnStage, Prepared, Scene, session_after};
+use super::stage::{OnStage, Prepared, Scene};
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::git::Repo;
@@ -24,7 +24,7 @@ use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
 use crate::reports::view;
 use crate::rules::decide::{Subject, decide};
-use crate::rules::lease;
+use crate::rules::{lease, session};
 use crate::runtime::journal::{self, Commit, Journal, KeyRecord, Record};
 use crate::runtime::lock::Lock;
 use crate::runtime::records;
@@ -112,7 +112,9 @@ impl Workspace {
             drop(lock);
             return self.reply(known);
         }
+        let (author, warning) = self.in_session(author, command, &runtime)?;
         let mut scene = Scene::new(self, &runtime, author, journal.lamport(), prepared, elsewhere);
+        scene.warnings.extend(warning);
         let subject = match decision(&mut scene) {
             Ok(subject) => subject,
             Err(e) => {
@@ -120,6 +122,9 @@ impl Workspace {
                 return Err(e);
             }
         };
+        if notices_silence(command) {
+            scene.close_silent()?;
+        }
         if !over_edits {
             self.refuse_over_edits(&scene)?;
         }
@@ -467,13 +472,13 @@ fn redo(store: &Store, runtime: &Dir, record: &Record) -> Result<()> {
                 lease::apply(&mut now, &entry.event);
                 leases.insert(task, now);
             }
-            Entity::Session(id) => {
-                let known = sessions.remove(&id).map_or_else(|| records::session(runtime, id), |s| Ok(Some(s)))?;
-                if let Some(session) = session_after(known, id, &entry.event) {
-                    sessions.insert(id, session);
-                }
+            Entity::Session(_) | Entity::Agent(_) => {}
+        }
+        for id in session::concerned(&entry.event) {
+            let known = sessions.remove(&id).map_or_else(|| records::session(runtime, id), |s| Ok(Some(s)))?;
+            if let Some(session) = session::after(known, id, &entry.event) {
+                sessions.insert(id, session);
             }
-            Entity::Agent(_) => {}
         }
     }
     leases.retain(|_, record| *record != LeaseRecord::default());
@@ -518,6 +523,18 @@ fn takes_work(command: &Command) -> bool {
     }
 }
 
+/// Whether a command is one of those that close the sessions which fell silent.
+fn notices_silence(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Claim(_)
+            | Command::LeaseAcquire(_)
+            | Command::SessionStart(_)
+            | Command::SessionHeartbeat(_)
+            | Command::SessionEnd(_)
+    )
+}
+
 fn idempotency_key(command: &Command) -> Option<&str> {
     match command {
         Command::TaskCreate(c) => c.idempotency_key.as_deref(),
@@ -559,17 +576,24 @@ impl Show<'_, '_> {
                 let lease = self.lease(*id)?;
                 let task = self.task(*id)?;
                 let terms = self.ws.score_terms(&*self.stage_task(*id)?, self.index.as_ref())?;
-                json!({ "task": task, "lease": lease, "reasons": { "terms": terms } })
+                let mut shown = json!({ "task": task, "lease": lease, "reasons": { "terms": terms } });
+                if let Some(before) = self.taken_over(*id)? {
+                    shown["taken_over"] = before;
+                }
+                shown
             }
             Subject::Lease(task) => self.lease(*task)?,
             Subject::Agent(name) => match self.written.agents.get(name) {
                 Some(agent) => json!(agent),
                 None => json!(self.ws.agent_record(name)?),
             },
-            Subject::Session(id) => match self.written.sessions.get(id) {
-                Some(session) => json!(session),
-                None => json!(self.ws.runtime().map(|r| records::session(r, *id)).transpose()?.flatten()),
-            },
+            Subject::Session(id) => {
+                let known = match self.written.sessions.get(id) {
+                    Some(session) => Some(session.clone()),
+                    None => self.ws.session_record(*id)?,
+                };
+                json!(known)
+            }
             Subject::Batch(steps) => {
                 let mut results = Vec::with_capacity(steps.len());
                 for (name, step) in steps {
@@ -603,6 +627,17 @@ impl Show<'_, '_> {
         let shown = self.ws.show_task_beside(&task, &index, self.elsewhere);
         self.index = Some(index);
         shown
+    }
+
+    /// Whose expired lease this command took over.
+    fn taken_over(&self, task: Id) -> Result<Option<Value>> {
+        let record = self.written.leases.get(&task);
+        let fresh = record.filter(|r| r.lease.as_ref().is_some_and(|lease| lease.created_at == lease.updated_at));
+        let Some(before) = fresh.and_then(|record| record.lost.as_ref()) else { return Ok(None) };
+        let session = before.session.map(|id| self.ws.session_record(id)).transpose()?.flatten();
+        let heard = session.map_or(before.updated_at, |session| session.last_heartbeat_at);
+        Ok(Some(json!({ "agent": before.agent, "session": before.session, "last_sign_at": heard,
+            "lease_expired_at": before.expires_at })))
     }
 
     /// The lease of a task as it was just written: a release shows the task alone.

@@ -189,6 +189,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                     lease: id(leases),
                     holder: Author { agent: format!("agent-{who}"), ..Author::default() },
                     clone: clone.id,
+                    over: None,
                     fence: known.max(held) + 2,
                     known,
                     expires_at: now.plus(TTL),

@@ -71,5 +71,14 @@ pub fn session_end(stage: &mut dyn Stage, c: &SessionEnd) -> Result<Subject> {
         let payload = Payload::SessionEnded(SessionEnded { silent: None });
         stage.emit(Draft { entity: Entity::Session(session.id), payload, why: None, fence: None })?;
     }
+    let held = stage.held_in(session.id)?;
+    if !held.is_empty() {
+        let ids: Vec<String> = held.iter().map(ToString::to_string).collect();
+        stage.warn(format!(
+            "session {} still holds {}; agentpm release ID gives one back, else others may claim it when its lease has run out",
+            session.id,
+            ids.join(", ")
+        ));
+    }
     Ok(Subject::Session(session.id))
 }

@@ -42,7 +42,9 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
     }
     let me = stage.me().clone();
     let record = stage.lease(id)?;
-    if let Standing::Others(holder) = lease::standing(&record, &me, stage.now()) {
+    if let Standing::Others(holder) = lease::standing(&record, &me, stage.now())
+        && !left_by_itself(stage, &holder, &me)
+    {
         return Err(lease::refusal(id, &record, &holder, &me));
     }
     if !c.here {
@@ -121,8 +123,12 @@ fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duratio
             own = Some(lease.id);
             None
         }
+        Standing::Others(other) if left_by_itself(stage, &other, holder) => Some(other.agent),
         Standing::Others(other) => return Err(lease::refusal(task, &record, &other, holder)),
-        Standing::OthersExpired(other) => Some(other.agent),
+        Standing::OthersExpired(other) => {
+            tell_whose(stage, &other);
+            Some(other.agent)
+        }
         Standing::MineExpired(_) | Standing::Free => None,
     };
     if let Some(end) = lease::finished_elsewhere(&record, known) {
@@ -207,6 +213,23 @@ fn take_again(stage: &mut dyn Stage, task: Id, me: &Author, ttl: Duration) -> Re
         stage.emit(Draft { entity: Entity::Task(task), payload, why, fence: Some(fence) })?;
     }
     Ok(())
+}
+
+/// Whether a lease is of the same agent in a session that is over: then nobody works under it any more.
+fn left_by_itself(stage: &mut dyn Stage, lease: &Lease, holder: &Author) -> bool {
+    let session = lease.session.and_then(|id| stage.session(&Ref(id.to_string())).ok());
+    lease.agent == holder.agent && session.is_some_and(|session| session.status == SessionStatus::Closed)
+}
+
+/// Says whose work is taken over.
+fn tell_whose(stage: &mut dyn Stage, lease: &Lease) {
+    let session = lease.session.and_then(|id| stage.session(&Ref(id.to_string())).ok());
+    let within = session.as_ref().map(|session| format!(" in session {}", session.id)).unwrap_or_default();
+    let heard = session.map_or(lease.updated_at, |session| session.last_heartbeat_at);
+    stage.warn(format!(
+        "task {} was the work of {}{within}, last heard of at {heard}; that lease ran out at {}",
+        lease.task, lease.agent, lease.expires_at
+    ));
 }
 
 fn ttl_ms(stage: &dyn Stage, ttl: Option<Duration>) -> Result<i64> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::read::shortest_handle;
 use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
-use crate::model::query::{Next, Ready, Stale, TaskList};
+use crate::model::query::{Next, Ready, TaskList};
 use crate::model::task::{Brief, Status, Task};
 use crate::reports::ready::{Asker, Place, Plan, Ranked};
 use crate::reports::view::{self, Around};
@@ -284,6 +284,12 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
         let arounds = Arounds::new(ws, &index, &plan, &asker)?;
         reasons["explained"] = explain(ws, &plan, &asker, &arounds);
     }
+    if best.is_none() {
+        let abandoned = super::alive::abandoned(ws, &plan, &asker)?;
+        if !abandoned.is_empty() {
+            reasons["abandoned"] = json!(abandoned.iter().take(NAMED).collect::<Vec<_>>());
+        }
+    }
     let mut answer = match best {
         None => json!({ "task": Value::Null, "lease": Value::Null, "reasons": reasons }),
         Some((task, ranked)) => {
@@ -300,35 +306,6 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
         answer["reasons"]["warnings"] = json!([warning]);
     }
     Ok(answer)
-}
-
-/// `stale`
-pub fn stale(ws: &Workspace, q: &Stale) -> Result<Value> {
-    let index = ws.index()?;
-    let now = ws.env.now();
-    let mut items = Vec::new();
-    for brief in index.briefs()?.into_iter().filter(|b| b.status == Status::InProgress) {
-        let record = ws.lease_record(brief.id)?;
-        let Some(task) = index.task(brief.id)? else { continue };
-        let heartbeat = match record.lease.as_ref().and_then(|lease| lease.session) {
-            Some(session) => {
-                ws.runtime().map(|r| records::session(r, session)).transpose()?.flatten().map(|s| s.last_heartbeat_at)
-            }
-            None => None,
-        };
-        let renewed = record.lease.as_ref().map(|lease| lease.updated_at);
-        let last = [Some(task.updated_at), heartbeat, renewed].into_iter().flatten().max().unwrap_or(task.updated_at);
-        let live = record.lease.as_ref().is_some_and(|lease| lease.is_live(now));
-        if !live && now.since(last) >= q.span.millis {
-            items.push(json!({
-                "id": brief.id, "handle": ws.handle(brief.id)?, "title": brief.title, "owner": brief.owner,
-                "last_sign_at": last, "silent_seconds": now.since(last) / 1_000,
-                "lease_expired_at": record.lease.map(|lease| lease.expires_at),
-            }));
-        }
-    }
-    let total = items.len();
-    Ok(json!({ "items": items, "total": total, "truncated": false, "next_cursor": Value::Null }))
 }
 
 /// `agent list`

@@ -1,5 +1,6 @@
 //! Answers: each question of [`Query`] put to the files, as JSON.
 
+mod alive;
 mod brief;
 mod conflicts;
 mod diff;
@@ -63,7 +64,8 @@ impl Workspace {
             Query::TaskList(q) => lists::list(self, q),
             Query::Ready(q) => lists::ready(self, q),
             Query::Next(q) => lists::next(self, q),
-            Query::Stale(q) => lists::stale(self, q),
+            Query::Stale(q) => alive::stale(self, q),
+            Query::SessionList(q) => alive::sessions(self, q),
             Query::AgentList => lists::agents(self),
             Query::LeaseList(q) => leases::leases(self, q),
             Query::Brief(q) => brief::brief(self, q),

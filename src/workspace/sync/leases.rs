@@ -93,7 +93,7 @@ impl Sync<'_> {
         }
         let mut said = Said::at(self.ws.env.now());
         said.seen.clone_from(&there);
-        self.ws.keep(&said)?;
+        self.ws.remember(&said)?;
         for (task, record) in self.own_records()? {
             let mine = record.lease.clone().filter(|lease| !lease.elsewhere);
             match mine {

@@ -1,0 +1,45 @@
+//! `work`: a command run under a lease. Its standard output is the command's own, so ours goes to standard error.
+
+use std::ffi::OsString;
+
+use clap::Args;
+use serde_json::json;
+
+use super::output::{Answer, escape};
+use crate::error::Result;
+use crate::model::words::{Duration, Ref, TaskRef};
+use crate::workspace::{WorkOrder, Workspace};
+
+#[derive(Args, Debug)]
+pub struct Work {
+    #[command(flatten)]
+    pub id: TaskRef,
+    /// Time to live of the lease, renewed at a third of it: seconds, or 90s, 10m, 2h
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<Duration>,
+    /// How long the command may take to end once the lease is lost (else [work] grace_seconds)
+    #[arg(long, value_name = "DURATION")]
+    pub grace: Option<Duration>,
+    /// Complete the task where the command ends with exit code 0
+    #[arg(long)]
+    pub done: bool,
+    /// The command, after --
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+pub fn work(ws: &mut Workspace, args: Work) -> Result<Answer> {
+    let order =
+        WorkOrder { task: Ref(args.id.0), ttl: args.ttl, grace: args.grace, done: args.done, command: args.command };
+    let end = ws.work(&order)?;
+    Ok(Answer {
+        data: json!(end),
+        human: format!("agentpm: {}\n", escape(&end.words())),
+        quiet: Some(String::new()),
+        exit: end.exit,
+        failure: end.failure,
+        warnings: end.warnings,
+        changed: true,
+        ..Answer::default()
+    })
+}

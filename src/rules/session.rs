@@ -1,0 +1,65 @@
+//! Sessions: what events do to their records, and when one counts as silent.
+//!
+//! Promises: every event that a session wrote is a sign of its life; what ended stays ended.
+//! Refuses to know: where records are kept, and signs that leave no event.
+
+use crate::model::agent::{Session, SessionStatus};
+use crate::model::event::{Entity, Event};
+use crate::model::id::Id;
+use crate::model::payload::Payload;
+use crate::model::time::Time;
+
+/// The sessions that an event tells something about: the one it is of, and the one it was written in.
+pub fn concerned(event: &Event) -> impl Iterator<Item = Id> {
+    let of = if let Entity::Session(id) = event.entity { Some(id) } else { None };
+    let within = event.author.session.filter(|id| Some(*id) != of);
+    of.into_iter().chain(within)
+}
+
+/// A session after one more event; `None` where none is known.
+pub fn after(known: Option<Session>, id: Id, event: &Event) -> Option<Session> {
+    let own = event.entity == Entity::Session(id);
+    match (&event.payload, known) {
+        (Payload::SessionStarted(p), _) if own => Some(Session {
+            id,
+            agent: p.agent.clone(),
+            status: SessionStatus::Active,
+            started_at: event.at,
+            ended_at: None,
+            last_heartbeat_at: event.at,
+            metadata: p.metadata.clone(),
+        }),
+        (Payload::SessionHeartbeat(_), Some(session)) if own => Some(heard(session, event.at)),
+        (Payload::SessionEnded(_), Some(session)) if own => {
+            Some(Session { status: SessionStatus::Closed, ended_at: Some(event.at), ..session })
+        }
+        (_, Some(session)) if event.author.session == Some(id) && is_its_own(&session, &event.author.agent) => {
+            Some(heard(session, event.at))
+        }
+        (_, known) => known,
+    }
+}
+
+/// Whether what this agent does in the session is a sign of its life: it goes on, and is the agent's.
+pub fn is_its_own(session: &Session, agent: &str) -> bool {
+    session.status == SessionStatus::Active && session.agent == agent
+}
+
+fn heard(session: Session, at: Time) -> Session {
+    let last_heartbeat_at = session.last_heartbeat_at.max(at);
+    Session { last_heartbeat_at, ..session }
+}
+
+/// Whether a session that nobody ended has not been heard of for the limit, in milliseconds.
+pub fn is_silent(session: &Session, now: Time, limit: i64) -> bool {
+    session.status == SessionStatus::Active && now.since(session.last_heartbeat_at) >= limit
+}
+
+/// How a session stands, in a word: `active`, `silent` or `closed`.
+pub fn word(session: &Session, now: Time, limit: i64) -> &'static str {
+    match session.status {
+        SessionStatus::Closed => "closed",
+        SessionStatus::Active if is_silent(session, now, limit) => "silent",
+        SessionStatus::Active => "active",
+    }
+}

@@ -1,0 +1,103 @@
+//! The session of the asker: may it still act, and what sign of life does it leave.
+//!
+//! Promises: a change in a session that is closed or unknown is refused, a question is answered with a warning; a question leaves
+//! the time of the session's file as its sign, in the git folder alone, and never fails for it.
+//! Refuses to know: when silence is too long (`rules::session`).
+
+use serde_json::json;
+
+use super::Workspace;
+use crate::env::files::Dir;
+use crate::error::{Error, Result};
+use crate::model::agent::{Session, SessionStatus};
+use crate::model::command::Command;
+use crate::model::event::Author;
+use crate::model::id::{Id, quoted};
+use crate::rules::session::is_its_own;
+use crate::runtime::records;
+
+/// How many signs a reader leaves at most within the limit of silence.
+const SIGNS: i64 = 10;
+
+impl Workspace {
+    /// What is known of a session.
+    ///
+    /// Errors: `ERR_CORRUPT` or `ERR_IO` where its record cannot be read.
+    pub fn session_record(&self, id: Id) -> Result<Option<Session>> {
+        Ok(self.runtime().map(|runtime| records::session(runtime, id)).transpose()?.flatten())
+    }
+
+    /// The author of a command, whose session may act; and a warning where it is somebody else's.
+    ///
+    /// Errors: `ERR_NOT_FOUND` for a session that is unknown here, `ERR_INVALID_STATE` for one that is closed.
+    pub(super) fn in_session(
+        &self,
+        author: Author,
+        command: &Command,
+        runtime: &Dir,
+    ) -> Result<(Author, Option<String>)> {
+        let Some(id) = author.session else { return Ok((author, None)) };
+        let known = records::session(runtime, id)?;
+        match refusal(id, known.as_ref()) {
+            None => {}
+            // A session that is over must not keep anybody from beginning or ending another.
+            Some(_) if matches!(command, Command::SessionStart(_) | Command::SessionEnd(_)) => {
+                return Ok((Author { session: None, ..author }, None));
+            }
+            Some(refused) => return Err(refused),
+        }
+        let warning = known.and_then(|session| not_yours(&session, &author.agent));
+        Ok((author, warning))
+    }
+
+    /// Leaves a sign of life of the asker's session, at most ten times within the limit of silence. Gives what is wrong with it.
+    pub fn sign_of_life(&self) -> Option<String> {
+        let said = self.said("session_id").filter(|text| !text.is_empty())?;
+        let Ok(id) = said.parse::<Id>() else { return Some(format!("{} is no id of a session", quoted(&said))) };
+        let known = self.session_record(id).ok()?;
+        if let Some(refused) = refusal(id, known.as_ref()) {
+            return Some(format!("{}; {}", refused.message, refused.hint.unwrap_or_default()));
+        }
+        let (session, agent) = (known?, self.asker()?);
+        if !is_its_own(&session, &agent) {
+            return not_yours(&session, &agent);
+        }
+        let (now, limit) = (self.env.now(), self.settings.session.limit_ms());
+        let due = now.since(session.last_heartbeat_at) >= limit / SIGNS && now > session.last_heartbeat_at;
+        if due
+            && self.runtime_is_shared()
+            && let Some(runtime) = self.runtime()
+        {
+            // A disk that cannot be written keeps nobody from reading.
+            let _ = records::note_sign(runtime, id, now);
+        }
+        None
+    }
+}
+
+/// Why nothing can be done in a session, if so.
+fn refusal(id: Id, known: Option<&Session>) -> Option<Error> {
+    match known {
+        None => Some(
+            Error::not_found(format!("there is no session {id} in this clone"))
+                .with(json!({ "session": id }))
+                .hint("begin one: agentpm session start"),
+        ),
+        Some(session) if session.status == SessionStatus::Closed => {
+            let ended = session.ended_at.map(|at| format!(" since {at}")).unwrap_or_default();
+            Some(
+                Error::state(format!("session {id} is closed{ended}; it was last heard of at {}", session.last_heartbeat_at))
+                    .with(json!({ "session": id, "ended_at": session.ended_at, "last_heartbeat_at": session.last_heartbeat_at }))
+                    .hint("begin another: agentpm session start"),
+            )
+        }
+        Some(_) => None,
+    }
+}
+
+fn not_yours(session: &Session, agent: &str) -> Option<String> {
+    let other = session.agent != agent;
+    other.then(|| {
+        format!("session {} is {}'s, not {agent}'s, and takes no sign of life from this", session.id, session.agent)
+    })
+}

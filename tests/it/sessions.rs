@@ -1,0 +1,219 @@
+//! Sessions: every command is a sign of life, silence has an end, and nobody's work is lost with it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Answer, Sandbox};
+
+const TEN: &str = "2026-11-20T10:00:00Z";
+
+fn start(room: &Sandbox, agent: &str) -> String {
+    room.run(&["session", "start", "--agent-id", agent, "--quiet"]).text().to_owned()
+}
+
+/// Runs a command of an agent in a session.
+fn within(room: &Sandbox, agent: &str, session: &str, args: &[&str]) -> Answer {
+    room.run_as(agent, &[args, &["--session", session]].concat())
+}
+
+#[track_caller]
+fn session(room: &Sandbox, id: &str) -> Value {
+    let list = room.run(&["session", "list", "--all"]).data();
+    list["items"].as_array().unwrap().iter().find(|item| item["id"] == id).expect("the session is listed").clone()
+}
+
+fn runtime(room: &Sandbox) -> PathBuf {
+    room.repo().join(".git/agentpm")
+}
+
+#[test]
+fn every_command_of_a_session_is_a_sign_of_life() {
+    let room = Sandbox::new();
+    room.at(TEN);
+    let id = start(&room, "ada");
+    assert_eq!(session(&room, &id)["last_heartbeat_at"], TEN);
+
+    room.at("2026-11-20T10:05:00Z");
+    within(&room, "ada", &id, &["task", "create", "--title", "x"]).data();
+    let after = session(&room, &id);
+    assert_eq!((&after["last_heartbeat_at"], &after["status"]), (&json!("2026-11-20T10:05:00Z"), &json!("active")));
+
+    // One who only reads leaves the time of a file, in the git folder; the record itself stays as it was.
+    let record = runtime(&room).join("sessions").join(format!("{id}.json"));
+    let before = fs::read(&record).unwrap();
+    let tree = room.git(&["status", "--porcelain", "--ignored"]).stdout;
+    room.at("2026-11-20T10:10:00Z");
+    within(&room, "ada", &id, &["task", "list"]).data();
+    assert_eq!(session(&room, &id)["last_heartbeat_at"], "2026-11-20T10:10:00Z");
+    assert_eq!((fs::read(&record).unwrap(), room.git(&["status", "--porcelain", "--ignored"]).stdout), (before, tree));
+
+    // Not with each question: a tenth of the limit must have passed.
+    room.at("2026-11-20T10:11:00Z");
+    within(&room, "ada", &id, &["ready"]).data();
+    assert_eq!(session(&room, &id)["last_heartbeat_at"], "2026-11-20T10:10:00Z");
+
+    // Others do not speak for it.
+    room.at("2026-11-20T10:20:00Z");
+    let other = within(&room, "bob", &id, &["task", "list"]);
+    assert!(other.stderr.contains("is ada's, not bob's"), "{other:?}");
+    let other = within(&room, "bob", &id, &["task", "create", "--title", "y"]);
+    assert!(other.stderr.contains("is ada's, not bob's"), "{other:?}");
+    assert_eq!(session(&room, &id)["last_heartbeat_at"], "2026-11-20T10:10:00Z");
+}
+
+#[test]
+fn a_sign_of_life_survives_a_crash_between_journal_and_record() {
+    let room = Sandbox::new();
+    room.at(TEN);
+    let id = start(&room, "ada");
+    let files = [runtime(&room).join("mark.json"), runtime(&room).join("sessions").join(format!("{id}.json"))];
+    let before = files.clone().map(|file| (fs::read(&file).unwrap(), fs::metadata(&file).unwrap().modified().unwrap()));
+    room.at("2026-11-20T10:05:00Z");
+    within(&room, "ada", &id, &["task", "create", "--title", "x"]).data();
+    let record = fs::read(&files[1]).unwrap();
+    for (file, (bytes, time)) in files.iter().zip(before) {
+        fs::write(file, bytes).unwrap();
+        fs::File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
+    }
+    room.at("2026-11-20T10:06:00Z");
+    room.task("whoever comes next", &[]);
+    assert_eq!(fs::read(&files[1]).unwrap(), record);
+}
+
+#[test]
+fn what_is_over_or_unknown_writes_nothing() {
+    let room = Sandbox::new();
+    room.at(TEN);
+    let id = start(&room, "ada");
+    room.run(&["session", "end", &id]).data();
+    assert_eq!(session(&room, &id)["status"], "closed");
+    let unknown = "01K5R4XJ7Z0000000000000001";
+    for (session, code, exit) in [(id.as_str(), "ERR_INVALID_STATE", 4), (unknown, "ERR_NOT_FOUND", 3)] {
+        let refused = within(&room, "ada", session, &["task", "create", "--title", "x"]);
+        assert!(refused.error(code, exit)["hint"].as_str().unwrap().contains("agentpm session start"));
+        let read = within(&room, "ada", session, &["task", "list"]);
+        assert_eq!(read.data()["total"], 0);
+        assert!(read.stderr.contains(session) && read.stderr.contains("agentpm session start"), "{read:?}");
+        // It keeps nobody from beginning another.
+        within(&room, "ada", session, &["session", "start"]).data();
+    }
+    room.run(&["session", "heartbeat", &id]).error("ERR_INVALID_STATE", 4);
+    room.run(&["session", "end", &id]).data();
+}
+
+#[test]
+fn who_ends_a_session_is_told_what_it_holds() {
+    let room = Sandbox::new();
+    room.at(TEN);
+    let (id, task) = (start(&room, "ada"), room.task("one", &[]));
+    within(&room, "ada", &id, &["claim", &task]).data();
+    assert_eq!(session(&room, &id)["tasks"], json!([task]));
+    let ended = within(&room, "ada", &id, &["session", "end", &id]);
+    assert_eq!(ended.data()["status"], "closed");
+    assert!(ended.stderr.contains(&task) && ended.stderr.contains("agentpm release"), "{ended:?}");
+    // It is listed for as long as it holds something.
+    assert_eq!(room.run(&["session", "list"]).data()["total"], 1);
+
+    // The same agent goes on in another session; nobody else may.
+    let next = start(&room, "ada");
+    room.run_as("bob", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    let mine = within(&room, "ada", &next, &["task", "update", &task, "--priority", "1"]).error("ERR_LEASE_HELD", 5);
+    assert!(mine["hint"].as_str().unwrap().contains(&format!("agentpm claim {task}")), "{mine}");
+    within(&room, "ada", &next, &["claim", &task]).data();
+    within(&room, "ada", &next, &["done", &task]).data();
+    assert_eq!(room.run(&["session", "list"]).data()["items"][0]["id"], next);
+}
+
+#[test]
+fn silence_has_an_end_and_the_work_passes_on() {
+    let room = Sandbox::new();
+    room.at(TEN);
+    let (silent, alive) = (start(&room, "bob"), start(&room, "cara"));
+    let (one, two) = (room.task("one", &["--priority", "1"]), room.task("two", &[]));
+    within(&room, "bob", &silent, &["claim", &one]).data();
+    within(&room, "cara", &alive, &["claim", &two]).data();
+
+    // Cara's lease runs out, but she is heard of.
+    room.at("2026-11-20T10:14:00Z");
+    within(&room, "cara", &alive, &["task", "list"]).data();
+    room.at("2026-11-20T10:20:00Z");
+    for args in [&["next"][..], &["next", "--claim"]] {
+        let nothing = room.run(args).json();
+        assert_eq!(nothing["data"], Value::Null);
+        let abandoned = nothing["reasons"]["abandoned"].as_array().unwrap();
+        assert_eq!(abandoned.len(), 1, "{nothing:#}");
+        assert_eq!(
+            (&abandoned[0]["task"], &abandoned[0]["owner"], &abandoned[0]["session"], &abandoned[0]["last_sign_at"]),
+            (&json!(one), &json!("bob"), &json!(silent), &json!(TEN))
+        );
+        let take = abandoned[0]["take_over"].as_str().unwrap();
+        assert_eq!(take.strip_prefix("agentpm claim ").unwrap(), &one[20..]);
+    }
+    assert!(room.run(&["next", "--format", "table"]).stdout.contains("abandoned by bob"));
+
+    // The claim closed the silent session, in the journal alone.
+    assert_eq!(
+        (session(&room, &silent)["status"].as_str(), session(&room, &alive)["status"].as_str()),
+        (Some("closed"), Some("active"))
+    );
+    let journal = fs::read_to_string(runtime(&room).join("journal.jsonl")).unwrap();
+    let ended: Vec<&str> = journal.lines().filter(|line| line.contains("SessionEnded")).collect();
+    assert_eq!(ended.len(), 1);
+    assert!(ended[0].contains(&silent) && ended[0].contains(r#""silent":true"#), "{ended:?}");
+
+    let stale = room.run(&["stale"]).data();
+    assert_eq!(stale["total"], 1, "{stale:#}");
+    let item = &stale["items"][0];
+    assert_eq!(
+        (&item["id"], &item["owner"], &item["session_status"], &item["silent_seconds"], &item["lease_expired_at"]),
+        (&json!(one), &json!("bob"), &json!("closed"), &json!(1200), &json!("2026-11-20T10:10:00Z"))
+    );
+
+    let taken = room.run(&["claim", &one]);
+    assert_eq!(
+        taken.data()["taken_over"],
+        json!({ "agent": "bob", "session": silent, "last_sign_at": TEN, "lease_expired_at": "2026-11-20T10:10:00Z" })
+    );
+    assert!(taken.stderr.contains("was the work of bob") && taken.stderr.contains(&silent), "{taken:?}");
+    assert!(room.run(&["claim", &one]).data()["taken_over"].is_null(), "it is taken over once");
+    room.run_as("bob", &["task", "update", &one, "--priority", "3"]).error("ERR_LEASE_LOST", 5);
+    room.is_clean();
+}
+
+#[test]
+fn a_late_sign_of_life_keeps_a_session_nobody_closed() {
+    let room = Sandbox::new();
+    room.at(TEN);
+    let (id, other) = (start(&room, "ada"), start(&room, "bob"));
+    room.at("2026-11-20T11:00:00Z");
+    assert_eq!(session(&room, &id)["status"], "silent");
+    room.run(&["session", "heartbeat", &id]).data();
+    assert_eq!(session(&room, &id)["status"], "active");
+    assert_eq!(session(&room, &other)["status"], "closed");
+}
+
+#[test]
+fn the_limit_can_be_set_and_owners_without_a_lease_grow_stale_too() {
+    let room = Sandbox::new();
+    fs::write(room.store().join("config.toml"), "format = 1\n[session]\nlimit_seconds = 60\n").unwrap();
+    room.at(TEN);
+    let (id, task) = (start(&room, "ada"), room.task("one", &[]));
+    room.run(&["claim", &task]).data();
+    room.run(&["lease", "release", &task]).data();
+    room.at("2026-11-20T10:00:59Z");
+    assert_eq!(
+        (room.run(&["stale"]).data()["total"].as_u64(), session(&room, &id)["status"].as_str()),
+        (Some(0), Some("active"))
+    );
+    room.at("2026-11-20T10:01:00Z");
+    let stale = room.run(&["stale"]).data();
+    assert_eq!((&stale["items"][0]["owner"], &stale["items"][0]["session"]), (&json!("ada"), &Value::Null));
+    assert_eq!(session(&room, &id)["status"], "silent");
+    assert_eq!(room.run(&["stale", "--for", "1h"]).data()["total"], 0);
+    let table = room.run(&["stale", "--format", "table"]).stdout;
+    assert!(table.contains("session status") && table.contains("ada"), "{table}");
+    let table = room.run(&["session", "list", "--format", "table"]).stdout;
+    assert!(table.contains("last heartbeat at") && table.contains("silent"), "{table}");
+}
