@@ -208,7 +208,12 @@ fn was_not_reached(stderr: &str) -> bool {
         "Connection refused",
         "Connection timed out",
         "No route to host",
+        "Network is unreachable",
         "Permission denied",
+        "Host key verification failed",
+        "Authentication failed",
+        "could not read Username",
+        "Repository not found",
         "Couldn't connect to server",
     ]
     .iter()
