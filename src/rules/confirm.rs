@@ -16,6 +16,10 @@ use crate::model::time::Time;
 /// How often one question is put while others keep changing the answer.
 const ROUNDS: usize = 20;
 
+/// How much higher each confirmed grant is than what was known. One more than a clone takes that cannot ask: of two grants made by
+/// the same knowledge the confirmed one then stands higher.
+pub const STEP: u64 = 2;
+
 /// How often a question is put again whose answer did not arrive.
 const UNKNOWNS: usize = 2;
 
@@ -116,7 +120,7 @@ pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -
         {
             return Answer::Held(seen.clone());
         }
-        let fence = wish.fence.max(stands.as_ref().map_or(0, |seen| seen.record.fence.saturating_add(1)));
+        let fence = wish.fence.max(stands.as_ref().map_or(0, |seen| seen.record.fence.saturating_add(STEP)));
         let record = record(wish, fence);
         let Some(record) = record else { return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into())) };
         let expected = stands.as_ref().map(|seen| seen.oid.as_str());
@@ -159,7 +163,7 @@ fn above_floor(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen) -> Answ
         if now.record.fence > floor {
             return Answer::Confirmed(now);
         }
-        let Some(raised) = record(wish, floor.saturating_add(1)) else {
+        let Some(raised) = record(wish, floor.saturating_add(STEP)) else {
             return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into()));
         };
         match remote.swap(wish.task, Some(&now.oid), &raised) {

@@ -86,8 +86,7 @@ impl Scene<'_> {
                         lease: p.lease,
                         holder: Author { agent: p.holder.clone(), session: p.session, ..Author::default() },
                         clone,
-                        // One more than a clone would take that cannot ask: what is confirmed stands above what is not.
-                        fence: p.fence.saturating_add(1),
+                        fence: p.fence.saturating_add(confirm::STEP - 1),
                         known: highest_fence(&self.tasks[&task].log.entries),
                         expires_at: p.expires_at,
                         now: event.at,
@@ -367,7 +366,7 @@ impl Said {
             // Another holder of this very clone that has not come to write it down yet is another holder all the same.
             Answer::Held(seen) => {
                 let over = match &need {
-                    Need::Acquire(wish, _) => wish.fence.saturating_sub(2),
+                    Need::Acquire(wish, _) => wish.fence.saturating_sub(confirm::STEP),
                     Need::Renew(mine, ..) | Need::Verify(mine) => mine.record.fence,
                 };
                 self.seen.insert(task, Seen { ours: false, over, ..seen });

@@ -18,6 +18,7 @@ mod laws;
 mod loop_of_an_agent;
 mod lost;
 mod merging;
+mod offline;
 mod places;
 mod plain_git;
 mod readme;

@@ -51,20 +51,19 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
         refuse_elsewhere(stage, id)?;
     }
     refuse_owned(stage, &before, &me.agent)?;
-    let known = stage.known_fence(id)?;
-    let fence = acquire(stage, id, &me, c.ttl)?;
-    // Fences were granted that this log does not tell of: somebody had the task meanwhile, and may have moved it.
-    let moved = before.status == Status::InProgress && (record.fence > known || fence > known + 2);
-    let owner = (before.owner.as_deref() != Some(&me.agent)).then(|| me.agent.clone());
+    let unseen = stage.asks_remote() || record.fence > stage.known_fence(id)?;
+    let fence = take(stage, &before, &me, c.ttl)?;
     let payload = match before.status {
         Status::Open => {
-            let owner = owner.map(Some);
+            let owner = Some(Some(me.agent.clone()));
             Some(Payload::TaskStatusChanged(TaskStatusChanged { owner, ..move_to(Status::Open, Status::InProgress) }))
         }
-        _ if moved => Some(taken(&me.agent)),
-        _ => owner.map(|name| {
-            Payload::TaskUpdated(TaskUpdated { set: Fields::from_iter([("owner".to_owned(), json!(name))]) })
-        }),
+        _ if before.owner.as_deref() == Some(&me.agent) => None,
+        _ if unseen => Some(taken(&me.agent)),
+        _ => {
+            let set = Fields::from_iter([("owner".to_owned(), json!(me.agent))]);
+            Some(Payload::TaskUpdated(TaskUpdated { set }))
+        }
     };
     if let Some(payload) = payload {
         stage.emit(Draft { entity: Entity::Task(id), payload, why: None, fence: Some(fence) })?;
@@ -163,10 +162,11 @@ fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duratio
 /// Whether a lease of one's own is to be asked for anew: because the remote has not agreed to it yet, or because a clone that
 /// could not ask granted another as high.
 fn wants_confirmation(stage: &mut dyn Stage, lease: &Lease, grant: Option<&Grant>) -> Result<bool> {
-    if !stage.asks_remote() || grant.is_some_and(|grant| grant.fence.is_none()) {
-        return Ok(false);
+    match grant {
+        // It was asked: what it agreed to is to be written here.
+        Some(grant) => Ok(grant.fence.is_some_and(|fence| fence > lease.fence)),
+        None => Ok(stage.asks_remote() && (!lease.confirmed || stage.is_contested(lease.task, lease)?)),
     }
-    Ok(!lease.confirmed || stage.is_contested(lease.task, lease)?)
 }
 
 /// The lease again, above what clones that could not ask have granted.
@@ -203,14 +203,32 @@ fn taken(agent: &str) -> Payload {
     Payload::TaskStatusChanged(TaskStatusChanged { owner, ..move_to(Status::InProgress, Status::InProgress) })
 }
 
-fn take_again(stage: &mut dyn Stage, task: Id, me: &Author, ttl: Duration) -> Result<()> {
+/// As [`acquire`]. Where others may have had the task meanwhile, by events that are not here, the holder of a new grant says once
+/// more that it is in progress and whose: above their events, whatever those say.
+fn take(stage: &mut dyn Stage, before: &Task, holder: &Author, ttl: Option<Duration>) -> Result<u64> {
+    let record = stage.lease(before.id)?;
+    let unseen = stage.asks_remote() || record.fence > stage.known_fence(before.id)?;
+    let fence = acquire(stage, before.id, holder, ttl)?;
+    let renewed = record.lease.as_ref().is_some_and(|lease| lease.fence == fence);
+    if unseen && !renewed && before.status == Status::InProgress && before.owner.as_ref() == Some(&holder.agent) {
+        say_taken(stage, before.id, holder, fence, None)?;
+    }
+    Ok(fence)
+}
+
+fn say_taken(stage: &mut dyn Stage, task: Id, holder: &Author, fence: u64, why: Option<String>) -> Result<()> {
+    let payload = taken(&holder.agent);
+    stage.emit(Draft { entity: Entity::Task(task), payload, why, fence: Some(fence) })?;
+    Ok(())
+}
+
+fn take_again(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Duration) -> Result<()> {
     let before = stage.task(task)?;
-    let fence = acquire(stage, task, me, Some(ttl))?;
-    let agreed = stage.grant(task).is_none_or(|grant| grant.fence.is_some());
-    if before.status == Status::InProgress && agreed {
-        let payload = taken(&me.agent);
-        let why = Some("the remote confirmed the lease".to_owned());
-        stage.emit(Draft { entity: Entity::Task(task), payload, why, fence: Some(fence) })?;
+    let record = stage.lease(task)?;
+    let fence = acquire(stage, task, holder, Some(ttl))?;
+    let renewed = record.lease.as_ref().is_some_and(|lease| lease.fence == fence);
+    if before.status == Status::InProgress && !renewed {
+        say_taken(stage, task, holder, fence, Some("the remote confirmed the lease".into()))?;
     }
     Ok(())
 }
@@ -320,7 +338,7 @@ pub fn lease_acquire(stage: &mut dyn Stage, c: &LeaseAcquire) -> Result<Subject>
     }
     refuse_elsewhere(stage, task)?;
     refuse_owned(stage, &before, &holder.agent)?;
-    acquire(stage, task, &holder, c.ttl)?;
+    take(stage, &before, &holder, c.ttl)?;
     Ok(Subject::Lease(task))
 }
 
@@ -330,7 +348,8 @@ pub fn lease_renew(stage: &mut dyn Stage, c: &LeaseRenew) -> Result<Subject> {
     let grant = stage.grant(task);
     if lease.is_live(stage.now()) && wants_confirmation(stage, &lease, grant.as_ref())? {
         let holder = Author { agent: lease.agent.clone(), session: lease.session, ..stage.me().clone() };
-        acquire(stage, task, &holder, c.ttl)?;
+        let before = stage.task(task)?;
+        take(stage, &before, &holder, c.ttl)?;
         return Ok(Subject::Lease(task));
     }
     let expires_at = stage.now().plus(ttl_ms(stage, c.ttl)?);
