@@ -121,10 +121,21 @@ pub struct Lease {
     pub elsewhere: bool,
 }
 
+/// Longest time to live of a lease, in milliseconds: a week.
+pub const MAX_TTL: i64 = 7 * 24 * 3_600_000;
+/// How far clocks may be apart without a lease being doubted, in milliseconds: a day.
+const CLOCK_SLACK: i64 = 24 * 3_600_000;
+/// Fences from here on are never given, nor believed: somebody wrote them to leave none for others.
+pub const MAX_FENCE: u64 = 1 << 52;
+/// How much a fence may be above the one before. More is a mistake or a lie.
+pub const MAX_FENCE_JUMP: u64 = 1 << 32;
+
 impl Lease {
-    /// Whether it still holds at `now`.
+    /// Whether it still holds at `now`. One that would go on for longer than any lease may was written by a clock that was far
+    /// ahead, or by nobody honest; it does not hold.
     pub fn is_live(&self, now: Time) -> bool {
-        now < self.expires_at
+        let whole = self.expires_at.since(self.updated_at).min(MAX_TTL);
+        now < self.expires_at && self.expires_at.since(now) <= whole.max(0) + CLOCK_SLACK
     }
 }
 
@@ -135,15 +146,29 @@ pub struct LeaseRecord {
     pub fence: u64,
     /// The lease that was granted last and not given back, live or not.
     pub lease: Option<Lease>,
-    /// The lease that was lost to a later holder, until whoever lost it was told.
-    #[serde(default)]
-    pub lost: Option<Lease>,
-    /// Who it was lost to.
+    /// Leases that passed to somebody else, until who lost them was told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "none_one_or_many")]
+    pub lost: Vec<Lease>,
+    /// Who had the task after them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_to: Option<String>,
     /// What the remote was last seen to hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<Seen>,
+}
+
+/// Records of earlier versions held one lease or `null`.
+fn none_one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Lease>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Shape {
+        Many(Vec<Lease>),
+        One(Option<Box<Lease>>),
+    }
+    Ok(match Shape::deserialize(deserializer)? {
+        Shape::Many(leases) => leases,
+        Shape::One(lease) => lease.into_iter().map(|lease| *lease).collect(),
+    })
 }
 
 /// Whether a lease at the remote holds.
@@ -179,6 +204,9 @@ pub struct RemoteRecord {
     pub clone: Id,
     /// Its fence.
     pub fence: u64,
+    /// The greatest Lamport time that its clone had given out: what the next holder does comes after it in order.
+    #[serde(default)]
+    pub lamport: u64,
     /// When it runs out unless renewed, by the holder's clock.
     pub expires_at: Time,
     /// When it was granted, by the holder's clock.

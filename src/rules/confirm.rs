@@ -8,8 +8,8 @@
 //! holder raises its fence; records are taken away only after the floor, below which no new record may begin, was raised to
 //! their fences. Refuses to know: git, files, and what time it really is; each clone's own clock decides only when it dares to ask.
 
-use crate::model::agent::{RemoteRecord, RemoteState, Seen};
-use crate::model::event::{Author, MAX_LAMPORT};
+use crate::model::agent::{MAX_FENCE, RemoteRecord, RemoteState, Seen};
+use crate::model::event::Author;
 use crate::model::id::Id;
 use crate::model::time::Time;
 
@@ -81,8 +81,10 @@ pub struct Wish {
     pub holder: Author,
     /// In which clone.
     pub clone: Id,
-    /// The lease of this clone that it takes the place of, as was decided here.
-    pub over: Option<Id>,
+    /// Whether just this task is wanted: then one whose holder let it run out may be had.
+    pub explicit: bool,
+    /// The greatest Lamport time that this clone has given out.
+    pub lamport: u64,
     /// The least fence it may have.
     pub fence: u64,
     /// The highest fence that the task's log knows.
@@ -100,6 +102,8 @@ pub enum Answer {
     Confirmed(Seen),
     /// Somebody else's record stands.
     Held(Seen),
+    /// What stood there was taken away, or says that it was given back.
+    Gone,
     /// It did not decide.
     Unconfirmed(Trouble),
 }
@@ -121,7 +125,7 @@ pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -
             return Answer::Held(seen.clone());
         }
         let fence = wish.fence.max(stands.as_ref().map_or(0, |seen| seen.record.fence.saturating_add(STEP)));
-        let record = record(wish, fence);
+        let record = record(wish, fence, stands.as_ref());
         let Some(record) = record else { return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into())) };
         let expected = stands.as_ref().map(|seen| seen.oid.as_str());
         match remote.swap(wish.task, expected, &record) {
@@ -163,7 +167,7 @@ fn above_floor(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen) -> Answ
         if now.record.fence > floor {
             return Answer::Confirmed(now);
         }
-        let Some(raised) = record(wish, floor.saturating_add(STEP)) else {
+        let Some(raised) = record(wish, floor.saturating_add(STEP), Some(&now)) else {
             return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into()));
         };
         match remote.swap(wish.task, Some(&now.oid), &raised) {
@@ -182,10 +186,11 @@ fn above_floor(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen) -> Answ
 }
 
 /// Prolongs a lease whose record was seen there.
-pub fn renew(remote: &mut dyn LeaseRemote, mine: Seen, expires_at: Time, now: Time) -> Answer {
+pub fn renew(remote: &mut dyn LeaseRemote, mine: Seen, expires_at: Time, now: Time, lamport: u64) -> Answer {
     let mut stands = mine;
     for _ in 0..ROUNDS {
-        let wanted = RemoteRecord { state: RemoteState::Held, expires_at, updated_at: now, ..stands.record.clone() };
+        let renewed = RemoteRecord { state: RemoteState::Held, expires_at, updated_at: now, ..stands.record.clone() };
+        let wanted = later(renewed, lamport);
         match remote.swap(wanted.task, Some(&stands.oid), &wanted) {
             Swap::Taken(oid) => return Answer::Confirmed(seen(oid, wanted, now)),
             Swap::Refused(why) => return Answer::Unconfirmed(Trouble::Refused(why)),
@@ -209,10 +214,10 @@ pub fn renew(remote: &mut dyn LeaseRemote, mine: Seen, expires_at: Time, now: Ti
 pub fn verify(remote: &mut dyn LeaseRemote, mine: &Seen) -> Answer {
     match look(remote, mine.record.task, Some(mine.clone())) {
         Ok(Some(now)) if now.record.lease == mine.record.lease && now.record.fence == mine.record.fence => {
-            Answer::Confirmed(now)
+            if now.record.state == RemoteState::Held { Answer::Confirmed(now) } else { Answer::Gone }
         }
         Ok(Some(now)) => Answer::Held(now),
-        Ok(None) => Answer::Unconfirmed(Trouble::Refused("its record was taken away".into())),
+        Ok(None) => Answer::Gone,
         Err(trouble) => Answer::Unconfirmed(trouble),
     }
 }
@@ -220,10 +225,16 @@ pub fn verify(remote: &mut dyn LeaseRemote, mine: &Seen) -> Answer {
 /// Says that a lease was given back. What another has put in its place meanwhile stays.
 ///
 /// Errors: why the remote could not be told.
-pub fn end(remote: &mut dyn LeaseRemote, mine: Seen, state: RemoteState, now: Time) -> Result<(), Trouble> {
+pub fn end(
+    remote: &mut dyn LeaseRemote,
+    mine: Seen,
+    state: RemoteState,
+    now: Time,
+    lamport: u64,
+) -> Result<(), Trouble> {
     let mut stands = mine;
     for _ in 0..ROUNDS {
-        let over = RemoteRecord { state, updated_at: now, ..stands.record.clone() };
+        let over = later(RemoteRecord { state, updated_at: now, ..stands.record.clone() }, lamport);
         match remote.swap(over.task, Some(&stands.oid), &over) {
             Swap::Taken(_) => return Ok(()),
             Swap::Refused(why) => return Err(Trouble::Refused(why)),
@@ -231,9 +242,8 @@ pub fn end(remote: &mut dyn LeaseRemote, mine: Seen, state: RemoteState, now: Ti
             Swap::Lost | Swap::Unknown(_) => {}
         }
         match verify(remote, &stands) {
-            Answer::Confirmed(now) if now.record.state != RemoteState::Held => return Ok(()),
             Answer::Confirmed(now) => stands = now,
-            Answer::Held(_) | Answer::Unconfirmed(Trouble::Refused(_)) => return Ok(()),
+            Answer::Held(_) | Answer::Gone | Answer::Unconfirmed(Trouble::Refused(_)) => return Ok(()),
             Answer::Unconfirmed(trouble) => return Err(trouble),
         }
     }
@@ -253,8 +263,14 @@ fn seen(oid: String, record: RemoteRecord, at: Time) -> Seen {
     Seen { oid, at, ours: true, over: 0, record }
 }
 
-fn record(wish: &Wish, fence: u64) -> Option<RemoteRecord> {
-    (fence <= MAX_LAMPORT).then(|| RemoteRecord {
+/// A record that has seen so much of the order of events.
+fn later(record: RemoteRecord, lamport: u64) -> RemoteRecord {
+    RemoteRecord { lamport: record.lamport.max(lamport), ..record }
+}
+
+fn record(wish: &Wish, fence: u64, after: Option<&Seen>) -> Option<RemoteRecord> {
+    (fence < MAX_FENCE).then(|| RemoteRecord {
+        lamport: wish.lamport.max(after.map_or(0, |seen| seen.record.lamport)),
         v: 1,
         task: wish.task,
         state: RemoteState::Held,
@@ -285,10 +301,8 @@ pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
         // Whoever knows that it was finished, and has it open again, may have it.
         RemoteState::Finished => wish.known >= r.fence,
         RemoteState::Held => {
-            let other_session = matches!((r.session, wish.holder.session), (Some(a), Some(b)) if a != b);
-            let mine = r.clone == wish.clone && r.agent == wish.holder.agent && !other_session;
-            let replaced = r.clone == wish.clone && Some(r.lease) == wish.over;
-            mine || replaced || r.lease == wish.lease || has_run_out(seen, wish.now)
+            // Within a clone its own lock and files decide; what they do not know of was never acknowledged.
+            r.clone == wish.clone || r.lease == wish.lease || (wish.explicit && has_run_out(seen, wish.now))
         }
     }
 }

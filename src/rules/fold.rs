@@ -17,7 +17,7 @@ use crate::model::payload::{self, Payload};
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Met, Status, Task, Verified};
 use crate::model::time::Time;
-use crate::rules::fields;
+use crate::rules::{fields, lease};
 
 /// The events of one log in their order, with those that cannot count set aside.
 #[derive(Debug, Default)]
@@ -446,6 +446,9 @@ fn verified(task: &mut Task, event: &Event, p: &payload::TaskVerified) -> Result
 }
 
 fn lease_acquired(task: &mut Task, event: &Event, p: &payload::LeaseAcquired) -> Result<(), Skip> {
+    if p.fence > task.fence && !lease::is_sound(p.fence, task.fence) {
+        return Err(Skip::Because(format!("fence {} is too far above {}", p.fence, task.fence)));
+    }
     if p.fence > task.fence {
         task.fence = p.fence;
         task.granted = Some(event.stamp());

@@ -7,7 +7,7 @@
 use serde_json::json;
 
 use crate::error::{Code, Error};
-use crate::model::agent::{Lease, LeaseRecord, RemoteRecord, RemoteState};
+use crate::model::agent::{Lease, LeaseRecord, MAX_FENCE, MAX_FENCE_JUMP, RemoteRecord, RemoteState};
 use crate::model::event::{Author, Entity, Entry, Event, Stamp};
 use crate::model::id::Id;
 use crate::model::payload::{LeaseAcquired, Payload};
@@ -68,7 +68,7 @@ pub fn refusal(task: Id, record: &LeaseRecord, holder: &Lease, me: &Author) -> E
 
 /// Whether the actor had a lease of this task that passed to somebody else, and was not told yet.
 pub fn is_lost(record: &LeaseRecord, me: &Author) -> bool {
-    record.lost.as_ref().is_some_and(|lost| is_holder(lost, me))
+    record.lost.iter().any(|lost| is_holder(lost, me))
 }
 
 /// The refusal for one whose lease passed to somebody who has given it back since.
@@ -86,7 +86,7 @@ pub fn finished_elsewhere(record: &LeaseRecord, known: u64) -> Option<&RemoteRec
 
 fn lost(task: Id, to: &str, elsewhere: bool) -> Error {
     let place = if elsewhere { " in another clone" } else { "" };
-    Error::new(Code::LeaseLost, format!("your lease of task {task} ran out and {to} took it over{place}"))
+    Error::new(Code::LeaseLost, format!("your lease of task {task} is lost: {to} took it over{place}"))
         .hint("what you recorded before is kept, this was not written; take other work with agentpm next --claim")
 }
 
@@ -139,47 +139,52 @@ pub fn apply(record: &mut LeaseRecord, event: &Event) {
     }
 }
 
+/// Most leases of one task whose loss is remembered.
+const MAX_LOST: usize = 20;
+
 /// Puts a lease of a higher fence into force, or the end of one, and notes whose lease it took away.
 fn pass_on(record: &mut LeaseRecord, lease: Option<Lease>, fence: u64, to: &str) {
-    let old = match record.lease.take() {
-        Some(old) if !old.elsewhere => Some(old),
-        _ => record.lost.take(),
-    };
-    record.lost = old.filter(|old| {
-        let same = |new: &Lease| {
+    let old = record.lease.take().filter(|old| !old.elsewhere);
+    let same = |old: &Lease| {
+        lease.as_ref().is_some_and(|new| {
             let other_session = matches!((old.session, new.session), (Some(a), Some(b)) if a != b);
             new.agent == old.agent && new.elsewhere == old.elsewhere && !other_session
-        };
-        !old.elsewhere && !lease.as_ref().is_some_and(same)
-    });
-    record.lost_to = record.lost.is_some().then(|| to.to_owned());
+        })
+    };
+    record.lost.extend(old);
+    record.lost.retain(|lost| !same(lost));
+    let too_many = record.lost.len().saturating_sub(MAX_LOST);
+    record.lost.drain(..too_many);
+    record.lost_to = (!record.lost.is_empty()).then(|| to.to_owned());
     record.fence = record.fence.max(fence);
     record.lease = lease;
 }
 
 /// Takes into account what a task's log tells of leases that were granted in other clones: of the grants with the highest fence
 /// the owner's counts, then the latest in order, so that all clones that hold the same events name the same holder.
-pub fn heed_log<'a>(record: &mut LeaseRecord, task: &Task, entries: impl Iterator<Item = &'a Entry> + Clone) {
-    if is_confirmed(record) {
+pub fn heed_log<'a>(
+    record: &mut LeaseRecord,
+    task: &Task,
+    entries: impl Iterator<Item = &'a Entry> + Clone,
+    now: Time,
+) {
+    if is_confirmed(record) && record.lease.as_ref().is_some_and(|lease| lease.is_live(now)) {
         // What a clone granted that could not ask does not take away what the remote agreed to.
         return;
     }
     let released =
         |lease: Id| entries.clone().any(|e| matches!(&e.event.payload, Payload::LeaseReleased(p) if p.lease == lease));
-    let grants = entries.clone().filter_map(|entry| match &entry.event.payload {
-        Payload::LeaseAcquired(p) if entry.event.entity == Entity::Task(task.id) => Some((p, &entry.event)),
-        _ => None,
-    });
+    let grants = grants(task.id, entries.clone());
     let rank = |(p, event): &(&LeaseAcquired, &Event)| -> (u64, bool, Stamp) {
         (p.fence, task.owner.as_ref() == Some(&p.holder), event.stamp())
     };
-    let Some((p, event)) = grants.max_by_key(rank).filter(|(p, _)| p.fence >= record.fence) else { return };
+    let Some((p, event)) = grants.into_iter().max_by_key(rank).filter(|(p, _)| p.fence >= record.fence) else { return };
     let known = |lease: &Option<Lease>| lease.as_ref().is_some_and(|lease| lease.id == p.lease);
-    if known(&record.lease) || known(&record.lost) {
+    if known(&record.lease) || record.lost.iter().any(|lost| lost.id == p.lease) {
         return;
     }
     let over = released(p.lease) || task.status.is_finished();
-    if over && p.fence == record.fence {
+    if over && p.fence == record.fence && record.lease.is_none() {
         // Given back, by us or by others: nothing is in force that we do not know of.
         return;
     }
@@ -196,6 +201,36 @@ pub fn heed_log<'a>(record: &mut LeaseRecord, task: &Task, entries: impl Iterato
         elsewhere: true,
     });
     pass_on(record, lease, p.fence, &p.holder);
+}
+
+/// The grants of a task in order, without those whose fence jumps too far.
+fn grants<'a>(task: Id, entries: impl Iterator<Item = &'a Entry>) -> Vec<(&'a LeaseAcquired, &'a Event)> {
+    let mut all: Vec<_> = entries
+        .filter_map(|entry| match &entry.event.payload {
+            Payload::LeaseAcquired(p) if entry.event.entity == Entity::Task(task) => Some((p, &entry.event)),
+            _ => None,
+        })
+        .collect();
+    all.sort_by_key(|(_, event)| event.stamp());
+    let mut highest = 0;
+    all.retain(|(p, _)| {
+        let sound = is_sound(p.fence, highest);
+        if sound {
+            highest = highest.max(p.fence);
+        }
+        sound
+    });
+    all
+}
+
+/// Whether a fence may be granted after another.
+pub fn is_sound(fence: u64, highest: u64) -> bool {
+    fence < MAX_FENCE && fence.saturating_sub(highest) <= MAX_FENCE_JUMP
+}
+
+/// The highest fence that the log of a task grants.
+pub fn highest_fence<'a>(task: Id, entries: impl Iterator<Item = &'a Entry>) -> u64 {
+    grants(task, entries).iter().map(|(p, _)| p.fence).max().unwrap_or(0)
 }
 
 /// Whether the remote agreed to the lease that is in force, for as long as it lives here.
@@ -229,7 +264,8 @@ pub fn heed_remote(record: &mut LeaseRecord) {
         agent: r.agent.clone(),
         session: r.session,
         fence: r.fence,
-        expires_at: r.expires_at,
+        // By its holder's clock, or by ours since we first saw just this: a holder's clock may be far ahead.
+        expires_at: r.expires_at.min(seen.at.plus(r.expires_at.since(r.updated_at).max(0))),
         created_at: r.created_at,
         updated_at: r.updated_at,
         confirmed: true,

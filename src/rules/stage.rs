@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord, Session};
 use crate::model::event::{Author, Entity, Entry};
 use crate::model::id::Id;
@@ -107,6 +107,9 @@ pub trait Stage {
     fn held(&mut self) -> Result<Vec<Id>>;
     /// The best task the actor may claim now, if any; `here` where only this branch and worktree count.
     fn best_ready(&mut self, here: bool) -> Result<Option<Id>>;
+
+    /// The refusal for a lease of the actor's that passed to somebody else, if there is one.
+    fn lost(&mut self) -> Result<Option<Error>>;
 
     /// Where else the task is already taken or finished: in another worktree, or on another branch.
     fn taken_elsewhere(&mut self, task: Id) -> Result<Option<Taken>>;

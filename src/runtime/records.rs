@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::env::files::Dir;
+use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
-use crate::model::agent::{LeaseRecord, Session, SessionStatus};
+use crate::model::agent::{LeaseRecord, Seen, Session, SessionStatus};
 use crate::model::id::Id;
 use crate::model::time::Time;
 use crate::runtime::journal::KeyRecord;
@@ -153,24 +153,46 @@ pub fn sessions(runtime: &Dir) -> Result<Vec<Id>> {
 #[derive(Serialize, serde::Deserialize)]
 struct CloneName {
     id: Id,
+    /// The folder it lies in: a copy of it is another clone.
+    #[serde(default)]
+    place: String,
 }
 
 fn clone_path() -> PathBuf {
     PathBuf::from("clone.json")
 }
 
-/// The id of this clone, if it has one yet.
+/// The id of this clone, if it has one yet. A copy of a clone has none until it is given one.
 ///
 /// Errors: `ERR_CORRUPT` or `ERR_IO` where the file cannot be read.
 pub fn clone_id(runtime: &Dir) -> Result<Option<Id>> {
-    Ok(read::<CloneName>(runtime, &clone_path())?.map(|clone| clone.id))
+    let place = place(runtime)?;
+    Ok(read::<CloneName>(runtime, &clone_path())?.filter(|clone| clone.place == place).map(|clone| clone.id))
 }
 
-/// Gives this clone its id.
+/// Gives this clone its id. Leases that a copy brought along are not its own: they go.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
 pub fn write_clone_id(runtime: &Dir, id: Id) -> Result<()> {
-    write(runtime, "", &clone_path(), &CloneName { id })
+    if read::<CloneName>(runtime, &clone_path())?.is_some() {
+        for task in leased_tasks(runtime)? {
+            let record = lease(runtime, task)?;
+            let remote = record.remote.clone().map(|seen| Seen { ours: false, ..seen });
+            write_lease(
+                runtime,
+                task,
+                &LeaseRecord { lease: None, lost: Vec::new(), lost_to: None, remote, ..record },
+            )?;
+        }
+    }
+    write(runtime, "", &clone_path(), &CloneName { id, place: place(runtime)? })
+}
+
+fn place(runtime: &Dir) -> Result<String> {
+    let path = runtime.path();
+    let metadata = files::metadata(path).map_err(|e| Error::io("look at", path, &e))?;
+    // A folder keeps this number when it is moved; a copy has another.
+    Ok(std::os::unix::fs::MetadataExt::ino(&metadata).to_string())
 }
 
 fn key_path(key: &str) -> PathBuf {

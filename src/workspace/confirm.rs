@@ -7,22 +7,25 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::Workspace;
 use super::remote::Remote;
-use super::stage::{Scene, highest_fence};
+use super::stage::Scene;
 use super::write::Reply;
 use crate::error::{Code, Error, Result};
 use crate::git::Objects;
-use crate::model::agent::{RemoteState, Seen};
+use crate::model::agent::{LeaseRecord, RemoteState, Seen};
 use crate::model::command::Command;
-use crate::model::event::{Author, Entity};
+use crate::model::event::{Author, Entity, MAX_CLOCK};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
+use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::rules::confirm::{self, Answer, Trouble, Wish};
 use crate::rules::decide::{Subject, decide};
 use crate::rules::stage::{Grant, Stage as _};
+use crate::runtime::lock::Lock;
 use crate::runtime::records;
 
 /// How often one command is decided anew because the remote said no.
@@ -39,20 +42,33 @@ pub(super) struct Said {
     pub grants: BTreeMap<Id, Grant>,
     /// Tasks whose lease was prolonged or looked at there.
     settled: BTreeSet<Id>,
+    /// Tasks of which nothing stands there, though something was seen before.
+    pub gone: BTreeSet<Id>,
     /// Why it is not asked any more.
     silent: Option<Trouble>,
     /// Whether all of it was read for this command.
     fresh: bool,
 }
 
+/// How a command asks for leases.
+#[derive(Clone, Copy)]
+pub(super) struct Ask {
+    /// For just this task, so that one whose holder let it run out may be had.
+    explicit: bool,
+    /// Whatever others did that has not arrived here.
+    here: bool,
+}
+
 /// What a decision needs from the remote before it may stand.
 pub(super) enum Need {
     /// A lease, and what was last seen in its place.
-    Acquire(Wish, Option<Seen>),
-    /// More time for a lease that stands there: until when, and the time now.
-    Renew(Seen, Time, Time),
+    Acquire(Box<Wish>, Option<Seen>),
+    /// More time for a lease that stands there: until when, the time now, and the Lamport time.
+    Renew(Seen, Time, Time, u64),
     /// Word that a lease still stands there.
     Verify(Seen),
+    /// Word that nobody else has a task that is begun or ended without a lease.
+    Look(Id),
 }
 
 impl Need {
@@ -60,13 +76,14 @@ impl Need {
         match self {
             Need::Acquire(wish, _) => wish.task,
             Need::Renew(seen, ..) | Need::Verify(seen) => seen.record.task,
+            Need::Look(task) => *task,
         }
     }
 }
 
 impl Scene<'_> {
     /// What the remote must be asked before what was decided may stand.
-    pub(super) fn needs(&mut self, clone: Id) -> Result<Vec<Need>> {
+    pub(super) fn needs(&mut self, clone: Id, ask: Ask) -> Result<Vec<Need>> {
         let Some(said) = self.said.clone() else { return Ok(Vec::new()) };
         let mut needs: BTreeMap<Id, Need> = BTreeMap::new();
         for entry in self.entries.clone() {
@@ -79,30 +96,40 @@ impl Scene<'_> {
             let seen = known.clone().filter(|seen| seen.ours && event.fence == Some(seen.record.fence));
             match (&event.payload, seen) {
                 (Payload::LeaseAcquired(p), _) => {
-                    let over = records::lease(self.runtime, task)?.lease.map(|lease| lease.id);
                     let wish = Wish {
-                        over,
+                        explicit: ask.explicit,
+                        lamport: self.lamport(),
                         task,
                         lease: p.lease,
                         holder: Author { agent: p.holder.clone(), session: p.session, ..Author::default() },
                         clone,
                         fence: p.fence.saturating_add(confirm::STEP - 1),
-                        known: highest_fence(&self.tasks[&task].log.entries),
+                        known: if ask.here { u64::MAX } else { self.known_fence(task)? },
                         expires_at: p.expires_at,
                         now: event.at,
                     };
-                    needs.insert(task, Need::Acquire(wish, known));
+                    needs.insert(task, Need::Acquire(Box::new(wish), known));
                 }
                 (Payload::LeaseRenewed(p), Some(seen)) if seen.record.lease == p.lease => {
-                    needs.insert(task, Need::Renew(seen, p.expires_at, event.at));
+                    needs.insert(task, Need::Renew(seen, p.expires_at, event.at, event.lamport));
                 }
                 (Payload::TaskStatusChanged(_) | Payload::TaskArchived(_) | Payload::TaskReopened(_), Some(seen)) => {
                     needs.entry(task).or_insert(Need::Verify(seen));
+                }
+                (Payload::TaskStatusChanged(p), None)
+                    if event.fence.is_none() && p.from != Status::Blocked && !said.fresh && self.is_old(task) =>
+                {
+                    needs.entry(task).or_insert(Need::Look(task));
                 }
                 _ => {}
             }
         }
         Ok(needs.into_values().collect())
+    }
+
+    /// Whether a task was there before this command.
+    fn is_old(&self, task: Id) -> bool {
+        self.tasks.get(&task).is_some_and(|slot| !slot.log.entries.is_empty())
     }
 
     /// The leases at the remote that what was decided gives back.
@@ -188,20 +215,31 @@ impl Workspace {
         // Opened once, so that all questions of this command share one time.
         let mut remote = None;
         let mut said = Said::at(self.env.now());
+        let ask = Ask {
+            explicit: !matches!(command, Command::Claim(claim) if claim.id.0.is_none()),
+            here: matches!(command, Command::Claim(claim) if claim.here),
+        };
+        let mut alone = None;
         for _ in 0..ROUNDS {
-            let (mut needs, mut ends, mut waits) = (Vec::new(), Vec::new(), false);
+            let (mut needs, mut ends, mut waits, mut lamport) = (Vec::new(), Vec::new(), false, 0);
             let outcome = self.execute_as(author.clone(), command, false, |scene| {
                 scene.hear(said.clone());
                 let subject = decision(scene)?;
                 waits = scene.waits_for_remote;
-                needs = scene.needs(asking.clone_id())?;
+                needs = scene.needs(asking.clone_id(), ask)?;
                 if !needs.is_empty() {
                     return Err(Error::new(Code::Busy, "the remote is to be asked first"));
                 }
                 ends = scene.ends()?;
+                lamport = scene.lamport();
                 Ok(subject)
             });
             if !needs.is_empty() {
+                if alone.is_none() {
+                    // One agent of a clone after the other: what stands there of this clone is then nobody's who is still asking.
+                    alone = Some(self.alone_at_remote(&author.agent)?);
+                    continue;
+                }
                 let remote = remote.get_or_insert_with(|| asking.remote());
                 for need in needs {
                     said.ask(need, remote);
@@ -216,7 +254,10 @@ impl Workspace {
             }
             let stuck = match &outcome {
                 Ok(reply) => waits && reply.subject == Subject::Claim(None),
-                Err(e) => matches!(e.code, Code::LeaseHeld | Code::LeaseLost | Code::LeaseExpired),
+                Err(e) => {
+                    matches!(e.code, Code::LeaseHeld | Code::LeaseLost | Code::LeaseExpired)
+                        || e.details["finished_elsewhere"] == true
+                }
             };
             if stuck && !said.fresh && said.silent.is_none() {
                 // What was seen there earlier may have changed since.
@@ -229,10 +270,20 @@ impl Workspace {
                 }
                 e
             });
-            return self.conclude(outcome, said, ends, remote, name);
+            if !ends.is_empty() {
+                remote.get_or_insert_with(|| asking.remote());
+            }
+            return self.conclude(outcome, said, (ends, lamport), remote, name);
         }
         Err(Error::new(Code::Busy, "others took every task that was asked for; nothing was written")
             .hint("run the same command again"))
+    }
+
+    /// Waits until no other agent of this clone asks the remote.
+    fn alone_at_remote(&self, who: &str) -> Result<Lock> {
+        let each = Duration::from_secs(self.settings.lease.remote_seconds.max(1).into());
+        let wait = each.saturating_mul(4) + Duration::from_millis(self.settings.lock.wait_ms.into());
+        Lock::take_named(&self.runtime_to_write()?, "leases", wait, &format!("{who}, asking the remote for a lease"))
     }
 
     /// Tells the remote what came of the command, and keeps what it said.
@@ -240,7 +291,7 @@ impl Workspace {
         &self,
         outcome: Result<Reply>,
         said: Said,
-        ends: Vec<(Seen, RemoteState)>,
+        (ends, lamport): (Vec<(Seen, RemoteState)>, u64),
         mut remote: Option<Result<Remote<'_>, Trouble>>,
         name: &str,
     ) -> Result<Reply> {
@@ -254,8 +305,9 @@ impl Workspace {
                     for (seen, state) in ends {
                         let until = seen.record.expires_at;
                         let told = match &mut remote {
-                            Some(Ok(remote)) => confirm::end(remote, seen, state, self.env.now()),
-                            _ => continue,
+                            Some(Ok(remote)) => confirm::end(remote, seen, state, self.env.now(), lamport),
+                            Some(Err(trouble)) => Err(trouble.clone()),
+                            None => continue,
                         };
                         if let Err(trouble) = told {
                             reply.warnings.push(format!(
@@ -272,6 +324,7 @@ impl Workspace {
                     self.withdraw(&said, remote);
                 }
                 self.remember(&said)?;
+                self.told(&e);
                 Err(e)
             }
         }
@@ -282,7 +335,7 @@ impl Workspace {
         let Ok(remote) = remote else { return };
         for (task, grant) in said.grants.iter().filter(|(_, grant)| grant.fence.is_some()) {
             if let Some(seen) = said.seen.get(task)
-                && let Err(trouble) = confirm::end(remote, seen.clone(), RemoteState::Released, self.env.now())
+                && let Err(trouble) = confirm::end(remote, seen.clone(), RemoteState::Released, self.env.now(), 0)
             {
                 tracing::warn!(%task, lease = %grant.lease, "a lease at the remote was not given back: {}", trouble.words());
             }
@@ -292,7 +345,7 @@ impl Workspace {
     /// Keeps what was seen at the remote, so that it need not be asked for what is known already.
     pub(super) fn remember(&self, said: &Said) -> Result<()> {
         let foreign: Vec<(&Id, &Seen)> = said.seen.iter().filter(|(_, seen)| !seen.ours).collect();
-        if foreign.is_empty() {
+        if foreign.is_empty() && said.gone.is_empty() {
             return Ok(());
         }
         self.under_lock("agentpm, noting leases of other clones", |runtime, _, _| {
@@ -305,8 +358,26 @@ impl Workspace {
                     records::write_lease(runtime, *task, &record)?;
                 }
             }
+            for task in said.gone.iter().filter(|task| !said.seen.contains_key(task)) {
+                let record = records::lease(runtime, *task)?;
+                if record.remote.is_some() {
+                    records::write_lease(runtime, *task, &LeaseRecord { remote: None, ..record })?;
+                }
+            }
             Ok(())
         })
+    }
+
+    /// Tasks of which something was seen at the remote.
+    pub(super) fn seen_before(&self) -> Result<Vec<Id>> {
+        let Some(runtime) = self.runtime() else { return Ok(Vec::new()) };
+        let mut tasks = Vec::new();
+        for task in records::leased_tasks(runtime)? {
+            if records::lease(runtime, task)?.remote.is_some() {
+                tasks.push(task);
+            }
+        }
+        Ok(tasks)
     }
 }
 
@@ -318,6 +389,12 @@ fn not_confirmed(name: &str, trouble: &Trouble) -> Error {
 }
 
 impl Said {
+    /// The greatest Lamport time that holders before had given out.
+    pub fn lamport(&self) -> u64 {
+        let granted = self.grants.keys().filter_map(|task| self.seen.get(task));
+        granted.map(|seen| seen.record.lamport).filter(|lamport| *lamport <= MAX_CLOCK).max().unwrap_or(0)
+    }
+
     /// Nothing was said yet.
     pub fn at(now: Time) -> Self {
         Said {
@@ -325,6 +402,7 @@ impl Said {
             seen: BTreeMap::new(),
             grants: BTreeMap::new(),
             settled: BTreeSet::new(),
+            gone: BTreeSet::new(),
             silent: None,
             fresh: false,
         }
@@ -339,8 +417,13 @@ impl Said {
             Err(trouble) => Answer::Unconfirmed(trouble.clone()),
             Ok(remote) => match &need {
                 Need::Acquire(wish, known) => confirm::acquire(remote, wish, known.clone()),
-                Need::Renew(seen, until, now) => confirm::renew(remote, seen.clone(), *until, *now),
+                Need::Renew(seen, until, now, lamport) => confirm::renew(remote, seen.clone(), *until, *now, *lamport),
                 Need::Verify(seen) => confirm::verify(remote, seen),
+                Need::Look(_) => {
+                    // All at once costs no more than one, and a plan may be begun or ended as a whole.
+                    let remote: &mut Remote<'_> = remote;
+                    return self.read_all(remote);
+                }
             },
         };
         let lost = matches!(answer, Answer::Held(_));
@@ -368,8 +451,12 @@ impl Said {
                 let over = match &need {
                     Need::Acquire(wish, _) => wish.fence.saturating_sub(confirm::STEP),
                     Need::Renew(mine, ..) | Need::Verify(mine) => mine.record.fence,
+                    Need::Look(_) => 0,
                 };
                 self.seen.insert(task, Seen { ours: false, over, ..seen });
+            }
+            Answer::Gone => {
+                self.gone.insert(task);
             }
             Answer::Unconfirmed(trouble) => {
                 if let Some(lease) = asked_for {
@@ -384,22 +471,36 @@ impl Said {
 
     /// Reads all that stands at the remote.
     pub(super) fn refresh(&mut self, remote: &mut Result<Remote<'_>, Trouble>) {
-        self.fresh = true;
-        let all = match remote {
-            Ok(remote) => remote.all(),
-            Err(trouble) => Err(trouble.clone()),
-        };
-        match all {
-            Ok(all) => {
-                for (task, listed) in all {
-                    // What makes no sense is told when that task is asked for.
-                    let known = self.grants.contains_key(&task) || self.seen.contains_key(&task);
-                    if let (Ok(seen), false) = (listed, known) {
-                        self.seen.insert(task, seen);
-                    }
-                }
+        match remote {
+            Ok(remote) => self.read_all(remote),
+            Err(trouble) => {
+                self.fresh = true;
+                self.silent = Some(trouble.clone());
             }
-            Err(trouble) => self.silent = Some(trouble),
+        }
+    }
+
+    fn read_all(&mut self, remote: &Remote<'_>) {
+        self.fresh = true;
+        let all = match remote.all() {
+            Ok(all) => all,
+            Err(trouble) => {
+                self.silent = Some(trouble);
+                return;
+            }
+        };
+        for task in remote.seen_before() {
+            if !all.contains_key(&task) && !self.grants.contains_key(&task) {
+                self.seen.remove(&task);
+                self.gone.insert(task);
+            }
+        }
+        for (task, listed) in all {
+            // What makes no sense is told when that task is asked for.
+            let known = self.grants.contains_key(&task) || self.seen.contains_key(&task);
+            if let (Ok(seen), false) = (listed, known) {
+                self.seen.insert(task, seen);
+            }
         }
     }
 }

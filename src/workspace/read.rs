@@ -209,7 +209,9 @@ impl Workspace {
         let briefs = index.briefs()?;
         let waits = |brief: &&Brief| matches!(brief.status, Status::Open | Status::Blocked);
         let known: BTreeSet<Id> = briefs.iter().filter(waits).map(|brief| brief.id).collect();
-        let leases = self.live_leases(|task| known.contains(&task))?;
+        let mut leases = self.live_leases(|task| known.contains(&task))?;
+        // What was seen of other clones may have changed since: that is looked at when one of these is chosen.
+        leases.retain(|_, lease| !lease.elsewhere);
         Ok(Plan::new(briefs, &index.open_edges()?, leases))
     }
 

@@ -10,8 +10,7 @@ use std::time::Duration;
 use super::Workspace;
 use crate::error::{Code, Error, Result};
 use crate::git::{Objects, Oid, Push, RemoteRefs};
-use crate::model::agent::{RemoteRecord, Seen};
-use crate::model::event::MAX_LAMPORT;
+use crate::model::agent::{MAX_FENCE, RemoteRecord, Seen};
 use crate::model::id::{Id, check_agent_name};
 use crate::model::time::Time;
 use crate::rules::confirm::{LeaseRemote, Swap, Trouble};
@@ -32,6 +31,7 @@ pub(super) struct Remote<'a> {
     objects: &'a Objects,
     clone: Id,
     now: Time,
+    ws: &'a Workspace,
 }
 
 fn name_of(task: Id) -> String {
@@ -66,7 +66,13 @@ impl<'a> Remote<'a> {
         let span = Duration::from_secs(ws.settings.lease.remote_seconds.max(1).into());
         let repo = ws.repo.as_ref().ok_or_else(|| Error::new(Code::Git, "the store lies in no git work tree"))?;
         let refs = RemoteRefs::new(repo.program(&ws.env, span)?, objects, name, span)?;
-        Ok(Remote { refs, objects, clone, now: ws.env.now() })
+        Ok(Remote { refs, objects, clone, now: ws.env.now(), ws })
+    }
+
+    /// Tasks of which something was seen there before.
+    pub fn seen_before(&self) -> Vec<Id> {
+        // What cannot be read here is not forgotten either.
+        self.ws.seen_before().unwrap_or_default()
     }
 
     /// All leases that stand there, by task. One that makes no sense is told as what is wrong with it.
@@ -117,7 +123,7 @@ impl<'a> Remote<'a> {
         let odd = || Trouble::Refused(format!("what stands at {FLOOR} is no number"));
         let text = self.text(oid).map_err(|_| odd())?;
         let floor: u64 = text.trim().parse().map_err(|_| odd())?;
-        if floor >= MAX_LAMPORT { Err(odd()) } else { Ok((Some(oid), floor)) }
+        if floor >= MAX_FENCE { Err(odd()) } else { Ok((Some(oid), floor)) }
     }
 
     fn text(&self, oid: Oid) -> Result<String> {
@@ -134,7 +140,7 @@ impl<'a> Remote<'a> {
         if record.v != 1 {
             return Err(odd(format!("it has version {}; use a newer agentpm", record.v)));
         }
-        if record.task != task || record.fence > MAX_LAMPORT {
+        if record.task != task || record.fence >= MAX_FENCE {
             return Err(odd("it does not fit its place".into()));
         }
         check_agent_name(&record.agent).map_err(|e| odd(e.message))?;

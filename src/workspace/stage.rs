@@ -119,6 +119,7 @@ impl<'a> Scene<'a> {
     /// Takes in what the remote has said.
     pub fn hear(&mut self, said: Said) {
         self.now = said.now;
+        self.lamport = self.lamport.max(said.lamport());
         self.said = Some(said);
     }
 
@@ -274,15 +275,6 @@ fn touched_since(ws: &Workspace, runtime: &Dir, end: u64) -> Result<Option<Vec<I
     Ok(Some(ids.into_iter().collect()))
 }
 
-/// The highest fence that a log grants.
-pub(super) fn highest_fence(entries: &[Entry]) -> u64 {
-    let fences = entries.iter().filter_map(|entry| match &entry.event.payload {
-        Payload::LeaseAcquired(p) => Some(p.fence),
-        _ => None,
-    });
-    fences.max().unwrap_or(0)
-}
-
 impl Stage for Scene<'_> {
     fn now(&self) -> Time {
         self.now
@@ -401,7 +393,10 @@ impl Stage for Scene<'_> {
         }
         let mut record = records::lease(self.runtime, task)?;
         if let Some(slot) = self.tasks.get(&task) {
-            lease::heed_log(&mut record, &slot.task, slot.log.entries.iter());
+            lease::heed_log(&mut record, &slot.task, slot.log.entries.iter(), self.now);
+        }
+        if self.said.as_ref().is_some_and(|said| said.gone.contains(&task)) {
+            record.remote = None;
         }
         if let Some(seen) = self.said.as_ref().and_then(|said| said.seen.get(&task)) {
             // What stood there before stands since then.
@@ -421,7 +416,7 @@ impl Stage for Scene<'_> {
     }
 
     fn known_fence(&mut self, task: Id) -> Result<u64> {
-        Ok(if self.load(task)? { highest_fence(&self.tasks[&task].log.entries) } else { 0 })
+        Ok(if self.load(task)? { lease::highest_fence(task, self.tasks[&task].log.entries.iter()) } else { 0 })
     }
 
     fn is_contested(&mut self, task: Id, lease: &Lease) -> Result<bool> {
@@ -488,6 +483,21 @@ impl Stage for Scene<'_> {
             }
         }
         Ok(if held.is_empty() { owned } else { held })
+    }
+
+    fn lost(&mut self) -> Result<Option<Error>> {
+        let me = self.me.clone();
+        for task in records::leased_tasks(self.runtime)? {
+            self.load(task)?;
+            let record = self.lease(task)?;
+            if lease::is_lost(&record, &me) {
+                return Ok(Some(match &record.lease {
+                    Some(holder) => lease::refusal(task, &record, holder, &me),
+                    None => lease::lost_and_gone(task, &record),
+                }));
+            }
+        }
+        Ok(None)
     }
 
     fn best_ready(&mut self, here: bool) -> Result<Option<Id>> {
@@ -620,14 +630,14 @@ impl Scene<'_> {
     /// other worktrees and on the other branches.
     fn first_free(&mut self, ranking: &[Id], here: bool) -> Result<Option<Id>> {
         for id in ranking {
-            if self.is_free(*id)? && (here || self.elsewhere.taken(*id)?.is_none()) {
+            if self.is_free(*id, here)? && (here || self.elsewhere.taken(*id)?.is_none()) {
                 return Ok(Some(*id));
             }
         }
         Ok(None)
     }
 
-    fn is_free(&mut self, id: Id) -> Result<bool> {
+    fn is_free(&mut self, id: Id, here: bool) -> Result<bool> {
         if !self.load(id)? {
             return Ok(false);
         }
@@ -637,7 +647,15 @@ impl Scene<'_> {
             self.waits_for_remote |= other.elsewhere && other.confirmed;
             return Ok(false);
         }
-        if lease::finished_elsewhere(&record, highest_fence(&self.tasks[&id].log.entries)).is_some() {
+        // Somebody works on it in another clone, or did: it passes on only to who asks for just this task.
+        if record.lease.as_ref().is_some_and(|lease| lease.elsewhere) {
+            self.waits_for_remote = true;
+            return Ok(false);
+        }
+        if !here
+            && lease::finished_elsewhere(&record, lease::highest_fence(id, self.tasks[&id].log.entries.iter()))
+                .is_some()
+        {
             self.waits_for_remote = true;
             return Ok(false);
         }

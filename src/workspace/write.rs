@@ -72,7 +72,10 @@ impl Workspace {
     pub fn execute(&self, command: &Command) -> Result<Reply> {
         match self.lease_remote() {
             Some(remote) => self.execute_confirmed(command, remote),
-            None => self.execute_with(command, false, |scene| decide(scene, command)),
+            None => {
+                let outcome = self.execute_with(command, false, |scene| decide(scene, command));
+                outcome.inspect_err(|e| self.told(e))
+            }
         }
     }
 
@@ -115,13 +118,7 @@ impl Workspace {
         let (author, warning) = self.in_session(author, command, &runtime)?;
         let mut scene = Scene::new(self, &runtime, author, journal.lamport(), prepared, elsewhere);
         scene.warnings.extend(warning);
-        let subject = match decision(&mut scene) {
-            Ok(subject) => subject,
-            Err(e) => {
-                told(&e, &runtime)?;
-                return Err(e);
-            }
-        };
+        let subject = decision(&mut scene)?;
         if notices_silence(command) {
             scene.close_silent()?;
         }
@@ -141,6 +138,26 @@ impl Workspace {
             "acknowledged"
         );
         self.reply(written)
+    }
+
+    /// Whoever lost a lease to somebody who has given it back since is told so once.
+    pub(super) fn told(&self, e: &Error) {
+        if e.code != Code::LeaseLost || !e.details["holder"].is_null() {
+            return;
+        }
+        let task = e.details["task"].as_str().and_then(|text| text.parse().ok());
+        let (Some(task), Ok(me)) = (task, self.author()) else { return };
+        let forgotten = self.under_lock("agentpm, noting what was told", |runtime, _, _| {
+            let record = records::lease(runtime, task)?;
+            let fence = record.fence.max(e.details["fence"].as_u64().unwrap_or(0));
+            // What the lost lease left here goes too: it was told just now.
+            let lease = record.lease.clone().filter(|lease| lease.fence >= fence);
+            let lost = record.lost.iter().filter(|lost| !lease::is_holder(lost, &me)).cloned().collect();
+            records::write_lease(runtime, task, &LeaseRecord { fence, lease, lost, ..record })
+        });
+        if let Err(e) = forgotten {
+            tracing::warn!(%task, error = %e, "it will be told once more");
+        }
     }
 
     /// Does something to the files under the lock, after what the last writer left half-way is ended. For what puts files right;
@@ -500,19 +517,6 @@ fn write_records(
     key.map_or(Ok(()), |key| records::write_key(runtime, key))
 }
 
-/// Whoever lost a lease to somebody who has given it back since is told so once.
-fn told(e: &Error, runtime: &Dir) -> Result<()> {
-    if e.code != Code::LeaseLost || !e.details["holder"].is_null() {
-        return Ok(());
-    }
-    let Some(task) = e.details["task"].as_str().and_then(|text| text.parse().ok()) else { return Ok(()) };
-    let record = records::lease(runtime, task)?;
-    let fence = record.fence.max(e.details["fence"].as_u64().unwrap_or(0));
-    let lease = record.lease.clone().filter(|lease| lease.fence >= fence);
-    let record = LeaseRecord { fence, lease, lost: None, lost_to: None, ..record };
-    records::write_lease(runtime, task, &record)
-}
-
 /// Whether a command is refused where another worktree or branch has the task.
 fn takes_work(command: &Command) -> bool {
     match command {
@@ -633,7 +637,7 @@ impl Show<'_, '_> {
     fn taken_over(&self, task: Id) -> Result<Option<Value>> {
         let record = self.written.leases.get(&task);
         let fresh = record.filter(|r| r.lease.as_ref().is_some_and(|lease| lease.created_at == lease.updated_at));
-        let Some(before) = fresh.and_then(|record| record.lost.as_ref()) else { return Ok(None) };
+        let Some(before) = fresh.and_then(|record| record.lost.last()) else { return Ok(None) };
         let session = before.session.map(|id| self.ws.session_record(id)).transpose()?.flatten();
         let heard = session.map_or(before.updated_at, |session| session.last_heartbeat_at);
         Ok(Some(json!({ "agent": before.agent, "session": before.session, "last_sign_at": heard,

@@ -412,3 +412,179 @@ fn a_clone_without_that_remote_says_so() {
     assert!(warning(&claimed, "this clone has no remote"), "{claimed:?}");
     clones.run("ann", &["lease", "list", "--remote"]).error("ERR_SYNC", 9);
 }
+
+#[test]
+fn what_a_holder_changed_stands_though_the_next_one_has_not_seen_it() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    for step in ["one", "two", "three", "four"] {
+        clones.run("ann", &["progress", "add", &task, "--content", step]).data();
+    }
+    clones.run("ann", &["task", "update", &task, "--title", "better"]).data();
+    clones.run("ann", &["release", &task]).data();
+    assert_eq!(clones.run("bob", &["claim", &task]).data()["lease"]["confirmed"], true);
+    for name in ["ann", "bob", "ann"] {
+        clones.run(name, &["sync"]).data();
+    }
+    for name in ["ann", "bob"] {
+        let seen = clones.run(name, &["task", "get", &task]).data();
+        assert_eq!((&seen["title"], &seen["owner"]), (&"better".into(), &"bob".into()), "{name}");
+    }
+    assert_eq!(clones.run("ann", &["lint"]).data()["findings"], serde_json::json!([]));
+}
+
+#[test]
+fn what_was_claimed_offline_is_confirmed_before_it_is_finished() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    let away = clones.room.beside("away.git");
+    std::fs::rename(hub(&clones), &away).unwrap();
+    clones.run("ann", &["claim", &task]).data();
+    std::fs::rename(&away, hub(&clones)).unwrap();
+    assert_eq!(clones.run("bob", &["claim", &task]).data()["lease"]["confirmed"], true);
+    let error = clones.run("ann", &["done", &task, "--all-met"]).error("ERR_LEASE_LOST", 5);
+    assert_eq!(error["details"]["holder"], "bob");
+}
+
+#[test]
+fn to_renew_never_shortens_a_lease_nor_takes_its_confirmation() {
+    let (clones, task) = confirmed(&["ann"]);
+    let lease = clones.run("ann", &["claim", &task, "--ttl", "1h"]).data()["lease"].clone();
+    let renewed = clones.run("ann", &["lease", "renew", &task]).data();
+    assert_eq!((&renewed["fence"], &renewed["confirmed"]), (&lease["fence"], &true.into()));
+    assert!(renewed["expires_at"].as_str() >= lease["expires_at"].as_str());
+    clones.run("ann", &["lease", "release", &task]).data();
+    assert_eq!(record(&clones, &task)["state"], "released");
+}
+
+#[test]
+fn next_leaves_alone_what_ran_out_in_another_clone_and_says_so() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    let none = run_at(&clones, "bob", "2026-11-20T11:00:00Z", &["next", "--claim"]);
+    assert!(none.data().is_null() || none.data()["task"].is_null(), "{none:?}");
+    let taken = run_at(&clones, "bob", "2026-11-20T11:00:00Z", &["claim", &task]).data();
+    assert_eq!(taken["lease"]["confirmed"], true);
+}
+
+#[test]
+fn next_asks_again_before_it_believes_that_a_task_is_still_held() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task, "--ttl", "2h"]).data();
+    let none = clones.run("bob", &["next", "--claim"]);
+    assert!(none.data().is_null() || none.data()["task"].is_null(), "{none:?}");
+    clones.run("ann", &["release", &task]).data();
+    assert_eq!(clones.run("bob", &["next", "--claim"]).data()["task"]["id"], task.as_str());
+}
+
+#[test]
+fn an_old_holder_is_told_also_where_the_new_one_has_given_it_back() {
+    for settings in ["[lease]\nremote = \"origin\"\n", ""] {
+        for last in ["release", "done"] {
+            let (clones, task) = with_settings(&["ann"], settings);
+            let run = |who: &str, clock: &str, args: &[&str]| {
+                let mut command = clones.room.agentpm_in(&clones.dir("ann"));
+                command.env("AGENTPM_AGENT", who).env("AGENTPM_CLOCK", clock);
+                Answer::from(command.args(args).output().unwrap())
+            };
+            for (who, clock) in [("ann", "2026-11-20T10:00:00Z"), ("eve", "2026-11-20T11:00:00Z")] {
+                run(who, clock, &["claim", &task]).data();
+            }
+            run("bob", "2026-11-20T12:00:00Z", &["claim", &task]).data();
+            let more: &[&str] = if last == "done" { &["done", "--all-met"] } else { &["release"] };
+            run("bob", "2026-11-20T12:00:00Z", more).data();
+            for who in ["ann", "eve"] {
+                let stale = ["task", "update", &task, "--title", "stale"];
+                let error = run(who, "2026-11-20T12:01:00Z", &stale).error("ERR_LEASE_LOST", 5);
+                assert_eq!(error["details"]["taken_by"], "bob", "{settings:?} {last} {who}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_task_that_was_finished_where_nothing_comes_from_any_more_can_be_taken_anew() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    std::fs::remove_dir_all(clones.dir("ann")).unwrap();
+    let error = clones.run("bob", &["claim", &task]).error("ERR_INVALID_STATE", 4);
+    assert!(error["hint"].as_str().unwrap().contains("--here"), "{error}");
+    let taken = clones.run("bob", &["claim", &task, "--here"]).data();
+    assert_eq!(taken["lease"]["confirmed"], true);
+}
+
+#[test]
+fn what_the_remote_holds_no_more_is_forgotten() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task, "--ttl", "3d"]).data();
+    clones.run("bob", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    let name = format!("refs/agentpm/leases/{task}");
+    clones.room.git_in(&hub(&clones), &["update-ref", "-d", &name]).text();
+    assert_eq!(clones.run("bob", &["claim", &task]).data()["lease"]["confirmed"], true);
+    let error = clones.run("ann", &["done", &task, "--all-met"]).error("ERR_LEASE_LOST", 5);
+    assert_eq!(error["details"]["holder"], "bob");
+    // And where nobody came between, the holder's record is put back.
+    let other = clones.run("ann", &["add", "--title", "other", "--quiet"]).text().to_owned();
+    clones.run("ann", &["claim", &other]).data();
+    let name = format!("refs/agentpm/leases/{other}");
+    clones.room.git_in(&hub(&clones), &["update-ref", "-d", &name]).text();
+    clones.run("ann", &["sync"]).data();
+    assert_eq!(clones.run("ann", &["lease", "renew", &other]).data()["confirmed"], true);
+    assert_eq!(record(&clones, &other)["agent"], "ann");
+}
+
+#[test]
+fn a_clock_that_is_years_ahead_holds_a_task_no_longer_than_its_time() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2036-11-20T10:00:00Z", &["claim", &task]).data();
+    run_at(&clones, "bob", "2026-11-20T10:00:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    run_at(&clones, "bob", "2026-11-20T10:05:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    let taken = run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["claim", &task]).data();
+    assert_eq!(taken["lease"]["confirmed"], true);
+    // In its own clone too: no lease lives longer than a lease may.
+    let mut other = clones.room.agentpm_in(&clones.dir("ann"));
+    other.env("AGENTPM_AGENT", "carl").env("AGENTPM_CLOCK", "2026-11-20T10:12:00Z");
+    let held = Answer::from(other.args(["claim", &task]).output().unwrap());
+    assert_eq!(held.error("ERR_LEASE_HELD", 5)["details"]["holder"], "bob");
+}
+
+#[test]
+fn who_begins_or_ends_a_task_without_a_claim_is_told_that_another_clone_has_it() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    for status in ["in_progress", "cancelled"] {
+        let error = clones.run("bob", &["task", "transition", &task, "--status", status]).error("ERR_LEASE_HELD", 5);
+        assert_eq!(error["details"]["holder"], "ann");
+    }
+}
+
+#[test]
+fn a_copy_of_a_clone_is_another_clone() {
+    let (clones, task) = confirmed(&["ann"]);
+    clones.run("ann", &["claim", &task]).data();
+    let copy = clones.room.beside("copy");
+    clones.room.sealed("cp", &clones.room.repo()).arg("-a").arg(clones.dir("ann")).arg(&copy).status().unwrap();
+    let there = |args: &[&str]| {
+        let mut command = clones.room.agentpm_in(&copy);
+        Answer::from(command.env("AGENTPM_AGENT", "ann").args(args).output().unwrap())
+    };
+    there(&["claim", &task]).error("ERR_LEASE_HELD", 5);
+    there(&["done", &task, "--all-met"]).error("ERR_LEASE_HELD", 5);
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+}
+
+#[test]
+fn one_line_that_grants_too_high_a_fence_takes_nothing_from_anybody() {
+    let (clones, task) = confirmed(&["ann"]);
+    let log = clones.run("ann", &["task", "path", &task]).data()["path"].as_str().unwrap().to_owned();
+    let log = log.replace("task.yaml", "events.jsonl");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let line = format!(
+        r#"{{"v":1,"id":"01KAGB9R800JDYC9S306ZDBZPW","lamport":40,"type":"LeaseAcquired","entity":"task/{task}","agent":"mallory","at":"2025-11-20T10:00:00Z","fence":9007199254740989,"payload":{{"lease":"01KAGB9R800JDYC9S306ZDBZPX","holder":"mallory","fence":9007199254740989,"expires_at":"2099-11-20T10:00:00Z"}}}}"#
+    );
+    std::fs::write(&log, format!("{text}{line}\n")).unwrap();
+    clones.run("ann", &["resolve"]).data();
+    let lease = clones.run("ann", &["claim", &task]).data()["lease"].clone();
+    assert_eq!((&lease["confirmed"], &lease["fence"]), (&true.into(), &2.into()));
+    assert!(clones.run("ann", &["lint"]).stdout.contains("too far above"));
+}

@@ -189,7 +189,8 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                     lease: id(leases),
                     holder: Author { agent: format!("agent-{who}"), ..Author::default() },
                     clone: clone.id,
-                    over: None,
+                    explicit: dice.below(5) > 0,
+                    lamport: 0,
                     fence: known.max(held) + 2,
                     known,
                     expires_at: now.plus(TTL),
@@ -202,12 +203,12 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                 }
                 Some(answer)
             }
-            5 | 6 => clone.held.get(&task).cloned().map(|mine| confirm::renew(&mut wire, mine, now.plus(TTL), now)),
+            5 | 6 => clone.held.get(&task).cloned().map(|mine| confirm::renew(&mut wire, mine, now.plus(TTL), now, 0)),
             7 => {
                 if let Some(mine) = clone.held.remove(&task) {
                     let state = [RemoteState::Released, RemoteState::Finished][usize::try_from(dice.below(2)).unwrap()];
                     // What cannot be told runs out.
-                    let _ = confirm::end(&mut wire, mine, state, now);
+                    let _ = confirm::end(&mut wire, mine, state, now, 0);
                 }
                 None
             }
@@ -255,6 +256,9 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
             Some(Answer::Held(seen)) => {
                 clone.held.remove(&task);
                 clone.seen.insert(task, seen);
+            }
+            Some(Answer::Gone) => {
+                clone.held.remove(&task);
             }
             Some(Answer::Unconfirmed(_)) => unknown += 1,
             None => {}

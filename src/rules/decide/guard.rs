@@ -67,14 +67,15 @@ pub fn permit_id(stage: &mut dyn Stage, id: Id, guard: &Guard, verb: Verb) -> Re
             .with(json!({ "task": id, "expected": expected, "actual": task.version }))
             .hint(format!("look at it again with agentpm task get {id}")));
     }
-    let lease = hold(stage, &task, guard)?;
+    let ends = matches!(verb, Verb::Complete | Verb::Cancel);
+    let lease = hold(stage, &task, guard, ends)?;
     let permit = Permit { id, lease, why: guard.why.as_ref().map(|w| w.0.clone()) };
     unblock_if_free(stage, id)?;
     Ok(permit)
 }
 
 /// The lease under which the change happens; `None` for a task that is nobody's, or past an override.
-fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard) -> Result<Option<Lease>> {
+fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool) -> Result<Option<Lease>> {
     let record = stage.lease(task.id)?;
     let me = stage.me().clone();
     let standing = lease::standing(&record, &me, stage.now());
@@ -83,7 +84,7 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard) -> Result<Option<Leas
     }
     let (other, refusal) = match standing {
         Standing::Mine(lease) => {
-            let lease = assert_again(stage, task.id, lease)?;
+            let lease = assert_again(stage, task.id, lease, ends)?;
             prolong_on_use(stage, task.id, &lease)?;
             return Ok(Some(lease));
         }

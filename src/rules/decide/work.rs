@@ -7,10 +7,10 @@ use super::guard::{move_to, permit_id, unblock_if_free, unfinished_blockers};
 use super::parts::note;
 use super::status::{chosen, complete, mark_criteria, put_back};
 use crate::error::{Code, Error, Result};
-use crate::model::agent::{Lease, SessionStatus};
+use crate::model::agent::{Lease, MAX_FENCE, MAX_TTL, SessionStatus};
 use crate::model::command::{Claim, Done, LeaseAcquire, LeaseRelease, LeaseRenew, Release};
 use crate::model::context::ContextType;
-use crate::model::event::{Author, Entity, MAX_LAMPORT};
+use crate::model::event::{Author, Entity};
 use crate::model::id::{Id, check_agent_name};
 use crate::model::payload::{
     ContextAdded, Fields, LeaseAcquired, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged, TaskUpdated,
@@ -48,6 +48,7 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
         return Err(lease::refusal(id, &record, &holder, &me));
     }
     if !c.here {
+        refuse_finished(stage, id)?;
         refuse_elsewhere(stage, id)?;
     }
     refuse_owned(stage, &before, &me.agent)?;
@@ -82,6 +83,20 @@ pub fn refuse_bound(stage: &mut dyn Stage, task: &Task) -> Result<()> {
         .hint("take other work with agentpm next --claim"))
 }
 
+/// Refuses what was finished in another clone, by events that are not here yet.
+fn refuse_finished(stage: &mut dyn Stage, task: Id) -> Result<()> {
+    let known = stage.known_fence(task)?;
+    let record = stage.lease(task)?;
+    let Some(end) = lease::finished_elsewhere(&record, known) else { return Ok(()) };
+    Err(Error::state(format!("{} finished task {task} in another clone", end.agent))
+        .with(json!({ "task": task, "holder": end.agent, "fence": end.fence, "at": end.updated_at,
+            "finished_elsewhere": true }))
+        .hint(format!(
+            "agentpm sync brings that in, once {} has pushed it; if that never comes, agentpm claim {task} --here takes it anew",
+            end.agent
+        )))
+}
+
 /// Refuses what is taken or finished in another worktree or on another branch, by events that are not here yet.
 pub fn refuse_elsewhere(stage: &mut dyn Stage, task: Id) -> Result<()> {
     match stage.taken_elsewhere(task)? {
@@ -92,9 +107,21 @@ pub fn refuse_elsewhere(stage: &mut dyn Stage, task: Id) -> Result<()> {
     }
 }
 
+fn is_abandoned(stage: &dyn Stage, task: &Task) -> bool {
+    stage.now().since(task.updated_at) >= stage.settings().session.limit_ms()
+}
+
 /// Refuses what belongs to somebody else who has no lease that could run out.
 fn refuse_owned(stage: &mut dyn Stage, task: &Task, agent: &str) -> Result<()> {
     match task.owner.as_ref().filter(|owner| *owner != agent) {
+        // Nothing was heard of the task for as long as of a session that is closed for its silence.
+        Some(owner) if stage.lease(task.id)?.lease.is_none() && is_abandoned(stage, task) => {
+            stage.warn(format!(
+                "task {} was the work of {owner}, who holds no lease; nothing was heard of it since {}",
+                task.id, task.updated_at
+            ));
+            Ok(())
+        }
         Some(owner) if stage.lease(task.id)?.lease.is_none() => {
             Err(Error::new(Code::LeaseHeld, format!("task {} belongs to {owner}", task.id))
                 .with(json!({ "task": task.id, "holder": owner }))
@@ -109,7 +136,9 @@ fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duratio
     let now = stage.now();
     let known = stage.known_fence(task)?;
     let record = stage.lease(task)?;
-    let expires_at = now.plus(ttl_ms(stage, ttl)?);
+    // To ask again never shortens what one has.
+    let until = record.lease.as_ref().filter(|lease| lease::is_holder(lease, holder)).map(|lease| lease.expires_at);
+    let expires_at = now.plus(ttl_ms(stage, ttl)?).max(until.unwrap_or(now));
     let grant = stage.grant(task);
     let mut own = None;
     let taken_from = match lease::standing(&record, holder, now) {
@@ -130,11 +159,6 @@ fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duratio
         }
         Standing::MineExpired(_) | Standing::Free => None,
     };
-    if let Some(end) = lease::finished_elsewhere(&record, known) {
-        return Err(Error::state(format!("{} finished task {task} in another clone", end.agent))
-            .with(json!({ "task": task, "holder": end.agent, "fence": end.fence, "at": end.updated_at }))
-            .hint("agentpm sync brings that in; take other work with agentpm next --claim"));
-    }
     let least = next_fence(task, record.fence.max(known))?;
     let (lease, fence) = match grant {
         Some(Grant { lease, fence: Some(fence) }) if fence >= least => (lease, fence),
@@ -169,9 +193,11 @@ fn wants_confirmation(stage: &mut dyn Stage, lease: &Lease, grant: Option<&Grant
     }
 }
 
-/// The lease again, above what clones that could not ask have granted.
-pub fn assert_again(stage: &mut dyn Stage, task: Id, lease: Lease) -> Result<Lease> {
-    if !lease.confirmed || !stage.asks_remote() || !stage.is_contested(task, &lease)? {
+/// The lease again: above what clones that could not ask have granted; and for what ends the work, under the remote's word where
+/// it has not given that yet.
+pub fn assert_again(stage: &mut dyn Stage, task: Id, lease: Lease, ends: bool) -> Result<Lease> {
+    let again = if lease.confirmed { stage.is_contested(task, &lease)? } else { ends };
+    if !stage.asks_remote() || !again {
         return Ok(lease);
     }
     let holder = Author { agent: lease.agent.clone(), session: lease.session, ..stage.me().clone() };
@@ -182,7 +208,7 @@ pub fn assert_again(stage: &mut dyn Stage, task: Id, lease: Lease) -> Result<Lea
 
 /// The fence after the last one.
 fn next_fence(task: Id, last: u64) -> Result<u64> {
-    let next = last.checked_add(1).filter(|fence| *fence <= MAX_LAMPORT);
+    let next = last.checked_add(1).filter(|fence| *fence < MAX_FENCE);
     next.ok_or_else(|| {
         Error::state(format!("the fences of task {task} have run to their end"))
             .hint("its log grants one that no clone of ours gave; agentpm log shows by whom")
@@ -236,7 +262,9 @@ fn take_again(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Duration) -
 /// Whether a lease is of the same agent in a session that is over: then nobody works under it any more.
 fn left_by_itself(stage: &mut dyn Stage, lease: &Lease, holder: &Author) -> bool {
     let session = lease.session.and_then(|id| stage.session(&Ref(id.to_string())).ok());
-    lease.agent == holder.agent && session.is_some_and(|session| session.status == SessionStatus::Closed)
+    !lease.elsewhere
+        && lease.agent == holder.agent
+        && session.is_some_and(|session| session.status == SessionStatus::Closed)
 }
 
 /// Says whose work is taken over.
@@ -255,6 +283,10 @@ fn ttl_ms(stage: &dyn Stage, ttl: Option<Duration>) -> Result<i64> {
     if millis <= 0 {
         return Err(Error::validation("a lease must live longer than no time"));
     }
+    if millis > MAX_TTL {
+        return Err(Error::validation("a lease lives at most seven days")
+            .hint("renew it from time to time; each change you make in its second half does"));
+    }
     Ok(millis)
 }
 
@@ -266,6 +298,7 @@ fn held_task(stage: &mut dyn Stage, named: &OptionalTaskRef) -> Result<Id> {
     let held = stage.held()?;
     match held[..] {
         [id] => Ok(id),
+        [] if let Some(lost) = stage.lost()? => Err(lost),
         [] => Err(Error::not_found("you hold no task").hint("name one, or take one with agentpm next --claim")),
         _ => Err(Error::new(Code::AmbiguousId, format!("you hold {} tasks", held.len()))
             .with(json!({ "candidates": held }))
@@ -336,6 +369,7 @@ pub fn lease_acquire(stage: &mut dyn Stage, c: &LeaseAcquire) -> Result<Subject>
     if before.status.is_finished() {
         return Err(Error::state(format!("task {task} is {} and needs no lease", before.status)));
     }
+    refuse_finished(stage, task)?;
     refuse_elsewhere(stage, task)?;
     refuse_owned(stage, &before, &holder.agent)?;
     take(stage, &before, &holder, c.ttl)?;
@@ -352,7 +386,7 @@ pub fn lease_renew(stage: &mut dyn Stage, c: &LeaseRenew) -> Result<Subject> {
         take(stage, &before, &holder, c.ttl)?;
         return Ok(Subject::Lease(task));
     }
-    let expires_at = stage.now().plus(ttl_ms(stage, c.ttl)?);
+    let expires_at = stage.now().plus(ttl_ms(stage, c.ttl)?).max(lease.expires_at);
     let renewed = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at });
     stage.emit(Draft { entity: Entity::Task(task), payload: renewed, why: None, fence: Some(lease.fence) })?;
     Ok(Subject::Lease(task))

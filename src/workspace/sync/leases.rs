@@ -1,6 +1,6 @@
 //! What a sync does for leases.
 //!
-//! Promises: leases that were taken while the remote could not be asked are confirmed, or their holders are told who has the
+//! Promises: it acts on what has just come in; leases that were taken while the remote could not be asked are confirmed, or their holders are told who has the
 //! task; the remote hears of leases that were given back meanwhile; records of finished tasks are taken away there, a bounded
 //! number each time. None of it can fail the sync.
 //! Refuses to know: how the remote decides (`rules::confirm`).
@@ -57,7 +57,7 @@ pub struct LostLease {
 pub(super) type AtRemote = BTreeMap<Id, Seen>;
 
 impl Sync<'_> {
-    /// Before the plan is committed: brings leases and remote together. Gives what stands at the remote.
+    /// After the plan was exchanged: brings leases and remote together. Gives what stands at the remote.
     pub(super) fn settle_leases(&self, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<AtRemote> {
         let Some(name) = self.ws.lease_remote() else { return Ok(AtRemote::new()) };
         match self.try_to_settle(name, news, warnings)? {
@@ -85,18 +85,28 @@ impl Sync<'_> {
             Err(trouble) => return Ok(Err(trouble)),
         };
         let mut there = AtRemote::new();
+        let mut said = Said::at(self.ws.env.now());
+        said.gone = self.ws.seen_before()?.into_iter().filter(|task| !listed.contains_key(task)).collect();
         for (task, one) in listed {
             match one {
                 Ok(seen) => drop(there.insert(task, seen)),
                 Err(why) => warnings.push(why),
             }
         }
-        let mut said = Said::at(self.ws.env.now());
         said.seen.clone_from(&there);
         self.ws.remember(&said)?;
         for (task, record) in self.own_records()? {
             let mine = record.lease.clone().filter(|lease| !lease.elsewhere);
             match mine {
+                Some(lease) if self.is_finished(task)? => {
+                    // Others finished it; there is nothing left to hold.
+                    let seen = there.get(&task).filter(|seen| seen.ours && seen.record.lease == lease.id);
+                    if let Some(seen) = seen.filter(|seen| seen.record.state == RemoteState::Held) {
+                        let now = self.ws.env.now();
+                        let ended = confirm::end(&mut remote, seen.clone(), RemoteState::Finished, now, 0);
+                        news.told += usize::from(ended.is_ok());
+                    }
+                }
                 Some(lease) if lease.is_live(self.ws.env.now()) => {
                     let left = Duration { millis: lease.expires_at.since(self.ws.env.now()).max(1) };
                     let author = Author { agent: lease.agent.clone(), session: lease.session, ..Author::default() };
@@ -109,8 +119,17 @@ impl Sync<'_> {
                         continue;
                     }
                     match self.ws.execute_asking(&author, &command, name, |scene| confirm_again(scene, task, left)) {
-                        Ok(reply) if reply.data["confirmed"] == true => news.confirmed.push(task),
-                        Ok(reply) => warnings.extend(reply.warnings),
+                        Ok(reply) if reply.data["confirmed"] == true => {
+                            if !reply.events.is_empty() {
+                                news.confirmed.push(task);
+                            }
+                        }
+                        Ok(reply) if reply.warnings.is_empty() => {}
+                        Ok(reply) => {
+                            // One that does not answer is not asked once for each lease.
+                            warnings.extend(reply.warnings);
+                            break;
+                        }
                         Err(e) if matches!(e.code, Code::LeaseLost | Code::LeaseHeld) => {}
                         Err(e) => warnings.push(format!("the lease of task {task} was not confirmed: {}", e.message)),
                     }
@@ -123,9 +142,8 @@ impl Sync<'_> {
                     if let (Some(known), Some(seen)) = (known, seen)
                         && known.record.lease == seen.record.lease
                     {
-                        let finished = load_task(&self.ws.store, task, &[])?.task.status.is_finished();
-                        let state = if finished { RemoteState::Finished } else { RemoteState::Released };
-                        match confirm::end(&mut remote, seen.clone(), state, self.ws.env.now()) {
+                        let state = if self.is_finished(task)? { RemoteState::Finished } else { RemoteState::Released };
+                        match confirm::end(&mut remote, seen.clone(), state, self.ws.env.now(), 0) {
                             Ok(()) => news.told += 1,
                             Err(trouble) => {
                                 warnings
@@ -137,6 +155,10 @@ impl Sync<'_> {
             }
         }
         Ok(Ok(there))
+    }
+
+    fn is_finished(&self, task: Id) -> Result<bool> {
+        Ok(load_task(&self.ws.store, task, &[])?.task.status.is_finished())
     }
 
     fn is_contested(&self, task: Id, lease: &crate::model::agent::Lease) -> Result<bool> {
@@ -173,9 +195,11 @@ impl Sync<'_> {
             };
             let loaded = load_task(&self.ws.store, task, &[])?;
             let mut record = before;
-            lease::heed_log(&mut record, &loaded.task, loaded.log.entries.iter());
+            lease::heed_log(&mut record, &loaded.task, loaded.log.entries.iter(), now);
             lease::heed_remote(&mut record);
-            if let Some(to) = record.lost.is_some().then_some(record.lost_to).flatten() {
+            if record.lost.iter().any(|lost| lost.id == mine.id)
+                && let Some(to) = record.lost_to
+            {
                 news.lost.push(LostLease { task, agent: mine.agent, to });
             }
         }

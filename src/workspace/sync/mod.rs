@@ -141,8 +141,15 @@ impl Workspace {
         let mut warnings = sync.take_in_edits(options)?;
         let asks = !options.plan && !options.no_push;
         let mut leases = LeaseNews::default();
-        let there = if asks { sync.settle_leases(&mut leases, &mut warnings)? } else { Default::default() };
         let mut report = sync.run(options, upstream.as_ref())?;
+        // Only now is it known what others did with the tasks that are held here.
+        let there = if asks { sync.settle_leases(&mut leases, &mut warnings)? } else { Default::default() };
+        if !leases.confirmed.is_empty() {
+            match sync.run(options, upstream.as_ref()) {
+                Ok(again) => report.go_on(again),
+                Err(e) => warnings.push(format!("leases were confirmed, but that was not pushed yet: {}", e.message)),
+            }
+        }
         warnings.append(&mut report.warnings);
         if !options.plan {
             sync.tell_lost(&mut leases)?;
@@ -357,6 +364,21 @@ impl Sync<'_> {
 }
 
 impl SyncReport {
+    /// Takes in what a second round did.
+    fn go_on(&mut self, again: SyncReport) {
+        self.committed = again.committed.or(self.committed.take());
+        self.head = again.head;
+        self.pushed |= again.pushed;
+        self.retries += again.retries;
+        self.commits_in += again.commits_in;
+        for (mine, more) in [(&mut self.outgoing, again.outgoing), (&mut self.incoming, again.incoming)] {
+            mine.retain(|old| more.iter().all(|new| new.task != old.task));
+            mine.extend(more);
+        }
+        self.lost.extend(again.lost);
+        self.warnings.extend(again.warnings);
+    }
+
     /// The report in one line.
     pub fn words(&self) -> String {
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
