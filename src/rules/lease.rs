@@ -245,6 +245,9 @@ fn is_confirmed(record: &LeaseRecord) -> bool {
 /// Takes into account what the remote was last seen to hold: a lease of another clone that is at least as high as ours, and
 /// whether ours is confirmed.
 pub fn heed_remote(record: &mut LeaseRecord) {
+    if let Some(lease) = &mut record.lease {
+        lease.confirmed &= lease.elsewhere;
+    }
     let Some(seen) = record.remote.clone() else { return };
     let r = &seen.record;
     if seen.ours {

@@ -23,7 +23,7 @@ use crate::model::id::Id;
 use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::model::words::{self, Object, OptionalTaskRef, Ref, SessionRef, TaskRef, Text};
-use crate::rules::lease::Standing;
+use crate::rules::lease::{self, Standing};
 use crate::rules::session::is_its_own;
 
 /// How long it takes at most until it is noticed that somebody else has the lease.
@@ -306,6 +306,10 @@ impl Workspace {
         match self.lease_record(hold.task) {
             Ok(record) => match self.standing(&record) {
                 Some(Standing::Others(other) | Standing::OthersExpired(other)) => return Err(taken_by(&other)),
+                // Whoever took it over may have given it back since.
+                Some(Standing::Free) if self.author().is_ok_and(|me| lease::is_lost(&record, &me)) => {
+                    return Err(lease::lost_and_gone(hold.task, &record));
+                }
                 Some(Standing::Free) => hold.let_go = true,
                 _ => hold.let_go = false,
             },
