@@ -87,6 +87,9 @@ pub struct Session {
     pub started_at: Time,
     /// When it ended.
     pub ended_at: Option<Time>,
+    /// Whether it was closed because nothing was heard of it; then it goes on when it is heard again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fell_silent: bool,
     /// Its last sign of life.
     pub last_heartbeat_at: Time,
     /// Anything the agent wants to keep with it.

@@ -1,6 +1,7 @@
 //! Sessions: what events do to their records, and when one counts as silent.
 //!
-//! Promises: every event that a session wrote is a sign of its life; what ended stays ended.
+//! Promises: every event that a session wrote is a sign of its life; what was ended stays ended; what was closed for its silence
+//! goes on when it is heard again.
 //! Refuses to know: where records are kept, and signs that leave no event.
 
 use crate::model::agent::{Session, SessionStatus};
@@ -26,13 +27,17 @@ pub fn after(known: Option<Session>, id: Id, event: &Event) -> Option<Session> {
             status: SessionStatus::Active,
             started_at: event.at,
             ended_at: None,
+            fell_silent: false,
             last_heartbeat_at: event.at,
             metadata: p.metadata.clone(),
         }),
         (Payload::SessionHeartbeat(_), Some(session)) if own => Some(heard(session, event.at)),
-        (Payload::SessionEnded(_), Some(session)) if own => {
-            Some(Session { status: SessionStatus::Closed, ended_at: Some(event.at), ..session })
-        }
+        (Payload::SessionEnded(p), Some(session)) if own => Some(Session {
+            status: SessionStatus::Closed,
+            ended_at: Some(event.at),
+            fell_silent: p.silent == Some(true),
+            ..session
+        }),
         (_, Some(session)) if event.author.session == Some(id) && is_its_own(&session, &event.author.agent) => {
             Some(heard(session, event.at))
         }
@@ -40,14 +45,31 @@ pub fn after(known: Option<Session>, id: Id, event: &Event) -> Option<Session> {
     }
 }
 
-/// Whether what this agent does in the session is a sign of its life: it goes on, and is the agent's.
+/// Whether what this agent does in the session is a sign of its life: nobody ended it, and it is the agent's.
 pub fn is_its_own(session: &Session, agent: &str) -> bool {
-    session.status == SessionStatus::Active && session.agent == agent
+    !is_over(session) && session.agent == agent
+}
+
+/// Whether a session was ended, and not only closed for its silence.
+pub fn is_over(session: &Session) -> bool {
+    session.status == SessionStatus::Closed && !session.fell_silent
 }
 
 fn heard(session: Session, at: Time) -> Session {
     let last_heartbeat_at = session.last_heartbeat_at.max(at);
-    Session { last_heartbeat_at, ..session }
+    if is_over(&session) {
+        return Session { last_heartbeat_at, ..session };
+    }
+    Session { status: SessionStatus::Active, ended_at: None, fell_silent: false, last_heartbeat_at, ..session }
+}
+
+/// What is to be said where an event made a session go on that had been closed for its silence.
+pub fn came_back(before: &Session, after: &Session) -> Option<String> {
+    let (true, SessionStatus::Active, Some(closed)) = (before.fell_silent, after.status, before.ended_at) else {
+        return None;
+    };
+    let minutes = closed.since(before.last_heartbeat_at) / 60_000;
+    Some(format!("session {} had been closed after {minutes} minutes of silence; it goes on", after.id))
 }
 
 /// Whether a session that nobody ended has not been heard of for the limit, in milliseconds.

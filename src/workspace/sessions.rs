@@ -1,7 +1,8 @@
 //! The session of the asker: may it still act, and what sign of life does it leave.
 //!
-//! Promises: a change in a session that is closed or unknown is refused, a question is answered with a warning; a question leaves
-//! the time of the session's file as its sign, in the git folder alone, and never fails for it.
+//! Promises: a change in a session that is over or unknown is refused, a question is answered with a warning; a question leaves
+//! the time of the session's file as its sign, in the git folder alone, and never fails for it. A session that was closed for its
+//! silence goes on with its agent's next change.
 //! Refuses to know: when silence is too long (`rules::session`).
 
 use serde_json::json;
@@ -13,7 +14,7 @@ use crate::model::agent::{Session, SessionStatus};
 use crate::model::command::Command;
 use crate::model::event::Author;
 use crate::model::id::{Id, quoted};
-use crate::rules::session::is_its_own;
+use crate::rules::session::{is_its_own, is_over};
 use crate::runtime::records;
 
 /// How many signs a reader leaves at most within the limit of silence.
@@ -29,7 +30,7 @@ impl Workspace {
 
     /// The author of a command, whose session may act; and a warning where it is somebody else's.
     ///
-    /// Errors: `ERR_NOT_FOUND` for a session that is unknown here, `ERR_INVALID_STATE` for one that is closed.
+    /// Errors: `ERR_NOT_FOUND` for a session that is unknown here, `ERR_INVALID_STATE` for one that is over.
     pub(super) fn in_session(
         &self,
         author: Author,
@@ -38,10 +39,15 @@ impl Workspace {
     ) -> Result<(Author, Option<String>)> {
         let Some(id) = author.session else { return Ok((author, None)) };
         let known = records::session(runtime, id)?;
-        match refusal(id, known.as_ref()) {
+        let starts = matches!(command, Command::SessionStart(_));
+        match refusal(id, known.as_ref(), &author.agent) {
+            // Whoever begins another does not go on with the one that fell silent.
+            None if starts && known.as_ref().is_some_and(|session| session.fell_silent) => {
+                return Ok((Author { session: None, ..author }, None));
+            }
             None => {}
             // A session that is over must not keep anybody from beginning or ending another.
-            Some(_) if matches!(command, Command::SessionStart(_) | Command::SessionEnd(_)) => {
+            Some(_) if starts || matches!(command, Command::SessionEnd(_)) => {
                 return Ok((Author { session: None, ..author }, None));
             }
             Some(refused) => return Err(refused),
@@ -55,10 +61,18 @@ impl Workspace {
         let said = self.said("session_id").filter(|text| !text.is_empty())?;
         let Ok(id) = said.parse::<Id>() else { return Some(format!("{} is no id of a session", quoted(&said))) };
         let known = self.session_record(id).ok()?;
-        if let Some(refused) = refusal(id, known.as_ref()) {
+        let agent = self.asker()?;
+        if let Some(refused) = refusal(id, known.as_ref(), &agent) {
             return Some(format!("{}; {}", refused.message, refused.hint.unwrap_or_default()));
         }
-        let (session, agent) = (known?, self.asker()?);
+        let session = known?;
+        if session.fell_silent {
+            return Some(format!(
+                "session {id} was closed for its silence, last heard of at {}; your next change in it, or agentpm session \
+                 heartbeat {id}, lets it go on",
+                session.last_heartbeat_at
+            ));
+        }
         if !is_its_own(&session, &agent) {
             return not_yours(&session, &agent);
         }
@@ -75,15 +89,15 @@ impl Workspace {
     }
 }
 
-/// Why nothing can be done in a session, if so.
-fn refusal(id: Id, known: Option<&Session>) -> Option<Error> {
+/// Why an agent can do nothing in a session, if so.
+fn refusal(id: Id, known: Option<&Session>, agent: &str) -> Option<Error> {
     match known {
         None => Some(
             Error::not_found(format!("there is no session {id} in this clone"))
                 .with(json!({ "session": id }))
                 .hint("begin one: agentpm session start"),
         ),
-        Some(session) if session.status == SessionStatus::Closed => {
+        Some(session) if is_over(session) || (session.status == SessionStatus::Closed && session.agent != agent) => {
             let ended = session.ended_at.map(|at| format!(" since {at}")).unwrap_or_default();
             Some(
                 Error::state(format!("session {id} is closed{ended}; it was last heard of at {}", session.last_heartbeat_at))

@@ -236,7 +236,8 @@ impl<'a> Scene<'a> {
     fn put_sessions(&mut self, event: &Event) -> Result<()> {
         for id in session::concerned(event) {
             let known = self.session_by_id(id)?;
-            if let Some(session) = session::after(known, id, event) {
+            if let Some(session) = session::after(known.clone(), id, event) {
+                self.warnings.extend(known.and_then(|before| session::came_back(&before, &session)));
                 self.sessions.insert(id, session);
             }
         }

@@ -588,3 +588,47 @@ fn one_line_that_grants_too_high_a_fence_takes_nothing_from_anybody() {
     assert_eq!((&lease["confirmed"], &lease["fence"]), (&true.into(), &2.into()));
     assert!(clones.run("ann", &["lint"]).stdout.contains("too far above"));
 }
+#[test]
+fn a_commit_that_ends_a_task_another_clone_has_by_the_remote_is_refused() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["init", "--hooks"]).data();
+    let commit = |message: &str| {
+        clones.git("ann", &["add", "-A"]).text();
+        let mut git = clones.room.agentpm_like("git");
+        git.current_dir(clones.dir("ann")).env("AGENTPM_AGENT", "ann");
+        Answer::from(git.args(["commit", "-q", "-m", message]).output().unwrap())
+    };
+    let away = clones.room.beside("away.git");
+    std::fs::rename(hub(&clones), &away).unwrap();
+    assert_eq!(clones.run("ann", &["claim", &task]).data()["lease"]["confirmed"], false);
+    clones.run("ann", &["task", "update", &task, "--title", "ann's"]).data();
+    std::fs::rename(&away, hub(&clones)).unwrap();
+    let bobs = clones.run("bob", &["claim", &task]).data();
+    assert_eq!(bobs["lease"]["confirmed"], true);
+    // What was changed in good faith may be committed still, but not the end of what bob is at work on.
+    std::fs::rename(hub(&clones), &away).unwrap();
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    std::fs::rename(&away, hub(&clones)).unwrap();
+    // A sync learns of bob, and fails for another reason.
+    hook(&clones, "update", "case $1 in refs/heads/*) exit 1;; esac");
+    clones.run("ann", &["sync"]).error("ERR_SYNC", 9);
+    std::fs::remove_file(hub(&clones).join("hooks/update")).unwrap();
+    let refused = commit("ann is done");
+    assert_ne!(refused.code, 0);
+    let words = ["lease-lost", &task, "complete", "bob holds it now in another clone under fence 2"];
+    for word in words {
+        assert!(refused.stderr.contains(word), "{word}: {refused:?}");
+    }
+    assert_eq!(refused.stderr.matches("lease-lost").count(), 1, "the new title stands: {refused:?}");
+    // Given back by bob, it is still not ann's end of it that counts.
+    clones.run("bob", &["release", &task]).data();
+    clones.run("ann", &["lease", "acquire", &task]).error("ERR_INVALID_STATE", 4);
+    assert_ne!(commit("ann is done").code, 0);
+    // A sync brings both clones' events together, where the higher fence counts; it is not held up.
+    clones.run("ann", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    clones.run("ann", &["sync"]).data();
+    for name in ["ann", "bob"] {
+        assert_eq!(clones.run(name, &["task", "get", &task]).data()["status"], "open", "{name}");
+    }
+}

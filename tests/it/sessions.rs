@@ -217,3 +217,73 @@ fn the_limit_can_be_set_and_owners_without_a_lease_grow_stale_too() {
     let table = room.run(&["session", "list", "--format", "table"]).stdout;
     assert!(table.contains("last heartbeat at") && table.contains("silent"), "{table}");
 }
+
+#[test]
+fn a_session_that_was_closed_for_its_silence_goes_on_when_it_is_heard_again() {
+    let room = Sandbox::new();
+    room.at(TEN);
+    let silent = start(&room, "bob");
+    let (one, two) = (room.task("one", &[]), room.task("two", &[]));
+    within(&room, "bob", &silent, &["claim", &one]).data();
+    within(&room, "bob", &silent, &["claim", &two]).data();
+    room.at("2026-11-20T10:40:00Z");
+    room.run(&["claim", &one]).data();
+    let closed = session(&room, &silent);
+    assert_eq!((&closed["status"], &closed["fell_silent"]), (&json!("closed"), &json!(true)));
+    let record = |folder: &str| runtime(&room).join(folder).join(format!("{silent}.json"));
+    assert!(record("sessions/closed").exists() && !record("sessions").exists());
+
+    // Who only asks is told how to go on; nobody else may speak for the session; beginning another leaves it closed.
+    let asked = within(&room, "bob", &silent, &["task", "list"]);
+    assert!(asked.stderr.contains(&format!("agentpm session heartbeat {silent}")), "{asked:?}");
+    within(&room, "ada", &silent, &["note", &one, "--content", "not bob"]).error("ERR_INVALID_STATE", 4);
+    let next = within(&room, "bob", &silent, &["session", "start", "--quiet"]).text().to_owned();
+    room.run(&["session", "end", &next]).data();
+    assert_eq!(session(&room, &silent)["status"], "closed");
+
+    // What was taken over is told by the rules of leases; notes are kept, and the session goes on.
+    let lost = within(&room, "bob", &silent, &["done", &one]).error("ERR_LEASE_LOST", 5);
+    assert_eq!(lost["details"]["holder"], "ada");
+    let files = [runtime(&room).join("mark.json"), record("sessions/closed")];
+    let before = files.clone().map(|file| fs::read(&file).unwrap());
+    let note = within(&room, "bob", &silent, &["note", &one, "--content", "how far I came"]);
+    note.data();
+    let words = format!("session {silent} had been closed after 40 minutes of silence");
+    assert_eq!(note.stderr.matches(&words).count(), 1, "{note:?}");
+    let open = session(&room, &silent);
+    assert_eq!(
+        (&open["status"], &open["ended_at"], &open["fell_silent"]),
+        (&json!("active"), &Value::Null, &Value::Null)
+    );
+    assert!(record("sessions").exists() && !record("sessions/closed").exists());
+    assert_eq!(room.get(&one)["context"][0]["content"], "how far I came");
+
+    // The same when a crash came between the journal and the record.
+    let written = fs::read(record("sessions")).unwrap();
+    fs::remove_file(record("sessions")).unwrap();
+    for (file, bytes) in files.iter().zip(before) {
+        fs::write(file, bytes).unwrap();
+    }
+    room.task("whoever comes next", &[]);
+    assert_eq!(fs::read(record("sessions")).unwrap(), written);
+    assert!(!record("sessions/closed").exists());
+
+    // The lease nobody took over is still bob's to renew.
+    within(&room, "bob", &silent, &["lease", "renew", &two]).data();
+    let quiet = within(&room, "bob", &silent, &["done", &two]);
+    quiet.data();
+    assert!(!quiet.stderr.contains("silence"), "{quiet:?}");
+
+    // By a heartbeat too; and what fell silent can be ended for good.
+    room.at("2026-11-20T11:40:00Z");
+    let other = start(&room, "cara");
+    assert_eq!(session(&room, &silent)["status"], "closed");
+    let beat = room.run_as("bob", &["session", "heartbeat", &silent]);
+    assert_eq!(beat.data()["status"], "active");
+    assert!(beat.stderr.contains("60 minutes of silence"), "{beat:?}");
+    room.at("2026-11-20T12:40:00Z");
+    start(&room, "dan");
+    assert_eq!(session(&room, &other)["status"], "closed");
+    assert_eq!(room.run_as("bob", &["session", "end", &silent]).data()["status"], "closed");
+    within(&room, "bob", &silent, &["note", &one, "--content", "too late"]).error("ERR_INVALID_STATE", 4);
+}

@@ -208,7 +208,7 @@ fn a_command_whose_lease_is_lost_is_ended() {
     assert_eq!(error["details"]["signal"], 15);
     // Nothing more was recorded here, and bob has what he took.
     assert_eq!(room.get(&id)["context"], json!([]));
-    let leases = room.run(&["lease", "list"]).data();
+    let leases = room.at("2099-01-01T00:00:00Z").run(&["lease", "list"]).data();
     assert_eq!((&leases["items"][0]["agent"], &leases["total"]), (&json!("bob"), &json!(1)));
 }
 

@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::Subject;
 use crate::error::{Error, Result};
-use crate::model::agent::SessionStatus;
 use crate::model::command::{AgentRegister, SessionEnd, SessionHeartbeat, SessionStart};
 use crate::model::event::Entity;
 use crate::model::id::check_agent_name;
 use crate::model::payload::{AgentRegistered, Payload, SessionEnded, SessionStarted};
 use crate::model::words::{Object, Ref};
 use crate::rules::roles::Verb;
+use crate::rules::session::is_over;
 use crate::rules::stage::{Draft, Stage};
 
 fn value(object: Option<&Object>) -> Value {
@@ -54,7 +54,7 @@ pub fn session_start(stage: &mut dyn Stage, c: &SessionStart) -> Result<Subject>
 /// `session heartbeat`
 pub fn session_heartbeat(stage: &mut dyn Stage, c: &SessionHeartbeat) -> Result<Subject> {
     let session = stage.session(&Ref(c.session_id.0.clone()))?;
-    if session.status == SessionStatus::Closed {
+    if is_over(&session) {
         return Err(
             Error::state(format!("session {} is closed", session.id)).hint("begin another: agentpm session start")
         );
@@ -67,7 +67,7 @@ pub fn session_heartbeat(stage: &mut dyn Stage, c: &SessionHeartbeat) -> Result<
 /// `session end`
 pub fn session_end(stage: &mut dyn Stage, c: &SessionEnd) -> Result<Subject> {
     let session = stage.session(&Ref(c.session_id.0.clone()))?;
-    if session.status == SessionStatus::Active {
+    if !is_over(&session) {
         let payload = Payload::SessionEnded(SessionEnded { silent: None });
         stage.emit(Draft { entity: Entity::Session(session.id), payload, why: None, fence: None })?;
     }

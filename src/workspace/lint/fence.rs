@@ -1,20 +1,23 @@
 //! Fencing at the commit: changes of status and fields that were made under a lease which had passed to another.
 //!
 //! Promises: where the log holds the higher grant, the order of events decides, as it does for the fold. Where only this clone
-//! knows of the grant, a change stands that was acknowledged here before it, but for one that ends the task: whoever holds
-//! it now is at work on it. Leaving the fence out is no way around: an end without one stands where a command here wrote it.
+//! knows of the grant, be it by its own journal or by the remote that confirms leases, a change stands that was acknowledged
+//! here before it, but for one that ends the task: whoever holds it now is at work on it. Leaving the fence out is no way
+//! around: an end without one stands where a command here wrote it, and where another clone holds the task only past an override.
 //! Refuses to know: where the log was read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::env::files::Dir;
 use crate::error::Result;
+use crate::model::agent::LeaseRecord;
 use crate::model::event::{Author, Entity, Event};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::task::Status;
 use crate::rules::fold::is_fenced;
+use crate::rules::lease;
 use crate::runtime::{journal, records};
 use crate::store::entity::{LoadedTask, line_of};
 
@@ -29,6 +32,8 @@ pub(super) struct Suspect {
     author: Author,
     /// What it would do to the task.
     verb: &'static str,
+    /// Its author overrode the lease of the task before.
+    overridden: bool,
     /// The greatest fence its log knows of.
     granted: u64,
     /// The grant that makes it void, where its own log says so.
@@ -43,6 +48,8 @@ struct Grant {
     session: Option<Id>,
     /// It was not given back.
     held: bool,
+    /// It was granted in another clone.
+    elsewhere: bool,
 }
 
 impl Grant {
@@ -50,6 +57,20 @@ impl Grant {
         let other_session = matches!((self.session, author.session), (Some(a), Some(b)) if a != b);
         self.holder == author.agent && !other_session
     }
+
+    /// The highest grant of another clone that the remote was seen to hold, given back or not.
+    fn at_remote(record: &LeaseRecord) -> Option<Self> {
+        let seen = record.remote.as_ref().filter(|seen| !seen.ours && seen.record.fence >= record.fence)?;
+        let r = &seen.record;
+        Some(Grant { fence: r.fence, holder: r.agent.clone(), session: r.session, held: false, elsewhere: true })
+    }
+}
+
+/// What is known of a task's leases, with what the remote was last seen to hold.
+fn in_force(runtime: &Dir, task: Id) -> Result<LeaseRecord> {
+    let mut record = records::lease(runtime, task)?;
+    lease::heed_remote(&mut record);
+    Ok(record)
 }
 
 /// The events of a log that are not among the known ones and change status or fields.
@@ -68,6 +89,7 @@ pub(super) fn suspects(loaded: &LoadedTask, path: &str, known: &BTreeSet<Id>) ->
             fence: event.fence,
             author: event.author.clone(),
             verb: verb(&event.payload),
+            overridden: entries.iter().any(|entry| overrides(&entry.event, event)),
             granted: loaded.task.fence,
             under: highest.clone().filter(|_| void.contains(&event.id)),
         })
@@ -77,10 +99,17 @@ pub(super) fn suspects(loaded: &LoadedTask, path: &str, known: &BTreeSet<Id>) ->
 fn grant(event: &Event) -> Option<Grant> {
     match &event.payload {
         Payload::LeaseAcquired(p) => {
-            Some(Grant { fence: p.fence, holder: p.holder.clone(), session: p.session, held: false })
+            Some(Grant { fence: p.fence, holder: p.holder.clone(), session: p.session, held: false, elsewhere: false })
         }
         _ => None,
     }
+}
+
+/// Whether the author of an event took the right to it by an override before.
+fn overrides(event: &Event, later: &Event) -> bool {
+    matches!(event.payload, Payload::LeaseOverride(_))
+        && event.author.agent == later.author.agent
+        && event.stamp() < later.stamp()
 }
 
 /// What an event does that does not end its task.
@@ -95,24 +124,33 @@ fn verb(payload: &Payload) -> &'static str {
     }
 }
 
+/// An event under a lost lease.
+pub(super) struct LostEvent {
+    /// What is to be said of it.
+    pub finding: Finding,
+    /// Only the remote that confirms leases says so: the task's log does not know of the grant yet.
+    pub elsewhere: bool,
+}
+
 /// Those among the suspects whose lease had been lost.
 ///
 /// Errors: `ERR_CORRUPT` or `ERR_IO` where the runtime state of the clone cannot be read.
-pub(super) fn lost(suspects: &[Suspect], runtime: Option<&Dir>) -> Result<Vec<Finding>> {
+pub(super) fn lost(suspects: &[Suspect], runtime: Option<&Dir>) -> Result<Vec<LostEvent>> {
     let mut found = Vec::new();
-    let mut doubtful = Vec::new();
+    let (mut doubtful, mut void) = (Vec::new(), Vec::new());
     for suspect in suspects {
-        let record = runtime.map(|runtime| records::lease(runtime, suspect.task)).transpose()?.unwrap_or_default();
-        let now = record.lease.map(|lease| Grant {
+        let record = runtime.map(|runtime| in_force(runtime, suspect.task)).transpose()?.unwrap_or_default();
+        let now = record.lease.as_ref().map(|lease| Grant {
             fence: lease.fence,
-            holder: lease.agent,
+            holder: lease.agent.clone(),
             session: lease.session,
             held: true,
+            elsewhere: lease.elsewhere,
         });
         match &suspect.under {
             Some(grant) => {
                 let held = now.filter(|now| now.fence >= grant.fence);
-                found.push(finding(suspect, &held.unwrap_or_else(|| grant.clone())));
+                void.push((suspect, held.unwrap_or_else(|| grant.clone())));
             }
             None => {
                 let passed = match suspect.fence {
@@ -120,36 +158,48 @@ pub(super) fn lost(suspects: &[Suspect], runtime: Option<&Dir>) -> Result<Vec<Fi
                     None => now.is_some(),
                 };
                 if passed {
-                    doubtful.push((suspect, record.fence, now));
+                    doubtful.push((suspect, record.fence, now.or_else(|| Grant::at_remote(&record))));
                 }
             }
         }
     }
-    let Some(runtime) = runtime.filter(|_| !doubtful.is_empty()) else { return Ok(found) };
-    let past = Past::read(runtime, &doubtful.iter().map(|(suspect, ..)| *suspect).collect::<Vec<_>>())?;
+    let asked: Vec<&Suspect> =
+        doubtful.iter().map(|(suspect, ..)| *suspect).chain(void.iter().map(|(suspect, _)| *suspect)).collect();
+    let past = match runtime.filter(|_| !asked.is_empty()) {
+        Some(runtime) => Past::read(runtime, &asked)?,
+        None => Past::default(),
+    };
+    // What a command here wrote, and its own log makes void by now, changes nothing and must be able to travel.
+    let forged = void.into_iter().filter(|(suspect, _)| !past.wrote(suspect));
+    found.extend(forged.map(|(suspect, grant)| finding(suspect, &grant)));
     for (suspect, fence, now) in doubtful {
-        let nobody = Grant { fence, holder: String::new(), session: None, held: false };
+        let nobody = Grant { fence, holder: String::new(), session: None, held: false, elsewhere: false };
         let last = now.or_else(|| past.highest(suspect.task)).unwrap_or(nobody);
-        if !last.is_of(&suspect.author) && !past.excuses(suspect) {
+        // What its holder wrote in the other clone came here whole.
+        let own = last.is_of(&suspect.author) && !(last.elsewhere && past.wrote(suspect));
+        if !own && !past.excuses(suspect, &last) {
             found.push(finding(suspect, &last));
         }
     }
     Ok(found)
 }
 
-fn finding(suspect: &Suspect, grant: &Grant) -> Finding {
+fn finding(suspect: &Suspect, grant: &Grant) -> LostEvent {
     let Suspect { verb, task, .. } = suspect;
     let under = match suspect.fence {
         Some(fence) => format!("under fence {fence}, a lost lease"),
         None => "without a lease".to_owned(),
     };
+    let place = if grant.elsewhere { " in another clone" } else { "" };
     let who = match grant {
         Grant { holder, fence, .. } if holder.is_empty() => format!("fence {fence} was granted since"),
-        Grant { holder, fence, held: true, .. } => format!("{holder} holds it now under fence {fence}"),
-        Grant { holder, fence, .. } => format!("{holder} was granted it since, under fence {fence}"),
+        Grant { holder, fence, held: true, .. } => format!("{holder} holds it now{place} under fence {fence}"),
+        Grant { holder, fence, .. } => format!("{holder} was granted it since{place}, under fence {fence}"),
     };
     let message = format!("the commit would {verb} task {task} by an event of {} {under}: {who}", suspect.author.agent);
-    Finding::new(Rule::LeaseLost, message).task(*task).event(suspect.event).at(suspect.path.clone(), suspect.line)
+    let finding =
+        Finding::new(Rule::LeaseLost, message).task(*task).event(suspect.event).at(suspect.path.clone(), suspect.line);
+    LostEvent { finding, elsewhere: grant.elsewhere && suspect.under.is_none() }
 }
 
 /// In which order this clone came to know the suspects and the grants of their tasks.
@@ -189,13 +239,22 @@ impl Past {
         self.of(task).iter().map(|(_, grant)| grant).max_by_key(|grant| grant.fence).cloned()
     }
 
-    /// Whether a command of this clone wrote an event while nobody else had a lease. What cannot be told does not count.
-    fn excuses(&self, suspect: &Suspect) -> bool {
-        let Some(fence) = suspect.fence else { return self.acknowledged.contains_key(&suspect.event) };
+    /// Whether a command of this clone wrote an event.
+    fn wrote(&self, suspect: &Suspect) -> bool {
+        self.acknowledged.contains_key(&suspect.event)
+    }
+
+    /// Whether a command of this clone wrote an event while it knew of nobody else's lease. What cannot be told does not count.
+    fn excuses(&self, suspect: &Suspect, last: &Grant) -> bool {
+        let Some(fence) = suspect.fence else { return self.wrote(suspect) && (suspect.overridden || !last.elsewhere) };
         let passed = |(_, grant): &&(usize, Grant)| grant.fence > fence && !grant.is_of(&suspect.author);
         let first = self.of(suspect.task).iter().filter(passed).map(|(when, _)| *when).min();
-        let before =
-            matches!((self.acknowledged.get(&suspect.event), first), (Some(event), Some(grant)) if *event < grant);
+        let before = match (self.acknowledged.get(&suspect.event), first) {
+            (Some(event), Some(grant)) => *event < grant,
+            // No command writes under a lease once it was seen at the remote that another has it.
+            (Some(_), None) => last.elsewhere,
+            (None, _) => false,
+        };
         before && suspect.verb == CHANGE
     }
 }

@@ -5,12 +5,14 @@
 //! Refuses to know: what follows from several tasks, which the whole `lint` tells.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::fence::{self, Suspect};
 use super::rewritten::rewritten;
 use super::task::several_owners;
 use super::{LintReport, readable, values};
 use crate::env::Env;
+use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
 use crate::git::{Change, Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
@@ -46,9 +48,24 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
     for change in staging.changes.values() {
         findings.extend(staging.other(change)?);
     }
-    findings.extend(fence::lost(&suspects, place.runtime.as_ref())?);
+    let lost = fence::lost(&suspects, place.runtime.as_ref())?;
+    // A sync brings the plan together with what other clones say, where the higher fence counts; it must not be held up.
+    let leave = |lost: fence::LostEvent| match lost.elsewhere && is_of_sync(env, &place) {
+        true => lost.finding.as_bad_as(Severity::Warning),
+        false => lost.finding,
+    };
+    findings.extend(lost.into_iter().map(leave));
     let checked = staging.entities().iter().filter(|entity| matches!(entity, Entity::Task(_))).count();
     Ok(Some(LintReport::of(findings, checked)))
+}
+
+/// Whether the index in force is one that a sync made for the hooks.
+fn is_of_sync(env: &Env, place: &Place) -> bool {
+    let index = place.repo.index_in_force(env);
+    let name = index.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let canonical = |path: &Path| files::canonical(path).ok();
+    let beside = |runtime: &Dir| index.parent().and_then(canonical) == canonical(runtime.path());
+    name.starts_with("sync-") && name.ends_with(".index") && place.runtime.as_ref().is_some_and(beside)
 }
 
 /// The index beside the commit that is checked out.

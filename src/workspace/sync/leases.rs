@@ -57,6 +57,35 @@ pub struct LostLease {
 pub(super) type AtRemote = BTreeMap<Id, Seen>;
 
 impl Sync<'_> {
+    /// Before the plan is exchanged: learns what other clones hold, so that it is known whatever becomes of the exchange. Gives
+    /// whether the remote answered.
+    pub(super) fn look_at_leases(&self, warnings: &mut Vec<String>) -> Result<bool> {
+        let Some(name) = self.ws.lease_remote() else { return Ok(false) };
+        let asking = Asking::new(self.ws, name)?;
+        match asking.remote().and_then(|remote| remote.all()) {
+            Ok(listed) => self.learn(listed, &mut Vec::new()).map(|_| true),
+            Err(trouble) => {
+                warnings.push(format!("leases were not confirmed: {}", trouble.words()));
+                Ok(false)
+            }
+        }
+    }
+
+    fn learn(&self, listed: BTreeMap<Id, Listed>, warnings: &mut Vec<String>) -> Result<AtRemote> {
+        let mut there = AtRemote::new();
+        let mut said = Said::at(self.ws.env.now());
+        said.gone = self.ws.seen_before()?.into_iter().filter(|task| !listed.contains_key(task)).collect();
+        for (task, one) in listed {
+            match one {
+                Ok(seen) => drop(there.insert(task, seen)),
+                Err(why) => warnings.push(why),
+            }
+        }
+        said.seen.clone_from(&there);
+        self.ws.remember(&said)?;
+        Ok(there)
+    }
+
     /// After the plan was exchanged: brings leases and remote together. Gives what stands at the remote.
     pub(super) fn settle_leases(&self, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<AtRemote> {
         let Some(name) = self.ws.lease_remote() else { return Ok(AtRemote::new()) };
@@ -84,17 +113,7 @@ impl Sync<'_> {
             Ok(listed) => listed,
             Err(trouble) => return Ok(Err(trouble)),
         };
-        let mut there = AtRemote::new();
-        let mut said = Said::at(self.ws.env.now());
-        said.gone = self.ws.seen_before()?.into_iter().filter(|task| !listed.contains_key(task)).collect();
-        for (task, one) in listed {
-            match one {
-                Ok(seen) => drop(there.insert(task, seen)),
-                Err(why) => warnings.push(why),
-            }
-        }
-        said.seen.clone_from(&there);
-        self.ws.remember(&said)?;
+        let there = self.learn(listed, warnings)?;
         for (task, record) in self.own_records()? {
             let mine = record.lease.clone().filter(|lease| !lease.elsewhere);
             match mine {

@@ -141,6 +141,7 @@ impl Workspace {
         let mut warnings = sync.take_in_edits(options)?;
         let asks = !options.plan && !options.no_push;
         let mut leases = LeaseNews::default();
+        let asks = asks && sync.look_at_leases(&mut warnings)?;
         let mut report = sync.run(options, upstream.as_ref())?;
         // Only now is it known what others did with the tasks that are held here.
         let there = if asks { sync.settle_leases(&mut leases, &mut warnings)? } else { Default::default() };
