@@ -148,7 +148,7 @@ pub enum Verb {
     /// Print a log as lines to read; called by git (diff.agentpm.textconv)
     #[command(hide = true, after_help = "Example:\n  git config diff.agentpm.textconv 'agentpm textconv'")]
     Textconv(super::exchange::Textconv),
-    /// Name in a commit message the leases it is made under; called by git (prepare-commit-msg)
+    /// Name in a commit message the leases it is made under; called by git (commit-msg)
     #[command(hide = true, after_help = "Example:\n  agentpm trailer .git/COMMIT_EDITMSG")]
     Trailer(super::exchange::Trailer),
     /// List acknowledged events that no branch or worktree holds any more, or bring chosen ones back

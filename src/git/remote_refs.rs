@@ -163,8 +163,11 @@ fn what_came(outcome: &Outcome, name: &str) -> Push {
     }
     let said = String::from_utf8_lossy(&outcome.stdout);
     let ending = format!(":{name}");
-    let line = said.lines().find(|line| line.split('\t').nth(1).is_some_and(|spec| spec.ends_with(&ending)));
-    match line {
+    // One line for each place that is pushed to: all of them must have taken it.
+    let mut lines = said.lines().filter(|line| line.split('\t').nth(1).is_some_and(|spec| spec.ends_with(&ending)));
+    let first = lines.next();
+    let refused = first.filter(|line| line.starts_with('!')).or_else(|| lines.find(|line| line.starts_with('!')));
+    match refused.or(first) {
         Some(line) if line.starts_with('!') => {
             let why = line.rsplit('\t').next().unwrap_or_default();
             if is_race(why) { Push::Lost } else { Push::Refused(format!("{why}{}", server_words(&outcome.stderr))) }

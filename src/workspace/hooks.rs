@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const MAX_HOOK: u64 = 1024 * 1024;
 
 /// Writes the merge driver and the diff driver into the clone's settings and our sections into its pre-commit and
-/// prepare-commit-msg hooks. Gives what was changed, in words.
+/// commit-msg hooks. Gives what was changed, in words.
 ///
 /// Errors: `ERR_GIT` where the settings cannot be written or a hook is no shell script, `ERR_IO`.
 pub fn install_hooks(env: &Env) -> Result<Vec<String>> {
@@ -91,7 +91,7 @@ fn before_message(program: &str, store: &str) -> Hook {
          {END}\n"
     );
     let by_hand = "all else is set; let the hook call agentpm trailer \"$1\" if commits are to name leases";
-    Hook { name: "prepare-commit-msg", section, by_hand }
+    Hook { name: "commit-msg", section, by_hand }
 }
 
 fn install_hook(repo: &Repo, git: &git::Git<'_>, hook: &Hook) -> Result<Option<String>> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::Workspace;
 use super::lint::Staging;
 use super::open::Place;
+use crate::env::files;
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
@@ -19,6 +20,8 @@ use crate::model::task::Status;
 use crate::model::trailer::Trailer;
 use crate::rules::lease::Standing;
 
+/// Longest message that is read, in bytes.
+const MAX_MESSAGE: u64 = 4 * 1024 * 1024;
 /// How long git may take to put lines into a message.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -40,14 +43,22 @@ impl Workspace {
         if trailers.is_empty() {
             return Ok(trailers);
         }
-        let file = self.env.cwd().join(message).display().to_string();
+        let path = self.env.cwd().join(message);
+        let bytes = files::read_outside(&path, MAX_MESSAGE).map_err(|e| Error::io("read", &path, &e))?;
+        let git = place.repo.program(&self.env, DEADLINE)?;
+        let strip = ["stripspace", "--strip-comments"];
+        // A message that says nothing stops the commit, as it would without us.
+        if git.text(&strip, &git.call(&strip, None, bytes)?)?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let file = path.display().to_string();
         let lines: Vec<String> = trailers.iter().map(ToString::to_string).collect();
         let mut args = vec!["interpret-trailers", "--in-place", "--no-divider", "--if-exists", "addIfDifferent"];
         for line in &lines {
             args.extend(["--trailer", line]);
         }
         args.extend(["--", &file]);
-        place.repo.program(&self.env, DEADLINE)?.ask(&args)?;
+        git.ask(&args)?;
         Ok(trailers)
     }
 

@@ -384,3 +384,23 @@ fn forged_and_lost_trailers_are_named() {
         assert!(message.contains(word), "{message}");
     }
 }
+
+#[test]
+fn a_message_from_an_editor_keeps_its_subject_and_an_empty_one_stops_the_commit() {
+    let room = Sandbox::new();
+    room.run(&["init", "--hooks"]).data();
+    fs::write(room.store().join("config.toml"), "format = 1\n[hooks]\ntrailer = true\n").unwrap();
+    let task = room.task("one", &[]);
+    room.run(&["claim", &task]).data();
+    room.git(&["add", "-A"]).text();
+    let commit = |editor: &str| {
+        let mut git = room.agentpm_like("git");
+        git.env("AGENTPM_AGENT", "ada").env("GIT_EDITOR", editor).args(["commit", "-q"]);
+        Answer::from(git.output().unwrap())
+    };
+    assert_ne!(commit("true").code, 0);
+    assert_eq!(commit("sed -i '1s/.*/My subject/'").code, 0);
+    let line = format!("Agentpm-Lease: {}@1", room.get(&task)["handle"].as_str().unwrap());
+    assert_eq!(room.git(&["log", "-1", "--format=%s"]).text(), "My subject");
+    assert_eq!(room.git(&["log", "-1", "--format=%(trailers)"]).text().trim(), line);
+}
