@@ -31,6 +31,9 @@ use crate::runtime::records;
 /// How often one command is decided anew because the remote said no.
 const ROUNDS: usize = 200;
 
+/// Most abandoned tasks of other clones that are named.
+const MOST_LEFT: usize = 5;
+
 /// What the remote has said in the course of one command.
 #[derive(Clone, Debug)]
 pub(super) struct Said {
@@ -298,6 +301,9 @@ impl Workspace {
         match outcome {
             Ok(mut reply) => {
                 self.remember(&said)?;
+                if reply.subject == Subject::Claim(None) {
+                    reply.warnings.extend(self.left_elsewhere(&said));
+                }
                 if let Some(trouble) = &said.silent {
                     let what = if ends.is_empty() { "the lease is not confirmed" } else { "this is not confirmed" };
                     reply.warnings.push(format!("{what}: {}; agentpm sync asks {name} again", trouble.words()));
@@ -328,6 +334,23 @@ impl Workspace {
                 Err(e)
             }
         }
+    }
+
+    /// Work in other clones whose lease ran out: nobody is given it unasked.
+    fn left_elsewhere(&self, said: &Said) -> Vec<String> {
+        let over = said.seen.values().filter(|seen| {
+            let r = &seen.record;
+            !seen.ours && r.state == RemoteState::Held && r.expires_at <= said.now
+        });
+        let words = |seen: &Seen| {
+            let r = &seen.record;
+            let handle = self.handle(r.task).unwrap_or_else(|_| r.task.to_string());
+            format!(
+                "the lease of {} on task {handle} in another clone ran out at {}; agentpm claim {handle} takes it over",
+                r.agent, r.expires_at
+            )
+        };
+        over.take(MOST_LEFT).map(words).collect()
     }
 
     /// Gives back what the remote agreed to and nobody uses. What cannot be given back runs out.

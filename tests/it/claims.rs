@@ -462,6 +462,7 @@ fn next_leaves_alone_what_ran_out_in_another_clone_and_says_so() {
     run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
     let none = run_at(&clones, "bob", "2026-11-20T11:00:00Z", &["next", "--claim"]);
     assert!(none.data().is_null() || none.data()["task"].is_null(), "{none:?}");
+    assert!(warning(&none, "the lease of ann") && warning(&none, "takes it over"), "{none:?}");
     let taken = run_at(&clones, "bob", "2026-11-20T11:00:00Z", &["claim", &task]).data();
     assert_eq!(taken["lease"]["confirmed"], true);
 }

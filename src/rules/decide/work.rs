@@ -103,7 +103,9 @@ pub fn refuse_elsewhere(stage: &mut dyn Stage, task: Id) -> Result<()> {
         None => Ok(()),
         Some(taken) => Err(Error::state(format!("task {task} is not free: {}", taken.words))
             .with(json!({ "task": task, "elsewhere": taken.words, "why": taken.facts }))
-            .hint("bring that branch in, or take other work with agentpm next --claim")),
+            .hint(
+                "bring that branch in, or take other work with agentpm next --claim; agentpm claim ID --here looks at this branch alone",
+            )),
     }
 }
 
