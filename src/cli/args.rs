@@ -290,10 +290,10 @@ pub enum SessionVerb {
     #[command(after_help = "Example:\n  export AGENTPM_SESSION=$(agentpm session start --agent-id codex-1 --quiet)")]
     Start(c::SessionStart),
     /// Give a sign of life
-    #[command(after_help = "Example:\n  agentpm session heartbeat \"$AGENTPM_SESSION\"")]
+    #[command(after_help = "Examples:\n  agentpm session heartbeat\n  agentpm session heartbeat 7XK2Q1")]
     Heartbeat(c::SessionHeartbeat),
     /// End a session
-    #[command(after_help = "Example:\n  agentpm session end \"$AGENTPM_SESSION\"")]
+    #[command(after_help = "Examples:\n  agentpm session end\n  agentpm session end 7XK2Q1")]
     End(c::SessionEnd),
     /// List the sessions of this clone, with what they hold
     #[command(after_help = "Examples:\n  agentpm session list\n  agentpm session list --all --format table")]

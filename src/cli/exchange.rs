@@ -11,10 +11,10 @@ use super::human;
 use super::output::{Answer, escape, for_terminal};
 use crate::env::Env;
 use crate::error::{Code, Result};
-use crate::model::id::Id;
+use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::query::{Query, Unheld};
 use crate::model::words::Ref;
-use crate::workspace::{self, Options, SyncOptions, Wanted, Workspace};
+use crate::workspace::{self, LeaseNews, Options, SyncOptions, Wanted, Workspace};
 
 #[derive(Args, Debug)]
 pub struct MergeDriver {
@@ -193,6 +193,32 @@ pub fn resolve(ws: &Workspace) -> Result<Answer> {
     Ok(Answer { data, human, changed: true, ..Answer::default() })
 }
 
+/// What was done for leases, a line each.
+fn lease_lines(news: &LeaseNews) -> String {
+    let mut out = String::new();
+    for lost in &news.lost {
+        let handle = lost.task.handle(HANDLE_MIN);
+        let place = if lost.to == lost.agent { " in another clone" } else { "" };
+        out.push_str(&format!(
+            "  lost  {handle}  {}'s lease: {} has it now{place}\n",
+            escape(&lost.agent),
+            escape(&lost.to)
+        ));
+    }
+    for task in &news.confirmed {
+        out.push_str(&format!("  confirmed  {}  the remote agreed to its lease\n", task.handle(HANDLE_MIN)));
+    }
+    let leases = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    if news.told > 0 {
+        out.push_str(&format!("  told the remote of {} that had been given back\n", leases(news.told, "lease")));
+    }
+    if news.removed > 0 {
+        let records = leases(news.removed, "record");
+        out.push_str(&format!("  took {records} of finished tasks away at the remote\n"));
+    }
+    out
+}
+
 pub fn sync(ws: &Workspace, args: &Sync) -> Result<Answer> {
     match &args.verb {
         Some(SyncVerb::Pull(args)) => return pull(ws, args),
@@ -222,6 +248,7 @@ pub fn sync(ws: &Workspace, args: &Sync) -> Result<Answer> {
             word("restore")
         ));
     }
+    human.push_str(&lease_lines(&report.leases));
     let changed = !report.dry_run;
     Ok(Answer {
         data: json!(report),

@@ -134,6 +134,7 @@ lists print. Long texts: --content @file, or - for standard input.
 - a merge may let a value you wrote lose: `agentpm conflicts`, back with `agentpm conflicts restore EVENT`;
   a wrong change goes with `agentpm undo EVENT` (ids: `agentpm log ID`)
 - a long command: `agentpm work ID -- COMMAND` keeps the lease meanwhile; nothing ready: `agentpm next --claim --wait 10m`
+- `export AGENTPM_SESSION=$(agentpm session start --quiet)` tells this run from others of your name; `agentpm session end`
 - a lease with \"confirmed\": false may be held in another clone too; `agentpm sync` settles it and tells you
 - refused with ERR_LEASE_HELD or ERR_LEASE_LOST: another agent has the task. Take other work; do not override.
 - refused with ERR_CONFLICT: look again, then decide. ERR_BUSY: run the same command again.

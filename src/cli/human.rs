@@ -252,7 +252,8 @@ pub fn checks(data: &Value) -> String {
 pub fn object(data: &Value) -> String {
     match data {
         Value::Object(map) => {
-            map.keys().map(|key| format!("{:<17}{}\n", key.replace('_', " "), word(data, key))).collect()
+            let width = map.keys().map(|key| key.len() + 1).max().unwrap_or(0).max(17);
+            map.keys().map(|key| format!("{:<width$}{}\n", key.replace('_', " "), word(data, key))).collect()
         }
         Value::Null => "nothing\n".into(),
         other => format!("{}\n", escape(&other.to_string())),

@@ -161,7 +161,7 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
         }
         Verb::Next(args) => next(ws, &args),
         Verb::Work(args) => work::work(ws, args),
-        Verb::Claim(args) => claim(ws, &Command::Claim(args)),
+        Verb::Claim(args) => claim(ws, &Command::Claim(args), false),
         Verb::Brief(args) => brief(ws, args),
         Verb::Done(args) => change(ws, &Command::Done(args)),
         Verb::Release(args) => change(ws, &Command::Release(args)),
@@ -175,14 +175,17 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
             list(ws, &Query::AgentList, &["name", "role", "created_at", "last_seen_at"], md)
         }
         Verb::Session(SessionVerb::List(args)) => {
-            let columns = &["id", "agent", "status", "started_at", "last_heartbeat_at", "tasks"];
+            let columns = &["handle", "title", "agent", "status", "started_at", "last_heartbeat_at", "id"];
             list(ws, &Query::SessionList(args), columns, md)
         }
         Verb::Session(SessionVerb::Start(args)) => change(ws, &Command::SessionStart(args)),
         Verb::Session(SessionVerb::Heartbeat(args)) => change(ws, &Command::SessionHeartbeat(args)),
         Verb::Session(SessionVerb::End(args)) => change(ws, &Command::SessionEnd(args)),
         Verb::Lease(LeaseVerb::List(args)) => {
-            let columns = &["task", "agent", "fence", "expires_at", "confirmed", "elsewhere", "id"];
+            let columns: &[&str] = match args.remote && args.all {
+                true => &["handle", "title", "state", "agent", "fence", "expires_at", "elsewhere", "mine", "id"],
+                false => &["handle", "title", "agent", "fence", "expires_at", "confirmed", "elsewhere", "mine", "id"],
+            };
             list(ws, &Query::LeaseList(args), columns, md)
         }
         Verb::Lease(LeaseVerb::Acquire(args)) => change(ws, &Command::LeaseAcquire(args)),
@@ -329,33 +332,44 @@ fn ready(ws: &Workspace, query: &Query, explain: bool, md: bool) -> Result<Answe
     }
     answer.human.push_str(&elsewhere_lines(&answer.data));
     if explain {
-        for item in answer.data["explained"]["items"].as_array().into_iter().flatten() {
-            let words: Vec<&str> = item["words"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            answer.human.push_str(&format!(
-                "{}  {}: {}\n",
-                item["handle"].as_str().unwrap_or_default(),
-                escape(item["title"].as_str().unwrap_or_default()),
-                escape(&words.join("; "))
-            ));
-        }
+        answer.human.push_str(&explained_lines(&answer.data));
     }
     Ok(answer)
+}
+
+/// A line for each task that is not ready, with its reasons.
+fn explained_lines(data: &Value) -> String {
+    let mut out = String::new();
+    for item in data["explained"]["items"].as_array().into_iter().flatten() {
+        let words: Vec<&str> = item["words"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        out.push_str(&format!(
+            "{}  {}: {}\n",
+            item["handle"].as_str().unwrap_or_default(),
+            escape(item["title"].as_str().unwrap_or_default()),
+            escape(&words.join("; "))
+        ));
+    }
+    if let Some(more) = data["explained"]["more"].as_u64().filter(|more| *more > 0) {
+        out.push_str(&format!("and {more} more\n"));
+    }
+    out
 }
 
 /// Shows or takes the next task; with `--wait` asks again when something may have changed, until the time is over.
 fn next(ws: &mut Workspace, args: &NextArgs) -> Result<Answer> {
     let claim_any = Command::Claim(Claim { id: OptionalTaskRef(None), ttl: args.ttl, here: args.here });
     let Some(most) = args.wait else {
-        return if args.claim { claim(ws, &claim_any) } else { show_next(ws, args) };
+        return if args.claim { claim(ws, &claim_any, args.explain) } else { show_next(ws, args) };
     };
     ws.settle_in();
     let ws = &*ws;
     let mut nothing: Option<Answer> = None;
     let found = ws.await_work(Duration::from_millis(most.millis.unsigned_abs()), || {
         // Only the first claim is made without a look: those that wait must not all take the lock for nothing.
-        let mut answer = if args.claim && nothing.is_none() { claim(ws, &claim_any)? } else { show_next(ws, args)? };
+        let mut answer =
+            if args.claim && nothing.is_none() { claim(ws, &claim_any, args.explain)? } else { show_next(ws, args)? };
         if args.claim && nothing.is_some() && !answer.data.is_null() {
-            answer = claim(ws, &claim_any)?;
+            answer = claim(ws, &claim_any, args.explain)?;
         }
         if answer.data.is_null() {
             nothing = Some(answer);
@@ -373,21 +387,38 @@ fn show_next(ws: &Workspace, args: &NextArgs) -> Result<Answer> {
         return Ok(Answer { warnings, ..nothing_ready(data["reasons"].take()) });
     }
     let quiet = data["task"]["id"].as_str().map(str::to_owned);
-    Ok(Answer { human: human::task(&data["task"]), data, quiet, warnings, ..Answer::default() })
+    let mut human = human::task(&data["task"]);
+    if args.explain {
+        let terms = &data["reasons"]["terms"];
+        human.push_str(&format!(
+            "\nscore {}: priority {}, age {}, depth {}\n",
+            terms["score"], terms["priority"], terms["age"], terms["depth"]
+        ));
+        let others = explained_lines(&data["reasons"]["others"]);
+        if !others.is_empty() {
+            human.push_str(&format!("\nNot ready\n{others}"));
+        }
+    }
+    Ok(Answer { human, data, quiet, warnings, ..Answer::default() })
 }
 
-fn claim(ws: &Workspace, command: &Command) -> Result<Answer> {
+fn claim(ws: &Workspace, command: &Command, explain: bool) -> Result<Answer> {
     let reply = ws.execute(command)?;
     if reply.data.is_null() {
         let here = matches!(command, Command::Claim(Claim { here: true, .. }));
-        let why = ws.query(&Query::Next(query::Next { explain: false, here }))?;
+        let why = ws.query(&Query::Next(query::Next { explain, here }))?;
         let mut answer = nothing_ready(why["reasons"].clone());
         answer.warnings = reply.warnings;
         return Ok(answer);
     }
     let lease = &reply.data["lease"];
+    let confirmed = match (lease["confirmed"] == true, ws.lease_remote()) {
+        (true, _) => "confirmed by the remote",
+        (false, Some(_)) => "not confirmed: agentpm sync asks the remote again",
+        (false, None) => "not confirmed: no remote is asked",
+    };
     let human = format!(
-        "{}\nlease {} until {} (fence {})\n",
+        "{}\nlease {} until {} (fence {}), {confirmed}\n",
         human::task(&reply.data["task"]),
         lease["id"].as_str().unwrap_or_default(),
         lease["expires_at"].as_str().unwrap_or_default(),
@@ -433,7 +464,12 @@ fn nothing_ready(reasons: Value) -> Answer {
     let counts = reasons["counts"].as_object().cloned().unwrap_or_default();
     let words: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " "))).collect();
     let words = if words.is_empty() { "the plan has no unfinished task".to_owned() } else { words.join(", ") };
-    let human = format!("nothing is ready: {words}\n{}{}", elsewhere_lines(&reasons), abandoned_lines(&reasons));
+    let human = format!(
+        "nothing is ready: {words}\n{}{}{}",
+        elsewhere_lines(&reasons),
+        abandoned_lines(&reasons),
+        explained_lines(&reasons)
+    );
     Answer { data: Value::Null, human, quiet: Some(String::new()), reasons: Some(reasons), ..Answer::default() }
 }
 

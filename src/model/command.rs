@@ -15,7 +15,9 @@ use crate::model::id::{Id, quoted};
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::model::time::Time;
-use crate::model::words::{Duration, EventRef, Object, OptionalTaskRef, Ref, SessionRef, TaskRef, Text, one_or_many};
+use crate::model::words::{
+    Duration, EventRef, Object, OptionalSessionRef, OptionalTaskRef, Ref, TaskRef, Text, one_or_many,
+};
 
 /// What a change of a task may carry besides the change itself.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -522,18 +524,20 @@ pub struct SessionStart {
 
 /// Give a sign of life
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct SessionHeartbeat {
-    /// The session
+    /// The session; the one you act in (--session, AGENTPM_SESSION) where absent
     #[command(flatten)]
-    pub session_id: SessionRef,
+    pub session_id: OptionalSessionRef,
 }
 
 /// End a session
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct SessionEnd {
-    /// The session
+    /// The session; the one you act in (--session, AGENTPM_SESSION) where absent
     #[command(flatten)]
-    pub session_id: SessionRef,
+    pub session_id: OptionalSessionRef,
 }
 
 /// Put a value back that lost to a concurrent one

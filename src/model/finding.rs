@@ -153,6 +153,9 @@ pub struct Finding {
     /// Line in that file, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
+    /// The commit concerned, in short.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// The task concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<Id>,
@@ -172,6 +175,7 @@ impl Finding {
             message: message.into(),
             path: None,
             line: None,
+            commit: None,
             task: None,
             event: None,
             mend: rule.mend(),

@@ -85,32 +85,42 @@ positional! {
     EventRef, "event", ["event-id"], "EVENT", "Its id, a unique prefix of it, or its end (4 characters or more)"
 }
 
-/// The task a command is about, where it may be left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct OptionalTaskRef(pub Option<String>);
+macro_rules! optional {
+    ($(#[doc = $doc:literal])+ $name:ident, $whole:ident, $value:literal, $help:literal) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(pub Option<String>);
 
-impl Args for OptionalTaskRef {
-    fn augment_args(cmd: clap::Command) -> clap::Command {
-        TaskRef::augment_args(cmd).mut_arg("positional", |_| {
-            Arg::new("positional")
-                .value_name("ID")
-                .help("Its id, a unique prefix of it, or the handle that lists print")
-        })
-    }
-    fn augment_args_for_update(cmd: clap::Command) -> clap::Command {
-        Self::augment_args(cmd)
-    }
+        impl Args for $name {
+            fn augment_args(cmd: clap::Command) -> clap::Command {
+                $whole::augment_args(cmd)
+                    .mut_arg("positional", |_| Arg::new("positional").value_name($value).help($help))
+            }
+            fn augment_args_for_update(cmd: clap::Command) -> clap::Command {
+                Self::augment_args(cmd)
+            }
+        }
+
+        impl clap::FromArgMatches for $name {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                Ok($name(given(matches)))
+            }
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                self.0 = given(matches);
+                Ok(())
+            }
+        }
+    };
 }
 
-impl clap::FromArgMatches for OptionalTaskRef {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(OptionalTaskRef(given(matches)))
-    }
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        self.0 = given(matches);
-        Ok(())
-    }
+optional! {
+    /// The task a command is about, where it may be left out.
+    OptionalTaskRef, TaskRef, "ID", "Its id, a unique prefix of it, or the handle that lists print"
+}
+optional! {
+    /// The session a command is about, where it may be left out.
+    OptionalSessionRef, SessionRef, "SESSION", "Its id, or a unique prefix of it"
 }
 
 /// Free text.

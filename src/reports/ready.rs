@@ -56,6 +56,9 @@ pub enum Reason {
         status: Status,
         /// Who works on it.
         owner: Option<String>,
+        /// When the lease of whoever works on it ran out, if it did.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lease_expired_at: Option<Time>,
     },
     /// It waits for other tasks.
     Blocked {
@@ -108,8 +111,11 @@ impl Reason {
     /// The reason in a few words.
     pub fn words(&self) -> String {
         match self {
-            Reason::Status { status, owner: Some(owner) } => format!("{status}, {owner} works on it"),
-            Reason::Status { status, owner: None } => format!("it is {status}"),
+            Reason::Status { status, owner: Some(owner), lease_expired_at: Some(at) } => {
+                format!("{status} by {owner}, whose lease ran out at {at}; a claim takes it over")
+            }
+            Reason::Status { status, owner: Some(owner), .. } => format!("{status}, {owner} works on it"),
+            Reason::Status { status, owner: None, .. } => format!("it is {status}"),
             Reason::Blocked { by } => {
                 let handles: Vec<String> = by.iter().take(3).map(|id| id.handle(6)).collect();
                 let more = if by.len() > 3 { format!(" and {} more", by.len() - 3) } else { String::new() };
@@ -282,7 +288,7 @@ impl Plan {
         }
         let status = self.status(task);
         if status != Status::Open && status != Status::Blocked {
-            reasons.push(Reason::Status { status, owner: task.owner.clone() });
+            reasons.push(Reason::Status { status, owner: task.owner.clone(), lease_expired_at: None });
         }
         if let Some(unfinished) = self.children.get(&task.id) {
             reasons.push(Reason::Children { unfinished: *unfinished });

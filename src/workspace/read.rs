@@ -177,6 +177,18 @@ impl Workspace {
         Ok(record)
     }
 
+    /// As [`Workspace::lease_record`], with what the task's log tells of leases that were granted in other clones.
+    ///
+    /// Errors: `ERR_CORRUPT` or `ERR_IO` where the record cannot be read.
+    pub fn lease_record_by_log(&self, loaded: &LoadedTask) -> Result<LeaseRecord> {
+        let task = &loaded.task;
+        let mut record =
+            self.runtime().map(|runtime| records::lease(runtime, task.id)).transpose()?.unwrap_or_default();
+        lease::heed_log(&mut record, task, loaded.log.entries.iter(), self.env.now());
+        lease::heed_remote(&mut record);
+        Ok(record)
+    }
+
     /// All live leases, by task.
     ///
     /// Errors: `ERR_CORRUPT` or `ERR_IO` where a record cannot be read.

@@ -47,9 +47,11 @@ impl Workspace {
             }
             None => {}
             // A session that is over must not keep anybody from beginning or ending another.
-            Some(_) if starts || matches!(command, Command::SessionEnd(_)) => {
+            Some(_) if starts || matches!(command, Command::SessionEnd(c) if c.session_id.0.is_some()) => {
                 return Ok((Author { session: None, ..author }, None));
             }
+            // What is over may be ended once more.
+            Some(_) if known.is_some() && matches!(command, Command::SessionEnd(_)) => {}
             Some(refused) => return Err(refused),
         }
         let warning = known.and_then(|session| not_yours(&session, &author.agent));

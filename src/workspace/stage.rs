@@ -236,8 +236,7 @@ impl<'a> Scene<'a> {
     fn put_sessions(&mut self, event: &Event) -> Result<()> {
         for id in session::concerned(event) {
             let known = self.session_by_id(id)?;
-            if let Some(session) = session::after(known.clone(), id, event) {
-                self.warnings.extend(known.and_then(|before| session::came_back(&before, &session)));
+            if let Some(session) = session::after(known, id, event) {
                 self.sessions.insert(id, session);
             }
         }

@@ -22,7 +22,7 @@ use crate::model::context::ContextType;
 use crate::model::id::Id;
 use crate::model::task::Status;
 use crate::model::time::Time;
-use crate::model::words::{self, Object, OptionalTaskRef, Ref, SessionRef, TaskRef, Text};
+use crate::model::words::{self, Object, OptionalSessionRef, OptionalTaskRef, Ref, TaskRef, Text};
 use crate::rules::lease::{self, Standing};
 use crate::rules::session::is_its_own;
 
@@ -112,7 +112,9 @@ impl Workspace {
         let begun = self.enter_session(task)?;
         let mut end = self.work_on(task, order);
         if let Some(session) = begun {
-            let over = self.execute(&Command::SessionEnd(SessionEnd { session_id: SessionRef(session.to_string()) }));
+            let over = self.execute(&Command::SessionEnd(SessionEnd {
+                session_id: OptionalSessionRef(Some(session.to_string())),
+            }));
             if let Ok(end) = &mut end {
                 end.warnings.extend(match over {
                     Ok(reply) => reply.warnings,
@@ -362,7 +364,7 @@ impl Workspace {
 
     fn heartbeat(&self) -> Result<()> {
         let Some(session) = self.author()?.session else { return Ok(()) };
-        let beat = SessionHeartbeat { session_id: SessionRef(session.to_string()) };
+        let beat = SessionHeartbeat { session_id: OptionalSessionRef(Some(session.to_string())) };
         self.execute(&Command::SessionHeartbeat(beat)).map(|_| ())
     }
 }

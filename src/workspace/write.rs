@@ -317,6 +317,10 @@ impl Workspace {
         if entries.is_empty() {
             return Ok(written);
         }
+        for session in written.sessions.values() {
+            let before = records::session(runtime, session.id)?;
+            written.warnings.extend(before.and_then(|before| session::came_back(&before, session)));
+        }
         let key = match (idempotency_key(command), written.subject.id()) {
             (Some(key), Some(id)) => {
                 Some(KeyRecord { key: key.to_owned(), request: request_digest(command), result: Ref(id.to_string()) })

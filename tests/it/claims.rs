@@ -633,3 +633,45 @@ fn a_commit_that_ends_a_task_another_clone_has_by_the_remote_is_refused() {
         assert_eq!(clones.run(name, &["task", "get", &task]).data()["status"], "open", "{name}");
     }
 }
+
+#[test]
+fn a_commit_under_a_lease_that_gave_way_to_a_confirmed_one_is_refused_however_high_its_fence() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    for name in ["ann", "bob"] {
+        run_at(&clones, name, "2026-11-20T10:00:00Z", &["sync"]).data();
+    }
+    // Ann renews what she has; what bob, who is cut off, takes meanwhile stands higher until he can ask.
+    run_at(&clones, "ann", "2026-11-20T10:08:00Z", &["lease", "renew", &task]).data();
+    run_at(&clones, "ann", "2026-11-20T10:08:00Z", &["release", &task]).data();
+    let again = run_at(&clones, "ann", "2026-11-20T10:09:00Z", &["claim", &task]).data()["lease"].clone();
+    let away = clones.room.beside("away.git");
+    std::fs::rename(hub(&clones), &away).unwrap();
+    let bob = |args: &[&str]| run_at(&clones, "bob", "2026-11-20T10:11:00Z", args).data();
+    bob(&["claim", &task]);
+    bob(&["lease", "release", &task]);
+    bob(&["claim", &task]);
+    bob(&["lease", "release", &task]);
+    let mine = bob(&["claim", &task])["lease"].clone();
+    assert!(mine["fence"].as_u64() > again["fence"].as_u64(), "{mine} {again}");
+    std::fs::rename(&away, hub(&clones)).unwrap();
+    let log = clones.dir("bob").join(".agentpm/tasks").join(&task[24..]).join(&task).join("events.jsonl");
+    let error = run_at(&clones, "bob", "2026-11-20T10:12:00Z", &["lease", "renew", &task]).error("ERR_LEASE_LOST", 5);
+    assert_eq!(error["details"]["holder"], "ann");
+    // An event that ends it all the same is not committed.
+    let text = std::fs::read_to_string(&log).unwrap();
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let forged = serde_json::json!({
+        "v": 1, "id": "01ZZZZZZZZ0000000000000001", "lamport": last["lamport"].as_u64().unwrap() + 1,
+        "type": "TaskStatusChanged", "entity": format!("task/{task}"), "parents": [last["id"]], "agent": "bob",
+        "at": "2026-11-20T10:12:00Z", "fence": mine["fence"], "payload": { "from": "in_progress", "to": "completed" },
+    });
+    std::fs::write(&log, format!("{text}{forged}\n")).unwrap();
+    clones.run("bob", &["lint", "--fix"]).data();
+    clones.git("bob", &["add", "-A"]).text();
+    let report = clones.run("bob", &["lint", "--staged"]).json()["data"].clone();
+    let findings = report["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 1, "{report:#}");
+    assert_eq!(findings[0]["code"], "lease-lost");
+    assert!(findings[0]["message"].as_str().unwrap().contains("ann holds it now in another clone"), "{report:#}");
+}

@@ -31,5 +31,6 @@ mod stopped;
 mod sync;
 mod sync_crash;
 mod tidy;
+mod told;
 mod untouched;
 mod work;

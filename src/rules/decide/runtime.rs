@@ -4,11 +4,12 @@ use serde_json::Value;
 
 use super::Subject;
 use crate::error::{Error, Result};
+use crate::model::agent::Session;
 use crate::model::command::{AgentRegister, SessionEnd, SessionHeartbeat, SessionStart};
 use crate::model::event::Entity;
 use crate::model::id::check_agent_name;
 use crate::model::payload::{AgentRegistered, Payload, SessionEnded, SessionStarted};
-use crate::model::words::{Object, Ref};
+use crate::model::words::{Object, OptionalSessionRef, Ref};
 use crate::rules::roles::Verb;
 use crate::rules::session::is_over;
 use crate::rules::stage::{Draft, Stage};
@@ -51,9 +52,17 @@ pub fn session_start(stage: &mut dyn Stage, c: &SessionStart) -> Result<Subject>
     Ok(Subject::Session(id))
 }
 
+/// The session a command means: the one named, or the one the actor is in.
+fn meant(stage: &mut dyn Stage, named: &OptionalSessionRef) -> Result<Session> {
+    let reference = named.0.clone().or_else(|| stage.me().session.map(|id| id.to_string())).ok_or_else(|| {
+        Error::usage("no session is named").hint("name one, give --session ID, or set AGENTPM_SESSION")
+    })?;
+    stage.session(&Ref(reference))
+}
+
 /// `session heartbeat`
 pub fn session_heartbeat(stage: &mut dyn Stage, c: &SessionHeartbeat) -> Result<Subject> {
-    let session = stage.session(&Ref(c.session_id.0.clone()))?;
+    let session = meant(stage, &c.session_id)?;
     if is_over(&session) {
         return Err(
             Error::state(format!("session {} is closed", session.id)).hint("begin another: agentpm session start")
@@ -66,7 +75,7 @@ pub fn session_heartbeat(stage: &mut dyn Stage, c: &SessionHeartbeat) -> Result<
 
 /// `session end`
 pub fn session_end(stage: &mut dyn Stage, c: &SessionEnd) -> Result<Subject> {
-    let session = stage.session(&Ref(c.session_id.0.clone()))?;
+    let session = meant(stage, &c.session_id)?;
     if !is_over(&session) {
         let payload = Payload::SessionEnded(SessionEnded { silent: None });
         stage.emit(Draft { entity: Entity::Session(session.id), payload, why: None, fence: None })?;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::env::files::Dir;
 use crate::error::Result;
-use crate::model::agent::LeaseRecord;
+use crate::model::agent::{LeaseRecord, Seen};
 use crate::model::event::{Author, Entity, Event};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
@@ -36,6 +36,8 @@ pub(super) struct Suspect {
     overridden: bool,
     /// The greatest fence its log knows of.
     granted: u64,
+    /// The leases its log knows of, each with its fence.
+    leases: Vec<(Id, u64)>,
     /// The grant that makes it void, where its own log says so.
     under: Option<Grant>,
 }
@@ -60,10 +62,17 @@ impl Grant {
 
     /// The highest grant of another clone that the remote was seen to hold, given back or not.
     fn at_remote(record: &LeaseRecord) -> Option<Self> {
-        let seen = record.remote.as_ref().filter(|seen| !seen.ours && seen.record.fence >= record.fence)?;
+        let stands = |seen: &&Seen| !seen.ours && seen.record.fence.max(seen.over) >= record.fence;
+        let seen = record.remote.as_ref().filter(stands)?;
         let r = &seen.record;
         Some(Grant { fence: r.fence, holder: r.agent.clone(), session: r.session, held: false, elsewhere: true })
     }
+}
+
+/// Whether a fence that a clone granted which could not ask gave way to what the remote had agreed to, lower as that may be.
+fn gave_way(suspect: &Suspect, fence: u64, seen: Option<&Seen>) -> bool {
+    let agreed = |seen: &&Seen| !seen.ours && seen.over >= fence;
+    seen.filter(agreed).is_some_and(|seen| !suspect.leases.contains(&(seen.record.lease, seen.record.fence)))
 }
 
 /// What is known of a task's leases, with what the remote was last seen to hold.
@@ -78,6 +87,7 @@ pub(super) fn suspects(loaded: &LoadedTask, path: &str, known: &BTreeSet<Id>) ->
     let entries = &loaded.log.entries;
     let void: BTreeSet<Id> =
         loaded.findings.iter().filter(|f| f.rule == Rule::EventFenced).filter_map(|f| f.event).collect();
+    let leases: Vec<(Id, u64)> = entries.iter().filter_map(|entry| lease_of(&entry.event)).collect();
     let highest = entries.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|grant| grant.fence);
     let new = entries.iter().map(|entry| &entry.event).filter(|event| !known.contains(&event.id));
     new.filter(|event| is_fenced(&event.payload) && (event.fence.is_some() || verb(&event.payload) != CHANGE))
@@ -91,6 +101,7 @@ pub(super) fn suspects(loaded: &LoadedTask, path: &str, known: &BTreeSet<Id>) ->
             verb: verb(&event.payload),
             overridden: entries.iter().any(|entry| overrides(&entry.event, event)),
             granted: loaded.task.fence,
+            leases: leases.clone(),
             under: highest.clone().filter(|_| void.contains(&event.id)),
         })
         .collect()
@@ -101,6 +112,13 @@ fn grant(event: &Event) -> Option<Grant> {
         Payload::LeaseAcquired(p) => {
             Some(Grant { fence: p.fence, holder: p.holder.clone(), session: p.session, held: false, elsewhere: false })
         }
+        _ => None,
+    }
+}
+
+fn lease_of(event: &Event) -> Option<(Id, u64)> {
+    match &event.payload {
+        Payload::LeaseAcquired(p) => Some((p.lease, p.fence)),
         _ => None,
     }
 }
@@ -154,7 +172,9 @@ pub(super) fn lost(suspects: &[Suspect], runtime: Option<&Dir>) -> Result<Vec<Lo
             }
             None => {
                 let passed = match suspect.fence {
-                    Some(fence) => record.fence > fence.max(suspect.granted),
+                    Some(fence) => {
+                        record.fence > fence.max(suspect.granted) || gave_way(suspect, fence, record.remote.as_ref())
+                    }
                     None => now.is_some(),
                 };
                 if passed {

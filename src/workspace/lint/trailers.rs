@@ -45,7 +45,9 @@ pub(super) fn judge(ws: &Workspace, objects: &Objects, base: Oid, head: Oid) -> 
                 }
             };
             findings.extend(found.map(|mut finding| {
-                finding.message = format!("commit {}: {}", objects.short(commit), finding.message);
+                let commit = objects.short(commit);
+                finding.message = format!("commit {commit}: {}", finding.message);
+                finding.commit = Some(commit);
                 finding
             }));
         }

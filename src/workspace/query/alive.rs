@@ -68,10 +68,12 @@ pub fn sessions(ws: &Workspace, q: &SessionList) -> Result<Value> {
     let Some(runtime) = ws.runtime() else { return Ok(whole(&[])) };
     let mut held: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
     for task in records::leased_tasks(runtime)? {
-        if let Some(session) = records::lease(runtime, task)?.lease.and_then(|lease| lease.session) {
+        let lease = ws.lease_record(task)?.lease.filter(|lease| !lease.elsewhere);
+        if let Some(session) = lease.and_then(|lease| lease.session) {
             held.entry(session).or_default().push(task);
         }
     }
+    let index = ws.index()?;
     let mut items = Vec::new();
     for id in records::sessions(runtime)? {
         let Some(session) = records::session(runtime, id)? else { continue };
@@ -82,10 +84,25 @@ pub fn sessions(ws: &Workspace, q: &SessionList) -> Result<Value> {
         }
         let mut item = json!(session);
         item["status"] = json!(status);
+        item["handle"] = tasks.iter().map(|task| ws.handle(*task)).collect::<Result<Value>>()?;
+        let titles = tasks.iter().map(|task| Ok(index.task(*task)?.map(|task| task.fields.title)));
+        item["title"] = json!(titles.collect::<Result<Vec<Option<String>>>>()?);
         item["tasks"] = json!(tasks);
         items.push(item);
     }
     Ok(whole(&items))
+}
+
+/// How many sessions nobody ended and nothing was heard of for the limit, and how much work has gone silent.
+pub fn silence(ws: &Workspace) -> Result<(usize, usize)> {
+    let Some(runtime) = ws.runtime() else { return Ok((0, 0)) };
+    let mut silent = 0;
+    for id in records::active_sessions(runtime)? {
+        let session = records::session(runtime, id)?;
+        silent += usize::from(word_of(ws, session.as_ref()) == Some("silent"));
+    }
+    let stale = stale(ws, &Stale::default())?;
+    Ok((silent, stale["items"].as_array().map_or(0, Vec::len)))
 }
 
 /// Work in progress whose lease ran out and whose session is not heard of any more: whose it was, and how to take it over.

@@ -14,7 +14,9 @@ use crate::model::query::Brief;
 use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
 use crate::reports::view;
+use crate::rules::lease::{Standing, is_lost};
 use crate::rules::lost::{Lost, is_alone, lost};
+use crate::store::entity::LoadedTask;
 use crate::store::index::Index;
 use crate::workspace::Workspace;
 
@@ -40,7 +42,8 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<Value> {
     let mut elsewhere = ws.elsewhere();
     let mut shown = ws.show_task_beside(task, &index, &mut elsewhere)?;
     let branches = elsewhere.states(task.id)?;
-    let mut sections = vec![head(ws, task, &shown, &index)?];
+    let hold = Hold::of(ws, &loaded)?;
+    let mut sections = vec![head(ws, task, &shown, &hold, &index)?];
     let lost_edits = lost_edits(ws, id, &loaded.log.entries);
     sections.extend(lost_section(&lost_edits));
     if !branches.is_empty() {
@@ -59,7 +62,7 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<Value> {
     if wants("events") {
         sections.push(events(&loaded.log.entries));
     }
-    sections.push(how_to_go_on(task, &shown));
+    sections.push(how_to_go_on(task, &shown, &hold));
     let (text, left_out) = fit(sections, q.max_tokens);
     let tokens = (text.len() as f64 / BYTES_PER_TOKEN).ceil() as u64;
     let mut answer = json!({ "task": shown, "text": text, "tokens": tokens, "left_out": left_out });
@@ -77,10 +80,19 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<Value> {
     Ok(answer)
 }
 
-/// The one task in progress that the asker holds.
+/// The one task in progress that the asker holds: by a lease of its session, else as its owner.
 fn held(ws: &Workspace, index: &Index) -> Result<Id> {
     let me = ws.author()?.agent;
-    let held = index.in_progress_of(&me)?;
+    let (mut held, mut owned) = (Vec::new(), Vec::new());
+    for task in index.in_progress_of(&me)? {
+        let record = ws.lease_record(task)?;
+        match ws.standing(&record) {
+            Some(Standing::Mine(_) | Standing::MineExpired(_)) => held.push(task),
+            Some(Standing::Free) => owned.push(task),
+            _ => {}
+        }
+    }
+    let held = if held.is_empty() { owned } else { held };
     match held[..] {
         [id] => Ok(id),
         [] => Err(Error::not_found(format!("{me} has no task in progress"))
@@ -91,6 +103,71 @@ fn held(ws: &Workspace, index: &Index) -> Result<Id> {
     }
 }
 
+/// Who has a task, as the asker stands to it.
+struct Hold {
+    /// The asker may go on with it, perhaps after a renewal.
+    mine: bool,
+    /// Who has it, in words; `None` where nobody has.
+    words: Option<String>,
+    /// The commands that are open to the asker besides, where it may not simply go on.
+    steps: Vec<String>,
+}
+
+impl Hold {
+    fn of(ws: &Workspace, loaded: &LoadedTask) -> Result<Self> {
+        let task = &loaded.task;
+        let record = ws.lease_record_by_log(loaded)?;
+        let handle = ws.handle(task.id)?;
+        let other_work = || vec!["take other work: agentpm next --claim".to_owned()];
+        let take_over = || vec![format!("take it over: agentpm claim {handle}")];
+        let hold = |mine: bool, words: String, steps: Vec<String>| Hold { mine, words: Some(words), steps };
+        let standing = match &record.lease {
+            Some(lease) => ws.standing(&record).unwrap_or(match lease.is_live(ws.env.now()) {
+                true => Standing::Others(lease.clone()),
+                false => Standing::OthersExpired(lease.clone()),
+            }),
+            None => Standing::Free,
+        };
+        let lost = ws.author().is_ok_and(|me| is_lost(&record, &me));
+        let lost = if lost { "; your lease of it passed on" } else { "" };
+        Ok(match standing {
+            Standing::Mine(lease) => hold(
+                true,
+                format!("{} until {}; prolong it with agentpm lease renew {}", lease.agent, lease.expires_at, lease.id),
+                Vec::new(),
+            ),
+            Standing::MineExpired(lease) => hold(
+                true,
+                format!(
+                    "yours, expired at {}; nobody took it over: agentpm lease renew {}",
+                    lease.expires_at, lease.id
+                ),
+                Vec::new(),
+            ),
+            Standing::Others(lease) => {
+                let within = match (lease.elsewhere, lease.session) {
+                    (true, _) => " in another clone".to_owned(),
+                    (false, Some(session)) => format!(" in session {session}"),
+                    (false, None) => String::new(),
+                };
+                hold(false, format!("{} has it{within} until {}{lost}", lease.agent, lease.expires_at), other_work())
+            }
+            Standing::OthersExpired(lease) => {
+                let words = format!("{} had it, expired at {}{lost}", lease.agent, lease.expires_at);
+                hold(false, words, if task.status.is_finished() { Vec::new() } else { take_over() })
+            }
+            Standing::Free => {
+                let me = ws.asker();
+                let other = task.owner.as_ref().filter(|_| task.status == Status::InProgress);
+                match other.filter(|owner| Some(*owner) != me.as_ref()) {
+                    Some(owner) => hold(false, format!("none; {owner} works on it{lost}"), other_work()),
+                    None => Hold { mine: true, words: None, steps: Vec::new() },
+                }
+            }
+        })
+    }
+}
+
 /// A part of the page, and how gladly it is left out when room is short (0 stays).
 struct Section {
     name: &'static str,
@@ -98,7 +175,7 @@ struct Section {
     dispensable: u8,
 }
 
-fn head(ws: &Workspace, task: &Task, shown: &Value, index: &Index) -> Result<Section> {
+fn head(ws: &Workspace, task: &Task, shown: &Value, hold: &Hold, index: &Index) -> Result<Section> {
     let f = &task.fields;
     let mut text = format!("# {}\n\n", one_line(&f.title));
     let word = |key: &str| shown[key].as_str().map(str::to_owned).unwrap_or_else(|| shown[key].to_string());
@@ -114,12 +191,8 @@ fn head(ws: &Workspace, task: &Task, shown: &Value, index: &Index) -> Result<Sec
     if let Some(owner) = &task.owner {
         let _ = writeln!(text, "owner: {owner}");
     }
-    if let Some(lease) = ws.lease_record(task.id)?.lease {
-        let _ = writeln!(
-            text,
-            "lease: {} until {}; prolong it with agentpm lease renew {}",
-            lease.agent, lease.expires_at, lease.id
-        );
+    if let Some(words) = &hold.words {
+        let _ = writeln!(text, "lease: {words}");
     }
     if let Some(parent) = task.parent() {
         let title = index.task(parent)?.map(|p| p.fields.title).unwrap_or_default();
@@ -256,10 +329,16 @@ fn events(entries: &[Entry]) -> Section {
     Section { name: "events", text, dispensable: 4 }
 }
 
-fn how_to_go_on(task: &Task, shown: &Value) -> Section {
+fn how_to_go_on(task: &Task, shown: &Value, hold: &Hold) -> Section {
     let handle = shown["handle"].as_str().unwrap_or_default();
     let met = if task.unmet().next().is_some() { " --all-met" } else { "" };
     let text = match task.status {
+        status if !hold.mine && !status.is_finished() => {
+            let steps: String = hold.steps.iter().map(|step| format!("- {step}\n")).collect();
+            format!(
+                "\n## How to go on\n\n{steps}- leave a word for whoever has it: agentpm note {handle} --content TEXT\n"
+            )
+        }
         Status::InProgress => format!(
             "\n## How to go on\n\n- note a step: agentpm progress add {handle} --content TEXT\n- record a choice: agentpm context add {handle} --type decision --content TEXT\n- finish: agentpm done {handle}{met} --outcome TEXT; give it back: agentpm release {handle}\n"
         ),

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::alive::silence;
 use crate::error::Result;
 use crate::model::event::Entity;
 use crate::model::finding::Severity;
-use crate::model::id::HANDLE_MIN;
+use crate::model::id::{HANDLE_MIN, quoted};
 use crate::runtime::{journal, records};
 use crate::store::layout::FORMAT;
 use crate::workspace::Workspace;
@@ -89,13 +90,40 @@ pub fn doctor(ws: &Workspace) -> Result<Value> {
         Ok(author) => check("agent", true, author.agent, ""),
         Err(e) => check("agent", false, e.message, "give --agent NAME or set AGENTPM_AGENT"),
     });
-    if let Some(runtime) = ws.runtime() {
-        let live = ws.live_leases(|_| true)?.len();
-        let expired = records::leased_tasks(runtime)?.len() - live;
-        checks.push(check("leases", true, format!("{live} live, {expired} over"), ""));
-    }
+    checks.push(leases(ws)?);
     let healthy = checks.iter().all(|c| c["ok"] == json!(true));
     Ok(json!({ "healthy": healthy, "version": env!("CARGO_PKG_VERSION"), "checks": checks }))
+}
+
+/// Leases and those who hold them. Silence is no illness, but somebody should look.
+fn leases(ws: &Workspace) -> Result<Value> {
+    let live = ws.live_leases(|_| true)?.len();
+    let known = ws.runtime().map(records::leased_tasks).transpose()?.map_or(0, |tasks| tasks.len());
+    let mut found = format!("{live} live, {} over", known.saturating_sub(live));
+    if let Some(name) = ws.lease_remote() {
+        let remotes = ws.repo.as_ref().and_then(|repo| repo.objects().ok()).map(|objects| objects.remotes());
+        if !remotes.is_some_and(|remotes| remotes.iter().any(|remote| remote == name)) {
+            let wrong = format!("{found}; lease.remote names {}, and this clone has no such remote", quoted(name));
+            let mend = "git remote -v shows the remotes; until lease.remote names one of them, no lease is confirmed";
+            return Ok(check("leases", false, wrong, mend));
+        }
+        found.push_str(&format!(", confirmed by {name}"));
+    }
+    let (silent, stale) = silence(ws)?;
+    let mut next = Vec::new();
+    if silent > 0 {
+        found.push_str(&format!("; {silent} sessions silent for longer than session.limit_seconds"));
+        next.push("agentpm session list names the sessions");
+    }
+    if stale > 0 {
+        found.push_str(&format!("; {stale} tasks in progress of which nothing is heard"));
+        next.push("agentpm stale names the tasks");
+    }
+    let mut check = check("leases", true, found, "");
+    if !next.is_empty() {
+        check["mend"] = json!(next.join("; "));
+    }
+    Ok(check)
 }
 
 fn unsettled(ws: &Workspace) -> Value {

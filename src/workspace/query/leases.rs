@@ -4,11 +4,13 @@ use serde_json::{Value, json};
 
 use super::lists::Page;
 use crate::error::{Code, Error, Result};
-use crate::model::agent::RemoteState;
+use crate::model::agent::{RemoteState, Seen};
+use crate::model::event::Author;
 use crate::model::id::{Id, quoted};
 use crate::model::query::LeaseList;
 use crate::reports::view;
 use crate::rules::lease::Standing;
+use crate::store::index::Index;
 use crate::workspace::Workspace;
 use crate::workspace::confirm::Asking;
 
@@ -35,14 +37,24 @@ fn read_cursor(text: &str) -> Result<Id> {
 }
 
 fn here(ws: &Workspace) -> Result<Vec<(Id, Value)>> {
+    let index = ws.index()?;
     let mut items = Vec::new();
     for (task, lease) in ws.live_leases(|_| true)? {
         let mut item = view::lease(&lease);
         let record = ws.lease_record(task)?;
+        add_names(ws, &index, task, &mut item)?;
+        item["elsewhere"] = json!(lease.elsewhere);
         item["mine"] = json!(matches!(ws.standing(&record), Some(Standing::Mine(_))));
         items.push((task, item));
     }
     Ok(items)
+}
+
+/// What people call a task. Its title is `null` where only another worktree or clone has it.
+fn add_names(ws: &Workspace, index: &Index, task: Id, item: &mut Value) -> Result<()> {
+    item["handle"] = json!(ws.handle(task)?);
+    item["title"] = json!(index.task(task)?.map(|task| task.fields.title));
+    Ok(())
 }
 
 /// What stands at the remote: leases that are held, run out or not; with `all` those given back too.
@@ -59,9 +71,10 @@ fn at_remote(ws: &Workspace, all: bool) -> Result<Vec<(Id, Value)>> {
     };
     let listed = asking.remote().and_then(|remote| remote.all()).map_err(silent)?;
     let now = ws.env.now();
+    let (index, me) = (ws.index()?, ws.author().ok());
     let mut items = Vec::new();
     for (task, one) in listed {
-        let item = match one {
+        let mut item = match one {
             Ok(seen) => {
                 let r = &seen.record;
                 if r.state != RemoteState::Held && !all {
@@ -72,11 +85,20 @@ fn at_remote(ws: &Workspace, all: bool) -> Result<Vec<(Id, Value)>> {
                     "expires_at": r.expires_at, "created_at": r.created_at, "updated_at": r.updated_at,
                     "state": r.state, "live": r.state == RemoteState::Held && now < r.expires_at, "clone": r.clone,
                     "confirmed": true, "elsewhere": !seen.ours,
+                    "mine": me.as_ref().is_some_and(|me| is_mine(&seen, me)),
                 })
             }
-            Err(why) => json!({ "task": task, "state": "unreadable", "error": why }),
+            Err(why) => json!({ "task": task, "state": "unreadable", "error": why, "mine": false }),
         };
+        add_names(ws, &index, task, &mut item)?;
         items.push((task, item));
     }
     Ok(items)
+}
+
+/// Whether the asker holds what was seen at the remote.
+fn is_mine(seen: &Seen, me: &Author) -> bool {
+    let r = &seen.record;
+    let other_session = matches!((r.session, me.session), (Some(a), Some(b)) if a != b);
+    seen.ours && r.state == RemoteState::Held && r.agent == me.agent && !other_session
 }

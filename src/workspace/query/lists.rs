@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
 use crate::model::query::{Next, Ready, TaskList};
 use crate::model::task::{Brief, Status, Task};
-use crate::reports::ready::{Asker, Place, Plan, Ranked};
+use crate::reports::ready::{Asker, Place, Plan, Ranked, Reason};
 use crate::reports::view::{self, Around};
 use crate::runtime::records;
 use crate::store::filter::Filter;
@@ -220,7 +220,7 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
         answer["void_edges"] = json!(plan.void.iter().map(|stamp| stamp.id).collect::<Vec<_>>());
     }
     if q.explain {
-        answer["explained"] = explain(ws, &plan, &asker, &arounds);
+        answer["explained"] = explain(ws, &plan, &asker, &arounds)?;
     }
     Ok(answer)
 }
@@ -238,11 +238,11 @@ fn here_only(ranked: Vec<Ranked>, elsewhere: &mut Elsewhere) -> Result<(Vec<Rank
 }
 
 /// For what is not ready, each reason; at most a hundred tasks, with the number of the rest.
-fn explain(ws: &Workspace, plan: &Plan, asker: &Asker, arounds: &Arounds) -> Value {
+fn explain(ws: &Workspace, plan: &Plan, asker: &Asker, arounds: &Arounds) -> Result<Value> {
     let mut items = Vec::new();
     let mut more = 0;
     for task in plan.tasks.values() {
-        let reasons = plan.reasons(task, asker, ws.env.now());
+        let mut reasons = plan.reasons(task, asker, ws.env.now());
         if reasons.is_empty() {
             continue;
         }
@@ -250,10 +250,18 @@ fn explain(ws: &Workspace, plan: &Plan, asker: &Asker, arounds: &Arounds) -> Val
             more += 1;
             continue;
         }
+        for reason in &mut reasons {
+            // The plan knows of live leases alone.
+            if let Reason::Status { lease_expired_at, .. } = reason
+                && plan.lease(task.id).is_none()
+            {
+                *lease_expired_at = ws.lease_record(task.id)?.lease.map(|lease| lease.expires_at);
+            }
+        }
         let words: Vec<String> = reasons.iter().map(|r| r.words()).collect();
         items.push(json!({ "task": task.id, "handle": arounds.handle(task.id), "title": task.title, "reasons": reasons, "words": words }));
     }
-    json!({ "items": items, "more": more })
+    Ok(json!({ "items": items, "more": more }))
 }
 
 /// `next` without a claim
@@ -282,7 +290,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
     }
     if q.explain {
         let arounds = Arounds::new(ws, &index, &plan, &asker)?;
-        reasons["explained"] = explain(ws, &plan, &asker, &arounds);
+        reasons["explained"] = explain(ws, &plan, &asker, &arounds)?;
     }
     if best.is_none() {
         let abandoned = super::alive::abandoned(ws, &plan, &asker)?;
