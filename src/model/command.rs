@@ -476,9 +476,9 @@ pub struct LeaseAcquire {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LeaseRenew {
-    /// The lease, or its task
+    /// The lease, or its task; the one you hold where absent
     #[command(flatten)]
-    pub id: TaskRef,
+    pub id: OptionalTaskRef,
     /// Time to live from now on: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     pub ttl: Option<Duration>,

@@ -400,8 +400,9 @@ impl Stage for Scene<'_> {
         }
         if let Some(seen) = self.said.as_ref().and_then(|said| said.seen.get(&task)) {
             // What stood there before stands since then.
-            let at = record.remote.as_ref().filter(|old| old.oid == seen.oid).map_or(seen.at, |old| old.at);
-            record.remote = Some(Seen { at, ..seen.clone() });
+            let old = record.remote.as_ref().filter(|old| old.oid == seen.oid);
+            let (at, over) = old.map_or((seen.at, seen.over), |old| (old.at, old.over.max(seen.over)));
+            record.remote = Some(Seen { at, over, ..seen.clone() });
         }
         lease::heed_remote(&mut record);
         Ok(record)

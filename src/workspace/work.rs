@@ -324,7 +324,7 @@ impl Workspace {
         let renewed = match hold.let_go {
             true => self.heartbeat(),
             false => {
-                let renew = LeaseRenew { id: TaskRef(hold.task.to_string()), ttl: hold.ttl };
+                let renew = LeaseRenew { id: OptionalTaskRef(Some(hold.task.to_string())), ttl: hold.ttl };
                 self.execute(&Command::LeaseRenew(renew)).map(|_| ())
             }
         };

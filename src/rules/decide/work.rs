@@ -380,7 +380,11 @@ pub fn lease_acquire(stage: &mut dyn Stage, c: &LeaseAcquire) -> Result<Subject>
 
 /// `lease renew`
 pub fn lease_renew(stage: &mut dyn Stage, c: &LeaseRenew) -> Result<Subject> {
-    let (task, lease) = own_lease(stage, &Ref(c.id.0.clone()))?;
+    let reference = match &c.id.0 {
+        Some(named) => Ref(named.clone()),
+        None => Ref(held_task(stage, &c.id)?.to_string()),
+    };
+    let (task, lease) = own_lease(stage, &reference)?;
     let grant = stage.grant(task);
     if lease.is_live(stage.now()) && wants_confirmation(stage, &lease, grant.as_ref())? {
         let holder = Author { agent: lease.agent.clone(), session: lease.session, ..stage.me().clone() };

@@ -15,7 +15,7 @@ use crate::model::agent::{LeaseRecord, RemoteState, Seen};
 use crate::model::command::{Command, LeaseRenew};
 use crate::model::event::Author;
 use crate::model::id::Id;
-use crate::model::words::{Duration, TaskRef};
+use crate::model::words::{Duration, OptionalTaskRef};
 use crate::rules::confirm::{self, Trouble};
 use crate::rules::decide::confirm_again;
 use crate::rules::lease;
@@ -129,7 +129,10 @@ impl Sync<'_> {
                 Some(lease) if lease.is_live(self.ws.env.now()) => {
                     let left = Duration { millis: lease.expires_at.since(self.ws.env.now()).max(1) };
                     let author = Author { agent: lease.agent.clone(), session: lease.session, ..Author::default() };
-                    let command = Command::LeaseRenew(LeaseRenew { id: TaskRef(task.to_string()), ttl: Some(left) });
+                    let command = Command::LeaseRenew(LeaseRenew {
+                        id: OptionalTaskRef(Some(task.to_string())),
+                        ttl: Some(left),
+                    });
                     let seen = there.get(&task);
                     if lease.confirmed
                         && seen.is_some_and(|s| s.record.lease == lease.id)
