@@ -137,8 +137,8 @@ impl Lease {
     /// Whether it still holds at `now`. One that would go on for longer than any lease may was written by a clock that was far
     /// ahead, or by nobody honest; it does not hold.
     pub fn is_live(&self, now: Time) -> bool {
-        let whole = self.expires_at.since(self.updated_at).min(MAX_TTL);
-        now < self.expires_at && self.expires_at.since(now) <= whole.max(0) + CLOCK_SLACK
+        let whole = self.expires_at.since(self.updated_at).clamp(0, MAX_TTL);
+        now < self.expires_at && self.expires_at.since(now) <= whole + CLOCK_SLACK
     }
 }
 

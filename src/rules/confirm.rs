@@ -8,10 +8,11 @@
 //! holder raises its fence; records are taken away only after the floor, below which no new record may begin, was raised to
 //! their fences. Refuses to know: git, files, and what time it really is; each clone's own clock decides only when it dares to ask.
 
-use crate::model::agent::{MAX_FENCE, RemoteRecord, RemoteState, Seen};
+use crate::model::agent::{MAX_FENCE, MAX_TTL, RemoteRecord, RemoteState, Seen};
 use crate::model::event::Author;
 use crate::model::id::Id;
 use crate::model::time::Time;
+use crate::rules::lease::is_sound;
 
 /// How often one question is put while others keep changing the answer.
 const ROUNDS: usize = 20;
@@ -124,6 +125,9 @@ pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -
         {
             return Answer::Held(seen.clone());
         }
+        if stands.as_ref().is_some_and(|seen| !is_sound(seen.record.fence, wish.fence)) {
+            return Answer::Unconfirmed(Trouble::Refused(TOO_FAR.into()));
+        }
         let fence = wish.fence.max(stands.as_ref().map_or(0, |seen| seen.record.fence.saturating_add(STEP)));
         let record = record(wish, fence, stands.as_ref());
         let Some(record) = record else { return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into())) };
@@ -153,6 +157,8 @@ pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -
     Answer::Unconfirmed(Trouble::Refused("others keep changing it".into()))
 }
 
+const TOO_FAR: &str =
+    "a fence stands there that is too far above what is known; whoever keeps the remote looks at refs/agentpm";
 const AT_ITS_END: &str = "the fences of this task have run to their end";
 
 /// A record counts once its fence is above the floor, which is asked for after it stands: whoever takes records away raises the
@@ -166,6 +172,9 @@ fn above_floor(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen) -> Answ
         };
         if now.record.fence > floor {
             return Answer::Confirmed(now);
+        }
+        if !is_sound(floor, wish.fence) {
+            return Answer::Unconfirmed(Trouble::Refused(TOO_FAR.into()));
         }
         let Some(raised) = record(wish, floor.saturating_add(STEP), Some(&now)) else {
             return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into()));
@@ -311,5 +320,6 @@ pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
 /// The second is for holders whose clock is years ahead.
 fn has_run_out(seen: &Seen, now: Time) -> bool {
     let r = &seen.record;
-    now >= r.expires_at || now.since(seen.at) >= r.expires_at.since(r.updated_at).max(1)
+    let whole = r.expires_at.since(r.updated_at).clamp(1, MAX_TTL);
+    now >= r.expires_at || now.since(seen.at) >= whole
 }

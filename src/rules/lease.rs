@@ -7,7 +7,7 @@
 use serde_json::json;
 
 use crate::error::{Code, Error};
-use crate::model::agent::{Lease, LeaseRecord, MAX_FENCE, MAX_FENCE_JUMP, RemoteRecord, RemoteState};
+use crate::model::agent::{Lease, LeaseRecord, MAX_FENCE, MAX_FENCE_JUMP, MAX_TTL, RemoteRecord, RemoteState};
 use crate::model::event::{Author, Entity, Entry, Event, Stamp};
 use crate::model::id::Id;
 use crate::model::payload::{LeaseAcquired, Payload};
@@ -223,6 +223,13 @@ fn grants<'a>(task: Id, entries: impl Iterator<Item = &'a Entry>) -> Vec<(&'a Le
     all
 }
 
+/// Forgets what was seen at the remote and stands there no more, but for its fence: it was given.
+pub fn forget(record: &mut LeaseRecord) {
+    if let Some(seen) = record.remote.take().filter(|seen| is_sound(seen.record.fence, record.fence)) {
+        record.fence = record.fence.max(seen.record.fence);
+    }
+}
+
 /// Whether a fence may be granted after another.
 pub fn is_sound(fence: u64, highest: u64) -> bool {
     fence < MAX_FENCE && fence.saturating_sub(highest) <= MAX_FENCE_JUMP
@@ -268,7 +275,7 @@ pub fn heed_remote(record: &mut LeaseRecord) {
         session: r.session,
         fence: r.fence,
         // By its holder's clock, or by ours since we first saw just this: a holder's clock may be far ahead.
-        expires_at: r.expires_at.min(seen.at.plus(r.expires_at.since(r.updated_at).max(0))),
+        expires_at: r.expires_at.min(seen.at.plus(r.expires_at.since(r.updated_at).clamp(0, MAX_TTL))),
         created_at: r.created_at,
         updated_at: r.updated_at,
         confirmed: true,

@@ -15,7 +15,7 @@ use super::stage::Scene;
 use super::write::Reply;
 use crate::error::{Code, Error, Result};
 use crate::git::Objects;
-use crate::model::agent::{LeaseRecord, RemoteState, Seen};
+use crate::model::agent::{RemoteState, Seen};
 use crate::model::command::Command;
 use crate::model::event::{Author, Entity, MAX_CLOCK};
 use crate::model::id::Id;
@@ -24,6 +24,7 @@ use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::rules::confirm::{self, Answer, Trouble, Wish};
 use crate::rules::decide::{Subject, decide};
+use crate::rules::lease;
 use crate::rules::stage::{Grant, Stage as _};
 use crate::runtime::lock::Lock;
 use crate::runtime::records;
@@ -285,7 +286,7 @@ impl Workspace {
     /// Waits until no other agent of this clone asks the remote.
     fn alone_at_remote(&self, who: &str) -> Result<Lock> {
         let each = Duration::from_secs(self.settings.lease.remote_seconds.max(1).into());
-        let wait = each.saturating_mul(4) + Duration::from_millis(self.settings.lock.wait_ms.into());
+        let wait = each.saturating_mul(2) + Duration::from_millis(self.settings.lock.wait_ms.into());
         Lock::take_named(&self.runtime_to_write()?, "leases", wait, &format!("{who}, asking the remote for a lease"))
     }
 
@@ -382,9 +383,10 @@ impl Workspace {
                 }
             }
             for task in said.gone.iter().filter(|task| !said.seen.contains_key(task)) {
-                let record = records::lease(runtime, *task)?;
+                let mut record = records::lease(runtime, *task)?;
                 if record.remote.is_some() {
-                    records::write_lease(runtime, *task, &LeaseRecord { remote: None, ..record })?;
+                    lease::forget(&mut record);
+                    records::write_lease(runtime, *task, &record)?;
                 }
             }
             Ok(())

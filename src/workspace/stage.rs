@@ -396,7 +396,7 @@ impl Stage for Scene<'_> {
             lease::heed_log(&mut record, &slot.task, slot.log.entries.iter(), self.now);
         }
         if self.said.as_ref().is_some_and(|said| said.gone.contains(&task)) {
-            record.remote = None;
+            lease::forget(&mut record);
         }
         if let Some(seen) = self.said.as_ref().and_then(|said| said.seen.get(&task)) {
             // What stood there before stands since then.

@@ -342,7 +342,7 @@ impl Workspace {
                 match self.lease_record(hold.task).map(|record| (self.standing(&record), record.lease)) {
                     Ok((Some(Standing::Others(other) | Standing::OthersExpired(other)), _)) => Err(taken_by(&other)),
                     // Given back by the command between the look and the renewal.
-                    Ok((_, None)) if e.details["holder"].is_null() => {
+                    Ok((_, None)) if e.details["holder"].is_null() && e.details["taken_by"].is_null() => {
                         hold.let_go = true;
                         Ok(())
                     }

@@ -677,3 +677,95 @@ fn a_commit_under_a_lease_that_gave_way_to_a_confirmed_one_is_refused_however_hi
     assert_eq!(findings[0]["code"], "lease-lost");
     assert!(findings[0]["message"].as_str().unwrap().contains("ann holds it now in another clone"), "{report:#}");
 }
+
+#[test]
+fn what_is_finished_or_given_back_under_a_late_confirmation_stands() {
+    for end in [&["done", "--all-met"][..], &["release"]] {
+        let (clones, task) = confirmed(&["ann", "bob"]);
+        clones.run("ann", &["claim", &task]).data();
+        clones.run("ann", &["release", &task]).data();
+        let away = clones.room.beside("away.git");
+        std::fs::rename(hub(&clones), &away).unwrap();
+        clones.run("bob", &["claim", &task]).data();
+        std::fs::rename(&away, hub(&clones)).unwrap();
+        let last = if end[0] == "done" { "completed" } else { "open" };
+        clones.run("bob", &[&[end[0], &task], &end[1..]].concat()).data();
+        for name in ["ann", "bob", "ann", "bob"] {
+            clones.run(name, &["sync"]).data();
+        }
+        for name in ["ann", "bob"] {
+            let seen = clones.run(name, &["task", "get", &task]).data();
+            assert_eq!(seen["status"], last, "{end:?} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_loser_that_was_told_does_not_finish_what_it_knows_nothing_of() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["claim", &task]).data();
+    run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["release", &task]).data();
+    run_at(&clones, "ann", "2026-11-20T10:12:00Z", &["done", &task, "--all-met"]).error("ERR_LEASE_LOST", 5);
+    let error = run_at(&clones, "ann", "2026-11-20T10:12:00Z", &["done", &task, "--all-met"]);
+    assert_eq!(error.error("ERR_INVALID_STATE", 4)["details"]["behind"], true);
+    run_at(&clones, "ann", "2026-11-20T10:12:00Z", &["claim", &task]).data();
+    run_at(&clones, "ann", "2026-11-20T10:12:00Z", &["done", &task, "--all-met"]).data();
+}
+
+#[test]
+fn a_clock_that_was_years_ahead_and_was_set_right_holds_up_nobody() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2036-01-01T00:00:00Z", &["claim", &task]).data();
+    let renewed = run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["lease", "renew", &task]);
+    let renewed = renewed.json();
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    run_at(&clones, "ann", "2026-11-20T10:01:00Z", &["task", "update", &task, "--title", "right"]).data();
+    run_at(&clones, "bob", "2026-11-20T10:02:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    let taken = run_at(&clones, "bob", "2026-11-20T10:20:00Z", &["claim", &task]).data();
+    assert_eq!(taken["lease"]["confirmed"], true, "{renewed}");
+}
+
+#[test]
+fn a_floor_or_a_record_that_is_far_too_high_stops_nobody() {
+    let (clones, task) = confirmed(&["ann"]);
+    let high = clones.room.beside("high");
+    std::fs::write(&high, "8589934592\n").unwrap();
+    let oid = clones.room.git_in(&hub(&clones), &["hash-object", "-w", &high.display().to_string()]);
+    clones.room.git_in(&hub(&clones), &["update-ref", "refs/agentpm/floor", oid.text()]).text();
+    let claimed = clones.run("ann", &["claim", &task]);
+    assert_eq!(claimed.data()["lease"]["confirmed"], false);
+    assert!(warning(&claimed, "too far above"), "{claimed:?}");
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+}
+
+#[test]
+fn a_record_that_was_deleted_has_given_its_fence_all_the_same() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    let first = clones.run("ann", &["claim", &task]).data()["lease"]["fence"].as_u64().unwrap();
+    clones.run("bob", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    let name = format!("refs/agentpm/leases/{task}");
+    clones.room.git_in(&hub(&clones), &["update-ref", "-d", &name]).text();
+    let second = clones.run("bob", &["claim", &task]).data()["lease"]["fence"].as_u64().unwrap();
+    assert!(second > first, "{second} after {first}");
+}
+
+#[test]
+fn work_notices_that_another_clone_had_the_task_meanwhile() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    let clock = clones.room.beside("clock");
+    std::fs::write(&clock, "2026-11-20T10:00:00Z").unwrap();
+    let mut command = clones.room.agentpm_in(&clones.dir("ann"));
+    command.env("AGENTPM_AGENT", "ann").env("AGENTPM_CLOCK", format!("@{}", clock.display()));
+    command.args(["work", &task, "--done", "--", "sh", "-c", "echo ready; exec sleep 1000"]);
+    let mut working = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(working.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut lines, &mut String::new()).unwrap();
+    run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["claim", &task]).data();
+    run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["release", &task]).data();
+    std::fs::write(clones.room.beside("new"), "2026-11-20T10:12:00Z").unwrap();
+    std::fs::rename(clones.room.beside("new"), &clock).unwrap();
+    let answer = Answer::from(working.wait_with_output().unwrap());
+    assert_eq!(answer.code, 5, "{answer:?}");
+    assert!(answer.stderr.contains("ERR_LEASE_LOST"), "{answer:?}");
+}

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::work::assert_again;
 use crate::error::{Code, Error, Result};
-use crate::model::agent::Lease;
+use crate::model::agent::{Lease, LeaseRecord};
 use crate::model::command::Guard;
 use crate::model::event::Entity;
 use crate::model::id::Id;
@@ -67,7 +67,7 @@ pub fn permit_id(stage: &mut dyn Stage, id: Id, guard: &Guard, verb: Verb) -> Re
             .with(json!({ "task": id, "expected": expected, "actual": task.version }))
             .hint(format!("look at it again with agentpm task get {id}")));
     }
-    let ends = matches!(verb, Verb::Complete | Verb::Cancel);
+    let ends = matches!(verb, Verb::Complete | Verb::Cancel | Verb::Claim | Verb::Archive);
     let lease = hold(stage, &task, guard, ends)?;
     let permit = Permit { id, lease, why: guard.why.as_ref().map(|w| w.0.clone()) };
     unblock_if_free(stage, id)?;
@@ -90,6 +90,14 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool) -> Result
         }
         Standing::Free if guard.override_reason.is_none() && lease::is_lost(&record, &me) => {
             return Err(lease::lost_and_gone(task.id, &record));
+        }
+        Standing::Free if ends && guard.override_reason.is_none() && is_behind(stage, &record, task.id)? => {
+            return Err(Error::state(format!(
+                "others worked on task {} in another clone, by events that are not here",
+                task.id
+            ))
+            .with(json!({ "task": task.id, "fence": record.fence, "behind": true }))
+            .hint(format!("agentpm sync brings them in; or take the task first: agentpm claim {}", task.id)));
         }
         Standing::Free if stage.settings().lease.required && guard.override_reason.is_none() => {
             return Err(Error::new(Code::LeaseRequired, format!("task {} may only be changed under a lease", task.id))
@@ -121,6 +129,12 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool) -> Result
     stage.require(Verb::Override)?;
     override_lease(stage, task.id, Some(other.id), &other.agent, &reason.0)?;
     Ok(None)
+}
+
+/// Whether the remote was seen to have granted the task elsewhere since the last grant that its log tells of.
+fn is_behind(stage: &mut dyn Stage, record: &LeaseRecord, task: Id) -> Result<bool> {
+    let Some(seen) = record.remote.as_ref().filter(|seen| !seen.ours && stage.asks_remote()) else { return Ok(false) };
+    Ok(seen.record.fence > stage.known_fence(task)?)
 }
 
 /// Work is a sign of life: a change made in the second half of a lease begins its time anew.

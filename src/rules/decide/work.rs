@@ -16,6 +16,7 @@ use crate::model::payload::{
     ContextAdded, Fields, LeaseAcquired, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged, TaskUpdated,
 };
 use crate::model::task::{Status, Task};
+use crate::model::time::Time;
 use crate::model::words::{Duration, OptionalTaskRef, Ref};
 use crate::rules::lease::{self, Standing};
 use crate::rules::roles::Verb;
@@ -49,6 +50,9 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
     }
     if !c.here {
         refuse_finished(stage, id)?;
+    }
+    // A holder of this clone, in another worktree, that let it run out is taken over as anywhere.
+    if !c.here && !matches!(lease::standing(&record, &me, stage.now()), Standing::OthersExpired(_)) {
         refuse_elsewhere(stage, id)?;
     }
     refuse_owned(stage, &before, &me.agent)?;
@@ -139,8 +143,9 @@ fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duratio
     let known = stage.known_fence(task)?;
     let record = stage.lease(task)?;
     // To ask again never shortens what one has.
-    let until = record.lease.as_ref().filter(|lease| lease::is_holder(lease, holder)).map(|lease| lease.expires_at);
-    let expires_at = now.plus(ttl_ms(stage, ttl)?).max(until.unwrap_or(now));
+    let own_until =
+        record.lease.as_ref().filter(|lease| lease::is_holder(lease, holder)).map(|lease| until(lease, now));
+    let expires_at = now.plus(ttl_ms(stage, ttl)?).max(own_until.unwrap_or(now));
     let grant = stage.grant(task);
     let mut own = None;
     let taken_from = match lease::standing(&record, holder, now) {
@@ -185,6 +190,11 @@ fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duratio
     Ok(fence)
 }
 
+/// Until when a lease holds; a time from a clock that was far ahead counts for nothing.
+fn until(lease: &Lease, now: Time) -> Time {
+    if lease.is_live(now) { lease.expires_at.min(now.plus(MAX_TTL)) } else { now }
+}
+
 /// Whether a lease of one's own is to be asked for anew: because the remote has not agreed to it yet, or because a clone that
 /// could not ask granted another as high.
 fn wants_confirmation(stage: &mut dyn Stage, lease: &Lease, grant: Option<&Grant>) -> Result<bool> {
@@ -198,7 +208,9 @@ fn wants_confirmation(stage: &mut dyn Stage, lease: &Lease, grant: Option<&Grant
 /// The lease again: above what clones that could not ask have granted; and for what ends the work, under the remote's word where
 /// it has not given that yet.
 pub fn assert_again(stage: &mut dyn Stage, task: Id, lease: Lease, ends: bool) -> Result<Lease> {
-    let again = if lease.confirmed { stage.is_contested(task, &lease)? } else { ends };
+    // What the remote has agreed to in the meantime is to be written, whatever it was asked for.
+    let granted = stage.grant(task).and_then(|grant| grant.fence).is_some_and(|fence| fence > lease.fence);
+    let again = granted || if lease.confirmed { stage.is_contested(task, &lease)? } else { ends };
     if !stage.asks_remote() || !again {
         return Ok(lease);
     }
@@ -392,7 +404,7 @@ pub fn lease_renew(stage: &mut dyn Stage, c: &LeaseRenew) -> Result<Subject> {
         take(stage, &before, &holder, c.ttl)?;
         return Ok(Subject::Lease(task));
     }
-    let expires_at = stage.now().plus(ttl_ms(stage, c.ttl)?).max(lease.expires_at);
+    let expires_at = stage.now().plus(ttl_ms(stage, c.ttl)?).max(until(&lease, stage.now()));
     let renewed = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at });
     stage.emit(Draft { entity: Entity::Task(task), payload: renewed, why: None, fence: Some(lease.fence) })?;
     Ok(Subject::Lease(task))
@@ -401,6 +413,7 @@ pub fn lease_renew(stage: &mut dyn Stage, c: &LeaseRenew) -> Result<Subject> {
 /// `lease release`
 pub fn lease_release(stage: &mut dyn Stage, c: &LeaseRelease) -> Result<Subject> {
     let (task, lease) = own_lease(stage, &Ref(c.id.0.clone()))?;
+    let lease = if lease.is_live(stage.now()) { assert_again(stage, task, lease, true)? } else { lease };
     let released = Payload::LeaseReleased(LeaseReleased { lease: lease.id });
     stage.emit(Draft { entity: Entity::Task(task), payload: released, why: None, fence: Some(lease.fence) })?;
     Ok(Subject::Lease(task))
