@@ -112,18 +112,7 @@ pub fn apply(record: &mut LeaseRecord, event: &Event) {
     let Entity::Task(task) = event.entity else { return };
     match &event.payload {
         Payload::LeaseAcquired(p) if p.fence > record.fence => {
-            let lease = Lease {
-                id: p.lease,
-                task,
-                agent: p.holder.clone(),
-                session: p.session,
-                fence: p.fence,
-                expires_at: p.expires_at,
-                created_at: event.at,
-                updated_at: event.at,
-                confirmed: false,
-                elsewhere: false,
-            };
+            let lease = granted(task, p, event, false);
             pass_on(record, Some(lease), p.fence, &p.holder);
         }
         Payload::LeaseRenewed(p) => {
@@ -137,6 +126,32 @@ pub fn apply(record: &mut LeaseRecord, event: &Event) {
         }
         _ => {}
     }
+}
+
+/// The lease that a grant gives.
+fn granted(task: Id, p: &LeaseAcquired, event: &Event, elsewhere: bool) -> Lease {
+    Lease {
+        id: p.lease,
+        task,
+        agent: p.holder.clone(),
+        session: p.session,
+        fence: p.fence,
+        expires_at: p.expires_at,
+        created_at: event.at,
+        updated_at: event.at,
+        confirmed: false,
+        elsewhere,
+    }
+}
+
+/// Whether a log grants another lease of the task as high as this one: by a clone that could not ask who has it.
+pub fn is_contested<'a>(lease: &Lease, mut entries: impl Iterator<Item = &'a Entry>) -> bool {
+    entries.any(|entry| match &entry.event.payload {
+        Payload::LeaseAcquired(p) => {
+            entry.event.entity == Entity::Task(lease.task) && p.fence >= lease.fence && p.lease != lease.id
+        }
+        _ => false,
+    })
 }
 
 /// Most leases of one task whose loss is remembered.
@@ -188,18 +203,7 @@ pub fn heed_log<'a>(
         // Given back, by us or by others: nothing is in force that we do not know of.
         return;
     }
-    let lease = (!over).then(|| Lease {
-        id: p.lease,
-        task: task.id,
-        agent: p.holder.clone(),
-        session: p.session,
-        fence: p.fence,
-        expires_at: p.expires_at,
-        created_at: event.at,
-        updated_at: event.at,
-        confirmed: false,
-        elsewhere: true,
-    });
+    let lease = (!over).then(|| granted(task.id, p, event, true));
     pass_on(record, lease, p.fence, &p.holder);
 }
 

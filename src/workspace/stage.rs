@@ -425,12 +425,7 @@ impl Stage for Scene<'_> {
             return Ok(false);
         }
         let log = &self.tasks[&task].log.entries;
-        Ok(log.iter().chain(&self.entries).any(|entry| match &entry.event.payload {
-            Payload::LeaseAcquired(p) => {
-                entry.event.entity == Entity::Task(task) && p.fence >= lease.fence && p.lease != lease.id
-            }
-            _ => false,
-        }))
+        Ok(lease::is_contested(lease, log.iter().chain(&self.entries)))
     }
 
     fn held_in(&mut self, session: Id) -> Result<Vec<Id>> {

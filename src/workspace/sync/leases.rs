@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Sync;
 use crate::error::{Code, Result};
-use crate::model::agent::{LeaseRecord, RemoteState, Seen};
+use crate::model::agent::{Lease, LeaseRecord, RemoteState, Seen};
 use crate::model::command::{Command, LeaseRenew};
 use crate::model::event::Author;
 use crate::model::id::Id;
@@ -136,7 +136,7 @@ impl Sync<'_> {
                     let seen = there.get(&task);
                     if lease.confirmed
                         && seen.is_some_and(|s| s.record.lease == lease.id)
-                        && !self.is_contested(task, &lease)?
+                        && !self.is_contested(&lease)?
                     {
                         continue;
                     }
@@ -183,12 +183,8 @@ impl Sync<'_> {
         Ok(load_task(&self.ws.store, task, &[])?.task.status.is_finished())
     }
 
-    fn is_contested(&self, task: Id, lease: &crate::model::agent::Lease) -> Result<bool> {
-        let log = load_task(&self.ws.store, task, &[])?.log;
-        Ok(log.entries.iter().any(|entry| match &entry.event.payload {
-            crate::model::payload::Payload::LeaseAcquired(p) => p.fence >= lease.fence && p.lease != lease.id,
-            _ => false,
-        }))
+    fn is_contested(&self, lease: &Lease) -> Result<bool> {
+        Ok(lease::is_contested(lease, load_task(&self.ws.store, lease.task, &[])?.log.entries.iter()))
     }
 
     /// What is known here of leases that were granted here, by task.
