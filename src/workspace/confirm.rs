@@ -279,7 +279,7 @@ impl Workspace {
             }
             return self.conclude(outcome, said, (ends, lamport), remote, name);
         }
-        Err(Error::new(Code::Busy, "others took every task that was asked for; nothing was written")
+        Err(Error::new(Code::Busy, "what the remote holds kept changing while it was asked; nothing was written")
             .hint("run the same command again"))
     }
 
@@ -301,7 +301,10 @@ impl Workspace {
     ) -> Result<Reply> {
         match outcome {
             Ok(mut reply) => {
-                self.remember(&said)?;
+                // The change has happened: what was seen besides is only asked for once more.
+                if let Err(e) = self.remember(&said) {
+                    reply.warnings.push(format!("saved, but what {name} said of others was not kept: {}", e.message));
+                }
                 if reply.subject == Subject::Claim(None) {
                     reply.warnings.extend(self.left_elsewhere(&said));
                 }
@@ -330,7 +333,10 @@ impl Workspace {
                 if let Some(remote) = &mut remote {
                     self.withdraw(&said, remote);
                 }
-                self.remember(&said)?;
+                // The refusal is what counts; it may be told once more.
+                if let Err(e) = self.remember(&said) {
+                    tracing::warn!(error = %e, "what the remote said was not kept");
+                }
                 self.told(&e);
                 Err(e)
             }
