@@ -141,10 +141,20 @@ impl Workspace {
         let mut warnings = sync.take_in_edits(options)?;
         let asks = !options.plan && !options.no_push;
         let mut leases = LeaseNews::default();
-        let asks = asks && sync.look_at_leases(&mut warnings)?;
+        // What becomes of leases is told, and never a reason for the plan to stay.
+        let or_told = |e: Error, warnings: &mut Vec<String>| warnings.push(format!("leases: {}", e.message));
+        let asks = asks
+            && sync.look_at_leases(&mut warnings).unwrap_or_else(|e| {
+                or_told(e, &mut warnings);
+                false
+            });
         let mut report = sync.run(options, upstream.as_ref())?;
         // Only now is it known what others did with the tasks that are held here.
-        let there = if asks { sync.settle_leases(&mut leases, &mut warnings)? } else { Default::default() };
+        let settled = if asks { sync.settle_leases(&mut leases, &mut warnings) } else { Ok(Default::default()) };
+        let there = settled.unwrap_or_else(|e| {
+            or_told(e, &mut warnings);
+            Default::default()
+        });
         if !leases.confirmed.is_empty() {
             match sync.run(options, upstream.as_ref()) {
                 Ok(again) => report.go_on(again),
@@ -152,11 +162,13 @@ impl Workspace {
             }
         }
         warnings.append(&mut report.warnings);
-        if !options.plan {
-            sync.tell_lost(&mut leases)?;
+        if !options.plan
+            && let Err(e) = sync.tell_lost(&mut leases)
+        {
+            or_told(e, &mut warnings);
         }
-        if asks {
-            sync.clean_leases(there, &mut leases, &mut warnings)?;
+        if asks && let Err(e) = sync.clean_leases(there, &mut leases, &mut warnings) {
+            or_told(e, &mut warnings);
         }
         report.leases = leases;
         report.warnings = warnings;
