@@ -145,7 +145,7 @@ fn a_stopped_holder_changes_nothing_after_another_agent_of_its_clone_took_over()
     let here = race.clones.dir("ann");
     race.run(&here, "ann", &["claim", &race.task]).data();
     let mut notes = 0;
-    for round in 0..rounds(20) {
+    for round in 0..rounds(50) {
         let (holder, taker) = if round % 2 == 0 { ("ann", "bob") } else { ("bob", "ann") };
         notes += race.round(round, (&here, holder), (&here, taker));
     }
