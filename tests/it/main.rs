@@ -5,6 +5,7 @@ mod sandbox;
 
 mod attacks;
 mod branches;
+mod by_hand;
 mod claims;
 mod contract;
 mod crash;
