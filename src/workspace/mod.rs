@@ -33,7 +33,7 @@ mod write;
 pub use driver::{merge_driver, merge_texts, textconv};
 pub use heal::{Healed, HealedEntity};
 pub use hooks::install_hooks;
-pub use lint::{LintReport, lint_staged};
+pub use lint::{LintReport, lint_staged, lint_text};
 pub use open::{InitReport, Options, init, write_agents_md};
 pub use query::{dot, mermaid, task_schema, tree};
 pub use recover::{BroughtBack, Unheld, Wanted};

@@ -8,15 +8,19 @@ mod across;
 mod base;
 mod fence;
 mod fix;
+mod lines;
 mod odd;
 mod readable;
 mod rewritten;
 mod staged;
+mod stdin;
 mod task;
 mod trailers;
 
 pub use staged::lint_staged;
+pub use stdin::lint_text;
 
+pub(super) use lines::{line_of, point_out};
 pub(super) use readable::readable;
 pub(super) use staged::Staging;
 pub(super) use task::{completed_by_force, values};
@@ -32,6 +36,7 @@ use crate::error::{Code, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::Id;
+use crate::model::settings::LintSettings;
 use crate::store::entity::{is_odd, load_agent, load_task, read_yaml, yaml_path};
 use crate::store::layout::{LOG, task_dir};
 
@@ -52,8 +57,9 @@ pub struct LintReport {
 }
 
 impl LintReport {
-    /// Sorts and counts what was found in so many tasks.
-    fn of(mut findings: Vec<Finding>, checked: usize) -> Self {
+    /// Judges by the settings, sorts and counts what was found in so many tasks.
+    fn of(findings: Vec<Finding>, checked: usize, settings: &LintSettings) -> Self {
+        let mut findings: Vec<Finding> = findings.into_iter().filter_map(|f| settings.judge(f)).collect();
         findings.sort_by(|a, b| {
             b.severity.cmp(&a.severity).then_with(|| (&a.path, a.line, a.rule).cmp(&(&b.path, b.line, b.rule)))
         });
@@ -67,6 +73,12 @@ impl Workspace {
     ///
     /// Errors: `ERR_IO` where the disk fails; what is wrong with the store itself is a finding.
     pub fn lint(&self) -> Result<LintReport> {
+        let (findings, checked) = self.look()?;
+        Ok(LintReport::of(findings, checked, &self.settings.lint))
+    }
+
+    /// All that is odd, whatever the settings make of it, and how many tasks were looked at.
+    fn look(&self) -> Result<(Vec<Finding>, usize)> {
         let mut findings = self.findings.clone();
         findings.extend(self.odd_at_top()?);
         let (folders, odd) = match self.store.task_folders() {
@@ -105,7 +117,7 @@ impl Workspace {
             }
         }
         findings.extend(self.across(&tasks, &|id| self.was_forced(id)));
-        Ok(LintReport::of(findings, folders.len()))
+        Ok((self.located(findings), folders.len()))
     }
 
     /// As `readable_here`, looked at again where somebody may have been writing between our two looks.
@@ -136,7 +148,9 @@ impl Workspace {
             }
             Err(e) => return Some(Finding::new(Rule::YamlInvalid, format!("it cannot be read: {e}")).at(path, None)),
         };
-        readable(path, entity, entries, bytes.as_deref())
+        let mut found = readable(path, entity, entries, bytes.as_deref())?;
+        point_out(&mut found, entity, entries, bytes.as_deref());
+        Some(found)
     }
 
     /// Whether a completion says itself that it passed a check.
