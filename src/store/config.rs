@@ -19,8 +19,7 @@ pub const MAX_CONFIG: u64 = 256 * 1024;
 pub fn combine(files: &[(String, String)]) -> Result<(Settings, Vec<Finding>)> {
     let mut all = Settings { agent: Some(String::new()), ..Settings::default() };
     all.lint.severity = Rule::ALL.iter().map(|rule| (rule.code().to_owned(), Level::Error)).collect();
-    let known =
-        Table::try_from(all).map_err(|e| Error::new(Code::Corrupt, format!("the default settings: {e}")))?;
+    let known = Table::try_from(all).map_err(|e| Error::new(Code::Corrupt, format!("the default settings: {e}")))?;
     let mut whole = Table::new();
     let mut findings = Vec::new();
     for (name, text) in files {
@@ -34,7 +33,8 @@ pub fn combine(files: &[(String, String)]) -> Result<(Settings, Vec<Finding>)> {
         });
         let firm = |code: &str| Rule::of(code).is_some_and(|rule| !rule.is_configurable());
         for (code, _) in own.lint.severity.iter().filter(|(code, level)| **level != Level::Error && firm(code)) {
-            let message = format!("{code} means lost or contradictory data; lint.severity cannot make it less than an error");
+            let message =
+                format!("{code} means lost or contradictory data; lint.severity cannot make it less than an error");
             findings.push(Finding::new(Rule::ConfigKey, message).at(name.clone(), line_of(text, code)));
         }
         merge(&mut whole, table);
@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn rules_of_lint_are_known_by_their_codes_and_what_loses_data_stays_an_error() {
-        let text = "[lint.severity]\nodd-file = \"off\"\nlog-gap = \"warning\"\nlog-line = \"error\"\nod-file = \"off\"\n";
+        let text =
+            "[lint.severity]\nodd-file = \"off\"\nlog-gap = \"warning\"\nlog-line = \"error\"\nod-file = \"off\"\n";
         let (settings, findings) = combine(&[file("a", text)]).unwrap();
         let said: Vec<_> = findings.iter().map(|f| (f.line, f.message.as_str())).collect();
         assert_eq!(said[0], (Some(5), "unknown key lint.severity.od-file; did you mean lint.severity.odd-file?"));

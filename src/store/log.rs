@@ -92,6 +92,9 @@ impl Log {
             return self.note(Rule::LogForm, number, "an empty line");
         }
         if is_marker(plain) {
+            if self.findings.iter().any(|f| f.rule == Rule::LogMarkers) {
+                return;
+            }
             return self.note(Rule::LogMarkers, number, "a conflict marker of git");
         }
         let parsed = match std::str::from_utf8(plain) {
@@ -137,20 +140,27 @@ impl Log {
 
     fn check_order(&mut self) {
         let mut seen = BTreeSet::new();
-        let copies: Vec<_> = (self.entries.iter().zip(&self.lines))
-            .filter(|(e, _)| !seen.insert((e.event.id, e.line.clone())))
-            .map(|(e, line)| (e.event.id, *line))
-            .collect();
+        let (mut copies, mut late, mut early, mut last) = (Vec::new(), false, None, None);
+        for (entry, line) in self.entries.iter().zip(&self.lines) {
+            if !seen.insert((entry.event.id, &*entry.line)) {
+                // It is out of place by being a copy.
+                copies.push((entry.event.id, *line));
+                continue;
+            }
+            if last.is_some_and(|last| place(entry) < last) {
+                late = true;
+                // A clock that no honest one can reach is named as that.
+                early = early.or((entry.event.lamport <= MAX_LAMPORT_JUMP).then_some(*line));
+            }
+            last = last.max(Some(place(entry)));
+        }
+        self.rough |= !copies.is_empty() || late;
         for (id, line) in copies {
-            self.rough = true;
             let copy = Finding::new(Rule::LogDuplicate, format!("event {id} stands here twice")).event(id);
             self.findings.push(Finding { line: Some(line), ..copy });
         }
-        let early = self.entries.windows(2).position(|pair| place(&pair[0]) > place(&pair[1]));
-        if let Some(early) = early {
-            self.rough = true;
-            let line = self.lines.get(early + 1).copied();
-            self.findings.push(Finding { line, ..Finding::new(Rule::LogForm, "events are not in their order") });
+        if early.is_some() {
+            self.findings.push(Finding { line: early, ..Finding::new(Rule::LogForm, "events are not in their order") });
         }
     }
 

@@ -65,7 +65,12 @@ impl Workspace {
                     .any(|e| e.kind == RelationType::Blocks && e.from == *id && !void.contains(&e.stamp()))
             };
             let blockers: Vec<Id> = task.blockers().into_iter().filter(|id| is_open(id) && counts(id)).collect();
-            if task.status == Status::Blocked && blockers.is_empty() {
+            // A blocker that is not here, or whose edge closes a cycle, was named above.
+            let is_named = task
+                .relationships
+                .values()
+                .any(|e| e.kind == RelationType::Blocks && (!tasks.contains_key(&e.from) || void.contains(&e.stamp())));
+            if task.status == Status::Blocked && blockers.is_empty() && !is_named {
                 findings.push(
                     Finding::new(Rule::BlockedFreely, "it is blocked, but nothing unfinished blocks it")
                         .task(task.id)
@@ -83,7 +88,12 @@ impl Workspace {
                     blockers.len(),
                     children.len()
                 );
-                findings.push(Finding::new(Rule::CompletedEarly, message).task(task.id).at(path(task.id), None).on(Spot::Key("status".into())));
+                findings.push(
+                    Finding::new(Rule::CompletedEarly, message)
+                        .task(task.id)
+                        .at(path(task.id), None)
+                        .on(Spot::Key("status".into())),
+                );
             }
         }
         findings

@@ -35,7 +35,7 @@ impl Workspace {
     }
 
     /// How bad the rules are in a commit; as they come where it has no settings that can be read.
-    fn severities_at(&self, objects: &Objects, commit: Oid) -> Result<LintSettings> {
+    pub(in crate::workspace) fn severities_at(&self, objects: &Objects, commit: Oid) -> Result<LintSettings> {
         let name = self.store.shown("config.toml");
         let bytes = objects.file(objects.commit(commit)?.tree, &name)?.unwrap_or_default();
         let settings = String::from_utf8(bytes).ok().and_then(|text| combine(&[(name, text)]).ok());

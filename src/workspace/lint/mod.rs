@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use self::lines::is_told;
 use self::odd::is_temporary;
 use self::task::several_owners;
 use super::Workspace;
@@ -102,7 +103,8 @@ impl Workspace {
                 continue;
             }
             if more.is_empty() {
-                findings.extend(self.readable_at_rest(*id, &loaded.log.entries)?.map(|f| f.task(*id)));
+                let found = self.readable_at_rest(*id, &loaded.log.entries)?;
+                findings.extend(found.filter(|f| !is_told(f, &loaded.findings)).map(|f| f.task(*id)));
             }
             findings.extend(values(&self.store.name, &loaded.task));
             findings.extend(several_owners(&self.store.name, &loaded.task, &loaded.log.entries));

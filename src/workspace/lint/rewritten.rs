@@ -50,7 +50,8 @@ pub(super) fn rewritten(
         .map(|entry| {
             let event = &entry.event;
             let line = log.line_of(event.id);
-            let how = if now.iter().any(|e| e.event.id == event.id) { "has other bytes than it had" } else { "is gone" };
+            let how =
+                if now.iter().any(|e| e.event.id == event.id) { "has other bytes than it had" } else { "is gone" };
             let message = format!("{} {} by {} {how}", event.payload.kind(), event.id, event.author.agent);
             Finding::new(Rule::LogRewritten, message).event(event.id).at(path, line)
         })

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::fence::{self, Suspect};
+use super::lines::is_told;
 use super::rewritten::rewritten;
 use super::task::several_owners;
 use super::{LintReport, line_of, point_out, readable, values};
@@ -181,8 +182,7 @@ impl<'a> Staging<'a> {
             }
             return Ok((findings.into_iter().map(of_task).collect(), Vec::new()));
         }
-        let mut findings =
-            rewritten(entity, &log.path, &old.entries, &new, &|other| Ok(self.entries(other)?.1))?;
+        let mut findings = rewritten(entity, &log.path, &old.entries, &new, &|other| Ok(self.entries(other)?.1))?;
         let known = self.known(entity, &old.entries)?;
         let before = understood(&self.place.name, entity, &log.path, old);
         let after = understood(&self.place.name, entity, &log.path, new);
@@ -199,6 +199,7 @@ impl<'a> Staging<'a> {
         if let Some(found) = &mut found {
             point_out(found, entity, after.entries(), yaml.new.as_deref());
         }
+        let found = found.filter(|found| !is_told(found, &after.findings));
         findings.extend(found.map(strictly).map(half_staged));
         let text = String::from_utf8_lossy(yaml.new.as_deref().unwrap_or_default());
         for finding in findings.iter_mut().filter(|finding| finding.line.is_none()) {

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::lines::is_told;
 use super::rewritten::rewritten;
 use super::staged::{settings, understood};
 use super::{LintReport, line_of, point_out, readable};
@@ -41,7 +42,8 @@ fn real(path: &Path) -> PathBuf {
     let Some((place, folder)) = path.ancestors().find_map(|place| Some((place, files::canonical(place).ok()?))) else {
         return path.to_owned();
     };
-    path.strip_prefix(place).map_or(folder.clone(), |rest| if rest == Path::new("") { folder.clone() } else { folder.join(rest) })
+    path.strip_prefix(place)
+        .map_or(folder.clone(), |rest| if rest == Path::new("") { folder.clone() } else { folder.join(rest) })
 }
 
 fn judge(store: &Store, below: &str, text: &[u8]) -> Result<Vec<Finding>> {
@@ -86,7 +88,7 @@ fn file(store: &Store, entity: &Entity, path: &str, text: &[u8]) -> Result<Vec<F
         finding.line = finding.spot.as_ref().and_then(|spot| line_of(&shown, spot));
         finding
     });
-    Ok(own.chain(found).collect())
+    Ok(own.chain(found.filter(|found| !is_told(found, &understood.findings))).collect())
 }
 
 /// What is odd about the text of a log, and what of the log on disk is not in it.
@@ -113,6 +115,7 @@ fn unreadable(path: &str, text: &[u8]) -> Option<Finding> {
         Ok(_) => "it is no mapping".to_owned(),
         Err(why) => why,
     };
-    let line = why.rsplit_once("line ").and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+    let line =
+        why.rsplit_once("line ").and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
     Some(Finding::new(Rule::YamlInvalid, format!("it cannot be read: {why}")).at(path, line))
 }

@@ -19,8 +19,9 @@ use crate::store::layout::{shown, task_dir};
 pub(in crate::workspace) fn values(store: &str, task: &Task) -> Vec<Finding> {
     let path = shown(store, task_dir(task.id).join("task.yaml"));
     let mut findings = Vec::new();
-    let mut say =
-        |rule, key: &str, message: String| findings.push(Finding::new(rule, message).task(task.id).at(path.clone(), None).on(Spot::Key(key.to_owned())));
+    let mut say = |rule, key: &str, message: String| {
+        findings.push(Finding::new(rule, message).task(task.id).at(path.clone(), None).on(Spot::Key(key.to_owned())))
+    };
     if task.fields.title.trim().is_empty() && task.created {
         say(Rule::FieldValue, "title", "the title is empty".into());
     }
@@ -58,7 +59,8 @@ pub(super) fn several_owners(store: &str, task: &Task, entries: &[Entry]) -> Opt
     let others: Vec<String> = others.into_iter().map(|name| quoted(&name)).collect();
     let message = format!("{} took it too, without seeing {}, who has it", others.join(", "), quoted(owner));
     let path = shown(store, task_dir(task.id).join("task.yaml"));
-    (!others.is_empty()).then(|| Finding::new(Rule::SeveralOwners, message).task(task.id).at(path, None).on(Spot::Key("owner".into())))
+    (!others.is_empty())
+        .then(|| Finding::new(Rule::SeveralOwners, message).task(task.id).at(path, None).on(Spot::Key("owner".into())))
 }
 
 /// Whether the last completion in a log says itself that it passed a check.
