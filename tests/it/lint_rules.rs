@@ -102,6 +102,22 @@ impl Story {
         let _ = self.room.run(&["lint", "--fix"]);
     }
 
+    fn resolve(&self) {
+        self.run(&["resolve"]);
+    }
+
+    #[track_caller]
+    fn run(&self, args: &[&str]) {
+        self.room.run(args).data();
+    }
+
+    /// A task that is not the first one.
+    fn other(&self) -> String {
+        let list = self.room.run(&["task", "list", "--all"]).data();
+        let ids = list["items"].as_array().unwrap().iter().map(|task| task["id"].as_str().unwrap());
+        ids.filter(|id| *id != self.id).max().unwrap().to_owned()
+    }
+
     /// The line of `task.yaml` that begins so.
     fn line(&self, begin: &str) -> usize {
         line_in(&self.room.yaml_of(&self.id), begin)
@@ -206,6 +222,7 @@ const STORIES: &[(&str, Tell)] = &[
         End::error(s.log(), 2)
     }),
     ("log-missing", |s| {
+        s.commit("base");
         fs::remove_file(s.room.log_of(&s.id)).unwrap();
         End::error(s.log(), None)
     }),
@@ -383,6 +400,105 @@ fn each_rule_has_a_story_that_triggers_it_and_only_it() {
         if said != [expected.clone()] || answer.code != i32::from(end.severity == "error") {
             let messages: Vec<&Value> = found.iter().map(|f| &f["message"]).collect();
             wrong.push(format!("{code}: expected {expected}\n  found {said:?}\n  {messages:?} {}", report["error"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+type Mend = fn(&Story);
+
+/// The mending step of the pages, where it is a command or an edit that leaves nothing to be said.
+const MENDS: &[(&str, Mend)] = &[
+    ("log-torn", Story::fix),
+    ("log-line", |s| {
+        s.write(&s.text().replace("hello\n", ""));
+        s.fix();
+    }),
+    ("log-markers", Story::resolve),
+    ("log-form", Story::fix),
+    ("log-duplicate", Story::fix),
+    ("event-id-conflict", |s| {
+        s.write(&(s.lines()[..4].join("\n") + "\n"));
+        s.fix();
+    }),
+    ("event-misplaced", Story::resolve),
+    ("event-quarantined", |s| {
+        s.write(&(s.lines()[..3].join("\n") + "\n"));
+        s.fix();
+    }),
+    ("log-headless", Story::resolve),
+    ("log-gap", Story::resolve),
+    ("log-missing", |s| {
+        s.room.git(&["restore", "--source", "HEAD", "--", s.room.log_of(&s.id).to_str().unwrap()]).text();
+        s.resolve();
+    }),
+    ("task-yaml-missing", Story::fix),
+    ("task-yaml-invalid", |s| {
+        s.edit(|page| page.replace("!tag ", ""));
+        s.fix();
+    }),
+    ("task-yaml-stale", Story::fix),
+    ("task-yaml-conflict", Story::resolve),
+    ("task-yaml-astray", Story::resolve),
+    ("task-yaml-edited", Story::fix),
+    ("task-yaml-form", Story::fix),
+    ("field-value", |s| s.run(&["task", "update", &s.id, "--priority", "5"])),
+    ("odd-file", |s| {
+        s.run(&["note", &s.id, "--content", &format!("@{}", s.room.task_dir(&s.id).join("notes.txt").display())]);
+        fs::remove_file(s.room.task_dir(&s.id).join("notes.txt")).unwrap();
+    }),
+    ("path-mismatch", |s| {
+        s.stage();
+        let wrong = s.room.store().join("tasks/ZZ").join(&s.id);
+        fs::create_dir_all(s.room.task_dir(&s.id).parent().unwrap()).unwrap();
+        s.room.git(&["mv", wrong.to_str().unwrap(), s.room.task_dir(&s.id).to_str().unwrap()]).text();
+    }),
+    ("dangling-reference", |s| {
+        let edges = s.room.get(&s.id)["relationships"].clone();
+        let edge = edges.as_array().unwrap().iter().find(|edge| edge["type"] == "relates_to").unwrap()["id"].clone();
+        s.run(&["task", "unrelate", &s.id, "--relationship", edge.as_str().unwrap()]);
+    }),
+    ("cycle-blocks", |s| s.run(&["task", "unblock", &s.id, "--by", &s.other()])),
+    ("cycle-parents", |s| s.run(&["task", "update", &s.id, "--clear", "parent"])),
+    ("several-parents", |s| s.run(&["task", "update", &s.id, "--parent", &s.other()])),
+    ("owner-missing", |s| s.run(&["claim", &s.id])),
+    ("several-owners", |s| {
+        s.run(&["claim", &s.id]);
+        s.run(&["release", &s.id]);
+    }),
+    ("blocked-without-blocker", |s| s.run(&["task", "transition", &s.id, "--status", "open"])),
+    ("completed-early", |s| {
+        s.run(&["task", "reopen", &s.id, "--reason", "a part is missing"]);
+        s.run(&["claim", &s.other()]);
+        s.run(&["done", &s.other()]);
+    }),
+    ("config-key", |s| s.config("format = 1\n[lease]\nttl_seconds = 5\n")),
+    ("config-invalid", |s| {
+        s.config("format = 1\n");
+        s.stage();
+    }),
+    ("index-unmerged", Story::resolve),
+    ("log-rewritten", |s| {
+        s.write(&s.text().replace("another note", "a note"));
+        s.fix();
+        s.stage();
+    }),
+    ("lease-lost", |s| {
+        s.room.git(&["restore", "--staged", s.room.task_dir(&s.id).to_str().unwrap()]).text();
+    }),
+];
+
+#[test]
+fn what_the_pages_say_mends_it() {
+    let mut wrong = Vec::new();
+    for (code, mend) in MENDS {
+        let story = Story::begin();
+        let (_, tell) = STORIES.iter().find(|(told, _)| told == code).unwrap();
+        let end = tell(&story);
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| mend(&story)));
+        let report = story.room.run(&[&["lint"], &end.flags[..]].concat());
+        if told.is_err() || report.code != 0 || report.json()["data"]["findings"] != json!([]) {
+            wrong.push(format!("{code}: {}", report.stdout));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
