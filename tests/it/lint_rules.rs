@@ -512,3 +512,27 @@ fn no_rule_is_left_out() {
     assert_eq!(rules, told);
     assert_eq!(told.len(), STORIES.len());
 }
+
+#[test]
+fn lines_are_those_of_the_bytes_that_are_judged() {
+    let story = Story::begin();
+    story.forge(&story.id, "TaskUpdated", json!({ "set": { "priority": 99 } }), |_| {});
+    let line = story.line("priority:");
+    story.stage();
+    story.edit(|page| format!("# one\n# two\n{page}"));
+    let place = |flags: &[&str]| {
+        let report = story.room.run(&[&["lint"], flags].concat()).json()["data"]["findings"].clone();
+        let finding = report.as_array().unwrap().iter().find(|f| f["code"] == "field-value").unwrap().clone();
+        finding["line"].as_u64().unwrap() as usize
+    };
+    assert_eq!((place(&["--staged"]), place(&[])), (line, line + 2));
+    let log = story.log();
+    story.write(&format!("\n\n{}", story.text()));
+    story.forge(&story.id, "TaskPondered", json!({}), |event| event["id"] = json!("01ZZZZZZZZ0000000000000009"));
+    let spoilt = format!("\nhello\n{}", story.text());
+    let answer = story.room.feed(&["lint", "--stdin", "--path", &log], spoilt.as_bytes());
+    let findings = answer.json()["data"]["findings"].clone();
+    let unknown = findings.as_array().unwrap().iter().find(|f| f["code"] == "event-unknown").unwrap().clone();
+    let expected = spoilt.lines().position(|line| line.contains("TaskPondered")).unwrap() + 1;
+    assert_eq!(unknown["line"], expected, "lines that are no events are counted too");
+}
