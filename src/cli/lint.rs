@@ -8,7 +8,7 @@ use std::io::Read as _;
 use serde_json::json;
 
 use super::args::{Global, Lint};
-use super::output::{Answer, escape};
+use super::output::{Answer, escape, for_terminal};
 use super::{human, sarif};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -55,7 +55,7 @@ pub fn lint(ws: &Workspace, args: &Lint, global: &Global) -> Result<Answer> {
 /// What is said where there is no store: a hook must be able to run lint anywhere.
 pub fn no_store(global: &Global) -> Answer {
     let nothing = LintReport::default();
-    let human = if is(global, "sarif") { sarif::log(&nothing.findings) } else { String::new() };
+    let human = if is(global, "sarif") { for_terminal(sarif::log(&nothing.findings)) } else { String::new() };
     Answer { data: json!(nothing), human, document: true, ..Answer::default() }
 }
 
@@ -63,7 +63,7 @@ fn answer(report: &LintReport, global: &Global) -> Answer {
     let data = json!(report);
     let human = match global.format.as_deref() {
         Some("github") => report.findings.iter().map(annotation).collect(),
-        Some("sarif") => sarif::log(&report.findings),
+        Some("sarif") => for_terminal(sarif::log(&report.findings)),
         _ => human::findings(&data),
     };
     Answer { human, data, exit: u8::from(report.errors > 0), ..Answer::default() }
