@@ -23,7 +23,7 @@ pub struct Global {
     /// Print JSON: one document, for success and error alike (the default where stdout is no terminal)
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub json: bool,
-    /// json, jsonl, table or md; for graph also tree, mermaid or dot
+    /// json, jsonl, table or md; for graph also tree, mermaid or dot; for lint also text, github or sarif
     #[arg(long, global = true, value_name = "FORMAT", help_heading = "Everywhere")]
     pub format: Option<String>,
     /// Print the id alone
@@ -126,9 +126,7 @@ pub enum Verb {
     #[command(after_help = super::help::UNDO)]
     Undo(c::Undo),
     /// Check the store; exit 1 where it finds an error
-    #[command(
-        after_help = "Examples:\n  agentpm lint\n  agentpm lint --fix\n  agentpm lint --staged\n  agentpm lint --base origin/main"
-    )]
+    #[command(after_help = super::help::LINT)]
     Lint(Lint),
     /// Commit the plan, bring in what the upstream has, and push
     #[command(after_help = "Examples:\n  agentpm sync\n  agentpm sync --plan\n  agentpm sync --no-push")]
@@ -391,9 +389,19 @@ pub struct Lint {
     /// Judge what a commit made now would add: git's index, not the work tree
     #[arg(long, conflicts_with_all = ["fix", "base"])]
     pub staged: bool,
-    /// Check besides that nothing of this revision's plan was rewritten, and the lease trailers of the commits since
+    /// Check besides that nothing of this revision's plan was rewritten, and the lease trailers of the commits since; how bad
+    /// a rule is, that revision's config.toml says
     #[arg(long, value_name = "REV", conflicts_with = "fix")]
     pub base: Option<String>,
+    /// Judge the text on standard input as if it stood at --path; for editors
+    #[arg(long, requires = "path", conflicts_with_all = ["fix", "staged", "base"])]
+    pub stdin: bool,
+    /// The file whose text is given; one that belongs to no store has no findings
+    #[arg(long, value_name = "FILE", requires = "stdin")]
+    pub path: Option<PathBuf>,
+    /// Print the page of a rule: what it means, why it matters, how to mend it
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["fix", "staged", "base", "stdin"])]
+    pub explain: Option<String>,
 }
 
 #[derive(Args, Debug)]

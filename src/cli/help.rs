@@ -169,3 +169,17 @@ task (`agentpm next --claim`), what to record while you work, and how to finish 
 with the code.
 <!-- agentpm:end -->
 ";
+
+/// Below the help of `lint`.
+pub const LINT: &str = "\
+Formats: --format text (for people), json, github (annotations of a workflow run) or sarif (2.1.0).
+Severities: [lint.severity] in config.toml, as in odd-file = \"off\", \"warning\" or \"error\"; rules that mean lost or
+contradictory data stay errors. --staged goes by the config.toml that is staged, --base REV by that of REV.
+
+Examples:
+  agentpm lint
+  agentpm lint --fix
+  agentpm lint --staged
+  agentpm lint --base origin/main --format github
+  agentpm lint --explain task-yaml-edited
+  agentpm lint --stdin --path \"$FILE\" < \"$FILE\"";

@@ -9,8 +9,10 @@ mod changes;
 mod exchange;
 mod help;
 mod human;
+mod lint;
 mod output;
 mod run;
+mod sarif;
 mod text;
 mod work;
 

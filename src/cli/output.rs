@@ -22,15 +22,19 @@ pub enum Form {
     Human,
 }
 
-/// Decides the form: what was asked for, else words on a terminal and JSON elsewhere.
-pub fn form(global: &Global) -> Result<Form> {
+/// Decides the form: what was asked for, else words on a terminal and JSON elsewhere. Some forms only `lint` has.
+pub fn form(global: &Global, is_lint: bool) -> Result<Form> {
     match global.format.as_deref() {
         _ if global.json => Ok(Form::Json),
         Some("json") => Ok(Form::Json),
         Some("jsonl") => Ok(Form::Lines),
-        Some("table" | "md" | "text" | "tree" | "mermaid" | "dot") => Ok(Form::Human),
+        Some("table" | "md" | "text") => Ok(Form::Human),
+        Some("github" | "sarif") if is_lint => Ok(Form::Human),
+        Some(other) if is_lint => Err(Error::usage(format!("lint has no format {other:?}"))
+            .hint("use text, json, github or sarif; or jsonl, table, md")),
+        Some("tree" | "mermaid" | "dot") => Ok(Form::Human),
         Some(other) => Err(Error::usage(format!("there is no format {other:?}"))
-            .hint("use json, jsonl, table or md; for graph also tree, mermaid or dot")),
+            .hint("use json, jsonl, table or md; for graph also tree, mermaid or dot; for lint also github or sarif")),
         None if std::io::stdout().is_terminal() => Ok(Form::Human),
         None => Ok(Form::Json),
     }

@@ -9,11 +9,11 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use serde_json::{Value, json};
 
 use super::args::{
-    AgentVerb, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, Lint, NextArgs, PlanVerb,
+    AgentVerb, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanVerb,
     ProgressVerb, SessionVerb, TaskVerb, Verb,
 };
 use super::output::{Answer, Form, Out, escape, form, print, print_error};
-use super::{changes, exchange, help, human, work};
+use super::{changes, exchange, help, human, lint, work};
 
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
@@ -25,7 +25,7 @@ use crate::model::settings::Settings;
 use crate::model::words::{OptionalTaskRef, Ref};
 use crate::rules::decide::Subject;
 use crate::rules::roles::Roles;
-use crate::workspace::{self, LintReport, Options, Workspace};
+use crate::workspace::{self, Options, Workspace};
 
 /// Runs the program.
 pub fn run(argv: Vec<OsString>) -> ExitCode {
@@ -33,7 +33,7 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return usage(&e, &argv),
     };
-    let form = match form(&cli.global) {
+    let form = match form(&cli.global, matches!(cli.verb, Verb::Lint(_))) {
         Ok(form) => form,
         Err(e) => return print_error(&e, Form::Json, Out::Own),
     };
@@ -107,15 +107,14 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         Verb::MergeDriver(args) => return exchange::merge_driver(&env, &args),
         Verb::Textconv(args) => return exchange::textconv(&env, &args),
         Verb::Trailer(args) => return Ok(exchange::trailer(env, options, &args)),
-        // Git's index tells of the plan where the work tree has none, or one that cannot be read.
-        Verb::Lint(args) if args.staged => {
-            return Ok(workspace::lint_staged(&env, &options)?.map_or_else(no_store, |report| linted(&report)));
-        }
+        Verb::Lint(args) if lint::needs_no_store(&args) => return lint::without_store(&env, &options, &args, global),
         _ => {}
     }
     let mut ws = match (Workspace::open(env, options), &verb) {
         // A hook must be able to run lint anywhere.
-        (Err(e), Verb::Lint(_)) if e.code == Code::NoStore && global.store.is_none() => return Ok(no_store()),
+        (Err(e), Verb::Lint(_)) if e.code == Code::NoStore && global.store.is_none() => {
+            return Ok(lint::no_store(global));
+        }
         (opened, _) => opened?,
     };
     let mut answer = carry_out(&mut ws, verb, global)?;
@@ -224,7 +223,7 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
             })
         }
         Verb::Undo(args) => change(ws, &Command::Undo(args)),
-        Verb::Lint(args) => lint(ws, &args),
+        Verb::Lint(args) => lint::lint(ws, &args, global),
         Verb::Doctor => {
             let data = ws.query(&Query::Doctor)?;
             Ok(Answer { human: human::checks(&data), data, ..Answer::default() })
@@ -259,14 +258,6 @@ const LIST_COLUMNS: &[&str] =
 
 fn document(text: String) -> Answer {
     Answer { data: json!({ "text": text }), human: text, document: true, ..Answer::default() }
-}
-
-fn no_store() -> Answer {
-    Answer {
-        data: json!({ "findings": [], "errors": 0, "warnings": 0, "checked": 0 }),
-        document: true,
-        ..Answer::default()
-    }
 }
 
 /// Carries out a change and shows what it made.
@@ -489,24 +480,6 @@ fn graph(ws: &Workspace, args: query::Graph, format: Option<&str>) -> Result<Ans
     Ok(Answer { human: super::output::escape_lines(&human), data, ..Answer::default() })
 }
 
-fn lint(ws: &Workspace, args: &Lint) -> Result<Answer> {
-    let report = match &args.base {
-        Some(base) => ws.lint_since(base)?,
-        None if args.fix => {
-            let comments = if args.drop_comments { workspace::Comments::Drop } else { workspace::Comments::Keep };
-            ws.lint_fix(workspace::Fix { comments, deleted: args.deleted.unwrap_or_default() })?
-        }
-        None => ws.lint()?,
-    };
-    Ok(linted(&report))
-}
-
-fn linted(report: &LintReport) -> Answer {
-    let exit = u8::from(report.errors > 0);
-    let data = json!(report);
-    Answer { human: human::findings(&data), data, exit, ..Answer::default() }
-}
-
 /// Largest batch, plan or import that is read, in bytes.
 const MAX_INPUT: u64 = 256 * 1024 * 1024;
 
@@ -684,7 +657,12 @@ fn schema(name: Option<&str>) -> Result<Answer> {
         Some("errors") => Code::ALL.iter().map(|code| json!({ "code": code, "exit": code.exit() })).collect(),
         Some("rules") => Rule::ALL
             .iter()
-            .map(|rule| json!({ "code": rule.code(), "severity": rule.severity(), "mend": rule.mend() }))
+            .map(|rule| {
+                json!({
+                    "code": rule.code(), "severity": rule.severity(), "mend": rule.mend(), "summary": rule.summary(),
+                    "configurable": rule.is_configurable(),
+                })
+            })
             .collect(),
         Some(op) => match operations.into_iter().find(|(name, _)| *name == op) {
             Some((_, schema)) => json!(schema),

@@ -1,10 +1,11 @@
 //! Findings: oddities that reading steps around and names.
 //!
-//! Promises: a finding has a stable code, a severity, and as much of a place as is known.
+//! Promises: a finding has a stable code, a severity, and as much of a place as is known; each rule has a page that says what
+//! it means and how it is mended.
 //! Refuses to know: how it is printed.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::id::Id;
 
@@ -18,8 +19,27 @@ pub enum Severity {
     Error,
 }
 
+/// What the settings may make of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// It is not looked for.
+    Off,
+    /// It is told and stops nothing.
+    Warning,
+    /// It stops a commit.
+    Error,
+}
+
+/// Whether the settings may change how bad a rule is. What means lost or contradictory data is an error for everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Firm,
+    Free,
+}
+
 macro_rules! rules {
-    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $severity:ident, $mend:literal;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $severity:ident, $hold:ident, $mend:literal;)*) => {
         /// The rules of lint: what may be found, how bad it is and how to mend it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Rule { $($(#[doc = $doc])+ $name,)* }
@@ -42,99 +62,134 @@ macro_rules! rules {
             pub fn mend(self) -> &'static str {
                 match self { $(Rule::$name => $mend,)* }
             }
+
+            /// What it means, in a sentence.
+            pub fn summary(self) -> &'static str {
+                match self { $(Rule::$name => concat!($($doc),+).trim_ascii(),)* }
+            }
+
+            /// Its page, in Markdown: what it means, why it matters, an example, how to mend it.
+            pub fn page(self) -> &'static str {
+                match self { $(Rule::$name => include_str!(concat!("rules/", $code, ".md")),)* }
+            }
+
+            fn hold(self) -> Hold {
+                match self { $(Rule::$name => Hold::$hold,)* }
+            }
         }
     };
 }
 
 rules! {
     /// The last line of a log has no newline and is no event: a write was cut short.
-    LogTorn = "log-torn", Warning, "the next change of this task mends it, or run agentpm lint --fix";
+    LogTorn = "log-torn", Warning, Free, "the next change of this task mends it, or run agentpm lint --fix";
     /// A line of a log cannot be read as an event.
-    LogLine = "log-line", Error, "restore the line from git history; nothing was deleted";
+    LogLine = "log-line", Error, Firm, "restore the line from git history; nothing was deleted";
     /// A log holds conflict markers of git.
-    LogMarkers = "log-markers", Warning, "both sides are read; agentpm resolve removes the markers";
+    LogMarkers = "log-markers", Warning, Free, "both sides are read; agentpm resolve removes the markers";
     /// A log holds bytes that are tolerated but not canonical: CRLF, a byte-order mark, blank lines, lines out of order.
-    LogForm = "log-form", Warning, "agentpm lint --fix rewrites it in its plain form";
+    LogForm = "log-form", Warning, Free, "agentpm lint --fix rewrites it in its plain form";
     /// The same event stands in a log twice.
-    LogDuplicate = "log-duplicate", Warning, "agentpm lint --fix removes the copy";
+    LogDuplicate = "log-duplicate", Warning, Free, "agentpm lint --fix removes the copy";
     /// Two different events have one id; neither counts.
-    EventConflict = "event-id-conflict", Error, "restore the true line from git history; agentpm never chooses between them";
+    EventConflict = "event-id-conflict", Error, Firm, "restore the true line from git history; agentpm never chooses between them";
     /// An event names another entity than the log it stands in.
-    EventMisplaced = "event-misplaced", Error, "agentpm resolve moves it to the log of the entity it names";
+    EventMisplaced = "event-misplaced", Error, Firm, "agentpm resolve moves it to the log of the entity it names";
     /// An event's payload does not make sense; it has no effect.
-    EventIneffective = "event-ineffective", Warning, "the event stays without effect; agentpm log shows it";
+    EventIneffective = "event-ineffective", Warning, Free, "the event stays without effect; agentpm log shows it";
     /// An event's type is not known to this version.
-    EventUnknown = "event-unknown", Warning, "use a newer agentpm to see its effect; it is kept byte for byte";
+    EventUnknown = "event-unknown", Warning, Free, "use a newer agentpm to see its effect; it is kept byte for byte";
     /// An event's Lamport time is out of bounds; it is kept without effect.
-    EventQuarantined = "event-quarantined", Error, "its writer's clock is broken or forged; the event stays without effect";
+    EventQuarantined = "event-quarantined", Error, Firm, "its writer's clock is broken or forged; the event stays without effect";
     /// A change was made under a lease that had been lost; it has no effect.
-    EventFenced = "event-fenced", Warning, "the value of the later lease holder stands; make the change again if it is still wanted";
+    EventFenced = "event-fenced", Warning, Free, "the value of the later lease holder stands; make the change again if it is still wanted";
     /// An event's wall-clock time is far off.
-    EventTime = "event-time", Warning, "order does not depend on it; set the writer's clock";
+    EventTime = "event-time", Warning, Free, "order does not depend on it; set the writer's clock";
     /// A log does not begin with TaskCreated.
-    LogHeadless = "log-headless", Error, "restore the missing lines from git history";
+    LogHeadless = "log-headless", Error, Firm, "restore the missing lines from git history";
     /// An event follows another that is not in the log: a line was lost.
-    LogGap = "log-gap", Error, "agentpm resolve brings it back where this clone knows it; else fetch the branch that has it";
+    LogGap = "log-gap", Error, Firm, "agentpm resolve brings it back where this clone knows it; else fetch the branch that has it";
     /// A task folder has no log.
-    LogMissing = "log-missing", Error, "restore events.jsonl from git history";
+    LogMissing = "log-missing", Error, Firm, "agentpm lint --fix brings it back from the commit that is checked out; else restore events.jsonl from git history";
     /// A task folder has no task.yaml.
-    YamlMissing = "task-yaml-missing", Warning, "agentpm lint --fix writes it from its log";
+    YamlMissing = "task-yaml-missing", Warning, Free, "agentpm lint --fix writes it from its log";
     /// A task.yaml cannot be read.
-    YamlInvalid = "task-yaml-invalid", Error, "mend it by hand, or take it from git; its log still holds the task";
+    YamlInvalid = "task-yaml-invalid", Error, Firm, "mend it by hand, or take it from git; its log still holds the task";
     /// A task.yaml was written from fewer events than its log holds now.
-    YamlStale = "task-yaml-stale", Warning, "agentpm lint --fix writes it again from its log";
+    YamlStale = "task-yaml-stale", Warning, Free, "agentpm lint --fix writes it again from its log";
     /// A task.yaml holds conflict markers of git.
-    YamlConflict = "task-yaml-conflict", Error, "agentpm resolve settles it from its log, which knows both sides";
+    YamlConflict = "task-yaml-conflict", Error, Firm, "agentpm resolve settles it from its log, which knows both sides";
     /// A task.yaml was written by a program from other events than its log holds: after a merge that took one file and not the other.
-    YamlAstray = "task-yaml-astray", Error, "agentpm resolve looks for the missing events and writes it again from its log";
+    YamlAstray = "task-yaml-astray", Error, Firm, "agentpm resolve looks for the missing events and writes it again from its log";
     /// A task.yaml says something that its events do not.
-    YamlEdited = "task-yaml-edited", Error, "agentpm lint --fix records the edit as events, or names what it may not change";
+    YamlEdited = "task-yaml-edited", Error, Firm, "agentpm lint --fix records the edit as events, or names what it may not change";
     /// A task.yaml says the right thing in another form: another order of keys, other quotes.
-    YamlForm = "task-yaml-form", Warning, "agentpm lint --fix writes the canonical form";
+    YamlForm = "task-yaml-form", Warning, Free, "agentpm lint --fix writes the canonical form";
     /// A task.yaml holds a comment, which has no place in events.
-    YamlComment = "task-yaml-comment", Warning, "agentpm lint --fix keeps it as a note; with --drop-comments it is dropped";
+    YamlComment = "task-yaml-comment", Warning, Free, "agentpm lint --fix keeps it as a note; with --drop-comments it is dropped";
     /// A file beneath tasks that no event tells of yet: a task that somebody wrote by hand.
-    TaskNew = "task-new", Error, "agentpm lint --fix makes a task of it, or names what does not fit";
+    TaskNew = "task-new", Error, Firm, "agentpm lint --fix makes a task of it, or names what does not fit";
     /// The files of a task were removed, though the commit that is checked out has them.
-    TaskDeleted = "task-deleted", Error, "agentpm lint --fix brings it back; --deleted cancelled or archived records that it is done with";
+    TaskDeleted = "task-deleted", Error, Firm, "agentpm lint --fix brings it back; --deleted cancelled or archived records that it is done with";
     /// A task.yaml holds a field that this version does not know.
-    YamlField = "task-yaml-field", Warning, "use a newer agentpm, or move the value into metadata";
+    YamlField = "task-yaml-field", Warning, Free, "use a newer agentpm, or move the value into metadata";
     /// A value is not one that a command would accept.
-    FieldValue = "field-value", Error, "agentpm task update sets it to an allowed value";
+    FieldValue = "field-value", Error, Free, "agentpm task update sets it to an allowed value";
     /// A folder, file or link that does not belong into a store.
-    OddFile = "odd-file", Error, "remove it with your own tools after looking at it";
+    OddFile = "odd-file", Error, Free, "remove it with your own tools after looking at it";
     /// A file lies in the wrong folder for the id it holds.
-    PathMismatch = "path-mismatch", Error, "move the folder to tasks/<last two characters>/<ULID>";
+    PathMismatch = "path-mismatch", Error, Firm, "move the folder to tasks/<last two characters>/<ULID>";
     /// A relationship names a task that does not exist here.
-    DanglingReference = "dangling-reference", Error, "bring the other task in, or agentpm task unrelate";
+    DanglingReference = "dangling-reference", Error, Free, "bring the other task in, or agentpm task unrelate";
     /// Blocking relationships form a circle; the latest edge does not count.
-    CycleBlocks = "cycle-blocks", Error, "agentpm task unblock one of the edges";
+    CycleBlocks = "cycle-blocks", Error, Firm, "agentpm task unblock one of the edges";
     /// Parents form a circle; the latest edge does not count.
-    CycleParents = "cycle-parents", Error, "agentpm task update --parent of one of the tasks";
+    CycleParents = "cycle-parents", Error, Firm, "agentpm task update --parent of one of the tasks";
     /// A task has more than one parent; the latest counts.
-    SeveralParents = "several-parents", Warning, "agentpm task update --parent settles it";
+    SeveralParents = "several-parents", Warning, Free, "agentpm task update --parent settles it";
     /// A task in progress has no owner.
-    OwnerMissing = "owner-missing", Error, "agentpm release or agentpm lease acquire gives it a clear state";
+    OwnerMissing = "owner-missing", Error, Free, "agentpm release or agentpm lease acquire gives it a clear state";
     /// Two agents took a task without seeing each other; the later in order has it.
-    SeveralOwners = "several-owners", Warning, "the other one takes other work; agentpm conflicts ID shows who took it when";
+    SeveralOwners = "several-owners", Warning, Free, "the other one takes other work; agentpm conflicts ID shows who took it when";
     /// A task is blocked though all its blockers are finished; it counts as open.
-    BlockedFreely = "blocked-without-blocker", Warning, "the next change of it records that it is open";
+    BlockedFreely = "blocked-without-blocker", Warning, Free, "the next change of it records that it is open";
     /// A task is completed though a blocker or child of it is unfinished.
-    CompletedEarly = "completed-early", Error, "finish the others, agentpm task reopen it, or record the override with --force";
+    CompletedEarly = "completed-early", Error, Free, "finish the others, agentpm task reopen it, or record the override with --force";
     /// A commit would add a change that was made under a lease which another holds by now, or was granted after it.
-    LeaseLost = "lease-lost", Error, "leave the task's files out of this commit; agentpm claim takes the task again where it is free";
+    LeaseLost = "lease-lost", Error, Firm, "leave the task's files out of this commit; agentpm claim takes the task again where it is free";
     /// An event of the commit that is built upon is gone, or has other bytes.
-    LogRewritten = "log-rewritten", Error, "restore the line from git history; a log only grows, agentpm undo takes an effect back";
+    LogRewritten = "log-rewritten", Error, Firm, "restore the line from git history; a log only grows, agentpm undo takes an effect back";
     /// A file of the plan is in conflict in git's index.
-    IndexUnmerged = "index-unmerged", Error, "agentpm resolve settles it from the logs and adds it";
+    IndexUnmerged = "index-unmerged", Error, Firm, "agentpm resolve settles it from the logs and adds it";
     /// An Agentpm-Lease line of a commit message names a lease that was never granted, or had been lost.
-    LeaseTrailer = "lease-trailer", Error, "look at agentpm log of the task; whoever holds it now decides what becomes of the commit";
+    LeaseTrailer = "lease-trailer", Error, Free, "look at agentpm log of the task; whoever holds it now decides what becomes of the commit";
     /// A line of config.toml has no meaning.
-    ConfigKey = "config-key", Warning, "correct or remove the key";
+    ConfigKey = "config-key", Warning, Free, "correct or remove the key";
     /// config.toml or roles.yml cannot be read.
-    ConfigInvalid = "config-invalid", Error, "mend the file by hand";
+    ConfigInvalid = "config-invalid", Error, Firm, "mend the file by hand";
     /// The store was written by a newer version.
-    StoreNewer = "store-newer", Error, "use a newer agentpm to write to this store";
+    StoreNewer = "store-newer", Error, Firm, "use a newer agentpm to write to this store";
+}
+
+impl Rule {
+    /// The rule of this code.
+    pub fn of(code: &str) -> Option<Rule> {
+        Rule::ALL.iter().copied().find(|rule| rule.code() == code)
+    }
+
+    /// Whether the settings may make another severity of it. Rules that mean lost or contradictory data stay errors.
+    pub fn is_configurable(self) -> bool {
+        self.hold() == Hold::Free
+    }
+}
+
+/// The part of a readable file that a finding is about, from which its line is found in the bytes that were judged.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Spot {
+    /// A key at the top of the file.
+    Key(String),
+    /// A relationship.
+    Edge(Id),
 }
 
 impl Serialize for Rule {
@@ -170,6 +225,9 @@ pub struct Finding {
     pub event: Option<Id>,
     /// How to mend it.
     pub mend: &'static str,
+    /// Where in its file it is, until the line is known.
+    #[serde(skip)]
+    pub spot: Option<Spot>,
 }
 
 impl Finding {
@@ -185,6 +243,7 @@ impl Finding {
             task: None,
             event: None,
             mend: rule.mend(),
+            spot: None,
         }
     }
 
@@ -206,6 +265,13 @@ impl Finding {
     #[must_use]
     pub fn event(mut self, event: Id) -> Self {
         self.event = Some(event);
+        self
+    }
+
+    /// Adds the part of the file.
+    #[must_use]
+    pub fn on(mut self, spot: Spot) -> Self {
+        self.spot = Some(spot);
         self
     }
 

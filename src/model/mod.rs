@@ -9,6 +9,7 @@ pub mod event;
 pub mod finding;
 pub mod id;
 pub mod json;
+pub mod nearest;
 pub mod payload;
 pub mod point;
 pub mod query;

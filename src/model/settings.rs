@@ -4,8 +4,12 @@
 //! key cannot drift apart. Nothing here names a command, a path outside the store or a URL.
 //! Refuses to know: where a value came from.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::model::finding::{Finding, Level, Severity};
 
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +37,8 @@ pub struct Settings {
     pub branches: BranchSettings,
     /// What the hooks do that `init --hooks` installs.
     pub hooks: HookSettings,
+    /// How bad the rules of lint are.
+    pub lint: LintSettings,
 }
 
 /// `[lease]`
@@ -125,6 +131,27 @@ pub struct HookSettings {
     pub trailer: bool,
 }
 
+/// `[lint]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LintSettings {
+    /// How bad a rule is, by its code: off, warning or error. Rules that mean lost or contradictory data stay errors.
+    pub severity: BTreeMap<String, Level>,
+}
+
+impl LintSettings {
+    /// A finding as bad as the settings say; `None` for what they do not want to hear of.
+    pub fn judge(&self, finding: Finding) -> Option<Finding> {
+        let level = self.severity.get(finding.rule.code()).filter(|_| finding.rule.is_configurable());
+        match level {
+            None => Some(finding),
+            Some(Level::Off) => None,
+            Some(Level::Warning) => Some(finding.as_bad_as(Severity::Warning)),
+            Some(Level::Error) => Some(finding.as_bad_as(Severity::Error)),
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -139,6 +166,7 @@ impl Default for Settings {
             sync: SyncSettings::default(),
             branches: BranchSettings::default(),
             hooks: HookSettings::default(),
+            lint: LintSettings::default(),
         }
     }
 }

@@ -113,8 +113,10 @@ pub fn fold<'a>(id: Id, entries: impl IntoIterator<Item = &'a Entry>) -> (Task, 
     for entry in &ordered.events {
         findings.extend(apply(&mut task, &entry.event));
     }
-    findings.extend(gaps(&ordered.events, &ordered.ids));
-    if !task.created && task.version > 0 {
+    let headless = !task.created && task.version > 0;
+    // What the first of them follows is just what a log without its beginning lacks.
+    findings.extend(gaps(&ordered.events[usize::from(headless)..], &ordered.ids));
+    if headless {
         findings.push(Finding::new(Rule::LogHeadless, format!("the log of task {id} has no TaskCreated")));
     }
     for finding in &mut findings {

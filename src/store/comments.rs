@@ -24,6 +24,13 @@ pub fn comments(text: &str, value: &Value) -> Vec<Comment> {
     let mut left = BUDGET / text.len().max(1);
     sift(text, value, &places, &mut left, &mut found);
     found.sort_unstable();
+    // A second mark on a line is part of the words after the first.
+    let mut end = 0;
+    found.retain(|at| {
+        let first = *at >= end;
+        end = if first { text[*at..].find('\n').map_or(text.len(), |n| at + n) } else { end };
+        first
+    });
     let comment = |at: &usize| {
         let line = text[..*at].matches('\n').count() + 1;
         let words = text[at + 1..].lines().next().unwrap_or_default().trim();
@@ -56,7 +63,7 @@ fn sift(text: &str, value: &Value, places: &[usize], left: &mut usize, found: &m
     }
     *left -= 1;
     if yaml::read_value(&without(text, places)).is_ok_and(|same| same == *value) {
-        found.extend(first_of_line(text, places));
+        found.extend(places);
     } else if places.len() > 1 {
         let (one, other) = places.split_at(places.len() / 2);
         sift(text, value, one, left, found);
@@ -77,17 +84,6 @@ fn without(text: &str, places: &[usize]) -> String {
     }
     out.push_str(&text[at..]);
     out
-}
-
-fn first_of_line<'a>(text: &'a str, places: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
-    let mut end = 0;
-    places.iter().copied().filter(move |place| {
-        let first = *place >= end;
-        if first {
-            end = text[*place..].find('\n').map_or(text.len(), |n| place + n);
-        }
-        first
-    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 use toml::{Table, Value};
 
 use crate::error::{Code, Error, Result};
-use crate::model::finding::{Finding, Rule};
+use crate::model::finding::{Finding, Level, Rule};
+use crate::model::nearest::nearest;
 use crate::model::settings::Settings;
 
 /// Largest settings file, in bytes.
@@ -16,27 +17,38 @@ pub const MAX_CONFIG: u64 = 256 * 1024;
 ///
 /// Errors: `ERR_CORRUPT` with file and line where a text is no TOML or a value does not fit its key.
 pub fn combine(files: &[(String, String)]) -> Result<(Settings, Vec<Finding>)> {
-    let known = Table::try_from(Settings { agent: Some(String::new()), ..Settings::default() })
-        .map_err(|e| Error::new(Code::Corrupt, format!("the default settings: {e}")))?;
+    let mut all = Settings { agent: Some(String::new()), ..Settings::default() };
+    all.lint.severity = Rule::ALL.iter().map(|rule| (rule.code().to_owned(), Level::Error)).collect();
+    let known = Table::try_from(all).map_err(|e| Error::new(Code::Corrupt, format!("the default settings: {e}")))?;
     let mut whole = Table::new();
     let mut findings = Vec::new();
     for (name, text) in files {
         let table: Table = text.parse().map_err(|e: toml::de::Error| corrupt(name, text, &e))?;
         // Each file is checked alone, so that an error names the file it is in.
-        toml::from_str::<Settings>(text).map_err(|e| corrupt(name, text, &e))?;
+        let own = toml::from_str::<Settings>(text).map_err(|e| corrupt(name, text, &e))?;
         unknown_keys(&known, &table, "", &mut |key, nearest| {
             let hint = nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
-            let line = text.lines().position(|l| {
-                l.trim_start().trim_start_matches('[').starts_with(key.rsplit('.').next().unwrap_or(key))
-            });
-            findings.push(
-                Finding::new(Rule::ConfigKey, format!("unknown key {key}{hint}")).at(name.clone(), line.map(|n| n + 1)),
-            );
+            let line = line_of(text, key);
+            findings.push(Finding::new(Rule::ConfigKey, format!("unknown key {key}{hint}")).at(name.clone(), line));
         });
+        let firm = |code: &str| Rule::of(code).is_some_and(|rule| !rule.is_configurable());
+        for (code, _) in own.lint.severity.iter().filter(|(code, level)| **level != Level::Error && firm(code)) {
+            let message =
+                format!("{code} means lost or contradictory data; lint.severity cannot make it less than an error");
+            findings.push(Finding::new(Rule::ConfigKey, message).at(name.clone(), line_of(text, code)));
+        }
         merge(&mut whole, table);
     }
     let settings = whole.try_into().map_err(|e| Error::new(Code::Corrupt, format!("settings: {e}")))?;
     Ok((settings, findings))
+}
+
+/// The line on which a key stands, by its last part.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let last = key.rsplit('.').next().unwrap_or(key);
+    let bare = |line: &str| line.trim_start().trim_start_matches(['[', '"', '\'']).starts_with(last);
+    let line = text.lines().position(bare).or_else(|| text.lines().position(|line| line.contains(last)));
+    line.map(|n| n + 1)
 }
 
 fn corrupt(name: &str, text: &str, e: &toml::de::Error) -> Error {
@@ -69,31 +81,6 @@ fn unknown_keys(known: &Table, given: &Table, prefix: &str, report: &mut dyn FnM
     }
 }
 
-/// The known word that is at most a third of its length away from `word`.
-pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    known
-        .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().max(3) / 3 + 1)
-        .min()
-        .map(|(_, candidate)| candidate.to_owned())
-}
-
-/// Edits between two words (Levenshtein, 1966).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let change = corner + usize::from(ca != *cb);
-            corner = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +99,19 @@ mod tests {
             (5, true, Some("x"))
         );
         assert!(findings.is_empty());
+    }
+
+    #[test]
+    fn rules_of_lint_are_known_by_their_codes_and_what_loses_data_stays_an_error() {
+        let text =
+            "[lint.severity]\nodd-file = \"off\"\nlog-gap = \"warning\"\nlog-line = \"error\"\nod-file = \"off\"\n";
+        let (settings, findings) = combine(&[file("a", text)]).unwrap();
+        let said: Vec<_> = findings.iter().map(|f| (f.line, f.message.as_str())).collect();
+        assert_eq!(said[0], (Some(5), "unknown key lint.severity.od-file; did you mean lint.severity.odd-file?"));
+        assert!(said.len() == 2 && said[1].0 == Some(3) && said[1].1.starts_with("log-gap means lost"), "{said:?}");
+        let judge = |rule| settings.lint.judge(Finding::new(rule, "x")).map(|f| f.severity);
+        assert_eq!([judge(Rule::OddFile), judge(Rule::LogGap)], [None, Some(Rule::LogGap.severity())]);
+        assert!(combine(&[file("a", "[lint.severity]\nodd-file = \"of\"\n")]).unwrap_err().message.starts_with("a:2"));
     }
 
     #[test]

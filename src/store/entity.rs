@@ -4,7 +4,7 @@
 //! Refuses to know: other entities.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::model::agent::Agent;
@@ -13,7 +13,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::task::Task;
 use crate::rules::fold;
-use crate::store::layout::{LOG, Store, home, shown, task_dir};
+use crate::store::layout::{AGENTS, LOG, Store, home, shown, task_dir};
 use crate::store::log::Log;
 
 /// Largest readable file, in bytes.
@@ -103,7 +103,7 @@ pub fn understand(store: &str, id: Id, log: Log) -> LoadedTask {
     let path = shown(store, task_dir(id).join(LOG));
     let mut findings = log.findings.clone();
     findings.extend(folded.into_iter().map(|f| {
-        let line = f.event.and_then(|event| line_of(&log.entries, event));
+        let line = line_in(&log, &f);
         f.at(path.clone(), line)
     }));
     for finding in &mut findings {
@@ -112,9 +112,12 @@ pub fn understand(store: &str, id: Id, log: Log) -> LoadedTask {
     LoadedTask { task, log, findings }
 }
 
-/// The line of an event in a log that holds nothing else; a good guess otherwise.
-pub fn line_of(entries: &[Entry], event: Id) -> Option<usize> {
-    entries.iter().position(|e| e.event.id == event).map(|n| n + 1)
+/// The line of a log that a finding of its fold is about: that of its event, else the first.
+pub fn line_in(log: &Log, finding: &Finding) -> Option<usize> {
+    match finding.event {
+        Some(event) => log.line_of(event),
+        None => log.lines.first().copied(),
+    }
 }
 
 /// Reads and folds an agent.
@@ -122,7 +125,12 @@ pub fn line_of(entries: &[Entry], event: Id) -> Option<usize> {
 /// Errors: `ERR_IO` where the disk fails.
 pub fn load_agent(store: &Store, name: &str) -> Result<(Agent, Log, Vec<Finding>)> {
     let log = read_log(store, &Entity::Agent(name.to_owned()))?;
-    let (agent, mut findings) = fold::fold_agent(name, &log.entries);
-    findings.extend(log.findings.clone());
+    let (agent, folded) = fold::fold_agent(name, &log.entries);
+    let path = store.shown(Path::new(AGENTS).join(name).join(LOG));
+    let placed = folded.into_iter().map(|f| {
+        let line = line_in(&log, &f);
+        f.at(path.clone(), line)
+    });
+    let findings = placed.chain(log.findings.clone()).collect();
     Ok((agent, log, findings))
 }

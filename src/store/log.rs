@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use crate::model::event::{Entry, MAX_LAMPORT_JUMP, MAX_LINE, Stamp, parse_line};
 use crate::model::finding::{Finding, Rule};
+use crate::model::id::Id;
 
 /// Largest log that is read, in bytes.
 pub const MAX_LOG: u64 = 128 * 1024 * 1024;
@@ -22,6 +23,8 @@ const MAX_FINDINGS: usize = 1_000;
 pub struct Log {
     /// The events, in the order of the file.
     pub entries: Vec<Entry>,
+    /// The line of each event that was read, from 1. Events that were added since have none.
+    pub lines: Vec<usize>,
     /// Lines that are no events, with their numbers from 1, as they came. Longer ones than an event can be are cut.
     pub foreign: Vec<(usize, Vec<u8>)>,
     /// Findings with their line numbers, without a path yet.
@@ -89,6 +92,9 @@ impl Log {
             return self.note(Rule::LogForm, number, "an empty line");
         }
         if is_marker(plain) {
+            if self.findings.iter().any(|f| f.rule == Rule::LogMarkers) {
+                return;
+            }
             return self.note(Rule::LogMarkers, number, "a conflict marker of git");
         }
         let parsed = match std::str::from_utf8(plain) {
@@ -101,6 +107,7 @@ impl Log {
                     self.note(Rule::LogForm, number, "no newline after the last event");
                 }
                 self.entries.push(entry);
+                self.lines.push(number);
             }
             Err(_) if !ended => {
                 self.torn = Some(bytes.to_owned());
@@ -133,16 +140,34 @@ impl Log {
 
     fn check_order(&mut self) {
         let mut seen = BTreeSet::new();
-        let copies: Vec<_> =
-            self.entries.iter().filter(|e| !seen.insert((e.event.id, e.line.clone()))).map(|e| e.event.id).collect();
-        for id in copies {
-            self.rough = true;
-            self.findings.push(Finding::new(Rule::LogDuplicate, format!("event {id} stands here twice")).event(id));
+        let (mut copies, mut late, mut early, mut last) = (Vec::new(), false, None, None);
+        for (entry, line) in self.entries.iter().zip(&self.lines) {
+            if !seen.insert((entry.event.id, &*entry.line)) {
+                // It is out of place by being a copy.
+                copies.push((entry.event.id, *line));
+                continue;
+            }
+            if last.is_some_and(|last| place(entry) < last) {
+                late = true;
+                // A clock that no honest one can reach is named as that.
+                early = early.or((entry.event.lamport <= MAX_LAMPORT_JUMP).then_some(*line));
+            }
+            last = last.max(Some(place(entry)));
         }
-        if !self.entries.is_sorted_by_key(place) {
-            self.rough = true;
-            self.findings.push(Finding::new(Rule::LogForm, "events are not in their order"));
+        self.rough |= !copies.is_empty() || late;
+        for (id, line) in copies {
+            let copy = Finding::new(Rule::LogDuplicate, format!("event {id} stands here twice")).event(id);
+            self.findings.push(Finding { line: Some(line), ..copy });
         }
+        if early.is_some() {
+            self.findings.push(Finding { line: early, ..Finding::new(Rule::LogForm, "events are not in their order") });
+        }
+    }
+
+    /// The line on which an event stands; of several copies the first.
+    pub fn line_of(&self, event: Id) -> Option<usize> {
+        let at = self.entries.iter().position(|e| e.event.id == event)?;
+        self.lines.get(at).copied()
     }
 
     /// The plain form of this log with `more` events: sorted, each line once, foreign lines kept at the end.

@@ -37,7 +37,7 @@ pub use deleted::Deleted;
 pub use driver::{merge_driver, merge_texts, textconv};
 pub use heal::{Healed, HealedEntity};
 pub use hooks::install_hooks;
-pub use lint::{Fix, LintReport, lint_staged};
+pub use lint::{Fix, LintReport, lint_staged, lint_text};
 pub use open::{InitReport, Options, init, write_agents_md};
 pub use query::{dot, mermaid, task_schema, tree};
 pub use recover::{BroughtBack, Unheld, Wanted};

@@ -13,6 +13,7 @@ use crate::git::{self, Repo};
 use crate::model::event::Author;
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name, slug};
+use crate::model::settings::{LintSettings, Settings};
 use crate::rules::roles::{Rights, Roles};
 use crate::store::config;
 use crate::store::layout::{
@@ -48,16 +49,11 @@ impl Workspace {
             Some(path) => open_named(&env, &path)?,
             None => open_nearest(&env)?,
         };
-        let (settings, mut findings) = config::combine(&settings_files(&env, &store)?)?;
-        if settings.format > FORMAT {
-            findings.push(
-                Finding::new(
-                    Rule::StoreNewer,
-                    format!("the store has format {}, this program writes {FORMAT}", settings.format),
-                )
-                .at(store.shown("config.toml"), None),
-            );
-        }
+        let files = settings_files(&env, &store)?;
+        let (settings, mut findings) = config::combine(&files)?;
+        let name = store.shown("config.toml");
+        let own = files.last().filter(|(path, _)| *path == name).map_or("", |(_, text)| text);
+        findings.extend(newer(&name, own, &settings));
         let rights = read_roles(&store)?;
         let runtime_path = runtime_path(repo.as_ref(), &store);
         let runtime = Dir::open(&runtime_path).ok();
@@ -246,6 +242,36 @@ fn not_checked_out(repo: &Repo) -> Option<Error> {
         Error::new(Code::NoStore, "the plan is in the commit that is checked out, but not in this work tree")
             .hint(hint),
     )
+}
+
+/// What is to be said of settings that a newer version wrote.
+pub(super) fn newer(path: &str, text: &str, settings: &Settings) -> Option<Finding> {
+    let line = text.lines().position(|line| line.trim_start().starts_with("format")).map(|n| n + 1);
+    let message = format!("the store has format {}, this program writes {FORMAT}", settings.format);
+    (settings.format > FORMAT).then(|| Finding::new(Rule::StoreNewer, message).at(path, line))
+}
+
+/// The store a file lies in, or the one that is named; `None` where there is neither.
+///
+/// Errors: `ERR_GIT` where the repository cannot be read, `ERR_NO_STORE` where a store is named that is not there.
+pub(super) fn store_around(env: &Env, options: &Options, folder: &Path) -> Result<Option<Store>> {
+    let named = options.store.clone().or_else(|| env.var("AGENTPM_STORE").map(PathBuf::from));
+    match named {
+        Some(path) => match open_named(env, &path) {
+            Err(e) if e.code == Code::NoStore && options.store.is_none() => Ok(None),
+            opened => opened.map(|(_, store)| Some(store)),
+        },
+        None => match git::discover(folder)? {
+            Some(repo) => Store::nearest(&repo.work_dir, folder),
+            None => Ok(None),
+        },
+    }
+}
+
+/// How bad the rules of lint are by the settings of a store and of the user; as they come where those cannot be read.
+pub(super) fn severities(env: &Env, store: &Store) -> LintSettings {
+    let settings = settings_files(env, store).and_then(|files| config::combine(&files));
+    settings.map(|(settings, _)| settings.lint).unwrap_or_default()
 }
 
 /// The settings files in their order, as name and text.

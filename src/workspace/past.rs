@@ -14,6 +14,7 @@ use crate::git::{Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::{ABBREVIATION_MIN, Id};
 use crate::model::point::Point;
+use crate::model::settings::LintSettings;
 use crate::model::words::Ref;
 use crate::store::entity::read_log;
 use crate::store::index::Pending;
@@ -178,6 +179,14 @@ impl Past<'_> {
             out["commit"] = json!(tree.commit.to_string());
         }
         out
+    }
+
+    /// How bad the rules of lint are by the settings of that point.
+    pub fn severities(&self) -> Result<LintSettings> {
+        match &self.source {
+            Source::Commit(tree) => self.ws.severities_at(&tree.objects, tree.commit),
+            Source::Here(_) => Ok(self.ws.settings.lint.clone()),
+        }
     }
 
     /// The log of a task and the bytes of its readable file, in a commit.

@@ -16,6 +16,8 @@ mod hand_edits;
 mod history;
 mod hostile;
 mod laws;
+mod lint_forms;
+mod lint_rules;
 mod loop_of_an_agent;
 mod lost;
 mod merging;

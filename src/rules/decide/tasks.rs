@@ -220,16 +220,23 @@ fn check_unfinished(stage: &mut dyn Stage, parent: Id) -> Result<()> {
 /// Puts a task under another parent, or under none.
 pub fn move_parent(stage: &mut dyn Stage, permit: &Permit, parent: Option<Id>, metadata: Value) -> Result<()> {
     let task = stage.task(permit.id)?;
+    let of_parents = task.relationships.values().filter(|e| e.kind == RelationType::ParentOf).map(|e| e.id);
     if task.parent() == parent {
+        // Two branches may have set one each; naming the one that counts takes the others away.
+        let counts = task.parent_edge().map(|e| e.id);
+        let others: Vec<Id> = of_parents.filter(|id| Some(*id) != counts).collect();
+        for relationship in others {
+            permit.emit(stage, Payload::RelationshipRemoved(RelationshipRemoved { relationship }))?;
+        }
         return Ok(());
     }
+    let old: Vec<Id> = of_parents.collect();
     if let Some(parent) = parent {
         check_no_circle(stage, RelationType::ParentOf, parent, permit.id)?;
         if !task.status.is_finished() {
             check_unfinished(stage, parent)?;
         }
     }
-    let old: Vec<Id> = task.relationships.values().filter(|e| e.kind == RelationType::ParentOf).map(|e| e.id).collect();
     for relationship in old {
         permit.emit(stage, Payload::RelationshipRemoved(RelationshipRemoved { relationship }))?;
     }

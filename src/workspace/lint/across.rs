@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::finding::{Finding, Rule};
+use crate::model::finding::{Finding, Rule, Spot};
 use crate::model::id::Id;
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task};
@@ -30,8 +30,8 @@ impl Workspace {
                     if !tasks.contains_key(&other) {
                         let message =
                             format!("{} {} names task {other}, which is not here", edge.kind.as_str(), edge.id);
-                        findings
-                            .push(Finding::new(Rule::DanglingReference, message).task(task.id).at(path(task.id), None));
+                        let finding = Finding::new(Rule::DanglingReference, message).task(task.id);
+                        findings.push(finding.at(path(task.id), None).on(spot(edge.kind, edge.id)));
                     }
                 }
                 if matches!(edge.kind, RelationType::Blocks | RelationType::ParentOf) {
@@ -51,7 +51,8 @@ impl Workspace {
                 edge.stamp.id,
                 edge.from
             );
-            findings.push(Finding::new(rule, message).task(edge.to).at(path(edge.to), None));
+            let finding = Finding::new(rule, message).task(edge.to).at(path(edge.to), None);
+            findings.push(finding.on(spot(edge.kind, edge.stamp.id)));
         }
         for task in tasks.values() {
             let is_open = |id: &Id| tasks.get(id).is_some_and(|other| !other.status.is_finished());
@@ -64,11 +65,17 @@ impl Workspace {
                     .any(|e| e.kind == RelationType::Blocks && e.from == *id && !void.contains(&e.stamp()))
             };
             let blockers: Vec<Id> = task.blockers().into_iter().filter(|id| is_open(id) && counts(id)).collect();
-            if task.status == Status::Blocked && blockers.is_empty() {
+            // A blocker that is not here, or whose edge closes a cycle, was named above.
+            let is_named = task
+                .relationships
+                .values()
+                .any(|e| e.kind == RelationType::Blocks && (!tasks.contains_key(&e.from) || void.contains(&e.stamp())));
+            if task.status == Status::Blocked && blockers.is_empty() && !is_named {
                 findings.push(
                     Finding::new(Rule::BlockedFreely, "it is blocked, but nothing unfinished blocks it")
                         .task(task.id)
-                        .at(path(task.id), None),
+                        .at(path(task.id), None)
+                        .on(Spot::Key("status".into())),
                 );
             }
             let children = unfinished_children.get(&task.id).map_or(&[][..], Vec::as_slice);
@@ -81,9 +88,22 @@ impl Workspace {
                     blockers.len(),
                     children.len()
                 );
-                findings.push(Finding::new(Rule::CompletedEarly, message).task(task.id).at(path(task.id), None));
+                findings.push(
+                    Finding::new(Rule::CompletedEarly, message)
+                        .task(task.id)
+                        .at(path(task.id), None)
+                        .on(Spot::Key("status".into())),
+                );
             }
         }
         findings
+    }
+}
+
+/// Where a relationship stands in the file of the task whose log holds it: a parent has a key of its own.
+fn spot(kind: RelationType, edge: Id) -> Spot {
+    match kind {
+        RelationType::ParentOf => Spot::Key("parent".into()),
+        _ => Spot::Edge(edge),
     }
 }

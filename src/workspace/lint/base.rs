@@ -1,7 +1,7 @@
 //! `lint --base`: besides all that `lint` looks at, whether the plan only grew since a revision, and whether the commits since
 //! then were made under leases that held.
 //!
-//! Promises: the logs are held against the commit from which this branch set out, so that what the revision got meanwhile is
+//! Promises: a branch cannot switch off a rule for itself: the severities are those of the revision's settings. The logs are held against the commit from which this branch set out, so that what the revision got meanwhile is
 //! not missed here; the leases are held against the revision itself.
 //! Refuses to know: who may have made the changes.
 
@@ -12,6 +12,8 @@ use crate::git::{Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::Finding;
 use crate::model::id::check_agent_name;
+use crate::model::settings::LintSettings;
+use crate::store::config::combine;
 use crate::store::entity::read_log;
 use crate::store::layout::{AGENTS, LOG, home};
 use crate::store::log::Log;
@@ -26,10 +28,18 @@ impl Workspace {
         let objects = self.objects()?;
         let (base, head) = (objects.commit_named(base)?, objects.commit_named("HEAD")?);
         let began = began_at(&objects, base, head)?;
-        let LintReport { mut findings, checked, .. } = self.lint()?;
+        let (mut findings, checked) = self.look()?;
         findings.extend(self.rewritten_since(&objects, began)?);
         findings.extend(trailers::judge(self, &objects, base, head)?);
-        Ok(LintReport::of(findings, checked))
+        Ok(LintReport::of(findings, checked, &self.severities_at(&objects, base)?))
+    }
+
+    /// How bad the rules are in a commit; as they come where it has no settings that can be read.
+    pub(in crate::workspace) fn severities_at(&self, objects: &Objects, commit: Oid) -> Result<LintSettings> {
+        let name = self.store.shown("config.toml");
+        let bytes = objects.file(objects.commit(commit)?.tree, &name)?.unwrap_or_default();
+        let settings = String::from_utf8(bytes).ok().and_then(|text| combine(&[(name, text)]).ok());
+        Ok(settings.map(|(settings, _)| settings.lint).unwrap_or_default())
     }
 
     fn rewritten_since(&self, objects: &Objects, began: Oid) -> Result<Vec<Finding>> {
@@ -38,7 +48,9 @@ impl Workspace {
         let mut findings = Vec::new();
         let mut look = |entity: &Entity, before: &[Entry]| -> Result<()> {
             let Some((folder, _)) = home(entity) else { return Ok(()) };
-            let found = rewritten(entity, &self.store.shown(folder.join(LOG)), before, &now(entity)?, &now)?;
+            // What was acknowledged and is not in the file yet comes after what is.
+            let log = Log { entries: now(entity)?, lines: read_log(&self.store, entity)?.lines, ..Log::default() };
+            let found = rewritten(entity, &self.store.shown(folder.join(LOG)), before, &log, &now)?;
             findings.extend(found.into_iter().map(|finding| match entity {
                 Entity::Task(id) => finding.task(*id),
                 _ => finding,

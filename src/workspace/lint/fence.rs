@@ -19,7 +19,7 @@ use crate::model::task::Status;
 use crate::rules::fold::is_fenced;
 use crate::rules::lease;
 use crate::runtime::{journal, records};
-use crate::store::entity::{LoadedTask, line_of};
+use crate::store::entity::LoadedTask;
 
 /// A new event that was written under a fence, or that ends its task without one.
 pub(super) struct Suspect {
@@ -95,7 +95,7 @@ pub(super) fn suspects(loaded: &LoadedTask, path: &str, known: &BTreeSet<Id>) ->
             event: event.id,
             task: loaded.task.id,
             path: path.to_owned(),
-            line: line_of(entries, event.id),
+            line: loaded.log.line_of(event.id),
             fence: event.fence,
             author: event.author.clone(),
             verb: verb(&event.payload),

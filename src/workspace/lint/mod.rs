@@ -8,16 +8,20 @@ mod across;
 mod base;
 mod fence;
 mod fix;
+mod lines;
 mod odd;
 mod readable;
 mod rewritten;
 mod staged;
+mod stdin;
 mod task;
 mod trailers;
 
 pub use fix::Fix;
 pub use staged::lint_staged;
+pub use stdin::lint_text;
 
+pub(super) use lines::{line_of, point_out};
 pub(super) use readable::readable;
 pub(super) use staged::Staging;
 pub(super) use task::{completed_by_force, values};
@@ -27,6 +31,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use self::lines::is_told;
 use self::odd::is_temporary;
 use self::task::several_owners;
 use super::Workspace;
@@ -34,6 +39,7 @@ use crate::error::{Code, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::Id;
+use crate::model::settings::LintSettings;
 use crate::store::entity::{is_odd, load_agent, load_task, read_yaml, yaml_path};
 use crate::store::layout::{LOG, task_dir};
 
@@ -57,8 +63,9 @@ pub struct LintReport {
 }
 
 impl LintReport {
-    /// Sorts and counts what was found in so many tasks.
-    fn of(mut findings: Vec<Finding>, checked: usize) -> Self {
+    /// Judges by the settings, sorts and counts what was found in so many tasks.
+    fn of(findings: Vec<Finding>, checked: usize, settings: &LintSettings) -> Self {
+        let mut findings: Vec<Finding> = findings.into_iter().filter_map(|f| settings.judge(f)).collect();
         findings.sort_by(|a, b| {
             b.severity.cmp(&a.severity).then_with(|| (&a.path, a.line, a.rule).cmp(&(&b.path, b.line, b.rule)))
         });
@@ -79,6 +86,12 @@ impl Workspace {
     ///
     /// Errors: `ERR_IO` where the disk fails; what is wrong with the store itself is a finding.
     pub fn lint(&self) -> Result<LintReport> {
+        let (findings, checked) = self.look()?;
+        Ok(LintReport::of(findings, checked, &self.settings.lint))
+    }
+
+    /// All that is odd, whatever the settings make of it, and how many tasks were looked at.
+    fn look(&self) -> Result<(Vec<Finding>, usize)> {
         let mut findings = self.findings.clone();
         findings.extend(self.odd_at_top()?);
         let (folders, odd) = match self.store.task_folders() {
@@ -89,7 +102,8 @@ impl Workspace {
         let newcomers = self.newcomers(&folders, &odd);
         findings.extend(newcomers.iter().map(|new| self.newcomer_found(new)));
         let deleted = self.deleted()?;
-        findings.extend(deleted.iter().map(|id| self.deleted_found(*id)));
+        let removed = deleted.iter().filter(|id| folders.binary_search(id).is_err());
+        findings.extend(removed.map(|id| self.deleted_found(*id)));
         let is_new = |path: &Path| newcomers.iter().any(|new| new.path.starts_with(path));
         let strange = odd.into_iter().filter(|(path, _)| !is_temporary(path) && !is_new(path));
         findings.extend(strange.map(|(path, kind)| self.odd(&path, kind)));
@@ -102,8 +116,8 @@ impl Workspace {
             findings.extend(loaded.findings.clone());
             findings.extend(self.odd_in_task(*id)?);
             if loaded.log.entries.is_empty() && loaded.log.foreign.is_empty() {
-                // What is new has no log yet; what was removed is named as that.
-                if deleted.contains(id) || newcomers.iter().any(|new| new.id == Some(*id)) {
+                // What is new has no log yet.
+                if newcomers.iter().any(|new| new.id == Some(*id)) {
                     continue;
                 }
                 let path = self.store.shown(task_dir(*id).join(LOG));
@@ -111,7 +125,8 @@ impl Workspace {
                 continue;
             }
             if more.is_empty() {
-                findings.extend(self.readable_at_rest(*id, &loaded.log.entries)?.map(|f| f.task(*id)));
+                let found = self.readable_at_rest(*id, &loaded.log.entries)?;
+                findings.extend(found.filter(|f| !is_told(f, &loaded.findings)).map(|f| f.task(*id)));
             }
             findings.extend(values(&self.store.name, &loaded.task));
             findings.extend(several_owners(&self.store.name, &loaded.task, &loaded.log.entries));
@@ -128,7 +143,7 @@ impl Workspace {
             }
         }
         findings.extend(self.across(&tasks, &|id| self.was_forced(id)));
-        Ok(LintReport::of(findings, folders.len()))
+        Ok((self.located(findings), folders.len()))
     }
 
     /// As `readable_here`, looked at again where somebody may have been writing between our two looks.
@@ -159,7 +174,9 @@ impl Workspace {
             }
             Err(e) => return Some(Finding::new(Rule::YamlInvalid, format!("it cannot be read: {e}")).at(path, None)),
         };
-        readable(path, entity, entries, bytes.as_deref())
+        let mut found = readable(path, entity, entries, bytes.as_deref())?;
+        point_out(&mut found, entity, entries, bytes.as_deref());
+        Some(found)
     }
 
     /// Whether a completion says itself that it passed a check.

@@ -11,7 +11,7 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
-use crate::store::entity::line_of;
+use crate::store::log::Log;
 
 /// Most events of one log that are named one by one.
 const NAMED: usize = 20;
@@ -21,9 +21,10 @@ pub(super) fn rewritten(
     entity: &Entity,
     path: &str,
     before: &[Entry],
-    now: &[Entry],
+    log: &Log,
     elsewhere: &dyn Fn(&Entity) -> Result<Vec<Entry>>,
 ) -> Result<Vec<Finding>> {
+    let now = &log.entries;
     if now.is_empty() && !before.is_empty() {
         let message = format!("the log of {entity} is gone, with {} events", before.len());
         return Ok(vec![Finding::new(Rule::LogRewritten, message).at(path, None)]);
@@ -48,8 +49,9 @@ pub(super) fn rewritten(
         .take(NAMED)
         .map(|entry| {
             let event = &entry.event;
-            let line = line_of(now, event.id);
-            let how = if line.is_some() { "has other bytes than it had" } else { "is gone" };
+            let line = log.line_of(event.id);
+            let how =
+                if now.iter().any(|e| e.event.id == event.id) { "has other bytes than it had" } else { "is gone" };
             let message = format!("{} {} by {} {how}", event.payload.kind(), event.id, event.author.agent);
             Finding::new(Rule::LogRewritten, message).event(event.id).at(path, line)
         })

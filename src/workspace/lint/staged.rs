@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::fence::{self, Suspect};
+use super::lines::is_told;
 use super::rewritten::rewritten;
 use super::task::several_owners;
-use super::{LintReport, readable, values};
+use super::{LintReport, line_of, point_out, readable, values};
 use crate::env::Env;
 use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
@@ -18,14 +19,15 @@ use crate::git::{Change, Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::Id;
+use crate::model::settings::LintSettings;
 use crate::rules::fold::fold_agent;
 use crate::rules::roles::Roles;
 use crate::store::config;
-use crate::store::entity::{LoadedTask, understand};
+use crate::store::entity::{LoadedTask, line_in, understand};
 use crate::store::layout::{LOG, TASKS, home, shown};
 use crate::store::log::Log;
 use crate::workspace::heal::entity_below;
-use crate::workspace::open::{Options, Place, place_in_git};
+use crate::workspace::open::{Options, Place, newer, place_in_git};
 
 /// Checks what is staged of the plan. `None` where there is no plan, neither in the work tree nor in the index.
 ///
@@ -56,7 +58,7 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
     };
     findings.extend(lost.into_iter().map(leave));
     let checked = staging.entities().iter().filter(|entity| matches!(entity, Entity::Task(_))).count();
-    Ok(Some(LintReport::of(findings, checked)))
+    Ok(Some(LintReport::of(findings, checked, &staging.severities()?)))
 }
 
 /// Whether the index in force is one that a sync made for the hooks.
@@ -173,15 +175,14 @@ impl<'a> Staging<'a> {
         let of_task = |finding: Finding| task.map_or(finding.clone(), |id| finding.task(id));
         let (old, new) = (read(log.old.as_deref())?, read(log.new.as_deref())?);
         if log.new.is_none() {
-            let mut findings = rewritten(entity, &log.path, &old.entries, &[], &|_| Ok(Vec::new()))?;
+            let mut findings = rewritten(entity, &log.path, &old.entries, &Log::default(), &|_| Ok(Vec::new()))?;
             if yaml.new.is_some() && findings.is_empty() {
                 let message = format!("{entity} is staged without its log");
                 findings.push(Finding::new(Rule::LogMissing, message).at(log.path, None));
             }
             return Ok((findings.into_iter().map(of_task).collect(), Vec::new()));
         }
-        let mut findings =
-            rewritten(entity, &log.path, &old.entries, &new.entries, &|other| Ok(self.entries(other)?.1))?;
+        let mut findings = rewritten(entity, &log.path, &old.entries, &new, &|other| Ok(self.entries(other)?.1))?;
         let known = self.known(entity, &old.entries)?;
         let before = understood(&self.place.name, entity, &log.path, old);
         let after = understood(&self.place.name, entity, &log.path, new);
@@ -194,8 +195,16 @@ impl<'a> Staging<'a> {
         // What is void under a lost lease is named as just that.
         let doubled = |f: &&Finding| f.rule == Rule::EventFenced && suspects.iter().any(|s| Some(s.event) == f.event);
         findings.extend(fresh.filter(|f| !doubled(f)).cloned().map(strictly));
-        let found = readable(yaml.path, entity, after.entries(), yaml.new.as_deref());
+        let mut found = readable(yaml.path, entity, after.entries(), yaml.new.as_deref());
+        if let Some(found) = &mut found {
+            point_out(found, entity, after.entries(), yaml.new.as_deref());
+        }
+        let found = found.filter(|found| !is_told(found, &after.findings));
         findings.extend(found.map(strictly).map(half_staged));
+        let text = String::from_utf8_lossy(yaml.new.as_deref().unwrap_or_default());
+        for finding in findings.iter_mut().filter(|finding| finding.line.is_none()) {
+            finding.line = finding.spot.as_ref().and_then(|spot| line_of(&text, spot));
+        }
         Ok((findings.into_iter().map(of_task).collect(), suspects))
     }
 
@@ -227,34 +236,63 @@ impl<'a> Staging<'a> {
     }
 
     fn settings(&self, path: &str, below: &str, item: Item) -> Result<Vec<Finding>> {
-        let invalid = |why: String| vec![Finding::new(Rule::ConfigInvalid, why).at(path, None)];
-        let Ok(text) = String::from_utf8(self.objects.blob(item.oid)?) else {
-            return Ok(invalid("it is not valid UTF-8".into()));
+        Ok(settings(path, below, &self.objects.blob(item.oid)?))
+    }
+
+    /// How bad the rules are by the settings that are staged; as they come where those cannot be read.
+    fn severities(&self) -> Result<LintSettings> {
+        let path = shown(&self.place.name, "config.toml");
+        let item = match self.changes.get(&path) {
+            Some(change) => change.new,
+            None => self.tree.map(|tree| self.objects.item(tree, &path)).transpose()?.flatten(),
         };
-        Ok(match below {
-            "roles.yml" => crate::store::yaml::read::<Roles>(&text).map_or_else(|e| invalid(e.to_string()), |_| vec![]),
-            _ => match config::combine(&[(path.to_owned(), text)]) {
-                Ok((_, findings)) => findings,
-                Err(e) => invalid(e.message),
-            },
-        })
+        let text = self.bytes(item)?.and_then(|bytes| String::from_utf8(bytes).ok());
+        let settings = text.and_then(|text| config::combine(&[(path, text)]).ok());
+        Ok(settings.map(|(settings, _)| settings.lint).unwrap_or_default())
+    }
+}
+
+/// What is odd about the bytes of config.toml or roles.yml.
+pub(super) fn settings(path: &str, below: &str, bytes: &[u8]) -> Vec<Finding> {
+    let invalid = |why: String, line| vec![Finding::new(Rule::ConfigInvalid, why).at(path, line)];
+    let Ok(text) = std::str::from_utf8(bytes) else { return invalid("it is not valid UTF-8".into(), None) };
+    match below {
+        "roles.yml" => match crate::store::yaml::read::<Roles>(text) {
+            Ok(_) => Vec::new(),
+            Err(why) => {
+                let line = why.rsplit_once("line ").map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()));
+                let line = line.and_then(|mut parts| parts.next()?.parse().ok());
+                invalid(why, line)
+            }
+        },
+        _ => match config::combine(&[(path.to_owned(), text.to_owned())]) {
+            Ok((settings, mut findings)) => {
+                findings.extend(newer(path, text, &settings));
+                findings
+            }
+            Err(e) => {
+                let line = e.details["line"].as_u64().and_then(|line| usize::try_from(line).ok());
+                invalid(e.message, line)
+            }
+        },
     }
 }
 
 /// A log with what it tells.
-struct Understood {
+pub(super) struct Understood {
     task: Option<LoadedTask>,
     entries: Vec<Entry>,
-    findings: Vec<Finding>,
+    pub findings: Vec<Finding>,
 }
 
 impl Understood {
-    fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[Entry] {
         self.task.as_ref().map_or(&self.entries, |loaded| &loaded.log.entries)
     }
 }
 
-fn understood(store: &str, entity: &Entity, path: &str, mut log: Log) -> Understood {
+/// What a log tells, with all that is odd about it and its entity alone.
+pub(super) fn understood(store: &str, entity: &Entity, path: &str, mut log: Log) -> Understood {
     for finding in &mut log.findings {
         finding.path = Some(path.to_owned());
     }
@@ -268,7 +306,11 @@ fn understood(store: &str, entity: &Entity, path: &str, mut log: Log) -> Underst
         }
         Entity::Agent(name) => {
             let (_, folded) = fold_agent(name, &log.entries);
-            let findings = folded.into_iter().map(|f| f.at(path, None)).chain(log.findings).collect();
+            let placed = folded.into_iter().map(|f| {
+                let line = line_in(&log, &f);
+                f.at(path, line)
+            });
+            let findings = placed.chain(log.findings.clone()).collect();
             Understood { task: None, entries: log.entries, findings }
         }
         Entity::Session(_) => Understood { task: None, entries: log.entries, findings: log.findings },

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::event::Entry;
-use crate::model::finding::{Finding, Rule};
+use crate::model::finding::{Finding, Rule, Spot};
 use crate::model::id::{check_agent_name, quoted};
 use crate::model::payload::Payload;
 use crate::model::relationship::RelationType;
@@ -19,29 +19,30 @@ use crate::store::layout::{shown, task_dir};
 pub(in crate::workspace) fn values(store: &str, task: &Task) -> Vec<Finding> {
     let path = shown(store, task_dir(task.id).join("task.yaml"));
     let mut findings = Vec::new();
-    let mut say =
-        |rule, message: String| findings.push(Finding::new(rule, message).task(task.id).at(path.clone(), None));
+    let mut say = |rule, key: &str, message: String| {
+        findings.push(Finding::new(rule, message).task(task.id).at(path.clone(), None).on(Spot::Key(key.to_owned())))
+    };
     if task.fields.title.trim().is_empty() && task.created {
-        say(Rule::FieldValue, "the title is empty".into());
+        say(Rule::FieldValue, "title", "the title is empty".into());
     }
     if !PRIORITY.contains(&task.fields.priority) {
-        say(Rule::FieldValue, format!("priority {} is not within -5 to 5", task.fields.priority));
+        say(Rule::FieldValue, "priority", format!("priority {} is not within -5 to 5", task.fields.priority));
     }
     if let TaskType::Other(word) = &task.fields.kind {
-        say(Rule::YamlField, format!("the type {} is not known", quoted(word)));
+        say(Rule::YamlField, "type", format!("the type {} is not known", quoted(word)));
     }
     for name in task.fields.extra.keys() {
-        say(Rule::YamlField, format!("the field {} is not known", quoted(name)));
+        say(Rule::YamlField, name, format!("the field {} is not known", quoted(name)));
     }
     if let Some(owner) = task.owner.as_ref().filter(|owner| check_agent_name(owner).is_err()) {
-        say(Rule::FieldValue, format!("the owner {} is not an agent name", quoted(owner)));
+        say(Rule::FieldValue, "owner", format!("the owner {} is not an agent name", quoted(owner)));
     }
     if task.status == Status::InProgress && task.owner.is_none() {
-        say(Rule::OwnerMissing, "it is in progress and has no owner".into());
+        say(Rule::OwnerMissing, "status", "it is in progress and has no owner".into());
     }
     let parents = task.relationships.values().filter(|e| e.kind == RelationType::ParentOf).count();
     if parents > 1 {
-        say(Rule::SeveralParents, format!("it has {parents} parents; the latest counts"));
+        say(Rule::SeveralParents, "parent", format!("it has {parents} parents; the latest counts"));
     }
     findings
 }
@@ -58,7 +59,8 @@ pub(super) fn several_owners(store: &str, task: &Task, entries: &[Entry]) -> Opt
     let others: Vec<String> = others.into_iter().map(|name| quoted(&name)).collect();
     let message = format!("{} took it too, without seeing {}, who has it", others.join(", "), quoted(owner));
     let path = shown(store, task_dir(task.id).join("task.yaml"));
-    (!others.is_empty()).then(|| Finding::new(Rule::SeveralOwners, message).task(task.id).at(path, None))
+    (!others.is_empty())
+        .then(|| Finding::new(Rule::SeveralOwners, message).task(task.id).at(path, None).on(Spot::Key("owner".into())))
 }
 
 /// Whether the last completion in a log says itself that it passed a check.

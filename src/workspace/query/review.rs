@@ -17,9 +17,10 @@ use crate::model::query::Review;
 use crate::model::task::{Status, Task};
 use crate::reports::change::{Change, Kind, TaskChange, between};
 use crate::rules::fold::fold;
+use crate::store::entity::line_in;
 use crate::store::layout::{LOG, task_dir};
 use crate::workspace::Workspace;
-use crate::workspace::lint::{completed_by_force, readable, values};
+use crate::workspace::lint::{completed_by_force, line_of, point_out, readable, values};
 use crate::workspace::past::{Past, began_at};
 
 /// `review`
@@ -118,8 +119,13 @@ fn new_findings(ws: &Workspace, before: &Past, after: &Past, touched: &BTreeSet<
     let new = side.look_at(ws, after, touched)?;
     let old = side.look_at(ws, before, touched)?;
     let known: BTreeSet<(Rule, Option<Id>, &str)> = old.iter().map(|f| (f.rule, f.task, f.message.as_str())).collect();
-    let mut found: Vec<Finding> =
-        new.into_iter().filter(|f| !known.contains(&(f.rule, f.task, f.message.as_str()))).collect();
+    // A branch cannot switch off a rule for its own review.
+    let severities = before.severities()?;
+    let mut found: Vec<Finding> = new
+        .into_iter()
+        .filter(|f| !known.contains(&(f.rule, f.task, f.message.as_str())))
+        .filter_map(|f| severities.judge(f))
+        .collect();
     found.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| (a.task, a.rule).cmp(&(b.task, b.rule))));
     Ok(found)
 }
@@ -141,25 +147,41 @@ impl Side {
     /// Takes tasks in as they were at a point, among the others. Gives all that is odd about them and between them.
     fn look_at(&mut self, ws: &Workspace, past: &Past, touched: &BTreeSet<Id>) -> Result<Vec<Finding>> {
         self.findings.clear();
+        let mut texts: BTreeMap<Id, String> = BTreeMap::new();
         for id in touched {
-            let (log, yaml) = past.files(*id)?;
+            let (mut log, yaml) = past.files(*id)?;
+            let of_log = std::mem::take(&mut log.findings);
             let path = ws.store.shown(task_dir(*id).join(LOG));
             let folded = self.take_in(*id, &log.entries);
-            let own = log.findings.into_iter().chain(folded).map(|f| {
-                let line = f.line;
+            let own = of_log.into_iter().chain(folded).map(|f| {
+                let line = f.line.or_else(|| line_in(&log, &f));
                 f.at(path.clone(), line)
             });
             self.findings.extend(own.map(|f| f.task(*id)));
+            let text = String::from_utf8_lossy(yaml.as_deref().unwrap_or_default()).into_owned();
             if let Some(task) = self.tasks.get(id) {
-                self.findings.extend(values(&ws.store.name, task));
+                let at_line = |mut f: Finding| {
+                    f.line = f.spot.as_ref().and_then(|spot| line_of(&text, spot));
+                    f
+                };
+                self.findings.extend(values(&ws.store.name, task).into_iter().map(at_line));
             }
             if let Some(bytes) = yaml {
                 let path = ws.store.shown(task_dir(*id).join("task.yaml"));
-                let found = readable(path, &Entity::Task(*id), &log.entries, Some(&bytes));
+                let mut found = readable(path, &Entity::Task(*id), &log.entries, Some(&bytes));
+                if let Some(found) = &mut found {
+                    point_out(found, &Entity::Task(*id), &log.entries, Some(&bytes));
+                }
                 self.findings.extend(found.map(|f| f.task(*id)));
             }
+            texts.insert(*id, text);
         }
-        self.findings.extend(ws.across(&self.tasks, &|id| self.forced.contains(&id)));
+        let across = ws.across(&self.tasks, &|id| self.forced.contains(&id)).into_iter().map(|mut f| {
+            let text = f.task.and_then(|task| texts.get(&task));
+            f.line = text.zip(f.spot.as_ref()).and_then(|(text, spot)| line_of(text, spot));
+            f
+        });
+        self.findings.extend(across);
         Ok(std::mem::take(&mut self.findings))
     }
 }

@@ -19,6 +19,7 @@ use super::guard::{Permit, permit_id};
 use crate::error::{Code, Error};
 use crate::model::command::Guard;
 use crate::model::id::{Id, quoted};
+use crate::model::nearest::slip;
 use crate::model::words::Text;
 use crate::rules::fields;
 use crate::rules::roles::Verb;
@@ -123,23 +124,7 @@ pub fn is_foreign(key: &str) -> bool {
 /// The known key that an unknown one may be a slip of the pen for.
 fn nearest(key: &str) -> Option<&'static str> {
     let known = fields::NAMES.iter().chain(fields::RESERVED).copied().chain([BLOCKED_BY]);
-    let near = known.map(|name| (distance(key, name), name)).min()?;
-    (near.0 <= 2 && near.0 * 2 < key.chars().count()).then_some(near.1)
-}
-
-/// How many characters must be put in, taken out or changed to make one word of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    slip(key, known)
 }
 
 /// One edit on its way.

@@ -1,0 +1,134 @@
+//! `lint` at the command line: what is asked, and the findings in the form that was asked for.
+//!
+//! Promises: where there is no store, exit 0 and nothing to read but for what a machine asked for by name.
+//! Refuses to know: how anything is found.
+
+use std::io::Read as _;
+
+use serde_json::json;
+
+use super::args::{Global, Lint};
+use super::output::{Answer, escape, for_terminal};
+use super::{human, sarif};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::model::finding::{Finding, Rule, Severity};
+use crate::model::nearest::near;
+use crate::workspace::{self, Comments, Fix, LintReport, Options, Workspace};
+
+/// Most bytes of a text that is judged.
+const MAX_TEXT: u64 = 128 * 1024 * 1024;
+
+/// Whether a question can be answered where no store can be opened: git's index tells of the plan where the work tree has
+/// none, or one that cannot be read; an editor asks about any file; a page is always there.
+pub fn needs_no_store(args: &Lint) -> bool {
+    args.staged || args.stdin || args.explain.is_some()
+}
+
+/// Answers such a question.
+pub fn without_store(env: &Env, options: &Options, args: &Lint, global: &Global) -> Result<Answer> {
+    if let Some(code) = &args.explain {
+        return explain(code, global);
+    }
+    let report = match &args.path {
+        Some(path) => {
+            let mut text = Vec::new();
+            let read = std::io::stdin().lock().take(MAX_TEXT).read_to_end(&mut text);
+            read.map_err(|e| Error::io("read", "standard input".as_ref(), &e))?;
+            workspace::lint_text(env, options, path, &text)?
+        }
+        None => workspace::lint_staged(env, options)?,
+    };
+    Ok(report.map_or_else(|| no_store(global), |report| answer(&report, global)))
+}
+
+/// Checks an opened store.
+pub fn lint(ws: &Workspace, args: &Lint, global: &Global) -> Result<Answer> {
+    let report = match &args.base {
+        Some(base) => ws.lint_since(base)?,
+        None if args.fix => {
+            let comments = if args.drop_comments { Comments::Drop } else { Comments::Keep };
+            ws.lint_fix(Fix { comments, deleted: args.deleted.unwrap_or_default() })?
+        }
+        None => ws.lint()?,
+    };
+    Ok(answer(&report, global))
+}
+
+/// What is said where there is no store: a hook must be able to run lint anywhere.
+pub fn no_store(global: &Global) -> Answer {
+    let nothing = LintReport::default();
+    let human = if is(global, "sarif") { for_terminal(sarif::log(&nothing.findings)) } else { String::new() };
+    Answer { data: json!(nothing), human, document: true, ..Answer::default() }
+}
+
+fn answer(report: &LintReport, global: &Global) -> Answer {
+    let data = json!(report);
+    let human = match global.format.as_deref() {
+        Some("github") => report.findings.iter().map(annotation).collect(),
+        Some("sarif") => for_terminal(sarif::log(&report.findings)),
+        _ => human::findings(&data),
+    };
+    Answer { human, data, exit: u8::from(report.errors > 0), ..Answer::default() }
+}
+
+fn is(global: &Global, format: &str) -> bool {
+    global.format.as_deref() == Some(format)
+}
+
+/// A finding as a command of a GitHub workflow, which shows it beside the line.
+fn annotation(finding: &Finding) -> String {
+    let level = match finding.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    let mut properties = Vec::new();
+    if let Some(path) = &finding.path {
+        properties.push(format!("file={}", property(&escape(path))));
+        properties.extend(finding.line.map(|line| format!("line={line}")));
+    }
+    properties.push(format!("title={}", property(&format!("agentpm {}", finding.rule.code()))));
+    let message = format!("{}\nTo mend it: {}", escape(&finding.message), finding.mend);
+    format!("::{level} {}::{}\n", properties.join(","), data(&message))
+}
+
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// The page of a rule.
+fn explain(code: &str, global: &Global) -> Result<Answer> {
+    if is(global, "github") || is(global, "sarif") {
+        return Err(Error::usage("a page has no such format").hint("use md, text or json"));
+    }
+    let rule = Rule::of(code).ok_or_else(|| {
+        let near = near(code, Rule::ALL.iter().map(|rule| rule.code()));
+        let hint = match near[..] {
+            [] => "agentpm schema rules lists them".to_owned(),
+            _ => format!("did you mean {}? agentpm schema rules lists them all", near[..near.len().min(3)].join(", ")),
+        };
+        Error::not_found(format!("there is no rule {code:?}")).hint(hint)
+    })?;
+    let data = json!({
+        "code": rule.code(), "severity": rule.severity(), "summary": rule.summary(), "mend": rule.mend(),
+        "configurable": rule.is_configurable(), "page": rule.page(),
+    });
+    Ok(Answer { data, human: rule.page().to_owned(), ..Answer::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_annotation_is_one_line_whatever_stands_in_it() {
+        let finding = Finding::new(Rule::OddFile, "100%: a\nb\r,c").at("a,b:c%\n.txt", Some(3));
+        let line = annotation(&finding);
+        let begin = "::error file=a%2Cb%3Ac%25⏎.txt,line=3,title=agentpm odd-file::100%25: a⏎b\\u{d},c%0ATo mend it: ";
+        assert!(line.starts_with(begin) && line.matches('\n').count() == 1, "{line}");
+    }
+}

@@ -1,0 +1,552 @@
+//! Each rule of lint has a story that triggers it and only it: with its code, its severity, its file and its line.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Answer, Sandbox};
+
+/// What a story must end in: flags of lint, and the place of the finding below the store.
+struct End {
+    flags: Vec<&'static str>,
+    severity: &'static str,
+    path: Option<String>,
+    line: Option<usize>,
+}
+
+impl End {
+    fn error(path: String, line: impl Into<Option<usize>>) -> Self {
+        End { flags: Vec::new(), severity: "error", path: Some(path), line: line.into() }
+    }
+
+    fn warning(path: String, line: impl Into<Option<usize>>) -> Self {
+        End { severity: "warning", ..Self::error(path, line) }
+    }
+
+    fn by(mut self, flags: &[&'static str]) -> Self {
+        self.flags = flags.to_vec();
+        self
+    }
+}
+
+/// A room with one task of three events: created, updated to priority 2, noted.
+struct Story {
+    room: Sandbox,
+    id: String,
+}
+
+impl Story {
+    fn begin() -> Self {
+        let room = Sandbox::new();
+        let id = room.task("the task", &[]);
+        room.run(&["task", "update", &id, "--priority", "2"]).data();
+        room.run(&["note", &id, "--content", "a note"]).data();
+        Story { room, id }
+    }
+
+    fn log(&self) -> String {
+        shown(&self.room, &self.room.log_of(&self.id))
+    }
+
+    fn yaml(&self) -> String {
+        shown(&self.room, &self.room.yaml_of(&self.id))
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(self.room.log_of(&self.id)).unwrap()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.text().lines().map(str::to_owned).collect()
+    }
+
+    fn write(&self, log: &str) {
+        fs::write(self.room.log_of(&self.id), log).unwrap();
+    }
+
+    fn page(&self) -> String {
+        fs::read_to_string(self.room.yaml_of(&self.id)).unwrap()
+    }
+
+    fn edit(&self, change: impl FnOnce(&str) -> String) {
+        let page = self.page();
+        let edited = change(&page);
+        assert_ne!(page, edited, "the edit does nothing");
+        fs::write(self.room.yaml_of(&self.id), edited).unwrap();
+    }
+
+    /// An event as no command would write it, after the last one of a task.
+    fn event(&self, id: &str, kind: &str, payload: Value, change: impl FnOnce(&mut Value)) -> String {
+        let log = fs::read_to_string(self.room.log_of(id)).unwrap();
+        let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        let mut event = json!({
+            "v": 1, "id": format!("01ZZZZZZZZ000000000000{}", &id[22..]), "lamport": last["lamport"].as_u64().unwrap() + 20,
+            "type": kind, "entity": format!("task/{id}"), "parents": [last["id"]], "agent": "ada",
+            "at": "2026-11-20T10:05:00Z", "payload": payload,
+        });
+        change(&mut event);
+        event.to_string()
+    }
+
+    /// The same in the log, and `task.yaml` written to fit.
+    fn forge(&self, id: &str, kind: &str, payload: Value, change: impl FnOnce(&mut Value)) {
+        let event = self.event(id, kind, payload, change);
+        let log = fs::read_to_string(self.room.log_of(id)).unwrap();
+        fs::write(self.room.log_of(id), format!("{log}{event}\n")).unwrap();
+        self.fix();
+    }
+
+    fn fix(&self) {
+        let _ = self.room.run(&["lint", "--fix"]);
+    }
+
+    fn resolve(&self) {
+        self.run(&["resolve"]);
+    }
+
+    #[track_caller]
+    fn run(&self, args: &[&str]) {
+        self.room.run(args).data();
+    }
+
+    /// A task that is not the first one.
+    fn other(&self) -> String {
+        let list = self.room.run(&["task", "list", "--all"]).data();
+        let ids = list["items"].as_array().unwrap().iter().map(|task| task["id"].as_str().unwrap());
+        ids.filter(|id| *id != self.id).max().unwrap().to_owned()
+    }
+
+    /// The line of `task.yaml` that begins so.
+    fn line(&self, begin: &str) -> usize {
+        line_in(&self.room.yaml_of(&self.id), begin)
+    }
+
+    fn stage(&self) {
+        self.room.git(&["add", "-A"]).text();
+    }
+
+    fn commit(&self, message: &str) {
+        self.stage();
+        self.room.git(&["commit", "-q", "--no-verify", "--allow-empty", "-m", message]).text();
+    }
+
+    fn config(&self, text: &str) {
+        fs::write(self.room.store().join("config.toml"), text).unwrap();
+    }
+}
+
+#[track_caller]
+fn line_in(path: &Path, begin: &str) -> usize {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().position(|line| line.trim_start().starts_with(begin)).unwrap_or_else(|| panic!("{begin} in {text}"))
+        + 1
+}
+
+fn shown(room: &Sandbox, path: &Path) -> String {
+    path.strip_prefix(room.repo()).unwrap().display().to_string()
+}
+
+const CONFIG: &str = ".agentpm/config.toml";
+
+type Tell = fn(&Story) -> End;
+
+/// Each code and how a store comes to it.
+const STORIES: &[(&str, Tell)] = &[
+    ("log-torn", |s| {
+        s.write(&format!("{}{}", s.text(), &s.text()[..90]));
+        End::warning(s.log(), 4)
+    }),
+    ("log-line", |s| {
+        let lines = s.lines();
+        s.write(&format!("{}\nhello\n{}\n", lines[0], lines[1..].join("\n")));
+        End::error(s.log(), 2)
+    }),
+    ("log-markers", |s| {
+        s.write(&format!("<<<<<<< ours\n{}=======\n>>>>>>> theirs\n", s.text()));
+        End::warning(s.log(), 1)
+    }),
+    ("log-form", |s| {
+        let lines = s.lines();
+        s.write(&format!("{}\n{}\n{}\n", lines[0], lines[2], lines[1]));
+        End::warning(s.log(), 3)
+    }),
+    ("log-duplicate", |s| {
+        s.write(&format!("{}{}\n", s.text(), s.lines()[0]));
+        End::warning(s.log(), 4)
+    }),
+    ("event-id-conflict", |s| {
+        let event = |priority: i8| s.event(&s.id, "TaskUpdated", json!({ "set": { "priority": priority } }), |_| {});
+        s.write(&format!("{}{}\n{}\n", s.text(), event(4), event(5)));
+        End::error(s.log(), 4)
+    }),
+    ("event-misplaced", |s| {
+        let other = s.room.task("another", &[]);
+        s.write(&format!("{}{}", s.text(), fs::read_to_string(s.room.log_of(&other)).unwrap()));
+        End::error(s.log(), 4)
+    }),
+    ("event-ineffective", |s| {
+        s.forge(&s.id, "ProgressItemCompleted", json!({ "item": "01K5R4XJ7Z0000000000000009" }), |_| {});
+        End::warning(s.log(), 4)
+    }),
+    ("event-unknown", |s| {
+        s.forge(&s.id, "TaskPondered", json!({}), |_| {});
+        End::warning(s.log(), 4)
+    }),
+    ("event-quarantined", |s| {
+        let far = |event: &mut Value| event["lamport"] = json!(1_u64 << 53);
+        s.write(&format!("{}{}\n", s.text(), s.event(&s.id, "TaskUpdated", json!({ "set": { "priority": 5 } }), far)));
+        End::error(s.log(), 4)
+    }),
+    ("event-fenced", |s| {
+        s.room.at("2026-11-20T10:00:00Z");
+        s.room.run(&["claim", &s.id]).data();
+        s.room.at("2026-11-20T11:30:00Z");
+        s.room.run_as("bob", &["claim", &s.id]).data();
+        s.forge(&s.id, "TaskUpdated", json!({ "set": { "title": "ada's" } }), |event| event["fence"] = json!(1));
+        End::warning(s.log(), s.lines().len())
+    }),
+    ("event-time", |s| {
+        let update = json!({ "set": { "priority": 3 } });
+        s.forge(&s.id, "TaskUpdated", update, |event| event["at"] = json!("1970-01-01T00:00:00Z"));
+        End::warning(s.log(), 4)
+    }),
+    ("log-headless", |s| {
+        s.write(&(s.lines()[1..].join("\n") + "\n"));
+        End::error(s.log(), 1)
+    }),
+    ("log-gap", |s| {
+        let lines = s.lines();
+        s.write(&format!("{}\n{}\n", lines[0], lines[2]));
+        End::error(s.log(), 2)
+    }),
+    ("log-missing", |s| {
+        s.commit("base");
+        fs::remove_file(s.room.log_of(&s.id)).unwrap();
+        End::error(s.log(), None)
+    }),
+    ("task-yaml-missing", |s| {
+        fs::remove_file(s.room.yaml_of(&s.id)).unwrap();
+        End::warning(s.yaml(), None)
+    }),
+    ("task-yaml-invalid", |s| {
+        s.edit(|page| page.replace("title: the task", "title: !tag the task"));
+        End::error(s.yaml(), 2)
+    }),
+    ("task-yaml-stale", |s| {
+        let line = s.line("priority:");
+        let event = s.event(&s.id, "TaskUpdated", json!({ "set": { "priority": 3 } }), |_| {});
+        s.write(&format!("{}{event}\n", s.text()));
+        End::warning(s.yaml(), line)
+    }),
+    ("task-yaml-conflict", |s| {
+        s.edit(|page| {
+            page.replace("status: open", "<<<<<<< ours\nstatus: open\n=======\nstatus: ready\n>>>>>>> theirs")
+        });
+        End::error(s.yaml(), s.line("<<<<<<<"))
+    }),
+    ("task-yaml-astray", |s| {
+        s.write(&s.text().replace("\"priority\":2", "\"priority\":4"));
+        End::error(s.yaml(), s.line("priority:"))
+    }),
+    ("task-yaml-edited", |s| {
+        s.edit(|page| page.replace("priority: 2", "priority: 3"));
+        End::error(s.yaml(), s.line("priority:"))
+    }),
+    ("task-yaml-form", |s| {
+        s.edit(|page| page.replace("title: the task", "title: \"the task\""));
+        End::warning(s.yaml(), 2)
+    }),
+    ("task-yaml-comment", |s| {
+        s.edit(|page| page.replace("title: the task", "# ask ada first\ntitle: the task"));
+        End::warning(s.yaml(), 2)
+    }),
+    ("task-new", |s| {
+        let path = s.room.store().join("tasks/by-hand.yaml");
+        fs::write(&path, "title: by hand\n").unwrap();
+        End::error(shown(&s.room, &path), 1)
+    }),
+    ("task-deleted", |s| {
+        s.commit("base");
+        fs::remove_dir_all(s.room.task_dir(&s.id)).unwrap();
+        End::error(shown(&s.room, &s.room.task_dir(&s.id)), None)
+    }),
+    ("task-yaml-field", |s| {
+        s.forge(&s.id, "TaskUpdated", json!({ "set": { "mood": "calm" } }), |_| {});
+        End::warning(s.yaml(), s.line("mood:"))
+    }),
+    ("field-value", |s| {
+        s.forge(&s.id, "TaskUpdated", json!({ "set": { "priority": 99 } }), |_| {});
+        End::error(s.yaml(), s.line("priority:"))
+    }),
+    ("odd-file", |s| {
+        let path = s.room.task_dir(&s.id).join("notes.txt");
+        fs::write(&path, "x").unwrap();
+        End::error(shown(&s.room, &path), None)
+    }),
+    ("path-mismatch", |s| {
+        let wrong = s.room.store().join("tasks/ZZ").join(&s.id);
+        fs::create_dir_all(wrong.parent().unwrap()).unwrap();
+        fs::rename(s.room.task_dir(&s.id), &wrong).unwrap();
+        End::error(shown(&s.room, &wrong), None)
+    }),
+    ("dangling-reference", |s| {
+        let other = s.room.task("another", &[]);
+        s.room.run(&["task", "relate", &s.id, "--to", &other, "--type", "relates_to"]).data();
+        s.room.run(&["task", "block", &s.id, "--by", &s.room.task("a third", &[])]).data();
+        fs::remove_dir_all(s.room.task_dir(&other)).unwrap();
+        End::error(s.yaml(), s.line("relationships:") + 1)
+    }),
+    ("cycle-blocks", |s| {
+        let other = s.room.task("another", &[]);
+        s.room.run(&["task", "block", &other, "--by", &s.id]).data();
+        s.forge(&s.id, "RelationshipAdded", json!({ "type": "blocks", "from": other, "to": s.id }), |_| {});
+        End::error(s.yaml(), s.line("relationships:") + 1)
+    }),
+    ("cycle-parents", |s| {
+        let other = s.room.task("another", &["--parent", &s.id]);
+        s.forge(&s.id, "RelationshipAdded", json!({ "type": "parent_of", "from": other, "to": s.id }), |_| {});
+        End::error(s.yaml(), s.line("parent:"))
+    }),
+    ("several-parents", |s| {
+        let (one, two) = (s.room.task("one", &[]), s.room.task("two", &[]));
+        s.room.run(&["task", "update", &s.id, "--parent", &one]).data();
+        s.forge(&s.id, "RelationshipAdded", json!({ "type": "parent_of", "from": two, "to": s.id }), |_| {});
+        End::warning(s.yaml(), s.line("parent:"))
+    }),
+    ("owner-missing", |s| {
+        s.forge(&s.id, "TaskStatusChanged", json!({ "from": "open", "to": "in_progress" }), |_| {});
+        End::error(s.yaml(), s.line("status:"))
+    }),
+    ("several-owners", |s| {
+        let taken = |owner: &str| json!({ "from": "open", "to": "in_progress", "owner": owner });
+        let bobs = s.event(&s.id, "TaskStatusChanged", taken("bob"), |event| {
+            event["id"] = json!("01ZZZZZZZZ0000000000000BBB");
+            event["agent"] = json!("bob");
+        });
+        let adas = s.event(&s.id, "TaskStatusChanged", taken("ada"), |_| {});
+        let mut both = [adas, bobs];
+        both.sort_by_key(|line| line.contains("BBB"));
+        s.write(&format!("{}{}\n", s.text(), both.join("\n")));
+        s.fix();
+        End::warning(s.yaml(), s.line("owner:"))
+    }),
+    ("blocked-without-blocker", |s| {
+        let other = s.room.task("another", &[]);
+        s.room.run(&["task", "block", &s.id, "--by", &other]).data();
+        s.forge(&other, "TaskStatusChanged", json!({ "from": "open", "to": "completed" }), |_| {});
+        End::warning(s.yaml(), s.line("status:"))
+    }),
+    ("completed-early", |s| {
+        let other = s.room.task("another", &[]);
+        s.room.run(&["task", "block", &s.id, "--by", &other]).data();
+        s.forge(&s.id, "TaskStatusChanged", json!({ "from": "blocked", "to": "completed" }), |_| {});
+        End::error(s.yaml(), s.line("status:"))
+    }),
+    ("lease-lost", |s| {
+        s.room.at("2026-11-20T10:00:00Z");
+        s.room.run(&["claim", &s.id]).data();
+        s.commit("ada begins");
+        let second = s.room.beside("second");
+        s.room.git(&["worktree", "add", "-q", "-b", "second", second.to_str().unwrap()]).text();
+        s.room.at("2026-11-20T10:30:00Z");
+        let mut bob = s.room.agentpm_in(&second);
+        Answer::from(bob.env("AGENTPM_AGENT", "bob").args(["claim", &s.id]).output().unwrap()).data();
+        let done = json!({ "from": "in_progress", "to": "completed" });
+        s.forge(&s.id, "TaskStatusChanged", done, |event| event["fence"] = json!(1));
+        s.stage();
+        End::error(s.log(), s.lines().len()).by(&["--staged"])
+    }),
+    ("log-rewritten", |s| {
+        s.commit("base");
+        s.write(&s.text().replace("a note", "another note"));
+        s.fix();
+        s.stage();
+        End::error(s.log(), 3).by(&["--staged"])
+    }),
+    ("index-unmerged", |s| {
+        s.commit("base");
+        for branch in ["a", "b"] {
+            s.room.git(&["switch", "-q", "-c", branch, "main"]).text();
+            s.room.run(&["task", "update", &s.id, "--title", branch]).data();
+            s.commit(branch);
+        }
+        assert_ne!(s.room.git(&["merge", "-q", "a"]).code, 0);
+        End::error(s.yaml(), None).by(&["--staged"])
+    }),
+    ("lease-trailer", |s| {
+        s.commit("base");
+        s.room.git(&["tag", "base"]).text();
+        s.commit("work\n\nAgentpm-Lease: ZZZZZZ@1\n");
+        End { path: None, ..End::error(String::new(), None) }.by(&["--base", "base"])
+    }),
+    ("config-key", |s| {
+        s.config("format = 1\n[lease]\nttl_second = 5\n");
+        End::warning(CONFIG.into(), 3)
+    }),
+    ("config-invalid", |s| {
+        s.commit("base");
+        s.config("format = 1\n\nformat = [\n");
+        s.stage();
+        End::error(CONFIG.into(), 3).by(&["--staged"])
+    }),
+    ("store-newer", |s| {
+        s.config("# from the future\nformat = 2\n");
+        End::error(CONFIG.into(), 2)
+    }),
+];
+
+#[test]
+fn each_rule_has_a_story_that_triggers_it_and_only_it() {
+    let mut wrong = Vec::new();
+    for (code, tell) in STORIES {
+        let story = Story::begin();
+        let end = tell(&story);
+        let answer = story.room.run(&[&["lint"], &end.flags[..]].concat());
+        let report = answer.json()["data"].clone();
+        let found = report["findings"].as_array().cloned().unwrap_or_default();
+        let expected = json!({ "code": code, "severity": end.severity, "path": end.path, "line": end.line });
+        let said: Vec<Value> = found
+            .iter()
+            .map(|f| json!({ "code": f["code"], "severity": f["severity"], "path": f["path"], "line": f["line"] }))
+            .collect();
+        if said != [expected.clone()] || answer.code != i32::from(end.severity == "error") {
+            let messages: Vec<&Value> = found.iter().map(|f| &f["message"]).collect();
+            wrong.push(format!("{code}: expected {expected}\n  found {said:?}\n  {messages:?} {}", report["error"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+type Mend = fn(&Story);
+
+/// The mending step of the pages, where it is a command or an edit that leaves nothing to be said.
+const MENDS: &[(&str, Mend)] = &[
+    ("log-torn", Story::fix),
+    ("log-line", |s| {
+        s.write(&s.text().replace("hello\n", ""));
+        s.fix();
+    }),
+    ("log-markers", Story::resolve),
+    ("log-form", Story::fix),
+    ("log-duplicate", Story::fix),
+    ("event-id-conflict", |s| {
+        s.write(&(s.lines()[..4].join("\n") + "\n"));
+        s.fix();
+    }),
+    ("event-misplaced", Story::resolve),
+    ("event-quarantined", |s| {
+        s.write(&(s.lines()[..3].join("\n") + "\n"));
+        s.fix();
+    }),
+    ("log-headless", Story::resolve),
+    ("log-gap", Story::resolve),
+    ("log-missing", Story::fix),
+    ("task-yaml-missing", Story::fix),
+    ("task-yaml-invalid", |s| {
+        s.edit(|page| page.replace("!tag ", ""));
+        s.fix();
+    }),
+    ("task-yaml-stale", Story::fix),
+    ("task-yaml-conflict", Story::resolve),
+    ("task-yaml-astray", Story::resolve),
+    ("task-yaml-edited", Story::fix),
+    ("task-yaml-form", Story::fix),
+    ("task-yaml-comment", Story::fix),
+    ("task-new", Story::fix),
+    ("task-deleted", Story::fix),
+    ("field-value", |s| s.run(&["task", "update", &s.id, "--priority", "5"])),
+    ("odd-file", |s| {
+        s.run(&["note", &s.id, "--content", &format!("@{}", s.room.task_dir(&s.id).join("notes.txt").display())]);
+        fs::remove_file(s.room.task_dir(&s.id).join("notes.txt")).unwrap();
+    }),
+    ("path-mismatch", |s| {
+        s.stage();
+        let wrong = s.room.store().join("tasks/ZZ").join(&s.id);
+        fs::create_dir_all(s.room.task_dir(&s.id).parent().unwrap()).unwrap();
+        s.room.git(&["mv", wrong.to_str().unwrap(), s.room.task_dir(&s.id).to_str().unwrap()]).text();
+    }),
+    ("dangling-reference", |s| {
+        let edges = s.room.get(&s.id)["relationships"].clone();
+        let edge = edges.as_array().unwrap().iter().find(|edge| edge["type"] == "relates_to").unwrap()["id"].clone();
+        s.run(&["task", "unrelate", &s.id, "--relationship", edge.as_str().unwrap()]);
+    }),
+    ("cycle-blocks", |s| s.run(&["task", "unblock", &s.id, "--by", &s.other()])),
+    ("cycle-parents", |s| s.run(&["task", "update", &s.id, "--clear", "parent"])),
+    ("several-parents", |s| s.run(&["task", "update", &s.id, "--parent", &s.other()])),
+    ("owner-missing", |s| s.run(&["claim", &s.id])),
+    ("several-owners", |s| {
+        s.run(&["claim", &s.id]);
+        s.run(&["release", &s.id]);
+    }),
+    ("blocked-without-blocker", |s| s.run(&["task", "transition", &s.id, "--status", "open"])),
+    ("completed-early", |s| {
+        s.run(&["task", "reopen", &s.id, "--reason", "a part is missing"]);
+        s.run(&["claim", &s.other()]);
+        s.run(&["done", &s.other()]);
+    }),
+    ("config-key", |s| s.config("format = 1\n[lease]\nttl_seconds = 5\n")),
+    ("config-invalid", |s| {
+        s.config("format = 1\n");
+        s.stage();
+    }),
+    ("index-unmerged", Story::resolve),
+    ("log-rewritten", |s| {
+        s.write(&s.text().replace("another note", "a note"));
+        s.fix();
+        s.stage();
+    }),
+    ("lease-lost", |s| {
+        s.room.git(&["restore", "--staged", s.room.task_dir(&s.id).to_str().unwrap()]).text();
+    }),
+];
+
+#[test]
+fn what_the_pages_say_mends_it() {
+    let mut wrong = Vec::new();
+    for (code, mend) in MENDS {
+        let story = Story::begin();
+        let (_, tell) = STORIES.iter().find(|(told, _)| told == code).unwrap();
+        let end = tell(&story);
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| mend(&story)));
+        let report = story.room.run(&[&["lint"], &end.flags[..]].concat());
+        if told.is_err() || report.code != 0 || report.json()["data"]["findings"] != json!([]) {
+            wrong.push(format!("{code}: {}", report.stdout));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_rule_is_left_out() {
+    let schema = Sandbox::nothing().run(&["schema", "rules"]).data();
+    let rules: BTreeSet<&str> = schema.as_array().unwrap().iter().map(|rule| rule["code"].as_str().unwrap()).collect();
+    let told: BTreeSet<&str> = STORIES.iter().map(|(code, _)| *code).collect();
+    assert_eq!(rules, told);
+    assert_eq!(told.len(), STORIES.len());
+}
+
+#[test]
+fn lines_are_those_of_the_bytes_that_are_judged() {
+    let story = Story::begin();
+    story.forge(&story.id, "TaskUpdated", json!({ "set": { "priority": 99 } }), |_| {});
+    let line = story.line("priority:");
+    story.stage();
+    story.edit(|page| format!("# one\n# two\n{page}"));
+    let place = |flags: &[&str]| {
+        let report = story.room.run(&[&["lint"], flags].concat()).json()["data"]["findings"].clone();
+        let finding = report.as_array().unwrap().iter().find(|f| f["code"] == "field-value").unwrap().clone();
+        finding["line"].as_u64().unwrap() as usize
+    };
+    assert_eq!((place(&["--staged"]), place(&[])), (line, line + 2));
+    let log = story.log();
+    story.write(&format!("\n\n{}", story.text()));
+    story.forge(&story.id, "TaskPondered", json!({}), |event| event["id"] = json!("01ZZZZZZZZ0000000000000009"));
+    let spoilt = format!("\nhello\n{}", story.text());
+    let answer = story.room.feed(&["lint", "--stdin", "--path", &log], spoilt.as_bytes());
+    let findings = answer.json()["data"]["findings"].clone();
+    let unknown = findings.as_array().unwrap().iter().find(|f| f["code"] == "event-unknown").unwrap().clone();
+    let expected = spoilt.lines().position(|line| line.contains("TaskPondered")).unwrap() + 1;
+    assert_eq!(unknown["line"], expected, "lines that are no events are counted too");
+}
