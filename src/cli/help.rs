@@ -71,10 +71,16 @@ Examples:
 
 /// Beneath `agentpm review --help`.
 pub const REVIEW: &str = "\
-Compared are HEAD and the commit from which it left BASE, so that what BASE did meanwhile is not in the way.
+Compared are HEAD and the commit from which it left BASE, so that what BASE did meanwhile is not in the way. First comes what a
+reviewer must decide: broken rules, leases and checks that were passed, changed settings, criteria and scope, values that lost.
+Then what moved, what is new, and the rest. In words it is a screen at most, and says what it leaves out; JSON is exact, in pages.
+
+--fail-on: error (severity error, or events gone), warning (any finding), override (a lease or check passed), acceptance
+(a criterion dropped, reworded, not met any more), scope (the same, and what a task is), settings, lost, any. Exit code 1.
 
 Examples:
   agentpm review main..my-branch
+  agentpm review main..my-branch --all --fail-on error,override
   agentpm review origin/main..HEAD --format md | gh pr comment --body-file -";
 
 /// Beneath `agentpm conflicts --help`.

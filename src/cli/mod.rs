@@ -10,6 +10,7 @@ mod exchange;
 mod help;
 mod human;
 mod output;
+mod review;
 mod run;
 mod text;
 mod work;

@@ -13,7 +13,7 @@ use super::args::{
     ProgressVerb, SessionVerb, TaskVerb, Verb,
 };
 use super::output::{Answer, Form, Out, escape, form, print, print_error};
-use super::{changes, exchange, help, human, work};
+use super::{changes, exchange, help, human, review, work};
 
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
@@ -214,15 +214,7 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
             let data = ws.query(&Query::Diff(args))?;
             Ok(Answer { human: changes::diff(&data, md), quiet: Some(changes::ids(&data)), data, ..Answer::default() })
         }
-        Verb::Review(args) => {
-            let data = ws.query(&Query::Review(args))?;
-            Ok(Answer {
-                human: changes::review(&data, md),
-                quiet: Some(changes::ids(&data)),
-                data,
-                ..Answer::default()
-            })
-        }
+        Verb::Review(args) => reviewed(ws, args, global),
         Verb::Undo(args) => change(ws, &Command::Undo(args)),
         Verb::Lint(args) => lint(ws, &args),
         Verb::Doctor => {
@@ -471,6 +463,21 @@ fn nothing_ready(reasons: Value) -> Answer {
         explained_lines(&reasons)
     );
     Answer { data: Value::Null, human, quiet: Some(String::new()), reasons: Some(reasons), ..Answer::default() }
+}
+
+fn reviewed(ws: &Workspace, args: query::Review, global: &Global) -> Result<Answer> {
+    let (limit, all) = (args.limit, args.all);
+    let words = form(global)? == Form::Human && !global.quiet;
+    if words && args.cursor.is_some() {
+        return Err(Error::usage("--cursor goes on with a list of JSON").hint("add --json, or take --limit N or --all"));
+    }
+    // Words are bounded by lines, and count what they leave out: for that all of it must be known.
+    let asked = if words { query::Review { limit: None, all: true, ..args } } else { args };
+    let data = ws.query(&Query::Review(asked))?;
+    let exit = u8::from(data["failed"].as_array().is_some_and(|failed| !failed.is_empty()));
+    let md = global.format.as_deref() == Some("md");
+    let human = if words { review::review(&data, md, limit, all) } else { String::new() };
+    Ok(Answer { human, quiet: Some(changes::ids(&data)), exit, data, ..Answer::default() })
 }
 
 fn brief(ws: &Workspace, args: query::Brief) -> Result<Answer> {

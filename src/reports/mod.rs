@@ -2,4 +2,5 @@
 
 pub mod change;
 pub mod ready;
+pub mod review;
 pub mod view;

@@ -24,6 +24,7 @@ mod plain_git;
 mod readme;
 mod recover;
 mod replicas;
+mod review;
 mod roles;
 mod sessions;
 mod skew;
