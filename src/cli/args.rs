@@ -169,6 +169,9 @@ pub enum Verb {
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  agentpm completions bash > ~/.local/share/bash-completion/completions/agentpm")]
     Completions(Completions),
+    /// Print the help of a command, or with agents the loop of an agent on one page
+    #[command(after_help = "Examples:\n  agentpm help agents\n  agentpm help task create")]
+    Help(Help),
     /// Print the manual page
     #[command(after_help = "Example:\n  agentpm man > agentpm.1")]
     Man,
@@ -405,6 +408,13 @@ pub struct Schema {
     /// config, roles, errors, rules, task, or an operation such as task.create; a list of names where absent
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Help {
+    /// A command, such as task create; or agents
+    #[arg(value_name = "TOPIC")]
+    pub topic: Vec<String>,
 }
 
 #[derive(Args, Debug)]

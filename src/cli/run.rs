@@ -19,6 +19,7 @@ use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
 use crate::model::command::{BatchOp, Claim, Command};
 use crate::model::finding::Rule;
+use crate::model::id::quoted;
 use crate::model::json;
 use crate::model::query::{self, Query, TaskGet, TaskPath};
 use crate::model::settings::Settings;
@@ -104,6 +105,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         Verb::Completions(args) => return Ok(document(completions(args.shell))),
         Verb::Man => return man(),
         Verb::Schema(args) => return schema(args.name.as_deref()),
+        Verb::Help(args) => return help_on(&args.topic),
         Verb::MergeDriver(args) => return exchange::merge_driver(&env, &args),
         Verb::Textconv(args) => return exchange::textconv(&env, &args),
         Verb::Trailer(args) => return Ok(exchange::trailer(env, options, &args)),
@@ -240,6 +242,7 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
         | Verb::Completions(_)
         | Verb::Man
         | Verb::Schema(_)
+        | Verb::Help(_)
         | Verb::MergeDriver(_)
         | Verb::Textconv(_)
         | Verb::Trailer(_) => Err(Error::usage("answered before")),
@@ -586,10 +589,7 @@ fn field_change(change: &Value) -> String {
 }
 
 fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {
-    let mut report = workspace::init(env, options)?;
-    if args.agents_md {
-        report.created.extend(workspace::write_agents_md(&report, help::AGENTS_MD)?);
-    }
+    let mut report = workspace::init(env, options, args.agents_md.then_some(help::AGENTS_MD))?;
     if args.hooks {
         report.created.extend(workspace::install_hooks(env)?);
     }
@@ -652,6 +652,21 @@ fn completions(shell: clap_complete::Shell) -> String {
     let mut out = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "agentpm", &mut out);
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// What `--help` of a command says, or a page that no command has.
+fn help_on(topic: &[String]) -> Result<Answer> {
+    if topic == ["agents"] {
+        return Ok(document(help::AGENTS.to_owned()));
+    }
+    let mut words: Vec<&str> = vec!["agentpm"];
+    words.extend(topic.iter().map(String::as_str));
+    words.push("--help");
+    match Cli::command().try_get_matches_from(words) {
+        Err(e) if e.kind() == clap::error::ErrorKind::DisplayHelp => Ok(document(e.render().to_string())),
+        _ => Err(Error::usage(format!("there is no help on {}", quoted(&topic.join(" "))))
+            .hint("agentpm help lists the commands; agentpm help agents is the loop of an agent")),
+    }
 }
 
 /// The manual page of the program, and one for each of its commands beneath.

@@ -4,6 +4,7 @@
 //! Refuses to know: through which door a command came.
 
 mod absorb;
+mod agents_md;
 mod branches;
 mod confirm;
 mod driver;
@@ -34,7 +35,7 @@ pub use driver::{merge_driver, merge_texts, textconv};
 pub use heal::{Healed, HealedEntity};
 pub use hooks::install_hooks;
 pub use lint::{LintReport, lint_staged};
-pub use open::{InitReport, Options, init, write_agents_md};
+pub use open::{InitReport, Options, init};
 pub use query::{dot, mermaid, task_schema, tree};
 pub use recover::{BroughtBack, Unheld, Wanted};
 pub use sync::{LeaseNews, LostLease, SyncOptions, SyncReport, TaskChange};

@@ -3,6 +3,7 @@
 
 mod sandbox;
 
+mod agents_door;
 mod attacks;
 mod branches;
 mod claims;
