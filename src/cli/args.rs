@@ -163,8 +163,8 @@ pub enum Verb {
     /// Take over the plan of another tool
     #[command(after_help = "Example:\n  agentpm import --from beads .beads/issues.jsonl")]
     Import(Import),
-    /// Print JSON Schemas: of the settings, the operations of a batch, a task, the errors
-    #[command(after_help = "Examples:\n  agentpm schema\n  agentpm schema task.create")]
+    /// Print JSON Schemas: of the files people write, the operations of a batch, a task in answers, the errors
+    #[command(after_help = super::help::SCHEMA)]
     Schema(Schema),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  agentpm completions bash > ~/.local/share/bash-completion/completions/agentpm")]
@@ -405,9 +405,12 @@ pub struct Import {
 
 #[derive(Args, Debug)]
 pub struct Schema {
-    /// config, roles, errors, rules, task, or an operation such as task.create; a list of names where absent
+    /// task-file, config, roles, task, errors, rules, or an operation such as task.create; a list of names where absent
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
+    /// The schema alone, as an editor reads it
+    #[arg(long)]
+    pub bare: bool,
 }
 
 #[derive(Args, Debug)]

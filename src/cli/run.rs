@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::args::{
     AgentVerb, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, Lint, NextArgs, PlanVerb,
-    ProgressVerb, SessionVerb, TaskVerb, Verb,
+    ProgressVerb, Schema, SessionVerb, TaskVerb, Verb,
 };
 use super::output::{Answer, Form, Out, escape, form, print, print_error};
 use super::{changes, exchange, help, human, review, work};
@@ -22,10 +22,8 @@ use crate::model::finding::Rule;
 use crate::model::id::quoted;
 use crate::model::json;
 use crate::model::query::{self, Query, TaskGet, TaskPath};
-use crate::model::settings::Settings;
 use crate::model::words::{OptionalTaskRef, Ref};
 use crate::rules::decide::Subject;
-use crate::rules::roles::Roles;
 use crate::workspace::{self, LintReport, Options, Workspace};
 
 /// Runs the program.
@@ -104,7 +102,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         Verb::Init(args) => return init(&env, &options, &args),
         Verb::Completions(args) => return Ok(document(completions(args.shell))),
         Verb::Man => return man(),
-        Verb::Schema(args) => return schema(args.name.as_deref()),
+        Verb::Schema(args) => return schema(&args),
         Verb::Help(args) => return help_on(&args.topic),
         Verb::MergeDriver(args) => return exchange::merge_driver(&env, &args),
         Verb::Textconv(args) => return exchange::textconv(&env, &args),
@@ -686,19 +684,16 @@ fn man() -> Result<Answer> {
     Ok(document(String::from_utf8_lossy(&out).into_owned()))
 }
 
-fn schema(name: Option<&str>) -> Result<Answer> {
+fn schema(args: &Schema) -> Result<Answer> {
     let operations = Command::schemas();
-    let data = match name {
+    let data = match args.name.as_deref() {
         None => {
             let names: Vec<&str> = operations.iter().map(|(op, _)| *op).collect();
-            json!({ "schemas": ["config", "roles", "errors", "rules", "task"], "operations": names })
+            json!({ "schemas": ["task-file", "config", "roles", "task", "errors", "rules"], "operations": names })
         }
-        Some("config") => {
-            let mut schema = json!(schemars::schema_for!(Settings));
-            schema["default"] = json!(Settings::default());
-            schema
-        }
-        Some("roles") => json!(schemars::schema_for!(Roles)),
+        Some("task-file") => workspace::schema::task_file(),
+        Some("config") => workspace::schema::config(),
+        Some("roles") => workspace::schema::roles(),
         Some("task") => workspace::task_schema(),
         Some("errors") => Code::ALL.iter().map(|code| json!({ "code": code, "exit": code.exit() })).collect(),
         Some("rules") => Rule::ALL
@@ -713,5 +708,5 @@ fn schema(name: Option<&str>) -> Result<Answer> {
         },
     };
     let human = serde_json::to_string_pretty(&data).unwrap_or_default() + "\n";
-    Ok(Answer { data, human, ..Answer::default() })
+    Ok(Answer { data, human, document: args.bare, ..Answer::default() })
 }

@@ -3,4 +3,5 @@
 pub mod change;
 pub mod ready;
 pub mod review;
+pub mod schema;
 pub mod view;

@@ -31,6 +31,7 @@ mod trailer;
 mod work;
 mod write;
 
+pub use crate::reports::schema;
 pub use driver::{merge_driver, merge_texts, textconv};
 pub use heal::{Healed, HealedEntity};
 pub use hooks::install_hooks;

@@ -27,6 +27,7 @@ mod recover;
 mod replicas;
 mod review;
 mod roles;
+mod schemas;
 mod sessions;
 mod skew;
 mod stopped;
