@@ -126,7 +126,7 @@ impl Page<'_> {
         for section in &mut sections[..3] {
             fill(section, &mut room);
         }
-        let diagram = if md { self.diagram(&mut room) } else { String::new() };
+        let diagram = if md { self.beside(&sections[3], &mut room) } else { String::new() };
         fill(&mut sections[3], &mut room);
         for section in &sections {
             if section.folds {
@@ -173,7 +173,7 @@ impl Page<'_> {
         let folds = self.paper.md && section.folds && section.lines() > MOST_LINES;
         match (self.paper.md, folds) {
             (true, true) => out.push_str(&format!("\n<details><summary>{title}</summary>\n\n")),
-            (true, false) => out.push_str(&format!("\n### {title}\n\n")),
+            (true, false) => out.push_str(&format!("\n### {title}\n")),
             (false, _) => out.push_str(&format!("\n{title}\n")),
         }
         for line in section.blocks[..section.shown].iter().flat_map(|block| &block.lines) {
@@ -372,13 +372,16 @@ impl Page<'_> {
         let old = items(&self.data["items"]).filter(|item| item["created"] != true);
         old.filter_map(|item| {
             let moved = items(&item["changes"]).filter(|c| c["decide"].is_null());
-            let lines: Vec<String> = moved
+            let mut lines: Vec<String> = moved
                 .filter_map(|change| match change["change"].as_str()? {
                     "status" => Some(format!("{}{}", self.move_words(change), self.by(change))),
                     "verified" => Some(format!("{}{}", verified(change), self.by(change))),
                     _ => None,
                 })
                 .collect();
+            if is_moved(item) && is_ticked(item) {
+                lines.extend(steps(item));
+            }
             (!lines.is_empty())
                 .then(|| Block::line(self.bullet(0, &format!("{}: {}", self.name(item), lines.join("; ")))))
         })
@@ -449,12 +452,11 @@ impl Page<'_> {
         let created = item["created"] == true;
         let mut parts: Vec<(String, &Value)> = Vec::new();
         let mut notes: BTreeMap<&str, usize> = BTreeMap::new();
-        let (mut ticked, mut told) = (false, Vec::new());
+        let mut told = Vec::new();
         let moved_by = items(&item["changes"]).find(|c| c["change"] == "status").map(|c| &c["by"]);
         for change in items(&item["changes"]).filter(|change| change["decide"].is_null()) {
             let field = change["field"].as_str().unwrap_or_default();
             match change["change"].as_str().unwrap_or_default() {
-                "progress_added" | "progress" => ticked = true,
                 "context_added" => {
                     let kind = change["to"]["type"].as_str().unwrap_or_default();
                     *notes.entry(kind).or_default() += 1;
@@ -475,7 +477,7 @@ impl Page<'_> {
             }
         }
         let mut words = self.attributed(parts);
-        if ticked && !created {
+        if is_ticked(item) && !created && !is_moved(item) {
             words.extend(steps(item));
         }
         words.extend(notes.iter().map(|(kind, n)| count(*n, kind)));
@@ -550,6 +552,15 @@ impl Page<'_> {
 
     // --- the diagram ---
 
+    /// The diagram, in half of the room that is left where details wait for the rest.
+    fn beside(&self, details: &Section, room: &mut Room) -> String {
+        let (lines, bytes) = if details.blocks.is_empty() { (0, 0) } else { (room.lines / 2, room.bytes / 2) };
+        (room.lines, room.bytes) = (room.lines - lines, room.bytes - bytes);
+        let diagram = self.diagram(room);
+        (room.lines, room.bytes) = (room.lines + lines, room.bytes + bytes);
+        diagram
+    }
+
     /// Dependencies that came and went among the tasks of the review, as a diagram.
     fn diagram(&self, room: &mut Room) -> String {
         let mut edges = Vec::new();
@@ -571,8 +582,8 @@ impl Page<'_> {
         }
         edges.retain(|((from, to), _)| [from, to].iter().all(|id| self.numbers.contains_key(id.as_str())));
         let total = edges.len();
-        // Heading, fences and first line.
-        if edges.is_empty() || room.lines < 9 || !room.take(7, 120) {
+        // Heading, fences, first line, and the blank lines around them.
+        if edges.is_empty() || room.lines < 7 || !room.take(5, 120) {
             return String::new();
         }
         let (mut nodes, mut drawn) = (Vec::<usize>::new(), Vec::new());
@@ -591,7 +602,7 @@ impl Page<'_> {
             drawn.push(line);
         }
         let count = if drawn.len() < total { format!("{} of {total}", drawn.len()) } else { total.to_string() };
-        format!("\n### Dependencies ({count})\n\n```mermaid\ngraph LR\n{}\n```\n", drawn.join("\n"))
+        format!("\n### Dependencies ({count})\n```mermaid\ngraph LR\n{}\n```\n", drawn.join("\n"))
     }
 
     /// A task in the diagram; with its name where it is drawn first.
@@ -613,8 +624,8 @@ fn referenced(text: &str) -> String {
 
 /// Fills a section with what there is room for, in order.
 fn fill(section: &mut Section, room: &mut Room) {
-    // Title and the blank lines around it; where it folds, its end too.
-    let (frame, frame_bytes) = if section.folds { (5, 60) } else { (3, 30) };
+    // Title and the blank line before it; where it folds, its end too.
+    let (frame, frame_bytes) = if section.folds { (5, 60) } else { (2, 30) };
     for block in &section.blocks {
         let (first, first_bytes) = if section.shown == 0 { (frame, frame_bytes) } else { (0, 0) };
         let bytes: usize = block.lines.iter().map(|line| line.len() + 1).sum();
@@ -625,6 +636,16 @@ fn fill(section: &mut Section, room: &mut Room) {
         }
         section.shown += 1;
     }
+}
+
+/// Whether its status is told among the moves.
+fn is_moved(item: &Value) -> bool {
+    items(&item["changes"]).any(|change| change["change"] == "status" && change["decide"].is_null())
+}
+
+/// Whether steps came or were done.
+fn is_ticked(item: &Value) -> bool {
+    items(&item["changes"]).any(|change| change["change"] == "progress_added" || change["change"] == "progress")
 }
 
 fn verified(change: &Value) -> &'static str {

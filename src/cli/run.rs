@@ -473,7 +473,11 @@ fn reviewed(ws: &Workspace, args: query::Review, global: &Global) -> Result<Answ
         return Err(Error::usage("--cursor goes on with a list of JSON").hint("add --json, or take --limit N or --all"));
     }
     // Words are bounded by lines, and count what they leave out: for that all of it must be known.
-    let asked = if words { query::Review { limit: None, all: true, ..args } } else { args };
+    let asked = match words {
+        true => query::Review { limit: None, all: true, ..args },
+        // Ids are short: they come all at once.
+        false => query::Review { all: all || (global.quiet && limit.is_none()), ..args },
+    };
     let data = ws.query(&Query::Review(asked))?;
     let exit = u8::from(data["failed"].as_array().is_some_and(|failed| !failed.is_empty()));
     let md = global.format.as_deref() == Some("md");
