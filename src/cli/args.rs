@@ -385,6 +385,12 @@ pub struct Lint {
     /// Mend what can be mended without a choice, and record hand edits as events
     #[arg(long)]
     pub fix: bool,
+    /// With --fix: drop comments in task.yaml instead of keeping them as a note
+    #[arg(long, requires = "fix")]
+    pub drop_comments: bool,
+    /// With --fix: what becomes of tasks whose files were removed
+    #[arg(long, value_name = "WHAT", requires = "fix", value_enum)]
+    pub deleted: Option<crate::workspace::Deleted>,
     /// Judge what a commit made now would add: git's index, not the work tree
     #[arg(long, conflicts_with_all = ["fix", "base"])]
     pub staged: bool,

@@ -504,7 +504,10 @@ fn graph(ws: &Workspace, args: query::Graph, format: Option<&str>) -> Result<Ans
 fn lint(ws: &Workspace, args: &Lint) -> Result<Answer> {
     let report = match &args.base {
         Some(base) => ws.lint_since(base)?,
-        None if args.fix => ws.lint_fix()?,
+        None if args.fix => {
+            let comments = if args.drop_comments { workspace::Comments::Drop } else { workspace::Comments::Keep };
+            ws.lint_fix(workspace::Fix { comments, deleted: args.deleted.unwrap_or_default() })?
+        }
         None => ws.lint()?,
     };
     Ok(linted(&report))

@@ -172,6 +172,11 @@ impl Dir {
         Ok(sys::renameat(&self.fd, from.as_ref(), &self.fd, to.as_ref())?)
     }
 
+    /// Removes a folder that holds nothing; refused by the system where it holds something.
+    pub fn remove_empty(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        Ok(sys::unlinkat(&self.fd, path.as_ref(), AtFlags::REMOVEDIR)?)
+    }
+
     /// Removes a file. A missing one is no error.
     pub fn remove(&self, path: impl AsRef<Path>) -> io::Result<()> {
         match sys::unlinkat(&self.fd, path.as_ref(), AtFlags::empty()) {

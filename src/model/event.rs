@@ -85,6 +85,16 @@ pub enum Entity {
     Session(Id),
 }
 
+impl Entity {
+    /// The task it is, if it is one.
+    pub fn task(&self) -> Option<Id> {
+        match self {
+            Entity::Task(id) => Some(*id),
+            Entity::Agent(_) | Entity::Session(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Entity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

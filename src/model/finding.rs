@@ -89,8 +89,14 @@ rules! {
     YamlAstray = "task-yaml-astray", Error, "agentpm resolve looks for the missing events and writes it again from its log";
     /// A task.yaml says something that its events do not.
     YamlEdited = "task-yaml-edited", Error, "agentpm lint --fix records the edit as events, or names what it may not change";
-    /// A task.yaml says the right thing in another form, or holds comments.
-    YamlForm = "task-yaml-form", Warning, "agentpm lint --fix writes the canonical form; a comment would be lost";
+    /// A task.yaml says the right thing in another form: another order of keys, other quotes.
+    YamlForm = "task-yaml-form", Warning, "agentpm lint --fix writes the canonical form";
+    /// A task.yaml holds a comment, which has no place in events.
+    YamlComment = "task-yaml-comment", Warning, "agentpm lint --fix keeps it as a note; with --drop-comments it is dropped";
+    /// A file beneath tasks that no event tells of yet: a task that somebody wrote by hand.
+    TaskNew = "task-new", Error, "agentpm lint --fix makes a task of it, or names what does not fit";
+    /// The files of a task were removed, though the commit that is checked out has them.
+    TaskDeleted = "task-deleted", Error, "agentpm lint --fix brings it back; --deleted cancelled or archived records that it is done with";
     /// A task.yaml holds a field that this version does not know.
     YamlField = "task-yaml-field", Warning, "use a newer agentpm, or move the value into metadata";
     /// A value is not one that a command would accept.

@@ -3,13 +3,12 @@
 //! The heads at the foot of the file say from which events it was made. Rendered from just those, it is either the same to
 //! the byte, and then nobody touched it; or it is not, and then somebody did.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::yaml::is_as_written;
+use crate::rules::decide::edit::changed_keys;
 pub use crate::rules::register::below;
 use crate::store::project::render;
 use crate::store::yaml;
@@ -90,9 +89,8 @@ pub fn difference(expected: &Value, found: &Value) -> Option<String> {
     let (Value::Object(expected), Value::Object(found)) = (expected, found) else {
         return (expected != found).then(|| "it is no mapping".into());
     };
-    let keys: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
     // What stands at the foot is nobody's to edit, and follows from the rest.
-    let differs = |key: &&String| key.as_str() != "log" && expected.get(*key) != found.get(*key);
-    let differing: Vec<&str> = keys.into_iter().filter(differs).map(String::as_str).collect();
+    let mut differing = changed_keys(expected, found);
+    differing.sort();
     (!differing.is_empty()).then(|| differing.join(", "))
 }

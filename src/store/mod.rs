@@ -2,6 +2,7 @@
 //!
 //! No rule of the plan is known here; the journal and the locks are `runtime`'s.
 
+pub mod comments;
 pub mod config;
 pub mod database;
 pub mod edited;
@@ -11,6 +12,7 @@ pub mod filter;
 pub mod index;
 pub mod layout;
 pub mod log;
+pub mod place;
 pub mod project;
 pub mod readable;
 pub mod yaml;

@@ -38,6 +38,12 @@ impl<'de> serde::Deserialize<'de> for Strict {
     }
 }
 
+/// The line that a reader's message names: "… at line 3, column 7".
+pub fn line_in(message: &str) -> Option<usize> {
+    let (_, place) = message.rsplit_once("at line ")?;
+    place.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
 fn words(e: &serde_yaml::Error) -> String {
     let e = e.without_snippet();
     e.to_string().lines().next().unwrap_or_default().to_owned()

@@ -1,38 +1,75 @@
-//! Hand edits: what a person changed in a `task.yaml` becomes the command that would have changed it.
+//! Hand edits: what a person changed in a task's file is recorded by the one write path, under the rules of the commands that
+//! would have changed it.
 //!
-//! Promises: an edit goes through the same rules as a command, or stays in the file untouched with a reason.
-//! Refuses to know: which fields may hold what (`rules::fields`).
+//! Promises: the difference is taken against the events the file was made from (the heads at its foot), and the new events
+//! follow upon just these: what others wrote meanwhile is concurrent, and whatever loses is kept like any other lost edit. An
+//! edit is taken in whole or stays in its file untouched, with the line and the reason. A comment is never dropped unasked.
+//! Refuses to know: what the keys may hold (`rules::decide::edit`).
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Workspace;
+use super::stage::{OnStage, Scene};
 use crate::error::{Code, Error, Result};
-use crate::model::command::{Command, Guard, TaskUpdate as Update};
+use crate::model::command::Command;
+use crate::model::context::ContextType;
 use crate::model::event::Entity;
-use crate::model::id::Id;
-use crate::model::payload::{Fields, Payload, TaskUpdated};
-use crate::model::words::{TaskRef, Text};
-use crate::rules::decide::decide;
-use crate::rules::fields;
-use crate::rules::stage::{Draft, Stage as _};
+use crate::model::id::{Id, quoted};
+use crate::model::payload::{ContextAdded, Payload};
+use crate::rules::decide::edit::{self, Doc, Misfit, WHY};
+use crate::rules::decide::{Subject, note};
+use crate::store::comments::{Comment, comments};
 use crate::store::edited::{FORM, Readable, below, compare, heads};
-use crate::store::entity::{load_task, read_yaml};
+use crate::store::entity::{is_odd, load_task, read_yaml};
+use crate::store::layout::task_dir;
+use crate::store::place::{line_of_entry, line_of_key};
 use crate::store::project::render;
-use crate::store::yaml;
+use crate::store::yaml::{self, line_in};
+
+/// What becomes of the comments of a file that is written anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comments {
+    /// A file that holds some is left as it is.
+    Refuse,
+    /// They become a note.
+    Keep,
+    /// They are dropped.
+    Drop,
+}
+
+/// An edit that is to be taken in.
+#[derive(Clone, Debug)]
+pub(super) struct HandEdit {
+    /// The task.
+    pub id: Id,
+    /// What its file is to say and what it says now, where that is not the same: a draft made elsewhere.
+    pub draft: Option<(String, String)>,
+    /// What becomes of comments.
+    pub comments: Comments,
+}
 
 impl Workspace {
-    /// Records what was edited by hand in a task's file. Gives the names of the changed fields.
+    /// Records what was edited by hand in a task's file. Gives the names of the changed fields; empty where it was not edited.
     ///
-    /// Errors: `ERR_CORRUPT` where the file cannot be read, `ERR_VALIDATION` for an edit that only a command can make, and
-    /// the refusals of `task update`.
-    pub fn absorb(&self, id: Id) -> Result<String> {
-        let entity = Entity::Task(id);
-        let corrupt = |why: String| Error::new(Code::Corrupt, format!("task.yaml of {id}: {why}"));
-        let bytes = read_yaml(&self.store, &entity)
-            .map_err(|e| Error::io("read", &self.store.path().join(crate::store::layout::task_dir(id)), &e))?
-            .ok_or_else(|| corrupt("it is missing".into()))?;
-        let text = String::from_utf8(bytes).map_err(|_| corrupt("it is not valid UTF-8".into()))?;
-        self.absorb_text(id, &text, &text)
+    /// Errors: `ERR_CORRUPT` where the file cannot be read, and the refusals of the commands that would have made the change,
+    /// with `path` and `line` in the details.
+    pub fn absorb(&self, id: Id, comments: Comments) -> Result<String> {
+        self.record(HandEdit { id, draft: None, comments })
+    }
+
+    /// As [`Workspace::absorb`], for a `text` that was made of the file elsewhere, in an editor. `current` is what the file held
+    /// then: where it holds something else by now, somebody edited it meanwhile, and nothing is written.
+    ///
+    /// Errors: as [`Workspace::absorb`], and `ERR_CONFLICT` where the file was edited meanwhile.
+    pub fn absorb_text(&self, id: Id, text: &str, current: &str) -> Result<String> {
+        let draft = Some((text.to_owned(), current.to_owned()));
+        self.record(HandEdit { id, draft, comments: Comments::Keep })
+    }
+
+    fn record(&self, edit: HandEdit) -> Result<String> {
+        let id = edit.id;
+        let reply = self.carry_out(self.author()?, &Command::Batch(Vec::new()), &[edit], |_| Ok(Subject::Task(id)))?;
+        Ok(reply.taken_in.into_iter().map(|(_, what)| what).collect::<Vec<_>>().join(", "))
     }
 
     /// Whether a task's file says something that its events do not.
@@ -45,105 +82,132 @@ impl Workspace {
         Ok(matches!(compare(&entity, &entries, &bytes), Readable::Edited(what) if what != FORM))
     }
 
-    /// Records the difference between a task's file as it was written and `text`. `current` is what the file holds now: where it
-    /// holds something else by then, somebody edited it meanwhile, and nothing is written.
-    ///
-    /// Errors: as [`Workspace::absorb`], and `ERR_CONFLICT` where the file was edited meanwhile.
-    pub fn absorb_text(&self, id: Id, text: &str, current: &str) -> Result<String> {
+    /// Whether a readable file on the stage holds words that are in no event: an edit, or a comment.
+    pub(super) fn is_in_the_way(&self, id: Id, slot: &OnStage) -> bool {
         let entity = Entity::Task(id);
-        let corrupt = |why: String| Error::new(Code::Corrupt, format!("task.yaml of {id}: {why}"));
-        let found = yaml::read_value(text).map_err(corrupt)?;
-        let log = load_task(&self.store, id, &[])?.log;
-        let base = heads(&found).ok_or_else(|| corrupt("its heads are missing".into()))?;
-        let written = render(&entity, &below(&log.entries, &base));
-        let expected = yaml::read_value(&written).map_err(corrupt)?;
-        let mut unknown = Fields::new();
-        let update = as_update(id, &expected, &found, &mut unknown)?;
-        let names = crate::store::edited::difference(&expected, &found).unwrap_or_default();
-        let command = Command::TaskUpdate(update);
-        self.execute_with(&command, true, |scene| {
-            let now = read_yaml(&self.store, &entity).map_err(|e| corrupt(e.to_string()))?;
-            if now.as_deref() != Some(current.as_bytes()) {
-                return Err(Error::new(
-                    Code::Conflict,
-                    format!("task.yaml of {id} was edited meanwhile; nothing was written"),
-                )
+        let Ok(Some(bytes)) = read_yaml(&self.store, &entity) else { return false };
+        match compare(&entity, &slot.log.entries, &bytes) {
+            Readable::Edited(what) if what == FORM => !comments_in(&bytes).is_empty(),
+            Readable::Edited(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The comments of a readable file.
+pub(super) fn comments_in(bytes: &[u8]) -> Vec<Comment> {
+    let Ok(text) = std::str::from_utf8(bytes) else { return Vec::new() };
+    yaml::read_value(text).map(|value| comments(text, &value)).unwrap_or_default()
+}
+
+impl Scene<'_> {
+    /// Takes an edit in, on the stage. Gives the names of the changed fields.
+    ///
+    /// Errors: as [`Workspace::absorb`].
+    pub(super) fn take_in(&mut self, hand: &HandEdit) -> Result<String> {
+        let (id, entity) = (hand.id, Entity::Task(hand.id));
+        let store = &self.ws.store;
+        let path = store.shown(task_dir(id).join("task.yaml"));
+        let corrupt =
+            |why: &str| Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "task": id, "path": path }));
+        let current = match read_yaml(store, &entity) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Err(corrupt("it is missing").hint("agentpm lint --fix writes it from its log")),
+            Err(e) if is_odd(&e) => return Err(corrupt(&format!("it is not a regular file: {e}"))),
+            Err(e) => return Err(Error::io("read", &store.path().join(task_dir(id)), &e)),
+        };
+        if let Some((_, expected)) = &hand.draft
+            && current != expected.as_bytes()
+        {
+            return Err(Error::new(Code::Conflict, format!("{path} was edited meanwhile; nothing was written"))
                 .hint("look at it again, then run the same command"));
-            }
-            let subject = decide(scene, &command)?;
-            if !unknown.is_empty() {
-                let payload = Payload::TaskUpdated(TaskUpdated { set: unknown });
-                scene.emit(Draft { entity: Entity::Task(id), payload, why: Some("hand edit".into()), fence: None })?;
-            }
-            Ok(subject)
+        }
+        let bytes = hand.draft.as_ref().map_or(current.clone(), |(text, _)| text.clone().into_bytes());
+        let text = String::from_utf8(bytes).map_err(|_| corrupt("it is not valid UTF-8"))?;
+        self.load_known(id)?;
+        let entries = &self.tasks[&id].log.entries;
+        match compare(&entity, entries, text.as_bytes()) {
+            Readable::Edited(_) => {}
+            Readable::Ahead(lost) => return Err(ahead(id, &path, lost)),
+            _ => return Ok(String::new()),
+        }
+        let found = yaml::read_value(&text).map_err(|why| unreadable(id, &path, &why))?;
+        let seen = heads(&found).ok_or_else(|| {
+            corrupt("its foot is gone, so that it cannot be told what it was made from").hint(
+                "put the lines from log: downwards back, as git show HEAD:<path> has them; keep your changes above",
+            )
         })?;
-        Ok(names)
+        let written = render(&entity, &below(entries, &seen));
+        let expected = yaml::read_value(&written).map_err(|why| corrupt(&why))?;
+        let remarks = comments(&text, &found);
+        if let (Comments::Refuse, Some((line, words))) = (hand.comments, remarks.first()) {
+            return Err(
+                comment_lost(&path, &(*line, words.clone())).with(json!({ "task": id, "path": path, "line": line }))
+            );
+        }
+        let empty = Doc::new();
+        let (old, new) = (expected.as_object().unwrap_or(&empty), found.as_object().unwrap_or(&empty));
+        self.seen.insert(id, seen);
+        let names = edit::edit(self, id, old, new).map_err(|misfit| placed(*misfit, Some(id), &path, &text))?;
+        if hand.comments == Comments::Keep && !remarks.is_empty() {
+            self.keep_comments(id, &remarks)?;
+        }
+        // From here on the actor has seen everything.
+        self.seen.remove(&id);
+        let mut what = names;
+        if !remarks.is_empty() {
+            what.push(if hand.comments == Comments::Keep { "comments".into() } else { "comments (dropped)".into() });
+        }
+        let what = if what.is_empty() { FORM.to_owned() } else { what.join(", ") };
+        self.taken_in.insert(id, (current, what.clone()));
+        Ok(what)
+    }
+
+    /// Keeps comments as a note.
+    pub(super) fn keep_comments(&mut self, id: Id, remarks: &[Comment]) -> Result<()> {
+        let lines: Vec<String> = remarks.iter().map(|(line, words)| format!("line {line}: {words}")).collect();
+        let content = format!("Comments that stood in task.yaml:\n{}", lines.join("\n"));
+        let added = ContextAdded { kind: ContextType::Note, content, metadata: Value::Null, created_at: None };
+        note(self, id, Payload::ContextAdded(added), Some(WHY.into())).map(|_| ())
     }
 }
 
-/// The command that makes `found` of `expected`.
-/// Fields of a newer version go into `unknown`.
-fn as_update(id: Id, expected: &Value, found: &Value, unknown: &mut Fields) -> Result<Update> {
-    let empty = Map::new();
-    let (expected, found) = (expected.as_object().unwrap_or(&empty), found.as_object().unwrap_or(&empty));
-    let mut args = json!({ "id": id });
-    let mut clear: Vec<&str> = Vec::new();
-    for key in expected.keys().chain(found.keys().filter(|key| !expected.contains_key(*key))) {
-        let (old, new) = (expected.get(key), found.get(key));
-        if old == new || key == "log" {
-            continue;
-        }
-        match (key.as_str(), new) {
-            ("metadata", new) => args["metadata"] = metadata_change(old, new),
-            ("acceptance", Some(list)) => args["acceptance"] = criteria(list)?,
-            ("parent" | "owner", Some(value)) => args[key] = value.clone(),
-            (name, Some(value)) if fields::NAMES.contains(&name) => args[name] = as_text(name, value),
-            (name, None) if fields::NAMES.contains(&name) || name == "parent" => clear.push(name),
-            (name, value) if fields::is_unknown(name) => {
-                unknown.insert(name.to_owned(), value.cloned().unwrap_or(Value::Null));
-            }
-            (name, _) => {
-                return Err(Error::validation(format!("{name} cannot be changed in the file"))
-                    .hint("use the command for it: task transition, progress, context, task block, task relate"));
-            }
-        }
-    }
-    args["clear"] = json!(clear);
-    let update = Command::from_json("task.update", args)?;
-    let Command::TaskUpdate(mut update) = update else {
-        return Err(Error::validation("the edit is no update"));
+/// A refusal with the place it is about.
+pub(super) fn placed(misfit: Misfit, id: Option<Id>, path: &str, text: &str) -> Error {
+    let Misfit { key, entry, mut error } = misfit;
+    let line = match entry {
+        Some(entry) => line_of_entry(text, &key, entry),
+        None => line_of_key(text, &key),
     };
-    update.id = TaskRef(id.to_string());
-    update.guard = Guard { why: Some(Text("hand edit".into())), ..Guard::default() };
-    Ok(update)
-}
-
-/// A number or truth value that a person wrote bare where text belongs.
-fn as_text(name: &str, value: &Value) -> Value {
-    match value {
-        Value::Number(_) | Value::Bool(_) if !matches!(name, "priority" | "need_precedence") => {
-            json!(value.to_string())
+    // A key that was taken out stands nowhere; the file begins where it would be looked for.
+    let line = line.unwrap_or(1);
+    error.message = format!("{path}:{line}: the edit of {key} is not allowed: {}", error.message);
+    let mut details = json!({ "task": id, "path": path, "line": line, "key": key });
+    if let Some(more) = error.details.as_object() {
+        for (name, value) in more.iter().filter(|(name, _)| !["task", "path", "line", "key"].contains(&name.as_str())) {
+            details[name.as_str()] = value.clone();
         }
-        other => other.clone(),
     }
+    error.with(details)
 }
 
-fn metadata_change(old: Option<&Value>, new: Option<&Value>) -> Value {
-    let empty = Map::new();
-    let old = old.and_then(Value::as_object).unwrap_or(&empty);
-    let new = new.and_then(Value::as_object).unwrap_or(&empty);
-    let mut change: Map<String, Value> =
-        new.iter().filter(|(k, v)| old.get(*k) != Some(v)).map(|(k, v)| (k.clone(), v.clone())).collect();
-    change.extend(old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null)));
-    Value::Object(change)
+/// The refusal to write a file anew that holds a comment.
+pub(super) fn comment_lost(path: &str, (line, words): &Comment) -> Error {
+    let message = format!("{path}:{line}: a comment would be lost ({}); nothing was written", quoted(words));
+    Error::new(Code::Conflict, message).hint("agentpm lint --fix keeps comments as a note and records the rest")
 }
 
-fn criteria(list: &Value) -> Result<Value> {
-    let items = list.as_array().ok_or_else(|| Error::validation("acceptance must be a list"))?;
-    let words = items.iter().map(|item| match item {
-        Value::String(text) => Ok(json!(text)),
-        Value::Object(map) => Ok(map.get("criterion").cloned().unwrap_or(Value::Null)),
-        other => Err(Error::validation(format!("{other} is no acceptance criterion"))),
-    });
-    words.collect::<Result<Vec<Value>>>().map(Value::Array)
+/// The refusal of a file that was made from events its log does not hold.
+pub(super) fn ahead(id: Id, path: &str, lost: Id) -> Error {
+    Error::new(Code::Corrupt, format!("{path} was made from event {lost}, which its log has lost"))
+        .with(json!({ "task": id, "path": path, "event": lost }))
+        .hint("restore events.jsonl from git history; agentpm lint names the file and line")
+}
+
+fn unreadable(id: Id, path: &str, why: &str) -> Error {
+    let line = line_in(why);
+    let place = line.map(|line| format!(":{line}")).unwrap_or_default();
+    Error::new(Code::Corrupt, format!("{path}{place}: it cannot be read: {why}"))
+        .with(json!({ "task": id, "path": path, "line": line }))
+        .hint("mend it by hand, or take it from git; its log still holds the task")
 }

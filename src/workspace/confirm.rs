@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Workspace;
+use super::absorb::HandEdit;
 use super::remote::Remote;
 use super::stage::Scene;
 use super::write::Reply;
@@ -23,7 +24,7 @@ use crate::model::payload::Payload;
 use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::rules::confirm::{self, Answer, Trouble, Wish};
-use crate::rules::decide::{Subject, decide};
+use crate::rules::decide::Subject;
 use crate::rules::lease;
 use crate::rules::stage::{Grant, Stage as _};
 use crate::runtime::lock::Lock;
@@ -203,16 +204,12 @@ impl Workspace {
     /// Carries out a command whose leases the remote `name` confirms.
     ///
     /// Errors: as [`Workspace::execute`]; `ERR_SYNC` where the settings want confirmation and the remote gives none.
-    pub(super) fn execute_confirmed(&self, command: &Command, name: &str) -> Result<Reply> {
-        self.execute_asking(&self.author()?, command, name, |scene| decide(scene, command))
-    }
-
-    /// As [`Workspace::execute_confirmed`], for somebody, and for what is put together from many decisions.
     pub(super) fn execute_asking(
         &self,
         author: &Author,
         command: &Command,
         name: &str,
+        edits: &[HandEdit],
         decision: impl Fn(&mut Scene) -> Result<Subject>,
     ) -> Result<Reply> {
         let asking = Asking::new(self, name)?;
@@ -226,8 +223,7 @@ impl Workspace {
         let mut alone = None;
         for _ in 0..ROUNDS {
             let (mut needs, mut ends, mut waits, mut lamport) = (Vec::new(), Vec::new(), false, 0);
-            let outcome = self.execute_as(author.clone(), command, false, |scene| {
-                scene.hear(said.clone());
+            let outcome = self.execute_as(author.clone(), command, edits, Some(&said), |scene| {
                 let subject = decision(scene)?;
                 waits = scene.waits_for_remote;
                 needs = scene.needs(asking.clone_id(), ask)?;

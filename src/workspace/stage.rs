@@ -54,7 +54,7 @@ pub(super) struct Prepared {
 
 /// The stage of a command that runs under the lock.
 pub(super) struct Scene<'a> {
-    ws: &'a Workspace,
+    pub(super) ws: &'a Workspace,
     pub runtime: &'a Dir,
     me: Author,
     role: Option<Option<String>>,
@@ -76,6 +76,10 @@ pub(super) struct Scene<'a> {
     caught_up: bool,
     /// What the remote that confirms leases has said so far; `None` where none is to be asked.
     pub said: Option<Said>,
+    /// What the actor has seen of a task's log, where that is less than all of it: the events a hand edit follows upon.
+    pub seen: BTreeMap<Id, Vec<Id>>,
+    /// Hand edits that were taken in: the bytes of the file, and what was changed, in words.
+    pub taken_in: BTreeMap<Id, (Vec<u8>, String)>,
     /// The leases under which something happened, with the time until which they hold.
     pub under: BTreeMap<Id, Time>,
     /// Somebody's lease that is known from the remote kept a task from being handed out.
@@ -111,6 +115,8 @@ impl<'a> Scene<'a> {
             elsewhere,
             caught_up: false,
             said: None,
+            seen: BTreeMap::new(),
+            taken_in: BTreeMap::new(),
             under: BTreeMap::new(),
             waits_for_remote: false,
         }
@@ -147,6 +153,11 @@ impl<'a> Scene<'a> {
             self.caught_up = true;
         }
         Ok(&prepared.index)
+    }
+
+    /// Brings a task onto the stage that must be there.
+    pub(super) fn load_known(&mut self, id: Id) -> Result<()> {
+        self.task(id).map(|_| ())
     }
 
     fn load(&mut self, id: Id) -> Result<bool> {
@@ -558,7 +569,9 @@ impl Stage for Scene<'_> {
     }
 
     fn emit(&mut self, draft: Draft) -> Result<Id> {
-        let (parents, least) = self.heads(&draft.entity)?;
+        let (heads, least) = self.heads(&draft.entity)?;
+        let seen = draft.entity.task().and_then(|id| self.seen.get(&id).cloned());
+        let parents = seen.unwrap_or(heads);
         let lamport = self.lamport.max(least) + 1;
         if lamport > MAX_LAMPORT {
             return Err(Error::state("the Lamport clock of this clone has run to its end"));
@@ -599,6 +612,9 @@ impl Stage for Scene<'_> {
                     self.entries.push(entry);
                 } else {
                     self.put_task(task, entry)?;
+                    if let Some(seen) = self.seen.get_mut(&task) {
+                        *seen = vec![id];
+                    }
                 }
             }
             Entity::Agent(name) => {

@@ -11,6 +11,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Workspace;
+use super::absorb::{Comments, HandEdit, ahead, comments_in};
+use super::confirm::Said;
 use super::elsewhere::Elsewhere;
 use super::stage::{OnStage, Prepared, Scene};
 use crate::env::files::Dir;
@@ -29,9 +31,9 @@ use crate::runtime::journal::{self, Commit, Journal, KeyRecord, Record};
 use crate::runtime::lock::Lock;
 use crate::runtime::records;
 use crate::store::edited::{FORM, Readable, compare};
-use crate::store::entity::{is_odd, read_yaml};
+use crate::store::entity::{is_odd, load_task, read_yaml};
 use crate::store::index::Index;
-use crate::store::layout::{STORE, Store};
+use crate::store::layout::{STORE, Store, task_dir};
 use crate::store::project::{check_home, project, project_onto, sweep};
 
 /// What came of a command.
@@ -45,6 +47,8 @@ pub struct Reply {
     pub events: Vec<Id>,
     /// What the caller should know besides.
     pub warnings: Vec<String>,
+    /// Hand edits that were recorded with it: the task, and what had been changed, in words.
+    pub taken_in: Vec<(Id, String)>,
 }
 
 /// What a command left on its stage, for the answer.
@@ -58,6 +62,7 @@ struct Written<'a> {
     sessions: BTreeMap<Id, Session>,
     events: Vec<Id>,
     warnings: Vec<String>,
+    taken_in: Vec<(Id, String)>,
     /// The read model of the decision, where it took one.
     index: Option<Index>,
     /// The other worktrees and branches, as far as the decision looked at them.
@@ -70,33 +75,35 @@ impl Workspace {
     /// Errors: the refusal of the rules, `ERR_BUSY` where the lock was not had in time, `ERR_IO` or `ERR_NO_SPACE` where the
     /// journal could not be written. In each case nothing happened.
     pub fn execute(&self, command: &Command) -> Result<Reply> {
+        self.carry_out(self.author()?, command, &[], |scene| decide(scene, command))
+    }
+
+    /// As [`Workspace::execute`], for somebody, and for what is put together from many decisions: hand edits that are taken in
+    /// first, and then `decision`, which may be asked more than once.
+    pub(super) fn carry_out(
+        &self,
+        author: Author,
+        command: &Command,
+        edits: &[HandEdit],
+        decision: impl Fn(&mut Scene) -> Result<Subject>,
+    ) -> Result<Reply> {
         match self.lease_remote() {
-            Some(remote) => self.execute_confirmed(command, remote),
+            Some(remote) => self.execute_asking(&author, command, remote, edits, decision),
             None => {
-                let outcome = self.execute_with(command, false, |scene| decide(scene, command));
+                let outcome = self.execute_as(author, command, edits, None, decision);
                 outcome.inspect_err(|e| self.told(e))
             }
         }
     }
 
-    /// As [`Workspace::execute`], for what is put together from many decisions. `over_edits` is for the one command that takes a
-    /// hand edit in, and so may write the edited file anew.
-    pub(super) fn execute_with(
-        &self,
-        command: &Command,
-        over_edits: bool,
-        decision: impl FnOnce(&mut Scene) -> Result<Subject>,
-    ) -> Result<Reply> {
-        self.execute_as(self.author()?, command, over_edits, decision)
-    }
-
-    /// As [`Workspace::execute_with`], for somebody.
+    /// As [`Workspace::carry_out`], without asking a remote; `said` is what one has said.
     pub(super) fn execute_as(
         &self,
         author: Author,
         command: &Command,
-        over_edits: bool,
-        decision: impl FnOnce(&mut Scene) -> Result<Subject>,
+        edits: &[HandEdit],
+        said: Option<&Said>,
+        decision: impl FnMut(&mut Scene) -> Result<Subject>,
     ) -> Result<Reply> {
         let runtime = self.runtime_to_write()?;
         let prepared = self.prepare(command, &runtime)?;
@@ -116,15 +123,19 @@ impl Workspace {
             return self.reply(known);
         }
         let (author, warning) = self.in_session(author, command, &runtime)?;
-        let mut scene = Scene::new(self, &runtime, author, journal.lamport(), prepared, elsewhere);
-        scene.warnings.extend(warning);
-        let subject = decision(&mut scene)?;
+        let stage = |prepared, elsewhere| {
+            let mut scene = Scene::new(self, &runtime, author.clone(), journal.lamport(), prepared, elsewhere);
+            scene.warnings.extend(warning.clone());
+            if let Some(said) = said {
+                scene.hear(said.clone());
+            }
+            scene
+        };
+        let (mut scene, subject) = self.decide_over_edits(edits, stage(prepared, elsewhere), &stage, decision)?;
         if notices_silence(command) {
             scene.close_silent()?;
         }
-        if !over_edits {
-            self.refuse_over_edits(&scene)?;
-        }
+        self.refuse_over_edits(&scene)?;
         lock.check(&runtime)?;
         let written = self.commit(&mut journal, &runtime, scene, subject, command)?;
         drop(lock);
@@ -138,6 +149,63 @@ impl Workspace {
             "acknowledged"
         );
         self.reply(written)
+    }
+
+    /// Decides, with the hand edits taken in first that lie in the way: of the tasks that the decision changes, or looked at
+    /// where it refuses. `edits` are those that the caller wants, come what may; of the others one that is refused only matters
+    /// where its task would be changed.
+    fn decide_over_edits<'a>(
+        &self,
+        edits: &[HandEdit],
+        mut scene: Scene<'a>,
+        stage: &impl Fn(Option<Prepared>, Elsewhere<'a>) -> Scene<'a>,
+        mut decision: impl FnMut(&mut Scene) -> Result<Subject>,
+    ) -> Result<(Scene<'a>, Subject)> {
+        let mut edits = edits.to_vec();
+        let asked = edits.len();
+        let mut refused: BTreeMap<Id, Error> = BTreeMap::new();
+        loop {
+            let failed = edits.iter().position(|edit| match scene.take_in(edit) {
+                Ok(_) => false,
+                Err(e) => {
+                    refused.insert(edit.id, e);
+                    true
+                }
+            });
+            if let Some(n) = failed {
+                let id = edits.remove(n).id;
+                match refused.remove(&id) {
+                    Some(e) if n < asked => return Err(e),
+                    Some(e) => drop(refused.insert(id, e)),
+                    None => {}
+                }
+                scene = stage(scene.prepared, scene.elsewhere);
+                continue;
+            }
+            let decided = decision(&mut scene);
+            let known = scene.taken_in.keys().copied().collect::<BTreeSet<Id>>();
+            let new =
+                |id: &Id| !known.contains(id) && !refused.contains_key(id) && edits.iter().all(|edit| edit.id != *id);
+            let looked_at = scene.tasks.iter().filter(|(id, slot)| (decided.is_err() || slot.changed) && new(id));
+            let more: Vec<HandEdit> = looked_at
+                .filter(|(id, slot)| self.is_in_the_way(**id, slot))
+                .map(|(id, _)| HandEdit { id: *id, draft: None, comments: Comments::Refuse })
+                .collect();
+            if !more.is_empty() {
+                edits.extend(more);
+                scene = stage(scene.prepared, scene.elsewhere);
+                continue;
+            }
+            let subject = decided.map_err(|e| beside_edits(e, &edits[asked..], &refused))?;
+            let in_the_way = scene.tasks.iter().filter(|(_, slot)| slot.changed).find_map(|(id, _)| refused.remove(id));
+            if let Some(e) = in_the_way {
+                return Err(e);
+            }
+            for (id, (_, what)) in scene.taken_in.iter().filter(|(id, _)| edits[asked..].iter().any(|e| e.id == **id)) {
+                scene.warnings.push(format!("recorded the hand edit of task {id}: {what}"));
+            }
+            return Ok((scene, subject));
+        }
     }
 
     /// Whoever lost a lease to somebody who has given it back since is told so once.
@@ -250,6 +318,7 @@ impl Workspace {
             sessions: BTreeMap::new(),
             events: Vec::new(),
             warnings: Vec::new(),
+            taken_in: Vec::new(),
             index: None,
             elsewhere: self.elsewhere(),
         }))
@@ -301,7 +370,8 @@ impl Workspace {
         command: &Command,
     ) -> Result<Written<'a>> {
         let lamport = scene.lamport();
-        let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, under, .. } = scene;
+        let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, under, taken_in, .. } =
+            scene;
         let mut written = Written {
             subject,
             events: entries.iter().map(|e| e.event.id).collect(),
@@ -311,9 +381,14 @@ impl Workspace {
             leases,
             sessions,
             warnings: self.warnings().into_iter().chain(warnings).chain(elsewhere.warning()).collect(),
+            taken_in: taken_in.iter().map(|(id, (_, what))| (*id, what.clone())).collect(),
             index: prepared.map(|prepared| prepared.index),
             elsewhere,
         };
+        // What an edit says may be so already: then its file has nothing of its own any more.
+        for id in taken_in.keys().filter(|id| tasks.get(id).is_some_and(|slot| !slot.changed)) {
+            project_onto(&self.store, &Entity::Task(*id), load_task(&self.store, *id, &[])?.log, &[], runtime)?;
+        }
         if entries.is_empty() {
             return Ok(written);
         }
@@ -371,13 +446,24 @@ impl Workspace {
     }
 
     fn refuse_over_edits(&self, scene: &Scene) -> Result<()> {
-        scene.tasks.iter().filter(|(_, slot)| slot.changed).try_for_each(|(id, slot)| self.refuse_over_edit(*id, slot))
+        for (id, (bytes, _)) in &scene.taken_in {
+            if read_yaml(&self.store, &Entity::Task(*id)).ok().flatten().as_ref() != Some(bytes) {
+                return Err(Error::new(
+                    Code::Conflict,
+                    format!("the file of task {id} was edited meanwhile; nothing was written"),
+                )
+                .with(json!({ "task": id }))
+                .hint("look at it again, then run the same command"));
+            }
+        }
+        let others = scene.tasks.iter().filter(|(id, slot)| slot.changed && !scene.taken_in.contains_key(id));
+        others.into_iter().try_for_each(|(id, slot)| self.refuse_over_edit(*id, slot))
     }
 
     /// A readable file that was edited by hand holds words that are in no event; it is never written over.
     fn refuse_over_edit(&self, id: Id, slot: &OnStage) -> Result<()> {
         let entity = Entity::Task(id);
-        let path = self.store.shown(crate::store::layout::task_dir(id).join("task.yaml"));
+        let path = self.store.shown(task_dir(id).join("task.yaml"));
         let bytes = match read_yaml(&self.store, &entity) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(()),
@@ -389,12 +475,8 @@ impl Workspace {
         };
         match compare(&entity, &slot.log.entries, &bytes) {
             Readable::Clean | Readable::Stale | Readable::Astray | Readable::Conflicted => Ok(()),
-            Readable::Edited(what) if what == FORM && !bytes.contains(&b'#') => Ok(()),
-            Readable::Ahead(lost) => {
-                Err(Error::new(Code::Corrupt, format!("{path} was made from event {lost}, which its log has lost"))
-                    .with(json!({ "task": id, "path": path, "event": lost }))
-                    .hint("restore events.jsonl from git history; agentpm lint names the file and line"))
-            }
+            Readable::Edited(what) if what == FORM && comments_in(&bytes).is_empty() => Ok(()),
+            Readable::Ahead(lost) => Err(ahead(id, &path, lost)),
             Readable::Edited(what) => Err(Error::new(
                 Code::Conflict,
                 format!("{path} was edited by hand ({what}) and not recorded; nothing was written"),
@@ -449,8 +531,23 @@ impl Workspace {
             }
             Err(e) => return Err(e),
         };
-        Ok(Reply { data, events: written.events, warnings: written.warnings, subject: written.subject })
+        let Written { events, warnings, taken_in, subject, .. } = written;
+        Ok(Reply { data, events, warnings, taken_in, subject })
     }
+}
+
+/// A refusal that may have to do with an edit which is not recorded: then it says so.
+fn beside_edits(mut e: Error, taken: &[HandEdit], refused: &BTreeMap<Id, Error>) -> Error {
+    if let Some((id, edit)) = refused.iter().next() {
+        e.message = format!(
+            "{}; the file of task {id} was edited by hand and that could not be recorded: {}",
+            e.message, edit.message
+        );
+    } else if !taken.is_empty() && e.code == Code::Conflict && !e.details["expected"].is_null() {
+        e.message = format!("{} with the hand edit of its file", e.message);
+        e.hint = Some("agentpm lint --fix records the edit; then look at the task again".into());
+    }
+    e
 }
 
 /// Most bytes that the events of one task may take: its readable file must stay one that everybody reads.

@@ -316,8 +316,8 @@ fn a_claim_that_fails_here_is_given_back_there() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     let yaml = PathBuf::from(clones.run("ann", &["task", "path", &task]).data()["path"].as_str().unwrap());
     let text = std::fs::read_to_string(&yaml).unwrap();
-    std::fs::write(&yaml, text.replace("title: shared", "title: edited by hand")).unwrap();
-    clones.run("ann", &["claim", &task]).error("ERR_CONFLICT", 5);
+    std::fs::write(&yaml, text.replace("created_by: ", "created_by: not-")).unwrap();
+    clones.run("ann", &["claim", &task]).error("ERR_VALIDATION", 4);
     assert_eq!(record(&clones, &task)["state"], "released");
     assert_eq!(clones.run("bob", &["claim", &task]).data()["lease"]["confirmed"], true);
 }

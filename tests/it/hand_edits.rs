@@ -29,9 +29,7 @@ fn an_edit_is_named_kept_and_recorded_on_request() {
     let edited = fs::read(room.yaml_of(&id)).unwrap();
 
     assert_eq!(codes(&room), ["task-yaml-edited"]);
-    room.run(&["task", "update", &id, "--priority", "1"]).error("ERR_CONFLICT", 5);
-    assert_eq!(fs::read(room.yaml_of(&id)).unwrap(), edited, "nothing was written over");
-
+    assert_eq!(fs::read(room.yaml_of(&id)).unwrap(), edited, "looking writes nothing");
     room.run(&["lint", "--fix"]).data();
     let task = room.get(&id);
     assert_eq!((task["title"].as_str(), task["type"].as_str()), (Some("Fix both locks"), Some("bugfix")));
@@ -59,8 +57,11 @@ fn another_form_of_the_same_words_is_no_edit() {
     let room = Sandbox::new();
     let id = room.task("Fix the lock", &[]);
     edit(&room, &id, "title: Fix the lock\n", "title: 'Fix the lock'   # soon\n");
-    assert_eq!(codes(&room), ["task-yaml-form"]);
+    assert_eq!(codes(&room), ["task-yaml-comment"]);
+    room.run(&["note", &id, "--content", "on"]).error("ERR_CONFLICT", 5);
     room.run(&["lint", "--fix"]).data();
+    let notes = room.get(&id)["context"].to_string();
+    assert!(notes.contains("line 2: soon"), "{notes}");
     room.is_clean();
 }
 

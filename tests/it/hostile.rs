@@ -378,7 +378,7 @@ fn tricks_of_yaml_in_a_task_file_are_refused_with_their_line() {
         assert!(found["line"].as_u64().is_some_and(|line| line >= first_line), "{what}: {found}");
         // The log is the truth, so reading goes on; the file is never written over.
         assert_eq!(room.get(&id)["priority"], 2, "{what}");
-        room.run(&["task", "update", &id, "--priority", "1"]).error("ERR_CONFLICT", 5);
+        room.run(&["task", "update", &id, "--priority", "1"]).error("ERR_CORRUPT", 8);
         assert_eq!(fs::read_to_string(room.yaml_of(&id)).unwrap(), format!("{good}{trick}"), "{what}");
     }
     fs::write(room.yaml_of(&id), [good.as_bytes(), b"x: \xff\n"].concat()).unwrap();

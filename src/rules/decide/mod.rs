@@ -3,6 +3,7 @@
 //! Promises: a refusal leaves nothing behind; what a command of one entity and the same step of a batch do is the same.
 //! Refuses to know: files, locks, clocks; it sees the plan through a [`Stage`].
 
+pub mod edit;
 mod guard;
 mod parts;
 mod put;
@@ -14,6 +15,7 @@ mod undo;
 mod work;
 
 pub use guard::is_effectively_open;
+pub use parts::note;
 pub use tasks::check_no_circle;
 pub use work::confirm_again;
 

@@ -57,7 +57,7 @@ pub fn progress_reopen(stage: &mut dyn Stage, c: &ProgressReopen) -> Result<Subj
     Ok(Subject::Progress(task, vec![item]))
 }
 
-fn words(text: &str, what: &str) -> Result<String> {
+pub fn words(text: &str, what: &str) -> Result<String> {
     if text.trim().is_empty() {
         return Err(Error::validation(format!("{what} needs some words")));
     }

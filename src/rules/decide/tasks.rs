@@ -19,6 +19,11 @@ use crate::rules::stage::{Draft, Stage};
 
 /// `task create`
 pub fn create(stage: &mut dyn Stage, c: &TaskCreate) -> Result<Subject> {
+    create_as(stage, c, None)
+}
+
+/// As [`create`], with an id that is known already.
+pub fn create_as(stage: &mut dyn Stage, c: &TaskCreate, id: Option<Id>) -> Result<Subject> {
     stage.require(Verb::Create)?;
     let parent = c.parent.as_ref().map(|p| stage.task_id(p)).transpose()?;
     if let Some(parent) = parent {
@@ -41,7 +46,7 @@ pub fn create(stage: &mut dyn Stage, c: &TaskCreate) -> Result<Subject> {
     if blocked {
         set.insert("status".into(), json!(Status::Blocked));
     }
-    let id = stage.new_id()?;
+    let id = id.map_or_else(|| stage.new_id(), Ok)?;
     let why = c.why.as_ref().map(|w| w.0.clone());
     let emit = |stage: &mut dyn Stage, payload| {
         stage.emit(Draft { entity: Entity::Task(id), payload, why: why.clone(), fence: None })

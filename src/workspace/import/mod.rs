@@ -75,7 +75,8 @@ impl Workspace {
         }
         let mut count = Count::default();
         let mut ids = known.clone();
-        self.execute_with(&Command::Batch(Vec::new()), false, |scene| {
+        self.execute_as(self.author()?, &Command::Batch(Vec::new()), &[], None, |scene| {
+            (ids, count) = (known.clone(), Count::default());
             take_in(scene, &plan, &known, &mut ids, &mut count)?;
             Ok(Subject::Batch(Vec::new()))
         })?;

@@ -3,33 +3,51 @@
 //! Promises: nothing a person wrote is drawn over; what cannot be recorded says why.
 //! Refuses to know: how oddities are found.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::LintReport;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::event::Entity;
-use crate::model::finding::Rule;
+use crate::model::finding::{Finding, Rule};
 use crate::model::id::check_agent_name;
 use crate::store::edited::{FORM, Readable, compare};
 use crate::store::entity::{load_task, read_yaml};
 use crate::store::layout::AGENTS;
 use crate::store::project::project;
 use crate::workspace::Workspace;
+use crate::workspace::absorb::Comments;
+use crate::workspace::deleted::Deleted;
+
+/// How `lint --fix` goes about what needs a word from the person.
+#[derive(Clone, Copy, Debug)]
+pub struct Fix {
+    /// What becomes of comments in files that are written anew.
+    pub comments: Comments,
+    /// What becomes of tasks whose files were removed.
+    pub deleted: Deleted,
+}
 
 impl Workspace {
     /// Mends what can be mended without a choice, then checks again: logs get their plain form, readable files are written
     /// from their logs, and hand edits become events where the rules allow it.
     ///
     /// Errors: as [`Workspace::lint`], and `ERR_BUSY` or `ERR_IO` where nothing can be written.
-    pub fn lint_fix(&self) -> Result<LintReport> {
+    pub fn lint_fix(&self, how: Fix) -> Result<LintReport> {
+        let (mut fixed, mut refused) = self.bring_back_deleted(&self.deleted()?, how.deleted)?;
+        let (folders, odd) = self.store.task_folders().unwrap_or_default();
+        let mut kept: BTreeMap<String, Error> = BTreeMap::new();
+        for new in self.newcomers(&folders, &odd) {
+            match self.adopt(&new, how.comments) {
+                Ok(id) => fixed.push(format!("{}: made task {id} of it", self.store.shown(&new.path))),
+                Err(e) => drop(kept.insert(self.store.shown(&new.path), e)),
+            }
+        }
         let before = self.lint()?;
-        let mut fixed = Vec::new();
-        let mut refused = Vec::new();
-        for finding in before.findings.iter().filter(|f| matches!(f.rule, Rule::YamlEdited | Rule::YamlField)) {
-            if let Some(id) = finding.task {
-                match self.absorb(id) {
+        for finding in before.findings.iter().filter(|f| is_hand_edit(f.rule)) {
+            if let (Some(id), Some(path)) = (finding.task, &finding.path) {
+                match self.absorb(id, how.comments) {
                     Ok(what) => fixed.push(format!("task {id}: recorded the edit of {what}")),
-                    Err(e) => refused.push((id, e.message)),
+                    Err(e) => drop(kept.insert(path.clone(), e)),
                 }
             }
         }
@@ -44,12 +62,13 @@ impl Workspace {
         }
         let mut after = self.lint()?;
         after.fixed = fixed;
-        for finding in &mut after.findings {
-            let why = refused.iter().find(|(id, _)| finding.rule == Rule::YamlEdited && finding.task == Some(*id));
-            if let Some((_, why)) = why {
-                finding.message = format!("{}; not recorded: {why}", finding.message);
+        for finding in after.findings.iter_mut().filter(|f| is_hand_edit(f.rule) || f.rule == Rule::TaskNew) {
+            if let Some(e) = finding.path.as_ref().and_then(|path| kept.remove(path)) {
+                tell_refusal(finding, &e);
             }
         }
+        refused.extend(kept.into_values().map(|e| e.message));
+        after.refused = refused;
         Ok(after)
     }
 
@@ -73,6 +92,23 @@ impl Workspace {
         Ok(fixed)
         })
     }
+}
+
+/// Whether a finding is of words that a person wrote into a task's file.
+fn is_hand_edit(rule: Rule) -> bool {
+    matches!(rule, Rule::YamlEdited | Rule::YamlField | Rule::YamlComment)
+}
+
+/// Says in a finding why the edit it is about was not recorded, and what would be.
+fn tell_refusal(finding: &mut Finding, e: &Error) {
+    let hint = e.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    let place = finding.path.as_deref().map(|path| format!("{path}:")).unwrap_or_default();
+    // The finding itself says where it is.
+    let why = e.message.strip_prefix(&place).map_or(e.message.as_str(), |rest| {
+        rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':').trim_start()
+    });
+    finding.message = format!("{}; not recorded: {}: {why}{hint}", finding.message, e.code.as_str());
+    finding.line = e.details["line"].as_u64().map(|line| line as usize).or(finding.line);
 }
 
 fn is_mendable(rule: Rule) -> bool {

@@ -15,6 +15,7 @@ mod staged;
 mod task;
 mod trailers;
 
+pub use fix::Fix;
 pub use staged::lint_staged;
 
 pub(super) use readable::readable;
@@ -22,6 +23,7 @@ pub(super) use staged::Staging;
 pub(super) use task::{completed_by_force, values};
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -49,6 +51,9 @@ pub struct LintReport {
     /// What `--fix` mended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fixed: Vec<String>,
+    /// What `--fix` could not do, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
 }
 
 impl LintReport {
@@ -58,7 +63,14 @@ impl LintReport {
             b.severity.cmp(&a.severity).then_with(|| (&a.path, a.line, a.rule).cmp(&(&b.path, b.line, b.rule)))
         });
         let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
-        LintReport { errors, warnings: findings.len() - errors, checked, findings, fixed: Vec::new() }
+        LintReport {
+            errors,
+            warnings: findings.len() - errors,
+            checked,
+            findings,
+            fixed: Vec::new(),
+            refused: Vec::new(),
+        }
     }
 }
 
@@ -74,8 +86,13 @@ impl Workspace {
             Err(e) if e.code == Code::Corrupt && findings.iter().any(|f| f.rule == Rule::OddFile) => Default::default(),
             other => other?,
         };
-        findings
-            .extend(odd.into_iter().filter(|(path, _)| !is_temporary(path)).map(|(path, kind)| self.odd(&path, kind)));
+        let newcomers = self.newcomers(&folders, &odd);
+        findings.extend(newcomers.iter().map(|new| self.newcomer_found(new)));
+        let deleted = self.deleted()?;
+        findings.extend(deleted.iter().map(|id| self.deleted_found(*id)));
+        let is_new = |path: &Path| newcomers.iter().any(|new| new.path.starts_with(path));
+        let strange = odd.into_iter().filter(|(path, _)| !is_temporary(path) && !is_new(path));
+        findings.extend(strange.map(|(path, kind)| self.odd(&path, kind)));
         let pending = self.pending()?;
         let mut tasks = BTreeMap::new();
         for id in &folders {
@@ -85,6 +102,10 @@ impl Workspace {
             findings.extend(loaded.findings.clone());
             findings.extend(self.odd_in_task(*id)?);
             if loaded.log.entries.is_empty() && loaded.log.foreign.is_empty() {
+                // What is new has no log yet; what was removed is named as that.
+                if deleted.contains(id) || newcomers.iter().any(|new| new.id == Some(*id)) {
+                    continue;
+                }
                 let path = self.store.shown(task_dir(*id).join(LOG));
                 findings.push(Finding::new(Rule::LogMissing, format!("task {id} has no log")).task(*id).at(path, None));
                 continue;
@@ -96,6 +117,8 @@ impl Workspace {
             findings.extend(several_owners(&self.store.name, &loaded.task, &loaded.log.entries));
             tasks.insert(*id, loaded.task);
         }
+        // What points at a removed task is not what is wrong.
+        tasks.extend(self.committed(&deleted)?);
         for agent in self.agents()? {
             let (_, log, odd) = load_agent(&self.store, &agent.name)?;
             findings.extend(odd);

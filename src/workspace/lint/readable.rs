@@ -5,8 +5,12 @@
 
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
-use crate::rules::fields;
+use crate::model::id::quoted;
+use crate::rules::decide::edit::is_foreign;
 use crate::store::edited::{FORM, Readable, compare};
+use crate::store::place::line_of_key;
+use crate::store::yaml::line_in;
+use crate::workspace::absorb::comments_in;
 
 /// How the bytes of a readable file differ from what its log says; `None` for bytes that are not there.
 pub(in crate::workspace) fn readable(
@@ -16,7 +20,7 @@ pub(in crate::workspace) fn readable(
     bytes: Option<&[u8]>,
 ) -> Option<Finding> {
     match bytes {
-        Some(bytes) => judged(path, compare(entity, entries, bytes)),
+        Some(bytes) => judged(path, compare(entity, entries, bytes), bytes),
         None => Some(missing(path)),
     }
 }
@@ -26,7 +30,9 @@ fn missing(path: String) -> Finding {
 }
 
 /// What a readable file's standing to its log means for lint.
-fn judged(path: String, how: Readable) -> Option<Finding> {
+fn judged(path: String, how: Readable, bytes: &[u8]) -> Option<Finding> {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let line = |keys: &str| keys.split(", ").filter_map(|key| line_of_key(text, key)).min();
     let finding = match how {
         Readable::Clean => return None,
         Readable::Ahead(lost) => {
@@ -35,21 +41,28 @@ fn judged(path: String, how: Readable) -> Option<Finding> {
         Readable::Stale => Finding::new(Rule::YamlStale, "it was written before its log grew"),
         Readable::Astray => Finding::new(Rule::YamlAstray, "it was not edited, but it does not follow from its log"),
         Readable::Conflicted => Finding::new(Rule::YamlConflict, "it holds conflict markers of git"),
-        Readable::Edited(what) if what == FORM => Finding::new(Rule::YamlForm, "it is not in its canonical form"),
+        Readable::Edited(what) if what == FORM => match comments_in(bytes).first() {
+            Some((line, words)) => {
+                let finding = Finding::new(Rule::YamlComment, format!("a comment would be lost: {}", quoted(words)));
+                return Some(finding.at(path, Some(*line)));
+            }
+            None => Finding::new(Rule::YamlForm, "it is not in its canonical form"),
+        },
         Readable::Edited(what) if what.starts_with("it cannot be read") || what.starts_with("it is not valid") => {
             let line = line_in(&what);
             return Some(Finding::new(Rule::YamlInvalid, what).at(path, line));
         }
-        Readable::Edited(what) if what.split(", ").all(fields::is_unknown) => {
-            Finding::new(Rule::YamlField, format!("it holds fields that this version does not know: {what}"))
+        Readable::Edited(what) if what.split(", ").all(is_foreign) => {
+            let message = format!("it holds fields that this version does not know: {what}");
+            return Some(Finding::new(Rule::YamlField, message).at(path, line(&what)));
         }
-        Readable::Edited(what) => Finding::new(Rule::YamlEdited, format!("it was edited by hand: {what}")),
+        Readable::Edited(what) => {
+            let remarks = comments_in(bytes);
+            let more = if remarks.is_empty() { "" } else { "; it holds comments too" };
+            let finding = Finding::new(Rule::YamlEdited, format!("it was edited by hand: {what}{more}"));
+            // What was taken out stands nowhere any more.
+            return Some(finding.at(path, line(&what).or(Some(1))));
+        }
     };
     Some(finding.at(path, None))
-}
-
-/// The line that a reader's message names: "… at line 3, column 7".
-fn line_in(message: &str) -> Option<usize> {
-    let (_, place) = message.rsplit_once("at line ")?;
-    place.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }

@@ -140,7 +140,8 @@ impl Sync<'_> {
                     {
                         continue;
                     }
-                    match self.ws.execute_asking(&author, &command, name, |scene| confirm_again(scene, task, left)) {
+                    match self.ws.execute_asking(&author, &command, name, &[], |scene| confirm_again(scene, task, left))
+                    {
                         Ok(reply) if reply.data["confirmed"] == true => {
                             if !reply.events.is_empty() {
                                 news.confirmed.push(task);

@@ -21,6 +21,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Workspace;
+use super::absorb::Comments;
+use super::deleted::Deleted;
 use crate::env::process;
 use crate::error::{Code, Error, Result};
 use crate::git::{Git, Objects, Oid, Repo};
@@ -250,6 +252,26 @@ impl Sync<'_> {
     /// Records what was edited by hand. What the rules do not allow stays in its file and is not committed.
     fn take_in_edits(&self, options: &SyncOptions) -> Result<Vec<String>> {
         let mut warnings = Vec::new();
+        let deleted = self.ws.deleted()?;
+        let (folders, odd) = self.ws.store.task_folders()?;
+        let newcomers = self.ws.newcomers(&folders, &odd);
+        if options.plan {
+            warnings.extend(
+                deleted.iter().map(|id| format!("the files of task {id} were removed; sync would bring them back")),
+            );
+            let would = |path: String| format!("{path} was written by hand; sync would make a task of it first");
+            warnings.extend(newcomers.iter().map(|new| would(self.ws.store.shown(&new.path))));
+        } else {
+            let (done, refused) = self.ws.bring_back_deleted(&deleted, Deleted::Restore)?;
+            warnings.extend(done.into_iter().chain(refused));
+            for new in &newcomers {
+                let path = self.ws.store.shown(&new.path);
+                warnings.push(match self.ws.adopt(new, Comments::Refuse) {
+                    Ok(id) => format!("{path} was written by hand and is now task {id}"),
+                    Err(e) => format!("{path} stays as it is and was not committed: {}", e.message),
+                });
+            }
+        }
         for path in self.touched()? {
             let below = path.strip_prefix(&format!("{}/", self.ws.store.name)).and_then(entity_below);
             let Some((Entity::Task(id), false)) = below else { continue };
@@ -259,7 +281,7 @@ impl Sync<'_> {
             }
             if options.plan {
                 warnings.push(format!("task {handle} was edited by hand; sync would record that first"));
-            } else if let Err(e) = self.ws.absorb(id) {
+            } else if let Err(e) = self.ws.absorb(id, Comments::Refuse) {
                 let why = e.message;
                 warnings.push(format!("the edit of task {handle} stays in its file and was not committed: {why}"));
             }

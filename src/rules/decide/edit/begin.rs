@@ -1,0 +1,91 @@
+//! A task that somebody wrote by hand, as a file of its own: what `task create` and the commands after it write.
+
+use serde_json::{Value, json};
+
+use super::{BLOCKED_BY, Doc, Edit, Judged, WHY, edit, list, misfit};
+use crate::error::Error;
+use crate::model::command::{Command, TaskCreate};
+use crate::model::id::Id;
+use crate::model::payload::Fields;
+use crate::model::words::Text;
+use crate::rules::decide::{Subject, tasks};
+use crate::rules::fields;
+use crate::rules::stage::Stage;
+
+/// Makes a task of a file on the stage: `id` is its name where its folder gives one. Gives the task's id.
+///
+/// Errors: the first thing that the rules do not allow; whatever was emitted before it must then be thrown away.
+pub fn begin(stage: &mut dyn Stage, id: Option<Id>, doc: &Doc) -> Judged<Id> {
+    if doc.contains_key("log") {
+        return Err(misfit("log", None)(
+            Error::validation("a new task has no events yet; this is the foot of another task's file")
+                .hint("take out id, created_at, created_by and all from log: downwards"),
+        ));
+    }
+    let named = doc.get("id").and_then(Value::as_str).map(str::to_ascii_uppercase);
+    if doc.contains_key("id") && (named.is_none() || named != id.map(|id| id.to_string())) {
+        return Err(misfit("id", None)(
+            Error::validation("the id of a new task is given by agentpm, or is the name of its folder")
+                .hint("leave id out"),
+        ));
+    }
+    let create = creation(stage, doc)?;
+    let made = tasks::create_as(stage, &create, id).map_err(misfit("title", None))?;
+    let Subject::Task(id) = made else { return Err(misfit("title", None)(Error::validation("no task was made"))) };
+    let status = stage.task(id).map_err(misfit("title", None))?.status;
+    let (mut old, mut new) = (doc.clone(), doc.clone());
+    for doc in [&mut old, &mut new] {
+        doc.retain(|key, _| is_created(key) || key == "acceptance");
+    }
+    new.extend(
+        doc.iter().filter(|(key, _)| !matches!(key.as_str(), "id" | BLOCKED_BY)).map(|(k, v)| (k.clone(), v.clone())),
+    );
+    let words = create.acceptance.iter().map(|text| json!({ "criterion": text.0 }));
+    if doc.contains_key("acceptance") {
+        old.insert("acceptance".into(), words.collect());
+    }
+    old.insert("status".into(), json!(status));
+    // Open is what a new task is, unless something blocks it.
+    if new.get("status").is_none_or(|said| said == "open" || said.is_null()) {
+        new.insert("status".into(), json!(status));
+    }
+    edit(stage, id, &old, &new)?;
+    Ok(id)
+}
+
+/// Whether `task create` takes this key.
+fn is_created(key: &str) -> bool {
+    (fields::NAMES.contains(&key) && key != "acceptance") || key == "parent"
+}
+
+/// The call of `task create` that a file asks for.
+fn creation(stage: &mut dyn Stage, doc: &Doc) -> Judged<TaskCreate> {
+    let empty = Doc::new();
+    let edit = Edit { stage, id: Id::from_parts(0, 0), old: &empty, new: doc, changed: &[] };
+    if doc.get("title").is_none_or(Value::is_null) {
+        return Err(misfit("title", None)(Error::validation("a task needs a title").hint("write title: and one line")));
+    }
+    let mut args = json!({});
+    for key in doc.keys().filter(|key| is_created(key) || *key == "acceptance") {
+        let at = misfit(key, None);
+        let Some(value) = edit.argument(key).map_err(&at)? else { continue };
+        if !matches!(key.as_str(), "parent" | "metadata") {
+            fields::check(&Fields::from_iter([(key.clone(), value.clone())])).map_err(&at)?;
+        }
+        if key == "parent" {
+            edit.stage.task_id(&super::plain::reference(&value).map_err(&at)?).map_err(&at)?;
+        }
+        args[key.as_str()] = value;
+    }
+    let mut blockers = Vec::new();
+    for (n, blocker) in list(doc.get(BLOCKED_BY)).iter().enumerate() {
+        let at = misfit(BLOCKED_BY, Some(n));
+        let blocker = edit.stage.task_id(&super::plain::reference(blocker).map_err(&at)?).map_err(&at)?;
+        blockers.push(json!(blocker));
+    }
+    args[BLOCKED_BY] = Value::Array(blockers);
+    match Command::from_json("task.create", args).map_err(misfit("title", None))? {
+        Command::TaskCreate(create) => Ok(TaskCreate { why: Some(Text(WHY.into())), ..create }),
+        _ => Err(misfit("title", None)(Error::validation("the file is no task"))),
+    }
+}

@@ -1,0 +1,118 @@
+//! Relationships: what `task block`, `task relate` and their opposites write.
+
+use serde_json::{Value, json};
+
+use super::plain::reference;
+use super::{BLOCKED_BY, Doc, Edit, Judged, check_entry, guard, list, misfit, unknown_id};
+use crate::error::{Error, Result};
+use crate::model::command::{TaskBlock, TaskRelate};
+use crate::model::id::Id;
+use crate::model::payload::{Payload, RelationshipRemoved};
+use crate::model::relationship::RelationType;
+use crate::model::words::{Object, Ref, TaskRef};
+use crate::rules::decide::guard::unblock_if_free;
+use crate::rules::decide::tasks;
+use crate::rules::roles::Verb;
+
+const KEY: &str = "relationships";
+const KEYS: &[&str] = &["id", "type", "from", "to", "metadata", "created_at", "lamport"];
+
+impl Edit<'_> {
+    /// Edges taken out, then edges added. One that was changed is another edge.
+    pub(super) fn edges(&mut self) -> Judged {
+        if self.is_changed(KEY) {
+            let (old, new) = self.lists(KEY);
+            let stays = |edge: &Value| new.iter().any(|kept| same_edge(edge, kept));
+            for edge in old.iter().filter(|edge| !stays(edge)) {
+                self.remove(edge).map_err(misfit(KEY, None))?;
+            }
+            for (n, edge) in new.iter().enumerate() {
+                let known = old.iter().find(|old| !edge["id"].is_null() && old["id"] == edge["id"]);
+                if known.is_some_and(|known| same_edge(known, edge)) {
+                    check_same(known, edge).map_err(misfit(KEY, Some(n)))?;
+                } else {
+                    self.add(edge, known.is_some()).map_err(misfit(KEY, Some(n)))?;
+                }
+            }
+        }
+        for (n, blocker) in list(self.new.get(BLOCKED_BY)).iter().enumerate() {
+            self.block(blocker).map_err(misfit(BLOCKED_BY, Some(n)))?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, edge: &Value) -> Result<()> {
+        let relationship: Id = edge["id"].as_str().unwrap_or_default().parse()?;
+        let permit = self.permit(Verb::Relate)?;
+        // Somebody else may have taken it away since.
+        if self.stage.task(self.id)?.relationships.contains_key(&relationship) {
+            permit.emit(self.stage, Payload::RelationshipRemoved(RelationshipRemoved { relationship }))?;
+            unblock_if_free(self.stage, self.id)?;
+        }
+        Ok(())
+    }
+
+    /// Adds an edge as its entry says it; `again` where it takes the place of one with the same id.
+    fn add(&mut self, edge: &Value, again: bool) -> Result<()> {
+        let Some(map) = edge.as_object() else {
+            return Err(Error::validation("a relationship needs a type, and from or to")
+                .hint("write {type: blocks, from: ID}, or {type: relates_to, to: ID}"));
+        };
+        check_entry(map, KEYS)?;
+        if !again && let Some(id) = map.get("id") {
+            return Err(unknown_id(id));
+        }
+        let kind: RelationType = serde_json::from_value(edge["type"].clone()).map_err(|_| {
+            Error::validation("a relationship needs a type")
+                .with(json!({ "allowed": ["parent_of", "blocks", "relates_to", "duplicates"] }))
+                .hint("use one of parent_of, blocks, relates_to, duplicates")
+        })?;
+        let (from, to) = self.ends(map)?;
+        let metadata = match map.get("metadata") {
+            None | Some(Value::Null) => None,
+            Some(Value::Object(map)) => Some(Object(map.clone())),
+            Some(_) => return Err(Error::validation("metadata must be a mapping of names to values")),
+        };
+        let relate = TaskRelate { id: TaskRef(from.0), to, kind, metadata, guard: guard() };
+        tasks::relate(self.stage, &relate).map(|_| ())
+    }
+
+    /// The two tasks of an edge: whichever is not said is this one.
+    fn ends(&mut self, edge: &Doc) -> Result<(Ref, Ref)> {
+        let here = Ref(self.id.to_string());
+        let said = |key: &str| edge.get(key).filter(|value| !value.is_null()).map(reference).transpose();
+        let (from, to) = match (said("from")?, said("to")?) {
+            (Some(from), None) => (from, here),
+            (None, Some(to)) => (here, to),
+            (Some(from), Some(to)) => (from, to),
+            (None, None) => {
+                return Err(Error::validation("a relationship needs the other task, under from or to"));
+            }
+        };
+        let (one, other) = (self.stage.task_id(&from)?, self.stage.task_id(&to)?);
+        if one != self.id && other != self.id {
+            return Err(Error::validation("this relationship is between two other tasks")
+                .hint("write it into the file of one of them"));
+        }
+        Ok((Ref(one.to_string()), Ref(other.to_string())))
+    }
+
+    fn block(&mut self, blocker: &Value) -> Result<()> {
+        let block = TaskBlock { id: TaskRef(self.id.to_string()), by: vec![reference(blocker)?], guard: guard() };
+        tasks::block(self.stage, &block).map(|_| ())
+    }
+}
+
+/// Whether two entries are the same edge.
+fn same_edge(a: &Value, b: &Value) -> bool {
+    a["id"] == b["id"] && ["type", "from", "to", "metadata"].iter().all(|key| a[*key] == b[*key])
+}
+
+/// Refuses another time for the same edge.
+fn check_same(old: Option<&Value>, new: &Value) -> Result<()> {
+    let same = old.is_some_and(|old| ["created_at", "lamport"].iter().all(|key| old[*key] == new[*key]));
+    match same {
+        true => check_entry(new.as_object().unwrap_or(&Doc::new()), KEYS),
+        false => Err(Error::validation("when a relationship began cannot be changed").hint("put the old value back")),
+    }
+}

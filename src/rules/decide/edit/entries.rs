@@ -1,0 +1,205 @@
+//! Progress and context: what `progress add`, `progress complete`, `context add` and `context supersede` write.
+
+use serde_json::{Value, json};
+
+use super::{Doc, Edit, Judged, WHY, check_entry, guard, misfit, unknown_id, words};
+use crate::error::{Error, Result};
+use crate::model::command::ProgressAdd;
+use crate::model::context::ContextType;
+use crate::model::id::Id;
+use crate::model::payload::{ContextAdded, ContextSuperseded, Payload, ProgressItemCompleted, ProgressItemReopened};
+use crate::model::words::{TaskRef, Text};
+use crate::rules::decide::Subject;
+use crate::rules::decide::parts;
+use crate::rules::roles::Verb;
+
+const PROGRESS: &str = "progress";
+const CONTEXT: &str = "context";
+
+impl Edit<'_> {
+    /// Steps ticked, unticked and added. A step stays, and says what it said.
+    pub(super) fn progress(&mut self) -> Judged {
+        if !self.is_changed(PROGRESS) {
+            return Ok(());
+        }
+        let (old, new) = self.lists(PROGRESS);
+        refuse_gone(&old, &new, "a progress item cannot be taken out; tick it off where it is done with")
+            .map_err(misfit(PROGRESS, None))?;
+        let mut added: Vec<(usize, String, bool)> = Vec::new();
+        for (n, item) in new.iter().enumerate() {
+            let at = misfit(PROGRESS, Some(n));
+            match known(&old, item).map_err(&at)? {
+                Some(was) if was == item => {}
+                Some(was) => self.tick(was, item).map_err(&at)?,
+                None => {
+                    let (content, completed) = step(item).map_err(&at)?;
+                    added.push((n, content, completed));
+                }
+            }
+        }
+        let Some((first, ..)) = added.first() else { return Ok(()) };
+        let add = ProgressAdd {
+            task_id: TaskRef(self.id.to_string()),
+            content: added.iter().map(|(_, content, _)| Text(content.clone())).collect(),
+            guard: guard(),
+        };
+        let at = misfit(PROGRESS, Some(*first));
+        let Subject::Progress(_, ids) = parts::progress_add(self.stage, &add).map_err(&at)? else { return Ok(()) };
+        for (id, (..)) in ids.into_iter().zip(&added).filter(|(_, (_, _, completed))| *completed) {
+            self.complete(id, true).map_err(&at)?;
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, was: &Value, item: &Value) -> Result<()> {
+        check_entry(
+            item.as_object().unwrap_or(&Doc::new()),
+            &["id", "content", "completed", "created_at", "completed_at"],
+        )?;
+        if was["content"] != item["content"] || was["created_at"] != item["created_at"] {
+            return Err(Error::validation("what a progress item says cannot be changed")
+                .hint("put its words back and add another item"));
+        }
+        let (before, now) = (was["completed"] == true, truth(&item["completed"])?);
+        if before == now {
+            return Err(Error::validation("completed_at follows from completed and cannot be changed alone"));
+        }
+        self.complete(item["id"].as_str().unwrap_or_default().parse()?, now)
+    }
+
+    fn complete(&mut self, item: Id, completed: bool) -> Result<()> {
+        let permit = self.permit(Verb::Comment)?;
+        let is = self.stage.task(self.id)?.progress.get(&item).is_some_and(|item| item.completed);
+        if is != completed {
+            permit.emit(
+                self.stage,
+                match completed {
+                    true => Payload::ProgressItemCompleted(ProgressItemCompleted { item }),
+                    false => Payload::ProgressItemReopened(ProgressItemReopened { item }),
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Entries added, and entries replaced by newer words.
+    pub(super) fn context(&mut self) -> Judged {
+        if !self.is_changed(CONTEXT) {
+            return Ok(());
+        }
+        let (old, new) = self.lists(CONTEXT);
+        refuse_gone(&old, &new, "a context entry cannot be taken out of the file").map_err(|e| {
+            misfit(CONTEXT, None)(
+                e.hint("put it back; agentpm context redact takes its text out of the plan, with a reason"),
+            )
+        })?;
+        for (n, entry) in new.iter().enumerate() {
+            let at = misfit(CONTEXT, Some(n));
+            match known(&old, entry).map_err(&at)? {
+                Some(was) if was == entry => {}
+                Some(was) => self.supersede(was, entry).map_err(&at)?,
+                None => self.note(entry).map_err(&at)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, entry: &Value) -> Result<()> {
+        self.stage.require(Verb::Comment)?;
+        let me = self.stage.me().agent.clone();
+        let (kind, content, metadata) = match entry {
+            Value::Object(map) => {
+                check_entry(map, &["type", "content", "author", "metadata", "created_at"])?;
+                if map.get("author").is_some_and(|author| author.as_str() != Some(&me)) {
+                    return Err(Error::validation(format!("the author of an entry is who records it, here {me}"))
+                        .hint("leave author out, or say who records it with --agent"));
+                }
+                let kind = match map.get("type") {
+                    None => ContextType::Note,
+                    Some(kind) => serde_json::from_value(kind.clone()).map_err(|_| not_a_type(kind))?,
+                };
+                let metadata = map.get("metadata").cloned().unwrap_or_default();
+                (kind, map.get("content").and_then(words).unwrap_or_default(), metadata)
+            }
+            other => (ContextType::Note, words(other).unwrap_or_default(), Value::Null),
+        };
+        if !(metadata.is_null() || metadata.is_object()) {
+            return Err(Error::validation("metadata must be a mapping of names to values"));
+        }
+        let content = parts::words(&content, "a context entry")?;
+        let added = ContextAdded { kind, content, metadata, created_at: None };
+        parts::note(self.stage, self.id, Payload::ContextAdded(added), Some(WHY.into())).map(|_| ())
+    }
+
+    /// New words for an entry: a newer entry takes its place.
+    fn supersede(&mut self, was: &Value, entry: &Value) -> Result<()> {
+        let (Some(old), Some(new)) = (was.as_object(), entry.as_object()) else {
+            return Err(Error::validation("a context entry is a mapping"));
+        };
+        let other = |key: &&String| key.as_str() != "content" && old.get(*key) != new.get(*key);
+        if let Some(key) = old.keys().chain(new.keys()).find(other) {
+            return Err(Error::validation(format!("{key} of a context entry cannot be changed"))
+                .hint("put the old value back; new words under content make a newer entry of it"));
+        }
+        let content = parts::words(&new.get("content").and_then(words).unwrap_or_default(), "a context entry")?;
+        self.stage.require(Verb::Comment)?;
+        let id: Id = was["id"].as_str().unwrap_or_default().parse()?;
+        let task = self.stage.task(self.id)?;
+        let Some(known) = task.context.get(&id) else { return Err(unknown_id(&was["id"])) };
+        if let Some(by) = known.superseded_by {
+            return Err(Error::state(format!("this entry was superseded by {by}"))
+                .hint("put its words back and change the newer one"));
+        }
+        let added = ContextAdded { kind: known.kind, content, metadata: Value::Null, created_at: None };
+        let why = Some(WHY.to_owned());
+        let by = parts::note(self.stage, self.id, Payload::ContextAdded(added), why.clone())?;
+        let superseded = Payload::ContextSuperseded(ContextSuperseded { entry: id, by });
+        parts::note(self.stage, self.id, superseded, why).map(|_| ())
+    }
+}
+
+/// The entry of before that an entry is by its id; `None` for a new one.
+fn known<'a>(old: &'a [Value], entry: &Value) -> Result<Option<&'a Value>> {
+    match entry.get("id") {
+        None | Some(Value::Null) => Ok(None),
+        Some(id) => old.iter().find(|old| old["id"] == *id).map(Some).ok_or_else(|| unknown_id(id)),
+    }
+}
+
+fn refuse_gone(old: &[Value], new: &[Value], why: &str) -> Result<()> {
+    match old.iter().find(|old| !new.iter().any(|new| new["id"] == old["id"])) {
+        None => Ok(()),
+        Some(gone) => Err(Error::validation(format!("{why} ({})", gone["id"].as_str().unwrap_or_default()))
+            .with(json!({ "id": gone["id"] }))
+            .hint("put it back as it was")),
+    }
+}
+
+/// A new step: its words, and whether it is done already.
+fn step(item: &Value) -> Result<(String, bool)> {
+    let (content, completed) = match item {
+        Value::Object(map) => {
+            check_entry(map, &["content", "completed", "created_at", "completed_at"])?;
+            let done = map.get("completed").map_or(Ok(false), truth)?;
+            (map.get("content").and_then(words).unwrap_or_default(), done)
+        }
+        other => (words(other).unwrap_or_default(), false),
+    };
+    Ok((parts::words(&content, "a progress item")?, completed))
+}
+
+/// What a person means by yes or no.
+fn truth(value: &Value) -> Result<bool> {
+    match value {
+        Value::Bool(value) => Ok(*value),
+        Value::Null => Ok(false),
+        Value::String(word) if word == "yes" => Ok(true),
+        Value::String(word) if word == "no" => Ok(false),
+        other => Err(Error::validation(format!("{other} is neither true nor false"))),
+    }
+}
+
+fn not_a_type(kind: &Value) -> Error {
+    Error::validation(format!("{kind} is not a type of context entry"))
+        .hint("use one of decision, rationale, attempt, outcome, blocker, note, reference, user_input")
+}

@@ -1,0 +1,235 @@
+//! Hand edits: what a person wrote into a task's file becomes the events of the commands that would have written it.
+//!
+//! Promises: every difference between what the file said and what it says now is either decided by the rules of its command, or
+//! refused with the key it stands under and what would be allowed; nothing is passed over. A key that follows from others
+//! (`completed_at`, the order of the parts, whatever stands at the foot) is nobody's to write and makes no event.
+//! Refuses to know: files, lines, and which events the writer had seen (the stage knows).
+
+mod begin;
+mod edges;
+mod entries;
+mod plain;
+mod state;
+
+pub use begin::begin;
+
+use serde_json::{Map, Value, json};
+
+use super::guard::{Permit, permit_id};
+use crate::error::{Code, Error};
+use crate::model::command::Guard;
+use crate::model::id::{Id, quoted};
+use crate::model::words::Text;
+use crate::rules::fields;
+use crate::rules::roles::Verb;
+use crate::rules::stage::Stage;
+
+/// The reason that events of a hand edit carry.
+pub const WHY: &str = "hand edit";
+
+/// Keys that no task has but that a person may write for short: tasks that must be finished first.
+pub const BLOCKED_BY: &str = "blocked_by";
+
+/// A document by its keys.
+pub type Doc = Map<String, Value>;
+
+/// Why an edit is refused, and where it stands.
+#[derive(Debug)]
+pub struct Misfit {
+    /// The key at the top of the file.
+    pub key: String,
+    /// Which entry of the list beneath it, from 0.
+    pub entry: Option<usize>,
+    /// The refusal.
+    pub error: Error,
+}
+
+/// What comes of a part of an edit.
+pub type Judged<T = ()> = Result<T, Box<Misfit>>;
+
+/// Makes the events that lead from `old` to `new`, both a task's file by its keys, on the stage. Gives the keys that differ.
+///
+/// Errors: the first thing that the rules do not allow; whatever was emitted before it must then be thrown away.
+pub fn edit(stage: &mut dyn Stage, id: Id, old: &Doc, new: &Doc) -> Judged<Vec<String>> {
+    let changed: Vec<String> = changed_keys(old, new);
+    for key in &changed {
+        check_key(key, &changed, new).map_err(misfit(key, None))?;
+    }
+    let mut edit = Edit { stage, id, old, new, changed: &changed };
+    edit.fields()?;
+    edit.edges()?;
+    edit.progress()?;
+    edit.context()?;
+    edit.criteria()?;
+    edit.verified()?;
+    edit.status()?;
+    edit.unknown()?;
+    Ok(changed)
+}
+
+/// The keys under which two documents say something different, in the order of the newer one, then those that are gone. What
+/// stands at the foot does not count.
+pub fn changed_keys(old: &Doc, new: &Doc) -> Vec<String> {
+    let gone = old.keys().filter(|key| !new.contains_key(*key));
+    let keys = new.keys().chain(gone).filter(|key| key.as_str() != "log");
+    keys.filter(|key| differs(key, old.get(*key), new.get(*key))).cloned().collect()
+}
+
+/// Whether two values of a key say something different. Parts that have ids are a set: their order says nothing.
+fn differs(key: &str, old: Option<&Value>, new: Option<&Value>) -> bool {
+    let by_id = |value: &Value| {
+        let mut parts: Vec<Value> = value.as_array().cloned().unwrap_or_default();
+        parts.sort_by_key(|part| part["id"].as_str().map(str::to_owned));
+        parts
+    };
+    match (key, old, new) {
+        ("relationships" | "progress" | "context", Some(Value::Array(_)), Some(Value::Array(_))) => {
+            old.map(by_id) != new.map(by_id)
+        }
+        // An empty list or word is no value.
+        (_, None | Some(Value::Null), None | Some(Value::Null)) => false,
+        (_, None, Some(Value::Array(list))) | (_, Some(Value::Array(list)), None) => !list.is_empty(),
+        _ => old != new,
+    }
+}
+
+/// Refuses keys that nobody writes by hand.
+fn check_key(key: &str, changed: &[String], new: &Doc) -> Result<(), Error> {
+    let follows = |from: &str| changed.iter().any(|key| key == from);
+    match key {
+        "id" => Err(Error::validation("id cannot be changed: it is the name of the task's folder and log")
+            .hint("put the old id back; for another task write a file of its own")),
+        "created_at" | "created_by" => Err(Error::validation(format!("{key} cannot be changed: it was so"))
+            .hint("put the old value back; what else is worth knowing fits under metadata")),
+        "completed_at" | "cancelled_at" | "archived_at" if !follows("status") => {
+            Err(Error::validation(format!("{key} follows from the status and cannot be changed alone"))
+                .hint("put the old value back, or change the status"))
+        }
+        key if fields::is_unknown(key) && key != BLOCKED_BY && new.contains_key(key) => match nearest(key) {
+            Some(known) => Err(Error::validation(format!("there is no key {}; {known} is meant?", quoted(key)))
+                .with(json!({ "key": key, "nearest": known }))
+                .hint("keep values of your own under metadata")),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Whether a key is none of ours, and none that is meant for one: a word of a newer version, or of the project's own.
+pub fn is_foreign(key: &str) -> bool {
+    fields::is_unknown(key) && key != BLOCKED_BY && nearest(key).is_none()
+}
+
+/// The known key that an unknown one may be a slip of the pen for.
+fn nearest(key: &str) -> Option<&'static str> {
+    let known = fields::NAMES.iter().chain(fields::RESERVED).copied().chain([BLOCKED_BY]);
+    let near = known.map(|name| (distance(key, name), name)).min()?;
+    (near.0 <= 2 && near.0 * 2 < key.chars().count()).then_some(near.1)
+}
+
+/// How many characters must be put in, taken out or changed to make one word of the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// One edit on its way.
+struct Edit<'a> {
+    stage: &'a mut dyn Stage,
+    id: Id,
+    old: &'a Doc,
+    new: &'a Doc,
+    changed: &'a [String],
+}
+
+impl Edit<'_> {
+    fn is_changed(&self, key: &str) -> bool {
+        self.changed.iter().any(|changed| changed == key)
+    }
+
+    /// The task under the actor's lease, for a change that asks for this right.
+    fn permit(&mut self, verb: Verb) -> Result<Permit, Error> {
+        permit_id(self.stage, self.id, &guard(), verb)
+    }
+
+    /// The entries of a list before and now. One entry alone is a list too.
+    fn lists(&self, key: &str) -> (Vec<Value>, Vec<Value>) {
+        (list(self.old.get(key)), list(self.new.get(key)))
+    }
+}
+
+fn list(value: Option<&Value>) -> Vec<Value> {
+    match value {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(entries)) => entries.clone(),
+        Some(one) => vec![one.clone()],
+    }
+}
+
+/// What a change made by hand carries besides.
+fn guard() -> Guard {
+    Guard { why: Some(Text(WHY.into())), ..Guard::default() }
+}
+
+/// Puts a refusal where it belongs.
+fn misfit(key: &str, entry: Option<usize>) -> impl Fn(Error) -> Box<Misfit> {
+    let key = key.to_owned();
+    move |error| Box::new(Misfit { key: key.clone(), entry, error })
+}
+
+/// A value as text: a number or truth value that a person wrote bare where words belong.
+fn words(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+/// Refuses keys of an entry that it does not have.
+fn check_entry(entry: &Doc, allowed: &[&str]) -> Result<(), Error> {
+    match entry.keys().find(|key| !allowed.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(key) => Err(Error::validation(format!("{} is no key of such an entry", quoted(key)))
+            .with(json!({ "key": key, "allowed": allowed }))
+            .hint(format!("its keys are {}", allowed.join(", ")))),
+    }
+}
+
+/// An entry whose id the task does not have.
+fn unknown_id(id: &Value) -> Error {
+    let said = id.as_str().map_or_else(|| id.to_string(), quoted);
+    Error::new(Code::NotFound, format!("no entry here has the id {said}"))
+        .hint("leave the id out of a new entry: agentpm gives it one")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_pen_is_told_from_a_word_of_ones_own() {
+        assert_eq!(nearest("prioritty"), Some("priority"));
+        assert_eq!(nearest("lables"), Some("labels"));
+        assert_eq!(nearest("blocked-by"), Some("blocked_by"));
+        assert_eq!(nearest("severity"), None);
+        assert_eq!(nearest("x"), None);
+    }
+
+    #[test]
+    fn the_order_of_parts_and_an_empty_list_say_nothing() {
+        let doc = |value: Value| value.as_object().unwrap().clone();
+        let old = doc(json!({"progress": [{"id": "1"}, {"id": "2"}], "labels": ["a", "b"], "log": {"heads": []}}));
+        let new = doc(json!({"progress": [{"id": "2"}, {"id": "1"}], "labels": ["b", "a"], "files": [], "log": 3}));
+        assert_eq!(changed_keys(&old, &new), ["labels"]);
+    }
+}

@@ -1,0 +1,163 @@
+//! The plain fields, the parent and the owner: what `task update` writes.
+
+use serde_json::{Map, Value, json};
+
+use super::{Edit, Judged, guard, list, misfit, words};
+use crate::error::{Error, Result};
+use crate::model::command::{Command, TaskUpdate};
+use crate::model::id::{Id, quoted};
+use crate::model::payload::{Fields, Payload, TaskUpdated};
+use crate::model::words::TaskRef;
+use crate::rules::decide::tasks;
+use crate::rules::fields;
+use crate::rules::roles::Verb;
+
+impl Edit<'_> {
+    /// Fields, parent and owner, as one update. The owner waits where the status changes with it.
+    pub(super) fn fields(&mut self) -> Judged {
+        let mut args = json!({ "id": self.id });
+        let mut clear = Vec::new();
+        let with_status = self.is_changed("status");
+        let mut any = false;
+        for key in self.changed {
+            let ours = fields::NAMES.contains(&key.as_str()) || key == "parent" || (key == "owner" && !with_status);
+            if !ours {
+                continue;
+            }
+            let at = misfit(key, None);
+            let one = self.argument(key).map_err(&at)?;
+            // Each alone first, so that a refusal names the one that it is about.
+            if let Some(value) = &one {
+                let mut alone = json!({ "id": self.id });
+                alone[key.as_str()] = value.clone();
+                as_update(self.id, alone).and_then(|update| check(key, &update, value)).map_err(&at)?;
+            }
+            match one {
+                Some(Value::Array(list)) if key == "acceptance" && same_criteria(&list, self.old.get(key)) => continue,
+                Some(value) => args[key.as_str()] = value,
+                None if matches!(key.as_str(), "title" | "type") => {
+                    return Err(at(Error::validation(format!("{key} cannot be taken out"))
+                        .hint("put it back, or write another value")));
+                }
+                None if key == "metadata" => args[key.as_str()] = metadata(self.old.get(key), None),
+                None => clear.push(key.clone()),
+            }
+            any = true;
+        }
+        if !any {
+            return Ok(());
+        }
+        let first = self.changed.first().map_or("title", String::as_str).to_owned();
+        args["clear"] = json!(clear);
+        let update = as_update(self.id, args).map_err(misfit(&first, None))?;
+        // What is left to refuse is the whole change: no lease, no right, or where the parent may not be.
+        let key = if self.is_changed("parent") { "parent" } else { &first };
+        tasks::update(self.stage, &update).map(|_| ()).map_err(misfit(key, None))
+    }
+
+    /// The argument of `task update` for a key; `None` where it is emptied.
+    pub(super) fn argument(&self, key: &str) -> Result<Option<Value>> {
+        let Some(value) = self.new.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
+        Ok(Some(match key {
+            "metadata" => match value {
+                Value::Object(_) => metadata(self.old.get(key), Some(value)),
+                _ => return Err(Error::validation("metadata must be a mapping of names to values")),
+            },
+            "acceptance" => criteria(value)?,
+            "labels" | "watchers" | "files" => {
+                let entries = list(Some(value));
+                let texts = entries.iter().map(|entry| {
+                    words(entry).ok_or_else(|| Error::validation(format!("{key} must be a list of words")))
+                });
+                texts.collect::<Result<Vec<String>>>().map(|texts| json!(texts))?
+            }
+            "priority" | "need_precedence" => value.clone(),
+            _ => match words(value) {
+                Some(text) => json!(text),
+                None => return Err(Error::validation(format!("{key} must be a text"))),
+            },
+        }))
+    }
+
+    /// Keys that this version does not know: kept as they are.
+    pub(super) fn unknown(&mut self) -> Judged {
+        let unknown = |key: &&String| fields::is_unknown(key) && key.as_str() != super::BLOCKED_BY;
+        let set: Fields = self
+            .changed
+            .iter()
+            .filter(unknown)
+            .map(|key| (key.clone(), self.new.get(key).cloned().unwrap_or(Value::Null)))
+            .collect();
+        let Some(first) = set.keys().next().cloned() else { return Ok(()) };
+        let emit = |edit: &mut Self| {
+            let permit = edit.permit(Verb::Update)?;
+            permit.emit(edit.stage, Payload::TaskUpdated(TaskUpdated { set: set.clone() }))
+        };
+        emit(self).map(|_: Id| ()).map_err(misfit(&first, None))
+    }
+}
+
+/// Refuses a value that its field does not take.
+fn check(key: &str, update: &TaskUpdate, value: &Value) -> Result<()> {
+    match key {
+        "parent" | "metadata" => Ok(()),
+        "owner" => update.owner.as_deref().map_or(Ok(()), crate::model::id::check_agent_name),
+        _ => fields::check(&Fields::from_iter([(key.to_owned(), value.clone())])),
+    }
+}
+
+fn as_update(id: Id, args: Value) -> Result<TaskUpdate> {
+    let command = Command::from_json("task.update", args).map_err(|mut e| {
+        e.message = e.message.trim_start_matches("task.update: ").to_owned();
+        e
+    })?;
+    let Command::TaskUpdate(mut update) = command else {
+        return Err(Error::validation("the edit is no update"));
+    };
+    update.id = TaskRef(id.to_string());
+    update.guard = guard();
+    Ok(update)
+}
+
+/// The entries of the metadata that differ; `null` takes one out.
+fn metadata(old: Option<&Value>, new: Option<&Value>) -> Value {
+    let empty = Map::new();
+    let old = old.and_then(Value::as_object).unwrap_or(&empty);
+    let new = new.and_then(Value::as_object).unwrap_or(&empty);
+    let mut change: Map<String, Value> =
+        new.iter().filter(|(k, v)| old.get(*k) != Some(v)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    change.extend(old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null)));
+    Value::Object(change)
+}
+
+/// The words of acceptance criteria, whether they stand alone or with what was met.
+fn criteria(value: &Value) -> Result<Value> {
+    let one = |entry: &Value| match entry {
+        Value::Object(map) => match map.get("criterion").and_then(words) {
+            Some(text) => Ok(text),
+            None => Err(Error::validation("an acceptance criterion needs its words under criterion")),
+        },
+        other => words(other).ok_or_else(|| Error::validation(format!("{other} is no acceptance criterion"))),
+    };
+    let entries = list(Some(value));
+    for map in entries.iter().filter_map(Value::as_object) {
+        super::check_entry(map, &["criterion", "met", "met_at", "met_by"])?;
+    }
+    entries.iter().map(one).collect::<Result<Vec<String>>>().map(|texts| json!(texts))
+}
+
+/// Whether the words of the criteria stay as they were, so that only what is met changes.
+fn same_criteria(now: &[Value], before: Option<&Value>) -> bool {
+    let before = before.and_then(|before| criteria(before).ok());
+    before.as_ref().and_then(Value::as_array).is_some_and(|before| before == now)
+}
+
+/// A reference that a person wrote.
+pub(super) fn reference(value: &Value) -> Result<crate::model::words::Ref> {
+    match value {
+        Value::String(text) => Ok(crate::model::words::Ref(text.clone())),
+        // A handle of digits alone.
+        Value::Number(number) => Ok(crate::model::words::Ref(number.to_string())),
+        other => Err(Error::validation(format!("{} is no id of a task", quoted(&other.to_string())))),
+    }
+}

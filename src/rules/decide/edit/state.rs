@@ -1,0 +1,136 @@
+//! Where a task stands: criteria met, reviews, the status and who works on it.
+
+use serde_json::{Value, json};
+
+use super::{Edit, Judged, misfit};
+use crate::error::{Error, Result};
+use crate::model::id::quoted;
+use crate::model::task::Status;
+use crate::rules::decide::put::{How, put, verb};
+use crate::rules::decide::status::{mark_criteria, no_way, verb_for};
+use crate::rules::roles::Verb;
+
+impl Edit<'_> {
+    /// Criteria that are met now, or are not any more.
+    pub(super) fn criteria(&mut self) -> Judged {
+        const KEY: &str = "acceptance";
+        if !self.is_changed(KEY) {
+            return Ok(());
+        }
+        let (old, new) = self.lists(KEY);
+        for (n, entry) in new.iter().enumerate() {
+            let Some(words) = entry.get("criterion").and_then(super::words) else { continue };
+            let was = old.iter().find(|old| old["criterion"].as_str() == Some(&words));
+            let at = misfit(KEY, Some(n));
+            let before = was.is_some_and(|was| !was["met_at"].is_null());
+            let now = is_met(entry, before).map_err(&at)?;
+            if before && now && was.is_some_and(|was| changed(was, entry)) {
+                return Err(at(Error::validation("who met a criterion and when follows from the mark")
+                    .hint("put the old values back")));
+            }
+            if before != now {
+                let mark = |edit: &mut Self| {
+                    let permit = edit.permit(Verb::Verify)?;
+                    mark_criteria(edit.stage, &permit, std::slice::from_ref(&words), now)
+                };
+                mark(self).map_err(&at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A review of the result.
+    pub(super) fn verified(&mut self) -> Judged {
+        const KEY: &str = "verified";
+        if !self.is_changed(KEY) {
+            return Ok(());
+        }
+        let review = |edit: &mut Self| -> Result<()> {
+            let (old, new) = (edit.old.get(KEY), edit.new.get(KEY));
+            let passed = match new {
+                Some(Value::Bool(passed)) => *passed,
+                Some(Value::Object(map)) => map
+                    .get("passed")
+                    .and_then(Value::as_bool)
+                    .ok_or_else(|| Error::validation("a review says passed: true or passed: false"))?,
+                None | Some(Value::Null) => {
+                    return Err(Error::validation("a review cannot be taken back")
+                        .hint("put it back, or record another: passed: true or passed: false"));
+                }
+                Some(_) => return Err(Error::validation("a review says passed: true or passed: false")),
+            };
+            if old.is_some_and(|old| old["passed"] == passed) {
+                return Err(Error::validation("who reviewed it and when follows from the review")
+                    .hint("put the old values back"));
+            }
+            let permit = edit.permit(Verb::Verify)?;
+            put(edit.stage, &permit, &[(KEY.to_owned(), json!(passed))], How::default())
+        };
+        review(self).map_err(misfit(KEY, None))
+    }
+
+    /// The status, and with it the owner.
+    pub(super) fn status(&mut self) -> Judged {
+        const KEY: &str = "status";
+        if !self.is_changed(KEY) {
+            return Ok(());
+        }
+        self.move_to_status().map_err(misfit(KEY, None))
+    }
+
+    fn move_to_status(&mut self) -> Result<()> {
+        let allowed = || Status::ALL.map(Status::as_str).join(", ");
+        let said = self.new.get("status").and_then(Value::as_str);
+        let Some(word) = said else {
+            return Err(Error::validation("a task has a status").hint(format!("use one of {}", allowed())));
+        };
+        let to = Status::from_word(word).ok_or_else(|| {
+            Error::validation(format!("{} is not a status", quoted(word))).hint(format!("use one of {}", allowed()))
+        })?;
+        let task = self.stage.task(self.id)?;
+        let owner = self.new.get("owner").filter(|owner| self.is_changed("owner") && !owner.is_null());
+        let owner = owner.map(|owner| super::words(owner).unwrap_or_default());
+        // Becoming open or blocked may have followed from another key already.
+        if task.status != to {
+            if task.status.is_finished() && to != Status::Archived {
+                return Err(told(no_way(&task, task.status, to)));
+            }
+            let permit = self.permit(verb_for(to))?;
+            let mut values = vec![("status".to_owned(), json!(to))];
+            values.extend(owner.clone().map(|owner| ("owner".to_owned(), json!(owner))));
+            return put(self.stage, &permit, &values, How::default()).map_err(told);
+        }
+        match self.is_changed("owner") {
+            true => {
+                let permit = self.permit(verb("owner", &Value::Null))?;
+                let owner = owner.map_or(Value::Null, Value::from);
+                put(self.stage, &permit, &[("owner".to_owned(), owner)], How::default())
+            }
+            false => Ok(()),
+        }
+    }
+}
+
+/// A refusal that says in its words too where the task may go.
+fn told(mut e: Error) -> Error {
+    let allowed: Vec<&str> = e.details["allowed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !allowed.is_empty() {
+        e.message = format!("{}; allowed from there: {}", e.message, allowed.join(", "));
+    }
+    e
+}
+
+/// Whether a criterion is met by what stands beside its words.
+fn is_met(entry: &Value, before: bool) -> Result<bool> {
+    let dated = !entry["met_at"].is_null() || !entry["met_by"].is_null();
+    match &entry["met"] {
+        Value::Null => Ok(dated),
+        Value::Bool(false) if dated && !before => Err(Error::validation("it says met: false and when it was met")),
+        Value::Bool(met) => Ok(*met),
+        other => Err(Error::validation(format!("met is true or false, not {other}"))),
+    }
+}
+
+fn changed(was: &Value, now: &Value) -> bool {
+    ["met_at", "met_by"].iter().any(|key| was[*key] != now[*key])
+}

@@ -1,0 +1,121 @@
+//! Comments in a YAML text: what would be lost if the file were written anew.
+//!
+//! Promises: whatever the reader of [`crate::store::yaml`] passes over after a `#` is found, and nothing else: a place is a
+//! comment if the text says the same without it. In doubt (a text too large to ask often) a place counts as a comment.
+//! Refuses to know: what the document means.
+
+use serde_json::Value;
+
+use crate::store::yaml;
+
+/// A comment: its line, from 1, and its words without the `#`.
+pub type Comment = (usize, String);
+
+/// The line by which editors are told of a schema. It is the editor's and says nothing of the task.
+const MODELINE: &str = "yaml-language-server:";
+
+/// How many bytes are read anew at most to tell comments from text.
+const BUDGET: usize = 32 * 1024 * 1024;
+
+/// The comments of a text that says `value`. An editor's own line is none.
+pub fn comments(text: &str, value: &Value) -> Vec<Comment> {
+    let places = places(text);
+    let mut found = Vec::new();
+    let mut left = BUDGET / text.len().max(1);
+    sift(text, value, &places, &mut left, &mut found);
+    found.sort_unstable();
+    let comment = |at: &usize| {
+        let line = text[..*at].matches('\n').count() + 1;
+        let words = text[at + 1..].lines().next().unwrap_or_default().trim();
+        (line, words.to_owned())
+    };
+    let said = |(_, words): &Comment| !words.is_empty() && !words.starts_with(MODELINE);
+    found.iter().map(comment).filter(said).collect()
+}
+
+/// Where a comment can begin: at a `#` that begins a line or follows a space, the first of each line that may be one.
+fn places(text: &str) -> Vec<usize> {
+    let mut places = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let marks = line.match_indices('#').map(|(at, _)| at);
+        places.extend(marks.filter(|at| line[..*at].ends_with([' ', '\t']) || *at == 0).map(|at| start + at));
+        start += line.len();
+    }
+    places
+}
+
+/// Keeps of the places those that are comments: all at once where the text says the same without them, else each half alone.
+fn sift(text: &str, value: &Value, places: &[usize], left: &mut usize, found: &mut Vec<usize>) {
+    if places.is_empty() {
+        return;
+    }
+    if *left == 0 {
+        found.extend(places);
+        return;
+    }
+    *left -= 1;
+    if yaml::read_value(&without(text, places)).is_ok_and(|same| same == *value) {
+        found.extend(first_of_line(text, places));
+    } else if places.len() > 1 {
+        let (one, other) = places.split_at(places.len() / 2);
+        sift(text, value, one, left, found);
+        sift(text, value, other, left, found);
+    }
+}
+
+/// The text with each of these places taken out to the end of its line.
+fn without(text: &str, places: &[usize]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    for place in places {
+        if *place < at {
+            continue;
+        }
+        out.push_str(&text[at..*place]);
+        at = text[*place..].find('\n').map_or(text.len(), |end| place + end);
+    }
+    out.push_str(&text[at..]);
+    out
+}
+
+fn first_of_line<'a>(text: &'a str, places: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+    let mut end = 0;
+    places.iter().copied().filter(move |place| {
+        let first = *place >= end;
+        if first {
+            end = text[*place..].find('\n').map_or(text.len(), |n| place + n);
+        }
+        first
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Vec<(usize, String)> {
+        comments(text, &yaml::read_value(text).unwrap())
+    }
+
+    #[test]
+    fn comments_are_told_from_text() {
+        let text = "# first\ntitle: one # two # three\nintent: |\n  # a heading\n  text # of its own\n\n# between\nlabels:\n  - \
+                    \"a # b\" # real\n  - c#d\n  # last\n";
+        let expected = [(1, "first"), (2, "two # three"), (7, "between"), (9, "real"), (11, "last")]
+            .map(|(n, s)| (n, s.to_owned()));
+        assert_eq!(of(text), expected);
+    }
+
+    #[test]
+    fn an_editors_own_line_is_none() {
+        assert_eq!(of("# yaml-language-server: $schema=x.json\ntitle: a\n#\n"), []);
+    }
+
+    #[test]
+    fn much_prose_costs_a_bounded_number_of_readings() {
+        let prose: String = (0..20_000).map(|n| format!("  # line {n}\n")).collect();
+        let text = format!("title: a # real\nintent: |\n{prose}");
+        assert!(of(&text).contains(&(1, "real".into())));
+    }
+}

@@ -1,0 +1,57 @@
+//! Where something stands in a readable file.
+//!
+//! Promises: the line of a key at the top, or of an entry of the list beneath it, in a file as agentpm or a person writes it
+//! (a key at the beginning of a line, an entry behind a dash); the key's line where the entry is written otherwise.
+//! Refuses to know: whether the file is valid.
+
+/// The line, from 1, of a top-level key.
+pub fn line_of_key(text: &str, key: &str) -> Option<usize> {
+    let quoted = [format!("\"{key}\""), format!("'{key}'")];
+    let begins = |line: &str| {
+        let rest =
+            line.strip_prefix(key).or_else(|| quoted.iter().find_map(|quoted| line.strip_prefix(quoted.as_str())));
+        rest.is_some_and(|rest| rest.trim_start().starts_with(':'))
+    };
+    text.lines().position(begins).map(|n| n + 1)
+}
+
+/// The line, from 1, of an entry of the list beneath a top-level key, counted from 0.
+pub fn line_of_entry(text: &str, key: &str, entry: usize) -> Option<usize> {
+    let first = line_of_key(text, key)?;
+    let mut depth = None;
+    let mut seen = 0;
+    for (n, line) in text.lines().enumerate().skip(first) {
+        let indent = line.len() - line.trim_start().len();
+        let body = line.trim_start();
+        if body.is_empty() || body.starts_with('#') {
+            continue;
+        }
+        let dash = body == "-" || body.starts_with("- ");
+        if indent == 0 && !dash {
+            break;
+        }
+        if dash && *depth.get_or_insert(indent) == indent {
+            if seen == entry {
+                return Some(n + 1);
+            }
+            seen += 1;
+        }
+    }
+    Some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_entries_are_found_where_they_stand() {
+        let text = "title: labels\nlabels:\n  - a\n  # note\n  - b\nprogress:\n- content: |\n    - no entry\n- content: x\n\"type\": ops\nfiles: [a, b]\n";
+        assert_eq!(line_of_key(text, "labels"), Some(2));
+        assert_eq!(line_of_entry(text, "labels", 1), Some(5));
+        assert_eq!(line_of_entry(text, "progress", 1), Some(9));
+        assert_eq!(line_of_key(text, "type"), Some(10));
+        assert_eq!(line_of_entry(text, "files", 1), Some(11));
+        assert_eq!(line_of_key(text, "none"), None);
+    }
+}
