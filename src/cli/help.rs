@@ -163,7 +163,7 @@ editor. Write them to files outside of .agentpm (mkdir -p .vscode first, say):
 
 yaml-language-server finds them by its settings. A comment in a task.yaml would be lost when agentpm writes the file again:
   \"yaml.schemas\": {
-    \".vscode/agentpm-task.json\": \".agentpm/tasks/*/*/task.yaml\",
+    \".vscode/agentpm-task.json\": \".agentpm/tasks/**/*.yaml\",
     \".vscode/agentpm-roles.json\": \".agentpm/roles.yml\"
   }
 roles.yml is yours, and may say it itself, in its first line:   # yaml-language-server: $schema=../.vscode/agentpm-roles.json
