@@ -161,12 +161,15 @@ pub enum Verb {
     /// Take over the plan of another tool
     #[command(after_help = "Example:\n  agentpm import --from beads .beads/issues.jsonl")]
     Import(Import),
-    /// Print JSON Schemas: of the settings, the operations of a batch, a task, the errors
-    #[command(after_help = "Examples:\n  agentpm schema\n  agentpm schema task.create")]
+    /// Print JSON Schemas: of the files people write, the operations of a batch, a task in answers, the errors
+    #[command(after_help = super::help::SCHEMA)]
     Schema(Schema),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  agentpm completions bash > ~/.local/share/bash-completion/completions/agentpm")]
     Completions(Completions),
+    /// Print the help of a command, or with agents the loop of an agent on one page
+    #[command(after_help = "Examples:\n  agentpm help agents\n  agentpm help task create")]
+    Help(Help),
     /// Print the manual page
     #[command(after_help = "Example:\n  agentpm man > agentpm.1")]
     Man,
@@ -416,9 +419,19 @@ pub struct Import {
 
 #[derive(Args, Debug)]
 pub struct Schema {
-    /// config, roles, errors, rules, task, or an operation such as task.create; a list of names where absent
+    /// task-file, config, roles, task, errors, rules, or an operation such as task.create; a list of names where absent
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
+    /// The schema alone, as an editor reads it
+    #[arg(long)]
+    pub bare: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Help {
+    /// A command, such as task create; or agents
+    #[arg(value_name = "TOPIC")]
+    pub topic: Vec<String>,
 }
 
 #[derive(Args, Debug)]

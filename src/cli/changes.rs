@@ -30,30 +30,7 @@ pub fn diff(data: &Value, md: bool) -> String {
     out
 }
 
-/// The answer of `review`: in a few words, what must be decided, then task by task.
-pub fn review(data: &Value, md: bool) -> String {
-    let paper = Paper { md };
-    let range = paper.quote(data["range"].as_str().unwrap_or_default());
-    let words = ["created", "completed", "moved", "forced", "overrides", "lost", "findings"]
-        .into_iter()
-        .filter(|name| data["summary"][name].as_u64().is_some_and(|n| n > 0))
-        .map(|name| format!(", {} {name}", data["summary"][name]));
-    let tasks = if data["total"] == 1 { "1 task".to_owned() } else { format!("{} tasks", data["total"]) };
-    let mut out = format!("{}{range}: {tasks} changed{}\n", paper.head(2), words.collect::<String>());
-    let decide = paper.to_decide(data);
-    if !decide.is_empty() {
-        out.push_str(&format!("\n{}To decide\n{}", paper.head(3), paper.gap()));
-        out.push_str(&decide);
-    }
-    let tasks = paper.tasks(data);
-    if !tasks.is_empty() {
-        out.push_str(paper.gap_before_tasks());
-        out.push_str(&tasks);
-    }
-    out
-}
-
-fn items(list: &Value) -> impl Iterator<Item = &Value> {
+pub fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
@@ -61,12 +38,12 @@ fn items(list: &Value) -> impl Iterator<Item = &Value> {
 const MOST: usize = 100;
 
 /// What is written on: a terminal, or Markdown.
-struct Paper {
-    md: bool,
+pub struct Paper {
+    pub md: bool,
 }
 
 impl Paper {
-    fn head(&self, level: usize) -> String {
+    pub fn head(&self, level: usize) -> String {
         if self.md { format!("{} ", "#".repeat(level)) } else { String::new() }
     }
 
@@ -74,18 +51,18 @@ impl Paper {
         if self.md { "\n" } else { "" }
     }
 
-    fn gap_before_tasks(&self) -> &'static str {
-        if self.md { "" } else { "\n" }
-    }
-
     fn bullet(&self, line: &str) -> String {
         if self.md { format!("- {line}\n") } else { format!("  {line}\n") }
     }
 
     /// A text of somebody's, on one line.
-    fn quote(&self, text: &str) -> String {
-        let cut: String = text.chars().take(MOST).collect();
-        let text = escape(&if cut.len() < text.len() { format!("{cut}…") } else { cut });
+    pub fn quote(&self, text: &str) -> String {
+        self.quote_most(text, MOST)
+    }
+
+    /// The same, cut to so many characters.
+    pub fn quote_most(&self, text: &str, most: usize) -> String {
+        let text = cut(text, most);
         if !self.md {
             return text;
         }
@@ -95,7 +72,7 @@ impl Paper {
         format!("{ticks}{pad}{text}{pad}{ticks}")
     }
 
-    fn value(&self, value: &Value) -> String {
+    pub fn value(&self, value: &Value) -> String {
         match value {
             Value::Null => "nothing".into(),
             Value::String(text) => self.quote(text),
@@ -108,7 +85,7 @@ impl Paper {
     }
 
     /// Who did it and why.
-    fn by(&self, change: &Value) -> String {
+    pub fn by(&self, change: &Value) -> String {
         let by = change["by"].as_str().map(|by| format!(" — by {}", self.quote(by))).unwrap_or_default();
         let why = change["why"].as_str().map(|why| format!(": {}", self.quote(why))).unwrap_or_default();
         format!("{by}{why}")
@@ -146,7 +123,7 @@ impl Paper {
 
     fn what(&self, change: &Value) -> String {
         let field = change["field"].as_str().unwrap_or_default();
-        let (kind, part) = field.split_once('.').unwrap_or((field, ""));
+        let part = field.split_once('.').map_or("", |(_, part)| part);
         let tail = &part[part.len().saturating_sub(6)..part.len() * usize::from(part.is_ascii())];
         let (from, to) = (&change["from"], &change["to"]);
         match change["change"].as_str().unwrap_or_default() {
@@ -162,11 +139,10 @@ impl Paper {
             "relationship_added" => format!("+ {}", edge(to)),
             "relationship_removed" => format!("- {}", edge(from)),
             "forced" | "status" if change["forced"].is_array() => {
-                format!("{} past {}", self.arrow("status", from, to), words(&change["forced"]))
+                format!("{} past {}", self.arrow("status", from, to), self.value(&change["forced"]))
             }
             "override" => format!("past the lease of {}", self.value(from)),
-            _ if kind == "metadata" => self.arrow(&self.quote(field), from, to),
-            _ => self.arrow(&escape(field), from, to),
+            _ => self.arrow(&field_name(self, field), from, to),
         }
     }
 
@@ -174,50 +150,40 @@ impl Paper {
         format!("{field}: {} -> {}", self.value(from), self.value(to))
     }
 
-    fn lost(&self, edit: &Value) -> String {
+    pub fn lost(&self, edit: &Value) -> String {
         let side = |name: &str| format!("{} by {}", self.value(&edit[name]["value"]), self.value(&edit[name]["agent"]));
         format!("{}: {} lost to {}", self.value(&edit["field"]), side("lost"), side("won"))
     }
+}
 
-    /// What a reviewer must look at first.
-    fn to_decide(&self, data: &Value) -> String {
-        let mut out = String::new();
-        for finding in items(&data["findings"]) {
-            let word = |name: &str| finding[name].as_str().unwrap_or_default();
-            let task = word("task");
-            let tail = &task[task.len().saturating_sub(6)..];
-            let line = format!("{} {} in {tail}: {}", word("severity"), word("code"), self.quote(word("message")));
-            out.push_str(&self.bullet(&line));
+/// A text with what could deceive spelled out, of so many characters at most: a character is cut off whole.
+fn cut(text: &str, most: usize) -> String {
+    let (mut out, mut length) = (String::new(), 0);
+    let mut buffer = [0; 4];
+    for c in text.chars() {
+        let shown = escape(c.encode_utf8(&mut buffer));
+        length += shown.chars().count();
+        if length > most {
+            out.push('…');
+            break;
         }
-        for item in items(&data["items"]) {
-            let handle = item["handle"].as_str().unwrap_or_default();
-            if item["missing"].as_u64().is_some_and(|n| n > 0) {
-                out.push_str(
-                    &self.bullet(&format!("{handle}: {} of its events are not there any more", item["missing"])),
-                );
-            }
-            let passed = |c: &&Value| c["forced"].is_array() || c["change"] == "override";
-            for change in items(&item["changes"]).filter(passed) {
-                out.push_str(&self.bullet(&format!("{handle}: {}{}", self.what(change), self.by(change))));
-            }
-            for lost in items(&item["lost"]) {
-                out.push_str(&self.bullet(&format!("{handle}: {}", self.lost(lost))));
-            }
-        }
-        out
+        out.push_str(&shown);
     }
+    out
+}
+
+/// The name of a field: our own words as they are, what somebody else named as theirs.
+pub fn field_name(paper: &Paper, field: &str) -> String {
+    let plain = field.len() <= 30 && field.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    if plain && !field.starts_with('_') && !field.ends_with('_') { field.to_owned() } else { paper.quote(field) }
 }
 
 fn tick(step: &Value) -> &'static str {
     if step["completed"] == true { "x" } else { " " }
 }
 
-fn words(list: &Value) -> String {
-    items(list).filter_map(Value::as_str).map(escape).collect::<Vec<_>>().join(", ")
-}
-
 /// `… blocks …`
-fn edge(edge: &Value) -> String {
+pub fn edge(edge: &Value) -> String {
     let tail = |name: &str| {
         let id = edge[name].as_str().unwrap_or_default();
         id[id.len().saturating_sub(6)..].to_owned()

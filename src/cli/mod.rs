@@ -11,6 +11,7 @@ mod help;
 mod human;
 mod lint;
 mod output;
+mod review;
 mod run;
 mod sarif;
 mod text;

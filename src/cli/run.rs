@@ -10,21 +10,20 @@ use serde_json::{Value, json};
 
 use super::args::{
     AgentVerb, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanVerb,
-    ProgressVerb, SessionVerb, TaskVerb, Verb,
+    ProgressVerb, Schema, SessionVerb, TaskVerb, Verb,
 };
 use super::output::{Answer, Form, Out, escape, form, print, print_error};
-use super::{changes, exchange, help, human, lint, work};
+use super::{changes, exchange, help, human, lint, review, work};
 
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
 use crate::model::command::{BatchOp, Claim, Command};
 use crate::model::finding::Rule;
+use crate::model::id::quoted;
 use crate::model::json;
 use crate::model::query::{self, Query, TaskGet, TaskPath};
-use crate::model::settings::Settings;
 use crate::model::words::{OptionalTaskRef, Ref};
 use crate::rules::decide::Subject;
-use crate::rules::roles::Roles;
 use crate::workspace::{self, Options, Workspace};
 
 /// Runs the program.
@@ -103,7 +102,8 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         Verb::Init(args) => return init(&env, &options, &args),
         Verb::Completions(args) => return Ok(document(completions(args.shell))),
         Verb::Man => return man(),
-        Verb::Schema(args) => return schema(args.name.as_deref()),
+        Verb::Schema(args) => return schema(&args),
+        Verb::Help(args) => return help_on(&args.topic),
         Verb::MergeDriver(args) => return exchange::merge_driver(&env, &args),
         Verb::Textconv(args) => return exchange::textconv(&env, &args),
         Verb::Trailer(args) => return Ok(exchange::trailer(env, options, &args)),
@@ -213,15 +213,7 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
             let data = ws.query(&Query::Diff(args))?;
             Ok(Answer { human: changes::diff(&data, md), quiet: Some(changes::ids(&data)), data, ..Answer::default() })
         }
-        Verb::Review(args) => {
-            let data = ws.query(&Query::Review(args))?;
-            Ok(Answer {
-                human: changes::review(&data, md),
-                quiet: Some(changes::ids(&data)),
-                data,
-                ..Answer::default()
-            })
-        }
+        Verb::Review(args) => reviewed(ws, args, global),
         Verb::Undo(args) => change(ws, &Command::Undo(args)),
         Verb::Lint(args) => lint::lint(ws, &args, global),
         Verb::Doctor => {
@@ -247,6 +239,7 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
         | Verb::Completions(_)
         | Verb::Man
         | Verb::Schema(_)
+        | Verb::Help(_)
         | Verb::MergeDriver(_)
         | Verb::Textconv(_)
         | Verb::Trailer(_) => Err(Error::usage("answered before")),
@@ -464,6 +457,25 @@ fn nothing_ready(reasons: Value) -> Answer {
     Answer { data: Value::Null, human, quiet: Some(String::new()), reasons: Some(reasons), ..Answer::default() }
 }
 
+fn reviewed(ws: &Workspace, args: query::Review, global: &Global) -> Result<Answer> {
+    let (limit, all) = (args.limit, args.all);
+    let words = form(global, false)? == Form::Human && !global.quiet;
+    if words && args.cursor.is_some() {
+        return Err(Error::usage("--cursor goes on with a list of JSON").hint("add --json, or take --limit N or --all"));
+    }
+    // Words are bounded by lines, and count what they leave out: for that all of it must be known.
+    let asked = match words {
+        true => query::Review { limit: None, all: true, ..args },
+        // Ids are short: they come all at once.
+        false => query::Review { all: all || (global.quiet && limit.is_none()), ..args },
+    };
+    let data = ws.query(&Query::Review(asked))?;
+    let exit = u8::from(data["failed"].as_array().is_some_and(|failed| !failed.is_empty()));
+    let md = global.format.as_deref() == Some("md");
+    let human = if words { review::review(&data, md, limit, all) } else { String::new() };
+    Ok(Answer { human, quiet: Some(changes::ids(&data)), exit, data, ..Answer::default() })
+}
+
 fn brief(ws: &Workspace, args: query::Brief) -> Result<Answer> {
     let data = ws.query(&Query::Brief(args))?;
     let human = super::output::escape_lines(data["text"].as_str().unwrap_or_default());
@@ -555,10 +567,7 @@ fn field_change(change: &Value) -> String {
 }
 
 fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {
-    let mut report = workspace::init(env, options)?;
-    if args.agents_md {
-        report.created.extend(workspace::write_agents_md(&report, help::AGENTS_MD)?);
-    }
+    let mut report = workspace::init(env, options, args.agents_md.then_some(help::AGENTS_MD))?;
     if args.hooks {
         report.created.extend(workspace::install_hooks(env)?);
     }
@@ -623,6 +632,21 @@ fn completions(shell: clap_complete::Shell) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// What `--help` of a command says, or a page that no command has.
+fn help_on(topic: &[String]) -> Result<Answer> {
+    if topic == ["agents"] {
+        return Ok(document(help::AGENTS.to_owned()));
+    }
+    let mut words: Vec<&str> = vec!["agentpm"];
+    words.extend(topic.iter().map(String::as_str));
+    words.push("--help");
+    match Cli::command().try_get_matches_from(words) {
+        Err(e) if e.kind() == clap::error::ErrorKind::DisplayHelp => Ok(document(e.render().to_string())),
+        _ => Err(Error::usage(format!("there is no help on {}", quoted(&topic.join(" "))))
+            .hint("agentpm help lists the commands; agentpm help agents is the loop of an agent")),
+    }
+}
+
 /// The manual page of the program, and one for each of its commands beneath.
 fn man() -> Result<Answer> {
     let mut out = Vec::new();
@@ -640,19 +664,16 @@ fn man() -> Result<Answer> {
     Ok(document(String::from_utf8_lossy(&out).into_owned()))
 }
 
-fn schema(name: Option<&str>) -> Result<Answer> {
+fn schema(args: &Schema) -> Result<Answer> {
     let operations = Command::schemas();
-    let data = match name {
+    let data = match args.name.as_deref() {
         None => {
             let names: Vec<&str> = operations.iter().map(|(op, _)| *op).collect();
-            json!({ "schemas": ["config", "roles", "errors", "rules", "task"], "operations": names })
+            json!({ "schemas": ["task-file", "config", "roles", "task", "errors", "rules"], "operations": names })
         }
-        Some("config") => {
-            let mut schema = json!(schemars::schema_for!(Settings));
-            schema["default"] = json!(Settings::default());
-            schema
-        }
-        Some("roles") => json!(schemars::schema_for!(Roles)),
+        Some("task-file") => workspace::schema::task_file(),
+        Some("config") => workspace::schema::config(),
+        Some("roles") => workspace::schema::roles(),
         Some("task") => workspace::task_schema(),
         Some("errors") => Code::ALL.iter().map(|code| json!({ "code": code, "exit": code.exit() })).collect(),
         Some("rules") => Rule::ALL
@@ -672,5 +693,5 @@ fn schema(name: Option<&str>) -> Result<Answer> {
         },
     };
     let human = serde_json::to_string_pretty(&data).unwrap_or_default() + "\n";
-    Ok(Answer { data, human, ..Answer::default() })
+    Ok(Answer { data, human, document: args.bare, ..Answer::default() })
 }

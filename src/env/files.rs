@@ -154,6 +154,19 @@ impl Dir {
         written
     }
 
+    /// What a link says.
+    pub fn read_link(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
+        use std::os::unix::ffi::OsStringExt as _;
+        let target = sys::readlinkat(&self.fd, path.as_ref(), Vec::new())?;
+        Ok(std::ffi::OsString::from_vec(target.into_bytes()).into())
+    }
+
+    /// The permissions of a regular file.
+    pub fn mode(&self, path: impl AsRef<Path>) -> io::Result<u32> {
+        use std::os::unix::fs::PermissionsExt as _;
+        Ok(self.open_file(path)?.metadata()?.permissions().mode() & 0o7777)
+    }
+
     /// Gives a file another name in this folder.
     pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
         Ok(sys::renameat(&self.fd, from.as_ref(), &self.fd, to.as_ref())?)

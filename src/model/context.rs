@@ -34,6 +34,18 @@ pub enum ContextType {
 }
 
 impl ContextType {
+    /// All of them.
+    pub const ALL: [ContextType; 8] = [
+        ContextType::Decision,
+        ContextType::Rationale,
+        ContextType::Attempt,
+        ContextType::Outcome,
+        ContextType::Blocker,
+        ContextType::Note,
+        ContextType::Reference,
+        ContextType::UserInput,
+    ];
+
     /// The word in files and JSON.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 //! As with [`crate::model::command`], the arguments of the command line and of every other door are these fields, and the doc
 //! comments are the help texts. No question changes anything.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -201,6 +201,47 @@ pub struct Review {
     /// The two revisions, as BASE..HEAD; HEAD where only one is given is what is checked out
     #[arg(value_name = "BASE..HEAD")]
     pub range: String,
+    /// Exit with 1 where one of these is found (comma-separated)
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', default_value = "never", ignore_case = true)]
+    #[serde(default)]
+    pub fail_on: Vec<FailOn>,
+    /// At most so many tasks; in words so many lines
+    #[arg(long, value_name = "N")]
+    #[serde(default)]
+    pub limit: Option<u64>,
+    /// Go on after this cursor, from the answer before (of JSON)
+    #[arg(long, value_name = "CURSOR")]
+    #[serde(default)]
+    pub cursor: Option<String>,
+    /// All of it at once; in words as much as a comment may hold, 65 536 characters
+    #[arg(long)]
+    #[serde(default)]
+    pub all: bool,
+}
+
+/// What makes `review` fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum FailOn {
+    /// Nothing
+    Never,
+    /// A rule that is broken with severity error, or events that are gone
+    Error,
+    /// Any rule that is broken
+    Warning,
+    /// A lease that was passed by, or a check passed by force
+    Override,
+    /// A criterion dropped, reworded or not met any more
+    Acceptance,
+    /// A task that became another: title, intent, files, parent, type, a new criterion, cancelled, archived, reopened
+    Scope,
+    /// A changed config.toml or roles.yml
+    Settings,
+    /// A value that lost to a concurrent one
+    Lost,
+    /// Anything that must be decided
+    Any,
 }
 
 /// Draw the plan: parents, and who waits for whom

@@ -27,6 +27,10 @@ pub enum RelationType {
 }
 
 impl RelationType {
+    /// All of them.
+    pub const ALL: [RelationType; 4] =
+        [RelationType::ParentOf, RelationType::Blocks, RelationType::RelatesTo, RelationType::Duplicates];
+
     /// The word in files and JSON.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -66,11 +66,13 @@ pub enum Kind {
     Override,
 }
 
-impl Change {
-    /// Whether a check or somebody's lease was passed by.
-    pub fn passes(&self) -> bool {
-        self.change == Kind::Override || !self.forced.is_empty()
-    }
+/// The steps of a task, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Steps {
+    /// Those that are done.
+    pub done: usize,
+    /// All of them.
+    pub total: usize,
 }
 
 /// All that became of one task.
@@ -90,6 +92,10 @@ pub struct TaskChange {
     pub events: usize,
     /// How many events are there no more.
     pub missing: usize,
+    /// Its parent now.
+    pub parent: Option<Id>,
+    /// Its steps now: how many are done, and how many there are.
+    pub steps: Steps,
     /// What changed.
     pub changes: Vec<Change>,
     /// Values that lost to a concurrent one, and had not before.
@@ -116,6 +122,8 @@ pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> 
         gone: new.version == 0,
         events: new_ids.difference(&old_ids).count(),
         missing: old_ids.difference(&new_ids).count(),
+        parent: new.parent(),
+        steps: Steps { done: new.progress.values().filter(|item| item.completed).count(), total: new.progress.len() },
         changes: Vec::new(),
         lost: lost(id, after).into_iter().filter(|edit| !known.contains(edit)).collect(),
     };

@@ -2,4 +2,6 @@
 
 pub mod change;
 pub mod ready;
+pub mod review;
+pub mod schema;
 pub mod view;

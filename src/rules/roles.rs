@@ -49,6 +49,26 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// All of them.
+    pub const ALL: [Verb; 16] = [
+        Verb::Create,
+        Verb::Split,
+        Verb::Update,
+        Verb::Comment,
+        Verb::Claim,
+        Verb::Complete,
+        Verb::Cancel,
+        Verb::Verify,
+        Verb::Archive,
+        Verb::Relate,
+        Verb::Discuss,
+        Verb::Reply,
+        Verb::Resolve,
+        Verb::Override,
+        Verb::Register,
+        Verb::Admin,
+    ];
+
     /// The word in `roles.yml`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@
 //! Refuses to know: through which door a command came.
 
 mod absorb;
+mod agents_md;
 mod branches;
 mod confirm;
 mod deleted;
@@ -32,13 +33,14 @@ mod trailer;
 mod work;
 mod write;
 
+pub use crate::reports::schema;
 pub use absorb::Comments;
 pub use deleted::Deleted;
 pub use driver::{merge_driver, merge_texts, textconv};
 pub use heal::{Healed, HealedEntity};
 pub use hooks::install_hooks;
 pub use lint::{Fix, LintReport, lint_staged, lint_text};
-pub use open::{InitReport, Options, init, write_agents_md};
+pub use open::{InitReport, Options, init};
 pub use query::{dot, mermaid, task_schema, tree};
 pub use recover::{BroughtBack, Unheld, Wanted};
 pub use sync::{LeaseNews, LostLease, SyncOptions, SyncReport, TaskChange};

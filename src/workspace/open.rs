@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::Workspace;
+use super::{Workspace, agents_md};
 use crate::env::Env;
 use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
@@ -342,8 +342,11 @@ pub struct InitReport {
 
 /// Makes a store at the top of the work tree that holds the current folder, or completes the one that is there.
 ///
-/// Errors: `ERR_GIT` outside a work tree, `ERR_CORRUPT` where something else is in the way, `ERR_IO`.
-pub fn init(env: &Env, options: &Options) -> Result<InitReport> {
+/// With a section, puts it into AGENTS.md beside the store, or brings the one that is there up to date.
+///
+/// Errors: `ERR_GIT` outside a work tree, `ERR_CORRUPT` where something else is in the way or AGENTS.md cannot take the
+/// section (then nothing is made either), `ERR_IO`.
+pub fn init(env: &Env, options: &Options, section: Option<&str>) -> Result<InitReport> {
     let start = options.store.as_ref().map_or_else(|| env.cwd().to_owned(), |path| env.cwd().join(path));
     let start =
         if start.file_name() == Some(STORE.as_ref()) { start.parent().unwrap_or(&start).to_owned() } else { start };
@@ -357,6 +360,9 @@ pub fn init(env: &Env, options: &Options) -> Result<InitReport> {
         None => Store::nearest(&repo.work_dir, env.cwd())?,
         Some(_) => Store::at(&place.join(STORE), &repo.work_dir)?,
     };
+    let beside = existing.as_ref().and_then(|store| store.path().parent()).unwrap_or(&place).to_owned();
+    let beside = Dir::open(&beside).map_err(|e| Error::io("open", &beside, &e))?;
+    let page = section.map(|section| agents_md::draft(&beside, section)).transpose()?;
     let mut created = Vec::new();
     let store = match existing {
         Some(store) => store,
@@ -389,31 +395,8 @@ pub fn init(env: &Env, options: &Options) -> Result<InitReport> {
             false => Error::io("make", &store.path().join(name), &e),
         })?;
     }
-    Ok(InitReport { path: store.path().display().to_string(), created })
-}
-
-/// Puts a marked section into AGENTS.md at the top of the work tree, or brings the one that is there up to date. Gives the
-/// file's name if it changed.
-///
-/// Errors: `ERR_IO`, and `ERR_CORRUPT` where AGENTS.md is no regular file.
-pub fn write_agents_md(report: &InitReport, section: &str) -> Result<Option<String>> {
-    let top = Path::new(&report.path).parent().unwrap_or(Path::new("."));
-    let dir = Dir::open(top).map_err(|e| Error::io("open", top, &e))?;
-    let fail = |e: std::io::Error| Error::io("write", &top.join("AGENTS.md"), &e);
-    let old = match dir.read("AGENTS.md", 4 * 1024 * 1024) {
-        Ok(bytes) => text("AGENTS.md", bytes)?,
-        Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
-        Err(e) => return Err(fail(e)),
-    };
-    let (begin, end) = ("<!-- agentpm:begin -->", "<!-- agentpm:end -->\n");
-    let new = match (old.find(begin), old.find(end)) {
-        (Some(from), Some(to)) if from < to => format!("{}{section}{}", &old[..from], &old[to + end.len()..]),
-        _ if old.is_empty() => section.to_owned(),
-        _ => format!("{}\n\n{section}", old.trim_end()),
-    };
-    if new == old {
-        return Ok(None);
+    if let Some(page) = page {
+        created.extend(page.write(&beside)?);
     }
-    dir.replace("AGENTS.md", new.as_bytes(), 0o644).map_err(fail)?;
-    Ok(Some("AGENTS.md".into()))
+    Ok(InitReport { path: store.path().display().to_string(), created })
 }

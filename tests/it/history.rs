@@ -316,11 +316,11 @@ fn a_review_says_what_a_branch_does_to_the_plan_and_what_must_be_decided() {
     );
     assert_eq!(answer["findings"], json!([]));
     let items = answer["items"].as_array().unwrap();
-    assert_eq!(items[2]["task"], json!(new), "what must be decided comes first");
+    assert_eq!(items[2]["task"], json!(new), "what must be decided comes first, what is new last");
     let one = items.iter().find(|i| i["task"] == json!(id)).unwrap();
     assert_eq!((&change(one, "status")["from"], &change(one, "status")["to"]), (&json!("open"), &json!("completed")));
     let text = room.run(&["review", "main...feature", "--format", "table"]);
-    for words in ["To decide", "past acceptance", "no time", "past the lease of bob", "priority: 0 -> 3"] {
+    for words in ["To decide", "past acceptance", "no time", "past the lease of bob", "priority 0 → 3"] {
         assert!(text.text().contains(words), "{words} is not in {text:?}");
     }
     let md = room.run(&["review", "main..feature", "--format", "md"]);

@@ -3,6 +3,7 @@
 
 mod sandbox;
 
+mod agents_door;
 mod attacks;
 mod branches;
 mod by_hand;
@@ -27,7 +28,9 @@ mod plain_git;
 mod readme;
 mod recover;
 mod replicas;
+mod review;
 mod roles;
+mod schemas;
 mod sessions;
 mod skew;
 mod stopped;

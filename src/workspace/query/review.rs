@@ -8,20 +8,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::diff;
+use super::lists::Page;
 use crate::error::{Error, Result};
 use crate::git::{Objects, Oid};
 use crate::model::event::{Entity, Entry};
-use crate::model::finding::{Finding, Rule};
+use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::{Id, quoted};
-use crate::model::query::Review;
+use crate::model::query::{FailOn, Review};
 use crate::model::task::{Status, Task};
-use crate::reports::change::{Change, Kind, TaskChange, between};
+use crate::reports::change::{Kind, TaskChange, between};
+use crate::reports::review::{Matter, matter};
 use crate::rules::fold::fold;
+use crate::store::config::MAX_CONFIG;
 use crate::store::entity::line_in;
 use crate::store::layout::{LOG, task_dir};
+use crate::store::yaml;
 use crate::workspace::Workspace;
 use crate::workspace::lint::{completed_by_force, line_of, point_out, readable, values};
 use crate::workspace::past::{Past, began_at};
+
+/// Most findings that are listed unless all are asked for; they are counted all the same.
+const MOST_FINDINGS: usize = 100;
 
 /// `review`
 pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
@@ -35,15 +42,117 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
         let (old, new) = (before.entries(*task)?, after.entries(*task)?);
         changes.extend(between(*task, &old, &new));
     }
-    let findings = new_findings(ws, &before, &after, &touched)?;
-    changes.sort_by_key(|change| (weight(change, &findings), change.task));
-    let items = changes.iter().map(|change| diff::view(ws, change)).collect::<Result<Vec<Value>>>()?;
-    let total = items.len();
-    Ok(json!({
+    let mut findings = new_findings(ws, &before, &after, &touched)?;
+    let settings = settings(ws, &objects, began, head)?;
+    changes.sort_by_cached_key(|change| (weight(change, &findings), change.task));
+    let summary = summary(&changes, &findings, &settings);
+    let failed: Vec<FailOn> = q.fail_on.iter().copied().filter(|on| fails(*on, &summary)).collect();
+    let mut answer = page(ws, q, &changes)?;
+    if !q.all {
+        findings.truncate(MOST_FINDINGS);
+    }
+    let head = json!({
         "base": base.to_string(), "head": head.to_string(), "merge_base": began.to_string(), "range": q.range,
-        "summary": summary(&changes, &findings), "findings": findings,
-        "items": items, "total": total, "truncated": false, "next_cursor": Value::Null,
-    }))
+        "summary": summary, "failed": failed, "settings": settings, "findings": findings,
+    });
+    for (name, value) in head.as_object().cloned().unwrap_or_default() {
+        answer[name] = value;
+    }
+    Ok(answer)
+}
+
+/// The tasks of a page, each with what there is to decide about it.
+fn page(ws: &Workspace, q: &Review, changes: &[TaskChange]) -> Result<Value> {
+    let mut page = Page::new(ws, q.limit, q.all);
+    let from = match q.cursor.as_deref().filter(|cursor| *cursor != START) {
+        None => 0,
+        Some(text) => {
+            let last = changes.iter().position(|change| change.task.to_string() == text);
+            let unknown = || {
+                Error::usage(format!("{} is no cursor of this review", quoted(text)))
+                    .hint("take it from next_cursor of the answer before, and ask for the same range")
+            };
+            last.ok_or_else(unknown)? + 1
+        }
+    };
+    let mut last = q.cursor.clone().unwrap_or_else(|| START.into());
+    let mut next = None;
+    for change in &changes[from..] {
+        let mut view = diff::view(ws, change)?;
+        for (shown, single) in view["changes"].as_array_mut().into_iter().flatten().zip(&change.changes) {
+            if let Some(matter) = matter(change, single) {
+                shown["decide"] = json!(matter);
+            }
+        }
+        if !page.push(view) {
+            next = Some(last);
+            break;
+        }
+        last = change.task.to_string();
+    }
+    Ok(page.finish(changes.len() as u64, next))
+}
+
+/// The cursor of a page that took nothing yet.
+const START: &str = "start";
+
+/// The keys of `config.toml` and `roles.yml` that the branch changes.
+fn settings(ws: &Workspace, objects: &Objects, began: Oid, head: Oid) -> Result<Vec<Value>> {
+    let mut changed = Vec::new();
+    for name in ["config.toml", "roles.yml"] {
+        let path = ws.store.shown(name);
+        let read = |commit: Oid| -> Result<Option<Vec<u8>>> {
+            match objects.item(objects.commit(commit)?.tree, &path)? {
+                None => Ok(None),
+                Some(item) if objects.size(item.oid)? > MAX_CONFIG => Ok(Some(b"\0".to_vec())),
+                Some(item) => objects.blob(item.oid).map(Some),
+            }
+        };
+        let (old, new) = (read(began)?, read(head)?);
+        if old == new {
+            continue;
+        }
+        let (before, after) = (values_of(name, old.as_deref()), values_of(name, new.as_deref()));
+        let mut view = json!({ "path": path, "keys": [] });
+        match (before, after) {
+            (Some(before), Some(after)) => {
+                let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+                let differ = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
+                let keys = differ.map(|name| json!({ "key": name, "from": before.get(name), "to": after.get(name) }));
+                view["keys"] = keys.collect();
+            }
+            (_, after) => view["unreadable"] = json!(if after.is_none() { "head" } else { "base" }),
+        }
+        changed.push(view);
+    }
+    Ok(changed)
+}
+
+/// The values of a settings file by dotted key; `None` where it cannot be read.
+fn values_of(name: &str, bytes: Option<&[u8]>) -> Option<BTreeMap<String, Value>> {
+    let text = std::str::from_utf8(bytes.unwrap_or_default()).ok()?;
+    let value = match name {
+        _ if text.trim().is_empty() => json!({}),
+        "config.toml" => json!(text.parse::<toml::Table>().ok()?),
+        _ => yaml::read_value(text).ok()?,
+    };
+    let mut flat = BTreeMap::new();
+    flatten("", &value, &mut flat);
+    Some(flat)
+}
+
+fn flatten(prefix: &str, value: &Value, flat: &mut BTreeMap<String, Value>) {
+    match value.as_object() {
+        Some(map) => {
+            for (key, value) in map {
+                flatten(&if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") }, value, flat);
+            }
+        }
+        None if value.is_null() => {}
+        None => {
+            flat.insert(prefix.to_owned(), value.clone());
+        }
+    }
 }
 
 /// The two commits of `BASE..HEAD`; a side that is left out is what is checked out.
@@ -60,39 +169,65 @@ fn read_range(objects: &Objects, range: &str) -> Result<(Oid, Oid)> {
     Ok((named(base)?, named(head)?))
 }
 
-/// What a reviewer must look at first comes first: what breaks a rule or passed one, then what lost, then what is new, then
-/// what is finished.
+/// What a reviewer must look at first comes first: what breaks a rule or passed one, then what became of the agreement, then
+/// what lost, then what is finished or moved, then what is new.
 fn weight(change: &TaskChange, findings: &[Finding]) -> u8 {
-    let ends = change.changes.iter().any(|c| c.change == Kind::Status) && change.status.is_finished();
-    if findings.iter().any(|f| f.task == Some(change.task)) || change.gone || change.missing > 0 {
-        0
-    } else if change.changes.iter().any(Change::passes) {
-        1
-    } else if !change.lost.is_empty() {
-        2
-    } else if change.created {
-        3
-    } else if ends {
-        4
-    } else {
-        5
+    let most = change.changes.iter().filter_map(|c| matter(change, c)).min();
+    let moved = change.changes.iter().any(|c| c.change == Kind::Status);
+    match most {
+        _ if findings.iter().any(|f| f.task == Some(change.task)) || change.gone || change.missing > 0 => 0,
+        Some(Matter::Override | Matter::Forced) => 1,
+        Some(Matter::Acceptance) => 2,
+        Some(Matter::Scope) => 3,
+        None if !change.lost.is_empty() => 4,
+        None if change.created => 7,
+        None if moved && change.status.is_finished() => 5,
+        None if moved => 6,
+        None => 8,
     }
 }
 
-fn summary(changes: &[TaskChange], findings: &[Finding]) -> Value {
+fn summary(changes: &[TaskChange], findings: &[Finding], settings: &[Value]) -> Value {
     let count = |is: &dyn Fn(&&TaskChange) -> bool| changes.iter().filter(is).count();
     let moved = |c: &&TaskChange| c.changes.iter().any(|c| c.change == Kind::Status);
-    let single = || changes.iter().flat_map(|c| &c.changes);
+    let matters: Vec<Matter> =
+        changes.iter().flat_map(|task| task.changes.iter().filter_map(|c| matter(task, c))).collect();
+    let of = |wanted: Matter| matters.iter().filter(|m| **m == wanted).count();
+    let lost = changes.iter().map(|c| c.lost.len()).sum::<usize>();
+    let missing = count(&|c| c.gone || c.missing > 0);
+    let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
     json!({
         "tasks": changes.len(),
         "created": count(&|c| c.created),
         "completed": count(&|c| moved(c) && c.status == Status::Completed),
         "moved": count(&|c| moved(c) && c.status != Status::Completed),
-        "forced": single().filter(|c| !c.forced.is_empty()).count(),
-        "overrides": single().filter(|c| c.change == Kind::Override).count(),
-        "lost": changes.iter().map(|c| c.lost.len()).sum::<usize>(),
+        "decide": findings.len() + settings.len() + missing + matters.len() + lost,
+        "forced": of(Matter::Forced),
+        "overrides": of(Matter::Override),
+        "acceptance": of(Matter::Acceptance),
+        "scope": of(Matter::Scope),
+        "settings": settings.len(),
+        "lost": lost,
+        "missing": missing,
+        "errors": errors,
         "findings": findings.len(),
     })
+}
+
+/// Whether a review with these counts fails by what was asked for.
+fn fails(on: FailOn, summary: &Value) -> bool {
+    let any = |names: &[&str]| names.iter().any(|name| summary[name].as_u64().is_some_and(|n| n > 0));
+    match on {
+        FailOn::Never => false,
+        FailOn::Error => any(&["errors", "missing"]),
+        FailOn::Warning => any(&["findings", "missing"]),
+        FailOn::Override => any(&["overrides", "forced"]),
+        FailOn::Acceptance => any(&["acceptance"]),
+        FailOn::Scope => any(&["scope", "acceptance"]),
+        FailOn::Settings => any(&["settings"]),
+        FailOn::Lost => any(&["lost"]),
+        FailOn::Any => any(&["decide"]),
+    }
 }
 
 /// All tasks of one side, and what is odd about those that differ.

@@ -1,0 +1,348 @@
+//! The files of a store that people write, as JSON Schema 2020-12: for editors that complete words and underline mistakes.
+//!
+//! Promises: what agentpm writes fits, and what it would refuse for its form alone does not. The words come from the rules
+//! themselves, so that they cannot drift apart.
+//! Refuses to know: what another task or the log says; lint judges that.
+
+use schemars::schema_for;
+use serde_json::{Map, Value, json};
+
+use crate::model::context::ContextType;
+use crate::model::relationship::RelationType;
+use crate::model::settings::Settings;
+use crate::model::task::{Status, TaskType};
+use crate::rules::fields::{MAX_LIST, MAX_TITLE, MAX_WORD, PRIORITY};
+use crate::rules::roles::{Roles, Verb};
+
+const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
+const ULID: &str = "^[0-7][0-9A-HJKMNP-TV-Z]{25}$";
+/// A ULID, the beginning of one, or a handle.
+const REFERENCE: &str = "^[0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{4,26}$";
+const AGENT: &str = "^[a-z0-9][a-z0-9._-]{0,63}$";
+const TIME: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}.*)?$";
+/// One line, with something on it.
+const LINE: &str = "^[^\\r\\n\\u0000]*[^\\s\\u0000][^\\r\\n\\u0000]*$";
+
+/// `task.yaml`, as agentpm writes it and as a person may.
+pub fn task_file() -> Value {
+    let mut properties = Map::new();
+    for (name, description, shape) in keys() {
+        let mut shape = shape;
+        shape["description"] = json!(description);
+        properties.insert(name.to_owned(), shape);
+    }
+    json!({
+        "$schema": DRAFT,
+        "$id": "urn:agentpm:schema:task-file",
+        "title": "task.yaml of agentpm",
+        "description": "A task as it stands. Edit it by hand if you like: the next change of the task, agentpm lint --fix or \
+                        agentpm sync takes the edit in, by the same rules as a command. A new file needs a title and no more.",
+        "type": "object",
+        "required": ["title"],
+        "properties": properties,
+        "additionalProperties": {
+            "description": "Not known to this version. Keys that a newer one wrote are kept as they are; \
+                            keep values of your own under metadata."
+        },
+    })
+}
+
+/// `config.toml`.
+pub fn config() -> Value {
+    let mut schema = json!(schema_for!(Settings));
+    dress(
+        &mut schema,
+        "config",
+        "config.toml of agentpm",
+        "The settings of a store. A key that is left out has its default.",
+    );
+    close(&mut schema);
+    schema["default"] = json!(Settings::default());
+    schema
+}
+
+/// `roles.yml`.
+pub fn roles() -> Value {
+    let mut schema = json!(schema_for!(Roles));
+    let description =
+        "Who may do what. Without this file everyone may do everything; with it, what it does not grant is refused.";
+    dress(&mut schema, "roles", "roles.yml of agentpm", description);
+    let verbs: Vec<&str> = Verb::ALL.iter().map(|verb| verb.as_str()).collect();
+    let words = json!({ "anyOf": [
+        { "description": "A verb of agentpm; admin stands for all of them.", "enum": verbs },
+        { "description": "A word of the project's own, for need_perm of a task.", "type": "string", "minLength": 1 },
+    ]});
+    schema["$defs"]["Grant"]["properties"]["perms"]["items"] = words;
+    schema["properties"]["agents"]["propertyNames"] = json!({ "pattern": AGENT });
+    schema
+}
+
+/// Name and title of a schema that was made from a type.
+fn dress(schema: &mut Value, name: &str, title: &str, description: &str) {
+    schema["$id"] = json!(format!("urn:agentpm:schema:{name}"));
+    schema["title"] = json!(title);
+    schema["description"] = json!(description);
+}
+
+/// A key that no setting has is a mistake.
+fn close(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if map.contains_key("properties") && !map.contains_key("additionalProperties") {
+                map.insert("additionalProperties".into(), json!(false));
+            }
+            map.values_mut().for_each(close);
+        }
+        Value::Array(list) => list.iter_mut().for_each(close),
+        _ => {}
+    }
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn line(most: usize) -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": most, "pattern": LINE })
+}
+
+fn or_nothing(mut shape: Value) -> Value {
+    if let Some(kind) = shape["type"].as_str() {
+        shape["type"] = json!([kind, "null"]);
+    }
+    if let Some(words) = shape.get_mut("enum").and_then(Value::as_array_mut) {
+        words.push(Value::Null);
+    }
+    shape
+}
+
+fn id() -> Value {
+    json!({ "type": "string", "pattern": ULID })
+}
+
+fn reference() -> Value {
+    // A handle of digits alone is a number to YAML.
+    json!({ "type": ["string", "integer", "null"], "pattern": REFERENCE })
+}
+
+fn time() -> Value {
+    json!({ "type": "string", "pattern": TIME })
+}
+
+fn agent() -> Value {
+    json!({ "type": "string", "pattern": AGENT })
+}
+
+fn list(items: Value) -> Value {
+    json!({ "type": ["array", "null"], "items": items })
+}
+
+fn set(items: Value) -> Value {
+    json!({ "type": ["array", "null"], "items": items, "maxItems": MAX_LIST, "uniqueItems": true })
+}
+
+/// An entry of a list: its words alone, or a mapping.
+fn entry(words: &str, required: &[&str], properties: Value) -> Value {
+    json!({ "anyOf": [
+        { "description": words, "type": "string", "minLength": 1 },
+        { "type": "object", "required": required, "properties": properties, "additionalProperties": false },
+    ]})
+}
+
+fn described(description: &str, mut shape: Value) -> Value {
+    shape["description"] = json!(description);
+    shape
+}
+
+/// The keys of a task in their order: name, what it means, what it may hold.
+fn keys() -> Vec<(&'static str, &'static str, Value)> {
+    let statuses: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
+    vec![
+        ("id", "The task's ULID, which is the name of its folder. Leave it out of a new file.", id()),
+        ("title", "One line that says what it is.", line(MAX_TITLE)),
+        ("intent", "What is to be reached and why, in prose.", or_nothing(text())),
+        ("type", "Kind of work.", json!({ "enum": TaskType::WORDS, "default": "feature" })),
+        (
+            "status",
+            "Where it stands. In progress needs an owner, blocked an unfinished blocker; a closed task is opened again by \
+             agentpm task reopen.",
+            json!({ "enum": statuses, "default": "open" }),
+        ),
+        ("owner", "Who works on it.", or_nothing(agent())),
+        ("parent", "The task it is a part of: an id, or a handle.", reference()),
+        (
+            "priority",
+            "Higher is sooner.",
+            json!({ "type": ["integer", "null"], "minimum": PRIORITY.start(), "maximum": PRIORITY.end(), "default": 0 }),
+        ),
+        ("labels", "Words to find it by.", set(line(MAX_WORD))),
+        ("watchers", "Agents who want to know.", set(agent())),
+        (
+            "acceptance",
+            "What must hold before it is done.",
+            json!({ "type": ["array", "null"], "maxItems": MAX_LIST, "items": criterion() }),
+        ),
+        ("estimate", "Expected effort, in the words of the plan.", or_nothing(line(MAX_TITLE))),
+        ("due", "When it should be done: a time or a date.", or_nothing(time())),
+        ("defer_until", "Not to be handed out before this time or date.", or_nothing(time())),
+        ("files", "Paths or globs it expects to touch.", set(line(MAX_WORD))),
+        ("metadata", "Anything else, by name.", json!({ "type": ["object", "null"] })),
+        ("need_perm", "The right an agent needs to be given it (roles.yml).", or_nothing(line(MAX_TITLE))),
+        (
+            "need_precedence",
+            "The least precedence an agent needs to be given it.",
+            json!({ "type": ["integer", "null"] }),
+        ),
+        ("created_at", "When it began. Written by agentpm.", time()),
+        ("created_by", "Who began it. Written by agentpm.", text()),
+        ("completed_at", "When it was completed. Written by agentpm.", or_nothing(time())),
+        ("cancelled_at", "When it was cancelled. Written by agentpm.", or_nothing(time())),
+        ("archived_at", "When it was put away. Written by agentpm.", or_nothing(time())),
+        ("verified", "The last look at the result. Written by agentpm task verify.", verified()),
+        (
+            "blocked_by",
+            "Short for relationships of type blocks: the tasks that must be finished first. Taken in and not written again.",
+            list(reference()),
+        ),
+        ("relationships", "How it relates to others. A new one has no id.", list(relationship())),
+        (
+            "progress",
+            "Steps of the work. A new one has no id; one that is done is ticked off with completed: true.",
+            list(step()),
+        ),
+        ("context", "What the next one should know. A new one has no id.", list(note())),
+        ("log", "What merging needs. Written by agentpm; leave it as it is. A new file has none.", foot()),
+    ]
+}
+
+fn criterion() -> Value {
+    entry(
+        "The criterion",
+        &["criterion"],
+        json!({
+            "criterion": described("What must hold.", line(MAX_WORD)),
+            "met": { "description": "Whether it holds.", "type": ["boolean", "null"] },
+            "met_at": described("Since when. Written by agentpm.", or_nothing(time())),
+            "met_by": described("Who said so. Written by agentpm.", or_nothing(text())),
+        }),
+    )
+}
+
+fn step() -> Value {
+    entry(
+        "The step",
+        &["content"],
+        json!({
+            "id": described("Given by agentpm.", id()),
+            "content": { "description": "The step, in words.", "type": "string", "minLength": 1 },
+            "completed": { "description": "Whether it is done.", "type": ["boolean", "null"] },
+            "created_at": described("Written by agentpm.", time()),
+            "completed_at": described("Written by agentpm.", or_nothing(time())),
+        }),
+    )
+}
+
+fn note() -> Value {
+    let kinds: Vec<&str> = ContextType::ALL.iter().map(|kind| kind.as_str()).collect();
+    let mut note = entry(
+        "A note",
+        &[],
+        json!({
+            "id": described("Given by agentpm.", id()),
+            "type": { "description": "Kind of entry.", "enum": kinds, "default": "note" },
+            "content": { "description": "The text. Other words make a newer entry that takes its place.", "type": "string", "minLength": 1 },
+            "redacted": { "description": "Its text was taken out.", "const": true },
+            "author": described("Who recorded it. Written by agentpm.", text()),
+            "metadata": { "description": "Anything else, by name." },
+            "superseded_by": described("The entry that took its place. Written by agentpm.", or_nothing(id())),
+            "created_at": described("Written by agentpm.", time()),
+        }),
+    );
+    note["anyOf"][1]["anyOf"] = json!([{ "required": ["content"] }, { "required": ["redacted"] }]);
+    note
+}
+
+fn relationship() -> Value {
+    let kinds: Vec<&str> = RelationType::ALL.iter().map(|kind| kind.as_str()).collect();
+    json!({
+        "type": "object",
+        "required": ["type"],
+        "anyOf": [{ "required": ["from"] }, { "required": ["to"] }],
+        "properties": {
+            "id": described("Given by agentpm.", id()),
+            "type": {
+                "description": "parent_of and blocks: from is the parent or blocker of this task. relates_to and duplicates: to is the other.",
+                "enum": kinds,
+            },
+            "from": described("The other task, where that is the parent or blocker.", reference()),
+            "to": described("The other task, where this one speaks of it.", reference()),
+            "metadata": { "description": "Anything else, by name." },
+            "created_at": described("Written by agentpm.", or_nothing(time())),
+            "lamport": { "description": "Written by agentpm.", "type": "integer", "minimum": 0 },
+        },
+        "additionalProperties": false,
+    })
+}
+
+fn verified() -> Value {
+    json!({
+        "type": ["object", "null"],
+        "required": ["passed", "at", "by"],
+        "properties": {
+            "passed": { "description": "Whether it passed.", "type": "boolean" },
+            "at": described("When.", time()),
+            "by": described("Who.", text()),
+        },
+        "additionalProperties": false,
+    })
+}
+
+fn foot() -> Value {
+    let stamp = json!({ "type": "string", "pattern": "^[0-9]+\\.[0-7][0-9A-HJKMNP-TV-Z]{25}$" });
+    let met = json!({
+        "type": "object",
+        "required": ["criterion"],
+        "properties": { "criterion": text(), "met_at": time(), "met_by": text() },
+    });
+    json!({
+        "type": "object",
+        "required": ["heads"],
+        "properties": {
+            "heads": described("The newest events this file was made from.", json!({ "type": "array", "items": id() })),
+            "stamps": {
+                "description": "The last writer of each register that changed since the task was created.",
+                "type": "object", "additionalProperties": stamp,
+            },
+            "fences": {
+                "description": "The fence its last writer held.",
+                "type": "object", "additionalProperties": { "type": "integer", "minimum": 0 },
+            },
+            "fence": { "description": "The greatest fence granted.", "type": "integer", "minimum": 0 },
+            "granted": described("The event that granted it.", stamp.clone()),
+            "removed": described("Relationships that were removed, for good.", json!({ "type": "array", "items": id() })),
+            "met": described("Criteria that were met and are none any more.", json!({ "type": "array", "items": met })),
+            "sum": {
+                "description": "Of all lines above: says whether a person edited the file.",
+                "type": "string", "pattern": "^[0-9a-f]{16}$",
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::decide::edit::BLOCKED_BY;
+    use crate::rules::fields::{NAMES, RESERVED};
+
+    #[test]
+    fn every_key_of_a_task_is_described() {
+        let schema = task_file();
+        let known: Vec<&str> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        let all: Vec<&str> = NAMES.iter().chain(RESERVED).copied().chain([BLOCKED_BY]).collect();
+        for name in &all {
+            assert!(known.contains(name), "{name} is missing");
+        }
+        assert_eq!(known.len(), all.len(), "{known:?}");
+    }
+}

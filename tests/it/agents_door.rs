@@ -1,0 +1,229 @@
+//! The agents' door: the section in AGENTS.md, what `prime` says, and the loop on one page.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Answer, Sandbox};
+
+const BEGIN: &str = "<!-- agentpm:begin -->";
+const END: &str = "<!-- agentpm:end -->";
+
+/// The section as a repository without AGENTS.md gets it.
+fn section() -> String {
+    let room = Sandbox::bare_repo();
+    let made = room.run(&["init", "--agents-md"]).data();
+    assert!(made["created"].as_array().unwrap().contains(&json!("AGENTS.md")), "{made}");
+    let text = fs::read_to_string(room.repo().join("AGENTS.md")).unwrap();
+    assert!(text.starts_with(&format!("{BEGIN}\n")) && text.ends_with(&format!("{END}\n")), "{text}");
+    assert!(text.contains("agentpm prime") && text.len() < 1_000, "short: {text}");
+    text
+}
+
+/// What AGENTS.md becomes, and stays.
+#[track_caller]
+fn becomes(old: &[u8]) -> Vec<u8> {
+    let room = Sandbox::bare_repo();
+    let path = room.repo().join("AGENTS.md");
+    fs::write(&path, old).unwrap();
+    room.run(&["init", "--agents-md"]).data();
+    let new = fs::read(&path).unwrap();
+    let again = room.run(&["init", "--agents-md"]).data();
+    assert_eq!(again["created"], json!([]), "the second time changes nothing");
+    assert_eq!(fs::read(&path).unwrap(), new);
+    new
+}
+
+#[test]
+fn the_section_joins_what_is_there() {
+    let ours = section();
+    let windows = ours.replace('\n', "\r\n");
+    for (name, old, between) in [
+        ("an empty file", "", ""),
+        ("a file", "# Rules\n\nbe kind\n", "\n"),
+        ("a file that ends with a blank line", "# Rules\n\n", ""),
+        ("a file without a final newline", "# Rules", "\n\n"),
+        ("trailing blanks, tabs and pages", "a  \n\t\x0c\nb \n", "\n"),
+        ("a mark that is spoken of", "our marks look like `<!-- agentpm:begin -->`\n", "\n"),
+    ] {
+        assert_eq!(String::from_utf8(becomes(old.as_bytes())).unwrap(), format!("{old}{between}{ours}"), "{name}");
+    }
+    for (name, old, between) in [
+        ("lines of Windows", "# Rules\r\n\r\nbe kind\r\n", "\r\n"),
+        ("the same without the last", "# Rules\r\nbe kind", "\r\n\r\n"),
+    ] {
+        assert_eq!(String::from_utf8(becomes(old.as_bytes())).unwrap(), format!("{old}{between}{windows}"), "{name}");
+    }
+    let latin = b"caf\xe9\n";
+    assert_eq!(becomes(latin), [&latin[..], b"\n", ours.as_bytes()].concat(), "no UTF-8 is no obstacle");
+    let bom = "\u{feff}".as_bytes();
+    assert_eq!(becomes(bom), [bom, ours.as_bytes()].concat());
+}
+
+#[test]
+fn an_older_section_is_replaced_and_nothing_else() {
+    let ours = section();
+    let bare = ours.trim_end();
+    let windows = bare.replace('\n', "\r\n");
+    let old = format!("{BEGIN}\n## As it was\n\nyears ago\n{END}");
+    for (before, after) in
+        [("", ""), ("", "\n"), ("# Rules  \n\n", "\n\n\n# More\n\n  x"), ("a\n", "\nb\n"), ("\u{feff}", "\n")]
+    {
+        let became = becomes(format!("{before}{old}{after}").as_bytes());
+        assert_eq!(String::from_utf8(became).unwrap(), format!("{before}{bare}{after}"));
+    }
+    let became = becomes(format!("a\r\n{}\r\nb\r\n", old.replace('\n', "\r\n")).as_bytes());
+    assert_eq!(String::from_utf8(became).unwrap(), format!("a\r\n{windows}\r\nb\r\n"));
+    let became = becomes(format!("a\n  {BEGIN}  \nx\n\t{END}\nb\n").as_bytes());
+    assert_eq!(String::from_utf8(became).unwrap(), format!("a\n{bare}\nb\n"));
+}
+
+#[test]
+fn marks_that_do_not_pair_are_refused_and_nothing_is_written() {
+    for (old, line) in [
+        (format!("# Rules\n\n{BEGIN}\n## The plan\n\nand all that I wrote below\n"), "line 3"),
+        (format!("{END}\n"), "line 1"),
+        (format!("{END}\n{BEGIN}\n"), "line 1"),
+        (format!("{BEGIN}\n{BEGIN}\n{END}\n"), "line 3"),
+        (format!("{BEGIN}\n{END}\ntext\n{BEGIN}\n{END}\n"), "line 5"),
+    ] {
+        let room = Sandbox::bare_repo();
+        let path = room.repo().join("AGENTS.md");
+        fs::write(&path, &old).unwrap();
+        let error = room.run(&["init", "--agents-md"]).error("ERR_CORRUPT", 8);
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("AGENTS.md") && message.contains(line), "{old:?}: {message}");
+        assert!(error["hint"].as_str().unwrap().contains(END), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), old);
+        assert!(!room.store().exists(), "no store is made either");
+        room.run(&["init"]).data();
+    }
+}
+
+#[test]
+fn a_link_is_followed_to_a_page_of_the_same_repository_alone() {
+    let ours = section();
+    for (target, name) in
+        [("CLAUDE.md", "CLAUDE.md"), ("docs/agents.md", "docs/agents.md"), ("./CLAUDE.md", "CLAUDE.md")]
+    {
+        let room = Sandbox::bare_repo();
+        fs::create_dir(room.repo().join("docs")).unwrap();
+        fs::write(room.repo().join(name), "# Ours\n").unwrap();
+        fs::set_permissions(room.repo().join(name), fs::Permissions::from_mode(0o600)).unwrap();
+        symlink(target, room.repo().join("AGENTS.md")).unwrap();
+        let made = room.run(&["init", "--agents-md"]).data();
+        assert!(made["created"].as_array().unwrap().contains(&json!(name)), "{made}");
+        assert_eq!(fs::read_link(room.repo().join("AGENTS.md")).unwrap(), Path::new(target), "it is a link still");
+        assert_eq!(fs::read_to_string(room.repo().join(name)).unwrap(), format!("# Ours\n\n{ours}"));
+        assert_eq!(fs::metadata(room.repo().join(name)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(room.run(&["init", "--agents-md"]).data()["created"], json!([]));
+    }
+    let outside = Sandbox::bare_repo();
+    fs::write(outside.repo().join("page.md"), "theirs\n").unwrap();
+    let absolute = outside.repo().join("page.md").display().to_string();
+    for target in [
+        &*absolute,
+        "../beside.md",
+        ".git/hooks/pre-commit",
+        ".git/x.md",
+        "Makefile",
+        "missing.md",
+        "second.md",
+        "docs",
+    ] {
+        let room = Sandbox::bare_repo();
+        fs::write(room.beside("beside.md"), "beside\n").unwrap();
+        fs::write(room.repo().join("Makefile"), "all:\n").unwrap();
+        fs::write(room.repo().join(".git/x.md"), "x\n").unwrap();
+        symlink("../beside.md", room.repo().join("second.md")).unwrap();
+        symlink(target, room.repo().join("AGENTS.md")).unwrap();
+        let error = room.run(&["init", "--agents-md"]).error("ERR_CORRUPT", 8);
+        assert!(error["message"].as_str().unwrap().contains(target), "{target}: {error}");
+        assert_eq!(fs::read_to_string(room.beside("beside.md")).unwrap(), "beside\n");
+        assert_eq!(fs::read_to_string(room.repo().join("Makefile")).unwrap(), "all:\n");
+        assert!(!room.store().exists() && !room.repo().join(".git/hooks/pre-commit").exists());
+    }
+    assert_eq!(fs::read_to_string(&absolute).unwrap(), "theirs\n");
+    let room = Sandbox::bare_repo();
+    fs::create_dir(room.repo().join("AGENTS.md")).unwrap();
+    room.run(&["init", "--agents-md"]).error("ERR_CORRUPT", 8);
+}
+
+#[test]
+fn prime_says_what_an_agent_needs_in_few_words() {
+    let room = Sandbox::new();
+    let page = room.run(&["prime"]);
+    assert!(page.text().len() / 4 <= 1_500, "{} bytes", page.text().len());
+    for word in ["next --claim", "brief", "done", "sync", "lint", "review", "resolve", "task.yaml", "help agents"] {
+        assert!(page.text().contains(word), "{word}: {page:?}");
+    }
+}
+
+#[test]
+fn help_prints_what_the_help_of_the_command_prints() {
+    let room = Sandbox::nothing();
+    for words in [&[][..], &["lint"], &["task"], &["task", "create"], &["t", "create"], &["merge-driver"]] {
+        let asked = room.run(&[&["help"], words].concat());
+        assert_eq!(asked.text(), room.run(&[words, &["--help"]].concat()).text(), "{words:?}");
+    }
+    for words in [&["no-such"][..], &["task", "no-such"], &["lint", "x"], &["agents", "x"]] {
+        let error = room.run(&[&["help"], words].concat()).error("ERR_USAGE", 2);
+        assert!(error["hint"].as_str().unwrap().contains("agentpm help"), "{error}");
+    }
+    let page = room.run(&["help", "agents"]);
+    assert!(page.text().lines().count() <= 80, "{} lines", page.text().lines().count());
+    assert_eq!(room.run(&["help", "agents", "--json"]).data()["text"], json!(page.stdout));
+}
+
+/// Whether an answer says all that the page shows of it. Ids differ from store to store.
+fn says(answer: &Value, shown: &Value) -> bool {
+    match (answer, shown) {
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().all(|(key, value)| whole.get(key).is_some_and(|found| says(found, value)))
+        }
+        (Value::String(_), Value::String(id)) if id.ends_with("7XK2Q1") || id.ends_with("9Q0R4S") => true,
+        (whole, part) => whole == part,
+    }
+}
+
+#[test]
+fn the_loop_on_the_page_is_answered_as_it_says() {
+    let room = Sandbox::new();
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "a store"]).text();
+    let task = room.task("Order the locks", &["--acceptance", "no deadlock in 1000 rounds"]);
+    let page = room.run(&["help", "agents"]);
+    let bin = Path::new(env!("CARGO_BIN_EXE_agentpm")).parent().unwrap();
+    let search = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let mut exports = String::new();
+    let mut item = String::new();
+    let mut commands = 0;
+    let lines: Vec<&str> = page.text().lines().collect();
+    for pair in lines.windows(2) {
+        let Some(line) = pair[0].strip_prefix("  $ ") else { continue };
+        commands += 1;
+        let line = line.replace("7XK2Q1", &task).replace("9Q0R4S", &item);
+        let shell = |line: &str| {
+            let mut shell = room.agentpm_like("sh");
+            Answer::from(shell.env("PATH", &search).args(["-c", &format!("{exports}{line}")]).output().unwrap())
+        };
+        if let Some((name, _)) = line.strip_prefix("export ").and_then(|rest| rest.split_once('=')) {
+            let value = shell(&format!("{line}; printf %s \"${name}\""));
+            exports.push_str(&format!("export {name}={}; ", value.text()));
+            continue;
+        }
+        let answer = shell(&line);
+        let Some(shown) = pair[1].trim().strip_prefix('{').map(|rest| format!("{{{rest}")) else {
+            answer.text();
+            continue;
+        };
+        let shown: Value = serde_json::from_str(&shown).unwrap_or_else(|e| panic!("{e}: {shown}"));
+        assert!(says(&answer.json(), &shown), "{line}\n{shown}\n{answer:?}");
+        if line.contains("progress add") {
+            item = answer.json()["data"]["id"].as_str().unwrap().to_owned();
+        }
+    }
+    assert!(commands >= 15, "{commands}");
+}
