@@ -66,7 +66,8 @@ impl Workspace {
         self.record(HandEdit { id, draft, comments: Comments::Keep })
     }
 
-    fn record(&self, edit: HandEdit) -> Result<String> {
+    /// Records one edit. Gives the names of the changed fields.
+    pub(super) fn record(&self, edit: HandEdit) -> Result<String> {
         let id = edit.id;
         let reply = self.carry_out(self.author()?, &Command::Batch(Vec::new()), &[edit], |_| Ok(Subject::Task(id)))?;
         Ok(reply.taken_in.into_iter().map(|(_, what)| what).collect::<Vec<_>>().join(", "))

@@ -13,6 +13,7 @@ mod crash;
 mod fleet;
 mod formats;
 mod guard;
+mod hand_days;
 mod hand_edits;
 mod history;
 mod hostile;
