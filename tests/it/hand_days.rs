@@ -83,12 +83,11 @@ impl Day {
             let name = format!("ann {round}");
             match kind {
                 0 => text = self.set(&text, "title", json!(name)),
-                1 => text = self.set(&text, "priority", json!(self.below(11) as i64 - 5)),
+                1 => text = self.set(&text, "priority", json!(self.below(4) + 2)),
                 2 => text = self.set(&text, "estimate", json!(name)),
                 3 => text = self.set(&text, "type", json!("ops")),
                 4 => text = self.set(&text, "need_perm", json!(name)),
                 5 => {
-                    text = text.replacen("log:\n", &format!("log:\n"), 1);
                     let labels = json!([name]);
                     text = self.set(&text, "labels", labels);
                 }
@@ -140,7 +139,7 @@ impl Day {
             let (key, value, args): (String, Value, Vec<String>) = match self.below(7) {
                 0 => ("title".into(), json!(name), vec!["--title".into(), name.clone()]),
                 1 => {
-                    let n = self.below(11) as i64 - 5;
+                    let n = self.below(5) as i64 - 5;
                     ("priority".into(), json!(n), vec!["--priority".into(), n.to_string()])
                 }
                 2 => ("estimate".into(), json!(name), vec!["--estimate".into(), name.clone()]),

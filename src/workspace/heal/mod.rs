@@ -32,7 +32,9 @@ use crate::runtime::journal::Journal;
 use crate::store::edited::{Readable, compare};
 use crate::store::entity::{read_log, read_yaml};
 use crate::store::layout::{AGENTS, LOG, TASKS, home, task_dir};
+use crate::store::log::Log;
 use crate::store::project::{project_log, project_onto};
+use crate::store::yaml;
 
 /// How long a call of git may take that only touches the index.
 const INDEX_DEADLINE: Duration = Duration::from_secs(20);
@@ -219,19 +221,16 @@ impl Workspace {
         let standing = match &readable {
             None => Some("task.yaml written from its log"),
             Some(bytes) => match compare(entity, &log.entries, bytes) {
-                Readable::Clean => None,
-                Readable::Conflicted => {
-                    let union: Vec<Entry> = log.entries.iter().chain(&more).cloned().collect();
-                    let versions = work.versions.get(entity).map_or(&[][..], Vec::as_slice);
-                    let edits = edited_sides(entity, &union, bytes, versions);
-                    if let (Some(id), false) = (entity.task(), edits.is_empty()) {
-                        // The log is brought together; the file waits until the edit is recorded.
-                        healed.edits.extend(edits.into_iter().map(|text| (id, text)));
-                        project_log(&self.store, entity, log, &more, runtime)?;
-                        return Ok(did);
-                    }
-                    Some("conflict in task.yaml settled from its log")
+                // A line-by-line merge may also give what nobody can read.
+                Readable::Conflicted | Readable::Edited(_)
+                    if self.waits_for_edits(entity, &log, &more, bytes, work, healed) =>
+                {
+                    // The log is brought together; the file waits until the edit is recorded.
+                    project_log(&self.store, entity, log, &more, runtime)?;
+                    return Ok(did);
                 }
+                Readable::Clean => None,
+                Readable::Conflicted => Some("conflict in task.yaml settled from its log"),
                 Readable::Stale | Readable::Ahead(_) | Readable::Astray => Some("task.yaml written from its log"),
                 Readable::Edited(_) if is_mixture(bytes, work.versions.get(entity)) => {
                     Some("task.yaml, merged line by line, written from its log")
@@ -252,6 +251,26 @@ impl Workspace {
             did.push("conflict settled");
         }
         Ok(did)
+    }
+
+    /// Whether a file that git merged cannot be written from its log yet, because a person's words are in one of the versions.
+    fn waits_for_edits(
+        &self,
+        entity: &Entity,
+        log: &Log,
+        more: &[Entry],
+        bytes: &[u8],
+        work: &Work,
+        healed: &mut Healed,
+    ) -> bool {
+        let torn = is_conflicted(bytes) || std::str::from_utf8(bytes).is_ok_and(|text| yaml::read_value(text).is_err());
+        let Some(id) = entity.task().filter(|_| torn) else { return false };
+        let union: Vec<Entry> = log.entries.iter().chain(more).cloned().collect();
+        let versions = work.versions.get(entity).map_or(&[][..], Vec::as_slice);
+        let edits = edited_sides(entity, &union, bytes, versions);
+        let waits = !edits.is_empty();
+        healed.edits.extend(edits.into_iter().map(|text| (id, text)));
+        waits
     }
 
     /// Notes in git's index what was settled: the files that it held in conflict, and in the middle of an operation of git also
