@@ -60,7 +60,9 @@ impl Workspace {
     /// Whether a file was made from events, so that it is no newcomer but one that lost its way.
     fn has_foot(&self, path: &Path) -> bool {
         let bytes = self.store.dir.read(path, MAX_YAML).unwrap_or_default();
-        std::str::from_utf8(&bytes).is_ok_and(|text| yaml::read_value(text).is_ok_and(|value| heads(&value).is_some()))
+        std::str::from_utf8(&bytes).is_ok_and(|text| {
+            yaml::read_value(text).is_ok_and(|value| heads(&value).is_some_and(|heads| !heads.is_empty()))
+        })
     }
 
     /// What lint says of a newcomer.

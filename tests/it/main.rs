@@ -23,6 +23,7 @@ mod lint_rules;
 mod loop_of_an_agent;
 mod lost;
 mod merging;
+mod new_files;
 mod offline;
 mod places;
 mod plain_git;
