@@ -23,6 +23,7 @@ mod loop_of_an_agent;
 mod lost;
 mod merging;
 mod offline;
+mod permitted;
 mod places;
 mod plain_git;
 mod readme;
