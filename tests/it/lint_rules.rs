@@ -512,8 +512,7 @@ const MENDS: &[(&str, Mend)] = &[
         s.stage();
     }),
     ("not-permitted", |s| {
-        s.write(&(s.lines()[..3].join("\n") + "\n"));
-        s.fix();
+        s.room.git(&["restore", s.room.task_dir(&s.id).to_str().unwrap()]).text();
     }),
     ("rules-changed", |s| {
         s.room.git(&["restore", s.room.store().join("roles.yml").to_str().unwrap()]).text();

@@ -27,6 +27,7 @@ mod permitted;
 mod places;
 mod plain_git;
 mod readme;
+mod recipes;
 mod recover;
 mod replicas;
 mod review;
