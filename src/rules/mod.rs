@@ -11,6 +11,7 @@ pub mod lease;
 pub mod lost;
 pub mod merge;
 pub mod register;
+pub mod rights;
 pub mod roles;
 pub mod session;
 pub mod stage;

@@ -381,6 +381,20 @@ const STORIES: &[(&str, Tell)] = &[
         s.commit("work\n\nAgentpm-Lease: ZZZZZZ@1\n");
         End { path: None, ..End::error(String::new(), None) }.by(&["--base", "base"])
     }),
+    ("not-permitted", |s| {
+        fs::write(s.room.store().join("roles.yml"), "agents: {ada: {perms: [update]}}\n").unwrap();
+        s.commit("base");
+        let done = json!({ "from": "open", "to": "completed" });
+        s.forge(&s.id, "TaskStatusChanged", done, |event| event["agent"] = json!("bob"));
+        End::error(s.log(), 4).by(&["--base", "HEAD"])
+    }),
+    ("rules-changed", |s| {
+        let roles = |bob: &str| format!("agents:\n  ada: {{perms: [admin]}}\n  bob: {{perms: [{bob}]}}\n");
+        fs::write(s.room.store().join("roles.yml"), roles("claim")).unwrap();
+        s.commit("base");
+        fs::write(s.room.store().join("roles.yml"), roles("claim, override")).unwrap();
+        End::warning(shown(&s.room, &s.room.store().join("roles.yml")), 3).by(&["--base", "HEAD"])
+    }),
     ("config-key", |s| {
         s.config("format = 1\n[lease]\nttl_second = 5\n");
         End::warning(CONFIG.into(), 3)
@@ -496,6 +510,12 @@ const MENDS: &[(&str, Mend)] = &[
         s.write(&s.text().replace("another note", "a note"));
         s.fix();
         s.stage();
+    }),
+    ("not-permitted", |s| {
+        s.room.git(&["restore", s.room.task_dir(&s.id).to_str().unwrap()]).text();
+    }),
+    ("rules-changed", |s| {
+        s.room.git(&["restore", s.room.store().join("roles.yml").to_str().unwrap()]).text();
     }),
     ("lease-lost", |s| {
         s.room.git(&["restore", "--staged", s.room.task_dir(&s.id).to_str().unwrap()]).text();

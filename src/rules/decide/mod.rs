@@ -16,6 +16,7 @@ mod work;
 
 pub use guard::is_effectively_open;
 pub use parts::note;
+pub use status::verb_for;
 pub use tasks::check_no_circle;
 pub use work::confirm_again;
 

@@ -3,22 +3,29 @@
 //!
 //! Promises: a branch cannot switch off a rule for itself: the severities are those of the revision's settings. The logs are held against the commit from which this branch set out, so that what the revision got meanwhile is
 //! not missed here; the leases are held against the revision itself.
-//! Refuses to know: who may have made the changes.
+//! The new events are held against the roles that the revision itself has.
+//! Refuses to know: which right an event asks for (`rules::rights`).
 
+use super::changed::{config_changed, role_taken, roles_changed};
+use super::permitted::RolesAt;
 use super::rewritten::rewritten;
 use super::{LintReport, trailers};
 use crate::error::Result;
 use crate::git::{Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
-use crate::model::finding::Finding;
+use crate::model::finding::{Finding, Rule};
 use crate::model::id::check_agent_name;
+use crate::model::payload::Payload;
 use crate::model::settings::LintSettings;
-use crate::store::config::combine;
+use crate::store::config::{MAX_CONFIG, combine};
 use crate::store::entity::read_log;
 use crate::store::layout::{AGENTS, LOG, home};
 use crate::store::log::Log;
 use crate::workspace::Workspace;
 use crate::workspace::past::{Past, began_at};
+
+/// Says what changed in a file between two states of it.
+type Compare = fn(&str, Option<&[u8]>, Option<&[u8]>) -> Option<Finding>;
 
 impl Workspace {
     /// Checks the whole store, and what happened to it since a revision.
@@ -31,6 +38,10 @@ impl Workspace {
         let (mut findings, checked) = self.look()?;
         findings.extend(self.rewritten_since(&objects, began)?);
         findings.extend(trailers::judge(self, &objects, base, head)?);
+        let top = objects.commit(base)?.tree;
+        let roles = RolesAt::read(&objects, Some(top), &self.store.name, base.short())?;
+        findings.extend(self.not_permitted_since(&objects, base, &roles)?);
+        findings.extend(self.rules_changed_since(&objects, began, &roles)?);
         Ok(LintReport::of(findings, checked, &self.severities_at(&objects, base)?))
     }
 
@@ -42,14 +53,78 @@ impl Workspace {
         Ok(settings.map(|(settings, _)| settings.lint).unwrap_or_default())
     }
 
+    /// The events that the revision does not have and its roles do not permit.
+    fn not_permitted_since(&self, objects: &Objects, base: Oid, roles: &RolesAt<'_>) -> Result<Vec<Finding>> {
+        if !roles.any() {
+            return Ok(Vec::new());
+        }
+        let (before, here) = (self.past_commit(base)?, self.past(None)?);
+        let mut findings = Vec::new();
+        let mut judge = |entity: &Entity, before: &[Entry]| -> Result<()> {
+            let Some((folder, _)) = home(entity) else { return Ok(()) };
+            let known = before.iter().map(|entry| entry.event.id).collect();
+            findings.extend(roles.judge(
+                entity,
+                &self.store.shown(folder.join(LOG)),
+                &self.log_now(&here, entity)?,
+                &known,
+            )?);
+            Ok(())
+        };
+        for task in before.candidates(&here)? {
+            judge(&Entity::Task(task), &before.entries(task)?)?;
+        }
+        let top = objects.commit(base)?.tree;
+        for agent in self.agents()? {
+            let bytes =
+                objects.file(top, &self.store.shown(format!("{AGENTS}/{}/{LOG}", agent.name)))?.unwrap_or_default();
+            judge(&Entity::Agent(agent.name), &Log::read(&bytes[..]).unwrap_or_default().entries)?;
+        }
+        Ok(findings)
+    }
+
+    /// What the branch changes in the rules themselves.
+    fn rules_changed_since(&self, objects: &Objects, began: Oid, roles: &RolesAt<'_>) -> Result<Vec<Finding>> {
+        let top = objects.commit(began)?.tree;
+        let mut findings = Vec::new();
+        for (name, changed) in [("roles.yml", roles_changed as Compare), ("config.toml", config_changed as Compare)] {
+            let path = self.store.shown(name);
+            let (old, new) = (objects.file(top, &path)?, self.store.dir.read(name, MAX_CONFIG).ok());
+            if old != new {
+                findings.extend(changed(&path, old.as_deref(), new.as_deref()));
+            }
+        }
+        let Some(granted) = roles.roles() else { return Ok(findings) };
+        for agent in self.agents()? {
+            let before = roles.role_of(&agent.name)?;
+            let Some(words) = role_taken(granted, &agent.name, before.as_deref(), agent.role.as_deref()) else {
+                continue;
+            };
+            let log = read_log(&self.store, &Entity::Agent(agent.name.clone()))?;
+            let names_role = |entry: &&Entry| match &entry.event.payload {
+                Payload::AgentRegistered(p) | Payload::AgentUpdated(p) => p.role == agent.role,
+                _ => false,
+            };
+            let line = log.entries.iter().rev().find(names_role).and_then(|entry| log.line_of(entry.event.id));
+            let path = self.store.shown(format!("{AGENTS}/{}/{LOG}", agent.name));
+            findings.push(Finding::new(Rule::RulesChanged, words).at(path, line));
+        }
+        Ok(findings)
+    }
+
+    /// A log with what was acknowledged and is not in the file yet, which comes after what is.
+    fn log_now(&self, here: &Past<'_>, entity: &Entity) -> Result<Log> {
+        let entries = self.entries_now(here, entity)?;
+        Ok(Log { entries, lines: read_log(&self.store, entity)?.lines, ..Log::default() })
+    }
+
     fn rewritten_since(&self, objects: &Objects, began: Oid) -> Result<Vec<Finding>> {
         let (before, here) = (self.past_commit(began)?, self.past(None)?);
         let now = |entity: &Entity| self.entries_now(&here, entity);
         let mut findings = Vec::new();
         let mut look = |entity: &Entity, before: &[Entry]| -> Result<()> {
             let Some((folder, _)) = home(entity) else { return Ok(()) };
-            // What was acknowledged and is not in the file yet comes after what is.
-            let log = Log { entries: now(entity)?, lines: read_log(&self.store, entity)?.lines, ..Log::default() };
+            let log = self.log_now(&here, entity)?;
             let found = rewritten(entity, &self.store.shown(folder.join(LOG)), before, &log, &now)?;
             findings.extend(found.into_iter().map(|finding| match entity {
                 Entity::Task(id) => finding.task(*id),

@@ -6,10 +6,12 @@
 
 mod across;
 mod base;
+mod changed;
 mod fence;
 mod fix;
 mod lines;
 mod odd;
+mod permitted;
 mod readable;
 mod rewritten;
 mod staged;
@@ -21,6 +23,7 @@ pub use fix::Fix;
 pub use staged::lint_staged;
 pub use stdin::lint_text;
 
+pub(super) use changed::values_of;
 pub(super) use lines::{line_of, point_out};
 pub(super) use readable::readable;
 pub(super) use staged::Staging;

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::fence::{self, Suspect};
 use super::lines::is_told;
+use super::permitted::RolesAt;
 use super::rewritten::rewritten;
 use super::task::several_owners;
 use super::{LintReport, line_of, point_out, readable, values};
@@ -42,10 +43,12 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
         .map(|path| Finding::new(Rule::IndexUnmerged, "git's index holds it in conflict").at(path, None))
         .collect();
     let mut suspects = Vec::new();
+    let roles = RolesAt::read(&staging.objects, staging.tree, &place.name, "HEAD")?;
     for entity in staging.entities() {
         let (found, suspected) = staging.judge(&entity)?;
         findings.extend(found);
         suspects.extend(suspected);
+        findings.extend(staging.not_permitted(&entity, &roles)?);
     }
     for change in staging.changes.values() {
         findings.extend(staging.other(change)?);
@@ -162,6 +165,13 @@ impl<'a> Staging<'a> {
             known.extend(read(bytes.as_deref())?.entries.iter().map(|entry| entry.event.id));
         }
         Ok(known)
+    }
+
+    /// The new events that the commit beneath does not permit.
+    fn not_permitted(&self, entity: &Entity, roles: &RolesAt<'_>) -> Result<Vec<Finding>> {
+        let Some(sides) = self.sides(entity, Some(LOG))?.filter(|_| roles.any()) else { return Ok(Vec::new()) };
+        let known = self.known(entity, &read(sides.old.as_deref())?.entries)?;
+        roles.judge(entity, &sides.path, &read(sides.new.as_deref())?, &known)
     }
 
     fn judge(&self, entity: &Entity) -> Result<(Vec<Finding>, Vec<Suspect>)> {

@@ -22,9 +22,8 @@ use crate::rules::fold::fold;
 use crate::store::config::MAX_CONFIG;
 use crate::store::entity::line_in;
 use crate::store::layout::{LOG, task_dir};
-use crate::store::yaml;
 use crate::workspace::Workspace;
-use crate::workspace::lint::{completed_by_force, line_of, point_out, readable, values};
+use crate::workspace::lint::{completed_by_force, line_of, point_out, readable, values, values_of};
 use crate::workspace::past::{Past, began_at};
 
 /// Most findings that are listed unless all are asked for; they are counted all the same.
@@ -126,33 +125,6 @@ fn settings(ws: &Workspace, objects: &Objects, began: Oid, head: Oid) -> Result<
         changed.push(view);
     }
     Ok(changed)
-}
-
-/// The values of a settings file by dotted key; `None` where it cannot be read.
-fn values_of(name: &str, bytes: Option<&[u8]>) -> Option<BTreeMap<String, Value>> {
-    let text = std::str::from_utf8(bytes.unwrap_or_default()).ok()?;
-    let value = match name {
-        _ if text.trim().is_empty() => json!({}),
-        "config.toml" => json!(text.parse::<toml::Table>().ok()?),
-        _ => yaml::read_value(text).ok()?,
-    };
-    let mut flat = BTreeMap::new();
-    flatten("", &value, &mut flat);
-    Some(flat)
-}
-
-fn flatten(prefix: &str, value: &Value, flat: &mut BTreeMap<String, Value>) {
-    match value.as_object() {
-        Some(map) => {
-            for (key, value) in map {
-                flatten(&if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") }, value, flat);
-            }
-        }
-        None if value.is_null() => {}
-        None => {
-            flat.insert(prefix.to_owned(), value.clone());
-        }
-    }
 }
 
 /// The two commits of `BASE..HEAD`; a side that is left out is what is checked out.

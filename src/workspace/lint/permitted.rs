@@ -1,0 +1,131 @@
+//! Whether whoever wrote the new events might, by the roles of the commit that they come on top of.
+//!
+//! Promises: a branch cannot give itself a right: `roles.yml` and what agents registered as count as the commit has them. Roles
+//! that cannot be read permit nothing, as they do to a command. Each log names an agent and a right once, at the first line.
+//! Refuses to know: which right an event asks for (`rules::rights`), and which events are new.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::Result;
+use crate::git::{Item, Mode, Objects, Oid};
+use crate::model::event::{Entity, Event};
+use crate::model::finding::{Finding, Rule};
+use crate::model::id::{Id, check_agent_name, quoted};
+use crate::rules::fold::fold_agent;
+use crate::rules::rights::Asked;
+use crate::rules::roles::{Rights, Roles, Verb};
+use crate::store::config::MAX_CONFIG;
+use crate::store::layout::{AGENTS, LOG, shown};
+use crate::store::log::Log;
+use crate::store::yaml;
+
+/// The roles of a commit.
+pub(super) struct RolesAt<'a> {
+    objects: &'a Objects,
+    store: String,
+    tree: Option<Oid>,
+    /// How messages name the commit.
+    name: String,
+    rights: Rights,
+    readable: bool,
+    known: RefCell<BTreeMap<String, Option<String>>>,
+}
+
+impl<'a> RolesAt<'a> {
+    /// Reads the roles of a tree; before there is any commit everybody may do everything.
+    pub fn read(objects: &'a Objects, tree: Option<Oid>, store: &str, name: impl Into<String>) -> Result<Self> {
+        let item = tree.map(|tree| objects.item(tree, &shown(store, "roles.yml"))).transpose()?.flatten();
+        let (rights, readable) = match item {
+            None => (Rights(None), true),
+            Some(item) => match roles_in(objects, item)? {
+                Some(roles) => (Rights(Some(roles)), true),
+                None => (Rights(Some(Roles::default())), false),
+            },
+        };
+        let known = RefCell::default();
+        Ok(RolesAt { objects, store: store.to_owned(), tree, name: name.into(), rights, readable, known })
+    }
+
+    /// Whether there are any.
+    pub fn any(&self) -> bool {
+        self.rights.0.is_some()
+    }
+
+    /// The roles, where there are any.
+    pub fn roles(&self) -> Option<&Roles> {
+        self.rights.0.as_ref()
+    }
+
+    /// The events of a log that are not among the known ones and were not permitted.
+    pub fn judge(&self, entity: &Entity, path: &str, log: &Log, known: &BTreeSet<Id>) -> Result<Vec<Finding>> {
+        if !self.any() || log.entries.iter().all(|entry| known.contains(&entry.event.id)) {
+            return Ok(Vec::new());
+        }
+        let asked = Asked::of(&log.entries);
+        let mut breaches: BTreeMap<(&str, Verb), (usize, &Event, usize)> = BTreeMap::new();
+        for (n, event) in log.entries.iter().map(|entry| &entry.event).enumerate() {
+            if known.contains(&event.id) {
+                continue;
+            }
+            let agent = event.author.agent.as_str();
+            for any in asked.by(event) {
+                let Some(usual) = any.first().copied() else { continue };
+                if !self.may(agent, &any)? {
+                    breaches.entry((agent, usual)).or_insert((n, event, 0)).2 += 1;
+                }
+            }
+        }
+        let found = breaches.into_iter().map(|((agent, verb), (n, event, count))| {
+            let finding = Finding::new(Rule::NotPermitted, self.words(entity, agent, verb, event, count));
+            let finding = finding.event(event.id).at(path, log.lines.get(n).copied());
+            match entity {
+                Entity::Task(id) => finding.task(*id),
+                _ => finding,
+            }
+        });
+        Ok(found.collect())
+    }
+
+    fn words(&self, entity: &Entity, agent: &str, verb: Verb, event: &Event, count: usize) -> String {
+        let by = match self.readable {
+            true => format!("by the roles of {}", self.name),
+            false => format!("since the roles.yml of {} cannot be read", self.name),
+        };
+        let more = match count {
+            0 | 1 => String::new(),
+            more => format!("; so do {} more of its new events here", more - 1),
+        };
+        let (agent, verb, kind) = (quoted(agent), verb.as_str(), event.payload.kind());
+        format!("{agent} may not {verb} {by}, and {kind} {} of {entity} asks for it{more}", event.id)
+    }
+
+    fn may(&self, agent: &str, any: &[Verb]) -> Result<bool> {
+        let role = self.role_of(agent)?;
+        Ok(any.iter().any(|verb| self.rights.has_perm(agent, role.as_deref(), verb.as_str())))
+    }
+
+    /// The role an agent had registered with by then.
+    pub fn role_of(&self, agent: &str) -> Result<Option<String>> {
+        if let Some(known) = self.known.borrow().get(agent) {
+            return Ok(known.clone());
+        }
+        let path = shown(&self.store, format!("{AGENTS}/{agent}/{LOG}"));
+        let tree = self.tree.filter(|_| check_agent_name(agent).is_ok());
+        let bytes = tree.map(|tree| self.objects.file(tree, &path)).transpose()?.flatten().unwrap_or_default();
+        let log = Log::read(&bytes[..]).unwrap_or_default();
+        let role = fold_agent(agent, &log.entries).0.role;
+        self.known.borrow_mut().insert(agent.to_owned(), role.clone());
+        Ok(role)
+    }
+}
+
+/// The roles that a file of a commit holds; `None` where it cannot be read.
+fn roles_in(objects: &Objects, item: Item) -> Result<Option<Roles>> {
+    let is_file = matches!(item.mode, Mode::File | Mode::Executable);
+    if !is_file || objects.size(item.oid)? > MAX_CONFIG {
+        return Ok(None);
+    }
+    let bytes = objects.blob(item.oid)?;
+    Ok(std::str::from_utf8(&bytes).ok().and_then(|text| yaml::read(text).ok()))
+}
