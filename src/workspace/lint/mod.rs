@@ -134,6 +134,7 @@ impl Workspace {
         }
         // What points at a removed task is not what is wrong.
         tasks.extend(self.committed(&deleted)?);
+        findings.extend(self.odd_among_agents()?);
         for agent in self.agents()? {
             let (_, log, odd) = load_agent(&self.store, &agent.name)?;
             findings.extend(odd);
