@@ -269,7 +269,7 @@ fn spoil(dice: &mut Dice, bytes: &mut Vec<u8>) -> String {
         11 if bytes.iter().any(u8::is_ascii_digit) => {
             let digits: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at].is_ascii_digit()).collect();
             let at = *dice.of(&digits);
-            let run: &[u8] = *dice.of(&[&b"9"[..], b"0", b"4503599627370496", b"9223372036854775807", b"1.5"]);
+            let run = *dice.of(&[&b"9"[..], b"0", b"4503599627370496", b"9223372036854775807", b"1.5"]);
             put(bytes, at, 1, run);
             format!("a number made {:?} at {at}", String::from_utf8_lossy(run))
         }
