@@ -12,6 +12,7 @@ mod contract;
 mod crash;
 mod fleet;
 mod formats;
+mod fuzzed;
 mod guard;
 mod hand_days;
 mod hand_edits;
