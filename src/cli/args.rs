@@ -278,11 +278,22 @@ pub enum ContextVerb {
 #[derive(Subcommand, Debug)]
 pub enum AgentVerb {
     /// Introduce an agent, or change what is known of it
-    #[command(after_help = "Example:\n  agentpm agent register --name codex-1 --role executor")]
-    Register(c::AgentRegister),
+    #[command(
+        after_help = "Examples:\n  agentpm agent register --name codex-1 --role executor\n  agentpm agent register --name codex-1 --new-key"
+    )]
+    Register(RegisterArgs),
     /// List the agents
     #[command(after_help = "Example:\n  agentpm agent list")]
     List,
+}
+
+#[derive(Args, Debug)]
+pub struct RegisterArgs {
+    #[command(flatten)]
+    pub what: c::AgentRegister,
+    /// Make a key in this clone's git folder and register its public half: from then on what the agent does here is signed
+    #[arg(long, conflicts_with = "public_key")]
+    pub new_key: bool,
 }
 
 #[derive(Subcommand, Debug)]

@@ -24,7 +24,7 @@ use crate::model::json;
 use crate::model::query::{self, Query, TaskGet, TaskPath};
 use crate::model::words::{OptionalTaskRef, Ref};
 use crate::rules::decide::Subject;
-use crate::workspace::{self, Options, Workspace};
+use crate::workspace::{self, Options, Reply, Workspace};
 
 /// Runs the program.
 pub fn run(argv: Vec<OsString>) -> ExitCode {
@@ -169,7 +169,8 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
                 &["handle", "title", "owner", "session", "session_status", "last_sign_at", "lease_expired_at"];
             list(ws, &Query::Stale(args), columns, md)
         }
-        Verb::Agent(AgentVerb::Register(args)) => change(ws, &Command::AgentRegister(args)),
+        Verb::Agent(AgentVerb::Register(args)) if args.new_key => ws.register_with_new_key(args.what).map(answer_to),
+        Verb::Agent(AgentVerb::Register(args)) => change(ws, &Command::AgentRegister(args.what)),
         Verb::Agent(AgentVerb::List) => {
             list(ws, &Query::AgentList, &["name", "role", "created_at", "last_seen_at"], md)
         }
@@ -255,7 +256,10 @@ fn document(text: String) -> Answer {
 
 /// Carries out a change and shows what it made.
 fn change(ws: &Workspace, command: &Command) -> Result<Answer> {
-    let reply = ws.execute(command)?;
+    ws.execute(command).map(answer_to)
+}
+
+fn answer_to(reply: Reply) -> Answer {
     let human = match &reply.subject {
         Subject::Task(_) => human::task(&reply.data),
         _ => human::object(&reply.data),
@@ -266,7 +270,7 @@ fn change(ws: &Workspace, command: &Command) -> Result<Answer> {
         Subject::Progress(_, items) => Some(items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
         other => other.id().map(|id| id.to_string()),
     };
-    Ok(Answer { data: reply.data, human, quiet, warnings: reply.warnings, changed: true, ..Answer::default() })
+    Answer { data: reply.data, human, quiet, warnings: reply.warnings, changed: true, ..Answer::default() }
 }
 
 fn show(ws: &Workspace, args: TaskGet) -> Result<Answer> {

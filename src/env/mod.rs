@@ -122,6 +122,17 @@ impl Env {
         ids.chance.draw().map(|drawn| drawn as u64)
     }
 
+    /// 32 bytes nobody can foretell, for a secret.
+    ///
+    /// Errors: `ERR_IO` where the system has no randomness.
+    pub fn secret(&self) -> Result<[u8; 32]> {
+        let mut secret = [0; 32];
+        for eight in secret.chunks_exact_mut(8) {
+            eight.copy_from_slice(&self.chance()?.to_le_bytes());
+        }
+        Ok(secret)
+    }
+
     /// A variable of the environment, if it is set and not empty.
     pub fn var(&self, name: &str) -> Option<&str> {
         self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())

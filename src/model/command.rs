@@ -505,7 +505,7 @@ pub struct AgentRegister {
     /// Anything it wants to be known by, as a JSON object
     #[arg(long, value_name = "JSON")]
     pub metadata: Option<Object>,
-    /// Its ed25519 public key
+    /// Its public key: ed25519: and 64 hexadecimal digits
     #[arg(long, value_name = "KEY")]
     pub public_key: Option<String>,
 }

@@ -167,6 +167,10 @@ rules! {
     IndexUnmerged = "index-unmerged", Error, Firm, "agentpm resolve settles it from the logs and adds it";
     /// An Agentpm-Lease line of a commit message names a lease that was never granted, or had been lost.
     LeaseTrailer = "lease-trailer", Error, Free, "look at agentpm log of the task; whoever holds it now decides what becomes of the commit";
+    /// An event has no signature though roles.yml asks for one.
+    SignatureMissing = "signature-missing", Error, Firm, "take the change back and make it again with the agent's key: agentpm agent register --new-key makes one";
+    /// An event's signature is not that of the agent it names over the line as it stands: forged, altered or copied.
+    SignatureWrong = "signature-wrong", Error, Firm, "restore the true line from git history; ask whose change it is";
     /// A line of config.toml has no meaning.
     ConfigKey = "config-key", Warning, Free, "correct or remove the key";
     /// config.toml or roles.yml cannot be read.

@@ -14,4 +14,5 @@ pub mod register;
 pub mod rights;
 pub mod roles;
 pub mod session;
+pub mod signature;
 pub mod stage;

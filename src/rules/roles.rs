@@ -110,6 +110,8 @@ pub struct Roles {
     pub agents: BTreeMap<String, Grant>,
     /// By the role an agent registered with.
     pub roles: BTreeMap<String, Grant>,
+    /// Whether every new event must be signed by its agent's registered key; lint says so where it is not.
+    pub require_signatures: bool,
 }
 
 /// Where to look up what an agent may do; `None` where there is no `roles.yml`.

@@ -1,5 +1,6 @@
-//! What is true of this clone on this machine and is never versioned: locks, journal, leases, sessions.
+//! What is true of this clone on this machine and is never versioned: locks, journal, leases, sessions, secret keys.
 
 pub mod journal;
+pub mod keys;
 pub mod lock;
 pub mod records;

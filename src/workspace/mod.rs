@@ -14,6 +14,7 @@ mod events;
 mod heal;
 mod hooks;
 pub mod import;
+mod keys;
 mod known;
 mod lint;
 mod newcomers;

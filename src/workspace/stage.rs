@@ -25,6 +25,7 @@ use crate::rules::fold;
 use crate::rules::lease;
 use crate::rules::roles::Verb;
 use crate::rules::session;
+use crate::rules::signature::SecretKey;
 use crate::rules::stage::{Draft, Grant, Part, Stage, Taken};
 use crate::runtime::journal;
 use crate::runtime::records;
@@ -57,6 +58,8 @@ pub(super) struct Scene<'a> {
     pub(super) ws: &'a Workspace,
     pub runtime: &'a Dir,
     me: Author,
+    /// The key that signs what the actor does, once it was looked for.
+    key: Option<Option<SecretKey>>,
     role: Option<Option<String>>,
     now: Time,
     lamport: u64,
@@ -99,6 +102,7 @@ impl<'a> Scene<'a> {
             ws,
             runtime,
             me,
+            key: None,
             role: None,
             now: ws.env.now(),
             lamport,
@@ -153,6 +157,13 @@ impl<'a> Scene<'a> {
             self.caught_up = true;
         }
         Ok(&prepared.index)
+    }
+
+    fn key(&mut self) -> Result<Option<&SecretKey>> {
+        if self.key.is_none() {
+            self.key = Some(self.ws.key_of(&self.me.agent, self.runtime)?);
+        }
+        Ok(self.key.as_ref().and_then(Option::as_ref))
     }
 
     /// Brings a task onto the stage that must be there.
@@ -590,7 +601,10 @@ impl Stage for Scene<'_> {
             sig: None,
         };
         let id = event.id;
-        let entry = Entry::new(event)?;
+        let entry = match self.key()? {
+            Some(key) if !event.payload.journal_only() => key.sign(event)?,
+            _ => Entry::new(event)?,
+        };
         if lamport <= MAX_CLOCK {
             self.lamport = lamport;
         }

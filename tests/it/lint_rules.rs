@@ -395,6 +395,22 @@ const STORIES: &[(&str, Tell)] = &[
         fs::write(s.room.store().join("roles.yml"), roles("claim, override")).unwrap();
         End::warning(shown(&s.room, &s.room.store().join("roles.yml")), 3).by(&["--base", "HEAD"])
     }),
+    ("signature-missing", |s| {
+        s.run(&["agent", "register", "--new-key"]);
+        fs::write(s.room.store().join("roles.yml"), "require_signatures: true\nagents:\n  ada: {perms: [admin]}\n")
+            .unwrap();
+        s.commit("base");
+        fs::remove_file(s.room.repo().join(".git/agentpm/keys/ada")).unwrap();
+        s.run(&["task", "update", &s.id, "--priority", "4"]);
+        End::error(s.log(), s.lines().len())
+    }),
+    ("signature-wrong", |s| {
+        s.run(&["agent", "register", "--new-key"]);
+        s.run(&["task", "update", &s.id, "--estimate", "1h"]);
+        s.write(&s.text().replace("\"estimate\":\"1h\"", "\"estimate\":\"9h\""));
+        s.resolve();
+        End::error(s.log(), s.lines().len())
+    }),
     ("config-key", |s| {
         s.config("format = 1\n[lease]\nttl_second = 5\n");
         End::warning(CONFIG.into(), 3)

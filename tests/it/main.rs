@@ -37,6 +37,7 @@ mod review;
 mod roles;
 mod schemas;
 mod sessions;
+mod signed;
 mod skew;
 mod stopped;
 mod sync;

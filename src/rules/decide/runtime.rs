@@ -12,6 +12,7 @@ use crate::model::payload::{AgentRegistered, Payload, SessionEnded, SessionStart
 use crate::model::words::{Object, OptionalSessionRef, Ref};
 use crate::rules::roles::Verb;
 use crate::rules::session::is_over;
+use crate::rules::signature::check_public;
 use crate::rules::stage::{Draft, Stage};
 
 fn value(object: Option<&Object>) -> Value {
@@ -23,6 +24,7 @@ pub fn agent_register(stage: &mut dyn Stage, c: &AgentRegister) -> Result<Subjec
     stage.require(Verb::Register)?;
     let name = c.name.clone().unwrap_or_else(|| stage.me().agent.clone());
     check_agent_name(&name)?;
+    c.public_key.as_deref().map_or(Ok(()), check_public)?;
     let known = stage.agent(&name)?;
     let said = AgentRegistered {
         role: c.role.clone().filter(|role| known.role.as_ref() != Some(role)),

@@ -39,8 +39,17 @@ impl Workspace {
         findings.extend(self.rewritten_since(&objects, began)?);
         findings.extend(trailers::judge(self, &objects, base, head)?);
         let top = objects.commit(base)?.tree;
-        let roles = RolesAt::read(&objects, Some(top), &self.store.name, base.short())?;
-        findings.extend(self.not_permitted_since(&objects, base, &roles)?);
+        let mut roles = RolesAt::read(&objects, Some(top), &self.store.name, base.short())?;
+        let logs = |name: String| Ok((name.clone(), read_log(&self.store, &Entity::Agent(name))?.entries));
+        let agents = self.agents()?.into_iter().map(|agent| logs(agent.name)).collect::<Result<Vec<_>>>()?;
+        roles.heed_new_keys(&agents);
+        let more = self.not_permitted_since(&objects, base, &roles)?;
+        // What the whole store was found to hold is not said twice.
+        let is_new = |f: &Finding| {
+            f.event.is_none() || !findings.iter().any(|known| (known.rule, known.event) == (f.rule, f.event))
+        };
+        let more: Vec<Finding> = more.into_iter().filter(is_new).collect();
+        findings.extend(more);
         findings.extend(self.rules_changed_since(&objects, began, &roles)?);
         Ok(LintReport::of(findings, checked, &self.severities_at(&objects, base)?))
     }

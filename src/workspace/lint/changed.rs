@@ -80,6 +80,11 @@ fn differences(old: &Roles, new: &Roles, text: &[u8]) -> (Vec<String>, Option<us
             line = line.or_else(|| line_with(text, name));
         }
     }
+    if old.require_signatures != new.require_signatures {
+        let what = if new.require_signatures { "are asked for" } else { "are asked for no more" };
+        said.push(format!("signatures {what}"));
+        line = line.or_else(|| line_with(text, "require_signatures"));
+    }
     (said, line)
 }
 

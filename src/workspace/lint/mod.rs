@@ -15,6 +15,7 @@ mod odd;
 mod permitted;
 mod readable;
 mod rewritten;
+mod signed;
 mod staged;
 mod stdin;
 mod task;
@@ -37,6 +38,7 @@ use serde::Serialize;
 
 use self::lines::is_told;
 use self::odd::is_temporary;
+use self::signed::{Asks, Keys};
 use self::task::several_owners;
 use super::Workspace;
 use crate::error::{Code, Result};
@@ -47,7 +49,8 @@ use crate::model::settings::LintSettings;
 use crate::model::task::Task;
 use crate::model::yaml::render_task;
 use crate::store::entity::{is_odd, load_agent, load_task, read_yaml, yaml_path};
-use crate::store::layout::{LOG, task_dir};
+use crate::store::layout::{LOG, home, task_dir};
+use crate::store::log::Log;
 
 /// What lint found.
 #[derive(Debug, Default, Serialize)]
@@ -116,9 +119,12 @@ impl Workspace {
         let pending = self.pending()?;
         // What is new has no log yet.
         let unlogged: BTreeSet<Id> = newcomers.iter().filter_map(|new| new.id).collect();
+        let (keys, asks) = (self.keys_here()?, self.asks_signatures());
         let seen = apart::each(&folders, |id| {
             let more = pending.get(&Entity::Task(*id)).map_or(&[][..], Vec::as_slice);
-            self.look_at(*id, more, unlogged.contains(id))
+            self.look_at(*id, more, unlogged.contains(id), &|path, log| {
+                signed::judge(&Entity::Task(*id), path, log, &BTreeSet::new(), &keys, asks)
+            })
         })?;
         let mut tasks = BTreeMap::new();
         for (found, task) in seen {
@@ -132,6 +138,8 @@ impl Workspace {
             let (_, log, odd) = load_agent(&self.store, &name)?;
             findings.extend(odd);
             let entity = Entity::Agent(name);
+            let path = home(&entity).map(|(folder, _)| self.store.shown(folder.join(LOG))).unwrap_or_default();
+            findings.extend(signed::judge(&entity, &path, &log, &BTreeSet::new(), &keys, asks));
             if !pending.contains_key(&entity) {
                 findings.extend(self.readable_here(&entity, &log.entries));
             }
@@ -140,10 +148,31 @@ impl Workspace {
         Ok((self.located(findings), folders.len()))
     }
 
+    fn keys_here(&self) -> Result<Keys> {
+        let mut keys = Keys::default();
+        for name in self.agent_names()? {
+            keys.take_in(&name, &load_agent(&self.store, &name)?.1.entries, None);
+        }
+        Ok(keys)
+    }
+
+    /// Older history needs no signature: only who had a key is held to it.
+    fn asks_signatures(&self) -> Asks {
+        let required = self.rights.0.as_ref().is_some_and(|roles| roles.require_signatures);
+        if required { Asks::OfKeyHolders } else { Asks::Nothing }
+    }
+
     /// All that is odd about one task by itself, with events that are not in its log yet; and the task, where it has events.
-    fn look_at(&self, id: Id, more: &[Entry], is_new: bool) -> Result<(Vec<Finding>, Option<Task>)> {
+    fn look_at(
+        &self,
+        id: Id,
+        more: &[Entry],
+        is_new: bool,
+        signatures: &dyn Fn(&str, &Log) -> Vec<Finding>,
+    ) -> Result<(Vec<Finding>, Option<Task>)> {
         let loaded = load_task(&self.store, id, more)?;
         let mut findings = loaded.findings;
+        findings.extend(signatures(&self.store.shown(task_dir(id).join(LOG)), &loaded.log));
         findings.extend(self.odd_in_task(id)?);
         if loaded.log.entries.is_empty() && loaded.log.foreign.is_empty() {
             if !is_new {

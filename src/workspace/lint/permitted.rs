@@ -7,9 +7,10 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::signed::{self, Asks, Keys};
 use crate::error::Result;
 use crate::git::{Item, Mode, Objects, Oid};
-use crate::model::event::{Entity, Event};
+use crate::model::event::{Entity, Entry, Event};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name, quoted};
 use crate::rules::fold::fold_agent;
@@ -30,6 +31,8 @@ pub(super) struct RolesAt<'a> {
     rights: Rights,
     readable: bool,
     known: RefCell<BTreeMap<String, Option<String>>>,
+    /// The keys that agents had by then, and those registered since under these.
+    keys: Keys,
 }
 
 impl<'a> RolesAt<'a> {
@@ -43,8 +46,11 @@ impl<'a> RolesAt<'a> {
                 None => (Rights(Some(Roles::default())), false),
             },
         };
-        let known = RefCell::default();
-        Ok(RolesAt { objects, store: store.to_owned(), tree, name: name.into(), rights, readable, known })
+        let (known, keys) = (RefCell::default(), Keys::default());
+        let mut at =
+            RolesAt { objects, store: store.to_owned(), tree, name: name.into(), rights, readable, known, keys };
+        at.keys = at.read_keys()?;
+        Ok(at)
     }
 
     /// Whether there are any.
@@ -57,7 +63,25 @@ impl<'a> RolesAt<'a> {
         self.rights.0.as_ref()
     }
 
-    /// The events of a log that are not among the known ones and were not permitted.
+    fn read_keys(&self) -> Result<Keys> {
+        let mut keys = Keys::default();
+        let folder = self.tree.map(|tree| self.objects.item(tree, &shown(&self.store, AGENTS))).transpose()?.flatten();
+        let Some(folder) = folder.filter(|item| self.any() && item.mode == Mode::Tree) else { return Ok(keys) };
+        for name in self.objects.items(folder.oid)?.into_keys().filter(|name| check_agent_name(name).is_ok()) {
+            keys.take_in(&name, &self.log_of(&name)?.entries, None);
+        }
+        Ok(keys)
+    }
+
+    /// Takes in what agents registered since, as far as keys that count already signed it.
+    pub fn heed_new_keys(&mut self, agents: &[(String, Vec<Entry>)]) {
+        let trusted = self.keys.clone();
+        for (name, entries) in agents {
+            self.keys.take_in(name, entries, Some(&trusted));
+        }
+    }
+
+    /// The events of a log that are not among the known ones and were not permitted, or not signed where that is asked for.
     pub fn judge(&self, entity: &Entity, path: &str, log: &Log, known: &BTreeSet<Id>) -> Result<Vec<Finding>> {
         if !self.any() || log.entries.iter().all(|entry| known.contains(&entry.event.id)) {
             return Ok(Vec::new());
@@ -84,7 +108,10 @@ impl<'a> RolesAt<'a> {
                 _ => finding,
             }
         });
-        Ok(found.collect())
+        let mut found: Vec<Finding> = found.collect();
+        let asks = if self.roles().is_some_and(|roles| roles.require_signatures) { Asks::All } else { Asks::Nothing };
+        found.extend(signed::judge(entity, path, log, known, &self.keys, asks));
+        Ok(found)
     }
 
     fn words(&self, entity: &Entity, agent: &str, verb: Verb, event: &Event, count: usize) -> String {
@@ -105,16 +132,19 @@ impl<'a> RolesAt<'a> {
         Ok(any.iter().any(|verb| self.rights.has_perm(agent, role.as_deref(), verb.as_str())))
     }
 
+    fn log_of(&self, agent: &str) -> Result<Log> {
+        let path = shown(&self.store, format!("{AGENTS}/{agent}/{LOG}"));
+        let tree = self.tree.filter(|_| check_agent_name(agent).is_ok());
+        let bytes = tree.map(|tree| self.objects.file(tree, &path)).transpose()?.flatten().unwrap_or_default();
+        Ok(Log::read(&bytes[..]).unwrap_or_default())
+    }
+
     /// The role an agent had registered with by then.
     pub fn role_of(&self, agent: &str) -> Result<Option<String>> {
         if let Some(known) = self.known.borrow().get(agent) {
             return Ok(known.clone());
         }
-        let path = shown(&self.store, format!("{AGENTS}/{agent}/{LOG}"));
-        let tree = self.tree.filter(|_| check_agent_name(agent).is_ok());
-        let bytes = tree.map(|tree| self.objects.file(tree, &path)).transpose()?.flatten().unwrap_or_default();
-        let log = Log::read(&bytes[..]).unwrap_or_default();
-        let role = fold_agent(agent, &log.entries).0.role;
+        let role = fold_agent(agent, &self.log_of(agent)?.entries).0.role;
         self.known.borrow_mut().insert(agent.to_owned(), role.clone());
         Ok(role)
     }

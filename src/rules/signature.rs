@@ -1,0 +1,128 @@
+//! Signatures of events: who wrote a line, beyond what it says of itself (ed25519, RFC 8032).
+//!
+//! Promises: what is signed is the line as it stands in its log, without the signature: id, entity, parents, author, time and
+//! payload. A line that was altered, or copied into another task's log under that task's name, does not verify.
+//! Refuses to know: where keys are kept, and which events need a signature.
+
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+
+use crate::error::{Error, Result};
+use crate::model::event::{Entry, Event};
+
+/// What keys and signatures begin with, so that another kind can be told from this one.
+const KIND: &str = "ed25519:";
+
+/// A secret key: 32 bytes of chance.
+pub struct SecretKey(SigningKey);
+
+impl SecretKey {
+    /// The key of these bytes.
+    pub fn new(secret: [u8; 32]) -> Self {
+        SecretKey(SigningKey::from_bytes(&secret))
+    }
+
+    /// Reads a key as [`SecretKey::to_text`] writes it.
+    ///
+    /// Errors: `ERR_VALIDATION` for what is no key.
+    pub fn from_text(text: &str) -> Result<Self> {
+        let bytes = text.trim().strip_prefix(KIND).and_then(bytes_of::<32>);
+        bytes
+            .map(Self::new)
+            .ok_or_else(|| Error::validation("this is no ed25519 key: 64 hexadecimal digits after ed25519:"))
+    }
+
+    /// The key as its file holds it.
+    pub fn to_text(&self) -> String {
+        format!("{KIND}{}", hex(self.0.as_bytes()))
+    }
+
+    /// The public key that belongs to it, as agents register it.
+    pub fn public(&self) -> String {
+        format!("{KIND}{}", hex(self.0.verifying_key().as_bytes()))
+    }
+
+    /// The event with its signature, as the line it has.
+    ///
+    /// Errors: as [`Entry::new`].
+    pub fn sign(&self, event: Event) -> Result<Entry> {
+        let line = Event { sig: None, ..event.clone() }.to_line()?;
+        let sig = format!("{KIND}{}", hex(&self.0.sign(line.as_bytes()).to_bytes()));
+        Entry::new(Event { sig: Some(sig), ..event })
+    }
+}
+
+/// Refuses what is no public key.
+///
+/// Errors: `ERR_VALIDATION`.
+pub fn check_public(text: &str) -> Result<()> {
+    key_of(text).map(|_| ()).ok_or_else(|| {
+        Error::validation("a public key is ed25519: and 64 hexadecimal digits")
+            .hint("agentpm agent register --new-key makes one")
+    })
+}
+
+/// Whether the signature of a line was made with one of these public keys.
+pub fn is_signed_by<'a>(entry: &Entry, keys: impl IntoIterator<Item = &'a str>) -> bool {
+    let Some((text, sig)) = signed_text(&entry.line) else { return false };
+    let Some(sig) = sig.strip_prefix(KIND).and_then(bytes_of::<64>) else { return false };
+    let sig = Signature::from_bytes(&sig);
+    keys.into_iter().filter_map(key_of).any(|key| key.verify_strict(text.as_bytes(), &sig).is_ok())
+}
+
+/// A line without its signature, and the signature, which is its last key.
+fn signed_text(line: &str) -> Option<(String, &str)> {
+    let (before, rest) = line.rsplit_once(",\"sig\":\"")?;
+    let sig = rest.strip_suffix("\"}")?;
+    (!sig.contains('"')).then(|| (format!("{before}}}"), sig))
+}
+
+fn key_of(text: &str) -> Option<VerifyingKey> {
+    VerifyingKey::from_bytes(&text.strip_prefix(KIND).and_then(bytes_of::<32>)?).ok()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes_of<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let mut out = [0; N];
+    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = [pair[0], pair[1]].map(|digit| (digit as char).to_digit(16));
+        *byte = u8::try_from(high? * 16 + low?).ok()?;
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::event::parse_line;
+
+    const LINE: &str = r#"{"v":1,"id":"01K5R4XJ7Z0000000000000001","lamport":1,"type":"TaskCreated","entity":"task/01K5R4XJ7Z0000000000000000","agent":"a","at":"2026-11-20T10:00:00Z","payload":{"title":"x"}}"#;
+
+    #[test]
+    fn a_line_is_signed_by_its_key_and_by_no_other() {
+        let (key, other) = (SecretKey::new([7; 32]), SecretKey::new([8; 32]));
+        let signed = key.sign(parse_line(LINE).unwrap()).unwrap();
+        assert!(is_signed_by(&signed, [key.public().as_str()]));
+        assert!(is_signed_by(&signed, [other.public().as_str(), key.public().as_str()]));
+        assert!(!is_signed_by(&signed, [other.public().as_str()]));
+        let altered = |from: &str, to: &str| {
+            let line = signed.line.replacen(from, to, 1);
+            Entry { event: parse_line(&line).unwrap(), line: line.into_boxed_str() }
+        };
+        for (from, to) in [
+            (r#""x""#, r#""y""#),
+            ("0000000000\",\"agent", "0000000009\",\"agent"),
+            ("\"agent\":\"a\"", "\"agent\":\"b\""),
+        ] {
+            assert!(!is_signed_by(&altered(from, to), [key.public().as_str()]), "{from}");
+        }
+        assert_eq!(SecretKey::from_text(&key.to_text()).unwrap().public(), key.public());
+        assert!(SecretKey::from_text("ed25519:12").is_err() && check_public("rsa:00").is_err());
+    }
+}

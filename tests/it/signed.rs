@@ -1,0 +1,167 @@
+//! Signed events: who wrote a line, beyond what it says of itself.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Answer, Sandbox};
+
+const ROLES: &str = "require_signatures: true\nagents:\n  ada: {perms: [admin]}\n  bob: {perms: [admin]}\n";
+
+/// A plan whose agent ada signs, and whose roles ask for that.
+fn signing() -> (Sandbox, String) {
+    let room = Sandbox::new();
+    room.task("older than keys", &[]);
+    room.run(&["agent", "register", "--new-key"]).data();
+    let id = room.task("signed", &[]);
+    fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    commit(&room, "base");
+    room.git(&["branch", "base"]).text();
+    (room, id)
+}
+
+fn commit(room: &Sandbox, message: &str) {
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "--no-verify", "-m", message]).text();
+}
+
+fn last_line(room: &Sandbox, id: &str) -> Value {
+    let log = fs::read_to_string(room.log_of(id)).unwrap();
+    serde_json::from_str(log.lines().last().unwrap()).unwrap()
+}
+
+/// The codes that lint finds about signatures.
+fn found(answer: &Answer) -> Vec<String> {
+    let findings = answer.json()["data"]["findings"].clone();
+    let codes = findings.as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap().to_owned());
+    codes.filter(|code| code.starts_with("signature")).collect()
+}
+
+/// Changes a line of the log, and writes the readable file to fit.
+fn alter(room: &Sandbox, id: &str, from: &str, to: &str) {
+    let log = fs::read_to_string(room.log_of(id)).unwrap();
+    assert!(log.contains(from), "{log}");
+    fs::write(room.log_of(id), log.replacen(from, to, 1)).unwrap();
+    let _ = room.run(&["resolve"]);
+}
+
+#[test]
+fn who_has_a_key_signs_and_older_history_needs_none() {
+    let (room, id) = signing();
+    assert!(last_line(&room, &id)["sig"].as_str().unwrap().starts_with("ed25519:"));
+    room.run(&["task", "update", &id, "--priority", "2"]).data();
+    fs::write(
+        room.yaml_of(&id),
+        fs::read_to_string(room.yaml_of(&id)).unwrap().replace("title: signed", "title: by hand"),
+    )
+    .unwrap();
+    room.run(&["lint", "--fix"]).data();
+    assert!(last_line(&room, &id)["sig"].is_string(), "a hand edit is signed by who records it");
+    for args in [&["lint"][..], &["lint", "--base", "base"]] {
+        let answer = room.run(args);
+        assert_eq!(found(&answer), Vec::<String>::new(), "{answer:?}");
+    }
+    let key = room.repo().join(".git/agentpm/keys/ada");
+    assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
+    let secret = fs::read_to_string(room.repo().join(".git/agentpm/keys/ada")).unwrap();
+    let tracked = room.git(&["grep", "-c", secret.trim(), "HEAD"]);
+    assert_eq!(tracked.code, 1, "the secret is in no commit");
+}
+
+#[test]
+fn unsigned_forged_altered_and_copied_lines_are_named() {
+    // Unsigned: bob has no key.
+    let (room, id) = signing();
+    room.run_as("bob", &["note", &id, "--content", "from bob"]).data();
+    assert_eq!(found(&room.run(&["lint", "--base", "base"])), ["signature-missing"]);
+    assert_eq!(found(&room.run(&["lint"])), Vec::<String>::new(), "nobody knows a key of bob");
+    room.git(&["add", "-A"]).text();
+    assert_eq!(found(&room.run(&["lint", "--staged"])), ["signature-missing"]);
+
+    // Forged: bob writes in ada's name, from a clone without her key.
+    let (room, id) = signing();
+    fs::rename(room.repo().join(".git/agentpm/keys"), room.beside("keys")).unwrap();
+    room.run(&["task", "update", &id, "--priority", "5"]).data();
+    for args in [&["lint"][..], &["lint", "--base", "base"]] {
+        assert_eq!(found(&room.run(args)), ["signature-missing"], "{args:?}");
+    }
+    // With a key of his own that he does not register.
+    let (other, _) = signing();
+    room.run(&["undo", last_line(&room, &id)["id"].as_str().unwrap()]).data();
+    let (room, id) = signing();
+    let theirs = other.repo().join(".git/agentpm/keys/ada");
+    let secret = fs::read_to_string(theirs).unwrap().replace("ed25519:", "");
+    let flipped: String = secret.chars().rev().collect();
+    fs::write(room.repo().join(".git/agentpm/keys/ada"), format!("ed25519:{flipped}")).unwrap();
+    room.run(&["task", "update", &id, "--priority", "5"]).data();
+    assert_eq!(found(&room.run(&["lint", "--base", "base"])), ["signature-wrong"]);
+
+    // Altered.
+    let (room, id) = signing();
+    room.run(&["task", "update", &id, "--priority", "2"]).data();
+    alter(&room, &id, "\"priority\":2", "\"priority\":5");
+    assert_eq!(found(&room.run(&["lint"])), ["signature-wrong"]);
+
+    // Copied into another task's log, under that task's name.
+    let (room, id) = signing();
+    let victim = room.task("victim", &[]);
+    room.run(&["task", "update", &id, "--priority", "2"]).data();
+    let line = last_line(&room, &id).to_string();
+    let log = fs::read_to_string(room.log_of(&id)).unwrap();
+    let line = log.lines().last().map_or(line, str::to_owned).replace(&id, &victim);
+    let log = fs::read_to_string(room.log_of(&victim)).unwrap();
+    fs::write(room.log_of(&victim), format!("{log}{line}\n")).unwrap();
+    let answer = room.run(&["lint"]);
+    assert!(found(&answer).contains(&"signature-wrong".to_owned()), "{answer:?}");
+}
+
+#[test]
+fn a_branch_cannot_bring_its_own_key_nor_switch_signatures_off() {
+    let (room, id) = signing();
+    // mallory registers a key on the branch, and signs with it.
+    room.run_as("mallory", &["agent", "register", "--new-key"]).error("ERR_UNAUTHORIZED", 6);
+    fs::remove_file(room.store().join("roles.yml")).unwrap();
+    room.run_as("mallory", &["agent", "register", "--new-key"]).data();
+    room.run_as("mallory", &["task", "update", &id, "--priority", "5"]).data();
+    commit(&room, "attack");
+    assert_eq!(room.run(&["lint"]).json()["data"]["errors"], 0, "by its own rules nothing is wrong");
+    let codes = found(&room.run(&["lint", "--base", "base"]));
+    assert!(codes.iter().any(|code| code == "signature-wrong"), "{codes:?}");
+}
+
+#[test]
+fn a_new_key_is_registered_under_the_old_one() {
+    let (room, id) = signing();
+    let before = room.run(&["agent", "list"]).data()["items"][0]["public_key"].clone();
+    room.run(&["agent", "register", "--new-key"]).data();
+    let after = room.run(&["agent", "list"]).data()["items"][0]["public_key"].clone();
+    assert_ne!(before, after);
+    room.run(&["task", "update", &id, "--priority", "2"]).data();
+    for args in [&["lint"][..], &["lint", "--base", "base"]] {
+        assert_eq!(found(&room.run(args)), Vec::<String>::new(), "{args:?}");
+    }
+    // A key given by file, as a build machine has it.
+    let key = room.beside("key");
+    fs::rename(room.repo().join(".git/agentpm/keys/ada"), &key).unwrap();
+    let mut command = room.agentpm();
+    command.env("AGENTPM_KEY", &key).args(["task", "update", &id, "--priority", "3"]);
+    Answer::from(command.output().unwrap()).data();
+    assert_eq!(found(&room.run(&["lint", "--base", "base"])), Vec::<String>::new());
+}
+
+#[test]
+fn a_redacted_entry_is_no_forgery() {
+    let (room, id) = signing();
+    let entry = room.run(&["note", &id, "--content", "a token"]).data()["id"].as_str().unwrap().to_owned();
+    commit(&room, "a token");
+    room.run(&["context", "redact", &entry, "--reason", "a token"]).data();
+    for args in [&["lint"][..], &["lint", "--base", "base"]] {
+        assert_eq!(found(&room.run(args)), Vec::<String>::new(), "{args:?}");
+    }
+    room.run(&["agent", "register", "--public-key", "rsa:1"]).error("ERR_VALIDATION", 4);
+    let broken = room.repo().join(".git/agentpm/keys/ada");
+    fs::write(broken, "nonsense").unwrap();
+    let refused = room.run(&["note", &id, "--content", "x"]).error("ERR_VALIDATION", 4);
+    assert_eq!(refused["details"], json!({"agent": "ada"}));
+}
