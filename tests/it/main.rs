@@ -35,6 +35,7 @@ mod roles;
 mod schemas;
 mod sessions;
 mod skew;
+mod staged;
 mod stopped;
 mod sync;
 mod sync_crash;
