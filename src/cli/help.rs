@@ -119,7 +119,8 @@ pub const PRIME: &str = "\
 # agentpm: the plan of this repository
 
 Tasks live in .agentpm/ and are committed with the code. Use the commands. You may also edit a task.yaml: the edit is
-taken in by the next change of that task, or at once by `agentpm lint --fix`, under the same rules. Never edit events.jsonl.
+taken in by the next change of that task, or at once by `agentpm lint --fix`, under the same rules; a new file with a
+`title:` in .agentpm/tasks/ becomes a task. Never edit events.jsonl.
 Output is JSON when piped: {\"ok\",\"data\",\"error\":{\"code\",\"message\",\"hint\"}}. Ids may be shortened to the handle that
 lists print. Long texts: --content @file, or - for standard input.
 

@@ -272,7 +272,14 @@ fn change(ws: &Workspace, command: &Command) -> Result<Answer> {
 fn show(ws: &Workspace, args: TaskGet) -> Result<Answer> {
     let data = ws.query(&Query::TaskGet(args))?;
     let quiet = data["id"].as_str().map(str::to_owned);
-    Ok(Answer { human: human::task(&data), data, quiet, ..Answer::default() })
+    let warnings = unrecorded(ws, &data["id"]);
+    Ok(Answer { human: human::task(&data), data, quiet, warnings, ..Answer::default() })
+}
+
+/// What the task's file says that its events do not.
+fn unrecorded(ws: &Workspace, id: &Value) -> Vec<String> {
+    let id = id.as_str().and_then(|id| id.parse().ok());
+    id.and_then(|id| ws.unrecorded(id)).into_iter().collect()
 }
 
 fn list(ws: &Workspace, query: &Query, columns: &[&str], md: bool) -> Result<Answer> {
@@ -479,7 +486,8 @@ fn reviewed(ws: &Workspace, args: query::Review, global: &Global) -> Result<Answ
 fn brief(ws: &Workspace, args: query::Brief) -> Result<Answer> {
     let data = ws.query(&Query::Brief(args))?;
     let human = super::output::escape_lines(data["text"].as_str().unwrap_or_default());
-    Ok(Answer { human, data, ..Answer::default() })
+    let warnings = unrecorded(ws, &data["task"]["id"]);
+    Ok(Answer { human, data, warnings, ..Answer::default() })
 }
 
 fn graph(ws: &Workspace, args: query::Graph, format: Option<&str>) -> Result<Answer> {

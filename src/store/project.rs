@@ -40,6 +40,13 @@ pub fn project_onto(store: &Store, entity: &Entity, log: Log, new: &[Entry], set
     project_logs(store, entity, log, new, set_aside, true)
 }
 
+/// As [`project_onto`], leaving the readable file as it is.
+///
+/// Errors: as [`project`].
+pub fn project_log(store: &Store, entity: &Entity, log: Log, new: &[Entry], set_aside: &Dir) -> Result<()> {
+    project_logs(store, entity, log, new, set_aside, false)
+}
+
 fn project_logs(
     store: &Store,
     entity: &Entity,

@@ -16,6 +16,7 @@ use crate::model::context::ContextType;
 use crate::model::event::Entity;
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{ContextAdded, Payload};
+use crate::model::yaml::is_as_written;
 use crate::rules::decide::edit::{self, Doc, Misfit, WHY};
 use crate::rules::decide::{Subject, note};
 use crate::store::comments::{Comment, comments};
@@ -66,20 +67,38 @@ impl Workspace {
         self.record(HandEdit { id, draft, comments: Comments::Keep })
     }
 
-    fn record(&self, edit: HandEdit) -> Result<String> {
+    /// Records one edit. Gives the names of the changed fields.
+    pub(super) fn record(&self, edit: HandEdit) -> Result<String> {
         let id = edit.id;
         let reply = self.carry_out(self.author()?, &Command::Batch(Vec::new()), &[edit], |_| Ok(Subject::Task(id)))?;
         Ok(reply.taken_in.into_iter().map(|(_, what)| what).collect::<Vec<_>>().join(", "))
+    }
+
+    /// A word for who looks at a task whose file says something that its events do not.
+    pub fn unrecorded(&self, id: Id) -> Option<String> {
+        let what = self.edited(id).ok().flatten()?;
+        let path = self.store.shown(task_dir(id).join("task.yaml"));
+        Some(format!("{path} was edited by hand ({what}) and that is not recorded yet; agentpm lint --fix records it"))
     }
 
     /// Whether a task's file says something that its events do not.
     ///
     /// Errors: `ERR_IO` where its files cannot be read.
     pub(super) fn is_edited(&self, id: Id) -> Result<bool> {
+        self.edited(id).map(|what| what.is_some())
+    }
+
+    fn edited(&self, id: Id) -> Result<Option<String>> {
         let entity = Entity::Task(id);
-        let Ok(Some(bytes)) = read_yaml(&self.store, &entity) else { return Ok(false) };
+        let Ok(Some(bytes)) = read_yaml(&self.store, &entity) else { return Ok(None) };
+        if std::str::from_utf8(&bytes).is_ok_and(|text| is_as_written(text) == Some(true)) {
+            return Ok(None);
+        }
         let entries = load_task(&self.store, id, &[])?.log.entries;
-        Ok(matches!(compare(&entity, &entries, &bytes), Readable::Edited(what) if what != FORM))
+        Ok(match compare(&entity, &entries, &bytes) {
+            Readable::Edited(what) if what != FORM => Some(what),
+            _ => None,
+        })
     }
 
     /// Whether a readable file on the stage holds words that are in no event: an edit, or a comment.

@@ -153,7 +153,9 @@ impl Workspace {
 
 /// Whether a text tells of the events it was made from.
 pub(super) fn is_from_events(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| yaml::read_value(text).is_ok_and(|value| heads(&value).is_some()))
+    std::str::from_utf8(bytes).is_ok_and(|text| {
+        yaml::read_value(text).is_ok_and(|value| heads(&value).is_some_and(|heads| !heads.is_empty()))
+    })
 }
 
 /// What lint says of a file that may become a task.

@@ -152,19 +152,22 @@ impl Workspace {
     ///
     /// Errors: `ERR_IO` where the folder cannot be read.
     pub fn agents(&self) -> Result<Vec<Agent>> {
+        self.agent_names()?.iter().map(|name| self.agent_record(name)).collect()
+    }
+
+    /// The names of the agents that have a folder, sorted.
+    ///
+    /// Errors: `ERR_IO` where it cannot be read.
+    pub(super) fn agent_names(&self) -> Result<Vec<String>> {
         let dir = match self.store.dir.dir(AGENTS) {
             Ok(dir) => dir,
             // What is no folder is lint's to name; nobody is registered in it.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound || is_odd(&e) => return Ok(Vec::new()),
             Err(e) => return Err(Error::io("open", &self.store.path().join(AGENTS), &e)),
         };
-        let mut agents = Vec::new();
-        for (name, kind) in dir.list().map_err(|e| Error::io("list", dir.path(), &e))? {
-            if kind == Kind::Dir && crate::model::id::check_agent_name(&name).is_ok() {
-                agents.push(load_agent(&self.store, &name)?.0);
-            }
-        }
-        Ok(agents)
+        let names = dir.list().map_err(|e| Error::io("list", dir.path(), &e))?.into_iter();
+        let named = names.filter(|(name, kind)| *kind == Kind::Dir && crate::model::id::check_agent_name(name).is_ok());
+        Ok(named.map(|(name, _)| name).collect())
     }
 
     /// What is known of a task's leases, as the journal has it.

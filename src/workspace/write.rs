@@ -474,7 +474,14 @@ impl Workspace {
             Err(e) => return Err(Error::io("read", Path::new(&path), &e)),
         };
         match compare(&entity, &slot.log.entries, &bytes) {
-            Readable::Clean | Readable::Stale | Readable::Astray | Readable::Conflicted => Ok(()),
+            Readable::Clean | Readable::Stale | Readable::Astray => Ok(()),
+            Readable::Conflicted if self.edits_in_conflict(id, &slot.log.entries, &bytes)?.is_empty() => Ok(()),
+            Readable::Conflicted => Err(Error::new(
+                Code::Conflict,
+                format!("{path} is in conflict, and one side was edited by hand and not recorded; nothing was written"),
+            )
+            .with(json!({ "task": id, "path": path }))
+            .hint("agentpm resolve records the edit and settles the conflict")),
             Readable::Edited(what) if what == FORM && comments_in(&bytes).is_empty() => Ok(()),
             Readable::Ahead(lost) => Err(ahead(id, &path, lost)),
             Readable::Edited(what) => Err(Error::new(

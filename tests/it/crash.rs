@@ -33,6 +33,11 @@ fn a_batch_killed_at_any_call_is_all_there_or_not_at_all() {
 }
 
 #[test]
+fn hand_edits_taken_in_by_one_that_is_killed_are_taken_in_once() {
+    Story::of_hand_edits().is_killed_at_every_call();
+}
+
+#[test]
 fn a_create_on_a_failing_disk_is_refused_or_happened() {
     Story::of_a_create().meets_a_failing_disk_at_every_call();
 }
@@ -137,6 +142,25 @@ impl Story {
                 (Some("completed"), Some("open"), 1) => true,
                 half => panic!("half done: {half:?}"),
             }
+        })
+    }
+
+    /// An edit and a new file; whoever is killed over them is followed by one who goes on.
+    fn of_hand_edits() -> Self {
+        let (room, kept) = a_repository_in_use();
+        let edited = std::fs::read_to_string(room.yaml_of(&kept)).expect("the file of the task");
+        let edited = edited.replace("type: feature", "type: ops").replace("log:\n", "estimate: 2h\nlog:\n");
+        std::fs::write(room.yaml_of(&kept), edited).expect("the file is edited");
+        std::fs::write(room.store().join("tasks/new.yaml"), "title: by hand\nprogress: [one]\n").expect("a new file");
+        Story::new(room, kept.clone(), &["lint", "--fix"].map(str::to_owned), move |room| {
+            room.run(&["lint", "--fix"]).data();
+            let edits = room.run(&["log", &kept, "--type", "TaskUpdated"]).data();
+            assert_eq!((room.get(&kept)["estimate"].as_str(), &edits["total"]), (Some("2h"), &json!(1)), "{edits}");
+            let list = room.run(&["task", "list", "--all"]).data();
+            let new: Vec<&Value> =
+                list["items"].as_array().unwrap().iter().filter(|t| t["title"] == "by hand").collect();
+            assert_eq!((new.len(), &new[0]["progress"]["total"]), (1, &json!(1)), "{list}");
+            true
         })
     }
 

@@ -10,6 +10,7 @@
 
 mod collect;
 mod seen;
+mod sides;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,7 +18,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::seen::mark_text;
+use self::sides::edited_sides;
 use super::Workspace;
+use super::absorb::{Comments, HandEdit};
 use crate::env::files::{self, Dir};
 use crate::error::Result;
 use crate::git::{Mode, Objects};
@@ -28,8 +31,10 @@ use crate::rules::fold::order;
 use crate::runtime::journal::Journal;
 use crate::store::edited::{Readable, compare};
 use crate::store::entity::{read_log, read_yaml};
-use crate::store::layout::{AGENTS, LOG, TASKS, home};
-use crate::store::project::project_onto;
+use crate::store::layout::{AGENTS, LOG, TASKS, home, task_dir};
+use crate::store::log::Log;
+use crate::store::project::{project_log, project_onto};
+use crate::store::yaml;
 
 /// How long a call of git may take that only touches the index.
 const INDEX_DEADLINE: Duration = Duration::from_secs(20);
@@ -45,6 +50,9 @@ pub struct Healed {
     pub staged: usize,
     /// Files of the store that git left in conflict and that are not made from logs: their owner must settle them.
     pub left: Vec<String>,
+    /// Versions of files in conflict that somebody edited by hand: settling them from the logs would lose the edit.
+    #[serde(skip)]
+    edits: Vec<(Id, String)>,
 }
 
 /// What was done to one entity.
@@ -86,12 +94,48 @@ impl Workspace {
     }
 
     fn heal_now(&self, also: BTreeSet<Entity>) -> Result<Healed> {
-        self.under_lock("agentpm resolve", |runtime, _, journal| {
-            let (healed, whole) = self.heal(runtime, also)?;
-            self.lift_clock(journal)?;
-            self.note_seen(whole);
-            Ok(healed)
-        })
+        let look = |also| {
+            self.under_lock("agentpm resolve", |runtime, _, journal| {
+                let (healed, whole) = self.heal(runtime, also)?;
+                self.lift_clock(journal)?;
+                self.note_seen(whole);
+                Ok(healed)
+            })
+        };
+        let mut healed = look(also)?;
+        let edits = std::mem::take(&mut healed.edits);
+        if edits.is_empty() {
+            return Ok(healed);
+        }
+        let recorded = self.record_edits(edits, &mut healed)?;
+        // What was in conflict is settled by now, and git is told.
+        let again = look(recorded)?;
+        healed.items.extend(again.items);
+        healed.staged += again.staged;
+        Ok(healed)
+    }
+
+    /// Records the edits that stood within conflicts, under the rules of any hand edit. Gives whose they were.
+    fn record_edits(&self, edits: Vec<(Id, String)>, healed: &mut Healed) -> Result<BTreeSet<Entity>> {
+        let mut recorded = BTreeSet::new();
+        for (id, text) in edits {
+            let entity = Entity::Task(id);
+            let current = read_yaml(&self.store, &entity).ok().flatten().unwrap_or_default();
+            let draft = Some((text, String::from_utf8_lossy(&current).into_owned()));
+            match self.record(HandEdit { id, draft, comments: Comments::Keep }) {
+                Ok(_) => {
+                    healed.items.push(HealedEntity {
+                        entity: entity.clone(),
+                        did: vec!["a hand edit within the conflict recorded"],
+                    });
+                    recorded.insert(entity);
+                }
+                Err(e) => {
+                    healed.left.push(format!("{}: {}", self.store.shown(task_dir(id).join("task.yaml")), e.message))
+                }
+            }
+        }
+        Ok(recorded)
     }
 
     /// Looks through the store once after git may have changed it: puts right what it left, and lifts the clock above all that
@@ -177,6 +221,14 @@ impl Workspace {
         let standing = match &readable {
             None => Some("task.yaml written from its log"),
             Some(bytes) => match compare(entity, &log.entries, bytes) {
+                // A line-by-line merge may also give what nobody can read.
+                Readable::Conflicted | Readable::Edited(_)
+                    if self.waits_for_edits(entity, &log, &more, bytes, work, healed) =>
+                {
+                    // The log is brought together; the file waits until the edit is recorded.
+                    project_log(&self.store, entity, log, &more, runtime)?;
+                    return Ok(did);
+                }
                 Readable::Clean => None,
                 Readable::Conflicted => Some("conflict in task.yaml settled from its log"),
                 Readable::Stale | Readable::Ahead(_) | Readable::Astray => Some("task.yaml written from its log"),
@@ -199,6 +251,26 @@ impl Workspace {
             did.push("conflict settled");
         }
         Ok(did)
+    }
+
+    /// Whether a file that git merged cannot be written from its log yet, because a person's words are in one of the versions.
+    fn waits_for_edits(
+        &self,
+        entity: &Entity,
+        log: &Log,
+        more: &[Entry],
+        bytes: &[u8],
+        work: &Work,
+        healed: &mut Healed,
+    ) -> bool {
+        let torn = is_conflicted(bytes) || std::str::from_utf8(bytes).is_ok_and(|text| yaml::read_value(text).is_err());
+        let Some(id) = entity.task().filter(|_| torn) else { return false };
+        let union: Vec<Entry> = log.entries.iter().chain(more).cloned().collect();
+        let versions = work.versions.get(entity).map_or(&[][..], Vec::as_slice);
+        let edits = edited_sides(entity, &union, bytes, versions);
+        let waits = !edits.is_empty();
+        healed.edits.extend(edits.into_iter().map(|text| (id, text)));
+        waits
     }
 
     /// Notes in git's index what was settled: the files that it held in conflict, and in the middle of an operation of git also

@@ -33,6 +33,8 @@ impl Workspace {
     ///
     /// Errors: as [`Workspace::lint`], and `ERR_BUSY` or `ERR_IO` where nothing can be written.
     pub fn lint_fix(&self, how: Fix) -> Result<LintReport> {
+        // What git left in conflict first: edits within it are recorded, not written over.
+        let healed = self.heal_changed()?;
         let (mut fixed, mut refused) = self.bring_back_deleted(&self.deleted()?, how.deleted)?;
         let (folders, odd) = self.store.task_folders().unwrap_or_default();
         let mut kept: BTreeMap<String, Error> = BTreeMap::new();
@@ -67,6 +69,7 @@ impl Workspace {
                 tell_refusal(finding, &e);
             }
         }
+        refused.extend(healed.left);
         refused.extend(kept.into_values().map(|e| e.message));
         after.refused = refused;
         Ok(after)
@@ -74,22 +77,28 @@ impl Workspace {
 
     fn mend(&self, entities: &BTreeSet<Entity>) -> Result<Vec<String>> {
         self.under_lock("agentpm lint --fix", |runtime, _, _| {
-        let mut fixed = Vec::new();
-        for entity in entities {
-            let edited = match entity {
-                Entity::Task(id) => {
-                    let log = load_task(&self.store, *id, &[])?.log;
-                    let bytes = read_yaml(&self.store, entity).ok().flatten();
-                    bytes.is_some_and(|bytes| matches!(compare(entity, &log.entries, &bytes), Readable::Edited(ref what) if what != FORM))
+            let mut fixed = Vec::new();
+            for entity in entities {
+                let edited = match entity {
+                    Entity::Task(id) => {
+                        let log = load_task(&self.store, *id, &[])?.log;
+                        let bytes = read_yaml(&self.store, entity).ok().flatten();
+                        match bytes.as_ref().map(|bytes| (bytes, compare(entity, &log.entries, bytes))) {
+                            Some((_, Readable::Edited(what))) => what != FORM,
+                            Some((bytes, Readable::Conflicted)) => {
+                                !self.edits_in_conflict(*id, &log.entries, bytes)?.is_empty()
+                            }
+                            _ => false,
+                        }
+                    }
+                    _ => false,
+                };
+                if !edited {
+                    project(&self.store, entity, &[], runtime)?;
+                    fixed.push(format!("{entity}: files written in their plain form"));
                 }
-                _ => false,
-            };
-            if !edited {
-                project(&self.store, entity, &[], runtime)?;
-                fixed.push(format!("{entity}: files written in their plain form"));
             }
-        }
-        Ok(fixed)
+            Ok(fixed)
         })
     }
 }

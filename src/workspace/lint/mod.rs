@@ -5,6 +5,7 @@
 //! Refuses to know: how anything is mended (`fix`), and what git holds (`staged`, `base`).
 
 mod across;
+mod apart;
 mod base;
 mod changed;
 mod fence;
@@ -31,7 +32,7 @@ pub(super) use readable::readable;
 pub(super) use staged::Staging;
 pub(super) use task::{completed_by_force, values};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Serialize;
@@ -45,6 +46,8 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::Id;
 use crate::model::settings::LintSettings;
+use crate::model::task::Task;
+use crate::model::yaml::render_task;
 use crate::store::entity::{is_odd, load_agent, load_task, read_yaml, yaml_path};
 use crate::store::layout::{LOG, task_dir};
 
@@ -113,42 +116,53 @@ impl Workspace {
         let strange = odd.into_iter().filter(|(path, _)| !is_temporary(path) && !is_new(path));
         findings.extend(strange.map(|(path, kind)| self.odd(&path, kind)));
         let pending = self.pending()?;
+        // What is new has no log yet.
+        let unlogged: BTreeSet<Id> = newcomers.iter().filter_map(|new| new.id).collect();
+        let seen = apart::each(&folders, |id| {
+            let more = pending.get(&Entity::Task(*id)).map_or(&[][..], Vec::as_slice);
+            self.look_at(*id, more, unlogged.contains(id))
+        })?;
         let mut tasks = BTreeMap::new();
-        for id in &folders {
-            let entity = Entity::Task(*id);
-            let more = pending.get(&entity).map_or(&[][..], Vec::as_slice);
-            let loaded = load_task(&self.store, *id, more)?;
-            findings.extend(loaded.findings.clone());
-            findings.extend(self.odd_in_task(*id)?);
-            if loaded.log.entries.is_empty() && loaded.log.foreign.is_empty() {
-                // What is new has no log yet.
-                if newcomers.iter().any(|new| new.id == Some(*id)) {
-                    continue;
-                }
-                let path = self.store.shown(task_dir(*id).join(LOG));
-                findings.push(Finding::new(Rule::LogMissing, format!("task {id} has no log")).task(*id).at(path, None));
-                continue;
-            }
-            if more.is_empty() {
-                let found = self.readable_at_rest(*id, &loaded.log.entries)?;
-                findings.extend(found.filter(|f| !is_told(f, &loaded.findings)).map(|f| f.task(*id)));
-            }
-            findings.extend(values(&self.store.name, &loaded.task));
-            findings.extend(several_owners(&self.store.name, &loaded.task, &loaded.log.entries));
-            tasks.insert(*id, loaded.task);
+        for (found, task) in seen {
+            findings.extend(found);
+            tasks.extend(task.map(|task| (task.id, task)));
         }
         // What points at a removed task is not what is wrong.
         tasks.extend(self.committed(&deleted)?);
-        for agent in self.agents()? {
-            let (_, log, odd) = load_agent(&self.store, &agent.name)?;
+        findings.extend(self.odd_among_agents()?);
+        for name in self.agent_names()? {
+            let (_, log, odd) = load_agent(&self.store, &name)?;
             findings.extend(odd);
-            let entity = Entity::Agent(agent.name);
+            let entity = Entity::Agent(name);
             if !pending.contains_key(&entity) {
                 findings.extend(self.readable_here(&entity, &log.entries));
             }
         }
         findings.extend(across(&self.store.name, &tasks, &|id| self.was_forced(id)));
         Ok((self.located(findings), folders.len()))
+    }
+
+    /// All that is odd about one task by itself, with events that are not in its log yet; and the task, where it has events.
+    fn look_at(&self, id: Id, more: &[Entry], is_new: bool) -> Result<(Vec<Finding>, Option<Task>)> {
+        let loaded = load_task(&self.store, id, more)?;
+        let mut findings = loaded.findings;
+        findings.extend(self.odd_in_task(id)?);
+        if loaded.log.entries.is_empty() && loaded.log.foreign.is_empty() {
+            if !is_new {
+                let path = self.store.shown(task_dir(id).join(LOG));
+                findings.push(Finding::new(Rule::LogMissing, format!("task {id} has no log")).task(id).at(path, None));
+            }
+            return Ok((findings, None));
+        }
+        // Most files are what their log says; that is seen without folding it once more.
+        let is_whole = |bytes: Vec<u8>| bytes == render_task(&loaded.task).as_bytes();
+        if more.is_empty() && !read_yaml(&self.store, &Entity::Task(id)).ok().flatten().is_some_and(is_whole) {
+            let found = self.readable_at_rest(id, &loaded.log.entries)?;
+            findings.extend(found.filter(|f| !is_told(f, &findings)).map(|f| f.task(id)));
+        }
+        findings.extend(values(&self.store.name, &loaded.task));
+        findings.extend(several_owners(&self.store.name, &loaded.task, &loaded.log.entries));
+        Ok((findings, Some(loaded.task)))
     }
 
     /// As `readable_here`, looked at again where somebody may have been writing between our two looks.

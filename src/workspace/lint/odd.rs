@@ -3,20 +3,21 @@
 //! Promises: names it and touches nothing.
 //! Refuses to know: what is in the files that do belong there.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::env::files::Kind;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::finding::{Finding, Rule};
-use crate::model::id::Id;
+use crate::model::id::{Id, check_agent_name};
+use crate::store::entity::is_odd;
 use crate::store::layout::{AGENTS, LOCAL, LOG, TASKS, task_dir};
 use crate::workspace::Workspace;
 
 impl Workspace {
     /// What lies at the top of the store and has no business there.
     pub(super) fn odd_at_top(&self) -> Result<Vec<Finding>> {
-        let list =
-            |dir: &crate::env::files::Dir| dir.list().map_err(|e| crate::error::Error::io("list", dir.path(), &e));
+        let list = |dir: &crate::env::files::Dir| dir.list().map_err(|e| Error::io("list", dir.path(), &e));
         let mut findings = Vec::new();
         for (name, kind) in list(&self.store.dir)? {
             let fits = match name.as_str() {
@@ -33,17 +34,38 @@ impl Workspace {
 
     pub(super) fn odd_in_task(&self, id: Id) -> Result<Vec<Finding>> {
         let folder = task_dir(id);
-        let dir = self
-            .store
-            .dir
-            .dir(&folder)
-            .map_err(|e| crate::error::Error::io("open", &self.store.path().join(&folder), &e))?;
-        let names = dir.list().map_err(|e| crate::error::Error::io("list", dir.path(), &e))?;
+        let dir = self.store.dir.dir(&folder).map_err(|e| Error::io("open", &self.store.path().join(&folder), &e))?;
+        let names = dir.list().map_err(|e| Error::io("list", dir.path(), &e))?;
         let strange = names.into_iter().filter(|(name, kind)| {
             let fits = matches!(name.as_str(), LOG | "task.yaml");
             !(fits || (is_temporary(Path::new(name)) && *kind == Kind::File))
         });
         Ok(strange.map(|(name, kind)| self.odd(&folder.join(name), kind).task(id)).collect())
+    }
+
+    /// What lies among the agents, or beside the files of one, and has no business there.
+    pub(super) fn odd_among_agents(&self) -> Result<Vec<Finding>> {
+        let list = |path: &Path| match self.store.dir.dir(path).and_then(|dir| dir.list()) {
+            Ok(names) => Ok(names),
+            // What stands in the folder's place is named at the top.
+            Err(e) if e.kind() == ErrorKind::NotFound || is_odd(&e) => Ok(Vec::new()),
+            Err(e) => Err(Error::io("list", &self.store.path().join(path), &e)),
+        };
+        let mut findings = Vec::new();
+        for (name, kind) in list(Path::new(AGENTS))? {
+            let path = Path::new(AGENTS).join(&name);
+            if kind == Kind::Dir && check_agent_name(&name).is_ok() {
+                for (name, kind) in list(&path)? {
+                    let fits = matches!(name.as_str(), LOG | "agent.yaml");
+                    if !(fits || (is_temporary(Path::new(&name)) && kind == Kind::File)) {
+                        findings.push(self.odd(&path.join(name), kind));
+                    }
+                }
+            } else if !(is_temporary(Path::new(&name)) && kind == Kind::File) {
+                findings.push(self.odd(&path, kind));
+            }
+        }
+        Ok(findings)
     }
 
     pub(super) fn odd(&self, path: &Path, kind: Kind) -> Finding {
@@ -53,8 +75,9 @@ impl Workspace {
             Kind::Link => "a symbolic link",
             Kind::Other => "a device, socket or FIFO",
         };
-        let misplaced =
-            kind == Kind::Dir && path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.parse::<Id>().is_ok());
+        let misplaced = kind == Kind::Dir
+            && path.starts_with(TASKS)
+            && path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.parse::<Id>().is_ok());
         let rule = if misplaced { Rule::PathMismatch } else { Rule::OddFile };
         Finding::new(rule, format!("{what} that does not belong here")).at(self.store.shown(path), None)
     }

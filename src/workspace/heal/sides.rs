@@ -1,0 +1,76 @@
+//! Hand edits within a conflict: a `task.yaml` that git left in conflict where one side was edited and not recorded.
+//!
+//! Promises: a side is found whole, as git's index holds it or as the driver left it between markers; what a program wrote is no
+//! edit. So what a person wrote is not lost where the conflict is settled from the logs.
+//! Refuses to know: how an edit is taken in.
+
+use std::collections::BTreeSet;
+
+use crate::error::Result;
+use crate::git::Mode;
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::model::yaml::is_as_written;
+use crate::store::edited::{FORM, Readable, compare};
+use crate::store::layout::task_dir;
+use crate::workspace::Workspace;
+
+/// The versions among these, or between the markers of `bytes`, that hold an edit which the events do not.
+pub(super) fn edited_sides(entity: &Entity, entries: &[Entry], bytes: &[u8], versions: &[Vec<u8>]) -> Vec<String> {
+    let between = whole_sides(bytes).into_iter().flatten();
+    let all = versions.iter().filter_map(|bytes| std::str::from_utf8(bytes).ok()).chain(between);
+    let edited = |text: &&str| {
+        is_as_written(text) == Some(false)
+            && matches!(compare(entity, entries, text.as_bytes()), Readable::Edited(what) if what != FORM)
+    };
+    all.filter(edited).map(str::to_owned).collect::<BTreeSet<String>>().into_iter().collect()
+}
+
+/// The two sides of a conflict that goes over the whole file, as the driver leaves it.
+fn whole_sides(bytes: &[u8]) -> Option<[&str; 2]> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let inner = text.strip_prefix("<<<<<<< ")?.split_once('\n')?.1;
+    let (ours, rest) = inner.split_once("\n=======\n")?;
+    let (theirs, end) = rest.split_once("\n>>>>>>> ")?;
+    let one = |side: &str| !side.lines().any(|line| line.starts_with("<<<<<<< ") || line.starts_with("======="));
+    (end.trim_end().lines().count() <= 1 && one(ours) && one(theirs))
+        .then(|| [&inner[..ours.len() + 1], &rest[..theirs.len() + 1]])
+}
+
+impl Workspace {
+    /// As [`edited_sides`], for a task whose file is in conflict now.
+    ///
+    /// Errors: `ERR_GIT` where git's index cannot be read.
+    pub(in crate::workspace) fn edits_in_conflict(
+        &self,
+        id: Id,
+        entries: &[Entry],
+        bytes: &[u8],
+    ) -> Result<Vec<String>> {
+        let mut versions = Vec::new();
+        if let Some(objects) = self.repo.as_ref().and_then(|repo| repo.objects().ok()) {
+            let folder = self.store.shown(task_dir(id));
+            for (path, stage, item) in objects.index_below(&folder)? {
+                if stage != 0 && path.ends_with("/task.yaml") && matches!(item.mode, Mode::File | Mode::Executable) {
+                    versions.push(objects.blob(item.oid)?);
+                }
+            }
+        }
+        Ok(edited_sides(&Entity::Task(id), entries, bytes, &versions))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sides_of_a_whole_conflict_are_found_and_no_others() {
+        let whole = "<<<<<<< ours\na: 1\nb: 2\n=======\na: 2\n>>>>>>> theirs\n";
+        assert_eq!(whole_sides(whole.as_bytes()), Some(["a: 1\nb: 2\n", "a: 2\n"]));
+        for other in ["a: 0\n<<<<<<< ours\na: 1\n=======\na: 2\n>>>>>>> theirs\n", &format!("{whole}c: 3\n"), "a: 1\n"]
+        {
+            assert_eq!(whole_sides(other.as_bytes()), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Looking at many tasks at once, where that pays.
+//!
+//! Promises: answers come in the order of what was asked; a small store starts no thread.
+//! Refuses to know: what is looked for.
+
+use std::thread;
+
+use crate::error::Result;
+
+/// Fewer tasks than this a thread is not worth starting for.
+const WORTH: usize = 256;
+/// More threads than this would rather wait for the disk, and each takes address space.
+const MOST: usize = 8;
+
+/// What `look` says of each of these, in their order; the first error where there are any.
+pub(super) fn each<T: Sync, R: Send>(all: &[T], look: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    let threads = cores.min(MOST).min(all.len() / WORTH).max(1);
+    let part = |some: &[T]| some.iter().map(&look).collect::<Result<Vec<R>>>();
+    if threads == 1 {
+        return part(all);
+    }
+    let parts = thread::scope(|scope| {
+        let begun: Vec<_> =
+            all.chunks(all.len().div_ceil(threads)).map(|some| scope.spawn(move || part(some))).collect();
+        let ended = begun.into_iter().map(|one| one.join().unwrap_or_else(|why| std::panic::resume_unwind(why)));
+        ended.collect::<Vec<_>>()
+    });
+    let mut found = Vec::with_capacity(all.len());
+    for part in parts {
+        found.extend(part?);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn answers_come_in_order_and_the_first_error_is_told() {
+        let all: Vec<usize> = (0..WORTH * 3 + 7).collect();
+        assert_eq!(each(&all, |n| Ok(n * 2)).unwrap(), all.iter().map(|n| n * 2).collect::<Vec<_>>());
+        let bad = |n: &usize| if *n > 10 && n % 2 == 1 { Err(Error::usage(n.to_string())) } else { Ok(()) };
+        assert_eq!(each(&all, bad).unwrap_err().message, "11");
+    }
+}

@@ -1,0 +1,215 @@
+//! Tasks that somebody writes as files, and files of tasks that somebody removes.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::Sandbox;
+use crate::sync::Clones;
+
+fn tasks(room: &Sandbox) -> Vec<Value> {
+    room.run(&["task", "list", "--all"]).data()["items"].as_array().unwrap().clone()
+}
+
+/// Writes a file beneath `tasks`.
+fn write(room: &Sandbox, path: &str, text: &str) {
+    let path = room.store().join("tasks").join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// What lint says of the one new file, after a try to take it in.
+fn refusal(room: &Sandbox) -> Value {
+    let report = room.run(&["lint", "--fix"]);
+    assert_eq!(report.code, 1, "{report:?}");
+    let found = report.json()["data"]["findings"].clone();
+    assert_eq!(found[0]["code"], "task-new", "{found}");
+    found[0].clone()
+}
+
+#[test]
+fn a_file_with_just_a_title_becomes_a_task() {
+    for path in ["fix-lock.yaml", "fix-lock.yml", "fix-lock/task.yaml", "AB/fix-lock/task.yaml"] {
+        let room = Sandbox::new();
+        write(&room, path, "title: Fix the lock\n");
+        assert_eq!(room.finding_codes(), ["task-new"], "{path}");
+        assert!(tasks(&room).is_empty(), "it is no task before it is recorded");
+        room.run(&["lint", "--fix"]).data();
+        let all = tasks(&room);
+        assert_eq!((all.len(), &all[0]["title"]), (1, &json!("Fix the lock")), "{path}");
+        assert!(!room.store().join("tasks").join(path).exists(), "{path}: its words are recorded");
+        let event = room.run(&["log", all[0]["id"].as_str().unwrap()]).data()["items"][0].clone();
+        assert_eq!((&event["type"], &event["why"]), (&json!("TaskCreated"), &json!("hand edit")), "{path}");
+        room.is_clean();
+        assert!(!room.store().join("tasks/fix-lock").exists(), "{path}: nor is its folder left");
+    }
+}
+
+#[test]
+fn a_file_in_a_folder_of_its_own_keeps_its_id() {
+    let room = Sandbox::new();
+    let id = "01K5R4XJ7Z0000000000000001";
+    write(&room, &format!("01/{id}/task.yaml"), &format!("id: {id}\ntitle: mine\nstatus: open\n"));
+    assert_eq!(room.finding_codes(), ["task-new"]);
+    room.run(&["lint", "--fix"]).data();
+    assert_eq!(room.get(id)["title"], "mine");
+    room.is_clean();
+}
+
+#[test]
+fn a_file_may_say_all_that_commands_can() {
+    let room = Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let (parent, blocker) = (room.task("parent", &[]), room.task("blocker", &[]));
+    write(
+        &room,
+        "rich.yaml",
+        &format!(
+            "title: 'Rich'\nintent: >-\n  folded\n  prose\ntype: docs\npriority: -1\nparent: {parent}\nlabels: [a, b]\n\
+             watchers: codex-1\nacceptance:\n- first\n- criterion: second\n  met: true\nestimate: 3\nfiles: [src/**]\n\
+             metadata:\n  k: {{x: 1}}\nblocked_by: [{blocker}]\nprogress:\n- one\n- {{content: two, completed: true}}\n\
+             context:\n- type: decision\n  content: so\nrelationships:\n- {{type: relates_to, to: {parent}}}\n# remember\n"
+        ),
+    );
+    room.run(&["lint", "--fix"]).data();
+    let id = tasks(&room).iter().find(|t| t["title"] == "Rich").unwrap()["id"].as_str().unwrap().to_owned();
+    let task = room.get(&id);
+    assert_eq!(task["intent"], "folded prose");
+    assert_eq!((&task["type"], &task["priority"], &task["status"]), (&json!("docs"), &json!(-1), &json!("blocked")));
+    assert_eq!((&task["parent"], &task["labels"]), (&json!(parent), &json!(["a", "b"])));
+    assert_eq!((&task["watchers"], &task["estimate"]), (&json!(["codex-1"]), &json!("3")));
+    assert_eq!(task["acceptance"][0]["met"], false);
+    assert_eq!(task["acceptance"][1]["met"], true);
+    assert_eq!(task["metadata"], json!({"k": {"x": 1}}));
+    assert_eq!(task["progress"]["done"], 1);
+    let notes: Vec<&Value> = task["context"].as_array().unwrap().iter().map(|c| &c["content"]).collect();
+    assert!(notes[0] == "so" && notes[1].as_str().unwrap().contains("remember"), "{notes:?}");
+    assert_eq!(task["relationships"].as_array().unwrap().len(), 3);
+    room.is_clean();
+}
+
+#[test]
+fn a_file_that_does_not_fit_stays_and_says_why() {
+    let copy = |room: &Sandbox| fs::read_to_string(room.yaml_of(&room.task("other", &[]))).unwrap();
+    type Text = fn(&Sandbox) -> String;
+    let cases: &[(&str, Text, u64, &str)] = &[
+        ("no title", |_| "intent: x\n".into(), 1, "needs a title"),
+        ("no mapping", |_| "- title: x\n".into(), 1, "no mapping"),
+        ("no YAML", |_| "title: x\n  y: [\n".into(), 2, "cannot be read"),
+        ("a slip", |_| "title: x\nlable: [a]\n".into(), 2, "labels is meant"),
+        ("a bad value", |_| "title: x\n\npriority: 12\n".into(), 3, "-5 to 5"),
+        ("an id", |_| "title: x\nid: 01K5R4XJ7Z0000000000000001\n".into(), 2, "leave id out"),
+        ("a creator", |_| "title: x\ncreated_by: eve\n".into(), 2, "cannot be changed"),
+        ("a strange blocker", |_| "title: x\nblocked_by:\n- 7XK2Q1\n".into(), 3, "7XK2Q1"),
+        ("done already", |_| "title: x\nstatus: completed\n".into(), 2, "allowed from there"),
+        ("half a foot", |_| "title: x\nlog:\n  heads: []\n".into(), 2, "foot of another"),
+    ];
+    for (what, text, line, why) in cases {
+        let room = Sandbox::new();
+        let text = text(&room);
+        write(&room, "new.yaml", &text);
+        let found = refusal(&room);
+        assert!(found["message"].as_str().unwrap().contains(why), "{what}: {found}");
+        assert_eq!(found["line"], *line, "{what}: {found}");
+        assert_eq!(fs::read_to_string(room.store().join("tasks/new.yaml")).unwrap(), text, "{what}");
+        assert!(tasks(&room).is_empty(), "{what}");
+    }
+    // A copy of another task's file is none: it lies where it does not belong.
+    let room = Sandbox::new();
+    let text = copy(&room);
+    write(&room, "copy.yaml", &text);
+    assert_eq!(room.finding_codes(), ["odd-file"]);
+    let _ = room.run(&["lint", "--fix"]);
+    assert_eq!(fs::read_to_string(room.store().join("tasks/copy.yaml")).unwrap(), text);
+    assert_eq!(tasks(&room).len(), 1);
+}
+
+#[test]
+fn a_file_that_lies_behind_a_link_is_left_alone() {
+    let room = Sandbox::new();
+    fs::create_dir_all(room.beside("outside")).unwrap();
+    fs::write(room.beside("outside").join("task.yaml"), "title: outside\n").unwrap();
+    fs::create_dir_all(room.store().join("tasks")).unwrap();
+    std::os::unix::fs::symlink(room.beside("outside"), room.store().join("tasks/linked")).unwrap();
+    std::os::unix::fs::symlink(room.beside("outside").join("task.yaml"), room.store().join("tasks/new.yaml")).unwrap();
+    let _ = room.run(&["lint", "--fix"]);
+    assert!(tasks(&room).is_empty());
+    assert!(room.beside("outside").join("task.yaml").exists());
+}
+
+#[test]
+fn sync_takes_new_files_in_and_brings_removed_ones_back() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    let home = clones.log("ann", &task).parent().unwrap().to_path_buf();
+    fs::remove_dir_all(&home).unwrap();
+    fs::write(clones.dir("ann").join(".agentpm/tasks/new.yaml"), "title: by ann\n").unwrap();
+    fs::write(clones.dir("ann").join(".agentpm/tasks/bad.yaml"), "title: bad # look\n").unwrap();
+    let planned = clones.run("ann", &["sync", "--plan"]);
+    assert!(planned.stderr.contains("make a task of it") && planned.stderr.contains("bring them back"), "{planned:?}");
+    assert!(!home.exists() && clones.dir("ann").join(".agentpm/tasks/new.yaml").exists(), "a plan changes nothing");
+    let synced = clones.run("ann", &["sync"]);
+    synced.data();
+    assert!(synced.stderr.contains("is now task") && synced.stderr.contains("comment would be lost"), "{synced:?}");
+    assert!(clones.log("ann", &task).exists());
+    clones.run("bob", &["sync"]).data();
+    let titles = clones.run("bob", &["ls"]).data()["items"].to_string();
+    assert!(titles.contains("by ann") && titles.contains("shared"), "{titles}");
+}
+
+#[test]
+fn a_task_whose_files_were_removed_is_brought_back_or_ended() {
+    for (how, status) in [(&["lint", "--fix"][..], "open"), (&["lint", "--fix", "--deleted", "cancelled"], "cancelled")]
+    {
+        let room = Sandbox::new();
+        let id = room.task("here", &["--label", "x"]);
+        room.git(&["add", "-A"]).text();
+        room.git(&["commit", "-qm", "plan"]).text();
+        // Acknowledged after the commit, and so no less there.
+        room.run(&["note", &id, "--content", "since then"]).data();
+        fs::remove_dir_all(room.task_dir(&id)).unwrap();
+        assert_eq!(room.finding_codes(), ["task-deleted"]);
+        room.run(&["task", "get", &id]).error("ERR_NOT_FOUND", 3);
+        room.run(how).data();
+        let task = room.get(&id);
+        assert_eq!((&task["status"], &task["context"][0]["content"]), (&json!(status), &json!("since then")));
+        room.is_clean();
+    }
+    let room = Sandbox::new();
+    let id = room.task("open yet", &[]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-qm", "plan"]).text();
+    fs::remove_dir_all(room.task_dir(&id)).unwrap();
+    let report = room.run(&["lint", "--fix", "--deleted", "archived"]).data();
+    assert!(report["refused"][0].as_str().unwrap().contains("only what is completed or cancelled"), "{report}");
+    assert_eq!(room.get(&id)["status"], "open", "back, and not ended");
+}
+
+#[test]
+fn a_log_alone_that_was_removed_is_written_again() {
+    let room = Sandbox::new();
+    let id = room.task("here", &[]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-qm", "plan"]).text();
+    room.run(&["task", "update", &id, "--priority", "2"]).data();
+    let log = fs::read(room.log_of(&id)).unwrap();
+    fs::remove_file(room.log_of(&id)).unwrap();
+    assert_eq!(room.finding_codes(), ["log-missing"]);
+    room.run(&["lint", "--fix"]).data();
+    assert_eq!(fs::read(room.log_of(&id)).unwrap(), log);
+    room.is_clean();
+}
+
+#[test]
+fn an_edit_that_is_not_recorded_yet_is_told_to_who_looks() {
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    let text = fs::read_to_string(room.yaml_of(&id)).unwrap();
+    fs::write(room.yaml_of(&id), text.replace("title: one", "title: two")).unwrap();
+    for looks in [&["task", "get", &id][..], &["brief", "--task-id", &id]] {
+        let answer = room.run(looks);
+        answer.data();
+        assert!(answer.stderr.contains("edited by hand") && answer.stderr.contains("title"), "{answer:?}");
+    }
+    room.run(&["claim", &id]).data();
+    assert!(!room.run(&["task", "get", &id]).stderr.contains("edited by hand"));
+}
