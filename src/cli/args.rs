@@ -403,8 +403,8 @@ pub struct Lint {
     /// Judge what a commit made now would add: git's index, not the work tree
     #[arg(long, conflicts_with_all = ["fix", "base"])]
     pub staged: bool,
-    /// Check besides that nothing of this revision's plan was rewritten, and the lease trailers of the commits since; how bad
-    /// a rule is, that revision's config.toml says
+    /// Check besides what happened since this revision: that nothing of its plan was rewritten, that its roles.yml permits the new
+    /// events, the lease trailers of the commits. How bad a rule is, that revision's config.toml says
     #[arg(long, value_name = "REV", conflicts_with = "fix")]
     pub base: Option<String>,
     /// Judge the text on standard input as if it stood at --path; for editors

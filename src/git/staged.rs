@@ -79,6 +79,35 @@ impl Objects {
         Ok(look.found)
     }
 
+    /// The files that an index holds below a folder, those in conflict left out, by path below the top of the work tree.
+    ///
+    /// Errors: `ERR_GIT` where the index or a tree that it names cannot be read.
+    pub fn files_in_index(&self, index: &Path, folder: &str) -> Result<Vec<(String, Oid)>> {
+        let index = self.read_index(index)?;
+        let mut files = Vec::new();
+        let mut whole = |path: &str, tree: Option<Oid>| -> Result<()> {
+            let inside = self.changes(None, tree)?.into_iter();
+            files.extend(inside.filter_map(|c| Some((format!("{path}/{}", c.path), c.new?.oid))));
+            Ok(())
+        };
+        if let Some(tree) = self.collapsed(&index, folder)? {
+            whole(folder, tree)?;
+            return Ok(files);
+        }
+        let range = index.prefixed_entries_range(format!("{folder}/").as_str().into()).unwrap_or(0..0);
+        let mut single = Vec::with_capacity(range.len());
+        for entry in index.entries()[range].iter().filter(|entry| entry.stage_raw() == 0) {
+            let path = entry.path(&index).to_str_lossy();
+            match path.strip_suffix('/') {
+                Some(path) => whole(path, Some(Oid(entry.id)))?,
+                None if entry.flags.contains(Flags::INTENT_TO_ADD) => {}
+                None => single.push((path.into_owned(), Oid(entry.id))),
+            }
+        }
+        files.extend(single);
+        Ok(files)
+    }
+
     /// The tree of a folder that a sparse index keeps as one entry, or within one; `None` where it does not.
     fn collapsed(&self, index: &File, folder: &str) -> Result<Option<Option<Oid>>> {
         for whole in Path::new(folder).ancestors().filter_map(Path::to_str).filter(|path| !path.is_empty()) {

@@ -19,7 +19,7 @@ use crate::model::task::{Status, Task};
 use crate::model::words::{TaskRef, Text};
 use crate::rules::fold::fold;
 use crate::runtime::journal;
-use crate::store::layout::task_dir;
+use crate::store::layout::{shown, task_dir};
 use crate::store::project::project;
 
 /// What becomes of a task whose files were removed.
@@ -32,6 +32,12 @@ pub enum Deleted {
     Cancelled,
     /// And it is archived, where it is completed or cancelled.
     Archived,
+}
+
+/// What lint says of a task whose files were removed; `store` is the store's name.
+pub(super) fn found(store: &str, id: Id) -> Finding {
+    let message = format!("the files of task {id} were removed, and the commit that is checked out has them");
+    Finding::new(Rule::TaskDeleted, message).task(id).at(shown(store, task_dir(id)), None)
 }
 
 impl Workspace {
@@ -65,9 +71,7 @@ impl Workspace {
 
     /// What lint says of such a task.
     pub(super) fn deleted_found(&self, id: Id) -> Finding {
-        let path = self.store.shown(task_dir(id));
-        let message = format!("the files of task {id} were removed, and the commit that is checked out has them");
-        Finding::new(Rule::TaskDeleted, message).task(id).at(path, None)
+        found(&self.store.name, id)
     }
 
     /// Brings the files of tasks back, as the commit that is checked out has them together with what was acknowledged here

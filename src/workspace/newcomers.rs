@@ -59,17 +59,12 @@ impl Workspace {
 
     /// Whether a file was made from events, so that it is no newcomer but one that lost its way.
     fn has_foot(&self, path: &Path) -> bool {
-        let bytes = self.store.dir.read(path, MAX_YAML).unwrap_or_default();
-        std::str::from_utf8(&bytes).is_ok_and(|text| {
-            yaml::read_value(text).is_ok_and(|value| heads(&value).is_some_and(|heads| !heads.is_empty()))
-        })
+        is_from_events(&self.store.dir.read(path, MAX_YAML).unwrap_or_default())
     }
 
     /// What lint says of a newcomer.
     pub(super) fn newcomer_found(&self, new: &Newcomer) -> Finding {
-        let finding = Finding::new(Rule::TaskNew, "a task written by hand that is not recorded yet");
-        let finding = finding.at(self.store.shown(&new.path), Some(1));
-        new.id.map_or(finding.clone(), |id| finding.task(id))
+        found(self.store.shown(&new.path), new.id)
     }
 
     /// Makes a task of a newcomer. Gives its id.
@@ -156,6 +151,20 @@ impl Workspace {
     }
 }
 
-fn is_yaml(path: &Path) -> bool {
+/// Whether a text tells of the events it was made from.
+pub(super) fn is_from_events(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| {
+        yaml::read_value(text).is_ok_and(|value| heads(&value).is_some_and(|heads| !heads.is_empty()))
+    })
+}
+
+/// What lint says of a file that may become a task.
+pub(super) fn found(path: String, id: Option<Id>) -> Finding {
+    let finding = Finding::new(Rule::TaskNew, "a task written by hand that is not recorded yet").at(path, Some(1));
+    id.map_or(finding.clone(), |id| finding.task(id))
+}
+
+/// Whether a file below the store may become a task by its name.
+pub(super) fn is_yaml(path: &Path) -> bool {
     path.starts_with(TASKS) && path.extension().is_some_and(|ext| ext == "yaml" || ext == "yml")
 }

@@ -178,7 +178,7 @@ fn the_index_is_judged_and_not_the_work_tree() {
     room.git(&["rm", "-q", "-f", "--cached", ".agentpm/roles.yml", "-r", room.task_dir(&other).to_str().unwrap()])
         .text();
     room.git(&["add", ".agentpm/config.toml"]).text();
-    assert_eq!(codes(&room, &["--staged"]), ["config-invalid", "log-rewritten"]);
+    assert_eq!(codes(&room, &["--staged"]), ["config-invalid", "task-deleted"]);
     room.run(&["lint", "--staged", "--fix"]).error("ERR_USAGE", 2);
 }
 
@@ -323,7 +323,7 @@ fn a_commit_names_the_leases_it_was_made_under() {
     room.run(&["done", &two]).data();
     git_as(&room, &room.repo(), "bob", &["commit", "-q", "-a", "-m", "not bob's work"]).text();
     assert!(!body("HEAD").contains("Agentpm-Lease"), "{}", body("HEAD"));
-    assert_eq!(codes(&room, &["--base", "base"]), [""; 0]);
+    assert_eq!(codes(&room, &["--base", "base"]), ["rules-changed"], "the settings, and nothing about leases");
 
     // Commits that are made again keep the words they had.
     let three = room.task("three", &[]);

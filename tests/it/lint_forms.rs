@@ -177,7 +177,7 @@ fn a_branch_cannot_switch_off_a_rule_for_itself() {
     fs::write(room.home().join(".agentpm/config.toml"), "[lint.severity]\nodd-file = \"off\"\n").unwrap();
     assert_eq!(codes(&room.run(&["lint"])), []);
     let since = codes(&room.run(&["lint", "--base", "main"]));
-    assert_eq!(since, pairs(&[("config-key", "error"), ("odd-file", "warning")]));
+    assert_eq!(since, pairs(&[("config-key", "error"), ("rules-changed", "warning"), ("odd-file", "warning")]));
 }
 
 #[test]

@@ -39,6 +39,7 @@ mod schemas;
 mod sessions;
 mod signed;
 mod skew;
+mod staged;
 mod stopped;
 mod sync;
 mod sync_crash;

@@ -19,12 +19,14 @@ mod signed;
 mod staged;
 mod stdin;
 mod task;
+mod together;
 mod trailers;
 
 pub use fix::Fix;
 pub use staged::lint_staged;
 pub use stdin::lint_text;
 
+pub(super) use across::across;
 pub(super) use changed::values_of;
 pub(super) use lines::{line_of, point_out};
 pub(super) use readable::readable;
@@ -144,7 +146,7 @@ impl Workspace {
                 findings.extend(self.readable_here(&entity, &log.entries));
             }
         }
-        findings.extend(self.across(&tasks, &|id| self.was_forced(id)));
+        findings.extend(across(&self.store.name, &tasks, &|id| self.was_forced(id)));
         Ok((self.located(findings), folders.len()))
     }
 

@@ -2,10 +2,10 @@
 //!
 //! Promises: looks at what is staged and at nothing else, so that its cost grows with that; what was wrong in the commit
 //! before is not held against this one. A commit is made to be read elsewhere, so files that contradict each other stop it.
-//! Refuses to know: what follows from several tasks, which the whole `lint` tells.
+//! Refuses to know: what follows from several tasks (`together`), and who might write what (`permitted`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::fence::{self, Suspect};
 use super::lines::is_told;
@@ -29,6 +29,7 @@ use crate::store::layout::{LOG, TASKS, home, shown};
 use crate::store::log::Log;
 use crate::workspace::heal::entity_below;
 use crate::workspace::open::{Options, Place, newer, place_in_git};
+use crate::workspace::{deleted, newcomers};
 
 /// Checks what is staged of the plan. `None` where there is no plan, neither in the work tree nor in the index.
 ///
@@ -53,6 +54,7 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
     for change in staging.changes.values() {
         findings.extend(staging.other(change)?);
     }
+    findings.extend(staging.together()?);
     let lost = fence::lost(&suspects, place.runtime.as_ref())?;
     // A sync brings the plan together with what other clones say, where the higher fence counts; it must not be held up.
     let leave = |lost: fence::LostEvent| match lost.elsewhere && is_of_sync(env, &place) {
@@ -75,21 +77,23 @@ fn is_of_sync(env: &Env, place: &Place) -> bool {
 
 /// The index beside the commit that is checked out.
 pub(in crate::workspace) struct Staging<'a> {
-    place: &'a Place,
-    objects: Objects,
+    pub(super) place: &'a Place,
+    pub(super) objects: Objects,
+    /// The index that git would commit from.
+    pub(super) index: PathBuf,
     /// The files of the commit.
     tree: Option<Oid>,
     /// The files of the commits that a merge in progress brings in.
     merged: Vec<Oid>,
     changes: BTreeMap<String, Change>,
-    unmerged: BTreeSet<String>,
+    pub(super) unmerged: BTreeSet<String>,
 }
 
 /// One of an entity's two files, before and after.
-struct Sides {
+pub(super) struct Sides {
     path: String,
     old: Option<Vec<u8>>,
-    new: Option<Vec<u8>>,
+    pub new: Option<Vec<u8>>,
 }
 
 impl<'a> Staging<'a> {
@@ -99,9 +103,10 @@ impl<'a> Staging<'a> {
         let tree_of = |commit: Oid| objects.commit(commit).map(|commit| commit.tree);
         let tree = objects.head()?.commit.map(tree_of).transpose()?;
         let merged = place.repo.merging().into_iter().map(tree_of).collect::<Result<Vec<Oid>>>()?;
-        let staged = objects.staged(&place.repo.index_in_force(env), tree, &place.name)?;
+        let index = place.repo.index_in_force(env);
+        let staged = objects.staged(&index, tree, &place.name)?;
         let changes = staged.changes.into_iter().map(|change| (change.path.clone(), change)).collect();
-        Ok(Staging { place, objects, tree, merged, changes, unmerged: staged.unmerged })
+        Ok(Staging { place, objects, index, tree, merged, changes, unmerged: staged.unmerged })
     }
 
     /// Whether git is about to make again a commit that was made before: in a rebase, a cherry-pick and the like.
@@ -121,7 +126,7 @@ impl<'a> Staging<'a> {
         self.changes.keys().filter_map(of).filter(|entity| !torn.contains(entity)).collect()
     }
 
-    fn sides(&self, entity: &Entity, name: Option<&str>) -> Result<Option<Sides>> {
+    pub(super) fn sides(&self, entity: &Entity, name: Option<&str>) -> Result<Option<Sides>> {
         let Some((folder, readable)) = home(entity) else { return Ok(None) };
         let path = shown(&self.place.name, folder.join(name.unwrap_or(readable)));
         let (old, new) = match self.changes.get(&path) {
@@ -185,6 +190,9 @@ impl<'a> Staging<'a> {
         let of_task = |finding: Finding| task.map_or(finding.clone(), |id| finding.task(id));
         let (old, new) = (read(log.old.as_deref())?, read(log.new.as_deref())?);
         if log.new.is_none() {
+            if let Some(id) = task {
+                return Ok((self.without_log(id, &log, &yaml), Vec::new()));
+            }
             let mut findings = rewritten(entity, &log.path, &old.entries, &Log::default(), &|_| Ok(Vec::new()))?;
             if yaml.new.is_some() && findings.is_empty() {
                 let message = format!("{entity} is staged without its log");
@@ -218,6 +226,20 @@ impl<'a> Staging<'a> {
         Ok((findings.into_iter().map(of_task).collect(), suspects))
     }
 
+    /// A task of which no log is staged: removed, new, or torn in two.
+    fn without_log(&self, id: Id, log: &Sides, yaml: &Sides) -> Vec<Finding> {
+        const MEND: &str = "agentpm lint --fix brings the files back, then git add them; to be done with the task: agentpm task \
+                            transition --status cancelled, then agentpm task archive";
+        vec![match (&log.old, &yaml.new) {
+            (Some(_), None) => Finding { mend: MEND, ..deleted::found(&self.place.name, id) },
+            (None, Some(bytes)) if !newcomers::is_from_events(bytes) => newcomers::found(yaml.path.clone(), Some(id)),
+            (_, Some(_)) => Finding::new(Rule::LogMissing, format!("task/{id} is staged without its log"))
+                .task(id)
+                .at(&log.path, None),
+            (None, None) => return Vec::new(),
+        }]
+    }
+
     /// A file that is no task's and no agent's.
     fn other(&self, change: &Change) -> Result<Vec<Finding>> {
         let Some(item) = change.new else { return Ok(Vec::new()) };
@@ -235,6 +257,12 @@ impl<'a> Staging<'a> {
             "config.toml" | "roles.yml" => self.settings(&change.path, below, item)?,
             ".gitattributes" | ".gitignore" => Vec::new(),
             _ if below.starts_with("archive/") && below.ends_with(".jsonl") => Vec::new(),
+            _ if newcomers::is_yaml(Path::new(below))
+                && is_place_of_new(below)
+                && !newcomers::is_from_events(&self.objects.blob(item.oid)?) =>
+            {
+                vec![newcomers::found(change.path.clone(), None)]
+            }
             _ => match below.split('/').collect::<Vec<_>>()[..] {
                 [TASKS, _, id, LOG | "task.yaml"] if id.parse::<Id>().is_ok() => {
                     let wrong = "a task in the folder of others";
@@ -260,6 +288,11 @@ impl<'a> Staging<'a> {
         let settings = text.and_then(|text| config::combine(&[(path, text)]).ok());
         Ok(settings.map(|(settings, _)| settings.lint).unwrap_or_default())
     }
+}
+
+/// Whether a file beneath `tasks` lies where one that somebody wrote by hand is looked for.
+fn is_place_of_new(below: &str) -> bool {
+    matches!(below.split('/').collect::<Vec<_>>()[..], [_, _] | [_, _, _] | [_, _, _, "task.yaml"])
 }
 
 /// What is odd about the bytes of config.toml or roles.yml.
@@ -342,6 +375,7 @@ fn half_staged(finding: Finding) -> Finding {
     if half { Finding { mend, ..finding } } else { finding }
 }
 
-fn read(bytes: Option<&[u8]>) -> Result<Log> {
+/// Reads a log that git keeps.
+pub(super) fn read(bytes: Option<&[u8]>) -> Result<Log> {
     Log::read(bytes.unwrap_or_default()).map_err(|e| Error::new(Code::Git, format!("cannot read a staged log: {e}")))
 }

@@ -23,7 +23,7 @@ use crate::store::config::MAX_CONFIG;
 use crate::store::entity::line_in;
 use crate::store::layout::{LOG, task_dir};
 use crate::workspace::Workspace;
-use crate::workspace::lint::{completed_by_force, line_of, point_out, readable, values, values_of};
+use crate::workspace::lint::{across, completed_by_force, line_of, point_out, readable, values, values_of};
 use crate::workspace::past::{Past, began_at};
 
 /// Most findings that are listed unless all are asked for; they are counted all the same.
@@ -283,12 +283,12 @@ impl Side {
             }
             texts.insert(*id, text);
         }
-        let across = ws.across(&self.tasks, &|id| self.forced.contains(&id)).into_iter().map(|mut f| {
+        let together = across(&ws.store.name, &self.tasks, &|id| self.forced.contains(&id)).into_iter().map(|mut f| {
             let text = f.task.and_then(|task| texts.get(&task));
             f.line = text.zip(f.spot.as_ref()).and_then(|(text, spot)| line_of(text, spot));
             f
         });
-        self.findings.extend(across);
+        self.findings.extend(together);
         Ok(std::mem::take(&mut self.findings))
     }
 }

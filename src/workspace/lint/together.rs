@@ -1,0 +1,136 @@
+//! What follows from several tasks, for what is staged: the plan as the index holds it beside the plan of the commit beneath.
+//!
+//! Promises: tells only what the commit would bring about. Where nothing is staged that could bring such a thing about, no more
+//! than what is staged is read; else every log once, and only those with relationships, and those that these name, are taken
+//! apart. A task that is staged as removed stays, since its removal is what is wrong then.
+//! Refuses to know: the work tree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::task::completed_by_force;
+use super::{Staging, across, line_of};
+use crate::error::Result;
+use crate::git::Oid;
+use crate::model::event::{Entity, Entry};
+use crate::model::finding::{Finding, Rule};
+use crate::model::id::Id;
+use crate::model::task::{Status, Task};
+use crate::rules::fold::fold;
+use crate::store::layout::{LOG, TASKS, shown};
+
+/// Whether a log may hold relationships; a word that is written with escapes may be any.
+fn may_relate(log: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(log);
+    text.contains("\"RelationshipAdded\"") || text.contains("\\u")
+}
+
+/// Tasks by id, and those among them that were completed by force.
+#[derive(Default)]
+struct Plan {
+    tasks: BTreeMap<Id, Task>,
+    forced: BTreeSet<Id>,
+}
+
+impl Plan {
+    fn put(&mut self, id: Id, entries: &[Entry]) {
+        self.tasks.remove(&id);
+        self.forced.remove(&id);
+        if entries.is_empty() {
+            return;
+        }
+        let mut task = fold(id, entries).0;
+        // Words count for nothing here, and there may be many.
+        task.context.clear();
+        task.progress.clear();
+        if task.status == Status::Completed && completed_by_force(entries) {
+            self.forced.insert(id);
+        }
+        self.tasks.insert(id, task);
+    }
+
+    fn judge(&self, store: &str) -> Vec<Finding> {
+        across(store, &self.tasks, &|id| self.forced.contains(&id))
+    }
+
+    /// The tasks that relationships name.
+    fn named(&self) -> BTreeSet<Id> {
+        self.tasks.values().flat_map(|task| task.relationships.values()).flat_map(|edge| [edge.from, edge.to]).collect()
+    }
+}
+
+/// Whether a task that became another could break what holds among several.
+fn may_break(old: Option<&Task>, new: &Task) -> bool {
+    let Some(old) = old else { return !new.relationships.is_empty() };
+    let (was, is) = (old.status, new.status);
+    let finished = was.is_finished() != is.is_finished() || (was != is && is == Status::Completed);
+    let edges = |task: &Task| task.relationships.keys().copied().collect::<BTreeSet<Id>>();
+    finished || (was != is && is == Status::Blocked) || edges(old) != edges(new)
+}
+
+impl Staging<'_> {
+    /// What follows from several tasks and did not before the commit.
+    pub(super) fn together(&self) -> Result<Vec<Finding>> {
+        // A plan in conflict is no plan yet.
+        if !self.unmerged.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (mut before, mut after) = (Plan::default(), Plan::default());
+        let mut staged = BTreeSet::new();
+        for entity in self.entities() {
+            let Entity::Task(id) = entity else { continue };
+            let (old, new) = self.entries(&entity)?;
+            before.put(id, &old);
+            after.put(id, if new.is_empty() { &old } else { &new });
+            staged.insert(id);
+        }
+        if !after.tasks.iter().any(|(id, task)| may_break(before.tasks.get(id), task)) {
+            return Ok(Vec::new());
+        }
+        self.fill(&staged, &mut before, &mut after)?;
+        let name = &self.place.name;
+        let key = |finding: &Finding| (finding.rule, finding.task, finding.message.clone());
+        let had: BTreeSet<(Rule, Option<Id>, String)> = before.judge(name).iter().map(key).collect();
+        let mut found = after.judge(name);
+        found.retain(|finding| !had.contains(&key(finding)));
+        for finding in &mut found {
+            let sides = finding.task.map(|id| self.sides(&Entity::Task(id), None)).transpose()?.flatten();
+            let bytes = sides.and_then(|sides| sides.new).unwrap_or_default();
+            finding.line = finding.spot.as_ref().and_then(|spot| line_of(&String::from_utf8_lossy(&bytes), spot));
+        }
+        Ok(found)
+    }
+
+    /// Adds what is not staged, as far as it has to do with others.
+    fn fill(&self, staged: &BTreeSet<Id>, before: &mut Plan, after: &mut Plan) -> Result<()> {
+        let tasks = shown(&self.place.name, TASKS);
+        let mut logs: BTreeMap<Id, Oid> = BTreeMap::new();
+        for (path, oid) in self.objects.files_in_index(&self.index, &tasks)? {
+            let [shard, id, LOG] = path[tasks.len() + 1..].split('/').collect::<Vec<_>>()[..] else { continue };
+            let id = id.parse::<Id>().ok().filter(|id| id.shard() == shard && !staged.contains(id));
+            logs.extend(id.map(|id| (id, oid)));
+        }
+        let mut plain = BTreeMap::new();
+        for (id, oid) in logs {
+            let bytes = self.objects.blob(oid)?;
+            match may_relate(&bytes) {
+                true => put_both(before, after, id, &bytes)?,
+                false => {
+                    plain.insert(id, oid);
+                }
+            }
+        }
+        for id in before.named().into_iter().chain(after.named()).collect::<BTreeSet<Id>>() {
+            if let Some(oid) = plain.get(&id) {
+                put_both(before, after, id, &self.objects.blob(*oid)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn put_both(before: &mut Plan, after: &mut Plan, id: Id, log: &[u8]) -> Result<()> {
+    let entries = super::staged::read(Some(log))?.entries;
+    before.put(id, &entries);
+    after.put(id, &entries);
+    Ok(())
+}
