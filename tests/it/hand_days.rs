@@ -256,7 +256,7 @@ fn what_two_wrote_at_the_same_time_by_hand_and_by_command_is_all_there() {
     let (seed, rounds) = (number("SEED", 1), number("ROUNDS", 20));
     for round in seed..seed + rounds {
         let way = WAYS[round as usize % WAYS.len()];
-        let driver = (round / WAYS.len() as u64) % 2 == 0;
+        let driver = (round / WAYS.len() as u64).is_multiple_of(2);
         let context = format!("SEED={round} ROUNDS=1 ({way:?}, driver: {driver})");
         let mut day = Day::new(round, driver);
         day.edit(round as usize);
