@@ -702,7 +702,7 @@ fn a_damaged_store_is_read_named_and_mended_without_loss() {
         let begin = Instant::now();
         let mut wrong = caught(|| stage.read(&now, &changed));
         in_process = in_process.max(begin.elapsed());
-        if round % BY_FIX == 0 {
+        if round.is_multiple_of(BY_FIX) {
             wrong.extend(caught(|| stage.mend(&now, &changed)));
         }
         if round % BY_BINARY == 1 {
