@@ -19,6 +19,8 @@ use crate::model::payload::{ContextAdded, Payload};
 use crate::model::yaml::is_as_written;
 use crate::rules::decide::edit::{self, Doc, Misfit, WHY};
 use crate::rules::decide::{Subject, note};
+use crate::rules::roles::Verb;
+use crate::rules::stage::Stage as _;
 use crate::store::comments::{Comment, comments};
 use crate::store::edited::{FORM, Readable, below, compare, heads};
 use crate::store::entity::{is_odd, load_task, read_yaml};
@@ -184,6 +186,7 @@ impl Scene<'_> {
 
     /// Keeps comments as a note.
     pub(super) fn keep_comments(&mut self, id: Id, remarks: &[Comment]) -> Result<()> {
+        self.require(Verb::Comment)?;
         let lines: Vec<String> = remarks.iter().map(|(line, words)| format!("line {line}: {words}")).collect();
         let content = format!("Comments that stood in task.yaml:\n{}", lines.join("\n"));
         let added = ContextAdded { kind: ContextType::Note, content, metadata: Value::Null, created_at: None };
