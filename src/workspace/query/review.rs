@@ -41,7 +41,8 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
         let (old, new) = (before.entries(*task)?, after.entries(*task)?);
         changes.extend(between(*task, &old, &new));
     }
-    let mut findings = new_findings(ws, &before, &after, &touched)?;
+    let broken = ws.broken_between(&objects, base, began, head)?;
+    let mut findings = new_findings(ws, &before, &after, &touched, broken)?;
     let settings = settings(ws, &objects, began, head)?;
     changes.sort_by_cached_key(|change| (weight(change, &findings), change.task));
     let summary = summary(&changes, &findings, &settings);
@@ -211,12 +212,16 @@ struct Side {
 }
 
 /// What is odd at the head and was not at the beginning.
-fn new_findings(ws: &Workspace, before: &Past, after: &Past, touched: &BTreeSet<Id>) -> Result<Vec<Finding>> {
+fn new_findings(
+    ws: &Workspace,
+    before: &Past,
+    after: &Past,
+    touched: &BTreeSet<Id>,
+    broken: Vec<Finding>,
+) -> Result<Vec<Finding>> {
     let mut side = Side::default();
-    if touched.is_empty() {
-        return Ok(Vec::new());
-    }
-    for id in after.tasks()?.difference(touched) {
+    let others = if touched.is_empty() { BTreeSet::new() } else { after.tasks()? };
+    for id in others.difference(touched) {
         side.take_in(*id, &after.entries(*id)?);
         // What the others say in prose is of no account, and a plan may have many of them.
         if let Some(task) = side.tasks.get_mut(id) {
@@ -231,6 +236,7 @@ fn new_findings(ws: &Workspace, before: &Past, after: &Past, touched: &BTreeSet<
     let mut found: Vec<Finding> = new
         .into_iter()
         .filter(|f| !known.contains(&(f.rule, f.task, f.message.as_str())))
+        .chain(broken)
         .filter_map(|f| severities.judge(f))
         .collect();
     found.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| (a.task, a.rule).cmp(&(b.task, b.rule))));
@@ -273,11 +279,12 @@ impl Side {
                 };
                 self.findings.extend(values(&ws.store.name, task).into_iter().map(at_line));
             }
-            if let Some(bytes) = yaml {
+            // Without events a file is no task's readable file; what it is then is told by `broken_between`.
+            if !log.entries.is_empty() {
                 let path = ws.store.shown(task_dir(*id).join("task.yaml"));
-                let mut found = readable(path, &Entity::Task(*id), &log.entries, Some(&bytes));
+                let mut found = readable(path, &Entity::Task(*id), &log.entries, yaml.as_deref());
                 if let Some(found) = &mut found {
-                    point_out(found, &Entity::Task(*id), &log.entries, Some(&bytes));
+                    point_out(found, &Entity::Task(*id), &log.entries, yaml.as_deref());
                 }
                 self.findings.extend(found.map(|f| f.task(*id)));
             }
