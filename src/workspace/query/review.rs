@@ -51,9 +51,10 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
     if !q.all {
         findings.truncate(MOST_FINDINGS);
     }
+    let names = names(ws, q, &before, &after, &findings, &answer)?;
     let head = json!({
         "base": base.to_string(), "head": head.to_string(), "merge_base": began.to_string(), "range": q.range,
-        "summary": summary, "failed": failed, "settings": settings, "findings": findings,
+        "summary": summary, "failed": failed, "settings": settings, "findings": findings, "names": names,
     });
     for (name, value) in head.as_object().cloned().unwrap_or_default() {
         answer[name] = value;
@@ -91,6 +92,30 @@ fn page(ws: &Workspace, q: &Review, changes: &[TaskChange]) -> Result<Value> {
         last = change.task.to_string();
     }
     Ok(page.finish(changes.len() as u64, next))
+}
+
+/// What the tasks are called that findings and dependencies name and that are not among the items themselves.
+fn names(ws: &Workspace, q: &Review, before: &Past, after: &Past, found: &[Finding], page: &Value) -> Result<Value> {
+    let items = || page["items"].as_array().into_iter().flatten();
+    let shown: BTreeSet<&str> = items().filter_map(|item| item["task"].as_str()).collect();
+    let changes = items().flat_map(|item| item["changes"].as_array().into_iter().flatten());
+    let ends = changes.flat_map(|change| {
+        let hangs = change["field"] == "parent";
+        let edges = [&change["from"], &change["to"]];
+        edges.into_iter().flat_map(move |edge| match edge {
+            Value::String(id) if hangs => vec![id.as_str()],
+            edge => [&edge["from"], &edge["to"]].into_iter().filter_map(Value::as_str).collect(),
+        })
+    });
+    let ends = ends.filter_map(|id| id.parse().ok()).take(if q.all { usize::MAX } else { MOST_FINDINGS });
+    let wanted: BTreeSet<Id> = found.iter().filter_map(|f| f.task).chain(ends).collect();
+    let mut names = json!({});
+    for id in wanted.into_iter().filter(|id| !shown.contains(id.to_string().as_str())) {
+        let (new, old) = (fold(id, &after.entries(id)?).0, fold(id, &before.entries(id)?).0);
+        let title = [new, old].into_iter().find(|task| task.version > 0).map(|task| task.fields.title);
+        names[id.to_string()] = json!({ "handle": ws.handle(id)?, "title": title });
+    }
+    Ok(names)
 }
 
 /// The cursor of a page that took nothing yet.
