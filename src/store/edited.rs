@@ -16,6 +16,9 @@ use crate::store::yaml;
 /// What [`Readable::Edited`] says of a file that differs in nothing but its form: quoting, order, comments.
 pub const FORM: &str = "its form";
 
+/// What [`Readable::Edited`] says of a file whose foot was taken out.
+pub const NO_FOOT: &str = "its foot (log:) is gone, so that it cannot be told from which events it was made";
+
 /// How a readable file stands to its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readable {
@@ -57,7 +60,7 @@ pub fn compare(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> Readable {
             Some(lost) => return Readable::Ahead(*lost),
             None => below(entries, &heads),
         },
-        None => return Readable::Edited("its heads are missing".into()),
+        None => return Readable::Edited(NO_FOOT.into()),
     };
     let before = render(entity, &base);
     if before == text {

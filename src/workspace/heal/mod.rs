@@ -93,6 +93,11 @@ impl Workspace {
         self.heal_now(BTreeSet::new())
     }
 
+    /// As [`Workspace::heal_changed`], of these tasks too.
+    pub(super) fn heal_tasks(&self, ids: BTreeSet<Id>) -> Result<Healed> {
+        self.heal_now(ids.into_iter().map(Entity::Task).collect())
+    }
+
     fn heal_now(&self, also: BTreeSet<Entity>) -> Result<Healed> {
         let look = |also| {
             self.under_lock("agentpm resolve", |runtime, _, journal| {
@@ -172,6 +177,9 @@ impl Workspace {
             self.collect_history(objects, &mut work)?;
         }
         work.entities.extend(work.events.keys().cloned());
+        // What a merge brought together may have been committed with its markers.
+        let merged: Vec<Entity> = work.versions.keys().filter(|entity| self.is_torn(entity)).cloned().collect();
+        work.entities.extend(merged);
         self.collect_misplaced(&mut work)?;
         self.collect_gaps(&mut work)?;
         let mut healed = Healed { left: std::mem::take(&mut work.left), ..Healed::default() };
@@ -251,6 +259,11 @@ impl Workspace {
             did.push("conflict settled");
         }
         Ok(did)
+    }
+
+    /// Whether the readable file holds conflict markers.
+    fn is_torn(&self, entity: &Entity) -> bool {
+        read_yaml(&self.store, entity).ok().flatten().is_some_and(|bytes| is_conflicted(&bytes))
     }
 
     /// Whether a file that git merged cannot be written from its log yet, because a person's words are in one of the versions.

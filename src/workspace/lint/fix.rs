@@ -9,7 +9,7 @@ use super::LintReport;
 use crate::error::{Error, Result};
 use crate::model::event::Entity;
 use crate::model::finding::{Finding, Rule};
-use crate::model::id::check_agent_name;
+use crate::model::id::{Id, check_agent_name};
 use crate::store::edited::{FORM, Readable, compare};
 use crate::store::entity::{load_task, read_yaml};
 use crate::store::layout::AGENTS;
@@ -33,8 +33,6 @@ impl Workspace {
     ///
     /// Errors: as [`Workspace::lint`], and `ERR_BUSY` or `ERR_IO` where nothing can be written.
     pub fn lint_fix(&self, how: Fix) -> Result<LintReport> {
-        // What git left in conflict first: edits within it are recorded, not written over.
-        let healed = self.heal_changed()?;
         let (mut fixed, mut refused) = self.bring_back_deleted(&self.deleted()?, how.deleted)?;
         let (folders, odd) = self.store.task_folders().unwrap_or_default();
         let mut kept: BTreeMap<String, Error> = BTreeMap::new();
@@ -44,7 +42,16 @@ impl Workspace {
                 Err(e) => drop(kept.insert(self.store.shown(&new.path), e)),
             }
         }
-        let before = self.lint()?;
+        let mut before = self.lint()?;
+        // What git left in conflict first: edits within it are recorded, not written over.
+        let torn = |f: &&Finding| matches!(f.rule, Rule::YamlConflict | Rule::YamlInvalid);
+        let torn: BTreeSet<Id> = before.findings.iter().filter(torn).filter_map(|f| f.task).collect();
+        if !torn.is_empty() {
+            let healed = self.heal_tasks(torn)?;
+            fixed.extend(healed.items.iter().map(|item| format!("{}: {}", item.entity, item.did.join(", "))));
+            refused.extend(healed.left);
+            before = self.lint()?;
+        }
         for finding in before.findings.iter().filter(|f| is_hand_edit(f.rule)) {
             if let (Some(id), Some(path)) = (finding.task, &finding.path) {
                 match self.absorb(id, how.comments) {
@@ -69,7 +76,6 @@ impl Workspace {
                 tell_refusal(finding, &e);
             }
         }
-        refused.extend(healed.left);
         refused.extend(kept.into_values().map(|e| e.message));
         after.refused = refused;
         Ok(after)

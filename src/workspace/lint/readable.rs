@@ -7,7 +7,7 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::quoted;
 use crate::rules::decide::edit::is_foreign;
-use crate::store::edited::{FORM, Readable, compare};
+use crate::store::edited::{FORM, NO_FOOT, Readable, compare};
 use crate::store::place::line_of_key;
 use crate::store::yaml::line_in;
 use crate::workspace::absorb::comments_in;
@@ -51,6 +51,10 @@ fn judged(path: String, how: Readable, bytes: &[u8]) -> Option<Finding> {
         Readable::Edited(what) if what.starts_with("it cannot be read") || what.starts_with("it is not valid") => {
             let line = line_in(&what);
             return Some(Finding::new(Rule::YamlInvalid, what).at(path, line));
+        }
+        Readable::Edited(what) if what == NO_FOOT => {
+            let last = text.lines().count().max(1);
+            return Some(Finding::new(Rule::YamlEdited, format!("it was edited by hand: {what}")).at(path, Some(last)));
         }
         Readable::Edited(what) if what.split(", ").all(is_foreign) => {
             let message = format!("it holds fields that this version does not know: {what}");

@@ -7,6 +7,7 @@
 //! Refuses to know: how states are merged (`rules::merge` and the fold do), who may push.
 
 mod begun;
+mod edits;
 mod held;
 mod home;
 mod integrate;
@@ -28,7 +29,7 @@ use crate::error::{Code, Error, Result};
 use crate::git::{Git, Objects, Oid, Repo};
 use crate::model::event::Entity;
 use crate::runtime::lock::Lock;
-use crate::workspace::heal::entity_below;
+use crate::store::entity::read_yaml;
 
 pub use leases::{LeaseNews, LostLease};
 use publish::{Pushed, Upstream};
@@ -85,6 +86,9 @@ pub struct SyncReport {
     /// What the caller should know besides.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// Files that came in as somebody had edited them by hand.
+    #[serde(skip)]
+    foreign_edits: Vec<edits::Edited>,
 }
 
 fn is_no_news(news: &LeaseNews) -> bool {
@@ -140,7 +144,7 @@ impl Workspace {
             sync.end_what_was_begun()?;
             self.heal_changed()?;
         }
-        let mut warnings = sync.take_in_edits(options)?;
+        let (mut warnings, stayed) = sync.take_in_edits(options)?;
         let asks = !options.plan && !options.no_push;
         let mut leases = LeaseNews::default();
         // What becomes of leases is told, and never a reason for the plan to stay.
@@ -157,10 +161,15 @@ impl Workspace {
             or_told(e, &mut warnings);
             Default::default()
         });
-        if !leases.confirmed.is_empty() {
+        let foreign = if options.plan { Vec::new() } else { std::mem::take(&mut report.foreign_edits) };
+        let recorded = sync.record_edits(foreign, &mut warnings)?;
+        for (id, text) in stayed {
+            sync.put_back(id, &text)?;
+        }
+        if recorded || !leases.confirmed.is_empty() {
             match sync.run(options, upstream.as_ref()) {
                 Ok(again) => report.go_on(again),
-                Err(e) => warnings.push(format!("leases were confirmed, but that was not pushed yet: {}", e.message)),
+                Err(e) => warnings.push(format!("what was recorded last was not pushed yet: {}", e.message)),
             }
         }
         warnings.append(&mut report.warnings);
@@ -250,8 +259,9 @@ impl Sync<'_> {
     }
 
     /// Records what was edited by hand. What the rules do not allow stays in its file and is not committed.
-    fn take_in_edits(&self, options: &SyncOptions) -> Result<Vec<String>> {
-        let mut warnings = Vec::new();
+    /// Gives warnings, and the files whose edits stay as they are.
+    fn take_in_edits(&self, options: &SyncOptions) -> Result<(Vec<String>, Vec<edits::Edited>)> {
+        let (mut warnings, mut stayed) = (Vec::new(), Vec::new());
         let deleted = self.ws.deleted()?;
         let (folders, odd) = self.ws.store.task_folders()?;
         let newcomers = self.ws.newcomers(&folders, &odd);
@@ -272,21 +282,22 @@ impl Sync<'_> {
                 });
             }
         }
-        for path in self.touched()? {
-            let below = path.strip_prefix(&format!("{}/", self.ws.store.name)).and_then(entity_below);
-            let Some((Entity::Task(id), false)) = below else { continue };
-            let handle = self.ws.handle(id)?;
+        // An edit may have been committed as it is; so every file is asked, which its sum makes cheap.
+        for id in self.ws.store.task_folders()?.0 {
             if !self.ws.is_edited(id)? {
                 continue;
             }
+            let handle = self.ws.handle(id)?;
             if options.plan {
                 warnings.push(format!("task {handle} was edited by hand; sync would record that first"));
             } else if let Err(e) = self.ws.absorb(id, Comments::Refuse) {
+                let text = read_yaml(&self.ws.store, &Entity::Task(id)).ok().flatten().unwrap_or_default();
+                stayed.extend(String::from_utf8(text).ok().map(|text| (id, text)));
                 let why = e.message;
                 warnings.push(format!("the edit of task {handle} stays in its file and was not committed: {why}"));
             }
         }
-        Ok(warnings)
+        Ok((warnings, stayed))
     }
 
     fn run(&self, options: &SyncOptions, upstream: Option<&Upstream>) -> Result<SyncReport> {
@@ -340,6 +351,7 @@ impl Sync<'_> {
                 None => {}
             }
             if self.bring_home(before, own, new)? {
+                report.foreign_edits = theirs.map_or(Ok(Vec::new()), |theirs| self.edits_in(before, theirs))?;
                 self.tell(&mut report, before, own, theirs, new)?;
                 return Ok(report);
             }
