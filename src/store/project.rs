@@ -14,10 +14,10 @@ use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
-use crate::model::yaml::{render_agent, render_task};
+use crate::model::yaml::{is_as_written, render_agent, render_task};
 use crate::rules::fold;
 use crate::store::edited::{FORM, Readable, compare};
-use crate::store::entity::{is_odd, read_log, read_yaml};
+use crate::store::entity::{MAX_YAML, is_odd, read_log, read_yaml};
 use crate::store::layout::{LOG, Store, home};
 use crate::store::log::Log;
 
@@ -30,21 +30,38 @@ pub fn project(store: &Store, entity: &Entity, new: &[Entry], set_aside: &Dir) -
         Ok(Some(bytes)) => matches!(compare(entity, &log.entries, &bytes), Readable::Edited(what) if what != FORM),
         _ => false,
     };
-    project_logs(store, entity, log, new, set_aside, !edited)
+    let over = if edited { Over::Nothing } else { Over::Anything };
+    project_logs(store, entity, log, new, set_aside, over)
 }
 
-/// As [`project`], onto a log that was just read.
+/// As [`project`], onto a log that was just read. `known` are bytes of the readable file whose words are in events by now.
 ///
 /// Errors: as [`project`].
-pub fn project_onto(store: &Store, entity: &Entity, log: Log, new: &[Entry], set_aside: &Dir) -> Result<()> {
-    project_logs(store, entity, log, new, set_aside, true)
+pub fn project_onto(
+    store: &Store,
+    entity: &Entity,
+    log: Log,
+    new: &[Entry],
+    set_aside: &Dir,
+    known: Option<&[u8]>,
+) -> Result<()> {
+    project_logs(store, entity, log, new, set_aside, Over::Known(known))
+}
+
+/// Over what the readable file may be written.
+#[derive(Clone, Copy)]
+enum Over<'a> {
+    Nothing,
+    /// What a program wrote, and these bytes, whose words are in events: not over what somebody saved since they were looked at.
+    Known(Option<&'a [u8]>),
+    Anything,
 }
 
 /// As [`project_onto`], leaving the readable file as it is.
 ///
 /// Errors: as [`project`].
 pub fn project_log(store: &Store, entity: &Entity, log: Log, new: &[Entry], set_aside: &Dir) -> Result<()> {
-    project_logs(store, entity, log, new, set_aside, false)
+    project_logs(store, entity, log, new, set_aside, Over::Nothing)
 }
 
 fn project_logs(
@@ -53,7 +70,7 @@ fn project_logs(
     mut log: Log,
     new: &[Entry],
     set_aside: &Dir,
-    write_readable: bool,
+    over: Over<'_>,
 ) -> Result<()> {
     let Some((folder, readable)) = home(entity) else { return Ok(()) };
     let mut fresh: Vec<Entry> = new
@@ -93,17 +110,26 @@ fn project_logs(
         let append = || store.dir.open_append(&path, 0o644)?.write_all(&bytes);
         append().map_err(fail("write"))?;
     }
+    let before = log.entries.len();
     log.entries.extend(fresh);
-    if !write_readable {
+    if matches!(over, Over::Nothing) {
         return Ok(());
     }
     let text = render(entity, &log.entries);
     let readable = folder.join(readable);
-    let current = match store.dir.read(&readable, text.len() as u64) {
+    let current = match store.dir.read(&readable, MAX_YAML) {
         Ok(bytes) => Some(bytes),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::FileTooLarge) => None,
         Err(e) => return Err(fail("read")(e)),
     };
+    if let (Over::Known(known), Some(current)) = (over, &current)
+        && known != Some(current.as_slice())
+        && !std::str::from_utf8(current).is_ok_and(|text| is_as_written(text) == Some(true))
+        && matches!(compare(entity, &log.entries[..before], current), Readable::Edited(what) if what != FORM)
+    {
+        // An edit that was saved in the meantime: it stands in the file, made from fewer events than there are.
+        return Ok(());
+    }
     if current.as_deref() != Some(text.as_bytes()) {
         store.dir.replace(&readable, text.as_bytes(), 0o644).map_err(fail("write"))?;
     }

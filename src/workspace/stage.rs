@@ -81,6 +81,8 @@ pub(super) struct Scene<'a> {
     pub said: Option<Said>,
     /// What the actor has seen of a task's log, where that is less than all of it: the events a hand edit follows upon.
     pub seen: BTreeMap<Id, Vec<Id>>,
+    /// Tasks that are not handed out, because their files hold what nobody may write over.
+    pub passed_over: BTreeSet<Id>,
     /// Hand edits that were taken in: the bytes of the file, and what was changed, in words.
     pub taken_in: BTreeMap<Id, (Vec<u8>, String)>,
     /// The leases under which something happened, with the time until which they hold.
@@ -120,6 +122,7 @@ impl<'a> Scene<'a> {
             caught_up: false,
             said: None,
             seen: BTreeMap::new(),
+            passed_over: BTreeSet::new(),
             taken_in: BTreeMap::new(),
             under: BTreeMap::new(),
             waits_for_remote: false,
@@ -656,7 +659,10 @@ impl Scene<'_> {
     /// other worktrees and on the other branches.
     fn first_free(&mut self, ranking: &[Id], here: bool) -> Result<Option<Id>> {
         for id in ranking {
-            if self.is_free(*id, here)? && (here || self.elsewhere.taken(*id)?.is_none()) {
+            if !self.passed_over.contains(id)
+                && self.is_free(*id, here)?
+                && (here || self.elsewhere.taken(*id)?.is_none())
+            {
                 return Ok(Some(*id));
             }
         }

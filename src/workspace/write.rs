@@ -131,7 +131,8 @@ impl Workspace {
             }
             scene
         };
-        let (mut scene, subject) = self.decide_over_edits(edits, stage(prepared, elsewhere), &stage, decision)?;
+        let (mut scene, subject) =
+            self.decide_over_edits(command, edits, stage(prepared, elsewhere), &stage, decision)?;
         if notices_silence(command) {
             scene.close_silent()?;
         }
@@ -156,6 +157,7 @@ impl Workspace {
     /// where its task would be changed.
     fn decide_over_edits<'a>(
         &self,
+        command: &Command,
         edits: &[HandEdit],
         mut scene: Scene<'a>,
         stage: &impl Fn(Option<Prepared>, Elsewhere<'a>) -> Scene<'a>,
@@ -163,7 +165,12 @@ impl Workspace {
     ) -> Result<(Scene<'a>, Subject)> {
         let mut edits = edits.to_vec();
         let asked = edits.len();
-        let mut refused: BTreeMap<Id, Error> = BTreeMap::new();
+        let (mut refused, mut passed_over): (BTreeMap<Id, Error>, BTreeMap<Id, Error>) = Default::default();
+        let again = |scene: Scene<'a>, passed_over: &BTreeMap<Id, Error>| {
+            let mut scene = stage(scene.prepared, scene.elsewhere);
+            scene.passed_over = passed_over.keys().copied().collect();
+            scene
+        };
         loop {
             let failed = edits.iter().position(|edit| match scene.take_in(edit) {
                 Ok(_) => false,
@@ -179,7 +186,7 @@ impl Workspace {
                     Some(e) => drop(refused.insert(id, e)),
                     None => {}
                 }
-                scene = stage(scene.prepared, scene.elsewhere);
+                scene = again(scene, &passed_over);
                 continue;
             }
             let decided = decision(&mut scene);
@@ -193,13 +200,26 @@ impl Workspace {
                 .collect();
             if !more.is_empty() {
                 edits.extend(more);
-                scene = stage(scene.prepared, scene.elsewhere);
+                scene = again(scene, &passed_over);
                 continue;
             }
             let subject = decided.map_err(|e| beside_edits(e, &edits[asked..], &refused))?;
-            let in_the_way = scene.tasks.iter().filter(|(_, slot)| slot.changed).find_map(|(id, _)| refused.remove(id));
-            if let Some(e) = in_the_way {
-                return Err(e);
+            let in_the_way = scene
+                .tasks
+                .iter()
+                .filter(|(_, slot)| slot.changed)
+                .find_map(|(id, _)| refused.get(id).map(|e| (*id, e.clone())));
+            if let Some((id, e)) = in_the_way {
+                if !matches!(command, Command::Claim(claim) if claim.id.0.is_none()) {
+                    return Err(e);
+                }
+                // One file that nobody may write over keeps nobody from other work.
+                passed_over.insert(id, e);
+                scene = again(scene, &passed_over);
+                continue;
+            }
+            for (id, e) in &passed_over {
+                scene.warnings.push(format!("task {id} was passed over: {}", e.message));
             }
             for (id, (_, what)) in scene.taken_in.iter().filter(|(id, _)| edits[asked..].iter().any(|e| e.id == **id)) {
                 scene.warnings.push(format!("recorded the hand edit of task {id}: {what}"));
@@ -386,8 +406,9 @@ impl Workspace {
             elsewhere,
         };
         // What an edit says may be so already: then its file has nothing of its own any more.
-        for id in taken_in.keys().filter(|id| tasks.get(id).is_some_and(|slot| !slot.changed)) {
-            project_onto(&self.store, &Entity::Task(*id), load_task(&self.store, *id, &[])?.log, &[], runtime)?;
+        for (id, (bytes, _)) in taken_in.iter().filter(|(id, _)| tasks.get(id).is_some_and(|slot| !slot.changed)) {
+            let log = load_task(&self.store, *id, &[])?.log;
+            project_onto(&self.store, &Entity::Task(*id), log, &[], runtime, Some(bytes))?;
         }
         if entries.is_empty() {
             return Ok(written);
@@ -426,7 +447,7 @@ impl Workspace {
         }
         journal.append(&entries, &commit)?;
         let projected = self
-            .project(runtime, tasks, agents, &entries)
+            .project(runtime, tasks, agents, &taken_in, &entries)
             .and_then(|()| write_records(runtime, &written.leases, &written.sessions, commit.key.as_ref()))
             .and_then(|()| journal.settle(&self.store.dir));
         if let Err(e) = projected {
@@ -498,6 +519,7 @@ impl Workspace {
         runtime: &Dir,
         tasks: BTreeMap<Id, OnStage>,
         agents: BTreeMap<String, (Agent, crate::store::log::Log)>,
+        taken_in: &BTreeMap<Id, (Vec<u8>, String)>,
         entries: &[Entry],
     ) -> Result<()> {
         let mut by_entity: BTreeMap<&Entity, Vec<Entry>> = BTreeMap::new();
@@ -506,13 +528,14 @@ impl Workspace {
         }
         for (id, slot) in tasks {
             if let Some(new) = by_entity.get(&Entity::Task(id)) {
-                project_onto(&self.store, &Entity::Task(id), slot.log, new, runtime)?;
+                let known = taken_in.get(&id).map(|(bytes, _)| bytes.as_slice());
+                project_onto(&self.store, &Entity::Task(id), slot.log, new, runtime, known)?;
             }
         }
         for (name, (_, log)) in agents {
             let entity = Entity::Agent(name);
             if let Some(new) = by_entity.get(&entity) {
-                project_onto(&self.store, &entity, log, new, runtime)?;
+                project_onto(&self.store, &entity, log, new, runtime, None)?;
             }
         }
         Ok(())

@@ -313,3 +313,23 @@ fn both_edits_of_a_conflict_that_was_committed_are_kept() {
         assert!(both.contains(&json!("by left")) && both.contains(&json!("by right")), "{driver} {first}: {both:?}");
     }
 }
+
+#[test]
+fn an_edit_that_cannot_be_recorded_keeps_nobody_from_other_work() {
+    let room = Sandbox::new();
+    let (first, second) = (room.task("first", &["--priority", "3"]), room.task("second", &[]));
+    let text = fs::read_to_string(room.yaml_of(&first)).unwrap();
+    fs::write(room.yaml_of(&first), text.replace("priority: 3", "priority: 44")).unwrap();
+    let claimed = room.run(&["next", "--claim"]);
+    assert_eq!(claimed.data()["task"]["id"], second.as_str());
+    assert!(claimed.stderr.contains("passed over") && claimed.stderr.contains("priority"), "{claimed:?}");
+    room.run(&["claim", &first]).error("ERR_VALIDATION", 4);
+}
+
+#[test]
+fn a_number_that_would_come_back_otherwise_is_not_taken_for_a_word() {
+    let room = Sandbox::new();
+    write(&room, "new.yaml", "title: x\nlabels: [1.10]\n");
+    let found = refusal(&room);
+    assert!(found["message"].as_str().unwrap().contains("quotes") && found["line"] == 2, "{found}");
+}

@@ -253,7 +253,7 @@ impl Workspace {
             work.unmerged.contains(&path(LOG)) || work.unmerged.contains(&path(name))
         });
         if !did.is_empty() || unmerged {
-            project_onto(&self.store, entity, log, &more, runtime)?;
+            project_onto(&self.store, entity, log, &more, runtime, readable.as_deref())?;
         }
         if did.is_empty() && unmerged {
             did.push("conflict settled");

@@ -175,7 +175,9 @@ fn misfit(key: &str, entry: Option<usize>) -> impl Fn(Error) -> Box<Misfit> {
 fn words(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        // A fraction does not come back as it was written: 1.10 is 1.1.
+        Value::Number(number) if !number.is_f64() => Some(value.to_string()),
+        Value::Bool(_) => Some(value.to_string()),
         _ => None,
     }
 }

@@ -67,14 +67,16 @@ impl Edit<'_> {
             "labels" | "watchers" | "files" => {
                 let entries = list(Some(value));
                 let texts = entries.iter().map(|entry| {
-                    words(entry).ok_or_else(|| Error::validation(format!("{key} must be a list of words")))
+                    words(entry).ok_or_else(|| {
+                        Error::validation(format!("{key} must be a list of words; put a number in quotes"))
+                    })
                 });
                 texts.collect::<Result<Vec<String>>>().map(|texts| json!(texts))?
             }
             "priority" | "need_precedence" => value.clone(),
             _ => match words(value) {
                 Some(text) => json!(text),
-                None => return Err(Error::validation(format!("{key} must be a text"))),
+                None => return Err(Error::validation(format!("{key} must be a text; put a number in quotes"))),
             },
         }))
     }
@@ -137,7 +139,8 @@ fn criteria(value: &Value) -> Result<Value> {
             Some(text) => Ok(text),
             None => Err(Error::validation("an acceptance criterion needs its words under criterion")),
         },
-        other => words(other).ok_or_else(|| Error::validation(format!("{other} is no acceptance criterion"))),
+        other => words(other)
+            .ok_or_else(|| Error::validation(format!("{other} is no acceptance criterion; put a number in quotes"))),
     };
     let entries = list(Some(value));
     for map in entries.iter().filter_map(Value::as_object) {
