@@ -72,6 +72,31 @@ impl Paper {
         format!("{ticks}{pad}{text}{pad}{ticks}")
     }
 
+    /// Two texts of somebody's that are not the same, each of so many characters at most, so that one sees what differs.
+    pub fn sides(&self, from: &str, to: &str, most: usize) -> (String, String) {
+        let (old, new): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+        if old.is_empty() || new.is_empty() || fits(from, most) && fits(to, most) {
+            return (self.quote_most(from, most), self.quote_most(to, most));
+        }
+        let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+        let rest = old.len().min(new.len()) - same;
+        let tail = old.iter().rev().zip(new.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
+        let mut buffer = [0; 4];
+        let mut length = |c: char| escape(c.encode_utf8(&mut buffer)).chars().count();
+        let (mut start, mut room) = (same, most / 3);
+        while start > 0 && length(old[start - 1]) <= room {
+            room -= length(old[start - 1]);
+            start -= 1;
+        }
+        let side = |text: &[char]| {
+            let end = text.len().min(text.len() - tail + most / 3);
+            let (left, right) = (if start > 0 { "…" } else { "" }, if end < text.len() { "…" } else { "" });
+            let part: String = text[start..end].iter().collect();
+            self.quote_most(&format!("{left}{part}{right}"), most + 2)
+        };
+        (side(&old), side(&new))
+    }
+
     pub fn value(&self, value: &Value) -> String {
         match value {
             Value::Null => "nothing".into(),
@@ -116,7 +141,7 @@ impl Paper {
             out.push_str(&self.bullet(&self.lost(lost)));
         }
         if items(&item["changes"]).next().is_none() && item["gone"] != true {
-            out.push_str(&self.bullet(&format!("{} new events, and in the end all is as it was", item["events"])));
+            out.push_str(&self.bullet(&format!("{}, and in the end all is as it was", new_events(item))));
         }
         out
     }
@@ -147,13 +172,33 @@ impl Paper {
     }
 
     fn arrow(&self, field: &str, from: &Value, to: &Value) -> String {
-        format!("{field}: {} -> {}", self.value(from), self.value(to))
+        let (from, to) = self.both(from, to);
+        format!("{field}: {from} -> {to}")
     }
 
     pub fn lost(&self, edit: &Value) -> String {
-        let side = |name: &str| format!("{} by {}", self.value(&edit[name]["value"]), self.value(&edit[name]["agent"]));
-        format!("{}: {} lost to {}", self.value(&edit["field"]), side("lost"), side("won"))
+        let (lost, won) = self.both(&edit["lost"]["value"], &edit["won"]["value"]);
+        let by = |name: &str| self.value(&edit[name]["agent"]);
+        format!("{}: {lost} by {} lost to {won} by {}", self.value(&edit["field"]), by("lost"), by("won"))
     }
+
+    /// Two values, so that one sees what differs.
+    fn both(&self, from: &Value, to: &Value) -> (String, String) {
+        match (from, to) {
+            (Value::String(from), Value::String(to)) => self.sides(from, to, MOST),
+            _ => (self.value(from), self.value(to)),
+        }
+    }
+}
+
+/// How many events of a task are new.
+pub fn new_events(item: &Value) -> String {
+    if item["events"] == 1 { "1 new event".to_owned() } else { format!("{} new events", item["events"]) }
+}
+
+/// Whether a text is shown whole in so many characters.
+fn fits(text: &str, most: usize) -> bool {
+    text.len() <= most * 4 && escape(text).chars().count() <= most
 }
 
 /// A text with what could deceive spelled out, of so many characters at most: a character is cut off whole.

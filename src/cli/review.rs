@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::changes::{Paper, edge, field_name, items};
+use super::changes::{Paper, edge, field_name, items, new_events};
 
 /// Lines and bytes of an answer that asks for no other bounds: a screen.
 const SCREEN: (usize, usize) = (60, 8 * 1024);
@@ -126,7 +126,7 @@ impl Page<'_> {
         for section in &mut sections[..3] {
             fill(section, &mut room);
         }
-        let diagram = if md { self.beside(&sections[3], &mut room) } else { String::new() };
+        let (diagram, undrawn) = if md { self.beside(&sections[3], &mut room) } else { Default::default() };
         fill(&mut sections[3], &mut room);
         for section in &sections {
             if section.folds {
@@ -134,11 +134,13 @@ impl Page<'_> {
             }
             self.print(section, &mut out);
         }
-        let left: Vec<String> = sections
-            .iter()
-            .filter(|section| section.left_out() > 0)
-            .map(|section| format!("{} of {} {}", section.left_out(), section.total(), section.word))
-            .collect();
+        let of_section = |section: &Section| {
+            let out = section.left_out();
+            (out > 0).then(|| format!("{out} of {} {}", section.total(), section.word))
+        };
+        let mut left: Vec<String> = sections[..3].iter().filter_map(of_section).collect();
+        left.extend(undrawn);
+        left.extend(of_section(&sections[3]));
         if !left.is_empty() {
             let range = self.data["range"].as_str().unwrap_or_default();
             let all = if lines == usize::MAX { "--all --json" } else { "--all" };
@@ -155,7 +157,10 @@ impl Page<'_> {
         let words = ["created", "completed", "moved", "forced", "overrides", "lost", "findings"]
             .into_iter()
             .filter(|name| summary[name].as_u64().is_some_and(|n| n > 0))
-            .map(|name| format!(", {} {name}", summary[name]));
+            .map(|name| match (summary[name] == 1, name) {
+                (true, "overrides" | "findings") => format!(", 1 {}", name.trim_end_matches('s')),
+                _ => format!(", {} {name}", summary[name]),
+            });
         let tasks = if summary["tasks"] == 1 { "1 task".to_owned() } else { format!("{} tasks", summary["tasks"]) };
         format!("{}{range}: {tasks} changed{}\n", self.paper.head(2), words.collect::<String>())
     }
@@ -218,9 +223,12 @@ impl Page<'_> {
     /// The handle of a task that may not be among the items.
     fn handle(&self, id: &Value) -> String {
         let id = id.as_str().unwrap_or_default();
-        let item = self.numbers.get(id).map(|n| &self.data["items"][*n]);
-        let known = item.and_then(|item| item["handle"].as_str());
-        known.unwrap_or(&id[id.len().saturating_sub(6)..]).to_owned()
+        self.called(id)["handle"].as_str().unwrap_or(&id[id.len().saturating_sub(6)..]).to_owned()
+    }
+
+    /// What has the handle and title of a task.
+    fn called(&self, id: &str) -> &Value {
+        self.numbers.get(id).map_or_else(|| &self.data["names"][id], |n| &self.data["items"][*n])
     }
 
     fn by(&self, change: &Value) -> String {
@@ -232,8 +240,38 @@ impl Page<'_> {
         change["why"].as_str().map(|why| format!(": {}", self.paper.quote_most(why, LONG))).unwrap_or_default()
     }
 
+    /// What was and what is; of long values what differs.
     fn arrow(&self, from: &Value, to: &Value) -> String {
-        format!("{} → {}", self.value(from), self.value(to))
+        let words = |value: &Value| match value {
+            Value::Null => Some(Vec::new()),
+            Value::Array(list) => list.iter().map(|word| word.as_str().map(str::to_owned)).collect(),
+            _ => None,
+        };
+        let length = |words: &[String]| words.iter().map(|word| word.chars().count() + 2).sum::<usize>();
+        match (words(from), words(to)) {
+            (Some(old), Some(new)) if length(&old).max(length(&new)) > SHORT => {
+                let not_in = |one: &[String], other: &[String], sign: &str| -> Vec<String> {
+                    let missing = one.iter().filter(|word| !other.contains(word));
+                    missing.map(|word| format!("{sign}{}", self.paper.quote_most(word, SHORT))).collect()
+                };
+                let both = [not_in(&new, &old, "+"), not_in(&old, &new, "−")];
+                let said: Vec<String> = both.iter().filter(|words| !words.is_empty()).map(|words| few(words)).collect();
+                return if said.is_empty() { "the same in another order".into() } else { said.join(", ") };
+            }
+            _ => {}
+        }
+        let text = |value: &Value| match value {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()),
+            Value::Array(list) if list.is_empty() || list.iter().all(Value::is_string) => None,
+            Value::Number(_) => None,
+            other => Some(other.to_string()),
+        };
+        let (from, to) = match (text(from), text(to)) {
+            (Some(from), Some(to)) => self.paper.sides(&from, &to, SHORT),
+            _ => (self.value(from), self.value(to)),
+        };
+        format!("{from} → {to}")
     }
 
     // --- to decide ---
@@ -245,16 +283,26 @@ impl Page<'_> {
             let word = |name: &str| finding[name].as_str().unwrap_or_default();
             let message = self.paper.quote_most(word("message"), 2 * LONG);
             let line = format!("{} {}: {message}", word("severity"), word("code"));
-            if self.numbers.contains_key(word("task")) {
-                by_task.entry(word("task")).or_default().push(line);
-            } else {
-                blocks.push(Block::line(self.bullet(0, &line)));
+            match (self.called(word("task"))["title"].is_string(), finding["path"].as_str()) {
+                (true, _) => by_task.entry(word("task")).or_default().push(line),
+                (false, Some(path)) => {
+                    let at = finding["line"].as_u64().map(|line| format!(":{line}")).unwrap_or_default();
+                    let place = self.paper.quote_most(&format!("{path}{at}"), 2 * LONG);
+                    blocks.push(Block::line(self.bullet(0, &format!("{place}: {line}"))));
+                }
+                (false, None) => blocks.push(Block::line(self.bullet(0, &line))),
             }
+        }
+        // Of what else became of these tasks there is nothing to tell.
+        let alone: Vec<&str> = by_task.keys().copied().filter(|task| !self.numbers.contains_key(task)).collect();
+        for task in alone {
+            let lines = by_task.remove(task).unwrap_or_default();
+            blocks.push(self.together(&self.name(self.called(task)), lines));
         }
         for item in items(&self.data["items"]) {
             let mut lines = by_task.remove(item["task"].as_str().unwrap_or_default()).unwrap_or_default();
-            if item["missing"].as_u64().is_some_and(|n| n > 0) {
-                lines.push(format!("{} of its events are not there any more", item["missing"]));
+            if let Some(n) = item["missing"].as_u64().filter(|n| *n > 0) {
+                lines.push(format!("{n} of its events {} not there any more", if n == 1 { "is" } else { "are" }));
             }
             let decides = items(&item["changes"]).filter(|change| change["decide"].is_string());
             lines.extend(decides.map(|change| self.decision(change)));
@@ -344,8 +392,11 @@ impl Page<'_> {
         let mut parts = Vec::new();
         if dropped.len() == added.len() && items(from).count() == items(to).count() {
             let pairs = dropped.iter().zip(&added);
-            parts
-                .extend(pairs.map(|(old, new)| format!("criterion reworded: {} → {}", self.long(old), self.long(new))));
+            parts.extend(pairs.map(|(old, new)| {
+                let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                let (old, new) = self.paper.sides(&word(old), &word(new), LONG);
+                format!("criterion reworded: {old} → {new}")
+            }));
         } else {
             parts.extend(dropped.iter().map(|old| format!("criterion dropped: {}", self.long(old))));
             parts.extend(added.iter().map(|new| format!("criterion added: {}", self.long(new))));
@@ -484,7 +535,7 @@ impl Page<'_> {
         if item["gone"] == true {
             words.push("gone".into());
         } else if items(&item["changes"]).next().is_none() && item["missing"] == 0 {
-            words.push(format!("{} new events, and in the end all is as it was", item["events"]));
+            words.push(format!("{}, and in the end all is as it was", new_events(item)));
         }
         if words.is_empty() {
             return None;
@@ -508,7 +559,7 @@ impl Page<'_> {
             .map(|(text, change)| format!("{text}{}", if one { self.why(change) } else { self.by(change) }))
             .collect();
         if more > 0 {
-            words.push(format!("and {more} more changes"));
+            words.push(format!("and {more} more {}", if more == 1 { "change" } else { "changes" }));
         }
         match by.into_iter().next().flatten().filter(|_| one) {
             Some(by) => vec![format!("{} — by {}", words.join("; "), self.paper.quote_most(by, SHORT))],
@@ -553,7 +604,7 @@ impl Page<'_> {
     // --- the diagram ---
 
     /// The diagram, in half of the room that is left where details wait for the rest.
-    fn beside(&self, details: &Section, room: &mut Room) -> String {
+    fn beside(&self, details: &Section, room: &mut Room) -> (String, Option<String>) {
         let (lines, bytes) = if details.blocks.is_empty() { (0, 0) } else { (room.lines / 2, room.bytes / 2) };
         (room.lines, room.bytes) = (room.lines - lines, room.bytes - bytes);
         let diagram = self.diagram(room);
@@ -561,8 +612,8 @@ impl Page<'_> {
         diagram
     }
 
-    /// Dependencies that came and went among the tasks of the review, as a diagram.
-    fn diagram(&self, room: &mut Room) -> String {
+    /// Dependencies that came and went, as a diagram; and how many of them are left out.
+    fn diagram(&self, room: &mut Room) -> (String, Option<String>) {
         let mut edges = Vec::new();
         for item in items(&self.data["items"]) {
             let task = item["task"].as_str().unwrap_or_default();
@@ -580,20 +631,26 @@ impl Page<'_> {
                 edges.extend(parent(to).map(|ends| (ends, "-- parent of -->")));
             }
         }
-        edges.retain(|((from, to), _)| [from, to].iter().all(|id| self.numbers.contains_key(id.as_str())));
         let total = edges.len();
+        // Tasks that did not change themselves are numbered after those that did.
+        let mut numbers = self.numbers.clone();
+        for id in edges.iter().flat_map(|((from, to), _)| [from.as_str(), to.as_str()]) {
+            let next = numbers.len();
+            numbers.entry(id).or_insert(next);
+        }
+        let left = |drawn: usize| (drawn < total).then(|| format!("{} of {total} dependencies", total - drawn));
         // Heading, fences, first line, and the blank lines around them.
         if edges.is_empty() || room.lines < 7 || !room.take(5, 120) {
-            return String::new();
+            return (String::new(), left(0));
         }
         let (mut nodes, mut drawn) = (Vec::<usize>::new(), Vec::new());
         for ((from, to), arrow) in &edges {
-            let ends = [self.numbers[from.as_str()], self.numbers[to.as_str()]];
-            let new: BTreeSet<usize> = ends.into_iter().filter(|n| !nodes.contains(n)).collect();
+            let ends = [from.as_str(), to.as_str()].map(|id| (numbers[id], id));
+            let new: BTreeSet<usize> = ends.into_iter().map(|(n, _)| n).filter(|n| !nodes.contains(n)).collect();
             if nodes.len() + new.len() > MOST_NODES || drawn.len() == MOST_NODES {
                 continue;
             }
-            let [from, to] = ends.map(|n| self.node(n, new.contains(&n)));
+            let [from, to] = ends.map(|(n, id)| self.node(n, id, new.contains(&n)));
             let line = format!("  {from} {arrow} {to}");
             if !room.take(1, line.len() + 1) {
                 break;
@@ -602,17 +659,17 @@ impl Page<'_> {
             drawn.push(line);
         }
         let count = if drawn.len() < total { format!("{} of {total}", drawn.len()) } else { total.to_string() };
-        format!("\n### Dependencies ({count})\n```mermaid\ngraph LR\n{}\n```\n", drawn.join("\n"))
+        let drawing = format!("\n### Dependencies ({count})\n```mermaid\ngraph LR\n{}\n```\n", drawn.join("\n"));
+        (drawing, left(drawn.len()))
     }
 
     /// A task in the diagram; with its name where it is drawn first.
-    fn node(&self, number: usize, first: bool) -> String {
+    fn node(&self, number: usize, id: &str, first: bool) -> String {
         if !first {
             return format!("t{number}");
         }
-        let item = &self.data["items"][number];
-        let text = Paper { md: false }.quote_most(item["title"].as_str().unwrap_or_default(), 40);
-        format!("t{number}[\"{} {}\"]", item["handle"].as_str().unwrap_or_default(), referenced(&text))
+        let text = Paper { md: false }.quote_most(self.called(id)["title"].as_str().unwrap_or_default(), 40);
+        format!("t{number}[\"{} {}\"]", self.handle(&Value::from(id)), referenced(&text))
     }
 }
 

@@ -34,6 +34,7 @@ mod recipes;
 mod recover;
 mod replicas;
 mod review;
+mod review_rules;
 mod roles;
 mod schemas;
 mod sessions;

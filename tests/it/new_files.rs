@@ -213,3 +213,103 @@ fn an_edit_that_is_not_recorded_yet_is_told_to_who_looks() {
     room.run(&["claim", &id]).data();
     assert!(!room.run(&["task", "get", &id]).stderr.contains("edited by hand"));
 }
+
+/// Commits a file as it was edited, and pushes it past agentpm.
+fn push_raw(clones: &Clones, name: &str, task: &str, from: &str, to: &str) {
+    let path = clones.log(name, task).with_file_name("task.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(&path, text.replacen(from, to, 1)).unwrap();
+    clones.git(name, &["commit", "-q", "-a", "--no-verify", "-m", "raw"]).text();
+    clones.git(name, &["push", "-q"]).text();
+}
+
+#[test]
+fn an_edit_that_was_committed_as_it_is_is_recorded_by_sync() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    push_raw(&clones, "ann", &task, "title: shared", "title: by ann");
+    clones.run("ann", &["sync"]).data();
+    assert_eq!(clones.run("ann", &["task", "get", &task]).data()["title"], "by ann");
+    clones.run("bob", &["sync"]).data();
+    assert_eq!(clones.run("bob", &["task", "get", &task]).data()["title"], "by ann");
+    assert_eq!(clones.run("bob", &["lint"]).data()["errors"], 0);
+}
+
+#[test]
+fn an_edit_that_comes_with_others_commits_is_recorded_and_not_drawn_over() {
+    for own in [None, Some("priority"), Some("title")] {
+        let (clones, task) = Clones::new(&["ann", "bob"]);
+        push_raw(&clones, "ann", &task, "title: shared", "title: by ann");
+        if let Some(own) = own {
+            let (from, to) = match own {
+                "title" => ("title: shared", "title: by bob"),
+                _ => ("status: open", "status: open\npriority: 2"),
+            };
+            let path = clones.log("bob", &task).with_file_name("task.yaml");
+            let text = fs::read_to_string(&path).unwrap();
+            fs::write(&path, text.replacen(from, to, 1)).unwrap();
+            clones.git("bob", &["commit", "-q", "-a", "--no-verify", "-m", "raw"]).text();
+        }
+        let synced = clones.run("bob", &["sync"]);
+        synced.data();
+        let seen = clones.run("bob", &["task", "get", &task]).data();
+        let conflicts = clones.run("bob", &["conflicts", &task]).data();
+        match own {
+            Some("title") => {
+                let lost = conflicts["items"][0]["lost"]["value"].clone();
+                let both = [seen["title"].clone(), lost];
+                assert!(both.contains(&json!("by ann")) && both.contains(&json!("by bob")), "{seen} {conflicts}");
+            }
+            _ => assert_eq!(seen["title"], "by ann", "{own:?}: {synced:?}"),
+        }
+        assert_eq!(seen["priority"], if own == Some("priority") { 2 } else { 0 });
+        for name in ["ann", "bob", "ann"] {
+            clones.run(name, &["sync"]).data();
+        }
+        assert_eq!(crate::sync::plan(&clones, "ann"), crate::sync::plan(&clones, "bob"), "{own:?}");
+        assert_eq!(clones.run("ann", &["lint"]).data()["errors"], 0);
+    }
+}
+
+#[test]
+fn an_edit_of_others_that_is_not_allowed_stands_in_the_file() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    push_raw(&clones, "ann", &task, "status: open", "status: completed");
+    clones.run("bob", &["note", &task, "--content", "meanwhile"]).data();
+    let synced = clones.run("bob", &["sync"]);
+    synced.data();
+    assert!(synced.stderr.contains("stands in its file"), "{synced:?}");
+    let path = clones.log("bob", &task).with_file_name("task.yaml");
+    assert!(fs::read_to_string(path).unwrap().contains("status: completed"));
+    assert_eq!(clones.run("bob", &["task", "get", &task]).data()["status"], "open");
+}
+
+#[test]
+fn both_edits_of_a_conflict_that_was_committed_are_kept() {
+    for (driver, first) in [(true, "lint"), (false, "lint"), (true, "command"), (false, "command")] {
+        let room = Sandbox::new();
+        if driver {
+            room.run(&["init", "--hooks"]).data();
+        }
+        let id = room.task("one", &[]);
+        room.git(&["add", "-A"]).text();
+        room.git(&["commit", "-q", "--no-verify", "-m", "plan"]).text();
+        let text = fs::read_to_string(room.yaml_of(&id)).unwrap();
+        for (branch, title) in [("left", "by left"), ("right", "by right")] {
+            room.git(&["switch", "-q", "-c", branch, "main"]).text();
+            fs::write(room.yaml_of(&id), text.replace("title: one", &format!("title: {title}"))).unwrap();
+            room.git(&["commit", "-q", "-a", "--no-verify", "-m", branch]).text();
+        }
+        let _ = room.git(&["merge", "-q", "--no-verify", "-m", "merge", "left"]);
+        room.git(&["add", "-A"]).text();
+        room.git(&["commit", "-q", "--no-verify", "-m", "markers"]).text();
+        if first == "command" {
+            let refused = room.run(&["task", "update", &id, "--priority", "2"]);
+            assert_eq!(refused.code, 5, "{driver}: {refused:?}");
+        }
+        room.run(&["lint", "--fix"]).data();
+        let conflicts = room.run(&["conflicts", &id]).data();
+        let both = [room.get(&id)["title"].clone(), conflicts["items"][0]["lost"]["value"].clone()];
+        assert!(both.contains(&json!("by left")) && both.contains(&json!("by right")), "{driver} {first}: {both:?}");
+    }
+}

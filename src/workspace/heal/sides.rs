@@ -7,13 +7,18 @@
 use std::collections::BTreeSet;
 
 use crate::error::Result;
-use crate::git::Mode;
+use crate::git::{Mode, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::yaml::is_as_written;
-use crate::store::edited::{FORM, Readable, compare};
+use crate::store::edited::{FORM, Readable, below, compare, heads};
 use crate::store::layout::task_dir;
+use crate::store::project::render;
+use crate::store::yaml;
 use crate::workspace::Workspace;
+
+/// Most commits that are looked through for the one that brought a conflict.
+const MAX_LOOK: usize = 500;
 
 /// The versions among these, or between the markers of `bytes`, that hold an edit which the events do not.
 pub(super) fn edited_sides(entity: &Entity, entries: &[Entry], bytes: &[u8], versions: &[Vec<u8>]) -> Vec<String> {
@@ -23,7 +28,42 @@ pub(super) fn edited_sides(entity: &Entity, entries: &[Entry], bytes: &[u8], ver
         is_as_written(text) == Some(false)
             && matches!(compare(entity, entries, text.as_bytes()), Readable::Edited(what) if what != FORM)
     };
-    all.filter(edited).map(str::to_owned).collect::<BTreeSet<String>>().into_iter().collect()
+    let mut found: BTreeSet<String> = all.filter(edited).map(str::to_owned).collect();
+    if versions.is_empty() && whole_sides(bytes).is_none() {
+        // Nobody knows the versions any more: what stands between the markers is taken with what stands around them.
+        let sides = sides_of_lines(bytes);
+        found.extend(sides.into_iter().filter(|text| edited(&text.as_str()) && is_foreign(entity, entries, text)));
+    }
+    found.into_iter().collect()
+}
+
+/// The two sides of a conflict, line by line.
+fn sides_of_lines(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut sides = [String::new(), String::new()];
+    let mut within = None;
+    for line in text.split_inclusive('\n') {
+        match line.get(..7) {
+            Some("<<<<<<<") => within = Some(0),
+            Some("=======") if within == Some(0) => within = Some(1),
+            Some("|||||||") if within == Some(0) => within = Some(2),
+            Some(">>>>>>>") => within = None,
+            _ => match within {
+                Some(side) => sides.get_mut(side).into_iter().for_each(|side| side.push_str(line)),
+                None => sides.iter_mut().for_each(|side| side.push_str(line)),
+            },
+        }
+    }
+    sides.into()
+}
+
+/// Whether a text holds a line that no program would have written from these events.
+fn is_foreign(entity: &Entity, entries: &[Entry], text: &str) -> bool {
+    let Some(heads) = yaml::read_value(text).ok().as_ref().and_then(heads) else { return false };
+    let written = [render(entity, &below(entries, &heads)), render(entity, entries)];
+    let known: BTreeSet<&str> = written.iter().flat_map(|text| text.lines()).collect();
+    let above_foot = text.lines().take_while(|line| *line != "log:");
+    above_foot.into_iter().any(|line| !known.contains(line))
 }
 
 /// The two sides of a conflict that goes over the whole file, as the driver leaves it.
@@ -56,7 +96,32 @@ impl Workspace {
                 }
             }
         }
+        if versions.is_empty() {
+            versions = self.merged_versions(id, bytes).unwrap_or_default();
+        }
         Ok(edited_sides(&Entity::Task(id), entries, bytes, &versions))
+    }
+
+    /// The versions that the commit brought together which holds a file as it is now, with its markers.
+    fn merged_versions(&self, id: Id, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let mut versions = Vec::new();
+        let Some(repo) = &self.repo else { return Ok(versions) };
+        let objects = repo.objects()?;
+        let (Some(head), name) = (objects.head()?.commit, objects.name_of(bytes)?) else { return Ok(versions) };
+        let path = self.store.shown(task_dir(id).join("task.yaml"));
+        let item = |commit: Oid| objects.item(objects.commit(commit)?.tree, &path);
+        for commit in objects.walk(&[head], &[], MAX_LOOK)? {
+            let parents = objects.commit(commit)?.parents;
+            if item(commit)?.map(|item| item.oid) != Some(name) || parents.len() < 2 {
+                continue;
+            }
+            for parent in parents {
+                if let Some(old) = item(parent)?.filter(|old| old.oid != name) {
+                    versions.push(objects.blob(old.oid)?);
+                }
+            }
+        }
+        Ok(versions)
     }
 }
 

@@ -8,6 +8,7 @@ mod across;
 mod apart;
 mod base;
 mod changed;
+mod commits;
 mod dropped;
 mod fence;
 mod fix;

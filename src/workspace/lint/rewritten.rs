@@ -27,7 +27,10 @@ pub(super) fn rewritten(
 ) -> Result<Vec<Finding>> {
     let now = &log.entries;
     if now.is_empty() && !before.is_empty() {
-        let message = format!("the log of {entity} is gone, with {} events", before.len());
+        let message = match before.len() {
+            1 => format!("the log of {entity} is gone, with 1 event"),
+            n => format!("the log of {entity} is gone, with {n} events"),
+        };
         return Ok(vec![Finding::new(Rule::LogRewritten, message).at(path, None)]);
     }
     let lines: BTreeSet<(Id, &str)> = now.iter().map(|e| (e.event.id, &*e.line)).collect();

@@ -291,7 +291,7 @@ impl<'a> Staging<'a> {
 }
 
 /// Whether a file beneath `tasks` lies where one that somebody wrote by hand is looked for.
-fn is_place_of_new(below: &str) -> bool {
+pub(super) fn is_place_of_new(below: &str) -> bool {
     matches!(below.split('/').collect::<Vec<_>>()[..], [_, _] | [_, _, _] | [_, _, _, "task.yaml"])
 }
 

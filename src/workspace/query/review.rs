@@ -41,7 +41,8 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
         let (old, new) = (before.entries(*task)?, after.entries(*task)?);
         changes.extend(between(*task, &old, &new));
     }
-    let mut findings = new_findings(ws, &before, &after, &touched)?;
+    let broken = ws.broken_between(&objects, base, began, head)?;
+    let mut findings = new_findings(ws, &before, &after, &touched, broken)?;
     let settings = settings(ws, &objects, began, head)?;
     changes.sort_by_cached_key(|change| (weight(change, &findings), change.task));
     let summary = summary(&changes, &findings, &settings);
@@ -50,9 +51,10 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
     if !q.all {
         findings.truncate(MOST_FINDINGS);
     }
+    let names = names(ws, q, &before, &after, &findings, &answer)?;
     let head = json!({
         "base": base.to_string(), "head": head.to_string(), "merge_base": began.to_string(), "range": q.range,
-        "summary": summary, "failed": failed, "settings": settings, "findings": findings,
+        "summary": summary, "failed": failed, "settings": settings, "findings": findings, "names": names,
     });
     for (name, value) in head.as_object().cloned().unwrap_or_default() {
         answer[name] = value;
@@ -90,6 +92,30 @@ fn page(ws: &Workspace, q: &Review, changes: &[TaskChange]) -> Result<Value> {
         last = change.task.to_string();
     }
     Ok(page.finish(changes.len() as u64, next))
+}
+
+/// What the tasks are called that findings and dependencies name and that are not among the items themselves.
+fn names(ws: &Workspace, q: &Review, before: &Past, after: &Past, found: &[Finding], page: &Value) -> Result<Value> {
+    let items = || page["items"].as_array().into_iter().flatten();
+    let shown: BTreeSet<&str> = items().filter_map(|item| item["task"].as_str()).collect();
+    let changes = items().flat_map(|item| item["changes"].as_array().into_iter().flatten());
+    let ends = changes.flat_map(|change| {
+        let hangs = change["field"] == "parent";
+        let edges = [&change["from"], &change["to"]];
+        edges.into_iter().flat_map(move |edge| match edge {
+            Value::String(id) if hangs => vec![id.as_str()],
+            edge => [&edge["from"], &edge["to"]].into_iter().filter_map(Value::as_str).collect(),
+        })
+    });
+    let ends = ends.filter_map(|id| id.parse().ok()).take(if q.all { usize::MAX } else { MOST_FINDINGS });
+    let wanted: BTreeSet<Id> = found.iter().filter_map(|f| f.task).chain(ends).collect();
+    let mut names = json!({});
+    for id in wanted.into_iter().filter(|id| !shown.contains(id.to_string().as_str())) {
+        let (new, old) = (fold(id, &after.entries(id)?).0, fold(id, &before.entries(id)?).0);
+        let title = [new, old].into_iter().find(|task| task.version > 0).map(|task| task.fields.title);
+        names[id.to_string()] = json!({ "handle": ws.handle(id)?, "title": title });
+    }
+    Ok(names)
 }
 
 /// The cursor of a page that took nothing yet.
@@ -211,12 +237,16 @@ struct Side {
 }
 
 /// What is odd at the head and was not at the beginning.
-fn new_findings(ws: &Workspace, before: &Past, after: &Past, touched: &BTreeSet<Id>) -> Result<Vec<Finding>> {
+fn new_findings(
+    ws: &Workspace,
+    before: &Past,
+    after: &Past,
+    touched: &BTreeSet<Id>,
+    broken: Vec<Finding>,
+) -> Result<Vec<Finding>> {
     let mut side = Side::default();
-    if touched.is_empty() {
-        return Ok(Vec::new());
-    }
-    for id in after.tasks()?.difference(touched) {
+    let others = if touched.is_empty() { BTreeSet::new() } else { after.tasks()? };
+    for id in others.difference(touched) {
         side.take_in(*id, &after.entries(*id)?);
         // What the others say in prose is of no account, and a plan may have many of them.
         if let Some(task) = side.tasks.get_mut(id) {
@@ -231,6 +261,7 @@ fn new_findings(ws: &Workspace, before: &Past, after: &Past, touched: &BTreeSet<
     let mut found: Vec<Finding> = new
         .into_iter()
         .filter(|f| !known.contains(&(f.rule, f.task, f.message.as_str())))
+        .chain(broken)
         .filter_map(|f| severities.judge(f))
         .collect();
     found.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| (a.task, a.rule).cmp(&(b.task, b.rule))));
@@ -273,11 +304,12 @@ impl Side {
                 };
                 self.findings.extend(values(&ws.store.name, task).into_iter().map(at_line));
             }
-            if let Some(bytes) = yaml {
+            // Without events a file is no task's readable file; what it is then is told by `broken_between`.
+            if !log.entries.is_empty() {
                 let path = ws.store.shown(task_dir(*id).join("task.yaml"));
-                let mut found = readable(path, &Entity::Task(*id), &log.entries, Some(&bytes));
+                let mut found = readable(path, &Entity::Task(*id), &log.entries, yaml.as_deref());
                 if let Some(found) = &mut found {
-                    point_out(found, &Entity::Task(*id), &log.entries, Some(&bytes));
+                    point_out(found, &Entity::Task(*id), &log.entries, yaml.as_deref());
                 }
                 self.findings.extend(found.map(|f| f.task(*id)));
             }

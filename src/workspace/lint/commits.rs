@@ -1,0 +1,176 @@
+//! What `lint --base` holds against a branch, between commits alone: who might, who signed, and whether the files only grew.
+//!
+//! Promises: both sides are read from git's objects; what lies in the work tree is of no account. Roles and keys count as the
+//! base has them.
+//! Refuses to know: what a log or a readable file says (`review`), and what changed in the settings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::changed::role_taken;
+use super::permitted::RolesAt;
+use super::rewritten::rewritten;
+use super::signed::{self, Asks, Keys};
+use super::staged::{is_place_of_new, read};
+use crate::error::Result;
+use crate::git::{Change, Mode, Objects, Oid};
+use crate::model::event::{Entity, Entry};
+use crate::model::finding::{Finding, Rule};
+use crate::model::id::{Id, check_agent_name};
+use crate::model::payload::Payload;
+use crate::rules::fold::fold_agent;
+use crate::store::layout::{AGENTS, LOG, home};
+use crate::store::log::Log;
+use crate::workspace::Workspace;
+use crate::workspace::heal::entity_below;
+use crate::workspace::newcomers;
+
+/// How a task comes back whose files a branch removed.
+const BRING_BACK: &str = "bring the files back from the commit where the branch began; to be done with the task: agentpm task \
+                          transition --status cancelled, then agentpm task archive";
+
+/// The top trees of the commits that a branch is judged by.
+struct Trees<'a> {
+    ws: &'a Workspace,
+    objects: &'a Objects,
+    base: Oid,
+    began: Oid,
+    head: Oid,
+}
+
+impl Workspace {
+    /// What a branch from `began` to `head` does that it might not, by the rules of `base`.
+    ///
+    /// Errors: `ERR_GIT` where a commit cannot be read.
+    pub(in crate::workspace) fn broken_between(
+        &self,
+        objects: &Objects,
+        base: Oid,
+        began: Oid,
+        head: Oid,
+    ) -> Result<Vec<Finding>> {
+        let tree = |commit: Oid| objects.commit(commit).map(|commit| commit.tree);
+        let trees = Trees { ws: self, objects, base: tree(base)?, began: tree(began)?, head: tree(head)? };
+        trees.judge(&base.short())
+    }
+}
+
+impl Trees<'_> {
+    fn judge(&self, base: &str) -> Result<Vec<Finding>> {
+        let agents = self.agents()?;
+        let mut roles = RolesAt::read(self.objects, Some(self.base), &self.ws.store.name, base)?;
+        roles.heed_new_keys(&agents)?;
+        let mut keys = Keys::default();
+        for (name, entries) in &agents {
+            keys.take_in(name, entries);
+        }
+        let (mut entities, mut findings) = (BTreeSet::new(), Vec::new());
+        let store = |top: Oid| Ok(self.objects.item(top, &self.ws.store.name)?.map(|item| item.oid));
+        for change in self.objects.changes(store(self.began)?, store(self.head)?)? {
+            match entity_below(&change.path) {
+                Some((entity, _)) => drop(entities.insert(entity)),
+                None => findings.extend(self.stray(&change)?),
+            }
+        }
+        for entity in &entities {
+            let found = self.of(entity, &roles, &keys)?;
+            findings.extend(found.into_iter().map(|finding| match entity {
+                Entity::Task(id) => finding.task(*id),
+                _ => finding,
+            }));
+        }
+        findings.extend(self.roles_taken(&roles, &agents)?);
+        Ok(findings)
+    }
+
+    /// The agents of the head, with their events.
+    fn agents(&self) -> Result<Vec<(String, Vec<Entry>)>> {
+        let folder = self.objects.item(self.head, &self.ws.store.shown(AGENTS))?;
+        let folder = folder.filter(|item| item.mode == Mode::Tree);
+        let names: BTreeMap<_, _> =
+            folder.map(|item| self.objects.items(item.oid)).transpose()?.unwrap_or_default().into_iter().collect();
+        let names = names.into_keys().filter(|name| check_agent_name(name).is_ok());
+        names.map(|name| Ok((name.clone(), self.log(self.head, &Entity::Agent(name))?.entries))).collect()
+    }
+
+    fn bytes(&self, tree: Oid, entity: &Entity, name: Option<&str>) -> Result<Option<Vec<u8>>> {
+        let Some((folder, readable)) = home(entity) else { return Ok(None) };
+        self.objects.file(tree, &self.ws.store.shown(folder.join(name.unwrap_or(readable))))
+    }
+
+    fn log(&self, tree: Oid, entity: &Entity) -> Result<Log> {
+        read(self.bytes(tree, entity, Some(LOG))?.as_deref())
+    }
+
+    fn of(&self, entity: &Entity, roles: &RolesAt<'_>, keys: &Keys) -> Result<Vec<Finding>> {
+        let Some((folder, readable)) = home(entity) else { return Ok(Vec::new()) };
+        let path = self.ws.store.shown(folder.join(LOG));
+        let old = self.log(self.began, entity)?;
+        let Some(bytes) = self.bytes(self.head, entity, Some(LOG))? else {
+            let yaml = self.bytes(self.head, entity, None)?;
+            return Ok(match (entity, yaml) {
+                (Entity::Task(id), Some(bytes)) if old.entries.is_empty() && !newcomers::is_from_events(&bytes) => {
+                    vec![newcomers::found(self.ws.store.shown(folder.join(readable)), Some(*id))]
+                }
+                (_, Some(_)) => {
+                    let message = format!("{entity} is there without its log");
+                    vec![Finding::new(Rule::LogMissing, message).at(path, None)]
+                }
+                (_, None) if old.entries.is_empty() => Vec::new(),
+                (Entity::Task(id), None) => {
+                    let message = format!("the files of task {id} are removed, and it was never ended");
+                    let found = Finding::new(Rule::TaskDeleted, message).at(self.ws.store.shown(&folder), None);
+                    vec![Finding { mend: BRING_BACK, ..found }]
+                }
+                (_, None) => rewritten(entity, &path, &old.entries, &Log::default(), &|_| Ok(Vec::new()))?,
+            });
+        };
+        let new = read(Some(&bytes))?;
+        let elsewhere = |other: &Entity| self.log(self.head, other).map(|log| log.entries);
+        let mut findings = rewritten(entity, &path, &old.entries, &new, &elsewhere)?;
+        let base = self.log(self.base, entity)?;
+        let known: BTreeSet<Id> = base.entries.iter().chain(&old.entries).map(|entry| entry.event.id).collect();
+        findings.extend(roles.judge(entity, &path, &new, &known)?);
+        if !roles.any() {
+            findings.extend(signed::judge(entity, &path, &new, &known, keys, Asks::Nothing));
+        }
+        Ok(findings)
+    }
+
+    /// What agents gain that registered on the branch with another role.
+    fn roles_taken(&self, roles: &RolesAt<'_>, agents: &[(String, Vec<Entry>)]) -> Result<Vec<Finding>> {
+        let (Some(granted), mut findings) = (roles.roles(), Vec::new()) else { return Ok(Vec::new()) };
+        for (name, entries) in agents {
+            let (before, after) = (roles.role_of(name)?, fold_agent(name, entries).0.role);
+            let Some(words) = role_taken(granted, name, before.as_deref(), after.as_deref()) else { continue };
+            let entity = Entity::Agent(name.clone());
+            let log = self.log(self.head, &entity)?;
+            let names_role = |entry: &&Entry| match &entry.event.payload {
+                Payload::AgentRegistered(p) | Payload::AgentUpdated(p) => p.role == after,
+                _ => false,
+            };
+            let line = entries.iter().rev().find(names_role).and_then(|entry| log.line_of(entry.event.id));
+            let path = self.ws.store.shown(format!("{AGENTS}/{name}/{LOG}"));
+            findings.push(Finding::new(Rule::RulesChanged, words).at(path, line));
+        }
+        Ok(findings)
+    }
+
+    /// A file that is no task's and no agent's.
+    fn stray(&self, change: &Change) -> Result<Vec<Finding>> {
+        let Some(item) = change.new else { return Ok(Vec::new()) };
+        let below = change.path.as_str();
+        let path = self.ws.store.shown(below);
+        let is_file = matches!(item.mode, Mode::File | Mode::Executable);
+        let is_ours = matches!(below, "config.toml" | "roles.yml" | ".gitattributes" | ".gitignore")
+            || below.starts_with("archive/") && below.ends_with(".jsonl");
+        if is_file && is_ours {
+            return Ok(Vec::new());
+        }
+        let is_new = is_file && newcomers::is_yaml(Path::new(below)) && is_place_of_new(below);
+        if is_new && !newcomers::is_from_events(&self.objects.blob(item.oid)?) {
+            return Ok(vec![newcomers::found(path, None)]);
+        }
+        Ok(vec![Finding::new(Rule::OddFile, "a file that does not belong here").at(path, None)])
+    }
+}
