@@ -1,9 +1,11 @@
 //! `lint` at the command line: what is asked, and the findings in the form that was asked for.
 //!
-//! Promises: where there is no store, exit 0 and nothing to read but for what a machine asked for by name.
+//! Promises: where there is no store, exit 0 and nothing to read but for what a machine asked for by name, unless a revision is
+//! named that has one.
 //! Refuses to know: how anything is found.
 
 use std::io::Read as _;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -55,8 +57,14 @@ pub fn lint(ws: &Workspace, args: &Lint, global: &Global) -> Result<Answer> {
     Ok(answer(&report, global))
 }
 
+/// Answers where the work tree has no store: one that a revision has may be missed.
+pub fn nowhere(cwd: &Path, args: &Lint, global: &Global) -> Result<Answer> {
+    let report = args.base.as_ref().map(|base| workspace::lint_dropped(cwd, base)).transpose()?.flatten();
+    Ok(report.map_or_else(|| no_store(global), |report| answer(&report, global)))
+}
+
 /// What is said where there is no store: a hook must be able to run lint anywhere.
-pub fn no_store(global: &Global) -> Answer {
+fn no_store(global: &Global) -> Answer {
     let nothing = LintReport::default();
     let human = if is(global, "sarif") { for_terminal(sarif::log(&nothing.findings)) } else { String::new() };
     Answer { data: json!(nothing), human, document: true, ..Answer::default() }

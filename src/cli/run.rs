@@ -110,10 +110,11 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         Verb::Lint(args) if lint::needs_no_store(&args) => return lint::without_store(&env, &options, &args, global),
         _ => {}
     }
+    let cwd = env.cwd().to_owned();
     let mut ws = match (Workspace::open(env, options), &verb) {
         // A hook must be able to run lint anywhere.
-        (Err(e), Verb::Lint(_)) if e.code == Code::NoStore && global.store.is_none() => {
-            return Ok(lint::no_store(global));
+        (Err(e), Verb::Lint(args)) if e.code == Code::NoStore && global.store.is_none() => {
+            return lint::nowhere(&cwd, args, global);
         }
         (opened, _) => opened?,
     };

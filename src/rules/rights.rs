@@ -1,8 +1,9 @@
 //! Which right an event asks for, once it stands in a log: the right of the command that writes it.
 //!
-//! Promises: where more than one command writes an event, the right of any of them will do; what agentpm adds by itself (a task
-//! that is open again because its blockers are finished, a lease given back) asks for none. Events of one log by one agent at
-//! one time are taken for one command: completing may mark criteria and leave an outcome, importing may bring parts along.
+//! Promises: judged by the state that the fold had when the event came, not by what the event says of it. Where more than one
+//! command writes an event, the right of any of them will do; what agentpm adds by itself (a task that is open again because its
+//! blockers are finished, a lease given back) asks for none. Events of one log by one agent at one time are taken for one
+//! command where they have an effect: completing may mark criteria and leave an outcome, importing may bring parts along.
 //! Refuses to know: who has which right (`roles`), where the log was read, and whether the name in an event is true.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,18 +11,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::decide::verb_for;
+use super::fold::{apply, is_fenced, order};
 use super::register::parent_edges;
 use super::roles::Verb;
 use crate::model::context::ContextType;
-use crate::model::event::{Entry, Event};
+use crate::model::event::{Entity, Entry, Event};
+use crate::model::finding::Rule;
 use crate::model::id::Id;
 use crate::model::payload::{Fields, Payload, TaskStatusChanged};
 use crate::model::relationship::RelationType;
-use crate::model::task::Status;
+use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 
 /// Rights of which one is enough. The first is the one that the usual command asks for.
 pub type AnyOf = Vec<Verb>;
+
+/// What may lead back from a closed state: reopening, moving, and taking back what closed it.
+const REOPEN: &[Verb] = &[Verb::Update, Verb::Claim, Verb::Relate];
 
 /// What else one command did in the same log.
 #[derive(Clone, Copy, Default)]
@@ -36,8 +42,21 @@ struct Command {
     takes: bool,
 }
 
+/// What the fold had when an event came that has an effect.
+struct Before {
+    status: Status,
+    /// Another than its author has it in progress, and its author was not granted it.
+    of_another: bool,
+    archived_before: bool,
+}
+
 /// A log as far as it says which command wrote what.
 pub struct Asked<'a> {
+    before: BTreeMap<Id, Before>,
+    /// The creation of a task that is new.
+    begins: Option<Id>,
+    /// The greatest fence that the log grants.
+    granted: u64,
     commands: BTreeMap<(&'a str, Time), Command>,
     parents: BTreeSet<Id>,
     /// The grants by which a holder was granted again what it held.
@@ -45,13 +64,17 @@ pub struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// Reads a log for it.
-    pub fn of(log: &'a [Entry]) -> Self {
+    /// Reads a log for it, of which these events are known already.
+    pub fn of(entity: &Entity, log: &'a [Entry], known: &BTreeSet<Id>) -> Self {
+        let before = states(entity, log);
         let mut commands: BTreeMap<(&str, Time), Command> = BTreeMap::new();
-        for event in log.iter().map(|entry| &entry.event) {
+        let is_new = !log.iter().any(|entry| known.contains(&entry.event.id));
+        let mut begins = None;
+        for event in log.iter().map(|entry| &entry.event).filter(|event| before.contains_key(&event.id)) {
             let command = commands.entry((&event.author.agent, event.at)).or_default();
             match &event.payload {
-                Payload::TaskCreated(p) => {
+                Payload::TaskCreated(p) if is_new => {
+                    begins = Some(event.id);
                     command.creates = true;
                     command.imports |= p.fields.get("metadata").is_some_and(has_origin);
                 }
@@ -61,22 +84,47 @@ impl<'a> Asked<'a> {
                 _ => {}
             }
         }
-        let again = granted_again(log);
+        let again = granted_again(log, &before);
         for event in log.iter().map(|entry| &entry.event).filter(|event| again.contains(&event.id)) {
             commands.entry((&event.author.agent, event.at)).or_default().takes = true;
         }
-        Asked { commands, parents: parent_edges(log), again }
+        let grants = log.iter().filter_map(|entry| match &entry.event.payload {
+            Payload::LeaseAcquired(p) => Some(p.fence),
+            _ => None,
+        });
+        Asked { before, begins, granted: grants.max().unwrap_or(0), commands, parents: parent_edges(log), again }
+    }
+
+    /// The greatest fence that the log grants, where an event claims a greater one.
+    pub fn ungranted(&self, event: &Event) -> Option<u64> {
+        event.fence.filter(|fence| *fence > self.granted && is_fenced(&event.payload)).map(|_| self.granted)
     }
 
     /// The rights that an event of the log asks for: of each entry one.
     pub fn by(&self, event: &Event) -> Vec<AnyOf> {
+        let mut asked = self.by_kind(event);
+        let moves = matches!(
+            event.payload,
+            Payload::TaskStatusChanged(_) | Payload::TaskArchived(_) | Payload::TaskReopened(_)
+        );
+        let takes_away = moves && self.before.get(&event.id).is_some_and(|before| before.of_another);
+        let forces = matches!(&event.payload, Payload::TaskStatusChanged(p) if !p.forced.is_empty());
+        if takes_away || forces {
+            asked.push(vec![Verb::Override]);
+        }
+        asked
+    }
+
+    fn by_kind(&self, event: &Event) -> Vec<AnyOf> {
         let command = self.commands.get(&(event.author.agent.as_str(), event.at)).copied().unwrap_or_default();
         let any = |verbs: &[Verb]| vec![verbs.to_vec()];
         match &event.payload {
             Payload::LeaseReleased(_) => Vec::new(),
             Payload::LeaseOverride(_) => any(&[Verb::Override]),
             Payload::AgentRegistered(_) | Payload::AgentUpdated(_) => any(&[Verb::Register]),
-            Payload::TaskCreated(p) => created(&p.fields),
+            Payload::TaskCreated(p) if self.begins == Some(event.id) => created(&p.fields),
+            // No command creates what is there.
+            Payload::TaskCreated(_) => any(&[Verb::Admin]),
             // What a newer version writes is judged by whoever may do everything.
             Payload::Unknown { .. } => any(&[Verb::Admin]),
             payload if payload.journal_only() => Vec::new(),
@@ -89,9 +137,14 @@ impl<'a> Asked<'a> {
             }
             Payload::TaskUpdated(p) if takes_over(event, p.set.iter()) => any(&[Verb::Claim, Verb::Update]),
             Payload::TaskUpdated(_) | Payload::ContextRedacted(_) => any(&[Verb::Update]),
-            Payload::TaskReopened(_) => any(&[Verb::Update, Verb::Claim, Verb::Relate]),
-            Payload::TaskArchived(_) => any(&[Verb::Archive]),
-            Payload::TaskStatusChanged(p) => moved(p, command),
+            Payload::TaskReopened(_) => any(REOPEN),
+            Payload::TaskArchived(p) => match self.before.get(&event.id) {
+                Some(before) if !before.status.is_finished() => {
+                    vec![vec![Verb::Archive], vec![verb_for(closed(p.from))]]
+                }
+                _ => any(&[Verb::Archive]),
+            },
+            Payload::TaskStatusChanged(p) => moved(p, command, self.before.get(&event.id)),
             Payload::RelationshipAdded(p) => match p.kind {
                 RelationType::ParentOf if command.creates => any(&[Verb::Split]),
                 RelationType::ParentOf => any(&[Verb::Update, Verb::Relate]),
@@ -130,28 +183,66 @@ fn created(fields: &Fields) -> Vec<AnyOf> {
     asked
 }
 
-fn moved(p: &TaskStatusChanged, command: Command) -> Vec<AnyOf> {
+fn moved(p: &TaskStatusChanged, command: Command, before: Option<&Before>) -> Vec<AnyOf> {
     let plain = p.owner.is_none() && p.changed_at.is_none() && p.forced.is_empty();
-    let mut asked = match (p.from, p.to) {
+    let from = before.map_or(p.from, |before| before.status);
+    let archives_again = command.archives && before.is_some_and(|before| before.archived_before);
+    match (from, p.to) {
         // Whoever finishes its last blocker opens it, and whoever holds it says so once more where the remote agreed late.
-        (Status::Blocked, Status::Open) if plain => return Vec::new(),
-        (Status::InProgress, Status::InProgress) if command.takes => return Vec::new(),
+        (Status::Blocked | Status::Open, Status::Open) if plain && p.from == Status::Blocked => Vec::new(),
+        (Status::InProgress, Status::InProgress) if command.takes => Vec::new(),
         // Archiving again what was archived passes through the state before it.
-        (_, Status::Completed) if command.archives => vec![vec![Verb::Complete, Verb::Archive]],
-        (_, Status::Cancelled) if command.archives => vec![vec![Verb::Cancel, Verb::Archive]],
+        (_, Status::Completed) if archives_again => vec![vec![Verb::Complete, Verb::Archive]],
+        (_, Status::Cancelled) if archives_again => vec![vec![Verb::Cancel, Verb::Archive]],
         (_, Status::Completed) => vec![vec![Verb::Complete]],
         (_, Status::Cancelled) => vec![vec![Verb::Cancel]],
         (_, Status::Archived) => vec![vec![Verb::Archive]],
+        (from, Status::Open) if from.is_finished() => vec![REOPEN.to_vec()],
         (_, Status::InProgress | Status::Open) => vec![vec![Verb::Claim]],
         (Status::InProgress, Status::Blocked) if p.owner.is_some() => vec![vec![Verb::Claim, Verb::Relate]],
         (Status::InProgress, Status::Blocked) => vec![vec![Verb::Relate, Verb::Claim]],
         // Reopening a blocker blocks what waits for it.
         (_, Status::Blocked) => vec![vec![Verb::Relate, Verb::Update, Verb::Claim]],
-    };
-    if !p.forced.is_empty() {
-        asked.push(vec![Verb::Override]);
     }
-    asked
+}
+
+/// What a task is that was closed like this, for an event that archives it.
+fn closed(from: Status) -> Status {
+    if from == Status::Cancelled { Status::Cancelled } else { Status::Completed }
+}
+
+/// What the fold had when each event came that has an effect.
+fn states(entity: &Entity, log: &[Entry]) -> BTreeMap<Id, Before> {
+    let ordered = order(entity, log);
+    let Some(id) = entity.task() else {
+        let before = |entry: &&Entry| {
+            (entry.event.id, Before { status: Status::Open, of_another: false, archived_before: false })
+        };
+        return ordered.events.iter().map(before).collect();
+    };
+    let grants: BTreeSet<(&str, u64)> = ordered.events.iter().filter_map(|entry| grant(&entry.event)).collect();
+    let mut task = Task::blank(id);
+    let mut archived_before = false;
+    let mut states = BTreeMap::new();
+    for event in ordered.events.iter().map(|entry| &entry.event) {
+        let is_granted = event.fence.is_some_and(|fence| grants.contains(&(event.author.agent.as_str(), fence)));
+        let another = task.owner.as_ref().is_some_and(|owner| *owner != event.author.agent);
+        let of_another = task.status == Status::InProgress && another && !is_granted;
+        let before = Before { status: task.status, of_another, archived_before };
+        let found = apply(&mut task, event);
+        if found.is_none_or(|finding| finding.rule == Rule::EventTime) {
+            archived_before |= matches!(event.payload, Payload::TaskArchived(_));
+            states.insert(event.id, before);
+        }
+    }
+    states
+}
+
+fn grant(event: &Event) -> Option<(&str, u64)> {
+    match &event.payload {
+        Payload::LeaseAcquired(p) if p.holder == event.author.agent => Some((&p.holder, p.fence)),
+        _ => None,
+    }
 }
 
 /// Whether an update does no more than make its author the owner, under a lease.
@@ -170,8 +261,9 @@ fn is_origin_alone<'v>(mut names: impl Iterator<Item = &'v String>) -> bool {
     names.next().is_some_and(|name| name == "metadata.origin") && names.next().is_none()
 }
 
-fn granted_again(log: &[Entry]) -> BTreeSet<Id> {
+fn granted_again(log: &[Entry], effective: &BTreeMap<Id, Before>) -> BTreeSet<Id> {
     let mut leases: Vec<&Event> = log.iter().map(|entry| &entry.event).collect();
+    leases.retain(|event| effective.contains_key(&event.id));
     leases.retain(|event| matches!(event.payload, Payload::LeaseAcquired(_) | Payload::LeaseReleased(_)));
     leases.sort_by_key(|event| event.stamp());
     let mut again = BTreeSet::new();

@@ -404,3 +404,99 @@ fn a_message_from_an_editor_keeps_its_subject_and_an_empty_one_stops_the_commit(
     assert_eq!(room.git(&["log", "-1", "--format=%s"]).text(), "My subject");
     assert_eq!(room.git(&["log", "-1", "--format=%(trailers)"]).text().trim(), line);
 }
+
+/// Changes the lines of a log one by one.
+fn edit(room: &Sandbox, task: &str, change: impl Fn(&mut Value)) {
+    let log = fs::read_to_string(room.log_of(task)).unwrap();
+    let edited = log.lines().map(|line| {
+        let mut event: Value = serde_json::from_str(line).unwrap();
+        let before = event.clone();
+        change(&mut event);
+        if event == before { format!("{line}\n") } else { format!("{event}\n") }
+    });
+    fs::write(room.log_of(task), edited.collect::<String>()).unwrap();
+}
+
+#[test]
+fn a_redaction_takes_the_text_of_an_entry_and_no_other_event() {
+    let room = Sandbox::new();
+    let task = room.task("one", &[]);
+    room.run(&["task", "transition", &task, "--status", "cancelled"]).data();
+    let note = room.run(&["note", &task, "--content", "a word"]).data()["id"].as_str().unwrap().to_owned();
+    commit_all(&room, "base").text();
+    room.git(&["switch", "-q", "-c", "work"]).text();
+    let log = fs::read_to_string(room.log_of(&task)).unwrap();
+    let moved = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let moved = { moved }.find(|event| event["type"] == "TaskStatusChanged").unwrap()["id"].clone();
+
+    // An accepted event becomes an empty note that somebody redacts.
+    edit(&room, &task, |event| {
+        if event["id"] == moved {
+            event["type"] = json!("ContextAdded");
+            event["payload"] = json!({"type": "note", "content": ""});
+        }
+    });
+    forge(&room, &task, None, "ContextRedacted", &json!({"entry": moved}));
+    room.git(&["add", "-A"]).text();
+    for flags in [&["--staged"][..], &["--base", "main"]] {
+        assert!(codes(&room, flags).contains(&"log-rewritten".to_owned()), "{flags:?}");
+    }
+
+    // A true redaction that lets another have written the entry.
+    room.git(&["checkout", "-q", "main", "--", ".agentpm"]).text();
+    room.run(&["context", "redact", &note, "--reason", "a token"]).data();
+    assert_eq!(codes(&room, &["--base", "main"]), [""; 0]);
+    edit(&room, &task, |event| {
+        if event["id"] == note.as_str() {
+            event["agent"] = json!("bob");
+        }
+    });
+    let _ = room.run(&["resolve"]);
+    assert!(codes(&room, &["--base", "main"]).contains(&"log-rewritten".to_owned()));
+}
+
+#[test]
+fn a_plan_that_a_branch_drops_is_missed() {
+    let room = Sandbox::new();
+    room.task("one", &[]);
+    commit_all(&room, "base").text();
+    room.git(&["branch", "base"]).text();
+    let is_missed = |how: &str| {
+        let (said, report) = found(&room, &["--base", "base"]);
+        assert_eq!(said, ["log-rewritten"], "{how}");
+        let finding = &report["findings"][0];
+        assert!(finding["message"].as_str().unwrap().contains("the plan is dropped"), "{how}: {finding:#}");
+        assert_eq!(finding["path"], ".agentpm");
+        assert_eq!(room.run(&["lint"]).stdout, "", "{how}: without a revision it is nobody's business");
+    };
+    room.git(&["mv", ".agentpm", "plan"]).text();
+    is_missed("moved");
+    room.git(&["rm", "-r", "-f", "-q", "plan"]).text();
+    room.git(&["commit", "-q", "--no-verify", "-m", "drop"]).text();
+    is_missed("deleted");
+    // Where the revision has none either, there is nothing to miss.
+    let answer = room.run(&["lint", "--base", "HEAD"]);
+    assert_eq!((answer.code, answer.stdout.as_str()), (0, ""));
+}
+
+#[test]
+fn an_id_that_the_base_has_is_no_new_events() {
+    let room = Sandbox::new();
+    let task = room.task("one", &[]);
+    commit_all(&room, "base").text();
+    room.git(&["branch", "side"]).text();
+    room.run(&["task", "update", &task, "--priority", "4"]).data();
+    commit_all(&room, "main goes on").text();
+    let log = fs::read_to_string(room.log_of(&task)).unwrap();
+    let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    room.git(&["switch", "-q", "side"]).text();
+    assert_eq!(codes(&room, &["--base", "main"]), [""; 0]);
+    forge(&room, &task, None, "TaskStatusChanged", &json!({"from": "open", "to": "cancelled"}));
+    edit(&room, &task, |event| {
+        if event["type"] == "TaskStatusChanged" {
+            event["id"] = last["id"].clone();
+        }
+    });
+    let _ = room.run(&["resolve"]);
+    assert_eq!(codes(&room, &["--base", "main"]), ["event-id-conflict"]);
+}

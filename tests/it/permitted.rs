@@ -352,3 +352,127 @@ fn whoever_merges_is_not_held_to_what_others_did() {
     assert!(told(&room, &["--staged"], "not-permitted").is_empty());
     assert_eq!(told(&room, &["--base", "HEAD"], "not-permitted").len(), 1, "the branch as a whole is held to it");
 }
+
+/// What bob, who may do just this, forges into a log of a task that is finished, and of one that ada has in progress.
+struct Forged {
+    may: &'static str,
+    log: Which,
+    /// Kinds and payloads, at one time.
+    events: &'static [(&'static str, &'static str)],
+    fence: Option<u64>,
+    /// The words of a right that is missed.
+    missed: &'static str,
+}
+
+#[derive(Clone, Copy)]
+enum Which {
+    Open,
+    Finished,
+    OfAda,
+}
+
+const FORGED: &[Forged] = &[
+    Forged {
+        may: "create",
+        log: Which::Open,
+        events: &[
+            ("TaskCreated", r#"{"title":"x","metadata":{"origin":1}}"#),
+            ("TaskStatusChanged", r#"{"from":"in_progress","to":"completed","forced":["criterion"]}"#),
+        ],
+        fence: None,
+        missed: "may not admin,may not complete,may not override",
+    },
+    Forged {
+        may: "archive",
+        log: Which::Open,
+        events: &[
+            ("TaskStatusChanged", r#"{"from":"open","to":"completed"}"#),
+            ("TaskArchived", r#"{"from":"completed"}"#),
+        ],
+        fence: None,
+        missed: "may not complete",
+    },
+    Forged {
+        may: "archive",
+        log: Which::Open,
+        events: &[("TaskArchived", r#"{"from":"cancelled"}"#)],
+        fence: None,
+        missed: "may not cancel",
+    },
+    Forged {
+        may: "comment",
+        log: Which::Finished,
+        events: &[("TaskStatusChanged", r#"{"from":"blocked","to":"open"}"#)],
+        fence: None,
+        missed: "may not update",
+    },
+    Forged {
+        may: "claim",
+        log: Which::OfAda,
+        events: &[("TaskStatusChanged", r#"{"from":"blocked","to":"open"}"#)],
+        fence: None,
+        missed: "may not override",
+    },
+    Forged {
+        may: "claim",
+        log: Which::OfAda,
+        events: &[("TaskReopened", r#"{"from":"completed","to":"open"}"#)],
+        fence: None,
+        missed: "may not override",
+    },
+    Forged {
+        may: "complete",
+        log: Which::Open,
+        events: &[("TaskStatusChanged", r#"{"from":"in_progress","to":"completed"}"#)],
+        fence: Some(9),
+        missed: "grants none above 0",
+    },
+];
+
+#[test]
+fn what_an_event_says_of_itself_is_not_believed() {
+    let mut wrong = Vec::new();
+    for (n, forged) in FORGED.iter().enumerate() {
+        let room = Sandbox::new();
+        let task = room.task("the task", &[]);
+        match forged.log {
+            Which::Open => {}
+            Which::Finished => {
+                room.run(&["claim", &task]).data();
+                room.run(&["done", &task, "--outcome", "ok"]).data();
+            }
+            Which::OfAda => {
+                room.run(&["claim", &task]).data();
+            }
+        }
+        fs::write(room.store().join("roles.yml"), roles(&[forged.may])).unwrap();
+        commit(&room, "base");
+        room.git(&["tag", "base"]).text();
+        let mut log = fs::read_to_string(room.log_of(&task)).unwrap();
+        for (k, (kind, payload)) in forged.events.iter().enumerate() {
+            let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+            let payload: Value = serde_json::from_str(payload).unwrap();
+            let mut event = json!({
+                "v": 1, "id": format!("01ZZZZZZZZ000000000000000{k}"), "lamport": last["lamport"].as_u64().unwrap() + 1,
+                "type": kind, "entity": format!("task/{task}"), "parents": [last["id"]], "agent": "bob",
+                "at": "2026-11-20T10:05:00Z", "payload": payload,
+            });
+            if let Some(fence) = forged.fence {
+                event["fence"] = json!(fence);
+            }
+            log = format!("{log}{event}\n");
+        }
+        fs::write(room.log_of(&task), log).unwrap();
+        let _ = room.run(&["resolve"]);
+        room.git(&["add", "-A"]).text();
+        for flags in [&["--base", "base"][..], &["--staged"]] {
+            let found = told(&room, flags, "not-permitted");
+            let said: Vec<&str> = found.iter().map(|f| f["message"].as_str().unwrap()).collect();
+            let all = forged.missed.split(',').all(|words| said.iter().any(|message| message.contains(words)));
+            if !all || said.len() != forged.missed.split(',').count() {
+                wrong.push(format!("{n} {flags:?}: {said:#?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

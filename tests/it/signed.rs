@@ -165,3 +165,47 @@ fn a_redacted_entry_is_no_forgery() {
     let refused = room.run(&["note", &id, "--content", "x"]).error("ERR_VALIDATION", 4);
     assert_eq!(refused["details"], json!({"agent": "ada"}));
 }
+
+#[test]
+fn a_redaction_is_no_cover_for_another_event() {
+    let (room, id) = signing();
+    let entry = room.run(&["note", &id, "--content", "a token"]).data()["id"].as_str().unwrap().to_owned();
+    room.run(&["context", "redact", &entry, "--reason", "a token"]).data();
+    let log = fs::read_to_string(room.log_of(&id)).unwrap();
+    let lines = log.lines().map(|line| {
+        let mut event: Value = serde_json::from_str(line).unwrap();
+        if event["id"] == entry.as_str() {
+            event["type"] = json!("TaskStatusChanged");
+            event["payload"] = json!({"from": "open", "to": "cancelled"});
+            event.as_object_mut().unwrap().remove("sig");
+            return format!("{event}\n");
+        }
+        format!("{line}\n")
+    });
+    fs::write(room.log_of(&id), lines.collect::<String>()).unwrap();
+    let _ = room.run(&["resolve"]);
+    assert_eq!(room.get(&id)["status"], "cancelled");
+    for args in [&["lint"][..], &["lint", "--base", "base"]] {
+        assert_eq!(found(&room.run(args)), ["signature-missing"], "{args:?}");
+    }
+}
+
+#[test]
+fn a_key_counts_where_its_agent_or_who_may_register_others_signed_for_it() {
+    for (perms, counts) in [("comment", false), ("register", true), ("admin", true)] {
+        let (room, id) = signing();
+        room.run_as("bob", &["agent", "register", "--new-key"]).data();
+        let roles = ROLES.replace("bob: {perms: [admin]}", &format!("bob: {{perms: [{perms}]}}"));
+        fs::write(room.store().join("roles.yml"), &roles).unwrap();
+        commit(&room, "bob has a key");
+        room.git(&["tag", "with-bob"]).text();
+        // bob registers a key for ada, and writes in her name with it.
+        fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+        fs::remove_file(room.repo().join(".git/agentpm/keys/ada")).unwrap();
+        room.run_as("bob", &["agent", "register", "--name", "ada", "--new-key"]).data();
+        room.run(&["task", "update", &id, "--priority", "5"]).data();
+        let wrong = found(&room.run(&["lint", "--base", "with-bob"]));
+        assert_eq!(wrong.is_empty(), counts, "{perms}: {wrong:?}");
+        assert!(wrong.iter().all(|code| code == "signature-wrong"), "{perms}: {wrong:?}");
+    }
+}

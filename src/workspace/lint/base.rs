@@ -3,12 +3,12 @@
 //!
 //! Promises: a branch cannot switch off a rule for itself: the severities are those of the revision's settings. The logs are held against the commit from which this branch set out, so that what the revision got meanwhile is
 //! not missed here; the leases are held against the revision itself.
-//! The new events are held against the roles that the revision itself has.
+//! The new events are held against the roles that the revision itself has, and an id that it has is no new event's.
 //! Refuses to know: which right an event asks for (`rules::rights`).
 
 use super::changed::{config_changed, role_taken, roles_changed};
 use super::permitted::RolesAt;
-use super::rewritten::rewritten;
+use super::rewritten::{otherwise, rewritten};
 use super::{LintReport, trailers};
 use crate::error::Result;
 use crate::git::{Mode, Objects, Oid};
@@ -42,11 +42,15 @@ impl Workspace {
         let mut roles = RolesAt::read(&objects, Some(top), &self.store.name, base.short())?;
         let logs = |name: String| Ok((name.clone(), read_log(&self.store, &Entity::Agent(name))?.entries));
         let agents = self.agents()?.into_iter().map(|agent| logs(agent.name)).collect::<Result<Vec<_>>>()?;
-        roles.heed_new_keys(&agents);
-        let more = self.not_permitted_since(&objects, base, &roles)?;
+        roles.heed_new_keys(&agents)?;
+        let more = self.news_since(&objects, base, &roles)?;
         // What the whole store was found to hold is not said twice.
         let is_new = |f: &Finding| {
-            f.event.is_none() || !findings.iter().any(|known| (known.rule, known.event) == (f.rule, f.event))
+            let is_told = |known: &Finding| {
+                let rewritten = (known.rule, f.rule) == (Rule::LogRewritten, Rule::EventConflict);
+                known.event == f.event && (known.rule == f.rule || rewritten)
+            };
+            f.event.is_none() || !findings.iter().any(is_told)
         };
         let more: Vec<Finding> = more.into_iter().filter(is_new).collect();
         findings.extend(more);
@@ -62,22 +66,16 @@ impl Workspace {
         Ok(settings.map(|(settings, _)| settings.lint).unwrap_or_default())
     }
 
-    /// The events that the revision does not have and its roles do not permit.
-    fn not_permitted_since(&self, objects: &Objects, base: Oid, roles: &RolesAt<'_>) -> Result<Vec<Finding>> {
-        if !roles.any() {
-            return Ok(Vec::new());
-        }
+    /// The events that the revision does not have: those that its roles do not permit, and those whose id it has otherwise.
+    fn news_since(&self, objects: &Objects, base: Oid, roles: &RolesAt<'_>) -> Result<Vec<Finding>> {
         let (before, here) = (self.past_commit(base)?, self.past(None)?);
         let mut findings = Vec::new();
         let mut judge = |entity: &Entity, before: &[Entry]| -> Result<()> {
             let Some((folder, _)) = home(entity) else { return Ok(()) };
             let known = before.iter().map(|entry| entry.event.id).collect();
-            findings.extend(roles.judge(
-                entity,
-                &self.store.shown(folder.join(LOG)),
-                &self.log_now(&here, entity)?,
-                &known,
-            )?);
+            let (path, log) = (self.store.shown(folder.join(LOG)), self.log_now(&here, entity)?);
+            findings.extend(otherwise(entity, &path, before, &log));
+            findings.extend(roles.judge(entity, &path, &log, &known)?);
             Ok(())
         };
         for task in before.candidates(&here)? {

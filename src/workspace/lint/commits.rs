@@ -59,10 +59,10 @@ impl Trees<'_> {
     fn judge(&self, base: &str) -> Result<Vec<Finding>> {
         let agents = self.agents()?;
         let mut roles = RolesAt::read(self.objects, Some(self.base), &self.ws.store.name, base)?;
-        roles.heed_new_keys(&agents);
+        roles.heed_new_keys(&agents)?;
         let mut keys = Keys::default();
         for (name, entries) in &agents {
-            keys.take_in(name, entries, None);
+            keys.take_in(name, entries);
         }
         let (mut entities, mut findings) = (BTreeSet::new(), Vec::new());
         let store = |top: Oid| Ok(self.objects.item(top, &self.ws.store.name)?.map(|item| item.oid));

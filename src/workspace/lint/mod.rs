@@ -9,6 +9,7 @@ mod apart;
 mod base;
 mod changed;
 mod commits;
+mod dropped;
 mod fence;
 mod fix;
 mod lines;
@@ -23,6 +24,7 @@ mod task;
 mod together;
 mod trailers;
 
+pub use dropped::lint_dropped;
 pub use fix::Fix;
 pub use staged::lint_staged;
 pub use stdin::lint_text;
@@ -154,7 +156,7 @@ impl Workspace {
     fn keys_here(&self) -> Result<Keys> {
         let mut keys = Keys::default();
         for name in self.agent_names()? {
-            keys.take_in(&name, &load_agent(&self.store, &name)?.1.entries, None);
+            keys.take_in(&name, &load_agent(&self.store, &name)?.1.entries);
         }
         Ok(keys)
     }

@@ -68,17 +68,19 @@ impl<'a> RolesAt<'a> {
         let folder = self.tree.map(|tree| self.objects.item(tree, &shown(&self.store, AGENTS))).transpose()?.flatten();
         let Some(folder) = folder.filter(|item| self.any() && item.mode == Mode::Tree) else { return Ok(keys) };
         for name in self.objects.items(folder.oid)?.into_keys().filter(|name| check_agent_name(name).is_ok()) {
-            keys.take_in(&name, &self.log_of(&name)?.entries, None);
+            keys.take_in(&name, &self.log_of(&name)?.entries);
         }
         Ok(keys)
     }
 
-    /// Takes in what agents registered since, as far as keys that count already signed it.
-    pub fn heed_new_keys(&mut self, agents: &[(String, Vec<Entry>)]) {
-        let trusted = self.keys.clone();
+    /// Takes in what agents registered since, as far as their own keys signed it, or those of who might register others by then.
+    pub fn heed_new_keys(&mut self, agents: &[(String, Vec<Entry>)]) -> Result<()> {
+        let mut keys = self.keys.clone();
         for (name, entries) in agents {
-            self.keys.take_in(name, entries, Some(&trusted));
+            keys.take_in_signed(name, entries, &self.keys, &|author| self.may(author, &[Verb::Register]))?;
         }
+        self.keys = keys;
+        Ok(())
     }
 
     /// The events of a log that are not among the known ones and were not permitted, or not signed where that is asked for.
@@ -86,13 +88,17 @@ impl<'a> RolesAt<'a> {
         if !self.any() || log.entries.iter().all(|entry| known.contains(&entry.event.id)) {
             return Ok(Vec::new());
         }
-        let asked = Asked::of(&log.entries);
+        let asked = Asked::of(entity, &log.entries, known);
+        let mut ungranted = Vec::new();
         let mut breaches: BTreeMap<(&str, Verb), (usize, &Event, usize)> = BTreeMap::new();
         for (n, event) in log.entries.iter().map(|entry| &entry.event).enumerate() {
             if known.contains(&event.id) {
                 continue;
             }
             let agent = event.author.agent.as_str();
+            if let Some(granted) = asked.ungranted(event) {
+                ungranted.push((n, event, granted));
+            }
             for any in asked.by(event) {
                 let Some(usual) = any.first().copied() else { continue };
                 if !self.may(agent, &any)? {
@@ -100,15 +106,29 @@ impl<'a> RolesAt<'a> {
                 }
             }
         }
-        let found = breaches.into_iter().map(|((agent, verb), (n, event, count))| {
-            let finding = Finding::new(Rule::NotPermitted, self.words(entity, agent, verb, event, count));
-            let finding = finding.event(event.id).at(path, log.lines.get(n).copied());
+        let not_permitted = |words: String, n: usize, event: &Event| {
+            let finding = Finding::new(Rule::NotPermitted, words).event(event.id).at(path, log.lines.get(n).copied());
             match entity {
                 Entity::Task(id) => finding.task(*id),
                 _ => finding,
             }
-        });
-        let mut found: Vec<Finding> = found.collect();
+        };
+        let mut found: Vec<Finding> = breaches
+            .into_iter()
+            .map(|((agent, verb), (n, event, count))| {
+                not_permitted(self.words(entity, agent, verb, event, count), n, event)
+            })
+            .collect();
+        if let Some((n, event, granted)) = ungranted.first() {
+            let (agent, kind, fence) = (quoted(&event.author.agent), event.payload.kind(), event.fence.unwrap_or(0));
+            let more =
+                if ungranted.len() > 1 { format!("; so do {} more", ungranted.len() - 1) } else { String::new() };
+            let words = format!(
+                "{agent} writes {kind} {} of {entity} under fence {fence}, and its log grants none above {granted}{more}",
+                event.id
+            );
+            found.push(not_permitted(words, *n, event));
+        }
         let asks = if self.roles().is_some_and(|roles| roles.require_signatures) { Asks::All } else { Asks::Nothing };
         found.extend(signed::judge(entity, path, log, known, &self.keys, asks));
         Ok(found)

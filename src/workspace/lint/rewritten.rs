@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Result;
-use crate::model::event::{Entity, Entry};
+use crate::model::event::{Entity, Entry, Event};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::store::log::Log;
+use crate::store::project::without_text;
 
 /// Most events of one log that are named one by one.
 const NAMED: usize = 20;
@@ -38,7 +39,7 @@ pub(super) fn rewritten(
         let id = entry.event.id;
         // Of two lines with one id only one can be true; whoever took the other out mended the log.
         let settled = before.iter().any(|e| e.event.id == id && e.line != entry.line && lines.contains(&(id, &e.line)));
-        if settled || is_redacted(id, now) {
+        if settled || is_redacted(entry, now) {
             continue;
         }
         let home = &entry.event.entity;
@@ -66,9 +67,41 @@ pub(super) fn rewritten(
     Ok(findings)
 }
 
-/// Whether an event lost its text, and nothing else, to a redaction.
-fn is_redacted(id: Id, now: &[Entry]) -> bool {
-    let named = |e: &Entry| matches!(&e.event.payload, Payload::ContextRedacted(p) if p.entry == id);
-    let bare = |e: &Entry| matches!(&e.event.payload, Payload::ContextAdded(p) if p.content.is_empty());
-    now.iter().any(named) && now.iter().any(|e| e.event.id == id && bare(e))
+/// The events whose id the log had for another line, be it that the log here never held that one.
+pub(super) fn otherwise(entity: &Entity, path: &str, before: &[Entry], log: &Log) -> Vec<Finding> {
+    let mut had: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
+    for entry in before {
+        had.entry(entry.event.id).or_default().push(entry);
+    }
+    let mut found = BTreeMap::new();
+    for (n, entry) in log.entries.iter().enumerate() {
+        let id = entry.event.id;
+        let Some(lines) = had.get(&id) else { continue };
+        let same =
+            |old: &&Entry| old.line == entry.line || is_without_text(entry, old) || is_redacted(old, &log.entries);
+        if !lines.iter().any(same) {
+            let kind = entry.event.payload.kind();
+            let message = format!("{kind} {id} by {} has the id of another event", entry.event.author.agent);
+            let finding = Finding::new(Rule::EventConflict, message).event(id).at(path, log.lines.get(n).copied());
+            found.entry(id).or_insert(entity.task().map_or(finding.clone(), |task| finding.task(task)));
+        }
+    }
+    found.into_values().take(NAMED).collect()
+}
+
+/// Whether an event lost its text, and nothing else but its signature, to a redaction.
+fn is_redacted(before: &Entry, now: &[Entry]) -> bool {
+    let id = before.event.id;
+    let is_named = now.iter().any(|e| matches!(&e.event.payload, Payload::ContextRedacted(p) if p.entry == id));
+    is_named && now.iter().any(|e| e.event.id == id && is_without_text(before, e))
+}
+
+/// Whether a line is another without its text. The signature, which fits it no more, may be gone too.
+fn is_without_text(before: &Entry, now: &Entry) -> bool {
+    let mut bare = before.clone();
+    if !without_text(&mut bare).unwrap_or_default() {
+        return false;
+    }
+    let unsigned = || Event { sig: None, ..bare.event.clone() }.to_line();
+    bare.line == now.line || unsigned().is_ok_and(|line| *line == *now.line)
 }

@@ -1,15 +1,17 @@
 //! Whether events are signed by whom they name, where `roles.yml` asks for that or a signature is there.
 //!
-//! Promises: judged by the lines as they stand; an entry whose text was redacted is no forgery. A key counts from the event that
-//! registered it on.
+//! Promises: judged by the lines as they stand; an entry whose text was redacted is no forgery, as long as nothing else takes its
+//! place. A key counts from the event that registered it on.
 //! Refuses to know: which events are new, and where keys were read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::event::{Entity, Entry, Stamp};
+use crate::error::Result;
+use crate::model::event::{Entity, Entry, Event, Stamp};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::Payload;
+use crate::rules::fold::fold;
 use crate::rules::signature::is_signed_by;
 use crate::store::log::Log;
 
@@ -29,17 +31,40 @@ pub(super) enum Asks {
 }
 
 impl Keys {
-    /// Takes in the keys that an agent's log registers; where `trusted` is given, only by events that these keys signed.
-    pub fn take_in(&mut self, agent: &str, entries: &[Entry], trusted: Option<&Keys>) {
+    /// Takes in the keys that an agent's log registers.
+    pub fn take_in(&mut self, agent: &str, entries: &[Entry]) {
         for entry in entries {
-            let key = match &entry.event.payload {
-                Payload::AgentRegistered(p) | Payload::AgentUpdated(p) => p.public_key.clone(),
-                _ => None,
+            self.learn(agent, entry);
+        }
+    }
+
+    /// Takes in the keys that an agent's log registers by events that a key of the agent itself signed, or one of `trusted` of
+    /// an agent that may register others.
+    pub fn take_in_signed(
+        &mut self,
+        agent: &str,
+        entries: &[Entry],
+        trusted: &Keys,
+        may_register: &dyn Fn(&str) -> Result<bool>,
+    ) -> Result<()> {
+        let home = Entity::Agent(agent.to_owned());
+        for entry in entries.iter().filter(|entry| entry.event.entity == home) {
+            let author = entry.event.author.agent.as_str();
+            let is_good = match author == agent {
+                true => is_signed_by(entry, self.of(agent)),
+                false => is_signed_by(entry, trusted.of(author)) && may_register(author)?,
             };
-            let is_good = |keys: &Keys| is_signed_by(entry, keys.of(&entry.event.author.agent));
-            if let Some(key) = key.filter(|_| trusted.is_none_or(is_good)) {
-                self.0.entry(agent.to_owned()).or_default().push((entry.event.stamp(), key));
+            if is_good {
+                self.learn(agent, entry);
             }
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, agent: &str, entry: &Entry) {
+        let (Payload::AgentRegistered(p) | Payload::AgentUpdated(p)) = &entry.event.payload else { return };
+        if let Some(key) = &p.public_key {
+            self.0.entry(agent.to_owned()).or_default().push((entry.event.stamp(), key.clone()));
         }
     }
 
@@ -65,15 +90,11 @@ pub(super) fn judge(
     if asks == Asks::Nothing && log.entries.iter().all(|entry| entry.event.sig.is_none()) {
         return Vec::new();
     }
-    let names = |entry: &Entry| match &entry.event.payload {
-        Payload::ContextRedacted(p) => Some(p.entry),
-        _ => None,
-    };
-    let redacted: BTreeSet<Id> = log.entries.iter().filter_map(names).collect();
+    let redacted = redacted(entity, log);
     let mut found: BTreeMap<(Rule, &str), (usize, &Entry, usize)> = BTreeMap::new();
     for (n, entry) in log.entries.iter().enumerate() {
         let event = &entry.event;
-        if known.contains(&event.id) || redacted.contains(&event.id) {
+        if known.contains(&event.id) || (redacted.contains(&event.id) && is_bare(event)) {
             continue;
         }
         let agent = event.author.agent.as_str();
@@ -101,4 +122,16 @@ pub(super) fn judge(
         entity.task().map_or(finding.clone(), |id| finding.task(id))
     };
     found.into_iter().map(tell).collect()
+}
+
+/// The context entries of a task that a redaction took the text from; one that came before its entry took nothing.
+fn redacted(entity: &Entity, log: &Log) -> BTreeSet<Id> {
+    let any = log.entries.iter().any(|entry| matches!(entry.event.payload, Payload::ContextRedacted(_)));
+    let Some(id) = entity.task().filter(|_| any) else { return BTreeSet::new() };
+    let (task, _) = fold(id, &log.entries);
+    task.context.values().filter(|entry| entry.redacted).map(|entry| entry.id).collect()
+}
+
+fn is_bare(event: &Event) -> bool {
+    matches!(&event.payload, Payload::ContextAdded(p) if p.content.is_empty() && p.metadata.is_null())
 }

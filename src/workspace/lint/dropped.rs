@@ -1,0 +1,34 @@
+//! `lint --base` where the work tree has no plan: whether the revision has one, which was then dropped.
+//!
+//! Promises: a plan that is gone is named, be it deleted or moved; where the revision has none either, nothing is said.
+//! Refuses to know: what the plan held.
+
+use std::path::Path;
+
+use super::LintReport;
+use crate::env::files;
+use crate::error::{Error, Result};
+use crate::git::{self, Mode};
+use crate::model::finding::{Finding, Rule};
+use crate::model::settings::LintSettings;
+use crate::store::layout::STORE;
+
+/// Checks that no plan of a revision is gone. `None` where it has none either.
+///
+/// Errors: `ERR_NOT_FOUND` for a revision that is none, `ERR_GIT` where history cannot be read, `ERR_IO`.
+pub fn lint_dropped(cwd: &Path, base: &str) -> Result<Option<LintReport>> {
+    let Some(repo) = git::discover(cwd)? else { return Ok(None) };
+    let objects = repo.objects()?;
+    let top = objects.commit(objects.commit_named(base)?)?.tree;
+    let here = files::canonical(cwd).map_err(|e| Error::io("find the folder", cwd, &e))?;
+    for folder in here.ancestors().filter_map(|folder| folder.strip_prefix(&repo.work_dir).ok()) {
+        let name = folder.join(STORE).display().to_string();
+        if objects.item(top, &name)?.is_some_and(|item| item.mode == Mode::Tree) {
+            let message = format!("the plan is dropped: {base} has it in {name}, and this work tree has none there");
+            let mend = "bring the folder back from git history, where it was; a plan that is done with is archived, task by task";
+            let finding = Finding { mend, ..Finding::new(Rule::LogRewritten, message).at(name, None) };
+            return Ok(Some(LintReport::of(vec![finding], 0, &LintSettings::default())));
+        }
+    }
+    Ok(None)
+}
