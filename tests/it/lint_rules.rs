@@ -242,7 +242,8 @@ const STORIES: &[(&str, Tell)] = &[
     }),
     ("task-yaml-conflict", |s| {
         s.edit(|page| {
-            page.replace("status: open", "<<<<<<< ours\nstatus: open\n=======\nstatus: ready\n>>>>>>> theirs")
+            let (above, sum) = page.rsplit_once("  sum:").unwrap();
+            format!("{above}<<<<<<< ours\n  sum:{sum}=======\n  sum: \"0123456789abcdef\"\n>>>>>>> theirs\n")
         });
         End::error(s.yaml(), s.line("<<<<<<<"))
     }),
