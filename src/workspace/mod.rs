@@ -20,6 +20,7 @@ mod lint;
 mod newcomers;
 mod news;
 mod open;
+mod over_edits;
 mod past;
 mod plan;
 mod query;

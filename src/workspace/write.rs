@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Workspace;
-use super::absorb::{Comments, HandEdit, ahead, comments_in};
+use super::absorb::HandEdit;
 use super::confirm::Said;
 use super::elsewhere::Elsewhere;
 use super::stage::{OnStage, Prepared, Scene};
@@ -30,10 +30,9 @@ use crate::rules::{lease, session};
 use crate::runtime::journal::{self, Commit, Journal, KeyRecord, Record};
 use crate::runtime::lock::Lock;
 use crate::runtime::records;
-use crate::store::edited::{FORM, Readable, compare};
-use crate::store::entity::{is_odd, load_task, read_yaml};
+use crate::store::entity::load_task;
 use crate::store::index::Index;
-use crate::store::layout::{STORE, Store, task_dir};
+use crate::store::layout::{STORE, Store};
 use crate::store::project::{check_home, project, project_onto, sweep};
 
 /// What came of a command.
@@ -150,82 +149,6 @@ impl Workspace {
             "acknowledged"
         );
         self.reply(written)
-    }
-
-    /// Decides, with the hand edits taken in first that lie in the way: of the tasks that the decision changes, or looked at
-    /// where it refuses. `edits` are those that the caller wants, come what may; of the others one that is refused only matters
-    /// where its task would be changed.
-    fn decide_over_edits<'a>(
-        &self,
-        command: &Command,
-        edits: &[HandEdit],
-        mut scene: Scene<'a>,
-        stage: &impl Fn(Option<Prepared>, Elsewhere<'a>) -> Scene<'a>,
-        mut decision: impl FnMut(&mut Scene) -> Result<Subject>,
-    ) -> Result<(Scene<'a>, Subject)> {
-        let mut edits = edits.to_vec();
-        let asked = edits.len();
-        let (mut refused, mut passed_over): (BTreeMap<Id, Error>, BTreeMap<Id, Error>) = Default::default();
-        let again = |scene: Scene<'a>, passed_over: &BTreeMap<Id, Error>| {
-            let mut scene = stage(scene.prepared, scene.elsewhere);
-            scene.passed_over = passed_over.keys().copied().collect();
-            scene
-        };
-        loop {
-            let failed = edits.iter().position(|edit| match scene.take_in(edit) {
-                Ok(_) => false,
-                Err(e) => {
-                    refused.insert(edit.id, e);
-                    true
-                }
-            });
-            if let Some(n) = failed {
-                let id = edits.remove(n).id;
-                match refused.remove(&id) {
-                    Some(e) if n < asked => return Err(e),
-                    Some(e) => drop(refused.insert(id, e)),
-                    None => {}
-                }
-                scene = again(scene, &passed_over);
-                continue;
-            }
-            let decided = decision(&mut scene);
-            let known = scene.taken_in.keys().copied().collect::<BTreeSet<Id>>();
-            let new =
-                |id: &Id| !known.contains(id) && !refused.contains_key(id) && edits.iter().all(|edit| edit.id != *id);
-            let looked_at = scene.tasks.iter().filter(|(id, slot)| (decided.is_err() || slot.changed) && new(id));
-            let more: Vec<HandEdit> = looked_at
-                .filter(|(id, slot)| self.is_in_the_way(**id, slot))
-                .map(|(id, _)| HandEdit { id: *id, draft: None, comments: Comments::Refuse })
-                .collect();
-            if !more.is_empty() {
-                edits.extend(more);
-                scene = again(scene, &passed_over);
-                continue;
-            }
-            let subject = decided.map_err(|e| beside_edits(e, &edits[asked..], &refused))?;
-            let in_the_way = scene
-                .tasks
-                .iter()
-                .filter(|(_, slot)| slot.changed)
-                .find_map(|(id, _)| refused.get(id).map(|e| (*id, e.clone())));
-            if let Some((id, e)) = in_the_way {
-                if !matches!(command, Command::Claim(claim) if claim.id.0.is_none()) {
-                    return Err(e);
-                }
-                // One file that nobody may write over keeps nobody from other work.
-                passed_over.insert(id, e);
-                scene = again(scene, &passed_over);
-                continue;
-            }
-            for (id, e) in &passed_over {
-                scene.warnings.push(format!("task {id} was passed over: {}", e.message));
-            }
-            for (id, (_, what)) in scene.taken_in.iter().filter(|(id, _)| edits[asked..].iter().any(|e| e.id == **id)) {
-                scene.warnings.push(format!("recorded the hand edit of task {id}: {what}"));
-            }
-            return Ok((scene, subject));
-        }
     }
 
     /// Whoever lost a lease to somebody who has given it back since is told so once.
@@ -466,54 +389,6 @@ impl Workspace {
         warnings
     }
 
-    fn refuse_over_edits(&self, scene: &Scene) -> Result<()> {
-        for (id, (bytes, _)) in &scene.taken_in {
-            if read_yaml(&self.store, &Entity::Task(*id)).ok().flatten().as_ref() != Some(bytes) {
-                return Err(Error::new(
-                    Code::Conflict,
-                    format!("the file of task {id} was edited meanwhile; nothing was written"),
-                )
-                .with(json!({ "task": id }))
-                .hint("look at it again, then run the same command"));
-            }
-        }
-        let others = scene.tasks.iter().filter(|(id, slot)| slot.changed && !scene.taken_in.contains_key(id));
-        others.into_iter().try_for_each(|(id, slot)| self.refuse_over_edit(*id, slot))
-    }
-
-    /// A readable file that was edited by hand holds words that are in no event; it is never written over.
-    fn refuse_over_edit(&self, id: Id, slot: &OnStage) -> Result<()> {
-        let entity = Entity::Task(id);
-        let path = self.store.shown(task_dir(id).join("task.yaml"));
-        let bytes = match read_yaml(&self.store, &entity) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Ok(()),
-            Err(e) if is_odd(&e) => {
-                return Err(Error::new(Code::Corrupt, format!("{path} is not a regular file; nothing was written"))
-                    .hint("agentpm follows no links in a store; look at what is there"));
-            }
-            Err(e) => return Err(Error::io("read", Path::new(&path), &e)),
-        };
-        match compare(&entity, &slot.log.entries, &bytes) {
-            Readable::Clean | Readable::Stale | Readable::Astray => Ok(()),
-            Readable::Conflicted if self.edits_in_conflict(id, &slot.log.entries, &bytes)?.is_empty() => Ok(()),
-            Readable::Conflicted => Err(Error::new(
-                Code::Conflict,
-                format!("{path} is in conflict, and one side was edited by hand and not recorded; nothing was written"),
-            )
-            .with(json!({ "task": id, "path": path }))
-            .hint("agentpm resolve records the edit and settles the conflict")),
-            Readable::Edited(what) if what == FORM && comments_in(&bytes).is_empty() => Ok(()),
-            Readable::Ahead(lost) => Err(ahead(id, &path, lost)),
-            Readable::Edited(what) => Err(Error::new(
-                Code::Conflict,
-                format!("{path} was edited by hand ({what}) and not recorded; nothing was written"),
-            )
-            .with(json!({ "task": id, "path": path }))
-            .hint("agentpm lint --fix records the edit as events, or names what it may not change")),
-        }
-    }
-
     fn project(
         &self,
         runtime: &Dir,
@@ -564,20 +439,6 @@ impl Workspace {
         let Written { events, warnings, taken_in, subject, .. } = written;
         Ok(Reply { data, events, warnings, taken_in, subject })
     }
-}
-
-/// A refusal that may have to do with an edit which is not recorded: then it says so.
-fn beside_edits(mut e: Error, taken: &[HandEdit], refused: &BTreeMap<Id, Error>) -> Error {
-    if let Some((id, edit)) = refused.iter().next() {
-        e.message = format!(
-            "{}; the file of task {id} was edited by hand and that could not be recorded: {}",
-            e.message, edit.message
-        );
-    } else if !taken.is_empty() && e.code == Code::Conflict && !e.details["expected"].is_null() {
-        e.message = format!("{} with the hand edit of its file", e.message);
-        e.hint = Some("agentpm lint --fix records the edit; then look at the task again".into());
-    }
-    e
 }
 
 /// Most bytes that the events of one task may take: its readable file must stay one that everybody reads.
