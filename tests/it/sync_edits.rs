@@ -112,3 +112,78 @@ fn a_new_file_that_was_committed_goes_once_its_task_is_there() {
     assert_eq!(titles.iter().filter(|t| **t == "new").count(), 1, "{titles:?}");
     assert_eq!(clones.run("bob", &["lint"]).data()["findings"], json!([]));
 }
+
+/// Ann commits and pushes an edit as she made it, and the others pull it.
+fn pulled_raw(names: &[&str], edits: &[(&str, &str)]) -> (Clones, String) {
+    let (clones, task) = Clones::new(names);
+    let step = ["progress", "add", &task, "--content", "an old step"];
+    clones.run("ann", &step).data();
+    clones.run("ann", &["note", &task, "--content", "an old note"]).data();
+    for name in names {
+        clones.run(name, &["sync"]).data();
+    }
+    for (from, to) in edits {
+        edit(&clones, "ann", &task, from, to);
+    }
+    clones.git("ann", &["commit", "-qa", "--no-verify", "-m", "raw"]).text();
+    clones.git("ann", &["push", "-q"]).text();
+    for name in names.iter().filter(|name| **name != "ann") {
+        clones.git(name, &["pull", "-q"]).text();
+    }
+    (clones, task)
+}
+
+const EDITS: [(&str, &str); 5] = [
+    ("title: shared", "title: by hand\npriority: 2"),
+    ("status: open", "status: cancelled"),
+    ("completed: false", "completed: true"),
+    ("context:\n", "context:\n  - {type: decision, content: so be it}\n"),
+    ("progress:\n", "progress:\n  - ask\n  - {content: done at once, completed: true}\n"),
+];
+
+#[test]
+fn an_edit_that_several_clones_pulled_is_recorded_once() {
+    let (clones, task) = pulled_raw(&["ann", "bob", "eve"], &EDITS);
+    clones.run("bob", &["sync"]).data();
+    // Eve does not know of Bob's recording, and finds the same edit in the same commit.
+    let plan = clones.run("eve", &["sync", "--plan"]).data();
+    assert!(plan["recorded"].is_null() && plan["refused"].is_null(), "{plan:#}");
+    let report = clones.run("eve", &["sync"]).data();
+    assert!(report["recorded"].is_null() && report["refused"].is_null(), "{report:#}");
+    clones.run("ann", &["sync"]).data();
+    for name in ["bob", "eve"] {
+        clones.run(name, &["sync"]).data();
+    }
+    let seen = clones.run("ann", &["task", "get", &task]).data();
+    assert_eq!((&seen["progress"]["total"], &seen["progress"]["done"]), (&json!(3), &json!(2)), "{seen:#}");
+    assert_eq!(seen["context"].as_array().unwrap().len(), 2, "{seen:#}");
+    assert_eq!((&seen["title"], &seen["status"]), (&json!("by hand"), &json!("cancelled")));
+    for name in ["bob", "eve"] {
+        assert_eq!(crate::sync::plan(&clones, "ann"), crate::sync::plan(&clones, name), "{name}");
+        assert_eq!(clones.run(name, &["lint"]).data()["findings"], json!([]));
+    }
+}
+
+#[test]
+fn what_goes_beyond_a_recorded_edit_is_recorded_too() {
+    let (clones, task) = pulled_raw(&["ann", "bob", "eve"], &EDITS[3..]);
+    clones.run("bob", &["sync"]).data();
+    edit(&clones, "eve", &task, "  - ask\n", "  - ask\n  - and thank\n");
+    clones.git("eve", &["commit", "-qa", "--no-verify", "-m", "more"]).text();
+    let report = clones.run("eve", &["sync"]).data();
+    assert_eq!(report["recorded"][0]["what"], "progress", "{report:#}");
+    let seen = clones.run("eve", &["task", "get", &task]).data();
+    assert_eq!(seen["progress"]["total"], 4, "{seen:#}");
+    assert_eq!(seen["context"].as_array().unwrap().len(), 2, "{seen:#}");
+}
+
+#[test]
+fn new_words_for_an_entry_that_several_pulled_make_one_newer_entry() {
+    let (clones, task) = pulled_raw(&["ann", "bob", "eve"], &[("content: an old note", "content: a better note")]);
+    for name in ["bob", "eve", "ann", "bob"] {
+        let report = clones.run(name, &["sync"]).data();
+        assert!(report["refused"].is_null(), "{name}: {report:#}");
+    }
+    let seen = clones.run("ann", &["task", "get", &task]).data();
+    assert_eq!(seen["context"].as_array().unwrap().len(), 2, "{seen:#}");
+}

@@ -4,21 +4,25 @@
 //! with a reason; bringing commits together never draws over it.
 //! Refuses to know: how an edit is judged (`workspace::absorb`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Sync;
+use super::publish::Upstream;
 use crate::error::{Error, Result};
 use crate::git::{Mode, Oid};
-use crate::model::event::{Entity, Entry};
+use crate::model::event::{Entity, Entry, MAX_CLOCK};
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::yaml::is_as_written;
-use crate::store::edited::{FORM, Readable, compare};
-use crate::store::entity::read_yaml;
+use crate::rules::decide::edit::recordings;
+use crate::store::edited::{FORM, Readable, compare, heads};
+use crate::store::entity::{read_log, read_yaml};
 use crate::store::layout::{LOG, task_dir};
 use crate::store::log::Log;
+use crate::store::project::project_log;
+use crate::store::yaml;
 use crate::workspace::absorb::{Comments, HandEdit};
 use crate::workspace::deleted::Deleted;
 use crate::workspace::foresee::Written;
@@ -136,7 +140,7 @@ impl Sync<'_> {
     }
 
     /// Records what was edited by hand. What the rules do not allow stays in its file and is not committed.
-    pub(super) fn take_in_edits(&self) -> Result<TakenIn> {
+    pub(super) fn take_in_edits(&self, upstream: Option<&Upstream>) -> Result<TakenIn> {
         let mut taken = TakenIn::default();
         let (done, refused) = self.ws.bring_back_deleted(&self.ws.deleted()?, Deleted::Restore)?;
         taken.warnings.extend(done.into_iter().chain(refused));
@@ -154,7 +158,9 @@ impl Sync<'_> {
                 }
             }
         }
-        for id in self.edited_here()? {
+        let edited = self.edited_here()?;
+        self.hear_of(&self.recorded_there(&edited, upstream)?)?;
+        for id in edited {
             let path = self.path_of(id);
             match self.ws.absorb(id, Comments::Refuse) {
                 Ok(what) if what.is_empty() => {}
@@ -173,7 +179,7 @@ impl Sync<'_> {
     }
 
     /// What [`Sync::take_in_edits`] would do, with the events that it would record.
-    pub(super) fn foresee_edits(&self) -> Result<(TakenIn, BTreeMap<Entity, Vec<Entry>>)> {
+    pub(super) fn foresee_edits(&self, upstream: Option<&Upstream>) -> Result<(TakenIn, BTreeMap<Entity, Vec<Entry>>)> {
         let mut taken = TakenIn::default();
         let mut back = BTreeMap::new();
         for (id, removal) in self.ws.deleted()? {
@@ -183,10 +189,11 @@ impl Sync<'_> {
         let (folders, odd) = self.ws.store.task_folders()?;
         let newcomers = self.ws.newcomers(&folders, &odd);
         let edited = self.edited_here()?;
+        let there = self.recorded_there(&edited, upstream)?;
         let edit = |id: &Id| HandEdit { id: *id, draft: None, comments: Comments::Refuse };
         let mut written: Vec<Written> =
             newcomers.iter().map(|new| Written::New(new.clone(), Comments::Refuse)).collect();
-        written.extend(edited.iter().map(|id| Written::Edit(edit(id), None)));
+        written.extend(edited.iter().map(|id| Written::Edit(edit(id), there.get(id).cloned())));
         let foreseen = self.ws.foresee(&written)?;
         let mut outcomes = foreseen.outcomes.into_iter();
         for (new, outcome) in newcomers.iter().zip(outcomes.by_ref()) {
@@ -235,6 +242,57 @@ impl Sync<'_> {
             }
         }
         Ok(edited)
+    }
+
+    /// Of edits that lie in commits of this branch: the logs here and at the upstream together, where somebody else recorded the
+    /// same edit there meanwhile.
+    fn recorded_there(&self, edited: &[Id], upstream: Option<&Upstream>) -> Result<BTreeMap<Id, Vec<Entry>>> {
+        let mut there = BTreeMap::new();
+        let plan = self.plan_of(self.tip()?)?;
+        let committed: Vec<(Id, String)> =
+            edited.iter().filter_map(|id| Some((*id, self.committed_text(*id, plan)?))).collect();
+        let Some(upstream) = upstream.filter(|_| !committed.is_empty()) else { return Ok(there) };
+        // What cannot be asked now is told where the plan is brought together.
+        let Ok(Some(theirs)) = self.fetch(upstream) else { return Ok(there) };
+        let theirs = self.plan_of(theirs)?;
+        for (id, text) in committed {
+            let mut entries = self.entries(id, theirs)?;
+            let heads = yaml::read_value(&text).ok().as_ref().and_then(heads).unwrap_or_default();
+            if recordings(&entries, &heads).is_empty() {
+                continue;
+            }
+            let known: BTreeSet<Id> = entries.iter().map(|entry| entry.event.id).collect();
+            let here = read_log(&self.ws.store, &Entity::Task(id))?.entries;
+            entries.extend(here.into_iter().filter(|entry| !known.contains(&entry.event.id)));
+            there.insert(id, entries);
+        }
+        Ok(there)
+    }
+
+    /// The text of a task's file, where it is as it was committed.
+    fn committed_text(&self, id: Id, plan: Option<Oid>) -> Option<String> {
+        let bytes = read_yaml(&self.ws.store, &Entity::Task(id)).ok().flatten()?;
+        let committed =
+            self.objects.file(plan?, &task_dir(id).join("task.yaml").display().to_string()).ok().flatten()?;
+        String::from_utf8(bytes).ok().filter(|text| text.as_bytes() == committed)
+    }
+
+    /// Brings what the upstream knows into the logs of these tasks; their files stay as they are.
+    fn hear_of(&self, there: &BTreeMap<Id, Vec<Entry>>) -> Result<()> {
+        if there.is_empty() {
+            return Ok(());
+        }
+        self.ws.under_lock("agentpm sync", |runtime, _, journal| {
+            for (id, entries) in there {
+                let entity = Entity::Task(*id);
+                let log = read_log(&self.ws.store, &entity)?;
+                let known: BTreeSet<Id> = log.entries.iter().map(|entry| entry.event.id).collect();
+                let new: Vec<Entry> = entries.iter().filter(|e| !known.contains(&e.event.id)).cloned().collect();
+                journal.saw(new.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK));
+                project_log(&self.ws.store, &entity, log, &new, runtime)?;
+            }
+            journal.settle(&self.ws.store.dir)
+        })
     }
 
     fn path_of(&self, id: Id) -> String {

@@ -163,11 +163,11 @@ impl Workspace {
         let brought_back = if options.plan { Vec::new() } else { self.heal_changed()?.brought_back };
         let mut taken = match options.plan {
             true => {
-                let (taken, foreseen) = sync.foresee_edits()?;
+                let (taken, foreseen) = sync.foresee_edits(upstream.as_ref())?;
                 sync.foreseen = foreseen;
                 taken
             }
-            false => sync.take_in_edits()?,
+            false => sync.take_in_edits(upstream.as_ref())?,
         };
         let mut warnings = std::mem::take(&mut taken.warnings);
         sync.at_hand =

@@ -5,12 +5,14 @@
 //! (`completed_at`, the order of the parts, whatever stands at the foot) is nobody's to write and makes no event.
 //! Refuses to know: files, lines, and which events the writer had seen (the stage knows).
 
+mod again;
 mod begin;
 mod edges;
 mod entries;
 mod plain;
 mod state;
 
+pub use again::{beyond, recordings};
 pub use begin::begin;
 
 use serde_json::{Map, Value, json};
