@@ -21,6 +21,7 @@ use crate::rules::decide::edit::{self, Doc, Misfit, WHY};
 use crate::rules::decide::{Subject, note};
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage as _;
+use crate::store::bare::{Bare, bare};
 use crate::store::comments::{Comment, comments};
 use crate::store::edited::{FORM, Readable, below, compare, heads};
 use crate::store::entity::{is_odd, load_task, read_yaml};
@@ -167,6 +168,7 @@ impl Scene<'_> {
                 comment_lost(&path, &(*line, words.clone())).with(json!({ "task": id, "path": path, "line": line }))
             );
         }
+        refuse_bare(Some(id), &path, &text, &found)?;
         let empty = Doc::new();
         let (old, new) = (expected.as_object().unwrap_or(&empty), found.as_object().unwrap_or(&empty));
         let entries = self.tasks[&id].log.entries.clone();
@@ -215,6 +217,17 @@ impl Scene<'_> {
     }
 }
 
+/// Refuses bare words that would be recorded otherwise than they stand.
+pub(super) fn refuse_bare(id: Option<Id>, path: &str, text: &str, value: &Value) -> Result<()> {
+    let Some(bare) = bare(text, value).into_iter().find(|bare| edit::is_text(&bare.path)) else { return Ok(()) };
+    let Bare { word, becomes, line, path: keys } = bare;
+    let key = keys.first().map_or("", String::as_str);
+    let message = format!("{path}:{line}: the edit of {key} is not allowed: {word} would be read as {becomes}");
+    Err(Error::validation(message)
+        .with(json!({ "task": id, "path": path, "line": line, "key": key }))
+        .hint(format!("put it in quotes: \"{word}\"; or write {becomes}")))
+}
+
 /// The note that keeps comments.
 fn kept_words(remarks: &[Comment]) -> String {
     let lines: Vec<String> = remarks.iter().map(|(line, words)| format!("line {line}: {words}")).collect();
@@ -237,7 +250,23 @@ pub(super) fn placed(misfit: Misfit, id: Option<Id>, path: &str, text: &str) -> 
             details[name.as_str()] = value.clone();
         }
     }
+    if let Some(hint) = error.hint.take() {
+        error = error.hint(for_hand(&hint));
+    }
     error.with(details)
+}
+
+/// What to do next, of a command's refusal, in words for who edits a file: it takes no other work, and has no place for a reason.
+fn for_hand(hint: &str) -> String {
+    let by_command = |flag: &str| {
+        format!("; with a reason only a command passes over that: put the old value back and give it {flag}")
+    };
+    hint.replace(
+        "take other work with agentpm next --claim",
+        "the edit can wait in its file until the task is free; agentpm lint --fix records it then",
+    )
+    .replace(", or give --force REASON", &by_command("--force REASON"))
+    .replace(", or give --override REASON if it must be", &by_command("--override REASON"))
 }
 
 /// The refusal to write a file anew that holds a comment.

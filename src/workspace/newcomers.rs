@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::Workspace;
-use super::absorb::{Comments, comment_lost, placed};
+use super::absorb::{Comments, comment_lost, placed, refuse_bare};
 use super::stage::Scene;
 use crate::env::files::Kind;
 use crate::error::{Code, Error, Result};
@@ -125,6 +125,10 @@ impl Workspace {
         if let (Comments::Refuse, Some(comment)) = (remarks, said.first()) {
             return Err(comment_lost(&path, comment).with(json!({ "path": path, "line": comment.0 })));
         }
+        refuse_bare(new.id, &path, &text, &value).map_err(|mut e| {
+            e.message = e.message.replacen("the edit of ", "", 1);
+            e
+        })?;
         match value {
             Value::Object(doc) => Ok(NewWords { path, text, doc, said }),
             _ => Err(corrupt(&path, "it is no mapping of keys to values")),

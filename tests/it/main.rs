@@ -49,4 +49,5 @@ mod sync_edits;
 mod tidy;
 mod told;
 mod untouched;
+mod window;
 mod work;

@@ -332,6 +332,14 @@ fn a_number_that_would_come_back_otherwise_is_not_taken_for_a_word() {
     write(&room, "new.yaml", "title: x\nlabels: [1.10]\n");
     let found = refusal(&room);
     assert!(found["message"].as_str().unwrap().contains("quotes") && found["line"] == 2, "{found}");
+    for word in ["007", "0x10", "1_000", "+5"] {
+        write(&room, "new.yaml", &format!("title: x\nmetadata: {{n: 0x10}}\npriority: 3\nlabels: [{word}]\n"));
+        let found = refusal(&room);
+        assert!(
+            found["message"].as_str().unwrap().contains(&format!("{word} would be read as")) && found["line"] == 4,
+            "{word}: {found}"
+        );
+    }
 }
 
 #[test]

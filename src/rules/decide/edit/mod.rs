@@ -15,7 +15,7 @@ mod state;
 
 pub use again::{beyond, recordings};
 pub use begin::begin;
-pub use names::is_foreign;
+pub use names::{is_foreign, is_text};
 
 use self::names::check_entry;
 

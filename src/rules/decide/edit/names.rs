@@ -70,6 +70,16 @@ pub(super) fn check_entry(entry: &Doc, allowed: &[&str]) -> Result<(), Error> {
         .hint(format!("its keys are {}", allowed.join(", "))))
 }
 
+/// Whether text belongs at a place of a task's file, by the keys that lead there.
+pub fn is_text(path: &[String]) -> bool {
+    let Some(key) = path.first() else { return false };
+    let values = ["priority", "need_precedence", "metadata", "log"];
+    let marks = ["completed", "met", "passed", "lamport", "verified"];
+    !(fields::is_unknown(key) && key != BLOCKED_BY)
+        && !path.iter().any(|part| values.contains(&part.as_str()))
+        && path.last().is_some_and(|last| !marks.contains(&last.as_str()))
+}
+
 /// The known key that an unknown one is meant for.
 fn meant(key: &str) -> Option<&'static str> {
     let known = fields::NAMES.iter().chain(fields::RESERVED).copied().chain([BLOCKED_BY]);
