@@ -13,7 +13,7 @@ use super::args::{
     ProgressVerb, Schema, SessionVerb, TaskVerb, Verb,
 };
 use super::late::Late;
-use super::output::{Answer, Form, Out, escape, form, print, print_error};
+use super::output::{Answer, Form, Out, escape, form, print, print_error, warn};
 use super::{changes, exchange, help, human, lint, review, work};
 
 use crate::env::{Env, files};
@@ -121,7 +121,10 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         }
         (opened, _) => opened?,
     };
-    let mut answer = carry_out(&mut ws, verb, global)?;
+    let done = carry_out(&mut ws, verb, global);
+    let notices = ws.take_notices();
+    let mut answer = done.inspect_err(|_| warn(&notices))?;
+    answer.warnings.extend(notices);
     if !answer.changed
         && let Some(warning) = ws.sign_of_life()
         && !answer.warnings.contains(&warning)

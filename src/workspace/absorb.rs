@@ -13,7 +13,7 @@ use super::stage::{OnStage, Scene};
 use crate::error::{Code, Error, Result};
 use crate::model::command::Command;
 use crate::model::context::ContextType;
-use crate::model::event::Entity;
+use crate::model::event::{Entity, Entry, Event};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{ContextAdded, Payload};
 use crate::model::yaml::is_as_written;
@@ -52,7 +52,8 @@ pub(super) struct HandEdit {
 }
 
 impl Workspace {
-    /// Records what was edited by hand in a task's file. Gives the names of the changed fields; empty where it was not edited.
+    /// Records what was edited by hand in a task's file. Gives the names of the changed fields; empty where it was not edited, or
+    /// where somebody else's recording of the same edit came in before.
     ///
     /// Errors: `ERR_CORRUPT` where the file cannot be read, and the refusals of the commands that would have made the change,
     /// with `path` and `line` in the details.
@@ -168,8 +169,20 @@ impl Scene<'_> {
         }
         let empty = Doc::new();
         let (old, new) = (expected.as_object().unwrap_or(&empty), found.as_object().unwrap_or(&empty));
+        let entries = self.tasks[&id].log.entries.clone();
+        let recordings = edit::recordings(&entries, &seen);
+        let mut left = new.clone();
+        for recording in &recordings {
+            let then: Vec<Entry> = below(&entries, &[recording.last().map_or(id, |event| event.id)]);
+            let then = yaml::read_value(&render(&entity, &then)).map_err(|why| corrupt(&why))?;
+            left = edit::beyond(recording, old, then.as_object().unwrap_or(&empty), &left);
+        }
+        let kept =
+            |event: &&Event| matches!(&event.payload, Payload::ContextAdded(p) if p.content == kept_words(&remarks));
+        let remarks = if recordings.iter().flatten().any(kept) { Vec::new() } else { remarks };
         self.seen.insert(id, seen);
-        let names = edit::edit(self, id, old, new).map_err(|misfit| placed(*misfit, Some(id), &path, &text))?;
+        let emitted = self.entries.len();
+        let names = edit::edit(self, id, old, &left).map_err(|misfit| placed(*misfit, Some(id), &path, &text))?;
         if hand.comments == Comments::Keep && !remarks.is_empty() {
             self.keep_comments(id, &remarks)?;
         }
@@ -179,7 +192,12 @@ impl Scene<'_> {
         if !remarks.is_empty() {
             what.push(if hand.comments == Comments::Keep { "comments".into() } else { "comments (dropped)".into() });
         }
-        let what = if what.is_empty() { FORM.to_owned() } else { what.join(", ") };
+        let what = match what.is_empty() {
+            // Somebody recorded the same edit of the same file before.
+            _ if !recordings.is_empty() && self.entries.len() == emitted => String::new(),
+            true => FORM.to_owned(),
+            false => what.join(", "),
+        };
         self.taken_in.insert(id, (current, what.clone()));
         Ok(what)
     }
@@ -187,11 +205,20 @@ impl Scene<'_> {
     /// Keeps comments as a note.
     pub(super) fn keep_comments(&mut self, id: Id, remarks: &[Comment]) -> Result<()> {
         self.require(Verb::Comment)?;
-        let lines: Vec<String> = remarks.iter().map(|(line, words)| format!("line {line}: {words}")).collect();
-        let content = format!("Comments that stood in task.yaml:\n{}", lines.join("\n"));
-        let added = ContextAdded { kind: ContextType::Note, content, metadata: Value::Null, created_at: None };
+        let added = ContextAdded {
+            kind: ContextType::Note,
+            content: kept_words(remarks),
+            metadata: Value::Null,
+            created_at: None,
+        };
         note(self, id, Payload::ContextAdded(added), Some(WHY.into())).map(|_| ())
     }
+}
+
+/// The note that keeps comments.
+fn kept_words(remarks: &[Comment]) -> String {
+    let lines: Vec<String> = remarks.iter().map(|(line, words)| format!("line {line}: {words}")).collect();
+    format!("Comments that stood in task.yaml:\n{}", lines.join("\n"))
 }
 
 /// A refusal with the place it is about.

@@ -57,7 +57,18 @@ impl Workspace {
         let rights = read_roles(&store)?;
         let runtime_path = runtime_path(repo.as_ref(), &store);
         let runtime = Dir::open(&runtime_path).ok();
-        Ok(Workspace { env, store, repo, settings, findings, rights, options, runtime_path, runtime })
+        Ok(Workspace {
+            env,
+            store,
+            repo,
+            settings,
+            findings,
+            rights,
+            options,
+            runtime_path,
+            runtime,
+            notices: Default::default(),
+        })
     }
 
     /// Who acts, with session and tracing ids.

@@ -55,6 +55,7 @@ impl Workspace {
         for finding in before.findings.iter().filter(|f| is_hand_edit(f.rule)) {
             if let (Some(id), Some(path)) = (finding.task, &finding.path) {
                 match self.absorb(id, how.comments) {
+                    Ok(what) if what.is_empty() => fixed.push(format!("task {id}: its edit was recorded already")),
                     Ok(what) => fixed.push(format!("task {id}: recorded the edit of {what}")),
                     Err(e) => drop(kept.insert(path.clone(), e)),
                 }

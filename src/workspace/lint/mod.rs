@@ -116,8 +116,8 @@ impl Workspace {
         let newcomers = self.newcomers(&folders, &odd);
         findings.extend(newcomers.iter().map(|new| self.newcomer_found(new)));
         let deleted = self.deleted()?;
-        let removed = deleted.iter().filter(|id| folders.binary_search(id).is_err());
-        findings.extend(removed.map(|id| self.deleted_found(*id)));
+        let removed = deleted.iter().filter(|(id, _)| folders.binary_search(id).is_err());
+        findings.extend(removed.map(|(id, removal)| self.deleted_found(*id, removal.as_ref())));
         let is_new = |path: &Path| newcomers.iter().any(|new| new.path.starts_with(path));
         let strange = odd.into_iter().filter(|(path, _)| !is_temporary(path) && !is_new(path));
         findings.extend(strange.map(|(path, kind)| self.odd(&path, kind)));
