@@ -5,7 +5,6 @@
 //! Refuses to know: how anything is mended (`fix`), and what git holds (`staged`, `base`).
 
 mod across;
-mod apart;
 mod base;
 mod changed;
 mod commits;
@@ -46,6 +45,7 @@ use self::odd::is_temporary;
 use self::signed::{Asks, Keys};
 use self::task::several_owners;
 use super::Workspace;
+use crate::env::apart;
 use crate::error::{Code, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity};
