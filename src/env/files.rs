@@ -170,10 +170,11 @@ impl Dir {
                 }
                 Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOENT) => {
                     was = holds(path)?;
-                    Ok(match was {
+                    match was {
                         true => sys::renameat(&self.fd, temporary, &self.fd, path)?,
                         false => sys::unlinkat(&self.fd, temporary, AtFlags::empty())?,
-                    })
+                    }
+                    Ok(())
                 }
                 Err(e) => Err(e.into()),
             }

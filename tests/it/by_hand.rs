@@ -786,7 +786,7 @@ const ILLEGAL: &[Illegal] = &[
         "- 0x10",
         "put it in quotes",
     ),
-    ("a label with an exponent", "open", &[("  - old\n", "  - 1e3\n")], "ERR_VALIDATION", "labels:", "quotes"),
+    ("a label with an exponent", "open", &[("  - old\n", "  - 1e3\n")], "ERR_VALIDATION", "- 1e3", "quotes"),
     (
         "a step that is a truth",
         "open",

@@ -75,7 +75,7 @@ pub fn is_text(path: &[String]) -> bool {
     let Some(key) = path.first() else { return false };
     let values = ["priority", "need_precedence", "metadata", "log"];
     let marks = ["completed", "met", "passed", "lamport", "verified"];
-    !(fields::is_unknown(key) && key != BLOCKED_BY)
+    (key == BLOCKED_BY || !fields::is_unknown(key))
         && !path.iter().any(|part| values.contains(&part.as_str()))
         && path.last().is_some_and(|last| !marks.contains(&last.as_str()))
 }
