@@ -6,7 +6,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::error::Code;
 use crate::model::id::Id;
 
 /// How bad a finding is.
@@ -206,6 +208,29 @@ impl Serialize for Rule {
     }
 }
 
+/// Why a hand edit cannot be recorded, as the command would say it that makes the change.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Refusal {
+    /// The code of the error.
+    pub code: Code,
+    /// What is wrong.
+    pub message: String,
+    /// The facts behind it, among them the key and what it may hold.
+    pub details: Value,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl Refusal {
+    /// Whether it stands whoever asks: no right and no lease of somebody would change it.
+    pub fn is_for_everybody(&self) -> bool {
+        !matches!(
+            self.code,
+            Code::Unauthorized | Code::LeaseRequired | Code::LeaseHeld | Code::LeaseExpired | Code::LeaseLost
+        )
+    }
+}
+
 /// One oddity, where it is and what to do about it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
@@ -233,6 +258,9 @@ pub struct Finding {
     pub event: Option<Id>,
     /// How to mend it.
     pub mend: &'static str,
+    /// Why a hand edit that it is about cannot be recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Box<Refusal>>,
     /// Where in its file it is, until the line is known.
     #[serde(skip)]
     pub spot: Option<Spot>,
@@ -251,6 +279,7 @@ impl Finding {
             task: None,
             event: None,
             mend: rule.mend(),
+            refusal: None,
             spot: None,
         }
     }

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::model::id::{check_agent_name, quoted};
@@ -155,6 +155,7 @@ pub fn check(set: &Fields) -> Result<()> {
     check_line("title", &fields.title, MAX_TITLE)?;
     if let TaskType::Other(word) = &fields.kind {
         return Err(Error::validation(format!("{} is not a type of task", quoted(word)))
+            .with(json!({ "allowed": TaskType::WORDS }))
             .hint(format!("use one of {}", TaskType::WORDS.join(", "))));
     }
     if !PRIORITY.contains(&fields.priority) {

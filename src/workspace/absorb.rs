@@ -13,7 +13,7 @@ use super::stage::{OnStage, Scene};
 use crate::error::{Code, Error, Result};
 use crate::model::command::Command;
 use crate::model::context::ContextType;
-use crate::model::event::Entity;
+use crate::model::event::{Entity, Entry};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{ContextAdded, Payload};
 use crate::model::yaml::is_as_written;
@@ -69,11 +69,22 @@ impl Workspace {
         self.record(HandEdit { id, draft, comments: Comments::Keep })
     }
 
+    /// As [`Workspace::absorb`]. Gives all tasks whose edits were recorded with it, and the names of the changed fields.
+    pub(super) fn absorb_with_others(&self, id: Id, comments: Comments) -> Result<Vec<(Id, String)>> {
+        self.record_with_others(HandEdit { id, draft: None, comments })
+    }
+
     /// Records one edit. Gives the names of the changed fields.
     pub(super) fn record(&self, edit: HandEdit) -> Result<String> {
         let id = edit.id;
+        let taken_in = self.record_with_others(edit)?;
+        Ok(taken_in.into_iter().filter(|(task, _)| *task == id).map(|(_, what)| what).collect::<Vec<_>>().join(", "))
+    }
+
+    fn record_with_others(&self, edit: HandEdit) -> Result<Vec<(Id, String)>> {
+        let id = edit.id;
         let reply = self.carry_out(self.author()?, &Command::Batch(Vec::new()), &[edit], |_| Ok(Subject::Task(id)))?;
-        Ok(reply.taken_in.into_iter().map(|(_, what)| what).collect::<Vec<_>>().join(", "))
+        Ok(reply.taken_in)
     }
 
     /// A word for who looks at a task whose file says something that its events do not.
@@ -146,30 +157,15 @@ impl Scene<'_> {
         let bytes = hand.draft.as_ref().map_or(current.clone(), |(text, _)| text.clone().into_bytes());
         let text = String::from_utf8(bytes).map_err(|_| corrupt("it is not valid UTF-8"))?;
         self.load_known(id)?;
-        let entries = &self.tasks[&id].log.entries;
-        match compare(&entity, entries, text.as_bytes()) {
-            Readable::Edited(_) => {}
-            Readable::Ahead(lost) => return Err(ahead(id, &path, lost)),
-            _ => return Ok(String::new()),
-        }
-        let found = yaml::read_value(&text).map_err(|why| unreadable(id, &path, &why))?;
-        let seen = heads(&found).ok_or_else(|| {
-            corrupt("its foot is gone, so that it cannot be told what it was made from").hint(
-                "put the lines from log: downwards back, as git show HEAD:<path> has them; keep your changes above",
-            )
-        })?;
-        let written = render(&entity, &below(entries, &seen));
-        let expected = yaml::read_value(&written).map_err(|why| corrupt(&why))?;
-        let remarks = comments(&text, &found);
+        let Some(apart) = apart(id, &path, &self.tasks[&id].log.entries, &text)? else { return Ok(String::new()) };
+        let Apart { seen, old, new, remarks } = apart;
         if let (Comments::Refuse, Some((line, words))) = (hand.comments, remarks.first()) {
             return Err(
                 comment_lost(&path, &(*line, words.clone())).with(json!({ "task": id, "path": path, "line": line }))
             );
         }
-        let empty = Doc::new();
-        let (old, new) = (expected.as_object().unwrap_or(&empty), found.as_object().unwrap_or(&empty));
         self.seen.insert(id, seen);
-        let names = edit::edit(self, id, old, new).map_err(|misfit| placed(*misfit, Some(id), &path, &text))?;
+        let names = edit::edit(self, id, &old, &new).map_err(|misfit| placed(*misfit, Some(id), &path, &text))?;
         if hand.comments == Comments::Keep && !remarks.is_empty() {
             self.keep_comments(id, &remarks)?;
         }
@@ -192,6 +188,38 @@ impl Scene<'_> {
         let added = ContextAdded { kind: ContextType::Note, content, metadata: Value::Null, created_at: None };
         note(self, id, Payload::ContextAdded(added), Some(WHY.into())).map(|_| ())
     }
+}
+
+/// What a file said and what it says now.
+pub(super) struct Apart {
+    /// The events it was made from.
+    pub seen: Vec<Id>,
+    pub old: Doc,
+    pub new: Doc,
+    pub remarks: Vec<Comment>,
+}
+
+/// Takes an edited file apart; `None` for one that nobody edited.
+///
+/// Errors: `ERR_CORRUPT` where it cannot be told what was edited.
+pub(super) fn apart(id: Id, path: &str, entries: &[Entry], text: &str) -> Result<Option<Apart>> {
+    let entity = Entity::Task(id);
+    let corrupt =
+        |why: &str| Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "task": id, "path": path }));
+    match compare(&entity, entries, text.as_bytes()) {
+        Readable::Edited(_) => {}
+        Readable::Ahead(lost) => return Err(ahead(id, path, lost)),
+        _ => return Ok(None),
+    }
+    let found = yaml::read_value(text).map_err(|why| unreadable(id, path, &why))?;
+    let seen = heads(&found).ok_or_else(|| {
+        corrupt("its foot is gone, so that it cannot be told what it was made from")
+            .hint("put the lines from log: downwards back, as git show HEAD:<path> has them; keep your changes above")
+    })?;
+    let expected = yaml::read_value(&render(&entity, &below(entries, &seen))).map_err(|why| corrupt(&why))?;
+    let remarks = comments(text, &found);
+    let doc = |value: Value| if let Value::Object(doc) = value { doc } else { Doc::new() };
+    Ok(Some(Apart { seen, old: doc(expected), new: doc(found), remarks }))
 }
 
 /// A refusal with the place it is about.

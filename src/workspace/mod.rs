@@ -32,6 +32,7 @@ mod stage;
 mod stream;
 mod sync;
 mod trailer;
+mod trial;
 mod work;
 mod write;
 

@@ -265,8 +265,8 @@ fn an_editor_asks_about_a_text_that_is_not_saved_yet() {
     for path in ["README.md", "no/such/folder/task.yaml", "/etc/hostname", "../task.yaml"] {
         assert_eq!(ask(path, "title: [a"), []);
     }
-    assert_eq!(ask(".agentpm/tasks/new/mine/task.yaml", "title: a new one\n"), []);
-    assert_eq!(ask(".agentpm/tasks/new/mine/task.yaml", "title: [a\n")[0].0, "task-yaml-invalid");
+    assert_eq!(ask(".agentpm/tasks/new/mine/task.yaml", "title: a new one\n"), one("task-new", 1));
+    assert_eq!(ask(".agentpm/tasks/new/mine/task.yaml", "title: [a\n")[0].0, "task-new");
     fs::write(room.store().join("config.toml"), "format = [").unwrap();
     assert_eq!(ask(&absolute, &page), []);
     assert_eq!(ask(".agentpm/config.toml", "format = 1\n"), []);

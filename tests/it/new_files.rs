@@ -114,12 +114,11 @@ fn a_file_that_does_not_fit_stays_and_says_why() {
         assert_eq!(fs::read_to_string(room.store().join("tasks/new.yaml")).unwrap(), text, "{what}");
         assert!(tasks(&room).is_empty(), "{what}");
     }
-    // A copy of another task's file is none: it lies where it does not belong.
+    // A copy of another task's file is none, and is called a copy.
     let room = Sandbox::new();
     let text = copy(&room);
     write(&room, "copy.yaml", &text);
-    assert_eq!(room.finding_codes(), ["odd-file"]);
-    let _ = room.run(&["lint", "--fix"]);
+    assert!(refusal(&room)["message"].as_str().unwrap().starts_with("a copy of the file of task"));
     assert_eq!(fs::read_to_string(room.store().join("tasks/copy.yaml")).unwrap(), text);
     assert_eq!(tasks(&room).len(), 1);
 }

@@ -35,7 +35,7 @@ impl Workspace {
         let objects = self.objects()?;
         let (base, head) = (objects.commit_named(base)?, objects.commit_named("HEAD")?);
         let began = began_at(&objects, base, head)?;
-        let (mut findings, checked) = self.look()?;
+        let (mut findings, checked) = self.look_and_try()?;
         findings.extend(self.rewritten_since(&objects, began)?);
         findings.extend(trailers::judge(self, &objects, base, head)?);
         let top = objects.commit(base)?.tree;

@@ -12,6 +12,7 @@ mod commits;
 mod dropped;
 mod fence;
 mod fix;
+mod indexed;
 mod lines;
 mod odd;
 mod permitted;
@@ -23,6 +24,7 @@ mod stdin;
 mod task;
 mod together;
 mod trailers;
+mod tried;
 
 pub use dropped::lint_dropped;
 pub use fix::Fix;
@@ -53,7 +55,7 @@ use crate::model::id::Id;
 use crate::model::settings::LintSettings;
 use crate::model::task::Task;
 use crate::model::yaml::render_task;
-use crate::store::entity::{is_odd, load_agent, load_task, read_yaml, yaml_path};
+use crate::store::entity::{MAX_YAML, is_odd, load_agent, load_task, read_yaml, yaml_path};
 use crate::store::layout::{LOG, home, task_dir};
 use crate::store::log::Log;
 
@@ -100,8 +102,20 @@ impl Workspace {
     ///
     /// Errors: `ERR_IO` where the disk fails; what is wrong with the store itself is a finding.
     pub fn lint(&self) -> Result<LintReport> {
-        let (findings, checked) = self.look()?;
+        let (findings, checked) = self.look_and_try()?;
         Ok(LintReport::of(findings, checked, &self.settings.lint))
+    }
+
+    /// As `look`, with what recording the hand edits would refuse.
+    fn look_and_try(&self) -> Result<(Vec<Finding>, usize)> {
+        let (findings, checked) = self.look()?;
+        let trial = if tried::any(&findings) { self.trial() } else { None };
+        let Some(trial) = trial else { return Ok((findings, checked)) };
+        let text = |finding: &Finding| {
+            let below = finding.path.as_deref()?.strip_prefix(&self.store.name)?.strip_prefix('/')?;
+            self.store.dir.read(below, MAX_YAML).ok()
+        };
+        Ok((tried::tried(&trial, findings, &text), checked))
     }
 
     /// All that is odd, whatever the settings make of it, and how many tasks were looked at.

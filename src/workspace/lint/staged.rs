@@ -20,7 +20,7 @@ use crate::git::{Change, Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::Id;
-use crate::model::settings::LintSettings;
+use crate::model::settings::{LintSettings, Settings};
 use crate::rules::fold::fold_agent;
 use crate::rules::roles::Roles;
 use crate::store::config;
@@ -55,6 +55,7 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
         findings.extend(staging.other(change)?);
     }
     findings.extend(staging.together()?);
+    let mut findings = staging.tried(env, options, &roles, findings)?;
     let lost = fence::lost(&suspects, place.runtime.as_ref())?;
     // A sync brings the plan together with what other clones say, where the higher fence counts; it must not be held up.
     let leave = |lost: fence::LostEvent| match lost.elsewhere && is_of_sync(env, &place) {
@@ -226,13 +227,21 @@ impl<'a> Staging<'a> {
         Ok((findings.into_iter().map(of_task).collect(), suspects))
     }
 
+    /// Whether a task has events.
+    pub(super) fn has(&self, task: Id) -> bool {
+        self.entries(&Entity::Task(task)).is_ok_and(|(_, new)| !new.is_empty())
+    }
+
     /// A task of which no log is staged: removed, new, or torn in two.
     fn without_log(&self, id: Id, log: &Sides, yaml: &Sides) -> Vec<Finding> {
         const MEND: &str = "agentpm lint --fix brings the files back, then git add them; to be done with the task: agentpm task \
                             transition --status cancelled, then agentpm task archive";
+        let origin = |bytes: &[u8]| newcomers::origin(bytes, Some(id), &|task| self.has(task));
         vec![match (&log.old, &yaml.new) {
             (Some(_), None) => Finding { mend: MEND, ..deleted::found(&self.place.name, id) },
-            (None, Some(bytes)) if !newcomers::is_from_events(bytes) => newcomers::found(yaml.path.clone(), Some(id)),
+            (None, Some(bytes)) if let Some(copy_of) = origin(bytes) => {
+                newcomers::found(yaml.path.clone(), Some(id), copy_of, bytes)
+            }
             (_, Some(_)) => Finding::new(Rule::LogMissing, format!("task/{id} is staged without its log"))
                 .task(id)
                 .at(&log.path, None),
@@ -257,19 +266,14 @@ impl<'a> Staging<'a> {
             "config.toml" | "roles.yml" => self.settings(&change.path, below, item)?,
             ".gitattributes" | ".gitignore" => Vec::new(),
             _ if below.starts_with("archive/") && below.ends_with(".jsonl") => Vec::new(),
-            _ if newcomers::is_yaml(Path::new(below))
-                && is_place_of_new(below)
-                && !newcomers::is_from_events(&self.objects.blob(item.oid)?) =>
-            {
-                vec![newcomers::found(change.path.clone(), None)]
-            }
-            _ => match below.split('/').collect::<Vec<_>>()[..] {
-                [TASKS, _, id, LOG | "task.yaml"] if id.parse::<Id>().is_ok() => {
-                    let wrong = "a task in the folder of others";
-                    vec![Finding::new(Rule::PathMismatch, wrong).at(&change.path, None)]
+            _ if newcomers::is_yaml(Path::new(below)) && is_place_of_new(below) => {
+                let bytes = self.objects.blob(item.oid)?;
+                match newcomers::origin(&bytes, None, &|task| self.has(task)) {
+                    Some(copy_of) => vec![newcomers::found(change.path.clone(), None, copy_of, &bytes)],
+                    None => astray(&change.path, below),
                 }
-                _ => odd("a file that does not belong here"),
-            },
+            }
+            _ => astray(&change.path, below),
         })
     }
 
@@ -279,15 +283,35 @@ impl<'a> Staging<'a> {
 
     /// How bad the rules are by the settings that are staged; as they come where those cannot be read.
     fn severities(&self) -> Result<LintSettings> {
-        let path = shown(&self.place.name, "config.toml");
-        let item = match self.changes.get(&path) {
-            Some(change) => change.new,
-            None => self.tree.map(|tree| self.objects.item(tree, &path)).transpose()?.flatten(),
-        };
-        let text = self.bytes(item)?.and_then(|bytes| String::from_utf8(bytes).ok());
-        let settings = text.and_then(|text| config::combine(&[(path, text)]).ok());
-        Ok(settings.map(|(settings, _)| settings.lint).unwrap_or_default())
+        Ok(self.settings_staged()?.map(|settings| settings.lint).unwrap_or_default())
     }
+
+    /// The settings that are staged, where they can be read.
+    pub(super) fn settings_staged(&self) -> Result<Option<Settings>> {
+        let path = shown(&self.place.name, "config.toml");
+        let text = self.staged_bytes(&path)?.and_then(|bytes| String::from_utf8(bytes).ok());
+        Ok(text.and_then(|text| config::combine(&[(path, text)]).ok()).map(|(settings, _)| settings))
+    }
+
+    /// What the index holds of a file.
+    pub(super) fn staged_bytes(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let item = match self.changes.get(path) {
+            Some(change) => change.new,
+            None => self.tree.map(|tree| self.objects.item(tree, path)).transpose()?.flatten(),
+        };
+        self.bytes(item)
+    }
+}
+
+/// What is said of a file that has no business where it is.
+fn astray(path: &str, below: &str) -> Vec<Finding> {
+    let (rule, words) = match below.split('/').collect::<Vec<_>>()[..] {
+        [TASKS, _, id, LOG | "task.yaml"] if id.parse::<Id>().is_ok() => {
+            (Rule::PathMismatch, "a task in the folder of others")
+        }
+        _ => (Rule::OddFile, "a file that does not belong here"),
+    };
+    vec![Finding::new(rule, words).at(path, None)]
 }
 
 /// Whether a file beneath `tasks` lies where one that somebody wrote by hand is looked for.
