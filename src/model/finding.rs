@@ -173,10 +173,12 @@ rules! {
     SignatureMissing = "signature-missing", Error, Firm, "take the change back and make it again with the agent's key: agentpm agent register --new-key makes one";
     /// An event's signature is not that of the agent it names over the line as it stands: forged, altered or copied.
     SignatureWrong = "signature-wrong", Error, Firm, "restore the true line from git history; ask whose change it is";
-    /// A line of config.toml has no meaning.
+    /// A line of config.toml or roles.yml has no meaning.
     ConfigKey = "config-key", Warning, Free, "correct or remove the key";
     /// config.toml or roles.yml cannot be read.
     ConfigInvalid = "config-invalid", Error, Firm, "mend the file by hand";
+    /// config.toml is missing, so that the defaults count.
+    ConfigMissing = "config-missing", Warning, Free, "bring it back from git history; agentpm init writes one with the defaults";
     /// The store was written by a newer version.
     StoreNewer = "store-newer", Error, Firm, "use a newer agentpm to write to this store";
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::fence::{self, Suspect};
+use super::granted;
 use super::lines::is_told;
 use super::permitted::RolesAt;
 use super::rewritten::rewritten;
@@ -27,6 +28,8 @@ use crate::store::config;
 use crate::store::entity::{LoadedTask, line_in, understand};
 use crate::store::layout::{LOG, TASKS, home, shown};
 use crate::store::log::Log;
+use crate::store::place::not_utf8;
+use crate::store::yaml;
 use crate::workspace::heal::entity_below;
 use crate::workspace::open::{Options, Place, newer, place_in_git};
 use crate::workspace::{deleted, newcomers};
@@ -290,7 +293,7 @@ impl<'a> Staging<'a> {
     pub(super) fn settings_staged(&self) -> Result<Option<Settings>> {
         let path = shown(&self.place.name, "config.toml");
         let text = self.staged_bytes(&path)?.and_then(|bytes| String::from_utf8(bytes).ok());
-        Ok(text.and_then(|text| config::combine(&[(path, text)]).ok()).map(|(settings, _)| settings))
+        Ok(text.map(|text| config::combine_what_fits(&[(path, text)]).0))
     }
 
     /// What the index holds of a file.
@@ -320,28 +323,22 @@ pub(super) fn is_place_of_new(below: &str) -> bool {
 }
 
 /// What is odd about the bytes of config.toml or roles.yml.
-pub(super) fn settings(path: &str, below: &str, bytes: &[u8]) -> Vec<Finding> {
+pub(in crate::workspace) fn settings(path: &str, below: &str, bytes: &[u8]) -> Vec<Finding> {
     let invalid = |why: String, line| vec![Finding::new(Rule::ConfigInvalid, why).at(path, line)];
-    let Ok(text) = std::str::from_utf8(bytes) else { return invalid("it is not valid UTF-8".into(), None) };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        let (line, column) = not_utf8(bytes).unwrap_or((1, 1));
+        return invalid(format!("it is not valid UTF-8 at byte {column} of its line"), Some(line));
+    };
     match below {
-        "roles.yml" => match crate::store::yaml::read::<Roles>(text) {
-            Ok(_) => Vec::new(),
-            Err(why) => {
-                let line = why.rsplit_once("line ").map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()));
-                let line = line.and_then(|mut parts| parts.next()?.parse().ok());
-                invalid(why, line)
-            }
+        "roles.yml" => match yaml::read::<Roles>(text) {
+            Ok(roles) => granted::slips(path, text, &roles),
+            Err(why) => invalid(why.clone(), yaml::line_in(&why)),
         },
-        _ => match config::combine(&[(path.to_owned(), text.to_owned())]) {
-            Ok((settings, mut findings)) => {
-                findings.extend(newer(path, text, &settings));
-                findings
-            }
-            Err(e) => {
-                let line = e.details["line"].as_u64().and_then(|line| usize::try_from(line).ok());
-                invalid(e.message, line)
-            }
-        },
+        _ => {
+            let (settings, mut findings) = config::combine_what_fits(&[(path.to_owned(), text.to_owned())]);
+            findings.extend(newer(path, text, &settings));
+            findings
+        }
     }
 }
 
