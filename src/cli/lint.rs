@@ -80,7 +80,7 @@ pub fn no_folder(cwd: &Path, args: &Lint, global: &Global, e: Error) -> Result<A
 fn no_store(global: &Global) -> Answer {
     let nothing = LintReport::default();
     let human = if is(global, "sarif") { for_terminal(sarif::log(&nothing.findings)) } else { String::new() };
-    Answer { data: json!(nothing), human, document: true, ..Answer::default() }
+    Answer { data: json!(nothing), human, lines: Some(Vec::new()), document: true, ..Answer::default() }
 }
 
 fn answer(report: &LintReport, global: &Global) -> Answer {
@@ -90,7 +90,11 @@ fn answer(report: &LintReport, global: &Global) -> Answer {
         Some("sarif") => for_terminal(sarif::log(&report.findings)),
         _ => human::findings(&data),
     };
-    Answer { human, data, exit: u8::from(report.errors > 0), ..Answer::default() }
+    let told = |what: &str, all: &[String]| all.iter().map(|words| json!({ what: words })).collect::<Vec<_>>();
+    let findings = report.findings.iter().map(|finding| json!(finding));
+    let done = told("fixed", &report.fixed).into_iter().chain(told("refused", &report.refused));
+    let lines = Some(done.chain(findings).collect());
+    Answer { human, data, lines, exit: u8::from(report.errors > 0), ..Answer::default() }
 }
 
 fn is(global: &Global, format: &str) -> bool {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::model::id::{check_agent_name, quoted};
+use crate::model::json::plain_words;
 use crate::model::payload::Fields;
 use crate::model::task::{TaskFields, TaskType};
 
@@ -69,7 +70,7 @@ pub const PRIORITY: std::ops::RangeInclusive<i64> = -5..=5;
 pub fn write(fields: &mut TaskFields, set: &Fields) -> std::result::Result<(), String> {
     let mut next = fields.clone();
     for (name, value) in set {
-        write_one(&mut next, name, value).map_err(|e| format!("{name}: {e}"))?;
+        write_one(&mut next, name, value).map_err(|e| format!("{name}: {}", plain_words(&e.to_string())))?;
     }
     *fields = next;
     Ok(())

@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 use crate::error::{Code, Error, Result};
 use crate::model::finding::{Finding, Level, Rule};
+use crate::model::json::plain_words;
 use crate::model::nearest::nearest;
 use crate::model::settings::Settings;
 
@@ -40,7 +41,7 @@ pub fn combine_what_fits(files: &[(String, String)]) -> (Settings, Vec<Finding>)
         let mut table: Table = match text.parse() {
             Ok(table) => table,
             Err(e) => {
-                let message = format!("{}; the defaults count until it is mended", plain(e.message()));
+                let message = format!("{}; the defaults count until it is mended", plain_words(e.message()));
                 findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line_at(text, &e)));
                 continue;
             }
@@ -48,7 +49,7 @@ pub fn combine_what_fits(files: &[(String, String)]) -> (Settings, Vec<Finding>)
         odd(&known, name, text, &table, &mut findings);
         take_misfits(&known, &mut table, &mut Vec::new(), &mut |path, value, why| {
             let key = path.join(".");
-            let message = format!("{key} = {value}: {}; the default counts until it is mended", plain(why));
+            let message = format!("{key} = {value}: {}; the default counts until it is mended", plain_words(why));
             let line = line_below(text, path).or_else(|| line_of(text, &key));
             findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line));
         });
@@ -132,24 +133,6 @@ fn line_below(text: &str, path: &[String]) -> Option<usize> {
     None
 }
 
-/// What the reader says of a value, in words of this program.
-fn plain(message: &str) -> String {
-    let mut words = message.lines().next().unwrap_or_default().to_owned();
-    for (said, meant) in [
-        ("expected u32", "expected a whole number from 0 to 4294967295"),
-        ("expected u64", "expected a whole number from 0"),
-        ("expected f64", "expected a number"),
-        ("expected a boolean", "expected true or false"),
-        ("expected a string", "expected a text in quotes"),
-        ("expected a map", "expected a table of keys"),
-        ("expected struct ", "expected a table of keys: "),
-        ("unknown variant", "unknown word"),
-    ] {
-        words = words.replace(said, meant);
-    }
-    words
-}
-
 /// The line on which a key stands, by its last part.
 fn line_of(text: &str, key: &str) -> Option<usize> {
     let last = key.rsplit('.').next().unwrap_or(key);
@@ -166,7 +149,7 @@ fn line_at(text: &str, e: &toml::de::Error) -> Option<usize> {
 fn corrupt(name: &str, text: &str, e: &toml::de::Error) -> Error {
     let line = line_at(text, e);
     let place = line.map(|n| format!(":{n}")).unwrap_or_default();
-    Error::new(Code::Corrupt, format!("{name}{place}: {}", plain(e.message())))
+    Error::new(Code::Corrupt, format!("{name}{place}: {}", plain_words(e.message())))
         .with(serde_json::json!({ "path": name, "line": line }))
         .hint("mend the file by hand")
 }

@@ -11,6 +11,12 @@ pub fn not_utf8(bytes: &[u8]) -> Option<(usize, usize)> {
     Some((good.iter().filter(|byte| **byte == b'\n').count() + 1, good.len() - begin + 1))
 }
 
+/// What is said of bytes that are not UTF-8: where they stop being so.
+pub fn not_text(bytes: &[u8]) -> String {
+    let (line, byte) = not_utf8(bytes).unwrap_or((1, 1));
+    format!("it is not valid UTF-8 at line {line}, byte {byte}; save the file as UTF-8")
+}
+
 /// The line, from 1, of a top-level key.
 pub fn line_of_key(text: &str, key: &str) -> Option<usize> {
     let quoted = [format!("\"{key}\""), format!("'{key}'")];

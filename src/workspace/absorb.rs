@@ -25,7 +25,7 @@ use crate::store::comments::{Comment, comments};
 use crate::store::edited::{FORM, Readable, below, compare, heads};
 use crate::store::entity::{is_odd, load_task, read_yaml};
 use crate::store::layout::task_dir;
-use crate::store::place::{line_of_entry, line_of_key};
+use crate::store::place::{line_of_entry, line_of_key, not_text};
 use crate::store::project::render;
 use crate::store::yaml::{self, line_in};
 
@@ -155,7 +155,7 @@ impl Scene<'_> {
                 .hint("look at it again, then run the same command"));
         }
         let bytes = hand.draft.as_ref().map_or(current.clone(), |(text, _)| text.clone().into_bytes());
-        let text = String::from_utf8(bytes).map_err(|_| corrupt("it is not valid UTF-8"))?;
+        let text = String::from_utf8(bytes).map_err(|e| unreadable(id, &path, &not_text(e.as_bytes())))?;
         self.load_known(id)?;
         let Some(apart) = apart(id, &path, &self.tasks[&id].log.entries, &text)? else { return Ok(String::new()) };
         let Apart { seen, old, new, remarks } = apart;

@@ -25,7 +25,7 @@ use crate::store::comments::comments;
 use crate::store::edited::heads;
 use crate::store::entity::MAX_YAML;
 use crate::store::layout::{Odd, TASKS, task_dir};
-use crate::store::place::line_of_key;
+use crate::store::place::{line_of_key, not_text};
 use crate::store::yaml;
 
 /// A file that may become a task.
@@ -162,7 +162,11 @@ pub(super) fn read(path: &str, bytes: &[u8]) -> Result<(String, Value)> {
     let corrupt = |why: String, line: usize| {
         Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "path": path, "line": line }))
     };
-    let text = String::from_utf8(bytes.to_vec()).map_err(|_| corrupt("it is not valid UTF-8".into(), 1))?;
+    let text = String::from_utf8(bytes.to_vec()).map_err(|_| {
+        let why = not_text(bytes);
+        let line = yaml::line_in(&why).unwrap_or(1);
+        corrupt(why, line)
+    })?;
     match yaml::read_value(&text) {
         Ok(value) if value.is_object() => Ok((text, value)),
         Ok(_) => Err(corrupt("it is no mapping of keys to values".into(), 1)),

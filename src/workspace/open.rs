@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::{Workspace, agents_md};
 use crate::env::Env;
@@ -19,7 +20,7 @@ use crate::store::config;
 use crate::store::layout::{
     AGENTS, CONFIG, FORMAT, GITATTRIBUTES, GITIGNORE, LOCAL, OLD_GITATTRIBUTES, STORE, Store, TASKS,
 };
-use crate::store::place::not_utf8;
+use crate::store::place::{not_text, not_utf8};
 
 /// What a door says besides the command: flags that all commands share.
 #[derive(Clone, Debug, Default)]
@@ -354,9 +355,8 @@ fn readable_settings(env: &Env, store: &Store, findings: &mut Vec<Finding>) -> R
         match String::from_utf8(bytes) {
             Ok(text) => found.push((name, text)),
             Err(e) => {
-                let (line, column) = not_utf8(e.as_bytes()).unwrap_or((1, 1));
-                let message = format!("it is not valid UTF-8 at byte {column} of its line; the defaults count");
-                findings.push(Finding::new(Rule::ConfigInvalid, message).at(name, Some(line)));
+                let (message, line) = (not_text(e.as_bytes()), not_utf8(e.as_bytes()).map(|(line, _)| line));
+                findings.push(Finding::new(Rule::ConfigInvalid, message).at(name, line));
             }
         }
     }
@@ -390,7 +390,11 @@ fn read_own(store: &Store, name: &str) -> Result<Option<Vec<u8>>> {
 }
 
 fn text(name: &str, bytes: Vec<u8>) -> Result<String> {
-    String::from_utf8(bytes).map_err(|_| Error::new(Code::Corrupt, format!("{name} is not valid UTF-8")))
+    String::from_utf8(bytes).map_err(|e| {
+        let line = not_utf8(e.as_bytes()).map(|(line, _)| line);
+        Error::new(Code::Corrupt, format!("{name}: {}", not_text(e.as_bytes())))
+            .with(json!({ "path": name, "line": line }))
+    })
 }
 
 fn read_roles(store: &Store) -> Result<Rights> {

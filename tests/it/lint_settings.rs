@@ -116,3 +116,46 @@ fn a_link_in_the_place_of_the_store_is_a_finding() {
     let github = room.run(&["lint", "--format", "github"]);
     assert!(github.stdout.starts_with("::error file=.agentpm,title=agentpm odd-file::"), "{github:?}");
 }
+
+#[test]
+fn findings_are_one_a_line_and_say_in_plain_words_what_to_write() {
+    let room = Sandbox::new();
+    let task = room.task("one", &[]);
+    let yaml = room.yaml_of(&task);
+    let good = fs::read_to_string(&yaml).unwrap();
+    let lines = |answer: &Answer| -> Vec<Value> {
+        answer.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect()
+    };
+    assert_eq!(room.run(&["lint", "--format", "jsonl"]).text(), "");
+    fs::write(room.store().join("stray.txt"), "x").unwrap();
+    fs::write(&yaml, good.replace("title: one", "title: two")).unwrap();
+    let answer = room.run(&["lint", "--format", "jsonl"]);
+    let codes: Vec<Value> = lines(&answer).iter().map(|line| line["code"].clone()).collect();
+    assert_eq!((codes, answer.code), (vec![json!("odd-file"), json!("task-yaml-edited")], 1));
+    let mended = lines(&room.run(&["lint", "--fix", "--format", "jsonl"]));
+    assert!(
+        mended[0]["fixed"].as_str().unwrap().contains("recorded the edit of title") && mended.len() == 2,
+        "{mended:?}"
+    );
+    fs::remove_file(room.store().join("stray.txt")).unwrap();
+
+    let good = fs::read_to_string(&yaml).unwrap();
+    for (edit, line, words) in [
+        (good.replace("title: two", "title: &x two").into_bytes(), 2, "put a text that begins with & in quotes"),
+        (good.replace("title: two", "title: two\ntitle: three").into_bytes(), 3, "the key title stands there twice"),
+        (good.replace("title: two", "title: a: b").into_bytes(), 2, "in quotes"),
+        ([b"id: x\ntitle: caf\xe9\n", good.as_bytes()].concat(), 2, "not valid UTF-8 at line 2, byte 11"),
+        (good.replace("title: two", "title: two\ndefer_until: tomorrow").into_bytes(), 3, "2026-11-20T10:00:00Z"),
+        (good.replace("title: two", "title: two\npriority: high").into_bytes(), 3, "whole number"),
+        (good.replace("title: two", "title: two\nneed_precedence: [1]").into_bytes(), 3, "whole number"),
+    ] {
+        fs::write(&yaml, &edit).unwrap();
+        let report = room.run(&["lint"]).json();
+        let found = &report["data"]["findings"][0];
+        let said = found["message"].as_str().unwrap_or_else(|| panic!("{report:#}"));
+        assert!(said.contains(words) && found["line"] == json!(line), "{found:#}");
+        for raw in ["breached", "Policy", "i64", "i8", "invalid type", "deserialize"] {
+            assert!(!said.contains(raw), "{said}");
+        }
+    }
+}

@@ -28,7 +28,7 @@ use crate::store::config;
 use crate::store::entity::{LoadedTask, line_in, understand};
 use crate::store::layout::{LOG, TASKS, home, shown};
 use crate::store::log::Log;
-use crate::store::place::not_utf8;
+use crate::store::place::{not_text, not_utf8};
 use crate::store::yaml;
 use crate::workspace::heal::entity_below;
 use crate::workspace::open::{Options, Place, newer, place_in_git};
@@ -326,8 +326,7 @@ pub(super) fn is_place_of_new(below: &str) -> bool {
 pub(in crate::workspace) fn settings(path: &str, below: &str, bytes: &[u8]) -> Vec<Finding> {
     let invalid = |why: String, line| vec![Finding::new(Rule::ConfigInvalid, why).at(path, line)];
     let Ok(text) = std::str::from_utf8(bytes) else {
-        let (line, column) = not_utf8(bytes).unwrap_or((1, 1));
-        return invalid(format!("it is not valid UTF-8 at byte {column} of its line"), Some(line));
+        return invalid(not_text(bytes), not_utf8(bytes).map(|(line, _)| line));
     };
     match below {
         "roles.yml" => match yaml::read::<Roles>(text) {

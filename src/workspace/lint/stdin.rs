@@ -19,7 +19,8 @@ use crate::model::id::Id;
 use crate::store::entity::read_log;
 use crate::store::layout::{LOCAL, LOG, Store, TASKS, home};
 use crate::store::log::Log;
-use crate::store::yaml;
+use crate::store::place::not_text;
+use crate::store::yaml::{self, line_in};
 use crate::workspace::Workspace;
 use crate::workspace::heal::entity_below;
 use crate::workspace::newcomers;
@@ -132,14 +133,15 @@ fn log(store: &Store, entity: &Entity, path: &str, text: &[u8]) -> Result<Vec<Fi
 /// Why a text is no mapping of YAML.
 fn unreadable(path: &str, text: &[u8]) -> Option<Finding> {
     let Ok(text) = std::str::from_utf8(text) else {
-        return Some(Finding::new(Rule::YamlInvalid, "it is not valid UTF-8").at(path, None));
+        let why = not_text(text);
+        let line = line_in(&why);
+        return Some(Finding::new(Rule::YamlInvalid, why).at(path, line));
     };
     let why = match yaml::read_value(text) {
         Ok(value) if value.is_object() => return None,
         Ok(_) => "it is no mapping".to_owned(),
         Err(why) => why,
     };
-    let line =
-        why.rsplit_once("line ").and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+    let line = line_in(&why);
     Some(Finding::new(Rule::YamlInvalid, format!("it cannot be read: {why}")).at(path, line))
 }
