@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::late::Late;
 use crate::model::command as c;
 use crate::model::query as q;
 
@@ -50,90 +51,90 @@ pub struct Global {
 pub enum Verb {
     /// Make a store in this work tree; harmless where there is one
     #[command(after_help = "Examples:\n  agentpm init --agents-md\n  agentpm init --hooks")]
-    Init(Init),
+    Init(Late<Init>),
     /// Print what an agent needs to know to work here, for its context
     #[command(after_help = "Example:\n  agentpm prime >> \"$CONTEXT_FILE\"")]
     Prime,
     /// Tasks: create, get, list, update, transition, block, relate, archive, reopen, verify, edit
     #[command(subcommand, visible_alias = "t")]
-    Task(TaskVerb),
+    Task(Late<TaskVerb>),
     /// Several changes at once: all of them or none
     #[command(after_help = super::help::BATCH)]
-    Batch(Batch),
+    Batch(Late<Batch>),
     /// Nested plans in YAML
     #[command(subcommand)]
-    Plan(PlanVerb),
+    Plan(Late<PlanVerb>),
     /// Draw the plan
     #[command(after_help = "Examples:\n  agentpm graph\n  agentpm graph --format mermaid")]
-    Graph(q::Graph),
+    Graph(Late<q::Graph>),
     /// Steps of a task
     #[command(subcommand)]
-    Progress(ProgressVerb),
+    Progress(Late<ProgressVerb>),
     /// Decisions, attempts, notes: what the next agent should know
     #[command(subcommand)]
-    Context(ContextVerb),
+    Context(Late<ContextVerb>),
     /// List what can be worked on now, best first
     #[command(after_help = "Examples:\n  agentpm ready\n  agentpm ready --explain")]
-    Ready(q::Ready),
+    Ready(Late<q::Ready>),
     /// Show, or take with --claim, the one task to do next
     #[command(
         after_help = "Examples:\n  agentpm next --claim\n  agentpm next --claim --wait 10m\n  agentpm next --explain"
     )]
-    Next(NextArgs),
+    Next(Late<NextArgs>),
     /// Take one certain task: lease, owner and in_progress in one step
     #[command(after_help = "Example:\n  agentpm claim 7XK2Q1 --ttl 30m")]
-    Claim(c::Claim),
+    Claim(Late<c::Claim>),
     /// All an agent needs to know to do a task, on one page
     #[command(after_help = "Examples:\n  agentpm brief\n  agentpm brief 7XK2Q1 --max-tokens 800")]
-    Brief(q::Brief),
+    Brief(Late<q::Brief>),
     /// Complete the task you hold
     #[command(after_help = "Example:\n  agentpm done --all-met --outcome 'Locks are taken in one order now'")]
-    Done(c::Done),
+    Done(Late<c::Done>),
     /// Give the task you hold back: open again, nobody's
     #[command(after_help = "Example:\n  agentpm release --why 'needs a decision first'")]
-    Release(c::Release),
+    Release(Late<c::Release>),
     /// Run a command under the lease of a task: taken before, renewed meanwhile, given back after
     #[command(after_help = super::help::WORK)]
-    Work(super::work::Work),
+    Work(Late<super::work::Work>),
     /// List work in progress that shows no sign of life
     #[command(after_help = "Examples:\n  agentpm stale\n  agentpm stale --for 1h")]
-    Stale(q::Stale),
+    Stale(Late<q::Stale>),
     /// Agents: register, list
     #[command(subcommand)]
-    Agent(AgentVerb),
+    Agent(Late<AgentVerb>),
     /// Sessions: start, heartbeat, end, list
     #[command(subcommand)]
-    Session(SessionVerb),
+    Session(Late<SessionVerb>),
     /// Leases: acquire, renew, release, list
     #[command(subcommand)]
-    Lease(LeaseVerb),
+    Lease(Late<LeaseVerb>),
     /// Show what happened, newest last
     #[command(after_help = "Examples:\n  agentpm log 7XK2Q1\n  agentpm log --by codex-1 --since 2026-11-20")]
-    Log(q::Log),
+    Log(Late<q::Log>),
     /// Say for each field of a task which event set it
     #[command(after_help = "Example:\n  agentpm blame 7XK2Q1")]
-    Blame(q::Blame),
+    Blame(Late<q::Blame>),
     /// Say what changed from one point to another: Lamport times, times, or git revisions
     #[command(after_help = super::help::DIFF)]
-    Diff(q::Diff),
+    Diff(Late<q::Diff>),
     /// Say what the commits of a branch do to the plan, and what of it a reviewer must decide
     #[command(after_help = super::help::REVIEW)]
-    Review(q::Review),
+    Review(Late<q::Review>),
     /// List values that lost to one written at the same time, or put one back
     #[command(args_conflicts_with_subcommands = true, after_help = super::help::CONFLICTS)]
-    Conflicts(ConflictsArgs),
+    Conflicts(Late<ConflictsArgs>),
     /// Put back what an event changed, by new events; what was written again since stays
     #[command(after_help = super::help::UNDO)]
-    Undo(c::Undo),
+    Undo(Late<c::Undo>),
     /// Check the store; exit 1 where it finds an error
     #[command(after_help = super::help::LINT)]
-    Lint(Lint),
+    Lint(Late<Lint>),
     /// Commit the plan, bring in what the upstream has, and push
     #[command(after_help = "Examples:\n  agentpm sync\n  agentpm sync --plan\n  agentpm sync --no-push")]
-    Sync(super::exchange::Sync),
+    Sync(Late<super::exchange::Sync>),
     /// Print each event as it happens, one JSON object a line
     #[command(after_help = "Examples:\n  agentpm watch\n  agentpm watch --since 01K5R4XJ7Z0000000000000001 --for 10m")]
-    Watch(super::exchange::Watch),
+    Watch(Late<super::exchange::Watch>),
     /// Put right what git left of the plan after a merge, rebase, cherry-pick or stash, and git add what was settled
     #[command(after_help = "Example:\n  git merge feature || agentpm resolve")]
     Resolve,
@@ -142,16 +143,16 @@ pub enum Verb {
         hide = true,
         after_help = "Example:\n  git config merge.agentpm.driver 'agentpm merge-driver %O %A %B %P'"
     )]
-    MergeDriver(super::exchange::MergeDriver),
+    MergeDriver(Late<super::exchange::MergeDriver>),
     /// Print a log as lines to read; called by git (diff.agentpm.textconv)
     #[command(hide = true, after_help = "Example:\n  git config diff.agentpm.textconv 'agentpm textconv'")]
-    Textconv(super::exchange::Textconv),
+    Textconv(Late<super::exchange::Textconv>),
     /// Name in a commit message the leases it is made under; called by git (commit-msg)
     #[command(hide = true, after_help = "Example:\n  agentpm trailer .git/COMMIT_EDITMSG")]
-    Trailer(super::exchange::Trailer),
+    Trailer(Late<super::exchange::Trailer>),
     /// List acknowledged events that no branch or worktree holds any more, or bring chosen ones back
     #[command(after_help = "Examples:\n  agentpm recover\n  agentpm recover --task 7XK2Q1\n  agentpm recover --all")]
-    Recover(super::exchange::Recover),
+    Recover(Late<super::exchange::Recover>),
     /// Look at everything around the plan and say what is wrong; changes nothing
     #[command(after_help = "Example:\n  agentpm doctor")]
     Doctor,
@@ -160,84 +161,84 @@ pub enum Verb {
     Stats,
     /// Take over the plan of another tool
     #[command(after_help = "Example:\n  agentpm import --from beads .beads/issues.jsonl")]
-    Import(Import),
+    Import(Late<Import>),
     /// Print JSON Schemas: of the files people write, the operations of a batch, a task in answers, the errors
     #[command(after_help = super::help::SCHEMA)]
-    Schema(Schema),
+    Schema(Late<Schema>),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  agentpm completions bash > ~/.local/share/bash-completion/completions/agentpm")]
-    Completions(Completions),
+    Completions(Late<Completions>),
     /// Print the help of a command, or with agents the loop of an agent on one page
     #[command(after_help = "Examples:\n  agentpm help agents\n  agentpm help task create")]
-    Help(Help),
+    Help(Late<Help>),
     /// Print the manual page
     #[command(after_help = "Example:\n  agentpm man > agentpm.1")]
     Man,
     /// Short for task list
     #[command(after_help = "Example:\n  agentpm ls --status in_progress")]
-    Ls(q::TaskList),
+    Ls(Late<q::TaskList>),
     /// Short for task get
     #[command(after_help = "Example:\n  agentpm show 7XK2Q1")]
-    Show(q::TaskGet),
+    Show(Late<q::TaskGet>),
     /// Short for task create
     #[command(after_help = "Example:\n  agentpm add --title 'Fix the lock' --label storage")]
-    Add(Box<c::TaskCreate>),
+    Add(Late<Box<c::TaskCreate>>),
     /// Short for context add
     #[command(after_help = "Example:\n  agentpm note 7XK2Q1 --content 'the bug is in the parser'")]
-    Note(c::ContextAdd),
+    Note(Late<c::ContextAdd>),
 }
 
 #[derive(Subcommand, Debug)]
 pub enum TaskVerb {
     /// Create a task
     #[command(after_help = super::help::CREATE)]
-    Create(Box<c::TaskCreate>),
+    Create(Late<Box<c::TaskCreate>>),
     /// Show a task whole
     #[command(visible_alias = "show", after_help = super::help::GET)]
-    Get(q::TaskGet),
+    Get(Late<q::TaskGet>),
     /// List tasks: unfinished ones, most urgent first, a bounded page
     #[command(
         visible_alias = "ls",
         after_help = "Examples:\n  agentpm task list --label storage\n  agentpm task list --all --format jsonl"
     )]
-    List(q::TaskList),
+    List(Late<q::TaskList>),
     /// Change fields of a task
     #[command(
         after_help = "Examples:\n  agentpm task update 7XK2Q1 --priority 3 --add-label urgent\n  agentpm task update 7XK2Q1 --intent @notes.md --expected-version 4"
     )]
-    Update(Box<c::TaskUpdate>),
+    Update(Late<Box<c::TaskUpdate>>),
     /// Move a task to another status
     #[command(after_help = "Example:\n  agentpm task transition 7XK2Q1 --status cancelled --why 'not needed any more'")]
-    Transition(c::TaskTransition),
+    Transition(Late<c::TaskTransition>),
     /// Say that a task must wait for another
     #[command(after_help = "Example:\n  agentpm task block 7XK2Q1 --by 3MZ8TT")]
-    Block(c::TaskBlock),
+    Block(Late<c::TaskBlock>),
     /// Say that a task need not wait for another any more
     #[command(after_help = "Example:\n  agentpm task unblock 7XK2Q1 --by 3MZ8TT")]
-    Unblock(c::TaskUnblock),
+    Unblock(Late<c::TaskUnblock>),
     /// Relate a task to another
     #[command(after_help = "Example:\n  agentpm task relate 7XK2Q1 --to 3MZ8TT --type relates_to")]
-    Relate(c::TaskRelate),
+    Relate(Late<c::TaskRelate>),
     /// Take a relationship away
     #[command(after_help = "Example:\n  agentpm task unrelate 7XK2Q1 --relationship 3MZ8TT")]
-    Unrelate(c::TaskUnrelate),
+    Unrelate(Late<c::TaskUnrelate>),
     /// Put a completed or cancelled task away
     #[command(after_help = "Example:\n  agentpm task archive 7XK2Q1")]
-    Archive(c::TaskArchive),
+    Archive(Late<c::TaskArchive>),
     /// Open a closed task again
     #[command(after_help = "Example:\n  agentpm task reopen 7XK2Q1 --reason 'the fix did not hold'")]
-    Reopen(c::TaskReopen),
+    Reopen(Late<c::TaskReopen>),
     /// Mark acceptance criteria as met, or record a review of the result
     #[command(
         after_help = "Examples:\n  agentpm task verify 7XK2Q1 --criterion 1\n  agentpm task verify 7XK2Q1 --fail --why 'no test'"
     )]
-    Verify(c::TaskVerify),
+    Verify(Late<c::TaskVerify>),
     /// Edit a task's YAML in $EDITOR; only on a terminal
     #[command(after_help = "Example:\n  agentpm task edit 7XK2Q1")]
-    Edit(q::TaskPath),
+    Edit(Late<q::TaskPath>),
     /// Print the path of a task's YAML file
     #[command(after_help = "Example:\n  git log -- \"$(agentpm task path 7XK2Q1 --quiet)\"")]
-    Path(q::TaskPath),
+    Path(Late<q::TaskPath>),
 }
 
 #[derive(Subcommand, Debug)]

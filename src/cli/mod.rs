@@ -9,6 +9,7 @@ mod changes;
 mod exchange;
 mod help;
 mod human;
+mod late;
 mod lint;
 mod output;
 mod review;

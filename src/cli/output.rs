@@ -86,11 +86,16 @@ pub struct Answer {
     pub document: bool,
 }
 
-/// Prints an answer and gives the exit code.
-pub fn print(answer: &Answer, global: &Global, form: Form, out: Out) -> ExitCode {
-    for warning in &answer.warnings {
+/// Prints warnings to standard error.
+pub fn warn(warnings: &[String]) {
+    for warning in warnings {
         eprintln!("agentpm: warning: {}", escape(warning));
     }
+}
+
+/// Prints an answer and gives the exit code.
+pub fn print(answer: &Answer, global: &Global, form: Form, out: Out) -> ExitCode {
+    warn(&answer.warnings);
     if let Some(failure) = &answer.failure {
         print_error(failure, form, out);
         return ExitCode::from(answer.exit);

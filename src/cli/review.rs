@@ -3,11 +3,13 @@
 //! Promises: bounded; what does not fit is counted, and nothing gives way to what matters less. Whatever somebody wrote stands
 //! in a code span, or in a diagram as character references, so that it can mention nobody and draw nothing.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::changes::{Paper, edge, field_name, items, new_events};
+use crate::rules::roles::Verb;
 
 /// Lines and bytes of an answer that asks for no other bounds: a screen.
 const SCREEN: (usize, usize) = (60, 8 * 1024);
@@ -242,17 +244,13 @@ impl Page<'_> {
 
     /// What was and what is; of long values what differs.
     fn arrow(&self, from: &Value, to: &Value) -> String {
-        let words = |value: &Value| match value {
-            Value::Null => Some(Vec::new()),
-            Value::Array(list) => list.iter().map(|word| word.as_str().map(str::to_owned)).collect(),
-            _ => None,
-        };
         let length = |words: &[String]| words.iter().map(|word| word.chars().count() + 2).sum::<usize>();
         match (words(from), words(to)) {
             (Some(old), Some(new)) if length(&old).max(length(&new)) > SHORT => {
                 let not_in = |one: &[String], other: &[String], sign: &str| -> Vec<String> {
-                    let missing = one.iter().filter(|word| !other.contains(word));
-                    missing.map(|word| format!("{sign}{}", self.paper.quote_most(word, SHORT))).collect()
+                    let mut missing: Vec<&String> = one.iter().filter(|word| !other.contains(word)).collect();
+                    missing.sort_by_key(|word| Reverse(strength(word)));
+                    missing.iter().map(|word| format!("{sign}{}", self.paper.quote_most(word, SHORT))).collect()
                 };
                 let both = [not_in(&new, &old, "+"), not_in(&old, &new, "−")];
                 let said: Vec<String> = both.iter().filter(|words| !words.is_empty()).map(|words| few(words)).collect();
@@ -345,8 +343,10 @@ impl Page<'_> {
             return Block::line(self.bullet(0, &format!("{path} changed, and cannot be read at the {side}")));
         }
         let name = |key: &Value| self.paper.quote_most(key["key"].as_str().unwrap_or_default(), SHORT);
-        let mut parts: Vec<String> =
-            items(&file["keys"]).map(|key| format!("{} {}", name(key), self.arrow(&key["from"], &key["to"]))).collect();
+        let mut keys: Vec<&Value> = items(&file["keys"]).collect();
+        keys.sort_by_key(|key| Reverse(words(&key["to"]).iter().flatten().map(|word| strength(word)).max()));
+        let said = |key: &&Value| format!("{} {}", name(key), self.arrow(&key["from"], &key["to"]));
+        let mut parts: Vec<String> = keys.iter().map(said).collect();
         if parts.len() > MOST_PARTS {
             let more = parts.len() - MOST_PARTS + 1;
             parts.truncate(MOST_PARTS - 1);
@@ -718,6 +718,20 @@ fn steps(item: &Value) -> Option<String> {
 fn count(n: usize, kind: &str) -> String {
     let kind = kind.replace('_', " ");
     if n == 1 { format!("1 {kind}") } else { format!("{n} {kind}s") }
+}
+
+/// The words of a list, where it is one of words.
+fn words(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::Null => Some(Vec::new()),
+        Value::Array(list) => list.iter().map(|word| word.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    }
+}
+
+/// How much a word permits; what permits most must not be among those that are left out of a long list.
+fn strength(word: &str) -> usize {
+    Verb::ALL.iter().position(|verb| verb.as_str() == word).map_or(0, |at| at + 1)
 }
 
 fn few(words: &[String]) -> String {

@@ -12,7 +12,8 @@ use super::args::{
     AgentVerb, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanVerb,
     ProgressVerb, Schema, SessionVerb, TaskVerb, Verb,
 };
-use super::output::{Answer, Form, Out, escape, form, print, print_error};
+use super::late::Late;
+use super::output::{Answer, Form, Out, escape, form, print, print_error, warn};
 use super::{changes, exchange, help, human, lint, review, work};
 
 use crate::env::{Env, files};
@@ -99,15 +100,17 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         plan_id: global.plan_id.clone(),
     };
     match verb {
-        Verb::Init(args) => return init(&env, &options, &args),
-        Verb::Completions(args) => return Ok(document(completions(args.shell))),
+        Verb::Init(Late(args)) => return init(&env, &options, &args),
+        Verb::Completions(Late(args)) => return Ok(document(completions(args.shell))),
         Verb::Man => return man(),
-        Verb::Schema(args) => return schema(&args),
-        Verb::Help(args) => return help_on(&args.topic),
-        Verb::MergeDriver(args) => return exchange::merge_driver(&env, &args),
-        Verb::Textconv(args) => return exchange::textconv(&env, &args),
-        Verb::Trailer(args) => return Ok(exchange::trailer(env, options, &args)),
-        Verb::Lint(args) if lint::needs_no_store(&args) => return lint::without_store(&env, &options, &args, global),
+        Verb::Schema(Late(args)) => return schema(&args),
+        Verb::Help(Late(args)) => return help_on(&args.topic),
+        Verb::MergeDriver(Late(args)) => return exchange::merge_driver(&env, &args),
+        Verb::Textconv(Late(args)) => return exchange::textconv(&env, &args),
+        Verb::Trailer(Late(args)) => return Ok(exchange::trailer(env, options, &args)),
+        Verb::Lint(Late(args)) if lint::needs_no_store(&args) => {
+            return lint::without_store(&env, &options, &args, global);
+        }
         _ => {}
     }
     let cwd = env.cwd().to_owned();
@@ -117,13 +120,16 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
     };
     let mut ws = match (opened, &verb) {
         // A hook must be able to run lint anywhere.
-        (Err(e), Verb::Lint(args)) if e.code == Code::NoStore && global.store.is_none() => {
+        (Err(e), Verb::Lint(Late(args))) if e.code == Code::NoStore && global.store.is_none() => {
             return lint::nowhere(&cwd, args, global);
         }
-        (Err(e), Verb::Lint(args)) => return lint::no_folder(&cwd, args, global, e),
+        (Err(e), Verb::Lint(Late(args))) => return lint::no_folder(&cwd, args, global, e),
         (opened, _) => opened?,
     };
-    let mut answer = carry_out(&mut ws, verb, global)?;
+    let done = carry_out(&mut ws, verb, global);
+    let notices = ws.take_notices();
+    let mut answer = done.inspect_err(|_| warn(&notices))?;
+    answer.warnings.extend(notices);
     if !answer.changed
         && let Some(warning) = ws.sign_of_life()
         && !answer.warnings.contains(&warning)
@@ -136,15 +142,15 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
 fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> {
     let md = global.format.as_deref() == Some("md");
     match verb {
-        Verb::Task(verb) => task(ws, verb, md),
-        Verb::Add(args) => change(ws, &Command::TaskCreate(*args)),
-        Verb::Note(args) => change(ws, &Command::ContextAdd(args)),
-        Verb::Show(args) => show(ws, args),
-        Verb::Ls(args) => list(ws, &Query::TaskList(args), LIST_COLUMNS, md),
-        Verb::Batch(args) => batch(ws, &args.file),
-        Verb::Plan(PlanVerb::Apply(args)) => plan_apply(ws, &args.file, args.dry_run),
-        Verb::Graph(args) => graph(ws, args, global.format.as_deref()),
-        Verb::Progress(verb) => change(
+        Verb::Task(Late(verb)) => task(ws, verb, md),
+        Verb::Add(Late(args)) => change(ws, &Command::TaskCreate(*args)),
+        Verb::Note(Late(args)) => change(ws, &Command::ContextAdd(args)),
+        Verb::Show(Late(args)) => show(ws, args),
+        Verb::Ls(Late(args)) => list(ws, &Query::TaskList(args), LIST_COLUMNS, md),
+        Verb::Batch(Late(args)) => batch(ws, &args.file),
+        Verb::Plan(Late(PlanVerb::Apply(args))) => plan_apply(ws, &args.file, args.dry_run),
+        Verb::Graph(Late(args)) => graph(ws, args, global.format.as_deref()),
+        Verb::Progress(Late(verb)) => change(
             ws,
             &match verb {
                 ProgressVerb::Add(args) => Command::ProgressAdd(args),
@@ -152,7 +158,7 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
                 ProgressVerb::Reopen(args) => Command::ProgressReopen(args),
             },
         ),
-        Verb::Context(verb) => change(
+        Verb::Context(Late(verb)) => change(
             ws,
             &match verb {
                 ContextVerb::Add(args) => Command::ContextAdd(args),
@@ -160,69 +166,71 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
                 ContextVerb::Redact(args) => Command::ContextRedact(args),
             },
         ),
-        Verb::Ready(args) => {
+        Verb::Ready(Late(args)) => {
             let explain = args.explain;
             ready(ws, &Query::Ready(args), explain, md)
         }
-        Verb::Next(args) => next(ws, &args),
-        Verb::Work(args) => work::work(ws, args),
-        Verb::Claim(args) => claim(ws, &Command::Claim(args), false),
-        Verb::Brief(args) => brief(ws, args),
-        Verb::Done(args) => change(ws, &Command::Done(args)),
-        Verb::Release(args) => change(ws, &Command::Release(args)),
-        Verb::Stale(args) => {
+        Verb::Next(Late(args)) => next(ws, &args),
+        Verb::Work(Late(args)) => work::work(ws, args),
+        Verb::Claim(Late(args)) => claim(ws, &Command::Claim(args), false),
+        Verb::Brief(Late(args)) => brief(ws, args),
+        Verb::Done(Late(args)) => change(ws, &Command::Done(args)),
+        Verb::Release(Late(args)) => change(ws, &Command::Release(args)),
+        Verb::Stale(Late(args)) => {
             let columns =
                 &["handle", "title", "owner", "session", "session_status", "last_sign_at", "lease_expired_at"];
             list(ws, &Query::Stale(args), columns, md)
         }
-        Verb::Agent(AgentVerb::Register(args)) if args.new_key => ws.register_with_new_key(args.what).map(answer_to),
-        Verb::Agent(AgentVerb::Register(args)) => change(ws, &Command::AgentRegister(args.what)),
-        Verb::Agent(AgentVerb::List) => {
+        Verb::Agent(Late(AgentVerb::Register(args))) if args.new_key => {
+            ws.register_with_new_key(args.what).map(answer_to)
+        }
+        Verb::Agent(Late(AgentVerb::Register(args))) => change(ws, &Command::AgentRegister(args.what)),
+        Verb::Agent(Late(AgentVerb::List)) => {
             list(ws, &Query::AgentList, &["name", "role", "created_at", "last_seen_at"], md)
         }
-        Verb::Session(SessionVerb::List(args)) => {
+        Verb::Session(Late(SessionVerb::List(args))) => {
             let columns = &["handle", "title", "agent", "status", "started_at", "last_heartbeat_at", "id"];
             list(ws, &Query::SessionList(args), columns, md)
         }
-        Verb::Session(SessionVerb::Start(args)) => change(ws, &Command::SessionStart(args)),
-        Verb::Session(SessionVerb::Heartbeat(args)) => change(ws, &Command::SessionHeartbeat(args)),
-        Verb::Session(SessionVerb::End(args)) => change(ws, &Command::SessionEnd(args)),
-        Verb::Lease(LeaseVerb::List(args)) => {
+        Verb::Session(Late(SessionVerb::Start(args))) => change(ws, &Command::SessionStart(args)),
+        Verb::Session(Late(SessionVerb::Heartbeat(args))) => change(ws, &Command::SessionHeartbeat(args)),
+        Verb::Session(Late(SessionVerb::End(args))) => change(ws, &Command::SessionEnd(args)),
+        Verb::Lease(Late(LeaseVerb::List(args))) => {
             let columns: &[&str] = match args.remote && args.all {
                 true => &["handle", "title", "state", "agent", "fence", "expires_at", "elsewhere", "mine", "id"],
                 false => &["handle", "title", "agent", "fence", "expires_at", "confirmed", "elsewhere", "mine", "id"],
             };
             list(ws, &Query::LeaseList(args), columns, md)
         }
-        Verb::Lease(LeaseVerb::Acquire(args)) => change(ws, &Command::LeaseAcquire(args)),
-        Verb::Lease(LeaseVerb::Renew(args)) => change(ws, &Command::LeaseRenew(args)),
-        Verb::Lease(LeaseVerb::Release(args)) => change(ws, &Command::LeaseRelease(args)),
-        Verb::Log(mut args) => {
+        Verb::Lease(Late(LeaseVerb::Acquire(args))) => change(ws, &Command::LeaseAcquire(args)),
+        Verb::Lease(Late(LeaseVerb::Renew(args))) => change(ws, &Command::LeaseRenew(args)),
+        Verb::Lease(Late(LeaseVerb::Release(args))) => change(ws, &Command::LeaseRelease(args)),
+        Verb::Log(Late(mut args)) => {
             // Whoever only looks back acts as nobody: here --agent means whose doings are asked for.
             args.by = args.by.or_else(|| global.agent.clone());
             let data = ws.query(&Query::Log(args))?;
             Ok(Answer { human: human::events(&data), data, ..Answer::default() })
         }
-        Verb::Blame(args) => {
+        Verb::Blame(Late(args)) => {
             let data = ws.query(&Query::Blame(args))?;
             Ok(Answer { human: human::blame(&data, md), data, quiet: Some(String::new()), ..Answer::default() })
         }
-        Verb::Conflicts(ConflictsArgs { verb: Some(ConflictsVerb::Restore(args)), .. }) => {
+        Verb::Conflicts(Late(ConflictsArgs { verb: Some(ConflictsVerb::Restore(args)), .. })) => {
             change(ws, &Command::ConflictsRestore(args))
         }
-        Verb::Conflicts(ConflictsArgs { list, .. }) => {
+        Verb::Conflicts(Late(ConflictsArgs { list, .. })) => {
             let data = ws.query(&Query::Conflicts(list))?;
             let events = data["items"].as_array().into_iter().flatten().filter_map(|i| i["lost"]["event"].as_str());
             let quiet = Some(events.collect::<Vec<_>>().join("\n"));
             Ok(Answer { human: human::conflicts(&data, md), data, quiet, ..Answer::default() })
         }
-        Verb::Diff(args) => {
+        Verb::Diff(Late(args)) => {
             let data = ws.query(&Query::Diff(args))?;
             Ok(Answer { human: changes::diff(&data, md), quiet: Some(changes::ids(&data)), data, ..Answer::default() })
         }
-        Verb::Review(args) => reviewed(ws, args, global),
-        Verb::Undo(args) => change(ws, &Command::Undo(args)),
-        Verb::Lint(args) => lint::lint(ws, &args, global),
+        Verb::Review(Late(args)) => reviewed(ws, args, global),
+        Verb::Undo(Late(args)) => change(ws, &Command::Undo(args)),
+        Verb::Lint(Late(args)) => lint::lint(ws, &args, global),
         Verb::Doctor => {
             let data = ws.query(&Query::Doctor)?;
             Ok(Answer { human: human::checks(&data), data, ..Answer::default() })
@@ -231,16 +239,16 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
             let data = ws.query(&Query::Stats)?;
             Ok(Answer { human: human::object(&data), data, ..Answer::default() })
         }
-        Verb::Import(args) => {
+        Verb::Import(Late(args)) => {
             let data = ws.import(&args.from, &read_input(&args.file)?)?;
             let warnings = warnings_in(&data);
             Ok(Answer { human: human::object(&data["added"]), data, warnings, changed: true, ..Answer::default() })
         }
         Verb::Prime => prime(ws),
         Verb::Resolve => exchange::resolve(ws),
-        Verb::Recover(args) => exchange::recover(ws, args, md),
-        Verb::Watch(args) => exchange::watch(ws, &args),
-        Verb::Sync(args) => exchange::sync(ws, &args),
+        Verb::Recover(Late(args)) => exchange::recover(ws, args, md),
+        Verb::Watch(Late(args)) => exchange::watch(ws, &args),
+        Verb::Sync(Late(args)) => exchange::sync(ws, &args),
         // Answered above, without a store.
         Verb::Init(_)
         | Verb::Completions(_)
@@ -301,24 +309,24 @@ fn list(ws: &Workspace, query: &Query, columns: &[&str], md: bool) -> Result<Ans
 
 fn task(ws: &Workspace, verb: TaskVerb, md: bool) -> Result<Answer> {
     let command = match verb {
-        TaskVerb::Get(args) => return show(ws, args),
-        TaskVerb::List(args) => return list(ws, &Query::TaskList(args), LIST_COLUMNS, md),
-        TaskVerb::Path(args) => {
+        TaskVerb::Get(Late(args)) => return show(ws, args),
+        TaskVerb::List(Late(args)) => return list(ws, &Query::TaskList(args), LIST_COLUMNS, md),
+        TaskVerb::Path(Late(args)) => {
             let data = ws.query(&Query::TaskPath(args))?;
             let path = data["path"].as_str().unwrap_or_default().to_owned();
             return Ok(Answer { human: format!("{path}\n"), quiet: Some(path), data, ..Answer::default() });
         }
-        TaskVerb::Edit(args) => return edit(ws, &args),
-        TaskVerb::Create(args) => Command::TaskCreate(*args),
-        TaskVerb::Update(args) => Command::TaskUpdate(*args),
-        TaskVerb::Transition(args) => Command::TaskTransition(args),
-        TaskVerb::Block(args) => Command::TaskBlock(args),
-        TaskVerb::Unblock(args) => Command::TaskUnblock(args),
-        TaskVerb::Relate(args) => Command::TaskRelate(args),
-        TaskVerb::Unrelate(args) => Command::TaskUnrelate(args),
-        TaskVerb::Archive(args) => Command::TaskArchive(args),
-        TaskVerb::Reopen(args) => Command::TaskReopen(args),
-        TaskVerb::Verify(args) => Command::TaskVerify(args),
+        TaskVerb::Edit(Late(args)) => return edit(ws, &args),
+        TaskVerb::Create(Late(args)) => Command::TaskCreate(*args),
+        TaskVerb::Update(Late(args)) => Command::TaskUpdate(*args),
+        TaskVerb::Transition(Late(args)) => Command::TaskTransition(args),
+        TaskVerb::Block(Late(args)) => Command::TaskBlock(args),
+        TaskVerb::Unblock(Late(args)) => Command::TaskUnblock(args),
+        TaskVerb::Relate(Late(args)) => Command::TaskRelate(args),
+        TaskVerb::Unrelate(Late(args)) => Command::TaskUnrelate(args),
+        TaskVerb::Archive(Late(args)) => Command::TaskArchive(args),
+        TaskVerb::Reopen(Late(args)) => Command::TaskReopen(args),
+        TaskVerb::Verify(Late(args)) => Command::TaskVerify(args),
     };
     change(ws, &command)
 }

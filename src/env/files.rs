@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::time::Time;
 
-use rustix::fs::{self as sys, AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
 
 /// A folder held open. All paths given to its methods are relative to it.
 #[derive(Debug)]
@@ -142,11 +142,59 @@ impl Dir {
     /// Replaces a file: a temporary one beside it, renamed over it. Readers see the old or the new bytes, never a mixture.
     pub fn replace(&self, path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> io::Result<()> {
         let path = path.as_ref();
+        self.put_in_place(path, bytes, mode, |temporary| Ok(sys::renameat(&self.fd, temporary, &self.fd, path)?))
+    }
+
+    /// As [`Dir::replace`], where the file holds just these bytes; says whether it did. One that somebody saves in the same
+    /// moment is looked at after it was taken away, and put back. A file system that cannot exchange two names at once is
+    /// looked at before.
+    pub fn replace_known(&self, path: impl AsRef<Path>, known: &[u8], bytes: &[u8], mode: u32) -> io::Result<bool> {
+        use rustix::io::Errno;
+        let path = path.as_ref();
+        let limit = known.len() as u64 + 1;
+        let holds = |path: &Path| match self.read(path, limit) {
+            Ok(now) => Ok(now == known),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::FileTooLarge) => Ok(false),
+            Err(e) => Err(e),
+        };
+        let mut was = true;
+        self.put_in_place(path, bytes, mode, |temporary| {
+            let exchange = || sys::renameat_with(&self.fd, temporary, &self.fd, path, RenameFlags::EXCHANGE);
+            match exchange() {
+                Ok(()) => {
+                    was = holds(temporary)?;
+                    if !was {
+                        exchange()?;
+                    }
+                    Ok(sys::unlinkat(&self.fd, temporary, AtFlags::empty())?)
+                }
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOENT) => {
+                    was = holds(path)?;
+                    match was {
+                        true => sys::renameat(&self.fd, temporary, &self.fd, path)?,
+                        false => sys::unlinkat(&self.fd, temporary, AtFlags::empty())?,
+                    }
+                    Ok(())
+                }
+                Err(e) => Err(e.into()),
+            }
+        })?;
+        Ok(was)
+    }
+
+    /// Writes a temporary file beside a path and has it put there.
+    fn put_in_place(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        mode: u32,
+        put: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
         let name = path.file_name().and_then(|n| n.to_str()).ok_or(ErrorKind::InvalidInput)?;
         let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
         let mut file = File::from(self.beneath(&temporary, flags, Mode::from(mode))?);
-        let written = file.write_all(bytes).and_then(|()| Ok(sys::renameat(&self.fd, &temporary, &self.fd, path)?));
+        let written = file.write_all(bytes).and_then(|()| put(&temporary));
         if written.is_err() {
             // The temporary file holds nothing of worth; failing to remove it changes nothing.
             let _ = sys::unlinkat(&self.fd, &temporary, AtFlags::empty());
@@ -344,6 +392,25 @@ mod tests {
         assert!(dir.replace("link/new", b"x", 0o600).is_err());
         assert!(Dir::open(&sandbox.path().join("link")).is_err());
         assert_eq!(dir.kind("link").unwrap(), Some(Kind::Link));
+    }
+
+    #[test]
+    fn what_somebody_saved_meanwhile_is_not_replaced() {
+        let sandbox = tempfile::tempdir().unwrap();
+        let dir = Dir::open(sandbox.path()).unwrap();
+        let file = sandbox.path().join("file");
+        let names = || dir.list().unwrap().len();
+        std::fs::write(&file, "known").unwrap();
+        assert!(dir.replace_known("file", b"known", b"new", 0o644).unwrap());
+        assert_eq!((std::fs::read(&file).unwrap(), names()), (b"new".to_vec(), 1));
+        for saved in ["saved by somebody", "kno", "known and more"] {
+            std::fs::write(&file, saved).unwrap();
+            assert!(!dir.replace_known("file", b"known", b"new", 0o644).unwrap());
+            assert_eq!((std::fs::read(&file).unwrap(), names()), (saved.as_bytes().to_vec(), 1));
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert!(!dir.replace_known("file", b"known", b"new", 0o644).unwrap());
+        assert_eq!(names(), 0);
     }
 
     #[test]

@@ -66,7 +66,10 @@ fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Connection
     db.busy_handler(Some(wait_a_little))?;
     db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Lost in a power loss at worst, and then made anew: the start of the machine is part of what it must match.
-    db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=200;")?;
+    db.execute_batch(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=200;
+         PRAGMA cache_size=-16384;",
+    )?;
     prepare(&db, boot, form)?;
     Ok(db)
 }

@@ -37,8 +37,7 @@ pub struct Filter {
 impl Filter {
     /// The condition in SQL, with `?` for each of the values.
     pub(super) fn condition(&self) -> (String, Vec<rusqlite::types::Value>) {
-        // A new task whose writer died before it made the log is there by its events alone.
-        let mut parts = vec!["(size > 0 OR lamport > 0)".to_owned()];
+        let mut parts = vec!["is_there".to_owned()];
         let mut values: Vec<rusqlite::types::Value> = Vec::new();
         if self.unfinished {
             parts.push("finished = 0".into());
@@ -66,7 +65,7 @@ impl Filter {
         if let Some(text) = &self.text {
             // The stored document is JSON; a text is looked for as JSON writes it.
             let json = serde_json::Value::from(text.as_str()).to_string();
-            parts.push("(instr(lower(title), lower(?)) OR instr(lower(CAST(doc AS TEXT)), lower(?)))".into());
+            parts.push("(instr(lower(title), lower(?)) OR id IN (SELECT task FROM doc WHERE instr(lower(CAST(doc AS TEXT)), lower(?))))".into());
             values.push(text.clone().into());
             values.push(json[1..json.len() - 1].to_owned().into());
         }

@@ -11,8 +11,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
+use crate::env::apart;
 use crate::env::files::Mark;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::event::Entry;
 use crate::model::event::Stamp;
 use crate::model::finding::Severity;
@@ -27,31 +28,38 @@ use crate::store::entity::load_task;
 use crate::store::filter::Filter;
 use crate::store::layout::{LOG, Store, task_dir};
 
+/// Tasks that are read before they are written into the index: as many are held in memory.
+const AT_ONCE: usize = 2_048;
 /// Coarsest grain of a file system's clock that is reckoned with, in nanoseconds.
 const GRAIN: i64 = 20_000_000;
 
 const FORM: Form = Form {
     // Changes with every change of the tables or of what they hold.
-    schema: 6,
+    schema: 7,
     tables: "
 CREATE TABLE task(
   id TEXT PRIMARY KEY, status TEXT NOT NULL, finished INTEGER NOT NULL, owner TEXT, parent TEXT, type TEXT NOT NULL,
   priority INTEGER NOT NULL, defer_until INTEGER, need_perm TEXT, need_precedence INTEGER, title TEXT NOT NULL, origin TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
-  errors INTEGER NOT NULL, lamport INTEGER NOT NULL, lost INTEGER NOT NULL, doc BLOB NOT NULL,
-  size INTEGER NOT NULL, mtime INTEGER NOT NULL, inode INTEGER NOT NULL, read_at INTEGER NOT NULL
+  errors INTEGER NOT NULL, lamport INTEGER NOT NULL, lost INTEGER NOT NULL, is_there INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX task_finished ON task(finished, status);
 CREATE INDEX task_lamport ON task(lamport);
 CREATE INDEX task_lost ON task(id, lost) WHERE lost > 0;
 CREATE INDEX task_parent ON task(parent) WHERE parent IS NOT NULL;
 CREATE INDEX task_origin ON task(origin) WHERE origin IS NOT NULL;
+CREATE TABLE file(
+  task TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime INTEGER NOT NULL, inode INTEGER NOT NULL, read_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE doc(task TEXT PRIMARY KEY, doc BLOB NOT NULL);
 CREATE TABLE edge(
   id TEXT NOT NULL, task TEXT NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
   lamport INTEGER NOT NULL, PRIMARY KEY(task, id)
 ) WITHOUT ROWID;
 CREATE INDEX edge_source ON edge(source, kind);
 CREATE TABLE part(id TEXT NOT NULL, task TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY(id, task)) WITHOUT ROWID;
+CREATE INDEX part_task ON part(task);
 CREATE TABLE label(label TEXT NOT NULL, task TEXT NOT NULL, PRIMARY KEY(label, task)) WITHOUT ROWID;
+CREATE INDEX label_task ON label(task);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 ",
 };
@@ -79,12 +87,8 @@ impl Index {
     pub fn refresh(&mut self, store: &Store, pending: &Pending, now_ns: i64) -> Result<()> {
         let known = self.known().map_err(failed)?;
         let (folders, _) = store.task_folders()?;
-        let mut stale = Vec::new();
-        for id in &folders {
-            if pending.contains_key(id) || self.is_stale(store, *id, known.get(id))? {
-                stale.push(*id);
-            }
-        }
+        let judged = apart::each(&folders, |id| Ok(pending.contains_key(id) || is_stale(store, *id, known.get(id))?))?;
+        let mut stale: Vec<Id> = folders.iter().zip(judged).filter(|(_, stale)| *stale).map(|(id, _)| *id).collect();
         stale.extend(pending.keys().filter(|id| folders.binary_search(id).is_err()));
         let present: BTreeSet<Id> = folders.into_iter().chain(pending.keys().copied()).collect();
         let gone: Vec<Id> = known.keys().filter(|id| !present.contains(id)).copied().collect();
@@ -108,7 +112,7 @@ impl Index {
     }
 
     fn known(&self) -> rusqlite::Result<BTreeMap<Id, (Mark, i64)>> {
-        let mut statement = self.db.prepare_cached("SELECT id, size, mtime, inode, read_at FROM task")?;
+        let mut statement = self.db.prepare_cached("SELECT task, size, mtime, inode, read_at FROM file")?;
         let mut rows = statement.query([])?;
         let mut known = BTreeMap::new();
         while let Some(row) = rows.next()? {
@@ -117,14 +121,6 @@ impl Index {
             known.insert(id_of(row, 0)?, (mark, row.get(4)?));
         }
         Ok(known)
-    }
-
-    fn is_stale(&self, store: &Store, id: Id, known: Option<&(Mark, i64)>) -> Result<bool> {
-        let Some((mark, read_at)) = known else { return Ok(true) };
-        let path = task_dir(id).join(LOG);
-        let now = store.dir.mark(&path).map_err(|e| Error::io("look at", &store.path().join(&path), &e))?;
-        // A file written in the same tick in which it was read may have changed again without a trace.
-        Ok(now.unwrap_or_default() != *mark || mark.mtime + GRAIN > *read_at)
     }
 
     fn take_in(&mut self, store: &Store, pending: &Pending, stale: &[Id], gone: &[Id], now_ns: i64) -> Result<()> {
@@ -149,15 +145,15 @@ impl Index {
         for id in gone {
             forget(&tx, *id)?;
         }
-        for id in stale {
-            let path = task_dir(*id).join(LOG);
-            // The mark is taken before the bytes: a change in between is seen the next time.
-            let mark = store.dir.mark(&path).map_err(|e| Error::io("look at", &store.path().join(&path), &e))?;
-            let loaded = load_task(store, *id, pending.get(id).map_or(&[], Vec::as_slice))?;
-            let errors = loaded.findings.iter().filter(|f| f.severity == Severity::Error).count();
-            let counts = Counts { errors, lost: lost(*id, &loaded.log.entries).len() };
-            forget(&tx, *id)?;
-            remember(&tx, &loaded.task, &counts, mark.unwrap_or_default(), now_ns)?;
+        let is_empty = !tx.prepare_cached("SELECT 1 FROM file LIMIT 1")?.exists([])?;
+        for some in stale.chunks(AT_ONCE) {
+            let read = apart::each(some, |id| Reading::of(store, *id, pending.get(id).map_or(&[], Vec::as_slice)))?;
+            for one in &read {
+                if !is_empty {
+                    forget(&tx, one.task.id)?;
+                }
+                remember(&tx, one, now_ns)?;
+            }
         }
         tx.commit()?;
         Ok(())
@@ -194,51 +190,78 @@ impl From<Error> for Failure {
 fn forget(tx: &Transaction, id: Id) -> rusqlite::Result<()> {
     let id = id.to_string();
     tx.prepare_cached("DELETE FROM task WHERE id = ?1")?.execute([&id])?;
-    tx.prepare_cached("DELETE FROM edge WHERE task = ?1")?.execute([&id])?;
-    tx.prepare_cached("DELETE FROM part WHERE task = ?1")?.execute([&id])?;
-    tx.prepare_cached("DELETE FROM label WHERE task = ?1")?.execute([&id])?;
+    for table in ["file", "doc", "edge", "part", "label"] {
+        tx.prepare_cached(&format!("DELETE FROM {table} WHERE task = ?1"))?.execute([&id])?;
+    }
     Ok(())
 }
 
-/// What is counted of a log besides what its task holds.
-struct Counts {
+fn is_stale(store: &Store, id: Id, known: Option<&(Mark, i64)>) -> Result<bool> {
+    let Some((mark, read_at)) = known else { return Ok(true) };
+    // A file written in the same tick in which it was read may have changed again without a trace.
+    Ok(mark_of(store, id)? != *mark || mark.mtime + GRAIN > *read_at)
+}
+
+fn mark_of(store: &Store, id: Id) -> Result<Mark> {
+    let path = task_dir(id).join(LOG);
+    let mark = store.dir.mark(&path).map_err(|e| Error::io("look at", &store.path().join(&path), &e))?;
+    Ok(mark.unwrap_or_default())
+}
+
+/// What was read of one task.
+struct Reading {
+    mark: Mark,
+    task: Task,
+    /// The task as it is kept.
+    doc: Vec<u8>,
     /// Findings that are errors.
     errors: usize,
     /// Values that lost to a concurrent one.
     lost: usize,
 }
 
-fn remember(tx: &Transaction, task: &Task, counts: &Counts, mark: Mark, now_ns: i64) -> rusqlite::Result<()> {
+impl Reading {
+    fn of(store: &Store, id: Id, pending: &[Entry]) -> Result<Self> {
+        // The mark is taken before the bytes: a change in between is seen the next time.
+        let mark = mark_of(store, id)?;
+        let loaded = load_task(store, id, pending)?;
+        let doc = serde_json::to_vec(&loaded.task)
+            .map_err(|e| Error::new(Code::Io, format!("task {id} cannot be kept in the index: {e}")))?;
+        let errors = loaded.findings.iter().filter(|f| f.severity == Severity::Error).count();
+        Ok(Reading { mark, doc, errors, lost: lost(id, &loaded.log.entries).len(), task: loaded.task })
+    }
+}
+
+fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Result<()> {
+    let Reading { mark, task, doc, errors, lost } = reading;
     let id = task.id.to_string();
-    let doc = serde_json::to_vec(task).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
     let origin = task.fields.metadata.get("origin").and_then(origin_key);
-    tx.prepare_cached(
-        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22)",
-    )?
-    .execute(params![
-        id,
-        task.status.as_str(),
-        task.status.is_finished(),
-        task.owner,
-        task.parent().map(|p| p.to_string()),
-        task.fields.kind.as_str(),
-        task.fields.priority,
-        task.fields.defer_until.map(Time::millis),
-        task.fields.need_perm,
-        task.fields.need_precedence,
-        task.fields.title,
-        origin,
-        task.created_at.millis(),
-        task.updated_at.millis(),
-        counts.errors as i64,
-        task.lamport as i64,
-        counts.lost as i64,
-        doc,
-        mark.size as i64,
-        mark.mtime,
-        mark.inode as i64,
-        now_ns,
-    ])?;
+    tx.prepare_cached("INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18)")?
+        .execute(params![
+            id,
+            task.status.as_str(),
+            task.status.is_finished(),
+            task.owner,
+            task.parent().map(|p| p.to_string()),
+            task.fields.kind.as_str(),
+            task.fields.priority,
+            task.fields.defer_until.map(Time::millis),
+            task.fields.need_perm,
+            task.fields.need_precedence,
+            task.fields.title,
+            origin,
+            task.created_at.millis(),
+            task.updated_at.millis(),
+            *errors as i64,
+            task.lamport as i64,
+            *lost as i64,
+            // A new task whose writer died before it made the log is there by its events alone.
+            mark.size > 0 || task.lamport > 0,
+        ])?;
+    tx.prepare_cached("INSERT INTO doc VALUES(?1,?2)")?.execute(params![id, doc])?;
+    let (size, inode) = (mark.size as i64, mark.inode as i64);
+    tx.prepare_cached("INSERT INTO file VALUES(?1,?2,?3,?4,?5)")?
+        .execute(params![id, size, mark.mtime, inode, now_ns])?;
     for edge in task.relationships.values() {
         tx.prepare_cached("INSERT INTO edge VALUES(?1,?2,?3,?4,?5,?6)")?.execute(params![
             edge.id.to_string(),
@@ -326,9 +349,9 @@ impl Index {
     /// All tasks whose log can be read, by id.
     pub fn tasks(&self, unfinished_only: bool) -> Result<Vec<Task>> {
         let sql = if unfinished_only {
-            "SELECT doc FROM task WHERE finished = 0 ORDER BY id"
+            "SELECT doc.doc FROM task JOIN doc ON doc.task = id WHERE finished = 0 ORDER BY id"
         } else {
-            "SELECT doc FROM task ORDER BY id"
+            "SELECT doc FROM doc ORDER BY task"
         };
         let ask = || -> rusqlite::Result<Vec<Task>> {
             self.db.prepare_cached(sql)?.query_map([], |row| task_of(row, 0))?.collect()
@@ -341,7 +364,7 @@ impl Index {
     pub fn task(&self, id: Id) -> Result<Option<Task>> {
         let ask = || {
             self.db
-                .prepare_cached("SELECT doc FROM task WHERE id = ?1")?
+                .prepare_cached("SELECT doc FROM doc WHERE task = ?1")?
                 .query_row([id.to_string()], |row| task_of(row, 0))
                 .optional()
         };
@@ -483,7 +506,9 @@ impl Index {
                 paged += " AND (priority < ? OR (priority = ? AND id > ?))";
                 values.extend([(*priority).into(), (*priority).into(), id.to_string().into()]);
             }
-            let sql = format!("SELECT doc FROM task WHERE {paged} ORDER BY priority DESC, id LIMIT ?");
+            let sql = format!(
+                "SELECT doc.doc FROM task JOIN doc ON doc.task = id WHERE {paged} ORDER BY priority DESC, id LIMIT ?"
+            );
             values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
             let tasks = self
                 .db

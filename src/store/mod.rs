@@ -2,6 +2,7 @@
 //!
 //! No rule of the plan is known here; the journal and the locks are `runtime`'s.
 
+pub mod bare;
 pub mod comments;
 pub mod config;
 pub mod database;

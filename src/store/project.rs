@@ -130,10 +130,14 @@ fn project_logs(
         // An edit that was saved in the meantime: it stands in the file, made from fewer events than there are.
         return Ok(());
     }
-    if current.as_deref() != Some(text.as_bytes()) {
-        store.dir.replace(&readable, text.as_bytes(), 0o644).map_err(fail("write"))?;
+    match (over, current) {
+        (_, Some(current)) if current == text.as_bytes() => Ok(()),
+        // What somebody saves from here on stands in the file too.
+        (Over::Known(_), Some(current)) => {
+            store.dir.replace_known(&readable, &current, text.as_bytes(), 0o644).map(drop).map_err(fail("write"))
+        }
+        _ => store.dir.replace(&readable, text.as_bytes(), 0o644).map_err(fail("write")),
     }
-    Ok(())
 }
 
 /// Removes the temporary files that a writer who died left beside an entity's. Call it under the lock.

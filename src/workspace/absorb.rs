@@ -13,7 +13,7 @@ use super::stage::{OnStage, Scene};
 use crate::error::{Code, Error, Result};
 use crate::model::command::Command;
 use crate::model::context::ContextType;
-use crate::model::event::{Entity, Entry};
+use crate::model::event::{Entity, Entry, Event};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{ContextAdded, Payload};
 use crate::model::yaml::is_as_written;
@@ -21,6 +21,7 @@ use crate::rules::decide::edit::{self, Doc, Misfit, WHY};
 use crate::rules::decide::{Subject, note};
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage as _;
+use crate::store::bare::{Bare, bare};
 use crate::store::comments::{Comment, comments};
 use crate::store::edited::{FORM, Readable, below, compare, heads};
 use crate::store::entity::{is_odd, load_task, read_yaml};
@@ -52,7 +53,8 @@ pub(super) struct HandEdit {
 }
 
 impl Workspace {
-    /// Records what was edited by hand in a task's file. Gives the names of the changed fields; empty where it was not edited.
+    /// Records what was edited by hand in a task's file. Gives the names of the changed fields; empty where it was not edited, or
+    /// where somebody else's recording of the same edit came in before.
     ///
     /// Errors: `ERR_CORRUPT` where the file cannot be read, and the refusals of the commands that would have made the change,
     /// with `path` and `line` in the details.
@@ -158,14 +160,17 @@ impl Scene<'_> {
         let text = String::from_utf8(bytes).map_err(|e| unreadable(id, &path, &not_text(e.as_bytes())))?;
         self.load_known(id)?;
         let Some(apart) = apart(id, &path, &self.tasks[&id].log.entries, &text)? else { return Ok(String::new()) };
-        let Apart { seen, old, new, remarks } = apart;
+        let Apart { seen, old, new, left, remarks, kept, recorded } = apart;
         if let (Comments::Refuse, Some((line, words))) = (hand.comments, remarks.first()) {
             return Err(
                 comment_lost(&path, &(*line, words.clone())).with(json!({ "task": id, "path": path, "line": line }))
             );
         }
+        refuse_bare(Some(id), &path, &text, &Value::Object(new.clone()))?;
+        let remarks = if kept { Vec::new() } else { remarks };
         self.seen.insert(id, seen);
-        let names = edit::edit(self, id, &old, &new).map_err(|misfit| placed(*misfit, Some(id), &path, &text))?;
+        let emitted = self.entries.len();
+        let names = edit::edit(self, id, &old, &left).map_err(|misfit| placed(*misfit, Some(id), &path, &text))?;
         if hand.comments == Comments::Keep && !remarks.is_empty() {
             self.keep_comments(id, &remarks)?;
         }
@@ -175,7 +180,12 @@ impl Scene<'_> {
         if !remarks.is_empty() {
             what.push(if hand.comments == Comments::Keep { "comments".into() } else { "comments (dropped)".into() });
         }
-        let what = if what.is_empty() { FORM.to_owned() } else { what.join(", ") };
+        let what = match what.is_empty() {
+            // Somebody recorded the same edit of the same file before.
+            _ if recorded && self.entries.len() == emitted => String::new(),
+            true => FORM.to_owned(),
+            false => what.join(", "),
+        };
         self.taken_in.insert(id, (current, what.clone()));
         Ok(what)
     }
@@ -183,9 +193,12 @@ impl Scene<'_> {
     /// Keeps comments as a note.
     pub(super) fn keep_comments(&mut self, id: Id, remarks: &[Comment]) -> Result<()> {
         self.require(Verb::Comment)?;
-        let lines: Vec<String> = remarks.iter().map(|(line, words)| format!("line {line}: {words}")).collect();
-        let content = format!("Comments that stood in task.yaml:\n{}", lines.join("\n"));
-        let added = ContextAdded { kind: ContextType::Note, content, metadata: Value::Null, created_at: None };
+        let added = ContextAdded {
+            kind: ContextType::Note,
+            content: kept_words(remarks),
+            metadata: Value::Null,
+            created_at: None,
+        };
         note(self, id, Payload::ContextAdded(added), Some(WHY.into())).map(|_| ())
     }
 }
@@ -196,7 +209,13 @@ pub(super) struct Apart {
     pub seen: Vec<Id>,
     pub old: Doc,
     pub new: Doc,
+    /// What of `new` nobody has recorded yet.
+    pub left: Doc,
     pub remarks: Vec<Comment>,
+    /// Whether the comments were kept by somebody who recorded the same edit.
+    pub kept: bool,
+    /// Whether somebody recorded an edit of the same file.
+    pub recorded: bool,
 }
 
 /// Takes an edited file apart; `None` for one that nobody edited.
@@ -216,10 +235,46 @@ pub(super) fn apart(id: Id, path: &str, entries: &[Entry], text: &str) -> Result
         corrupt("its foot is gone, so that it cannot be told what it was made from")
             .hint("put the lines from log: downwards back, as git show HEAD:<path> has them; keep your changes above")
     })?;
-    let expected = yaml::read_value(&render(&entity, &below(entries, &seen))).map_err(|why| corrupt(&why))?;
-    let remarks = comments(text, &found);
     let doc = |value: Value| if let Value::Object(doc) = value { doc } else { Doc::new() };
-    Ok(Some(Apart { seen, old: doc(expected), new: doc(found), remarks }))
+    let said =
+        |heads: &[Id]| yaml::read_value(&render(&entity, &below(entries, heads))).map(doc).map_err(|why| corrupt(&why));
+    let (old, remarks) = (said(&seen)?, comments(text, &found));
+    let new = doc(found);
+    let recordings = edit::recordings(entries, &seen);
+    let mut left = new.clone();
+    for recording in &recordings {
+        let then = said(&[recording.last().map_or(id, |event| event.id)])?;
+        left = edit::beyond(recording, &old, &then, &left);
+    }
+    let kept = |event: &&Event| matches!(&event.payload, Payload::ContextAdded(p) if p.content == kept_words(&remarks));
+    let (kept, recorded) = (recordings.iter().flatten().any(kept), !recordings.is_empty());
+    Ok(Some(Apart { seen, old, new, left, remarks, kept, recorded }))
+}
+
+/// Refuses bare words that would be recorded otherwise than they stand.
+pub(super) fn refuse_bare(id: Option<Id>, path: &str, text: &str, value: &Value) -> Result<()> {
+    bare_words(id, path, text, value).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// The refusals of all such words.
+pub(super) fn bare_words(id: Option<Id>, path: &str, text: &str, value: &Value) -> Vec<Error> {
+    let found = bare(text, value).into_iter().filter(|bare| edit::is_text(&bare.path));
+    found.map(|bare| bare_word(id, path, bare)).collect()
+}
+
+fn bare_word(id: Option<Id>, path: &str, bare: Bare) -> Error {
+    let Bare { word, becomes, line, path: keys } = bare;
+    let key = keys.first().map_or("", String::as_str);
+    let message = format!("{path}:{line}: the edit of {key} is not allowed: {word} would be read as {becomes}");
+    Error::validation(message)
+        .with(json!({ "task": id, "path": path, "line": line, "key": key }))
+        .hint(format!("put it in quotes: \"{word}\"; or write {becomes}"))
+}
+
+/// The note that keeps comments.
+fn kept_words(remarks: &[Comment]) -> String {
+    let lines: Vec<String> = remarks.iter().map(|(line, words)| format!("line {line}: {words}")).collect();
+    format!("Comments that stood in task.yaml:\n{}", lines.join("\n"))
 }
 
 /// A refusal with the place it is about.
@@ -238,7 +293,23 @@ pub(super) fn placed(misfit: Misfit, id: Option<Id>, path: &str, text: &str) -> 
             details[name.as_str()] = value.clone();
         }
     }
+    if let Some(hint) = error.hint.take() {
+        error = error.hint(for_hand(&hint));
+    }
     error.with(details)
+}
+
+/// What to do next, of a command's refusal, in words for who edits a file: it takes no other work, and has no place for a reason.
+fn for_hand(hint: &str) -> String {
+    let by_command = |flag: &str| {
+        format!("; with a reason only a command passes over that: put the old value back and give it {flag}")
+    };
+    hint.replace(
+        "take other work with agentpm next --claim",
+        "the edit can wait in its file until the task is free; agentpm lint --fix records it then",
+    )
+    .replace(", or give --force REASON", &by_command("--force REASON"))
+    .replace(", or give --override REASON if it must be", &by_command("--override REASON"))
 }
 
 /// The refusal to write a file anew that holds a comment.

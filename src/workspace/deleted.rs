@@ -1,7 +1,7 @@
 //! Tasks whose files somebody removed by hand.
 //!
-//! Promises: removing files is no way to end a task: what the commit that is checked out holds, and what was acknowledged upon
-//! it here, can be brought back, and is ended by a command where that is wanted.
+//! Promises: removing files is no way to end a task: what the commit that is checked out holds or one of its history held until
+//! another removed it, and what was acknowledged here upon it, can be brought back, and is ended by a command where that is wanted.
 //! Refuses to know: what git itself took away, which `heal` puts right.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::ValueEnum;
 
 use super::Workspace;
+use super::heal::Removal;
 use crate::error::Result;
 use crate::model::command::{Command, Guard, TaskArchive, TaskTransition};
 use crate::model::event::{Entity, Entry};
@@ -19,7 +20,8 @@ use crate::model::task::{Status, Task};
 use crate::model::words::{TaskRef, Text};
 use crate::rules::fold::fold;
 use crate::runtime::journal;
-use crate::store::layout::{shown, task_dir};
+use crate::store::entity::read_log;
+use crate::store::layout::{LOG, shown, task_dir};
 use crate::store::project::project;
 
 /// What becomes of a task whose files were removed.
@@ -34,24 +36,39 @@ pub enum Deleted {
     Archived,
 }
 
+/// The tasks whose files are not here though they should be; with the commit that removed them, where one did.
+pub(super) type Gone = BTreeMap<Id, Option<Removal>>;
+
 /// What lint says of a task whose files were removed; `store` is the store's name.
 pub(super) fn found(store: &str, id: Id) -> Finding {
     let message = format!("the files of task {id} were removed, and the commit that is checked out has them");
     Finding::new(Rule::TaskDeleted, message).task(id).at(shown(store, task_dir(id)), None)
 }
 
+/// What is told of a task whose removal by a commit was put right.
+pub(super) fn brought_back(id: Id, commit: &str) -> String {
+    format!(
+        "the files of task {id}, which commit {commit} had removed, are back: removing files ends no task; where it is not \
+         wanted any more: agentpm lint --fix --deleted cancelled"
+    )
+}
+
 impl Workspace {
-    /// The tasks of the commit that is checked out which have no log here.
-    pub(super) fn deleted(&self) -> Result<BTreeSet<Id>> {
-        let Some(committed) = self.committed_tasks() else { return Ok(BTreeSet::new()) };
+    /// The tasks that have no log here though the commit that is checked out has them, or one of its history did until another
+    /// removed it.
+    pub(super) fn deleted(&self) -> Result<Gone> {
         let pending = self.pending()?;
-        let gone = |id: &Id| {
-            let log = task_dir(*id).join(crate::store::layout::LOG);
-            let there = self.store.dir.kind(&log).map(|kind| kind.is_some());
-            // What is there but no file is named elsewhere.
-            there.is_ok_and(|there| !there) && !pending.contains_key(&Entity::Task(*id))
-        };
-        Ok(committed.into_iter().filter(gone).collect())
+        let gone = |id: &Id| !self.has_log(*id) && !pending.contains_key(&Entity::Task(*id));
+        let committed = self.committed_tasks().unwrap_or_default();
+        let mut all: Gone = committed.into_iter().filter(gone).map(|id| (id, None)).collect();
+        let removed = self.removed_by_commits()?.into_iter().filter(|(id, _)| gone(id));
+        all.extend(removed.map(|(id, removal)| (id, Some(removal))));
+        Ok(all)
+    }
+
+    /// Whether something lies where a task's log belongs. What is no file is named elsewhere.
+    pub(super) fn has_log(&self, id: Id) -> bool {
+        !self.store.dir.kind(task_dir(id).join(LOG)).is_ok_and(|kind| kind.is_none())
     }
 
     fn committed_tasks(&self) -> Option<BTreeSet<Id>> {
@@ -60,44 +77,60 @@ impl Workspace {
         self.past(Some(&Point::Revision("HEAD".into()))).ok()?.tasks().ok()
     }
 
-    /// Tasks as the commit that is checked out has them.
-    pub(super) fn committed(&self, ids: &BTreeSet<Id>) -> Result<BTreeMap<Id, Task>> {
-        if ids.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let head = self.past(Some(&Point::Revision("HEAD".into())))?;
-        ids.iter().map(|id| Ok((*id, fold(*id, &head.entries(*id)?).0))).collect()
+    /// Such tasks as they were last committed.
+    pub(super) fn committed(&self, gone: &Gone) -> Result<BTreeMap<Id, Task>> {
+        Ok(self.events_of(gone)?.into_iter().map(|(id, entries)| (id, fold(id, &entries).0)).collect())
+    }
+
+    fn events_of(&self, gone: &Gone) -> Result<BTreeMap<Id, Vec<Entry>>> {
+        let in_head = gone.values().any(Option::is_none);
+        let head = in_head.then(|| self.past(Some(&Point::Revision("HEAD".into())))).transpose()?;
+        let entries = |id: &Id, removal: &Option<Removal>| match (removal, &head) {
+            (Some(removal), _) => Ok(removal.log.clone()),
+            (None, Some(head)) => head.entries(*id),
+            (None, None) => Ok(Vec::new()),
+        };
+        gone.iter().map(|(id, removal)| Ok((*id, entries(id, removal)?))).collect()
     }
 
     /// What lint says of such a task.
-    pub(super) fn deleted_found(&self, id: Id) -> Finding {
-        found(&self.store.name, id)
+    pub(super) fn deleted_found(&self, id: Id, removal: Option<&Removal>) -> Finding {
+        let finding = found(&self.store.name, id);
+        match removal {
+            Some(Removal { commit, .. }) => {
+                let message = format!("the files of task {id} were removed by commit {commit}, and it was never ended");
+                Finding { message, ..finding }
+            }
+            None => finding,
+        }
     }
 
-    /// Brings the files of tasks back, as the commit that is checked out has them together with what was acknowledged here
-    /// since on the same branch; and ends them where that is wanted. Says what was done, and what was refused.
+    /// Brings the files of tasks back, as they were last committed together with what was acknowledged here since on the same
+    /// branch; and ends them where that is wanted, those too that were brought back before and that nobody changed since. Says
+    /// what was done, and what was refused.
     ///
     /// Errors: `ERR_BUSY`, `ERR_IO`, `ERR_GIT`.
-    pub(super) fn bring_back_deleted(&self, ids: &BTreeSet<Id>, wanted: Deleted) -> Result<(Vec<String>, Vec<String>)> {
+    pub(super) fn bring_back_deleted(&self, gone: &Gone, wanted: Deleted) -> Result<(Vec<String>, Vec<String>)> {
         let (mut done, mut refused) = (Vec::new(), Vec::new());
-        if ids.is_empty() {
-            return Ok((done, refused));
-        }
-        let mut events = self.acknowledged_upon_head(ids)?;
-        let head = self.past(Some(&Point::Revision("HEAD".into())))?;
-        for id in ids {
-            events.entry(*id).or_default().extend(head.entries(*id)?);
-        }
-        self.under_lock("agentpm lint --fix", |runtime, _, _| {
-            for (id, entries) in &mut events {
-                entries.sort_by_key(|entry| entry.event.stamp());
-                entries.dedup_by_key(|entry| entry.event.id);
-                project(&self.store, &Entity::Task(*id), entries, runtime)?;
+        let before = self.brought_back_before(wanted)?;
+        if !gone.is_empty() {
+            let mut events = self.acknowledged_upon_head(&gone.keys().copied().collect())?;
+            for (id, entries) in self.events_of(gone)? {
+                events.entry(id).or_default().extend(entries);
             }
-            Ok(())
-        })?;
-        for id in ids {
-            done.push(format!("task {id}: its files are back"));
+            self.under_lock("agentpm lint --fix", |runtime, _, _| {
+                for (id, entries) in &mut events {
+                    entries.sort_by_key(|entry| entry.event.stamp());
+                    entries.dedup_by_key(|entry| entry.event.id);
+                    project(&self.store, &Entity::Task(*id), entries, runtime)?;
+                }
+                Ok(())
+            })?;
+        }
+        for id in gone.keys().chain(&before) {
+            if gone.contains_key(id) {
+                done.push(format!("task {id}: its files are back"));
+            }
             match self.end(*id, wanted) {
                 Ok(Some(what)) => done.push(format!("task {id}: {what}")),
                 Ok(None) => {}
@@ -105,6 +138,24 @@ impl Workspace {
             }
         }
         Ok((done, refused))
+    }
+
+    /// Tasks that a commit removed, that are here again, that nothing has happened to since and that are not ended as wanted.
+    fn brought_back_before(&self, wanted: Deleted) -> Result<Vec<Id>> {
+        if wanted == Deleted::Restore {
+            return Ok(Vec::new());
+        }
+        let mut before = Vec::new();
+        for (id, removal) in self.removed_by_commits()? {
+            let log = read_log(&self.store, &Entity::Task(id))?.entries;
+            let known: BTreeSet<Id> = removal.log.iter().map(|entry| entry.event.id).collect();
+            let status = fold(id, &log).0.status;
+            let ended = status == Status::Archived || (wanted == Deleted::Cancelled && status.is_finished());
+            if !log.is_empty() && !ended && log.iter().all(|entry| known.contains(&entry.event.id)) {
+                before.push(id);
+            }
+        }
+        Ok(before)
     }
 
     fn end(&self, id: Id, wanted: Deleted) -> Result<Option<&'static str>> {

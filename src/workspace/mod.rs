@@ -11,6 +11,7 @@ mod deleted;
 mod driver;
 mod elsewhere;
 mod events;
+mod foresee;
 mod heal;
 mod hooks;
 pub mod import;
@@ -40,17 +41,18 @@ pub use crate::reports::schema;
 pub use absorb::Comments;
 pub use deleted::Deleted;
 pub use driver::{merge_driver, merge_texts, textconv};
-pub use heal::{Healed, HealedEntity};
+pub use heal::{BroughtBackTask, Healed, HealedEntity};
 pub use hooks::install_hooks;
 pub use lint::{Fix, LintReport, lint_dropped, lint_no_folder, lint_staged, lint_text};
 pub use open::{InitReport, Options, init};
 pub use query::{dot, mermaid, task_schema, tree};
 pub use recover::{BroughtBack, Unheld, Wanted};
-pub use sync::{LeaseNews, LostLease, SyncOptions, SyncReport, TaskChange};
+pub use sync::{EditRecorded, EditRefused, LeaseNews, LostLease, SyncOptions, SyncReport, TaskChange};
 pub use work::{WorkEnd, WorkOrder};
 pub use write::Reply;
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use crate::env::Env;
 use crate::env::files::Dir;
@@ -79,4 +81,21 @@ pub struct Workspace {
     runtime_path: PathBuf,
     /// The runtime folder, where it exists.
     runtime: Option<Dir>,
+    /// What was put right by the way and must be told, whatever becomes of what was asked.
+    notices: Mutex<Vec<String>>,
+}
+
+impl Workspace {
+    /// Notes something that was put right by the way.
+    fn notice(&self, what: String) {
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        if !notices.contains(&what) {
+            notices.push(what);
+        }
+    }
+
+    /// What was put right by the way since this was asked last, in words; to be told with a refusal too.
+    pub fn take_notices(&self) -> Vec<String> {
+        std::mem::take(&mut self.notices.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::Workspace;
-use super::absorb::{Comments, comment_lost, placed};
+use super::absorb::{Comments, comment_lost, placed, refuse_bare};
 use super::stage::Scene;
 use crate::env::files::Kind;
 use crate::error::{Code, Error, Result};
@@ -21,9 +21,9 @@ use crate::model::words::Text;
 use crate::rules::decide::Subject;
 use crate::rules::decide::edit::{Doc, begin};
 use crate::runtime::records::digest;
-use crate::store::comments::comments;
+use crate::store::comments::{Comment, comments};
 use crate::store::edited::heads;
-use crate::store::entity::MAX_YAML;
+use crate::store::entity::{MAX_YAML, read_log};
 use crate::store::layout::{Odd, TASKS, task_dir};
 use crate::store::place::{line_of_key, not_text};
 use crate::store::yaml;
@@ -37,6 +37,16 @@ pub(super) struct Newcomer {
     pub id: Option<Id>,
     /// The task whose file it is a copy of, which makes no task.
     pub copy_of: Option<Id>,
+}
+
+/// What a newcomer says.
+#[derive(Debug)]
+pub(super) struct NewWords {
+    /// Its path, for people.
+    pub path: String,
+    text: String,
+    doc: Doc,
+    said: Vec<Comment>,
 }
 
 impl Workspace {
@@ -75,62 +85,58 @@ impl Workspace {
     /// Errors: `ERR_CORRUPT` where the file cannot be read, and the refusals of the commands that would have made the task, with
     /// `path` and `line` in the details.
     pub(super) fn adopt(&self, new: &Newcomer, remarks: Comments) -> Result<Id> {
-        let path = self.store.shown(&new.path);
-        if let Some(task) = new.copy_of {
-            let mut e = copied(task);
-            e.message = format!("{path}: {}", e.message);
-            return Err(e);
-        }
-        let corrupt = |why: &str| Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "path": path }));
-        let bytes = self
-            .store
-            .dir
-            .read(&new.path, MAX_YAML)
-            .map_err(|e| Error::io("read", &self.store.path().join(&new.path), &e))?;
+        let words = self.read_newcomer(new, remarks)?;
         let mark = self.store.dir.mark(&new.path).ok().flatten().unwrap_or_default();
-        let (text, value) = read(&path, &bytes)?;
-        let doc = value.as_object().ok_or_else(|| corrupt("it is no mapping of keys to values"))?;
-        let said = comments(&text, &value);
-        if let (Comments::Refuse, Some(comment)) = (remarks, said.first()) {
-            return Err(comment_lost(&path, comment).with(json!({ "path": path, "line": comment.0 })));
-        }
         // The same file asked about again, after a kill, is the same task; a file of another time is another.
-        let key = format!("file {path} {} {} {}", mark.mtime, mark.inode, digest(&text));
-        let title = doc.get("title").and_then(Value::as_str).unwrap_or_default();
+        let key = format!("file {} {} {} {}", words.path, mark.mtime, mark.inode, digest(&words.text));
+        let title = words.doc.get("title").and_then(Value::as_str).unwrap_or_default();
         let command = Command::TaskCreate(TaskCreate {
             title: Text(title.to_owned()),
             idempotency_key: Some(key),
             ..TaskCreate::default()
         });
         let reply = self.carry_out(self.author()?, &command, &[], |scene| {
-            let id = self.begin(scene, new, doc, &path, &text)?;
+            let id = scene.begin_newcomer(new, &words, remarks)?;
             if new.id.is_some() {
-                scene.taken_in.insert(id, (bytes.clone(), "a new task".into()));
-            }
-            if remarks == Comments::Keep && !said.is_empty() {
-                scene.keep_comments(id, &said)?;
+                scene.taken_in.insert(id, (words.text.clone().into_bytes(), "a new task".into()));
             }
             Ok(Subject::Task(id))
         })?;
-        let id = reply.subject.id().ok_or_else(|| corrupt("no task was made of it"))?;
+        let id = reply.subject.id().ok_or_else(|| corrupt(&words.path, "no task was made of it"))?;
         if new.id.is_none() {
-            self.remove_recorded(&new.path, &bytes)?;
+            self.remove_recorded(&new.path, words.text.as_bytes())?;
         }
         Ok(id)
     }
 
-    fn begin(&self, scene: &mut Scene, new: &Newcomer, doc: &Doc, path: &str, text: &str) -> Result<Id> {
-        if let Some(id) = new.id
-            && !crate::store::entity::read_log(&self.store, &Entity::Task(id))?.entries.is_empty()
-        {
-            return Err(Error::new(Code::Conflict, format!("{path}: its log is there now; nothing was written"))
-                .hint("run agentpm lint again"));
+    /// Reads a newcomer.
+    ///
+    /// Errors: `ERR_CORRUPT` where the file cannot be read, `ERR_CONFLICT` where it holds comments that are not to be lost.
+    pub(super) fn read_newcomer(&self, new: &Newcomer, remarks: Comments) -> Result<NewWords> {
+        let path = self.store.shown(&new.path);
+        if let Some(task) = new.copy_of {
+            let mut e = copied(task);
+            e.message = format!("{path}: {}", e.message);
+            return Err(e);
         }
-        begin(scene, new.id, doc).map_err(|misfit| {
-            let mut error = placed(*misfit, new.id, path, text);
-            error.message = error.message.replacen("the edit of ", "", 1);
-            error
-        })
+        let bytes = self
+            .store
+            .dir
+            .read(&new.path, MAX_YAML)
+            .map_err(|e| Error::io("read", &self.store.path().join(&new.path), &e))?;
+        let (text, value) = read(&path, &bytes)?;
+        let said = comments(&text, &value);
+        if let (Comments::Refuse, Some(comment)) = (remarks, said.first()) {
+            return Err(comment_lost(&path, comment).with(json!({ "path": path, "line": comment.0 })));
+        }
+        refuse_bare(new.id, &path, &text, &value).map_err(|mut e| {
+            e.message = e.message.replacen("the edit of ", "", 1);
+            e
+        })?;
+        match value {
+            Value::Object(doc) => Ok(NewWords { path, text, doc, said }),
+            _ => Err(corrupt(&path, "it is no mapping of keys to values")),
+        }
     }
 
     /// Removes a file whose words are recorded, and its folder where that held nothing else.
@@ -153,6 +159,34 @@ impl Workspace {
         }
         Ok(())
     }
+}
+
+impl Scene<'_> {
+    /// Makes a task of a newcomer's words, on the stage. Gives its id.
+    ///
+    /// Errors: the refusals of the commands that would have made the task, with `path` and `line` in the details.
+    pub(super) fn begin_newcomer(&mut self, new: &Newcomer, words: &NewWords, remarks: Comments) -> Result<Id> {
+        let NewWords { path, text, doc, said } = words;
+        if let Some(id) = new.id
+            && !read_log(&self.ws.store, &Entity::Task(id))?.entries.is_empty()
+        {
+            return Err(Error::new(Code::Conflict, format!("{path}: its log is there now; nothing was written"))
+                .hint("run agentpm lint again"));
+        }
+        let id = begin(self, new.id, doc).map_err(|misfit| {
+            let mut error = placed(*misfit, new.id, path, text);
+            error.message = error.message.replacen("the edit of ", "", 1);
+            error
+        })?;
+        if remarks == Comments::Keep && !said.is_empty() {
+            self.keep_comments(id, said)?;
+        }
+        Ok(id)
+    }
+}
+
+fn corrupt(path: &str, why: &str) -> Error {
+    Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "path": path }))
 }
 
 /// The text of a file that may become a task, and what it says: a mapping.

@@ -85,7 +85,18 @@ impl Workspace {
     ) -> Self {
         let runtime_path = runtime_path(repo.as_ref(), &store);
         let runtime = Dir::open(&runtime_path).ok();
-        Workspace { env, store, repo, settings, findings, rights, options, runtime_path, runtime }
+        Workspace {
+            env,
+            store,
+            repo,
+            settings,
+            findings,
+            rights,
+            options,
+            runtime_path,
+            runtime,
+            notices: Default::default(),
+        }
     }
 
     /// Who acts, with session and tracing ids.

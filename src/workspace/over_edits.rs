@@ -93,7 +93,10 @@ impl Workspace {
                 scene.warnings.push(format!("task {id} was passed over: {}", e.message));
             }
             for (id, (_, what)) in scene.taken_in.iter().filter(|(id, _)| edits[asked..].iter().any(|e| e.id == **id)) {
-                scene.warnings.push(format!("recorded the hand edit of task {id}: {what}"));
+                scene.warnings.push(match what.is_empty() {
+                    true => format!("the hand edit of task {id} was recorded already"),
+                    false => format!("recorded the hand edit of task {id}: {what}"),
+                });
             }
             return Ok((scene, subject));
         }

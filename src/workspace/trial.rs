@@ -12,7 +12,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::Workspace;
-use super::absorb::{Apart, apart, placed};
+use super::absorb::{Apart, apart, bare_words, placed};
 use super::stage::{Prepared, Scene, Source};
 use crate::env::files::Dir;
 use crate::error::{Error, Result};
@@ -112,15 +112,16 @@ impl<'a> Trial<'a> {
             Ok((None, _)) => return Tried::default(),
             Err(e) => return Tried::refused(e),
         };
-        let Apart { seen, old, new, remarks } = found;
+        let Apart { seen, old, new, left, remarks, kept, .. } = found;
+        let bare = bare_words(Some(id), path, text, &Value::Object(new));
         let size = text.len() + loaded.log.entries.iter().map(|entry| entry.line.len()).sum::<usize>();
-        let mut draft = Draft { old: &old, doc: new, places: BTreeMap::new() };
-        self.attempt_all(&mut draft, size, &|misfit| placed(misfit, Some(id), path, text), &|scene, doc| {
+        let mut draft = Draft { old: &old, doc: left, places: BTreeMap::new() };
+        self.attempt_all(bare, &mut draft, size, &|misfit| placed(misfit, Some(id), path, text), &|scene, doc| {
             let at = |key: &str, error| Box::new(Misfit { key: key.to_owned(), entry: None, error });
             scene.load_known(id).map_err(|e| at("id", e))?;
             scene.seen.insert(id, seen.clone());
             edit::edit(scene, id, &old, doc)?;
-            if !remarks.is_empty() {
+            if !(kept || remarks.is_empty()) {
                 scene.require(Verb::Comment).map_err(|e| at("context", e))?;
             }
             Ok(())
@@ -136,8 +137,11 @@ impl<'a> Trial<'a> {
             error.message = error.message.replacen("the edit of ", "", 1);
             error
         };
-        let remarks = comments(text, &Value::Object(doc.clone()));
-        self.attempt_all(&mut draft, text.len(), &placed, &|scene, doc| {
+        let value = Value::Object(doc.clone());
+        let remarks = comments(text, &value);
+        let mut bare = bare_words(id, path, text, &value);
+        bare.iter_mut().for_each(|e| e.message = e.message.replacen("the edit of ", "", 1));
+        self.attempt_all(bare, &mut draft, text.len(), &placed, &|scene, doc| {
             begin(scene, id, doc)?;
             if !remarks.is_empty() {
                 let misfit = |error| Box::new(Misfit { key: "context".into(), entry: None, error });
@@ -147,16 +151,21 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// Attempts a draft, taking back what is refused until the rest is not.
+    /// Attempts a draft of which some things are refused anyway, taking back what is refused until the rest is not.
     fn attempt_all(
         &self,
+        before: Vec<Error>,
         draft: &mut Draft<'_>,
         size: usize,
         placed: &dyn Fn(Misfit) -> Error,
         attempt: &dyn Fn(&mut Scene, &Doc) -> Judged,
     ) -> Tried {
-        let mut tried = Tried::default();
+        let more = before.len().saturating_sub(SHOWN);
+        let mut tried = Tried { refusals: before.into_iter().take(SHOWN).collect(), more, at_least: false };
         let mut said = BTreeSet::new();
+        for key in tried.refusals.iter().filter_map(|e| e.details["key"].as_str()) {
+            draft.put_back(key);
+        }
         for _ in 0..ATTEMPTS.min(2 + MOST_BYTES / size.max(1)) {
             let mut scene = self.scene();
             let outcome = attempt(&mut scene, &draft.doc);
@@ -169,7 +178,7 @@ impl<'a> Trial<'a> {
             };
             let Misfit { key, entry, error } = *misfit;
             let place = draft.place(&key, entry);
-            let goes_on = draft.take_back(&key, entry);
+            let goes_on = draft.take_back(&key, entry, error.details["nearest"].as_str());
             // One reason may be in the way of every key.
             if said.insert((error.code, error.message.clone())) {
                 match tried.refusals.len() < SHOWN {
@@ -260,8 +269,13 @@ impl Draft<'_> {
         }
     }
 
-    /// Takes back an entry or a key, with what follows from it. Says whether anything is different now.
-    fn take_back(&mut self, key: &str, entry: Option<usize>) -> bool {
+    /// Takes back an entry or a key, with what follows from it, or gives it the name that is `meant`. Says whether anything is different now.
+    fn take_back(&mut self, key: &str, entry: Option<usize>, meant: Option<&str>) -> bool {
+        // A task cannot do without a title, so that its absence would be refused too.
+        if let Some(meant) = meant.filter(|meant| *meant == "title" && !self.doc.contains_key(*meant)) {
+            let value = self.doc.shift_remove(key);
+            return value.is_some_and(|value| self.doc.insert(meant.to_owned(), value).is_none());
+        }
         if key == "status" {
             for follows in ["completed_at", "cancelled_at", "archived_at", "owner"] {
                 self.put_back(follows);
@@ -288,7 +302,7 @@ impl Draft<'_> {
             _ => {
                 let gone: Vec<Value> =
                     before.iter().filter(|was| !now.iter().any(|now| same(was, now))).cloned().collect();
-                if gone.is_empty() || name != "id" {
+                if gone.is_empty() || gone.iter().any(|was| was["id"].is_null()) {
                     return self.put_back(key);
                 }
                 now.extend(gone);

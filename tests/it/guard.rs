@@ -356,6 +356,11 @@ fn forged_and_lost_trailers_are_named() {
         let message = format!("work\n\nAgentpm-Lease: {trailer}\n");
         room.git(&["commit", "-q", "--no-verify", "--allow-empty", "-m", &message]).text();
         let (codes, report) = found(&room, &["--base", base]);
+        let review = room.run(&["review", &format!("{base}..HEAD"), "--format", "json"]).data();
+        let in_review: Vec<&Value> =
+            review["findings"].as_array().unwrap().iter().filter(|f| f["code"] == "lease-trailer").collect();
+        let in_lint: Vec<&Value> = report["findings"].as_array().unwrap().iter().collect();
+        assert_eq!(in_review, in_lint, "a reviewer is told the same");
         room.git(&["reset", "-q", "--soft", "HEAD~1"]).text();
         match codes[..] {
             [] => ("good".to_owned(), String::new()),

@@ -69,7 +69,7 @@ fn all_that_would_be_refused_of_a_file_is_told_and_nothing_is_written() {
             ("title: one", "title: better"),
             ("priority: 1", "priority: 70"),
             ("status: open", "status: complete"),
-            ("", "context:\n  - good\n  - {type: nonsense, content: x}\n  - ''\ncompleted_at: 2026-11-20T10:00:00Z\n"),
+            ("", "context:\n  - good\n  - {type: nonsense, content: x}\n  - ''\nprioritty: 3\nestimate: 0x10\n"),
         ],
     );
     let before = files(&room.repo());
@@ -79,18 +79,21 @@ fn all_that_would_be_refused_of_a_file_is_told_and_nothing_is_written() {
     let at = |key: &str, words: &str| (key.to_owned(), "ERR_VALIDATION".to_owned(), line_of(&path, words));
     let mut told = refused(&plain);
     told.sort();
-    let expected = vec![
+    let mut expected = vec![
         at("context", "nonsense"),
         at("context", "- ''"),
+        at("estimate", "0x10"),
         at("priority", "priority: 70"),
+        at("prioritty", "prioritty: 3"),
         at("status", "status: complete"),
     ];
+    expected.sort();
     assert_eq!(told, expected, "{plain:?}");
     let text = room.run(&["lint", "--format", "text"]).stdout;
     assert!(text.contains("-5 to 5") && text.contains("use one of open, in_progress"), "{text}");
     let github = room.run(&["lint", "--format", "github"]).stdout;
     let lines = github.lines().filter(|line| line.contains("not recorded: ERR_VALIDATION")).count();
-    assert_eq!(lines, 4, "{github}");
+    assert_eq!(lines, 6, "{github}");
     let sarif: Value = serde_json::from_str(&room.run(&["lint", "--format", "sarif"]).stdout).unwrap();
     let results = sarif["runs"][0]["results"].as_array().unwrap();
     let begins: Vec<&Value> =

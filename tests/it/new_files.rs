@@ -96,7 +96,7 @@ fn a_file_that_does_not_fit_stays_and_says_why() {
         ("no title", |_| "intent: x\n".into(), 1, "needs a title"),
         ("no mapping", |_| "- title: x\n".into(), 1, "no mapping"),
         ("no YAML", |_| "title: x\n  y: [\n".into(), 2, "cannot be read"),
-        ("a slip", |_| "title: x\nlable: [a]\n".into(), 2, "labels is meant"),
+        ("a slip", |_| "title: x\nlable: [a]\n".into(), 2, "did you mean labels"),
         ("a bad value", |_| "title: x\n\npriority: 12\n".into(), 3, "-5 to 5"),
         ("an id", |_| "title: x\nid: 01K5R4XJ7Z0000000000000001\n".into(), 2, "leave id out"),
         ("a creator", |_| "title: x\ncreated_by: eve\n".into(), 2, "cannot be changed"),
@@ -331,4 +331,38 @@ fn a_number_that_would_come_back_otherwise_is_not_taken_for_a_word() {
     write(&room, "new.yaml", "title: x\nlabels: [1.10]\n");
     let found = refusal(&room);
     assert!(found["message"].as_str().unwrap().contains("quotes") && found["line"] == 2, "{found}");
+    for word in ["007", "0x10", "1_000", "+5"] {
+        write(&room, "new.yaml", &format!("title: x\nmetadata: {{n: 0x10}}\npriority: 3\nlabels: [{word}]\n"));
+        let found = refusal(&room);
+        assert!(
+            found["message"].as_str().unwrap().contains(&format!("{word} would be read as")) && found["line"] == 4,
+            "{word}: {found}"
+        );
+    }
+}
+
+#[test]
+fn a_new_file_in_the_words_of_another_tool_is_told_ours() {
+    for (key, ours) in [
+        ("name", "title"),
+        ("description", "intent"),
+        ("assignee", "owner"),
+        ("state", "status"),
+        ("depends_on", "blocked_by"),
+        ("tags", "labels"),
+        ("prioritty", "priority"),
+    ] {
+        let room = Sandbox::new();
+        let title = if key == "name" { "" } else { "title: x\n" };
+        write(&room, "new.yaml", &format!("squad: kept\n{key}: x\n{title}"));
+        let found = refusal(&room);
+        assert!(found["message"].as_str().unwrap().contains(&format!("did you mean {ours}?")), "{found}");
+        assert_eq!(found["line"], 2, "{found}");
+    }
+    // A word of nobody is kept as it is, in a new file as in an edit.
+    let room = Sandbox::new();
+    write(&room, "new.yaml", "title: x\nseverity: high\n");
+    room.run(&["lint", "--fix"]).json();
+    let id = tasks(&room)[0]["id"].as_str().unwrap().to_owned();
+    assert!(fs::read_to_string(room.yaml_of(&id)).unwrap().contains("severity: high"));
 }

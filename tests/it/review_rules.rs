@@ -161,6 +161,24 @@ fn of_long_values_what_differs_is_shown() {
 }
 
 #[test]
+fn a_right_that_is_gained_is_not_hidden_among_harmless_words() {
+    let room = Sandbox::new();
+    room.task("the task", &[]);
+    let roles = |of: &str, role: &dyn Fn(usize) -> String| {
+        let roles: String = (0..12).map(|n| format!("  role{n:02}: {{perms: [{}]}}\n", role(n))).collect();
+        format!("agents:\n  ada: {{perms: [admin]}}\n  zoe: {{perms: [{of}]}}\nroles:\n{roles}")
+    };
+    fs::write(room.store().join("roles.yml"), roles("claim", &|_| "claim".into())).unwrap();
+    set_out(&room);
+    let harmless: String = (0..30).map(|n| format!("word{n}, ")).collect();
+    let now = roles(&format!("claim, {harmless}admin"), &|n| format!("claim, other{n}"));
+    fs::write(room.store().join("roles.yml"), now).unwrap();
+    reviewed(&room);
+    let page = page(&room);
+    assert!(page.contains("+`admin`") && page.contains("more keys"), "{page}");
+}
+
+#[test]
 fn edges_between_tasks_that_were_there_are_drawn() {
     let room = Sandbox::new();
     let ids: Vec<String> = (0..5).map(|n| room.task(&format!("Old {n}"), &[])).collect();

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Subject;
+use super::edit::WHY;
 use super::guard::{Permit, move_to, permit, unblock_if_free, unfinished_blockers, unfinished_children};
 use crate::error::{Error, Result};
 use crate::model::command::{TaskArchive, TaskReopen, TaskTransition, TaskVerify};
@@ -124,10 +125,20 @@ pub fn needs_words(reason: &Text) -> Result<()> {
 /// In progress to completed: only with nothing unfinished, or by force.
 pub fn complete(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>) -> Result<()> {
     let task = stage.task(permit.id)?;
-    if task.status != Status::InProgress {
-        return Err(no_way(&task, task.status, Status::Completed));
+    match task.status {
+        Status::InProgress => finish(stage, permit, force, None),
+        // Whoever typed it into the file and then says it by a command says the same.
+        Status::Completed if is_typed(stage, task.id)? => Ok(()),
+        from => Err(no_way(&task, from, Status::Completed)),
     }
-    finish(stage, permit, force, None)
+}
+
+/// Whether the actor moved a task to where it stands by a hand edit, with nothing of others since.
+fn is_typed(stage: &mut dyn Stage, id: Id) -> Result<bool> {
+    let me = stage.me().agent.clone();
+    let history = stage.history(id)?;
+    let last = history.iter().rev().find(|e| matches!(e.event.payload, Payload::TaskStatusChanged(_)));
+    Ok(last.is_some_and(|e| e.event.why.as_deref() == Some(WHY) && e.event.author.agent == me))
 }
 
 /// To completed, whatever it was before: only with nothing unfinished, or by force. `at` is when that really was.

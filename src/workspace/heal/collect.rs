@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::removed::is_file;
 use super::{Work, entity_below};
 use crate::error::Result;
-use crate::git::{Mode, Objects, Oid};
+use crate::git::{Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
@@ -18,9 +19,9 @@ use crate::store::log::Log;
 use crate::workspace::Workspace;
 
 /// Most commits whose differences are looked through for events that vanished.
-const MAX_COMMITS: usize = 5_000;
+pub(super) const MAX_COMMITS: usize = 5_000;
 /// The same in a worktree that was never looked through, which may be a new clone of a long history.
-const FIRST_COMMITS: usize = 1_000;
+pub(super) const FIRST_COMMITS: usize = 1_000;
 
 impl Workspace {
     /// Files that git's index holds in conflict: all their versions count.
@@ -37,7 +38,7 @@ impl Workspace {
             };
             work.entities.insert(entity.clone());
             work.unmerged.insert(path);
-            if matches!(item.mode, Mode::File | Mode::Executable) {
+            if is_file(item.mode) {
                 let bytes = objects.blob(item.oid)?;
                 match is_log {
                     true => add_events(&mut work.events, &bytes),
@@ -56,25 +57,13 @@ impl Workspace {
         if work.whole {
             return Ok(());
         }
-        // A commit that is whole says nothing of those before it, which may be checked out now.
-        let mut behind = Vec::new();
-        for whole in seen.whole {
-            if objects.has(whole) && objects.merge_base(whole, head)? == Some(whole) {
-                behind.push(whole);
-            }
-        }
-        let folder = |commit: Oid| -> Result<Option<Oid>> {
-            let item = objects.item(objects.commit(commit)?.tree, &self.store.name)?;
-            Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
-        };
+        let folder = |commit: Oid| self.plan_in(objects, commit);
         if let Some(last) = seen.last.filter(|last| objects.has(*last)) {
             let changed = objects.changes(folder(last)?, folder(head)?)?;
             work.entities.extend(changed.iter().filter_map(|change| entity_below(&change.path)).map(|(e, _)| e));
         }
         let mut vanished = BTreeMap::new();
-        let most = if seen.last.is_some() { MAX_COMMITS } else { FIRST_COMMITS };
-        for commit in objects.walk(&[head], &behind, most)? {
-            // Where the whole store is gone, somebody uninstalled it.
+        for commit in self.history(objects, head, seen)? {
             let Some(new) = folder(commit)? else { continue };
             let parents = objects.commit(commit)?.parents;
             let merged = parents.len() > 1;
@@ -85,7 +74,7 @@ impl Workspace {
                     let (Some((entity, is_log)), Some(was)) = (entity_below(&change.path), change.old) else {
                         continue;
                     };
-                    if !matches!(was.mode, Mode::File | Mode::Executable) {
+                    if !is_file(was.mode) {
                         continue;
                     }
                     if is_log {

@@ -9,6 +9,7 @@
 //! history of the branch still holds them. They are brought back; what they did is undone by new events or not at all.
 
 mod collect;
+mod removed;
 mod seen;
 mod sides;
 
@@ -17,10 +18,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub(super) use self::removed::Removal;
 use self::seen::mark_text;
 use self::sides::edited_sides;
 use super::Workspace;
 use super::absorb::{Comments, HandEdit};
+use super::deleted;
 use crate::env::files::{self, Dir};
 use crate::error::Result;
 use crate::git::{Mode, Objects};
@@ -48,6 +51,9 @@ pub struct Healed {
     pub restored: usize,
     /// Paths that were noted as settled in git's index.
     pub staged: usize,
+    /// Tasks whose files a commit had removed, and which are back: removing files ends no task.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub brought_back: Vec<BroughtBackTask>,
     /// Files of the store that git left in conflict and that are not made from logs: their owner must settle them.
     pub left: Vec<String>,
     /// Versions of files in conflict that somebody edited by hand: settling them from the logs would lose the edit.
@@ -62,6 +68,15 @@ pub struct HealedEntity {
     pub entity: Entity,
     /// What was done.
     pub did: Vec<&'static str>,
+}
+
+/// A task that a commit had removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BroughtBackTask {
+    /// The task.
+    pub task: Id,
+    /// The commit that removed its files, in short.
+    pub commit: String,
 }
 
 /// What is to be looked at, and what is known to be missing there.
@@ -116,6 +131,7 @@ impl Workspace {
         // What was in conflict is settled by now, and git is told.
         let again = look(recorded)?;
         healed.items.extend(again.items);
+        healed.brought_back.extend(again.brought_back);
         healed.staged += again.staged;
         Ok(healed)
     }
@@ -182,10 +198,18 @@ impl Workspace {
         work.entities.extend(merged);
         self.collect_misplaced(&mut work)?;
         self.collect_gaps(&mut work)?;
+        let removed = if work.events.is_empty() { BTreeMap::new() } else { self.removed_by_commits()? };
         let mut healed = Healed { left: std::mem::take(&mut work.left), ..Healed::default() };
         let mut written = Vec::new();
         for entity in &work.entities {
-            let did = self.heal_one(entity, &work, runtime, &mut healed)?;
+            let was_gone = |id: &Id| removed.contains_key(id) && !self.has_log(*id);
+            let gone = entity.task().filter(was_gone);
+            let mut did = self.heal_one(entity, &work, runtime, &mut healed)?;
+            if let Some((id, removal)) = gone.and_then(|id| Some((id, removed.get(&id)?))).filter(|_| !did.is_empty()) {
+                did.push("files that a commit had removed brought back");
+                self.notice(deleted::brought_back(id, &removal.commit));
+                healed.brought_back.push(BroughtBackTask { task: id, commit: removal.commit.clone() });
+            }
             if !did.is_empty() {
                 healed.items.push(HealedEntity { entity: entity.clone(), did });
                 written.push(entity.clone());

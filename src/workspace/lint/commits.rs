@@ -12,6 +12,7 @@ use super::permitted::RolesAt;
 use super::rewritten::rewritten;
 use super::signed::{self, Asks, Keys};
 use super::staged::{is_place_of_new, read};
+use super::trailers;
 use crate::error::Result;
 use crate::git::{Change, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
@@ -51,7 +52,9 @@ impl Workspace {
     ) -> Result<Vec<Finding>> {
         let tree = |commit: Oid| objects.commit(commit).map(|commit| commit.tree);
         let trees = Trees { ws: self, objects, base: tree(base)?, began: tree(began)?, head: tree(head)? };
-        trees.judge(&base.short())
+        let mut findings = trees.judge(&base.short())?;
+        findings.extend(trailers::judge(self, objects, base, head)?);
+        Ok(findings)
     }
 }
 

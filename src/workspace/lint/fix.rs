@@ -72,6 +72,10 @@ impl Workspace {
                     // A task that this one frees or binds may be edited too: then both are recorded at once.
                     Ok(all) => {
                         for (task, what) in all {
+                            if what.is_empty() {
+                                fixed.push(format!("task {task}: its edit was recorded already"));
+                                continue;
+                            }
                             let given = self.given_way(task, if task == id { &had } else { &nothing })?;
                             fixed.push(format!("task {task}: recorded the edit of {what}{given}"));
                         }

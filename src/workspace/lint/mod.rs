@@ -5,7 +5,6 @@
 //! Refuses to know: how anything is mended (`fix`), and what git holds (`staged`, `base`).
 
 mod across;
-mod apart;
 mod base;
 mod changed;
 mod commits;
@@ -49,6 +48,7 @@ use self::odd::is_temporary;
 use self::signed::{Asks, Keys};
 use self::task::several_owners;
 use super::Workspace;
+use crate::env::apart;
 use crate::error::{Code, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity};
@@ -133,8 +133,8 @@ impl Workspace {
         let newcomers = self.newcomers(&folders, &odd);
         findings.extend(newcomers.iter().map(|new| self.newcomer_found(new)));
         let deleted = self.deleted()?;
-        let removed = deleted.iter().filter(|id| folders.binary_search(id).is_err());
-        findings.extend(removed.map(|id| self.deleted_found(*id)));
+        let removed = deleted.iter().filter(|(id, _)| folders.binary_search(id).is_err());
+        findings.extend(removed.map(|(id, removal)| self.deleted_found(*id, removal.as_ref())));
         let is_new = |path: &Path| newcomers.iter().any(|new| new.path.starts_with(path));
         let strange = odd.into_iter().filter(|(path, _)| !is_temporary(path) && !is_new(path));
         findings.extend(strange.map(|(path, kind)| self.odd(&path, kind)));

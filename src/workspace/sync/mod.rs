@@ -17,20 +17,20 @@ mod publish;
 mod snapshot;
 mod summary;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::Workspace;
-use super::absorb::Comments;
-use super::deleted::Deleted;
+use super::heal::BroughtBackTask;
 use crate::env::process;
 use crate::error::{Code, Error, Result};
 use crate::git::{Git, Objects, Oid, Repo};
-use crate::model::event::Entity;
+use crate::model::event::{Entity, Entry};
 use crate::runtime::lock::Lock;
-use crate::store::entity::read_yaml;
 
+pub use edits::{EditRecorded, EditRefused};
 pub use leases::{LeaseNews, LostLease};
 use publish::{Pushed, Upstream};
 pub use summary::TaskChange;
@@ -74,6 +74,9 @@ pub struct SyncReport {
     /// Values of whoever asks that lost to what came in, each with the command that puts it back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<serde_json::Value>,
+    /// Tasks whose files a commit had removed, and which are back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub brought_back: Vec<BroughtBackTask>,
     /// What was done for leases.
     #[serde(skip_serializing_if = "is_no_news")]
     pub leases: LeaseNews,
@@ -86,9 +89,18 @@ pub struct SyncReport {
     /// What the caller should know besides.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// What was written by hand and recorded, or would be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recorded: Vec<EditRecorded>,
+    /// What was written by hand and stays in its file, or would, with the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<EditRefused>,
     /// Files that came in as somebody had edited them by hand.
     #[serde(skip)]
     foreign_edits: Vec<edits::Edited>,
+    /// The commit that only a plan of a sync has seen, and the upstream's.
+    #[serde(skip)]
+    foreseen: Option<(Oid, Option<Oid>)>,
 }
 
 fn is_no_news(news: &LeaseNews) -> bool {
@@ -105,6 +117,10 @@ struct Sync<'a> {
     branch: String,
     /// Whether commits are signed: where the user wants it, and where they are made to stay.
     signs: bool,
+    /// Events that would be recorded before anything else, where only a plan is asked for.
+    foreseen: BTreeMap<Entity, Vec<Entry>>,
+    /// Files written by hand of which something was said already.
+    at_hand: BTreeSet<String>,
 }
 
 /// Most commits that are counted.
@@ -136,15 +152,26 @@ impl Workspace {
         let git = repo.program(&self.env, step)?.asking_nobody(&objects);
         let branch = free_branch(&objects, &self.store.name)?;
         let signs = !options.plan && objects.flag("commit.gpgSign");
-        let sync = Sync { ws: self, repo, objects, git, branch, signs };
+        let mut sync =
+            Sync { ws: self, repo, objects, git, branch, signs, foreseen: BTreeMap::new(), at_hand: BTreeSet::new() };
         let upstream = sync.upstream(options)?;
         sync.refuse_odd_files()?;
         sync.refuse_ignored()?;
         if !options.plan {
             sync.end_what_was_begun()?;
-            self.heal_changed()?;
         }
-        let (mut warnings, stayed) = sync.take_in_edits(options)?;
+        let brought_back = if options.plan { Vec::new() } else { self.heal_changed()?.brought_back };
+        let mut taken = match options.plan {
+            true => {
+                let (taken, foreseen) = sync.foresee_edits(upstream.as_ref())?;
+                sync.foreseen = foreseen;
+                taken
+            }
+            false => sync.take_in_edits(upstream.as_ref())?,
+        };
+        let mut warnings = std::mem::take(&mut taken.warnings);
+        sync.at_hand =
+            taken.recorded.iter().map(|e| &e.path).chain(taken.refused.iter().map(|e| &e.path)).cloned().collect();
         let asks = !options.plan && !options.no_push;
         let mut leases = LeaseNews::default();
         // What becomes of leases is told, and never a reason for the plan to stay.
@@ -161,9 +188,21 @@ impl Workspace {
             or_told(e, &mut warnings);
             Default::default()
         });
-        let foreign = if options.plan { Vec::new() } else { std::mem::take(&mut report.foreign_edits) };
-        let recorded = sync.record_edits(foreign, &mut warnings)?;
-        for (id, text) in stayed {
+        let foreign = std::mem::take(&mut report.foreign_edits);
+        let recorded = match &report.foreseen {
+            Some((new, theirs)) => {
+                let (new, theirs) = (*new, *theirs);
+                let more = sync.foresee_foreign(&foreign, new, &mut taken)?;
+                if let Some(theirs) = theirs.filter(|_| !more.is_empty()) {
+                    let plan = sync.plan_with(new, &more)?;
+                    report.outgoing = sync.task_changes(sync.plan_of(theirs)?, plan)?;
+                }
+                false
+            }
+            None => sync.record_edits(foreign, &mut taken)?,
+        };
+        warnings.append(&mut taken.warnings);
+        for (id, text) in std::mem::take(&mut taken.stayed) {
             sync.put_back(id, &text)?;
         }
         if recorded || !leases.confirmed.is_empty() {
@@ -182,6 +221,8 @@ impl Workspace {
             or_told(e, &mut warnings);
         }
         report.leases = leases;
+        report.brought_back.extend(brought_back);
+        (report.recorded, report.refused) = (taken.recorded, taken.refused);
         report.warnings = warnings;
         Ok(report)
     }
@@ -258,48 +299,6 @@ impl Sync<'_> {
         ))
     }
 
-    /// Records what was edited by hand. What the rules do not allow stays in its file and is not committed.
-    /// Gives warnings, and the files whose edits stay as they are.
-    fn take_in_edits(&self, options: &SyncOptions) -> Result<(Vec<String>, Vec<edits::Edited>)> {
-        let (mut warnings, mut stayed) = (Vec::new(), Vec::new());
-        let deleted = self.ws.deleted()?;
-        let (folders, odd) = self.ws.store.task_folders()?;
-        let newcomers = self.ws.newcomers(&folders, &odd);
-        if options.plan {
-            warnings.extend(
-                deleted.iter().map(|id| format!("the files of task {id} were removed; sync would bring them back")),
-            );
-            let would = |path: String| format!("{path} was written by hand; sync would make a task of it first");
-            warnings.extend(newcomers.iter().map(|new| would(self.ws.store.shown(&new.path))));
-        } else {
-            let (done, refused) = self.ws.bring_back_deleted(&deleted, Deleted::Restore)?;
-            warnings.extend(done.into_iter().chain(refused));
-            for new in &newcomers {
-                let path = self.ws.store.shown(&new.path);
-                warnings.push(match self.ws.adopt(new, Comments::Refuse) {
-                    Ok(id) => format!("{path} was written by hand and is now task {id}"),
-                    Err(e) => format!("{path} stays as it is and was not committed: {}", e.message),
-                });
-            }
-        }
-        // An edit may have been committed as it is; so every file is asked, which its sum makes cheap.
-        for id in self.ws.store.task_folders()?.0 {
-            if !self.ws.is_edited(id)? {
-                continue;
-            }
-            let handle = self.ws.handle(id)?;
-            if options.plan {
-                warnings.push(format!("task {handle} was edited by hand; sync would record that first"));
-            } else if let Err(e) = self.ws.absorb(id, Comments::Refuse) {
-                let text = read_yaml(&self.ws.store, &Entity::Task(id)).ok().flatten().unwrap_or_default();
-                stayed.extend(String::from_utf8(text).ok().map(|text| (id, text)));
-                let why = e.message;
-                warnings.push(format!("the edit of task {handle} stays in its file and was not committed: {why}"));
-            }
-        }
-        Ok((warnings, stayed))
-    }
-
     fn run(&self, options: &SyncOptions, upstream: Option<&Upstream>) -> Result<SyncReport> {
         let mut report = SyncReport {
             branch: short(&self.branch).to_owned(),
@@ -328,6 +327,8 @@ impl Sync<'_> {
             self.check_move(before, new)?;
             if options.plan {
                 self.tell(&mut report, before, own, theirs, new)?;
+                report.foreign_edits = theirs.map_or(Ok(Vec::new()), |theirs| self.edits_in(before, theirs))?;
+                report.foreseen = Some((new, theirs));
                 return Ok(report);
             }
             let push = upstream.filter(|_| !options.no_push && theirs != Some(new));

@@ -11,7 +11,7 @@ use super::{Sync, SyncReport, is_executable, refusal};
 use crate::env::files::{self, Dir, Kind};
 use crate::error::{Error, Result};
 use crate::git::{Item, Mode, Oid, words};
-use crate::model::event::Entity;
+use crate::model::event::{Entity, Entry};
 use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
 use crate::store::layout::{LOG, home};
@@ -52,8 +52,9 @@ impl Sync<'_> {
                 None => self.other_file(&path, below, &mut changes, report)?,
             }
         }
+        entities.extend(self.foreseen.keys().cloned());
         for entity in entities {
-            let Some((folder, readable)) = home(&entity) else { continue };
+            let Some((folder, _)) = home(&entity) else { continue };
             let path = |name: &str| ws.store.shown(folder.join(name));
             let mut log = read_log(&ws.store, &entity)?;
             if log.fixed {
@@ -64,6 +65,7 @@ impl Sync<'_> {
             }
             let committed = self.objects.file(old, &path(LOG))?.unwrap_or_default();
             let committed = Log::read(&committed[..]).unwrap_or_default().entries;
+            log.entries.extend(self.foreseen.get(&entity).into_iter().flatten().cloned());
             if log.entries.is_empty() && log.foreign.is_empty() {
                 // Files that are gone are no deletion: what was committed stays.
                 continue;
@@ -71,14 +73,35 @@ impl Sync<'_> {
             // Never fewer events than were read.
             let known: BTreeSet<_> = log.entries.iter().map(|e| e.event.id).collect();
             log.entries.extend(committed.into_iter().filter(|e| !known.contains(&e.event.id)));
-            let yaml = render(&entity, &log.entries);
-            for (name, bytes) in [(LOG, log.canonical(&[])), (readable, yaml.into_bytes())] {
-                let oid = self.objects.write_blob(&bytes)?;
-                changes.insert(path(name), Some(Item { mode: Mode::File, oid }));
-            }
+            self.write_entity(&entity, &log, &mut changes)?;
         }
         drop(lock);
         self.objects.write_tree(Some(old), &changes.into_iter().collect::<Vec<_>>())
+    }
+
+    /// The plan of a commit with more events, as objects that nothing points at.
+    pub(super) fn plan_with(&self, commit: Oid, more: &BTreeMap<Entity, Vec<Entry>>) -> Result<Option<Oid>> {
+        let tree = self.objects.commit(commit)?.tree;
+        let mut changes = BTreeMap::new();
+        for (entity, entries) in more {
+            let Some((folder, _)) = home(entity) else { continue };
+            let log = self.objects.file(tree, &self.ws.store.shown(folder.join(LOG)))?.unwrap_or_default();
+            let mut log = Log::read(&log[..]).unwrap_or_default();
+            log.entries.extend(entries.iter().cloned());
+            self.write_entity(entity, &log, &mut changes)?;
+        }
+        plan_in(self, self.objects.write_tree(Some(tree), &changes.into_iter().collect::<Vec<_>>())?)
+    }
+
+    /// Both files of an entity as objects.
+    fn write_entity(&self, entity: &Entity, log: &Log, changes: &mut BTreeMap<String, Option<Item>>) -> Result<()> {
+        let Some((folder, readable)) = home(entity) else { return Ok(()) };
+        let yaml = render(entity, &log.entries);
+        for (name, bytes) in [(LOG, log.canonical(&[])), (readable, yaml.into_bytes())] {
+            let oid = self.objects.write_blob(&bytes)?;
+            changes.insert(self.ws.store.shown(folder.join(name)), Some(Item { mode: Mode::File, oid }));
+        }
+        Ok(())
     }
 
     /// Paths of the store that differ between HEAD, index and work tree, or that git does not know.
@@ -118,7 +141,10 @@ impl Sync<'_> {
                 let oid = self.objects.write_blob(&dir.read(below, MAX_OTHER).map_err(|e| failed(&e))?)?;
                 changes.insert(path.to_owned(), Some(Item { mode: Mode::File, oid }));
             }
-            None if known => drop(changes.insert(path.to_owned(), None)),
+            // What is gone does not belong there any more, whatever it was.
+            None => drop(changes.insert(path.to_owned(), None)),
+            // What becomes of it was said.
+            _ if self.at_hand.contains(path) => {}
             _ => report.warnings.push(format!("{path} does not belong into a store and was not committed")),
         }
         Ok(())

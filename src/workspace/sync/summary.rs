@@ -87,7 +87,7 @@ impl Sync<'_> {
         Ok(told)
     }
 
-    fn entries(&self, id: Id, plan: Option<Oid>) -> Result<Vec<Entry>> {
+    pub(super) fn entries(&self, id: Id, plan: Option<Oid>) -> Result<Vec<Entry>> {
         let (Some(plan), Some((folder, _))) = (plan, home(&Entity::Task(id))) else { return Ok(Vec::new()) };
         let bytes = self.objects.file(plan, &folder.join(LOG).display().to_string())?.unwrap_or_default();
         Ok(Log::read(&bytes[..]).unwrap_or_default().entries)

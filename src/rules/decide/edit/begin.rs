@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BLOCKED_BY, Doc, Edit, Judged, WHY, edit, list, misfit};
+use super::{BLOCKED_BY, Doc, Edit, Judged, WHY, edit, list, misfit, names};
 use crate::error::Error;
 use crate::model::command::{Command, TaskCreate};
 use crate::model::id::Id;
@@ -28,6 +28,9 @@ pub fn begin(stage: &mut dyn Stage, id: Option<Id>, doc: &Doc) -> Judged<Id> {
             Error::validation("the id of a new task is given by agentpm, or is the name of its folder")
                 .hint("leave id out"),
         ));
+    }
+    for key in doc.keys() {
+        names::check(key).map_err(misfit(key, None))?;
     }
     let create = creation(stage, doc)?;
     let made = tasks::create_as(stage, &create, id).map_err(misfit("title", None))?;

@@ -62,6 +62,12 @@ impl Edit<'_> {
         if !again && let Some(id) = map.get("id") {
             return Err(unknown_id(id));
         }
+        if !again {
+            if map.contains_key("lamport") {
+                return Err(Error::validation("lamport is given when it is recorded").hint("leave lamport out"));
+            }
+            self.check_recorded(map, None, &["created_at"], &[])?;
+        }
         let kind: RelationType = serde_json::from_value(edge["type"].clone()).map_err(|_| {
             Error::validation("a relationship needs a type")
                 .with(json!({ "allowed": ["parent_of", "blocks", "relates_to", "duplicates"] }))

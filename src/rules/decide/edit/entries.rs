@@ -33,6 +33,9 @@ impl Edit<'_> {
                 Some(was) => self.tick(was, item).map_err(&at)?,
                 None => {
                     let (content, completed) = step(item).map_err(&at)?;
+                    if let Some(map) = item.as_object() {
+                        self.check_recorded(map, None, &["created_at", "completed_at"], &[]).map_err(&at)?;
+                    }
                     added.push((n, content, completed));
                 }
             }
@@ -62,7 +65,11 @@ impl Edit<'_> {
         }
         let (before, now) = (was["completed"] == true, truth(&item["completed"])?);
         if before == now {
-            return Err(Error::validation("completed_at follows from completed and cannot be changed alone"));
+            return Err(Error::validation("completed_at follows from completed and cannot be changed alone")
+                .hint("put the old value back, or change completed"));
+        }
+        if let Some(map) = item.as_object() {
+            self.check_recorded(map, was.as_object(), &["completed_at"], &[])?;
         }
         self.complete(item["id"].as_str().unwrap_or_default().parse()?, now)
     }
@@ -106,14 +113,10 @@ impl Edit<'_> {
 
     fn note(&mut self, entry: &Value) -> Result<()> {
         self.stage.require(Verb::Comment)?;
-        let me = self.stage.me().agent.clone();
         let (kind, content, metadata) = match entry {
             Value::Object(map) => {
                 check_entry(map, &["type", "content", "author", "metadata", "created_at"])?;
-                if map.get("author").is_some_and(|author| author.as_str() != Some(&me)) {
-                    return Err(Error::validation(format!("the author of an entry is who records it, here {me}"))
-                        .hint("leave author out, or say who records it with --agent"));
-                }
+                self.check_recorded(map, None, &["created_at"], &["author"])?;
                 let kind = match map.get("type") {
                     None => ContextType::Note,
                     Some(kind) => serde_json::from_value(kind.clone()).map_err(|_| not_a_type(kind))?,
@@ -176,11 +179,15 @@ fn refuse_gone(old: &[Value], new: &[Value], why: &str) -> Result<()> {
 }
 
 /// A new step: its words, and whether it is done already.
-fn step(item: &Value) -> Result<(String, bool)> {
+pub(super) fn step(item: &Value) -> Result<(String, bool)> {
     let (content, completed) = match item {
         Value::Object(map) => {
             check_entry(map, &["content", "completed", "created_at", "completed_at"])?;
             let done = map.get("completed").map_or(Ok(false), truth)?;
+            if !done && map.get("completed_at").is_some_and(|at| !at.is_null()) {
+                return Err(Error::validation("it says when it was completed, and not that it is")
+                    .hint("write completed: true, or leave completed_at out"));
+            }
             (map.get("content").and_then(words).unwrap_or_default(), done)
         }
         other => (words(other).unwrap_or_default(), false),

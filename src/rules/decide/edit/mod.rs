@@ -5,13 +5,19 @@
 //! (`completed_at`, the order of the parts, whatever stands at the foot) is nobody's to write and makes no event.
 //! Refuses to know: files, lines, and which events the writer had seen (the stage knows).
 
+mod again;
 mod begin;
 mod edges;
 mod entries;
+mod names;
 mod plain;
 mod state;
 
+pub use again::{beyond, recordings};
 pub use begin::begin;
+pub use names::{is_foreign, is_text};
+
+use self::names::check_entry;
 
 use serde_json::{Map, Value, json};
 
@@ -19,9 +25,7 @@ use super::guard::{Permit, permit_id};
 use crate::error::{Code, Error};
 use crate::model::command::Guard;
 use crate::model::id::{Id, quoted};
-use crate::model::nearest::slip;
 use crate::model::words::Text;
-use crate::rules::fields;
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
 
@@ -30,6 +34,9 @@ pub const WHY: &str = "hand edit";
 
 /// Keys that no task has but that a person may write for short: tasks that must be finished first.
 pub const BLOCKED_BY: &str = "blocked_by";
+
+/// How long a day is in words, `2026-11-20`.
+const DATE: usize = 10;
 
 /// A document by its keys.
 pub type Doc = Map<String, Value>;
@@ -54,7 +61,7 @@ pub type Judged<T = ()> = Result<T, Box<Misfit>>;
 pub fn edit(stage: &mut dyn Stage, id: Id, old: &Doc, new: &Doc) -> Judged<Vec<String>> {
     let changed: Vec<String> = changed_keys(old, new);
     for key in &changed {
-        check_key(key, &changed, new).map_err(misfit(key, None))?;
+        check_key(key, &changed, old, new).map_err(misfit(key, None))?;
     }
     let mut edit = Edit { stage, id, old, new, changed: &changed };
     edit.fields()?;
@@ -95,7 +102,7 @@ fn differs(key: &str, old: Option<&Value>, new: Option<&Value>) -> bool {
 }
 
 /// Refuses keys that nobody writes by hand.
-fn check_key(key: &str, changed: &[String], new: &Doc) -> Result<(), Error> {
+fn check_key(key: &str, changed: &[String], old: &Doc, new: &Doc) -> Result<(), Error> {
     let follows = |from: &str| changed.iter().any(|key| key == from);
     match key {
         "id" => Err(Error::validation("id cannot be changed: it is the name of the task's folder and log")
@@ -106,25 +113,10 @@ fn check_key(key: &str, changed: &[String], new: &Doc) -> Result<(), Error> {
             Err(Error::validation(format!("{key} follows from the status and cannot be changed alone"))
                 .hint("put the old value back, or change the status"))
         }
-        key if fields::is_unknown(key) && key != BLOCKED_BY && new.contains_key(key) => match nearest(key) {
-            Some(known) => Err(Error::validation(format!("there is no key {}; {known} is meant?", quoted(key)))
-                .with(json!({ "key": key, "nearest": known }))
-                .hint("keep values of your own under metadata")),
-            None => Ok(()),
-        },
+        // One that was kept before is there to stay.
+        key if new.contains_key(key) && !old.contains_key(key) => names::check(key),
         _ => Ok(()),
     }
-}
-
-/// Whether a key is none of ours, and none that is meant for one: a word of a newer version, or of the project's own.
-pub fn is_foreign(key: &str) -> bool {
-    fields::is_unknown(key) && key != BLOCKED_BY && nearest(key).is_none()
-}
-
-/// The known key that an unknown one may be a slip of the pen for.
-fn nearest(key: &str) -> Option<&'static str> {
-    let known = fields::NAMES.iter().chain(fields::RESERVED).copied().chain([BLOCKED_BY]);
-    slip(key, known)
 }
 
 /// One edit on its way.
@@ -144,6 +136,34 @@ impl Edit<'_> {
     /// The task under the actor's lease, for a change that asks for this right.
     fn permit(&mut self, verb: Verb) -> Result<Permit, Error> {
         permit_id(self.stage, self.id, &guard(), verb)
+    }
+
+    /// Refuses times and names that a person wrote where agentpm writes who records it and when. Such as say the same may stand,
+    /// and so may those that stood there before.
+    fn check_recorded(&self, entry: &Doc, before: Option<&Doc>, times: &[&str], names: &[&str]) -> Result<(), Error> {
+        let (now, me) = (self.stage.now().to_string(), self.stage.me().agent.clone());
+        for key in times.iter().chain(names) {
+            let Some(said) = entry.get(*key).filter(|said| !said.is_null()) else { continue };
+            if before.and_then(|before| before.get(*key)) == Some(said) {
+                continue;
+            }
+            let text = words(said).unwrap_or_default();
+            let (same, what) = match times.contains(key) {
+                true => (
+                    text == now || (text.len() == DATE && now.starts_with(&text)),
+                    format!("when it is recorded, {now}"),
+                ),
+                false => (text == me, format!("who records it, here {me}")),
+            };
+            if !same {
+                let other =
+                    if times.contains(key) { "say another time in a note" } else { "give another with --agent" };
+                return Err(Error::validation(format!("{key} is {what}, and not for a hand edit to say"))
+                    .with(json!({ "key": key }))
+                    .hint(format!("leave {key} out; {other}")));
+            }
+        }
+        Ok(())
     }
 
     /// The entries of a list before and now. One entry alone is a list too.
@@ -182,16 +202,6 @@ fn words(value: &Value) -> Option<String> {
     }
 }
 
-/// Refuses keys of an entry that it does not have.
-fn check_entry(entry: &Doc, allowed: &[&str]) -> Result<(), Error> {
-    match entry.keys().find(|key| !allowed.contains(&key.as_str())) {
-        None => Ok(()),
-        Some(key) => Err(Error::validation(format!("{} is no key of such an entry", quoted(key)))
-            .with(json!({ "key": key, "allowed": allowed }))
-            .hint(format!("its keys are {}", allowed.join(", ")))),
-    }
-}
-
 /// An entry whose id the task does not have.
 fn unknown_id(id: &Value) -> Error {
     let said = id.as_str().map_or_else(|| id.to_string(), quoted);
@@ -202,15 +212,6 @@ fn unknown_id(id: &Value) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slip_of_the_pen_is_told_from_a_word_of_ones_own() {
-        assert_eq!(nearest("prioritty"), Some("priority"));
-        assert_eq!(nearest("lables"), Some("labels"));
-        assert_eq!(nearest("blocked-by"), Some("blocked_by"));
-        assert_eq!(nearest("severity"), None);
-        assert_eq!(nearest("x"), None);
-    }
 
     #[test]
     fn the_order_of_parts_and_an_empty_list_say_nothing() {

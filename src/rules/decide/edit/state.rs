@@ -29,6 +29,9 @@ impl Edit<'_> {
                     .hint("put the old values back")));
             }
             if before != now {
+                if let Some(map) = entry.as_object().filter(|_| now) {
+                    self.check_recorded(map, was.and_then(Value::as_object), &["met_at"], &["met_by"]).map_err(&at)?;
+                }
                 let mark = |edit: &mut Self| {
                     let permit = edit.permit(Verb::Verify)?;
                     mark_criteria(edit.stage, &permit, std::slice::from_ref(&words), now)
@@ -63,6 +66,10 @@ impl Edit<'_> {
                 return Err(Error::validation("who reviewed it and when follows from the review")
                     .hint("put the old values back"));
             }
+            if let Some(map) = new.and_then(Value::as_object) {
+                super::check_entry(map, &["passed", "at", "by"])?;
+                edit.check_recorded(map, old.and_then(Value::as_object), &["at"], &["by"])?;
+            }
             let permit = edit.permit(Verb::Verify)?;
             put(edit.stage, &permit, &[(KEY.to_owned(), json!(passed))], How::default())
         };
@@ -75,7 +82,28 @@ impl Edit<'_> {
         if !self.is_changed(KEY) {
             return Ok(());
         }
+        self.ended_at()?;
         self.move_to_status().map_err(misfit(KEY, None))
+    }
+
+    /// The times that follow from the status.
+    fn ended_at(&self) -> Judged {
+        for (key, status) in [
+            ("completed_at", Status::Completed),
+            ("cancelled_at", Status::Cancelled),
+            ("archived_at", Status::Archived),
+        ] {
+            if !self.is_changed(key) || self.new.get(key).is_none_or(Value::is_null) {
+                continue;
+            }
+            let at = misfit(key, None);
+            if self.new.get("status").and_then(Value::as_str) != Some(status.as_str()) {
+                let refusal = Error::validation(format!("{key} follows from the status {}", status.as_str()));
+                return Err(at(refusal.hint(format!("leave {key} out, or write that status"))));
+            }
+            self.check_recorded(self.new, None, &[key], &[]).map_err(at)?;
+        }
+        Ok(())
     }
 
     fn move_to_status(&mut self) -> Result<()> {

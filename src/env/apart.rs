@@ -1,19 +1,21 @@
-//! Looking at many tasks at once, where that pays.
+//! Doing the same for many things on all cores, where that pays.
 //!
-//! Promises: answers come in the order of what was asked; a small store starts no thread.
-//! Refuses to know: what is looked for.
+//! Promises: answers come in the order of what was asked; few things start no thread.
+//! Refuses to know: what is done.
 
 use std::thread;
 
 use crate::error::Result;
 
-/// Fewer tasks than this a thread is not worth starting for.
+/// Fewer things than this a thread is not worth starting for.
 const WORTH: usize = 256;
 /// More threads than this would rather wait for the disk, and each takes address space.
 const MOST: usize = 8;
 
-/// What `look` says of each of these, in their order; the first error where there are any.
-pub(super) fn each<T: Sync, R: Send>(all: &[T], look: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+/// What `look` says of each of these, in their order.
+///
+/// Errors: the first in that order, where there are any.
+pub fn each<T: Sync, R: Send>(all: &[T], look: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
     let threads = cores.min(MOST).min(all.len() / WORTH).max(1);
     let part = |some: &[T]| some.iter().map(&look).collect::<Result<Vec<R>>>();

@@ -1,0 +1,69 @@
+//! Arguments that are described to the parser when their command is asked for.
+//!
+//! Promises: parses, helps and completes as if it were not there.
+//!
+//! A command line of fifty commands has some hundreds of arguments, and to describe them all costs more than what most
+//! commands do.
+
+use clap::builder::Resettable;
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
+
+/// What stands behind the name of a command.
+#[derive(Debug)]
+pub struct Late<T>(pub T);
+
+/// Describes the arguments of a command that keeps what is said about it.
+fn told(command: Command, augment: impl FnOnce(Command) -> Command) -> Command {
+    let (about, long) = (command.get_about().cloned(), command.get_long_about().cloned());
+    let command = augment(command);
+    match about {
+        Some(about) => command.about(about).long_about(long.map_or(Resettable::Reset, Resettable::Value)),
+        None => command,
+    }
+}
+
+impl<T: FromArgMatches> FromArgMatches for Late<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        T::from_arg_matches(matches).map(Late)
+    }
+
+    fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, Error> {
+        T::from_arg_matches_mut(matches).map(Late)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+
+    fn update_from_arg_matches_mut(&mut self, matches: &mut ArgMatches) -> Result<(), Error> {
+        self.0.update_from_arg_matches_mut(matches)
+    }
+}
+
+impl<T: Args> Args for Late<T> {
+    fn group_id() -> Option<clap::Id> {
+        T::group_id()
+    }
+
+    fn augment_args(command: Command) -> Command {
+        command.defer(|command| told(command, T::augment_args))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command.defer(|command| told(command, T::augment_args_for_update))
+    }
+}
+
+impl<T: Subcommand> Subcommand for Late<T> {
+    fn augment_subcommands(command: Command) -> Command {
+        command.defer(|command| told(command, T::augment_subcommands))
+    }
+
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        command.defer(|command| told(command, T::augment_subcommands_for_update))
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        T::has_subcommand(name)
+    }
+}

@@ -1,0 +1,125 @@
+//! Tasks whose files a commit of this branch's history took away.
+//!
+//! Promises: reads only; names the commit and holds the log as it was before it. A merge that took one side, a revert of the
+//! commit that brought a task, and a branch that never had it are no removal.
+//! Refuses to know: what becomes of such a task.
+
+use std::collections::BTreeMap;
+
+use super::collect::{FIRST_COMMITS, MAX_COMMITS};
+use super::entity_below;
+use super::seen::Seen;
+use crate::error::Result;
+use crate::git::{Mode, Objects, Oid};
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::store::layout::{LOG, home};
+use crate::store::log::Log;
+use crate::workspace::Workspace;
+
+/// What git writes into the message of a revert.
+const REVERTS: &str = "This reverts commit ";
+
+/// How a commit removed a task.
+#[derive(Clone, Debug)]
+pub(in crate::workspace) struct Removal {
+    /// The commit, in short.
+    pub commit: String,
+    /// The task's events as they were before it.
+    pub log: Vec<Entry>,
+}
+
+impl Workspace {
+    /// Tasks that a commit of this history removed and that the commit which is checked out does not have, with the newest
+    /// such commit.
+    ///
+    /// Errors: `ERR_GIT` where history cannot be read.
+    pub(in crate::workspace) fn removed_by_commits(&self) -> Result<BTreeMap<Id, Removal>> {
+        // Where git keeps its objects in a form that is not known, history cannot be asked.
+        let Some(objects) = self.repo.as_ref().and_then(|repo| repo.objects().ok()) else { return Ok(BTreeMap::new()) };
+        let Some(head) = objects.head()?.commit else { return Ok(BTreeMap::new()) };
+        let seen = self.seen().unwrap_or_default();
+        if seen.whole.contains(&head) {
+            return Ok(BTreeMap::new());
+        }
+        let Some(now) = self.plan_in(&objects, head)? else { return Ok(BTreeMap::new()) };
+        let mut removed = BTreeMap::new();
+        for commit in self.history(&objects, head, seen)? {
+            for (id, log) in self.removed_in(&objects, commit)? {
+                if removed.contains_key(&id) || is_in(&objects, now, id)? {
+                    continue;
+                }
+                // Memory does not fail.
+                let log = Log::read(&objects.blob(log)?[..]).unwrap_or_default().entries;
+                if !log.is_empty() {
+                    removed.insert(id, Removal { commit: objects.short(commit), log });
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The logs that one commit took away, by task.
+    fn removed_in(&self, objects: &Objects, commit: Oid) -> Result<Vec<(Id, Oid)>> {
+        let info = objects.commit(commit)?;
+        let [parent] = info.parents[..] else { return Ok(Vec::new()) };
+        // Where the whole store is gone, somebody uninstalled it; a shallow clone does not have all parents.
+        let (Some(new), Ok(Some(old))) = (self.plan_in(objects, commit)?, self.plan_in(objects, parent)) else {
+            return Ok(Vec::new());
+        };
+        let changes = objects.changes(Some(old), Some(new))?;
+        let gone = changes.iter().filter_map(|change| match (entity_below(&change.path), change.old, change.new) {
+            (Some((Entity::Task(id), true)), Some(was), None) if is_file(was.mode) => Some((id, was.oid)),
+            _ => None,
+        });
+        let gone: Vec<(Id, Oid)> = gone.collect();
+        let reverts = || String::from_utf8_lossy(&info.message).lines().any(|line| line.starts_with(REVERTS));
+        Ok(if gone.is_empty() || reverts() { Vec::new() } else { gone })
+    }
+
+    /// The commits to look through, newest first: those that are not known to be whole, back to where the whole store was taken
+    /// away, which is somebody's uninstall.
+    pub(super) fn history(&self, objects: &Objects, head: Oid, seen: Seen) -> Result<Vec<Oid>> {
+        let most = if seen.last.is_some() { MAX_COMMITS } else { FIRST_COMMITS };
+        let mut hidden = whole_before(objects, seen.whole, head)?;
+        let commits = objects.walk(&[head], &hidden, most)?;
+        let known = hidden.len();
+        for commit in &commits {
+            if self.plan_in(objects, *commit)?.is_some() {
+                continue;
+            }
+            let mut parents = objects.commit(*commit)?.parents.into_iter();
+            // A shallow clone does not have all parents.
+            if parents.any(|parent| matches!(self.plan_in(objects, parent), Ok(Some(_)))) {
+                hidden.push(*commit);
+            }
+        }
+        if hidden.len() == known { Ok(commits) } else { objects.walk(&[head], &hidden, most) }
+    }
+
+    /// The store's folder in a commit.
+    pub(super) fn plan_in(&self, objects: &Objects, commit: Oid) -> Result<Option<Oid>> {
+        let item = objects.item(objects.commit(commit)?.tree, &self.store.name)?;
+        Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
+    }
+}
+
+/// The commits known to be whole that a commit comes after. One says nothing of those before it, which may be checked out now.
+fn whole_before(objects: &Objects, whole: Vec<Oid>, head: Oid) -> Result<Vec<Oid>> {
+    let mut behind = Vec::new();
+    for whole in whole {
+        if objects.has(whole) && objects.merge_base(whole, head)? == Some(whole) {
+            behind.push(whole);
+        }
+    }
+    Ok(behind)
+}
+
+pub(super) fn is_file(mode: Mode) -> bool {
+    matches!(mode, Mode::File | Mode::Executable)
+}
+
+fn is_in(objects: &Objects, plan: Oid, id: Id) -> Result<bool> {
+    let Some((folder, _)) = home(&Entity::Task(id)) else { return Ok(false) };
+    Ok(objects.item(plan, &folder.join(LOG).display().to_string())?.is_some())
+}

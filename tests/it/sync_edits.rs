@@ -1,0 +1,189 @@
+//! What `sync` says of hand edits: before it does anything, and after.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::sync::Clones;
+
+fn edit(clones: &Clones, name: &str, task: &str, from: &str, to: &str) {
+    let path = clones.log(name, task).with_file_name("task.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(&path, text.replacen(from, to, 1)).unwrap();
+}
+
+fn place(clones: &Clones, name: &str, path: &str, text: &str) {
+    fs::write(clones.dir(name).join(".agentpm/tasks").join(path), text).unwrap();
+}
+
+/// What of a report must be the same before and after.
+fn said(report: &Value) -> Value {
+    let without_task = |entry: &Value| {
+        let mut entry = entry.clone();
+        if entry["what"] == "a new task" {
+            entry.as_object_mut().unwrap().remove("task");
+        }
+        entry
+    };
+    let list = |key: &str| -> Vec<Value> { report[key].as_array().into_iter().flatten().map(without_task).collect() };
+    let outgoing: Vec<Value> =
+        report["outgoing"].as_array().unwrap().iter().map(|c| json!([c["title"], c["what"], c["events"]])).collect();
+    json!({ "recorded": list("recorded"), "refused": list("refused"), "outgoing": outgoing })
+}
+
+#[test]
+fn a_plan_of_a_sync_tells_what_the_sync_then_does() {
+    let (clones, task) = Clones::new(&["ann"]);
+    let other = clones.run("ann", &["task", "create", "--title", "other", "--quiet"]).text().to_owned();
+    clones.run("ann", &["sync"]).data();
+    edit(&clones, "ann", &task, "title: shared", "title: by hand");
+    edit(&clones, "ann", &other, "status: open", "status: completed");
+    place(&clones, "ann", "new.yaml", "title: new\n");
+    place(&clones, "ann", "odd.yaml", "title: odd\npriority: 77\n");
+    let before = clones.everything("ann");
+    let planned = clones.run("ann", &["sync", "--plan"]);
+    let plan = planned.data();
+    assert_eq!(clones.everything("ann"), before, "a plan changes nothing");
+    assert_eq!(plan["recorded"].as_array().unwrap().len(), 2, "{plan:#}");
+    assert_eq!(plan["recorded"][1], json!({ "task": task, "path": plan["recorded"][1]["path"], "what": "title" }));
+    let refused = plan["refused"].as_array().unwrap();
+    assert_eq!(refused.len(), 2, "{plan:#}");
+    assert_eq!(
+        (&refused[0]["key"], &refused[0]["line"], &refused[0]["code"]),
+        (&json!("priority"), &json!(2), &json!("ERR_VALIDATION"))
+    );
+    assert_eq!((&refused[1]["task"], &refused[1]["key"]), (&json!(other), &json!("status")));
+    assert_eq!(refused[1]["allowed"], json!(["in_progress", "blocked", "cancelled"]), "{plan:#}");
+    assert!(refused[1]["line"].as_u64() > Some(1) && refused[1]["message"].as_str().unwrap().contains("cannot go"));
+    assert!(planned.stderr.contains("would stay in its file"), "{planned:?}");
+    assert!(plan["would_commit"] == true && plan["outgoing"].as_array().unwrap().len() == 2, "{plan:#}");
+    let synced = clones.run("ann", &["sync"]);
+    assert_eq!(said(&synced.data()), said(&plan));
+    assert!(!synced.stderr.contains("does not belong"), "{synced:?}");
+    // What was recorded is not told again; what was refused still stands.
+    let again = clones.run("ann", &["sync", "--plan"]).data();
+    assert!(again["recorded"].is_null() && again["outgoing"] == json!([]), "{again:#}");
+    assert_eq!(again["refused"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn edits_that_come_from_others_are_judged_before_they_come() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    let other = clones.run("ann", &["task", "create", "--title", "other", "--quiet"]).text().to_owned();
+    clones.run("ann", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    clones.run("ann", &["task", "update", &task, "--priority", "2"]).data();
+    edit(&clones, "ann", &task, "title: shared", "title: by ann");
+    edit(&clones, "ann", &other, "status: open", "status: completed");
+    clones.git("ann", &["commit", "-qa", "--no-verify", "-m", "raw"]).text();
+    clones.git("ann", &["push", "-q"]).text();
+    let plan = clones.run("bob", &["sync", "--plan"]).data();
+    assert_eq!(
+        (&plan["recorded"][0]["task"], &plan["recorded"][0]["what"]),
+        (&json!(task), &json!("title")),
+        "{plan:#}"
+    );
+    assert_eq!(
+        (&plan["refused"][0]["task"], &plan["refused"][0]["key"]),
+        (&json!(other), &json!("status")),
+        "{plan:#}"
+    );
+    assert_eq!(plan["outgoing"][0]["task"], json!(task), "{plan:#}");
+    let report = clones.run("bob", &["sync"]).data();
+    assert_eq!(said(&report), said(&plan));
+}
+
+#[test]
+fn a_new_file_that_was_committed_goes_once_its_task_is_there() {
+    let (clones, _) = Clones::new(&["ann", "bob"]);
+    fs::create_dir(clones.dir("ann").join(".agentpm/tasks/folder")).unwrap();
+    place(&clones, "ann", "folder/task.yaml", "title: in a folder\n");
+    place(&clones, "ann", "new.yaml", "title: new\n");
+    clones.git("ann", &["add", "-A"]).text();
+    clones.git("ann", &["commit", "-qm", "raw"]).text();
+    let synced = clones.run("ann", &["sync"]);
+    synced.data();
+    assert!(!synced.stderr.contains("does not belong"), "{synced:?}");
+    assert!(!clones.git("ann", &["ls-files"]).text().contains("new.yaml"), "nobody adopts it once more");
+    clones.run("bob", &["sync"]).data();
+    let items = clones.run("bob", &["ls"]).data()["items"].clone();
+    let titles: Vec<&str> = items.as_array().unwrap().iter().filter_map(|t| t["title"].as_str()).collect();
+    assert_eq!(titles.iter().filter(|t| **t == "new").count(), 1, "{titles:?}");
+    assert_eq!(clones.run("bob", &["lint"]).data()["findings"], json!([]));
+}
+
+/// Ann commits and pushes an edit as she made it, and the others pull it.
+fn pulled_raw(names: &[&str], edits: &[(&str, &str)]) -> (Clones, String) {
+    let (clones, task) = Clones::new(names);
+    let step = ["progress", "add", &task, "--content", "an old step"];
+    clones.run("ann", &step).data();
+    clones.run("ann", &["note", &task, "--content", "an old note"]).data();
+    for name in names {
+        clones.run(name, &["sync"]).data();
+    }
+    for (from, to) in edits {
+        edit(&clones, "ann", &task, from, to);
+    }
+    clones.git("ann", &["commit", "-qa", "--no-verify", "-m", "raw"]).text();
+    clones.git("ann", &["push", "-q"]).text();
+    for name in names.iter().filter(|name| **name != "ann") {
+        clones.git(name, &["pull", "-q"]).text();
+    }
+    (clones, task)
+}
+
+const EDITS: [(&str, &str); 5] = [
+    ("title: shared", "title: by hand\npriority: 2"),
+    ("status: open", "status: cancelled"),
+    ("completed: false", "completed: true"),
+    ("context:\n", "context:\n  - {type: decision, content: so be it}\n"),
+    ("progress:\n", "progress:\n  - ask\n  - {content: done at once, completed: true}\n"),
+];
+
+#[test]
+fn an_edit_that_several_clones_pulled_is_recorded_once() {
+    let (clones, task) = pulled_raw(&["ann", "bob", "eve"], &EDITS);
+    clones.run("bob", &["sync"]).data();
+    // Eve does not know of Bob's recording, and finds the same edit in the same commit.
+    let plan = clones.run("eve", &["sync", "--plan"]).data();
+    assert!(plan["recorded"].is_null() && plan["refused"].is_null(), "{plan:#}");
+    let report = clones.run("eve", &["sync"]).data();
+    assert!(report["recorded"].is_null() && report["refused"].is_null(), "{report:#}");
+    clones.run("ann", &["sync"]).data();
+    for name in ["bob", "eve"] {
+        clones.run(name, &["sync"]).data();
+    }
+    let seen = clones.run("ann", &["task", "get", &task]).data();
+    assert_eq!((&seen["progress"]["total"], &seen["progress"]["done"]), (&json!(3), &json!(2)), "{seen:#}");
+    assert_eq!(seen["context"].as_array().unwrap().len(), 2, "{seen:#}");
+    assert_eq!((&seen["title"], &seen["status"]), (&json!("by hand"), &json!("cancelled")));
+    for name in ["bob", "eve"] {
+        assert_eq!(crate::sync::plan(&clones, "ann"), crate::sync::plan(&clones, name), "{name}");
+        assert_eq!(clones.run(name, &["lint"]).data()["findings"], json!([]));
+    }
+}
+
+#[test]
+fn what_goes_beyond_a_recorded_edit_is_recorded_too() {
+    let (clones, task) = pulled_raw(&["ann", "bob", "eve"], &EDITS[3..]);
+    clones.run("bob", &["sync"]).data();
+    edit(&clones, "eve", &task, "  - ask\n", "  - ask\n  - and thank\n");
+    clones.git("eve", &["commit", "-qa", "--no-verify", "-m", "more"]).text();
+    let report = clones.run("eve", &["sync"]).data();
+    assert_eq!(report["recorded"][0]["what"], "progress", "{report:#}");
+    let seen = clones.run("eve", &["task", "get", &task]).data();
+    assert_eq!(seen["progress"]["total"], 4, "{seen:#}");
+    assert_eq!(seen["context"].as_array().unwrap().len(), 2, "{seen:#}");
+}
+
+#[test]
+fn new_words_for_an_entry_that_several_pulled_make_one_newer_entry() {
+    let (clones, task) = pulled_raw(&["ann", "bob", "eve"], &[("content: an old note", "content: a better note")]);
+    for name in ["bob", "eve", "ann", "bob"] {
+        let report = clones.run(name, &["sync"]).data();
+        assert!(report["refused"].is_null(), "{name}: {report:#}");
+    }
+    let seen = clones.run("ann", &["task", "get", &task]).data();
+    assert_eq!(seen["context"].as_array().unwrap().len(), 2, "{seen:#}");
+}
