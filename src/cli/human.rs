@@ -210,6 +210,9 @@ pub fn findings(report: &Value) -> String {
     for fixed in report["fixed"].as_array().into_iter().flatten() {
         out.push_str(&format!("fixed: {}\n", escape(fixed.as_str().unwrap_or_default())));
     }
+    for refused in report["refused"].as_array().into_iter().flatten() {
+        out.push_str(&format!("refused: {}\n", escape(refused.as_str().unwrap_or_default())));
+    }
     for finding in report["findings"].as_array().into_iter().flatten() {
         let line = finding["line"].as_u64().map(|n| format!(":{n}")).unwrap_or_default();
         let place = finding["path"].as_str().map(|path| format!("{}{line}: ", escape(path))).unwrap_or_default();

@@ -37,7 +37,10 @@ pub fn without_store(env: &Env, options: &Options, args: &Lint, global: &Global)
             let mut text = Vec::new();
             let read = std::io::stdin().lock().take(MAX_TEXT).read_to_end(&mut text);
             read.map_err(|e| Error::io("read", "standard input".as_ref(), &e))?;
-            workspace::lint_text(env, options, path, &text)?
+            match workspace::lint_text(env, options, path, &text) {
+                Err(e) => return no_folder(env.cwd(), args, global, e),
+                judged => judged?,
+            }
         }
         None => workspace::lint_staged(env, options)?,
     };
@@ -48,6 +51,10 @@ pub fn without_store(env: &Env, options: &Options, args: &Lint, global: &Global)
 pub fn lint(ws: &Workspace, args: &Lint, global: &Global) -> Result<Answer> {
     let report = match &args.base {
         Some(base) => ws.lint_since(base)?,
+        None if args.fix && ws.findings.iter().any(|f| f.rule == Rule::ConfigInvalid) => {
+            let why = "nothing was mended: the settings cannot be read whole, so that it is not known what is allowed";
+            LintReport { refused: vec![why.into()], ..ws.lint()? }
+        }
         None if args.fix => {
             let comments = if args.drop_comments { Comments::Drop } else { Comments::Keep };
             ws.lint_fix(Fix { comments, deleted: args.deleted.unwrap_or_default() })?
@@ -63,11 +70,17 @@ pub fn nowhere(cwd: &Path, args: &Lint, global: &Global) -> Result<Answer> {
     Ok(report.map_or_else(|| no_store(global), |report| answer(&report, global)))
 }
 
+/// Answers where no store can be opened: where it is no folder that is a finding like any other.
+pub fn no_folder(cwd: &Path, args: &Lint, global: &Global, e: Error) -> Result<Answer> {
+    let report = workspace::lint_no_folder(cwd, args.base.as_deref(), &e)?;
+    report.map_or(Err(e), |report| Ok(answer(&report, global)))
+}
+
 /// What is said where there is no store: a hook must be able to run lint anywhere.
 fn no_store(global: &Global) -> Answer {
     let nothing = LintReport::default();
     let human = if is(global, "sarif") { for_terminal(sarif::log(&nothing.findings)) } else { String::new() };
-    Answer { data: json!(nothing), human, document: true, ..Answer::default() }
+    Answer { data: json!(nothing), human, lines: Some(Vec::new()), document: true, ..Answer::default() }
 }
 
 fn answer(report: &LintReport, global: &Global) -> Answer {
@@ -77,7 +90,11 @@ fn answer(report: &LintReport, global: &Global) -> Answer {
         Some("sarif") => for_terminal(sarif::log(&report.findings)),
         _ => human::findings(&data),
     };
-    Answer { human, data, exit: u8::from(report.errors > 0), ..Answer::default() }
+    let told = |what: &str, all: &[String]| all.iter().map(|words| json!({ what: words })).collect::<Vec<_>>();
+    let findings = report.findings.iter().map(|finding| json!(finding));
+    let done = told("fixed", &report.fixed).into_iter().chain(told("refused", &report.refused));
+    let lines = Some(done.chain(findings).collect());
+    Answer { human, data, lines, exit: u8::from(report.errors > 0), ..Answer::default() }
 }
 
 fn is(global: &Global, format: &str) -> bool {

@@ -68,6 +68,8 @@ pub struct Answer {
     pub data: Value,
     /// The same in words, for people. Escaped by whoever wrote it.
     pub human: String,
+    /// The data as a document for each item, where it is no list with `items`.
+    pub lines: Option<Vec<Value>>,
     /// The id alone, for `--quiet`.
     pub quiet: Option<String>,
     /// Beside `data`, why there is none.
@@ -110,7 +112,7 @@ pub fn print(answer: &Answer, global: &Global, form: Form, out: Out) -> ExitCode
             }
             format!("{whole}\n")
         }
-        Form::Lines => match answer.data.get("items").and_then(Value::as_array) {
+        Form::Lines => match answer.lines.as_ref().or(answer.data.get("items").and_then(Value::as_array)) {
             Some(items) => items.iter().map(|item| format!("{item}\n")).collect(),
             None => format!("{}\n", answer.data),
         },

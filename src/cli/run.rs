@@ -114,11 +114,16 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         _ => {}
     }
     let cwd = env.cwd().to_owned();
-    let mut ws = match (Workspace::open(env, options), &verb) {
+    let opened = match &verb {
+        Verb::Lint(_) => Workspace::open_to_look(env, options),
+        _ => Workspace::open(env, options),
+    };
+    let mut ws = match (opened, &verb) {
         // A hook must be able to run lint anywhere.
         (Err(e), Verb::Lint(Late(args))) if e.code == Code::NoStore && global.store.is_none() => {
             return lint::nowhere(&cwd, args, global);
         }
+        (Err(e), Verb::Lint(Late(args))) => return lint::no_folder(&cwd, args, global, e),
         (opened, _) => opened?,
     };
     let done = carry_out(&mut ws, verb, global);

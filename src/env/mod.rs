@@ -83,6 +83,21 @@ impl Env {
         Ok(Env { clock, ids: Mutex::new(Ids { last: None, chance }), vars, cwd, boot })
     }
 
+    /// The same surroundings once more, with chance of their own: for what is only tried.
+    pub fn again(&self) -> Self {
+        let clock = match &self.clock {
+            Clock::System => Clock::System,
+            Clock::Fixed(time) => Clock::Fixed(*time),
+            Clock::File(path) => Clock::File(path.clone()),
+        };
+        let chance = match self.var("AGENTPM_SEED") {
+            None => Chance::System,
+            Some(seed) => Chance::Seeded { seed: format!("{seed}, tried"), count: 0 },
+        };
+        let ids = Mutex::new(Ids { last: None, chance });
+        Env { clock, ids, vars: self.vars.clone(), cwd: self.cwd.clone(), boot: self.boot.clone() }
+    }
+
     /// The time now.
     pub fn now(&self) -> Time {
         match self.clock {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
 use crate::model::id::{Id, quoted};
+use crate::model::json::plain_words;
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::model::time::Time;
@@ -609,7 +610,8 @@ macro_rules! commands {
             ///
             /// Errors: `ERR_USAGE` for an unknown name or key, `ERR_VALIDATION` for a value that does not fit.
             pub fn from_json(op: &str, args: Value) -> Result<Self> {
-                let misfit = |e: serde_json::Error| Error::validation(format!("{op}: {e}"));
+                let misfit =
+                    |e: serde_json::Error| Error::validation(format!("{op}: {}", plain_words(&e.to_string())));
                 match op {
                     $($op => {
                         known_keys(op, &schemars::schema_for!($variant), &args)?;

@@ -6,7 +6,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::error::Code;
 use crate::model::id::Id;
 
 /// How bad a finding is.
@@ -171,10 +173,12 @@ rules! {
     SignatureMissing = "signature-missing", Error, Firm, "take the change back and make it again with the agent's key: agentpm agent register --new-key makes one";
     /// An event's signature is not that of the agent it names over the line as it stands: forged, altered or copied.
     SignatureWrong = "signature-wrong", Error, Firm, "restore the true line from git history; ask whose change it is";
-    /// A line of config.toml has no meaning.
+    /// A line of config.toml or roles.yml has no meaning.
     ConfigKey = "config-key", Warning, Free, "correct or remove the key";
     /// config.toml or roles.yml cannot be read.
     ConfigInvalid = "config-invalid", Error, Firm, "mend the file by hand";
+    /// config.toml is missing, so that the defaults count.
+    ConfigMissing = "config-missing", Warning, Free, "bring it back from git history; agentpm init writes one with the defaults";
     /// The store was written by a newer version.
     StoreNewer = "store-newer", Error, Firm, "use a newer agentpm to write to this store";
 }
@@ -206,6 +210,29 @@ impl Serialize for Rule {
     }
 }
 
+/// Why a hand edit cannot be recorded, as the command would say it that makes the change.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Refusal {
+    /// The code of the error.
+    pub code: Code,
+    /// What is wrong.
+    pub message: String,
+    /// The facts behind it, among them the key and what it may hold.
+    pub details: Value,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl Refusal {
+    /// Whether it stands whoever asks: no right and no lease of somebody would change it.
+    pub fn is_for_everybody(&self) -> bool {
+        !matches!(
+            self.code,
+            Code::Unauthorized | Code::LeaseRequired | Code::LeaseHeld | Code::LeaseExpired | Code::LeaseLost
+        )
+    }
+}
+
 /// One oddity, where it is and what to do about it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
@@ -233,6 +260,9 @@ pub struct Finding {
     pub event: Option<Id>,
     /// How to mend it.
     pub mend: &'static str,
+    /// Why a hand edit that it is about cannot be recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Box<Refusal>>,
     /// Where in its file it is, until the line is known.
     #[serde(skip)]
     pub spot: Option<Spot>,
@@ -251,6 +281,7 @@ impl Finding {
             task: None,
             event: None,
             mend: rule.mend(),
+            refusal: None,
             spot: None,
         }
     }

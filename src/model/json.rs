@@ -175,6 +175,44 @@ impl<'de> Visitor<'de> for Seed {
     }
 }
 
+/// What a reader says of a value of the wrong kind, in plain words; anything else as it was.
+pub fn plain_words(message: &str) -> String {
+    let message = message.lines().next().unwrap_or_default();
+    let kind = |begin: &str| message.find(begin).map(|at| (&message[..at], &message[at + begin.len()..]));
+    let Some((before, (found, wanted))) = ["invalid type: ", "invalid value: "]
+        .iter()
+        .find_map(|begin| kind(begin))
+        .and_then(|(before, rest)| Some((before, rest.split_once(", expected ")?)))
+    else {
+        return message.replace("unknown variant", "unknown word");
+    };
+    let (word, rest) = found.split_once(' ').map_or((found, ""), |(word, rest)| (word, rest));
+    let found = match (word, rest) {
+        ("string", text) => format!("the text {text}"),
+        ("integer", number) => format!("the number {number}"),
+        ("floating", _) => format!("the fraction {}", rest.trim_start_matches("point ")),
+        ("boolean", truth) => format!("the truth value {truth}"),
+        ("sequence", _) => "a list".to_owned(),
+        ("map", _) => "a mapping of keys to values".to_owned(),
+        ("null" | "unit" | "Option", _) => "nothing".to_owned(),
+        _ => found.to_owned(),
+    };
+    // A place may follow what was expected.
+    let (wanted, place) = wanted.find(" at line ").map_or((wanted, ""), |at| wanted.split_at(at));
+    let wanted = match wanted {
+        "i8" | "i16" | "i32" | "i64" => "a whole number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a string" | "string" | "a borrowed string" => "a text",
+        "a sequence" => "a list",
+        "a map" => "a mapping of keys to values",
+        struct_ if struct_.starts_with("struct ") => "a mapping of keys to values",
+        other => other,
+    };
+    format!("{before}{found} stands where {wanted} belongs{place}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,5 +227,14 @@ mod tests {
         assert!(parse(&nested(MAX_DEPTH + 1)).is_err());
         assert!(parse(&nested(1_000_000)).is_err());
         assert!(!too_deep(&format!("\"{}\"", "[".repeat(100))));
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_told_without_names_of_types() {
+        let said = |text: &str| plain_words(&serde_json::from_str::<Vec<i64>>(text).unwrap_err().to_string());
+        assert!(said("[\"high\"]").starts_with("the text \"high\" stands where a whole number belongs at line 1"));
+        assert!(said("[1.5]").starts_with("the fraction `1.5` stands where a whole number belongs"));
+        assert!(said("{}").starts_with("a mapping of keys to values stands where a list belongs"));
+        assert_eq!(plain_words("task.update: something else"), "task.update: something else");
     }
 }

@@ -142,7 +142,9 @@ pub struct LintSettings {
 impl LintSettings {
     /// A finding as bad as the settings say; `None` for what they do not want to hear of.
     pub fn judge(&self, finding: Finding) -> Option<Finding> {
-        let level = self.severity.get(finding.rule.code()).filter(|_| finding.rule.is_configurable());
+        // What nobody may record would stand there for ever, unheard.
+        let stays = finding.refusal.as_ref().is_some_and(|refusal| refusal.is_for_everybody());
+        let level = self.severity.get(finding.rule.code()).filter(|_| finding.rule.is_configurable() && !stays);
         match level {
             None => Some(finding),
             Some(Level::Off) => None,

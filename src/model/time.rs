@@ -113,7 +113,9 @@ impl Serialize for Time {
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(|e: Error| serde::de::Error::custom(e.message))
+        text.parse().map_err(|e: Error| {
+            serde::de::Error::custom(format!("{}; {}", e.message, e.hint.as_deref().unwrap_or_default()))
+        })
     }
 }
 

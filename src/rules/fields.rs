@@ -5,10 +5,11 @@
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::model::id::{check_agent_name, quoted};
+use crate::model::json::plain_words;
 use crate::model::payload::Fields;
 use crate::model::task::{TaskFields, TaskType};
 
@@ -69,7 +70,7 @@ pub const PRIORITY: std::ops::RangeInclusive<i64> = -5..=5;
 pub fn write(fields: &mut TaskFields, set: &Fields) -> std::result::Result<(), String> {
     let mut next = fields.clone();
     for (name, value) in set {
-        write_one(&mut next, name, value).map_err(|e| format!("{name}: {e}"))?;
+        write_one(&mut next, name, value).map_err(|e| format!("{name}: {}", plain_words(&e.to_string())))?;
     }
     *fields = next;
     Ok(())
@@ -155,6 +156,7 @@ pub fn check(set: &Fields) -> Result<()> {
     check_line("title", &fields.title, MAX_TITLE)?;
     if let TaskType::Other(word) = &fields.kind {
         return Err(Error::validation(format!("{} is not a type of task", quoted(word)))
+            .with(json!({ "allowed": TaskType::WORDS }))
             .hint(format!("use one of {}", TaskType::WORDS.join(", "))));
     }
     if !PRIORITY.contains(&fields.priority) {

@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 use crate::error::{Code, Error, Result};
 use crate::model::finding::{Finding, Level, Rule};
+use crate::model::json::plain_words;
 use crate::model::nearest::nearest;
 use crate::model::settings::Settings;
 
@@ -17,30 +18,119 @@ pub const MAX_CONFIG: u64 = 256 * 1024;
 ///
 /// Errors: `ERR_CORRUPT` with file and line where a text is no TOML or a value does not fit its key.
 pub fn combine(files: &[(String, String)]) -> Result<(Settings, Vec<Finding>)> {
-    let mut all = Settings { agent: Some(String::new()), ..Settings::default() };
-    all.lint.severity = Rule::ALL.iter().map(|rule| (rule.code().to_owned(), Level::Error)).collect();
-    let known = Table::try_from(all).map_err(|e| Error::new(Code::Corrupt, format!("the default settings: {e}")))?;
+    let known = known()?;
     let mut whole = Table::new();
     let mut findings = Vec::new();
     for (name, text) in files {
-        let table: Table = text.parse().map_err(|e: toml::de::Error| corrupt(name, text, &e))?;
+        let table: Table = text.parse().map_err(|e| corrupt(name, text, &e))?;
         // Each file is checked alone, so that an error names the file it is in.
-        let own = toml::from_str::<Settings>(text).map_err(|e| corrupt(name, text, &e))?;
-        unknown_keys(&known, &table, "", &mut |key, nearest| {
-            let hint = nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
-            let line = line_of(text, key);
-            findings.push(Finding::new(Rule::ConfigKey, format!("unknown key {key}{hint}")).at(name.clone(), line));
-        });
-        let firm = |code: &str| Rule::of(code).is_some_and(|rule| !rule.is_configurable());
-        for (code, _) in own.lint.severity.iter().filter(|(code, level)| **level != Level::Error && firm(code)) {
-            let message =
-                format!("{code} means lost or contradictory data; lint.severity cannot make it less than an error");
-            findings.push(Finding::new(Rule::ConfigKey, message).at(name.clone(), line_of(text, code)));
-        }
+        toml::from_str::<Settings>(text).map_err(|e| corrupt(name, text, &e))?;
+        odd(&known, name, text, &table, &mut findings);
         merge(&mut whole, table);
     }
     let settings = whole.try_into().map_err(|e| Error::new(Code::Corrupt, format!("settings: {e}")))?;
     Ok((settings, findings))
+}
+
+/// As [`combine`], for one who only looks: what cannot be read is a finding, and the default counts in its place.
+pub fn combine_what_fits(files: &[(String, String)]) -> (Settings, Vec<Finding>) {
+    let mut whole = Table::new();
+    let mut findings = Vec::new();
+    let Ok(known) = known() else { return (Settings::default(), findings) };
+    for (name, text) in files {
+        let mut table: Table = match text.parse() {
+            Ok(table) => table,
+            Err(e) => {
+                let message = format!("{}; the defaults count until it is mended", plain_words(e.message()));
+                findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line_at(text, &e)));
+                continue;
+            }
+        };
+        odd(&known, name, text, &table, &mut findings);
+        take_misfits(&known, &mut table, &mut Vec::new(), &mut |path, value, why| {
+            let key = path.join(".");
+            let message = format!("{key} = {value}: {}; the default counts until it is mended", plain_words(why));
+            let line = line_below(text, path).or_else(|| line_of(text, &key));
+            findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line));
+        });
+        merge(&mut whole, table);
+    }
+    (whole.try_into().unwrap_or_default(), findings)
+}
+
+/// All keys there are.
+fn known() -> Result<Table> {
+    let mut all = Settings { agent: Some(String::new()), ..Settings::default() };
+    all.lint.severity = Rule::ALL.iter().map(|rule| (rule.code().to_owned(), Level::Error)).collect();
+    Table::try_from(all).map_err(|e| Error::new(Code::Corrupt, format!("the default settings: {e}")))
+}
+
+/// What of a file has no meaning.
+fn odd(known: &Table, name: &str, text: &str, table: &Table, findings: &mut Vec<Finding>) {
+    unknown_keys(known, table, "", &mut |key, nearest| {
+        let hint = nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        let line = line_below(text, &path).or_else(|| line_of(text, key));
+        findings.push(Finding::new(Rule::ConfigKey, format!("unknown key {key}{hint}")).at(name, line));
+    });
+    let severity = table.get("lint").and_then(|lint| lint.get("severity")).and_then(Value::as_table);
+    let firm = |code: &str| Rule::of(code).is_some_and(|rule| !rule.is_configurable());
+    let lowers = |is: &Value| matches!(is.as_str(), Some("off" | "warning"));
+    for (code, _) in severity.into_iter().flatten().filter(|(code, is)| firm(code) && lowers(is)) {
+        let message =
+            format!("{code} means lost or contradictory data; lint.severity cannot make it less than an error");
+        findings.push(Finding::new(Rule::ConfigKey, message).at(name, line_of(text, code)));
+    }
+}
+
+/// Takes out every value that does not fit its key, and reports it.
+fn take_misfits(
+    known: &Table,
+    given: &mut Table,
+    path: &mut Vec<String>,
+    report: &mut dyn FnMut(&[String], &Value, &str),
+) {
+    let mut misfits = Vec::new();
+    for (key, value) in given.iter_mut() {
+        path.push(key.clone());
+        match (known.get(key), value) {
+            (Some(Value::Table(known)), Value::Table(given)) => take_misfits(known, given, path, report),
+            (is_known, value) => {
+                let last = path.last().cloned().unwrap_or_default();
+                let alone = path.iter().rev().skip(1).fold(Table::from_iter([(last, value.clone())]), |inner, key| {
+                    Table::from_iter([(key.clone(), Value::Table(inner))])
+                });
+                if let Err(e) = alone.try_into::<Settings>() {
+                    // What has no meaning is told as just that.
+                    if is_known.is_some() {
+                        report(path, value, e.message());
+                    }
+                    misfits.push(key.clone());
+                }
+            }
+        }
+        path.pop();
+    }
+    given.retain(|key, _| !misfits.iter().any(|misfit| misfit == key));
+}
+
+/// The line of a key below the header of its table.
+fn line_below(text: &str, path: &[String]) -> Option<usize> {
+    let (last, above) = path.split_last()?;
+    let header = above.join(".");
+    let mut within = header.is_empty();
+    for (n, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix('[') {
+            within = name.split(']').next().map(|name| name.replace(['"', '\'', ' '], "")) == Some(header.clone());
+        } else if within
+            && let Some((key, _)) = line.split_once('=')
+            && key.trim().trim_matches(['"', '\'']) == last
+        {
+            return Some(n + 1);
+        }
+    }
+    None
 }
 
 /// The line on which a key stands, by its last part.
@@ -51,10 +141,15 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
     line.map(|n| n + 1)
 }
 
+fn line_at(text: &str, e: &toml::de::Error) -> Option<usize> {
+    let bytes = text.as_bytes();
+    e.span().map(|span| bytes[..span.start.min(bytes.len())].iter().filter(|byte| **byte == b'\n').count() + 1)
+}
+
 fn corrupt(name: &str, text: &str, e: &toml::de::Error) -> Error {
-    let line = e.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let line = line_at(text, e);
     let place = line.map(|n| format!(":{n}")).unwrap_or_default();
-    Error::new(Code::Corrupt, format!("{name}{place}: {}", e.message().lines().next().unwrap_or_default()))
+    Error::new(Code::Corrupt, format!("{name}{place}: {}", plain_words(e.message())))
         .with(serde_json::json!({ "path": name, "line": line }))
         .hint("mend the file by hand")
 }
@@ -121,5 +216,27 @@ mod tests {
         assert_eq!(findings[0].line, Some(2));
         let refused = combine(&[file("a", "\n[lease]\nttl_seconds = \"long\"\n")]).unwrap_err();
         assert!(refused.message.starts_with("a:3"), "{}", refused.message);
+    }
+
+    #[test]
+    fn one_who_only_looks_takes_what_fits_and_is_told_the_rest_with_its_line() {
+        let text = "[list]\nmax_bytes = 7\n[lease]\nttl_seconds = \"long\"\nrequired = true\n\
+                    [lint.severity]\nodd-file = \"of\"\nlog-gap = \"of\"\nodd-fil = \"of\"\n[sync]\nstep_seconds = -1\n";
+        let (settings, findings) = combine_what_fits(&[file("a", text), file("b", "list = 3\n"), file("c", "x = [")]);
+        let mut said: Vec<_> = findings.iter().map(|f| (f.path.as_deref(), f.line, f.rule)).collect();
+        said.sort();
+        let invalid = |name, line| (Some(name), Some(line), Rule::ConfigInvalid);
+        let expected = [
+            invalid("a", 4),
+            invalid("a", 7),
+            invalid("a", 8),
+            (Some("a"), Some(9), Rule::ConfigKey),
+            invalid("a", 11),
+        ];
+        assert_eq!(said[..5], expected, "{findings:#?}");
+        assert_eq!(said[5..], [invalid("b", 1), invalid("c", 1)], "{findings:#?}");
+        assert_eq!((settings.list.max_bytes, settings.lease.required), (7, true));
+        assert_eq!(settings.lease.ttl_seconds, Settings::default().lease.ttl_seconds);
+        assert!(findings.iter().any(|f| f.message.contains("whole number")), "{findings:#?}");
     }
 }

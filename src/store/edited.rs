@@ -10,6 +10,7 @@ use crate::model::id::Id;
 use crate::model::yaml::is_as_written;
 use crate::rules::decide::edit::changed_keys;
 pub use crate::rules::register::below;
+use crate::store::place::not_text;
 use crate::store::project::render;
 use crate::store::yaml;
 
@@ -43,7 +44,7 @@ pub fn compare(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> Readable {
     if whole.as_bytes() == bytes {
         return Readable::Clean;
     }
-    let Ok(text) = std::str::from_utf8(bytes) else { return Readable::Edited("it is not valid UTF-8".into()) };
+    let Ok(text) = std::str::from_utf8(bytes) else { return Readable::Edited(not_text(bytes)) };
     if text.contains('\r') && text.replace("\r\n", "\n") == whole {
         // Git made other line ends of it on its way into this work tree.
         return Readable::Stale;

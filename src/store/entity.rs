@@ -73,7 +73,7 @@ pub fn yaml_path(entity: &Entity) -> Option<PathBuf> {
 }
 
 /// A task with its log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LoadedTask {
     /// What the log tells.
     pub task: Task,

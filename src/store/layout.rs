@@ -7,6 +7,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use crate::env::files::{self, Dir, Kind};
 use crate::error::{Code, Error, Result};
 use crate::model::event::Entity;
@@ -84,6 +86,7 @@ impl Store {
                     Code::Corrupt,
                     format!("{} is not a folder but a link or another kind of file ({e})", path.display()),
                 )
+                .with(json!({ "store": path.strip_prefix(top).unwrap_or(path).display().to_string() }))
                 .hint("a store is a real folder; look at what is there before you remove it"));
             }
             Err(e) => return Err(Error::io("open", path, &e)),

@@ -19,7 +19,7 @@ const MAX_FOREIGN: usize = 16 * 1024 * 1024;
 const MAX_FINDINGS: usize = 1_000;
 
 /// One log as it was found.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Log {
     /// The events, in the order of the file.
     pub entries: Vec<Entry>,

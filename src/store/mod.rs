@@ -17,3 +17,4 @@ pub mod place;
 pub mod project;
 pub mod readable;
 pub mod yaml;
+mod yaml_words;

@@ -4,6 +4,19 @@
 //! (a key at the beginning of a line, an entry behind a dash); the key's line where the entry is written otherwise.
 //! Refuses to know: whether the file is valid.
 
+/// The line and the byte within it, both from 1, at which bytes stop being UTF-8; `None` where they do not.
+pub fn not_utf8(bytes: &[u8]) -> Option<(usize, usize)> {
+    let good = &bytes[..std::str::from_utf8(bytes).err()?.valid_up_to()];
+    let begin = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |n| n + 1);
+    Some((good.iter().filter(|byte| **byte == b'\n').count() + 1, good.len() - begin + 1))
+}
+
+/// What is said of bytes that are not UTF-8: where they stop being so.
+pub fn not_text(bytes: &[u8]) -> String {
+    let (line, byte) = not_utf8(bytes).unwrap_or((1, 1));
+    format!("it is not valid UTF-8 at line {line}, byte {byte}; save the file as UTF-8")
+}
+
 /// The line, from 1, of a top-level key.
 pub fn line_of_key(text: &str, key: &str) -> Option<usize> {
     let quoted = [format!("\"{key}\""), format!("'{key}'")];
@@ -43,6 +56,13 @@ pub fn line_of_entry(text: &str, key: &str, entry: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_byte_that_is_no_text_is_found() {
+        assert_eq!(not_utf8(b"a\nb\n"), None);
+        assert_eq!(not_utf8(b"a\nb\xff\n"), Some((2, 2)));
+        assert_eq!(not_utf8(b"\xff"), Some((1, 1)));
+    }
 
     #[test]
     fn keys_and_entries_are_found_where_they_stand() {

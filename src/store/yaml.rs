@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_yaml::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 
 use crate::model::json::{MAX_DEPTH, strict};
+use crate::store::yaml_words::plainly;
 
 /// Largest document, in bytes.
 pub const MAX_DOCUMENT: usize = 8 * 1024 * 1024;
@@ -45,8 +46,7 @@ pub fn line_in(message: &str) -> Option<usize> {
 }
 
 fn words(e: &serde_yaml::Error) -> String {
-    let e = e.without_snippet();
-    e.to_string().lines().next().unwrap_or_default().to_owned()
+    plainly(e.without_snippet().to_string().lines().next().unwrap_or_default())
 }
 
 fn options() -> serde_yaml::Options {

@@ -26,7 +26,7 @@ use crate::store::comments::{Comment, comments};
 use crate::store::edited::{FORM, Readable, below, compare, heads};
 use crate::store::entity::{is_odd, load_task, read_yaml};
 use crate::store::layout::task_dir;
-use crate::store::place::{line_of_entry, line_of_key};
+use crate::store::place::{line_of_entry, line_of_key, not_text};
 use crate::store::project::render;
 use crate::store::yaml::{self, line_in};
 
@@ -71,11 +71,22 @@ impl Workspace {
         self.record(HandEdit { id, draft, comments: Comments::Keep })
     }
 
+    /// As [`Workspace::absorb`]. Gives all tasks whose edits were recorded with it, and the names of the changed fields.
+    pub(super) fn absorb_with_others(&self, id: Id, comments: Comments) -> Result<Vec<(Id, String)>> {
+        self.record_with_others(HandEdit { id, draft: None, comments })
+    }
+
     /// Records one edit. Gives the names of the changed fields.
     pub(super) fn record(&self, edit: HandEdit) -> Result<String> {
         let id = edit.id;
+        let taken_in = self.record_with_others(edit)?;
+        Ok(taken_in.into_iter().filter(|(task, _)| *task == id).map(|(_, what)| what).collect::<Vec<_>>().join(", "))
+    }
+
+    fn record_with_others(&self, edit: HandEdit) -> Result<Vec<(Id, String)>> {
+        let id = edit.id;
         let reply = self.carry_out(self.author()?, &Command::Batch(Vec::new()), &[edit], |_| Ok(Subject::Task(id)))?;
-        Ok(reply.taken_in.into_iter().map(|(_, what)| what).collect::<Vec<_>>().join(", "))
+        Ok(reply.taken_in)
     }
 
     /// A word for who looks at a task whose file says something that its events do not.
@@ -146,45 +157,20 @@ impl Scene<'_> {
                 .hint("look at it again, then run the same command"));
         }
         let bytes = hand.draft.as_ref().map_or(current.clone(), |(text, _)| text.clone().into_bytes());
-        let text = String::from_utf8(bytes).map_err(|_| corrupt("it is not valid UTF-8"))?;
+        let text = String::from_utf8(bytes).map_err(|e| unreadable(id, &path, &not_text(e.as_bytes())))?;
         self.load_known(id)?;
-        let entries = &self.tasks[&id].log.entries;
-        match compare(&entity, entries, text.as_bytes()) {
-            Readable::Edited(_) => {}
-            Readable::Ahead(lost) => return Err(ahead(id, &path, lost)),
-            _ => return Ok(String::new()),
-        }
-        let found = yaml::read_value(&text).map_err(|why| unreadable(id, &path, &why))?;
-        let seen = heads(&found).ok_or_else(|| {
-            corrupt("its foot is gone, so that it cannot be told what it was made from").hint(
-                "put the lines from log: downwards back, as git show HEAD:<path> has them; keep your changes above",
-            )
-        })?;
-        let written = render(&entity, &below(entries, &seen));
-        let expected = yaml::read_value(&written).map_err(|why| corrupt(&why))?;
-        let remarks = comments(&text, &found);
+        let Some(apart) = apart(id, &path, &self.tasks[&id].log.entries, &text)? else { return Ok(String::new()) };
+        let Apart { seen, old, new, left, remarks, kept, recorded } = apart;
         if let (Comments::Refuse, Some((line, words))) = (hand.comments, remarks.first()) {
             return Err(
                 comment_lost(&path, &(*line, words.clone())).with(json!({ "task": id, "path": path, "line": line }))
             );
         }
-        refuse_bare(Some(id), &path, &text, &found)?;
-        let empty = Doc::new();
-        let (old, new) = (expected.as_object().unwrap_or(&empty), found.as_object().unwrap_or(&empty));
-        let entries = self.tasks[&id].log.entries.clone();
-        let recordings = edit::recordings(&entries, &seen);
-        let mut left = new.clone();
-        for recording in &recordings {
-            let then: Vec<Entry> = below(&entries, &[recording.last().map_or(id, |event| event.id)]);
-            let then = yaml::read_value(&render(&entity, &then)).map_err(|why| corrupt(&why))?;
-            left = edit::beyond(recording, old, then.as_object().unwrap_or(&empty), &left);
-        }
-        let kept =
-            |event: &&Event| matches!(&event.payload, Payload::ContextAdded(p) if p.content == kept_words(&remarks));
-        let remarks = if recordings.iter().flatten().any(kept) { Vec::new() } else { remarks };
+        refuse_bare(Some(id), &path, &text, &Value::Object(new.clone()))?;
+        let remarks = if kept { Vec::new() } else { remarks };
         self.seen.insert(id, seen);
         let emitted = self.entries.len();
-        let names = edit::edit(self, id, old, &left).map_err(|misfit| placed(*misfit, Some(id), &path, &text))?;
+        let names = edit::edit(self, id, &old, &left).map_err(|misfit| placed(*misfit, Some(id), &path, &text))?;
         if hand.comments == Comments::Keep && !remarks.is_empty() {
             self.keep_comments(id, &remarks)?;
         }
@@ -196,7 +182,7 @@ impl Scene<'_> {
         }
         let what = match what.is_empty() {
             // Somebody recorded the same edit of the same file before.
-            _ if !recordings.is_empty() && self.entries.len() == emitted => String::new(),
+            _ if recorded && self.entries.len() == emitted => String::new(),
             true => FORM.to_owned(),
             false => what.join(", "),
         };
@@ -217,15 +203,72 @@ impl Scene<'_> {
     }
 }
 
+/// What a file said and what it says now.
+pub(super) struct Apart {
+    /// The events it was made from.
+    pub seen: Vec<Id>,
+    pub old: Doc,
+    pub new: Doc,
+    /// What of `new` nobody has recorded yet.
+    pub left: Doc,
+    pub remarks: Vec<Comment>,
+    /// Whether the comments were kept by somebody who recorded the same edit.
+    pub kept: bool,
+    /// Whether somebody recorded an edit of the same file.
+    pub recorded: bool,
+}
+
+/// Takes an edited file apart; `None` for one that nobody edited.
+///
+/// Errors: `ERR_CORRUPT` where it cannot be told what was edited.
+pub(super) fn apart(id: Id, path: &str, entries: &[Entry], text: &str) -> Result<Option<Apart>> {
+    let entity = Entity::Task(id);
+    let corrupt =
+        |why: &str| Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "task": id, "path": path }));
+    match compare(&entity, entries, text.as_bytes()) {
+        Readable::Edited(_) => {}
+        Readable::Ahead(lost) => return Err(ahead(id, path, lost)),
+        _ => return Ok(None),
+    }
+    let found = yaml::read_value(text).map_err(|why| unreadable(id, path, &why))?;
+    let seen = heads(&found).ok_or_else(|| {
+        corrupt("its foot is gone, so that it cannot be told what it was made from")
+            .hint("put the lines from log: downwards back, as git show HEAD:<path> has them; keep your changes above")
+    })?;
+    let doc = |value: Value| if let Value::Object(doc) = value { doc } else { Doc::new() };
+    let said =
+        |heads: &[Id]| yaml::read_value(&render(&entity, &below(entries, heads))).map(doc).map_err(|why| corrupt(&why));
+    let (old, remarks) = (said(&seen)?, comments(text, &found));
+    let new = doc(found);
+    let recordings = edit::recordings(entries, &seen);
+    let mut left = new.clone();
+    for recording in &recordings {
+        let then = said(&[recording.last().map_or(id, |event| event.id)])?;
+        left = edit::beyond(recording, &old, &then, &left);
+    }
+    let kept = |event: &&Event| matches!(&event.payload, Payload::ContextAdded(p) if p.content == kept_words(&remarks));
+    let (kept, recorded) = (recordings.iter().flatten().any(kept), !recordings.is_empty());
+    Ok(Some(Apart { seen, old, new, left, remarks, kept, recorded }))
+}
+
 /// Refuses bare words that would be recorded otherwise than they stand.
 pub(super) fn refuse_bare(id: Option<Id>, path: &str, text: &str, value: &Value) -> Result<()> {
-    let Some(bare) = bare(text, value).into_iter().find(|bare| edit::is_text(&bare.path)) else { return Ok(()) };
+    bare_words(id, path, text, value).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// The refusals of all such words.
+pub(super) fn bare_words(id: Option<Id>, path: &str, text: &str, value: &Value) -> Vec<Error> {
+    let found = bare(text, value).into_iter().filter(|bare| edit::is_text(&bare.path));
+    found.map(|bare| bare_word(id, path, bare)).collect()
+}
+
+fn bare_word(id: Option<Id>, path: &str, bare: Bare) -> Error {
     let Bare { word, becomes, line, path: keys } = bare;
     let key = keys.first().map_or("", String::as_str);
     let message = format!("{path}:{line}: the edit of {key} is not allowed: {word} would be read as {becomes}");
-    Err(Error::validation(message)
+    Error::validation(message)
         .with(json!({ "task": id, "path": path, "line": line, "key": key }))
-        .hint(format!("put it in quotes: \"{word}\"; or write {becomes}")))
+        .hint(format!("put it in quotes: \"{word}\"; or write {becomes}"))
 }
 
 /// The note that keeps comments.

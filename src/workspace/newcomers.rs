@@ -15,7 +15,7 @@ use crate::env::files::Kind;
 use crate::error::{Code, Error, Result};
 use crate::model::command::{Command, TaskCreate};
 use crate::model::event::Entity;
-use crate::model::finding::{Finding, Rule};
+use crate::model::finding::{Finding, Refusal, Rule};
 use crate::model::id::Id;
 use crate::model::words::Text;
 use crate::rules::decide::Subject;
@@ -25,6 +25,7 @@ use crate::store::comments::{Comment, comments};
 use crate::store::edited::heads;
 use crate::store::entity::{MAX_YAML, read_log};
 use crate::store::layout::{Odd, TASKS, task_dir};
+use crate::store::place::{line_of_key, not_text};
 use crate::store::yaml;
 
 /// A file that may become a task.
@@ -34,6 +35,8 @@ pub(super) struct Newcomer {
     pub path: PathBuf,
     /// The id that its folder gives it.
     pub id: Option<Id>,
+    /// The task whose file it is a copy of, which makes no task.
+    pub copy_of: Option<Id>,
 }
 
 /// What a newcomer says.
@@ -49,11 +52,16 @@ pub(super) struct NewWords {
 impl Workspace {
     /// The files beneath `tasks` that no event tells of: folders of tasks without a log, and what lies elsewhere in YAML.
     pub(super) fn newcomers(&self, folders: &[Id], odd: &[Odd]) -> Vec<Newcomer> {
-        let at_home = folders.iter().map(|id| Newcomer { path: task_dir(*id).join("task.yaml"), id: Some(*id) });
-        let unlogged = at_home.filter(|new| {
+        let made = |path: PathBuf, id: Option<Id>| {
+            let bytes = self.store.dir.read(&path, MAX_YAML).unwrap_or_default();
+            let copy_of = origin(&bytes, id, &|id| folders.binary_search(&id).is_ok())?;
+            Some(Newcomer { path, id, copy_of })
+        };
+        let at_home = folders.iter().map(|id| (task_dir(*id).join("task.yaml"), *id));
+        let unlogged = at_home.filter_map(|(path, id)| {
             let there = |path: &Path| self.store.dir.kind(path).ok().flatten();
-            let log = new.path.with_file_name(crate::store::layout::LOG);
-            there(&log).is_none() && there(&new.path) == Some(Kind::File) && !self.has_foot(&new.path)
+            let log = path.with_file_name(crate::store::layout::LOG);
+            (there(&log).is_none() && there(&path) == Some(Kind::File)).then(|| made(path, Some(id)))?
         });
         let elsewhere = odd.iter().filter_map(|(path, kind)| match kind {
             Kind::File if is_yaml(path) => Some(path.clone()),
@@ -63,18 +71,13 @@ impl Workspace {
             }
             _ => None,
         });
-        let elsewhere = elsewhere.filter(|path| !self.has_foot(path)).map(|path| Newcomer { path, id: None });
-        unlogged.chain(elsewhere).collect()
-    }
-
-    /// Whether a file was made from events, so that it is no newcomer but one that lost its way.
-    fn has_foot(&self, path: &Path) -> bool {
-        is_from_events(&self.store.dir.read(path, MAX_YAML).unwrap_or_default())
+        unlogged.chain(elsewhere.filter_map(|path| made(path, None))).collect()
     }
 
     /// What lint says of a newcomer.
     pub(super) fn newcomer_found(&self, new: &Newcomer) -> Finding {
-        found(self.store.shown(&new.path), new.id)
+        let bytes = new.copy_of.and_then(|_| self.store.dir.read(&new.path, MAX_YAML).ok()).unwrap_or_default();
+        found(self.store.shown(&new.path), new.id, new.copy_of, &bytes)
     }
 
     /// Makes a task of a newcomer. Gives its id.
@@ -111,16 +114,17 @@ impl Workspace {
     /// Errors: `ERR_CORRUPT` where the file cannot be read, `ERR_CONFLICT` where it holds comments that are not to be lost.
     pub(super) fn read_newcomer(&self, new: &Newcomer, remarks: Comments) -> Result<NewWords> {
         let path = self.store.shown(&new.path);
+        if let Some(task) = new.copy_of {
+            let mut e = copied(task);
+            e.message = format!("{path}: {}", e.message);
+            return Err(e);
+        }
         let bytes = self
             .store
             .dir
             .read(&new.path, MAX_YAML)
             .map_err(|e| Error::io("read", &self.store.path().join(&new.path), &e))?;
-        let text = String::from_utf8(bytes).map_err(|_| corrupt(&path, "it is not valid UTF-8"))?;
-        let value = yaml::read_value(&text).map_err(|why| {
-            let line = yaml::line_in(&why).unwrap_or(1);
-            corrupt(&path, &format!("it cannot be read: {why}")).with(json!({ "path": path, "line": line }))
-        })?;
+        let (text, value) = read(&path, &bytes)?;
         let said = comments(&text, &value);
         if let (Comments::Refuse, Some(comment)) = (remarks, said.first()) {
             return Err(comment_lost(&path, comment).with(json!({ "path": path, "line": comment.0 })));
@@ -185,17 +189,58 @@ fn corrupt(path: &str, why: &str) -> Error {
     Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "path": path }))
 }
 
-/// Whether a text tells of the events it was made from.
-pub(super) fn is_from_events(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| {
-        yaml::read_value(text).is_ok_and(|value| heads(&value).is_some_and(|heads| !heads.is_empty()))
-    })
+/// The text of a file that may become a task, and what it says: a mapping.
+///
+/// Errors: `ERR_CORRUPT` with path and line.
+pub(super) fn read(path: &str, bytes: &[u8]) -> Result<(String, Value)> {
+    let corrupt = |why: String, line: usize| {
+        Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "path": path, "line": line }))
+    };
+    let text = String::from_utf8(bytes.to_vec()).map_err(|_| {
+        let why = not_text(bytes);
+        let line = yaml::line_in(&why).unwrap_or(1);
+        corrupt(why, line)
+    })?;
+    match yaml::read_value(&text) {
+        Ok(value) if value.is_object() => Ok((text, value)),
+        Ok(_) => Err(corrupt("it is no mapping of keys to values".into(), 1)),
+        Err(why) => Err(corrupt(format!("it cannot be read: {why}"), yaml::line_in(&why).unwrap_or(1))),
+    }
 }
 
-/// What lint says of a file that may become a task.
-pub(super) fn found(path: String, id: Option<Id>) -> Finding {
-    let finding = Finding::new(Rule::TaskNew, "a task written by hand that is not recorded yet").at(path, Some(1));
+/// Where a file came from that stands where a new task may: `None` for one that was made from events and lost its way or its
+/// log, else the task that is there and whose file it is a copy of, if it is one. `home` is the id that its folder gives it.
+pub(super) fn origin(bytes: &[u8], home: Option<Id>, is_there: &dyn Fn(Id) -> bool) -> Option<Option<Id>> {
+    let value = std::str::from_utf8(bytes).ok().and_then(|text| yaml::read_value(text).ok()).unwrap_or_default();
+    if heads(&value).is_none_or(|heads| heads.is_empty()) {
+        return Some(None);
+    }
+    let named = value["id"].as_str().and_then(|id| id.parse::<Id>().ok());
+    named.filter(|id| Some(*id) != home && is_there(*id)).map(Some)
+}
+
+/// What lint says of a file that may become a task, or was copied from that of another.
+pub(super) fn found(path: String, id: Option<Id>, copy_of: Option<Id>, bytes: &[u8]) -> Finding {
+    let finding = match copy_of {
+        None => Finding::new(Rule::TaskNew, "a task written by hand that is not recorded yet").at(path, Some(1)),
+        Some(task) => {
+            let error = copied(task);
+            let line = std::str::from_utf8(bytes).ok().and_then(|text| line_of_key(text, "id"));
+            let message = format!("{}; {}", error.message, error.hint.as_deref().unwrap_or_default());
+            let refusal =
+                Refusal { code: error.code, message: error.message, details: *error.details, hint: error.hint };
+            let finding = Finding::new(Rule::TaskNew, message).at(path, line.or(Some(1)));
+            Finding { refusal: Some(Box::new(refusal)), ..finding }
+        }
+    };
     id.map_or(finding.clone(), |id| finding.task(id))
+}
+
+/// The refusal of a file that was copied from a task's.
+fn copied(task: Id) -> Error {
+    Error::validation(format!("a copy of the file of task {task}")).with(json!({ "copy_of": task })).hint(
+        "for a new task leave out id, created_at, created_by, all from log: downwards, and the ids of its entries",
+    )
 }
 
 /// Whether a file below the store may become a task by its name.

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::{Workspace, agents_md};
 use crate::env::Env;
@@ -19,6 +20,7 @@ use crate::store::config;
 use crate::store::layout::{
     AGENTS, CONFIG, FORMAT, GITATTRIBUTES, GITIGNORE, LOCAL, OLD_GITATTRIBUTES, STORE, Store, TASKS,
 };
+use crate::store::place::{not_text, not_utf8};
 
 /// What a door says besides the command: flags that all commands share.
 #[derive(Clone, Debug, Default)]
@@ -44,20 +46,46 @@ impl Workspace {
     /// Errors: `ERR_NO_STORE`, `ERR_GIT` where the repository is not to be trusted, `ERR_CORRUPT` for settings that cannot be
     /// read or a store that is no folder.
     pub fn open(env: Env, options: Options) -> Result<Self> {
-        let named = options.store.clone().or_else(|| env.var("AGENTPM_STORE").map(PathBuf::from));
-        let (repo, store) = match named {
-            Some(path) => open_named(&env, &path)?,
-            None => open_nearest(&env)?,
-        };
+        let (repo, store) = find(&env, &options)?;
         let files = settings_files(&env, &store)?;
         let (settings, mut findings) = config::combine(&files)?;
-        let name = store.shown("config.toml");
-        let own = files.last().filter(|(path, _)| *path == name).map_or("", |(_, text)| text);
-        findings.extend(newer(&name, own, &settings));
+        findings.extend(newer_own(&store, &files, &settings));
         let rights = read_roles(&store)?;
+        Ok(Self::opened(env, options, repo, store, (settings, findings, rights)))
+    }
+
+    /// As [`Workspace::open`], for one who only looks: settings that cannot be read are findings, and the defaults count in their
+    /// place; roles that cannot be read permit nothing.
+    ///
+    /// Errors: as [`Workspace::open`], but for settings that cannot be read.
+    pub fn open_to_look(env: Env, options: Options) -> Result<Self> {
+        let (repo, store) = find(&env, &options)?;
+        let mut findings = Vec::new();
+        let files = readable_settings(&env, &store, &mut findings)?;
+        let (settings, more) = config::combine_what_fits(&files);
+        findings.extend(more);
+        findings.extend(newer_own(&store, &files, &settings));
+        let rights = match read_roles(&store) {
+            Ok(rights) => rights,
+            Err(e) if e.code == Code::Corrupt => Rights(Some(Roles::default())),
+            Err(e) => return Err(e),
+        };
+        if let Some(bytes) = read_own(&store, "roles.yml").ok().flatten() {
+            findings.extend(super::lint::settings(&store.shown("roles.yml"), "roles.yml", &bytes));
+        }
+        Ok(Self::opened(env, options, repo, store, (settings, findings, rights)))
+    }
+
+    fn opened(
+        env: Env,
+        options: Options,
+        repo: Option<Repo>,
+        store: Store,
+        (settings, findings, rights): (Settings, Vec<Finding>, Rights),
+    ) -> Self {
         let runtime_path = runtime_path(repo.as_ref(), &store);
         let runtime = Dir::open(&runtime_path).ok();
-        Ok(Workspace {
+        Workspace {
             env,
             store,
             repo,
@@ -68,7 +96,7 @@ impl Workspace {
             runtime_path,
             runtime,
             notices: Default::default(),
-        })
+        }
     }
 
     /// Who acts, with session and tracing ids.
@@ -157,6 +185,20 @@ impl Workspace {
     }
 }
 
+/// The nearest store of the work tree, or the one that is named.
+fn find(env: &Env, options: &Options) -> Result<(Option<Repo>, Store)> {
+    match options.store.clone().or_else(|| env.var("AGENTPM_STORE").map(PathBuf::from)) {
+        Some(path) => open_named(env, &path),
+        None => open_nearest(env),
+    }
+}
+
+fn newer_own(store: &Store, files: &[(String, String)], settings: &Settings) -> Option<Finding> {
+    let name = store.shown("config.toml");
+    let own = files.last().filter(|(path, _)| *path == name).map_or("", |(_, text)| text);
+    newer(&name, own, settings)
+}
+
 /// Where git keeps a plan that need not be in the work tree.
 pub(super) struct Place {
     /// The repository.
@@ -181,10 +223,14 @@ pub(super) fn place_in_git(env: &Env, options: &Options) -> Result<Option<Place>
             Err(e) => return Err(e),
         },
         None => match git::discover(env.cwd())? {
-            Some(repo) => {
-                let store = Store::nearest(&repo.work_dir, env.cwd())?;
-                (repo, store)
-            }
+            Some(repo) => match Store::nearest(&repo.work_dir, env.cwd()) {
+                Ok(store) => (repo, store),
+                // What stands in the store's place in the work tree is nothing to git's index.
+                Err(e) => match e.details["store"].as_str().map(str::to_owned) {
+                    Some(name) => return Ok(Some(Place { repo, name, runtime: None })),
+                    None => return Err(e),
+                },
+            },
             None => return Ok(None),
         },
     };
@@ -281,26 +327,61 @@ pub(super) fn store_around(env: &Env, options: &Options, folder: &Path) -> Resul
 
 /// How bad the rules of lint are by the settings of a store and of the user; as they come where those cannot be read.
 pub(super) fn severities(env: &Env, store: &Store) -> LintSettings {
-    let settings = settings_files(env, store).and_then(|files| config::combine(&files));
-    settings.map(|(settings, _)| settings.lint).unwrap_or_default()
+    let files = readable_settings(env, store, &mut Vec::new());
+    files.map(|files| config::combine_what_fits(&files).0.lint).unwrap_or_default()
 }
 
 /// The settings files in their order, as name and text.
 fn settings_files(env: &Env, store: &Store) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
-    if let Some(home) = env.home() {
-        let path = home.join(STORE).join("config.toml");
-        match files::read_outside(&path, config::MAX_CONFIG) {
-            Ok(bytes) => found.push((path.display().to_string(), text(&path.display().to_string(), bytes)?)),
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-            Err(e) => return Err(Error::io("read", &path, &e)),
-        }
-    }
-    let name = store.shown("config.toml");
-    if let Some(bytes) = read_own(store, "config.toml")? {
-        found.push((name.clone(), text(&name, bytes)?));
+    let user = users_settings(env)?;
+    let own = read_own(store, "config.toml")?.map(|bytes| (store.shown("config.toml"), bytes));
+    for (name, bytes) in user.into_iter().chain(own) {
+        let text = text(&name, bytes)?;
+        found.push((name, text));
     }
     Ok(found)
+}
+
+/// As `settings_files`, of those that can be read; the others are findings.
+fn readable_settings(env: &Env, store: &Store, findings: &mut Vec<Finding>) -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    let name = store.shown("config.toml");
+    let own = match read_own(store, "config.toml") {
+        Ok(Some(bytes)) => Some((name.clone(), bytes)),
+        Ok(None) => {
+            let message = "it is missing: the defaults count, and what the project had set is not in force";
+            findings.push(Finding::new(Rule::ConfigMissing, message).at(&name, None));
+            None
+        }
+        // What is no file is named with all else that does not belong there.
+        Err(e) if e.code == Code::Corrupt && !e.message.contains("larger than") => None,
+        Err(e) if e.code == Code::Corrupt => {
+            findings.push(Finding::new(Rule::ConfigInvalid, e.message).at(&name, None));
+            None
+        }
+        Err(e) => return Err(e),
+    };
+    for (name, bytes) in users_settings(env)?.into_iter().chain(own) {
+        match String::from_utf8(bytes) {
+            Ok(text) => found.push((name, text)),
+            Err(e) => {
+                let (message, line) = (not_text(e.as_bytes()), not_utf8(e.as_bytes()).map(|(line, _)| line));
+                findings.push(Finding::new(Rule::ConfigInvalid, message).at(name, line));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The settings of the user, as name and bytes.
+fn users_settings(env: &Env) -> Result<Option<(String, Vec<u8>)>> {
+    let Some(path) = env.home().map(|home| home.join(STORE).join("config.toml")) else { return Ok(None) };
+    match files::read_outside(&path, config::MAX_CONFIG) {
+        Ok(bytes) => Ok(Some((path.display().to_string(), bytes))),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(Error::io("read", &path, &e)),
+    }
 }
 
 /// A file of the store itself; `None` where it is missing, `ERR_CORRUPT` for a link or a device.
@@ -320,7 +401,11 @@ fn read_own(store: &Store, name: &str) -> Result<Option<Vec<u8>>> {
 }
 
 fn text(name: &str, bytes: Vec<u8>) -> Result<String> {
-    String::from_utf8(bytes).map_err(|_| Error::new(Code::Corrupt, format!("{name} is not valid UTF-8")))
+    String::from_utf8(bytes).map_err(|e| {
+        let line = not_utf8(e.as_bytes()).map(|(line, _)| line);
+        Error::new(Code::Corrupt, format!("{name}: {}", not_text(e.as_bytes())))
+            .with(json!({ "path": name, "line": line }))
+    })
 }
 
 fn read_roles(store: &Store) -> Result<Rights> {

@@ -29,7 +29,7 @@ use crate::rules::signature::SecretKey;
 use crate::rules::stage::{Draft, Grant, Part, Stage, Taken};
 use crate::runtime::journal;
 use crate::runtime::records;
-use crate::store::entity::{load_agent, load_task};
+use crate::store::entity::{LoadedTask, load_agent, load_task};
 use crate::store::index::Index;
 use crate::store::log::Log;
 
@@ -53,14 +53,28 @@ pub(super) struct Prepared {
     pub event: Option<(Id, Id)>,
 }
 
-/// The stage of a command that runs under the lock.
+/// A plan that is not, or not only, in the files of the work tree.
+pub(super) trait Source {
+    /// A task with its log; with no events where there is none.
+    fn load(&self, id: Id) -> Result<LoadedTask>;
+    /// The task that a whole id, a part of one or a handle means.
+    fn resolve(&self, reference: &Ref) -> Result<Id>;
+    /// The tasks that have this one as parent; `None` where the read model knows them.
+    fn children(&self, id: Id) -> Result<Option<Vec<Id>>>;
+    /// The tasks that this one blocks; `None` where the read model knows them.
+    fn dependents(&self, id: Id) -> Result<Option<Vec<Id>>>;
+}
+
+/// The stage of a command that runs under the lock, or of one that is only tried.
 pub(super) struct Scene<'a> {
     pub(super) ws: &'a Workspace,
     pub runtime: &'a Dir,
     me: Author,
     /// The key that signs what the actor does, once it was looked for.
     key: Option<Option<SecretKey>>,
-    role: Option<Option<String>>,
+    pub(super) role: Option<Option<String>>,
+    /// Where the plan is, if not in the files of the work tree alone.
+    pub source: Option<&'a dyn Source>,
     now: Time,
     lamport: u64,
     pub tasks: BTreeMap<Id, OnStage>,
@@ -72,11 +86,13 @@ pub(super) struct Scene<'a> {
     /// What the caller should know besides.
     pub warnings: Vec<String>,
     names: BTreeMap<String, Id>,
-    children: BTreeMap<Id, BTreeSet<Id>>,
-    dependents: BTreeMap<Id, BTreeSet<Id>>,
+    /// The relationships that were emitted: those of whom as parent, and those that whom blocks.
+    pub children: BTreeMap<Id, BTreeSet<Id>>,
+    pub dependents: BTreeMap<Id, BTreeSet<Id>>,
     pub prepared: Option<Prepared>,
     pub elsewhere: Elsewhere<'a>,
-    caught_up: bool,
+    /// The read model has been brought up to what others wrote since it was prepared.
+    pub caught_up: bool,
     /// What the remote that confirms leases has said so far; `None` where none is to be asked.
     pub said: Option<Said>,
     /// What the actor has seen of a task's log, where that is less than all of it: the events a hand edit follows upon.
@@ -106,6 +122,7 @@ impl<'a> Scene<'a> {
             me,
             key: None,
             role: None,
+            source: None,
             now: ws.env.now(),
             lamport,
             tasks: BTreeMap::new(),
@@ -178,7 +195,10 @@ impl<'a> Scene<'a> {
         if self.tasks.contains_key(&id) {
             return Ok(true);
         }
-        let loaded = load_task(&self.ws.store, id, &[])?;
+        let loaded = match self.source {
+            Some(source) => source.load(id)?,
+            None => load_task(&self.ws.store, id, &[])?,
+        };
         if loaded.task.version == 0 && loaded.log.entries.is_empty() && !loaded.log.fixed {
             return Ok(false);
         }
@@ -339,7 +359,7 @@ impl Stage for Scene<'_> {
         {
             return Ok(id);
         }
-        self.ws.resolve(reference)
+        self.source.map_or_else(|| self.ws.resolve(reference), |source| source.resolve(reference))
     }
 
     fn part(&mut self, reference: &Ref, part: Part) -> Result<(Id, Id)> {
@@ -385,13 +405,19 @@ impl Stage for Scene<'_> {
     }
 
     fn children(&mut self, id: Id) -> Result<Vec<Id>> {
-        let from_index = self.index()?.children(id)?;
+        let from_index = match self.source.map(|source| source.children(id)).transpose()?.flatten() {
+            Some(ids) => ids,
+            None => self.index()?.children(id)?,
+        };
         let on_stage = self.children.get(&id).cloned();
         Ok(self.merged(from_index, on_stage, |task| task.parent() == Some(id)))
     }
 
     fn dependents(&mut self, id: Id) -> Result<Vec<Id>> {
-        let from_index = self.index()?.dependents(id)?;
+        let from_index = match self.source.map(|source| source.dependents(id)).transpose()?.flatten() {
+            Some(ids) => ids,
+            None => self.index()?.dependents(id)?,
+        };
         let on_stage = self.dependents.get(&id).cloned();
         Ok(self.merged(from_index, on_stage, |task| task.blockers().contains(&id)))
     }

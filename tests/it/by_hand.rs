@@ -494,6 +494,8 @@ fn legal((what, state, edits, commands): &Legal) {
     assert_eq!(hand.names, said.names, "both rooms begin alike");
     let before = hand.length();
     hand.edit(edits);
+    let foretold = hand.room.findings();
+    assert!(foretold.iter().all(|f| f["refusal"].is_null()), "{what}: {foretold:#?}");
     let report = hand.room.run(&["lint", "--fix"]);
     assert_eq!(report.code, 0, "{what}: {report:?}");
     for command in *commands {
@@ -960,6 +962,35 @@ fn an_illegal_edit_leaves_everything_as_it_is_and_says_why_with_the_line() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The findings of an answer that are about the edit.
+#[track_caller]
+fn edited_in(answer: &Value, what: &str) -> Vec<Value> {
+    let findings = answer["data"]["findings"].as_array().unwrap_or_else(|| panic!("{what}: {answer:#}"));
+    let edited: Vec<Value> = findings.iter().filter(|f| f["code"] == "task-yaml-edited").cloned().collect();
+    assert!(!edited.is_empty(), "{what}: {findings:#?}");
+    edited
+}
+
+impl Plan {
+    /// The first finding about the edit by each door of lint that writes nothing, while nothing is recorded.
+    #[track_caller]
+    fn foretold(&self, what: &str) -> Vec<(&'static str, Value)> {
+        let (room, path) = (&self.room, self.room.yaml_of(self.task()));
+        let text = self.text();
+        let first = |answer: &Value| edited_in(answer, what)[0].clone();
+        let plain = first(&room.run(&["lint"]).json());
+        let path = path.to_str().unwrap();
+        let typed = first(&room.feed(&["lint", "--stdin", "--path", path], text.as_bytes()).json());
+        // The index has the edit, the work tree has not.
+        room.git(&["add", "-A"]).text();
+        fs::write(path, "nothing of the kind\n").unwrap();
+        let staged = first(&room.run(&["lint", "--staged"]).json());
+        fs::write(path, text).unwrap();
+        room.git(&["reset", "-q"]).text();
+        vec![("lint", plain), ("lint --stdin", typed), ("lint --staged", staged)]
+    }
+}
+
 fn illegal((what, state, edits, code, line, why): &Illegal) {
     let plan = Plan::new(state);
     let (room, id) = (&plan.room, plan.task().to_owned());
@@ -968,15 +999,20 @@ fn illegal((what, state, edits, code, line, why): &Illegal) {
     let marker = plan.fill(line);
     let expected = edited.lines().position(|line| line.contains(&marker)).unwrap_or_else(|| panic!("{what}: {edited}"));
 
+    let foretold = plan.foretold(what);
     let report = room.run(&["lint", "--fix"]);
+    let found = &edited_in(&report.json(), what)[0];
     assert_eq!(report.code, 1, "{what}: {report:?}");
-    let findings = report.json()["data"]["findings"].clone();
-    let found = findings
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|f| f["code"] == "task-yaml-edited")
-        .unwrap_or_else(|| panic!("{what}: {findings}"));
+    for (door, before) in &foretold {
+        // What is not staged may be in the work tree.
+        let unstaged = before["message"].as_str().is_some_and(|words| words.contains("in git's index"));
+        let same = match *door == "lint --staged" && unstaged {
+            true => (&before["line"], &before["refusal"]["code"]) == (&found["line"], &json!("ERR_NOT_FOUND")),
+            false => before == found,
+        };
+        assert!(same, "{what}: {door} says what recording it says\n{before:#}\n{found:#}");
+    }
+    assert_eq!((&found["refusal"]["code"], &found["severity"]), (&json!(code), &json!("error")), "{what}: {found}");
     let message = found["message"].as_str().unwrap();
     assert!(message.contains(code) && message.contains(why), "{what}: {message}");
     assert_eq!(found["line"].as_u64(), Some(expected as u64 + 1), "{what}: {found}\n{edited}");

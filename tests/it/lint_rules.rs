@@ -422,6 +422,10 @@ const STORIES: &[(&str, Tell)] = &[
         s.stage();
         End::error(CONFIG.into(), 3).by(&["--staged"])
     }),
+    ("config-missing", |s| {
+        fs::remove_file(s.room.store().join("config.toml")).unwrap();
+        End::warning(CONFIG.into(), None)
+    }),
     ("store-newer", |s| {
         s.config("# from the future\nformat = 2\n");
         End::error(CONFIG.into(), 2)
@@ -522,6 +526,7 @@ const MENDS: &[(&str, Mend)] = &[
         s.config("format = 1\n");
         s.stage();
     }),
+    ("config-missing", |s| s.run(&["init"])),
     ("index-unmerged", Story::resolve),
     ("log-rewritten", |s| {
         s.write(&s.text().replace("another note", "a note"));

@@ -21,6 +21,8 @@ mod hostile;
 mod laws;
 mod lint_forms;
 mod lint_rules;
+mod lint_settings;
+mod lint_tried;
 mod loop_of_an_agent;
 mod lost;
 mod merging;

@@ -17,7 +17,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::check_agent_name;
 use crate::model::payload::Payload;
 use crate::model::settings::LintSettings;
-use crate::store::config::{MAX_CONFIG, combine};
+use crate::store::config::{MAX_CONFIG, combine_what_fits};
 use crate::store::entity::read_log;
 use crate::store::layout::{AGENTS, LOG, home};
 use crate::store::log::Log;
@@ -35,7 +35,7 @@ impl Workspace {
         let objects = self.objects()?;
         let (base, head) = (objects.commit_named(base)?, objects.commit_named("HEAD")?);
         let began = began_at(&objects, base, head)?;
-        let (mut findings, checked) = self.look()?;
+        let (mut findings, checked) = self.look_and_try()?;
         findings.extend(self.rewritten_since(&objects, began)?);
         findings.extend(trailers::judge(self, &objects, base, head)?);
         let top = objects.commit(base)?.tree;
@@ -62,8 +62,8 @@ impl Workspace {
     pub(in crate::workspace) fn severities_at(&self, objects: &Objects, commit: Oid) -> Result<LintSettings> {
         let name = self.store.shown("config.toml");
         let bytes = objects.file(objects.commit(commit)?.tree, &name)?.unwrap_or_default();
-        let settings = String::from_utf8(bytes).ok().and_then(|text| combine(&[(name, text)]).ok());
-        Ok(settings.map(|(settings, _)| settings.lint).unwrap_or_default())
+        let text = String::from_utf8(bytes).ok();
+        Ok(text.map(|text| combine_what_fits(&[(name, text)]).0.lint).unwrap_or_default())
     }
 
     /// The events that the revision does not have: those that its roles do not permit, and those whose id it has otherwise.

@@ -105,15 +105,24 @@ impl Trees<'_> {
         read(self.bytes(tree, entity, Some(LOG))?.as_deref())
     }
 
+    fn has(&self, task: Id) -> bool {
+        self.log(self.head, &Entity::Task(task)).is_ok_and(|log| !log.entries.is_empty())
+    }
+
     fn of(&self, entity: &Entity, roles: &RolesAt<'_>, keys: &Keys) -> Result<Vec<Finding>> {
         let Some((folder, readable)) = home(entity) else { return Ok(Vec::new()) };
         let path = self.ws.store.shown(folder.join(LOG));
         let old = self.log(self.began, entity)?;
         let Some(bytes) = self.bytes(self.head, entity, Some(LOG))? else {
             let yaml = self.bytes(self.head, entity, None)?;
+            let origin = |bytes: &[u8]| {
+                let home = if let Entity::Task(id) = entity { Some(*id) } else { None };
+                newcomers::origin(bytes, home, &|task| self.has(task)).filter(|_| old.entries.is_empty())
+            };
             return Ok(match (entity, yaml) {
-                (Entity::Task(id), Some(bytes)) if old.entries.is_empty() && !newcomers::is_from_events(&bytes) => {
-                    vec![newcomers::found(self.ws.store.shown(folder.join(readable)), Some(*id))]
+                (Entity::Task(id), Some(bytes)) if let Some(copy_of) = origin(&bytes) => {
+                    let path = self.ws.store.shown(folder.join(readable));
+                    vec![newcomers::found(path, Some(*id), copy_of, &bytes)]
                 }
                 (_, Some(_)) => {
                     let message = format!("{entity} is there without its log");
@@ -171,8 +180,11 @@ impl Trees<'_> {
             return Ok(Vec::new());
         }
         let is_new = is_file && newcomers::is_yaml(Path::new(below)) && is_place_of_new(below);
-        if is_new && !newcomers::is_from_events(&self.objects.blob(item.oid)?) {
-            return Ok(vec![newcomers::found(path, None)]);
+        if is_new {
+            let bytes = self.objects.blob(item.oid)?;
+            if let Some(copy_of) = newcomers::origin(&bytes, None, &|task| self.has(task)) {
+                return Ok(vec![newcomers::found(path, None, copy_of, &bytes)]);
+            }
         }
         Ok(vec![Finding::new(Rule::OddFile, "a file that does not belong here").at(path, None)])
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::LintReport;
 use crate::env::files;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::git::{self, Mode};
 use crate::model::finding::{Finding, Rule};
 use crate::model::settings::LintSettings;
@@ -31,4 +31,17 @@ pub fn lint_dropped(cwd: &Path, base: &str) -> Result<Option<LintReport>> {
         }
     }
     Ok(None)
+}
+
+/// What is said where something else stands in the place of the store; `None` for any other error. `base` is a revision that may
+/// have had the plan.
+///
+/// Errors: as [`lint_dropped`].
+pub fn lint_no_folder(cwd: &Path, base: Option<&str>, e: &Error) -> Result<Option<LintReport>> {
+    let Some(name) = e.details["store"].as_str().filter(|_| e.code == Code::Corrupt) else { return Ok(None) };
+    let message = "a link or another kind of file stands where the folder of the plan belongs";
+    let mut findings = vec![Finding::new(Rule::OddFile, message).at(name, None)];
+    let dropped = base.map(|base| lint_dropped(cwd, base)).transpose()?.flatten();
+    findings.extend(dropped.into_iter().flat_map(|report| report.findings));
+    Ok(Some(LintReport::of(findings, 0, &LintSettings::default())))
 }

@@ -5,11 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::LintReport;
+use super::tried::{is_hand_edit, tell_refusal};
 use crate::error::{Error, Result};
 use crate::model::event::Entity;
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
+use crate::rules::lost::{Lost, lost};
 use crate::store::edited::{FORM, Readable, compare};
 use crate::store::entity::{load_task, read_yaml};
 use crate::store::layout::AGENTS;
@@ -17,6 +21,10 @@ use crate::store::project::project;
 use crate::workspace::Workspace;
 use crate::workspace::absorb::Comments;
 use crate::workspace::deleted::Deleted;
+
+/// Most values that gave way which are told of one task, and most characters of one.
+const SHOWN: usize = 3;
+const MOST_WORDS: usize = 60;
 
 /// How `lint --fix` goes about what needs a word from the person.
 #[derive(Clone, Copy, Debug)]
@@ -42,21 +50,36 @@ impl Workspace {
                 Err(e) => drop(kept.insert(self.store.shown(&new.path), e)),
             }
         }
-        let mut before = self.lint()?;
+        let found = || Ok(LintReport::of(self.look()?.0, 0, &self.settings.lint));
+        let mut before = found()?;
         // What git left in conflict first: edits within it are recorded, not written over.
         let torn = |f: &&Finding| matches!(f.rule, Rule::YamlConflict | Rule::YamlInvalid);
         let torn: BTreeSet<Id> = before.findings.iter().filter(torn).filter_map(|f| f.task).collect();
         if !torn.is_empty() {
             let healed = self.heal_tasks(torn)?;
-            fixed.extend(healed.items.iter().map(|item| format!("{}: {}", item.entity, item.did.join(", "))));
+            for item in &healed.items {
+                let given = item.entity.task().map_or(Ok(String::new()), |id| self.given_way(id, &BTreeSet::new()))?;
+                fixed.push(format!("{}: {}{given}", item.entity, item.did.join(", ")));
+            }
             refused.extend(healed.left);
-            before = self.lint()?;
+            before = found()?;
         }
         for finding in before.findings.iter().filter(|f| is_hand_edit(f.rule)) {
             if let (Some(id), Some(path)) = (finding.task, &finding.path) {
-                match self.absorb(id, how.comments) {
-                    Ok(what) if what.is_empty() => fixed.push(format!("task {id}: its edit was recorded already")),
-                    Ok(what) => fixed.push(format!("task {id}: recorded the edit of {what}")),
+                let nothing = BTreeSet::new();
+                let had = self.lost_in(id)?.into_iter().map(|lost| (lost.lost.event, lost.field)).collect();
+                match self.absorb_with_others(id, how.comments) {
+                    // A task that this one frees or binds may be edited too: then both are recorded at once.
+                    Ok(all) => {
+                        for (task, what) in all {
+                            if what.is_empty() {
+                                fixed.push(format!("task {task}: its edit was recorded already"));
+                                continue;
+                            }
+                            let given = self.given_way(task, if task == id { &had } else { &nothing })?;
+                            fixed.push(format!("task {task}: recorded the edit of {what}{given}"));
+                        }
+                    }
                     Err(e) => drop(kept.insert(path.clone(), e)),
                 }
             }
@@ -72,14 +95,42 @@ impl Workspace {
         }
         let mut after = self.lint()?;
         after.fixed = fixed;
-        for finding in after.findings.iter_mut().filter(|f| is_hand_edit(f.rule) || f.rule == Rule::TaskNew) {
-            if let Some(e) = finding.path.as_ref().and_then(|path| kept.remove(path)) {
-                tell_refusal(finding, &e);
+        let of_edits = |f: &&mut Finding| is_hand_edit(f.rule) || f.rule == Rule::TaskNew;
+        for finding in after.findings.iter_mut().filter(of_edits) {
+            // What recording refused was found again by trying it.
+            match finding.path.as_ref().and_then(|path| kept.remove(path)) {
+                Some(e) if finding.refusal.is_none() => tell_refusal(finding, &e),
+                _ => {}
             }
         }
-        refused.extend(kept.into_values().map(|e| e.message));
+        let words = |e: Error| format!("{}: {}{}", e.code.as_str(), e.message, hinted(&e));
+        refused.extend(kept.into_values().map(words));
         after.refused = refused;
         Ok(after)
+    }
+
+    fn lost_in(&self, id: Id) -> Result<Vec<Lost>> {
+        Ok(lost(id, &load_task(&self.store, id, &[])?.log.entries))
+    }
+
+    /// The values of a task that gave way to others, but for those known before, as words to add; empty where none did.
+    fn given_way(&self, id: Id, had: &BTreeSet<(Id, String)>) -> Result<String> {
+        let mut all = self.lost_in(id)?;
+        all.retain(|lost| !had.contains(&(lost.lost.event, lost.field.clone())));
+        let one = |lost: &Lost| {
+            let (mine, theirs) = (&lost.lost, &lost.won);
+            let (was, is) = (brief(&mine.value), brief(&theirs.value));
+            format!("{} {was} of {} gave way to {is} of {}", lost.field, mine.agent, theirs.agent)
+        };
+        let words: Vec<String> = all.iter().take(SHOWN).map(one).collect();
+        let more = match all.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        Ok(match words.is_empty() {
+            true => String::new(),
+            false => format!("; {}{more}; agentpm conflicts {id} shows both sides", words.join("; ")),
+        })
     }
 
     fn mend(&self, entities: &BTreeSet<Entity>) -> Result<Vec<String>> {
@@ -110,21 +161,17 @@ impl Workspace {
     }
 }
 
-/// Whether a finding is of words that a person wrote into a task's file.
-fn is_hand_edit(rule: Rule) -> bool {
-    matches!(rule, Rule::YamlEdited | Rule::YamlField | Rule::YamlComment)
+fn hinted(e: &Error) -> String {
+    e.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default()
 }
 
-/// Says in a finding why the edit it is about was not recorded, and what would be.
-fn tell_refusal(finding: &mut Finding, e: &Error) {
-    let hint = e.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-    let place = finding.path.as_deref().map(|path| format!("{path}:")).unwrap_or_default();
-    // The finding itself says where it is.
-    let why = e.message.strip_prefix(&place).map_or(e.message.as_str(), |rest| {
-        rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':').trim_start()
-    });
-    finding.message = format!("{}; not recorded: {}: {why}{hint}", finding.message, e.code.as_str());
-    finding.line = e.details["line"].as_u64().map(|line| line as usize).or(finding.line);
+/// A value in a few words.
+fn brief(value: &Value) -> String {
+    let text = value.to_string();
+    match text.chars().count() > MOST_WORDS {
+        true => text.chars().take(MOST_WORDS).chain(['…']).collect(),
+        false => text,
+    }
 }
 
 fn is_mendable(rule: Rule) -> bool {

@@ -11,6 +11,8 @@ mod commits;
 mod dropped;
 mod fence;
 mod fix;
+mod granted;
+mod indexed;
 mod lines;
 mod odd;
 mod permitted;
@@ -22,8 +24,9 @@ mod stdin;
 mod task;
 mod together;
 mod trailers;
+mod tried;
 
-pub use dropped::lint_dropped;
+pub use dropped::{lint_dropped, lint_no_folder};
 pub use fix::Fix;
 pub use staged::lint_staged;
 pub use stdin::lint_text;
@@ -32,7 +35,7 @@ pub(super) use across::across;
 pub(super) use changed::values_of;
 pub(super) use lines::{line_of, point_out};
 pub(super) use readable::readable;
-pub(super) use staged::Staging;
+pub(super) use staged::{Staging, settings};
 pub(super) use task::{completed_by_force, values};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,9 +56,11 @@ use crate::model::id::Id;
 use crate::model::settings::LintSettings;
 use crate::model::task::Task;
 use crate::model::yaml::render_task;
-use crate::store::entity::{is_odd, load_agent, load_task, read_yaml, yaml_path};
+use crate::store::config::MAX_CONFIG;
+use crate::store::entity::{MAX_YAML, is_odd, load_agent, load_task, read_yaml, yaml_path};
 use crate::store::layout::{LOG, home, task_dir};
 use crate::store::log::Log;
+use crate::store::yaml;
 
 /// What lint found.
 #[derive(Debug, Default, Serialize)]
@@ -100,8 +105,20 @@ impl Workspace {
     ///
     /// Errors: `ERR_IO` where the disk fails; what is wrong with the store itself is a finding.
     pub fn lint(&self) -> Result<LintReport> {
-        let (findings, checked) = self.look()?;
+        let (findings, checked) = self.look_and_try()?;
         Ok(LintReport::of(findings, checked, &self.settings.lint))
+    }
+
+    /// As `look`, with what recording the hand edits would refuse.
+    fn look_and_try(&self) -> Result<(Vec<Finding>, usize)> {
+        let (findings, checked) = self.look()?;
+        let trial = if tried::any(&findings) { self.trial() } else { None };
+        let Some(trial) = trial else { return Ok((findings, checked)) };
+        let text = |finding: &Finding| {
+            let below = finding.path.as_deref()?.strip_prefix(&self.store.name)?.strip_prefix('/')?;
+            self.store.dir.read(below, MAX_YAML).ok()
+        };
+        Ok((tried::tried(&trial, findings, &text), checked))
     }
 
     /// All that is odd, whatever the settings make of it, and how many tasks were looked at.
@@ -148,6 +165,12 @@ impl Workspace {
             if !pending.contains_key(&entity) {
                 findings.extend(self.readable_here(&entity, &log.entries));
             }
+        }
+        if let Ok(text) = String::from_utf8(self.store.dir.read("roles.yml", MAX_CONFIG).unwrap_or_default())
+            && let Ok(roles) = yaml::read(&text)
+        {
+            let asked = tasks.values().filter_map(|task: &Task| task.fields.need_perm.as_deref()).collect();
+            findings.extend(granted::unasked(&self.store.shown("roles.yml"), &text, &roles, &asked));
         }
         findings.extend(across(&self.store.name, &tasks, &|id| self.was_forced(id)));
         Ok((self.located(findings), folders.len()))

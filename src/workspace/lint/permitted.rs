@@ -58,6 +58,11 @@ impl<'a> RolesAt<'a> {
         self.rights.0.is_some()
     }
 
+    /// Who may do what.
+    pub fn rights(&self) -> &Rights {
+        &self.rights
+    }
+
     /// The roles, where there are any.
     pub fn roles(&self) -> Option<&Roles> {
         self.rights.0.as_ref()

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::fence::{self, Suspect};
+use super::granted;
 use super::lines::is_told;
 use super::permitted::RolesAt;
 use super::rewritten::rewritten;
@@ -20,13 +21,15 @@ use crate::git::{Change, Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::Id;
-use crate::model::settings::LintSettings;
+use crate::model::settings::{LintSettings, Settings};
 use crate::rules::fold::fold_agent;
 use crate::rules::roles::Roles;
 use crate::store::config;
 use crate::store::entity::{LoadedTask, line_in, understand};
 use crate::store::layout::{LOG, TASKS, home, shown};
 use crate::store::log::Log;
+use crate::store::place::{not_text, not_utf8};
+use crate::store::yaml;
 use crate::workspace::heal::entity_below;
 use crate::workspace::open::{Options, Place, newer, place_in_git};
 use crate::workspace::{deleted, newcomers};
@@ -55,6 +58,7 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
         findings.extend(staging.other(change)?);
     }
     findings.extend(staging.together()?);
+    let mut findings = staging.tried(env, options, &roles, findings)?;
     let lost = fence::lost(&suspects, place.runtime.as_ref())?;
     // A sync brings the plan together with what other clones say, where the higher fence counts; it must not be held up.
     let leave = |lost: fence::LostEvent| match lost.elsewhere && is_of_sync(env, &place) {
@@ -226,13 +230,21 @@ impl<'a> Staging<'a> {
         Ok((findings.into_iter().map(of_task).collect(), suspects))
     }
 
+    /// Whether a task has events.
+    pub(super) fn has(&self, task: Id) -> bool {
+        self.entries(&Entity::Task(task)).is_ok_and(|(_, new)| !new.is_empty())
+    }
+
     /// A task of which no log is staged: removed, new, or torn in two.
     fn without_log(&self, id: Id, log: &Sides, yaml: &Sides) -> Vec<Finding> {
         const MEND: &str = "agentpm lint --fix brings the files back, then git add them; to be done with the task: agentpm task \
                             transition --status cancelled, then agentpm task archive";
+        let origin = |bytes: &[u8]| newcomers::origin(bytes, Some(id), &|task| self.has(task));
         vec![match (&log.old, &yaml.new) {
             (Some(_), None) => Finding { mend: MEND, ..deleted::found(&self.place.name, id) },
-            (None, Some(bytes)) if !newcomers::is_from_events(bytes) => newcomers::found(yaml.path.clone(), Some(id)),
+            (None, Some(bytes)) if let Some(copy_of) = origin(bytes) => {
+                newcomers::found(yaml.path.clone(), Some(id), copy_of, bytes)
+            }
             (_, Some(_)) => Finding::new(Rule::LogMissing, format!("task/{id} is staged without its log"))
                 .task(id)
                 .at(&log.path, None),
@@ -257,19 +269,14 @@ impl<'a> Staging<'a> {
             "config.toml" | "roles.yml" => self.settings(&change.path, below, item)?,
             ".gitattributes" | ".gitignore" => Vec::new(),
             _ if below.starts_with("archive/") && below.ends_with(".jsonl") => Vec::new(),
-            _ if newcomers::is_yaml(Path::new(below))
-                && is_place_of_new(below)
-                && !newcomers::is_from_events(&self.objects.blob(item.oid)?) =>
-            {
-                vec![newcomers::found(change.path.clone(), None)]
-            }
-            _ => match below.split('/').collect::<Vec<_>>()[..] {
-                [TASKS, _, id, LOG | "task.yaml"] if id.parse::<Id>().is_ok() => {
-                    let wrong = "a task in the folder of others";
-                    vec![Finding::new(Rule::PathMismatch, wrong).at(&change.path, None)]
+            _ if newcomers::is_yaml(Path::new(below)) && is_place_of_new(below) => {
+                let bytes = self.objects.blob(item.oid)?;
+                match newcomers::origin(&bytes, None, &|task| self.has(task)) {
+                    Some(copy_of) => vec![newcomers::found(change.path.clone(), None, copy_of, &bytes)],
+                    None => astray(&change.path, below),
                 }
-                _ => odd("a file that does not belong here"),
-            },
+            }
+            _ => astray(&change.path, below),
         })
     }
 
@@ -279,15 +286,35 @@ impl<'a> Staging<'a> {
 
     /// How bad the rules are by the settings that are staged; as they come where those cannot be read.
     fn severities(&self) -> Result<LintSettings> {
-        let path = shown(&self.place.name, "config.toml");
-        let item = match self.changes.get(&path) {
-            Some(change) => change.new,
-            None => self.tree.map(|tree| self.objects.item(tree, &path)).transpose()?.flatten(),
-        };
-        let text = self.bytes(item)?.and_then(|bytes| String::from_utf8(bytes).ok());
-        let settings = text.and_then(|text| config::combine(&[(path, text)]).ok());
-        Ok(settings.map(|(settings, _)| settings.lint).unwrap_or_default())
+        Ok(self.settings_staged()?.map(|settings| settings.lint).unwrap_or_default())
     }
+
+    /// The settings that are staged, where they can be read.
+    pub(super) fn settings_staged(&self) -> Result<Option<Settings>> {
+        let path = shown(&self.place.name, "config.toml");
+        let text = self.staged_bytes(&path)?.and_then(|bytes| String::from_utf8(bytes).ok());
+        Ok(text.map(|text| config::combine_what_fits(&[(path, text)]).0))
+    }
+
+    /// What the index holds of a file.
+    pub(super) fn staged_bytes(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let item = match self.changes.get(path) {
+            Some(change) => change.new,
+            None => self.tree.map(|tree| self.objects.item(tree, path)).transpose()?.flatten(),
+        };
+        self.bytes(item)
+    }
+}
+
+/// What is said of a file that has no business where it is.
+fn astray(path: &str, below: &str) -> Vec<Finding> {
+    let (rule, words) = match below.split('/').collect::<Vec<_>>()[..] {
+        [TASKS, _, id, LOG | "task.yaml"] if id.parse::<Id>().is_ok() => {
+            (Rule::PathMismatch, "a task in the folder of others")
+        }
+        _ => (Rule::OddFile, "a file that does not belong here"),
+    };
+    vec![Finding::new(rule, words).at(path, None)]
 }
 
 /// Whether a file beneath `tasks` lies where one that somebody wrote by hand is looked for.
@@ -296,28 +323,21 @@ pub(super) fn is_place_of_new(below: &str) -> bool {
 }
 
 /// What is odd about the bytes of config.toml or roles.yml.
-pub(super) fn settings(path: &str, below: &str, bytes: &[u8]) -> Vec<Finding> {
+pub(in crate::workspace) fn settings(path: &str, below: &str, bytes: &[u8]) -> Vec<Finding> {
     let invalid = |why: String, line| vec![Finding::new(Rule::ConfigInvalid, why).at(path, line)];
-    let Ok(text) = std::str::from_utf8(bytes) else { return invalid("it is not valid UTF-8".into(), None) };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return invalid(not_text(bytes), not_utf8(bytes).map(|(line, _)| line));
+    };
     match below {
-        "roles.yml" => match crate::store::yaml::read::<Roles>(text) {
-            Ok(_) => Vec::new(),
-            Err(why) => {
-                let line = why.rsplit_once("line ").map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()));
-                let line = line.and_then(|mut parts| parts.next()?.parse().ok());
-                invalid(why, line)
-            }
+        "roles.yml" => match yaml::read::<Roles>(text) {
+            Ok(roles) => granted::slips(path, text, &roles),
+            Err(why) => invalid(why.clone(), yaml::line_in(&why)),
         },
-        _ => match config::combine(&[(path.to_owned(), text.to_owned())]) {
-            Ok((settings, mut findings)) => {
-                findings.extend(newer(path, text, &settings));
-                findings
-            }
-            Err(e) => {
-                let line = e.details["line"].as_u64().and_then(|line| usize::try_from(line).ok());
-                invalid(e.message, line)
-            }
-        },
+        _ => {
+            let (settings, mut findings) = config::combine_what_fits(&[(path.to_owned(), text.to_owned())]);
+            findings.extend(newer(path, text, &settings));
+            findings
+        }
     }
 }
 

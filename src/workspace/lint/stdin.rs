@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::lines::is_told;
 use super::rewritten::rewritten;
-use super::staged::{settings, understood};
-use super::{LintReport, line_of, point_out, readable};
+use super::staged::{is_place_of_new, settings, understood};
+use super::{LintReport, line_of, point_out, readable, tried};
 use crate::env::Env;
 use crate::env::files;
 use crate::error::{Code, Error, Result};
@@ -19,8 +19,11 @@ use crate::model::id::Id;
 use crate::store::entity::read_log;
 use crate::store::layout::{LOCAL, LOG, Store, TASKS, home};
 use crate::store::log::Log;
-use crate::store::yaml;
+use crate::store::place::not_text;
+use crate::store::yaml::{self, line_in};
+use crate::workspace::Workspace;
 use crate::workspace::heal::entity_below;
+use crate::workspace::newcomers;
 use crate::workspace::open::{Options, severities, store_around};
 
 /// Checks a text as if it stood at `path`, which is absolute or below the current folder. `None` where no store is around it.
@@ -33,7 +36,15 @@ pub fn lint_text(env: &Env, options: &Options, path: &Path, text: &[u8]) -> Resu
         return Ok(None);
     };
     let below = path.strip_prefix(real(store.path())).ok().and_then(Path::to_str);
-    let findings = below.map(|below| judge(&store, below, text)).transpose()?.unwrap_or_default();
+    let mut findings = below.map(|below| judge(&store, below, text)).transpose()?.unwrap_or_default();
+    if tried::any(&findings) {
+        let named = Options { store: Some(store.path().to_owned()), ..options.clone() };
+        // Settings that cannot be read are named where they are judged.
+        let opened = Workspace::open(env.again(), named).ok();
+        if let Some(trial) = opened.as_ref().and_then(Workspace::trial) {
+            findings = tried::tried(&trial, findings, &|_| Some(text.to_vec()));
+        }
+    }
     Ok(Some(LintReport::of(findings, usize::from(below.is_some()), &severities(env, &store))))
 }
 
@@ -61,11 +72,14 @@ fn judge(store: &Store, below: &str, text: &[u8]) -> Result<Vec<Finding>> {
         ["config.toml" | "roles.yml"] => settings(&path, below, text),
         [".gitattributes" | ".gitignore"] | [LOCAL, ..] => Vec::new(),
         ["archive", ..] if below.ends_with(".jsonl") => Vec::new(),
-        [TASKS, _, id, LOG | "task.yaml"] if id.parse::<Id>().is_ok() => {
+        [TASKS, _, id, LOG] if id.parse::<Id>().is_ok() => {
             vec![Finding::new(Rule::PathMismatch, "a task in the folder of others").at(&path, None)]
         }
-        // A new task that nobody has taken in yet.
-        [TASKS, .., "task.yaml"] => unreadable(&path, text).into_iter().collect(),
+        _ if newcomers::is_yaml(Path::new(below)) && is_place_of_new(below) => match newcomer(store, &path, None, text)
+        {
+            Some(finding) => vec![finding],
+            None => odd("a file that does not belong here"),
+        },
         _ => odd("a file that does not belong here"),
     })
 }
@@ -74,7 +88,11 @@ fn judge(store: &Store, below: &str, text: &[u8]) -> Result<Vec<Finding>> {
 fn file(store: &Store, entity: &Entity, path: &str, text: &[u8]) -> Result<Vec<Finding>> {
     let on_disk = read_log(store, entity)?;
     if on_disk.entries.is_empty() {
-        return Ok(unreadable(path, text).into_iter().collect());
+        let new = match entity {
+            Entity::Task(id) => newcomer(store, path, Some(*id), text),
+            _ => None,
+        };
+        return Ok(new.or_else(|| unreadable(path, text)).into_iter().collect());
     }
     let shown = String::from_utf8_lossy(text);
     let log_path = home(entity).map(|(folder, _)| store.shown(folder.join(LOG))).unwrap_or_default();
@@ -89,6 +107,13 @@ fn file(store: &Store, entity: &Entity, path: &str, text: &[u8]) -> Result<Vec<F
         finding
     });
     Ok(own.chain(found.filter(|found| !is_told(found, &understood.findings))).collect())
+}
+
+/// What is said of a file that may become a task, or is a copy of one's; `None` for one that was made from events.
+fn newcomer(store: &Store, path: &str, home: Option<Id>, text: &[u8]) -> Option<Finding> {
+    let is_there = |id| read_log(store, &Entity::Task(id)).is_ok_and(|log| !log.entries.is_empty());
+    let copy_of = newcomers::origin(text, home, &is_there)?;
+    Some(newcomers::found(path.to_owned(), home, copy_of, text))
 }
 
 /// What is odd about the text of a log, and what of the log on disk is not in it.
@@ -108,14 +133,15 @@ fn log(store: &Store, entity: &Entity, path: &str, text: &[u8]) -> Result<Vec<Fi
 /// Why a text is no mapping of YAML.
 fn unreadable(path: &str, text: &[u8]) -> Option<Finding> {
     let Ok(text) = std::str::from_utf8(text) else {
-        return Some(Finding::new(Rule::YamlInvalid, "it is not valid UTF-8").at(path, None));
+        let why = not_text(text);
+        let line = line_in(&why);
+        return Some(Finding::new(Rule::YamlInvalid, why).at(path, line));
     };
     let why = match yaml::read_value(text) {
         Ok(value) if value.is_object() => return None,
         Ok(_) => "it is no mapping".to_owned(),
         Err(why) => why,
     };
-    let line =
-        why.rsplit_once("line ").and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+    let line = line_in(&why);
     Some(Finding::new(Rule::YamlInvalid, format!("it cannot be read: {why}")).at(path, line))
 }

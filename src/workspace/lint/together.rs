@@ -10,16 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::task::completed_by_force;
 use super::{Staging, across, line_of};
 use crate::error::Result;
-use crate::git::Oid;
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::task::{Status, Task};
 use crate::rules::fold::fold;
-use crate::store::layout::{LOG, TASKS, shown};
 
 /// Whether a log may hold relationships; a word that is written with escapes may be any.
-fn may_relate(log: &[u8]) -> bool {
+pub(super) fn may_relate(log: &[u8]) -> bool {
     let text = String::from_utf8_lossy(log);
     text.contains("\"RelationshipAdded\"") || text.contains("\\u")
 }
@@ -102,13 +100,8 @@ impl Staging<'_> {
 
     /// Adds what is not staged, as far as it has to do with others.
     fn fill(&self, staged: &BTreeSet<Id>, before: &mut Plan, after: &mut Plan) -> Result<()> {
-        let tasks = shown(&self.place.name, TASKS);
-        let mut logs: BTreeMap<Id, Oid> = BTreeMap::new();
-        for (path, oid) in self.objects.files_in_index(&self.index, &tasks)? {
-            let [shard, id, LOG] = path[tasks.len() + 1..].split('/').collect::<Vec<_>>()[..] else { continue };
-            let id = id.parse::<Id>().ok().filter(|id| id.shard() == shard && !staged.contains(id));
-            logs.extend(id.map(|id| (id, oid)));
-        }
+        let mut logs = self.logs()?;
+        logs.retain(|id, _| !staged.contains(id));
         let mut plain = BTreeMap::new();
         for (id, oid) in logs {
             let bytes = self.objects.blob(oid)?;

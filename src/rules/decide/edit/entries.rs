@@ -207,6 +207,8 @@ fn truth(value: &Value) -> Result<bool> {
 }
 
 fn not_a_type(kind: &Value) -> Error {
+    let words = ["decision", "rationale", "attempt", "outcome", "blocker", "note", "reference", "user_input"];
     Error::validation(format!("{kind} is not a type of context entry"))
-        .hint("use one of decision, rationale, attempt, outcome, blocker, note, reference, user_input")
+        .with(json!({ "allowed": words }))
+        .hint(format!("use one of {}", words.join(", ")))
 }

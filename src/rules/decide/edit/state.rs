@@ -107,14 +107,15 @@ impl Edit<'_> {
     }
 
     fn move_to_status(&mut self) -> Result<()> {
-        let allowed = || Status::ALL.map(Status::as_str).join(", ");
-        let said = self.new.get("status").and_then(Value::as_str);
-        let Some(word) = said else {
-            return Err(Error::validation("a task has a status").hint(format!("use one of {}", allowed())));
+        let refused = |why: String| {
+            let allowed = Status::ALL.map(Status::as_str);
+            Error::validation(why)
+                .with(json!({ "allowed": allowed }))
+                .hint(format!("use one of {}", allowed.join(", ")))
         };
-        let to = Status::from_word(word).ok_or_else(|| {
-            Error::validation(format!("{} is not a status", quoted(word))).hint(format!("use one of {}", allowed()))
-        })?;
+        let said = self.new.get("status").and_then(Value::as_str);
+        let word = said.ok_or_else(|| refused("a task has a status".into()))?;
+        let to = Status::from_word(word).ok_or_else(|| refused(format!("{} is not a status", quoted(word))))?;
         let task = self.stage.task(self.id)?;
         let owner = self.new.get("owner").filter(|owner| self.is_changed("owner") && !owner.is_null());
         let owner = owner.map(|owner| super::words(owner).unwrap_or_default());
