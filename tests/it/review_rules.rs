@@ -303,3 +303,25 @@ fn a_revert_of_what_was_permitted_and_signed_is_no_fault() {
         assert!(said.len() == 1 && said[0].contains("\"bob\" did not sign it; commit "), "{said:#?}");
     }
 }
+
+#[test]
+fn a_lease_that_is_passed_by_without_a_word_is_told() {
+    let room = Sandbox::new();
+    let task = room.task("the task", &[]);
+    room.run(&["claim", &task]).data();
+    set_out(&room);
+    let log = fs::read_to_string(room.log_of(&task)).unwrap();
+    let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    let event = json!({
+        "v": 1, "id": "01ZZZZZZZZ0000000000000001", "lamport": last["lamport"].as_u64().unwrap() + 1,
+        "type": "TaskUpdated", "entity": format!("task/{task}"), "parents": [last["id"]], "agent": "bob",
+        "at": "2026-11-20T10:05:00Z", "fence": 1, "payload": {"set": {"owner": "bob"}},
+    });
+    fs::write(room.log_of(&task), format!("{log}{event}\n")).unwrap();
+    commit(&room, "bob takes it over");
+    room.git(&["switch", "-q", "main"]).text();
+    let answer = room.run(&["review", "main..feature", "--fail-on", "override"]);
+    let data = &answer.json()["data"];
+    assert_eq!((answer.code, &data["summary"]["overrides"]), (1, &json!(1)), "{data:#}");
+    assert!(page(&room).contains("past the lease of `ada` by `bob`"), "{}", page(&room));
+}

@@ -91,6 +91,7 @@ impl Workspace {
         let mut entities: BTreeSet<Entity> = before.candidates(&here)?.into_iter().map(Entity::Task).collect();
         entities.extend(self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name)));
         entities.extend(vanished.entities().cloned());
+        let other = |other: &Entity| Ok(vanished.with(other, self.entries_now(&here, other)?));
         let (top, mut findings) = (objects.commit(base)?.tree, Vec::new());
         for entity in &entities {
             let Some((folder, _)) = home(entity) else { continue };
@@ -100,7 +101,7 @@ impl Workspace {
             let log = self.log_now(&here, entity)?;
             let judge = |whole: &Log| {
                 let mut found = otherwise(entity, &path, &before, whole);
-                found.extend(roles.judge(entity, &path, whole, &known)?);
+                found.extend(roles.judge(entity, &path, whole, &known, &other)?);
                 // What the tip itself has is judged with the whole store.
                 if !roles.any() && whole.entries.len() > log.entries.len() {
                     found.extend(signed::judge(entity, &path, whole, &known, keys, Asks::Nothing));

@@ -134,9 +134,10 @@ impl Trees<'_> {
         let known: BTreeSet<Id> = base.entries.iter().chain(&old.entries).map(|entry| entry.event.id).collect();
         let began: BTreeSet<Id> = old.entries.iter().map(|entry| entry.event.id).collect();
         let since: Vec<Entry> = base.entries.into_iter().filter(|entry| !began.contains(&entry.event.id)).collect();
+        let whole = |other: &Entity| Ok(self.vanished.with(other, self.log(self.head, other)?.entries));
         let judge = |log: &Log| {
             let mut found = otherwise(entity, &path, &since, log);
-            found.extend(roles.judge(entity, &path, log, &known)?);
+            found.extend(roles.judge(entity, &path, log, &known, &whole)?);
             if !roles.any() {
                 found.extend(signed::judge(entity, &path, log, &known, keys, Asks::Nothing));
             }
