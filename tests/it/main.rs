@@ -5,6 +5,7 @@ mod sandbox;
 
 mod agents_door;
 mod attacks;
+mod beside;
 mod branches;
 mod by_hand;
 mod claims;
