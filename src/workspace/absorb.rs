@@ -103,6 +103,15 @@ impl Workspace {
         self.edited(id).map(|what| what.is_some())
     }
 
+    /// Whether a task's file holds words that are in no event: an edit, or a comment.
+    ///
+    /// Errors: `ERR_IO` where its files cannot be read.
+    pub(super) fn holds_words(&self, id: Id) -> Result<bool> {
+        let Ok(Some(bytes)) = read_yaml(&self.store, &Entity::Task(id)) else { return Ok(false) };
+        let is_plain = std::str::from_utf8(&bytes).is_ok_and(|text| is_as_written(text) == Some(true));
+        Ok(!is_plain && (self.is_edited(id)? || !comments_in(&bytes).is_empty()))
+    }
+
     fn edited(&self, id: Id) -> Result<Option<String>> {
         let entity = Entity::Task(id);
         let Ok(Some(bytes)) = read_yaml(&self.store, &entity) else { return Ok(None) };

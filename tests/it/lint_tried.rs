@@ -289,5 +289,5 @@ fn mending_says_what_gave_way_and_prints_what_it_refused() {
     commit(&room);
     fs::remove_dir_all(room.task_dir(&task)).unwrap();
     let refused = room.run(&["lint", "--fix", "--deleted", "cancelled", "--format", "text"]);
-    assert!(refused.stdout.contains("refused: task"), "{refused:?}");
+    assert!(refused.stdout.contains("refused: ERR_LEASE_HELD: task"), "{refused:?}");
 }

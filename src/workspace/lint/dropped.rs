@@ -26,7 +26,7 @@ pub fn lint_dropped(cwd: &Path, base: &str) -> Result<Option<LintReport>> {
         if objects.item(top, &name)?.is_some_and(|item| item.mode == Mode::Tree) {
             let message = format!("the plan is dropped: {base} has it in {name}, and this work tree has none there");
             let mend = "bring the folder back from git history, where it was; a plan that is done with is archived, task by task";
-            let finding = Finding { mend, ..Finding::new(Rule::LogRewritten, message).at(name, None) };
+            let finding = Finding { mend: mend.into(), ..Finding::new(Rule::LogRewritten, message).at(name, None) };
             return Ok(Some(LintReport::of(vec![finding], 0, &LintSettings::default())));
         }
     }
