@@ -179,7 +179,10 @@ fn a_task_whose_files_were_removed_is_brought_back_or_ended() {
     room.git(&["commit", "-qm", "plan"]).text();
     fs::remove_dir_all(room.task_dir(&id)).unwrap();
     let report = room.run(&["lint", "--fix", "--deleted", "archived"]).json()["data"].clone();
-    assert!(report["refused"][0]["message"].as_str().unwrap().contains("only what is completed or cancelled"), "{report}");
+    assert!(
+        report["refused"][0]["message"].as_str().unwrap().contains("only what is completed or cancelled"),
+        "{report}"
+    );
     assert_eq!(room.get(&id)["status"], "open", "back, and not ended");
 }
 

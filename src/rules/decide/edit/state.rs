@@ -168,9 +168,9 @@ fn told(mut e: Error, task: &Task, to: Status) -> Error {
             Status::Cancelled | Status::Completed => "put the old value back".into(),
             _ => format!("put the old value back, then agentpm task reopen {id} --reason TEXT: that asks for a reason"),
         }),
-        (_, Status::Completed) if task.status != Status::InProgress => {
-            e.hint("write status: in_progress first; or put the old value back, then agentpm claim it, and done")
-        }
+        (_, Status::Completed) if task.status != Status::InProgress => e.hint(format!(
+            "write status: in_progress first; or put the old value back, then begin it: agentpm claim {id}"
+        )),
         (_, Status::Completed) => {
             let unmet = e.details["unmet"].as_array().is_some_and(|unmet| !unmet.is_empty());
             let met = if unmet { "write met: true beside the criteria that are met; " } else { "" };
