@@ -17,6 +17,7 @@ mod fuzzed;
 mod guard;
 mod hand_days;
 mod hand_edits;
+mod hinted;
 mod history;
 mod hostile;
 mod laws;
