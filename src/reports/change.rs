@@ -18,6 +18,7 @@ use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::lost::{Lost, lost};
+use crate::rules::passed::passed;
 use crate::rules::{fields, fold, register};
 
 /// One thing that changed.
@@ -158,6 +159,8 @@ struct Told<'a> {
     /// The last of them that wrote each register.
     writers: BTreeMap<String, &'a Event>,
     by_id: BTreeMap<Id, &'a Event>,
+    /// What passes a lease by without saying so, with the holder.
+    passed: BTreeMap<Id, Option<&'a str>>,
     creation: Option<&'a Entry>,
 }
 
@@ -176,7 +179,8 @@ impl<'a> Told<'a> {
         let parents = register::parent_edges(after);
         let written = |event: &&'a Event| register::writes(event, &parents).into_iter().map(|(name, _)| name);
         let writers = events.iter().flat_map(|event| written(event).map(|name| (name, *event))).collect();
-        Told { writers, by_id: events.iter().map(|event| (event.id, *event)).collect(), events, creation }
+        let passed = if events.is_empty() { BTreeMap::new() } else { passed(&Entity::Task(id), after) };
+        Told { writers, by_id: events.iter().map(|event| (event.id, *event)).collect(), passed, events, creation }
     }
 
     fn change(&self, change: Kind, field: &str, from: Value, to: Value, by: Option<&Event>) -> Change {
@@ -275,6 +279,9 @@ impl<'a> Told<'a> {
     /// Checks that were passed by force, and leases that were passed by.
     fn passed(&self, new: &Task, out: &mut Vec<Change>) {
         for event in &self.events {
+            if let Some(holder) = self.passed.get(&event.id) {
+                out.push(self.change(Kind::Override, "lease", json!(holder), Value::Null, Some(event)));
+            }
             match &event.payload {
                 Payload::TaskStatusChanged(p) if !p.forced.is_empty() => {
                     let unmet = |_: &String| new.unmet().map(str::to_owned).collect::<Vec<String>>();

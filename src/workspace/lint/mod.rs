@@ -25,6 +25,7 @@ mod task;
 mod together;
 mod trailers;
 mod tried;
+mod vanished;
 
 pub use dropped::{lint_dropped, lint_no_folder};
 pub use fix::Fix;

@@ -180,7 +180,8 @@ impl<'a> Staging<'a> {
     fn not_permitted(&self, entity: &Entity, roles: &RolesAt<'_>) -> Result<Vec<Finding>> {
         let Some(sides) = self.sides(entity, Some(LOG))?.filter(|_| roles.any()) else { return Ok(Vec::new()) };
         let known = self.known(entity, &read(sides.old.as_deref())?.entries)?;
-        roles.judge(entity, &sides.path, &read(sides.new.as_deref())?, &known)
+        let other = |entity: &Entity| Ok(self.entries(entity)?.1);
+        roles.judge(entity, &sides.path, &read(sides.new.as_deref())?, &known, &other)
     }
 
     fn judge(&self, entity: &Entity) -> Result<(Vec<Finding>, Vec<Suspect>)> {
