@@ -3,7 +3,7 @@
 //! Promises: in process, without the git program; nothing here moves a branch or touches a work tree or an index.
 //! Refuses to know: what a path means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -167,6 +167,28 @@ impl Repo {
         let mut repo = gix::open(&self.git_dir).map_err(|e| failed(&shown, e).hint(HINT))?;
         repo.object_cache_size_if_unset(4 * 1024 * 1024);
         Ok(Objects { repo })
+    }
+}
+
+/// Files that git was told not to look at.
+#[derive(Debug, Default)]
+pub struct NotLookedAt {
+    /// Left out of the work tree; a folder ends in a slash.
+    left_out: BTreeSet<String>,
+    /// Taken to be as they were.
+    taken_as_read: BTreeSet<String>,
+}
+
+impl NotLookedAt {
+    /// Whether a file is left out of the work tree.
+    pub fn leaves_out(&self, path: &str) -> bool {
+        let above = path.match_indices('/').map(|(at, _)| &path[..=at]);
+        self.left_out.contains(path) || above.into_iter().any(|folder| self.left_out.contains(folder))
+    }
+
+    /// The files, whatever git was told.
+    pub fn files(&self) -> impl Iterator<Item = &String> {
+        self.left_out.iter().chain(&self.taken_as_read).filter(|path| !path.ends_with('/'))
     }
 }
 
@@ -424,6 +446,29 @@ impl Objects {
             Some((path_of(entry), entry.stage_raw(), Item { mode: kind(entry)?, oid: Oid(entry.id) }))
         });
         Ok(entries.collect())
+    }
+
+    /// Paths below a folder whose files git was told not to look at: left out of the work tree by a sparse checkout (which may
+    /// name a whole folder), or taken to be as they were.
+    ///
+    /// Errors: `ERR_GIT` where the index cannot be read.
+    pub fn not_looked_at(&self, folder: &str) -> Result<NotLookedAt> {
+        let index = self.repo.index_or_empty().map_err(|e| failed("read git's index", e))?;
+        let mut found = NotLookedAt::default();
+        let below = format!("{folder}/");
+        for entry in index.entries() {
+            let path = entry.path(&index).to_str_lossy();
+            let is_folder = entry.mode.is_sparse();
+            if !path.starts_with(&below) && !(is_folder && below.starts_with(&*path)) {
+                continue;
+            }
+            if entry.flags.contains(gix::index::entry::Flags::SKIP_WORKTREE) {
+                found.left_out.insert(path.into_owned());
+            } else if entry.flags.contains(gix::index::entry::Flags::ASSUME_VALID) {
+                found.taken_as_read.insert(path.into_owned());
+            }
+        }
+        Ok(found)
     }
 
     /// Paths that this worktree's index holds in conflict, but for those below a folder.

@@ -43,6 +43,9 @@ pub struct Change {
     /// Checks that were passed by force.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forced: Vec<String>,
+    /// Where acceptance was passed by force: the criteria that are not met.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmet: Vec<String>,
 }
 
 /// The kinds of change.
@@ -146,7 +149,7 @@ pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> 
     };
     told.registers(&first, &new, &mut out.changes);
     told.parts(&first, &new, &mut out.changes);
-    told.passed(&mut out.changes);
+    told.passed(&new, &mut out.changes);
     Some(out)
 }
 
@@ -191,6 +194,7 @@ impl<'a> Told<'a> {
             why: by.and_then(|event| event.why.clone()),
             event: by.map(|event| event.id),
             forced: Vec::new(),
+            unmet: Vec::new(),
         }
     }
 
@@ -273,20 +277,22 @@ impl<'a> Told<'a> {
     }
 
     /// Checks that were passed by force, and leases that were passed by.
-    fn passed(&self, out: &mut Vec<Change>) {
+    fn passed(&self, new: &Task, out: &mut Vec<Change>) {
         for event in &self.events {
             if let Some(holder) = self.passed.get(&event.id) {
                 out.push(self.change(Kind::Override, "lease", json!(holder), Value::Null, Some(event)));
             }
             match &event.payload {
                 Payload::TaskStatusChanged(p) if !p.forced.is_empty() => {
+                    let unmet = |_: &String| new.unmet().map(str::to_owned).collect::<Vec<String>>();
+                    let unmet = p.forced.iter().find(|check| *check == "acceptance").map(unmet).unwrap_or_default();
                     let own = |c: &&mut Change| c.change == Kind::Status && c.event == Some(event.id);
                     if let Some(told) = out.iter_mut().find(own) {
-                        told.forced.clone_from(&p.forced);
+                        (told.forced, told.unmet) = (p.forced.clone(), unmet);
                         continue;
                     }
                     let change = self.change(Kind::Forced, "status", json!(p.from), json!(p.to), Some(event));
-                    out.push(Change { forced: p.forced.clone(), ..change });
+                    out.push(Change { forced: p.forced.clone(), unmet, ..change });
                 }
                 Payload::LeaseOverride(p) => {
                     out.push(self.change(Kind::Override, "lease", json!(p.holder), Value::Null, Some(event)));

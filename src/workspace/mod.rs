@@ -43,7 +43,7 @@ pub use deleted::Deleted;
 pub use driver::{merge_driver, merge_texts, textconv};
 pub use heal::{BroughtBackTask, Healed, HealedEntity};
 pub use hooks::install_hooks;
-pub use lint::{Fix, LintReport, lint_dropped, lint_no_folder, lint_staged, lint_text};
+pub use lint::{Fix, LintReport, Refused, lint_dropped, lint_no_folder, lint_staged, lint_text};
 pub use open::{InitReport, Options, init};
 pub use query::{dot, mermaid, review_dropped, task_schema, tree};
 pub use recover::{BroughtBack, Unheld, Wanted};

@@ -162,7 +162,8 @@ impl Workspace {
             }));
             Ok(())
         };
-        for task in before.candidates(&here)? {
+        let left_out = self.not_looked_at();
+        for task in before.candidates(&here)?.into_iter().filter(|task| !left_out.leaves_out(&self.log_path(*task))) {
             look(&Entity::Task(task), &before.entries(task)?)?;
         }
         let top = objects.commit(began)?.tree;

@@ -48,7 +48,7 @@ fn dropped(base: &str, name: String, place: &str) -> Finding {
     let message = format!("the plan is dropped: {base} has it in {name}, and {place} has none there");
     let mend =
         "bring the folder back from git history, where it was; a plan that is done with is archived, task by task";
-    Finding { mend, ..Finding::new(Rule::LogRewritten, message).at(name, None) }
+    Finding { mend: mend.into(), ..Finding::new(Rule::LogRewritten, message).at(name, None) }
 }
 
 fn no_folder(name: &str) -> Finding {
