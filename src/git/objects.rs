@@ -244,14 +244,21 @@ impl Objects {
         })
     }
 
-    /// What lies at a path below a tree.
+    /// What lies at a path below a tree; nothing where the path leads through what is no folder.
     ///
     /// Errors: `ERR_GIT` where the tree cannot be read.
     pub fn item(&self, tree: Oid, path: &str) -> Result<Option<Item>> {
-        let broken = |e: gix::Error| failed(format!("read tree {tree}"), e);
-        let tree = self.repo.find_tree(tree.0).map_err(broken)?;
-        let found = tree.lookup_entry(path.split('/').map(str::as_bytes)).map_err(broken)?;
-        Ok(found.map(|entry| Item { mode: Mode::of(entry.mode().kind()), oid: Oid(entry.oid().to_owned()) }))
+        let mut at = Item { mode: Mode::Tree, oid: tree };
+        for name in path.split('/') {
+            if at.mode != Mode::Tree {
+                return Ok(None);
+            }
+            let broken = |e: gix::Error| failed(format!("read tree {}", at.oid), e);
+            let tree = self.repo.find_tree(at.oid.0).map_err(broken)?;
+            let Some(entry) = tree.lookup_entry([name.as_bytes()]).map_err(broken)? else { return Ok(None) };
+            at = Item { mode: Mode::of(entry.mode().kind()), oid: Oid(entry.oid().to_owned()) };
+        }
+        Ok(Some(at))
     }
 
     /// The names in a tree.

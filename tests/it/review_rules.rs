@@ -325,3 +325,36 @@ fn a_lease_that_is_passed_by_without_a_word_is_told() {
     assert_eq!((answer.code, &data["summary"]["overrides"]), (1, &json!(1)), "{data:#}");
     assert!(page(&room).contains("past the lease of `ada` by `bob`"), "{}", page(&room));
 }
+
+#[test]
+fn a_branch_that_has_something_else_in_the_place_of_the_plan_gets_its_review() {
+    for kind in ["120000", "160000", "nothing"] {
+        let room = Sandbox::new();
+        room.task("the task", &[]);
+        set_out(&room);
+        commit(&room, "a plan");
+        let head = room.git(&["rev-parse", "HEAD"]).text().trim().to_owned();
+        fs::write(room.repo().join("target"), "elsewhere").unwrap();
+        let link = room.git(&["hash-object", "-w", "target"]).text().trim().to_owned();
+        fs::remove_file(room.repo().join("target")).unwrap();
+        room.git(&["rm", "-rqf", ".agentpm"]).text();
+        let _ = fs::remove_dir_all(room.store());
+        if kind != "nothing" {
+            let object = if kind == "120000" { &link } else { &head };
+            room.git(&["update-index", "--add", "--cacheinfo", &format!("{kind},{object},.agentpm")]).text();
+        }
+        room.git(&["commit", "-q", "--no-verify", "-m", "no plan"]).text();
+        room.git(&["checkout", "-q", "-f", "feature"]).text();
+        let review = |room: &Sandbox| {
+            let answer = room.run(&["review", "main..feature", "--fail-on", "error"]);
+            let data = answer.json()["data"].clone();
+            assert_eq!((answer.code, &data["failed"]), (1, &json!(["error"])), "{kind}: {answer:?}");
+            assert!(data["findings"].to_string().contains("the plan is dropped: "), "{kind}: {data:#}");
+            let page = room.run(&["review", "main..feature", "--format", "md", "--fail-on", "error"]);
+            assert!(page.code == 1 && page.stdout.contains("the plan is dropped"), "{kind}: {page:?}");
+        };
+        review(&room);
+        room.git(&["checkout", "-q", "-f", "main"]).text();
+        review(&room);
+    }
+}

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::changed::role_taken;
+use super::dropped::dropped_between;
 use super::permitted::RolesAt;
 use super::rewritten::{otherwise, rewritten};
 use super::signed::{self, Asks, Keys};
@@ -15,7 +16,7 @@ use super::staged::{is_place_of_new, read};
 use super::trailers;
 use super::vanished::Vanished;
 use crate::error::Result;
-use crate::git::{Change, Mode, Objects, Oid};
+use crate::git::{Change, Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
@@ -64,6 +65,10 @@ impl Workspace {
         began: Oid,
         head: Oid,
     ) -> Result<Vec<Finding>> {
+        let dropped = dropped_between(objects, &self.store.name, began, head)?;
+        if !dropped.is_empty() {
+            return Ok(dropped);
+        }
         let tree = |commit: Oid| objects.commit(commit).map(|commit| commit.tree);
         let vanished = Vanished::between(self, objects, base, head)?;
         let trees = Trees { ws: self, objects, base: tree(base)?, began: tree(began)?, head: tree(head)?, vanished };
@@ -84,7 +89,8 @@ impl Trees<'_> {
             keys.take_in(name, entries);
         }
         let (mut entities, mut findings) = (BTreeSet::new(), Vec::new());
-        let store = |top: Oid| Ok(self.objects.item(top, &self.ws.store.name)?.map(|item| item.oid));
+        let folder = |item: &Item| item.mode == Mode::Tree;
+        let store = |top: Oid| Ok(self.objects.item(top, &self.ws.store.name)?.filter(folder).map(|item| item.oid));
         for change in self.objects.changes(store(self.began)?, store(self.head)?)? {
             match entity_below(&change.path) {
                 Some((entity, _)) => drop(entities.insert(entity)),

@@ -34,6 +34,7 @@ pub use stdin::lint_text;
 
 pub(super) use across::across;
 pub(super) use changed::values_of;
+pub(super) use dropped::dropped_between;
 pub(super) use lines::{line_of, point_out};
 pub(super) use readable::readable;
 pub(super) use staged::{Staging, settings};
