@@ -459,7 +459,8 @@ impl Objects {
         for entry in index.entries() {
             let path = entry.path(&index).to_str_lossy();
             let is_folder = entry.mode.is_sparse();
-            if !path.starts_with(&below) && !(is_folder && below.starts_with(&*path)) {
+            let is_above = is_folder && below.starts_with(&*path);
+            if !path.starts_with(&below) && !is_above {
                 continue;
             }
             if entry.flags.contains(gix::index::entry::Flags::SKIP_WORKTREE) {

@@ -215,7 +215,7 @@ impl Workspace {
             if let Some((id, removal)) = gone.and_then(|id| Some((id, removed.get(&id)?))).filter(|_| !did.is_empty()) {
                 did.push("files that a commit had removed brought back");
                 self.notice(deleted::brought_back(id, &removal.commit));
-                healed.brought_back.push(BroughtBackTask::of(id, Some(&removal)));
+                healed.brought_back.push(BroughtBackTask::of(id, Some(removal)));
             }
             if !did.is_empty() {
                 healed.items.push(HealedEntity { entity: entity.clone(), did });
