@@ -46,8 +46,8 @@ pub fn compare(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> Readable {
     }
     let Ok(text) = std::str::from_utf8(bytes) else { return Readable::Edited(not_text(bytes)) };
     if text.contains('\r') && text.replace("\r\n", "\n") == whole {
-        // Git made other line ends of it on its way into this work tree.
-        return Readable::Edited(FORM.into());
+        // Git made other line ends of it on its way into this work tree: what heals stale files writes it anew.
+        return Readable::Stale;
     }
     if text.lines().any(|line| line.starts_with("<<<<<<< ")) && text.lines().any(|line| line.starts_with(">>>>>>> ")) {
         return Readable::Conflicted;

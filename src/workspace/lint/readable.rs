@@ -52,6 +52,7 @@ fn judged(path: String, how: Readable, bytes: &[u8]) -> Option<Finding> {
         Readable::Ahead(lost) => {
             Finding::new(Rule::LogGap, format!("it was made from event {lost}, which its log does not hold"))
         }
+        Readable::Stale if text.contains('\r') => Finding::new(Rule::YamlForm, "its lines end with CR LF"),
         Readable::Stale => Finding::new(Rule::YamlStale, "it was written before its log grew"),
         Readable::Astray => Finding::new(Rule::YamlAstray, "it was not edited, but it does not follow from its log"),
         Readable::Conflicted => Finding::new(Rule::YamlConflict, "it holds conflict markers of git"),
