@@ -364,8 +364,11 @@ impl Page<'_> {
         let what = match (change["decide"].as_str().unwrap_or_default(), field) {
             ("override", _) => format!("past the lease of {}", self.value(from)),
             ("forced", _) => {
-                let unmet: Vec<String> = words(&change["unmet"]).unwrap_or_default();
-                let unmet: Vec<String> = unmet.iter().map(|text| self.paper.quote_most(text, SHORT)).collect();
+                let unmet: Vec<String> = words(&change["unmet"])
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|text| self.paper.quote_most(text, SHORT))
+                    .collect();
                 let unmet = if unmet.is_empty() { String::new() } else { format!(", not met: {}", few(&unmet)) };
                 format!("{} past {}{unmet}", self.move_words(change), self.value(&change["forced"]))
             }

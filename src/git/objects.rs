@@ -182,8 +182,8 @@ pub struct NotLookedAt {
 impl NotLookedAt {
     /// Whether a file is left out of the work tree.
     pub fn leaves_out(&self, path: &str) -> bool {
-        let above = path.match_indices('/').map(|(at, _)| &path[..=at]);
-        self.left_out.contains(path) || above.into_iter().any(|folder| self.left_out.contains(folder))
+        let mut above = path.match_indices('/').map(|(at, _)| &path[..=at]);
+        self.left_out.contains(path) || above.any(|folder| self.left_out.contains(folder))
     }
 
     /// The files, whatever git was told.

@@ -284,8 +284,8 @@ impl<'a> Told<'a> {
             }
             match &event.payload {
                 Payload::TaskStatusChanged(p) if !p.forced.is_empty() => {
-                    let unmet = |_: &String| new.unmet().map(str::to_owned).collect::<Vec<String>>();
-                    let unmet = p.forced.iter().find(|check| *check == "acceptance").map(unmet).unwrap_or_default();
+                    let passed = p.forced.iter().any(|check| check == "acceptance");
+                    let unmet = new.unmet().filter(|_| passed).map(str::to_owned).collect();
                     let own = |c: &&mut Change| c.change == Kind::Status && c.event == Some(event.id);
                     if let Some(told) = out.iter_mut().find(own) {
                         (told.forced, told.unmet) = (p.forced.clone(), unmet);

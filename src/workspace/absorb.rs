@@ -269,10 +269,11 @@ pub(super) fn refuse_bare(id: Option<Id>, path: &str, text: &str, value: &Value)
 pub(super) fn bare_words(id: Option<Id>, path: &str, text: &str, value: &Value) -> Vec<Error> {
     // A number of one's own is to stay as it stands, but for the way a fraction is written.
     let own = |bare: &Bare| {
+        let word = &bare.word;
+        let is_decimal = word.parse::<f64>().is_ok() && !word.contains(['e', 'E']);
         bare.path.first().is_some_and(|key| key == "metadata")
-            && bare.word.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit())
-            && bare.word.parse::<f64>().is_ok_and(|_| !bare.word.contains(['e', 'E']))
-                | bare.word.contains(['x', 'o', 'b', '_'])
+            && word.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit())
+            && (is_decimal || word.contains(['x', 'o', 'b', '_']))
     };
     let found = bare(text, value).into_iter().filter(|bare| edit::is_text(&bare.path) || own(bare));
     found.map(|bare| bare_word(id, path, bare)).collect()
