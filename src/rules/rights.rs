@@ -2,9 +2,9 @@
 //!
 //! Promises: judged by the state that the fold had when the event came, not by what the event says of it. Where more than one
 //! command writes an event, the right of any of them will do; what agentpm adds by itself (a task that is open again because its
-//! blockers are finished, a lease that its holder
-//! gives back) asks for none. What passes another's lease by asks for an override. Events of one log by one agent at one time are taken for one
-//! command where they have an effect: completing may mark criteria and leave an outcome, importing may bring parts along.
+//! blockers are finished, a lease that its holder gives back) asks for none. What passes another's lease by asks for an override.
+//! Events of one log by one agent at one time are taken for one command where they have an effect: completing may mark criteria
+//! and leave an outcome, importing may bring parts along.
 //! Refuses to know: who has which right (`roles`), where the log was read, and whether the name in an event is true.
 
 use std::collections::{BTreeMap, BTreeSet};
