@@ -211,7 +211,10 @@ pub fn findings(report: &Value) -> String {
         out.push_str(&format!("fixed: {}\n", escape(fixed.as_str().unwrap_or_default())));
     }
     for refused in report["refused"].as_array().into_iter().flatten() {
-        out.push_str(&format!("refused: {}\n", escape(refused.as_str().unwrap_or_default())));
+        let code = refused["code"].as_str().map(|code| format!("{code}: ")).unwrap_or_default();
+        let hint = refused["hint"].as_str().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        let message = refused["message"].as_str().unwrap_or_default();
+        out.push_str(&format!("refused: {code}{}\n", escape(&format!("{message}{hint}"))));
     }
     for finding in report["findings"].as_array().into_iter().flatten() {
         let line = finding["line"].as_u64().map(|n| format!(":{n}")).unwrap_or_default();

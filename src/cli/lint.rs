@@ -16,7 +16,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::nearest::near;
-use crate::workspace::{self, Comments, Fix, LintReport, Options, Workspace};
+use crate::workspace::{self, Comments, Fix, LintReport, Options, Refused, Workspace};
 
 /// Most bytes of a text that is judged.
 const MAX_TEXT: u64 = 128 * 1024 * 1024;
@@ -53,7 +53,7 @@ pub fn lint(ws: &Workspace, args: &Lint, global: &Global) -> Result<Answer> {
         Some(base) => ws.lint_since(base)?,
         None if args.fix && ws.findings.iter().any(|f| f.rule == Rule::ConfigInvalid) => {
             let why = "nothing was mended: the settings cannot be read whole, so that it is not known what is allowed";
-            LintReport { refused: vec![why.into()], ..ws.lint()? }
+            LintReport { refused: vec![Refused { message: why.into(), ..Refused::default() }], ..ws.lint()? }
         }
         None if args.fix => {
             let comments = if args.drop_comments { Comments::Drop } else { Comments::Keep };
@@ -90,11 +90,13 @@ fn answer(report: &LintReport, global: &Global) -> Answer {
         Some("sarif") => for_terminal(sarif::log(&report.findings)),
         _ => human::findings(&data),
     };
-    let told = |what: &str, all: &[String]| all.iter().map(|words| json!({ what: words })).collect::<Vec<_>>();
+    let fixed = report.fixed.iter().map(|words| json!({ "fixed": words }));
+    let refused = report.refused.iter().map(|refused| json!({ "refused": refused }));
     let findings = report.findings.iter().map(|finding| json!(finding));
-    let done = told("fixed", &report.fixed).into_iter().chain(told("refused", &report.refused));
-    let lines = Some(done.chain(findings).collect());
-    Answer { human, data, lines, exit: u8::from(report.errors > 0), ..Answer::default() }
+    let lines = Some(fixed.chain(refused).chain(findings).collect());
+    // What was asked for and not done is no success either.
+    let exit = u8::from(report.errors > 0 || !report.refused.is_empty());
+    Answer { human, data, lines, exit, ..Answer::default() }
 }
 
 fn is(global: &Global, format: &str) -> bool {

@@ -363,7 +363,12 @@ impl Page<'_> {
         let field = change["field"].as_str().unwrap_or_default();
         let what = match (change["decide"].as_str().unwrap_or_default(), field) {
             ("override", _) => format!("past the lease of {}", self.value(from)),
-            ("forced", _) => format!("{} past {}", self.move_words(change), self.value(&change["forced"])),
+            ("forced", _) => {
+                let unmet: Vec<String> = words(&change["unmet"]).unwrap_or_default();
+                let unmet: Vec<String> = unmet.iter().map(|text| self.paper.quote_most(text, SHORT)).collect();
+                let unmet = if unmet.is_empty() { String::new() } else { format!(", not met: {}", few(&unmet)) };
+                format!("{} past {}{unmet}", self.move_words(change), self.value(&change["forced"]))
+            }
             (_, "acceptance") => self.criteria(from, to),
             ("acceptance", _) => {
                 let criterion = field.split_once('.').map_or("", |(_, criterion)| criterion);

@@ -124,6 +124,13 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
             return lint::nowhere(&cwd, args, global);
         }
         (Err(e), Verb::Lint(Late(args))) => return lint::no_folder(&cwd, args, global, e),
+        // A pull request that drops the plan is reviewed like any other.
+        (Err(e), Verb::Review(Late(args)))
+            if matches!(e.code, Code::NoStore | Code::Corrupt) && global.store.is_none() =>
+        {
+            let data = workspace::review_dropped(&cwd, args)?;
+            return data.map_or(Err(e), |data| review_answer(data, args.limit, args.all, global));
+        }
         (opened, _) => opened?,
     };
     let done = carry_out(&mut ws, verb, global);
@@ -494,7 +501,11 @@ fn reviewed(ws: &Workspace, args: query::Review, global: &Global) -> Result<Answ
         // Ids are short: they come all at once.
         false => query::Review { all: all || (global.quiet && limit.is_none()), ..args },
     };
-    let data = ws.query(&Query::Review(asked))?;
+    review_answer(ws.query(&Query::Review(asked))?, limit, all, global)
+}
+
+fn review_answer(data: Value, limit: Option<u64>, all: bool, global: &Global) -> Result<Answer> {
+    let words = form(global, false)? == Form::Human && !global.quiet;
     let exit = u8::from(data["failed"].as_array().is_some_and(|failed| !failed.is_empty()));
     let md = global.format.as_deref() == Some("md");
     let human = if words { review::review(&data, md, limit, all) } else { String::new() };

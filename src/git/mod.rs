@@ -10,7 +10,7 @@ mod refs;
 mod remote_refs;
 mod staged;
 
-pub use objects::{Change, CommitInfo, Head, Item, Mode, Objects, Oid};
+pub use objects::{Change, CommitInfo, Head, Item, Mode, NotLookedAt, Objects, Oid};
 pub use program::{Git, driver_command, words};
 pub use refs::Tips;
 pub use remote_refs::{Push, RemoteRefs, is_race, server_words};

@@ -3,7 +3,7 @@
 //! Promises: in process, without the git program; nothing here moves a branch or touches a work tree or an index.
 //! Refuses to know: what a path means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -170,6 +170,28 @@ impl Repo {
     }
 }
 
+/// Files that git was told not to look at.
+#[derive(Debug, Default)]
+pub struct NotLookedAt {
+    /// Left out of the work tree; a folder ends in a slash.
+    left_out: BTreeSet<String>,
+    /// Taken to be as they were.
+    taken_as_read: BTreeSet<String>,
+}
+
+impl NotLookedAt {
+    /// Whether a file is left out of the work tree.
+    pub fn leaves_out(&self, path: &str) -> bool {
+        let above = path.match_indices('/').map(|(at, _)| &path[..=at]);
+        self.left_out.contains(path) || above.into_iter().any(|folder| self.left_out.contains(folder))
+    }
+
+    /// The files, whatever git was told.
+    pub fn files(&self) -> impl Iterator<Item = &String> {
+        self.left_out.iter().chain(&self.taken_as_read).filter(|path| !path.ends_with('/'))
+    }
+}
+
 impl Objects {
     /// What is checked out in this worktree.
     ///
@@ -222,14 +244,21 @@ impl Objects {
         })
     }
 
-    /// What lies at a path below a tree.
+    /// What lies at a path below a tree; nothing where the path leads through what is no folder.
     ///
     /// Errors: `ERR_GIT` where the tree cannot be read.
     pub fn item(&self, tree: Oid, path: &str) -> Result<Option<Item>> {
-        let broken = |e: gix::Error| failed(format!("read tree {tree}"), e);
-        let tree = self.repo.find_tree(tree.0).map_err(broken)?;
-        let found = tree.lookup_entry(path.split('/').map(str::as_bytes)).map_err(broken)?;
-        Ok(found.map(|entry| Item { mode: Mode::of(entry.mode().kind()), oid: Oid(entry.oid().to_owned()) }))
+        let mut at = Item { mode: Mode::Tree, oid: tree };
+        for name in path.split('/') {
+            if at.mode != Mode::Tree {
+                return Ok(None);
+            }
+            let broken = |e: gix::Error| failed(format!("read tree {}", at.oid), e);
+            let tree = self.repo.find_tree(at.oid.0).map_err(broken)?;
+            let Some(entry) = tree.lookup_entry([name.as_bytes()]).map_err(broken)? else { return Ok(None) };
+            at = Item { mode: Mode::of(entry.mode().kind()), oid: Oid(entry.oid().to_owned()) };
+        }
+        Ok(Some(at))
     }
 
     /// The names in a tree.
@@ -417,6 +446,30 @@ impl Objects {
             Some((path_of(entry), entry.stage_raw(), Item { mode: kind(entry)?, oid: Oid(entry.id) }))
         });
         Ok(entries.collect())
+    }
+
+    /// Paths below a folder whose files git was told not to look at: left out of the work tree by a sparse checkout (which may
+    /// name a whole folder), or taken to be as they were.
+    ///
+    /// Errors: `ERR_GIT` where the index cannot be read.
+    pub fn not_looked_at(&self, folder: &str) -> Result<NotLookedAt> {
+        let index = self.repo.index_or_empty().map_err(|e| failed("read git's index", e))?;
+        let mut found = NotLookedAt::default();
+        let below = format!("{folder}/");
+        for entry in index.entries() {
+            let path = entry.path(&index).to_str_lossy();
+            let is_folder = entry.mode.is_sparse();
+            let is_above = is_folder && below.starts_with(&*path);
+            if !path.starts_with(&below) && !is_above {
+                continue;
+            }
+            if entry.flags.contains(gix::index::entry::Flags::SKIP_WORKTREE) {
+                found.left_out.insert(path.into_owned());
+            } else if entry.flags.contains(gix::index::entry::Flags::ASSUME_VALID) {
+                found.taken_as_read.insert(path.into_owned());
+            }
+        }
+        Ok(found)
     }
 
     /// Paths that this worktree's index holds in conflict, but for those below a folder.

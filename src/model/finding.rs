@@ -4,6 +4,8 @@
 //! it means and how it is mended.
 //! Refuses to know: how it is printed.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -259,7 +261,7 @@ pub struct Finding {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<Id>,
     /// How to mend it.
-    pub mend: &'static str,
+    pub mend: Cow<'static, str>,
     /// Why a hand edit that it is about cannot be recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Box<Refusal>>,
@@ -280,7 +282,7 @@ impl Finding {
             commit: None,
             task: None,
             event: None,
-            mend: rule.mend(),
+            mend: Cow::Borrowed(rule.mend()),
             refusal: None,
             spot: None,
         }

@@ -18,6 +18,7 @@ use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::lost::{Lost, lost};
+use crate::rules::passed::passed;
 use crate::rules::{fields, fold, register};
 
 /// One thing that changed.
@@ -42,6 +43,9 @@ pub struct Change {
     /// Checks that were passed by force.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forced: Vec<String>,
+    /// Where acceptance was passed by force: the criteria that are not met.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmet: Vec<String>,
 }
 
 /// The kinds of change.
@@ -145,7 +149,7 @@ pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> 
     };
     told.registers(&first, &new, &mut out.changes);
     told.parts(&first, &new, &mut out.changes);
-    told.passed(&mut out.changes);
+    told.passed(&new, &mut out.changes);
     Some(out)
 }
 
@@ -155,6 +159,8 @@ struct Told<'a> {
     /// The last of them that wrote each register.
     writers: BTreeMap<String, &'a Event>,
     by_id: BTreeMap<Id, &'a Event>,
+    /// What passes a lease by without saying so, with the holder.
+    passed: BTreeMap<Id, Option<&'a str>>,
     creation: Option<&'a Entry>,
 }
 
@@ -173,7 +179,8 @@ impl<'a> Told<'a> {
         let parents = register::parent_edges(after);
         let written = |event: &&'a Event| register::writes(event, &parents).into_iter().map(|(name, _)| name);
         let writers = events.iter().flat_map(|event| written(event).map(|name| (name, *event))).collect();
-        Told { writers, by_id: events.iter().map(|event| (event.id, *event)).collect(), events, creation }
+        let passed = if events.is_empty() { BTreeMap::new() } else { passed(&Entity::Task(id), after) };
+        Told { writers, by_id: events.iter().map(|event| (event.id, *event)).collect(), passed, events, creation }
     }
 
     fn change(&self, change: Kind, field: &str, from: Value, to: Value, by: Option<&Event>) -> Change {
@@ -187,6 +194,7 @@ impl<'a> Told<'a> {
             why: by.and_then(|event| event.why.clone()),
             event: by.map(|event| event.id),
             forced: Vec::new(),
+            unmet: Vec::new(),
         }
     }
 
@@ -269,17 +277,22 @@ impl<'a> Told<'a> {
     }
 
     /// Checks that were passed by force, and leases that were passed by.
-    fn passed(&self, out: &mut Vec<Change>) {
+    fn passed(&self, new: &Task, out: &mut Vec<Change>) {
         for event in &self.events {
+            if let Some(holder) = self.passed.get(&event.id) {
+                out.push(self.change(Kind::Override, "lease", json!(holder), Value::Null, Some(event)));
+            }
             match &event.payload {
                 Payload::TaskStatusChanged(p) if !p.forced.is_empty() => {
+                    let unmet = |_: &String| new.unmet().map(str::to_owned).collect::<Vec<String>>();
+                    let unmet = p.forced.iter().find(|check| *check == "acceptance").map(unmet).unwrap_or_default();
                     let own = |c: &&mut Change| c.change == Kind::Status && c.event == Some(event.id);
                     if let Some(told) = out.iter_mut().find(own) {
-                        told.forced.clone_from(&p.forced);
+                        (told.forced, told.unmet) = (p.forced.clone(), unmet);
                         continue;
                     }
                     let change = self.change(Kind::Forced, "status", json!(p.from), json!(p.to), Some(event));
-                    out.push(Change { forced: p.forced.clone(), ..change });
+                    out.push(Change { forced: p.forced.clone(), unmet, ..change });
                 }
                 Payload::LeaseOverride(p) => {
                     out.push(self.change(Kind::Override, "lease", json!(p.holder), Value::Null, Some(event)));

@@ -229,7 +229,8 @@ pub fn check(set: &Fields) -> Result<()> {
             .hint(format!("use one of {}", TaskType::WORDS.join(", "))));
     }
     if !PRIORITY.contains(&fields.priority) {
-        return Err(Error::validation(format!("priority {} is not within -5 to 5", fields.priority)));
+        return Err(Error::validation(format!("priority {} is not within -5 to 5", fields.priority))
+            .hint("use a whole number from -5 to 5"));
     }
     for (name, list) in [
         ("labels", &fields.labels),

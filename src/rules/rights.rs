@@ -2,7 +2,8 @@
 //!
 //! Promises: judged by the state that the fold had when the event came, not by what the event says of it. Where more than one
 //! command writes an event, the right of any of them will do; what agentpm adds by itself (a task that is open again because its
-//! blockers are finished, a lease given back) asks for none. Events of one log by one agent at one time are taken for one
+//! blockers are finished, a lease that its holder
+//! gives back) asks for none. What passes another's lease by asks for an override. Events of one log by one agent at one time are taken for one
 //! command where they have an effect: completing may mark criteria and leave an outcome, importing may bring parts along.
 //! Refuses to know: who has which right (`roles`), where the log was read, and whether the name in an event is true.
 
@@ -12,13 +13,14 @@ use serde_json::Value;
 
 use super::decide::verb_for;
 use super::fold::{apply, is_fenced, order};
+use super::passed::passed;
 use super::register::parent_edges;
 use super::roles::Verb;
 use crate::model::context::ContextType;
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::finding::Rule;
 use crate::model::id::Id;
-use crate::model::payload::{Fields, Payload, TaskStatusChanged};
+use crate::model::payload::{Fields, Payload, RelationshipAdded, TaskStatusChanged};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
@@ -28,6 +30,9 @@ pub type AnyOf = Vec<Verb>;
 
 /// What may lead back from a closed state: reopening, moving, and taking back what closed it.
 const REOPEN: &[Verb] = &[Verb::Update, Verb::Claim, Verb::Relate];
+
+/// What opens a task by the way whose blocker it ends, or had ended before that was opened again.
+const FINISHED: &[Verb] = &[Verb::Update, Verb::Claim, Verb::Relate, Verb::Complete, Verb::Cancel];
 
 /// What else one command did in the same log.
 #[derive(Clone, Copy, Default)]
@@ -43,12 +48,20 @@ struct Command {
 }
 
 /// What the fold had when an event came that has an effect.
+#[derive(Default)]
 struct Before {
     status: Status,
     /// Another than its author has it in progress, and its author was not granted it.
     of_another: bool,
     archived_before: bool,
+    /// It came from an import.
+    imported: bool,
+    /// What blocked it.
+    blockers: Vec<Id>,
 }
+
+/// Another task of the same plan.
+pub type Other<'a> = &'a dyn Fn(Id) -> Task;
 
 /// A log as far as it says which command wrote what.
 pub struct Asked<'a> {
@@ -61,11 +74,14 @@ pub struct Asked<'a> {
     parents: BTreeSet<Id>,
     /// The grants by which a holder was granted again what it held.
     again: BTreeSet<Id>,
+    /// What passes a lease by.
+    passed: BTreeSet<Id>,
+    other: Other<'a>,
 }
 
 impl<'a> Asked<'a> {
-    /// Reads a log for it, of which these events are known already.
-    pub fn of(entity: &Entity, log: &'a [Entry], known: &BTreeSet<Id>) -> Self {
+    /// Reads a log for it, of which these events are known already. `other` gives the other tasks as they are with it.
+    pub fn of(entity: &Entity, log: &'a [Entry], known: &BTreeSet<Id>, other: Other<'a>) -> Self {
         let before = states(entity, log);
         let mut commands: BTreeMap<(&str, Time), Command> = BTreeMap::new();
         let is_new = !log.iter().any(|entry| known.contains(&entry.event.id));
@@ -78,7 +94,10 @@ impl<'a> Asked<'a> {
                     command.creates = true;
                     command.imports |= p.fields.get("metadata").is_some_and(has_origin);
                 }
-                Payload::TaskUpdated(p) => command.adds |= is_origin_alone(p.set.keys()),
+                Payload::TaskUpdated(p) => {
+                    let imported = before.get(&event.id).is_some_and(|before| before.imported);
+                    command.adds |= imported && is_origin_alone(p.set.keys());
+                }
                 Payload::TaskStatusChanged(p) => command.completes |= p.to == Status::Completed,
                 Payload::TaskArchived(_) => command.archives = true,
                 _ => {}
@@ -92,7 +111,9 @@ impl<'a> Asked<'a> {
             Payload::LeaseAcquired(p) => Some(p.fence),
             _ => None,
         });
-        Asked { before, begins, granted: grants.max().unwrap_or(0), commands, parents: parent_edges(log), again }
+        let passed = passed(entity, log).into_keys().collect();
+        let (granted, parents) = (grants.max().unwrap_or(0), parent_edges(log));
+        Asked { before, begins, granted, commands, parents, again, passed, other }
     }
 
     /// The greatest fence that the log grants, where an event claims a greater one.
@@ -109,7 +130,7 @@ impl<'a> Asked<'a> {
         );
         let takes_away = moves && self.before.get(&event.id).is_some_and(|before| before.of_another);
         let forces = matches!(&event.payload, Payload::TaskStatusChanged(p) if !p.forced.is_empty());
-        if takes_away || forces {
+        if takes_away || forces || self.passed.contains(&event.id) {
             asked.push(vec![Verb::Override]);
         }
         asked
@@ -118,7 +139,9 @@ impl<'a> Asked<'a> {
     fn by_kind(&self, event: &Event) -> Vec<AnyOf> {
         let command = self.commands.get(&(event.author.agent.as_str(), event.at)).copied().unwrap_or_default();
         let any = |verbs: &[Verb]| vec![verbs.to_vec()];
+        let before = self.before.get(&event.id);
         match &event.payload {
+            // Whose lease it is not asks for an override besides.
             Payload::LeaseReleased(_) => Vec::new(),
             Payload::LeaseOverride(_) => any(&[Verb::Override]),
             Payload::AgentRegistered(_) | Payload::AgentUpdated(_) => any(&[Verb::Register]),
@@ -129,7 +152,9 @@ impl<'a> Asked<'a> {
             Payload::Unknown { .. } => any(&[Verb::Admin]),
             payload if payload.journal_only() => Vec::new(),
             _ if command.imports => any(&[Verb::Create]),
-            Payload::TaskUpdated(p) if is_origin_alone(p.set.keys()) => any(&[Verb::Create, Verb::Update]),
+            Payload::TaskUpdated(p) if is_origin_alone(p.set.keys()) && before.is_some_and(|b| b.imported) => {
+                any(&[Verb::Create, Verb::Update])
+            }
             Payload::ProgressItemAdded(_) | Payload::ContextAdded(_) | Payload::ContextSuperseded(_)
                 if command.adds =>
             {
@@ -138,17 +163,18 @@ impl<'a> Asked<'a> {
             Payload::TaskUpdated(p) if takes_over(event, p.set.iter()) => any(&[Verb::Claim, Verb::Update]),
             Payload::TaskUpdated(_) | Payload::ContextRedacted(_) => any(&[Verb::Update]),
             Payload::TaskReopened(_) => any(REOPEN),
-            Payload::TaskArchived(p) => match self.before.get(&event.id) {
+            Payload::TaskArchived(p) => match before {
                 Some(before) if !before.status.is_finished() => {
                     vec![vec![Verb::Archive], vec![verb_for(closed(p.from))]]
                 }
                 _ => any(&[Verb::Archive]),
             },
-            Payload::TaskStatusChanged(p) => moved(p, command, self.before.get(&event.id)),
+            Payload::TaskStatusChanged(p) => self.moved(p, command, before),
             Payload::RelationshipAdded(p) => match p.kind {
                 RelationType::ParentOf if command.creates => any(&[Verb::Split]),
                 RelationType::ParentOf => any(&[Verb::Update, Verb::Relate]),
-                _ if command.creates || has_origin(&p.metadata) => any(&[Verb::Create, Verb::Relate]),
+                _ if command.creates => any(&[Verb::Create, Verb::Relate]),
+                _ if has_origin(&p.metadata) && self.is_among_imported(p, before) => any(&[Verb::Create, Verb::Relate]),
                 _ => any(&[Verb::Relate]),
             },
             Payload::RelationshipRemoved(p) if self.parents.contains(&p.relationship) => {
@@ -170,6 +196,32 @@ impl<'a> Asked<'a> {
             _ => Vec::new(),
         }
     }
+
+    /// Whether an edge leads between two tasks that came from an import.
+    fn is_among_imported(&self, p: &RelationshipAdded, before: Option<&Before>) -> bool {
+        let here = |id: Id| p.kind.home(p.from, p.to) == id;
+        let is = |id: Id| if here(id) { before.is_some_and(|before| before.imported) } else { self.is_imported(id) };
+        is(p.from) && is(p.to)
+    }
+
+    fn is_imported(&self, id: Id) -> bool {
+        (self.other)(id).fields.metadata.contains_key("origin")
+    }
+
+    fn moved(&self, p: &TaskStatusChanged, command: Command, before: Option<&Before>) -> Vec<AnyOf> {
+        let opens = p.from == Status::Blocked && p.to == Status::Open;
+        let mut blockers = before.into_iter().flat_map(|before| &before.blockers);
+        if opens && is_plain(p) && blockers.any(|blocker| !(self.other)(*blocker).status.is_finished()) {
+            // Its blocker may be open again since; whoever may do any of this may have finished it or begun it anew.
+            let asked = moved(p, command, before);
+            return if asked.is_empty() { vec![FINISHED.to_vec()] } else { asked };
+        }
+        moved(p, command, before)
+    }
+}
+
+fn is_plain(p: &TaskStatusChanged) -> bool {
+    p.owner.is_none() && p.changed_at.is_none() && p.forced.is_empty()
 }
 
 /// A task may begin in a later state, though no command lets it: that asks for what would lead there.
@@ -184,7 +236,7 @@ fn created(fields: &Fields) -> Vec<AnyOf> {
 }
 
 fn moved(p: &TaskStatusChanged, command: Command, before: Option<&Before>) -> Vec<AnyOf> {
-    let plain = p.owner.is_none() && p.changed_at.is_none() && p.forced.is_empty();
+    let plain = is_plain(p);
     let from = before.map_or(p.from, |before| before.status);
     let archives_again = command.archives && before.is_some_and(|before| before.archived_before);
     match (from, p.to) {
@@ -215,9 +267,7 @@ fn closed(from: Status) -> Status {
 fn states(entity: &Entity, log: &[Entry]) -> BTreeMap<Id, Before> {
     let ordered = order(entity, log);
     let Some(id) = entity.task() else {
-        let before = |entry: &&Entry| {
-            (entry.event.id, Before { status: Status::Open, of_another: false, archived_before: false })
-        };
+        let before = |entry: &&Entry| (entry.event.id, Before::default());
         return ordered.events.iter().map(before).collect();
     };
     let grants: BTreeSet<(&str, u64)> = ordered.events.iter().filter_map(|entry| grant(&entry.event)).collect();
@@ -228,7 +278,8 @@ fn states(entity: &Entity, log: &[Entry]) -> BTreeMap<Id, Before> {
         let is_granted = event.fence.is_some_and(|fence| grants.contains(&(event.author.agent.as_str(), fence)));
         let another = task.owner.as_ref().is_some_and(|owner| *owner != event.author.agent);
         let of_another = task.status == Status::InProgress && another && !is_granted;
-        let before = Before { status: task.status, of_another, archived_before };
+        let imported = task.fields.metadata.contains_key("origin");
+        let before = Before { status: task.status, of_another, archived_before, imported, blockers: task.blockers() };
         let found = apply(&mut task, event);
         if found.is_none_or(|finding| finding.rule == Rule::EventTime) {
             archived_before |= matches!(event.payload, Payload::TaskArchived(_));

@@ -83,6 +83,9 @@ pub trait Stage {
     fn children(&mut self, id: Id) -> Result<Vec<Id>>;
     /// The tasks that this one blocks.
     fn dependents(&mut self, id: Id) -> Result<Vec<Id>>;
+    /// Whether what follows from a change may be recorded in this other task, which nobody named. Where it may not, readers see
+    /// it all the same, and the next write that meets the task records it.
+    fn may_follow(&mut self, id: Id) -> bool;
 
     /// The task in whose log an event stands, and the event that a whole id, prefix or end of an id means.
     fn event(&mut self, reference: &Ref) -> Result<(Id, Id)>;

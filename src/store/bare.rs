@@ -66,7 +66,9 @@ fn is_odd(word: &str) -> bool {
     let number = digits.starts_with(|c: char| c.is_ascii_digit())
         && digits.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, 'x' | 'X' | 'o' | 'O' | 'b' | 'B' | '_'));
     let plain = !digits.contains(|c: char| !c.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
-    number && (!plain || word.starts_with('+') || word == "-0")
+    // One that is too great becomes a fraction.
+    let fits = word.parse::<i64>().is_ok() || word.parse::<u64>().is_ok();
+    number && (!plain || word.starts_with('+') || word == "-0" || !fits)
 }
 
 /// The first place in which two documents differ, with what stands there.
@@ -108,6 +110,9 @@ mod tests {
             assert!(found.contains(&(word.into(), becomes.into(), line, path.into())), "{word}: {found:?}");
         }
         assert!(found.iter().all(|(word, ..)| !["010", "12", "v1"].contains(&word.as_str())), "{found:?}");
+        let text = "metadata: {n: 18446744073709551615, m: 18446744073709551616}\n";
+        let found = bare(text, &yaml::read_value(text).unwrap());
+        assert_eq!(found.iter().map(|b| b.word.as_str()).collect::<Vec<_>>(), ["18446744073709551616"]);
         assert_eq!(bare("title: ünï 007 x\n", &yaml::read_value("title: ünï 007 x\n").unwrap()), []);
     }
 }

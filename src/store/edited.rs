@@ -60,7 +60,8 @@ pub fn examine(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> (Readable, O
     let Ok(text) = std::str::from_utf8(bytes) else { return (Readable::Edited(not_text(bytes)), None) };
     if text.contains('\r') && text.replace("\r\n", "\n") == whole {
         // Git made other line ends of it on its way into this work tree.
-        return (Readable::Stale, None);
+        let read = |text: &str| yaml::read_value(text).unwrap_or_default();
+        return (Readable::Edited(FORM.into()), Some(Sides { now: read(text), before: read(&whole) }));
     }
     if text.lines().any(|line| line.starts_with("<<<<<<< ")) && text.lines().any(|line| line.starts_with(">>>>>>> ")) {
         return (Readable::Conflicted, None);

@@ -72,7 +72,11 @@ pub(super) fn plainly(message: &str) -> String {
         format!("the key {key} stands there twice; keep one of them")
     } else if let Some(what) = said.strip_prefix("unexpected character: ") {
         let what = what.trim_start_matches('`').trim_end_matches('\'');
-        format!("a text may not begin with {what} unless it stands in quotes")
+        // What cannot be seen is named by its number.
+        match what.strip_prefix("\\u{").and_then(|rest| u32::from_str_radix(rest.strip_suffix('}')?, 16).ok()) {
+            Some(code) => format!("a text may not hold the character U+{code:04X}; leave it out"),
+            None => format!("a text may not begin with {what} unless it stands in quotes"),
+        }
     } else {
         let meant = MEANT.iter().find(|(begins, _)| said.contains(begins));
         meant.map_or_else(|| said.to_owned(), |(_, words)| (*words).to_owned())
@@ -99,6 +103,7 @@ mod tests {
             ("a: 1\nb: c: d\n", "put a text that holds"),
             ("a:\n\t- x\n", "use spaces"),
             ("a: 1\nb: @x\n", "may not begin with @"),
+            ("a: 1\nb: x\0y\n", "U+0000"),
             ("a: 1\nb: \"\\q\"\n", "backslash"),
             ("a: |\nx\n", "neither a key"),
             ("a: 1\nb: - c\n", "no list may begin"),

@@ -103,6 +103,15 @@ impl Workspace {
         self.edited(id).map(|what| what.is_some())
     }
 
+    /// Whether a task's file holds words that are in no event: an edit, or a comment.
+    ///
+    /// Errors: `ERR_IO` where its files cannot be read.
+    pub(super) fn holds_words(&self, id: Id) -> Result<bool> {
+        let Ok(Some(bytes)) = read_yaml(&self.store, &Entity::Task(id)) else { return Ok(false) };
+        let is_plain = std::str::from_utf8(&bytes).is_ok_and(|text| is_as_written(text) == Some(true));
+        Ok(!is_plain && (self.is_edited(id)? || !comments_in(&bytes).is_empty()))
+    }
+
     fn edited(&self, id: Id) -> Result<Option<String>> {
         let entity = Entity::Task(id);
         let Ok(Some(bytes)) = read_yaml(&self.store, &entity) else { return Ok(None) };
@@ -262,7 +271,14 @@ pub(super) fn refuse_bare(id: Option<Id>, path: &str, text: &str, value: &Value)
 
 /// The refusals of all such words.
 pub(super) fn bare_words(id: Option<Id>, path: &str, text: &str, value: &Value) -> Vec<Error> {
-    let found = bare(text, value).into_iter().filter(|bare| edit::is_text(&bare.path));
+    // A number of one's own is to stay as it stands, but for the way a fraction is written.
+    let own = |bare: &Bare| {
+        bare.path.first().is_some_and(|key| key == "metadata")
+            && bare.word.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit())
+            && bare.word.parse::<f64>().is_ok_and(|_| !bare.word.contains(['e', 'E']))
+                | bare.word.contains(['x', 'o', 'b', '_'])
+    };
+    let found = bare(text, value).into_iter().filter(|bare| edit::is_text(&bare.path) || own(bare));
     found.map(|bare| bare_word(id, path, bare)).collect()
 }
 
@@ -290,30 +306,61 @@ pub(super) fn placed(misfit: Misfit, id: Option<Id>, path: &str, text: &str) -> 
     };
     // A key that was taken out stands nowhere; the file begins where it would be looked for.
     let line = line.unwrap_or(1);
-    error.message = format!("{path}:{line}: the edit of {key} is not allowed: {}", error.message);
+    let doubled = format!("a field does not fit: {key}: ");
+    let why = error.message.strip_prefix(&doubled).unwrap_or(&error.message);
+    error.message = format!("{path}:{line}: the edit of {key} is not allowed: {why}");
     let mut details = json!({ "task": id, "path": path, "line": line, "key": key });
     if let Some(more) = error.details.as_object() {
         for (name, value) in more.iter().filter(|(name, _)| !["task", "path", "line", "key"].contains(&name.as_str())) {
             details[name.as_str()] = value.clone();
         }
     }
+    if error.hint.is_none() && error.code == Code::Validation {
+        error.hint = Some(format!("mend {key} in the file"));
+    }
     if let Some(hint) = error.hint.take() {
-        error = error.hint(for_hand(&hint));
+        let hint = for_hand(error.code, &hint);
+        error = error.hint(hint);
     }
     error.with(details)
 }
 
-/// What to do next, of a command's refusal, in words for who edits a file: it takes no other work, and has no place for a reason.
-fn for_hand(hint: &str) -> String {
+/// Commands that take an edit in before they do anything, and so are refused by what refuses it.
+const WRITERS: &[&str] = &[
+    "claim",
+    "done",
+    "release",
+    "note",
+    "progress",
+    "context",
+    "next",
+    "task reopen",
+    "task update",
+    "task verify",
+    "task unblock",
+    "task block",
+    "task transition",
+];
+
+/// What to do next, of a command's refusal, in words for who edits a file: it takes no other work, has no place for a reason, and
+/// keeps commands from the task until the old value is back.
+fn for_hand(code: Code, hint: &str) -> String {
     let by_command = |flag: &str| {
         format!("; with a reason only a command passes over that: put the old value back and give it {flag}")
     };
-    hint.replace(
-        "take other work with agentpm next --claim",
-        "the edit can wait in its file until the task is free; agentpm lint --fix records it then",
-    )
-    .replace(", or give --force REASON", &by_command("--force REASON"))
-    .replace(", or give --override REASON if it must be", &by_command("--override REASON"))
+    let waits = match code {
+        Code::LeaseHeld => "the edit can wait in its file until the task is free; agentpm lint --fix records it then",
+        _ => "put the old value back",
+    };
+    let hint = hint
+        .replace("take other work with agentpm next --claim", waits)
+        .replace(", or give --force REASON", &by_command("--force REASON"))
+        .replace(", or give --override REASON if it must be", &by_command("--override REASON"));
+    let writes = WRITERS.iter().any(|name| hint.contains(&format!("agentpm {name}")));
+    match writes && !hint.contains("put the old value back") {
+        true => format!("put the old value back, then {hint}"),
+        false => hint,
+    }
 }
 
 /// The refusal to write a file anew that holds a comment.

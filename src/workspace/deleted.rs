@@ -10,7 +10,9 @@ use clap::ValueEnum;
 
 use super::Workspace;
 use super::heal::Removal;
+use super::lint::Refused;
 use crate::error::Result;
+use crate::git::NotLookedAt;
 use crate::model::command::{Command, Guard, TaskArchive, TaskTransition};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
@@ -58,12 +60,27 @@ impl Workspace {
     /// removed it.
     pub(super) fn deleted(&self) -> Result<Gone> {
         let pending = self.pending()?;
-        let gone = |id: &Id| !self.has_log(*id) && !pending.contains_key(&Entity::Task(*id));
+        let mut left_out = None;
+        let mut gone = |id: &Id| {
+            let is_gone = !self.has_log(*id) && !pending.contains_key(&Entity::Task(*id));
+            is_gone && !left_out.get_or_insert_with(|| self.not_looked_at()).leaves_out(&self.log_path(*id))
+        };
         let committed = self.committed_tasks().unwrap_or_default();
-        let mut all: Gone = committed.into_iter().filter(gone).map(|id| (id, None)).collect();
+        let mut all: Gone = committed.into_iter().filter(&mut gone).map(|id| (id, None)).collect();
         let removed = self.removed_by_commits()?.into_iter().filter(|(id, _)| gone(id));
         all.extend(removed.map(|(id, removal)| (id, Some(removal))));
         Ok(all)
+    }
+
+    /// The store's files that git was told not to look at; none where its index cannot be read.
+    pub(super) fn not_looked_at(&self) -> NotLookedAt {
+        let objects = self.repo.as_ref().and_then(|repo| repo.objects().ok());
+        objects.and_then(|objects| objects.not_looked_at(&self.store.name).ok()).unwrap_or_default()
+    }
+
+    /// Where a task's log belongs, as messages and git name it.
+    pub(super) fn log_path(&self, id: Id) -> String {
+        self.store.shown(task_dir(id).join(LOG))
     }
 
     /// Whether something lies where a task's log belongs. What is no file is named elsewhere.
@@ -110,7 +127,7 @@ impl Workspace {
     /// what was done, and what was refused.
     ///
     /// Errors: `ERR_BUSY`, `ERR_IO`, `ERR_GIT`.
-    pub(super) fn bring_back_deleted(&self, gone: &Gone, wanted: Deleted) -> Result<(Vec<String>, Vec<String>)> {
+    pub(super) fn bring_back_deleted(&self, gone: &Gone, wanted: Deleted) -> Result<(Vec<String>, Vec<Refused>)> {
         let (mut done, mut refused) = (Vec::new(), Vec::new());
         let before = self.brought_back_before(wanted)?;
         if !gone.is_empty() {
@@ -134,7 +151,10 @@ impl Workspace {
             match self.end(*id, wanted) {
                 Ok(Some(what)) => done.push(format!("task {id}: {what}")),
                 Ok(None) => {}
-                Err(e) => refused.push(format!("task {id} is back and was not ended: {}", e.message)),
+                Err(e) => {
+                    let what = format!("task {id} is back and was not ended: ");
+                    refused.push(Refused { task: Some(*id), ..Refused::of(&e, &what) });
+                }
             }
         }
         Ok((done, refused))

@@ -1,7 +1,8 @@
 //! Changing tasks whose files were edited by hand: the edits first, then the decision.
 //!
 //! Promises: a file that holds words which are in no event is never written over; its edit is taken in before what was asked, or
-//! that is refused, or other work is chosen.
+//! that is refused, or other work is chosen. Only a task that the command is about may refuse it so: what would merely follow in
+//! another one is left to the next write that meets it, with a warning.
 //! Refuses to know: what an edit may say (`workspace::absorb`), and how a decision becomes durable (`workspace::write`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,9 +38,11 @@ impl Workspace {
         let mut edits = edits.to_vec();
         let asked = edits.len();
         let (mut refused, mut passed_over): (BTreeMap<Id, Error>, BTreeMap<Id, Error>) = Default::default();
-        let again = |scene: Scene<'a>, passed_over: &BTreeMap<Id, Error>| {
+        let mut left_alone: BTreeMap<Id, Error> = BTreeMap::new();
+        let again = |scene: Scene<'a>, passed_over: &BTreeMap<Id, Error>, left_alone: &BTreeMap<Id, Error>| {
             let mut scene = stage(scene.prepared, scene.elsewhere);
             scene.passed_over = passed_over.keys().copied().collect();
+            scene.left_alone = left_alone.keys().copied().collect();
             scene
         };
         loop {
@@ -57,7 +60,7 @@ impl Workspace {
                     Some(e) => drop(refused.insert(id, e)),
                     None => {}
                 }
-                scene = again(scene, &passed_over);
+                scene = again(scene, &passed_over, &left_alone);
                 continue;
             }
             let decided = decision(&mut scene);
@@ -71,26 +74,30 @@ impl Workspace {
                 .collect();
             if !more.is_empty() {
                 edits.extend(more);
-                scene = again(scene, &passed_over);
+                scene = again(scene, &passed_over, &left_alone);
                 continue;
             }
             let subject = decided.map_err(|e| beside_edits(e, &edits[asked..], &refused))?;
-            let in_the_way = scene
-                .tasks
-                .iter()
-                .filter(|(_, slot)| slot.changed)
-                .find_map(|(id, _)| refused.get(id).map(|e| (*id, e.clone())));
-            if let Some((id, e)) = in_the_way {
-                if !matches!(command, Command::Claim(claim) if claim.id.0.is_none()) {
-                    return Err(e);
-                }
-                // One file that nobody may write over keeps nobody from other work.
-                passed_over.insert(id, e);
-                scene = again(scene, &passed_over);
+            if let Some((id, e)) = self.refused_of(&scene, &refused) {
+                let claims_any = matches!(command, Command::Claim(claim) if claim.id.0.is_none());
+                match left_alone.contains_key(&id) {
+                    // Perhaps it is only to hear what follows from a change of another task: that can wait.
+                    false => left_alone.insert(id, e),
+                    // One file that nobody may write over keeps nobody from other work.
+                    true if claims_any => passed_over.insert(id, e),
+                    true => return Err(e),
+                };
+                scene = again(scene, &passed_over, &left_alone);
                 continue;
             }
+            let left_out = std::mem::take(&mut scene.left_out);
+            for (id, broken) in &left_out {
+                passed_over.extend(broken.as_ref().or(left_alone.get(id)).map(|e| (*id, e.clone())));
+            }
             for (id, e) in &passed_over {
-                scene.warnings.push(format!("task {id} was passed over: {}", e.message));
+                // Of its own file that is true still.
+                let why = e.message.trim_end_matches("; nothing was written");
+                scene.warnings.push(format!("task {id} was passed over: {why}"));
             }
             for (id, (_, what)) in scene.taken_in.iter().filter(|(id, _)| edits[asked..].iter().any(|e| e.id == **id)) {
                 scene.warnings.push(match what.is_empty() {
@@ -102,6 +109,18 @@ impl Workspace {
         }
     }
 
+    /// The first task that would be changed and whose file nobody may write over, with the reason.
+    fn refused_of(&self, scene: &Scene, refused: &BTreeMap<Id, Error>) -> Option<(Id, Error)> {
+        let changed: Vec<(&Id, &OnStage)> = scene.tasks.iter().filter(|(_, slot)| slot.changed).collect();
+        if let Some((id, e)) = changed.iter().find_map(|(id, _)| refused.get(id).map(|e| (**id, e.clone()))) {
+            return Some((id, e));
+        }
+        // The file of a task alone is looked at just before it is written.
+        let others = changed.iter().filter(|(id, _)| changed.len() > 1 && !scene.taken_in.contains_key(id));
+        others.into_iter().find_map(|(id, slot)| self.refuse_over_edit(**id, slot).err().map(|e| (**id, e)))
+    }
+
+    /// Refuses to write where a file is not as it was when it was decided about it.
     pub(super) fn refuse_over_edits(&self, scene: &Scene) -> Result<()> {
         for (id, (bytes, _)) in &scene.taken_in {
             if read_yaml(&self.store, &Entity::Task(*id)).ok().flatten().as_ref() != Some(bytes) {

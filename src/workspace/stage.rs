@@ -99,6 +99,9 @@ pub(super) struct Scene<'a> {
     pub seen: BTreeMap<Id, Vec<Id>>,
     /// Tasks that are not handed out, because their files hold what nobody may write over.
     pub passed_over: BTreeSet<Id>,
+    /// Tasks into which nothing is written that only follows from a change of others, and those where that came up.
+    pub left_alone: BTreeSet<Id>,
+    pub left_out: BTreeMap<Id, Option<Error>>,
     /// Hand edits that were taken in: the bytes of the file, and what was changed, in words.
     pub taken_in: BTreeMap<Id, (Vec<u8>, String)>,
     /// The leases under which something happened, with the time until which they hold.
@@ -140,6 +143,8 @@ impl<'a> Scene<'a> {
             said: None,
             seen: BTreeMap::new(),
             passed_over: BTreeSet::new(),
+            left_alone: BTreeSet::new(),
+            left_out: BTreeMap::new(),
             taken_in: BTreeMap::new(),
             under: BTreeMap::new(),
             waits_for_remote: false,
@@ -420,6 +425,19 @@ impl Stage for Scene<'_> {
         };
         let on_stage = self.dependents.get(&id).cloned();
         Ok(self.merged(from_index, on_stage, |task| task.blockers().contains(&id)))
+    }
+
+    fn may_follow(&mut self, id: Id) -> bool {
+        let broken = match self.left_alone.contains(&id) {
+            true => None,
+            false => match self.load(id) {
+                Err(e) if e.code == Code::Corrupt => Some(e),
+                // Anything else is told by whoever reads it.
+                _ => return true,
+            },
+        };
+        self.left_out.insert(id, broken);
+        false
     }
 
     fn event(&mut self, reference: &Ref) -> Result<(Id, Id)> {

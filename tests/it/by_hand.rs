@@ -1013,7 +1013,7 @@ fn illegal((what, state, edits, code, line, why): &Illegal) {
         assert!(same, "{what}: {door} says what recording it says\n{before:#}\n{found:#}");
     }
     assert_eq!((&found["refusal"]["code"], &found["severity"]), (&json!(code), &json!("error")), "{what}: {found}");
-    let message = found["message"].as_str().unwrap();
+    let message = format!("{} ({})", found["message"].as_str().unwrap(), found["mend"].as_str().unwrap());
     assert!(message.contains(code) && message.contains(why), "{what}: {message}");
     assert_eq!(found["line"].as_u64(), Some(expected as u64 + 1), "{what}: {found}\n{edited}");
 

@@ -594,8 +594,12 @@ impl Stage<'_> {
                 kept.push(b'\n');
             }
         }
-        let there: BTreeSet<&[u8]> =
-            kept.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
+        // A log that could not be mended begins as it did.
+        let there: BTreeSet<&[u8]> = kept
+            .split(|b| *b == b'\n')
+            .map(|line| line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line))
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+            .collect();
         for (path, thing) in now.iter().filter(|(path, _)| is_log(path)) {
             let Thing::File(bytes) = thing else { continue };
             for (line, is_event) in lines(bytes).into_iter().filter(|(line, _)| !there.contains(line)) {

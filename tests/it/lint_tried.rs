@@ -289,5 +289,23 @@ fn mending_says_what_gave_way_and_prints_what_it_refused() {
     commit(&room);
     fs::remove_dir_all(room.task_dir(&task)).unwrap();
     let refused = room.run(&["lint", "--fix", "--deleted", "cancelled", "--format", "text"]);
-    assert!(refused.stdout.contains("refused: task"), "{refused:?}");
+    assert!(refused.stdout.contains("refused: ERR_LEASE_HELD: task"), "{refused:?}");
+}
+
+#[test]
+fn all_comments_are_named_before_they_are_kept() {
+    let room = Sandbox::new();
+    let task = room.task("one", &[]);
+    let old = fs::read_to_string(room.yaml_of(&task)).unwrap();
+    let remarked =
+        old.replacen("title: one", "title: one # first", 1).replacen("status: open", "status: open # second", 1);
+    fs::write(room.yaml_of(&task), &remarked).unwrap();
+    let told = |room: &Sandbox| room.findings()[0]["message"].as_str().unwrap().to_owned();
+    assert_eq!(told(&room), r#"comments would be lost: "first" (line 2), "second" (line 4)"#);
+    fs::write(room.yaml_of(&task), remarked.replace("title: one", "title: two")).unwrap();
+    assert!(
+        told(&room).ends_with(r#"title; it holds comments too: "first" (line 2), "second" (line 4)"#),
+        "{}",
+        told(&room)
+    );
 }

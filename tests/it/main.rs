@@ -5,6 +5,7 @@ mod sandbox;
 
 mod agents_door;
 mod attacks;
+mod beside;
 mod branches;
 mod by_hand;
 mod claims;
@@ -16,6 +17,7 @@ mod fuzzed;
 mod guard;
 mod hand_days;
 mod hand_edits;
+mod hinted;
 mod history;
 mod hostile;
 mod laws;

@@ -369,6 +369,7 @@ enum Which {
     Open,
     Finished,
     OfAda,
+    Waiting,
 }
 
 const FORGED: &[Forged] = &[
@@ -427,7 +428,83 @@ const FORGED: &[Forged] = &[
         fence: Some(9),
         missed: "grants none above 0",
     },
+    Forged {
+        may: "claim",
+        log: Which::OfAda,
+        events: &[("LeaseReleased", r#"{"lease":"$LEASE"}"#)],
+        fence: None,
+        missed: "may not override",
+    },
+    Forged {
+        may: "claim",
+        log: Which::OfAda,
+        events: &[("TaskUpdated", r#"{"set":{"owner":"bob"}}"#)],
+        fence: Some(1),
+        missed: "may not override",
+    },
+    Forged {
+        may: "claim",
+        log: Which::OfAda,
+        events: &[
+            (
+                "LeaseAcquired",
+                r#"{"lease":"01ZZZZZZZZ0000000000000009","holder":"bob","fence":2,"expires_at":"2026-11-20T11:00:00Z"}"#,
+            ),
+            ("TaskStatusChanged", r#"{"from":"in_progress","to":"open"}"#),
+        ],
+        fence: Some(2),
+        missed: "may not override",
+    },
+    Forged {
+        may: "update",
+        log: Which::OfAda,
+        events: &[("TaskUpdated", r#"{"set":{"priority":5}}"#)],
+        fence: Some(1),
+        missed: "may not override",
+    },
+    Forged {
+        may: "update",
+        log: Which::OfAda,
+        events: &[("TaskUpdated", r#"{"set":{"priority":5}}"#)],
+        fence: None,
+        missed: "may not override",
+    },
+    Forged {
+        may: "comment",
+        log: Which::Waiting,
+        events: &[("TaskStatusChanged", r#"{"from":"blocked","to":"open"}"#)],
+        fence: None,
+        missed: "may not update",
+    },
+    Forged {
+        may: "create",
+        log: Which::Open,
+        events: &[
+            ("TaskUpdated", r#"{"set":{"metadata.origin":{"format":"beads","id":"x"}}}"#),
+            (
+                "RelationshipAdded",
+                r#"{"type":"blocks","from":"01ZZZZZZZZ0000000000000007","to":"$TASK","metadata":{"origin":"x"}}"#,
+            ),
+        ],
+        fence: None,
+        missed: "may not relate,may not update",
+    },
 ];
+
+#[test]
+fn whoever_ends_a_blocker_opens_what_waits_for_it_whatever_becomes_of_the_blocker() {
+    let room = Sandbox::new();
+    let blocker = room.task("the blocker", &[]);
+    room.task("it waits", &["--blocked-by", &blocker]);
+    fs::write(room.store().join("roles.yml"), roles(&["claim", "complete"])).unwrap();
+    commit(&room, "base");
+    room.git(&["tag", "base"]).text();
+    as_bob(&room, &["claim", &blocker]);
+    as_bob(&room, &["done", &blocker, "--outcome", "ok"]);
+    assert_eq!(told(&room, &["--base", "base"], "not-permitted"), [] as [Value; 0]);
+    room.run(&["task", "reopen", &blocker, "--reason", "not yet"]).data();
+    assert_eq!(told(&room, &["--base", "base"], "not-permitted"), [] as [Value; 0]);
+}
 
 #[test]
 fn what_an_event_says_of_itself_is_not_believed() {
@@ -444,14 +521,20 @@ fn what_an_event_says_of_itself_is_not_believed() {
             Which::OfAda => {
                 room.run(&["claim", &task]).data();
             }
+            Which::Waiting => {
+                room.run(&["task", "block", &task, "--by", &other(&room)]).data();
+            }
         }
         fs::write(room.store().join("roles.yml"), roles(&[forged.may])).unwrap();
         commit(&room, "base");
         room.git(&["tag", "base"]).text();
         let mut log = fs::read_to_string(room.log_of(&task)).unwrap();
+        let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let lease = events.filter_map(|event| event["payload"]["lease"].as_str().map(str::to_owned)).next();
         for (k, (kind, payload)) in forged.events.iter().enumerate() {
+            let payload = payload.replace("$TASK", &task).replace("$LEASE", lease.as_deref().unwrap_or_default());
             let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
-            let payload: Value = serde_json::from_str(payload).unwrap();
+            let payload: Value = serde_json::from_str(&payload).unwrap();
             let mut event = json!({
                 "v": 1, "id": format!("01ZZZZZZZZ000000000000000{k}"), "lamport": last["lamport"].as_u64().unwrap() + 1,
                 "type": kind, "entity": format!("task/{task}"), "parents": [last["id"]], "agent": "bob",

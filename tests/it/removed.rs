@@ -105,7 +105,7 @@ fn sync_names_what_others_removed_and_brings_it_back_for_all() {
     assert!(synced.stderr.contains(&task), "{synced:?}");
     let again = clones.run("ann", &["sync"]);
     assert_eq!(clones.run("ann", &["task", "get", &task]).data()["status"], "open", "{again:?}");
-    assert!(clones.run("bob", &["sync"]).data()["brought_back"].is_null());
+    assert!(clones.run("bob", &["sync"]).data()["brought_back"] == json!([]));
 }
 
 #[test]
@@ -137,4 +137,34 @@ fn a_removal_that_was_taken_back_or_uninstalled_with_all_the_rest_is_none() {
     room.run(&["init"]).data();
     commit(&room, "anew");
     assert!(reports(&room).is_empty());
+}
+
+#[test]
+fn what_a_sparse_checkout_leaves_out_was_removed_by_nobody() {
+    let room = Sandbox::new();
+    let gone = room.task("gone", &[]);
+    room.task("other", &[]);
+    commit(&room, "plan");
+    let shard = format!("!/.agentpm/tasks/{}/", &gone[gone.len() - 2..]);
+    room.git(&["sparse-checkout", "set", "--no-cone", "/*", &shard]).text();
+    assert!(!room.log_of(&gone).exists());
+    let before = room.git(&["status", "--porcelain"]).text().to_owned();
+    for how in [&["lint"][..], &["lint", "--base", "HEAD"], &["lint", "--fix", "--deleted", "cancelled"]] {
+        let report = room.run(how).data();
+        let codes: Vec<&str> =
+            report["findings"].as_array().unwrap().iter().filter_map(|f| f["code"].as_str()).collect();
+        assert!(!codes.contains(&"task-deleted") && !codes.contains(&"log-rewritten"), "{how:?}: {report:#}");
+    }
+    assert_eq!((room.log_of(&gone).exists(), room.git(&["status", "--porcelain"]).text()), (false, before.as_str()));
+}
+
+#[test]
+fn an_end_that_was_asked_for_and_refused_is_no_success() {
+    let (room, gone, _) = plan();
+    std::fs::remove_dir_all(room.task_dir(&gone)).unwrap();
+    let fixed = room.run(&["lint", "--fix", "--deleted", "archived"]);
+    assert_eq!(fixed.code, 1, "{fixed:?}");
+    let refused = &fixed.json()["data"]["refused"][0];
+    assert_eq!((&refused["task"], &refused["code"]), (&json!(gone), &json!("ERR_INVALID_STATE")), "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("was not ended"), "{refused}");
 }

@@ -214,3 +214,147 @@ fn one_thing_is_told_in_the_singular() {
     reviewed(&room);
     assert!(page(&room).contains("1 of its events is not there any more"), "{}", page(&room));
 }
+
+/// What a branch is told of by `review`, and by `lint --base` in a clone that has it checked out.
+fn told_of(room: &Sandbox) -> (Vec<String>, Vec<String>) {
+    let (_, found) = reviewed(room);
+    room.git(&["switch", "-q", "feature"]).text();
+    let answer = room.run(&["lint", "--base", "main"]);
+    let lint = answer.json()["data"]["findings"].as_array().unwrap_or_else(|| panic!("{answer:?}")).clone();
+    let said = |found: &[Value]| {
+        let errors = found.iter().filter(|f| f["severity"] == "error");
+        errors.map(|f| f["message"].as_str().unwrap().to_owned()).collect()
+    };
+    (said(&found), said(&lint))
+}
+
+/// Takes back what the newest commits did to the plan, with git alone.
+fn take_back(room: &Sandbox, to: &str, message: &str) {
+    room.git(&["rm", "-rqf", ".agentpm"]).text();
+    room.git(&["checkout", "-q", to, "--", ".agentpm"]).text();
+    room.git(&["commit", "-q", "--no-verify", "-m", message]).text();
+}
+
+#[test]
+fn what_a_commit_of_the_branch_brings_in_and_the_next_takes_back_is_judged_too() {
+    let room = Sandbox::new();
+    let task = room.task("the task", &[]);
+    room.run(&["claim", &task]).data();
+    fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    set_out(&room);
+    fs::remove_file(room.store().join("roles.yml")).unwrap();
+    room.run_as("bob", &["task", "update", &task, "--priority", "5", "--override", "mine"]).data();
+    let made = room.run_as("bob", &["task", "create", "--title", "out of nowhere", "--quiet"]).text().to_owned();
+    commit(&room, "what bob may not");
+    take_back(&room, "main", "as if nothing had been");
+    let (review, mut lint) = told_of(&room);
+    lint.retain(|message| !message.contains("were removed by commit"));
+    for said in [review, lint] {
+        for words in ["may not override", "may not update", "may not create"] {
+            let one = said.iter().filter(|message| message.contains(words)).count();
+            assert_eq!(one, 1, "{words}: {said:#?}");
+        }
+        assert!(said.iter().all(|message| message.contains("comes back")), "{said:#?}");
+    }
+    // What is said comes true.
+    room.git(&["switch", "-q", "main"]).text();
+    room.git(&["merge", "-q", "--no-edit", "--no-ff", "feature"]).text();
+    room.run(&["resolve"]).data();
+    assert_eq!(room.get(&task)["priority"], 5);
+    assert_eq!(room.get(made.trim())["title"], "out of nowhere");
+}
+
+#[test]
+fn what_a_merge_of_the_branch_drops_is_judged_too() {
+    let room = Sandbox::new();
+    let task = room.task("the task", &[]);
+    fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    set_out(&room);
+    room.git(&["switch", "-q", "-c", "aside"]).text();
+    fs::remove_file(room.store().join("roles.yml")).unwrap();
+    room.run_as("bob", &["task", "update", &task, "--priority", "5"]).data();
+    commit(&room, "what bob may not");
+    room.git(&["switch", "-q", "feature"]).text();
+    room.git(&["merge", "-q", "--no-edit", "--no-ff", "-s", "ours", "aside"]).text();
+    let (review, lint) = told_of(&room);
+    for said in [review, lint] {
+        assert!(said.len() == 1 && said[0].contains("may not update"), "{said:#?}");
+    }
+}
+
+#[test]
+fn a_revert_of_what_was_permitted_and_signed_is_no_fault() {
+    let room = Sandbox::new();
+    room.run(&["agent", "register", "--new-key"]).data();
+    let task = room.task("the task", &[]);
+    fs::write(room.store().join("roles.yml"), format!("require_signatures: true\n{ROLES}")).unwrap();
+    set_out(&room);
+    room.run(&["task", "update", &task, "--priority", "2"]).data();
+    room.run(&["task", "create", "--title", "another"]).data();
+    commit(&room, "a change");
+    room.git(&["revert", "--no-edit", "HEAD"]).text();
+    assert_eq!(told_of(&room), (vec![], vec![]));
+
+    room.run_as("bob", &["note", &task, "--content", "not signed"]).data();
+    commit(&room, "a word");
+    room.git(&["revert", "--no-edit", "HEAD"]).text();
+    let (review, lint) = told_of(&room);
+    for said in [review, lint] {
+        assert!(said.len() == 1 && said[0].contains("\"bob\" did not sign it; commit "), "{said:#?}");
+    }
+}
+
+#[test]
+fn a_lease_that_is_passed_by_without_a_word_is_told() {
+    let room = Sandbox::new();
+    let task = room.task("the task", &[]);
+    room.run(&["claim", &task]).data();
+    set_out(&room);
+    let log = fs::read_to_string(room.log_of(&task)).unwrap();
+    let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    let event = json!({
+        "v": 1, "id": "01ZZZZZZZZ0000000000000001", "lamport": last["lamport"].as_u64().unwrap() + 1,
+        "type": "TaskUpdated", "entity": format!("task/{task}"), "parents": [last["id"]], "agent": "bob",
+        "at": "2026-11-20T10:05:00Z", "fence": 1, "payload": {"set": {"owner": "bob"}},
+    });
+    fs::write(room.log_of(&task), format!("{log}{event}\n")).unwrap();
+    commit(&room, "bob takes it over");
+    room.git(&["switch", "-q", "main"]).text();
+    let answer = room.run(&["review", "main..feature", "--fail-on", "override"]);
+    let data = &answer.json()["data"];
+    assert_eq!((answer.code, &data["summary"]["overrides"]), (1, &json!(1)), "{data:#}");
+    assert!(page(&room).contains("past the lease of `ada` by `bob`"), "{}", page(&room));
+}
+
+#[test]
+fn a_branch_that_has_something_else_in_the_place_of_the_plan_gets_its_review() {
+    for kind in ["120000", "160000", "nothing"] {
+        let room = Sandbox::new();
+        room.task("the task", &[]);
+        set_out(&room);
+        commit(&room, "a plan");
+        let head = room.git(&["rev-parse", "HEAD"]).text().trim().to_owned();
+        fs::write(room.repo().join("target"), "elsewhere").unwrap();
+        let link = room.git(&["hash-object", "-w", "target"]).text().trim().to_owned();
+        fs::remove_file(room.repo().join("target")).unwrap();
+        room.git(&["rm", "-rqf", ".agentpm"]).text();
+        let _ = fs::remove_dir_all(room.store());
+        if kind != "nothing" {
+            let object = if kind == "120000" { &link } else { &head };
+            room.git(&["update-index", "--add", "--cacheinfo", &format!("{kind},{object},.agentpm")]).text();
+        }
+        room.git(&["commit", "-q", "--no-verify", "-m", "no plan"]).text();
+        room.git(&["checkout", "-q", "-f", "feature"]).text();
+        let review = |room: &Sandbox| {
+            let answer = room.run(&["review", "main..feature", "--fail-on", "error"]);
+            let data = answer.json()["data"].clone();
+            assert_eq!((answer.code, &data["failed"]), (1, &json!(["error"])), "{kind}: {answer:?}");
+            assert!(data["findings"].to_string().contains("the plan is dropped: "), "{kind}: {data:#}");
+            let page = room.run(&["review", "main..feature", "--format", "md", "--fail-on", "error"]);
+            assert!(page.code == 1 && page.stdout.contains("the plan is dropped"), "{kind}: {page:?}");
+        };
+        review(&room);
+        room.git(&["checkout", "-q", "-f", "main"]).text();
+        review(&room);
+    }
+}

@@ -63,7 +63,7 @@ fn a_plan_of_a_sync_tells_what_the_sync_then_does() {
     assert!(!synced.stderr.contains("does not belong"), "{synced:?}");
     // What was recorded is not told again; what was refused still stands.
     let again = clones.run("ann", &["sync", "--plan"]).data();
-    assert!(again["recorded"].is_null() && again["outgoing"] == json!([]), "{again:#}");
+    assert!(again["recorded"] == json!([]) && again["outgoing"] == json!([]), "{again:#}");
     assert_eq!(again["refused"].as_array().unwrap().len(), 2);
 }
 
@@ -147,9 +147,9 @@ fn an_edit_that_several_clones_pulled_is_recorded_once() {
     clones.run("bob", &["sync"]).data();
     // Eve does not know of Bob's recording, and finds the same edit in the same commit.
     let plan = clones.run("eve", &["sync", "--plan"]).data();
-    assert!(plan["recorded"].is_null() && plan["refused"].is_null(), "{plan:#}");
+    assert!(plan["recorded"] == json!([]) && plan["refused"] == json!([]), "{plan:#}");
     let report = clones.run("eve", &["sync"]).data();
-    assert!(report["recorded"].is_null() && report["refused"].is_null(), "{report:#}");
+    assert!(report["recorded"] == json!([]) && report["refused"] == json!([]), "{report:#}");
     clones.run("ann", &["sync"]).data();
     for name in ["bob", "eve"] {
         clones.run(name, &["sync"]).data();
@@ -182,8 +182,49 @@ fn new_words_for_an_entry_that_several_pulled_make_one_newer_entry() {
     let (clones, task) = pulled_raw(&["ann", "bob", "eve"], &[("content: an old note", "content: a better note")]);
     for name in ["bob", "eve", "ann", "bob"] {
         let report = clones.run(name, &["sync"]).data();
-        assert!(report["refused"].is_null(), "{name}: {report:#}");
+        assert!(report["refused"] == json!([]), "{name}: {report:#}");
     }
     let seen = clones.run("ann", &["task", "get", &task]).data();
     assert_eq!(seen["context"].as_array().unwrap().len(), 2, "{seen:#}");
+}
+
+#[test]
+fn a_comment_alone_is_told_too() {
+    let (clones, task) = Clones::new(&["ann"]);
+    edit(&clones, "ann", &task, "title: shared", "title: shared # not to be lost");
+    for how in [&["sync", "--plan"][..], &["sync"]] {
+        let report = clones.run("ann", how).data();
+        let refused = report["refused"].as_array().unwrap();
+        assert_eq!(
+            (refused.len(), &refused[0]["task"], &refused[0]["line"]),
+            (1, &json!(task), &json!(2)),
+            "{report:#}"
+        );
+        assert!(refused[0]["message"].as_str().unwrap().contains("comment"), "{report:#}");
+    }
+}
+
+#[test]
+fn a_task_whose_files_were_removed_is_named_before_and_after() {
+    let (clones, task) = Clones::new(&["ann"]);
+    fs::remove_dir_all(clones.log("ann", &task).parent().unwrap()).unwrap();
+    for how in [&["sync", "--plan"][..], &["sync"]] {
+        assert_eq!(clones.run("ann", how).data()["brought_back"], json!([{ "task": task }]));
+    }
+    let report = clones.run("ann", &["sync"]).data();
+    assert_eq!([&report["brought_back"], &report["recorded"], &report["refused"]], [&json!([]); 3]);
+}
+
+#[test]
+fn what_git_was_told_not_to_look_at_is_committed_all_the_same() {
+    for bit in ["--skip-worktree", "--assume-unchanged"] {
+        let (clones, task) = Clones::new(&["ann", "bob"]);
+        let log = clones.log("ann", &task);
+        let yaml = log.with_file_name("task.yaml");
+        clones.git("ann", &["update-index", bit, log.to_str().unwrap(), yaml.to_str().unwrap()]).text();
+        clones.run("ann", &["task", "update", &task, "--title", "changed"]).data();
+        assert_eq!(clones.run("ann", &["sync"]).data()["pushed"], true);
+        clones.run("bob", &["sync"]).data();
+        assert_eq!(clones.run("bob", &["task", "get", &task]).data()["title"], "changed", "{bit}");
+    }
 }

@@ -196,7 +196,9 @@ pub fn cancel(stage: &mut dyn Stage, permit: &Permit, at: Option<Time>) -> Resul
 /// Opens the tasks that waited for this one and now wait for nothing.
 fn free_dependents(stage: &mut dyn Stage, finished: Id) -> Result<()> {
     for waiting in stage.dependents(finished)? {
-        unblock_if_free(stage, waiting)?;
+        if stage.may_follow(waiting) {
+            unblock_if_free(stage, waiting)?;
+        }
     }
     Ok(())
 }
@@ -249,8 +251,7 @@ pub fn open_again(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     let to = if bound { Status::Blocked } else { Status::Open };
     permit.emit(stage, Payload::TaskReopened(TaskReopened { from: task.status, to }))?;
     for waiting in stage.dependents(task.id)? {
-        let other = stage.task(waiting)?;
-        if other.status == Status::Open {
+        if stage.may_follow(waiting) && stage.task(waiting)?.status == Status::Open {
             stage.emit(Draft {
                 entity: Entity::Task(waiting),
                 payload: Payload::TaskStatusChanged(move_to(Status::Open, Status::Blocked)),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::removed::is_file;
 use super::{Work, entity_below};
 use crate::error::Result;
-use crate::git::{Objects, Oid};
+use crate::git::{Item, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
@@ -74,16 +74,9 @@ impl Workspace {
                     let (Some((entity, is_log)), Some(was)) = (entity_below(&change.path), change.old) else {
                         continue;
                     };
-                    if !is_file(was.mode) {
-                        continue;
-                    }
                     if is_log {
-                        let now = change.new.map(|item| objects.blob(item.oid)).transpose()?.unwrap_or_default();
-                        let before = objects.blob(was.oid)?;
-                        if !now.starts_with(&before) {
-                            add_vanished(&mut vanished, &before, &now);
-                        }
-                    } else if merged {
+                        lose(objects, was, change.new, &mut vanished)?;
+                    } else if merged && is_file(was.mode) {
                         work.versions.entry(entity).or_default().push(objects.blob(was.oid)?);
                     }
                 }
@@ -103,6 +96,24 @@ impl Workspace {
             }
         }
         Ok(())
+    }
+
+    /// The events of the logs in one state of the store's folder that the same logs lack in a later one.
+    ///
+    /// Errors: `ERR_GIT` where git's objects cannot be read.
+    pub(in crate::workspace) fn lost_between(
+        &self,
+        objects: &Objects,
+        old: Option<Oid>,
+        new: Option<Oid>,
+    ) -> Result<Vec<Entry>> {
+        let mut vanished = BTreeMap::new();
+        for change in objects.changes(old, new)? {
+            if let (Some((_, true)), Some(was)) = (entity_below(&change.path), change.old) {
+                lose(objects, was, change.new, &mut vanished)?;
+            }
+        }
+        Ok(vanished.into_values().flatten().collect())
     }
 
     /// Events that lie in the log of another entity than the one they name, as git's guesses at renames leave them. They are
@@ -163,6 +174,19 @@ fn add_events(events: &mut BTreeMap<Entity, Vec<Entry>>, bytes: &[u8]) {
     for entry in read(bytes).entries {
         events.entry(entry.event.entity.clone()).or_default().push(entry);
     }
+}
+
+/// Adds what a log had and has no more. What is no file holds no events.
+fn lose(objects: &Objects, was: Item, now: Option<Item>, vanished: &mut BTreeMap<Entity, Vec<Entry>>) -> Result<()> {
+    if !is_file(was.mode) {
+        return Ok(());
+    }
+    let now = now.filter(|item| is_file(item.mode)).map(|item| objects.blob(item.oid)).transpose()?.unwrap_or_default();
+    let before = objects.blob(was.oid)?;
+    if !now.starts_with(&before) {
+        add_vanished(vanished, &before, &now);
+    }
+    Ok(())
 }
 
 fn add_vanished(events: &mut BTreeMap<Entity, Vec<Entry>>, before: &[u8], now: &[u8]) {

@@ -70,13 +70,20 @@ pub struct HealedEntity {
     pub did: Vec<&'static str>,
 }
 
-/// A task that a commit had removed.
+/// A task whose files were removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BroughtBackTask {
     /// The task.
     pub task: Id,
-    /// The commit that removed its files, in short.
-    pub commit: String,
+    /// The commit that removed its files, in short, where one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+impl BroughtBackTask {
+    pub(super) fn of(task: Id, removal: Option<&Removal>) -> Self {
+        BroughtBackTask { task, commit: removal.map(|removal| removal.commit.clone()) }
+    }
 }
 
 /// What is to be looked at, and what is known to be missing there.
@@ -208,7 +215,7 @@ impl Workspace {
             if let Some((id, removal)) = gone.and_then(|id| Some((id, removed.get(&id)?))).filter(|_| !did.is_empty()) {
                 did.push("files that a commit had removed brought back");
                 self.notice(deleted::brought_back(id, &removal.commit));
-                healed.brought_back.push(BroughtBackTask { task: id, commit: removal.commit.clone() });
+                healed.brought_back.push(BroughtBackTask::of(id, Some(removal)));
             }
             if !did.is_empty() {
                 healed.items.push(HealedEntity { entity: entity.clone(), did });

@@ -98,7 +98,7 @@ impl Workspace {
     }
 
     /// The store's folder in a commit.
-    pub(super) fn plan_in(&self, objects: &Objects, commit: Oid) -> Result<Option<Oid>> {
+    pub(in crate::workspace) fn plan_in(&self, objects: &Objects, commit: Oid) -> Result<Option<Oid>> {
         let item = objects.item(objects.commit(commit)?.tree, &self.store.name)?;
         Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
     }

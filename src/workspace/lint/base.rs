@@ -4,11 +4,17 @@
 //! Promises: a branch cannot switch off a rule for itself: the severities are those of the revision's settings. The logs are held against the commit from which this branch set out, so that what the revision got meanwhile is
 //! not missed here; the leases are held against the revision itself.
 //! The new events are held against the roles that the revision itself has, and an id that it has is no new event's.
+//! What its commits hold and the tip lacks is judged with it.
 //! Refuses to know: which right an event asks for (`rules::rights`).
 
+use std::collections::BTreeSet;
+
 use super::changed::{config_changed, role_taken, roles_changed};
+use super::commits::registered;
 use super::permitted::RolesAt;
 use super::rewritten::{otherwise, rewritten};
+use super::signed::{self, Asks, Keys};
+use super::vanished::Vanished;
 use super::{LintReport, trailers};
 use crate::error::Result;
 use crate::git::{Mode, Objects, Oid};
@@ -42,8 +48,14 @@ impl Workspace {
         let mut roles = RolesAt::read(&objects, Some(top), &self.store.name, base.short())?;
         let logs = |name: String| Ok((name.clone(), read_log(&self.store, &Entity::Agent(name))?.entries));
         let agents = self.agents()?.into_iter().map(|agent| logs(agent.name)).collect::<Result<Vec<_>>>()?;
-        roles.heed_new_keys(&agents)?;
-        let more = self.news_since(&objects, base, &roles)?;
+        let vanished = Vanished::between(self, &objects, base, head)?;
+        let registered = registered(&agents, &vanished);
+        roles.heed_new_keys(&registered)?;
+        let mut keys = Keys::default();
+        for (name, entries) in &registered {
+            keys.take_in(name, entries);
+        }
+        let more = self.news_since(&objects, base, &roles, &vanished, &keys)?;
         // What the whole store was found to hold is not said twice.
         let is_new = |f: &Finding| {
             let is_told = |known: &Finding| {
@@ -67,25 +79,36 @@ impl Workspace {
     }
 
     /// The events that the revision does not have: those that its roles do not permit, and those whose id it has otherwise.
-    fn news_since(&self, objects: &Objects, base: Oid, roles: &RolesAt<'_>) -> Result<Vec<Finding>> {
+    fn news_since(
+        &self,
+        objects: &Objects,
+        base: Oid,
+        roles: &RolesAt<'_>,
+        vanished: &Vanished,
+        keys: &Keys,
+    ) -> Result<Vec<Finding>> {
         let (before, here) = (self.past_commit(base)?, self.past(None)?);
-        let mut findings = Vec::new();
-        let mut judge = |entity: &Entity, before: &[Entry]| -> Result<()> {
-            let Some((folder, _)) = home(entity) else { return Ok(()) };
+        let mut entities: BTreeSet<Entity> = before.candidates(&here)?.into_iter().map(Entity::Task).collect();
+        entities.extend(self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name)));
+        entities.extend(vanished.entities().cloned());
+        let other = |other: &Entity| Ok(vanished.with(other, self.entries_now(&here, other)?));
+        let (top, mut findings) = (objects.commit(base)?.tree, Vec::new());
+        for entity in &entities {
+            let Some((folder, _)) = home(entity) else { continue };
+            let path = self.store.shown(folder.join(LOG));
+            let before = Log::read(&objects.file(top, &path)?.unwrap_or_default()[..]).unwrap_or_default().entries;
             let known = before.iter().map(|entry| entry.event.id).collect();
-            let (path, log) = (self.store.shown(folder.join(LOG)), self.log_now(&here, entity)?);
-            findings.extend(otherwise(entity, &path, before, &log));
-            findings.extend(roles.judge(entity, &path, &log, &known)?);
-            Ok(())
-        };
-        for task in before.candidates(&here)? {
-            judge(&Entity::Task(task), &before.entries(task)?)?;
-        }
-        let top = objects.commit(base)?.tree;
-        for agent in self.agents()? {
-            let bytes =
-                objects.file(top, &self.store.shown(format!("{AGENTS}/{}/{LOG}", agent.name)))?.unwrap_or_default();
-            judge(&Entity::Agent(agent.name), &Log::read(&bytes[..]).unwrap_or_default().entries)?;
+            let log = self.log_now(&here, entity)?;
+            let judge = |whole: &Log| {
+                let mut found = otherwise(entity, &path, &before, whole);
+                found.extend(roles.judge(entity, &path, whole, &known, &other)?);
+                // What the tip itself has is judged with the whole store.
+                if !roles.any() && whole.entries.len() > log.entries.len() {
+                    found.extend(signed::judge(entity, &path, whole, &known, keys, Asks::Nothing));
+                }
+                Ok(found)
+            };
+            findings.extend(vanished.judge(entity, &log, &judge)?);
         }
         Ok(findings)
     }
@@ -139,7 +162,8 @@ impl Workspace {
             }));
             Ok(())
         };
-        for task in before.candidates(&here)? {
+        let left_out = self.not_looked_at();
+        for task in before.candidates(&here)?.into_iter().filter(|task| !left_out.leaves_out(&self.log_path(*task))) {
             look(&Entity::Task(task), &before.entries(task)?)?;
         }
         let top = objects.commit(began)?.tree;

@@ -8,13 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::changed::role_taken;
+use super::dropped::dropped_between;
 use super::permitted::RolesAt;
-use super::rewritten::rewritten;
+use super::rewritten::{otherwise, rewritten};
 use super::signed::{self, Asks, Keys};
 use super::staged::{is_place_of_new, read};
 use super::trailers;
+use super::vanished::Vanished;
 use crate::error::Result;
-use crate::git::{Change, Mode, Objects, Oid};
+use crate::git::{Change, Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
@@ -30,6 +32,18 @@ use crate::workspace::newcomers;
 const BRING_BACK: &str = "bring the files back from the commit where the branch began; to be done with the task: agentpm task \
                           transition --status cancelled, then agentpm task archive";
 
+/// Agents with what a branch registered for them and took back, which comes back with its commits.
+pub(super) fn registered(agents: &[(String, Vec<Entry>)], vanished: &Vanished) -> Vec<(String, Vec<Entry>)> {
+    let mut logs: BTreeMap<String, Vec<Entry>> = agents.iter().cloned().collect();
+    for entity in vanished.entities() {
+        if let Entity::Agent(name) = entity {
+            let entries = logs.remove(name).unwrap_or_default();
+            logs.insert(name.clone(), vanished.with(entity, entries));
+        }
+    }
+    logs.into_iter().collect()
+}
+
 /// The top trees of the commits that a branch is judged by.
 struct Trees<'a> {
     ws: &'a Workspace,
@@ -37,6 +51,7 @@ struct Trees<'a> {
     base: Oid,
     began: Oid,
     head: Oid,
+    vanished: Vanished,
 }
 
 impl Workspace {
@@ -50,8 +65,13 @@ impl Workspace {
         began: Oid,
         head: Oid,
     ) -> Result<Vec<Finding>> {
+        let dropped = dropped_between(objects, &self.store.name, began, head)?;
+        if !dropped.is_empty() {
+            return Ok(dropped);
+        }
         let tree = |commit: Oid| objects.commit(commit).map(|commit| commit.tree);
-        let trees = Trees { ws: self, objects, base: tree(base)?, began: tree(began)?, head: tree(head)? };
+        let vanished = Vanished::between(self, objects, base, head)?;
+        let trees = Trees { ws: self, objects, base: tree(base)?, began: tree(began)?, head: tree(head)?, vanished };
         let mut findings = trees.judge(&base.short())?;
         findings.extend(trailers::judge(self, objects, base, head)?);
         Ok(findings)
@@ -62,19 +82,22 @@ impl Trees<'_> {
     fn judge(&self, base: &str) -> Result<Vec<Finding>> {
         let agents = self.agents()?;
         let mut roles = RolesAt::read(self.objects, Some(self.base), &self.ws.store.name, base)?;
-        roles.heed_new_keys(&agents)?;
+        let registered = registered(&agents, &self.vanished);
+        roles.heed_new_keys(&registered)?;
         let mut keys = Keys::default();
-        for (name, entries) in &agents {
+        for (name, entries) in &registered {
             keys.take_in(name, entries);
         }
         let (mut entities, mut findings) = (BTreeSet::new(), Vec::new());
-        let store = |top: Oid| Ok(self.objects.item(top, &self.ws.store.name)?.map(|item| item.oid));
+        let folder = |item: &Item| item.mode == Mode::Tree;
+        let store = |top: Oid| Ok(self.objects.item(top, &self.ws.store.name)?.filter(folder).map(|item| item.oid));
         for change in self.objects.changes(store(self.began)?, store(self.head)?)? {
             match entity_below(&change.path) {
                 Some((entity, _)) => drop(entities.insert(entity)),
                 None => findings.extend(self.stray(&change)?),
             }
         }
+        entities.extend(self.vanished.entities().cloned());
         for entity in &entities {
             let found = self.of(entity, &roles, &keys)?;
             findings.extend(found.into_iter().map(|finding| match entity {
@@ -113,39 +136,49 @@ impl Trees<'_> {
         let Some((folder, readable)) = home(entity) else { return Ok(Vec::new()) };
         let path = self.ws.store.shown(folder.join(LOG));
         let old = self.log(self.began, entity)?;
+        let base = self.log(self.base, entity)?;
+        let known: BTreeSet<Id> = base.entries.iter().chain(&old.entries).map(|entry| entry.event.id).collect();
+        let began: BTreeSet<Id> = old.entries.iter().map(|entry| entry.event.id).collect();
+        let since: Vec<Entry> = base.entries.into_iter().filter(|entry| !began.contains(&entry.event.id)).collect();
+        let whole = |other: &Entity| Ok(self.vanished.with(other, self.log(self.head, other)?.entries));
+        let judge = |log: &Log| {
+            let mut found = otherwise(entity, &path, &since, log);
+            found.extend(roles.judge(entity, &path, log, &known, &whole)?);
+            if !roles.any() {
+                found.extend(signed::judge(entity, &path, log, &known, keys, Asks::Nothing));
+            }
+            Ok(found)
+        };
         let Some(bytes) = self.bytes(self.head, entity, Some(LOG))? else {
             let yaml = self.bytes(self.head, entity, None)?;
             let origin = |bytes: &[u8]| {
                 let home = if let Entity::Task(id) = entity { Some(*id) } else { None };
                 newcomers::origin(bytes, home, &|task| self.has(task)).filter(|_| old.entries.is_empty())
             };
-            return Ok(match (entity, yaml) {
+            let mut found = match (entity, yaml) {
                 (Entity::Task(id), Some(bytes)) if let Some(copy_of) = origin(&bytes) => {
                     let path = self.ws.store.shown(folder.join(readable));
                     vec![newcomers::found(path, Some(*id), copy_of, &bytes)]
                 }
                 (_, Some(_)) => {
                     let message = format!("{entity} is there without its log");
-                    vec![Finding::new(Rule::LogMissing, message).at(path, None)]
+                    vec![Finding::new(Rule::LogMissing, message).at(path.clone(), None)]
                 }
                 (_, None) if old.entries.is_empty() => Vec::new(),
                 (Entity::Task(id), None) => {
                     let message = format!("the files of task {id} are removed, and it was never ended");
                     let found = Finding::new(Rule::TaskDeleted, message).at(self.ws.store.shown(&folder), None);
-                    vec![Finding { mend: BRING_BACK, ..found }]
+                    vec![Finding { mend: BRING_BACK.into(), ..found }]
                 }
                 (_, None) => rewritten(entity, &path, &old.entries, &Log::default(), &|_| Ok(Vec::new()))?,
-            });
+            };
+            found.extend(self.vanished.judge(entity, &Log::default(), &judge)?);
+            return Ok(found);
         };
         let new = read(Some(&bytes))?;
         let elsewhere = |other: &Entity| self.log(self.head, other).map(|log| log.entries);
         let mut findings = rewritten(entity, &path, &old.entries, &new, &elsewhere)?;
-        let base = self.log(self.base, entity)?;
-        let known: BTreeSet<Id> = base.entries.iter().chain(&old.entries).map(|entry| entry.event.id).collect();
-        findings.extend(roles.judge(entity, &path, &new, &known)?);
-        if !roles.any() {
-            findings.extend(signed::judge(entity, &path, &new, &known, keys, Asks::Nothing));
-        }
+        findings.extend(self.vanished.judge(entity, &new, &judge)?);
         Ok(findings)
     }
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::LintReport;
 use super::tried::{is_hand_edit, tell_refusal};
+use super::{LintReport, Refused};
 use crate::error::{Error, Result};
 use crate::model::event::Entity;
 use crate::model::finding::{Finding, Rule};
@@ -61,7 +61,7 @@ impl Workspace {
                 let given = item.entity.task().map_or(Ok(String::new()), |id| self.given_way(id, &BTreeSet::new()))?;
                 fixed.push(format!("{}: {}{given}", item.entity, item.did.join(", ")));
             }
-            refused.extend(healed.left);
+            refused.extend(healed.left.into_iter().map(|message| Refused { message, ..Refused::default() }));
             before = found()?;
         }
         for finding in before.findings.iter().filter(|f| is_hand_edit(f.rule)) {
@@ -103,8 +103,7 @@ impl Workspace {
                 _ => {}
             }
         }
-        let words = |e: Error| format!("{}: {}{}", e.code.as_str(), e.message, hinted(&e));
-        refused.extend(kept.into_values().map(words));
+        refused.extend(kept.into_iter().map(|(path, e)| Refused { path: Some(path), ..Refused::of(&e, "") }));
         after.refused = refused;
         Ok(after)
     }
@@ -159,10 +158,6 @@ impl Workspace {
             Ok(fixed)
         })
     }
-}
-
-fn hinted(e: &Error) -> String {
-    e.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default()
 }
 
 /// A value in a few words.

@@ -25,6 +25,7 @@ mod task;
 mod together;
 mod trailers;
 mod tried;
+mod vanished;
 
 pub use dropped::{lint_dropped, lint_no_folder};
 pub use fix::Fix;
@@ -33,6 +34,7 @@ pub use stdin::lint_text;
 
 pub(super) use across::across;
 pub(super) use changed::values_of;
+pub(super) use dropped::dropped_between;
 pub(super) use lines::{line_of, point_out};
 pub(super) use readable::readable;
 pub(super) use staged::{Staging, settings};
@@ -49,7 +51,7 @@ use self::signed::{Asks, Keys};
 use self::task::several_owners;
 use super::Workspace;
 use crate::env::apart;
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::Id;
@@ -61,6 +63,33 @@ use crate::store::entity::{MAX_YAML, is_odd, load_agent, load_task, read_yaml, y
 use crate::store::layout::{LOG, home, task_dir};
 use crate::store::log::Log;
 use crate::store::yaml;
+
+/// Something that `--fix` was to do and did not.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Refused {
+    /// The task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<Id>,
+    /// The file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The code of the refusal, where a rule refused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    /// What was not done, and why.
+    pub message: String,
+    /// What to do next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Refused {
+    /// A refusal of a rule, with what it kept from being done.
+    pub(in crate::workspace) fn of(e: &Error, what: &str) -> Self {
+        let hint = e.hint.as_ref().map(ToString::to_string);
+        Refused { code: Some(e.code), message: format!("{what}{}", e.message), hint, ..Refused::default() }
+    }
+}
 
 /// What lint found.
 #[derive(Debug, Default, Serialize)]
@@ -78,7 +107,7 @@ pub struct LintReport {
     pub fixed: Vec<String>,
     /// What `--fix` could not do, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub refused: Vec<String>,
+    pub refused: Vec<Refused>,
 }
 
 impl LintReport {

@@ -13,7 +13,7 @@ use crate::git::{Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name, quoted};
-use crate::rules::fold::fold_agent;
+use crate::rules::fold::{fold, fold_agent};
 use crate::rules::rights::Asked;
 use crate::rules::roles::{Rights, Roles, Verb};
 use crate::store::config::MAX_CONFIG;
@@ -89,11 +89,21 @@ impl<'a> RolesAt<'a> {
     }
 
     /// The events of a log that are not among the known ones and were not permitted, or not signed where that is asked for.
-    pub fn judge(&self, entity: &Entity, path: &str, log: &Log, known: &BTreeSet<Id>) -> Result<Vec<Finding>> {
+    /// `other` gives the logs of other tasks.
+    pub fn judge(
+        &self,
+        entity: &Entity,
+        path: &str,
+        log: &Log,
+        known: &BTreeSet<Id>,
+        other: &dyn Fn(&Entity) -> Result<Vec<Entry>>,
+    ) -> Result<Vec<Finding>> {
         if !self.any() || log.entries.iter().all(|entry| known.contains(&entry.event.id)) {
             return Ok(Vec::new());
         }
-        let asked = Asked::of(entity, &log.entries, known);
+        // What cannot be read is not finished and came from no import.
+        let task = |id: Id| fold(id, &other(&Entity::Task(id)).unwrap_or_default()).0;
+        let asked = Asked::of(entity, &log.entries, known, &task);
         let mut ungranted = Vec::new();
         let mut breaches: BTreeMap<(&str, Verb), (usize, &Event, usize)> = BTreeMap::new();
         for (n, event) in log.entries.iter().map(|entry| &entry.event).enumerate() {

@@ -7,10 +7,14 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::quoted;
 use crate::rules::decide::edit::is_foreign;
+use crate::store::comments::Comment;
 use crate::store::edited::{FORM, NO_FOOT, Readable, compare};
 use crate::store::place::line_of_key;
 use crate::store::yaml::line_in;
 use crate::workspace::absorb::comments_in;
+
+/// Most comments that are named.
+const MOST_COMMENTS: usize = 5;
 
 /// How the bytes of a readable file differ from what its log says; `None` for bytes that are not there.
 pub(in crate::workspace) fn readable(
@@ -23,6 +27,16 @@ pub(in crate::workspace) fn readable(
         Some(bytes) => judged(path, compare(entity, entries, bytes), bytes),
         None => Some(missing(path)),
     }
+}
+
+/// Comments with their lines.
+fn told(all: &[Comment]) -> String {
+    let mut words: Vec<String> =
+        all.iter().take(MOST_COMMENTS).map(|(line, words)| format!("{} (line {line})", quoted(words))).collect();
+    if all.len() > MOST_COMMENTS {
+        words.push(format!("and {} more", all.len() - MOST_COMMENTS));
+    }
+    words.join(", ")
 }
 
 fn missing(path: String) -> Finding {
@@ -41,12 +55,16 @@ fn judged(path: String, how: Readable, bytes: &[u8]) -> Option<Finding> {
         Readable::Stale => Finding::new(Rule::YamlStale, "it was written before its log grew"),
         Readable::Astray => Finding::new(Rule::YamlAstray, "it was not edited, but it does not follow from its log"),
         Readable::Conflicted => Finding::new(Rule::YamlConflict, "it holds conflict markers of git"),
-        Readable::Edited(what) if what == FORM => match comments_in(bytes).first() {
-            Some((line, words)) => {
+        Readable::Edited(what) if what == FORM => match &comments_in(bytes)[..] {
+            [] => Finding::new(Rule::YamlForm, "it is not in its canonical form"),
+            [(line, words)] => {
                 let finding = Finding::new(Rule::YamlComment, format!("a comment would be lost: {}", quoted(words)));
                 return Some(finding.at(path, Some(*line)));
             }
-            None => Finding::new(Rule::YamlForm, "it is not in its canonical form"),
+            all => {
+                let finding = Finding::new(Rule::YamlComment, format!("comments would be lost: {}", told(all)));
+                return Some(finding.at(path, Some(all[0].0)));
+            }
         },
         Readable::Edited(what) if what.starts_with("it cannot be read") || what.starts_with("it is not valid") => {
             let line = line_in(&what);
@@ -62,7 +80,8 @@ fn judged(path: String, how: Readable, bytes: &[u8]) -> Option<Finding> {
         }
         Readable::Edited(what) => {
             let remarks = comments_in(bytes);
-            let more = if remarks.is_empty() { "" } else { "; it holds comments too" };
+            let more =
+                if remarks.is_empty() { String::new() } else { format!("; it holds comments too: {}", told(&remarks)) };
             let finding = Finding::new(Rule::YamlEdited, format!("it was edited by hand: {what}{more}"));
             // What was taken out stands nowhere any more.
             return Some(finding.at(path, line(&what).or(Some(1))));

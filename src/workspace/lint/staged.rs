@@ -180,7 +180,8 @@ impl<'a> Staging<'a> {
     fn not_permitted(&self, entity: &Entity, roles: &RolesAt<'_>) -> Result<Vec<Finding>> {
         let Some(sides) = self.sides(entity, Some(LOG))?.filter(|_| roles.any()) else { return Ok(Vec::new()) };
         let known = self.known(entity, &read(sides.old.as_deref())?.entries)?;
-        roles.judge(entity, &sides.path, &read(sides.new.as_deref())?, &known)
+        let other = |entity: &Entity| Ok(self.entries(entity)?.1);
+        roles.judge(entity, &sides.path, &read(sides.new.as_deref())?, &known, &other)
     }
 
     fn judge(&self, entity: &Entity) -> Result<(Vec<Finding>, Vec<Suspect>)> {
@@ -241,7 +242,7 @@ impl<'a> Staging<'a> {
                             transition --status cancelled, then agentpm task archive";
         let origin = |bytes: &[u8]| newcomers::origin(bytes, Some(id), &|task| self.has(task));
         vec![match (&log.old, &yaml.new) {
-            (Some(_), None) => Finding { mend: MEND, ..deleted::found(&self.place.name, id) },
+            (Some(_), None) => Finding { mend: MEND.into(), ..deleted::found(&self.place.name, id) },
             (None, Some(bytes)) if let Some(copy_of) = origin(bytes) => {
                 newcomers::found(yaml.path.clone(), Some(id), copy_of, bytes)
             }
@@ -392,7 +393,7 @@ fn strictly(finding: Finding) -> Finding {
 fn half_staged(finding: Finding) -> Finding {
     let half = matches!(finding.rule, Rule::YamlMissing | Rule::YamlStale | Rule::LogGap);
     let mend = "git add both files of it; where task.yaml is behind its log, agentpm lint --fix writes it first";
-    if half { Finding { mend, ..finding } } else { finding }
+    if half { Finding { mend: mend.into(), ..finding } } else { finding }
 }
 
 /// Reads a log that git keeps.

@@ -4,11 +4,16 @@
 //! is about, the code, and what would be allowed.
 //! Refuses to know: how an edit is judged (`workspace::trial`), and where the text was read.
 
+use std::borrow::Cow;
+
 use crate::error::Error;
 use crate::model::finding::{Finding, Refusal, Rule, Severity};
 use crate::rules::decide::edit::Doc;
 use crate::workspace::newcomers;
 use crate::workspace::trial::{Trial, Tried};
+
+/// How a refused edit is mended where nothing nearer can be said.
+const PUT_BACK: &str = "put back what stood there, or write what is allowed";
 
 /// Whether a finding is of words that a person wrote into a task's file.
 pub(super) fn is_hand_edit(rule: Rule) -> bool {
@@ -72,13 +77,15 @@ fn told(finding: Finding, tried: Tried) -> Vec<Finding> {
 
 /// Says in a finding why the edit it is about is not recorded, and what would be.
 pub(super) fn tell_refusal(finding: &mut Finding, e: &Error) {
-    let hint = e.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
     let place = finding.path.as_deref().map(|path| format!("{path}:")).unwrap_or_default();
     // The finding itself says where it is.
     let why = e.message.strip_prefix(&place).map_or(e.message.as_str(), |rest| {
         rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':').trim_start()
     });
-    finding.message = format!("{}; not recorded: {}: {why}{hint}", finding.message, e.code.as_str());
+    // Of an edit that falls into several findings, what all was edited would be said again and again.
+    let what = if finding.rule == Rule::YamlEdited { "edited by hand" } else { finding.message.as_str() };
+    finding.message = format!("{what}; not recorded: {}: {why}", e.code.as_str());
+    finding.mend = e.hint.clone().map_or(Cow::Borrowed(PUT_BACK), |hint| Cow::Owned(hint.to_string()));
     finding.line = e.details["line"].as_u64().map(|line| line as usize).or(finding.line);
     let details = (*e.details).clone();
     finding.refusal =

@@ -13,6 +13,7 @@ mod review;
 mod unheld;
 
 pub use graph::{dot, mermaid, tree};
+pub use review::review_dropped;
 
 use serde_json::{Value, json};
 

@@ -4,13 +4,15 @@
 //! the branch's doing and is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::diff;
 use super::lists::Page;
+use crate::env::files;
 use crate::error::{Error, Result};
-use crate::git::{Objects, Oid};
+use crate::git::{self, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::{Id, quoted};
@@ -21,9 +23,11 @@ use crate::reports::review::{Matter, matter};
 use crate::rules::fold::fold;
 use crate::store::config::MAX_CONFIG;
 use crate::store::entity::line_in;
-use crate::store::layout::{LOG, task_dir};
+use crate::store::layout::{LOG, STORE, task_dir};
 use crate::workspace::Workspace;
-use crate::workspace::lint::{across, completed_by_force, line_of, point_out, readable, values, values_of};
+use crate::workspace::lint::{
+    across, completed_by_force, dropped_between, line_of, point_out, readable, values, values_of,
+};
 use crate::workspace::past::{Past, began_at};
 
 /// Most findings that are listed unless all are asked for; they are counted all the same.
@@ -60,6 +64,31 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
         answer[name] = value;
     }
     Ok(answer)
+}
+
+/// `review` where no store can be opened because the branch that is checked out has dropped it; `None` where that is not why.
+///
+/// Errors: `ERR_NOT_FOUND` for a revision that is none, `ERR_GIT` where history cannot be read, `ERR_IO`.
+pub fn review_dropped(cwd: &Path, q: &Review) -> Result<Option<Value>> {
+    let Some(repo) = git::discover(cwd)? else { return Ok(None) };
+    let objects = repo.objects()?;
+    let (base, head) = read_range(&objects, &q.range)?;
+    let began = began_at(&objects, base, head)?;
+    let here = files::canonical(cwd).map_err(|e| Error::io("find the folder", cwd, &e))?;
+    for folder in here.ancestors().filter_map(|folder| folder.strip_prefix(&repo.work_dir).ok()) {
+        let findings = dropped_between(&objects, &folder.join(STORE).display().to_string(), began, head)?;
+        if findings.is_empty() {
+            continue;
+        }
+        let summary = summary(&[], &findings, &[]);
+        let failed: Vec<FailOn> = q.fail_on.iter().copied().filter(|on| fails(*on, &summary)).collect();
+        return Ok(Some(json!({
+            "base": base.to_string(), "head": head.to_string(), "merge_base": began.to_string(), "range": q.range,
+            "summary": summary, "failed": failed, "settings": [], "findings": findings, "names": {},
+            "items": [], "total": 0, "truncated": false, "next_cursor": null,
+        })));
+    }
+    Ok(None)
 }
 
 /// The tasks of a page, each with what there is to decide about it.

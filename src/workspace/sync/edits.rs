@@ -26,7 +26,7 @@ use crate::store::yaml;
 use crate::workspace::absorb::{Comments, HandEdit};
 use crate::workspace::deleted::Deleted;
 use crate::workspace::foresee::Written;
-use crate::workspace::heal::entity_below;
+use crate::workspace::heal::{BroughtBackTask, entity_below};
 
 /// Something written by hand that was recorded, or would be.
 #[derive(Clone, Debug, Serialize)]
@@ -88,6 +88,7 @@ pub(super) struct TakenIn {
     pub warnings: Vec<String>,
     pub recorded: Vec<EditRecorded>,
     pub refused: Vec<EditRefused>,
+    pub brought_back: Vec<BroughtBackTask>,
     /// Edits that stay in their files.
     pub stayed: Vec<Edited>,
 }
@@ -142,8 +143,10 @@ impl Sync<'_> {
     /// Records what was edited by hand. What the rules do not allow stays in its file and is not committed.
     pub(super) fn take_in_edits(&self, upstream: Option<&Upstream>) -> Result<TakenIn> {
         let mut taken = TakenIn::default();
-        let (done, refused) = self.ws.bring_back_deleted(&self.ws.deleted()?, Deleted::Restore)?;
-        taken.warnings.extend(done.into_iter().chain(refused));
+        let gone = self.ws.deleted()?;
+        let (done, refused) = self.ws.bring_back_deleted(&gone, Deleted::Restore)?;
+        taken.brought_back.extend(gone.iter().map(|(id, removal)| BroughtBackTask::of(*id, removal.as_ref())));
+        taken.warnings.extend(done.into_iter().chain(refused.into_iter().map(|refused| refused.message)));
         let (folders, odd) = self.ws.store.task_folders()?;
         for new in &self.ws.newcomers(&folders, &odd) {
             let path = self.ws.store.shown(&new.path);
@@ -184,6 +187,7 @@ impl Sync<'_> {
         let mut back = BTreeMap::new();
         for (id, removal) in self.ws.deleted()? {
             taken.warnings.push(format!("the files of task {id} were removed; sync would bring them back"));
+            taken.brought_back.push(BroughtBackTask::of(id, removal.as_ref()));
             back.extend(removal.map(|removal| (Entity::Task(id), removal.log)));
         }
         let (folders, odd) = self.ws.store.task_folders()?;
@@ -237,7 +241,7 @@ impl Sync<'_> {
     fn edited_here(&self) -> Result<Vec<Id>> {
         let mut edited = Vec::new();
         for id in self.ws.store.task_folders()?.0 {
-            if self.ws.is_edited(id)? {
+            if self.ws.holds_words(id)? {
                 edited.push(id);
             }
         }

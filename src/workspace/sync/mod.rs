@@ -74,8 +74,7 @@ pub struct SyncReport {
     /// Values of whoever asks that lost to what came in, each with the command that puts it back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<serde_json::Value>,
-    /// Tasks whose files a commit had removed, and which are back.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Tasks whose files were removed, and which are back, or would be.
     pub brought_back: Vec<BroughtBackTask>,
     /// What was done for leases.
     #[serde(skip_serializing_if = "is_no_news")]
@@ -90,10 +89,8 @@ pub struct SyncReport {
     #[serde(skip)]
     pub warnings: Vec<String>,
     /// What was written by hand and recorded, or would be.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recorded: Vec<EditRecorded>,
     /// What was written by hand and stays in its file, or would, with the reason.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<EditRefused>,
     /// Files that came in as somebody had edited them by hand.
     #[serde(skip)]
@@ -222,6 +219,7 @@ impl Workspace {
         }
         report.leases = leases;
         report.brought_back.extend(brought_back);
+        report.brought_back.append(&mut taken.brought_back);
         (report.recorded, report.refused) = (taken.recorded, taken.refused);
         report.warnings = warnings;
         Ok(report)

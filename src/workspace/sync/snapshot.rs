@@ -121,7 +121,14 @@ impl Sync<'_> {
         let outcome = self.git.call(&args, None, Vec::new())?;
         self.git.text(&args, &outcome)?;
         let entries = outcome.stdout.split(|b| *b == 0).filter(|entry| entry.len() > 3);
-        Ok(entries.map(|entry| String::from_utf8_lossy(&entry[3..]).into_owned()).collect())
+        let mut paths: Vec<String> = entries.map(|entry| String::from_utf8_lossy(&entry[3..]).into_owned()).collect();
+        // Git says nothing of files that it was told not to look at; what was acknowledged is committed all the same.
+        let below = format!("{}/", self.ws.store.name);
+        let is_here = |path: &&String| {
+            path.strip_prefix(&below).is_some_and(|path| self.ws.store.dir.kind(path).is_ok_and(|kind| kind.is_some()))
+        };
+        paths.extend(self.ws.not_looked_at().files().filter(is_here).cloned());
+        Ok(paths)
     }
 
     /// Settings, roles, attributes, archives: committed as they are. What does not belong into a store is left out.

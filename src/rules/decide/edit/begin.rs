@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BLOCKED_BY, Doc, Edit, Judged, WHY, edit, list, misfit, names};
+use super::{BLOCKED_BY, Doc, Edit, Judged, Misfit, WHY, edit, list, misfit, names};
 use crate::error::Error;
 use crate::model::command::{Command, TaskCreate};
 use crate::model::id::Id;
@@ -31,6 +31,10 @@ pub fn begin(stage: &mut dyn Stage, id: Option<Id>, doc: &Doc) -> Judged<Id> {
     }
     for key in doc.keys() {
         names::check(key).map_err(misfit(key, None))?;
+        if matches!(key.as_str(), "created_at" | "created_by") {
+            let refusal = Error::validation(format!("{key} of a new task is written when it is recorded"));
+            return Err(misfit(key, None)(refusal.hint(format!("leave {key} out"))));
+        }
     }
     let create = creation(stage, doc)?;
     let made = tasks::create_as(stage, &create, id).map_err(misfit("title", None))?;
@@ -52,8 +56,25 @@ pub fn begin(stage: &mut dyn Stage, id: Option<Id>, doc: &Doc) -> Judged<Id> {
     if new.get("status").is_none_or(|said| said == "open" || said.is_null()) {
         new.insert("status".into(), json!(status));
     }
-    edit(stage, id, &old, &new)?;
+    edit(stage, id, &old, &new).map_err(|misfit| of_new(misfit, id))?;
     Ok(id)
+}
+
+/// A refusal of what a new file says, which must not name the task that it does not become.
+fn of_new(mut misfit: Box<Misfit>, id: Id) -> Box<Misfit> {
+    let error = &mut misfit.error;
+    error.message = error.message.replace(&format!("task {id}"), "a new task");
+    let fits_an_old_one =
+        |hint: &String| hint.contains(&id.to_string()) || hint.contains("agentpm ") || hint.contains("old value");
+    if error.hint.as_ref().is_some_and(fits_an_old_one) {
+        error.hint = Some(match misfit.key.as_str() {
+            "status" => {
+                "leave status out, or write status: in_progress; what is done may be told once it is recorded".into()
+            }
+            key => format!("leave {key} out; more may be told once the task is recorded"),
+        });
+    }
+    misfit
 }
 
 /// Whether `task create` takes this key.

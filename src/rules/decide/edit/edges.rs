@@ -6,7 +6,7 @@ use super::plain::reference;
 use super::{BLOCKED_BY, Doc, Edit, Judged, check_entry, guard, list, misfit, unknown_id};
 use crate::error::{Error, Result};
 use crate::model::command::{TaskBlock, TaskRelate};
-use crate::model::id::Id;
+use crate::model::id::{Id, quoted};
 use crate::model::payload::{Payload, RelationshipRemoved};
 use crate::model::relationship::RelationType;
 use crate::model::words::{Object, Ref, TaskRef};
@@ -69,7 +69,14 @@ impl Edit<'_> {
             self.check_recorded(map, None, &["created_at"], &[])?;
         }
         let kind: RelationType = serde_json::from_value(edge["type"].clone()).map_err(|_| {
-            Error::validation("a relationship needs a type")
+            let why = match edge["type"].as_str() {
+                None => "a relationship needs a type".to_owned(),
+                Some(word) => {
+                    let meant = meant(word).map(|known| format!("; did you mean {known}?")).unwrap_or_default();
+                    format!("{} is no type of relationship{meant}", quoted(word))
+                }
+            };
+            Error::validation(why)
                 .with(json!({ "allowed": ["parent_of", "blocks", "relates_to", "duplicates"] }))
                 .hint("use one of parent_of, blocks, relates_to, duplicates")
         })?;
@@ -107,6 +114,14 @@ impl Edit<'_> {
         let block = TaskBlock { id: TaskRef(self.id.to_string()), by: vec![reference(blocker)?], guard: guard() };
         tasks::block(self.stage, &block).map(|_| ())
     }
+}
+
+/// The type of relationship that another word is meant for.
+fn meant(word: &str) -> Option<&'static str> {
+    let word = word.to_lowercase().replace('-', "_");
+    ["parent_of", "blocks", "relates_to", "duplicates"]
+        .into_iter()
+        .find(|known| word.get(..5).is_some_and(|begin| known.starts_with(begin)))
 }
 
 /// Whether two entries are the same edge.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Doc, Edit, Judged, WHY, check_entry, guard, misfit, unknown_id, words};
+use super::{Doc, Edit, Judged, WHY, check_entry, content as said, guard, misfit, unknown_id};
 use crate::error::{Error, Result};
 use crate::model::command::ProgressAdd;
 use crate::model::context::ContextType;
@@ -59,7 +59,11 @@ impl Edit<'_> {
             item.as_object().unwrap_or(&Doc::new()),
             &["id", "content", "completed", "created_at", "completed_at"],
         )?;
-        if was["content"] != item["content"] || was["created_at"] != item["created_at"] {
+        if was["created_at"] != item["created_at"] {
+            return Err(Error::validation("created_at of a progress item cannot be changed: it was so")
+                .hint("put the old value back"));
+        }
+        if was["content"] != item["content"] {
             return Err(Error::validation("what a progress item says cannot be changed")
                 .hint("put its words back and add another item"));
         }
@@ -122,9 +126,9 @@ impl Edit<'_> {
                     Some(kind) => serde_json::from_value(kind.clone()).map_err(|_| not_a_type(kind))?,
                 };
                 let metadata = map.get("metadata").cloned().unwrap_or_default();
-                (kind, map.get("content").and_then(words).unwrap_or_default(), metadata)
+                (kind, said(map.get("content"))?, metadata)
             }
-            other => (ContextType::Note, words(other).unwrap_or_default(), Value::Null),
+            other => (ContextType::Note, said(Some(other))?, Value::Null),
         };
         if !(metadata.is_null() || metadata.is_object()) {
             return Err(Error::validation("metadata must be a mapping of names to values"));
@@ -144,7 +148,7 @@ impl Edit<'_> {
             return Err(Error::validation(format!("{key} of a context entry cannot be changed"))
                 .hint("put the old value back; new words under content make a newer entry of it"));
         }
-        let content = parts::words(&new.get("content").and_then(words).unwrap_or_default(), "a context entry")?;
+        let content = parts::words(&said(new.get("content"))?, "a context entry")?;
         self.stage.require(Verb::Comment)?;
         let id: Id = was["id"].as_str().unwrap_or_default().parse()?;
         let task = self.stage.task(self.id)?;
@@ -188,9 +192,9 @@ pub(super) fn step(item: &Value) -> Result<(String, bool)> {
                 return Err(Error::validation("it says when it was completed, and not that it is")
                     .hint("write completed: true, or leave completed_at out"));
             }
-            (map.get("content").and_then(words).unwrap_or_default(), done)
+            (said(map.get("content"))?, done)
         }
-        other => (words(other).unwrap_or_default(), false),
+        other => (said(Some(other))?, false),
     };
     Ok((parts::words(&content, "a progress item")?, completed))
 }

@@ -202,6 +202,25 @@ fn words(value: &Value) -> Option<String> {
     }
 }
 
+/// What helps where a text belongs and something else stands.
+fn in_quotes(value: &Value) -> &'static str {
+    match value {
+        Value::Number(_) => "; put a number in quotes",
+        Value::Array(_) => ", not a list",
+        _ => ", not a mapping",
+    }
+}
+
+/// The words of an entry; none where it has none.
+fn content(value: Option<&Value>) -> Result<String, Error> {
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(String::new()) };
+    words(value).ok_or_else(|| match value {
+        Value::Number(_) => Error::validation(format!("{value} may stand there otherwise than it would come back"))
+            .hint("put a number in quotes"),
+        _ => Error::validation(format!("an entry must be a text{}", in_quotes(value))),
+    })
+}
+
 /// An entry whose id the task does not have.
 fn unknown_id(id: &Value) -> Error {
     let said = id.as_str().map_or_else(|| id.to_string(), quoted);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Edit, Judged, guard, list, misfit, words};
+use super::{Edit, Judged, guard, in_quotes, list, misfit, words};
 use crate::error::{Error, Result};
 use crate::model::command::{Command, TaskUpdate};
 use crate::model::id::{Id, quoted};
@@ -60,23 +60,31 @@ impl Edit<'_> {
         let Some(value) = self.new.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
         Ok(Some(match key {
             "metadata" => match value {
-                Value::Object(_) => metadata(self.old.get(key), Some(value)),
+                Value::Object(map) => {
+                    let old = self.old.get(key).and_then(Value::as_object);
+                    let empty =
+                        map.iter().find(|(k, v)| v.is_null() && old.is_none_or(|old| !old.contains_key(k.as_str())));
+                    if let Some((name, _)) = empty {
+                        return Err(Error::validation(format!("{} under metadata has no value", quoted(name)))
+                            .hint("leave it out, or write one; '' is an empty text"));
+                    }
+                    metadata(self.old.get(key), Some(value))
+                }
                 _ => return Err(Error::validation("metadata must be a mapping of names to values")),
             },
             "acceptance" => criteria(value)?,
             "labels" | "watchers" | "files" => {
                 let entries = list(Some(value));
                 let texts = entries.iter().map(|entry| {
-                    words(entry).ok_or_else(|| {
-                        Error::validation(format!("{key} must be a list of words; put a number in quotes"))
-                    })
+                    words(entry)
+                        .ok_or_else(|| Error::validation(format!("{key} must be a list of words{}", in_quotes(entry))))
                 });
                 texts.collect::<Result<Vec<String>>>().map(|texts| json!(texts))?
             }
             "priority" | "need_precedence" => value.clone(),
             _ => match words(value) {
                 Some(text) => json!(text),
-                None => return Err(Error::validation(format!("{key} must be a text; put a number in quotes"))),
+                None => return Err(Error::validation(format!("{key} must be a text{}", in_quotes(value)))),
             },
         }))
     }
@@ -140,7 +148,7 @@ fn criteria(value: &Value) -> Result<Value> {
             None => Err(Error::validation("an acceptance criterion needs its words under criterion")),
         },
         other => words(other)
-            .ok_or_else(|| Error::validation(format!("{other} is no acceptance criterion; put a number in quotes"))),
+            .ok_or_else(|| Error::validation(format!("{other} is no acceptance criterion{}", in_quotes(other)))),
     };
     let entries = list(Some(value));
     for map in entries.iter().filter_map(Value::as_object) {

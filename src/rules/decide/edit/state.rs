@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{Edit, Judged, misfit};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::id::quoted;
-use crate::model::task::Status;
+use crate::model::task::{Status, Task};
 use crate::rules::decide::put::{How, put, verb};
 use crate::rules::decide::status::{mark_criteria, no_way, verb_for};
 use crate::rules::roles::Verb;
@@ -27,6 +27,13 @@ impl Edit<'_> {
             if before && now && was.is_some_and(|was| changed(was, entry)) {
                 return Err(at(Error::validation("who met a criterion and when follows from the mark")
                     .hint("put the old values back")));
+            }
+            let marked = |map: &Value| !(map["met_at"].is_null() && map["met_by"].is_null());
+            let gone = |old: &&Value| new.iter().all(|new| new["criterion"] != old["criterion"]);
+            let tick = |old: &&Value| !old["met_at"].is_null() && !changed(old, entry);
+            if was.is_none() && marked(entry) && old.iter().filter(gone).any(|old| tick(&old)) {
+                return Err(at(Error::validation("a reworded criterion is a new one and loses its tick")
+                    .hint("take met_at and met_by away (met: true ticks the new words), or put the old words back")));
             }
             if before != now {
                 if let Some(map) = entry.as_object().filter(|_| now) {
@@ -71,7 +78,12 @@ impl Edit<'_> {
                 edit.check_recorded(map, old.and_then(Value::as_object), &["at"], &["by"])?;
             }
             let permit = edit.permit(Verb::Verify)?;
-            put(edit.stage, &permit, &[(KEY.to_owned(), json!(passed))], How::default())
+            put(edit.stage, &permit, &[(KEY.to_owned(), json!(passed))], How::default()).map_err(|e| {
+                match e.details["unmet"].is_null() {
+                    true => e,
+                    false => e.hint("write met: true beside the criteria that are met, or passed: false"),
+                }
+            })
         };
         review(self).map_err(misfit(KEY, None))
     }
@@ -122,12 +134,12 @@ impl Edit<'_> {
         // Becoming open or blocked may have followed from another key already.
         if task.status != to {
             if task.status.is_finished() && to != Status::Archived {
-                return Err(told(no_way(&task, task.status, to)));
+                return Err(told(no_way(&task, task.status, to), &task, to));
             }
             let permit = self.permit(verb_for(to))?;
             let mut values = vec![("status".to_owned(), json!(to))];
             values.extend(owner.clone().map(|owner| ("owner".to_owned(), json!(owner))));
-            return put(self.stage, &permit, &values, How::default()).map_err(told);
+            return put(self.stage, &permit, &values, How::default()).map_err(|e| told(e, &task, to));
         }
         match self.is_changed("owner") {
             true => {
@@ -140,13 +152,41 @@ impl Edit<'_> {
     }
 }
 
-/// A refusal that says in its words too where the task may go.
-fn told(mut e: Error) -> Error {
+/// A refusal that says in its words too where the task may go, and what leads there from a file.
+fn told(mut e: Error, task: &Task, to: Status) -> Error {
     let allowed: Vec<&str> = e.details["allowed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if !allowed.is_empty() {
         e.message = format!("{}; allowed from there: {}", e.message, allowed.join(", "));
     }
-    e
+    if e.code != Code::InvalidState {
+        return e;
+    }
+    let (id, waits, taken) = (task.id, !e.details["blockers"].is_null(), !e.details["elsewhere"].is_null());
+    match (task.status, to) {
+        (from, _) if from.is_finished() && to != Status::Archived => e.hint(match to {
+            // From the archive there is no other way either.
+            Status::Cancelled | Status::Completed => "put the old value back".into(),
+            _ => format!("put the old value back, then agentpm task reopen {id} --reason TEXT: that asks for a reason"),
+        }),
+        (_, Status::Completed) if task.status != Status::InProgress => e.hint(format!(
+            "write status: in_progress first; or put the old value back, then begin it: agentpm claim {id}"
+        )),
+        (_, Status::Completed) => {
+            let unmet = e.details["unmet"].as_array().is_some_and(|unmet| !unmet.is_empty());
+            let met = if unmet { "write met: true beside the criteria that are met; " } else { "" };
+            e.hint(format!(
+                "{met}put the old value back until all it waits for is finished; with a reason only a command passes over \
+                 that: put the old value back and give it --force REASON"
+            ))
+        }
+        (Status::Open | Status::InProgress, Status::Blocked) => {
+            e.hint("put the old value back; write what blocks it: blocked_by: [ID]")
+        }
+        (_, Status::Archived) => e.hint("put the old value back; write status: cancelled or complete it first"),
+        _ if waits => e.hint(format!("put the old value back, then finish them, or agentpm task unblock {id}")),
+        _ if taken => e.hint("put the old value back, then bring that branch in"),
+        _ => e,
+    }
 }
 
 /// Whether a criterion is met by what stands beside its words.

@@ -1,0 +1,118 @@
+//! Which events of a log pass somebody's lease by, whatever they say of themselves.
+//!
+//! Promises: judged by the log alone. A fence is of whom it was granted to; a grant holds until the time it names itself, since
+//! renewing only prolongs it, unless it was given back or the task ended; what its author could not know of is no fault.
+//! Refuses to know: who may do that (`rights`), and whether the times in events are true.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fold::{apply, is_fenced, order};
+use crate::model::event::{Entity, Entry, Event};
+use crate::model::finding::Rule;
+use crate::model::id::Id;
+use crate::model::payload::{LeaseAcquired, Payload};
+use crate::model::task::{Status, Task};
+
+/// A log as far as leases go.
+struct Leases<'a> {
+    events: BTreeMap<Id, &'a Event>,
+    grants: Vec<(&'a LeaseAcquired, &'a Event)>,
+}
+
+/// The events with an effect that pass a lease by, each with the holder; `None` where that fence was granted to nobody.
+pub fn passed<'a>(entity: &Entity, log: &'a [Entry]) -> BTreeMap<Id, Option<&'a str>> {
+    let is_lease =
+        |entry: &&Entry| matches!(entry.event.payload, Payload::LeaseAcquired(_) | Payload::LeaseReleased(_));
+    let (Some(id), Some(_)) = (entity.task(), log.iter().find(is_lease)) else { return BTreeMap::new() };
+    let mut task = Task::blank(id);
+    let mut events = Vec::new();
+    for entry in order(entity, log).events {
+        if apply(&mut task, &entry.event).is_none_or(|finding| finding.rule == Rule::EventTime) {
+            events.push(&entry.event);
+        }
+    }
+    let grants = events.iter().filter_map(|event| grant(event)).collect();
+    let leases = Leases { events: events.iter().map(|event| (event.id, *event)).collect(), grants };
+    events.into_iter().filter_map(|event| Some((event.id, leases.passed_by(event)?))).collect()
+}
+
+fn grant(event: &Event) -> Option<(&LeaseAcquired, &Event)> {
+    match &event.payload {
+        Payload::LeaseAcquired(p) => Some((p, event)),
+        _ => None,
+    }
+}
+
+impl<'a> Leases<'a> {
+    fn passed_by(&self, event: &Event) -> Option<Option<&'a str>> {
+        // Who may claim may take a lease for another.
+        let me = match &event.payload {
+            Payload::LeaseAcquired(p) => p.holder.as_str(),
+            _ => event.author.agent.as_str(),
+        };
+        // The holder among those that fit, or that it was somebody else's.
+        let of_another = |fits: &dyn Fn(&LeaseAcquired) -> bool| {
+            let mut holders = self.grants.iter().filter(|(p, _)| fits(p)).map(|(p, _)| p.holder.as_str()).peekable();
+            let first = holders.peek().copied();
+            (!holders.any(|holder| holder == me)).then_some(first)
+        };
+        match (&event.payload, event.fence) {
+            (Payload::LeaseReleased(p), _) => of_another(&|grant| grant.lease == p.lease),
+            (Payload::LeaseAcquired(_), _) => self.live_before(event, me).map(Some),
+            // What follows from other tasks is written by whoever changes those.
+            (Payload::TaskStatusChanged(p), None) if p.owner.is_none() && waits(p.from) && waits(p.to) => None,
+            (payload, None) if is_fenced(payload) => self.live_before(event, me).map(Some),
+            // Whoever claims a fence that the log does not grant at all is told of that.
+            (payload, Some(fence)) if is_fenced(payload) && self.grants.iter().any(|(p, _)| p.fence >= fence) => {
+                of_another(&|grant| grant.fence == fence)
+            }
+            _ => None,
+        }
+    }
+
+    /// Who held the task as far as the author of an event knew, if that is somebody else than `me`.
+    fn live_before(&self, event: &Event, me: &str) -> Option<&'a str> {
+        let may_live = |(p, given): &(&LeaseAcquired, &Event)| {
+            p.holder != me && p.expires_at > event.at && given.stamp() < event.stamp()
+        };
+        if !self.grants.iter().any(may_live) {
+            return None;
+        }
+        let before = self.before(event);
+        let known: Vec<_> = self.grants.iter().filter(|(_, given)| before.contains(&given.id)).collect();
+        let highest = known.iter().map(|(p, _)| p.fence).max()?;
+        let top = || known.iter().filter(|(p, _)| p.fence == highest);
+        // Of several that are as high one may be the author's, or the one that counted is over.
+        let is_free = |(p, given): &(&LeaseAcquired, &Event)| {
+            p.holder == me || p.expires_at <= event.at || self.ended(p, given, me, &before)
+        };
+        if top().any(|grant| is_free(grant)) { None } else { top().next().map(|(p, _)| p.holder.as_str()) }
+    }
+
+    /// Whether a lease was over by then: given back by its holder, passed by in the open, or its task ended.
+    fn ended(&self, p: &LeaseAcquired, given: &Event, me: &str, before: &BTreeSet<Id>) -> bool {
+        let later = before.iter().filter_map(|id| self.events.get(id)).filter(|e| e.stamp() > given.stamp());
+        later.into_iter().any(|event| match &event.payload {
+            Payload::LeaseReleased(released) => released.lease == p.lease && event.author.agent == p.holder,
+            Payload::LeaseOverride(_) => event.author.agent == me,
+            Payload::TaskStatusChanged(change) => change.to.is_finished(),
+            Payload::TaskArchived(_) => true,
+            _ => false,
+        })
+    }
+
+    /// The events that an event comes from.
+    fn before(&self, event: &Event) -> BTreeSet<Id> {
+        let (mut found, mut next) = (BTreeSet::new(), event.parents.clone());
+        while let Some(id) = next.pop() {
+            if found.insert(id) {
+                next.extend(self.events.get(&id).into_iter().flat_map(|event| &event.parents));
+            }
+        }
+        found
+    }
+}
+
+fn waits(status: Status) -> bool {
+    matches!(status, Status::Open | Status::Blocked)
+}

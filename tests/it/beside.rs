@@ -1,0 +1,121 @@
+//! Files that nobody may write over, beside the task that somebody works on: only a task that is named may refuse a command.
+
+use std::fs;
+
+use crate::sandbox::{Answer, Sandbox};
+
+const CONFLICT: &str = "<<<<<<< ours\ntitle: mine\n=======\ntitle: second\n>>>>>>> theirs\n";
+
+/// What a person left in the file of a task, each of them something that recording refuses.
+fn left_in(text: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("a value out of bounds", format!("priority: 99\n{text}")),
+        ("a comment", format!("# ask Kim first\n{text}")),
+        ("what nobody can read", format!("title: [\n{text}")),
+        ("no foot", text.split("\nlog:\n").next().unwrap().to_owned() + "\n"),
+        ("a link that another opened", text.replace("status: blocked", "status: open")),
+        ("markers of git", text.replace("title: second\n", CONFLICT)),
+        ("words without an event", text.replace("heads: [01", "heads: [00")),
+    ]
+}
+
+/// A task that waits for another, and what its file is to hold.
+fn waiting(n: usize) -> (Sandbox, String, String, &'static str, String) {
+    let room = Sandbox::new();
+    let (first, second) = (room.task("first", &[]), room.task("second", &[]));
+    room.run(&["task", "block", &second, "--by", &first]).data();
+    let text = fs::read_to_string(room.yaml_of(&second)).unwrap();
+    let (what, left) = left_in(&text).swap_remove(n);
+    assert_ne!(left, text, "{what}");
+    fs::write(room.yaml_of(&second), &left).unwrap();
+    (room, first, second, what, left)
+}
+
+#[track_caller]
+fn passed(what: &str, answer: &Answer, second: &str) {
+    assert_eq!(answer.code, 0, "{what}: {answer:?}");
+    let warning = format!("task {second} was passed over: ");
+    let said = &answer.stderr;
+    assert!(said.contains(&warning) && said.contains("task.yaml"), "{what}: {answer:?}");
+    assert!(!said.contains("nothing was written"), "{what}: {answer:?}");
+}
+
+#[test]
+fn a_refused_edit_of_what_waits_keeps_nobody_from_finishing() {
+    for n in 0..7 {
+        for how in ["done", "cancelled"] {
+            let (room, first, second, what, left) = waiting(n);
+            room.run(&["claim", &first]).data();
+            let answer = match how {
+                "done" => room.run(&["done", &first]),
+                _ => room.run(&["task", "transition", &first, "--status", "cancelled"]),
+            };
+            passed(what, &answer, &second);
+            assert_ne!(room.get(&first)["status"], "in_progress", "{what}");
+            assert_eq!(fs::read_to_string(room.yaml_of(&second)).unwrap(), left, "{what}: the file stays");
+            // Whoever looks sees that it may be begun; who writes to it is told.
+            let refused = room.run(&["claim", &second]);
+            assert_eq!(refused.code == 0, what == "a link that another opened", "{what}: {refused:?}");
+        }
+    }
+}
+
+#[test]
+fn an_opening_that_waited_is_recorded_with_the_next_write() {
+    let (room, first, second, what, left) = waiting(0);
+    room.run(&["claim", &first]).data();
+    passed(what, &room.run(&["done", &first]), &second);
+    fs::write(room.yaml_of(&second), left.replace("priority: 99\n", "")).unwrap();
+    assert_eq!(room.run(&["ready"]).data()["items"][0]["id"], second.as_str());
+    room.run(&["note", &second, "--content", "now"]).data();
+    room.run(&["task", "update", &second, "--priority", "2"]).data();
+    assert_eq!(room.get(&second)["status"], "open");
+    room.is_clean();
+}
+
+#[test]
+fn a_completion_by_hand_is_recorded_beside_a_refused_edit() {
+    let (room, first, second, what, left) = waiting(0);
+    room.run(&["claim", &first]).data();
+    let text = fs::read_to_string(room.yaml_of(&first)).unwrap();
+    fs::write(room.yaml_of(&first), text.replace("status: in_progress", "status: completed")).unwrap();
+    let answer = room.run(&["lint", "--fix"]);
+    assert_eq!(answer.code, 1, "{what}: the other edit is refused still: {answer:?}");
+    assert_eq!(room.get(&first)["status"], "completed", "{answer:?}");
+    assert_eq!(fs::read_to_string(room.yaml_of(&second)).unwrap(), left);
+}
+
+#[test]
+fn reopening_and_undoing_pass_over_it_too() {
+    let room = Sandbox::new();
+    let (first, second) = (room.task("first", &[]), room.task("second", &[]));
+    room.run(&["task", "block", &second, "--by", &first]).data();
+    room.run(&["claim", &first]).data();
+    room.run(&["done", &first]).data();
+    let text = fs::read_to_string(room.yaml_of(&second)).unwrap();
+    fs::write(room.yaml_of(&second), format!("priority: 99\n{text}")).unwrap();
+    passed("reopen", &room.run(&["task", "reopen", &first, "--reason", "not yet"]), &second);
+    assert!(!room.run(&["ready"]).data().to_string().contains(&second), "it waits again");
+}
+
+#[test]
+fn a_task_that_is_named_refuses_still() {
+    let (room, first, second, ..) = waiting(0);
+    room.run(&["claim", &first]).data();
+    let steps = format!(
+        r#"[{{"op": "task.transition", "args": {{"id": "{first}", "status": "completed"}}}},
+            {{"op": "task.update", "args": {{"id": "{second}", "title": "more"}}}}]"#
+    );
+    let answer = room.feed(&["batch"], steps.as_bytes());
+    assert_ne!(answer.code, 0, "{answer:?}");
+    assert_eq!(room.get(&first)["status"], "in_progress", "all or nothing");
+}
+
+#[test]
+fn work_ends_beside_a_refused_edit() {
+    let (room, first, second, what, _) = waiting(1);
+    let answer = room.run(&["work", &first, "--done", "--", "true"]);
+    assert_eq!(answer.code, 0, "{what}: {answer:?}");
+    assert!(answer.stderr.contains(&format!("task {second} was passed over")), "{answer:?}");
+    assert_eq!(room.get(&first)["status"], "completed");
+}
