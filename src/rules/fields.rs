@@ -63,17 +63,99 @@ pub const MAX_LIST: usize = 500;
 /// Lowest and highest priority.
 pub const PRIORITY: std::ops::RangeInclusive<i64> = -5..=5;
 
+/// Which maps were written to and are yet to be put in order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Loose {
+    metadata: bool,
+    extra: bool,
+}
+
 /// Writes all of `set` into `fields`, or nothing.
 ///
 /// Errors: the reason why one value does not fit its field. Whether a value is sensible is [`check`]'s question:
 /// what once became an event is taken as it is.
 pub fn write(fields: &mut TaskFields, set: &Fields) -> std::result::Result<(), String> {
+    let mut loose = Loose::default();
+    write_loosely(fields, set, &mut loose)?;
+    settle(fields, loose);
+    Ok(())
+}
+
+/// As [`write`], for many sets one after the other: [`settle`] ends it. A map of thousands of entries is so put in order once.
+///
+/// Errors: as [`write`].
+pub fn write_loosely(fields: &mut TaskFields, set: &Fields, loose: &mut Loose) -> std::result::Result<(), String> {
+    // What may hold thousands of values is set aside, so that a write costs what it writes.
+    let (mut metadata, mut extra) = (std::mem::take(&mut fields.metadata), std::mem::take(&mut fields.extra));
     let mut next = fields.clone();
-    for (name, value) in set {
-        write_one(&mut next, name, value).map_err(|e| format!("{name}: {}", plain_words(&e.to_string())))?;
+    let refused = set.iter().filter(|(name, _)| !is_entry(name)).find_map(|(name, value)| {
+        let e = write_one(&mut next, name, value).err()?;
+        Some(format!("{name}: {}", plain_words(&e.to_string())))
+    });
+    if let Some(why) = refused {
+        (fields.metadata, fields.extra) = (metadata, extra);
+        return Err(why);
     }
+    let mut whole = std::mem::take(&mut next.metadata);
+    for (name, value) in set {
+        match name.strip_prefix("metadata.") {
+            _ if name == "metadata" => {
+                // What is written whole keeps the order it was written in.
+                (metadata, loose.metadata) = (std::mem::take(&mut whole), false);
+            }
+            Some(key) => {
+                put(&mut metadata, key, value);
+                loose.metadata = true;
+            }
+            None if is_entry(name) => {
+                put(&mut extra, name, value);
+                loose.extra = true;
+            }
+            None => {}
+        }
+    }
+    (next.metadata, next.extra) = (metadata, extra);
     *fields = next;
     Ok(())
+}
+
+/// Puts in order what was written: sorted, so that the same set of writes gives the same bytes in whatever order they were made.
+pub fn settle(fields: &mut TaskFields, loose: Loose) {
+    for (map, loose) in [(&mut fields.metadata, loose.metadata), (&mut fields.extra, loose.extra)] {
+        if loose && !map.keys().is_sorted() {
+            map.sort_keys();
+        }
+    }
+}
+
+/// Puts an entry into a map that is put in order later.
+fn put(map: &mut Fields, key: &str, value: &Value) {
+    if value.is_null() {
+        map.swap_remove(key);
+    } else if let Some(known) = map.get_mut(key) {
+        *known = value.clone();
+    } else {
+        map.insert(key.to_owned(), value.clone());
+    }
+}
+
+/// Whether writing a value would change nothing.
+pub fn holds(fields: &TaskFields, name: &str, value: &Value) -> bool {
+    if is_entry(name) {
+        let known = match name.strip_prefix("metadata.") {
+            Some(key) => fields.metadata.get(key),
+            None => fields.extra.get(name),
+        };
+        return known.unwrap_or(&Value::Null) == value;
+    }
+    let mut alone = TaskFields::default();
+    let written = write(&mut alone, &Fields::from_iter([(name.to_owned(), value.clone())]));
+    written.is_ok() && value_of(&alone, name) == value_of(fields, name)
+}
+
+/// Whether a register is an entry of a map, of which any value is taken.
+fn is_entry(name: &str) -> bool {
+    name.starts_with("metadata.") || (!NAMES.contains(&name))
 }
 
 fn write_one(fields: &mut TaskFields, name: &str, value: &Value) -> std::result::Result<(), serde_json::Error> {
@@ -92,10 +174,7 @@ fn write_one(fields: &mut TaskFields, name: &str, value: &Value) -> std::result:
         "metadata" => fields.metadata = read_or_default(value)?,
         "need_perm" => fields.need_perm = read(value)?,
         "need_precedence" => fields.need_precedence = read(value)?,
-        other => match other.strip_prefix("metadata.") {
-            Some(key) => put(&mut fields.metadata, key, value),
-            None => put(&mut fields.extra, other, value),
-        },
+        _ => {}
     }
     Ok(())
 }
@@ -106,16 +185,6 @@ fn read<T: DeserializeOwned>(value: &Value) -> std::result::Result<T, serde_json
 
 fn read_or_default<T: DeserializeOwned + Default>(value: &Value) -> std::result::Result<T, serde_json::Error> {
     Option::<T>::deserialize(value).map(Option::unwrap_or_default)
-}
-
-fn put(map: &mut Fields, key: &str, value: &Value) {
-    if value.is_null() {
-        map.shift_remove(key);
-    } else {
-        map.insert(key.to_owned(), value.clone());
-    }
-    // Sorted, so that the same set of writes gives the same bytes in whatever order they were made.
-    map.sort_keys();
 }
 
 /// The present value of a register, as an event would carry it; `null` where it is empty.
@@ -218,6 +287,60 @@ mod tests {
 
     fn set(value: Value) -> Fields {
         value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn maps_are_put_in_order_once_and_say_the_same_as_if_they_were_each_time() {
+        let keys = |fields: &TaskFields| fields.metadata.keys().cloned().collect::<Vec<_>>().join("");
+        let sets = [
+            json!({"metadata.c": 1, "metadata.a": 2, "zeta": 1, "alpha": 2}),
+            json!({"metadata.b": {"y": 1, "x": 2}, "metadata.c": null, "metadata.d": 4}),
+            json!({"metadata.a": null, "metadata.c": 3}),
+        ];
+        let (mut once, mut each, mut loose) = (TaskFields::default(), TaskFields::default(), Loose::default());
+        for set in &sets {
+            write_loosely(&mut once, set.as_object().unwrap(), &mut loose).unwrap();
+            write(&mut each, set.as_object().unwrap()).unwrap();
+        }
+        settle(&mut once, loose);
+        assert_eq!((keys(&once), keys(&each)), ("bcd".into(), "bcd".into()));
+        assert_eq!(once.extra.keys().collect::<Vec<_>>(), ["alpha", "zeta"]);
+        assert_eq!(json!(once), json!(each));
+        // What is written whole keeps its order until an entry is written.
+        let whole = json!({"metadata.x": 1, "metadata": {"b": 1, "a": 2}});
+        for fields in [&mut once, &mut each] {
+            write(fields, whole.as_object().unwrap()).unwrap();
+            assert_eq!(keys(fields), "ba");
+        }
+        assert!(write(&mut once, json!({"metadata.a": 9, "priority": "x"}).as_object().unwrap()).is_err());
+        assert_eq!(json!(once), json!(each), "all or nothing");
+        write(&mut once, json!({"metadata.aa": 1}).as_object().unwrap()).unwrap();
+        assert_eq!(keys(&once), "aaab");
+    }
+
+    #[test]
+    fn what_holds_already_is_seen_without_writing_it() {
+        let mut fields = TaskFields::default();
+        write(
+            &mut fields,
+            json!({"metadata.a": {"b": 1}, "priority": 2, "labels": ["x"], "zeta": 1}).as_object().unwrap(),
+        )
+        .unwrap();
+        for (name, value, is) in [
+            ("metadata.a", json!({"b": 1}), true),
+            ("metadata.a", json!(null), false),
+            ("metadata.b", json!(null), true),
+            ("metadata", json!({"a": {"b": 1}}), true),
+            ("priority", json!(2), true),
+            ("priority", json!("2"), false),
+            ("labels", json!(["x"]), true),
+            ("labels", json!([]), false),
+            ("estimate", json!(null), true),
+            ("zeta", json!(1), true),
+            ("zeta", json!(2), false),
+        ] {
+            assert_eq!(holds(&fields, name, &value), is, "{name} {value}");
+        }
     }
 
     #[test]

@@ -17,7 +17,8 @@ use crate::model::payload::{self, Payload};
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Met, Status, Task, Verified};
 use crate::model::time::Time;
-use crate::rules::{fields, lease};
+use crate::rules::fields::{self, Loose};
+use crate::rules::lease;
 
 /// The events of one log in their order, with those that cannot count set aside.
 #[derive(Debug, Default)]
@@ -110,9 +111,11 @@ pub fn fold<'a>(id: Id, entries: impl IntoIterator<Item = &'a Entry>) -> (Task, 
     let ordered = order(&Entity::Task(id), entries);
     let mut task = Task::blank(id);
     let mut findings = ordered.findings;
+    let mut loose = Loose::default();
     for entry in &ordered.events {
-        findings.extend(apply(&mut task, &entry.event));
+        findings.extend(apply_loosely(&mut task, &entry.event, &mut loose));
     }
+    fields::settle(&mut task.fields, loose);
     let headless = !task.created && task.version > 0;
     // What the first of them follows is just what a log without its beginning lacks.
     findings.extend(gaps(&ordered.events[usize::from(headless)..], &ordered.ids));
@@ -142,6 +145,13 @@ const SANE_TO: i64 = 7_258_118_400_000;
 
 /// Applies the next event in order. Always leaves a consistent task; what had no effect is returned.
 pub fn apply(task: &mut Task, event: &Event) -> Option<Finding> {
+    let mut loose = Loose::default();
+    let finding = apply_loosely(task, event, &mut loose);
+    fields::settle(&mut task.fields, loose);
+    finding
+}
+
+fn apply_loosely(task: &mut Task, event: &Event, loose: &mut Loose) -> Option<Finding> {
     task.version += 1;
     task.lamport = task.lamport.max(event.lamport);
     task.updated_at = event.at;
@@ -158,7 +168,7 @@ pub fn apply(task: &mut Task, event: &Event) -> Option<Finding> {
         );
         return Some(Finding::new(Rule::EventFenced, message).event(event.id));
     }
-    match effect(task, event) {
+    match effect(task, event, loose) {
         Ok(()) if !(SANE_FROM..SANE_TO).contains(&event.at.millis()) => Some(
             Finding::new(Rule::EventTime, format!("event {} says it is of {}", event.id, event.at)).event(event.id),
         ),
@@ -199,10 +209,10 @@ pub fn is_fenced(payload: &Payload) -> bool {
     )
 }
 
-fn effect(task: &mut Task, event: &Event) -> Result<(), Skip> {
+fn effect(task: &mut Task, event: &Event, loose: &mut Loose) -> Result<(), Skip> {
     match &event.payload {
-        Payload::TaskCreated(p) => created(task, event, p),
-        Payload::TaskUpdated(p) => updated(task, event, p),
+        Payload::TaskCreated(p) => created(task, event, p, loose),
+        Payload::TaskUpdated(p) => updated(task, event, p, loose),
         Payload::TaskStatusChanged(p) => status_changed(task, event, p),
         Payload::TaskArchived(p) => archived(task, event, p),
         Payload::TaskReopened(p) => reopened(task, event, p),
@@ -238,7 +248,7 @@ fn stamp(task: &mut Task, register: &str, event: &Event) {
     };
 }
 
-fn created(task: &mut Task, event: &Event, p: &payload::TaskCreated) -> Result<(), Skip> {
+fn created(task: &mut Task, event: &Event, p: &payload::TaskCreated, loose: &mut Loose) -> Result<(), Skip> {
     if task.created {
         return Err(Skip::Because("the task was created before".into()));
     }
@@ -247,7 +257,7 @@ fn created(task: &mut Task, event: &Event, p: &payload::TaskCreated) -> Result<(
     let status = take::<Status>(&mut set, "status")?;
     let owner = take::<String>(&mut set, "owner")?;
     refuse_reserved(&set)?;
-    fields::write(&mut task.fields, &set)?;
+    fields::write_loosely(&mut task.fields, &set, loose)?;
     // Whatever came before the creation in order is older and gives way, field by field.
     task.stamps.retain(|register, _| !set.contains_key(register));
     task.fences.retain(|register, _| !set.contains_key(register));
@@ -274,7 +284,7 @@ fn refuse_reserved(set: &payload::Fields) -> Result<(), Skip> {
     }
 }
 
-fn updated(task: &mut Task, event: &Event, p: &payload::TaskUpdated) -> Result<(), Skip> {
+fn updated(task: &mut Task, event: &Event, p: &payload::TaskUpdated, loose: &mut Loose) -> Result<(), Skip> {
     let mut set = p.set.clone();
     let owner = set.shift_remove("owner");
     refuse_reserved(&set)?;
@@ -284,7 +294,7 @@ fn updated(task: &mut Task, event: &Event, p: &payload::TaskUpdated) -> Result<(
         Some(Value::String(name)) => Some(Some(name)),
         Some(other) => return Err(Skip::Because(format!("owner: {other} is not a name"))),
     };
-    fields::write(&mut task.fields, &set)?;
+    fields::write_loosely(&mut task.fields, &set, loose)?;
     for register in set.keys() {
         stamp(task, register, event);
     }

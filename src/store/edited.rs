@@ -40,41 +40,55 @@ pub enum Readable {
 
 /// Compares the bytes of a readable file with its log.
 pub fn compare(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> Readable {
+    examine(entity, entries, bytes).0
+}
+
+/// What an edited file says, and what it said before.
+pub struct Sides {
+    /// What it says.
+    pub now: Value,
+    /// What it said when it was made from its heads.
+    pub before: Value,
+}
+
+/// As [`compare`]. Gives both sides too where an edited file could be read.
+pub fn examine(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> (Readable, Option<Sides>) {
     let whole = render(entity, entries);
     if whole.as_bytes() == bytes {
-        return Readable::Clean;
+        return (Readable::Clean, None);
     }
-    let Ok(text) = std::str::from_utf8(bytes) else { return Readable::Edited(not_text(bytes)) };
+    let Ok(text) = std::str::from_utf8(bytes) else { return (Readable::Edited(not_text(bytes)), None) };
     if text.contains('\r') && text.replace("\r\n", "\n") == whole {
         // Git made other line ends of it on its way into this work tree: what heals stale files writes it anew.
-        return Readable::Stale;
+        return (Readable::Stale, None);
     }
     if text.lines().any(|line| line.starts_with("<<<<<<< ")) && text.lines().any(|line| line.starts_with(">>>>>>> ")) {
-        return Readable::Conflicted;
+        return (Readable::Conflicted, None);
     }
-    let value = match yaml::read_value(text) {
+    let now = match yaml::read_value(text) {
         Ok(value) => value,
-        Err(why) => return Readable::Edited(format!("it cannot be read: {why}")),
+        Err(why) => return (Readable::Edited(format!("it cannot be read: {why}")), None),
     };
-    let base: Vec<Entry> = match heads(&value) {
+    let base: Vec<Entry> = match heads(&now) {
         Some(heads) => match heads.iter().find(|head| !entries.iter().any(|e| e.event.id == **head)) {
-            Some(lost) => return Readable::Ahead(*lost),
+            Some(lost) => return (Readable::Ahead(*lost), None),
             None => below(entries, &heads),
         },
-        None => return Readable::Edited(NO_FOOT.into()),
+        None => return (Readable::Edited(NO_FOOT.into()), None),
     };
     let before = render(entity, &base);
     if before == text {
-        return Readable::Stale;
+        return (Readable::Stale, None);
     }
     match is_as_written(text) {
-        Some(true) => return Readable::Astray,
+        Some(true) => return (Readable::Astray, None),
         // Older programs wrote less at the foot.
-        None if above_foot(&before) == above_foot(text) => return Readable::Stale,
+        None if above_foot(&before) == above_foot(text) => return (Readable::Stale, None),
         _ => {}
     }
-    let expected = yaml::read_value(&before).unwrap_or_default();
-    Readable::Edited(difference(&expected, &value).unwrap_or_else(|| FORM.into()))
+    let before = yaml::read_value(&before).unwrap_or_default();
+    let what = difference(&before, &now).unwrap_or_else(|| FORM.into());
+    (Readable::Edited(what), Some(Sides { now, before }))
 }
 
 /// A readable file without what stands at its foot for merging.

@@ -23,7 +23,7 @@ use crate::rules::roles::Verb;
 use crate::rules::stage::Stage as _;
 use crate::store::bare::{Bare, bare};
 use crate::store::comments::{Comment, comments};
-use crate::store::edited::{FORM, Readable, below, compare, heads};
+use crate::store::edited::{FORM, NO_FOOT, Readable, Sides, below, compare, examine, heads};
 use crate::store::entity::{is_odd, load_task, read_yaml};
 use crate::store::layout::task_dir;
 use crate::store::place::{line_of_entry, line_of_key, not_text};
@@ -139,7 +139,7 @@ impl Workspace {
 
 /// The comments of a readable file.
 pub(super) fn comments_in(bytes: &[u8]) -> Vec<Comment> {
-    let Ok(text) = std::str::from_utf8(bytes) else { return Vec::new() };
+    let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.contains('#')) else { return Vec::new() };
     yaml::read_value(text).map(|value| comments(text, &value)).unwrap_or_default()
 }
 
@@ -234,20 +234,24 @@ pub(super) fn apart(id: Id, path: &str, entries: &[Entry], text: &str) -> Result
     let entity = Entity::Task(id);
     let corrupt =
         |why: &str| Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "task": id, "path": path }));
-    match compare(&entity, entries, text.as_bytes()) {
-        Readable::Edited(_) => {}
-        Readable::Ahead(lost) => return Err(ahead(id, path, lost)),
+    let sides = match examine(&entity, entries, text.as_bytes()) {
+        (Readable::Edited(what), None) if what == NO_FOOT => None,
+        (Readable::Edited(what), None) => {
+            return Err(unreadable(id, path, what.trim_start_matches("it cannot be read: ")));
+        }
+        (Readable::Edited(_), sides) => sides,
+        (Readable::Ahead(lost), _) => return Err(ahead(id, path, lost)),
         _ => return Ok(None),
-    }
-    let found = yaml::read_value(text).map_err(|why| unreadable(id, path, &why))?;
-    let seen = heads(&found).ok_or_else(|| {
+    };
+    let (sides, seen) = sides.and_then(|sides| heads(&sides.now).map(|seen| (sides, seen))).ok_or_else(|| {
         corrupt("its foot is gone, so that it cannot be told what it was made from")
             .hint("put the lines from log: downwards back, as git show HEAD:<path> has them; keep your changes above")
     })?;
+    let Sides { now: found, before } = sides;
     let doc = |value: Value| if let Value::Object(doc) = value { doc } else { Doc::new() };
     let said =
         |heads: &[Id]| yaml::read_value(&render(&entity, &below(entries, heads))).map(doc).map_err(|why| corrupt(&why));
-    let (old, remarks) = (said(&seen)?, comments(text, &found));
+    let (old, remarks) = (doc(before), comments(text, &found));
     let new = doc(found);
     let recordings = edit::recordings(entries, &seen);
     let mut left = new.clone();

@@ -201,9 +201,7 @@ pub fn is_already(task: &Task, name: &str, value: &Value) -> bool {
     if name == "owner" {
         return task.owner.as_deref() == value.as_str();
     }
-    let mut next = task.fields.clone();
-    let one = Fields::from_iter([(name.to_owned(), value.clone())]);
-    fields::write(&mut next, &one).is_ok() && next == task.fields
+    fields::holds(&task.fields, name, value)
 }
 
 /// A finished planning unit takes no unfinished part in.

@@ -253,16 +253,18 @@ impl Workspace {
     fn readable_at_rest(&self, id: Id, entries: &[Entry]) -> Result<Option<Finding>> {
         let entity = Entity::Task(id);
         let mut found = self.readable_here(&entity, entries);
+        let mut looked = entries.len();
         for _ in 0..20 {
             if found.is_none() {
                 break;
             }
-            let before = load_task(&self.store, id, &[])?.log.entries;
-            found = self.readable_here(&entity, &before);
-            let after = load_task(&self.store, id, &[])?.log.entries;
-            if before.len() == after.len() && self.pending()?.is_empty() {
+            let now = load_task(&self.store, id, &[])?.log.entries;
+            // A log that is as it was before the look was so at it.
+            if now.len() == looked && self.pending()?.is_empty() {
                 break;
             }
+            found = self.readable_here(&entity, &now);
+            looked = now.len();
         }
         Ok(found)
     }
