@@ -33,6 +33,7 @@ mod offline;
 mod permitted;
 mod places;
 mod plain_git;
+mod queries;
 mod readme;
 mod recipes;
 mod recover;

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::super::read::shortest_handle;
+use super::find::{Finder, Spot};
 use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
 use crate::model::query::{Next, Ready, TaskList};
-use crate::model::task::{Brief, Status, Task};
+use crate::model::search::{self, Sort};
+use crate::model::task::Task;
 use crate::reports::ready::{Asker, Place, Plan, Ranked, Reason};
 use crate::reports::view::{self, Around};
 use crate::runtime::records;
@@ -53,62 +55,74 @@ impl Page {
 
 /// `task list`
 pub fn list(ws: &Workspace, q: &TaskList) -> Result<Value> {
+    let search = search::read(q.query.as_deref().unwrap_or_default(), &ws.settings.query)?;
     let index = ws.index()?;
     let plan = ws.plan(&index)?;
     let asker = ws.asker_with_rights()?;
-    let mut page = Page::new(ws, q.limit, q.all);
-    let mut filter = Filter {
-        statuses: q.status.clone(),
-        unfinished: q.status.is_empty() && !q.all,
-        owner: q.owner.clone(),
-        parent: q.parent.as_ref().map(|parent| ws.resolve(parent)).transpose()?,
-        labels: q.labels.clone(),
-        kind: q.kind.clone(),
-        text: q.query.clone(),
-        among: None,
-        also: Vec::new(),
-        except: Vec::new(),
-        after: q.cursor.as_deref().filter(|cursor| *cursor != START).map(read_cursor).transpose()?,
-        limit: 100,
-    };
-    effective_statuses(&mut filter, &plan, &q.status);
-    if q.ready {
-        let ranked = plan.rank(&asker, &ws.settings.score, ws.env.now());
-        let (ranked, _) = here_only(ranked, &mut ws.elsewhere())?;
-        filter.among = Some(ranked.into_iter().map(|r| r.id).collect());
-    }
+    let finder = Finder { ws, index: &index, plan: &plan, asker: &asker };
+    let filter = finder.filter(q, &search)?;
+    let after = q.cursor.as_deref().filter(|cursor| *cursor != START);
     let arounds = Arounds::new(ws, &index, &plan, &asker)?;
+    let page = Page::new(ws, q.limit, q.all);
+    match search.sort {
+        None => most_urgent_first(&index, &filter, after, page, &arounds),
+        Some(sort) => {
+            let after = after.map(|cursor| Spot::read(cursor, sort)).transpose()?;
+            in_order(&finder, &filter, sort, after, page, &arounds)
+        }
+    }
+}
+
+/// The page behind a cursor, in the order of the read model.
+fn most_urgent_first(
+    index: &Index,
+    filter: &Filter,
+    after: Option<&str>,
+    mut page: Page,
+    arounds: &Arounds,
+) -> Result<Value> {
+    let mut after = after.map(read_cursor).transpose()?;
+    let mut limit = 100;
     loop {
-        let (tasks, total) = index.page(&filter)?;
-        let last_page = tasks.len() < filter.limit;
+        let (tasks, total) = index.page(filter, after, limit)?;
+        let last_page = tasks.len() < limit;
         for task in &tasks {
             if !page.push(view::summary(task, &arounds.of(task))) {
                 // Begins with a letter, so that the command line does not take a negative priority for a flag.
-                let cursor = filter.after.map(|(priority, id)| format!("p{priority}:{id}"));
+                let cursor = after.map(|(priority, id)| format!("p{priority}:{id}"));
                 return Ok(page.finish(total, cursor.or_else(|| Some(START.into()))));
             }
-            filter.after = Some((task.fields.priority, task.id));
+            after = Some((task.fields.priority, task.id));
         }
         if last_page {
             return Ok(page.finish(total, None));
         }
-        filter.limit = 2_000;
+        limit = 2_000;
     }
 }
 
-/// A blocked task that waits for nothing counts as open, and is listed as such.
-fn effective_statuses(filter: &mut Filter, plan: &Plan, asked: &[Status]) {
-    let (open, blocked) = (asked.contains(&Status::Open), asked.contains(&Status::Blocked));
-    if open == blocked {
-        return;
+/// The page behind a cursor, in an order that was asked for.
+fn in_order(
+    finder: &Finder,
+    filter: &Filter,
+    sort: Sort,
+    after: Option<Spot>,
+    mut page: Page,
+    arounds: &Arounds,
+) -> Result<Value> {
+    let spots = finder.in_order(filter, sort)?;
+    let total = spots.len() as u64;
+    let mut last = after;
+    let first = last.as_ref().map_or(0, |last| spots.partition_point(|spot| !spot.is_behind(last, sort)));
+    for spot in spots.into_iter().skip(first) {
+        let Some(task) = finder.index.task(spot.id)? else { continue };
+        if !page.push(view::summary(&task, &arounds.of(&task))) {
+            let cursor = last.map_or_else(|| START.into(), |last| last.cursor(sort));
+            return Ok(page.finish(total, Some(cursor)));
+        }
+        last = Some(spot);
     }
-    let counts = |task: &&Brief| plan.status(task) == Status::Open && task.status == Status::Blocked;
-    let free: Vec<Id> = plan.tasks.values().filter(counts).map(|task| task.id).collect();
-    if open {
-        filter.also = free;
-    } else {
-        filter.except = free;
-    }
+    Ok(page.finish(total, None))
 }
 
 /// The cursor of a page that took nothing yet.
@@ -226,7 +240,7 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
 }
 
 /// Splits off what is taken or finished in another worktree or on another branch.
-fn here_only(ranked: Vec<Ranked>, elsewhere: &mut Elsewhere) -> Result<(Vec<Ranked>, Vec<Value>)> {
+pub(super) fn here_only(ranked: Vec<Ranked>, elsewhere: &mut Elsewhere) -> Result<(Vec<Ranked>, Vec<Value>)> {
     let (mut here, mut there) = (Vec::new(), Vec::new());
     for one in ranked {
         match elsewhere.taken(one.id)? {

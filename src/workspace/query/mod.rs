@@ -5,6 +5,7 @@ mod brief;
 mod conflicts;
 mod diff;
 mod doctor;
+mod find;
 mod graph;
 mod history;
 mod leases;
@@ -22,6 +23,7 @@ use crate::error::Result;
 use crate::model::query::{Query, TaskGet};
 use crate::model::words::Ref;
 use crate::reports::view;
+use crate::store::database;
 
 /// The shape of a task in JSON, read off one that has everything: so it cannot say something else than the answers.
 pub fn task_schema() -> Value {
@@ -45,6 +47,17 @@ impl Workspace {
     ///
     /// Errors: `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, `ERR_IO` where the store cannot be read.
     pub fn query(&self, query: &Query) -> Result<Value> {
+        match self.answer(query) {
+            // Damage within the read model shows only where it is read.
+            Err(e) if database::is_damaged(&e) => {
+                self.discard_index(&e);
+                self.answer(query)
+            }
+            other => other,
+        }
+    }
+
+    fn answer(&self, query: &Query) -> Result<Value> {
         match query {
             Query::TaskGet(TaskGet { id, at: Some(point) }) => history::task_at(self, &Ref(id.0.clone()), point),
             Query::TaskGet(q) => {
