@@ -20,6 +20,7 @@ mod hand_edits;
 mod hinted;
 mod history;
 mod hostile;
+mod index_truth;
 mod laws;
 mod lint_forms;
 mod lint_rules;
