@@ -11,10 +11,9 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params, params_from_iter};
 
 use crate::env::apart;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::model::search::text::text_of;
-use crate::model::task::Task;
 use crate::store::database::{failed, is_unwritable};
 use crate::store::index::Index;
 
@@ -132,11 +131,7 @@ fn docs_after(db: &Connection, mark: i64) -> rusqlite::Result<Vec<Doc>> {
 }
 
 fn read_all(docs: &[Doc]) -> Result<Vec<(i64, Id, String)>> {
-    apart::each(docs, |(n, id, doc)| {
-        let task: Task = serde_json::from_slice(doc)
-            .map_err(|e| Error::new(Code::Io, format!("task {id} cannot be read back from the index: {e}")))?;
-        Ok((*n, *id, text_of(&task)))
-    })
+    apart::each(docs, |(n, id, doc)| Ok((*n, *id, text_of(&super::index::read_doc(doc).map_err(failed)?))))
 }
 
 fn look(db: &Connection, texts: &[String]) -> rusqlite::Result<BTreeSet<Id>> {

@@ -6,123 +6,156 @@ use serde_json::{Value, json};
 
 use super::super::read::shortest_handle;
 use super::find::{Finder, Spot};
+use crate::env::apart;
 use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
 use crate::model::query::{Next, Ready, TaskList};
-use crate::model::search::{self, Sort};
+use crate::model::search::{self, Search};
 use crate::model::task::Task;
 use crate::reports::ready::{Asker, Place, Plan, Ranked, Reason};
 use crate::reports::view::{self, Around};
 use crate::runtime::records;
-use crate::store::filter::Filter;
 use crate::store::index::Index;
 use crate::workspace::Workspace;
 use crate::workspace::elsewhere::Elsewhere;
 
-/// A page of items: as many as fit into the limits, and where to go on.
-pub(super) struct Page {
-    items: Vec<Value>,
+/// How much a list may still hold.
+struct Room {
+    items: usize,
     bytes: usize,
     most_items: usize,
     most_bytes: usize,
 }
 
-impl Page {
-    pub fn new(ws: &Workspace, limit: Option<u64>, all: bool) -> Self {
+impl Room {
+    fn new(ws: &Workspace, limit: Option<u64>, all: bool) -> Self {
         // Whoever names a number of items gets them; otherwise bytes are what counts for the reader.
         let most_bytes = if all || limit.is_some() { usize::MAX } else { ws.settings.list.max_bytes as usize };
         let most_items = limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
         // The envelope around the items takes some bytes too.
-        Page { items: Vec::new(), bytes: 300, most_items, most_bytes }
+        Room { items: 0, bytes: 300, most_items, most_bytes }
+    }
+
+    /// Takes the room for an item, if there is any; for the first there always is.
+    fn has(&mut self, bytes: usize) -> bool {
+        let full = self.items >= self.most_items || (self.items > 0 && self.bytes + bytes + 1 > self.most_bytes);
+        if !full {
+            self.bytes += bytes + 1;
+            self.items += 1;
+        }
+        !full
+    }
+}
+
+/// A page of items: as many as fit into the limits, and where to go on.
+pub(super) struct Page {
+    items: Vec<Value>,
+    room: Room,
+}
+
+impl Page {
+    pub fn new(ws: &Workspace, limit: Option<u64>, all: bool) -> Self {
+        Page { items: Vec::new(), room: Room::new(ws, limit, all) }
     }
 
     /// Takes an item in if there is room; the first always has.
     pub fn push(&mut self, item: Value) -> bool {
-        let bytes = item.to_string().len() + 1;
-        let full =
-            self.items.len() >= self.most_items || (!self.items.is_empty() && self.bytes + bytes > self.most_bytes);
-        if !full {
-            self.bytes += bytes;
+        let fits = self.room.has(item.to_string().len());
+        if fits {
             self.items.push(item);
         }
-        !full
+        fits
     }
 
     pub fn finish(self, total: u64, next_cursor: Option<String>) -> Value {
-        json!({ "items": self.items, "total": total, "truncated": next_cursor.is_some(), "next_cursor": next_cursor })
+        whole(self.items, &beside(total, next_cursor))
     }
 }
 
-/// `task list`
-pub fn list(ws: &Workspace, q: &TaskList) -> Result<Value> {
+/// How many tasks are read at once on their way into a list: the first few, for most lists end there, then many.
+const FIRST: usize = 64;
+const MORE: usize = 2_000;
+
+/// `task list`: gives the items to `take`, each as a document and as its text, and what stands beside them.
+pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Value, String)) -> Result<Value> {
     let search = search::read(q.query.as_deref().unwrap_or_default(), &ws.settings.query)?;
     let index = ws.index()?;
     let plan = ws.plan(&index)?;
     let asker = ws.asker_with_rights()?;
+    let mut room = Room::new(ws, q.limit, q.all);
     let finder = Finder { ws, index: &index, plan: &plan, asker: &asker };
-    let filter = finder.filter(q, &search)?;
-    let after = q.cursor.as_deref().filter(|cursor| *cursor != START);
+    let found = found(&finder, q, &search)?;
     let arounds = Arounds::new(ws, &index, &plan, &asker)?;
-    let page = Page::new(ws, q.limit, q.all);
-    match search.sort {
-        None => most_urgent_first(&index, &filter, after, page, &arounds),
-        Some(sort) => {
-            let after = after.map(|cursor| Spot::read(cursor, sort)).transpose()?;
-            in_order(&finder, &filter, sort, after, page, &arounds)
-        }
-    }
-}
-
-/// The page behind a cursor, in the order of the read model.
-fn most_urgent_first(
-    index: &Index,
-    filter: &Filter,
-    after: Option<&str>,
-    mut page: Page,
-    arounds: &Arounds,
-) -> Result<Value> {
-    let mut after = after.map(read_cursor).transpose()?;
-    let mut limit = 100;
-    loop {
-        let (tasks, total) = index.page(filter, after, limit)?;
-        let last_page = tasks.len() < limit;
-        for task in &tasks {
-            if !page.push(view::summary(task, &arounds.of(task))) {
-                // Begins with a letter, so that the command line does not take a negative priority for a flag.
-                let cursor = after.map(|(priority, id)| format!("p{priority}:{id}"));
-                return Ok(page.finish(total, cursor.or_else(|| Some(START.into()))));
+    // Of the ids, those before this one are dealt with.
+    let mut next = 0;
+    let mut last = None;
+    let mut at_once = FIRST;
+    while next < found.ids.len() {
+        let some = &found.ids[next..found.ids.len().min(next + at_once)];
+        let kept = index.kept(some.iter().copied())?;
+        let items = apart::each(&kept, |kept| {
+            let task = kept.task()?;
+            let item = view::summary(&task, &arounds.of(&task));
+            let text = item.to_string();
+            Ok((task.id, item, text))
+        })?;
+        let mut at = next;
+        for (id, item, text) in items {
+            if !room.has(text.len()) {
+                let before = q.cursor.clone().unwrap_or_else(|| START.into());
+                return Ok(beside(found.total, Some(last.map_or(before, |last| (found.cursor)(last)))));
             }
-            after = Some((task.fields.priority, task.id));
+            take(item, text);
+            while found.ids.get(at).is_some_and(|one| *one != id) {
+                at += 1;
+            }
+            last = Some(at);
         }
-        if last_page {
-            return Ok(page.finish(total, None));
-        }
-        limit = 2_000;
+        (next, at_once) = (next + some.len(), MORE);
     }
+    Ok(beside(found.total, None))
 }
 
-/// The page behind a cursor, in an order that was asked for.
-fn in_order(
-    finder: &Finder,
-    filter: &Filter,
-    sort: Sort,
-    after: Option<Spot>,
-    mut page: Page,
-    arounds: &Arounds,
-) -> Result<Value> {
-    let spots = finder.in_order(filter, sort)?;
+/// What a list is about, from a cursor on.
+struct Found {
+    ids: Vec<Id>,
+    total: u64,
+    /// The cursor behind one of the ids.
+    cursor: Box<dyn Fn(usize) -> String>,
+}
+
+fn found(finder: &Finder, q: &TaskList, search: &Search) -> Result<Found> {
+    let filter = finder.filter(q, search)?;
+    let after = q.cursor.as_deref().filter(|cursor| *cursor != START);
+    let Some(sort) = search.sort else {
+        let (found, total) = finder.index.found(&filter, after.map(read_cursor).transpose()?)?;
+        let ids = found.iter().map(|(_, id)| *id).collect();
+        // Begins with a letter, so that the command line does not take a negative priority for a flag.
+        let cursor = move |n: usize| format!("p{}:{}", found[n].0, found[n].1);
+        return Ok(Found { ids, total, cursor: Box::new(cursor) });
+    };
+    let after = after.map(|cursor| Spot::read(cursor, sort)).transpose()?;
+    let mut spots = finder.in_order(&filter, sort)?;
     let total = spots.len() as u64;
-    let mut last = after;
-    let first = last.as_ref().map_or(0, |last| spots.partition_point(|spot| !spot.is_behind(last, sort)));
-    for spot in spots.into_iter().skip(first) {
-        let Some(task) = finder.index.task(spot.id)? else { continue };
-        if !page.push(view::summary(&task, &arounds.of(&task))) {
-            let cursor = last.map_or_else(|| START.into(), |last| last.cursor(sort));
-            return Ok(page.finish(total, Some(cursor)));
-        }
-        last = Some(spot);
+    if let Some(after) = after {
+        spots = spots.split_off(spots.partition_point(|spot| !spot.is_behind(&after, sort)));
     }
-    Ok(page.finish(total, None))
+    let ids = spots.iter().map(|spot| spot.id).collect();
+    Ok(Found { ids, total, cursor: Box::new(move |n| spots[n].cursor(sort)) })
+}
+
+/// A list as one document.
+pub(super) fn whole(items: Vec<Value>, beside: &Value) -> Value {
+    let mut answer = json!({ "items": items });
+    for (name, value) in beside.as_object().into_iter().flatten() {
+        answer[name] = value.clone();
+    }
+    answer
+}
+
+/// What stands beside the items of a list.
+fn beside(total: u64, next_cursor: Option<String>) -> Value {
+    json!({ "total": total, "truncated": next_cursor.is_some(), "next_cursor": next_cursor })
 }
 
 /// The cursor of a page that took nothing yet.

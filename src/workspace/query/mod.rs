@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::Workspace;
 use crate::error::Result;
-use crate::model::query::{Query, TaskGet};
+use crate::model::query::{Query, TaskGet, TaskList};
 use crate::model::words::Ref;
 use crate::reports::view;
 use crate::store::database;
@@ -43,6 +43,26 @@ pub fn task_schema() -> Value {
 }
 
 impl Workspace {
+    /// `task list` for whoever wants its items one by one: `gather` is given each as a document and as its text. Answers with
+    /// what was gathered and what stands beside the items (`total`, `truncated`, `next_cursor`). Holds no more than a few
+    /// thousand tasks at once.
+    ///
+    /// Errors: as [`Workspace::query`].
+    pub fn list<T: Default>(&self, query: &TaskList, gather: impl Fn(&mut T, Value, String)) -> Result<(T, Value)> {
+        let ask = || {
+            let mut gathered = T::default();
+            let beside = lists::list(self, query, &mut |item, text| gather(&mut gathered, item, text))?;
+            Ok((gathered, beside))
+        };
+        match ask() {
+            Err(e) if database::is_damaged(&e) => {
+                self.discard_index(&e);
+                ask()
+            }
+            other => other,
+        }
+    }
+
     /// Answers a question. Takes no lock, writes nothing below the work tree.
     ///
     /// Errors: `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, `ERR_IO` where the store cannot be read.
@@ -75,7 +95,10 @@ impl Workspace {
                 let path = self.store.path().join(crate::store::layout::task_dir(id)).join("task.yaml");
                 Ok(json!({ "id": id, "path": path.display().to_string() }))
             }
-            Query::TaskList(q) => lists::list(self, q),
+            Query::TaskList(q) => {
+                let (items, beside) = self.list(q, |items: &mut Vec<Value>, item, _| items.push(item))?;
+                Ok(lists::whole(items, &beside))
+            }
             Query::Ready(q) => lists::ready(self, q),
             Query::Next(q) => lists::next(self, q),
             Query::Stale(q) => alive::stale(self, q),
