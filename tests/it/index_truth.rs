@@ -2,8 +2,9 @@
 //! answer is the one of an index that is made from nothing.
 //!
 //! `SEED` and `STEPS` set the dice and how many steps are played. What nobody can see is not played: bytes that change behind
-//! the file system's back, or on one that keeps no time of an inode's change, where size, time and inode stay; and bytes of
-//! index.db overwritten in place with others that fit, such as an older copy of itself beside the newer write-ahead log.
+//! the file system's back, or on one that keeps no time of an inode's change, where size, time and inode stay; and a piece
+//! of index.db written over in place, of which SQLite sees only what breaks its own order, with an older copy of itself too: then an
+//! answer must come, and the index is gone before the next step.
 
 use std::fs;
 use std::io::Write as _;
@@ -255,10 +256,22 @@ impl World {
                 "index.db cut off".to_owned()
             }
             3 => {
-                let at = self.dice.below(bytes.len().max(1));
+                // From the first byte all of it, or a piece of which nobody can know; then no more is asked than an answer.
+                let at = self.dice.below(2) * self.dice.below(bytes.len().max(1));
+                let length = if at == 0 { bytes.len() } else { 5_000 };
                 let mut bytes = bytes;
-                bytes.iter_mut().skip(at).take(5_000).for_each(|byte| *byte = 0x5A);
+                bytes.iter_mut().skip(at).take(length).for_each(|byte| *byte = 0x5A);
                 let _ = fs::write(&index, &bytes);
+                if at > 0 {
+                    for question in [&["next"][..], &["ls", "--query", "alpha"], &["graph", "--all"], &["ls", "--all"]]
+                    {
+                        let answer = self.room.run(question);
+                        assert_eq!(answer.code, 0, "index.db spoilt from byte {at}: {question:?} {answer:?}");
+                    }
+                    for tail in ["", "-wal", "-shm"] {
+                        let _ = fs::remove_file(beside(tail));
+                    }
+                }
                 format!("index.db spoilt from byte {at}")
             }
             4 => {

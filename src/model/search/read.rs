@@ -25,6 +25,8 @@ use crate::model::words::Ref;
 const KEYS: [&str; 11] =
     ["status", "type", "label", "owner", "parent", "id", "is", "priority", "created", "updated", "sort"];
 const DAY_MS: i64 = 86_400_000;
+/// Most terms of a query, and most values of a key: one condition is made of all of them.
+const MOST: usize = 100;
 
 /// Reads a query; `@name` stands for the terms of a saved one.
 ///
@@ -32,6 +34,7 @@ const DAY_MS: i64 = 86_400_000;
 pub fn read(query: &str, saved: &BTreeMap<String, String>) -> Result<Search> {
     let mut search = Search::default();
     let mut sort_of_saved = None;
+    let mut saved_terms = 0;
     for piece in Reader::new(query).pieces()? {
         let Piece::Saved { at, name } = piece else {
             take(&mut search, piece)?;
@@ -40,6 +43,11 @@ pub fn read(query: &str, saved: &BTreeMap<String, String>) -> Result<Search> {
         let Some(text) = saved.get(&name) else { return Err(unknown_name(at, &name, saved)) };
         let meant = check(text)
             .map_err(|e| Error { message: format!("the saved query {}: {}", quoted(&name), e.message), ..e })?;
+        saved_terms += meant.terms.len();
+        if saved_terms > MOST {
+            return Err(refused(at, format!("all saved queries together have more than {MOST} terms"))
+                .hint("ask for fewer of them at once"));
+        }
         search.terms.extend(meant.terms);
         sort_of_saved = sort_of_saved.or(meant.sort);
     }
@@ -130,6 +138,11 @@ impl Reader {
                     "a query follows --query at once; to look for the text, put it in quotes: \"-{word}\""
                 )));
             }
+            if pieces.len() == MOST {
+                return Err(refused(at, format!("a query has at most {MOST} terms")).hint(
+                    "of texts it is enough to give the rarest; several values of a key can be given with commas",
+                ));
+            }
             pieces.push(self.piece(at, not)?);
         }
     }
@@ -194,6 +207,10 @@ impl Reader {
             }
             // The comma.
             self.next += 1;
+            if values.len() == MOST {
+                return Err(refused(self.next, format!("{key}: has at most {MOST} values"))
+                    .hint("ask for the others in a second query"));
+            }
         }
     }
 
@@ -458,6 +475,9 @@ mod tests {
         assert!(no("status:opne").1.contains("did you mean open?"));
         assert!(no("priority:high").1.contains("no priority") && no("updated:>soon").1.contains("no date"));
         assert!(no("sort:title sort:score").1.contains("once") && no("-sort:title").0 == 1 && no("sort:size").0 == 6);
+        let many = |text: &str| text.repeat(MOST + 1);
+        assert!(no(&many("x ")).1.contains("at most 100") && no(&format!("id:{}x", many("x,"))).1.contains("at most"));
+        assert_eq!(ok(&"x ".repeat(MOST)).terms.len(), MOST);
         assert!(no("x --all").0 == 3 && no("--all").1.contains("\"--all\""));
         assert!(no("x @a-c").1.contains("saved are @a-b") && no("-@a-b").0 == 1);
     }
