@@ -175,7 +175,7 @@ pub enum Verb {
     #[command(after_help = "Example:\n  agentpm man > agentpm.1")]
     Man,
     /// Short for task list
-    #[command(after_help = "Example:\n  agentpm ls --status in_progress")]
+    #[command(after_help = super::help::LIST)]
     Ls(Late<q::TaskList>),
     /// Short for task get
     #[command(after_help = "Example:\n  agentpm show 7XK2Q1")]
@@ -197,10 +197,7 @@ pub enum TaskVerb {
     #[command(visible_alias = "show", after_help = super::help::GET)]
     Get(Late<q::TaskGet>),
     /// List tasks: unfinished ones, most urgent first, a bounded page
-    #[command(
-        visible_alias = "ls",
-        after_help = "Examples:\n  agentpm task list --label storage\n  agentpm task list --all --format jsonl"
-    )]
+    #[command(visible_alias = "ls", after_help = super::help::LIST)]
     List(Late<q::TaskList>),
     /// Change fields of a task
     #[command(

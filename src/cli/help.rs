@@ -104,6 +104,35 @@ Examples:
   agentpm conflicts restore 9Q0R4S
   agentpm conflicts restore 9Q0R4S --field priority --why 'agreed with codex-1'";
 
+/// Beneath `agentpm task list --help` and `agentpm ls --help`.
+pub const LIST: &str = "\
+A query is words and terms, separated by blanks; all of them must hold, and so must the flags:
+
+  lock order          each word stands somewhere in title, intent, acceptance, progress or context, in a part of a
+                      word too, whatever its case
+  \"lock order\"        exactly these words; \\\" is a quote within them
+  status:open,blocked one of these; status: open, in_progress, blocked, completed, cancelled, archived
+  label:a label:b     both labels; label:a,b one of them
+  owner:me,none       mine or nobody's; owner:NAME
+  type:bugfix         feature, bugfix, refactor, docs, ops
+  parent:ID           parts of a task; parent:none what is part of nothing
+  id:ID,ID            these
+  is:ready            ready, blocked (waits for another), claimed (under a lease), deferred, closed
+  priority:>=2        also 3, <0, 1..3
+  updated:>2026-11-20 a day in UTC or a time; also <, >=, <=, a..b; created: alike
+  -TERM               not this: -label:sync, -\"two words\"
+  sort:score          score, updated, created, priority, title; sort:-updated is the other way round
+  @NAME               a saved query: a line NAME = \"QUERY\" below [query] in config.toml
+
+A word with a colon is put in quotes: \"http://x\". Closed tasks are listed where status:, id: or is:closed names them, or
+with --all. Without sort: the highest priority comes first, of equals the oldest.
+
+Examples:
+  agentpm task list --label storage
+  agentpm task list --query 'status:open label:sync owner:none \"exact words\" sort:score'
+  agentpm task list --query @ready-sync --limit 5
+  agentpm task list --all --format jsonl";
+
 /// Beneath `agentpm undo --help`.
 pub const UNDO: &str = "\
 Nothing is deleted: each field the event wrote gets the value it had before, by new events that say so. A field that was written
@@ -138,7 +167,7 @@ lists print. Long texts: --content @file, or - for standard input.
 
 ## Also
 
-- find: `agentpm ls [--label L] [--status S] [--query TEXT]`, `agentpm show ID`, `agentpm log ID`, `agentpm graph`
+- find: `agentpm ls [--label L] [--status S] [--query 'words key:value']`, `agentpm show ID`, `agentpm log ID`, `agentpm graph`
 - new work: `agentpm add --title T [--intent TEXT] [--parent ID] [--blocked-by ID] [--acceptance TEXT]`;
   many at once, all or nothing: `agentpm batch --file ops.json`, `agentpm plan apply plan.yaml`
 - it must wait: `agentpm task block ID --by OTHER`; criteria: `agentpm task verify ID --criterion N`

@@ -319,8 +319,7 @@ fn tasks(ws: &Workspace, query: TaskList, global: &Global) -> Result<Answer> {
     if global.quiet || form(global, false)? == Form::Human {
         return list(ws, &Query::TaskList(query), LIST_COLUMNS, global.format.as_deref() == Some("md"));
     }
-    let mut items = String::new();
-    let data = ws.list(&query, &mut |_, text| {
+    let (items, data) = ws.list(&query, |items: &mut String, _, text| {
         items.push_str(&text);
         items.push('\n');
     })?;

@@ -22,13 +22,15 @@ pub struct Dir {
     path: PathBuf,
 }
 
-/// Size, time of change and inode: what tells a changed file from an unchanged one.
+/// Size, times and inode: what tells a changed file from an unchanged one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Mark {
     /// Bytes.
     pub size: u64,
     /// Time of change in nanoseconds since 1970.
     pub mtime: i64,
+    /// Time of change of the inode in nanoseconds since 1970: whoever sets the other one back moves this one on.
+    pub ctime: i64,
     /// Inode number.
     pub inode: u64,
 }
@@ -40,6 +42,7 @@ impl Mark {
         Mark {
             size,
             mtime: stat.st_mtime.wrapping_mul(1_000_000_000).wrapping_add(stat.st_mtime_nsec as i64),
+            ctime: stat.st_ctime.wrapping_mul(1_000_000_000).wrapping_add(stat.st_ctime_nsec as i64),
             inode: stat.st_ino,
         }
     }

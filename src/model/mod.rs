@@ -14,6 +14,7 @@ pub mod payload;
 pub mod point;
 pub mod query;
 pub mod relationship;
+pub mod search;
 pub mod settings;
 pub mod task;
 pub mod time;

@@ -55,8 +55,8 @@ pub struct TaskList {
     /// Only what could be worked on now
     #[arg(long)]
     pub ready: bool,
-    /// With this text in title, intent, progress or context
-    #[arg(long, value_name = "TEXT")]
+    /// With these words in title, intent, acceptance, progress or context, and these terms; @NAME is a saved query
+    #[arg(long, value_name = "QUERY", allow_hyphen_values = true)]
     pub query: Option<String>,
     /// At most so many
     #[arg(long, value_name = "N")]

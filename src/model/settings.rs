@@ -39,6 +39,9 @@ pub struct Settings {
     pub hooks: HookSettings,
     /// How bad the rules of lint are.
     pub lint: LintSettings,
+    /// Saved queries, by their names: `ready-sync = "status:open label:sync sort:score"` is asked for as
+    /// `agentpm task list --query @ready-sync`.
+    pub query: BTreeMap<String, String>,
 }
 
 /// `[lease]`
@@ -169,6 +172,7 @@ impl Default for Settings {
             branches: BranchSettings::default(),
             hooks: HookSettings::default(),
             lint: LintSettings::default(),
+            query: BTreeMap::new(),
         }
     }
 }

@@ -310,7 +310,7 @@ impl Plan {
     }
 
     /// The score without the part that grows for all alike.
-    fn key(&self, task: &Brief, weights: &ScoreSettings) -> f64 {
+    pub fn key(&self, task: &Brief, weights: &ScoreSettings) -> f64 {
         let depth = self.depths.get(&task.id).copied().unwrap_or(0);
         let born = task.created_at.millis() as f64 / HOUR_MS as f64;
         task.priority as f64 * weights.priority + depth as f64 * weights.depth - born * weights.age_hour

@@ -9,6 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::finding::{Finding, Level, Rule};
 use crate::model::json::plain_words;
 use crate::model::nearest::nearest;
+use crate::model::search::{self, Search};
 use crate::model::settings::Settings;
 
 /// Largest settings file, in bytes.
@@ -18,11 +19,11 @@ pub const MAX_CONFIG: u64 = 256 * 1024;
 ///
 /// Errors: `ERR_CORRUPT` with file and line where a text is no TOML or a value does not fit its key.
 pub fn combine(files: &[(String, String)]) -> Result<(Settings, Vec<Finding>)> {
-    let known = known()?;
     let mut whole = Table::new();
     let mut findings = Vec::new();
     for (name, text) in files {
         let table: Table = text.parse().map_err(|e| corrupt(name, text, &e))?;
+        let known = known(&table)?;
         // Each file is checked alone, so that an error names the file it is in.
         toml::from_str::<Settings>(text).map_err(|e| corrupt(name, text, &e))?;
         odd(&known, name, text, &table, &mut findings);
@@ -36,7 +37,6 @@ pub fn combine(files: &[(String, String)]) -> Result<(Settings, Vec<Finding>)> {
 pub fn combine_what_fits(files: &[(String, String)]) -> (Settings, Vec<Finding>) {
     let mut whole = Table::new();
     let mut findings = Vec::new();
-    let Ok(known) = known() else { return (Settings::default(), findings) };
     for (name, text) in files {
         let mut table: Table = match text.parse() {
             Ok(table) => table,
@@ -46,6 +46,7 @@ pub fn combine_what_fits(files: &[(String, String)]) -> (Settings, Vec<Finding>)
                 continue;
             }
         };
+        let Ok(known) = known(&table) else { continue };
         odd(&known, name, text, &table, &mut findings);
         take_misfits(&known, &mut table, &mut Vec::new(), &mut |path, value, why| {
             let key = path.join(".");
@@ -58,10 +59,12 @@ pub fn combine_what_fits(files: &[(String, String)]) -> (Settings, Vec<Finding>)
     (whole.try_into().unwrap_or_default(), findings)
 }
 
-/// All keys there are.
-fn known() -> Result<Table> {
+/// All keys there are; saved queries have the names that a file gives them.
+fn known(given: &Table) -> Result<Table> {
     let mut all = Settings { agent: Some(String::new()), ..Settings::default() };
     all.lint.severity = Rule::ALL.iter().map(|rule| (rule.code().to_owned(), Level::Error)).collect();
+    let saved = given.get("query").and_then(Value::as_table);
+    all.query = saved.into_iter().flatten().map(|(name, _)| (name.clone(), String::new())).collect();
     Table::try_from(all).map_err(|e| Error::new(Code::Corrupt, format!("the default settings: {e}")))
 }
 
@@ -80,6 +83,18 @@ fn odd(known: &Table, name: &str, text: &str, table: &Table, findings: &mut Vec<
         let message =
             format!("{code} means lost or contradictory data; lint.severity cannot make it less than an error");
         findings.push(Finding::new(Rule::ConfigKey, message).at(name, line_of(text, code)));
+    }
+    for (saved, query) in table.get("query").and_then(Value::as_table).into_iter().flatten() {
+        let line = line_below(text, &["query".to_owned(), saved.clone()]).or_else(|| line_of(text, saved));
+        if saved.is_empty() || saved.contains(char::is_whitespace) {
+            let message = format!("query.{saved}: a name with a blank in it cannot be asked for as @{saved}");
+            findings.push(Finding::new(Rule::ConfigInvalid, message).at(name, line));
+        }
+        if let Err(e) = query.as_str().map_or(Ok(Search::default()), search::check) {
+            let hint = e.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            let message = format!("query.{saved}: {}{hint}", e.message);
+            findings.push(Finding::new(Rule::ConfigInvalid, message).at(name, line));
+        }
     }
 }
 
@@ -207,6 +222,19 @@ mod tests {
         let judge = |rule| settings.lint.judge(Finding::new(rule, "x")).map(|f| f.severity);
         assert_eq!([judge(Rule::OddFile), judge(Rule::LogGap)], [None, Some(Rule::LogGap.severity())]);
         assert!(combine(&[file("a", "[lint.severity]\nodd-file = \"of\"\n")]).unwrap_err().message.starts_with("a:2"));
+    }
+
+    #[test]
+    fn saved_queries_have_any_name_and_what_they_say_is_read() {
+        let text = "[query]\nmine = \"owner:me\"\nbad = \"statsu:open\"\n\"a b\" = \"x\"\nn = 3\n";
+        let (settings, findings) = combine_what_fits(&[file("a", text)]);
+        let mut said: Vec<_> = findings.iter().map(|f| (f.line, f.rule)).collect();
+        said.sort();
+        assert_eq!(said, [3, 4, 5].map(|line| (Some(line), Rule::ConfigInvalid)), "{findings:#?}");
+        assert!(findings.iter().any(|f| f.message.contains("did you mean status:?")), "{findings:#?}");
+        assert_eq!(settings.query.keys().collect::<Vec<_>>(), ["a b", "bad", "mine"]);
+        let both = combine(&[file("a", "[query]\nx = \"1\"\n"), file("b", "[query]\ny = \"2\"\n")]).unwrap();
+        assert!(both.0.query.len() == 2 && both.1.is_empty(), "each file adds to the other");
     }
 
     #[test]

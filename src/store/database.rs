@@ -22,13 +22,48 @@ pub struct Form {
     /// Changes with every change of the tables or of what they hold.
     pub schema: i64,
     /// The statements that make the tables. They must make `meta(name, value)`.
-    pub tables: &'static str,
+    pub tables: &'static [&'static str],
 }
 
 /// What to say of a cache that failed.
 pub fn failed(e: rusqlite::Error) -> Error {
-    Error::new(Code::Io, format!("the index failed: {e}"))
-        .hint("it is only a cache; agentpm doctor tells where it lies")
+    let error = Error::new(Code::Io, format!("the index failed: {e}"))
+        .hint("it is only a cache; agentpm doctor tells where it lies");
+    if is_worthless(&e) { error.with(serde_json::json!({ "index": DAMAGED })) } else { error }
+}
+
+const DAMAGED: &str = "damaged";
+
+/// Whether a failure comes from a damaged cache, so that it goes away with it.
+pub fn is_damaged(e: &Error) -> bool {
+    e.code == Code::Io && e.details["index"] == DAMAGED
+}
+
+fn is_worthless(e: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, SqliteFailure, Utf8Error,
+    };
+    match e {
+        SqliteFailure(e, _) if e.code == rusqlite::ErrorCode::Unknown => true,
+        // What was never written so.
+        FromSqlConversionFailure(..) | InvalidColumnType(..) | IntegralValueOutOfRange(..) | Utf8Error(..) => true,
+        e => matches!(
+            e.sqlite_error_code(),
+            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
+        ),
+    }
+}
+
+/// Throws a damaged cache away; the next one is made anew. Somebody else's file stays.
+pub fn discard(path: &Path) {
+    if !is_ours(path) {
+        return;
+    }
+    for tail in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(tail);
+        let _ = crate::env::files::remove_outside(Path::new(&name));
+    }
 }
 
 /// Opens the cache at `path`, or makes it; in memory where `path` is `None` or cannot be written.
@@ -42,29 +77,23 @@ pub fn open(path: Option<&Path>, boot: &str, form: &Form) -> Result<Connection> 
         }
     }
     let db = Connection::open_in_memory().map_err(failed)?;
-    prepare(&db, boot, form).map_err(failed)?;
+    prepare(&db, boot, "", form).map_err(failed)?;
     Ok(db)
 }
 
 fn open_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Connection> {
-    let first = try_file(path, boot, form);
-    let worthless = |e: &rusqlite::Error| {
-        matches!(e.sqlite_error_code(), Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt))
-    };
-    match first {
-        Err(e) if worthless(&e) && is_ours(path) => {
-            for tail in ["", "-wal", "-shm"] {
-                let mut name = path.as_os_str().to_owned();
-                name.push(tail);
-                let _ = crate::env::files::remove_outside(Path::new(&name));
-            }
-            try_file(path, boot, form)
+    match try_file(path, boot, form) {
+        Ok(Some(db)) => Ok(db),
+        Err(e) if !is_worthless(&e) => Err(e),
+        Ok(None) | Err(_) => {
+            discard(path);
+            try_file(path, boot, form)?.ok_or(rusqlite::Error::InvalidQuery)
         }
-        other => other,
     }
 }
 
-fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Connection> {
+/// `None` for a copy of a cache: what SQLite keeps beside a file may be another's.
+fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Connection>> {
     let mut db = Connection::open(path)?;
     db.busy_handler(Some(wait_a_little))?;
     db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -73,12 +102,13 @@ fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Connection
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=200;
          PRAGMA cache_size=-16384;",
     )?;
-    prepare(&db, boot, form)?;
-    Ok(db)
+    let inode = crate::env::files::mark_outside(path).inode.to_string();
+    prepare(&db, boot, &inode, form)?;
+    Ok((meta(&db, "inode")?.as_deref() == Some(&inode)).then_some(db))
 }
 
 /// Makes the tables, anew where they are of another version or of another start of the machine.
-fn prepare(db: &Connection, boot: &str, form: &Form) -> rusqlite::Result<()> {
+fn prepare(db: &Connection, boot: &str, inode: &str, form: &Form) -> rusqlite::Result<()> {
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let application: i64 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -93,14 +123,20 @@ fn prepare(db: &Connection, boot: &str, form: &Form) -> rusqlite::Result<()> {
     let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version != form.schema || meta(db, "boot")?.as_deref() != Some(boot) {
         let names: Vec<String> = tx
-            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")?
+            // A virtual table takes the tables along that it keeps its own in.
+            .prepare(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'
+                 ORDER BY sql LIKE 'CREATE VIRTUAL%' DESC",
+            )?
             .query_map([], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         for name in names {
-            tx.execute_batch(&format!("DROP TABLE \"{}\"", name.replace('"', "\"\"")))?;
+            tx.execute_batch(&format!("DROP TABLE IF EXISTS \"{}\"", name.replace('"', "\"\"")))?;
         }
-        tx.execute_batch(form.tables)?;
-        tx.execute("INSERT INTO meta VALUES('boot', ?1)", [boot])?;
+        for tables in form.tables {
+            tx.execute_batch(tables)?;
+        }
+        tx.execute("INSERT INTO meta VALUES('boot', ?1), ('inode', ?2)", [boot, inode])?;
         tx.pragma_update(None, "application_id", APPLICATION)?;
         tx.pragma_update(None, "user_version", form.schema)?;
     }

@@ -21,7 +21,7 @@ use crate::store::database::{self, Form};
 
 const FORM: Form = Form {
     schema: 1,
-    tables: "
+    tables: &["
 CREATE TABLE tip(oid TEXT PRIMARY KEY, seconds INTEGER NOT NULL, tasks TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE tree(n INTEGER PRIMARY KEY, oid TEXT NOT NULL UNIQUE, base INTEGER NOT NULL);
 CREATE TABLE base(shard TEXT NOT NULL, n INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY(shard, n)) WITHOUT ROWID;
@@ -30,7 +30,7 @@ CREATE TABLE shard(oid TEXT PRIMARY KEY, tasks TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE log(folder TEXT PRIMARY KEY, oid TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE state(log TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-",
+"],
 };
 
 /// Bytes beyond which everything is dropped before more is kept.

@@ -1,86 +1,119 @@
 //! Which tasks a list is about, as a condition on the read model.
 //!
-//! Values are bound, never written into the SQL.
+//! Values are bound, never written into the SQL; of many values one text is bound, for a statement takes only so many.
+
+use rusqlite::types::Value;
 
 use crate::model::id::Id;
+use crate::model::search::Range;
 use crate::model::task::Status;
 
 /// Which tasks a list is about.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Of one of these statuses; of any where empty.
-    pub statuses: Vec<Status>,
-    /// Unfinished ones only.
-    pub unfinished: bool,
-    /// Of this owner.
-    pub owner: Option<String>,
-    /// Children of this task.
-    pub parent: Option<Id>,
-    /// With all of these labels.
-    pub labels: Vec<String>,
-    /// Of this type.
-    pub kind: Option<String>,
-    /// With this text in title, intent or elsewhere in what was recorded.
-    pub text: Option<String>,
-    /// Among these.
-    pub among: Option<Vec<Id>>,
-    /// These too, whatever their status.
-    pub also: Vec<Id>,
-    /// Not these.
-    pub except: Vec<Id>,
-    /// After the task with this priority and id.
-    pub after: Option<(i64, Id)>,
+    /// What must hold, or with `true` before it must not.
+    pub tests: Vec<(bool, Test)>,
+    /// Tasks that are recorded as blocked and wait for nothing: they count as open.
+    pub free: Vec<Id>,
 }
 
-/// Many ids are one value: SQLite takes no more than 32 766 of them.
-fn in_list(ids: &[Id]) -> rusqlite::types::Value {
-    let words: Vec<String> = ids.iter().map(|id| format!("\"{id}\"")).collect();
-    format!("[{}]", words.join(",")).into()
+/// One condition. Of several values one is enough.
+#[derive(Clone, Debug)]
+pub enum Test {
+    /// Nothing more is to be done.
+    Finished,
+    /// It stands at one of these, as it counts.
+    Status(Vec<Status>),
+    /// It belongs to one of these; to nobody where `None`.
+    Owner(Vec<Option<String>>),
+    /// It is a part of one of these; of none where `None`.
+    Parent(Vec<Option<Id>>),
+    /// It has one of these labels.
+    Label(Vec<String>),
+    /// It is of one of these kinds of work.
+    Type(Vec<String>),
+    /// Its priority.
+    Priority(Vec<Range>),
+    /// When it was created.
+    Created(Vec<Range>),
+    /// When it last changed.
+    Updated(Vec<Range>),
+    /// It is one of these.
+    Among(Vec<Id>),
+    /// One of these holds.
+    Any(Vec<Test>),
 }
 
 impl Filter {
     /// The condition in SQL, with `?` for each of the values.
-    pub(super) fn condition(&self) -> (String, Vec<rusqlite::types::Value>) {
+    pub(super) fn condition(&self) -> (String, Vec<Value>) {
         let mut parts = vec!["is_there".to_owned()];
-        let mut values: Vec<rusqlite::types::Value> = Vec::new();
-        if self.unfinished {
-            parts.push("finished = 0".into());
-        }
-        if !self.statuses.is_empty() {
-            let statuses = vec!["?"; self.statuses.len()].join(",");
-            parts.push(format!("(status IN ({statuses}) OR id IN (SELECT value FROM json_each(?)))"));
-            values.extend(self.statuses.iter().map(|s| s.as_str().to_owned().into()));
-            values.push(in_list(&self.also));
-        }
-        for (column, value) in [("owner", &self.owner), ("type", &self.kind)] {
-            if let Some(value) = value {
-                parts.push(format!("{column} = ?"));
-                values.push(value.clone().into());
-            }
-        }
-        if let Some(parent) = self.parent {
-            parts.push("parent = ?".into());
-            values.push(parent.to_string().into());
-        }
-        for label in &self.labels {
-            parts.push("id IN (SELECT task FROM label WHERE label = ?)".into());
-            values.push(label.clone().into());
-        }
-        if let Some(text) = &self.text {
-            // The stored document is JSON; a text is looked for as JSON writes it.
-            let json = serde_json::Value::from(text.as_str()).to_string();
-            parts.push("(instr(lower(title), lower(?)) OR id IN (SELECT task FROM doc WHERE instr(lower(CAST(doc AS TEXT)), lower(?))))".into());
-            values.push(text.clone().into());
-            values.push(json[1..json.len() - 1].to_owned().into());
-        }
-        if !self.except.is_empty() {
-            parts.push("id NOT IN (SELECT value FROM json_each(?))".into());
-            values.push(in_list(&self.except));
-        }
-        if let Some(among) = &self.among {
-            parts.push("id IN (SELECT value FROM json_each(?))".into());
-            values.push(in_list(among));
+        let mut values = Vec::new();
+        for (not, test) in &self.tests {
+            let part = self.part(test, &mut values);
+            parts.push(if *not { format!("NOT ({part})") } else { format!("({part})") });
         }
         (parts.join(" AND "), values)
     }
+
+    fn part(&self, test: &Test, values: &mut Vec<Value>) -> String {
+        // `IS` and not `=`: what has no owner is not of this owner either.
+        let is_one_of = |column: &str, wanted: Vec<Value>, values: &mut Vec<Value>| {
+            let part = any(&vec![format!("{column} IS ?"); wanted.len()]);
+            values.extend(wanted);
+            part
+        };
+        match test {
+            Test::Finished => "finished".to_owned(),
+            Test::Status(statuses) => {
+                let words = any(&vec!["status IS ?".to_owned(); statuses.len()]);
+                values.extend(statuses.iter().map(|status| status.as_str().to_owned().into()));
+                match (statuses.contains(&Status::Open), statuses.contains(&Status::Blocked)) {
+                    (open, blocked) if open == blocked => words,
+                    (true, _) => format!("{words} OR {}", among(&self.free, values)),
+                    (false, _) => format!("({words}) AND NOT {}", among(&self.free, values)),
+                }
+            }
+            Test::Owner(owners) => {
+                is_one_of("owner", owners.iter().map(|owner| owner.clone().into()).collect(), values)
+            }
+            Test::Parent(parents) => {
+                let wanted = parents.iter().map(|parent| parent.map(|id| id.to_string()).into()).collect();
+                is_one_of("parent", wanted, values)
+            }
+            Test::Type(kinds) => is_one_of("type", kinds.iter().map(|kind| kind.clone().into()).collect(), values),
+            Test::Label(labels) => {
+                let wanted = labels.iter().map(|label| label.clone().into()).collect();
+                format!("id IN (SELECT task FROM label WHERE {})", is_one_of("label", wanted, values))
+            }
+            Test::Priority(ranges) => within("priority", ranges, values),
+            Test::Created(ranges) => within("created_at", ranges, values),
+            Test::Updated(ranges) => within("updated_at", ranges, values),
+            Test::Among(ids) => among(ids, values),
+            Test::Any(tests) => {
+                any(&tests.iter().map(|test| format!("({})", self.part(test, values))).collect::<Vec<_>>())
+            }
+        }
+    }
+}
+
+fn any(parts: &[String]) -> String {
+    if parts.is_empty() { "0".to_owned() } else { parts.join(" OR ") }
+}
+
+fn among(ids: &[Id], values: &mut Vec<Value>) -> String {
+    let ids: Vec<String> = ids.iter().map(Id::to_string).collect();
+    values.push(serde_json::Value::from(ids).to_string().into());
+    "id IN (SELECT value FROM json_each(?))".to_owned()
+}
+
+fn within(column: &str, ranges: &[Range], values: &mut Vec<Value>) -> String {
+    let parts: Vec<String> = ranges
+        .iter()
+        .map(|range| {
+            values.extend([range.from.unwrap_or(i64::MIN).into(), range.to.unwrap_or(i64::MAX).into()]);
+            format!("{column} BETWEEN ? AND ?")
+        })
+        .collect();
+    any(&parts)
 }

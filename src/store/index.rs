@@ -1,6 +1,6 @@
 //! The read model: what the logs say, kept where one question costs one look-up.
 //!
-//! Promises: derived and disposable. Every answer is taken after [`Index::refresh`] has compared each log's size, time and
+//! Promises: derived and disposable. Every answer is taken after [`Index::refresh`] has compared each log's size, times and
 //! inode with what was read, and read again what may have changed; a file changed within the clock's own grain of being read
 //! is read again (git calls such a file racily clean). A damaged, foreign or older index is thrown away and made anew; where
 //! none can be written, one is made in memory.
@@ -26,6 +26,7 @@ use crate::rules::lost::lost;
 use crate::store::database::{self, Form, failed, is_unwritable};
 use crate::store::entity::load_task;
 use crate::store::filter::Filter;
+use crate::store::fulltext;
 use crate::store::layout::{LOG, Store, task_dir};
 
 /// Tasks that are read before they are written into the index: as many are held in memory.
@@ -35,8 +36,9 @@ const GRAIN: i64 = 20_000_000;
 
 const FORM: Form = Form {
     // Changes with every change of the tables or of what they hold.
-    schema: 7,
-    tables: "
+    schema: 8,
+    tables: &[
+        "
 CREATE TABLE task(
   id TEXT PRIMARY KEY, status TEXT NOT NULL, finished INTEGER NOT NULL, owner TEXT, parent TEXT, type TEXT NOT NULL,
   priority INTEGER NOT NULL, defer_until INTEGER, need_perm TEXT, need_precedence INTEGER, title TEXT NOT NULL, origin TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
@@ -48,9 +50,9 @@ CREATE INDEX task_lost ON task(id, lost) WHERE lost > 0;
 CREATE INDEX task_parent ON task(parent) WHERE parent IS NOT NULL;
 CREATE INDEX task_origin ON task(origin) WHERE origin IS NOT NULL;
 CREATE TABLE file(
-  task TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime INTEGER NOT NULL, inode INTEGER NOT NULL, read_at INTEGER NOT NULL
+  task TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL, inode INTEGER NOT NULL, read_at INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE doc(task TEXT PRIMARY KEY, doc BLOB NOT NULL);
+CREATE TABLE doc(n INTEGER PRIMARY KEY AUTOINCREMENT, task TEXT NOT NULL UNIQUE, doc BLOB NOT NULL);
 CREATE TABLE edge(
   id TEXT NOT NULL, task TEXT NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
   lamport INTEGER NOT NULL, PRIMARY KEY(task, id)
@@ -62,6 +64,8 @@ CREATE TABLE label(label TEXT NOT NULL, task TEXT NOT NULL, PRIMARY KEY(label, t
 CREATE INDEX label_task ON label(task);
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 ",
+        fulltext::TABLES,
+    ],
 };
 
 /// Events that are acknowledged but may not be in their logs yet, by task.
@@ -112,13 +116,17 @@ impl Index {
     }
 
     fn known(&self) -> rusqlite::Result<BTreeMap<Id, (Mark, i64)>> {
-        let mut statement = self.db.prepare_cached("SELECT task, size, mtime, inode, read_at FROM file")?;
+        let mut statement = self.db.prepare_cached("SELECT task, size, mtime, ctime, inode, read_at FROM file")?;
         let mut rows = statement.query([])?;
         let mut known = BTreeMap::new();
         while let Some(row) = rows.next()? {
-            let mark =
-                Mark { size: row.get::<_, i64>(1)? as u64, mtime: row.get(2)?, inode: row.get::<_, i64>(3)? as u64 };
-            known.insert(id_of(row, 0)?, (mark, row.get(4)?));
+            let mark = Mark {
+                size: row.get::<_, i64>(1)? as u64,
+                mtime: row.get(2)?,
+                ctime: row.get(3)?,
+                inode: row.get::<_, i64>(4)? as u64,
+            };
+            known.insert(id_of(row, 0)?, (mark, row.get(5)?));
         }
         Ok(known)
     }
@@ -192,6 +200,7 @@ impl From<Error> for Failure {
 
 fn forget(tx: &Transaction, id: Id) -> rusqlite::Result<()> {
     let id = id.to_string();
+    tx.prepare_cached(fulltext::GOES)?.execute([&id])?;
     tx.prepare_cached("DELETE FROM task WHERE id = ?1")?.execute([&id])?;
     for table in ["file", "doc", "edge", "part", "label"] {
         tx.prepare_cached(&format!("DELETE FROM {table} WHERE task = ?1"))?.execute([&id])?;
@@ -202,7 +211,7 @@ fn forget(tx: &Transaction, id: Id) -> rusqlite::Result<()> {
 fn is_stale(store: &Store, id: Id, known: Option<&(Mark, i64)>) -> Result<bool> {
     let Some((mark, read_at)) = known else { return Ok(true) };
     // A file written in the same tick in which it was read may have changed again without a trace.
-    Ok(mark_of(store, id)? != *mark || mark.mtime + GRAIN > *read_at)
+    Ok(mark_of(store, id)? != *mark || mark.mtime.max(mark.ctime).saturating_add(GRAIN) > *read_at)
 }
 
 fn mark_of(store: &Store, id: Id) -> Result<Mark> {
@@ -261,10 +270,10 @@ fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Resul
             // A new task whose writer died before it made the log is there by its events alone.
             mark.size > 0 || task.lamport > 0,
         ])?;
-    tx.prepare_cached("INSERT INTO doc VALUES(?1,?2)")?.execute(params![id, doc])?;
+    tx.prepare_cached("INSERT INTO doc(task, doc) VALUES(?1,?2)")?.execute(params![id, doc])?;
     let (size, inode) = (mark.size as i64, mark.inode as i64);
-    tx.prepare_cached("INSERT INTO file VALUES(?1,?2,?3,?4,?5)")?
-        .execute(params![id, size, mark.mtime, inode, now_ns])?;
+    tx.prepare_cached("INSERT INTO file VALUES(?1,?2,?3,?4,?5,?6)")?
+        .execute(params![id, size, mark.mtime, mark.ctime, inode, now_ns])?;
     for edge in task.relationships.values() {
         tx.prepare_cached("INSERT INTO edge VALUES(?1,?2,?3,?4,?5,?6)")?.execute(params![
             edge.id.to_string(),
@@ -290,16 +299,19 @@ fn origin_key(origin: &serde_json::Value) -> Option<String> {
     Some(format!("{}/{}", origin.get("format")?.as_str()?, origin.get("id")?.as_str()?))
 }
 
-fn id_of(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Id> {
+pub(super) fn id_of(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Id> {
     let text = row.get_ref(column)?.as_str()?;
     text.parse()
         .map_err(|e: Error| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(e)))
 }
 
 fn task_of(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Task> {
-    let bytes = row.get_ref(column)?.as_blob()?;
-    serde_json::from_slice(bytes)
-        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(e)))
+    read_doc(row.get_ref(column)?.as_blob()?)
+}
+
+pub(super) fn read_doc(doc: &[u8]) -> rusqlite::Result<Task> {
+    let wrong = |e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(e));
+    serde_json::from_slice(doc).map_err(wrong)
 }
 
 /// Questions. All of them answer as of the last refresh.
@@ -495,15 +507,16 @@ impl Index {
         ask().map_err(failed)
     }
 
-    /// The tasks that a filter lets through, most urgent first, with their priorities; and how many there are in all.
-    pub fn found(&self, filter: &Filter) -> Result<(Vec<(i64, Id)>, u64)> {
+    /// The tasks that a filter lets through, most urgent first, with their priorities: those behind the one with this
+    /// priority and id; and how many there are in all.
+    pub fn found(&self, filter: &Filter, after: Option<(i64, Id)>) -> Result<(Vec<(i64, Id)>, u64)> {
         let (mut condition, mut values) = filter.condition();
         let mut ask = || -> rusqlite::Result<(Vec<(i64, Id)>, u64)> {
             let count = format!("SELECT count(*) FROM task WHERE {condition}");
             let total: i64 = self.db.query_row(&count, rusqlite::params_from_iter(&values), |row| row.get(0))?;
-            if let Some((priority, id)) = &filter.after {
+            if let Some((priority, id)) = after {
                 condition += " AND (priority < ? OR (priority = ? AND id > ?))";
-                values.extend([(*priority).into(), (*priority).into(), id.to_string().into()]);
+                values.extend([priority.into(), priority.into(), id.to_string().into()]);
             }
             let sql = format!("SELECT priority, id FROM task WHERE {condition} ORDER BY priority DESC, id");
             let mut statement = self.db.prepare(&sql)?;
@@ -526,6 +539,52 @@ impl Index {
         };
         ask().map_err(failed)
     }
+
+    /// What orders go by, of all tasks that a filter lets through, by id.
+    pub fn keys(&self, filter: &Filter) -> Result<Vec<Keys>> {
+        let (condition, values) = filter.condition();
+        let ask = || -> rusqlite::Result<Vec<Keys>> {
+            let sql =
+                format!("SELECT id, priority, created_at, updated_at, title FROM task WHERE {condition} ORDER BY id");
+            self.db
+                .prepare_cached(&sql)?
+                .query_map(rusqlite::params_from_iter(&values), |row| {
+                    Ok(Keys {
+                        id: id_of(row, 0)?,
+                        priority: row.get(1)?,
+                        created_at: row.get(2)?,
+                        updated_at: row.get(3)?,
+                        title: row.get(4)?,
+                    })
+                })?
+                .collect()
+        };
+        ask().map_err(failed)
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.db
+    }
+
+    /// Whether it is a file that the next command finds again.
+    pub(super) fn is_kept(&self) -> bool {
+        self.db.path().is_some_and(|path| !path.is_empty())
+    }
+}
+
+/// What tasks are put in order by.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// The task.
+    pub id: Id,
+    /// Its priority.
+    pub priority: i64,
+    /// When it was created, in milliseconds since 1970.
+    pub created_at: i64,
+    /// When it last changed, in milliseconds since 1970.
+    pub updated_at: i64,
+    /// Its title.
+    pub title: String,
 }
 
 /// A task as it is kept. Reading it is most of the work of a list, and can be done on all cores.
@@ -536,7 +595,6 @@ impl Kept {
     ///
     /// Errors: `ERR_IO` where it cannot be read, which no index of this version should have.
     pub fn task(&self) -> Result<Task> {
-        let read = serde_json::from_slice(&self.0);
-        read.map_err(|e| Error::new(Code::Io, format!("the index holds what is no task: {e}")))
+        read_doc(&self.0).map_err(failed)
     }
 }

@@ -10,6 +10,7 @@ pub mod edited;
 pub mod entity;
 pub mod facts;
 pub mod filter;
+pub mod fulltext;
 pub mod index;
 pub mod layout;
 pub mod log;

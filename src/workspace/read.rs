@@ -21,6 +21,7 @@ use crate::reports::ready::{Asker, Plan};
 use crate::reports::view::{self, Around};
 use crate::rules::lease;
 use crate::runtime::{journal, records};
+use crate::store::database;
 use crate::store::entity::{LoadedTask, is_odd, load_agent, load_task};
 use crate::store::index::{Index, Pending};
 use crate::store::layout::{AGENTS, TASKS, task_dir};
@@ -61,10 +62,28 @@ impl Workspace {
     ///
     /// Errors: `ERR_IO` where the store cannot be read.
     pub fn index(&self) -> Result<Index> {
+        match self.index_as_it_is() {
+            Err(e) if database::is_damaged(&e) => {
+                self.discard_index(&e);
+                self.index_as_it_is()
+            }
+            other => other,
+        }
+    }
+
+    fn index_as_it_is(&self) -> Result<Index> {
         let mut index = Index::open(self.index_path().as_deref(), self.env.boot())?;
         let pending = tasks_of(self.pending()?);
         index.refresh(&self.store, &pending, self.tick())?;
         Ok(index)
+    }
+
+    /// Throws the read model away, so that the next look makes it anew.
+    pub(super) fn discard_index(&self, why: &Error) {
+        tracing::debug!(error = %why, "the index is damaged and made anew");
+        if let Some(path) = self.index_path() {
+            database::discard(&path);
+        }
     }
 
     /// A task with its log and findings.

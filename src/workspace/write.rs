@@ -31,6 +31,7 @@ use crate::rules::{lease, session};
 use crate::runtime::journal::{self, Commit, Journal, KeyRecord, Record};
 use crate::runtime::lock::Lock;
 use crate::runtime::records;
+use crate::store::database;
 use crate::store::entity::load_task;
 use crate::store::index::Index;
 use crate::store::layout::{STORE, Store};
@@ -98,6 +99,24 @@ impl Workspace {
 
     /// As [`Workspace::carry_out`], without asking a remote; `said` is what one has said.
     pub(super) fn execute_as(
+        &self,
+        author: Author,
+        command: &Command,
+        edits: &[HandEdit],
+        said: Option<&Said>,
+        mut decision: impl FnMut(&mut Scene) -> Result<Subject>,
+    ) -> Result<Reply> {
+        match self.execute_once(author.clone(), command, edits, said, &mut decision) {
+            // Nothing was written: what could not be shown after the commit point is a warning.
+            Err(e) if database::is_damaged(&e) => {
+                self.discard_index(&e);
+                self.execute_once(author, command, edits, said, decision)
+            }
+            other => other,
+        }
+    }
+
+    fn execute_once(
         &self,
         author: Author,
         command: &Command,

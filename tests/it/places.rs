@@ -341,6 +341,7 @@ impl Drop for Writable<'_> {
 
 const READS: &[&[&str]] = &[
     &["task", "list", "--all"],
+    &["task", "list", "--query", "one sort:score"],
     &["ready", "--explain"],
     &["next"],
     &["log"],
@@ -396,6 +397,30 @@ fn reading_works_with_a_read_only_git_folder_and_writes_nothing_to_the_work_tree
     }
     powerless(&room, &["task", "get", &id]).text();
     assert_eq!(snapshot(&room.repo()), before);
+}
+
+#[test]
+fn a_text_is_found_where_the_index_cannot_be_written_as_it_was_or_at_all() {
+    for (asked_before, locked) in [(true, ".git"), (true, ".git/agentpm/index.db"), (false, ".git/agentpm/index.db")] {
+        let room = Sandbox::new();
+        let id = room.task("the old words", &[]);
+        room.task("other ones", &[]);
+        let find = |word: &str| powerless(&room, &["ls", "--query", word]).data()["total"].as_u64().unwrap();
+        hand_over(&room);
+        if asked_before {
+            assert_eq!(find("words"), 1);
+        }
+        powerless(&room, &["next"]).text();
+        let _restore = Writable(&room);
+        let tails: &[&str] = if locked.ends_with(".db") { &["", "-wal", "-shm"] } else { &[""] };
+        for tail in tails {
+            chmod("a-w", &room.repo().join(format!("{locked}{tail}")));
+        }
+        assert_eq!((find("words"), find("wor"), find("or"), find("-words")), (1, 1, 1, 1), "{locked}");
+        let log = room.log_of(&id);
+        fs::write(&log, fs::read_to_string(&log).unwrap().replace("the old words", "the new terms")).unwrap();
+        assert_eq!((find("words"), find("terms")), (0, 1), "{locked}");
+    }
 }
 
 #[test]

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::super::read::shortest_handle;
+use super::find::{Finder, Spot};
 use crate::env::apart;
 use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
 use crate::model::query::{Next, Ready, TaskList};
-use crate::model::task::{Brief, Status, Task};
+use crate::model::search::{self, Search};
+use crate::model::task::Task;
 use crate::reports::ready::{Asker, Place, Plan, Ranked, Reason};
 use crate::reports::view::{self, Around};
 use crate::runtime::records;
-use crate::store::filter::Filter;
 use crate::store::index::Index;
 use crate::workspace::Workspace;
 use crate::workspace::elsewhere::Elsewhere;
@@ -77,54 +78,70 @@ const MORE: usize = 2_000;
 
 /// `task list`: gives the items to `take`, each as a document and as its text, and what stands beside them.
 pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Value, String)) -> Result<Value> {
+    let search = search::read(q.query.as_deref().unwrap_or_default(), &ws.settings.query)?;
     let index = ws.index()?;
     let plan = ws.plan(&index)?;
     let asker = ws.asker_with_rights()?;
     let mut room = Room::new(ws, q.limit, q.all);
-    let mut filter = Filter {
-        statuses: q.status.clone(),
-        unfinished: q.status.is_empty() && !q.all,
-        owner: q.owner.clone(),
-        parent: q.parent.as_ref().map(|parent| ws.resolve(parent)).transpose()?,
-        labels: q.labels.clone(),
-        kind: q.kind.clone(),
-        text: q.query.clone(),
-        among: None,
-        also: Vec::new(),
-        except: Vec::new(),
-        after: q.cursor.as_deref().filter(|cursor| *cursor != START).map(read_cursor).transpose()?,
-    };
-    effective_statuses(&mut filter, &plan, &q.status);
-    if q.ready {
-        let ranked = plan.rank(&asker, &ws.settings.score, ws.env.now());
-        let (ranked, _) = here_only(ranked, &mut ws.elsewhere())?;
-        filter.among = Some(ranked.into_iter().map(|r| r.id).collect());
-    }
+    let finder = Finder { ws, index: &index, plan: &plan, asker: &asker };
+    let found = found(&finder, q, &search)?;
     let arounds = Arounds::new(ws, &index, &plan, &asker)?;
-    let (mut found, total) = index.found(&filter)?;
-    let mut last = filter.after;
+    // Of the ids, those before this one are dealt with.
+    let mut next = 0;
+    let mut last = None;
     let mut at_once = FIRST;
-    while !found.is_empty() {
-        let rest = found.split_off(at_once.min(found.len()));
-        let kept = index.kept(found.iter().map(|(_, id)| *id))?;
+    while next < found.ids.len() {
+        let some = &found.ids[next..found.ids.len().min(next + at_once)];
+        let kept = index.kept(some.iter().copied())?;
         let items = apart::each(&kept, |kept| {
             let task = kept.task()?;
             let item = view::summary(&task, &arounds.of(&task));
             let text = item.to_string();
-            Ok(((task.fields.priority, task.id), item, text))
+            Ok((task.id, item, text))
         })?;
-        for (place, item, text) in items {
+        let mut at = next;
+        for (id, item, text) in items {
             if !room.has(text.len()) {
-                // Begins with a letter, so that the command line does not take a negative priority for a flag.
-                let cursor = last.map_or(START.into(), |(priority, id)| format!("p{priority}:{id}"));
-                return Ok(beside(total, Some(cursor)));
+                let before = q.cursor.clone().unwrap_or_else(|| START.into());
+                return Ok(beside(found.total, Some(last.map_or(before, |last| (found.cursor)(last)))));
             }
             take(item, text);
-            last = Some(place);
+            while found.ids.get(at).is_some_and(|one| *one != id) {
+                at += 1;
+            }
+            last = Some(at);
         }
-        (found, at_once) = (rest, MORE);
+        (next, at_once) = (next + some.len(), MORE);
     }
-    Ok(beside(total, None))
+    Ok(beside(found.total, None))
+}
+
+/// What a list is about, from a cursor on.
+struct Found {
+    ids: Vec<Id>,
+    total: u64,
+    /// The cursor behind one of the ids.
+    cursor: Box<dyn Fn(usize) -> String>,
+}
+
+fn found(finder: &Finder, q: &TaskList, search: &Search) -> Result<Found> {
+    let filter = finder.filter(q, search)?;
+    let after = q.cursor.as_deref().filter(|cursor| *cursor != START);
+    let Some(sort) = search.sort else {
+        let (found, total) = finder.index.found(&filter, after.map(read_cursor).transpose()?)?;
+        let ids = found.iter().map(|(_, id)| *id).collect();
+        // Begins with a letter, so that the command line does not take a negative priority for a flag.
+        let cursor = move |n: usize| format!("p{}:{}", found[n].0, found[n].1);
+        return Ok(Found { ids, total, cursor: Box::new(cursor) });
+    };
+    let after = after.map(|cursor| Spot::read(cursor, sort)).transpose()?;
+    let mut spots = finder.in_order(&filter, sort)?;
+    let total = spots.len() as u64;
+    if let Some(after) = after {
+        spots = spots.split_off(spots.partition_point(|spot| !spot.is_behind(&after, sort)));
+    }
+    let ids = spots.iter().map(|spot| spot.id).collect();
+    Ok(Found { ids, total, cursor: Box::new(move |n| spots[n].cursor(sort)) })
 }
 
 /// A list as one document.
@@ -139,21 +156,6 @@ pub(super) fn whole(items: Vec<Value>, beside: &Value) -> Value {
 /// What stands beside the items of a list.
 fn beside(total: u64, next_cursor: Option<String>) -> Value {
     json!({ "total": total, "truncated": next_cursor.is_some(), "next_cursor": next_cursor })
-}
-
-/// A blocked task that waits for nothing counts as open, and is listed as such.
-fn effective_statuses(filter: &mut Filter, plan: &Plan, asked: &[Status]) {
-    let (open, blocked) = (asked.contains(&Status::Open), asked.contains(&Status::Blocked));
-    if open == blocked {
-        return;
-    }
-    let counts = |task: &&Brief| plan.status(task) == Status::Open && task.status == Status::Blocked;
-    let free: Vec<Id> = plan.tasks.values().filter(counts).map(|task| task.id).collect();
-    if open {
-        filter.also = free;
-    } else {
-        filter.except = free;
-    }
 }
 
 /// The cursor of a page that took nothing yet.
@@ -271,7 +273,7 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
 }
 
 /// Splits off what is taken or finished in another worktree or on another branch.
-fn here_only(ranked: Vec<Ranked>, elsewhere: &mut Elsewhere) -> Result<(Vec<Ranked>, Vec<Value>)> {
+pub(super) fn here_only(ranked: Vec<Ranked>, elsewhere: &mut Elsewhere) -> Result<(Vec<Ranked>, Vec<Value>)> {
     let (mut here, mut there) = (Vec::new(), Vec::new());
     for one in ranked {
         match elsewhere.taken(one.id)? {

@@ -5,6 +5,7 @@ mod brief;
 mod conflicts;
 mod diff;
 mod doctor;
+mod find;
 mod graph;
 mod history;
 mod leases;
@@ -22,6 +23,7 @@ use crate::error::Result;
 use crate::model::query::{Query, TaskGet, TaskList};
 use crate::model::words::Ref;
 use crate::reports::view;
+use crate::store::database;
 
 /// The shape of a task in JSON, read off one that has everything: so it cannot say something else than the answers.
 pub fn task_schema() -> Value {
@@ -41,18 +43,41 @@ pub fn task_schema() -> Value {
 }
 
 impl Workspace {
-    /// `task list` for whoever wants its items one by one: gives `take` each as a document and as its text, and answers with
-    /// what stands beside them (`total`, `truncated`, `next_cursor`). Holds no more than a few thousand tasks at once.
+    /// `task list` for whoever wants its items one by one: `gather` is given each as a document and as its text. Answers with
+    /// what was gathered and what stands beside the items (`total`, `truncated`, `next_cursor`). Holds no more than a few
+    /// thousand tasks at once.
     ///
     /// Errors: as [`Workspace::query`].
-    pub fn list(&self, query: &TaskList, take: &mut dyn FnMut(Value, String)) -> Result<Value> {
-        lists::list(self, query, take)
+    pub fn list<T: Default>(&self, query: &TaskList, gather: impl Fn(&mut T, Value, String)) -> Result<(T, Value)> {
+        let ask = || {
+            let mut gathered = T::default();
+            let beside = lists::list(self, query, &mut |item, text| gather(&mut gathered, item, text))?;
+            Ok((gathered, beside))
+        };
+        match ask() {
+            Err(e) if database::is_damaged(&e) => {
+                self.discard_index(&e);
+                ask()
+            }
+            other => other,
+        }
     }
 
     /// Answers a question. Takes no lock, writes nothing below the work tree.
     ///
     /// Errors: `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, `ERR_IO` where the store cannot be read.
     pub fn query(&self, query: &Query) -> Result<Value> {
+        match self.answer(query) {
+            // Damage within the read model shows only where it is read.
+            Err(e) if database::is_damaged(&e) => {
+                self.discard_index(&e);
+                self.answer(query)
+            }
+            other => other,
+        }
+    }
+
+    fn answer(&self, query: &Query) -> Result<Value> {
         match query {
             Query::TaskGet(TaskGet { id, at: Some(point) }) => history::task_at(self, &Ref(id.0.clone()), point),
             Query::TaskGet(q) => {
@@ -71,8 +96,7 @@ impl Workspace {
                 Ok(json!({ "id": id, "path": path.display().to_string() }))
             }
             Query::TaskList(q) => {
-                let mut items = Vec::new();
-                let beside = self.list(q, &mut |item, _| items.push(item))?;
+                let (items, beside) = self.list(q, |items: &mut Vec<Value>, item, _| items.push(item))?;
                 Ok(lists::whole(items, &beside))
             }
             Query::Ready(q) => lists::ready(self, q),

@@ -1,0 +1,165 @@
+//! Full text, beside the read model: which tasks a text occurs in.
+//!
+//! Promises: made when the first text is looked for, and brought up to the read model by each later one; whoever looks for no
+//! text pays nothing. Every document of the read model has a number that is never given twice: what has a number above the
+//! mark is not taken in yet, and is read as it stands where the index cannot be written; what has a number that is gone is not
+//! found. The tables of three letters in a row only say where to look: that a text occurs is compared by its letters.
+//! Refuses to know: what a text of a task is, and when one occurs in another; that is said in `model::search::text`.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params, params_from_iter};
+
+use crate::env::apart;
+use crate::error::{Error, Result};
+use crate::model::id::Id;
+use crate::model::search::text::text_of;
+use crate::store::database::{failed, is_unwritable};
+use crate::store::index::Index;
+
+/// The tables, as part of the read model's: `doc(n, task, doc)` is there.
+///
+/// Letters in a row and not words: so parts of words are found, and scripts that put no gaps between words. Neither their
+/// places nor the text is kept with them, for the texts themselves are at hand.
+pub(super) const TABLES: &str = "
+CREATE TABLE text(n INTEGER PRIMARY KEY, task TEXT NOT NULL, folded TEXT NOT NULL);
+CREATE VIRTUAL TABLE letters USING fts5(
+  folded, content='', contentless_delete=1, detail=none, tokenize='trigram case_sensitive 1'
+);
+CREATE TABLE text_gone(n INTEGER PRIMARY KEY);
+";
+
+/// Run where a document goes, with its task as `?1`, so that the next look for a text drops its text too.
+pub(super) const GOES: &str = "INSERT OR IGNORE INTO text_gone SELECT n FROM doc WHERE task = ?1
+  AND n <= (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'text')";
+
+/// Documents that are read before they are written: as many are held in memory.
+const AT_ONCE: i64 = 2_048;
+/// A text shorter than this has no three letters in a row.
+const LETTERS: usize = 3;
+/// More of them narrow a look down no further.
+const MOST_LETTERS: usize = 24;
+
+impl Index {
+    /// The tasks in which all of these folded texts occur, by id.
+    ///
+    /// Errors: `ERR_IO` where the index cannot be read.
+    pub fn with_texts(&self, texts: &[String]) -> Result<BTreeSet<Id>> {
+        let db = self.connection();
+        // What is in memory is gone after this one answer: making tables for it would be for nothing.
+        if self.is_kept() {
+            match take_in(db) {
+                Err(Failure::Index(e)) if is_unwritable(&e) => {
+                    tracing::debug!(error = %e, "the full text cannot be written, reading the documents");
+                }
+                Err(Failure::Index(e)) => return Err(failed(e)),
+                Err(Failure::Doc(e)) => return Err(e),
+                Ok(()) => {}
+            }
+        }
+        // One snapshot for both halves, so that nothing falls between them.
+        let tx = Transaction::new_unchecked(db, TransactionBehavior::Deferred).map_err(failed)?;
+        let mark = mark(&tx).map_err(failed)?;
+        let mut found = if mark > 0 { look(&tx, texts).map_err(failed)? } else { BTreeSet::new() };
+        let mut from = mark;
+        loop {
+            let docs = docs_after(&tx, from).map_err(failed)?;
+            let Some((last, ..)) = docs.last() else { break };
+            from = *last;
+            for (_, id, text) in read_all(&docs)? {
+                if texts.iter().all(|wanted| text.contains(wanted.as_str())) {
+                    found.insert(id);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+enum Failure {
+    Index(rusqlite::Error),
+    Doc(Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(e: rusqlite::Error) -> Self {
+        Failure::Index(e)
+    }
+}
+
+/// Up to which document the texts were taken in; 0 where they never were.
+fn mark(db: &Connection) -> rusqlite::Result<i64> {
+    let sql = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'text'";
+    Ok(db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+fn is_behind(db: &Connection, mark: i64) -> rusqlite::Result<bool> {
+    Ok(db.prepare_cached("SELECT 1 FROM doc WHERE n > ?1 LIMIT 1")?.exists([mark])?
+        || db.prepare_cached("SELECT 1 FROM text_gone LIMIT 1")?.exists([])?)
+}
+
+/// Brings the texts up to the documents.
+fn take_in(db: &Connection) -> Result<(), Failure> {
+    if !is_behind(db, mark(db)?)? {
+        return Ok(());
+    }
+    let tx = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    tx.execute("DELETE FROM letters WHERE rowid IN (SELECT n FROM text_gone)", [])?;
+    tx.execute("DELETE FROM text WHERE n IN (SELECT n FROM text_gone)", [])?;
+    tx.execute("DELETE FROM text_gone", [])?;
+    let mut mark = mark(&tx)?;
+    loop {
+        let docs = docs_after(&tx, mark)?;
+        let Some((last, ..)) = docs.last() else { break };
+        mark = *last;
+        for (n, id, text) in read_all(&docs).map_err(Failure::Doc)? {
+            tx.prepare_cached("INSERT INTO letters(rowid, folded) VALUES(?1,?2)")?.execute(params![n, text])?;
+            tx.prepare_cached("INSERT INTO text VALUES(?1,?2,?3)")?.execute(params![n, id.to_string(), text])?;
+        }
+    }
+    tx.execute("INSERT OR REPLACE INTO meta VALUES('text', CAST(?1 AS TEXT))", [mark])?;
+    tx.commit()?;
+    Ok(())
+}
+
+type Doc = (i64, Id, Vec<u8>);
+
+fn docs_after(db: &Connection, mark: i64) -> rusqlite::Result<Vec<Doc>> {
+    db.prepare_cached("SELECT n, task, doc FROM doc WHERE n > ?1 ORDER BY n LIMIT ?2")?
+        .query_map([mark, AT_ONCE], |row| Ok((row.get(0)?, super::index::id_of(row, 1)?, row.get(2)?)))?
+        .collect()
+}
+
+fn read_all(docs: &[Doc]) -> Result<Vec<(i64, Id, String)>> {
+    apart::each(docs, |(n, id, doc)| Ok((*n, *id, text_of(&super::index::read_doc(doc).map_err(failed)?))))
+}
+
+fn look(db: &Connection, texts: &[String]) -> rusqlite::Result<BTreeSet<Id>> {
+    let mut sql =
+        "SELECT text.task FROM text WHERE EXISTS (SELECT 1 FROM doc WHERE doc.task = text.task AND doc.n = text.n)"
+            .to_owned();
+    let mut values = Vec::new();
+    let letters = letters(texts);
+    if !letters.is_empty() {
+        sql += " AND text.n IN (SELECT rowid FROM letters WHERE letters MATCH ?)";
+        values.push(letters);
+    }
+    for text in texts {
+        sql += " AND instr(text.folded, ?)";
+        values.push(text.clone());
+    }
+    db.prepare_cached(&sql)?.query_map(params_from_iter(&values), |row| super::index::id_of(row, 0))?.collect()
+}
+
+/// What to look for in the table of letters; nothing where the texts are too short for it.
+fn letters(texts: &[String]) -> String {
+    let mut all: BTreeSet<String> = BTreeSet::new();
+    for text in texts {
+        let text: Vec<char> = text.chars().collect();
+        all.extend(text.windows(LETTERS).map(|three| three.iter().collect()));
+    }
+    let step = all.len().div_ceil(MOST_LETTERS).max(1);
+    let some: Vec<String> =
+        all.into_iter().step_by(step).map(|three| format!("\"{}\"", three.replace('"', "\"\""))).collect();
+    some.join(" AND ")
+}
