@@ -319,8 +319,8 @@ fn tasks(ws: &Workspace, query: TaskList, global: &Global) -> Result<Answer> {
     if global.quiet || form(global, false)? == Form::Human {
         return list(ws, &Query::TaskList(query), LIST_COLUMNS, global.format.as_deref() == Some("md"));
     }
-    let (items, data) = ws.list(&query, |items: &mut String, _, text| {
-        items.push_str(&text);
+    let (items, data) = ws.list(&query, |items: &mut String, item| {
+        items.push_str(&item);
         items.push('\n');
     })?;
     Ok(Answer { data, items: Some(items), ..Answer::default() })

@@ -10,6 +10,7 @@ use std::fmt;
 use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::model::context::{ContextEntry, ProgressItem};
@@ -323,6 +324,29 @@ impl Task {
     pub fn unmet(&self) -> impl Iterator<Item = &str> {
         self.fields.acceptance.iter().map(String::as_str).filter(|c| !self.met.contains_key(*c))
     }
+}
+
+/// What a list tells of a task.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields of a task, under their own names")]
+pub struct Line {
+    pub id: Id,
+    pub title: String,
+    pub kind: TaskType,
+    pub status: Status,
+    pub owner: Option<String>,
+    pub parent: Option<Id>,
+    pub priority: i64,
+    /// The labels as a JSON list, where there are any.
+    pub labels: Option<Box<RawValue>>,
+    pub due: Option<Time>,
+    pub defer_until: Option<Time>,
+    pub version: u64,
+    pub updated_at: Time,
+    /// How many progress items there are.
+    pub steps: u64,
+    /// How many of them are completed.
+    pub steps_done: u64,
 }
 
 /// What choosing work needs to know of a task.

@@ -3,13 +3,16 @@
 //! Promises: one shape for one entity, whichever command shows it.
 //! Refuses to know: how the computed values were come by.
 
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::model::agent::Lease;
 use crate::model::event::Entry;
 use crate::model::id::Id;
 use crate::model::relationship::{RelationType, Relationship};
-use crate::model::task::{Status, Task, Verified};
+use crate::model::task::{Line, Status, Task, TaskType, Verified};
+use crate::model::time::Time;
 use crate::rules::decide::is_effectively_open;
 use crate::rules::lost::Lost;
 
@@ -118,41 +121,87 @@ pub fn sample() -> Value {
     view
 }
 
-/// A task as lists give it: its short fields and the computed ones, leaving out what is empty.
-pub fn summary(task: &Task, around: &Around) -> Value {
-    let f = &task.fields;
-    let mut view = json!({
-        "id": task.id,
-        "handle": around.handle,
-        "title": f.title,
-        "type": f.kind,
-        "status": status(task, around),
-        "owner": task.owner,
-        "parent": task.parent(),
-        "priority": f.priority,
-        "labels": f.labels,
-        "due": f.due,
-        "defer_until": f.defer_until,
-    });
-    if let Value::Object(map) = &mut view {
-        computed(map, task, around);
-        map.retain(|_, value| !is_empty(value));
-    }
-    view
+/// How many of some are done.
+#[derive(Serialize)]
+struct Done {
+    done: u64,
+    total: u64,
 }
 
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.get("total") == Some(&json!(0)),
-        _ => false,
+impl Done {
+    fn of(done: u64, total: u64) -> Option<Done> {
+        (total > 0).then_some(Done { done, total })
     }
+}
+
+/// A task as lists give it, as JSON text: its short fields and the computed ones, leaving out what is empty.
+pub fn summary(line: &Line, around: &Around) -> String {
+    #[derive(Serialize)]
+    struct Summary<'a> {
+        id: Id,
+        handle: &'a str,
+        title: &'a str,
+        #[serde(rename = "type")]
+        kind: &'a TaskType,
+        status: Status,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        owner: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        parent: Option<Id>,
+        priority: i64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        labels: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        due: Option<Time>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        defer_until: Option<Time>,
+        version: u64,
+        updated_at: Time,
+        blocked_by_count: usize,
+        blocking_count: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        child_progress: Option<Done>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        progress: Option<Done>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        score: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lease_holder: Option<&'a str>,
+        ready: bool,
+    }
+    let summary = Summary {
+        id: line.id,
+        handle: &around.handle,
+        title: &line.title,
+        kind: &line.kind,
+        status: effective(line.status, around),
+        owner: line.owner.as_deref(),
+        parent: line.parent,
+        priority: line.priority,
+        labels: line.labels.as_deref(),
+        due: line.due,
+        defer_until: line.defer_until,
+        version: line.version,
+        updated_at: line.updated_at,
+        blocked_by_count: around.blocked_by.len(),
+        blocking_count: around.blocking,
+        child_progress: Done::of(around.children_done, around.children),
+        progress: Done::of(line.steps_done, line.steps),
+        score: around.score,
+        lease_holder: around.lease.as_ref().map(|lease| lease.agent.as_str()),
+        ready: around.ready,
+    };
+    // A struct of plain values has nothing that JSON cannot say.
+    serde_json::to_string(&summary).expect("plain data")
 }
 
 /// The status as it counts: a blocked task that waits for nothing is open.
 pub fn status(task: &Task, around: &Around) -> Status {
-    if is_effectively_open(task.status, around.blocked_by.len()) { Status::Open } else { task.status }
+    effective(task.status, around)
+}
+
+fn effective(status: Status, around: &Around) -> Status {
+    if is_effectively_open(status, around.blocked_by.len()) { Status::Open } else { status }
 }
 
 fn computed(map: &mut Map<String, Value>, task: &Task, around: &Around) {

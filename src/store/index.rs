@@ -9,6 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use serde_json::json;
+use serde_json::value::RawValue;
+
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use crate::env::apart;
@@ -19,7 +22,7 @@ use crate::model::event::Stamp;
 use crate::model::finding::Severity;
 use crate::model::id::Id;
 use crate::model::relationship::RelationType;
-use crate::model::task::{Brief, Status, Task};
+use crate::model::task::{Brief, Line, Status, Task, TaskType};
 use crate::model::time::Time;
 use crate::rules::graph::Edge;
 use crate::rules::lost::lost;
@@ -36,13 +39,14 @@ const GRAIN: i64 = 20_000_000;
 
 const FORM: Form = Form {
     // Changes with every change of the tables or of what they hold.
-    schema: 8,
+    schema: 9,
     tables: &[
         "
 CREATE TABLE task(
   id TEXT PRIMARY KEY, status TEXT NOT NULL, finished INTEGER NOT NULL, owner TEXT, parent TEXT, type TEXT NOT NULL,
   priority INTEGER NOT NULL, defer_until INTEGER, need_perm TEXT, need_precedence INTEGER, title TEXT NOT NULL, origin TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
-  errors INTEGER NOT NULL, lamport INTEGER NOT NULL, lost INTEGER NOT NULL, is_there INTEGER NOT NULL
+  errors INTEGER NOT NULL, lamport INTEGER NOT NULL, lost INTEGER NOT NULL, is_there INTEGER NOT NULL,
+  due INTEGER, version INTEGER NOT NULL, steps INTEGER NOT NULL, steps_done INTEGER NOT NULL, labels TEXT
 ) WITHOUT ROWID;
 CREATE INDEX task_finished ON task(finished, status);
 CREATE INDEX task_lamport ON task(lamport);
@@ -248,28 +252,36 @@ fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Resul
     let Reading { mark, task, doc, errors, lost } = reading;
     let id = task.id.to_string();
     let origin = task.fields.metadata.get("origin").and_then(origin_key);
-    tx.prepare_cached("INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18)")?
-        .execute(params![
-            id,
-            task.status.as_str(),
-            task.status.is_finished(),
-            task.owner,
-            task.parent().map(|p| p.to_string()),
-            task.fields.kind.as_str(),
-            task.fields.priority,
-            task.fields.defer_until.map(Time::millis),
-            task.fields.need_perm,
-            task.fields.need_precedence,
-            task.fields.title,
-            origin,
-            task.created_at.millis(),
-            task.updated_at.millis(),
-            *errors as i64,
-            task.lamport as i64,
-            *lost as i64,
-            // A new task whose writer died before it made the log is there by its events alone.
-            mark.size > 0 || task.lamport > 0,
-        ])?;
+    let labels = Some(&task.fields.labels).filter(|labels| !labels.is_empty()).map(|labels| json!(labels).to_string());
+    tx.prepare_cached(
+        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23)",
+    )?
+    .execute(params![
+        id,
+        task.status.as_str(),
+        task.status.is_finished(),
+        task.owner,
+        task.parent().map(|p| p.to_string()),
+        task.fields.kind.as_str(),
+        task.fields.priority,
+        task.fields.defer_until.map(Time::millis),
+        task.fields.need_perm,
+        task.fields.need_precedence,
+        task.fields.title,
+        origin,
+        task.created_at.millis(),
+        task.updated_at.millis(),
+        *errors as i64,
+        task.lamport as i64,
+        *lost as i64,
+        // A new task whose writer died before it made the log is there by its events alone.
+        mark.size > 0 || task.lamport > 0,
+        task.fields.due.map(Time::millis),
+        task.version as i64,
+        task.progress.len() as i64,
+        task.progress.values().filter(|item| item.completed).count() as i64,
+        labels,
+    ])?;
     tx.prepare_cached("INSERT INTO doc(task, doc) VALUES(?1,?2)")?.execute(params![id, doc])?;
     let (size, inode) = (mark.size as i64, mark.inode as i64);
     tx.prepare_cached("INSERT INTO file VALUES(?1,?2,?3,?4,?5,?6)")?
@@ -527,15 +539,18 @@ impl Index {
         ask().map_err(failed)
     }
 
-    /// What is kept of these tasks, in their order; of those that are gone, nothing.
-    pub fn kept(&self, ids: impl Iterator<Item = Id>) -> Result<Vec<Kept>> {
-        let ask = || -> rusqlite::Result<Vec<Kept>> {
-            let mut statement = self.db.prepare_cached("SELECT doc FROM doc WHERE task = ?1")?;
-            let mut kept = Vec::new();
+    /// What a list tells of these tasks, in their order; of those that are gone, nothing.
+    pub fn lines(&self, ids: impl Iterator<Item = Id>) -> Result<Vec<Line>> {
+        let ask = || -> rusqlite::Result<Vec<Line>> {
+            let mut statement = self.db.prepare_cached(
+                "SELECT title, type, status, owner, parent, priority, labels, due, defer_until, version, updated_at,
+                        steps, steps_done FROM task WHERE id = ?1",
+            )?;
+            let mut lines = Vec::new();
             for id in ids {
-                kept.extend(statement.query_row([id.to_string()], |row| Ok(Kept(row.get(0)?))).optional()?);
+                lines.extend(statement.query_row([id.to_string()], |row| line_of(id, row)).optional()?);
             }
-            Ok(kept)
+            Ok(lines)
         };
         ask().map_err(failed)
     }
@@ -587,14 +602,23 @@ pub struct Keys {
     pub title: String,
 }
 
-/// A task as it is kept. Reading it is most of the work of a list, and can be done on all cores.
-pub struct Kept(Vec<u8>);
-
-impl Kept {
-    /// The task.
-    ///
-    /// Errors: `ERR_IO` where it cannot be read, which no index of this version should have.
-    pub fn task(&self) -> Result<Task> {
-        read_doc(&self.0).map_err(failed)
-    }
+fn line_of(id: Id, row: &rusqlite::Row) -> rusqlite::Result<Line> {
+    let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Time::from_millis));
+    let misread = |e| rusqlite::Error::FromSqlConversionFailure(6, rusqlite::types::Type::Text, Box::new(e));
+    Ok(Line {
+        id,
+        title: row.get(0)?,
+        kind: TaskType::from(row.get_ref(1)?.as_str()?),
+        status: Status::from_word(row.get_ref(2)?.as_str()?).unwrap_or_default(),
+        owner: row.get(3)?,
+        parent: row.get::<_, Option<String>>(4)?.and_then(|text| text.parse().ok()),
+        priority: row.get(5)?,
+        labels: row.get::<_, Option<String>>(6)?.map(RawValue::from_string).transpose().map_err(misread)?,
+        due: time(7)?,
+        defer_until: time(8)?,
+        version: row.get::<_, i64>(9)? as u64,
+        updated_at: Time::from_millis(row.get(10)?),
+        steps: row.get::<_, i64>(11)? as u64,
+        steps_done: row.get::<_, i64>(12)? as u64,
+    })
 }

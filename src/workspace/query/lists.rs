@@ -11,7 +11,6 @@ use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
 use crate::model::query::{Next, Ready, TaskList};
 use crate::model::search::{self, Search};
-use crate::model::task::Task;
 use crate::reports::ready::{Asker, Place, Plan, Ranked, Reason};
 use crate::reports::view::{self, Around};
 use crate::runtime::records;
@@ -76,8 +75,8 @@ impl Page {
 const FIRST: usize = 64;
 const MORE: usize = 2_000;
 
-/// `task list`: gives the items to `take`, each as a document and as its text, and what stands beside them.
-pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Value, String)) -> Result<Value> {
+/// `task list`: gives `take` the text of each item, and answers with what stands beside them.
+pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(String)) -> Result<Value> {
     let search = search::read(q.query.as_deref().unwrap_or_default(), &ws.settings.query)?;
     let index = ws.index()?;
     let plan = ws.plan(&index)?;
@@ -92,20 +91,15 @@ pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Value, String)) -
     let mut at_once = FIRST;
     while next < found.ids.len() {
         let some = &found.ids[next..found.ids.len().min(next + at_once)];
-        let kept = index.kept(some.iter().copied())?;
-        let items = apart::each(&kept, |kept| {
-            let task = kept.task()?;
-            let item = view::summary(&task, &arounds.of(&task));
-            let text = item.to_string();
-            Ok((task.id, item, text))
-        })?;
+        let lines = index.lines(some.iter().copied())?;
+        let items = apart::each(&lines, |line| Ok((line.id, view::summary(line, &arounds.of(line.id)))))?;
         let mut at = next;
-        for (id, item, text) in items {
-            if !room.has(text.len()) {
+        for (id, item) in items {
+            if !room.has(item.len()) {
                 let before = q.cursor.clone().unwrap_or_else(|| START.into());
                 return Ok(beside(found.total, Some(last.map_or(before, |last| (found.cursor)(last)))));
             }
-            take(item, text);
+            take(item);
             while found.ids.get(at).is_some_and(|one| *one != id) {
                 at += 1;
             }
@@ -196,17 +190,17 @@ impl<'a> Arounds<'a> {
         self.handles.get(&id).cloned().unwrap_or_else(|| id.to_string())
     }
 
-    fn of(&self, task: &Task) -> Around {
-        let (done, total) = self.children.get(&task.id).copied().unwrap_or_default();
+    fn of(&self, id: Id) -> Around {
+        let (done, total) = self.children.get(&id).copied().unwrap_or_default();
         let now = self.ws.env.now();
-        let brief = self.plan.tasks.get(&task.id);
+        let brief = self.plan.tasks.get(&id);
         Around {
-            handle: self.handle(task.id),
-            blocked_by: self.plan.blockers(task.id).to_vec(),
-            blocking: self.plan.waiting(task.id).len(),
+            handle: self.handle(id),
+            blocked_by: self.plan.blockers(id).to_vec(),
+            blocking: self.plan.waiting(id).len(),
             children_done: done,
             children: total,
-            lease: self.plan.lease(task.id).cloned(),
+            lease: self.plan.lease(id).cloned(),
             score: brief.map(|b| self.plan.score(b, &self.ws.settings.score, now).score),
             ready: brief.is_some_and(|b| self.plan.reasons(b, self.asker, now).is_empty()),
         }

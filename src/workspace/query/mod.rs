@@ -19,7 +19,7 @@ pub use review::review_dropped;
 use serde_json::{Value, json};
 
 use super::Workspace;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::model::query::{Query, TaskGet, TaskList};
 use crate::model::words::Ref;
 use crate::reports::view;
@@ -43,15 +43,15 @@ pub fn task_schema() -> Value {
 }
 
 impl Workspace {
-    /// `task list` for whoever wants its items one by one: `gather` is given each as a document and as its text. Answers with
+    /// `task list` for whoever wants its items one by one: `gather` is given each as JSON text. Answers with
     /// what was gathered and what stands beside the items (`total`, `truncated`, `next_cursor`). Holds no more than a few
     /// thousand tasks at once.
     ///
     /// Errors: as [`Workspace::query`].
-    pub fn list<T: Default>(&self, query: &TaskList, gather: impl Fn(&mut T, Value, String)) -> Result<(T, Value)> {
+    pub fn list<T: Default>(&self, query: &TaskList, gather: impl Fn(&mut T, String)) -> Result<(T, Value)> {
         let ask = || {
             let mut gathered = T::default();
-            let beside = lists::list(self, query, &mut |item, text| gather(&mut gathered, item, text))?;
+            let beside = lists::list(self, query, &mut |item| gather(&mut gathered, item))?;
             Ok((gathered, beside))
         };
         match ask() {
@@ -96,8 +96,10 @@ impl Workspace {
                 Ok(json!({ "id": id, "path": path.display().to_string() }))
             }
             Query::TaskList(q) => {
-                let (items, beside) = self.list(q, |items: &mut Vec<Value>, item, _| items.push(item))?;
-                Ok(lists::whole(items, &beside))
+                let (items, beside) = self.list(q, |items: &mut Vec<String>, item| items.push(item))?;
+                // What was written just now is read again: it is a page, and the text is what most doors want.
+                let items = items.iter().map(|item| serde_json::from_str(item)).collect::<Result<_, _>>();
+                Ok(lists::whole(items.map_err(|e| Error::new(Code::Io, format!("an item is no JSON: {e}")))?, &beside))
             }
             Query::Ready(q) => lists::ready(self, q),
             Query::Next(q) => lists::next(self, q),
