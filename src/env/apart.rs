@@ -3,6 +3,7 @@
 //! Promises: answers come in the order of what was asked; few things start no thread.
 //! Refuses to know: what is done.
 
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::error::Result;
@@ -33,6 +34,15 @@ pub fn each<T: Sync, R: Send>(all: &[T], look: impl Fn(&T) -> Result<R> + Sync) 
         found.extend(part?);
     }
     Ok(found)
+}
+
+/// Does something with each of these, in no order.
+///
+/// Errors: one of those there were. What was begun beside it is ended first.
+pub fn all<T: Send>(all: Vec<T>, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+    let cells: Vec<Mutex<Option<T>>> = all.into_iter().map(|one| Mutex::new(Some(one))).collect();
+    let take = |cell: &Mutex<Option<T>>| cell.lock().unwrap_or_else(PoisonError::into_inner).take();
+    each(&cells, |cell| take(cell).map_or(Ok(()), &work)).map(drop)
 }
 
 #[cfg(test)]

@@ -614,7 +614,9 @@ macro_rules! commands {
                     |e: serde_json::Error| Error::validation(format!("{op}: {}", plain_words(&e.to_string())));
                 match op {
                     $($op => {
-                        known_keys(op, &schemars::schema_for!($variant), &args)?;
+                        // A batch may hold thousands of one kind.
+                        static SCHEMA: std::sync::OnceLock<schemars::Schema> = std::sync::OnceLock::new();
+                        known_keys(op, SCHEMA.get_or_init(|| schemars::schema_for!($variant)), &args)?;
                         serde_json::from_value(args).map(Command::$variant).map_err(misfit)
                     })*
                     _ => Err(Error::usage(format!("there is no operation {}", quoted(op)))

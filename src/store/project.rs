@@ -85,19 +85,18 @@ fn project_logs(
             false => Error::io(what, &path, &e),
         }
     };
-    if log.entries.is_empty() {
-        store.dir.make_dir(&folder).map_err(fail("make"))?;
-    }
+    let is_new = log.entries.is_empty();
+    let dir = if is_new { store.dir.make_dir(&folder) } else { store.dir.dir(&folder) };
+    let dir = dir.map_err(fail(if is_new { "make" } else { "open" }))?;
     let redacted = redact(&mut log.entries, &mut fresh)?;
     // What comes from elsewhere may be older than what is here.
     let last = log.entries.iter().map(|e| e.event.stamp()).max();
     let older = fresh.iter().any(|e| Some(e.event.stamp()) < last) || !fresh.is_sorted_by_key(|e| e.event.stamp());
-    let path = folder.join(LOG);
     if (log.rough || redacted || older) && !log.fixed {
         if let Some(torn) = &log.torn {
             keep_torn(set_aside, entity, torn)?;
         }
-        store.dir.replace(&path, &log.canonical(&fresh), 0o644).map_err(fail("write"))?;
+        dir.replace(LOG, &log.canonical(&fresh), 0o644).map_err(fail("write"))?;
     } else if !fresh.is_empty() {
         let mut bytes = Vec::new();
         if log.torn.is_some() {
@@ -107,7 +106,7 @@ fn project_logs(
             bytes.extend_from_slice(entry.line.as_bytes());
             bytes.push(b'\n');
         }
-        let append = || store.dir.open_append(&path, 0o644)?.write_all(&bytes);
+        let append = || dir.open_append(LOG, 0o644)?.write_all(&bytes);
         append().map_err(fail("write"))?;
     }
     let before = log.entries.len();
@@ -116,8 +115,7 @@ fn project_logs(
         return Ok(());
     }
     let text = render(entity, &log.entries);
-    let readable = folder.join(readable);
-    let current = match store.dir.read(&readable, MAX_YAML) {
+    let current = match dir.read(readable, MAX_YAML) {
         Ok(bytes) => Some(bytes),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::FileTooLarge) => None,
         Err(e) => return Err(fail("read")(e)),
@@ -134,9 +132,9 @@ fn project_logs(
         (_, Some(current)) if current == text.as_bytes() => Ok(()),
         // What somebody saves from here on stands in the file too.
         (Over::Known(_), Some(current)) => {
-            store.dir.replace_known(&readable, &current, text.as_bytes(), 0o644).map(drop).map_err(fail("write"))
+            dir.replace_known(readable, &current, text.as_bytes(), 0o644).map(drop).map_err(fail("write"))
         }
-        _ => store.dir.replace(&readable, text.as_bytes(), 0o644).map_err(fail("write")),
+        _ => dir.replace(readable, text.as_bytes(), 0o644).map_err(fail("write")),
     }
 }
 

@@ -15,6 +15,7 @@ use super::absorb::HandEdit;
 use super::confirm::Said;
 use super::elsewhere::Elsewhere;
 use super::stage::{OnStage, Prepared, Scene};
+use crate::env::apart;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::git::Repo;
@@ -365,7 +366,7 @@ impl Workspace {
             }
             _ => None,
         };
-        tasks.values().filter(|slot| slot.changed).try_for_each(|slot| check_size(slot, &entries))?;
+        check_sizes(&tasks, &entries)?;
         for entity in entries.iter().map(|e| &e.event.entity).collect::<BTreeSet<_>>() {
             check_home(&self.store, entity)?;
         }
@@ -416,23 +417,20 @@ impl Workspace {
         taken_in: &BTreeMap<Id, (Vec<u8>, String)>,
         entries: &[Entry],
     ) -> Result<()> {
-        let mut by_entity: BTreeMap<&Entity, Vec<Entry>> = BTreeMap::new();
+        let mut by_entity: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
         for entry in entries.iter().filter(|e| !e.event.payload.journal_only()) {
-            by_entity.entry(&entry.event.entity).or_default().push(entry.clone());
+            by_entity.entry(entry.event.entity.clone()).or_default().push(entry.clone());
         }
-        for (id, slot) in tasks {
-            if let Some(new) = by_entity.get(&Entity::Task(id)) {
-                let known = taken_in.get(&id).map(|(bytes, _)| bytes.as_slice());
-                project_onto(&self.store, &Entity::Task(id), slot.log, new, runtime, known)?;
-            }
-        }
-        for (name, (_, log)) in agents {
-            let entity = Entity::Agent(name);
-            if let Some(new) = by_entity.get(&entity) {
-                project_onto(&self.store, &entity, log, new, runtime, None)?;
-            }
-        }
-        Ok(())
+        let known = |id: &Id| taken_in.get(id).map(|(bytes, _)| bytes.as_slice());
+        let tasks = tasks.into_iter().map(|(id, slot)| (Entity::Task(id), slot.log, known(&id)));
+        let agents = agents.into_iter().map(|(name, (_, log))| (Entity::Agent(name), log, None));
+        let work = tasks.chain(agents).filter_map(|(entity, log, known)| {
+            let new = by_entity.remove(&entity)?;
+            Some((entity, log, new, known))
+        });
+        apart::all(work.collect(), |(entity, log, new, known)| {
+            project_onto(&self.store, &entity, log, &new, runtime, known)
+        })
     }
 
     fn reply<'a>(&'a self, mut written: Written<'a>) -> Result<Reply> {
@@ -463,14 +461,22 @@ impl Workspace {
 /// Most bytes that the events of one task may take: its readable file must stay one that everybody reads.
 const MAX_TASK: usize = 6 * 1024 * 1024;
 
-fn check_size(slot: &OnStage, entries: &[Entry]) -> Result<()> {
-    let old: usize = slot.log.entries.iter().map(|e| e.line.len()).sum();
-    let new = entries.iter().filter(|e| e.event.entity == Entity::Task(slot.task.id));
-    if old + new.map(|e| e.line.len()).sum::<usize>() <= MAX_TASK {
-        return Ok(());
+fn check_sizes(tasks: &BTreeMap<Id, OnStage>, entries: &[Entry]) -> Result<()> {
+    let bytes = |entries: &[&Entry]| entries.iter().map(|e| e.line.len()).sum::<usize>();
+    let mut new: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
+    for entry in entries {
+        if let Entity::Task(id) = entry.event.entity {
+            new.entry(id).or_default().push(entry);
+        }
     }
-    Err(Error::validation(format!("task {} would take more than {MAX_TASK} bytes", slot.task.id))
-        .hint("go on in a task of its own, or keep large content in files of the repository"))
+    for (id, slot) in tasks.iter().filter(|(_, slot)| slot.changed) {
+        let old: Vec<&Entry> = slot.log.entries.iter().collect();
+        if bytes(&old) + new.get(id).map_or(0, |new| bytes(new)) > MAX_TASK {
+            return Err(Error::validation(format!("task {id} would take more than {MAX_TASK} bytes"))
+                .hint("go on in a task of its own, or keep large content in files of the repository"));
+        }
+    }
+    Ok(())
 }
 
 /// Brings one record into the files of a store.
