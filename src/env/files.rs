@@ -367,6 +367,18 @@ pub fn mark_outside(path: &Path) -> Mark {
     sys::stat(path).map(|stat| Mark::of(&stat)).unwrap_or_default()
 }
 
+/// What tells a file from every other that ever lay at its path: its inode, and when that was made, for a number is given
+/// again. Where the file system does not know when, the number alone; empty where there is no file.
+pub fn identity_outside(path: &Path) -> String {
+    match sys::statx(sys::CWD, path, AtFlags::empty(), sys::StatxFlags::INO | sys::StatxFlags::BTIME) {
+        Ok(stat) if stat.stx_mask & sys::StatxFlags::BTIME.bits() != 0 => {
+            format!("{} {}.{:09}", stat.stx_ino, stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)
+        }
+        Ok(stat) => stat.stx_ino.to_string(),
+        Err(_) => sys::stat(path).map(|stat| stat.st_ino.to_string()).unwrap_or_default(),
+    }
+}
+
 /// Makes a folder that a person or git named, with all above it.
 pub fn make_dirs(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)

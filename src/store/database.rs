@@ -102,13 +102,13 @@ fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Con
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=200;
          PRAGMA cache_size=-16384;",
     )?;
-    let inode = crate::env::files::mark_outside(path).inode.to_string();
-    prepare(&db, boot, &inode, form)?;
-    Ok((meta(&db, "inode")?.as_deref() == Some(&inode)).then_some(db))
+    let identity = crate::env::files::identity_outside(path);
+    prepare(&db, boot, &identity, form)?;
+    Ok((meta(&db, "identity")?.as_deref() == Some(&identity)).then_some(db))
 }
 
 /// Makes the tables, anew where they are of another version or of another start of the machine.
-fn prepare(db: &Connection, boot: &str, inode: &str, form: &Form) -> rusqlite::Result<()> {
+fn prepare(db: &Connection, boot: &str, identity: &str, form: &Form) -> rusqlite::Result<()> {
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let application: i64 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -136,7 +136,7 @@ fn prepare(db: &Connection, boot: &str, inode: &str, form: &Form) -> rusqlite::R
         for tables in form.tables {
             tx.execute_batch(tables)?;
         }
-        tx.execute("INSERT INTO meta VALUES('boot', ?1), ('inode', ?2)", [boot, inode])?;
+        tx.execute("INSERT INTO meta VALUES('boot', ?1), ('identity', ?2)", [boot, identity])?;
         tx.pragma_update(None, "application_id", APPLICATION)?;
         tx.pragma_update(None, "user_version", form.schema)?;
     }
