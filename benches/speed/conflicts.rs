@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use crate::branches::branch_off;
 use crate::room::{Repo, Room, agentpm, change, copy, git};
 use crate::run::{Figures, Rounds, in_turn, run, time};
-use crate::store;
 use crate::table::{Line, Most, Report, Unit};
 
 /// The names of these lines.
@@ -65,7 +65,7 @@ fn branches(room: &Room, repo: &Repo, report: &mut Report) {
     room.tell(&format!("next with {many} branches"));
     let (alone, among) = (room.copy(&repo.path, "alone"), room.at("among"));
     copy(&repo.path, &among);
-    store::branches(&among, repo.tasks, many, |args| git(&among, args));
+    branch_off(&among, repo.tasks, many, |args| git(&among, args));
     run(git(&among, &["update-index", "-q", "--refresh"]));
     run(agentpm(&among, "bench", &["next"]));
     room.settle();

@@ -14,6 +14,7 @@
 
 mod asked;
 mod batch;
+mod branches;
 mod conflicts;
 mod crowd;
 mod floor;

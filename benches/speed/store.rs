@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentpm::model::context::ContextType;
-use agentpm::model::event::{Author, ENVELOPE_VERSION, Entity, Entry, Event, parse_line};
+use agentpm::model::event::{Author, ENVELOPE_VERSION, Entity, Entry, Event};
 use agentpm::model::id::Id;
 use agentpm::model::payload::{
     ContextAdded, LeaseAcquired, LeaseReleased, Payload, ProgressItemAdded, ProgressItemCompleted, RelationshipAdded,
@@ -28,9 +28,9 @@ use agentpm::store::layout::{LOG, STORE, task_dir};
 use serde_json::{Value, json};
 
 /// 2025-01-01: long over, so that no event lies in the future and no lease holds.
-const BEGUN: u64 = 1_735_689_600_000;
+pub const BEGUN: u64 = 1_735_689_600_000;
 /// A task is created, and later worked on, each minute.
-const MINUTE: u64 = 60_000;
+pub const MINUTE: u64 = 60_000;
 /// Lamport times set aside for a task in the plan.
 const PLAN: u64 = 8;
 /// In the work.
@@ -69,7 +69,8 @@ pub fn id(n: usize) -> Id {
     id_at(BEGUN + n as u64 * MINUTE, n, 0)
 }
 
-fn id_at(millis: u64, n: usize, k: usize) -> Id {
+/// An id that the `n`th task gives to its `k`th event.
+pub fn id_at(millis: u64, n: usize, k: usize) -> Id {
     let chance = spread(((n as u64) << 8) | k as u64);
     Id::from_parts(millis, (u128::from(spread(chance)) << 40) ^ u128::from(chance))
 }
@@ -338,49 +339,4 @@ pub fn commit(repo: &Path, git: impl Fn(&[&str]) -> Command) {
         let done = git(args).stdout(Stdio::null()).status().expect("git starts");
         assert!(done.success(), "git {args:?}");
     }
-}
-
-/// Makes as many branches of `main`, on each of which another agent has begun one task.
-pub fn branches(repo: &Path, tasks: usize, many: usize, git: impl Fn(&[&str]) -> Command) {
-    let open = open_tasks(tasks);
-    let mut child = git(&["fast-import", "--quiet"]).stdin(Stdio::piped()).spawn().expect("git starts");
-    let mut to = BufWriter::new(child.stdin.take().expect("a pipe"));
-    for n in 0..many {
-        let task: Id = open[n % open.len()].parse().expect("an id");
-        let path = Path::new(STORE).join(task_dir(task)).join(LOG);
-        let log = std::fs::read_to_string(repo.join(&path)).expect("a log");
-        let last = parse_line(log.lines().last().expect("an event")).expect("an event");
-        let change = TaskStatusChanged {
-            from: Status::Open,
-            to: Status::InProgress,
-            owner: Some(Some("elsewhere".into())),
-            changed_at: None,
-            forced: Vec::new(),
-        };
-        let event = Event {
-            id: id_at(last.at.millis() as u64 + MINUTE, n, 254),
-            lamport: last.lamport + 1,
-            parents: vec![last.id],
-            author: Author { agent: "elsewhere".into(), ..Author::default() },
-            at: last.at.plus(MINUTE as i64),
-            fence: None,
-            why: None,
-            payload: Payload::TaskStatusChanged(change),
-            ..last
-        };
-        let log = format!("{log}{}\n", event.to_line().expect("a line"));
-        write!(
-            to,
-            "commit refs/heads/branch-{n}\ncommitter B <b@example.invalid> {} +0000\ndata 5\nbegun\n\
-             from refs/heads/main^0\nM 100644 inline {}\ndata {}\n{log}\n",
-            BEGUN / 1000 + 1 + n as u64,
-            path.display(),
-            log.len()
-        )
-        .expect("git reads");
-    }
-    to.flush().expect("git reads");
-    drop(to);
-    assert!(child.wait().expect("git ends").success());
-    assert!(git(&["pack-refs", "--all"]).status().expect("git starts").success());
 }
