@@ -12,11 +12,7 @@ const END: &str = "<!-- /speed -->";
 /// For the terminal.
 pub fn as_text(report: &Report) -> String {
     let mut out = String::new();
-    let _ = writeln!(
-        out,
-        "{:>6} {:>7}  {:<52} {:>8} {:>10} {:>10}  {}",
-        "ratio", "at most", "", "tasks", "ours", "floor", ""
-    );
+    let _ = writeln!(out, "{:>6} {:>7}  {:<52} {:>8} {:>10} {:>10}", "ratio", "at most", "", "tasks", "ours", "floor");
     for line in &report.lines {
         let _ = writeln!(
             out,

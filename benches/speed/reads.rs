@@ -10,6 +10,9 @@ use crate::table::{Line, Most, Report, Unit};
 /// The names of these lines.
 pub const NAMES: &[&str] = &["next", "ready", "brief", "get", "list"];
 
+/// The words of a command in one round.
+type Words<'a> = &'a dyn Fn(usize) -> Vec<String>;
+
 /// `--version` beside a program that does nothing.
 pub fn version(room: &Room, report: &mut Report) {
     room.tell("--version");
@@ -41,7 +44,7 @@ pub fn version(room: &Room, report: &mut Report) {
 pub fn measure(room: &Room, repo: &Repo, report: &mut Report) {
     let half = if repo.tasks >= room.asked.middle() { Most::Times(0.5) } else { Most::Anything };
     let some = |n: usize| repo.open[n % repo.open.len()].clone();
-    let all: [(&'static str, &str, Most, &dyn Fn(usize) -> Vec<String>); 5] = [
+    let all: [(&'static str, &str, Most, Words); 5] = [
         ("next", "`next`", half, &|_| vec!["next".into()]),
         ("ready", "`ready`", half, &|_| vec!["ready".into()]),
         ("brief", "`brief`", half, &|n| vec!["brief".into(), some(n)]),

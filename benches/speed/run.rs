@@ -26,6 +26,9 @@ impl Rounds {
     pub const ONE: Rounds = Rounds { least: 1, most: 1, within: Duration::ZERO };
 }
 
+/// One round of something, told how many there were before: how long it took.
+pub type Round<'a> = &'a dyn Fn(usize) -> Duration;
+
 /// What many rounds of one thing gave, in the unit they were measured in.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {

@@ -1,10 +1,8 @@
 //! What looks at the whole store, beside reading every file of it once.
 
-use std::time::Duration;
-
 use crate::floor::as_floor;
 use crate::room::{Repo, Room, agentpm, command};
-use crate::run::{Rounds, in_turn, time};
+use crate::run::{Round, Rounds, in_turn, time};
 use crate::table::{Line, Most, Report, Unit};
 
 /// The names of these lines.
@@ -22,7 +20,7 @@ pub fn measure(room: &Room, repo: &Repo, report: &mut Report) {
     };
     let lint = |_| time(agentpm(here, "bench", &["lint"]));
     let one_core = |_| time(command("taskset", here, &["-c", "0", env!("CARGO_BIN_EXE_agentpm"), "lint"]));
-    let all: [(&'static str, &str, Most, &dyn Fn(usize) -> Duration); 3] = [
+    let all: [(&'static str, &str, Most, Round); 3] = [
         ("index", "index from nothing", Most::Times(3.0), &index),
         ("lint", "`lint`, whole store", Most::Times(5.0), &lint),
         ("lint-one-core", "`lint` on one core", Most::Anything, &one_core),

@@ -1,10 +1,8 @@
 //! One change, acknowledged when it is on the disk, beside a program that appends 300 bytes and flushes them.
 
-use std::time::Duration;
-
 use crate::floor::as_floor;
 use crate::room::{Repo, Room, agentpm};
-use crate::run::{Rounds, in_turn, run, time};
+use crate::run::{Round, Rounds, in_turn, run, time};
 use crate::table::{Line, Most, Report, Unit};
 
 /// The names of these lines.
@@ -24,7 +22,7 @@ pub fn measure(room: &Room, repo: &Repo, report: &mut Report) {
         run(agentpm(here, "bench", &["claim", some(n), "--quiet"]));
         time(agentpm(here, "bench", &["done", some(n), "--outcome", "it holds", "--quiet"]))
     };
-    let all: [(&'static str, &str, &dyn Fn(usize) -> Duration); 3] =
+    let all: [(&'static str, &str, Round); 3] =
         [("create", "`task create`", &create), ("note", "`context add`", &note), ("done", "`done`", &done)];
     let file = room.at("floor.dat").display().to_string();
     for (name, what, ours) in all {

@@ -20,14 +20,15 @@ const LARGE: usize = 10_000;
 const CEILINGS: &[(&str, Counts)] = &[
     // Every task's log is asked for its size and time, folder by folder: the index is trusted only where the files are as it read them.
     // Of the index the columns that ranking needs are read, of all unfinished tasks.
-    ("next",     Counts { opened: 2_700, looked_at: 13_000, read: 4_500_000, written:   1_500, flushed: 0, started: 0 }),
+    ("next",     Counts { opened: 2_700, looked_at: 13_000, read: 5_200_000, written:   1_500, flushed: 0, started: 0 }),
     // As next, and of the index little but what it knows of each file.
-    ("task get", Counts { opened: 2_700, looked_at: 13_000, read: 1_500_000, written:   1_500, flushed: 0, started: 0 }),
-    ("brief",    Counts { opened: 2_700, looked_at: 13_000, read: 1_500_000, written:   2_000, flushed: 0, started: 0 }),
+    ("task get", Counts { opened: 2_700, looked_at: 13_000, read: 2_100_000, written:   1_500, flushed: 0, started: 0 }),
+    ("brief",    Counts { opened: 2_700, looked_at: 13_000, read: 2_100_000, written:   2_000, flushed: 0, started: 0 }),
     // The libraries, the settings, the lock, the journal, its mark and the new task's files: nothing that grows with the store.
     ("create",   Counts { opened:    32, looked_at:     38, read:    11_000, written:   2_400, flushed: 1, started: 0 }),
-    // Who waits for the task is asked of the index, which takes in what changed since it was asked last.
-    ("done",     Counts { opened: 2_800, looked_at: 13_100, read: 1_600_000, written: 360_000, flushed: 1, started: 0 }),
+    // Who waits for the task is asked of the index, which takes in what changed since it was asked last. SQLite collects up to 200 pages
+    // of such changes (800 KB) before it puts them in their place, and whoever opens the index reads what is collected.
+    ("done",     Counts { opened: 2_800, looked_at: 13_100, read: 2_700_000, written: 1_100_000, flushed: 1, started: 0 }),
 ];
 
 /// What a command did.
@@ -129,7 +130,7 @@ fn of_a_store(tasks: usize) -> Vec<((usize, &'static str), Counts)> {
     // What was written just now is read once more by whoever looks first, what is new is taken in by whoever asks first, and what was
     // taken in is put in its place by whoever does so next: a store in use has all of that behind it.
     room.run(&["next"]).data();
-    for task in &open[2..5] {
+    for task in &open[2..4] {
         room.run(&["claim", task]).data();
         room.run(&["done", task]).data();
         for (_, args) in &commands[..3] {
