@@ -3,6 +3,7 @@
 //! Promises: JSON is one document on stdout, exact and unescaped; what goes to people has control, bidirectional and
 //! invisible characters spelled out, so that a title cannot move the cursor or turn a line around.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
@@ -53,7 +54,7 @@ impl Out {
     fn write(self, text: &str) -> std::io::Result<()> {
         let own = self == Out::Own;
         let terminal = if own { std::io::stdout().is_terminal() } else { std::io::stderr().is_terminal() };
-        let text = if terminal { for_terminal(text.to_owned()) } else { text.to_owned() };
+        let text = if terminal { Cow::from(for_terminal(text.to_owned())) } else { Cow::from(text) };
         match self {
             Out::Own => std::io::stdout().lock().write_all(text.as_bytes()),
             Out::Beside => std::io::stderr().lock().write_all(text.as_bytes()),
@@ -68,6 +69,8 @@ pub struct Answer {
     pub data: Value,
     /// The same in words, for people. Escaped by whoever wrote it.
     pub human: String,
+    /// The `items` of the data as text, a line each, where they are too many to be held as documents.
+    pub items: Option<String>,
     /// The data as a document for each item, where it is no list with `items`.
     pub lines: Option<Vec<Value>>,
     /// The id alone, for `--quiet`.
@@ -105,13 +108,8 @@ pub fn print(answer: &Answer, global: &Global, form: Form, out: Out) -> ExitCode
         _ if global.quiet && answer.quiet.as_deref() == Some("") => String::new(),
         _ if global.quiet && answer.quiet.is_some() => format!("{}\n", answer.quiet.as_deref().unwrap_or_default()),
         Form::Json if answer.document && !asked_json => answer.human.clone(),
-        Form::Json => {
-            let mut whole = json!({ "ok": true, "data": answer.data, "error": Value::Null });
-            if let Some(reasons) = &answer.reasons {
-                whole["reasons"] = reasons.clone();
-            }
-            format!("{whole}\n")
-        }
+        Form::Json => document(answer),
+        Form::Lines if answer.items.is_some() => answer.items.clone().unwrap_or_default(),
         Form::Lines => match answer.lines.as_ref().or(answer.data.get("items").and_then(Value::as_array)) {
             Some(items) => items.iter().map(|item| format!("{item}\n")).collect(),
             None => format!("{}\n", answer.data),
@@ -135,6 +133,33 @@ pub fn print(answer: &Answer, global: &Global, form: Form, out: Out) -> ExitCode
             ExitCode::from(10)
         }
     }
+}
+
+/// An answer as one JSON document, a line of its own.
+fn document(answer: &Answer) -> String {
+    let data = answer.data.to_string();
+    let mut text = String::with_capacity(data.len() + answer.items.as_ref().map_or(0, String::len) + 64);
+    text.push_str("{\"ok\":true,\"data\":");
+    match &answer.items {
+        None => text.push_str(&data),
+        Some(items) => {
+            text.push_str("{\"items\":[");
+            for (n, item) in items.lines().enumerate() {
+                text.push_str(if n > 0 { "," } else { "" });
+                text.push_str(item);
+            }
+            text.push_str("],");
+            // What stands beside the items is an object that is not empty.
+            text.push_str(&data[1..]);
+        }
+    }
+    text.push_str(",\"error\":null");
+    if let Some(reasons) = &answer.reasons {
+        text.push_str(",\"reasons\":");
+        text.push_str(&reasons.to_string());
+    }
+    text.push_str("}\n");
+    text
 }
 
 /// JSON as a terminal may have it: what it leaves raw and a terminal would act on is written as escapes, which say the same.

@@ -22,7 +22,7 @@ use crate::model::command::{BatchOp, Claim, Command};
 use crate::model::finding::Rule;
 use crate::model::id::quoted;
 use crate::model::json;
-use crate::model::query::{self, Query, TaskGet, TaskPath};
+use crate::model::query::{self, Query, TaskGet, TaskList, TaskPath};
 use crate::model::words::{OptionalTaskRef, Ref};
 use crate::rules::decide::Subject;
 use crate::workspace::{self, Options, Reply, Workspace};
@@ -149,11 +149,11 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
 fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> {
     let md = global.format.as_deref() == Some("md");
     match verb {
-        Verb::Task(Late(verb)) => task(ws, verb, md),
+        Verb::Task(Late(verb)) => task(ws, verb, global),
         Verb::Add(Late(args)) => change(ws, &Command::TaskCreate(*args)),
         Verb::Note(Late(args)) => change(ws, &Command::ContextAdd(args)),
         Verb::Show(Late(args)) => show(ws, args),
-        Verb::Ls(Late(args)) => list(ws, &Query::TaskList(args), LIST_COLUMNS, md),
+        Verb::Ls(Late(args)) => tasks(ws, args, global),
         Verb::Batch(Late(args)) => batch(ws, &args.file),
         Verb::Plan(Late(PlanVerb::Apply(args))) => plan_apply(ws, &args.file, args.dry_run),
         Verb::Graph(Late(args)) => graph(ws, args, global.format.as_deref()),
@@ -314,10 +314,23 @@ fn list(ws: &Workspace, query: &Query, columns: &[&str], md: bool) -> Result<Ans
     Ok(Answer { human: human::table(&data, columns, md), data, quiet, ..Answer::default() })
 }
 
-fn task(ws: &Workspace, verb: TaskVerb, md: bool) -> Result<Answer> {
+/// The tasks of a list. A plan of a hundred thousand fits as text where it would not as documents.
+fn tasks(ws: &Workspace, query: TaskList, global: &Global) -> Result<Answer> {
+    if global.quiet || form(global, false)? == Form::Human {
+        return list(ws, &Query::TaskList(query), LIST_COLUMNS, global.format.as_deref() == Some("md"));
+    }
+    let mut items = String::new();
+    let data = ws.list(&query, &mut |_, text| {
+        items.push_str(&text);
+        items.push('\n');
+    })?;
+    Ok(Answer { data, items: Some(items), ..Answer::default() })
+}
+
+fn task(ws: &Workspace, verb: TaskVerb, global: &Global) -> Result<Answer> {
     let command = match verb {
         TaskVerb::Get(Late(args)) => return show(ws, args),
-        TaskVerb::List(Late(args)) => return list(ws, &Query::TaskList(args), LIST_COLUMNS, md),
+        TaskVerb::List(Late(args)) => return tasks(ws, args, global),
         TaskVerb::Path(Late(args)) => {
             let data = ws.query(&Query::TaskPath(args))?;
             let path = data["path"].as_str().unwrap_or_default().to_owned();

@@ -63,11 +63,10 @@ fn check_fences(base: Option<&Task>, winner: &Task, other: &Task, register: &str
         // The other side knows this change and shows an older one: there it is void.
         return Err(void());
     }
-    let known = base.map_or(0, |base| base.fence);
-    let granted_since = base.map_or(other.granted.is_some(), |base| base.granted != other.granted);
-    let Some(granted) = other.granted.filter(|_| granted_since && other.fence > *fence) else { return Ok(()) };
-    // Of the grants since then only the greatest is known; those between might lie before the change.
-    if granted > *stamp && other.fence == known.max(*fence) + 1 { Ok(()) } else { Err(void()) }
+    let untouched = base.is_some_and(|base| base.heads == other.heads);
+    let Some(granted) = other.granted.filter(|_| !untouched && other.fence > *fence) else { return Ok(()) };
+    // Of all grants only the greatest is known; any between might lie before the change, and be new though the greatest is not.
+    if granted > *stamp && other.fence == *fence + 1 { Ok(()) } else { Err(void()) }
 }
 
 /// Takes one register over from another state.

@@ -14,6 +14,9 @@ use crate::error::{Code, Error, Result};
 /// Marks a database as ours: "agpm".
 const APPLICATION: i64 = 0x6167_706d;
 
+/// Bytes of a write-ahead log that are read in no time.
+const SETTLE: u64 = 256 << 10;
+
 /// What a cache holds.
 pub struct Form {
     /// Changes with every change of the tables or of what they hold.
@@ -106,6 +109,22 @@ fn prepare(db: &Connection, boot: &str, form: &Form) -> rusqlite::Result<()> {
 
 fn meta(db: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
     db.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
+}
+
+/// Moves what was written into the file itself where it is much. The next to open would read it all to find its place.
+///
+/// Somebody who reads just then keeps it where it is: the next write tries again.
+pub fn settle(db: &mut Connection) {
+    let long = db.path().is_some_and(|path| {
+        crate::env::files::metadata(Path::new(&format!("{path}-wal"))).is_ok_and(|log| log.len() > SETTLE)
+    });
+    if long && db.busy_handler(None::<fn(i32) -> bool>).is_ok() {
+        if let Err(e) = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+            tracing::debug!(error = %e, "the cache was not settled");
+        }
+        // Where this fails, waiting is what is lost.
+        let _ = db.busy_handler(Some(wait_a_little));
+    }
 }
 
 /// Others hold a cache for a few milliseconds; SQLite's own waiting grows to a tenth of a second each time.

@@ -30,8 +30,12 @@ pub struct Filter {
     pub except: Vec<Id>,
     /// After the task with this priority and id.
     pub after: Option<(i64, Id)>,
-    /// At most so many.
-    pub limit: usize,
+}
+
+/// Many ids are one value: SQLite takes no more than 32 766 of them.
+fn in_list(ids: &[Id]) -> rusqlite::types::Value {
+    let words: Vec<String> = ids.iter().map(|id| format!("\"{id}\"")).collect();
+    format!("[{}]", words.join(",")).into()
 }
 
 impl Filter {
@@ -43,10 +47,10 @@ impl Filter {
             parts.push("finished = 0".into());
         }
         if !self.statuses.is_empty() {
-            let also = vec!["?"; self.also.len()].join(",");
-            parts.push(format!("(status IN ({}) OR id IN ({also}))", vec!["?"; self.statuses.len()].join(",")));
+            let statuses = vec!["?"; self.statuses.len()].join(",");
+            parts.push(format!("(status IN ({statuses}) OR id IN (SELECT value FROM json_each(?)))"));
             values.extend(self.statuses.iter().map(|s| s.as_str().to_owned().into()));
-            values.extend(self.also.iter().map(|id| id.to_string().into()));
+            values.push(in_list(&self.also));
         }
         for (column, value) in [("owner", &self.owner), ("type", &self.kind)] {
             if let Some(value) = value {
@@ -70,12 +74,12 @@ impl Filter {
             values.push(json[1..json.len() - 1].to_owned().into());
         }
         if !self.except.is_empty() {
-            parts.push(format!("id NOT IN ({})", vec!["?"; self.except.len()].join(",")));
-            values.extend(self.except.iter().map(|id| id.to_string().into()));
+            parts.push("id NOT IN (SELECT value FROM json_each(?))".into());
+            values.push(in_list(&self.except));
         }
         if let Some(among) = &self.among {
-            parts.push(format!("id IN ({})", vec!["?"; among.len()].join(",")));
-            values.extend(among.iter().map(|id| id.to_string().into()));
+            parts.push("id IN (SELECT value FROM json_each(?))".into());
+            values.push(in_list(among));
         }
         (parts.join(" AND "), values)
     }

@@ -136,7 +136,10 @@ impl Index {
                 *self = memory;
                 Ok(())
             }
-            other => other.map_err(Failure::into_error),
+            written => {
+                database::settle(&mut self.db);
+                written.map_err(Failure::into_error)
+            }
         }
     }
 
@@ -492,31 +495,48 @@ impl Index {
         ask().map_err(failed)
     }
 
-    /// One page of the tasks that a filter lets through: the tasks, and how many there are in all.
-    pub fn page(&self, filter: &Filter) -> Result<(Vec<Task>, u64)> {
-        let (condition, values) = filter.condition();
-        let ask = || -> rusqlite::Result<(Vec<Task>, u64)> {
-            let total: i64 = self
-                .db
-                .prepare_cached(&format!("SELECT count(*) FROM task WHERE {condition}"))?
-                .query_row(rusqlite::params_from_iter(&values), |row| row.get(0))?;
-            let mut paged = condition.clone();
-            let mut values = values.clone();
+    /// The tasks that a filter lets through, most urgent first, with their priorities; and how many there are in all.
+    pub fn found(&self, filter: &Filter) -> Result<(Vec<(i64, Id)>, u64)> {
+        let (mut condition, mut values) = filter.condition();
+        let mut ask = || -> rusqlite::Result<(Vec<(i64, Id)>, u64)> {
+            let count = format!("SELECT count(*) FROM task WHERE {condition}");
+            let total: i64 = self.db.query_row(&count, rusqlite::params_from_iter(&values), |row| row.get(0))?;
             if let Some((priority, id)) = &filter.after {
-                paged += " AND (priority < ? OR (priority = ? AND id > ?))";
+                condition += " AND (priority < ? OR (priority = ? AND id > ?))";
                 values.extend([(*priority).into(), (*priority).into(), id.to_string().into()]);
             }
-            let sql = format!(
-                "SELECT doc.doc FROM task JOIN doc ON doc.task = id WHERE {paged} ORDER BY priority DESC, id LIMIT ?"
-            );
-            values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
-            let tasks = self
-                .db
-                .prepare_cached(&sql)?
-                .query_map(rusqlite::params_from_iter(&values), |row| task_of(row, 0))?
-                .collect::<rusqlite::Result<_>>()?;
-            Ok((tasks, total as u64))
+            let sql = format!("SELECT priority, id FROM task WHERE {condition} ORDER BY priority DESC, id");
+            let mut statement = self.db.prepare(&sql)?;
+            let rows =
+                statement.query_map(rusqlite::params_from_iter(&values), |row| Ok((row.get(0)?, id_of(row, 1)?)))?;
+            Ok((rows.collect::<rusqlite::Result<_>>()?, total as u64))
         };
         ask().map_err(failed)
+    }
+
+    /// What is kept of these tasks, in their order; of those that are gone, nothing.
+    pub fn kept(&self, ids: impl Iterator<Item = Id>) -> Result<Vec<Kept>> {
+        let ask = || -> rusqlite::Result<Vec<Kept>> {
+            let mut statement = self.db.prepare_cached("SELECT doc FROM doc WHERE task = ?1")?;
+            let mut kept = Vec::new();
+            for id in ids {
+                kept.extend(statement.query_row([id.to_string()], |row| Ok(Kept(row.get(0)?))).optional()?);
+            }
+            Ok(kept)
+        };
+        ask().map_err(failed)
+    }
+}
+
+/// A task as it is kept. Reading it is most of the work of a list, and can be done on all cores.
+pub struct Kept(Vec<u8>);
+
+impl Kept {
+    /// The task.
+    ///
+    /// Errors: `ERR_IO` where it cannot be read, which no index of this version should have.
+    pub fn task(&self) -> Result<Task> {
+        let read = serde_json::from_slice(&self.0);
+        read.map_err(|e| Error::new(Code::Io, format!("the index holds what is no task: {e}")))
     }
 }

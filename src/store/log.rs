@@ -223,6 +223,12 @@ fn is_marker(line: &[u8]) -> bool {
     line == b"=======" || [&b"<<<<<<< "[..], b">>>>>>> ", b"||||||| "].iter().any(|marker| line.starts_with(marker))
 }
 
+/// Whether the bytes of a log may hold relationships; a word that is written with escapes may be any.
+pub fn may_relate(log: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(log);
+    text.contains("\"RelationshipAdded\"") || text.contains("\\u")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 //! Promises: a commit is read from git's objects alone; nothing is checked out.
 //! Refuses to know: what changed between two points (`reports::change`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ use crate::model::words::Ref;
 use crate::store::entity::read_log;
 use crate::store::index::Pending;
 use crate::store::layout::{LOG, TASKS};
-use crate::store::log::Log;
+use crate::store::log::{Log, may_relate};
 
 /// The plan at a point.
 pub(super) struct Past<'a> {
@@ -122,6 +122,35 @@ impl Past<'_> {
         }
     }
 
+    /// Gives `take` the events of the tasks that have to do with others: those that may have relationships, and those that are
+    /// `named` or that `take` answers with. Leaves out some.
+    pub fn tied(
+        &self,
+        but: &BTreeSet<Id>,
+        mut named: BTreeSet<Id>,
+        take: &mut dyn FnMut(Id, &[Entry]) -> Vec<Id>,
+    ) -> Result<()> {
+        let Source::Commit(tree) = &self.source else {
+            for id in self.tasks()?.difference(but) {
+                take(*id, &self.entries(*id)?);
+            }
+            return Ok(());
+        };
+        let mut plain = BTreeMap::new();
+        for (id, oid) in tree.logs()?.into_iter().filter(|(id, _)| !but.contains(id)) {
+            let bytes = tree.objects.blob(oid)?;
+            if may_relate(&bytes) {
+                named.extend(take(id, &read(id, &bytes)?.entries));
+            } else {
+                plain.insert(id, oid);
+            }
+        }
+        for (id, oid) in plain.into_iter().filter(|(id, _)| named.contains(id)) {
+            take(id, &read(id, &tree.objects.blob(oid)?)?.entries);
+        }
+        Ok(())
+    }
+
     /// The tasks whose events may differ from those at a later point.
     pub fn candidates(&self, later: &Past) -> Result<BTreeSet<Id>> {
         match (&self.source, &later.source) {
@@ -205,8 +234,22 @@ impl Tree {
     }
 
     fn log(&self, id: Id) -> Result<Log> {
-        let bytes = self.file(id, LOG)?.unwrap_or_default();
-        Log::read(&bytes[..]).map_err(|e| Error::new(Code::Git, format!("cannot read the log of task {id}: {e}")))
+        read(id, &self.file(id, LOG)?.unwrap_or_default())
+    }
+
+    /// The logs of all tasks.
+    fn logs(&self) -> Result<BTreeMap<Id, Oid>> {
+        let Some(tasks) = self.tasks else { return Ok(BTreeMap::new()) };
+        let trees = |oid| Ok::<_, Error>(self.objects.items(oid)?.into_iter().filter(|(_, i)| i.mode == Mode::Tree));
+        let mut logs = BTreeMap::new();
+        for (_, shard) in trees(tasks)? {
+            for (name, folder) in trees(shard.oid)? {
+                let Ok(id) = name.parse() else { continue };
+                let log = self.objects.item(folder.oid, LOG)?;
+                logs.extend(log.filter(|item| item.mode != Mode::Tree).map(|item| (id, item.oid)));
+            }
+        }
+        Ok(logs)
     }
 
     fn ids(&self) -> Result<BTreeSet<Id>> {
@@ -230,6 +273,10 @@ impl Tree {
             _ => Ok(false),
         }
     }
+}
+
+fn read(id: Id, log: &[u8]) -> Result<Log> {
+    Log::read(log).map_err(|e| Error::new(Code::Git, format!("cannot read the log of task {id}: {e}")))
 }
 
 /// The commit from which a branch set out.

@@ -5,38 +5,73 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::event::Stamp;
 use crate::model::finding::{Finding, Rule, Spot};
 use crate::model::id::Id;
-use crate::model::relationship::RelationType;
+use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
 use crate::rules::graph::{Edge, on_circles, void_edges};
 use crate::store::layout::{shown, task_dir};
 
+/// What a task is to others: all that is asked of it here, for a plan may hold a hundred thousand.
+#[derive(Debug)]
+pub(in crate::workspace) struct Tied {
+    pub(super) status: Status,
+    /// When its status was last set.
+    since: Option<Stamp>,
+    parent: Option<Id>,
+    pub(super) edges: Box<[Edge]>,
+}
+
+impl From<&Task> for Tied {
+    fn from(task: &Task) -> Self {
+        let edge = |e: &Relationship| Edge { stamp: e.stamp(), kind: e.kind, from: e.from, to: e.to };
+        Tied {
+            status: task.status,
+            since: task.stamps.get("status").copied(),
+            parent: task.parent(),
+            edges: task.relationships.values().map(edge).collect(),
+        }
+    }
+}
+
+impl Tied {
+    /// The tasks that its relationships name, itself among them.
+    pub(in crate::workspace) fn named(&self) -> impl Iterator<Item = Id> {
+        self.edges.iter().flat_map(|edge| [edge.from, edge.to])
+    }
+
+    fn blocking(&self) -> impl Iterator<Item = &Edge> {
+        self.edges.iter().filter(|edge| edge.kind == RelationType::Blocks)
+    }
+}
+
 /// What follows from several tasks; `store` is the store's name, for messages.
 pub(in crate::workspace) fn across(
     store: &str,
-    tasks: &BTreeMap<Id, Task>,
+    tasks: &BTreeMap<Id, Tied>,
     was_forced: &dyn Fn(Id) -> bool,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut edges = Vec::new();
     let mut unfinished_children: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
     let path = |id: Id| shown(store, task_dir(id).join("task.yaml"));
-    for task in tasks.values() {
-        for edge in task.relationships.values() {
+    for (id, task) in tasks {
+        for edge in &task.edges {
             for other in [edge.from, edge.to] {
                 if !tasks.contains_key(&other) {
-                    let message = format!("{} {} names task {other}, which is not here", edge.kind.as_str(), edge.id);
-                    let finding = Finding::new(Rule::DanglingReference, message).task(task.id);
-                    findings.push(finding.at(path(task.id), None).on(spot(edge.kind, edge.id)));
+                    let (kind, named) = (edge.kind.as_str(), edge.stamp.id);
+                    let message = format!("{kind} {named} names task {other}, which is not here");
+                    let finding = Finding::new(Rule::DanglingReference, message).task(*id);
+                    findings.push(finding.at(path(*id), None).on(spot(edge.kind, named)));
                 }
             }
             if matches!(edge.kind, RelationType::Blocks | RelationType::ParentOf) {
-                edges.push(Edge { stamp: edge.stamp(), kind: edge.kind, from: edge.from, to: edge.to });
+                edges.push(*edge);
             }
         }
-        if let Some(parent) = task.parent().filter(|_| !task.status.is_finished()) {
-            unfinished_children.entry(parent).or_default().push(task.id);
+        if let Some(parent) = task.parent.filter(|_| !task.status.is_finished()) {
+            unfinished_children.entry(parent).or_default().push(*id);
         }
     }
     let void = if on_circles(&edges).is_empty() { BTreeSet::new() } else { void_edges(&edges) };
@@ -47,34 +82,26 @@ pub(in crate::workspace) fn across(
         let finding = Finding::new(rule, message).task(edge.to).at(path(edge.to), None);
         findings.push(finding.on(spot(edge.kind, edge.stamp.id)));
     }
-    for task in tasks.values() {
+    for (id, task) in tasks {
         let is_open = |id: &Id| tasks.get(id).is_some_and(|other| !other.status.is_finished());
         // What was opened again after this one was completed is no fault of this one.
-        let was_open =
-            |id: &Id| tasks.get(id).is_some_and(|other| other.stamps.get("status") < task.stamps.get("status"));
-        let counts = |id: &Id| {
-            task.relationships
-                .values()
-                .any(|e| e.kind == RelationType::Blocks && e.from == *id && !void.contains(&e.stamp()))
-        };
-        let blockers: Vec<Id> = task.blockers().into_iter().filter(|id| is_open(id) && counts(id)).collect();
+        let was_open = |id: &Id| tasks.get(id).is_some_and(|other| other.since < task.since);
+        let counting = task.blocking().filter(|edge| !void.contains(&edge.stamp));
+        let blockers: BTreeSet<Id> = counting.map(|edge| edge.from).filter(is_open).collect();
         // A blocker that is not here, or whose edge closes a cycle, was named above.
-        let is_named = task
-            .relationships
-            .values()
-            .any(|e| e.kind == RelationType::Blocks && (!tasks.contains_key(&e.from) || void.contains(&e.stamp())));
+        let is_named = task.blocking().any(|edge| !tasks.contains_key(&edge.from) || void.contains(&edge.stamp));
         if task.status == Status::Blocked && blockers.is_empty() && !is_named {
             findings.push(
                 Finding::new(Rule::BlockedFreely, "it is blocked, but nothing unfinished blocks it")
-                    .task(task.id)
-                    .at(path(task.id), None)
+                    .task(*id)
+                    .at(path(*id), None)
                     .on(Spot::Key("status".into())),
             );
         }
-        let children = unfinished_children.get(&task.id).map_or(&[][..], Vec::as_slice);
+        let children = unfinished_children.get(id).map_or(&[][..], Vec::as_slice);
         let blockers: Vec<Id> = blockers.into_iter().filter(was_open).collect();
         let children: Vec<Id> = children.iter().filter(|id| was_open(id)).copied().collect();
-        if task.status == Status::Completed && !(blockers.is_empty() && children.is_empty()) && !was_forced(task.id) {
+        if task.status == Status::Completed && !(blockers.is_empty() && children.is_empty()) && !was_forced(*id) {
             let message = format!(
                 "it is completed over {} unfinished blockers and {} unfinished children",
                 blockers.len(),
@@ -82,8 +109,8 @@ pub(in crate::workspace) fn across(
             );
             findings.push(
                 Finding::new(Rule::CompletedEarly, message)
-                    .task(task.id)
-                    .at(path(task.id), None)
+                    .task(*id)
+                    .at(path(*id), None)
                     .on(Spot::Key("status".into())),
             );
         }

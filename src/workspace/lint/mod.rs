@@ -32,7 +32,7 @@ pub use fix::Fix;
 pub use staged::lint_staged;
 pub use stdin::lint_text;
 
-pub(super) use across::across;
+pub(super) use across::{Tied, across};
 pub(super) use changed::values_of;
 pub(super) use dropped::dropped_between;
 pub(super) use lines::{line_of, point_out};
@@ -173,17 +173,25 @@ impl Workspace {
         let (keys, asks) = (self.keys_here()?, self.asks_signatures());
         let seen = apart::each(&folders, |id| {
             let more = pending.get(&Entity::Task(*id)).map_or(&[][..], Vec::as_slice);
-            self.look_at(*id, more, unlogged.contains(id), &|path, log| {
+            let (found, task) = self.look_at(*id, more, unlogged.contains(id), &|path, log| {
                 signed::judge(&Entity::Task(*id), path, log, &BTreeSet::new(), &keys, asks)
-            })
+            })?;
+            let kept = task.map(|task| (*id, Tied::from(&task), task.fields.need_perm));
+            Ok((found, kept))
         })?;
-        let mut tasks = BTreeMap::new();
-        for (found, task) in seen {
+        let (mut tasks, mut asked) = (BTreeMap::new(), BTreeSet::new());
+        for (found, kept) in seen {
             findings.extend(found);
-            tasks.extend(task.map(|task| (task.id, task)));
+            if let Some((id, tied, right)) = kept {
+                tasks.insert(id, tied);
+                asked.extend(right);
+            }
         }
         // What points at a removed task is not what is wrong.
-        tasks.extend(self.committed(&deleted)?);
+        for (id, task) in self.committed(&deleted)? {
+            tasks.insert(id, Tied::from(&task));
+            asked.extend(task.fields.need_perm);
+        }
         findings.extend(self.odd_among_agents()?);
         for name in self.agent_names()? {
             let (_, log, odd) = load_agent(&self.store, &name)?;
@@ -198,7 +206,7 @@ impl Workspace {
         if let Ok(text) = String::from_utf8(self.store.dir.read("roles.yml", MAX_CONFIG).unwrap_or_default())
             && let Ok(roles) = yaml::read(&text)
         {
-            let asked = tasks.values().filter_map(|task: &Task| task.fields.need_perm.as_deref()).collect();
+            let asked = asked.iter().map(String::as_str).collect();
             findings.extend(granted::unasked(&self.store.shown("roles.yml"), &text, &roles, &asked));
         }
         findings.extend(across(&self.store.name, &tasks, &|id| self.was_forced(id)));

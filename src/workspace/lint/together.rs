@@ -8,24 +8,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::task::completed_by_force;
-use super::{Staging, across, line_of};
+use super::{Staging, Tied, across, line_of};
 use crate::error::Result;
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
-use crate::model::task::{Status, Task};
+use crate::model::task::Status;
 use crate::rules::fold::fold;
-
-/// Whether a log may hold relationships; a word that is written with escapes may be any.
-pub(super) fn may_relate(log: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(log);
-    text.contains("\"RelationshipAdded\"") || text.contains("\\u")
-}
+use crate::store::log::may_relate;
 
 /// Tasks by id, and those among them that were completed by force.
 #[derive(Default)]
 struct Plan {
-    tasks: BTreeMap<Id, Task>,
+    tasks: BTreeMap<Id, Tied>,
     forced: BTreeSet<Id>,
 }
 
@@ -36,14 +31,11 @@ impl Plan {
         if entries.is_empty() {
             return;
         }
-        let mut task = fold(id, entries).0;
-        // Words count for nothing here, and there may be many.
-        task.context.clear();
-        task.progress.clear();
+        let task = fold(id, entries).0;
         if task.status == Status::Completed && completed_by_force(entries) {
             self.forced.insert(id);
         }
-        self.tasks.insert(id, task);
+        self.tasks.insert(id, Tied::from(&task));
     }
 
     fn judge(&self, store: &str) -> Vec<Finding> {
@@ -52,16 +44,16 @@ impl Plan {
 
     /// The tasks that relationships name.
     fn named(&self) -> BTreeSet<Id> {
-        self.tasks.values().flat_map(|task| task.relationships.values()).flat_map(|edge| [edge.from, edge.to]).collect()
+        self.tasks.values().flat_map(Tied::named).collect()
     }
 }
 
 /// Whether a task that became another could break what holds among several.
-fn may_break(old: Option<&Task>, new: &Task) -> bool {
-    let Some(old) = old else { return !new.relationships.is_empty() };
+fn may_break(old: Option<&Tied>, new: &Tied) -> bool {
+    let Some(old) = old else { return !new.edges.is_empty() };
     let (was, is) = (old.status, new.status);
     let finished = was.is_finished() != is.is_finished() || (was != is && is == Status::Completed);
-    let edges = |task: &Task| task.relationships.keys().copied().collect::<BTreeSet<Id>>();
+    let edges = |task: &Tied| task.edges.iter().map(|edge| edge.stamp.id).collect::<BTreeSet<Id>>();
     finished || (was != is && is == Status::Blocked) || edges(old) != edges(new)
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::super::read::shortest_handle;
+use crate::env::apart;
 use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
 use crate::model::query::{Next, Ready, TaskList};
@@ -17,46 +18,69 @@ use crate::store::index::Index;
 use crate::workspace::Workspace;
 use crate::workspace::elsewhere::Elsewhere;
 
-/// A page of items: as many as fit into the limits, and where to go on.
-pub(super) struct Page {
-    items: Vec<Value>,
+/// How much a list may still hold.
+struct Room {
+    items: usize,
     bytes: usize,
     most_items: usize,
     most_bytes: usize,
 }
 
-impl Page {
-    pub fn new(ws: &Workspace, limit: Option<u64>, all: bool) -> Self {
+impl Room {
+    fn new(ws: &Workspace, limit: Option<u64>, all: bool) -> Self {
         // Whoever names a number of items gets them; otherwise bytes are what counts for the reader.
         let most_bytes = if all || limit.is_some() { usize::MAX } else { ws.settings.list.max_bytes as usize };
         let most_items = limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
         // The envelope around the items takes some bytes too.
-        Page { items: Vec::new(), bytes: 300, most_items, most_bytes }
+        Room { items: 0, bytes: 300, most_items, most_bytes }
+    }
+
+    /// Takes the room for an item, if there is any; for the first there always is.
+    fn has(&mut self, bytes: usize) -> bool {
+        let full = self.items >= self.most_items || (self.items > 0 && self.bytes + bytes + 1 > self.most_bytes);
+        if !full {
+            self.bytes += bytes + 1;
+            self.items += 1;
+        }
+        !full
+    }
+}
+
+/// A page of items: as many as fit into the limits, and where to go on.
+pub(super) struct Page {
+    items: Vec<Value>,
+    room: Room,
+}
+
+impl Page {
+    pub fn new(ws: &Workspace, limit: Option<u64>, all: bool) -> Self {
+        Page { items: Vec::new(), room: Room::new(ws, limit, all) }
     }
 
     /// Takes an item in if there is room; the first always has.
     pub fn push(&mut self, item: Value) -> bool {
-        let bytes = item.to_string().len() + 1;
-        let full =
-            self.items.len() >= self.most_items || (!self.items.is_empty() && self.bytes + bytes > self.most_bytes);
-        if !full {
-            self.bytes += bytes;
+        let fits = self.room.has(item.to_string().len());
+        if fits {
             self.items.push(item);
         }
-        !full
+        fits
     }
 
     pub fn finish(self, total: u64, next_cursor: Option<String>) -> Value {
-        json!({ "items": self.items, "total": total, "truncated": next_cursor.is_some(), "next_cursor": next_cursor })
+        whole(self.items, &beside(total, next_cursor))
     }
 }
 
-/// `task list`
-pub fn list(ws: &Workspace, q: &TaskList) -> Result<Value> {
+/// How many tasks are read at once on their way into a list: the first few, for most lists end there, then many.
+const FIRST: usize = 64;
+const MORE: usize = 2_000;
+
+/// `task list`: gives the items to `take`, each as a document and as its text, and what stands beside them.
+pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Value, String)) -> Result<Value> {
     let index = ws.index()?;
     let plan = ws.plan(&index)?;
     let asker = ws.asker_with_rights()?;
-    let mut page = Page::new(ws, q.limit, q.all);
+    let mut room = Room::new(ws, q.limit, q.all);
     let mut filter = Filter {
         statuses: q.status.clone(),
         unfinished: q.status.is_empty() && !q.all,
@@ -69,7 +93,6 @@ pub fn list(ws: &Workspace, q: &TaskList) -> Result<Value> {
         also: Vec::new(),
         except: Vec::new(),
         after: q.cursor.as_deref().filter(|cursor| *cursor != START).map(read_cursor).transpose()?,
-        limit: 100,
     };
     effective_statuses(&mut filter, &plan, &q.status);
     if q.ready {
@@ -78,22 +101,44 @@ pub fn list(ws: &Workspace, q: &TaskList) -> Result<Value> {
         filter.among = Some(ranked.into_iter().map(|r| r.id).collect());
     }
     let arounds = Arounds::new(ws, &index, &plan, &asker)?;
-    loop {
-        let (tasks, total) = index.page(&filter)?;
-        let last_page = tasks.len() < filter.limit;
-        for task in &tasks {
-            if !page.push(view::summary(task, &arounds.of(task))) {
+    let (mut found, total) = index.found(&filter)?;
+    let mut last = filter.after;
+    let mut at_once = FIRST;
+    while !found.is_empty() {
+        let rest = found.split_off(at_once.min(found.len()));
+        let kept = index.kept(found.iter().map(|(_, id)| *id))?;
+        let items = apart::each(&kept, |kept| {
+            let task = kept.task()?;
+            let item = view::summary(&task, &arounds.of(&task));
+            let text = item.to_string();
+            Ok(((task.fields.priority, task.id), item, text))
+        })?;
+        for (place, item, text) in items {
+            if !room.has(text.len()) {
                 // Begins with a letter, so that the command line does not take a negative priority for a flag.
-                let cursor = filter.after.map(|(priority, id)| format!("p{priority}:{id}"));
-                return Ok(page.finish(total, cursor.or_else(|| Some(START.into()))));
+                let cursor = last.map_or(START.into(), |(priority, id)| format!("p{priority}:{id}"));
+                return Ok(beside(total, Some(cursor)));
             }
-            filter.after = Some((task.fields.priority, task.id));
+            take(item, text);
+            last = Some(place);
         }
-        if last_page {
-            return Ok(page.finish(total, None));
-        }
-        filter.limit = 2_000;
+        (found, at_once) = (rest, MORE);
     }
+    Ok(beside(total, None))
+}
+
+/// A list as one document.
+pub(super) fn whole(items: Vec<Value>, beside: &Value) -> Value {
+    let mut answer = json!({ "items": items });
+    for (name, value) in beside.as_object().into_iter().flatten() {
+        answer[name] = value.clone();
+    }
+    answer
+}
+
+/// What stands beside the items of a list.
+fn beside(total: u64, next_cursor: Option<String>) -> Value {
+    json!({ "total": total, "truncated": next_cursor.is_some(), "next_cursor": next_cursor })
 }
 
 /// A blocked task that waits for nothing counts as open, and is listed as such.

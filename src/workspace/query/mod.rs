@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::Workspace;
 use crate::error::Result;
-use crate::model::query::{Query, TaskGet};
+use crate::model::query::{Query, TaskGet, TaskList};
 use crate::model::words::Ref;
 use crate::reports::view;
 
@@ -41,6 +41,14 @@ pub fn task_schema() -> Value {
 }
 
 impl Workspace {
+    /// `task list` for whoever wants its items one by one: gives `take` each as a document and as its text, and answers with
+    /// what stands beside them (`total`, `truncated`, `next_cursor`). Holds no more than a few thousand tasks at once.
+    ///
+    /// Errors: as [`Workspace::query`].
+    pub fn list(&self, query: &TaskList, take: &mut dyn FnMut(Value, String)) -> Result<Value> {
+        lists::list(self, query, take)
+    }
+
     /// Answers a question. Takes no lock, writes nothing below the work tree.
     ///
     /// Errors: `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, `ERR_IO` where the store cannot be read.
@@ -62,7 +70,11 @@ impl Workspace {
                 let path = self.store.path().join(crate::store::layout::task_dir(id)).join("task.yaml");
                 Ok(json!({ "id": id, "path": path.display().to_string() }))
             }
-            Query::TaskList(q) => lists::list(self, q),
+            Query::TaskList(q) => {
+                let mut items = Vec::new();
+                let beside = self.list(q, &mut |item, _| items.push(item))?;
+                Ok(lists::whole(items, &beside))
+            }
             Query::Ready(q) => lists::ready(self, q),
             Query::Next(q) => lists::next(self, q),
             Query::Stale(q) => alive::stale(self, q),

@@ -26,7 +26,7 @@ use crate::store::entity::line_in;
 use crate::store::layout::{LOG, STORE, task_dir};
 use crate::workspace::Workspace;
 use crate::workspace::lint::{
-    across, completed_by_force, dropped_between, line_of, point_out, readable, values, values_of,
+    Tied, across, completed_by_force, dropped_between, line_of, point_out, readable, values, values_of,
 };
 use crate::workspace::past::{Past, began_at};
 
@@ -260,7 +260,7 @@ fn fails(on: FailOn, summary: &Value) -> bool {
 /// All tasks of one side, and what is odd about those that differ.
 #[derive(Default)]
 struct Side {
-    tasks: BTreeMap<Id, Task>,
+    tasks: BTreeMap<Id, Tied>,
     forced: BTreeSet<Id>,
     findings: Vec<Finding>,
 }
@@ -274,13 +274,15 @@ fn new_findings(
     broken: Vec<Finding>,
 ) -> Result<Vec<Finding>> {
     let mut side = Side::default();
-    let others = if touched.is_empty() { BTreeSet::new() } else { after.tasks()? };
-    for id in others.difference(touched) {
-        side.take_in(*id, &after.entries(*id)?);
-        // What the others say in prose is of no account, and a plan may have many of them.
-        if let Some(task) = side.tasks.get_mut(id) {
-            (task.fields.intent, task.context, task.progress) = Default::default();
+    if !touched.is_empty() {
+        let mut named = BTreeSet::new();
+        for (id, past) in touched.iter().flat_map(|id| [(*id, before), (*id, after)]) {
+            named.extend(Tied::from(&fold(id, &past.entries(id)?).0).named());
         }
+        after.tied(touched, named, &mut |id, entries| {
+            side.take_in(id, entries);
+            side.tasks.get(&id).map(|task| task.named().collect()).unwrap_or_default()
+        })?;
     }
     let new = side.look_at(ws, after, touched)?;
     let old = side.look_at(ws, before, touched)?;
@@ -298,17 +300,17 @@ fn new_findings(
 }
 
 impl Side {
-    fn take_in(&mut self, id: Id, entries: &[Entry]) -> Vec<Finding> {
+    /// Takes a task in. Gives it whole, with what is odd about its events.
+    fn take_in(&mut self, id: Id, entries: &[Entry]) -> (Option<Task>, Vec<Finding>) {
         let (task, findings) = fold(id, entries);
+        let task = Some(task).filter(|task| task.version > 0);
         self.tasks.remove(&id);
         self.forced.remove(&id);
         if completed_by_force(entries) {
             self.forced.insert(id);
         }
-        if task.version > 0 {
-            self.tasks.insert(id, task);
-        }
-        findings
+        self.tasks.extend(task.as_ref().map(|task| (id, Tied::from(task))));
+        (task, findings)
     }
 
     /// Takes tasks in as they were at a point, among the others. Gives all that is odd about them and between them.
@@ -319,14 +321,14 @@ impl Side {
             let (mut log, yaml) = past.files(*id)?;
             let of_log = std::mem::take(&mut log.findings);
             let path = ws.store.shown(task_dir(*id).join(LOG));
-            let folded = self.take_in(*id, &log.entries);
+            let (task, folded) = self.take_in(*id, &log.entries);
             let own = of_log.into_iter().chain(folded).map(|f| {
                 let line = f.line.or_else(|| line_in(&log, &f));
                 f.at(path.clone(), line)
             });
             self.findings.extend(own.map(|f| f.task(*id)));
             let text = String::from_utf8_lossy(yaml.as_deref().unwrap_or_default()).into_owned();
-            if let Some(task) = self.tasks.get(id) {
+            if let Some(task) = &task {
                 let at_line = |mut f: Finding| {
                     f.line = f.spot.as_ref().and_then(|spot| line_of(&text, spot));
                     f
