@@ -88,7 +88,7 @@ fn branches(room: &Room, repo: &Repo, report: &mut Report) {
 
 /// `sync` of tasks that were changed on both sides, against git with as many files changed on both sides, each on one only.
 fn sync(room: &Room, repo: &Repo, report: &mut Report) {
-    let many = if room.asked.small { 4 } else { 200 };
+    let many = if room.asked.small { 4 } else { 200.min(repo.open.len() / 2) };
     room.tell(&format!("sync of {many} tasks changed on both sides"));
     let remote = room.at("remote.git");
     let top = room.at("");

@@ -53,6 +53,7 @@ fn main() {
     if asked.wants("writers") {
         crowd::measure(&room, &mut report);
     }
+    report.sort();
     if asked.small {
         println!("{}", page::is_whole(&report));
     } else {

@@ -64,7 +64,7 @@ pub fn write(report: &Report) {
     let text = std::fs::read_to_string(&readme).expect("README.md");
     let (before, rest) = text.split_once(BEGIN).expect("README.md has the marker where the table begins");
     let (_, after) = rest.split_once(END).expect("README.md has the marker where the table ends");
-    std::fs::write(&readme, format!("{before}{BEGIN}\n{}\n{}{END}{after}", machine(), table(report)))
+    std::fs::write(&readme, format!("{before}{BEGIN}\n{}{}{END}{after}", machine(), table(report)))
         .expect("README.md is written");
 
     let docs = root.join("docs");

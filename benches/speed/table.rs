@@ -63,7 +63,7 @@ impl Line {
             None => "–".into(),
             Some(over) if over <= 0.0 => "met".into(),
             Some(over) if over < 1.0 => format!("missed by {:.0} %", over * 100.0),
-            Some(over) => format!("missed {:.1} times over", over + 1.0),
+            Some(over) => format!("missed: {:.1} times as much", over + 1.0),
         }
     }
 }
@@ -115,6 +115,12 @@ impl Report {
             sizes: asked.sizes.clone(),
             is_everything: asked.is_everything(),
         }
+    }
+
+    /// Brings the lines together by what they measure, in the order of the names, at each size in turn.
+    pub fn sort(&mut self) {
+        let names = ["version", "create", "note", "done", "next", "ready", "brief", "get", "list", "index", "lint"];
+        self.lines.sort_by_key(|line| names.iter().position(|name| *name == line.name).unwrap_or(names.len()));
     }
 
     /// What a command cost at a size, in milliseconds.
