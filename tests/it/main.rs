@@ -10,6 +10,7 @@ mod branches;
 mod by_hand;
 mod claims;
 mod contract;
+mod counted;
 mod crash;
 mod fleet;
 mod formats;
@@ -48,6 +49,8 @@ mod sessions;
 mod signed;
 mod skew;
 mod staged;
+#[path = "../../benches/speed/store.rs"]
+mod standard_store;
 mod stopped;
 mod sync;
 mod sync_crash;

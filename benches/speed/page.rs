@@ -1,0 +1,248 @@
+//! The report as text, as the table of README.md, and as the page that has all of it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::picture::{self, grouped};
+use crate::table::{Line, Most, Report, Unit};
+
+const BEGIN: &str = "<!-- speed -->";
+const END: &str = "<!-- /speed -->";
+
+/// For the terminal.
+pub fn as_text(report: &Report) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{:>6} {:>7}  {:<52} {:>8} {:>10} {:>10}", "ratio", "at most", "", "tasks", "ours", "floor");
+    for line in &report.lines {
+        let _ = writeln!(
+            out,
+            "{:>6} {:>7}  {:<52} {:>8} {:>10} {:>10}  {}",
+            ratio(line),
+            most(line),
+            line.what.replace('`', ""),
+            line.tasks.map(grouped).unwrap_or_default(),
+            value(line.unit, line.ours.median),
+            line.floor.map(|floor| value(line.unit, floor.median)).unwrap_or_default(),
+            line.verdict(),
+        );
+        if let Some((ours, floor)) = line.cold {
+            let _ = writeln!(
+                out,
+                "{:>6.2} {:>7}  {:<52} {:>8} {:>10} {:>10}",
+                ours.median / floor.median,
+                "",
+                "  cold",
+                "",
+                value(line.unit, ours.median),
+                value(line.unit, floor.median)
+            );
+        }
+    }
+    for text in [growth(report), crowd(report), peaks(report)].into_iter().flatten() {
+        let _ = write!(out, "\n{text}");
+    }
+    out
+}
+
+/// That everything can be printed, and how much it is. The figures of a small run mean nothing and are not shown.
+pub fn is_whole(report: &Report) -> String {
+    let page = whole(report);
+    let drawn = picture::growth(&report.sizes, |name, tasks| report.cost(name, tasks)).is_some();
+    for part in [as_text(report), table(report), page] {
+        assert!(!part.contains("NaN") && !part.contains("inf "), "{part}");
+    }
+    let (lines, peaks) = (report.lines.len(), report.peaks.len());
+    assert!(!report.is_everything || (drawn && peaks > 0 && report.crowd.is_some()), "a part is missing");
+    format!("{lines} lines, the memory of {peaks} commands, all of it too small to mean anything")
+}
+
+/// Into README.md between its markers, and into `docs/`.
+pub fn write(report: &Report) {
+    assert!(report.is_everything, "only a run of everything is written down");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = root.join("README.md");
+    let text = std::fs::read_to_string(&readme).expect("README.md");
+    let (before, rest) = text.split_once(BEGIN).expect("README.md has the marker where the table begins");
+    let (_, after) = rest.split_once(END).expect("README.md has the marker where the table ends");
+    std::fs::write(&readme, format!("{before}{BEGIN}\n{}{}{END}{after}", machine(), table(report)))
+        .expect("README.md is written");
+
+    let docs = root.join("docs");
+    std::fs::create_dir_all(&docs).expect("docs/");
+    std::fs::write(docs.join("speed.md"), whole(report)).expect("docs/speed.md is written");
+    if let Some(svg) = picture::growth(&report.sizes, |name, tasks| report.cost(name, tasks)) {
+        std::fs::write(docs.join("growth.svg"), svg).expect("docs/growth.svg is written");
+    }
+}
+
+/// The lines something was promised for.
+fn table(report: &Report) -> String {
+    let mut out =
+        "\n| ratio | at most | what | tasks | ours | floor | |\n|---:|---:|---|---:|---:|---:|---|\n".to_owned();
+    for line in report.lines.iter().filter(|line| line.most != Most::Anything) {
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} / {} | {} | {} | {} | {} |",
+            ratio(line),
+            most(line),
+            line.what,
+            line.beside,
+            line.tasks.map_or_else(|| "–".into(), grouped),
+            value(line.unit, line.ours.median),
+            line.floor.map_or_else(|| "–".into(), |floor| value(line.unit, floor.median)),
+            line.verdict()
+        );
+    }
+    out + "\n"
+}
+
+/// Everything, as a page.
+fn whole(report: &Report) -> String {
+    let mut out = format!(
+        "# Speed\n\n\
+         Written by `cargo bench --bench speed -- --write`. Whole processes, ours and the floor in turn on the same disk and the same\n\
+         store; medians, and in brackets the tenth and the ninetieth of a hundred. The standard store has 5 events a task; a third of the\n\
+         tasks has 1 to 3 blockers, 60 % are closed.\n\n{}\n## Warm\n\n\
+         | ratio | at most | what | beside | tasks | ours | floor | rounds | |\n|---:|---:|---|---|---:|---:|---:|---:|---|\n",
+        machine()
+    );
+    for line in &report.lines {
+        let spread = |f: crate::run::Figures| {
+            let median = value(line.unit, f.median);
+            if f.rounds < 3 { median } else { format!("{median} ({:.1} – {:.1})", f.p10, f.p90) }
+        };
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            ratio(line),
+            most(line),
+            line.what,
+            line.beside,
+            line.tasks.map_or_else(|| "–".into(), grouped),
+            spread(line.ours),
+            line.floor.map_or_else(|| "–".into(), spread),
+            line.ours.rounds,
+            line.verdict()
+        );
+    }
+    out += "\n## Cold\n\nNothing of the store and of git's folder in memory; the programs themselves are warm.\n\n\
+            | ratio | what | beside | tasks | ours | floor |\n|---:|---|---|---:|---:|---:|\n";
+    for line in &report.lines {
+        let Some((ours, floor)) = line.cold else { continue };
+        let _ = writeln!(
+            out,
+            "| {:.2} | {} | {} | {} | {} | {} |",
+            ours.median / floor.median,
+            line.what,
+            line.beside,
+            line.tasks.map_or_else(|| "–".into(), grouped),
+            value(line.unit, ours.median),
+            value(line.unit, floor.median)
+        );
+    }
+    for (title, text) in [
+        ("Growth\n\n![milliseconds by tasks in the store](growth.svg)", growth(report)),
+        ("Writers at once", crowd(report)),
+        ("Memory", peaks(report)),
+    ] {
+        if let Some(text) = text {
+            let _ = write!(out, "\n## {title}\n\n{text}");
+        }
+    }
+    out
+}
+
+/// Milliseconds by command and size.
+fn growth(report: &Report) -> Option<String> {
+    let mut out = String::from("| ms |");
+    for n in &report.sizes {
+        let _ = write!(out, " {} |", grouped(*n));
+    }
+    let _ = writeln!(out, "\n|---|{}", "---:|".repeat(report.sizes.len()));
+    let mut rows = 0;
+    for name in picture::DRAWN {
+        let costs: Vec<Option<f64>> = report.sizes.iter().map(|n| report.cost(name, *n)).collect();
+        if costs.iter().any(Option::is_some) {
+            rows += 1;
+            let costs: Vec<String> = costs.iter().map(|c| c.map_or("–".into(), |ms| format!("{ms:.1}"))).collect();
+            let _ = writeln!(out, "| `{name}` | {} |", costs.join(" | "));
+        }
+    }
+    (rows > 0).then_some(out)
+}
+
+/// What many writers did.
+fn crowd(report: &Report) -> Option<String> {
+    let crowd = report.crowd.as_ref()?;
+    Some(format!(
+        "{} changes, on a store of {} tasks: by {} processes at once, and by one. Each is a new task, a note or a label on one of four\n\
+         tasks that all writers share; {} of {} were found afterwards, and `lint` found nothing wrong.\n\n\
+         | | changes a second | wait p50 | wait p99 | longest |\n|---|---:|---:|---:|---:|\n\
+         | {} processes | {:.0} | {:.1} ms | {:.1} ms | {:.1} ms |\n\
+         | one process | {:.0} | {:.1} ms | | |\n",
+        grouped(crowd.commands),
+        grouped(report.sizes[0]),
+        crowd.writers,
+        grouped(crowd.kept),
+        grouped(crowd.commands),
+        crowd.writers,
+        crowd.together,
+        crowd.p50,
+        crowd.p99,
+        crowd.longest,
+        crowd.alone,
+        crowd.alone_p50
+    ))
+}
+
+/// Memory by command.
+fn peaks(report: &Report) -> Option<String> {
+    if report.peaks.is_empty() {
+        return None;
+    }
+    let mut out = format!(
+        "At {} tasks, each command once; at most 300 MB.\n\n| command | most memory at once | took |\n|---|---:|---:|\n",
+        grouped(report.peaks_at)
+    );
+    for peak in &report.peaks {
+        let _ = writeln!(out, "| {} | {:.1} MB | {:.0} ms |", peak.command, peak.megabytes, peak.ms);
+    }
+    Some(out)
+}
+
+/// On what it was measured.
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let cpu = cpus.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let git = crate::run::printed(crate::room::git(Path::new("/"), &["--version"]));
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    format!(
+        "Measured on {cores} cores ({}), Linux {}, {}.\n",
+        cpu.trim_start_matches([' ', '\t', ':']).trim(),
+        kernel.trim(),
+        git.trim()
+    )
+}
+
+fn ratio(line: &Line) -> String {
+    line.ratio().map_or_else(|| "–".into(), |ratio| format!("{ratio:.2}"))
+}
+
+fn most(line: &Line) -> String {
+    match line.most {
+        Most::Times(most) => format!("{most}"),
+        Most::Flat(most) => value(line.unit, most),
+        Most::Anything => "–".into(),
+    }
+}
+
+fn value(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Ms if value < 10.0 => format!("{value:.2} ms"),
+        Unit::Ms => format!("{value:.0} ms"),
+        Unit::Bytes => format!("{} B", grouped(value as usize)),
+        Unit::Megabytes => format!("{value:.0} MB"),
+    }
+}

@@ -1,0 +1,204 @@
+//! What a command does, counted by strace and not timed: so that a regression is seen on a busy machine too.
+//!
+//! The store is the one the benchmark measures, of 10 000 tasks, committed, the index warm. All counts are of the whole process, its
+//! start and the libraries it loads included. Bytes of files that are mapped into memory are not counted.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+use std::process::Stdio;
+use std::sync::OnceLock;
+
+use crate::sandbox::Sandbox;
+use crate::standard_store as store;
+
+/// Sizes of the store that are looked at.
+const SMALL: usize = 1_000;
+const LARGE: usize = 10_000;
+
+/// At most so much at 10 000 tasks: about 1.3 times what it was when this was written. Where a figure goes down, so does its ceiling.
+#[rustfmt::skip]
+const CEILINGS: &[(&str, Counts)] = &[
+    // Every task's log is asked for its size and time, folder by folder: the index is trusted only where the files are as it read them.
+    // Of the index the columns that ranking needs are read, of all unfinished tasks.
+    ("next",     Counts { opened: 2_700, looked_at: 13_000, read: 5_200_000, written:   1_500, flushed: 0, started: 0 }),
+    // As next, and of the index little but what it knows of each file.
+    ("task get", Counts { opened: 2_700, looked_at: 13_000, read: 2_100_000, written:   1_500, flushed: 0, started: 0 }),
+    ("brief",    Counts { opened: 2_700, looked_at: 13_000, read: 2_100_000, written:   2_000, flushed: 0, started: 0 }),
+    // The libraries, the settings, the lock, the journal, its mark and the new task's files: nothing that grows with the store.
+    ("create",   Counts { opened:    32, looked_at:     38, read:    11_000, written:   2_400, flushed: 1, started: 0 }),
+    // Who waits for the task is asked of the index, which takes in what changed since it was asked last. SQLite collects up to 200 pages
+    // of such changes (800 KB) before it puts them in their place, and whoever opens the index reads what is collected.
+    ("done",     Counts { opened: 2_800, looked_at: 13_100, read: 2_700_000, written: 1_100_000, flushed: 1, started: 0 }),
+];
+
+/// What a command did.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Counts {
+    /// Files and folders opened.
+    opened: u64,
+    /// Files and folders whose size and time were asked for.
+    looked_at: u64,
+    /// Bytes read.
+    read: u64,
+    /// Bytes written.
+    written: u64,
+    /// Waits for the disk: fsync, fdatasync, syncfs.
+    flushed: u64,
+    /// Other processes started; threads are none.
+    started: u64,
+}
+
+impl Counts {
+    fn parts(&self) -> [(&'static str, u64); 6] {
+        [
+            ("files opened", self.opened),
+            ("files looked at", self.looked_at),
+            ("bytes read", self.read),
+            ("bytes written", self.written),
+            ("flushes", self.flushed),
+            ("processes started", self.started),
+        ]
+    }
+
+    /// Of a trace that `strace -f` wrote.
+    fn of(trace: &str) -> Self {
+        let mut counts = Counts::default();
+        for line in trace.lines() {
+            // Where several processes are followed, each line begins with a number.
+            let line = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
+            let begun = line.strip_prefix("<... ");
+            let name = begun.unwrap_or(line).split(['(', ' ']).next().unwrap_or_default();
+            // A call that another interrupts stands on two lines: its arguments on the first, its result on the second.
+            if begun.is_none()
+                && matches!(name, "clone" | "clone3" | "fork" | "vfork")
+                && !line.contains("CLONE_THREAD")
+            {
+                counts.started += 1;
+            }
+            let result = line.rsplit_once(" = ").and_then(|(_, r)| r.split(' ').next()?.parse::<u64>().ok());
+            let Some(result) = result else { continue };
+            match name {
+                "open" | "openat" | "openat2" | "creat" => counts.opened += 1,
+                "stat" | "lstat" | "fstat" | "newfstatat" | "statx" => counts.looked_at += 1,
+                "read" | "readv" | "pread64" | "preadv" | "preadv2" => counts.read += result,
+                "write" | "writev" | "pwrite64" | "pwritev" | "pwritev2" | "sendfile" | "copy_file_range" => {
+                    counts.written += result;
+                }
+                "fsync" | "fdatasync" | "syncfs" | "sync_file_range" => counts.flushed += 1,
+                _ => {}
+            }
+        }
+        counts
+    }
+}
+
+impl Display for Counts {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let words: Vec<String> = self.parts().iter().map(|(what, n)| format!("{n} {what}")).collect();
+        f.write_str(&words.join(", "))
+    }
+}
+
+/// Every command at every size, counted once for all tests.
+fn counted() -> &'static BTreeMap<(usize, &'static str), Counts> {
+    static COUNTED: OnceLock<BTreeMap<(usize, &'static str), Counts>> = OnceLock::new();
+    COUNTED.get_or_init(|| [SMALL, LARGE].into_iter().flat_map(of_a_store).collect())
+}
+
+/// A store of so many tasks, committed.
+fn standard(tasks: usize) -> Sandbox {
+    let room = Sandbox::new();
+    store::write(&room.repo(), tasks);
+    store::commit(&room.repo(), |args| {
+        let mut git = room.sealed("git", &room.repo());
+        git.args(args);
+        git
+    });
+    room
+}
+
+fn of_a_store(tasks: usize) -> Vec<((usize, &'static str), Counts)> {
+    let room = standard(tasks);
+    let open = store::open_tasks(tasks);
+    let commands: [(&'static str, &[&str]); 5] = [
+        ("next", &["next"]),
+        ("task get", &["task", "get", &open[0]]),
+        ("brief", &["brief", &open[0]]),
+        ("create", &["task", "create", "--title", "one more task"]),
+        ("done", &["done", &open[1], "--outcome", "it holds"]),
+    ];
+    // What was written just now is read once more by whoever looks first, what is new is taken in by whoever asks first, and what was
+    // taken in is put in its place by whoever does so next: a store in use has all of that behind it.
+    room.run(&["next"]).data();
+    for task in &open[2..4] {
+        room.run(&["claim", task]).data();
+        room.run(&["done", task]).data();
+        for (_, args) in &commands[..3] {
+            room.run(args).data();
+        }
+    }
+    room.run(&["claim", &open[1]]).data();
+    room.run(&["next"]).data();
+    commands.iter().map(|(name, args)| ((tasks, *name), count(&room, args))).collect()
+}
+
+/// Runs a command under strace.
+fn count(room: &Sandbox, args: &[&str]) -> Counts {
+    let trace = room.beside("trace");
+    let calls = "trace=?open,?openat,?openat2,?creat,?stat,?lstat,?fstat,?newfstatat,?statx,?read,?readv,?pread64,?preadv,\
+                 ?preadv2,?write,?writev,?pwrite64,?pwritev,?pwritev2,?sendfile,?copy_file_range,?fsync,?fdatasync,?syncfs,\
+                 ?sync_file_range,?clone,?clone3,?fork,?vfork";
+    let mut command = room.agentpm_like("strace");
+    command.args(["-f", "-qq", "-e", calls, "-o"]).arg(&trace).arg("--").arg(env!("CARGO_BIN_EXE_agentpm")).args(args);
+    let output = command.stderr(Stdio::piped()).output().expect("strace is needed for this test: install it");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let counts = Counts::of(&std::fs::read_to_string(&trace).expect("a trace"));
+    assert!(counts.opened > 5 && counts.read > 0, "a trace of the command: {counts}");
+    counts
+}
+
+#[test]
+fn no_command_does_more_than_it_needs_at_ten_thousand_tasks() {
+    let mut broken = Vec::new();
+    for (command, ceiling) in CEILINGS {
+        let seen = counted()[&(LARGE, *command)];
+        for ((what, seen), (_, most)) in seen.parts().into_iter().zip(ceiling.parts()) {
+            if seen > most {
+                broken.push(format!("{command}: {seen} {what}, at most {most}"));
+            }
+        }
+    }
+    let all: Vec<String> = counted().iter().map(|((tasks, name), seen)| format!("{name} at {tasks}: {seen}")).collect();
+    assert!(broken.is_empty(), "{}\n\nall that was counted:\n{}", broken.join("\n"), all.join("\n"));
+}
+
+#[test]
+fn ten_times_the_tasks_do_not_open_ten_times_the_files() {
+    // Tasks lie in 1 024 folders at most, of which 1 000 tasks fill 640: who looks at all of them opens each, and lists it.
+    const FOLDERS: u64 = 2 * (1_024 - 640);
+    for (command, more) in [("create", 2), ("task get", FOLDERS), ("next", FOLDERS), ("done", FOLDERS)] {
+        let (few, many) = (counted()[&(SMALL, command)].opened, counted()[&(LARGE, command)].opened);
+        assert!(many <= few + more + 40, "{command}: {few} files opened at {SMALL} tasks, {many} at {LARGE}");
+    }
+}
+
+#[test]
+fn the_standard_store_is_what_it_is_said_to_be() {
+    let (room, again) = (standard(SMALL), Sandbox::new());
+    store::write(&again.repo(), SMALL);
+    room.is_clean();
+    let (mut events, mut blocked) = (0, 0);
+    for n in 0..SMALL {
+        let id = store::id(n).to_string();
+        let [log, yaml] = [room.log_of(&id), room.yaml_of(&id)].map(|path| std::fs::read(path).expect("a file"));
+        let same = [again.log_of(&id), again.yaml_of(&id)].map(|path| std::fs::read(path).expect("a file"));
+        assert!([&log, &yaml] == same.each_ref(), "task {n} is not the same twice");
+        let log = String::from_utf8(log).expect("UTF-8");
+        events += log.lines().count();
+        blocked += usize::from(log.contains("\"type\":\"blocks\""));
+    }
+    assert_eq!(events, 5 * SMALL, "five events a task");
+    assert!((300..370).contains(&blocked), "{blocked} of {SMALL} tasks wait for others, a third should");
+    let closed = room.run(&["task", "list", "--status", "completed", "--limit", "1"]).data();
+    assert_eq!(closed["total"], 600, "{closed:#}");
+}
