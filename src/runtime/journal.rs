@@ -346,6 +346,11 @@ pub fn settled(runtime: &Dir, boot: &str) -> Option<u64> {
     Some(if mark.boot == boot && !boot.is_empty() { mark.offset } else { mark.synced })
 }
 
+/// Which file the current journal is; 0 where there is none.
+pub fn inode(runtime: &Dir) -> u64 {
+    runtime.mark(JOURNAL).ok().flatten().map_or(0, |mark| mark.inode)
+}
+
 /// How long the current journal is now, in bytes; 0 where there is none.
 pub fn length(runtime: &Dir) -> u64 {
     runtime.mark(JOURNAL).ok().flatten().map_or(0, |mark| mark.size)

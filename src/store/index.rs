@@ -89,10 +89,22 @@ impl Index {
         Ok(Index { db: database::open(path, boot, &FORM)? })
     }
 
-    /// Compares every log with what was read of it, and reads again what may have changed.
+    /// Up to where it holds what happened, in the words of who brought it there; `None` where nobody said.
+    pub fn kept_up(&self) -> Result<Option<String>> {
+        let ask = self.db.query_row("SELECT value FROM meta WHERE name = 'kept_up'", [], |row| row.get(0)).optional();
+        ask.map_err(failed)
+    }
+
+    /// Notes up to where it holds what happened. Where that cannot be written, the next to ask looks at every file.
+    pub fn note_kept_up(&self, words: &str) {
+        let noted = self.db.execute("INSERT OR REPLACE INTO meta VALUES('kept_up', ?1)", [words]);
+        noted.map(drop).unwrap_or_else(|e| tracing::debug!(error = %e, "the index could not be noted as kept up"));
+    }
+
+    /// Compares every log with what was read of it, and reads again what may have changed. Says whether anything had.
     ///
     /// Errors: `ERR_IO` where the store or the index cannot be read.
-    pub fn refresh(&mut self, store: &Store, pending: &Pending, now_ns: i64) -> Result<()> {
+    pub fn refresh(&mut self, store: &Store, pending: &Pending, now_ns: i64) -> Result<bool> {
         let known = self.known().map_err(failed)?;
         let (folders, _) = store.task_folders()?;
         let judged = apart::each(&folders, |id| Ok(pending.contains_key(id) || is_stale(store, *id, known.get(id))?))?;
@@ -100,23 +112,25 @@ impl Index {
         stale.extend(pending.keys().filter(|id| folders.binary_search(id).is_err()));
         let present: BTreeSet<Id> = folders.into_iter().chain(pending.keys().copied()).collect();
         let gone: Vec<Id> = known.keys().filter(|id| !present.contains(id)).copied().collect();
-        self.take_in(store, pending, &stale, &gone, now_ns)
+        self.take_in(store, pending, &stale, &gone, now_ns)?;
+        Ok(!stale.is_empty() || !gone.is_empty())
     }
 
     /// As [`Index::refresh`], for tasks that are known to have changed.
     ///
     /// Errors: as [`Index::refresh`].
-    pub fn refresh_some(&mut self, store: &Store, ids: &[Id], now_ns: i64) -> Result<()> {
+    pub fn refresh_some(&mut self, store: &Store, ids: &[Id], pending: &Pending, now_ns: i64) -> Result<()> {
         let mut gone = Vec::new();
         let mut stale = Vec::new();
         for id in ids {
-            if store.dir.kind(task_dir(*id)).map_err(|e| Error::io("look at", store.path(), &e))?.is_some() {
+            let there = store.dir.kind(task_dir(*id)).map_err(|e| Error::io("look at", store.path(), &e))?;
+            if there.is_some() || pending.contains_key(id) {
                 stale.push(*id);
             } else {
                 gone.push(*id);
             }
         }
-        self.take_in(store, &Pending::new(), &stale, &gone, now_ns)
+        self.take_in(store, pending, &stale, &gone, now_ns)
     }
 
     fn known(&self) -> rusqlite::Result<BTreeMap<Id, (Mark, i64)>> {

@@ -136,6 +136,7 @@ impl Workspace {
                 events.entry(id).or_default().extend(entries);
             }
             self.under_lock("agentpm lint --fix", |runtime, _, _| {
+                self.logs_were_written();
                 for (id, entries) in &mut events {
                     entries.sort_by_key(|entry| entry.event.stamp());
                     entries.dedup_by_key(|entry| entry.event.id);

@@ -4,11 +4,15 @@
 //! journal, so that a reader sees a command whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 
 use serde_json::{Value, json};
 
 use super::Workspace;
 use super::elsewhere::Elsewhere;
+use super::heal::mark_text;
+use super::stage::touched_since;
 use crate::env::files::Kind;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord};
@@ -25,6 +29,45 @@ use crate::store::database;
 use crate::store::entity::{LoadedTask, is_odd, load_agent, load_task};
 use crate::store::index::{Index, Pending};
 use crate::store::layout::{AGENTS, TASKS, task_dir};
+
+/// Most bytes of journal that are read rather than looking at every file.
+const MOST_BEHIND: u64 = 1 << 20;
+
+/// What may have changed the plan's logs: git, and commands on this machine.
+struct Happened {
+    /// The mark of git's index.
+    git: String,
+    /// Which journal it is.
+    journal: u64,
+    /// Up to where its events are in their logs.
+    offset: u64,
+}
+
+impl Happened {
+    /// Where in the journal stands what happened since; `None` where all must be looked at.
+    fn since(&self, then: &Happened) -> Option<u64> {
+        let same = self.git == then.git && self.journal == then.journal;
+        let behind = self.offset.checked_sub(then.offset)?;
+        (same && behind <= MOST_BEHIND).then_some(then.offset)
+    }
+}
+
+impl fmt::Display for Happened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.journal, self.offset, self.git)
+    }
+}
+
+impl FromStr for Happened {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut words = text.splitn(3, ' ');
+        let mut number = || words.next().unwrap_or_default().parse();
+        let (journal, offset) = (number()?, number()?);
+        Ok(Happened { journal, offset, git: words.next().unwrap_or_default().to_owned() })
+    }
+}
 
 impl Workspace {
     /// The time now in nanoseconds since 1970, for the index's care with fresh files. Not the fixed clock of tests: files
@@ -73,9 +116,57 @@ impl Workspace {
 
     fn index_as_it_is(&self) -> Result<Index> {
         let mut index = Index::open(self.index_path().as_deref(), self.env.boot())?;
+        let now = self.happened();
         let pending = tasks_of(self.pending()?);
-        index.refresh(&self.store, &pending, self.tick())?;
+        if index.refresh(&self.store, &pending, self.tick())?
+            && let Some(now) = now
+        {
+            index.note_kept_up(&now.to_string());
+        }
         Ok(index)
+    }
+
+    /// The read model for whoever changes the plan: brought up to what commands on this machine did, and where git did
+    /// anything, to the files. So a change costs the same in a plan of any size. What somebody did to a log by hand since the
+    /// last question is not seen; by it a change can miss a blocked task or a child, which lint then names.
+    ///
+    /// Errors: as [`Workspace::index`].
+    pub(super) fn index_to_change(&self) -> Result<Index> {
+        let (Some(runtime), Some(now)) = (self.runtime(), self.happened()) else { return self.index() };
+        let mut index = Index::open(self.index_path().as_deref(), self.env.boot())?;
+        let since = index.kept_up()?.and_then(|words| words.parse::<Happened>().ok()).and_then(|then| now.since(&then));
+        let touched = since.map(|offset| touched_since(self, runtime, offset)).transpose()?.flatten();
+        match touched {
+            Some(ids) => {
+                let pending = tasks_of(self.pending()?);
+                let known = pending.keys().copied().filter(|id| !ids.contains(id));
+                let ids: Vec<Id> = ids.iter().copied().chain(known).collect();
+                if !ids.is_empty() {
+                    index.refresh_some(&self.store, &ids, &pending, self.tick())?;
+                    index.note_kept_up(&now.to_string());
+                }
+                Ok(index)
+            }
+            None => {
+                index.refresh(&self.store, &tasks_of(self.pending()?), self.tick())?;
+                index.note_kept_up(&now.to_string());
+                Ok(index)
+            }
+        }
+    }
+
+    /// Says that logs were written of which neither the journal nor git knows: the next change looks at every file.
+    pub(super) fn logs_were_written(&self) {
+        if let Ok(index) = Index::open(self.index_path().as_deref(), self.env.boot()) {
+            index.note_kept_up("");
+        }
+    }
+
+    fn happened(&self) -> Option<Happened> {
+        let runtime = self.runtime()?;
+        let offset = journal::settled(runtime, self.env.boot())?;
+        let git = self.repo.as_ref().map(mark_text).unwrap_or_default();
+        Some(Happened { git, journal: journal::inode(runtime), offset })
     }
 
     /// Throws the read model away, so that the next look makes it anew.

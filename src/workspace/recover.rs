@@ -189,6 +189,7 @@ impl Workspace {
             }
             by_entity.keys().try_for_each(|entity| check_home(&self.store, entity))?;
             lock.check(runtime)?;
+            self.logs_were_written();
             for (entity, entries) in &by_entity {
                 project(&self.store, entity, entries, runtime)?;
             }

@@ -30,7 +30,7 @@ use crate::rules::stage::{Draft, Grant, Part, Stage, Taken};
 use crate::runtime::journal;
 use crate::runtime::records;
 use crate::store::entity::{LoadedTask, load_agent, load_task};
-use crate::store::index::Index;
+use crate::store::index::{Index, Pending};
 use crate::store::log::Log;
 
 /// Most parents that one event names.
@@ -166,7 +166,7 @@ impl<'a> Scene<'a> {
     /// The read model as of now: made where there is none yet, or caught up with what others wrote since it was prepared.
     fn index(&mut self) -> Result<&Index> {
         if self.prepared.is_none() {
-            let index = self.ws.index()?;
+            let index = self.ws.index_to_change()?;
             self.prepared = Some(Prepared { index, journal_end: 0, ranking: Vec::new(), event: None });
             self.caught_up = true;
         }
@@ -176,8 +176,8 @@ impl<'a> Scene<'a> {
         if !self.caught_up {
             let touched = touched_since(ws, runtime, prepared.journal_end)?;
             match touched {
-                Some(ids) => prepared.index.refresh_some(&ws.store, &ids, ws.tick())?,
-                None => prepared.index = ws.index()?,
+                Some(ids) => prepared.index.refresh_some(&ws.store, &ids, &Pending::new(), ws.tick())?,
+                None => prepared.index = ws.index_to_change()?,
             }
             self.caught_up = true;
         }
@@ -309,7 +309,7 @@ impl<'a> Scene<'a> {
 }
 
 /// The tasks that other writers of this store changed since the journal was so long; `None` where it was begun anew since.
-fn touched_since(ws: &Workspace, runtime: &Dir, end: u64) -> Result<Option<Vec<Id>>> {
+pub(super) fn touched_since(ws: &Workspace, runtime: &Dir, end: u64) -> Result<Option<Vec<Id>>> {
     if journal::length(runtime) < end {
         return Ok(None);
     }

@@ -33,7 +33,7 @@ use crate::runtime::lock::Lock;
 use crate::runtime::records;
 use crate::store::database;
 use crate::store::entity::load_task;
-use crate::store::index::Index;
+use crate::store::index::{Index, Pending};
 use crate::store::layout::{STORE, Store};
 use crate::store::project::{check_home, project, project_onto, sweep};
 
@@ -233,7 +233,7 @@ impl Workspace {
             return Ok(None);
         }
         let journal_end = journal::settled(runtime, self.env.boot()).unwrap_or(0);
-        let index = self.index()?;
+        let index = if claims_any { self.index()? } else { self.index_to_change()? };
         let ranking = if claims_any {
             let plan = self.plan_to_claim(&index)?;
             let asker = self.asker_with_rights()?;
@@ -438,7 +438,7 @@ impl Workspace {
             Some(mut index) => {
                 let changed: Vec<Id> = written.tasks.keys().copied().collect();
                 // Where it cannot be brought up to date, a new one is made where it is needed.
-                index.refresh_some(&self.store, &changed, self.tick()).is_ok().then_some(index)
+                index.refresh_some(&self.store, &changed, &Pending::new(), self.tick()).is_ok().then_some(index)
             }
             None => None,
         };
@@ -643,7 +643,7 @@ impl Show<'_, '_> {
         }
         let index = match self.index.take() {
             Some(index) => index,
-            None => self.ws.index()?,
+            None => self.ws.index_to_change()?,
         };
         let shown = self.ws.show_task_beside(&task, &index, self.elsewhere);
         self.index = Some(index);

@@ -26,9 +26,10 @@ const CEILINGS: &[(&str, Counts)] = &[
     ("brief",    Counts { opened: 2_700, looked_at: 13_000, read: 2_100_000, written:   2_000, flushed: 0, started: 0 }),
     // The libraries, the settings, the lock, the journal, its mark and the new task's files: nothing that grows with the store.
     ("create",   Counts { opened:    32, looked_at:     38, read:    11_000, written:   2_400, flushed: 1, started: 0 }),
-    // Who waits for the task is asked of the index, which takes in what changed since it was asked last. SQLite collects up to 200 pages
-    // of such changes (800 KB) before it puts them in their place, and whoever opens the index reads what is collected.
-    ("done",     Counts { opened: 2_800, looked_at: 13_100, read: 2_700_000, written: 1_100_000, flushed: 1, started: 0 }),
+    // Who waits for the task is asked of the index, which takes in what commands did since it was asked last, and looks at no other
+    // file. SQLite collects up to 200 pages of such changes (800 KB) before it puts them in their place, and whoever opens the index
+    // reads what is collected.
+    ("done",     Counts { opened:    90, looked_at:    150, read: 1_300_000, written: 1_100_000, flushed: 1, started: 0 }),
 ];
 
 /// What a command did.
@@ -138,7 +139,9 @@ fn of_a_store(tasks: usize) -> Vec<((usize, &'static str), Counts)> {
         }
     }
     room.run(&["claim", &open[1]]).data();
-    room.run(&["next"]).data();
+    for _ in 0..2 {
+        room.run(&["next"]).data();
+    }
     commands.iter().map(|(name, args)| ((tasks, *name), count(&room, args))).collect()
 }
 
@@ -176,7 +179,7 @@ fn no_command_does_more_than_it_needs_at_ten_thousand_tasks() {
 fn ten_times_the_tasks_do_not_open_ten_times_the_files() {
     // Tasks lie in 1 024 folders at most, of which 1 000 tasks fill 640: who looks at all of them opens each, and lists it.
     const FOLDERS: u64 = 2 * (1_024 - 640);
-    for (command, more) in [("create", 2), ("task get", FOLDERS), ("next", FOLDERS), ("done", FOLDERS)] {
+    for (command, more) in [("create", 2), ("done", 2), ("task get", FOLDERS), ("next", FOLDERS)] {
         let (few, many) = (counted()[&(SMALL, command)].opened, counted()[&(LARGE, command)].opened);
         assert!(many <= few + more + 40, "{command}: {few} files opened at {SMALL} tasks, {many} at {LARGE}");
     }

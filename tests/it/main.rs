@@ -23,6 +23,7 @@ mod history;
 mod hostile;
 mod index_truth;
 mod laws;
+mod kept_up;
 mod lint_forms;
 mod lint_rules;
 mod lint_settings;

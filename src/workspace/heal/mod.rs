@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub(super) use self::removed::Removal;
-use self::seen::mark_text;
+pub(super) use self::seen::mark_text;
 use self::sides::edited_sides;
 use super::Workspace;
 use super::absorb::{Comments, HandEdit};

@@ -54,7 +54,7 @@ impl Workspace {
 }
 
 /// Changes whenever git writes its index.
-pub(super) fn mark_text(repo: &Repo) -> String {
+pub(in crate::workspace) fn mark_text(repo: &Repo) -> String {
     let mark = repo.index_mark();
     format!("{} {} {}", mark.size, mark.mtime, mark.inode)
 }

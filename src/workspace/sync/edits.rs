@@ -287,6 +287,7 @@ impl Sync<'_> {
             return Ok(());
         }
         self.ws.under_lock("agentpm sync", |runtime, _, journal| {
+            self.ws.logs_were_written();
             for (id, entries) in there {
                 let entity = Entity::Task(*id);
                 let log = read_log(&self.ws.store, &entity)?;

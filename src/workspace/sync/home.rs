@@ -267,6 +267,7 @@ impl Sync<'_> {
                 None => self.bring_other(change, own)?,
             }
         }
+        self.ws.logs_were_written();
         for (entity, log) in logs {
             let bytes = log.map(|oid| self.objects.blob(oid)).transpose()?.unwrap_or_default();
             let more = Log::read(&bytes[..]).unwrap_or_default().entries;
