@@ -17,8 +17,9 @@ const MOST: usize = 8;
 ///
 /// Errors: the first in that order, where there are any.
 pub fn each<T: Sync, R: Send>(all: &[T], look: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
-    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
-    let threads = cores.min(MOST).min(all.len() / WORTH).max(1);
+    // How many cores there are takes some reading to find out.
+    let cores = || thread::available_parallelism().map_or(1, |cores| cores.get());
+    let threads = if all.len() < 2 * WORTH { 1 } else { cores().min(MOST).min(all.len() / WORTH).max(1) };
     let part = |some: &[T]| some.iter().map(&look).collect::<Result<Vec<R>>>();
     if threads == 1 {
         return part(all);

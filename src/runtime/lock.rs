@@ -5,7 +5,8 @@
 //! Refuses to know: what is written under it.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{Read as _, Seek as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -15,6 +16,9 @@ use serde_json::json;
 
 use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
+
+/// Bytes that who holds a lock may take to say so.
+const SIGNED: usize = 200;
 
 /// The lock of all who write the store of a clone.
 const STORE: &str = "locks/store.lock";
@@ -79,9 +83,10 @@ impl Lock {
 
     /// Leaves word of who holds the lock. Only for others' messages, so a failure is of no account.
     fn sign(&mut self, holder: &str) {
-        let _ = self.file.set_len(0);
-        let _ = self.file.rewind();
-        let _ = self.file.write_all(format!("{holder} (process {})", std::process::id()).as_bytes());
+        let mut words = format!("{holder} (process {})", std::process::id());
+        words.truncate(words.floor_char_boundary(SIGNED));
+        // Padded, so that nothing is left of longer words; making the file shorter costs more than all else here.
+        let _ = self.file.write_all_at(format!("{words:<SIGNED$}\n").as_bytes(), 0);
     }
 }
 
@@ -116,9 +121,10 @@ fn busy(file: &File, wait: Duration, shown: &Path) -> Error {
     let mut holder = String::new();
     if let Ok(mut reading) = file.try_clone() {
         let _ = reading.rewind();
-        let _ = reading.take(200).read_to_string(&mut holder);
+        let _ = reading.take(SIGNED as u64).read_to_string(&mut holder);
     }
-    let who = if holder.is_empty() { "another process" } else { &holder };
+    let holder = holder.trim();
+    let who = if holder.is_empty() { "another process" } else { holder };
     Error::new(
         Code::Busy,
         format!("{who} holds {} for longer than {} ms; nothing was written", shown.display(), wait.as_millis()),
