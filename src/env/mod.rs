@@ -9,6 +9,7 @@ pub mod apart;
 pub mod files;
 pub mod foreground;
 pub mod process;
+pub mod progress;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

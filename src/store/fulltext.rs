@@ -45,7 +45,7 @@ impl Index {
     ///
     /// Errors: `ERR_IO` where the index cannot be read.
     pub fn with_texts(&self, texts: &[String]) -> Result<BTreeSet<Id>> {
-        let db = self.connection();
+        let db = self.connection()?;
         // What is in memory is gone after this one answer: making tables for it would be for nothing.
         if self.is_kept() {
             match take_in(db) {

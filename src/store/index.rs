@@ -6,6 +6,7 @@
 //! none can be written, one is made in memory.
 //! Refuses to know: rules. It keeps folded tasks and finds them.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 
 use crate::env::apart;
 use crate::env::files::Mark;
+use crate::env::progress::Progress;
 use crate::error::{Code, Error, Result};
 use crate::model::event::Entry;
 use crate::model::event::Stamp;
@@ -79,6 +81,8 @@ pub type Pending = BTreeMap<Id, Vec<Entry>>;
 #[derive(Debug)]
 pub struct Index {
     db: Connection,
+    /// What was read since it was last written, and when; `None` for what is gone. See [`Index::lay_over`].
+    over: RefCell<BTreeMap<Id, Option<(Reading, i64)>>>,
 }
 
 impl Index {
@@ -86,7 +90,7 @@ impl Index {
     ///
     /// Errors: `ERR_IO` where not even memory serves.
     pub fn open(path: Option<&Path>, boot: &str) -> Result<Self> {
-        Ok(Index { db: database::open(path, boot, &FORM)? })
+        Ok(Index { db: database::open(path, boot, &FORM)?, over: RefCell::default() })
     }
 
     /// Up to where it holds what happened, in the words of who brought it there; `None` where nobody said.
@@ -105,6 +109,7 @@ impl Index {
     ///
     /// Errors: `ERR_IO` where the store or the index cannot be read.
     pub fn refresh(&mut self, store: &Store, pending: &Pending, now_ns: i64) -> Result<bool> {
+        self.over.take();
         let known = self.known().map_err(failed)?;
         let (folders, _) = store.task_folders()?;
         let judged = apart::each(&folders, |id| Ok(pending.contains_key(id) || is_stale(store, *id, known.get(id))?))?;
@@ -123,6 +128,7 @@ impl Index {
         let mut gone = Vec::new();
         let mut stale = Vec::new();
         for id in ids {
+            self.over.borrow_mut().remove(id);
             let there = store.dir.kind(task_dir(*id)).map_err(|e| Error::io("look at", store.path(), &e))?;
             if there.is_some() || pending.contains_key(id) {
                 stale.push(*id);
@@ -131,6 +137,55 @@ impl Index {
             }
         }
         self.take_in(store, pending, &stale, &gone, now_ns)
+    }
+
+    /// As [`Index::refresh_some`], without writing: what is said of single tasks goes by what these say now. A question about
+    /// the whole writes them first.
+    ///
+    /// Errors: as [`Index::refresh`].
+    pub fn lay_over(&self, store: &Store, ids: &[Id], pending: &Pending, now_ns: i64) -> Result<()> {
+        for id in ids {
+            let there = store.dir.kind(task_dir(*id)).map_err(|e| Error::io("look at", store.path(), &e))?;
+            let more = pending.get(id).map(Vec::as_slice);
+            let read = (there.is_some() || more.is_some())
+                .then(|| Reading::of(store, *id, more.unwrap_or_default()).map(|reading| (reading, now_ns)));
+            self.over.borrow_mut().insert(*id, read.transpose()?);
+        }
+        Ok(())
+    }
+
+    /// The database, with what was laid over it written into it.
+    fn whole(&self) -> Result<&Connection> {
+        let over = self.over.take();
+        if !over.is_empty() {
+            let write = || -> rusqlite::Result<()> {
+                let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+                for (id, read) in &over {
+                    forget(&tx, *id)?;
+                    read.iter().try_for_each(|(reading, read_at)| remember(&tx, reading, *read_at))?;
+                }
+                tx.commit()
+            };
+            write().map_err(failed)?;
+        }
+        Ok(&self.db)
+    }
+
+    /// What was laid over a task: `Some(None)` where it is gone.
+    fn laid<T>(&self, id: Id, take: impl Fn(&Task) -> T) -> Option<Option<T>> {
+        self.over.borrow().get(&id).map(|read| read.as_ref().map(|(reading, _)| take(&reading.task)))
+    }
+
+    /// Those of `found` that nothing was laid over, and those laid over them that fit; by id.
+    fn with_laid(&self, mut found: Vec<Id>, fits: impl Fn(&Task) -> bool) -> Vec<Id> {
+        let over = self.over.borrow();
+        if !over.is_empty() {
+            found.retain(|id| !over.contains_key(id));
+            let laid = over.iter().filter(|(_, read)| read.as_ref().is_some_and(|(reading, _)| fits(&reading.task)));
+            found.extend(laid.map(|(id, _)| *id));
+            found.sort();
+        }
+        found
     }
 
     fn known(&self) -> rusqlite::Result<BTreeMap<Id, (Mark, i64)>> {
@@ -175,8 +230,12 @@ impl Index {
             forget(&tx, *id)?;
         }
         let is_empty = !tx.prepare_cached("SELECT 1 FROM file LIMIT 1")?.exists([])?;
+        let progress = Progress::of("reading the plan", stale.len());
         for some in stale.chunks(AT_ONCE) {
-            let read = apart::each(some, |id| Reading::of(store, *id, pending.get(id).map_or(&[], Vec::as_slice)))?;
+            let read = apart::each(some, |id| {
+                progress.step();
+                Reading::of(store, *id, pending.get(id).map_or(&[], Vec::as_slice))
+            })?;
             for one in &read {
                 if !is_empty {
                     forget(&tx, one.task.id)?;
@@ -239,6 +298,7 @@ fn mark_of(store: &Store, id: Id) -> Result<Mark> {
 }
 
 /// What was read of one task.
+#[derive(Debug)]
 struct Reading {
     mark: Mark,
     task: Task,
@@ -353,49 +413,58 @@ impl Index {
     ///
     /// Errors: `ERR_IO` where the index cannot be read; so for all questions.
     pub fn children(&self, id: Id) -> Result<Vec<Id>> {
-        self.ids("SELECT id FROM task WHERE parent = ?1 ORDER BY id", &id.to_string())
+        let found = self.ids("SELECT id FROM task WHERE parent = ?1 ORDER BY id", &id.to_string())?;
+        Ok(self.with_laid(found, |task| task.parent() == Some(id)))
     }
 
     /// The tasks that `id` blocks, by id.
     pub fn dependents(&self, id: Id) -> Result<Vec<Id>> {
-        self.ids("SELECT DISTINCT task FROM edge WHERE source = ?1 AND kind = 'blocks' ORDER BY task", &id.to_string())
+        let sql = "SELECT DISTINCT task FROM edge WHERE source = ?1 AND kind = 'blocks' ORDER BY task";
+        Ok(self.with_laid(self.ids(sql, &id.to_string())?, |task| task.blockers().contains(&id)))
     }
 
     /// The tasks in progress of an owner, by id.
     pub fn in_progress_of(&self, owner: &str) -> Result<Vec<Id>> {
-        self.ids("SELECT id FROM task WHERE finished = 0 AND status = 'in_progress' AND owner = ?1 ORDER BY id", owner)
+        let sql = "SELECT id FROM task WHERE finished = 0 AND status = 'in_progress' AND owner = ?1 ORDER BY id";
+        let is_theirs = |task: &Task| task.status == Status::InProgress && task.owner.as_deref() == Some(owner);
+        Ok(self.with_laid(self.ids(sql, owner)?, is_theirs))
     }
 
     /// The ids of all tasks.
     pub fn all_ids(&self) -> Result<Vec<Id>> {
+        self.whole()?;
         self.ids("SELECT id FROM task WHERE id > ?1 ORDER BY id", "")
     }
 
     /// The tasks with an event above a Lamport time, by id.
     pub fn tasks_after(&self, lamport: u64) -> Result<Vec<Id>> {
+        self.whole()?;
         let least = i64::try_from(lamport).unwrap_or(i64::MAX).to_string();
         self.ids("SELECT id FROM task WHERE lamport > CAST(?1 AS INTEGER) ORDER BY id", &least)
     }
 
     /// The tasks in which values lost to concurrent ones, by id.
     pub fn tasks_with_lost_edits(&self) -> Result<Vec<Id>> {
+        self.whole()?;
         self.ids("SELECT id FROM task WHERE lost > 0 AND id > ?1 ORDER BY id", "")
     }
 
     /// The task that was taken from `<format>/<id>`.
     pub fn by_origin(&self, origin: &str) -> Result<Option<Id>> {
+        self.whole()?;
         Ok(self.ids("SELECT id FROM task WHERE origin = ?1 ORDER BY id LIMIT 1", origin)?.first().copied())
     }
 
     /// All tasks whose log can be read, by id.
     pub fn tasks(&self, unfinished_only: bool) -> Result<Vec<Task>> {
+        let db = self.whole()?;
         let sql = if unfinished_only {
             "SELECT doc.doc FROM task JOIN doc ON doc.task = id WHERE finished = 0 ORDER BY id"
         } else {
             "SELECT doc FROM doc ORDER BY task"
         };
         let ask = || -> rusqlite::Result<Vec<Task>> {
-            self.db.prepare_cached(sql)?.query_map([], |row| task_of(row, 0))?.collect()
+            db.prepare_cached(sql)?.query_map([], |row| task_of(row, 0))?.collect()
         };
         let tasks = ask().map_err(failed)?;
         Ok(tasks.into_iter().filter(|task| task.version > 0).collect())
@@ -403,6 +472,9 @@ impl Index {
 
     /// A task by its id.
     pub fn task(&self, id: Id) -> Result<Option<Task>> {
+        if let Some(laid) = self.laid(id, Task::clone) {
+            return Ok(laid);
+        }
         let ask = || {
             self.db
                 .prepare_cached("SELECT doc FROM doc WHERE task = ?1")?
@@ -414,6 +486,9 @@ impl Index {
 
     /// The recorded status of a task.
     pub fn status(&self, id: Id) -> Result<Option<Status>> {
+        if let Some(laid) = self.laid(id, |task| task.status) {
+            return Ok(laid);
+        }
         let ask = || {
             self.db
                 .prepare_cached("SELECT status FROM task WHERE id = ?1")?
@@ -425,8 +500,9 @@ impl Index {
 
     /// The statuses of all tasks.
     pub fn statuses(&self) -> Result<BTreeMap<Id, Status>> {
+        let db = self.whole()?;
         let ask = || -> rusqlite::Result<BTreeMap<Id, Status>> {
-            let mut statement = self.db.prepare_cached("SELECT id, status FROM task")?;
+            let mut statement = db.prepare_cached("SELECT id, status FROM task")?;
             let mut rows = statement.query([])?;
             let mut all = BTreeMap::new();
             while let Some(row) = rows.next()? {
@@ -448,13 +524,28 @@ impl Index {
                 .query_map([kind, text], |row| Ok((id_of(row, 0)?, id_of(row, 1)?)))?
                 .collect()
         };
-        ask().map_err(failed)
+        let mut found = ask().map_err(failed)?;
+        let over = self.over.borrow();
+        if !over.is_empty() {
+            found.retain(|(_, task)| !over.contains_key(task));
+            for (task, (reading, _)) in over.iter().filter_map(|(id, read)| Some((*id, read.as_ref()?))) {
+                let parts: Vec<Id> = match kind {
+                    "progress" => reading.task.progress.keys().copied().collect(),
+                    _ => reading.task.context.keys().copied().collect(),
+                };
+                let fits = |id: &Id| id.to_string().starts_with(text) || id.to_string().ends_with(text);
+                found.extend(parts.into_iter().filter(fits).map(|part| (part, task)));
+            }
+            found.sort();
+        }
+        Ok(found)
     }
 
     /// The parent and blocking edges between a task that is unfinished and one that is not finished.
     pub fn open_edges(&self) -> Result<Vec<Edge>> {
+        let db = self.whole()?;
         let ask = || -> rusqlite::Result<Vec<Edge>> {
-            let mut statement = self.db.prepare_cached(
+            let mut statement = db.prepare_cached(
                 "SELECT e.id, e.kind, e.source, e.target, e.lamport FROM edge e
                  JOIN task t ON t.id = e.task AND t.finished = 0
                  LEFT JOIN task s ON s.id = e.source
@@ -473,10 +564,30 @@ impl Index {
         ask().map_err(failed)
     }
 
+    /// All relationships, by the task whose log holds them.
+    pub fn edges(&self) -> Result<Vec<Edge>> {
+        let db = self.whole()?;
+        let ask = || -> rusqlite::Result<Vec<Edge>> {
+            let mut statement =
+                db.prepare_cached("SELECT id, kind, source, target, lamport FROM edge ORDER BY task, id")?;
+            let mut rows = statement.query([])?;
+            let mut edges = Vec::new();
+            while let Some(row) = rows.next()? {
+                let word = row.get_ref(1)?.as_str()?;
+                let Some(kind) = RelationType::ALL.into_iter().find(|kind| kind.as_str() == word) else { continue };
+                let stamp = Stamp { lamport: row.get::<_, i64>(4)? as u64, id: id_of(row, 0)? };
+                edges.push(Edge { stamp, kind, from: id_of(row, 2)?, to: id_of(row, 3)? });
+            }
+            Ok(edges)
+        };
+        ask().map_err(failed)
+    }
+
     /// How many of the children of each parent are done, and how many there are.
     pub fn child_progress(&self) -> Result<BTreeMap<Id, (u64, u64)>> {
+        let db = self.whole()?;
         let ask = || -> rusqlite::Result<BTreeMap<Id, (u64, u64)>> {
-            let mut statement = self.db.prepare_cached(
+            let mut statement = db.prepare_cached(
                 "SELECT parent, sum(finished), count(*) FROM task WHERE parent IS NOT NULL GROUP BY parent",
             )?;
             let mut rows = statement.query([])?;
@@ -491,15 +602,16 @@ impl Index {
 
     /// The greatest Lamport time in any log.
     pub fn greatest_lamport(&self) -> Result<u64> {
-        let greatest = self.db.query_row("SELECT coalesce(max(lamport), 0) FROM task", [], |row| row.get::<_, i64>(0));
+        let db = self.whole()?;
+        let greatest = db.query_row("SELECT coalesce(max(lamport), 0) FROM task", [], |row| row.get::<_, i64>(0));
         Ok(greatest.map_err(failed)? as u64)
     }
 
     /// How many tasks there are of each status.
     pub fn counts(&self) -> Result<BTreeMap<String, u64>> {
+        let db = self.whole()?;
         let ask = || -> rusqlite::Result<BTreeMap<String, u64>> {
-            self.db
-                .prepare_cached("SELECT status, count(*) FROM task GROUP BY status")?
+            db.prepare_cached("SELECT status, count(*) FROM task GROUP BY status")?
                 .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)? as u64)))?
                 .collect()
         };
@@ -508,27 +620,27 @@ impl Index {
 
     /// What choosing work needs to know of every unfinished task, by id.
     pub fn briefs(&self) -> Result<Vec<Brief>> {
+        let db = self.whole()?;
         let ask = || -> rusqlite::Result<Vec<Brief>> {
-            self.db
-                .prepare_cached(
-                    "SELECT id, status, owner, parent, priority, created_at, defer_until, need_perm, need_precedence, title
+            db.prepare_cached(
+                "SELECT id, status, owner, parent, priority, created_at, defer_until, need_perm, need_precedence, title
                      FROM task WHERE finished = 0 ORDER BY id",
-                )?
-                .query_map([], |row| {
-                    Ok(Brief {
-                        id: id_of(row, 0)?,
-                        status: Status::from_word(row.get_ref(1)?.as_str()?).unwrap_or_default(),
-                        owner: row.get(2)?,
-                        parent: row.get::<_, Option<String>>(3)?.and_then(|text| text.parse().ok()),
-                        priority: row.get(4)?,
-                        created_at: Time::from_millis(row.get(5)?),
-                        defer_until: row.get::<_, Option<i64>>(6)?.map(Time::from_millis),
-                        need_perm: row.get(7)?,
-                        need_precedence: row.get(8)?,
-                        title: row.get(9)?,
-                    })
-                })?
-                .collect()
+            )?
+            .query_map([], |row| {
+                Ok(Brief {
+                    id: id_of(row, 0)?,
+                    status: Status::from_word(row.get_ref(1)?.as_str()?).unwrap_or_default(),
+                    owner: row.get(2)?,
+                    parent: row.get::<_, Option<String>>(3)?.and_then(|text| text.parse().ok()),
+                    priority: row.get(4)?,
+                    created_at: Time::from_millis(row.get(5)?),
+                    defer_until: row.get::<_, Option<i64>>(6)?.map(Time::from_millis),
+                    need_perm: row.get(7)?,
+                    need_precedence: row.get(8)?,
+                    title: row.get(9)?,
+                })
+            })?
+            .collect()
         };
         ask().map_err(failed)
     }
@@ -536,16 +648,17 @@ impl Index {
     /// The tasks that a filter lets through, most urgent first, with their priorities: those behind the one with this
     /// priority and id; and how many there are in all.
     pub fn found(&self, filter: &Filter, after: Option<(i64, Id)>) -> Result<(Vec<(i64, Id)>, u64)> {
+        let db = self.whole()?;
         let (mut condition, mut values) = filter.condition();
         let mut ask = || -> rusqlite::Result<(Vec<(i64, Id)>, u64)> {
             let count = format!("SELECT count(*) FROM task WHERE {condition}");
-            let total: i64 = self.db.query_row(&count, rusqlite::params_from_iter(&values), |row| row.get(0))?;
+            let total: i64 = db.query_row(&count, rusqlite::params_from_iter(&values), |row| row.get(0))?;
             if let Some((priority, id)) = after {
                 condition += " AND (priority < ? OR (priority = ? AND id > ?))";
                 values.extend([priority.into(), priority.into(), id.to_string().into()]);
             }
             let sql = format!("SELECT priority, id FROM task WHERE {condition} ORDER BY priority DESC, id");
-            let mut statement = self.db.prepare(&sql)?;
+            let mut statement = db.prepare(&sql)?;
             let rows =
                 statement.query_map(rusqlite::params_from_iter(&values), |row| Ok((row.get(0)?, id_of(row, 1)?)))?;
             Ok((rows.collect::<rusqlite::Result<_>>()?, total as u64))
@@ -555,8 +668,9 @@ impl Index {
 
     /// What a list tells of these tasks, in their order; of those that are gone, nothing.
     pub fn lines(&self, ids: impl Iterator<Item = Id>) -> Result<Vec<Line>> {
+        let db = self.whole()?;
         let ask = || -> rusqlite::Result<Vec<Line>> {
-            let mut statement = self.db.prepare_cached(
+            let mut statement = db.prepare_cached(
                 "SELECT title, type, status, owner, parent, priority, labels, due, defer_until, version, updated_at,
                         steps, steps_done FROM task WHERE id = ?1",
             )?;
@@ -571,12 +685,12 @@ impl Index {
 
     /// What orders go by, of all tasks that a filter lets through, by id.
     pub fn keys(&self, filter: &Filter) -> Result<Vec<Keys>> {
+        let db = self.whole()?;
         let (condition, values) = filter.condition();
         let ask = || -> rusqlite::Result<Vec<Keys>> {
             let sql =
                 format!("SELECT id, priority, created_at, updated_at, title FROM task WHERE {condition} ORDER BY id");
-            self.db
-                .prepare_cached(&sql)?
+            db.prepare_cached(&sql)?
                 .query_map(rusqlite::params_from_iter(&values), |row| {
                     Ok(Keys {
                         id: id_of(row, 0)?,
@@ -591,8 +705,8 @@ impl Index {
         ask().map_err(failed)
     }
 
-    pub(super) fn connection(&self) -> &Connection {
-        &self.db
+    pub(super) fn connection(&self) -> Result<&Connection> {
+        self.whole()
     }
 
     /// Whether it is a file that the next command finds again.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Workspace;
 use super::read::{one_of, tasks_of};
+use crate::env::progress::Progress;
 use crate::error::{Code, Error, Result};
 use crate::git::{Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
@@ -137,7 +138,10 @@ impl Past<'_> {
             return Ok(());
         };
         let mut plain = BTreeMap::new();
-        for (id, oid) in tree.logs()?.into_iter().filter(|(id, _)| !but.contains(id)) {
+        let logs = tree.logs()?;
+        let progress = Progress::of("reading the plan", logs.len());
+        for (id, oid) in logs.into_iter().filter(|(id, _)| !but.contains(id)) {
+            progress.step();
             let bytes = tree.objects.blob(oid)?;
             if may_relate(&bytes) {
                 named.extend(take(id, &read(id, &bytes)?.entries));

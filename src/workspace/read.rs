@@ -30,6 +30,9 @@ use crate::store::entity::{LoadedTask, is_odd, load_agent, load_task};
 use crate::store::index::{Index, Pending};
 use crate::store::layout::{AGENTS, TASKS, task_dir};
 
+/// Most tasks that are read again by each change rather than written into the read model once.
+const MOST_LAID: usize = 24;
+
 /// Most bytes of journal that are read rather than looking at every file.
 const MOST_BEHIND: u64 = 1 << 20;
 
@@ -141,7 +144,10 @@ impl Workspace {
                 let pending = tasks_of(self.pending()?);
                 let known = pending.keys().copied().filter(|id| !ids.contains(id));
                 let ids: Vec<Id> = ids.iter().copied().chain(known).collect();
-                if !ids.is_empty() {
+                // Writing the index costs about as much as all else that a change does.
+                if ids.len() <= MOST_LAID {
+                    index.lay_over(&self.store, &ids, &pending, self.tick())?;
+                } else {
                     index.refresh_some(&self.store, &ids, &pending, self.tick())?;
                     index.note_kept_up(&now.to_string());
                 }
@@ -481,6 +487,20 @@ pub fn shortest_handle<'a>(id: Id, all: impl Iterator<Item = &'a Id>) -> String 
         |other: &Id| other.to_string().bytes().rev().zip(text.bytes().rev()).take_while(|(a, b)| a == b).count();
     let longest = all.filter(|other| **other != id).map(shared).max().unwrap_or(0);
     id.handle((longest + 1).max(HANDLE_MIN))
+}
+
+/// The shortest handles of all of these ids, as [`shortest_handle`] gives them.
+pub(super) fn handles(ids: &[Id]) -> BTreeMap<Id, String> {
+    // Put in order from their ends, those that share the longest end stand side by side.
+    let mut ends: Vec<(Vec<u8>, Id)> = ids.iter().map(|id| (id.to_string().bytes().rev().collect(), *id)).collect();
+    ends.sort_unstable();
+    let shared = |a: usize, b: usize| ends[a].0.iter().zip(&ends[b].0).take_while(|(a, b)| a == b).count();
+    let handle = |n: usize| {
+        let before = if n > 0 { shared(n, n - 1) } else { 0 };
+        let after = if n + 1 < ends.len() { shared(n, n + 1) } else { 0 };
+        (ends[n].1, ends[n].1.handle((before.max(after) + 1).max(HANDLE_MIN)))
+    };
+    (0..ends.len()).map(handle).collect()
 }
 
 /// The pending events of tasks alone.

@@ -176,7 +176,7 @@ impl<'a> Scene<'a> {
         if !self.caught_up {
             let touched = touched_since(ws, runtime, prepared.journal_end)?;
             match touched {
-                Some(ids) => prepared.index.refresh_some(&ws.store, &ids, &Pending::new(), ws.tick())?,
+                Some(ids) => prepared.index.lay_over(&ws.store, &ids, &Pending::new(), ws.tick())?,
                 None => prepared.index = ws.index_to_change()?,
             }
             self.caught_up = true;

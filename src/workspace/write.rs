@@ -17,6 +17,7 @@ use super::elsewhere::Elsewhere;
 use super::stage::{OnStage, Prepared, Scene};
 use crate::env::apart;
 use crate::env::files::Dir;
+use crate::env::progress::Progress;
 use crate::error::{Code, Error, Result};
 use crate::git::Repo;
 use crate::model::agent::{Agent, LeaseRecord, Session};
@@ -428,17 +429,20 @@ impl Workspace {
             let new = by_entity.remove(&entity)?;
             Some((entity, log, new, known))
         });
-        apart::all(work.collect(), |(entity, log, new, known)| {
+        let work: Vec<_> = work.collect();
+        let progress = Progress::of("writing tasks", work.len());
+        apart::all(work, |(entity, log, new, known)| {
+            progress.step();
             project_onto(&self.store, &entity, log, &new, runtime, known)
         })
     }
 
     fn reply<'a>(&'a self, mut written: Written<'a>) -> Result<Reply> {
         let index = match written.index.take() {
-            Some(mut index) => {
+            Some(index) => {
                 let changed: Vec<Id> = written.tasks.keys().copied().collect();
                 // Where it cannot be brought up to date, a new one is made where it is needed.
-                index.refresh_some(&self.store, &changed, &Pending::new(), self.tick()).is_ok().then_some(index)
+                index.lay_over(&self.store, &changed, &Pending::new(), self.tick()).is_ok().then_some(index)
             }
             None => None,
         };

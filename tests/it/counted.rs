@@ -118,6 +118,24 @@ fn standard(tasks: usize) -> Sandbox {
     room
 }
 
+/// What stood on the terminal of whoever asked the large store first.
+static SEEN: OnceLock<String> = OnceLock::new();
+
+/// A command before a terminal of its own.
+fn before_a_terminal(room: &Sandbox, args: &str) -> String {
+    let mut command = room.agentpm_like("script");
+    let line = format!("{} {args}", env!("CARGO_BIN_EXE_agentpm"));
+    // Without the kind of terminal nothing is drawn.
+    let output = command
+        .env("TERM", "xterm")
+        .args(["-qec", &line, "/dev/null"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("script, of bsdutils");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 fn of_a_store(tasks: usize) -> Vec<((usize, &'static str), Counts)> {
     let room = standard(tasks);
     let open = store::open_tasks(tasks);
@@ -130,7 +148,10 @@ fn of_a_store(tasks: usize) -> Vec<((usize, &'static str), Counts)> {
     ];
     // What was written just now is read once more by whoever looks first, what is new is taken in by whoever asks first, and what was
     // taken in is put in its place by whoever does so next: a store in use has all of that behind it.
-    room.run(&["next"]).data();
+    let first = before_a_terminal(&room, "next");
+    if tasks == LARGE {
+        SEEN.get_or_init(|| first);
+    }
     for task in &open[2..4] {
         room.run(&["claim", task]).data();
         room.run(&["done", task]).data();
@@ -183,6 +204,16 @@ fn ten_times_the_tasks_do_not_open_ten_times_the_files() {
         let (few, many) = (counted()[&(SMALL, command)].opened, counted()[&(LARGE, command)].opened);
         assert!(many <= few + more + 40, "{command}: {few} files opened at {SMALL} tasks, {many} at {LARGE}");
     }
+}
+
+#[test]
+fn whoever_waits_before_a_terminal_sees_how_far_it_is() {
+    counted();
+    let seen = SEEN.get().expect("the large store was asked");
+    assert!(seen.contains("reading the plan") && seen.contains("of 10,000"), "{seen:?}");
+    // What was shown is gone again before the answer.
+    let answer = seen.rsplit_once("\u{1b}[2K").map_or(seen.as_str(), |(_, rest)| rest);
+    assert!(!answer.contains("reading the plan") && answer.contains("task"), "{seen:?}");
 }
 
 #[test]

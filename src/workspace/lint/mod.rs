@@ -51,6 +51,7 @@ use self::signed::{Asks, Keys};
 use self::task::several_owners;
 use super::Workspace;
 use crate::env::apart;
+use crate::env::progress::Progress;
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity};
@@ -171,7 +172,9 @@ impl Workspace {
         // What is new has no log yet.
         let unlogged: BTreeSet<Id> = newcomers.iter().filter_map(|new| new.id).collect();
         let (keys, asks) = (self.keys_here()?, self.asks_signatures());
+        let progress = Progress::of("judging tasks", folders.len());
         let seen = apart::each(&folders, |id| {
+            progress.step();
             let more = pending.get(&Entity::Task(*id)).map_or(&[][..], Vec::as_slice);
             let (found, task) = self.look_at(*id, more, unlogged.contains(id), &|path, log| {
                 signed::judge(&Entity::Task(*id), path, log, &BTreeSet::new(), &keys, asks)

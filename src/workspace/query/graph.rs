@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::super::read::handles;
 use crate::error::Result;
 use crate::model::id::Id;
 use crate::model::query::Graph;
-use crate::model::task::Task;
+use crate::model::task::Line;
 use crate::model::words::Ref;
 use crate::workspace::Workspace;
 
@@ -16,44 +17,49 @@ use crate::workspace::Workspace;
 pub fn graph(ws: &Workspace, q: &Graph) -> Result<Value> {
     let index = ws.index()?;
     let plan = ws.plan(&index)?;
-    let tasks: BTreeMap<Id, Task> = index.tasks(!q.all)?.into_iter().map(|task| (task.id, task)).collect();
-    let root = q.id.0.as_ref().map(|reference| ws.resolve(&Ref(reference.clone()))).transpose()?;
-    let shown = match root {
-        None => tasks.keys().copied().collect(),
-        Some(root) => descendants(&tasks, root),
-    };
-    let mut nodes = Vec::new();
-    let mut edges = Vec::new();
-    for task in tasks.values().filter(|task| shown.contains(&task.id)) {
-        let status = plan.tasks.get(&task.id).map_or(task.status, |brief| plan.status(brief));
-        nodes.push(json!({
-            "id": task.id, "handle": ws.handle(task.id)?, "title": task.fields.title, "status": status, "parent": task.parent(),
-            "owner": task.owner, "priority": task.fields.priority,
-        }));
-        for edge in task.relationships.values().filter(|edge| shown.contains(&edge.from) && shown.contains(&edge.to)) {
-            let void = plan.void.contains(&edge.stamp());
-            edges.push(json!({ "from": edge.from, "to": edge.to, "type": edge.kind, "void": void }));
-        }
+    let ids = index.all_ids()?;
+    let handles = handles(&ids);
+    let mut lines = index.lines(ids.into_iter())?;
+    lines.retain(|line| line.version > 0 && (q.all || !line.status.is_finished()));
+    if let Some(reference) = &q.id.0 {
+        let shown = descendants(&lines, ws.resolve(&Ref(reference.clone()))?);
+        lines.retain(|line| shown.contains(&line.id));
     }
-    Ok(json!({ "nodes": nodes, "edges": edges, "total": nodes.len() }))
+    let shown: BTreeSet<Id> = lines.iter().map(|line| line.id).collect();
+    let node = |line: &Line| {
+        let status = plan.tasks.get(&line.id).map_or(line.status, |brief| plan.status(brief));
+        json!({
+            "id": line.id, "handle": handles.get(&line.id), "title": line.title, "status": status, "parent": line.parent,
+            "owner": line.owner, "priority": line.priority,
+        })
+    };
+    let nodes: Vec<Value> = lines.iter().map(node).collect();
+    let mut edges = Vec::new();
+    for edge in index.edges()?.into_iter().filter(|edge| shown.contains(&edge.from) && shown.contains(&edge.to)) {
+        let void = plan.void.contains(&edge.stamp);
+        edges.push(json!({ "from": edge.from, "to": edge.to, "type": edge.kind, "void": void }));
+    }
+    let total = nodes.len();
+    Ok(json!({ "nodes": nodes, "edges": edges, "total": total }))
 }
 
-fn descendants(tasks: &BTreeMap<Id, Task>, root: Id) -> BTreeSet<Id> {
-    let mut shown = BTreeSet::from([root]);
-    loop {
-        let before = shown.len();
-        let more: Vec<Id> =
-            tasks.values().filter(|t| t.parent().is_some_and(|p| shown.contains(&p))).map(|t| t.id).collect();
-        shown.extend(more);
-        if shown.len() == before {
-            return shown;
-        }
+/// A task and all that are beneath it.
+fn descendants(lines: &[Line], root: Id) -> BTreeSet<Id> {
+    let mut children: BTreeMap<Option<Id>, Vec<Id>> = BTreeMap::new();
+    for line in lines {
+        children.entry(line.parent).or_default().push(line.id);
     }
+    let (mut shown, mut open) = (BTreeSet::from([root]), vec![root]);
+    while let Some(id) = open.pop() {
+        let fresh = children.get(&Some(id)).into_iter().flatten().filter(|child| shown.insert(**child));
+        open.extend(fresh);
+    }
+    shown
 }
 
 /// Draws the answer of `graph` as an indented tree.
 pub fn tree(graph: &Value) -> String {
-    let nodes = graph["nodes"].as_array().cloned().unwrap_or_default();
+    let nodes = graph["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
     let known: BTreeSet<&str> = nodes.iter().filter_map(|n| n["id"].as_str()).collect();
     let mut waits: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for edge in graph["edges"].as_array().into_iter().flatten().filter(|e| e["type"] == "blocks") {
@@ -63,6 +69,10 @@ pub fn tree(graph: &Value) -> String {
     }
     let handles: BTreeMap<&str, &str> =
         nodes.iter().filter_map(|n| Some((n["id"].as_str()?, n["handle"].as_str()?))).collect();
+    let mut beneath: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for node in nodes {
+        beneath.entry(node["parent"].as_str().unwrap_or_default()).or_default().push(node);
+    }
     let mut out = String::new();
     let is_root = |n: &&Value| n["parent"].as_str().is_none_or(|parent| !known.contains(parent));
     let mut open: Vec<(&Value, usize)> = nodes.iter().filter(is_root).map(|n| (n, 0)).collect();
@@ -87,9 +97,8 @@ pub fn tree(graph: &Value) -> String {
             text("title"),
             waiting.unwrap_or_default()
         );
-        let children = nodes.iter().filter(|n| n["parent"].as_str() == Some(id));
-        let children: Vec<(&Value, usize)> = children.map(|n| (n, depth + 1)).collect();
-        open.extend(children.into_iter().rev());
+        let children = beneath.get(id).into_iter().flatten().rev();
+        open.extend(children.map(|child| (*child, depth + 1)));
     }
     out
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::super::read::shortest_handle;
+use super::super::read::handles;
 use super::find::{Finder, Spot};
 use crate::env::apart;
 use crate::error::{Error, Result};
@@ -173,16 +173,7 @@ struct Arounds<'a> {
 
 impl<'a> Arounds<'a> {
     fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, asker: &'a Asker) -> Result<Self> {
-        let mut shards: BTreeMap<String, Vec<Id>> = BTreeMap::new();
-        for id in index.all_ids()? {
-            shards.entry(id.shard()).or_default().push(id);
-        }
-        let mut handles = BTreeMap::new();
-        for ids in shards.values() {
-            for id in ids {
-                handles.insert(*id, shortest_handle(*id, ids.iter()));
-            }
-        }
+        let handles = handles(&index.all_ids()?);
         Ok(Arounds { ws, plan, asker, children: index.child_progress()?, handles })
     }
 
