@@ -254,9 +254,15 @@ impl Objects {
                 return Ok(None);
             }
             let broken = |e: gix::Error| failed(format!("read tree {}", at.oid), e);
-            let tree = self.repo.find_tree(at.oid.0).map_err(broken)?;
-            let Some(entry) = tree.lookup_entry([name.as_bytes()]).map_err(broken)? else { return Ok(None) };
-            at = Item { mode: Mode::of(entry.mode().kind()), oid: Oid(entry.oid().to_owned()) };
+            let found = self.look(|repo| {
+                let tree = repo.find_tree(at.oid.0).map_err(broken)?;
+                let entry = tree.lookup_entry([name.as_bytes()]).map_err(broken)?;
+                Ok(entry.map(|entry| Item { mode: Mode::of(entry.mode().kind()), oid: Oid(entry.oid().to_owned()) }))
+            });
+            match found? {
+                Some(item) => at = item,
+                None => return Ok(None),
+            }
         }
         Ok(Some(at))
     }
@@ -266,13 +272,14 @@ impl Objects {
     /// Errors: `ERR_GIT` where the tree cannot be read.
     pub fn items(&self, tree: Oid) -> Result<BTreeMap<String, Item>> {
         let broken = |e: gix::Error| failed(format!("read tree {tree}"), e);
-        let found = self.repo.find_tree(tree.0).map_err(broken)?;
-        let decoded = found.decode().map_err(broken)?;
         let named = |entry: &gix::objs::tree::EntryRef<'_>| {
             let item = Item { mode: Mode::of(entry.mode.kind()), oid: Oid(entry.oid.to_owned()) };
             (entry.filename.to_str_lossy().into_owned(), item)
         };
-        Ok(decoded.entries.iter().map(named).collect())
+        self.look(|repo| {
+            let found = repo.find_tree(tree.0).map_err(broken)?;
+            Ok(found.decode().map_err(broken)?.entries.iter().map(named).collect())
+        })
     }
 
     /// The bytes of a file.
@@ -280,11 +287,22 @@ impl Objects {
     /// Errors: `ERR_GIT` where it is missing, no file, or larger than 130 MB.
     pub fn blob(&self, id: Oid) -> Result<Vec<u8>> {
         let broken = |e: gix::Error| failed(format!("read object {id}"), e);
-        let header = self.repo.find_header(id.0).map_err(broken)?;
-        if header.size() > MAX_BLOB as u64 {
-            return Err(failed(format!("read object {id}"), format!("it has {} bytes", header.size())));
-        }
-        Ok(self.repo.find_blob(id.0).map_err(broken)?.take_data())
+        self.look(|repo| {
+            let header = repo.find_header(id.0).map_err(broken)?;
+            if header.size() > MAX_BLOB as u64 {
+                return Err(failed(format!("read object {id}"), format!("it has {} bytes", header.size())));
+            }
+            Ok(repo.find_blob(id.0).map_err(broken)?.take_data())
+        })
+    }
+
+    /// Looks once more, in a repository opened anew, where something was not found: git may be packing its objects, and an
+    /// object that is neither loose any more nor in the packs that are known lies in one that is new.
+    fn look<T>(&self, find: impl Fn(&gix::Repository) -> Result<T>) -> Result<T> {
+        find(&self.repo).or_else(|e| match gix::open(self.repo.git_dir()) {
+            Ok(fresh) => find(&fresh),
+            Err(_) => Err(e),
+        })
     }
 
     /// The size of an object in bytes.

@@ -41,6 +41,7 @@ mod readme;
 mod recipes;
 mod recover;
 mod removed;
+mod repacked;
 mod replicas;
 mod review;
 mod review_rules;
