@@ -1,27 +1,25 @@
 //! How far long work has come, for whoever sits before the terminal.
 //!
-//! Promises: nothing is shown where standard error is no terminal, nor of work that is done soon; what was shown is gone again
-//! when the work ends.
+//! Promises: nothing is shown where standard error is no terminal, nor of little work; what was shown is gone again when the
+//! work ends.
 //! Refuses to know: what the work is.
 
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Work that is done sooner says nothing.
-const SOON: Duration = Duration::from_millis(400);
-/// Steps between two looks at the clock.
-const LOOK_EVERY: u64 = 64;
+/// Work on fewer things is done before anybody could read how far it is.
+const MANY: usize = 4_096;
+/// Steps between two words on it.
+const TELL_EVERY: u64 = 64;
 
 /// How far some work has come.
 pub struct Progress {
     what: &'static str,
     total: u64,
     done: AtomicU64,
-    begun: Instant,
     is_watched: bool,
     bar: OnceLock<ProgressBar>,
 }
@@ -33,8 +31,7 @@ impl Progress {
             what,
             total: total as u64,
             done: AtomicU64::new(0),
-            begun: Instant::now(),
-            is_watched: std::io::stderr().is_terminal(),
+            is_watched: total >= MANY && std::io::stderr().is_terminal(),
             bar: OnceLock::new(),
         }
     }
@@ -45,7 +42,7 @@ impl Progress {
             return;
         }
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        if done.is_multiple_of(LOOK_EVERY) && self.begun.elapsed() > SOON {
+        if done.is_multiple_of(TELL_EVERY) {
             self.bar.get_or_init(|| self.show()).set_position(done);
         }
     }
