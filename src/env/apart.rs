@@ -17,10 +17,24 @@ const MOST: usize = 8;
 ///
 /// Errors: the first in that order, where there are any.
 pub fn each<T: Sync, R: Send>(all: &[T], look: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    each_with(all, || Ok(()), |(), one| look(one))
+}
+
+/// As [`each`], with something that each thread has for itself, such as a repository it opens.
+///
+/// Errors: the first in that order, where there are any.
+pub fn each_with<T: Sync, R: Send, O>(
+    all: &[T],
+    own: impl Fn() -> Result<O> + Sync,
+    look: impl Fn(&O, &T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
     // How many cores there are takes some reading to find out.
     let cores = || thread::available_parallelism().map_or(1, |cores| cores.get());
     let threads = if all.len() < 2 * WORTH { 1 } else { cores().min(MOST).min(all.len() / WORTH).max(1) };
-    let part = |some: &[T]| some.iter().map(&look).collect::<Result<Vec<R>>>();
+    let part = |some: &[T]| {
+        let own = own()?;
+        some.iter().map(|one| look(&own, one)).collect::<Result<Vec<R>>>()
+    };
     if threads == 1 {
         return part(all);
     }

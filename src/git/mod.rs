@@ -4,7 +4,9 @@
 //! its like, and a repository of another user refused as git refuses it. Only this module names the git library.
 //! Refuses to know: what lies in `.agentpm`.
 
+mod look;
 mod objects;
+mod packs;
 mod program;
 mod refs;
 mod remote_refs;

@@ -3,15 +3,18 @@
 //! Promises: in process, without the git program; nothing here moves a branch or touches a work tree or an index.
 //! Refuses to know: what a path means.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use gix::bstr::ByteSlice as _;
+use gix::objs::Kind;
 use gix::objs::tree::EntryKind;
 use gix::prelude::ObjectIdExt as _;
 
 use super::Repo;
+use super::look::Anew;
 use crate::error::{Code, Error, Result};
 use crate::model::id::quoted;
 
@@ -143,6 +146,10 @@ pub struct Head {
 /// A repository opened for reading objects.
 pub struct Objects {
     pub(super) repo: gix::Repository,
+    /// Where what is missing was looked for once more.
+    pub(super) anew: RefCell<Option<Anew>>,
+    /// What is read is held against its name.
+    pub(super) is_wary: bool,
 }
 
 pub(super) fn failed(what: impl fmt::Display, e: impl fmt::Display) -> Error {
@@ -150,7 +157,7 @@ pub(super) fn failed(what: impl fmt::Display, e: impl fmt::Display) -> Error {
 }
 
 /// Largest file that is read from git, in bytes.
-const MAX_BLOB: usize = 130 * 1024 * 1024;
+const MAX_BLOB: u64 = 130 * 1024 * 1024;
 
 impl Repo {
     /// Opens the repository's objects and branches.
@@ -166,7 +173,7 @@ impl Repo {
         }
         let mut repo = gix::open(&self.git_dir).map_err(|e| failed(&shown, e).hint(HINT))?;
         repo.object_cache_size_if_unset(4 * 1024 * 1024);
-        Ok(Objects { repo })
+        Ok(Objects { repo, anew: RefCell::default(), is_wary: false })
     }
 }
 
@@ -233,14 +240,16 @@ impl Objects {
     /// Errors: `ERR_GIT` where it is missing or broken.
     pub fn commit(&self, id: Oid) -> Result<CommitInfo> {
         let broken = |e: gix::Error| failed(format!("read commit {id}"), e);
-        let commit = self.repo.find_commit(id.0).map_err(broken)?;
-        let decoded = commit.decode().map_err(broken)?;
-        Ok(CommitInfo {
-            tree: Oid(decoded.tree()),
-            parents: commit.parent_ids().map(|id| Oid(id.detach())).collect(),
-            seconds: commit.time().map_err(broken)?.seconds,
-            author: decoded.author.to_str_lossy().into_owned(),
-            message: decoded.message.to_vec(),
+        self.look(|repo| {
+            let commit = repo.find_commit(id.0).map_err(broken)?;
+            let decoded = commit.decode().map_err(broken)?;
+            Ok(CommitInfo {
+                tree: Oid(decoded.tree()),
+                parents: commit.parent_ids().map(|id| Oid(id.detach())).collect(),
+                seconds: commit.time().map_err(broken)?.seconds,
+                author: decoded.author.to_str_lossy().into_owned(),
+                message: decoded.message.to_vec(),
+            })
         })
     }
 
@@ -256,6 +265,7 @@ impl Objects {
             let broken = |e: gix::Error| failed(format!("read tree {}", at.oid), e);
             let found = self.look(|repo| {
                 let tree = repo.find_tree(at.oid.0).map_err(broken)?;
+                self.is_itself(at.oid, Kind::Tree, &tree.data)?;
                 let entry = tree.lookup_entry([name.as_bytes()]).map_err(broken)?;
                 Ok(entry.map(|entry| Item { mode: Mode::of(entry.mode().kind()), oid: Oid(entry.oid().to_owned()) }))
             });
@@ -278,6 +288,7 @@ impl Objects {
         };
         self.look(|repo| {
             let found = repo.find_tree(tree.0).map_err(broken)?;
+            self.is_itself(tree, Kind::Tree, &found.data)?;
             Ok(found.decode().map_err(broken)?.entries.iter().map(named).collect())
         })
     }
@@ -287,21 +298,14 @@ impl Objects {
     /// Errors: `ERR_GIT` where it is missing, no file, or larger than 130 MB.
     pub fn blob(&self, id: Oid) -> Result<Vec<u8>> {
         let broken = |e: gix::Error| failed(format!("read object {id}"), e);
+        let size = self.size(id)?;
+        if size > MAX_BLOB {
+            return Err(failed(format!("read object {id}"), format!("it has {size} bytes")));
+        }
         self.look(|repo| {
-            let header = repo.find_header(id.0).map_err(broken)?;
-            if header.size() > MAX_BLOB as u64 {
-                return Err(failed(format!("read object {id}"), format!("it has {} bytes", header.size())));
-            }
-            Ok(repo.find_blob(id.0).map_err(broken)?.take_data())
-        })
-    }
-
-    /// Looks once more, in a repository opened anew, where something was not found: git may be packing its objects, and an
-    /// object that is neither loose any more nor in the packs that are known lies in one that is new.
-    fn look<T>(&self, find: impl Fn(&gix::Repository) -> Result<T>) -> Result<T> {
-        find(&self.repo).or_else(|e| match gix::open(self.repo.git_dir()) {
-            Ok(fresh) => find(&fresh),
-            Err(_) => Err(e),
+            let data = repo.find_blob(id.0).map_err(broken)?.take_data();
+            self.is_itself(id, Kind::Blob, &data)?;
+            Ok(data)
         })
     }
 
@@ -309,7 +313,8 @@ impl Objects {
     ///
     /// Errors: `ERR_GIT` where it is missing.
     pub fn size(&self, id: Oid) -> Result<u64> {
-        self.repo.find_header(id.0).map(|header| header.size()).map_err(|e| failed(format!("look at object {id}"), e))
+        let broken = |e: gix::Error| failed(format!("look at object {id}"), e);
+        self.look(|repo| repo.find_header(id.0).map(|header| header.size()).map_err(broken))
     }
 
     /// The bytes of the file at a path below a tree; `None` where no regular file is there.

@@ -20,7 +20,7 @@ use crate::model::time::Time;
 use crate::store::database::{self, Form};
 
 const FORM: Form = Form {
-    schema: 1,
+    schema: 2,
     tables: &["
 CREATE TABLE tip(oid TEXT PRIMARY KEY, seconds INTEGER NOT NULL, tasks TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE tree(n INTEGER PRIMARY KEY, oid TEXT NOT NULL UNIQUE, base INTEGER NOT NULL);
@@ -29,6 +29,7 @@ CREATE TABLE differs(shard TEXT NOT NULL, tree INTEGER NOT NULL, oid TEXT NOT NU
 CREATE TABLE shard(oid TEXT PRIMARY KEY, tasks TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE log(folder TEXT PRIMARY KEY, oid TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE state(log TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE related(shard TEXT PRIMARY KEY, edges TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 "],
 };
@@ -73,6 +74,8 @@ pub struct News {
     pub logs: Vec<(Name, Option<Name>)>,
     /// What logs tell, by the log and its task.
     pub states: Vec<(Name, State)>,
+    /// Shards, with a line for each relationship that a log in them ever held.
+    pub related: Vec<(Name, String)>,
 }
 
 impl News {
@@ -83,6 +86,7 @@ impl News {
             && self.shards.is_empty()
             && self.logs.is_empty()
             && self.states.is_empty()
+            && self.related.is_empty()
     }
 }
 
@@ -154,6 +158,11 @@ impl Facts {
         self.text("SELECT tasks FROM shard WHERE oid = ?1", shard)
     }
 
+    /// The relationships in a shard, as they were given.
+    pub fn related(&self, shard: &str) -> Option<String> {
+        self.text("SELECT edges FROM related WHERE shard = ?1", shard)
+    }
+
     /// The log in the folder of a task.
     pub fn log(&self, folder: &str) -> Option<Option<Name>> {
         self.text("SELECT oid FROM log WHERE folder = ?1", folder).map(some)
@@ -182,7 +191,7 @@ impl Facts {
         let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         let pragma = |name: &str| tx.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
         if (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")? > MOST {
-            for table in ["tip", "tree", "base", "differs", "shard", "log", "state"] {
+            for table in ["tip", "tree", "base", "differs", "shard", "log", "state", "related"] {
                 tx.execute(&format!("DELETE FROM {table}"), [])?;
             }
         }
@@ -200,6 +209,9 @@ impl Facts {
         for (folder, oid) in &news.logs {
             let oid = oid.as_deref().unwrap_or_default();
             tx.prepare_cached("INSERT OR IGNORE INTO log VALUES(?1,?2)")?.execute([folder.as_str(), oid])?;
+        }
+        for (shard, edges) in &news.related {
+            tx.prepare_cached("INSERT OR IGNORE INTO related VALUES(?1,?2)")?.execute([shard, edges])?;
         }
         for (log, state) in &news.states {
             let text = serde_json::to_string(state).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;

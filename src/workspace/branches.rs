@@ -381,7 +381,7 @@ fn short(name: &str) -> &str {
 
 impl Workspace {
     /// Where facts about other branches are kept for all worktrees; `None` where they could not be written.
-    fn facts_path(&self) -> Option<PathBuf> {
+    pub(super) fn facts_path(&self) -> Option<PathBuf> {
         let folder = match self.runtime_is_shared() {
             true => self.runtime_path.clone(),
             false => self.index_path()?.parent()?.to_owned(),

@@ -27,6 +27,7 @@ mod plan;
 mod query;
 mod read;
 mod recover;
+mod related;
 mod remote;
 mod sessions;
 mod stage;

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::Workspace;
 use super::read::{one_of, tasks_of};
-use crate::env::progress::Progress;
+use crate::env::apart;
 use crate::error::{Code, Error, Result};
-use crate::git::{Item, Mode, Objects, Oid};
+use crate::git::{Item, Mode, Objects, Oid, Repo};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::{ABBREVIATION_MIN, Id};
 use crate::model::point::Point;
@@ -19,8 +19,8 @@ use crate::model::settings::LintSettings;
 use crate::model::words::Ref;
 use crate::store::entity::read_log;
 use crate::store::index::Pending;
-use crate::store::layout::{LOG, TASKS};
-use crate::store::log::{Log, may_relate};
+use crate::store::layout::{LOG, TASKS, task_dir};
+use crate::store::log::{Log, MAX_LOG};
 
 /// The plan at a point.
 pub(super) struct Past<'a> {
@@ -83,11 +83,17 @@ impl Workspace {
     ///
     /// Errors: `ERR_GIT` where the store lies in no repository, or in one that cannot be read.
     pub(super) fn objects(&self) -> Result<Objects> {
-        let repo = self.repo.as_ref().ok_or_else(|| {
+        self.repo_around()?.objects()
+    }
+
+    /// The repository that the store lies in.
+    ///
+    /// Errors: `ERR_GIT` where it lies in none.
+    pub(super) fn repo_around(&self) -> Result<&Repo> {
+        self.repo.as_ref().ok_or_else(|| {
             Error::new(Code::Git, format!("{} lies in no git repository", self.store.path().display()))
                 .hint("name a Lamport time or a time instead of a revision")
-        })?;
-        repo.objects()
+        })
     }
 }
 
@@ -123,36 +129,12 @@ impl Past<'_> {
         }
     }
 
-    /// Gives `take` the events of the tasks that have to do with others: those that may have relationships, and those that are
-    /// `named` or that `take` answers with. Leaves out some.
-    pub fn tied(
-        &self,
-        but: &BTreeSet<Id>,
-        mut named: BTreeSet<Id>,
-        take: &mut dyn FnMut(Id, &[Entry]) -> Vec<Id>,
-    ) -> Result<()> {
-        let Source::Commit(tree) = &self.source else {
-            for id in self.tasks()?.difference(but) {
-                take(*id, &self.entries(*id)?);
-            }
-            return Ok(());
-        };
-        let mut plain = BTreeMap::new();
-        let logs = tree.logs()?;
-        let progress = Progress::of("reading the plan", logs.len());
-        for (id, oid) in logs.into_iter().filter(|(id, _)| !but.contains(id)) {
-            progress.step();
-            let bytes = tree.objects.blob(oid)?;
-            if may_relate(&bytes) {
-                named.extend(take(id, &read(id, &bytes)?.entries));
-            } else {
-                plain.insert(id, oid);
-            }
+    /// The shards of the commit, with their trees.
+    pub fn shards(&self) -> Result<BTreeMap<String, Oid>> {
+        match &self.source {
+            Source::Commit(tree) => tree.shards(),
+            Source::Here(_) => Ok(BTreeMap::new()),
         }
-        for (id, oid) in plain.into_iter().filter(|(id, _)| named.contains(id)) {
-            take(id, &read(id, &tree.objects.blob(oid)?)?.entries);
-        }
-        Ok(())
     }
 
     /// The tasks whose events may differ from those at a later point.
@@ -174,13 +156,13 @@ impl Past<'_> {
                 if self.point.is_some() && later.point.is_some() {
                     return Ok(all);
                 }
-                let mut differ = BTreeSet::new();
-                for id in all {
-                    if pending.contains_key(&id) || !tree.is_same(self.ws, id)? {
-                        differ.insert(id);
-                    }
-                }
-                Ok(differ)
+                let (all, shards, repo) = (Vec::from_iter(all), tree.shards()?, self.ws.repo_around()?);
+                let same = apart::each_with(
+                    &all,
+                    || repo.objects_for_many(),
+                    |objects, id| Ok(!pending.contains_key(id) && is_same(self.ws, objects, &shards, *id)?),
+                )?;
+                Ok(all.into_iter().zip(same).filter(|(_, same)| !same).map(|(id, _)| id).collect())
             }
         }
     }
@@ -241,41 +223,29 @@ impl Tree {
         read(id, &self.file(id, LOG)?.unwrap_or_default())
     }
 
-    /// The logs of all tasks.
-    fn logs(&self) -> Result<BTreeMap<Id, Oid>> {
-        let Some(tasks) = self.tasks else { return Ok(BTreeMap::new()) };
-        let trees = |oid| Ok::<_, Error>(self.objects.items(oid)?.into_iter().filter(|(_, i)| i.mode == Mode::Tree));
-        let mut logs = BTreeMap::new();
-        for (_, shard) in trees(tasks)? {
-            for (name, folder) in trees(shard.oid)? {
-                let Ok(id) = name.parse() else { continue };
-                let log = self.objects.item(folder.oid, LOG)?;
-                logs.extend(log.filter(|item| item.mode != Mode::Tree).map(|item| (id, item.oid)));
-            }
-        }
-        Ok(logs)
+    fn shards(&self) -> Result<BTreeMap<String, Oid>> {
+        let items = self.tasks.map(|tasks| self.objects.items(tasks)).transpose()?.unwrap_or_default();
+        Ok(items.into_iter().filter(|(_, item)| item.mode == Mode::Tree).map(|(name, item)| (name, item.oid)).collect())
     }
 
     fn ids(&self) -> Result<BTreeSet<Id>> {
-        let Some(tasks) = self.tasks else { return Ok(BTreeSet::new()) };
         let mut ids = BTreeSet::new();
-        for shard in self.objects.items(tasks)?.into_values().filter(|item| item.mode == Mode::Tree) {
-            ids.extend(self.objects.items(shard.oid)?.keys().filter_map(|name| name.parse::<Id>().ok()));
+        for shard in self.shards()?.into_values() {
+            ids.extend(self.objects.items(shard)?.keys().filter_map(|name| name.parse::<Id>().ok()));
         }
         Ok(ids)
     }
+}
 
-    /// Whether the work tree's log of a task has the bytes it has in the commit.
-    fn is_same(&self, ws: &Workspace, id: Id) -> Result<bool> {
-        let path = crate::store::layout::task_dir(id).join(LOG);
-        let there = match self.tasks {
-            Some(tasks) => self.objects.item(tasks, &format!("{}/{id}/{LOG}", id.shard()))?,
-            None => None,
-        };
-        match (ws.store.dir.read(&path, crate::store::log::MAX_LOG), there) {
-            (Ok(bytes), Some(Item { oid, .. })) => Ok(self.objects.name_of(&bytes)? == oid),
-            _ => Ok(false),
-        }
+/// Whether the work tree's log of a task has the bytes it has in a commit with these shards.
+fn is_same(ws: &Workspace, objects: &Objects, shards: &BTreeMap<String, Oid>, id: Id) -> Result<bool> {
+    let there = match shards.get(&id.shard()) {
+        Some(shard) => objects.item(*shard, &format!("{id}/{LOG}"))?,
+        None => None,
+    };
+    match (ws.store.dir.read(task_dir(id).join(LOG), MAX_LOG), there) {
+        (Ok(bytes), Some(Item { oid, .. })) => Ok(objects.name_of(&bytes)? == oid),
+        _ => Ok(false),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::rules::graph::{Edge, on_circles, void_edges};
 use crate::store::layout::{shown, task_dir};
 
 /// What a task is to others: all that is asked of it here, for a plan may hold a hundred thousand.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(in crate::workspace) struct Tied {
     pub(super) status: Status,
     /// When its status was last set.
@@ -36,6 +36,16 @@ impl From<&Task> for Tied {
 }
 
 impl Tied {
+    /// Its relationships.
+    pub(in crate::workspace) fn edges(&self) -> &[Edge] {
+        &self.edges
+    }
+
+    /// Whether it is completed.
+    pub(in crate::workspace) fn is_completed(&self) -> bool {
+        self.status == Status::Completed
+    }
+
     /// The tasks that its relationships name, itself among them.
     pub(in crate::workspace) fn named(&self) -> impl Iterator<Item = Id> {
         self.edges.iter().flat_map(|edge| [edge.from, edge.to])

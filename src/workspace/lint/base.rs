@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::git::{Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
-use crate::model::id::check_agent_name;
+use crate::model::id::{Id, check_agent_name};
 use crate::model::payload::Payload;
 use crate::model::settings::LintSettings;
 use crate::store::config::{MAX_CONFIG, combine_what_fits};
@@ -42,7 +42,9 @@ impl Workspace {
         let (base, head) = (objects.commit_named(base)?, objects.commit_named("HEAD")?);
         let began = began_at(&objects, base, head)?;
         let (mut findings, checked) = self.look_and_try()?;
-        findings.extend(self.rewritten_since(&objects, began)?);
+        let (at_began, at_base, here) = (self.past_commit(began)?, self.past_commit(base)?, self.past(None)?);
+        let changed = at_began.candidates(&here)?;
+        findings.extend(self.rewritten_since(&objects, began, &at_began, &here, &changed)?);
         findings.extend(trailers::judge(self, &objects, base, head)?);
         let top = objects.commit(base)?.tree;
         let mut roles = RolesAt::read(&objects, Some(top), &self.store.name, base.short())?;
@@ -55,7 +57,9 @@ impl Workspace {
         for (name, entries) in &registered {
             keys.take_in(name, entries);
         }
-        let more = self.news_since(&objects, base, &roles, &vanished, &keys)?;
+        // What differs from the revision changed here or there.
+        let changed: BTreeSet<Id> = changed.into_iter().chain(at_began.candidates(&at_base)?).collect();
+        let more = self.news_since(&objects, base, (&here, &changed), &roles, &vanished, &keys)?;
         // What the whole store was found to hold is not said twice.
         let is_new = |f: &Finding| {
             let is_told = |known: &Finding| {
@@ -83,22 +87,22 @@ impl Workspace {
         &self,
         objects: &Objects,
         base: Oid,
+        (here, changed): (&Past<'_>, &BTreeSet<Id>),
         roles: &RolesAt<'_>,
         vanished: &Vanished,
         keys: &Keys,
     ) -> Result<Vec<Finding>> {
-        let (before, here) = (self.past_commit(base)?, self.past(None)?);
-        let mut entities: BTreeSet<Entity> = before.candidates(&here)?.into_iter().map(Entity::Task).collect();
+        let mut entities: BTreeSet<Entity> = changed.iter().copied().map(Entity::Task).collect();
         entities.extend(self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name)));
         entities.extend(vanished.entities().cloned());
-        let other = |other: &Entity| Ok(vanished.with(other, self.entries_now(&here, other)?));
+        let other = |other: &Entity| Ok(vanished.with(other, self.entries_now(here, other)?));
         let (top, mut findings) = (objects.commit(base)?.tree, Vec::new());
         for entity in &entities {
             let Some((folder, _)) = home(entity) else { continue };
             let path = self.store.shown(folder.join(LOG));
             let before = Log::read(&objects.file(top, &path)?.unwrap_or_default()[..]).unwrap_or_default().entries;
             let known = before.iter().map(|entry| entry.event.id).collect();
-            let log = self.log_now(&here, entity)?;
+            let log = self.log_now(here, entity)?;
             let judge = |whole: &Log| {
                 let mut found = otherwise(entity, &path, &before, whole);
                 found.extend(roles.judge(entity, &path, whole, &known, &other)?);
@@ -148,13 +152,19 @@ impl Workspace {
         Ok(Log { entries, lines: read_log(&self.store, entity)?.lines, ..Log::default() })
     }
 
-    fn rewritten_since(&self, objects: &Objects, began: Oid) -> Result<Vec<Finding>> {
-        let (before, here) = (self.past_commit(began)?, self.past(None)?);
-        let now = |entity: &Entity| self.entries_now(&here, entity);
+    fn rewritten_since(
+        &self,
+        objects: &Objects,
+        began: Oid,
+        before: &Past<'_>,
+        here: &Past<'_>,
+        changed: &BTreeSet<Id>,
+    ) -> Result<Vec<Finding>> {
+        let now = |entity: &Entity| self.entries_now(here, entity);
         let mut findings = Vec::new();
         let mut look = |entity: &Entity, before: &[Entry]| -> Result<()> {
             let Some((folder, _)) = home(entity) else { return Ok(()) };
-            let log = self.log_now(&here, entity)?;
+            let log = self.log_now(here, entity)?;
             let found = rewritten(entity, &self.store.shown(folder.join(LOG)), before, &log, &now)?;
             findings.extend(found.into_iter().map(|finding| match entity {
                 Entity::Task(id) => finding.task(*id),
@@ -163,8 +173,8 @@ impl Workspace {
             Ok(())
         };
         let left_out = self.not_looked_at();
-        for task in before.candidates(&here)?.into_iter().filter(|task| !left_out.leaves_out(&self.log_path(*task))) {
-            look(&Entity::Task(task), &before.entries(task)?)?;
+        for task in changed.iter().filter(|task| !left_out.leaves_out(&self.log_path(**task))) {
+            look(&Entity::Task(*task), &before.entries(*task)?)?;
         }
         let top = objects.commit(began)?.tree;
         let agents = objects.item(top, &self.store.shown(AGENTS))?.filter(|item| item.mode == Mode::Tree);

@@ -257,12 +257,13 @@ fn fails(on: FailOn, summary: &Value) -> bool {
     }
 }
 
-/// All tasks of one side, and what is odd about those that differ.
+/// Tasks as they are on one side: those that the branch touches, and what must be known of others to judge them.
 #[derive(Default)]
 struct Side {
     tasks: BTreeMap<Id, Tied>,
     forced: BTreeSet<Id>,
-    findings: Vec<Finding>,
+    /// The readable files of those that are touched.
+    texts: BTreeMap<Id, String>,
 }
 
 /// What is odd at the head and was not at the beginning.
@@ -273,23 +274,17 @@ fn new_findings(
     touched: &BTreeSet<Id>,
     broken: Vec<Finding>,
 ) -> Result<Vec<Finding>> {
-    let mut side = Side::default();
-    if !touched.is_empty() {
-        let mut named = BTreeSet::new();
-        for (id, past) in touched.iter().flat_map(|id| [(*id, before), (*id, after)]) {
-            named.extend(Tied::from(&fold(id, &past.entries(id)?).0).named());
-        }
-        after.tied(touched, named, &mut |id, entries| {
-            side.take_in(id, entries);
-            side.tasks.get(&id).map(|task| task.named().collect()).unwrap_or_default()
-        })?;
+    let (mut old, mut new) = (Side::default(), Side::default());
+    let mut found = new.look_at(ws, after, touched)?;
+    let mut had = old.look_at(ws, before, touched)?;
+    if stir(ws, (before, &mut old), (after, &mut new), touched)? {
+        found.extend(new.together(ws));
+        had.extend(old.together(ws));
     }
-    let new = side.look_at(ws, after, touched)?;
-    let old = side.look_at(ws, before, touched)?;
-    let known: BTreeSet<(Rule, Option<Id>, &str)> = old.iter().map(|f| (f.rule, f.task, f.message.as_str())).collect();
+    let known: BTreeSet<(Rule, Option<Id>, &str)> = had.iter().map(|f| (f.rule, f.task, f.message.as_str())).collect();
     // A branch cannot switch off a rule for its own review.
     let severities = before.severities()?;
-    let mut found: Vec<Finding> = new
+    let mut found: Vec<Finding> = found
         .into_iter()
         .filter(|f| !known.contains(&(f.rule, f.task, f.message.as_str())))
         .chain(broken)
@@ -299,13 +294,51 @@ fn new_findings(
     Ok(found)
 }
 
+/// Whether the branch changes what tasks are to each other. Then both sides learn of all the tasks for which something may
+/// follow from that, and of what it takes to judge those.
+fn stir(
+    ws: &Workspace,
+    (before, old): (&Past, &mut Side),
+    (after, new): (&Past, &mut Side),
+    touched: &BTreeSet<Id>,
+) -> Result<bool> {
+    let is_stirred =
+        |id: &Id| old.tasks.get(id) != new.tasks.get(id) || old.forced.contains(id) != new.forced.contains(id);
+    let stirred: BTreeSet<Id> = touched.iter().copied().filter(is_stirred).collect();
+    if stirred.is_empty() {
+        return Ok(false);
+    }
+    let mut related = ws.related(before, after, touched)?;
+    for side in [&*old, &*new] {
+        related.add(side.tasks.values().flat_map(|task| task.edges().iter().copied()));
+    }
+    // Which edge of a circle does not count may change with any edge of it.
+    let mut judged = related.around(&stirred);
+    judged.extend(related.on_circles());
+    let take_in = |ids: &BTreeSet<Id>, old: &mut Side, new: &mut Side| -> Result<()> {
+        for id in ids.iter().filter(|id| !touched.contains(id)) {
+            // It is the same on both sides.
+            let entries = after.entries(*id)?;
+            old.take_in(*id, &entries);
+            new.take_in(*id, &entries);
+        }
+        Ok(())
+    };
+    take_in(&judged, old, new)?;
+    let own = judged.iter().flat_map(|id| [old.tasks.get(id), new.tasks.get(id)]).flatten();
+    let mut others: BTreeSet<Id> = own.flat_map(Tied::named).collect();
+    // Whatever hangs below a completed task says so itself.
+    let is_completed = |id: &Id| [&*old, &*new].iter().any(|side| side.tasks.get(id).is_some_and(Tied::is_completed));
+    others.extend(related.around(&judged.iter().copied().filter(is_completed).collect()));
+    take_in(&others.difference(&judged).copied().collect(), old, new)?;
+    Ok(true)
+}
+
 impl Side {
     /// Takes a task in. Gives it whole, with what is odd about its events.
     fn take_in(&mut self, id: Id, entries: &[Entry]) -> (Option<Task>, Vec<Finding>) {
         let (task, findings) = fold(id, entries);
         let task = Some(task).filter(|task| task.version > 0);
-        self.tasks.remove(&id);
-        self.forced.remove(&id);
         if completed_by_force(entries) {
             self.forced.insert(id);
         }
@@ -313,10 +346,9 @@ impl Side {
         (task, findings)
     }
 
-    /// Takes tasks in as they were at a point, among the others. Gives all that is odd about them and between them.
+    /// Takes tasks in as they were at a point. Gives all that is odd about each of them.
     fn look_at(&mut self, ws: &Workspace, past: &Past, touched: &BTreeSet<Id>) -> Result<Vec<Finding>> {
-        self.findings.clear();
-        let mut texts: BTreeMap<Id, String> = BTreeMap::new();
+        let mut findings = Vec::new();
         for id in touched {
             let (mut log, yaml) = past.files(*id)?;
             let of_log = std::mem::take(&mut log.findings);
@@ -326,14 +358,14 @@ impl Side {
                 let line = f.line.or_else(|| line_in(&log, &f));
                 f.at(path.clone(), line)
             });
-            self.findings.extend(own.map(|f| f.task(*id)));
+            findings.extend(own.map(|f| f.task(*id)));
             let text = String::from_utf8_lossy(yaml.as_deref().unwrap_or_default()).into_owned();
             if let Some(task) = &task {
                 let at_line = |mut f: Finding| {
                     f.line = f.spot.as_ref().and_then(|spot| line_of(&text, spot));
                     f
                 };
-                self.findings.extend(values(&ws.store.name, task).into_iter().map(at_line));
+                findings.extend(values(&ws.store.name, task).into_iter().map(at_line));
             }
             // Without events a file is no task's readable file; what it is then is told by `broken_between`.
             if !log.entries.is_empty() {
@@ -342,16 +374,20 @@ impl Side {
                 if let Some(found) = &mut found {
                     point_out(found, &Entity::Task(*id), &log.entries, yaml.as_deref());
                 }
-                self.findings.extend(found.map(|f| f.task(*id)));
+                findings.extend(found.map(|f| f.task(*id)));
             }
-            texts.insert(*id, text);
+            self.texts.insert(*id, text);
         }
-        let together = across(&ws.store.name, &self.tasks, &|id| self.forced.contains(&id)).into_iter().map(|mut f| {
-            let text = f.task.and_then(|task| texts.get(&task));
+        Ok(findings)
+    }
+
+    /// What is odd between the tasks.
+    fn together(&self, ws: &Workspace) -> Vec<Finding> {
+        let at_line = |mut f: Finding| {
+            let text = f.task.and_then(|task| self.texts.get(&task));
             f.line = text.zip(f.spot.as_ref()).and_then(|(text, spot)| line_of(text, spot));
             f
-        });
-        self.findings.extend(together);
-        Ok(std::mem::take(&mut self.findings))
+        };
+        across(&ws.store.name, &self.tasks, &|id| self.forced.contains(&id)).into_iter().map(at_line).collect()
     }
 }
