@@ -71,13 +71,21 @@ impl Workspace {
                 None => unknown.push(forms[0]),
             }
         }
-        if unknown.is_empty() {
-            return Ok(related);
+        let (texts, logs) = if unknown.is_empty() { Default::default() } else { self.relationships_in(&unknown)? };
+        texts.iter().for_each(|text| related.take_in(text, but));
+        tracing::debug!(shards = unknown.len(), logs, "looked at who names whom");
+        if !unknown.is_empty() {
+            let named = unknown.iter().map(Oid::to_string).zip(texts).collect();
+            facts.keep(&News { related: named, ..News::default() });
         }
+        Ok(related)
+    }
+
+    /// The relationships in each of these shards, and how many logs were read for them.
+    fn relationships_in(&self, shards: &[Oid]) -> Result<(Vec<String>, usize)> {
         let repo = self.repo_around()?;
-        let objects = repo.objects_for_many()?;
-        let mut folders = Vec::new();
-        for (place, shard) in unknown.iter().enumerate() {
+        let (objects, mut folders) = (repo.objects_for_many()?, Vec::new());
+        for (place, shard) in shards.iter().enumerate() {
             let tasks = objects.items(*shard)?.into_iter().filter(|(_, item)| item.mode == Mode::Tree);
             folders.extend(tasks.filter_map(|(name, item)| Some((place, name.parse().ok()?, item.oid))));
         }
@@ -90,14 +98,11 @@ impl Workspace {
                 relationships(objects, *id, *folder)
             },
         )?;
-        let mut texts = vec![String::new(); unknown.len()];
+        let mut texts = vec![String::new(); shards.len()];
         for ((place, ..), text) in folders.iter().zip(read) {
             texts[*place] += &text;
         }
-        texts.iter().for_each(|text| related.take_in(text, but));
-        let named = unknown.iter().map(Oid::to_string).zip(texts).collect();
-        facts.keep(&News { related: named, ..News::default() });
-        Ok(related)
+        Ok((texts, folders.len()))
     }
 }
 

@@ -44,6 +44,7 @@ mod removed;
 mod repacked;
 mod replicas;
 mod review;
+mod review_around;
 mod review_rules;
 mod roles;
 mod schemas;

@@ -33,7 +33,33 @@ fn what_git_packs_between_two_looks_is_found() {
         room.git(&["prune-packed", "-q"]).text();
         let (old, new) = (round * 8 - 1, round * 8 + 3);
         assert_eq!(objects.blob(ids[old]).unwrap(), format!("blob {old}\n").into_bytes(), "round {round}");
+        // What is made of such a commit needs its size, its bytes and itself.
+        let head = room.git(&["rev-parse", "HEAD"]).text().trim().parse().unwrap();
+        assert_eq!(objects.commit(head).unwrap().message, b"blobs\n", "round {round}");
+        assert_eq!(objects.size(ids[new]).unwrap(), format!("blob {new}\n").len() as u64, "round {round}");
         assert_eq!(objects.blob(ids[new]).unwrap(), format!("blob {new}\n").into_bytes(), "round {round}");
+    }
+}
+
+#[test]
+fn whoever_reads_many_finds_what_deltas_were_made_of() {
+    let room = Sandbox::new();
+    let long = |n: usize| {
+        (0..400).map(|line| format!("line {line} of {}\n", if line == n { n } else { 0 })).collect::<String>()
+    };
+    for n in 0..40 {
+        fs::write(room.repo().join(format!("long{n}")), long(n)).unwrap();
+    }
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "long ones"]).text();
+    let id = |n: usize| -> Oid { room.git(&["rev-parse", &format!("HEAD:long{n}")]).text().trim().parse().unwrap() };
+    let ids: Vec<Oid> = (0..40).map(id).collect();
+    let objects = discover(&room.repo()).unwrap().expect("a repository").objects_for_many().unwrap();
+    for depth in ["50", "10", "3"] {
+        room.git(&["repack", "-a", "-d", "-f", "-q", "--window=20", &format!("--depth={depth}")]).text();
+        for (n, id) in ids.iter().enumerate().chain(ids.iter().enumerate().rev()) {
+            assert_eq!(objects.blob(*id).unwrap(), long(n).into_bytes(), "{n} at depth {depth}");
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::rules::graph::{Edge, on_circles, void_edges};
 use crate::store::layout::{shown, task_dir};
 
 /// What a task is to others: all that is asked of it here, for a plan may hold a hundred thousand.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(in crate::workspace) struct Tied {
     pub(super) status: Status,
     /// When its status was last set.

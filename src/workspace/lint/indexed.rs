@@ -10,10 +10,11 @@ use super::Staging;
 use super::permitted::RolesAt;
 use super::staged::read;
 use super::tried::{self, tried};
-use crate::env::Env;
+use crate::env::progress::Progress;
+use crate::env::{Env, apart};
 use crate::error::{Error, Result};
 use crate::git::Oid;
-use crate::model::event::Entity;
+use crate::model::event::{Entity, Entry};
 use crate::model::finding::Finding;
 use crate::model::id::{Id, is_part, quoted};
 use crate::model::settings::Settings;
@@ -53,14 +54,15 @@ impl Indexed<'_> {
     fn around(&self) -> Result<&Around> {
         if self.around.get().is_none() {
             let mut around = Around::default();
-            for (id, oid) in self.logs()? {
-                let bytes = self.staging.objects.blob(*oid)?;
-                if may_relate(&bytes) {
-                    let task = fold(*id, &read(Some(&bytes))?.entries).0;
-                    task.parent().map(|parent| around.children.entry(parent).or_default().insert(*id));
-                    for blocker in task.blockers() {
-                        around.dependents.entry(blocker).or_default().insert(*id);
-                    }
+            let above = self.staging.each_related(self.logs()?.clone(), |id, entries| {
+                let task = fold(id, entries).0;
+                (task.parent(), task.blockers())
+            })?;
+            for (id, _, above) in above {
+                let Some((parent, blockers)) = above else { continue };
+                parent.map(|parent| around.children.entry(parent).or_default().insert(id));
+                for blocker in blockers {
+                    around.dependents.entry(blocker).or_default().insert(id);
                 }
             }
             // Nobody else sets it.
@@ -109,6 +111,29 @@ impl Staging<'_> {
             logs.extend(id.parse::<Id>().ok().filter(|id| id.shard() == shard).map(|id| (id, oid)));
         }
         Ok(logs)
+    }
+
+    /// These logs, each with what `look` says of its events where they may hold relationships. They are read on all cores, those
+    /// that lie beside each other one after the other, as git packs them.
+    pub(super) fn each_related<R: Send>(
+        &self,
+        logs: BTreeMap<Id, Oid>,
+        look: impl Fn(Id, &[Entry]) -> R + Sync,
+    ) -> Result<Vec<(Id, Oid, Option<R>)>> {
+        let repo = &self.place.repo;
+        let mut logs = Vec::from_iter(logs);
+        logs.sort_by_cached_key(|(id, _)| id.shard());
+        let progress = Progress::of("reading the plan", logs.len());
+        apart::each_with(
+            &logs,
+            || repo.objects_for_many(),
+            |objects, (id, oid)| {
+                progress.step();
+                let bytes = objects.blob(*oid)?;
+                let entries = may_relate(&bytes).then(|| read(Some(&bytes))).transpose()?.map(|log| log.entries);
+                Ok((*id, *oid, entries.map(|entries| look(*id, &entries))))
+            },
+        )
     }
 
     /// The same findings, with what recording the staged edits would refuse: as whoever commits, by the roles of the commit

@@ -15,7 +15,6 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::task::Status;
 use crate::rules::fold::fold;
-use crate::store::log::may_relate;
 
 /// Tasks by id, and those among them that were completed by force.
 #[derive(Default)]
@@ -26,16 +25,18 @@ struct Plan {
 
 impl Plan {
     fn put(&mut self, id: Id, entries: &[Entry]) {
+        self.take(id, tied(id, entries));
+    }
+
+    /// Takes a task in, or leaves it out where it has no events.
+    fn take(&mut self, id: Id, task: Option<(Tied, bool)>) {
         self.tasks.remove(&id);
         self.forced.remove(&id);
-        if entries.is_empty() {
-            return;
-        }
-        let task = fold(id, entries).0;
-        if task.status == Status::Completed && completed_by_force(entries) {
+        let Some((task, is_forced)) = task else { return };
+        if is_forced {
             self.forced.insert(id);
         }
-        self.tasks.insert(id, Tied::from(&task));
+        self.tasks.insert(id, task);
     }
 
     fn judge(&self, store: &str) -> Vec<Finding> {
@@ -46,6 +47,16 @@ impl Plan {
     fn named(&self) -> BTreeSet<Id> {
         self.tasks.values().flat_map(Tied::named).collect()
     }
+}
+
+/// A task with these events, and whether it was completed by force.
+fn tied(id: Id, entries: &[Entry]) -> Option<(Tied, bool)> {
+    if entries.is_empty() {
+        return None;
+    }
+    let task = fold(id, entries).0;
+    let is_forced = task.status == Status::Completed && completed_by_force(entries);
+    Some((Tied::from(&task), is_forced))
 }
 
 /// Whether a task that became another could break what holds among several.
@@ -95,27 +106,23 @@ impl Staging<'_> {
         let mut logs = self.logs()?;
         logs.retain(|id, _| !staged.contains(id));
         let mut plain = BTreeMap::new();
-        for (id, oid) in logs {
-            let bytes = self.objects.blob(oid)?;
-            match may_relate(&bytes) {
-                true => put_both(before, after, id, &bytes)?,
-                false => {
-                    plain.insert(id, oid);
-                }
+        for (id, oid, task) in self.each_related(logs, tied)? {
+            match task {
+                Some(task) => put_both(before, after, id, task),
+                None => drop(plain.insert(id, oid)),
             }
         }
         for id in before.named().into_iter().chain(after.named()).collect::<BTreeSet<Id>>() {
             if let Some(oid) = plain.get(&id) {
-                put_both(before, after, id, &self.objects.blob(*oid)?)?;
+                let entries = super::staged::read(Some(&self.objects.blob(*oid)?))?.entries;
+                put_both(before, after, id, tied(id, &entries));
             }
         }
         Ok(())
     }
 }
 
-fn put_both(before: &mut Plan, after: &mut Plan, id: Id, log: &[u8]) -> Result<()> {
-    let entries = super::staged::read(Some(log))?.entries;
-    before.put(id, &entries);
-    after.put(id, &entries);
-    Ok(())
+fn put_both(before: &mut Plan, after: &mut Plan, id: Id, task: Option<(Tied, bool)>) {
+    before.take(id, task.clone());
+    after.take(id, task);
 }
