@@ -180,20 +180,6 @@ fn tail(item: &Value) -> String {
     id[id.len().saturating_sub(6)..].to_owned()
 }
 
-/// Events, a line each.
-pub fn events(data: &Value) -> String {
-    let items = data["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    older(data, items.len()) + &items.iter().map(event).collect::<String>()
-}
-
-/// That there are more events than the so many that are shown, where there are.
-pub fn older(data: &Value, shown: usize) -> String {
-    if data["truncated"] != Value::Bool(true) {
-        return String::new();
-    }
-    format!("the newest {shown} of {}; all of them with --all\n", data["total"])
-}
-
 /// An event on a line.
 pub fn event(event: &Value) -> String {
     let entity = event["entity"].as_str().unwrap_or_default();

@@ -215,7 +215,7 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
         Verb::Log(Late(mut args)) => {
             // Whoever only looks back acts as nobody: here --agent means whose doings are asked for.
             args.by = args.by.or_else(|| global.agent.clone());
-            log(ws, &args, global)
+            events(global, |show| ws.log(&args, show))
         }
         Verb::Blame(Late(args)) => {
             let data = ws.query(&Query::Blame(args))?;
@@ -254,7 +254,7 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
         Verb::Resolve => exchange::resolve(ws),
         Verb::Recover(Late(args)) => exchange::recover(ws, args, md),
         Verb::Watch(Late(args)) => exchange::watch(ws, &args),
-        Verb::Sync(Late(args)) => exchange::sync(ws, &args),
+        Verb::Sync(Late(args)) => exchange::sync(ws, &args, global),
         // Answered above, without a store.
         Verb::Init(_)
         | Verb::Completions(_)
@@ -325,11 +325,11 @@ fn tasks(ws: &Workspace, query: TaskList, global: &Global) -> Result<Answer> {
     Ok(Answer { data, items: Some(items), ..Answer::default() })
 }
 
-/// What happened. As with tasks, text is what fits.
-fn log(ws: &Workspace, query: &query::Log, global: &Global) -> Result<Answer> {
+/// What happened, as `list` gives it event by event. As with tasks, text is what fits.
+pub fn events(global: &Global, list: impl FnOnce(&mut dyn FnMut(&Value)) -> Result<Value>) -> Result<Answer> {
     let for_people = form(global, false)? == Form::Human;
     let (mut text, mut shown) = (String::new(), 0);
-    let data = ws.log(query, &mut |event| {
+    let data = list(&mut |event| {
         shown += 1;
         if for_people {
             text.push_str(&human::event(event));
@@ -341,7 +341,9 @@ fn log(ws: &Workspace, query: &query::Log, global: &Global) -> Result<Answer> {
     if !for_people {
         return Ok(Answer { data, items: Some(text), ..Answer::default() });
     }
-    text.insert_str(0, &human::older(&data, shown));
+    if data["truncated"] == Value::Bool(true) {
+        text.insert_str(0, &format!("the newest {shown} of {}; all of them with --all\n", data["total"]));
+    }
     Ok(Answer { data, human: text, ..Answer::default() })
 }
 

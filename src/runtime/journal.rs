@@ -378,9 +378,8 @@ impl Journals {
         let (name, file) = &self.files[spot.file as usize];
         let mut line = vec![0; spot.length as usize];
         file.read_exact_at(&mut line, spot.at).map_err(|e| self.failed(name, &e))?;
-        let line = String::from_utf8(line).map_err(|e| {
-            Error::new(Code::Corrupt, format!("{}: {e}", self.folder.join(name).display()))
-        })?;
+        let line = String::from_utf8(line)
+            .map_err(|e| Error::new(Code::Corrupt, format!("{}: {e}", self.folder.join(name).display())))?;
         Ok(Entry { event: parse_line(&line)?, line: line.into() })
     }
 

@@ -609,7 +609,8 @@ impl Index {
     pub fn sums(&self) -> Result<Sums> {
         let db = self.whole()?;
         let ask = || -> rusqlite::Result<Sums> {
-            let sql = "SELECT coalesce(sum(version), 0), coalesce(sum(steps), 0), coalesce(sum(steps_done), 0) FROM task";
+            let sql =
+                "SELECT coalesce(sum(version), 0), coalesce(sum(steps), 0), coalesce(sum(steps_done), 0) FROM task";
             let mut sums = db.query_row(sql, [], |row| {
                 let number = |column| Ok::<_, rusqlite::Error>(row.get::<_, i64>(column)? as u64);
                 Ok(Sums { events: number(0)?, steps: number(1)?, steps_done: number(2)?, ..Sums::default() })

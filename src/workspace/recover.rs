@@ -139,17 +139,20 @@ impl Workspace {
             let counts = !event.payload.journal_only() && home(&event.entity).is_some();
             (counts || redaction.is_some()).then_some((event.id, counts.then_some(event.entity), redaction))
         };
-        Journals::open(runtime)?.each(|entry, _| keep(entry), |kept, commit| {
-            if !self.is_own_root(&commit.root, &tops) {
-                return;
-            }
-            for (event, entity, redaction) in kept {
-                all.redactions.extend(redaction.map(|redacted| (redacted, event)));
-                if let Some(entity) = entity {
-                    all.events.entry(entity).or_default().insert(event);
+        Journals::open(runtime)?.each(
+            |entry, _| keep(entry),
+            |kept, commit| {
+                if !self.is_own_root(&commit.root, &tops) {
+                    return;
                 }
-            }
-        })?;
+                for (event, entity, redaction) in kept {
+                    all.redactions.extend(redaction.map(|redacted| (redacted, event)));
+                    if let Some(entity) = entity {
+                        all.events.entry(entity).or_default().insert(event);
+                    }
+                }
+            },
+        )?;
         Ok(all)
     }
 

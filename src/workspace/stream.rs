@@ -32,19 +32,21 @@ const NOTED_AT_ONCE: usize = 20_000;
 const DEFAULT_LIMIT: usize = 500;
 
 impl Workspace {
-    /// Events that arrived after one of them, in order of arrival; from the first on where none is named.
+    /// Gives `show` events that arrived after one of them, in order of arrival; from the first on where none is named. Answers
+    /// with what stands beside them.
     ///
     /// Errors: `ERR_NOT_FOUND` where no event has that id, `ERR_BUSY` or `ERR_IO` where arrivals cannot be noted.
-    pub fn pull_events(&self, since: Option<Id>, limit: Option<usize>) -> Result<Value> {
+    pub fn pull_events(&self, since: Option<Id>, limit: Option<usize>, mut show: impl FnMut(&Value)) -> Result<Value> {
         self.note_arrivals()?;
         let arrivals = self.arrivals(since)?;
         let total = arrivals.order.len();
         let shown = &arrivals.order[..total.min(limit.unwrap_or(DEFAULT_LIMIT))];
         let more = shown.len() < total;
         let next = shown.last().map(|(id, _)| *id).or(since);
-        let items: Vec<Value> =
-            shown.iter().map(|one| Ok(view::event(&arrivals.read(one)?))).collect::<Result<_>>()?;
-        Ok(json!({ "items": items, "total": total, "truncated": more, "next_cursor": next }))
+        for one in shown {
+            show(&view::event(&arrivals.read(one)?));
+        }
+        Ok(json!({ "total": total, "truncated": more, "next_cursor": next }))
     }
 
     /// Takes in events of another replica: one JSON array, or one event a line. Those that are here already change nothing.
