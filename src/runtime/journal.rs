@@ -365,7 +365,7 @@ impl Journals {
         for (n, (name, file)) in self.files.iter().enumerate() {
             let spot = |(at, length): (u64, usize)| Spot { file: n as u32, length: length as u32, at };
             let keep = |entry, place| keep(entry, spot(place));
-            let read = visit_kept(file, 0, keep, |kept, commit| visit(kept, commit));
+            let read = visit_kept(file, 0, keep, &mut visit);
             read.map_err(|e| self.failed(name, &e))?;
         }
         Ok(())

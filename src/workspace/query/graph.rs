@@ -98,8 +98,8 @@ impl Drawing {
             waits.entry(edge.to).or_default().push(edge.from);
         }
         let mut beneath: HashMap<Id, Vec<usize>> = HashMap::new();
-        for (n, node) in nodes.iter().enumerate() {
-            node.parent.map(|parent| beneath.entry(parent).or_default().push(n));
+        for (n, parent) in nodes.iter().enumerate().filter_map(|(n, node)| Some((n, node.parent?))) {
+            beneath.entry(parent).or_default().push(n);
         }
         let mut out = String::new();
         let is_root = |n: &usize| nodes[*n].parent.is_none_or(|parent| !known.contains_key(&parent));
