@@ -7,8 +7,10 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::args::Global;
 use super::human;
 use super::output::{Answer, escape, for_terminal};
+use super::run::events;
 use crate::env::Env;
 use crate::error::{Code, Result};
 use crate::model::id::{HANDLE_MIN, Id};
@@ -219,9 +221,9 @@ fn lease_lines(news: &LeaseNews) -> String {
     out
 }
 
-pub fn sync(ws: &Workspace, args: &Sync) -> Result<Answer> {
+pub fn sync(ws: &Workspace, args: &Sync, global: &Global) -> Result<Answer> {
     match &args.verb {
-        Some(SyncVerb::Pull(args)) => return pull(ws, args),
+        Some(SyncVerb::Pull(args)) => return pull(ws, args, global),
         Some(SyncVerb::Push(args)) => return push(ws, args),
         None => {}
     }
@@ -263,10 +265,10 @@ pub fn sync(ws: &Workspace, args: &Sync) -> Result<Answer> {
 /// Most tasks that are named to people.
 const MAX_LINES: usize = 30;
 
-fn pull(ws: &Workspace, args: &SyncPull) -> Result<Answer> {
-    let data = ws.pull_events(args.since_event_id, args.limit)?;
-    let quiet = data["next_cursor"].as_str().map(str::to_owned);
-    Ok(Answer { human: human::events(&data), data, quiet, ..Answer::default() })
+fn pull(ws: &Workspace, args: &SyncPull, global: &Global) -> Result<Answer> {
+    let mut answer = events(global, |show| ws.pull_events(args.since_event_id, args.limit, show))?;
+    answer.quiet = answer.data["next_cursor"].as_str().map(str::to_owned);
+    Ok(answer)
 }
 
 fn push(ws: &Workspace, args: &SyncPush) -> Result<Answer> {

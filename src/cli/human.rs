@@ -180,28 +180,20 @@ fn tail(item: &Value) -> String {
     id[id.len().saturating_sub(6)..].to_owned()
 }
 
-/// Events, a line each.
-pub fn events(data: &Value) -> String {
-    let mut out = String::new();
-    if data["truncated"] == Value::Bool(true) {
-        let shown = data["items"].as_array().map_or(0, Vec::len);
-        out.push_str(&format!("the newest {shown} of {}; all of them with --all\n", data["total"]));
-    }
-    for event in data["items"].as_array().into_iter().flatten() {
-        let entity = event["entity"].as_str().unwrap_or_default();
-        let why = event["why"].as_str().map(|why| format!("  ({})", escape(why))).unwrap_or_default();
-        let payload: String = escape(&event["payload"].to_string()).chars().take(100).collect();
-        out.push_str(&format!(
-            "{:>5}  {}  {}  {:<12} {:<21} {}  {payload}{why}\n",
-            event["lamport"],
-            tail(event),
-            word(event, "at"),
-            word(event, "agent"),
-            word(event, "type"),
-            escape(&entity[entity.len().saturating_sub(6)..]),
-        ));
-    }
-    out
+/// An event on a line.
+pub fn event(event: &Value) -> String {
+    let entity = event["entity"].as_str().unwrap_or_default();
+    let why = event["why"].as_str().map(|why| format!("  ({})", escape(why))).unwrap_or_default();
+    let payload: String = escape(&event["payload"].to_string()).chars().take(100).collect();
+    format!(
+        "{:>5}  {}  {}  {:<12} {:<21} {}  {payload}{why}\n",
+        event["lamport"],
+        tail(event),
+        word(event, "at"),
+        word(event, "agent"),
+        word(event, "type"),
+        escape(&entity[entity.len().saturating_sub(6)..]),
+    )
 }
 
 /// Findings of lint, a line each with the mending step beneath.

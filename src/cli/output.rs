@@ -71,6 +71,8 @@ pub struct Answer {
     pub human: String,
     /// The `items` of the data as text, a line each, where they are too many to be held as documents.
     pub items: Option<String>,
+    /// The data as JSON text, where it is too much to be held as a document.
+    pub whole: Option<String>,
     /// The data as a document for each item, where it is no list with `items`.
     pub lines: Option<Vec<Value>>,
     /// The id alone, for `--quiet`.
@@ -89,6 +91,12 @@ pub struct Answer {
     pub document: bool,
 }
 
+impl Answer {
+    fn data_text(&self) -> Cow<'_, str> {
+        self.whole.as_deref().map_or_else(|| Cow::from(self.data.to_string()), Cow::from)
+    }
+}
+
 /// Prints warnings to standard error.
 pub fn warn(warnings: &[String]) {
     for warning in warnings {
@@ -103,23 +111,25 @@ pub fn print(answer: &Answer, global: &Global, form: Form, out: Out) -> ExitCode
         print_error(failure, form, out);
         return ExitCode::from(answer.exit);
     }
-    let asked_json = global.json || global.format.as_deref() == Some("json");
-    let text = match form {
-        _ if global.quiet && answer.quiet.as_deref() == Some("") => String::new(),
-        _ if global.quiet && answer.quiet.is_some() => format!("{}\n", answer.quiet.as_deref().unwrap_or_default()),
-        Form::Json if answer.document && !asked_json => answer.human.clone(),
-        Form::Json => document(answer),
-        Form::Lines if answer.items.is_some() => answer.items.clone().unwrap_or_default(),
-        Form::Lines => match answer.lines.as_ref().or(answer.data.get("items").and_then(Value::as_array)) {
-            Some(items) => items.iter().map(|item| format!("{item}\n")).collect(),
-            None => format!("{}\n", answer.data),
-        },
-        Form::Human => answer.human.clone(),
+    let plain = out == Out::Own && (form == Form::Human || answer.document);
+    let mut held = String::new();
+    let write = |text: &str| match plain {
+        true => std::io::stdout().lock().write_all(text.as_bytes()),
+        false => out.write(text),
     };
-    let written = match out {
-        Out::Own if form == Form::Human || answer.document => std::io::stdout().lock().write_all(text.as_bytes()),
-        out => out.write(&text),
+    let mut say = |text: &str| {
+        // A large answer is not held a second time in the form that is written.
+        if held.len() + text.len() > PIECE {
+            write(&held)?;
+            held.clear();
+        }
+        if text.len() > PIECE {
+            return write(text);
+        }
+        held.push_str(text);
+        Ok(())
     };
+    let written = say_all(answer, global, form, &mut say).and_then(|()| write(&held));
     match written {
         Ok(()) => ExitCode::from(answer.exit),
         // Whoever closed the pipe has read enough.
@@ -135,31 +145,56 @@ pub fn print(answer: &Answer, global: &Global, form: Form, out: Out) -> ExitCode
     }
 }
 
-/// An answer as one JSON document, a line of its own.
-fn document(answer: &Answer) -> String {
-    let data = answer.data.to_string();
-    let mut text = String::with_capacity(data.len() + answer.items.as_ref().map_or(0, String::len) + 64);
-    text.push_str("{\"ok\":true,\"data\":");
-    match &answer.items {
-        None => text.push_str(&data),
-        Some(items) => {
-            text.push_str("{\"items\":[");
-            for (n, item) in items.lines().enumerate() {
-                text.push_str(if n > 0 { "," } else { "" });
-                text.push_str(item);
+/// Bytes that are written at once.
+const PIECE: usize = 64 * 1024;
+
+type Say<'a> = &'a mut dyn FnMut(&str) -> std::io::Result<()>;
+
+/// Says an answer piece by piece.
+fn say_all(answer: &Answer, global: &Global, form: Form, say: Say) -> std::io::Result<()> {
+    let asked_json = global.json || global.format.as_deref() == Some("json");
+    match form {
+        _ if global.quiet && answer.quiet.is_some() => {
+            let quiet = answer.quiet.as_deref().unwrap_or_default();
+            if quiet.is_empty() { Ok(()) } else { say(&format!("{quiet}\n")) }
+        }
+        Form::Json if answer.document && !asked_json => say(&answer.human),
+        Form::Json => say_document(answer, say),
+        Form::Lines if answer.items.is_some() => say(answer.items.as_deref().unwrap_or_default()),
+        Form::Lines => match answer.lines.as_ref().or(answer.data.get("items").and_then(Value::as_array)) {
+            Some(items) => items.iter().try_for_each(|item| say(&format!("{item}\n"))),
+            None => {
+                say(&answer.data_text())?;
+                say("\n")
             }
-            text.push_str("],");
+        },
+        Form::Human => say(&answer.human),
+    }
+}
+
+/// Says an answer as one JSON document, a line of its own.
+fn say_document(answer: &Answer, say: Say) -> std::io::Result<()> {
+    let data = answer.data_text();
+    say("{\"ok\":true,\"data\":")?;
+    match &answer.items {
+        None => say(&data)?,
+        Some(items) => {
+            say("{\"items\":[")?;
+            for (n, item) in items.lines().enumerate() {
+                say(if n > 0 { "," } else { "" })?;
+                say(item)?;
+            }
+            say("],")?;
             // What stands beside the items is an object that is not empty.
-            text.push_str(&data[1..]);
+            say(&data[1..])?;
         }
     }
-    text.push_str(",\"error\":null");
+    say(",\"error\":null")?;
     if let Some(reasons) = &answer.reasons {
-        text.push_str(",\"reasons\":");
-        text.push_str(&reasons.to_string());
+        say(",\"reasons\":")?;
+        say(&reasons.to_string())?;
     }
-    text.push_str("}\n");
-    text
+    say("}\n")
 }
 
 /// JSON as a terminal may have it: what it leaves raw and a terminal would act on is written as escapes, which say the same.

@@ -156,7 +156,7 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
         Verb::Ls(Late(args)) => tasks(ws, args, global),
         Verb::Batch(Late(args)) => batch(ws, &args.file),
         Verb::Plan(Late(PlanVerb::Apply(args))) => plan_apply(ws, &args.file, args.dry_run),
-        Verb::Graph(Late(args)) => graph(ws, args, global.format.as_deref()),
+        Verb::Graph(Late(args)) => graph(ws, &args, global),
         Verb::Progress(Late(verb)) => change(
             ws,
             &match verb {
@@ -215,8 +215,7 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
         Verb::Log(Late(mut args)) => {
             // Whoever only looks back acts as nobody: here --agent means whose doings are asked for.
             args.by = args.by.or_else(|| global.agent.clone());
-            let data = ws.query(&Query::Log(args))?;
-            Ok(Answer { human: human::events(&data), data, ..Answer::default() })
+            events(global, |show| ws.log(&args, show))
         }
         Verb::Blame(Late(args)) => {
             let data = ws.query(&Query::Blame(args))?;
@@ -255,7 +254,7 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
         Verb::Resolve => exchange::resolve(ws),
         Verb::Recover(Late(args)) => exchange::recover(ws, args, md),
         Verb::Watch(Late(args)) => exchange::watch(ws, &args),
-        Verb::Sync(Late(args)) => exchange::sync(ws, &args),
+        Verb::Sync(Late(args)) => exchange::sync(ws, &args, global),
         // Answered above, without a store.
         Verb::Init(_)
         | Verb::Completions(_)
@@ -324,6 +323,28 @@ fn tasks(ws: &Workspace, query: TaskList, global: &Global) -> Result<Answer> {
         items.push('\n');
     })?;
     Ok(Answer { data, items: Some(items), ..Answer::default() })
+}
+
+/// What happened, as `list` gives it event by event. As with tasks, text is what fits.
+pub fn events(global: &Global, list: impl FnOnce(&mut dyn FnMut(&Value)) -> Result<Value>) -> Result<Answer> {
+    let for_people = form(global, false)? == Form::Human;
+    let (mut text, mut shown) = (String::new(), 0);
+    let data = list(&mut |event| {
+        shown += 1;
+        if for_people {
+            text.push_str(&human::event(event));
+        } else {
+            text.push_str(&event.to_string());
+            text.push('\n');
+        }
+    })?;
+    if !for_people {
+        return Ok(Answer { data, items: Some(text), ..Answer::default() });
+    }
+    if data["truncated"] == Value::Bool(true) {
+        text.insert_str(0, &format!("the newest {shown} of {}; all of them with --all\n", data["total"]));
+    }
+    Ok(Answer { data, human: text, ..Answer::default() })
 }
 
 fn task(ws: &Workspace, verb: TaskVerb, global: &Global) -> Result<Answer> {
@@ -531,14 +552,19 @@ fn brief(ws: &Workspace, args: query::Brief) -> Result<Answer> {
     Ok(Answer { human, data, warnings, ..Answer::default() })
 }
 
-fn graph(ws: &Workspace, args: query::Graph, format: Option<&str>) -> Result<Answer> {
-    let data = ws.query(&Query::Graph(args))?;
-    let human = match format {
-        Some("mermaid") => workspace::mermaid(&data),
-        Some("dot") => workspace::dot(&data),
-        _ => workspace::tree(&data),
+fn graph(ws: &Workspace, args: &query::Graph, global: &Global) -> Result<Answer> {
+    let drawing = ws.drawing(args)?;
+    if form(global, false)? != Form::Human {
+        let whole = serde_json::to_string(&drawing)
+            .map_err(|e| Error::new(Code::Io, format!("the plan cannot be written as JSON: {e}")))?;
+        return Ok(Answer { whole: Some(whole), ..Answer::default() });
+    }
+    let human = match global.format.as_deref() {
+        Some("mermaid") => drawing.mermaid(),
+        Some("dot") => drawing.dot(),
+        _ => drawing.tree(),
     };
-    Ok(Answer { human: super::output::escape_lines(&human), data, ..Answer::default() })
+    Ok(Answer { human: super::output::escape_lines(&human), ..Answer::default() })
 }
 
 /// Largest batch, plan or import that is read, in bytes.

@@ -88,13 +88,20 @@ pub struct LoadedTask {
 ///
 /// Errors: `ERR_IO` where the disk fails.
 pub fn load_task(store: &Store, id: Id, pending: &[Entry]) -> Result<LoadedTask> {
-    let mut log = read_log(store, &Entity::Task(id))?;
+    Ok(understand(&store.name, id, read_log_with(store, &Entity::Task(id), pending)?))
+}
+
+/// As [`read_log`], with events that are acknowledged but not in the log yet.
+///
+/// Errors: as [`read_log`].
+pub fn read_log_with(store: &Store, entity: &Entity, pending: &[Entry]) -> Result<Log> {
+    let mut log = read_log(store, entity)?;
     for entry in pending {
         if !log.entries.iter().any(|known| known.event.id == entry.event.id) {
             log.entries.push(entry.clone());
         }
     }
-    Ok(understand(&store.name, id, log))
+    Ok(log)
 }
 
 /// What a log tells of its task, wherever it was read; `store` is the store's name, for messages.

@@ -41,14 +41,15 @@ const GRAIN: i64 = 20_000_000;
 
 const FORM: Form = Form {
     // Changes with every change of the tables or of what they hold.
-    schema: 9,
+    schema: 10,
     tables: &[
         "
 CREATE TABLE task(
   id TEXT PRIMARY KEY, status TEXT NOT NULL, finished INTEGER NOT NULL, owner TEXT, parent TEXT, type TEXT NOT NULL,
   priority INTEGER NOT NULL, defer_until INTEGER, need_perm TEXT, need_precedence INTEGER, title TEXT NOT NULL, origin TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
   errors INTEGER NOT NULL, lamport INTEGER NOT NULL, lost INTEGER NOT NULL, is_there INTEGER NOT NULL,
-  due INTEGER, version INTEGER NOT NULL, steps INTEGER NOT NULL, steps_done INTEGER NOT NULL, labels TEXT
+  due INTEGER, version INTEGER NOT NULL, steps INTEGER NOT NULL, steps_done INTEGER NOT NULL, labels TEXT,
+  completed INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX task_finished ON task(finished, status);
 CREATE INDEX task_lamport ON task(lamport);
@@ -328,7 +329,7 @@ fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Resul
     let origin = task.fields.metadata.get("origin").and_then(origin_key);
     let labels = Some(&task.fields.labels).filter(|labels| !labels.is_empty()).map(|labels| json!(labels).to_string());
     tx.prepare_cached(
-        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23)",
+        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)",
     )?
     .execute(params![
         id,
@@ -355,6 +356,7 @@ fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Resul
         task.progress.len() as i64,
         task.progress.values().filter(|item| item.completed).count() as i64,
         labels,
+        task.completed_at.is_some(),
     ])?;
     tx.prepare_cached("INSERT INTO doc(task, doc) VALUES(?1,?2)")?.execute(params![id, doc])?;
     let (size, inode) = (mark.size as i64, mark.inode as i64);
@@ -453,21 +455,6 @@ impl Index {
     pub fn by_origin(&self, origin: &str) -> Result<Option<Id>> {
         self.whole()?;
         Ok(self.ids("SELECT id FROM task WHERE origin = ?1 ORDER BY id LIMIT 1", origin)?.first().copied())
-    }
-
-    /// All tasks whose log can be read, by id.
-    pub fn tasks(&self, unfinished_only: bool) -> Result<Vec<Task>> {
-        let db = self.whole()?;
-        let sql = if unfinished_only {
-            "SELECT doc.doc FROM task JOIN doc ON doc.task = id WHERE finished = 0 ORDER BY id"
-        } else {
-            "SELECT doc FROM doc ORDER BY task"
-        };
-        let ask = || -> rusqlite::Result<Vec<Task>> {
-            db.prepare_cached(sql)?.query_map([], |row| task_of(row, 0))?.collect()
-        };
-        let tasks = ask().map_err(failed)?;
-        Ok(tasks.into_iter().filter(|task| task.version > 0).collect())
     }
 
     /// A task by its id.
@@ -618,6 +605,27 @@ impl Index {
         ask().map_err(failed)
     }
 
+    /// What all tasks come to together.
+    pub fn sums(&self) -> Result<Sums> {
+        let db = self.whole()?;
+        let ask = || -> rusqlite::Result<Sums> {
+            let sql =
+                "SELECT coalesce(sum(version), 0), coalesce(sum(steps), 0), coalesce(sum(steps_done), 0) FROM task";
+            let mut sums = db.query_row(sql, [], |row| {
+                let number = |column| Ok::<_, rusqlite::Error>(row.get::<_, i64>(column)? as u64);
+                Ok(Sums { events: number(0)?, steps: number(1)?, steps_done: number(2)?, ..Sums::default() })
+            })?;
+            let context = "SELECT count(*) FROM part WHERE kind = 'context'";
+            sums.context = db.query_row(context, [], |row| row.get::<_, i64>(0))? as u64;
+            let by_owner = "SELECT owner, count(*) FROM task WHERE completed GROUP BY owner";
+            let mut statement = db.prepare_cached(by_owner)?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
+            sums.completed_by = rows.collect::<rusqlite::Result<_>>()?;
+            Ok(sums)
+        };
+        ask().map_err(failed)
+    }
+
     /// What choosing work needs to know of every unfinished task, by id.
     pub fn briefs(&self) -> Result<Vec<Brief>> {
         let db = self.whole()?;
@@ -713,6 +721,21 @@ impl Index {
     pub(super) fn is_kept(&self) -> bool {
         self.db.path().is_some_and(|path| !path.is_empty())
     }
+}
+
+/// What all tasks come to together.
+#[derive(Clone, Debug, Default)]
+pub struct Sums {
+    /// How many events their logs hold.
+    pub events: u64,
+    /// How many progress items there are.
+    pub steps: u64,
+    /// How many of them are completed.
+    pub steps_done: u64,
+    /// How many context entries there are.
+    pub context: u64,
+    /// How many tasks were completed, by owner.
+    pub completed_by: BTreeMap<Option<String>, u64>,
 }
 
 /// What tasks are put in order by.

@@ -7,6 +7,7 @@ use std::io::ErrorKind;
 
 use super::Workspace;
 use super::read::{one_of, tasks_of};
+use crate::env::apart;
 use crate::error::{Error, Result};
 use crate::model::event::Entity;
 use crate::model::id::{Id, is_part, quoted};
@@ -34,9 +35,10 @@ impl Workspace {
         tasks.sort();
         tasks.dedup();
         let mut found: BTreeMap<Id, Id> = BTreeMap::new();
-        for task in tasks {
+        let mention = apart::each(&tasks, |task| self.log_mentions(*task, &text))?;
+        for (task, mentions) in tasks.into_iter().zip(mention) {
             let more = pending.get(&task).map_or(&[][..], Vec::as_slice);
-            if !(self.log_mentions(task, &text)? || more.iter().any(|e| e.line.contains(&text))) {
+            if !(mentions || more.iter().any(|e| e.line.contains(&text))) {
                 continue;
             }
             let events = load_task(&self.store, task, more)?.log.entries;

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::git::{Item, Mode, Objects, Oid, Repo};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
-use crate::runtime::journal;
+use crate::runtime::journal::Journals;
 use crate::store::layout::{AGENTS, LOG, TASKS};
 use crate::store::log::Log;
 
@@ -27,8 +27,9 @@ impl Workspace {
             return Ok(Vec::new());
         }
         if let Some(runtime) = self.runtime() {
-            journal::each(runtime, |record| {
-                for entry in record.entries.into_iter().filter(|e| wanted.contains(&e.event.id)) {
+            let keep = |entry: Entry, _| wanted.contains(&entry.event.id).then_some(entry);
+            Journals::open(runtime)?.each(keep, |entries, _| {
+                for entry in entries {
                     found.entry(entry.event.id).or_insert(entry);
                 }
             })?;

@@ -46,7 +46,7 @@ pub use heal::{BroughtBackTask, Healed, HealedEntity};
 pub use hooks::install_hooks;
 pub use lint::{Fix, LintReport, Refused, lint_dropped, lint_no_folder, lint_staged, lint_text};
 pub use open::{InitReport, Options, init};
-pub use query::{dot, mermaid, review_dropped, task_schema, tree};
+pub use query::{Drawing, review_dropped, task_schema};
 pub use recover::{BroughtBack, Unheld, Wanted};
 pub use sync::{EditRecorded, EditRefused, LeaseNews, LostLease, SyncOptions, SyncReport, TaskChange};
 pub use work::{WorkEnd, WorkOrder};

@@ -17,7 +17,7 @@ use crate::model::id::{ABBREVIATION_MIN, Id};
 use crate::model::point::Point;
 use crate::model::settings::LintSettings;
 use crate::model::words::Ref;
-use crate::store::entity::read_log;
+use crate::store::entity::{read_log, read_log_with};
 use crate::store::index::Pending;
 use crate::store::layout::{LOG, TASKS, task_dir};
 use crate::store::log::{Log, MAX_LOG};
@@ -103,19 +103,32 @@ impl Past<'_> {
         let mut entries = match &self.source {
             Source::Commit(tree) => return Ok(tree.log(id)?.entries),
             Source::Here(pending) => {
-                let mut entries = read_log(&self.ws.store, &Entity::Task(id))?.entries;
-                let known: BTreeSet<Id> = entries.iter().map(|e| e.event.id).collect();
-                let more = pending.get(&id).into_iter().flatten();
-                entries.extend(more.filter(|e| !known.contains(&e.event.id)).cloned());
-                entries
+                let more = pending.get(&id).map_or(&[][..], Vec::as_slice);
+                read_log_with(&self.ws.store, &Entity::Task(id), more)?.entries
             }
         };
-        match self.point {
-            Some(Point::Lamport(most)) => entries.retain(|e| e.event.lamport <= most),
-            Some(Point::Time(latest)) => entries.retain(|e| e.event.at <= latest),
-            _ => {}
-        }
+        entries.retain(|entry| had_happened(entry, self.point.as_ref()));
         Ok(entries)
+    }
+
+    /// What `compare` makes of the events of each of these tasks that had happened by then and by a later point.
+    pub fn compared<T: Send>(
+        &self,
+        later: &Past,
+        tasks: &[Id],
+        compare: impl Fn(Id, &[Entry], &[Entry]) -> T + Sync,
+    ) -> Result<Vec<T>> {
+        let (Source::Here(_), Source::Here(pending)) = (&self.source, &later.source) else {
+            return tasks.iter().map(|id| Ok(compare(*id, &self.entries(*id)?, &later.entries(*id)?))).collect();
+        };
+        let (store, points) = (&self.ws.store, (self.point.as_ref(), later.point.as_ref()));
+        apart::each(tasks, |id| {
+            let more = pending.get(id).map_or(&[][..], Vec::as_slice);
+            let mut after = read_log_with(store, &Entity::Task(*id), more)?.entries;
+            let before: Vec<Entry> = after.iter().filter(|entry| had_happened(entry, points.0)).cloned().collect();
+            after.retain(|entry| had_happened(entry, points.1));
+            Ok(compare(*id, &before, &after))
+        })
     }
 
     /// The tasks there were by then, and perhaps some that came later.
@@ -246,6 +259,15 @@ fn is_same(ws: &Workspace, objects: &Objects, shards: &BTreeMap<String, Oid>, id
     match (ws.store.dir.read(task_dir(id).join(LOG), MAX_LOG), there) {
         (Ok(bytes), Some(Item { oid, .. })) => Ok(objects.name_of(&bytes)? == oid),
         _ => Ok(false),
+    }
+}
+
+/// Whether an event of the work tree had happened by a point.
+fn had_happened(entry: &Entry, point: Option<&Point>) -> bool {
+    match point {
+        Some(Point::Lamport(most)) => entry.event.lamport <= *most,
+        Some(Point::Time(latest)) => entry.event.at <= *latest,
+        _ => true,
     }
 }
 

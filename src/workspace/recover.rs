@@ -14,6 +14,7 @@ use serde_json::json;
 use super::Workspace;
 use super::known::Kept;
 use super::read::one_of;
+use crate::env::apart;
 use crate::error::{Error, Result};
 use crate::git::Repo;
 use crate::model::event::{Entity, Entry, MAX_CLOCK};
@@ -21,7 +22,7 @@ use crate::model::id::{ABBREVIATION_MIN, Id, quoted};
 use crate::model::payload::Payload;
 use crate::model::words::Ref;
 use crate::rules::fold;
-use crate::runtime::journal;
+use crate::runtime::journal::{self, Journals};
 use crate::store::entity::read_log;
 use crate::store::layout::{Store, home};
 use crate::store::project::{check_home, project};
@@ -80,21 +81,22 @@ impl Workspace {
         let Acknowledged { events: mut left, redactions } = self.acknowledged()?;
         let in_flight = self.in_flight()?;
         left.values_mut().for_each(|ids| ids.retain(|id| !in_flight.contains(id)));
-        let drop_known = |left: &mut BTreeMap<Entity, BTreeSet<Id>>, entity: &Entity, entries: &[Entry]| {
-            if let Some(ids) = left.get_mut(entity) {
-                entries.iter().for_each(|e| {
-                    ids.remove(&e.event.id);
-                });
-            }
+        let drop_known = |ids: &mut BTreeSet<Id>, entries: &[Entry]| {
+            entries.iter().for_each(|e| {
+                ids.remove(&e.event.id);
+            });
         };
         let mut stores = vec![None];
         stores.extend(self.other_stores()?.into_iter().map(Some));
         for store in &stores {
-            for entity in left.keys().cloned().collect::<Vec<_>>() {
-                let log = read_log(store.as_ref().unwrap_or(&self.store), &entity)?;
-                drop_known(&mut left, &entity, &log.entries);
-            }
-            left.retain(|_, ids| !ids.is_empty());
+            let known: Vec<(Entity, BTreeSet<Id>)> = left.into_iter().collect();
+            let rests = apart::each(&known, |(entity, ids)| {
+                let mut ids = ids.clone();
+                drop_known(&mut ids, &read_log(store.as_ref().unwrap_or(&self.store), entity)?.entries);
+                Ok(ids)
+            })?;
+            let rests = known.into_iter().zip(rests).map(|((entity, _), rest)| (entity, rest));
+            left = rests.filter(|(_, rest)| !rest.is_empty()).collect();
         }
         let mut found = Unheld { redactions, ..Unheld::default() };
         if left.is_empty() {
@@ -102,10 +104,10 @@ impl Workspace {
         }
         match Kept::open(self) {
             Ok(Some(kept)) => {
-                for entity in left.keys().cloned().collect::<Vec<_>>() {
-                    for log in kept.logs(&entity) {
-                        drop_known(&mut left, &entity, &log.entries);
-                        found.learn_title(&entity, &log.entries);
+                for (entity, ids) in &mut left {
+                    for log in kept.logs(entity) {
+                        drop_known(ids, &log.entries);
+                        found.learn_title(entity, &log.entries);
                     }
                 }
                 left.retain(|_, ids| !ids.is_empty());
@@ -128,20 +130,29 @@ impl Workspace {
         let mut all = Acknowledged::default();
         let Some(runtime) = self.runtime() else { return Ok(all) };
         let tops = self.tops()?;
-        journal::each(runtime, |record| {
-            if !self.is_own_root(&record.commit.root, &tops) {
-                return;
-            }
-            for entry in record.entries {
-                let event = entry.event;
-                if let Payload::ContextRedacted(redaction) = &event.payload {
-                    all.redactions.insert(redaction.entry, event.id);
+        let keep = |entry: Entry| {
+            let event = entry.event;
+            let redaction = match &event.payload {
+                Payload::ContextRedacted(redaction) => Some(redaction.entry),
+                _ => None,
+            };
+            let counts = !event.payload.journal_only() && home(&event.entity).is_some();
+            (counts || redaction.is_some()).then_some((event.id, counts.then_some(event.entity), redaction))
+        };
+        Journals::open(runtime)?.each(
+            |entry, _| keep(entry),
+            |kept, commit| {
+                if !self.is_own_root(&commit.root, &tops) {
+                    return;
                 }
-                if !event.payload.journal_only() && home(&event.entity).is_some() {
-                    all.events.entry(event.entity).or_default().insert(event.id);
+                for (event, entity, redaction) in kept {
+                    all.redactions.extend(redaction.map(|redacted| (redacted, event)));
+                    if let Some(entity) = entity {
+                        all.events.entry(entity).or_default().insert(event);
+                    }
                 }
-            }
-        })?;
+            },
+        )?;
         Ok(all)
     }
 

@@ -13,34 +13,40 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Workspace;
+use crate::env::apart;
 use crate::env::files::Dir;
 use crate::error::{Error, Result};
-use crate::model::event::{Entity, Entry, MAX_CLOCK, parse_line};
+use crate::model::event::{Entity, Entry, Event, MAX_CLOCK, Stamp, parse_line};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::reports::view;
-use crate::runtime::journal::{self, Commit};
-use crate::store::entity::{load_agent, load_task};
+use crate::runtime::journal::{self, Commit, Journals, Spot};
+use crate::store::entity::read_log;
 use crate::store::project::{check_home, project, without_text};
 
 /// How often those who watch look even where nothing woke them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Most events that came by git and are noted in one record: as many are held in memory.
+const NOTED_AT_ONCE: usize = 20_000;
 /// Events that `sync pull` gives unless asked for more.
 const DEFAULT_LIMIT: usize = 500;
 
 impl Workspace {
-    /// Events that arrived after one of them, in order of arrival; from the first on where none is named.
+    /// Gives `show` events that arrived after one of them, in order of arrival; from the first on where none is named. Answers
+    /// with what stands beside them.
     ///
     /// Errors: `ERR_NOT_FOUND` where no event has that id, `ERR_BUSY` or `ERR_IO` where arrivals cannot be noted.
-    pub fn pull_events(&self, since: Option<Id>, limit: Option<usize>) -> Result<Value> {
+    pub fn pull_events(&self, since: Option<Id>, limit: Option<usize>, mut show: impl FnMut(&Value)) -> Result<Value> {
         self.note_arrivals()?;
-        let events = self.events_since(since)?;
-        let total = events.len();
-        let shown = &events[..total.min(limit.unwrap_or(DEFAULT_LIMIT))];
+        let arrivals = self.arrivals(since)?;
+        let total = arrivals.order.len();
+        let shown = &arrivals.order[..total.min(limit.unwrap_or(DEFAULT_LIMIT))];
         let more = shown.len() < total;
-        let next = shown.last().map(|entry| entry.event.id).or(since);
-        let items: Vec<Value> = shown.iter().map(view::event).collect();
-        Ok(json!({ "items": items, "total": total, "truncated": more, "next_cursor": next }))
+        let next = shown.last().map(|(id, _)| *id).or(since);
+        for one in shown {
+            show(&view::event(&arrivals.read(one)?));
+        }
+        Ok(json!({ "total": total, "truncated": more, "next_cursor": next }))
     }
 
     /// Takes in events of another replica: one JSON array, or one event a line. Those that are here already change nothing.
@@ -79,7 +85,7 @@ impl Workspace {
             fresh.entry(entity).or_default().push(entry);
         }
         for (entity, more) in &mut fresh {
-            let here = self.entries_of(entity)?;
+            let here = read_log(&self.store, entity)?.entries;
             let mut seen: BTreeMap<Id, Box<str>> = here.into_iter().map(|e| (e.event.id, e.line)).collect();
             let mut new = Vec::new();
             for entry in more.drain(..) {
@@ -124,11 +130,18 @@ impl Workspace {
             Some(id) => Some(id),
             None => self.last_event()?,
         };
+        let mut looked = None;
         loop {
-            for entry in self.events_since(cursor)? {
-                cursor = Some(entry.event.id);
-                if !show(&entry) {
-                    return Ok(());
+            let journal = self.runtime().and_then(|runtime| runtime.mark(journal::JOURNAL).ok().flatten());
+            // Nothing arrives but through the journal.
+            if journal.is_none() || looked != journal {
+                looked = journal;
+                let arrivals = self.arrivals(cursor)?;
+                for one in &arrivals.order {
+                    cursor = Some(one.0);
+                    if !show(&arrivals.read(one)?) {
+                        return Ok(());
+                    }
                 }
             }
             let left = until.map(|until| until.saturating_sub(start.elapsed()));
@@ -151,28 +164,31 @@ impl Workspace {
     }
 
     /// Events of this store's journal after one of them.
-    fn events_since(&self, since: Option<Id>) -> Result<Vec<Entry>> {
-        let Some(runtime) = Dir::open(&self.runtime_path).ok() else { return Ok(Vec::new()) };
+    fn arrivals(&self, since: Option<Id>) -> Result<Arrivals> {
+        let Some(runtime) = Dir::open(&self.runtime_path).ok() else { return Ok(Arrivals::default()) };
+        let journals = Journals::open(&runtime)?;
         let root = self.root();
         let mut found = since.is_none();
-        let mut events = Vec::new();
+        let mut order = Vec::new();
         let mut seen = BTreeSet::new();
         let mut redacted = BTreeSet::new();
-        journal::each(&runtime, |record| {
-            if record.commit.root != root {
-                return;
-            }
-            for entry in record.entries {
-                if let Payload::ContextRedacted(p) = &entry.event.payload {
-                    redacted.insert((entry.event.entity.clone(), p.entry));
-                }
+        let keep = |entry: Entry, spot| {
+            let redaction = match entry.event.payload {
+                Payload::ContextRedacted(p) => Some((entry.event.entity, p.entry)),
+                _ => None,
+            };
+            Some((entry.event.id, spot, redaction))
+        };
+        journals.each(keep, |kept, commit| {
+            for (id, spot, redaction) in kept.into_iter().filter(|_| commit.root == root) {
+                redacted.extend(redaction);
                 // What came here by two ways, or is noted again after a new start, has arrived once.
-                if !seen.insert(entry.event.id) {
+                if !seen.insert(id) {
                     continue;
                 }
                 if found {
-                    events.push(entry);
-                } else if Some(entry.event.id) == since {
+                    order.push((id, spot));
+                } else if Some(id) == since {
                     found = true;
                 }
             }
@@ -182,54 +198,83 @@ impl Workspace {
             return Err(Error::not_found(format!("no event {id} has arrived here"))
                 .hint("leave the cursor out to begin with the first event, or take next_cursor of an earlier answer"));
         }
-        // The journal still holds a text that was taken out since; nobody is given it any more.
-        for entry in events.iter_mut().filter(|e| redacted.contains(&(e.event.entity.clone(), e.event.id))) {
-            without_text(entry)?;
-        }
-        Ok(events)
+        Ok(Arrivals { order, journals, redacted })
     }
 
     fn last_event(&self) -> Result<Option<Id>> {
-        Ok(self.events_since(None)?.last().map(|entry| entry.event.id))
+        Ok(self.arrivals(None)?.order.last().map(|(id, _)| *id))
     }
 
     /// Notes in the journal what lies in the logs and did not come through it.
     pub(super) fn note_arrivals(&self) -> Result<()> {
         self.under_lock("agentpm, noting what came by git", |runtime, _, journal| {
             let root = self.root();
-            let mut known = BTreeSet::new();
-            journal::each(runtime, |record| {
-                if record.commit.root == root {
-                    known.extend(record.entries.iter().map(|e| e.event.id));
-                }
-            })?;
-            let mut arrived: Vec<Entry> = Vec::new();
+            let mut known = Vec::new();
+            Journals::open(runtime)?.each(
+                |entry, _| Some(entry.event.id),
+                |ids, commit| known.extend(ids.into_iter().filter(|_| commit.root == root)),
+            )?;
+            known.sort_unstable();
             let tasks = self.store.task_folders()?.0.into_iter().map(Entity::Task);
-            let agents = self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name));
-            for entity in tasks.chain(agents) {
-                let own = |e: &Entry| e.event.entity == entity && known.insert(e.event.id);
-                arrived.extend(self.entries_of(&entity)?.into_iter().filter(own));
+            let entities: Vec<Entity> = tasks.chain(self.agent_names()?.into_iter().map(Entity::Agent)).collect();
+            let looked = apart::each(&entities, |entity| {
+                let entries = read_log(&self.store, entity)?.entries;
+                let own = entries.iter().map(|entry| &entry.event).filter(|event| event.entity == *entity);
+                Ok(own.map(Event::stamp).filter(|stamp| known.binary_search(&stamp.id).is_err()).collect::<Vec<_>>())
+            })?;
+            let place = |(n, stamps): (usize, Vec<Stamp>)| stamps.into_iter().map(move |stamp| (stamp, n));
+            let mut arrived: Vec<(Stamp, usize)> = looked.into_iter().enumerate().flat_map(place).collect();
+            // Of several with one id the first counts.
+            arrived.sort_by_key(|(stamp, n)| (stamp.id, *n));
+            arrived.dedup_by_key(|(stamp, _)| stamp.id);
+            arrived.sort_unstable();
+            for some in arrived.chunks(NOTED_AT_ONCE) {
+                let entries = self.entries_at_stamps(some, &entities)?;
+                let commit = self.commit_line(entries.len(), journal.lamport(), true)?;
+                journal.append(&entries, &commit)?;
+                journal.settle(&self.store.dir)?;
             }
-            if arrived.is_empty() {
-                return Ok(());
-            }
-            arrived.sort_by_key(|e| e.event.stamp());
-            let commit = self.commit_line(arrived.len(), journal.lamport(), true)?;
-            journal.append(&arrived, &commit)?;
-            journal.settle(&self.store.dir)
+            Ok(())
         })
+    }
+
+    /// The events with these stamps, in the order given, each from the log of one of the entities. What is not there any more
+    /// is left out.
+    fn entries_at_stamps(&self, stamps: &[(Stamp, usize)], entities: &[Entity]) -> Result<Vec<Entry>> {
+        let logs: Vec<usize> = stamps.iter().map(|(_, n)| *n).collect::<BTreeSet<_>>().into_iter().collect();
+        let wanted: BTreeSet<(usize, Stamp)> = stamps.iter().map(|(stamp, n)| (*n, *stamp)).collect();
+        let read = apart::each(&logs, |n| {
+            let entries = read_log(&self.store, &entities[*n])?.entries;
+            Ok(entries.into_iter().filter(|entry| wanted.contains(&(*n, entry.event.stamp()))).collect::<Vec<_>>())
+        })?;
+        let mut seen = BTreeSet::new();
+        let mut entries: Vec<Entry> = read.into_iter().flatten().filter(|e| seen.insert(e.event.id)).collect();
+        entries.sort_by_key(|entry| entry.event.stamp());
+        Ok(entries)
     }
 
     fn commit_line(&self, n: usize, lamport: u64, arrived: bool) -> Result<Commit> {
         Ok(Commit { commit: self.env.new_id()?, n, lamport, root: self.root(), head: self.head(), arrived, key: None })
     }
+}
 
-    fn entries_of(&self, entity: &Entity) -> Result<Vec<Entry>> {
-        Ok(match entity {
-            Entity::Task(id) => load_task(&self.store, *id, &[])?.log.entries,
-            Entity::Agent(name) => load_agent(&self.store, name)?.1.entries,
-            Entity::Session(_) => Vec::new(),
-        })
+/// What arrived, in that order: ids, and where to read the events.
+#[derive(Default)]
+struct Arrivals {
+    order: Vec<(Id, Spot)>,
+    journals: Journals,
+    /// Context entries whose text was taken out.
+    redacted: BTreeSet<(Entity, Id)>,
+}
+
+impl Arrivals {
+    fn read(&self, (id, spot): &(Id, Spot)) -> Result<Entry> {
+        let mut entry = self.journals.read(*spot)?;
+        // The journal still holds a text that was taken out since; nobody is given it any more.
+        if self.redacted.contains(&(entry.event.entity.clone(), *id)) {
+            without_text(&mut entry)?;
+        }
+        Ok(entry)
     }
 }
 

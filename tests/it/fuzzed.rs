@@ -490,8 +490,10 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn whole(&self, ws: &Workspace) -> BTreeMap<String, String> {
-        let tasks = ws.index().unwrap().tasks(false).unwrap();
-        tasks.iter().map(|task| (task.id.to_string(), render_task(task))).collect()
+        let index = ws.index().unwrap();
+        let tasks = index.all_ids().unwrap().into_iter().map(|id| index.task(id).unwrap().unwrap());
+        let with_events = tasks.filter(|task| task.version > 0);
+        with_events.map(|task| (task.id.to_string(), render_task(&task))).collect()
     }
 
     /// Whether a task's folder is as it was.

@@ -28,6 +28,7 @@ mod lint_forms;
 mod lint_rules;
 mod lint_settings;
 mod lint_tried;
+mod looked_back;
 mod loop_of_an_agent;
 mod lost;
 mod merging;

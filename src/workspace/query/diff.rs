@@ -9,7 +9,6 @@ use crate::model::point::Point;
 use crate::model::query::Diff;
 use crate::reports::change::{TaskChange, between};
 use crate::workspace::Workspace;
-use crate::workspace::past::Past;
 
 /// `diff`
 pub fn diff(ws: &Workspace, q: &Diff) -> Result<Value> {
@@ -22,7 +21,7 @@ pub fn diff(ws: &Workspace, q: &Diff) -> Result<Value> {
         return Err(Error::usage("the first point is later than the second").hint("name the earlier point first"));
     }
     let (before, after) = (ws.past(Some(&q.a))?, ws.past(q.b.as_ref())?);
-    let tasks = match &q.task_id {
+    let tasks: Vec<Id> = match &q.task_id {
         Some(reference) => vec![after.resolve(reference).or_else(|_| before.resolve(reference))?],
         None => before.candidates(&after)?.into_iter().collect(),
     };
@@ -35,17 +34,18 @@ pub fn diff(ws: &Workspace, q: &Diff) -> Result<Value> {
     let mut page = Page::new(ws, q.limit, false);
     let (mut total, mut full, mut next) = (0, false, None);
     let mut last = q.cursor.clone().unwrap_or_else(|| START.into());
-    for task in tasks {
-        let Some(change) = change(&before, &after, task)? else { continue };
-        total += 1;
-        if full || start.is_some_and(|start| task <= start) {
-            continue;
-        }
-        full = !page.push(view(ws, &change)?);
-        if full {
-            next = Some(last.clone());
-        } else {
-            last = task.to_string();
+    for some in tasks.chunks(AT_ONCE) {
+        for change in before.compared(&after, some, between)?.into_iter().flatten() {
+            total += 1;
+            if full || start.is_some_and(|start| change.task <= start) {
+                continue;
+            }
+            full = !page.push(view(ws, &change)?);
+            if full {
+                next = Some(last.clone());
+            } else {
+                last = change.task.to_string();
+            }
         }
     }
     let mut answer = page.finish(total, next);
@@ -54,13 +54,10 @@ pub fn diff(ws: &Workspace, q: &Diff) -> Result<Value> {
     Ok(answer)
 }
 
+/// Tasks that are compared at once.
+const AT_ONCE: usize = 2_048;
 /// The cursor of a page that took nothing yet.
 const START: &str = "start";
-
-/// What became of one task.
-pub fn change(before: &Past, after: &Past, task: Id) -> Result<Option<TaskChange>> {
-    Ok(between(task, &before.entries(task)?, &after.entries(task)?))
-}
 
 /// A task's changes as JSON, with its handle.
 pub fn view(ws: &Workspace, change: &TaskChange) -> Result<Value> {

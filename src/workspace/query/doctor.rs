@@ -1,5 +1,7 @@
 //! `stats` and `doctor`: the state of the plan, and of everything around it. Both only read.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::alive::silence;
@@ -16,20 +18,16 @@ pub fn stats(ws: &Workspace) -> Result<Value> {
     let index = ws.index()?;
     let by_status = index.counts()?;
     let total: u64 = by_status.values().sum();
-    let tasks = index.tasks(false)?;
-    let events: u64 = tasks.iter().map(|t| t.version).sum();
-    let progress: usize = tasks.iter().map(|t| t.progress.len()).sum();
-    let progress_done: usize = tasks.iter().flat_map(|t| t.progress.values()).filter(|p| p.completed).count();
-    let context: usize = tasks.iter().map(|t| t.context.len()).sum();
-    let mut completed_by: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
-    for task in tasks.iter().filter(|t| t.completed_at.is_some()) {
-        *completed_by.entry(task.owner.as_deref().unwrap_or("nobody")).or_default() += 1;
+    let sums = index.sums()?;
+    let mut completed_by: BTreeMap<&str, u64> = BTreeMap::new();
+    for (owner, count) in &sums.completed_by {
+        *completed_by.entry(owner.as_deref().unwrap_or("nobody")).or_default() += count;
     }
     let plan = ws.plan(&index)?;
     let ready = plan.rank(&ws.asker_with_rights()?, &ws.settings.score, ws.env.now()).len();
     Ok(json!({
-        "tasks": total, "by_status": by_status, "ready": ready, "events": events,
-        "progress": { "done": progress_done, "total": progress }, "context": context,
+        "tasks": total, "by_status": by_status, "ready": ready, "events": sums.events,
+        "progress": { "done": sums.steps_done, "total": sums.steps }, "context": sums.context,
         "completed_by": completed_by, "live_leases": ws.live_leases(|_| true)?.len(), "agents": ws.agents()?.len(),
     }))
 }

@@ -1,46 +1,77 @@
 //! `graph`: the plan drawn as a tree, or as a diagram for mermaid or dot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::super::read::handles;
 use crate::error::Result;
 use crate::model::id::Id;
 use crate::model::query::Graph;
-use crate::model::task::Line;
+use crate::model::relationship::RelationType;
+use crate::model::task::{Line, Status};
 use crate::model::words::Ref;
 use crate::workspace::Workspace;
 
+/// The plan as tasks and edges: a large one fits into memory so, and not as a JSON document.
+#[derive(Clone, Debug, Serialize)]
+pub struct Drawing {
+    nodes: Vec<Node>,
+    edges: Vec<Link>,
+    total: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Node {
+    id: Id,
+    handle: Option<String>,
+    title: String,
+    status: Status,
+    parent: Option<Id>,
+    owner: Option<String>,
+    priority: i64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Link {
+    from: Id,
+    to: Id,
+    #[serde(rename = "type")]
+    kind: RelationType,
+    void: bool,
+}
+
 /// `graph`
-pub fn graph(ws: &Workspace, q: &Graph) -> Result<Value> {
+pub fn graph(ws: &Workspace, q: &Graph) -> Result<Drawing> {
     let index = ws.index()?;
     let plan = ws.plan(&index)?;
     let ids = index.all_ids()?;
-    let handles = handles(&ids);
+    let mut handles = handles(&ids);
     let mut lines = index.lines(ids.into_iter())?;
     lines.retain(|line| line.version > 0 && (q.all || !line.status.is_finished()));
     if let Some(reference) = &q.id.0 {
         let shown = descendants(&lines, ws.resolve(&Ref(reference.clone()))?);
         lines.retain(|line| shown.contains(&line.id));
     }
-    let shown: BTreeSet<Id> = lines.iter().map(|line| line.id).collect();
-    let node = |line: &Line| {
-        let status = plan.tasks.get(&line.id).map_or(line.status, |brief| plan.status(brief));
-        json!({
-            "id": line.id, "handle": handles.get(&line.id), "title": line.title, "status": status, "parent": line.parent,
-            "owner": line.owner, "priority": line.priority,
-        })
+    let shown: HashSet<Id> = lines.iter().map(|line| line.id).collect();
+    let node = |line: Line| Node {
+        id: line.id,
+        handle: handles.remove(&line.id),
+        title: line.title,
+        status: plan.tasks.get(&line.id).map_or(line.status, |brief| plan.status(brief)),
+        parent: line.parent,
+        owner: line.owner,
+        priority: line.priority,
     };
-    let nodes: Vec<Value> = lines.iter().map(node).collect();
+    let nodes: Vec<Node> = lines.into_iter().map(node).collect();
     let mut edges = Vec::new();
     for edge in index.edges()?.into_iter().filter(|edge| shown.contains(&edge.from) && shown.contains(&edge.to)) {
         let void = plan.void.contains(&edge.stamp);
-        edges.push(json!({ "from": edge.from, "to": edge.to, "type": edge.kind, "void": void }));
+        edges.push(Link { from: edge.from, to: edge.to, kind: edge.kind, void });
     }
     let total = nodes.len();
-    Ok(json!({ "nodes": nodes, "edges": edges, "total": total }))
+    Ok(Drawing { nodes, edges, total })
 }
 
 /// A task and all that are beneath it.
@@ -57,104 +88,92 @@ fn descendants(lines: &[Line], root: Id) -> BTreeSet<Id> {
     shown
 }
 
-/// Draws the answer of `graph` as an indented tree.
-pub fn tree(graph: &Value) -> String {
-    let nodes = graph["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let known: BTreeSet<&str> = nodes.iter().filter_map(|n| n["id"].as_str()).collect();
-    let mut waits: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for edge in graph["edges"].as_array().into_iter().flatten().filter(|e| e["type"] == "blocks") {
-        if let (Some(from), Some(to)) = (edge["from"].as_str(), edge["to"].as_str()) {
-            waits.entry(to).or_default().push(from);
+impl Drawing {
+    /// As an indented tree.
+    pub fn tree(&self) -> String {
+        let nodes = &self.nodes;
+        let known: HashMap<Id, usize> = nodes.iter().enumerate().map(|(n, node)| (node.id, n)).collect();
+        let mut waits: HashMap<Id, Vec<Id>> = HashMap::new();
+        for edge in self.edges.iter().filter(|edge| edge.kind == RelationType::Blocks) {
+            waits.entry(edge.to).or_default().push(edge.from);
         }
-    }
-    let handles: BTreeMap<&str, &str> =
-        nodes.iter().filter_map(|n| Some((n["id"].as_str()?, n["handle"].as_str()?))).collect();
-    let mut beneath: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
-    for node in nodes {
-        beneath.entry(node["parent"].as_str().unwrap_or_default()).or_default().push(node);
-    }
-    let mut out = String::new();
-    let is_root = |n: &&Value| n["parent"].as_str().is_none_or(|parent| !known.contains(parent));
-    let mut open: Vec<(&Value, usize)> = nodes.iter().filter(is_root).map(|n| (n, 0)).collect();
-    open.reverse();
-    let mut drawn = BTreeSet::new();
-    while let Some((node, depth)) = open.pop() {
-        let id = node["id"].as_str().unwrap_or_default();
-        if !drawn.insert(id) {
-            continue;
+        let mut beneath: HashMap<Id, Vec<usize>> = HashMap::new();
+        for (n, parent) in nodes.iter().enumerate().filter_map(|(n, node)| Some((n, node.parent?))) {
+            beneath.entry(parent).or_default().push(n);
         }
-        let waiting = waits.get(id).map(|from| {
-            let names: Vec<&str> = from.iter().filter_map(|f| handles.get(f).copied()).collect();
-            format!("  (waits for {})", names.join(", "))
-        });
-        let text = |key: &str| node[key].as_str().unwrap_or_default();
-        let _ = writeln!(
-            out,
-            "{}{} {} {}{}",
-            "  ".repeat(depth),
-            mark(text("status")),
-            text("handle"),
-            text("title"),
-            waiting.unwrap_or_default()
-        );
-        let children = beneath.get(id).into_iter().flatten().rev();
-        open.extend(children.map(|child| (*child, depth + 1)));
+        let mut out = String::new();
+        let is_root = |n: &usize| nodes[*n].parent.is_none_or(|parent| !known.contains_key(&parent));
+        let mut open: Vec<(usize, usize)> = (0..nodes.len()).rev().filter(is_root).map(|n| (n, 0)).collect();
+        let mut drawn = HashSet::new();
+        while let Some((n, depth)) = open.pop() {
+            let node = &nodes[n];
+            if !drawn.insert(n) {
+                continue;
+            }
+            let waiting = waits.get(&node.id).map(|from| {
+                let handle = |id| known.get(id).and_then(|n| nodes[*n].handle.as_deref());
+                format!("  (waits for {})", from.iter().filter_map(handle).collect::<Vec<_>>().join(", "))
+            });
+            let _ = writeln!(
+                out,
+                "{}{} {} {}{}",
+                "  ".repeat(depth),
+                mark(node.status),
+                node.handle.as_deref().unwrap_or_default(),
+                node.title,
+                waiting.unwrap_or_default()
+            );
+            let children = beneath.get(&node.id).into_iter().flatten().rev();
+            open.extend(children.map(|child| (*child, depth + 1)));
+        }
+        out
     }
-    out
+
+    /// For mermaid.
+    pub fn mermaid(&self) -> String {
+        let mut out = String::from("graph TD\n");
+        for node in &self.nodes {
+            let handle = node.handle.as_deref().unwrap_or_default();
+            let _ = writeln!(out, "  {}[\"{handle} {}\"]:::{}", node.id, label(&node.title), node.status);
+        }
+        for edge in &self.edges {
+            let arrow = match edge.kind {
+                RelationType::Blocks => "-->|blocks|",
+                RelationType::ParentOf => "---",
+                _ => "-.-",
+            };
+            let _ = writeln!(out, "  {} {arrow} {}", edge.from, edge.to);
+        }
+        out.push_str("  classDef completed fill:#cfc\n  classDef in_progress fill:#ffc\n");
+        out.push_str("  classDef blocked fill:#fcc\n");
+        out
+    }
+
+    /// For dot.
+    pub fn dot(&self) -> String {
+        let mut out = String::from("digraph plan {\n  rankdir=LR;\n  node [shape=box];\n");
+        for node in &self.nodes {
+            let handle = node.handle.as_deref().unwrap_or_default();
+            let _ = writeln!(out, "  \"{}\" [label=\"{handle} {}\\n{}\"];", node.id, label(&node.title), node.status);
+        }
+        for edge in &self.edges {
+            let style = if edge.kind == RelationType::Blocks { "" } else { " [style=dashed]" };
+            let _ = writeln!(out, "  \"{}\" -> \"{}\"{style};", edge.from, edge.to);
+        }
+        out.push_str("}\n");
+        out
+    }
 }
 
-fn mark(status: &str) -> &'static str {
+fn mark(status: Status) -> &'static str {
     match status {
-        "open" => "[ ]",
-        "in_progress" => "[>]",
-        "blocked" => "[!]",
-        "completed" => "[x]",
-        "cancelled" => "[-]",
-        _ => "[.]",
+        Status::Open => "[ ]",
+        Status::InProgress => "[>]",
+        Status::Blocked => "[!]",
+        Status::Completed => "[x]",
+        Status::Cancelled => "[-]",
+        Status::Archived => "[.]",
     }
-}
-
-/// Draws the answer of `graph` for mermaid.
-pub fn mermaid(graph: &Value) -> String {
-    let mut out = String::from("graph TD\n");
-    for node in graph["nodes"].as_array().into_iter().flatten() {
-        let text = |key: &str| node[key].as_str().unwrap_or_default();
-        let _ = writeln!(out, "  {}[\"{} {}\"]:::{}", text("id"), text("handle"), label(text("title")), text("status"));
-    }
-    for edge in graph["edges"].as_array().into_iter().flatten() {
-        let arrow = match edge["type"].as_str() {
-            Some("blocks") => "-->|blocks|",
-            Some("parent_of") => "---",
-            _ => "-.-",
-        };
-        let text = |key: &str| edge[key].as_str().unwrap_or_default();
-        let _ = writeln!(out, "  {} {arrow} {}", text("from"), text("to"));
-    }
-    out.push_str("  classDef completed fill:#cfc\n  classDef in_progress fill:#ffc\n  classDef blocked fill:#fcc\n");
-    out
-}
-
-/// Draws the answer of `graph` for dot.
-pub fn dot(graph: &Value) -> String {
-    let mut out = String::from("digraph plan {\n  rankdir=LR;\n  node [shape=box];\n");
-    for node in graph["nodes"].as_array().into_iter().flatten() {
-        let text = |key: &str| node[key].as_str().unwrap_or_default();
-        let _ = writeln!(
-            out,
-            "  \"{}\" [label=\"{} {}\\n{}\"];",
-            text("id"),
-            text("handle"),
-            label(text("title")),
-            text("status")
-        );
-    }
-    for edge in graph["edges"].as_array().into_iter().flatten() {
-        let style = if edge["type"] == "blocks" { "" } else { " [style=dashed]" };
-        let text = |key: &str| edge[key].as_str().unwrap_or_default();
-        let _ = writeln!(out, "  \"{}\" -> \"{}\"{style};", text("from"), text("to"));
-    }
-    out.push_str("}\n");
-    out
 }
 
 /// A title that cannot end the quotes it stands in.

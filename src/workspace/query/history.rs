@@ -1,67 +1,18 @@
-//! What happened: the events of one task or of all, and which event set which field.
+//! What became of one task: how it stood at a point, and which event set which field.
 
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::model::event::{Entity, Entry, Stamp};
-use crate::model::id::quoted;
+use crate::model::event::Entity;
 use crate::model::point::Point;
-use crate::model::query::{Blame, Log};
+use crate::model::query::Blame;
 use crate::model::words::Ref;
 use crate::reports::view;
 use crate::rules::fields;
 use crate::rules::fold;
 use crate::rules::lost::{Lost, is_alone, lost};
 use crate::rules::register;
-use crate::store::entity::{load_agent, load_task};
 use crate::workspace::Workspace;
-
-/// Events a log shows unless asked for more.
-const DEFAULT_LIMIT: usize = 50;
-
-/// `log`
-pub fn log(ws: &Workspace, q: &Log) -> Result<Value> {
-    let mut entries = match &q.task_id.0 {
-        Some(reference) => ws.load_task(ws.resolve(&Ref(reference.clone()))?)?.log.entries,
-        None => all_entries(ws)?,
-    };
-    entries.retain(|entry| {
-        let event = &entry.event;
-        q.by.as_ref().is_none_or(|agent| *agent == event.author.agent)
-            && q.since.is_none_or(|since| event.at >= since)
-            && q.until.is_none_or(|until| event.at <= until)
-            && (q.kinds.is_empty() || q.kinds.iter().any(|kind| kind.eq_ignore_ascii_case(event.payload.kind())))
-    });
-    entries.sort_by(|a, b| (a.event.stamp(), &a.line).cmp(&(b.event.stamp(), &b.line)));
-    entries.dedup_by(|a, b| a.line == b.line);
-    let total = entries.len();
-    if let Some(cursor) = &q.cursor {
-        let before: Stamp = cursor.parse().map_err(|_| {
-            Error::usage(format!("{} is no cursor", quoted(cursor)))
-                .hint("take it from next_cursor of the answer before")
-        })?;
-        entries.retain(|entry| entry.event.stamp() < before);
-    }
-    let limit = if q.all { total } else { q.limit.map_or(DEFAULT_LIMIT, |n| usize::try_from(n).unwrap_or(usize::MAX)) };
-    let shown = &entries[entries.len().saturating_sub(limit)..];
-    let more = shown.len() < entries.len();
-    let next = shown.first().filter(|_| more).map(|entry| entry.event.stamp());
-    let items: Vec<Value> = shown.iter().map(view::event).collect();
-    Ok(json!({ "items": items, "total": total, "truncated": more, "next_cursor": next }))
-}
-
-fn all_entries(ws: &Workspace) -> Result<Vec<Entry>> {
-    let pending = ws.pending()?;
-    let mut entries = Vec::new();
-    for id in ws.store.task_folders()?.0 {
-        let more = pending.get(&Entity::Task(id)).map_or(&[][..], Vec::as_slice);
-        entries.extend(load_task(&ws.store, id, more)?.log.entries);
-    }
-    for agent in ws.agents()? {
-        entries.extend(load_agent(&ws.store, &agent.name)?.1.entries);
-    }
-    Ok(entries)
-}
 
 /// `task get --at`: the fold of what had happened by then. What depends on other tasks or on the present is left open.
 pub fn task_at(ws: &Workspace, reference: &Ref, point: &Point) -> Result<Value> {

@@ -10,17 +10,18 @@ mod graph;
 mod history;
 mod leases;
 mod lists;
+mod log;
 mod review;
 mod unheld;
 
-pub use graph::{dot, mermaid, tree};
+pub use graph::Drawing;
 pub use review::review_dropped;
 
 use serde_json::{Value, json};
 
 use super::Workspace;
 use crate::error::{Code, Error, Result};
-use crate::model::query::{Query, TaskGet, TaskList};
+use crate::model::query::{Graph, Log, Query, TaskGet, TaskList};
 use crate::model::words::Ref;
 use crate::reports::view;
 use crate::store::database;
@@ -49,29 +50,41 @@ impl Workspace {
     ///
     /// Errors: as [`Workspace::query`].
     pub fn list<T: Default>(&self, query: &TaskList, gather: impl Fn(&mut T, String)) -> Result<(T, Value)> {
-        let ask = || {
+        self.asked_twice(|| {
             let mut gathered = T::default();
             let beside = lists::list(self, query, &mut |item| gather(&mut gathered, item))?;
             Ok((gathered, beside))
-        };
-        match ask() {
-            Err(e) if database::is_damaged(&e) => {
-                self.discard_index(&e);
-                ask()
-            }
-            other => other,
-        }
+        })
+    }
+
+    /// `graph` for whoever draws it.
+    ///
+    /// Errors: as [`Workspace::query`].
+    pub fn drawing(&self, query: &Graph) -> Result<Drawing> {
+        self.asked_twice(|| graph::graph(self, query))
+    }
+
+    /// `log` for whoever wants its events one by one: `show` is given each, the newest last. Answers with what stands beside
+    /// them (`total`, `truncated`, `next_cursor`). Holds no more than a few thousand events at once.
+    ///
+    /// Errors: as [`Workspace::query`].
+    pub fn log(&self, query: &Log, show: &mut dyn FnMut(&Value)) -> Result<Value> {
+        log::log(self, query, show)
     }
 
     /// Answers a question. Takes no lock, writes nothing below the work tree.
     ///
     /// Errors: `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, `ERR_IO` where the store cannot be read.
     pub fn query(&self, query: &Query) -> Result<Value> {
-        match self.answer(query) {
-            // Damage within the read model shows only where it is read.
+        self.asked_twice(|| self.answer(query))
+    }
+
+    /// Damage within the read model shows only where it is read.
+    fn asked_twice<T>(&self, ask: impl Fn() -> Result<T>) -> Result<T> {
+        match ask() {
             Err(e) if database::is_damaged(&e) => {
                 self.discard_index(&e);
-                self.answer(query)
+                ask()
             }
             other => other,
         }
@@ -108,12 +121,16 @@ impl Workspace {
             Query::AgentList => lists::agents(self),
             Query::LeaseList(q) => leases::leases(self, q),
             Query::Brief(q) => brief::brief(self, q),
-            Query::Log(q) => history::log(self, q),
+            Query::Log(q) => {
+                let mut items = Vec::new();
+                let beside = self.log(q, &mut |item| items.push(item.clone()))?;
+                Ok(lists::whole(items, &beside))
+            }
             Query::Blame(q) => history::blame(self, q),
             Query::Conflicts(q) => conflicts::conflicts(self, q),
             Query::Diff(q) => diff::diff(self, q),
             Query::Review(q) => review::review(self, q),
-            Query::Graph(q) => graph::graph(self, q),
+            Query::Graph(q) => graph::graph(self, q).map(|drawing| json!(drawing)),
             Query::Unheld(q) => unheld::unheld(self, q),
             Query::Stats => doctor::stats(self),
             Query::Doctor => doctor::doctor(self),
