@@ -1,7 +1,7 @@
 //! The report as text, as the table of README.md, and as the page that has all of it.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::picture::{self, grouped};
 use crate::table::{Line, Most, Report, Unit};
@@ -59,7 +59,8 @@ pub fn is_whole(report: &Report) -> String {
 /// Into README.md between its markers, and into `docs/`.
 pub fn write(report: &Report) {
     assert!(report.is_everything, "only a run of everything is written down");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Asked when it runs: cargo may have built it for a copy of this folder.
+    let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs it"));
     let readme = root.join("README.md");
     let text = std::fs::read_to_string(&readme).expect("README.md");
     let (before, rest) = text.split_once(BEGIN).expect("README.md has the marker where the table begins");
