@@ -104,9 +104,23 @@ pub fn warn(warnings: &[String]) {
     }
 }
 
+/// Word that a list was cut, for those forms that have no place for it.
+fn cut(answer: &Answer) -> Vec<String> {
+    let data = &answer.data;
+    if data["truncated"] != Value::Bool(true) {
+        return Vec::new();
+    }
+    let total = data["total"].as_u64().map(|total| format!(" of {total}")).unwrap_or_default();
+    let more = data["next_cursor"].as_str().map(|cursor| format!("go on with --cursor {cursor}, or "));
+    vec![format!("this is not all{total}; {}give a greater --limit", more.unwrap_or_default())]
+}
+
 /// Prints an answer and gives the exit code.
 pub fn print(answer: &Answer, global: &Global, form: Form, out: Out) -> ExitCode {
     warn(&answer.warnings);
+    if global.quiet || form == Form::Lines {
+        warn(&cut(answer));
+    }
     if let Some(failure) = &answer.failure {
         print_error(failure, form, out);
         return ExitCode::from(answer.exit);

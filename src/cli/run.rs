@@ -282,12 +282,20 @@ fn change(ws: &Workspace, command: &Command) -> Result<Answer> {
 fn answer_to(reply: Reply) -> Answer {
     let human = match &reply.subject {
         Subject::Task(_) => human::task(&reply.data),
+        Subject::Batch(_) => human::table(&reply.data, &["as", "id", "agent"], false),
         _ => human::object(&reply.data),
     };
     let quiet = match &reply.subject {
         Subject::Agent(name) => Some(name.clone()),
         Subject::Lease(_) => reply.data["id"].as_str().map(str::to_owned),
         Subject::Progress(_, items) => Some(items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        Subject::Batch(steps) => {
+            let name = |step: &Subject| match step {
+                Subject::Agent(name) => Some(name.clone()),
+                other => other.id().map(|id| id.to_string()),
+            };
+            Some(steps.iter().filter_map(|(_, step)| name(step)).collect::<Vec<_>>().join("\n"))
+        }
         other => other.id().map(|id| id.to_string()),
     };
     Answer { data: reply.data, human, quiet, warnings: reply.warnings, changed: true, ..Answer::default() }

@@ -43,7 +43,10 @@ pub fn combine_what_fits(files: &[(String, String)]) -> (Settings, Vec<Finding>)
         let mut table: Table = match text.parse() {
             Ok(table) => table,
             Err(e) => {
-                let message = format!("{}; the defaults count until it is mended", plain_words(e.message()));
+                let message = format!(
+                    "{}; commands refuse until it is mended, and lint goes by the defaults",
+                    plain_words(e.message())
+                );
                 findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line_at(text, &e)));
                 continue;
             }
@@ -52,7 +55,10 @@ pub fn combine_what_fits(files: &[(String, String)]) -> (Settings, Vec<Finding>)
         odd(&known, name, text, &table, &mut findings);
         take_misfits(&known, &mut table, &mut Vec::new(), &mut |path, value, why| {
             let key = path.join(".");
-            let message = format!("{key} = {value}: {}; the default counts until it is mended", plain_words(why));
+            let message = format!(
+                "{key} = {value}: {}; commands refuse until it is mended, and lint goes by the default",
+                plain_words(why)
+            );
             let line = line_below(text, path).or_else(|| line_of(text, &key));
             findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line));
         });

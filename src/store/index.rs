@@ -313,8 +313,9 @@ struct Reading {
 
 impl Reading {
     fn of(store: &Store, id: Id, pending: &[Entry]) -> Result<Self> {
-        // The mark is taken before the bytes: a change in between is seen the next time.
-        let mark = mark_of(store, id)?;
+        // The mark is taken before the bytes: a change in between is seen the next time. What is in no file yet may be taken back
+        // by a disk that fails: it is looked at again in any case.
+        let mark = if pending.is_empty() { mark_of(store, id)? } else { Mark { size: u64::MAX, ..Mark::default() } };
         let loaded = load_task(store, id, pending)?;
         let doc = serde_json::to_vec(&loaded.task)
             .map_err(|e| Error::new(Code::Io, format!("task {id} cannot be kept in the index: {e}")))?;

@@ -977,3 +977,18 @@ fn every_change_is_reachable_through_every_door() {
         assert!(room.run(&["schema", op]).data()["properties"].is_object(), "there is no schema of {op}");
     }
 }
+
+#[test]
+fn a_list_that_was_cut_says_so_in_every_form() {
+    let room = Sandbox::new();
+    let steps: Vec<_> = ["a", "b", "c"].map(|title| json!({ "op": "task.create", "args": { "title": title } })).into();
+    let made = room.feed(&["batch", "--file", "-", "--quiet"], json!(steps).to_string().as_bytes());
+    assert_eq!(made.text().lines().filter(|id| id.len() == 26).count(), 3, "{made:?}");
+    for form in [&["--format", "jsonl"][..], &["--quiet"]] {
+        let cut = room.run(&[&["task", "list", "--limit", "2"], form].concat());
+        assert_eq!((cut.code, cut.stdout.lines().count()), (0, 2));
+        assert!(cut.stderr.contains("this is not all of 3; go on with --cursor"), "{cut:?}");
+        let whole = room.run(&[&["task", "list", "--limit", "3"], form].concat());
+        assert_eq!((whole.stdout.lines().count(), whole.stderr.as_str()), (3, ""));
+    }
+}

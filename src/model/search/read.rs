@@ -75,6 +75,22 @@ fn refused(at: usize, why: String) -> Error {
     Error::validation(format!("query, character {at}: {why}")).with(json!({ "position": at, "known_keys": KEYS }))
 }
 
+/// Refuses words and signs by which other languages join terms: taken for texts they would give an answer that looks right.
+fn refuse_joining(at: usize, text: &str) -> Result<()> {
+    let is_word = matches!(text, "or" | "OR" | "AND" | "NOT" | "|" | "||" | "&" | "&&" | "!");
+    let begins = |sign| text.strip_prefix(sign).is_some_and(|rest: &str| rest.starts_with(char::is_alphanumeric));
+    let ends = text.strip_suffix('*').is_some_and(|rest| rest.ends_with(char::is_alphanumeric));
+    if !(is_word || begins('(') || begins('!') || ends) {
+        return Ok(());
+    }
+    Err(refused(at, format!("{} means nothing in a query: all terms must hold, and a word is found as a part of words", quoted(text)))
+        .hint(format!(
+            "several values of a key are written label:a,b, and what must not be is written -word; to look for the text, put it \
+             in quotes: \"{}\"",
+            text.replace('\\', "\\\\").replace('"', "\\\"")
+        )))
+}
+
 fn unknown_name(at: usize, name: &str, saved: &BTreeMap<String, String>) -> Error {
     let names: Vec<&str> = saved.keys().map(String::as_str).collect();
     let known = if names.is_empty() {
@@ -167,7 +183,9 @@ impl Reader {
         let key = self.until(|c| !(c.is_ascii_alphabetic() || matches!(c, '_' | '-')));
         if key.is_empty() || self.peek() != Some(':') {
             self.next = begin;
-            return Ok(Piece::Text { at, not, text: self.until(char::is_whitespace) });
+            let text = self.until(char::is_whitespace);
+            refuse_joining(at, &text)?;
+            return Ok(Piece::Text { at, not, text });
         }
         self.next += 1;
         let known = key.to_ascii_lowercase();
@@ -335,6 +353,12 @@ fn range(value: &Given, span: impl Fn(&Given, &str) -> Result<(i64, i64)>) -> Re
     if let Some((from, to)) = text.split_once("..") {
         let end = |text: &str| if text.is_empty() { Ok(None) } else { span(value, text).map(Some) };
         let (from, to) = (end(from)?, end(to)?);
+        if let (Some((first, _)), Some((_, last))) = (from, to)
+            && first > last
+        {
+            return Err(refused(value.at, format!("{} ends before it begins", quoted(text)))
+                .hint("write the smaller end first"));
+        }
         return Ok(Range { from: from.map(|(first, _)| first), to: to.map(|(_, last)| last) });
     }
     for (sign, after, to_its_end) in [(">=", true, false), ("<=", false, true), (">", true, true), ("<", false, false)]
@@ -467,6 +491,18 @@ mod tests {
                 && said.contains("\"foo:bar\""),
             "{said}"
         );
+        for (query, at) in [("a or b", 3), ("OR", 1), ("a (b)", 3), ("-!b", 1), ("status:open lo*", 13), ("a && b", 3)]
+        {
+            let (found, said) = no(query);
+            assert!(
+                found == at && said.contains("all terms must hold") && said.contains("in quotes: \""),
+                "{query}: {said}"
+            );
+        }
+        assert_eq!(texts(r#""a or b" (:) * or-else"#).len(), 4);
+        for query in ["priority:3..1", "updated:2026-11-23..2026-11-22"] {
+            assert!(no(query).1.contains("ends before it begins"));
+        }
         assert!(no("http://x").1.ends_with(r#"put it in quotes: "http://x""#));
         assert!(no("ünlabeled statsu:open").1.contains("did you mean status:?"));
         assert_eq!(no("ä \"never closed").0, 3);
