@@ -332,6 +332,11 @@ impl Payload {
                 | Payload::TaskReady(_)
         )
     }
+
+    /// Whether events of this type tell who may work on a task.
+    pub fn is_of_lease(&self) -> bool {
+        matches!(self, Payload::LeaseAcquired(_) | Payload::LeaseRenewed(_) | Payload::LeaseReleased(_))
+    }
 }
 
 /// Tells an absent key from one that is `null`.

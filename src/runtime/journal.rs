@@ -7,16 +7,17 @@
 //! {"commit":"01K…","n":1,"lamport":42,"root":"/home/a/p/.agentpm", … }   the record is whole
 //! ```
 //!
-//! Promises: once [`Journal::append`] returns, the record is on disk; when it fails, no reader takes it for written. Lines
+//! Promises: what [`Journal::write`] wrote counts once it is flushed, and a record that leans on one which a power loss took goes
+//! with it; once [`Journal::append`] returns, the record is on disk; when either fails, no reader takes it for written. Lines
 //! without a commit line never happened. The mark beside it says how far the logs have been brought up to it.
-//! Refuses to know: how events are brought into logs.
+//! Refuses to know: how events are brought into logs, and who flushes for whom.
 //!
 //! The mark is good within one start of the machine. What was projected before a power loss may be gone from the logs,
 //! so after a new start everything since the last `syncfs` is projected again; that is idempotent by event id.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ use crate::model::words::Ref;
 pub const JOURNAL: &str = "journal.jsonl";
 /// The mark's name.
 const MARK: &str = "mark.json";
+/// Up to where the journal was flushed by who could not bring it into the logs: never cut off, whatever fails later.
+const FLUSHED: &str = "flushed.json";
 /// Bytes of journal after which the projections are flushed to disk, so that a crash leaves little to do again.
 const SYNC_EVERY: u64 = 4 * 1024 * 1024;
 /// Bytes after which a journal is put aside and a new one begun.
@@ -54,6 +57,9 @@ pub struct Commit {
     /// What was checked out in its work tree: the contents of git's HEAD.
     #[serde(default)]
     pub head: String,
+    /// The record before it, where that was perhaps not on disk yet when this one was decided upon it: they last together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Id>,
     /// The events came by git and stand in the logs already: they are noted here only so that those who look on see them
     /// in their turn.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -101,12 +107,49 @@ struct Mark {
 pub struct Journal<'a> {
     runtime: &'a Dir,
     file: File,
+    inode: u64,
     mark_file: File,
     mark: Mark,
     end: u64,
     boot: String,
     /// The machine was started anew since the mark was written.
     restarted: bool,
+    /// The last of the records that may not be on disk yet.
+    last: Option<Id>,
+}
+
+/// A record that was written, and perhaps not flushed.
+#[derive(Debug)]
+pub struct Written {
+    file: File,
+    inode: u64,
+    from: u64,
+    until: u64,
+    bytes: Vec<u8>,
+}
+
+impl Written {
+    /// Waits until it is on disk, for who does not get the lock to settle it.
+    ///
+    /// Errors: those of the disk; then nobody knows what is there.
+    pub fn sync(&self) -> std::io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Notes that it is on disk: it is not taken back when a later flush fails.
+    pub fn note_flushed(&self, runtime: &Dir) {
+        let until = self.until.max(flushed(runtime, self.inode));
+        let noted = format!("[{},{until}]\n", self.inode);
+        if let Err(e) = runtime.replace(FLUSHED, noted.as_bytes(), 0o644) {
+            tracing::warn!(error = %e, "what is on disk could not be noted");
+        }
+    }
+}
+
+/// Up to where somebody noted that this journal is on disk.
+fn flushed(runtime: &Dir, inode: u64) -> u64 {
+    let noted = runtime.read(FLUSHED, 4096).ok().and_then(|text| serde_json::from_slice::<(u64, u64)>(&text).ok());
+    noted.filter(|(of, _)| *of == inode).map_or(0, |(_, until)| until)
 }
 
 impl<'a> Journal<'a> {
@@ -117,11 +160,12 @@ impl<'a> Journal<'a> {
         let shown = runtime.path().join(JOURNAL);
         let opened = || -> std::io::Result<_> {
             let file = runtime.open_rw(JOURNAL, 0o644)?;
-            let end = file.metadata()?.len();
+            let metadata = file.metadata()?;
             let mark_file = runtime.open_rw(MARK, 0o644)?;
-            Ok((file, end, mark_file))
+            Ok((file, metadata, mark_file))
         };
-        let (file, end, mark_file) = opened().map_err(|e| Error::io("open", &shown, &e))?;
+        let (file, metadata, mark_file) = opened().map_err(|e| Error::io("open", &shown, &e))?;
+        let (end, inode) = (metadata.len(), metadata.ino());
         let mut text = [0u8; 512];
         let read = mark_file.read_at(&mut text, 0).map_err(|e| Error::io("read", &shown, &e))?;
         // A mark that cannot be read was cut by a power loss: everything is projected again, which does no harm.
@@ -135,7 +179,7 @@ impl<'a> Journal<'a> {
             mark.offset = 0;
             mark.synced = 0;
         }
-        Ok(Journal { runtime, file, mark_file, mark, end, boot: boot.to_owned(), restarted })
+        Ok(Journal { runtime, file, inode, mark_file, mark, end, boot: boot.to_owned(), restarted, last: None })
     }
 
     /// The greatest Lamport time given out on this clone.
@@ -158,21 +202,45 @@ impl<'a> Journal<'a> {
         self.restarted
     }
 
-    /// The records that may not be in their logs yet. What follows the last whole one never happened and is cut off.
+    /// Whether a record that was written here is in the logs.
     ///
-    /// Errors: `ERR_IO` where the journal cannot be read or cut, `ERR_CORRUPT` where a record's events cannot be read.
-    pub fn unsettled(&mut self) -> Result<Vec<Record>> {
-        let (mut records, whole) = read_records(&self.file, self.mark.offset).map_err(|e| self.io("read", &e))?;
+    /// Errors: `ERR_IO` where somebody could not flush it and took it back.
+    pub fn has_settled(&self, written: &Written) -> Result<bool> {
+        let mut there = vec![0; written.bytes.len()];
+        if written.file.read_exact_at(&mut there, written.from).is_err() || there != written.bytes {
+            let shown = self.runtime.path().join(JOURNAL);
+            return Err(Error::new(Code::Io, format!("{} could not be flushed; nothing was written", shown.display()))
+                .hint("look after the disk, then run the same command again"));
+        }
+        // A journal is only put aside when all of it is in the logs.
+        Ok(self.inode != written.inode || self.mark.offset >= written.until)
+    }
+
+    /// The records that are not in their logs yet; the writers of the last ones may be waiting for the disk. What follows the
+    /// last whole record never happened and is cut off.
+    ///
+    /// Errors: `ERR_IO` where the journal cannot be read or cut.
+    pub fn tail(&mut self) -> Result<Vec<Record>> {
+        let (records, whole) = read_records(&self.file, self.mark.offset).map_err(|e| self.io("read", &e))?;
         if whole < self.end {
             self.file.set_len(whole).map_err(|e| self.io("cut the unfinished record off", &e))?;
             self.end = whole;
         }
-        if !records.is_empty() {
-            // Its writer may have died between writing and flushing: nothing is drawn from what a power loss could still take.
-            self.file.sync_data().map_err(|e| self.io("flush", &e))?;
-        }
         for record in &records {
             self.mark.lamport = self.mark.lamport.max(record.commit.lamport);
+        }
+        self.last = records.last().map(|record| record.commit.commit);
+        Ok(records)
+    }
+
+    /// As [`Journal::tail`], once all of it is on disk. Without those that need no second look after a new start of the machine.
+    ///
+    /// Errors: as [`Journal::tail`], and where it cannot be flushed: then what nobody has flushed is taken back.
+    pub fn unsettled(&mut self) -> Result<Vec<Record>> {
+        let mut records = self.tail()?;
+        if !records.is_empty() {
+            // Its writer may have died between writing and flushing: nothing is drawn from what a power loss could still take.
+            self.sync().map_err(|e| self.cut_off(self.mark.offset.max(flushed(self.runtime, self.inode)), &e))?;
         }
         if self.restarted {
             // What is older than this was on disk before the machine went down: the kernel holds nothing back that long.
@@ -182,40 +250,68 @@ impl<'a> Journal<'a> {
         Ok(records)
     }
 
-    /// Writes one record and waits until it is on disk: the commit point.
+    /// Writes one record without waiting for the disk.
     ///
     /// Errors: `ERR_NO_SPACE` or `ERR_IO`; then the record is cut off again and nothing happened. Where even that fails the
     /// message says that the outcome is not known.
-    pub fn append(&mut self, entries: &[Entry], commit: &Commit) -> Result<()> {
+    pub fn write(&mut self, entries: &[Entry], commit: &Commit) -> Result<Written> {
         let mut bytes = Vec::with_capacity(entries.iter().map(|e| e.line.len() + 1).sum::<usize>() + 200);
         for entry in entries {
             bytes.extend_from_slice(entry.line.as_bytes());
             bytes.push(b'\n');
         }
-        serde_json::to_writer(&mut bytes, commit)
+        let commit = Commit { after: self.last, ..commit.clone() };
+        serde_json::to_writer(&mut bytes, &commit)
             .map_err(|e| Error::new(Code::Io, format!("cannot write the commit line: {e}")))?;
         bytes.push(b'\n');
         if self.file.metadata().map_err(|e| self.io("look at", &e))?.len() != self.end {
             return Err(Error::new(Code::Busy, "the journal was written by somebody else; nothing was written")
                 .hint("run the same command again"));
         }
-        let flush = || match self.end {
-            // The first record of a journal: that the file is there at all must be on disk as well.
-            0 => self.file.sync_data().and_then(|()| self.runtime.sync_disk()),
-            _ => self.file.sync_data(),
-        };
-        let written = self.file.write_all_at(&bytes, self.end).and_then(|()| flush());
-        if let Err(failure) = written {
-            let error = self.io("write", &failure);
-            // The kernel may already have dropped what it could not write: a failed flush is never tried again.
-            return Err(match self.file.set_len(self.end) {
-                Ok(()) => error,
-                Err(_) => error.hint("the outcome is not known; run agentpm doctor before you try again"),
-            });
-        }
+        let from = self.end;
+        let written = self.file.write_all_at(&bytes, from).and_then(|()| self.file.try_clone());
+        let file = written.map_err(|e| self.cut_off(from, &e))?;
         self.end += bytes.len() as u64;
         self.mark.lamport = self.mark.lamport.max(commit.lamport);
-        Ok(())
+        self.last = Some(commit.commit);
+        Ok(Written { file, inode: self.inode, from, until: self.end, bytes })
+    }
+
+    /// Writes one record and waits until it is on disk: the commit point. The caller has left nothing undone before.
+    ///
+    /// Errors: as [`Journal::write`].
+    pub fn append(&mut self, entries: &[Entry], commit: &Commit) -> Result<()> {
+        let written = self.write(entries, commit)?;
+        self.flush(&written)
+    }
+
+    /// Waits until a record is on disk that was written just now, upon a journal that left nothing undone.
+    ///
+    /// Errors: as [`Journal::write`].
+    pub fn flush(&mut self, written: &Written) -> Result<()> {
+        self.last = None;
+        self.sync().map_err(|e| self.cut_off(written.from, &e))
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        self.file.sync_data()?;
+        match self.mark.offset {
+            // The first records of a journal: that the file is there at all must be on disk as well.
+            0 => self.runtime.sync_disk(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The kernel may already have dropped what it could not write: a failed flush is never tried again.
+    fn cut_off(&mut self, at: u64, failure: &std::io::Error) -> Error {
+        let error = self.io("write", failure);
+        match self.file.set_len(at) {
+            Ok(()) => {
+                self.end = at;
+                error
+            }
+            Err(_) => error.hint("the outcome is not known; run agentpm doctor before you try again"),
+        }
     }
 
     /// Notes that everything appended so far is in the logs. Flushes the disk and begins a new journal now and then.
@@ -223,6 +319,7 @@ impl<'a> Journal<'a> {
     /// Errors: `ERR_IO`; the command itself has happened by then.
     pub fn settle(&mut self, store: &Dir) -> Result<()> {
         self.mark.offset = self.end;
+        self.last = None;
         if self.end - self.mark.synced.min(self.end) >= SYNC_EVERY {
             store.sync_disk().map_err(|e| self.io("flush the files of", &e))?;
             self.mark.synced = self.end;
@@ -233,17 +330,26 @@ impl<'a> Journal<'a> {
         self.write_mark()
     }
 
+    /// Notes how great the Lamport clock is.
+    ///
+    /// Errors: `ERR_IO`.
+    pub fn note_clock(&mut self) -> Result<()> {
+        self.write_mark()
+    }
+
     fn rotate(&mut self, store: &Dir) -> Result<()> {
         store.sync_disk().map_err(|e| self.io("flush the files of", &e))?;
         let aside =
             (1..).map(|n| format!("journal.{n}.jsonl")).find(|name| matches!(self.runtime.kind(name), Ok(None)));
         // The iterator never ends, so there always is a name.
         let aside = aside.unwrap_or_else(|| JOURNAL.to_owned());
-        let fresh = || -> std::io::Result<File> {
+        let fresh = || -> std::io::Result<(File, u64)> {
             self.runtime.rename(JOURNAL, &aside)?;
-            self.runtime.open_rw(JOURNAL, 0o644)
+            let file = self.runtime.open_rw(JOURNAL, 0o644)?;
+            let inode = file.metadata()?.ino();
+            Ok((file, inode))
         };
-        self.file = fresh().map_err(|e| self.io("begin a new", &e))?;
+        (self.file, self.inode) = fresh().map_err(|e| self.io("begin a new", &e))?;
         self.end = 0;
         self.mark.offset = 0;
         self.mark.synced = 0;
@@ -286,6 +392,8 @@ fn visit_kept<T>(
     let mut reader = BufReader::new(file.try_clone()?);
     reader.seek(SeekFrom::Start(offset))?;
     let (mut kept, mut events, mut at, mut whole) = (Vec::new(), 0, offset, offset);
+    // Something before could not be read, or leans on what could not be.
+    let mut broken = false;
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -296,7 +404,7 @@ fn visit_kept<T>(
         let place = (at, length - 1);
         at += length as u64;
         let Ok(text) = std::str::from_utf8(&line[..length - 1]) else {
-            (kept, events) = (Vec::new(), 0);
+            (kept, events, broken) = (Vec::new(), 0, true);
             continue;
         };
         if let Ok(event) = parse_line(text) {
@@ -304,10 +412,14 @@ fn visit_kept<T>(
             kept.extend(keep(Entry { event, line: text.into() }, place));
         } else if let Ok(commit) = serde_json::from_str::<Commit>(text) {
             let kept = std::mem::take(&mut kept);
-            if commit.n == std::mem::take(&mut events) {
+            let is_whole = commit.n == std::mem::take(&mut events);
+            broken = !is_whole || (broken && commit.after.is_some());
+            if !broken {
                 visit(kept, commit);
             }
             whole = at;
+        } else {
+            broken = true;
         }
     }
 }
@@ -444,6 +556,7 @@ mod tests {
             lamport: n as u64,
             root: "/r".into(),
             head: String::new(),
+            after: None,
             arrived: false,
             key: None,
         }
@@ -476,5 +589,27 @@ mod tests {
         assert!(Journal::open(&dir, "boot 1").unwrap().is_settled());
         let mut later = Journal::open(&dir, "boot 2").unwrap();
         assert_eq!(later.unsettled().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_leans_on_a_record_that_is_lost_is_lost_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        let mut journal = Journal::open(&dir, "boot").unwrap();
+        let first = journal.write(&[entry(1)], &commit(1)).unwrap();
+        journal.write(&[entry(2)], &commit(1)).unwrap();
+        journal.write(&[entry(3)], &commit(1)).unwrap();
+        assert_eq!(journal.unsettled().unwrap().len(), 3);
+        journal.settle(&dir).unwrap();
+        journal.append(&[entry(4)], &commit(1)).unwrap();
+
+        // A power loss may keep a later page of a file and lose an earlier one.
+        let path = folder.path().join(JOURNAL);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[..usize::try_from(first.until / 2).unwrap()].fill(0);
+        std::fs::write(&path, &bytes).unwrap();
+        let left = Journal::open(&dir, "another boot").unwrap().tail().unwrap();
+        let left: Vec<Id> = left.iter().flat_map(|r| &r.entries).map(|e| e.event.id).collect();
+        assert_eq!(left, [entry(4).event.id]);
     }
 }

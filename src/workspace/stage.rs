@@ -9,6 +9,7 @@ use super::Workspace;
 use super::confirm::Said;
 use super::elsewhere::Elsewhere;
 use super::read::one_of;
+use super::tail::Tail;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord, Seen, Session};
@@ -30,7 +31,7 @@ use crate::rules::stage::{Draft, Grant, Part, Stage, Taken};
 use crate::runtime::journal;
 use crate::runtime::records;
 use crate::store::entity::{LoadedTask, load_agent, load_task};
-use crate::store::index::{Index, Pending};
+use crate::store::index::Index;
 use crate::store::log::Log;
 
 /// Most parents that one event names.
@@ -75,6 +76,8 @@ pub(super) struct Scene<'a> {
     pub(super) role: Option<Option<String>>,
     /// Where the plan is, if not in the files of the work tree alone.
     pub source: Option<&'a dyn Source>,
+    /// What others have written that is not in the files yet.
+    pub tail: Rc<Tail>,
     now: Time,
     lamport: u64,
     pub tasks: BTreeMap<Id, OnStage>,
@@ -116,6 +119,7 @@ impl<'a> Scene<'a> {
         runtime: &'a Dir,
         me: Author,
         lamport: u64,
+        tail: Rc<Tail>,
         prepared: Option<Prepared>,
         elsewhere: Elsewhere<'a>,
     ) -> Self {
@@ -126,6 +130,7 @@ impl<'a> Scene<'a> {
             key: None,
             role: None,
             source: None,
+            tail,
             now: ws.env.now(),
             lamport,
             tasks: BTreeMap::new(),
@@ -176,7 +181,7 @@ impl<'a> Scene<'a> {
         if !self.caught_up {
             let touched = touched_since(ws, runtime, prepared.journal_end)?;
             match touched {
-                Some(ids) => prepared.index.lay_over(&ws.store, &ids, &Pending::new(), ws.tick())?,
+                Some(ids) => prepared.index.lay_over(&ws.store, &ids, &self.tail.logs(), ws.tick())?,
                 None => prepared.index = ws.index_to_change()?,
             }
             self.caught_up = true;
@@ -202,7 +207,7 @@ impl<'a> Scene<'a> {
         }
         let loaded = match self.source {
             Some(source) => source.load(id)?,
-            None => load_task(&self.ws.store, id, &[])?,
+            None => load_task(&self.ws.store, id, &self.tail.log_of(id))?,
         };
         if loaded.task.version == 0 && loaded.log.entries.is_empty() && !loaded.log.fixed {
             return Ok(false);
@@ -279,7 +284,12 @@ impl<'a> Scene<'a> {
         if let Some(session) = self.sessions.get(&id) {
             return Ok(Some(session.clone()));
         }
-        records::session(self.runtime, id)
+        self.tail.session(self.runtime, id)
+    }
+
+    /// All tasks of which a lease was ever granted.
+    fn leased_tasks(&self) -> Result<BTreeSet<Id>> {
+        Ok(records::leased_tasks(self.runtime)?.into_iter().chain(self.tail.leased_tasks()).collect())
     }
 
     /// Brings the sessions that an event tells of up to it.
@@ -460,7 +470,7 @@ impl Stage for Scene<'_> {
         if let Some(record) = self.leases.get(&task) {
             return Ok(record.clone());
         }
-        let mut record = records::lease(self.runtime, task)?;
+        let mut record = self.tail.lease(&self.ws.store, self.runtime, task)?;
         if let Some(slot) = self.tasks.get(&task) {
             lease::heed_log(&mut record, &slot.task, slot.log.entries.iter(), self.now);
         }
@@ -499,7 +509,7 @@ impl Stage for Scene<'_> {
 
     fn held_in(&mut self, session: Id) -> Result<Vec<Id>> {
         let mut held = Vec::new();
-        for task in records::leased_tasks(self.runtime)? {
+        for task in self.leased_tasks()? {
             if self.lease(task)?.lease.is_some_and(|lease| lease.session == Some(session)) {
                 held.push(task);
             }
@@ -520,7 +530,7 @@ impl Stage for Scene<'_> {
             return Err(gone());
         }
         let mut found = BTreeMap::new();
-        for task in records::leased_tasks(self.runtime)? {
+        for task in self.leased_tasks()? {
             if let Some(lease) = self.lease(task)?.lease {
                 let text = lease.id.to_string();
                 let part = reference.0.to_ascii_uppercase();
@@ -552,7 +562,7 @@ impl Stage for Scene<'_> {
 
     fn lost(&mut self) -> Result<Option<Error>> {
         let me = self.me.clone();
-        for task in records::leased_tasks(self.runtime)? {
+        for task in self.leased_tasks()? {
             self.load(task)?;
             let record = self.lease(task)?;
             if lease::is_lost(&record, &me) {

@@ -254,7 +254,16 @@ impl Workspace {
     }
 
     fn commit_line(&self, n: usize, lamport: u64, arrived: bool) -> Result<Commit> {
-        Ok(Commit { commit: self.env.new_id()?, n, lamport, root: self.root(), head: self.head(), arrived, key: None })
+        Ok(Commit {
+            commit: self.env.new_id()?,
+            n,
+            lamport,
+            root: self.root(),
+            head: self.head(),
+            after: None,
+            arrived,
+            key: None,
+        })
     }
 }
 

@@ -1,10 +1,10 @@
-//! The write path: lock, recover, decide, journal, project, answer.
+//! The write path: lock, decide, write into the journal; then the lock is given back, and what was written is settled and
+//! answered.
 //!
-//! One record in the journal, flushed once, is the commit point. Before it nothing happened; after it everything did, and
-//! what people read is drawn from it, by this command or by the next one that takes the lock.
+//! One record in the journal, flushed, is the commit point. Before it nothing happened; after it everything did, and what people
+//! read is drawn from it, by this command or by another one. How that goes is told in `settle`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,12 +14,11 @@ use super::Workspace;
 use super::absorb::HandEdit;
 use super::confirm::Said;
 use super::elsewhere::Elsewhere;
+use super::settle::Decided;
 use super::stage::{OnStage, Prepared, Scene};
-use crate::env::apart;
+use super::tail::Tail;
 use crate::env::files::Dir;
-use crate::env::progress::Progress;
 use crate::error::{Code, Error, Result};
-use crate::git::Repo;
 use crate::model::agent::{Agent, LeaseRecord, Session};
 use crate::model::command::Command;
 use crate::model::event::{Author, Entity, Entry};
@@ -29,14 +28,13 @@ use crate::model::words::Ref;
 use crate::reports::view;
 use crate::rules::decide::{Subject, decide};
 use crate::rules::{lease, session};
-use crate::runtime::journal::{self, Commit, Journal, KeyRecord, Record};
+use crate::runtime::journal::{self, Commit, Journal, KeyRecord};
 use crate::runtime::lock::Lock;
 use crate::runtime::records;
 use crate::store::database;
 use crate::store::entity::load_task;
 use crate::store::index::{Index, Pending};
-use crate::store::layout::{STORE, Store};
-use crate::store::project::{check_home, project, project_onto, sweep};
+use crate::store::project::{check_home, project_onto};
 
 /// What came of a command.
 #[derive(Debug)]
@@ -51,6 +49,13 @@ pub struct Reply {
     pub warnings: Vec<String>,
     /// Hand edits that were recorded with it: the task, and what had been changed, in words.
     pub taken_in: Vec<(Id, String)>,
+}
+
+/// Whether a command may be decided while others wait for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    Others,
+    Nobody,
 }
 
 /// What a command left on its stage, for the answer.
@@ -107,24 +112,32 @@ impl Workspace {
         said: Option<&Said>,
         mut decision: impl FnMut(&mut Scene) -> Result<Subject>,
     ) -> Result<Reply> {
-        match self.execute_once(author.clone(), command, edits, said, &mut decision) {
+        let mut once = |beside| self.execute_once(&author, command, edits, said, beside, &mut decision);
+        let mut once = || match once(Beside::Others)? {
+            Some(reply) => Ok(reply),
+            // Alone there is always an answer.
+            None => once(Beside::Nobody)?.ok_or_else(|| Error::new(Code::Busy, "others were in the way")),
+        };
+        match once() {
             // Nothing was written: what could not be shown after the commit point is a warning.
             Err(e) if database::is_damaged(&e) => {
                 self.discard_index(&e);
-                self.execute_once(author, command, edits, said, decision)
+                once()
             }
             other => other,
         }
     }
 
+    /// `None` where it cannot be decided beside what others have written and not yet drawn.
     fn execute_once(
         &self,
-        author: Author,
+        author: &Author,
         command: &Command,
         edits: &[HandEdit],
         said: Option<&Said>,
+        beside: Beside,
         decision: impl FnMut(&mut Scene) -> Result<Subject>,
-    ) -> Result<Reply> {
+    ) -> Result<Option<Reply>> {
         let runtime = self.runtime_to_write()?;
         let prepared = self.prepare(command, &runtime)?;
         let mut elsewhere = self.elsewhere();
@@ -134,17 +147,17 @@ impl Workspace {
         let holder = format!("{} ({})", author.agent, command.op());
         let lock = Lock::take(&runtime, Duration::from_millis(self.settings.lock.wait_ms.into()), &holder)?;
         let mut journal = Journal::open(&runtime, self.env.boot())?;
-        if !journal.is_settled() {
-            self.recover(&mut journal, &runtime)?;
-        }
+        let alone = beside == Beside::Nobody || said.is_some() || !edits.is_empty();
+        let tail = self.tail(&mut journal, &runtime, command, alone)?;
         self.look_after_git(&mut journal, &runtime)?;
         if let Some(known) = self.done_before(command, &runtime)? {
             drop(lock);
-            return self.reply(known);
+            return self.reply(known).map(Some);
         }
-        let (author, warning) = self.in_session(author, command, &runtime)?;
+        let (author, warning) = self.in_session(author.clone(), command, &runtime)?;
         let stage = |prepared, elsewhere| {
-            let mut scene = Scene::new(self, &runtime, author.clone(), journal.lamport(), prepared, elsewhere);
+            let clock = journal.lamport();
+            let mut scene = Scene::new(self, &runtime, author.clone(), clock, Rc::clone(&tail), prepared, elsewhere);
             scene.warnings.extend(warning.clone());
             if let Some(said) = said {
                 scene.hear(said.clone());
@@ -156,10 +169,20 @@ impl Workspace {
         if notices_silence(command) {
             scene.close_silent()?;
         }
+        if !tail.is_empty() && (scene.entries.is_empty() || !scene.taken_in.is_empty()) {
+            // That all is so already must be as sure to last as a change would be; and a file that somebody edited is written anew
+            // from all that its log holds.
+            return Ok(None);
+        }
         self.refuse_over_edits(&scene)?;
         lock.check(&runtime)?;
-        let written = self.commit(&mut journal, &runtime, scene, subject, command)?;
-        drop(lock);
+        let (mut written, decided) = self.write(&mut journal, &runtime, scene, subject, command)?;
+        if let Some((place, decided)) = decided {
+            let saved = self.settle(&runtime, (lock, journal), &place, decided, &holder)?;
+            written.warnings.extend(saved);
+        } else {
+            drop((journal, lock));
+        }
         tracing::info!(
             op = command.op(),
             agent = holder,
@@ -169,7 +192,24 @@ impl Workspace {
             events = written.events.len(),
             "acknowledged"
         );
-        self.reply(written)
+        self.reply(written).map(Some)
+    }
+
+    /// What others have written into the journal and nobody has drawn yet. For a command that wants to be alone, or that cannot be
+    /// decided beside just that, it is drawn first.
+    fn tail(&self, journal: &mut Journal, runtime: &Dir, command: &Command, alone: bool) -> Result<Rc<Tail>> {
+        if journal.is_settled() {
+            return Ok(Rc::default());
+        }
+        if !alone
+            && !journal.restarted()
+            && let Some(tail) = Tail::of(journal.tail()?, &self.root(), idempotency_key(command).is_some())
+            && !self.git_did_something()
+        {
+            return Ok(Rc::new(tail));
+        }
+        self.recover(journal, runtime)?;
+        Ok(Rc::default())
     }
 
     /// Whoever lost a lease to somebody who has given it back since is told so once.
@@ -288,62 +328,39 @@ impl Workspace {
         }))
     }
 
-    /// Ends what a writer left half-way: brings the journal's last records into the files they belong to.
-    pub(super) fn recover(&self, journal: &mut Journal, runtime: &Dir) -> Result<()> {
-        for record in journal.unsettled()? {
-            if record.commit.arrived {
-                continue;
-            }
-            let own = record.commit.root == self.root();
-            // After a new start of the machine, what was made on another branch belongs there and not here.
-            if own && journal.restarted() && record.commit.head != self.head() {
-                continue;
-            }
-            let other = if own { None } else { self.store_at(&record.commit.root) };
-            match (own, &other) {
-                (true, _) => redo(&self.store, runtime, &record)?,
-                (false, Some(store)) => redo(store, runtime, &record)?,
-                // The worktree is gone; the journal still knows its events.
-                (false, None) => {
-                    tracing::warn!(root = record.commit.root, "a record of a store that is gone was left alone")
-                }
-            }
-        }
-        journal.settle(&self.store.dir)
-    }
-
-    pub(super) fn head(&self) -> String {
-        self.repo.as_ref().map(Repo::head_text).unwrap_or_default()
-    }
-
-    /// Another worktree's store of this clone, by the path in the journal. Anything else is not touched.
-    fn store_at(&self, root: &str) -> Option<Store> {
-        let path = Path::new(root);
-        let others = self.repo.as_ref()?.other_worktrees().ok()?;
-        let top = others.iter().find(|top| path.starts_with(top))?;
-        (path.file_name() == Some(STORE.as_ref())).then(|| Store::at(path, top).ok().flatten()).flatten()
-    }
-
-    /// Makes what was decided durable, and brings the files up to it.
-    fn commit<'a>(
+    /// Writes what was decided into the journal; `None` where it changes nothing.
+    fn write<'a>(
         &'a self,
         journal: &mut Journal,
         runtime: &Dir,
         scene: Scene<'a>,
         subject: Subject,
         command: &Command,
-    ) -> Result<Written<'a>> {
+    ) -> Result<(Written<'a>, Option<(journal::Written, Decided)>)> {
         let lamport = scene.lamport();
-        let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, under, taken_in, .. } =
-            scene;
+        let Scene {
+            tasks,
+            agents,
+            leases,
+            sessions,
+            entries,
+            warnings,
+            prepared,
+            elsewhere,
+            under,
+            taken_in,
+            tail,
+            said,
+            ..
+        } = scene;
         let mut written = Written {
             subject,
             events: entries.iter().map(|e| e.event.id).collect(),
             tasks: tasks.iter().map(|(id, slot)| (*id, Rc::clone(&slot.task))).collect(),
             created: tasks.iter().filter(|(_, slot)| slot.log.entries.is_empty()).map(|(id, _)| *id).collect(),
             agents: agents.iter().map(|(name, (agent, _))| (name.clone(), agent.clone())).collect(),
-            leases,
-            sessions,
+            leases: leases.clone(),
+            sessions: sessions.clone(),
             warnings: self.warnings().into_iter().chain(warnings).chain(elsewhere.warning()).collect(),
             taken_in: taken_in.iter().map(|(id, (_, what))| (*id, what.clone())).collect(),
             index: prepared.map(|prepared| prepared.index),
@@ -355,7 +372,7 @@ impl Workspace {
             project_onto(&self.store, &Entity::Task(*id), log, &[], runtime, Some(bytes))?;
         }
         if entries.is_empty() {
-            return Ok(written);
+            return Ok((written, None));
         }
         for session in written.sessions.values() {
             let before = records::session(runtime, session.id)?;
@@ -377,8 +394,9 @@ impl Workspace {
             lamport,
             root: self.root(),
             head: self.head(),
+            after: None,
             arrived: false,
-            key,
+            key: key.clone(),
         };
         // A program that was stopped in the middle, or a machine that slept, must not write under a lease that ran out meanwhile.
         if let Some((lease, until)) = under.iter().find(|(_, until)| **until <= self.env.now()) {
@@ -389,17 +407,11 @@ impl Workspace {
             .with(json!({ "lease": lease, "expires_at": until }))
             .hint("agentpm lease list shows who holds what; run the same command again"));
         }
-        journal.append(&entries, &commit)?;
-        let projected = self
-            .project(runtime, tasks, agents, &taken_in, &entries)
-            .and_then(|()| write_records(runtime, &written.leases, &written.sessions, commit.key.as_ref()))
-            .and_then(|()| journal.settle(&self.store.dir));
-        if let Err(e) = projected {
-            written
-                .warnings
-                .push(format!("saved, but not all files are up to it yet ({e}); the next command ends that"));
-        }
-        Ok(written)
+        let place = journal.write(&entries, &commit)?;
+        let beside = !tail.is_empty();
+        let is_alone = said.is_some() || !taken_in.is_empty();
+        let decided = Decided { entries, tasks, agents, leases, sessions, key, taken_in, beside, is_alone };
+        Ok((written, Some((place, decided))))
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -408,33 +420,6 @@ impl Workspace {
             warnings.push("the git folder cannot be written, so leases are not shared with other worktrees".into());
         }
         warnings
-    }
-
-    fn project(
-        &self,
-        runtime: &Dir,
-        tasks: BTreeMap<Id, OnStage>,
-        agents: BTreeMap<String, (Agent, crate::store::log::Log)>,
-        taken_in: &BTreeMap<Id, (Vec<u8>, String)>,
-        entries: &[Entry],
-    ) -> Result<()> {
-        let mut by_entity: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
-        for entry in entries.iter().filter(|e| !e.event.payload.journal_only()) {
-            by_entity.entry(entry.event.entity.clone()).or_default().push(entry.clone());
-        }
-        let known = |id: &Id| taken_in.get(id).map(|(bytes, _)| bytes.as_slice());
-        let tasks = tasks.into_iter().map(|(id, slot)| (Entity::Task(id), slot.log, known(&id)));
-        let agents = agents.into_iter().map(|(name, (_, log))| (Entity::Agent(name), log, None));
-        let work = tasks.chain(agents).filter_map(|(entity, log, known)| {
-            let new = by_entity.remove(&entity)?;
-            Some((entity, log, new, known))
-        });
-        let work: Vec<_> = work.collect();
-        let progress = Progress::of("writing tasks", work.len());
-        apart::all(work, |(entity, log, new, known)| {
-            progress.step();
-            project_onto(&self.store, &entity, log, &new, runtime, known)
-        })
     }
 
     fn reply<'a>(&'a self, mut written: Written<'a>) -> Result<Reply> {
@@ -481,61 +466,6 @@ fn check_sizes(tasks: &BTreeMap<Id, OnStage>, entries: &[Entry]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Brings one record into the files of a store.
-fn redo(store: &Store, runtime: &Dir, record: &Record) -> Result<()> {
-    let mut entities: BTreeMap<&Entity, Vec<Entry>> = BTreeMap::new();
-    for entry in record.entries.iter().filter(|e| !e.event.payload.journal_only()) {
-        entities.entry(&entry.event.entity).or_default().push(entry.clone());
-    }
-    for (entity, entries) in entities {
-        sweep(store, entity);
-        match project(store, entity, &entries, runtime) {
-            // Somebody put a link or a file where its folder belongs: one such place must not hold up all others. The journal
-            // still knows the events.
-            Err(e) if e.code == Code::Corrupt => {
-                tracing::warn!(%entity, error = %e, "an entity could not be brought up to date")
-            }
-            other => other?,
-        }
-    }
-    let mut leases = BTreeMap::new();
-    let mut sessions = BTreeMap::new();
-    for entry in &record.entries {
-        match entry.event.entity {
-            Entity::Task(task) => {
-                let known = leases.remove(&task).map_or_else(|| records::lease(runtime, task), Ok)?;
-                let mut now = known.clone();
-                lease::apply(&mut now, &entry.event);
-                leases.insert(task, now);
-            }
-            Entity::Session(_) | Entity::Agent(_) => {}
-        }
-        for id in session::concerned(&entry.event) {
-            let known = sessions.remove(&id).map_or_else(|| records::session(runtime, id), |s| Ok(Some(s)))?;
-            if let Some(session) = session::after(known, id, &entry.event) {
-                sessions.insert(id, session);
-            }
-        }
-    }
-    leases.retain(|_, record| *record != LeaseRecord::default());
-    write_records(runtime, &leases, &sessions, record.commit.key.as_ref())
-}
-
-fn write_records(
-    runtime: &Dir,
-    leases: &BTreeMap<Id, LeaseRecord>,
-    sessions: &BTreeMap<Id, Session>,
-    key: Option<&KeyRecord>,
-) -> Result<()> {
-    for (task, record) in leases {
-        records::write_lease(runtime, *task, record)?;
-    }
-    for session in sessions.values() {
-        records::write_session(runtime, session)?;
-    }
-    key.map_or(Ok(()), |key| records::write_key(runtime, key))
 }
 
 /// Whether a command is refused where another worktree or branch has the task.

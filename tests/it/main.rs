@@ -60,6 +60,7 @@ mod sync;
 mod sync_crash;
 mod sync_edits;
 mod tidy;
+mod together;
 mod told;
 mod untouched;
 mod window;

@@ -166,6 +166,11 @@ impl Workspace {
         Ok(recorded)
     }
 
+    /// Whether git may have changed the store since somebody looked through it last.
+    pub(super) fn git_did_something(&self) -> bool {
+        self.repo.as_ref().is_some_and(|repo| self.seen().is_none_or(|seen| seen.mark != mark_text(repo)))
+    }
+
     /// Looks through the store once after git may have changed it: puts right what it left, and lifts the clock above all that
     /// this clone has seen. The caller holds the lock.
     pub(super) fn look_after_git(&self, journal: &mut Journal, runtime: &Dir) -> Result<()> {
@@ -186,7 +191,7 @@ impl Workspace {
 
     fn lift_clock(&self, journal: &mut Journal) -> Result<()> {
         journal.saw(self.index()?.greatest_lamport()?.min(crate::model::event::MAX_CLOCK));
-        journal.settle(&self.store.dir)
+        journal.note_clock()
     }
 
     /// Puts right what git left in the entities it touched since last time, and in these besides. Says too whether what is
