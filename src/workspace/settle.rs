@@ -5,7 +5,7 @@
 //! then, and draws the files for all of them, so that N writers need not N flushes (group commit).
 //! Refuses to know: what was decided, and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -214,12 +214,12 @@ fn by_entity<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<Entit
 fn draw_in(store: &Store, runtime: &Dir, records: &[Record], sweeps: bool) -> Result<()> {
     let records: Vec<&Record> = records.iter().filter(|record| !record.commit.arrived).collect();
     let all: Vec<&Entry> = records.iter().flat_map(|record| &record.entries).collect();
+    let of_lease = all.iter().filter(|e| e.event.payload.is_of_lease());
+    let tasks: BTreeSet<Id> = of_lease.filter_map(|e| e.event.entity.task()).collect();
     let mut leases = BTreeMap::new();
-    for task in all.iter().filter(|e| e.event.payload.is_of_lease()).filter_map(|e| e.event.entity.task()) {
-        if !leases.contains_key(&task) {
-            let own: Vec<&Entry> = all.iter().copied().filter(|e| e.event.entity == Entity::Task(task)).collect();
-            leases.insert(task, lease_after(store, runtime, task, &own)?);
-        }
+    for task in tasks {
+        let own: Vec<&Entry> = all.iter().copied().filter(|e| e.event.entity == Entity::Task(task)).collect();
+        leases.insert(task, lease_after(store, runtime, task, &own)?);
     }
     let mut sessions: BTreeMap<Id, Session> = BTreeMap::new();
     for entry in &all {
