@@ -29,6 +29,9 @@ use crate::store::layout::{STORE, Store};
 use crate::store::log::Log;
 use crate::store::project::{project, project_onto, sweep};
 
+/// Most records that one flush waits for: more would gain little, and make the first of them wait long.
+const MOST_TOGETHER: usize = 8;
+
 /// A change that is in the journal, as its stage left it: enough to draw its files without reading anything again.
 pub(super) struct Decided {
     /// Its events.
@@ -40,8 +43,8 @@ pub(super) struct Decided {
     pub key: Option<KeyRecord>,
     /// Hand edits that it took in: the bytes of the file, and what was changed, in words.
     pub taken_in: BTreeMap<Id, (Vec<u8>, String)>,
-    /// It was decided beside records whose files had not been drawn: what it read is not all that is there now.
-    pub beside: bool,
+    /// Beside how many records it was decided whose files had not been drawn: what it read is not in the files yet.
+    pub beside: usize,
     /// Its stage holds what is not in its events, so that nobody else can draw it as well.
     pub is_alone: bool,
 }
@@ -57,7 +60,7 @@ impl Workspace {
         let root = self.root();
         // After a new start of the machine, what was made on another branch belongs there and not here.
         records.retain(|r| !(journal.restarted() && r.commit.root == root && r.commit.head != head));
-        self.draw(runtime, &records, true)?;
+        self.draw(runtime, &records)?;
         journal.settle(&self.store.dir)
     }
 
@@ -77,11 +80,11 @@ impl Workspace {
         decided: Decided,
         holder: &str,
     ) -> Result<Saved> {
-        if !decided.is_alone && Lock::is_wanted(runtime) {
+        if !decided.is_alone && decided.beside < MOST_TOGETHER && Lock::is_wanted(runtime) {
             drop((journal, lock));
             return self.settle_later(runtime, written, &decided.entries, holder);
         }
-        if decided.beside {
+        if decided.beside > 0 {
             return self.settle_all(&mut journal, runtime, written);
         }
         journal.flush(written)?;
@@ -139,8 +142,8 @@ impl Workspace {
         drawn.err().map(|e| behind(&e))
     }
 
-    /// Brings records into the files of the stores they were written for. `sweeps` where their writers may be dead.
-    fn draw(&self, runtime: &Dir, records: &[Record], sweeps: bool) -> Result<()> {
+    /// Brings records into the files of the stores they were written for.
+    fn draw(&self, runtime: &Dir, records: &[Record]) -> Result<()> {
         let own = self.root();
         for run in records.chunk_by(|a, b| a.commit.root == b.commit.root) {
             let root = &run[0].commit.root;
@@ -154,7 +157,7 @@ impl Workspace {
                     continue;
                 }
             };
-            draw_in(store, runtime, run, sweeps)?;
+            draw_in(store, runtime, run)?;
         }
         Ok(())
     }
@@ -211,7 +214,7 @@ fn by_entity<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<Entit
 }
 
 /// Brings records of one store into its files, and into what the clone knows of leases, sessions and keys.
-fn draw_in(store: &Store, runtime: &Dir, records: &[Record], sweeps: bool) -> Result<()> {
+fn draw_in(store: &Store, runtime: &Dir, records: &[Record]) -> Result<()> {
     let records: Vec<&Record> = records.iter().filter(|record| !record.commit.arrived).collect();
     let all: Vec<&Entry> = records.iter().flat_map(|record| &record.entries).collect();
     let of_lease = all.iter().filter(|e| e.event.payload.is_of_lease());
@@ -232,9 +235,8 @@ fn draw_in(store: &Store, runtime: &Dir, records: &[Record], sweeps: bool) -> Re
     }
     let work: Vec<_> = by_entity(all.iter().copied()).into_iter().collect();
     apart::all(work, |(entity, new)| {
-        if sweeps {
-            sweep(store, &entity);
-        }
+        // Its writer may have died in the middle of it.
+        sweep(store, &entity);
         match project(store, &entity, &new, runtime) {
             // Somebody put a link or a file where its folder belongs: one such place must not hold up all others. The journal
             // still knows the events.

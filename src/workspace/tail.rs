@@ -23,13 +23,14 @@ use crate::store::layout::Store;
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     entries: Vec<Entry>,
+    records: usize,
 }
 
 impl Tail {
     /// Of these records; `None` where a command had better wait until they are in the files: they are of another worktree, or
     /// change more than tasks, or one of them used an idempotency key and this command has one too.
     pub fn of(records: Vec<Record>, root: &str, has_key: bool) -> Option<Self> {
-        let mut entries = Vec::new();
+        let (mut entries, count) = (Vec::new(), records.len());
         for record in records {
             let apart = record.commit.root != root || record.commit.arrived || (has_key && record.commit.key.is_some());
             if apart || record.entries.iter().any(|e| e.event.entity.task().is_none()) {
@@ -37,12 +38,17 @@ impl Tail {
             }
             entries.extend(record.entries);
         }
-        Some(Tail { entries })
+        Some(Tail { entries, records: count })
     }
 
     /// Whether there is nothing of the kind.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.records == 0
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.records
     }
 
     fn of_task(&self, id: Id) -> impl Iterator<Item = &Entry> {

@@ -408,7 +408,7 @@ impl Workspace {
             .hint("agentpm lease list shows who holds what; run the same command again"));
         }
         let place = journal.write(&entries, &commit)?;
-        let beside = !tail.is_empty();
+        let beside = tail.len();
         let is_alone = said.is_some() || !taken_in.is_empty();
         let decided = Decided { entries, tasks, agents, leases, sessions, key, taken_in, beside, is_alone };
         Ok((written, Some((place, decided))))
