@@ -222,7 +222,8 @@ fn machine() -> String {
     format!(
         "Measured on {cores} cores ({}), Linux {}, {}.\n",
         cpu.trim_start_matches([' ', '\t', ':']).trim(),
-        kernel.trim(),
+        // What a distribution or a host adds to it says nothing of speed.
+        kernel.split(['-', '+']).next().unwrap_or_default().trim(),
         git.trim()
     )
 }

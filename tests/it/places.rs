@@ -416,7 +416,7 @@ fn a_text_is_found_where_the_index_cannot_be_written_as_it_was_or_at_all() {
         for tail in tails {
             chmod("a-w", &room.repo().join(format!("{locked}{tail}")));
         }
-        assert_eq!((find("words"), find("wor"), find("or"), find("-words")), (1, 1, 1, 1), "{locked}");
+        assert_eq!((find("words"), find("wor"), find("ld"), find("-words")), (1, 1, 1, 1), "{locked}");
         let log = room.log_of(&id);
         fs::write(&log, fs::read_to_string(&log).unwrap().replace("the old words", "the new terms")).unwrap();
         assert_eq!((find("words"), find("terms")), (0, 1), "{locked}");

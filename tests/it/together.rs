@@ -157,6 +157,8 @@ fn a_flush_that_fails_takes_back_all_that_waited_for_it() {
     let id = room.task("one", &[]);
     let before = records(&room);
     let first = write(&room, &room.repo(), "ada", &["context", "add", &id, "--content", "first"], "first");
+    // The read model learns of it, and must not keep it.
+    assert_eq!(room.run(&["task", "list"]).data()["items"][0]["version"], 2);
     let add = ["context", "add", &id, "--content", "second"];
     let second = start(&room, &room.repo(), "bob", Some("fdatasync:error=EIO:when=1"), &add, "second");
     answer(second).error("ERR_IO", 10);
