@@ -1,6 +1,7 @@
 //! What is true of this clone on this machine and is never versioned: locks, journal, leases, sessions, secret keys.
 
 pub mod journal;
+pub mod journals;
 pub mod keys;
 pub mod lock;
 pub mod records;

@@ -21,7 +21,7 @@ use crate::model::point::Point;
 use crate::model::task::{Status, Task};
 use crate::model::words::{TaskRef, Text};
 use crate::rules::fold::fold;
-use crate::runtime::journal;
+use crate::runtime::journals;
 use crate::store::entity::read_log;
 use crate::store::layout::{LOG, shown, task_dir};
 use crate::store::project::project;
@@ -202,7 +202,7 @@ impl Workspace {
         let mut events: BTreeMap<Id, Vec<Entry>> = BTreeMap::new();
         let Some(runtime) = self.runtime() else { return Ok(events) };
         let (root, head) = (self.root(), self.head());
-        journal::each(runtime, |record| {
+        journals::each(runtime, |record| {
             if record.commit.root != root || record.commit.head != head {
                 return;
             }

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::git::{Item, Mode, Objects, Oid, Repo};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
-use crate::runtime::journal::Journals;
+use crate::runtime::journals::Journals;
 use crate::store::layout::{AGENTS, LOG, TASKS};
 use crate::store::log::Log;
 

@@ -20,7 +20,8 @@ use crate::model::event::{Entity, Entry, Event, MAX_CLOCK, Stamp, parse_line};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::reports::view;
-use crate::runtime::journal::{self, Commit, Journals, Spot};
+use crate::runtime::journal::{self, Commit};
+use crate::runtime::journals::{Journals, Spot};
 use crate::store::entity::read_log;
 use crate::store::project::{check_home, project, without_text};
 

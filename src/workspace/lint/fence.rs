@@ -18,7 +18,7 @@ use crate::model::payload::Payload;
 use crate::model::task::Status;
 use crate::rules::fold::is_fenced;
 use crate::rules::lease;
-use crate::runtime::{journal, records};
+use crate::runtime::{journals, records};
 use crate::store::entity::LoadedTask;
 
 /// A new event that was written under a fence, or that ends its task without one.
@@ -234,7 +234,7 @@ impl Past {
         let events: BTreeSet<Id> = suspects.iter().map(|suspect| suspect.event).collect();
         let tasks: BTreeSet<Id> = suspects.iter().map(|suspect| suspect.task).collect();
         let (mut past, mut count) = (Past::default(), 0);
-        journal::each(runtime, |record| {
+        journals::each(runtime, |record| {
             for event in record.entries.iter().map(|entry| &entry.event) {
                 count += 1;
                 // What was only noted was not judged by any command of this clone.

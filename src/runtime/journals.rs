@@ -1,0 +1,98 @@
+//! All journals of a clone, the current one and those put aside: for who looks back or looks on, without the lock.
+//!
+//! Promises: records come in order of arrival, one held at a time, and of its events no more than is asked for; an event can be
+//! read again by its spot.
+//! Refuses to know: how journals are written, and how far their events are in their logs (`journal`).
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use crate::env::files::Dir;
+use crate::error::{Code, Error, Result};
+use crate::model::event::{Entry, parse_line};
+use crate::runtime::journal::{Commit, JOURNAL, Record, visit_kept};
+
+/// All journals, those put aside too, as they were when they were opened.
+#[derive(Debug, Default)]
+pub struct Journals {
+    files: Vec<(String, File)>,
+    folder: PathBuf,
+}
+
+/// Where the line of an event stands among all journals.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot {
+    file: u32,
+    length: u32,
+    at: u64,
+}
+
+impl Journals {
+    /// Opens them, without the lock. One may be there twice where it is put aside meanwhile.
+    ///
+    /// Errors: `ERR_IO` where one cannot be opened. No journal is no error.
+    pub fn open(runtime: &Dir) -> Result<Self> {
+        let fail = |name: &str, e: &std::io::Error| Error::io("read", &runtime.path().join(name), e);
+        // The current one is opened before the others are listed: put aside in between, it is there under both names.
+        let current = match runtime.open_file(JOURNAL) {
+            Ok(file) => Some((JOURNAL.to_owned(), file)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(fail(JOURNAL, &e)),
+        };
+        let names = runtime.list().map_err(|e| Error::io("list", runtime.path(), &e))?;
+        let number = |name: &str| name.strip_prefix("journal.")?.strip_suffix(".jsonl")?.parse::<u64>().ok();
+        let mut aside: Vec<(u64, String)> =
+            names.into_iter().filter_map(|(name, _)| number(&name).map(|number| (number, name))).collect();
+        aside.sort();
+        let mut files = Vec::new();
+        for (_, name) in aside {
+            let file = runtime.open_file(&name).map_err(|e| fail(&name, &e))?;
+            files.push((name, file));
+        }
+        files.extend(current);
+        Ok(Journals { files, folder: runtime.path().to_owned() })
+    }
+
+    /// Shows each whole record: what `keep` makes of its events, and its commit line. One record is held at a time, and of its
+    /// events nothing but that. `keep` is asked about events of records that are not whole too.
+    ///
+    /// Errors: `ERR_IO` where one cannot be read.
+    pub fn each<T>(
+        &self,
+        keep: impl Fn(Entry, Spot) -> Option<T>,
+        mut visit: impl FnMut(Vec<T>, Commit),
+    ) -> Result<()> {
+        for (n, (name, file)) in self.files.iter().enumerate() {
+            let spot = |(at, length): (u64, usize)| Spot { file: n as u32, length: length as u32, at };
+            let keep = |entry, place| keep(entry, spot(place));
+            let read = visit_kept(file, 0, keep, &mut visit);
+            read.map_err(|e| self.failed(name, &e))?;
+        }
+        Ok(())
+    }
+
+    /// The event at a spot.
+    ///
+    /// Errors: `ERR_IO` where it cannot be read, `ERR_CORRUPT` where no event stands there any more.
+    pub fn read(&self, spot: Spot) -> Result<Entry> {
+        let (name, file) = &self.files[spot.file as usize];
+        let mut line = vec![0; spot.length as usize];
+        file.read_exact_at(&mut line, spot.at).map_err(|e| self.failed(name, &e))?;
+        let line = String::from_utf8(line)
+            .map_err(|e| Error::new(Code::Corrupt, format!("{}: {e}", self.folder.join(name).display())))?;
+        Ok(Entry { event: parse_line(&line)?, line: line.into() })
+    }
+
+    fn failed(&self, name: &str, e: &std::io::Error) -> Error {
+        Error::io("read", &self.folder.join(name), e)
+    }
+}
+
+/// Shows each whole record of all journals, those put aside too, without the lock and holding one at a time. A record may
+/// be shown twice where a journal is put aside meanwhile.
+///
+/// Errors: `ERR_IO` where one cannot be read. No journal is no error.
+pub fn each(runtime: &Dir, mut visit: impl FnMut(Record)) -> Result<()> {
+    Journals::open(runtime)?.each(|entry, _| Some(entry), |entries, commit| visit(Record { entries, commit }))
+}
