@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::args::Global;
 use super::human;
 use super::output::{Answer, escape, for_terminal};
-use super::run::events;
+use super::run::raw_events;
 use crate::env::Env;
 use crate::error::{Code, Result};
 use crate::model::id::{HANDLE_MIN, Id};
@@ -51,8 +51,10 @@ pub enum SyncVerb {
     /// Give the events that arrived here after a certain one, in order of arrival
     #[command(after_help = "Example:\n  agentpm sync pull --since-event-id 01K5R4XJ7Z0000000000000001 --limit 100")]
     Pull(SyncPull),
-    /// Take in events of another replica; those that are here already change nothing
-    #[command(after_help = "Example:\n  agentpm sync push --file events.json")]
+    /// Record events of another replica; those that are here already change nothing
+    #[command(
+        after_help = "Example:\n  agentpm sync pull --limit 1000 > events.json\n  agentpm sync push --file events.json"
+    )]
     Push(SyncPush),
 }
 
@@ -68,7 +70,7 @@ pub struct SyncPull {
 
 #[derive(Args, Debug)]
 pub struct SyncPush {
-    /// A JSON array of events, or one event a line; - for standard input
+    /// An answer of sync pull, a JSON array of events, or one event a line; - for standard input
     #[arg(long, value_name = "FILE")]
     pub file: String,
 }
@@ -127,11 +129,14 @@ pub fn merge_driver(env: &Env, args: &MergeDriver) -> Result<Answer> {
 
 /// Answers git: whatever goes wrong is said and stops no commit.
 pub fn trailer(env: Env, options: Options, args: &Trailer) -> Answer {
+    let mut answer = Answer { document: true, ..Answer::default() };
     let added = match Workspace::open(env, options) {
         Err(e) if e.code == Code::NoStore => Ok(Vec::new()),
-        opened => opened.and_then(|ws| ws.add_trailers(&args.file)),
+        opened => opened.and_then(|ws| {
+            answer.warnings = ws.settings_warnings();
+            ws.add_trailers(&args.file)
+        }),
     };
-    let mut answer = Answer { document: true, ..Answer::default() };
     match added {
         Ok(added) => answer.data = json!({ "added": added.iter().map(ToString::to_string).collect::<Vec<_>>() }),
         Err(e) => answer.warnings.push(format!("no lease is named in the commit message: {}", e.message)),
@@ -189,8 +194,11 @@ pub fn resolve(ws: &Workspace) -> Result<Answer> {
             escape(path)
         ));
     }
+    for path in data["rebuilt"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        human.push_str(&format!("{}: damaged; written again from the journal\n", escape(path)));
+    }
     if human.is_empty() {
-        human.push_str("nothing to put right\n");
+        human.push_str("nothing to repair\n");
     }
     Ok(Answer { data, human, changed: true, ..Answer::default() })
 }
@@ -266,7 +274,7 @@ pub fn sync(ws: &Workspace, args: &Sync, global: &Global) -> Result<Answer> {
 const MAX_LINES: usize = 30;
 
 fn pull(ws: &Workspace, args: &SyncPull, global: &Global) -> Result<Answer> {
-    let mut answer = events(global, |show| ws.pull_events(args.since_event_id, args.limit, show))?;
+    let mut answer = raw_events(global, |show| ws.pull_events(args.since_event_id, args.limit, show))?;
     answer.quiet = answer.data["next_cursor"].as_str().map(str::to_owned);
     Ok(answer)
 }

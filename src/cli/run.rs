@@ -19,6 +19,7 @@ use super::{changes, exchange, help, human, lint, review, work};
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
 use crate::model::command::{BatchOp, Claim, Command};
+use crate::model::event::Entry;
 use crate::model::finding::Rule;
 use crate::model::id::quoted;
 use crate::model::json;
@@ -114,11 +115,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         _ => {}
     }
     let cwd = env.cwd().to_owned();
-    let opened = match &verb {
-        Verb::Lint(_) => Workspace::open_to_look(env, options),
-        _ => Workspace::open(env, options),
-    };
-    let mut ws = match (opened, &verb) {
+    let mut ws = match (Workspace::open(env, options), &verb) {
         // A hook must be able to run lint anywhere.
         (Err(e), Verb::Lint(Late(args))) if e.code == Code::NoStore && global.store.is_none() => {
             return lint::nowhere(&cwd, args, global);
@@ -133,9 +130,16 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         }
         (opened, _) => opened?,
     };
+    // Lint lists all of it itself.
+    let is_lint = matches!(verb, Verb::Lint(_));
     let done = carry_out(&mut ws, verb, global);
-    let notices = ws.take_notices();
+    if !is_lint {
+        ws.notice_vanished();
+    }
+    let mut notices = if is_lint { Vec::new() } else { ws.settings_warnings() };
+    notices.extend(ws.take_notices());
     let mut answer = done.inspect_err(|_| warn(&notices))?;
+    notices.retain(|notice| !answer.warnings.contains(notice));
     answer.warnings.extend(notices);
     if !answer.changed
         && let Some(warning) = ws.sign_of_life()
@@ -239,7 +243,8 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
         Verb::Lint(Late(args)) => lint::lint(ws, &args, global),
         Verb::Doctor => {
             let data = ws.query(&Query::Doctor)?;
-            Ok(Answer { human: human::checks(&data), data, ..Answer::default() })
+            let exit = u8::from(data["healthy"] != true);
+            Ok(Answer { human: human::checks(&data), data, exit, ..Answer::default() })
         }
         Verb::Stats => {
             let data = ws.query(&Query::Stats)?;
@@ -308,10 +313,10 @@ fn show(ws: &Workspace, args: TaskGet) -> Result<Answer> {
     Ok(Answer { human: human::task(&data), data, quiet, warnings, ..Answer::default() })
 }
 
-/// What the task's file says that its events do not.
+/// What the task's file says that its events do not, and which lines of its log are damaged.
 fn unrecorded(ws: &Workspace, id: &Value) -> Vec<String> {
-    let id = id.as_str().and_then(|id| id.parse().ok());
-    id.and_then(|id| ws.unrecorded(id)).into_iter().collect()
+    let Some(id) = id.as_str().and_then(|id| id.parse().ok()) else { return Vec::new() };
+    ws.unrecorded(id).into_iter().chain(ws.damaged_lines(id)).collect()
 }
 
 fn list(ws: &Workspace, query: &Query, columns: &[&str], md: bool) -> Result<Answer> {
@@ -333,7 +338,7 @@ fn tasks(ws: &Workspace, query: TaskList, global: &Global) -> Result<Answer> {
     Ok(Answer { data, items: Some(items), ..Answer::default() })
 }
 
-/// What happened, as `list` gives it event by event. As with tasks, text is what fits.
+/// Events as `list` gives them one by one. As with tasks, text is what fits.
 pub fn events(global: &Global, list: impl FnOnce(&mut dyn FnMut(&Value)) -> Result<Value>) -> Result<Answer> {
     let for_people = form(global, false)? == Form::Human;
     let (mut text, mut shown) = (String::new(), 0);
@@ -346,13 +351,33 @@ pub fn events(global: &Global, list: impl FnOnce(&mut dyn FnMut(&Value)) -> Resu
             text.push('\n');
         }
     })?;
+    Ok(event_list(data, text, shown, for_people))
+}
+
+/// As [`events`], of events whose bytes matter: each is given as it stands in its log.
+pub fn raw_events(global: &Global, list: impl FnOnce(&mut dyn FnMut(&Entry)) -> Result<Value>) -> Result<Answer> {
+    let for_people = form(global, false)? == Form::Human;
+    let (mut text, mut shown) = (String::new(), 0);
+    let data = list(&mut |entry| {
+        shown += 1;
+        if for_people {
+            text.push_str(&human::event(&serde_json::from_str(&entry.line).unwrap_or_default()));
+        } else {
+            text.push_str(&entry.line);
+            text.push('\n');
+        }
+    })?;
+    Ok(event_list(data, text, shown, for_people))
+}
+
+fn event_list(data: Value, mut text: String, shown: usize, for_people: bool) -> Answer {
     if !for_people {
-        return Ok(Answer { data, items: Some(text), ..Answer::default() });
+        return Answer { data, items: Some(text), ..Answer::default() };
     }
     if data["truncated"] == Value::Bool(true) {
         text.insert_str(0, &format!("the newest {shown} of {}; all of them with --all\n", data["total"]));
     }
-    Ok(Answer { data, human: text, ..Answer::default() })
+    Answer { data, human: text, ..Answer::default() }
 }
 
 fn task(ws: &Workspace, verb: TaskVerb, global: &Global) -> Result<Answer> {

@@ -20,6 +20,8 @@ use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
 pub struct Dir {
     fd: OwnedFd,
     path: PathBuf,
+    /// Permissions that files made here get whatever the umask says: git's `core.sharedRepository`.
+    shared: u32,
 }
 
 /// Size, times and inode: what tells a changed file from an unchanged one.
@@ -66,7 +68,37 @@ impl Dir {
     pub fn open(path: &Path) -> io::Result<Self> {
         let fd =
             sys::open(path, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY, Mode::empty())?;
-        Ok(Dir { fd, path: path.to_owned() })
+        Ok(Dir { fd, path: path.to_owned(), shared: 0 })
+    }
+
+    /// The same folder; files and folders made in it get these permissions too, such as 0o660, as git gives them to the files of a
+    /// shared repository.
+    pub fn sharing(self, shared: u32) -> Self {
+        Dir { shared, ..self }
+    }
+
+    /// Gives a folder that was made just now the permissions of a shared repository.
+    pub fn share(&self) -> io::Result<()> {
+        if self.shared == 0 {
+            return Ok(());
+        }
+        // Who may read a folder may enter it; what is made in it belongs to its group.
+        let more = self.shared | (self.shared & 0o444) >> 2 | 0o2000;
+        let mode = sys::fstat(&self.fd)?.st_mode & 0o7777;
+        Ok(sys::fchmod(&self.fd, Mode::from(mode | more))?)
+    }
+
+    fn share_file(&self, file: &File) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = file.metadata()?.permissions().mode() & 0o7777;
+        if mode | self.shared == mode {
+            return Ok(());
+        }
+        match sys::fchmod(file, Mode::from(mode | self.shared)) {
+            // Another user's file: it has the permissions that user gave it.
+            Err(rustix::io::Errno::PERM) => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     /// The path it was opened by, for messages.
@@ -90,7 +122,7 @@ impl Dir {
     /// Opens a folder beneath this one.
     pub fn dir(&self, path: impl AsRef<Path>) -> io::Result<Dir> {
         let fd = self.beneath(path.as_ref(), OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty())?;
-        Ok(Dir { fd, path: self.path.join(path) })
+        Ok(Dir { fd, path: self.path.join(path), shared: self.shared })
     }
 
     /// Makes a folder and all that are missing above it, and opens it.
@@ -106,7 +138,12 @@ impl Dir {
         };
         let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
         match sys::mkdirat(&parent.as_ref().unwrap_or(self).fd, name, Mode::from(0o777)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => self.dir(path),
+            Ok(()) => {
+                let made = self.dir(path)?;
+                made.share()?;
+                Ok(made)
+            }
+            Err(rustix::io::Errno::EXIST) => self.dir(path),
             Err(e) => Err(e.into()),
         }
     }
@@ -120,8 +157,9 @@ impl Dir {
     /// Opens or makes a regular file for reading and writing.
     pub fn open_rw(&self, path: impl AsRef<Path>, mode: u32) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
-        let fd = self.beneath(path.as_ref(), flags, Mode::from(mode))?;
-        regular(File::from(fd))
+        let file = regular(File::from(self.beneath(path.as_ref(), flags, Mode::from(mode))?))?;
+        self.share_file(&file)?;
+        Ok(file)
     }
 
     /// Opens or makes a regular file for writing at its end.
@@ -145,7 +183,35 @@ impl Dir {
     /// Replaces a file: a temporary one beside it, renamed over it. Readers see the old or the new bytes, never a mixture.
     pub fn replace(&self, path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> io::Result<()> {
         let path = path.as_ref();
-        self.put_in_place(path, bytes, mode, |temporary| Ok(sys::renameat(&self.fd, temporary, &self.fd, path)?))
+        self.put_in_place(path, bytes, mode, |_, temporary| Ok(sys::renameat(&self.fd, temporary, &self.fd, path)?))
+    }
+
+    /// As [`Dir::replace`], on disk: a power loss leaves the old or the new bytes.
+    pub fn replace_synced(&self, path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> io::Result<()> {
+        let path = path.as_ref();
+        self.put_in_place(path, bytes, mode, |file, temporary| {
+            file.sync_data()?;
+            sys::renameat(&self.fd, temporary, &self.fd, path)?;
+            self.sync_folder_of(path)
+        })
+    }
+
+    /// As [`Dir::replace_synced`], where no file is there yet; else `AlreadyExists`.
+    pub fn create_synced(&self, path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> io::Result<()> {
+        let path = path.as_ref();
+        self.put_in_place(path, bytes, mode, |file, temporary| {
+            file.sync_data()?;
+            sys::linkat(&self.fd, temporary, &self.fd, path, AtFlags::empty())?;
+            sys::unlinkat(&self.fd, temporary, AtFlags::empty())?;
+            self.sync_folder_of(path)
+        })
+    }
+
+    fn sync_folder_of(&self, path: &Path) -> io::Result<()> {
+        match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(parent) => Ok(sys::fsync(&self.dir(parent)?.fd)?),
+            None => Ok(sys::fsync(&self.fd)?),
+        }
     }
 
     /// As [`Dir::replace`], where the file holds just these bytes; says whether it did. One that somebody saves in the same
@@ -161,7 +227,7 @@ impl Dir {
             Err(e) => Err(e),
         };
         let mut was = true;
-        self.put_in_place(path, bytes, mode, |temporary| {
+        self.put_in_place(path, bytes, mode, |_, temporary| {
             let exchange = || sys::renameat_with(&self.fd, temporary, &self.fd, path, RenameFlags::EXCHANGE);
             match exchange() {
                 Ok(()) => {
@@ -191,13 +257,16 @@ impl Dir {
         path: &Path,
         bytes: &[u8],
         mode: u32,
-        put: impl FnOnce(&Path) -> io::Result<()>,
+        put: impl FnOnce(&File, &Path) -> io::Result<()>,
     ) -> io::Result<()> {
         let name = path.file_name().and_then(|n| n.to_str()).ok_or(ErrorKind::InvalidInput)?;
         let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
         let mut file = File::from(self.beneath(&temporary, flags, Mode::from(mode))?);
-        let written = file.write_all(bytes).and_then(|()| put(&temporary));
+        if mode & 0o066 != 0 {
+            self.share_file(&file)?;
+        }
+        let written = file.write_all(bytes).and_then(|()| put(&file, &temporary));
         if written.is_err() {
             // The temporary file holds nothing of worth; failing to remove it changes nothing.
             let _ = sys::unlinkat(&self.fd, &temporary, AtFlags::empty());
@@ -291,7 +360,14 @@ impl Dir {
 
     /// Whether files can be made here: the folder's permissions and the disk allow writing.
     pub fn is_writable(&self) -> bool {
-        sys::accessat(&self.fd, ".", sys::Access::WRITE_OK, AtFlags::empty()).is_ok()
+        self.check_writable(".").is_ok()
+    }
+
+    /// Asks whether a file or folder can be written by this process.
+    ///
+    /// Errors: the reason why not; `NotFound` where nothing is there.
+    pub fn check_writable(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        Ok(sys::accessat(&self.fd, path.as_ref(), sys::Access::WRITE_OK, AtFlags::empty())?)
     }
 
     /// Writes everything that the disk of this folder has not written yet.
@@ -305,6 +381,42 @@ fn regular(file: File) -> io::Result<File> {
         return Ok(file);
     }
     Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"))
+}
+
+/// Reads up to a newline, which is not kept. Gives the length of the line in bytes and whether a newline ended it; `line` holds
+/// at most `most` of them.
+pub fn read_line(reader: &mut impl io::BufRead, line: &mut Vec<u8>, most: usize) -> io::Result<(u64, bool)> {
+    line.clear();
+    let mut length = 0u64;
+    loop {
+        let available = match reader.fill_buf() {
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        if available.is_empty() {
+            return Ok((length, false));
+        }
+        let end = available.iter().position(|b| *b == b'\n');
+        let part = &available[..end.unwrap_or(available.len())];
+        let room = most.saturating_sub(line.len());
+        line.extend_from_slice(&part[..part.len().min(room)]);
+        length += part.len() as u64;
+        let used = part.len() + usize::from(end.is_some());
+        reader.consume(used);
+        if end.is_some() {
+            return Ok((length, true));
+        }
+    }
+}
+
+/// Whether opening failed because a link, folder, socket or device stands in a file's place, or a link or file in a folder's.
+pub fn is_no_regular_file(e: &io::Error) -> bool {
+    // A socket says ENXIO; a link says ELOOP to a caller that does not follow it, or EXDEV to one that stays beneath a folder.
+    const ENXIO: i32 = 6;
+    const EXDEV: i32 = 18;
+    const ELOOP: i32 = 40;
+    matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::IsADirectory | ErrorKind::NotADirectory)
+        || matches!(e.raw_os_error(), Some(ENXIO | EXDEV | ELOOP))
 }
 
 /// Whether two open files, or a file and its path, are one: same device and inode.
@@ -360,6 +472,11 @@ pub fn canonical(path: &Path) -> io::Result<PathBuf> {
 /// What stands at a path, without following a link at its end.
 pub fn metadata(path: &Path) -> io::Result<Metadata> {
     std::fs::symlink_metadata(path)
+}
+
+/// The user a file or folder belongs to, by number; `None` where there is none.
+pub fn owner(path: &Path) -> Option<u32> {
+    metadata(path).ok().map(|metadata| metadata.uid())
 }
 
 /// Size, time and inode of a file that git named; all 0 where there is none.

@@ -113,21 +113,34 @@ impl Repo {
         String::from_utf8_lossy(&bytes).trim().to_owned()
     }
 
+    /// The permissions that files in the git folder get whatever the umask says (`core.sharedRepository`), such as 0o660; 0 where
+    /// the repository is not shared.
+    pub fn shared_mode(&self) -> u32 {
+        use std::os::unix::fs::PermissionsExt as _;
+        // Git has made the folder of a shared repository writable for its group.
+        let group_writes = files::metadata(&self.common_dir).is_ok_and(|dir| dir.permissions().mode() & 0o020 != 0);
+        if !group_writes {
+            return 0;
+        }
+        let config = self.common_dir.join("config");
+        let config = gix::config::File::from_path_no_includes(config, gix::config::Source::Local);
+        let value =
+            config.ok().and_then(|config| config.string("core.sharedRepository").map(|value| value.to_string()));
+        value.map_or(0, |value| shared_mode(&value))
+    }
+
     /// The mark of git's index of this worktree; git replaces it whenever it changes files.
     pub fn index_mark(&self) -> files::Mark {
         files::mark_outside(&self.git_dir.join("index"))
     }
 
-    /// Tops of the other worktrees of this clone that exist now.
+    /// Git folders of the other worktrees of this clone.
     ///
     /// Errors: `ERR_IO` where the list of worktrees cannot be read.
-    pub fn other_worktrees(&self) -> Result<Vec<PathBuf>> {
+    pub fn other_git_dirs(&self) -> Result<Vec<PathBuf>> {
         let mut found = Vec::new();
-        if self.common_dir != self.git_dir
-            && let Some(main) = self.common_dir.parent()
-            && files::canonical(&main.join(".git")).is_ok_and(|dir| dir == self.common_dir)
-        {
-            found.push(main.to_owned());
+        if self.common_dir != self.git_dir {
+            found.push(self.common_dir.clone());
         }
         let list = self.common_dir.join("worktrees");
         let dir = match files::Dir::open(&list) {
@@ -135,15 +148,45 @@ impl Repo {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(found),
             Err(e) => return Err(Error::io("read", &list, &e)),
         };
-        for (name, _) in dir.list().map_err(|e| Error::io("read", &list, &e))? {
-            let Ok(bytes) = dir.read(Path::new(&name).join("gitdir"), 4096) else { continue };
-            let dot_git = list.join(&name).join(String::from_utf8_lossy(&bytes).trim_end());
-            if let Some(top) = dot_git.parent().and_then(|top| files::canonical(top).ok())
-                && top != self.work_dir
-            {
-                found.push(top);
-            }
-        }
+        let names = dir.list().map_err(|e| Error::io("read", &list, &e))?;
+        found.extend(names.iter().map(|(name, _)| list.join(name)).filter(|git_dir| *git_dir != self.git_dir));
         Ok(found)
+    }
+
+    /// Top of the work tree of one of [`Repo::other_git_dirs`]; `None` where it cannot be reached from here. `hint` is where it
+    /// was last: git does not note where the main work tree of a separate git folder is.
+    pub fn top_of(&self, git_dir: &Path, hint: Option<&Path>) -> Option<PathBuf> {
+        let noted = match git_dir == self.common_dir {
+            true => git_dir.parent().map(Path::to_owned),
+            false => files::read_outside(&git_dir.join("gitdir"), 4096).ok().and_then(|bytes| {
+                let dot_git = git_dir.join(String::from_utf8_lossy(&bytes).trim_end());
+                dot_git.parent().map(Path::to_owned)
+            }),
+        };
+        let candidates = noted.into_iter().chain(hint.map(Path::to_owned));
+        candidates.filter_map(|top| files::canonical(&top).ok()).find(|top| is_top_of(top, git_dir))
+    }
+}
+
+/// Whether a folder's `.git` is, or leads to, this git folder: the path alone may mean another repository by now.
+fn is_top_of(top: &Path, git_dir: &Path) -> bool {
+    let dot_git = top.join(".git");
+    let leads_to = match files::read_outside(&dot_git, 4096) {
+        Ok(bytes) => match String::from_utf8_lossy(&bytes).trim_end().strip_prefix("gitdir:") {
+            Some(path) => top.join(path.trim_start()),
+            None => return false,
+        },
+        Err(_) => dot_git,
+    };
+    files::canonical(&leads_to).is_ok_and(|path| path == *git_dir)
+}
+
+/// What `core.sharedRepository` asks for, as git reads it.
+fn shared_mode(value: &str) -> u32 {
+    match value.to_ascii_lowercase().as_str() {
+        "umask" | "false" | "no" | "off" | "0" => 0,
+        "group" | "true" | "yes" | "on" | "1" | "" => 0o660,
+        "all" | "world" | "everybody" | "2" => 0o664,
+        octal => u32::from_str_radix(octal, 8).map_or(0, |mode| mode & 0o666),
     }
 }

@@ -205,6 +205,9 @@ pub struct RemoteRecord {
     pub session: Option<Id>,
     /// In which clone.
     pub clone: Id,
+    /// Random, and new in each record: a clone takes a record for its own only if it sent this nonce itself.
+    #[serde(default)]
+    pub nonce: String,
     /// Its fence.
     pub fence: u64,
     /// The greatest Lamport time that its clone had given out: what the next holder does comes after it in order.

@@ -115,6 +115,8 @@ rules! {
     LogGap = "log-gap", Error, Firm, "agentpm resolve brings it back where this clone knows it; else fetch the branch that has it";
     /// A task folder has no log.
     LogMissing = "log-missing", Error, Firm, "agentpm lint --fix brings it back from the commit that is checked out; else restore events.jsonl from git history";
+    /// Acknowledged events stand in the journal of this clone and in no file yet.
+    EventsPending = "events-pending", Warning, Free, "agentpm resolve writes them into the files";
     /// A task folder has no task.yaml.
     YamlMissing = "task-yaml-missing", Warning, Free, "agentpm lint --fix writes it from its log";
     /// A task.yaml cannot be read.

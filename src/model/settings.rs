@@ -27,6 +27,8 @@ pub struct Settings {
     pub work: WorkSettings,
     /// Locks.
     pub lock: LockSettings,
+    /// Runtime state: journal, locks, leases, sessions.
+    pub runtime: RuntimeSettings,
     /// How `next` chooses.
     pub score: ScoreSettings,
     /// What lists print.
@@ -82,6 +84,25 @@ pub struct WorkSettings {
 pub struct LockSettings {
     /// How long a writer waits for the others, in milliseconds.
     pub wait_ms: u32,
+}
+
+/// `[runtime]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RuntimeSettings {
+    /// Where a clone keeps its runtime state. The first change of a clone decides; later the state stays where it is.
+    pub place: RuntimePlace,
+}
+
+/// A place for runtime state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimePlace {
+    /// `agentpm/` in the git folder that all worktrees of the clone share.
+    #[default]
+    Git,
+    /// `.local/` in the store: for a git folder that cannot be written. Worktrees then do not share leases.
+    Worktree,
 }
 
 /// `[score]`: score = priority × `priority` + hours since creation × `age_hour` + depth × `depth`.
@@ -166,6 +187,7 @@ impl Default for Settings {
             session: SessionSettings::default(),
             work: WorkSettings::default(),
             lock: LockSettings::default(),
+            runtime: RuntimeSettings::default(),
             score: ScoreSettings::default(),
             list: ListSettings::default(),
             sync: SyncSettings::default(),

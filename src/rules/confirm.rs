@@ -65,8 +65,9 @@ pub enum Swap {
 pub trait LeaseRemote {
     /// What stands there for a task.
     fn read(&mut self, task: Id) -> Result<Option<Seen>, Trouble>;
-    /// Replaces what stands there if it is `expected`, the name of a record; nothing where `None`.
-    fn swap(&mut self, task: Id, expected: Option<&str>, record: &RemoteRecord) -> Swap;
+    /// Replaces what stands there if it is `expected`, the name of a record; nothing where `None`. The record gets a nonce that
+    /// this clone notes before it is sent; a record that is read again is `ours` only with such a nonce.
+    fn swap(&mut self, task: Id, expected: Option<&str>, record: &mut RemoteRecord) -> Swap;
     /// The floor: no record that is begun anew may have a fence of this or less.
     fn floor(&mut self) -> Result<u64, Trouble>;
 }
@@ -130,15 +131,15 @@ pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -
         }
         let fence = wish.fence.max(stands.as_ref().map_or(0, |seen| seen.record.fence.saturating_add(STEP)));
         let record = record(wish, fence, stands.as_ref());
-        let Some(record) = record else { return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into())) };
+        let Some(mut record) = record else { return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into())) };
         let expected = stands.as_ref().map(|seen| seen.oid.as_str());
-        match remote.swap(wish.task, expected, &record) {
+        match remote.swap(wish.task, expected, &mut record) {
             Swap::Taken(oid) => return above_floor(remote, wish, seen(oid, record, wish.now)),
             Swap::Refused(why) => return Answer::Unconfirmed(Trouble::Refused(why)),
             Swap::NotSent(why) => return Answer::Unconfirmed(Trouble::Unreachable(why)),
             Swap::Lost => {}
             Swap::Unknown(why) => match look(remote, wish.task, stands.take()) {
-                Ok(Some(now)) if is_just(&now.record, wish, fence) => return above_floor(remote, wish, now),
+                Ok(Some(now)) if now.record.nonce == record.nonce => return above_floor(remote, wish, now),
                 Ok(_) if unknown == UNKNOWNS => return Answer::Unconfirmed(Trouble::Unknown(why)),
                 // It may still be on its way: only another record in its place keeps it from arriving.
                 Ok(now) => {
@@ -176,15 +177,15 @@ fn above_floor(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen) -> Answ
         if !is_sound(floor, wish.fence) {
             return Answer::Unconfirmed(Trouble::Refused(TOO_FAR.into()));
         }
-        let Some(raised) = record(wish, floor.saturating_add(STEP), Some(&now)) else {
+        let Some(mut raised) = record(wish, floor.saturating_add(STEP), Some(&now)) else {
             return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into()));
         };
-        match remote.swap(wish.task, Some(&now.oid), &raised) {
+        match remote.swap(wish.task, Some(&now.oid), &mut raised) {
             Swap::Taken(oid) => now = seen(oid, raised, wish.now),
             Swap::Refused(why) => return Answer::Unconfirmed(Trouble::Refused(why)),
             Swap::NotSent(why) => return Answer::Unconfirmed(Trouble::Unknown(why)),
             Swap::Lost | Swap::Unknown(_) => match look(remote, wish.task, None) {
-                Ok(Some(other)) if is_just(&other.record, wish, other.record.fence) => now = other,
+                Ok(Some(other)) if other.ours && is_just(&other.record, wish) => now = other,
                 Ok(Some(other)) => return Answer::Held(other),
                 Ok(None) => return Answer::Unconfirmed(Trouble::Refused("its record was taken away".into())),
                 Err(trouble) => return Answer::Unconfirmed(Trouble::Unknown(trouble.words())),
@@ -199,8 +200,8 @@ pub fn renew(remote: &mut dyn LeaseRemote, mine: Seen, expires_at: Time, now: Ti
     let mut stands = mine;
     for _ in 0..ROUNDS {
         let renewed = RemoteRecord { state: RemoteState::Held, expires_at, updated_at: now, ..stands.record.clone() };
-        let wanted = later(renewed, lamport);
-        match remote.swap(wanted.task, Some(&stands.oid), &wanted) {
+        let mut wanted = later(renewed, lamport);
+        match remote.swap(wanted.task, Some(&stands.oid), &mut wanted) {
             Swap::Taken(oid) => return Answer::Confirmed(seen(oid, wanted, now)),
             Swap::Refused(why) => return Answer::Unconfirmed(Trouble::Refused(why)),
             Swap::NotSent(why) => return Answer::Unconfirmed(Trouble::Unreachable(why)),
@@ -211,7 +212,7 @@ pub fn renew(remote: &mut dyn LeaseRemote, mine: Seen, expires_at: Time, now: Ti
                 Err(_) => return Answer::Unconfirmed(Trouble::Unknown(why)),
             },
         }
-        match verify(remote, &stands) {
+        match still_mine(remote, &stands) {
             Answer::Confirmed(now) => stands = now,
             other => return other,
         }
@@ -219,11 +220,21 @@ pub fn renew(remote: &mut dyn LeaseRemote, mine: Seen, expires_at: Time, now: Ti
     Answer::Unconfirmed(Trouble::Refused("others keep changing it".into()))
 }
 
-/// Asks whether a lease is still the one that stands there.
-pub fn verify(remote: &mut dyn LeaseRemote, mine: &Seen) -> Answer {
+/// Asks whether a lease is still the one that stands there, written by this very clone: by replacing its record with an equal one,
+/// so that of two copies of a clone one alone is confirmed.
+pub fn verify(remote: &mut dyn LeaseRemote, mine: &Seen, now: Time) -> Answer {
+    renew(remote, mine.clone(), mine.record.expires_at, now, 0)
+}
+
+/// Reads whether a lease is still the one that stands there.
+fn still_mine(remote: &mut dyn LeaseRemote, mine: &Seen) -> Answer {
     match look(remote, mine.record.task, Some(mine.clone())) {
-        Ok(Some(now)) if now.record.lease == mine.record.lease && now.record.fence == mine.record.fence => {
-            if now.record.state == RemoteState::Held { Answer::Confirmed(now) } else { Answer::Gone }
+        Ok(Some(now)) if now.ours && now.record.lease == mine.record.lease && now.record.fence == mine.record.fence => {
+            if now.record.state == RemoteState::Held {
+                Answer::Confirmed(now)
+            } else {
+                Answer::Gone
+            }
         }
         Ok(Some(now)) => Answer::Held(now),
         Ok(None) => Answer::Gone,
@@ -243,14 +254,14 @@ pub fn end(
 ) -> Result<(), Trouble> {
     let mut stands = mine;
     for _ in 0..ROUNDS {
-        let over = later(RemoteRecord { state, updated_at: now, ..stands.record.clone() }, lamport);
-        match remote.swap(over.task, Some(&stands.oid), &over) {
+        let mut over = later(RemoteRecord { state, updated_at: now, ..stands.record.clone() }, lamport);
+        match remote.swap(over.task, Some(&stands.oid), &mut over) {
             Swap::Taken(_) => return Ok(()),
             Swap::Refused(why) => return Err(Trouble::Refused(why)),
             Swap::NotSent(why) => return Err(Trouble::Unreachable(why)),
             Swap::Lost | Swap::Unknown(_) => {}
         }
-        match verify(remote, &stands) {
+        match still_mine(remote, &stands) {
             Answer::Confirmed(now) => stands = now,
             Answer::Held(_) | Answer::Gone | Answer::Unconfirmed(Trouble::Refused(_)) => return Ok(()),
             Answer::Unconfirmed(trouble) => return Err(trouble),
@@ -287,6 +298,7 @@ fn record(wish: &Wish, fence: u64, after: Option<&Seen>) -> Option<RemoteRecord>
         agent: wish.holder.agent.clone(),
         session: wish.holder.session,
         clone: wish.clone,
+        nonce: String::new(),
         fence,
         expires_at: wish.expires_at,
         created_at: wish.now,
@@ -295,11 +307,8 @@ fn record(wish: &Wish, fence: u64, after: Option<&Seen>) -> Option<RemoteRecord>
 }
 
 /// Whether a record is the one that this wish put there.
-fn is_just(record: &RemoteRecord, wish: &Wish, fence: u64) -> bool {
-    record.lease == wish.lease
-        && record.clone == wish.clone
-        && record.fence == fence
-        && record.state == RemoteState::Held
+fn is_just(record: &RemoteRecord, wish: &Wish) -> bool {
+    record.lease == wish.lease && record.state == RemoteState::Held
 }
 
 /// Whether a record may be replaced by whoever wishes for the lease.
@@ -311,7 +320,7 @@ pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
         RemoteState::Finished => wish.known >= r.fence,
         RemoteState::Held => {
             // Within a clone its own lock and files decide; what they do not know of was never acknowledged.
-            r.clone == wish.clone || r.lease == wish.lease || (wish.explicit && has_run_out(seen, wish.now))
+            seen.ours || (wish.explicit && has_run_out(seen, wish.now))
         }
     }
 }

@@ -268,7 +268,9 @@ pub fn heed_remote(record: &mut LeaseRecord) {
         }
         return;
     }
-    let known = record.lease.as_ref().is_some_and(|lease| lease.id == r.lease && lease.fence == r.fence);
+    // A lease of this clone whose record it did not write is held by a copy of the clone: it is lost like any other.
+    let known =
+        record.lease.as_ref().is_some_and(|lease| lease.elsewhere && lease.id == r.lease && lease.fence == r.fence);
     if r.fence.max(seen.over) < record.fence {
         return;
     }

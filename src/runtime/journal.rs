@@ -3,44 +3,45 @@
 //! A record is the lines of one command's events, as they will stand in their logs, and after them one commit line:
 //!
 //! ```text
-//! {"v":1,"id":"01K…", … }                                                an event
-//! {"commit":"01K…","n":1,"lamport":42,"root":"/home/a/p/.agentpm", … }   the record is whole
+//! {"v":1,"id":"01K…", … }                                                             an event
+//! {"commit":"01K…","n":1,"lamport":42,"worktree":"01K…","store":".agentpm", … }       the record is whole
 //! ```
 //!
-//! Promises: what [`Journal::write`] wrote counts once it is flushed, and a record that leans on one which a power loss took goes
-//! with it; once [`Journal::append`] returns, the record is on disk; when either fails, no reader takes it for written. Lines
-//! without a commit line never happened. The mark beside it says how far the logs have been brought up to it.
-//! Refuses to know: how events are brought into logs, and who flushes for whom.
+//! Promises: once [`Journal::append`] returns, the record is on disk; when it fails, its own bytes are cut off again and no
+//! earlier byte is touched. Event lines without their commit line never happened; readers skip them. The mark beside the journal
+//! says how far its records have been projected into the logs.
+//! Refuses to know: how events are projected.
 //!
-//! The mark is good within one start of the machine. What was projected before a power loss may be gone from the logs,
-//! so after a new start everything since the last `syncfs` is projected again; that is idempotent by event id.
+//! The mark is valid within one boot. What was projected before a power loss may be gone from the logs, so after a reboot
+//! every record since the last `syncfs` is projected again; that is idempotent by event id.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::io::{BufReader, Seek, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::env::files::Dir;
+use crate::env::files::{Dir, read_line};
 use crate::error::{Code, Error, Result};
-use crate::model::event::{Entry, parse_line};
+use crate::model::event::{Entry, MAX_LINE, parse_line};
 use crate::model::id::Id;
 use crate::model::words::Ref;
+use crate::runtime::worktree::StoreKey;
 
 /// The journal's name, below the runtime folder.
 pub const JOURNAL: &str = "journal.jsonl";
 /// The mark's name.
 const MARK: &str = "mark.json";
-/// Up to where the journal was flushed by who could not bring it into the logs: never cut off, whatever fails later.
-const FLUSHED: &str = "flushed.json";
+/// Ends a line that a writer left unfinished, so that the line cannot be read as whole.
+const TORN: &[u8] = b"~ torn\n";
 /// Bytes of journal after which the projections are flushed to disk, so that a crash leaves little to do again.
 const SYNC_EVERY: u64 = 4 * 1024 * 1024;
 /// Bytes after which a journal is put aside and a new one begun.
 const ROTATE_AT: u64 = 64 * 1024 * 1024;
 /// Longest that the kernel holds written pages back, with room to spare, in milliseconds.
 const HELD_BACK_MS: u64 = 120_000;
-/// Longest commit line that is read.
-const MAX_JOURNAL_LINE: u64 = 16 * 1024 * 1024;
+/// Longest line that is read, in bytes: twice the longest event.
+const MAX_JOURNAL_LINE: usize = 2 * MAX_LINE;
 
 /// The last line of a record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,13 +53,11 @@ pub struct Commit {
     /// The greatest Lamport time this clone has given out.
     pub lamport: u64,
     /// The store it was written for.
-    pub root: String,
+    #[serde(flatten)]
+    pub store: StoreKey,
     /// What was checked out in its work tree: the contents of git's HEAD.
     #[serde(default)]
     pub head: String,
-    /// The record before it, where that was perhaps not on disk yet when this one was decided upon it: they last together.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Id>,
     /// The events came by git and stand in the logs already: they are noted here only so that those who look on see them
     /// in their turn.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -86,6 +85,8 @@ pub struct Record {
     pub entries: Vec<Entry>,
     /// Its commit line.
     pub commit: Commit,
+    /// Where it ends in its file, in bytes.
+    pub end: u64,
 }
 
 /// How far projection has come.
@@ -106,49 +107,12 @@ struct Mark {
 pub struct Journal<'a> {
     runtime: &'a Dir,
     file: File,
-    inode: u64,
     mark_file: File,
     mark: Mark,
     end: u64,
     boot: String,
     /// The machine was started anew since the mark was written.
     restarted: bool,
-    /// The last of the records that may not be on disk yet.
-    last: Option<Id>,
-}
-
-/// A record that was written, and perhaps not flushed.
-#[derive(Debug)]
-pub struct Written {
-    file: File,
-    inode: u64,
-    from: u64,
-    until: u64,
-    bytes: Vec<u8>,
-}
-
-impl Written {
-    /// Waits until it is on disk, for who does not get the lock to settle it.
-    ///
-    /// Errors: those of the disk; then nobody knows what is there.
-    pub fn sync(&self) -> std::io::Result<()> {
-        self.file.sync_data()
-    }
-
-    /// Notes that it is on disk: it is not taken back when a later flush fails.
-    pub fn note_flushed(&self, runtime: &Dir) {
-        let until = self.until.max(flushed(runtime, self.inode));
-        let noted = format!("[{},{until}]\n", self.inode);
-        if let Err(e) = runtime.replace(FLUSHED, noted.as_bytes(), 0o644) {
-            tracing::warn!(error = %e, "what is on disk could not be noted");
-        }
-    }
-}
-
-/// Up to where somebody noted that this journal is on disk.
-fn flushed(runtime: &Dir, inode: u64) -> u64 {
-    let noted = runtime.read(FLUSHED, 4096).ok().and_then(|text| serde_json::from_slice::<(u64, u64)>(&text).ok());
-    noted.filter(|(of, _)| *of == inode).map_or(0, |(_, until)| until)
 }
 
 impl<'a> Journal<'a> {
@@ -158,13 +122,12 @@ impl<'a> Journal<'a> {
     pub fn open(runtime: &'a Dir, boot: &str) -> Result<Self> {
         let shown = runtime.path().join(JOURNAL);
         let opened = || -> std::io::Result<_> {
-            let file = runtime.open_rw(JOURNAL, 0o644)?;
-            let metadata = file.metadata()?;
-            let mark_file = runtime.open_rw(MARK, 0o644)?;
-            Ok((file, metadata, mark_file))
+            let file = runtime.open_rw(JOURNAL, 0o666)?;
+            let end = file.metadata()?.len();
+            let mark_file = runtime.open_rw(MARK, 0o666)?;
+            Ok((file, end, mark_file))
         };
-        let (file, metadata, mark_file) = opened().map_err(|e| Error::io("open", &shown, &e))?;
-        let (end, inode) = (metadata.len(), metadata.ino());
+        let (file, end, mark_file) = opened().map_err(|e| Error::io("open", &shown, &e))?;
         let mut text = [0u8; 512];
         let read = mark_file.read_at(&mut text, 0).map_err(|e| Error::io("read", &shown, &e))?;
         // A mark that cannot be read was cut by a power loss: everything is projected again, which does no harm.
@@ -178,7 +141,7 @@ impl<'a> Journal<'a> {
             mark.offset = 0;
             mark.synced = 0;
         }
-        Ok(Journal { runtime, file, inode, mark_file, mark, end, boot: boot.to_owned(), restarted, last: None })
+        Ok(Journal { runtime, file, mark_file, mark, end, boot: boot.to_owned(), restarted })
     }
 
     /// The greatest Lamport time given out on this clone.
@@ -191,56 +154,28 @@ impl<'a> Journal<'a> {
         self.mark.lamport = self.mark.lamport.max(lamport);
     }
 
-    /// Whether the last writer left nothing undone.
-    pub fn is_settled(&self) -> bool {
+    /// Whether every record is in the logs.
+    pub fn is_projected(&self) -> bool {
         self.mark.offset == self.end
     }
 
-    /// Whether the machine was started anew since, so that records may have been projected and thrown away on purpose before.
+    /// Whether the machine was rebooted since the last change, so that records may have been projected, and thrown away on
+    /// purpose, before.
     pub fn restarted(&self) -> bool {
         self.restarted
     }
 
-    /// Whether a record that was written here is in the logs.
+    /// The records that are not in their logs yet, once all of them are on disk: their writer may have died before it flushed
+    /// them. After a reboot, without those that the kernel had written long before.
     ///
-    /// Errors: `ERR_IO` where somebody could not flush it and took it back.
-    pub fn has_settled(&self, written: &Written) -> Result<bool> {
-        let mut there = vec![0; written.bytes.len()];
-        if written.file.read_exact_at(&mut there, written.from).is_err() || there != written.bytes {
-            let shown = self.runtime.path().join(JOURNAL);
-            return Err(Error::new(Code::Io, format!("{} could not be flushed; nothing was written", shown.display()))
-                .hint("look after the disk, then run the same command again"));
-        }
-        // A journal is only put aside when all of it is in the logs.
-        Ok(self.inode != written.inode || self.mark.offset >= written.until)
-    }
-
-    /// The records that are not in their logs yet; the writers of the last ones may be waiting for the disk. What follows the
-    /// last whole record never happened and is cut off.
-    ///
-    /// Errors: `ERR_IO` where the journal cannot be read or cut.
-    pub fn tail(&mut self) -> Result<Vec<Record>> {
-        let (records, whole) = read_records(&self.file, self.mark.offset).map_err(|e| self.io("read", &e))?;
-        if whole < self.end {
-            self.file.set_len(whole).map_err(|e| self.io("cut the unfinished record off", &e))?;
-            self.end = whole;
-        }
+    /// Errors: `ERR_IO` or `ERR_NO_SPACE` where the journal cannot be read or flushed. Nothing is cut off: some of these records
+    /// were acknowledged.
+    pub fn unprojected(&mut self) -> Result<Vec<Record>> {
+        let (mut records, _) = read_records(&self.file, self.mark.offset).map_err(|e| self.io("read", &e))?;
         for record in &records {
             self.mark.lamport = self.mark.lamport.max(record.commit.lamport);
         }
-        self.last = records.last().map(|record| record.commit.commit);
-        Ok(records)
-    }
-
-    /// As [`Journal::tail`], once all of it is on disk. Without those that need no second look after a new start of the machine.
-    ///
-    /// Errors: as [`Journal::tail`], and where it cannot be flushed: then what nobody has flushed is taken back.
-    pub fn unsettled(&mut self) -> Result<Vec<Record>> {
-        let mut records = self.tail()?;
-        if !records.is_empty() {
-            // Its writer may have died between writing and flushing: nothing is drawn from what a power loss could still take.
-            self.sync().map_err(|e| self.cut_off(self.mark.offset.max(flushed(self.runtime, self.inode)), &e))?;
-        }
+        self.rewrite_tail().and_then(|()| self.flush()).map_err(|e| self.io("flush", &e))?;
         if self.restarted {
             // What is older than this was on disk before the machine went down: the kernel holds nothing back that long.
             let last = records.last().map_or(0, |record| record.commit.commit.millis());
@@ -249,76 +184,70 @@ impl<'a> Journal<'a> {
         Ok(records)
     }
 
-    /// Writes one record without waiting for the disk.
+    /// Writes the unprojected bytes once more, in place: after a failed flush the kernel takes pages for clean that never
+    /// reached the disk, and a second flush alone would succeed without them. An unfinished last line is ended.
+    fn rewrite_tail(&mut self) -> std::io::Result<()> {
+        let mut from = self.mark.offset;
+        let mut chunk = vec![0; 1 << 20];
+        let mut last = b'\n';
+        while from < self.end {
+            let length = self.file.read_at(&mut chunk, from)?;
+            if length == 0 {
+                break;
+            }
+            self.file.write_all_at(&chunk[..length], from)?;
+            last = chunk[length - 1];
+            from += length as u64;
+        }
+        if last != b'\n' {
+            self.file.write_all_at(TORN, self.end)?;
+            self.end += TORN.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Appends one record and waits until it is on disk: the commit point. The caller has projected every earlier one.
     ///
     /// Errors: `ERR_NO_SPACE` or `ERR_IO`; then the record is cut off again and nothing happened. Where even that fails the
-    /// message says that the outcome is not known.
-    pub fn write(&mut self, entries: &[Entry], commit: &Commit) -> Result<Written> {
-        let mut bytes = Vec::with_capacity(entries.iter().map(|e| e.line.len() + 1).sum::<usize>() + 200);
-        for entry in entries {
-            bytes.extend_from_slice(entry.line.as_bytes());
-            bytes.push(b'\n');
-        }
-        let commit = Commit { after: self.last, ..commit.clone() };
-        serde_json::to_writer(&mut bytes, &commit)
-            .map_err(|e| Error::new(Code::Io, format!("cannot write the commit line: {e}")))?;
-        bytes.push(b'\n');
-        if self.file.metadata().map_err(|e| self.io("look at", &e))?.len() != self.end {
-            return Err(Error::new(Code::Busy, "the journal was written by somebody else; nothing was written")
+    /// message says that the outcome is unknown. `ERR_BUSY` where another process wrote without the lock.
+    pub fn append(&mut self, entries: &[Entry], commit: &Commit) -> Result<()> {
+        let bytes = record_bytes(entries, commit)?;
+        let begin = self.end;
+        if self.file.metadata().map_err(|e| self.io("look at", &e))?.len() != begin {
+            return Err(Error::new(Code::Busy, "another process wrote to the journal; nothing was written")
                 .hint("run the same command again"));
         }
-        let from = self.end;
-        let written = self.file.write_all_at(&bytes, from).and_then(|()| self.file.try_clone());
-        let file = written.map_err(|e| self.cut_off(from, &e))?;
+        let written = self.file.write_all_at(&bytes, begin).and_then(|()| self.flush());
+        written.map_err(|e| self.cut_back(begin, &e))?;
         self.end += bytes.len() as u64;
         self.mark.lamport = self.mark.lamport.max(commit.lamport);
-        self.last = Some(commit.commit);
-        Ok(Written { file, inode: self.inode, from, until: self.end, bytes })
+        Ok(())
     }
 
-    /// Writes one record and waits until it is on disk: the commit point. The caller has left nothing undone before.
-    ///
-    /// Errors: as [`Journal::write`].
-    pub fn append(&mut self, entries: &[Entry], commit: &Commit) -> Result<()> {
-        let written = self.write(entries, commit)?;
-        self.flush(&written)
-    }
-
-    /// Waits until a record is on disk that was written just now, upon a journal that left nothing undone.
-    ///
-    /// Errors: as [`Journal::write`].
-    pub fn flush(&mut self, written: &Written) -> Result<()> {
-        self.last = None;
-        self.sync().map_err(|e| self.cut_off(written.from, &e))
-    }
-
-    fn sync(&self) -> std::io::Result<()> {
+    fn flush(&self) -> std::io::Result<()> {
         self.file.sync_data()?;
         match self.mark.offset {
-            // The first records of a journal: that the file is there at all must be on disk as well.
+            // The first records of a journal: its name in the folder must be on disk as well.
             0 => self.runtime.sync_disk(),
             _ => Ok(()),
         }
     }
 
-    /// The kernel may already have dropped what it could not write: a failed flush is never tried again.
-    fn cut_off(&mut self, at: u64, failure: &std::io::Error) -> Error {
+    /// Takes back what this command wrote from `begin` on, and nothing before it. A failed flush is never retried: the kernel may
+    /// have dropped what it could not write.
+    fn cut_back(&self, begin: u64, failure: &std::io::Error) -> Error {
         let error = self.io("write", failure);
-        match self.file.set_len(at) {
-            Ok(()) => {
-                self.end = at;
-                error
-            }
-            Err(_) => error.hint("the outcome is not known; run agentpm doctor before you try again"),
+        match self.file.set_len(begin) {
+            Ok(()) => error,
+            Err(_) => error.hint("the outcome is unknown; run agentpm doctor before you try again"),
         }
     }
 
-    /// Notes that everything appended so far is in the logs. Flushes the disk and begins a new journal now and then.
+    /// Notes that every record so far is in the logs. Flushes the disk and begins a new journal now and then.
     ///
     /// Errors: `ERR_IO`; the command itself has happened by then.
-    pub fn settle(&mut self, store: &Dir) -> Result<()> {
+    pub fn mark_projected(&mut self, store: &Dir) -> Result<()> {
         self.mark.offset = self.end;
-        self.last = None;
         if self.end - self.mark.synced.min(self.end) >= SYNC_EVERY {
             store.sync_disk().map_err(|e| self.io("flush the files of", &e))?;
             self.mark.synced = self.end;
@@ -342,13 +271,8 @@ impl<'a> Journal<'a> {
             (1..).map(|n| format!("journal.{n}.jsonl")).find(|name| matches!(self.runtime.kind(name), Ok(None)));
         // The iterator never ends, so there always is a name.
         let aside = aside.unwrap_or_else(|| JOURNAL.to_owned());
-        let fresh = || -> std::io::Result<(File, u64)> {
-            self.runtime.rename(JOURNAL, &aside)?;
-            let file = self.runtime.open_rw(JOURNAL, 0o644)?;
-            let inode = file.metadata()?.ino();
-            Ok((file, inode))
-        };
-        (self.file, self.inode) = fresh().map_err(|e| self.io("begin a new", &e))?;
+        let renamed = self.runtime.rename(JOURNAL, &aside).and_then(|()| self.runtime.open_rw(JOURNAL, 0o666));
+        self.file = renamed.map_err(|e| self.io("begin a new", &e))?;
         self.end = 0;
         self.mark.offset = 0;
         self.mark.synced = 0;
@@ -368,8 +292,29 @@ impl<'a> Journal<'a> {
     }
 }
 
+/// A record as it stands in a journal.
+///
+/// Errors: `ERR_VALIDATION` for a commit line that no reader would take.
+pub(super) fn record_bytes(entries: &[Entry], commit: &Commit) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(entries.iter().map(|e| e.line.len() + 1).sum::<usize>() + 200);
+    for entry in entries {
+        bytes.extend_from_slice(entry.line.as_bytes());
+        bytes.push(b'\n');
+    }
+    let line =
+        serde_json::to_vec(commit).map_err(|e| Error::new(Code::Io, format!("cannot write the commit line: {e}")))?;
+    if line.len() > MAX_JOURNAL_LINE {
+        return Err(
+            Error::validation(format!("the idempotency key is longer than {MAX_LINE} bytes")).hint("use a shorter key")
+        );
+    }
+    bytes.extend_from_slice(&line);
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
 /// Reads whole records from `offset` on; gives them and where the last whole one ends.
-fn read_records(file: &File, offset: u64) -> std::io::Result<(Vec<Record>, u64)> {
+pub(super) fn read_records(file: &File, offset: u64) -> std::io::Result<(Vec<Record>, u64)> {
     let mut records = Vec::new();
     let whole = visit_records(file, offset, |record| records.push(record))?;
     Ok((records, whole))
@@ -377,48 +322,44 @@ fn read_records(file: &File, offset: u64) -> std::io::Result<(Vec<Record>, u64)>
 
 /// Shows each whole record from `offset` on, holding one at a time; gives where the last whole one ends.
 fn visit_records(file: &File, offset: u64, mut visit: impl FnMut(Record)) -> std::io::Result<u64> {
-    visit_kept(file, offset, |entry, _| Some(entry), |entries, commit| visit(Record { entries, commit }))
+    visit_kept(file, offset, |entry, _| Some(entry), |entries, commit, end| visit(Record { entries, commit, end }))
 }
 
 /// As `visit_records`, holding of each event only what `keep` makes of it and its line's place and length. `keep` is asked about
-/// events of records that are not whole too.
+/// events of records that are not whole too. `visit` is given where the record ends.
+///
+/// A record is the `n` event lines right before its commit line: what a writer left unfinished before them is not part of it.
 pub(super) fn visit_kept<T>(
     file: &File,
     offset: u64,
     mut keep: impl FnMut(Entry, (u64, usize)) -> Option<T>,
-    mut visit: impl FnMut(Vec<T>, Commit),
+    mut visit: impl FnMut(Vec<T>, Commit, u64),
 ) -> std::io::Result<u64> {
     let mut reader = BufReader::new(file.try_clone()?);
     reader.seek(SeekFrom::Start(offset))?;
-    let (mut kept, mut events, mut at, mut whole) = (Vec::new(), 0, offset, offset);
-    // Something before could not be read, or leans on what could not be.
-    let mut broken = false;
+    // The events since the last line that was none, each with its number among them.
+    let (mut kept, mut events, mut at, mut whole) = (Vec::new(), 0usize, offset, offset);
     let mut line = Vec::new();
     loop {
-        line.clear();
-        let length = std::io::Read::take(&mut reader, MAX_JOURNAL_LINE).read_until(b'\n', &mut line)?;
-        if length == 0 || line.last() != Some(&b'\n') {
+        let (length, is_ended) = read_line(&mut reader, &mut line, MAX_JOURNAL_LINE)?;
+        if !is_ended {
             return Ok(whole);
         }
-        let place = (at, length - 1);
-        at += length as u64;
-        let Ok(text) = std::str::from_utf8(&line[..length - 1]) else {
-            (kept, events, broken) = (Vec::new(), 0, true);
-            continue;
-        };
+        let place = (at, line.len());
+        at += length + 1;
+        // A line that is too long was cut, so that it is no JSON either.
+        let text = std::str::from_utf8(&line).unwrap_or_default();
         if let Ok(event) = parse_line(text) {
             events += 1;
-            kept.extend(keep(Entry { event, line: text.into() }, place));
-        } else if let Ok(commit) = serde_json::from_str::<Commit>(text) {
-            let kept = std::mem::take(&mut kept);
-            let is_whole = commit.n == std::mem::take(&mut events);
-            broken = !is_whole || (broken && commit.after.is_some());
-            if !broken {
-                visit(kept, commit);
+            kept.extend(keep(Entry { event, line: text.into() }, place).map(|one| (events, one)));
+        } else {
+            let (kept, events) = (std::mem::take(&mut kept), std::mem::take(&mut events));
+            let Ok(commit) = serde_json::from_str::<Commit>(text) else { continue };
+            if let Some(before) = events.checked_sub(commit.n) {
+                let own = kept.into_iter().filter(|(number, _)| *number > before).map(|(_, one)| one);
+                visit(own.collect(), commit, at);
             }
             whole = at;
-        } else {
-            broken = true;
         }
     }
 }
@@ -436,7 +377,7 @@ pub fn look(runtime: &Dir, offset: u64) -> Result<(Vec<Record>, u64)> {
 }
 
 /// Up to where the journal has been brought into the logs, as far as the mark says; `None` where it says nothing.
-pub fn settled(runtime: &Dir, boot: &str) -> Option<u64> {
+pub fn projected(runtime: &Dir, boot: &str) -> Option<u64> {
     let text = runtime.read(MARK, 4096).ok()?;
     let mark: Mark = serde_json::from_slice(&text).ok()?;
     Some(if mark.boot == boot && !boot.is_empty() { mark.offset } else { mark.synced })
@@ -469,62 +410,62 @@ mod tests {
             commit: Id::from_parts(1, n as u128),
             n,
             lamport: n as u64,
-            root: "/r".into(),
+            store: StoreKey { worktree: Id::from_parts(1, 0), store: ".agentpm".into() },
             head: String::new(),
-            after: None,
             arrived: false,
             key: None,
         }
     }
 
     #[test]
-    fn a_record_counts_only_with_its_commit_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = Dir::open(folder.path()).unwrap();
-        let mut journal = Journal::open(&dir, "boot").unwrap();
-        journal.append(&[entry(1), entry(2)], &commit(2)).unwrap();
-        let whole = std::fs::read(folder.path().join(JOURNAL)).unwrap();
-        for cut in 0..whole.len() {
-            std::fs::write(folder.path().join(JOURNAL), &whole[..cut]).unwrap();
-            let mut journal = Journal::open(&dir, "boot").unwrap();
-            assert!(journal.unsettled().unwrap().is_empty(), "cut at {cut}");
-            journal.append(&[entry(3)], &commit(1)).unwrap();
-            assert_eq!(journal.unsettled().unwrap().len(), 1);
-        }
-    }
-
-    #[test]
-    fn a_settled_journal_is_redone_only_after_a_new_start() {
+    fn a_projected_journal_is_projected_again_only_after_a_reboot() {
         let folder = tempfile::tempdir().unwrap();
         let dir = Dir::open(folder.path()).unwrap();
         let mut journal = Journal::open(&dir, "boot 1").unwrap();
         journal.append(&[entry(1)], &commit(1)).unwrap();
-        assert!(!journal.is_settled());
-        journal.settle(&dir).unwrap();
-        assert!(Journal::open(&dir, "boot 1").unwrap().is_settled());
+        assert!(!journal.is_projected());
+        journal.mark_projected(&dir).unwrap();
+        assert!(Journal::open(&dir, "boot 1").unwrap().is_projected());
         let mut later = Journal::open(&dir, "boot 2").unwrap();
-        assert_eq!(later.unsettled().unwrap().len(), 1);
+        assert_eq!(later.unprojected().unwrap().len(), 1);
     }
 
     #[test]
-    fn what_leans_on_a_record_that_is_lost_is_lost_with_it() {
+    fn an_unfinished_record_hides_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        let whole = record_bytes(&[entry(1), entry(2)], &commit(2)).unwrap();
+        for cut in 1..whole.len() {
+            std::fs::write(folder.path().join(JOURNAL), &whole[..cut]).unwrap();
+            let mut journal = Journal::open(&dir, "boot").unwrap();
+            assert!(journal.unprojected().unwrap().is_empty(), "cut at {cut}");
+            journal.append(&[entry(3)], &commit(1)).unwrap();
+            let records = Journal::open(&dir, "boot").unwrap().unprojected().unwrap();
+            let ids: Vec<Id> = records.iter().flat_map(|r| &r.entries).map(|e| e.event.id).collect();
+            assert_eq!(ids, [entry(3).event.id], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_lines_hide_no_record() {
         let folder = tempfile::tempdir().unwrap();
         let dir = Dir::open(folder.path()).unwrap();
         let mut journal = Journal::open(&dir, "boot").unwrap();
-        let first = journal.write(&[entry(1)], &commit(1)).unwrap();
-        journal.write(&[entry(2)], &commit(1)).unwrap();
-        journal.write(&[entry(3)], &commit(1)).unwrap();
-        assert_eq!(journal.unsettled().unwrap().len(), 3);
-        journal.settle(&dir).unwrap();
-        journal.append(&[entry(4)], &commit(1)).unwrap();
+        journal.append(&[entry(1)], &commit(1)).unwrap();
+        let mut bytes = std::fs::read(folder.path().join(JOURNAL)).unwrap();
+        bytes.extend(vec![0; 3 * MAX_JOURNAL_LINE]);
+        bytes.extend(b"\xFF\xFE\n");
+        std::fs::write(folder.path().join(JOURNAL), &bytes).unwrap();
+        Journal::open(&dir, "boot").unwrap().append(&[entry(2)], &commit(1)).unwrap();
+        assert_eq!(Journal::open(&dir, "boot").unwrap().unprojected().unwrap().len(), 2);
+    }
 
-        // A power loss may keep a later page of a file and lose an earlier one.
-        let path = folder.path().join(JOURNAL);
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[..usize::try_from(first.until / 2).unwrap()].fill(0);
-        std::fs::write(&path, &bytes).unwrap();
-        let left = Journal::open(&dir, "another boot").unwrap().tail().unwrap();
-        let left: Vec<Id> = left.iter().flat_map(|r| &r.entries).map(|e| e.event.id).collect();
-        assert_eq!(left, [entry(4).event.id]);
+    #[test]
+    fn a_commit_line_that_no_reader_takes_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        let key = KeyRecord { key: "k".repeat(MAX_JOURNAL_LINE), request: String::new(), result: Ref(String::new()) };
+        let refused = Journal::open(&dir, "boot").unwrap().append(&[], &Commit { key: Some(key), ..commit(0) });
+        assert_eq!(refused.unwrap_err().code, Code::Validation);
     }
 }

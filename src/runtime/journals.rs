@@ -66,7 +66,7 @@ impl Journals {
         for (n, (name, file)) in self.files.iter().enumerate() {
             let spot = |(at, length): (u64, usize)| Spot { file: n as u32, length: length as u32, at };
             let keep = |entry, place| keep(entry, spot(place));
-            let read = visit_kept(file, 0, keep, &mut visit);
+            let read = visit_kept(file, 0, keep, |kept, commit, _| visit(kept, commit));
             read.map_err(|e| self.failed(name, &e))?;
         }
         Ok(())
@@ -94,5 +94,5 @@ impl Journals {
 ///
 /// Errors: `ERR_IO` where one cannot be read. No journal is no error.
 pub fn each(runtime: &Dir, mut visit: impl FnMut(Record)) -> Result<()> {
-    Journals::open(runtime)?.each(|entry, _| Some(entry), |entries, commit| visit(Record { entries, commit }))
+    Journals::open(runtime)?.each(|entry, _| Some(entry), |entries, commit| visit(Record { entries, commit, end: 0 }))
 }

@@ -23,9 +23,6 @@ const SIGNED: usize = 200;
 /// The lock of all who write the store of a clone.
 const STORE: &str = "locks/store.lock";
 
-/// The lock that those share who wait for the store's, so that its holder sees whether anybody does.
-const QUEUE: &str = "locks/queue.lock";
-
 /// The lock, held until this is dropped.
 #[must_use = "the lock is given back when this is dropped"]
 #[derive(Debug)]
@@ -39,27 +36,7 @@ impl Lock {
     ///
     /// Errors: `ERR_BUSY` with the holder after the deadline, `ERR_IO` where the file cannot be made.
     pub fn take(runtime: &Dir, wait: Duration, holder: &str) -> Result<Self> {
-        match Self::take_at(runtime, STORE.to_owned(), Duration::ZERO, holder) {
-            Err(e) if e.code == Code::Busy && !wait.is_zero() => {}
-            other => return other,
-        }
-        let path = runtime.path().join(QUEUE);
-        let waiting = open(runtime, QUEUE).map_err(|e| Error::io("open the lock", &path, &e))?;
-        // Without it others only know less of how many wait.
-        let _ = fs2::FileExt::try_lock_shared(&waiting);
         Self::take_at(runtime, STORE.to_owned(), wait, holder)
-    }
-
-    /// As [`Lock::take`], for who had it just now and comes back: nobody is to make room for such a one.
-    ///
-    /// Errors: as [`Lock::take`].
-    pub fn take_again(runtime: &Dir, wait: Duration, holder: &str) -> Result<Self> {
-        Self::take_at(runtime, STORE.to_owned(), wait, holder)
-    }
-
-    /// Whether others wait for the store's lock.
-    pub fn is_wanted(runtime: &Dir) -> bool {
-        open(runtime, QUEUE).is_ok_and(|queue| queue.try_lock_exclusive().is_err())
     }
 
     /// Takes another lock than the store's, by its name: for what must not happen twice at once but may take long.
@@ -114,10 +91,10 @@ impl Lock {
 }
 
 fn open(runtime: &Dir, path: &str) -> std::io::Result<File> {
-    match runtime.open_rw(path, 0o644) {
+    match runtime.open_rw(path, 0o666) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             runtime.make_dir("locks")?;
-            runtime.open_rw(path, 0o644)
+            runtime.open_rw(path, 0o666)
         }
         other => other,
     }

@@ -4,4 +4,8 @@ pub mod journal;
 pub mod journals;
 pub mod keys;
 pub mod lock;
+pub mod nonces;
+pub mod rebuild;
 pub mod records;
+pub mod waiting;
+pub mod worktree;

@@ -1,7 +1,7 @@
 //! The small records of the runtime folder: leases, sessions, idempotency keys.
 //!
-//! Promises: each is one JSON file, replaced as a whole by whoever holds the lock, and made again from the journal if it is
-//! behind. A lease file keeps the last fence of its task for ever.
+//! Promises: each is one JSON file, replaced as a whole by the holder of the lock, and made again from the journals where it is
+//! behind or damaged, so that one broken file stops nothing. A lease file keeps the last fence of its task for ever.
 //! Refuses to know: who may have what (`rules`).
 
 use std::io::ErrorKind;
@@ -13,71 +13,122 @@ use sha2::{Digest, Sha256};
 
 use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
-use crate::model::agent::{LeaseRecord, Seen, Session, SessionStatus};
+use crate::model::agent::{LeaseRecord, Session, SessionStatus};
 use crate::model::id::Id;
 use crate::model::time::Time;
 use crate::runtime::journal::KeyRecord;
+use crate::runtime::rebuild;
 
 /// Largest record that is read, in bytes.
 const MAX_RECORD: u64 = 1024 * 1024;
 
-fn read<T: DeserializeOwned>(runtime: &Dir, path: &PathBuf) -> Result<Option<T>> {
+/// What was found in place of a record.
+enum Found<T> {
+    Missing,
+    Whole(T),
+    /// Why it cannot be read.
+    Damaged(String),
+}
+
+fn read<T: DeserializeOwned>(runtime: &Dir, path: &PathBuf) -> Result<Found<T>> {
     let shown = runtime.path().join(path);
     match runtime.read(path, MAX_RECORD) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
-            Error::new(Code::Corrupt, format!("{} cannot be read: {e}", shown.display()))
-                .hint("it is runtime state; agentpm doctor tells what to do")
-        }),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).map_or_else(|e| Found::Damaged(e.to_string()), Found::Whole)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Found::Missing),
+        Err(e) if e.kind() == ErrorKind::FileTooLarge || files::is_no_regular_file(&e) => {
+            Ok(Found::Damaged(e.to_string()))
+        }
         Err(e) => Err(Error::io("read", &shown, &e)),
+    }
+}
+
+/// As [`read`], made again from the journals where it is damaged.
+fn read_or_rebuild<T: DeserializeOwned>(
+    runtime: &Dir,
+    path: &PathBuf,
+    rebuild: impl FnOnce() -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    match read(runtime, path)? {
+        Found::Whole(record) => Ok(Some(record)),
+        Found::Missing => Ok(None),
+        Found::Damaged(why) => {
+            tracing::warn!(path = %runtime.path().join(path).display(), why, "a damaged record is rebuilt from the journal");
+            rebuild()
+        }
     }
 }
 
 fn write<T: Serialize>(runtime: &Dir, folder: &str, path: &PathBuf, record: &T) -> Result<()> {
     let shown = runtime.path().join(path);
     let bytes = serde_json::to_vec(record).map_err(|e| Error::new(Code::Io, format!("{}: {e}", shown.display())))?;
-    match runtime.replace(path, &bytes, 0o644) {
+    // Not flushed: a power loss may leave an empty file, which is rebuilt like any damaged one.
+    match runtime.replace(path, &bytes, 0o666) {
         Err(e) if e.kind() == ErrorKind::NotFound => runtime
             .make_dir(folder)
-            .and_then(|_| runtime.replace(path, &bytes, 0o644))
+            .and_then(|_| runtime.replace(path, &bytes, 0o666))
             .map_err(|e| Error::io("write", &shown, &e)),
         other => other.map_err(|e| Error::io("write", &shown, &e)),
     }
 }
 
-fn ids(runtime: &Dir, folder: &str) -> Result<Vec<Id>> {
+/// Asks whether records of these kinds can be written.
+///
+/// Errors: `ERR_IO` naming the folder that this process cannot write.
+pub fn check_writable(runtime: &Dir, leases: bool, sessions: bool, keys: bool) -> Result<()> {
+    let folders = [(leases, LEASES), (sessions, SESSIONS), (sessions, CLOSED), (keys, KEYS)];
+    for (_, folder) in folders.into_iter().filter(|(is_written, _)| *is_written) {
+        match runtime.check_writable(folder) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(Error::io("write", &runtime.path().join(folder), &e)
+                    .hint("nothing was written; make it writable for this user, then run the same command again"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn names(runtime: &Dir, folder: &str) -> Result<Vec<String>> {
     let dir = match runtime.dir(folder) {
         Ok(dir) => dir,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(Error::io("open", &runtime.path().join(folder), &e)),
     };
     let names = dir.list().map_err(|e| Error::io("list", dir.path(), &e))?;
-    Ok(names.iter().filter_map(|(name, _)| name.strip_suffix(".json")?.parse().ok()).collect())
+    Ok(names.into_iter().map(|(name, _)| name).filter(|name| name.ends_with(".json")).collect())
 }
 
+fn ids(runtime: &Dir, folder: &str) -> Result<Vec<Id>> {
+    Ok(names(runtime, folder)?.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect())
+}
+
+const LEASES: &str = "leases";
+const KEYS: &str = "idempotency";
+
 fn lease_path(task: Id) -> PathBuf {
-    PathBuf::from(format!("leases/{task}.json"))
+    PathBuf::from(format!("{LEASES}/{task}.json"))
 }
 
 /// What is known of a task's leases.
 ///
-/// Errors: `ERR_CORRUPT` or `ERR_IO` where the file cannot be read.
+/// Errors: `ERR_IO` where the file cannot be read.
 pub fn lease(runtime: &Dir, task: Id) -> Result<LeaseRecord> {
-    Ok(read(runtime, &lease_path(task))?.unwrap_or_default())
+    let rebuild = || rebuild::lease(runtime, task).map(Some);
+    Ok(read_or_rebuild(runtime, &lease_path(task), rebuild)?.unwrap_or_default())
 }
 
 /// Replaces what is known of a task's leases.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
 pub fn write_lease(runtime: &Dir, task: Id, record: &LeaseRecord) -> Result<()> {
-    write(runtime, "leases", &lease_path(task), record)
+    write(runtime, LEASES, &lease_path(task), record)
 }
 
 /// All tasks of which a lease was ever granted.
 ///
 /// Errors: `ERR_IO`.
 pub fn leased_tasks(runtime: &Dir) -> Result<Vec<Id>> {
-    ids(runtime, "leases")
+    ids(runtime, LEASES)
 }
 
 /// Where the sessions are that go on; those that ended lie in [`CLOSED`], so that nobody looks through them in vain.
@@ -91,13 +142,14 @@ fn session_path(folder: &str, session: Id) -> PathBuf {
 /// A session by its id. Its last sign of life is the later of what was written and the time of its file, which those who only
 /// read leave behind ([`note_sign`]).
 ///
-/// Errors: `ERR_CORRUPT` or `ERR_IO` where the file cannot be read.
+/// Errors: `ERR_IO` where the file cannot be read.
 pub fn session(runtime: &Dir, session: Id) -> Result<Option<Session>> {
-    if let Some(closed) = read(runtime, &session_path(CLOSED, session))? {
+    let rebuild = || rebuild::session(runtime, session);
+    if let Some(closed) = read_or_rebuild(runtime, &session_path(CLOSED, session), rebuild)? {
         return Ok(Some(closed));
     }
     let path = session_path(SESSIONS, session);
-    let Some(mut known) = read::<Session>(runtime, &path)? else { return Ok(None) };
+    let Some(mut known) = read_or_rebuild::<Session>(runtime, &path, rebuild)? else { return Ok(None) };
     if let Ok(Some(mark)) = runtime.mark(&path) {
         let sign = Time::from_millis(mark.mtime.div_euclid(1_000_000));
         known.last_heartbeat_at = known.last_heartbeat_at.max(sign);
@@ -149,54 +201,35 @@ pub fn sessions(runtime: &Dir) -> Result<Vec<Id>> {
     Ok(all)
 }
 
-/// What tells this clone from others at the remote that confirms leases.
+/// The id by which this clone's records at the remote are known. A copy of the clone has it too: see `nonces`.
 #[derive(Serialize, serde::Deserialize)]
 struct CloneName {
     id: Id,
-    /// The folder it lies in: a copy of it is another clone.
-    #[serde(default)]
-    place: String,
 }
 
 fn clone_path() -> PathBuf {
     PathBuf::from("clone.json")
 }
 
-/// The id of this clone, if it has one yet. A copy of a clone has none until it is given one.
+/// The id of this clone, if it has one yet.
 ///
-/// Errors: `ERR_CORRUPT` or `ERR_IO` where the file cannot be read.
+/// Errors: `ERR_IO` where the file cannot be read.
 pub fn clone_id(runtime: &Dir) -> Result<Option<Id>> {
-    let place = place(runtime)?;
-    Ok(read::<CloneName>(runtime, &clone_path())?.filter(|clone| clone.place == place).map(|clone| clone.id))
+    // Under another id, what this clone sent before counts as another clone's until it runs out.
+    Ok(read_or_rebuild::<CloneName>(runtime, &clone_path(), || Ok(None))?.map(|clone| clone.id))
 }
 
-/// Gives this clone its id. Leases that a copy brought along are not its own: they go.
+/// Gives this clone its id.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
 pub fn write_clone_id(runtime: &Dir, id: Id) -> Result<()> {
-    if read::<CloneName>(runtime, &clone_path())?.is_some() {
-        for task in leased_tasks(runtime)? {
-            let record = lease(runtime, task)?;
-            let remote = record.remote.clone().map(|seen| Seen { ours: false, ..seen });
-            write_lease(
-                runtime,
-                task,
-                &LeaseRecord { lease: None, lost: Vec::new(), lost_to: None, remote, ..record },
-            )?;
-        }
-    }
-    write(runtime, "", &clone_path(), &CloneName { id, place: place(runtime)? })
-}
-
-fn place(runtime: &Dir) -> Result<String> {
-    let path = runtime.path();
-    let metadata = files::metadata(path).map_err(|e| Error::io("look at", path, &e))?;
-    // A folder keeps this number when it is moved; a copy has another.
-    Ok(std::os::unix::fs::MetadataExt::ino(&metadata).to_string())
+    let bytes = serde_json::to_vec(&CloneName { id }).map_err(|e| Error::new(Code::Io, e.to_string()))?;
+    let path = clone_path();
+    runtime.replace_synced(&path, &bytes, 0o666).map_err(|e| Error::io("write", &runtime.path().join(&path), &e))
 }
 
 fn key_path(key: &str) -> PathBuf {
-    PathBuf::from(format!("idempotency/{}.json", digest(key)))
+    PathBuf::from(format!("{KEYS}/{}.json", digest(key)))
 }
 
 /// The SHA-256 of a text in hexadecimal.
@@ -206,14 +239,63 @@ pub fn digest(text: &str) -> String {
 
 /// The call that used an idempotency key.
 ///
-/// Errors: `ERR_CORRUPT` or `ERR_IO` where the file cannot be read.
+/// Errors: `ERR_IO` where the file cannot be read.
 pub fn key(runtime: &Dir, key: &str) -> Result<Option<KeyRecord>> {
-    read(runtime, &key_path(key))
+    read_or_rebuild(runtime, &key_path(key), || rebuild::key(runtime, key))
 }
 
 /// Notes that an idempotency key was used.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
 pub fn write_key(runtime: &Dir, record: &KeyRecord) -> Result<()> {
-    write(runtime, "idempotency", &key_path(&record.key), record)
+    write(runtime, KEYS, &key_path(&record.key), record)
+}
+
+/// Damaged records, by their paths below the runtime folder, and why each cannot be read. Sets them aside and writes them again
+/// from the journals where `repair` is wanted; the caller then holds the lock.
+///
+/// Errors: `ERR_IO` or `ERR_NO_SPACE`.
+pub fn damaged(runtime: &Dir, repair: bool) -> Result<Vec<(PathBuf, String)>> {
+    let mut found = Vec::new();
+    for task in leased_tasks(runtime)? {
+        let path = lease_path(task);
+        if let Found::Damaged(why) = read::<LeaseRecord>(runtime, &path)? {
+            if repair {
+                let record = rebuild::lease(runtime, task)?;
+                set_aside(runtime, &path)?;
+                write_lease(runtime, task, &record)?;
+            }
+            found.push((path, why));
+        }
+    }
+    for id in sessions(runtime)? {
+        for folder in [SESSIONS, CLOSED] {
+            let path = session_path(folder, id);
+            if let Found::Damaged(why) = read::<Session>(runtime, &path)? {
+                if repair {
+                    let known = rebuild::session(runtime, id)?;
+                    set_aside(runtime, &path)?;
+                    known.map_or(Ok(()), |session| write_session(runtime, &session))?;
+                }
+                found.push((path, why));
+            }
+        }
+    }
+    for name in names(runtime, KEYS)? {
+        let path = PathBuf::from(KEYS).join(name);
+        if let Found::Damaged(why) = read::<KeyRecord>(runtime, &path)? {
+            // What it said is in the journals; it is written again when its key is used again.
+            if repair {
+                set_aside(runtime, &path)?;
+            }
+            found.push((path, why));
+        }
+    }
+    Ok(found)
+}
+
+fn set_aside(runtime: &Dir, path: &PathBuf) -> Result<()> {
+    let name = path.display().to_string().replace('/', "-");
+    let moved = runtime.make_dir("set-aside").and_then(|_| runtime.rename(path, format!("set-aside/{name}")));
+    moved.map_err(|e| Error::io("set aside", &runtime.path().join(path), &e))
 }

@@ -6,7 +6,7 @@
 use toml::{Table, Value};
 
 use crate::error::{Code, Error, Result};
-use crate::model::finding::{Finding, Level, Rule};
+use crate::model::finding::{Finding, Level, Rule, Spot};
 use crate::model::json::plain_words;
 use crate::model::nearest::nearest;
 use crate::model::search::{self, Search};
@@ -15,52 +15,33 @@ use crate::model::settings::Settings;
 /// Largest settings file, in bytes.
 pub const MAX_CONFIG: u64 = 256 * 1024;
 
-/// Puts settings files over the defaults, the later ones over the earlier. Each is given with its name for messages.
-///
-/// Errors: `ERR_CORRUPT` with file and line where a text is no TOML or a value does not fit its key.
-pub fn combine(files: &[(String, String)]) -> Result<(Settings, Vec<Finding>)> {
-    let mut whole = Table::new();
-    let mut findings = Vec::new();
-    for (name, text) in files {
-        let table: Table = text.parse().map_err(|e| corrupt(name, text, &e))?;
-        // Each file is checked alone, so that an error names the file it is in.
-        toml::from_str::<Settings>(text).map_err(|e| corrupt(name, text, &e))?;
-        // Most stores say nothing but their format, and every command reads that.
-        if table.keys().any(|key| key != "format") {
-            odd(&known(&table)?, name, text, &table, &mut findings);
-        }
-        merge(&mut whole, table);
-    }
-    let settings = whole.try_into().map_err(|e| Error::new(Code::Corrupt, format!("settings: {e}")))?;
-    Ok((settings, findings))
-}
-
-/// As [`combine`], for one who only looks: what cannot be read is a finding, and the default counts in its place.
-pub fn combine_what_fits(files: &[(String, String)]) -> (Settings, Vec<Finding>) {
+/// Puts settings files over the defaults, the later ones over the earlier. Each is given with its name for messages. What cannot
+/// be read is a finding, and the default counts in its place: the finding names its key, or none where the whole file cannot be
+/// read.
+pub fn combine(files: &[(String, String)]) -> (Settings, Vec<Finding>) {
     let mut whole = Table::new();
     let mut findings = Vec::new();
     for (name, text) in files {
         let mut table: Table = match text.parse() {
             Ok(table) => table,
             Err(e) => {
-                let message = format!(
-                    "{}; commands refuse until it is mended, and lint goes by the defaults",
-                    plain_words(e.message())
-                );
+                let message = format!("{}; the defaults count until it is corrected", plain_words(e.message()));
                 findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line_at(text, &e)));
                 continue;
             }
         };
+        // Most stores say nothing but their format, and every command reads that.
+        if table.keys().all(|key| key == "format") && table.get("format").is_none_or(Value::is_integer) {
+            merge(&mut whole, table);
+            continue;
+        }
         let Ok(known) = known(&table) else { continue };
         odd(&known, name, text, &table, &mut findings);
         take_misfits(&known, &mut table, &mut Vec::new(), &mut |path, value, why| {
             let key = path.join(".");
-            let message = format!(
-                "{key} = {value}: {}; commands refuse until it is mended, and lint goes by the default",
-                plain_words(why)
-            );
+            let message = format!("{key} = {value}: {}; the default counts until it is corrected", plain_words(why));
             let line = line_below(text, path).or_else(|| line_of(text, &key));
-            findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line));
+            findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line).on(Spot::Key(key)));
         });
         merge(&mut whole, table);
     }
@@ -93,15 +74,16 @@ fn odd(known: &Table, name: &str, text: &str, table: &Table, findings: &mut Vec<
         findings.push(Finding::new(Rule::ConfigKey, message).at(name, line_of(text, code)));
     }
     for (saved, query) in table.get("query").and_then(Value::as_table).into_iter().flatten() {
+        let key = format!("query.{saved}");
         let line = line_below(text, &["query".to_owned(), saved.clone()]).or_else(|| line_of(text, saved));
         if saved.is_empty() || saved.contains(char::is_whitespace) {
             let message = format!("query.{saved}: a name with a blank in it cannot be asked for as @{saved}");
-            findings.push(Finding::new(Rule::ConfigInvalid, message).at(name, line));
+            findings.push(Finding::new(Rule::ConfigInvalid, message).at(name, line).on(Spot::Key(key.clone())));
         }
         if let Err(e) = query.as_str().map_or(Ok(Search::default()), search::check) {
             let hint = e.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
             let message = format!("query.{saved}: {}{hint}", e.message);
-            findings.push(Finding::new(Rule::ConfigInvalid, message).at(name, line));
+            findings.push(Finding::new(Rule::ConfigInvalid, message).at(name, line).on(Spot::Key(key)));
         }
     }
 }
@@ -169,14 +151,6 @@ fn line_at(text: &str, e: &toml::de::Error) -> Option<usize> {
     e.span().map(|span| bytes[..span.start.min(bytes.len())].iter().filter(|byte| **byte == b'\n').count() + 1)
 }
 
-fn corrupt(name: &str, text: &str, e: &toml::de::Error) -> Error {
-    let line = line_at(text, e);
-    let place = line.map(|n| format!(":{n}")).unwrap_or_default();
-    Error::new(Code::Corrupt, format!("{name}{place}: {}", plain_words(e.message())))
-        .with(serde_json::json!({ "path": name, "line": line }))
-        .hint("mend the file by hand")
-}
-
 fn merge(into: &mut Table, from: Table) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
@@ -210,8 +184,7 @@ mod tests {
     #[test]
     fn later_files_win_key_by_key() {
         let (settings, findings) =
-            combine(&[file("a", "agent = \"x\"\n[lease]\nttl_seconds = 5\n"), file("b", "[lease]\nrequired = true\n")])
-                .unwrap();
+            combine(&[file("a", "agent = \"x\"\n[lease]\nttl_seconds = 5\n"), file("b", "[lease]\nrequired = true\n")]);
         assert_eq!(
             (settings.lease.ttl_seconds, settings.lease.required, settings.agent.as_deref()),
             (5, true, Some("x"))
@@ -223,42 +196,43 @@ mod tests {
     fn rules_of_lint_are_known_by_their_codes_and_what_loses_data_stays_an_error() {
         let text =
             "[lint.severity]\nodd-file = \"off\"\nlog-gap = \"warning\"\nlog-line = \"error\"\nod-file = \"off\"\n";
-        let (settings, findings) = combine(&[file("a", text)]).unwrap();
+        let (settings, findings) = combine(&[file("a", text)]);
         let said: Vec<_> = findings.iter().map(|f| (f.line, f.message.as_str())).collect();
         assert_eq!(said[0], (Some(5), "unknown key lint.severity.od-file; did you mean lint.severity.odd-file?"));
         assert!(said.len() == 2 && said[1].0 == Some(3) && said[1].1.starts_with("log-gap means lost"), "{said:?}");
         let judge = |rule| settings.lint.judge(Finding::new(rule, "x")).map(|f| f.severity);
         assert_eq!([judge(Rule::OddFile), judge(Rule::LogGap)], [None, Some(Rule::LogGap.severity())]);
-        assert!(combine(&[file("a", "[lint.severity]\nodd-file = \"of\"\n")]).unwrap_err().message.starts_with("a:2"));
+        assert_eq!(combine(&[file("a", "[lint.severity]\nodd-file = \"of\"\n")]).1[0].line, Some(2));
     }
 
     #[test]
     fn saved_queries_have_any_name_and_what_they_say_is_read() {
         let text = "[query]\nmine = \"owner:me\"\nbad = \"statsu:open\"\n\"a b\" = \"x\"\nn = 3\n";
-        let (settings, findings) = combine_what_fits(&[file("a", text)]);
+        let (settings, findings) = combine(&[file("a", text)]);
         let mut said: Vec<_> = findings.iter().map(|f| (f.line, f.rule)).collect();
         said.sort();
         assert_eq!(said, [3, 4, 5].map(|line| (Some(line), Rule::ConfigInvalid)), "{findings:#?}");
         assert!(findings.iter().any(|f| f.message.contains("did you mean status:?")), "{findings:#?}");
         assert_eq!(settings.query.keys().collect::<Vec<_>>(), ["a b", "bad", "mine"]);
-        let both = combine(&[file("a", "[query]\nx = \"1\"\n"), file("b", "[query]\ny = \"2\"\n")]).unwrap();
+        let both = combine(&[file("a", "[query]\nx = \"1\"\n"), file("b", "[query]\ny = \"2\"\n")]);
         assert!(both.0.query.len() == 2 && both.1.is_empty(), "each file adds to the other");
     }
 
     #[test]
     fn unknown_keys_warn_and_wrong_kinds_fail_with_their_line() {
-        let (_, findings) = combine(&[file("a", "[lease]\nttl_second = 5\n")]).unwrap();
+        let (_, findings) = combine(&[file("a", "[lease]\nttl_second = 5\n")]);
         assert!(findings[0].message.contains("lease.ttl_seconds"), "{}", findings[0].message);
         assert_eq!(findings[0].line, Some(2));
-        let refused = combine(&[file("a", "\n[lease]\nttl_seconds = \"long\"\n")]).unwrap_err();
-        assert!(refused.message.starts_with("a:3"), "{}", refused.message);
+        let (_, findings) = combine(&[file("a", "\n[lease]\nttl_seconds = \"long\"\n")]);
+        assert_eq!(findings[0].line, Some(3));
+        assert_eq!(findings[0].spot, Some(Spot::Key("lease.ttl_seconds".into())));
     }
 
     #[test]
     fn one_who_only_looks_takes_what_fits_and_is_told_the_rest_with_its_line() {
         let text = "[list]\nmax_bytes = 7\n[lease]\nttl_seconds = \"long\"\nrequired = true\n\
                     [lint.severity]\nodd-file = \"of\"\nlog-gap = \"of\"\nodd-fil = \"of\"\n[sync]\nstep_seconds = -1\n";
-        let (settings, findings) = combine_what_fits(&[file("a", text), file("b", "list = 3\n"), file("c", "x = [")]);
+        let (settings, findings) = combine(&[file("a", text), file("b", "list = 3\n"), file("c", "x = [")]);
         let mut said: Vec<_> = findings.iter().map(|f| (f.path.as_deref(), f.line, f.rule)).collect();
         said.sort();
         let invalid = |name, line| (Some(name), Some(line), Rule::ConfigInvalid);

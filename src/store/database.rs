@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 
+use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
 
 /// Marks a database as ours: "agpm".
@@ -94,6 +95,13 @@ fn open_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Connectio
 
 /// `None` for a copy of a cache: what SQLite keeps beside a file may be another's.
 fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Connection>> {
+    // SQLite would make it for its user alone, and what lies beside it likewise.
+    if files::metadata(path).is_err()
+        && let (Some(folder), Some(name)) = (path.parent(), path.file_name())
+        && let Err(e) = Dir::open(folder).and_then(|dir| dir.open_rw(name, 0o666))
+    {
+        tracing::debug!(path = %path.display(), error = %e, "the cache file cannot be made");
+    }
     let mut db = Connection::open(path)?;
     db.busy_handler(Some(wait_a_little))?;
     db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

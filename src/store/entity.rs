@@ -6,6 +6,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+pub use crate::env::files::is_no_regular_file as is_odd;
 use crate::error::{Error, Result};
 use crate::model::agent::Agent;
 use crate::model::event::{Entity, Entry};
@@ -43,16 +44,6 @@ pub fn read_log(store: &Store, entity: &Entity) -> Result<Log> {
         finding.path = Some(shown.clone());
     }
     Ok(log)
-}
-
-/// Whether opening failed because something else than a file or folder of ours is there.
-pub fn is_odd(e: &std::io::Error) -> bool {
-    // A socket says ENXIO; a link says ELOOP to one who does not follow, or EXDEV to one who stays beneath a folder.
-    const ENXIO: i32 = 6;
-    const EXDEV: i32 = 18;
-    const ELOOP: i32 = 40;
-    matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::IsADirectory | ErrorKind::NotADirectory)
-        || matches!(e.raw_os_error(), Some(ENXIO | EXDEV | ELOOP))
 }
 
 /// The readable file of an entity; `None` where there is none.

@@ -213,8 +213,9 @@ impl Index {
             Err(Failure::Index(e)) if is_unwritable(&e) => {
                 tracing::debug!(error = %e, "the index cannot be written, working in memory");
                 let memory = Index::open(None, "")?;
-                let (folders, _) = store.task_folders()?;
-                memory.write(store, pending, &folders, &[], now_ns).map_err(Failure::into_error)?;
+                let all: BTreeSet<Id> = store.task_folders()?.0.into_iter().chain(pending.keys().copied()).collect();
+                let all: Vec<Id> = all.into_iter().collect();
+                memory.write(store, pending, &all, &[], now_ns).map_err(Failure::into_error)?;
                 *self = memory;
                 Ok(())
             }

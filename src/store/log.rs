@@ -5,8 +5,9 @@
 //! Refuses to know: what the events mean, and who may write.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 
+use crate::env::files::read_line;
 use crate::model::event::{Entry, MAX_LAMPORT_JUMP, MAX_LINE, Stamp, parse_line};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
@@ -48,8 +49,7 @@ impl Log {
         let mut number = 0;
         let mut line = Vec::new();
         loop {
-            line.clear();
-            let (length, ended) = read_line(&mut reader, &mut line)?;
+            let (length, ended) = read_line(&mut reader, &mut line, MAX_LINE + 2)?;
             if length == 0 && !ended {
                 break;
             }
@@ -193,30 +193,6 @@ impl Log {
 fn place(entry: &Entry) -> Stamp {
     let stamp = entry.event.stamp();
     if stamp.lamport > MAX_LAMPORT_JUMP { Stamp { lamport: 0, ..stamp } } else { stamp }
-}
-
-/// Reads up to a newline. Gives the length of the line and whether a newline ended it; keeps only as much as an event may take.
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<(u64, bool)> {
-    let mut length = 0u64;
-    loop {
-        let available = match reader.fill_buf() {
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            other => other?,
-        };
-        if available.is_empty() {
-            return Ok((length, false));
-        }
-        let end = available.iter().position(|b| *b == b'\n');
-        let part = &available[..end.unwrap_or(available.len())];
-        let room = (MAX_LINE + 2).saturating_sub(line.len());
-        line.extend_from_slice(&part[..part.len().min(room)]);
-        length += part.len() as u64;
-        let used = part.len() + usize::from(end.is_some());
-        reader.consume(used);
-        if end.is_some() {
-            return Ok((length, true));
-        }
-    }
 }
 
 fn is_marker(line: &[u8]) -> bool {

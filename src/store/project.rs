@@ -96,7 +96,7 @@ fn project_logs(
         if let Some(torn) = &log.torn {
             keep_torn(set_aside, entity, torn)?;
         }
-        dir.replace(LOG, &log.canonical(&fresh), 0o644).map_err(fail("write"))?;
+        dir.replace(LOG, &log.canonical(&fresh), 0o666).map_err(fail("write"))?;
     } else if !fresh.is_empty() {
         let mut bytes = Vec::new();
         if log.torn.is_some() {
@@ -106,7 +106,7 @@ fn project_logs(
             bytes.extend_from_slice(entry.line.as_bytes());
             bytes.push(b'\n');
         }
-        let append = || dir.open_append(LOG, 0o644)?.write_all(&bytes);
+        let append = || dir.open_append(LOG, 0o666)?.write_all(&bytes);
         append().map_err(fail("write"))?;
     }
     let before = log.entries.len();
@@ -132,9 +132,9 @@ fn project_logs(
         (_, Some(current)) if current == text.as_bytes() => Ok(()),
         // What somebody saves from here on stands in the file too.
         (Over::Known(_), Some(current)) => {
-            dir.replace_known(readable, &current, text.as_bytes(), 0o644).map(drop).map_err(fail("write"))
+            dir.replace_known(readable, &current, text.as_bytes(), 0o666).map(drop).map_err(fail("write"))
         }
-        _ => dir.replace(readable, text.as_bytes(), 0o644).map_err(fail("write")),
+        _ => dir.replace(readable, text.as_bytes(), 0o666).map_err(fail("write")),
     }
 }
 
@@ -159,13 +159,18 @@ pub fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(".tmp")
 }
 
-/// Asks whether the files of an entity can be where they belong: every folder above them is a folder, or not there yet.
+/// Asks whether the files of an entity can be written where they belong: every folder above them is a folder, or not there yet,
+/// and this process may write them.
 ///
-/// Errors: `ERR_CORRUPT` for a link or a file in a folder's place, `ERR_IO` where it cannot be looked at.
+/// Errors: `ERR_CORRUPT` for a link or a file in a folder's place, `ERR_IO` where it cannot be looked at or written.
 pub fn check_home(store: &Store, entity: &Entity) -> Result<()> {
     let Some((folder, _)) = home(entity) else { return Ok(()) };
+    let may_write = |dir: &Dir, name: &str| match dir.check_writable(name) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.map_err(|e| not_writable(&dir.path().join(name), &e)),
+    };
     match store.dir.dir(&folder) {
-        Ok(_) => return Ok(()),
+        Ok(dir) => return may_write(&dir, ".").and_then(|()| may_write(&dir, LOG)),
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         Err(e) if is_odd(&e) => return Err(odd_home(&store.path().join(&folder), &e)),
         Err(e) => return Err(Error::io("open", &store.path().join(&folder), &e)),
@@ -173,12 +178,18 @@ pub fn check_home(store: &Store, entity: &Entity) -> Result<()> {
     let above = folder.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty());
     for path in above {
         match store.dir.dir(path) {
-            Ok(_) => return Ok(()),
+            Ok(dir) => return may_write(&dir, "."),
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => return Err(odd_home(&store.path().join(path), &e)),
         }
     }
-    Ok(())
+    may_write(&store.dir, ".")
+}
+
+fn not_writable(path: &Path, e: &std::io::Error) -> Error {
+    let path: std::path::PathBuf = path.components().collect();
+    Error::io("write", &path, e)
+        .hint("nothing was written; make it writable for this user, then run the same command again")
 }
 
 fn odd_home(path: &Path, e: &std::io::Error) -> Error {

@@ -14,6 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::command::Command;
 use crate::model::context::ContextType;
 use crate::model::event::{Entity, Entry, Event};
+use crate::model::finding::{Finding, Severity};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{ContextAdded, Payload};
 use crate::model::yaml::is_as_written;
@@ -94,6 +95,23 @@ impl Workspace {
         let what = self.edited(id).ok().flatten()?;
         let path = self.store.shown(task_dir(id).join("task.yaml"));
         Some(format!("{path} was edited by hand ({what}) and that is not recorded yet; agentpm lint --fix records it"))
+    }
+
+    /// The lines of a task's log that cannot be read, or have no effect because they are damaged.
+    pub fn damaged_lines(&self, id: Id) -> Vec<String> {
+        const NAMED: usize = 5;
+        let Ok(loaded) = self.load_task(id) else { return Vec::new() };
+        let damaged: Vec<_> = loaded.findings.iter().filter(|f| f.severity == Severity::Error).collect();
+        let placed = |f: &&Finding| {
+            let line = f.line.map(|n| format!(":{n}")).unwrap_or_default();
+            format!("{}{line}: {}", f.path.as_deref().unwrap_or("its log"), f.message)
+        };
+        let mut words: Vec<String> = damaged.iter().take(NAMED).map(placed).collect();
+        if damaged.len() > NAMED {
+            words
+                .push(format!("{} more lines of this log are damaged; agentpm lint names them", damaged.len() - NAMED));
+        }
+        words
     }
 
     /// Whether a task's file says something that its events do not.

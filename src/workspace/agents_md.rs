@@ -71,7 +71,7 @@ impl Draft {
         if self.old.as_deref() == Some(&self.new[..]) {
             return Ok(None);
         }
-        let mode = if self.old.is_some() { top.mode(&self.path) } else { Ok(0o644) };
+        let mode = if self.old.is_some() { top.mode(&self.path) } else { Ok(0o666) };
         let written = mode.and_then(|mode| top.replace(&self.path, &self.new, mode));
         written.map_err(|e| Error::io("write", &top.path().join(&self.path), &e))?;
         Ok(Some(self.path.display().to_string()))

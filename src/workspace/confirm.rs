@@ -440,12 +440,13 @@ impl Said {
         if let Some(trouble) = self.silent.clone() {
             return self.take_in(need, Answer::Unconfirmed(trouble));
         }
+        let now = self.now;
         let answer = match remote {
             Err(trouble) => Answer::Unconfirmed(trouble.clone()),
             Ok(remote) => match &need {
                 Need::Acquire(wish, known) => confirm::acquire(remote, wish, known.clone()),
                 Need::Renew(seen, until, now, lamport) => confirm::renew(remote, seen.clone(), *until, *now, *lamport),
-                Need::Verify(seen) => confirm::verify(remote, seen),
+                Need::Verify(seen) => confirm::verify(remote, seen, now),
                 Need::Look(_) => {
                     // All at once costs no more than one, and a plan may be begun or ended as a whole.
                     let remote: &mut Remote<'_> = remote;

@@ -201,9 +201,9 @@ impl Workspace {
     fn acknowledged_upon_head(&self, ids: &BTreeSet<Id>) -> Result<BTreeMap<Id, Vec<Entry>>> {
         let mut events: BTreeMap<Id, Vec<Entry>> = BTreeMap::new();
         let Some(runtime) = self.runtime() else { return Ok(events) };
-        let (root, head) = (self.root(), self.head());
+        let (own, head) = (self.store_key(), self.head());
         journals::each(runtime, |record| {
-            if record.commit.root != root || record.commit.head != head {
+            if Some(&record.commit.store) != own || record.commit.head != head {
                 return;
             }
             for entry in record.entries.into_iter().filter(|entry| !entry.event.payload.journal_only()) {

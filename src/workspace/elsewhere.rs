@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::Workspace;
 use super::branches::{Branches, state_of};
+use super::runtime_place::OtherWorktree;
 use crate::error::Result;
-use crate::git::Repo;
 use crate::model::event::Entity;
 use crate::model::id::Id;
 use crate::model::task::Status;
@@ -152,9 +152,8 @@ impl Elsewhere<'_> {
 
     fn worktrees(&mut self) -> Result<&[(String, Store)]> {
         if self.worktrees.is_none() {
-            let tops = self.ws.repo.as_ref().map(Repo::other_worktrees).transpose()?.unwrap_or_default();
             let mut stores = Vec::new();
-            for top in tops {
+            for OtherWorktree { top, .. } in self.ws.other_worktrees()? {
                 let Ok(Some(store)) = Store::at(&top.join(&self.ws.store.name), &top) else { continue };
                 let name =
                     top.file_name().map_or_else(|| top.display().to_string(), |n| n.to_string_lossy().into_owned());

@@ -44,7 +44,7 @@ impl Workspace {
         let author = self.author()?;
         self.under_lock("agentpm sync --plan", |runtime, _, journal| {
             let lamport = journal.lamport();
-            let stage = || Scene::new(self, runtime, author.clone(), lamport, Rc::default(), None, self.elsewhere());
+            let stage = || Scene::new(self, runtime, author.clone(), lamport, None, self.elsewhere());
             let (mut scene, mut taken) = (stage(), Vec::new());
             let mut foreseen = Foreseen::default();
             for one in written {

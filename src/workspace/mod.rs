@@ -18,23 +18,25 @@ pub mod import;
 mod keys;
 mod known;
 mod lint;
+mod lost_events;
 mod newcomers;
 mod news;
 mod open;
 mod over_edits;
 mod past;
+mod pending;
 mod plan;
+mod project;
 mod query;
 mod read;
 mod recover;
 mod related;
 mod remote;
+mod runtime_place;
 mod sessions;
-mod settle;
 mod stage;
 mod stream;
 mod sync;
-mod tail;
 mod trailer;
 mod trial;
 mod work;
@@ -55,14 +57,16 @@ pub use work::{WorkEnd, WorkOrder};
 pub use write::Reply;
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::env::Env;
 use crate::env::files::Dir;
+use crate::error::Error;
 use crate::git::Repo;
 use crate::model::finding::Finding;
 use crate::model::settings::Settings;
 use crate::rules::roles::Rights;
+use crate::runtime::worktree::StoreKey;
 use crate::store::layout::Store;
 
 /// An opened store, with everything around it.
@@ -77,6 +81,8 @@ pub struct Workspace {
     pub settings: Settings,
     /// What was odd about the settings.
     pub findings: Vec<Finding>,
+    /// Why no change is made: what the settings or roles that cannot be read might forbid.
+    unsafe_to_change: Option<Error>,
     /// Who may do what.
     pub rights: Rights,
     options: Options,
@@ -84,6 +90,8 @@ pub struct Workspace {
     runtime_path: PathBuf,
     /// The runtime folder, where it exists.
     runtime: Option<Dir>,
+    /// How the journal names this store, once that was looked up.
+    store_key: OnceLock<StoreKey>,
     /// What was put right by the way and must be told, whatever becomes of what was asked.
     notices: Mutex<Vec<String>>,
 }

@@ -2,24 +2,24 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 use serde_json::json;
 
+use super::runtime_place::{RUNTIME, runtime_path};
 use super::{Workspace, agents_md};
 use crate::env::Env;
 use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
 use crate::git::{self, Repo};
 use crate::model::event::Author;
-use crate::model::finding::{Finding, Rule};
+use crate::model::finding::{Finding, Rule, Spot};
 use crate::model::id::{Id, check_agent_name, slug};
-use crate::model::settings::{LintSettings, Settings};
+use crate::model::settings::{LintSettings, RuntimePlace, Settings};
 use crate::rules::roles::{Rights, Roles};
 use crate::store::config;
-use crate::store::layout::{
-    AGENTS, CONFIG, FORMAT, GITATTRIBUTES, GITIGNORE, LOCAL, OLD_GITATTRIBUTES, STORE, Store, TASKS,
-};
+use crate::store::layout::{AGENTS, CONFIG, FORMAT, GITATTRIBUTES, GITIGNORE, OLD_GITATTRIBUTES, STORE, Store, TASKS};
 use crate::store::place::{not_text, not_utf8};
 
 /// What a door says besides the command: flags that all commands share.
@@ -37,43 +37,49 @@ pub struct Options {
     pub plan_id: Option<String>,
 }
 
-/// Name of the runtime folder in the git folder.
-const RUNTIME: &str = "agentpm";
-
 impl Workspace {
-    /// Opens the nearest store of the work tree, or the one that is named.
+    /// Opens the nearest store of the work tree, or the one that is named. Settings that cannot be read are findings, and the
+    /// defaults count in their place; roles that cannot be read permit nothing. Where what they say could forbid it, changes are
+    /// refused.
     ///
-    /// Errors: `ERR_NO_STORE`, `ERR_GIT` where the repository is not to be trusted, `ERR_CORRUPT` for settings that cannot be
-    /// read or a store that is no folder.
+    /// Errors: `ERR_NO_STORE`, `ERR_GIT` where the repository is not to be trusted, `ERR_CORRUPT` for a store that is no folder.
     pub fn open(env: Env, options: Options) -> Result<Self> {
-        let (repo, store) = find(&env, &options)?;
-        let files = settings_files(&env, &store)?;
-        let (settings, mut findings) = config::combine(&files)?;
-        findings.extend(newer_own(&store, &files, &settings));
-        let rights = read_roles(&store)?;
-        Ok(Self::opened(env, options, repo, store, (settings, findings, rights)))
-    }
-
-    /// As [`Workspace::open`], for one who only looks: settings that cannot be read are findings, and the defaults count in their
-    /// place; roles that cannot be read permit nothing.
-    ///
-    /// Errors: as [`Workspace::open`], but for settings that cannot be read.
-    pub fn open_to_look(env: Env, options: Options) -> Result<Self> {
         let (repo, store) = find(&env, &options)?;
         let mut findings = Vec::new();
         let files = readable_settings(&env, &store, &mut findings)?;
-        let (settings, more) = config::combine_what_fits(&files);
+        let (settings, more) = config::combine(&files);
         findings.extend(more);
         findings.extend(newer_own(&store, &files, &settings));
+        let mut unsafe_to_change = findings.iter().find(|f| is_unsafe(f)).map(unsafe_by);
         let rights = match read_roles(&store) {
             Ok(rights) => rights,
-            Err(e) if e.code == Code::Corrupt => Rights(Some(Roles::default())),
+            Err(e) if e.code == Code::Corrupt => {
+                unsafe_to_change.get_or_insert(e);
+                Rights(Some(Roles::default()))
+            }
             Err(e) => return Err(e),
         };
-        if let Some(bytes) = read_own(&store, "roles.yml").ok().flatten() {
+        if rights.0.is_some()
+            && let Some(bytes) = read_own(&store, "roles.yml").ok().flatten()
+        {
             findings.extend(super::lint::settings(&store.shown("roles.yml"), "roles.yml", &bytes));
         }
-        Ok(Self::opened(env, options, repo, store, (settings, findings, rights)))
+        let mut ws = Self::opened(env, options, repo, store, (settings, findings, rights));
+        ws.unsafe_to_change = unsafe_to_change;
+        Ok(ws)
+    }
+
+    /// Refuses a change where settings or roles that cannot be read might forbid it.
+    ///
+    /// Errors: `ERR_CORRUPT` with the file and line.
+    pub(super) fn check_safe_to_change(&self) -> Result<()> {
+        self.unsafe_to_change.clone().map_or(Ok(()), Err)
+    }
+
+    /// What is wrong with the settings, for every answer: the defaults count instead.
+    pub fn settings_warnings(&self) -> Vec<String> {
+        let invalid = self.findings.iter().filter(|f| f.rule == Rule::ConfigInvalid);
+        invalid.map(placed).collect()
     }
 
     fn opened(
@@ -83,20 +89,23 @@ impl Workspace {
         store: Store,
         (settings, findings, rights): (Settings, Vec<Finding>, Rights),
     ) -> Self {
-        let runtime_path = runtime_path(repo.as_ref(), &store);
-        let runtime = Dir::open(&runtime_path).ok();
-        Workspace {
+        let runtime_path = runtime_path(repo.as_ref(), &store, settings.runtime.place);
+        let mut ws = Workspace {
             env,
             store,
             repo,
             settings,
             findings,
+            unsafe_to_change: None,
             rights,
             options,
             runtime_path,
-            runtime,
+            runtime: None,
+            store_key: OnceLock::new(),
             notices: Default::default(),
-        }
+        };
+        ws.runtime = Dir::open(&ws.runtime_path).ok().filter(|_| !ws.runtime_is_tracked());
+        ws
     }
 
     /// Who acts, with session and tracing ids.
@@ -140,41 +149,12 @@ impl Workspace {
         self.agent().ok()
     }
 
-    /// The runtime folder, made where it is missing, for one who is about to write.
-    ///
-    /// Errors: `ERR_IO` where neither the git folder nor the store can be written, `ERR_INVALID_STATE` for a newer store.
-    pub(super) fn runtime_to_write(&self) -> Result<Dir> {
-        if self.settings.format > FORMAT {
-            return Err(Error::state(format!(
-                "this store has format {}, this agentpm writes format {FORMAT}",
-                self.settings.format
-            ))
-            .hint("use a newer agentpm; reading works with this one"));
-        }
-        files::make_dirs(&self.runtime_path)
-            .and_then(|()| Dir::open(&self.runtime_path))
-            .map_err(|e| Error::io("make the runtime folder", &self.runtime_path, &e))
-    }
-
-    /// The runtime folder, where there is one.
-    pub fn runtime(&self) -> Option<&Dir> {
-        self.runtime.as_ref()
-    }
-
-    /// Whether leases and locks are shared with the other worktrees of this clone.
-    pub fn runtime_is_shared(&self) -> bool {
-        !self.runtime_path.starts_with(self.store.path())
-    }
-
     /// Where the read model of this work tree lies; `None` where it could not be written.
     pub fn index_path(&self) -> Option<PathBuf> {
         if let Some(path) = self.env.var("AGENTPM_DB") {
             return Some(PathBuf::from(path));
         }
-        let folder = match &self.repo {
-            Some(repo) if self.runtime_is_shared() => repo.git_dir.join(RUNTIME),
-            _ => self.runtime_path.clone(),
-        };
+        let folder = self.own_runtime_path();
         let name = match self.store.name.as_str() {
             STORE => "index.db".to_owned(),
             other => format!("index-{}.db", &crate::runtime::records::digest(other)[..8]),
@@ -183,6 +163,26 @@ impl Workspace {
         let made = writable || (self.runtime_is_shared() && files::make_dirs(&folder).is_ok());
         made.then(|| folder.join(name))
     }
+}
+
+/// Whether a finding about the settings leaves open what could forbid a change: the format, leases, the place of the runtime state.
+fn is_unsafe(finding: &Finding) -> bool {
+    finding.rule == Rule::ConfigInvalid
+        && match &finding.spot {
+            Some(Spot::Key(key)) => ["format", "lease", "runtime"].contains(&key.split('.').next().unwrap_or_default()),
+            _ => true,
+        }
+}
+
+fn unsafe_by(finding: &Finding) -> Error {
+    Error::new(Code::Corrupt, format!("{}; nothing was written", placed(finding)))
+        .with(json!({ "path": finding.path, "line": finding.line }))
+        .hint("correct the file with an editor; agentpm lint names every line, and reading goes on meanwhile")
+}
+
+fn placed(finding: &Finding) -> String {
+    let line = finding.line.map(|n| format!(":{n}")).unwrap_or_default();
+    format!("{}{line}: {}", finding.path.as_deref().unwrap_or("the settings"), finding.message)
 }
 
 /// The nearest store of the work tree, or the one that is named.
@@ -235,7 +235,7 @@ pub(super) fn place_in_git(env: &Env, options: &Options) -> Result<Option<Place>
         },
     };
     if let Some(store) = store {
-        let runtime = Dir::open(&runtime_path(Some(&repo), &store)).ok();
+        let runtime = Dir::open(&runtime_path(Some(&repo), &store, RuntimePlace::default())).ok();
         return Ok(Some(Place { repo, name: store.name, runtime }));
     }
     // A hook runs anywhere: without a plan in sight, git's odder forms are nothing to complain of.
@@ -328,22 +328,10 @@ pub(super) fn store_around(env: &Env, options: &Options, folder: &Path) -> Resul
 /// How bad the rules of lint are by the settings of a store and of the user; as they come where those cannot be read.
 pub(super) fn severities(env: &Env, store: &Store) -> LintSettings {
     let files = readable_settings(env, store, &mut Vec::new());
-    files.map(|files| config::combine_what_fits(&files).0.lint).unwrap_or_default()
+    files.map(|files| config::combine(&files).0.lint).unwrap_or_default()
 }
 
-/// The settings files in their order, as name and text.
-fn settings_files(env: &Env, store: &Store) -> Result<Vec<(String, String)>> {
-    let mut found = Vec::new();
-    let user = users_settings(env)?;
-    let own = read_own(store, "config.toml")?.map(|bytes| (store.shown("config.toml"), bytes));
-    for (name, bytes) in user.into_iter().chain(own) {
-        let text = text(&name, bytes)?;
-        found.push((name, text));
-    }
-    Ok(found)
-}
-
-/// As `settings_files`, of those that can be read; the others are findings.
+/// The settings files that can be read, in their order, as name and text; the others are findings.
 fn readable_settings(env: &Env, store: &Store, findings: &mut Vec<Finding>) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     let name = store.shown("config.toml");
@@ -354,8 +342,6 @@ fn readable_settings(env: &Env, store: &Store, findings: &mut Vec<Finding>) -> R
             findings.push(Finding::new(Rule::ConfigMissing, message).at(&name, None));
             None
         }
-        // What is no file is named with all else that does not belong there.
-        Err(e) if e.code == Code::Corrupt && !e.message.contains("larger than") => None,
         Err(e) if e.code == Code::Corrupt => {
             findings.push(Finding::new(Rule::ConfigInvalid, e.message).at(&name, None));
             None
@@ -412,19 +398,11 @@ fn read_roles(store: &Store) -> Result<Rights> {
     let Some(bytes) = read_own(store, "roles.yml")? else { return Ok(Rights(None)) };
     let name = store.shown("roles.yml");
     let text = text(&name, bytes)?;
-    let roles: Roles = crate::store::yaml::read(&text)
-        .map_err(|e| Error::new(Code::Corrupt, format!("{name}: {e}")).hint("mend the file by hand"))?;
+    let roles: Roles = crate::store::yaml::read(&text).map_err(|e| {
+        Error::new(Code::Corrupt, format!("{name}: {e}"))
+            .hint("correct the file with an editor; agentpm lint names the line")
+    })?;
     Ok(Rights(Some(roles)))
-}
-
-/// In the git folder where that can be written or was; else in the store's own `.local`.
-fn runtime_path(repo: Option<&Repo>, store: &Store) -> PathBuf {
-    let local = store.path().join(LOCAL);
-    let Some(repo) = repo else { return local };
-    let shared = repo.common_dir.join(RUNTIME);
-    let folder = if files::metadata(&shared).is_ok() { &shared } else { &repo.common_dir };
-    let writable = Dir::open(folder).is_ok_and(|dir| dir.is_writable());
-    if writable || !store.dir.is_writable() { shared } else { local }
 }
 
 /// What `init` did.
@@ -480,7 +458,7 @@ pub fn init(env: &Env, options: &Options, section: Option<&str>) -> Result<InitR
         if missing || outdated {
             store
                 .dir
-                .replace(name, text.as_bytes(), 0o644)
+                .replace(name, text.as_bytes(), 0o666)
                 .map_err(|e| Error::io("write", &store.path().join(name), &e))?;
             created.push(store.shown(name));
         }

@@ -83,25 +83,13 @@ impl Workspace {
     ///
     /// Errors: `ERR_IO` where the journal cannot be read.
     pub(super) fn pending(&self) -> Result<BTreeMap<Entity, Vec<Entry>>> {
-        let Some(runtime) = self.runtime() else { return Ok(BTreeMap::new()) };
-        let settled = journal::settled(runtime, self.env.boot());
-        if settled == Some(journal::length(runtime)) {
-            return Ok(BTreeMap::new());
-        }
-        let (records, _) = journal::look(runtime, settled.unwrap_or(0))?;
-        let root = self.root();
         let mut pending: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
-        for record in records.into_iter().filter(|record| record.commit.root == root && !record.commit.arrived) {
+        for record in self.pending_records()? {
             for entry in record.entries.into_iter().filter(|e| !e.event.payload.journal_only()) {
                 pending.entry(entry.event.entity.clone()).or_default().push(entry);
             }
         }
         Ok(pending)
-    }
-
-    /// How the journal names this store.
-    pub(super) fn root(&self) -> String {
-        self.store.path().display().to_string()
     }
 
     /// The read model, brought up to the files and the journal.
@@ -170,7 +158,7 @@ impl Workspace {
 
     fn happened(&self) -> Option<Happened> {
         let runtime = self.runtime()?;
-        let offset = journal::settled(runtime, self.env.boot())?;
+        let offset = journal::projected(runtime, self.env.boot())?;
         let git = self.repo.as_ref().map(mark_text).unwrap_or_default();
         Some(Happened { git, journal: journal::inode(runtime), offset })
     }

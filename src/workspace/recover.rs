@@ -6,7 +6,6 @@
 //! Refuses to know: whether somebody threw them away on purpose; that is for whoever chooses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::json;
@@ -16,14 +15,13 @@ use super::known::Kept;
 use super::read::one_of;
 use crate::env::apart;
 use crate::error::{Error, Result};
-use crate::git::Repo;
 use crate::model::event::{Entity, Entry, MAX_CLOCK};
 use crate::model::id::{ABBREVIATION_MIN, Id, quoted};
 use crate::model::payload::Payload;
 use crate::model::words::Ref;
 use crate::rules::fold;
-use crate::runtime::journal;
 use crate::runtime::journals::Journals;
+use crate::runtime::{journal, waiting};
 use crate::store::entity::read_log;
 use crate::store::layout::{Store, home};
 use crate::store::project::{check_home, project};
@@ -130,7 +128,6 @@ impl Workspace {
     fn acknowledged(&self) -> Result<Acknowledged> {
         let mut all = Acknowledged::default();
         let Some(runtime) = self.runtime() else { return Ok(all) };
-        let tops = self.tops()?;
         let keep = |entry: Entry| {
             let event = entry.event;
             let redaction = match &event.payload {
@@ -143,7 +140,8 @@ impl Workspace {
         Journals::open(runtime)?.each(
             |entry, _| keep(entry),
             |kept, commit| {
-                if !self.is_own_root(&commit.root, &tops) {
+                // Whichever worktree it was written in.
+                if commit.store.store != self.store.name {
                     return;
                 }
                 for (event, entity, redaction) in kept {
@@ -160,29 +158,16 @@ impl Workspace {
     /// Events that some writer, in whichever worktree, may not have brought into their logs yet.
     fn in_flight(&self) -> Result<BTreeSet<Id>> {
         let Some(runtime) = self.runtime() else { return Ok(BTreeSet::new()) };
-        let (records, _) = journal::look(runtime, journal::settled(runtime, self.env.boot()).unwrap_or(0))?;
+        let (mut records, _) = journal::look(runtime, journal::projected(runtime, self.env.boot()).unwrap_or(0))?;
+        for worktree in waiting::worktrees(runtime)? {
+            records.extend(waiting::read(runtime, worktree)?);
+        }
         Ok(records.iter().flat_map(|record| &record.entries).map(|e| e.event.id).collect())
     }
 
-    fn tops(&self) -> Result<Vec<PathBuf>> {
-        let mut tops = self.repo.as_ref().map(Repo::other_worktrees).transpose()?.unwrap_or_default();
-        tops.extend(self.repo.as_ref().map(|repo| repo.work_dir.clone()));
-        Ok(tops)
-    }
-
-    /// Whether a record of the journal was written for this store, in whichever worktree: for its path below the top where the
-    /// worktree is there still, else for the end of its path.
-    fn is_own_root(&self, root: &str, tops: &[PathBuf]) -> bool {
-        let root = Path::new(root);
-        match tops.iter().filter(|top| root.starts_with(top)).max_by_key(|top| top.as_os_str().len()) {
-            Some(top) => root == top.join(&self.store.name),
-            None => root == self.store.path() || root.ends_with(&self.store.name),
-        }
-    }
-
     fn other_stores(&self) -> Result<Vec<Store>> {
-        let tops = self.repo.as_ref().map(Repo::other_worktrees).transpose()?.unwrap_or_default();
-        Ok(tops.iter().filter_map(|top| Store::at(&top.join(&self.store.name), top).ok().flatten()).collect())
+        let others = self.other_worktrees()?.into_iter();
+        Ok(others.filter_map(|other| Store::at(&other.top.join(&self.store.name), &other.top).ok().flatten()).collect())
     }
 
     /// Brings lost events back into the logs of this worktree, with those they came from that are not here either.
@@ -209,7 +194,7 @@ impl Workspace {
                 // The journal would not write these again after a power loss.
                 self.store.dir.sync_disk().map_err(|e| Error::io("flush the files of", self.store.path(), &e))?;
                 journal.saw(events.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK));
-                journal.settle(&self.store.dir)?;
+                journal.mark_projected(&self.store.dir)?;
             }
             Ok(BroughtBack {
                 events: events.iter().map(|e| e.event.id).collect(),

@@ -8,12 +8,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Workspace;
+use crate::env::Env;
+use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::git::{Objects, Oid, Push, RemoteRefs};
 use crate::model::agent::{MAX_FENCE, RemoteRecord, Seen};
 use crate::model::id::{Id, check_agent_name};
 use crate::model::time::Time;
 use crate::rules::confirm::{LeaseRemote, Swap, Trouble};
+use crate::runtime::nonces;
 
 /// Where the references are.
 const LEASES: &str = "refs/agentpm/leases/";
@@ -32,6 +35,8 @@ pub(super) struct Remote<'a> {
     clone: Id,
     now: Time,
     ws: &'a Workspace,
+    /// Where nonces come from.
+    chance: Env,
 }
 
 fn name_of(task: Id) -> String {
@@ -66,7 +71,7 @@ impl<'a> Remote<'a> {
         let span = Duration::from_secs(ws.settings.lease.remote_seconds.max(1).into());
         let repo = ws.repo.as_ref().ok_or_else(|| Error::new(Code::Git, "the store lies in no git work tree"))?;
         let refs = RemoteRefs::new(repo.program(&ws.env, span)?, objects, name, span)?;
-        Ok(Remote { refs, objects, clone, now: ws.env.now(), ws })
+        Ok(Remote { refs, objects, clone, now: ws.env.now(), ws, chance: ws.env.again() })
     }
 
     /// Tasks of which something was seen there before.
@@ -144,7 +149,14 @@ impl<'a> Remote<'a> {
             return Err(odd("it does not fit its place".into()));
         }
         check_agent_name(&record.agent).map_err(|e| odd(e.message))?;
-        Ok(Seen { oid: oid.to_string(), at: self.now, ours: record.clone == self.clone, over: 0, record })
+        let ours = record.clone == self.clone && self.has_sent(task, &record.nonce);
+        Ok(Seen { oid: oid.to_string(), at: self.now, ours, over: 0, record })
+    }
+
+    fn has_sent(&self, task: Id, nonce: &str) -> bool {
+        // Notes that cannot be read claim nothing.
+        let sent = Dir::open(self.ws.runtime_path()).ok().and_then(|runtime| nonces::sent(&runtime, task).ok());
+        sent.iter().flatten().any(|known| known == nonce)
     }
 }
 
@@ -156,9 +168,13 @@ impl LeaseRemote for Remote<'_> {
         self.record(task, oid).map(Some).map_err(Trouble::Refused)
     }
 
-    fn swap(&mut self, task: Id, expected: Option<&str>, record: &RemoteRecord) -> Swap {
-        let new = serde_json::to_vec(record)
-            .map_err(|e| Error::new(Code::Io, e.to_string()))
+    fn swap(&mut self, task: Id, expected: Option<&str>, record: &mut RemoteRecord) -> Swap {
+        let stamped = self.chance.new_id().and_then(|nonce| {
+            record.nonce = nonce.to_string();
+            nonces::note(&self.ws.runtime_to_write()?, task, &record.nonce)
+        });
+        let new = stamped
+            .and_then(|()| serde_json::to_vec(record).map_err(|e| Error::new(Code::Io, e.to_string())))
             .and_then(|mut bytes| {
                 bytes.push(b'\n');
                 self.objects.write_blob(&bytes)

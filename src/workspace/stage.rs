@@ -9,13 +9,12 @@ use super::Workspace;
 use super::confirm::Said;
 use super::elsewhere::Elsewhere;
 use super::read::one_of;
-use super::tail::Tail;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord, Seen, Session};
 use crate::model::event::{Author, ENVELOPE_VERSION, Entity, Entry, Event, MAX_CLOCK, MAX_LAMPORT};
 use crate::model::finding::Rule;
-use crate::model::id::{ABBREVIATION_MIN, Id, is_part, quoted};
+use crate::model::id::{ABBREVIATION_MIN, HANDLE_MIN, Id, is_part, quoted};
 use crate::model::payload::{Payload, SessionEnded};
 use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
@@ -31,7 +30,7 @@ use crate::rules::stage::{Draft, Grant, Part, Stage, Taken};
 use crate::runtime::journal;
 use crate::runtime::records;
 use crate::store::entity::{LoadedTask, load_agent, load_task};
-use crate::store::index::Index;
+use crate::store::index::{Index, Pending};
 use crate::store::log::Log;
 
 /// Most parents that one event names.
@@ -76,8 +75,6 @@ pub(super) struct Scene<'a> {
     pub(super) role: Option<Option<String>>,
     /// Where the plan is, if not in the files of the work tree alone.
     pub source: Option<&'a dyn Source>,
-    /// What others have written that is not in the files yet.
-    pub tail: Rc<Tail>,
     now: Time,
     lamport: u64,
     pub tasks: BTreeMap<Id, OnStage>,
@@ -119,7 +116,6 @@ impl<'a> Scene<'a> {
         runtime: &'a Dir,
         me: Author,
         lamport: u64,
-        tail: Rc<Tail>,
         prepared: Option<Prepared>,
         elsewhere: Elsewhere<'a>,
     ) -> Self {
@@ -130,7 +126,6 @@ impl<'a> Scene<'a> {
             key: None,
             role: None,
             source: None,
-            tail,
             now: ws.env.now(),
             lamport,
             tasks: BTreeMap::new(),
@@ -181,7 +176,7 @@ impl<'a> Scene<'a> {
         if !self.caught_up {
             let touched = touched_since(ws, runtime, prepared.journal_end)?;
             match touched {
-                Some(ids) => prepared.index.lay_over(&ws.store, &ids, &self.tail.logs(), ws.tick())?,
+                Some(ids) => prepared.index.lay_over(&ws.store, &ids, &Pending::new(), ws.tick())?,
                 None => prepared.index = ws.index_to_change()?,
             }
             self.caught_up = true;
@@ -207,7 +202,7 @@ impl<'a> Scene<'a> {
         }
         let loaded = match self.source {
             Some(source) => source.load(id)?,
-            None => load_task(&self.ws.store, id, &self.tail.log_of(id))?,
+            None => load_task(&self.ws.store, id, &[])?,
         };
         if loaded.task.version == 0 && loaded.log.entries.is_empty() && !loaded.log.fixed {
             return Ok(false);
@@ -284,12 +279,12 @@ impl<'a> Scene<'a> {
         if let Some(session) = self.sessions.get(&id) {
             return Ok(Some(session.clone()));
         }
-        self.tail.session(self.runtime, id)
+        records::session(self.runtime, id)
     }
 
     /// All tasks of which a lease was ever granted.
     fn leased_tasks(&self) -> Result<BTreeSet<Id>> {
-        Ok(records::leased_tasks(self.runtime)?.into_iter().chain(self.tail.leased_tasks()).collect())
+        Ok(records::leased_tasks(self.runtime)?.into_iter().collect())
     }
 
     /// Brings the sessions that an event tells of up to it.
@@ -324,9 +319,8 @@ pub(super) fn touched_since(ws: &Workspace, runtime: &Dir, end: u64) -> Result<O
         return Ok(None);
     }
     let (records, _) = journal::look(runtime, end)?;
-    let root = ws.root();
     let mut ids = BTreeSet::new();
-    for record in records.iter().filter(|record| record.commit.root == root) {
+    for record in records.iter().filter(|record| Some(&record.commit.store) == ws.store_key()) {
         ids.extend(record.entries.iter().filter_map(|e| match e.event.entity {
             Entity::Task(id) => Some(id),
             _ => None,
@@ -470,7 +464,7 @@ impl Stage for Scene<'_> {
         if let Some(record) = self.leases.get(&task) {
             return Ok(record.clone());
         }
-        let mut record = self.tail.lease(&self.ws.store, self.runtime, task)?;
+        let mut record = records::lease(self.runtime, task)?;
         if let Some(slot) = self.tasks.get(&task) {
             lease::heed_log(&mut record, &slot.task, slot.log.entries.iter(), self.now);
         }
@@ -713,11 +707,18 @@ impl Scene<'_> {
     /// other worktrees and on the other branches.
     fn first_free(&mut self, ranking: &[Id], here: bool) -> Result<Option<Id>> {
         for id in ranking {
-            if !self.passed_over.contains(id)
-                && self.is_free(*id, here)?
-                && (here || self.elsewhere.taken(*id)?.is_none())
-            {
-                return Ok(Some(*id));
+            if self.passed_over.contains(id) {
+                continue;
+            }
+            match self.is_free(*id, here) {
+                Ok(true) if here || self.elsewhere.taken(*id)?.is_none() => return Ok(Some(*id)),
+                Ok(_) => {}
+                // One damaged task is not in the way of others.
+                Err(e) if matches!(e.code, Code::Corrupt | Code::Io) => {
+                    self.warn(format!("task {} was passed over: {}", id.handle(HANDLE_MIN), e.message));
+                    self.passed_over.insert(*id);
+                }
+                Err(e) => return Err(e),
             }
         }
         Ok(None)

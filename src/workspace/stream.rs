@@ -4,24 +4,27 @@
 //! written here or came by git. Order is that of arrival on this machine, which is the journal's.
 //! Refuses to know: who looks on.
 //!
-//! Git brings events without telling anybody. So whoever looks on first notes in the journal what lies in the logs and is not
-//! there yet, under the lock; such records are never brought into files again.
+//! Git brings events past the journal. A caller that looks on notes in the journal what stands in the logs and not there, if the
+//! lock is free; such records are never projected again. It never waits for the lock: what it cannot note is noted by a later
+//! caller, and arrives then. On a disk that cannot be written, such events follow after those of the journal, in their order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Workspace;
 use crate::env::apart;
 use crate::env::files::Dir;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry, Event, MAX_CLOCK, Stamp, parse_line};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
-use crate::reports::view;
-use crate::runtime::journal::{self, Commit};
+use crate::runtime::journal::{self, Commit, Journal};
 use crate::runtime::journals::{Journals, Spot};
+use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
 use crate::store::project::{check_home, project, without_text};
 
@@ -36,27 +39,28 @@ impl Workspace {
     /// Gives `show` events that arrived after one of them, in order of arrival; from the first on where none is named. Answers
     /// with what stands beside them.
     ///
-    /// Errors: `ERR_NOT_FOUND` where no event has that id, `ERR_BUSY` or `ERR_IO` where arrivals cannot be noted.
-    pub fn pull_events(&self, since: Option<Id>, limit: Option<usize>, mut show: impl FnMut(&Value)) -> Result<Value> {
-        self.note_arrivals()?;
-        let arrivals = self.arrivals(since)?;
+    /// Errors: `ERR_NOT_FOUND` where no event has that id, `ERR_IO` where the journal or the logs cannot be read.
+    pub fn pull_events(&self, since: Option<Id>, limit: Option<usize>, mut show: impl FnMut(&Entry)) -> Result<Value> {
+        let arrivals = self.arrivals(since, self.note_arrivals()?)?;
         let total = arrivals.order.len();
         let shown = &arrivals.order[..total.min(limit.unwrap_or(DEFAULT_LIMIT))];
         let more = shown.len() < total;
         let next = shown.last().map(|(id, _)| *id).or(since);
         for one in shown {
-            show(&view::event(&arrivals.read(one)?));
+            show(&arrivals.read(one)?);
         }
         Ok(json!({ "total": total, "truncated": more, "next_cursor": next }))
     }
 
-    /// Takes in events of another replica: one JSON array, or one event a line. Those that are here already change nothing.
+    /// Records events of another replica: one JSON array, one event a line, or an answer of `sync pull`. Those that are here
+    /// already change nothing; those that stay on the machine that wrote them are skipped.
     ///
     /// Errors: `ERR_VALIDATION` naming the first event that cannot be read or whose id stands for another here; then nothing
     /// was taken in. `ERR_BUSY`, `ERR_IO`.
     pub fn push_events(&self, text: &str) -> Result<Value> {
-        let entries = parse_events(text)?;
-        let given = entries.len();
+        self.check_safe_to_change()?;
+        let (entries, skipped) = parse_events(text)?;
+        let given = entries.len() + skipped;
         self.under_lock("agentpm sync push", |runtime, _, journal| {
             self.look_after_git(journal, runtime)?;
             let fresh = self.fresh_of(entries)?;
@@ -67,10 +71,11 @@ impl Workspace {
                 for (entity, more) in &fresh {
                     project(&self.store, entity, more, runtime)?;
                 }
-                journal.settle(&self.store.dir)?;
+                journal.mark_projected(&self.store.dir)?;
             }
             let entities: Vec<String> = fresh.keys().map(ToString::to_string).collect();
-            Ok(json!({ "given": given, "taken": all.len(), "known": given - all.len(), "entities": entities }))
+            Ok(json!({ "given": given, "taken": all.len(), "known": given - skipped - all.len(),
+                "skipped": skipped, "entities": entities }))
         })
     }
 
@@ -122,22 +127,21 @@ impl Workspace {
         if until.is_some_and(|until| until.is_zero()) {
             return Ok(());
         }
-        self.runtime_to_write()?;
         let news = self.news();
         let start = Instant::now();
         let mut git = self.git_mark();
-        self.note_arrivals()?;
+        let mut unnoted = self.note_arrivals()?;
         let mut cursor = match since {
             Some(id) => Some(id),
-            None => self.last_event()?,
+            None => self.arrivals(None, unnoted)?.order.last().map(|(id, _)| *id),
         };
         let mut looked = None;
         loop {
             let journal = self.runtime().and_then(|runtime| runtime.mark(journal::JOURNAL).ok().flatten());
-            // Nothing arrives but through the journal.
-            if journal.is_none() || looked != journal {
+            // Nothing arrives but through the journal, as long as it can be written.
+            if journal.is_none() || looked != journal || unnoted == Unnoted::Shown {
                 looked = journal;
-                let arrivals = self.arrivals(cursor)?;
+                let arrivals = self.arrivals(cursor, unnoted)?;
                 for one in &arrivals.order {
                     cursor = Some(one.0);
                     if !show(&arrivals.read(one)?) {
@@ -152,9 +156,9 @@ impl Workspace {
             let wait = left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
             news.wait(wait);
             let now = self.git_mark();
-            if now != git {
+            if now != git || unnoted == Unnoted::Later {
                 git = now;
-                self.note_arrivals()?;
+                unnoted = self.note_arrivals()?;
             }
         }
     }
@@ -164,11 +168,11 @@ impl Workspace {
         self.repo.as_ref().map(|repo| (repo.index_mark(), repo.head_text()))
     }
 
-    /// Events of this store's journal after one of them.
-    fn arrivals(&self, since: Option<Id>) -> Result<Arrivals> {
-        let Some(runtime) = Dir::open(&self.runtime_path).ok() else { return Ok(Arrivals::default()) };
-        let journals = Journals::open(&runtime)?;
-        let root = self.root();
+    /// Events of this store's journal after one of them; after these, where it cannot be written, those that are only in the logs.
+    fn arrivals(&self, since: Option<Id>, unnoted: Unnoted) -> Result<Arrivals<'_>> {
+        let runtime = Dir::open(&self.runtime_path).ok().filter(|_| !self.runtime_is_tracked());
+        let journals = runtime.map_or_else(|| Ok(Journals::default()), |runtime| Journals::open(&runtime))?;
+        let own = self.store_key();
         let mut found = since.is_none();
         let mut order = Vec::new();
         let mut seen = BTreeSet::new();
@@ -181,72 +185,97 @@ impl Workspace {
             Some((entry.event.id, spot, redaction))
         };
         journals.each(keep, |kept, commit| {
-            for (id, spot, redaction) in kept.into_iter().filter(|_| commit.root == root) {
+            for (id, spot, redaction) in kept.into_iter().filter(|_| Some(&commit.store) == own) {
                 redacted.extend(redaction);
                 // What came here by two ways, or is noted again after a new start, has arrived once.
                 if !seen.insert(id) {
                     continue;
                 }
                 if found {
-                    order.push((id, spot));
+                    order.push((id, Source::Journal(spot)));
                 } else if Some(id) == since {
                     found = true;
                 }
             }
         })?;
+        if unnoted == Unnoted::Shown {
+            for (stamp, entity) in self.arrived(|id| seen.contains(&id))? {
+                if found {
+                    order.push((stamp.id, Source::Log(entity)));
+                } else if Some(stamp.id) == since {
+                    found = true;
+                }
+            }
+        }
         if !found {
             let id = since.map(|id| id.to_string()).unwrap_or_default();
             return Err(Error::not_found(format!("no event {id} has arrived here"))
                 .hint("leave the cursor out to begin with the first event, or take next_cursor of an earlier answer"));
         }
-        Ok(Arrivals { order, journals, redacted })
+        Ok(Arrivals { ws: self, order, journals, redacted })
     }
 
-    fn last_event(&self) -> Result<Option<Id>> {
-        Ok(self.arrivals(None)?.order.last().map(|(id, _)| *id))
+    /// Notes in the journal what stands in the logs and did not come through it, if no other process holds the lock.
+    ///
+    /// Errors: `ERR_IO` where journal or logs cannot be read.
+    fn note_arrivals(&self) -> Result<Unnoted> {
+        let Ok(runtime) = self.runtime_to_write() else { return Ok(Unnoted::Shown) };
+        let _lock = match Lock::take(&runtime, Duration::ZERO, "agentpm, noting what came by git") {
+            Ok(lock) => lock,
+            Err(e) if e.code == Code::Busy => return Ok(Unnoted::Later),
+            Err(_) => return Ok(Unnoted::Shown),
+        };
+        let mut journal = Journal::open(&runtime, self.env.boot())?;
+        // Projecting is a writer's task.
+        if !journal.is_projected() {
+            return Ok(Unnoted::Later);
+        }
+        let own = self.store_key();
+        let mut known = Vec::new();
+        Journals::open(&runtime)?.each(
+            |entry, _| Some(entry.event.id),
+            |ids, commit| known.extend(ids.into_iter().filter(|_| Some(&commit.store) == own)),
+        )?;
+        known.sort_unstable();
+        let arrived = self.arrived(|id| known.binary_search(&id).is_ok())?;
+        for some in arrived.chunks(NOTED_AT_ONCE) {
+            let entries = self.entries_at_stamps(some)?;
+            let commit = self.commit_line(entries.len(), journal.lamport(), true)?;
+            journal.append(&entries, &commit)?;
+            journal.mark_projected(&self.store.dir)?;
+        }
+        Ok(Unnoted::Nothing)
     }
 
-    /// Notes in the journal what lies in the logs and did not come through it.
-    pub(super) fn note_arrivals(&self) -> Result<()> {
-        self.under_lock("agentpm, noting what came by git", |runtime, _, journal| {
-            let root = self.root();
-            let mut known = Vec::new();
-            Journals::open(runtime)?.each(
-                |entry, _| Some(entry.event.id),
-                |ids, commit| known.extend(ids.into_iter().filter(|_| commit.root == root)),
-            )?;
-            known.sort_unstable();
-            let tasks = self.store.task_folders()?.0.into_iter().map(Entity::Task);
-            let entities: Vec<Entity> = tasks.chain(self.agent_names()?.into_iter().map(Entity::Agent)).collect();
-            let looked = apart::each(&entities, |entity| {
-                let entries = read_log(&self.store, entity)?.entries;
-                let own = entries.iter().map(|entry| &entry.event).filter(|event| event.entity == *entity);
-                Ok(own.map(Event::stamp).filter(|stamp| known.binary_search(&stamp.id).is_err()).collect::<Vec<_>>())
-            })?;
-            let place = |(n, stamps): (usize, Vec<Stamp>)| stamps.into_iter().map(move |stamp| (stamp, n));
-            let mut arrived: Vec<(Stamp, usize)> = looked.into_iter().enumerate().flat_map(place).collect();
-            // Of several with one id the first counts.
-            arrived.sort_by_key(|(stamp, n)| (stamp.id, *n));
-            arrived.dedup_by_key(|(stamp, _)| stamp.id);
-            arrived.sort_unstable();
-            for some in arrived.chunks(NOTED_AT_ONCE) {
-                let entries = self.entries_at_stamps(some, &entities)?;
-                let commit = self.commit_line(entries.len(), journal.lamport(), true)?;
-                journal.append(&entries, &commit)?;
-                journal.settle(&self.store.dir)?;
-            }
-            Ok(())
-        })
+    /// The events in the logs that are not known, in their order, each with the log it stands in.
+    fn arrived(&self, is_known: impl Fn(Id) -> bool + Sync) -> Result<Vec<(Stamp, Entity)>> {
+        let tasks = self.store.task_folders()?.0.into_iter().map(Entity::Task);
+        let entities: Vec<Entity> = tasks.chain(self.agent_names()?.into_iter().map(Entity::Agent)).collect();
+        let looked = apart::each(&entities, |entity| {
+            let entries = read_log(&self.store, entity)?.entries;
+            let own = entries.iter().map(|entry| &entry.event).filter(|event| event.entity == *entity);
+            Ok(own.map(Event::stamp).filter(|stamp| !is_known(stamp.id)).collect::<Vec<_>>())
+        })?;
+        let place = |(n, stamps): (usize, Vec<Stamp>)| stamps.into_iter().map(move |stamp| (stamp, n));
+        let mut arrived: Vec<(Stamp, usize)> = looked.into_iter().enumerate().flat_map(place).collect();
+        // Of several with one id the first counts.
+        arrived.sort_by_key(|(stamp, n)| (stamp.id, *n));
+        arrived.dedup_by_key(|(stamp, _)| stamp.id);
+        arrived.sort_unstable();
+        Ok(arrived.into_iter().map(|(stamp, n)| (stamp, entities[n].clone())).collect())
     }
 
     /// The events with these stamps, in the order given, each from the log of one of the entities. What is not there any more
     /// is left out.
-    fn entries_at_stamps(&self, stamps: &[(Stamp, usize)], entities: &[Entity]) -> Result<Vec<Entry>> {
-        let logs: Vec<usize> = stamps.iter().map(|(_, n)| *n).collect::<BTreeSet<_>>().into_iter().collect();
-        let wanted: BTreeSet<(usize, Stamp)> = stamps.iter().map(|(stamp, n)| (*n, *stamp)).collect();
-        let read = apart::each(&logs, |n| {
-            let entries = read_log(&self.store, &entities[*n])?.entries;
-            Ok(entries.into_iter().filter(|entry| wanted.contains(&(*n, entry.event.stamp()))).collect::<Vec<_>>())
+    fn entries_at_stamps(&self, stamps: &[(Stamp, Entity)]) -> Result<Vec<Entry>> {
+        let mut wanted: BTreeMap<&Entity, BTreeSet<Stamp>> = BTreeMap::new();
+        for (stamp, entity) in stamps {
+            wanted.entry(entity).or_default().insert(*stamp);
+        }
+        let wanted: Vec<_> = wanted.into_iter().collect();
+        let read = apart::each(&wanted, |(entity, stamps)| {
+            let entries = read_log(&self.store, entity)?.entries;
+            Ok(entries.into_iter().filter(|entry| stamps.contains(&entry.event.stamp())).collect::<Vec<_>>())
         })?;
         let mut seen = BTreeSet::new();
         let mut entries: Vec<Entry> = read.into_iter().flatten().filter(|e| seen.insert(e.event.id)).collect();
@@ -259,28 +288,53 @@ impl Workspace {
             commit: self.env.new_id()?,
             n,
             lamport,
-            root: self.root(),
+            store: self.store_key_to_write()?.clone(),
             head: self.head(),
-            after: None,
             arrived,
             key: None,
         })
     }
 }
 
+/// What became of events that stand in the logs and not in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unnoted {
+    /// There are none: they were noted.
+    Nothing,
+    /// Another process holds the lock, or has not projected all yet: they are noted later, and arrive then.
+    Later,
+    /// The journal cannot be written by this process: they are shown after its events.
+    Shown,
+}
+
+/// Where an event is read.
+enum Source {
+    Journal(Spot),
+    Log(Entity),
+}
+
 /// What arrived, in that order: ids, and where to read the events.
-#[derive(Default)]
-struct Arrivals {
-    order: Vec<(Id, Spot)>,
+struct Arrivals<'a> {
+    ws: &'a Workspace,
+    order: Vec<(Id, Source)>,
     journals: Journals,
     /// Context entries whose text was taken out.
     redacted: BTreeSet<(Entity, Id)>,
 }
 
-impl Arrivals {
-    fn read(&self, (id, spot): &(Id, Spot)) -> Result<Entry> {
-        let mut entry = self.journals.read(*spot)?;
-        // The journal still holds a text that was taken out since; nobody is given it any more.
+impl Arrivals<'_> {
+    fn read(&self, (id, source): &(Id, Source)) -> Result<Entry> {
+        let mut entry = match source {
+            Source::Journal(spot) => self.journals.read(*spot)?,
+            Source::Log(entity) => {
+                let entries = read_log(&self.ws.store, entity)?.entries;
+                entries.into_iter().find(|entry| entry.event.id == *id).ok_or_else(|| {
+                    Error::not_found(format!("event {id} of {entity} vanished while it was read"))
+                        .hint("run the same command again")
+                })?
+            }
+        };
+        // The journal still holds a text that was redacted since; it is not given out any more.
         if self.redacted.contains(&(entry.event.entity.clone(), *id)) {
             without_text(&mut entry)?;
         }
@@ -296,27 +350,41 @@ fn is_redacted(here: &str, entry: &Entry) -> bool {
     matches!(entry.event.payload, Payload::ContextAdded(_)) && (empty(here) || empty(&entry.line))
 }
 
-fn parse_events(text: &str) -> Result<Vec<Entry>> {
+/// An answer of `sync pull`, as far as its events go.
+#[derive(Deserialize)]
+struct Pulled {
+    data: PulledData,
+}
+
+#[derive(Deserialize)]
+struct PulledData {
+    items: Vec<Box<RawValue>>,
+}
+
+/// The events, and how many of those given stay on the machine that wrote them.
+fn parse_events(text: &str) -> Result<(Vec<Entry>, usize)> {
+    let raw = |items: Vec<Box<RawValue>>| items.into_iter().map(|raw| one_line(raw.get())).collect();
     let lines: Vec<String> = if text.trim_start().starts_with('[') {
-        let items: Vec<Box<serde_json::value::RawValue>> =
-            serde_json::from_str(text).map_err(|e| Error::validation(format!("the events are no JSON array: {e}")))?;
-        items.into_iter().map(|raw| one_line(raw.get())).collect()
+        raw(serde_json::from_str(text).map_err(|e| Error::validation(format!("the events are no JSON array: {e}")))?)
+    } else if let Ok(pulled) = serde_json::from_str::<Pulled>(text) {
+        raw(pulled.data.items)
     } else {
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
     };
     let mut entries = Vec::with_capacity(lines.len());
+    let mut skipped = 0;
     for (n, line) in lines.into_iter().enumerate() {
-        let bad = |why: String| {
-            Error::validation(format!("event {} cannot be taken in: {why}", n + 1))
-                .hint("nothing was taken in; events come from agentpm sync pull, agentpm log --json or a log file")
-        };
-        let event = parse_line(&line).map_err(|e| bad(e.message))?;
+        let event = parse_line(&line).map_err(|e| {
+            Error::validation(format!("event {} cannot be recorded: {}", n + 1, e.message))
+                .hint("nothing was recorded; events come from agentpm sync pull, agentpm log --json or a log file")
+        })?;
         if event.payload.journal_only() || matches!(event.entity, Entity::Session(_)) {
-            return Err(bad(format!("{} stays on the machine that wrote it", event.payload.kind())));
+            skipped += 1;
+            continue;
         }
         entries.push(Entry { event, line: line.into() });
     }
-    Ok(entries)
+    Ok((entries, skipped))
 }
 
 /// A JSON object without the line breaks of a pretty printer; those within texts are escaped anyway.

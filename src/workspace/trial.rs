@@ -196,8 +196,7 @@ impl<'a> Trial<'a> {
 
     fn scene(&self) -> Scene<'_> {
         let elsewhere = if self.elsewhere.is_some() { self.ws.nowhere_else() } else { self.ws.elsewhere() };
-        let mut scene =
-            Scene::new(self.ws, &self.runtime, self.me.clone(), 0, Rc::default(), self.prepared.take(), elsewhere);
+        let mut scene = Scene::new(self.ws, &self.runtime, self.me.clone(), 0, self.prepared.take(), elsewhere);
         scene.caught_up = scene.prepared.is_some();
         scene.source = Some(self);
         scene.role.clone_from(&self.role);

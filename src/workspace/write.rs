@@ -1,8 +1,7 @@
-//! The write path: lock, decide, write into the journal; then the lock is given back, and what was written is settled and
-//! answered.
+//! The write path: lock, repair, decide, append to the journal, project, answer.
 //!
-//! One record in the journal, flushed, is the commit point. Before it nothing happened; after it everything did, and what people
-//! read is drawn from it, by this command or by another one. How that goes is told in `settle`.
+//! One record in the journal, flushed, is the commit point. Before it nothing happened; after it everything did, and the files
+//! that people read are projected from it, by this command or, where that dies or fails, by the next (`project`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -14,14 +13,14 @@ use super::Workspace;
 use super::absorb::HandEdit;
 use super::confirm::Said;
 use super::elsewhere::Elsewhere;
-use super::settle::Decided;
+use super::project::Changed;
 use super::stage::{OnStage, Prepared, Scene};
-use super::tail::Tail;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, LeaseRecord, Session};
 use crate::model::command::Command;
 use crate::model::event::{Author, Entity, Entry};
+use crate::model::finding::Rule;
 use crate::model::id::{Id, quoted};
 use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
@@ -49,13 +48,6 @@ pub struct Reply {
     pub warnings: Vec<String>,
     /// Hand edits that were recorded with it: the task, and what had been changed, in words.
     pub taken_in: Vec<(Id, String)>,
-}
-
-/// Whether a command may be decided while others wait for the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Beside {
-    Others,
-    Nobody,
 }
 
 /// What a command left on its stage, for the answer.
@@ -112,12 +104,8 @@ impl Workspace {
         said: Option<&Said>,
         mut decision: impl FnMut(&mut Scene) -> Result<Subject>,
     ) -> Result<Reply> {
-        let mut once = |beside| self.execute_once(&author, command, edits, said, beside, &mut decision);
-        let mut once = || match once(Beside::Others)? {
-            Some(reply) => Ok(reply),
-            // Alone there is always an answer.
-            None => once(Beside::Nobody)?.ok_or_else(|| Error::new(Code::Busy, "others were in the way")),
-        };
+        self.check_safe_to_change()?;
+        let mut once = || self.execute_once(&author, command, edits, said, &mut decision);
         match once() {
             // Nothing was written: what could not be shown after the commit point is a warning.
             Err(e) if database::is_damaged(&e) => {
@@ -128,16 +116,14 @@ impl Workspace {
         }
     }
 
-    /// `None` where it cannot be decided beside what others have written and not yet drawn.
     fn execute_once(
         &self,
         author: &Author,
         command: &Command,
         edits: &[HandEdit],
         said: Option<&Said>,
-        beside: Beside,
         decision: impl FnMut(&mut Scene) -> Result<Subject>,
-    ) -> Result<Option<Reply>> {
+    ) -> Result<Reply> {
         let runtime = self.runtime_to_write()?;
         let prepared = self.prepare(command, &runtime)?;
         let mut elsewhere = self.elsewhere();
@@ -147,17 +133,15 @@ impl Workspace {
         let holder = format!("{} ({})", author.agent, command.op());
         let lock = Lock::take(&runtime, Duration::from_millis(self.settings.lock.wait_ms.into()), &holder)?;
         let mut journal = Journal::open(&runtime, self.env.boot())?;
-        let alone = beside == Beside::Nobody || said.is_some() || !edits.is_empty();
-        let tail = self.tail(&mut journal, &runtime, command, alone)?;
+        self.finish_projection(&mut journal, &runtime)?;
         self.look_after_git(&mut journal, &runtime)?;
         if let Some(known) = self.done_before(command, &runtime)? {
             drop(lock);
-            return self.reply(known).map(Some);
+            return self.reply(known);
         }
         let (author, warning) = self.in_session(author.clone(), command, &runtime)?;
         let stage = |prepared, elsewhere| {
-            let clock = journal.lamport();
-            let mut scene = Scene::new(self, &runtime, author.clone(), clock, Rc::clone(&tail), prepared, elsewhere);
+            let mut scene = Scene::new(self, &runtime, author.clone(), journal.lamport(), prepared, elsewhere);
             scene.warnings.extend(warning.clone());
             if let Some(said) = said {
                 scene.hear(said.clone());
@@ -169,20 +153,10 @@ impl Workspace {
         if notices_silence(command) {
             scene.close_silent()?;
         }
-        if !tail.is_empty() && (scene.entries.is_empty() || !scene.taken_in.is_empty()) {
-            // That all is so already must be as sure to last as a change would be; and a file that somebody edited is written anew
-            // from all that its log holds.
-            return Ok(None);
-        }
         self.refuse_over_edits(&scene)?;
         lock.check(&runtime)?;
-        let (mut written, decided) = self.write(&mut journal, &runtime, scene, subject, command)?;
-        if let Some((place, decided)) = decided {
-            let saved = self.settle(&runtime, (lock, journal), &place, decided, &holder)?;
-            written.warnings.extend(saved);
-        } else {
-            drop((journal, lock));
-        }
+        let written = self.write(&mut journal, &runtime, scene, subject, command)?;
+        drop((journal, lock));
         tracing::info!(
             op = command.op(),
             agent = holder,
@@ -192,24 +166,7 @@ impl Workspace {
             events = written.events.len(),
             "acknowledged"
         );
-        self.reply(written).map(Some)
-    }
-
-    /// What others have written into the journal and nobody has drawn yet. For a command that wants to be alone, or that cannot be
-    /// decided beside just that, it is drawn first.
-    fn tail(&self, journal: &mut Journal, runtime: &Dir, command: &Command, alone: bool) -> Result<Rc<Tail>> {
-        if journal.is_settled() {
-            return Ok(Rc::default());
-        }
-        if !alone
-            && !journal.restarted()
-            && let Some(tail) = Tail::of(journal.tail()?, &self.root(), idempotency_key(command).is_some())
-            && !self.git_did_something()
-        {
-            return Ok(Rc::new(tail));
-        }
-        self.recover(journal, runtime)?;
-        Ok(Rc::default())
+        self.reply(written)
     }
 
     /// Whoever lost a lease to somebody who has given it back since is told so once.
@@ -245,9 +202,7 @@ impl Workspace {
         let wait = Duration::from_millis(self.settings.lock.wait_ms.into());
         let lock = Lock::take(&runtime, wait, who)?;
         let mut journal = Journal::open(&runtime, self.env.boot())?;
-        if !journal.is_settled() {
-            self.recover(&mut journal, &runtime)?;
-        }
+        self.finish_projection(&mut journal, &runtime)?;
         act(&runtime, &lock, &mut journal)
     }
 
@@ -273,7 +228,7 @@ impl Workspace {
         if !needs {
             return Ok(None);
         }
-        let journal_end = journal::settled(runtime, self.env.boot()).unwrap_or(0);
+        let journal_end = journal::projected(runtime, self.env.boot()).unwrap_or(0);
         let index = if claims_any { self.index()? } else { self.index_to_change()? };
         let ranking = if claims_any {
             let plan = self.plan_to_claim(&index)?;
@@ -328,7 +283,7 @@ impl Workspace {
         }))
     }
 
-    /// Writes what was decided into the journal; `None` where it changes nothing.
+    /// Appends what was decided to the journal and projects it; nothing where it changes nothing.
     fn write<'a>(
         &'a self,
         journal: &mut Journal,
@@ -336,23 +291,10 @@ impl Workspace {
         scene: Scene<'a>,
         subject: Subject,
         command: &Command,
-    ) -> Result<(Written<'a>, Option<(journal::Written, Decided)>)> {
+    ) -> Result<Written<'a>> {
         let lamport = scene.lamport();
-        let Scene {
-            tasks,
-            agents,
-            leases,
-            sessions,
-            entries,
-            warnings,
-            prepared,
-            elsewhere,
-            under,
-            taken_in,
-            tail,
-            said,
-            ..
-        } = scene;
+        let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, under, taken_in, .. } =
+            scene;
         let mut written = Written {
             subject,
             events: entries.iter().map(|e| e.event.id).collect(),
@@ -372,7 +314,7 @@ impl Workspace {
             project_onto(&self.store, &Entity::Task(*id), log, &[], runtime, Some(bytes))?;
         }
         if entries.is_empty() {
-            return Ok((written, None));
+            return Ok(written);
         }
         for session in written.sessions.values() {
             let before = records::session(runtime, session.id)?;
@@ -388,13 +330,13 @@ impl Workspace {
         for entity in entries.iter().map(|e| &e.event.entity).collect::<BTreeSet<_>>() {
             check_home(&self.store, entity)?;
         }
+        records::check_writable(runtime, !leases.is_empty(), !sessions.is_empty(), key.is_some())?;
         let commit = Commit {
             commit: self.env.new_id()?,
             n: entries.len(),
             lamport,
-            root: self.root(),
+            store: self.store_key_to_write()?.clone(),
             head: self.head(),
-            after: None,
             arrived: false,
             key: key.clone(),
         };
@@ -407,19 +349,20 @@ impl Workspace {
             .with(json!({ "lease": lease, "expires_at": until }))
             .hint("agentpm lease list shows who holds what; run the same command again"));
         }
-        let place = journal.write(&entries, &commit)?;
-        let beside = tail.len();
-        let is_alone = said.is_some() || !taken_in.is_empty();
-        let decided = Decided { entries, tasks, agents, leases, sessions, key, taken_in, beside, is_alone };
-        Ok((written, Some((place, decided))))
+        journal.append(&entries, &commit)?;
+        let changed = Changed { entries, tasks, agents, leases, sessions, key, taken_in };
+        let projected = self.project_changed(runtime, changed).and_then(|()| journal.mark_projected(&self.store.dir));
+        if let Err(e) = projected {
+            written
+                .warnings
+                .push(format!("saved, but not every file could be written ({e}); the next command finishes it"));
+        }
+        Ok(written)
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = self.findings.iter().map(|f| f.message.clone()).collect();
-        if !self.runtime_is_shared() && self.repo.is_some() {
-            warnings.push("the git folder cannot be written, so leases are not shared with other worktrees".into());
-        }
-        warnings
+        // What cannot be read is in every answer.
+        self.findings.iter().filter(|f| f.rule != Rule::ConfigInvalid).map(|f| f.message.clone()).collect()
     }
 
     fn reply<'a>(&'a self, mut written: Written<'a>) -> Result<Reply> {

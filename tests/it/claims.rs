@@ -1,7 +1,7 @@
 //! Claims across clones: the remote decides, and where it cannot be asked everybody is told so.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
@@ -561,19 +561,66 @@ fn who_begins_or_ends_a_task_without_a_claim_is_told_that_another_clone_has_it()
     }
 }
 
+/// A copy of a clone, made with everything in it.
+fn copy_of_ann(clones: &Clones, name: &str) -> PathBuf {
+    let copy = clones.room.beside(name);
+    clones.room.sealed("cp", &clones.room.repo()).arg("-a").arg(clones.dir("ann")).arg(&copy).status().unwrap();
+    copy
+}
+
+fn as_ann(clones: &Clones, dir: &Path, args: &[&str]) -> Answer {
+    let mut command = clones.room.agentpm_in(dir);
+    Answer::from(command.env("AGENTPM_AGENT", "ann").args(args).output().unwrap())
+}
+
 #[test]
-fn a_copy_of_a_clone_is_another_clone() {
+fn of_a_clone_and_its_copy_the_first_to_ask_keeps_the_lease() {
+    for copy_asks_first in [false, true] {
+        let (clones, task) = confirmed(&["ann"]);
+        clones.run("ann", &["claim", &task]).data();
+        let (ann, copy) = (clones.dir("ann"), copy_of_ann(&clones, "copy"));
+        let (first, second) = if copy_asks_first { (&copy, &ann) } else { (&ann, &copy) };
+        assert_eq!(as_ann(&clones, first, &["claim", &task]).data()["lease"]["confirmed"], true);
+        let refused = as_ann(&clones, second, &["claim", &task]);
+        assert_eq!(refused.code, 5, "{refused:?}");
+        let refused = as_ann(&clones, second, &["done", &task, "--all-met"]);
+        assert_eq!(refused.code, 5, "{refused:?}");
+        as_ann(&clones, first, &["done", &task, "--all-met"]).data();
+    }
+}
+
+#[test]
+fn of_a_clone_and_its_copy_one_alone_finishes_a_task_that_was_claimed_before() {
     let (clones, task) = confirmed(&["ann"]);
     clones.run("ann", &["claim", &task]).data();
-    let copy = clones.room.beside("copy");
-    clones.room.sealed("cp", &clones.room.repo()).arg("-a").arg(clones.dir("ann")).arg(&copy).status().unwrap();
-    let there = |args: &[&str]| {
-        let mut command = clones.room.agentpm_in(&copy);
-        Answer::from(command.env("AGENTPM_AGENT", "ann").args(args).output().unwrap())
-    };
-    there(&["claim", &task]).error("ERR_LEASE_HELD", 5);
-    there(&["done", &task, "--all-met"]).error("ERR_LEASE_HELD", 5);
-    clones.run("ann", &["done", &task, "--all-met"]).data();
+    let copy = copy_of_ann(&clones, "copy");
+    as_ann(&clones, &copy, &["done", &task, "--all-met"]).data();
+    let refused = as_ann(&clones, &clones.dir("ann"), &["done", &task, "--all-met"]);
+    assert_eq!(refused.code, 5, "{refused:?}");
+}
+
+#[test]
+fn a_clone_and_its_copy_are_never_both_confirmed() {
+    let (clones, _) = confirmed(&["ann"]);
+    let tasks: Vec<String> = (0..4)
+        .map(|n| clones.run("ann", &["task", "create", "--title", &format!("task {n}"), "--quiet"]).text().to_owned())
+        .collect();
+    let copies = [clones.dir("ann"), copy_of_ann(&clones, "one"), copy_of_ann(&clones, "two")];
+    for task in &tasks {
+        let claims: Vec<Child> = copies
+            .iter()
+            .map(|dir| {
+                let mut command = clones.room.agentpm_in(dir);
+                command.env("AGENTPM_AGENT", "ann").env_remove("AGENTPM_SEED").args(["claim", task]);
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        let confirmed = claims
+            .into_iter()
+            .map(end)
+            .filter(|answer| answer.code == 0 && answer.json()["data"]["lease"]["confirmed"] == true);
+        assert_eq!(confirmed.count(), 1, "{task}");
+    }
 }
 
 #[test]

@@ -188,7 +188,7 @@ fn each_code_has_its_exit_code() {
     drop(lock);
 
     fs::write(room.store().join("config.toml"), "format = \n").unwrap();
-    room.run(&["task", "list"]).error("ERR_CORRUPT", 8);
+    room.run(&["task", "create", "--title", "x"]).error("ERR_CORRUPT", 8);
     fs::write(room.store().join("config.toml"), "format = 1\n").unwrap();
     Sandbox::nothing().run(&["init"]).error("ERR_GIT", 9);
     let journal = room.repo().join(".git/agentpm/journal.jsonl");

@@ -608,7 +608,7 @@ fn settings_that_name_a_command_are_unknown_keys_and_nothing_happens() {
 }
 
 #[test]
-fn settings_that_cannot_be_read_are_an_error_with_file_and_line() {
+fn settings_that_cannot_be_read_are_named_with_file_and_line() {
     let room = Sandbox::new();
     for (text, line) in [
         ("format = 1\n[lease\n", 2),
@@ -616,7 +616,9 @@ fn settings_that_cannot_be_read_are_an_error_with_file_and_line() {
         ("format = 1\nformat = 1\n", 2),
     ] {
         fs::write(room.store().join("config.toml"), text).unwrap();
-        let refused = room.run(&["task", "list"]).error("ERR_CORRUPT", 8);
+        let read = room.run(&["task", "list"]);
+        assert!(read.code == 0 && read.stderr.contains(&format!(".agentpm/config.toml:{line}")), "{read:?}");
+        let refused = room.run(&["task", "create", "--title", "x"]).error("ERR_CORRUPT", 8);
         assert_eq!(
             (refused["details"]["path"].as_str(), refused["details"]["line"].as_i64()),
             (Some(".agentpm/config.toml"), Some(line))
@@ -624,7 +626,7 @@ fn settings_that_cannot_be_read_are_an_error_with_file_and_line() {
     }
     for bytes in [&b"\xff"[..], &vec![b'#'; 300 << 10]] {
         fs::write(room.store().join("config.toml"), bytes).unwrap();
-        room.run(&["task", "list"]).error("ERR_CORRUPT", 8);
+        room.run(&["task", "create", "--title", "x"]).error("ERR_CORRUPT", 8);
     }
     fs::write(room.store().join("config.toml"), "format = 2\n").unwrap();
     assert_eq!(room.run(&["task", "list"]).data()["total"], 0, "a newer store is read");

@@ -422,6 +422,15 @@ const STORIES: &[(&str, Tell)] = &[
         s.stage();
         End::error(CONFIG.into(), 3).by(&["--staged"])
     }),
+    ("events-pending", |s| {
+        // As a command leaves it that is killed right after its commit point.
+        let mark = s.room.repo().join(".git/agentpm/mark.json");
+        let files = [mark, s.room.log_of(&s.id), s.room.yaml_of(&s.id)];
+        let before = files.clone().map(|file| fs::read(file).unwrap());
+        s.run(&["note", &s.id, "--content", "acknowledged"]);
+        files.iter().zip(before).for_each(|(file, bytes)| fs::write(file, bytes).unwrap());
+        End::warning(s.log(), None)
+    }),
     ("config-missing", |s| {
         fs::remove_file(s.room.store().join("config.toml")).unwrap();
         End::warning(CONFIG.into(), None)
@@ -526,6 +535,7 @@ const MENDS: &[(&str, Mend)] = &[
         s.config("format = 1\n");
         s.stage();
     }),
+    ("events-pending", Story::resolve),
     ("config-missing", |s| s.run(&["init"])),
     ("index-unmerged", Story::resolve),
     ("log-rewritten", |s| {

@@ -424,32 +424,26 @@ fn a_text_is_found_where_the_index_cannot_be_written_as_it_was_or_at_all() {
 }
 
 #[test]
-fn writing_with_a_read_only_git_folder_goes_to_the_store_with_a_warning() {
-    for with_runtime in [true, false] {
-        let room = Sandbox::new();
-        let id = if with_runtime { room.task("one", &[]) } else { String::new() };
-        hand_over(&room);
-        let _restore = Writable(&room);
-        let git = room.repo().join(".git");
-        chmod("a-w", &git);
-        let before = snapshot(&git);
+fn runtime_state_in_the_worktree_leaves_the_git_folder_as_it_is() {
+    let room = Sandbox::new();
+    hand_over(&room);
+    let _restore = Writable(&room);
+    let git = room.repo().join(".git");
+    chmod("a-w", &git);
+    let before = snapshot(&git);
+    let refused = powerless(&room, &["task", "create", "--title", "two"]).error("ERR_IO", 10);
+    assert!(refused["hint"].as_str().unwrap().contains("place = \"worktree\""), "{refused}");
 
-        let made = powerless(&room, &["task", "create", "--title", "two"]);
-        made.data();
-        assert!(made.stderr.contains("leases are not shared"), "{made:?}");
-        assert_eq!(made.stderr.lines().count(), 1, "{made:?}");
-        let taken = powerless(&room, &["next", "--claim"]).data();
-        if with_runtime {
-            assert_eq!(taken["task"]["id"], id.as_str());
-        }
-        powerless(&room, &["progress", "add", taken["task"]["id"].as_str().unwrap(), "--content", "x"]).data();
-        powerless(&room, &["done"]).data();
-        assert!(room.store().join(".local/journal.jsonl").is_file());
-        assert_eq!(powerless(&room, &["lint"]).data()["findings"], json!([]));
-        assert_eq!(snapshot(&git), before, "the git folder is as it was");
-        let status = room.git(&["-c", "safe.directory=*", "status", "--porcelain", "--untracked-files=all"]);
-        assert!(!status.text().contains(".local"), "git does not see it: {status:?}");
-    }
+    fs::write(room.store().join("config.toml"), "format = 1\n[runtime]\nplace = \"worktree\"\n").unwrap();
+    powerless(&room, &["task", "create", "--title", "two"]).data();
+    let taken = powerless(&room, &["next", "--claim"]).data();
+    powerless(&room, &["progress", "add", taken["task"]["id"].as_str().unwrap(), "--content", "x"]).data();
+    powerless(&room, &["done"]).data();
+    assert!(room.store().join(".local/journal.jsonl").is_file());
+    assert_eq!(powerless(&room, &["lint"]).data()["findings"], json!([]));
+    assert_eq!(snapshot(&git), before, "the git folder is as it was");
+    let status = room.git(&["-c", "safe.directory=*", "status", "--porcelain", "--untracked-files=all"]);
+    assert!(!status.text().contains(".local"), "git does not see it: {status:?}");
 }
 
 #[test]

@@ -63,8 +63,16 @@ impl Hub {
 struct Wire<'a> {
     hub: &'a mut Hub,
     dice: &'a Dice,
-    clone: Id,
+    /// Which of the clones asks; one of them is a copy of another and has its id.
+    who: usize,
     now: Time,
+}
+
+impl Wire<'_> {
+    /// The nonces of a clone begin with its number, so that it knows those it sent.
+    fn is_ours(&self, record: &RemoteRecord) -> bool {
+        record.nonce.starts_with(&format!("{}-", self.who))
+    }
 }
 
 impl LeaseRemote for Wire<'_> {
@@ -74,10 +82,11 @@ impl LeaseRemote for Wire<'_> {
         }
         self.others_come_first();
         let found = self.hub.records.get(&task).cloned();
-        Ok(found.map(|(oid, record)| Seen { oid, at: self.now, ours: record.clone == self.clone, over: 0, record }))
+        Ok(found.map(|(oid, record)| Seen { oid, at: self.now, ours: self.is_ours(&record), over: 0, record }))
     }
 
-    fn swap(&mut self, task: Id, expected: Option<&str>, record: &RemoteRecord) -> Swap {
+    fn swap(&mut self, task: Id, expected: Option<&str>, record: &mut RemoteRecord) -> Swap {
+        record.nonce = format!("{}-{}", self.who, self.dice.0.chance().unwrap());
         self.others_come_first();
         match self.dice.below(30) {
             0 => return Swap::NotSent("cut".into()),
@@ -147,7 +156,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
     let mut hub = Hub::default();
     let mut clones: Vec<Clone> = (0..6)
         .map(|n| Clone {
-            id: id(100 + n),
+            id: id(100 + n.min(4)),
             off: 0,
             seen: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -178,7 +187,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
             _ => {}
         }
         let now = clone.now(time);
-        let mut wire = Wire { hub: &mut hub, dice: &dice, clone: clone.id, now };
+        let mut wire = Wire { hub: &mut hub, dice: &dice, who, now };
         let answer = match dice.below(10) {
             0..=4 => {
                 leases += 1;

@@ -32,6 +32,7 @@ use crate::model::id::{Id, check_agent_name};
 use crate::model::yaml::is_as_written;
 use crate::rules::fold::order;
 use crate::runtime::journal::Journal;
+use crate::runtime::records;
 use crate::store::edited::{Readable, compare};
 use crate::store::entity::{read_log, read_yaml};
 use crate::store::layout::{AGENTS, LOG, TASKS, home, task_dir};
@@ -54,6 +55,9 @@ pub struct Healed {
     /// Tasks whose files a commit had removed, and which are back: removing files ends no task.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub brought_back: Vec<BroughtBackTask>,
+    /// Damaged records of leases, sessions and keys that were written again from the journal.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rebuilt: Vec<String>,
     /// Files of the store that git left in conflict and that are not made from logs: their owner must settle them.
     pub left: Vec<String>,
     /// Versions of files in conflict that somebody edited by hand: settling them from the logs would lose the edit.
@@ -123,7 +127,9 @@ impl Workspace {
     fn heal_now(&self, also: BTreeSet<Entity>) -> Result<Healed> {
         let look = |also| {
             self.under_lock("agentpm resolve", |runtime, _, journal| {
-                let (healed, whole) = self.heal(runtime, also)?;
+                let rebuilt = records::damaged(runtime, true)?;
+                let (mut healed, whole) = self.heal(runtime, also)?;
+                healed.rebuilt = rebuilt.iter().map(|(path, _)| path.display().to_string()).collect();
                 self.lift_clock(journal)?;
                 self.note_seen(whole);
                 Ok(healed)
@@ -164,11 +170,6 @@ impl Workspace {
             }
         }
         Ok(recorded)
-    }
-
-    /// Whether git may have changed the store since somebody looked through it last.
-    pub(super) fn git_did_something(&self) -> bool {
-        self.repo.as_ref().is_some_and(|repo| self.seen().is_none_or(|seen| seen.mark != mark_text(repo)))
     }
 
     /// Looks through the store once after git may have changed it: puts right what it left, and lifts the clock above all that

@@ -23,7 +23,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
 use crate::model::payload::Payload;
 use crate::model::settings::LintSettings;
-use crate::store::config::{MAX_CONFIG, combine_what_fits};
+use crate::store::config::{MAX_CONFIG, combine};
 use crate::store::entity::read_log;
 use crate::store::layout::{AGENTS, LOG, home};
 use crate::store::log::Log;
@@ -79,7 +79,7 @@ impl Workspace {
         let name = self.store.shown("config.toml");
         let bytes = objects.file(objects.commit(commit)?.tree, &name)?.unwrap_or_default();
         let text = String::from_utf8(bytes).ok();
-        Ok(text.map(|text| combine_what_fits(&[(name, text)]).0.lint).unwrap_or_default())
+        Ok(text.map(|text| combine(&[(name, text)]).0.lint).unwrap_or_default())
     }
 
     /// The events that the revision does not have: those that its roles do not permit, and those whose id it has otherwise.

@@ -32,6 +32,7 @@ use crate::store::place::{not_text, not_utf8};
 use crate::store::yaml;
 use crate::workspace::heal::entity_below;
 use crate::workspace::open::{Options, Place, newer, place_in_git};
+use crate::workspace::pending::left_behind_at;
 use crate::workspace::{deleted, newcomers};
 
 /// Checks what is staged of the plan. `None` where there is no plan, neither in the work tree nor in the index.
@@ -66,6 +67,7 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
         false => lost.finding,
     };
     findings.extend(lost.into_iter().map(leave));
+    findings.extend(left_behind_at(env, &place)?);
     let checked = staging.entities().iter().filter(|entity| matches!(entity, Entity::Task(_))).count();
     Ok(Some(LintReport::of(findings, checked, &staging.severities()?)))
 }
@@ -294,7 +296,7 @@ impl<'a> Staging<'a> {
     pub(super) fn settings_staged(&self) -> Result<Option<Settings>> {
         let path = shown(&self.place.name, "config.toml");
         let text = self.staged_bytes(&path)?.and_then(|bytes| String::from_utf8(bytes).ok());
-        Ok(text.map(|text| config::combine_what_fits(&[(path, text)]).0))
+        Ok(text.map(|text| config::combine(&[(path, text)]).0))
     }
 
     /// What the index holds of a file.
@@ -335,7 +337,7 @@ pub(in crate::workspace) fn settings(path: &str, below: &str, bytes: &[u8]) -> V
             Err(why) => invalid(why.clone(), yaml::line_in(&why)),
         },
         _ => {
-            let (settings, mut findings) = config::combine_what_fits(&[(path.to_owned(), text.to_owned())]);
+            let (settings, mut findings) = config::combine(&[(path.to_owned(), text.to_owned())]);
             findings.extend(newer(path, text, &settings));
             findings
         }

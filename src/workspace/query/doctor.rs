@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::model::event::Entity;
 use crate::model::finding::Severity;
 use crate::model::id::{HANDLE_MIN, quoted};
-use crate::runtime::{journal, records};
+use crate::runtime::{journal, records, waiting};
 use crate::store::layout::FORMAT;
 use crate::workspace::Workspace;
 
@@ -49,23 +49,23 @@ pub fn doctor(ws: &Workspace) -> Result<Value> {
     });
     checks.push(check(
         "runtime",
-        ws.runtime_is_shared() || ws.repo.is_none(),
+        !ws.runtime_is_tracked(),
         match ws.runtime() {
+            Some(runtime) if !runtime.is_writable() => {
+                format!("{}; this user cannot write it, so changes are refused", runtime.path().display())
+            }
             Some(runtime) => runtime.path().display().to_string(),
             None => "not made yet; the first change makes it".into(),
         },
-        "the git folder cannot be written, so leases are not shared with other worktrees",
+        "git tracks files in it, and state that came with a commit is never opened; take it out of the repository",
     ));
     checks.push(match ws.index_path() {
         Some(path) => check("index", true, path.display().to_string(), ""),
-        None => check(
-            "index",
-            false,
-            "made in memory each time".into(),
-            "reading works, but slower; make the git folder writable",
-        ),
+        None => check("index", true, "made in memory each time: this user cannot write the git folder".into(), ""),
     });
-    checks.push(unsettled(ws));
+    checks.push(projected(ws)?);
+    checks.extend(waits(ws)?);
+    checks.extend(damaged(ws)?);
     checks.push(unheld(ws)?);
     if let Some(repo) = &ws.repo {
         checks.push(match repo.objects() {
@@ -124,19 +124,46 @@ fn leases(ws: &Workspace) -> Result<Value> {
     Ok(check)
 }
 
-fn unsettled(ws: &Workspace) -> Value {
-    let Some(runtime) = ws.runtime() else { return check("journal", true, "empty".into(), "") };
-    let settled = journal::settled(runtime, ws.env.boot()).unwrap_or(0);
-    let length = journal::length(runtime);
-    if settled == length {
-        return check("journal", true, format!("{length} bytes, all of it was brought into the files"), "");
-    }
-    check(
-        "journal",
-        true,
-        format!("{} bytes are not in the files yet", length.saturating_sub(settled)),
-        "the next change ends what was begun",
-    )
+/// Whether every acknowledged event is in its file.
+fn projected(ws: &Workspace) -> Result<Value> {
+    let length = ws.runtime().map_or(0, journal::length);
+    Ok(match ws.left_behind()? {
+        0 => check("journal", true, format!("{length} bytes; every event of this worktree is in its file"), ""),
+        events => check(
+            "journal",
+            false,
+            format!("{events} acknowledged events are in no file yet"),
+            "agentpm resolve writes them into the files",
+        ),
+    })
+}
+
+/// Leases, sessions and idempotency keys whose file is damaged. They are read from the journal meanwhile.
+fn damaged(ws: &Workspace) -> Result<Option<Value>> {
+    const NAMED: usize = 5;
+    let Some(runtime) = ws.runtime() else { return Ok(None) };
+    let damaged = records::damaged(runtime, false)?;
+    let named: Vec<String> = damaged
+        .iter()
+        .take(NAMED)
+        .map(|(path, why)| format!("{} ({why})", runtime.path().join(path).display()))
+        .collect();
+    let more = if damaged.len() > NAMED { format!(" and {} more", damaged.len() - NAMED) } else { String::new() };
+    let found = format!("damaged: {}{more}", named.join(", "));
+    Ok((!damaged.is_empty())
+        .then(|| check("records", false, found, "agentpm resolve writes them again from the journal")))
+}
+
+/// Records that wait for worktrees which could not be reached.
+fn waits(ws: &Workspace) -> Result<Option<Value>> {
+    let Some(runtime) = ws.runtime() else { return Ok(None) };
+    let own = ws.store_key().map(|key| key.worktree);
+    let others = waiting::worktrees(runtime)?.into_iter().filter(|id| Some(*id) != own).count();
+    let found = format!("acknowledged events wait for {others} worktrees that could not be reached");
+    let mut check = check("worktrees", true, found, "");
+    check["mend"] =
+        json!("the next change made in such a worktree writes its files; agentpm recover lists what none holds");
+    Ok((others > 0).then_some(check))
 }
 
 /// Events that every log has lost. Somebody may have thrown them away on purpose, so this is no illness.

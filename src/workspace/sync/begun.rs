@@ -63,7 +63,7 @@ impl Sync<'_> {
         let begun = Begun { branch: self.branch.clone(), before, own, new };
         let bytes = serde_json::to_vec(&begun).map_err(|e| Error::state(e.to_string()))?;
         runtime
-            .replace(self.note(), &bytes, 0o644)
+            .replace(self.note(), &bytes, 0o666)
             .map_err(|e| Error::io("write", &runtime.path().join(self.note()), &e))
     }
 

@@ -296,7 +296,7 @@ impl Sync<'_> {
                 journal.saw(new.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK));
                 project_log(&self.ws.store, &entity, log, &new, runtime)?;
             }
-            journal.settle(&self.ws.store.dir)
+            journal.mark_projected(&self.ws.store.dir)
         })
     }
 
@@ -373,7 +373,7 @@ impl Sync<'_> {
             let now = read_yaml(&self.ws.store, &Entity::Task(id)).ok().flatten().unwrap_or_default();
             if std::str::from_utf8(&now).is_ok_and(|now| is_as_written(now) == Some(true)) {
                 let failed = |e: std::io::Error| Error::io("write", &self.ws.store.path().join(&path), &e);
-                self.ws.store.dir.replace(&path, text.as_bytes(), 0o644).map_err(failed)?;
+                self.ws.store.dir.replace(&path, text.as_bytes(), 0o666).map_err(failed)?;
             }
             Ok(())
         })

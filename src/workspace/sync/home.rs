@@ -233,7 +233,7 @@ impl Sync<'_> {
             let whole = self.objects.blob(item.oid)?;
             let begun = top.read(&change.path, MAX_MOVED).is_ok_and(|b| b.len() < whole.len() && whole.starts_with(&b));
             if begun {
-                let mode = if item.mode == Mode::Executable { 0o755 } else { 0o644 };
+                let mode = if item.mode == Mode::Executable { 0o777 } else { 0o666 };
                 let path = self.repo.work_dir.join(&change.path);
                 top.replace(&change.path, &whole, mode).map_err(|e| Error::io("write", &path, &e))?;
             }
@@ -307,7 +307,7 @@ impl Sync<'_> {
                     {
                         dir.make_dir(folder).map_err(|e| failed(&e))?;
                     }
-                    dir.replace(&change.path, &bytes, 0o644).map_err(|e| failed(&e))?;
+                    dir.replace(&change.path, &bytes, 0o666).map_err(|e| failed(&e))?;
                 }
             }
             None if now.is_some() => dir.remove(&change.path).map_err(|e| failed(&e))?,

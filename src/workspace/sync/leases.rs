@@ -135,7 +135,7 @@ impl Sync<'_> {
                     });
                     let seen = there.get(&task);
                     if lease.confirmed
-                        && seen.is_some_and(|s| s.record.lease == lease.id)
+                        && seen.is_some_and(|s| s.ours && s.record.lease == lease.id)
                         && !self.is_contested(&lease)?
                     {
                         continue;

@@ -1,0 +1,70 @@
+//! Records of worktrees that could not be reached when they were to be projected: kept until one of their commands does it.
+//!
+//! Guarantees that the journal's mark never passes a record that is neither in its logs nor here. One file for each worktree,
+//! in the journal's own format.
+
+use std::io::ErrorKind;
+
+use crate::env::files::Dir;
+use crate::error::{Error, Result};
+use crate::model::id::Id;
+use crate::runtime::journal::{Record, read_records, record_bytes};
+
+const FOLDER: &str = "waiting";
+
+fn name(worktree: Id) -> String {
+    format!("{FOLDER}/{worktree}.jsonl")
+}
+
+/// The records that wait for a worktree.
+///
+/// Errors: `ERR_IO` where they cannot be read. None is no error.
+pub fn read(runtime: &Dir, worktree: Id) -> Result<Vec<Record>> {
+    let shown = runtime.path().join(name(worktree));
+    match runtime.open_file(name(worktree)) {
+        Ok(file) => Ok(read_records(&file, 0).map_err(|e| Error::io("read", &shown, &e))?.0),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(Error::io("open", &shown, &e)),
+    }
+}
+
+/// Keeps records of a worktree, on disk.
+///
+/// Errors: `ERR_IO` or `ERR_NO_SPACE`; then those that waited before still do.
+pub fn add<'a>(runtime: &Dir, worktree: Id, records: impl Iterator<Item = &'a Record>) -> Result<()> {
+    let mut all = read(runtime, worktree)?;
+    for record in records {
+        if all.iter().all(|known| known.commit.commit != record.commit.commit) {
+            all.push(record.clone());
+        }
+    }
+    let mut bytes = Vec::new();
+    for record in &all {
+        bytes.extend(record_bytes(&record.entries, &record.commit)?);
+    }
+    let write = || {
+        runtime.make_dir(FOLDER)?;
+        runtime.replace_synced(name(worktree), &bytes, 0o666)
+    };
+    write().map_err(|e| Error::io("keep records in", &runtime.path().join(name(worktree)), &e))
+}
+
+/// Forgets the records of a worktree, which are in its logs by now.
+///
+/// Errors: `ERR_IO`.
+pub fn remove(runtime: &Dir, worktree: Id) -> Result<()> {
+    runtime.remove(name(worktree)).map_err(|e| Error::io("remove", &runtime.path().join(name(worktree)), &e))
+}
+
+/// The worktrees for which records wait.
+///
+/// Errors: `ERR_IO` where they cannot be listed.
+pub fn worktrees(runtime: &Dir) -> Result<Vec<Id>> {
+    let listed = match runtime.dir(FOLDER) {
+        Ok(dir) => dir.list(),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => Err(e),
+    };
+    let names = listed.map_err(|e| Error::io("list", &runtime.path().join(FOLDER), &e))?;
+    Ok(names.iter().filter_map(|(name, _)| name.strip_suffix(".jsonl")?.parse().ok()).collect())
+}

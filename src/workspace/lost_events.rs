@@ -1,0 +1,164 @@
+//! Noticing that acknowledged events have vanished from the files since the last command: after a reset, a checkout, or a write
+//! that was made while a hook framework had hidden the work tree.
+//!
+//! Guarantees that such events are reported once by the first command after git touched the worktree, if no log, branch or stash
+//! holds them any more. Leaves to `recover` to list them all and to bring them back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::Workspace;
+use super::heal::mark_text;
+use super::known::Kept;
+use crate::env::files::Dir;
+use crate::error::{Error, Result};
+use crate::model::event::{Entity, Entry};
+use crate::model::id::{HANDLE_MIN, Id};
+use crate::runtime::journal::{self, Record};
+use crate::store::entity::read_log;
+use crate::store::layout::{LOG, home};
+use crate::store::log::Log;
+
+/// The note's name, below the runtime folder of the worktree.
+const FILE: &str = "looked.json";
+/// Largest note that is read, in bytes.
+const MAX_FILE: u64 = 64 * 1024;
+/// Most events that are remembered as reported.
+const MAX_REPORTED: usize = 500;
+/// Most tasks that are named.
+const NAMED: usize = 5;
+
+/// Most bytes of journal that are looked through: what is older and still not committed is left to `doctor`.
+const MOST: u64 = 1 << 20;
+
+/// What was looked through. A note that is missing or damaged only means that more of the journal is.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Looked {
+    /// The mark of git's index, and what was checked out.
+    git: String,
+    /// Which journal it was, by its inode.
+    journal: u64,
+    /// Every event before it is committed, or was reported.
+    offset: u64,
+    /// Events that were reported.
+    reported: BTreeSet<Id>,
+}
+
+impl Workspace {
+    /// Reports, in the answer of this command, acknowledged events that nothing holds any more. It costs a look at git's index
+    /// where git did nothing since.
+    pub fn notice_vanished(&self) {
+        match self.look_for_vanished() {
+            Ok(Some(words)) => self.notice(words),
+            Ok(None) => {}
+            Err(e) => tracing::debug!(error = %e, "vanished events were not looked for"),
+        }
+    }
+
+    fn look_for_vanished(&self) -> Result<Option<String>> {
+        let (Some(repo), Some(runtime), Some(own)) = (&self.repo, self.runtime(), self.store_key()) else {
+            return Ok(None);
+        };
+        let folder = Dir::open(&self.own_runtime_path()).map_err(|e| Error::io("open", runtime.path(), &e))?;
+        let text = folder.read(FILE, MAX_FILE).unwrap_or_default();
+        let before: Looked = serde_json::from_slice(&text).unwrap_or_default();
+        let git = format!("{} {}", mark_text(repo), self.head());
+        if before.git == git {
+            return Ok(None);
+        }
+        let inode = journal::inode(runtime);
+        let length = journal::length(runtime);
+        let known = if before.journal == inode { before.offset.min(length) } else { 0 };
+        let from = known.max(length.saturating_sub(MOST));
+        let mut records = journal::look(runtime, from)?.0;
+        records.retain(|record| record.commit.store == *own);
+        let mut open = projected_events(&records, &self.pending()?);
+        let is_new = |id: &Id| !before.reported.contains(id);
+        let all: BTreeSet<Id> = open.values().flatten().copied().collect();
+        let mut vanished = open.clone();
+        self.drop_held(&mut vanished)?;
+        let reported: BTreeSet<Id> = vanished.values().flatten().copied().collect();
+        vanished.values_mut().for_each(|ids| ids.retain(is_new));
+        vanished.retain(|_, ids| !ids.is_empty());
+        self.drop_committed(&mut open)?;
+        // What is not committed can still vanish.
+        let waits: BTreeSet<Id> = open.values().flatten().copied().filter(|id| !reported.contains(id)).collect();
+        let is_waiting = |record: &&Record| record.entries.iter().any(|entry| waits.contains(&entry.event.id));
+        let offset = records.iter().take_while(|record| !is_waiting(record)).last().map_or(from, |record| record.end);
+        let reported = before.reported.iter().filter(|id| !all.contains(id)).chain(&reported).copied();
+        let reported: BTreeSet<Id> = reported.collect::<BTreeSet<Id>>().into_iter().rev().take(MAX_REPORTED).collect();
+        let note = serde_json::to_vec(&Looked { git, journal: inode, offset, reported }).unwrap_or_default();
+        // On a read-only disk the next command looks once more.
+        let _ = folder.replace(FILE, &note, 0o666);
+        Ok((!vanished.is_empty()).then(|| words(&vanished)))
+    }
+
+    /// Leaves the events that the commit which is checked out does not hold.
+    fn drop_committed(&self, left: &mut BTreeMap<Entity, BTreeSet<Id>>) -> Result<()> {
+        let Some(objects) = self.repo.as_ref().and_then(|repo| repo.objects().ok()) else { return Ok(()) };
+        let Some(commit) = objects.head()?.commit else { return Ok(()) };
+        let tree = objects.commit(commit)?.tree;
+        for (entity, ids) in left.iter_mut() {
+            let Some((folder, _)) = home(entity) else { continue };
+            let Some(bytes) = objects.file(tree, &self.store.shown(folder.join(LOG)))? else { continue };
+            let log = Log::read(&bytes[..]).unwrap_or_default();
+            for entry in &log.entries {
+                ids.remove(&entry.event.id);
+            }
+        }
+        left.retain(|_, ids| !ids.is_empty());
+        Ok(())
+    }
+
+    /// Leaves the events that no log of this clone holds.
+    fn drop_held(&self, left: &mut BTreeMap<Entity, BTreeSet<Id>>) -> Result<()> {
+        for (entity, ids) in left.iter_mut() {
+            for entry in read_log(&self.store, entity)?.entries {
+                ids.remove(&entry.event.id);
+            }
+        }
+        left.retain(|_, ids| !ids.is_empty());
+        if left.is_empty() {
+            return Ok(());
+        }
+        let kept = Kept::open(self)?;
+        for (entity, ids) in left.iter_mut() {
+            for log in kept.iter().flat_map(|kept| kept.logs(entity)) {
+                for entry in log.entries {
+                    ids.remove(&entry.event.id);
+                }
+            }
+        }
+        left.retain(|_, ids| !ids.is_empty());
+        Ok(())
+    }
+}
+
+/// The events of these records that belong into logs and are projected by now, by entity.
+fn projected_events(records: &[Record], pending: &BTreeMap<Entity, Vec<Entry>>) -> BTreeMap<Entity, BTreeSet<Id>> {
+    let mut events: BTreeMap<Entity, BTreeSet<Id>> = BTreeMap::new();
+    for event in records.iter().flat_map(|record| &record.entries).map(|entry| &entry.event) {
+        if !event.payload.journal_only() && home(&event.entity).is_some() && !pending.contains_key(&event.entity) {
+            events.entry(event.entity.clone()).or_default().insert(event.id);
+        }
+    }
+    events
+}
+
+fn words(left: &BTreeMap<Entity, BTreeSet<Id>>) -> String {
+    let events: usize = left.values().map(BTreeSet::len).sum();
+    let named: Vec<String> = left
+        .keys()
+        .take(NAMED)
+        .map(|entity| entity.task().map_or_else(|| entity.to_string(), |id| id.handle(HANDLE_MIN)))
+        .collect();
+    let more = if left.len() > NAMED { format!(" and {} more", left.len() - NAMED) } else { String::new() };
+    let (plural, verb) = if events == 1 { ("", "is") } else { ("s", "are") };
+    format!(
+        "{events} acknowledged event{plural} of {}{more} {verb} in no file, branch or stash any more; agentpm recover lists \
+         {} and brings back what is wanted",
+        named.join(", "),
+        if events == 1 { "it" } else { "them" }
+    )
+}

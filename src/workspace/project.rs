@@ -1,0 +1,196 @@
+//! The second half of a write: brings what the journal holds into the files that it belongs to.
+//!
+//! Guarantees that no file is written from a record that a power loss could still take, and that the journal's mark passes a
+//! record only once it is in its files, or kept for a worktree that could not be reached.
+//! Leaves to others what was decided, and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Workspace;
+use super::stage::OnStage;
+use crate::env::apart;
+use crate::env::files::Dir;
+use crate::env::progress::Progress;
+use crate::error::{Code, Error, Result};
+use crate::git::Repo;
+use crate::model::agent::{Agent, LeaseRecord, Session};
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::rules::{lease, session};
+use crate::runtime::journal::{Journal, KeyRecord, Record};
+use crate::runtime::worktree::StoreKey;
+use crate::runtime::{records, waiting};
+use crate::store::entity::{read_log, understand};
+use crate::store::layout::Store;
+use crate::store::log::Log;
+use crate::store::project::{project, project_onto, sweep};
+
+/// What one command changed, as its stage left it: enough to write its files without reading anything again.
+pub(super) struct Changed {
+    /// Its events.
+    pub entries: Vec<Entry>,
+    pub tasks: BTreeMap<Id, OnStage>,
+    pub agents: BTreeMap<String, (Agent, Log)>,
+    pub leases: BTreeMap<Id, LeaseRecord>,
+    pub sessions: BTreeMap<Id, Session>,
+    pub key: Option<KeyRecord>,
+    /// Hand edits that it recorded: the bytes of the file, and what was changed, in words.
+    pub taken_in: BTreeMap<Id, (Vec<u8>, String)>,
+}
+
+impl Workspace {
+    /// Ends what a writer left half-way: projects the records of the journal that are not in their files yet, and those that
+    /// wait for this worktree. The caller holds the lock.
+    ///
+    /// Errors: `ERR_IO` or `ERR_NO_SPACE`; then all of it waits for the next command.
+    pub(super) fn finish_projection(&self, journal: &mut Journal, runtime: &Dir) -> Result<()> {
+        self.project_waiting(runtime)?;
+        if journal.is_projected() {
+            return Ok(());
+        }
+        let mut records = journal.unprojected()?;
+        let (own, head) = (self.store_key_to_write()?.clone(), self.head());
+        // After a reboot, what was made on another branch belongs there and not here.
+        records.retain(|r| !(journal.restarted() && r.commit.store == own && r.commit.head != head));
+        self.project_records(runtime, &records)?;
+        journal.mark_projected(&self.store.dir)
+    }
+
+    /// Projects the records that another worktree kept for this one.
+    fn project_waiting(&self, runtime: &Dir) -> Result<()> {
+        let worktree = self.store_key_to_write()?.worktree;
+        let records = waiting::read(runtime, worktree)?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        for run in records.chunk_by(|a, b| a.commit.store == b.commit.store) {
+            if let Some(store) = self.store_of(&run[0].commit.store) {
+                project_files(&store, run, runtime)?;
+            }
+        }
+        self.store.dir.sync_disk().map_err(|e| Error::io("flush the files of", self.store.path(), &e))?;
+        waiting::remove(runtime, worktree)
+    }
+
+    /// What is checked out: the contents of git's HEAD.
+    pub(super) fn head(&self) -> String {
+        self.repo.as_ref().map(Repo::head_text).unwrap_or_default()
+    }
+
+    fn project_records(&self, runtime: &Dir, records: &[Record]) -> Result<()> {
+        let mut unreachable: BTreeMap<&StoreKey, Vec<&Record>> = BTreeMap::new();
+        for run in records.chunk_by(|a, b| a.commit.store == b.commit.store) {
+            let key = &run[0].commit.store;
+            let store = self.store_of(key);
+            project_runtime(store.as_ref(), run, runtime)?;
+            match store {
+                Some(store) => project_files(&store, run, runtime)?,
+                None => unreachable.entry(key).or_default().extend(run),
+            }
+        }
+        unreachable.into_iter().try_for_each(|(key, run)| waiting::add(runtime, key.worktree, run.into_iter()))
+    }
+
+    /// Projects one command's record, which was appended just now.
+    pub(super) fn project_changed(&self, runtime: &Dir, changed: Changed) -> Result<()> {
+        let Changed { entries, tasks, agents, leases, sessions, key, taken_in } = changed;
+        let mut new = by_entity(&entries);
+        let known = |id: &Id| taken_in.get(id).map(|(bytes, _)| bytes.as_slice());
+        let tasks = tasks.into_iter().map(|(id, slot)| (Entity::Task(id), slot.log, known(&id)));
+        let agents = agents.into_iter().map(|(name, (_, log))| (Entity::Agent(name), log, None));
+        let work = tasks.chain(agents).filter_map(|(entity, log, known)| {
+            let new = new.remove(&entity)?;
+            Some((entity, log, new, known))
+        });
+        let work: Vec<_> = work.collect();
+        let progress = Progress::of("writing tasks", work.len());
+        apart::all(work, |(entity, log, new, known)| {
+            progress.step();
+            project_onto(&self.store, &entity, log, &new, runtime, known)
+        })?;
+        write_runtime_records(runtime, &leases, &sessions, key.as_ref())
+    }
+}
+
+/// The events that go into logs, by entity.
+fn by_entity<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<Entity, Vec<Entry>> {
+    let mut by_entity: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
+    for entry in entries.into_iter().filter(|e| !e.event.payload.journal_only()) {
+        by_entity.entry(entry.event.entity.clone()).or_default().push(entry.clone());
+    }
+    by_entity
+}
+
+/// Brings records of one store into its files.
+fn project_files(store: &Store, records: &[Record], runtime: &Dir) -> Result<()> {
+    let entries = records.iter().filter(|record| !record.commit.arrived).flat_map(|record| &record.entries);
+    let work: Vec<_> = by_entity(entries).into_iter().collect();
+    apart::all(work, |(entity, new)| {
+        // Its writer may have died in the middle of it.
+        sweep(store, &entity);
+        match project(store, &entity, &new, runtime) {
+            // A link or a file stands where its folder belongs: one such place must not hold up all others. The journal still
+            // has the events.
+            Err(e) if e.code == Code::Corrupt => {
+                tracing::warn!(%entity, error = %e, "an entity could not be brought up to date");
+                Ok(())
+            }
+            other => other,
+        }
+    })
+}
+
+/// Brings records of one store into what the clone knows of leases, sessions and keys. The store is `None` where its worktree
+/// cannot be reached.
+fn project_runtime(store: Option<&Store>, records: &[Record], runtime: &Dir) -> Result<()> {
+    let records: Vec<&Record> = records.iter().filter(|record| !record.commit.arrived).collect();
+    let all: Vec<&Entry> = records.iter().flat_map(|record| &record.entries).collect();
+    let of_lease = all.iter().filter(|e| e.event.payload.is_of_lease());
+    let tasks: BTreeSet<Id> = of_lease.filter_map(|e| e.event.entity.task()).collect();
+    let mut leases = BTreeMap::new();
+    for task in tasks {
+        let own: Vec<&Entry> = all.iter().copied().filter(|e| e.event.entity == Entity::Task(task)).collect();
+        leases.insert(task, lease_after(store, runtime, task, &own)?);
+    }
+    let mut sessions: BTreeMap<Id, Session> = BTreeMap::new();
+    for entry in &all {
+        for id in session::concerned(&entry.event) {
+            let known = sessions.remove(&id).map_or_else(|| records::session(runtime, id), |s| Ok(Some(s)))?;
+            if let Some(session) = session::after(known, id, &entry.event) {
+                sessions.insert(id, session);
+            }
+        }
+    }
+    leases.retain(|_, record| *record != LeaseRecord::default());
+    write_runtime_records(runtime, &leases, &sessions, None)?;
+    records.iter().filter_map(|record| record.commit.key.as_ref()).try_for_each(|key| records::write_key(runtime, key))
+}
+
+/// What is known of a task's leases after more of its events, as the commands that wrote them saw it.
+fn lease_after(store: Option<&Store>, runtime: &Dir, task: Id, new: &[&Entry]) -> Result<LeaseRecord> {
+    let mut record = records::lease(runtime, task)?;
+    let mut log = store.map(|store| read_log(store, &Entity::Task(task))).transpose()?.unwrap_or_default();
+    log.entries.retain(|known| new.iter().all(|e| e.event.id != known.event.id));
+    let before = understand("", task, log);
+    for entry in new {
+        lease::heed_log(&mut record, &before.task, before.log.entries.iter(), entry.event.at);
+        lease::apply(&mut record, &entry.event);
+        lease::heed_remote(&mut record);
+    }
+    Ok(record)
+}
+
+fn write_runtime_records(
+    runtime: &Dir,
+    leases: &BTreeMap<Id, LeaseRecord>,
+    sessions: &BTreeMap<Id, Session>,
+    key: Option<&KeyRecord>,
+) -> Result<()> {
+    for (task, record) in leases {
+        records::write_lease(runtime, *task, record)?;
+    }
+    for session in sessions.values() {
+        records::write_session(runtime, session)?;
+    }
+    key.map_or(Ok(()), |key| records::write_key(runtime, key))
+}

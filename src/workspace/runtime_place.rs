@@ -1,0 +1,198 @@
+//! Where the runtime state of a clone lies, and which worktree asks.
+//!
+//! Guarantees one place for all processes of a clone, whatever each of them may write: the place is where the journal is; where
+//! there is none yet, what `[runtime] place` says. A process that cannot write there refuses changes, it never takes another.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::Workspace;
+use crate::env::files::{self, Dir, Kind};
+use crate::error::{Code, Error, Result};
+use crate::git::Repo;
+use crate::model::id::Id;
+use crate::model::settings::RuntimePlace;
+use crate::runtime::journal::JOURNAL;
+use crate::runtime::worktree::{self, StoreKey};
+use crate::store::layout::{FORMAT, LOCAL, STORE, Store};
+
+/// Name of the runtime folder in the git folder.
+pub(super) const RUNTIME: &str = "agentpm";
+
+/// Another worktree of the clone whose files can be reached.
+pub(super) struct OtherWorktree {
+    /// Its id, if a change was made there.
+    pub id: Option<Id>,
+    /// Top of its work tree.
+    pub top: PathBuf,
+}
+
+/// The runtime folder of a store's clone; the folder may not exist yet.
+pub(super) fn runtime_path(repo: Option<&Repo>, store: &Store, place: RuntimePlace) -> PathBuf {
+    let local = store.path().join(LOCAL);
+    let Some(repo) = repo else { return local };
+    let shared = repo.common_dir.join(RUNTIME);
+    let has_journal =
+        |dir: std::io::Result<Dir>| dir.is_ok_and(|dir| matches!(dir.kind(JOURNAL), Ok(Some(Kind::File))));
+    if has_journal(store.dir.dir(LOCAL)) {
+        return local;
+    }
+    match place {
+        RuntimePlace::Worktree if !has_journal(Dir::open(&shared)) => local,
+        _ => shared,
+    }
+}
+
+impl Workspace {
+    /// Where the runtime folder is, or would be.
+    pub(super) fn runtime_path(&self) -> &Path {
+        &self.runtime_path
+    }
+
+    /// The runtime folder, where there was one when the store was opened.
+    pub fn runtime(&self) -> Option<&Dir> {
+        self.runtime.as_ref()
+    }
+
+    /// The runtime folder, made where it is missing, for a caller that is about to write. This worktree has an id from then on.
+    ///
+    /// Errors: `ERR_IO` where this process cannot write it, `ERR_INVALID_STATE` for a newer store, `ERR_CORRUPT` where git tracks
+    /// the folder.
+    pub(super) fn runtime_to_write(&self) -> Result<Dir> {
+        if self.settings.format > FORMAT {
+            return Err(Error::state(format!(
+                "this store has format {}, this agentpm writes format {FORMAT}",
+                self.settings.format
+            ))
+            .hint("use a newer agentpm; reading works with this one"));
+        }
+        if self.runtime_is_tracked() {
+            return Err(tracked(&self.store.shown(LOCAL)));
+        }
+        let dir = self.make_runtime(&self.runtime_path)?;
+        if self.store_key.get().is_none() {
+            let own = self.make_runtime(&self.own_runtime_path())?;
+            let top = self.repo.as_ref().map_or(self.store.path(), |repo| &repo.work_dir);
+            // From a chance of its own: what a command names must not depend on whether it is the first.
+            let worktree = worktree::ensure(&own, top, || self.env.again().new_id())?;
+            // Another thread may have been first; it read the same file.
+            let _ = self.store_key.set(self.key_in(worktree));
+        }
+        Ok(dir)
+    }
+
+    fn make_runtime(&self, path: &Path) -> Result<Dir> {
+        let shared = self.repo.as_ref().filter(|_| self.runtime_is_shared()).map_or(0, Repo::shared_mode);
+        let made = match Dir::open(path) {
+            Ok(dir) => Ok(dir.sharing(shared)),
+            Err(_) => files::make_dirs(path).and_then(|()| Dir::open(path)).and_then(|dir| {
+                let dir = dir.sharing(shared);
+                dir.share().map(|()| dir)
+            }),
+        };
+        match made {
+            Ok(dir) if dir.is_writable() => Ok(dir),
+            Ok(_) => Err(self.not_writable(path, "permission denied, or a read-only disk")),
+            Err(e) => Err(self.not_writable(path, &e.to_string())),
+        }
+    }
+
+    fn not_writable(&self, path: &Path, why: &str) -> Error {
+        let owner = files::owner(path).map(|owner| format!(" It belongs to user {owner}.")).unwrap_or_default();
+        let hint = match self.runtime_is_shared() {
+            true => {
+                "make it writable for this user; or, in a clone where no change was made yet, set place = \"worktree\" \
+                     under [runtime] in .agentpm/config.toml"
+            }
+            false => "make it writable for this user",
+        };
+        Error::new(
+            Code::Io,
+            format!("the runtime state of this clone is in {}, which cannot be written ({why}); nothing was written.{owner}", path.display()),
+        )
+        .with(json!({ "path": path.display().to_string() }))
+        .hint(hint)
+    }
+
+    /// Whether the runtime folder lies in the store and git tracks files in it: state that came with a commit is never opened.
+    pub(super) fn runtime_is_tracked(&self) -> bool {
+        let Some(repo) = self.repo.as_ref().filter(|_| !self.runtime_is_shared()) else { return false };
+        let local = self.store.shown(LOCAL);
+        repo.objects()
+            .is_ok_and(|objects| objects.is_in_index(&repo.index_in_force(&self.env), &local).unwrap_or(false))
+    }
+
+    /// Whether leases and locks are shared with the other worktrees of this clone.
+    pub fn runtime_is_shared(&self) -> bool {
+        !self.runtime_path.starts_with(self.store.path())
+    }
+
+    /// The folder for what this worktree alone keeps: its id and its read model.
+    pub(super) fn own_runtime_path(&self) -> PathBuf {
+        match &self.repo {
+            Some(repo) if self.runtime_is_shared() => repo.git_dir.join(RUNTIME),
+            _ => self.runtime_path.clone(),
+        }
+    }
+
+    /// How the journal names this store; `None` where no change was made in this worktree yet.
+    pub(super) fn store_key(&self) -> Option<&StoreKey> {
+        if self.store_key.get().is_none() {
+            let own = Dir::open(&self.own_runtime_path()).ok()?;
+            let known = worktree::read(&own)?;
+            // Another thread may have been first; it read the same file.
+            let _ = self.store_key.set(self.key_in(known.id));
+        }
+        self.store_key.get()
+    }
+
+    /// As [`Workspace::store_key`], for a caller that has been given the runtime folder to write.
+    ///
+    /// Errors: those of [`Workspace::runtime_to_write`].
+    pub(super) fn store_key_to_write(&self) -> Result<&StoreKey> {
+        if self.store_key.get().is_none() {
+            self.runtime_to_write()?;
+        }
+        self.store_key.get().ok_or_else(|| Error::new(Code::Io, "this worktree has no id; nothing was written"))
+    }
+
+    fn key_in(&self, worktree: Id) -> StoreKey {
+        StoreKey { worktree, store: self.store.name.clone() }
+    }
+
+    /// The other worktrees of this clone whose files can be reached.
+    ///
+    /// Errors: `ERR_IO` where the list of worktrees cannot be read.
+    pub(super) fn other_worktrees(&self) -> Result<Vec<OtherWorktree>> {
+        let Some(repo) = &self.repo else { return Ok(Vec::new()) };
+        let known = |git_dir: &PathBuf| Dir::open(&git_dir.join(RUNTIME)).ok().and_then(|own| worktree::read(&own));
+        let reached = repo.other_git_dirs()?.into_iter().filter_map(|git_dir| {
+            let known = known(&git_dir);
+            let top = repo.top_of(&git_dir, known.as_ref().map(|known| known.top.as_path()))?;
+            Some(OtherWorktree { id: known.map(|known| known.id), top })
+        });
+        Ok(reached.collect())
+    }
+
+    /// The store of a key in this worktree or another one that can be reached; `None` elsewhere. Only real stores count.
+    pub(super) fn store_of(&self, key: &StoreKey) -> Option<Store> {
+        let own = self.store_key().is_some_and(|own| own.worktree == key.worktree);
+        let top = match &self.repo {
+            Some(repo) if own => repo.work_dir.clone(),
+            _ => self.other_worktrees().ok()?.into_iter().find(|other| other.id == Some(key.worktree))?.top,
+        };
+        let path = top.join(&key.store);
+        let is_beneath = path.file_name() == Some(STORE.as_ref()) && !key.store.split('/').any(|part| part == "..");
+        is_beneath.then(|| Store::at(&path, &top).ok().flatten()).flatten()
+    }
+}
+
+fn tracked(local: &str) -> Error {
+    Error::new(
+        Code::Corrupt,
+        format!("git tracks files in {local}; runtime state that came with a commit is never opened"),
+    )
+    .with(json!({ "path": local }))
+    .hint("look at what is there, and take it out of the repository with your own tools")
+}
