@@ -4,7 +4,7 @@
 //! lease, and what lost to a concurrent value, is listed even where the states do not show it.
 //! Refuses to know: which points of history the two sets belong to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -116,7 +116,10 @@ pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> 
     }
     let (old, new) = (fold::fold(id, before).0, fold::fold(id, after).0);
     let told = Told::of(id, after, &old_ids);
-    let known: Vec<Lost> = lost(id, before);
+    let lost_before = lost(id, before);
+    let known: HashMap<(Id, &str), &Lost> =
+        lost_before.iter().map(|edit| ((edit.lost.event, &*edit.field), edit)).collect();
+    let is_new = |edit: &Lost| known.get(&(edit.lost.event, &*edit.field)).is_none_or(|old| *old != edit);
     let created = new.created && !old.created;
     let mut out = TaskChange {
         task: id,
@@ -129,7 +132,7 @@ pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> 
         parent: new.parent(),
         steps: Steps { done: new.progress.values().filter(|item| item.completed).count(), total: new.progress.len() },
         changes: Vec::new(),
-        lost: lost(id, after).into_iter().filter(|edit| !known.contains(edit)).collect(),
+        lost: lost(id, after).into_iter().filter(is_new).collect(),
     };
     if out.gone {
         return Some(out);
@@ -167,10 +170,10 @@ struct Told<'a> {
 impl<'a> Told<'a> {
     fn of(id: Id, after: &'a [Entry], known: &BTreeSet<Id>) -> Self {
         let ordered = fold::order(&Entity::Task(id), after).events;
-        let mut task = Task::blank(id);
+        let mut folding = fold::Folding::new(id);
         let mut events = Vec::new();
         for entry in &ordered {
-            let counts = fold::apply(&mut task, &entry.event).is_none_or(|f| f.rule == Rule::EventTime);
+            let counts = folding.apply(&entry.event).is_none_or(|f| f.rule == Rule::EventTime);
             if counts && !known.contains(&entry.event.id) {
                 events.push(&entry.event);
             }

@@ -6,6 +6,7 @@ mod sandbox;
 mod agents_door;
 mod attacks;
 mod beside;
+mod bounds;
 mod branches;
 mod by_hand;
 mod claims;
