@@ -107,6 +107,13 @@ pub struct TaskChange {
     pub lost: Vec<Lost>,
 }
 
+impl TaskChange {
+    /// The same without what changed.
+    pub fn head(&self) -> TaskChange {
+        TaskChange { title: self.title.clone(), changes: Vec::new(), lost: Vec::new(), ..*self }
+    }
+}
+
 /// What became of a task between the events it had before and those it has after; `None` where they are the same.
 pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> {
     let ids = |entries: &[Entry]| entries.iter().map(|e| e.event.id).collect::<BTreeSet<Id>>();
@@ -201,10 +208,6 @@ impl<'a> Told<'a> {
         }
     }
 
-    fn last(&self, is: impl Fn(&Event) -> bool) -> Option<&'a Event> {
-        self.events.iter().rev().copied().find(|event| is(event))
-    }
-
     fn writer(&self, name: &str) -> Option<&'a Event> {
         let whole = self.writers.get("metadata").filter(|_| name.starts_with("metadata."));
         self.writers.get(name).into_iter().chain(whole).copied().max_by_key(|event| event.stamp())
@@ -240,6 +243,12 @@ impl<'a> Told<'a> {
     /// Parts that came and went.
     fn parts(&self, old: &Task, new: &Task, out: &mut Vec<Change>) {
         let made = |id: Id| self.by_id.get(&id).copied();
+        let takes = |event: &&'a Event| match &event.payload {
+            Payload::ContextRedacted(p) => Some((p.entry, *event)),
+            Payload::RelationshipRemoved(p) => Some((p.relationship, *event)),
+            _ => None,
+        };
+        let taken_by: HashMap<Id, &Event> = self.events.iter().filter_map(takes).collect();
         let step = |item: &ProgressItem| json!({ "content": item.content, "completed": item.completed });
         for item in new.progress.values() {
             let field = format!("progress.{}", item.id);
@@ -260,8 +269,8 @@ impl<'a> Told<'a> {
                     out.push(self.change(Kind::ContextAdded, &field, Value::Null, to, made(entry.id)));
                 }
                 Some(before) if entry.redacted && !before.redacted => {
-                    let takes = |e: &Event| matches!(&e.payload, Payload::ContextRedacted(p) if p.entry == entry.id);
-                    out.push(self.change(Kind::ContextRedacted, &field, json!(false), json!(true), self.last(takes)));
+                    let by = taken_by.get(&entry.id).copied();
+                    out.push(self.change(Kind::ContextRedacted, &field, json!(false), json!(true), by));
                 }
                 Some(_) => {}
             }
@@ -273,9 +282,9 @@ impl<'a> Told<'a> {
             out.push(self.change(Kind::RelationshipAdded, &field, Value::Null, view(edge), made(edge.id)));
         }
         for edge in old.relationships.values().filter(apart).filter(|e| !new.relationships.contains_key(&e.id)) {
-            let takes = |e: &Event| matches!(&e.payload, Payload::RelationshipRemoved(p) if p.relationship == edge.id);
             let field = format!("relationship.{}", edge.id);
-            out.push(self.change(Kind::RelationshipRemoved, &field, view(edge), Value::Null, self.last(takes)));
+            let by = taken_by.get(&edge.id).copied();
+            out.push(self.change(Kind::RelationshipRemoved, &field, view(edge), Value::Null, by));
         }
     }
 

@@ -327,7 +327,7 @@ mod tests {
 
     fn told(entries: &[Entry]) -> Vec<(String, Value, Value, Reason)> {
         let all = lost(TASK.parse().unwrap(), entries);
-        all.into_iter().map(|l| (l.field, l.lost.value, l.won.value, l.rule)).collect()
+        all.into_iter().map(|l| (l.field, l.lost.value, l.won.value.clone(), l.rule)).collect()
     }
 
     #[test]

@@ -433,3 +433,81 @@ fn a_large_file_that_is_behind_its_log_is_stale_and_one_that_was_edited_is_named
     assert_eq!(room.run(&["next", "--claim"]).data()["task"]["id"], other.as_str());
     assert!(std::fs::read_to_string(room.yaml_of(&task)).unwrap() == edited);
 }
+
+#[test]
+fn what_a_branch_does_to_a_large_task_is_reviewed_in_bounds() {
+    let room = Sandbox::new();
+    let mut log = Hostile::new(1, &json!({"title": "steps"}));
+    log.push("LeaseOverride", &json!({"holder": "bob", "reason": "in a hurry"}));
+    for n in 0..5_000 {
+        log.push("ProgressItemAdded", &json!({"content": format!("step {n}")}));
+    }
+    let task = log.write(&room);
+    room.git(&["commit", "-qm", "base", "--allow-empty"]).text();
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-qm", "plan"]).text();
+    let review = small(&room, &["review", "HEAD~1..HEAD"]);
+    let changes = review["items"][0]["changes"].as_array().unwrap();
+    assert!(changes.iter().any(|change| change["change"] == "created"), "{changes:?}");
+    assert!(changes.iter().any(|change| change["change"] == "override"), "what must be decided is not left out");
+    assert_eq!(review["items"][0]["left_out"]["changes"], 5_002 - changes.len());
+    let whole = room.run(&["review", "HEAD~1..HEAD", "--all"]).data();
+    assert_eq!(whole["items"][0]["changes"].as_array().unwrap().len(), 5_002);
+    let diff = small(&room, &["diff", "HEAD~1", "HEAD", "--id", task]);
+    assert_eq!(diff["items"][0]["task"], task);
+}
+
+#[test]
+fn a_task_that_cannot_be_read_is_passed_over() {
+    let room = Sandbox::new();
+    let mut broken = Hostile::new(1, &json!({"title": "broken", "priority": 5}));
+    let long = "x".repeat(300_000);
+    broken.push("ContextAdded", &json!({"type": "note", "content": long}));
+    let broken = broken.write(&room).to_owned();
+    let large = room.task("large", &["--priority", "4"]);
+    let file = std::fs::OpenOptions::new().write(true).open(room.yaml_of(&large)).unwrap();
+    file.set_len(200 * 1024 * 1024).unwrap();
+    let other = room.task("other work", &[]);
+    let claimed = bounded(&room, &["next", "--claim"]).0;
+    assert_eq!(claimed.data()["task"]["id"], other.as_str(), "{claimed:?}");
+    assert_eq!(claimed.stderr.matches("passed over").count(), 2, "{claimed:?}");
+    for args in [&["ls"][..], &["lint"], &["ready"], &["show", &large], &["brief", &broken]] {
+        small(&room, args);
+    }
+    let findings = room.findings();
+    let of = |task: &str| {
+        let is_its = |f: &&Value| f["path"].as_str().is_some_and(|path| path.contains(task));
+        findings.iter().filter(is_its).map(|f| f["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(of(&broken).contains(&"log-line".to_owned()) && of(&large) == ["task-yaml-invalid"], "{findings:?}");
+    let refused = room.run(&["claim", &large]);
+    assert!(refused.error("ERR_CORRUPT", 8)["hint"].as_str().unwrap().contains("move it away"), "{refused:?}");
+    room.run(&["note", &other, "--content", "goes on"]).data();
+}
+
+#[test]
+fn thousands_of_leases_and_sessions_are_answered_in_bounds() {
+    let room = Sandbox::new();
+    let task = room.task("one", &[]);
+    room.run(&["claim", &task]).data();
+    let runtime = room.repo().join(".git/agentpm");
+    let lease = std::fs::read_to_string(runtime.join(format!("leases/{task}.json"))).unwrap();
+    std::fs::create_dir_all(runtime.join("sessions")).unwrap();
+    for n in 0..5_000 {
+        let (held, session) = (id(n), id(100_000 + n));
+        std::fs::write(runtime.join(format!("leases/{held}.json")), lease.replace(&task, &held)).unwrap();
+        let record = json!({"id": session, "agent": "bob", "status": "active", "started_at": "2026-11-20T10:00:00Z",
+            "last_heartbeat_at": "2026-11-20T10:00:00Z"});
+        std::fs::write(runtime.join(format!("sessions/{session}.json")), record.to_string()).unwrap();
+    }
+    for args in [&["ls"][..], &["ready"], &["next"], &["lease", "list"], &["stale"], &["doctor"]] {
+        let (answer, _) = bounded(&room, args);
+        assert!(
+            answer.code <= 1 && answer.stdout.len() < 150_000,
+            "{args:?}: {} bytes, {}",
+            answer.stdout.len(),
+            answer.stderr
+        );
+    }
+    room.run(&["note", &task, "--content", "goes on"]).data();
+}

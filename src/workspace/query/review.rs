@@ -108,12 +108,7 @@ fn page(ws: &Workspace, q: &Review, changes: &[TaskChange]) -> Result<Value> {
     let mut last = q.cursor.clone().unwrap_or_else(|| START.into());
     let mut next = None;
     for change in &changes[from..] {
-        let mut view = diff::view(ws, change)?;
-        for (shown, single) in view["changes"].as_array_mut().into_iter().flatten().zip(&change.changes) {
-            if let Some(matter) = matter(change, single) {
-                shown["decide"] = json!(matter);
-            }
-        }
+        let view = diff::view(ws, change, super::extent(q.all), |single| matter(change, single))?;
         if !page.push(view) {
             next = Some(last);
             break;
