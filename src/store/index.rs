@@ -319,10 +319,14 @@ impl Reading {
         // by a disk that fails: it is looked at again in any case.
         let mark = if pending.is_empty() { mark_of(store, id)? } else { Mark { size: u64::MAX, ..Mark::default() } };
         let loaded = load_task(store, id, pending)?;
-        let doc = serde_json::to_vec(&loaded.task)
-            .map_err(|e| Error::new(Code::Io, format!("task {id} cannot be kept in the index: {e}")))?;
         let errors = loaded.findings.iter().filter(|f| f.severity == Severity::Error).count();
-        Ok(Reading { mark, doc, errors, lost: lost(id, &loaded.log.entries).len(), task: loaded.task })
+        let lost = lost(id, &loaded.log.entries).len();
+        // A large log and the document made of it are not held at once.
+        drop(loaded.log);
+        let task = loaded.task;
+        let doc = serde_json::to_vec(&task)
+            .map_err(|e| Error::new(Code::Io, format!("task {id} cannot be kept in the index: {e}")))?;
+        Ok(Reading { mark, doc, errors, lost, task })
     }
 }
 

@@ -262,7 +262,7 @@ impl Workspace {
             return Ok(did);
         }
         let readable = match read_yaml(&self.store, entity) {
-            // No program of ours writes one that large: it is somebody's, and lint names it.
+            // No program of ours writes one that large: another program or a person did, and lint names it.
             Err(e) if e.kind() == std::io::ErrorKind::FileTooLarge => {
                 if !did.is_empty() {
                     project_log(&self.store, entity, log, &more, runtime)?;
