@@ -150,12 +150,15 @@ impl fmt::Display for Error {
 impl Error {
     /// A failure with no details and no hint yet.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Error { code, message: message.into(), details: Box::default(), hint: None }
+        Error { code, message: cut(message.into()), details: Box::default(), hint: None }
     }
 
-    /// Adds the facts behind the failure.
+    /// Adds the facts behind the failure. Of a long list only the beginning is kept; `<name>_total` says how long it was.
     #[must_use]
-    pub fn with(mut self, details: Value) -> Self {
+    pub fn with(mut self, mut details: Value) -> Self {
+        if let Value::Object(facts) = &mut details {
+            bound(facts);
+        }
         self.details = Box::new(details);
         self
     }
@@ -195,6 +198,35 @@ impl Error {
     pub fn not_found(message: impl Into<String>) -> Self {
         Error::new(Code::NotFound, message)
     }
+}
+
+/// Longest message, in bytes, and longest list among the facts.
+const MAX_MESSAGE: usize = 4_000;
+const MAX_NAMED: usize = 50;
+
+/// A message that a caller can read: one that names thousands of things ends early and says so.
+fn cut(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        let left_out = message.len() - MAX_MESSAGE;
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.push_str(&format!("… ({left_out} more bytes)"));
+    }
+    message
+}
+
+fn bound(facts: &mut serde_json::Map<String, Value>) {
+    let mut totals = Vec::new();
+    for (name, fact) in facts.iter_mut() {
+        match fact {
+            Value::Array(list) if list.len() > MAX_NAMED => {
+                totals.push((format!("{name}_total"), list.len()));
+                list.truncate(MAX_NAMED);
+            }
+            Value::Object(inner) => bound(inner),
+            _ => {}
+        }
+    }
+    facts.extend(totals.into_iter().map(|(name, total)| (name, json!(total))));
 }
 
 #[cfg(test)]

@@ -140,6 +140,11 @@ impl Paper {
         for lost in items(&item["lost"]) {
             out.push_str(&self.bullet(&self.lost(lost)));
         }
+        for what in ["changes", "lost"] {
+            if let Some(more) = item["left_out"][what].as_u64() {
+                out.push_str(&self.bullet(&format!("and {more} more {what}")));
+            }
+        }
         if items(&item["changes"]).next().is_none() && item["gone"] != true {
             out.push_str(&self.bullet(&format!("{}, and in the end all is as it was", new_events(item))));
         }

@@ -153,6 +153,14 @@ pub fn task(task: &Value) -> String {
     list(&mut out, "Relationships", &task["relationships"], |r| {
         format!("{} {} {}", word(r, "from"), word(r, "type"), word(r, "to"))
     });
+    if let Some(left_out) = task["left_out"].as_object() {
+        let words: Vec<String> = left_out.iter().map(|(name, n)| format!("{n} {}", name.replace('_', " "))).collect();
+        out.push_str(&format!(
+            "\n(left out: {}; agentpm show {} --full has all)\n",
+            words.join(", "),
+            word(task, "handle")
+        ));
+    }
     out
 }
 

@@ -731,7 +731,7 @@ fn edit(ws: &Workspace, args: &TaskPath) -> Result<Answer> {
             return Err(e.hint(format!("your draft is kept at {kept}")));
         }
     }
-    show(ws, TaskGet { id: args.id.clone(), at: None })
+    show(ws, TaskGet { id: args.id.clone(), at: None, full: false })
 }
 
 fn completions(shell: clap_complete::Shell) -> String {

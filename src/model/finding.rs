@@ -5,6 +5,8 @@
 //! Refuses to know: how it is printed.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::HashMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -270,6 +272,35 @@ pub struct Finding {
     /// Where in its file it is, until the line is known.
     #[serde(skip)]
     pub spot: Option<Spot>,
+}
+
+/// Most findings of one rule in one file that a report names; the rest are counted.
+const MAX_ALIKE: usize = 20;
+
+/// The same findings, but of many of one rule in one file the first few and a last one that counts the rest.
+pub fn few_of_a_kind(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut counts: HashMap<(Rule, Option<String>), usize> = HashMap::new();
+    for finding in &findings {
+        *counts.entry((finding.rule, finding.path.clone())).or_default() += 1;
+    }
+    // One more than named costs no more than counting it would.
+    counts.retain(|(_, path), count| path.is_some() && *count > MAX_ALIKE + 1);
+    let mut named: HashMap<(Rule, Option<String>), usize> = HashMap::new();
+    let few = |finding: Finding| {
+        let kind = (finding.rule, finding.path.clone());
+        let Some(count) = counts.get(&kind) else { return Some(finding) };
+        let named = named.entry(kind).or_default();
+        *named += 1;
+        match (*named).cmp(&(MAX_ALIKE + 1)) {
+            Ordering::Less => Some(finding),
+            Ordering::Equal => {
+                let message = format!("{} more findings of this rule in this file", count - MAX_ALIKE);
+                Some(Finding { message, line: None, event: None, spot: None, refusal: None, ..finding })
+            }
+            Ordering::Greater => None,
+        }
+    };
+    findings.into_iter().filter_map(few).collect()
 }
 
 impl Finding {

@@ -12,7 +12,7 @@ use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::model::words::{OptionalTaskRef, Ref, TaskRef};
 
-/// Show a task whole
+/// Show a task: every field, and the newest of its long lists
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskGet {
     /// The task
@@ -22,6 +22,10 @@ pub struct TaskGet {
     #[arg(long, value_name = "POINT")]
     #[serde(default)]
     pub at: Option<Point>,
+    /// Everything, however long: all entries, and texts to their end
+    #[arg(long)]
+    #[serde(default)]
+    pub full: bool,
 }
 
 /// Print the path of a task's YAML file
@@ -109,7 +113,7 @@ pub struct Brief {
     /// Only these parts: children, progress, context, events (comma-separated)
     #[arg(long, value_name = "PARTS", value_delimiter = ',')]
     pub include: Vec<String>,
-    /// At most so many tokens, reckoned at 3.5 bytes each
+    /// Maximum number of tokens, at 3.5 bytes each (default: 8000)
     #[arg(long, value_name = "N")]
     pub max_tokens: Option<u64>,
 }
@@ -151,6 +155,18 @@ pub struct Blame {
     /// The task
     #[command(flatten)]
     pub id: TaskRef,
+    /// Maximum number of fields
+    #[arg(long, value_name = "N")]
+    #[serde(default)]
+    pub limit: Option<u64>,
+    /// Continue after this cursor, from the previous answer
+    #[arg(long, value_name = "CURSOR")]
+    #[serde(default)]
+    pub cursor: Option<String>,
+    /// All fields at once
+    #[arg(long)]
+    #[serde(default)]
+    pub all: bool,
 }
 
 /// List values that lost to one written at the same time by somebody who had not seen them

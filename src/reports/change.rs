@@ -4,7 +4,7 @@
 //! lease, and what lost to a concurrent value, is listed even where the states do not show it.
 //! Refuses to know: which points of history the two sets belong to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -107,6 +107,13 @@ pub struct TaskChange {
     pub lost: Vec<Lost>,
 }
 
+impl TaskChange {
+    /// The same without what changed.
+    pub fn head(&self) -> TaskChange {
+        TaskChange { title: self.title.clone(), changes: Vec::new(), lost: Vec::new(), ..*self }
+    }
+}
+
 /// What became of a task between the events it had before and those it has after; `None` where they are the same.
 pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> {
     let ids = |entries: &[Entry]| entries.iter().map(|e| e.event.id).collect::<BTreeSet<Id>>();
@@ -116,7 +123,10 @@ pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> 
     }
     let (old, new) = (fold::fold(id, before).0, fold::fold(id, after).0);
     let told = Told::of(id, after, &old_ids);
-    let known: Vec<Lost> = lost(id, before);
+    let lost_before = lost(id, before);
+    let known: HashMap<(Id, &str), &Lost> =
+        lost_before.iter().map(|edit| ((edit.lost.event, &*edit.field), edit)).collect();
+    let is_new = |edit: &Lost| known.get(&(edit.lost.event, &*edit.field)).is_none_or(|old| *old != edit);
     let created = new.created && !old.created;
     let mut out = TaskChange {
         task: id,
@@ -129,7 +139,7 @@ pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> 
         parent: new.parent(),
         steps: Steps { done: new.progress.values().filter(|item| item.completed).count(), total: new.progress.len() },
         changes: Vec::new(),
-        lost: lost(id, after).into_iter().filter(|edit| !known.contains(edit)).collect(),
+        lost: lost(id, after).into_iter().filter(is_new).collect(),
     };
     if out.gone {
         return Some(out);
@@ -167,10 +177,10 @@ struct Told<'a> {
 impl<'a> Told<'a> {
     fn of(id: Id, after: &'a [Entry], known: &BTreeSet<Id>) -> Self {
         let ordered = fold::order(&Entity::Task(id), after).events;
-        let mut task = Task::blank(id);
+        let mut folding = fold::Folding::new(id);
         let mut events = Vec::new();
         for entry in &ordered {
-            let counts = fold::apply(&mut task, &entry.event).is_none_or(|f| f.rule == Rule::EventTime);
+            let counts = folding.apply(&entry.event).is_none_or(|f| f.rule == Rule::EventTime);
             if counts && !known.contains(&entry.event.id) {
                 events.push(&entry.event);
             }
@@ -196,10 +206,6 @@ impl<'a> Told<'a> {
             forced: Vec::new(),
             unmet: Vec::new(),
         }
-    }
-
-    fn last(&self, is: impl Fn(&Event) -> bool) -> Option<&'a Event> {
-        self.events.iter().rev().copied().find(|event| is(event))
     }
 
     fn writer(&self, name: &str) -> Option<&'a Event> {
@@ -237,6 +243,12 @@ impl<'a> Told<'a> {
     /// Parts that came and went.
     fn parts(&self, old: &Task, new: &Task, out: &mut Vec<Change>) {
         let made = |id: Id| self.by_id.get(&id).copied();
+        let takes = |event: &&'a Event| match &event.payload {
+            Payload::ContextRedacted(p) => Some((p.entry, *event)),
+            Payload::RelationshipRemoved(p) => Some((p.relationship, *event)),
+            _ => None,
+        };
+        let taken_by: HashMap<Id, &Event> = self.events.iter().filter_map(takes).collect();
         let step = |item: &ProgressItem| json!({ "content": item.content, "completed": item.completed });
         for item in new.progress.values() {
             let field = format!("progress.{}", item.id);
@@ -257,8 +269,8 @@ impl<'a> Told<'a> {
                     out.push(self.change(Kind::ContextAdded, &field, Value::Null, to, made(entry.id)));
                 }
                 Some(before) if entry.redacted && !before.redacted => {
-                    let takes = |e: &Event| matches!(&e.payload, Payload::ContextRedacted(p) if p.entry == entry.id);
-                    out.push(self.change(Kind::ContextRedacted, &field, json!(false), json!(true), self.last(takes)));
+                    let by = taken_by.get(&entry.id).copied();
+                    out.push(self.change(Kind::ContextRedacted, &field, json!(false), json!(true), by));
                 }
                 Some(_) => {}
             }
@@ -270,9 +282,9 @@ impl<'a> Told<'a> {
             out.push(self.change(Kind::RelationshipAdded, &field, Value::Null, view(edge), made(edge.id)));
         }
         for edge in old.relationships.values().filter(apart).filter(|e| !new.relationships.contains_key(&e.id)) {
-            let takes = |e: &Event| matches!(&e.payload, Payload::RelationshipRemoved(p) if p.relationship == edge.id);
             let field = format!("relationship.{}", edge.id);
-            out.push(self.change(Kind::RelationshipRemoved, &field, view(edge), Value::Null, self.last(takes)));
+            let by = taken_by.get(&edge.id).copied();
+            out.push(self.change(Kind::RelationshipRemoved, &field, view(edge), Value::Null, by));
         }
     }
 

@@ -4,7 +4,7 @@
 //! reason; an edge that closes a circle does not count and is named.
 //! Refuses to know: where the plan was read from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -18,7 +18,7 @@ use crate::model::settings::ScoreSettings;
 use crate::model::task::{Brief, Status};
 use crate::model::time::{HOUR_MS, Time};
 use crate::rules::decide::is_effectively_open;
-use crate::rules::graph::{Edge, on_circles, void_edges};
+use crate::rules::graph::{Edge, void_edges};
 use crate::rules::roles::Rights;
 
 /// Who asks for work.
@@ -46,6 +46,9 @@ pub struct Plan {
     depths: BTreeMap<Id, u64>,
 }
 
+/// Most blockers that a reason names.
+const MAX_NAMED: usize = 20;
+
 /// Why a task is not ready.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
@@ -62,8 +65,10 @@ pub enum Reason {
     },
     /// It waits for other tasks.
     Blocked {
-        /// The unfinished ones.
+        /// The unfinished ones; of many the first few.
         by: Vec<Id>,
+        /// How many they are.
+        total: usize,
     },
     /// It is a planning unit with unfinished parts.
     Children {
@@ -116,9 +121,9 @@ impl Reason {
             }
             Reason::Status { status, owner: Some(owner), .. } => format!("{status}, {owner} works on it"),
             Reason::Status { status, owner: None, .. } => format!("it is {status}"),
-            Reason::Blocked { by } => {
+            Reason::Blocked { by, total } => {
                 let handles: Vec<String> = by.iter().take(3).map(|id| id.handle(6)).collect();
-                let more = if by.len() > 3 { format!(" and {} more", by.len() - 3) } else { String::new() };
+                let more = if *total > 3 { format!(" and {} more", total - 3) } else { String::new() };
                 format!("waits for {}{more}", handles.join(", "))
             }
             Reason::Children { unfinished } => format!("a planning unit with {unfinished} unfinished parts"),
@@ -219,12 +224,11 @@ impl Plan {
     pub fn new(tasks: Vec<Brief>, edges: &[Edge], leases: BTreeMap<Id, Lease>) -> Self {
         let mut plan = Plan { leases, ..Plan::default() };
         plan.tasks = tasks.into_iter().map(|task| (task.id, task)).collect();
-        let circles = on_circles(edges);
-        plan.void = if circles.is_empty() { BTreeSet::new() } else { void_edges(edges) };
+        plan.void = void_edges(edges);
+        let mut known = HashSet::new();
         for edge in edges.iter().filter(|e| e.kind == RelationType::Blocks && !plan.void.contains(&e.stamp)) {
-            let blockers = plan.blockers.entry(edge.to).or_default();
-            if !blockers.contains(&edge.from) {
-                blockers.push(edge.from);
+            if known.insert((edge.from, edge.to)) {
+                plan.blockers.entry(edge.to).or_default().push(edge.from);
                 plan.waiting.entry(edge.from).or_default().push(edge.to);
             }
         }
@@ -284,7 +288,8 @@ impl Plan {
         }
         let blockers = self.blockers(task.id);
         if !blockers.is_empty() {
-            reasons.push(Reason::Blocked { by: blockers.to_vec() });
+            let by = blockers.iter().take(MAX_NAMED).copied().collect();
+            reasons.push(Reason::Blocked { by, total: blockers.len() });
         }
         let status = self.status(task);
         if status != Status::Open && status != Status::Blocked {

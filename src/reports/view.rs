@@ -3,16 +3,20 @@
 //! Promises: one shape for one entity, whichever command shows it.
 //! Refuses to know: how the computed values were come by.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::model::agent::Lease;
+use crate::model::context::ContextEntry;
 use crate::model::event::Entry;
 use crate::model::id::Id;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Line, Status, Task, TaskType, Verified};
 use crate::model::time::Time;
+use crate::reports::extent::{Bounds, Extent};
 use crate::rules::decide::is_effectively_open;
 use crate::rules::lost::Lost;
 
@@ -37,27 +41,29 @@ pub struct Around {
     pub ready: bool,
 }
 
-/// A task whole: every field (`null` or empty where there is nothing), the computed ones, progress, context, relationships.
-pub fn task(task: &Task, around: &Around) -> Value {
+/// A task: every field (`null` or empty where there is nothing), the computed ones, progress, context, relationships. What a
+/// bounded view leaves out is counted under `left_out`, which a whole one has not.
+pub fn task(task: &Task, around: &Around, extent: Extent) -> Value {
     let f = &task.fields;
+    let mut bounds = Bounds::new(extent);
     let mut view = json!({
         "id": task.id,
         "handle": around.handle,
-        "title": f.title,
-        "intent": f.intent,
+        "title": bounds.line("title", &f.title),
+        "intent": f.intent.as_ref().map(|intent| bounds.text("intent", intent)),
         "type": f.kind,
         "status": status(task, around),
         "owner": task.owner,
         "parent": task.parent(),
         "priority": f.priority,
-        "labels": f.labels,
-        "watchers": f.watchers,
-        "acceptance": acceptance(task),
+        "labels": bounds.words("labels", &f.labels),
+        "watchers": bounds.words("watchers", &f.watchers),
+        "acceptance": acceptance(task, &mut bounds),
         "estimate": f.estimate,
         "due": f.due,
         "defer_until": f.defer_until,
-        "files": f.files,
-        "metadata": f.metadata,
+        "files": bounds.words("files", &f.files),
+        "metadata": bounds.map("metadata", &f.metadata),
         "need_perm": f.need_perm,
         "need_precedence": f.need_precedence,
         "created_at": task.created_at,
@@ -68,23 +74,28 @@ pub fn task(task: &Task, around: &Around) -> Value {
         "verified": task.verified,
     });
     if let Value::Object(map) = &mut view {
-        for (name, value) in &f.extra {
-            map.insert(name.clone(), value.clone());
-        }
+        map.extend(bounds.map("unknown_fields", &f.extra));
         computed(map, task, around);
         if let Some(Value::Object(progress)) = map.get_mut("progress") {
-            progress.insert("items".into(), json!(task.progress.values().collect::<Vec<_>>()));
+            let items: Vec<_> = task.progress.values().collect();
+            let items = bounds.list("progress", &items, |item| u8::from(item.completed), |item| json!(item));
+            progress.insert("items".into(), items);
         }
-        map.insert("context".into(), json!(task.context.values().collect::<Vec<_>>()));
-        map.insert("relationships".into(), task.relationships.values().map(relationship).collect());
+        let context: Vec<_> = task.context.values().collect();
+        let is_past = |entry: &&ContextEntry| u8::from(entry.superseded_by.is_some() || entry.redacted);
+        map.insert("context".into(), bounds.list("context", &context, is_past, |entry| json!(entry)));
+        let edges: Vec<_> = task.relationships.values().collect();
+        let is_other = |edge: &&Relationship| u8::from(edge.kind != RelationType::ParentOf);
+        map.insert("relationships".into(), bounds.list("relationships", &edges, is_other, |edge| relationship(edge)));
+        bounds.finish(map);
     }
     view
 }
 
 /// A task as it was at a point: what only the present or other tasks could say is `null`.
-pub fn task_at(past: &Task, handle: String, at: Value) -> Value {
+pub fn task_at(past: &Task, handle: String, at: Value, extent: Extent) -> Value {
     let around = Around { handle, blocked_by: past.blockers(), ..Around::default() };
-    let mut view = task(past, &around);
+    let mut view = task(past, &around, extent);
     for name in ["blocked_by_count", "blocking_count", "child_progress", "score", "lease_holder", "ready"] {
         view[name] = Value::Null;
     }
@@ -116,7 +127,7 @@ pub fn sample() -> Value {
         lamport: 0,
     };
     one.relationships.insert(edge.id, edge);
-    let mut view = task(&one, &Around { score: Some(0.5), ..Around::default() });
+    let mut view = task(&one, &Around { score: Some(0.5), ..Around::default() }, Extent::Full);
     view["lease_holder"] = json!("agent");
     view
 }
@@ -150,7 +161,9 @@ pub fn summary(line: &Line, around: &Around) -> String {
         parent: Option<Id>,
         priority: i64,
         #[serde(skip_serializing_if = "Option::is_none")]
-        labels: Option<&'a RawValue>,
+        labels: Option<Cow<'a, RawValue>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        labels_total: Option<usize>,
         #[serde(skip_serializing_if = "Option::is_none")]
         due: Option<Time>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,6 +182,8 @@ pub fn summary(line: &Line, around: &Around) -> String {
         lease_holder: Option<&'a str>,
         ready: bool,
     }
+    let (labels, labels_total) = line.labels.as_deref().map(few_labels).unzip();
+    let labels_total = labels_total.flatten();
     let summary = Summary {
         id: line.id,
         handle: &around.handle,
@@ -178,7 +193,8 @@ pub fn summary(line: &Line, around: &Around) -> String {
         owner: line.owner.as_deref(),
         parent: line.parent,
         priority: line.priority,
-        labels: line.labels.as_deref(),
+        labels,
+        labels_total,
         due: line.due,
         defer_until: line.defer_until,
         version: line.version,
@@ -193,6 +209,28 @@ pub fn summary(line: &Line, around: &Around) -> String {
     };
     // A struct of plain values has nothing that JSON cannot say.
     serde_json::to_string(&summary).expect("plain data")
+}
+
+/// Longest list of labels in a list of tasks, in bytes of JSON.
+const MAX_LABELS: usize = 2_000;
+
+/// The labels of a task, of a long list the first few with the number of all.
+fn few_labels(labels: &RawValue) -> (Cow<'_, RawValue>, Option<usize>) {
+    if labels.get().len() <= MAX_LABELS {
+        return (Cow::Borrowed(labels), None);
+    }
+    let all: Vec<&RawValue> = serde_json::from_str(labels.get()).unwrap_or_default();
+    let mut room = MAX_LABELS;
+    let fits = |label: &&&RawValue| {
+        let fits = label.get().len() < room;
+        room = room.saturating_sub(label.get().len() + 1);
+        fits
+    };
+    let few: Vec<&RawValue> = all.iter().take_while(fits).copied().collect();
+    match serde_json::value::to_raw_value(&few) {
+        Ok(few) => (Cow::Owned(few), Some(all.len())),
+        Err(_) => (Cow::Borrowed(labels), None),
+    }
 }
 
 /// The status as it counts: a blocked task that waits for nothing is open.
@@ -217,12 +255,12 @@ fn computed(map: &mut Map<String, Value>, task: &Task, around: &Around) {
     map.insert("ready".into(), json!(around.ready));
 }
 
-fn acceptance(task: &Task) -> Value {
+fn acceptance(task: &Task, bounds: &mut Bounds) -> Value {
     let one = |criterion: &String| {
         let met = task.met.get(criterion);
         json!({ "criterion": criterion, "met": met.is_some(), "met_at": met.map(|m| m.at), "met_by": met.map(|m| &m.by) })
     };
-    task.fields.acceptance.iter().map(one).collect()
+    bounds.list("acceptance", &task.fields.acceptance, |criterion| u8::from(task.met.contains_key(criterion)), one)
 }
 
 /// A relationship.
@@ -258,7 +296,7 @@ pub fn lost(task: Id, lost: &Lost, alone: bool) -> Value {
         "task": task,
         "field": lost.field,
         "lost": lost.lost,
-        "won": lost.won,
+        "won": *lost.won,
         "rule": lost.rule,
         "words": lost.rule.words(),
         "restore": restore_command(lost, alone),

@@ -85,38 +85,50 @@ pub fn write(fields: &mut TaskFields, set: &Fields) -> std::result::Result<(), S
 ///
 /// Errors: as [`write`].
 pub fn write_loosely(fields: &mut TaskFields, set: &Fields, loose: &mut Loose) -> std::result::Result<(), String> {
-    // What may hold thousands of values is set aside, so that a write costs what it writes.
-    let (mut metadata, mut extra) = (std::mem::take(&mut fields.metadata), std::mem::take(&mut fields.extra));
-    let mut next = fields.clone();
-    let refused = set.iter().filter(|(name, _)| !is_entry(name)).find_map(|(name, value)| {
-        let e = write_one(&mut next, name, value).err()?;
-        Some(format!("{name}: {}", plain_words(&e.to_string())))
-    });
-    if let Some(why) = refused {
-        (fields.metadata, fields.extra) = (metadata, extra);
-        return Err(why);
+    // Written into a blank first, so that a write costs what it writes and not what the task holds.
+    let mut next = TaskFields::default();
+    for (name, value) in set.iter().filter(|(name, _)| !is_entry(name)) {
+        write_one(&mut next, name, value).map_err(|e| format!("{name}: {}", plain_words(&e.to_string())))?;
     }
-    let mut whole = std::mem::take(&mut next.metadata);
     for (name, value) in set {
         match name.strip_prefix("metadata.") {
             _ if name == "metadata" => {
                 // What is written whole keeps the order it was written in.
-                (metadata, loose.metadata) = (std::mem::take(&mut whole), false);
+                (fields.metadata, loose.metadata) = (std::mem::take(&mut next.metadata), false);
             }
             Some(key) => {
-                put(&mut metadata, key, value);
+                put(&mut fields.metadata, key, value);
                 loose.metadata = true;
             }
             None if is_entry(name) => {
-                put(&mut extra, name, value);
+                put(&mut fields.extra, name, value);
                 loose.extra = true;
             }
-            None => {}
+            None => move_one(fields, &mut next, name),
         }
     }
-    (next.metadata, next.extra) = (metadata, extra);
-    *fields = next;
     Ok(())
+}
+
+/// Takes one field over from another set of fields.
+fn move_one(to: &mut TaskFields, from: &mut TaskFields, name: &str) {
+    use std::mem::swap;
+    match name {
+        "title" => swap(&mut to.title, &mut from.title),
+        "intent" => swap(&mut to.intent, &mut from.intent),
+        "type" => swap(&mut to.kind, &mut from.kind),
+        "priority" => to.priority = from.priority,
+        "labels" => swap(&mut to.labels, &mut from.labels),
+        "watchers" => swap(&mut to.watchers, &mut from.watchers),
+        "acceptance" => swap(&mut to.acceptance, &mut from.acceptance),
+        "estimate" => swap(&mut to.estimate, &mut from.estimate),
+        "due" => to.due = from.due,
+        "defer_until" => to.defer_until = from.defer_until,
+        "files" => swap(&mut to.files, &mut from.files),
+        "need_perm" => swap(&mut to.need_perm, &mut from.need_perm),
+        "need_precedence" => to.need_precedence = from.need_precedence,
+        _ => {}
+    }
 }
 
 /// Puts in order what was written: sorted, so that the same set of writes gives the same bytes in whatever order they were made.

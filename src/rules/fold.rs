@@ -4,7 +4,7 @@
 //! not count is named in a finding beside the state. Nothing here fails and nothing asks the time.
 //! Refuses to know: files, other tasks, whether a command would have been allowed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 
@@ -37,14 +37,13 @@ pub struct Ordered<'a> {
 /// events of other entities, and events whose Lamport time is out of bounds.
 pub fn order<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>) -> Ordered<'a> {
     let mut out = Ordered::default();
-    let mut by_id: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
-    for entry in entries {
-        by_id.entry(entry.event.id).or_default().push(entry);
-    }
-    out.ids = by_id.keys().copied().collect();
-    let redacted = redactions(by_id.values().flatten().copied());
+    let mut by_id: Vec<&Entry> = entries.into_iter().collect();
+    by_id.sort_by_key(|entry| entry.event.id);
+    out.ids = by_id.iter().map(|entry| entry.event.id).collect();
+    let redacted = redactions(by_id.iter().copied());
     let mut kept: Vec<&Entry> = Vec::with_capacity(by_id.len());
-    for (id, copies) in &by_id {
+    for copies in by_id.chunk_by(|a, b| a.event.id == b.event.id) {
+        let id = &copies[0].event.id;
         match choose(copies, redacted.contains(id)) {
             Some(entry) => kept.push(entry),
             None => out.findings.push(
@@ -109,13 +108,12 @@ fn quarantine(kept: &mut Vec<&Entry>, findings: &mut Vec<Finding>) {
 /// Folds the events of one task.
 pub fn fold<'a>(id: Id, entries: impl IntoIterator<Item = &'a Entry>) -> (Task, Vec<Finding>) {
     let ordered = order(&Entity::Task(id), entries);
-    let mut task = Task::blank(id);
+    let mut folding = Folding::new(id);
     let mut findings = ordered.findings;
-    let mut loose = Loose::default();
     for entry in &ordered.events {
-        findings.extend(apply_loosely(&mut task, &entry.event, &mut loose));
+        findings.extend(folding.apply(&entry.event));
     }
-    fields::settle(&mut task.fields, loose);
+    let task = folding.finish();
     let headless = !task.created && task.version > 0;
     // What the first of them follows is just what a log without its beginning lacks.
     findings.extend(gaps(&ordered.events[usize::from(headless)..], &ordered.ids));
@@ -143,21 +141,74 @@ const SANE_FROM: i64 = 946_684_800_000;
 /// Latest wall-clock time that does not look like a broken clock: 2200-01-01.
 const SANE_TO: i64 = 7_258_118_400_000;
 
-/// Applies the next event in order. Always leaves a consistent task; what had no effect is returned.
+/// A fold in progress: many events applied one after the other, each at a cost that does not grow with those before it.
+pub struct Folding {
+    task: Task,
+    heads: BTreeSet<Id>,
+    pending: Pending,
+}
+
+/// What is derived once, after the last event.
+#[derive(Default)]
+struct Pending {
+    fields: Loose,
+    /// A parent edge was removed, so that the stamp of the parent must be looked for among those that are left.
+    parent: bool,
+}
+
+impl Folding {
+    /// Begins with a task of which nothing is known but its id.
+    pub fn new(id: Id) -> Self {
+        Folding { task: Task::blank(id), heads: BTreeSet::new(), pending: Pending::default() }
+    }
+
+    /// Applies the next event in order; what had no effect is returned.
+    pub fn apply(&mut self, event: &Event) -> Option<Finding> {
+        for parent in &event.parents {
+            self.heads.remove(parent);
+        }
+        self.heads.insert(event.id);
+        take_event(&mut self.task, event, &mut self.pending)
+    }
+
+    /// The task that the events tell of.
+    pub fn finish(mut self) -> Task {
+        self.task.heads = self.heads.into_iter().collect();
+        settle(&mut self.task, &self.pending);
+        self.task
+    }
+}
+
+/// Applies the next event in order. Always leaves a consistent task; what had no effect is returned. [`Folding`] applies many.
 pub fn apply(task: &mut Task, event: &Event) -> Option<Finding> {
-    let mut loose = Loose::default();
-    let finding = apply_loosely(task, event, &mut loose);
-    fields::settle(&mut task.fields, loose);
+    for parent in &event.parents {
+        if let Ok(place) = task.heads.binary_search(parent) {
+            task.heads.remove(place);
+        }
+    }
+    if let Err(place) = task.heads.binary_search(&event.id) {
+        task.heads.insert(place, event.id);
+    }
+    let mut pending = Pending::default();
+    let finding = take_event(task, event, &mut pending);
+    settle(task, &pending);
     finding
 }
 
-fn apply_loosely(task: &mut Task, event: &Event, loose: &mut Loose) -> Option<Finding> {
+fn settle(task: &mut Task, pending: &Pending) {
+    fields::settle(&mut task.fields, pending.fields);
+    if pending.parent {
+        match task.parent_edge().map(Relationship::stamp) {
+            Some(stamp) => task.stamps.insert("parent".into(), stamp),
+            None => task.stamps.remove("parent"),
+        };
+    }
+}
+
+fn take_event(task: &mut Task, event: &Event, pending: &mut Pending) -> Option<Finding> {
     task.version += 1;
     task.lamport = task.lamport.max(event.lamport);
     task.updated_at = event.at;
-    task.heads.retain(|head| !event.parents.contains(head));
-    let place = task.heads.partition_point(|head| *head < event.id);
-    task.heads.insert(place, event.id);
 
     if let Some(fence) = event.fence.filter(|fence| *fence < task.fence && is_fenced(&event.payload)) {
         let message = format!(
@@ -168,7 +219,7 @@ fn apply_loosely(task: &mut Task, event: &Event, loose: &mut Loose) -> Option<Fi
         );
         return Some(Finding::new(Rule::EventFenced, message).event(event.id));
     }
-    match effect(task, event, loose) {
+    match effect(task, event, pending) {
         Ok(()) if !(SANE_FROM..SANE_TO).contains(&event.at.millis()) => Some(
             Finding::new(Rule::EventTime, format!("event {} says it is of {}", event.id, event.at)).event(event.id),
         ),
@@ -209,15 +260,15 @@ pub fn is_fenced(payload: &Payload) -> bool {
     )
 }
 
-fn effect(task: &mut Task, event: &Event, loose: &mut Loose) -> Result<(), Skip> {
+fn effect(task: &mut Task, event: &Event, pending: &mut Pending) -> Result<(), Skip> {
     match &event.payload {
-        Payload::TaskCreated(p) => created(task, event, p, loose),
-        Payload::TaskUpdated(p) => updated(task, event, p, loose),
+        Payload::TaskCreated(p) => created(task, event, p, &mut pending.fields),
+        Payload::TaskUpdated(p) => updated(task, event, p, &mut pending.fields),
         Payload::TaskStatusChanged(p) => status_changed(task, event, p),
         Payload::TaskArchived(p) => archived(task, event, p),
         Payload::TaskReopened(p) => reopened(task, event, p),
         Payload::RelationshipAdded(p) => relationship_added(task, event, p),
-        Payload::RelationshipRemoved(p) => relationship_removed(task, p),
+        Payload::RelationshipRemoved(p) => relationship_removed(task, p, pending),
         Payload::ProgressItemAdded(p) => progress_added(task, event, p),
         Payload::ProgressItemCompleted(p) => progress_moved(task, event, p.item, Some(event.at)),
         Payload::ProgressItemReopened(p) => progress_moved(task, event, p.item, None),
@@ -369,18 +420,11 @@ fn relationship_added(task: &mut Task, event: &Event, p: &payload::RelationshipA
     Ok(())
 }
 
-fn relationship_removed(task: &mut Task, p: &payload::RelationshipRemoved) -> Result<(), Skip> {
+fn relationship_removed(task: &mut Task, p: &payload::RelationshipRemoved, pending: &mut Pending) -> Result<(), Skip> {
     // A removal stands even before the edge is known: it wins over everything concurrent.
     task.removed.insert(p.relationship);
-    if let Some(edge) = task.relationships.remove(&p.relationship)
-        && edge.kind == RelationType::ParentOf
-    {
-        let left = task.parent_edge().map(Relationship::stamp);
-        match left {
-            Some(stamp) => task.stamps.insert("parent".into(), stamp),
-            None => task.stamps.remove("parent"),
-        };
-    }
+    let removed = task.relationships.remove(&p.relationship);
+    pending.parent |= removed.is_some_and(|edge| edge.kind == RelationType::ParentOf);
     Ok(())
 }
 
@@ -473,11 +517,13 @@ pub fn fold_agent<'a>(name: &str, entries: impl IntoIterator<Item = &'a Entry>) 
     let ordered = order(&Entity::Agent(name.to_owned()), entries);
     let mut agent = Agent::blank(name);
     let mut findings = ordered.findings;
+    let mut heads = BTreeSet::new();
     for entry in ordered.events {
         let event = &entry.event;
-        agent.heads.retain(|head| !event.parents.contains(head));
-        let place = agent.heads.partition_point(|head| *head < event.id);
-        agent.heads.insert(place, event.id);
+        for parent in &event.parents {
+            heads.remove(parent);
+        }
+        heads.insert(event.id);
         agent.version += 1;
         agent.lamport = agent.lamport.max(event.lamport);
         match &event.payload {
@@ -488,5 +534,6 @@ pub fn fold_agent<'a>(name: &str, entries: impl IntoIterator<Item = &'a Entry>) 
             }
         }
     }
+    agent.heads = heads.into_iter().collect();
     (agent, findings)
 }

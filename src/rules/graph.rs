@@ -3,7 +3,7 @@
 //! A task waits for its blockers and a parent waits for its children, so the two kinds of edge are walked together: a circle
 //! of both kinds can no more be finished than one of one kind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::error::Result;
 use crate::model::event::Stamp;
@@ -54,21 +54,81 @@ pub struct Edge {
 /// Edges are taken in the order of events; one that would close a circle with those that count already is left out. So the
 /// answer depends on the set of edges alone.
 pub fn void_edges(edges: &[Edge]) -> BTreeSet<Stamp> {
-    let mut in_order: Vec<&Edge> = edges.iter().collect();
+    // An edge that lies on no circle closes none.
+    let mut in_order = on_circles(edges);
     in_order.sort();
-    let mut counting: BTreeMap<(RelationType, Id), Vec<Id>> = BTreeMap::new();
+    let mut counting = Counting::default();
     let mut void = BTreeSet::new();
-    for edge in in_order {
-        let reaches =
-            path(edge.from, edge.to, |task| Ok(counting.get(&(edge.kind, task)).cloned().unwrap_or_default()));
-        // Only `next` can fail here, and this one does not.
-        if edge.from == edge.to || matches!(reaches, Ok(Some(_))) {
+    for edge in &in_order {
+        let (tail, head) = (counting.number((edge.kind, edge.from)), counting.number((edge.kind, edge.to)));
+        if counting.leads(head, tail) {
             void.insert(edge.stamp);
         } else {
-            counting.entry((edge.kind, edge.to)).or_default().push(edge.from);
+            counting.forward[tail].push(head);
+            counting.backward[head].push(tail);
         }
     }
     void
+}
+
+/// The edges that count so far, from both ends.
+#[derive(Default)]
+struct Counting {
+    numbers: HashMap<Node, usize>,
+    forward: Vec<Vec<usize>>,
+    backward: Vec<Vec<usize>>,
+    /// The search in which a node was last met from either end.
+    met: Vec<[u32; 2]>,
+    searches: u32,
+}
+
+impl Counting {
+    fn number(&mut self, node: Node) -> usize {
+        let next = self.forward.len();
+        let number = *self.numbers.entry(node).or_insert(next);
+        if number == next {
+            self.forward.push(Vec::new());
+            self.backward.push(Vec::new());
+            self.met.push([0; 2]);
+        }
+        number
+    }
+
+    /// Whether a chain of edges leads from one node to another. It is searched from both ends, an edge of each in turn, so that
+    /// the cost is that of the smaller side: chains that grow at either end, or are joined, stay cheap.
+    fn leads(&mut self, from: usize, to: usize) -> bool {
+        if from == to {
+            return true;
+        }
+        self.searches += 1;
+        let mut ends = [vec![(from, 0)], vec![(to, 0)]];
+        self.met[from][0] = self.searches;
+        self.met[to][1] = self.searches;
+        let mut answer = None;
+        while answer.is_none() {
+            answer = self.step(0, &mut ends[0]).or_else(|| self.step(1, &mut ends[1]));
+        }
+        answer == Some(true)
+    }
+
+    /// Follows one edge from one end; gives the answer where that decides it.
+    fn step(&mut self, side: usize, open: &mut Vec<(usize, usize)>) -> Option<bool> {
+        let Some((node, followed)) = open.last_mut() else { return Some(false) };
+        let edges = if side == 0 { &self.forward[*node] } else { &self.backward[*node] };
+        let Some(next) = edges.get(*followed).copied() else {
+            open.pop();
+            return None;
+        };
+        *followed += 1;
+        if self.met[next][1 - side] == self.searches {
+            return Some(true);
+        }
+        if self.met[next][side] != self.searches {
+            self.met[next][side] = self.searches;
+            open.push((next, 0));
+        }
+        None
+    }
 }
 
 /// The edges that lie on some circle of their own kind, or between two; empty for a sound plan. Linear in the edges.

@@ -5,6 +5,7 @@
 //! Refuses to know: whether a value should be put back (`rules::decide`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -68,10 +69,15 @@ pub struct Lost {
     pub field: String,
     /// What lost.
     pub lost: Written,
-    /// What stands.
-    pub won: Written,
+    /// What stands; one value that thousands may have lost to.
+    #[serde(serialize_with = "as_written")]
+    pub won: Arc<Written>,
     /// Why.
     pub rule: Reason,
+}
+
+fn as_written<S: serde::Serializer>(won: &Arc<Written>, serializer: S) -> Result<S::Ok, S::Error> {
+    won.as_ref().serialize(serializer)
 }
 
 /// Whether some event of a log did not see all that came before it: only then can anything have lost. Cheap; says yes in doubt.
@@ -89,6 +95,7 @@ pub fn is_forked(entries: &[Entry]) -> bool {
 }
 
 /// One writer of a register: its place in the order of events, what it wrote, and whether that was void.
+#[derive(Clone)]
 struct Writer {
     place: usize,
     value: Value,
@@ -101,44 +108,104 @@ pub fn lost(id: Id, entries: &[Entry]) -> Vec<Lost> {
         return Vec::new();
     }
     let events = fold::order(&Entity::Task(id), entries).events;
-    let (task, mut registers) = replay(id, &events);
-    spread_metadata(&mut registers);
-    registers.retain(|_, writers| writers.len() > 1 || writers.iter().any(|w| w.void));
+    let (task, registers) = replay(id, &events);
     let links = links(&events);
-    let registers: Vec<(String, Vec<Writer>)> = registers.into_iter().collect();
     let mut found = Vec::new();
-    for some in registers.chunks(u64::BITS as usize) {
-        let replaced = replaced(some, &links);
-        for (bit, (name, writers)) in some.iter().enumerate() {
-            let stands = |writer: &&Writer| replaced[writer.place] & (1 << bit) == 0;
-            let Some(won) = winner(&task, name, writers, &events) else { continue };
+    // Few registers at a time are spread out, so that memory grows with the log alone.
+    for names in registers.contested().chunks(u64::BITS as usize) {
+        let some: Vec<(&str, Vec<Writer>)> = names.iter().map(|name| (*name, registers.writers(name))).collect();
+        let replaced = replaced(&some, &links);
+        for (bit, (name, writers)) in some.into_iter().enumerate() {
+            let Some(won) = winner(&task, name, &writers, &events).map(Arc::new) else { continue };
             let place = writers.iter().find(|w| events[w.place].event.id == won.event).map(|w| w.place);
             // Who took one of several parents away saw the one that is left, and meant it to stay.
-            let seen = |w: &Writer| place.is_some_and(|won| name == "parent" && is_above(won, w.place, &links));
-            for writer in writers.iter().filter(stands).filter(|w| Some(w.place) != place) {
-                let lost = written(events[writer.place], writer.value.clone());
-                if lost.value != won.value && !seen(writer) {
-                    let rule = reason(writer, &lost, &won);
-                    found.push(Lost { field: name.clone(), lost, won: won.clone(), rule });
-                }
+            let seen = place.filter(|_| name == "parent").map(|won| followers(won, &links));
+            let has_seen = |w: &Writer| seen.as_ref().is_some_and(|seen| seen[w.place]);
+            let stands = |w: &Writer| replaced[w.place] & (1 << bit) == 0 && Some(w.place) != place;
+            for writer in writers.into_iter().filter(|w| stands(w) && w.value != won.value && !has_seen(w)) {
+                let void = writer.void;
+                let lost = written(events[writer.place], writer.value);
+                let rule = reason(void, &lost, &won);
+                found.push(Lost { field: name.to_owned(), lost, won: Arc::clone(&won), rule });
             }
         }
     }
     found
 }
 
-/// Whether the event of a lost edit lost nothing else of `all`.
-pub fn is_alone(all: &[Lost], edit: &Lost) -> bool {
-    all.iter().filter(|other| other.lost.event == edit.lost.event).count() == 1
+/// How many values each event lost.
+pub struct Counts(HashMap<Id, usize>);
+
+impl Counts {
+    /// Counts the lost edits of one task.
+    pub fn of(all: &[Lost]) -> Self {
+        let mut counts = HashMap::new();
+        for edit in all {
+            *counts.entry(edit.lost.event).or_default() += 1;
+        }
+        Counts(counts)
+    }
+
+    /// Whether the event of a lost edit lost nothing else.
+    pub fn is_alone(&self, edit: &Lost) -> bool {
+        self.0.get(&edit.lost.event) == Some(&1)
+    }
 }
 
+/// Who wrote each register of a task, in the order of events.
+struct Registers {
+    own: BTreeMap<String, Vec<Writer>>,
+    /// Writers of the whole metadata: each writes every entry of it, those that are not in it too.
+    whole: Vec<Writer>,
+    /// The entries of metadata that any of them or any other event wrote.
+    keys: BTreeSet<String>,
+}
+
+impl Registers {
+    fn new(mut own: BTreeMap<String, Vec<Writer>>) -> Self {
+        let whole = own.remove("metadata").unwrap_or_default();
+        let mut keys = BTreeSet::new();
+        if !whole.is_empty() {
+            keys.extend(own.keys().filter(|name| name.starts_with(METADATA)).cloned());
+            let maps = whole.iter().filter_map(|w| w.value.as_object());
+            keys.extend(maps.flat_map(|map| map.keys()).map(|key| format!("{METADATA}{key}")));
+        }
+        Registers { own, whole, keys }
+    }
+
+    /// The registers of which a value can have lost, by name.
+    fn contested(&self) -> Vec<&str> {
+        let several = |writers: &[Writer]| writers.len() > 1 || writers.iter().any(|w| w.void);
+        let own = self.own.iter().filter(|(name, writers)| !self.keys.contains(*name) && several(writers));
+        let mut names: Vec<&str> = own.map(|(name, _)| name.as_str()).collect();
+        if several(&self.whole) || !self.own.is_empty() {
+            names.extend(self.keys.iter().map(String::as_str));
+        }
+        names.sort_unstable();
+        names
+    }
+
+    fn writers(&self, name: &str) -> Vec<Writer> {
+        let mut writers = self.own.get(name).cloned().unwrap_or_default();
+        if let Some(key) = name.strip_prefix(METADATA).filter(|_| self.keys.contains(name)) {
+            let own: BTreeSet<usize> = writers.iter().map(|w| w.place).collect();
+            let entry = |w: &Writer| Writer { value: w.value.get(key).cloned().unwrap_or_default(), ..*w };
+            writers.extend(self.whole.iter().filter(|w| !own.contains(&w.place)).map(entry));
+            writers.sort_by_key(|w| w.place);
+        }
+        writers
+    }
+}
+
+const METADATA: &str = "metadata.";
+
 /// Folds the events and notes who wrote what. What has no effect wrote nothing; what is void is kept as such.
-fn replay(id: Id, events: &[&Entry]) -> (Task, BTreeMap<String, Vec<Writer>>) {
+fn replay(id: Id, events: &[&Entry]) -> (Task, Registers) {
     let parents = register::parent_edges(events.iter().copied());
-    let mut task = Task::blank(id);
+    let mut folding = fold::Folding::new(id);
     let mut registers: BTreeMap<String, Vec<Writer>> = BTreeMap::new();
     for (place, entry) in events.iter().enumerate() {
-        let void = match fold::apply(&mut task, &entry.event).map(|finding| finding.rule) {
+        let void = match folding.apply(&entry.event).map(|finding| finding.rule) {
             None | Some(Rule::EventTime) => false,
             Some(Rule::EventFenced) => true,
             Some(_) => continue,
@@ -147,23 +214,7 @@ fn replay(id: Id, events: &[&Entry]) -> (Task, BTreeMap<String, Vec<Writer>>) {
             registers.entry(name).or_default().push(Writer { place, value, void });
         }
     }
-    (task, registers)
-}
-
-/// Whoever writes the whole metadata writes each entry of it, those that are not in it too.
-fn spread_metadata(registers: &mut BTreeMap<String, Vec<Writer>>) {
-    let Some(whole) = registers.remove("metadata") else { return };
-    let mut keys: BTreeSet<String> =
-        registers.keys().filter_map(|name| name.strip_prefix("metadata.").map(str::to_owned)).collect();
-    keys.extend(whole.iter().filter_map(|w| w.value.as_object()).flat_map(|map| map.keys().cloned()));
-    for key in keys {
-        let writers = registers.entry(format!("metadata.{key}")).or_default();
-        let own: BTreeSet<usize> = writers.iter().map(|w| w.place).collect();
-        let entry = |w: &Writer| w.value.get(&key).cloned().unwrap_or_default();
-        let more = whole.iter().filter(|w| !own.contains(&w.place));
-        writers.extend(more.map(|w| Writer { place: w.place, value: entry(w), void: w.void }));
-        writers.sort_by_key(|w| w.place);
-    }
+    (folding.finish(), Registers::new(registers))
 }
 
 /// For each event the places of its parents. A parent that is later in the order is no parent: the fold goes by the order.
@@ -176,21 +227,19 @@ fn links(events: &[&Entry]) -> Vec<Vec<usize>> {
     events.iter().enumerate().map(above).collect()
 }
 
-/// Whether the event at one place had been seen by the writer of another.
-fn is_above(one: usize, other: usize, links: &[Vec<usize>]) -> bool {
-    let (mut seen, mut open) = (HashSet::new(), vec![other]);
-    while let Some(place) = open.pop() {
-        if place == one {
-            return true;
-        }
-        open.extend(links[place].iter().filter(|parent| **parent >= one && seen.insert(**parent)));
+/// For each event, whether its writer had seen the event at one place.
+fn followers(place: usize, links: &[Vec<usize>]) -> Vec<bool> {
+    let mut seen = vec![false; links.len()];
+    seen[place] = true;
+    for later in place + 1..links.len() {
+        seen[later] = links[later].iter().any(|parent| seen[*parent]);
     }
-    false
+    seen
 }
 
 /// For each event, as bits, the registers that a later event wrote which had seen it. One walk serves 64 registers, so that
 /// memory grows with the log alone.
-fn replaced(registers: &[(String, Vec<Writer>)], links: &[Vec<usize>]) -> Vec<u64> {
+fn replaced(registers: &[(&str, Vec<Writer>)], links: &[Vec<usize>]) -> Vec<u64> {
     let mut own = vec![0u64; links.len()];
     for (bit, (_, writers)) in registers.iter().enumerate() {
         for writer in writers {
@@ -210,7 +259,8 @@ fn replaced(registers: &[(String, Vec<Writer>)], links: &[Vec<usize>]) -> Vec<u6
 /// The writer whose value the task holds.
 fn winner(task: &Task, name: &str, writers: &[Writer], events: &[&Entry]) -> Option<Written> {
     let counting = || writers.iter().rev().filter(|w| !w.void);
-    let found = match (name, task.parent_edge().map(Relationship::stamp)) {
+    let edge = if name == "parent" { task.parent_edge().map(Relationship::stamp) } else { None };
+    let found = match (name, edge) {
         ("parent", Some(stamp)) => counting().find(|w| events[w.place].event.id == stamp.id),
         ("parent", None) => counting().find(|w| w.value.is_null()),
         _ => counting().next(),
@@ -237,9 +287,9 @@ fn written(entry: &Entry, value: Value) -> Written {
     }
 }
 
-fn reason(writer: &Writer, lost: &Written, won: &Written) -> Reason {
+fn reason(void: bool, lost: &Written, won: &Written) -> Reason {
     match won.lamport.cmp(&lost.lamport) {
-        _ if writer.void => Reason::Fence,
+        _ if void => Reason::Fence,
         std::cmp::Ordering::Greater => Reason::Later,
         std::cmp::Ordering::Equal if won.event > lost.event => Reason::Id,
         _ => Reason::Added,
@@ -277,7 +327,7 @@ mod tests {
 
     fn told(entries: &[Entry]) -> Vec<(String, Value, Value, Reason)> {
         let all = lost(TASK.parse().unwrap(), entries);
-        all.into_iter().map(|l| (l.field, l.lost.value, l.won.value, l.rule)).collect()
+        all.into_iter().map(|l| (l.field, l.lost.value, l.won.value.clone(), l.rule)).collect()
     }
 
     #[test]

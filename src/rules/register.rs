@@ -101,6 +101,11 @@ pub fn overlap(one: &str, other: &str) -> bool {
 
 /// The events that are among `heads` or have led to them, as far as they are here.
 pub fn below(entries: &[Entry], heads: &[Id]) -> Vec<Entry> {
+    among_below(entries, heads).into_iter().cloned().collect()
+}
+
+/// As [`below`], without copying the events.
+pub fn among_below<'a>(entries: &'a [Entry], heads: &[Id]) -> Vec<&'a Entry> {
     let parents: BTreeMap<Id, &[Id]> = entries.iter().map(|e| (e.event.id, e.event.parents.as_slice())).collect();
     let mut seen: BTreeSet<Id> = BTreeSet::new();
     let mut open: Vec<Id> = heads.to_vec();
@@ -109,5 +114,5 @@ pub fn below(entries: &[Entry], heads: &[Id]) -> Vec<Entry> {
             open.extend(parents.get(&id).copied().unwrap_or_default());
         }
     }
-    entries.iter().filter(|e| seen.contains(&e.event.id)).cloned().collect()
+    entries.iter().filter(|e| seen.contains(&e.event.id)).collect()
 }

@@ -3,16 +3,18 @@
 //! The heads at the foot of the file say from which events it was made. Rendered from just those, it is either the same to
 //! the byte, and then nobody touched it; or it is not, and then somebody did.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::yaml::is_as_written;
 use crate::rules::decide::edit::changed_keys;
-pub use crate::rules::register::below;
+pub use crate::rules::register::{among_below, below};
 use crate::store::place::not_text;
 use crate::store::project::render;
-use crate::store::yaml;
+use crate::store::yaml::{self, MAX_DOCUMENT};
 
 /// What [`Readable::Edited`] says of a file that differs in nothing but its form: quoting, order, comments.
 pub const FORM: &str = "its form";
@@ -58,25 +60,29 @@ pub fn examine(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> (Readable, O
         return (Readable::Clean, None);
     }
     let Ok(text) = std::str::from_utf8(bytes) else { return (Readable::Edited(not_text(bytes)), None) };
-    if text.contains('\r') && text.replace("\r\n", "\n") == whole {
+    if text.len() <= 2 * whole.len() && text.contains('\r') && text.replace("\r\n", "\n") == whole {
         // Git made other line ends of it on its way into this work tree: what heals stale files writes it anew.
         return (Readable::Stale, None);
     }
     if text.lines().any(|line| line.starts_with("<<<<<<< ")) && text.lines().any(|line| line.starts_with(">>>>>>> ")) {
         return (Readable::Conflicted, None);
     }
+    if let Some(how) = by_foot(entity, entries, text) {
+        return (how, None);
+    }
     let now = match yaml::read_value(text) {
         Ok(value) => value,
         Err(why) => return (Readable::Edited(format!("it cannot be read: {why}")), None),
     };
-    let base: Vec<Entry> = match heads(&now) {
-        Some(heads) => match heads.iter().find(|head| !entries.iter().any(|e| e.event.id == **head)) {
+    let known: HashSet<Id> = entries.iter().map(|entry| entry.event.id).collect();
+    let base: Vec<&Entry> = match heads(&now) {
+        Some(heads) => match heads.iter().find(|head| !known.contains(head)) {
             Some(lost) => return (Readable::Ahead(*lost), None),
-            None => below(entries, &heads),
+            None => among_below(entries, &heads),
         },
         None => return (Readable::Edited(NO_FOOT.into()), None),
     };
-    let before = render(entity, &base);
+    let before = render(entity, base);
     if before == text {
         return (Readable::Stale, None);
     }
@@ -89,6 +95,27 @@ pub fn examine(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> (Readable, O
     let before = yaml::read_value(&before).unwrap_or_default();
     let what = difference(&before, &now).unwrap_or_else(|| FORM.into());
     (Readable::Edited(what), Some(Sides { now, before }))
+}
+
+/// How a file that a program wrote stands to its log, by the line of its foot that names its heads: so one of any size is judged
+/// without reading it as a document. `None` where that does not decide it.
+fn by_foot(entity: &Entity, entries: &[Entry], text: &str) -> Option<Readable> {
+    let heads = heads_at_foot(text)?;
+    let known: HashSet<Id> = entries.iter().map(|entry| entry.event.id).collect();
+    if let Some(lost) = heads.iter().find(|head| !known.contains(head)) {
+        return (is_as_written(text) == Some(true)).then_some(Readable::Ahead(*lost));
+    }
+    if render(entity, among_below(entries, &heads)) == text {
+        return Some(Readable::Stale);
+    }
+    (is_as_written(text) == Some(true) && text.len() > MAX_DOCUMENT).then_some(Readable::Astray)
+}
+
+/// The heads that the last lines of a readable file name.
+pub fn heads_at_foot(text: &str) -> Option<Vec<Id>> {
+    let (_, foot) = text.rsplit_once("\nlog:\n  heads: [")?;
+    let (heads, _) = foot.split_once("]\n")?;
+    heads.split(", ").map(|head| head.trim_matches('"').parse().ok()).collect()
 }
 
 /// A readable file without what stands at its foot for merging.

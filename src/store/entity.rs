@@ -3,6 +3,7 @@
 //! Promises: a broken file is an entity with findings, never an absent one and never a failure.
 //! Refuses to know: other entities.
 
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -15,10 +16,11 @@ use crate::model::id::Id;
 use crate::model::task::Task;
 use crate::rules::fold;
 use crate::store::layout::{AGENTS, LOG, Store, home, shown, task_dir};
-use crate::store::log::Log;
+use crate::store::log::{Log, MAX_LOG};
 
-/// Largest readable file, in bytes.
-pub const MAX_YAML: u64 = 8 * 1024 * 1024;
+/// Largest readable file, in bytes: one that was rendered from a log of any size is read, to be compared with its log. As a
+/// document only a smaller one is read back (`store::yaml`).
+pub const MAX_YAML: u64 = MAX_LOG;
 
 /// The log of an entity; an empty one where there is none. Findings carry the path.
 ///
@@ -87,8 +89,12 @@ pub fn load_task(store: &Store, id: Id, pending: &[Entry]) -> Result<LoadedTask>
 /// Errors: as [`read_log`].
 pub fn read_log_with(store: &Store, entity: &Entity, pending: &[Entry]) -> Result<Log> {
     let mut log = read_log(store, entity)?;
+    if pending.is_empty() {
+        return Ok(log);
+    }
+    let mut known: HashSet<Id> = log.entries.iter().map(|entry| entry.event.id).collect();
     for entry in pending {
-        if !log.entries.iter().any(|known| known.event.id == entry.event.id) {
+        if known.insert(entry.event.id) {
             log.entries.push(entry.clone());
         }
     }
@@ -100,22 +106,30 @@ pub fn understand(store: &str, id: Id, log: Log) -> LoadedTask {
     let (task, folded) = fold::fold(id, &log.entries);
     let path = shown(store, task_dir(id).join(LOG));
     let mut findings = log.findings.clone();
-    findings.extend(folded.into_iter().map(|f| {
-        let line = line_in(&log, &f);
-        f.at(path.clone(), line)
-    }));
+    findings.extend(placed(&log, folded, &path));
     for finding in &mut findings {
         finding.task = Some(id);
     }
     LoadedTask { task, log, findings }
 }
 
-/// The line of a log that a finding of its fold is about: that of its event, else the first.
-pub fn line_in(log: &Log, finding: &Finding) -> Option<usize> {
-    match finding.event {
-        Some(event) => log.line_of(event),
-        None => log.lines.first().copied(),
+/// Findings of the fold of a log with the lines they are about: those of their events, else the first.
+pub fn placed(log: &Log, folded: Vec<Finding>, path: &str) -> Vec<Finding> {
+    let mut lines: HashMap<Id, usize> = HashMap::new();
+    if !folded.is_empty() {
+        for (entry, line) in log.entries.iter().zip(&log.lines) {
+            lines.entry(entry.event.id).or_insert(*line);
+        }
     }
+    let line = |finding: &Finding| match finding.event {
+        Some(event) => lines.get(&event).copied(),
+        None => log.lines.first().copied(),
+    };
+    let place = |finding: Finding| {
+        let line = line(&finding);
+        finding.at(path, line)
+    };
+    folded.into_iter().map(place).collect()
 }
 
 /// Reads and folds an agent.
@@ -125,10 +139,7 @@ pub fn load_agent(store: &Store, name: &str) -> Result<(Agent, Log, Vec<Finding>
     let log = read_log(store, &Entity::Agent(name.to_owned()))?;
     let (agent, folded) = fold::fold_agent(name, &log.entries);
     let path = store.shown(Path::new(AGENTS).join(name).join(LOG));
-    let placed = folded.into_iter().map(|f| {
-        let line = line_in(&log, &f);
-        f.at(path.clone(), line)
-    });
-    let findings = placed.chain(log.findings.clone()).collect();
+    let mut findings = placed(&log, folded, &path);
+    findings.extend(log.findings.clone());
     Ok((agent, log, findings))
 }

@@ -36,12 +36,14 @@ use crate::store::layout::{LOG, Store, task_dir};
 
 /// Tasks that are read before they are written into the index: as many are held in memory.
 const AT_ONCE: usize = 2_048;
+/// Longest title in a list, in bytes; commands take a shorter one.
+const MAX_TITLE: usize = 1_000;
 /// Coarsest grain of a file system's clock that is reckoned with, in nanoseconds.
 const GRAIN: i64 = 20_000_000;
 
 const FORM: Form = Form {
     // Changes with every change of the tables or of what they hold.
-    schema: 10,
+    schema: 11,
     tables: &[
         "
 CREATE TABLE task(
@@ -318,16 +320,22 @@ impl Reading {
         // by a disk that fails: it is looked at again in any case.
         let mark = if pending.is_empty() { mark_of(store, id)? } else { Mark { size: u64::MAX, ..Mark::default() } };
         let loaded = load_task(store, id, pending)?;
-        let doc = serde_json::to_vec(&loaded.task)
-            .map_err(|e| Error::new(Code::Io, format!("task {id} cannot be kept in the index: {e}")))?;
         let errors = loaded.findings.iter().filter(|f| f.severity == Severity::Error).count();
-        Ok(Reading { mark, doc, errors, lost: lost(id, &loaded.log.entries).len(), task: loaded.task })
+        let lost = lost(id, &loaded.log.entries).len();
+        // A large log and the document made of it are not held at once.
+        drop(loaded.log);
+        let task = loaded.task;
+        let doc = serde_json::to_vec(&task)
+            .map_err(|e| Error::new(Code::Io, format!("task {id} cannot be kept in the index: {e}")))?;
+        Ok(Reading { mark, doc, errors, lost, task })
     }
 }
 
 fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Result<()> {
     let Reading { mark, task, doc, errors, lost } = reading;
     let id = task.id.to_string();
+    // Lists show it; the task itself has it whole.
+    let title = &task.fields.title[..task.fields.title.floor_char_boundary(MAX_TITLE)];
     let origin = task.fields.metadata.get("origin").and_then(origin_key);
     let labels = Some(&task.fields.labels).filter(|labels| !labels.is_empty()).map(|labels| json!(labels).to_string());
     tx.prepare_cached(
@@ -344,7 +352,7 @@ fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Resul
         task.fields.defer_until.map(Time::millis),
         task.fields.need_perm,
         task.fields.need_precedence,
-        task.fields.title,
+        title,
         origin,
         task.created_at.millis(),
         task.updated_at.millis(),

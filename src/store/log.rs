@@ -8,12 +8,30 @@ use std::collections::BTreeSet;
 use std::io::{BufReader, Read};
 
 use crate::env::files::read_line;
+use crate::error::{Error, Result};
 use crate::model::event::{Entry, MAX_LAMPORT_JUMP, MAX_LINE, Stamp, parse_line};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 
 /// Largest log that is read, in bytes.
 pub const MAX_LOG: u64 = 128 * 1024 * 1024;
+
+/// Most bytes to which commands let the log of one task grow. Merging branches may add them up to more; what is read, shown and
+/// merged is bounded by [`MAX_LOG`] alone.
+pub const MAX_GROWN: usize = 6 * 1024 * 1024;
+
+/// Refuses a change that would let the log of a task grow beyond [`MAX_GROWN`].
+///
+/// Errors: `ERR_VALIDATION` with what to do instead.
+pub fn check_growth(task: Id, old: &[Entry], new: &[&Entry]) -> Result<()> {
+    let bytes = old.iter().chain(new.iter().copied()).map(|entry| entry.line.len()).sum::<usize>();
+    if bytes <= MAX_GROWN {
+        return Ok(());
+    }
+    Err(Error::validation(format!("the log of task {task} would take {bytes} bytes; {MAX_GROWN} is the most"))
+        .with(serde_json::json!({ "task": task, "bytes": bytes, "most": MAX_GROWN }))
+        .hint("go on in a task of its own, or keep large content in files of the repository"))
+}
 
 /// Most bytes of lines that are no events, and most findings, that are kept of one log.
 const MAX_FOREIGN: usize = 16 * 1024 * 1024;

@@ -199,7 +199,7 @@ fn odd_home(path: &Path, e: &std::io::Error) -> Error {
 }
 
 /// The readable file of an entity with these events.
-pub fn render(entity: &Entity, entries: &[Entry]) -> String {
+pub fn render<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>) -> String {
     match entity {
         Entity::Task(id) => render_task(&fold::fold(*id, entries).0),
         Entity::Agent(name) => render_agent(&fold::fold_agent(name, entries).0),

@@ -11,7 +11,7 @@ use serde_yaml::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 use crate::model::json::{MAX_DEPTH, strict};
 use crate::store::yaml_words::plainly;
 
-/// Largest document, in bytes.
+/// Largest document, in bytes. A readable file may be larger; it is then compared with its log and not read as a document.
 pub const MAX_DOCUMENT: usize = 8 * 1024 * 1024;
 
 /// Reads one document into a type.
@@ -19,7 +19,10 @@ pub const MAX_DOCUMENT: usize = 8 * 1024 * 1024;
 /// Errors: a sentence with line and column.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     if text.len() > MAX_DOCUMENT {
-        return Err(format!("a document of {} bytes; {MAX_DOCUMENT} is the most", text.len()));
+        return Err(format!(
+            "a document of {} bytes; {MAX_DOCUMENT} is the most that can be edited by hand",
+            text.len()
+        ));
     }
     serde_yaml::from_str_with_options(text, options()).map_err(|e| words(&e))
 }

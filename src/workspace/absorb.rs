@@ -24,7 +24,7 @@ use crate::rules::roles::Verb;
 use crate::rules::stage::Stage as _;
 use crate::store::bare::{Bare, bare};
 use crate::store::comments::{Comment, comments};
-use crate::store::edited::{FORM, NO_FOOT, Readable, Sides, below, compare, examine, heads};
+use crate::store::edited::{FORM, NO_FOOT, Readable, Sides, among_below, compare, examine, heads};
 use crate::store::entity::{is_odd, load_task, read_yaml};
 use crate::store::layout::task_dir;
 use crate::store::place::{line_of_entry, line_of_key, not_text};
@@ -267,8 +267,9 @@ pub(super) fn apart(id: Id, path: &str, entries: &[Entry], text: &str) -> Result
     })?;
     let Sides { now: found, before } = sides;
     let doc = |value: Value| if let Value::Object(doc) = value { doc } else { Doc::new() };
-    let said =
-        |heads: &[Id]| yaml::read_value(&render(&entity, &below(entries, heads))).map(doc).map_err(|why| corrupt(&why));
+    let said = |heads: &[Id]| {
+        yaml::read_value(&render(&entity, among_below(entries, heads))).map(doc).map_err(|why| corrupt(&why))
+    };
     let (old, remarks) = (doc(before), comments(text, &found));
     let new = doc(found);
     let recordings = edit::recordings(entries, &seen);

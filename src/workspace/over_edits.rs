@@ -16,12 +16,13 @@ use super::elsewhere::Elsewhere;
 use super::stage::{OnStage, Prepared, Scene};
 use crate::error::{Code, Error, Result};
 use crate::model::command::Command;
-use crate::model::event::Entity;
+use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::rules::decide::Subject;
 use crate::store::edited::{FORM, Readable, compare};
-use crate::store::entity::{is_odd, read_yaml};
+use crate::store::entity::{MAX_YAML, is_odd, read_yaml};
 use crate::store::layout::task_dir;
+use crate::store::log::check_growth;
 
 impl Workspace {
     /// Decides, with the hand edits taken in first that lie in the way: of the tasks that the decision changes, or looked at
@@ -77,9 +78,19 @@ impl Workspace {
                 scene = again(scene, &passed_over, &left_alone);
                 continue;
             }
-            let subject = decided.map_err(|e| beside_edits(e, &edits[asked..], &refused))?;
+            let claims_any = matches!(command, Command::Claim(claim) if claim.id.0.is_none());
+            let subject = match decided {
+                Ok(subject) => subject,
+                Err(e) => match unreadable(&e).filter(|id| claims_any && !passed_over.contains_key(id)) {
+                    Some(id) => {
+                        passed_over.insert(id, e);
+                        scene = again(scene, &passed_over, &left_alone);
+                        continue;
+                    }
+                    None => return Err(beside_edits(e, &edits[asked..], &refused)),
+                },
+            };
             if let Some((id, e)) = self.refused_of(&scene, &refused) {
-                let claims_any = matches!(command, Command::Claim(claim) if claim.id.0.is_none());
                 match left_alone.contains_key(&id) {
                     // Perhaps it is only to hear what follows from a change of another task: that can wait.
                     false => left_alone.insert(id, e),
@@ -115,9 +126,36 @@ impl Workspace {
         if let Some((id, e)) = changed.iter().find_map(|(id, _)| refused.get(id).map(|e| (**id, e.clone()))) {
             return Some((id, e));
         }
+        let mut new: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
+        for entry in &scene.entries {
+            if let Entity::Task(id) = entry.event.entity {
+                new.entry(id).or_default().push(entry);
+            }
+        }
+        let too_large = |(id, slot): &(&Id, &OnStage)| {
+            let new = new.get(*id).map_or(&[][..], Vec::as_slice);
+            let e = check_growth(**id, &slot.log.entries, new).err();
+            let is_new = slot.log.entries.is_empty();
+            e.or_else(|| if is_new { None } else { self.too_large_to_read(**id) }).map(|e| (**id, e))
+        };
+        if let Some(found) = changed.iter().find_map(too_large) {
+            return Some(found);
+        }
         // The file of a task alone is looked at just before it is written.
         let others = changed.iter().filter(|(id, _)| changed.len() > 1 && !scene.taken_in.contains_key(id));
         others.into_iter().find_map(|(id, slot)| self.refuse_over_edit(**id, slot).err().map(|e| (**id, e)))
+    }
+
+    /// A readable file that is larger than any that agentpm writes is not compared with its log, nor written over.
+    fn too_large_to_read(&self, id: Id) -> Option<Error> {
+        let below = task_dir(id).join("task.yaml");
+        let size = self.store.dir.mark(&below).ok().flatten()?.size;
+        let path = self.store.shown(below);
+        (size > MAX_YAML).then(|| {
+            Error::new(Code::Corrupt, format!("{path} has {size} bytes; {MAX_YAML} is the most that is read"))
+                .with(json!({ "task": id, "path": path, "bytes": size }))
+                .hint("move it away; agentpm lint --fix writes it again from its log")
+        })
     }
 
     /// Refuses to write where a file is not as it was when it was decided about it.
@@ -168,6 +206,11 @@ impl Workspace {
             .hint("agentpm lint --fix records the edit as events, or names what it may not change")),
         }
     }
+}
+
+/// The task that a decision could not read.
+fn unreadable(e: &Error) -> Option<Id> {
+    e.details["task"].as_str().filter(|_| e.code == Code::Corrupt)?.parse().ok()
 }
 
 /// A refusal that may have to do with an edit which is not recorded: then it says so.

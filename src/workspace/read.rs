@@ -21,6 +21,7 @@ use crate::model::finding::Rule;
 use crate::model::id::{HANDLE_MIN, Id, is_part, quoted};
 use crate::model::task::{Brief, Status, Task};
 use crate::model::words::Ref;
+use crate::reports::extent::Extent;
 use crate::reports::ready::{Asker, Plan};
 use crate::reports::view::{self, Around};
 use crate::rules::lease;
@@ -346,7 +347,7 @@ impl Workspace {
         Ok(Asker { name, role, rights: self.rights.clone() })
     }
 
-    /// A task whole, as JSON.
+    /// A task as JSON, its long lists and texts bounded.
     ///
     /// Errors: `ERR_IO` where what is around it cannot be read.
     pub fn show_task(&self, task: &Task, index: &Index) -> Result<Value> {
@@ -357,8 +358,21 @@ impl Workspace {
     ///
     /// Errors: as [`Workspace::show_task`].
     pub(super) fn show_task_beside(&self, task: &Task, index: &Index, elsewhere: &mut Elsewhere) -> Result<Value> {
+        self.show_task_to(task, index, elsewhere, Extent::Bounded)
+    }
+
+    /// As [`Workspace::show_task_beside`], whole or bounded.
+    ///
+    /// Errors: as [`Workspace::show_task`].
+    pub(super) fn show_task_to(
+        &self,
+        task: &Task,
+        index: &Index,
+        elsewhere: &mut Elsewhere,
+        extent: Extent,
+    ) -> Result<Value> {
         let around = self.around(task, index, elsewhere)?;
-        Ok(view::task(task, &around))
+        Ok(view::task(task, &around, extent))
     }
 
     /// A task that was made just now, as JSON: nothing points at it yet, so the index need not be asked.
@@ -371,7 +385,7 @@ impl Workspace {
             Around { handle: self.handle(task.id)?, blocked_by, score: Some(score.score), ..Around::default() };
         // Nobody else can know it yet.
         around.ready = self.is_ready(task, &around)?;
-        Ok(view::task(task, &around))
+        Ok(view::task(task, &around, Extent::Bounded))
     }
 
     /// What a single task's view needs from outside its log.

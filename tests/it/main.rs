@@ -6,6 +6,7 @@ mod sandbox;
 mod agents_door;
 mod attacks;
 mod beside;
+mod bounds;
 mod branches;
 mod broken_parts;
 mod by_hand;

@@ -189,7 +189,7 @@ impl Sandbox {
     /// A task as it now stands.
     #[track_caller]
     pub fn get(&self, id: &str) -> Value {
-        self.run(&["task", "get", id]).data()
+        self.run(&["task", "get", id, "--full"]).data()
     }
 
     /// Runs agentpm with bytes on its standard input.

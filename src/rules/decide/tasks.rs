@@ -244,6 +244,9 @@ pub fn move_parent(stage: &mut dyn Stage, permit: &Permit, parent: Option<Id>, m
     Ok(())
 }
 
+/// Most tasks of a cycle that a refusal names.
+const MAX_CHAIN: usize = 6;
+
 /// Refuses an edge that would make a task wait for itself, through blockers and children alike.
 ///
 /// A blocked task waits for its blocker, a parent for its children. So `blocks` must not lead from the blocker back to the
@@ -263,10 +266,13 @@ pub fn check_no_circle(stage: &mut dyn Stage, kind: RelationType, from: Id, to: 
         None => Ok(()),
         Some(chain) => {
             let names: Vec<String> = chain.iter().map(Id::to_string).collect();
+            let few = names.len().min(MAX_CHAIN);
+            let more =
+                if names.len() > few { format!(", and so on over {} tasks", names.len()) } else { String::new() };
             Err(Error::state(format!(
-                "this would close a cycle: {} waits for {}",
+                "this would close a cycle: {} waits for {}{more}",
                 chain[0],
-                names[1..].join(", then ")
+                names[1..few].join(", then ")
             ))
             .with(json!({ "cycle": names }))
             .hint("remove one of these edges first, with agentpm task unblock or agentpm task update --parent"))

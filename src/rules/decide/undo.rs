@@ -88,9 +88,8 @@ struct Told<'a> {
 impl<'a> Told<'a> {
     fn of(id: Id, history: &'a [Entry]) -> Self {
         let ordered = fold::order(&Entity::Task(id), history).events;
-        let mut task = Task::blank(id);
-        let mut counts =
-            |entry: &&&Entry| fold::apply(&mut task, &entry.event).is_none_or(|f| f.rule == Rule::EventTime);
+        let mut folding = fold::Folding::new(id);
+        let mut counts = |entry: &&&Entry| folding.apply(&entry.event).is_none_or(|f| f.rule == Rule::EventTime);
         let events = ordered.iter().filter(&mut counts).map(|e| &e.event).collect();
         Told { task: id, events, parents: register::parent_edges(history) }
     }

@@ -11,7 +11,7 @@ use crate::git::{Mode, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::yaml::is_as_written;
-use crate::store::edited::{FORM, Readable, below, compare, heads};
+use crate::store::edited::{FORM, Readable, among_below, compare, heads};
 use crate::store::layout::task_dir;
 use crate::store::project::render;
 use crate::store::yaml;
@@ -60,7 +60,7 @@ fn sides_of_lines(bytes: &[u8]) -> Vec<String> {
 /// Whether a text holds a line that no program would have written from these events.
 fn is_foreign(entity: &Entity, entries: &[Entry], text: &str) -> bool {
     let Some(heads) = yaml::read_value(text).ok().as_ref().and_then(heads) else { return false };
-    let written = [render(entity, &below(entries, &heads)), render(entity, entries)];
+    let written = [render(entity, among_below(entries, &heads)), render(entity, entries)];
     let known: BTreeSet<&str> = written.iter().flat_map(|text| text.lines()).collect();
     let above_foot = text.lines().take_while(|line| *line != "log:");
     above_foot.into_iter().any(|line| !known.contains(line))

@@ -10,7 +10,7 @@ use crate::model::finding::{Finding, Rule, Spot};
 use crate::model::id::Id;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
-use crate::rules::graph::{Edge, on_circles, void_edges};
+use crate::rules::graph::{Edge, void_edges};
 use crate::store::layout::{shown, task_dir};
 
 /// What a task is to others: all that is asked of it here, for a plan may hold a hundred thousand.
@@ -84,7 +84,7 @@ pub(in crate::workspace) fn across(
             unfinished_children.entry(parent).or_default().push(*id);
         }
     }
-    let void = if on_circles(&edges).is_empty() { BTreeSet::new() } else { void_edges(&edges) };
+    let void = void_edges(&edges);
     for edge in edges.iter().filter(|edge| void.contains(&edge.stamp)) {
         let rule = if edge.kind == RelationType::Blocks { Rule::CycleBlocks } else { Rule::CycleParents };
         let message =

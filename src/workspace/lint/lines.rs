@@ -6,7 +6,7 @@
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Spot};
 use crate::model::id::Id;
-use crate::store::edited::{below, heads};
+use crate::store::edited::{among_below, heads, heads_at_foot};
 use crate::store::entity::read_yaml;
 use crate::store::place::line_of_key;
 use crate::store::project::render;
@@ -39,8 +39,8 @@ pub(in crate::workspace) fn point_out(finding: &mut Finding, entity: &Entity, en
         Rule::YamlConflict => find(&|line| line.starts_with("<<<<<<< ")),
         Rule::LogGap => find(&|line| line.trim_start().starts_with("heads:")),
         Rule::YamlEdited | Rule::YamlForm | Rule::YamlField | Rule::YamlStale | Rule::YamlAstray => {
-            let heads = yaml::read_value(text).ok().as_ref().and_then(heads);
-            let base = heads.map(|heads| render(entity, &below(entries, &heads)));
+            let heads = heads_at_foot(text).or_else(|| yaml::read_value(text).ok().as_ref().and_then(heads));
+            let base = heads.map(|heads| render(entity, among_below(entries, &heads)));
             base.and_then(|base| first_apart(&base, text)).or_else(|| first_apart(&render(entity, entries), text))
         }
         _ => None,

@@ -51,10 +51,11 @@ use self::signed::{Asks, Keys};
 use self::task::several_owners;
 use super::Workspace;
 use crate::env::apart;
+use crate::env::files::Mark;
 use crate::env::progress::Progress;
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry};
-use crate::model::finding::{Finding, Rule, Severity};
+use crate::model::finding::{Finding, Rule, Severity, few_of_a_kind};
 use crate::model::id::Id;
 use crate::model::settings::LintSettings;
 use crate::model::task::Task;
@@ -114,7 +115,8 @@ pub struct LintReport {
 impl LintReport {
     /// Judges by the settings, sorts and counts what was found in so many tasks.
     fn of(findings: Vec<Finding>, checked: usize, settings: &LintSettings) -> Self {
-        let mut findings: Vec<Finding> = findings.into_iter().filter_map(|f| settings.judge(f)).collect();
+        let mut findings: Vec<Finding> =
+            few_of_a_kind(findings).into_iter().filter_map(|f| settings.judge(f)).collect();
         findings.sort_by(|a, b| {
             b.severity.cmp(&a.severity).then_with(|| (&a.path, a.line, a.rule).cmp(&(&b.path, b.line, b.rule)))
         });
@@ -214,7 +216,7 @@ impl Workspace {
             findings.extend(granted::unasked(&self.store.shown("roles.yml"), &text, &roles, &asked));
         }
         findings.extend(across(&self.store.name, &tasks, &|id| self.was_forced(id)));
-        Ok((self.located(findings), folders.len()))
+        Ok((self.located(few_of_a_kind(findings)), folders.len()))
     }
 
     fn keys_here(&self) -> Result<Keys> {
@@ -239,6 +241,7 @@ impl Workspace {
         is_new: bool,
         signatures: &dyn Fn(&str, &Log) -> Vec<Finding>,
     ) -> Result<(Vec<Finding>, Option<Task>)> {
+        let mark = self.mark_of_log(id);
         let loaded = load_task(&self.store, id, more)?;
         let mut findings = loaded.findings;
         findings.extend(signatures(&self.store.shown(task_dir(id).join(LOG)), &loaded.log));
@@ -253,7 +256,7 @@ impl Workspace {
         // Most files are what their log says; that is seen without folding it once more.
         let is_whole = |bytes: Vec<u8>| bytes == render_task(&loaded.task).as_bytes();
         if more.is_empty() && !read_yaml(&self.store, &Entity::Task(id)).ok().flatten().is_some_and(is_whole) {
-            let found = self.readable_at_rest(id, &loaded.log.entries)?;
+            let found = self.readable_at_rest(id, &loaded.log.entries, mark)?;
             findings.extend(found.filter(|f| !is_told(f, &findings)).map(|f| f.task(id)));
         }
         findings.extend(values(&self.store.name, &loaded.task));
@@ -262,12 +265,12 @@ impl Workspace {
     }
 
     /// As `readable_here`, looked at again where somebody may have been writing between our two looks.
-    fn readable_at_rest(&self, id: Id, entries: &[Entry]) -> Result<Option<Finding>> {
+    fn readable_at_rest(&self, id: Id, entries: &[Entry], mark: Option<Mark>) -> Result<Option<Finding>> {
         let entity = Entity::Task(id);
         let mut found = self.readable_here(&entity, entries);
         let mut looked = entries.len();
         for _ in 0..20 {
-            if found.is_none() {
+            if found.is_none() || self.mark_of_log(id) == mark && self.pending()?.is_empty() {
                 break;
             }
             let now = load_task(&self.store, id, &[])?.log.entries;
@@ -279,6 +282,11 @@ impl Workspace {
             looked = now.len();
         }
         Ok(found)
+    }
+
+    /// Size, times and inode of a log; `None` where it cannot be looked at.
+    fn mark_of_log(&self, id: Id) -> Option<Mark> {
+        self.store.dir.mark(task_dir(id).join(LOG)).ok().flatten()
     }
 
     /// How a readable file differs from what its log says.

@@ -25,7 +25,7 @@ use crate::model::settings::{LintSettings, Settings};
 use crate::rules::fold::fold_agent;
 use crate::rules::roles::Roles;
 use crate::store::config;
-use crate::store::entity::{LoadedTask, line_in, understand};
+use crate::store::entity::{LoadedTask, placed, understand};
 use crate::store::layout::{LOG, TASKS, home, shown};
 use crate::store::log::Log;
 use crate::store::place::{not_text, not_utf8};
@@ -372,11 +372,8 @@ pub(super) fn understood(store: &str, entity: &Entity, path: &str, mut log: Log)
         }
         Entity::Agent(name) => {
             let (_, folded) = fold_agent(name, &log.entries);
-            let placed = folded.into_iter().map(|f| {
-                let line = line_in(&log, &f);
-                f.at(path, line)
-            });
-            let findings = placed.chain(log.findings.clone()).collect();
+            let mut findings = placed(&log, folded, path);
+            findings.extend(log.findings.clone());
             Understood { task: None, entries: log.entries, findings }
         }
         Entity::Session(_) => Understood { task: None, entries: log.entries, findings: log.findings },

@@ -6,13 +6,17 @@ use serde_json::{Value, json};
 
 use super::lists::Page;
 use crate::error::{Error, Result};
-use crate::model::event::{Entry, Stamp};
+use crate::model::event::Stamp;
 use crate::model::id::{Id, quoted};
 use crate::model::query::Conflicts;
 use crate::model::words::Ref;
+use crate::reports::extent::beginning;
 use crate::reports::view;
-use crate::rules::lost::{Lost, is_alone, lost};
+use crate::rules::lost::{Counts, Lost, lost};
 use crate::workspace::Workspace;
+
+/// Longest title, in bytes.
+const MAX_TITLE: usize = 1_000;
 
 /// `conflicts`
 pub fn conflicts(ws: &Workspace, q: &Conflicts) -> Result<Value> {
@@ -27,32 +31,28 @@ pub fn conflicts(ws: &Workspace, q: &Conflicts) -> Result<Value> {
     for task in tasks {
         let loaded = ws.load_task(task)?;
         let handle = ws.handle(task)?;
-        for (edit, mut item) in items(task, &loaded.log.entries) {
+        let all = lost(task, &loaded.log.entries);
+        let counts = Counts::of(&all);
+        for edit in &all {
             if q.by.as_ref().is_some_and(|agent| *agent != edit.lost.agent) {
                 continue;
             }
             total += 1;
-            if full || after.as_ref().is_some_and(|after| place(task, &edit) <= *after) {
+            if full || after.as_ref().is_some_and(|after| place(task, edit) <= *after) {
                 continue;
             }
+            let mut item = view::lost(task, edit, counts.is_alone(edit));
             item["handle"] = json!(handle);
-            item["title"] = json!(loaded.task.fields.title);
+            item["title"] = json!(beginning(&loaded.task.fields.title, MAX_TITLE));
             full = !page.push(item);
             if full {
                 next = Some(last.clone());
             } else {
-                last = format!("{task}:{}:{}", stamp(&edit), edit.field);
+                last = format!("{task}:{}:{}", stamp(edit), edit.field);
             }
         }
     }
     Ok(page.finish(total, next))
-}
-
-/// The lost edits of one task with their views.
-fn items(task: Id, entries: &[Entry]) -> Vec<(Lost, Value)> {
-    let all = lost(task, entries);
-    let views: Vec<Value> = all.iter().map(|edit| view::lost(task, edit, is_alone(&all, edit))).collect();
-    all.into_iter().zip(views).collect()
 }
 
 /// The cursor of a page that took nothing yet.

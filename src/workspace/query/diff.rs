@@ -7,7 +7,9 @@ use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
 use crate::model::point::Point;
 use crate::model::query::Diff;
-use crate::reports::change::{TaskChange, between};
+use crate::reports::change::{Change, Kind, TaskChange, between};
+use crate::reports::extent::{Bounds, Extent};
+use crate::reports::review::Matter;
 use crate::workspace::Workspace;
 
 /// `diff`
@@ -40,7 +42,7 @@ pub fn diff(ws: &Workspace, q: &Diff) -> Result<Value> {
             if full || start.is_some_and(|start| change.task <= start) {
                 continue;
             }
-            full = !page.push(view(ws, &change)?);
+            full = !page.push(view(ws, &change, Extent::Bounded, |_| None)?);
             if full {
                 next = Some(last.clone());
             } else {
@@ -59,9 +61,38 @@ const AT_ONCE: usize = 2_048;
 /// The cursor of a page that took nothing yet.
 const START: &str = "start";
 
-/// A task's changes as JSON, with its handle.
-pub fn view(ws: &Workspace, change: &TaskChange) -> Result<Value> {
-    let mut view = json!(change);
+/// A task's changes as JSON, with its handle and what of each must be decided. Of many changes those that must be decided are
+/// shown first; what a bounded view leaves out is counted.
+pub fn view(
+    ws: &Workspace,
+    change: &TaskChange,
+    extent: Extent,
+    decide: impl Fn(&Change) -> Option<Matter>,
+) -> Result<Value> {
+    let mut bounds = Bounds::new(extent);
+    let one = |single: &Change| {
+        let mut shown = json!(single);
+        if let Some(matter) = decide(single) {
+            shown["decide"] = json!(matter);
+        }
+        shown
+    };
+    let rank = |single: &Change| match single.change {
+        Kind::Created | Kind::Status => 0,
+        _ if decide(single).is_some() => 0,
+        Kind::ProgressAdded | Kind::ContextAdded | Kind::RelationshipAdded => 2,
+        _ => 1,
+    };
+    let changes = bounds.list("changes", &change.changes, rank, one);
+    let lost = bounds.list("lost", &change.lost, |_| 0, |edit| json!(edit));
+    let mut view = json!(change.head());
+    view["changes"] = changes;
+    if !change.lost.is_empty() {
+        view["lost"] = lost;
+    }
     view["handle"] = json!(ws.handle(change.task)?);
+    if let Value::Object(view) = &mut view {
+        bounds.finish(view);
+    }
     Ok(view)
 }

@@ -1,21 +1,26 @@
 //! What became of one task: how it stood at a point, and which event set which field.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Value, json};
 
+use super::lists::Page;
 use crate::error::{Error, Result};
-use crate::model::event::Entity;
+use crate::model::event::{Entity, Entry};
+use crate::model::id::{Id, quoted};
 use crate::model::point::Point;
 use crate::model::query::Blame;
 use crate::model::words::Ref;
+use crate::reports::extent::Extent;
 use crate::reports::view;
 use crate::rules::fields;
 use crate::rules::fold;
-use crate::rules::lost::{Lost, is_alone, lost};
+use crate::rules::lost::{Counts, Lost, lost};
 use crate::rules::register;
 use crate::workspace::Workspace;
 
 /// `task get --at`: the fold of what had happened by then. What depends on other tasks or on the present is left open.
-pub fn task_at(ws: &Workspace, reference: &Ref, point: &Point) -> Result<Value> {
+pub fn task_at(ws: &Workspace, reference: &Ref, point: &Point, extent: Extent) -> Result<Value> {
     let past = ws.past(Some(point))?;
     let id = past.resolve(reference)?;
     let task = fold::fold(id, &past.entries(id)?).0;
@@ -26,8 +31,11 @@ pub fn task_at(ws: &Workspace, reference: &Ref, point: &Point) -> Result<Value> 
     let mut at = past.describe();
     at["lamport"] = json!(task.lamport);
     at["time"] = json!(task.updated_at);
-    Ok(view::task_at(&task, ws.handle(id)?, at))
+    Ok(view::task_at(&task, ws.handle(id)?, at, extent))
 }
+
+/// Most values that are named as beaten by one; `agentpm conflicts` lists all.
+const MAX_BEAT: usize = 10;
 
 /// `blame`
 pub fn blame(ws: &Workspace, q: &Blame) -> Result<Value> {
@@ -35,48 +43,71 @@ pub fn blame(ws: &Workspace, q: &Blame) -> Result<Value> {
     let task = &loaded.task;
     let ordered = fold::order(&Entity::Task(task.id), &loaded.log.entries).events;
     let creation = ordered.iter().find(|e| e.event.payload.kind() == "TaskCreated");
-    let mut items = Vec::new();
     let registers = fields::NAMES.iter().copied().chain(["status", "owner", "parent"]).map(str::to_owned);
     let others = task.stamps.keys().filter(|name| !fields::NAMES.contains(&name.as_str())).cloned();
     let mut names: Vec<String> = registers.collect();
     names.extend(others.filter(|name| !["status", "owner", "parent"].contains(&name.as_str())));
     let lost = lost(task.id, &loaded.log.entries);
+    let counts = Counts::of(&lost);
+    let mut known: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let more: Vec<String> = lost.iter().filter(|edit| known.insert(&edit.field)).map(|e| e.field.clone()).collect();
+    names.extend(more);
+    let mut beaten_by: HashMap<&str, Vec<&Lost>> = HashMap::new();
     for edit in &lost {
-        if !names.contains(&edit.field) {
-            names.push(edit.field.clone());
-        }
+        beaten_by.entry(&edit.field).or_default().push(edit);
     }
+    let events: HashMap<Id, &Entry> = ordered.iter().map(|entry| (entry.event.id, *entry)).collect();
+    let mut page = Page::new(ws, q.limit, q.all);
+    let (mut total, mut next) = (0, None);
+    let mut begun = q.cursor.is_none();
     for name in names {
-        let value = match name.as_str() {
+        let value = || match name.as_str() {
             "verified" => json!(task.verified),
             other => register::value(task, other),
         };
-        let beat: Vec<Value> = lost.iter().filter(|edit| edit.field == name).map(|edit| beaten(&lost, edit)).collect();
+        let beat = beaten_by.get(name.as_str()).map_or(&[][..], Vec::as_slice);
         let writer = match task.stamps.get(&name) {
-            Some(stamp) => ordered.iter().find(|e| e.event.id == stamp.id),
+            Some(stamp) => events.get(&stamp.id),
             None if !beat.is_empty() => creation,
-            None if name == "metadata" || is_default(&value) => None,
+            None if name == "metadata" || is_default(&value()) => None,
             None => creation,
         };
-        if let Some(entry) = writer {
+        let Some(entry) = writer else { continue };
+        total += 1;
+        if !begun {
+            begun = q.cursor.as_deref() == Some(&name);
+        }
+        if begun && next.is_none() {
             let event = &entry.event;
             let mut item = json!({
-                "field": name, "value": value, "event": event.id, "type": event.payload.kind(), "lamport": event.lamport,
+                "field": name, "value": value(), "event": event.id, "type": event.payload.kind(), "lamport": event.lamport,
                 "agent": event.author.agent, "at": event.at, "why": event.why,
             });
             if !beat.is_empty() {
-                item["beat"] = json!(beat);
+                // The newest say most.
+                let few = beat.iter().skip(beat.len().saturating_sub(MAX_BEAT)).map(|edit| beaten(&counts, edit));
+                item["beat"] = few.collect();
             }
-            items.push(item);
+            if beat.len() > MAX_BEAT {
+                item["beat_total"] = json!(beat.len());
+            }
+            if !page.push(item) {
+                next = Some(name);
+            }
         }
     }
-    let total = items.len();
-    Ok(json!({ "task": task.id, "items": items, "total": total, "truncated": false, "next_cursor": Value::Null }))
+    if !begun {
+        return Err(Error::usage(format!("{} is no cursor", quoted(q.cursor.as_deref().unwrap_or_default())))
+            .hint("take it from next_cursor of the answer before"));
+    }
+    let mut answer = page.finish(total, next);
+    answer["task"] = json!(task.id);
+    Ok(answer)
 }
 
 /// A value that a field's present one beat, in few words.
-fn beaten(all: &[Lost], edit: &Lost) -> Value {
-    let restore = view::restore_command(edit, is_alone(all, edit));
+fn beaten(counts: &Counts, edit: &Lost) -> Value {
+    let restore = view::restore_command(edit, counts.is_alone(edit));
     json!({
         "value": edit.lost.value, "agent": edit.lost.agent, "at": edit.lost.at, "event": edit.lost.event,
         "rule": edit.rule, "restore": restore,

@@ -198,7 +198,7 @@ impl<'a> Arounds<'a> {
     }
 }
 
-/// Most tasks that are named as taken elsewhere; the counts tell of all.
+/// Most tasks that are named as taken elsewhere, and edges that do not count; the counts tell of all.
 const NAMED: usize = 20;
 
 /// `ready`
@@ -249,7 +249,10 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
         answer["warnings"] = json!([warning]);
     }
     if !plan.void.is_empty() {
-        answer["void_edges"] = json!(plan.void.iter().map(|stamp| stamp.id).collect::<Vec<_>>());
+        answer["void_edges"] = json!(plan.void.iter().take(NAMED).map(|stamp| stamp.id).collect::<Vec<_>>());
+        if plan.void.len() > NAMED {
+            answer["void_edges_total"] = json!(plan.void.len());
+        }
     }
     if q.explain {
         answer["explained"] = explain(ws, &plan, &asker, &arounds)?;

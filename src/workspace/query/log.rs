@@ -21,6 +21,8 @@ use crate::workspace::Workspace;
 
 /// Events a log shows unless asked for more.
 const DEFAULT_LIMIT: usize = 50;
+/// Bytes of events that a log shows unless asked for more.
+const DEFAULT_BYTES: usize = 64 * 1024;
 /// Events that are held at once on their way out.
 const AT_ONCE: usize = 10_000;
 
@@ -62,10 +64,15 @@ pub fn log(ws: &Workspace, q: &Log, show: &mut dyn FnMut(&Value)) -> Result<Valu
         places.truncate(places.partition_point(|place| place.stamp < before));
     }
     let limit = if q.all { total } else { q.limit.map_or(DEFAULT_LIMIT, |n| usize::try_from(n).unwrap_or(usize::MAX)) };
-    let shown = &places[places.len().saturating_sub(limit)..];
-    for some in shown.chunks(AT_ONCE) {
-        for entry in logs.read(some)?.iter().flatten() {
-            show(&view::event(entry));
+    let mut shown = &places[places.len().saturating_sub(limit)..];
+    if !q.all && q.limit.is_none() {
+        let entries = logs.read(shown)?;
+        let fit = fitting(&entries);
+        shown = &shown[shown.len() - fit..];
+        entries[entries.len() - fit..].iter().flatten().for_each(|entry| show(&view::event(entry)));
+    } else {
+        for some in shown.chunks(AT_ONCE) {
+            logs.read(some)?.iter().flatten().for_each(|entry| show(&view::event(entry)));
         }
     }
     let more = shown.len() < places.len();
@@ -140,6 +147,16 @@ impl Logs<'_> {
         let pending = self.pending.get(entity).map_or(&[][..], Vec::as_slice);
         Ok(read_log_with(&self.ws.store, entity, pending)?.entries)
     }
+}
+
+/// How many of the last of these events fit into an answer; one always does.
+fn fitting(entries: &[Option<Entry>]) -> usize {
+    let mut bytes = 0;
+    let fits = |(n, entry): &(usize, &Option<Entry>)| {
+        bytes += entry.as_ref().map_or(0, |entry| entry.line.len());
+        *n == 0 || bytes <= DEFAULT_BYTES
+    };
+    entries.iter().rev().enumerate().take_while(fits).count()
 }
 
 fn is_asked_for(entry: &Entry, q: &Log) -> bool {

@@ -23,6 +23,7 @@ use super::Workspace;
 use crate::error::{Code, Error, Result};
 use crate::model::query::{Graph, Log, Query, TaskGet, TaskList};
 use crate::model::words::Ref;
+use crate::reports::extent::Extent;
 use crate::reports::view;
 use crate::store::database;
 
@@ -41,6 +42,10 @@ pub fn task_schema() -> Value {
     let properties: serde_json::Map<String, Value> =
         sample.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), shape(value))).collect();
     json!({ "type": "object", "properties": properties })
+}
+
+fn extent(full: bool) -> Extent {
+    if full { Extent::Full } else { Extent::Bounded }
 }
 
 impl Workspace {
@@ -92,11 +97,13 @@ impl Workspace {
 
     fn answer(&self, query: &Query) -> Result<Value> {
         match query {
-            Query::TaskGet(TaskGet { id, at: Some(point) }) => history::task_at(self, &Ref(id.0.clone()), point),
+            Query::TaskGet(q @ TaskGet { at: Some(point), .. }) => {
+                history::task_at(self, &Ref(q.id.0.clone()), point, extent(q.full))
+            }
             Query::TaskGet(q) => {
                 let task = self.load_task(self.resolve(&Ref(q.id.0.clone()))?)?.task;
                 let mut elsewhere = self.elsewhere();
-                let mut shown = self.show_task_beside(&task, &self.index()?, &mut elsewhere)?;
+                let mut shown = self.show_task_to(&task, &self.index()?, &mut elsewhere, extent(q.full))?;
                 let branches = elsewhere.states(task.id)?;
                 if !branches.is_empty() {
                     shown["branches"] = json!(branches);

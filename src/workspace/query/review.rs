@@ -22,7 +22,7 @@ use crate::reports::change::{Kind, TaskChange, between};
 use crate::reports::review::{Matter, matter};
 use crate::rules::fold::fold;
 use crate::store::config::MAX_CONFIG;
-use crate::store::entity::line_in;
+use crate::store::entity::placed;
 use crate::store::layout::{LOG, STORE, task_dir};
 use crate::workspace::Workspace;
 use crate::workspace::lint::{
@@ -108,12 +108,7 @@ fn page(ws: &Workspace, q: &Review, changes: &[TaskChange]) -> Result<Value> {
     let mut last = q.cursor.clone().unwrap_or_else(|| START.into());
     let mut next = None;
     for change in &changes[from..] {
-        let mut view = diff::view(ws, change)?;
-        for (shown, single) in view["changes"].as_array_mut().into_iter().flatten().zip(&change.changes) {
-            if let Some(matter) = matter(change, single) {
-                shown["decide"] = json!(matter);
-            }
-        }
+        let view = diff::view(ws, change, super::extent(q.all), |single| matter(change, single))?;
         if !page.push(view) {
             next = Some(last);
             break;
@@ -354,11 +349,11 @@ impl Side {
             let of_log = std::mem::take(&mut log.findings);
             let path = ws.store.shown(task_dir(*id).join(LOG));
             let (task, folded) = self.take_in(*id, &log.entries);
-            let own = of_log.into_iter().chain(folded).map(|f| {
-                let line = f.line.or_else(|| line_in(&log, &f));
+            let own = of_log.into_iter().map(|f| {
+                let line = f.line;
                 f.at(path.clone(), line)
             });
-            findings.extend(own.map(|f| f.task(*id)));
+            findings.extend(own.chain(placed(&log, folded, &path)).map(|f| f.task(*id)));
             let text = String::from_utf8_lossy(yaml.as_deref().unwrap_or_default()).into_owned();
             if let Some(task) = &task {
                 let at_line = |mut f: Finding| {

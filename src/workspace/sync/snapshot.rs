@@ -4,6 +4,7 @@
 //! work tree are not touched; their hooks and their signature are asked, within a deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -144,10 +145,16 @@ impl Sync<'_> {
         let dir: &Dir = &self.ws.store.dir;
         let failed = |e: &std::io::Error| Error::io("read", &self.ws.store.path().join(below), e);
         match dir.kind(below).map_err(|e| failed(&e))? {
-            Some(Kind::File) if known => {
-                let oid = self.objects.write_blob(&dir.read(below, MAX_OTHER).map_err(|e| failed(&e))?)?;
-                changes.insert(path.to_owned(), Some(Item { mode: Mode::File, oid }));
-            }
+            Some(Kind::File) if known => match dir.read(below, MAX_OTHER) {
+                Ok(bytes) => {
+                    let oid = self.objects.write_blob(&bytes)?;
+                    changes.insert(path.to_owned(), Some(Item { mode: Mode::File, oid }));
+                }
+                Err(e) if e.kind() == ErrorKind::FileTooLarge => {
+                    report.warnings.push(format!("{path} is larger than {MAX_OTHER} bytes and was not committed"))
+                }
+                Err(e) => return Err(failed(&e)),
+            },
             // What is gone does not belong there any more, whatever it was.
             None => drop(changes.insert(path.to_owned(), None)),
             // What becomes of it was said.

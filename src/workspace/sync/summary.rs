@@ -12,7 +12,7 @@ use crate::model::id::Id;
 use crate::model::task::{Status, Task};
 use crate::reports::view;
 use crate::rules::fold::fold;
-use crate::rules::lost::{is_alone, lost};
+use crate::rules::lost::{Counts, lost};
 use crate::store::layout::{LOG, home};
 use crate::store::log::Log;
 use crate::workspace::heal::entity_below;
@@ -76,11 +76,12 @@ impl Sync<'_> {
             let known: BTreeSet<Id> =
                 lost(change.task, &self.entries(change.task, own)?).iter().map(|edit| edit.lost.event).collect();
             let all = lost(change.task, &self.entries(change.task, new)?);
+            let counts = Counts::of(&all);
             for edit in all.iter().filter(|edit| edit.lost.agent == me && !known.contains(&edit.lost.event)) {
                 told.push(serde_json::json!({
                     "task": change.task, "handle": change.handle, "field": edit.field, "yours": edit.lost.value,
                     "now": edit.won.value, "by": edit.won.agent, "event": edit.lost.event,
-                    "restore": view::restore_command(edit, is_alone(&all, edit)),
+                    "restore": view::restore_command(edit, counts.is_alone(edit)),
                 }));
             }
         }
