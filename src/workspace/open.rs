@@ -476,7 +476,10 @@ pub fn init(env: &Env, options: &Options, section: Option<&str>) -> Result<InitR
     for (name, text) in [("config.toml", CONFIG), (".gitattributes", GITATTRIBUTES), (".gitignore", GITIGNORE)] {
         let missing = store.dir.kind(name).map_err(|e| Error::io("look at", store.path(), &e))?.is_none();
         let outdated = name == ".gitattributes"
-            && store.dir.read(name, 10_000).is_ok_and(|bytes| bytes == OLD_GITATTRIBUTES.as_bytes());
+            && store
+                .dir
+                .read(name, 10_000)
+                .is_ok_and(|bytes| OLD_GITATTRIBUTES.iter().any(|old| bytes == old.as_bytes()));
         if missing || outdated {
             store
                 .dir
