@@ -42,6 +42,24 @@ pub struct Repo {
 ///
 /// Errors: `ERR_GIT` where the repository belongs to somebody else or cannot be read.
 pub fn discover(start: &Path) -> Result<Option<Repo>> {
+    Ok(find(start)?.filter(|repo| !repo.work_dir.as_os_str().is_empty()))
+}
+
+/// Why there is no work tree at `start`, where that is because its repository is bare: the error that names its worktrees.
+///
+/// Errors: one of that code; otherwise as [`discover`].
+pub fn refuse_bare(start: &Path, code: Code) -> Result<()> {
+    let Some(bare) = find(start)?.filter(|repo| repo.work_dir.as_os_str().is_empty()) else { return Ok(()) };
+    let message = format!("{} is in a bare repository, which has no work tree", start.display());
+    let hint = match bare.other_worktrees()?.into_iter().min() {
+        Some(top) => format!("go into one of its worktrees, such as {} (git worktree list names all)", top.display()),
+        None => "add a worktree with git worktree add PATH BRANCH, and run agentpm in it".into(),
+    };
+    Err(Error::new(code, message).hint(hint))
+}
+
+/// The repository around `start`; its `work_dir` is empty where it has none.
+fn find(start: &Path) -> Result<Option<Repo>> {
     let start = files::canonical(start).map_err(|e| Error::io("find the folder", start, &e))?;
     let found = match upwards_opts(&start, Options::default()) {
         Ok((path, gix::sec::Trust::Full)) => path,
@@ -58,12 +76,30 @@ pub fn discover(start: &Path) -> Result<Option<Repo>> {
             (work_dir, git_dir)
         }
         repository::Path::LinkedWorkTree { work_dir, git_dir } => (work_dir, git_dir),
-        repository::Path::Repository(_) => return Ok(None),
+        repository::Path::Repository(git_dir) => (PathBuf::new(), git_dir),
     };
     let canonical = |path: &Path| files::canonical(path).map_err(|e| Error::io("find the git folder", path, &e));
+    let dot_git_is_file = files::metadata(&work_dir.join(".git")).is_ok_and(|m| m.is_file());
     let git_dir = canonical(&git_dir)?;
     let common_dir = canonical(&common_dir(&git_dir)?)?;
-    Ok(Some(Repo { work_dir: canonical(&work_dir)?, git_dir, common_dir }))
+    let has_no_work_tree = work_dir.as_os_str().is_empty()
+        || (git_dir == common_dir && may_be_bare(&git_dir, dot_git_is_file) && is_bare(&git_dir));
+    let work_dir = if has_no_work_tree { PathBuf::new() } else { canonical(&work_dir)? };
+    Ok(Some(Repo { work_dir, git_dir, common_dir }))
+}
+
+/// Whether the configuration must be asked if a repository is bare: not for one that has an index and is a folder `.git`.
+fn may_be_bare(git_dir: &Path, dot_git_is_file: bool) -> bool {
+    dot_git_is_file || files::metadata(&git_dir.join("index")).is_err()
+}
+
+/// Whether git's configuration says that a repository has no work tree, as `git clone --bare` sets it. A `.git` beside its
+/// worktrees may lead to such a one.
+fn is_bare(git_dir: &Path) -> bool {
+    gix::open(git_dir).is_ok_and(|repo| {
+        let config = repo.config_snapshot();
+        config.boolean("core.bare") == Some(true) && config.string("core.worktree").is_none()
+    })
 }
 
 fn nothing_found(error: &gix::Error) -> bool {
