@@ -8,7 +8,9 @@ mod look;
 mod objects;
 mod packs;
 mod program;
+mod promisor;
 mod refs;
+mod reftable;
 mod remote_refs;
 mod staged;
 
@@ -23,6 +25,8 @@ use std::path::{Path, PathBuf};
 
 use gix::discover::upwards::{self, Options};
 use gix::discover::{repository, upwards_opts};
+
+use reftable::Target;
 
 use crate::env::files;
 use crate::error::{Code, Error, Result};
@@ -145,8 +149,26 @@ impl Repo {
 
     /// What is checked out: the contents of this worktree's HEAD, empty where it cannot be read.
     pub fn head_text(&self) -> String {
+        if !self.has_reftable() {
+            return self.head_file();
+        }
+        let refs = self.table_refs().unwrap_or_default();
+        match refs.0.get("HEAD") {
+            Some(Target::Symbolic(name)) => format!("ref: {name}"),
+            Some(Target::Object { id, .. }) => id.to_string(),
+            None => String::new(),
+        }
+    }
+
+    /// The file HEAD, whatever the references are kept in.
+    fn head_file(&self) -> String {
         let bytes = files::read_outside(&self.git_dir.join("HEAD"), 4096).unwrap_or_default();
         String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+
+    /// Whether git may leave files out of this work tree: it has patterns of a sparse checkout, in force or not.
+    pub fn has_sparse_patterns(&self) -> bool {
+        files::metadata(&self.git_dir.join("info/sparse-checkout")).is_ok()
     }
 
     /// The mark of git's index of this worktree; git replaces it whenever it changes files.

@@ -15,6 +15,7 @@ mod crash;
 mod fleet;
 mod formats;
 mod fuzzed;
+mod git_as_it_is;
 mod guard;
 mod hand_days;
 mod hand_edits;

@@ -153,7 +153,7 @@ impl Workspace {
                 let parents = log.entries.iter().chain(more).flat_map(|e| e.event.parents.iter().copied());
                 wanted.extend(parents.filter(|parent| !here.contains(parent)));
             }
-            let found = self.known_events(&wanted)?;
+            let found = self.events_known_here(&wanted)?;
             if found.is_empty() {
                 break;
             }

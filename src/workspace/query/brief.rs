@@ -42,6 +42,7 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<Value> {
     let mut elsewhere = ws.elsewhere();
     let mut shown = ws.show_task_beside(task, &index, &mut elsewhere)?;
     let branches = elsewhere.states(task.id)?;
+    elsewhere.warn();
     let hold = Hold::of(ws, &loaded)?;
     let mut sections = vec![head(ws, task, &shown, &hold, &index)?];
     let lost_edits = lost_edits(ws, id, &loaded.log.entries);

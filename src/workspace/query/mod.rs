@@ -98,6 +98,7 @@ impl Workspace {
                 let mut elsewhere = self.elsewhere();
                 let mut shown = self.show_task_beside(&task, &self.index()?, &mut elsewhere)?;
                 let branches = elsewhere.states(task.id)?;
+                elsewhere.warn();
                 if !branches.is_empty() {
                     shown["branches"] = json!(branches);
                 }
