@@ -38,7 +38,7 @@ impl Objects {
     ///
     /// Errors: those of `find`.
     pub(super) fn look<T>(&self, id: Oid, find: impl Fn(&gix::Repository) -> Result<T>) -> Result<T> {
-        self.look_here(&find).or_else(|e| match !self.has(id) && self.is_partial() {
+        self.look_here(&find).or_else(|e| match self.is_partial() && !self.has(id) {
             true => {
                 self.fetch_missing([id])?;
                 self.look_here(&find)

@@ -45,6 +45,18 @@ impl Objects {
         self.promisor().is_some()
     }
 
+    /// Whether reading an object can succeed: it is here, or the remote may be asked for it.
+    pub fn is_within_reach(&self, id: Oid) -> bool {
+        self.fetcher.is_some() || !self.is_partial() || self.has(id)
+    }
+
+    /// The bytes of a file; `None` where a partial clone lacks it and its remote is not to be asked.
+    ///
+    /// Errors: as [`Objects::blob`].
+    pub fn blob_within_reach(&self, id: Oid) -> Result<Option<Vec<u8>>> {
+        self.is_within_reach(id).then(|| self.blob(id)).transpose()
+    }
+
     /// Fetches those of these objects that a partial clone left at its remote, in one call.
     ///
     /// Errors: `ERR_GIT` where they cannot be fetched, or where no program may run.

@@ -67,7 +67,7 @@ impl Workspace {
         };
         let committed = self.committed_tasks().unwrap_or_default();
         let mut all: Gone = committed.into_iter().filter(&mut gone).map(|id| (id, None)).collect();
-        let removed = self.removed_by_commits()?.into_iter().filter(|(id, _)| gone(id));
+        let removed = self.removed_by_commits(true)?.into_iter().filter(|(id, _)| gone(id));
         all.extend(removed.map(|(id, removal)| (id, Some(removal))));
         Ok(all)
     }
@@ -185,7 +185,7 @@ impl Workspace {
             return Ok(Vec::new());
         }
         let mut before = Vec::new();
-        for (id, removal) in self.removed_by_commits()? {
+        for (id, removal) in self.removed_by_commits(true)? {
             let log = read_log(&self.store, &Entity::Task(id))?.entries;
             let known: BTreeSet<Id> = removal.log.iter().map(|entry| entry.event.id).collect();
             let status = fold(id, &log).0.status;

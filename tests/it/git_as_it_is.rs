@@ -233,6 +233,42 @@ fn sync_in_a_partial_clone_merges_what_both_sides_changed() {
 }
 
 #[test]
+fn a_partial_clone_of_a_long_history_heals_and_syncs_without_it() {
+    let room = room_with(&[]);
+    room.git(&["-C", &room.beside("up").display().to_string(), "config", "uploadpack.allowFilter", "true"]).text();
+    let (first, removed) = (room.task("first", &[]), room.task("removed", &[]));
+    let shard = format!(".agentpm/tasks/{}", &first[first.len() - 2..]);
+    commit_in(&room, &room.repo(), "the plan");
+    room.git(&["push", "-q", "-u", "origin", "main"]).text();
+    for n in ["one", "two", "three"] {
+        room.run(&["task", "update", &first, "--title", n]).data();
+        room.run(&["sync"]).data();
+    }
+    room.git(&["rm", "-rq", &room.task_dir(&removed).display().to_string()]).text();
+    room.git(&["commit", "-qm", "removed"]).text();
+    room.git(&["push", "-q"]).text();
+
+    for more in [&["--filter=blob:none"][..], &["--filter=tree:0"], &["--filter=blob:none", "--sparse"]] {
+        let up = format!("file://{}", room.beside("up").display());
+        let clone = room.beside(&format!("clone{}", more.join("").replace([':', '='], "")));
+        room.git_in(&room.home(), &[&["clone", "-q"], more, &[&up, &clone.display().to_string()]].concat()).text();
+        if more.len() > 1 {
+            room.git_in(&clone, &["sparse-checkout", "set", &shard]).text();
+        }
+        // Without the remote, changes and lint do what they can.
+        fs::rename(room.beside("up"), room.beside("away")).expect("the remote moves");
+        room.run_in(&clone, &["task", "create", "--title", "new"]).data();
+        room.run_in(&clone, &["task", "update", &first, "--priority", "1"]).data();
+        let report = room.run_in(&clone, &["lint"]);
+        assert_eq!(report.data()["findings"], serde_json::json!([]), "{more:?}");
+        fs::rename(room.beside("away"), room.beside("up")).expect("the remote moves");
+        let synced = room.run_in(&clone, &["sync"]);
+        assert_eq!(synced.data()["pushed"], true, "{more:?}");
+        assert_eq!(room.run_in(&clone, &["lint"]).data()["errors"], 0, "{more:?}");
+    }
+}
+
+#[test]
 fn a_clone_without_trees_works_too() {
     let Partial { room, first, second, .. } = Partial::new();
     let (up, bare) = (format!("file://{}", room.beside("up").display()), room.beside("treeless"));
