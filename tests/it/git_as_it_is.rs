@@ -2,7 +2,9 @@
 //! clones, odd configuration and attributes.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use crate::sandbox::{Answer, Sandbox};
 
@@ -116,6 +118,53 @@ fn reftable_repositories_do_all_that_others_do() {
 #[test]
 fn sha256_with_reftable_does_all_too() {
     does_all(&["--object-format=sha256", "--ref-format=reftable"]);
+}
+
+#[test]
+fn reftables_are_read_as_git_reads_them() {
+    for args in [&["--object-format=sha1"][..], &["--object-format=sha256"]] {
+        let room = Sandbox::nothing();
+        room.git(&[&["init", "-q", "-b", "main", "--ref-format=reftable"], args].concat()).text();
+        room.git(&["commit", "-q", "--allow-empty", "-m", "one"]).text();
+        let names: Vec<String> = (0..1_500).map(|n| format!("refs/heads/branch/{}/{n}", n * 7_919 % 100_003)).collect();
+        let update = |verb: &str, names: Vec<&String>, object: &str| {
+            let mut git = room.sealed("git", &room.repo());
+            let mut child = git.args(["update-ref", "--stdin"]).stdin(Stdio::piped()).spawn().expect("git starts");
+            let lines: String = names.iter().map(|name| format!("{verb} {name}{object}\n")).collect();
+            child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("git reads");
+            assert!(child.wait().expect("git ends").success());
+        };
+        // Several tables of several blocks, with removals, tags and symbolic references; then all in one table.
+        update("create", names.iter().collect(), " HEAD");
+        update("delete", names.iter().step_by(3).collect(), "");
+        room.git(&["tag", "-a", "-m", "words", "v1"]).text();
+        room.git(&["update-ref", "refs/remotes/origin/main", "HEAD"]).text();
+        room.git(&["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main"]).text();
+        room.git(&["commit", "-q", "--allow-empty", "-m", "two"]).text();
+        for _ in 0..2 {
+            let format = "--format=%(refname) %(objectname) %(*objectname)";
+            let listed = room.git(&["for-each-ref", format]);
+            let lines = listed.text().lines().map(|line| line.split(' ').collect::<Vec<_>>());
+            let by_git: Vec<(String, String)> = lines
+                .map(|line| {
+                    (
+                        line[0].to_owned(),
+                        line.get(2).filter(|peeled| !peeled.is_empty()).unwrap_or(&line[1]).to_string(),
+                    )
+                })
+                .collect();
+            assert_eq!(by_git.len(), 1_004);
+            let repo = agentpm::git::discover(&room.repo()).expect("readable").expect("a repository");
+            let here = repo.objects().expect("readable").references("refs/").expect("readable");
+            let here: Vec<(String, String)> = here.into_iter().map(|(name, oid)| (name, oid.to_string())).collect();
+            assert_eq!(here, by_git);
+            let tips = repo.tips().expect("readable");
+            assert_eq!(tips.head.map(|oid| oid.to_string()).as_deref(), Some(room.git(&["rev-parse", "HEAD"]).text()));
+            assert_eq!(tips.branches.len(), 1_002, "without the tag and the symbolic reference");
+            assert_eq!(repo.head_text(), "ref: refs/heads/main");
+            room.git(&["pack-refs", "--all"]).text();
+        }
+    }
 }
 
 /// A remote with two tasks, of which `bob` took the first on a branch of its own; and a partial clone of it.
