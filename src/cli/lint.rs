@@ -5,7 +5,6 @@
 //! Refuses to know: how anything is found.
 
 use std::io::Read as _;
-use std::path::Path;
 
 use serde_json::json;
 
@@ -38,7 +37,7 @@ pub fn without_store(env: &Env, options: &Options, args: &Lint, global: &Global)
             let read = std::io::stdin().lock().take(MAX_TEXT).read_to_end(&mut text);
             read.map_err(|e| Error::io("read", "standard input".as_ref(), &e))?;
             match workspace::lint_text(env, options, path, &text) {
-                Err(e) => return no_folder(env.cwd(), args, global, e),
+                Err(e) => return no_folder(env, args, global, e),
                 judged => judged?,
             }
         }
@@ -65,14 +64,14 @@ pub fn lint(ws: &Workspace, args: &Lint, global: &Global) -> Result<Answer> {
 }
 
 /// Answers where the work tree has no store: one that a revision has may be missed.
-pub fn nowhere(cwd: &Path, args: &Lint, global: &Global) -> Result<Answer> {
-    let report = args.base.as_ref().map(|base| workspace::lint_dropped(cwd, base)).transpose()?.flatten();
+pub fn nowhere(env: &Env, args: &Lint, global: &Global) -> Result<Answer> {
+    let report = args.base.as_ref().map(|base| workspace::lint_dropped(env, base)).transpose()?.flatten();
     Ok(report.map_or_else(|| no_store(global), |report| answer(&report, global)))
 }
 
 /// Answers where no store can be opened: where it is no folder that is a finding like any other.
-pub fn no_folder(cwd: &Path, args: &Lint, global: &Global, e: Error) -> Result<Answer> {
-    let report = workspace::lint_no_folder(cwd, args.base.as_deref(), &e)?;
+pub fn no_folder(env: &Env, args: &Lint, global: &Global, e: Error) -> Result<Answer> {
+    let report = workspace::lint_no_folder(env, args.base.as_deref(), &e)?;
     report.map_or(Err(e), |report| Ok(answer(&report, global)))
 }
 

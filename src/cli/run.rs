@@ -114,18 +114,18 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         }
         _ => {}
     }
-    let cwd = env.cwd().to_owned();
+    let around = env.again();
     let mut ws = match (Workspace::open(env, options), &verb) {
         // A hook must be able to run lint anywhere.
         (Err(e), Verb::Lint(Late(args))) if e.code == Code::NoStore && global.store.is_none() => {
-            return lint::nowhere(&cwd, args, global);
+            return lint::nowhere(&around, args, global);
         }
-        (Err(e), Verb::Lint(Late(args))) => return lint::no_folder(&cwd, args, global, e),
+        (Err(e), Verb::Lint(Late(args))) => return lint::no_folder(&around, args, global, e),
         // A pull request that drops the plan is reviewed like any other.
         (Err(e), Verb::Review(Late(args)))
             if matches!(e.code, Code::NoStore | Code::Corrupt) && global.store.is_none() =>
         {
-            let data = workspace::review_dropped(&cwd, args)?;
+            let data = workspace::review_dropped(&around, args)?;
             return data.map_or(Err(e), |data| review_answer(data, args.limit, args.all, global));
         }
         (opened, _) => opened?,

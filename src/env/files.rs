@@ -479,6 +479,11 @@ pub fn owner(path: &Path) -> Option<u32> {
     metadata(path).ok().map(|metadata| metadata.uid())
 }
 
+/// Whether something stands at a path that belongs to another user than the one this program runs as.
+pub fn is_of_another_user(path: &Path) -> bool {
+    metadata(path).is_ok_and(|m| m.uid() != rustix::process::geteuid().as_raw())
+}
+
 /// Size, time and inode of a file that git named; all 0 where there is none.
 pub fn mark_outside(path: &Path) -> Mark {
     sys::stat(path).map(|stat| Mark::of(&stat)).unwrap_or_default()

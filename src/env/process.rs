@@ -5,7 +5,7 @@
 //! Refuses to know: what the program is for.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -55,7 +55,7 @@ pub struct Call<'a> {
     /// The folder it starts in.
     pub dir: &'a Path,
     /// Variables it sees besides, or instead of, those it inherits.
-    pub vars: Vec<(String, String)>,
+    pub vars: Vec<(String, OsString)>,
     /// What it reads from its standard input.
     pub input: Vec<u8>,
     /// When it must have ended.

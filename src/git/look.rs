@@ -33,10 +33,27 @@ impl Repo {
 }
 
 impl Objects {
-    /// What `find` finds; where it fails, once more in the repository opened anew.
+    /// What `find` finds of an object; where it fails, once more in the repository opened anew, and where a partial clone lacks
+    /// the object, once more after fetching it.
     ///
     /// Errors: those of `find`.
-    pub(super) fn look<T>(&self, find: impl Fn(&gix::Repository) -> Result<T>) -> Result<T> {
+    pub(super) fn look<T>(&self, id: Oid, find: impl Fn(&gix::Repository) -> Result<T>) -> Result<T> {
+        self.look_here(&find).or_else(|e| match self.is_partial() && !self.has(id) {
+            true => {
+                self.fetch_missing([id])?;
+                self.look_here(&find)
+            }
+            false => Err(e),
+        })
+    }
+
+    /// Whether an object is here; no remote is asked.
+    pub fn has(&self, id: Oid) -> bool {
+        let broken = |e: gix::Error| failed(format!("look at object {id}"), e);
+        self.look_here(|repo| repo.find_header(id.0).map_err(broken)).is_ok()
+    }
+
+    fn look_here<T>(&self, find: impl Fn(&gix::Repository) -> Result<T>) -> Result<T> {
         find(&self.repo).or_else(|e| {
             let packs = mark_outside(&self.repo.common_dir().join("objects/pack"));
             let mut anew = self.anew.borrow_mut();

@@ -8,7 +8,9 @@ mod look;
 mod objects;
 mod packs;
 mod program;
+mod promisor;
 mod refs;
+mod reftable;
 mod remote_refs;
 mod staged;
 
@@ -23,6 +25,8 @@ use std::path::{Path, PathBuf};
 
 use gix::discover::upwards::{self, Options};
 use gix::discover::{repository, upwards_opts};
+
+use reftable::Target;
 
 use crate::env::files;
 use crate::error::{Code, Error, Result};
@@ -42,6 +46,25 @@ pub struct Repo {
 ///
 /// Errors: `ERR_GIT` where the repository belongs to somebody else or cannot be read.
 pub fn discover(start: &Path) -> Result<Option<Repo>> {
+    Ok(find(start)?.filter(|repo| !repo.work_dir.as_os_str().is_empty()))
+}
+
+/// Why there is no work tree at `start`, where that is because its repository is bare: the error that names its worktrees.
+///
+/// Errors: one of that code; otherwise as [`discover`].
+pub fn refuse_bare(start: &Path, code: Code) -> Result<()> {
+    let Some(bare) = find(start)?.filter(|repo| repo.work_dir.as_os_str().is_empty()) else { return Ok(()) };
+    let message = format!("{} is in a bare repository, which has no work tree", start.display());
+    let tops = bare.other_git_dirs()?.into_iter().filter_map(|git_dir| bare.top_of(&git_dir, None));
+    let hint = match tops.min() {
+        Some(top) => format!("go into one of its worktrees, such as {} (git worktree list names all)", top.display()),
+        None => "add a worktree with git worktree add PATH BRANCH, and run agentpm in it".into(),
+    };
+    Err(Error::new(code, message).hint(hint))
+}
+
+/// The repository around `start`; its `work_dir` is empty where it has none.
+fn find(start: &Path) -> Result<Option<Repo>> {
     let start = files::canonical(start).map_err(|e| Error::io("find the folder", start, &e))?;
     let found = match upwards_opts(&start, Options::default()) {
         Ok((path, gix::sec::Trust::Full)) => path,
@@ -58,12 +81,30 @@ pub fn discover(start: &Path) -> Result<Option<Repo>> {
             (work_dir, git_dir)
         }
         repository::Path::LinkedWorkTree { work_dir, git_dir } => (work_dir, git_dir),
-        repository::Path::Repository(_) => return Ok(None),
+        repository::Path::Repository(git_dir) => (PathBuf::new(), git_dir),
     };
     let canonical = |path: &Path| files::canonical(path).map_err(|e| Error::io("find the git folder", path, &e));
+    let dot_git_is_file = files::metadata(&work_dir.join(".git")).is_ok_and(|m| m.is_file());
     let git_dir = canonical(&git_dir)?;
     let common_dir = canonical(&common_dir(&git_dir)?)?;
-    Ok(Some(Repo { work_dir: canonical(&work_dir)?, git_dir, common_dir }))
+    let has_no_work_tree = work_dir.as_os_str().is_empty()
+        || (git_dir == common_dir && may_be_bare(&git_dir, dot_git_is_file) && is_bare(&git_dir));
+    let work_dir = if has_no_work_tree { PathBuf::new() } else { canonical(&work_dir)? };
+    Ok(Some(Repo { work_dir, git_dir, common_dir }))
+}
+
+/// Whether the configuration must be asked if a repository is bare: not for one that has an index and is a folder `.git`.
+fn may_be_bare(git_dir: &Path, dot_git_is_file: bool) -> bool {
+    dot_git_is_file || files::metadata(&git_dir.join("index")).is_err()
+}
+
+/// Whether git's configuration says that a repository has no work tree, as `git clone --bare` sets it. A `.git` beside its
+/// worktrees may lead to such a one.
+fn is_bare(git_dir: &Path) -> bool {
+    gix::open(git_dir).is_ok_and(|repo| {
+        let config = repo.config_snapshot();
+        config.boolean("core.bare") == Some(true) && config.string("core.worktree").is_none()
+    })
 }
 
 fn nothing_found(error: &gix::Error) -> bool {
@@ -109,6 +150,19 @@ impl Repo {
 
     /// What is checked out: the contents of this worktree's HEAD, empty where it cannot be read.
     pub fn head_text(&self) -> String {
+        if !self.has_reftable() {
+            return self.head_file();
+        }
+        let refs = self.table_refs().unwrap_or_default();
+        match refs.0.get("HEAD") {
+            Some(Target::Symbolic(name)) => format!("ref: {name}"),
+            Some(Target::Object { id, .. }) => id.to_string(),
+            None => String::new(),
+        }
+    }
+
+    /// The file HEAD, whatever the references are kept in.
+    fn head_file(&self) -> String {
         let bytes = files::read_outside(&self.git_dir.join("HEAD"), 4096).unwrap_or_default();
         String::from_utf8_lossy(&bytes).trim().to_owned()
     }
@@ -127,6 +181,11 @@ impl Repo {
         let value =
             config.ok().and_then(|config| config.string("core.sharedRepository").map(|value| value.to_string()));
         value.map_or(0, |value| shared_mode(&value))
+    }
+
+    /// Whether git may leave files out of this work tree: it has patterns of a sparse checkout, in force or not.
+    pub fn has_sparse_patterns(&self) -> bool {
+        files::metadata(&self.git_dir.join("info/sparse-checkout")).is_ok()
     }
 
     /// The mark of git's index of this worktree; git replaces it whenever it changes files.

@@ -1,20 +1,24 @@
 //! Reading what git keeps: commits, trees, files at any revision, branches; and writing objects that nothing points at yet.
 //!
-//! Promises: in process, without the git program; nothing here moves a branch or touches a work tree or an index.
+//! Promises: in process, but for what the library cannot do ([`Repo::objects_with`]); nothing here moves a branch or touches a work tree or an index.
 //! Refuses to know: what a path means.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use gix::bstr::ByteSlice as _;
 use gix::objs::Kind;
 use gix::objs::tree::EntryKind;
 use gix::prelude::ObjectIdExt as _;
 
-use super::Repo;
 use super::look::Anew;
+use super::promisor::Fetcher;
+use super::reftable::{TableRefs, Target};
+use super::{Git, Repo};
+use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
 use crate::model::id::quoted;
 
@@ -128,8 +132,10 @@ pub struct CommitInfo {
     pub parents: Vec<Oid>,
     /// When it was made, in seconds since 1970.
     pub seconds: i64,
-    /// Author as git writes it: `Name <mail> seconds offset`.
-    pub author: String,
+    /// Author as git writes it: `Name <mail> seconds offset`, in the commit's encoding.
+    pub author: Vec<u8>,
+    /// The encoding of author and message, where it is not UTF-8.
+    pub encoding: Option<String>,
     /// The whole message.
     pub message: Vec<u8>,
 }
@@ -150,30 +156,41 @@ pub struct Objects {
     pub(super) anew: RefCell<Option<Anew>>,
     /// What is read is held against its name.
     pub(super) is_wary: bool,
+    /// Where references are kept as a reftable, which the library does not read.
+    tables: Option<Repo>,
+    /// Runs the git program, for what the library cannot do; absent where no program may run.
+    pub(super) fetcher: Option<Fetcher>,
 }
 
 pub(super) fn failed(what: impl fmt::Display, e: impl fmt::Display) -> Error {
     Error::new(Code::Git, format!("cannot {what}: {e}"))
 }
 
+/// Time for a question that the git program answers from this clone alone.
+const QUICK: Duration = Duration::from_secs(10);
+/// Longest reflog that is read, in bytes.
+const MAX_REFLOG: u64 = 4 * 1024 * 1024;
 /// Largest file that is read from git, in bytes.
 const MAX_BLOB: u64 = 130 * 1024 * 1024;
 
 impl Repo {
-    /// Opens the repository's objects and branches.
+    /// Opens the repository's objects and branches, to read them in process alone.
     ///
-    /// Errors: `ERR_GIT` where they are kept in a form this program does not know (reftable, SHA-256).
+    /// Errors: `ERR_GIT` where git keeps them in a form this program does not know.
     pub fn objects(&self) -> Result<Objects> {
-        const HINT: &str =
-            "the plan itself works here, and resolve; sync, review and other branches need plain references and SHA-1";
-        let shown = format!("open the repository at {}", self.git_dir.display());
-        // What a reftable leaves in HEAD for programs that know files alone.
-        if self.head_text() == "ref: refs/heads/.invalid" {
-            return Err(failed(&shown, "its references are kept as a reftable").hint(HINT));
-        }
-        let mut repo = gix::open(&self.git_dir).map_err(|e| failed(&shown, e).hint(HINT))?;
+        let mut repo = gix::open(&self.git_dir)
+            .map_err(|e| failed(format!("open the repository at {}", self.git_dir.display()), e))?;
         repo.object_cache_size_if_unset(4 * 1024 * 1024);
-        Ok(Objects { repo, anew: RefCell::default(), is_wary: false })
+        let tables = self.has_reftable().then(|| self.clone());
+        Ok(Objects { repo, anew: RefCell::default(), is_wary: false, tables, fetcher: None })
+    }
+
+    /// As [`Repo::objects`], with the git program for what the library cannot do: revisions of a reftable, and objects that a
+    /// partial clone left at its remote.
+    ///
+    /// Errors: as [`Repo::objects`].
+    pub fn objects_with(&self, env: &Env) -> Result<Objects> {
+        Ok(Objects { fetcher: Some(Fetcher::new(env, self)), ..self.objects()? })
     }
 }
 
@@ -204,6 +221,14 @@ impl Objects {
     ///
     /// Errors: `ERR_GIT` where HEAD cannot be read.
     pub fn head(&self) -> Result<Head> {
+        if let Some(refs) = self.table_refs()? {
+            let branch = match refs.0.get("HEAD") {
+                Some(Target::Symbolic(name)) => Some(name.clone()),
+                Some(Target::Object { .. }) => None,
+                None => return Err(failed("read HEAD", "the reftable has none")),
+            };
+            return Ok(Head { branch, commit: refs.object("HEAD") });
+        }
         let mut head = self.repo.head().map_err(|e| failed("read HEAD", e))?;
         let branch = head.referent_name().map(|name| name.as_bstr().to_string());
         let commit = match head.is_unborn() {
@@ -224,6 +249,9 @@ impl Objects {
         if revision.is_empty() || revision.starts_with('-') {
             return Err(unknown());
         }
+        if let Some(repo) = &self.tables {
+            return self.ask_for_commit(repo, revision)?.ok_or_else(unknown);
+        }
         let id = self.repo.rev_parse_single(revision).map_err(|_| unknown())?;
         let object = id.object().map_err(|e| failed(format!("read {}", quoted(revision)), e))?;
         object.peel_to_commit().map(|commit| Oid(commit.id)).map_err(|_| unknown())
@@ -231,8 +259,43 @@ impl Objects {
 
     /// The commit a reference points at, by its whole name; `None` where there is no such reference.
     pub fn reference(&self, name: &str) -> Option<Oid> {
+        if self.tables.is_some() {
+            return self.table_refs().ok().flatten()?.object(name);
+        }
         let mut found = self.repo.try_find_reference(name).ok().flatten()?;
         found.peel_to_id().ok().map(|id| Oid(id.detach()))
+    }
+
+    /// The references, where they are kept as a reftable. They are read anew each time, since git moves them meanwhile.
+    fn table_refs(&self) -> Result<Option<TableRefs>> {
+        self.tables.as_ref().map(Repo::table_refs).transpose()
+    }
+
+    /// The commit that the git program finds for a revision, whose syntax depends on references and reflogs.
+    fn ask_for_commit(&self, repo: &Repo, revision: &str) -> Result<Option<Oid>> {
+        let wanted = format!("{revision}^{{commit}}");
+        let args = ["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted];
+        let outcome = self.program(repo)?.call(&args, None, Vec::new())?;
+        Ok(String::from_utf8_lossy(&outcome.stdout).trim().parse().ok().filter(|_| outcome.code == Some(0)))
+    }
+
+    fn program<'a>(&'a self, repo: &'a Repo) -> Result<Git<'a>> {
+        let fetcher = self.fetcher.as_ref().ok_or_else(|| Error::state("the git program may not run here"))?;
+        repo.program(&fetcher.env, QUICK)
+    }
+
+    /// The commits of all stashes, newest first. A reference names the newest alone; its reflog names the others.
+    pub fn stashes(&self) -> Vec<Oid> {
+        let names = |text: &str| -> Vec<Oid> { text.lines().filter_map(|line| line.parse().ok()).collect() };
+        if let Some(repo) = &self.tables {
+            let asked = self.program(repo).and_then(|git| git.ask(&["rev-list", "-g", "refs/stash", "--"]));
+            return asked.map(|text| names(&text)).unwrap_or_default();
+        }
+        let log = files::read_outside(&self.repo.common_dir().join("logs/refs/stash"), MAX_REFLOG).unwrap_or_default();
+        let text = String::from_utf8_lossy(&log);
+        let mut found: Vec<Oid> = text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect();
+        found.reverse();
+        found
     }
 
     /// What a commit says.
@@ -240,14 +303,15 @@ impl Objects {
     /// Errors: `ERR_GIT` where it is missing or broken.
     pub fn commit(&self, id: Oid) -> Result<CommitInfo> {
         let broken = |e: gix::Error| failed(format!("read commit {id}"), e);
-        self.look(|repo| {
+        self.look(id, |repo| {
             let commit = repo.find_commit(id.0).map_err(broken)?;
             let decoded = commit.decode().map_err(broken)?;
             Ok(CommitInfo {
                 tree: Oid(decoded.tree()),
                 parents: commit.parent_ids().map(|id| Oid(id.detach())).collect(),
                 seconds: commit.time().map_err(broken)?.seconds,
-                author: decoded.author.to_str_lossy().into_owned(),
+                author: decoded.author.to_vec(),
+                encoding: decoded.encoding.map(|name| name.to_str_lossy().into_owned()),
                 message: decoded.message.to_vec(),
             })
         })
@@ -263,7 +327,7 @@ impl Objects {
                 return Ok(None);
             }
             let broken = |e: gix::Error| failed(format!("read tree {}", at.oid), e);
-            let found = self.look(|repo| {
+            let found = self.look(at.oid, |repo| {
                 let tree = repo.find_tree(at.oid.0).map_err(broken)?;
                 self.is_itself(at.oid, Kind::Tree, &tree.data)?;
                 let entry = tree.lookup_entry([name.as_bytes()]).map_err(broken)?;
@@ -286,7 +350,7 @@ impl Objects {
             let item = Item { mode: Mode::of(entry.mode.kind()), oid: Oid(entry.oid.to_owned()) };
             (entry.filename.to_str_lossy().into_owned(), item)
         };
-        self.look(|repo| {
+        self.look(tree, |repo| {
             let found = repo.find_tree(tree.0).map_err(broken)?;
             self.is_itself(tree, Kind::Tree, &found.data)?;
             Ok(found.decode().map_err(broken)?.entries.iter().map(named).collect())
@@ -302,7 +366,7 @@ impl Objects {
         if size > MAX_BLOB {
             return Err(failed(format!("read object {id}"), format!("it has {size} bytes")));
         }
-        self.look(|repo| {
+        self.look(id, |repo| {
             let data = repo.find_blob(id.0).map_err(broken)?.take_data();
             self.is_itself(id, Kind::Blob, &data)?;
             Ok(data)
@@ -314,7 +378,7 @@ impl Objects {
     /// Errors: `ERR_GIT` where it is missing.
     pub fn size(&self, id: Oid) -> Result<u64> {
         let broken = |e: gix::Error| failed(format!("look at object {id}"), e);
-        self.look(|repo| repo.find_header(id.0).map(|header| header.size()).map_err(broken))
+        self.look(id, |repo| repo.find_header(id.0).map(|header| header.size()).map_err(broken))
     }
 
     /// The bytes of the file at a path below a tree; `None` where no regular file is there.
@@ -363,6 +427,10 @@ impl Objects {
     ///
     /// Errors: `ERR_GIT` where the references cannot be read.
     pub fn references(&self, prefix: &str) -> Result<Vec<(String, Oid)>> {
+        if let Some(refs) = self.table_refs()? {
+            let names = refs.0.keys().filter(|name| name.starts_with(prefix));
+            return Ok(names.filter_map(|name| Some((name.clone(), refs.object(name)?))).collect());
+        }
         let broken = |e: &dyn fmt::Display| failed(format!("list {prefix}"), e);
         let platform = self.repo.references().map_err(|e| broken(&e))?;
         let mut found = Vec::new();
@@ -418,6 +486,15 @@ impl Objects {
     /// What git is in the middle of, in words; `None` for nothing.
     pub fn in_progress(&self) -> Option<&'static str> {
         use gix::state::InProgress;
+        // What is a file in other repositories is a reference in a reftable.
+        if let Ok(Some(refs)) = self.table_refs() {
+            let pending = [("CHERRY_PICK_HEAD", "git cherry-pick"), ("REVERT_HEAD", "git revert")];
+            if let Some((_, words)) = pending.iter().find(|(name, _)| refs.0.contains_key(*name))
+                && self.repo.state().is_none()
+            {
+                return Some(words);
+            }
+        }
         Some(match self.repo.state()? {
             InProgress::ApplyMailbox | InProgress::ApplyMailboxRebase => "git am",
             InProgress::Bisect => "git bisect",
@@ -508,9 +585,9 @@ impl Objects {
         Ok(paths)
     }
 
-    /// Whether an object is here.
-    pub fn has(&self, id: Oid) -> bool {
-        self.repo.find_header(id.0).is_ok()
+    /// The name that stands for no object, as long as the names of this repository are.
+    pub fn no_object(&self) -> Oid {
+        Oid(gix::ObjectId::null(self.repo.object_hash()))
     }
 
     /// Writes a file's bytes as an object.

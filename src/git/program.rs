@@ -4,6 +4,7 @@
 //! never guessed; transports that run commands are refused. What it says on failure is passed on.
 //! Refuses to know: what is being synchronised.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ impl Git<'_> {
         &self,
         args: &[&str],
         index: Option<&Path>,
-        vars: &[(&str, String)],
+        vars: &[(&str, OsString)],
         input: Vec<u8>,
     ) -> Result<Outcome> {
         self.start(args, index, vars, input, self.deadline)
@@ -81,7 +82,7 @@ impl Git<'_> {
         &self,
         args: &[&str],
         index: Option<&Path>,
-        vars: &[(&str, String)],
+        vars: &[(&str, OsString)],
         input: Vec<u8>,
         deadline: Duration,
     ) -> Result<Outcome> {
@@ -94,18 +95,20 @@ impl Git<'_> {
             "core.editor=false",
             "advice.detachedHead=false",
             "core.quotePath=false",
+            // All that is written here is UTF-8, whatever the user's own commits are written in.
+            "i18n.commitEncoding=UTF-8",
             "merge.agentpm.name=the plan's own merge",
         ] {
             all.extend(["-c".to_owned(), setting.to_owned()]);
         }
         all.extend(["-c".to_owned(), format!("merge.agentpm.driver={}", self.driver)]);
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
-        let mut vars: Vec<(String, String)> =
+        let mut vars: Vec<(String, OsString)> =
             vars.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        vars.push(("GIT_DIR".into(), self.repo.git_dir.display().to_string()));
-        vars.push(("GIT_WORK_TREE".into(), self.repo.work_dir.display().to_string()));
+        vars.push(("GIT_DIR".into(), self.repo.git_dir.clone().into()));
+        vars.push(("GIT_WORK_TREE".into(), self.repo.work_dir.clone().into()));
         if let Some(index) = index {
-            vars.push(("GIT_INDEX_FILE".into(), index.display().to_string()));
+            vars.push(("GIT_INDEX_FILE".into(), index.into()));
         }
         if let Some(ssh) = self.ssh {
             vars.push(("GIT_SSH_COMMAND".into(), ssh.into()));
@@ -134,7 +137,8 @@ impl Git<'_> {
 
     /// The error that a failed run is.
     pub fn failure(&self, args: &[&str], outcome: &Outcome) -> Error {
-        let name = args.first().copied().unwrap_or_default();
+        let own = args.iter().position(|arg| *arg == "-c").map_or(0, |at| at + 2);
+        let name = args.get(own).copied().unwrap_or_default();
         if outcome.timed_out {
             return Error::new(
                 Code::Git,

@@ -1,4 +1,4 @@
-//! Where the branches stand, read from git's plain files: listing them must cost less than opening the repository.
+//! Where the branches stand, read from git's own files: listing them must cost less than opening the repository.
 //!
 //! Promises: one pass over loose and packed references; a branch that is moved or packed meanwhile is seen at its old or its
 //! new place. No mark is kept of what was read: some tools write references in place, so that no folder tells of it.
@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
+use super::reftable::{PLACEHOLDER, TableRefs, Target};
 use super::{Oid, Repo};
 use crate::env::files::{self, Dir, Kind};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 
 /// Largest file of packed references that is read, in bytes.
 const MAX_PACKED: u64 = 256 * 1024 * 1024;
@@ -28,20 +29,17 @@ pub struct Tips {
 impl Repo {
     /// Where all local and remote-tracking branches stand.
     ///
-    /// Errors: `ERR_GIT` where references are kept in a form this program does not know, `ERR_IO` where they cannot be read.
+    /// Errors: `ERR_IO` where references cannot be read, `ERR_GIT` for a malformed reftable.
     pub fn tips(&self) -> Result<Tips> {
-        let unknown = |form: &str| Error::new(Code::Git, format!("branches of a repository with {form} are not read"));
-        let reftable = self.common_dir.join("reftable");
-        if files::metadata(&reftable).is_ok() {
-            return Err(unknown("reftable"));
+        let head = self.head_file();
+        if head == PLACEHOLDER {
+            return Ok(self.table_refs()?.tips());
         }
         let mut branches = BTreeMap::new();
-        let mut strange = false;
-        let mut take = |name: &str, text: &str| match text.parse() {
-            Ok(oid) => {
+        let mut take = |name: &str, text: &str| {
+            if let Ok(oid) = text.parse() {
                 branches.entry(name.to_owned()).or_insert(oid);
             }
-            Err(_) => strange |= text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()),
         };
         // Loose ones first: packing writes the packed file before it removes them, so that none is missed.
         for top in ["refs/heads", "refs/remotes"] {
@@ -61,10 +59,6 @@ impl Repo {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => return Err(Error::io("read", &packed, &e)),
         }
-        if strange {
-            return Err(unknown("SHA-256"));
-        }
-        let head = self.head_text();
         let head = match head.strip_prefix("ref:") {
             Some(name) => branches.get(name.trim()).copied(),
             None => head.parse().ok(),
@@ -95,5 +89,18 @@ impl Repo {
             }
         }
         Ok(())
+    }
+}
+
+impl TableRefs {
+    fn tips(self) -> Tips {
+        let head = self.object("HEAD");
+        let is_branch = |name: &str| name.starts_with("refs/heads/") || name.starts_with("refs/remotes/");
+        let branches =
+            self.0.into_iter().filter(|(name, _)| is_branch(name)).filter_map(|(name, target)| match target {
+                Target::Object { id, .. } => Some((name, id)),
+                Target::Symbolic(_) => None,
+            });
+        Tips { branches: branches.collect(), head }
     }
 }

@@ -83,6 +83,17 @@ impl Objects {
     ///
     /// Errors: `ERR_GIT` where the index or a tree that it names cannot be read.
     pub fn files_in_index(&self, index: &Path, folder: &str) -> Result<Vec<(String, Oid)>> {
+        self.files_where(index, folder, |_| true)
+    }
+
+    /// As [`Objects::files_in_index`], of the files that a sparse checkout leaves out of the work tree.
+    ///
+    /// Errors: as [`Objects::files_in_index`].
+    pub fn files_left_out(&self, index: &Path, folder: &str) -> Result<Vec<(String, Oid)>> {
+        self.files_where(index, folder, |entry| entry.flags.contains(Flags::SKIP_WORKTREE))
+    }
+
+    fn files_where(&self, index: &Path, folder: &str, wanted: impl Fn(&Entry) -> bool) -> Result<Vec<(String, Oid)>> {
         let index = self.read_index(index)?;
         let mut files = Vec::new();
         let mut whole = |path: &str, tree: Option<Oid>| -> Result<()> {
@@ -96,7 +107,7 @@ impl Objects {
         }
         let range = index.prefixed_entries_range(format!("{folder}/").as_str().into()).unwrap_or(0..0);
         let mut single = Vec::with_capacity(range.len());
-        for entry in index.entries()[range].iter().filter(|entry| entry.stage_raw() == 0) {
+        for entry in index.entries()[range].iter().filter(|entry| entry.stage_raw() == 0 && wanted(entry)) {
             let path = entry.path(&index).to_str_lossy();
             match path.strip_suffix('/') {
                 Some(path) => whole(path, Some(Oid(entry.id)))?,

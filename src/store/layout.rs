@@ -27,20 +27,29 @@ pub const LOCAL: &str = ".local";
 /// Version of the store's format that this program writes.
 pub const FORMAT: u64 = 1;
 
-/// What `.agentpm/.gitattributes` says.
+/// What `.agentpm/.gitattributes` says: whatever the attributes of the repository are, git stores and checks out the bytes that
+/// agentpm wrote, as `sync` commits them.
 pub const GITATTRIBUTES: &str = "\
-* text eol=lf
+* -text !eol !crlf -ident !filter !working-tree-encoding !conflict-marker-size
 task.yaml merge=agentpm
 events.jsonl merge=union diff=agentpm linguist-generated
 archive/*.jsonl merge=union diff=agentpm linguist-generated
 ";
 
 /// What earlier versions wrote there; `init` brings such a file up to date.
-pub const OLD_GITATTRIBUTES: &str = "\
+pub const OLD_GITATTRIBUTES: &[&str] = &[
+    "\
+* text eol=lf
+task.yaml merge=agentpm
+events.jsonl merge=union diff=agentpm linguist-generated
+archive/*.jsonl merge=union diff=agentpm linguist-generated
+",
+    "\
 * text eol=lf
 events.jsonl merge=union linguist-generated
 archive/*.jsonl merge=union linguist-generated
-";
+",
+];
 
 /// What `.agentpm/.gitignore` says.
 pub const GITIGNORE: &str = "/.local/\n.*.tmp\n";

@@ -16,16 +16,21 @@ use crate::model::id::Id;
 /// Largest log that is read, in bytes.
 pub const MAX_LOG: u64 = 128 * 1024 * 1024;
 
-/// Most bytes to which commands let the log of one task grow. Merging branches may add them up to more; what is read, shown and
-/// merged is bounded by [`MAX_LOG`] alone.
+/// Most bytes to which commands let the log of one task grow freely.
 pub const MAX_GROWN: usize = 6 * 1024 * 1024;
+/// Most bytes that one change adds to a larger log, which branches have merged: enough to note something, or to finish the task.
+const MAX_ADDED: usize = 64 * 1024;
+/// Size from which nothing is added to a log: what is larger takes too much memory to fold.
+const MAX_MERGED: usize = 48 * 1024 * 1024;
 
-/// Refuses a change that would let the log of a task grow beyond [`MAX_GROWN`].
+/// Refuses a change that would let the log of a task grow too large.
 ///
 /// Errors: `ERR_VALIDATION` with what to do instead.
 pub fn check_growth(task: Id, old: &[Entry], new: &[&Entry]) -> Result<()> {
-    let bytes = old.iter().chain(new.iter().copied()).map(|entry| entry.line.len()).sum::<usize>();
-    if bytes <= MAX_GROWN {
+    let length = |entry: &Entry| entry.line.len();
+    let added = new.iter().map(|entry| length(entry)).sum::<usize>();
+    let bytes = old.iter().map(length).sum::<usize>() + added;
+    if bytes <= MAX_GROWN || (added <= MAX_ADDED && bytes <= MAX_MERGED) {
         return Ok(());
     }
     Err(Error::validation(format!("the log of task {task} would take {bytes} bytes; {MAX_GROWN} is the most"))

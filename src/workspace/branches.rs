@@ -6,13 +6,14 @@
 //! Refuses to know: what follows from it.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::Workspace;
+use crate::env::Env;
 use crate::env::files::{self, Dir};
 use crate::error::{Error, Result};
-use crate::git::{Item, Mode, Objects, Oid, Repo};
+use crate::git::{Change, Item, Mode, Objects, Oid, Repo};
 use crate::model::event::Entry;
 use crate::model::id::Id;
 use crate::rules::fold;
@@ -20,6 +21,8 @@ use crate::store::facts::{Facts, Name, News, Shards, State};
 use crate::store::layout::{LOG, TASKS};
 use crate::store::log::Log;
 
+/// Most branches that a warning names.
+const NAMED: usize = 5;
 /// Seconds of a day.
 const DAY: i64 = 86_400;
 
@@ -28,6 +31,10 @@ pub(super) struct Branches {
     reading: Reading,
     facts: Facts,
     news: News,
+    /// Branches of which something could not be read.
+    incomplete: BTreeSet<String>,
+    /// Why what was missing could not be fetched.
+    failure: Option<Error>,
     /// The tree of tasks checked out here.
     here: Option<Name>,
     /// The other trees of tasks, with the branches that have them.
@@ -51,6 +58,8 @@ type Differing = HashMap<Id, BTreeMap<Name, Vec<usize>>>;
 /// The repository, opened when the first object is read, and how much was read of it.
 struct Reading {
     repo: Repo,
+    /// To fetch what a partial clone lacks.
+    env: Option<Env>,
     objects: OnceCell<Objects>,
     commits: usize,
     trees: usize,
@@ -61,7 +70,8 @@ struct Reading {
 impl Reading {
     fn objects(&self) -> Result<&Objects> {
         if self.objects.get().is_none() {
-            let _ = self.objects.set(self.repo.objects()?);
+            let opened = self.env.as_ref().map_or_else(|| self.repo.objects(), |env| self.repo.objects_with(env));
+            let _ = self.objects.set(opened?);
         }
         self.objects.get().ok_or_else(|| Error::state("the repository was not opened"))
     }
@@ -83,19 +93,29 @@ impl Reading {
 }
 
 impl Branches {
-    /// Lists the branches that count, and opens the trees that are new.
+    /// Lists the branches that count, and opens the trees that are new. With `fetches`, what a partial clone left at its remote
+    /// is fetched.
     ///
     /// Errors: `ERR_GIT` where references or objects are in a form this program does not know, `ERR_IO` where they cannot be
     /// read.
-    pub fn open(ws: &Workspace, repo: &Repo) -> Result<Self> {
+    pub fn open(ws: &Workspace, repo: &Repo, fetches: bool) -> Result<Self> {
         let tips = repo.tips()?;
         let facts = Facts::open(ws.facts_path().as_deref(), ws.env.boot())?;
-        let reading =
-            Reading { repo: repo.clone(), objects: OnceCell::new(), commits: 0, trees: 0, logs: 0, unreadable: 0 };
+        let reading = Reading {
+            repo: repo.clone(),
+            env: fetches.then(|| ws.env.again()),
+            objects: OnceCell::new(),
+            commits: 0,
+            trees: 0,
+            logs: 0,
+            unreadable: 0,
+        };
         let mut branches = Branches {
             reading,
             facts,
             news: News::default(),
+            incomplete: BTreeSet::new(),
+            failure: None,
             here: None,
             trees: Vec::new(),
             read_trees: HashMap::new(),
@@ -115,11 +135,12 @@ impl Branches {
         }
         let mut trees: BTreeMap<Name, Vec<String>> = BTreeMap::new();
         for (name, oid) in tips.branches.iter().filter(|(name, oid)| counts(name) && Some(**oid) != tips.head) {
-            if let Some((seconds, Some(tasks))) = branches.commit(*oid, &mut commits)?
-                && seconds >= oldest
-                && branches.here.as_ref() != Some(&tasks)
-            {
-                trees.entry(tasks).or_default().push(short(name).to_owned());
+            match branches.commit(*oid, &mut commits)? {
+                Some((seconds, Some(tasks))) if seconds >= oldest && branches.here.as_ref() != Some(&tasks) => {
+                    trees.entry(tasks).or_default().push(short(name).to_owned());
+                }
+                Some(_) => {}
+                None => branches.miss(&[short(name).to_owned()]),
             }
         }
         branches.trees = trees.into_iter().collect();
@@ -127,6 +148,13 @@ impl Branches {
         // The tree here is needed only to tell what differs from it.
         if !branches.trees.is_empty() {
             all.into_iter().for_each(|tree| branches.open_tree(tree));
+            let is_open = |tree: &Name| branches.read_trees.contains_key(tree) || branches.numbers.contains_key(tree);
+            let shut = branches.trees.iter().filter(|(tree, _)| !is_open(tree));
+            let shut: Vec<String> = shut.flat_map(|(_, names)| names.iter().cloned()).collect();
+            branches.miss(&shut);
+        }
+        if fetches && (!branches.trees.is_empty() || !branches.incomplete.is_empty()) {
+            branches.fetch_logs()?;
         }
         for (place, (tree, _)) in branches.trees.iter().enumerate() {
             if let Some((n, base)) = branches.numbers.get(tree) {
@@ -234,7 +262,13 @@ impl Branches {
         let here = here.map(|form| self.folders(&form)).unwrap_or_default();
         let here: HashSet<&str> = here.lines().collect();
         for (form, places) in forms {
-            for line in self.folders(&form).lines().filter(|line| !here.contains(line)) {
+            let unreadable = self.reading.unreadable;
+            let folders = self.folders(&form);
+            if self.reading.unreadable > unreadable {
+                let names: Vec<String> = places.iter().flat_map(|place| self.trees[*place].1.iter().cloned()).collect();
+                self.miss(&names);
+            }
+            for line in folders.lines().filter(|line| !here.contains(line)) {
                 if let Some((id, folder)) = line.split_once(' ')
                     && let Ok(id) = id.parse()
                 {
@@ -267,7 +301,10 @@ impl Branches {
         let mut states = Vec::new();
         for (log, mut names) in logs {
             names.sort();
-            states.extend(self.state(&log, id).map(|state| (names, state)));
+            match self.state(&log, id) {
+                Some(state) => states.push((names, state)),
+                None => self.miss(&names),
+            }
         }
         states
     }
@@ -325,9 +362,61 @@ impl Branches {
         Some(state)
     }
 
-    /// How many objects could not be read.
-    pub fn unreadable(&self) -> usize {
-        self.reading.unreadable
+    /// Fetches the logs that a partial clone left at its remote, as far as they are not known from an earlier look. What cannot
+    /// be fetched does not count, and the warning says so. The remote is not asked again.
+    fn fetch_logs(&mut self) -> Result<()> {
+        let objects = self.reading.objects()?;
+        if !objects.is_partial() {
+            return Ok(());
+        }
+        let here = self.here.as_ref().and_then(|tree| tree.parse().ok());
+        let mut wanted = Vec::new();
+        for (tree, _) in &self.trees {
+            let changes = tree.parse().and_then(|tree| objects.changes(here, Some(tree)));
+            wanted.extend(changes.unwrap_or_default().into_iter().filter_map(|change| self.unknown_log(&change)));
+        }
+        // Trees may have been missing before, on the way to the logs.
+        let failure = objects.fetch_missing(wanted).err().or_else(|| objects.fetch_failure());
+        self.failure = failure;
+        (self.reading.env, self.reading.objects) = (None, OnceCell::new());
+        Ok(())
+    }
+
+    /// The log that a change between two trees of tasks leads to, unless what it says is known.
+    fn unknown_log(&self, change: &Change) -> Option<Oid> {
+        let id: Id = change.path.strip_suffix(LOG)?.trim_end_matches('/').rsplit('/').next()?.parse().ok()?;
+        let log = change.new?.oid;
+        self.facts.state(&format!("{log} {id}")).is_none().then_some(log)
+    }
+
+    /// Notes that the plan of these branches was not all read.
+    fn miss(&mut self, branches: &[String]) {
+        self.incomplete.extend(branches.iter().cloned());
+    }
+
+    /// What of the branches could not be read; `None` where everything was.
+    pub fn warning(&self, store: &str) -> Option<String> {
+        let unreadable = self.reading.unreadable;
+        let is_partial = || self.reading.objects().is_ok_and(Objects::is_partial);
+        match self.incomplete.first() {
+            Some(first) if is_partial() => {
+                let names: Vec<&str> = self.incomplete.iter().take(NAMED).map(String::as_str).collect();
+                let (count, names) = (self.incomplete.len(), names.join(", "));
+                let branches =
+                    if count == 1 { format!("the branch {names}") } else { format!("{count} branches ({names})") };
+                let why = self.failure.as_ref().map_or(String::new(), |e| format!(": {}", e.message));
+                let risk = if why.is_empty() { "" } else { "; a task that is taken there may be handed out here" };
+                Some(format!(
+                    "the plan of {branches} is not all in this partial clone and does not count here{why}{risk}; \
+                     git diff --stat HEAD {first} -- {store} fetches it"
+                ))
+            }
+            _ if unreadable > 0 => {
+                let objects = if unreadable == 1 { "1 object" } else { &format!("{unreadable} objects") };
+                Some(format!("{objects} of other branches could not be read, so those do not count here"))
+            }
+            _ => None,
+        }
     }
 }
 

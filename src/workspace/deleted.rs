@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::ValueEnum;
 
 use super::Workspace;
-use super::heal::Removal;
+use super::heal::{Removal, entity_below};
 use super::lint::Refused;
 use crate::error::Result;
 use crate::git::NotLookedAt;
@@ -67,7 +67,7 @@ impl Workspace {
         };
         let committed = self.committed_tasks().unwrap_or_default();
         let mut all: Gone = committed.into_iter().filter(&mut gone).map(|id| (id, None)).collect();
-        let removed = self.removed_by_commits()?.into_iter().filter(|(id, _)| gone(id));
+        let removed = self.removed_by_commits(true)?.into_iter().filter(|(id, _)| gone(id));
         all.extend(removed.map(|(id, removal)| (id, Some(removal))));
         Ok(all)
     }
@@ -76,6 +76,24 @@ impl Workspace {
     pub(super) fn not_looked_at(&self) -> NotLookedAt {
         let objects = self.repo.as_ref().and_then(|repo| repo.objects().ok());
         objects.and_then(|objects| objects.not_looked_at(&self.store.name).ok()).unwrap_or_default()
+    }
+
+    /// Warns of tasks that a sparse checkout leaves out of the work tree: no list holds them.
+    pub(super) fn warn_of_left_out(&self) {
+        let Some(repo) = self.repo.as_ref().filter(|repo| repo.has_sparse_patterns()) else { return };
+        let Some(objects) = repo.objects().ok().filter(|objects| objects.flag("core.sparseCheckout")) else { return };
+        let files = objects.files_left_out(&repo.git_dir.join("index"), &self.store.name).unwrap_or_default();
+        let prefix = format!("{}/", self.store.name);
+        let entities = files.iter().filter_map(|(path, _)| entity_below(path.strip_prefix(&prefix)?));
+        let tasks: BTreeSet<Id> =
+            entities.filter_map(|(entity, _)| entity.task()).filter(|id| !self.has_log(*id)).collect();
+        let count = match tasks.len() {
+            0 => return,
+            1 => "1 task is".to_owned(),
+            n => format!("{n} tasks are"),
+        };
+        let hint = format!("git sparse-checkout add {} shows the whole plan", self.store.name);
+        self.notice(format!("{count} left out of this work tree by a sparse checkout and missing here; {hint}"));
     }
 
     /// Where a task's log belongs, as messages and git name it.
@@ -167,7 +185,7 @@ impl Workspace {
             return Ok(Vec::new());
         }
         let mut before = Vec::new();
-        for (id, removal) in self.removed_by_commits()? {
+        for (id, removal) in self.removed_by_commits(true)? {
             let log = read_log(&self.store, &Entity::Task(id))?.entries;
             let known: BTreeSet<Id> = removal.log.iter().map(|entry| entry.event.id).collect();
             let status = fold(id, &log).0.status;

@@ -52,12 +52,14 @@ pub(super) struct Elsewhere<'a> {
     warning: Option<String>,
     /// Only what is here counts.
     blind: bool,
+    /// What a partial clone left at its remote is fetched.
+    fetches: bool,
 }
 
 impl Workspace {
     /// The other worktrees and branches. Nothing is looked at yet.
     pub(super) fn elsewhere(&self) -> Elsewhere<'_> {
-        Elsewhere { ws: self, worktrees: None, branches: None, warning: None, blind: false }
+        Elsewhere { ws: self, worktrees: None, branches: None, warning: None, blind: false, fetches: false }
     }
 
     /// As [`Workspace::elsewhere`] for one who asked to look at this branch and this worktree alone.
@@ -100,16 +102,25 @@ impl Elsewhere<'_> {
         Ok(items)
     }
 
-    /// Looks at the branches now, so that it need not be done under the lock.
+    /// Looks at the branches now, for a change that takes work: nothing need be read under the lock, and what a partial clone
+    /// left at its remote is fetched first.
     pub fn look(&mut self) {
+        self.ws.warn_of_left_out();
+        self.fetches = true;
         self.branches();
     }
 
     /// Why branches were not looked at, or not all of them.
     pub fn warning(&self) -> Option<String> {
-        let unreadable = self.branches.as_ref().and_then(Option::as_ref).map_or(0, Branches::unreadable);
-        let broken = || format!("{unreadable} objects of other branches could not be read, so those do not count here");
-        self.warning.clone().or_else(|| (unreadable > 0).then(broken))
+        let looked_at = self.branches.as_ref().and_then(Option::as_ref);
+        self.warning.clone().or_else(|| looked_at?.warning(&self.ws.store.name))
+    }
+
+    /// Adds the warning to the answer of the command.
+    pub fn warn(&self) {
+        if let Some(warning) = self.warning() {
+            self.ws.notice(warning);
+        }
     }
 
     /// What other places know of a task beyond what is here; worktrees first, and none that another one has left behind.
@@ -168,7 +179,7 @@ impl Elsewhere<'_> {
         if self.branches.is_none() {
             let wanted = &self.ws.settings.branches;
             let repo = self.ws.repo.as_ref().filter(|_| wanted.local || wanted.remote);
-            let opened = repo.map(|repo| Branches::open(self.ws, repo));
+            let opened = repo.map(|repo| Branches::open(self.ws, repo, self.fetches));
             self.branches = Some(match opened {
                 Some(Ok(branches)) => Some(branches),
                 Some(Err(e)) => {

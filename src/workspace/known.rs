@@ -7,9 +7,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Workspace;
-use crate::env::files;
 use crate::error::Result;
-use crate::git::{Item, Mode, Objects, Oid, Repo};
+use crate::git::{Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::runtime::journals::Journals;
@@ -22,6 +21,21 @@ impl Workspace {
     ///
     /// Errors: `ERR_IO` where a journal cannot be read.
     pub fn known_events(&self, wanted: &BTreeSet<Id>) -> Result<Vec<Entry>> {
+        self.known_events_by(wanted, Kept::open)
+    }
+
+    /// As [`Workspace::known_events`], without asking the remote of a partial clone: for those who hold the lock.
+    ///
+    /// Errors: as [`Workspace::known_events`].
+    pub fn events_known_here(&self, wanted: &BTreeSet<Id>) -> Result<Vec<Entry>> {
+        self.known_events_by(wanted, Kept::open_local)
+    }
+
+    fn known_events_by(
+        &self,
+        wanted: &BTreeSet<Id>,
+        open: impl Fn(&Self) -> Result<Option<Kept>>,
+    ) -> Result<Vec<Entry>> {
         let mut found: BTreeMap<Id, Entry> = BTreeMap::new();
         if wanted.is_empty() {
             return Ok(Vec::new());
@@ -35,7 +49,7 @@ impl Workspace {
             })?;
         }
         if found.len() < wanted.len() {
-            match Kept::open(self) {
+            match open(self) {
                 Ok(Some(kept)) => kept.find(wanted, &mut found),
                 Ok(None) => {}
                 Err(e) => tracing::debug!(error = %e, "branches were not searched"),
@@ -62,10 +76,19 @@ impl Kept {
     /// Errors: `ERR_GIT` where references or objects are in a form this program does not know.
     pub fn open(ws: &Workspace) -> Result<Option<Self>> {
         let Some(repo) = &ws.repo else { return Ok(None) };
-        let objects = repo.objects()?;
+        Self::looked_up(ws, repo.objects_with(&ws.env)?).map(Some)
+    }
+
+    /// As [`Kept::open`], without asking the remote of a partial clone.
+    fn open_local(ws: &Workspace) -> Result<Option<Self>> {
+        let Some(repo) = &ws.repo else { return Ok(None) };
+        Self::looked_up(ws, repo.objects()?).map(Some)
+    }
+
+    fn looked_up(ws: &Workspace, objects: Objects) -> Result<Self> {
         let mut commits: BTreeSet<Oid> = objects.references("refs/")?.into_iter().map(|(_, id)| id).collect();
         commits.extend(objects.head().ok().and_then(|head| head.commit));
-        for stashed in stashes(repo) {
+        for stashed in objects.stashes() {
             commits.insert(stashed);
             // A stash keeps git's index in its second parent and files that git did not know in its third.
             commits.extend(objects.commit(stashed).map(|commit| commit.parents).unwrap_or_default());
@@ -81,7 +104,7 @@ impl Kept {
                 trees.insert(oid);
             }
         }
-        Ok(Some(Kept { objects, trees, below: RefCell::default() }))
+        Ok(Kept { objects, trees, below: RefCell::default() })
     }
 
     /// The different logs of an entity.
@@ -124,6 +147,13 @@ impl Kept {
 
     /// Looks through all logs for events that are not found yet.
     fn find(&self, wanted: &BTreeSet<Id>, found: &mut BTreeMap<Id, Entry>) {
+        if self.objects.is_partial() {
+            let logs = self.trees.iter().filter_map(|tree| self.objects.changes(None, Some(*tree)).ok()).flatten();
+            let logs = logs.filter(|change| change.path.ends_with(LOG)).filter_map(|change| Some(change.new?.oid));
+            if let Err(e) = self.objects.fetch_missing(logs) {
+                tracing::debug!(error = %e, "not all logs of other branches are here");
+            }
+        }
         let mut seen = BTreeSet::new();
         for tree in &self.trees {
             for folder in [TASKS, AGENTS] {
@@ -169,12 +199,4 @@ impl Kept {
 
 fn file_of(item: Item) -> Option<Oid> {
     matches!(item.mode, Mode::File | Mode::Executable).then_some(item.oid)
-}
-
-/// The commits of all stashes: the reference names the last one alone, its log names the others.
-fn stashes(repo: &Repo) -> Vec<Oid> {
-    const MOST: u64 = 4 * 1024 * 1024;
-    let log = files::read_outside(&repo.common_dir.join("logs/refs/stash"), MOST).unwrap_or_default();
-    let text = String::from_utf8_lossy(&log);
-    text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect()
 }

@@ -270,10 +270,10 @@ fn open_named(env: &Env, path: &Path) -> Result<(Option<Repo>, Store)> {
 }
 
 fn open_nearest(env: &Env) -> Result<(Option<Repo>, Store)> {
-    let repo = git::discover(env.cwd())?.ok_or_else(|| {
-        Error::new(Code::NoStore, format!("{} is in no git work tree", env.cwd().display()))
-            .hint("a plan lives in a git repository: git init, then agentpm init")
-    })?;
+    let Some(repo) = git::discover(env.cwd())? else {
+        git::refuse_bare(env.cwd(), Code::NoStore)?;
+        return Ok((None, copied_store(env)?));
+    };
     let store = Store::nearest(&repo.work_dir, env.cwd())?.ok_or_else(|| {
         not_checked_out(&repo).unwrap_or_else(|| {
             Error::new(
@@ -284,6 +284,27 @@ fn open_nearest(env: &Env) -> Result<(Option<Repo>, Store)> {
         })
     })?;
     Ok((Some(repo), store))
+}
+
+/// The nearest store at or above the current folder, where there is no repository at all: a copy. A store of another user is refused,
+/// as git refuses their repositories; the search ends below the home folder, whose `.agentpm` holds settings.
+///
+/// Errors: `ERR_NO_STORE` where there is none, `ERR_CORRUPT` where `.agentpm` is no folder.
+fn copied_store(env: &Env) -> Result<Store> {
+    let cwd = files::canonical(env.cwd()).map_err(|e| Error::io("find the folder", env.cwd(), &e))?;
+    let home = env.home().and_then(|home| files::canonical(&home).ok());
+    for folder in cwd.ancestors().take_while(|folder| Some(*folder) != home.as_deref()) {
+        let place = folder.join(STORE);
+        if files::is_of_another_user(&place) {
+            return Err(Error::new(Code::NoStore, format!("{} belongs to another user", place.display()))
+                .hint("name it with --store PATH, if you trust it"));
+        }
+        if let Some(store) = Store::at(&place, folder)? {
+            return Ok(store);
+        }
+    }
+    Err(Error::new(Code::NoStore, format!("{} is in no git work tree, and no .agentpm is there", cwd.display()))
+        .hint("a plan lives in a git repository: git init, then agentpm init"))
 }
 
 /// What to say where the commit has a store and the work tree has not: a second one must not be made beside it.
@@ -320,7 +341,10 @@ pub(super) fn store_around(env: &Env, options: &Options, folder: &Path) -> Resul
         },
         None => match git::discover(folder)? {
             Some(repo) => Store::nearest(&repo.work_dir, folder),
-            None => Ok(None),
+            None => match copied_store(env) {
+                Err(e) if e.code == Code::NoStore => Ok(None),
+                copied => copied.map(Some),
+            },
         },
     }
 }
@@ -424,7 +448,11 @@ pub fn init(env: &Env, options: &Options, section: Option<&str>) -> Result<InitR
     let start = options.store.as_ref().map_or_else(|| env.cwd().to_owned(), |path| env.cwd().join(path));
     let start =
         if start.file_name() == Some(STORE.as_ref()) { start.parent().unwrap_or(&start).to_owned() } else { start };
-    let repo = git::discover(&start)?.ok_or_else(|| {
+    let repo = git::discover(&start)?;
+    if repo.is_none() {
+        git::refuse_bare(&start, Code::Git)?;
+    }
+    let repo = repo.ok_or_else(|| {
         Error::new(Code::Git, format!("{} is in no git work tree", start.display()))
             .hint("run git init first, then agentpm init")
     })?;
@@ -454,7 +482,10 @@ pub fn init(env: &Env, options: &Options, section: Option<&str>) -> Result<InitR
     for (name, text) in [("config.toml", CONFIG), (".gitattributes", GITATTRIBUTES), (".gitignore", GITIGNORE)] {
         let missing = store.dir.kind(name).map_err(|e| Error::io("look at", store.path(), &e))?.is_none();
         let outdated = name == ".gitattributes"
-            && store.dir.read(name, 10_000).is_ok_and(|bytes| bytes == OLD_GITATTRIBUTES.as_bytes());
+            && store
+                .dir
+                .read(name, 10_000)
+                .is_ok_and(|bytes| OLD_GITATTRIBUTES.iter().any(|old| bytes == old.as_bytes()));
         if missing || outdated {
             store
                 .dir

@@ -83,7 +83,7 @@ impl Workspace {
     ///
     /// Errors: `ERR_GIT` where the store lies in no repository, or in one that cannot be read.
     pub(super) fn objects(&self) -> Result<Objects> {
-        self.repo_around()?.objects()
+        self.repo_around()?.objects_with(&self.env)
     }
 
     /// The repository that the store lies in.
@@ -155,6 +155,7 @@ impl Past<'_> {
         match (&self.source, &later.source) {
             (Source::Commit(a), Source::Commit(b)) => {
                 let changed = a.objects.changes(a.tasks, b.tasks)?;
+                a.objects.fetch_missing(changed.iter().flat_map(|c| [c.old, c.new]).flatten().map(|item| item.oid))?;
                 Ok(changed.iter().filter_map(|change| task_in(&change.path)).collect())
             }
             (Source::Here(_), Source::Here(_)) => match (&self.point, &later.point) {
@@ -170,6 +171,7 @@ impl Past<'_> {
                     return Ok(all);
                 }
                 let (all, shards, repo) = (Vec::from_iter(all), tree.shards()?, self.ws.repo_around()?);
+                tree.fetch_all()?;
                 let same = apart::each_with(
                     &all,
                     || repo.objects_for_many(),
@@ -234,6 +236,17 @@ impl Tree {
 
     fn log(&self, id: Id) -> Result<Log> {
         read(id, &self.file(id, LOG)?.unwrap_or_default())
+    }
+
+    /// Fetches what a partial clone lacks of the tasks.
+    fn fetch_all(&self) -> Result<()> {
+        match self.objects.is_partial() {
+            true => {
+                let files = self.objects.changes(None, self.tasks)?;
+                self.objects.fetch_missing(files.into_iter().filter_map(|change| Some(change.new?.oid)))
+            }
+            false => Ok(()),
+        }
     }
 
     fn shards(&self) -> Result<BTreeMap<String, Oid>> {

@@ -97,6 +97,7 @@ impl Workspace {
     ///
     /// Errors: `ERR_IO` where the store cannot be read.
     pub fn index(&self) -> Result<Index> {
+        self.warn_of_left_out();
         match self.index_as_it_is() {
             Err(e) if database::is_damaged(&e) => {
                 self.discard_index(&e);

@@ -89,6 +89,10 @@ impl Workspace {
             let tasks = objects.items(*shard)?.into_iter().filter(|(_, item)| item.mode == Mode::Tree);
             folders.extend(tasks.filter_map(|(name, item)| Some((place, name.parse().ok()?, item.oid))));
         }
+        if objects.is_partial() {
+            let log = |folder: &Oid| objects.item(*folder, LOG).ok()?.map(|item| item.oid);
+            self.objects()?.fetch_missing(folders.iter().filter_map(|(_, _, folder)| log(folder)))?;
+        }
         let progress = Progress::of("reading the plan", folders.len());
         let read = apart::each_with(
             &folders,

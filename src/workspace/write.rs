@@ -33,6 +33,7 @@ use crate::runtime::records;
 use crate::store::database;
 use crate::store::entity::load_task;
 use crate::store::index::{Index, Pending};
+use crate::store::log::check_growth;
 use crate::store::project::{check_home, project_onto};
 
 /// What came of a command.
@@ -390,25 +391,18 @@ impl Workspace {
     }
 }
 
-/// Most bytes that the events of one task may take: its readable file must stay one that everybody reads.
-const MAX_TASK: usize = 6 * 1024 * 1024;
-
+/// Refuses a change that would let the log of a task grow too large to be read.
 fn check_sizes(tasks: &BTreeMap<Id, OnStage>, entries: &[Entry]) -> Result<()> {
-    let bytes = |entries: &[&Entry]| entries.iter().map(|e| e.line.len()).sum::<usize>();
     let mut new: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
     for entry in entries {
         if let Entity::Task(id) = entry.event.entity {
             new.entry(id).or_default().push(entry);
         }
     }
-    for (id, slot) in tasks.iter().filter(|(_, slot)| slot.changed) {
-        let old: Vec<&Entry> = slot.log.entries.iter().collect();
-        if bytes(&old) + new.get(id).map_or(0, |new| bytes(new)) > MAX_TASK {
-            return Err(Error::validation(format!("task {id} would take more than {MAX_TASK} bytes"))
-                .hint("go on in a task of its own, or keep large content in files of the repository"));
-        }
-    }
-    Ok(())
+    let changed = tasks.iter().filter(|(_, slot)| slot.changed);
+    changed
+        .into_iter()
+        .try_for_each(|(id, slot)| check_growth(*id, &slot.log.entries, new.get(id).map_or(&[][..], Vec::as_slice)))
 }
 
 /// Whether a command is refused where another worktree or branch has the task.

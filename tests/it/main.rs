@@ -18,6 +18,7 @@ mod durability;
 mod fleet;
 mod formats;
 mod fuzzed;
+mod git_as_it_is;
 mod guard;
 mod hand_days;
 mod hand_edits;

@@ -70,14 +70,19 @@ impl Workspace {
             for parent in parents {
                 // A shallow clone does not have all parents.
                 let Ok(Some(old)) = folder(parent) else { continue };
-                for change in objects.changes(Some(old), Some(new))? {
+                let changes = match objects.changes(Some(old), Some(new)) {
+                    // A clone without trees has few folders of its history.
+                    Err(_) if objects.is_partial() => continue,
+                    other => other?,
+                };
+                for change in changes {
                     let (Some((entity, is_log)), Some(was)) = (entity_below(&change.path), change.old) else {
                         continue;
                     };
                     if is_log {
                         lose(objects, was, change.new, &mut vanished)?;
                     } else if merged && is_file(was.mode) {
-                        work.versions.entry(entity).or_default().push(objects.blob(was.oid)?);
+                        work.versions.entry(entity).or_default().extend(objects.blob_within_reach(was.oid)?);
                     }
                 }
             }
@@ -108,7 +113,10 @@ impl Workspace {
         new: Option<Oid>,
     ) -> Result<Vec<Entry>> {
         let mut vanished = BTreeMap::new();
-        for change in objects.changes(old, new)? {
+        let changes = objects.changes(old, new)?;
+        let items = changes.iter().flat_map(|change| [change.old, change.new]).flatten();
+        objects.fetch_missing(items.map(|item| item.oid))?;
+        for change in changes {
             if let (Some((_, true)), Some(was)) = (entity_below(&change.path), change.old) {
                 lose(objects, was, change.new, &mut vanished)?;
             }
@@ -153,7 +161,7 @@ impl Workspace {
                 let parents = log.entries.iter().chain(more).flat_map(|e| e.event.parents.iter().copied());
                 wanted.extend(parents.filter(|parent| !here.contains(parent)));
             }
-            let found = self.known_events(&wanted)?;
+            let found = self.events_known_here(&wanted)?;
             if found.is_empty() {
                 break;
             }
@@ -181,8 +189,10 @@ fn lose(objects: &Objects, was: Item, now: Option<Item>, vanished: &mut BTreeMap
     if !is_file(was.mode) {
         return Ok(());
     }
-    let now = now.filter(|item| is_file(item.mode)).map(|item| objects.blob(item.oid)).transpose()?.unwrap_or_default();
-    let before = objects.blob(was.oid)?;
+    // What a partial clone never had was never acknowledged here, so nothing here can have lost it.
+    let Some(before) = objects.blob_within_reach(was.oid)? else { return Ok(()) };
+    let now = now.filter(|item| is_file(item.mode)).map(|item| objects.blob_within_reach(item.oid));
+    let now = now.transpose()?.flatten().unwrap_or_default();
     if !now.starts_with(&before) {
         add_vanished(vanished, &before, &now);
     }

@@ -211,7 +211,7 @@ impl Workspace {
         work.entities.extend(merged);
         self.collect_misplaced(&mut work)?;
         self.collect_gaps(&mut work)?;
-        let removed = if work.events.is_empty() { BTreeMap::new() } else { self.removed_by_commits()? };
+        let removed = if work.events.is_empty() { BTreeMap::new() } else { self.removed_by_commits(false)? };
         let mut healed = Healed { left: std::mem::take(&mut work.left), ..Healed::default() };
         let mut written = Vec::new();
         for entity in &work.entities {

@@ -31,32 +31,61 @@ pub(in crate::workspace) struct Removal {
 
 impl Workspace {
     /// Tasks that a commit of this history removed and that the commit which is checked out does not have, with the newest
-    /// such commit.
+    /// such commit. What a partial clone lacks of their logs is fetched where `fetches` says so, which must not be under the lock.
     ///
     /// Errors: `ERR_GIT` where history cannot be read.
-    pub(in crate::workspace) fn removed_by_commits(&self) -> Result<BTreeMap<Id, Removal>> {
+    pub(in crate::workspace) fn removed_by_commits(&self, fetches: bool) -> Result<BTreeMap<Id, Removal>> {
         // Where git keeps its objects in a form that is not known, history cannot be asked.
-        let Some(objects) = self.repo.as_ref().and_then(|repo| repo.objects().ok()) else { return Ok(BTreeMap::new()) };
+        let Some(repo) = &self.repo else { return Ok(BTreeMap::new()) };
+        let Ok(objects) = repo.objects() else { return Ok(BTreeMap::new()) };
         let Some(head) = objects.head()?.commit else { return Ok(BTreeMap::new()) };
         let seen = self.seen().unwrap_or_default();
         if seen.whole.contains(&head) {
             return Ok(BTreeMap::new());
         }
         let Some(now) = self.plan_in(&objects, head)? else { return Ok(BTreeMap::new()) };
+        let candidates = match self.candidates(&objects, head, seen, now) {
+            // A clone without trees keeps no more history than a shallow one.
+            Err(e) if objects.is_partial() => {
+                tracing::debug!(error = %e, "history was not looked through for removed tasks");
+                return Ok(BTreeMap::new());
+            }
+            other => other?,
+        };
+        let objects = if fetches && !candidates.is_empty() { repo.objects_with(&self.env)? } else { objects };
+        let absent = objects.fetch_missing(candidates.iter().map(|(_, _, log)| *log)).err();
         let mut removed = BTreeMap::new();
-        for commit in self.history(&objects, head, seen)? {
-            for (id, log) in self.removed_in(&objects, commit)? {
-                if removed.contains_key(&id) || is_in(&objects, now, id)? {
-                    continue;
-                }
-                // Memory does not fail.
-                let log = Log::read(&objects.blob(log)?[..]).unwrap_or_default().entries;
-                if !log.is_empty() {
-                    removed.insert(id, Removal { commit: objects.short(commit), log });
-                }
+        for (id, commit, log) in candidates {
+            if removed.contains_key(&id) {
+                continue;
+            }
+            if let Some(e) = absent.as_ref().filter(|_| !objects.has(log)) {
+                self.notice(format!(
+                    "whether task {id} was ended before commit {} removed it is not known: {}; git cat-file -e {log} fetches its log",
+                    objects.short(commit), e.message
+                ));
+                continue;
+            }
+            // Memory does not fail.
+            let log = Log::read(&objects.blob(log)?[..]).unwrap_or_default().entries;
+            if !log.is_empty() {
+                removed.insert(id, Removal { commit: objects.short(commit), log });
             }
         }
         Ok(removed)
+    }
+
+    /// The logs that commits took away and that the plan of now does not have: task, commit and log, newest commit first.
+    fn candidates(&self, objects: &Objects, head: Oid, seen: Seen, now: Oid) -> Result<Vec<(Id, Oid, Oid)>> {
+        let mut found = Vec::new();
+        for commit in self.history(objects, head, seen)? {
+            for (id, log) in self.removed_in(objects, commit)? {
+                if !is_in(objects, now, id)? {
+                    found.push((id, commit, log));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// The logs that one commit took away, by task.
@@ -97,9 +126,13 @@ impl Workspace {
         if hidden.len() == known { Ok(commits) } else { objects.walk(&[head], &hidden, most) }
     }
 
-    /// The store's folder in a commit.
+    /// The store's folder in a commit; `None` too where a clone without trees does not hold it.
     pub(in crate::workspace) fn plan_in(&self, objects: &Objects, commit: Oid) -> Result<Option<Oid>> {
-        let item = objects.item(objects.commit(commit)?.tree, &self.store.name)?;
+        let top = objects.commit(commit)?.tree;
+        if !objects.is_within_reach(top) {
+            return Ok(None);
+        }
+        let item = objects.item(top, &self.store.name)?;
         Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
     }
 }

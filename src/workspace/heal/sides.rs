@@ -88,7 +88,7 @@ impl Workspace {
         bytes: &[u8],
     ) -> Result<Vec<String>> {
         let mut versions = Vec::new();
-        if let Some(objects) = self.repo.as_ref().and_then(|repo| repo.objects().ok()) {
+        if let Some(objects) = self.repo.as_ref().and_then(|repo| repo.objects_with(&self.env).ok()) {
             let folder = self.store.shown(task_dir(id));
             for (path, stage, item) in objects.index_below(&folder)? {
                 if stage != 0 && path.ends_with("/task.yaml") && matches!(item.mode, Mode::File | Mode::Executable) {
@@ -106,7 +106,7 @@ impl Workspace {
     fn merged_versions(&self, id: Id, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
         let mut versions = Vec::new();
         let Some(repo) = &self.repo else { return Ok(versions) };
-        let objects = repo.objects()?;
+        let objects = repo.objects_with(&self.env)?;
         let (Some(head), name) = (objects.head()?.commit, objects.name_of(bytes)?) else { return Ok(versions) };
         let path = self.store.shown(task_dir(id).join("task.yaml"));
         let item = |commit: Oid| objects.item(objects.commit(commit)?.tree, &path);

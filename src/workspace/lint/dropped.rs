@@ -4,10 +4,8 @@
 //! Promises: a plan that is gone is named, be it deleted or moved; where the revision has none either, nothing is said.
 //! Refuses to know: what the plan held.
 
-use std::path::Path;
-
 use super::LintReport;
-use crate::env::files;
+use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
 use crate::git::{self, Item, Mode, Objects, Oid};
 use crate::model::finding::{Finding, Rule};
@@ -17,9 +15,10 @@ use crate::store::layout::STORE;
 /// Checks that no plan of a revision is gone. `None` where it has none either.
 ///
 /// Errors: `ERR_NOT_FOUND` for a revision that is none, `ERR_GIT` where history cannot be read, `ERR_IO`.
-pub fn lint_dropped(cwd: &Path, base: &str) -> Result<Option<LintReport>> {
+pub fn lint_dropped(env: &Env, base: &str) -> Result<Option<LintReport>> {
+    let cwd = env.cwd();
     let Some(repo) = git::discover(cwd)? else { return Ok(None) };
-    let objects = repo.objects()?;
+    let objects = repo.objects_with(env)?;
     let top = objects.commit(objects.commit_named(base)?)?.tree;
     let here = files::canonical(cwd).map_err(|e| Error::io("find the folder", cwd, &e))?;
     for folder in here.ancestors().filter_map(|folder| folder.strip_prefix(&repo.work_dir).ok()) {
@@ -36,10 +35,10 @@ pub fn lint_dropped(cwd: &Path, base: &str) -> Result<Option<LintReport>> {
 /// have had the plan.
 ///
 /// Errors: as [`lint_dropped`].
-pub fn lint_no_folder(cwd: &Path, base: Option<&str>, e: &Error) -> Result<Option<LintReport>> {
+pub fn lint_no_folder(env: &Env, base: Option<&str>, e: &Error) -> Result<Option<LintReport>> {
     let Some(name) = e.details["store"].as_str().filter(|_| e.code == Code::Corrupt) else { return Ok(None) };
     let mut findings = vec![no_folder(name)];
-    let dropped = base.map(|base| lint_dropped(cwd, base)).transpose()?.flatten();
+    let dropped = base.map(|base| lint_dropped(env, base)).transpose()?.flatten();
     findings.extend(dropped.into_iter().flat_map(|report| report.findings));
     Ok(Some(LintReport::of(findings, 0, &LintSettings::default())))
 }

@@ -105,7 +105,7 @@ pub(super) struct Sides {
 impl<'a> Staging<'a> {
     /// Reads the index that git would commit from.
     pub(in crate::workspace) fn open(env: &Env, place: &'a Place) -> Result<Self> {
-        let objects = place.repo.objects()?;
+        let objects = place.repo.objects_with(env)?;
         let tree_of = |commit: Oid| objects.commit(commit).map(|commit| commit.tree);
         let tree = objects.head()?.commit.map(tree_of).transpose()?;
         let merged = place.repo.merging().into_iter().map(tree_of).collect::<Result<Vec<Oid>>>()?;

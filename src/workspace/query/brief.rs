@@ -49,6 +49,7 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<Value> {
     let mut elsewhere = ws.elsewhere();
     let mut shown = ws.show_task_beside(task, &index, &mut elsewhere)?;
     let branches = elsewhere.states(task.id)?;
+    elsewhere.warn();
     let hold = Hold::of(ws, &loaded)?;
     let tokens = q.max_tokens.unwrap_or(DEFAULT_TOKENS);
     let room = (tokens as f64 * BYTES_PER_TOKEN) as usize;

@@ -104,7 +104,9 @@ impl Finder<'_> {
         Ok(match state {
             State::Ready => {
                 let ranked = self.plan.rank(self.asker, &self.ws.settings.score, now);
-                let (ranked, _) = here_only(ranked, &mut self.ws.elsewhere())?;
+                let mut elsewhere = self.ws.elsewhere();
+                let (ranked, _) = here_only(ranked, &mut elsewhere)?;
+                elsewhere.warn();
                 Test::Among(ranked.into_iter().map(|one| one.id).collect())
             }
             State::Blocked => those(&|task| !self.plan.blockers(task.id).is_empty()),

@@ -105,6 +105,7 @@ impl Workspace {
                 let mut elsewhere = self.elsewhere();
                 let mut shown = self.show_task_to(&task, &self.index()?, &mut elsewhere, extent(q.full))?;
                 let branches = elsewhere.states(task.id)?;
+                elsewhere.warn();
                 if !branches.is_empty() {
                     shown["branches"] = json!(branches);
                 }

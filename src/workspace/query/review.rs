@@ -4,13 +4,12 @@
 //! the branch's doing and is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::diff;
 use super::lists::Page;
-use crate::env::files;
+use crate::env::{Env, files};
 use crate::error::{Error, Result};
 use crate::git::{self, Objects, Oid};
 use crate::model::event::{Entity, Entry};
@@ -69,9 +68,10 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
 /// `review` where no store can be opened because the branch that is checked out has dropped it; `None` where that is not why.
 ///
 /// Errors: `ERR_NOT_FOUND` for a revision that is none, `ERR_GIT` where history cannot be read, `ERR_IO`.
-pub fn review_dropped(cwd: &Path, q: &Review) -> Result<Option<Value>> {
+pub fn review_dropped(env: &Env, q: &Review) -> Result<Option<Value>> {
+    let cwd = env.cwd();
     let Some(repo) = git::discover(cwd)? else { return Ok(None) };
-    let objects = repo.objects()?;
+    let objects = repo.objects_with(env)?;
     let (base, head) = read_range(&objects, &q.range)?;
     let began = began_at(&objects, base, head)?;
     let here = files::canonical(cwd).map_err(|e| Error::io("find the folder", cwd, &e))?;

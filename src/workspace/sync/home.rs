@@ -323,7 +323,7 @@ impl Sync<'_> {
         for change in changes {
             let path = self.ws.store.shown(&change.path);
             let Some(item) = change.new else {
-                by_name.extend_from_slice(format!("0 {}\t{path}\0", "0".repeat(40)).as_bytes());
+                by_name.extend_from_slice(format!("0 {}\t{path}\0", self.objects.no_object()).as_bytes());
                 continue;
             };
             let same = self

@@ -71,7 +71,7 @@ impl Sync<'_> {
             let tree = self.merge_trees(base, ours, info.tree)?;
             // What the upstream has already leaves nothing to say.
             if tree != ours {
-                tip = self.commit_tree(tree, &[tip], &info.message, Some(&info.author))?;
+                tip = self.commit_tree(tree, &[tip], &info.message, Some(&info))?;
             }
         }
         Ok(tip)

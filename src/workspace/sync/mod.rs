@@ -145,7 +145,7 @@ impl Workspace {
         let step = Duration::from_secs(self.settings.sync.step_seconds.max(1).into());
         let runtime = self.runtime_to_write()?;
         let _one_at_a_time = Lock::take_named(&runtime, &name_of(repo), step.saturating_mul(5), "agentpm sync")?;
-        let objects = repo.objects()?;
+        let objects = repo.objects_with(&self.env)?;
         let git = repo.program(&self.env, step)?.asking_nobody(&objects);
         let branch = free_branch(&objects, &self.store.name)?;
         let signs = !options.plan && objects.flag("commit.gpgSign");

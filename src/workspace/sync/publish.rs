@@ -106,7 +106,21 @@ impl Sync<'_> {
         if outcome.timed_out || outcome.code != Some(0) {
             return Err(self.unreachable(upstream, &self.git.failure(&args, &outcome)));
         }
-        Ok(self.repo.objects()?.reference(&upstream.tracking))
+        let theirs = self.repo.objects()?.reference(&upstream.tracking);
+        theirs.map_or(Ok(()), |theirs| self.fetch_plan(theirs))?;
+        Ok(theirs)
+    }
+
+    /// Fetches what a partial clone lacks of the plan in the upstream and in the commit where the branch left it, all at once.
+    fn fetch_plan(&self, theirs: Oid) -> Result<()> {
+        if !self.objects.is_partial() {
+            return Ok(());
+        }
+        let (own, mut files) = (self.tip()?, Vec::new());
+        for commit in [Some(own), Some(theirs), self.objects.merge_base(own, theirs)?].into_iter().flatten() {
+            files.extend(self.objects.changes(None, self.plan_of(commit)?)?);
+        }
+        self.objects.fetch_missing(files.into_iter().filter_map(|change| Some(change.new?.oid)))
     }
 
     fn unreachable(&self, upstream: &Upstream, e: &Error) -> Error {

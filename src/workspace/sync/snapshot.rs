@@ -4,14 +4,16 @@
 //! work tree are not touched; their hooks and their signature are asked, within a deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Sync, SyncReport, is_executable, refusal};
 use crate::env::files::{self, Dir, Kind};
 use crate::error::{Error, Result};
-use crate::git::{Item, Mode, Oid, words};
+use crate::git::{CommitInfo, Item, Mode, Oid, words};
 use crate::model::event::{Entity, Entry};
 use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
@@ -223,9 +225,16 @@ impl Sync<'_> {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Makes a commit, signed where the user's settings say so. Nothing points at it yet. `author` is git's own form of it.
-    pub(super) fn commit_tree(&self, tree: Oid, parents: &[Oid], message: &[u8], author: Option<&str>) -> Result<Oid> {
-        self.make_commit(tree, parents, message, author, self.signs)
+    /// Makes a commit, signed where the user's settings say so. Nothing points at it yet. `like` is the commit whose author and
+    /// encoding it keeps.
+    pub(super) fn commit_tree(
+        &self,
+        tree: Oid,
+        parents: &[Oid],
+        message: &[u8],
+        like: Option<&CommitInfo>,
+    ) -> Result<Oid> {
+        self.make_commit(tree, parents, message, like, self.signs)
     }
 
     /// Makes a commit that nobody will ever see, so it carries no signature.
@@ -238,11 +247,14 @@ impl Sync<'_> {
         tree: Oid,
         parents: &[Oid],
         message: &[u8],
-        author: Option<&str>,
+        like: Option<&CommitInfo>,
         signed: bool,
     ) -> Result<Oid> {
         let (tree, parents) = (tree.to_string(), parents.iter().map(Oid::to_string).collect::<Vec<_>>());
-        let mut args = vec!["commit-tree", &tree];
+        // Git converts nothing here: it notes in the commit what its setting says that author and message are written in.
+        let encoding = like.and_then(|like| Some(format!("i18n.commitEncoding={}", like.encoding.as_ref()?)));
+        let mut args = encoding.as_ref().map_or_else(Vec::new, |setting| vec!["-c", setting]);
+        args.extend(["commit-tree", &tree]);
         if signed {
             args.push("-S");
         }
@@ -250,7 +262,7 @@ impl Sync<'_> {
             args.extend(["-p", parent]);
         }
         args.extend(["-F", "-"]);
-        let vars = author.and_then(author_vars).unwrap_or_default();
+        let vars = like.and_then(|like| author_vars(&like.author)).unwrap_or_default();
         let outcome = self.git.call_with(&args, None, &vars, message.to_vec())?;
         self.git
             .text(&args, &outcome)
@@ -268,13 +280,15 @@ fn plan_in(sync: &Sync<'_>, tree: Oid) -> Result<Option<Oid>> {
     Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
 }
 
-/// The variables that make git write just this author: `Name <mail> seconds offset`.
-fn author_vars(author: &str) -> Option<Vec<(&'static str, String)>> {
-    let (name, rest) = author.split_once('<')?;
-    let (mail, date) = rest.split_once('>')?;
+/// The variables that make git write just this author: `Name <mail> seconds offset`, in any encoding.
+fn author_vars(author: &[u8]) -> Option<Vec<(&'static str, OsString)>> {
+    let at = |sign: u8| author.iter().position(|byte| *byte == sign);
+    let (open, close) = (at(b'<')?, at(b'>')?);
+    let (name, mail, date) = (author.get(..open)?, author.get(open + 1..close)?, author.get(close + 1..)?);
+    let var = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
     Some(vec![
-        ("GIT_AUTHOR_NAME", name.trim().to_owned()),
-        ("GIT_AUTHOR_EMAIL", mail.to_owned()),
-        ("GIT_AUTHOR_DATE", format!("@{}", date.trim())),
+        ("GIT_AUTHOR_NAME", var(name.trim_ascii())),
+        ("GIT_AUTHOR_EMAIL", var(mail)),
+        ("GIT_AUTHOR_DATE", var(&[b"@", date.trim_ascii()].concat())),
     ])
 }
