@@ -69,7 +69,9 @@ fn a_sync_says_in_words_what_became_of_leases() {
     says(claimed.text(), &["confirmed by the remote"]);
 
     clones.room.git_in(&clones.dir("ann"), &["remote", "rename", "origin", "hub"]).text();
-    let sick = clones.run("ann", &["doctor"]).data();
+    let sick = clones.run("ann", &["doctor"]);
+    assert_eq!(sick.code, 1);
+    let sick = sick.json()["data"].clone();
     let check = sick["checks"].as_array().unwrap().iter().find(|check| check["check"] == "leases").unwrap().clone();
     assert_eq!((&sick["healthy"], &check["ok"]), (&json!(false), &json!(false)), "{check:#}");
     says(&check.to_string(), &["origin", "no such remote", "git remote -v"]);
