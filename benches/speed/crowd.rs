@@ -101,7 +101,7 @@ fn found(repo: &Repo, steps: usize) -> usize {
                 _ => {}
             }
         }
-        shown += &printed(agentpm(&repo.path, "bench", &["task", "get", task]));
+        shown += &printed(agentpm(&repo.path, "bench", &["task", "get", task, "--full"]));
     }
     for step in 0..steps {
         let word = format!("writer-{step}");

@@ -28,6 +28,7 @@ pub fn measure(room: &Room, repo: &Repo, report: &mut Report) {
         &["prime"],
         &["schema"],
         &["task", "get", a],
+        &["task", "get", a, "--full"],
         &["task", "path", a],
         &["task", "list"],
         &["task", "list", "--query", "shorter"],

@@ -194,6 +194,9 @@ pub fn resolve(ws: &Workspace) -> Result<Answer> {
             escape(path)
         ));
     }
+    if let Some(events) = data["projected"].as_u64() {
+        human.push_str(&format!("{events} acknowledged event{} written\n", if events == 1 { "" } else { "s" }));
+    }
     for path in data["rebuilt"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         human.push_str(&format!("{}: damaged; written again from the journal\n", escape(path)));
     }

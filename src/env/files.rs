@@ -90,6 +90,9 @@ impl Dir {
 
     fn share_file(&self, file: &File) -> io::Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
+        if self.shared == 0 {
+            return Ok(());
+        }
         let mode = file.metadata()?.permissions().mode() & 0o7777;
         if mode | self.shared == mode {
             return Ok(());

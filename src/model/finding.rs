@@ -182,7 +182,7 @@ rules! {
     /// A line of config.toml or roles.yml has no meaning.
     ConfigKey = "config-key", Warning, Free, "correct or remove the key";
     /// config.toml or roles.yml cannot be read.
-    ConfigInvalid = "config-invalid", Error, Firm, "mend the file by hand";
+    ConfigInvalid = "config-invalid", Error, Firm, "correct the file with an editor";
     /// config.toml is missing, so that the defaults count.
     ConfigMissing = "config-missing", Warning, Free, "bring it back from git history; agentpm init writes one with the defaults";
     /// The store was written by a newer version.

@@ -319,8 +319,10 @@ pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
         // Whoever knows that it was finished, and has it open again, may have it.
         RemoteState::Finished => wish.known >= r.fence,
         RemoteState::Held => {
-            // Within a clone its own lock and files decide; what they do not know of was never acknowledged.
-            seen.ours || (wish.explicit && has_run_out(seen, wish.now))
+            // Within a clone its own lock and files decide about what they know. A record of this clone that they do not know was
+            // sent by a command that died, or by the original that this clone is a copy of: it has to run out.
+            let known = r.lease == wish.lease || r.fence.saturating_add(STEP) <= wish.fence;
+            (seen.ours && known) || ((seen.ours || wish.explicit) && has_run_out(seen, wish.now))
         }
     }
 }

@@ -41,7 +41,7 @@ const ROTATE_AT: u64 = 64 * 1024 * 1024;
 /// Longest that the kernel holds written pages back, with room to spare, in milliseconds.
 const HELD_BACK_MS: u64 = 120_000;
 /// Longest line that is read, in bytes: twice the longest event.
-const MAX_JOURNAL_LINE: usize = 2 * MAX_LINE;
+pub(super) const MAX_JOURNAL_LINE: usize = 2 * MAX_LINE;
 
 /// The last line of a record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -113,6 +113,8 @@ pub struct Journal<'a> {
     boot: String,
     /// The machine was started anew since the mark was written.
     restarted: bool,
+    /// Up to where the journal was projected before the reboot.
+    was_projected: u64,
 }
 
 impl<'a> Journal<'a> {
@@ -127,21 +129,24 @@ impl<'a> Journal<'a> {
             let mark_file = runtime.open_rw(MARK, 0o666)?;
             Ok((file, end, mark_file))
         };
-        let (file, end, mark_file) = opened().map_err(|e| Error::io("open", &shown, &e))?;
+        let (file, end, mark_file) = opened()
+            .map_err(|e| Error::io("open", &shown, &e).hint("nothing was written; make it writable for this user"))?;
         let mut text = [0u8; 512];
         let read = mark_file.read_at(&mut text, 0).map_err(|e| Error::io("read", &shown, &e))?;
         // A mark that cannot be read was cut by a power loss: everything is projected again, which does no harm.
         let mut mark: Mark = serde_json::from_slice(&text[..read]).unwrap_or_default();
-        let restarted = mark.boot != boot || boot.is_empty();
+        let mut was_projected = mark.offset;
+        // A journal that is shorter than its mark was cut: what it still holds was projected.
+        let cut = mark.offset > end;
+        let restarted = cut || mark.boot != boot || boot.is_empty();
+        if cut {
+            (mark.synced, was_projected) = (0, end);
+        }
         if restarted {
             mark.offset = mark.synced;
             mark.boot = boot.to_owned();
         }
-        if mark.offset > end {
-            mark.offset = 0;
-            mark.synced = 0;
-        }
-        Ok(Journal { runtime, file, mark_file, mark, end, boot: boot.to_owned(), restarted })
+        Ok(Journal { runtime, file, mark_file, mark, end, boot: boot.to_owned(), restarted, was_projected })
     }
 
     /// The greatest Lamport time given out on this clone.
@@ -159,10 +164,10 @@ impl<'a> Journal<'a> {
         self.mark.offset == self.end
     }
 
-    /// Whether the machine was rebooted since the last change, so that records may have been projected, and thrown away on
-    /// purpose, before.
-    pub fn restarted(&self) -> bool {
-        self.restarted
+    /// Whether a record was projected before the machine was rebooted: it is projected again only because the power loss may have
+    /// taken that, and the user may have thrown it away on purpose since.
+    pub fn is_projected_again(&self, record: &Record) -> bool {
+        self.restarted && record.end <= self.was_projected
     }
 
     /// The records that are not in their logs yet, once all of them are on disk: their writer may have died before it flushed
@@ -175,11 +180,14 @@ impl<'a> Journal<'a> {
         for record in &records {
             self.mark.lamport = self.mark.lamport.max(record.commit.lamport);
         }
-        self.rewrite_tail().and_then(|()| self.flush()).map_err(|e| self.io("flush", &e))?;
+        self.rewrite_tail().and_then(|()| self.flush()).map_err(|e| {
+            self.io("flush", &e).hint("nothing was saved by this command; look after the disk, then run it again")
+        })?;
         if self.restarted {
             // What is older than this was on disk before the machine went down: the kernel holds nothing back that long.
             let last = records.last().map_or(0, |record| record.commit.commit.millis());
-            records.retain(|record| record.commit.commit.millis() + HELD_BACK_MS >= last);
+            let again = |record: &Record| self.is_projected_again(record);
+            records.retain(|record| !again(record) || record.commit.commit.millis() + HELD_BACK_MS >= last);
         }
         Ok(records)
     }
@@ -238,7 +246,7 @@ impl<'a> Journal<'a> {
     fn cut_back(&self, begin: u64, failure: &std::io::Error) -> Error {
         let error = self.io("write", failure);
         match self.file.set_len(begin) {
-            Ok(()) => error,
+            Ok(()) => error.hint("nothing was saved; look after the disk, then run the same command again"),
             Err(_) => error.hint("the outcome is unknown; run agentpm doctor before you try again"),
         }
     }
@@ -362,6 +370,13 @@ pub(super) fn visit_kept<T>(
             whole = at;
         }
     }
+}
+
+/// Whether a line is an event or a commit line, or was left unfinished by a writer and ended by the next.
+pub(super) fn is_whole(line: &[u8]) -> bool {
+    line.ends_with(TORN.trim_ascii_end())
+        || std::str::from_utf8(line)
+            .is_ok_and(|text| parse_line(text).is_ok() || serde_json::from_str::<Commit>(text).is_ok())
 }
 
 /// Reads the whole records of the current journal from `offset` on, without the lock: for those who look on.

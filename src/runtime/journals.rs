@@ -5,13 +5,14 @@
 //! Refuses to know: how journals are written, and how far their events are in their logs (`journal`).
 
 use std::fs::File;
+use std::io::BufReader;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
-use crate::env::files::Dir;
+use crate::env::files::{Dir, read_line};
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entry, parse_line};
-use crate::runtime::journal::{Commit, JOURNAL, Record, visit_kept};
+use crate::runtime::journal::{Commit, JOURNAL, MAX_JOURNAL_LINE, Record, is_whole, visit_kept};
 
 /// All journals, those put aside too, as they were when they were opened.
 #[derive(Debug, Default)]
@@ -87,6 +88,32 @@ impl Journals {
     fn failed(&self, name: &str, e: &std::io::Error) -> Error {
         Error::io("read", &self.folder.join(name), e)
     }
+}
+
+/// The first line of a journal that is damaged: its file, its number from 1, and how many more there are. What a writer left
+/// unfinished is no damage.
+///
+/// Errors: `ERR_IO` where a journal cannot be read.
+pub fn first_damaged(runtime: &Dir) -> Result<Option<(String, usize, usize)>> {
+    let journals = Journals::open(runtime)?;
+    let (mut first, mut all) = (None, 0);
+    for (name, file) in &journals.files {
+        let mut reader = BufReader::new(file);
+        let (mut line, mut number) = (Vec::new(), 0);
+        loop {
+            let (_, is_ended) =
+                read_line(&mut reader, &mut line, MAX_JOURNAL_LINE).map_err(|e| journals.failed(name, &e))?;
+            if !is_ended {
+                break;
+            }
+            number += 1;
+            if !is_whole(&line) {
+                all += 1;
+                first.get_or_insert((name.clone(), number));
+            }
+        }
+    }
+    Ok(first.map(|(name, number)| (name, number, all - 1)))
 }
 
 /// Shows each whole record of all journals, those put aside too, without the lock and holding one at a time. A record may

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::env::files::{self, Dir};
+use crate::env::files::{Dir, is_no_regular_file};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{LeaseRecord, Session, SessionStatus};
 use crate::model::id::Id;
@@ -30,15 +30,12 @@ enum Found<T> {
     Damaged(String),
 }
 
-fn read<T: DeserializeOwned>(runtime: &Dir, path: &PathBuf) -> Result<Found<T>> {
-    let shown = runtime.path().join(path);
+fn read<T: DeserializeOwned>(runtime: &Dir, path: &PathBuf) -> Found<T> {
     match runtime.read(path, MAX_RECORD) {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes).map_or_else(|e| Found::Damaged(e.to_string()), Found::Whole)),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Found::Missing),
-        Err(e) if e.kind() == ErrorKind::FileTooLarge || files::is_no_regular_file(&e) => {
-            Ok(Found::Damaged(e.to_string()))
-        }
-        Err(e) => Err(Error::io("read", &shown, &e)),
+        Ok(bytes) => serde_json::from_slice(&bytes).map_or_else(|e| Found::Damaged(e.to_string()), Found::Whole),
+        Err(e) if e.kind() == ErrorKind::NotFound => Found::Missing,
+        // Whatever keeps it from being read, the journal has what it says.
+        Err(e) => Found::Damaged(e.to_string()),
     }
 }
 
@@ -48,7 +45,7 @@ fn read_or_rebuild<T: DeserializeOwned>(
     path: &PathBuf,
     rebuild: impl FnOnce() -> Result<Option<T>>,
 ) -> Result<Option<T>> {
-    match read(runtime, path)? {
+    match read(runtime, path) {
         Found::Whole(record) => Ok(Some(record)),
         Found::Missing => Ok(None),
         Found::Damaged(why) => {
@@ -91,7 +88,7 @@ pub fn check_writable(runtime: &Dir, leases: bool, sessions: bool, keys: bool) -
 fn names(runtime: &Dir, folder: &str) -> Result<Vec<String>> {
     let dir = match runtime.dir(folder) {
         Ok(dir) => dir,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == ErrorKind::NotFound || is_no_regular_file(&e) => return Ok(Vec::new()),
         Err(e) => return Err(Error::io("open", &runtime.path().join(folder), &e)),
     };
     let names = dir.list().map_err(|e| Error::io("list", dir.path(), &e))?;
@@ -241,7 +238,7 @@ pub fn digest(text: &str) -> String {
 ///
 /// Errors: `ERR_IO` where the file cannot be read.
 pub fn key(runtime: &Dir, key: &str) -> Result<Option<KeyRecord>> {
-    read_or_rebuild(runtime, &key_path(key), || rebuild::key(runtime, key))
+    read_or_rebuild(runtime, &key_path(key), || rebuild::key(runtime, |known| known == key))
 }
 
 /// Notes that an idempotency key was used.
@@ -259,7 +256,7 @@ pub fn damaged(runtime: &Dir, repair: bool) -> Result<Vec<(PathBuf, String)>> {
     let mut found = Vec::new();
     for task in leased_tasks(runtime)? {
         let path = lease_path(task);
-        if let Found::Damaged(why) = read::<LeaseRecord>(runtime, &path)? {
+        if let Found::Damaged(why) = read::<LeaseRecord>(runtime, &path) {
             if repair {
                 let record = rebuild::lease(runtime, task)?;
                 set_aside(runtime, &path)?;
@@ -271,7 +268,7 @@ pub fn damaged(runtime: &Dir, repair: bool) -> Result<Vec<(PathBuf, String)>> {
     for id in sessions(runtime)? {
         for folder in [SESSIONS, CLOSED] {
             let path = session_path(folder, id);
-            if let Found::Damaged(why) = read::<Session>(runtime, &path)? {
+            if let Found::Damaged(why) = read::<Session>(runtime, &path) {
                 if repair {
                     let known = rebuild::session(runtime, id)?;
                     set_aside(runtime, &path)?;
@@ -282,13 +279,17 @@ pub fn damaged(runtime: &Dir, repair: bool) -> Result<Vec<(PathBuf, String)>> {
         }
     }
     for name in names(runtime, KEYS)? {
-        let path = PathBuf::from(KEYS).join(name);
-        if let Found::Damaged(why) = read::<KeyRecord>(runtime, &path)? {
-            // What it said is in the journals; it is written again when its key is used again.
-            if repair {
+        let path = PathBuf::from(KEYS).join(&name);
+        if let Found::Damaged(why) = read::<KeyRecord>(runtime, &path) {
+            // Where the journals do not have it either, the file stays: it says that a key was used.
+            let known = if repair { rebuild::key(runtime, |key| key_path(key) == path)? } else { None };
+            if let Some(record) = &known {
                 set_aside(runtime, &path)?;
+                write_key(runtime, record)?;
             }
-            found.push((path, why));
+            if !repair || known.is_some() {
+                found.push((path, why));
+            }
         }
     }
     Ok(found)

@@ -5,7 +5,7 @@
 
 use std::io::ErrorKind;
 
-use crate::env::files::Dir;
+use crate::env::files::{Dir, is_no_regular_file};
 use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::runtime::journal::{Record, read_records, record_bytes};
@@ -23,7 +23,8 @@ pub fn read(runtime: &Dir, worktree: Id) -> Result<Vec<Record>> {
     let shown = runtime.path().join(name(worktree));
     match runtime.open_file(name(worktree)) {
         Ok(file) => Ok(read_records(&file, 0).map_err(|e| Error::io("read", &shown, &e))?.0),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        // What is no file or folder of ours keeps nothing.
+        Err(e) if e.kind() == ErrorKind::NotFound || is_no_regular_file(&e) => Ok(Vec::new()),
         Err(e) => Err(Error::io("open", &shown, &e)),
     }
 }
@@ -38,9 +39,20 @@ pub fn add<'a>(runtime: &Dir, worktree: Id, records: impl Iterator<Item = &'a Re
             all.push(record.clone());
         }
     }
+    replace(runtime, worktree, all.iter())
+}
+
+/// Keeps these records of a worktree and no others, on disk.
+///
+/// Errors: as [`add`].
+pub fn replace<'a>(runtime: &Dir, worktree: Id, records: impl Iterator<Item = &'a Record>) -> Result<()> {
     let mut bytes = Vec::new();
-    for record in &all {
+    for record in records {
         bytes.extend(record_bytes(&record.entries, &record.commit)?);
+    }
+    if bytes.is_empty() {
+        let shown = runtime.path().join(name(worktree));
+        return runtime.remove(name(worktree)).map_err(|e| Error::io("remove", &shown, &e));
     }
     let write = || {
         runtime.make_dir(FOLDER)?;
@@ -49,20 +61,13 @@ pub fn add<'a>(runtime: &Dir, worktree: Id, records: impl Iterator<Item = &'a Re
     write().map_err(|e| Error::io("keep records in", &runtime.path().join(name(worktree)), &e))
 }
 
-/// Forgets the records of a worktree, which are in its logs by now.
-///
-/// Errors: `ERR_IO`.
-pub fn remove(runtime: &Dir, worktree: Id) -> Result<()> {
-    runtime.remove(name(worktree)).map_err(|e| Error::io("remove", &runtime.path().join(name(worktree)), &e))
-}
-
 /// The worktrees for which records wait.
 ///
 /// Errors: `ERR_IO` where they cannot be listed.
 pub fn worktrees(runtime: &Dir) -> Result<Vec<Id>> {
     let listed = match runtime.dir(FOLDER) {
         Ok(dir) => dir.list(),
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == ErrorKind::NotFound || is_no_regular_file(&e) => return Ok(Vec::new()),
         Err(e) => Err(e),
     };
     let names = listed.map_err(|e| Error::io("list", &runtime.path().join(FOLDER), &e))?;

@@ -25,7 +25,9 @@ pub fn combine(files: &[(String, String)]) -> (Settings, Vec<Finding>) {
         let mut table: Table = match text.parse() {
             Ok(table) => table,
             Err(e) => {
-                let message = format!("{}; the defaults count until it is corrected", plain_words(e.message()));
+                let markers = text.lines().any(|line| line.starts_with("<<<<<<< "));
+                let why = if markers { "it holds conflict markers of git".into() } else { plain_words(e.message()) };
+                let message = format!("{why}; the defaults count until it is corrected");
                 findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line_at(text, &e)));
                 continue;
             }

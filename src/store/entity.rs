@@ -39,6 +39,12 @@ pub fn read_log(store: &Store, entity: &Entity) -> Result<Log> {
             log.findings.push(Finding::new(Rule::OddFile, format!("not a regular file: {e}")));
             log
         }
+        // One file that this user may not read is not in the way of all others.
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+            let mut log = Log { fixed: true, ..Log::default() };
+            log.findings.push(Finding::new(Rule::LogLine, format!("it cannot be read: {e}")));
+            log
+        }
         Err(e) => return Err(Error::io("open", &store.path().join(&path), &e)),
     };
     let shown = store.shown(&path);

@@ -129,11 +129,20 @@ impl Store {
                 odd.push((Path::new(TASKS).join(shard), kind));
                 continue;
             }
-            let dir = top.dir(&shard).map_err(|e| self.odd_folder(&Path::new(TASKS).join(&shard), &e))?;
+            let path = Path::new(TASKS).join(&shard);
+            let dir = match top.dir(&shard) {
+                Ok(dir) => dir,
+                // One folder that this user may not look into is not in the way of all others.
+                Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+                    odd.push((path, kind));
+                    continue;
+                }
+                Err(e) => return Err(self.odd_folder(&path, &e)),
+            };
             for (name, kind) in self.list(&dir)? {
                 match name.parse::<Id>() {
                     Ok(id) if kind == Kind::Dir && id.shard() == shard => tasks.push(id),
-                    _ => odd.push((Path::new(TASKS).join(&shard).join(name), kind)),
+                    _ => odd.push((path.join(name), kind)),
                 }
             }
         }

@@ -211,6 +211,27 @@ impl Log {
     }
 }
 
+/// The union of two versions of a log: in its plain form, or, where one of them cannot be held whole, each different line as it
+/// came, so that nothing of either is lost.
+pub fn union(one: &[u8], other: &[u8]) -> Vec<u8> {
+    // Memory does not fail.
+    let read = |bytes: &[u8]| Log::read(bytes).unwrap_or_default();
+    let (mut log, more) = (read(one), read(other));
+    if !log.fixed && !more.fixed {
+        log.foreign.extend(more.foreign);
+        log.foreign.extend(log.torn.take().into_iter().chain(more.torn).map(|torn| (0, torn)));
+        log.foreign.sort_by(|a, b| a.1.cmp(&b.1));
+        log.foreign.dedup_by(|a, b| a.1 == b.1);
+        return log.canonical(&more.entries);
+    }
+    let lines = |bytes: &'_ [u8]| bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let (ours, theirs) = (lines(one), lines(other));
+    let known: BTreeSet<&Vec<u8>> = ours.iter().collect();
+    let more = theirs.iter().filter(|line| !known.contains(line));
+    let all = ours.iter().chain(more).filter(|line| !line.is_empty());
+    all.flat_map(|line| line.iter().copied().chain([b'\n'])).collect()
+}
+
 /// Where an event stands in a file: by its stamp, but events whose clock no honest one can reach come first, so that what is
 /// appended after them stands in order.
 fn place(entry: &Entry) -> Stamp {
@@ -257,6 +278,22 @@ mod tests {
         for rule in [Rule::LogForm, Rule::LogMarkers, Rule::LogLine, Rule::LogDuplicate, Rule::LogTorn] {
             assert!(codes.contains(&rule), "{rule:?}");
         }
+    }
+
+    #[test]
+    fn a_union_keeps_what_cannot_be_held() {
+        let long = "x".repeat(2 * MAX_LINE);
+        let (one, other) = (format!("{}\n{long}\n", event(1)), format!("{}\n{}\nhello", event(1), event(2)));
+        for (one, other) in [(&one, &other), (&other, &one)] {
+            let both = String::from_utf8(union(one.as_bytes(), other.as_bytes())).unwrap();
+            let mut lines: Vec<&str> = both.lines().collect();
+            lines.sort_unstable();
+            let mut expected = vec![event(1), event(2), "hello".to_owned(), long.clone()];
+            expected.sort_unstable();
+            assert_eq!(lines, expected);
+        }
+        let both = union(event(2).as_bytes(), format!("{}\nhello\n", event(1)).as_bytes());
+        assert_eq!(String::from_utf8(both).unwrap(), format!("{}\n{}\nhello\n", event(1), event(2)));
     }
 
     #[test]

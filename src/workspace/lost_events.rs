@@ -13,15 +13,14 @@ use super::heal::mark_text;
 use super::known::Kept;
 use crate::env::files::Dir;
 use crate::error::{Error, Result};
-use crate::model::event::{Entity, Entry};
+use crate::model::event::Entity;
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::runtime::journal::{self, Record};
+use crate::runtime::records::digest;
 use crate::store::entity::read_log;
-use crate::store::layout::{LOG, home};
+use crate::store::layout::{LOG, STORE, home};
 use crate::store::log::Log;
 
-/// The note's name, below the runtime folder of the worktree.
-const FILE: &str = "looked.json";
 /// Largest note that is read, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
 /// Most events that are remembered as reported.
@@ -60,8 +59,14 @@ impl Workspace {
         let (Some(repo), Some(runtime), Some(own)) = (&self.repo, self.runtime(), self.store_key()) else {
             return Ok(None);
         };
-        let folder = Dir::open(&self.own_runtime_path()).map_err(|e| Error::io("open", runtime.path(), &e))?;
-        let text = folder.read(FILE, MAX_FILE).unwrap_or_default();
+        let path = self.own_runtime_path();
+        let linked = match path == runtime.path() {
+            true => None,
+            false => Some(Dir::open(&path).map_err(|e| Error::io("open", &path, &e))?),
+        };
+        let folder = linked.as_ref().unwrap_or(runtime);
+        let name = self.looked_name();
+        let text = folder.read(&name, MAX_FILE).unwrap_or_default();
         let before: Looked = serde_json::from_slice(&text).unwrap_or_default();
         let git = format!("{} {}", mark_text(repo), self.head());
         if before.git == git {
@@ -73,7 +78,8 @@ impl Workspace {
         let from = known.max(length.saturating_sub(MOST));
         let mut records = journal::look(runtime, from)?.0;
         records.retain(|record| record.commit.store == *own);
-        let mut open = projected_events(&records, &self.pending()?);
+        let pending: BTreeSet<Id> = self.pending()?.into_values().flatten().map(|entry| entry.event.id).collect();
+        let mut open = projected_events(&records, &pending);
         let is_new = |id: &Id| !before.reported.contains(id);
         let all: BTreeSet<Id> = open.values().flatten().copied().collect();
         let mut vanished = open.clone();
@@ -83,15 +89,24 @@ impl Workspace {
         vanished.retain(|_, ids| !ids.is_empty());
         self.drop_committed(&mut open)?;
         // What is not committed can still vanish.
-        let waits: BTreeSet<Id> = open.values().flatten().copied().filter(|id| !reported.contains(id)).collect();
+        let waits = open.values().flatten().chain(&pending).copied().filter(|id| !reported.contains(id));
+        let waits: BTreeSet<Id> = waits.collect();
         let is_waiting = |record: &&Record| record.entries.iter().any(|entry| waits.contains(&entry.event.id));
         let offset = records.iter().take_while(|record| !is_waiting(record)).last().map_or(from, |record| record.end);
         let reported = before.reported.iter().filter(|id| !all.contains(id)).chain(&reported).copied();
         let reported: BTreeSet<Id> = reported.collect::<BTreeSet<Id>>().into_iter().rev().take(MAX_REPORTED).collect();
         let note = serde_json::to_vec(&Looked { git, journal: inode, offset, reported }).unwrap_or_default();
         // On a read-only disk the next command looks once more.
-        let _ = folder.replace(FILE, &note, 0o666);
+        let _ = folder.replace(&name, &note, 0o666);
         Ok((!vanished.is_empty()).then(|| words(&vanished)))
+    }
+
+    /// The note's name, below the runtime folder of the worktree, which may hold several stores.
+    fn looked_name(&self) -> String {
+        match self.store.name.as_str() {
+            STORE => "looked.json".to_owned(),
+            other => format!("looked-{}.json", &digest(other)[..8]),
+        }
     }
 
     /// Leaves the events that the commit which is checked out does not hold.
@@ -136,10 +151,10 @@ impl Workspace {
 }
 
 /// The events of these records that belong into logs and are projected by now, by entity.
-fn projected_events(records: &[Record], pending: &BTreeMap<Entity, Vec<Entry>>) -> BTreeMap<Entity, BTreeSet<Id>> {
+fn projected_events(records: &[Record], pending: &BTreeSet<Id>) -> BTreeMap<Entity, BTreeSet<Id>> {
     let mut events: BTreeMap<Entity, BTreeSet<Id>> = BTreeMap::new();
     for event in records.iter().flat_map(|record| &record.entries).map(|entry| &entry.event) {
-        if !event.payload.journal_only() && home(&event.entity).is_some() && !pending.contains_key(&event.entity) {
+        if !event.payload.journal_only() && home(&event.entity).is_some() && !pending.contains(&event.id) {
             events.entry(event.entity.clone()).or_default().insert(event.id);
         }
     }

@@ -367,7 +367,8 @@ fn readable_settings(env: &Env, store: &Store, findings: &mut Vec<Finding>) -> R
             None
         }
         Err(e) if e.code == Code::Corrupt => {
-            findings.push(Finding::new(Rule::ConfigInvalid, e.message).at(&name, None));
+            let message = e.message.trim_start_matches(&format!("{name} "));
+            findings.push(Finding::new(Rule::ConfigInvalid, format!("it {message}")).at(&name, None));
             None
         }
         Err(e) => return Err(e),
@@ -405,6 +406,10 @@ fn read_own(store: &Store, name: &str) -> Result<Option<Vec<u8>>> {
         }
         Err(e) if e.kind() == ErrorKind::FileTooLarge => {
             Err(Error::new(Code::Corrupt, format!("{} is larger than {} bytes", store.shown(name), config::MAX_CONFIG)))
+        }
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+            Err(Error::new(Code::Corrupt, format!("{} cannot be read: {e}", store.shown(name)))
+                .hint("make it readable for this user"))
         }
         Err(e) => Err(Error::io("read", &store.path().join(name), &e)),
     }

@@ -18,7 +18,6 @@ use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::rules::{lease, session};
 use crate::runtime::journal::{Journal, KeyRecord, Record};
-use crate::runtime::worktree::StoreKey;
 use crate::runtime::{records, waiting};
 use crate::store::entity::{read_log, understand};
 use crate::store::layout::Store;
@@ -49,9 +48,10 @@ impl Workspace {
             return Ok(());
         }
         let mut records = journal.unprojected()?;
-        let (own, head) = (self.store_key_to_write()?.clone(), self.head());
-        // After a reboot, what was made on another branch belongs there and not here.
-        records.retain(|r| !(journal.restarted() && r.commit.store == own && r.commit.head != head));
+        let heads = self.heads_of_worktrees()?;
+        // What was made, and projected before a reboot, on a branch that is not checked out belongs there.
+        let elsewhere = |r: &Record| heads.get(&r.commit.store.worktree).is_some_and(|head| *head != r.commit.head);
+        records.retain(|r| !(journal.is_projected_again(r) && elsewhere(r)));
         self.project_records(runtime, &records)?;
         journal.mark_projected(&self.store.dir)
     }
@@ -63,13 +63,19 @@ impl Workspace {
         if records.is_empty() {
             return Ok(());
         }
+        let mut left = Vec::new();
         for run in records.chunk_by(|a, b| a.commit.store == b.commit.store) {
-            if let Some(store) = self.store_of(&run[0].commit.store) {
-                project_files(&store, run, runtime)?;
+            match self.store_of(&run[0].commit.store) {
+                Some(store) => left.extend(project_files(&store, run, runtime)?),
+                // Its folder is not checked out.
+                None => left.extend(run),
             }
         }
+        if left.len() == records.len() {
+            return Ok(());
+        }
         self.store.dir.sync_disk().map_err(|e| Error::io("flush the files of", self.store.path(), &e))?;
-        waiting::remove(runtime, worktree)
+        waiting::replace(runtime, worktree, left.into_iter())
     }
 
     /// What is checked out: the contents of git's HEAD.
@@ -77,18 +83,31 @@ impl Workspace {
         self.repo.as_ref().map(Repo::head_text).unwrap_or_default()
     }
 
+    /// What is checked out in the worktrees that can be reached.
+    fn heads_of_worktrees(&self) -> Result<BTreeMap<Id, String>> {
+        let others = self.other_worktrees()?.into_iter();
+        let mut heads: BTreeMap<Id, String> = others.filter_map(|other| Some((other.id?, other.head))).collect();
+        heads.insert(self.store_key_to_write()?.worktree, self.head());
+        Ok(heads)
+    }
+
     fn project_records(&self, runtime: &Dir, records: &[Record]) -> Result<()> {
-        let mut unreachable: BTreeMap<&StoreKey, Vec<&Record>> = BTreeMap::new();
+        let own = self.store_key_to_write()?.worktree;
+        let mut waits: BTreeMap<Id, Vec<&Record>> = BTreeMap::new();
         for run in records.chunk_by(|a, b| a.commit.store == b.commit.store) {
             let key = &run[0].commit.store;
             let store = self.store_of(key);
             project_runtime(store.as_ref(), run, runtime)?;
-            match store {
-                Some(store) => project_files(&store, run, runtime)?,
-                None => unreachable.entry(key).or_default().extend(run),
-            }
+            let left = match store.map(|store| project_files(&store, run, runtime)) {
+                Some(Ok(left)) => left,
+                // Another worktree that cannot be written must not hold up this one.
+                Some(Err(e)) if key.worktree == own => return Err(e),
+                Some(Err(_)) | None => run.iter().collect(),
+            };
+            waits.entry(key.worktree).or_default().extend(left);
         }
-        unreachable.into_iter().try_for_each(|(key, run)| waiting::add(runtime, key.worktree, run.into_iter()))
+        waits.retain(|_, run| !run.is_empty());
+        waits.into_iter().try_for_each(|(worktree, run)| waiting::add(runtime, worktree, run.into_iter()))
     }
 
     /// Projects one command's record, which was appended just now.
@@ -121,23 +140,25 @@ fn by_entity<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<Entit
     by_entity
 }
 
-/// Brings records of one store into its files.
-fn project_files(store: &Store, records: &[Record], runtime: &Dir) -> Result<()> {
+/// Brings records of one store into its files. Gives those that must wait, because something else stands where a folder of an
+/// entity belongs: one such place does not hold up all others.
+fn project_files<'a>(store: &Store, records: &'a [Record], runtime: &Dir) -> Result<Vec<&'a Record>> {
     let entries = records.iter().filter(|record| !record.commit.arrived).flat_map(|record| &record.entries);
     let work: Vec<_> = by_entity(entries).into_iter().collect();
-    apart::all(work, |(entity, new)| {
+    let blocked = apart::each(&work, |(entity, new)| {
         // Its writer may have died in the middle of it.
-        sweep(store, &entity);
-        match project(store, &entity, &new, runtime) {
-            // A link or a file stands where its folder belongs: one such place must not hold up all others. The journal still
-            // has the events.
+        sweep(store, entity);
+        match project(store, entity, new, runtime) {
             Err(e) if e.code == Code::Corrupt => {
                 tracing::warn!(%entity, error = %e, "an entity could not be brought up to date");
-                Ok(())
+                Ok(Some(entity.clone()))
             }
-            other => other,
+            other => other.map(|()| None),
         }
-    })
+    })?;
+    let blocked: BTreeSet<Entity> = blocked.into_iter().flatten().collect();
+    let waits = |record: &&Record| record.entries.iter().any(|entry| blocked.contains(&entry.event.entity));
+    Ok(records.iter().filter(waits).collect())
 }
 
 /// Brings records of one store into what the clone knows of leases, sessions and keys. The store is `None` where its worktree

@@ -159,7 +159,7 @@ impl Workspace {
     fn in_flight(&self) -> Result<BTreeSet<Id>> {
         let Some(runtime) = self.runtime() else { return Ok(BTreeSet::new()) };
         let (mut records, _) = journal::look(runtime, journal::projected(runtime, self.env.boot()).unwrap_or(0))?;
-        for worktree in waiting::worktrees(runtime)? {
+        for worktree in self.waiting_worktrees()? {
             records.extend(waiting::read(runtime, worktree)?);
         }
         Ok(records.iter().flat_map(|record| &record.entries).map(|e| e.event.id).collect())

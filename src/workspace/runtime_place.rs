@@ -3,6 +3,7 @@
 //! Guarantees one place for all processes of a clone, whatever each of them may write: the place is where the journal is; where
 //! there is none yet, what `[runtime] place` says. A process that cannot write there refuses changes, it never takes another.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -14,6 +15,7 @@ use crate::git::Repo;
 use crate::model::id::Id;
 use crate::model::settings::RuntimePlace;
 use crate::runtime::journal::JOURNAL;
+use crate::runtime::waiting;
 use crate::runtime::worktree::{self, StoreKey};
 use crate::store::layout::{FORMAT, LOCAL, STORE, Store};
 
@@ -26,6 +28,8 @@ pub(super) struct OtherWorktree {
     pub id: Option<Id>,
     /// Top of its work tree.
     pub top: PathBuf,
+    /// What is checked out there: the contents of git's HEAD.
+    pub head: String,
 }
 
 /// The runtime folder of a store's clone; the folder may not exist yet.
@@ -33,15 +37,33 @@ pub(super) fn runtime_path(repo: Option<&Repo>, store: &Store, place: RuntimePla
     let local = store.path().join(LOCAL);
     let Some(repo) = repo else { return local };
     let shared = repo.common_dir.join(RUNTIME);
-    let has_journal =
-        |dir: std::io::Result<Dir>| dir.is_ok_and(|dir| matches!(dir.kind(JOURNAL), Ok(Some(Kind::File))));
     if has_journal(store.dir.dir(LOCAL)) {
         return local;
     }
-    match place {
-        RuntimePlace::Worktree if !has_journal(Dir::open(&shared)) => local,
-        _ => shared,
+    if has_journal(Dir::open(&shared)) {
+        return shared;
     }
+    match place {
+        RuntimePlace::Worktree => local,
+        RuntimePlace::Git if is_in_other_worktrees(repo, &store.name) => local,
+        RuntimePlace::Git => shared,
+    }
+}
+
+/// Whether a journal is in a folder. One that this process may not look into is taken to have one: another user's state must not
+/// be passed over.
+fn has_journal(dir: std::io::Result<Dir>) -> bool {
+    match dir.and_then(|dir| dir.kind(JOURNAL)) {
+        Ok(kind) => kind == Some(Kind::File),
+        Err(e) => e.kind() == ErrorKind::PermissionDenied,
+    }
+}
+
+/// Whether another worktree keeps its runtime state in its store: then the whole clone does.
+fn is_in_other_worktrees(repo: &Repo, store: &str) -> bool {
+    let git_dirs = repo.other_git_dirs().unwrap_or_default();
+    let mut tops = git_dirs.iter().filter_map(|git_dir| repo.top_of(git_dir, None));
+    tops.any(|top| has_journal(Dir::open(&top.join(store).join(LOCAL))))
 }
 
 impl Workspace {
@@ -72,10 +94,12 @@ impl Workspace {
         }
         let dir = self.make_runtime(&self.runtime_path)?;
         if self.store_key.get().is_none() {
-            let own = self.make_runtime(&self.own_runtime_path())?;
+            let own_path = self.own_runtime_path();
+            let linked = if own_path == self.runtime_path { None } else { Some(self.make_runtime(&own_path)?) };
+            let own = linked.as_ref().unwrap_or(&dir);
             let top = self.repo.as_ref().map_or(self.store.path(), |repo| &repo.work_dir);
             // From a chance of its own: what a command names must not depend on whether it is the first.
-            let worktree = worktree::ensure(&own, top, || self.env.again().new_id())?;
+            let worktree = worktree::ensure(own, top, || self.env.again().new_id())?;
             // Another thread may have been first; it read the same file.
             let _ = self.store_key.set(self.key_in(worktree));
         }
@@ -99,17 +123,23 @@ impl Workspace {
     }
 
     fn not_writable(&self, path: &Path, why: &str) -> Error {
-        let owner = files::owner(path).map(|owner| format!(" It belongs to user {owner}.")).unwrap_or_default();
-        let hint = match self.runtime_is_shared() {
-            true => {
-                "make it writable for this user; or, in a clone where no change was made yet, set place = \"worktree\" \
-                     under [runtime] in .agentpm/config.toml"
+        let owner = match files::owner(path) {
+            Some(owner) => format!(", which belongs to user {owner} and"),
+            None => ", which".to_owned(),
+        };
+        let hint = match files::metadata(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound && self.runtime_is_shared() => {
+                "make the git folder writable for this user; or set place = \"worktree\" under [runtime] in \
+                 .agentpm/config.toml"
             }
-            false => "make it writable for this user",
+            _ => "make it writable for this user, then run the same command again",
         };
         Error::new(
             Code::Io,
-            format!("the runtime state of this clone is in {}, which cannot be written ({why}); nothing was written.{owner}", path.display()),
+            format!(
+                "the runtime state of this clone is in {}{owner} cannot be written ({why}); nothing was written",
+                path.display()
+            ),
         )
         .with(json!({ "path": path.display().to_string() }))
         .hint(hint)
@@ -121,6 +151,34 @@ impl Workspace {
         let local = self.store.shown(LOCAL);
         repo.objects()
             .is_ok_and(|objects| objects.is_in_index(&repo.index_in_force(&self.env), &local).unwrap_or(false))
+    }
+
+    /// Why this process cannot use the runtime state of the clone, or may not know all of it; `None` where it can. A disk that is
+    /// mounted read-only is no trouble.
+    pub(super) fn runtime_trouble(&self) -> Option<String> {
+        let path = &self.runtime_path;
+        if self.runtime_is_tracked() {
+            return Some(format!(
+                "git tracks files in {}; state that came with a commit is never opened",
+                path.display()
+            ));
+        }
+        let opened = Dir::open(path);
+        let refused = match &opened {
+            Ok(dir) => {
+                let named = [(path.clone(), "."), (path.join(JOURNAL), JOURNAL)].into_iter();
+                named.filter_map(|(path, name)| Some((path, dir.check_writable(name).err()?))).next()
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) => Some((path.clone(), std::io::Error::from(e.kind()))),
+        };
+        if let Some((path, e)) = refused.filter(|(_, e)| e.kind() == ErrorKind::PermissionDenied) {
+            let owner = files::owner(&path).map(|owner| format!(" of user {owner}")).unwrap_or_default();
+            return Some(format!("{}{owner} cannot be used by this user: {e}", path.display()));
+        }
+        let shared = self.repo.as_ref().map(|repo| repo.common_dir.join(RUNTIME));
+        let other = shared.filter(|shared| shared != path && has_journal(Dir::open(shared)))?;
+        Some(format!("{} is used, and {} holds state of this clone too", path.display(), other.display()))
     }
 
     /// Whether leases and locks are shared with the other worktrees of this clone.
@@ -170,9 +228,25 @@ impl Workspace {
         let reached = repo.other_git_dirs()?.into_iter().filter_map(|git_dir| {
             let known = known(&git_dir);
             let top = repo.top_of(&git_dir, known.as_ref().map(|known| known.top.as_path()))?;
-            Some(OtherWorktree { id: known.map(|known| known.id), top })
+            let there = Repo { work_dir: top.clone(), git_dir, common_dir: repo.common_dir.clone() };
+            Some(OtherWorktree { id: known.map(|known| known.id), top, head: there.head_text() })
         });
         Ok(reached.collect())
+    }
+
+    /// The worktrees of this clone, this one too, for which records wait. One that was removed is none any more.
+    ///
+    /// Errors: `ERR_IO` where they cannot be listed.
+    pub(super) fn waiting_worktrees(&self) -> Result<Vec<Id>> {
+        let (Some(runtime), Some(repo)) = (self.runtime(), &self.repo) else { return Ok(Vec::new()) };
+        let mut waiting = waiting::worktrees(runtime)?;
+        if !waiting.is_empty() {
+            let id = |git_dir: &PathBuf| worktree::read(&Dir::open(&git_dir.join(RUNTIME)).ok()?).map(|known| known.id);
+            let mut there: Vec<Id> = repo.other_git_dirs()?.iter().filter_map(id).collect();
+            there.extend(self.store_key().map(|key| key.worktree));
+            waiting.retain(|id| there.contains(id));
+        }
+        Ok(waiting)
     }
 
     /// The store of a key in this worktree or another one that can be reached; `None` elsewhere. Only real stores count.
@@ -194,5 +268,5 @@ fn tracked(local: &str) -> Error {
         format!("git tracks files in {local}; runtime state that came with a commit is never opened"),
     )
     .with(json!({ "path": local }))
-    .hint("look at what is there, and take it out of the repository with your own tools")
+    .hint("move it away after looking at it; if this clone made it: git rm -r --cached .agentpm/.local")
 }

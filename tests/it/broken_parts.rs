@@ -9,6 +9,7 @@ use fs2::FileExt as _;
 use serde_json::{Value, json};
 
 use crate::sandbox::{Answer, Sandbox};
+use crate::sync::Clones;
 
 const CONFLICT: &str =
     "format = 1\n<<<<<<< HEAD\n[lease]\nttl_seconds = 60\n=======\n[lease]\nttl_seconds = 90\n>>>>>>> side\n";
@@ -118,7 +119,7 @@ fn a_conflict_in_the_settings_is_what_sync_names() {
     refused.error("ERR_SYNC", 9);
     assert!(refused.stderr.contains(".agentpm/config.toml:"), "{refused:?}");
     assert!(room.run(&["resolve"]).data()["left"].to_string().contains("config.toml"));
-    reads_go_on(&room, &room.run(&["task", "list", "--quiet"]).text().to_owned(), "config.toml");
+    reads_go_on(&room, room.run(&["task", "list", "--quiet"]).text(), "config.toml");
     // A conflict that was committed: sync runs, and says what is wrong.
     room.git(&["commit", "-q", "-am", "with markers"]).text();
     let synced = room.run(&["sync"]);
@@ -175,7 +176,79 @@ fn a_damaged_idempotency_record_makes_no_second_task() {
     let keys: Vec<_> = fs::read_dir(runtime(&room).join("idempotency")).unwrap().map(|e| e.unwrap().path()).collect();
     fs::write(&keys[0], "").unwrap();
     assert_eq!(room.task("one", &["--idempotency-key", "k"]), id);
+    room.run(&["resolve"]).data();
+    assert!(fs::metadata(&keys[0]).unwrap().len() > 0, "it is written again");
+    assert_eq!(room.task("one", &["--idempotency-key", "k"]), id);
     assert_eq!(room.run(&["task", "list"]).data()["total"], 1);
+}
+
+#[test]
+fn sync_commits_no_settings_that_cannot_be_read() {
+    for (file, text) in [("config.toml", CONFLICT), ("config.toml", "x = ["), ("roles.yml", "agents: [\n")] {
+        let (clones, _) = Clones::new(&["ann", "bob"]);
+        clones.run("ann", &["task", "create", "--title", "new"]).data();
+        fs::write(clones.dir("ann").join(".agentpm").join(file), text).unwrap();
+        let synced = clones.run("ann", &["sync"]);
+        synced.data();
+        assert!(synced.stderr.contains(&format!("{file} was not committed")), "{synced:?}");
+        clones.run("bob", &["sync"]).data();
+        assert_eq!(clones.run("bob", &["task", "list"]).data()["total"], 2);
+        clones.run("bob", &["task", "create", "--title", "goes on"]).data();
+    }
+}
+
+#[test]
+fn damaged_lines_of_the_journal_are_named() {
+    let room = Sandbox::new();
+    room.task("one", &[]);
+    room.task("two", &[]);
+    let journal = runtime(&room).join("journal.jsonl");
+    let text = fs::read_to_string(&journal).unwrap();
+    let first = text.lines().next().unwrap().to_owned();
+    fs::write(&journal, text.replace(&first, "garbage{")).unwrap();
+    let doctor = room.run(&["doctor"]);
+    assert!(doctor.code == 1 && doctor.stdout.contains("journal.jsonl:1"), "{doctor:?}");
+    assert_eq!(room.run(&["task", "list"]).data()["total"], 2);
+    room.task("three", &[]);
+}
+
+#[test]
+fn something_else_in_the_place_of_a_runtime_file_or_folder_hangs_and_stops_nothing() {
+    for name in ["leases", "sessions", "idempotency", "waiting"] {
+        let room = Sandbox::new();
+        let id = room.task("one", &[]);
+        let _ = fs::remove_dir_all(runtime(&room).join(name));
+        fs::write(runtime(&room).join(name), "a file").unwrap();
+        reads_go_on(&room, &id, "");
+        room.run(&["note", &id, "--content", name]).data();
+        room.run(&["resolve"]).data();
+    }
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    let seen = runtime(&room).join("index.seen");
+    let _ = fs::remove_file(&seen);
+    assert!(room.sealed("mkfifo", &room.repo()).arg(&seen).status().unwrap().success());
+    let mut noted = room.sealed("timeout", &room.repo());
+    noted.env("AGENTPM_AGENT", "ada").arg("60").arg(room.agentpm().get_program());
+    let noted = Answer::from(noted.args(["note", &id, "--content", "x"]).output().unwrap());
+    assert_eq!(noted.code, 0, "{noted:?}");
+}
+
+#[test]
+fn a_long_chain_in_one_batch_is_carried_out_in_linear_time() {
+    let ops = |n: usize| {
+        let create =
+            |i: usize| json!({ "op": "task.create", "as": format!("t{i}"), "args": { "title": format!("{i}") } });
+        let block = |i: usize| json!({ "op": "task.block", "args": { "id": format!("$t{i}"), "by": [format!("$t{}", i - 1)] } });
+        (0..n).map(create).chain((1..n).map(block)).collect::<Vec<_>>()
+    };
+    let room = Sandbox::new();
+    fs::write(room.beside("ops.json"), json!(ops(2_000)).to_string()).unwrap();
+    let mut batch = room.sealed("timeout", &room.repo());
+    batch.env("AGENTPM_AGENT", "ada").arg("120").arg(room.agentpm().get_program());
+    let batch = Answer::from(batch.args(["batch", "--file"]).arg(room.beside("ops.json")).output().unwrap());
+    assert_eq!(batch.code, 0, "{} bytes", batch.stdout.len());
+    assert_eq!(room.run(&["stats"]).data()["by_status"]["blocked"], 1_999);
 }
 
 #[test]
@@ -266,4 +339,34 @@ fn events_travel_from_one_replica_to_another_through_a_pipe() {
     }
     assert_eq!(fs::read(from.log_of(&id)).unwrap(), fs::read(to.log_of(&id)).unwrap());
     to.is_clean();
+}
+
+#[test]
+fn sync_carries_damaged_lines_of_a_log_unchanged() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    let log_in = |name: &str| {
+        let path = clones.room.log_of(&task);
+        clones.dir(name).join(path.strip_prefix(clones.room.repo()).unwrap())
+    };
+    let garbage = [format!("{}\n", "x".repeat(300_000)), "hello\n".to_owned()];
+    for (n, line) in garbage.iter().enumerate() {
+        let log = log_in("ann");
+        fs::write(&log, fs::read_to_string(&log).unwrap() + line).unwrap();
+        clones.git("ann", &["commit", "-q", "--no-verify", "-am", "damaged"]).text();
+        clones.git("ann", &["push", "-q", "--no-verify"]).text();
+        clones.run("bob", &["note", &task, "--content", &format!("meanwhile {n}")]).json();
+        clones.run("bob", &["sync"]).data();
+        let whole = clones.git(
+            "bob",
+            &["show", &format!("origin/main:{}", log_in("bob").strip_prefix(clones.dir("bob")).unwrap().display())],
+        );
+        for line in &garbage[..=n] {
+            assert!(whole.stdout.contains(line.trim_end()), "round {n}: committed");
+            assert!(
+                fs::read_to_string(log_in("bob")).unwrap().contains(line.trim_end()),
+                "round {n}: in the work tree"
+            );
+        }
+        clones.git("ann", &["pull", "-q", "--no-edit"]).text();
+    }
 }

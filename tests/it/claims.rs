@@ -624,6 +624,21 @@ fn a_clone_and_its_copy_are_never_both_confirmed() {
 }
 
 #[test]
+fn a_copy_made_while_a_claim_was_under_way_is_not_confirmed_beside_it() {
+    let (clones, task) = confirmed(&["ann"]);
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["release", &task]).data();
+    let before = copy_of_ann(&clones, "copy");
+    clones.run("ann", &["claim", &task]).data();
+    // The claim had noted its nonce, and nothing else, when the copy was made.
+    let nonces = |dir: &Path| dir.join(".git/agentpm/nonces").join(&task);
+    std::fs::copy(nonces(&clones.dir("ann")), nonces(&before)).unwrap();
+    let mut eve = clones.room.agentpm_in(&before);
+    Answer::from(eve.env("AGENTPM_AGENT", "eve").args(["claim", &task]).output().unwrap()).error("ERR_LEASE_HELD", 5);
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+}
+
+#[test]
 fn one_line_that_grants_too_high_a_fence_takes_nothing_from_anybody() {
     let (clones, task) = confirmed(&["ann"]);
     let log = clones.run("ann", &["task", "path", &task]).data()["path"].as_str().unwrap().to_owned();

@@ -232,7 +232,7 @@ fn a_process_that_cannot_write_the_git_folder_refuses_changes_and_reads_what_is_
     let refused = powerless(&room, &["task", "create", "--title", "two"]).error("ERR_IO", 10);
     let message = refused["message"].as_str().unwrap();
     assert!(message.contains(".git/agentpm") && message.contains("nothing was written"), "{message}");
-    assert!(refused["hint"].as_str().unwrap().contains("[runtime]"), "{refused}");
+    assert!(refused["hint"].as_str().unwrap().contains("make it writable"), "{refused}");
     assert!(!room.store().join(".local").exists(), "no second place is begun");
     let leases = powerless(&room, &["lease", "list"]).data();
     assert_eq!(leases["items"][0]["agent"], "ada", "the lease in the git folder is read");
@@ -376,7 +376,9 @@ fn what_waits_in_the_journal_is_named_with_a_safe_command() {
     assert_eq!(staged["findings"][0]["code"], "events-pending", "{staged}");
     let doctor = room.run(&["doctor"]);
     assert_eq!((doctor.code, &check(&doctor, "journal")["ok"]), (1, &json!(false)));
-    room.run(&["resolve"]).data();
+    assert_eq!(titles(&room.run(&["task", "list"])), ["one", "two"]);
+    assert_eq!(room.run(&["log"]).data()["total"], 2, "a list of events has it too");
+    assert_eq!(room.run(&["resolve"]).data()["projected"], 1);
     assert!(room.log_of(&id).exists());
     room.is_clean();
     assert_eq!(room.run(&["doctor"]).code, 0);
@@ -422,4 +424,170 @@ fn what_a_branch_or_stash_holds_is_not_reported_as_vanished() {
     for args in [&["task", "list"][..], &["note", &id, "--content", "on main"], &["ready"]] {
         assert!(!room.run(args).stderr.contains("acknowledged"), "{args:?}");
     }
+}
+
+#[test]
+fn records_of_a_worktree_that_was_removed_are_recovered() {
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    let linked = linked(&room);
+    injected(&room, &linked, "mkdirat:error=ENOSPC", &["task", "create", "--title", "lost there"]).data();
+    room.git(&["worktree", "remove", "--force", linked.to_str().unwrap()]).text();
+    room.run(&["note", &id, "--content", "x"]).data();
+    let doctor = room.run(&["doctor"]);
+    assert_eq!((doctor.code, &check(&doctor, "events")["ok"]), (1, &json!(false)), "{doctor:?}");
+    assert_eq!(room.run(&["recover"]).data()["total"], 1);
+    room.run(&["recover", "--all"]).data();
+    assert_eq!(titles(&room.run(&["task", "list"])), ["lost there", "one"]);
+    assert_eq!(room.run(&["doctor"]).code, 0);
+}
+
+#[test]
+fn a_worktree_that_cannot_be_written_holds_up_no_other() {
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    let linked = linked(&room);
+    room.run_in(&linked, &["note", &id, "--content", "there"]).data();
+    let note = ["note", &id, "--content", "waits"];
+    injected(&room, &linked, "write:error=ENOSPC:when=1", &note).data();
+    let log = linked.join(".agentpm").join(room.log_of(&id).strip_prefix(room.store()).unwrap());
+    if !fs::read_to_string(&log).unwrap().contains("waits") {
+        // What cannot be opened for writing, not even by root.
+        let held = log.with_extension("held");
+        fs::rename(&log, &held).unwrap();
+        fs::create_dir(&log).unwrap();
+        room.run(&["note", &id, "--content", "here"]).data();
+        room.task("two", &[]);
+        fs::remove_dir(&log).unwrap();
+        fs::rename(&held, &log).unwrap();
+    }
+    room.run_in(&linked, &["note", &id, "--content", "last"]).data();
+    assert!(fs::read_to_string(&log).unwrap().contains("waits"));
+}
+
+/// As if the machine had been rebooted since the last change.
+fn reboot(room: &Sandbox) {
+    let mark = room.repo().join(".git/agentpm/mark.json");
+    let text = fs::read_to_string(&mark).unwrap();
+    let boot = serde_json::from_str::<Value>(&text).unwrap()["boot"].as_str().unwrap().to_owned();
+    fs::write(&mark, text.replace(&boot, &"0".repeat(boot.len()))).unwrap();
+}
+
+#[test]
+fn a_record_that_waits_is_projected_after_a_reboot_whatever_is_checked_out() {
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "plan"]).text();
+    room.git(&["branch", "other"]).text();
+    pending_task(&room, &room.repo(), "waits");
+    room.git(&["checkout", "-q", "other"]).text();
+    reboot(&room);
+    room.run(&["note", &id, "--content", "x"]).data();
+    assert_eq!(titles(&room.run(&["task", "list"])), ["one", "waits"]);
+}
+
+#[test]
+fn what_was_projected_before_a_reboot_is_not_brought_to_another_branch() {
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "plan"]).text();
+    room.git(&["checkout", "-q", "-b", "other"]).text();
+    room.task("on the other branch", &[]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "other"]).text();
+    room.git(&["checkout", "-q", "main"]).text();
+    for cut in [false, true] {
+        match cut {
+            false => reboot(&room),
+            // A journal that lost its end says as little about what was projected.
+            true => {
+                let journal = room.repo().join(".git/agentpm/journal.jsonl");
+                let bytes = fs::read(&journal).unwrap();
+                fs::write(&journal, &bytes[..bytes.len() - 1]).unwrap();
+            }
+        }
+        room.run(&["note", &id, "--content", "x"]).data();
+        assert_eq!(titles(&room.run(&["task", "list"])), ["one"], "cut: {cut}");
+    }
+}
+
+#[test]
+fn a_nested_store_that_is_not_checked_out_keeps_its_records() {
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "plan"]).text();
+    room.git(&["branch", "without"]).text();
+    let sub = room.repo().join("sub");
+    fs::create_dir(&sub).unwrap();
+    room.run_in(&sub, &["--store", ".agentpm", "init"]).data();
+    room.run_in(&sub, &["task", "create", "--title", "in sub"]).data();
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "sub"]).text();
+    injected(&room, &sub, "mkdirat:error=ENOSPC", &["task", "create", "--title", "waits"]).data();
+    room.git(&["checkout", "-q", "without"]).text();
+    let _ = fs::remove_dir_all(&sub);
+    for n in ["1", "2"] {
+        room.run(&["note", &id, "--content", n]).data();
+    }
+    room.git(&["checkout", "-q", "."]).text();
+    room.git(&["checkout", "-q", "main"]).text();
+    assert_eq!(titles(&room.run_in(&sub, &["task", "list"])), ["in sub", "waits"]);
+    room.run_in(&sub, &["task", "create", "--title", "last"]).data();
+    assert_eq!(room.run_in(&sub, &["lint"]).data()["findings"], json!([]));
+}
+
+#[test]
+fn a_place_of_another_user_is_not_passed_over() {
+    let room = Sandbox::new();
+    room.task("one", &[]);
+    hand_over(&room);
+    let runtime = room.repo().join(".git/agentpm");
+    fs::write(room.store().join("config.toml"), "format = 1\n[runtime]\nplace = \"worktree\"\n").unwrap();
+    if rustix::process::geteuid().is_root() {
+        assert!(Command::new("chown").arg("1:1").arg(&runtime).status().unwrap().success());
+    }
+    set_mode(&runtime, 0o700);
+    powerless(&room, &["task", "create", "--title", "two"]).error("ERR_IO", 10);
+    assert!(!room.store().join(".local").exists());
+    let doctor = powerless(&room, &["doctor"]);
+    assert_eq!((doctor.code, &check(&doctor, "runtime")["ok"]), (1, &json!(false)), "{doctor:?}");
+}
+
+#[test]
+fn a_linked_worktree_keeps_its_state_where_the_clone_does() {
+    let room = Sandbox::new();
+    fs::write(room.store().join("config.toml"), "format = 1\n[runtime]\nplace = \"worktree\"\n").unwrap();
+    room.task("one", &[]);
+    fs::write(room.store().join("config.toml"), "format = 1\n").unwrap();
+    let linked = linked(&room);
+    room.run_in(&linked, &["task", "create", "--title", "there"]).data();
+    assert!(linked.join(".agentpm/.local/journal.jsonl").is_file());
+    assert!(!room.repo().join(".git/agentpm/journal.jsonl").exists());
+}
+
+#[test]
+fn a_task_that_this_user_may_not_read_is_in_the_way_of_no_other() {
+    let room = Sandbox::new();
+    let (closed, open) = (room.task("closed", &["--priority", "5"]), room.task("open", &[]));
+    hand_over(&room);
+    let shard = room.task_dir(&closed).parent().unwrap().to_owned();
+    for (path, mode) in [(room.log_of(&closed), 0o644), (room.task_dir(&closed), 0o755), (shard, 0o755)] {
+        set_mode(&path, 0o000);
+        assert_eq!(powerless(&room, &["next"]).data()["task"]["id"], open.as_str(), "{}", path.display());
+        for args in
+            [&["task", "list"][..], &["ready"], &["show", &open], &["stats"], &["note", &open, "--content", "x"]]
+        {
+            powerless(&room, args).data();
+        }
+        for args in [&["lint"][..], &["doctor"]] {
+            let answer = powerless(&room, args);
+            assert!(answer.code == 1 && answer.json()["ok"] == true, "{args:?}: {answer:?}");
+        }
+        powerless(&room, &["resolve"]).data();
+        set_mode(&path, mode);
+    }
+    powerless(&room, &["claim", &closed]).data();
 }

@@ -355,6 +355,12 @@ const READS: &[&[&str]] = &[
     &["stale"],
 ];
 
+/// A question that is answered; doctor also says that changes are refused.
+fn reads(room: &Sandbox, args: &[&str]) {
+    let answer = powerless(room, args);
+    assert!(answer.code == 0 || (args == ["doctor"] && answer.code == 1), "{answer:?}");
+}
+
 #[test]
 fn reading_works_with_everything_read_only_and_writes_nothing() {
     for with_runtime in [true, false] {
@@ -368,9 +374,7 @@ fn reading_works_with_everything_read_only_and_writes_nothing() {
         let _restore = Writable(&room);
         chmod("a-w", &room.repo());
         let before = snapshot(&room.repo());
-        for args in READS {
-            powerless(&room, args).text();
-        }
+        READS.iter().for_each(|args| reads(&room, args));
         for args in [&["task", "get", &id][..], &["brief", &id], &["blame", &id], &["task", "path", &id]] {
             powerless(&room, args).text();
         }
@@ -392,9 +396,7 @@ fn reading_works_with_a_read_only_git_folder_and_writes_nothing_to_the_work_tree
     let _restore = Writable(&room);
     chmod("a-w", &room.repo().join(".git"));
     let before = snapshot(&room.repo());
-    for args in READS {
-        powerless(&room, args).text();
-    }
+    READS.iter().for_each(|args| reads(&room, args));
     powerless(&room, &["task", "get", &id]).text();
     assert_eq!(snapshot(&room.repo()), before);
 }

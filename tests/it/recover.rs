@@ -22,7 +22,7 @@ fn room_of_one() -> (Sandbox, String) {
 /// What doctor says of lost events.
 #[track_caller]
 fn doctor(room: &Sandbox) -> Value {
-    let checks = room.run(&["doctor"]).data()["checks"].clone();
+    let checks = room.run(&["doctor"]).json()["data"]["checks"].clone();
     checks.as_array().unwrap().iter().find(|c| c["check"] == "events").unwrap_or_else(|| panic!("{checks}")).clone()
 }
 
@@ -55,7 +55,7 @@ fn a_hard_reset_is_named_by_doctor_and_taken_back_by_recover() {
 
     let said = doctor(&room);
     let words = said["found"].as_str().unwrap();
-    assert!(words.starts_with("3 acknowledged events are held by no branch or worktree"), "{words}");
+    assert!(words.starts_with("no branch or worktree holds 3 acknowledged events"), "{words}");
     assert!(words.contains(&gone[20..]) && words.contains(&kept[20..]) && words.contains("agent/ada"), "{words}");
     assert!(said["mend"].as_str().unwrap().starts_with("agentpm recover"));
     let items = lost(&room);

@@ -129,7 +129,7 @@ fn a_stopped_holder_changes_nothing_after_another_clone_took_over() {
                 race.run(&dirs[who], names[who], &["sync"]).data();
             }
             assert_eq!(plan(&race.clones, "ann"), plan(&race.clones, "bob"), "round {round}");
-            let task = race.run(&dirs[0], "ann", &["task", "get", &race.task]).data();
+            let task = race.run(&dirs[0], "ann", &["task", "get", &race.task, "--full"]).data();
             let title = Value::from(format!("round {round} by {}", names[taker]));
             assert_eq!(state(&task), (notes, title, names[taker].into()), "round {round}");
             assert_eq!(task["status"], "in_progress");
@@ -149,7 +149,7 @@ fn a_stopped_holder_changes_nothing_after_another_agent_of_its_clone_took_over()
         let (holder, taker) = if round % 2 == 0 { ("ann", "bob") } else { ("bob", "ann") };
         notes += race.round(round, (&here, holder), (&here, taker));
     }
-    let task = race.run(&here, "ann", &["task", "get", &race.task]).data();
+    let task = race.run(&here, "ann", &["task", "get", &race.task, "--full"]).data();
     assert_eq!(state(&task).0, notes);
     // The other worktree knows the holder at once, though it has none of these events.
     let held = race.run(&other, "carl", &["claim", &race.task]);

@@ -576,7 +576,7 @@ fn eight_clones_under_fire_end_with_one_plan() {
             clones.git(NAMES[0], &["rev-parse", "HEAD"]).text()
         );
     }
-    let shared = clones.run("c0", &["task", "get", &task]).data();
+    let shared = clones.run("c0", &["task", "get", &task, "--full"]).data();
     assert_eq!(shared["context"].as_array().unwrap().len(), NAMES.len() * ROUNDS);
     assert_eq!(clones.run("c0", &["stats"]).data()["tasks"], json!(1 + NAMES.len() * ROUNDS));
     assert_eq!(clones.run("c0", &["lint"]).data()["errors"], 0);

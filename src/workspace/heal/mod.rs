@@ -55,6 +55,9 @@ pub struct Healed {
     /// Tasks whose files a commit had removed, and which are back: removing files ends no task.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub brought_back: Vec<BroughtBackTask>,
+    /// Acknowledged events that were in no file yet and were written.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub projected: usize,
     /// Damaged records of leases, sessions and keys that were written again from the journal.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rebuilt: Vec<String>,
@@ -63,6 +66,11 @@ pub struct Healed {
     /// Versions of files in conflict that somebody edited by hand: settling them from the logs would lose the edit.
     #[serde(skip)]
     edits: Vec<(Id, String)>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// What was done to one entity.
@@ -135,7 +143,9 @@ impl Workspace {
                 Ok(healed)
             })
         };
+        let pending: usize = self.pending_records()?.iter().map(|record| record.entries.len()).sum();
         let mut healed = look(also)?;
+        healed.projected = pending;
         let edits = std::mem::take(&mut healed.edits);
         if edits.is_empty() {
             return Ok(healed);

@@ -27,7 +27,10 @@ impl Workspace {
     }
 
     pub(super) fn seen(&self) -> Option<Seen> {
-        let bytes = files::read_outside(&self.seen_path()?, 4096).ok()?;
+        let path = self.seen_path()?;
+        // Anything but a file could keep us waiting.
+        files::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
+        let bytes = files::read_outside(&path, 4096).ok()?;
         let text = String::from_utf8(bytes).ok()?;
         let mut lines = text.lines();
         let mark = lines.next()?.to_owned();

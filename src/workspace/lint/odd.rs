@@ -32,9 +32,25 @@ impl Workspace {
         Ok(findings)
     }
 
+    /// Runtime state in the store that git tracks: it came with a commit, and is never opened.
+    pub(super) fn tracked_local(&self) -> Option<Finding> {
+        let path = self.store.shown(LOCAL);
+        let repo = self.repo.as_ref().filter(|_| self.store.dir.kind(LOCAL).is_ok_and(|kind| kind.is_some()))?;
+        let is_tracked = repo.objects().ok()?.is_in_index(&repo.index_in_force(&self.env), &path).unwrap_or(false);
+        let message = "git tracks files of this clone's runtime state";
+        is_tracked.then(|| Finding::new(Rule::OddFile, message).at(path, None))
+    }
+
     pub(super) fn odd_in_task(&self, id: Id) -> Result<Vec<Finding>> {
         let folder = task_dir(id);
-        let dir = self.store.dir.dir(&folder).map_err(|e| Error::io("open", &self.store.path().join(&folder), &e))?;
+        let dir = match self.store.dir.dir(&folder) {
+            Ok(dir) => dir,
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+                let finding = Finding::new(Rule::OddFile, format!("it cannot be opened: {e}"));
+                return Ok(vec![finding.task(id).at(self.store.shown(&folder), None)]);
+            }
+            Err(e) => return Err(Error::io("open", &self.store.path().join(&folder), &e)),
+        };
         let names = dir.list().map_err(|e| Error::io("list", dir.path(), &e))?;
         let strange = names.into_iter().filter(|(name, kind)| {
             let fits = matches!(name.as_str(), LOG | "task.yaml");

@@ -45,7 +45,13 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
     let mut findings: Vec<Finding> = staging
         .unmerged
         .iter()
-        .map(|path| Finding::new(Rule::IndexUnmerged, "git's index holds it in conflict").at(path, None))
+        .map(|path| {
+            let finding = Finding::new(Rule::IndexUnmerged, "git's index holds it in conflict").at(path, None);
+            match entity_below(staging.below(path)) {
+                Some(_) => finding,
+                None => Finding { mend: "settle it with an editor, then git add it".into(), ..finding },
+            }
+        })
         .collect();
     let mut suspects = Vec::new();
     let roles = RolesAt::read(&staging.objects, staging.tree, &place.name, "HEAD")?;

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::model::event::Entity;
 use crate::model::finding::Severity;
 use crate::model::id::{HANDLE_MIN, quoted};
-use crate::runtime::{journal, records, waiting};
+use crate::runtime::{journal, journals, records};
 use crate::store::layout::FORMAT;
 use crate::workspace::Workspace;
 
@@ -40,7 +40,7 @@ pub fn doctor(ws: &Workspace) -> Result<Value> {
     let mut checks = vec![check(
         "plan",
         errors == 0,
-        format!("{} tasks, {errors} errors, {warnings} warnings", report.checked),
+        format!("{}, {}, {}", count(report.checked, "task"), count(errors, "error"), count(warnings, "warning")),
         "agentpm lint names each with file and line",
     )];
     checks.push(match &ws.repo {
@@ -49,15 +49,12 @@ pub fn doctor(ws: &Workspace) -> Result<Value> {
     });
     checks.push(check(
         "runtime",
-        !ws.runtime_is_tracked(),
-        match ws.runtime() {
-            Some(runtime) if !runtime.is_writable() => {
-                format!("{}; this user cannot write it, so changes are refused", runtime.path().display())
-            }
+        ws.runtime_trouble().is_none(),
+        ws.runtime_trouble().unwrap_or_else(|| match ws.runtime() {
             Some(runtime) => runtime.path().display().to_string(),
             None => "not made yet; the first change makes it".into(),
-        },
-        "git tracks files in it, and state that came with a commit is never opened; take it out of the repository",
+        }),
+        "changes are refused until the folder is this user's to write",
     ));
     checks.push(match ws.index_path() {
         Some(path) => check("index", true, path.display().to_string(), ""),
@@ -127,12 +124,20 @@ fn leases(ws: &Workspace) -> Result<Value> {
 /// Whether every acknowledged event is in its file.
 fn projected(ws: &Workspace) -> Result<Value> {
     let length = ws.runtime().map_or(0, journal::length);
+    if let Some(runtime) = ws.runtime()
+        && let Some((name, line, more)) = journals::first_damaged(runtime)?
+    {
+        let more = if more > 0 { format!(" and {} more", count(more, "line")) } else { String::new() };
+        let found = format!("{}:{line}{more} cannot be read", runtime.path().join(name).display());
+        let mend = "what these lines held is in the logs alone; to end this report, move the journal away while no agentpm runs";
+        return Ok(check("journal", false, found, mend));
+    }
     Ok(match ws.left_behind()? {
         0 => check("journal", true, format!("{length} bytes; every event of this worktree is in its file"), ""),
         events => check(
             "journal",
             false,
-            format!("{events} acknowledged events are in no file yet"),
+            format!("no file holds {} yet", count(events, "acknowledged event")),
             "agentpm resolve writes them into the files",
         ),
     })
@@ -156,17 +161,16 @@ fn damaged(ws: &Workspace) -> Result<Option<Value>> {
 
 /// Records that wait for worktrees which could not be reached.
 fn waits(ws: &Workspace) -> Result<Option<Value>> {
-    let Some(runtime) = ws.runtime() else { return Ok(None) };
     let own = ws.store_key().map(|key| key.worktree);
-    let others = waiting::worktrees(runtime)?.into_iter().filter(|id| Some(*id) != own).count();
-    let found = format!("acknowledged events wait for {others} worktrees that could not be reached");
+    let others = ws.waiting_worktrees()?.into_iter().filter(|id| Some(*id) != own).count();
+    let found = format!("acknowledged events wait for {} that could not be reached", count(others, "worktree"));
     let mut check = check("worktrees", true, found, "");
     check["mend"] =
         json!("the next change made in such a worktree writes its files; agentpm recover lists what none holds");
     Ok((others > 0).then_some(check))
 }
 
-/// Events that every log has lost. Somebody may have thrown them away on purpose, so this is no illness.
+/// Events that every log has lost.
 fn unheld(ws: &Workspace) -> Result<Value> {
     const NAMED: usize = 10;
     let found = ws.unheld()?;
@@ -187,13 +191,16 @@ fn unheld(ws: &Workspace) -> Result<Value> {
     let more = if places.len() > NAMED { format!(" and {} more", places.len() - NAMED) } else { String::new() };
     places.truncate(NAMED);
     let words = format!(
-        "{} acknowledged events are held by no branch or worktree, of {}{more}{unsure}",
-        found.events.len(),
+        "no branch or worktree holds {} of {}{more}{unsure}",
+        count(found.events.len(), "acknowledged event"),
         places.join(", ")
     );
-    let mut check = check("events", true, words, "");
-    check["mend"] = json!("agentpm recover lists them, and brings back those that are wanted");
-    Ok(check)
+    Ok(check("events", false, words, "agentpm recover lists them, and brings back those that are wanted"))
+}
+
+/// A number with its noun: "1 task", "2 tasks".
+fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 fn check(name: &str, ok: bool, found: String, mend: &str) -> Value {

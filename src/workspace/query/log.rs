@@ -4,7 +4,7 @@
 //! An event that stands in several logs, or twice in one, is one event.
 //! Refuses to know: what an event means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -50,14 +50,17 @@ pub fn log(ws: &Workspace, q: &Log, show: &mut dyn FnMut(&Value)) -> Result<Valu
         })?),
         None => None,
     };
+    let pending = ws.pending()?;
     let of = match &q.task_id.0 {
         Some(reference) => vec![Entity::Task(ws.load_task(ws.resolve(&Ref(reference.clone()))?)?.task.id)],
         None => {
             let tasks = ws.store.task_folders()?.0.into_iter().map(Entity::Task);
-            tasks.chain(ws.agent_names()?.into_iter().map(Entity::Agent)).collect()
+            let known = tasks.chain(ws.agent_names()?.into_iter().map(Entity::Agent));
+            let all: BTreeSet<Entity> = known.chain(pending.keys().cloned()).collect();
+            all.into_iter().collect()
         }
     };
-    let logs = Logs { ws, of, pending: ws.pending()? };
+    let logs = Logs { ws, of, pending };
     let mut places = logs.places(q)?;
     let total = places.len();
     if let Some(before) = before {

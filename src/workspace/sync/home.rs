@@ -17,7 +17,8 @@ use crate::git::{Change, Item, Mode, Oid, words};
 use crate::model::event::Entity;
 use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
-use crate::store::log::Log;
+use crate::store::layout::{LOG, home};
+use crate::store::log::{Log, MAX_LOG, union};
 use crate::store::project::{project, sweep_folder};
 use crate::workspace::heal::entity_below;
 
@@ -270,11 +271,14 @@ impl Sync<'_> {
         self.ws.logs_were_written();
         for (entity, log) in logs {
             let bytes = log.map(|oid| self.objects.blob(oid)).transpose()?.unwrap_or_default();
-            let more = Log::read(&bytes[..]).unwrap_or_default().entries;
-            if more.is_empty() && read_log(store, &entity)?.entries.is_empty() {
+            let more = Log::read(&bytes[..]).unwrap_or_default();
+            if !more.foreign.is_empty() || more.fixed {
+                self.bring_damaged(&entity, &bytes)?;
+            }
+            if more.entries.is_empty() && read_log(store, &entity)?.entries.is_empty() {
                 continue;
             }
-            project(store, &entity, &more, runtime)?;
+            project(store, &entity, &more.entries, runtime)?;
         }
         // What a sync that died here was about to rename.
         let folders: BTreeSet<&Path> = changes.iter().filter_map(|change| Path::new(&change.path).parent()).collect();
@@ -283,6 +287,21 @@ impl Sync<'_> {
             false => sweep_folder(store, folder),
         });
         Ok(())
+    }
+
+    /// Brings the lines of a log that are no events into the work tree's: a damaged line is kept wherever its log goes.
+    fn bring_damaged(&self, entity: &Entity, theirs: &[u8]) -> Result<()> {
+        let Some((folder, _)) = home(entity) else { return Ok(()) };
+        let store = &self.ws.store;
+        let failed = |e: std::io::Error| Error::io("write", &store.path().join(&folder), &e);
+        let dir = store.dir.make_dir(&folder).map_err(failed)?;
+        let ours = match dir.read(LOG, MAX_LOG) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(failed(e)),
+        };
+        let both = union(&ours, theirs);
+        if both == ours { Ok(()) } else { dir.replace(LOG, &both, 0o666).map_err(failed) }
     }
 
     /// A file that is not made from a log: brought in where the work tree still has what was committed.

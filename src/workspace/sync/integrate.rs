@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use super::{Sync, refusal};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::git::{Change, Item, Mode, Oid};
 use crate::model::event::Entity;
 use crate::store::layout::{LOG, home};
-use crate::store::log::Log;
+use crate::store::log::{Log, union};
 use crate::store::project::{redacted, render};
 use crate::workspace::heal::entity_below;
 
@@ -182,19 +182,19 @@ impl Sync<'_> {
     ) -> Result<Vec<(String, Option<Item>)>> {
         let Some((folder, readable)) = home(entity) else { return Ok(Vec::new()) };
         let path = |name: &str| folder.join(name).display().to_string();
-        let mut log = Log::default();
-        for side in [ours, theirs].into_iter().flatten() {
-            let bytes = self.objects.file(side, &path(LOG))?.unwrap_or_default();
-            let read = Log::read(&bytes[..]).unwrap_or_default();
-            log.entries.extend(read.entries);
-            log.foreign.extend(read.foreign);
+        let file = |side: Option<Oid>| {
+            let bytes = side.map(|side| self.objects.file(side, &path(LOG))).transpose()?.flatten();
+            Ok::<_, Error>(bytes.unwrap_or_default())
+        };
+        let mut bytes = union(&file(ours)?, &file(theirs)?);
+        let mut log = Log::read(&bytes[..]).unwrap_or_default();
+        if !log.fixed {
+            redacted(&mut log.entries)?;
+            bytes = log.canonical(&[]);
         }
-        log.foreign.sort_by(|a, b| a.1.cmp(&b.1));
-        log.foreign.dedup_by(|a, b| a.1 == b.1);
-        redacted(&mut log.entries)?;
         let yaml = render(entity, &log.entries);
         let mut files = Vec::with_capacity(2);
-        for (name, bytes) in [(LOG, log.canonical(&[])), (readable, yaml.into_bytes())] {
+        for (name, bytes) in [(LOG, bytes), (readable, yaml.into_bytes())] {
             files.push((path(name), Some(Item { mode: Mode::File, oid: self.objects.write_blob(&bytes)? })));
         }
         Ok(files)

@@ -15,12 +15,24 @@ use crate::env::files::{self, Dir, Kind};
 use crate::error::{Error, Result};
 use crate::git::{CommitInfo, Item, Mode, Oid, words};
 use crate::model::event::{Entity, Entry};
+use crate::model::finding::Rule;
 use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
 use crate::store::layout::{LOG, home};
-use crate::store::log::Log;
+use crate::store::log::{Log, union};
 use crate::store::project::render;
 use crate::workspace::heal::entity_below;
+use crate::workspace::lint::settings;
+
+/// Why a settings file cannot be read; `None` for one that can, and for other files.
+fn unreadable_settings(below: &str, bytes: &[u8]) -> Option<String> {
+    matches!(below, "config.toml" | "roles.yml").then(|| settings(below, below, bytes))?.into_iter().find_map(
+        |finding| {
+            let line = finding.line.map(|n| format!("line {n}: ")).unwrap_or_default();
+            (finding.rule == Rule::ConfigInvalid).then(|| format!("{line}{}", finding.message))
+        },
+    )
+}
 
 /// Largest file besides logs that is committed, in bytes.
 const MAX_OTHER: u64 = 16 * 1024 * 1024;
@@ -76,7 +88,8 @@ impl Sync<'_> {
             // Never fewer events than were read.
             let known: BTreeSet<_> = log.entries.iter().map(|e| e.event.id).collect();
             log.entries.extend(committed.into_iter().filter(|e| !known.contains(&e.event.id)));
-            self.write_entity(&entity, &log, &mut changes)?;
+            let yaml = render(&entity, &log.entries);
+            self.write_files(&entity, log.canonical(&[]), yaml, &mut changes)?;
         }
         drop(lock);
         self.objects.write_tree(Some(old), &changes.into_iter().collect::<Vec<_>>())
@@ -89,18 +102,24 @@ impl Sync<'_> {
         for (entity, entries) in more {
             let Some((folder, _)) = home(entity) else { continue };
             let log = self.objects.file(tree, &self.ws.store.shown(folder.join(LOG)))?.unwrap_or_default();
-            let mut log = Log::read(&log[..]).unwrap_or_default();
-            log.entries.extend(entries.iter().cloned());
-            self.write_entity(entity, &log, &mut changes)?;
+            let lines: String = entries.iter().map(|entry| format!("{}\n", entry.line)).collect();
+            let bytes = union(&log, lines.as_bytes());
+            let yaml = render(entity, &Log::read(&bytes[..]).unwrap_or_default().entries);
+            self.write_files(entity, bytes, yaml, &mut changes)?;
         }
         plan_in(self, self.objects.write_tree(Some(tree), &changes.into_iter().collect::<Vec<_>>())?)
     }
 
     /// Both files of an entity as objects.
-    fn write_entity(&self, entity: &Entity, log: &Log, changes: &mut BTreeMap<String, Option<Item>>) -> Result<()> {
+    fn write_files(
+        &self,
+        entity: &Entity,
+        log: Vec<u8>,
+        yaml: String,
+        changes: &mut BTreeMap<String, Option<Item>>,
+    ) -> Result<()> {
         let Some((folder, readable)) = home(entity) else { return Ok(()) };
-        let yaml = render(entity, &log.entries);
-        for (name, bytes) in [(LOG, log.canonical(&[])), (readable, yaml.into_bytes())] {
+        for (name, bytes) in [(LOG, log), (readable, yaml.into_bytes())] {
             let oid = self.objects.write_blob(&bytes)?;
             changes.insert(self.ws.store.shown(folder.join(name)), Some(Item { mode: Mode::File, oid }));
         }
@@ -148,6 +167,12 @@ impl Sync<'_> {
         let failed = |e: &std::io::Error| Error::io("read", &self.ws.store.path().join(below), e);
         match dir.kind(below).map_err(|e| failed(&e))? {
             Some(Kind::File) if known => match dir.read(below, MAX_OTHER) {
+                // Whoever fetched it could not make a change any more.
+                Ok(bytes) if let Some(why) = unreadable_settings(below, &bytes) => {
+                    report
+                        .warnings
+                        .push(format!("{path} was not committed: {why}; correct it, then run agentpm sync again"));
+                }
                 Ok(bytes) => {
                     let oid = self.objects.write_blob(&bytes)?;
                     changes.insert(path.to_owned(), Some(Item { mode: Mode::File, oid }));
