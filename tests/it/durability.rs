@@ -1,4 +1,4 @@
-//! What was acknowledged is there: whatever fails afterwards, wherever the repository lies, and whoever else writes to it.
+//! What was acknowledged is there: whatever fails afterwards, wherever the repository lies, and whichever process writes to it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
