@@ -141,7 +141,7 @@ pub enum Verb {
     /// Merge three versions of a task.yaml; called by git (merge.agentpm.driver)
     #[command(
         hide = true,
-        after_help = "Example:\n  git config merge.agentpm.driver 'agentpm merge-driver %O %A %B %P'"
+        after_help = "Example:\n  git config merge.agentpm.driver 'agentpm merge-driver %O %A %B %P %S %X %Y'"
     )]
     MergeDriver(Late<super::exchange::MergeDriver>),
     /// Print a log as lines to read; called by git (diff.agentpm.textconv)

@@ -16,7 +16,7 @@ use crate::error::{Code, Result};
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::query::{Query, Unheld};
 use crate::model::words::Ref;
-use crate::workspace::{self, LeaseNews, Options, SyncOptions, Wanted, Workspace};
+use crate::workspace::{self, LeaseNews, MergeInput, Options, SyncOptions, Wanted, Workspace};
 
 #[derive(Args, Debug)]
 pub struct MergeDriver {
@@ -26,8 +26,17 @@ pub struct MergeDriver {
     pub ours: PathBuf,
     /// Their version (%B)
     pub theirs: PathBuf,
-    /// Where the file lies in the work tree (%P), for messages
+    /// Where the file lies in the work tree (%P)
     pub path: Option<String>,
+    /// How git names the ancestor (%S)
+    #[arg(allow_hyphen_values = true)]
+    pub base_label: Option<String>,
+    /// How git names our side (%X)
+    #[arg(allow_hyphen_values = true)]
+    pub ours_label: Option<String>,
+    /// How git names their side (%Y)
+    #[arg(allow_hyphen_values = true)]
+    pub theirs_label: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -117,7 +126,16 @@ pub struct Recover {
 
 /// Answers git by the exit code alone: 0 for a clean merge, 1 where a conflict was left.
 pub fn merge_driver(env: &Env, args: &MergeDriver) -> Result<Answer> {
-    let unclear = workspace::merge_driver(env, &args.base, &args.ours, &args.theirs)?;
+    let unclear = workspace::merge_driver(
+        env,
+        &MergeInput {
+            base: args.base.clone(),
+            ours: args.ours.clone(),
+            theirs: args.theirs.clone(),
+            path: args.path.clone(),
+            labels: [args.ours_label.clone(), args.theirs_label.clone()],
+        },
+    )?;
     let mut answer = Answer { document: true, ..Answer::default() };
     if let Some(why) = unclear {
         let path = args.path.clone().unwrap_or_else(|| args.ours.display().to_string());

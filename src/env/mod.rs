@@ -150,6 +150,11 @@ impl Env {
         Ok(secret)
     }
 
+    /// What follows `prefix` in the names of the environment variables that begin with it.
+    pub fn names_after<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        self.vars.keys().filter_map(move |name| name.strip_prefix(prefix))
+    }
+
     /// A variable of the environment, if it is set and not empty.
     pub fn var(&self, name: &str) -> Option<&str> {
         self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())

@@ -26,7 +26,7 @@ pub struct Git<'a> {
 /// How git calls our merge driver: ancestor, ours, theirs, path.
 pub fn driver_command(program: &Path) -> String {
     let quoted = program.display().to_string().replace('\'', "'\\''");
-    format!("'{quoted}' merge-driver %O %A %B %P")
+    format!("'{quoted}' merge-driver %O %A %B %P %S %X %Y")
 }
 
 impl Repo {

@@ -47,6 +47,24 @@ impl Repo {
         let bytes = files::read_outside(&self.git_dir.join("MERGE_HEAD"), MAX_NOTE).unwrap_or_default();
         String::from_utf8_lossy(&bytes).lines().filter_map(|line| line.parse().ok()).collect()
     }
+
+    /// The commits whose changes git is bringing into the index: of a merge, also one that is squashed or about to run its hook, a
+    /// cherry-pick, a revert or a rebase.
+    pub fn being_merged(&self, env: &Env) -> Vec<Oid> {
+        let text = |name: &str| {
+            let bytes = files::read_outside(&self.git_dir.join(name), MAX_NOTE).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let notes =
+            ["MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD", "rebase-apply/original-commit"].map(text);
+        let squashed = text("SQUASH_MSG");
+        let squashed = squashed.lines().filter_map(|line| line.strip_prefix("commit "));
+        let lines = notes.iter().flat_map(|note| note.lines()).chain(squashed);
+        let names = lines.chain(env.names_after("GITHEAD_"));
+        let mut commits: Vec<Oid> = names.filter_map(|name| name.trim().parse().ok()).collect();
+        commits.dedup();
+        commits
+    }
 }
 
 impl Objects {

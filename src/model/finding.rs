@@ -128,7 +128,7 @@ rules! {
     /// A task.yaml holds conflict markers of git.
     YamlConflict = "task-yaml-conflict", Error, Firm, "agentpm resolve settles it from its log, which knows both sides";
     /// A task.yaml was written by a program from other events than its log holds: after a merge that took one file and not the other.
-    YamlAstray = "task-yaml-astray", Error, Firm, "agentpm resolve looks for the missing events and writes it again from its log";
+    YamlAstray = "task-yaml-astray", Error, Firm, "agentpm resolve keeps the log's value; where the other one is newer, write it again with agentpm task update";
     /// A task.yaml says something that its events do not.
     YamlEdited = "task-yaml-edited", Error, Firm, "agentpm lint --fix records the edit as events, or names what it may not change";
     /// A task.yaml says the right thing in another form: another order of keys, other quotes.

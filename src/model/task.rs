@@ -200,7 +200,7 @@ pub struct Verified {
     pub by: String,
 }
 
-/// A task: what `task.yaml` shows, and the marks that merging needs.
+/// A task: what `task.yaml` shows, and what deciding needs to know of its log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     /// Its id.
@@ -235,9 +235,6 @@ pub struct Task {
     pub context: BTreeMap<Id, ContextEntry>,
     /// The last writer of every register that changed since the task was created, by register name.
     pub stamps: BTreeMap<String, Stamp>,
-    /// The fence under which the last writer of a register acted, by register name; absent where it held no lease.
-    #[serde(default)]
-    pub fences: BTreeMap<String, u64>,
     /// The newest events of the log: those that no other event has as parent.
     pub heads: Vec<Id>,
     /// How many events the log holds.
@@ -248,9 +245,6 @@ pub struct Task {
     pub lamport: u64,
     /// The greatest fence granted in the log, 0 for none.
     pub fence: u64,
-    /// The event that granted it.
-    #[serde(default)]
-    pub granted: Option<Stamp>,
     /// Whether the log holds a TaskCreated.
     pub created: bool,
 }
@@ -275,13 +269,11 @@ impl Task {
             progress: BTreeMap::new(),
             context: BTreeMap::new(),
             stamps: BTreeMap::new(),
-            fences: BTreeMap::new(),
             heads: Vec::new(),
             version: 0,
             updated_at: Time::default(),
             lamport: 0,
             fence: 0,
-            granted: None,
             created: false,
         }
     }

@@ -8,30 +8,32 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 
 use crate::model::agent::Agent;
 use crate::model::relationship::RelationType;
 use crate::model::task::Task;
 
 /// Renders `task.yaml`.
+///
+/// The order of the keys serves plain three-way merges: lines that never change (`id`, `created_at`, `created_by`) stand between
+/// those that often do, so that changes of different fields never touch neighboring lines.
 pub fn render_task(task: &Task) -> String {
     let mut out = Writer::default();
     let f = &task.fields;
-    out.line("id", &scalar(&task.id.to_string()));
     out.text("title", &f.title);
-    out.some_text("intent", f.intent.as_deref());
-    out.text("type", f.kind.as_str());
-    out.line("status", task.status.as_str());
-    out.some_text("owner", task.owner.as_deref());
-    let parent = task.parent_edge();
-    out.some_text("parent", parent.map(|edge| edge.from.to_string()).as_deref());
+    out.line("id", &scalar(&task.id.to_string()));
+    standing(&mut out, task);
+    out.line("created_at", &task.created_at.to_string());
     if f.priority != 0 {
         out.line("priority", &f.priority.to_string());
     }
+    out.text("created_by", &task.created_by);
     out.list("labels", &f.labels);
+    out.text("type", f.kind.as_str());
+    out.some_text("intent", f.intent.as_deref());
+    let parent = task.parent_edge();
+    out.some_text("parent", parent.map(|edge| edge.from.to_string()).as_deref());
     out.list("watchers", &f.watchers);
-    acceptance(&mut out, task);
     out.some_text("estimate", f.estimate.as_deref());
     out.some("due", f.due);
     out.some("defer_until", f.defer_until);
@@ -41,8 +43,20 @@ pub fn render_task(task: &Task) -> String {
     }
     out.some_text("need_perm", f.need_perm.as_deref());
     out.some("need_precedence", f.need_precedence);
-    out.line("created_at", &task.created_at.to_string());
-    out.text("created_by", &task.created_by);
+    for (name, value) in &f.extra {
+        out.value(name, value);
+    }
+    relationships(&mut out, task);
+    acceptance(&mut out, task);
+    progress(&mut out, task);
+    context(&mut out, task);
+    out.buffer
+}
+
+/// Status and owner, with what is written together with them.
+fn standing(out: &mut Writer, task: &Task) {
+    out.line("status", task.status.as_str());
+    out.some_text("owner", task.owner.as_deref());
     out.some("completed_at", task.completed_at);
     out.some("cancelled_at", task.cancelled_at);
     out.some("archived_at", task.archived_at);
@@ -53,14 +67,6 @@ pub fn render_task(task: &Task) -> String {
         out.text("by", &v.by);
         out.close();
     }
-    for (name, value) in &f.extra {
-        out.value(name, value);
-    }
-    relationships(&mut out, task);
-    progress(&mut out, task);
-    context(&mut out, task);
-    log(&mut out, task);
-    out.buffer
 }
 
 fn acceptance(out: &mut Writer, task: &Task) {
@@ -82,7 +88,7 @@ fn acceptance(out: &mut Writer, task: &Task) {
 
 fn relationships(out: &mut Writer, task: &Task) {
     let parent = task.parent_edge().map(|edge| edge.id);
-    // The parent stands at the top; its edge's id is in the stamps below.
+    // The parent has a key of its own.
     let edges: Vec<_> =
         task.relationships.values().filter(|edge| Some(edge.id) != parent || !edge.metadata.is_null()).collect();
     if edges.is_empty() {
@@ -100,12 +106,7 @@ fn relationships(out: &mut Writer, task: &Task) {
         if !edge.metadata.is_null() {
             out.value("metadata", &edge.metadata);
         }
-        // Where a parent stands alone at the top its edge shows no time, so that it shows none here either: what one file
-        // says of it another can take over.
-        if edge.kind != RelationType::ParentOf {
-            out.line("created_at", &edge.created_at.to_string());
-        }
-        out.line("lamport", &edge.lamport.to_string());
+        out.line("created_at", &edge.created_at.to_string());
         out.end_item();
     }
     out.close();
@@ -153,65 +154,6 @@ fn context(out: &mut Writer, task: &Task) {
     out.close();
 }
 
-/// What merging needs and a reader can skip.
-fn log(out: &mut Writer, task: &Task) {
-    out.open("log");
-    let heads: Vec<String> = task.heads.iter().map(|id| scalar(&id.to_string())).collect();
-    out.line("heads", &format!("[{}]", heads.join(", ")));
-    if !task.stamps.is_empty() {
-        out.open("stamps");
-        for (register, stamp) in &task.stamps {
-            out.line(&scalar(register), &scalar(&stamp.to_string()));
-        }
-        out.close();
-    }
-    if !task.fences.is_empty() {
-        out.open("fences");
-        for (register, fence) in &task.fences {
-            out.line(&scalar(register), &fence.to_string());
-        }
-        out.close();
-    }
-    if task.fence > 0 {
-        out.line("fence", &task.fence.to_string());
-    }
-    if let Some(granted) = task.granted {
-        out.line("granted", &scalar(&granted.to_string()));
-    }
-    if !task.removed.is_empty() {
-        let removed: Vec<String> = task.removed.iter().map(|id| scalar(&id.to_string())).collect();
-        out.line("removed", &format!("[{}]", removed.join(", ")));
-    }
-    let unlisted: Vec<_> = task.met.iter().filter(|(c, _)| !task.fields.acceptance.contains(c)).collect();
-    if !unlisted.is_empty() {
-        out.open("met");
-        for (criterion, met) in unlisted {
-            out.item();
-            out.text("criterion", criterion);
-            out.line("met_at", &met.at.to_string());
-            out.text("met_by", &met.by);
-            out.end_item();
-        }
-        out.close();
-    }
-    out.line("sum", &format!("\"{}\"", sum(&out.buffer)));
-    out.close();
-}
-
-/// What tells a file that a program wrote from one that was edited since: the first 64 bits of the SHA-256 of all lines above.
-pub fn sum(above: &str) -> String {
-    let digest = Sha256::digest(above);
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Whether a file is just as a program wrote it; `None` where it carries no sum.
-pub fn is_as_written(text: &str) -> Option<bool> {
-    let body = text.strip_suffix('\n')?;
-    let (above, last) = body.rsplit_once('\n')?;
-    let said = last.strip_prefix("  sum: \"")?.strip_suffix('"')?;
-    Some(sum(&text[..=above.len()]) == said)
-}
-
 /// Renders `agent.yaml`.
 pub fn render_agent(agent: &Agent) -> String {
     let mut out = Writer::default();
@@ -222,10 +164,6 @@ pub fn render_agent(agent: &Agent) -> String {
     }
     out.some_text("public_key", agent.public_key.as_deref());
     out.some("created_at", agent.created_at);
-    out.open("log");
-    let heads: Vec<String> = agent.heads.iter().map(|id| scalar(&id.to_string())).collect();
-    out.line("heads", &format!("[{}]", heads.join(", ")));
-    out.close();
     out.buffer
 }
 

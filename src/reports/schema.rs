@@ -211,7 +211,6 @@ fn keys() -> Vec<(&'static str, &'static str, Value)> {
             list(step()),
         ),
         ("context", "What the next one should know. A new one has no id.", list(note())),
-        ("log", "What merging needs. Written by agentpm; leave it as it is. A new file has none.", foot()),
     ]
 }
 
@@ -278,7 +277,6 @@ fn relationship() -> Value {
             "to": described("The other task, where this one speaks of it.", reference()),
             "metadata": { "description": "Anything else, by name." },
             "created_at": described("Written by agentpm.", or_nothing(time())),
-            "lamport": { "description": "Written by agentpm.", "type": "integer", "minimum": 0 },
         },
         "additionalProperties": false,
     })
@@ -294,38 +292,6 @@ fn verified() -> Value {
             "by": described("Who.", text()),
         },
         "additionalProperties": false,
-    })
-}
-
-fn foot() -> Value {
-    let stamp = json!({ "type": "string", "pattern": "^[0-9]+\\.[0-7][0-9A-HJKMNP-TV-Z]{25}$" });
-    let met = json!({
-        "type": "object",
-        "required": ["criterion"],
-        "properties": { "criterion": text(), "met_at": time(), "met_by": text() },
-    });
-    json!({
-        "type": "object",
-        "required": ["heads"],
-        "properties": {
-            "heads": described("The newest events this file was made from.", json!({ "type": "array", "items": id() })),
-            "stamps": {
-                "description": "The last writer of each register that changed since the task was created.",
-                "type": "object", "additionalProperties": stamp,
-            },
-            "fences": {
-                "description": "The fence its last writer held.",
-                "type": "object", "additionalProperties": { "type": "integer", "minimum": 0 },
-            },
-            "fence": { "description": "The greatest fence granted.", "type": "integer", "minimum": 0 },
-            "granted": described("The event that granted it.", stamp.clone()),
-            "removed": described("Relationships that were removed, for good.", json!({ "type": "array", "items": id() })),
-            "met": described("Criteria that were met and are none any more.", json!({ "type": "array", "items": met })),
-            "sum": {
-                "description": "Of all lines above: says whether a person edited the file.",
-                "type": "string", "pattern": "^[0-9a-f]{16}$",
-            },
-        },
     })
 }
 

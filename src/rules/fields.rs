@@ -46,7 +46,6 @@ pub const RESERVED: &[&str] = &[
     "relationships",
     "progress",
     "context",
-    "log",
 ];
 
 /// Whether a field is none of this version's: neither one of [`NAMES`] nor of [`RESERVED`].

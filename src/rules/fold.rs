@@ -277,7 +277,7 @@ fn effect(task: &mut Task, event: &Event, pending: &mut Pending) -> Result<(), S
         Payload::ContextRedacted(p) => context_redacted(task, p),
         Payload::AcceptanceMet(p) => acceptance_met(task, event, p),
         Payload::TaskVerified(p) => verified(task, event, p),
-        Payload::LeaseAcquired(p) => lease_acquired(task, event, p),
+        Payload::LeaseAcquired(p) => lease_acquired(task, p),
         Payload::LeaseReleased(_) | Payload::LeaseOverride(_) => Ok(()),
         Payload::Unknown { .. } => Err(Skip::Unknown),
         Payload::AgentRegistered(_)
@@ -293,10 +293,6 @@ fn effect(task: &mut Task, event: &Event, pending: &mut Pending) -> Result<(), S
 /// Notes the last writer of a register.
 fn stamp(task: &mut Task, register: &str, event: &Event) {
     task.stamps.insert(register.to_owned(), event.stamp());
-    match event.fence.filter(|_| is_fenced(&event.payload)) {
-        Some(fence) => task.fences.insert(register.to_owned(), fence),
-        None => task.fences.remove(register),
-    };
 }
 
 fn created(task: &mut Task, event: &Event, p: &payload::TaskCreated, loose: &mut Loose) -> Result<(), Skip> {
@@ -311,7 +307,6 @@ fn created(task: &mut Task, event: &Event, p: &payload::TaskCreated, loose: &mut
     fields::write_loosely(&mut task.fields, &set, loose)?;
     // Whatever came before the creation in order is older and gives way, field by field.
     task.stamps.retain(|register, _| !set.contains_key(register));
-    task.fences.retain(|register, _| !set.contains_key(register));
     task.status = status.unwrap_or_default();
     task.owner = owner;
     task.created = true;
@@ -501,14 +496,11 @@ fn verified(task: &mut Task, event: &Event, p: &payload::TaskVerified) -> Result
     Ok(())
 }
 
-fn lease_acquired(task: &mut Task, event: &Event, p: &payload::LeaseAcquired) -> Result<(), Skip> {
+fn lease_acquired(task: &mut Task, p: &payload::LeaseAcquired) -> Result<(), Skip> {
     if p.fence > task.fence && !lease::is_sound(p.fence, task.fence) {
         return Err(Skip::Because(format!("fence {} is too far above {}", p.fence, task.fence)));
     }
-    if p.fence > task.fence {
-        task.fence = p.fence;
-        task.granted = Some(event.stamp());
-    }
+    task.fence = task.fence.max(p.fence);
     Ok(())
 }
 

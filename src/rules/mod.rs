@@ -9,7 +9,6 @@ pub mod fold;
 pub mod graph;
 pub mod lease;
 pub mod lost;
-pub mod merge;
 pub mod passed;
 pub mod register;
 pub mod rights;

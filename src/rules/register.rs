@@ -4,7 +4,7 @@
 //! [`value`] reads the same register from a task.
 //! Refuses to know: which of several writers counts (`rules::fold`) and which of them lost (`rules::lost`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::{Value, json};
 
@@ -97,6 +97,13 @@ fn part(task: &Task, register: &str) -> Option<Value> {
 pub fn overlap(one: &str, other: &str) -> bool {
     let holds = |whole: &str, part: &str| whole == "metadata" && part.starts_with("metadata.");
     one == other || holds(one, other) || holds(other, one)
+}
+
+/// The newest events of a log, in order of their ids: those that no other event has as parent.
+pub fn heads_of(entries: &[Entry]) -> Vec<Id> {
+    let parents: HashSet<&Id> = entries.iter().flat_map(|entry| &entry.event.parents).collect();
+    let heads = entries.iter().map(|entry| entry.event.id).filter(|id| !parents.contains(id));
+    heads.collect::<BTreeSet<Id>>().into_iter().collect()
 }
 
 /// The events that are among `heads` or have led to them, as far as they are here.

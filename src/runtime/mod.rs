@@ -7,5 +7,6 @@ pub mod lock;
 pub mod nonces;
 pub mod rebuild;
 pub mod records;
+pub mod rendered;
 pub mod waiting;
 pub mod worktree;

@@ -1,141 +1,386 @@
-//! Telling a readable file that was edited by hand from one that is merely behind.
+//! Comparing a readable file with its log: key by key, and entry by entry.
 //!
-//! The heads at the foot of the file say from which events it was made. Rendered from just those, it is either the same to
-//! the byte, and then nobody touched it; or it is not, and then somebody did.
+//! Guarantees that each difference has a name, a [`Part`], under which every version of the file can be asked for its value.
+//! Leaves to the callers which of the two is newer.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
-use crate::model::yaml::is_as_written;
-use crate::rules::decide::edit::changed_keys;
-pub use crate::rules::register::{among_below, below};
-use crate::store::place::not_text;
+use crate::rules::decide::edit::{Doc, differs, list, words};
+pub use crate::rules::register::among_below;
 use crate::store::project::render;
-use crate::store::yaml::{self, MAX_DOCUMENT};
+use crate::store::yaml;
 
-/// What [`Readable::Edited`] says of a file that differs in nothing but its form: quoting, order, comments.
-pub const FORM: &str = "its form";
-
-/// What [`Readable::Edited`] says of a file whose foot was taken out.
-pub const NO_FOOT: &str = "its foot (log:) is gone, so that it cannot be told from which events it was made";
+/// Lists whose entries have ids; their order says nothing.
+const WITH_IDS: [&str; 3] = ["relationships", "progress", "context"];
+const ACCEPTANCE: &str = "acceptance";
+const METADATA: &str = "metadata";
 
 /// How a readable file stands to its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readable {
-    /// It is the fold of the whole log.
+    /// It is the rendering of the whole log.
     Clean,
-    /// It is the fold of a part of the log: the log has grown since. Or it is of an older program, and says the same.
+    /// What it says otherwise was said by its log once, or by a version that git merged into it: it is rendered again.
     Stale,
-    /// A program wrote it and nobody edited it, but it does not follow from its log: it was merged with, or came from, other
-    /// events than are here.
-    Astray,
-    /// It was made from an event that the log does not hold: a line of the log was lost.
-    Ahead(Id),
-    /// It holds conflict markers of git. The log knows both sides.
+    /// As [`Readable::Stale`] or differing in nothing but quoting and order, and it holds comments.
+    Comments,
+    /// It differs in nothing but quoting and order.
+    Form,
+    /// It holds conflict markers of git, and no words of a person.
     Conflicted,
-    /// It says something that its events do not; in words, what.
-    Edited(String),
+    /// It cannot be read; in words, why.
+    Invalid(String),
+    /// It says something that its events do not.
+    Edited(Vec<String>),
 }
 
-/// Compares the bytes of a readable file with its log.
-pub fn compare(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> Readable {
-    examine(entity, entries, bytes).0
+impl Readable {
+    /// Whether the file holds words that are in no event, so that nothing may be written over it.
+    pub fn holds_words(&self) -> bool {
+        matches!(self, Readable::Comments | Readable::Invalid(_) | Readable::Edited(_))
+    }
+
+    /// Whether rendering the file again loses nothing and is needed.
+    pub fn is_outdated(&self) -> bool {
+        matches!(self, Readable::Stale | Readable::Form | Readable::Conflicted)
+    }
 }
 
-/// What an edited file says, and what it said before.
-pub struct Sides {
-    /// What it says.
-    pub now: Value,
-    /// What it said when it was made from its heads.
-    pub before: Value,
+/// A place in a readable file: a key, a key of `metadata`, an entry of a list, or a field of an entry.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Part {
+    /// The key at the top.
+    pub key: String,
+    /// The key of the mapping, the id of the entry, or the words of a criterion. An entry without an id goes by what it says.
+    pub entry: Option<String>,
+    /// The field of the entry.
+    pub field: Option<String>,
 }
 
-/// As [`compare`]. Gives both sides too where an edited file could be read.
-pub fn examine(entity: &Entity, entries: &[Entry], bytes: &[u8]) -> (Readable, Option<Sides>) {
-    let whole = render(entity, entries);
-    if whole.as_bytes() == bytes {
-        return (Readable::Clean, None);
+impl Part {
+    fn key(key: &str) -> Self {
+        Part { key: key.to_owned(), entry: None, field: None }
     }
-    let Ok(text) = std::str::from_utf8(bytes) else { return (Readable::Edited(not_text(bytes)), None) };
-    if text.len() <= 2 * whole.len() && text.contains('\r') && text.replace("\r\n", "\n") == whole {
-        // Git made other line ends of it on its way into this work tree: what heals stale files writes it anew.
-        return (Readable::Stale, None);
+
+    fn entry(key: &str, entry: &str) -> Self {
+        Part { entry: Some(entry.to_owned()), ..Part::key(key) }
     }
-    if text.lines().any(|line| line.starts_with("<<<<<<< ")) && text.lines().any(|line| line.starts_with(">>>>>>> ")) {
-        return (Readable::Conflicted, None);
+
+    fn field(key: &str, entry: &str, field: &str) -> Self {
+        Part { field: Some(field.to_owned()), ..Part::entry(key, entry) }
     }
-    if let Some(how) = by_foot(entity, entries, text) {
-        return (how, None);
+
+    /// Whether it is an entry that has no id yet: one that a person added.
+    fn is_new_entry(&self) -> bool {
+        self.field.is_none() && WITH_IDS.contains(&self.key.as_str()) && self.entry.as_deref().is_some_and(is_unnamed)
     }
-    let now = match yaml::read_value(text) {
-        Ok(value) => value,
-        Err(why) => return (Readable::Edited(format!("it cannot be read: {why}")), None),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)?;
+        let known = self.entry.iter().filter(|entry| !is_unnamed(entry));
+        known.chain(&self.field).try_for_each(|name| write!(f, ".{name}"))
+    }
+}
+
+/// An entry without an id that a document holds, and the how manieth of its like it is.
+pub fn new_entry(doc: &Doc, part: &Part) -> Option<(Value, usize)> {
+    let name = part.entry.as_deref().filter(|_| part.is_new_entry())?;
+    let entry = entries_of(doc, &part.key).raw(name)?.clone();
+    let count = name.rsplit_once('#').filter(|(first, _)| *first == name_of(&part.key, &entry));
+    Some((entry, count.and_then(|(_, count)| count.parse().ok()).unwrap_or(1)))
+}
+
+/// What a document says of a part; `None` where it says nothing. Of an entry, whether it is there.
+pub fn value_of(doc: &Doc, part: &Part) -> Option<Value> {
+    let value = doc.get(&part.key).filter(|value| !value.is_null());
+    let Some(entry) = &part.entry else {
+        return match value {
+            Some(_) if part.key == ACCEPTANCE => Some(entries_of(doc, ACCEPTANCE).into_keys_value()),
+            Some(Value::Array(list)) if list.is_empty() => None,
+            other => other.cloned(),
+        };
     };
-    let known: HashSet<Id> = entries.iter().map(|entry| entry.event.id).collect();
-    let base: Vec<&Entry> = match heads(&now) {
-        Some(heads) => match heads.iter().find(|head| !known.contains(head)) {
-            Some(lost) => return (Readable::Ahead(*lost), None),
-            None => among_below(entries, &heads),
-        },
-        None => return (Readable::Edited(NO_FOOT.into()), None),
-    };
-    let before = render(entity, base);
-    if before == text {
-        return (Readable::Stale, None);
+    if part.key == METADATA {
+        return value?.get(entry).filter(|value| !value.is_null()).cloned();
     }
-    match is_as_written(text) {
-        Some(true) => return (Readable::Astray, None),
-        // Older programs wrote less at the foot.
-        None if above_foot(&before) == above_foot(text) => return (Readable::Stale, None),
+    let entries = entries_of(doc, &part.key);
+    let found = entries.get(entry)?;
+    match &part.field {
+        None => Some(Value::Bool(true)),
+        Some(field) => found.get(field).filter(|value| !value.is_null()).cloned(),
+    }
+}
+
+/// The parts in which a file differs from what its log says, in the order of the file.
+pub fn parts_apart(file: &Doc, said: &Doc) -> Vec<Part> {
+    let gone = said.keys().filter(|key| !file.contains_key(*key));
+    let mut apart = Vec::new();
+    for key in file.keys().chain(gone) {
+        match key.as_str() {
+            METADATA if is_map(file.get(METADATA)) && is_map(said.get(METADATA)) => {
+                let keys = |doc: &Doc| doc.get(METADATA).and_then(Value::as_object).cloned().unwrap_or_default();
+                let (one, other) = (keys(file), keys(said));
+                let all = one.keys().chain(other.keys().filter(|name| !one.contains_key(*name)));
+                apart.extend(all.filter(|name| one.get(*name) != other.get(*name)).map(|n| Part::entry(METADATA, n)));
+            }
+            ACCEPTANCE => apart.extend(entries_apart(file, said, ACCEPTANCE)),
+            key if WITH_IDS.contains(&key) => apart.extend(entries_apart(file, said, key)),
+            key if differs(key, file.get(key), said.get(key)) => apart.push(Part::key(key)),
+            _ => {}
+        }
+    }
+    apart
+}
+
+fn is_map(value: Option<&Value>) -> bool {
+    value.is_none_or(|value| value.is_null() || value.is_object())
+}
+
+fn entries_apart(file: &Doc, said: &Doc, key: &str) -> Vec<Part> {
+    let (one, other) = (entries_of(file, key), entries_of(said, key));
+    let mut apart = Vec::new();
+    if key == ACCEPTANCE && one.names != other.names {
+        apart.push(Part::key(key));
+    }
+    for name in one.names.iter().chain(other.names.iter().filter(|name| one.get(name).is_none())) {
+        match (one.get(name), other.get(name)) {
+            (Some(here), Some(there)) => {
+                let fields: BTreeSet<&String> = here.keys().chain(there.keys()).collect();
+                let value = |entry: &Doc, field: &str| entry.get(field).filter(|value| !value.is_null()).cloned();
+                let differing = fields.into_iter().filter(|field| value(here, field) != value(there, field));
+                apart.extend(differing.map(|field| Part::field(key, name, field)));
+            }
+            _ if key != ACCEPTANCE => apart.push(Part::entry(key, name)),
+            _ => {}
+        }
+    }
+    apart
+}
+
+/// The document that comes of `old` where these parts say what they say in `file`.
+pub fn with_parts(old: &Doc, file: &Doc, parts: &[Part]) -> Doc {
+    let mut new = old.clone();
+    for part in parts {
+        match (&part.entry, &part.field) {
+            (None, _) if part.key == ACCEPTANCE => {
+                let before = entries_of(old, ACCEPTANCE);
+                let now = entries_of(file, ACCEPTANCE);
+                let entry = |name: &String| {
+                    // When a criterion was met is a part of its own.
+                    let known = before.get(name).or_else(|| now.get(name)).cloned().unwrap_or_default();
+                    Value::Object(known)
+                };
+                set(&mut new, ACCEPTANCE, Some(Value::Array(now.names.iter().map(entry).collect())));
+            }
+            (None, _) => set(&mut new, &part.key, file.get(&part.key).cloned()),
+            (Some(name), _) if part.key == METADATA => {
+                let mut map = new.get(METADATA).and_then(Value::as_object).cloned().unwrap_or_default();
+                let value = file.get(METADATA).and_then(|map| map.get(name)).cloned();
+                set(&mut map, name, value);
+                set(&mut new, METADATA, (!map.is_empty()).then_some(Value::Object(map)));
+            }
+            (Some(name), field) => with_entry(&mut new, file, &part.key, name, field.as_deref()),
+        }
+    }
+    new
+}
+
+fn with_entry(new: &mut Doc, file: &Doc, key: &str, name: &str, field: Option<&str>) {
+    let there = entries_of(file, key);
+    let mut entries = list(new.get(key));
+    let at = entries_of(new, key).names.iter().position(|known| known == name);
+    match (field, at, there.get(name)) {
+        // An entry without an id stays as it was written: it may be no mapping.
+        (None, None, Some(_)) => entries.extend(there.raw(name).cloned()),
+        (None, Some(at), None) => drop(entries.remove(at)),
+        (Some(field), Some(at), Some(entry)) => {
+            if !entries[at].is_object() {
+                entries[at] = Value::Object(mapping(key, &entries[at]));
+            }
+            if let Value::Object(map) = &mut entries[at] {
+                set(map, field, entry.get(field).cloned());
+            }
+        }
         _ => {}
     }
-    let before = yaml::read_value(&before).unwrap_or_default();
-    let what = difference(&before, &now).unwrap_or_else(|| FORM.into());
-    (Readable::Edited(what), Some(Sides { now, before }))
+    set(new, key, (!entries.is_empty()).then_some(Value::Array(entries)));
 }
 
-/// How a file that a program wrote stands to its log, by the line of its foot that names its heads: so one of any size is judged
-/// without reading it as a document. `None` where that does not decide it.
-fn by_foot(entity: &Entity, entries: &[Entry], text: &str) -> Option<Readable> {
-    let heads = heads_at_foot(text)?;
-    let known: HashSet<Id> = entries.iter().map(|entry| entry.event.id).collect();
-    if let Some(lost) = heads.iter().find(|head| !known.contains(head)) {
-        return (is_as_written(text) == Some(true)).then_some(Readable::Ahead(*lost));
+fn set(doc: &mut Doc, key: &str, value: Option<Value>) {
+    match value {
+        Some(value) => drop(doc.insert(key.to_owned(), value)),
+        None => drop(doc.shift_remove(key)),
     }
-    if render(entity, among_below(entries, &heads)) == text {
-        return Some(Readable::Stale);
+}
+
+/// Which entry of a list of the file an entry is, counted from 0.
+pub fn place_in(file: &Doc, key: &str, entry: &Value) -> Option<usize> {
+    let name = name_of(key, entry);
+    let mut seen = HashMap::new();
+    list(file.get(key)).iter().position(|known| counted(name_of(key, known), &mut seen) == name)
+}
+
+/// The entries of a list by their names, in their order.
+struct Entries {
+    names: Vec<String>,
+    by_name: HashMap<String, (Doc, Value)>,
+}
+
+impl Entries {
+    fn get(&self, name: &str) -> Option<&Doc> {
+        self.by_name.get(name).map(|(entry, _)| entry)
     }
-    (is_as_written(text) == Some(true) && text.len() > MAX_DOCUMENT).then_some(Readable::Astray)
+
+    fn raw(&self, name: &str) -> Option<&Value> {
+        self.by_name.get(name).map(|(_, raw)| raw)
+    }
+
+    fn into_keys_value(self) -> Value {
+        Value::Array(self.names.into_iter().map(Value::String).collect())
+    }
 }
 
-/// The heads that the last lines of a readable file name.
-pub fn heads_at_foot(text: &str) -> Option<Vec<Id>> {
-    let (_, foot) = text.rsplit_once("\nlog:\n  heads: [")?;
-    let (heads, _) = foot.split_once("]\n")?;
-    heads.split(", ").map(|head| head.trim_matches('"').parse().ok()).collect()
+fn entries_of(doc: &Doc, key: &str) -> Entries {
+    let (mut names, mut by_name) = (Vec::new(), HashMap::new());
+    let mut seen = HashMap::new();
+    for raw in list(doc.get(key)) {
+        let name = counted(name_of(key, &raw), &mut seen);
+        // A merge line by line may have doubled an entry; the first counts.
+        if !by_name.contains_key(&name) {
+            names.push(name.clone());
+            by_name.insert(name, (mapping(key, &raw), raw));
+        }
+    }
+    Entries { names, by_name }
 }
 
-/// A readable file without what stands at its foot for merging.
-fn above_foot(text: &str) -> &str {
-    text.find("\nlog:\n").map_or(text, |at| &text[..at])
-}
-
-/// The heads at the foot of a readable file.
-pub fn heads(value: &Value) -> Option<Vec<Id>> {
-    let heads = value.get("log")?.get("heads")?.as_array()?;
-    heads.iter().map(|head| head.as_str()?.parse().ok()).collect()
-}
-
-/// The first keys in which two documents differ; `None` where they say the same.
-pub fn difference(expected: &Value, found: &Value) -> Option<String> {
-    let (Value::Object(expected), Value::Object(found)) = (expected, found) else {
-        return (expected != found).then(|| "it is no mapping".into());
+/// The name of an entry: its id, the words of a criterion, or what it says.
+fn name_of(key: &str, entry: &Value) -> String {
+    let name = match key {
+        ACCEPTANCE => words(entry).or_else(|| words(&entry["criterion"])),
+        _ => entry["id"].as_str().map(str::to_owned),
     };
-    // What stands at the foot is nobody's to edit, and follows from the rest.
-    let mut differing = changed_keys(expected, found);
-    differing.sort();
-    (!differing.is_empty()).then(|| differing.join(", "))
+    name.unwrap_or_else(|| format!("{UNNAMED}{entry}"))
+}
+
+const UNNAMED: char = '+';
+
+fn is_unnamed(name: &str) -> bool {
+    name.starts_with(UNNAMED)
+}
+
+/// Equal entries without an id are as many entries.
+fn counted(name: String, seen: &mut HashMap<String, usize>) -> String {
+    if !is_unnamed(&name) {
+        return name;
+    }
+    let count = seen.entry(name.clone()).or_insert(0);
+    *count += 1;
+    if *count == 1 { name } else { format!("{name}#{count}") }
+}
+
+fn mapping(key: &str, entry: &Value) -> Doc {
+    match entry {
+        Value::Object(map) => map.clone(),
+        Value::String(_) if key == ACCEPTANCE => Map::from_iter([("criterion".to_owned(), entry.clone())]),
+        _ => Doc::new(),
+    }
+}
+
+/// What the log of an entity says, as the document that would be written.
+pub fn said<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>) -> Doc {
+    parse(&render(entity, entries)).unwrap_or_default()
+}
+
+/// Reads a readable file.
+///
+/// Errors: a sentence, with line and column.
+pub fn parse(text: &str) -> Result<Doc, String> {
+    match yaml::read_value(text)? {
+        Value::Object(doc) => Ok(doc),
+        _ => Err("it is no mapping".into()),
+    }
+}
+
+/// Whether a text holds conflict markers of git.
+pub fn is_conflicted(text: &str) -> bool {
+    let has = |mark: &str| text.lines().any(|line| line.starts_with(mark));
+    has("<<<<<<< ") && has(">>>>>>> ")
+}
+
+/// The two sides of a text in conflict, each with what stands around the conflicts.
+pub fn sides(text: &str) -> [String; 2] {
+    let mut sides = [String::new(), String::new()];
+    let mut within = None;
+    for line in text.split_inclusive('\n') {
+        match line.get(..7) {
+            Some("<<<<<<<") => within = Some(0),
+            Some("|||||||") if within == Some(0) => within = Some(2),
+            Some("=======") if within.is_some() => within = Some(1),
+            Some(">>>>>>>") if within.is_some() => within = None,
+            _ => match within {
+                Some(side) => sides.get_mut(side).into_iter().for_each(|side| side.push_str(line)),
+                None => sides.iter_mut().for_each(|side| side.push_str(line)),
+            },
+        }
+    }
+    sides
+}
+
+/// The names of parts for people, each once.
+pub fn names_of<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Vec<String> {
+    let keys: BTreeSet<String> = parts.into_iter().map(|part| part.key.clone()).collect();
+    keys.into_iter().collect()
+}
+
+/// The events of a log that are not among `heads` and did not lead to them.
+pub fn beyond<'a>(entries: &'a [Entry], heads: &[Id]) -> Vec<&'a Entry> {
+    let below: BTreeSet<Id> = among_below(entries, heads).into_iter().map(|entry| entry.event.id).collect();
+    entries.iter().filter(|entry| !below.contains(&entry.event.id)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doc(text: &str) -> Doc {
+        parse(text).unwrap()
+    }
+
+    #[test]
+    fn differences_are_named_by_key_entry_and_field() {
+        let said = doc(
+            "title: a\nlabels:\n  - x\nmetadata:\n  k: 1\nacceptance:\n  - criterion: c\nprogress:\n  - id: A\n    completed: false\n  - id: B\n    completed: false\n",
+        );
+        let file = doc(
+            "labels: [x]\ntitle: b\nmetadata: {k: 2}\nacceptance:\n  - criterion: c\n    met: true\nprogress:\n  - id: B\n    completed: true\n  - more\n  - more\n",
+        );
+        let apart: Vec<String> = parts_apart(&file, &said).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            apart,
+            ["title", "metadata.k", "acceptance.c.met", "progress.B.completed", "progress", "progress", "progress.A"]
+        );
+        let all = parts_apart(&file, &said);
+        assert!(parts_apart(&with_parts(&said, &file, &all), &file).is_empty());
+    }
+
+    #[test]
+    fn the_order_of_entries_and_an_empty_list_say_nothing() {
+        let said = doc("progress:\n  - id: \"1\"\n  - id: \"2\"\nlabels: [a, b]\n");
+        let file = doc("progress:\n  - id: \"2\"\n  - id: \"1\"\nlabels: [b, a]\nfiles: []\n");
+        assert_eq!(names_of(&parts_apart(&file, &said)), ["labels"]);
+    }
+
+    #[test]
+    fn a_text_in_conflict_has_two_sides() {
+        let text = "a: 1\n<<<<<<< ours\nb: 1\n||||||| base\nb: 0\n=======\nb: 2\n>>>>>>> theirs\nc: 1\n";
+        assert_eq!(sides(text), ["a: 1\nb: 1\nc: 1\n", "a: 1\nb: 2\nc: 1\n"]);
+    }
 }

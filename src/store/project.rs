@@ -14,27 +14,29 @@ use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
-use crate::model::yaml::{is_as_written, render_agent, render_task};
+use crate::model::yaml::{render_agent, render_task};
 use crate::rules::fold;
-use crate::store::edited::{FORM, Readable, compare};
-use crate::store::entity::{MAX_YAML, is_odd, read_log, read_yaml};
+use crate::rules::register::heads_of;
+use crate::store::entity::{MAX_YAML, is_odd, read_log};
 use crate::store::layout::{LOG, Store, home};
 use crate::store::log::Log;
 
-/// Brings `new` into the log of `entity` and writes its readable file, unless that was edited by hand. `set_aside` is where cut-off bytes go.
+/// Most earlier states of a log that a readable file is compared with.
+const MAX_STATES: usize = 64;
+
+/// The newest events of those that a readable file was rendered from; `None` where it was left as it is.
+pub type Rendered = Option<Vec<Id>>;
+
+/// Brings `new` into the log of `entity` and renders its readable file, unless that says something else than the log, with all or
+/// some of the new events, does. `set_aside` is where cut-off bytes go.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`; then doing it again later ends what was begun.
-pub fn project(store: &Store, entity: &Entity, new: &[Entry], set_aside: &Dir) -> Result<()> {
-    let log = read_log(store, entity)?;
-    let edited = match read_yaml(store, entity) {
-        Ok(Some(bytes)) => matches!(compare(entity, &log.entries, &bytes), Readable::Edited(what) if what != FORM),
-        _ => false,
-    };
-    let over = if edited { Over::Nothing } else { Over::Anything };
-    project_logs(store, entity, log, new, set_aside, over)
+pub fn project(store: &Store, entity: &Entity, new: &[Entry], set_aside: &Dir) -> Result<Rendered> {
+    project_logs(store, entity, read_log(store, entity)?, new, set_aside, Over::States)
 }
 
-/// As [`project`], onto a log that was just read. `known` are bytes of the readable file whose words are in events by now.
+/// As [`project`], onto a log that was just read. `known` are bytes of the readable file that hold no words of a person, or whose
+/// words are in events by now.
 ///
 /// Errors: as [`project`].
 pub fn project_onto(
@@ -44,24 +46,25 @@ pub fn project_onto(
     new: &[Entry],
     set_aside: &Dir,
     known: Option<&[u8]>,
-) -> Result<()> {
+) -> Result<Rendered> {
     project_logs(store, entity, log, new, set_aside, Over::Known(known))
 }
 
-/// Over what the readable file may be written.
+/// Over what the readable file may be written. What somebody saves in the meantime stays in any case.
 #[derive(Clone, Copy)]
 enum Over<'a> {
     Nothing,
-    /// What a program wrote, and these bytes, whose words are in events: not over what somebody saved since they were looked at.
+    /// These bytes, and what the log said before.
     Known(Option<&'a [u8]>),
-    Anything,
+    /// What the log said before each of the new events.
+    States,
 }
 
 /// As [`project_onto`], leaving the readable file as it is.
 ///
 /// Errors: as [`project`].
 pub fn project_log(store: &Store, entity: &Entity, log: Log, new: &[Entry], set_aside: &Dir) -> Result<()> {
-    project_logs(store, entity, log, new, set_aside, Over::Nothing)
+    project_logs(store, entity, log, new, set_aside, Over::Nothing).map(drop)
 }
 
 fn project_logs(
@@ -71,8 +74,8 @@ fn project_logs(
     new: &[Entry],
     set_aside: &Dir,
     over: Over<'_>,
-) -> Result<()> {
-    let Some((folder, readable)) = home(entity) else { return Ok(()) };
+) -> Result<Rendered> {
+    let Some((folder, readable)) = home(entity) else { return Ok(None) };
     let mut fresh: Vec<Entry> = new
         .iter()
         .filter(|e| !e.event.payload.journal_only() && !log.entries.iter().any(|known| known.event.id == e.event.id))
@@ -112,30 +115,40 @@ fn project_logs(
     let before = log.entries.len();
     log.entries.extend(fresh);
     if matches!(over, Over::Nothing) {
-        return Ok(());
+        return Ok(None);
     }
     let text = render(entity, &log.entries);
+    let rendered = || Ok(Some(heads_of(&log.entries)));
     let current = match dir.read(readable, MAX_YAML) {
-        Ok(bytes) => Some(bytes),
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::FileTooLarge) => None,
+        Ok(bytes) => bytes,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::FileTooLarge) => {
+            dir.replace(readable, text.as_bytes(), 0o666).map_err(fail("write"))?;
+            return rendered();
+        }
         Err(e) => return Err(fail("read")(e)),
     };
-    if let (Over::Known(known), Some(current)) = (over, &current)
-        && known != Some(current.as_slice())
-        && !std::str::from_utf8(current).is_ok_and(|text| is_as_written(text) == Some(true))
-        && matches!(compare(entity, &log.entries[..before], current), Readable::Edited(what) if what != FORM)
-    {
-        // An edit that was saved in the meantime: it stands in the file, made from fewer events than there are.
-        return Ok(());
+    if current == text.as_bytes() {
+        return rendered();
     }
-    match (over, current) {
-        (_, Some(current)) if current == text.as_bytes() => Ok(()),
-        // What somebody saves from here on stands in the file too.
-        (Over::Known(_), Some(current)) => {
-            dir.replace_known(readable, &current, text.as_bytes(), 0o666).map(drop).map_err(fail("write"))
-        }
-        _ => dir.replace(readable, text.as_bytes(), 0o666).map_err(fail("write")),
+    let is_known = match over {
+        Over::Known(known) if known == Some(current.as_slice()) => true,
+        Over::States if is_state_of(entity, &log.entries, new, &current) => true,
+        _ => render(entity, &log.entries[..before]).as_bytes() == current,
+    };
+    // What somebody saves from here on stands in the file too.
+    match is_known && dir.replace_known(readable, &current, text.as_bytes(), 0o666).map_err(fail("write"))? {
+        true => rendered(),
+        false => Ok(None),
     }
+}
+
+/// Whether a readable file is what the log says without the last of the new events.
+fn is_state_of(entity: &Entity, entries: &[Entry], new: &[Entry], bytes: &[u8]) -> bool {
+    let late = new.len().saturating_sub(MAX_STATES)..=new.len();
+    late.rev().any(|count| {
+        let left: BTreeSet<Id> = new[count..].iter().map(|entry| entry.event.id).collect();
+        render(entity, entries.iter().filter(|entry| !left.contains(&entry.event.id))).as_bytes() == bytes
+    })
 }
 
 /// Removes the temporary files that a writer who died left beside an entity's. Call it under the lock.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Workspace;
-use super::absorb::HandEdit;
+use super::hand_edits::record::HandEdit;
 use super::remote::Remote;
 use super::stage::Scene;
 use super::write::Reply;

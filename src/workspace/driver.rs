@@ -1,68 +1,159 @@
 //! What git calls: the merge driver of `task.yaml`, and the text that `git diff` shows of a log.
 //!
-//! Promises: the driver's result is what folding both logs gives; where it is not sure it leaves a conflict that holds both
-//! files whole, and never drops a line.
-//! Refuses to know: which store, branch or repository the files are of.
+//! Guarantees that the driver answers what the merged log gives wherever git names both sides; else it merges by fields. A field
+//! that it cannot decide is left in conflict, and no line is dropped.
+//! Leaves the logs themselves to git's union merge.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
+use super::hand_edits::lineage::{Judged, Lineage, Place};
+use super::heal::entity_below;
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
+use crate::git::{self, Objects, Oid};
 use crate::model::event::{Entity, Entry};
-use crate::model::task::Task;
-use crate::model::yaml::{is_as_written, render_task};
-use crate::rules::merge::{Unclear, merge};
+use crate::model::id::Id;
+use crate::store::edited::Readable;
 use crate::store::entity::MAX_YAML;
+use crate::store::layout::{LOG, TASKS};
 use crate::store::log::Log;
-use crate::store::readable::parse_task;
+use crate::store::merge::{Merged, merge};
+use crate::store::project::render;
 
-/// Merges three versions of one `task.yaml` as git's merge drivers do: the result is written over `ours`. Gives the reason
-/// where a conflict was left.
+/// Three versions of one `task.yaml` that git asks to merge, and what it says of them.
+#[derive(Debug)]
+pub struct MergeInput {
+    /// The common ancestor's version (`%O`).
+    pub base: PathBuf,
+    /// Our version (`%A`); the result is written over it.
+    pub ours: PathBuf,
+    /// Their version (`%B`).
+    pub theirs: PathBuf,
+    /// Where the file is in the work tree (`%P`).
+    pub path: Option<String>,
+    /// How git names our side and theirs (`%X`, `%Y`). They are hints: a commit is used only where it holds the given version.
+    pub labels: [Option<String>; 2],
+}
+
+/// Merges three versions of one `task.yaml` as git's merge drivers do. Gives the reason where a conflict was left.
 ///
 /// Errors: `ERR_IO` where a file cannot be read or written.
-pub fn merge_driver(env: &Env, base: &Path, ours: &Path, theirs: &Path) -> Result<Option<String>> {
+pub fn merge_driver(env: &Env, input: &MergeInput) -> Result<Option<String>> {
     let at = |path: &Path| env.cwd().join(path);
     let read = |path: &Path| files::read_outside(&at(path), MAX_YAML).map_err(|e| Error::io("read", path, &e));
-    let (base, mine, other) = (read(base)?, read(ours)?, read(theirs)?);
-    let (text, unclear) = match merge_texts(&base, &mine, &other) {
-        Ok(text) => (text.into_bytes(), None),
-        Err(Unclear(why)) => (conflict(&mine, &other), Some(why)),
+    let versions = [read(&input.base)?, read(&input.ours)?, read(&input.theirs)?];
+    let texts = versions.each_ref().map(|bytes| String::from_utf8_lossy(bytes));
+    let [base, ours, theirs] = texts.each_ref().map(AsRef::as_ref);
+    // Whatever keeps the logs from being read, the fields can be merged.
+    let by_logs = merge_logs(env, input, &versions).unwrap_or_else(|e| {
+        tracing::debug!(error = %e, "merged by fields");
+        None
+    });
+    let Merged { text, conflicts } = by_logs.unwrap_or_else(|| merge(base, ours, theirs));
+    files::write_outside(&at(&input.ours), text.as_bytes()).map_err(|e| Error::io("write", &input.ours, &e))?;
+    Ok((!conflicts.is_empty()).then(|| format!("both sides changed {}", conflicts.join(", "))))
+}
+
+/// The merge of the logs that git is about to write, rendered, with the hand edits of both sides on top; `None` where the commits
+/// of the two sides are not known.
+fn merge_logs(env: &Env, input: &MergeInput, [base, ours, theirs]: &[Vec<u8>; 3]) -> Result<Option<Merged>> {
+    let Some((store, id)) = input.path.as_deref().and_then(place_of) else { return Ok(None) };
+    let Some(repo) = git::discover(env.cwd())? else { return Ok(None) };
+    let objects = repo.objects()?;
+    let path = input.path.as_deref().unwrap_or_default();
+    let others = repo.being_merged(env);
+    let sides = Sides { objects: &objects, path };
+    let [our_label, their_label] = input.labels.each_ref().map(|label| label.as_deref().unwrap_or_default());
+    let (Some(own), Some(other)) = (sides.find(our_label, &[], ours)?, sides.find(their_label, &others, theirs)?)
+    else {
+        return Ok(None);
     };
-    files::write_outside(&at(ours), &text).map_err(|e| Error::io("write", ours, &e))?;
-    Ok(unclear)
-}
-
-/// The merge of three versions of one `task.yaml`.
-///
-/// Errors: [`Unclear`] where a version cannot be read, was edited by hand, or where only the logs can tell.
-pub fn merge_texts(base: &[u8], ours: &[u8], theirs: &[u8]) -> Result<String, Unclear> {
-    let (ours, theirs) = (as_written("ours", ours)?, as_written("theirs", theirs)?);
-    // Git's own merged ancestors may hold conflicts; a missing ancestor is empty.
-    let base = as_written("the ancestor", base).ok();
-    merge(base.as_ref(), &ours, &theirs).map(|task| render_task(&task))
-}
-
-fn as_written(which: &str, bytes: &[u8]) -> Result<Task, Unclear> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Unclear(format!("{which} is not valid UTF-8")))?;
-    match is_as_written(text) {
-        Some(true) => parse_task(text).map_err(|why| Unclear(format!("{which} cannot be read: {why}"))),
-        Some(false) => Err(Unclear(format!("{which} was edited by hand"))),
-        None => Err(Unclear(format!("{which} carries no sum"))),
-    }
-}
-
-fn conflict(ours: &[u8], theirs: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(ours.len() + theirs.len() + 64);
-    for (mark, side) in [("<<<<<<< ours", ours), ("=======", theirs)] {
-        out.extend_from_slice(mark.as_bytes());
-        out.push(b'\n');
-        out.extend_from_slice(side);
-        if !side.ends_with(b"\n") {
-            out.push(b'\n');
+    let (mut entries, coming) = (sides.log(own)?, sides.log(other)?);
+    // A cherry-pick or a rebase brings in what one commit changed.
+    let parent = if is_of_one_commit(their_label) { objects.commit(other)?.parents.first().copied() } else { None };
+    let before = match parent {
+        Some(parent) if sides.holds(parent, base)? => sides.log(parent)?,
+        _ => Vec::new(),
+    };
+    let known: BTreeSet<Id> = entries.iter().chain(&before).map(|entry| entry.event.id).collect();
+    entries.extend(coming.into_iter().filter(|entry| !known.contains(&entry.event.id)));
+    let entity = Entity::Task(id);
+    let lineage = Lineage::new(env, Some(&repo), &store, None);
+    let mut merged = Merged { text: render(&entity, &entries), conflicts: Vec::new() };
+    for (commit, bytes) in [(own, ours), (other, theirs)] {
+        let log = sides.log(commit)?;
+        let judged = lineage.judge(Place::Commit(commit), &entity, &log, &log, bytes)?;
+        if matches!(judged.how, Readable::Invalid(_)) || judged.conflicted {
+            return Ok(None);
+        }
+        if holds_more(&judged) {
+            let side = String::from_utf8_lossy(bytes);
+            let next = merge(&render(&entity, &log), &merged.text, &side);
+            merged = Merged { text: next.text, conflicts: [merged.conflicts, next.conflicts].concat() };
         }
     }
-    out.extend_from_slice(b">>>>>>> theirs\n");
-    out
+    Ok(Some(merged))
+}
+
+/// Whether a file says something that would be lost if it were rendered.
+fn holds_more(judged: &Judged) -> bool {
+    judged.how.holds_words() || !judged.unclear.is_empty()
+}
+
+/// The store and the task of a path in the work tree.
+fn place_of(path: &str) -> Option<(String, Id)> {
+    let at = path.rfind(&format!("/{TASKS}/"))?;
+    match entity_below(&path[at + 1..])? {
+        (Entity::Task(id), false) => Some((path[..at].to_owned(), id)),
+        _ => None,
+    }
+}
+
+/// Whether git names a side by a commit whose changes alone it applies: `1a2b3c4 (subject)`.
+fn is_of_one_commit(label: &str) -> bool {
+    label.split_once(" (").is_some_and(|(name, _)| is_hex(name))
+}
+
+fn is_hex(name: &str) -> bool {
+    name.len() >= 4 && name.chars().all(|c| c.is_ascii_hexdigit())
+}
+
+/// The commits that may hold one version of a file.
+struct Sides<'o> {
+    objects: &'o Objects,
+    path: &'o str,
+}
+
+impl Sides<'_> {
+    /// The commit that a label or git's own notes name, if it holds these bytes.
+    fn find(&self, label: &str, others: &[Oid], bytes: &[u8]) -> Result<Option<Oid>> {
+        let first = label.split(' ').next().unwrap_or_default();
+        // A subject that git gives as a name is none: only a name alone, or a commit's id before its subject.
+        let name = if is_hex(first) { first } else { label };
+        let named = match name.is_empty() || name.contains([' ', ':', '%', '{', '^', '~']) {
+            true => None,
+            false => self.objects.commit_named(name).ok(),
+        };
+        for commit in named.into_iter().chain(others.iter().copied()).filter(|commit| self.objects.has(*commit)) {
+            if self.holds(commit, bytes)? {
+                return Ok(Some(commit));
+            }
+        }
+        Ok(None)
+    }
+
+    fn holds(&self, commit: Oid, bytes: &[u8]) -> Result<bool> {
+        let item = self.objects.item(self.objects.commit(commit)?.tree, self.path)?;
+        Ok(item.map(|item| item.oid) == Some(self.objects.name_of(bytes)?))
+    }
+
+    fn log(&self, commit: Oid) -> Result<Vec<Entry>> {
+        let path = Path::new(self.path).with_file_name(LOG).display().to_string();
+        let bytes = self.objects.file(self.objects.commit(commit)?.tree, &path)?.unwrap_or_default();
+        // Memory does not fail.
+        Ok(Log::read(&bytes[..]).unwrap_or_default().entries)
+    }
 }
 
 /// A log as lines that people read: when, who, what, why. A line that is no event is shown as it is.

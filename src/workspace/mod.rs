@@ -3,15 +3,13 @@
 //! Promises: every change goes through [`Workspace::execute`]; reading takes no lock and writes nothing below the work tree.
 //! Refuses to know: through which door a command came.
 
-mod absorb;
 mod agents_md;
 mod branches;
 mod confirm;
-mod deleted;
 mod driver;
 mod elsewhere;
 mod events;
-mod foresee;
+mod hand_edits;
 mod heal;
 mod hooks;
 pub mod import;
@@ -19,10 +17,8 @@ mod keys;
 mod known;
 mod lint;
 mod lost_events;
-mod newcomers;
 mod news;
 mod open;
-mod over_edits;
 mod past;
 mod pending;
 mod plan;
@@ -38,14 +34,13 @@ mod stage;
 mod stream;
 mod sync;
 mod trailer;
-mod trial;
 mod work;
 mod write;
 
 pub use crate::reports::schema;
-pub use absorb::Comments;
-pub use deleted::Deleted;
-pub use driver::{merge_driver, merge_texts, textconv};
+pub use driver::{MergeInput, merge_driver, textconv};
+pub use hand_edits::record::Comments;
+pub use hand_edits::removed_files::Deleted;
 pub use heal::{BroughtBackTask, Healed, HealedEntity};
 pub use hooks::install_hooks;
 pub use lint::{Fix, LintReport, Refused, lint_dropped, lint_no_folder, lint_staged, lint_text};

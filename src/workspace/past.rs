@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::Workspace;
+use super::hand_edits::lineage::Place;
 use super::read::{one_of, tasks_of};
 use crate::env::apart;
 use crate::error::{Code, Error, Result};
@@ -139,6 +140,14 @@ impl Past<'_> {
                 Ok(folders.into_iter().chain(pending.keys().copied()).collect())
             }
             Source::Commit(tree) => tree.ids(),
+        }
+    }
+
+    /// Where the files of that point stand.
+    pub fn file_place(&self) -> Place {
+        match &self.source {
+            Source::Here(_) => Place::WorkTree,
+            Source::Commit(tree) => Place::Commit(tree.commit),
         }
     }
 

@@ -5,6 +5,7 @@
 //! Leaves to others what was decided, and why.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use super::Workspace;
 use super::stage::OnStage;
@@ -33,8 +34,8 @@ pub(super) struct Changed {
     pub leases: BTreeMap<Id, LeaseRecord>,
     pub sessions: BTreeMap<Id, Session>,
     pub key: Option<KeyRecord>,
-    /// Hand edits that it recorded: the bytes of the file, and what was changed, in words.
-    pub taken_in: BTreeMap<Id, (Vec<u8>, String)>,
+    /// The bytes of files that differ from their logs and hold no words of a person any more.
+    pub known: BTreeMap<Id, Vec<u8>>,
 }
 
 impl Workspace {
@@ -66,7 +67,7 @@ impl Workspace {
         let mut left = Vec::new();
         for run in records.chunk_by(|a, b| a.commit.store == b.commit.store) {
             match self.store_of(&run[0].commit.store) {
-                Some(store) => left.extend(project_files(&store, run, runtime)?),
+                Some(store) => left.extend(self.project_files(&store, run, runtime)?),
                 // Its folder is not checked out.
                 None => left.extend(run),
             }
@@ -98,7 +99,7 @@ impl Workspace {
             let key = &run[0].commit.store;
             let store = self.store_of(key);
             project_runtime(store.as_ref(), run, runtime)?;
-            let left = match store.map(|store| project_files(&store, run, runtime)) {
+            let left = match store.map(|store| self.project_files(&store, run, runtime)) {
                 Some(Ok(left)) => left,
                 // Another worktree that cannot be written must not hold up this one.
                 Some(Err(e)) if key.worktree == own => return Err(e),
@@ -110,12 +111,42 @@ impl Workspace {
         waits.into_iter().try_for_each(|(worktree, run)| waiting::add(runtime, worktree, run.into_iter()))
     }
 
+    /// Brings records of one store into its files. Gives those that must wait, because something else stands where a folder of an
+    /// entity belongs: one such place does not hold up all others.
+    fn project_files<'r>(&self, store: &Store, records: &'r [Record], runtime: &Dir) -> Result<Vec<&'r Record>> {
+        let entries = records.iter().filter(|record| !record.commit.arrived).flat_map(|record| &record.entries);
+        let work: Vec<_> = by_entity(entries).into_iter().collect();
+        let projected = apart::each(&work, |(entity, new)| {
+            // Its writer may have died in the middle of it.
+            sweep(store, entity);
+            match project(store, entity, new, runtime) {
+                Err(e) if e.code == Code::Corrupt => {
+                    tracing::warn!(%entity, error = %e, "an entity could not be brought up to date");
+                    Ok(Err(entity.clone()))
+                }
+                other => other.map(|heads| Ok(heads.map(|heads| (entity.clone(), heads)))),
+            }
+        })?;
+        let (mut rendered, mut blocked) = (Vec::new(), BTreeSet::new());
+        for one in projected {
+            match one {
+                Ok(heads) => rendered.extend(heads),
+                Err(entity) => drop(blocked.insert(entity)),
+            }
+        }
+        // The notes are those of this worktree.
+        if store.path() == self.store.path() {
+            self.note_rendered(runtime, &rendered)?;
+        }
+        let waits = |record: &&Record| record.entries.iter().any(|entry| blocked.contains(&entry.event.entity));
+        Ok(records.iter().filter(waits).collect())
+    }
+
     /// Projects one command's record, which was appended just now.
     pub(super) fn project_changed(&self, runtime: &Dir, changed: Changed) -> Result<()> {
-        let Changed { entries, tasks, agents, leases, sessions, key, taken_in } = changed;
+        let Changed { entries, tasks, agents, leases, sessions, key, known } = changed;
         let mut new = by_entity(&entries);
-        let known = |id: &Id| taken_in.get(id).map(|(bytes, _)| bytes.as_slice());
-        let tasks = tasks.into_iter().map(|(id, slot)| (Entity::Task(id), slot.log, known(&id)));
+        let tasks = tasks.into_iter().map(|(id, slot)| (Entity::Task(id), slot.log, known.get(&id).map(Vec::as_slice)));
         let agents = agents.into_iter().map(|(name, (_, log))| (Entity::Agent(name), log, None));
         let work = tasks.chain(agents).filter_map(|(entity, log, known)| {
             let new = new.remove(&entity)?;
@@ -123,10 +154,14 @@ impl Workspace {
         });
         let work: Vec<_> = work.collect();
         let progress = Progress::of("writing tasks", work.len());
+        let rendered = Mutex::new(Vec::with_capacity(work.len()));
         apart::all(work, |(entity, log, new, known)| {
             progress.step();
-            project_onto(&self.store, &entity, log, &new, runtime, known)
+            let heads = project_onto(&self.store, &entity, log, &new, runtime, known)?;
+            rendered.lock().unwrap_or_else(PoisonError::into_inner).extend(heads.map(|heads| (entity, heads)));
+            Ok(())
         })?;
+        self.note_rendered(runtime, &rendered.into_inner().unwrap_or_else(PoisonError::into_inner))?;
         write_runtime_records(runtime, &leases, &sessions, key.as_ref())
     }
 }
@@ -138,27 +173,6 @@ fn by_entity<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<Entit
         by_entity.entry(entry.event.entity.clone()).or_default().push(entry.clone());
     }
     by_entity
-}
-
-/// Brings records of one store into its files. Gives those that must wait, because something else stands where a folder of an
-/// entity belongs: one such place does not hold up all others.
-fn project_files<'a>(store: &Store, records: &'a [Record], runtime: &Dir) -> Result<Vec<&'a Record>> {
-    let entries = records.iter().filter(|record| !record.commit.arrived).flat_map(|record| &record.entries);
-    let work: Vec<_> = by_entity(entries).into_iter().collect();
-    let blocked = apart::each(&work, |(entity, new)| {
-        // Its writer may have died in the middle of it.
-        sweep(store, entity);
-        match project(store, entity, new, runtime) {
-            Err(e) if e.code == Code::Corrupt => {
-                tracing::warn!(%entity, error = %e, "an entity could not be brought up to date");
-                Ok(Some(entity.clone()))
-            }
-            other => other.map(|()| None),
-        }
-    })?;
-    let blocked: BTreeSet<Entity> = blocked.into_iter().flatten().collect();
-    let waits = |record: &&Record| record.entries.iter().any(|entry| blocked.contains(&entry.event.entity));
-    Ok(records.iter().filter(waits).collect())
 }
 
 /// Brings records of one store into what the clone knows of leases, sessions and keys. The store is `None` where its worktree

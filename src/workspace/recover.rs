@@ -24,7 +24,7 @@ use crate::runtime::journals::Journals;
 use crate::runtime::{journal, waiting};
 use crate::store::entity::read_log;
 use crate::store::layout::{Store, home};
-use crate::store::project::{check_home, project};
+use crate::store::project::check_home;
 
 /// Most rounds of looking for what an event came from.
 const MAX_ROUNDS: usize = 10_000;
@@ -188,7 +188,7 @@ impl Workspace {
             lock.check(runtime)?;
             self.logs_were_written();
             for (entity, entries) in &by_entity {
-                project(&self.store, entity, entries, runtime)?;
+                self.project_unedited(&self.lineage(), entity, entries, runtime)?;
             }
             if !events.is_empty() {
                 // The journal would not write these again after a power loss.

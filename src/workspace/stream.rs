@@ -26,7 +26,7 @@ use crate::runtime::journal::{self, Commit, Journal};
 use crate::runtime::journals::{Journals, Spot};
 use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
-use crate::store::project::{check_home, project, without_text};
+use crate::store::project::{check_home, without_text};
 
 /// How often those who watch look even where nothing woke them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ impl Workspace {
                 let lamport = all.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK);
                 journal.append(&all, &self.commit_line(all.len(), lamport.max(journal.lamport()), false)?)?;
                 for (entity, more) in &fresh {
-                    project(&self.store, entity, more, runtime)?;
+                    self.project_unedited(&self.lineage(), entity, more, runtime)?;
                 }
                 journal.mark_projected(&self.store.dir)?;
             }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Workspace;
-use super::absorb::HandEdit;
 use super::confirm::Said;
 use super::elsewhere::Elsewhere;
+use super::hand_edits::record::HandEdit;
 use super::project::Changed;
 use super::stage::{OnStage, Prepared, Scene};
 use crate::env::files::Dir;
@@ -154,7 +154,7 @@ impl Workspace {
         if notices_silence(command) {
             scene.close_silent()?;
         }
-        self.refuse_over_edits(&scene)?;
+        self.refuse_over_edits(&mut scene)?;
         lock.check(&runtime)?;
         let written = self.write(&mut journal, &runtime, scene, subject, command)?;
         drop((journal, lock));
@@ -294,8 +294,8 @@ impl Workspace {
         command: &Command,
     ) -> Result<Written<'a>> {
         let lamport = scene.lamport();
-        let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, under, taken_in, .. } =
-            scene;
+        let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, under, .. } = scene;
+        let Scene { taken_in, outdated, .. } = scene;
         let mut written = Written {
             subject,
             events: entries.iter().map(|e| e.event.id).collect(),
@@ -312,7 +312,10 @@ impl Workspace {
         // What an edit says may be so already: then its file has nothing of its own any more.
         for (id, (bytes, _)) in taken_in.iter().filter(|(id, _)| tasks.get(id).is_some_and(|slot| !slot.changed)) {
             let log = load_task(&self.store, *id, &[])?.log;
-            project_onto(&self.store, &Entity::Task(*id), log, &[], runtime, Some(bytes))?;
+            let entity = Entity::Task(*id);
+            if let Some(heads) = project_onto(&self.store, &entity, log, &[], runtime, Some(bytes))? {
+                self.note_rendered(runtime, &[(entity, heads)])?;
+            }
         }
         if entries.is_empty() {
             return Ok(written);
@@ -351,7 +354,8 @@ impl Workspace {
             .hint("agentpm lease list shows who holds what; run the same command again"));
         }
         journal.append(&entries, &commit)?;
-        let changed = Changed { entries, tasks, agents, leases, sessions, key, taken_in };
+        let known = taken_in.into_iter().map(|(id, (bytes, _))| (id, bytes)).chain(outdated).collect();
+        let changed = Changed { entries, tasks, agents, leases, sessions, key, known };
         let projected = self.project_changed(runtime, changed).and_then(|()| journal.mark_projected(&self.store.dir));
         if let Err(e) = projected {
             written

@@ -4,18 +4,13 @@ use std::fs;
 
 use crate::sandbox::{Answer, Sandbox};
 
-const CONFLICT: &str = "<<<<<<< ours\ntitle: mine\n=======\ntitle: second\n>>>>>>> theirs\n";
-
 /// What a person left in the file of a task, each of them something that recording refuses.
 fn left_in(text: &str) -> Vec<(&'static str, String)> {
     vec![
         ("a value out of bounds", format!("priority: 99\n{text}")),
         ("a comment", format!("# ask Kim first\n{text}")),
         ("what nobody can read", format!("title: [\n{text}")),
-        ("no foot", text.split("\nlog:\n").next().unwrap().to_owned() + "\n"),
         ("a link that another opened", text.replace("status: blocked", "status: open")),
-        ("markers of git", text.replace("title: second\n", CONFLICT)),
-        ("words without an event", text.replace("heads: [01", "heads: [00")),
     ]
 }
 
@@ -42,7 +37,7 @@ fn passed(what: &str, answer: &Answer, second: &str) {
 
 #[test]
 fn a_refused_edit_of_what_waits_keeps_nobody_from_finishing() {
-    for n in 0..7 {
+    for n in 0..4 {
         for how in ["done", "cancelled"] {
             let (room, first, second, what, left) = waiting(n);
             room.run(&["claim", &first]).data();

@@ -152,7 +152,7 @@ impl Story {
     fn of_hand_edits() -> Self {
         let (room, kept) = a_repository_in_use();
         let edited = std::fs::read_to_string(room.yaml_of(&kept)).expect("the file of the task");
-        let edited = edited.replace("type: feature", "type: ops").replace("log:\n", "estimate: 2h\nlog:\n");
+        let edited = edited.replace("type: feature", "type: ops") + "estimate: 2h\n";
         std::fs::write(room.yaml_of(&kept), edited).expect("the file is edited");
         std::fs::write(room.store().join("tasks/new.yaml"), "title: by hand\nprogress: [one]\n").expect("a new file");
         Story::new(room, kept.clone(), &["lint", "--fix"].map(str::to_owned), move |room| {

@@ -92,11 +92,11 @@ impl Day {
                     text = self.set(&text, "labels", labels);
                 }
                 6 => {
-                    let before = if text.contains("\ncontext:\n") { "context:\n" } else { "log:\n" };
-                    let head = if before == "log:\n" { "context:\n" } else { "" };
                     let new = format!("  - {{type: attempt, content: \"{name}\"}}\n");
-                    let to = if head.is_empty() { format!("context:\n{new}") } else { format!("{head}{new}log:\n") };
-                    text = text.replacen(&format!("\n{before}"), &format!("\n{to}"), 1);
+                    text = match text.contains("\ncontext:\n") {
+                        true => text.replacen("\ncontext:\n", &format!("\ncontext:\n{new}"), 1),
+                        false => text + "context:\n" + &new,
+                    };
                     self.added.push(name);
                 }
                 7 if !self.steps.is_empty() => {
@@ -120,16 +120,19 @@ impl Day {
     fn set(&mut self, text: &str, key: &str, value: Value) -> String {
         self.written.push((key.to_owned(), value.clone()));
         let line = format!("{key}: {value}\n");
-        let begin = text.find(&format!("\n{key}:"));
-        let Some(begin) = begin else { return text.replacen("\ncreated_at:", &format!("\n{line}created_at:"), 1) };
-        let rest = &text[begin + 1..];
+        let begins = |line: &str| line.starts_with(&format!("{key}:"));
+        let Some(at) = text.lines().position(begins) else {
+            return text.replacen("\ncreated_at:", &format!("\n{line}created_at:"), 1);
+        };
+        let begin: usize = text.split_inclusive('\n').take(at).map(str::len).sum();
+        let rest = &text[begin..];
         let end: usize = rest
             .split_inclusive('\n')
             .enumerate()
             .take_while(|(n, line)| *n == 0 || line.starts_with(' '))
             .map(|(_, line)| line.len())
             .sum();
-        format!("{}{line}{}", &text[..=begin], &rest[end..])
+        format!("{}{line}{}", &text[..begin], &rest[end..])
     }
 
     /// Bob changes the task by commands.

@@ -61,35 +61,64 @@ fn another_form_of_the_same_words_is_no_edit() {
     room.run(&["note", &id, "--content", "on"]).error("ERR_CONFLICT", 5);
     room.run(&["lint", "--fix"]).data();
     let notes = room.get(&id)["context"].to_string();
-    assert!(notes.contains("line 2: soon"), "{notes}");
+    assert!(notes.contains("line 1: soon"), "{notes}");
     room.is_clean();
 }
 
 #[test]
-fn a_file_that_is_missing_behind_or_in_conflict_is_drawn_again() {
+fn a_file_that_is_missing_or_in_conflict_is_rendered_again() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let old = fs::read(room.yaml_of(&id)).unwrap();
     room.run(&["task", "update", &id, "--title", "two"]).data();
-    let mut now = fs::read(room.yaml_of(&id)).unwrap();
-    let conflict = [b"<<<<<<< ours\n", &old[..], b"=======\n", &now[..], b">>>>>>> theirs\n"].concat();
-    for (state, code) in
-        [(None, "task-yaml-missing"), (Some(old), "task-yaml-stale"), (Some(conflict), "task-yaml-conflict")]
-    {
-        match &state {
-            None => fs::remove_file(room.yaml_of(&id)).unwrap(),
-            Some(bytes) => fs::write(room.yaml_of(&id), bytes).unwrap(),
-        }
-        assert_eq!(codes(&room), [code]);
-        room.run(&["lint", "--fix"]).data();
-        assert_eq!(fs::read(room.yaml_of(&id)).unwrap(), now);
-        if let Some(bytes) = state {
-            fs::write(room.yaml_of(&id), bytes).unwrap();
-            room.run(&["progress", "add", &id, "--content", "on"]).data();
-            room.is_clean();
-            now = fs::read(room.yaml_of(&id)).unwrap();
-        }
+    let now = fs::read(room.yaml_of(&id)).unwrap();
+    fs::remove_file(room.yaml_of(&id)).unwrap();
+    assert_eq!(codes(&room), ["task-yaml-missing"]);
+    room.run(&["lint", "--fix"]).data();
+    assert_eq!(fs::read(room.yaml_of(&id)).unwrap(), now);
+    let conflict = [b"<<<<<<< ours\n", &now[..], b"=======\n", &now[..], b">>>>>>> theirs\n"].concat();
+    for mend in [&["lint", "--fix"][..], &["progress", "add", &id, "--content", "on"]] {
+        fs::write(room.yaml_of(&id), &conflict).unwrap();
+        assert_eq!(codes(&room), ["task-yaml-conflict"]);
+        room.run(mend).data();
+        room.is_clean();
     }
+    assert_ne!(old, now);
+}
+
+#[test]
+fn a_file_that_git_left_behind_its_log_is_rendered_again() {
+    for mend in [&["lint", "--fix"][..], &["resolve"], &["note", "ID", "--content", "on"]] {
+        let room = Sandbox::new();
+        let id = room.task("one", &[]);
+        room.git(&["add", "-A"]).text();
+        room.git(&["commit", "-qm", "the plan"]).text();
+        room.git(&["switch", "-qc", "other"]).text();
+        room.run(&["task", "update", &id, "--title", "two"]).data();
+        room.git(&["commit", "-qam", "a title"]).text();
+        room.git(&["switch", "-q", "-"]).text();
+        let log = room.log_of(&id).display().to_string();
+        room.git(&["checkout", "-q", "other", "--", &log]).text();
+        assert_eq!(codes(&room), ["task-yaml-stale"]);
+        let args: Vec<&str> = mend.iter().map(|arg| if *arg == "ID" { &id } else { *arg }).collect();
+        room.run(&args).data();
+        assert_eq!(room.get(&id)["title"], "two");
+        room.is_clean();
+    }
+}
+
+#[test]
+fn an_edit_back_to_an_older_value_is_an_edit() {
+    let room = Sandbox::new();
+    let id = room.task("one", &["--priority", "1"]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-qm", "the plan"]).text();
+    room.run(&["task", "update", &id, "--title", "two"]).data();
+    edit(&room, &id, "title: two\n", "title: one\n");
+    assert_eq!(codes(&room), ["task-yaml-edited"]);
+    room.run(&["lint", "--fix"]).data();
+    assert_eq!(room.get(&id)["title"], "one");
+    room.is_clean();
 }
 
 #[test]

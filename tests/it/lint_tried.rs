@@ -8,15 +8,14 @@ use serde_json::{Value, json};
 
 use crate::sandbox::{Answer, Sandbox};
 
-/// Puts one text for another in a task's file; an empty one stands for its end above the foot.
+/// Puts one text for another in a task's file; an empty one stands for its end.
 #[track_caller]
 fn edit(room: &Sandbox, task: &str, edits: &[(&str, &str)]) {
     let path = room.yaml_of(task);
     let mut text = fs::read_to_string(&path).unwrap();
     for (from, to) in edits {
-        let (from, to) = if from.is_empty() { ("log:\n", format!("{to}log:\n")) } else { (*from, (*to).to_owned()) };
         assert!(text.contains(from), "no {from:?} in\n{text}");
-        text = text.replacen(from, &to, 1);
+        text = if from.is_empty() { text + to } else { text.replacen(from, to, 1) };
     }
     fs::write(path, text).unwrap();
 }
@@ -165,8 +164,8 @@ fn the_index_is_judged_by_the_roles_beneath_it_and_as_whoever_commits() {
     edit(&room, &task, &[("title: two", "title: ''")]);
     assert_eq!(refused(&room.run(&["lint", "--staged"])), []);
     let bob = room.run_as("bob", &["lint", "--staged"]);
-    assert_eq!(refused(&bob), [("title".to_owned(), "ERR_UNAUTHORIZED".to_owned(), 2)], "{bob:?}");
-    assert_eq!(refused(&room.run_as("bob", &["lint"])), [("title".to_owned(), "ERR_VALIDATION".to_owned(), 2)]);
+    assert_eq!(refused(&bob), [("title".to_owned(), "ERR_UNAUTHORIZED".to_owned(), 1)], "{bob:?}");
+    assert_eq!(refused(&room.run_as("bob", &["lint"])), [("title".to_owned(), "ERR_VALIDATION".to_owned(), 1)]);
     // Where nobody says who commits, the edit is named and not judged.
     let mut nobody = room.agentpm();
     nobody.env_remove("AGENTPM_AGENT").env("GIT_CONFIG_GLOBAL", "/dev/null");
@@ -232,13 +231,10 @@ fn a_copy_of_a_tasks_file_is_called_a_copy_wherever_it_lies() {
             let begin =
                 format!("a copy of the file of task {task}; for a new task leave out id, created_at, created_by");
             assert!(words.starts_with(&begin) && found["code"] == "task-new", "{place}: {words}");
-            assert_eq!((&found["line"], answer.code), (&json!(1), 1), "{place}");
+            assert_eq!((&found["line"], answer.code), (&json!(2), 1), "{place}");
         }
         // Without what is the other's it is a task of its own.
         let plain: String = text
-            .split("log:\n")
-            .next()
-            .unwrap()
             .lines()
             .filter(|line| !["id:", "created_at:", "created_by:"].iter().any(|key| line.starts_with(key)))
             .map(|line| {
@@ -262,9 +258,16 @@ fn a_copy_of_a_tasks_file_is_called_a_copy_wherever_it_lies() {
 fn mending_says_what_gave_way_and_prints_what_it_refused() {
     let room = Sandbox::new();
     let task = room.task("one", &["--priority", "1"]);
-    let old = fs::read_to_string(room.yaml_of(&task)).unwrap();
+    // The edit was committed before what the other branch brings was known.
+    commit(&room);
+    room.git(&["switch", "-qc", "other"]).text();
     room.run_as("bob", &["task", "update", &task, "--title", "theirs"]).data();
-    fs::write(room.yaml_of(&task), old.replace("title: one", "title: mine")).unwrap();
+    commit(&room);
+    room.git(&["switch", "-q", "-"]).text();
+    edit(&room, &task, &[("title: one", "title: mine")]);
+    room.git(&["commit", "-qam", "an edit"]).text();
+    let log = room.log_of(&task).display().to_string();
+    room.git(&["checkout", "-q", "other", "--", &log]).text();
     let text = room.run(&["lint", "--fix", "--format", "text"]);
     let expected = format!(
         "fixed: task {task}: recorded the edit of title; title \"theirs\" of bob gave way to \"mine\" of ada; agentpm \
@@ -282,7 +285,7 @@ fn mending_says_what_gave_way_and_prints_what_it_refused() {
     let line = line_of(&room.yaml_of(&task), "status:");
     assert!(refused.stdout.contains(&format!("task.yaml:{line}: error task-yaml-edited: ")), "{refused:?}");
     assert!(refused.code == 1 && refused.stdout.contains("not recorded: ERR_INVALID_STATE"), "{refused:?}");
-    fs::write(room.yaml_of(&task), &old).unwrap();
+    edit(&room, &task, &[("status: completed", "status: open")]);
     room.run(&["lint", "--fix"]).data();
     commit(&room);
     room.run_as("bob", &["claim", &task]).data();
@@ -301,10 +304,10 @@ fn all_comments_are_named_before_they_are_kept() {
         old.replacen("title: one", "title: one # first", 1).replacen("status: open", "status: open # second", 1);
     fs::write(room.yaml_of(&task), &remarked).unwrap();
     let told = |room: &Sandbox| room.findings()[0]["message"].as_str().unwrap().to_owned();
-    assert_eq!(told(&room), r#"comments would be lost: "first" (line 2), "second" (line 4)"#);
+    assert_eq!(told(&room), r#"comments would be lost: "first" (line 1), "second" (line 3)"#);
     fs::write(room.yaml_of(&task), remarked.replace("title: one", "title: two")).unwrap();
     assert!(
-        told(&room).ends_with(r#"title; it holds comments too: "first" (line 2), "second" (line 4)"#),
+        told(&room).ends_with(r#"title; it holds comments too: "first" (line 1), "second" (line 3)"#),
         "{}",
         told(&room)
     );

@@ -102,7 +102,6 @@ fn a_file_that_does_not_fit_stays_and_says_why() {
         ("a creator", |_| "title: x\ncreated_by: eve\n".into(), 2, "of a new task is written"),
         ("a strange blocker", |_| "title: x\nblocked_by:\n- 7XK2Q1\n".into(), 3, "7XK2Q1"),
         ("done already", |_| "title: x\nstatus: completed\n".into(), 2, "allowed from there"),
-        ("half a foot", |_| "title: x\nlog:\n  heads: []\n".into(), 2, "foot of another"),
     ];
     for (what, text, line, why) in cases {
         let room = Sandbox::new();
@@ -306,8 +305,7 @@ fn both_edits_of_a_conflict_that_was_committed_are_kept() {
         room.git(&["add", "-A"]).text();
         room.git(&["commit", "-q", "--no-verify", "-m", "markers"]).text();
         if first == "command" {
-            let refused = room.run(&["task", "update", &id, "--priority", "2"]);
-            assert_eq!(refused.code, 5, "{driver}: {refused:?}");
+            room.run(&["task", "update", &id, "--priority", "2"]).data();
         }
         room.run(&["lint", "--fix"]).data();
         let conflicts = room.run(&["conflicts", &id]).data();

@@ -189,8 +189,6 @@ fn a_mistake_in_a_task_does_not_fit() {
         "title: x\nrelationships: [{type: needs, to: 7XK2Q1}]\n",
         "title: x\nrelationships: [{type: blocks}]\n",
         "title: x\nid: 7XK2Q1\n",
-        "title: x\nlog: {heads: [x]}\n",
-        "title: x\nlog: {heads: [], sum: abc}\n",
     ] {
         assert!(!validator.is_valid(&yaml(text)), "{text}");
     }

@@ -59,7 +59,7 @@ fn an_edit_that_is_saved_again_while_it_is_recorded_is_recorded_once() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let text = fs::read_to_string(room.yaml_of(&id)).unwrap();
-    let first = text.replace("log:\n", "progress:\n  - first\ncontext:\n  - a note\nlog:\n");
+    let first = text + "progress:\n  - first\ncontext:\n  - a note\n";
     fs::write(room.yaml_of(&id), &first).unwrap();
     let saved = first.replace("  - first\n", "  - first\n  - second\n");
     let answer = save_within(&room, &["lint", "--fix"], &id, &saved);

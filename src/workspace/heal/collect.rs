@@ -36,14 +36,10 @@ impl Workspace {
                 }
                 continue;
             };
-            work.entities.insert(entity.clone());
+            work.entities.insert(entity);
             work.unmerged.insert(path);
-            if is_file(item.mode) {
-                let bytes = objects.blob(item.oid)?;
-                match is_log {
-                    true => add_events(&mut work.events, &bytes),
-                    false => work.versions.entry(entity).or_default().push(bytes),
-                }
+            if is_log && is_file(item.mode) {
+                add_events(&mut work.events, &objects.blob(item.oid)?);
             }
         }
         Ok(())
@@ -81,8 +77,8 @@ impl Workspace {
                     };
                     if is_log {
                         lose(objects, was, change.new, &mut vanished)?;
-                    } else if merged && is_file(was.mode) {
-                        work.versions.entry(entity).or_default().extend(objects.blob_within_reach(was.oid)?);
+                    } else if merged {
+                        work.merged.insert(entity);
                     }
                 }
             }

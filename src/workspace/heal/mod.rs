@@ -11,7 +11,6 @@
 mod collect;
 mod removed;
 mod seen;
-mod sides;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,25 +19,22 @@ use serde::Serialize;
 
 pub(super) use self::removed::Removal;
 pub(super) use self::seen::mark_text;
-use self::sides::edited_sides;
 use super::Workspace;
-use super::absorb::{Comments, HandEdit};
-use super::deleted;
+use super::hand_edits::lineage::{Lineage, Place};
+use super::hand_edits::record::{Comments, HandEdit};
+use super::hand_edits::removed_files;
 use crate::env::files::{self, Dir};
 use crate::error::Result;
 use crate::git::{Mode, Objects};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::{Id, check_agent_name};
-use crate::model::yaml::is_as_written;
 use crate::rules::fold::order;
 use crate::runtime::journal::Journal;
 use crate::runtime::records;
-use crate::store::edited::{Readable, compare};
+use crate::store::edited::{Readable, is_conflicted};
 use crate::store::entity::{read_log, read_yaml};
 use crate::store::layout::{AGENTS, LOG, TASKS, home, task_dir};
-use crate::store::log::Log;
 use crate::store::project::{project_log, project_onto};
-use crate::store::yaml;
 
 /// How long a call of git may take that only touches the index.
 const INDEX_DEADLINE: Duration = Duration::from_secs(20);
@@ -63,9 +59,9 @@ pub struct Healed {
     pub rebuilt: Vec<String>,
     /// Files of the store that git left in conflict and that are not made from logs: their owner must settle them.
     pub left: Vec<String>,
-    /// Versions of files in conflict that somebody edited by hand: settling them from the logs would lose the edit.
+    /// Tasks whose files are in conflict and hold edits: settling them from the logs would lose these.
     #[serde(skip)]
-    edits: Vec<(Id, String)>,
+    edits: Vec<Id>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
@@ -103,8 +99,8 @@ impl BroughtBackTask {
 struct Work {
     entities: BTreeSet<Entity>,
     events: BTreeMap<Entity, Vec<Entry>>,
-    /// Versions of readable files that git merged, by entity: a file put together of their lines was edited by nobody.
-    versions: BTreeMap<Entity, Vec<Vec<u8>>>,
+    /// Entities whose readable files merges changed.
+    merged: BTreeSet<Entity>,
     unmerged: BTreeSet<String>,
     left: Vec<String>,
     /// What is checked out holds every event of its history.
@@ -159,14 +155,12 @@ impl Workspace {
         Ok(healed)
     }
 
-    /// Records the edits that stood within conflicts, under the rules of any hand edit. Gives whose they were.
-    fn record_edits(&self, edits: Vec<(Id, String)>, healed: &mut Healed) -> Result<BTreeSet<Entity>> {
+    /// Records the edits that stand within conflicts, under the rules of any hand edit. Gives whose they were.
+    fn record_edits(&self, edits: Vec<Id>, healed: &mut Healed) -> Result<BTreeSet<Entity>> {
         let mut recorded = BTreeSet::new();
-        for (id, text) in edits {
+        for id in edits {
             let entity = Entity::Task(id);
-            let current = read_yaml(&self.store, &entity).ok().flatten().unwrap_or_default();
-            let draft = Some((text, String::from_utf8_lossy(&current).into_owned()));
-            match self.record(HandEdit { id, draft, comments: Comments::Keep }) {
+            match self.record(HandEdit { id, draft: None, comments: Comments::Keep }) {
                 Ok(_) => {
                     healed.items.push(HealedEntity {
                         entity: entity.clone(),
@@ -175,7 +169,7 @@ impl Workspace {
                     recorded.insert(entity);
                 }
                 Err(e) => {
-                    healed.left.push(format!("{}: {}", self.store.shown(task_dir(id).join("task.yaml")), e.message))
+                    healed.left.push(format!("{}: {}", self.store.shown(task_dir(id).join("task.yaml")), e.message));
                 }
             }
         }
@@ -217,20 +211,20 @@ impl Workspace {
         }
         work.entities.extend(work.events.keys().cloned());
         // What a merge brought together may have been committed with its markers.
-        let merged: Vec<Entity> = work.versions.keys().filter(|entity| self.is_torn(entity)).cloned().collect();
+        let merged: Vec<Entity> = work.merged.iter().filter(|entity| self.is_torn(entity)).cloned().collect();
         work.entities.extend(merged);
         self.collect_misplaced(&mut work)?;
         self.collect_gaps(&mut work)?;
         let removed = if work.events.is_empty() { BTreeMap::new() } else { self.removed_by_commits(false)? };
         let mut healed = Healed { left: std::mem::take(&mut work.left), ..Healed::default() };
-        let mut written = Vec::new();
+        let (mut written, lineage) = (Vec::new(), self.lineage());
         for entity in &work.entities {
             let was_gone = |id: &Id| removed.contains_key(id) && !self.has_log(*id);
             let gone = entity.task().filter(was_gone);
-            let mut did = self.heal_one(entity, &work, runtime, &mut healed)?;
+            let mut did = self.heal_one(entity, &work, &lineage, runtime, &mut healed)?;
             if let Some((id, removal)) = gone.and_then(|id| Some((id, removed.get(&id)?))).filter(|_| !did.is_empty()) {
                 did.push("files that a commit had removed brought back");
-                self.notice(deleted::brought_back(id, &removal.commit));
+                self.notice(removed_files::brought_back(id, &removal.commit));
                 healed.brought_back.push(BroughtBackTask::of(id, Some(removal)));
             }
             if !did.is_empty() {
@@ -244,7 +238,14 @@ impl Workspace {
         Ok((healed, work.whole))
     }
 
-    fn heal_one(&self, entity: &Entity, work: &Work, runtime: &Dir, healed: &mut Healed) -> Result<Vec<&'static str>> {
+    fn heal_one(
+        &self,
+        entity: &Entity,
+        work: &Work,
+        lineage: &Lineage<'_>,
+        runtime: &Dir,
+        healed: &mut Healed,
+    ) -> Result<Vec<&'static str>> {
         let mut log = read_log(&self.store, entity)?;
         let mut did = Vec::new();
         if log.fixed {
@@ -282,34 +283,41 @@ impl Workspace {
             }
             read => read.unwrap_or_default(),
         };
-        let standing = match &readable {
-            None => Some("task.yaml written from its log"),
-            Some(bytes) => match compare(entity, &log.entries, bytes) {
-                // A line-by-line merge may also give what nobody can read.
-                Readable::Conflicted | Readable::Edited(_)
-                    if self.waits_for_edits(entity, &log, &more, bytes, work, healed) =>
-                {
-                    // The log is brought together; the file waits until the edit is recorded.
-                    project_log(&self.store, entity, log, &more, runtime)?;
+        let all: Vec<Entry> = log.entries.iter().chain(&more).cloned().collect();
+        let judge = |bytes: &Vec<u8>| lineage.judge(Place::WorkTree, entity, &log.entries, &all, bytes);
+        let judged = readable.as_ref().map(judge).transpose()?;
+        match &judged {
+            Some(judged) if !judged.how.holds_words() => self.notice_unclear(entity, judged),
+            _ => {}
+        }
+        match judged {
+            None => did.push("task.yaml written from its log"),
+            Some(judged) => match judged.how {
+                Readable::Clean => {}
+                Readable::Conflicted => did.push("conflict in task.yaml settled from its log"),
+                Readable::Stale | Readable::Form => did.push("task.yaml written from its log"),
+                how => {
+                    let edited = matches!(how, Readable::Edited(_)) && judged.conflicted;
+                    healed.edits.extend(entity.task().filter(|_| edited));
+                    // Its words stay until they are recorded.
+                    if !did.is_empty() {
+                        if !lineage.is_rendered_from(entity, &log.entries) {
+                            self.note_rendered(runtime, &[(entity.clone(), Vec::new())])?;
+                        }
+                        project_log(&self.store, entity, log, &more, runtime)?;
+                    }
                     return Ok(did);
                 }
-                Readable::Clean => None,
-                Readable::Conflicted => Some("conflict in task.yaml settled from its log"),
-                Readable::Stale | Readable::Ahead(_) | Readable::Astray => Some("task.yaml written from its log"),
-                Readable::Edited(_) if is_mixture(bytes, work.versions.get(entity)) => {
-                    Some("task.yaml, merged line by line, written from its log")
-                }
-                // A person's words: lint names them.
-                Readable::Edited(_) => return Ok(Vec::new()),
             },
-        };
-        did.extend(standing);
+        }
         let unmerged = home(entity).is_some_and(|(folder, name)| {
             let path = |file: &str| self.store.shown(folder.join(file));
             work.unmerged.contains(&path(LOG)) || work.unmerged.contains(&path(name))
         });
         if !did.is_empty() || unmerged {
-            project_onto(&self.store, entity, log, &more, runtime, readable.as_deref())?;
+            if let Some(heads) = project_onto(&self.store, entity, log, &more, runtime, readable.as_deref())? {
+                self.note_rendered(runtime, &[(entity.clone(), heads)])?;
+            }
         }
         if did.is_empty() && unmerged {
             did.push("conflict settled");
@@ -319,27 +327,10 @@ impl Workspace {
 
     /// Whether the readable file holds conflict markers.
     fn is_torn(&self, entity: &Entity) -> bool {
-        read_yaml(&self.store, entity).ok().flatten().is_some_and(|bytes| is_conflicted(&bytes))
-    }
-
-    /// Whether a file that git merged cannot be written from its log yet, because a person's words are in one of the versions.
-    fn waits_for_edits(
-        &self,
-        entity: &Entity,
-        log: &Log,
-        more: &[Entry],
-        bytes: &[u8],
-        work: &Work,
-        healed: &mut Healed,
-    ) -> bool {
-        let torn = is_conflicted(bytes) || std::str::from_utf8(bytes).is_ok_and(|text| yaml::read_value(text).is_err());
-        let Some(id) = entity.task().filter(|_| torn) else { return false };
-        let union: Vec<Entry> = log.entries.iter().chain(more).cloned().collect();
-        let versions = work.versions.get(entity).map_or(&[][..], Vec::as_slice);
-        let edits = edited_sides(entity, &union, bytes, versions);
-        let waits = !edits.is_empty();
-        healed.edits.extend(edits.into_iter().map(|text| (id, text)));
-        waits
+        read_yaml(&self.store, entity)
+            .ok()
+            .flatten()
+            .is_some_and(|bytes| is_conflicted(&String::from_utf8_lossy(&bytes)))
     }
 
     /// Notes in git's index what was settled: the files that it held in conflict, and in the middle of an operation of git also
@@ -362,7 +353,7 @@ impl Workspace {
         for path in &settled {
             let below = path.strip_prefix(&format!("{}/", self.store.name)).unwrap_or(path);
             let Ok(bytes) = self.store.dir.read(below, crate::store::log::MAX_LOG) else { continue };
-            if is_conflicted(&bytes) {
+            if is_conflicted(&String::from_utf8_lossy(&bytes)) {
                 continue;
             }
             let oid = objects.write_blob(&bytes)?;
@@ -402,18 +393,4 @@ pub(in crate::workspace) fn entity_below(path: &str) -> Option<(Entity, bool)> {
 
 fn moved_home(work: &Work, entry: &Entry) -> bool {
     work.events.get(&entry.event.entity).is_some_and(|events| events.iter().any(|e| e.line == entry.line))
-}
-
-/// Whether a file was put together by git, line by line, from versions that programs wrote.
-fn is_mixture(bytes: &[u8], versions: Option<&Vec<Vec<u8>>>) -> bool {
-    let Some(versions) = versions.filter(|versions| !versions.is_empty()) else { return false };
-    let written = |bytes: &Vec<u8>| std::str::from_utf8(bytes).is_ok_and(|text| is_as_written(text) != Some(false));
-    let lines: BTreeSet<&[u8]> =
-        versions.iter().filter(|v| written(v)).flat_map(|v| v.split(|b| *b == b'\n')).collect();
-    bytes.split(|b| *b == b'\n').all(|line| lines.contains(line))
-}
-
-fn is_conflicted(bytes: &[u8]) -> bool {
-    let has = |mark: &[u8]| bytes.split(|b| *b == b'\n').any(|line| line.starts_with(mark));
-    has(b"<<<<<<< ") && has(b">>>>>>> ")
 }

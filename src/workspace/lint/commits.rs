@@ -25,8 +25,8 @@ use crate::rules::fold::fold_agent;
 use crate::store::layout::{AGENTS, LOG, home};
 use crate::store::log::Log;
 use crate::workspace::Workspace;
+use crate::workspace::hand_edits::new_files;
 use crate::workspace::heal::entity_below;
-use crate::workspace::newcomers;
 
 /// How a task comes back whose files a branch removed.
 const BRING_BACK: &str = "bring the files back from the commit where the branch began; to be done with the task: agentpm task \
@@ -153,12 +153,12 @@ impl Trees<'_> {
             let yaml = self.bytes(self.head, entity, None)?;
             let origin = |bytes: &[u8]| {
                 let home = if let Entity::Task(id) = entity { Some(*id) } else { None };
-                newcomers::origin(bytes, home, &|task| self.has(task)).filter(|_| old.entries.is_empty())
+                new_files::origin(bytes, home, &|task| self.has(task)).filter(|_| old.entries.is_empty())
             };
             let mut found = match (entity, yaml) {
                 (Entity::Task(id), Some(bytes)) if let Some(copy_of) = origin(&bytes) => {
                     let path = self.ws.store.shown(folder.join(readable));
-                    vec![newcomers::found(path, Some(*id), copy_of, &bytes)]
+                    vec![new_files::found(path, Some(*id), copy_of, &bytes)]
                 }
                 (_, Some(_)) => {
                     let message = format!("{entity} is there without its log");
@@ -212,11 +212,11 @@ impl Trees<'_> {
         if is_file && is_ours {
             return Ok(Vec::new());
         }
-        let is_new = is_file && newcomers::is_yaml(Path::new(below)) && is_place_of_new(below);
+        let is_new = is_file && new_files::is_yaml(Path::new(below)) && is_place_of_new(below);
         if is_new {
             let bytes = self.objects.blob(item.oid)?;
-            if let Some(copy_of) = newcomers::origin(&bytes, None, &|task| self.has(task)) {
-                return Ok(vec![newcomers::found(path, None, copy_of, &bytes)]);
+            if let Some(copy_of) = new_files::origin(&bytes, None, &|task| self.has(task)) {
+                return Ok(vec![new_files::found(path, None, copy_of, &bytes)]);
             }
         }
         Ok(vec![Finding::new(Rule::OddFile, "a file that does not belong here").at(path, None)])

@@ -14,13 +14,11 @@ use crate::model::event::Entity;
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
 use crate::rules::lost::{Lost, lost};
-use crate::store::edited::{FORM, Readable, compare};
-use crate::store::entity::{load_task, read_yaml};
+use crate::store::entity::load_task;
 use crate::store::layout::AGENTS;
-use crate::store::project::project;
 use crate::workspace::Workspace;
-use crate::workspace::absorb::Comments;
-use crate::workspace::deleted::Deleted;
+use crate::workspace::hand_edits::record::Comments;
+use crate::workspace::hand_edits::removed_files::Deleted;
 
 /// Most values that gave way which are told of one task, and most characters of one.
 const SHOWN: usize = 3;
@@ -134,24 +132,9 @@ impl Workspace {
 
     fn mend(&self, entities: &BTreeSet<Entity>) -> Result<Vec<String>> {
         self.under_lock("agentpm lint --fix", |runtime, _, _| {
-            let mut fixed = Vec::new();
+            let (mut fixed, lineage) = (Vec::new(), self.lineage());
             for entity in entities {
-                let edited = match entity {
-                    Entity::Task(id) => {
-                        let log = load_task(&self.store, *id, &[])?.log;
-                        let bytes = read_yaml(&self.store, entity).ok().flatten();
-                        match bytes.as_ref().map(|bytes| (bytes, compare(entity, &log.entries, bytes))) {
-                            Some((_, Readable::Edited(what))) => what != FORM,
-                            Some((bytes, Readable::Conflicted)) => {
-                                !self.edits_in_conflict(*id, &log.entries, bytes)?.is_empty()
-                            }
-                            _ => false,
-                        }
-                    }
-                    _ => false,
-                };
-                if !edited {
-                    project(&self.store, entity, &[], runtime)?;
+                if self.project_unedited(&lineage, entity, &[], runtime)? {
                     fixed.push(format!("{entity}: files written in their plain form"));
                 }
             }

@@ -6,11 +6,9 @@
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Spot};
 use crate::model::id::Id;
-use crate::store::edited::{among_below, heads, heads_at_foot};
 use crate::store::entity::read_yaml;
 use crate::store::place::line_of_key;
 use crate::store::project::render;
-use crate::store::yaml;
 use crate::workspace::Workspace;
 
 /// The line of a part of a readable file.
@@ -30,18 +28,13 @@ fn line_of_edge(text: &str, id: Id) -> Option<usize> {
 }
 
 /// Adds the line to a finding about a whole readable file: the first line that differs from what its log says.
-pub(in crate::workspace) fn point_out(finding: &mut Finding, entity: &Entity, entries: &[Entry], bytes: Option<&[u8]>) {
-    let Some(text) = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).filter(|_| finding.line.is_none()) else {
-        return;
-    };
+pub(super) fn point_out(finding: &mut Finding, entity: &Entity, entries: &[Entry], bytes: &[u8]) {
+    let Some(text) = std::str::from_utf8(bytes).ok().filter(|_| finding.line.is_none()) else { return };
     let find = |is: &dyn Fn(&str) -> bool| text.lines().position(is).map(|n| n + 1);
     finding.line = match finding.rule {
         Rule::YamlConflict => find(&|line| line.starts_with("<<<<<<< ")),
-        Rule::LogGap => find(&|line| line.trim_start().starts_with("heads:")),
         Rule::YamlEdited | Rule::YamlForm | Rule::YamlField | Rule::YamlStale | Rule::YamlAstray => {
-            let heads = heads_at_foot(text).or_else(|| yaml::read_value(text).ok().as_ref().and_then(heads));
-            let base = heads.map(|heads| render(entity, among_below(entries, &heads)));
-            base.and_then(|base| first_apart(&base, text)).or_else(|| first_apart(&render(entity, entries), text))
+            first_apart(&render(entity, entries), text)
         }
         _ => None,
     };

@@ -35,8 +35,8 @@ pub use stdin::lint_text;
 pub(super) use across::{Tied, across};
 pub(super) use changed::values_of;
 pub(super) use dropped::dropped_between;
-pub(super) use lines::{line_of, point_out};
-pub(super) use readable::readable;
+pub(super) use lines::line_of;
+pub(super) use readable::Beside;
 pub(super) use staged::{Staging, settings};
 pub(super) use task::{completed_by_force, values};
 
@@ -45,11 +45,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use self::lines::is_told;
+use self::lines::{is_told, point_out};
 use self::odd::is_temporary;
 use self::signed::{Asks, Keys};
 use self::task::several_owners;
 use super::Workspace;
+use super::hand_edits::lineage::{Lineage, Place};
 use crate::env::apart;
 use crate::env::files::Mark;
 use crate::env::progress::Progress;
@@ -177,15 +178,19 @@ impl Workspace {
         let unlogged: BTreeSet<Id> = newcomers.iter().filter_map(|new| new.id).collect();
         let (keys, asks) = (self.keys_here()?, self.asks_signatures());
         let progress = Progress::of("judging tasks", folders.len());
-        let seen = apart::each(&folders, |id| {
-            progress.step();
-            let more = pending.get(&Entity::Task(*id)).map_or(&[][..], Vec::as_slice);
-            let (found, task) = self.look_at(*id, more, unlogged.contains(id), &|path, log| {
-                signed::judge(&Entity::Task(*id), path, log, &BTreeSet::new(), &keys, asks)
-            })?;
-            let kept = task.map(|task| (*id, Tied::from(&task), task.fields.need_perm));
-            Ok((found, kept))
-        })?;
+        let seen = apart::each_with(
+            &folders,
+            || Ok(self.lineage()),
+            |lineage, id| {
+                progress.step();
+                let more = pending.get(&Entity::Task(*id)).map_or(&[][..], Vec::as_slice);
+                let (found, task) = self.look_at(lineage, *id, more, unlogged.contains(id), &|path, log| {
+                    signed::judge(&Entity::Task(*id), path, log, &BTreeSet::new(), &keys, asks)
+                })?;
+                let kept = task.map(|task| (*id, Tied::from(&task), task.fields.need_perm));
+                Ok((found, kept))
+            },
+        )?;
         let (mut tasks, mut asked) = (BTreeMap::new(), BTreeSet::new());
         for (found, kept) in seen {
             findings.extend(found);
@@ -207,7 +212,7 @@ impl Workspace {
             let path = home(&entity).map(|(folder, _)| self.store.shown(folder.join(LOG))).unwrap_or_default();
             findings.extend(signed::judge(&entity, &path, &log, &BTreeSet::new(), &keys, asks));
             if !pending.contains_key(&entity) {
-                findings.extend(self.readable_here(&entity, &log.entries));
+                findings.extend(self.readable_here(&self.lineage(), &entity, &log.entries)?);
             }
         }
         if let Ok(text) = String::from_utf8(self.store.dir.read("roles.yml", MAX_CONFIG).unwrap_or_default())
@@ -237,6 +242,7 @@ impl Workspace {
     /// All that is odd about one task by itself, with events that are not in its log yet; and the task, where it has events.
     fn look_at(
         &self,
+        lineage: &Lineage<'_>,
         id: Id,
         more: &[Entry],
         is_new: bool,
@@ -257,8 +263,9 @@ impl Workspace {
         // Most files are what their log says; that is seen without folding it once more.
         let is_whole = |bytes: Vec<u8>| bytes == render_task(&loaded.task).as_bytes();
         if more.is_empty() && !read_yaml(&self.store, &Entity::Task(id)).ok().flatten().is_some_and(is_whole) {
-            let found = self.readable_at_rest(id, &loaded.log.entries, mark)?;
-            findings.extend(found.filter(|f| !is_told(f, &findings)).map(|f| f.task(id)));
+            let mut found = self.readable_at_rest(lineage, id, &loaded.log.entries, mark)?;
+            found.retain(|found| !is_told(found, &findings));
+            findings.extend(found.into_iter().map(|found| found.task(id)));
         }
         findings.extend(values(&self.store.name, &loaded.task));
         findings.extend(several_owners(&self.store.name, &loaded.task, &loaded.log.entries));
@@ -266,12 +273,18 @@ impl Workspace {
     }
 
     /// As `readable_here`, looked at again where somebody may have been writing between our two looks.
-    fn readable_at_rest(&self, id: Id, entries: &[Entry], mark: Option<Mark>) -> Result<Option<Finding>> {
+    fn readable_at_rest(
+        &self,
+        lineage: &Lineage<'_>,
+        id: Id,
+        entries: &[Entry],
+        mark: Option<Mark>,
+    ) -> Result<Vec<Finding>> {
         let entity = Entity::Task(id);
-        let mut found = self.readable_here(&entity, entries);
+        let mut found = self.readable_here(lineage, &entity, entries)?;
         let mut looked = entries.len();
         for _ in 0..20 {
-            if found.is_none() || self.mark_of_log(id) == mark && self.pending()?.is_empty() {
+            if found.is_empty() || self.mark_of_log(id) == mark && self.pending()?.is_empty() {
                 break;
             }
             let now = load_task(&self.store, id, &[])?.log.entries;
@@ -279,7 +292,7 @@ impl Workspace {
             if now.len() == looked && self.pending()?.is_empty() {
                 break;
             }
-            found = self.readable_here(&entity, &now);
+            found = self.readable_here(lineage, &entity, &now)?;
             looked = now.len();
         }
         Ok(found)
@@ -290,19 +303,19 @@ impl Workspace {
         self.store.dir.mark(task_dir(id).join(LOG)).ok().flatten()
     }
 
-    /// How a readable file differs from what its log says.
-    fn readable_here(&self, entity: &Entity, entries: &[Entry]) -> Option<Finding> {
-        let path = self.store.shown(yaml_path(entity)?);
+    /// How a readable file of the work tree differs from what its log says.
+    fn readable_here(&self, lineage: &Lineage<'_>, entity: &Entity, entries: &[Entry]) -> Result<Vec<Finding>> {
+        let Some(path) = yaml_path(entity).map(|path| self.store.shown(path)) else { return Ok(Vec::new()) };
         let bytes = match read_yaml(&self.store, entity) {
             Ok(bytes) => bytes,
             Err(e) if is_odd(&e) => {
-                return Some(Finding::new(Rule::OddFile, format!("not a regular file: {e}")).at(path, None));
+                return Ok(vec![Finding::new(Rule::OddFile, format!("not a regular file: {e}")).at(path, None)]);
             }
-            Err(e) => return Some(Finding::new(Rule::YamlInvalid, format!("it cannot be read: {e}")).at(path, None)),
+            Err(e) => {
+                return Ok(vec![Finding::new(Rule::YamlInvalid, format!("it cannot be read: {e}")).at(path, None)]);
+            }
         };
-        let mut found = readable(path, entity, entries, bytes.as_deref())?;
-        point_out(&mut found, entity, entries, bytes.as_deref());
-        Some(found)
+        Beside { place: Place::WorkTree, path, entity, entries, bytes: bytes.as_deref() }.findings(lineage)
     }
 
     /// Whether a completion says itself that it passed a check.

@@ -3,30 +3,54 @@
 //! Promises: judged by bytes, wherever they were read.
 //! Refuses to know: how to mend it.
 
+use super::point_out;
+use crate::error::Result;
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::quoted;
 use crate::rules::decide::edit::is_foreign;
 use crate::store::comments::Comment;
-use crate::store::edited::{FORM, NO_FOOT, Readable, compare};
+use crate::store::edited::Readable;
 use crate::store::place::line_of_key;
 use crate::store::yaml::line_in;
-use crate::workspace::absorb::comments_in;
+use crate::workspace::hand_edits::lineage::{Judged, Lineage, Place, Unclear};
 
 /// Most comments that are named.
 const MOST_COMMENTS: usize = 5;
 
-/// How the bytes of a readable file differ from what its log says; `None` for bytes that are not there.
-pub(in crate::workspace) fn readable(
-    path: String,
-    entity: &Entity,
-    entries: &[Entry],
-    bytes: Option<&[u8]>,
-) -> Option<Finding> {
-    match bytes {
-        Some(bytes) => judged(path, compare(entity, entries, bytes), bytes),
-        None => Some(missing(path)),
+/// A readable file beside its log.
+pub(in crate::workspace) struct Beside<'a> {
+    pub place: Place,
+    /// The path of the file, as messages name it.
+    pub path: String,
+    pub entity: &'a Entity,
+    pub entries: &'a [Entry],
+    /// The file; `None` where it is missing.
+    pub bytes: Option<&'a [u8]>,
+}
+
+impl Beside<'_> {
+    /// How the file differs from what its log says, with the lines.
+    ///
+    /// Errors: `ERR_GIT` where the versions it comes from cannot be read.
+    pub fn findings(self, lineage: &Lineage<'_>) -> Result<Vec<Finding>> {
+        let Beside { place, path, entity, entries, bytes } = self;
+        let Some(bytes) = bytes else {
+            return Ok(vec![Finding::new(Rule::YamlMissing, "the readable file is missing").at(path, None)]);
+        };
+        let judged = lineage.judge(place, entity, entries, entries, bytes)?;
+        let mut findings: Vec<Finding> =
+            judged.unclear.iter().map(|unclear| unclear_found(&path, unclear, bytes)).collect();
+        findings.extend(judged_found(path, &judged, bytes));
+        findings.iter_mut().for_each(|finding| point_out(finding, entity, entries, bytes));
+        Ok(findings)
     }
+}
+
+/// What lint says of a value that may be older than what the log says, or a hand edit.
+fn unclear_found(path: &str, unclear: &Unclear, bytes: &[u8]) -> Finding {
+    let line = line_of_key(&String::from_utf8_lossy(bytes), &unclear.part.key);
+    Finding::new(Rule::YamlAstray, unclear.in_words()).at(path, line)
 }
 
 /// Comments with their lines.
@@ -39,53 +63,43 @@ fn told(all: &[Comment]) -> String {
     words.join(", ")
 }
 
-fn missing(path: String) -> Finding {
-    Finding::new(Rule::YamlMissing, "the readable file is missing").at(path, None)
-}
-
 /// What a readable file's standing to its log means for lint.
-fn judged(path: String, how: Readable, bytes: &[u8]) -> Option<Finding> {
+fn judged_found(path: String, judged: &Judged, bytes: &[u8]) -> Option<Finding> {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
-    let line = |keys: &str| keys.split(", ").filter_map(|key| line_of_key(text, key)).min();
-    let finding = match how {
+    let line = |keys: &[String]| keys.iter().filter_map(|key| line_of_key(text, key)).min();
+    let comments = || {
+        let more = if judged.remarks.is_empty() { String::new() } else { told(&judged.remarks) };
+        (!more.is_empty()).then_some(more)
+    };
+    let finding = match &judged.how {
         Readable::Clean => return None,
-        Readable::Ahead(lost) => {
-            Finding::new(Rule::LogGap, format!("it was made from event {lost}, which its log does not hold"))
-        }
         Readable::Stale if text.contains('\r') => Finding::new(Rule::YamlForm, "its lines end with CR LF"),
-        Readable::Stale => Finding::new(Rule::YamlStale, "it was written before its log grew"),
-        Readable::Astray => Finding::new(Rule::YamlAstray, "it was not edited, but it does not follow from its log"),
+        Readable::Stale => Finding::new(Rule::YamlStale, "it says what its log said before"),
+        Readable::Form => Finding::new(Rule::YamlForm, "it is not in its canonical form"),
         Readable::Conflicted => Finding::new(Rule::YamlConflict, "it holds conflict markers of git"),
-        Readable::Edited(what) if what == FORM => match &comments_in(bytes)[..] {
-            [] => Finding::new(Rule::YamlForm, "it is not in its canonical form"),
-            [(line, words)] => {
-                let finding = Finding::new(Rule::YamlComment, format!("a comment would be lost: {}", quoted(words)));
-                return Some(finding.at(path, Some(*line)));
-            }
-            all => {
-                let finding = Finding::new(Rule::YamlComment, format!("comments would be lost: {}", told(all)));
-                return Some(finding.at(path, Some(all[0].0)));
-            }
-        },
-        Readable::Edited(what) if what.starts_with("it cannot be read") || what.starts_with("it is not valid") => {
-            let line = line_in(&what);
-            return Some(Finding::new(Rule::YamlInvalid, what).at(path, line));
+        Readable::Comments => {
+            let (line, message) = match &judged.remarks[..] {
+                [(line, words)] => (*line, format!("a comment would be lost: {}", quoted(words))),
+                all => (all.first().map_or(1, |first| first.0), format!("comments would be lost: {}", told(all))),
+            };
+            return Some(Finding::new(Rule::YamlComment, message).at(path, Some(line)));
         }
-        Readable::Edited(what) if what == NO_FOOT => {
-            let last = text.lines().count().max(1);
-            return Some(Finding::new(Rule::YamlEdited, format!("it was edited by hand: {what}")).at(path, Some(last)));
+        Readable::Invalid(what) => {
+            return Some(Finding::new(Rule::YamlInvalid, what.clone()).at(path, line_in(what)));
         }
-        Readable::Edited(what) if what.split(", ").all(is_foreign) => {
-            let message = format!("it holds fields that this version does not know: {what}");
-            return Some(Finding::new(Rule::YamlField, message).at(path, line(&what)));
+        Readable::Edited(what) if judged.conflicted => {
+            let message = format!("it holds conflict markers of git, and edits by hand: {}", what.join(", "));
+            Finding::new(Rule::YamlConflict, message)
+        }
+        Readable::Edited(what) if what.iter().all(|key| is_foreign(key)) => {
+            let message = format!("it holds fields that this version does not know: {}", what.join(", "));
+            return Some(Finding::new(Rule::YamlField, message).at(path, line(what)));
         }
         Readable::Edited(what) => {
-            let remarks = comments_in(bytes);
-            let more =
-                if remarks.is_empty() { String::new() } else { format!("; it holds comments too: {}", told(&remarks)) };
-            let finding = Finding::new(Rule::YamlEdited, format!("it was edited by hand: {what}{more}"));
+            let more = comments().map(|more| format!("; it holds comments too: {more}")).unwrap_or_default();
+            let message = format!("it was edited by hand: {}{more}", what.join(", "));
             // What was taken out stands nowhere any more.
-            return Some(finding.at(path, line(&what).or(Some(1))));
+            return Some(Finding::new(Rule::YamlEdited, message).at(path, line(what).or(Some(1))));
         }
     };
     Some(finding.at(path, None))

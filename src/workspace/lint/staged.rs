@@ -13,7 +13,7 @@ use super::lines::is_told;
 use super::permitted::RolesAt;
 use super::rewritten::rewritten;
 use super::task::several_owners;
-use super::{LintReport, line_of, point_out, readable, values};
+use super::{Beside, LintReport, line_of, values};
 use crate::env::Env;
 use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
@@ -30,10 +30,11 @@ use crate::store::layout::{LOG, TASKS, home, shown};
 use crate::store::log::Log;
 use crate::store::place::{not_text, not_utf8};
 use crate::store::yaml;
+use crate::workspace::hand_edits::lineage::{Lineage, Place as FilePlace};
+use crate::workspace::hand_edits::{new_files, removed_files};
 use crate::workspace::heal::entity_below;
 use crate::workspace::open::{Options, Place, newer, place_in_git};
 use crate::workspace::pending::left_behind_at;
-use crate::workspace::{deleted, newcomers};
 
 /// Checks what is staged of the plan. `None` where there is no plan, neither in the work tree nor in the index.
 ///
@@ -98,6 +99,7 @@ pub(in crate::workspace) struct Staging<'a> {
     /// The files of the commits that a merge in progress brings in.
     merged: Vec<Oid>,
     changes: BTreeMap<String, Change>,
+    lineage: Lineage<'a>,
     pub(super) unmerged: BTreeSet<String>,
 }
 
@@ -110,7 +112,7 @@ pub(super) struct Sides {
 
 impl<'a> Staging<'a> {
     /// Reads the index that git would commit from.
-    pub(in crate::workspace) fn open(env: &Env, place: &'a Place) -> Result<Self> {
+    pub(in crate::workspace) fn open(env: &'a Env, place: &'a Place) -> Result<Self> {
         let objects = place.repo.objects_with(env)?;
         let tree_of = |commit: Oid| objects.commit(commit).map(|commit| commit.tree);
         let tree = objects.head()?.commit.map(tree_of).transpose()?;
@@ -118,7 +120,8 @@ impl<'a> Staging<'a> {
         let index = place.repo.index_in_force(env);
         let staged = objects.staged(&index, tree, &place.name)?;
         let changes = staged.changes.into_iter().map(|change| (change.path.clone(), change)).collect();
-        Ok(Staging { place, objects, index, tree, merged, changes, unmerged: staged.unmerged })
+        let lineage = Lineage::new(env, Some(&place.repo), &place.name, None);
+        Ok(Staging { place, objects, index, tree, merged, changes, lineage, unmerged: staged.unmerged })
     }
 
     /// Whether git is about to make again a commit that was made before: in a rebase, a cherry-pick and the like.
@@ -226,12 +229,16 @@ impl<'a> Staging<'a> {
         // What is void under a lost lease is named as just that.
         let doubled = |f: &&Finding| f.rule == Rule::EventFenced && suspects.iter().any(|s| Some(s.event) == f.event);
         findings.extend(fresh.filter(|f| !doubled(f)).cloned().map(strictly));
-        let mut found = readable(yaml.path, entity, after.entries(), yaml.new.as_deref());
-        if let Some(found) = &mut found {
-            point_out(found, entity, after.entries(), yaml.new.as_deref());
-        }
-        let found = found.filter(|found| !is_told(found, &after.findings));
-        findings.extend(found.map(strictly).map(half_staged));
+        let beside = Beside {
+            place: FilePlace::Index,
+            path: yaml.path,
+            entity,
+            entries: after.entries(),
+            bytes: yaml.new.as_deref(),
+        };
+        let mut found = beside.findings(&self.lineage)?;
+        found.retain(|found| !is_told(found, &after.findings));
+        findings.extend(found.into_iter().map(strictly).map(half_staged));
         let text = String::from_utf8_lossy(yaml.new.as_deref().unwrap_or_default());
         for finding in findings.iter_mut().filter(|finding| finding.line.is_none()) {
             finding.line = finding.spot.as_ref().and_then(|spot| line_of(&text, spot));
@@ -248,11 +255,11 @@ impl<'a> Staging<'a> {
     fn without_log(&self, id: Id, log: &Sides, yaml: &Sides) -> Vec<Finding> {
         const MEND: &str = "agentpm lint --fix brings the files back, then git add them; to be done with the task: agentpm task \
                             transition --status cancelled, then agentpm task archive";
-        let origin = |bytes: &[u8]| newcomers::origin(bytes, Some(id), &|task| self.has(task));
+        let origin = |bytes: &[u8]| new_files::origin(bytes, Some(id), &|task| self.has(task));
         vec![match (&log.old, &yaml.new) {
-            (Some(_), None) => Finding { mend: MEND.into(), ..deleted::found(&self.place.name, id) },
+            (Some(_), None) => Finding { mend: MEND.into(), ..removed_files::found(&self.place.name, id) },
             (None, Some(bytes)) if let Some(copy_of) = origin(bytes) => {
-                newcomers::found(yaml.path.clone(), Some(id), copy_of, bytes)
+                new_files::found(yaml.path.clone(), Some(id), copy_of, bytes)
             }
             (_, Some(_)) => Finding::new(Rule::LogMissing, format!("task/{id} is staged without its log"))
                 .task(id)
@@ -278,10 +285,10 @@ impl<'a> Staging<'a> {
             "config.toml" | "roles.yml" => self.settings(&change.path, below, item)?,
             ".gitattributes" | ".gitignore" => Vec::new(),
             _ if below.starts_with("archive/") && below.ends_with(".jsonl") => Vec::new(),
-            _ if newcomers::is_yaml(Path::new(below)) && is_place_of_new(below) => {
+            _ if new_files::is_yaml(Path::new(below)) && is_place_of_new(below) => {
                 let bytes = self.objects.blob(item.oid)?;
-                match newcomers::origin(&bytes, None, &|task| self.has(task)) {
-                    Some(copy_of) => vec![newcomers::found(change.path.clone(), None, copy_of, &bytes)],
+                match new_files::origin(&bytes, None, &|task| self.has(task)) {
+                    Some(copy_of) => vec![new_files::found(change.path.clone(), None, copy_of, &bytes)],
                     None => astray(&change.path, below),
                 }
             }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::lines::is_told;
 use super::rewritten::rewritten;
 use super::staged::{is_place_of_new, settings, understood};
-use super::{LintReport, line_of, point_out, readable, tried};
+use super::{Beside, LintReport, line_of, tried};
 use crate::env::Env;
 use crate::env::files;
 use crate::error::{Code, Error, Result};
@@ -22,8 +22,9 @@ use crate::store::log::Log;
 use crate::store::place::not_text;
 use crate::store::yaml::{self, line_in};
 use crate::workspace::Workspace;
+use crate::workspace::hand_edits::lineage::{Lineage, Place};
+use crate::workspace::hand_edits::new_files;
 use crate::workspace::heal::entity_below;
-use crate::workspace::newcomers;
 use crate::workspace::open::{Options, severities, store_around};
 
 /// Checks a text as if it stood at `path`, which is absolute or below the current folder. `None` where no store is around it.
@@ -36,11 +37,12 @@ pub fn lint_text(env: &Env, options: &Options, path: &Path, text: &[u8]) -> Resu
         return Ok(None);
     };
     let below = path.strip_prefix(real(store.path())).ok().and_then(Path::to_str);
-    let mut findings = below.map(|below| judge(&store, below, text)).transpose()?.unwrap_or_default();
+    let named = Options { store: Some(store.path().to_owned()), ..options.clone() };
+    // Settings that cannot be read are named where they are judged.
+    let opened = Workspace::open(env.again(), named).ok();
+    let lineage = opened.as_ref().map_or_else(|| Lineage::new(env, None, &store.name, None), Workspace::lineage);
+    let mut findings = below.map(|below| judge(&store, &lineage, below, text)).transpose()?.unwrap_or_default();
     if tried::any(&findings) {
-        let named = Options { store: Some(store.path().to_owned()), ..options.clone() };
-        // Settings that cannot be read are named where they are judged.
-        let opened = Workspace::open(env.again(), named).ok();
         if let Some(trial) = opened.as_ref().and_then(Workspace::trial) {
             findings = tried::tried(&trial, findings, &|_| Some(text.to_vec()));
         }
@@ -57,14 +59,15 @@ fn real(path: &Path) -> PathBuf {
         .map_or(folder.clone(), |rest| if rest == Path::new("") { folder.clone() } else { folder.join(rest) })
 }
 
-fn judge(store: &Store, below: &str, text: &[u8]) -> Result<Vec<Finding>> {
+fn judge(store: &Store, lineage: &Lineage<'_>, below: &str, text: &[u8]) -> Result<Vec<Finding>> {
     let path = store.shown(below);
     if let Some((entity, is_log)) = entity_below(below) {
         let of_task = |finding: Finding| match &entity {
             Entity::Task(id) => finding.task(*id),
             _ => finding,
         };
-        let found = if is_log { log(store, &entity, &path, text)? } else { file(store, &entity, &path, text)? };
+        let found =
+            if is_log { log(store, &entity, &path, text)? } else { file(store, lineage, &entity, &path, text)? };
         return Ok(found.into_iter().map(of_task).collect());
     }
     let odd = |what: &str| vec![Finding::new(Rule::OddFile, what).at(&path, None)];
@@ -75,7 +78,7 @@ fn judge(store: &Store, below: &str, text: &[u8]) -> Result<Vec<Finding>> {
         [TASKS, _, id, LOG] if id.parse::<Id>().is_ok() => {
             vec![Finding::new(Rule::PathMismatch, "a task in the folder of others").at(&path, None)]
         }
-        _ if newcomers::is_yaml(Path::new(below)) && is_place_of_new(below) => match newcomer(store, &path, None, text)
+        _ if new_files::is_yaml(Path::new(below)) && is_place_of_new(below) => match newcomer(store, &path, None, text)
         {
             Some(finding) => vec![finding],
             None => odd("a file that does not belong here"),
@@ -85,7 +88,7 @@ fn judge(store: &Store, below: &str, text: &[u8]) -> Result<Vec<Finding>> {
 }
 
 /// What is odd about the text of a readable file, and about its task where the file shows it.
-fn file(store: &Store, entity: &Entity, path: &str, text: &[u8]) -> Result<Vec<Finding>> {
+fn file(store: &Store, lineage: &Lineage<'_>, entity: &Entity, path: &str, text: &[u8]) -> Result<Vec<Finding>> {
     let on_disk = read_log(store, entity)?;
     if on_disk.entries.is_empty() {
         let new = match entity {
@@ -97,23 +100,28 @@ fn file(store: &Store, entity: &Entity, path: &str, text: &[u8]) -> Result<Vec<F
     let shown = String::from_utf8_lossy(text);
     let log_path = home(entity).map(|(folder, _)| store.shown(folder.join(LOG))).unwrap_or_default();
     let understood = understood(&store.name, entity, &log_path, on_disk);
-    let mut found = readable(path.to_owned(), entity, understood.entries(), Some(text));
-    if let Some(found) = &mut found {
-        point_out(found, entity, understood.entries(), Some(text));
-    }
+    let beside = Beside {
+        place: Place::WorkTree,
+        path: path.to_owned(),
+        entity,
+        entries: understood.entries(),
+        bytes: Some(text),
+    };
+    let mut found = beside.findings(lineage)?;
+    found.retain(|found| !is_told(found, &understood.findings));
     let own = understood.findings.iter().filter(|finding| finding.path.as_deref() == Some(path)).cloned();
     let own = own.map(|mut finding| {
         finding.line = finding.spot.as_ref().and_then(|spot| line_of(&shown, spot));
         finding
     });
-    Ok(own.chain(found.filter(|found| !is_told(found, &understood.findings))).collect())
+    Ok(own.chain(found).collect())
 }
 
 /// What is said of a file that may become a task, or is a copy of one's; `None` for one that was made from events.
 fn newcomer(store: &Store, path: &str, home: Option<Id>, text: &[u8]) -> Option<Finding> {
     let is_there = |id| read_log(store, &Entity::Task(id)).is_ok_and(|log| !log.entries.is_empty());
-    let copy_of = newcomers::origin(text, home, &is_there)?;
-    Some(newcomers::found(path.to_owned(), home, copy_of, text))
+    let copy_of = new_files::origin(text, home, &is_there)?;
+    Some(new_files::found(path.to_owned(), home, copy_of, text))
 }
 
 /// What is odd about the text of a log, and what of the log on disk is not in it.

@@ -2,15 +2,15 @@
 //!
 //! Promises: an edit that would be recorded keeps its finding; of one that would not, each refusal is a finding with the line it
 //! is about, the code, and what would be allowed.
-//! Refuses to know: how an edit is judged (`workspace::trial`), and where the text was read.
+//! Refuses to know: how an edit is judged (`workspace::hand_edits::dry_run`), and where the text was read.
 
 use std::borrow::Cow;
 
 use crate::error::Error;
 use crate::model::finding::{Finding, Refusal, Rule, Severity};
 use crate::rules::decide::edit::Doc;
-use crate::workspace::newcomers;
-use crate::workspace::trial::{Trial, Tried};
+use crate::workspace::hand_edits::dry_run::{Trial, Tried};
+use crate::workspace::hand_edits::new_files;
 
 /// How a refused edit is mended where nothing nearer can be said.
 const PUT_BACK: &str = "put back what stood there, or write what is allowed";
@@ -43,7 +43,7 @@ pub(super) fn tried(
             continue;
         };
         let tried = match (finding.rule, finding.task) {
-            (Rule::TaskNew, id) => match newcomers::read(&path, &bytes) {
+            (Rule::TaskNew, id) => match new_files::read(&path, &bytes) {
                 Ok((text, value)) => trial.newcomer(id, value.as_object().unwrap_or(&Doc::new()), &path, &text),
                 Err(e) => Tried { refusals: vec![e], ..Tried::default() },
             },

@@ -24,9 +24,7 @@ use crate::store::config::MAX_CONFIG;
 use crate::store::entity::placed;
 use crate::store::layout::{LOG, STORE, task_dir};
 use crate::workspace::Workspace;
-use crate::workspace::lint::{
-    Tied, across, completed_by_force, dropped_between, line_of, point_out, readable, values, values_of,
-};
+use crate::workspace::lint::{Beside, Tied, across, completed_by_force, dropped_between, line_of, values, values_of};
 use crate::workspace::past::{Past, began_at};
 
 /// Most findings that are listed unless all are asked for; they are counted all the same.
@@ -343,7 +341,7 @@ impl Side {
 
     /// Takes tasks in as they were at a point. Gives all that is odd about each of them.
     fn look_at(&mut self, ws: &Workspace, past: &Past, touched: &BTreeSet<Id>) -> Result<Vec<Finding>> {
-        let mut findings = Vec::new();
+        let (mut findings, lineage) = (Vec::new(), ws.lineage());
         for id in touched {
             let (mut log, yaml) = past.files(*id)?;
             let of_log = std::mem::take(&mut log.findings);
@@ -365,11 +363,10 @@ impl Side {
             // Without events a file is no task's readable file; what it is then is told by `broken_between`.
             if !log.entries.is_empty() {
                 let path = ws.store.shown(task_dir(*id).join("task.yaml"));
-                let mut found = readable(path, &Entity::Task(*id), &log.entries, yaml.as_deref());
-                if let Some(found) = &mut found {
-                    point_out(found, &Entity::Task(*id), &log.entries, yaml.as_deref());
-                }
-                findings.extend(found.map(|f| f.task(*id)));
+                let entity = Entity::Task(*id);
+                let place = past.file_place();
+                let beside = Beside { place, path, entity: &entity, entries: &log.entries, bytes: yaml.as_deref() };
+                findings.extend(beside.findings(&lineage)?.into_iter().map(|f| f.task(*id)));
             }
             self.texts.insert(*id, text);
         }

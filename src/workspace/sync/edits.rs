@@ -2,7 +2,7 @@
 //!
 //! Promises: an edit that comes with a commit is recorded like any hand edit, by the heads at its own foot, or stands in the file
 //! with a reason; bringing commits together never draws over it.
-//! Refuses to know: how an edit is judged (`workspace::absorb`).
+//! Refuses to know: how an edit is judged (`workspace::hand_edits::record`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,21 +11,22 @@ use serde_json::Value;
 
 use super::Sync;
 use super::publish::Upstream;
+use crate::env::apart;
 use crate::error::{Error, Result};
 use crate::git::{Mode, Oid};
 use crate::model::event::{Entity, Entry, MAX_CLOCK};
 use crate::model::id::{HANDLE_MIN, Id};
-use crate::model::yaml::is_as_written;
-use crate::rules::decide::edit::recordings;
-use crate::store::edited::{FORM, Readable, compare, heads};
+use crate::rules::decide::edit::WHY;
+use crate::store::edited::{Readable, sides};
 use crate::store::entity::{read_log, read_yaml};
 use crate::store::layout::{LOG, task_dir};
 use crate::store::log::Log;
-use crate::store::project::project_log;
-use crate::store::yaml;
-use crate::workspace::absorb::{Comments, HandEdit};
-use crate::workspace::deleted::Deleted;
-use crate::workspace::foresee::Written;
+use crate::store::merge::merge;
+use crate::store::project::{project_log, render};
+use crate::workspace::hand_edits::lineage::Place;
+use crate::workspace::hand_edits::preview::Written;
+use crate::workspace::hand_edits::record::{Comments, Draft, HandEdit};
+use crate::workspace::hand_edits::removed_files::Deleted;
 use crate::workspace::heal::{BroughtBackTask, entity_below};
 
 /// Something written by hand that was recorded, or would be.
@@ -105,8 +106,15 @@ impl TakenIn {
 
 const A_NEW_TASK: &str = "a new task";
 
-/// The text of a task's file, as somebody edited it.
-pub(super) type Edited = (Id, String);
+/// A task's file that was edited by hand.
+#[derive(Debug)]
+pub(super) struct Edited {
+    pub id: Id,
+    pub text: String,
+    /// What the log beside it says.
+    rendered: String,
+    place: Place,
+}
 
 impl Sync<'_> {
     /// The edits in files that `theirs` changed since it parted from `own`.
@@ -119,7 +127,7 @@ impl Sync<'_> {
             Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
         };
         let before = base.map(folder).transpose()?.flatten();
-        let mut edits = Vec::new();
+        let (mut edits, lineage) = (Vec::new(), self.ws.lineage());
         for change in self.objects.changes(before, folder(there)?)? {
             let (Some((Entity::Task(id), false)), Some(item)) = (entity_below(&change.path), change.new) else {
                 continue;
@@ -128,13 +136,12 @@ impl Sync<'_> {
                 continue;
             }
             let Ok(text) = String::from_utf8(self.objects.blob(item.oid)?) else { continue };
-            if is_as_written(&text) == Some(true) {
-                continue;
-            }
             let log = self.objects.file(there, &self.ws.store.shown(task_dir(id).join(LOG)))?.unwrap_or_default();
             let entries = Log::read(&log[..]).unwrap_or_default().entries;
-            if matches!(compare(&Entity::Task(id), &entries, text.as_bytes()), Readable::Edited(what) if what != FORM) {
-                edits.push((id, text));
+            let (entity, place) = (Entity::Task(id), Place::Commit(theirs));
+            let judged = lineage.judge(place, &entity, &entries, &entries, text.as_bytes())?;
+            if matches!(judged.how, Readable::Edited(_)) {
+                edits.push(Edited { id, text, rendered: render(&entity, &entries), place });
             }
         }
         Ok(edits)
@@ -169,8 +176,11 @@ impl Sync<'_> {
                 Ok(what) if what.is_empty() => {}
                 Ok(what) => taken.keep(Some(id), path, what),
                 Err(e) => {
-                    let text = read_yaml(&self.ws.store, &Entity::Task(id)).ok().flatten().unwrap_or_default();
-                    taken.stayed.extend(String::from_utf8(text).ok().map(|text| (id, text)));
+                    let entity = Entity::Task(id);
+                    let text = read_yaml(&self.ws.store, &entity).ok().flatten().unwrap_or_default();
+                    let rendered = render(&entity, &read_log(&self.ws.store, &entity)?.entries);
+                    let text = String::from_utf8(text).ok();
+                    taken.stayed.extend(text.map(|text| Edited { id, text, rendered, place: Place::WorkTree }));
                     let (handle, why) = (self.ws.handle(id)?, &e.message);
                     let warning = format!("the edit of task {handle} stays in its file and was not committed: {why}");
                     taken.warnings.push(warning);
@@ -237,15 +247,16 @@ impl Sync<'_> {
     }
 
     /// The tasks whose files say something that their events do not. An edit may have been committed as it is; so every file is
-    /// asked, which its sum makes cheap.
+    /// compared with its log.
     fn edited_here(&self) -> Result<Vec<Id>> {
-        let mut edited = Vec::new();
-        for id in self.ws.store.task_folders()?.0 {
-            if self.ws.holds_words(id)? {
-                edited.push(id);
-            }
-        }
-        Ok(edited)
+        let ws = self.ws;
+        let folders = ws.store.task_folders()?.0;
+        let judged = apart::each_with(
+            &folders,
+            || Ok(ws.lineage()),
+            |lineage, id| Ok(ws.judge_file(lineage, *id)?.is_some_and(|judged| judged.how.holds_words())),
+        )?;
+        Ok(folders.into_iter().zip(judged).filter(|(_, edited)| *edited).map(|(id, _)| id).collect())
     }
 
     /// Of edits that lie in commits of this branch: the logs here and at the upstream together, where somebody else recorded the
@@ -253,32 +264,31 @@ impl Sync<'_> {
     fn recorded_there(&self, edited: &[Id], upstream: Option<&Upstream>) -> Result<BTreeMap<Id, Vec<Entry>>> {
         let mut there = BTreeMap::new();
         let plan = self.plan_of(self.tip()?)?;
-        let committed: Vec<(Id, String)> =
-            edited.iter().filter_map(|id| Some((*id, self.committed_text(*id, plan)?))).collect();
+        let committed: Vec<Id> = edited.iter().copied().filter(|id| self.is_committed(*id, plan)).collect();
         let Some(upstream) = upstream.filter(|_| !committed.is_empty()) else { return Ok(there) };
         // What cannot be asked now is told where the plan is brought together.
         let Ok(Some(theirs)) = self.fetch(upstream) else { return Ok(there) };
         let theirs = self.plan_of(theirs)?;
-        for (id, text) in committed {
+        for id in committed {
             let mut entries = self.entries(id, theirs)?;
-            let heads = yaml::read_value(&text).ok().as_ref().and_then(heads).unwrap_or_default();
-            if recordings(&entries, &heads).is_empty() {
+            let here = read_log(&self.ws.store, &Entity::Task(id))?.entries;
+            let is_new = |entry: &Entry| here.iter().all(|known| known.event.id != entry.event.id);
+            if !entries.iter().any(|entry| entry.event.why.as_deref() == Some(WHY) && is_new(entry)) {
                 continue;
             }
             let known: BTreeSet<Id> = entries.iter().map(|entry| entry.event.id).collect();
-            let here = read_log(&self.ws.store, &Entity::Task(id))?.entries;
             entries.extend(here.into_iter().filter(|entry| !known.contains(&entry.event.id)));
             there.insert(id, entries);
         }
         Ok(there)
     }
 
-    /// The text of a task's file, where it is as it was committed.
-    fn committed_text(&self, id: Id, plan: Option<Oid>) -> Option<String> {
-        let bytes = read_yaml(&self.ws.store, &Entity::Task(id)).ok().flatten()?;
-        let committed =
-            self.objects.file(plan?, &task_dir(id).join("task.yaml").display().to_string()).ok().flatten()?;
-        String::from_utf8(bytes).ok().filter(|text| text.as_bytes() == committed)
+    /// Whether a task's file is as it was committed.
+    fn is_committed(&self, id: Id, plan: Option<Oid>) -> bool {
+        let bytes = read_yaml(&self.ws.store, &Entity::Task(id)).ok().flatten();
+        let path = task_dir(id).join("task.yaml").display().to_string();
+        let committed = plan.and_then(|plan| self.objects.file(plan, &path).ok().flatten());
+        bytes.is_some() && bytes == committed
     }
 
     /// Brings what the upstream knows into the logs of these tasks; their files stay as they are.
@@ -304,19 +314,25 @@ impl Sync<'_> {
         self.ws.store.shown(task_dir(id).join("task.yaml"))
     }
 
-    fn draft(&self, id: Id, text: &str) -> HandEdit {
-        let current = read_yaml(&self.ws.store, &Entity::Task(id)).ok().flatten().unwrap_or_default();
-        let draft = Some((text.to_owned(), String::from_utf8_lossy(&current).into_owned()));
-        HandEdit { id, draft, comments: Comments::Keep }
+    fn draft(&self, edited: &Edited) -> HandEdit {
+        let Edited { id, text, place, .. } = edited;
+        let current = read_yaml(&self.ws.store, &Entity::Task(*id)).ok().flatten().unwrap_or_default();
+        let current = String::from_utf8_lossy(&current).into_owned();
+        HandEdit {
+            id: *id,
+            draft: Some(Draft { text: text.clone(), current, place: *place }),
+            comments: Comments::Keep,
+        }
     }
 
     /// Records edits that came with commits. One that is not allowed is put into the file, where it stood. Says whether any was
     /// recorded.
     pub(super) fn record_edits(&self, edits: Vec<Edited>, taken: &mut TakenIn) -> Result<bool> {
         let mut recorded = false;
-        for (id, text) in edits {
+        for edited in edits {
+            let id = edited.id;
             let (handle, path) = (self.ws.handle(id)?, self.path_of(id));
-            match self.ws.record(self.draft(id, &text)) {
+            match self.ws.record(self.draft(&edited)) {
                 Ok(what) if what.is_empty() => {}
                 Ok(what) => {
                     recorded = true;
@@ -324,7 +340,7 @@ impl Sync<'_> {
                     taken.keep(Some(id), path, what);
                 }
                 Err(e) => {
-                    self.put_back(id, &text)?;
+                    self.put_back(&edited)?;
                     let why = &e.message;
                     taken.warnings.push(format!(
                         "task {handle} came edited by hand; the edit stands in its file and was not recorded: {why}"
@@ -344,9 +360,9 @@ impl Sync<'_> {
         taken: &mut TakenIn,
     ) -> Result<BTreeMap<Entity, Vec<Entry>>> {
         let plan = self.plan_of(new)?;
-        let one = |(id, text): &Edited| Ok(Written::Edit(self.draft(*id, text), Some(self.entries(*id, plan)?)));
+        let one = |edited: &Edited| Ok(Written::Edit(self.draft(edited), Some(self.entries(edited.id, plan)?)));
         let foreseen = self.ws.foresee(&edits.iter().map(one).collect::<Result<Vec<_>>>()?)?;
-        for ((id, _), outcome) in edits.iter().zip(foreseen.outcomes) {
+        for (Edited { id, .. }, outcome) in edits.iter().zip(foreseen.outcomes) {
             let (handle, path) = (id.handle(HANDLE_MIN), self.path_of(*id));
             match outcome {
                 Ok((_, what)) if what.is_empty() => {}
@@ -366,16 +382,20 @@ impl Sync<'_> {
         Ok(foreseen.entries)
     }
 
-    /// Puts an edit into its file again, unless somebody else's words are there by now.
-    pub(super) fn put_back(&self, id: Id, text: &str) -> Result<()> {
+    /// Puts an edit into its file again, on top of what its log says by now, unless other words are there.
+    pub(super) fn put_back(&self, edited: &Edited) -> Result<()> {
+        let Edited { id, text, rendered, .. } = edited;
         self.ws.under_lock("agentpm sync", |_, _, _| {
-            let path = task_dir(id).join("task.yaml");
-            let now = read_yaml(&self.ws.store, &Entity::Task(id)).ok().flatten().unwrap_or_default();
-            if std::str::from_utf8(&now).is_ok_and(|now| is_as_written(now) == Some(true)) {
-                let failed = |e: std::io::Error| Error::io("write", &self.ws.store.path().join(&path), &e);
-                self.ws.store.dir.replace(&path, text.as_bytes(), 0o666).map_err(failed)?;
+            let path = task_dir(*id).join("task.yaml");
+            let now = read_yaml(&self.ws.store, &Entity::Task(*id)).ok().flatten().unwrap_or_default();
+            let judged = self.ws.judge_file(&self.ws.lineage(), *id)?;
+            if judged.is_some_and(|judged| judged.how.holds_words()) {
+                return Ok(());
             }
-            Ok(())
+            let merged = merge(rendered, &String::from_utf8_lossy(&now), text).text;
+            let [_, edited] = sides(&merged);
+            let failed = |e: std::io::Error| Error::io("write", &self.ws.store.path().join(&path), &e);
+            self.ws.store.dir.replace(&path, edited.as_bytes(), 0o666).map_err(failed)
         })
     }
 }

@@ -19,7 +19,7 @@ use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
 use crate::store::layout::{LOG, home};
 use crate::store::log::{Log, MAX_LOG, union};
-use crate::store::project::{project, sweep_folder};
+use crate::store::project::sweep_folder;
 use crate::workspace::heal::entity_below;
 
 /// Largest file of the user's that is compared, in bytes.
@@ -278,7 +278,7 @@ impl Sync<'_> {
             if more.entries.is_empty() && read_log(store, &entity)?.entries.is_empty() {
                 continue;
             }
-            project(store, &entity, &more.entries, runtime)?;
+            self.ws.project_unedited(&self.ws.lineage(), &entity, &more.entries, runtime)?;
         }
         // What a sync that died here was about to rename.
         let folders: BTreeSet<&Path> = changes.iter().filter_map(|change| Path::new(&change.path).parent()).collect();

@@ -199,8 +199,8 @@ impl Workspace {
             None => sync.record_edits(foreign, &mut taken)?,
         };
         warnings.append(&mut taken.warnings);
-        for (id, text) in std::mem::take(&mut taken.stayed) {
-            sync.put_back(id, &text)?;
+        for edited in std::mem::take(&mut taken.stayed) {
+            sync.put_back(&edited)?;
         }
         if recorded || !leases.confirmed.is_empty() {
             match sync.run(options, upstream.as_ref()) {

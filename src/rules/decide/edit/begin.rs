@@ -16,12 +16,6 @@ use crate::rules::stage::Stage;
 ///
 /// Errors: the first thing that the rules do not allow; whatever was emitted before it must then be thrown away.
 pub fn begin(stage: &mut dyn Stage, id: Option<Id>, doc: &Doc) -> Judged<Id> {
-    if doc.contains_key("log") {
-        return Err(misfit("log", None)(
-            Error::validation("a new task has no events yet; this is the foot of another task's file")
-                .hint("take out id, created_at, created_by and all from log: downwards"),
-        ));
-    }
     let named = doc.get("id").and_then(Value::as_str).map(str::to_ascii_uppercase);
     if doc.contains_key("id") && (named.is_none() || named != id.map(|id| id.to_string())) {
         return Err(misfit("id", None)(

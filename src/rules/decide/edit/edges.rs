@@ -15,7 +15,7 @@ use crate::rules::decide::tasks;
 use crate::rules::roles::Verb;
 
 const KEY: &str = "relationships";
-const KEYS: &[&str] = &["id", "type", "from", "to", "metadata", "created_at", "lamport"];
+const KEYS: &[&str] = &["id", "type", "from", "to", "metadata", "created_at"];
 
 impl Edit<'_> {
     /// Edges taken out, then edges added. One that was changed is another edge.
@@ -63,9 +63,6 @@ impl Edit<'_> {
             return Err(unknown_id(id));
         }
         if !again {
-            if map.contains_key("lamport") {
-                return Err(Error::validation("lamport is given when it is recorded").hint("leave lamport out"));
-            }
             self.check_recorded(map, None, &["created_at"], &[])?;
         }
         let kind: RelationType = serde_json::from_value(edge["type"].clone()).map_err(|_| {
@@ -131,8 +128,7 @@ fn same_edge(a: &Value, b: &Value) -> bool {
 
 /// Refuses another time for the same edge.
 fn check_same(old: Option<&Value>, new: &Value) -> Result<()> {
-    let same = old.is_some_and(|old| ["created_at", "lamport"].iter().all(|key| old[*key] == new[*key]));
-    match same {
+    match old.is_some_and(|old| old["created_at"] == new["created_at"]) {
         true => check_entry(new.as_object().unwrap_or(&Doc::new()), KEYS),
         false => Err(Error::validation("when a relationship began cannot be changed").hint("put the old value back")),
     }

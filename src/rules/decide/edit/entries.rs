@@ -183,7 +183,7 @@ fn refuse_gone(old: &[Value], new: &[Value], why: &str) -> Result<()> {
 }
 
 /// A new step: its words, and whether it is done already.
-pub(super) fn step(item: &Value) -> Result<(String, bool)> {
+pub fn step(item: &Value) -> Result<(String, bool)> {
     let (content, completed) = match item {
         Value::Object(map) => {
             check_entry(map, &["content", "completed", "created_at", "completed_at"])?;

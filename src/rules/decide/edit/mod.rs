@@ -2,10 +2,9 @@
 //!
 //! Promises: every difference between what the file said and what it says now is either decided by the rules of its command, or
 //! refused with the key it stands under and what would be allowed; nothing is passed over. A key that follows from others
-//! (`completed_at`, the order of the parts, whatever stands at the foot) is nobody's to write and makes no event.
+//! (`completed_at`, the order of the parts) is not for a person to write and makes no event.
 //! Refuses to know: files, lines, and which events the writer had seen (the stage knows).
 
-mod again;
 mod begin;
 mod edges;
 mod entries;
@@ -13,8 +12,8 @@ mod names;
 mod plain;
 mod state;
 
-pub use again::{beyond, recordings};
 pub use begin::begin;
+pub use entries::step;
 pub use names::{is_foreign, is_text};
 
 use self::names::check_entry;
@@ -75,16 +74,14 @@ pub fn edit(stage: &mut dyn Stage, id: Id, old: &Doc, new: &Doc) -> Judged<Vec<S
     Ok(changed)
 }
 
-/// The keys under which two documents say something different, in the order of the newer one, then those that are gone. What
-/// stands at the foot does not count.
-pub fn changed_keys(old: &Doc, new: &Doc) -> Vec<String> {
+/// The keys under which two documents say something different, in the order of the newer one, then those that are gone.
+fn changed_keys(old: &Doc, new: &Doc) -> Vec<String> {
     let gone = old.keys().filter(|key| !new.contains_key(*key));
-    let keys = new.keys().chain(gone).filter(|key| key.as_str() != "log");
-    keys.filter(|key| differs(key, old.get(*key), new.get(*key))).cloned().collect()
+    new.keys().chain(gone).filter(|key| differs(key, old.get(*key), new.get(*key))).cloned().collect()
 }
 
 /// Whether two values of a key say something different. Parts that have ids are a set: their order says nothing.
-fn differs(key: &str, old: Option<&Value>, new: Option<&Value>) -> bool {
+pub fn differs(key: &str, old: Option<&Value>, new: Option<&Value>) -> bool {
     let by_id = |value: &Value| {
         let mut parts: Vec<Value> = value.as_array().cloned().unwrap_or_default();
         parts.sort_by_key(|part| part["id"].as_str().map(str::to_owned));
@@ -172,7 +169,8 @@ impl Edit<'_> {
     }
 }
 
-fn list(value: Option<&Value>) -> Vec<Value> {
+/// The entries of a list. One entry alone is a list too.
+pub fn list(value: Option<&Value>) -> Vec<Value> {
     match value {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(entries)) => entries.clone(),
@@ -192,7 +190,7 @@ fn misfit(key: &str, entry: Option<usize>) -> impl Fn(Error) -> Box<Misfit> {
 }
 
 /// A value as text: a number or truth value that a person wrote bare where words belong.
-fn words(value: &Value) -> Option<String> {
+pub fn words(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         // A fraction does not come back as it was written: 1.10 is 1.1.
@@ -235,8 +233,8 @@ mod tests {
     #[test]
     fn the_order_of_parts_and_an_empty_list_say_nothing() {
         let doc = |value: Value| value.as_object().unwrap().clone();
-        let old = doc(json!({"progress": [{"id": "1"}, {"id": "2"}], "labels": ["a", "b"], "log": {"heads": []}}));
-        let new = doc(json!({"progress": [{"id": "2"}, {"id": "1"}], "labels": ["b", "a"], "files": [], "log": 3}));
+        let old = doc(json!({"progress": [{"id": "1"}, {"id": "2"}], "labels": ["a", "b"]}));
+        let new = doc(json!({"progress": [{"id": "2"}, {"id": "1"}], "labels": ["b", "a"], "files": []}));
         assert_eq!(changed_keys(&old, &new), ["labels"]);
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn check_entry(entry: &Doc, allowed: &[&str]) -> Result<(), Error> {
 /// Whether text belongs at a place of a task's file, by the keys that lead there.
 pub fn is_text(path: &[String]) -> bool {
     let Some(key) = path.first() else { return false };
-    let values = ["priority", "need_precedence", "metadata", "log"];
+    let values = ["priority", "need_precedence", "metadata"];
     let marks = ["completed", "met", "passed", "lamport", "verified"];
     (key == BLOCKED_BY || !fields::is_unknown(key))
         && !path.iter().any(|part| values.contains(&part.as_str()))

@@ -11,9 +11,8 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
-use super::Workspace;
-use super::absorb::{Apart, apart, bare_words, placed};
-use super::stage::{Prepared, Scene, Source};
+use super::lineage::{Edit, Lineage, Place};
+use super::record::{bare_words, in_file, is_kept, placed, unreadable};
 use crate::env::files::Dir;
 use crate::error::{Error, Result};
 use crate::model::agent::LeaseRecord;
@@ -21,10 +20,14 @@ use crate::model::event::{Author, Entity, Entry};
 use crate::model::id::Id;
 use crate::model::words::Ref;
 use crate::rules::decide::edit::{self, Doc, Judged, Misfit, begin};
+use crate::rules::register::heads_of;
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage as _;
 use crate::store::comments::comments;
+use crate::store::edited::Readable;
 use crate::store::entity::{LoadedTask, load_task};
+use crate::workspace::Workspace;
+use crate::workspace::stage::{Prepared, Scene, Source};
 
 /// Most refusals of one file that are told.
 const SHOWN: usize = 10;
@@ -35,7 +38,7 @@ const MOST_BYTES: usize = 24 * 1024 * 1024;
 
 /// What came of trying a file.
 #[derive(Debug, Default)]
-pub(super) struct Tried {
+pub(in crate::workspace) struct Tried {
     /// Why it would be refused, the first reason first; empty where it would be recorded.
     pub refusals: Vec<Error>,
     /// How many more reasons were found.
@@ -60,12 +63,15 @@ struct Carried {
 }
 
 /// A stage that is set up anew for every attempt.
-pub(super) struct Trial<'a> {
+pub(in crate::workspace) struct Trial<'a> {
     ws: &'a Workspace,
     me: Author,
     runtime: Dir,
     /// Where the plan is, if not in the work tree.
     elsewhere: Option<&'a dyn Source>,
+    lineage: Lineage<'a>,
+    /// Where the texts stand that are tried.
+    place: Place,
     /// The role of the actor, where it is not the one of the work tree.
     role: Option<Option<String>>,
     pending: OnceCell<BTreeMap<Entity, Vec<Entry>>>,
@@ -75,7 +81,7 @@ pub(super) struct Trial<'a> {
 
 impl Workspace {
     /// Makes ready to try hand edits as whoever asks. `None` where nobody would be asked to record them: it is not known who asks.
-    pub(super) fn trial(&self) -> Option<Trial<'_>> {
+    pub(in crate::workspace) fn trial(&self) -> Option<Trial<'_>> {
         let me = self.author().ok()?;
         // Before the first change of a clone there are no leases nor keys; git's own folder holds none either.
         let nowhere = self.repo.as_ref().map_or_else(|| self.store.path(), |repo| &repo.common_dir);
@@ -85,6 +91,8 @@ impl Workspace {
             me,
             runtime,
             elsewhere: None,
+            lineage: self.lineage(),
+            place: Place::WorkTree,
             role: None,
             pending: OnceCell::new(),
             prepared: RefCell::default(),
@@ -94,9 +102,9 @@ impl Workspace {
 }
 
 impl<'a> Trial<'a> {
-    /// The same for a plan that is somewhere else, with the role that the actor has there.
+    /// The same for the plan that git's index holds, with the role that the actor has there.
     pub fn of(self, plan: &'a dyn Source, role: Option<String>) -> Self {
-        Trial { elsewhere: Some(plan), role: Some(role), ..self }
+        Trial { elsewhere: Some(plan), place: Place::Index, role: Some(role), ..self }
     }
 
     /// Who would record it.
@@ -106,26 +114,44 @@ impl<'a> Trial<'a> {
 
     /// Tries the text of a task's file.
     pub fn edit(&self, id: Id, path: &str, text: &str) -> Tried {
-        let read = self.load(id).and_then(|loaded| Ok((apart(id, path, &loaded.log.entries, text)?, loaded)));
-        let (found, loaded) = match read {
-            Ok((Some(apart), loaded)) => (apart, loaded),
-            Ok((None, _)) => return Tried::default(),
+        let read = self.load(id).and_then(|loaded| {
+            let (entity, entries) = (Entity::Task(id), &loaded.log.entries);
+            let judged = self.lineage.judge(self.place, &entity, entries, entries, text.as_bytes())?;
+            match &judged.how {
+                Readable::Invalid(why) => Err(unreadable(id, path, why.trim_start_matches("it cannot be read: "))),
+                _ => Ok((judged, loaded)),
+            }
+        });
+        let (judged, loaded) = match read {
+            Ok((judged, _)) if !judged.how.holds_words() => return Tried::default(),
+            Ok(read) => read,
             Err(e) => return Tried::refused(e),
         };
-        let Apart { seen, old, new, left, remarks, kept, .. } = found;
-        let bare = bare_words(Some(id), path, text, &Value::Object(new));
-        let size = text.len() + loaded.log.entries.iter().map(|entry| entry.line.len()).sum::<usize>();
-        let mut draft = Draft { old: &old, doc: left, places: BTreeMap::new() };
-        self.attempt_all(bare, &mut draft, size, &|misfit| placed(misfit, Some(id), path, text), &|scene, doc| {
-            let at = |key: &str, error| Box::new(Misfit { key: key.to_owned(), entry: None, error });
-            scene.load_known(id).map_err(|e| at("id", e))?;
-            scene.seen.insert(id, seen.clone());
-            edit::edit(scene, id, &old, doc)?;
-            if !(kept || remarks.is_empty()) {
-                scene.require(Verb::Comment).map_err(|e| at("context", e))?;
-            }
-            Ok(())
-        })
+        let entries = &loaded.log.entries;
+        let bare = bare_words(Some(id), path, text, &Value::Object(judged.doc.clone()));
+        let size = text.len() + entries.iter().map(|entry| entry.line.len()).sum::<usize>();
+        let wants_note = !judged.remarks.is_empty() && !is_kept(entries, &judged.remarks);
+        let mut before = bare;
+        let mut all = Tried::default();
+        let nothing = Edit { heads: heads_of(entries), old: Doc::new(), new: Doc::new() };
+        for edit in if judged.edits.is_empty() { std::slice::from_ref(&nothing) } else { &judged.edits } {
+            let mut draft = Draft { old: &edit.old, doc: edit.new.clone(), places: BTreeMap::new() };
+            let placed = |misfit| placed(in_file(misfit, &judged.doc, &edit.new), Some(id), path, text);
+            let tried = self.attempt_all(std::mem::take(&mut before), &mut draft, size, &placed, &|scene, doc| {
+                let at = |key: &str, error| Box::new(Misfit { key: key.to_owned(), entry: None, error });
+                scene.load_known(id).map_err(|e| at("id", e))?;
+                scene.seen.insert(id, edit.heads.clone());
+                edit::edit(scene, id, &edit.old, doc)?;
+                if wants_note {
+                    scene.require(Verb::Comment).map_err(|e| at("context", e))?;
+                }
+                Ok(())
+            });
+            all.refusals.extend(tried.refusals);
+            all.more += tried.more;
+            all.at_least |= tried.at_least;
+        }
+        all
     }
 
     /// Tries a file that would become a task; `id` is the one that its folder gives it.

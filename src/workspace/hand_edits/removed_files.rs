@@ -8,9 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::ValueEnum;
 
-use super::Workspace;
-use super::heal::{Removal, entity_below};
-use super::lint::Refused;
 use crate::error::Result;
 use crate::git::NotLookedAt;
 use crate::model::command::{Command, Guard, TaskArchive, TaskTransition};
@@ -24,7 +21,9 @@ use crate::rules::fold::fold;
 use crate::runtime::journals;
 use crate::store::entity::read_log;
 use crate::store::layout::{LOG, shown, task_dir};
-use crate::store::project::project;
+use crate::workspace::Workspace;
+use crate::workspace::heal::{Removal, entity_below};
+use crate::workspace::lint::Refused;
 
 /// What becomes of a task whose files were removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -39,16 +38,16 @@ pub enum Deleted {
 }
 
 /// The tasks whose files are not here though they should be; with the commit that removed them, where one did.
-pub(super) type Gone = BTreeMap<Id, Option<Removal>>;
+pub(in crate::workspace) type Gone = BTreeMap<Id, Option<Removal>>;
 
 /// What lint says of a task whose files were removed; `store` is the store's name.
-pub(super) fn found(store: &str, id: Id) -> Finding {
+pub(in crate::workspace) fn found(store: &str, id: Id) -> Finding {
     let message = format!("the files of task {id} were removed, and the commit that is checked out has them");
     Finding::new(Rule::TaskDeleted, message).task(id).at(shown(store, task_dir(id)), None)
 }
 
 /// What is told of a task whose removal by a commit was put right.
-pub(super) fn brought_back(id: Id, commit: &str) -> String {
+pub(in crate::workspace) fn brought_back(id: Id, commit: &str) -> String {
     format!(
         "the files of task {id}, which commit {commit} had removed, are back: removing files ends no task; where it is not \
          wanted any more: agentpm lint --fix --deleted cancelled"
@@ -58,7 +57,7 @@ pub(super) fn brought_back(id: Id, commit: &str) -> String {
 impl Workspace {
     /// The tasks that have no log here though the commit that is checked out has them, or one of its history did until another
     /// removed it.
-    pub(super) fn deleted(&self) -> Result<Gone> {
+    pub(in crate::workspace) fn deleted(&self) -> Result<Gone> {
         let pending = self.pending()?;
         let mut left_out = None;
         let mut gone = |id: &Id| {
@@ -73,13 +72,13 @@ impl Workspace {
     }
 
     /// The store's files that git was told not to look at; none where its index cannot be read.
-    pub(super) fn not_looked_at(&self) -> NotLookedAt {
+    pub(in crate::workspace) fn not_looked_at(&self) -> NotLookedAt {
         let objects = self.repo.as_ref().and_then(|repo| repo.objects().ok());
         objects.and_then(|objects| objects.not_looked_at(&self.store.name).ok()).unwrap_or_default()
     }
 
     /// Warns of tasks that a sparse checkout leaves out of the work tree: no list holds them.
-    pub(super) fn warn_of_left_out(&self) {
+    pub(in crate::workspace) fn warn_of_left_out(&self) {
         let Some(repo) = self.repo.as_ref().filter(|repo| repo.has_sparse_patterns()) else { return };
         let Some(objects) = repo.objects().ok().filter(|objects| objects.flag("core.sparseCheckout")) else { return };
         let files = objects.files_left_out(&repo.git_dir.join("index"), &self.store.name).unwrap_or_default();
@@ -97,12 +96,12 @@ impl Workspace {
     }
 
     /// Where a task's log belongs, as messages and git name it.
-    pub(super) fn log_path(&self, id: Id) -> String {
+    pub(in crate::workspace) fn log_path(&self, id: Id) -> String {
         self.store.shown(task_dir(id).join(LOG))
     }
 
     /// Whether something lies where a task's log belongs. What is no file is named elsewhere.
-    pub(super) fn has_log(&self, id: Id) -> bool {
+    pub(in crate::workspace) fn has_log(&self, id: Id) -> bool {
         !self.store.dir.kind(task_dir(id).join(LOG)).is_ok_and(|kind| kind.is_none())
     }
 
@@ -113,7 +112,7 @@ impl Workspace {
     }
 
     /// Such tasks as they were last committed.
-    pub(super) fn committed(&self, gone: &Gone) -> Result<BTreeMap<Id, Task>> {
+    pub(in crate::workspace) fn committed(&self, gone: &Gone) -> Result<BTreeMap<Id, Task>> {
         Ok(self.events_of(gone)?.into_iter().map(|(id, entries)| (id, fold(id, &entries).0)).collect())
     }
 
@@ -129,7 +128,7 @@ impl Workspace {
     }
 
     /// What lint says of such a task.
-    pub(super) fn deleted_found(&self, id: Id, removal: Option<&Removal>) -> Finding {
+    pub(in crate::workspace) fn deleted_found(&self, id: Id, removal: Option<&Removal>) -> Finding {
         let finding = found(&self.store.name, id);
         match removal {
             Some(Removal { commit, .. }) => {
@@ -145,7 +144,11 @@ impl Workspace {
     /// what was done, and what was refused.
     ///
     /// Errors: `ERR_BUSY`, `ERR_IO`, `ERR_GIT`.
-    pub(super) fn bring_back_deleted(&self, gone: &Gone, wanted: Deleted) -> Result<(Vec<String>, Vec<Refused>)> {
+    pub(in crate::workspace) fn bring_back_deleted(
+        &self,
+        gone: &Gone,
+        wanted: Deleted,
+    ) -> Result<(Vec<String>, Vec<Refused>)> {
         let (mut done, mut refused) = (Vec::new(), Vec::new());
         let before = self.brought_back_before(wanted)?;
         if !gone.is_empty() {
@@ -158,7 +161,7 @@ impl Workspace {
                 for (id, entries) in &mut events {
                     entries.sort_by_key(|entry| entry.event.stamp());
                     entries.dedup_by_key(|entry| entry.event.id);
-                    project(&self.store, &Entity::Task(*id), entries, runtime)?;
+                    self.project_unedited(&self.lineage(), &Entity::Task(*id), entries, runtime)?;
                 }
                 Ok(())
             })?;

@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::Workspace;
-use super::absorb::{Comments, comment_lost, placed, refuse_bare};
-use super::stage::Scene;
+use super::record::{Comments, comment_lost, placed, refuse_bare};
 use crate::env::files::Kind;
 use crate::error::{Code, Error, Result};
 use crate::model::command::{Command, TaskCreate};
@@ -22,15 +20,16 @@ use crate::rules::decide::Subject;
 use crate::rules::decide::edit::{Doc, begin};
 use crate::runtime::records::digest;
 use crate::store::comments::{Comment, comments};
-use crate::store::edited::heads;
 use crate::store::entity::{MAX_YAML, read_log};
 use crate::store::layout::{Odd, TASKS, task_dir};
 use crate::store::place::{line_of_key, not_text};
 use crate::store::yaml;
+use crate::workspace::Workspace;
+use crate::workspace::stage::Scene;
 
 /// A file that may become a task.
 #[derive(Clone, Debug)]
-pub(super) struct Newcomer {
+pub(in crate::workspace) struct Newcomer {
     /// Its path below the store.
     pub path: PathBuf,
     /// The id that its folder gives it.
@@ -41,7 +40,7 @@ pub(super) struct Newcomer {
 
 /// What a newcomer says.
 #[derive(Debug)]
-pub(super) struct NewWords {
+pub(in crate::workspace) struct NewWords {
     /// Its path, for people.
     pub path: String,
     text: String,
@@ -51,7 +50,7 @@ pub(super) struct NewWords {
 
 impl Workspace {
     /// The files beneath `tasks` that no event tells of: folders of tasks without a log, and what lies elsewhere in YAML.
-    pub(super) fn newcomers(&self, folders: &[Id], odd: &[Odd]) -> Vec<Newcomer> {
+    pub(in crate::workspace) fn newcomers(&self, folders: &[Id], odd: &[Odd]) -> Vec<Newcomer> {
         let made = |path: PathBuf, id: Option<Id>| {
             let bytes = self.store.dir.read(&path, MAX_YAML).unwrap_or_default();
             let copy_of = origin(&bytes, id, &|id| folders.binary_search(&id).is_ok())?;
@@ -75,7 +74,7 @@ impl Workspace {
     }
 
     /// What lint says of a newcomer.
-    pub(super) fn newcomer_found(&self, new: &Newcomer) -> Finding {
+    pub(in crate::workspace) fn newcomer_found(&self, new: &Newcomer) -> Finding {
         let bytes = new.copy_of.and_then(|_| self.store.dir.read(&new.path, MAX_YAML).ok()).unwrap_or_default();
         found(self.store.shown(&new.path), new.id, new.copy_of, &bytes)
     }
@@ -84,7 +83,7 @@ impl Workspace {
     ///
     /// Errors: `ERR_CORRUPT` where the file cannot be read, and the refusals of the commands that would have made the task, with
     /// `path` and `line` in the details.
-    pub(super) fn adopt(&self, new: &Newcomer, remarks: Comments) -> Result<Id> {
+    pub(in crate::workspace) fn adopt(&self, new: &Newcomer, remarks: Comments) -> Result<Id> {
         let words = self.read_newcomer(new, remarks)?;
         let mark = self.store.dir.mark(&new.path).ok().flatten().unwrap_or_default();
         // The same file asked about again, after a kill, is the same task; a file of another time is another.
@@ -112,7 +111,7 @@ impl Workspace {
     /// Reads a newcomer.
     ///
     /// Errors: `ERR_CORRUPT` where the file cannot be read, `ERR_CONFLICT` where it holds comments that are not to be lost.
-    pub(super) fn read_newcomer(&self, new: &Newcomer, remarks: Comments) -> Result<NewWords> {
+    pub(in crate::workspace) fn read_newcomer(&self, new: &Newcomer, remarks: Comments) -> Result<NewWords> {
         let path = self.store.shown(&new.path);
         if let Some(task) = new.copy_of {
             let mut e = copied(task);
@@ -165,7 +164,12 @@ impl Scene<'_> {
     /// Makes a task of a newcomer's words, on the stage. Gives its id.
     ///
     /// Errors: the refusals of the commands that would have made the task, with `path` and `line` in the details.
-    pub(super) fn begin_newcomer(&mut self, new: &Newcomer, words: &NewWords, remarks: Comments) -> Result<Id> {
+    pub(in crate::workspace) fn begin_newcomer(
+        &mut self,
+        new: &Newcomer,
+        words: &NewWords,
+        remarks: Comments,
+    ) -> Result<Id> {
         let NewWords { path, text, doc, said } = words;
         if let Some(id) = new.id
             && !read_log(&self.ws.store, &Entity::Task(id))?.entries.is_empty()
@@ -192,7 +196,7 @@ fn corrupt(path: &str, why: &str) -> Error {
 /// The text of a file that may become a task, and what it says: a mapping.
 ///
 /// Errors: `ERR_CORRUPT` with path and line.
-pub(super) fn read(path: &str, bytes: &[u8]) -> Result<(String, Value)> {
+pub(in crate::workspace) fn read(path: &str, bytes: &[u8]) -> Result<(String, Value)> {
     let corrupt = |why: String, line: usize| {
         Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "path": path, "line": line }))
     };
@@ -210,17 +214,20 @@ pub(super) fn read(path: &str, bytes: &[u8]) -> Result<(String, Value)> {
 
 /// Where a file came from that stands where a new task may: `None` for one that was made from events and lost its way or its
 /// log, else the task that is there and whose file it is a copy of, if it is one. `home` is the id that its folder gives it.
-pub(super) fn origin(bytes: &[u8], home: Option<Id>, is_there: &dyn Fn(Id) -> bool) -> Option<Option<Id>> {
+pub(in crate::workspace) fn origin(
+    bytes: &[u8],
+    home: Option<Id>,
+    is_there: &dyn Fn(Id) -> bool,
+) -> Option<Option<Id>> {
     let value = std::str::from_utf8(bytes).ok().and_then(|text| yaml::read_value(text).ok()).unwrap_or_default();
-    if heads(&value).is_none_or(|heads| heads.is_empty()) {
-        return Some(None);
-    }
-    let named = value["id"].as_str().and_then(|id| id.parse::<Id>().ok());
-    named.filter(|id| Some(*id) != home && is_there(*id)).map(Some)
+    // No person writes both of these.
+    let rendered = value["id"].as_str().and_then(|id| id.parse::<Id>().ok()).filter(|_| !value["created_at"].is_null());
+    let Some(named) = rendered else { return Some(None) };
+    (Some(named) != home && is_there(named)).then_some(Some(named))
 }
 
 /// What lint says of a file that may become a task, or was copied from that of another.
-pub(super) fn found(path: String, id: Option<Id>, copy_of: Option<Id>, bytes: &[u8]) -> Finding {
+pub(in crate::workspace) fn found(path: String, id: Option<Id>, copy_of: Option<Id>, bytes: &[u8]) -> Finding {
     let finding = match copy_of {
         None => Finding::new(Rule::TaskNew, "a task written by hand that is not recorded yet").at(path, Some(1)),
         Some(task) => {
@@ -238,12 +245,12 @@ pub(super) fn found(path: String, id: Option<Id>, copy_of: Option<Id>, bytes: &[
 
 /// The refusal of a file that was copied from a task's.
 fn copied(task: Id) -> Error {
-    Error::validation(format!("a copy of the file of task {task}")).with(json!({ "copy_of": task })).hint(
-        "for a new task leave out id, created_at, created_by, all from log: downwards, and the ids of its entries",
-    )
+    Error::validation(format!("a copy of the file of task {task}"))
+        .with(json!({ "copy_of": task }))
+        .hint("for a new task leave out id, created_at, created_by, and the ids of its entries")
 }
 
 /// Whether a file below the store may become a task by its name.
-pub(super) fn is_yaml(path: &Path) -> bool {
+pub(in crate::workspace) fn is_yaml(path: &Path) -> bool {
     path.starts_with(TASKS) && path.extension().is_some_and(|ext| ext == "yaml" || ext == "yml")
 }

@@ -3,32 +3,33 @@
 //! Promises: a file that holds words which are in no event is never written over; its edit is taken in before what was asked, or
 //! that is refused, or other work is chosen. Only a task that the command is about may refuse it so: what would merely follow in
 //! another one is left to the next write that meets it, with a warning.
-//! Refuses to know: what an edit may say (`workspace::absorb`), and how a decision becomes durable (`workspace::write`).
+//! Refuses to know: what an edit may say (`workspace::hand_edits::record`), and how a decision becomes durable (`workspace::write`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::json;
 
-use super::Workspace;
-use super::absorb::{Comments, HandEdit, ahead, comments_in};
-use super::elsewhere::Elsewhere;
-use super::stage::{OnStage, Prepared, Scene};
+use super::lineage::{Lineage, Place};
+use super::record::{Comments, HandEdit};
 use crate::error::{Code, Error, Result};
 use crate::model::command::Command;
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::rules::decide::Subject;
-use crate::store::edited::{FORM, Readable, compare};
+use crate::store::edited::Readable;
 use crate::store::entity::{MAX_YAML, is_odd, read_yaml};
 use crate::store::layout::task_dir;
 use crate::store::log::check_growth;
+use crate::workspace::Workspace;
+use crate::workspace::elsewhere::Elsewhere;
+use crate::workspace::stage::{OnStage, Prepared, Scene};
 
 impl Workspace {
     /// Decides, with the hand edits taken in first that lie in the way: of the tasks that the decision changes, or looked at
     /// where it refuses. `edits` are those that the caller wants, come what may; of the others one that is refused only matters
     /// where its task would be changed.
-    pub(super) fn decide_over_edits<'a>(
+    pub(in crate::workspace) fn decide_over_edits<'a>(
         &self,
         command: &Command,
         edits: &[HandEdit],
@@ -36,6 +37,7 @@ impl Workspace {
         stage: &impl Fn(Option<Prepared>, Elsewhere<'a>) -> Scene<'a>,
         mut decision: impl FnMut(&mut Scene) -> Result<Subject>,
     ) -> Result<(Scene<'a>, Subject)> {
+        let lineage = self.lineage();
         let mut edits = edits.to_vec();
         let asked = edits.len();
         let (mut refused, mut passed_over): (BTreeMap<Id, Error>, BTreeMap<Id, Error>) = Default::default();
@@ -69,10 +71,12 @@ impl Workspace {
             let new =
                 |id: &Id| !known.contains(id) && !refused.contains_key(id) && edits.iter().all(|edit| edit.id != *id);
             let looked_at = scene.tasks.iter().filter(|(id, slot)| (decided.is_err() || slot.changed) && new(id));
-            let more: Vec<HandEdit> = looked_at
-                .filter(|(id, slot)| self.is_in_the_way(**id, slot))
-                .map(|(id, _)| HandEdit { id: *id, draft: None, comments: Comments::Refuse })
-                .collect();
+            let mut more = Vec::new();
+            for (id, slot) in looked_at {
+                if self.is_in_the_way(&lineage, *id, slot)? {
+                    more.push(HandEdit { id: *id, draft: None, comments: Comments::Refuse });
+                }
+            }
             if !more.is_empty() {
                 edits.extend(more);
                 scene = again(scene, &passed_over, &left_alone);
@@ -141,9 +145,10 @@ impl Workspace {
         if let Some(found) = changed.iter().find_map(too_large) {
             return Some(found);
         }
+        let lineage = self.lineage();
         // The file of a task alone is looked at just before it is written.
         let others = changed.iter().filter(|(id, _)| changed.len() > 1 && !scene.taken_in.contains_key(id));
-        others.into_iter().find_map(|(id, slot)| self.refuse_over_edit(**id, slot).err().map(|e| (**id, e)))
+        others.into_iter().find_map(|(id, slot)| self.refuse_over_edit(&lineage, **id, slot).err().map(|e| (**id, e)))
     }
 
     /// A readable file that is larger than any that agentpm writes is not compared with its log, nor written over.
@@ -158,8 +163,9 @@ impl Workspace {
         })
     }
 
-    /// Refuses to write where a file is not as it was when it was decided about it.
-    pub(super) fn refuse_over_edits(&self, scene: &Scene) -> Result<()> {
+    /// Refuses to write where a file is not as it was when it was decided about it. Notes which files are outdated and may be
+    /// rendered again.
+    pub(in crate::workspace) fn refuse_over_edits(&self, scene: &mut Scene) -> Result<()> {
         for (id, (bytes, _)) in &scene.taken_in {
             if read_yaml(&self.store, &Entity::Task(*id)).ok().flatten().as_ref() != Some(bytes) {
                 return Err(Error::new(
@@ -170,41 +176,50 @@ impl Workspace {
                 .hint("look at it again, then run the same command"));
             }
         }
-        let others = scene.tasks.iter().filter(|(id, slot)| slot.changed && !scene.taken_in.contains_key(id));
-        others.into_iter().try_for_each(|(id, slot)| self.refuse_over_edit(*id, slot))
+        let lineage = self.lineage();
+        let mut outdated = BTreeMap::new();
+        for (id, slot) in scene.tasks.iter().filter(|(id, slot)| slot.changed && !scene.taken_in.contains_key(id)) {
+            outdated.extend(self.refuse_over_edit(&lineage, *id, slot)?.map(|bytes| (*id, bytes)));
+        }
+        scene.outdated = outdated;
+        Ok(())
     }
 
-    /// A readable file that was edited by hand holds words that are in no event; it is never written over.
-    fn refuse_over_edit(&self, id: Id, slot: &OnStage) -> Result<()> {
+    /// A readable file that was edited by hand holds words that are in no event; it is never written over. Gives the bytes of one
+    /// that is only outdated.
+    fn refuse_over_edit(&self, lineage: &Lineage<'_>, id: Id, slot: &OnStage) -> Result<Option<Vec<u8>>> {
         let entity = Entity::Task(id);
         let path = self.store.shown(task_dir(id).join("task.yaml"));
         let bytes = match read_yaml(&self.store, &entity) {
             Ok(Some(bytes)) => bytes,
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(None),
             Err(e) if is_odd(&e) => {
                 return Err(Error::new(Code::Corrupt, format!("{path} is not a regular file; nothing was written"))
                     .hint("agentpm follows no links in a store; look at what is there"));
             }
             Err(e) => return Err(Error::io("read", Path::new(&path), &e)),
         };
-        match compare(&entity, &slot.log.entries, &bytes) {
-            Readable::Clean | Readable::Stale | Readable::Astray => Ok(()),
-            Readable::Conflicted if self.edits_in_conflict(id, &slot.log.entries, &bytes)?.is_empty() => Ok(()),
-            Readable::Conflicted => Err(Error::new(
-                Code::Conflict,
-                format!("{path} is in conflict, and one side was edited by hand and not recorded; nothing was written"),
-            )
-            .with(json!({ "task": id, "path": path }))
-            .hint("agentpm resolve records the edit and settles the conflict")),
-            Readable::Edited(what) if what == FORM && comments_in(&bytes).is_empty() => Ok(()),
-            Readable::Ahead(lost) => Err(ahead(id, &path, lost)),
-            Readable::Edited(what) => Err(Error::new(
-                Code::Conflict,
-                format!("{path} was edited by hand ({what}) and not recorded; nothing was written"),
-            )
-            .with(json!({ "task": id, "path": path }))
-            .hint("agentpm lint --fix records the edit as events, or names what it may not change")),
+        let judged = lineage.judge(Place::WorkTree, &entity, &slot.log.entries, &slot.log.entries, &bytes)?;
+        if !judged.how.holds_words() {
+            self.notice_unclear(&entity, &judged);
+            return Ok(judged.how.is_outdated().then_some(bytes));
         }
+        let what = match judged.how {
+            Readable::Edited(what) => format!("was edited by hand ({}) and not recorded", what.join(", ")),
+            Readable::Invalid(why) => format!("holds what is not recorded: {why}"),
+            _ => "holds comments that would be lost".to_owned(),
+        };
+        Err(Error::new(Code::Conflict, format!("{path} {what}; nothing was written"))
+            .with(json!({ "task": id, "path": path }))
+            .hint("agentpm lint --fix records the edit as events, or names what it may not change"))
+    }
+
+    /// Whether the readable file of a task on the stage holds words that are in no event: an edit, or a comment.
+    fn is_in_the_way(&self, lineage: &Lineage<'_>, id: Id, slot: &OnStage) -> Result<bool> {
+        let entity = Entity::Task(id);
+        let Ok(Some(bytes)) = read_yaml(&self.store, &entity) else { return Ok(false) };
+        let judged = lineage.judge(Place::WorkTree, &entity, &slot.log.entries, &slot.log.entries, &bytes)?;
+        Ok(judged.how.holds_words())
     }
 }
 

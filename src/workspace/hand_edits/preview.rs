@@ -6,18 +6,18 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::Workspace;
-use super::absorb::{Comments, HandEdit};
-use super::newcomers::Newcomer;
-use super::stage::{OnStage, Scene};
+use super::new_files::Newcomer;
+use super::record::{Comments, HandEdit};
 use crate::error::Result;
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::rules::fold::fold;
 use crate::store::log::Log;
+use crate::workspace::Workspace;
+use crate::workspace::stage::{OnStage, Scene};
 
 /// Something written by hand.
-pub(super) enum Written {
+pub(in crate::workspace) enum Written {
     /// An edit; with the events that its task will have by then, where those are others than are here.
     Edit(HandEdit, Option<Vec<Entry>>),
     /// A new file.
@@ -26,7 +26,7 @@ pub(super) enum Written {
 
 /// What would come of what was written by hand.
 #[derive(Default)]
-pub(super) struct Foreseen {
+pub(in crate::workspace) struct Foreseen {
     /// Of each, the task and what would be recorded, in words; or the refusal.
     pub outcomes: Vec<Result<(Id, String)>>,
     /// The events that would be recorded.
@@ -37,7 +37,7 @@ impl Workspace {
     /// Says what recording these would do, in this order.
     ///
     /// Errors: `ERR_BUSY` where the lock was not had in time, `ERR_IO`.
-    pub(super) fn foresee(&self, written: &[Written]) -> Result<Foreseen> {
+    pub(in crate::workspace) fn foresee(&self, written: &[Written]) -> Result<Foreseen> {
         if written.is_empty() {
             return Ok(Foreseen::default());
         }

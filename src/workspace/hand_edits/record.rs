@@ -1,35 +1,37 @@
 //! Hand edits: what a person changed in a task's file is recorded by the one write path, under the rules of the commands that
 //! would have changed it.
 //!
-//! Promises: the difference is taken against the events the file was made from (the heads at its foot), and the new events
-//! follow upon just these: what others wrote meanwhile is concurrent, and whatever loses is kept like any other lost edit. An
-//! edit is taken in whole or stays in its file untouched, with the line and the reason. A comment is never dropped unasked.
-//! Refuses to know: what the keys may hold (`rules::decide::edit`).
+//! Guarantees that the new events follow the events which the file was rendered from: what others wrote meanwhile is concurrent,
+//! and a value that loses is kept like any other. An edit is recorded whole or stays in its file untouched, with the line and
+//! the reason. A comment is never dropped unasked.
+//! Leaves to others what the keys may hold (`rules::decide::edit`) and what is an edit (`lineage`).
 
 use serde_json::{Value, json};
 
-use super::Workspace;
-use super::stage::{OnStage, Scene};
+use super::lineage::{Judged, Lineage, Place};
+use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::command::Command;
 use crate::model::context::ContextType;
-use crate::model::event::{Entity, Entry, Event};
+use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Severity};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{ContextAdded, Payload};
-use crate::model::yaml::is_as_written;
 use crate::rules::decide::edit::{self, Doc, Misfit, WHY};
 use crate::rules::decide::{Subject, note};
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage as _;
+use crate::runtime::rendered;
 use crate::store::bare::{Bare, bare};
-use crate::store::comments::{Comment, comments};
-use crate::store::edited::{FORM, NO_FOOT, Readable, Sides, among_below, compare, examine, heads};
-use crate::store::entity::{is_odd, load_task, read_yaml};
+use crate::store::comments::Comment;
+use crate::store::edited::{Readable, place_in};
+use crate::store::entity::{is_odd, load_task, read_log, read_yaml, yaml_path};
 use crate::store::layout::task_dir;
 use crate::store::place::{line_of_entry, line_of_key, not_text};
-use crate::store::project::render;
-use crate::store::yaml::{self, line_in};
+use crate::store::project::{project_log, project_onto};
+use crate::store::yaml::line_in;
+use crate::workspace::Workspace;
+use crate::workspace::stage::Scene;
 
 /// What becomes of the comments of a file that is written anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,18 +46,27 @@ pub enum Comments {
 
 /// An edit that is to be taken in.
 #[derive(Clone, Debug)]
-pub(super) struct HandEdit {
+pub(in crate::workspace) struct HandEdit {
     /// The task.
     pub id: Id,
-    /// What its file is to say and what it says now, where that is not the same: a draft made elsewhere.
-    pub draft: Option<(String, String)>,
+    /// A text that is not in its file.
+    pub draft: Option<Draft>,
     /// What becomes of comments.
     pub comments: Comments,
 }
 
+/// The text of a task's file as it was written elsewhere: in an editor, or in a commit.
+#[derive(Clone, Debug)]
+pub(in crate::workspace) struct Draft {
+    pub text: String,
+    /// What the file in the work tree holds.
+    pub current: String,
+    pub place: Place,
+}
+
 impl Workspace {
     /// Records what was edited by hand in a task's file. Gives the names of the changed fields; empty where it was not edited, or
-    /// where somebody else's recording of the same edit came in before.
+    /// where the same edit is in the log already.
     ///
     /// Errors: `ERR_CORRUPT` where the file cannot be read, and the refusals of the commands that would have made the change,
     /// with `path` and `line` in the details.
@@ -68,17 +79,17 @@ impl Workspace {
     ///
     /// Errors: as [`Workspace::absorb`], and `ERR_CONFLICT` where the file was edited meanwhile.
     pub fn absorb_text(&self, id: Id, text: &str, current: &str) -> Result<String> {
-        let draft = Some((text.to_owned(), current.to_owned()));
+        let draft = Some(Draft { text: text.to_owned(), current: current.to_owned(), place: Place::WorkTree });
         self.record(HandEdit { id, draft, comments: Comments::Keep })
     }
 
     /// As [`Workspace::absorb`]. Gives all tasks whose edits were recorded with it, and the names of the changed fields.
-    pub(super) fn absorb_with_others(&self, id: Id, comments: Comments) -> Result<Vec<(Id, String)>> {
+    pub(in crate::workspace) fn absorb_with_others(&self, id: Id, comments: Comments) -> Result<Vec<(Id, String)>> {
         self.record_with_others(HandEdit { id, draft: None, comments })
     }
 
     /// Records one edit. Gives the names of the changed fields.
-    pub(super) fn record(&self, edit: HandEdit) -> Result<String> {
+    pub(in crate::workspace) fn record(&self, edit: HandEdit) -> Result<String> {
         let id = edit.id;
         let taken_in = self.record_with_others(edit)?;
         Ok(taken_in.into_iter().filter(|(task, _)| *task == id).map(|(_, what)| what).collect::<Vec<_>>().join(", "))
@@ -90,10 +101,10 @@ impl Workspace {
         Ok(reply.taken_in)
     }
 
-    /// A word for who looks at a task whose file says something that its events do not.
+    /// A warning for a reader of a task whose file says something that its events do not.
     pub fn unrecorded(&self, id: Id) -> Option<String> {
-        let what = self.edited(id).ok().flatten()?;
-        let path = self.store.shown(task_dir(id).join("task.yaml"));
+        let Readable::Edited(what) = self.judge_file(&self.lineage(), id).ok().flatten()?.how else { return None };
+        let (path, what) = (self.store.shown(task_dir(id).join("task.yaml")), what.join(", "));
         Some(format!("{path} was edited by hand ({what}) and that is not recorded yet; agentpm lint --fix records it"))
     }
 
@@ -114,58 +125,72 @@ impl Workspace {
         words
     }
 
-    /// Whether a task's file says something that its events do not.
+    /// Compares the file of a task in the work tree with its log; `None` where it is missing or no regular file.
     ///
-    /// Errors: `ERR_IO` where its files cannot be read.
-    pub(super) fn is_edited(&self, id: Id) -> Result<bool> {
-        self.edited(id).map(|what| what.is_some())
-    }
-
-    /// Whether a task's file holds words that are in no event: an edit, or a comment.
-    ///
-    /// Errors: `ERR_IO` where its files cannot be read.
-    pub(super) fn holds_words(&self, id: Id) -> Result<bool> {
-        let Ok(Some(bytes)) = read_yaml(&self.store, &Entity::Task(id)) else { return Ok(false) };
-        let is_plain = std::str::from_utf8(&bytes).is_ok_and(|text| is_as_written(text) == Some(true));
-        Ok(!is_plain && (self.is_edited(id)? || !comments_in(&bytes).is_empty()))
-    }
-
-    fn edited(&self, id: Id) -> Result<Option<String>> {
+    /// Errors: `ERR_IO`, `ERR_GIT`.
+    pub(in crate::workspace) fn judge_file(&self, lineage: &Lineage<'_>, id: Id) -> Result<Option<Judged>> {
         let entity = Entity::Task(id);
         let Ok(Some(bytes)) = read_yaml(&self.store, &entity) else { return Ok(None) };
-        if std::str::from_utf8(&bytes).is_ok_and(|text| is_as_written(text) == Some(true)) {
-            return Ok(None);
-        }
         let entries = load_task(&self.store, id, &[])?.log.entries;
-        Ok(match compare(&entity, &entries, &bytes) {
-            Readable::Edited(what) if what != FORM => Some(what),
-            _ => None,
-        })
+        lineage.judge(Place::WorkTree, &entity, &entries, &entries, &bytes).map(Some)
     }
 
-    /// Whether a readable file on the stage holds words that are in no event: an edit, or a comment.
-    pub(super) fn is_in_the_way(&self, id: Id, slot: &OnStage) -> bool {
-        let entity = Entity::Task(id);
-        let Ok(Some(bytes)) = read_yaml(&self.store, &entity) else { return false };
-        match compare(&entity, &slot.log.entries, &bytes) {
-            Readable::Edited(what) if what == FORM => !comments_in(&bytes).is_empty(),
-            Readable::Edited(_) => true,
-            _ => false,
+    /// Brings events into the log of an entity and renders its file, unless that holds words of a person. Says whether it was
+    /// rendered.
+    ///
+    /// Errors: `ERR_IO`, `ERR_NO_SPACE`, `ERR_GIT`.
+    pub(in crate::workspace) fn project_unedited(
+        &self,
+        lineage: &Lineage<'_>,
+        entity: &Entity,
+        new: &[Entry],
+        runtime: &Dir,
+    ) -> Result<bool> {
+        let log = read_log(&self.store, entity)?;
+        let bytes = read_yaml(&self.store, entity).ok().flatten();
+        if let Some(bytes) = &bytes {
+            let judged = lineage.judge(Place::WorkTree, entity, &log.entries, &log.entries, bytes)?;
+            if judged.how.holds_words() {
+                return project_log(&self.store, entity, log, new, runtime).map(|()| false);
+            }
+            self.notice_unclear(entity, &judged);
+        }
+        match project_onto(&self.store, entity, log, new, runtime, bytes.as_deref())? {
+            Some(heads) => self.note_rendered(runtime, &[(entity.clone(), heads)]).map(|()| true),
+            None => Ok(false),
         }
     }
-}
 
-/// The comments of a readable file.
-pub(super) fn comments_in(bytes: &[u8]) -> Vec<Comment> {
-    let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.contains('#')) else { return Vec::new() };
-    yaml::read_value(text).map(|value| comments(text, &value)).unwrap_or_default()
+    /// Reports the values that are lost when a file is rendered, though they may be newer than those of its log.
+    pub(in crate::workspace) fn notice_unclear(&self, entity: &Entity, judged: &Judged) {
+        for unclear in &judged.unclear {
+            self.notice(format!("{entity}: {}", unclear.in_words()));
+        }
+    }
+
+    /// The versions that the files of this work tree come from.
+    pub(in crate::workspace) fn lineage(&self) -> Lineage<'_> {
+        Lineage::new(&self.env, self.repo.as_ref(), &self.store.name, Some(self.own_runtime_path()))
+    }
+
+    /// Notes which events files were rendered from.
+    ///
+    /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
+    pub(in crate::workspace) fn note_rendered(&self, runtime: &Dir, files: &[(Entity, Vec<Id>)]) -> Result<()> {
+        let path = |entity: &Entity| yaml_path(entity).map(|path| self.store.shown(path));
+        let notes: Vec<(String, &[Id])> =
+            files.iter().filter_map(|(entity, heads)| Some((path(entity)?, heads.as_slice()))).collect();
+        let own_path = self.own_runtime_path();
+        let own = if own_path == runtime.path() { None } else { Dir::open(&own_path).ok() };
+        rendered::note(own.as_ref().unwrap_or(runtime), notes.iter().map(|(path, heads)| (path.as_str(), *heads)))
+    }
 }
 
 impl Scene<'_> {
     /// Takes an edit in, on the stage. Gives the names of the changed fields.
     ///
     /// Errors: as [`Workspace::absorb`].
-    pub(super) fn take_in(&mut self, hand: &HandEdit) -> Result<String> {
+    pub(in crate::workspace) fn take_in(&mut self, hand: &HandEdit) -> Result<String> {
         let (id, entity) = (hand.id, Entity::Task(hand.id));
         let store = &self.ws.store;
         let path = store.shown(task_dir(id).join("task.yaml"));
@@ -177,48 +202,55 @@ impl Scene<'_> {
             Err(e) if is_odd(&e) => return Err(corrupt(&format!("it is not a regular file: {e}"))),
             Err(e) => return Err(Error::io("read", &store.path().join(task_dir(id)), &e)),
         };
-        if let Some((_, expected)) = &hand.draft
-            && current != expected.as_bytes()
-        {
+        if hand.draft.as_ref().is_some_and(|draft| current != draft.current.as_bytes()) {
             return Err(Error::new(Code::Conflict, format!("{path} was edited meanwhile; nothing was written"))
                 .hint("look at it again, then run the same command"));
         }
-        let bytes = hand.draft.as_ref().map_or(current.clone(), |(text, _)| text.clone().into_bytes());
+        let bytes = hand.draft.as_ref().map_or(current.clone(), |draft| draft.text.clone().into_bytes());
         let text = String::from_utf8(bytes).map_err(|e| unreadable(id, &path, &not_text(e.as_bytes())))?;
         self.load_known(id)?;
-        let Some(apart) = apart(id, &path, &self.tasks[&id].log.entries, &text)? else { return Ok(String::new()) };
-        let Apart { seen, old, new, left, remarks, kept, recorded } = apart;
+        let entries = self.tasks[&id].log.entries.clone();
+        let place = hand.draft.as_ref().map_or(Place::WorkTree, |draft| draft.place);
+        let judged = self.ws.lineage().judge(place, &entity, &entries, &entries, text.as_bytes())?;
+        if let Readable::Invalid(why) = &judged.how {
+            return Err(unreadable(id, &path, why.trim_start_matches("it cannot be read: ")));
+        }
+        if !judged.how.holds_words() {
+            if hand.draft.is_some() || judged.how.is_outdated() {
+                self.taken_in.insert(id, (current, String::new()));
+            }
+            return Ok(String::new());
+        }
+        let remarks = &judged.remarks;
         if let (Comments::Refuse, Some((line, words))) = (hand.comments, remarks.first()) {
             return Err(
                 comment_lost(&path, &(*line, words.clone())).with(json!({ "task": id, "path": path, "line": line }))
             );
         }
-        refuse_bare(Some(id), &path, &text, &Value::Object(new.clone()))?;
-        let remarks = if kept { Vec::new() } else { remarks };
-        self.seen.insert(id, seen);
-        let emitted = self.entries.len();
-        let names = edit::edit(self, id, &old, &left).map_err(|misfit| placed(*misfit, Some(id), &path, &text))?;
-        if hand.comments == Comments::Keep && !remarks.is_empty() {
-            self.keep_comments(id, &remarks)?;
+        refuse_bare(Some(id), &path, &text, &Value::Object(judged.doc.clone()))?;
+        let mut what: Vec<String> = Vec::new();
+        for one in &judged.edits {
+            self.seen.insert(id, one.heads.clone());
+            let names = edit::edit(self, id, &one.old, &one.new)
+                .map_err(|misfit| placed(in_file(*misfit, &judged.doc, &one.new), Some(id), &path, &text))?;
+            what.extend(names);
+        }
+        if hand.comments == Comments::Keep && !remarks.is_empty() && !is_kept(&entries, remarks) {
+            self.keep_comments(id, remarks)?;
         }
         // From here on the actor has seen everything.
         self.seen.remove(&id);
-        let mut what = names;
         if !remarks.is_empty() {
             what.push(if hand.comments == Comments::Keep { "comments".into() } else { "comments (dropped)".into() });
         }
-        let what = match what.is_empty() {
-            // Somebody recorded the same edit of the same file before.
-            _ if recorded && self.entries.len() == emitted => String::new(),
-            true => FORM.to_owned(),
-            false => what.join(", "),
-        };
+        what.dedup();
+        let what = what.join(", ");
         self.taken_in.insert(id, (current, what.clone()));
         Ok(what)
     }
 
     /// Keeps comments as a note.
-    pub(super) fn keep_comments(&mut self, id: Id, remarks: &[Comment]) -> Result<()> {
+    pub(in crate::workspace) fn keep_comments(&mut self, id: Id, remarks: &[Comment]) -> Result<()> {
         self.require(Verb::Comment)?;
         let added = ContextAdded {
             kind: ContextType::Note,
@@ -230,66 +262,26 @@ impl Scene<'_> {
     }
 }
 
-/// What a file said and what it says now.
-pub(super) struct Apart {
-    /// The events it was made from.
-    pub seen: Vec<Id>,
-    pub old: Doc,
-    pub new: Doc,
-    /// What of `new` nobody has recorded yet.
-    pub left: Doc,
-    pub remarks: Vec<Comment>,
-    /// Whether the comments were kept by somebody who recorded the same edit.
-    pub kept: bool,
-    /// Whether somebody recorded an edit of the same file.
-    pub recorded: bool,
+/// The refusal of an edit, with the entry as it stands in the file.
+pub(in crate::workspace) fn in_file(misfit: Misfit, file: &Doc, new: &Doc) -> Misfit {
+    let Misfit { key, entry, error } = misfit;
+    let entry = entry.and_then(|n| place_in(file, &key, new.get(&key)?.as_array()?.get(n)?));
+    Misfit { key, entry, error }
 }
 
-/// Takes an edited file apart; `None` for one that nobody edited.
-///
-/// Errors: `ERR_CORRUPT` where it cannot be told what was edited.
-pub(super) fn apart(id: Id, path: &str, entries: &[Entry], text: &str) -> Result<Option<Apart>> {
-    let entity = Entity::Task(id);
-    let corrupt =
-        |why: &str| Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "task": id, "path": path }));
-    let sides = match examine(&entity, entries, text.as_bytes()) {
-        (Readable::Edited(what), None) if what == NO_FOOT => None,
-        (Readable::Edited(what), None) => {
-            return Err(unreadable(id, path, what.trim_start_matches("it cannot be read: ")));
-        }
-        (Readable::Edited(_), sides) => sides,
-        (Readable::Ahead(lost), _) => return Err(ahead(id, path, lost)),
-        _ => return Ok(None),
-    };
-    let (sides, seen) = sides.and_then(|sides| heads(&sides.now).map(|seen| (sides, seen))).ok_or_else(|| {
-        corrupt("its foot is gone, so that it cannot be told what it was made from")
-            .hint("put the lines from log: downwards back, as git show HEAD:<path> has them; keep your changes above")
-    })?;
-    let Sides { now: found, before } = sides;
-    let doc = |value: Value| if let Value::Object(doc) = value { doc } else { Doc::new() };
-    let said = |heads: &[Id]| {
-        yaml::read_value(&render(&entity, among_below(entries, heads))).map(doc).map_err(|why| corrupt(&why))
-    };
-    let (old, remarks) = (doc(before), comments(text, &found));
-    let new = doc(found);
-    let recordings = edit::recordings(entries, &seen);
-    let mut left = new.clone();
-    for recording in &recordings {
-        let then = said(&[recording.last().map_or(id, |event| event.id)])?;
-        left = edit::beyond(recording, &old, &then, &left);
-    }
-    let kept = |event: &&Event| matches!(&event.payload, Payload::ContextAdded(p) if p.content == kept_words(&remarks));
-    let (kept, recorded) = (recordings.iter().flatten().any(kept), !recordings.is_empty());
-    Ok(Some(Apart { seen, old, new, left, remarks, kept, recorded }))
+/// Whether comments were kept by another recording of the same edit.
+pub(in crate::workspace) fn is_kept(entries: &[Entry], remarks: &[Comment]) -> bool {
+    let words = kept_words(remarks);
+    entries.iter().any(|entry| matches!(&entry.event.payload, Payload::ContextAdded(p) if p.content == words))
 }
 
 /// Refuses bare words that would be recorded otherwise than they stand.
-pub(super) fn refuse_bare(id: Option<Id>, path: &str, text: &str, value: &Value) -> Result<()> {
+pub(in crate::workspace) fn refuse_bare(id: Option<Id>, path: &str, text: &str, value: &Value) -> Result<()> {
     bare_words(id, path, text, value).into_iter().next().map_or(Ok(()), Err)
 }
 
 /// The refusals of all such words.
-pub(super) fn bare_words(id: Option<Id>, path: &str, text: &str, value: &Value) -> Vec<Error> {
+pub(in crate::workspace) fn bare_words(id: Option<Id>, path: &str, text: &str, value: &Value) -> Vec<Error> {
     // A number of one's own is to stay as it stands, but for the way a fraction is written.
     let own = |bare: &Bare| {
         let word = &bare.word;
@@ -318,7 +310,7 @@ fn kept_words(remarks: &[Comment]) -> String {
 }
 
 /// A refusal with the place it is about.
-pub(super) fn placed(misfit: Misfit, id: Option<Id>, path: &str, text: &str) -> Error {
+pub(in crate::workspace) fn placed(misfit: Misfit, id: Option<Id>, path: &str, text: &str) -> Error {
     let Misfit { key, entry, mut error } = misfit;
     let line = match entry {
         Some(entry) => line_of_entry(text, &key, entry),
@@ -384,19 +376,13 @@ fn for_hand(code: Code, hint: &str) -> String {
 }
 
 /// The refusal to write a file anew that holds a comment.
-pub(super) fn comment_lost(path: &str, (line, words): &Comment) -> Error {
+pub(in crate::workspace) fn comment_lost(path: &str, (line, words): &Comment) -> Error {
     let message = format!("{path}:{line}: a comment would be lost ({}); nothing was written", quoted(words));
     Error::new(Code::Conflict, message).hint("agentpm lint --fix keeps comments as a note and records the rest")
 }
 
-/// The refusal of a file that was made from events its log does not hold.
-pub(super) fn ahead(id: Id, path: &str, lost: Id) -> Error {
-    Error::new(Code::Corrupt, format!("{path} was made from event {lost}, which its log has lost"))
-        .with(json!({ "task": id, "path": path, "event": lost }))
-        .hint("restore events.jsonl from git history; agentpm lint names the file and line")
-}
-
-fn unreadable(id: Id, path: &str, why: &str) -> Error {
+/// The refusal of a file that cannot be read.
+pub(in crate::workspace) fn unreadable(id: Id, path: &str, why: &str) -> Error {
     let line = line_in(why);
     let place = line.map(|line| format!(":{line}")).unwrap_or_default();
     Error::new(Code::Corrupt, format!("{path}{place}: it cannot be read: {why}"))

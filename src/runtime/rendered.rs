@@ -1,0 +1,98 @@
+//! Which events each readable file of this worktree was last rendered from: its heads, by the path of the file.
+//!
+//! Guarantees that noting a rendering costs the same however many files there are. The notes are appended, and the last one of a
+//! file counts. They are kept, not derived: without them a hand edit can only be told from an older value by what git holds.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use crate::env::files::Dir;
+use crate::error::{Error, Result};
+use crate::model::id::Id;
+
+const FILE: &str = "rendered";
+/// Largest file of notes that is read, in bytes.
+const MAX_FILE: u64 = 256 * 1024 * 1024;
+/// Whenever the file has grown by so many bytes, notes that newer ones replace may be dropped.
+const STEP: u64 = 1024 * 1024;
+
+/// Notes that these files were rendered from the events that end in these heads. No head means that it is not known any more.
+/// The caller holds the lock.
+///
+/// Errors: `ERR_IO` or `ERR_NO_SPACE`.
+pub fn note<'a>(own: &Dir, files: impl IntoIterator<Item = (&'a str, &'a [Id])>) -> Result<()> {
+    let mut text = String::new();
+    for (path, heads) in files {
+        let heads: Vec<String> = heads.iter().map(ToString::to_string).collect();
+        // A text takes any amount of words.
+        let _ = writeln!(text, "{path}\t{}", heads.join(","));
+    }
+    if text.is_empty() {
+        return Ok(());
+    }
+    let append = || -> std::io::Result<u64> {
+        let mut file = own.open_append(FILE, 0o666)?;
+        file.write_all(text.as_bytes())?;
+        Ok(file.metadata()?.len())
+    };
+    let fail = |e: std::io::Error| Error::io("write", &own.path().join(FILE), &e);
+    let length = append().map_err(fail)?;
+    if length / STEP != (length - text.len() as u64) / STEP {
+        drop_replaced(own, length).map_err(fail)?;
+    }
+    Ok(())
+}
+
+/// Writes the file again with the last note of each file, where that is much shorter.
+fn drop_replaced(own: &Dir, length: u64) -> std::io::Result<()> {
+    let known = read(own);
+    let mut notes: Vec<(&String, &Vec<Id>)> = known.iter().collect();
+    notes.sort();
+    let mut text = String::new();
+    for (path, heads) in notes {
+        let heads: Vec<String> = heads.iter().map(ToString::to_string).collect();
+        // A text takes any amount of words.
+        let _ = writeln!(text, "{path}\t{}", heads.join(","));
+    }
+    if 2 * (text.len() as u64) < length { own.replace(FILE, text.as_bytes(), 0o666) } else { Ok(()) }
+}
+
+/// The heads that each file was last rendered from, by path. A line that was cut off says nothing.
+pub fn read(own: &Dir) -> HashMap<String, Vec<Id>> {
+    let bytes = own.read(FILE, MAX_FILE).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let note = |line: &str| {
+        let (path, heads) = line.split_once('\t')?;
+        let heads = heads.split(',').filter(|head| !head.is_empty());
+        Some((path.to_owned(), heads.map(|head| head.parse().ok()).collect::<Option<Vec<Id>>>()?))
+    };
+    text.lines().filter_map(note).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_note_of_a_file_counts_and_a_cut_off_line_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = Dir::open(folder.path()).unwrap();
+        let id = |n: u8| -> Id { format!("01K5R4XJ7Z00000000000000{n:02}").parse().unwrap() };
+        note(&own, [("a", &[id(1)][..]), ("b", &[id(2), id(3)][..])]).unwrap();
+        note(&own, [("a", &[id(4)][..])]).unwrap();
+        own.open_append(FILE, 0o666).unwrap().write_all(b"b\t01K5R").unwrap();
+        assert_eq!(read(&own), HashMap::from([("a".into(), vec![id(4)]), ("b".into(), vec![id(2), id(3)])]));
+    }
+
+    #[test]
+    fn replaced_notes_are_dropped_while_the_file_grows() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = Dir::open(folder.path()).unwrap();
+        let id: Id = "01K5R4XJ7Z0000000000000001".parse().unwrap();
+        let heads = [id];
+        note(&own, vec![("path", &heads[..]); 40_000]).unwrap();
+        assert!(own.mark(FILE).unwrap().unwrap().size < 100);
+        assert_eq!(read(&own).len(), 1);
+    }
+}

@@ -1,0 +1,15 @@
+//! Hand edits: what a person changed in the files of tasks with an editor, or committed so.
+//!
+//! A readable file is the rendering of its log. One that differs is compared with the versions it comes from ([`lineage`]); what
+//! none of them says is an edit, which the one write path records under the rules of a command ([`record`]), or which stays in
+//! its file with the reason. Lint asks first what recording would refuse ([`dry_run`]).
+//! Leaves to `rules::decide::edit` which events an edit becomes.
+
+pub(super) mod before_write;
+pub(super) mod dry_run;
+pub(super) mod lineage;
+pub(super) mod new_files;
+pub(super) mod preview;
+pub(super) mod record;
+mod recorded;
+pub(super) mod removed_files;
