@@ -93,7 +93,7 @@ rules! {
     LogLine = "log-line", Error, Firm, "restore the line from git history; nothing was deleted";
     /// A log holds conflict markers of git.
     LogMarkers = "log-markers", Warning, Free, "both sides are read; agentpm resolve removes the markers";
-    /// A log holds bytes that are tolerated but not canonical: CRLF, a byte-order mark, blank lines, lines out of order.
+    /// A log holds bytes that are tolerated but not canonical: CRLF, a byte-order mark, blank lines, no newline at the end.
     LogForm = "log-form", Warning, Free, "agentpm lint --fix rewrites it in its plain form";
     /// The same event stands in a log twice.
     LogDuplicate = "log-duplicate", Warning, Free, "agentpm lint --fix removes the copy";

@@ -169,7 +169,7 @@ const STORIES: &[(&str, Tell)] = &[
     }),
     ("log-form", |s| {
         let lines = s.lines();
-        s.write(&format!("{}\n{}\n{}\n", lines[0], lines[2], lines[1]));
+        s.write(&format!("{}\n{}\n\n{}\n", lines[0], lines[1], lines[2]));
         End::warning(s.log(), 3)
     }),
     ("log-duplicate", |s| {

@@ -42,6 +42,9 @@ use crate::store::yaml;
 
 /// How long a call of git may take that only touches the index.
 const INDEX_DEADLINE: Duration = Duration::from_secs(20);
+/// What is done to a log whose lines alone stand in another order. The file is written and not reported: git's union leaves that
+/// order after every merge, and it means nothing.
+const SORTED: &str = "log sorted";
 
 /// What was put right.
 #[derive(Debug, Default, Serialize)]
@@ -234,8 +237,11 @@ impl Workspace {
                 healed.brought_back.push(BroughtBackTask::of(id, Some(removal)));
             }
             if !did.is_empty() {
-                healed.items.push(HealedEntity { entity: entity.clone(), did });
                 written.push(entity.clone());
+            }
+            did.retain(|what| *what != SORTED);
+            if !did.is_empty() {
+                healed.items.push(HealedEntity { entity: entity.clone(), did });
             }
         }
         if let Some(objects) = &objects {
@@ -257,6 +263,8 @@ impl Workspace {
             did.push("events of another entity moved to its own log");
         } else if log.rough {
             did.push("log written in its plain form");
+        } else if log.unsorted {
+            did.push(SORTED);
         }
         let known: BTreeSet<Id> = log.entries.iter().map(|e| e.event.id).collect();
         let more: Vec<Entry> = work
@@ -311,7 +319,7 @@ impl Workspace {
         if !did.is_empty() || unmerged {
             project_onto(&self.store, entity, log, &more, runtime, readable.as_deref())?;
         }
-        if did.is_empty() && unmerged {
+        if did.iter().all(|what| *what == SORTED) && unmerged {
             did.push("conflict settled");
         }
         Ok(did)
