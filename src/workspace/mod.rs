@@ -39,6 +39,7 @@ mod stream;
 mod sync;
 mod trailer;
 mod trial;
+mod unblock;
 mod work;
 mod write;
 

@@ -24,6 +24,7 @@ use self::sides::edited_sides;
 use super::Workspace;
 use super::absorb::{Comments, HandEdit};
 use super::deleted;
+use super::unblock::UNBLOCKED;
 use crate::env::files::{self, Dir};
 use crate::error::Result;
 use crate::git::{Mode, Objects};
@@ -115,14 +116,26 @@ struct Work {
 }
 
 impl Workspace {
-    /// Puts right what git left: of every entity of the store.
+    /// Repairs what git left of every entity of the store, and records what follows from several tasks that git merged.
     ///
     /// Errors: `ERR_BUSY` where the lock was not had, `ERR_IO` where the files cannot be written, `ERR_GIT` where git's index
     /// cannot be read or written; what was put right by then stays so.
     pub fn heal_all(&self) -> Result<Healed> {
         let mut all: BTreeSet<Entity> = self.store.task_folders()?.0.into_iter().map(Entity::Task).collect();
         all.extend(self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name)));
-        self.heal_now(all)
+        let mut healed = self.heal_now(all)?;
+        let unblocked: Vec<Entity> = self.record_unblocked().into_iter().map(Entity::Task).collect();
+        if let Some(objects) = self.repo.as_ref().and_then(|repo| repo.objects().ok()).filter(|_| !unblocked.is_empty())
+        {
+            healed.staged += self.stage(&objects, &Work::default(), &unblocked)?;
+        }
+        for entity in unblocked {
+            match healed.items.iter_mut().find(|item| item.entity == entity) {
+                Some(item) => item.did.push(UNBLOCKED),
+                None => healed.items.push(HealedEntity { entity, did: vec![UNBLOCKED] }),
+            }
+        }
+        Ok(healed)
     }
 
     /// As [`Workspace::heal_all`], of what git touched since last time alone.
