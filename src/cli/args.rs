@@ -135,7 +135,7 @@ pub enum Verb {
     /// Print each event as it happens, one JSON object a line
     #[command(after_help = "Examples:\n  agentpm watch\n  agentpm watch --since 01K5R4XJ7Z0000000000000001 --for 10m")]
     Watch(Late<super::exchange::Watch>),
-    /// Put right what git left of the plan after a merge, rebase, cherry-pick or stash, and git add what was settled
+    /// Repair what git left of the plan after a merge, rebase, cherry-pick or stash, and git add what was settled
     #[command(after_help = "Example:\n  git merge feature || agentpm resolve")]
     Resolve,
     /// Merge three versions of a task.yaml; called by git (merge.agentpm.driver)

@@ -279,6 +279,9 @@ pub fn sync(ws: &Workspace, args: &Sync, global: &Global) -> Result<Answer> {
             word("restore")
         ));
     }
+    for task in report.unblocked.iter().take(MAX_LINES) {
+        human.push_str(&format!("  unblocked  {}  nothing unfinished blocks it\n", task.handle(HANDLE_MIN)));
+    }
     human.push_str(&lease_lines(&report.leases));
     let changed = !report.dry_run;
     Ok(Answer {

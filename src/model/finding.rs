@@ -93,7 +93,7 @@ rules! {
     LogLine = "log-line", Error, Firm, "restore the line from git history; nothing was deleted";
     /// A log holds conflict markers of git.
     LogMarkers = "log-markers", Warning, Free, "both sides are read; agentpm resolve removes the markers";
-    /// A log holds bytes that are tolerated but not canonical: CRLF, a byte-order mark, blank lines, lines out of order.
+    /// A log holds bytes that are tolerated but not canonical: CRLF, a byte-order mark, blank lines, no newline at the end.
     LogForm = "log-form", Warning, Free, "agentpm lint --fix rewrites it in its plain form";
     /// The same event stands in a log twice.
     LogDuplicate = "log-duplicate", Warning, Free, "agentpm lint --fix removes the copy";
@@ -160,7 +160,7 @@ rules! {
     /// Two agents took a task without seeing each other; the later in order has it.
     SeveralOwners = "several-owners", Warning, Free, "the other one takes other work; agentpm conflicts ID shows who took it when";
     /// A task is blocked though all its blockers are finished; it counts as open.
-    BlockedFreely = "blocked-without-blocker", Warning, Free, "the next change of it records that it is open";
+    BlockedFreely = "blocked-without-blocker", Warning, Free, "agentpm resolve records that it is open; so does the next change of it";
     /// A task is completed though a blocker or child of it is unfinished.
     CompletedEarly = "completed-early", Error, Free, "finish the others, agentpm task reopen it, or record the override with --force";
     /// A commit would add a change that was made under a lease which another holds by now, or was granted after it.

@@ -447,6 +447,16 @@ impl Index {
         Ok(self.with_laid(self.ids(sql, owner)?, is_theirs))
     }
 
+    /// The tasks that are recorded as blocked and have no unfinished blocker, by id. A blocker that is not here is unfinished.
+    pub fn freed(&self) -> Result<Vec<Id>> {
+        self.whole()?;
+        let sql = "SELECT t.id FROM task t WHERE t.finished = 0 AND t.status = ?1 AND NOT EXISTS (
+                     SELECT 1 FROM edge e LEFT JOIN task s ON s.id = e.source
+                     WHERE e.task = t.id AND e.kind = 'blocks' AND coalesce(s.finished, 0) = 0
+                   ) ORDER BY t.id";
+        self.ids(sql, Status::Blocked.as_str())
+    }
+
     /// The ids of all tasks.
     pub fn all_ids(&self) -> Result<Vec<Id>> {
         self.whole()?;

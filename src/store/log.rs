@@ -55,8 +55,11 @@ pub struct Log {
     pub findings: Vec<Finding>,
     /// The file ends in the middle of a line that is no event: what a cut-off write leaves.
     pub torn: Option<Vec<u8>>,
-    /// The file is not in its plain form: sorted, each event once, one newline after each, nothing else.
+    /// The file is not in its plain form: each event once, one newline after each, nothing else.
     pub rough: bool,
+    /// The lines stand in another order than the events have. That is no finding: state depends on the set of events, and git's
+    /// union leaves such files. The next write sorts them.
+    pub unsorted: bool,
     /// Not all of the file is held here (a line too long, too many that are no events, a file too large), so that it cannot
     /// be written anew without losing something.
     pub fixed: bool,
@@ -82,7 +85,7 @@ impl Log {
                 break;
             }
         }
-        log.check_order();
+        log.check_lines();
         if reader.get_ref().limit() == 0 {
             log.fixed = true;
             let why = format!("the file is larger than {MAX_LOG} bytes; what lies beyond them is not read");
@@ -161,29 +164,21 @@ impl Log {
         self.foreign.push((line, bytes.to_owned()));
     }
 
-    fn check_order(&mut self) {
+    fn check_lines(&mut self) {
         let mut seen = BTreeSet::new();
-        let (mut copies, mut late, mut early, mut last) = (Vec::new(), false, None, None);
+        let (mut copies, mut last) = (Vec::new(), None);
         for (entry, line) in self.entries.iter().zip(&self.lines) {
             if !seen.insert((entry.event.id, &*entry.line)) {
-                // It is out of place by being a copy.
                 copies.push((entry.event.id, *line));
                 continue;
             }
-            if last.is_some_and(|last| place(entry) < last) {
-                late = true;
-                // A clock that no honest one can reach is named as that.
-                early = early.or((entry.event.lamport <= MAX_LAMPORT_JUMP).then_some(*line));
-            }
+            self.unsorted |= last.is_some_and(|last| place(entry) < last);
             last = last.max(Some(place(entry)));
         }
-        self.rough |= !copies.is_empty() || late;
+        self.rough |= !copies.is_empty();
         for (id, line) in copies {
             let copy = Finding::new(Rule::LogDuplicate, format!("event {id} stands here twice")).event(id);
             self.findings.push(Finding { line: Some(line), ..copy });
-        }
-        if early.is_some() {
-            self.findings.push(Finding { line: early, ..Finding::new(Rule::LogForm, "events are not in their order") });
         }
     }
 
@@ -297,10 +292,16 @@ mod tests {
     }
 
     #[test]
+    fn another_order_of_lines_is_no_finding() {
+        let log = Log::read(format!("{}\n{}\n", event(2), event(1)).as_bytes()).unwrap();
+        assert!(log.unsorted && !log.rough && log.findings.is_empty());
+    }
+
+    #[test]
     fn the_plain_form_is_plain() {
         let log = Log::read(format!("{}\r\n{}", event(2), event(1)).as_bytes()).unwrap();
-        assert!(log.rough);
+        assert!(log.rough && log.unsorted);
         let again = Log::read(&log.canonical(&[])[..]).unwrap();
-        assert!(!again.rough && again.findings.is_empty() && again.entries.len() == 2);
+        assert!(!again.rough && !again.unsorted && again.findings.is_empty() && again.entries.len() == 2);
     }
 }

@@ -95,7 +95,7 @@ fn project_logs(
     // What comes from elsewhere may be older than what is here.
     let last = log.entries.iter().map(|e| e.event.stamp()).max();
     let older = fresh.iter().any(|e| Some(e.event.stamp()) < last) || !fresh.is_sorted_by_key(|e| e.event.stamp());
-    if (log.rough || redacted || older) && !log.fixed {
+    if (log.rough || log.unsorted || redacted || older) && !log.fixed {
         if let Some(torn) = &log.torn {
             keep_torn(set_aside, entity, torn)?;
         }

@@ -34,6 +34,7 @@ mod stage;
 mod stream;
 mod sync;
 mod trailer;
+mod unblock;
 mod work;
 mod write;
 

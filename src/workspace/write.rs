@@ -365,7 +365,7 @@ impl Workspace {
         Ok(written)
     }
 
-    fn warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         // What cannot be read is in every answer.
         self.findings.iter().filter(|f| f.rule != Rule::ConfigInvalid).map(|f| f.message.clone()).collect()
     }

@@ -169,7 +169,7 @@ const STORIES: &[(&str, Tell)] = &[
     }),
     ("log-form", |s| {
         let lines = s.lines();
-        s.write(&format!("{}\n{}\n{}\n", lines[0], lines[2], lines[1]));
+        s.write(&format!("{}\n{}\n\n{}\n", lines[0], lines[1], lines[2]));
         End::warning(s.log(), 3)
     }),
     ("log-duplicate", |s| {
@@ -336,7 +336,12 @@ const STORIES: &[(&str, Tell)] = &[
     ("blocked-without-blocker", |s| {
         let other = s.room.task("another", &[]);
         s.room.run(&["task", "block", &s.id, "--by", &other]).data();
-        s.forge(&other, "TaskStatusChanged", json!({ "from": "open", "to": "completed" }), |_| {});
+        // As where another branch finished the blocker.
+        let (log, page) = (s.text(), s.page());
+        s.run(&["claim", &other]);
+        s.run(&["done", &other]);
+        s.write(&log);
+        s.edit(|_| page);
         End::warning(s.yaml(), s.line("status:"))
     }),
     ("completed-early", |s| {
@@ -524,7 +529,7 @@ const MENDS: &[(&str, Mend)] = &[
         s.run(&["claim", &s.id]);
         s.run(&["release", &s.id]);
     }),
-    ("blocked-without-blocker", |s| s.run(&["task", "transition", &s.id, "--status", "open"])),
+    ("blocked-without-blocker", Story::resolve),
     ("completed-early", |s| {
         s.run(&["task", "reopen", &s.id, "--reason", "a part is missing"]);
         s.run(&["claim", &s.other()]);

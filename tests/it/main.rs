@@ -36,6 +36,7 @@ mod lint_tried;
 mod looked_back;
 mod loop_of_an_agent;
 mod lost;
+mod merged;
 mod merging;
 mod new_files;
 mod offline;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use serde_json::json;
 
+use super::Subject;
 use super::work::assert_again;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, LeaseRecord};
@@ -228,6 +229,23 @@ pub fn unblock_if_free(stage: &mut dyn Stage, id: Id) -> Result<Rc<Task>> {
         fence: None,
     })?;
     stage.task(id)
+}
+
+/// As [`unblock_if_free`], of each of these tasks; gives those that it unblocked. One that another holds is left to the holder.
+pub fn unblock_freed(stage: &mut dyn Stage, ids: &[Id]) -> Result<Subject> {
+    let (me, now) = (stage.me().clone(), stage.now());
+    let mut unblocked = Vec::new();
+    for id in ids {
+        if !stage.may_follow(*id) || stage.task(*id)?.status != Status::Blocked {
+            continue;
+        }
+        if let Standing::Others(holder) = lease::standing(&stage.lease(*id)?, &me, now) {
+            stage.warn(format!("task {id} stays blocked: {} holds it until {}", holder.agent, holder.expires_at));
+        } else if unblock_if_free(stage, *id)?.status == Status::Open {
+            unblocked.push((None, Subject::Task(*id)));
+        }
+    }
+    Ok(Subject::Batch(unblocked))
 }
 
 /// A plain change of status.

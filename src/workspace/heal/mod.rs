@@ -23,6 +23,7 @@ use super::Workspace;
 use super::hand_edits::lineage::{Lineage, Place};
 use super::hand_edits::record::{Comments, HandEdit};
 use super::hand_edits::removed_files;
+use super::unblock::UNBLOCKED;
 use crate::env::files::{self, Dir};
 use crate::error::Result;
 use crate::git::{Mode, Objects};
@@ -38,6 +39,9 @@ use crate::store::project::{project_log, project_onto};
 
 /// How long a call of git may take that only touches the index.
 const INDEX_DEADLINE: Duration = Duration::from_secs(20);
+/// What is done to a log whose lines alone stand in another order. The file is written and not reported: git's union leaves that
+/// order after every merge, and it means nothing.
+const SORTED: &str = "log sorted";
 
 /// What was put right.
 #[derive(Debug, Default, Serialize)]
@@ -108,14 +112,26 @@ struct Work {
 }
 
 impl Workspace {
-    /// Puts right what git left: of every entity of the store.
+    /// Repairs what git left of every entity of the store, and records what follows from several tasks that git merged.
     ///
     /// Errors: `ERR_BUSY` where the lock was not had, `ERR_IO` where the files cannot be written, `ERR_GIT` where git's index
     /// cannot be read or written; what was put right by then stays so.
     pub fn heal_all(&self) -> Result<Healed> {
         let mut all: BTreeSet<Entity> = self.store.task_folders()?.0.into_iter().map(Entity::Task).collect();
         all.extend(self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name)));
-        self.heal_now(all)
+        let mut healed = self.heal_now(all)?;
+        let unblocked: Vec<Entity> = self.record_unblocked().into_iter().map(Entity::Task).collect();
+        if let Some(objects) = self.repo.as_ref().and_then(|repo| repo.objects().ok()).filter(|_| !unblocked.is_empty())
+        {
+            healed.staged += self.stage(&objects, &Work::default(), &unblocked)?;
+        }
+        for entity in unblocked {
+            match healed.items.iter_mut().find(|item| item.entity == entity) {
+                Some(item) => item.did.push(UNBLOCKED),
+                None => healed.items.push(HealedEntity { entity, did: vec![UNBLOCKED] }),
+            }
+        }
+        Ok(healed)
     }
 
     /// As [`Workspace::heal_all`], of what git touched since last time alone.
@@ -228,8 +244,11 @@ impl Workspace {
                 healed.brought_back.push(BroughtBackTask::of(id, Some(removal)));
             }
             if !did.is_empty() {
-                healed.items.push(HealedEntity { entity: entity.clone(), did });
                 written.push(entity.clone());
+            }
+            did.retain(|what| *what != SORTED);
+            if !did.is_empty() {
+                healed.items.push(HealedEntity { entity: entity.clone(), did });
             }
         }
         if let Some(objects) = &objects {
@@ -258,6 +277,8 @@ impl Workspace {
             did.push("events of another entity moved to its own log");
         } else if log.rough {
             did.push("log written in its plain form");
+        } else if log.unsorted {
+            did.push(SORTED);
         }
         let known: BTreeSet<Id> = log.entries.iter().map(|e| e.event.id).collect();
         let more: Vec<Entry> = work
@@ -286,9 +307,8 @@ impl Workspace {
         let all: Vec<Entry> = log.entries.iter().chain(&more).cloned().collect();
         let judge = |bytes: &Vec<u8>| lineage.judge(Place::WorkTree, entity, &log.entries, &all, bytes);
         let judged = readable.as_ref().map(judge).transpose()?;
-        match &judged {
-            Some(judged) if !judged.how.holds_words() => self.notice_unclear(entity, judged),
-            _ => {}
+        if let Some(judged) = judged.as_ref().filter(|judged| !judged.how.holds_words()) {
+            self.notice_unclear(entity, judged);
         }
         match judged {
             None => did.push("task.yaml written from its log"),
@@ -319,7 +339,7 @@ impl Workspace {
                 self.note_rendered(runtime, &[(entity.clone(), heads)])?;
             }
         }
-        if did.is_empty() && unmerged {
+        if did.iter().all(|what| *what == SORTED) && unmerged {
             did.push("conflict settled");
         }
         Ok(did)

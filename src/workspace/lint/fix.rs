@@ -19,6 +19,7 @@ use crate::store::layout::AGENTS;
 use crate::workspace::Workspace;
 use crate::workspace::hand_edits::record::Comments;
 use crate::workspace::hand_edits::removed_files::Deleted;
+use crate::workspace::unblock::UNBLOCKED;
 
 /// Most values that gave way which are told of one task, and most characters of one.
 const SHOWN: usize = 3;
@@ -35,7 +36,7 @@ pub struct Fix {
 
 impl Workspace {
     /// Mends what can be mended without a choice, then checks again: logs get their plain form, readable files are written
-    /// from their logs, and hand edits become events where the rules allow it.
+    /// from their logs, hand edits become events where the rules allow it, and tasks whose blockers are all finished open.
     ///
     /// Errors: as [`Workspace::lint`], and `ERR_BUSY` or `ERR_IO` where nothing can be written.
     pub fn lint_fix(&self, how: Fix) -> Result<LintReport> {
@@ -91,6 +92,7 @@ impl Workspace {
         if !mendable.is_empty() {
             fixed.extend(self.mend(&mendable)?);
         }
+        fixed.extend(self.record_unblocked().iter().map(|id| format!("task {id}: {UNBLOCKED}")));
         let mut after = self.lint()?;
         after.fixed = fixed;
         let of_edits = |f: &&mut Finding| is_hand_edit(f.rule) || f.rule == Rule::TaskNew;

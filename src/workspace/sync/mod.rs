@@ -28,6 +28,7 @@ use crate::env::process;
 use crate::error::{Code, Error, Result};
 use crate::git::{Git, Objects, Oid, Repo};
 use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
 use crate::runtime::lock::Lock;
 
 pub use edits::{EditRecorded, EditRefused};
@@ -76,6 +77,9 @@ pub struct SyncReport {
     pub lost: Vec<serde_json::Value>,
     /// Tasks whose files were removed, and which are back, or would be.
     pub brought_back: Vec<BroughtBackTask>,
+    /// Blocked tasks of which it was recorded that they are open: nothing unfinished blocks them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unblocked: Vec<Id>,
     /// What was done for leases.
     #[serde(skip_serializing_if = "is_no_news")]
     pub leases: LeaseNews,
@@ -178,6 +182,8 @@ impl Workspace {
                 or_told(e, &mut warnings);
                 false
             });
+        // With an upstream, what it knows comes first: another clone may have recorded the same.
+        let mut unblocked = if options.plan || upstream.is_some() { Vec::new() } else { self.record_unblocked() };
         let mut report = sync.run(options, upstream.as_ref())?;
         // Only now is it known what others did with the tasks that are held here.
         let settled = if asks { sync.settle_leases(&mut leases, &mut warnings) } else { Ok(Default::default()) };
@@ -196,7 +202,11 @@ impl Workspace {
                 }
                 false
             }
-            None => sync.record_edits(foreign, &mut taken)?,
+            None => {
+                let recorded = sync.record_edits(foreign, &mut taken)?;
+                unblocked.extend(self.record_unblocked());
+                recorded || !unblocked.is_empty() && upstream.is_some()
+            }
         };
         warnings.append(&mut taken.warnings);
         for edited in std::mem::take(&mut taken.stayed) {
@@ -218,6 +228,7 @@ impl Workspace {
             or_told(e, &mut warnings);
         }
         report.leases = leases;
+        report.unblocked = unblocked;
         report.brought_back.extend(brought_back);
         report.brought_back.append(&mut taken.brought_back);
         (report.recorded, report.refused) = (taken.recorded, taken.refused);

@@ -1,0 +1,325 @@
+//! The plan after a plain `git merge`: what git leaves is no finding where it means nothing, and what follows from both branches
+//! is recorded.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::Sandbox;
+use crate::sync::Clones;
+
+fn commit(room: &Sandbox, message: &str) {
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", message]).text();
+}
+
+/// A merge of two branches, each of which changed `task`.
+fn merged_notes() -> (Sandbox, String) {
+    let room = Sandbox::new();
+    let task = room.task("the task", &[]);
+    commit(&room, "begin");
+    room.git(&["switch", "-q", "-c", "side"]).text();
+    room.run(&["note", &task, "--content", "by side"]).data();
+    commit(&room, "side");
+    room.git(&["switch", "-q", "main"]).text();
+    room.run(&["note", &task, "--content", "by main"]).data();
+    commit(&room, "main");
+    let driver = format!("merge.agentpm.driver='{}' merge-driver %O %A %B %P", env!("CARGO_BIN_EXE_agentpm"));
+    room.git(&["-c", &driver, "merge", "-q", "--no-edit", "side"]).text();
+    (room, task)
+}
+
+/// The Lamport times of a log, line by line.
+fn lamports(room: &Sandbox, task: &str) -> Vec<u64> {
+    let log = fs::read_to_string(room.log_of(task)).unwrap();
+    let lamport = |line: &str| serde_json::from_str::<Value>(line).unwrap()["lamport"].as_u64().unwrap();
+    log.lines().map(lamport).collect()
+}
+
+#[test]
+fn lines_in_another_order_are_no_finding() {
+    let (room, task) = merged_notes();
+    assert!(!lamports(&room, &task).is_sorted(), "git's union leaves the order of the merge");
+    room.is_clean();
+    let path = format!(".agentpm/tasks/{}/{task}/events.jsonl", &task[task.len() - 2..]);
+    let log = fs::read(room.log_of(&task)).unwrap();
+    for report in
+        [room.run(&["lint", "--base", "HEAD^1"]).data(), room.feed(&["lint", "--stdin", "--path", &path], &log).data()]
+    {
+        assert_eq!(report["findings"], json!([]), "{report:#}");
+    }
+    let review = room.run(&["review", "HEAD^1..HEAD"]).data();
+    assert!(review["findings"].as_array().is_none_or(Vec::is_empty), "{review:#}");
+    let doctor = room.run(&["doctor"]).data();
+    let plan = doctor["checks"].as_array().unwrap().iter().find(|check| check["check"] == "plan").unwrap();
+    assert!(plan["found"].as_str().unwrap().contains("0 warnings"), "{plan}");
+    // The whole file, staged in yet another order.
+    let mut lines: Vec<&str> = std::str::from_utf8(&log).unwrap().lines().collect();
+    lines.reverse();
+    fs::write(room.log_of(&task), lines.join("\n") + "\n").unwrap();
+    room.git(&["add", "-A"]).text();
+    assert_eq!(room.run(&["lint", "--staged"]).data()["findings"], json!([]));
+}
+
+#[test]
+fn resolve_sorts_a_log_without_a_word() {
+    let (room, task) = merged_notes();
+    let answer = room.run(&["resolve"]);
+    assert_eq!((&answer.data()["items"], answer.stderr.as_str()), (&json!([]), ""));
+    assert!(lamports(&room, &task).is_sorted());
+}
+
+#[test]
+fn the_next_write_of_a_task_sorts_its_log() {
+    let (room, task) = merged_notes();
+    let answer = room.run(&["note", &task, "--content", "after the merge"]);
+    answer.data();
+    assert_eq!(answer.stderr, "");
+    assert!(lamports(&room, &task).is_sorted() && lamports(&room, &task).len() == 4);
+}
+
+#[test]
+fn a_log_that_resolve_sorts_within_a_merge_is_staged() {
+    let room = Sandbox::new();
+    let task = room.task("the task", &[]);
+    fs::write(room.repo().join("code"), "begin\n").unwrap();
+    commit(&room, "begin");
+    for branch in ["side", "main"] {
+        let _ = room.git(&["switch", "-q", "-c", branch]);
+        room.git(&["switch", "-q", branch]).text();
+        room.run(&["note", &task, "--content", branch]).data();
+        fs::write(room.repo().join("code"), branch).unwrap();
+        commit(&room, branch);
+    }
+    assert_ne!(room.git(&["merge", "-q", "--no-edit", "side"]).code, 0, "the code is in conflict");
+    room.run(&["resolve"]).data();
+    assert!(lamports(&room, &task).is_sorted());
+    let unstaged = room.git(&["diff", "--name-only", "--", ".agentpm"]);
+    assert_eq!(unstaged.text(), "");
+}
+
+/// Two blockers and the tasks that wait for both.
+struct Waiting {
+    blockers: [String; 2],
+    tasks: Vec<String>,
+}
+
+fn waiting(room: &Sandbox, tasks: usize) -> Waiting {
+    let blockers = ["first", "second"].map(|title| room.task(title, &[]));
+    let [one, two] = &blockers;
+    let task = |n| room.task(&format!("waits {n}"), &["--blocked-by", one, "--blocked-by", two]);
+    let tasks = (0..tasks).map(task).collect();
+    Waiting { blockers, tasks }
+}
+
+fn finish(room: &Sandbox, task: &str) {
+    room.run(&["claim", task]).data();
+    room.run(&["done", task]).data();
+}
+
+/// A merge of two branches of which each finished one blocker of the same tasks.
+fn merged_ends(tasks: usize) -> (Sandbox, Waiting) {
+    let room = Sandbox::new();
+    let plan = waiting(&room, tasks);
+    commit(&room, "begin");
+    room.git(&["switch", "-q", "-c", "side"]).text();
+    finish(&room, &plan.blockers[0]);
+    commit(&room, "side");
+    room.git(&["switch", "-q", "main"]).text();
+    finish(&room, &plan.blockers[1]);
+    commit(&room, "main");
+    room.git(&["merge", "-q", "--no-edit", "side"]).text();
+    assert_eq!(room.finding_codes(), ["blocked-without-blocker"]);
+    (room, plan)
+}
+
+/// The events of a task that say it is open again.
+fn unblockings(log: &std::path::Path) -> Vec<Value> {
+    let log = fs::read_to_string(log).unwrap();
+    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    events.filter(|event| event["payload"]["from"] == "blocked" && event["payload"]["to"] == "open").collect()
+}
+
+#[test]
+fn resolve_unblocks_what_both_branches_freed() {
+    let (room, plan) = merged_ends(2);
+    let answer = room.run(&["resolve"]).data();
+    for (item, task) in answer["items"].as_array().unwrap().iter().zip(&plan.tasks) {
+        let did = json!(["unblocked: nothing unfinished blocks it"]);
+        assert_eq!((&item["entity"], &item["did"]), (&json!(format!("task/{task}")), &did), "{answer}");
+        let events = unblockings(&room.log_of(task));
+        assert_eq!((events.len(), &events[0]["agent"]), (1, &json!("ada")));
+        assert_eq!(events[0]["why"], "all its blockers are finished");
+    }
+    assert_eq!(answer["items"].as_array().unwrap().len(), 2);
+    room.is_clean();
+    assert_eq!(room.run(&["resolve"]).data()["items"], json!([]), "a second run changes nothing");
+    assert_eq!(unblockings(&room.log_of(&plan.tasks[0])).len(), 1);
+}
+
+#[test]
+fn lint_fix_unblocks_what_both_branches_freed() {
+    let (room, plan) = merged_ends(1);
+    let report = room.run(&["lint", "--fix"]).data();
+    let words = format!("task {}: unblocked: nothing unfinished blocks it", plan.tasks[0]);
+    assert_eq!((&report["fixed"], &report["findings"]), (&json!([words]), &json!([])), "{report:#}");
+    assert_eq!(room.run(&["lint", "--fix"]).data()["fixed"], Value::Null);
+    assert_eq!(unblockings(&room.log_of(&plan.tasks[0])).len(), 1);
+}
+
+#[test]
+fn a_task_that_cannot_be_unblocked_keeps_no_other_from_it() {
+    let (room, plan) = merged_ends(3);
+    let [edited, broken, free] = &plan.tasks[..] else { panic!() };
+    let text = fs::read_to_string(room.yaml_of(edited)).unwrap();
+    fs::write(room.yaml_of(edited), text.replace("status: blocked\n", "status: blocked\npriority: 99\n")).unwrap();
+    let log = fs::read_to_string(room.log_of(broken)).unwrap();
+    fs::write(room.log_of(broken), format!("{log}{}\n", "x".repeat(400_000))).unwrap();
+    let answer = room.run(&["resolve"]);
+    let done: Vec<Value> =
+        answer.data()["items"].as_array().unwrap().iter().map(|item| item["entity"].clone()).collect();
+    assert_eq!(done, [json!(format!("task/{free}"))], "{answer:?}");
+    for task in [edited, broken] {
+        assert!(answer.stderr.contains(&format!("task {task} was passed over")), "{answer:?}");
+        assert_eq!(unblockings(&room.log_of(task)).len(), 0);
+    }
+    assert!(fs::read_to_string(room.yaml_of(edited)).unwrap().contains("priority: 99"));
+}
+
+#[test]
+fn a_task_that_another_agent_holds_stays_blocked() {
+    let room = Sandbox::new();
+    let [blocker, task] = ["blocker", "held"].map(|title| room.task(title, &[]));
+    commit(&room, "begin");
+    room.git(&["switch", "-q", "-c", "side"]).text();
+    finish(&room, &blocker);
+    commit(&room, "side");
+    room.git(&["switch", "-q", "main"]).text();
+    room.run_as("bob", &["lease", "acquire", &task]).data();
+    room.run(&["task", "block", &task, "--by", &blocker, "--override", "it needs that first"]).data();
+    commit(&room, "main");
+    room.git(&["merge", "-q", "--no-edit", "side"]).text();
+    let answer = room.run(&["resolve"]);
+    assert_eq!(answer.data()["items"], json!([]));
+    assert!(answer.stderr.contains(&format!("task {task} stays blocked: bob holds it")), "{answer:?}");
+    assert_eq!(room.run(&["lint", "--fix"]).data()["fixed"], Value::Null);
+    // The holder's own next command records it.
+    let did = room.run_as("bob", &["resolve"]).data();
+    assert_eq!(did["items"][0]["entity"], format!("task/{task}"));
+    room.is_clean();
+}
+
+#[test]
+fn unblocking_asks_for_no_right() {
+    let (room, plan) = merged_ends(1);
+    fs::write(room.store().join("roles.yml"), "agents:\n  ada: {perms: [admin]}\n  eve: {perms: [comment]}\n").unwrap();
+    commit(&room, "roles");
+    room.run_as("eve", &["resolve"]).data();
+    assert_eq!(unblockings(&room.log_of(&plan.tasks[0]))[0]["agent"], "eve");
+    commit(&room, "unblocked");
+    assert_eq!(room.run(&["lint", "--base", "HEAD^"]).data()["findings"], json!([]));
+}
+
+#[test]
+fn what_resolve_unblocks_within_a_merge_is_staged() {
+    let room = Sandbox::new();
+    let plan = waiting(&room, 1);
+    commit(&room, "begin");
+    for (branch, blocker) in ["side", "main"].into_iter().zip(&plan.blockers) {
+        let _ = room.git(&["switch", "-q", "-c", branch]);
+        room.git(&["switch", "-q", branch]).text();
+        finish(&room, blocker);
+        fs::write(room.repo().join("code"), branch).unwrap();
+        commit(&room, branch);
+    }
+    assert_ne!(room.git(&["merge", "-q", "--no-edit", "side"]).code, 0, "the code is in conflict");
+    room.run(&["resolve"]).data();
+    commit(&room, "merged");
+    assert_eq!(unblockings(&room.log_of(&plan.tasks[0])).len(), 1);
+    assert_eq!(room.run(&["lint", "--base", "HEAD^1"]).data()["findings"], json!([]));
+}
+
+/// Two clones of a plan in which a task waits for two others, and each clone finished one of these.
+fn clones_that_ended_one_each() -> (Clones, Waiting) {
+    let (clones, _) = Clones::new(&["ada", "bob"]);
+    let plan = waiting(&clones.room, 1);
+    commit(&clones.room, "plan");
+    clones.room.git(&["push", "-q"]).text();
+    for (name, blocker) in ["ada", "bob"].into_iter().zip(&plan.blockers) {
+        clones.git(name, &["pull", "-q"]).text();
+        clones.run(name, &["claim", blocker]).data();
+        clones.run(name, &["done", blocker]).data();
+    }
+    (clones, plan)
+}
+
+#[test]
+fn sync_unblocks_what_its_own_merge_freed_and_pushes_that() {
+    let (clones, plan) = clones_that_ended_one_each();
+    let task = &plan.tasks[0];
+    assert_eq!(clones.run("ada", &["sync"]).data()["unblocked"], Value::Null);
+    let before = clones.everything("bob");
+    clones.run("bob", &["sync", "--plan"]).data();
+    assert_eq!(clones.everything("bob"), before, "a plan of a sync writes nothing");
+
+    let report = clones.run("bob", &["sync"]).data();
+    assert_eq!(report["unblocked"], json!([task]), "{report:#}");
+    assert!(report["outgoing"].as_array().unwrap().iter().any(|change| change["task"] == **task), "{report:#}");
+    assert_eq!(clones.git("bob", &["status", "--porcelain"]).text(), "");
+    assert_eq!(
+        clones.git("bob", &["rev-parse", "HEAD", "origin/main"]).text().lines().collect::<BTreeSet<_>>().len(),
+        1
+    );
+    assert!(clones.git("bob", &["log", "-1", "--format=%s"]).text().contains("moved"));
+
+    let report = clones.run("ada", &["sync"]).data();
+    assert_eq!(report["unblocked"], Value::Null, "bob recorded it already");
+    for name in ["ada", "bob"] {
+        assert_eq!(clones.run(name, &["task", "get", task]).data()["status"], "open");
+        assert_eq!(clones.run(name, &["lint"]).data()["findings"], json!([]));
+        assert_eq!(clones.run(name, &["sync"]).data()["committed"], Value::Null, "a second run changes nothing");
+    }
+    assert_eq!(unblockings(&clones.log("ada", task)).len(), 1);
+    assert_eq!(crate::sync::plan(&clones, "ada"), crate::sync::plan(&clones, "bob"));
+}
+
+#[test]
+fn sync_without_a_remote_commits_what_it_unblocks() {
+    let (room, plan) = merged_ends(1);
+    let report = room.run(&["sync", "--no-push"]).data();
+    assert_eq!(report["unblocked"], json!([plan.tasks[0]]), "{report:#}");
+    assert_eq!(room.git(&["status", "--porcelain"]).text(), "");
+    assert_eq!(room.git(&["rev-list", "--count", "HEAD@{1}..HEAD"]).text(), "1");
+    assert_eq!(room.run(&["sync", "--no-push"]).data()["committed"], Value::Null);
+    room.is_clean();
+}
+
+#[test]
+fn two_clones_that_unblock_the_same_task_at_once_converge() {
+    let (clones, plan) = clones_that_ended_one_each();
+    let task = &plan.tasks[0];
+    for name in ["ada", "bob"] {
+        clones.git(name, &["add", "-A"]).text();
+        clones.git(name, &["commit", "-q", "-m", name]).text();
+    }
+    // As a hosting site merges: both clones have the merge, and neither has what the other records after it.
+    clones.git("ada", &["push", "-q"]).text();
+    clones.git("bob", &["pull", "-q", "--no-rebase", "--no-edit"]).text();
+    clones.git("bob", &["push", "-q"]).text();
+    clones.git("ada", &["pull", "-q"]).text();
+    for name in ["ada", "bob"] {
+        let answer = clones.run(name, &["resolve"]).data();
+        assert_eq!(answer["items"][0]["entity"], format!("task/{task}"), "{answer}");
+    }
+    for name in ["ada", "bob", "ada"] {
+        clones.run(name, &["sync"]).data();
+    }
+    assert_eq!(crate::sync::plan(&clones, "ada"), crate::sync::plan(&clones, "bob"));
+    for name in ["ada", "bob"] {
+        assert_eq!(clones.run(name, &["task", "get", task]).data()["status"], "open");
+        assert_eq!(clones.run(name, &["lint"]).data()["findings"], json!([]));
+        assert_eq!(clones.run(name, &["conflicts"]).data()["total"], 0, "the same value twice is no conflict");
+        assert_eq!(clones.run(name, &["sync"]).data()["committed"], Value::Null);
+    }
+}
