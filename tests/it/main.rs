@@ -16,6 +16,7 @@ mod counted;
 mod crash;
 mod durability;
 mod fleet;
+mod folders;
 mod formats;
 mod fuzzed;
 mod git_as_it_is;

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::lines::is_told;
+use super::odd::misplaced;
 use super::rewritten::rewritten;
 use super::staged::{is_place_of_new, settings, understood};
 use super::{LintReport, line_of, point_out, readable, tried};
@@ -72,8 +73,8 @@ fn judge(store: &Store, below: &str, text: &[u8]) -> Result<Vec<Finding>> {
         ["config.toml" | "roles.yml"] => settings(&path, below, text),
         [".gitattributes" | ".gitignore"] | [LOCAL, ..] => Vec::new(),
         ["archive", ..] if below.ends_with(".jsonl") => Vec::new(),
-        [TASKS, _, id, LOG] if id.parse::<Id>().is_ok() => {
-            vec![Finding::new(Rule::PathMismatch, "a task in the folder of others").at(&path, None)]
+        [TASKS, .., id, LOG] if let Ok(id) = id.parse() => {
+            vec![misplaced(&store.name, id, path, "a task in the folder of others")]
         }
         _ if newcomers::is_yaml(Path::new(below)) && is_place_of_new(below) => match newcomer(store, &path, None, text)
         {
