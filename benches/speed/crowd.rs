@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use agentpm::model::event::parse_line;
 use agentpm::model::payload::Payload;
+use agentpm::store::layout::{LOG, STORE, task_dir};
 
 use crate::floor::as_floor;
 use crate::room::{Repo, Room, agentpm};
@@ -86,8 +87,7 @@ fn found(repo: &Repo, steps: usize) -> usize {
     words.extend(list.lines().filter_map(title).filter(|title| title.starts_with("writer-")));
     let mut shown = String::new();
     for task in &repo.open[..SHARED] {
-        let shard = &task[task.len() - 2..];
-        let log = repo.path.join(format!(".agentpm/tasks/{shard}/{task}/events.jsonl"));
+        let log = repo.path.join(STORE).join(task_dir(task.parse().expect("an id"))).join(LOG);
         for line in std::fs::read_to_string(log).expect("a log").lines() {
             match parse_line(line).expect("an event").payload {
                 Payload::ContextAdded(note) if note.content.starts_with("writer-") => {

@@ -69,11 +69,15 @@ fn of_one_size(room: &Room, tasks: usize, report: &mut Report) {
     let asked = room.asked;
     let middle = tasks == asked.middle() && asked.wants_any(&[whole::NAMES, judging::NAMES, conflicts::NAMES]);
     let largest = tasks == asked.largest() && asked.wants("memory");
-    if !asked.wants_any(&[reads::NAMES, writes::NAMES]) && !middle && !largest {
+    let bytes = asked.wants("bytes") && (tasks == asked.middle() || tasks == asked.largest());
+    if !asked.wants_any(&[reads::NAMES, writes::NAMES]) && !middle && !largest && !bytes {
         return;
     }
     let repo = room.standard(tasks);
     reads::measure(room, &repo, report);
+    if bytes {
+        conflicts::bytes(room, &repo, report);
+    }
     if middle {
         whole::measure(room, &repo, report);
         conflicts::measure(room, &repo, report);

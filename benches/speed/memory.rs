@@ -1,5 +1,9 @@
 //! How much memory each command takes on the largest store, with the time it took: those that read first.
 
+use std::path::Path;
+
+use agentpm::store::layout::{LOG, STORE, task_dir};
+
 use crate::floor::as_floor;
 use crate::room::{Repo, Room, agentpm, command};
 use crate::run::{Figures, printed, run};
@@ -143,7 +147,7 @@ fn shown(args: &[&str], ids: &[&str]) -> String {
 
 /// The newest event of a task.
 fn last_event(repo: &Repo, task: &str) -> String {
-    let log = format!(".agentpm/tasks/{}/{task}/events.jsonl", &task[task.len() - 2..]);
-    let line = printed(command("tail", &repo.path, &["-n", "1", &log]));
+    let log = Path::new(STORE).join(task_dir(task.parse().expect("an id"))).join(LOG);
+    let line = printed(command("tail", &repo.path, &["-n", "1", &log.display().to_string()]));
     agentpm::model::event::parse_line(line.trim_end()).expect("an event").id.to_string()
 }

@@ -181,6 +181,11 @@ impl Repo {
         let mut repo = gix::open(&self.git_dir)
             .map_err(|e| failed(format!("open the repository at {}", self.git_dir.display()), e))?;
         repo.object_cache_size_if_unset(4 * 1024 * 1024);
+        let is_set = |key| repo.config_snapshot().integer(key).is_some();
+        if !is_set("core.looseCompression") && !is_set("core.compression") {
+            // At git's default of 1 the library writes listings of folders a tenth larger than git does.
+            repo.objects.loose_compression = gix::zlib::Compression::DEFAULT;
+        }
         let tables = self.has_reftable().then(|| self.clone());
         Ok(Objects { repo, anew: RefCell::default(), is_wary: false, tables, fetcher: None })
     }

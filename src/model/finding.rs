@@ -146,7 +146,7 @@ rules! {
     /// A folder, file or link that does not belong into a store.
     OddFile = "odd-file", Error, Free, "remove it with your own tools after looking at it";
     /// A file lies in the wrong folder for the id it holds.
-    PathMismatch = "path-mismatch", Error, Firm, "move the folder to tasks/<last two characters>/<ULID>";
+    PathMismatch = "path-mismatch", Error, Firm, "move the folder to tasks/<last character but one>/<last character>/<ULID>";
     /// A relationship names a task that does not exist here.
     DanglingReference = "dangling-reference", Error, Free, "bring the other task in, or agentpm task unrelate";
     /// Blocking relationships form a circle; the latest edge does not count.

@@ -25,6 +25,20 @@ pub fn is_part(text: &str) -> bool {
     text.chars().all(|c| ALPHABET.contains(c)) && (ABBREVIATION_MIN..=26).contains(&text.len())
 }
 
+/// The folders of the tasks whose ids end with this text of at least two letters: its last two, one folder each.
+///
+/// Git stores the listing of every folder above a changed file with each commit. Two levels of 32 folders keep these listings
+/// short.
+pub fn shard_of(text: &str) -> String {
+    let (x, y) = text[text.len() - 2..].split_at(1);
+    [x, "/", y].concat()
+}
+
+/// Whether a folder of tasks can have this name: a single letter.
+pub fn is_shard_part(name: &str) -> bool {
+    name.len() == 1 && ALPHABET.contains(name)
+}
+
 /// A ULID: 48 bits of milliseconds since 1970 and 80 bits of chance, written as 26 characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(Ulid);
@@ -46,9 +60,10 @@ impl Id {
         text[text.len() - len.min(text.len())..].to_owned()
     }
 
-    /// The folder a task with this id lives in: its last two characters.
+    /// The folders a task with this id lives in, such as `P/8`.
     pub fn shard(self) -> String {
-        self.handle(2)
+        let mut buffer = [0u8; ulid::ULID_LEN];
+        shard_of(self.0.array_to_str(&mut buffer))
     }
 }
 
@@ -157,6 +172,16 @@ mod tests {
         for bad in [text.to_lowercase(), format!("8{}", &text[1..]), text.replace('0', "O"), "../../etc/passwd".into()]
         {
             assert!(bad.parse::<Id>().is_err(), "{bad} was taken for an id");
+        }
+    }
+
+    #[test]
+    fn a_shard_is_the_last_two_characters() {
+        let id: Id = "01K5R4XJ7Z00000000000000Q1".parse().unwrap();
+        assert_eq!((id.shard(), shard_of("7Q1")), ("Q/1".to_owned(), "Q/1".to_owned()));
+        assert!(id.shard().split('/').all(is_shard_part));
+        for bad in ["", "Q1", "q", "I", "ß", "/", "."] {
+            assert!(!is_shard_part(bad), "{bad}");
         }
     }
 

@@ -20,13 +20,13 @@ use crate::model::time::Time;
 use crate::store::database::{self, Form};
 
 const FORM: Form = Form {
-    schema: 2,
+    schema: 3,
     tables: &["
 CREATE TABLE tip(oid TEXT PRIMARY KEY, seconds INTEGER NOT NULL, tasks TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE tree(n INTEGER PRIMARY KEY, oid TEXT NOT NULL UNIQUE, base INTEGER NOT NULL);
 CREATE TABLE base(shard TEXT NOT NULL, n INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY(shard, n)) WITHOUT ROWID;
 CREATE TABLE differs(shard TEXT NOT NULL, tree INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY(shard, tree)) WITHOUT ROWID;
-CREATE TABLE shard(oid TEXT PRIMARY KEY, tasks TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE folder(oid TEXT PRIMARY KEY, folders TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE log(folder TEXT PRIMARY KEY, oid TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE state(log TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE related(shard TEXT PRIMARY KEY, edges TEXT NOT NULL) WITHOUT ROWID;
@@ -41,7 +41,7 @@ const FAR: usize = 256;
 
 /// The name of an object, in hexadecimal.
 pub type Name = String;
-/// The shards of a folder of tasks, by their two characters.
+/// The shards of a folder of tasks, by their paths in it, such as `P/8`.
 pub type Shards = BTreeMap<String, Name>;
 
 /// What a log tells of its task: as much as another worktree or branch needs to know.
@@ -68,8 +68,8 @@ pub struct News {
     pub tips: Vec<(Name, i64, Option<Name>)>,
     /// Trees of tasks, the one checked out here first.
     pub trees: Vec<(Name, Shards)>,
-    /// Shards, with a line for each of their tasks: its id and the name of its folder.
-    pub shards: Vec<(Name, String)>,
+    /// Folders of the fan-out, with a line for each folder in them: its name and its object.
+    pub folders: Vec<(Name, String)>,
     /// Folders of tasks, with their logs, if there is one.
     pub logs: Vec<(Name, Option<Name>)>,
     /// What logs tell, by the log and its task.
@@ -83,7 +83,7 @@ impl News {
     pub fn is_empty(&self) -> bool {
         self.tips.is_empty()
             && self.trees.is_empty()
-            && self.shards.is_empty()
+            && self.folders.is_empty()
             && self.logs.is_empty()
             && self.states.is_empty()
             && self.related.is_empty()
@@ -153,9 +153,9 @@ impl Facts {
         known(ask())
     }
 
-    /// The tasks of a shard, as they were given.
-    pub fn tasks(&self, shard: &str) -> Option<String> {
-        self.text("SELECT tasks FROM shard WHERE oid = ?1", shard)
+    /// The folders in a folder of the fan-out, as they were given.
+    pub fn folders(&self, folder: &str) -> Option<String> {
+        self.text("SELECT folders FROM folder WHERE oid = ?1", folder)
     }
 
     /// The relationships in a shard, as they were given.
@@ -191,7 +191,7 @@ impl Facts {
         let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         let pragma = |name: &str| tx.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
         if (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")? > MOST {
-            for table in ["tip", "tree", "base", "differs", "shard", "log", "state", "related"] {
+            for table in ["tip", "tree", "base", "differs", "folder", "log", "state", "related"] {
                 tx.execute(&format!("DELETE FROM {table}"), [])?;
             }
         }
@@ -203,8 +203,8 @@ impl Facts {
         for (place, (oid, shards)) in news.trees.iter().enumerate() {
             keep_tree(&tx, oid, shards, place == 0, &mut base)?;
         }
-        for (oid, tasks) in &news.shards {
-            tx.prepare_cached("INSERT OR IGNORE INTO shard VALUES(?1,?2)")?.execute([oid, tasks])?;
+        for (oid, folders) in &news.folders {
+            tx.prepare_cached("INSERT OR IGNORE INTO folder VALUES(?1,?2)")?.execute([oid, folders])?;
         }
         for (folder, oid) in &news.logs {
             let oid = oid.as_deref().unwrap_or_default();

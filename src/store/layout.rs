@@ -114,44 +114,49 @@ impl Store {
         self.dir.path()
     }
 
-    /// All folders that look like tasks, as shard and name, sorted; and whatever else lies there.
+    /// The ids of all tasks that have a folder where it belongs, sorted; and everything else below `tasks`. What lies in a folder
+    /// that is not a shard is listed too, down to the level of the tasks, for new files may be there.
     ///
     /// Errors: `ERR_IO` where a folder cannot be read.
     pub fn task_folders(&self) -> Result<(Vec<Id>, Vec<Odd>)> {
         let (mut tasks, mut odd) = (Vec::new(), Vec::new());
-        let top = match self.dir.dir(TASKS) {
-            Ok(dir) => dir,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok((tasks, odd)),
+        match self.dir.dir(TASKS) {
+            Ok(top) => self.collect_tasks(&top, "", &mut tasks, &mut odd)?,
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => return Err(self.odd_folder(TASKS.as_ref(), &e)),
-        };
-        for (shard, kind) in self.list(&top)? {
-            if kind != Kind::Dir {
-                odd.push((Path::new(TASKS).join(shard), kind));
-                continue;
-            }
-            let path = Path::new(TASKS).join(&shard);
-            let dir = match top.dir(&shard) {
-                Ok(dir) => dir,
-                // One folder that this user may not look into is not in the way of all others.
-                Err(e) if e.kind() == ErrorKind::PermissionDenied => {
-                    odd.push((path, kind));
-                    continue;
-                }
-                Err(e) => return Err(self.odd_folder(&path, &e)),
-            };
-            for (name, kind) in self.list(&dir)? {
-                match name.parse::<Id>() {
-                    Ok(id) if kind == Kind::Dir && id.shard() == shard => tasks.push(id),
-                    _ => odd.push((path.join(name), kind)),
-                }
-            }
         }
         tasks.sort();
         Ok((tasks, odd))
     }
 
-    fn list(&self, dir: &Dir) -> Result<Vec<(String, Kind)>> {
-        dir.list().map_err(|e| Error::io("list", dir.path(), &e))
+    /// Lists a folder at this path below `tasks`: `tasks` itself, or a folder of the first or the second level.
+    fn collect_tasks(&self, dir: &Dir, shard: &str, tasks: &mut Vec<Id>, odd: &mut Vec<Odd>) -> Result<()> {
+        let is_last_level = shard.contains('/');
+        for (name, kind) in dir.list().map_err(|e| Error::io("list", dir.path(), &e))? {
+            let id = name.parse::<Id>().ok();
+            if let Some(id) = id
+                && kind == Kind::Dir
+                && id.shard() == shard
+            {
+                tasks.push(id);
+                continue;
+            }
+            let inner = if shard.is_empty() { name.clone() } else { format!("{shard}/{name}") };
+            let path = Path::new(TASKS).join(&inner);
+            if kind != Kind::Dir || id.is_some() || is_last_level {
+                odd.push((path, kind));
+                continue;
+            }
+            match dir.dir(&name) {
+                Ok(dir) => self.collect_tasks(&dir, &inner, tasks, odd)?,
+                // Git removes a folder with its last file.
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                // One folder that this user may not look into is not in the way of all others.
+                Err(e) if e.kind() == ErrorKind::PermissionDenied => odd.push((path, kind)),
+                Err(e) => return Err(self.odd_folder(&path, &e)),
+            }
+        }
+        Ok(())
     }
 
     fn odd_folder(&self, path: &Path, e: &std::io::Error) -> Error {

@@ -54,7 +54,7 @@ pub fn project_onto(
 #[derive(Clone, Copy)]
 enum Over<'a> {
     Nothing,
-    /// These bytes, and what the log said before.
+    /// These bytes; where they are not known, what the log said before.
     Known(Option<&'a [u8]>),
     /// What the log said before each of the new events.
     States,
@@ -91,6 +91,10 @@ fn project_logs(
     let is_new = log.entries.is_empty();
     let dir = if is_new { store.dir.make_dir(&folder) } else { store.dir.dir(&folder) };
     let dir = dir.map_err(fail(if is_new { "make" } else { "open" }))?;
+    let before = match over {
+        Over::Known(None) | Over::States => render(entity, &log.entries),
+        Over::Known(Some(_)) | Over::Nothing => String::new(),
+    };
     let redacted = redact(&mut log.entries, &mut fresh)?;
     // What comes from elsewhere may be older than what is here.
     let last = log.entries.iter().map(|e| e.event.stamp()).max();
@@ -112,7 +116,6 @@ fn project_logs(
         let append = || dir.open_append(LOG, 0o666)?.write_all(&bytes);
         append().map_err(fail("write"))?;
     }
-    let before = log.entries.len();
     log.entries.extend(fresh);
     if matches!(over, Over::Nothing) {
         return Ok(None);
@@ -131,9 +134,9 @@ fn project_logs(
         return rendered();
     }
     let is_known = match over {
-        Over::Known(known) if known == Some(current.as_slice()) => true,
+        Over::Known(Some(known)) => known == current,
         Over::States if is_state_of(entity, &log.entries, new, &current) => true,
-        _ => render(entity, &log.entries[..before]).as_bytes() == current,
+        _ => before.as_bytes() == current,
     };
     // What somebody saves from here on stands in the file too.
     match is_known && dir.replace_known(readable, &current, text.as_bytes(), 0o666).map_err(fail("write"))? {

@@ -1,8 +1,8 @@
 //! What other branches say of tasks, read from git without a checkout.
 //!
 //! Promises: no object is read twice, by this command or by a later one that finds it in the cache; equal trees are not
-//! opened; a shard, a folder, a log are read only where they differ from what is checked out here, and only for a task
-//! that is asked about. What cannot be read is left out and counted.
+//! opened, nor is a folder of shards that a tree read earlier has too; a shard, a folder, a log are read only where they
+//! differ from what is checked out here, and only for a task that is asked about. What cannot be read is left out and counted.
 //! Refuses to know: what follows from it.
 
 use std::cell::OnceCell;
@@ -15,7 +15,7 @@ use crate::env::files::{self, Dir};
 use crate::error::{Error, Result};
 use crate::git::{Change, Item, Mode, Objects, Oid, Repo};
 use crate::model::event::Entry;
-use crate::model::id::Id;
+use crate::model::id::{Id, is_shard_part};
 use crate::rules::fold;
 use crate::store::facts::{Facts, Name, News, Shards, State};
 use crate::store::layout::{LOG, TASKS};
@@ -41,6 +41,8 @@ pub(super) struct Branches {
     trees: Vec<(Name, Vec<String>)>,
     /// What was learned just now, by the names of the objects.
     read_trees: HashMap<Name, Shards>,
+    /// Folders of the fan-out that this command asked about, with what is in them. `None` for one that cannot be read.
+    read_folders: HashMap<Name, Option<String>>,
     /// Numbers of the trees that are kept, and of their bases.
     numbers: HashMap<Name, (i64, i64)>,
     /// The same the other way round: places of kept trees by their numbers, and by those of their bases.
@@ -119,6 +121,7 @@ impl Branches {
             here: None,
             trees: Vec::new(),
             read_trees: HashMap::new(),
+            read_folders: HashMap::new(),
             numbers: HashMap::new(),
             by_number: HashMap::new(),
             by_base: HashMap::new(),
@@ -147,9 +150,8 @@ impl Branches {
         let all: Vec<Name> = branches.here.iter().chain(branches.trees.iter().map(|(tree, _)| tree)).cloned().collect();
         // The tree here is needed only to tell what differs from it.
         if !branches.trees.is_empty() {
-            all.into_iter().for_each(|tree| branches.open_tree(tree));
-            let is_open = |tree: &Name| branches.read_trees.contains_key(tree) || branches.numbers.contains_key(tree);
-            let shut = branches.trees.iter().filter(|(tree, _)| !is_open(tree));
+            let broken: HashSet<Name> = all.into_iter().filter(|tree| !branches.open_tree(tree)).collect();
+            let shut = branches.trees.iter().filter(|(tree, _)| broken.contains(tree));
             let shut: Vec<String> = shut.flat_map(|(_, names)| names.iter().cloned()).collect();
             branches.miss(&shut);
         }
@@ -211,19 +213,29 @@ impl Branches {
         Some(Some(tree))
     }
 
-    fn open_tree(&mut self, tree: Name) {
-        if let Some(numbers) = self.facts.tree(&tree) {
-            self.numbers.insert(tree, numbers);
-            return;
+    /// Learns which shards a tree of tasks has. False where not all of it can be read; then it is read again the next time.
+    fn open_tree(&mut self, tree: &Name) -> bool {
+        if let Some(numbers) = self.facts.tree(tree) {
+            self.numbers.insert(tree.clone(), numbers);
+            return true;
         }
-        let Some(items) = self.reading.items(&tree) else { return };
-        let shards: Shards = items
-            .into_iter()
-            .filter(|(name, item)| name.len() == 2 && item.mode == Mode::Tree)
-            .map(|(name, item)| (name, item.oid.to_string()))
-            .collect();
-        self.news.trees.push((tree.clone(), shards.clone()));
-        self.read_trees.insert(tree, shards);
+        let Some(items) = self.reading.items(tree) else { return false };
+        let (mut shards, mut is_whole) = (Shards::new(), true);
+        for (first, item) in items.into_iter().filter(|(name, item)| is_shard_part(name) && item.mode == Mode::Tree) {
+            match self.folders(&item.oid.to_string()) {
+                Some(folders) => {
+                    let inside = folders.lines().filter_map(|line| line.split_once(' '));
+                    let inside = inside.filter(|(second, _)| is_shard_part(second));
+                    shards.extend(inside.map(|(second, shard)| (format!("{first}/{second}"), shard.to_owned())));
+                }
+                None => is_whole = false,
+            }
+        }
+        if is_whole {
+            self.news.trees.push((tree.clone(), shards.clone()));
+        }
+        self.read_trees.insert(tree.clone(), shards);
+        is_whole
     }
 
     /// The tasks of a shard that have another folder on another branch than here.
@@ -259,15 +271,14 @@ impl Branches {
         if forms.is_empty() {
             return differing;
         }
-        let here = here.map(|form| self.folders(&form)).unwrap_or_default();
+        let here = here.and_then(|form| self.folders(&form)).unwrap_or_default();
         let here: HashSet<&str> = here.lines().collect();
         for (form, places) in forms {
-            let unreadable = self.reading.unreadable;
-            let folders = self.folders(&form);
-            if self.reading.unreadable > unreadable {
+            let Some(folders) = self.folders(&form) else {
                 let names: Vec<String> = places.iter().flat_map(|place| self.trees[*place].1.iter().cloned()).collect();
                 self.miss(&names);
-            }
+                continue;
+            };
             for line in folders.lines().filter(|line| !here.contains(line)) {
                 if let Some((id, folder)) = line.split_once(' ')
                     && let Ok(id) = id.parse()
@@ -309,16 +320,22 @@ impl Branches {
         states
     }
 
-    /// The tasks in a form of a shard with their folders, a line for each.
-    fn folders(&mut self, form: &Name) -> String {
-        if let Some(tasks) = self.facts.tasks(form) {
-            return tasks;
+    /// The folders in a form of a folder of the fan-out, a line for each: a shard or a task, and its object. `None` where the form
+    /// cannot be read.
+    fn folders(&mut self, form: &Name) -> Option<String> {
+        if let Some(folders) = self.read_folders.get(form) {
+            return folders.clone();
         }
-        let Some(items) = self.reading.items(form) else { return String::new() };
-        let tasks = items.iter().filter(|(name, item)| item.mode == Mode::Tree && name.parse::<Id>().is_ok());
-        let text: String = tasks.map(|(name, item)| format!("{name} {}\n", item.oid)).collect();
-        self.news.shards.push((form.clone(), text.clone()));
-        text
+        let folders = self.facts.folders(form).or_else(|| {
+            let items = self.reading.items(form)?;
+            let belongs = |name: &str| is_shard_part(name) || name.parse::<Id>().is_ok();
+            let folders = items.iter().filter(|(name, item)| item.mode == Mode::Tree && belongs(name));
+            let text: String = folders.map(|(name, item)| format!("{name} {}\n", item.oid)).collect();
+            self.news.folders.push((form.clone(), text.clone()));
+            Some(text)
+        });
+        self.read_folders.insert(form.clone(), folders.clone());
+        folders
     }
 
     /// The log in the folder of a task.

@@ -66,8 +66,8 @@ pub(super) struct Kept {
     objects: Objects,
     /// The different trees of the store's folder.
     trees: BTreeSet<Oid>,
-    /// The folders within `tasks` and `agents`, as far as they were asked for.
-    below: RefCell<BTreeMap<&'static str, BTreeMap<String, BTreeSet<Oid>>>>,
+    /// The folders within the folders that were listed, by the path of these below the store.
+    below: RefCell<BTreeMap<String, BTreeMap<String, BTreeSet<Oid>>>>,
 }
 
 impl Kept {
@@ -111,10 +111,10 @@ impl Kept {
     pub fn logs(&self, entity: &Entity) -> Vec<Log> {
         let folders: BTreeSet<Oid> = match entity {
             Entity::Task(id) => {
-                let shards = self.folders(TASKS, &id.shard());
+                let shards = self.folders(&format!("{TASKS}/{}", id.shard()));
                 shards.into_iter().filter_map(|shard| self.folder(shard, &id.to_string())).collect()
             }
-            Entity::Agent(name) => self.folders(AGENTS, name),
+            Entity::Agent(name) => self.folders(&format!("{AGENTS}/{name}")),
             Entity::Session(_) => BTreeSet::new(),
         };
         let file = |folder: Oid| file_of(self.objects.item(folder, LOG).ok()??);
@@ -127,22 +127,26 @@ impl Kept {
         (item.mode == Mode::Tree).then_some(item.oid)
     }
 
-    /// The different forms of a folder within `tasks` or `agents`, each of which is listed once for all questions.
-    fn folders(&self, top: &'static str, name: &str) -> BTreeSet<Oid> {
-        let mut below = self.below.borrow_mut();
-        let listed = below.entry(top).or_insert_with(|| {
-            let mut all: BTreeMap<String, BTreeSet<Oid>> = BTreeMap::new();
-            let tops: BTreeSet<Oid> = self.trees.iter().filter_map(|tree| self.folder(*tree, top)).collect();
-            for tree in tops {
-                for (name, item) in self.objects.items(tree).unwrap_or_default() {
-                    if item.mode == Mode::Tree {
-                        all.entry(name).or_default().insert(item.oid);
-                    }
+    /// The different forms of a folder at a path below the store. Each form of the folders above it is listed once for all
+    /// questions.
+    fn folders(&self, path: &str) -> BTreeSet<Oid> {
+        let Some((above, name)) = path.rsplit_once('/') else {
+            return self.trees.iter().filter_map(|tree| self.folder(*tree, path)).collect();
+        };
+        if let Some(listed) = self.below.borrow().get(above) {
+            return listed.get(name).cloned().unwrap_or_default();
+        }
+        let mut listed: BTreeMap<String, BTreeSet<Oid>> = BTreeMap::new();
+        for tree in self.folders(above) {
+            for (name, item) in self.objects.items(tree).unwrap_or_default() {
+                if item.mode == Mode::Tree {
+                    listed.entry(name).or_default().insert(item.oid);
                 }
             }
-            all
-        });
-        listed.get(name).cloned().unwrap_or_default()
+        }
+        let found = listed.get(name).cloned().unwrap_or_default();
+        self.below.borrow_mut().insert(above.to_owned(), listed);
+        found
     }
 
     /// Looks through all logs for events that are not found yet.
@@ -156,9 +160,10 @@ impl Kept {
         }
         let mut seen = BTreeSet::new();
         for tree in &self.trees {
-            for folder in [TASKS, AGENTS] {
+            // With the levels of folders above the logs.
+            for (folder, depth) in [(TASKS, 3), (AGENTS, 1)] {
                 let Ok(Some(Item { mode: Mode::Tree, oid })) = self.objects.item(*tree, folder) else { continue };
-                self.find_below(oid, 2, wanted, found, &mut seen);
+                self.find_below(oid, depth, wanted, found, &mut seen);
             }
         }
     }

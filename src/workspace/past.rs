@@ -259,8 +259,15 @@ impl Tree {
     }
 
     fn shards(&self) -> Result<BTreeMap<String, Oid>> {
-        let items = self.tasks.map(|tasks| self.objects.items(tasks)).transpose()?.unwrap_or_default();
-        Ok(items.into_iter().filter(|(_, item)| item.mode == Mode::Tree).map(|(name, item)| (name, item.oid)).collect())
+        let folders = |tree: Oid| -> Result<Vec<(String, Oid)>> {
+            let items = self.objects.items(tree)?.into_iter();
+            Ok(items.filter(|(_, item)| item.mode == Mode::Tree).map(|(name, item)| (name, item.oid)).collect())
+        };
+        let mut shards = BTreeMap::new();
+        for (first, tree) in self.tasks.map(folders).transpose()?.unwrap_or_default() {
+            shards.extend(folders(tree)?.into_iter().map(|(second, shard)| (format!("{first}/{second}"), shard)));
+        }
+        Ok(shards)
     }
 
     fn ids(&self) -> Result<BTreeSet<Id>> {
@@ -310,7 +317,7 @@ pub(super) fn began_at(objects: &Objects, base: Oid, head: Oid) -> Result<Oid> {
     })
 }
 
-/// The task whose folder holds a path such as `P8/01M7…P8/events.jsonl`.
+/// The task whose folder holds a path such as `P/8/01M7…P8/events.jsonl`.
 fn task_in(path: &str) -> Option<Id> {
-    path.split('/').nth(1)?.parse().ok()
+    path.split('/').nth(2)?.parse().ok()
 }

@@ -18,7 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
-use crate::model::id::{HANDLE_MIN, Id, is_part, quoted};
+use crate::model::id::{HANDLE_MIN, Id, is_part, quoted, shard_of};
 use crate::model::task::{Brief, Status, Task};
 use crate::model::words::Ref;
 use crate::reports::extent::Extent;
@@ -208,7 +208,7 @@ impl Workspace {
         let mut found: BTreeSet<Id> = if text.len() == 26 {
             text.parse().ok().filter(|id| self.is_there(*id)).into_iter().collect()
         } else {
-            let mut found = self.in_shard(&text[text.len() - 2..])?;
+            let mut found = self.in_shard(&shard_of(&text))?;
             found.retain(|id| id.to_string().ends_with(&text));
             // Ids begin with their time, so until the year 3084 only what begins with 0 can be a prefix.
             if text.starts_with('0') || found.is_empty() {
@@ -228,7 +228,7 @@ impl Workspace {
         matches!(self.store.dir.kind(task_dir(id)), Ok(Some(Kind::Dir)))
     }
 
-    /// The tasks whose ids end with these two characters.
+    /// The tasks in a shard.
     fn in_shard(&self, shard: &str) -> Result<BTreeSet<Id>> {
         let path = std::path::Path::new(TASKS).join(shard);
         let dir = match self.store.dir.dir(&path) {

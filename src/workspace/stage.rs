@@ -104,8 +104,8 @@ pub(super) struct Scene<'a> {
     pub left_out: BTreeMap<Id, Option<Error>>,
     /// Hand edits that were taken in: the bytes of the file, and what was changed, in words.
     pub taken_in: BTreeMap<Id, (Vec<u8>, String)>,
-    /// The bytes of files that hold no words of a person and are not what their logs say.
-    pub outdated: BTreeMap<Id, Vec<u8>>,
+    /// The bytes of files that hold no words of a person.
+    pub unedited: BTreeMap<Id, Vec<u8>>,
     /// The leases under which something happened, with the time until which they hold.
     pub under: BTreeMap<Id, Time>,
     /// Somebody's lease that is known from the remote kept a task from being handed out.
@@ -148,7 +148,7 @@ impl<'a> Scene<'a> {
             left_alone: BTreeSet::new(),
             left_out: BTreeMap::new(),
             taken_in: BTreeMap::new(),
-            outdated: BTreeMap::new(),
+            unedited: BTreeMap::new(),
             under: BTreeMap::new(),
             waits_for_remote: false,
         }

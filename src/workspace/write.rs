@@ -295,7 +295,7 @@ impl Workspace {
     ) -> Result<Written<'a>> {
         let lamport = scene.lamport();
         let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, under, .. } = scene;
-        let Scene { taken_in, outdated, .. } = scene;
+        let Scene { taken_in, unedited, .. } = scene;
         let mut written = Written {
             subject,
             events: entries.iter().map(|e| e.event.id).collect(),
@@ -354,7 +354,7 @@ impl Workspace {
             .hint("agentpm lease list shows who holds what; run the same command again"));
         }
         journal.append(&entries, &commit)?;
-        let known = taken_in.into_iter().map(|(id, (bytes, _))| (id, bytes)).chain(outdated).collect();
+        let known = taken_in.into_iter().map(|(id, (bytes, _))| (id, bytes)).chain(unedited).collect();
         let changed = Changed { entries, tasks, agents, leases, sessions, key, known };
         let projected = self.project_changed(runtime, changed).and_then(|()| journal.mark_projected(&self.store.dir));
         if let Err(e) = projected {

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Answer, Sandbox};
+use crate::sandbox::{Answer, Sandbox, shard};
 
 /// A room with two tasks, the first of them more urgent, committed on main.
 fn room_of_two() -> (Sandbox, String, String) {
@@ -248,7 +248,8 @@ fn five_hundred_branches_are_read_once_and_equal_ones_together() {
     import(&room, &script);
     let (answer, moved) = cost(&room, &["next"]);
     assert_eq!((&answer["task"]["id"], &moved["branches"]), (&json!(second), &json!(501)));
-    // One commit; its root, its store and its tasks; the tasks here; two shards, two folders and one log at most of each side.
+    // One commit; its root, its store and its tasks; the tasks here; two folders of shards here and one that differs there; one shard
+    // here and one there; one folder and one log there.
     assert_eq!(moved["commits"], 1, "{moved}");
     assert!(moved["trees"].as_u64().unwrap() <= 10 && moved["logs"] == 1, "{moved}");
     let (_, again) = cost(&room, &["next"]);
@@ -298,8 +299,8 @@ fn branches_of_every_shape_do_not_break_next() {
             "commit refs/heads/no/store\ncommitter T <t@example.invalid> {when} +0000\ndata 1\nx\nM 100644 inline a\ndata 1\nx\n\n\
              commit refs/heads/file\ncommitter T <t@example.invalid> {when} +0000\ndata 1\nx\nM 100644 inline .agentpm\ndata 1\nx\n\n\
              commit refs/heads/odd\ncommitter T <t@example.invalid> {when} +0000\ndata 1\nx\n\
-             M 100644 inline .agentpm/tasks/{}/{first}\ndata 1\nx\nM 100644 inline .agentpm/tasks/ZZ/junk/events.jsonl\ndata 1\nx\n\n",
-            &first[24..]
+             M 100644 inline .agentpm/tasks/{}/{first}\ndata 1\nx\nM 100644 inline .agentpm/tasks/Z/Z/junk/events.jsonl\ndata 1\nx\n\n",
+            shard(&first)
         ),
     );
     fs::write(room.repo().join(".git/refs/heads/broken"), "0123456789012345678901234567890123456789\n").unwrap();
@@ -315,6 +316,33 @@ fn branches_of_every_shape_do_not_break_next() {
     let from = format!("file://{}", room.repo().display());
     room.git(&["clone", "-q", "--depth", "1", "-b", "main", &from, shallow.to_str().unwrap()]).text();
     assert_eq!(room.run_in(&shallow, &["next"]).data()["task"]["id"], first.as_str());
+}
+
+#[test]
+fn a_branch_with_a_damaged_folder_of_shards_is_named_and_read_again_when_it_is_whole() {
+    let room = Sandbox::new();
+    // Tasks in all folders of the first level, so that damage to one of them leaves others to read.
+    let tasks: Vec<String> = (0..40).map(|n| room.task(&format!("task {n}"), &["--priority", "0"])).collect();
+    commit(&room, "the plan");
+    let first = room.run(&["next"]).data()["task"]["id"].as_str().unwrap().to_owned();
+    let other = tasks.iter().find(|id| shard(id)[..1] != shard(&first)[..1]).unwrap();
+    let steps: Vec<Vec<&str>> =
+        [&first, other].into_iter().flat_map(|id| [vec!["claim", id], vec!["lease", "release", id]]).collect();
+    on_branch(&room, "side", &steps.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let tree = room.git(&["rev-parse", &format!("side:.agentpm/tasks/{}", &shard(&first)[..1])]).text().to_owned();
+    let object = room.repo().join(".git/objects").join(&tree[..2]).join(&tree[2..]);
+    let aside = room.beside("aside");
+    fs::rename(&object, &aside).unwrap();
+
+    for _ in 0..2 {
+        let answer = room.run(&["next"]);
+        assert_eq!(answer.data()["task"]["id"], first.as_str(), "what cannot be read does not count");
+        assert!(answer.stderr.contains("1 object of other branches could not be read"), "{answer:?}");
+        room.run(&["claim", other]).error("ERR_INVALID_STATE", 4);
+    }
+    fs::rename(&aside, &object).unwrap();
+    let answer = room.run(&["next"]);
+    assert!(answer.data()["task"]["id"] != first.as_str() && answer.stderr.is_empty(), "{answer:?}");
 }
 
 #[test]

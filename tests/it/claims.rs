@@ -719,7 +719,7 @@ fn a_commit_under_a_lease_that_gave_way_to_a_confirmed_one_is_refused_however_hi
     let mine = bob(&["claim", &task])["lease"].clone();
     assert!(mine["fence"].as_u64() > again["fence"].as_u64(), "{mine} {again}");
     std::fs::rename(&away, hub(&clones)).unwrap();
-    let log = clones.dir("bob").join(".agentpm/tasks").join(&task[24..]).join(&task).join("events.jsonl");
+    let log = clones.log("bob", &task);
     let error = run_at(&clones, "bob", "2026-11-20T10:12:00Z", &["lease", "renew", &task]).error("ERR_LEASE_LOST", 5);
     assert_eq!(error["details"]["holder"], "ann");
     // An event that ends it all the same is not committed.

@@ -573,9 +573,10 @@ fn a_task_that_this_user_may_not_read_is_in_the_way_of_no_other() {
     let room = Sandbox::new();
     let (closed, open) = (room.task("closed", &["--priority", "5"]), room.task("open", &[]));
     hand_over(&room);
-    let shard = room.task_dir(&closed).parent().unwrap().to_owned();
-    for (path, mode) in [(room.log_of(&closed), 0o644), (room.task_dir(&closed), 0o755), (shard, 0o755)] {
-        set_mode(&path, 0o000);
+    // The log, the folder of the task, and the two folders above it.
+    let log = room.log_of(&closed);
+    for (path, mode) in log.ancestors().zip([0o644, 0o755, 0o755, 0o755]) {
+        set_mode(path, 0o000);
         assert_eq!(powerless(&room, &["next"]).data()["task"]["id"], open.as_str(), "{}", path.display());
         for args in
             [&["task", "list"][..], &["ready"], &["show", &open], &["stats"], &["note", &open, "--content", "x"]]
@@ -587,7 +588,7 @@ fn a_task_that_this_user_may_not_read_is_in_the_way_of_no_other() {
             assert!(answer.code == 1 && answer.json()["ok"] == true, "{args:?}: {answer:?}");
         }
         powerless(&room, &["resolve"]).data();
-        set_mode(&path, mode);
+        set_mode(path, mode);
     }
     powerless(&room, &["claim", &closed]).data();
 }

@@ -433,7 +433,7 @@ fn plain(path: &Path) -> std::io::Result<Vec<u8>> {
 fn home(path: &Path) -> PathBuf {
     let parts: Vec<_> = path.components().collect();
     match parts.first().and_then(|part| part.as_os_str().to_str()) {
-        Some("tasks") if parts.len() > 3 => parts[..3].iter().collect(),
+        Some("tasks") if parts.len() > 4 => parts[..4].iter().collect(),
         Some("agents") if parts.len() > 2 => parts[..2].iter().collect(),
         _ => path.to_owned(),
     }

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use crate::sandbox::{Answer, Sandbox};
+use crate::sandbox::{Answer, Sandbox, shard};
 
 /// A room whose repository `git init` made with these arguments, with a store and a remote `up` at a file path.
 fn room_with(args: &[&str]) -> Sandbox {
@@ -286,7 +286,7 @@ fn a_partial_clone_of_a_long_history_heals_and_syncs_without_it() {
     let room = room_with(&[]);
     room.git(&["-C", &room.beside("up").display().to_string(), "config", "uploadpack.allowFilter", "true"]).text();
     let (first, removed) = (room.task("first", &[]), room.task("removed", &[]));
-    let shard = format!(".agentpm/tasks/{}", &first[first.len() - 2..]);
+    let shard = format!(".agentpm/tasks/{}", shard(&first));
     commit_in(&room, &room.repo(), "the plan");
     room.git(&["push", "-q", "-u", "origin", "main"]).text();
     for n in ["one", "two", "three"] {
@@ -449,7 +449,7 @@ fn no_store_is_taken_from_across_a_repository_or_from_home() {
 fn tasks_that_a_sparse_checkout_hides_are_counted_in_a_warning() {
     let room = Sandbox::new();
     let tasks = [room.task("first", &[]), room.task("second", &[])];
-    let shards: Vec<&str> = tasks.iter().map(|id| &id[id.len() - 2..]).collect();
+    let shards = tasks.each_ref().map(|id| shard(id));
     assert_ne!(shards[0], shards[1]);
     commit_in(&room, &room.repo(), "the plan");
     let hidden = |words: &str, args: &[&str]| {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Answer, Sandbox};
+use crate::sandbox::{Answer, Sandbox, shard};
 
 /// A room with one task of three events: created, updated to priority 2, noted.
 fn one_task() -> (Sandbox, String) {
@@ -458,9 +458,11 @@ fn a_folder_with_a_false_name_is_no_task() {
     };
     let lower = id.to_lowercase();
     let strange = [
-        tasks.join(&lower[24..]).join(&lower),
-        tasks.join("ZZ").join(format!("8{}ZZ", &id[1..24])),
-        tasks.join(&id[24..]).join("x".repeat(200)),
+        tasks.join(shard(&lower)).join(&lower),
+        tasks.join("Z/Z").join(format!("8{}ZZ", &id[1..24])),
+        tasks.join(shard(&id)).join("x".repeat(200)),
+        tasks.join(&id[24..]).join(&id),
+        tasks.join(&id),
         tasks.join("..").join("tasks").join("00").join(&id),
     ];
     for path in strange {
@@ -510,10 +512,11 @@ fn links_fifos_and_folders_in_the_wrong_place_are_refused_and_never_followed() {
     let folders: &[Trap] = &[Trap::Link, Trap::Dangling, Trap::Fifo, Trap::File];
     let files: &[Trap] = &[Trap::Link, Trap::Dangling, Trap::Fifo, Trap::Folder];
     type Place = fn(&Sandbox, &str) -> std::path::PathBuf;
-    let places: [(&str, Place, &[Trap]); 9] = [
+    let places: [(&str, Place, &[Trap]); 10] = [
         (".agentpm", |room, _| room.store(), folders),
         ("tasks", |room, _| room.store().join("tasks"), folders),
         ("a shard", |room, id| room.task_dir(id).parent().unwrap().to_owned(), folders),
+        ("a folder of shards", |room, id| room.task_dir(id).ancestors().nth(2).unwrap().to_owned(), folders),
         ("a task", |room, id| room.task_dir(id), folders),
         ("agents", |room, _| room.store().join("agents"), folders),
         ("events.jsonl", |room, id| room.log_of(id), files),

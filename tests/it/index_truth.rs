@@ -69,12 +69,9 @@ impl World {
     }
 
     fn folders(&self) -> Vec<PathBuf> {
-        let shards = fs::read_dir(self.room.store().join("tasks")).into_iter().flatten().flatten();
-        let mut all: Vec<PathBuf> = shards
-            .flat_map(|shard| fs::read_dir(shard.path()).into_iter().flatten().flatten())
-            .map(|entry| entry.path())
-            .filter(|path| path.is_dir())
-            .collect();
+        let tasks = walkdir::WalkDir::new(self.room.store().join("tasks")).min_depth(3).max_depth(3);
+        let entries = tasks.into_iter().filter_map(Result::ok).filter(|entry| entry.file_type().is_dir());
+        let mut all: Vec<PathBuf> = entries.map(|entry| entry.into_path()).collect();
         all.sort();
         all
     }

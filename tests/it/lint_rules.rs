@@ -287,7 +287,7 @@ const STORIES: &[(&str, Tell)] = &[
         End::error(shown(&s.room, &path), None)
     }),
     ("path-mismatch", |s| {
-        let wrong = s.room.store().join("tasks/ZZ").join(&s.id);
+        let wrong = s.room.store().join("tasks/Z/Z").join(&s.id);
         fs::create_dir_all(wrong.parent().unwrap()).unwrap();
         fs::rename(s.room.task_dir(&s.id), &wrong).unwrap();
         End::error(shown(&s.room, &wrong), None)
@@ -512,7 +512,7 @@ const MENDS: &[(&str, Mend)] = &[
     }),
     ("path-mismatch", |s| {
         s.stage();
-        let wrong = s.room.store().join("tasks/ZZ").join(&s.id);
+        let wrong = s.room.store().join("tasks/Z/Z").join(&s.id);
         fs::create_dir_all(s.room.task_dir(&s.id).parent().unwrap()).unwrap();
         s.room.git(&["mv", wrong.to_str().unwrap(), s.room.task_dir(&s.id).to_str().unwrap()]).text();
     }),

@@ -212,8 +212,8 @@ fn a_copy_of_a_tasks_file_is_called_a_copy_wherever_it_lies() {
     room.run(&["progress", "add", &task, "--content", "a step"]).data();
     commit(&room);
     let text = fs::read_to_string(room.yaml_of(&task)).unwrap();
-    let own = "01/01K5R4XJ7Z0000000000000001/task.yaml";
-    for place in ["copy.yaml", "AB/copy.yaml", "copy/task.yaml", own] {
+    let own = "0/1/01K5R4XJ7Z0000000000000001/task.yaml";
+    for place in ["copy.yaml", "AB/copy.yaml", "A/B/copy.yaml", "copy/task.yaml", own] {
         let path = room.store().join("tasks").join(place);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, &text).unwrap();

@@ -17,6 +17,7 @@ mod crash;
 mod driver;
 mod durability;
 mod fleet;
+mod folders;
 mod formats;
 mod fuzzed;
 mod git_as_it_is;

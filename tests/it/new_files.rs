@@ -29,7 +29,9 @@ fn refusal(room: &Sandbox) -> Value {
 
 #[test]
 fn a_file_with_just_a_title_becomes_a_task() {
-    for path in ["fix-lock.yaml", "fix-lock.yml", "fix-lock/task.yaml", "AB/fix-lock/task.yaml"] {
+    for path in
+        ["fix-lock.yaml", "fix-lock.yml", "fix-lock/task.yaml", "AB/fix-lock/task.yaml", "A/B/fix-lock/task.yaml"]
+    {
         let room = Sandbox::new();
         write(&room, path, "title: Fix the lock\n");
         assert_eq!(room.finding_codes(), ["task-new"], "{path}");
@@ -49,7 +51,7 @@ fn a_file_with_just_a_title_becomes_a_task() {
 fn a_file_in_a_folder_of_its_own_keeps_its_id() {
     let room = Sandbox::new();
     let id = "01K5R4XJ7Z0000000000000001";
-    write(&room, &format!("01/{id}/task.yaml"), &format!("id: {id}\ntitle: mine\nstatus: open\n"));
+    write(&room, &format!("0/1/{id}/task.yaml"), &format!("id: {id}\ntitle: mine\nstatus: open\n"));
     assert_eq!(room.finding_codes(), ["task-new"]);
     room.run(&["lint", "--fix"]).data();
     assert_eq!(room.get(id)["title"], "mine");

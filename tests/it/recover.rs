@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, shard};
 
 fn commit(room: &Sandbox, words: &str) {
     room.git(&["add", "-A"]).text();
@@ -132,7 +132,7 @@ fn what_any_branch_tag_stash_or_worktree_holds_is_not_lost() {
     room.git(&["checkout", "-q", "main"]).text();
     nothing_is_lost(&room);
     let event =
-        room.git(&["show", &format!("side:.agentpm/tasks/{}/{kept}/events.jsonl", &kept[24..])]).text().to_owned();
+        room.git(&["show", &format!("side:.agentpm/tasks/{}/{kept}/events.jsonl", shard(&kept))]).text().to_owned();
     let event: Value = serde_json::from_str(event.lines().last().unwrap()).unwrap();
     room.run(&["recover", event["id"].as_str().unwrap()]).error("ERR_INVALID_STATE", 4);
     room.git(&["tag", "-a", "-m", "kept", "kept-by-tag", "side"]).text();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Answer, Sandbox};
+use crate::sandbox::{Answer, Sandbox, shard};
 use crate::sync::Clones;
 
 /// A repository with a committed plan of two tasks, the first of which the second waits for.
@@ -145,7 +145,7 @@ fn what_a_sparse_checkout_leaves_out_was_removed_by_nobody() {
     let gone = room.task("gone", &[]);
     room.task("other", &[]);
     commit(&room, "plan");
-    let shard = format!("!/.agentpm/tasks/{}/", &gone[gone.len() - 2..]);
+    let shard = format!("!/.agentpm/tasks/{}/", shard(&gone));
     room.git(&["sparse-checkout", "set", "--no-cone", "/*", &shard]).text();
     assert!(!room.log_of(&gone).exists());
     let before = room.git(&["status", "--porcelain"]).text().to_owned();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, shard};
 use crate::sync::{Clones, plan};
 
 fn codes(report: &Value) -> BTreeSet<String> {
@@ -266,7 +266,7 @@ fn events_are_pulled_from_a_cursor_pushed_and_watched() {
     let same = |path: &str| {
         std::fs::read(clones.dir("ada").join(path)).unwrap() == std::fs::read(room.repo().join(path)).unwrap()
     };
-    let folder = format!(".agentpm/tasks/{}/{task}", &task[task.len() - 2..]);
+    let folder = format!(".agentpm/tasks/{}/{task}", shard(&task));
     assert!(same(&format!("{folder}/events.jsonl")) && same(&format!("{folder}/task.yaml")));
     room.is_clean();
 

@@ -7,6 +7,12 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+/// The folders below `tasks` that a task lies in, such as `P/8`.
+pub fn shard(id: &str) -> String {
+    let (x, y) = id[id.len() - 2..].split_at(1);
+    format!("{x}/{y}")
+}
+
 /// A throw-away repository with everything around it.
 pub struct Sandbox {
     folder: tempfile::TempDir,
@@ -113,7 +119,7 @@ impl Sandbox {
 
     /// The folder of a task.
     pub fn task_dir(&self, id: &str) -> PathBuf {
-        self.store().join("tasks").join(&id[id.len() - 2..]).join(id)
+        self.store().join("tasks").join(shard(id)).join(id)
     }
 
     pub fn log_of(&self, id: &str) -> PathBuf {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Answer, Sandbox};
+use crate::sandbox::{Answer, Sandbox, shard};
 
 /// A plan with one task, a linked worktree, and a pre-commit hook that lists all files of both before and after its look.
 fn watched() -> (Sandbox, String) {
@@ -115,7 +115,7 @@ fn one(code: &str, severity: &str, place: String, line: usize) -> Vec<(String, S
 }
 
 fn page(task: &str) -> String {
-    format!("{}/{task}/task.yaml", &task[24..])
+    format!("{}/{task}/task.yaml", shard(task))
 }
 
 fn line(room: &Sandbox, task: &str, begin: &str) -> usize {

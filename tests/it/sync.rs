@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Answer, Sandbox};
+use crate::sandbox::{Answer, Sandbox, shard};
 
 /// A bare remote and clones of it beside each other, each used by an agent of its own name.
 pub struct Clones {
@@ -532,13 +532,13 @@ fn a_hand_edit_is_recorded_first_and_one_that_is_not_allowed_stays_at_home() {
     assert!(answer.stderr.contains("stays in its file"), "{answer:?}");
     assert_eq!(clones.run("ada", &["task", "get", &task]).data()["title"], "edited by hand");
     assert!(std::fs::read_to_string(yaml(&other)).unwrap().contains("status: completed"));
-    let path = format!("HEAD:.agentpm/tasks/{}/{other}/task.yaml", &other[other.len() - 2..]);
+    let path = format!("HEAD:.agentpm/tasks/{}/{other}/task.yaml", shard(&other));
     assert!(clones.git("ada", &["show", &path]).text().contains("status: open"));
 }
 
 impl Clones {
     pub fn log(&self, name: &str, task: &str) -> PathBuf {
-        self.dir(name).join(".agentpm/tasks").join(&task[task.len() - 2..]).join(task).join("events.jsonl")
+        self.dir(name).join(".agentpm/tasks").join(shard(task)).join(task).join("events.jsonl")
     }
 }
 

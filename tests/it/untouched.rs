@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::Value;
 
+use crate::sandbox::shard;
 use crate::sync::Clones;
 use crate::sync_crash::copy_of;
 
@@ -113,7 +114,7 @@ fn a_clone_in_use() -> (Clones, Ids) {
 
 /// Leaves a log in git's index as a merge that conflicted would: without a merge, which no git begins on top of staged work.
 fn leave_a_conflict(clones: &Clones, task: &str) {
-    let path = format!(".agentpm/tasks/{}/{task}/events.jsonl", &task[task.len() - 2..]);
+    let path = format!(".agentpm/tasks/{}/{task}/events.jsonl", shard(task));
     let blob = |revision: &str| clones.git("ada", &["rev-parse", &format!("{revision}:{path}")]).text().to_owned();
     let (ours, theirs) = (blob("HEAD"), blob("origin/main"));
     let lines = format!("0 {}\t{path}\n100644 {ours} 2\t{path}\n100644 {theirs} 3\t{path}\n", "0".repeat(40));

@@ -163,8 +163,8 @@ impl Workspace {
         })
     }
 
-    /// Refuses to write where a file is not as it was when it was decided about it. Notes which files are outdated and may be
-    /// rendered again.
+    /// Refuses to write where a file is not as it was when it was decided about it. Keeps the bytes of those that may be rendered
+    /// again.
     pub(in crate::workspace) fn refuse_over_edits(&self, scene: &mut Scene) -> Result<()> {
         for (id, (bytes, _)) in &scene.taken_in {
             if read_yaml(&self.store, &Entity::Task(*id)).ok().flatten().as_ref() != Some(bytes) {
@@ -177,16 +177,16 @@ impl Workspace {
             }
         }
         let lineage = self.lineage();
-        let mut outdated = BTreeMap::new();
+        let mut unedited = BTreeMap::new();
         for (id, slot) in scene.tasks.iter().filter(|(id, slot)| slot.changed && !scene.taken_in.contains_key(id)) {
-            outdated.extend(self.refuse_over_edit(&lineage, *id, slot)?.map(|bytes| (*id, bytes)));
+            unedited.extend(self.refuse_over_edit(&lineage, *id, slot)?.map(|bytes| (*id, bytes)));
         }
-        scene.outdated = outdated;
+        scene.unedited = unedited;
         Ok(())
     }
 
     /// A readable file that was edited by hand holds words that are in no event; it is never written over. Gives the bytes of one
-    /// that is only outdated.
+    /// that holds none.
     fn refuse_over_edit(&self, lineage: &Lineage<'_>, id: Id, slot: &OnStage) -> Result<Option<Vec<u8>>> {
         let entity = Entity::Task(id);
         let path = self.store.shown(task_dir(id).join("task.yaml"));
@@ -202,7 +202,7 @@ impl Workspace {
         let judged = lineage.judge(Place::WorkTree, &entity, &slot.log.entries, &slot.log.entries, &bytes)?;
         if !judged.how.holds_words() {
             self.notice_unclear(&entity, &judged);
-            return Ok(judged.how.is_outdated().then_some(bytes));
+            return Ok(Some(bytes));
         }
         let what = match judged.how {
             Readable::Edited(what) => format!("was edited by hand ({}) and not recorded", what.join(", ")),

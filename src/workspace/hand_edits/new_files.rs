@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::command::{Command, TaskCreate};
 use crate::model::event::Entity;
 use crate::model::finding::{Finding, Refusal, Rule};
-use crate::model::id::Id;
+use crate::model::id::{Id, is_shard_part};
 use crate::model::words::Text;
 use crate::rules::decide::Subject;
 use crate::rules::decide::edit::{Doc, begin};
@@ -138,7 +138,7 @@ impl Workspace {
         }
     }
 
-    /// Removes a file whose words are recorded, and its folder where that held nothing else.
+    /// Removes a file whose words are recorded, and the folders that are empty without it.
     fn remove_recorded(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let failed = |e: std::io::Error| Error::io("remove", &self.store.path().join(path), &e);
         match self.store.dir.read(path, MAX_YAML) {
@@ -150,11 +150,16 @@ impl Workspace {
         }
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
         self.store.dir.dir(folder).and_then(|dir| dir.remove(name)).map_err(failed)?;
-        if let (Some(above), Some(name)) = (folder.parent(), folder.file_name())
-            && folder != Path::new(TASKS)
-        {
-            // A folder that holds more stays.
-            let _ = self.store.dir.dir(above).and_then(|dir| dir.remove_empty(name));
+        for folder in folder.ancestors().take_while(|folder| *folder != Path::new(TASKS)) {
+            let (Some(above), Some(name)) = (folder.parent(), folder.file_name()) else { break };
+            // A folder of the fan-out stays: another process may be about to create a task in it.
+            if name.to_str().is_some_and(is_shard_part) {
+                break;
+            }
+            // So does a folder that holds more.
+            if self.store.dir.dir(above).and_then(|dir| dir.remove_empty(name)).is_err() {
+                break;
+            }
         }
         Ok(())
     }

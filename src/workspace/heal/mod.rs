@@ -399,7 +399,7 @@ impl Workspace {
 pub(in crate::workspace) fn entity_below(path: &str) -> Option<(Entity, bool)> {
     let parts: Vec<&str> = path.split('/').collect();
     let entity = match parts[..] {
-        [TASKS, shard, id, _] => Entity::Task(id.parse().ok().filter(|id: &Id| id.shard() == shard)?),
+        [TASKS, x, y, id, _] => Entity::Task(id.parse().ok().filter(|id: &Id| id.shard() == format!("{x}/{y}"))?),
         [AGENTS, name, _] => check_agent_name(name).ok().map(|()| Entity::Agent(name.to_owned()))?,
         _ => return None,
     };

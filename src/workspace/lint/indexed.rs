@@ -24,6 +24,7 @@ use crate::store::entity::{LoadedTask, understand};
 use crate::store::layout::{LOG, TASKS, shown};
 use crate::store::log::may_relate;
 use crate::workspace::Workspace;
+use crate::workspace::heal::entity_below;
 use crate::workspace::open::Options;
 use crate::workspace::read::one_of;
 use crate::workspace::stage::Source;
@@ -107,8 +108,9 @@ impl Staging<'_> {
         let tasks = shown(&self.place.name, TASKS);
         let mut logs = BTreeMap::new();
         for (path, oid) in self.objects.files_in_index(&self.index, &tasks)? {
-            let [shard, id, LOG] = path[tasks.len() + 1..].split('/').collect::<Vec<_>>()[..] else { continue };
-            logs.extend(id.parse::<Id>().ok().filter(|id| id.shard() == shard).map(|id| (id, oid)));
+            if let Some((Entity::Task(id), true)) = entity_below(&path[self.place.name.len() + 1..]) {
+                logs.insert(id, oid);
+            }
         }
         Ok(logs)
     }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
 use crate::store::entity::is_odd;
-use crate::store::layout::{AGENTS, LOCAL, LOG, TASKS, task_dir};
+use crate::store::layout::{AGENTS, LOCAL, LOG, TASKS, shown, task_dir};
 use crate::workspace::Workspace;
 
 impl Workspace {
@@ -91,12 +91,21 @@ impl Workspace {
             Kind::Link => "a symbolic link",
             Kind::Other => "a device, socket or FIFO",
         };
-        let misplaced = kind == Kind::Dir
-            && path.starts_with(TASKS)
-            && path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.parse::<Id>().is_ok());
-        let rule = if misplaced { Rule::PathMismatch } else { Rule::OddFile };
-        Finding::new(rule, format!("{what} that does not belong here")).at(self.store.shown(path), None)
+        let (message, shown) = (format!("{what} that does not belong here"), self.store.shown(path));
+        let name = path.file_name().and_then(|name| name.to_str());
+        match name.and_then(|name| name.parse::<Id>().ok()) {
+            Some(id) if kind == Kind::Dir && path.starts_with(TASKS) => {
+                misplaced(&self.store.name, id, shown, &message)
+            }
+            _ => Finding::new(Rule::OddFile, message).at(shown, None),
+        }
     }
+}
+
+/// The finding for a folder that is named after a task, or for a file in it, where that folder is not the task's.
+pub(super) fn misplaced(store: &str, id: Id, path: String, message: &str) -> Finding {
+    let mend = format!("move the folder to {}", shown(store, task_dir(id)));
+    Finding { mend: mend.into(), ..Finding::new(Rule::PathMismatch, message).at(path, None) }
 }
 
 /// What a writer leaves for a moment, or where it was killed.

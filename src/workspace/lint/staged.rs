@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::fence::{self, Suspect};
 use super::granted;
 use super::lines::is_told;
+use super::odd::misplaced;
 use super::permitted::RolesAt;
 use super::rewritten::rewritten;
 use super::task::several_owners;
@@ -289,10 +290,10 @@ impl<'a> Staging<'a> {
                 let bytes = self.objects.blob(item.oid)?;
                 match new_files::origin(&bytes, None, &|task| self.has(task)) {
                     Some(copy_of) => vec![new_files::found(change.path.clone(), None, copy_of, &bytes)],
-                    None => astray(&change.path, below),
+                    None => astray(&self.place.name, &change.path, below),
                 }
             }
-            _ => astray(&change.path, below),
+            _ => astray(&self.place.name, &change.path, below),
         })
     }
 
@@ -323,19 +324,24 @@ impl<'a> Staging<'a> {
 }
 
 /// What is said of a file that has no business where it is.
-fn astray(path: &str, below: &str) -> Vec<Finding> {
-    let (rule, words) = match below.split('/').collect::<Vec<_>>()[..] {
-        [TASKS, _, id, LOG | "task.yaml"] if id.parse::<Id>().is_ok() => {
-            (Rule::PathMismatch, "a task in the folder of others")
-        }
-        _ => (Rule::OddFile, "a file that does not belong here"),
-    };
-    vec![Finding::new(rule, words).at(path, None)]
+fn astray(store: &str, path: &str, below: &str) -> Vec<Finding> {
+    if let [TASKS, .., id, LOG | "task.yaml"] = below.split('/').collect::<Vec<_>>()[..]
+        && let Ok(id) = id.parse()
+    {
+        return vec![misplaced(store, id, path.to_owned(), "a task in the folder of others")];
+    }
+    vec![Finding::new(Rule::OddFile, "a file that does not belong here").at(path, None)]
 }
 
-/// Whether a file beneath `tasks` lies where one that somebody wrote by hand is looked for.
+/// Whether a file below `tasks` lies where a new task is looked for: in `tasks`, in a folder of the first or the second level, or as
+/// `task.yaml` in a folder of its own at any of these places. A folder that is named after a task is searched for `task.yaml` only.
 pub(super) fn is_place_of_new(below: &str) -> bool {
-    matches!(below.split('/').collect::<Vec<_>>()[..], [_, _] | [_, _, _] | [_, _, _, "task.yaml"])
+    let [_, folders @ .., name] = &below.split('/').collect::<Vec<_>>()[..] else { return false };
+    let has_its_own = *name == "task.yaml" && folders.len() <= 3;
+    match folders.iter().position(|folder| folder.parse::<Id>().is_ok()) {
+        Some(place) => has_its_own && place + 1 == folders.len(),
+        None => has_its_own || folders.len() <= 2,
+    }
 }
 
 /// What is odd about the bytes of config.toml or roles.yml.

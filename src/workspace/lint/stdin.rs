@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::lines::is_told;
+use super::odd::misplaced;
 use super::rewritten::rewritten;
 use super::staged::{is_place_of_new, settings, understood};
 use super::{Beside, LintReport, line_of, tried};
@@ -75,8 +76,8 @@ fn judge(store: &Store, lineage: &Lineage<'_>, below: &str, text: &[u8]) -> Resu
         ["config.toml" | "roles.yml"] => settings(&path, below, text),
         [".gitattributes" | ".gitignore"] | [LOCAL, ..] => Vec::new(),
         ["archive", ..] if below.ends_with(".jsonl") => Vec::new(),
-        [TASKS, _, id, LOG] if id.parse::<Id>().is_ok() => {
-            vec![Finding::new(Rule::PathMismatch, "a task in the folder of others").at(&path, None)]
+        [TASKS, .., id, LOG] if let Ok(id) = id.parse() => {
+            vec![misplaced(&store.name, id, path, "a task in the folder of others")]
         }
         _ if new_files::is_yaml(Path::new(below)) && is_place_of_new(below) => match newcomer(store, &path, None, text)
         {

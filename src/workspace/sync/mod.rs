@@ -287,7 +287,7 @@ fn short(branch: &str) -> &str {
 impl Sync<'_> {
     /// A plan that git is told to ignore would never be committed, and nobody would be told.
     fn refuse_ignored(&self) -> Result<()> {
-        let path = self.ws.store.shown("tasks/00/some-task/events.jsonl");
+        let path = self.ws.store.shown("tasks/0/0/some-task/events.jsonl");
         let args = ["check-ignore", "-v", "--no-index", "--", &path];
         let outcome = self.git.call(&args, None, Vec::new())?;
         if outcome.code != Some(0) {
