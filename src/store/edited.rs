@@ -35,6 +35,8 @@ pub enum Readable {
     Conflicted,
     /// It cannot be read; in words, why.
     Invalid(String),
+    /// It says what this event says, which its log does not hold: a line of the log was lost.
+    Ahead(Id),
     /// It says something that its events do not.
     Edited(Vec<String>),
 }
@@ -42,7 +44,7 @@ pub enum Readable {
 impl Readable {
     /// Whether the file holds words that are in no event, so that nothing may be written over it.
     pub fn holds_words(&self) -> bool {
-        matches!(self, Readable::Comments | Readable::Invalid(_) | Readable::Edited(_))
+        matches!(self, Readable::Comments | Readable::Invalid(_) | Readable::Ahead(_) | Readable::Edited(_))
     }
 
     /// Whether rendering the file again loses nothing and is needed.
@@ -75,8 +77,14 @@ impl Part {
         Part { field: Some(field.to_owned()), ..Part::entry(key, entry) }
     }
 
+    /// The event that an entry comes from, by its id.
+    pub fn event(&self) -> Option<Id> {
+        let is_entry = self.field.is_none() && WITH_IDS.contains(&self.key.as_str());
+        self.entry.as_ref().filter(|_| is_entry)?.parse().ok()
+    }
+
     /// Whether it is an entry that has no id yet: one that a person added.
-    fn is_new_entry(&self) -> bool {
+    pub fn is_new_entry(&self) -> bool {
         self.field.is_none() && WITH_IDS.contains(&self.key.as_str()) && self.entry.as_deref().is_some_and(is_unnamed)
     }
 }

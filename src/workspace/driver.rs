@@ -79,7 +79,7 @@ fn merge_logs(env: &Env, input: &MergeInput, [base, ours, theirs]: &[Vec<u8>; 3]
     let known: BTreeSet<Id> = entries.iter().chain(&before).map(|entry| entry.event.id).collect();
     entries.extend(coming.into_iter().filter(|entry| !known.contains(&entry.event.id)));
     let entity = Entity::Task(id);
-    let lineage = Lineage::new(env, Some(&repo), &store, None);
+    let lineage = Lineage::new(env, Some(&repo), &store);
     let mut merged = Merged { text: render(&entity, &entries), conflicts: Vec::new() };
     for (commit, bytes) in [(own, ours), (other, theirs)] {
         let log = sides.log(commit)?;

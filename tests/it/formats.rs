@@ -41,16 +41,8 @@ fn with_store(store: &Path) -> Sandbox {
 }
 
 #[test]
-fn what_the_first_program_wrote_is_read_and_brought_up_to_date() {
-    let room = with_store(&fixture("fixtures/format/v1/store"));
-    assert_eq!(room.finding_codes(), ["task-yaml-stale"]);
-    room.run(&["lint", "--fix"]).data();
-    assert_eq!(tree(&room.store()), tree(&fixture("fixtures/format/v1.1/store")));
-}
-
-#[test]
 fn the_example_and_the_last_frozen_store_are_clean_and_render_to_their_own_bytes() {
-    for store in [".agentpm.example", "fixtures/format/v1.1/store"] {
+    for store in [".agentpm.example", "fixtures/format/v1/store"] {
         let room = with_store(&fixture(store));
         room.is_clean();
         for file in tree(&room.store()).keys().filter(|name| name.ends_with(".yaml")) {

@@ -3,10 +3,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::sandbox::{Answer, Sandbox};
+
+/// How many events were forged.
+static FORGED: AtomicUsize = AtomicUsize::new(1);
 
 /// git with real hooks, as an agent.
 fn git_as(room: &Sandbox, dir: &Path, agent: &str, args: &[&str]) -> Answer {
@@ -61,7 +65,7 @@ fn forge(room: &Sandbox, task: &str, fence: Option<u64>, kind: &str, payload: &V
     let log = fs::read_to_string(room.log_of(task)).unwrap();
     let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
     let mut event = json!({
-        "v": 1, "id": "01ZZZZZZZZ0000000000000001", "lamport": last["lamport"].as_u64().unwrap() + 1, "type": kind,
+        "v": 1, "id": format!("01ZZZZZZZZ00000000000000{:02}", FORGED.fetch_add(1, Ordering::Relaxed)), "lamport": last["lamport"].as_u64().unwrap() + 1, "type": kind,
         "entity": format!("task/{task}"), "parents": [last["id"]], "agent": "ada", "at": "2026-11-20T10:05:00Z",
         "payload": payload,
     });

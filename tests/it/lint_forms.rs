@@ -249,7 +249,7 @@ fn an_editor_asks_about_a_text_that_is_not_saved_yet() {
     for path in [&absolute, &relative] {
         assert_eq!(ask(path, &page), []);
         assert_eq!(ask(path, &page.replace("priority: 2", "priority: 4")), one("task-yaml-edited", 5));
-        assert_eq!(ask(path, &page.replace("title: the task", "title: [a")), one("task-yaml-invalid", 3));
+        assert_eq!(ask(path, &page.replace("title: the task", "title: [a")), one("task-yaml-invalid", 2));
     }
     assert_eq!(ask(&log_path, &log), []);
     assert_eq!(ask(&log_path, &format!("{log}hello\n")), one("log-line", 3));

@@ -11,7 +11,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::lineage::{Lineage, Place};
-use super::record::{Comments, HandEdit};
+use super::record::{Comments, HandEdit, ahead};
 use crate::error::{Code, Error, Result};
 use crate::model::command::Command;
 use crate::model::event::{Entity, Entry};
@@ -206,6 +206,7 @@ impl Workspace {
         }
         let what = match judged.how {
             Readable::Edited(what) => format!("was edited by hand ({}) and not recorded", what.join(", ")),
+            Readable::Ahead(lost) => return Err(ahead(id, &path, lost)),
             Readable::Invalid(why) => format!("holds what is not recorded: {why}"),
             _ => "holds comments that would be lost".to_owned(),
         };

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::lineage::{Edit, Lineage, Place};
-use super::record::{bare_words, in_file, is_kept, placed, unreadable};
+use super::record::{ahead, bare_words, in_file, is_kept, placed, unreadable};
 use crate::env::files::Dir;
 use crate::error::{Error, Result};
 use crate::model::agent::LeaseRecord;
@@ -118,6 +118,7 @@ impl<'a> Trial<'a> {
             let (entity, entries) = (Entity::Task(id), &loaded.log.entries);
             let judged = self.lineage.judge(self.place, &entity, entries, entries, text.as_bytes())?;
             match &judged.how {
+                Readable::Ahead(lost) => Err(ahead(id, path, *lost)),
                 Readable::Invalid(why) => Err(unreadable(id, path, why.trim_start_matches("it cannot be read: "))),
                 _ => Ok((judged, loaded)),
             }

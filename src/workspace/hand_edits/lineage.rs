@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::recorded::is_recorded_entry;
 use crate::env::Env;
-use crate::env::files::Dir;
+use crate::env::files::{self, Dir};
 use crate::error::Result;
 use crate::git::{Item, Mode, Objects, Oid, Repo};
 use crate::model::event::{Entity, Entry};
@@ -21,12 +21,13 @@ use crate::model::id::Id;
 use crate::rules::decide::edit::{Doc, WHY};
 use crate::rules::fold::Folding;
 use crate::rules::register::heads_of;
+use crate::runtime::journals;
 use crate::store::comments::{Comment, comments};
 use crate::store::edited::{
     Part, Readable, among_below, beyond, is_conflicted, names_of, parse, parts_apart, said, sides, value_of, with_parts,
 };
 use crate::store::layout::{LOG, home, shown};
-use crate::store::log::Log;
+use crate::store::log::{Log, MAX_LOG};
 use crate::store::place::not_text;
 use crate::store::project::render;
 use crate::store::yaml::MAX_DOCUMENT;
@@ -164,6 +165,8 @@ pub(in crate::workspace) struct Lineage<'a> {
     store: String,
     /// The folder with the notes of what was rendered.
     own: Option<PathBuf>,
+    /// The folder with the journal.
+    runtime: Option<PathBuf>,
     objects: OnceCell<Option<Objects>>,
     rendered: OnceCell<HashMap<String, Vec<Id>>>,
     merging: OnceCell<Vec<Oid>>,
@@ -171,18 +174,24 @@ pub(in crate::workspace) struct Lineage<'a> {
 }
 
 impl<'a> Lineage<'a> {
-    /// Of the store with this name; `own` is the folder of what this worktree alone keeps. Nothing is read yet.
-    pub fn new(env: &'a Env, repo: Option<&'a Repo>, store: &str, own: Option<PathBuf>) -> Self {
+    /// Of the store with this name, from what git keeps alone. Nothing is read yet.
+    pub fn new(env: &'a Env, repo: Option<&'a Repo>, store: &str) -> Self {
         Lineage {
             env,
             repo,
             store: store.to_owned(),
-            own,
+            own: None,
+            runtime: None,
             objects: OnceCell::new(),
             rendered: OnceCell::new(),
             merging: OnceCell::new(),
             versions: RefCell::default(),
         }
+    }
+
+    /// As [`Lineage::new`], with what agentpm noted: `own` is the folder of what this worktree alone keeps, `runtime` that of the journal.
+    pub fn noted(self, own: PathBuf, runtime: PathBuf) -> Self {
+        Lineage { own: Some(own), runtime: Some(runtime), ..self }
     }
 
     /// Compares a readable file with its log. `found` is the log as it stood beside the file; `all` is what it holds once it is
@@ -206,14 +215,27 @@ impl<'a> Lineage<'a> {
             true => sides(text).iter().map(|side| parse(side)).collect::<std::result::Result<Vec<Doc>, String>>(),
             false => parse(text).map(|doc| vec![doc]),
         };
-        let docs = match parsed {
-            Ok(docs) if whole.len() <= MAX_DOCUMENT => docs,
-            Ok(_) => return self.judge_unread(place, entity, all, text, "it is too large to be compared"),
-            Err(why) => return self.judge_unread(place, entity, all, text, &why),
+        let why = match &parsed {
+            Ok(_) if whole.len() > MAX_DOCUMENT => Some("it is too large to be compared"),
+            Ok(_) => None,
+            Err(why) => Some(why.as_str()),
         };
+        if why.is_some() || conflicted {
+            let by_lines = self.judge_by_lines(place, entity, all, text)?;
+            match (by_lines, why) {
+                (Some(judged), _) => return Ok(judged),
+                (None, Some(why)) => {
+                    let how = Readable::Invalid(format!("it cannot be read: {why}"));
+                    return Ok(Judged { conflicted, ..Judged::plainly(how) });
+                }
+                (None, None) => {}
+            }
+        }
+        let docs = parsed.unwrap_or_default();
         let now = parse(&whole).unwrap_or_default();
         let base = self.base(entity, found)?;
-        let mut judging = Judging { entity, all, now: &now, groups: BTreeMap::new(), unclear: Vec::new() };
+        let mut judging = Judging { entity, all, now: &now, groups: BTreeMap::new(), unclear: Vec::new(), ahead: None };
+        let lost = Lost { lineage: self, place, entity, all, now: &now, versions: OnceCell::new() };
         let mut asked: BTreeSet<(Part, String)> = BTreeSet::new();
         for (side, doc) in docs.iter().enumerate() {
             for part in parts_apart(doc, &now) {
@@ -222,47 +244,59 @@ impl<'a> Lineage<'a> {
                     continue;
                 }
                 let origin = match place {
-                    Place::WorkTree if conflicted && self.is_merged(entity, &base, &part, value.as_ref())? => {
-                        Origin::Events
-                    }
+                    Place::WorkTree if conflicted && self.is_merged(entity, &part, value.as_ref())? => Origin::Events,
                     Place::WorkTree => self.origin_here(entity, &base, found, &part, value.as_ref())?,
                     _ => self.origin(entity, place, &part, value.as_ref())?,
                 };
-                judging.add((side, doc), part, value, origin);
+                let lost = match origin {
+                    Origin::Events => None,
+                    _ => lost.event(&part, value.as_ref())?,
+                };
+                match lost {
+                    Some(event) => judging.ahead = Some(event),
+                    None => judging.add((side, doc), part, value, origin),
+                }
             }
         }
         let remarks = if conflicted { Vec::new() } else { comments_of(text, &docs[0]) };
         Ok(judging.finish(docs, remarks, conflicted))
     }
 
-    /// Judges a file that cannot be read as a document: git may have made it of versions that can.
-    fn judge_unread(&self, place: Place, entity: &Entity, all: &[Entry], text: &str, why: &str) -> Result<Judged> {
+    /// Judges a file that git put together, line by line, from versions of which each can be read: its edits are theirs. `None` where
+    /// it holds lines of a person.
+    fn judge_by_lines(&self, place: Place, entity: &Entity, all: &[Entry], text: &str) -> Result<Option<Judged>> {
         let recorded = self.recorded(entity).filter(|_| place == Place::WorkTree);
-        if recorded.is_some_and(|heads| render(entity, among_below(all, &heads)) == text) {
-            return Ok(Judged::plainly(Readable::Stale));
+        if let Some(heads) = recorded {
+            let lost = heads.iter().find(|head| !all.iter().any(|entry| entry.event.id == **head));
+            let acknowledged = if lost.is_some() { self.acknowledged(entity) } else { Vec::new() };
+            let whole: Vec<Entry> = all.iter().chain(&acknowledged).cloned().collect();
+            if render(entity, among_below(&whole, &heads)) == text {
+                let how = lost.copied().map_or(Readable::Stale, Readable::Ahead);
+                return Ok(Some(Judged::plainly(how)));
+            }
         }
         let conflicted = is_conflicted(text);
-        let invalid =
-            || Judged { conflicted, ..Judged::plainly(Readable::Invalid(format!("it cannot be read: {why}"))) };
         let sources = self.merged_places(place, entity, text)?;
         let mut lines: HashSet<Vec<u8>> = HashSet::new();
-        for source in &sources {
+        for source in sources.iter().chain(&[Place::Index]) {
             let Some(version) = self.version(entity, *source)? else { continue };
+            if version.text == text.as_bytes() {
+                continue;
+            }
             // Words of a person may be in a version that cannot be read either.
             if version.docs.is_empty() {
-                return Ok(invalid());
+                return Ok(None);
             }
             lines.extend(version.text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
         }
         let marks = ["<<<<<<<", "=======", ">>>>>>>", "|||||||"];
         let of_git =
-            |line: &&str| lines.contains(line.as_bytes()) || (conflicted && marks.iter().any(|m| line.starts_with(m)));
-        let own = text.lines().filter(|line| !of_git(line)).count();
-        if sources.is_empty() || own > 0 {
-            return Ok(invalid());
+            |line: &str| lines.contains(line.as_bytes()) || (conflicted && marks.iter().any(|m| line.starts_with(m)));
+        if sources.is_empty() || !text.lines().all(of_git) {
+            return Ok(None);
         }
         let now = said(entity, all);
-        let mut judging = Judging { entity, all, now: &now, groups: BTreeMap::new(), unclear: Vec::new() };
+        let mut judging = Judging { entity, all, now: &now, groups: BTreeMap::new(), unclear: Vec::new(), ahead: None };
         for (side, source) in sources.into_iter().enumerate() {
             let Some(version) = self.version(entity, source)? else { continue };
             for doc in &version.docs {
@@ -273,7 +307,7 @@ impl<'a> Lineage<'a> {
                 }
             }
         }
-        Ok(judging.finish(vec![Doc::new()], Vec::new(), conflicted))
+        Ok(Some(judging.finish(vec![Doc::new()], Vec::new(), conflicted)))
     }
 
     /// The versions that git put a file together from which cannot be read: those of a merge in progress, or of the commit that
@@ -316,6 +350,29 @@ impl<'a> Lineage<'a> {
             (heads, doc)
         });
         Ok(Base { recorded, index })
+    }
+
+    /// The events of an entity that were acknowledged while the same branch was checked out.
+    fn acknowledged(&self, entity: &Entity) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let runtime = self.runtime.as_ref().and_then(|path| Dir::open(path).ok());
+        let (Some(runtime), Some(head)) = (runtime, self.repo.map(Repo::head_text)) else { return entries };
+        let read = journals::each(&runtime, |record| {
+            if record.commit.store.store == self.store && record.commit.head == head {
+                entries.extend(record.entries.into_iter().filter(|entry| entry.event.entity == *entity));
+            }
+        });
+        // A damaged journal is named by doctor; what it holds may be missing here.
+        read.unwrap_or_else(|e| tracing::debug!(error = %e, "the journal was not looked through"));
+        entries
+    }
+
+    fn log_in_work_tree(&self, entity: &Entity) -> Vec<Entry> {
+        let (Some(repo), Some((folder, _))) = (self.repo, home(entity)) else { return Vec::new() };
+        let path = repo.work_dir.join(shown(&self.store, folder.join(LOG)));
+        let bytes = files::read_outside(&path, MAX_LOG).unwrap_or_default();
+        // Memory does not fail.
+        Log::read(&bytes[..]).unwrap_or_default().entries
     }
 
     /// Whether the events that a file was last rendered from are in this log.
@@ -364,14 +421,15 @@ impl<'a> Lineage<'a> {
     }
 
     /// Whether a value on one side of a conflict was put together by git from several versions.
-    fn is_merged(&self, entity: &Entity, base: &Base, part: &Part, value: Option<&Value>) -> Result<bool> {
-        let mut values: Vec<Value> = Vec::new();
-        for place in self.parents(Place::Index)?.unwrap_or_default() {
-            let version = self.version(entity, place)?;
-            values.extend(version.iter().flat_map(|version| &version.docs).filter_map(|doc| value_of(doc, part)));
+    fn is_merged(&self, entity: &Entity, part: &Part, value: Option<&Value>) -> Result<bool> {
+        let mut versions = Vec::new();
+        for place in self.parents(Place::Index)?.into_iter().flatten().chain([Place::Index]) {
+            versions.extend(self.version(entity, place)?);
         }
-        values.extend(base.index.iter().flat_map(|version| &version.docs).filter_map(|doc| value_of(doc, part)));
-        Ok(!values.iter().any(|known| Some(known) == value) && is_put_together(value, values.into_iter()))
+        let is_held = versions.iter().any(|version| version.holds(part, value));
+        Ok(!is_held
+            && !part.is_new_entry()
+            && is_put_together(value, versions.iter().flat_map(|version| &version.docs)))
     }
 
     /// Where a value that a version holds comes from.
@@ -445,11 +503,9 @@ impl<'a> Lineage<'a> {
             return Ok(Origin::Events);
         }
         let is_merge = parents.len() > 1 || version.heads.len() > 1 && !brought.is_empty();
-        if is_merge {
-            let merged = parents.iter().flat_map(|parent| &parent.docs).chain(&brought);
-            if is_put_together(value, merged.filter_map(|doc| value_of(doc, part))) {
-                return Ok(Origin::Events);
-            }
+        let merged = parents.iter().flat_map(|parent| &parent.docs).chain(&brought);
+        if is_merge && !part.is_new_entry() && is_put_together(value, merged) {
+            return Ok(Origin::Events);
         }
         if place == Place::Index && self.is_unmerged(search.entity)? {
             return Ok(Origin::Unknown);
@@ -573,6 +629,54 @@ impl<'a> Lineage<'a> {
     }
 }
 
+/// Events that a file shows and its log does not hold, though this clone knew them.
+struct Lost<'l> {
+    lineage: &'l Lineage<'l>,
+    place: Place,
+    entity: &'l Entity,
+    all: &'l [Entry],
+    now: &'l Doc,
+    /// What the file said with them, and the first of them.
+    versions: OnceCell<Vec<(Doc, Id)>>,
+}
+
+impl Lost<'_> {
+    /// The lost event that says this of a part; `None` where there is none.
+    fn event(&self, part: &Part, value: Option<&Value>) -> Result<Option<Id>> {
+        // No person makes up the id of an event.
+        let named = part.event().filter(|_| value.is_some() && value_of(self.now, part).is_none());
+        if named.is_some() {
+            return Ok(named);
+        }
+        if self.versions.get().is_none() {
+            // Nothing else sets it.
+            let _ = self.versions.set(self.read()?);
+        }
+        let known = self.versions.get().map_or(&[][..], Vec::as_slice);
+        Ok(known.iter().find(|(doc, _)| value_of(doc, part).as_ref() == value).map(|(_, event)| *event))
+    }
+
+    fn read(&self) -> Result<Vec<(Doc, Id)>> {
+        let Lost { lineage, place, entity, all, .. } = *self;
+        let mut logs = Vec::new();
+        match place {
+            Place::WorkTree => {
+                logs.extend(lineage.version(entity, Place::Index)?.map(|version| version.entries.clone()));
+                if let Some(heads) = lineage.recorded(entity) {
+                    let acknowledged = lineage.acknowledged(entity);
+                    let whole: Vec<Entry> = all.iter().chain(&acknowledged).cloned().collect();
+                    logs.push(among_below(&whole, &heads).into_iter().cloned().collect());
+                }
+            }
+            Place::Index => logs.push(lineage.log_in_work_tree(entity)),
+            Place::Commit(_) => {}
+        }
+        let is_here = |entry: &&Entry| all.iter().any(|known| known.event.id == entry.event.id);
+        let lost = |log: &Vec<Entry>| log.iter().find(|entry| !is_here(entry)).map(|entry| entry.event.id);
+        Ok(logs.iter().filter_map(|log| Some((said(entity, log), lost(log)?))).collect())
+    }
+}
+
 /// The differences of one file on their way to edits.
 struct Judging<'j> {
     entity: &'j Entity,
@@ -581,6 +685,8 @@ struct Judging<'j> {
     /// The documents that hold edits, with the parts edited in each, by the events they follow and the side of a conflict.
     groups: BTreeMap<(Vec<Id>, usize), Vec<(Doc, Part)>>,
     unclear: Vec<Unclear>,
+    /// An event that the file shows and the log does not hold.
+    ahead: Option<Id>,
 }
 
 impl Judging<'_> {
@@ -610,7 +716,7 @@ impl Judging<'_> {
     }
 
     fn finish(self, mut docs: Vec<Doc>, remarks: Vec<Comment>, conflicted: bool) -> Judged {
-        let Judging { entity, all, now, groups, unclear } = self;
+        let Judging { entity, all, now, groups, unclear, ahead } = self;
         let mut edits: Vec<Edit> = Vec::new();
         let mut names = Vec::new();
         for ((heads, _), parts) in groups {
@@ -638,6 +744,7 @@ impl Judging<'_> {
         names.dedup();
         let doc = docs.swap_remove(0);
         let how = match (edits.is_empty(), remarks.is_empty(), conflicted) {
+            _ if ahead.is_some() => ahead.map_or(Readable::Stale, Readable::Ahead),
             (false, ..) => Readable::Edited(names),
             (true, false, _) => Readable::Comments,
             (true, true, true) => Readable::Conflicted,
@@ -652,18 +759,23 @@ fn comments_of(text: &str, doc: &Doc) -> Vec<Comment> {
     if text.contains('#') { comments(text, &Value::Object(doc.clone())) } else { Vec::new() }
 }
 
-/// Whether a value was put together by git, line by line, from these.
-fn is_put_together(value: Option<&Value>, sources: impl Iterator<Item = Value>) -> bool {
-    let lines = |value: &Value| -> Vec<String> {
-        match value {
-            Value::String(text) => text.lines().map(str::to_owned).collect(),
-            Value::Array(list) => list.iter().map(ToString::to_string).collect(),
-            other => vec![other.to_string()],
-        }
-    };
-    let Some(value @ (Value::String(_) | Value::Array(_))) = value else { return false };
-    let known: HashSet<String> = sources.flat_map(|source| lines(&source)).collect();
-    lines(value).iter().all(|line| known.contains(line))
+/// Whether git put a value together, line by line, from documents: each of its lines stands in one of them.
+fn is_put_together<'d>(value: Option<&Value>, docs: impl Iterator<Item = &'d Doc>) -> bool {
+    let Some(value) = value else { return false };
+    let (mut known, mut lines) = (HashSet::new(), HashSet::new());
+    docs.flat_map(|doc| doc.values()).for_each(|value| add_lines(value, &mut known));
+    add_lines(value, &mut lines);
+    lines.is_subset(&known)
+}
+
+/// Adds the lines of all texts in a value, and its other scalars as they are written.
+fn add_lines(value: &Value, lines: &mut HashSet<String>) {
+    match value {
+        Value::String(text) => lines.extend(text.lines().map(str::to_owned)),
+        Value::Array(list) => list.iter().for_each(|value| add_lines(value, lines)),
+        Value::Object(map) => map.values().for_each(|value| add_lines(value, lines)),
+        other => drop(lines.insert(other.to_string())),
+    }
 }
 
 /// Whether some state of a log said this of a part, or may have, where the log is too long to be looked through.

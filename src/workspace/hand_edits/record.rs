@@ -170,7 +170,8 @@ impl Workspace {
 
     /// The versions that the files of this work tree come from.
     pub(in crate::workspace) fn lineage(&self) -> Lineage<'_> {
-        Lineage::new(&self.env, self.repo.as_ref(), &self.store.name, Some(self.own_runtime_path()))
+        let noted = (self.own_runtime_path(), self.runtime_path().to_owned());
+        Lineage::new(&self.env, self.repo.as_ref(), &self.store.name).noted(noted.0, noted.1)
     }
 
     /// Notes which events files were rendered from.
@@ -212,8 +213,12 @@ impl Scene<'_> {
         let entries = self.tasks[&id].log.entries.clone();
         let place = hand.draft.as_ref().map_or(Place::WorkTree, |draft| draft.place);
         let judged = self.ws.lineage().judge(place, &entity, &entries, &entries, text.as_bytes())?;
-        if let Readable::Invalid(why) = &judged.how {
-            return Err(unreadable(id, &path, why.trim_start_matches("it cannot be read: ")));
+        match &judged.how {
+            Readable::Invalid(why) => {
+                return Err(unreadable(id, &path, why.trim_start_matches("it cannot be read: ")));
+            }
+            Readable::Ahead(lost) => return Err(ahead(id, &path, *lost)),
+            _ => {}
         }
         if !judged.how.holds_words() {
             if hand.draft.is_some() || judged.how.is_outdated() {
@@ -379,6 +384,13 @@ fn for_hand(code: Code, hint: &str) -> String {
 pub(in crate::workspace) fn comment_lost(path: &str, (line, words): &Comment) -> Error {
     let message = format!("{path}:{line}: a comment would be lost ({}); nothing was written", quoted(words));
     Error::new(Code::Conflict, message).hint("agentpm lint --fix keeps comments as a note and records the rest")
+}
+
+/// The refusal of a file that shows an event its log does not hold.
+pub(in crate::workspace) fn ahead(id: Id, path: &str, lost: Id) -> Error {
+    Error::new(Code::Corrupt, format!("{path} shows event {lost}, which its log has lost"))
+        .with(json!({ "task": id, "path": path, "event": lost }))
+        .hint("agentpm resolve brings it back where this clone knows it; else fetch the branch that has it")
 }
 
 /// The refusal of a file that cannot be read.

@@ -66,6 +66,9 @@ pub struct Healed {
     /// Tasks whose files are in conflict and hold edits: settling them from the logs would lose these.
     #[serde(skip)]
     edits: Vec<Id>,
+    /// Events that files show and their logs do not hold.
+    #[serde(skip)]
+    lost: BTreeSet<Id>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
@@ -251,6 +254,17 @@ impl Workspace {
                 healed.items.push(HealedEntity { entity: entity.clone(), did });
             }
         }
+        let shown = std::mem::take(&mut healed.lost);
+        let found = if shown.is_empty() { Vec::new() } else { self.events_known_here(&shown)? };
+        let entities: BTreeSet<Entity> = found.iter().map(|entry| entry.event.entity.clone()).collect();
+        for entry in found {
+            work.events.entry(entry.event.entity.clone()).or_default().push(entry);
+        }
+        for entity in entities {
+            let did = self.heal_one(&entity, &work, &lineage, runtime, &mut healed)?;
+            written.push(entity.clone());
+            healed.items.push(HealedEntity { entity, did });
+        }
         if let Some(objects) = &objects {
             healed.staged = self.stage(objects, &work, &written)?;
         }
@@ -319,6 +333,9 @@ impl Workspace {
                 how => {
                     let edited = matches!(how, Readable::Edited(_)) && judged.conflicted;
                     healed.edits.extend(entity.task().filter(|_| edited));
+                    if let Readable::Ahead(event) = how {
+                        healed.lost.insert(event);
+                    }
                     // Its words stay until they are recorded.
                     if !did.is_empty() {
                         if !lineage.is_rendered_from(entity, &log.entries) {

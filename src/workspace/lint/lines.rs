@@ -33,7 +33,7 @@ pub(super) fn point_out(finding: &mut Finding, entity: &Entity, entries: &[Entry
     let find = |is: &dyn Fn(&str) -> bool| text.lines().position(is).map(|n| n + 1);
     finding.line = match finding.rule {
         Rule::YamlConflict => find(&|line| line.starts_with("<<<<<<< ")),
-        Rule::YamlEdited | Rule::YamlForm | Rule::YamlField | Rule::YamlStale | Rule::YamlAstray => {
+        Rule::LogGap | Rule::YamlEdited | Rule::YamlForm | Rule::YamlField | Rule::YamlStale | Rule::YamlAstray => {
             first_apart(&render(entity, entries), text)
         }
         _ => None,

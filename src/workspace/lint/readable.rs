@@ -84,6 +84,9 @@ fn judged_found(path: String, judged: &Judged, bytes: &[u8]) -> Option<Finding> 
             };
             return Some(Finding::new(Rule::YamlComment, message).at(path, Some(line)));
         }
+        Readable::Ahead(lost) => {
+            Finding::new(Rule::LogGap, format!("it shows event {lost}, which its log does not hold"))
+        }
         Readable::Invalid(what) => {
             return Some(Finding::new(Rule::YamlInvalid, what.clone()).at(path, line_in(what)));
         }

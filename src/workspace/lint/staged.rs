@@ -121,7 +121,7 @@ impl<'a> Staging<'a> {
         let index = place.repo.index_in_force(env);
         let staged = objects.staged(&index, tree, &place.name)?;
         let changes = staged.changes.into_iter().map(|change| (change.path.clone(), change)).collect();
-        let lineage = Lineage::new(env, Some(&place.repo), &place.name, None);
+        let lineage = Lineage::new(env, Some(&place.repo), &place.name);
         Ok(Staging { place, objects, index, tree, merged, changes, lineage, unmerged: staged.unmerged })
     }
 

@@ -41,7 +41,7 @@ pub fn lint_text(env: &Env, options: &Options, path: &Path, text: &[u8]) -> Resu
     let named = Options { store: Some(store.path().to_owned()), ..options.clone() };
     // Settings that cannot be read are named where they are judged.
     let opened = Workspace::open(env.again(), named).ok();
-    let lineage = opened.as_ref().map_or_else(|| Lineage::new(env, None, &store.name, None), Workspace::lineage);
+    let lineage = opened.as_ref().map_or_else(|| Lineage::new(env, None, &store.name), Workspace::lineage);
     let mut findings = below.map(|below| judge(&store, &lineage, below, text)).transpose()?.unwrap_or_default();
     if tried::any(&findings) {
         if let Some(trial) = opened.as_ref().and_then(Workspace::trial) {
