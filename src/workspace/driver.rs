@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::hand_edits::lineage::{Judged, Lineage, Place};
+use super::hand_edits::judge::Judged;
+use super::hand_edits::lineage::{Lineage, Place};
 use super::heal::entity_below;
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};

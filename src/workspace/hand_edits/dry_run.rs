@@ -11,7 +11,8 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
-use super::lineage::{Edit, Lineage, Place};
+use super::judge::Edit;
+use super::lineage::{Lineage, Place};
 use super::record::{ahead, bare_words, in_file, is_kept, placed, unreadable};
 use crate::env::files::Dir;
 use crate::error::{Error, Result};

@@ -5,37 +5,32 @@
 //! Leaves to others how an edit is recorded.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::recorded::is_recorded_entry;
 use crate::env::Env;
 use crate::env::files::{self, Dir};
 use crate::error::Result;
 use crate::git::{Item, Mode, Objects, Oid, Repo};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
-use crate::rules::decide::edit::{Doc, WHY};
-use crate::rules::fold::Folding;
+use crate::model::task::Task;
+use crate::model::yaml::render_task;
+use crate::rules::decide::edit::Doc;
+use crate::rules::fold::apply;
 use crate::rules::register::heads_of;
 use crate::runtime::journals;
-use crate::store::comments::{Comment, comments};
-use crate::store::edited::{
-    Part, Readable, among_below, beyond, is_conflicted, names_of, parse, parts_apart, said, sides, value_of, with_parts,
-};
+use crate::store::edited::{Part, among_below, is_conflicted, parse, parts_apart, said, sides, value_of};
 use crate::store::layout::{LOG, home, shown};
 use crate::store::log::{Log, MAX_LOG};
-use crate::store::place::not_text;
-use crate::store::project::render;
-use crate::store::yaml::MAX_DOCUMENT;
 
 /// Most versions that are looked at for the one that first held a value.
-const MAX_VERSIONS: usize = 2_000;
+pub(super) const MAX_VERSIONS: usize = 2_000;
 /// Longest log, in events, of which every earlier state is compared with a value that no version explains.
-const MAX_STATES: usize = 500;
+const MAX_STATES: usize = 200;
 
 /// Where a file stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,75 +43,25 @@ pub(in crate::workspace) enum Place {
     Commit(Oid),
 }
 
-/// A hand edit: what a person changed in a file that was rendered from known events.
-#[derive(Clone, Debug)]
-pub(in crate::workspace) struct Edit {
-    /// The newest of those events.
-    pub heads: Vec<Id>,
-    /// What the file said then.
-    pub old: Doc,
-    /// What it says now.
-    pub new: Doc,
-}
-
-/// A value of which it is not known whether it is older than what the log says, or a hand edit.
-#[derive(Clone, Debug)]
-pub(in crate::workspace) struct Unclear {
-    pub part: Part,
-    pub file: Option<Value>,
-    pub log: Option<Value>,
-}
-
-impl Unclear {
-    /// Both values, in words.
-    pub fn in_words(&self) -> String {
-        let word = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
-        format!(
-            "{}: the file says {} and the log {}; which is newer is not known in this clone, so the log's is kept",
-            self.part,
-            word(&self.file),
-            word(&self.log)
-        )
-    }
-}
-
-/// A readable file beside its log.
-#[derive(Clone, Debug)]
-pub(in crate::workspace) struct Judged {
-    pub how: Readable,
-    /// What the file says, where it can be read; the first side of a conflict.
-    pub doc: Doc,
-    /// Its hand edits, by the events they follow.
-    pub edits: Vec<Edit>,
-    pub unclear: Vec<Unclear>,
-    pub remarks: Vec<Comment>,
-    /// It holds conflict markers of git.
-    pub conflicted: bool,
-}
-
-impl Judged {
-    fn plainly(how: Readable) -> Self {
-        Judged { how, doc: Doc::new(), edits: Vec::new(), unclear: Vec::new(), remarks: Vec::new(), conflicted: false }
-    }
-}
-
 /// Where a value comes from.
-enum Origin {
+#[derive(Default)]
+pub(super) enum Origin {
     /// From events.
     Events,
     /// From a person, who saw the events that end in these heads.
     Person(Vec<Id>),
     /// That is not known here.
+    #[default]
     Unknown,
 }
 
 /// A file with its log, in git's index or in a commit.
-struct Version {
+pub(super) struct Version {
     /// What it says: two sides where it is in conflict, nothing where it cannot be read.
-    docs: Vec<Doc>,
-    text: Vec<u8>,
-    said: Doc,
-    entries: Vec<Entry>,
+    pub docs: Vec<Doc>,
+    pub text: Vec<u8>,
+    pub said: Doc,
+    pub entries: Vec<Entry>,
     heads: Vec<Id>,
 }
 
@@ -130,7 +75,7 @@ impl Version {
         Version { docs, said: said(entity, &entries), heads: heads_of(&entries), text, entries }
     }
 
-    fn holds(&self, part: &Part, value: Option<&Value>) -> bool {
+    pub fn holds(&self, part: &Part, value: Option<&Value>) -> bool {
         self.docs.iter().any(|doc| value_of(doc, part).as_ref() == value)
     }
 
@@ -144,7 +89,8 @@ impl Version {
 }
 
 /// What a file in the work tree was last made from.
-struct Base {
+#[derive(Default)]
+pub(super) struct Base {
     /// The events it was last rendered from, and what it said then. `None` where git wrote it since, or that is not known.
     recorded: Option<(Vec<Id>, Doc)>,
     index: Option<Rc<Version>>,
@@ -194,149 +140,7 @@ impl<'a> Lineage<'a> {
         Lineage { own: Some(own), runtime: Some(runtime), ..self }
     }
 
-    /// Compares a readable file with its log. `found` is the log as it stood beside the file; `all` is what it holds once it is
-    /// repaired.
-    ///
-    /// Errors: `ERR_GIT` where git's index or objects cannot be read.
-    pub fn judge(&self, place: Place, entity: &Entity, found: &[Entry], all: &[Entry], bytes: &[u8]) -> Result<Judged> {
-        let whole = render(entity, all);
-        if whole.as_bytes() == bytes {
-            return Ok(Judged::plainly(Readable::Clean));
-        }
-        let Ok(text) = std::str::from_utf8(bytes) else {
-            return Ok(Judged::plainly(Readable::Invalid(not_text(bytes))));
-        };
-        if text.len() <= 2 * whole.len() && text.contains('\r') && text.replace("\r\n", "\n") == whole {
-            // Git made other line ends of it on its way into this work tree.
-            return Ok(Judged::plainly(Readable::Stale));
-        }
-        let conflicted = is_conflicted(text);
-        let parsed = match conflicted {
-            true => sides(text).iter().map(|side| parse(side)).collect::<std::result::Result<Vec<Doc>, String>>(),
-            false => parse(text).map(|doc| vec![doc]),
-        };
-        let why = match &parsed {
-            Ok(_) if whole.len() > MAX_DOCUMENT => Some("it is too large to be compared"),
-            Ok(_) => None,
-            Err(why) => Some(why.as_str()),
-        };
-        if why.is_some() || conflicted {
-            let by_lines = self.judge_by_lines(place, entity, all, text)?;
-            match (by_lines, why) {
-                (Some(judged), _) => return Ok(judged),
-                (None, Some(why)) => {
-                    let how = Readable::Invalid(format!("it cannot be read: {why}"));
-                    return Ok(Judged { conflicted, ..Judged::plainly(how) });
-                }
-                (None, None) => {}
-            }
-        }
-        let docs = parsed.unwrap_or_default();
-        let now = parse(&whole).unwrap_or_default();
-        let base = self.base(entity, found)?;
-        let mut judging = Judging { entity, all, now: &now, groups: BTreeMap::new(), unclear: Vec::new(), ahead: None };
-        let lost = Lost { lineage: self, place, entity, all, now: &now, versions: OnceCell::new() };
-        let mut asked: BTreeSet<(Part, String)> = BTreeSet::new();
-        for (side, doc) in docs.iter().enumerate() {
-            for part in parts_apart(doc, &now) {
-                let value = value_of(doc, &part);
-                if !asked.insert((part.clone(), format!("{value:?}"))) {
-                    continue;
-                }
-                let origin = match place {
-                    Place::WorkTree if conflicted && self.is_merged(entity, &part, value.as_ref())? => Origin::Events,
-                    Place::WorkTree => self.origin_here(entity, &base, found, &part, value.as_ref())?,
-                    _ => self.origin(entity, place, &part, value.as_ref())?,
-                };
-                let lost = match origin {
-                    Origin::Events => None,
-                    _ => lost.event(&part, value.as_ref())?,
-                };
-                match lost {
-                    Some(event) => judging.ahead = Some(event),
-                    None => judging.add((side, doc), part, value, origin),
-                }
-            }
-        }
-        let remarks = if conflicted { Vec::new() } else { comments_of(text, &docs[0]) };
-        Ok(judging.finish(docs, remarks, conflicted))
-    }
-
-    /// Judges a file that git put together, line by line, from versions of which each can be read: its edits are theirs. `None` where
-    /// it holds lines of a person.
-    fn judge_by_lines(&self, place: Place, entity: &Entity, all: &[Entry], text: &str) -> Result<Option<Judged>> {
-        let recorded = self.recorded(entity).filter(|_| place == Place::WorkTree);
-        if let Some(heads) = recorded {
-            let lost = heads.iter().find(|head| !all.iter().any(|entry| entry.event.id == **head));
-            let acknowledged = if lost.is_some() { self.acknowledged(entity) } else { Vec::new() };
-            let whole: Vec<Entry> = all.iter().chain(&acknowledged).cloned().collect();
-            if render(entity, among_below(&whole, &heads)) == text {
-                let how = lost.copied().map_or(Readable::Stale, Readable::Ahead);
-                return Ok(Some(Judged::plainly(how)));
-            }
-        }
-        let conflicted = is_conflicted(text);
-        let sources = self.merged_places(place, entity, text)?;
-        let mut lines: HashSet<Vec<u8>> = HashSet::new();
-        for source in sources.iter().chain(&[Place::Index]) {
-            let Some(version) = self.version(entity, *source)? else { continue };
-            if version.text == text.as_bytes() {
-                continue;
-            }
-            // Words of a person may be in a version that cannot be read either.
-            if version.docs.is_empty() {
-                return Ok(None);
-            }
-            lines.extend(version.text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
-        }
-        let marks = ["<<<<<<<", "=======", ">>>>>>>", "|||||||"];
-        let of_git =
-            |line: &str| lines.contains(line.as_bytes()) || (conflicted && marks.iter().any(|m| line.starts_with(m)));
-        if sources.is_empty() || !text.lines().all(of_git) {
-            return Ok(None);
-        }
-        let now = said(entity, all);
-        let mut judging = Judging { entity, all, now: &now, groups: BTreeMap::new(), unclear: Vec::new(), ahead: None };
-        for (side, source) in sources.into_iter().enumerate() {
-            let Some(version) = self.version(entity, source)? else { continue };
-            for doc in &version.docs {
-                for part in parts_apart(doc, &version.said) {
-                    let value = value_of(doc, &part);
-                    let origin = self.origin(entity, source, &part, value.as_ref())?;
-                    judging.add((side, doc), part, value, origin);
-                }
-            }
-        }
-        Ok(Some(judging.finish(vec![Doc::new()], Vec::new(), conflicted)))
-    }
-
-    /// The versions that git put a file together from which cannot be read: those of a merge in progress, or of the commit that
-    /// brought it.
-    fn merged_places(&self, place: Place, entity: &Entity, text: &str) -> Result<Vec<Place>> {
-        let mut at = match place {
-            Place::WorkTree if self.version(entity, Place::Index)?.is_some_and(|v| v.text == text.as_bytes()) => {
-                Place::Index
-            }
-            Place::WorkTree => return self.parents(Place::Index).map(Option::unwrap_or_default),
-            other => other,
-        };
-        for _ in 0..MAX_VERSIONS {
-            let Some(parents) = self.parents(at)? else { return Ok(Vec::new()) };
-            let mut same = None;
-            for parent in &parents {
-                if self.version(entity, *parent)?.is_some_and(|version| version.text == text.as_bytes()) {
-                    same = Some(*parent);
-                }
-            }
-            match same {
-                Some(parent) => at = parent,
-                None => return Ok(parents),
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    fn base(&self, entity: &Entity, found: &[Entry]) -> Result<Base> {
+    pub(super) fn base(&self, entity: &Entity, found: &[Entry]) -> Result<Base> {
         let index = self.version(entity, Place::Index)?;
         let recorded = self.recorded(entity).filter(|heads| {
             let below: HashSet<Id> = among_below(found, heads).iter().map(|entry| entry.event.id).collect();
@@ -353,7 +157,7 @@ impl<'a> Lineage<'a> {
     }
 
     /// The events of an entity that were acknowledged while the same branch was checked out.
-    fn acknowledged(&self, entity: &Entity) -> Vec<Entry> {
+    pub(super) fn acknowledged(&self, entity: &Entity) -> Vec<Entry> {
         let mut entries = Vec::new();
         let runtime = self.runtime.as_ref().and_then(|path| Dir::open(path).ok());
         let (Some(runtime), Some(head)) = (runtime, self.repo.map(Repo::head_text)) else { return entries };
@@ -367,7 +171,7 @@ impl<'a> Lineage<'a> {
         entries
     }
 
-    fn log_in_work_tree(&self, entity: &Entity) -> Vec<Entry> {
+    pub(super) fn log_in_work_tree(&self, entity: &Entity) -> Vec<Entry> {
         let (Some(repo), Some((folder, _))) = (self.repo, home(entity)) else { return Vec::new() };
         let path = repo.work_dir.join(shown(&self.store, folder.join(LOG)));
         let bytes = files::read_outside(&path, MAX_LOG).unwrap_or_default();
@@ -382,7 +186,7 @@ impl<'a> Lineage<'a> {
     }
 
     /// The events that a file was last rendered from, as far as that is noted.
-    fn recorded(&self, entity: &Entity) -> Option<Vec<Id>> {
+    pub(super) fn recorded(&self, entity: &Entity) -> Option<Vec<Id>> {
         let known = self.rendered.get_or_init(|| {
             let own = self.own.as_ref().and_then(|path| Dir::open(path).ok());
             own.map(|own| crate::runtime::rendered::read(&own)).unwrap_or_default()
@@ -392,7 +196,7 @@ impl<'a> Lineage<'a> {
     }
 
     /// Where a value of the file in the work tree comes from.
-    fn origin_here(
+    pub(super) fn origin_here(
         &self,
         entity: &Entity,
         base: &Base,
@@ -420,20 +224,8 @@ impl<'a> Lineage<'a> {
         }
     }
 
-    /// Whether a value on one side of a conflict was put together by git from several versions.
-    fn is_merged(&self, entity: &Entity, part: &Part, value: Option<&Value>) -> Result<bool> {
-        let mut versions = Vec::new();
-        for place in self.parents(Place::Index)?.into_iter().flatten().chain([Place::Index]) {
-            versions.extend(self.version(entity, place)?);
-        }
-        let is_held = versions.iter().any(|version| version.holds(part, value));
-        Ok(!is_held
-            && !part.is_new_entry()
-            && is_put_together(value, versions.iter().flat_map(|version| &version.docs)))
-    }
-
     /// Where a value that a version holds comes from.
-    fn origin(&self, entity: &Entity, place: Place, part: &Part, value: Option<&Value>) -> Result<Origin> {
+    pub(super) fn origin(&self, entity: &Entity, place: Place, part: &Part, value: Option<&Value>) -> Result<Origin> {
         let mut search = Search { entity, part, value, seen: HashSet::new() };
         let origin = self.search(place, &mut search)?;
         Ok(match origin {
@@ -528,7 +320,7 @@ impl<'a> Lineage<'a> {
     }
 
     /// The versions that a version was made from; `None` where they are not here.
-    fn parents(&self, place: Place) -> Result<Option<Vec<Place>>> {
+    pub(super) fn parents(&self, place: Place) -> Result<Option<Vec<Place>>> {
         let Some(objects) = self.objects() else { return Ok(None) };
         Ok(match place {
             Place::WorkTree => Some(vec![Place::Index]),
@@ -590,7 +382,7 @@ impl<'a> Lineage<'a> {
     }
 
     /// The version at a place; `None` where nothing of the entity is there.
-    fn version(&self, entity: &Entity, place: Place) -> Result<Option<Rc<Version>>> {
+    pub(super) fn version(&self, entity: &Entity, place: Place) -> Result<Option<Rc<Version>>> {
         let (Some(objects), Some((folder, name))) = (self.objects(), home(entity)) else { return Ok(None) };
         let (files, log) = match place {
             Place::WorkTree => return Ok(None),
@@ -629,138 +421,8 @@ impl<'a> Lineage<'a> {
     }
 }
 
-/// Events that a file shows and its log does not hold, though this clone knew them.
-struct Lost<'l> {
-    lineage: &'l Lineage<'l>,
-    place: Place,
-    entity: &'l Entity,
-    all: &'l [Entry],
-    now: &'l Doc,
-    /// What the file said with them, and the first of them.
-    versions: OnceCell<Vec<(Doc, Id)>>,
-}
-
-impl Lost<'_> {
-    /// The lost event that says this of a part; `None` where there is none.
-    fn event(&self, part: &Part, value: Option<&Value>) -> Result<Option<Id>> {
-        // No person makes up the id of an event.
-        let named = part.event().filter(|_| value.is_some() && value_of(self.now, part).is_none());
-        if named.is_some() {
-            return Ok(named);
-        }
-        if self.versions.get().is_none() {
-            // Nothing else sets it.
-            let _ = self.versions.set(self.read()?);
-        }
-        let known = self.versions.get().map_or(&[][..], Vec::as_slice);
-        Ok(known.iter().find(|(doc, _)| value_of(doc, part).as_ref() == value).map(|(_, event)| *event))
-    }
-
-    fn read(&self) -> Result<Vec<(Doc, Id)>> {
-        let Lost { lineage, place, entity, all, .. } = *self;
-        let mut logs = Vec::new();
-        match place {
-            Place::WorkTree => {
-                logs.extend(lineage.version(entity, Place::Index)?.map(|version| version.entries.clone()));
-                if let Some(heads) = lineage.recorded(entity) {
-                    let acknowledged = lineage.acknowledged(entity);
-                    let whole: Vec<Entry> = all.iter().chain(&acknowledged).cloned().collect();
-                    logs.push(among_below(&whole, &heads).into_iter().cloned().collect());
-                }
-            }
-            Place::Index => logs.push(lineage.log_in_work_tree(entity)),
-            Place::Commit(_) => {}
-        }
-        let is_here = |entry: &&Entry| all.iter().any(|known| known.event.id == entry.event.id);
-        let lost = |log: &Vec<Entry>| log.iter().find(|entry| !is_here(entry)).map(|entry| entry.event.id);
-        Ok(logs.iter().filter_map(|log| Some((said(entity, log), lost(log)?))).collect())
-    }
-}
-
-/// The differences of one file on their way to edits.
-struct Judging<'j> {
-    entity: &'j Entity,
-    all: &'j [Entry],
-    now: &'j Doc,
-    /// The documents that hold edits, with the parts edited in each, by the events they follow and the side of a conflict.
-    groups: BTreeMap<(Vec<Id>, usize), Vec<(Doc, Part)>>,
-    unclear: Vec<Unclear>,
-    /// An event that the file shows and the log does not hold.
-    ahead: Option<Id>,
-}
-
-impl Judging<'_> {
-    fn add(&mut self, (side, doc): (usize, &Doc), part: Part, value: Option<Value>, origin: Origin) {
-        let log = value_of(self.now, &part);
-        match origin {
-            Origin::Events => {}
-            _ if log == value => {}
-            Origin::Person(heads) => {
-                let here = |head: &Id| self.all.iter().any(|entry| entry.event.id == *head);
-                let heads = if heads.iter().all(here) && !heads.is_empty() { heads } else { heads_of(self.all) };
-                if !self.is_recorded(&heads, doc, &part, value.as_ref()) {
-                    self.groups.entry((heads, side)).or_default().push((doc.clone(), part));
-                }
-            }
-            Origin::Unknown => self.unclear.push(Unclear { part, file: value, log }),
-        }
-    }
-
-    /// Whether an edit is in the log already: two clones may find it in the same commit.
-    fn is_recorded(&self, heads: &[Id], doc: &Doc, part: &Part, value: Option<&Value>) -> bool {
-        let newer = beyond(self.all, heads);
-        let by_hand: Vec<&Entry> = newer.into_iter().filter(|e| e.event.why.as_deref() == Some(WHY)).collect();
-        let then = |entry: &&Entry| said(self.entity, among_below(self.all, &[entry.event.id]));
-        by_hand.iter().any(|entry| value_of(&then(entry), part).as_ref() == value)
-            || is_recorded_entry(&by_hand, doc, part, value)
-    }
-
-    fn finish(self, mut docs: Vec<Doc>, remarks: Vec<Comment>, conflicted: bool) -> Judged {
-        let Judging { entity, all, now, groups, unclear, ahead } = self;
-        let mut edits: Vec<Edit> = Vec::new();
-        let mut names = Vec::new();
-        for ((heads, _), parts) in groups {
-            names.extend(names_of(parts.iter().map(|(_, part)| part)));
-            let old = said(entity, among_below(all, &heads));
-            let mut new = old.clone();
-            let mut late = Vec::new();
-            for (doc, part) in parts {
-                let before = new.clone();
-                new = with_parts(&new, &doc, std::slice::from_ref(&part));
-                // The entry is younger than these events.
-                if before == new && value_of(&before, &part) != value_of(&doc, &part) {
-                    late.push((doc, part));
-                }
-            }
-            edits.push(Edit { heads, old, new });
-            if !late.is_empty() {
-                let new =
-                    late.iter().fold(now.clone(), |new, (doc, part)| with_parts(&new, doc, std::slice::from_ref(part)));
-                edits.push(Edit { heads: heads_of(all), old: now.clone(), new });
-            }
-        }
-        edits.retain(|edit| edit.old != edit.new);
-        names.sort();
-        names.dedup();
-        let doc = docs.swap_remove(0);
-        let how = match (edits.is_empty(), remarks.is_empty(), conflicted) {
-            _ if ahead.is_some() => ahead.map_or(Readable::Stale, Readable::Ahead),
-            (false, ..) => Readable::Edited(names),
-            (true, false, _) => Readable::Comments,
-            (true, true, true) => Readable::Conflicted,
-            (true, true, false) if parts_apart(&doc, now).is_empty() => Readable::Form,
-            (true, true, false) => Readable::Stale,
-        };
-        Judged { how, doc, edits, unclear, remarks, conflicted }
-    }
-}
-
-fn comments_of(text: &str, doc: &Doc) -> Vec<Comment> {
-    if text.contains('#') { comments(text, &Value::Object(doc.clone())) } else { Vec::new() }
-}
-
 /// Whether git put a value together, line by line, from documents: each of its lines stands in one of them.
-fn is_put_together<'d>(value: Option<&Value>, docs: impl Iterator<Item = &'d Doc>) -> bool {
+pub(super) fn is_put_together<'d>(value: Option<&Value>, docs: impl Iterator<Item = &'d Doc>) -> bool {
     let Some(value) = value else { return false };
     let (mut known, mut lines) = (HashSet::new(), HashSet::new());
     docs.flat_map(|doc| doc.values()).for_each(|value| add_lines(value, &mut known));
@@ -786,12 +448,9 @@ fn was_said(entity: &Entity, entries: &[Entry], part: &Part, value: Option<&Valu
     }
     let mut ordered: Vec<&Entry> = entries.iter().collect();
     ordered.sort_by_key(|entry| entry.event.stamp());
-    let states = (1..=ordered.len()).map(|count| {
-        let mut folding = Folding::new(*id);
-        for entry in &ordered[..count] {
-            folding.apply(&entry.event);
-        }
-        parse(&crate::model::yaml::render_task(&folding.finish())).unwrap_or_default()
-    });
-    states.into_iter().any(|state| value_of(&state, part).as_ref() == value)
+    let mut task = Task::blank(*id);
+    ordered.into_iter().any(|entry| {
+        apply(&mut task, &entry.event);
+        value_of(&parse(&render_task(&task)).unwrap_or_default(), part).as_ref() == value
+    })
 }

@@ -7,6 +7,7 @@
 
 pub(super) mod before_write;
 pub(super) mod dry_run;
+pub(super) mod judge;
 pub(super) mod lineage;
 pub(super) mod new_files;
 pub(super) mod preview;

@@ -8,7 +8,8 @@
 
 use serde_json::{Value, json};
 
-use super::lineage::{Judged, Lineage, Place};
+use super::judge::Judged;
+use super::lineage::{Lineage, Place};
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::command::Command;
