@@ -28,6 +28,17 @@ pub struct MergeDriver {
     pub theirs: PathBuf,
     /// Where the file lies in the work tree (%P), for messages
     pub path: Option<String>,
+    /// The labels of ancestor, ours and theirs (%S %X %Y); a git before 2.44 passes these words themselves
+    #[arg(num_args = 0..=3, allow_hyphen_values = true)]
+    pub labels: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Resolve {
+    /// Stage what is written, and the files of tasks that are staged already, in git's index, also where git does not say that a
+    /// merge is under way
+    #[arg(long)]
+    pub staged: bool,
 }
 
 #[derive(Args, Debug)]
@@ -181,8 +192,8 @@ pub fn recover(ws: &Workspace, args: Recover, md: bool) -> Result<Answer> {
     Ok(Answer { data, human, quiet: Some(quiet), warnings, changed: true, ..Answer::default() })
 }
 
-pub fn resolve(ws: &Workspace) -> Result<Answer> {
-    let data = json!(ws.heal_all()?);
+pub fn resolve(ws: &Workspace, args: &Resolve) -> Result<Answer> {
+    let data = json!(ws.heal_all(args.staged)?);
     let mut human = String::new();
     for item in data["items"].as_array().into_iter().flatten() {
         let did: Vec<&str> = item["did"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

@@ -48,7 +48,7 @@ pub use absorb::Comments;
 pub use deleted::Deleted;
 pub use driver::{merge_driver, merge_texts, textconv};
 pub use heal::{BroughtBackTask, Healed, HealedEntity};
-pub use hooks::install_hooks;
+pub use hooks::{Driver, install_hooks};
 pub use lint::{Fix, LintReport, Refused, lint_dropped, lint_no_folder, lint_staged, lint_text};
 pub use open::{InitReport, Options, init};
 pub use query::{Drawing, review_dropped, task_schema};

@@ -393,7 +393,7 @@ impl Way {
     fn set_up(self, play: &Play) {
         match self {
             Way::Driver => {
-                let driver = format!("'{}' merge-driver %O %A %B %P", env!("CARGO_BIN_EXE_agentpm"));
+                let driver = format!("'{}' merge-driver %O %A %B %P %S %X %Y", env!("CARGO_BIN_EXE_agentpm"));
                 play.git(&["config", "merge.agentpm.driver", &driver]);
             }
             Way::NoDriver => {}
