@@ -49,7 +49,7 @@ pub struct Global {
 
 #[derive(Subcommand, Debug)]
 pub enum Verb {
-    /// Make a store in this work tree; harmless where there is one
+    /// Make a store in this work tree and set the merge driver of this clone; harmless where there is one
     #[command(after_help = "Examples:\n  agentpm init --agents-md\n  agentpm init --hooks")]
     Init(Late<Init>),
     /// Print what an agent needs to know to work here, for its context
@@ -136,8 +136,8 @@ pub enum Verb {
     #[command(after_help = "Examples:\n  agentpm watch\n  agentpm watch --since 01K5R4XJ7Z0000000000000001 --for 10m")]
     Watch(Late<super::exchange::Watch>),
     /// Repair what git left of the plan after a merge, rebase, cherry-pick or stash, and git add what was settled
-    #[command(after_help = "Example:\n  git merge feature || agentpm resolve")]
-    Resolve,
+    #[command(after_help = "Examples:\n  git merge feature || agentpm resolve\n  agentpm resolve --staged")]
+    Resolve(Late<super::exchange::Resolve>),
     /// Merge three versions of a task.yaml; called by git (merge.agentpm.driver)
     #[command(
         hide = true,
@@ -346,9 +346,13 @@ pub struct Init {
     /// Write a short section about agentpm into AGENTS.md
     #[arg(long)]
     pub agents_md: bool,
-    /// Install the merge driver in this clone, a pre-commit hook that runs lint --staged, and the hook of lease trailers
+    /// Install a pre-commit hook that runs lint --staged, and resolve --staged before a commit that ends a merge; and the hook of
+    /// lease trailers
     #[arg(long)]
     pub hooks: bool,
+    /// Leave the git settings of this clone as they are
+    #[arg(long)]
+    pub no_driver: bool,
 }
 
 #[derive(Args, Debug)]

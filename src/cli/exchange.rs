@@ -40,6 +40,14 @@ pub struct MergeDriver {
 }
 
 #[derive(Args, Debug)]
+pub struct Resolve {
+    /// Stage what is written, and the files of tasks that are staged already, in git's index, also where git does not say that a
+    /// merge is under way
+    #[arg(long)]
+    pub staged: bool,
+}
+
+#[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Sync {
     /// Only say which tasks would change; nothing is committed, brought in or pushed
@@ -199,8 +207,8 @@ pub fn recover(ws: &Workspace, args: Recover, md: bool) -> Result<Answer> {
     Ok(Answer { data, human, quiet: Some(quiet), warnings, changed: true, ..Answer::default() })
 }
 
-pub fn resolve(ws: &Workspace) -> Result<Answer> {
-    let data = json!(ws.heal_all()?);
+pub fn resolve(ws: &Workspace, args: &Resolve) -> Result<Answer> {
+    let data = json!(ws.heal_all(args.staged)?);
     let mut human = String::new();
     for item in data["items"].as_array().into_iter().flatten() {
         let did: Vec<&str> = item["did"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

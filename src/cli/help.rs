@@ -283,6 +283,9 @@ Examples:
   agentpm work 7XK2Q1 -- make test
   agentpm work --task-id 7XK2Q1 --ttl 30m --done -- ./migrate.sh --all";
 
+/// What `prime` says in a clone without the merge driver.
+pub const NO_DRIVER: &str = "The git merge driver of this clone is not set: run `agentpm init`.\n";
+
 /// The section that `agentpm init --agents-md` writes.
 pub const AGENTS_MD: &str = "\
 <!-- agentpm:begin -->
@@ -290,7 +293,7 @@ pub const AGENTS_MD: &str = "\
 
 This repository keeps its tasks in `.agentpm/`, through `agentpm`. Run `agentpm prime` before you begin: it says how to take a
 task (`agentpm next --claim`), what to record while you work, and how to finish (`agentpm done`). Commit `.agentpm/` together
-with the code.
+with the code. In a new clone run `agentpm init` once: it sets the git merge driver of the plan.
 <!-- agentpm:end -->
 ";
 
@@ -346,8 +349,8 @@ mod tests {
     fn every_command_that_is_named_is_one() {
         let mut seen = 0;
         for page in [
-            TOP, PRIME, AGENTS, AGENTS_MD, CREATE, BATCH, PLAN, GET, DIFF, REVIEW, CONFLICTS, RESTORE, UNDO, WORK,
-            SCHEMA, LINT,
+            TOP, PRIME, NO_DRIVER, AGENTS, AGENTS_MD, CREATE, BATCH, PLAN, GET, DIFF, REVIEW, CONFLICTS, RESTORE, UNDO,
+            WORK, SCHEMA, LINT,
         ] {
             for line in page.lines() {
                 for (at, _) in line.match_indices("agentpm ") {

@@ -26,7 +26,7 @@ use crate::model::json;
 use crate::model::query::{self, Query, TaskGet, TaskList, TaskPath};
 use crate::model::words::{OptionalTaskRef, Ref};
 use crate::rules::decide::Subject;
-use crate::workspace::{self, Options, Reply, Workspace};
+use crate::workspace::{self, Driver, Options, Reply, Workspace};
 
 /// Runs the program.
 pub fn run(argv: Vec<OsString>) -> ExitCode {
@@ -121,6 +121,10 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
             return lint::nowhere(&around, args, global);
         }
         (Err(e), Verb::Lint(Late(args))) => return lint::no_folder(&around, args, global, e),
+        // The same hook repairs a merge first.
+        (Err(e), Verb::Resolve(Late(args))) if args.staged && e.code == Code::NoStore && global.store.is_none() => {
+            return Ok(Answer { data: json!(workspace::Healed::default()), ..Answer::default() });
+        }
         // A pull request that drops the plan is reviewed like any other.
         (Err(e), Verb::Review(Late(args)))
             if matches!(e.code, Code::NoStore | Code::Corrupt) && global.store.is_none() =>
@@ -256,7 +260,7 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
             Ok(Answer { human: human::object(&data["added"]), data, warnings, changed: true, ..Answer::default() })
         }
         Verb::Prime => prime(ws),
-        Verb::Resolve => exchange::resolve(ws),
+        Verb::Resolve(args) => exchange::resolve(ws, &args.0),
         Verb::Recover(Late(args)) => exchange::recover(ws, args, md),
         Verb::Watch(Late(args)) => exchange::watch(ws, &args),
         Verb::Sync(Late(args)) => exchange::sync(ws, &args, global),
@@ -675,16 +679,20 @@ fn field_change(change: &Value) -> String {
 }
 
 fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {
-    let mut report = workspace::init(env, options, args.agents_md.then_some(help::AGENTS_MD))?;
+    let mut report = workspace::init(env, options, args.agents_md.then_some(help::AGENTS_MD), !args.no_driver)?;
     if args.hooks {
         report.created.extend(workspace::install_hooks(env)?);
     }
-    let human = if report.created.is_empty() {
+    let mut human = if report.created.is_empty() {
         format!("{} is there already\n", escape(&report.path))
     } else {
         format!("made {}\n", report.created.iter().map(|c| escape(c)).collect::<Vec<_>>().join(", "))
     };
-    Ok(Answer { quiet: Some(report.path.clone()), data: json!(report), human, ..Answer::default() })
+    if !report.git_settings.is_empty() {
+        human.push_str(&format!("set in the git settings of this clone: {}\n", report.git_settings.join(", ")));
+    }
+    let warnings = report.warning.take().into_iter().collect();
+    Ok(Answer { quiet: Some(report.path.clone()), data: json!(report), human, warnings, ..Answer::default() })
 }
 
 /// What an agent needs in its context, and the state of the plan in two lines.
@@ -695,11 +703,12 @@ fn prime(ws: &Workspace) -> Result<Answer> {
         .as_object()
         .map(|map| map.iter().map(|(status, n)| format!("{n} {status}")).collect::<Vec<_>>().join(", "));
     let text = format!(
-        "{}\n## Now\n\nYou are: {me}\nTasks: {} ({}); {} ready.\n",
+        "{}\n## Now\n\nYou are: {me}\nTasks: {} ({}); {} ready.\n{}",
         help::PRIME,
         stats["tasks"],
         counts.filter(|c| !c.is_empty()).unwrap_or_else(|| "none yet".into()),
-        stats["ready"]
+        stats["ready"],
+        if ws.driver() == Some(Driver::Unset) { help::NO_DRIVER } else { "" }
     );
     Ok(document(text))
 }

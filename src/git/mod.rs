@@ -15,7 +15,7 @@ mod remote_refs;
 mod staged;
 
 pub use objects::{Change, CommitInfo, Head, Item, Mode, NotLookedAt, Objects, Oid};
-pub use program::{Git, driver_command, words};
+pub use program::{Git, driver_command, quoted, words};
 pub use refs::Tips;
 pub use remote_refs::{Push, RemoteRefs, is_race, server_words};
 pub use staged::Staged;

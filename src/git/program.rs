@@ -23,10 +23,15 @@ pub struct Git<'a> {
     ssh: Option<&'static str>,
 }
 
-/// How git calls our merge driver: ancestor, ours, theirs, path.
+/// How git calls our merge driver: ancestor, ours, theirs, path, and the labels of ancestor, ours and theirs. A git before 2.44
+/// passes the labels as `%S`, `%X` and `%Y`.
 pub fn driver_command(program: &Path) -> String {
-    let quoted = program.display().to_string().replace('\'', "'\\''");
-    format!("'{quoted}' merge-driver %O %A %B %P %S %X %Y")
+    format!("{} merge-driver %O %A %B %P %S %X %Y", quoted(program))
+}
+
+/// A path as one word of a shell.
+pub fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
 impl Repo {

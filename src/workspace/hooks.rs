@@ -1,15 +1,17 @@
-//! `init --hooks`: what a clone of git needs to run agentpm by itself.
+//! What a clone of git needs to run agentpm by itself: the drivers that `init` sets, the hooks that `init --hooks` installs.
 //!
-//! Promises: only on request; settings of the clone name this very program; a hook that is there keeps every line and gets a
-//! marked section of ours; doing it again changes nothing.
-//! Refuses to know: what the hooks check.
+//! Guarantees: settings of the clone name this very program; a hook that is there keeps every line and gets a marked section of
+//! ours; doing it again changes nothing.
+//! Leaves to others: what the hooks check.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use super::Workspace;
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
-use crate::git::{self, Repo, driver_command};
+use crate::git::{self, Objects, Repo, driver_command, quoted};
 use crate::store::layout::{STORE, Store};
 
 const BEGIN: &str = "# agentpm: begin";
@@ -19,40 +21,81 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Longest hook that is looked at, in bytes.
 const MAX_HOOK: u64 = 1024 * 1024;
 
-/// Writes the merge driver and the diff driver into the clone's settings and our sections into its pre-commit and
-/// commit-msg hooks. Gives what was changed, in words.
+/// The setting that names the merge driver.
+const DRIVER: &str = "merge.agentpm.driver";
+
+/// How a clone calls the merge driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// Not at all.
+    Unset,
+    /// With another program, or by the command line of another version.
+    Outdated,
+    /// As [`init`](super::init) sets it.
+    Set,
+}
+
+/// How the merge driver is set in a clone.
+pub(super) fn driver_in(env: &Env, objects: &Objects) -> Driver {
+    match objects.setting(DRIVER) {
+        None => Driver::Unset,
+        Some(command) if env.own_program().is_ok_and(|program| command == driver_command(&program)) => Driver::Set,
+        Some(_) => Driver::Outdated,
+    }
+}
+
+impl Workspace {
+    /// How the merge driver is set in this clone; `None` where that cannot be read, or there is no clone.
+    pub fn driver(&self) -> Option<Driver> {
+        let objects = self.repo.as_ref()?.objects().ok()?;
+        Some(driver_in(&self.env, &objects))
+    }
+}
+
+/// Sets the merge driver and the diff driver in the settings of the clone. Gives the names of the settings that changed.
 ///
-/// Errors: `ERR_GIT` where the settings cannot be written or a hook is no shell script, `ERR_IO`.
-pub fn install_hooks(env: &Env) -> Result<Vec<String>> {
-    let repo = git::discover(env.cwd())?
-        .ok_or_else(|| Error::new(Code::Git, format!("{} is in no git work tree", env.cwd().display())))?;
+/// Errors: `ERR_GIT` where the settings cannot be read or written.
+pub(super) fn set_drivers(env: &Env, repo: &Repo) -> Result<Vec<&'static str>> {
     let program = env.own_program()?;
-    let quoted = format!("'{}'", program.display().to_string().replace('\'', "'\\''"));
+    let quoted = quoted(&program);
     let git = repo.program(env, DEADLINE)?;
+    let known =
+        git.call(&["config", "--local", "-z", "--get-regexp", r"^(merge|diff)\.agentpm\."], None, Vec::new())?;
+    let known = String::from_utf8_lossy(&known.stdout).into_owned();
+    let known: BTreeMap<&str, &str> = known.split('\0').filter_map(|setting| setting.split_once('\n')).collect();
     let mut changed = Vec::new();
     for (key, value) in [
         ("merge.agentpm.name", "the plan's own merge".to_owned()),
-        ("merge.agentpm.driver", driver_command(&program)),
+        (DRIVER, driver_command(&program)),
         // A program that was moved away must not take git diff with it.
         (
             "diff.agentpm.textconv",
             format!("f() {{ if [ -x {quoted} ]; then {quoted} textconv \"$1\"; else cat \"$1\"; fi; }}; f"),
         ),
     ] {
-        let now = git.call(&["config", "--local", "--get", key], None, Vec::new())?;
-        if now.code == Some(0) && String::from_utf8_lossy(&now.stdout).trim_end_matches('\n') == value {
-            continue;
+        if known.get(key) != Some(&value.as_str()) {
+            git.ask(&["config", "--local", "--replace-all", key, &value])?;
+            changed.push(key);
         }
-        git.ask(&["config", "--local", key, &value])?;
-        changed.push(format!("git setting {key}"));
     }
+    Ok(changed)
+}
+
+/// Writes our sections into the pre-commit and commit-msg hooks of the clone. Gives the hooks that changed.
+///
+/// Errors: `ERR_GIT` where a hook is no shell script, `ERR_IO`.
+pub fn install_hooks(env: &Env) -> Result<Vec<String>> {
+    let repo = git::discover(env.cwd())?
+        .ok_or_else(|| Error::new(Code::Git, format!("{} is in no git work tree", env.cwd().display())))?;
+    let program = quoted(&env.own_program()?);
+    let git = repo.program(env, DEADLINE)?;
     let store = match Store::nearest(&repo.work_dir, env.cwd())? {
         Some(store) if store.name != STORE => format!(" --store '{}'", store.name.replace('\'', "'\\''")),
         _ => String::new(),
     };
+    let mut changed = Vec::new();
     // A repository whose index and objects this program cannot read is still checked by its files.
-    let check = if repo.objects().is_ok() { "lint --staged" } else { "lint" };
-    for hook in [before_commit(&quoted, &store, check), before_message(&quoted, &store)] {
+    for hook in [before_commit(&program, &store, repo.objects().is_ok()), before_message(&program, &store)] {
         changed.extend(install_hook(&repo, &git, &hook)?);
     }
     Ok(changed)
@@ -66,18 +109,32 @@ struct Hook {
     by_hand: &'static str,
 }
 
-/// Judges what would be committed: silent where all is well, and no hindrance where the program was moved away.
-fn before_commit(program: &str, store: &str, check: &str) -> Hook {
+/// Judges what would be committed: silent where all is well, and no hindrance where the program was moved away. Where the commit
+/// ends a merge, what git merged of the plan is repaired first and staged. A merge that does not stop has no such place: git makes
+/// its tree before any hook runs, and what a hook stages then would only keep git from the next merge.
+fn before_commit(program: &str, store: &str, reads_index: bool) -> Hook {
+    let (repair, check) = match reads_index {
+        true => (
+            format!(
+                "if git rev-parse -q --verify MERGE_HEAD >/dev/null; then\n    \
+                   {program}{store} resolve --staged --format table >/dev/null || :\n  \
+                 fi\n  "
+            ),
+            "lint --staged",
+        ),
+        false => (String::new(), "lint"),
+    };
     let section = format!(
         "{BEGIN}\n\
          if [ -x {program} ]; then\n  \
+           {repair}\
            agentpm_said=$({program}{store} {check} --format table) || {{ printf '%s\\n' \"$agentpm_said\" >&2; exit 1; }}\n\
          else\n  \
            echo {program} 'is gone; the plan was not checked' >&2\n\
          fi\n\
          {END}\n"
     );
-    let by_hand = "the merge driver is set; let the hook run agentpm lint --staged and fail where it does";
+    let by_hand = "let the hook run agentpm lint --staged and fail where it does";
     Hook { name: "pre-commit", section, by_hand }
 }
 

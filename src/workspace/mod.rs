@@ -43,7 +43,7 @@ pub use driver::{MergeInput, merge_driver, textconv};
 pub use hand_edits::record::Comments;
 pub use hand_edits::removed_files::Deleted;
 pub use heal::{BroughtBackTask, Healed, HealedEntity};
-pub use hooks::install_hooks;
+pub use hooks::{Driver, install_hooks};
 pub use lint::{Fix, LintReport, Refused, lint_dropped, lint_no_folder, lint_staged, lint_text};
 pub use open::{InitReport, Options, init};
 pub use query::{Drawing, review_dropped, task_schema};

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use serde::Serialize;
 use serde_json::json;
 
+use super::hooks::set_drivers;
 use super::runtime_place::{RUNTIME, runtime_path};
 use super::{Workspace, agents_md};
 use crate::env::Env;
@@ -441,15 +442,22 @@ pub struct InitReport {
     pub path: String,
     /// Files that were made; empty where everything was there.
     pub created: Vec<String>,
+    /// Settings of the clone that were set, so that git calls the merge driver and shows logs as lines to read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub git_settings: Vec<&'static str>,
+    /// Why the settings could not be set; the store works without.
+    #[serde(skip)]
+    pub warning: Option<String>,
 }
 
 /// Makes a store at the top of the work tree that holds the current folder, or completes the one that is there.
 ///
-/// With a section, puts it into AGENTS.md beside the store, or brings the one that is there up to date.
+/// With a section, puts it into AGENTS.md beside the store, or brings the one that is there up to date. With `drivers`, sets the
+/// merge driver and the diff driver in the settings of the clone.
 ///
 /// Errors: `ERR_GIT` outside a work tree, `ERR_CORRUPT` where something else is in the way or AGENTS.md cannot take the
 /// section (then nothing is made either), `ERR_IO`.
-pub fn init(env: &Env, options: &Options, section: Option<&str>) -> Result<InitReport> {
+pub fn init(env: &Env, options: &Options, section: Option<&str>, drivers: bool) -> Result<InitReport> {
     let start = options.store.as_ref().map_or_else(|| env.cwd().to_owned(), |path| env.cwd().join(path));
     let start =
         if start.file_name() == Some(STORE.as_ref()) { start.parent().unwrap_or(&start).to_owned() } else { start };
@@ -508,5 +516,10 @@ pub fn init(env: &Env, options: &Options, section: Option<&str>) -> Result<InitR
     if let Some(page) = page {
         created.extend(page.write(&beside)?);
     }
-    Ok(InitReport { path: store.path().display().to_string(), created })
+    let set = if drivers { set_drivers(env, &repo) } else { Ok(Vec::new()) };
+    let (git_settings, warning) = match set {
+        Ok(changed) => (changed, None),
+        Err(e) => (Vec::new(), Some(format!("the merge driver of this clone was not set: {}", e.message))),
+    };
+    Ok(InitReport { path: store.path().display().to_string(), created, git_settings, warning })
 }

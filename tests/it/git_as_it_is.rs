@@ -18,7 +18,7 @@ fn room_with(args: &[&str]) -> Sandbox {
     init(&room.repo(), &[]);
     init(&room.beside("up"), &["--bare"]);
     room.git(&["remote", "add", "origin", &room.beside("up").display().to_string()]).text();
-    room.run(&["init"]).data();
+    room.run(&["init", "--no-driver"]).data();
     room
 }
 

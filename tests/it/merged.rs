@@ -1,12 +1,12 @@
-//! The plan after a plain `git merge`: what git leaves is no finding where it means nothing, and what follows from both branches
-//! is recorded.
+//! The plan after a plain `git merge`: what git leaves is no finding where it means nothing, what follows from both branches is
+//! recorded, and the driver and the hooks of the clone do the rest.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Answer, Sandbox};
 use crate::sync::Clones;
 
 fn commit(room: &Sandbox, message: &str) {
@@ -25,7 +25,7 @@ fn merged_notes() -> (Sandbox, String) {
     room.git(&["switch", "-q", "main"]).text();
     room.run(&["note", &task, "--content", "by main"]).data();
     commit(&room, "main");
-    let driver = format!("merge.agentpm.driver='{}' merge-driver %O %A %B %P", env!("CARGO_BIN_EXE_agentpm"));
+    let driver = format!("merge.agentpm.driver={}", driver_command());
     room.git(&["-c", &driver, "merge", "-q", "--no-edit", "side"]).text();
     (room, task)
 }
@@ -322,4 +322,202 @@ fn two_clones_that_unblock_the_same_task_at_once_converge() {
         assert_eq!(clones.run(name, &["conflicts"]).data()["total"], 0, "the same value twice is no conflict");
         assert_eq!(clones.run(name, &["sync"]).data()["committed"], Value::Null);
     }
+}
+
+/// What the settings of a clone call the merge driver.
+fn driver(room: &Sandbox) -> String {
+    room.git(&["config", "--local", "--default", "", "--get", "merge.agentpm.driver"]).text().to_owned()
+}
+
+fn driver_command() -> String {
+    format!("'{}' merge-driver %O %A %B %P %S %X %Y", env!("CARGO_BIN_EXE_agentpm"))
+}
+
+#[test]
+fn init_sets_the_drivers_of_the_clone_and_nothing_else_outside_the_store() {
+    let room = Sandbox::bare_repo();
+    let settings = ["merge.agentpm.name", "merge.agentpm.driver", "diff.agentpm.textconv"];
+    let git = || {
+        let mut files = crate::sync::tree(&room.repo());
+        files.retain(|path, _| !path.starts_with(".agentpm/"));
+        let hooks = fs::read_dir(room.repo().join(".git/hooks")).map_or(0, Iterator::count);
+        let others = room.git(&["config", "--local", "--list"]).text().lines().map(str::to_owned).collect::<Vec<_>>();
+        let others: Vec<String> = others.into_iter().filter(|line| !line.contains(".agentpm.")).collect();
+        (files, hooks, others)
+    };
+    let before = git();
+    let answer = room.run(&["init", "--format", "table"]);
+    let words = format!("set in the git settings of this clone: {}", settings.join(", "));
+    assert_eq!(answer.text().lines().last(), Some(&*words));
+    assert_eq!(driver(&room), driver_command());
+    assert_eq!(git(), before);
+    // Doing it again changes and says nothing.
+    let config = fs::read(room.repo().join(".git/config")).unwrap();
+    assert_eq!(room.run(&["init"]).data()["git_settings"], Value::Null);
+    assert_eq!(room.run(&["init", "--format", "table"]).text().lines().count(), 1);
+    assert_eq!(fs::read(room.repo().join(".git/config")).unwrap(), config);
+    // A clone of a plan has no settings yet.
+    room.git(&["config", "--local", "--remove-section", "merge.agentpm"]).text();
+    assert_eq!(room.run(&["init"]).data()["git_settings"], json!(settings[..2]));
+}
+
+#[test]
+fn init_leaves_the_settings_alone_on_request_and_works_without_git() {
+    let room = Sandbox::bare_repo();
+    let made = room.run(&["init", "--no-driver"]).data();
+    assert_eq!((&made["git_settings"], driver(&room)), (&Value::Null, String::new()));
+    room.run(&["init", "--no-driver", "--hooks"]).data();
+    assert_eq!(driver(&room), "");
+    let mut command = room.agentpm();
+    let answer = Answer::from(command.env("PATH", room.home()).arg("init").output().unwrap());
+    answer.data();
+    assert!(answer.stderr.contains("the merge driver of this clone was not set"), "{answer:?}");
+}
+
+#[test]
+fn a_driver_of_an_earlier_version_is_named_and_renewed() {
+    let room = Sandbox::new();
+    let found = || {
+        let report = room.run(&["doctor"]).json()["data"].clone();
+        let check =
+            report["checks"].as_array().unwrap().iter().find(|check| check["check"] == "driver").unwrap().clone();
+        assert_eq!(check["ok"], true, "{check}");
+        check["found"].as_str().unwrap().to_owned()
+    };
+    let primed = || room.run(&["prime"]).text().contains("run `agentpm init`");
+    assert!(found().contains("not set; agentpm init sets it") && primed());
+    let old = driver_command().replace(" %S %X %Y", "");
+    room.git(&["config", "merge.agentpm.driver", &old]).text();
+    assert!(found().contains("agentpm init renews it") && !primed());
+    let renewed = room.run(&["init"]).data();
+    assert!(renewed["git_settings"].as_array().unwrap().contains(&json!("merge.agentpm.driver")), "{renewed}");
+    assert_eq!((driver(&room), found()), (driver_command(), "set in this clone".to_owned()));
+    assert!(!primed());
+}
+
+#[test]
+fn the_driver_takes_labels_and_does_without_them() {
+    let room = Sandbox::new();
+    let task = room.task("the task", &[]);
+    let text = fs::read(room.yaml_of(&task)).unwrap();
+    for labels in [&[][..], &["%S", "%X", "%Y"], &["", "HEAD", "side"], &["abc1234", "-x", "a b"]] {
+        for name in ["o", "a", "b"] {
+            fs::write(room.repo().join(name), &text).unwrap();
+        }
+        let answer = room.run(&[&["merge-driver", "o", "a", "b", "path/task.yaml"], labels].concat());
+        assert_eq!(answer.code, 0, "{labels:?}: {answer:?}");
+        assert_eq!(fs::read(room.repo().join("a")).unwrap(), text);
+    }
+}
+
+/// Two branches that set the same field of a task, in a repository made by `init` with these flags.
+fn two_titles(flags: &[&str]) -> (Sandbox, String) {
+    let room = Sandbox::bare_repo();
+    room.run(&[&["init"], flags].concat()).data();
+    let task = room.task("the task", &[]);
+    commit(&room, "begin");
+    for branch in ["side", "main"] {
+        let _ = room.git(&["switch", "-q", "-c", branch]);
+        room.git(&["switch", "-q", branch]).text();
+        room.run(&["task", "update", &task, "--title", branch]).data();
+        commit(&room, branch);
+    }
+    (room, task)
+}
+
+#[test]
+fn without_the_driver_the_same_field_on_two_branches_is_a_conflict() {
+    let (room, _) = two_titles(&["--no-driver"]);
+    assert_ne!(room.git(&["merge", "-q", "--no-edit", "side"]).code, 0);
+}
+
+#[test]
+fn after_init_the_same_field_on_two_branches_merges_without_a_conflict() {
+    for flags in [&[][..], &["--hooks"]] {
+        let (room, task) = two_titles(flags);
+        room.git(&["switch", "-q", "-c", "third", "side"]).text();
+        fs::write(room.repo().join("code"), "third").unwrap();
+        commit(&room, "third");
+        room.git(&["switch", "-q", "main"]).text();
+        for branch in ["side", "third"] {
+            room.git(&["merge", "-q", "--no-edit", branch]).text();
+            assert_eq!(room.git(&["status", "--porcelain"]).text(), "", "nothing is in the way of the next merge");
+        }
+        let merged = fs::read_to_string(room.yaml_of(&task)).unwrap();
+        assert!(merged.contains("title: main") && !merged.contains("<<<<"), "{merged}");
+        room.is_clean();
+        assert_eq!(room.run(&["resolve"]).data()["items"], json!([]), "what was committed is what the events say");
+    }
+}
+
+#[test]
+fn with_hooks_the_commit_that_ends_a_merge_holds_what_follows_from_both_branches() {
+    for all in [false, true] {
+        let room = Sandbox::new();
+        room.run(&["init", "--hooks"]).data();
+        let plan = waiting(&room, 1);
+        commit(&room, "begin");
+        for (branch, blocker) in ["side", "main"].into_iter().zip(&plan.blockers) {
+            let _ = room.git(&["switch", "-q", "-c", branch]);
+            room.git(&["switch", "-q", branch]).text();
+            finish(&room, blocker);
+            fs::write(room.repo().join("code"), branch).unwrap();
+            commit(&room, branch);
+        }
+        fs::write(room.repo().join("notes"), "the user's own").unwrap();
+        assert_ne!(room.git(&["merge", "-q", "--no-edit", "side"]).code, 0, "the code is in conflict");
+        fs::write(room.repo().join("code"), "both").unwrap();
+        let end: &[&str] = if all { &["commit", "-q", "-a", "--no-edit"] } else { &["commit", "-q", "--no-edit"] };
+        if !all {
+            room.git(&["add", "code"]).text();
+        }
+        Answer::from(room.agentpm_like("git").args(end).output().unwrap()).text();
+        assert_eq!(room.git(&["status", "--porcelain"]).text(), "?? notes", "all of the plan is committed");
+        assert_eq!(unblockings(&room.log_of(&plan.tasks[0])).len(), 1);
+        assert_eq!(room.run(&["lint", "--base", "HEAD^1"]).data()["findings"], json!([]));
+    }
+}
+
+#[test]
+fn resolve_stages_what_it_writes_and_nothing_else_of_the_user() {
+    let (room, plan) = merged_ends(2);
+    let [freed, edited] = &plan.tasks[..] else { panic!() };
+    let other = room.task("staged in part", &[]);
+    fs::write(room.repo().join("code"), "dirty").unwrap();
+    room.git(&["add", &format!(".agentpm/tasks/{}/{other}/task.yaml", &other[other.len() - 2..])]).text();
+    let text = fs::read_to_string(room.yaml_of(edited)).unwrap();
+    fs::write(room.yaml_of(edited), text.replace("status: blocked\n", "status: blocked\npriority: 99\n")).unwrap();
+
+    let report = room.run(&["resolve", "--staged"]).data();
+    let staged = room.git(&["diff", "--cached", "--name-only"]);
+    let paths: BTreeSet<&str> = staged.text().lines().collect();
+    let of = |task: &str, file: &str| format!(".agentpm/tasks/{}/{task}/{file}", &task[task.len() - 2..]);
+    let expected: Vec<String> =
+        [freed, &other].iter().flat_map(|task| ["events.jsonl", "task.yaml"].map(|file| of(task, file))).collect();
+    assert_eq!(paths, expected.iter().map(String::as_str).collect(), "{report}");
+    assert_eq!(report["staged"], 3, "one was staged already");
+    assert!(
+        room.git(&["diff", "--name-only"]).text().contains(&of(edited, "task.yaml")),
+        "the edit is the user's to stage"
+    );
+    assert_eq!(room.run(&["resolve", "--staged"]).data()["staged"], 0);
+}
+
+#[test]
+fn hooks_are_silent_where_a_branch_has_no_plan() {
+    let room = Sandbox::bare_repo();
+    room.run(&["init", "--hooks"]).data();
+    fs::remove_dir_all(room.store()).unwrap();
+    fs::write(room.repo().join("code"), "begin").unwrap();
+    commit(&room, "begin");
+    for branch in ["side", "main"] {
+        let _ = room.git(&["switch", "-q", "-c", branch]);
+        room.git(&["switch", "-q", branch]).text();
+        fs::write(room.repo().join("code"), branch).unwrap();
+        commit(&room, branch);
+    }
+    assert_ne!(room.git(&["merge", "-q", "--no-edit", "side"]).code, 0, "the code is in conflict");
+    room.git(&["add", "code"]).text();
+    let ended = Answer::from(room.agentpm_like("git").args(["commit", "-q", "--no-edit"]).output().unwrap());
+    assert_eq!((ended.text(), &*ended.stderr), ("", ""));
 }

@@ -86,10 +86,10 @@ impl Sandbox {
         Sandbox { folder, seed: Cell::new(0), clock: Cell::new(None) }
     }
 
-    /// A repository with an empty store.
+    /// A repository with an empty store, and without the merge driver: stories say themselves how git merges.
     pub fn new() -> Self {
         let sandbox = Self::bare_repo();
-        sandbox.run(&["init"]).data();
+        sandbox.run(&["init", "--no-driver"]).data();
         sandbox
     }
 

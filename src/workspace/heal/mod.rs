@@ -26,7 +26,7 @@ use super::hand_edits::removed_files;
 use super::unblock::UNBLOCKED;
 use crate::env::files::{self, Dir};
 use crate::error::Result;
-use crate::git::{Mode, Objects};
+use crate::git::{Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::{Id, check_agent_name};
 use crate::rules::fold::order;
@@ -35,7 +35,7 @@ use crate::runtime::records;
 use crate::store::edited::{Readable, is_conflicted};
 use crate::store::entity::{read_log, read_yaml};
 use crate::store::layout::{AGENTS, LOG, TASKS, home, task_dir};
-use crate::store::project::{project_log, project_onto};
+use crate::store::project::{project_log, project_onto, render};
 
 /// How long a call of git may take that only touches the index.
 const INDEX_DEADLINE: Duration = Duration::from_secs(20);
@@ -63,6 +63,9 @@ pub struct Healed {
     pub rebuilt: Vec<String>,
     /// Files of the store that git left in conflict and that are not made from logs: their owner must settle them.
     pub left: Vec<String>,
+    /// Entities whose files were written, also those that are no item.
+    #[serde(skip)]
+    written: Vec<Entity>,
     /// Tasks whose files are in conflict and hold edits: settling them from the logs would lose these.
     #[serde(skip)]
     edits: Vec<Id>,
@@ -117,16 +120,23 @@ struct Work {
 impl Workspace {
     /// Repairs what git left of every entity of the store, and records what follows from several tasks that git merged.
     ///
+    /// What is written is staged where git is in the middle of an operation. With `staged` it is so in any case, and with it the
+    /// files of entities that differ between HEAD and the index, where they are as their logs say.
+    ///
     /// Errors: `ERR_BUSY` where the lock was not had, `ERR_IO` where the files cannot be written, `ERR_GIT` where git's index
     /// cannot be read or written; what was put right by then stays so.
-    pub fn heal_all(&self) -> Result<Healed> {
+    pub fn heal_all(&self, staged: bool) -> Result<Healed> {
         let mut all: BTreeSet<Entity> = self.store.task_folders()?.0.into_iter().map(Entity::Task).collect();
         all.extend(self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name)));
         let mut healed = self.heal_now(all)?;
         let unblocked: Vec<Entity> = self.record_unblocked().into_iter().map(Entity::Task).collect();
-        if let Some(objects) = self.repo.as_ref().and_then(|repo| repo.objects().ok()).filter(|_| !unblocked.is_empty())
-        {
-            healed.staged += self.stage(&objects, &Work::default(), &unblocked)?;
+        if let Some(objects) = self.repo.as_ref().and_then(|repo| repo.objects().ok()) {
+            let mut more: BTreeSet<Entity> = unblocked.iter().cloned().collect();
+            if staged {
+                more.extend(healed.written.drain(..));
+                more.extend(self.rendered_in_index(&objects)?);
+            }
+            healed.staged += self.stage(&objects, &Work::default(), more.iter(), staged)?;
         }
         for entity in unblocked {
             match healed.items.iter_mut().find(|item| item.entity == entity) {
@@ -169,6 +179,7 @@ impl Workspace {
         // What was in conflict is settled by now, and git is told.
         let again = look(recorded)?;
         healed.items.extend(again.items);
+        healed.written.extend(again.written);
         healed.brought_back.extend(again.brought_back);
         healed.staged += again.staged;
         Ok(healed)
@@ -236,7 +247,7 @@ impl Workspace {
         self.collect_gaps(&mut work)?;
         let removed = if work.events.is_empty() { BTreeMap::new() } else { self.removed_by_commits(false)? };
         let mut healed = Healed { left: std::mem::take(&mut work.left), ..Healed::default() };
-        let (mut written, lineage) = (Vec::new(), self.lineage());
+        let lineage = self.lineage();
         for entity in &work.entities {
             let was_gone = |id: &Id| removed.contains_key(id) && !self.has_log(*id);
             let gone = entity.task().filter(was_gone);
@@ -247,7 +258,7 @@ impl Workspace {
                 healed.brought_back.push(BroughtBackTask::of(id, Some(removal)));
             }
             if !did.is_empty() {
-                written.push(entity.clone());
+                healed.written.push(entity.clone());
             }
             did.retain(|what| *what != SORTED);
             if !did.is_empty() {
@@ -262,11 +273,11 @@ impl Workspace {
         }
         for entity in entities {
             let did = self.heal_one(&entity, &work, &lineage, runtime, &mut healed)?;
-            written.push(entity.clone());
+            healed.written.push(entity.clone());
             healed.items.push(HealedEntity { entity, did });
         }
         if let Some(objects) = &objects {
-            healed.staged = self.stage(objects, &work, &written)?;
+            healed.staged = self.stage(objects, &work, healed.written.iter(), false)?;
         }
         Ok((healed, work.whole))
     }
@@ -370,23 +381,46 @@ impl Workspace {
             .is_some_and(|bytes| is_conflicted(&String::from_utf8_lossy(&bytes)))
     }
 
-    /// Notes in git's index what was settled: the files that it held in conflict, and in the middle of an operation of git also
-    /// those it held as they were before.
-    fn stage(&self, objects: &Objects, work: &Work, written: &[Entity]) -> Result<usize> {
+    /// The entities that differ between HEAD and the index, and whose files are as their logs say: no edit of the user is among them.
+    fn rendered_in_index(&self, objects: &Objects) -> Result<BTreeSet<Entity>> {
+        let Some(repo) = &self.repo else { return Ok(BTreeSet::new()) };
+        let tree = objects.head()?.commit.map(|head| objects.commit(head)).transpose()?.map(|head| head.tree);
+        let staged = objects.staged(&repo.index_in_force(&self.env), tree, &self.store.name)?;
+        let mut entities: BTreeSet<Entity> =
+            staged.changes.iter().filter_map(|change| self.entity_of(&change.path)).map(|(entity, _)| entity).collect();
+        entities.retain(|entity| {
+            let log = read_log(&self.store, entity).unwrap_or_default();
+            let readable = read_yaml(&self.store, entity).ok().flatten();
+            readable.is_some_and(|bytes| render(entity, &log.entries).as_bytes() == bytes)
+        });
+        Ok(entities)
+    }
+
+    /// Notes in git's index what was settled: the files that it held in conflict, and in the middle of an operation of git, or
+    /// `always`, also the files that were written. Gives how many of them it held otherwise.
+    fn stage<'e>(
+        &self,
+        objects: &Objects,
+        work: &Work,
+        written: impl Iterator<Item = &'e Entity>,
+        always: bool,
+    ) -> Result<usize> {
         let Some(repo) = &self.repo else { return Ok(0) };
         // A squash has no name while it waits for its commit.
         let squash = files::metadata(&repo.git_dir.join("SQUASH_MSG")).is_ok();
-        let busy = objects.in_progress().is_some() || squash || !work.unmerged.is_empty();
+        let busy = always || objects.in_progress().is_some() || squash || !work.unmerged.is_empty();
         let mut settled: BTreeSet<String> = work.unmerged.clone();
         if busy {
-            for (folder, name) in written.iter().filter_map(home) {
+            for (folder, name) in written.filter_map(home) {
                 settled.extend([LOG, name].map(|file| self.store.shown(folder.join(file))));
             }
         }
         if settled.is_empty() {
             return Ok(0);
         }
-        let mut input = Vec::new();
+        let index = repo.index_in_force(&self.env);
+        let known: BTreeMap<String, Oid> = objects.files_in_index(&index, &self.store.name)?.into_iter().collect();
+        let (mut input, mut count) = (Vec::new(), 0);
         for path in &settled {
             let below = path.strip_prefix(&format!("{}/", self.store.name)).unwrap_or(path);
             let Ok(bytes) = self.store.dir.read(below, crate::store::log::MAX_LOG) else { continue };
@@ -394,16 +428,23 @@ impl Workspace {
                 continue;
             }
             let oid = objects.write_blob(&bytes)?;
+            if known.get(path) == Some(&oid) {
+                continue;
+            }
+            count += 1;
             if work.unmerged.contains(path) {
                 input.extend_from_slice(format!("0 {}\t{path}\0", "0".repeat(oid.to_string().len())).as_bytes());
             }
             input.extend_from_slice(format!("{} {oid}\t{path}\0", Mode::File.octal()).as_bytes());
         }
+        if count == 0 {
+            return Ok(0);
+        }
         let git = repo.program(&self.env, INDEX_DEADLINE)?;
         let args = ["update-index", "-z", "--index-info"];
-        let outcome = git.call(&args, None, input)?;
+        let outcome = git.call(&args, Some(&index), input)?;
         git.text(&args, &outcome).map_err(|e| e.hint("the files are settled; git add them when git is free again"))?;
-        Ok(settled.len())
+        Ok(count)
     }
 
     /// The entity a path of the work tree belongs to, and whether it is its log.

@@ -12,6 +12,7 @@ use crate::model::id::{HANDLE_MIN, quoted};
 use crate::runtime::{journal, journals, records};
 use crate::store::layout::FORMAT;
 use crate::workspace::Workspace;
+use crate::workspace::hooks::{Driver, driver_in};
 
 /// `stats`
 pub fn stats(ws: &Workspace) -> Result<Value> {
@@ -67,9 +68,11 @@ pub fn doctor(ws: &Workspace) -> Result<Value> {
     if let Some(repo) = &ws.repo {
         checks.push(match repo.objects() {
             Ok(objects) => {
-                let set = objects.setting("merge.agentpm.driver").is_some();
-                let found =
-                    if set { "set in this clone" } else { "not set: agentpm resolve after merges, or init --hooks" };
+                let found = match driver_in(&ws.env, &objects) {
+                    Driver::Set => "set in this clone",
+                    Driver::Outdated => "set for another program or version; agentpm init renews it",
+                    Driver::Unset => "not set; agentpm init sets it",
+                };
                 check("driver", true, found.into(), "")
             }
             Err(e) => check("driver", false, e.message, "the plan works; sync, review and other branches do not"),

@@ -1,6 +1,6 @@
 //! Hand edits that lie in commits: of this clone, or of others who committed and pushed a file as they had edited it.
 //!
-//! Promises: an edit that comes with a commit is recorded like any hand edit, by the heads at its own foot, or stands in the file
+//! Promises: an edit that comes with a commit is recorded like any hand edit, by the events it follows, or stands in the file
 //! with a reason; bringing commits together never draws over it.
 //! Refuses to know: how an edit is judged (`workspace::hand_edits::record`).
 
