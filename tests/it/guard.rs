@@ -424,6 +424,8 @@ fn edit(room: &Sandbox, task: &str, change: impl Fn(&mut Value)) {
         if event == before { format!("{line}\n") } else { format!("{event}\n") }
     });
     fs::write(room.log_of(task), edited.collect::<String>()).unwrap();
+    // It is rendered from the changed log.
+    fs::remove_file(room.yaml_of(task)).unwrap();
 }
 
 #[test]

@@ -70,6 +70,12 @@ impl Story {
         fs::read_to_string(self.room.yaml_of(&self.id)).unwrap()
     }
 
+    /// Has the readable file written anew, whatever it says.
+    fn render(&self) {
+        fs::remove_file(self.room.yaml_of(&self.id)).unwrap();
+        self.fix();
+    }
+
     fn edit(&self, change: impl FnOnce(&str) -> String) {
         let page = self.page();
         let edited = change(&page);
@@ -242,13 +248,16 @@ const STORIES: &[(&str, Tell)] = &[
     }),
     ("task-yaml-conflict", |s| {
         s.edit(|page| {
-            let (above, sum) = page.rsplit_once("  sum:").unwrap();
-            format!("{above}<<<<<<< ours\n  sum:{sum}=======\n  sum: \"0123456789abcdef\"\n>>>>>>> theirs\n")
+            let both = "<<<<<<< ours\npriority: 2\n=======\npriority: 2\n>>>>>>> theirs\n";
+            page.replace("priority: 2\n", both)
         });
         End::error(s.yaml(), s.line("<<<<<<<"))
     }),
     ("task-yaml-astray", |s| {
-        s.write(&s.text().replace("\"priority\":2", "\"priority\":4"));
+        let event = s.event(&s.id, "TaskUpdated", json!({ "set": { "priority": 3 } }), |_| {});
+        s.write(&format!("{}{event}\n", s.text()));
+        // Neither git nor a note says which of both values is newer.
+        fs::remove_file(s.room.repo().join(".git/agentpm/rendered")).unwrap();
         End::error(s.yaml(), s.line("priority:"))
     }),
     ("task-yaml-edited", |s| {
@@ -367,7 +376,7 @@ const STORIES: &[(&str, Tell)] = &[
     ("log-rewritten", |s| {
         s.commit("base");
         s.write(&s.text().replace("a note", "another note"));
-        s.fix();
+        s.render();
         s.stage();
         End::error(s.log(), 3).by(&["--staged"])
     }),
@@ -545,7 +554,7 @@ const MENDS: &[(&str, Mend)] = &[
     ("index-unmerged", Story::resolve),
     ("log-rewritten", |s| {
         s.write(&s.text().replace("another note", "a note"));
-        s.fix();
+        s.render();
         s.stage();
     }),
     ("not-permitted", |s| {

@@ -42,7 +42,7 @@ fn lines_in_another_order_are_no_finding() {
     let (room, task) = merged_notes();
     assert!(!lamports(&room, &task).is_sorted(), "git's union leaves the order of the merge");
     room.is_clean();
-    let path = format!(".agentpm/tasks/{}/{task}/events.jsonl", &task[task.len() - 2..]);
+    let path = room.log_of(&task).strip_prefix(room.repo()).unwrap().display().to_string();
     let log = fs::read(room.log_of(&task)).unwrap();
     for report in
         [room.run(&["lint", "--base", "HEAD^1"]).data(), room.feed(&["lint", "--stdin", "--path", &path], &log).data()]
@@ -484,14 +484,17 @@ fn resolve_stages_what_it_writes_and_nothing_else_of_the_user() {
     let [freed, edited] = &plan.tasks[..] else { panic!() };
     let other = room.task("staged in part", &[]);
     fs::write(room.repo().join("code"), "dirty").unwrap();
-    room.git(&["add", &format!(".agentpm/tasks/{}/{other}/task.yaml", &other[other.len() - 2..])]).text();
+    room.git(&["add", &room.yaml_of(&other).display().to_string()]).text();
     let text = fs::read_to_string(room.yaml_of(edited)).unwrap();
     fs::write(room.yaml_of(edited), text.replace("status: blocked\n", "status: blocked\npriority: 99\n")).unwrap();
 
     let report = room.run(&["resolve", "--staged"]).data();
     let staged = room.git(&["diff", "--cached", "--name-only"]);
     let paths: BTreeSet<&str> = staged.text().lines().collect();
-    let of = |task: &str, file: &str| format!(".agentpm/tasks/{}/{task}/{file}", &task[task.len() - 2..]);
+    let of = |task: &str, file: &str| {
+        let path = room.task_dir(task).join(file);
+        path.strip_prefix(room.repo()).unwrap().display().to_string()
+    };
     let expected: Vec<String> =
         [freed, &other].iter().flat_map(|task| ["events.jsonl", "task.yaml"].map(|file| of(task, file))).collect();
     assert_eq!(paths, expected.iter().map(String::as_str).collect(), "{report}");

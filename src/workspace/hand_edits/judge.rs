@@ -268,7 +268,10 @@ impl Lost<'_> {
         match place {
             Place::WorkTree => {
                 logs.extend(lineage.version(entity, Place::Index)?.map(|version| version.entries.clone()));
-                let is_lost = |heads: &Vec<Id>| heads.iter().any(|head| !all.iter().any(|e| e.event.id == *head));
+                let here: HashSet<Id> = all.iter().map(|entry| entry.event.id).collect();
+                let mut parents = all.iter().flat_map(|entry| &entry.event.parents);
+                let has_gap = parents.any(|parent| !here.contains(parent));
+                let is_lost = |heads: &Vec<Id>| has_gap || !heads.iter().all(|head| here.contains(head));
                 if let Some(heads) = lineage.recorded(entity).filter(is_lost) {
                     let acknowledged = lineage.acknowledged(entity);
                     let whole: Vec<Entry> = all.iter().chain(&acknowledged).cloned().collect();

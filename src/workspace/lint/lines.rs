@@ -42,8 +42,12 @@ pub(super) fn point_out(finding: &mut Finding, entity: &Entity, entries: &[Entry
 
 /// Whether a finding about a readable file says no more than that its log has lost something, which was found already.
 pub(super) fn is_told(finding: &Finding, of_log: &[Finding]) -> bool {
-    finding.rule == Rule::YamlAstray
-        && of_log.iter().any(|f| matches!(f.rule, Rule::LogGap | Rule::LogHeadless | Rule::SignatureWrong))
+    let told = |found: &Finding| match found.rule {
+        Rule::LogGap | Rule::LogHeadless => finding.rule == Rule::LogGap,
+        Rule::SignatureWrong => matches!(finding.rule, Rule::LogGap | Rule::YamlEdited | Rule::YamlStale),
+        _ => false,
+    };
+    of_log.iter().any(told)
 }
 
 /// The first line of `found` that is not as expected; where lines are missing at its end, its last one.

@@ -74,6 +74,8 @@ fn judged_found(path: String, judged: &Judged, bytes: &[u8]) -> Option<Finding> 
     };
     let finding = match &judged.how {
         Readable::Clean => return None,
+        // The values were named.
+        Readable::Stale if !judged.unclear.is_empty() => return None,
         Readable::Stale if text.contains('\r') => Finding::new(Rule::YamlForm, "its lines end with CR LF"),
         Readable::Stale => Finding::new(Rule::YamlStale, "it says what its log said before"),
         Readable::Form => Finding::new(Rule::YamlForm, "it is not in its canonical form"),
