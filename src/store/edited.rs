@@ -116,7 +116,7 @@ pub fn value_of(doc: &Doc, part: &Part) -> Option<Value> {
         };
     };
     if part.key == METADATA {
-        return value?.get(entry).filter(|value| !value.is_null()).cloned();
+        return value?.get(entry).cloned();
     }
     let entries = entries_of(doc, &part.key);
     let found = entries.get(entry)?;

@@ -238,7 +238,7 @@ const STORIES: &[(&str, Tell)] = &[
     }),
     ("task-yaml-invalid", |s| {
         s.edit(|page| page.replace("title: the task", "title: !tag the task"));
-        End::error(s.yaml(), 2)
+        End::error(s.yaml(), 1)
     }),
     ("task-yaml-stale", |s| {
         let line = s.line("priority:");
@@ -266,11 +266,11 @@ const STORIES: &[(&str, Tell)] = &[
     }),
     ("task-yaml-form", |s| {
         s.edit(|page| page.replace("title: the task", "title: \"the task\""));
-        End::warning(s.yaml(), 2)
+        End::warning(s.yaml(), 1)
     }),
     ("task-yaml-comment", |s| {
         s.edit(|page| page.replace("title: the task", "# ask ada first\ntitle: the task"));
-        End::warning(s.yaml(), 2)
+        End::warning(s.yaml(), 1)
     }),
     ("task-new", |s| {
         let path = s.room.store().join("tasks/by-hand.yaml");

@@ -147,6 +147,20 @@ fn branches_that_change_different_fields_merge_and_lint_has_nothing_to_say() {
 }
 
 #[test]
+fn a_change_of_one_field_is_one_line_of_each_file() {
+    let (room, tasks) = plan_with(1);
+    room.run(&["task", "update", &tasks[0], "--priority", "1"]).data();
+    room.git(&["commit", "-qam", "a priority"]).text();
+    for args in [&["--priority", "2"][..], &["--title", "renamed"], &["--type", "ops"]] {
+        room.run(&[&["task", "update", &tasks[0]][..], args].concat()).data();
+        let changed = room.git(&["diff", "--numstat"]).text().to_owned();
+        let counts: Vec<&str> = changed.lines().map(|line| line.rsplit_once('\t').unwrap().0).collect();
+        assert_eq!(counts, ["1\t0", "1\t1"], "{args:?}: {changed}");
+        room.git(&["commit", "-qam", "one field"]).text();
+    }
+}
+
+#[test]
 fn one_field_changed_on_both_sides_is_settled_by_resolve_or_any_command() {
     for mend in [&["resolve"][..], &["task", "update", "ID", "--label", "x"]] {
         let (room, tasks) = plan_with(1);
