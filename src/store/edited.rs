@@ -3,6 +3,7 @@
 //! Guarantees that each difference has a name, a [`Part`], under which every version of the file can be asked for its value.
 //! Leaves to the callers which of the two is newer.
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
@@ -261,9 +262,9 @@ fn entries_of(doc: &Doc, key: &str) -> Entries {
     for raw in list(doc.get(key)) {
         let name = counted(name_of(key, &raw), &mut seen);
         // A merge line by line may have doubled an entry; the first counts.
-        if !by_name.contains_key(&name) {
-            names.push(name.clone());
-            by_name.insert(name, (mapping(key, &raw), raw));
+        if let Slot::Vacant(place) = by_name.entry(name) {
+            names.push(place.key().clone());
+            place.insert((mapping(key, &raw), raw));
         }
     }
     Entries { names, by_name }

@@ -287,13 +287,15 @@ impl Lost<'_> {
     }
 }
 
+/// Documents with the parts that were edited in each, by the events they follow and the side of a conflict.
+type Groups = BTreeMap<(Vec<Id>, usize), Vec<(Doc, Part)>>;
+
 /// The differences of one file on their way to edits.
 struct Judging<'j> {
     entity: &'j Entity,
     all: &'j [Entry],
     now: &'j Doc,
-    /// The documents that hold edits, with the parts edited in each, by the events they follow and the side of a conflict.
-    groups: BTreeMap<(Vec<Id>, usize), Vec<(Doc, Part)>>,
+    groups: Groups,
     unclear: Vec<Unclear>,
     /// An event that the file shows and the log does not hold.
     ahead: Option<Id>,

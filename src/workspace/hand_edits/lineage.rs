@@ -96,6 +96,9 @@ pub(super) struct Base {
     index: Option<Rc<Version>>,
 }
 
+/// The names of the objects of a readable file, which are several where it is in conflict, and of its log.
+type Files = (Vec<Oid>, Option<Oid>);
+
 /// One search for the origin of a value.
 struct Search<'s> {
     entity: &'s Entity,
@@ -116,7 +119,7 @@ pub(in crate::workspace) struct Lineage<'a> {
     objects: OnceCell<Option<Objects>>,
     rendered: OnceCell<HashMap<String, Vec<Id>>>,
     merging: OnceCell<Vec<Oid>>,
-    versions: RefCell<HashMap<(Vec<Oid>, Option<Oid>), Rc<Version>>>,
+    versions: RefCell<HashMap<Files, Rc<Version>>>,
 }
 
 impl<'a> Lineage<'a> {

@@ -362,10 +362,10 @@ impl Workspace {
             let path = |file: &str| self.store.shown(folder.join(file));
             work.unmerged.contains(&path(LOG)) || work.unmerged.contains(&path(name))
         });
-        if !did.is_empty() || unmerged {
-            if let Some(heads) = project_onto(&self.store, entity, log, &more, runtime, readable.as_deref())? {
-                self.note_rendered(runtime, &[(entity.clone(), heads)])?;
-            }
+        if (!did.is_empty() || unmerged)
+            && let Some(heads) = project_onto(&self.store, entity, log, &more, runtime, readable.as_deref())?
+        {
+            self.note_rendered(runtime, &[(entity.clone(), heads)])?;
         }
         if did.iter().all(|what| *what == SORTED) && unmerged {
             did.push("conflict settled");

@@ -43,10 +43,10 @@ pub fn lint_text(env: &Env, options: &Options, path: &Path, text: &[u8]) -> Resu
     let opened = Workspace::open(env.again(), named).ok();
     let lineage = opened.as_ref().map_or_else(|| Lineage::new(env, None, &store.name), Workspace::lineage);
     let mut findings = below.map(|below| judge(&store, &lineage, below, text)).transpose()?.unwrap_or_default();
-    if tried::any(&findings) {
-        if let Some(trial) = opened.as_ref().and_then(Workspace::trial) {
-            findings = tried::tried(&trial, findings, &|_| Some(text.to_vec()));
-        }
+    if tried::any(&findings)
+        && let Some(trial) = opened.as_ref().and_then(Workspace::trial)
+    {
+        findings = tried::tried(&trial, findings, &|_| Some(text.to_vec()));
     }
     Ok(Some(LintReport::of(findings, usize::from(below.is_some()), &severities(env, &store))))
 }
