@@ -127,6 +127,11 @@ pub fn value_of(doc: &Doc, part: &Part) -> Option<Value> {
     }
 }
 
+/// What the entries of a list say in a field.
+pub fn fields_named(doc: &Doc, key: &str, field: &str) -> Vec<Value> {
+    list(doc.get(key)).iter().filter_map(|entry| entry.get(field).cloned()).collect()
+}
+
 /// The parts in which a file differs from what its log says, in the order of the file.
 pub fn parts_apart(file: &Doc, said: &Doc) -> Vec<Part> {
     let gone = said.keys().filter(|key| !file.contains_key(*key));
@@ -260,8 +265,12 @@ fn entries_of(doc: &Doc, key: &str) -> Entries {
     let (mut names, mut by_name) = (Vec::new(), HashMap::new());
     let mut seen = HashMap::new();
     for raw in list(doc.get(key)) {
-        let name = counted(name_of(key, &raw), &mut seen);
-        // A merge line by line may have doubled an entry; the first counts.
+        let mut name = name_of(key, &raw);
+        // A merge line by line may have doubled an entry. One that says something else is another, without a name of its own.
+        if by_name.get(&name).is_some_and(|(_, known): &(Doc, Value)| *known != raw) {
+            name = format!("{UNNAMED}{raw}");
+        }
+        let name = counted(name, &mut seen);
         if let Slot::Vacant(place) = by_name.entry(name) {
             names.push(place.key().clone());
             place.insert((mapping(key, &raw), raw));

@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::git::{self, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
-use crate::store::edited::Readable;
+use crate::store::edited::{Readable, sides as split};
 use crate::store::entity::MAX_YAML;
 use crate::store::layout::{LOG, TASKS};
 use crate::store::log::Log;
@@ -81,7 +81,8 @@ fn merge_logs(env: &Env, input: &MergeInput, [base, ours, theirs]: &[Vec<u8>; 3]
     entries.extend(coming.into_iter().filter(|entry| !known.contains(&entry.event.id)));
     let entity = Entity::Task(id);
     let lineage = Lineage::new(env, Some(&repo), &store);
-    let mut merged = Merged { text: render(&entity, &entries), conflicts: Vec::new() };
+    let text = render(&entity, &entries);
+    let mut edited = Vec::new();
     for (commit, bytes) in [(own, ours), (other, theirs)] {
         let log = sides.log(commit)?;
         let judged = lineage.judge(Place::Commit(commit), &entity, &log, &log, bytes)?;
@@ -89,12 +90,14 @@ fn merge_logs(env: &Env, input: &MergeInput, [base, ours, theirs]: &[Vec<u8>; 3]
             return Ok(None);
         }
         if holds_more(&judged) {
-            let side = String::from_utf8_lossy(bytes);
-            let next = merge(&render(&entity, &log), &merged.text, &side);
-            merged = Merged { text: next.text, conflicts: [merged.conflicts, next.conflicts].concat() };
+            let [_, on_top] = split(&merge(&render(&entity, &log), &text, &String::from_utf8_lossy(bytes)).text);
+            edited.push(on_top);
         }
     }
-    Ok(Some(merged))
+    Ok(Some(match &edited[..] {
+        [one, other] => merge(&text, one, other),
+        _ => Merged { text: edited.pop().unwrap_or(text), conflicts: Vec::new() },
+    }))
 }
 
 /// Whether a file says something that would be lost if it were rendered.

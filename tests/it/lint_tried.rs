@@ -266,8 +266,7 @@ fn mending_says_what_gave_way_and_prints_what_it_refused() {
     room.git(&["switch", "-q", "-"]).text();
     edit(&room, &task, &[("title: one", "title: mine")]);
     room.git(&["commit", "-qam", "an edit"]).text();
-    let log = room.log_of(&task).display().to_string();
-    room.git(&["checkout", "-q", "other", "--", &log]).text();
+    room.git(&["merge", "-q", "--no-edit", "--no-verify", "-X", "ours", "other"]).text();
     let text = room.run(&["lint", "--fix", "--format", "text"]);
     let expected = format!(
         "fixed: task {task}: recorded the edit of title; title \"theirs\" of bob gave way to \"mine\" of ada; agentpm \

@@ -16,6 +16,7 @@ mod counted;
 mod crash;
 mod driver;
 mod durability;
+mod edited_before_git;
 mod fleet;
 mod folders;
 mod formats;

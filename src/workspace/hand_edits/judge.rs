@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 
-use super::lineage::{Lineage, MAX_VERSIONS, Origin, Place, is_put_together};
+use super::lineage::{Lineage, MAX_VERSIONS, Origin, Place, mixture};
 use super::recorded::is_recorded_entry;
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Entry};
@@ -126,16 +126,19 @@ impl Lineage<'_> {
                 if !asked.insert((part.clone(), format!("{value:?}"))) {
                     continue;
                 }
+                let merged = if conflicted && place == Place::WorkTree {
+                    self.merged(entity, &part, value.as_ref()).unwrap_or_else(|e| unknown(&e))
+                } else {
+                    None
+                };
                 let origin = match place {
-                    Place::WorkTree if conflicted && self.is_merged(entity, &part, value.as_ref())? => {
-                        Ok(Origin::Events)
-                    }
+                    _ if merged.is_some() => Ok(merged.unwrap_or_default()),
                     Place::WorkTree => self.origin_here(entity, &base, found, &part, value.as_ref()),
                     _ => self.origin(entity, place, &part, value.as_ref()),
                 };
                 let origin = origin.unwrap_or_else(|e| unknown(&e));
                 let lost = match origin {
-                    Origin::Events => None,
+                    Origin::Events | Origin::Mixed => None,
                     _ => lost.event(&part, value.as_ref())?,
                 };
                 match lost {
@@ -144,7 +147,10 @@ impl Lineage<'_> {
                 }
             }
         }
-        let remarks = if conflicted { Vec::new() } else { comments_of(text, &docs[0]) };
+        let texts = if conflicted { sides(text).to_vec() } else { vec![text.to_owned()] };
+        let mut remarks: Vec<Comment> =
+            texts.iter().zip(&docs).flat_map(|(text, doc)| comments_of(text, doc)).collect();
+        remarks.dedup();
         Ok(judging.finish(docs, remarks, conflicted))
     }
 
@@ -162,7 +168,12 @@ impl Lineage<'_> {
             }
         }
         let conflicted = is_conflicted(text);
-        let sources = self.merged_places(place, entity, text)?;
+        let mut sources = self.merged_places(place, entity, text)?;
+        if place == Place::WorkTree && self.is_unmerged(entity)? {
+            // What git brings in may be named nowhere else.
+            sources.push(Place::Index);
+        }
+        let mut remarks: Vec<Comment> = Vec::new();
         let mut lines: HashSet<Vec<u8>> = HashSet::new();
         for source in sources.iter().chain(&[Place::Index]) {
             let Some(version) = self.version(entity, *source)? else { continue };
@@ -172,6 +183,9 @@ impl Lineage<'_> {
             // Words of a person may be in a version that cannot be read either.
             if version.docs.is_empty() {
                 return Ok(None);
+            }
+            for doc in &version.docs {
+                remarks.extend(comments_of(&String::from_utf8_lossy(&version.text), doc));
             }
             lines.extend(version.text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
         }
@@ -193,7 +207,8 @@ impl Lineage<'_> {
                 }
             }
         }
-        Ok(Some(judging.finish(vec![Doc::new()], Vec::new(), conflicted)))
+        remarks.dedup();
+        Ok(Some(judging.finish(vec![Doc::new()], remarks, conflicted)))
     }
 
     /// The versions that git put a file together from which cannot be read: those of a merge in progress, or of the commit that
@@ -223,15 +238,13 @@ impl Lineage<'_> {
     }
 
     /// Whether a value on one side of a conflict was put together by git from several versions.
-    fn is_merged(&self, entity: &Entity, part: &Part, value: Option<&Value>) -> Result<bool> {
+    fn merged(&self, entity: &Entity, part: &Part, value: Option<&Value>) -> Result<Option<Origin>> {
         let mut versions = Vec::new();
         for place in self.parents(Place::Index)?.into_iter().flatten().chain([Place::Index]) {
             versions.extend(self.version(entity, place)?);
         }
         let is_held = versions.iter().any(|version| version.holds(part, value));
-        Ok(!is_held
-            && !part.is_new_entry()
-            && is_put_together(value, versions.iter().flat_map(|version| &version.docs)))
+        Ok(mixture(part, value, versions.iter().flat_map(|version| &version.docs)).filter(|_| !is_held))
     }
 }
 
@@ -314,7 +327,7 @@ impl Judging<'_> {
                     self.groups.entry((heads, side)).or_default().push((doc.clone(), part));
                 }
             }
-            Origin::Unknown => self.unclear.push(Unclear { part, file: value, log }),
+            Origin::Mixed | Origin::Unknown => self.unclear.push(Unclear { part, file: value, log }),
         }
     }
 

@@ -23,7 +23,7 @@ use crate::rules::decide::edit::Doc;
 use crate::rules::fold::apply;
 use crate::rules::register::heads_of;
 use crate::runtime::journals;
-use crate::store::edited::{Part, among_below, is_conflicted, parse, parts_apart, said, sides, value_of};
+use crate::store::edited::{Part, among_below, fields_named, is_conflicted, parse, parts_apart, said, sides, value_of};
 use crate::store::layout::{LOG, home, shown};
 use crate::store::log::{Log, MAX_LOG};
 
@@ -48,6 +48,8 @@ pub(in crate::workspace) enum Place {
 pub(super) enum Origin {
     /// From events.
     Events,
+    /// From several versions, of which git merged the lines.
+    Mixed,
     /// From a person, who saw the events that end in these heads.
     Person(Vec<Id>),
     /// That is not known here.
@@ -212,19 +214,61 @@ impl<'a> Lineage<'a> {
             if value_of(doc, part).as_ref() == value {
                 return Ok(Origin::Events);
             }
-            // What is in git's index and not by the events there was merged by git, or edited and added.
-            if in_index.is_some_and(|index| !index.explains(part, value)) {
+            // A merge may have written the file since without bringing events in.
+            if in_index.is_some_and(|index| !index.explains(part, value)) && self.comes_from_merge(entity)? {
                 let origin = self.origin(entity, Place::Index, part, value)?;
                 return Ok(if matches!(origin, Origin::Unknown) { Origin::Person(heads.clone()) } else { origin });
             }
-            return Ok(Origin::Person(heads.clone()));
+            return Ok(self.unnamed_mixture(entity, base, found, heads, (part, value)));
         }
         match (&base.index, in_index) {
             (_, Some(_)) => self.origin(entity, Place::Index, part, value),
-            (Some(index), None) if !index.docs.is_empty() => Ok(Origin::Person(index.heads.clone())),
+            (Some(index), None) if !index.docs.is_empty() => {
+                Ok(self.unnamed_mixture(entity, base, found, &index.heads, (part, value)))
+            }
             _ if was_said(entity, found, part, value) => Ok(Origin::Unknown),
             _ => Ok(Origin::Person(heads_of(found))),
         }
+    }
+
+    /// Where a value comes from that neither the version with these heads nor git's index holds: from a person, or from git, which
+    /// took a stash out. That is named nowhere, but its events are in the log.
+    fn unnamed_mixture(
+        &self,
+        entity: &Entity,
+        base: &Base,
+        found: &[Entry],
+        heads: &[Id],
+        (part, value): (&Part, Option<&Value>),
+    ) -> Origin {
+        let newest = heads_of(found);
+        if newest.iter().all(|head| heads.contains(head)) {
+            return Origin::Person(heads.to_vec());
+        }
+        let sides: Vec<Doc> = newest.iter().map(|head| said(entity, among_below(found, &[*head]))).collect();
+        let recorded = base.recorded.iter().map(|(_, doc)| doc);
+        let known = sides.iter().chain(recorded).chain(base.index.iter().flat_map(|index| &index.docs));
+        mixture(part, value, known).unwrap_or_else(|| Origin::Person(heads.to_vec()))
+    }
+
+    /// Whether what git's index holds of an entity was put there by a merge, in progress or committed.
+    fn comes_from_merge(&self, entity: &Entity) -> Result<bool> {
+        let mut at = Place::Index;
+        for _ in 0..MAX_VERSIONS {
+            let here = self.version(entity, at)?;
+            match self.parents(at)?.as_deref() {
+                Some([parent]) => {
+                    let before = self.version(entity, *parent)?;
+                    if !here.zip(before).is_some_and(|(here, before)| Rc::ptr_eq(&here, &before)) {
+                        return Ok(false);
+                    }
+                    at = *parent;
+                }
+                Some(parents) => return Ok(parents.len() > 1),
+                None => return Ok(false),
+            }
+        }
+        Ok(false)
     }
 
     /// Where a value that a version holds comes from.
@@ -299,8 +343,10 @@ impl<'a> Lineage<'a> {
         }
         let is_merge = parents.len() > 1 || version.heads.len() > 1 && !brought.is_empty();
         let merged = parents.iter().flat_map(|parent| &parent.docs).chain(&brought);
-        if is_merge && !part.is_new_entry() && is_put_together(value, merged) {
-            return Ok(Origin::Events);
+        let is_edited =
+            |parent: &&Rc<Version>| parent.docs.iter().any(|doc| !parent.explains(part, value_of(doc, part).as_ref()));
+        if let Some(origin) = mixture(part, value, merged).filter(|_| is_merge && !parents.iter().any(is_edited)) {
+            return Ok(origin);
         }
         if place == Place::Index && self.is_unmerged(search.entity)? {
             return Ok(Origin::Unknown);
@@ -360,7 +406,7 @@ impl<'a> Lineage<'a> {
         })
     }
 
-    fn is_unmerged(&self, entity: &Entity) -> Result<bool> {
+    pub(super) fn is_unmerged(&self, entity: &Entity) -> Result<bool> {
         Ok(self.index_items(entity)?.0.len() > 1)
     }
 
@@ -424,22 +470,29 @@ impl<'a> Lineage<'a> {
     }
 }
 
-/// Whether git put a value together, line by line, from documents: each of its lines stands in one of them.
-pub(super) fn is_put_together<'d>(value: Option<&Value>, docs: impl Iterator<Item = &'d Doc>) -> bool {
-    let Some(value) = value else { return false };
+/// Whether git put a value together, line by line, from documents; `None` where it did not. The lines of a field of an entry may
+/// come from its neighbors, which no person does; those of one text or list stand in several versions of it, as they may too where
+/// a person merged them.
+pub(super) fn mixture<'d>(part: &Part, value: Option<&Value>, docs: impl Iterator<Item = &'d Doc>) -> Option<Origin> {
+    let value = value.filter(|value| value.is_string() || value.is_array())?;
     let (mut known, mut lines) = (HashSet::new(), HashSet::new());
-    docs.flat_map(|doc| doc.values()).for_each(|value| add_lines(value, &mut known));
     add_lines(value, &mut lines);
-    lines.is_subset(&known)
+    for doc in docs {
+        match &part.field {
+            Some(field) => fields_named(doc, &part.key, field).iter().for_each(|value| add_lines(value, &mut known)),
+            None => value_of(doc, part).iter().for_each(|value| add_lines(value, &mut known)),
+        }
+    }
+    let origin = if part.field.is_some() { Origin::Events } else { Origin::Mixed };
+    (lines.is_subset(&known) && (part.field.is_some() || lines.len() > 1)).then_some(origin)
 }
 
-/// Adds the lines of all texts in a value, and its other scalars as they are written.
+/// Adds the lines of a text, or the entries of a list.
 fn add_lines(value: &Value, lines: &mut HashSet<String>) {
     match value {
         Value::String(text) => lines.extend(text.lines().map(str::to_owned)),
-        Value::Array(list) => list.iter().for_each(|value| add_lines(value, lines)),
-        Value::Object(map) => map.values().for_each(|value| add_lines(value, lines)),
-        other => drop(lines.insert(other.to_string())),
+        Value::Array(list) => lines.extend(list.iter().map(ToString::to_string)),
+        _ => {}
     }
 }
 

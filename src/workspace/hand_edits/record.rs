@@ -391,7 +391,7 @@ pub(in crate::workspace) fn comment_lost(path: &str, (line, words): &Comment) ->
 pub(in crate::workspace) fn ahead(id: Id, path: &str, lost: Id) -> Error {
     Error::new(Code::Corrupt, format!("{path} shows event {lost}, which its log has lost"))
         .with(json!({ "task": id, "path": path, "event": lost }))
-        .hint("agentpm resolve brings it back where this clone knows it; else fetch the branch that has it")
+        .hint("agentpm resolve brings it back where this clone knows it; else fetch the branch that has it; a new entry has no id")
 }
 
 /// The refusal of a file that cannot be read.

@@ -342,7 +342,7 @@ impl Workspace {
                 Readable::Conflicted => did.push("conflict in task.yaml settled from its log"),
                 Readable::Stale | Readable::Form => did.push("task.yaml written from its log"),
                 how => {
-                    let edited = matches!(how, Readable::Edited(_)) && judged.conflicted;
+                    let edited = matches!(how, Readable::Edited(_) | Readable::Comments) && judged.conflicted;
                     healed.edits.extend(entity.task().filter(|_| edited));
                     if let Readable::Ahead(event) = how {
                         healed.lost.insert(event);

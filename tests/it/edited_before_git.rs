@@ -1,0 +1,176 @@
+//! Hand edits that git merged, staged or stashed before agentpm saw them: none is lost, and none is made up.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::sandbox::Sandbox;
+
+/// A plan of one committed task, without a merge driver.
+fn plan(more: &[&str]) -> (Sandbox, String) {
+    let room = Sandbox::new();
+    let task = room.task("first", more);
+    commit(&room, "the plan");
+    (room, task)
+}
+
+fn commit(room: &Sandbox, subject: &str) {
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "--no-verify", "-m", subject]).text();
+}
+
+#[track_caller]
+fn edit(room: &Sandbox, task: &str, from: &str, to: &str) {
+    let text = fs::read_to_string(room.yaml_of(task)).unwrap();
+    assert!(text.contains(from), "no {from:?} in\n{text}");
+    fs::write(room.yaml_of(task), text.replacen(from, to, 1)).unwrap();
+}
+
+/// How many events of the task record hand edits.
+fn by_hand(room: &Sandbox, task: &str) -> usize {
+    fs::read_to_string(room.log_of(task)).unwrap().matches("\"hand edit\"").count()
+}
+
+#[test]
+fn edits_of_two_lines_of_one_text_are_both_kept() {
+    let (room, task) = plan(&["--intent", "one\na\nb\nc\ntwo"]);
+    room.git(&["switch", "-qc", "side"]).text();
+    edit(&room, &task, "  one\n", "  one by hand\n");
+    commit(&room, "an edit");
+    room.git(&["switch", "-q", "main"]).text();
+    edit(&room, &task, "  two\n", "  two by hand\n");
+    commit(&room, "another edit");
+    room.git(&["merge", "-q", "--no-edit", "side"]).text();
+    room.run(&["lint", "--fix"]).data();
+    assert_eq!(room.get(&task)["intent"], "one by hand\na\nb\nc\ntwo by hand");
+    room.is_clean();
+}
+
+#[test]
+fn an_edit_made_while_merging_is_kept_though_its_word_stands_elsewhere() {
+    let (room, task) = plan(&["--metadata", r#"{"n":"docs"}"#]);
+    room.git(&["switch", "-qc", "side"]).text();
+    room.run(&["task", "update", &task, "--title", "second"]).data();
+    commit(&room, "side");
+    room.git(&["switch", "-q", "main"]).text();
+    room.run(&["note", &task, "--content", "n"]).data();
+    commit(&room, "main");
+    room.git(&["merge", "-q", "--no-commit", "side"]).text();
+    edit(&room, &task, "type: feature", "type: docs");
+    commit(&room, "merge");
+    room.run(&["lint", "--fix"]).data();
+    assert_eq!(room.get(&task)["type"], "docs");
+    room.is_clean();
+}
+
+#[test]
+fn both_lines_of_a_conflict_are_reported_where_the_log_keeps_one() {
+    let (room, task) = plan(&["--intent", "a\nb"]);
+    room.git(&["switch", "-qc", "side"]).text();
+    room.run(&["task", "update", &task, "--intent", "a theirs\nb"]).data();
+    commit(&room, "side");
+    room.git(&["switch", "-q", "main"]).text();
+    room.run(&["task", "update", &task, "--intent", "a ours\nb"]).data();
+    commit(&room, "main");
+    assert_eq!(room.git(&["merge", "-q", "side"]).code, 1);
+    let text = fs::read_to_string(room.yaml_of(&task)).unwrap();
+    let is_mark = |line: &&str| ["<<<<<<<", "=======", ">>>>>>>"].iter().any(|mark| line.starts_with(mark));
+    let both: String = text.lines().filter(|line| !is_mark(line)).map(|line| format!("{line}\n")).collect();
+    fs::write(room.yaml_of(&task), both).unwrap();
+    commit(&room, "both lines");
+    assert_eq!(room.finding_codes(), ["task-yaml-astray"]);
+    let resolved = room.run(&["resolve"]);
+    assert!(resolved.stderr.contains("a ours") && resolved.stderr.contains("a theirs"), "{resolved:?}");
+    assert_eq!(by_hand(&room, &task), 0);
+    room.is_clean();
+}
+
+#[test]
+fn an_edit_that_takes_a_command_back_stays_an_edit_when_it_is_staged() {
+    let (room, task) = plan(&["--label", "a"]);
+    room.run(&["task", "update", &task, "--estimate", "3d", "--add-label", "b"]).data();
+    edit(&room, &task, "estimate: \"3d\"\n", "");
+    edit(&room, &task, "  - b\n", "");
+    for stage in ["work tree", "index", "commit"] {
+        assert_eq!(room.finding_codes(), ["task-yaml-edited"], "{stage}");
+        match stage {
+            "work tree" => room.git(&["add", "-A"]).text().len(),
+            _ => room.git(&["commit", "-qam", "mine", "--no-verify", "--allow-empty"]).text().len(),
+        };
+    }
+    room.run(&["task", "update", &task, "--priority", "1"]).data();
+    let now = room.get(&task);
+    assert_eq!((&now["estimate"], &now["labels"]), (&json!(null), &json!(["a"])));
+}
+
+#[test]
+fn an_edit_that_a_cherry_pick_leaves_in_conflict_is_recorded() {
+    let (room, task) = plan(&[]);
+    room.git(&["switch", "-qc", "side"]).text();
+    edit(&room, &task, "title: first", "title: by hand");
+    commit(&room, "an edit");
+    room.git(&["switch", "-q", "main"]).text();
+    room.run(&["task", "update", &task, "--title", "by command"]).data();
+    commit(&room, "main");
+    assert_eq!(room.git(&["cherry-pick", "-n", "side"]).code, 1);
+    room.run(&["resolve"]).data();
+    assert_eq!(room.get(&task)["title"], "by hand");
+    room.is_clean();
+}
+
+#[test]
+fn an_edit_that_is_made_again_is_recorded_again() {
+    let (room, task) = plan(&[]);
+    edit(&room, &task, "title: first", "title: by hand");
+    room.git(&["add", "-A"]).text();
+    room.run(&["lint", "--fix"]).data();
+    room.run(&["task", "update", &task, "--title", "by command"]).data();
+    edit(&room, &task, "title: by command", "title: by hand");
+    room.run(&["task", "update", &task, "--priority", "2"]).data();
+    assert_eq!((room.get(&task)["title"].as_str(), by_hand(&room, &task)), (Some("by hand"), 2));
+}
+
+#[test]
+fn a_comment_in_a_conflict_becomes_a_note() {
+    let (room, task) = plan(&[]);
+    room.git(&["switch", "-qc", "side"]).text();
+    room.run(&["task", "update", &task, "--title", "theirs"]).data();
+    edit(&room, &task, "type: feature", "# ask Eve\ntype: feature");
+    commit(&room, "side");
+    room.git(&["switch", "-q", "main"]).text();
+    room.run(&["task", "update", &task, "--title", "ours"]).data();
+    commit(&room, "main");
+    assert_eq!(room.git(&["merge", "-q", "side"]).code, 1);
+    room.run(&["resolve"]).data();
+    assert!(room.get(&task)["context"].to_string().contains("ask Eve"));
+    room.is_clean();
+}
+
+#[test]
+fn a_copied_entry_with_other_words_is_refused_and_stays() {
+    let (room, task) = plan(&[]);
+    room.run(&["progress", "add", &task, "--content", "one"]).data();
+    let text = fs::read_to_string(room.yaml_of(&task)).unwrap();
+    let (_, entry) = text.split_once("progress:\n").unwrap();
+    let copied = format!("{text}{}", entry.replace("content: one", "content: copied"));
+    fs::write(room.yaml_of(&task), &copied).unwrap();
+    assert_eq!(room.run(&["lint", "--fix"]).code, 1);
+    assert_eq!(fs::read_to_string(room.yaml_of(&task)).unwrap(), copied);
+}
+
+#[test]
+fn a_list_that_git_merged_from_a_stash_is_reported_and_not_recorded() {
+    let (room, task) = plan(&["--label", "a", "--label", "b", "--label", "c"]);
+    room.git(&["switch", "-qc", "side"]).text();
+    let labels = ["x", "a", "b", "c"].map(|label| ["--label", label]).concat();
+    room.run(&[&["task", "update", &task][..], &labels].concat()).data();
+    commit(&room, "side");
+    room.git(&["switch", "-q", "main"]).text();
+    room.run(&["task", "update", &task, "--add-label", "z"]).data();
+    room.git(&["rebase", "-q", "--autostash", "side"]).text();
+    assert_eq!(room.finding_codes(), ["task-yaml-astray"]);
+    let resolved = room.run(&["resolve"]);
+    assert!(resolved.stderr.contains("\"x\""), "{resolved:?}");
+    assert_eq!(by_hand(&room, &task), 0);
+    room.is_clean();
+}
