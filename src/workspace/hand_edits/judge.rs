@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 
-use super::lineage::{Lineage, MAX_VERSIONS, Origin, Place, mixture};
+use super::lineage::{Lineage, MAX_VERSIONS, Origin, Place, is_of, mixture};
 use super::recorded::is_recorded_entry;
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Entry};
@@ -120,7 +120,7 @@ impl Lineage<'_> {
         let mut judging = Judging { entity, all, now: &now, groups: BTreeMap::new(), unclear: Vec::new(), ahead: None };
         let lost = Lost { lineage: self, place, entity, all, now: &now, versions: OnceCell::new() };
         let mut asked: BTreeSet<(Part, String)> = BTreeSet::new();
-        for (side, doc) in docs.iter().enumerate() {
+        for (side, doc) in docs.iter().enumerate().filter(|(_, doc)| !conflicted || is_of(entity, doc)) {
             for part in parts_apart(doc, &now) {
                 let value = value_of(doc, &part);
                 if !asked.insert((part.clone(), format!("{value:?}"))) {

@@ -48,7 +48,7 @@ pub(in crate::workspace) enum Place {
 pub(super) enum Origin {
     /// From events.
     Events,
-    /// From several versions, of which git merged the lines.
+    /// From git, which merged the lines of several versions, or from a person: that is not known here.
     Mixed,
     /// From a person, who saw the events that end in these heads.
     Person(Vec<Id>),
@@ -83,6 +83,10 @@ impl Version {
 
     fn explains(&self, part: &Part, value: Option<&Value>) -> bool {
         value_of(&self.said, part).as_ref() == value
+    }
+
+    fn has_events(&self, ids: &[Id]) -> bool {
+        ids.iter().all(|id| self.has_event(id))
     }
 
     fn has_event(&self, id: &Id) -> bool {
@@ -214,10 +218,14 @@ impl<'a> Lineage<'a> {
             if value_of(doc, part).as_ref() == value {
                 return Ok(Origin::Events);
             }
-            // A merge may have written the file since without bringing events in.
-            if in_index.is_some_and(|index| !index.explains(part, value)) && self.comes_from_merge(entity)? {
+            // Git may have written the file since without bringing events in, or a person edited and staged it.
+            if in_index.is_some_and(|index| !index.explains(part, value) && index.has_events(heads)) {
                 let origin = self.origin(entity, Place::Index, part, value)?;
-                return Ok(if matches!(origin, Origin::Unknown) { Origin::Person(heads.clone()) } else { origin });
+                return Ok(match origin {
+                    Origin::Unknown => Origin::Person(heads.clone()),
+                    Origin::Events if !self.comes_from_merge(entity)? => Origin::Mixed,
+                    other => other,
+                });
             }
             return Ok(self.unnamed_mixture(entity, base, found, heads, (part, value)));
         }
@@ -464,10 +472,20 @@ impl<'a> Lineage<'a> {
             version.text.push(b'\n');
             version.text.extend(text);
         }
+        // Where git took a new task for a renamed one, a side is the file of another task.
+        if files.len() > 1 {
+            version.docs.retain(|doc| is_of(entity, doc));
+        }
         let version = Rc::new(version);
         self.versions.borrow_mut().insert(key, Rc::clone(&version));
         Ok(Some(version))
     }
+}
+
+/// Whether a document is of this task, and not of another one that git took for it.
+pub(super) fn is_of(entity: &Entity, doc: &Doc) -> bool {
+    let named = doc.get("id").and_then(Value::as_str);
+    named.is_none() || entity.task().is_none() || named == entity.task().map(|id| id.to_string()).as_deref()
 }
 
 /// Whether git put a value together, line by line, from documents; `None` where it did not. The lines of a field of an entry may
