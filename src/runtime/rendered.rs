@@ -1,7 +1,7 @@
 //! Which events each readable file of this worktree was last rendered from: its heads, by the path of the file.
 //!
 //! Guarantees that noting a rendering costs the same however many files there are. The notes are appended, and the last one of a
-//! file counts. They are kept, not derived: without them a hand edit can only be told from an older value by what git holds.
+//! file counts. They are state, not a cache: without them only git's index and commits distinguish a hand edit from an older value.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -23,11 +23,7 @@ const STEP: u64 = 1024 * 1024;
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
 pub fn note<'a>(own: &Dir, files: impl IntoIterator<Item = (&'a str, &'a [Id])>) -> Result<()> {
     let mut text = String::new();
-    for (path, heads) in files {
-        let heads: Vec<String> = heads.iter().map(ToString::to_string).collect();
-        // A text takes any amount of words.
-        let _ = writeln!(text, "{path}\t{}", heads.join(","));
-    }
+    files.into_iter().for_each(|(path, heads)| add_note(&mut text, path, heads));
     if text.is_empty() {
         return Ok(());
     }
@@ -44,17 +40,19 @@ pub fn note<'a>(own: &Dir, files: impl IntoIterator<Item = (&'a str, &'a [Id])>)
     Ok(())
 }
 
+fn add_note(text: &mut String, path: &str, heads: &[Id]) {
+    let heads: Vec<String> = heads.iter().map(ToString::to_string).collect();
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{path}\t{}", heads.join(","));
+}
+
 /// Writes the file again with the last note of each file, where that is much shorter.
 fn drop_replaced(own: &Dir, length: u64) -> std::io::Result<()> {
     let known = read(own);
     let mut notes: Vec<(&String, &Vec<Id>)> = known.iter().collect();
     notes.sort();
     let mut text = String::new();
-    for (path, heads) in notes {
-        let heads: Vec<String> = heads.iter().map(ToString::to_string).collect();
-        // A text takes any amount of words.
-        let _ = writeln!(text, "{path}\t{}", heads.join(","));
-    }
+    notes.into_iter().for_each(|(path, heads)| add_note(&mut text, path, heads));
     if 2 * (text.len() as u64) < length { own.replace(FILE, text.as_bytes(), 0o666) } else { Ok(()) }
 }
 

@@ -50,7 +50,7 @@ pub fn project_onto(
     project_logs(store, entity, log, new, set_aside, Over::Known(known))
 }
 
-/// Over what the readable file may be written. What somebody saves in the meantime stays in any case.
+/// What the readable file may hold for it to be replaced. An edit that a user saves in the meantime is never replaced.
 #[derive(Clone, Copy)]
 enum Over<'a> {
     Nothing,
@@ -138,7 +138,7 @@ fn project_logs(
         Over::States if is_state_of(entity, &log.entries, new, &current) => true,
         _ => before.as_bytes() == current,
     };
-    // What somebody saves from here on stands in the file too.
+    // An edit that a user saves between the read and the rename is kept as well.
     match is_known && dir.replace_known(readable, &current, text.as_bytes(), 0o666).map_err(fail("write"))? {
         true => rendered(),
         false => Ok(None),

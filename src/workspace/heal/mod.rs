@@ -273,8 +273,10 @@ impl Workspace {
         }
         for entity in entities {
             let did = self.heal_one(&entity, &work, &lineage, runtime, &mut healed)?;
-            healed.written.push(entity.clone());
-            healed.items.push(HealedEntity { entity, did });
+            if !did.is_empty() {
+                healed.written.push(entity.clone());
+                healed.items.push(HealedEntity { entity, did });
+            }
         }
         if let Some(objects) = &objects {
             healed.staged = self.stage(objects, &work, healed.written.iter(), false)?;

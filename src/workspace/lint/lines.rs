@@ -40,14 +40,14 @@ pub(super) fn point_out(finding: &mut Finding, entity: &Entity, entries: &[Entry
     };
 }
 
-/// Whether a finding about a readable file says no more than that its log has lost something, which was found already.
-pub(super) fn is_told(finding: &Finding, of_log: &[Finding]) -> bool {
-    let told = |found: &Finding| match found.rule {
+/// Whether a finding about a readable file only repeats that its log has lost or changed an event.
+pub(super) fn repeats_log_finding(finding: &Finding, of_log: &[Finding]) -> bool {
+    let covers = |found: &Finding| match found.rule {
         Rule::LogGap | Rule::LogHeadless => finding.rule == Rule::LogGap,
         Rule::SignatureWrong => matches!(finding.rule, Rule::LogGap | Rule::YamlEdited | Rule::YamlStale),
         _ => false,
     };
-    of_log.iter().any(told)
+    of_log.iter().any(covers)
 }
 
 /// The first line of `found` that is not as expected; where lines are missing at its end, its last one.

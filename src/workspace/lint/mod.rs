@@ -45,7 +45,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use self::lines::{is_told, point_out};
+use self::lines::{repeats_log_finding, point_out};
 use self::odd::is_temporary;
 use self::signed::{Asks, Keys};
 use self::task::several_owners;
@@ -264,7 +264,7 @@ impl Workspace {
         let is_whole = |bytes: Vec<u8>| bytes == render_task(&loaded.task).as_bytes();
         if more.is_empty() && !read_yaml(&self.store, &Entity::Task(id)).ok().flatten().is_some_and(is_whole) {
             let mut found = self.readable_at_rest(lineage, id, &loaded.log.entries, mark)?;
-            found.retain(|found| !is_told(found, &findings));
+            found.retain(|found| !repeats_log_finding(found, &findings));
             findings.extend(found.into_iter().map(|found| found.task(id)));
         }
         findings.extend(values(&self.store.name, &loaded.task));

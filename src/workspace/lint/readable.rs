@@ -55,7 +55,7 @@ fn unclear_found(path: &str, unclear: &Unclear, bytes: &[u8]) -> Finding {
 }
 
 /// Comments with their lines.
-fn told(all: &[Comment]) -> String {
+fn list_comments(all: &[Comment]) -> String {
     let mut words: Vec<String> =
         all.iter().take(MOST_COMMENTS).map(|(line, words)| format!("{} (line {line})", quoted(words))).collect();
     if all.len() > MOST_COMMENTS {
@@ -69,7 +69,7 @@ fn judged_found(path: String, judged: &Judged, bytes: &[u8]) -> Option<Finding> 
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     let line = |keys: &[String]| keys.iter().filter_map(|key| line_of_key(text, key)).min();
     let comments = || {
-        let more = if judged.remarks.is_empty() { String::new() } else { told(&judged.remarks) };
+        let more = if judged.remarks.is_empty() { String::new() } else { list_comments(&judged.remarks) };
         (!more.is_empty()).then_some(more)
     };
     let finding = match &judged.how {
@@ -83,7 +83,7 @@ fn judged_found(path: String, judged: &Judged, bytes: &[u8]) -> Option<Finding> 
         Readable::Comments => {
             let (line, message) = match &judged.remarks[..] {
                 [(line, words)] => (*line, format!("a comment would be lost: {}", quoted(words))),
-                all => (all.first().map_or(1, |first| first.0), format!("comments would be lost: {}", told(all))),
+                all => (all.first().map_or(1, |first| first.0), format!("comments would be lost: {}", list_comments(all))),
             };
             return Some(Finding::new(Rule::YamlComment, message).at(path, Some(line)));
         }

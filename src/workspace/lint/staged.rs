@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::fence::{self, Suspect};
 use super::granted;
-use super::lines::is_told;
+use super::lines::repeats_log_finding;
 use super::odd::misplaced;
 use super::permitted::RolesAt;
 use super::rewritten::rewritten;
@@ -51,7 +51,7 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
             let finding = Finding::new(Rule::IndexUnmerged, "git's index holds it in conflict").at(path, None);
             match entity_below(staging.below(path)) {
                 Some(_) => finding,
-                None => Finding { mend: "settle it with an editor, then git add it".into(), ..finding },
+                None => Finding { mend: "resolve it with an editor, then git add it".into(), ..finding },
             }
         })
         .collect();
@@ -238,7 +238,7 @@ impl<'a> Staging<'a> {
             bytes: yaml.new.as_deref(),
         };
         let mut found = beside.findings(&self.lineage)?;
-        found.retain(|found| !is_told(found, &after.findings));
+        found.retain(|found| !repeats_log_finding(found, &after.findings));
         findings.extend(found.into_iter().map(strictly).map(half_staged));
         let text = String::from_utf8_lossy(yaml.new.as_deref().unwrap_or_default());
         for finding in findings.iter_mut().filter(|finding| finding.line.is_none()) {

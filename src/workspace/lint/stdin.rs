@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::lines::is_told;
+use super::lines::repeats_log_finding;
 use super::odd::misplaced;
 use super::rewritten::rewritten;
 use super::staged::{is_place_of_new, settings, understood};
@@ -109,7 +109,7 @@ fn file(store: &Store, lineage: &Lineage<'_>, entity: &Entity, path: &str, text:
         bytes: Some(text),
     };
     let mut found = beside.findings(lineage)?;
-    found.retain(|found| !is_told(found, &understood.findings));
+    found.retain(|found| !repeats_log_finding(found, &understood.findings));
     let own = understood.findings.iter().filter(|finding| finding.path.as_deref() == Some(path)).cloned();
     let own = own.map(|mut finding| {
         finding.line = finding.spot.as_ref().and_then(|spot| line_of(&shown, spot));
