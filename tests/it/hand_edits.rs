@@ -137,3 +137,23 @@ fn what_was_thrown_away_on_purpose_stays_thrown_away() {
     assert_eq!(room.get(&id)["title"], "kept");
     room.is_clean();
 }
+
+#[test]
+fn a_file_that_was_committed_without_its_log_is_named_and_not_said_to_be_back() {
+    let room = Sandbox::new();
+    room.task("first", &[]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-qm", "the plan"]).text();
+    let id = room.task("second", &[]);
+    room.git(&["add", &room.yaml_of(&id).display().to_string()]).text();
+    room.git(&["commit", "-q", "--no-verify", "-m", "half of it"]).text();
+    room.git(&["switch", "-qc", "other"]).text();
+    room.git(&["stash", "-q", "-u"]).text();
+    let fixed = room.run(&["lint", "--fix"]).json();
+    assert!(!fixed.to_string().contains("its files are back"), "{fixed:#}");
+    let refused = fixed["data"]["refused"][0].clone();
+    assert!(
+        refused["task"] == id.as_str() && refused["message"].as_str().unwrap().contains("without its log"),
+        "{fixed:#}"
+    );
+}

@@ -71,12 +71,10 @@ impl Workspace {
             let new =
                 |id: &Id| !known.contains(id) && !refused.contains_key(id) && edits.iter().all(|edit| edit.id != *id);
             let looked_at = scene.tasks.iter().filter(|(id, slot)| (decided.is_err() || slot.changed) && new(id));
-            let mut more = Vec::new();
-            for (id, slot) in looked_at {
-                if self.is_in_the_way(&lineage, *id, slot)? {
-                    more.push(HandEdit { id: *id, draft: None, comments: Comments::Refuse });
-                }
-            }
+            let more: Vec<HandEdit> = looked_at
+                .filter(|(id, slot)| self.is_in_the_way(&lineage, **id, slot))
+                .map(|(id, _)| HandEdit { id: *id, draft: None, comments: Comments::Refuse })
+                .collect();
             if !more.is_empty() {
                 edits.extend(more);
                 scene = again(scene, &passed_over, &left_alone);
@@ -199,7 +197,7 @@ impl Workspace {
             }
             Err(e) => return Err(Error::io("read", Path::new(&path), &e)),
         };
-        let judged = lineage.judge(Place::WorkTree, &entity, &slot.log.entries, &slot.log.entries, &bytes)?;
+        let judged = lineage.judge(Place::WorkTree, &entity, &slot.log.entries, &slot.log.entries, &bytes);
         if !judged.how.holds_words() {
             self.notice_unclear(&entity, &judged);
             return Ok(Some(bytes));
@@ -216,11 +214,11 @@ impl Workspace {
     }
 
     /// Whether the readable file of a task on the stage holds words that are in no event: an edit, or a comment.
-    fn is_in_the_way(&self, lineage: &Lineage<'_>, id: Id, slot: &OnStage) -> Result<bool> {
+    fn is_in_the_way(&self, lineage: &Lineage<'_>, id: Id, slot: &OnStage) -> bool {
         let entity = Entity::Task(id);
-        let Ok(Some(bytes)) = read_yaml(&self.store, &entity) else { return Ok(false) };
-        let judged = lineage.judge(Place::WorkTree, &entity, &slot.log.entries, &slot.log.entries, &bytes)?;
-        Ok(judged.how.holds_words())
+        let Ok(Some(bytes)) = read_yaml(&self.store, &entity) else { return false };
+        let judged = lineage.judge(Place::WorkTree, &entity, &slot.log.entries, &slot.log.entries, &bytes);
+        judged.how.holds_words()
     }
 }
 

@@ -117,7 +117,7 @@ impl<'a> Trial<'a> {
     pub fn edit(&self, id: Id, path: &str, text: &str) -> Tried {
         let read = self.load(id).and_then(|loaded| {
             let (entity, entries) = (Entity::Task(id), &loaded.log.entries);
-            let judged = self.lineage.judge(self.place, &entity, entries, entries, text.as_bytes())?;
+            let judged = self.lineage.judge(self.place, &entity, entries, entries, text.as_bytes());
             match &judged.how {
                 Readable::Ahead(lost) => Err(ahead(id, path, *lost)),
                 Readable::Invalid(why) => Err(unreadable(id, path, why.trim_start_matches("it cannot be read: "))),

@@ -79,19 +79,17 @@ impl Judged {
 impl Lineage<'_> {
     /// Compares a readable file with its log. `found` is the log as it stood beside the file; `all` is what it holds once it is
     /// repaired.
-    ///
-    /// Errors: `ERR_GIT` where git's index or objects cannot be read.
-    pub fn judge(&self, place: Place, entity: &Entity, found: &[Entry], all: &[Entry], bytes: &[u8]) -> Result<Judged> {
+    pub fn judge(&self, place: Place, entity: &Entity, found: &[Entry], all: &[Entry], bytes: &[u8]) -> Judged {
         let whole = render(entity, all);
         if whole.as_bytes() == bytes {
-            return Ok(Judged::plainly(Readable::Clean));
+            return Judged::plainly(Readable::Clean);
         }
         let Ok(text) = std::str::from_utf8(bytes) else {
-            return Ok(Judged::plainly(Readable::Invalid(not_text(bytes))));
+            return Judged::plainly(Readable::Invalid(not_text(bytes)));
         };
         if text.len() <= 2 * whole.len() && text.contains('\r') && text.replace("\r\n", "\n") == whole {
             // Git made other line ends of it on its way into this work tree.
-            return Ok(Judged::plainly(Readable::Stale));
+            return Judged::plainly(Readable::Stale);
         }
         let conflicted = is_conflicted(text);
         let parsed = match conflicted {
@@ -104,12 +102,12 @@ impl Lineage<'_> {
             Err(why) => Some(why.as_str()),
         };
         if why.is_some() || conflicted {
-            let by_lines = self.judge_by_lines(place, entity, all, text)?;
+            let by_lines = self.judge_by_lines(place, entity, all, text).unwrap_or_else(|e| unknown(&e));
             match (by_lines, why) {
-                (Some(judged), _) => return Ok(judged),
+                (Some(judged), _) => return judged,
                 (None, Some(why)) => {
                     let how = Readable::Invalid(format!("it cannot be read: {why}"));
-                    return Ok(Judged { conflicted, ..Judged::plainly(how) });
+                    return Judged { conflicted, ..Judged::plainly(how) };
                 }
                 (None, None) => {}
             }
@@ -126,20 +124,20 @@ impl Lineage<'_> {
                 if !asked.insert((part.clone(), format!("{value:?}"))) {
                     continue;
                 }
-                let merged = if conflicted && place == Place::WorkTree {
-                    self.merged(entity, &part, value.as_ref()).unwrap_or_else(|e| unknown(&e))
-                } else {
-                    None
+                let merged = match place {
+                    Place::WorkTree if conflicted => self.merged(entity, &part, value.as_ref()),
+                    _ => Ok(None),
                 };
-                let origin = match place {
-                    _ if merged.is_some() => Ok(merged.unwrap_or_default()),
-                    Place::WorkTree => self.origin_here(entity, &base, found, &part, value.as_ref()),
+                let origin = match (merged, place) {
+                    (Ok(Some(origin)), _) => Ok(origin),
+                    (Err(e), _) => Err(e),
+                    (_, Place::WorkTree) => self.origin_here(entity, &base, found, &part, value.as_ref()),
                     _ => self.origin(entity, place, &part, value.as_ref()),
                 };
                 let origin = origin.unwrap_or_else(|e| unknown(&e));
                 let lost = match origin {
                     Origin::Events | Origin::Mixed => None,
-                    _ => lost.event(&part, value.as_ref())?,
+                    _ => lost.event(&part, value.as_ref()).unwrap_or_else(|e| unknown(&e)),
                 };
                 match lost {
                     Some(event) => judging.ahead = Some(event),
@@ -151,7 +149,7 @@ impl Lineage<'_> {
         let mut remarks: Vec<Comment> =
             texts.iter().zip(&docs).flat_map(|(text, doc)| comments_of(text, doc)).collect();
         remarks.dedup();
-        Ok(judging.finish(docs, remarks, conflicted))
+        judging.finish(docs, remarks, conflicted)
     }
 
     /// Judges a file that git put together, line by line, from versions of which each can be read: its edits are theirs. `None` where

@@ -133,7 +133,7 @@ impl Workspace {
         let entity = Entity::Task(id);
         let Ok(Some(bytes)) = read_yaml(&self.store, &entity) else { return Ok(None) };
         let entries = load_task(&self.store, id, &[])?.log.entries;
-        lineage.judge(Place::WorkTree, &entity, &entries, &entries, &bytes).map(Some)
+        Ok(Some(lineage.judge(Place::WorkTree, &entity, &entries, &entries, &bytes)))
     }
 
     /// Brings events into the log of an entity and renders its file, unless that holds words of a person. Says whether it was
@@ -150,7 +150,7 @@ impl Workspace {
         let log = read_log(&self.store, entity)?;
         let bytes = read_yaml(&self.store, entity).ok().flatten();
         if let Some(bytes) = &bytes {
-            let judged = lineage.judge(Place::WorkTree, entity, &log.entries, &log.entries, bytes)?;
+            let judged = lineage.judge(Place::WorkTree, entity, &log.entries, &log.entries, bytes);
             if judged.how.holds_words() {
                 return project_log(&self.store, entity, log, new, runtime).map(|()| false);
             }
@@ -213,7 +213,7 @@ impl Scene<'_> {
         self.load_known(id)?;
         let entries = self.tasks[&id].log.entries.clone();
         let place = hand.draft.as_ref().map_or(Place::WorkTree, |draft| draft.place);
-        let judged = self.ws.lineage().judge(place, &entity, &entries, &entries, text.as_bytes())?;
+        let judged = self.ws.lineage().judge(place, &entity, &entries, &entries, text.as_bytes());
         match &judged.how {
             Readable::Invalid(why) => {
                 return Err(unreadable(id, &path, why.trim_start_matches("it cannot be read: ")));

@@ -156,17 +156,26 @@ impl Workspace {
             for (id, entries) in self.events_of(gone)? {
                 events.entry(id).or_default().extend(entries);
             }
+            events.retain(|_, entries| !entries.is_empty());
             self.under_lock("agentpm lint --fix", |runtime, _, _| {
                 self.logs_were_written();
+                let lineage = self.lineage();
                 for (id, entries) in &mut events {
                     entries.sort_by_key(|entry| entry.event.stamp());
                     entries.dedup_by_key(|entry| entry.event.id);
-                    self.project_unedited(&self.lineage(), &Entity::Task(*id), entries, runtime)?;
+                    self.project_unedited(&lineage, &Entity::Task(*id), entries, runtime)?;
                 }
                 Ok(())
             })?;
         }
-        for id in gone.keys().chain(&before) {
+        let (here, logless): (Vec<&Id>, Vec<&Id>) = gone.keys().partition(|id| self.has_log(**id));
+        refused.extend(logless.into_iter().map(|id| Refused {
+            task: Some(*id),
+            message: format!("task {id} was committed without its log, which this clone does not hold"),
+            hint: Some("fetch the branch that has it, or take its folder out of the commit".into()),
+            ..Refused::default()
+        }));
+        for id in here.into_iter().chain(&before) {
             if gone.contains_key(id) {
                 done.push(format!("task {id}: its files are back"));
             }

@@ -333,7 +333,7 @@ impl Workspace {
         };
         let all: Vec<Entry> = log.entries.iter().chain(&more).cloned().collect();
         let judge = |bytes: &Vec<u8>| lineage.judge(Place::WorkTree, entity, &log.entries, &all, bytes);
-        let judged = readable.as_ref().map(judge).transpose()?;
+        let judged = readable.as_ref().map(judge);
         if let Some(judged) = judged.as_ref().filter(|judged| !judged.how.holds_words()) {
             self.notice_unclear(entity, judged);
         }

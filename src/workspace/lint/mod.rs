@@ -45,7 +45,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use self::lines::{repeats_log_finding, point_out};
+use self::lines::{point_out, repeats_log_finding};
 use self::odd::is_temporary;
 use self::signed::{Asks, Keys};
 use self::task::several_owners;
@@ -212,7 +212,7 @@ impl Workspace {
             let path = home(&entity).map(|(folder, _)| self.store.shown(folder.join(LOG))).unwrap_or_default();
             findings.extend(signed::judge(&entity, &path, &log, &BTreeSet::new(), &keys, asks));
             if !pending.contains_key(&entity) {
-                findings.extend(self.readable_here(&self.lineage(), &entity, &log.entries)?);
+                findings.extend(self.readable_here(&self.lineage(), &entity, &log.entries));
             }
         }
         if let Ok(text) = String::from_utf8(self.store.dir.read("roles.yml", MAX_CONFIG).unwrap_or_default())
@@ -281,7 +281,7 @@ impl Workspace {
         mark: Option<Mark>,
     ) -> Result<Vec<Finding>> {
         let entity = Entity::Task(id);
-        let mut found = self.readable_here(lineage, &entity, entries)?;
+        let mut found = self.readable_here(lineage, &entity, entries);
         let mut looked = entries.len();
         for _ in 0..20 {
             if found.is_empty() || self.mark_of_log(id) == mark && self.pending()?.is_empty() {
@@ -292,7 +292,7 @@ impl Workspace {
             if now.len() == looked && self.pending()?.is_empty() {
                 break;
             }
-            found = self.readable_here(lineage, &entity, &now)?;
+            found = self.readable_here(lineage, &entity, &now);
             looked = now.len();
         }
         Ok(found)
@@ -304,15 +304,15 @@ impl Workspace {
     }
 
     /// How a readable file of the work tree differs from what its log says.
-    fn readable_here(&self, lineage: &Lineage<'_>, entity: &Entity, entries: &[Entry]) -> Result<Vec<Finding>> {
-        let Some(path) = yaml_path(entity).map(|path| self.store.shown(path)) else { return Ok(Vec::new()) };
+    fn readable_here(&self, lineage: &Lineage<'_>, entity: &Entity, entries: &[Entry]) -> Vec<Finding> {
+        let Some(path) = yaml_path(entity).map(|path| self.store.shown(path)) else { return Vec::new() };
         let bytes = match read_yaml(&self.store, entity) {
             Ok(bytes) => bytes,
             Err(e) if is_odd(&e) => {
-                return Ok(vec![Finding::new(Rule::OddFile, format!("not a regular file: {e}")).at(path, None)]);
+                return vec![Finding::new(Rule::OddFile, format!("not a regular file: {e}")).at(path, None)];
             }
             Err(e) => {
-                return Ok(vec![Finding::new(Rule::YamlInvalid, format!("it cannot be read: {e}")).at(path, None)]);
+                return vec![Finding::new(Rule::YamlInvalid, format!("it cannot be read: {e}")).at(path, None)];
             }
         };
         Beside { place: Place::WorkTree, path, entity, entries, bytes: bytes.as_deref() }.findings(lineage)

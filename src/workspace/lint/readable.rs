@@ -4,7 +4,6 @@
 //! Refuses to know: how to mend it.
 
 use super::point_out;
-use crate::error::Result;
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::quoted;
@@ -32,19 +31,17 @@ pub(in crate::workspace) struct Beside<'a> {
 
 impl Beside<'_> {
     /// How the file differs from what its log says, with the lines.
-    ///
-    /// Errors: `ERR_GIT` where the versions it comes from cannot be read.
-    pub fn findings(self, lineage: &Lineage<'_>) -> Result<Vec<Finding>> {
+    pub fn findings(self, lineage: &Lineage<'_>) -> Vec<Finding> {
         let Beside { place, path, entity, entries, bytes } = self;
         let Some(bytes) = bytes else {
-            return Ok(vec![Finding::new(Rule::YamlMissing, "the readable file is missing").at(path, None)]);
+            return vec![Finding::new(Rule::YamlMissing, "the readable file is missing").at(path, None)];
         };
-        let judged = lineage.judge(place, entity, entries, entries, bytes)?;
+        let judged = lineage.judge(place, entity, entries, entries, bytes);
         let mut findings: Vec<Finding> =
             judged.unclear.iter().map(|unclear| unclear_found(&path, unclear, bytes)).collect();
         findings.extend(judged_found(path, &judged, bytes));
         findings.iter_mut().for_each(|finding| point_out(finding, entity, entries, bytes));
-        Ok(findings)
+        findings
     }
 }
 
@@ -83,7 +80,9 @@ fn judged_found(path: String, judged: &Judged, bytes: &[u8]) -> Option<Finding> 
         Readable::Comments => {
             let (line, message) = match &judged.remarks[..] {
                 [(line, words)] => (*line, format!("a comment would be lost: {}", quoted(words))),
-                all => (all.first().map_or(1, |first| first.0), format!("comments would be lost: {}", list_comments(all))),
+                all => {
+                    (all.first().map_or(1, |first| first.0), format!("comments would be lost: {}", list_comments(all)))
+                }
             };
             return Some(Finding::new(Rule::YamlComment, message).at(path, Some(line)));
         }

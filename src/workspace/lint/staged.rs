@@ -237,7 +237,7 @@ impl<'a> Staging<'a> {
             entries: after.entries(),
             bytes: yaml.new.as_deref(),
         };
-        let mut found = beside.findings(&self.lineage)?;
+        let mut found = beside.findings(&self.lineage);
         found.retain(|found| !repeats_log_finding(found, &after.findings));
         findings.extend(found.into_iter().map(strictly).map(half_staged));
         let text = String::from_utf8_lossy(yaml.new.as_deref().unwrap_or_default());

@@ -108,7 +108,7 @@ fn file(store: &Store, lineage: &Lineage<'_>, entity: &Entity, path: &str, text:
         entries: understood.entries(),
         bytes: Some(text),
     };
-    let mut found = beside.findings(lineage)?;
+    let mut found = beside.findings(lineage);
     found.retain(|found| !repeats_log_finding(found, &understood.findings));
     let own = understood.findings.iter().filter(|finding| finding.path.as_deref() == Some(path)).cloned();
     let own = own.map(|mut finding| {

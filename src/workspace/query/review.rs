@@ -366,7 +366,7 @@ impl Side {
                 let entity = Entity::Task(*id);
                 let place = past.file_place();
                 let beside = Beside { place, path, entity: &entity, entries: &log.entries, bytes: yaml.as_deref() };
-                findings.extend(beside.findings(&lineage)?.into_iter().map(|f| f.task(*id)));
+                findings.extend(beside.findings(&lineage).into_iter().map(|f| f.task(*id)));
             }
             self.texts.insert(*id, text);
         }

@@ -139,7 +139,7 @@ impl Sync<'_> {
             let log = self.objects.file(there, &self.ws.store.shown(task_dir(id).join(LOG)))?.unwrap_or_default();
             let entries = Log::read(&log[..]).unwrap_or_default().entries;
             let (entity, place) = (Entity::Task(id), Place::Commit(theirs));
-            let judged = lineage.judge(place, &entity, &entries, &entries, text.as_bytes())?;
+            let judged = lineage.judge(place, &entity, &entries, &entries, text.as_bytes());
             if matches!(judged.how, Readable::Edited(_)) {
                 edits.push(Edited { id, text, rendered: render(&entity, &entries), place });
             }
