@@ -66,6 +66,12 @@ pub struct Log {
 }
 
 impl Log {
+    /// Reads a log that is held in memory.
+    pub fn of(bytes: &[u8]) -> Self {
+        // Memory does not fail.
+        Self::read(bytes).unwrap_or_default()
+    }
+
     /// Reads a log to its end. Bytes beyond [`MAX_LOG`] are not read; that is a finding.
     ///
     /// Errors: only the reader's own.
@@ -209,9 +215,7 @@ impl Log {
 /// The union of two versions of a log: in its plain form, or, where one of them cannot be held whole, each different line as it
 /// came, so that nothing of either is lost.
 pub fn union(one: &[u8], other: &[u8]) -> Vec<u8> {
-    // Memory does not fail.
-    let read = |bytes: &[u8]| Log::read(bytes).unwrap_or_default();
-    let (mut log, more) = (read(one), read(other));
+    let (mut log, more) = (Log::of(one), Log::of(other));
     if !log.fixed && !more.fixed {
         log.foreign.extend(more.foreign);
         log.foreign.extend(log.torn.take().into_iter().chain(more.torn).map(|torn| (0, torn)));

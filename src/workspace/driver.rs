@@ -155,8 +155,7 @@ impl Sides<'_> {
     fn log(&self, commit: Oid) -> Result<Vec<Entry>> {
         let path = Path::new(self.path).with_file_name(LOG).display().to_string();
         let bytes = self.objects.file(self.objects.commit(commit)?.tree, &path)?.unwrap_or_default();
-        // Memory does not fail.
-        Ok(Log::read(&bytes[..]).unwrap_or_default().entries)
+        Ok(Log::of(&bytes).entries)
     }
 }
 

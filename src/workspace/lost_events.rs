@@ -117,7 +117,7 @@ impl Workspace {
         for (entity, ids) in left.iter_mut() {
             let Some((folder, _)) = home(entity) else { continue };
             let Some(bytes) = objects.file(tree, &self.store.shown(folder.join(LOG)))? else { continue };
-            let log = Log::read(&bytes[..]).unwrap_or_default();
+            let log = Log::of(&bytes);
             for entry in &log.entries {
                 ids.remove(&entry.event.id);
             }

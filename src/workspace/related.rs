@@ -124,7 +124,7 @@ fn relationships(objects: &Objects, id: Id, folder: Oid) -> Result<String> {
         return Ok(text);
     }
     // Nothing but the reader fails, and this one reads memory.
-    for entry in Log::read(&bytes[..]).unwrap_or_default().entries {
+    for entry in Log::of(&bytes).entries {
         if let Payload::RelationshipAdded(p) = &entry.event.payload
             && p.kind.home(p.from, p.to) == id
         {

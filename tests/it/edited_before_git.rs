@@ -24,6 +24,16 @@ fn edit(room: &Sandbox, task: &str, from: &str, to: &str) {
     fs::write(room.yaml_of(task), text.replacen(from, to, 1)).unwrap();
 }
 
+/// Changes the plan on a branch `side` and on `main`, which is checked out afterwards.
+fn branches(room: &Sandbox, on_side: impl FnOnce(), on_main: impl FnOnce()) {
+    room.git(&["switch", "-qc", "side"]).text();
+    on_side();
+    commit(room, "side");
+    room.git(&["switch", "-q", "main"]).text();
+    on_main();
+    commit(room, "main");
+}
+
 /// How many events of the task record hand edits.
 fn by_hand(room: &Sandbox, task: &str) -> usize {
     fs::read_to_string(room.log_of(task)).unwrap().matches("\"hand edit\"").count()
@@ -32,12 +42,11 @@ fn by_hand(room: &Sandbox, task: &str) -> usize {
 #[test]
 fn edits_of_two_lines_of_one_text_are_both_kept() {
     let (room, task) = plan(&["--intent", "one\na\nb\nc\ntwo"]);
-    room.git(&["switch", "-qc", "side"]).text();
-    edit(&room, &task, "  one\n", "  one by hand\n");
-    commit(&room, "an edit");
-    room.git(&["switch", "-q", "main"]).text();
-    edit(&room, &task, "  two\n", "  two by hand\n");
-    commit(&room, "another edit");
+    branches(
+        &room,
+        || edit(&room, &task, "  one\n", "  one by hand\n"),
+        || edit(&room, &task, "  two\n", "  two by hand\n"),
+    );
     room.git(&["merge", "-q", "--no-edit", "side"]).text();
     room.run(&["lint", "--fix"]).data();
     assert_eq!(room.get(&task)["intent"], "one by hand\na\nb\nc\ntwo by hand");
@@ -47,12 +56,15 @@ fn edits_of_two_lines_of_one_text_are_both_kept() {
 #[test]
 fn an_edit_made_while_merging_is_kept_though_its_word_stands_elsewhere() {
     let (room, task) = plan(&["--metadata", r#"{"n":"docs"}"#]);
-    room.git(&["switch", "-qc", "side"]).text();
-    room.run(&["task", "update", &task, "--title", "second"]).data();
-    commit(&room, "side");
-    room.git(&["switch", "-q", "main"]).text();
-    room.run(&["note", &task, "--content", "n"]).data();
-    commit(&room, "main");
+    branches(
+        &room,
+        || {
+            room.run(&["task", "update", &task, "--title", "second"]).data();
+        },
+        || {
+            room.run(&["note", &task, "--content", "n"]).data();
+        },
+    );
     room.git(&["merge", "-q", "--no-commit", "side"]).text();
     edit(&room, &task, "type: feature", "type: docs");
     commit(&room, "merge");
@@ -64,12 +76,15 @@ fn an_edit_made_while_merging_is_kept_though_its_word_stands_elsewhere() {
 #[test]
 fn both_lines_of_a_conflict_are_reported_where_the_log_keeps_one() {
     let (room, task) = plan(&["--intent", "a\nb"]);
-    room.git(&["switch", "-qc", "side"]).text();
-    room.run(&["task", "update", &task, "--intent", "a theirs\nb"]).data();
-    commit(&room, "side");
-    room.git(&["switch", "-q", "main"]).text();
-    room.run(&["task", "update", &task, "--intent", "a ours\nb"]).data();
-    commit(&room, "main");
+    branches(
+        &room,
+        || {
+            room.run(&["task", "update", &task, "--intent", "a theirs\nb"]).data();
+        },
+        || {
+            room.run(&["task", "update", &task, "--intent", "a ours\nb"]).data();
+        },
+    );
     assert_eq!(room.git(&["merge", "-q", "side"]).code, 1);
     let text = fs::read_to_string(room.yaml_of(&task)).unwrap();
     let is_mark = |line: &&str| ["<<<<<<<", "=======", ">>>>>>>"].iter().any(|mark| line.starts_with(mark));
@@ -100,12 +115,13 @@ fn an_edit_that_takes_a_command_back_is_recorded_or_reported() {
 #[test]
 fn an_edit_that_a_cherry_pick_leaves_in_conflict_is_recorded() {
     let (room, task) = plan(&[]);
-    room.git(&["switch", "-qc", "side"]).text();
-    edit(&room, &task, "title: first", "title: by hand");
-    commit(&room, "an edit");
-    room.git(&["switch", "-q", "main"]).text();
-    room.run(&["task", "update", &task, "--title", "by command"]).data();
-    commit(&room, "main");
+    branches(
+        &room,
+        || edit(&room, &task, "title: first", "title: by hand"),
+        || {
+            room.run(&["task", "update", &task, "--title", "by command"]).data();
+        },
+    );
     assert_eq!(room.git(&["cherry-pick", "-n", "side"]).code, 1);
     room.run(&["resolve"]).data();
     assert_eq!(room.get(&task)["title"], "by hand");
@@ -127,13 +143,16 @@ fn an_edit_that_is_made_again_is_recorded_again() {
 #[test]
 fn a_comment_in_a_conflict_becomes_a_note() {
     let (room, task) = plan(&[]);
-    room.git(&["switch", "-qc", "side"]).text();
-    room.run(&["task", "update", &task, "--title", "theirs"]).data();
-    edit(&room, &task, "type: feature", "# ask Eve\ntype: feature");
-    commit(&room, "side");
-    room.git(&["switch", "-q", "main"]).text();
-    room.run(&["task", "update", &task, "--title", "ours"]).data();
-    commit(&room, "main");
+    branches(
+        &room,
+        || {
+            room.run(&["task", "update", &task, "--title", "theirs"]).data();
+            edit(&room, &task, "type: feature", "# ask Eve\ntype: feature");
+        },
+        || {
+            room.run(&["task", "update", &task, "--title", "ours"]).data();
+        },
+    );
     assert_eq!(room.git(&["merge", "-q", "side"]).code, 1);
     room.run(&["resolve"]).data();
     assert!(room.get(&task)["context"].to_string().contains("ask Eve"));

@@ -221,18 +221,23 @@ fn unblocking_asks_for_no_right() {
     assert_eq!(room.run(&["lint", "--base", "HEAD^"]).data()["findings"], json!([]));
 }
 
+/// Finishes one blocker on each of two branches, which also change the same line of the code.
+fn finish_on_two_branches(room: &Sandbox, plan: &Waiting) {
+    for (branch, blocker) in ["side", "main"].into_iter().zip(&plan.blockers) {
+        let _ = room.git(&["switch", "-q", "-c", branch]);
+        room.git(&["switch", "-q", branch]).text();
+        finish(room, blocker);
+        fs::write(room.repo().join("code"), branch).unwrap();
+        commit(room, branch);
+    }
+}
+
 #[test]
 fn what_resolve_unblocks_within_a_merge_is_staged() {
     let room = Sandbox::new();
     let plan = waiting(&room, 1);
     commit(&room, "begin");
-    for (branch, blocker) in ["side", "main"].into_iter().zip(&plan.blockers) {
-        let _ = room.git(&["switch", "-q", "-c", branch]);
-        room.git(&["switch", "-q", branch]).text();
-        finish(&room, blocker);
-        fs::write(room.repo().join("code"), branch).unwrap();
-        commit(&room, branch);
-    }
+    finish_on_two_branches(&room, &plan);
     assert_ne!(room.git(&["merge", "-q", "--no-edit", "side"]).code, 0, "the code is in conflict");
     room.run(&["resolve"]).data();
     commit(&room, "merged");
@@ -457,13 +462,7 @@ fn with_hooks_the_commit_that_ends_a_merge_holds_what_follows_from_both_branches
         room.run(&["init", "--hooks"]).data();
         let plan = waiting(&room, 1);
         commit(&room, "begin");
-        for (branch, blocker) in ["side", "main"].into_iter().zip(&plan.blockers) {
-            let _ = room.git(&["switch", "-q", "-c", branch]);
-            room.git(&["switch", "-q", branch]).text();
-            finish(&room, blocker);
-            fs::write(room.repo().join("code"), branch).unwrap();
-            commit(&room, branch);
-        }
+        finish_on_two_branches(&room, &plan);
         fs::write(room.repo().join("notes"), "the user's own").unwrap();
         assert_ne!(room.git(&["merge", "-q", "--no-edit", "side"]).code, 0, "the code is in conflict");
         fs::write(room.repo().join("code"), "both").unwrap();

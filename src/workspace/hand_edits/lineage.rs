@@ -184,8 +184,7 @@ impl<'a> Lineage<'a> {
         let (Some(repo), Some((folder, _))) = (self.repo, home(entity)) else { return Vec::new() };
         let path = repo.work_dir.join(shown(&self.store, folder.join(LOG)));
         let bytes = files::read_outside(&path, MAX_LOG).unwrap_or_default();
-        // Memory does not fail.
-        Log::read(&bytes[..]).unwrap_or_default().entries
+        Log::of(&bytes).entries
     }
 
     /// Whether the events that a file was last rendered from are in this log.
@@ -463,8 +462,7 @@ impl<'a> Lineage<'a> {
         }
         let read = |item: &Item| objects.blob(item.oid);
         let log = log.as_ref().map(read).transpose()?.unwrap_or_default();
-        // Memory does not fail.
-        let entries = Log::read(&log[..]).unwrap_or_default().entries;
+        let entries = Log::of(&log).entries;
         let mut texts = files.iter().map(read).collect::<Result<Vec<_>>>()?;
         let mut version = Version::of(entity, texts.pop().unwrap_or_default(), entries);
         for text in texts {

@@ -89,7 +89,8 @@ impl Workspace {
                 (Some(plan), Some((at, _))) => objects.file(plan, &at.join(LOG).display().to_string())?,
                 _ => None,
             };
-            let there: BTreeSet<Id> = read(&committed.unwrap_or_default()).entries.iter().map(|e| e.event.id).collect();
+            let there: BTreeSet<Id> =
+                Log::of(&committed.unwrap_or_default()).entries.iter().map(|e| e.event.id).collect();
             let lost: Vec<Entry> = entries.into_iter().filter(|e| !there.contains(&e.event.id)).collect();
             if !lost.is_empty() {
                 work.whole = false;
@@ -169,13 +170,8 @@ impl Workspace {
     }
 }
 
-fn read(bytes: &[u8]) -> Log {
-    // Memory does not fail.
-    Log::read(bytes).unwrap_or_default()
-}
-
 fn add_events(events: &mut BTreeMap<Entity, Vec<Entry>>, bytes: &[u8]) {
-    for entry in read(bytes).entries {
+    for entry in Log::of(bytes).entries {
         events.entry(entry.event.entity.clone()).or_default().push(entry);
     }
 }
@@ -196,8 +192,8 @@ fn lose(objects: &Objects, was: Item, now: Option<Item>, vanished: &mut BTreeMap
 }
 
 fn add_vanished(events: &mut BTreeMap<Entity, Vec<Entry>>, before: &[u8], now: &[u8]) {
-    let still: BTreeSet<Id> = read(now).entries.iter().map(|e| e.event.id).collect();
-    for entry in read(before).entries.into_iter().filter(|e| !still.contains(&e.event.id)) {
+    let still: BTreeSet<Id> = Log::of(now).entries.iter().map(|e| e.event.id).collect();
+    for entry in Log::of(before).entries.into_iter().filter(|e| !still.contains(&e.event.id)) {
         events.entry(entry.event.entity.clone()).or_default().push(entry);
     }
 }

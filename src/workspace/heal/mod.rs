@@ -12,6 +12,7 @@ mod collect;
 mod removed;
 mod seen;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -331,7 +332,10 @@ impl Workspace {
             }
             read => read.unwrap_or_default(),
         };
-        let all: Vec<Entry> = log.entries.iter().chain(&more).cloned().collect();
+        let all = match more.is_empty() {
+            true => Cow::Borrowed(&log.entries),
+            false => Cow::Owned(log.entries.iter().chain(&more).cloned().collect()),
+        };
         let judge = |bytes: &Vec<u8>| lineage.judge(Place::WorkTree, entity, &log.entries, &all, bytes);
         let judged = readable.as_ref().map(judge);
         if let Some(judged) = judged.as_ref().filter(|judged| !judged.how.holds_words()) {

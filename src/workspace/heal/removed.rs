@@ -66,8 +66,7 @@ impl Workspace {
                 ));
                 continue;
             }
-            // Memory does not fail.
-            let log = Log::read(&objects.blob(log)?[..]).unwrap_or_default().entries;
+            let log = Log::of(&objects.blob(log)?).entries;
             if !log.is_empty() {
                 removed.insert(id, Removal { commit: objects.short(commit), log });
             }

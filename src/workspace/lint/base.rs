@@ -100,7 +100,7 @@ impl Workspace {
         for entity in &entities {
             let Some((folder, _)) = home(entity) else { continue };
             let path = self.store.shown(folder.join(LOG));
-            let before = Log::read(&objects.file(top, &path)?.unwrap_or_default()[..]).unwrap_or_default().entries;
+            let before = Log::of(&objects.file(top, &path)?.unwrap_or_default()).entries;
             let known = before.iter().map(|entry| entry.event.id).collect();
             let log = self.log_now(here, entity)?;
             let judge = |whole: &Log| {
@@ -181,7 +181,7 @@ impl Workspace {
         let names = agents.map(|item| objects.items(item.oid)).transpose()?.unwrap_or_default().into_keys();
         for name in names.filter(|name| check_agent_name(name).is_ok()) {
             let bytes = objects.file(top, &self.store.shown(format!("{AGENTS}/{name}/{LOG}")))?.unwrap_or_default();
-            look(&Entity::Agent(name), &Log::read(&bytes[..]).unwrap_or_default().entries)?;
+            look(&Entity::Agent(name), &Log::of(&bytes).entries)?;
         }
         Ok(findings)
     }

@@ -171,7 +171,7 @@ impl<'a> RolesAt<'a> {
         let path = shown(&self.store, format!("{AGENTS}/{agent}/{LOG}"));
         let tree = self.tree.filter(|_| check_agent_name(agent).is_ok());
         let bytes = tree.map(|tree| self.objects.file(tree, &path)).transpose()?.flatten().unwrap_or_default();
-        Ok(Log::read(&bytes[..]).unwrap_or_default())
+        Ok(Log::of(&bytes))
     }
 
     /// The role an agent had registered with by then.

@@ -137,7 +137,7 @@ impl Sync<'_> {
             }
             let Ok(text) = String::from_utf8(self.objects.blob(item.oid)?) else { continue };
             let log = self.objects.file(there, &self.ws.store.shown(task_dir(id).join(LOG)))?.unwrap_or_default();
-            let entries = Log::read(&log[..]).unwrap_or_default().entries;
+            let entries = Log::of(&log).entries;
             let (entity, place) = (Entity::Task(id), Place::Commit(theirs));
             let judged = lineage.judge(place, &entity, &entries, &entries, text.as_bytes());
             if matches!(judged.how, Readable::Edited(_)) {

@@ -271,7 +271,7 @@ impl Sync<'_> {
         self.ws.logs_were_written();
         for (entity, log) in logs {
             let bytes = log.map(|oid| self.objects.blob(oid)).transpose()?.unwrap_or_default();
-            let more = Log::read(&bytes[..]).unwrap_or_default();
+            let more = Log::of(&bytes);
             if !more.foreign.is_empty() || more.fixed {
                 self.bring_damaged(&entity, &bytes)?;
             }

@@ -187,7 +187,7 @@ impl Sync<'_> {
             Ok::<_, Error>(bytes.unwrap_or_default())
         };
         let mut bytes = union(&file(ours)?, &file(theirs)?);
-        let mut log = Log::read(&bytes[..]).unwrap_or_default();
+        let mut log = Log::of(&bytes);
         if !log.fixed {
             redacted(&mut log.entries)?;
             bytes = log.canonical(&[]);

@@ -79,7 +79,7 @@ impl Sync<'_> {
                 continue;
             }
             let committed = self.objects.file(old, &path(LOG))?.unwrap_or_default();
-            let committed = Log::read(&committed[..]).unwrap_or_default().entries;
+            let committed = Log::of(&committed).entries;
             log.entries.extend(self.foreseen.get(&entity).into_iter().flatten().cloned());
             if log.entries.is_empty() && log.foreign.is_empty() {
                 // Files that are gone are no deletion: what was committed stays.
@@ -104,7 +104,7 @@ impl Sync<'_> {
             let log = self.objects.file(tree, &self.ws.store.shown(folder.join(LOG)))?.unwrap_or_default();
             let lines: String = entries.iter().map(|entry| format!("{}\n", entry.line)).collect();
             let bytes = union(&log, lines.as_bytes());
-            let yaml = render(entity, &Log::read(&bytes[..]).unwrap_or_default().entries);
+            let yaml = render(entity, &Log::of(&bytes).entries);
             self.write_files(entity, bytes, yaml, &mut changes)?;
         }
         plan_in(self, self.objects.write_tree(Some(tree), &changes.into_iter().collect::<Vec<_>>())?)

@@ -91,7 +91,7 @@ impl Sync<'_> {
     pub(super) fn entries(&self, id: Id, plan: Option<Oid>) -> Result<Vec<Entry>> {
         let (Some(plan), Some((folder, _))) = (plan, home(&Entity::Task(id))) else { return Ok(Vec::new()) };
         let bytes = self.objects.file(plan, &folder.join(LOG).display().to_string())?.unwrap_or_default();
-        Ok(Log::read(&bytes[..]).unwrap_or_default().entries)
+        Ok(Log::of(&bytes).entries)
     }
 
     fn state(&self, id: Id, plan: Option<Oid>) -> Result<(Option<Task>, u64)> {
