@@ -114,7 +114,7 @@ fn annotation(finding: &Finding) -> String {
         properties.extend(finding.line.map(|line| format!("line={line}")));
     }
     properties.push(format!("title={}", property(&format!("agentpm {}", finding.rule.code()))));
-    let message = format!("{}\nTo mend it: {}", escape(&finding.message), finding.mend);
+    let message = format!("{}\nTo mend it: {}", escape(&finding.message), finding.fix);
     format!("::{level} {}::{}\n", properties.join(","), data(&message))
 }
 
@@ -140,7 +140,7 @@ fn explain(code: &str, global: &Global) -> Result<Answer> {
         Error::not_found(format!("there is no rule {code:?}")).hint(hint)
     })?;
     let data = json!({
-        "code": rule.code(), "severity": rule.severity(), "summary": rule.summary(), "mend": rule.mend(),
+        "code": rule.code(), "severity": rule.severity(), "summary": rule.summary(), "mend": rule.fix(),
         "configurable": rule.is_configurable(), "page": rule.page(),
     });
     Ok(Answer { data, human: rule.page().to_owned(), ..Answer::default() })

@@ -797,7 +797,7 @@ fn schema(args: &Schema) -> Result<Answer> {
             .iter()
             .map(|rule| {
                 json!({
-                    "code": rule.code(), "severity": rule.severity(), "mend": rule.mend(), "summary": rule.summary(),
+                    "code": rule.code(), "severity": rule.severity(), "mend": rule.fix(), "summary": rule.summary(),
                     "configurable": rule.is_configurable(),
                 })
             })

@@ -40,7 +40,7 @@ fn rule(rule: Rule) -> Value {
     json!({
         "id": rule.code(),
         "shortDescription": { "text": rule.summary() },
-        "fullDescription": { "text": format!("{} To mend it: {}.", rule.summary(), rule.mend()) },
+        "fullDescription": { "text": format!("{} To mend it: {}.", rule.summary(), rule.fix()) },
         "help": { "text": rule.page(), "markdown": rule.page() },
         "defaultConfiguration": { "level": level(rule.severity()) },
     })
@@ -51,7 +51,7 @@ fn result(finding: &Finding, seen: &mut BTreeMap<String, usize>) -> Value {
         "ruleId": finding.rule.code(),
         "ruleIndex": Rule::ALL.iter().position(|rule| *rule == finding.rule),
         "level": level(finding.severity),
-        "message": { "text": format!("{}. To mend it: {}.", finding.message, finding.mend) },
+        "message": { "text": format!("{}. To mend it: {}.", finding.message, finding.fix) },
         "partialFingerprints": { "agentpm/v1": fingerprint(finding, seen) },
     });
     if let Some(path) = &finding.path {

@@ -45,7 +45,7 @@ enum Hold {
 }
 
 macro_rules! rules {
-    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $severity:ident, $hold:ident, $mend:literal;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $severity:ident, $hold:ident, $fix:literal;)*) => {
         /// The rules of lint: what may be found, how bad it is and how to mend it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Rule { $($(#[doc = $doc])+ $name,)* }
@@ -65,8 +65,8 @@ macro_rules! rules {
             }
 
             /// What to do about it.
-            pub fn mend(self) -> &'static str {
-                match self { $(Rule::$name => $mend,)* }
+            pub fn fix(self) -> &'static str {
+                match self { $(Rule::$name => $fix,)* }
             }
 
             /// What it means, in a sentence.
@@ -122,7 +122,7 @@ rules! {
     /// A task folder has no task.yaml.
     YamlMissing = "task-yaml-missing", Warning, Free, "agentpm lint --fix writes it from its log";
     /// A task.yaml cannot be read.
-    YamlInvalid = "task-yaml-invalid", Error, Firm, "mend it by hand, or take it from git; its log still holds the task";
+    YamlInvalid = "task-yaml-invalid", Error, Firm, "repair it by hand, or take it from git; its log still holds the task";
     /// A task.yaml was written from fewer events than its log holds now.
     YamlStale = "task-yaml-stale", Warning, Free, "agentpm lint --fix writes it again from its log";
     /// A task.yaml holds conflict markers of git.
@@ -264,8 +264,9 @@ pub struct Finding {
     /// The event concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<Id>,
-    /// How to mend it.
-    pub mend: Cow<'static, str>,
+    /// How to fix it (the key `mend` of the JSON form).
+    #[serde(rename = "mend")]
+    pub fix: Cow<'static, str>,
     /// Why a hand edit that it is about cannot be recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Box<Refusal>>,
@@ -315,7 +316,7 @@ impl Finding {
             commit: None,
             task: None,
             event: None,
-            mend: Cow::Borrowed(rule.mend()),
+            fix: Cow::Borrowed(rule.fix()),
             refusal: None,
             spot: None,
         }

@@ -62,9 +62,9 @@ fn a_new_file_is_not_told_of_a_task_that_does_not_exist() {
         ("title: x\nstatus: completed\n", "a new task cannot go", "status: in_progress"),
         ("title: x\ncreated_by: eve\n", "created_by of a new task", "leave created_by out"),
         ("title: x\nmetadata: {e: ~}\n", "has no value", "leave it out"),
-        ("title: x\npriority: high\n", "priority is not allowed: the text \"high\"", "mend priority"),
+        ("title: x\npriority: high\n", "priority is not allowed: the text \"high\"", "correct priority"),
         ("title: x\npriority: 44\n", "not within", "whole number"),
-        ("title: x\nneed_perm: [qa]\n", "not a list", "mend need_perm"),
+        ("title: x\nneed_perm: [qa]\n", "not a list", "correct need_perm"),
     ] {
         let room = Sandbox::new();
         room.task("another", &[]);

@@ -334,7 +334,7 @@ pub(in crate::workspace) fn placed(misfit: Misfit, id: Option<Id>, path: &str, t
         }
     }
     if error.hint.is_none() && error.code == Code::Validation {
-        error.hint = Some(format!("mend {key} in the file"));
+        error.hint = Some(format!("correct {key} in the file"));
     }
     if let Some(hint) = error.hint.take() {
         let hint = for_hand(error.code, &hint);
@@ -400,5 +400,5 @@ pub(in crate::workspace) fn unreadable(id: Id, path: &str, why: &str) -> Error {
     let place = line.map(|line| format!(":{line}")).unwrap_or_default();
     Error::new(Code::Corrupt, format!("{path}{place}: it cannot be read: {why}"))
         .with(json!({ "task": id, "path": path, "line": line }))
-        .hint("mend it by hand, or take it from git; its log still holds the task")
+        .hint("repair it by hand, or take it from git; its log still holds the task")
 }

@@ -168,7 +168,7 @@ impl Trees<'_> {
                 (Entity::Task(id), None) => {
                     let message = format!("the files of task {id} are removed, and it was never ended");
                     let found = Finding::new(Rule::TaskDeleted, message).at(self.ws.store.shown(&folder), None);
-                    vec![Finding { mend: BRING_BACK.into(), ..found }]
+                    vec![Finding { fix: BRING_BACK.into(), ..found }]
                 }
                 (_, None) => rewritten(entity, &path, &old.entries, &Log::default(), &|_| Ok(Vec::new()))?,
             };

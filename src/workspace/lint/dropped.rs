@@ -45,9 +45,9 @@ pub fn lint_no_folder(env: &Env, base: Option<&str>, e: &Error) -> Result<Option
 
 fn dropped(base: &str, name: String, place: &str) -> Finding {
     let message = format!("the plan is dropped: {base} has it in {name}, and {place} has none there");
-    let mend =
+    let fix =
         "bring the folder back from git history, where it was; a plan that is done with is archived, task by task";
-    Finding { mend: mend.into(), ..Finding::new(Rule::LogRewritten, message).at(name, None) }
+    Finding { fix: fix.into(), ..Finding::new(Rule::LogRewritten, message).at(name, None) }
 }
 
 fn no_folder(name: &str) -> Finding {

@@ -83,14 +83,14 @@ impl Workspace {
                 }
             }
         }
-        let mendable: BTreeSet<Entity> = before
+        let outdated: BTreeSet<Entity> = before
             .findings
             .iter()
-            .filter(|f| is_mendable(f.rule))
+            .filter(|f| is_outdated(f.rule))
             .filter_map(|f| f.task.map(Entity::Task).or_else(|| agent_of(f.path.as_deref()?)))
             .collect();
-        if !mendable.is_empty() {
-            fixed.extend(self.mend(&mendable)?);
+        if !outdated.is_empty() {
+            fixed.extend(self.render_again(&outdated)?);
         }
         fixed.extend(self.record_unblocked().iter().map(|id| format!("task {id}: {UNBLOCKED}")));
         let mut after = self.lint()?;
@@ -132,7 +132,7 @@ impl Workspace {
         })
     }
 
-    fn mend(&self, entities: &BTreeSet<Entity>) -> Result<Vec<String>> {
+    fn render_again(&self, entities: &BTreeSet<Entity>) -> Result<Vec<String>> {
         self.under_lock("agentpm lint --fix", |runtime, _, _| {
             let (mut fixed, lineage) = (Vec::new(), self.lineage());
             for entity in entities {
@@ -154,7 +154,7 @@ fn brief(value: &Value) -> String {
     }
 }
 
-fn is_mendable(rule: Rule) -> bool {
+fn is_outdated(rule: Rule) -> bool {
     matches!(
         rule,
         Rule::LogTorn

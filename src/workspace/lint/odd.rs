@@ -104,8 +104,8 @@ impl Workspace {
 
 /// The finding for a folder that is named after a task, or for a file in it, where that folder is not the task's.
 pub(super) fn misplaced(store: &str, id: Id, path: String, message: &str) -> Finding {
-    let mend = format!("move the folder to {}", shown(store, task_dir(id)));
-    Finding { mend: mend.into(), ..Finding::new(Rule::PathMismatch, message).at(path, None) }
+    let fix = format!("move the folder to {}", shown(store, task_dir(id)));
+    Finding { fix: fix.into(), ..Finding::new(Rule::PathMismatch, message).at(path, None) }
 }
 
 /// What a writer leaves for a moment, or where it was killed.

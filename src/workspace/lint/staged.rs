@@ -51,7 +51,7 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
             let finding = Finding::new(Rule::IndexUnmerged, "git's index holds it in conflict").at(path, None);
             match entity_below(staging.below(path)) {
                 Some(_) => finding,
-                None => Finding { mend: "resolve it with an editor, then git add it".into(), ..finding },
+                None => Finding { fix: "resolve it with an editor, then git add it".into(), ..finding },
             }
         })
         .collect();
@@ -258,7 +258,7 @@ impl<'a> Staging<'a> {
                             transition --status cancelled, then agentpm task archive";
         let origin = |bytes: &[u8]| new_files::origin(bytes, Some(id), &|task| self.has(task));
         vec![match (&log.old, &yaml.new) {
-            (Some(_), None) => Finding { mend: MEND.into(), ..removed_files::found(&self.place.name, id) },
+            (Some(_), None) => Finding { fix: MEND.into(), ..removed_files::found(&self.place.name, id) },
             (None, Some(bytes)) if let Some(copy_of) = origin(bytes) => {
                 new_files::found(yaml.path.clone(), Some(id), copy_of, bytes)
             }
@@ -410,8 +410,8 @@ fn strictly(finding: Finding) -> Finding {
 /// Where one file is staged and the other is not, the work tree may be in order already.
 fn half_staged(finding: Finding) -> Finding {
     let half = matches!(finding.rule, Rule::YamlMissing | Rule::YamlStale | Rule::LogGap);
-    let mend = "git add both files of it; where task.yaml is behind its log, agentpm lint --fix writes it first";
-    if half { Finding { mend: mend.into(), ..finding } } else { finding }
+    let fix = "git add both files of it; where task.yaml is behind its log, agentpm lint --fix writes it first";
+    if half { Finding { fix: fix.into(), ..finding } } else { finding }
 }
 
 /// Reads a log that git keeps.

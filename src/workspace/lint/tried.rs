@@ -85,7 +85,7 @@ pub(super) fn tell_refusal(finding: &mut Finding, e: &Error) {
     // Of an edit that falls into several findings, what all was edited would be said again and again.
     let what = if finding.rule == Rule::YamlEdited { "edited by hand" } else { finding.message.as_str() };
     finding.message = format!("{what}; not recorded: {}: {why}", e.code.as_str());
-    finding.mend = e.hint.clone().map_or(Cow::Borrowed(PUT_BACK), |hint| Cow::Owned(hint.to_string()));
+    finding.fix = e.hint.clone().map_or(Cow::Borrowed(PUT_BACK), |hint| Cow::Owned(hint.to_string()));
     finding.line = e.details["line"].as_u64().map(|line| line as usize).or(finding.line);
     let details = (*e.details).clone();
     finding.refusal =
