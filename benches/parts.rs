@@ -65,6 +65,7 @@ fn log(events: usize, side: usize) -> Vec<Entry> {
             author: Author { agent: "bench".into(), ..Author::default() },
             at: Time::from_millis((BEGUN + n as u64) as i64),
             fence: None,
+            precedence: None,
             why: None,
             payload,
             sig: None,

@@ -163,6 +163,7 @@ impl Log {
             author: Author { agent: agent.to_owned(), ..Author::default() },
             at: Time::from_millis(self.millis as i64),
             fence: self.fence,
+            precedence: None,
             why: why.map(str::to_owned),
             payload,
             sig: None,

@@ -29,6 +29,9 @@ pub const MAX_CLOCK: u64 = 1 << 31;
 /// Furthest a Lamport time may stand above its parents'.
 pub const MAX_LAMPORT_JUMP: u64 = 1 << 32;
 
+/// Lowest and highest precedence of an agent.
+pub const PRECEDENCE: std::ops::RangeInclusive<i64> = -1000..=1000;
+
 /// The place of an event in the one order of events: Lamport time first, then id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp {
@@ -172,6 +175,8 @@ pub struct Event {
     pub at: Time,
     /// The fence of the lease under which it was done.
     pub fence: Option<u64>,
+    /// The precedence that its author had by `roles.yml`, where there is one.
+    pub precedence: Option<i64>,
     /// The reason given.
     pub why: Option<String>,
     /// What happened.
@@ -184,6 +189,11 @@ impl Event {
     /// Its place in the order of events.
     pub fn stamp(&self) -> Stamp {
         Stamp { lamport: self.lamport, id: self.id }
+    }
+
+    /// What its author's precedence counts between concurrent writers; one that is missing or out of bounds counts nothing.
+    pub fn weight(&self) -> i64 {
+        self.precedence.filter(|precedence| PRECEDENCE.contains(precedence)).unwrap_or(0)
     }
 
     /// The line this event is written as, without the newline.
@@ -202,6 +212,7 @@ impl Event {
             session: self.author.session,
             at: self.at,
             fence: self.fence,
+            precedence: self.precedence,
             correlation_id: self.author.correlation_id.as_deref(),
             plan_id: self.author.plan_id.as_deref(),
             why: self.why.as_deref(),
@@ -264,6 +275,8 @@ struct WireOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     fence: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    precedence: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan_id: Option<&'a str>,
@@ -290,6 +303,8 @@ struct WireIn<'a> {
     at: Time,
     #[serde(default)]
     fence: Option<u64>,
+    #[serde(default)]
+    precedence: Option<i64>,
     #[serde(default)]
     correlation_id: Option<String>,
     #[serde(default)]
@@ -337,6 +352,7 @@ pub fn parse_line(line: &str) -> Result<Event> {
         },
         at: wire.at,
         fence: wire.fence,
+        precedence: wire.precedence,
         why: wire.why,
         payload,
         sig: wire.sig,

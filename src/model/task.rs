@@ -237,6 +237,8 @@ pub struct Task {
     pub stamps: BTreeMap<String, Stamp>,
     /// The newest events of the log: those that no other event has as parent.
     pub heads: Vec<Id>,
+    /// Whether some event of the log had not seen all that came before it.
+    pub forked: bool,
     /// How many events the log holds.
     pub version: u64,
     /// When the last event in order was written.
@@ -270,6 +272,7 @@ impl Task {
             context: BTreeMap::new(),
             stamps: BTreeMap::new(),
             heads: Vec::new(),
+            forked: false,
             version: 0,
             updated_at: Time::default(),
             lamport: 0,
@@ -278,10 +281,15 @@ impl Task {
         }
     }
 
-    /// The edge that names the parent: of several, the one whose writer is last in the order of events.
+    /// The edge that names the parent: of several, the one whose writer counts.
     pub fn parent_edge(&self) -> Option<&Relationship> {
+        self.stamps.get("parent").and_then(|stamp| self.relationships.get(&stamp.id))
+    }
+
+    /// All edges that name a parent.
+    pub fn parents(&self) -> BTreeSet<Id> {
         let edges = self.relationships.values().filter(|r| r.kind == RelationType::ParentOf);
-        edges.max_by_key(|r| r.stamp())
+        edges.map(|edge| edge.id).collect()
     }
 
     /// The planning unit it is part of.

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use crate::model::context::ProgressItem;
 use crate::model::event::{Entity, Entry, Event};
-use crate::model::finding::Rule;
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::relationship::{RelationType, Relationship};
@@ -19,6 +18,7 @@ use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::lost::{Lost, lost};
 use crate::rules::passed::passed;
+use crate::rules::writers::Effect;
 use crate::rules::{fields, fold, register};
 
 /// One thing that changed.
@@ -178,15 +178,13 @@ impl<'a> Told<'a> {
     fn of(id: Id, after: &'a [Entry], known: &BTreeSet<Id>) -> Self {
         let ordered = fold::order(&Entity::Task(id), after).events;
         let mut folding = fold::Folding::new(id);
-        let mut events = Vec::new();
         for entry in &ordered {
-            let counts = folding.apply(&entry.event).is_none_or(|f| f.rule == Rule::EventTime);
-            if counts && !known.contains(&entry.event.id) {
-                events.push(&entry.event);
-            }
+            folding.apply(&entry.event);
         }
+        let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
+        let events: Vec<&Event> = counts.map(|one| one.event).filter(|event| !known.contains(&event.id)).collect();
         let creation = ordered.iter().copied().find(|e| matches!(e.event.payload, Payload::TaskCreated(_)));
-        let parents = register::parent_edges(after);
+        let parents = register::parent_edges(after.iter().map(|e| &e.event));
         let written = |event: &&'a Event| register::writes(event, &parents).into_iter().map(|(name, _)| name);
         let writers = events.iter().flat_map(|event| written(event).map(|name| (name, *event))).collect();
         let passed = if events.is_empty() { BTreeMap::new() } else { passed(&Entity::Task(id), after) };

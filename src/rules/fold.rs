@@ -1,7 +1,7 @@
 //! The fold: from the events of one log to the task they tell of.
 //!
 //! Promises: total, pure, and the same for every order of the same events. An event counts whole or not at all; what does
-//! not count is named in a finding beside the state. Nothing here fails and nothing asks the time.
+//! not count is named in a finding beside the state. Of several writers of a value the one of `rules::writers` counts. Nothing here fails and nothing asks the time.
 //! Refuses to know: files, other tasks, whether a command would have been allowed.
 
 use std::collections::{BTreeSet, HashMap};
@@ -19,6 +19,8 @@ use crate::model::task::{Met, Status, Task, Verified};
 use crate::model::time::Time;
 use crate::rules::fields::{self, Loose};
 use crate::rules::lease;
+use crate::rules::register;
+use crate::rules::writers::{Effect, Registers, Taken, contests};
 
 /// The events of one log in their order, with those that cannot count set aside.
 #[derive(Debug, Default)]
@@ -142,53 +144,77 @@ const SANE_FROM: i64 = 946_684_800_000;
 const SANE_TO: i64 = 7_258_118_400_000;
 
 /// A fold in progress: many events applied one after the other, each at a cost that does not grow with those before it.
-pub struct Folding {
+#[derive(Clone)]
+pub struct Folding<'e> {
     task: Task,
     heads: BTreeSet<Id>,
     pending: Pending,
+    taken: Vec<Taken<'e>>,
 }
 
 /// What is derived once, after the last event.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Pending {
     fields: Loose,
-    /// A parent edge was removed, so that the stamp of the parent must be looked for among those that are left.
+    /// A parent edge was removed, so that the parent must be looked for among those that are left.
     parent: bool,
 }
 
-impl Folding {
+impl<'e> Folding<'e> {
     /// Begins with a task of which nothing is known but its id.
     pub fn new(id: Id) -> Self {
-        Folding { task: Task::blank(id), heads: BTreeSet::new(), pending: Pending::default() }
+        Folding { task: Task::blank(id), heads: BTreeSet::new(), pending: Pending::default(), taken: Vec::new() }
     }
 
     /// Applies the next event in order; what had no effect is returned.
-    pub fn apply(&mut self, event: &Event) -> Option<Finding> {
+    pub fn apply(&mut self, event: &'e Event) -> Option<Finding> {
         for parent in &event.parents {
             self.heads.remove(parent);
         }
+        self.task.forked |= !self.heads.is_empty();
         self.heads.insert(event.id);
-        take_event(&mut self.task, event, &mut self.pending)
+        let finding = take_event(&mut self.task, event, &mut self.pending);
+        self.taken.push(Taken { event, effect: effect_of(finding.as_ref()) });
+        finding
+    }
+
+    /// The events that were applied, each with what came of it.
+    pub fn taken(&self) -> &[Taken<'e>] {
+        &self.taken
     }
 
     /// The task that the events tell of.
     pub fn finish(mut self) -> Task {
         self.task.heads = self.heads.into_iter().collect();
         settle(&mut self.task, &self.pending);
+        // Otherwise the last writer is the one that counts.
+        if self.task.forked {
+            decide(&mut self.task, &self.taken);
+        }
         self.task
     }
 }
 
-/// Applies the next event in order. Always leaves a consistent task; what had no effect is returned. [`Folding`] applies many.
+/// What an event came to, by the finding that it left.
+fn effect_of(finding: Option<&Finding>) -> Effect {
+    match finding.map(|finding| finding.rule) {
+        None | Some(Rule::EventTime) => Effect::Counts,
+        Some(Rule::EventFenced) => Effect::Fenced,
+        Some(_) => Effect::None,
+    }
+}
+
+/// Whether an event needs no others to be applied: it has seen all that the task knows of, and gives no status that may settle
+/// which of several owners counts.
+pub fn is_plain(task: &Task, event: &Event) -> bool {
+    let sees_all = task.heads.iter().all(|head| event.parents.contains(head));
+    sees_all && !(task.forked && register::status_of(event).is_some())
+}
+
+/// Applies the next event in order, of one that [needs no others](is_plain). Always leaves a consistent task; what had no effect
+/// is returned. [`Folding`] applies any.
 pub fn apply(task: &mut Task, event: &Event) -> Option<Finding> {
-    for parent in &event.parents {
-        if let Ok(place) = task.heads.binary_search(parent) {
-            task.heads.remove(place);
-        }
-    }
-    if let Err(place) = task.heads.binary_search(&event.id) {
-        task.heads.insert(place, event.id);
-    }
+    task.heads = vec![event.id];
     let mut pending = Pending::default();
     let finding = take_event(task, event, &mut pending);
     settle(task, &pending);
@@ -198,11 +224,70 @@ pub fn apply(task: &mut Task, event: &Event) -> Option<Finding> {
 fn settle(task: &mut Task, pending: &Pending) {
     fields::settle(&mut task.fields, pending.fields);
     if pending.parent {
-        match task.parent_edge().map(Relationship::stamp) {
+        let edges = task.relationships.values().filter(|edge| edge.kind == RelationType::ParentOf);
+        match edges.map(Relationship::stamp).max() {
             Some(stamp) => task.stamps.insert("parent".into(), stamp),
             None => task.stamps.remove("parent"),
         };
     }
+}
+
+/// Gives the registers that several wrote without having seen each other the value that counts.
+fn decide(task: &mut Task, taken: &[Taken<'_>]) {
+    let mut loose = Loose::default();
+    for contest in contests(taken, &task.parents(), Registers::Decided) {
+        if let Some(winner) = contest.winner {
+            assign(task, &contest.register, &winner.value, taken[winner.place].event, &mut loose);
+        }
+    }
+    fields::settle(&mut task.fields, loose);
+}
+
+/// Gives one register what an event wrote there.
+fn assign(task: &mut Task, register: &str, value: &Value, event: &Event, loose: &mut Loose) {
+    match register {
+        "status" => set_status(task, event),
+        "owner" => task.owner = value.as_str().map(str::to_owned),
+        "verified" => set_verified(task, event),
+        "parent" if value.is_null() => return,
+        "parent" => {}
+        other => {
+            if !assign_part(task, other, value, event) {
+                let set = payload::Fields::from_iter([(other.to_owned(), value.clone())]);
+                // What fitted when the event was applied fits again.
+                let _ = fields::write_loosely(&mut task.fields, &set, loose);
+            }
+        }
+    }
+    let is_whole = |p: &payload::TaskUpdated| !p.set.contains_key(register) && p.set.contains_key("metadata");
+    match &event.payload {
+        Payload::TaskCreated(_) => drop(task.stamps.remove(register)),
+        // The stamp of the whole metadata says so already.
+        Payload::TaskUpdated(p) if is_whole(p) => drop(task.stamps.remove(register)),
+        _ => stamp(task, register, event),
+    }
+}
+
+/// Whether the register is one of a part of the task, which was given its value.
+fn assign_part(task: &mut Task, register: &str, value: &Value, event: &Event) -> bool {
+    let Some((begin, rest)) = register.split_once('.') else { return false };
+    match begin {
+        "progress" => {
+            let item = rest.parse().ok().and_then(|id| task.progress.get_mut(&id));
+            if let Some(item) = item {
+                set_progress(item, event, value == &Value::Bool(true));
+            }
+        }
+        "context" => {
+            let entry = rest.parse().ok().and_then(|id| task.context.get_mut(&id));
+            if let Some(entry) = entry {
+                entry.superseded_by = value.as_str().and_then(|id| id.parse().ok());
+            }
+        }
+        "met" => set_met(task, rest, event, value == &Value::Bool(true)),
+        _ => return false,
+    }
+    true
 }
 
 fn take_event(task: &mut Task, event: &Event, pending: &mut Pending) -> Option<Finding> {
@@ -210,7 +295,7 @@ fn take_event(task: &mut Task, event: &Event, pending: &mut Pending) -> Option<F
     task.lamport = task.lamport.max(event.lamport);
     task.updated_at = event.at;
 
-    if let Some(fence) = event.fence.filter(|fence| *fence < task.fence && is_fenced(&event.payload)) {
+    if let Some(fence) = event.fence.filter(|fence| *fence < task.fence && is_void_when_lost(&event.payload)) {
         let message = format!(
             "{} by {} under fence {fence} came after fence {} was granted",
             event.payload.kind(),
@@ -247,7 +332,7 @@ impl From<String> for Skip {
     }
 }
 
-/// Changes of status and fields are void under a lost lease; notes and progress stand.
+/// Whether an event is a change that a holder makes under its lease, and none that anybody may make, such as a note.
 pub fn is_fenced(payload: &Payload) -> bool {
     matches!(
         payload,
@@ -260,23 +345,34 @@ pub fn is_fenced(payload: &Payload) -> bool {
     )
 }
 
+/// Whether an event is void under a lease that was lost. Work that is done stays done: a completion and a criterion that is met
+/// stand, as notes and progress do.
+pub fn is_void_when_lost(payload: &Payload) -> bool {
+    let is_done = match payload {
+        Payload::TaskStatusChanged(p) => p.to == Status::Completed,
+        Payload::AcceptanceMet(p) => p.met,
+        _ => false,
+    };
+    is_fenced(payload) && !is_done
+}
+
 fn effect(task: &mut Task, event: &Event, pending: &mut Pending) -> Result<(), Skip> {
     match &event.payload {
         Payload::TaskCreated(p) => created(task, event, p, &mut pending.fields),
         Payload::TaskUpdated(p) => updated(task, event, p, &mut pending.fields),
         Payload::TaskStatusChanged(p) => status_changed(task, event, p),
-        Payload::TaskArchived(p) => archived(task, event, p),
+        Payload::TaskArchived(_) => archived(task, event),
         Payload::TaskReopened(p) => reopened(task, event, p),
         Payload::RelationshipAdded(p) => relationship_added(task, event, p),
         Payload::RelationshipRemoved(p) => relationship_removed(task, p, pending),
         Payload::ProgressItemAdded(p) => progress_added(task, event, p),
-        Payload::ProgressItemCompleted(p) => progress_moved(task, event, p.item, Some(event.at)),
-        Payload::ProgressItemReopened(p) => progress_moved(task, event, p.item, None),
+        Payload::ProgressItemCompleted(p) => progress_moved(task, event, p.item, true),
+        Payload::ProgressItemReopened(p) => progress_moved(task, event, p.item, false),
         Payload::ContextAdded(p) => context_added(task, event, p),
         Payload::ContextSuperseded(p) => context_superseded(task, event, p),
         Payload::ContextRedacted(p) => context_redacted(task, p),
         Payload::AcceptanceMet(p) => acceptance_met(task, event, p),
-        Payload::TaskVerified(p) => verified(task, event, p),
+        Payload::TaskVerified(_) => verified(task, event),
         Payload::LeaseAcquired(p) => lease_acquired(task, p),
         Payload::LeaseReleased(_) | Payload::LeaseOverride(_) => Ok(()),
         Payload::Unknown { .. } => Err(Skip::Unknown),
@@ -301,13 +397,13 @@ fn created(task: &mut Task, event: &Event, p: &payload::TaskCreated, loose: &mut
     }
     let mut set = p.fields.clone();
     let created_at = take::<Time>(&mut set, "created_at")?;
-    let status = take::<Status>(&mut set, "status")?;
+    take::<Status>(&mut set, "status")?;
     let owner = take::<String>(&mut set, "owner")?;
     refuse_reserved(&set)?;
     fields::write_loosely(&mut task.fields, &set, loose)?;
     // Whatever came before the creation in order is older and gives way, field by field.
     task.stamps.retain(|register, _| !set.contains_key(register));
-    task.status = status.unwrap_or_default();
+    set_status(task, event);
     task.owner = owner;
     task.created = true;
     task.created_at = created_at.unwrap_or(event.at);
@@ -341,6 +437,10 @@ fn updated(task: &mut Task, event: &Event, p: &payload::TaskUpdated, loose: &mut
         Some(other) => return Err(Skip::Because(format!("owner: {other} is not a name"))),
     };
     fields::write_loosely(&mut task.fields, &set, loose)?;
+    if set.contains_key("metadata") {
+        // Written whole, it holds none of the entries of before.
+        task.stamps.retain(|register, _| !register.starts_with("metadata."));
+    }
     for register in set.keys() {
         stamp(task, register, event);
     }
@@ -355,11 +455,7 @@ fn status_changed(task: &mut Task, event: &Event, p: &payload::TaskStatusChanged
     if p.to == Status::Archived {
         return Err(Skip::Because("a task is archived by TaskArchived".into()));
     }
-    let at = p.changed_at.unwrap_or(event.at);
-    task.status = p.to;
-    task.completed_at = (p.to == Status::Completed).then_some(at);
-    task.cancelled_at = (p.to == Status::Cancelled).then_some(at);
-    task.archived_at = None;
+    set_status(task, event);
     stamp(task, "status", event);
     if let Some(owner) = &p.owner {
         task.owner.clone_from(owner);
@@ -368,11 +464,21 @@ fn status_changed(task: &mut Task, event: &Event, p: &payload::TaskStatusChanged
     Ok(())
 }
 
-fn archived(task: &mut Task, event: &Event, p: &payload::TaskArchived) -> Result<(), Skip> {
-    task.status = Status::Archived;
-    task.completed_at = p.completed_at;
-    task.cancelled_at = p.cancelled_at;
-    task.archived_at = Some(event.at);
+/// Gives the task the status that an event says, and the times that go with it.
+fn set_status(task: &mut Task, event: &Event) {
+    (task.completed_at, task.cancelled_at, task.archived_at) = match &event.payload {
+        Payload::TaskStatusChanged(p) => {
+            let at = p.changed_at.unwrap_or(event.at);
+            ((p.to == Status::Completed).then_some(at), (p.to == Status::Cancelled).then_some(at), None)
+        }
+        Payload::TaskArchived(p) => (p.completed_at, p.cancelled_at, Some(event.at)),
+        _ => (None, None, None),
+    };
+    task.status = register::status_of(event).unwrap_or_default();
+}
+
+fn archived(task: &mut Task, event: &Event) -> Result<(), Skip> {
+    set_status(task, event);
     stamp(task, "status", event);
     Ok(())
 }
@@ -381,10 +487,7 @@ fn reopened(task: &mut Task, event: &Event, p: &payload::TaskReopened) -> Result
     if !matches!(p.to, Status::Open | Status::Blocked) {
         return Err(Skip::Because(format!("a task cannot be reopened as {}", p.to)));
     }
-    task.status = p.to;
-    task.completed_at = None;
-    task.cancelled_at = None;
-    task.archived_at = None;
+    set_status(task, event);
     stamp(task, "status", event);
     Ok(())
 }
@@ -435,11 +538,20 @@ fn progress_added(task: &mut Task, event: &Event, p: &payload::ProgressItemAdded
     Ok(())
 }
 
-fn progress_moved(task: &mut Task, event: &Event, item: Id, completed_at: Option<Time>) -> Result<(), Skip> {
+/// Completes or reopens a step, as an event says that did so or added it.
+fn set_progress(item: &mut ProgressItem, event: &Event, completed: bool) {
+    let added = match &event.payload {
+        Payload::ProgressItemAdded(p) => p.completed_at,
+        _ => Some(event.at),
+    };
+    item.completed = completed;
+    item.completed_at = added.filter(|_| completed);
+}
+
+fn progress_moved(task: &mut Task, event: &Event, item: Id, completed: bool) -> Result<(), Skip> {
     let found =
         task.progress.get_mut(&item).ok_or_else(|| Skip::Because(format!("there is no progress item {item}")))?;
-    found.completed = completed_at.is_some();
-    found.completed_at = completed_at;
+    set_progress(found, event, completed);
     stamp(task, &format!("progress.{item}"), event);
     Ok(())
 }
@@ -480,18 +592,28 @@ fn context_redacted(task: &mut Task, p: &payload::ContextRedacted) -> Result<(),
     Ok(())
 }
 
-fn acceptance_met(task: &mut Task, event: &Event, p: &payload::AcceptanceMet) -> Result<(), Skip> {
-    if p.met {
-        task.met.insert(p.criterion.clone(), Met { at: event.at, by: event.author.agent.clone() });
+fn set_met(task: &mut Task, criterion: &str, event: &Event, met: bool) {
+    if met {
+        task.met.insert(criterion.to_owned(), Met { at: event.at, by: event.author.agent.clone() });
     } else {
-        task.met.remove(&p.criterion);
+        task.met.remove(criterion);
     }
+}
+
+fn acceptance_met(task: &mut Task, event: &Event, p: &payload::AcceptanceMet) -> Result<(), Skip> {
+    set_met(task, &p.criterion, event, p.met);
     stamp(task, &format!("met.{}", p.criterion), event);
     Ok(())
 }
 
-fn verified(task: &mut Task, event: &Event, p: &payload::TaskVerified) -> Result<(), Skip> {
-    task.verified = Some(Verified { passed: p.passed, at: event.at, by: event.author.agent.clone() });
+fn set_verified(task: &mut Task, event: &Event) {
+    if let Payload::TaskVerified(p) = &event.payload {
+        task.verified = Some(Verified { passed: p.passed, at: event.at, by: event.author.agent.clone() });
+    }
+}
+
+fn verified(task: &mut Task, event: &Event) -> Result<(), Skip> {
+    set_verified(task, event);
     stamp(task, "verified", event);
     Ok(())
 }

@@ -4,46 +4,19 @@
 //! events; a value that somebody overwrote who had seen it is not lost, it was replaced.
 //! Refuses to know: whether a value should be put back (`rules::decide`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::model::event::{Entity, Entry};
-use crate::model::finding::Rule;
+use crate::model::event::{Entity, Entry, Event};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
-use crate::model::relationship::Relationship;
-use crate::model::task::Task;
 use crate::model::time::Time;
+pub use crate::rules::writers::Reason;
+use crate::rules::writers::{Registers, contests};
 use crate::rules::{fold, register};
-
-/// The rule by which one value stands and the other does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// The greater Lamport time.
-    Later,
-    /// The same Lamport time and the greater id.
-    Id,
-    /// It was written under a lease that had passed to another.
-    Fence,
-    /// A parent that was set stands against the concurrent removal of an older one.
-    Added,
-}
-
-impl Reason {
-    /// The rule in words.
-    pub fn words(self) -> &'static str {
-        match self {
-            Reason::Later => "the value with the greater Lamport time stands",
-            Reason::Id => "the Lamport times are equal, and the greater event id stands",
-            Reason::Fence => "it was written under a lease that had passed to another",
-            Reason::Added => "a parent that was set stands against the concurrent removal of an older one",
-        }
-    }
-}
 
 /// One value of a register, and who wrote it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -94,40 +67,31 @@ pub fn is_forked(entries: &[Entry]) -> bool {
     false
 }
 
-/// One writer of a register: its place in the order of events, what it wrote, and whether that was void.
-#[derive(Clone)]
-struct Writer {
-    place: usize,
-    value: Value,
-    void: bool,
-}
-
 /// Every value of a task that lost to a concurrent one and that nobody has settled since, by register and order of events.
 pub fn lost(id: Id, entries: &[Entry]) -> Vec<Lost> {
     if !is_forked(entries) {
         return Vec::new();
     }
-    let events = fold::order(&Entity::Task(id), entries).events;
-    let (task, registers) = replay(id, &events);
-    let links = links(&events);
+    let ordered = fold::order(&Entity::Task(id), entries).events;
+    let mut folding = fold::Folding::new(id);
+    for entry in &ordered {
+        folding.apply(&entry.event);
+    }
+    let (taken, task) = (folding.taken().to_vec(), folding.finish());
     let mut found = Vec::new();
-    // Few registers at a time are spread out, so that memory grows with the log alone.
-    for names in registers.contested().chunks(u64::BITS as usize) {
-        let some: Vec<(&str, Vec<Writer>)> = names.iter().map(|name| (*name, registers.writers(name))).collect();
-        let replaced = replaced(&some, &links);
-        for (bit, (name, writers)) in some.into_iter().enumerate() {
-            let Some(won) = winner(&task, name, &writers, &events).map(Arc::new) else { continue };
-            let place = writers.iter().find(|w| events[w.place].event.id == won.event).map(|w| w.place);
-            // Who took one of several parents away saw the one that is left, and meant it to stay.
-            let seen = place.filter(|_| name == "parent").map(|won| followers(won, &links));
-            let has_seen = |w: &Writer| seen.as_ref().is_some_and(|seen| seen[w.place]);
-            let stands = |w: &Writer| replaced[w.place] & (1 << bit) == 0 && Some(w.place) != place;
-            for writer in writers.into_iter().filter(|w| stands(w) && w.value != won.value && !has_seen(w)) {
-                let void = writer.void;
-                let lost = written(events[writer.place], writer.value);
-                let rule = reason(void, &lost, &won);
-                found.push(Lost { field: name.to_owned(), lost, won: Arc::clone(&won), rule });
+    for contest in contests(&taken, &task.parents(), Registers::All) {
+        // Where none of them counts, the task holds what it began with.
+        let won = match &contest.winner {
+            Some(writer) => Some(written(taken[writer.place].event, writer.value.clone())),
+            None => {
+                let creation = taken.iter().find(|one| matches!(one.event.payload, Payload::TaskCreated(_)));
+                creation.map(|one| written(one.event, register::value(&task, &contest.register)))
             }
+        };
+        let Some(won) = won.map(Arc::new) else { continue };
+        for (writer, rule) in contest.losers.into_iter().filter(|(writer, _)| writer.value != won.value) {
+            let lost = written(taken[writer.place].event, writer.value);
+            found.push(Lost { field: contest.register.clone(), lost, won: Arc::clone(&won), rule });
         }
     }
     found
@@ -152,131 +116,7 @@ impl Counts {
     }
 }
 
-/// Who wrote each register of a task, in the order of events.
-struct Registers {
-    own: BTreeMap<String, Vec<Writer>>,
-    /// Writers of the whole metadata: each writes every entry of it, those that are not in it too.
-    whole: Vec<Writer>,
-    /// The entries of metadata that any of them or any other event wrote.
-    keys: BTreeSet<String>,
-}
-
-impl Registers {
-    fn new(mut own: BTreeMap<String, Vec<Writer>>) -> Self {
-        let whole = own.remove("metadata").unwrap_or_default();
-        let mut keys = BTreeSet::new();
-        if !whole.is_empty() {
-            keys.extend(own.keys().filter(|name| name.starts_with(METADATA)).cloned());
-            let maps = whole.iter().filter_map(|w| w.value.as_object());
-            keys.extend(maps.flat_map(|map| map.keys()).map(|key| format!("{METADATA}{key}")));
-        }
-        Registers { own, whole, keys }
-    }
-
-    /// The registers of which a value can have lost, by name.
-    fn contested(&self) -> Vec<&str> {
-        let several = |writers: &[Writer]| writers.len() > 1 || writers.iter().any(|w| w.void);
-        let own = self.own.iter().filter(|(name, writers)| !self.keys.contains(*name) && several(writers));
-        let mut names: Vec<&str> = own.map(|(name, _)| name.as_str()).collect();
-        if several(&self.whole) || !self.own.is_empty() {
-            names.extend(self.keys.iter().map(String::as_str));
-        }
-        names.sort_unstable();
-        names
-    }
-
-    fn writers(&self, name: &str) -> Vec<Writer> {
-        let mut writers = self.own.get(name).cloned().unwrap_or_default();
-        if let Some(key) = name.strip_prefix(METADATA).filter(|_| self.keys.contains(name)) {
-            let own: BTreeSet<usize> = writers.iter().map(|w| w.place).collect();
-            let entry = |w: &Writer| Writer { value: w.value.get(key).cloned().unwrap_or_default(), ..*w };
-            writers.extend(self.whole.iter().filter(|w| !own.contains(&w.place)).map(entry));
-            writers.sort_by_key(|w| w.place);
-        }
-        writers
-    }
-}
-
-const METADATA: &str = "metadata.";
-
-/// Folds the events and notes who wrote what. What has no effect wrote nothing; what is void is kept as such.
-fn replay(id: Id, events: &[&Entry]) -> (Task, Registers) {
-    let parents = register::parent_edges(events.iter().copied());
-    let mut folding = fold::Folding::new(id);
-    let mut registers: BTreeMap<String, Vec<Writer>> = BTreeMap::new();
-    for (place, entry) in events.iter().enumerate() {
-        let void = match folding.apply(&entry.event).map(|finding| finding.rule) {
-            None | Some(Rule::EventTime) => false,
-            Some(Rule::EventFenced) => true,
-            Some(_) => continue,
-        };
-        for (name, value) in register::writes(&entry.event, &parents) {
-            registers.entry(name).or_default().push(Writer { place, value, void });
-        }
-    }
-    (folding.finish(), Registers::new(registers))
-}
-
-/// For each event the places of its parents. A parent that is later in the order is no parent: the fold goes by the order.
-fn links(events: &[&Entry]) -> Vec<Vec<usize>> {
-    let places: HashMap<Id, usize> = events.iter().enumerate().map(|(place, e)| (e.event.id, place)).collect();
-    let above = |(place, entry): (usize, &&Entry)| {
-        let known = entry.event.parents.iter().filter_map(|parent| places.get(parent).copied());
-        known.filter(|parent| *parent < place).collect()
-    };
-    events.iter().enumerate().map(above).collect()
-}
-
-/// For each event, whether its writer had seen the event at one place.
-fn followers(place: usize, links: &[Vec<usize>]) -> Vec<bool> {
-    let mut seen = vec![false; links.len()];
-    seen[place] = true;
-    for later in place + 1..links.len() {
-        seen[later] = links[later].iter().any(|parent| seen[*parent]);
-    }
-    seen
-}
-
-/// For each event, as bits, the registers that a later event wrote which had seen it. One walk serves 64 registers, so that
-/// memory grows with the log alone.
-fn replaced(registers: &[(&str, Vec<Writer>)], links: &[Vec<usize>]) -> Vec<u64> {
-    let mut own = vec![0u64; links.len()];
-    for (bit, (_, writers)) in registers.iter().enumerate() {
-        for writer in writers {
-            own[writer.place] |= 1 << bit;
-        }
-    }
-    let mut replaced = vec![0u64; links.len()];
-    for place in (0..links.len()).rev() {
-        let seen = replaced[place] | own[place];
-        for parent in links[place].iter().filter(|_| seen != 0) {
-            replaced[*parent] |= seen;
-        }
-    }
-    replaced
-}
-
-/// The writer whose value the task holds.
-fn winner(task: &Task, name: &str, writers: &[Writer], events: &[&Entry]) -> Option<Written> {
-    let counting = || writers.iter().rev().filter(|w| !w.void);
-    let edge = if name == "parent" { task.parent_edge().map(Relationship::stamp) } else { None };
-    let found = match (name, edge) {
-        ("parent", Some(stamp)) => counting().find(|w| events[w.place].event.id == stamp.id),
-        ("parent", None) => counting().find(|w| w.value.is_null()),
-        _ => counting().next(),
-    };
-    match found {
-        Some(writer) => Some(written(events[writer.place], writer.value.clone())),
-        // Nobody has written it since the task began: what it holds is what a task begins with.
-        None => {
-            let creation = events.iter().find(|e| matches!(e.event.payload, Payload::TaskCreated(_)))?;
-            Some(written(creation, register::value(task, name)))
-        }
-    }
-}
-
-fn written(entry: &Entry, value: Value) -> Written {
-    let event = &entry.event;
+fn written(event: &Event, value: Value) -> Written {
     Written {
         value,
         event: event.id,
@@ -284,15 +124,6 @@ fn written(entry: &Entry, value: Value) -> Written {
         at: event.at,
         lamport: event.lamport,
         why: event.why.clone(),
-    }
-}
-
-fn reason(void: bool, lost: &Written, won: &Written) -> Reason {
-    match won.lamport.cmp(&lost.lamport) {
-        _ if void => Reason::Fence,
-        std::cmp::Ordering::Greater => Reason::Later,
-        std::cmp::Ordering::Equal if won.event > lost.event => Reason::Id,
-        _ => Reason::Added,
     }
 }
 
@@ -435,8 +266,9 @@ mod tests {
         assert_eq!(
             told(&log),
             [
+                ("owner".into(), json!("bob"), Value::Null, Reason::Status),
                 (format!("progress.{}", id(2)), json!(false), json!(true), Reason::Later),
-                ("status".into(), json!("cancelled"), json!("in_progress"), Reason::Later),
+                ("status".into(), json!("in_progress"), json!("cancelled"), Reason::Rank),
             ]
         );
     }

@@ -16,3 +16,4 @@ pub mod roles;
 pub mod session;
 pub mod signature;
 pub mod stage;
+pub mod writers;

@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fold::{apply, is_fenced, order};
+use super::fold::{Folding, is_fenced, order};
+use super::writers::Effect;
 use crate::model::event::{Entity, Entry, Event};
-use crate::model::finding::Rule;
 use crate::model::id::Id;
 use crate::model::payload::{LeaseAcquired, Payload};
-use crate::model::task::{Status, Task};
+use crate::model::task::Status;
 
 /// A log as far as leases go.
 struct Leases<'a> {
@@ -24,13 +24,12 @@ pub fn passed<'a>(entity: &Entity, log: &'a [Entry]) -> BTreeMap<Id, Option<&'a 
     let is_lease =
         |entry: &&Entry| matches!(entry.event.payload, Payload::LeaseAcquired(_) | Payload::LeaseReleased(_));
     let (Some(id), Some(_)) = (entity.task(), log.iter().find(is_lease)) else { return BTreeMap::new() };
-    let mut task = Task::blank(id);
-    let mut events = Vec::new();
+    let mut folding = Folding::new(id);
     for entry in order(entity, log).events {
-        if apply(&mut task, &entry.event).is_none_or(|finding| finding.rule == Rule::EventTime) {
-            events.push(&entry.event);
-        }
+        folding.apply(&entry.event);
     }
+    let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
+    let events: Vec<&Event> = counts.map(|one| one.event).collect();
     let grants = events.iter().filter_map(|event| grant(event)).collect();
     let leases = Leases { events: events.iter().map(|event| (event.id, *event)).collect(), grants };
     events.into_iter().filter_map(|event| Some((event.id, leases.passed_by(event)?))).collect()

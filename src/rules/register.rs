@@ -19,10 +19,23 @@ use crate::rules::fields;
 const PARTS: [&str; 3] = ["progress.", "context.", "met."];
 
 /// The edges that name a parent, by id, among the events of a log.
-pub fn parent_edges<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeSet<Id> {
+pub fn parent_edges<'a>(events: impl IntoIterator<Item = &'a Event>) -> BTreeSet<Id> {
     let names_parent =
-        |event: &Event| matches!(&event.payload, Payload::RelationshipAdded(p) if p.kind == RelationType::ParentOf);
-    entries.into_iter().filter(|e| names_parent(&e.event)).map(|e| e.event.id).collect()
+        |event: &&Event| matches!(&event.payload, Payload::RelationshipAdded(p) if p.kind == RelationType::ParentOf);
+    events.into_iter().filter(names_parent).map(|event| event.id).collect()
+}
+
+/// The status that an event gives its task, if it is one that gives any.
+pub fn status_of(event: &Event) -> Option<Status> {
+    match &event.payload {
+        Payload::TaskCreated(p) => {
+            Some(p.fields.get("status").and_then(Value::as_str).and_then(Status::from_word).unwrap_or_default())
+        }
+        Payload::TaskStatusChanged(p) => Some(p.to),
+        Payload::TaskArchived(_) => Some(Status::Archived),
+        Payload::TaskReopened(p) => Some(p.to),
+        _ => None,
+    }
 }
 
 /// The registers that an event writes, with the values it leaves there. `parents` are the log's [`parent_edges`].
@@ -31,10 +44,8 @@ pub fn writes(event: &Event, parents: &BTreeSet<Id>) -> Vec<(String, Value)> {
     match &event.payload {
         Payload::TaskCreated(p) => {
             let mut out = plain(&p.fields);
-            let given = |name: &str| p.fields.get(name).cloned().unwrap_or_default();
-            let status = given("status").as_str().and_then(Status::from_word).unwrap_or_default();
-            out.push(("status".into(), json!(status)));
-            out.push(("owner".into(), given("owner")));
+            out.extend(status_of(event).map(|status| ("status".to_owned(), json!(status))));
+            out.push(("owner".into(), p.fields.get("owner").cloned().unwrap_or_default()));
             out
         }
         Payload::TaskUpdated(p) => {

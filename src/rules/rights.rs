@@ -1,6 +1,6 @@
 //! Which right an event asks for, once it stands in a log: the right of the command that writes it.
 //!
-//! Promises: judged by the state that the fold had when the event came, not by what the event says of it. Where more than one
+//! Promises: judged by what the author of the event had before it, not by what the event says of that. Where more than one
 //! command writes an event, the right of any of them will do; what agentpm adds by itself (a task that is open again because its
 //! blockers are finished, a lease that its holder gives back) asks for none. What passes another's lease by asks for an override.
 //! Events of one log by one agent at one time are taken for one command where they have an effect: completing may mark criteria
@@ -12,13 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::decide::verb_for;
-use super::fold::{apply, is_fenced, order};
+use super::fold::{self, Folding, apply, fold, is_fenced, order};
 use super::passed::passed;
-use super::register::parent_edges;
+use super::register::{among_below, parent_edges};
 use super::roles::Verb;
+use super::writers::Effect;
 use crate::model::context::ContextType;
 use crate::model::event::{Entity, Entry, Event};
-use crate::model::finding::Rule;
 use crate::model::id::Id;
 use crate::model::payload::{Fields, Payload, RelationshipAdded, TaskStatusChanged};
 use crate::model::relationship::RelationType;
@@ -47,7 +47,7 @@ struct Command {
     takes: bool,
 }
 
-/// What the fold had when an event came that has an effect.
+/// What the author of an event had before it.
 #[derive(Default)]
 struct Before {
     status: Status,
@@ -82,11 +82,13 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Reads a log for it, of which these events are known already. `other` gives the other tasks as they are with it.
     pub fn of(entity: &Entity, log: &'a [Entry], known: &BTreeSet<Id>, other: Other<'a>) -> Self {
-        let before = states(entity, log);
+        let effective = effective(entity, log);
+        let mut before = states(entity, log, known);
+        before.retain(|event, _| effective.contains(event));
         let mut commands: BTreeMap<(&str, Time), Command> = BTreeMap::new();
         let is_new = !log.iter().any(|entry| known.contains(&entry.event.id));
         let mut begins = None;
-        for event in log.iter().map(|entry| &entry.event).filter(|event| before.contains_key(&event.id)) {
+        for event in log.iter().map(|entry| &entry.event).filter(|event| effective.contains(&event.id)) {
             let command = commands.entry((&event.author.agent, event.at)).or_default();
             match &event.payload {
                 Payload::TaskCreated(p) if is_new => {
@@ -103,7 +105,7 @@ impl<'a> Asked<'a> {
                 _ => {}
             }
         }
-        let again = granted_again(log, &before);
+        let again = granted_again(log, &effective);
         for event in log.iter().map(|entry| &entry.event).filter(|event| again.contains(&event.id)) {
             commands.entry((&event.author.agent, event.at)).or_default().takes = true;
         }
@@ -112,7 +114,7 @@ impl<'a> Asked<'a> {
             _ => None,
         });
         let passed = passed(entity, log).into_keys().collect();
-        let (granted, parents) = (grants.max().unwrap_or(0), parent_edges(log));
+        let (granted, parents) = (grants.max().unwrap_or(0), parent_edges(log.iter().map(|entry| &entry.event)));
         Asked { before, begins, granted, commands, parents, again, passed, other }
     }
 
@@ -263,28 +265,49 @@ fn closed(from: Status) -> Status {
     if from == Status::Cancelled { Status::Cancelled } else { Status::Completed }
 }
 
-/// What the fold had when each event came that has an effect.
-fn states(entity: &Entity, log: &[Entry]) -> BTreeMap<Id, Before> {
-    let ordered = order(entity, log);
-    let Some(id) = entity.task() else {
-        let before = |entry: &&Entry| (entry.event.id, Before::default());
-        return ordered.events.iter().map(before).collect();
-    };
-    let grants: BTreeSet<(&str, u64)> = ordered.events.iter().filter_map(|entry| grant(&entry.event)).collect();
-    let mut task = Task::blank(id);
-    let mut archived_before = false;
+/// The events of a log that have an effect.
+fn effective(entity: &Entity, log: &[Entry]) -> BTreeSet<Id> {
+    let ordered = order(entity, log).events;
+    let Some(id) = entity.task() else { return ordered.iter().map(|entry| entry.event.id).collect() };
+    let mut folding = Folding::new(id);
+    for entry in &ordered {
+        folding.apply(&entry.event);
+    }
+    let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
+    counts.map(|one| one.event.id).collect()
+}
+
+/// What the authors of the new events had before them.
+fn states(entity: &Entity, log: &[Entry], known: &BTreeSet<Id>) -> BTreeMap<Id, Before> {
+    let ordered = order(entity, log).events;
+    let new = ordered.iter().map(|entry| &entry.event).filter(|event| !known.contains(&event.id));
+    let Some(id) = entity.task() else { return new.map(|event| (event.id, Before::default())).collect() };
+    let grants: BTreeSet<(&str, u64)> = ordered.iter().filter_map(|entry| grant(&entry.event)).collect();
+    let archives = |entry: &&&Entry| matches!(entry.event.payload, Payload::TaskArchived(_));
+    let archived = ordered.iter().find(archives).map(|entry| entry.event.stamp());
     let mut states = BTreeMap::new();
-    for event in ordered.events.iter().map(|entry| &entry.event) {
+    // The newest event that was looked at, with what its author saw; most events follow upon it, or saw the same.
+    let mut last: Option<(&Event, Task)> = None;
+    for event in new {
+        let task = match last.take() {
+            Some((before, mut task)) if event.parents == [before.id] && fold::is_plain(&task, before) => {
+                apply(&mut task, before);
+                task
+            }
+            Some((before, task)) if event.parents == before.parents => task,
+            _ => fold(id, among_below(log, &event.parents)).0,
+        };
         let is_granted = event.fence.is_some_and(|fence| grants.contains(&(event.author.agent.as_str(), fence)));
         let another = task.owner.as_ref().is_some_and(|owner| *owner != event.author.agent);
-        let of_another = task.status == Status::InProgress && another && !is_granted;
-        let imported = task.fields.metadata.contains_key("origin");
-        let before = Before { status: task.status, of_another, archived_before, imported, blockers: task.blockers() };
-        let found = apply(&mut task, event);
-        if found.is_none_or(|finding| finding.rule == Rule::EventTime) {
-            archived_before |= matches!(event.payload, Payload::TaskArchived(_));
-            states.insert(event.id, before);
-        }
+        let before = Before {
+            status: task.status,
+            of_another: task.status == Status::InProgress && another && !is_granted,
+            archived_before: archived.is_some_and(|archived| archived < event.stamp()),
+            imported: task.fields.metadata.contains_key("origin"),
+            blockers: task.blockers(),
+        };
+        states.insert(event.id, before);
+        last = Some((event, task));
     }
     states
 }
@@ -312,9 +335,9 @@ fn is_origin_alone<'v>(mut names: impl Iterator<Item = &'v String>) -> bool {
     names.next().is_some_and(|name| name == "metadata.origin") && names.next().is_none()
 }
 
-fn granted_again(log: &[Entry], effective: &BTreeMap<Id, Before>) -> BTreeSet<Id> {
+fn granted_again(log: &[Entry], effective: &BTreeSet<Id>) -> BTreeSet<Id> {
     let mut leases: Vec<&Event> = log.iter().map(|entry| &entry.event).collect();
-    leases.retain(|event| effective.contains_key(&event.id));
+    leases.retain(|event| effective.contains(&event.id));
     leases.retain(|event| matches!(event.payload, Payload::LeaseAcquired(_) | Payload::LeaseReleased(_)));
     leases.sort_by_key(|event| event.stamp());
     let mut again = BTreeSet::new();

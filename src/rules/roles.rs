@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Code, Error, Result};
+use crate::model::event::PRECEDENCE;
 
 /// What an agent may be permitted to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -98,8 +99,19 @@ impl Verb {
 pub struct Grant {
     /// The verbs, or words of the project's own for `need_perm`.
     pub perms: Vec<String>,
-    /// Whose word counts more.
+    /// Whose word counts more: from -1000 to 1000.
+    #[serde(deserialize_with = "precedence")]
+    #[schemars(range(min = -1000, max = 1000))]
     pub precedence: i64,
+}
+
+fn precedence<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<i64, D::Error> {
+    let given = i64::deserialize(deserializer)?;
+    if PRECEDENCE.contains(&given) {
+        return Ok(given);
+    }
+    let (least, most) = PRECEDENCE.into_inner();
+    Err(serde::de::Error::custom(format!("a precedence of {given} is not within {least} to {most}")))
 }
 
 /// The contents of `roles.yml`.
@@ -138,6 +150,11 @@ impl Rights {
     /// Whether an agent has a right, by its word.
     pub fn has_perm(&self, agent: &str, role: Option<&str>, perm: &str) -> bool {
         self.0.is_none() || self.grant(agent, role).is_some_and(|g| g.perms.iter().any(|p| p == perm || p == "admin"))
+    }
+
+    /// The precedence of an agent, which each of its events records; `None` where there is no `roles.yml`.
+    pub fn precedence(&self, agent: &str, role: Option<&str>) -> Option<i64> {
+        self.0.as_ref().map(|_| self.grant(agent, role).map_or(0, |grant| grant.precedence))
     }
 
     /// Whether an agent's precedence is at least `least`.

@@ -194,6 +194,22 @@ impl<'a> Scene<'a> {
         Ok(self.key.as_ref().and_then(Option::as_ref))
     }
 
+    fn role(&mut self) -> Result<Option<String>> {
+        if self.role.is_none() {
+            self.role = Some(load_agent(&self.ws.store, &self.me.agent)?.0.role);
+        }
+        Ok(self.role.clone().flatten())
+    }
+
+    /// What the actor's word counts, for its events to record.
+    fn precedence(&mut self) -> Result<Option<i64>> {
+        if self.ws.rights.0.is_none() {
+            return Ok(None);
+        }
+        let role = self.role()?;
+        Ok(self.ws.rights.precedence(&self.me.agent, role.as_deref()))
+    }
+
     /// Brings a task onto the stage that must be there.
     pub(super) fn load_known(&mut self, id: Id) -> Result<()> {
         self.task(id).map(|_| ())
@@ -240,10 +256,16 @@ impl<'a> Scene<'a> {
         }
         // Loaded or made just above.
         let slot = self.tasks.get_mut(&id).expect("the task is on the stage");
-        let task = Rc::make_mut(&mut slot.task);
-        if let Some(finding) = fold::apply(task, &entry.event)
-            && finding.rule != Rule::EventTime
-        {
+        let finding = if fold::is_plain(&slot.task, &entry.event) {
+            fold::apply(Rc::make_mut(&mut slot.task), &entry.event)
+        } else {
+            let is_here = |e: &&Entry| e.event.entity == entry.event.entity && !e.event.payload.journal_only();
+            let new = self.entries.iter().filter(is_here).chain([&entry]);
+            let (task, findings) = fold::fold(id, slot.log.entries.iter().chain(new));
+            slot.task = Rc::new(task);
+            findings.into_iter().find(|one| one.event == Some(entry.event.id) && one.rule != Rule::LogGap)
+        };
+        if let Some(finding) = finding.filter(|finding| finding.rule != Rule::EventTime) {
             return Err(Error::state(finding.message).with(json!({ "task": id })));
         }
         slot.changed = true;
@@ -349,10 +371,8 @@ impl Stage for Scene<'_> {
         if self.ws.rights.0.is_none() {
             return Ok(());
         }
-        if self.role.is_none() {
-            self.role = Some(load_agent(&self.ws.store, &self.me.agent)?.0.role);
-        }
-        self.ws.rights.require(&self.me.agent, self.role.clone().flatten().as_deref(), verb)
+        let role = self.role()?;
+        self.ws.rights.require(&self.me.agent, role.as_deref(), verb)
     }
 
     fn new_id(&mut self) -> Result<Id> {
@@ -650,6 +670,7 @@ impl Stage for Scene<'_> {
             author: self.me.clone(),
             at: self.now,
             fence: draft.fence,
+            precedence: self.precedence()?,
             why: draft.why.filter(|why| !why.is_empty()),
             payload: draft.payload,
             sig: None,

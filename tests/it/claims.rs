@@ -685,16 +685,16 @@ fn a_commit_that_ends_a_task_another_clone_has_by_the_remote_is_refused() {
         assert!(refused.stderr.contains(word), "{word}: {refused:?}");
     }
     assert_eq!(refused.stderr.matches("lease-lost").count(), 1, "the new title stands: {refused:?}");
-    // Given back by bob, it is still not ann's end of it that counts.
+    // Given back by bob, it is still bob's clone that has it last.
     clones.run("bob", &["release", &task]).data();
     clones.run("ann", &["lease", "acquire", &task]).error("ERR_INVALID_STATE", 4);
     assert_ne!(commit("ann is done").code, 0);
-    // A sync brings both clones' events together, where the higher fence counts; it is not held up.
+    // A sync brings both clones' events together and is not held up; work that is done stays done.
     clones.run("ann", &["sync"]).data();
     clones.run("bob", &["sync"]).data();
     clones.run("ann", &["sync"]).data();
     for name in ["ann", "bob"] {
-        assert_eq!(clones.run(name, &["task", "get", &task]).data()["status"], "open", "{name}");
+        assert_eq!(clones.run(name, &["task", "get", &task]).data()["status"], "completed", "{name}");
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use serde_json::{Value, json};
+
+use crate::lost::Twins;
 use crate::sandbox::Sandbox;
 
 const ROLES: &str = "\
@@ -55,4 +58,38 @@ fn roles_that_cannot_be_read_permit_nothing() {
         fs::write(room.store().join("roles.yml"), bad).unwrap();
         room.run(&["task", "create", "--title", "x"]).error("ERR_CORRUPT", 8);
     }
+}
+
+#[test]
+fn every_event_records_the_precedence_of_its_author_and_the_higher_one_counts() {
+    let mut id = String::new();
+    let twins = Twins::new(|room| {
+        id = room.task("x", &[]);
+        let roles = "agents:\n  ada: {perms: [admin], precedence: 30}\n  bob: {perms: [admin], precedence: -5}\n";
+        fs::write(room.store().join("roles.yml"), roles).unwrap();
+    });
+    twins.ada(&["task", "update", &id, "--title", "Ada's"]).data();
+    twins.bob(&["note", &id, "--content", "later"]).data();
+    twins.bob(&["task", "update", &id, "--title", "Bob's"]).data();
+    twins.merge();
+    twins.ada(&["resolve"]).data();
+    assert_eq!(twins.room.get(&id)["title"], "Ada's");
+    let log = fs::read_to_string(twins.room.log_of(&id)).unwrap();
+    let of = |agent: &str| {
+        let events =
+            log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|e| e["agent"] == agent);
+        events.collect::<Vec<_>>().pop().unwrap()["precedence"].clone()
+    };
+    assert_eq!((of("ada"), of("bob")), (json!(30), json!(-5)));
+    let lost = twins.ada(&["conflicts"]).data()["items"].clone();
+    assert_eq!((&lost[0]["lost"]["value"], &lost[0]["rule"]), (&json!("Bob's"), &json!("precedence")));
+}
+
+#[test]
+fn a_precedence_out_of_bounds_is_refused_where_the_roles_are_read() {
+    let room = Sandbox::new();
+    let id = room.task("x", &[]);
+    fs::write(room.store().join("roles.yml"), "agents:\n  ada: {perms: [admin], precedence: 1001}\n").unwrap();
+    let refused = room.run(&["task", "update", &id, "--priority", "1"]);
+    assert!(refused.stdout.contains("1001 is not within -1000 to 1000"), "{refused:?}");
 }

@@ -13,7 +13,6 @@ use super::tasks::{add_edge, block_if_bound, check_waits};
 use crate::error::{Code, Error, Result};
 use crate::model::command::Undo;
 use crate::model::event::{Entity, Entry, Event};
-use crate::model::finding::Rule;
 use crate::model::id::Id;
 use crate::model::payload::{Payload, RelationshipRemoved};
 use crate::model::relationship::{RelationType, Relationship};
@@ -21,6 +20,7 @@ use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
+use crate::rules::writers::Effect;
 use crate::rules::{fold, register};
 
 /// `undo`
@@ -89,9 +89,12 @@ impl<'a> Told<'a> {
     fn of(id: Id, history: &'a [Entry]) -> Self {
         let ordered = fold::order(&Entity::Task(id), history).events;
         let mut folding = fold::Folding::new(id);
-        let mut counts = |entry: &&&Entry| folding.apply(&entry.event).is_none_or(|f| f.rule == Rule::EventTime);
-        let events = ordered.iter().filter(&mut counts).map(|e| &e.event).collect();
-        Told { task: id, events, parents: register::parent_edges(history) }
+        for entry in ordered {
+            folding.apply(&entry.event);
+        }
+        let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
+        let events = counts.map(|one| one.event).collect();
+        Told { task: id, events, parents: register::parent_edges(history.iter().map(|e| &e.event)) }
     }
 
     fn effective(&self, id: Id) -> Result<&'a Event> {
@@ -145,7 +148,7 @@ impl<'a> Told<'a> {
 fn seen_by(history: &[Entry], event: &Event) -> Vec<Id> {
     let mut seen = event.parents.clone();
     let names_parent = matches!(&event.payload, Payload::RelationshipAdded(p) if p.kind == RelationType::ParentOf);
-    let parents = register::parent_edges(history);
+    let parents = register::parent_edges(history.iter().map(|e| &e.event));
     while names_parent && let [one] = seen[..] {
         let step = history.iter().map(|e| &e.event).find(|e| e.id == one).filter(|step| {
             let removes = matches!(&step.payload, Payload::RelationshipRemoved(p) if parents.contains(&p.relationship));

@@ -17,10 +17,9 @@ use crate::error::Result;
 use crate::git::{Item, Mode, Objects, Oid, Repo};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
-use crate::model::task::Task;
 use crate::model::yaml::render_task;
 use crate::rules::decide::edit::Doc;
-use crate::rules::fold::apply;
+use crate::rules::fold::Folding;
 use crate::rules::register::heads_of;
 use crate::runtime::journals;
 use crate::store::edited::{Part, among_below, fields_named, is_conflicted, parse, parts_apart, said, sides, value_of};
@@ -520,9 +519,9 @@ fn was_said(entity: &Entity, entries: &[Entry], part: &Part, value: Option<&Valu
     }
     let mut ordered: Vec<&Entry> = entries.iter().collect();
     ordered.sort_by_key(|entry| entry.event.stamp());
-    let mut task = Task::blank(*id);
+    let mut folding = Folding::new(*id);
     ordered.into_iter().any(|entry| {
-        apply(&mut task, &entry.event);
-        value_of(&parse(&render_task(&task)).unwrap_or_default(), part).as_ref() == value
+        folding.apply(&entry.event);
+        value_of(&parse(&render_task(&folding.clone().finish())).unwrap_or_default(), part).as_ref() == value
     })
 }
