@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use serde_json::{Value, json};
@@ -441,6 +441,9 @@ fn explained_lines(data: &Value) -> String {
     out
 }
 
+/// How often one that waits looks at the remote that confirms leases.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
 /// Shows or takes the next task; with `--wait` asks again when something may have changed, until the time is over.
 fn next(ws: &mut Workspace, args: &NextArgs) -> Result<Answer> {
     let claim_any = Command::Claim(Claim { id: OptionalTaskRef(None), ttl: args.ttl, here: args.here });
@@ -450,6 +453,7 @@ fn next(ws: &mut Workspace, args: &NextArgs) -> Result<Answer> {
     ws.settle_in();
     let ws = &*ws;
     let mut nothing: Option<Answer> = None;
+    let mut looked = Instant::now();
     let found = ws.await_work(Duration::from_millis(most.millis.unsigned_abs()), || {
         // Only the first claim is made without a look: those that wait must not all take the lock for nothing.
         let mut answer =
@@ -458,6 +462,23 @@ fn next(ws: &mut Workspace, args: &NextArgs) -> Result<Answer> {
             answer = claim(ws, &claim_any, args.explain)?;
         }
         if answer.data.is_null() {
+            // What another clone pushed can be claimed only once it is here.
+            let is_first = nothing.is_none();
+            let behind = if is_first && args.claim {
+                ws.behind()
+            } else if is_first || looked.elapsed() >= LOOK_EVERY {
+                looked = Instant::now();
+                ws.look_for_more()
+            } else {
+                None
+            };
+            if let Some(behind) = behind {
+                let words = behind.words();
+                if !answer.warnings.contains(&words) {
+                    answer.warnings.push(words);
+                }
+                return Ok(Some(answer));
+            }
             nothing = Some(answer);
             return Ok(None);
         }

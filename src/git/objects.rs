@@ -515,6 +515,12 @@ impl Objects {
         self.repo.config_snapshot().string(key).map(|value| value.to_string())
     }
 
+    /// All values of a setting of git that may be given more than once.
+    pub fn settings(&self, key: &str) -> Vec<String> {
+        let all = self.repo.config_snapshot().strings(key).unwrap_or_default();
+        all.into_iter().map(|value| value.to_string()).collect()
+    }
+
     /// A yes-or-no setting of git.
     pub fn flag(&self, key: &str) -> bool {
         self.repo.config_snapshot().boolean(key).unwrap_or(false)
@@ -626,6 +632,27 @@ impl Objects {
             };
         }
         Ok(Oid(editor.write().map_err(broken)?.detach()))
+    }
+
+    /// Writes a commit that agentpm makes for itself and no branch of the user's holds.
+    ///
+    /// Errors: `ERR_GIT` where the object folder cannot be written.
+    pub fn write_commit(&self, tree: Oid, parent: Option<Oid>, message: &str, seconds: i64) -> Result<Oid> {
+        let by = gix::actor::Signature {
+            name: "agentpm".into(),
+            email: "agentpm@localhost".into(),
+            time: gix::date::Time::new(seconds, 0),
+        };
+        let commit = gix::objs::Commit {
+            tree: tree.0,
+            parents: parent.map(|parent| parent.0).into_iter().collect(),
+            author: by.clone(),
+            committer: by,
+            encoding: None,
+            message: message.into(),
+            extra_headers: Vec::new(),
+        };
+        self.repo.write_object(&commit).map(|id| Oid(id.detach())).map_err(|e| failed("write an object", e))
     }
 
     /// The short, unambiguous name of a commit.

@@ -20,7 +20,8 @@ const MAX_LOOSE: u64 = 4096;
 /// Branches by their whole names, with what they point at.
 #[derive(Clone, Debug, Default)]
 pub struct Tips {
-    /// Local branches (`refs/heads/…`) and remote-tracking ones (`refs/remotes/…`). Symbolic ones are left out.
+    /// Local branches (`refs/heads/…`), remote-tracking ones (`refs/remotes/…`), and those of a remote as a claim last saw them
+    /// (`refs/agentpm/remotes/…/heads/…`). Symbolic ones are left out.
     pub branches: BTreeMap<String, Oid>,
     /// What this worktree has checked out; `None` where there is no commit yet.
     pub head: Option<Oid>,
@@ -37,21 +38,21 @@ impl Repo {
         }
         let mut branches = BTreeMap::new();
         let mut take = |name: &str, text: &str| {
-            if let Ok(oid) = text.parse() {
+            if let Ok(oid) = text.parse()
+                && is_branch(name)
+            {
                 branches.entry(name.to_owned()).or_insert(oid);
             }
         };
         // Loose ones first: packing writes the packed file before it removes them, so that none is missed.
-        for top in ["refs/heads", "refs/remotes"] {
+        for top in ["refs/heads", "refs/remotes", "refs/agentpm/remotes"] {
             self.loose(top, &mut take)?;
         }
         let packed = self.common_dir.join("packed-refs");
         match files::read_outside(&packed, MAX_PACKED) {
             Ok(bytes) => {
                 for line in String::from_utf8_lossy(&bytes).lines() {
-                    if let Some((oid, name)) = line.split_once(' ')
-                        && (name.starts_with("refs/heads/") || name.starts_with("refs/remotes/"))
-                    {
+                    if let Some((oid, name)) = line.split_once(' ') {
                         take(name, oid);
                     }
                 }
@@ -92,10 +93,14 @@ impl Repo {
     }
 }
 
+fn is_branch(name: &str) -> bool {
+    let seen = name.strip_prefix("refs/agentpm/remotes/").is_some_and(|rest| rest.contains("/heads/"));
+    seen || name.starts_with("refs/heads/") || name.starts_with("refs/remotes/")
+}
+
 impl TableRefs {
     fn tips(self) -> Tips {
         let head = self.object("HEAD");
-        let is_branch = |name: &str| name.starts_with("refs/heads/") || name.starts_with("refs/remotes/");
         let branches =
             self.0.into_iter().filter(|(name, _)| is_branch(name)).filter_map(|(name, target)| match target {
                 Target::Object { id, .. } => Some((name, id)),

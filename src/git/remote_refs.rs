@@ -19,6 +19,17 @@ const READS: usize = 10;
 /// Less time than this is none: git itself takes as long to start.
 const NO_TIME: Duration = Duration::from_millis(50);
 
+/// A fetch that moves nothing of the user's.
+const FETCH: [&str; 7] = [
+    "fetch",
+    "--quiet",
+    "--no-tags",
+    "--no-write-fetch-head",
+    "--no-recurse-submodules",
+    "--no-auto-maintenance",
+    "--refmap=",
+];
+
 /// What came of a push of references.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Push {
@@ -102,22 +113,36 @@ impl<'a> RemoteRefs<'a> {
         Err(last.unwrap_or_else(|| Error::new(Code::Git, format!("{pattern} changes faster than it can be read"))))
     }
 
+    /// Brings references of the remote to places of this clone, in one call: for each pattern `from`, below `to`. What is gone there
+    /// goes here too. Patterns that fit nothing are no error.
+    ///
+    /// Errors: `ERR_GIT` with git's words where the remote does not answer.
+    pub fn mirror(&self, patterns: &[(String, String)]) -> Result<()> {
+        let specs: Vec<String> = patterns.iter().map(|(from, to)| format!("+{from}:{to}")).collect();
+        let mut args = FETCH.to_vec();
+        args.extend(["--prune", "--end-of-options", &self.read_from]);
+        args.extend(specs.iter().map(String::as_str));
+        let outcome = self.call(&args, self.left())?;
+        self.git.text(&args, &outcome).map(drop)
+    }
+
+    /// The branches of the remote that this clone fetches, as patterns.
+    pub fn branches(&self) -> Vec<String> {
+        let specs = self.objects.settings(&format!("remote.{}.fetch", self.remote));
+        let wanted = specs.iter().filter_map(|spec| spec.trim_start_matches('+').split(':').next());
+        let wanted = wanted.filter(|from| from.starts_with("refs/heads/"));
+        // A pattern that fits nothing is no error, where one name is.
+        let pattern = |from: &str| if from.contains('*') { from.to_owned() } else { format!("{from}*") };
+        let wanted: Vec<String> = wanted.map(pattern).collect();
+        if wanted.is_empty() { vec!["refs/heads/*".to_owned()] } else { wanted }
+    }
+
     fn fetch(&self, refs: &BTreeMap<String, Oid>) -> Result<()> {
         let missing: Vec<&str> =
             refs.iter().filter(|(_, oid)| !self.objects.has(**oid)).map(|(name, _)| name.as_str()).collect();
         for names in missing.chunks(AT_ONCE) {
-            let mut args = vec![
-                "fetch",
-                "--quiet",
-                "--no-tags",
-                "--no-write-fetch-head",
-                "--no-prune",
-                "--no-recurse-submodules",
-                "--no-auto-maintenance",
-                "--refmap=",
-                "--end-of-options",
-                &self.read_from,
-            ];
+            let mut args = FETCH.to_vec();
+            args.extend(["--no-prune", "--end-of-options", &self.read_from]);
             args.extend(names);
             let outcome = self.call(&args, self.left())?;
             self.git.text(&args, &outcome)?;

@@ -158,6 +158,9 @@ pub struct LeaseRecord {
     /// What the remote was last seen to hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<Seen>,
+    /// The event that completed or cancelled the task here, which the remote has not heard of yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Id>,
 }
 
 /// Records of earlier versions held one lease or `null`.
@@ -182,7 +185,7 @@ pub enum RemoteState {
     Held,
     /// It was given back.
     Released,
-    /// It was given back, and the task is completed or cancelled.
+    /// The task is completed or cancelled.
     Finished,
 }
 
@@ -210,6 +213,9 @@ pub struct RemoteRecord {
     pub nonce: String,
     /// Its fence.
     pub fence: u64,
+    /// The event that completed or cancelled the task, in a record that says so: it is replaced only where that event is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Id>,
     /// The greatest Lamport time that its clone had given out: what the next holder does comes after it in order.
     #[serde(default)]
     pub lamport: u64,

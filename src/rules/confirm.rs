@@ -4,9 +4,14 @@
 //! between clones whatever their clocks say. It may also refuse, or answer late or never; then what happened there is not known,
 //! and is asked again, never assumed.
 //!
-//! Promises: a fence that is confirmed to one holder is never confirmed to another. While a record stands, each change of
-//! holder raises its fence; records are taken away only after the floor, below which no new record may begin, was raised to
-//! their fences. Refuses to know: git, files, and what time it really is; each clone's own clock decides only when it dares to ask.
+//! Guarantees that a fence confirmed to one holder is never confirmed to another, and that no lease is confirmed to an agent that has
+//! not seen the task finished. While a record stands, each change of holder raises its fence. A completion puts its event into the
+//! record before it is written, and only a clone that knows the event replaces it. Records are taken away only after the floor,
+//! below which no new record may begin, was raised to their fences, and after the list of finished tasks got their events; a claim
+//! reads both after its record stands. So either the swap meets the finished record, or the reading meets the entry.
+//! Leaves to others: git, files, and what time it really is; each clone's own clock decides only when it dares to ask.
+
+use std::collections::BTreeSet;
 
 use crate::model::agent::{MAX_FENCE, MAX_TTL, RemoteRecord, RemoteState, Seen};
 use crate::model::event::Author;
@@ -68,15 +73,58 @@ pub trait LeaseRemote {
     /// Replaces what stands there if it is `expected`, the name of a record; nothing where `None`. The record gets a nonce that
     /// this clone notes before it is sent; a record that is read again is `ours` only with such a nonce.
     fn swap(&mut self, task: Id, expected: Option<&str>, record: &mut RemoteRecord) -> Swap;
-    /// The floor: no record that is begun anew may have a fence of this or less.
-    fn floor(&mut self) -> Result<u64, Trouble>;
+    /// What is noted besides the records, as of now.
+    fn notes(&mut self, task: Id) -> Result<Notes, Trouble>;
 }
 
-/// A lease that somebody wants.
+/// What a remote keeps when records are taken away.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Notes {
+    /// The floor: no record that is begun anew may have a fence of this or less.
+    pub floor: u64,
+    /// The events that finished the task, each time that it was.
+    pub finished: BTreeSet<Id>,
+}
+
+/// What a record is wanted for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Goal {
+    /// To hold the task.
+    Hold,
+    /// To say that this event finishes it; `anyway` against a lease of another too.
+    Finish {
+        /// The event, which is written once the record stands.
+        event: Id,
+        /// Whether another's lease is no obstacle.
+        anyway: bool,
+    },
+}
+
+/// Which events of a task's log its clone knows.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// These.
+    Events(BTreeSet<Id>),
+    /// Whatever there is: the task is wanted in spite of all that happened elsewhere.
+    All,
+}
+
+impl Known {
+    fn has(&self, event: Id) -> bool {
+        match self {
+            Known::Events(events) => events.contains(&event),
+            Known::All => true,
+        }
+    }
+}
+
+/// A record that an agent wants to stand.
 #[derive(Clone, Debug)]
 pub struct Wish {
     /// The task.
     pub task: Id,
+    /// What for.
+    pub goal: Goal,
     /// The id the lease has, or would have.
     pub lease: Id,
     /// Who wants it, in which session.
@@ -89,8 +137,8 @@ pub struct Wish {
     pub lamport: u64,
     /// The least fence it may have.
     pub fence: u64,
-    /// The highest fence that the task's log knows.
-    pub known: u64,
+    /// What the task's log knows.
+    pub known: Known,
     /// Until when.
     pub expires_at: Time,
     /// The time now, by the clock of whoever asks.
@@ -110,7 +158,7 @@ pub enum Answer {
     Unconfirmed(Trouble),
 }
 
-/// Asks for a lease. `known` is what was last seen there: a guess that saves a question.
+/// Asks for a record. `known` is what was last seen there: a guess that saves a question.
 pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -> Answer {
     let mut stands = known;
     if stands.as_ref().is_some_and(|seen| !is_free(seen, wish)) {
@@ -129,17 +177,20 @@ pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -
         if stands.as_ref().is_some_and(|seen| !is_sound(seen.record.fence, wish.fence)) {
             return Answer::Unconfirmed(Trouble::Refused(TOO_FAR.into()));
         }
-        let fence = wish.fence.max(stands.as_ref().map_or(0, |seen| seen.record.fence.saturating_add(STEP)));
+        let step = if wish.goal == Goal::Hold { STEP } else { 0 };
+        let fence = wish.fence.max(stands.as_ref().map_or(0, |seen| seen.record.fence.saturating_add(step)));
         let record = record(wish, fence, stands.as_ref());
         let Some(mut record) = record else { return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into())) };
         let expected = stands.as_ref().map(|seen| seen.oid.as_str());
         match remote.swap(wish.task, expected, &mut record) {
-            Swap::Taken(oid) => return above_floor(remote, wish, seen(oid, record, wish.now)),
+            Swap::Taken(oid) => return settled(remote, wish, seen(oid, record, wish.now), stands.as_ref()),
             Swap::Refused(why) => return Answer::Unconfirmed(Trouble::Refused(why)),
             Swap::NotSent(why) => return Answer::Unconfirmed(Trouble::Unreachable(why)),
             Swap::Lost => {}
-            Swap::Unknown(why) => match look(remote, wish.task, stands.take()) {
-                Ok(Some(now)) if now.record.nonce == record.nonce => return above_floor(remote, wish, now),
+            Swap::Unknown(why) => match look(remote, wish.task, stands.clone()) {
+                Ok(Some(now)) if now.record.nonce == record.nonce => {
+                    return settled(remote, wish, now, stands.as_ref());
+                }
                 Ok(_) if unknown == UNKNOWNS => return Answer::Unconfirmed(Trouble::Unknown(why)),
                 // It may still be on its way: only another record in its place keeps it from arriving.
                 Ok(now) => {
@@ -162,15 +213,23 @@ const TOO_FAR: &str =
     "a fence stands there that is too far above what is known; whoever keeps the remote looks at refs/agentpm";
 const AT_ITS_END: &str = "the fences of this task have run to their end";
 
-/// A record counts once its fence is above the floor, which is asked for after it stands: whoever takes records away raises the
-/// floor first. This holds for one that replaced another too: that other may have been sent long ago, have been given up by
+/// A lease counts once its fence is above the floor and the task is on no list of finished ones that its clone has not seen. Both
+/// are read after the record stands: whoever takes records away raises the floor and adds to the list first. This holds for one that replaced another too: that other may have been sent long ago, have been given up by
 /// its sender, and have arrived where a higher one was taken away.
-fn above_floor(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen) -> Answer {
+fn settled(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen, before: Option<&Seen>) -> Answer {
+    if wish.goal != Goal::Hold {
+        return Answer::Confirmed(now);
+    }
     for _ in 0..ROUNDS {
-        let floor = match remote.floor() {
-            Ok(floor) => floor,
+        let Notes { floor, finished } = match remote.notes(wish.task) {
+            Ok(notes) => notes,
             Err(trouble) => return Answer::Unconfirmed(Trouble::Unknown(trouble.words())),
         };
+        if let Some(event) = finished.into_iter().rfind(|event| !wish.known.has(*event)) {
+            // Another end may have stood there that this clone has seen.
+            let event = before.and_then(|before| before.record.event).unwrap_or(event);
+            return stays_finished(remote, now, event);
+        }
         if now.record.fence > floor {
             return Answer::Confirmed(now);
         }
@@ -195,11 +254,28 @@ fn above_floor(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen) -> Answ
     Answer::Unconfirmed(Trouble::Refused("others keep changing it".into()))
 }
 
+/// Puts the end of a task back in place of a record that did not know of it.
+fn stays_finished(remote: &mut dyn LeaseRemote, now: Seen, event: Id) -> Answer {
+    let mut over = RemoteRecord { state: RemoteState::Finished, event: Some(event), ..now.record };
+    // Where that is not taken, the list of finished tasks says it to the next one too.
+    let oid = match remote.swap(over.task, Some(&now.oid), &mut over) {
+        Swap::Taken(oid) => oid,
+        _ => now.oid,
+    };
+    Answer::Held(Seen { oid, record: over, ..now })
+}
+
 /// Prolongs a lease whose record was seen there.
 pub fn renew(remote: &mut dyn LeaseRemote, mine: Seen, expires_at: Time, now: Time, lamport: u64) -> Answer {
     let mut stands = mine;
     for _ in 0..ROUNDS {
-        let renewed = RemoteRecord { state: RemoteState::Held, expires_at, updated_at: now, ..stands.record.clone() };
+        let renewed = RemoteRecord {
+            state: RemoteState::Held,
+            event: None,
+            expires_at,
+            updated_at: now,
+            ..stands.record.clone()
+        };
         let mut wanted = later(renewed, lamport);
         match remote.swap(wanted.task, Some(&stands.oid), &mut wanted) {
             Swap::Taken(oid) => return Answer::Confirmed(seen(oid, wanted, now)),
@@ -245,16 +321,11 @@ fn still_mine(remote: &mut dyn LeaseRemote, mine: &Seen) -> Answer {
 /// Says that a lease was given back. What another has put in its place meanwhile stays.
 ///
 /// Errors: why the remote could not be told.
-pub fn end(
-    remote: &mut dyn LeaseRemote,
-    mine: Seen,
-    state: RemoteState,
-    now: Time,
-    lamport: u64,
-) -> Result<(), Trouble> {
+pub fn release(remote: &mut dyn LeaseRemote, mine: Seen, now: Time, lamport: u64) -> Result<(), Trouble> {
     let mut stands = mine;
     for _ in 0..ROUNDS {
-        let mut over = later(RemoteRecord { state, updated_at: now, ..stands.record.clone() }, lamport);
+        let over = RemoteRecord { state: RemoteState::Released, updated_at: now, ..stands.record.clone() };
+        let mut over = later(over, lamport);
         match remote.swap(over.task, Some(&stands.oid), &mut over) {
             Swap::Taken(_) => return Ok(()),
             Swap::Refused(why) => return Err(Trouble::Refused(why)),
@@ -268,6 +339,32 @@ pub fn end(
         }
     }
     Err(Trouble::Refused("others keep changing it".into()))
+}
+
+/// Takes back that a task is finished, which came to nothing: its event was never written. What stood there before stands again,
+/// or that the task was given back.
+///
+/// Errors: why the remote could not be told.
+pub fn not_finished(
+    remote: &mut dyn LeaseRemote,
+    mine: &Seen,
+    before: Option<&RemoteRecord>,
+    now: Time,
+) -> Result<(), Trouble> {
+    let stood = before.filter(|r| match r.state {
+        RemoteState::Held => r.lease == mine.record.lease,
+        RemoteState::Finished => true,
+        RemoteState::Released => false,
+    });
+    let free = RemoteRecord { state: RemoteState::Released, event: None, ..mine.record.clone() };
+    let mut back = RemoteRecord { fence: mine.record.fence, updated_at: now, ..stood.cloned().unwrap_or(free) };
+    match remote.swap(back.task, Some(&mine.oid), &mut back) {
+        // Where another record stands by now, its writer knew of this end, or put another in its place.
+        Swap::Taken(_) | Swap::Lost => Ok(()),
+        Swap::Refused(why) => Err(Trouble::Refused(why)),
+        Swap::NotSent(why) => Err(Trouble::Unreachable(why)),
+        Swap::Unknown(why) => Err(Trouble::Unknown(why)),
+    }
 }
 
 /// What stands there now. A record that was seen before keeps the time at which that was.
@@ -293,7 +390,11 @@ fn record(wish: &Wish, fence: u64, after: Option<&Seen>) -> Option<RemoteRecord>
         lamport: wish.lamport.max(after.map_or(0, |seen| seen.record.lamport)),
         v: 1,
         task: wish.task,
-        state: RemoteState::Held,
+        state: if wish.goal == Goal::Hold { RemoteState::Held } else { RemoteState::Finished },
+        event: match wish.goal {
+            Goal::Hold => None,
+            Goal::Finish { event, .. } => Some(event),
+        },
         lease: wish.lease,
         agent: wish.holder.agent.clone(),
         session: wish.holder.session,
@@ -317,12 +418,17 @@ pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
     match r.state {
         RemoteState::Released => true,
         // Whoever knows that it was finished, and has it open again, may have it.
-        RemoteState::Finished => wish.known >= r.fence,
+        RemoteState::Finished => {
+            let is_mine = |event| matches!(wish.goal, Goal::Finish { event: mine, .. } if mine == event);
+            r.event.map_or(matches!(wish.known, Known::All), |event| wish.known.has(event) || is_mine(event))
+        }
+        RemoteState::Held if matches!(wish.goal, Goal::Finish { anyway: true, .. }) => true,
         RemoteState::Held => {
             // Within a clone its own lock and files decide about what they know. A record of this clone that they do not know was
             // sent by a command that died, or by the original that this clone is a copy of: it has to run out.
             let known = r.lease == wish.lease || r.fence.saturating_add(STEP) <= wish.fence;
-            (seen.ours && known) || ((seen.ours || wish.explicit) && has_run_out(seen, wish.now))
+            let asks_for_it = wish.explicit || wish.goal != Goal::Hold;
+            (seen.ours && known) || ((seen.ours || asks_for_it) && has_run_out(seen, wish.now))
         }
     }
 }

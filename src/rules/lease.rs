@@ -77,11 +77,15 @@ pub fn lost_and_gone(task: Id, record: &LeaseRecord) -> Error {
     lost(task, to, false).with(json!({ "task": task, "holder": null, "taken_by": to, "fence": record.fence }))
 }
 
-/// The record of whoever finished a task in another clone, by events that are not here yet. `known` is the highest fence that
-/// the task's log knows.
-pub fn finished_elsewhere(record: &LeaseRecord, known: u64) -> Option<&RemoteRecord> {
-    let seen = record.remote.as_ref().filter(|seen| !seen.ours)?;
-    Some(&seen.record).filter(|r| r.state == RemoteState::Finished && r.fence > known && r.fence >= record.fence)
+/// The record at the remote of whoever finished a task by an event that is not here. `knows` says whether the task's log has one.
+pub fn finished_elsewhere(record: &LeaseRecord, knows: impl FnOnce(Id) -> bool) -> Option<&RemoteRecord> {
+    let r = &record.remote.as_ref()?.record;
+    (r.state == RemoteState::Finished && !r.event.is_some_and(knows)).then_some(r)
+}
+
+/// Whether an event ends the work on its task.
+pub fn is_end(payload: &Payload) -> bool {
+    matches!(payload, Payload::TaskStatusChanged(p) if p.to.is_finished())
 }
 
 fn lost(task: Id, to: &str, elsewhere: bool) -> Error {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::model::agent::{Agent, Lease, LeaseRecord, Session};
+use crate::model::agent::{Agent, Lease, LeaseRecord, RemoteRecord, Session};
 use crate::model::event::{Author, Entity, Entry};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
@@ -98,6 +98,8 @@ pub trait Stage {
     fn asks_remote(&self) -> bool;
     /// What the remote said to the lease of this task; `None` where it was not asked.
     fn grant(&mut self, task: Id) -> Option<Grant>;
+    /// What the remote says of who finished a task by an event that is not here, if anyone did.
+    fn finished_elsewhere(&mut self, task: Id) -> Result<Option<RemoteRecord>>;
     /// The highest fence of a task that its log knows.
     fn known_fence(&mut self, task: Id) -> Result<u64>;
     /// Whether the log of a task grants another lease as high as this one: by a clone that could not ask who has it.

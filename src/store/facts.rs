@@ -20,7 +20,7 @@ use crate::model::time::Time;
 use crate::store::database::{self, Form};
 
 const FORM: Form = Form {
-    schema: 3,
+    schema: 4,
     tables: &["
 CREATE TABLE tip(oid TEXT PRIMARY KEY, seconds INTEGER NOT NULL, tasks TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE tree(n INTEGER PRIMARY KEY, oid TEXT NOT NULL UNIQUE, base INTEGER NOT NULL);
@@ -49,6 +49,8 @@ pub type Shards = BTreeMap<String, Name>;
 pub struct State {
     /// Its status.
     pub status: Status,
+    /// The event that gave it that status; `None` for its creation.
+    pub since: Option<Id>,
     /// Whose it is.
     pub owner: Option<String>,
     /// The greatest Lamport time in it.

@@ -140,10 +140,10 @@ impl Branches {
         for (name, oid) in tips.branches.iter().filter(|(name, oid)| counts(name) && Some(**oid) != tips.head) {
             match branches.commit(*oid, &mut commits)? {
                 Some((seconds, Some(tasks))) if seconds >= oldest && branches.here.as_ref() != Some(&tasks) => {
-                    trees.entry(tasks).or_default().push(short(name).to_owned());
+                    trees.entry(tasks).or_default().push(short(name));
                 }
                 Some(_) => {}
-                None => branches.miss(&[short(name).to_owned()]),
+                None => branches.miss(&[short(name)]),
             }
         }
         branches.trees = trees.into_iter().collect();
@@ -472,6 +472,7 @@ pub(super) fn state_of(id: Id, entries: &[Entry]) -> State {
     let mut seen = HashSet::new();
     State {
         status: task.status,
+        since: task.stamps.get("status").map(|stamp| stamp.id),
         owner: task.owner,
         lamport: task.lamport,
         updated_at: task.updated_at,
@@ -481,8 +482,10 @@ pub(super) fn state_of(id: Id, entries: &[Entry]) -> State {
 }
 
 /// The name of a branch as people write it.
-fn short(name: &str) -> &str {
-    name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/remotes/")).unwrap_or(name)
+fn short(name: &str) -> String {
+    let seen = name.strip_prefix("refs/agentpm/remotes/").and_then(|rest| rest.split_once("/heads/"));
+    let plain = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/remotes/"));
+    seen.map_or_else(|| plain.unwrap_or(name).to_owned(), |(remote, branch)| format!("{remote}/{branch}"))
 }
 
 impl Workspace {

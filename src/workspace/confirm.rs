@@ -11,19 +11,19 @@ use std::time::Duration;
 
 use super::Workspace;
 use super::hand_edits::record::HandEdit;
-use super::remote::Remote;
+use super::remote::{Remote, branch_seen};
 use super::stage::Scene;
 use super::write::Reply;
 use crate::error::{Code, Error, Result};
 use crate::git::Objects;
-use crate::model::agent::{RemoteState, Seen};
+use crate::model::agent::{RemoteRecord, RemoteState, Seen};
 use crate::model::command::Command;
-use crate::model::event::{Author, Entity, MAX_CLOCK};
+use crate::model::event::{Author, Entity, Event, MAX_CLOCK};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::task::Status;
 use crate::model::time::Time;
-use crate::rules::confirm::{self, Answer, Trouble, Wish};
+use crate::rules::confirm::{self, Answer, Goal, Known, Trouble, Wish};
 use crate::rules::decide::Subject;
 use crate::rules::lease;
 use crate::rules::stage::{Grant, Stage as _};
@@ -47,6 +47,11 @@ pub(super) struct Said {
     pub grants: BTreeMap<Id, Grant>,
     /// Tasks whose lease was prolonged or looked at there.
     settled: BTreeSet<Id>,
+    /// The events that end tasks of which the remote was told, and what stood there before.
+    pub chosen: BTreeMap<Id, Id>,
+    before: BTreeMap<Id, RemoteRecord>,
+    /// Tasks whose end the remote was to be told and did not take.
+    unheard: BTreeSet<Id>,
     /// Tasks of which nothing stands there, though something was seen before.
     pub gone: BTreeSet<Id>,
     /// Why it is not asked any more.
@@ -94,6 +99,14 @@ impl Scene<'_> {
         for entry in self.entries.clone() {
             let event = &entry.event;
             let Entity::Task(task) = event.entity else { continue };
+            if lease::is_end(&event.payload) {
+                let asked = said.chosen.contains_key(&task) || said.unheard.contains(&task);
+                if !asked && self.is_old(task) {
+                    let wish = self.finishing(event, clone, ask)?;
+                    needs.insert(task, Need::Acquire(Box::new(wish), self.lease(task)?.remote));
+                }
+                continue;
+            }
             if said.grants.contains_key(&task) || said.settled.contains(&task) {
                 continue;
             }
@@ -105,11 +118,12 @@ impl Scene<'_> {
                         explicit: ask.explicit,
                         lamport: self.lamport(),
                         task,
+                        goal: Goal::Hold,
                         lease: p.lease,
                         holder: Author { agent: p.holder.clone(), session: p.session, ..Author::default() },
                         clone,
                         fence: p.fence.saturating_add(confirm::STEP - 1),
-                        known: if ask.here { u64::MAX } else { self.known_fence(task)? },
+                        known: self.known(task, ask)?,
                         expires_at: p.expires_at,
                         now: event.at,
                     };
@@ -132,22 +146,54 @@ impl Scene<'_> {
         Ok(needs.into_values().collect())
     }
 
+    /// The record that says that an event of this command ends its task.
+    fn finishing(&mut self, event: &Event, clone: Id, ask: Ask) -> Result<Wish> {
+        let Some(task) = event.entity.task() else { return Err(Error::state("only a task is finished")) };
+        // The lease under which it happens, which the same command gives back.
+        let mut here = self.entries.iter().filter(|entry| entry.event.entity == event.entity);
+        let mine = here.clone().find_map(|entry| match &entry.event.payload {
+            Payload::LeaseReleased(p) if entry.event.fence == event.fence => Some(p.lease),
+            _ => None,
+        });
+        let anyway = here.any(|entry| matches!(entry.event.payload, Payload::LeaseOverride(_)));
+        Ok(Wish {
+            task,
+            goal: Goal::Finish { event: event.id, anyway },
+            lease: mine.unwrap_or(event.id),
+            holder: event.author.clone(),
+            clone,
+            explicit: true,
+            lamport: self.lamport(),
+            fence: event.fence.unwrap_or(0).max(self.known_fence(task)?),
+            known: self.known(task, ask)?,
+            expires_at: event.at,
+            now: event.at,
+        })
+    }
+
+    fn known(&mut self, task: Id, ask: Ask) -> Result<Known> {
+        if ask.here {
+            return Ok(Known::All);
+        }
+        self.load_known(task)?;
+        Ok(Known::Events(self.tasks[&task].log.entries.iter().map(|entry| entry.event.id).collect()))
+    }
+
     /// Whether a task was there before this command.
-    fn is_old(&self, task: Id) -> bool {
+    pub(super) fn is_old(&self, task: Id) -> bool {
         self.tasks.get(&task).is_some_and(|slot| !slot.log.entries.is_empty())
     }
 
     /// The leases at the remote that what was decided gives back.
-    fn ends(&mut self) -> Result<Vec<(Seen, RemoteState)>> {
+    fn ends(&mut self) -> Result<Vec<Seen>> {
         let mut ends = Vec::new();
         for entry in self.entries.clone() {
             let (Entity::Task(task), Payload::LeaseReleased(p)) = (&entry.event.entity, &entry.event.payload) else {
                 continue;
             };
-            let seen = self.lease(*task)?.remote.filter(|seen| seen.ours && seen.record.lease == p.lease);
-            let finished = self.tasks.get(task).is_some_and(|slot| slot.task.status.is_finished());
-            let state = if finished { RemoteState::Finished } else { RemoteState::Released };
-            ends.extend(seen.map(|seen| (seen, state)));
+            let is_held =
+                |seen: &Seen| seen.ours && seen.record.lease == p.lease && seen.record.state == RemoteState::Held;
+            ends.extend(self.lease(*task)?.remote.filter(is_held));
         }
         Ok(ends)
     }
@@ -273,6 +319,14 @@ impl Workspace {
             if !ends.is_empty() {
                 remote.get_or_insert_with(|| asking.remote());
             }
+            let mut outcome = outcome;
+            if let (Command::Claim(_), Ok(reply)) = (command, &mut outcome) {
+                let remote = remote.get_or_insert_with(|| asking.remote());
+                // A claim that was confirmed has looked already.
+                let looked =
+                    if said.grants.is_empty() { remote.as_ref().is_ok_and(|r| r.look().is_ok()) } else { true };
+                reply.warnings.extend(self.behind().filter(|_| looked).map(|behind| behind.words()));
+            }
             return self.conclude(outcome, said, (ends, lamport), remote, name);
         }
         Err(Error::new(Code::Busy, "what the remote holds kept changing while it was asked; nothing was written")
@@ -280,7 +334,7 @@ impl Workspace {
     }
 
     /// Waits until no other agent of this clone asks the remote.
-    fn alone_at_remote(&self, who: &str) -> Result<Lock> {
+    pub(super) fn alone_at_remote(&self, who: &str) -> Result<Lock> {
         let each = Duration::from_secs(self.settings.lease.remote_seconds.max(1).into());
         let wait = each.saturating_mul(2) + Duration::from_millis(self.settings.lock.wait_ms.into());
         Lock::take_named(&self.runtime_to_write()?, "leases", wait, &format!("{who}, asking the remote for a lease"))
@@ -291,7 +345,7 @@ impl Workspace {
         &self,
         outcome: Result<Reply>,
         said: Said,
-        (ends, lamport): (Vec<(Seen, RemoteState)>, u64),
+        (ends, lamport): (Vec<Seen>, u64),
         mut remote: Option<Result<Remote<'_>, Trouble>>,
         name: &str,
     ) -> Result<Reply> {
@@ -308,10 +362,13 @@ impl Workspace {
                     let what = if ends.is_empty() { "the lease is not confirmed" } else { "this is not confirmed" };
                     reply.warnings.push(format!("{what}: {}; agentpm sync asks {name} again", trouble.words()));
                 } else {
-                    for (seen, state) in ends {
+                    if let (Subject::Claim(kept), Some(remote)) = (&reply.subject, &mut remote) {
+                        self.give_back_all_but(*kept, &said, remote);
+                    }
+                    for seen in ends {
                         let until = seen.record.expires_at;
                         let told = match &mut remote {
-                            Some(Ok(remote)) => confirm::end(remote, seen, state, self.env.now(), lamport),
+                            Some(Ok(remote)) => confirm::release(remote, seen, self.env.now(), lamport),
                             Some(Err(trouble)) => Err(trouble.clone()),
                             None => continue,
                         };
@@ -356,16 +413,63 @@ impl Workspace {
         over.take(MOST_LEFT).map(words).collect()
     }
 
-    /// Gives back what the remote agreed to and nobody uses. What cannot be given back runs out.
+    /// Gives back what the remote agreed to and nobody uses. What cannot be given back runs out, or is for `sync` to take back.
     fn withdraw(&self, said: &Said, remote: &mut Result<Remote<'_>, Trouble>) {
         let Ok(remote) = remote else { return };
+        for task in said.chosen.keys() {
+            let Some(seen) = said.seen.get(task) else { continue };
+            let before = said.before.get(task);
+            if let Err(trouble) = confirm::not_finished(remote, seen, before, self.env.now()) {
+                tracing::warn!(%task, "the end of a task at the remote was not taken back: {}", trouble.words());
+            }
+        }
+        self.release_granted(said, remote, |_| false);
+    }
+
+    /// What was agreed to for a claim that then passed over the task, because it is taken or finished on a branch of the remote.
+    fn give_back_all_but(&self, kept: Option<Id>, said: &Said, remote: &mut Result<Remote<'_>, Trouble>) {
+        if let Ok(remote) = remote {
+            self.release_granted(said, remote, |task| Some(task) == kept);
+        }
+    }
+
+    fn release_granted(&self, said: &Said, remote: &mut Remote<'_>, keeps: impl Fn(Id) -> bool) {
         for (task, grant) in said.grants.iter().filter(|(_, grant)| grant.fence.is_some()) {
             if let Some(seen) = said.seen.get(task)
-                && let Err(trouble) = confirm::end(remote, seen.clone(), RemoteState::Released, self.env.now(), 0)
+                && !said.chosen.contains_key(task)
+                && !keeps(*task)
+                && let Err(trouble) = confirm::release(remote, seen.clone(), self.env.now(), 0)
             {
                 tracing::warn!(%task, lease = %grant.lease, "a lease at the remote was not given back: {}", trouble.words());
             }
         }
+    }
+
+    /// Looks at the branches of the remote that confirms leases, and says whether this branch is behind; nothing where there is no
+    /// such remote, or where it does not answer.
+    pub fn look_for_more(&self) -> Option<Behind> {
+        let asking = Asking::to_read(self, self.lease_remote()?).ok()?;
+        asking.remote().ok()?.look().ok()?;
+        self.behind()
+    }
+
+    /// Whether the remote that confirms leases was last seen to have changes of the plan on this branch that are not here.
+    pub fn behind(&self) -> Option<Behind> {
+        let name = self.lease_remote()?;
+        let objects = self.objects_to_ask().ok()?;
+        let head = objects.head().ok()?;
+        let (commit, branch) = (head.commit?, head.branch?);
+        let branch = branch.strip_prefix("refs/heads/")?.to_owned();
+        let of = |key: &str| objects.setting(&format!("branch.{branch}.{key}"));
+        let upstream = of("merge").filter(|_| of("remote").as_deref() == Some(name));
+        let upstream = upstream.and_then(|merge| Some(merge.strip_prefix("refs/heads/")?.to_owned())).unwrap_or(branch);
+        let tip = branch_seen(&objects, name, &upstream)?;
+        let base = objects.merge_base(commit, tip).ok()?.unwrap_or(commit);
+        let plan = |commit| {
+            let tree = objects.commit(commit).ok()?.tree;
+            objects.item(tree, &self.store.name).ok()?.map(|item| item.oid)
+        };
+        (plan(base) != plan(tip)).then(|| Behind { branch: format!("{name}/{upstream}") })
     }
 
     /// Keeps what was seen at the remote, so that it need not be asked for what is known already.
@@ -408,6 +512,20 @@ impl Workspace {
     }
 }
 
+/// A branch of the remote that knows more of the plan than is here.
+#[derive(Clone, Debug)]
+pub struct Behind {
+    /// The branch, with its remote.
+    pub branch: String,
+}
+
+impl Behind {
+    /// What to know of it.
+    pub fn words(&self) -> String {
+        format!("{} has changes of the plan that are not here; agentpm sync brings them in", self.branch)
+    }
+}
+
 /// The refusal where only confirmed work is wanted.
 fn not_confirmed(name: &str, trouble: &Trouble) -> Error {
     Error::new(Code::Sync, format!("{name} did not confirm the lease: {}; nothing was written here", trouble.words()))
@@ -429,6 +547,9 @@ impl Said {
             seen: BTreeMap::new(),
             grants: BTreeMap::new(),
             settled: BTreeSet::new(),
+            chosen: BTreeMap::new(),
+            before: BTreeMap::new(),
+            unheard: BTreeSet::new(),
             gone: BTreeSet::new(),
             silent: None,
             fresh: false,
@@ -464,13 +585,24 @@ impl Said {
 
     fn take_in(&mut self, need: Need, answer: Answer) {
         let task = need.task();
-        let asked_for = if let Need::Acquire(wish, _) = &need { Some(wish.lease) } else { None };
+        let asked_for = if let Need::Acquire(wish, _) = &need { Some((wish.lease, wish.goal.clone())) } else { None };
         match answer {
             Answer::Confirmed(seen) => {
-                if let Some(lease) = asked_for {
-                    self.grants.insert(task, Grant { lease, fence: Some(seen.record.fence) });
-                } else {
-                    self.settled.insert(task);
+                match asked_for {
+                    Some((lease, Goal::Hold)) => {
+                        self.grants.insert(task, Grant { lease, fence: Some(seen.record.fence) });
+                    }
+                    Some((_, Goal::Finish { event, .. })) => {
+                        let before = match &need {
+                            Need::Acquire(_, known) => self.seen.get(&task).or(known.as_ref()),
+                            _ => None,
+                        };
+                        self.before.extend(before.map(|seen| (task, seen.record.clone())));
+                        self.chosen.insert(task, event);
+                    }
+                    None => {
+                        self.settled.insert(task);
+                    }
                 }
                 self.seen.insert(task, seen);
             }
@@ -487,10 +619,10 @@ impl Said {
                 self.gone.insert(task);
             }
             Answer::Unconfirmed(trouble) => {
-                if let Some(lease) = asked_for {
-                    self.grants.insert(task, Grant { lease, fence: None });
-                } else {
-                    self.settled.insert(task);
+                match asked_for {
+                    Some((lease, Goal::Hold)) => drop(self.grants.insert(task, Grant { lease, fence: None })),
+                    Some((_, Goal::Finish { .. })) => drop(self.unheard.insert(task)),
+                    None => drop(self.settled.insert(task)),
                 }
                 self.silent = Some(trouble);
             }

@@ -36,11 +36,13 @@ enum Place {
 struct Variant {
     place: Place,
     state: State,
+    /// The event that gave the status is here too, so that what is here has gone on from it.
+    is_seen: bool,
 }
 
 impl Variant {
     fn is_taken(&self) -> bool {
-        self.state.status == Status::InProgress || self.state.status.is_finished()
+        !self.is_seen && (self.state.status == Status::InProgress || self.state.status.is_finished())
     }
 }
 
@@ -88,7 +90,7 @@ impl Elsewhere<'_> {
     /// Errors: as [`Elsewhere::taken`].
     pub fn states(&mut self, id: Id) -> Result<Vec<Value>> {
         let mut items = Vec::new();
-        for Variant { place, state } in self.variants(id)? {
+        for Variant { place, state, .. } in self.variants(id)? {
             let (key, names) = match place {
                 Place::Worktree(name) => ("worktree", vec![name]),
                 Place::Branches(names) => ("branch", names),
@@ -133,12 +135,13 @@ impl Elsewhere<'_> {
             let log = read_log(store, &Entity::Task(id))?;
             if !log.entries.is_empty() {
                 let state = state_of(id, &log.entries);
-                found.push(Variant { place: Place::Worktree(name.clone()), state });
+                found.push(Variant { place: Place::Worktree(name.clone()), state, is_seen: false });
             }
         }
         if let Some(branches) = self.branches() {
             let states = branches.states(id).into_iter();
-            found.extend(states.map(|(names, state)| Variant { place: Place::Branches(names), state }));
+            let variant = |(names, state)| Variant { place: Place::Branches(names), state, is_seen: false };
+            found.extend(states.map(variant));
         }
         if found.is_empty() {
             return Ok(found);
@@ -147,6 +150,9 @@ impl Elsewhere<'_> {
         let here = load_task(&self.ws.store, id, &pending)?.log.entries;
         let here: BTreeSet<Id> = here.iter().map(|e| e.event.id).collect();
         found.retain(|variant| variant.state.heads.iter().any(|head| !here.contains(head)));
+        for variant in &mut found {
+            variant.is_seen = variant.state.since.is_none_or(|event| here.contains(&event));
+        }
         let mut left_behind = left_behind(&found).into_iter();
         found.retain(|_| !left_behind.next().unwrap_or_default());
         // A branch that is checked out in a worktree says the same there.

@@ -11,17 +11,24 @@ use super::Workspace;
 use crate::env::Env;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
-use crate::git::{Objects, Oid, Push, RemoteRefs};
+use crate::git::{Item, Mode, Objects, Oid, Push, RemoteRefs};
 use crate::model::agent::{MAX_FENCE, RemoteRecord, Seen};
 use crate::model::id::{Id, check_agent_name};
 use crate::model::time::Time;
-use crate::rules::confirm::{LeaseRemote, Swap, Trouble};
+use crate::rules::confirm::{LeaseRemote, Notes, Swap, Trouble};
 use crate::runtime::nonces;
+use crate::store::layout::{TASKS, task_dir};
 
 /// Where the references are.
 const LEASES: &str = "refs/agentpm/leases/";
 /// Points at the floor: the greatest fence of any record that was taken away.
 const FLOOR: &str = "refs/agentpm/floor";
+/// Points at a commit whose tree lists the finished tasks of which records were taken away, each in a file of its own with
+/// the events that finished it and the fences of their records. It only grows.
+const FINISHED: &str = "refs/agentpm/finished";
+/// Where a clone keeps what it last saw of a remote's branches, floor and list. Not among the remote-tracking branches, which are
+/// the user's: a push with `--force-with-lease` goes by them.
+const SEEN: &str = "refs/agentpm/remotes/";
 /// Largest record that is read, in bytes.
 const MAX_RECORD: u64 = 16 * 1024;
 
@@ -31,6 +38,7 @@ pub(super) type Listed = std::result::Result<Seen, String>;
 /// The leases at the remote.
 pub(super) struct Remote<'a> {
     refs: RemoteRefs<'a>,
+    name: String,
     objects: &'a Objects,
     clone: Id,
     now: Time,
@@ -41,6 +49,16 @@ pub(super) struct Remote<'a> {
 
 fn name_of(task: Id) -> String {
     format!("{LEASES}{task}")
+}
+
+/// Where the list of finished tasks has a task: fanned out as the tasks of a store are.
+fn place_of(task: Id) -> String {
+    task_dir(task).strip_prefix(TASKS).map_or_else(|_| task.to_string(), |place| place.display().to_string())
+}
+
+/// Where a branch of a remote stood when it was last looked at.
+pub(super) fn branch_seen(objects: &Objects, remote: &str, branch: &str) -> Option<Oid> {
+    objects.reference(&format!("{SEEN}{remote}/heads/{branch}"))
 }
 
 /// Why there is no answer.
@@ -71,7 +89,12 @@ impl<'a> Remote<'a> {
         let span = Duration::from_secs(ws.settings.lease.remote_seconds.max(1).into());
         let repo = ws.repo.as_ref().ok_or_else(|| Error::new(Code::Git, "the store lies in no git work tree"))?;
         let refs = RemoteRefs::new(repo.program(&ws.env, span)?, objects, name, span)?;
-        Ok(Remote { refs, objects, clone, now: ws.env.now(), ws, chance: ws.env.again() })
+        Ok(Remote { refs, name: name.to_owned(), objects, clone, now: ws.env.now(), ws, chance: ws.env.again() })
+    }
+
+    /// The clone that asks.
+    pub fn clone_id(&self) -> Id {
+        self.clone
     }
 
     /// Tasks of which something was seen there before.
@@ -89,19 +112,70 @@ impl<'a> Remote<'a> {
         Ok(named.map(|(task, oid)| (task, self.record(task, oid))).collect())
     }
 
-    /// Takes away records of finished tasks that are still what was seen, after raising the floor to their fences. Gives how many.
+    /// Takes away records of finished tasks that are still what was seen, after raising the floor to their fences and adding the
+    /// events that finished them to the list. Gives how many.
     ///
     /// Errors: why the remote did not do it.
-    pub fn remove(&mut self, records: &[Seen]) -> Result<usize, Trouble> {
-        let Some(highest) = records.iter().map(|seen| seen.record.fence).max() else { return Ok(0) };
+    pub fn remove(&mut self, records: &[(Seen, Id)]) -> Result<usize, Trouble> {
+        let Some(highest) = records.iter().map(|(seen, _)| seen.record.fence).max() else { return Ok(0) };
         self.raise_floor(highest)?;
-        let names: Vec<String> = records.iter().map(|seen| name_of(seen.record.task)).collect();
+        self.list_finished(records)?;
+        let names: Vec<String> = records.iter().map(|(seen, _)| name_of(seen.record.task)).collect();
         let mut changes = Vec::with_capacity(records.len());
-        for (seen, name) in records.iter().zip(&names) {
+        for ((seen, _), name) in records.iter().zip(&names) {
             changes.push((name.as_str(), Some(seen.oid.parse().map_err(silent)?), None));
         }
         let came = self.refs.push(&changes).map_err(silent)?;
         Ok(came.iter().filter(|push| **push == Push::Taken).count())
+    }
+
+    fn list_finished(&mut self, records: &[(Seen, Id)]) -> Result<(), Trouble> {
+        for _ in 0..20 {
+            let old = self.refs.read(FINISHED).map_err(silent)?.get(FINISHED).copied();
+            let base = old.map(|commit| self.objects.commit(commit)).transpose().map_err(silent)?.map(|info| info.tree);
+            let mut changes = Vec::with_capacity(records.len());
+            for (seen, event) in records {
+                let place = place_of(seen.record.task);
+                let before = base.map(|tree| self.objects.file(tree, &place)).transpose().map_err(silent)?.flatten();
+                let mut text = String::from_utf8_lossy(&before.unwrap_or_default()).into_owned();
+                if !text.contains(&event.to_string()) {
+                    text.push_str(&format!("{event} {}\n", seen.record.fence));
+                }
+                let item = Item { mode: Mode::File, oid: self.objects.write_blob(text.as_bytes()).map_err(silent)? };
+                changes.push((place, Some(item)));
+            }
+            let tree = self.objects.write_tree(base, &changes).map_err(silent)?;
+            if Some(tree) == base {
+                return Ok(());
+            }
+            let seconds = self.now.millis() / 1_000;
+            let new = self.objects.write_commit(tree, old, "finished tasks\n", seconds).map_err(silent)?;
+            match self.refs.swap(FINISHED, old, Some(new)).map_err(silent)? {
+                Push::Taken => return Ok(()),
+                Push::Lost => {}
+                Push::Refused(why) => return Err(Trouble::Refused(why)),
+                Push::NotSent(why) => return Err(Trouble::Unreachable(why)),
+                Push::Unknown(why) => return Err(Trouble::Unknown(why)),
+            }
+        }
+        Err(Trouble::Refused("others keep changing the list of finished tasks".into()))
+    }
+
+    /// Brings in, by one call, what the remote notes besides records and where its branches stand.
+    ///
+    /// Errors: why the remote did not answer.
+    pub fn look(&self) -> Result<(), Trouble> {
+        let here = format!("{SEEN}{}", self.name);
+        let note = |name: &str| {
+            let last = name.rsplit('/').next().unwrap_or_default();
+            (format!("{name}*"), format!("{here}/{last}*"))
+        };
+        let mut patterns = vec![note(FLOOR), note(FINISHED)];
+        for from in self.refs.branches() {
+            let to = from.replacen("refs/heads/", &format!("{here}/heads/"), 1);
+            patterns.push((from, to));
+        }
+        self.refs.mirror(&patterns).map_err(silent)
     }
 
     fn raise_floor(&mut self, to: u64) -> Result<(), Trouble> {
@@ -123,12 +197,16 @@ impl<'a> Remote<'a> {
     }
 
     fn read_floor(&self) -> Result<(Option<Oid>, u64), Trouble> {
-        let found = self.refs.read(FLOOR).map_err(silent)?;
-        let Some(oid) = found.get(FLOOR).copied() else { return Ok((None, 0)) };
+        let oid = self.refs.read(FLOOR).map_err(silent)?.get(FLOOR).copied();
+        Ok((oid, self.floor_at(oid)?))
+    }
+
+    fn floor_at(&self, oid: Option<Oid>) -> Result<u64, Trouble> {
+        let Some(oid) = oid else { return Ok(0) };
         let odd = || Trouble::Refused(format!("what stands at {FLOOR} is no number"));
         let text = self.text(oid).map_err(|_| odd())?;
         let floor: u64 = text.trim().parse().map_err(|_| odd())?;
-        if floor >= MAX_FENCE { Err(odd()) } else { Ok((Some(oid), floor)) }
+        if floor >= MAX_FENCE { Err(odd()) } else { Ok(floor) }
     }
 
     fn text(&self, oid: Oid) -> Result<String> {
@@ -194,7 +272,16 @@ impl LeaseRemote for Remote<'_> {
         }
     }
 
-    fn floor(&mut self) -> Result<u64, Trouble> {
-        self.read_floor().map(|(_, floor)| floor)
+    fn notes(&mut self, task: Id) -> Result<Notes, Trouble> {
+        self.look()?;
+        let at = |last: &str| self.objects.reference(&format!("{SEEN}{}/{last}", self.name));
+        let floor = self.floor_at(at("floor"))?;
+        let odd = || Trouble::Refused(format!("what stands at {FINISHED} is no list of tasks"));
+        let tree = at("finished").map(|commit| self.objects.commit(commit)).transpose().map_err(|_| odd())?;
+        let file = tree.map(|info| self.objects.file(info.tree, &place_of(task))).transpose().map_err(|_| odd())?;
+        let text = String::from_utf8(file.flatten().unwrap_or_default()).map_err(|_| odd())?;
+        let event = |line: &str| line.split(' ').next().unwrap_or_default().parse().map_err(|_| odd());
+        let finished = text.lines().map(event).collect::<Result<_, _>>()?;
+        Ok(Notes { floor, finished })
     }
 }

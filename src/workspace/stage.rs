@@ -11,7 +11,7 @@ use super::elsewhere::Elsewhere;
 use super::read::one_of;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
-use crate::model::agent::{Agent, Lease, LeaseRecord, Seen, Session};
+use crate::model::agent::{Agent, Lease, LeaseRecord, RemoteRecord, Seen, Session};
 use crate::model::event::{Author, ENVELOPE_VERSION, Entity, Entry, Event, MAX_CLOCK, MAX_LAMPORT};
 use crate::model::finding::Rule;
 use crate::model::id::{ABBREVIATION_MIN, HANDLE_MIN, Id, is_part, quoted};
@@ -512,6 +512,17 @@ impl Stage for Scene<'_> {
         self.said.as_ref()?.grants.get(&task).cloned()
     }
 
+    fn finished_elsewhere(&mut self, task: Id) -> Result<Option<RemoteRecord>> {
+        let record = self.lease(task)?;
+        let known = self.load(task)?.then(|| self.tasks.get(&task)).flatten();
+        // What this command has told the remote is about to be written.
+        let chosen = self.said.as_ref().and_then(|said| said.chosen.get(&task)).copied();
+        let knows = |event: Id| {
+            chosen == Some(event) || known.is_some_and(|slot| slot.log.entries.iter().any(|e| e.event.id == event))
+        };
+        Ok(lease::finished_elsewhere(&record, knows).cloned())
+    }
+
     fn known_fence(&mut self, task: Id) -> Result<u64> {
         Ok(if self.load(task)? { lease::highest_fence(task, self.tasks[&task].log.entries.iter()) } else { 0 })
     }
@@ -661,9 +672,13 @@ impl Stage for Scene<'_> {
         if lamport > MAX_LAMPORT {
             return Err(Error::state("the Lamport clock of this clone has run to its end"));
         }
+        // What the remote was told of before it happens has the id that it was told.
+        let ends = draft.entity.task().filter(|_| lease::is_end(&draft.payload));
+        let chosen = ends.and_then(|task| self.said.as_ref()?.chosen.get(&task).copied());
+        let chosen = chosen.filter(|id| !self.entries.iter().any(|e| e.event.id == *id));
         let event = Event {
             v: ENVELOPE_VERSION,
-            id: self.ws.env.new_id()?,
+            id: chosen.map_or_else(|| self.ws.env.new_id(), Ok)?,
             lamport,
             entity: draft.entity,
             parents: if draft.payload.journal_only() { Vec::new() } else { parents },
@@ -690,6 +705,10 @@ impl Stage for Scene<'_> {
                 let before = record.clone();
                 lease::apply(&mut record, &entry.event);
                 lease::heed_remote(&mut record);
+                if lease::is_end(&entry.event.payload) {
+                    let unheard = chosen.is_none() && self.ws.lease_remote().is_some() && self.is_old(task);
+                    record.ended = unheard.then_some(id);
+                }
                 let lease = record.lease.as_ref().or(before.lease.as_ref());
                 if let Some(lease) = lease.filter(|lease| entry.event.fence == Some(lease.fence)) {
                     self.under.insert(lease.id, lease.expires_at);
@@ -763,10 +782,7 @@ impl Scene<'_> {
             self.waits_for_remote = true;
             return Ok(false);
         }
-        if !here
-            && lease::finished_elsewhere(&record, lease::highest_fence(id, self.tasks[&id].log.entries.iter()))
-                .is_some()
-        {
+        if !here && self.finished_elsewhere(id)?.is_some() {
             self.waits_for_remote = true;
             return Ok(false);
         }

@@ -10,11 +10,11 @@ use crate::sandbox::Answer;
 use crate::sync::{Clones, plan};
 
 /// Clones whose leases the remote confirms.
-fn confirmed(names: &[&str]) -> (Clones, String) {
+pub fn confirmed(names: &[&str]) -> (Clones, String) {
     with_settings(names, "[lease]\nremote = \"origin\"\n")
 }
 
-fn with_settings(names: &[&str], settings: &str) -> (Clones, String) {
+pub fn with_settings(names: &[&str], settings: &str) -> (Clones, String) {
     let (clones, task) = Clones::new(names);
     let home = clones.room.home().join(".agentpm");
     std::fs::create_dir_all(&home).unwrap();
@@ -22,46 +22,46 @@ fn with_settings(names: &[&str], settings: &str) -> (Clones, String) {
     (clones, task)
 }
 
-fn hub(clones: &Clones) -> PathBuf {
+pub fn hub(clones: &Clones) -> PathBuf {
     clones.room.beside("remote.git")
 }
 
 /// A hook of the remote.
-fn hook(clones: &Clones, name: &str, script: &str) {
+pub fn hook(clones: &Clones, name: &str, script: &str) {
     let path = hub(clones).join("hooks").join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn record(clones: &Clones, task: &str) -> Value {
+pub fn record(clones: &Clones, task: &str) -> Value {
     let text = clones.room.git_in(&hub(clones), &["cat-file", "-p", &format!("refs/agentpm/leases/{task}")]);
     serde_json::from_str(text.text()).unwrap()
 }
 
-fn refs(clones: &Clones) -> Vec<String> {
+pub fn refs(clones: &Clones) -> Vec<String> {
     let all = clones.room.git_in(&hub(clones), &["for-each-ref", "--format=%(refname)", "refs/agentpm"]);
     all.text().lines().map(str::to_owned).collect()
 }
 
-fn start(clones: &Clones, name: &str, args: &[&str]) -> Child {
+pub fn start(clones: &Clones, name: &str, args: &[&str]) -> Child {
     let mut command = clones.room.agentpm_in(&clones.dir(name));
     command.env("AGENTPM_AGENT", name).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("agentpm starts")
 }
 
-fn end(child: Child) -> Answer {
+pub fn end(child: Child) -> Answer {
     Answer::from(child.wait_with_output().unwrap())
 }
 
 /// As another command of an agent, at another time.
-fn run_at(clones: &Clones, name: &str, clock: &str, args: &[&str]) -> Answer {
+pub fn run_at(clones: &Clones, name: &str, clock: &str, args: &[&str]) -> Answer {
     let mut command = clones.room.agentpm_in(&clones.dir(name));
     command.env("AGENTPM_AGENT", name).env("AGENTPM_CLOCK", clock);
     Answer::from(command.args(args).output().expect("agentpm starts"))
 }
 
-fn warning(answer: &Answer, words: &str) -> bool {
+pub fn warning(answer: &Answer, words: &str) -> bool {
     answer.stderr.contains(words)
 }
 
@@ -124,7 +124,7 @@ fn what_was_given_back_and_what_was_finished_is_known_before_any_sync() {
     // The plan catches up, and the record goes.
     clones.run("bob", &["sync"]).data();
     clones.run("ann", &["sync"]).data();
-    assert_eq!(refs(&clones), ["refs/agentpm/floor"]);
+    assert_eq!(refs(&clones), ["refs/agentpm/finished", "refs/agentpm/floor"]);
     // Opened again, it begins above all fences there ever were.
     let before = clones.run("bob", &["task", "reopen", &task, "--reason", "not done"]).data();
     assert_eq!(before["status"], "open");
@@ -595,8 +595,8 @@ fn of_a_clone_and_its_copy_one_alone_finishes_a_task_that_was_claimed_before() {
     clones.run("ann", &["claim", &task]).data();
     let copy = copy_of_ann(&clones, "copy");
     as_ann(&clones, &copy, &["done", &task, "--all-met"]).data();
-    let refused = as_ann(&clones, &clones.dir("ann"), &["done", &task, "--all-met"]);
-    assert_eq!(refused.code, 5, "{refused:?}");
+    let refused = as_ann(&clones, &clones.dir("ann"), &["done", &task, "--all-met"]).error("ERR_INVALID_STATE", 4);
+    assert!(refused["message"].as_str().unwrap().starts_with("ann finished task"), "{refused}");
 }
 
 #[test]

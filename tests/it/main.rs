@@ -17,6 +17,7 @@ mod crash;
 mod driver;
 mod durability;
 mod edited_before_git;
+mod finished;
 mod fleet;
 mod folders;
 mod formats;

@@ -1,14 +1,15 @@
 //! Clocks that are wrong, remotes that lose answers: a hundred thousand rounds of clones that claim, renew, give back and clean up,
-//! each by its own clock, against one remote. No fence is ever confirmed to two holders.
+//! each by its own clock, against one remote. No fence is ever confirmed to two holders, and nothing that was finished is
+//! confirmed to a clone that has not seen it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agentpm::env::Env;
 use agentpm::model::agent::{RemoteRecord, RemoteState, Seen};
 use agentpm::model::event::Author;
 use agentpm::model::id::Id;
 use agentpm::model::time::Time;
-use agentpm::rules::confirm::{self, Answer, LeaseRemote, Swap, Trouble, Wish};
+use agentpm::rules::confirm::{self, Answer, Goal, Known, LeaseRemote, Notes, Swap, Trouble, Wish};
 
 const HOUR: i64 = 3_600_000;
 const TEN_YEARS: i64 = 10 * 365 * 24 * HOUR;
@@ -41,6 +42,7 @@ impl Dice {
 struct Hub {
     records: BTreeMap<Id, (String, RemoteRecord)>,
     floor: u64,
+    finished: BTreeMap<Id, BTreeSet<Id>>,
     named: u64,
     /// Pushes that are still on their way though their senders have given up.
     late: Vec<(Id, Option<String>, RemoteRecord)>,
@@ -105,11 +107,11 @@ impl LeaseRemote for Wire<'_> {
         }
     }
 
-    fn floor(&mut self) -> Result<u64, Trouble> {
+    fn notes(&mut self, task: Id) -> Result<Notes, Trouble> {
         if self.dice.below(20) == 0 {
             return Err(Trouble::Unreachable("cut".into()));
         }
-        Ok(self.hub.floor)
+        Ok(Notes { floor: self.hub.floor, finished: self.hub.finished.get(&task).cloned().unwrap_or_default() })
     }
 }
 
@@ -131,8 +133,9 @@ struct Clone {
     /// By task: what it last saw there, and its own lease if it believes to have one.
     seen: BTreeMap<Id, Seen>,
     held: BTreeMap<Id, Seen>,
-    /// The highest fence its log knows; logs travel late.
+    /// The highest fence its log knows, and the ends; logs travel late.
     known: BTreeMap<Id, u64>,
+    log: BTreeSet<Id>,
     /// Records it listed to take away, before it went to sleep.
     to_remove: Vec<(Id, Seen)>,
 }
@@ -161,6 +164,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
             seen: BTreeMap::new(),
             held: BTreeMap::new(),
             known: BTreeMap::new(),
+            log: BTreeSet::new(),
             to_remove: Vec::new(),
         })
         .collect();
@@ -173,7 +177,11 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
     let mut confirmed: BTreeMap<(Id, u64), Id> = BTreeMap::new();
     let mut highest: BTreeMap<Id, u64> = BTreeMap::new();
     let mut leases = 10_000;
+    // By task: the event by which it is finished, and all that was written and pushed.
+    let mut ended: BTreeMap<Id, Id> = BTreeMap::new();
+    let mut pushed: BTreeSet<Id> = BTreeSet::new();
     let (mut grants, mut takeovers, mut removals, mut unknown) = (0, 0, 0, 0);
+    let (mut ends, mut kept_out, mut taken_back) = (0, 0, 0);
     for round in 0..rounds {
         time += i64::try_from(dice.below(400_000)).unwrap();
         let who = usize::try_from(dice.below(clones.len() as u64)).unwrap();
@@ -195,16 +203,21 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                 let held = clone.held.get(&task).map_or(0, |seen| seen.record.fence);
                 let wish = Wish {
                     task,
+                    goal: Goal::Hold,
                     lease: id(leases),
                     holder: Author { agent: format!("agent-{who}"), ..Author::default() },
                     clone: clone.id,
                     explicit: dice.below(5) > 0,
                     lamport: 0,
                     fence: known.max(held) + 2,
-                    known,
+                    known: Known::Events(clone.log.clone()),
                     expires_at: now.plus(TTL),
                     now,
                 };
+                // Whoever has seen an end wants only what was opened again since.
+                if ended.get(&task).is_some_and(|event| clone.log.contains(event)) {
+                    ended.remove(&task);
+                }
                 let before = wire.hub.records.get(&task).cloned();
                 let answer = confirm::acquire(&mut wire, &wish, clone.seen.get(&task).cloned());
                 if let (Answer::Confirmed(_), Some((_, old))) = (&answer, before) {
@@ -213,17 +226,53 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                 Some(answer)
             }
             5 | 6 => clone.held.get(&task).cloned().map(|mine| confirm::renew(&mut wire, mine, now.plus(TTL), now, 0)),
-            7 => {
+            7 if dice.below(2) == 0 => {
                 if let Some(mine) = clone.held.remove(&task) {
-                    let state = [RemoteState::Released, RemoteState::Finished][usize::try_from(dice.below(2)).unwrap()];
                     // What cannot be told runs out.
-                    let _ = confirm::end(&mut wire, mine, state, now, 0);
+                    let _ = confirm::release(&mut wire, mine, now, 0);
+                }
+                None
+            }
+            // Somebody finishes a task, with a lease or without.
+            7 => {
+                leases += 1;
+                let mine = clone.held.remove(&task);
+                let event = id(1_000_000 + leases);
+                let wish = Wish {
+                    task,
+                    goal: Goal::Finish { event, anyway: false },
+                    lease: mine.as_ref().map_or(event, |mine| mine.record.lease),
+                    holder: Author { agent: format!("agent-{who}"), ..Author::default() },
+                    clone: clone.id,
+                    explicit: true,
+                    lamport: 0,
+                    fence: mine.as_ref().map_or(0, |mine| mine.record.fence),
+                    known: Known::Events(clone.log.clone()),
+                    expires_at: now,
+                    now,
+                };
+                // Whoever has seen an end finishes only what was opened again since.
+                if ended.get(&task).is_some_and(|event| clone.log.contains(event)) {
+                    ended.remove(&task);
+                }
+                match confirm::acquire(&mut wire, &wish, mine.or_else(|| clone.seen.get(&task).cloned())) {
+                    // It dies before it writes that down.
+                    Answer::Confirmed(_) if dice.below(5) == 0 => {}
+                    Answer::Confirmed(_) => {
+                        clone.log.insert(event);
+                        ended.insert(task, event);
+                        ends += 1;
+                    }
+                    Answer::Held(seen) => drop(clone.seen.insert(task, seen)),
+                    Answer::Gone | Answer::Unconfirmed(_) => {}
                 }
                 None
             }
             // A clean-up in two steps, with everything in between.
             8 => {
-                let finished = wire.hub.records.iter().filter(|(_, (_, r))| r.state != RemoteState::Held);
+                // What this clone knows to be finished, and what was given back.
+                let knows = |r: &RemoteRecord| r.event.is_none_or(|event| clone.log.contains(&event));
+                let finished = wire.hub.records.iter().filter(|(_, (_, r))| r.state != RemoteState::Held && knows(r));
                 clone.to_remove = finished
                     .map(|(task, (oid, record))| {
                         let record = record.clone();
@@ -232,6 +281,9 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                     .collect();
                 let most = clone.to_remove.iter().map(|(_, seen)| seen.record.fence).max().unwrap_or(0);
                 wire.hub.floor = wire.hub.floor.max(most);
+                for (task, seen) in &clone.to_remove {
+                    wire.hub.finished.entry(*task).or_default().extend(seen.record.event);
+                }
                 None
             }
             _ => {
@@ -241,9 +293,20 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                         removals += 1;
                     }
                 }
+                // A sync takes back what this clone told the remote and never wrote.
+                let records = wire.hub.records.clone();
+                for (oid, record) in records.into_values() {
+                    let is_end = record.state == RemoteState::Finished && wire.is_ours(&record);
+                    if is_end && record.event.is_some_and(|event| !clone.log.contains(&event)) {
+                        let seen = Seen { oid, at: now, ours: true, over: 0, record };
+                        taken_back += usize::from(confirm::not_finished(&mut wire, &seen, None, now).is_ok());
+                    }
+                }
                 // Now and then a log arrives.
                 let most = highest.get(&task).copied().unwrap_or(0);
                 if dice.below(3) == 0 {
+                    pushed.extend(&clone.log);
+                    clone.log.extend(&pushed);
                     clone.known.insert(task, most);
                 }
                 None
@@ -252,6 +315,12 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
         match answer {
             Some(Answer::Confirmed(seen)) => {
                 let (fence, lease) = (seen.record.fence, seen.record.lease);
+                if let Some(event) = ended.get(&task).filter(|_| seen.record.state == RemoteState::Held) {
+                    assert!(
+                        clone.log.contains(event),
+                        "SEED={seed} round {round}: {task} was finished by {event} and is confirmed to a clone that has not seen it"
+                    );
+                }
                 let first = *confirmed.entry((task, fence)).or_insert(lease);
                 assert_eq!(first, lease, "SEED={seed} round {round}: fence {fence} of {task} has two holders");
                 let last = highest.entry(task).or_insert(0);
@@ -263,6 +332,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                 clone.held.insert(task, seen);
             }
             Some(Answer::Held(seen)) => {
+                kept_out += usize::from(seen.record.state == RemoteState::Finished);
                 clone.held.remove(&task);
                 clone.seen.insert(task, seen);
             }
@@ -274,7 +344,9 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
         }
     }
     println!("{grants} grants, {takeovers} taken over, {removals} records taken away, {unknown} not confirmed");
+    println!("{ends} ends, {kept_out} claims of what was finished unseen, {taken_back} ends taken back");
     if rounds >= 10_000 {
         assert!(grants > 1_000 && takeovers > 100 && removals > 100 && unknown > 100, "the rounds reached too little");
+        assert!(ends > 500 && kept_out > 100 && taken_back > 50, "the rounds finished too little");
     }
 }

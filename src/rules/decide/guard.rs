@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Subject;
-use super::work::assert_again;
+use super::work::{assert_again, refuse_finished};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, LeaseRecord};
 use crate::model::command::Guard;
@@ -68,15 +68,20 @@ pub fn permit_id(stage: &mut dyn Stage, id: Id, guard: &Guard, verb: Verb) -> Re
             .with(json!({ "task": id, "expected": expected, "actual": task.version }))
             .hint(format!("look at it again with agentpm task get {id}")));
     }
-    let ends = matches!(verb, Verb::Complete | Verb::Cancel | Verb::Claim | Verb::Archive);
-    let lease = hold(stage, &task, guard, ends)?;
+    let finishes = matches!(verb, Verb::Complete | Verb::Cancel);
+    if finishes && guard.override_reason.is_none() {
+        refuse_finished(stage, id)?;
+    }
+    // Who finishes a task says so to the remote by that alone.
+    let ends = finishes || matches!(verb, Verb::Claim | Verb::Archive);
+    let lease = hold(stage, &task, guard, ends, !finishes)?;
     let permit = Permit { id, lease, why: guard.why.as_ref().map(|w| w.0.clone()) };
     unblock_if_free(stage, id)?;
     Ok(permit)
 }
 
 /// The lease under which the change happens; `None` for a task that is nobody's, or past an override.
-fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool) -> Result<Option<Lease>> {
+fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool, asserts: bool) -> Result<Option<Lease>> {
     let record = stage.lease(task.id)?;
     let me = stage.me().clone();
     let standing = lease::standing(&record, &me, stage.now());
@@ -85,7 +90,7 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool) -> Result
     }
     let (other, refusal) = match standing {
         Standing::Mine(lease) => {
-            let lease = assert_again(stage, task.id, lease, ends)?;
+            let lease = assert_again(stage, task.id, lease, ends && asserts)?;
             prolong_on_use(stage, task.id, &lease)?;
             return Ok(Some(lease));
         }

@@ -88,11 +88,9 @@ pub fn refuse_bound(stage: &mut dyn Stage, task: &Task) -> Result<()> {
 }
 
 /// Refuses what was finished in another clone, by events that are not here yet.
-fn refuse_finished(stage: &mut dyn Stage, task: Id) -> Result<()> {
-    let known = stage.known_fence(task)?;
-    let record = stage.lease(task)?;
-    let Some(end) = lease::finished_elsewhere(&record, known) else { return Ok(()) };
-    Err(Error::state(format!("{} finished task {task} in another clone", end.agent))
+pub fn refuse_finished(stage: &mut dyn Stage, task: Id) -> Result<()> {
+    let Some(end) = stage.finished_elsewhere(task)? else { return Ok(()) };
+    Err(Error::state(format!("{} finished task {task}, by an event that is not here", end.agent))
         .with(json!({ "task": task, "holder": end.agent, "fence": end.fence, "at": end.updated_at,
             "finished_elsewhere": true }))
         .hint(format!(

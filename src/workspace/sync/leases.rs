@@ -11,18 +11,18 @@ use serde::Serialize;
 
 use super::Sync;
 use crate::error::{Code, Result};
-use crate::model::agent::{Lease, LeaseRecord, RemoteState, Seen};
+use crate::model::agent::{Lease, LeaseRecord, RemoteRecord, RemoteState, Seen};
 use crate::model::command::{Command, LeaseRenew};
 use crate::model::event::Author;
 use crate::model::id::Id;
 use crate::model::words::{Duration, OptionalTaskRef};
-use crate::rules::confirm::{self, Trouble};
+use crate::rules::confirm::{self, Answer, Goal, Known, Trouble, Wish};
 use crate::rules::decide::confirm_again;
 use crate::rules::lease;
 use crate::runtime::records;
 use crate::store::entity::load_task;
 use crate::workspace::confirm::{Asking, Said};
-use crate::workspace::remote::Listed;
+use crate::workspace::remote::{Listed, Remote};
 
 /// Most records that one sync takes away.
 const MOST: usize = 100;
@@ -114,16 +114,15 @@ impl Sync<'_> {
             Err(trouble) => return Ok(Err(trouble)),
         };
         let there = self.learn(listed, warnings)?;
+        self.take_back_ends(&mut remote, &there)?;
         for (task, record) in self.own_records()? {
             let mine = record.lease.clone().filter(|lease| !lease.elsewhere);
             match mine {
-                Some(lease) if self.is_finished(task)? => {
+                Some(lease) if self.end_of(task)?.is_some() => {
                     // Others finished it; there is nothing left to hold.
                     let seen = there.get(&task).filter(|seen| seen.ours && seen.record.lease == lease.id);
                     if let Some(seen) = seen.filter(|seen| seen.record.state == RemoteState::Held) {
-                        let now = self.ws.env.now();
-                        let ended = confirm::end(&mut remote, seen.clone(), RemoteState::Finished, now, 0);
-                        news.told += usize::from(ended.is_ok());
+                        news.told += usize::from(self.give_back(&mut remote, seen).is_ok());
                     }
                 }
                 Some(lease) if lease.is_live(self.ws.env.now()) => {
@@ -165,8 +164,7 @@ impl Sync<'_> {
                     if let (Some(known), Some(seen)) = (known, seen)
                         && known.record.lease == seen.record.lease
                     {
-                        let state = if self.is_finished(task)? { RemoteState::Finished } else { RemoteState::Released };
-                        match confirm::end(&mut remote, seen.clone(), state, self.ws.env.now(), 0) {
+                        match self.give_back(&mut remote, seen) {
                             Ok(()) => news.told += 1,
                             Err(trouble) => {
                                 warnings
@@ -180,8 +178,134 @@ impl Sync<'_> {
         Ok(Ok(there))
     }
 
-    fn is_finished(&self, task: Id) -> Result<bool> {
-        Ok(load_task(&self.ws.store, task, &[])?.task.status.is_finished())
+    /// Says at the remote that a lease of this clone is over: the task is finished, or free.
+    fn give_back(&self, remote: &mut Remote<'_>, seen: &Seen) -> std::result::Result<(), Trouble> {
+        let now = self.ws.env.now();
+        let task = seen.record.task;
+        let Ok(Some(event)) = self.end_of(task) else { return confirm::release(remote, seen.clone(), now, 0) };
+        let author = Author { agent: seen.record.agent.clone(), session: seen.record.session, ..Author::default() };
+        match self.tell_end(remote, task, event, (seen.record.lease, author), Some(seen.clone())) {
+            Answer::Unconfirmed(trouble) => Err(trouble),
+            Answer::Confirmed(_) | Answer::Held(_) | Answer::Gone => Ok(()),
+        }
+    }
+
+    /// Puts the end of a task into its record at the remote, unless another holds the task or ended it otherwise.
+    fn tell_end(
+        &self,
+        remote: &mut Remote<'_>,
+        task: Id,
+        event: Id,
+        (lease, holder): (Id, Author),
+        known: Option<Seen>,
+    ) -> Answer {
+        let log = load_task(&self.ws.store, task, &[]).map(|loaded| loaded.log.entries).unwrap_or_default();
+        let now = self.ws.env.now();
+        let wish = Wish {
+            task,
+            goal: Goal::Finish { event, anyway: false },
+            lease,
+            holder,
+            clone: remote.clone_id(),
+            explicit: true,
+            lamport: 0,
+            fence: lease::highest_fence(task, log.iter()),
+            known: Known::Events(log.iter().map(|entry| entry.event.id).collect()),
+            expires_at: now,
+            now,
+        };
+        confirm::acquire(remote, &wish, known)
+    }
+
+    /// Before the plan goes out: tells the remote of what was finished here while it did not answer, so that no other clone claims
+    /// it before the plan arrives.
+    pub(super) fn tell_ends(&self, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<()> {
+        let Some(name) = self.ws.lease_remote() else { return Ok(()) };
+        let runtime = self.ws.runtime_to_write()?;
+        let mut ended = Vec::new();
+        for task in records::leased_tasks(&runtime)? {
+            ended.extend(records::lease(&runtime, task)?.ended.map(|event| (task, event)));
+        }
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let asking = Asking::new(self.ws, name)?;
+        let mut remote = match asking.remote() {
+            Ok(remote) => remote,
+            Err(trouble) => {
+                warnings.push(format!("{name} was not told what is finished: {}", trouble.words()));
+                return Ok(());
+            }
+        };
+        let mut heard = Vec::new();
+        for (task, event) in ended {
+            let log = load_task(&self.ws.store, task, &[])?.log;
+            let Some(entry) = log.entries.iter().find(|entry| entry.event.id == event) else { continue };
+            let lease = records::lease(&runtime, task)?.lease.map_or(event, |lease| lease.id);
+            match self.tell_end(&mut remote, task, event, (lease, entry.event.author.clone()), None) {
+                Answer::Confirmed(_) | Answer::Gone => {
+                    news.told += 1;
+                    heard.push((task, event));
+                }
+                Answer::Held(seen) if seen.record.state == RemoteState::Held => {
+                    let (who, handle) = (&seen.record.agent, self.ws.handle(task)?);
+                    warnings.push(format!(
+                        "{who} holds task {handle} in another clone, and it was finished here meanwhile"
+                    ));
+                    heard.push((task, event));
+                }
+                Answer::Held(_) => heard.push((task, event)),
+                Answer::Unconfirmed(trouble) => {
+                    warnings.push(format!("{name} was not told what is finished: {}", trouble.words()));
+                    break;
+                }
+            }
+        }
+        self.ws.under_lock("agentpm sync, noting what the remote was told", |runtime, _, _| {
+            for (task, event) in heard {
+                let mut record = records::lease(runtime, task)?;
+                if record.ended == Some(event) {
+                    record.ended = None;
+                    records::write_lease(runtime, task, &record)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes back at the remote that a task is finished by an event that this clone never wrote: it died in between.
+    fn take_back_ends(&self, remote: &mut Remote<'_>, there: &AtRemote) -> Result<()> {
+        let is_end = |seen: &&Seen| seen.ours && seen.record.state == RemoteState::Finished;
+        let mut doubtful: BTreeMap<Id, &Seen> = BTreeMap::new();
+        for seen in there.values().filter(is_end) {
+            doubtful.extend(seen.record.event.map(|event| (event, seen)));
+        }
+        if doubtful.is_empty() {
+            return Ok(());
+        }
+        // A command that has told the remote and is about to write its event holds this lock.
+        let _alone = self.ws.alone_at_remote("agentpm sync")?;
+        let known = self.ws.events_known_here(&doubtful.keys().copied().collect())?;
+        doubtful.retain(|event, _| !known.iter().any(|entry| entry.event.id == *event));
+        let runtime = self.ws.runtime_to_write()?;
+        for seen in doubtful.into_values() {
+            let mine = records::lease(&runtime, seen.record.task)?.lease.filter(|lease| lease.id == seen.record.lease);
+            let before = mine.map(|lease| RemoteRecord {
+                state: RemoteState::Held,
+                expires_at: lease.expires_at,
+                ..seen.record.clone()
+            });
+            if let Err(trouble) = confirm::not_finished(remote, seen, before.as_ref(), self.ws.env.now()) {
+                tracing::warn!(task = %seen.record.task, "an end was not taken back: {}", trouble.words());
+            }
+        }
+        Ok(())
+    }
+
+    /// The event by which a task is finished here.
+    fn end_of(&self, task: Id) -> Result<Option<Id>> {
+        let task = load_task(&self.ws.store, task, &[])?.task;
+        Ok(task.stamps.get("status").filter(|_| task.status.is_finished()).map(|stamp| stamp.id))
     }
 
     fn is_contested(&self, lease: &Lease) -> Result<bool> {
@@ -236,8 +360,12 @@ impl Sync<'_> {
             }
             let r = &seen.record;
             let ended = r.state != RemoteState::Held || now.since(r.expires_at) > LONG_OVER;
-            if ended && load_task(&self.ws.store, task, &[])?.task.status.is_finished() {
-                over.push(seen);
+            let Some(event) = self.end_of(task)?.filter(|_| ended) else { continue };
+            // An end that is not known here is for those to note who know it.
+            let log = load_task(&self.ws.store, task, &[])?.log.entries;
+            if r.event.is_none_or(|named| log.iter().any(|entry| entry.event.id == named)) {
+                let event = r.event.unwrap_or(event);
+                over.push((seen, event));
             }
         }
         if over.is_empty() {

@@ -182,6 +182,9 @@ impl Workspace {
                 or_told(e, &mut warnings);
                 false
             });
+        if asks && let Err(e) = sync.tell_ends(&mut leases, &mut warnings) {
+            or_told(e, &mut warnings);
+        }
         // With an upstream, what it knows comes first: another clone may have recorded the same.
         let mut unblocked = if options.plan || upstream.is_some() { Vec::new() } else { self.record_unblocked() };
         let mut report = sync.run(options, upstream.as_ref())?;

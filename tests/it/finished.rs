@@ -1,0 +1,209 @@
+//! Finished is finished: no clone that has not seen a completion claims the task with the word of the remote, and none undoes it.
+
+use std::time::{Duration, Instant};
+
+use crate::claims::{confirmed, end, hook, hub, record, refs, run_at, start, warning, with_settings};
+use crate::sync::Clones;
+
+fn status(clones: &Clones, name: &str, task: &str) -> String {
+    clones.run(name, &["task", "get", task]).data()["status"].as_str().unwrap().to_owned()
+}
+
+/// Both clones come to the same, and find nothing to complain about.
+fn agree(clones: &Clones, task: &str, is: &str) {
+    for name in ["ann", "bob", "ann", "bob"] {
+        clones.run(name, &["sync"]).data();
+    }
+    for name in ["ann", "bob"] {
+        assert_eq!(status(clones, name, task), is, "{name}");
+        assert_eq!(clones.run(name, &["lint"]).data()["findings"], serde_json::json!([]), "{name}");
+    }
+}
+
+#[test]
+fn a_clone_that_has_not_fetched_is_not_handed_what_was_finished_and_synced() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["next", "--claim"]).data();
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    clones.run("ann", &["sync"]).data();
+    // Its record is gone there, and the list keeps what it said.
+    assert_eq!(refs(&clones), ["refs/agentpm/finished", "refs/agentpm/floor"]);
+    let nothing = clones.run("bob", &["next", "--claim"]);
+    assert!(nothing.data().is_null(), "{nothing:?}");
+    assert!(warning(&nothing, "origin/main has changes of the plan that are not here; agentpm sync"), "{nothing:?}");
+    clones.run("bob", &["claim", &task]).error("ERR_INVALID_STATE", 4);
+    assert_eq!(status(&clones, "bob", &task), "open", "nothing was written");
+    agree(&clones, &task, "completed");
+}
+
+#[test]
+fn the_next_task_is_handed_out_instead() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    let other = clones.run("ann", &["add", "--title", "another", "--priority", "-3"]).data()["id"].clone();
+    for name in ["ann", "bob"] {
+        clones.run(name, &["sync"]).data();
+    }
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    clones.run("ann", &["sync"]).data();
+    let handed = clones.run("bob", &["next", "--claim"]).data();
+    assert_eq!((&handed["task"]["id"], &handed["lease"]["confirmed"]), (&other, &true.into()));
+    agree(&clones, &task, "completed");
+}
+
+#[test]
+fn a_lease_that_ran_out_after_the_completion_is_no_way_to_claim_it() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    run_at(&clones, "ann", "2026-11-20T10:01:00Z", &["sync"]).data();
+    run_at(&clones, "bob", "2026-11-20T10:02:00Z", &["sync"]).data();
+    run_at(&clones, "ann", "2026-11-20T10:03:00Z", &["done", &task, "--all-met"]).data();
+    let refused = run_at(&clones, "bob", "2026-11-20T12:00:00Z", &["claim", &task]).error("ERR_INVALID_STATE", 4);
+    assert!(refused["message"].as_str().unwrap().starts_with("ann finished task"), "{refused}");
+    agree(&clones, &task, "completed");
+}
+
+#[test]
+fn a_task_finished_or_cancelled_without_a_lease_says_so_at_the_remote_first() {
+    let ends: [(&[&str], &[&str], &str); 2] =
+        [(&["done"], &["--all-met"], "completed"), (&["task", "transition"], &["--status", "cancelled"], "cancelled")];
+    for (begin, rest, is) in ends {
+        let (clones, task) = confirmed(&["ann", "bob"]);
+        clones.run("ann", &["claim", &task]).data();
+        clones.run("ann", &["lease", "release", &task]).data();
+        assert_eq!(record(&clones, &task)["state"], "released");
+        clones.run("ann", &[begin, &[task.as_str()], rest].concat()).data();
+        assert_eq!(record(&clones, &task)["state"], "finished");
+        clones.run("bob", &["claim", &task]).error("ERR_INVALID_STATE", 4);
+        assert!(clones.run("bob", &["next", "--claim"]).data().is_null());
+        agree(&clones, &task, is);
+    }
+}
+
+#[test]
+fn what_was_finished_while_the_remote_was_away_is_told_before_the_plan_goes_out() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    let away = clones.room.beside("away.git");
+    std::fs::rename(hub(&clones), &away).unwrap();
+    clones.run("ann", &["claim", &task]).data();
+    let done = clones.run("ann", &["done", &task, "--all-met"]);
+    assert!(warning(&done, "this is not confirmed") || warning(&done, "not confirmed"), "{done:?}");
+    std::fs::rename(&away, hub(&clones)).unwrap();
+    // The plan is held up at the remote, but not what it says of the task.
+    hook(&clones, "update", "case $1 in refs/heads/*) exit 1;; esac");
+    clones.run("ann", &["sync"]).error("ERR_SYNC", 9);
+    assert_eq!(record(&clones, &task)["state"], "finished");
+    clones.run("bob", &["claim", &task]).error("ERR_INVALID_STATE", 4);
+    std::fs::remove_file(hub(&clones).join("hooks/update")).unwrap();
+    agree(&clones, &task, "completed");
+}
+
+#[test]
+fn where_only_confirmed_work_is_wanted_an_unheard_completion_is_refused() {
+    let (clones, task) = with_settings(&["ann"], "[lease]\nremote = \"origin\"\nconfirmed_only = true\n");
+    clones.run("ann", &["claim", &task]).data();
+    let away = clones.room.beside("away.git");
+    std::fs::rename(hub(&clones), &away).unwrap();
+    clones.run("ann", &["done", &task, "--all-met"]).error("ERR_SYNC", 9);
+    assert_eq!(status(&clones, "ann", &task), "in_progress");
+    std::fs::rename(&away, hub(&clones)).unwrap();
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+}
+
+#[test]
+fn a_completion_that_was_killed_before_it_was_written_is_taken_back() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    let mark = clones.room.beside("told");
+    hook(&clones, "post-receive", &format!("touch {}; sleep 2", mark.display()));
+    let mut done = start(&clones, "ann", &["done", &task, "--all-met"]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !mark.exists() {
+        assert!(Instant::now() < deadline, "the remote was never told");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    done.kill().unwrap();
+    done.wait().unwrap();
+    std::fs::remove_file(hub(&clones).join("hooks/post-receive")).unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(record(&clones, &task)["state"], "finished");
+    assert_eq!(status(&clones, "ann", &task), "in_progress");
+    clones.run("ann", &["sync"]).data();
+    // Ann holds it as before, and may finish it.
+    assert_eq!(record(&clones, &task)["state"], "held");
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    agree(&clones, &task, "completed");
+}
+
+#[test]
+fn an_override_finishes_what_another_clone_holds() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("bob", &["claim", &task]).data();
+    clones.run("bob", &["sync"]).data();
+    clones.run("ann", &["sync"]).data();
+    clones.run("ann", &["done", &task, "--all-met"]).error("ERR_LEASE_HELD", 5);
+    clones.run("ann", &["done", &task, "--all-met", "--override", "it is done by hand"]).data();
+    let lost = clones.run("bob", &["task", "update", &task, "--status", "open"]);
+    assert_ne!(lost.code, 0);
+    agree(&clones, &task, "completed");
+}
+
+#[test]
+fn opened_again_it_is_for_those_who_know_that() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    clones.run("ann", &["sync"]).data();
+    clones.run("ann", &["task", "reopen", &task, "--reason", "not yet"]).data();
+    // Bob has seen neither.
+    clones.run("bob", &["claim", &task]).error("ERR_INVALID_STATE", 4);
+    assert_eq!(clones.run("ann", &["claim", &task]).data()["lease"]["confirmed"], true);
+    clones.run("ann", &["release", &task]).data();
+    clones.run("ann", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    assert_eq!(clones.run("bob", &["claim", &task]).data()["lease"]["confirmed"], true);
+    agree(&clones, &task, "in_progress");
+}
+
+#[test]
+fn what_is_taken_on_a_branch_of_the_remote_is_passed_over() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.git("ann", &["switch", "-q", "-c", "feature"]).text();
+    // Without the remote's word, as an older clone would.
+    std::fs::write(clones.room.home().join(".agentpm/config.toml"), "").unwrap();
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    clones.git("ann", &["add", "-A"]).text();
+    clones.git("ann", &["commit", "-q", "-m", "done"]).text();
+    clones.git("ann", &["push", "-q", "origin", "feature"]).text();
+    std::fs::write(clones.room.home().join(".agentpm/config.toml"), "[lease]\nremote = \"origin\"\n").unwrap();
+    assert!(clones.run("bob", &["next", "--claim"]).data().is_null());
+    let refused = clones.run("bob", &["claim", &task]).error("ERR_INVALID_STATE", 4);
+    assert!(refused["message"].as_str().unwrap().contains("origin/feature"), "{refused}");
+    // The lease that was granted before the branch was looked at is given back.
+    assert_eq!(record(&clones, &task)["state"], "released");
+    let taken = clones.run("bob", &["claim", &task, "--here"]).data();
+    assert_eq!(taken["lease"]["confirmed"], true, "asked for in spite of it");
+    // The user's own remote-tracking branches stay as they were.
+    assert_ne!(clones.git("bob", &["rev-parse", "-q", "--verify", "refs/remotes/origin/feature"]).code, 0);
+}
+
+#[test]
+fn one_that_waits_notices_what_another_clone_pushed() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    for name in ["ann", "bob"] {
+        clones.run(name, &["sync"]).data();
+    }
+    let waits = start(&clones, "bob", &["next", "--claim", "--wait", "60s"]);
+    std::thread::sleep(Duration::from_secs(1));
+    clones.run("ann", &["add", "--title", "new work"]).data();
+    clones.run("ann", &["sync"]).data();
+    let began = Instant::now();
+    let answer = end(waits);
+    assert!(began.elapsed() < Duration::from_secs(45), "it waited to the end");
+    assert!(answer.data().is_null() && warning(&answer, "agentpm sync brings them in"), "{answer:?}");
+    clones.run("bob", &["sync"]).data();
+    assert_eq!(clones.run("bob", &["next", "--claim"]).data()["task"]["title"], "new work");
+}
