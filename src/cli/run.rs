@@ -512,9 +512,7 @@ fn show_next(ws: &Workspace, args: &NextArgs) -> Result<Answer> {
 fn claim(ws: &Workspace, command: &Command, explain: bool) -> Result<Answer> {
     let reply = ws.execute(command)?;
     if reply.data.is_null() {
-        let here = matches!(command, Command::Claim(Claim { here: true, .. }));
-        let why = ws.query(&Query::Next(query::Next { explain, here }))?;
-        let mut answer = nothing_ready(why["reasons"].clone());
+        let mut answer = nothing_ready(ws.why_nothing(&reply.passed, explain)?);
         answer.warnings = reply.warnings;
         return Ok(answer);
     }
@@ -570,7 +568,11 @@ fn warnings_in(data: &Value) -> Vec<String> {
 fn nothing_ready(reasons: Value) -> Answer {
     let counts = reasons["counts"].as_object().cloned().unwrap_or_default();
     let words: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " "))).collect();
-    let words = if words.is_empty() { "the plan has no unfinished task".to_owned() } else { words.join(", ") };
+    let words = match (words.is_empty(), reasons["unfinished"].as_u64()) {
+        (true, Some(0)) => "the plan has no unfinished task".to_owned(),
+        (true, _) => "others were faster; ask again".to_owned(),
+        (false, _) => words.join(", "),
+    };
     let human = format!(
         "nothing is ready: {words}\n{}{}{}",
         elsewhere_lines(&reasons),

@@ -1,8 +1,7 @@
-//! Which tasks can be worked on, in which order, and why the others cannot.
+//! The unfinished part of the plan: which of its tasks can be worked on, in which order, and how many cannot.
 //!
-//! Promises: the answer depends on the plan, the leases and the asker alone; every task that is not ready has at least one
-//! reason; an edge that closes a circle does not count and is named.
-//! Refuses to know: where the plan was read from.
+//! Guarantees that the answer depends on the plan, the leases and the asker alone, and that an edge which closes a circle does not
+//! count and is named. Leaves to others: what makes a task ready (`rules::readiness`), and where the plan was read from.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -17,20 +16,8 @@ use crate::model::relationship::RelationType;
 use crate::model::settings::ScoreSettings;
 use crate::model::task::{Brief, Status};
 use crate::model::time::{HOUR_MS, Time};
-use crate::rules::decide::is_effectively_open;
-use crate::rules::graph::{Edge, void_edges};
-use crate::rules::roles::Rights;
-
-/// Who asks for work.
-#[derive(Clone, Debug, Default)]
-pub struct Asker {
-    /// The agent's name; unknown askers get what anybody would.
-    pub name: Option<String>,
-    /// The role it registered with.
-    pub role: Option<String>,
-    /// What the store's roles permit.
-    pub rights: Rights,
-}
+use crate::rules::graph::{Edge, void_edges, void_pairs};
+use crate::rules::readiness::{Asker, Facts, Reason, counting_status, reasons};
 
 /// The unfinished part of the plan.
 #[derive(Debug, Default)]
@@ -44,116 +31,6 @@ pub struct Plan {
     pub void: BTreeSet<Stamp>,
     leases: BTreeMap<Id, Lease>,
     depths: BTreeMap<Id, u64>,
-}
-
-/// Most blockers that a reason names.
-const MAX_NAMED: usize = 20;
-
-/// Why a task is not ready.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "reason", rename_all = "snake_case")]
-pub enum Reason {
-    /// Its status is not open.
-    Status {
-        /// The status.
-        status: Status,
-        /// Who works on it.
-        owner: Option<String>,
-        /// When the lease of whoever works on it ran out, if it did.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        lease_expired_at: Option<Time>,
-    },
-    /// It waits for other tasks.
-    Blocked {
-        /// The unfinished ones; of many the first few.
-        by: Vec<Id>,
-        /// How many they are.
-        total: usize,
-    },
-    /// It is a planning unit with unfinished parts.
-    Children {
-        /// How many.
-        unfinished: u64,
-    },
-    /// Its time has not come.
-    Deferred {
-        /// When it comes.
-        until: Time,
-    },
-    /// It is somebody's.
-    Owned {
-        /// Whose.
-        owner: String,
-    },
-    /// Another holds its lease.
-    Leased {
-        /// Who.
-        holder: String,
-        /// Until when.
-        until: Time,
-    },
-    /// The asker lacks a right or precedence.
-    NotPermitted {
-        /// What is needed.
-        needs: String,
-    },
-    /// It is taken or finished in another worktree of this clone or on another branch.
-    Elsewhere {
-        /// In which worktree.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        worktree: Option<String>,
-        /// On which branch.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        branch: Option<String>,
-        /// Its status there.
-        status: Status,
-        /// Whose it is there.
-        owner: Option<String>,
-    },
-}
-
-impl Reason {
-    /// The reason in a few words.
-    pub fn words(&self) -> String {
-        match self {
-            Reason::Status { status, owner: Some(owner), lease_expired_at: Some(at) } => {
-                format!("{status} by {owner}, whose lease ran out at {at}; a claim takes it over")
-            }
-            Reason::Status { status, owner: Some(owner), .. } => format!("{status}, {owner} works on it"),
-            Reason::Status { status, owner: None, .. } => format!("it is {status}"),
-            Reason::Blocked { by, total } => {
-                let handles: Vec<String> = by.iter().take(3).map(|id| id.handle(6)).collect();
-                let more = if *total > 3 { format!(" and {} more", total - 3) } else { String::new() };
-                format!("waits for {}{more}", handles.join(", "))
-            }
-            Reason::Children { unfinished } => format!("a planning unit with {unfinished} unfinished parts"),
-            Reason::Deferred { until } => format!("deferred until {until}"),
-            Reason::Owned { owner } => format!("belongs to {owner}"),
-            Reason::Leased { holder, until } => format!("{holder} holds it until {until}"),
-            Reason::NotPermitted { needs } => format!("needs {needs}"),
-            Reason::Elsewhere { worktree, branch, status, owner } => {
-                let by = owner.as_ref().map(|owner| format!(" by {owner}")).unwrap_or_default();
-                match (worktree, branch) {
-                    (Some(worktree), _) => format!("{status}{by} in the worktree {worktree}"),
-                    (None, branch) => format!("{status}{by} on the branch {}", branch.as_deref().unwrap_or("?")),
-                }
-            }
-        }
-    }
-
-    /// The kind of reason, for counting.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Reason::Status { .. } => "in_progress",
-            Reason::Blocked { .. } => "blocked",
-            Reason::Children { .. } => "planning_units",
-            Reason::Deferred { .. } => "deferred",
-            Reason::Owned { .. } => "owned_by_others",
-            Reason::Leased { .. } => "leased",
-            Reason::NotPermitted { .. } => "not_permitted",
-            Reason::Elsewhere { .. } => "taken_elsewhere",
-        }
-    }
 }
 
 /// The terms of a score.
@@ -232,8 +109,13 @@ impl Plan {
                 plan.waiting.entry(edge.from).or_default().push(edge.to);
             }
         }
-        for parent in plan.tasks.values().filter_map(|task| task.parent) {
-            *plan.children.entry(parent).or_default() += 1;
+        let void = void_pairs(edges, &plan.void);
+        for task in plan.tasks.values() {
+            if let Some(parent) =
+                task.parent.filter(|parent| !void.contains(&(RelationType::ParentOf, *parent, task.id)))
+            {
+                *plan.children.entry(parent).or_default() += 1;
+            }
         }
         plan.depths = plan.all_depths();
         plan
@@ -276,36 +158,17 @@ impl Plan {
 
     /// The status of an unfinished task as it counts.
     pub fn status(&self, task: &Brief) -> Status {
-        if is_effectively_open(task.status, self.blockers(task.id).len()) { Status::Open } else { task.status }
+        counting_status(task.status, self.blockers(task.id).len())
     }
 
     /// Why a task is not ready for the asker; empty where it is.
     pub fn reasons(&self, task: &Brief, asker: &Asker, now: Time) -> Vec<Reason> {
-        let mut reasons = Vec::new();
-        let me = asker.name.as_deref();
-        if let Some(lease) = self.leases.get(&task.id).filter(|lease| Some(lease.agent.as_str()) != me) {
-            reasons.push(Reason::Leased { holder: lease.agent.clone(), until: lease.expires_at });
-        }
-        let blockers = self.blockers(task.id);
-        if !blockers.is_empty() {
-            let by = blockers.iter().take(MAX_NAMED).copied().collect();
-            reasons.push(Reason::Blocked { by, total: blockers.len() });
-        }
-        let status = self.status(task);
-        if status != Status::Open && status != Status::Blocked {
-            reasons.push(Reason::Status { status, owner: task.owner.clone(), lease_expired_at: None });
-        }
-        if let Some(unfinished) = self.children.get(&task.id) {
-            reasons.push(Reason::Children { unfinished: *unfinished });
-        }
-        if let Some(until) = task.defer_until.filter(|until| *until > now) {
-            reasons.push(Reason::Deferred { until });
-        }
-        if let Some(owner) = task.owner.as_ref().filter(|owner| Some(owner.as_str()) != me && status == Status::Open) {
-            reasons.push(Reason::Owned { owner: owner.clone() });
-        }
-        reasons.extend(not_permitted(task, asker));
-        reasons
+        let facts = Facts {
+            blockers: self.blockers(task.id),
+            children: self.children.get(&task.id).copied().unwrap_or(0),
+            lease: self.leases.get(&task.id),
+        };
+        reasons(task, facts, asker, now)
     }
 
     /// The score of a task.
@@ -354,15 +217,6 @@ impl Plan {
     }
 }
 
-fn not_permitted(task: &Brief, asker: &Asker) -> Option<Reason> {
-    let (name, role) = (asker.name.as_deref().unwrap_or(""), asker.role.as_deref());
-    if let Some(perm) = task.need_perm.as_ref().filter(|perm| !asker.rights.has_perm(name, role, perm)) {
-        return Some(Reason::NotPermitted { needs: format!("the right {perm}") });
-    }
-    let least = task.need_precedence.filter(|least| !asker.rights.has_precedence(name, role, *least))?;
-    Some(Reason::NotPermitted { needs: format!("precedence {least}") })
-}
-
 /// priority × weight + age in hours × weight + depth × weight.
 pub fn score(priority: i64, created_at: Time, depth: u64, weights: &ScoreSettings, now: Time) -> Score {
     let round = |term: f64| (term * 1_000.0).round() / 1_000.0;
@@ -378,6 +232,7 @@ pub fn score(priority: i64, created_at: Time, depth: u64, weights: &ScoreSetting
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::event::Author;
 
     fn id(n: u128) -> Id {
         Id::from_parts(1, n)
@@ -396,6 +251,10 @@ mod tests {
             need_precedence: None,
             title: String::new(),
         }
+    }
+
+    fn asker(name: &str) -> Asker {
+        Asker { me: Some(Author { agent: name.into(), ..Author::default() }), ..Asker::default() }
     }
 
     fn blocks(n: u64, from: u128, to: u128) -> Edge {
@@ -435,15 +294,14 @@ mod tests {
         let mut running = task(5, 0);
         running.status = Status::InProgress;
         let plan = Plan::new(vec![deferred, owned, task(3, 0), child, running], &[], BTreeMap::new());
-        let asker = Asker { name: Some("bob".into()), ..Asker::default() };
+        let bob = asker("bob");
         let now = Time::from_millis(0);
-        let kinds: Vec<_> =
-            plan.tasks.values().map(|t| plan.reasons(t, &asker, now).first().map(Reason::kind)).collect();
+        let kinds: Vec<_> = plan.tasks.values().map(|t| plan.reasons(t, &bob, now).first().map(Reason::kind)).collect();
         assert_eq!(
             kinds,
             [Some("deferred"), Some("owned_by_others"), Some("planning_units"), None, Some("in_progress")]
         );
-        let ada = Asker { name: Some("ada".into()), ..Asker::default() };
+        let ada = asker("ada");
         assert!(plan.reasons(&plan.tasks[&id(2)], &ada, now).is_empty());
     }
 

@@ -17,8 +17,8 @@ use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Line, Status, Task, TaskType, Verified};
 use crate::model::time::Time;
 use crate::reports::extent::{Bounds, Extent};
-use crate::rules::decide::is_effectively_open;
 use crate::rules::lost::Lost;
+use crate::rules::readiness::counting_status;
 
 /// What a task's view needs to know from outside its own log.
 #[derive(Clone, Debug, Default)]
@@ -239,7 +239,7 @@ pub fn status(task: &Task, around: &Around) -> Status {
 }
 
 fn effective(status: Status, around: &Around) -> Status {
-    if is_effectively_open(status, around.blocked_by.len()) { Status::Open } else { status }
+    counting_status(status, around.blocked_by.len())
 }
 
 fn computed(map: &mut Map<String, Value>, task: &Task, around: &Around) {

@@ -71,6 +71,18 @@ pub fn void_edges(edges: &[Edge]) -> BTreeSet<Stamp> {
     void
 }
 
+/// Kind and ends of the edges that do not count, where no other of the same kind and ends does.
+pub fn void_pairs(edges: &[Edge], void: &BTreeSet<Stamp>) -> BTreeSet<(RelationType, Id, Id)> {
+    let pair = |edge: &Edge| (edge.kind, edge.from, edge.to);
+    let mut pairs: BTreeSet<_> = edges.iter().filter(|edge| void.contains(&edge.stamp)).map(pair).collect();
+    if !pairs.is_empty() {
+        edges.iter().filter(|edge| !void.contains(&edge.stamp)).for_each(|edge| {
+            pairs.remove(&pair(edge));
+        });
+    }
+    pairs
+}
+
 /// The edges that count so far, from both ends.
 #[derive(Default)]
 struct Counting {

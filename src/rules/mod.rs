@@ -10,6 +10,7 @@ pub mod graph;
 pub mod lease;
 pub mod lost;
 pub mod passed;
+pub mod readiness;
 pub mod register;
 pub mod rights;
 pub mod roles;

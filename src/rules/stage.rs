@@ -3,6 +3,7 @@
 //! A decision reads the plan through a [`Stage`] and emits drafts onto it. The stage shows each draft's effect to what is
 //! decided after it, so that a batch, a plan and an import are nothing but many decisions; a refusal throws all of it away.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use serde_json::Value;
@@ -12,10 +13,12 @@ use crate::model::agent::{Agent, Lease, LeaseRecord, RemoteRecord, Session};
 use crate::model::event::{Author, Entity, Entry};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
+use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
 use crate::model::task::Task;
 use crate::model::time::Time;
 use crate::model::words::Ref;
+use crate::rules::readiness::Asker;
 use crate::rules::roles::Verb;
 
 /// An event to be: what the decision says of it. Id, clock, parents and author are added by the stage.
@@ -83,6 +86,10 @@ pub trait Stage {
     fn children(&mut self, id: Id) -> Result<Vec<Id>>;
     /// The tasks that this one blocks.
     fn dependents(&mut self, id: Id) -> Result<Vec<Id>>;
+    /// Kind and ends of the edges among unfinished tasks that do not count because they close a circle.
+    fn void(&mut self) -> Result<Rc<BTreeSet<(RelationType, Id, Id)>>>;
+    /// The actor, as far as choosing work asks for it.
+    fn asker(&mut self) -> Result<Asker>;
     /// Whether what follows from a change may be recorded in this other task, which nobody named. Where it may not, readers see
     /// it all the same, and the next write that meets the task records it.
     fn may_follow(&mut self, id: Id) -> bool;

@@ -15,7 +15,9 @@ use crate::error::Result;
 use crate::model::event::Entity;
 use crate::model::id::Id;
 use crate::model::task::Status;
-use crate::reports::ready::Reason;
+use crate::rules::lease;
+use crate::rules::readiness::Reason;
+use crate::runtime::records;
 use crate::store::entity::{load_task, read_log};
 use crate::store::facts::State;
 use crate::store::layout::Store;
@@ -76,6 +78,9 @@ impl Elsewhere<'_> {
     /// Errors: `ERR_IO` where the other worktrees cannot be read.
     pub fn taken(&mut self, id: Id) -> Result<Option<Reason>> {
         let taken = self.variants(id)?.into_iter().find(Variant::is_taken);
+        if taken.is_none() && !self.blind {
+            return self.finished_at_remote(id);
+        }
         Ok(taken.map(|variant| {
             let (worktree, branch) = match variant.place {
                 Place::Worktree(name) => (Some(name), None),
@@ -83,6 +88,18 @@ impl Elsewhere<'_> {
             };
             Reason::Elsewhere { worktree, branch, status: variant.state.status, owner: variant.state.owner }
         }))
+    }
+
+    /// Whether the remote that confirms leases was last seen to say that a task is finished, by an event that is not here.
+    fn finished_at_remote(&self, id: Id) -> Result<Option<Reason>> {
+        let Some(runtime) = self.ws.runtime() else { return Ok(None) };
+        let record = records::lease(runtime, id)?;
+        if lease::finished_elsewhere(&record, |_| false).is_none() {
+            return Ok(None);
+        }
+        let here = load_task(&self.ws.store, id, &[])?.log.entries;
+        let knows = |event: Id| here.iter().any(|entry| entry.event.id == event);
+        Ok(lease::finished_elsewhere(&record, knows).map(|end| Reason::Finished { by: end.agent.clone() }))
     }
 
     /// The states of a task in other places that know events which are not here: one item for each place.

@@ -19,12 +19,15 @@ use crate::model::agent::{Agent, Lease, LeaseRecord};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
 use crate::model::id::{HANDLE_MIN, Id, is_part, quoted, shard_of};
+use crate::model::relationship::RelationType;
 use crate::model::task::{Brief, Status, Task};
 use crate::model::words::Ref;
 use crate::reports::extent::Extent;
-use crate::reports::ready::{Asker, Plan};
+use crate::reports::ready::Plan;
 use crate::reports::view::{self, Around};
+use crate::rules::graph::{void_edges, void_pairs};
 use crate::rules::lease;
+use crate::rules::readiness::{Asker, Facts, reasons};
 use crate::runtime::{journal, records};
 use crate::store::database;
 use crate::store::entity::{LoadedTask, is_odd, load_agent, load_task};
@@ -340,12 +343,12 @@ impl Workspace {
     ///
     /// Errors: `ERR_IO` where the agent's log cannot be read.
     pub fn asker_with_rights(&self) -> Result<Asker> {
-        let name = self.asker();
-        let role = match (&name, &self.rights.0) {
-            (Some(name), Some(_)) => self.agent_record(name)?.role,
+        let me = self.author().ok();
+        let role = match (&me, &self.rights.0) {
+            (Some(me), Some(_)) => self.agent_record(&me.agent)?.role,
             _ => None,
         };
-        Ok(Asker { name, role, rights: self.rights.clone() })
+        Ok(Asker { me, role, rights: self.rights.clone() })
     }
 
     /// A task as JSON, its long lists and texts bounded.
@@ -397,7 +400,15 @@ impl Workspace {
                 blocked_by.push(blocker);
             }
         }
-        let children = index.children(task.id)?;
+        let mut children = index.children(task.id)?;
+        let on_circle = (!blocked_by.is_empty() && self.comes_back(task.id, |id| index.dependents(id))?)
+            || (!children.is_empty() && self.comes_back(task.id, |id| index.children(id))?);
+        if on_circle {
+            let edges = index.open_edges()?;
+            let void = void_pairs(&edges, &void_edges(&edges));
+            blocked_by.retain(|blocker| !void.contains(&(RelationType::Blocks, *blocker, task.id)));
+            children.retain(|child| !void.contains(&(RelationType::ParentOf, task.id, *child)));
+        }
         let mut children_done = 0;
         for child in &children {
             children_done += u64::from(index.status(*child)?.is_some_and(Status::is_finished));
@@ -438,12 +449,26 @@ impl Workspace {
     /// Whether the asker could take a task, as far as this work tree tells.
     fn is_ready(&self, task: &Task, around: &Around) -> Result<bool> {
         let asker = self.asker_with_rights()?;
-        let leases = around.lease.iter().map(|lease| (task.id, lease.clone())).collect();
-        let alone = Plan::new(vec![task.brief()], &[], leases);
-        let free = around.blocked_by.is_empty() && around.children == around.children_done;
-        let mut brief = task.brief();
-        brief.status = view::status(task, around);
-        Ok(free && alone.reasons(&brief, &asker, self.env.now()).is_empty())
+        let facts = Facts {
+            blockers: &around.blocked_by,
+            children: around.children - around.children_done,
+            lease: around.lease.as_ref(),
+        };
+        Ok(reasons(&task.brief(), facts, &asker, self.env.now()).is_empty())
+    }
+
+    /// Whether a chain of edges that begins at a task leads back to it.
+    fn comes_back(&self, id: Id, next: impl Fn(Id) -> Result<Vec<Id>>) -> Result<bool> {
+        let (mut open, mut seen) = (next(id)?, BTreeSet::new());
+        while let Some(task) = open.pop() {
+            if task == id {
+                return Ok(true);
+            }
+            if seen.insert(task) {
+                open.extend(next(task)?);
+            }
+        }
+        Ok(false)
     }
 
     /// The longest chain of unfinished tasks that wait for a task.

@@ -21,8 +21,11 @@ use crate::model::settings::Settings;
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::model::words::Ref;
+use crate::rules::decide::unready;
 use crate::rules::fold;
+use crate::rules::graph::{void_edges, void_pairs};
 use crate::rules::lease;
+use crate::rules::readiness::{Asker, Reason};
 use crate::rules::roles::Verb;
 use crate::rules::session;
 use crate::rules::signature::SecretKey;
@@ -108,6 +111,10 @@ pub(super) struct Scene<'a> {
     pub unedited: BTreeMap<Id, Vec<u8>>,
     /// The leases under which something happened, with the time until which they hold.
     pub under: BTreeMap<Id, Time>,
+    /// Kind and ends of the edges that do not count, once they were asked for.
+    void: Option<Rc<BTreeSet<(RelationType, Id, Id)>>>,
+    /// Why tasks that were ready before the lock were not handed out.
+    pub passed: BTreeMap<Id, Reason>,
     /// Somebody's lease that is known from the remote kept a task from being handed out.
     pub waits_for_remote: bool,
 }
@@ -150,6 +157,8 @@ impl<'a> Scene<'a> {
             taken_in: BTreeMap::new(),
             unedited: BTreeMap::new(),
             under: BTreeMap::new(),
+            void: None,
+            passed: BTreeMap::new(),
             waits_for_remote: false,
         }
     }
@@ -454,6 +463,21 @@ impl Stage for Scene<'_> {
         Ok(self.merged(from_index, on_stage, |task| task.blockers().contains(&id)))
     }
 
+    fn void(&mut self) -> Result<Rc<BTreeSet<(RelationType, Id, Id)>>> {
+        if let Some(void) = &self.void {
+            return Ok(Rc::clone(void));
+        }
+        let edges = if self.source.is_some() { Vec::new() } else { self.index()?.open_edges()? };
+        let void = Rc::new(void_pairs(&edges, &void_edges(&edges)));
+        self.void = Some(Rc::clone(&void));
+        Ok(void)
+    }
+
+    fn asker(&mut self) -> Result<Asker> {
+        let role = if self.ws.rights.0.is_none() { None } else { self.role()? };
+        Ok(Asker { me: Some(self.me.clone()), role, rights: self.ws.rights.clone() })
+    }
+
     fn may_follow(&mut self, id: Id) -> bool {
         let broken = match self.left_alone.contains(&id) {
             true => None,
@@ -753,9 +777,9 @@ impl Scene<'_> {
             if self.passed_over.contains(id) {
                 continue;
             }
-            match self.is_free(*id, here) {
-                Ok(true) if here || self.elsewhere.taken(*id)?.is_none() => return Ok(Some(*id)),
-                Ok(_) => {}
+            match self.in_the_way(*id, here) {
+                Ok(None) => return Ok(Some(*id)),
+                Ok(Some(reason)) => drop(self.passed.insert(*id, reason)),
                 // One damaged task is not in the way of others.
                 Err(e) if matches!(e.code, Code::Corrupt | Code::Io) => {
                     self.warn(format!("task {} was passed over: {}", id.handle(HANDLE_MIN), e.message));
@@ -767,43 +791,24 @@ impl Scene<'_> {
         Ok(None)
     }
 
-    fn is_free(&mut self, id: Id, here: bool) -> Result<bool> {
+    /// Why a task may not be handed out.
+    fn in_the_way(&mut self, id: Id, here: bool) -> Result<Option<Reason>> {
         if !self.load(id)? {
-            return Ok(false);
-        }
-        let record = self.lease(id)?;
-        let me = self.me.clone();
-        if let lease::Standing::Others(other) = lease::standing(&record, &me, self.now) {
-            self.waits_for_remote |= other.elsewhere && other.confirmed;
-            return Ok(false);
+            return Ok(Some(Reason::Status { status: Status::Archived, owner: None, lease_expired_at: None }));
         }
         // Somebody works on it in another clone, or did: it passes on only to who asks for just this task.
-        if record.lease.as_ref().is_some_and(|lease| lease.elsewhere) {
-            self.waits_for_remote = true;
-            return Ok(false);
+        if let Some(lease) = self.lease(id)?.lease.filter(|lease| lease.elsewhere) {
+            self.waits_for_remote |= lease.confirmed || !lease.is_live(self.now);
+            return Ok(Some(Reason::Leased { holder: lease.agent, until: lease.expires_at }));
         }
-        if !here && self.finished_elsewhere(id)?.is_some() {
+        if !here && let Some(end) = self.finished_elsewhere(id)? {
             self.waits_for_remote = true;
-            return Ok(false);
+            return Ok(Some(Reason::Finished { by: end.agent }));
         }
         let task = self.task(id)?;
-        let mine = task.owner.as_ref().is_none_or(|owner| *owner == me.agent);
-        let waits = matches!(task.status, Status::Open | Status::Blocked)
-            && self.unfinished(&task.blockers())? == 0
-            && mine
-            && task.fields.defer_until.is_none_or(|until| until <= self.now);
-        if !waits {
-            return Ok(false);
+        if let Some(reason) = unready(self, &task)?.into_iter().next() {
+            return Ok(Some(reason));
         }
-        let children = self.children(id)?;
-        Ok(self.unfinished(&children)? == 0)
-    }
-
-    fn unfinished(&mut self, ids: &[Id]) -> Result<usize> {
-        let mut left = 0;
-        for id in ids {
-            left += usize::from(!self.load(*id)? || !self.tasks[id].task.status.is_finished());
-        }
-        Ok(left)
+        if here { Ok(None) } else { self.elsewhere.taken(id) }
     }
 }

@@ -26,6 +26,7 @@ use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
 use crate::reports::view;
 use crate::rules::decide::{Subject, decide};
+use crate::rules::readiness::Reason;
 use crate::rules::{lease, session};
 use crate::runtime::journal::{self, Commit, Journal, KeyRecord};
 use crate::runtime::lock::Lock;
@@ -49,6 +50,8 @@ pub struct Reply {
     pub warnings: Vec<String>,
     /// Hand edits that were recorded with it: the task, and what had been changed, in words.
     pub taken_in: Vec<(Id, String)>,
+    /// Tasks that looked ready and were not handed out, with the reason.
+    pub passed: BTreeMap<Id, Reason>,
 }
 
 /// What a command left on its stage, for the answer.
@@ -63,6 +66,7 @@ struct Written<'a> {
     events: Vec<Id>,
     warnings: Vec<String>,
     taken_in: Vec<(Id, String)>,
+    passed: BTreeMap<Id, Reason>,
     /// The read model of the decision, where it took one.
     index: Option<Index>,
     /// The other worktrees and branches, as far as the decision looked at them.
@@ -279,6 +283,7 @@ impl Workspace {
             events: Vec::new(),
             warnings: Vec::new(),
             taken_in: Vec::new(),
+            passed: BTreeMap::new(),
             index: None,
             elsewhere: self.elsewhere(),
         }))
@@ -295,7 +300,7 @@ impl Workspace {
     ) -> Result<Written<'a>> {
         let lamport = scene.lamport();
         let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, under, .. } = scene;
-        let Scene { taken_in, unedited, .. } = scene;
+        let Scene { taken_in, unedited, passed, .. } = scene;
         let mut written = Written {
             subject,
             events: entries.iter().map(|e| e.event.id).collect(),
@@ -306,6 +311,7 @@ impl Workspace {
             sessions: sessions.clone(),
             warnings: self.warnings().into_iter().chain(warnings).chain(elsewhere.warning()).collect(),
             taken_in: taken_in.iter().map(|(id, (_, what))| (*id, what.clone())).collect(),
+            passed,
             index: prepared.map(|prepared| prepared.index),
             elsewhere,
         };
@@ -390,8 +396,8 @@ impl Workspace {
             }
             Err(e) => return Err(e),
         };
-        let Written { events, warnings, taken_in, subject, .. } = written;
-        Ok(Reply { data, events, warnings, taken_in, subject })
+        let Written { events, warnings, taken_in, subject, passed, .. } = written;
+        Ok(Reply { data, events, warnings, taken_in, subject, passed })
     }
 }
 

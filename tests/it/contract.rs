@@ -831,8 +831,8 @@ fn completing_over_what_is_unfinished_needs_force_and_says_so_for_ever() {
         }),
         ("children", &|| {
             let id = room.task("unit", &[]);
-            room.task("part", &["--parent", &id]);
             room.run(&["claim", &id]).data();
+            room.task("part", &["--parent", &id]);
             id
         }),
         ("acceptance", &|| {

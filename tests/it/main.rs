@@ -49,6 +49,7 @@ mod plain_git;
 mod plain_merges;
 mod queries;
 mod readme;
+mod ready;
 mod recipes;
 mod recover;
 mod removed;

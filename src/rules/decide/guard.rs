@@ -9,12 +9,14 @@ use super::work::{assert_again, refuse_finished};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, LeaseRecord};
 use crate::model::command::Guard;
-use crate::model::event::Entity;
+use crate::model::event::{Author, Entity};
 use crate::model::id::Id;
 use crate::model::payload::{LeaseOverride, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged};
+use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
 use crate::rules::lease::{self, Standing};
+use crate::rules::readiness::{Facts, Reason, not_permitted, reasons};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
 
@@ -202,6 +204,10 @@ pub fn unfinished_blockers(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Id>
             left.push(blocker);
         }
     }
+    if !left.is_empty() {
+        let void = stage.void()?;
+        left.retain(|blocker| !void.contains(&(RelationType::Blocks, *blocker, task.id)));
+    }
     Ok(left)
 }
 
@@ -213,12 +219,33 @@ pub fn unfinished_children(stage: &mut dyn Stage, id: Id) -> Result<Vec<Id>> {
             left.push(child);
         }
     }
+    if !left.is_empty() {
+        let void = stage.void()?;
+        left.retain(|child| !void.contains(&(RelationType::ParentOf, id, *child)));
+    }
     Ok(left)
 }
 
-/// Whether a task that says it is blocked counts as open, because nothing unfinished blocks it.
-pub fn is_effectively_open(status: Status, unfinished_blockers: usize) -> bool {
-    status == Status::Open || (status == Status::Blocked && unfinished_blockers == 0)
+/// Why a task that nobody works on is not ready for the actor, by all but what other branches and the remote say.
+pub fn unready(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Reason>> {
+    let (blockers, children) = (unfinished_blockers(stage, task)?, unfinished_children(stage, task.id)?);
+    let now = stage.now();
+    let lease = stage.lease(task.id)?.lease.filter(|lease| lease.is_live(now));
+    let facts = Facts { blockers: &blockers, children: children.len() as u64, lease: lease.as_ref() };
+    Ok(reasons(&task.brief(), facts, &stage.asker()?, now))
+}
+
+/// Refuses an agent that lacks the right or the precedence that a task needs.
+pub fn refuse_unfit(stage: &mut dyn Stage, task: &Task, name: &str) -> Result<()> {
+    let mut asker = stage.asker()?;
+    if asker.name() != Some(name) {
+        asker.role = stage.agent(name)?.role;
+        asker.me = Some(Author { agent: name.to_owned(), ..Author::default() });
+    }
+    let Some(reason) = not_permitted(&task.brief(), &asker) else { return Ok(()) };
+    Err(Error::new(Code::Unauthorized, format!("task {} {}, which {name} lacks", task.id, reason.words()))
+        .with(json!({ "task": task.id, "reasons": [reason] }))
+        .hint("roles.yml of the store says who has it; take other work with agentpm next --claim"))
 }
 
 /// Records that a blocked task is open again, if nothing blocks it any more.

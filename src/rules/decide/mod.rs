@@ -14,7 +14,7 @@ mod tasks;
 mod undo;
 mod work;
 
-pub use guard::{is_effectively_open, unblock_freed};
+pub use guard::{unblock_freed, unready};
 pub use parts::note;
 pub use status::verb_for;
 pub use tasks::check_no_circle;

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::guard::{Permit, move_to, unblock_if_free, unfinished_blockers};
+use super::guard::{Permit, move_to, refuse_unfit, unblock_if_free, unfinished_blockers};
 use super::status::{cancel, finish, needs_words, no_way, open_again, put_away, put_back};
 use super::tasks::{check_owner, is_already, move_parent};
 use super::work::{refuse_bound, refuse_elsewhere};
@@ -174,6 +174,7 @@ fn begin(stage: &mut dyn Stage, permit: &Permit, owner: Option<&str>) -> Result<
     let task = unblock_if_free(stage, permit.id)?;
     refuse_bound(stage, &task)?;
     let name = owner.or(task.owner.as_deref()).unwrap_or(&stage.me().agent).to_owned();
+    refuse_unfit(stage, &task, &name)?;
     let owner = (task.owner.as_ref() != Some(&name)).then_some(Some(name));
     let change = TaskStatusChanged { owner, ..move_to(task.status, Status::InProgress) };
     permit.emit(stage, Payload::TaskStatusChanged(change)).map(|_| ())

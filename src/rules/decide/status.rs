@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Subject;
 use super::edit::WHY;
-use super::guard::{Permit, move_to, permit, unblock_if_free, unfinished_blockers, unfinished_children};
+use super::guard::{Permit, move_to, permit, refuse_unfit, unblock_if_free, unfinished_blockers, unfinished_children};
 use crate::error::{Error, Result};
 use crate::model::command::{TaskArchive, TaskReopen, TaskTransition, TaskVerify};
 use crate::model::event::Entity;
@@ -84,6 +84,7 @@ fn start(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     let task = stage.task(permit.id)?;
     super::work::refuse_bound(stage, &task)?;
     let me = stage.me().agent.clone();
+    refuse_unfit(stage, &task, &me)?;
     let owner = (task.owner.as_deref() != Some(&me)).then_some(Some(me));
     let change = TaskStatusChanged { owner, ..move_to(task.status, Status::InProgress) };
     permit.emit(stage, Payload::TaskStatusChanged(change))?;
@@ -110,6 +111,10 @@ fn unblock_by_force(stage: &mut dyn Stage, permit: Permit, c: &TaskTransition, t
     needs_words(force)?;
     stage.require(Verb::Override)?;
     let permit = permit.because(Some(force.0.clone()));
+    if c.status == Status::InProgress {
+        let me = stage.me().agent.clone();
+        refuse_unfit(stage, task, &me)?;
+    }
     let owner = (c.status == Status::InProgress).then(|| Some(stage.me().agent.clone()));
     let forced = if left.is_empty() { Vec::new() } else { vec!["blockers".into()] };
     let change = TaskStatusChanged { owner, forced, ..move_to(task.status, c.status) };

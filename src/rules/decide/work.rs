@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Subject;
-use super::guard::{move_to, permit_id, unblock_if_free, unfinished_blockers};
+use super::guard::{move_to, permit_id, refuse_unfit, unblock_if_free, unfinished_blockers, unready};
 use super::parts::note;
 use super::status::{chosen, complete, mark_criteria, put_back};
 use crate::error::{Code, Error, Result};
@@ -19,6 +19,7 @@ use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::model::words::{Duration, OptionalTaskRef, Ref};
 use crate::rules::lease::{self, Standing};
+use crate::rules::readiness::Reason;
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Grant, Stage};
 
@@ -33,15 +34,16 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
         },
     };
     let before = unblock_if_free(stage, id)?;
+    let me = stage.me().clone();
+    refuse_unfit(stage, &before, &me.agent)?;
     match before.status {
-        Status::Open | Status::Blocked => refuse_bound(stage, &before)?,
+        Status::Open | Status::Blocked => refuse_unready(stage, &before)?,
         Status::InProgress => {}
         closed => {
             return Err(Error::state(format!("task {id} is {closed}"))
                 .hint(format!("agentpm task reopen {id} --reason TEXT, if it is not done after all")));
         }
     }
-    let me = stage.me().clone();
     let record = stage.lease(id)?;
     if let Standing::Others(holder) = lease::standing(&record, &me, stage.now())
         && !left_by_itself(stage, &holder, &me)
@@ -74,6 +76,25 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
         stage.emit(Draft { entity: Entity::Task(id), payload, why: None, fence: Some(fence) })?;
     }
     Ok(Subject::Claim(Some(id)))
+}
+
+/// Refuses to begin what is not ready: what waits for other tasks or for its time, and what others do part by part. Whose it is
+/// is for the checks after this one.
+fn refuse_unready(stage: &mut dyn Stage, task: &Task) -> Result<()> {
+    refuse_bound(stage, task)?;
+    let found = unready(stage, task)?;
+    let reason = found.iter().find(|reason| matches!(reason, Reason::Children { .. } | Reason::Deferred { .. }));
+    let Some(reason) = reason else { return Ok(()) };
+    let hint = match reason {
+        Reason::Children { .. } => "take one of its children: agentpm next --claim".to_owned(),
+        _ => format!(
+            "take other work with agentpm next --claim, or change it: agentpm task update {} --defer-until TIME",
+            task.id
+        ),
+    };
+    Err(Error::state(format!("task {} is not ready: {}", task.id, reason.words()))
+        .with(json!({ "task": task.id, "reasons": found }))
+        .hint(hint))
 }
 
 /// Refuses to begin what still waits for other tasks.
@@ -378,6 +399,7 @@ pub fn lease_acquire(stage: &mut dyn Stage, c: &LeaseAcquire) -> Result<Subject>
         holder.session = Some(session);
     }
     let before = unblock_if_free(stage, task)?;
+    refuse_unfit(stage, &before, &holder.agent)?;
     if before.status.is_finished() {
         return Err(Error::state(format!("task {task} is {} and needs no lease", before.status)));
     }

@@ -14,7 +14,8 @@ use crate::model::id::Id;
 use crate::model::query::{SessionList, Stale};
 use crate::model::task::{Brief, Status};
 use crate::model::time::Time;
-use crate::reports::ready::{Asker, Plan};
+use crate::reports::ready::Plan;
+use crate::rules::readiness::Asker;
 use crate::rules::session::word;
 use crate::runtime::records;
 use crate::workspace::Workspace;
@@ -120,7 +121,7 @@ pub fn abandoned(ws: &Workspace, plan: &Plan, asker: &Asker) -> Result<Vec<Value
         let handle = ws.handle(brief.id)?;
         items.push(json!({
             "task": brief.id, "handle": handle, "title": brief.title, "owner": brief.owner,
-            "session": lease.session, "session_status": status, "mine": brief.owner == asker.name,
+            "session": lease.session, "session_status": status, "mine": brief.owner.as_deref() == asker.name(),
             "last_sign_at": last_sign(lease.updated_at, Some(&lease), session.as_ref()),
             "lease_expired_at": lease.expires_at, "take_over": format!("agentpm claim {handle}"),
         }));

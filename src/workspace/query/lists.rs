@@ -11,8 +11,10 @@ use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
 use crate::model::query::{Next, Ready, TaskList};
 use crate::model::search::{self, Search};
-use crate::reports::ready::{Asker, Place, Plan, Ranked, Reason};
+use crate::model::task::{Brief, Status};
+use crate::reports::ready::{Place, Plan, Ranked};
 use crate::reports::view::{self, Around};
+use crate::rules::readiness::{Asker, Reason};
 use crate::runtime::records;
 use crate::store::index::Index;
 use crate::workspace::Workspace;
@@ -266,7 +268,7 @@ pub(super) fn here_only(ranked: Vec<Ranked>, elsewhere: &mut Elsewhere) -> Resul
     for one in ranked {
         match elsewhere.taken(one.id)? {
             None => here.push(one),
-            Some(reason) => there.push(json!({ "task": one.id, "words": reason.words(), "why": reason })),
+            Some(reason) => there.push(passed_over(one.id, &reason)),
         }
     }
     Ok((here, there))
@@ -299,6 +301,60 @@ fn explain(ws: &Workspace, plan: &Plan, asker: &Asker, arounds: &Arounds) -> Res
     Ok(json!({ "items": items, "more": more }))
 }
 
+/// A question about the plan as a whole, for one who asks.
+struct Asking<'a> {
+    ws: &'a Workspace,
+    index: &'a Index,
+    plan: &'a Plan,
+    asker: &'a Asker,
+}
+
+impl Asking<'_> {
+    /// Why nothing is handed out: how many tasks for which reason, and what was passed over though the plan alone has it ready.
+    fn why_nothing(&self, passed: &BTreeMap<Id, Reason>, explained: bool) -> Result<Value> {
+        let (ws, plan, asker) = (self.ws, self.plan, self.asker);
+        let mut reasons = plan.why_nothing(asker, ws.env.now());
+        // What the plan itself holds against one of them counts there.
+        let is_ready =
+            |id: &Id| plan.tasks.get(id).is_some_and(|task| plan.reasons(task, asker, ws.env.now()).is_empty());
+        let passed: BTreeMap<&Id, &Reason> = passed.iter().filter(|(id, _)| is_ready(id)).collect();
+        for reason in passed.values() {
+            let count = &mut reasons["counts"][reason.kind()];
+            *count = json!(count.as_u64().unwrap_or(0) + 1);
+        }
+        let elsewhere = passed.iter().take(NAMED).map(|(id, reason)| passed_over(**id, reason));
+        let elsewhere: Vec<Value> = elsewhere.collect();
+        if !elsewhere.is_empty() {
+            reasons["elsewhere"] = json!(elsewhere);
+        }
+        if explained {
+            let arounds = Arounds::new(ws, self.index, plan, asker)?;
+            reasons["explained"] = explain(ws, plan, asker, &arounds)?;
+        }
+        let is_mine = |task: &&Brief| task.status == Status::InProgress && task.owner.as_deref() == asker.name();
+        let held: Vec<Id> = plan.tasks.values().filter(is_mine).map(|task| task.id).take(NAMED).collect();
+        if !held.is_empty() && asker.me.is_some() {
+            reasons["held"] = json!(held);
+        }
+        let abandoned = super::alive::abandoned(ws, plan, asker)?;
+        if !abandoned.is_empty() {
+            reasons["abandoned"] = json!(abandoned.iter().take(NAMED).collect::<Vec<_>>());
+        }
+        Ok(reasons)
+    }
+}
+
+fn passed_over(id: Id, reason: &Reason) -> Value {
+    json!({ "task": id, "words": reason.words(), "why": reason })
+}
+
+/// Why a claim of any task found none; `passed` are those that it passed over.
+pub fn nothing_claimed(ws: &Workspace, passed: &BTreeMap<Id, Reason>, explained: bool) -> Result<Value> {
+    let index = ws.index()?;
+    let (plan, asker) = (ws.plan(&index)?, ws.asker_with_rights()?);
+    Asking { ws, index: &index, plan: &plan, asker: &asker }.why_nothing(passed, explained)
+}
+
 /// `next` without a claim
 pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
     let index = ws.index()?;
@@ -307,7 +363,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
     let now = ws.env.now();
     let mut best = None;
     let mut others = if q.here { ws.nowhere_else() } else { ws.elsewhere() };
-    let mut elsewhere = Vec::new();
+    let mut elsewhere = BTreeMap::new();
     for ranked in plan.rank(&asker, &ws.settings.score, now) {
         match others.taken(ranked.id)? {
             None => {
@@ -315,30 +371,18 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
                 best = Some((task, ranked));
                 break;
             }
-            Some(reason) => elsewhere.push(json!({ "task": ranked.id, "words": reason.words(), "why": reason })),
+            Some(reason) => drop(elsewhere.insert(ranked.id, reason)),
         }
     }
-    let mut reasons = plan.why_nothing(&asker, now);
-    if !elsewhere.is_empty() {
-        reasons["counts"]["taken_elsewhere"] = json!(elsewhere.len());
-        reasons["elsewhere"] = json!(elsewhere.iter().take(NAMED).collect::<Vec<_>>());
-    }
-    if q.explain {
-        let arounds = Arounds::new(ws, &index, &plan, &asker)?;
-        reasons["explained"] = explain(ws, &plan, &asker, &arounds)?;
-    }
-    if best.is_none() {
-        let abandoned = super::alive::abandoned(ws, &plan, &asker)?;
-        if !abandoned.is_empty() {
-            reasons["abandoned"] = json!(abandoned.iter().take(NAMED).collect::<Vec<_>>());
-        }
-    }
+    let asking = Asking { ws, index: &index, plan: &plan, asker: &asker };
     let mut answer = match best {
-        None => json!({ "task": Value::Null, "lease": Value::Null, "reasons": reasons }),
+        None => {
+            json!({ "task": Value::Null, "lease": Value::Null, "reasons": asking.why_nothing(&elsewhere, q.explain)? })
+        }
         Some((task, ranked)) => {
             let lease = plan.lease(task.id).map(view::lease);
             let why = if q.explain {
-                json!({ "terms": ranked.score, "others": reasons })
+                json!({ "terms": ranked.score, "others": asking.why_nothing(&elsewhere, true)? })
             } else {
                 json!({ "terms": ranked.score })
             };

@@ -17,14 +17,18 @@ mod unheld;
 pub use graph::Drawing;
 pub use review::review_dropped;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::Workspace;
 use crate::error::{Code, Error, Result};
+use crate::model::id::Id;
 use crate::model::query::{Graph, Log, Query, TaskGet, TaskList};
 use crate::model::words::Ref;
 use crate::reports::extent::Extent;
 use crate::reports::view;
+use crate::rules::readiness::Reason;
 use crate::store::database;
 
 /// The shape of a task in JSON, read off one that has everything: so it cannot say something else than the answers.
@@ -75,6 +79,13 @@ impl Workspace {
     /// Errors: as [`Workspace::query`].
     pub fn log(&self, query: &Log, show: &mut dyn FnMut(&Value)) -> Result<Value> {
         log::log(self, query, show)
+    }
+
+    /// Why a claim of any task found none; `passed` are those that it passed over.
+    ///
+    /// Errors: `ERR_IO` where the store cannot be read.
+    pub fn why_nothing(&self, passed: &BTreeMap<Id, Reason>, explained: bool) -> Result<Value> {
+        lists::nothing_claimed(self, passed, explained)
     }
 
     /// Answers a question. Takes no lock, writes nothing below the work tree.
