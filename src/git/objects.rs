@@ -596,6 +596,15 @@ impl Objects {
         Ok(paths)
     }
 
+    /// The files of the other side in this worktree's index, where it holds them in conflict.
+    ///
+    /// Errors: `ERR_GIT` where the index cannot be read.
+    pub fn theirs_in_conflict(&self) -> Result<Vec<(String, Oid)>> {
+        let index = self.repo.index_or_empty().map_err(|e| failed("read git's index", e))?;
+        let theirs = index.entries().iter().filter(|entry| entry.stage_raw() == 3);
+        Ok(theirs.map(|entry| (entry.path(&index).to_str_lossy().into_owned(), Oid(entry.id))).collect())
+    }
+
     /// The name that stands for no object, as long as the names of this repository are.
     pub fn no_object(&self) -> Oid {
         Oid(gix::ObjectId::null(self.repo.object_hash()))

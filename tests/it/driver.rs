@@ -133,6 +133,8 @@ fn two_hand_edits_of_one_field_conflict_in_that_field_alone() {
     let conflicts = room.run(&["conflicts", &task]).data();
     let both = [room.get(&task)["title"].clone(), conflicts["items"][0]["lost"]["value"].clone()];
     assert!(both.contains(&json!("mine")) && both.contains(&json!("theirs")), "{both:?}");
+    let log = fs::read_to_string(room.log_of(&task)).unwrap();
+    assert_eq!(log.matches("\"hand edit\"").count(), 2, "{log}");
     room.is_clean();
 }
 

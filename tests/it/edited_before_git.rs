@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::sandbox::Sandbox;
+use serde_json::json;
+
+use crate::sandbox::{Answer, Sandbox};
 
 /// A plan of one committed task, without a merge driver.
 fn plan(more: &[&str]) -> (Sandbox, String) {
@@ -185,5 +187,110 @@ fn a_list_that_git_merged_from_a_stash_is_reported_and_not_recorded() {
     let resolved = room.run(&["resolve"]);
     assert!(resolved.stderr.contains("\"x\""), "{resolved:?}");
     assert_eq!(by_hand(&room, &task), 0);
+    room.is_clean();
+}
+
+/// The words of all steps of the task, sorted.
+fn steps(room: &Sandbox, task: &str) -> Vec<String> {
+    let task = room.get(task);
+    let items = task["progress"]["items"].as_array().unwrap();
+    let mut words: Vec<String> = items.iter().map(|item| item["content"].as_str().unwrap().to_owned()).collect();
+    words.sort();
+    words
+}
+
+/// A plan whose task has a step and a note.
+fn plan_with_lists() -> (Sandbox, String) {
+    let room = Sandbox::new();
+    let task = room.task("first", &["--intent", "one\ntwo\nthree"]);
+    room.run(&["progress", "add", &task, "--content", "begin"]).data();
+    room.run(&["context", "add", &task, "--content", "a note"]).data();
+    commit(&room, "the plan");
+    (room, task)
+}
+
+fn add_step_by_hand(room: &Sandbox, task: &str, words: &str) {
+    edit(room, task, "context:\n", &format!("  - {words}\ncontext:\n"));
+}
+
+#[test]
+fn steps_by_hand_on_both_sides_of_a_stopped_merge_are_each_recorded_once() {
+    for mend in [&["resolve"][..], &["lint", "--fix"], &["task", "update", "ID", "--priority", "2"]] {
+        let (room, task) = plan_with_lists();
+        branches(&room, || add_step_by_hand(&room, &task, "theirs"), || add_step_by_hand(&room, &task, "ours"));
+        assert_eq!(room.git(&["merge", "-q", "side"]).code, 1);
+        let args: Vec<&str> = mend.iter().map(|arg| if *arg == "ID" { &task } else { *arg }).collect();
+        room.run(&args).data();
+        assert_eq!(
+            (steps(&room, &task), by_hand(&room, &task)),
+            (["begin", "ours", "theirs"].map(String::from).to_vec(), 2)
+        );
+        room.is_clean();
+    }
+}
+
+#[test]
+fn a_step_by_hand_is_recorded_once_however_git_stops() {
+    for way in [&["merge", "side"][..], &["rebase", "side"], &["cherry-pick", "side"], &["merge", "--squash", "side"]] {
+        let (room, task) = plan_with_lists();
+        let by_command = || {
+            room.run(&["progress", "add", &task, "--content", "by command"]).data();
+        };
+        branches(&room, by_command, || add_step_by_hand(&room, &task, "by hand"));
+        assert_eq!(room.git(way).code, 1, "{way:?}");
+        room.run(&["resolve"]).data();
+        let expected = ["begin", "by command", "by hand"].map(String::from).to_vec();
+        assert_eq!((steps(&room, &task), by_hand(&room, &task)), (expected, 1), "{way:?}");
+        room.is_clean();
+    }
+}
+
+#[test]
+fn a_step_that_was_committed_by_hand_before_the_branches_parted_is_recorded_once() {
+    let (room, task) = plan_with_lists();
+    add_step_by_hand(&room, &task, "by hand");
+    commit(&room, "by hand");
+    branches(
+        &room,
+        || edit(&room, &task, "title: first", "title: theirs"),
+        || edit(&room, &task, "title: first", "title: ours"),
+    );
+    assert_eq!(room.git(&["merge", "-q", "side"]).code, 1);
+    room.run(&["resolve"]).data();
+    assert_eq!((steps(&room, &task), by_hand(&room, &task)), (["begin", "by hand"].map(String::from).to_vec(), 3));
+    room.is_clean();
+}
+
+#[test]
+fn a_step_in_a_stash_that_clashes_is_recorded_once() {
+    let (room, task) = plan_with_lists();
+    add_step_by_hand(&room, &task, "stashed");
+    edit(&room, &task, "title: first", "title: stashed");
+    room.git(&["stash", "-q"]).text();
+    room.run(&["task", "update", &task, "--title", "by command"]).data();
+    commit(&room, "by command");
+    assert_eq!(room.git(&["stash", "pop", "-q"]).code, 1);
+    room.run(&["resolve"]).data();
+    assert_eq!(steps(&room, &task), ["begin", "stashed"]);
+    room.is_clean();
+}
+
+#[test]
+fn a_stash_that_git_does_not_take_out_stays_out_of_a_merge() {
+    let (room, task) = plan(&[]);
+    branches(
+        &room,
+        || {
+            room.run(&["task", "update", &task, "--title", "theirs"]).data();
+        },
+        || {
+            room.run(&["task", "update", &task, "--title", "ours"]).data();
+        },
+    );
+    edit(&room, &task, "title: ours", "title: a draft");
+    room.git(&["stash", "-q"]).text();
+    assert_eq!(room.git(&["merge", "-q", "side"]).code, 1);
+    room.run(&["resolve"]).data();
+    assert_eq!((room.get(&task)["title"].as_str(), by_hand(&room, &task)), (Some("ours"), 0));
     room.is_clean();
 }

@@ -115,15 +115,11 @@ impl Lineage<'_> {
         let docs = parsed.unwrap_or_default();
         let now = parse(&whole).unwrap_or_default();
         let base = self.base(entity, found).unwrap_or_else(|e| unknown(&e));
-        let mut judging = Judging { entity, all, now: &now, groups: BTreeMap::new(), unclear: Vec::new(), ahead: None };
+        let mut judging = Judging::new(entity, all, &now);
         let lost = Lost { lineage: self, place, entity, all, now: &now, versions: OnceCell::new() };
-        let mut asked: BTreeSet<(Part, String)> = BTreeSet::new();
         for (side, doc) in docs.iter().enumerate().filter(|(_, doc)| !conflicted || is_of(entity, doc)) {
             for part in parts_apart(doc, &now) {
                 let value = value_of(doc, &part);
-                if !asked.insert((part.clone(), format!("{value:?}"))) {
-                    continue;
-                }
                 let merged = match place {
                     Place::WorkTree if conflicted => self.merged(entity, &part, value.as_ref()),
                     _ => Ok(None),
@@ -194,7 +190,7 @@ impl Lineage<'_> {
             return Ok(None);
         }
         let now = said(entity, all);
-        let mut judging = Judging { entity, all, now: &now, groups: BTreeMap::new(), unclear: Vec::new(), ahead: None };
+        let mut judging = Judging::new(entity, all, &now);
         for (side, source) in sources.into_iter().enumerate() {
             let Some(version) = self.version(entity, source)? else { continue };
             for doc in &version.docs {
@@ -308,16 +304,23 @@ struct Judging<'j> {
     now: &'j Doc,
     groups: Groups,
     unclear: Vec<Unclear>,
+    /// What was accounted for: several versions, and both sides of a conflict, may hold the same edit.
+    known: BTreeSet<(Part, String)>,
     /// An event that the file shows and the log does not hold.
     ahead: Option<Id>,
 }
 
-impl Judging<'_> {
+impl<'j> Judging<'j> {
+    fn new(entity: &'j Entity, all: &'j [Entry], now: &'j Doc) -> Self {
+        let (groups, known) = (BTreeMap::new(), BTreeSet::new());
+        Judging { entity, all, now, groups, unclear: Vec::new(), known, ahead: None }
+    }
+
     fn add(&mut self, (side, doc): (usize, &Doc), part: Part, value: Option<Value>, origin: Origin) {
         let log = value_of(self.now, &part);
         match origin {
             Origin::Events => {}
-            _ if log == value => {}
+            _ if log == value || !self.known.insert((part.clone(), format!("{value:?}"))) => {}
             Origin::Person(heads) => {
                 let here = |head: &Id| self.all.iter().any(|entry| entry.event.id == *head);
                 let heads = if heads.iter().all(here) && !heads.is_empty() { heads } else { heads_of(self.all) };
@@ -339,7 +342,7 @@ impl Judging<'_> {
     }
 
     fn finish(self, mut docs: Vec<Doc>, remarks: Vec<Comment>, conflicted: bool) -> Judged {
-        let Judging { entity, all, now, groups, unclear, ahead } = self;
+        let Judging { entity, all, now, groups, unclear, ahead, .. } = self;
         let mut edits: Vec<Edit> = Vec::new();
         let mut names = Vec::new();
         for ((heads, _), parts) in groups {

@@ -397,10 +397,8 @@ impl<'a> Lineage<'a> {
         self.merging.get_or_init(|| {
             let (Some(repo), Some(objects)) = (self.repo, self.objects()) else { return Vec::new() };
             let mut commits = repo.being_merged(self.env);
-            if objects.unmerged("").is_ok_and(|paths| !paths.is_empty()) {
-                // What is taken from a stash is named nowhere else.
-                commits.extend(objects.reference("refs/stash"));
-            }
+            let stash = objects.reference("refs/stash");
+            commits.extend(stash.filter(|stash| is_taken_out(objects, *stash).unwrap_or(false)));
             // A revert brings in what its commit had before.
             if objects.in_progress() == Some("git revert") {
                 let reverted = commits.iter().filter_map(|commit| objects.commit(*commit).ok());
@@ -477,6 +475,15 @@ impl<'a> Lineage<'a> {
         self.versions.borrow_mut().insert(key, Rc::clone(&version));
         Ok(Some(version))
     }
+}
+
+/// Whether git stopped at taking out this stash, which nothing else names: every file of the other side is one of it.
+fn is_taken_out(objects: &Objects, stash: Oid) -> Result<bool> {
+    let (tree, theirs) = (objects.commit(stash)?.tree, objects.theirs_in_conflict()?);
+    let is_of_stash = |(path, oid): &(String, Oid)| {
+        objects.item(tree, path).is_ok_and(|item| item.is_some_and(|item| item.oid == *oid))
+    };
+    Ok(!theirs.is_empty() && theirs.iter().all(is_of_stash))
 }
 
 /// Whether a document is of this task, and not of another one that git took for it.
