@@ -135,7 +135,7 @@ pub enum Verb {
     /// Print each event as it happens, one JSON object a line
     #[command(after_help = "Examples:\n  agentpm watch\n  agentpm watch --since 01K5R4XJ7Z0000000000000001 --for 10m")]
     Watch(Late<super::exchange::Watch>),
-    /// Repair what git left of the plan after a merge, rebase, cherry-pick or stash, and git add what was settled
+    /// Repair what git left of the plan after a merge, rebase, cherry-pick or stash, record hand edits, and git add what was settled
     #[command(after_help = "Examples:\n  git merge feature || agentpm resolve\n  agentpm resolve --staged")]
     Resolve(Late<super::exchange::Resolve>),
     /// Merge three versions of a task.yaml; called by git (merge.agentpm.driver)
@@ -346,8 +346,8 @@ pub struct Init {
     /// Write a short section about agentpm into AGENTS.md
     #[arg(long)]
     pub agents_md: bool,
-    /// Install a pre-commit hook that runs lint --staged, and resolve --staged before a commit that ends a merge; and the hook of
-    /// lease trailers
+    /// Install a pre-commit hook that runs lint --staged, and resolve --staged before a commit that ends a stopped merge,
+    /// squash, cherry-pick, revert or rebase; and the hook of lease trailers
     #[arg(long)]
     pub hooks: bool,
     /// Leave the git settings of this clone as they are

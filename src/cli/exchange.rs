@@ -214,11 +214,8 @@ pub fn resolve(ws: &Workspace, args: &Resolve) -> Result<Answer> {
         let did: Vec<&str> = item["did"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         human.push_str(&format!("{}: {}\n", escape(item["entity"].as_str().unwrap_or_default()), did.join("; ")));
     }
-    for path in data["left"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        human.push_str(&format!(
-            "{}: in conflict, and not made from a log; settle it by hand and git add it\n",
-            escape(path)
-        ));
+    for left in data["left"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        human.push_str(&format!("left as it is: {}\n", escape(left)));
     }
     if let Some(events) = data["projected"].as_u64() {
         human.push_str(&format!("{events} acknowledged event{} written\n", if events == 1 { "" } else { "s" }));

@@ -110,15 +110,19 @@ struct Hook {
 }
 
 /// Judges what would be committed: silent where all is well, and no hindrance where the program was moved away. Where the commit
-/// ends a merge, what git merged of the plan is repaired first and staged. A merge that does not stop has no such place: git makes
+/// ends a stopped operation of git, what git merged of the plan is repaired first and staged. A merge that does not stop has no such place: git makes
 /// its tree before any hook runs, and what a hook stages then would only keep git from the next merge.
 fn before_commit(program: &str, store: &str, reads_index: bool) -> Hook {
     let (repair, check) = match reads_index {
         true => (
             format!(
-                "if git rev-parse -q --verify MERGE_HEAD >/dev/null; then\n    \
-                   {program}{store} resolve --staged --format table >/dev/null || :\n  \
-                 fi\n  "
+                "agentpm_dir=$(git rev-parse --git-dir)\n  \
+                 for agentpm_head in MERGE_HEAD SQUASH_MSG CHERRY_PICK_HEAD REVERT_HEAD REBASE_HEAD; do\n    \
+                   if [ -e \"$agentpm_dir/$agentpm_head\" ]; then\n      \
+                     {program}{store} resolve --staged --format table >/dev/null || :\n      \
+                     break\n    \
+                   fi\n  \
+                 done\n  "
             ),
             "lint --staged",
         ),

@@ -294,3 +294,61 @@ fn a_stash_that_git_does_not_take_out_stays_out_of_a_merge() {
     assert_eq!((room.get(&task)["title"].as_str(), by_hand(&room, &task)), (Some("ours"), 0));
     room.is_clean();
 }
+
+#[test]
+fn resolve_records_an_edit_that_git_merged_without_a_conflict() {
+    for way in [&["merge", "-q", "--no-edit", "side"][..], &["cherry-pick", "side"], &["rebase", "-q", "side"]] {
+        let (room, task) = plan_with_lists();
+        let by_command = || {
+            room.run(&["task", "update", &task, "--priority", "2"]).data();
+        };
+        branches(&room, || edit(&room, &task, "title: first", "title: by hand"), by_command);
+        room.git(way).text();
+        let resolved = room.run(&["resolve"]).data();
+        assert_eq!(resolved["items"][0]["did"], json!(["recorded the edit of title"]), "{way:?}: {resolved}");
+        assert_eq!(room.get(&task)["title"], "by hand", "{way:?}");
+        room.is_clean();
+    }
+}
+
+#[test]
+fn resolve_lists_an_edit_that_is_not_allowed_with_the_reason() {
+    let (room, task) = plan(&["--priority", "1"]);
+    edit(&room, &task, "priority: 1", "priority: 99");
+    let left = room.run(&["resolve"]).data()["left"].clone();
+    assert!(
+        left[0].as_str().unwrap().contains("task.yaml:") && left[0].as_str().unwrap().contains("priority"),
+        "{left}"
+    );
+    assert_eq!(left.as_array().unwrap().len(), 1, "{left}");
+}
+
+#[test]
+fn a_conflict_settled_by_hand_passes_the_hook_in_every_operation() {
+    for way in [&["merge", "side"][..], &["merge", "--squash", "side"], &["cherry-pick", "side"], &["revert", "HEAD~1"]]
+    {
+        let (room, task) = plan(&[]);
+        branches(
+            &room,
+            || {
+                room.run(&["task", "update", &task, "--title", "theirs"]).data();
+            },
+            || {
+                room.run(&["task", "update", &task, "--title", "ours"]).data();
+            },
+        );
+        room.run(&["task", "update", &task, "--title", "ours again"]).data();
+        commit(&room, "again");
+        room.run(&["init", "--no-driver", "--hooks"]).data();
+        assert_eq!(room.git(way).code, 1, "{way:?}");
+        let text = fs::read_to_string(room.yaml_of(&task)).unwrap();
+        let rest = text.rsplit_once(">>>>>>> ").unwrap().1.split_once('\n').unwrap().1;
+        fs::write(room.yaml_of(&task), format!("title: a third\n{rest}")).unwrap();
+        room.git(&["add", "-A"]).text();
+        let ended = Answer::from(room.agentpm_like("git").args(["commit", "-q", "--no-edit"]).output().unwrap());
+        assert_eq!(ended.code, 0, "{way:?}: {ended:?}");
+        assert_eq!(room.git(&["status", "--porcelain"]).text(), "", "{way:?}");
+        assert_eq!((room.get(&task)["title"].as_str(), by_hand(&room, &task)), (Some("a third"), 1), "{way:?}");
+        room.is_clean();
+    }
+}

@@ -6,6 +6,8 @@
 //! the reason. A comment is never dropped unasked.
 //! Leaves to others what the keys may hold (`rules::decide::edit`) and what is an edit (`lineage`).
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::judge::Judged;
@@ -20,6 +22,7 @@ use crate::model::id::{Id, quoted};
 use crate::model::payload::{ContextAdded, Payload};
 use crate::rules::decide::edit::{self, Doc, Misfit, WHY};
 use crate::rules::decide::{Subject, note};
+use crate::rules::lost::{Lost, lost};
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage as _;
 use crate::runtime::rendered;
@@ -33,6 +36,10 @@ use crate::store::project::{project_log, project_onto};
 use crate::store::yaml::line_in;
 use crate::workspace::Workspace;
 use crate::workspace::stage::Scene;
+
+/// Most values that gave way which are told of one task, and most characters of one.
+const SHOWN: usize = 3;
+const MOST_WORDS: usize = 60;
 
 /// What becomes of the comments of a file that is written anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +91,48 @@ impl Workspace {
         self.record(HandEdit { id, draft, comments: Comments::Keep })
     }
 
-    /// As [`Workspace::absorb`]. Gives all tasks whose edits were recorded with it, and the names of the changed fields.
-    pub(in crate::workspace) fn absorb_with_others(&self, id: Id, comments: Comments) -> Result<Vec<(Id, String)>> {
-        self.record_with_others(HandEdit { id, draft: None, comments })
+    /// As [`Workspace::absorb`]. Gives all tasks whose edits were recorded, since a task that this one frees or binds may be edited
+    /// too, and what was done with each, in words: the names of the changed fields, and the values that gave way.
+    pub(in crate::workspace) fn absorb_in_words(&self, id: Id, comments: Comments) -> Result<Vec<(Id, String)>> {
+        let had: BTreeSet<(Id, String)> =
+            self.lost_in(id)?.into_iter().map(|lost| (lost.lost.event, lost.field)).collect();
+        let nothing = BTreeSet::new();
+        let all = self.record_with_others(HandEdit { id, draft: None, comments })?;
+        let words = |(task, what): (Id, String)| {
+            let did = match what.is_empty() {
+                true => "its edit was recorded already".to_owned(),
+                false => {
+                    let given = self.given_way(task, if task == id { &had } else { &nothing })?;
+                    format!("recorded the edit of {what}{given}")
+                }
+            };
+            Ok((task, did))
+        };
+        all.into_iter().map(words).collect()
+    }
+
+    fn lost_in(&self, id: Id) -> Result<Vec<Lost>> {
+        Ok(lost(id, &load_task(&self.store, id, &[])?.log.entries))
+    }
+
+    /// The values of a task that gave way to others, but for those known before, as words to add; empty where none did.
+    fn given_way(&self, id: Id, had: &BTreeSet<(Id, String)>) -> Result<String> {
+        let mut all = self.lost_in(id)?;
+        all.retain(|lost| !had.contains(&(lost.lost.event, lost.field.clone())));
+        let one = |lost: &Lost| {
+            let (mine, theirs) = (&lost.lost, &lost.won);
+            let (was, is) = (brief(&mine.value), brief(&theirs.value));
+            format!("{} {was} of {} gave way to {is} of {}", lost.field, mine.agent, theirs.agent)
+        };
+        let words: Vec<String> = all.iter().take(SHOWN).map(one).collect();
+        let more = match all.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        Ok(match words.is_empty() {
+            true => String::new(),
+            false => format!("; {}{more}; agentpm conflicts {id} shows both sides", words.join("; ")),
+        })
     }
 
     /// Records one edit. Gives the names of the changed fields.
@@ -265,6 +311,15 @@ impl Scene<'_> {
             created_at: None,
         };
         note(self, id, Payload::ContextAdded(added), Some(WHY.into())).map(|_| ())
+    }
+}
+
+/// A value in a few words.
+fn brief(value: &Value) -> String {
+    let text = value.to_string();
+    match text.chars().count() > MOST_WORDS {
+        true => text.chars().take(MOST_WORDS).chain(['…']).collect(),
+        false => text,
     }
 }
 

@@ -31,8 +31,9 @@ impl Workspace {
                 continue;
             }
             let Some((entity, is_log)) = self.entity_of(&path) else {
-                if !work.left.contains(&path) {
-                    work.left.push(path);
+                let left = format!("{path}: in conflict, and not made from a log; settle it by hand and git add it");
+                if !work.left.contains(&left) {
+                    work.left.push(left);
                 }
                 continue;
             };

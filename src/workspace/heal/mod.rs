@@ -1,8 +1,8 @@
 //! After git: putting right what merges, rebases, cherry-picks and stashes left of a plan that git merged as text.
 //!
 //! Promises: afterwards each log is the union of what was merged, in its plain form; each `task.yaml` is rendered from its log;
-//! no event is missing that a commit of this branch's history holds; what was settled is noted in git's index. A file that
-//! somebody edited by hand is left as it is. Nothing is deleted.
+//! no event is missing that a commit of this branch's history holds; what was settled is noted in git's index. A hand edit that is
+//! not recorded stays in its file. Nothing is deleted.
 //! Refuses to know: who merged, and with which tool.
 //!
 //! Absence never deletes: where a merge took one side only, or a commit was reverted, events vanish from a log though the
@@ -22,7 +22,7 @@ pub(super) use self::removed::Removal;
 pub(super) use self::seen::mark_text;
 use super::Workspace;
 use super::hand_edits::lineage::{Lineage, Place};
-use super::hand_edits::record::{Comments, HandEdit};
+use super::hand_edits::record::Comments;
 use super::hand_edits::removed_files;
 use super::unblock::UNBLOCKED;
 use crate::env::files::{self, Dir};
@@ -62,14 +62,15 @@ pub struct Healed {
     /// Damaged records of leases, sessions and keys that were written again from the journal.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rebuilt: Vec<String>,
-    /// Files of the store that git left in conflict and that are not made from logs: their owner must settle them.
+    /// What is left to the user, with the reason: files in conflict that are not made from logs, and hand edits that the rules
+    /// refuse.
     pub left: Vec<String>,
     /// Entities whose files were written, also those that are no item.
     #[serde(skip)]
     written: Vec<Entity>,
-    /// Tasks whose files are in conflict and hold edits: settling them from the logs would lose these.
+    /// Tasks whose files hold words of a person, and whether git left these in conflict.
     #[serde(skip)]
-    edits: Vec<Id>,
+    edits: BTreeMap<Id, bool>,
     /// Events that files show and their logs do not hold.
     #[serde(skip)]
     lost: BTreeSet<Id>,
@@ -86,7 +87,7 @@ pub struct HealedEntity {
     /// `task/<ULID>` or `agent/<name>`.
     pub entity: Entity,
     /// What was done.
-    pub did: Vec<&'static str>,
+    pub did: Vec<String>,
 }
 
 /// A task whose files were removed.
@@ -119,17 +120,19 @@ struct Work {
 }
 
 impl Workspace {
-    /// Repairs what git left of every entity of the store, and records what follows from several tasks that git merged.
+    /// Repairs what git left of every entity of the store, records hand edits, and what follows from several tasks that git merged.
     ///
     /// What is written is staged where git is in the middle of an operation. With `staged` it is so in any case, and with it the
-    /// files of entities that differ between HEAD and the index, where they are as their logs say.
+    /// files of entities that differ between HEAD and the index, where they are as their logs say. A hand edit that is not staged
+    /// is left alone then.
     ///
     /// Errors: `ERR_BUSY` where the lock was not had, `ERR_IO` where the files cannot be written, `ERR_GIT` where git's index
     /// cannot be read or written; what was put right by then stays so.
     pub fn heal_all(&self, staged: bool) -> Result<Healed> {
         let mut all: BTreeSet<Entity> = self.store.task_folders()?.0.into_iter().map(Entity::Task).collect();
         all.extend(self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name)));
-        let mut healed = self.heal_now(all)?;
+        let in_index = if staged { self.files_in_index()? } else { BTreeMap::new() };
+        let mut healed = self.heal_now(all, |id| !staged || self.is_in_index(&in_index, id))?;
         let unblocked: Vec<Entity> = self.record_unblocked().into_iter().map(Entity::Task).collect();
         if let Some(objects) = self.repo.as_ref().and_then(|repo| repo.objects().ok()) {
             let mut more: BTreeSet<Entity> = unblocked.iter().cloned().collect();
@@ -141,24 +144,25 @@ impl Workspace {
         }
         for entity in unblocked {
             match healed.items.iter_mut().find(|item| item.entity == entity) {
-                Some(item) => item.did.push(UNBLOCKED),
-                None => healed.items.push(HealedEntity { entity, did: vec![UNBLOCKED] }),
+                Some(item) => item.did.push(UNBLOCKED.into()),
+                None => healed.items.push(HealedEntity { entity, did: vec![UNBLOCKED.into()] }),
             }
         }
         Ok(healed)
     }
 
-    /// As [`Workspace::heal_all`], of what git touched since last time alone.
+    /// As [`Workspace::heal_all`], of what git touched since last time alone. Of hand edits only those in conflict are recorded.
     pub(super) fn heal_changed(&self) -> Result<Healed> {
-        self.heal_now(BTreeSet::new())
+        self.heal_now(BTreeSet::new(), |_| false)
     }
 
     /// As [`Workspace::heal_changed`], of these tasks too.
     pub(super) fn heal_tasks(&self, ids: BTreeSet<Id>) -> Result<Healed> {
-        self.heal_now(ids.into_iter().map(Entity::Task).collect())
+        self.heal_now(ids.into_iter().map(Entity::Task).collect(), |_| false)
     }
 
-    fn heal_now(&self, also: BTreeSet<Entity>) -> Result<Healed> {
+    /// Records the hand edits in conflict, and those of the tasks that `is_wanted` names.
+    fn heal_now(&self, also: BTreeSet<Entity>, is_wanted: impl Fn(Id) -> bool) -> Result<Healed> {
         let look = |also| {
             self.under_lock("agentpm resolve", |runtime, _, journal| {
                 let rebuilt = records::damaged(runtime, true)?;
@@ -172,7 +176,8 @@ impl Workspace {
         let pending: usize = self.pending_records()?.iter().map(|record| record.entries.len()).sum();
         let mut healed = look(also)?;
         healed.projected = pending;
-        let edits = std::mem::take(&mut healed.edits);
+        let edits = std::mem::take(&mut healed.edits).into_iter();
+        let edits: Vec<Id> = edits.filter(|(id, conflicted)| *conflicted || is_wanted(*id)).map(|(id, _)| id).collect();
         if edits.is_empty() {
             return Ok(healed);
         }
@@ -186,22 +191,19 @@ impl Workspace {
         Ok(healed)
     }
 
-    /// Records the edits that stand within conflicts, under the rules of any hand edit. Gives whose they were.
+    /// Records hand edits under the rules of the commands. Gives the tasks whose files were written.
     fn record_edits(&self, edits: Vec<Id>, healed: &mut Healed) -> Result<BTreeSet<Entity>> {
         let mut recorded = BTreeSet::new();
         for id in edits {
-            let entity = Entity::Task(id);
-            match self.record(HandEdit { id, draft: None, comments: Comments::Keep }) {
-                Ok(_) => {
-                    healed.items.push(HealedEntity {
-                        entity: entity.clone(),
-                        did: vec!["a hand edit within the conflict recorded"],
-                    });
-                    recorded.insert(entity);
+            match self.absorb_in_words(id, Comments::Keep) {
+                Ok(all) => {
+                    for (task, did) in all {
+                        let entity = Entity::Task(task);
+                        healed.items.push(HealedEntity { entity: entity.clone(), did: vec![did] });
+                        recorded.insert(entity);
+                    }
                 }
-                Err(e) => {
-                    healed.left.push(format!("{}: {}", self.store.shown(task_dir(id).join("task.yaml")), e.message));
-                }
+                Err(e) => healed.left.push(e.message),
             }
         }
         Ok(recorded)
@@ -263,6 +265,7 @@ impl Workspace {
             }
             did.retain(|what| *what != SORTED);
             if !did.is_empty() {
+                let did = did.into_iter().map(str::to_owned).collect();
                 healed.items.push(HealedEntity { entity: entity.clone(), did });
             }
         }
@@ -276,7 +279,7 @@ impl Workspace {
             let did = self.heal_one(&entity, &work, &lineage, runtime, &mut healed)?;
             if !did.is_empty() {
                 healed.written.push(entity.clone());
-                healed.items.push(HealedEntity { entity, did });
+                healed.items.push(HealedEntity { entity, did: did.into_iter().map(str::to_owned).collect() });
             }
         }
         if let Some(objects) = &objects {
@@ -348,8 +351,7 @@ impl Workspace {
                 Readable::Conflicted => did.push("conflict in task.yaml settled from its log"),
                 Readable::Stale | Readable::Form => did.push("task.yaml written from its log"),
                 how => {
-                    let edited = matches!(how, Readable::Edited(_) | Readable::Comments) && judged.conflicted;
-                    healed.edits.extend(entity.task().filter(|_| edited));
+                    healed.edits.extend(entity.task().map(|id| (id, judged.conflicted)));
                     if let Readable::Ahead(event) = how {
                         healed.lost.insert(event);
                     }
@@ -385,6 +387,20 @@ impl Workspace {
             .ok()
             .flatten()
             .is_some_and(|bytes| is_conflicted(&String::from_utf8_lossy(&bytes)))
+    }
+
+    /// The files of the store in git's index.
+    fn files_in_index(&self) -> Result<BTreeMap<String, Oid>> {
+        let Some(repo) = &self.repo else { return Ok(BTreeMap::new()) };
+        Ok(repo.objects()?.files_in_index(&repo.index_in_force(&self.env), &self.store.name)?.into_iter().collect())
+    }
+
+    /// Whether a task's file is in git's index as it is in the work tree.
+    fn is_in_index(&self, index: &BTreeMap<String, Oid>, id: Id) -> bool {
+        let bytes = read_yaml(&self.store, &Entity::Task(id)).ok().flatten();
+        let objects = self.repo.as_ref().and_then(|repo| repo.objects().ok());
+        let name = objects.zip(bytes).and_then(|(objects, bytes)| objects.name_of(&bytes).ok());
+        name.is_some() && name.as_ref() == index.get(&self.store.shown(task_dir(id).join("task.yaml")))
     }
 
     /// The entities that differ between HEAD and the index, and whose files are as their logs say: no edit of the user is among them.
@@ -424,8 +440,7 @@ impl Workspace {
         if settled.is_empty() {
             return Ok(0);
         }
-        let index = repo.index_in_force(&self.env);
-        let known: BTreeMap<String, Oid> = objects.files_in_index(&index, &self.store.name)?.into_iter().collect();
+        let (index, known) = (repo.index_in_force(&self.env), self.files_in_index()?);
         let (mut input, mut count) = (Vec::new(), 0);
         for path in &settled {
             let below = path.strip_prefix(&format!("{}/", self.store.name)).unwrap_or(path);

@@ -5,25 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use super::tried::{is_hand_edit, tell_refusal};
 use super::{LintReport, Refused};
 use crate::error::{Error, Result};
 use crate::model::event::Entity;
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
-use crate::rules::lost::{Lost, lost};
-use crate::store::entity::load_task;
 use crate::store::layout::AGENTS;
 use crate::workspace::Workspace;
 use crate::workspace::hand_edits::record::Comments;
 use crate::workspace::hand_edits::removed_files::Deleted;
 use crate::workspace::unblock::UNBLOCKED;
-
-/// Most values that gave way which are told of one task, and most characters of one.
-const SHOWN: usize = 3;
-const MOST_WORDS: usize = 60;
 
 /// How `lint --fix` goes about what needs a word from the person.
 #[derive(Clone, Copy, Debug)]
@@ -56,29 +48,14 @@ impl Workspace {
         let torn: BTreeSet<Id> = before.findings.iter().filter(torn).filter_map(|f| f.task).collect();
         if !torn.is_empty() {
             let healed = self.heal_tasks(torn)?;
-            for item in &healed.items {
-                let given = item.entity.task().map_or(Ok(String::new()), |id| self.given_way(id, &BTreeSet::new()))?;
-                fixed.push(format!("{}: {}{given}", item.entity, item.did.join(", ")));
-            }
+            fixed.extend(healed.items.iter().map(|item| format!("{}: {}", item.entity, item.did.join("; "))));
             refused.extend(healed.left.into_iter().map(|message| Refused { message, ..Refused::default() }));
             before = found()?;
         }
         for finding in before.findings.iter().filter(|f| is_hand_edit(f.rule)) {
             if let (Some(id), Some(path)) = (finding.task, &finding.path) {
-                let nothing = BTreeSet::new();
-                let had = self.lost_in(id)?.into_iter().map(|lost| (lost.lost.event, lost.field)).collect();
-                match self.absorb_with_others(id, how.comments) {
-                    // A task that this one frees or binds may be edited too: then both are recorded at once.
-                    Ok(all) => {
-                        for (task, what) in all {
-                            if what.is_empty() {
-                                fixed.push(format!("task {task}: its edit was recorded already"));
-                                continue;
-                            }
-                            let given = self.given_way(task, if task == id { &had } else { &nothing })?;
-                            fixed.push(format!("task {task}: recorded the edit of {what}{given}"));
-                        }
-                    }
+                match self.absorb_in_words(id, how.comments) {
+                    Ok(all) => fixed.extend(all.into_iter().map(|(task, did)| format!("task {task}: {did}"))),
                     Err(e) => drop(kept.insert(path.clone(), e)),
                 }
             }
@@ -108,30 +85,6 @@ impl Workspace {
         Ok(after)
     }
 
-    fn lost_in(&self, id: Id) -> Result<Vec<Lost>> {
-        Ok(lost(id, &load_task(&self.store, id, &[])?.log.entries))
-    }
-
-    /// The values of a task that gave way to others, but for those known before, as words to add; empty where none did.
-    fn given_way(&self, id: Id, had: &BTreeSet<(Id, String)>) -> Result<String> {
-        let mut all = self.lost_in(id)?;
-        all.retain(|lost| !had.contains(&(lost.lost.event, lost.field.clone())));
-        let one = |lost: &Lost| {
-            let (mine, theirs) = (&lost.lost, &lost.won);
-            let (was, is) = (brief(&mine.value), brief(&theirs.value));
-            format!("{} {was} of {} gave way to {is} of {}", lost.field, mine.agent, theirs.agent)
-        };
-        let words: Vec<String> = all.iter().take(SHOWN).map(one).collect();
-        let more = match all.len().saturating_sub(SHOWN) {
-            0 => String::new(),
-            n => format!(" and {n} more"),
-        };
-        Ok(match words.is_empty() {
-            true => String::new(),
-            false => format!("; {}{more}; agentpm conflicts {id} shows both sides", words.join("; ")),
-        })
-    }
-
     fn render_again(&self, entities: &BTreeSet<Entity>) -> Result<Vec<String>> {
         self.under_lock("agentpm lint --fix", |runtime, _, _| {
             let (mut fixed, lineage) = (Vec::new(), self.lineage());
@@ -142,15 +95,6 @@ impl Workspace {
             }
             Ok(fixed)
         })
-    }
-}
-
-/// A value in a few words.
-fn brief(value: &Value) -> String {
-    let text = value.to_string();
-    match text.chars().count() > MOST_WORDS {
-        true => text.chars().take(MOST_WORDS).chain(['…']).collect(),
-        false => text,
     }
 }
 
