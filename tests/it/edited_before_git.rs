@@ -324,6 +324,23 @@ fn resolve_lists_an_edit_that_is_not_allowed_with_the_reason() {
 }
 
 #[test]
+fn resolve_names_a_conflict_of_which_a_side_cannot_be_read() {
+    let (room, task) = plan(&[]);
+    branches(
+        &room,
+        || edit(&room, &task, "title: first", "title: \"broken"),
+        || {
+            room.run(&["task", "update", &task, "--title", "ours"]).data();
+        },
+    );
+    assert_eq!(room.git(&["merge", "-q", "side"]).code, 1);
+    let left = room.run(&["resolve"]).data()["left"].to_string();
+    assert!(left.contains("task.yaml") && left.contains("conflict markers"), "{left}");
+    let findings = room.run(&["lint"]).json()["data"]["findings"].to_string();
+    assert!(findings.contains("task-yaml-invalid") && findings.contains("conflict markers"), "{findings}");
+}
+
+#[test]
 fn a_conflict_settled_by_hand_passes_the_hook_in_every_operation() {
     for way in [&["merge", "side"][..], &["merge", "--squash", "side"], &["cherry-pick", "side"], &["revert", "HEAD~1"]]
     {

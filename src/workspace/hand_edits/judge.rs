@@ -106,7 +106,10 @@ impl Lineage<'_> {
             match (by_lines, why) {
                 (Some(judged), _) => return judged,
                 (None, Some(why)) => {
-                    let how = Readable::Invalid(format!("it cannot be read: {why}"));
+                    let how = Readable::Invalid(match conflicted {
+                        true => marks_and_damage(text, why),
+                        false => format!("it cannot be read: {why}"),
+                    });
                     return Judged { conflicted, ..Judged::plainly(how) };
                 }
                 (None, None) => {}
@@ -379,6 +382,13 @@ impl<'j> Judging<'j> {
         };
         Judged { how, doc, edits, unclear, remarks, conflicted }
     }
+}
+
+/// Why a file in conflict cannot be read. The line that the reader names is one of a side, so that of the markers is given.
+fn marks_and_damage(text: &str, why: &str) -> String {
+    let why = why.rsplit_once(" at line ").map_or(why, |(why, _)| why);
+    let line = 1 + text.lines().take_while(|line| !line.starts_with("<<<<<<<")).count();
+    format!("it cannot be read: a side of its conflict is damaged ({why}); its conflict markers begin at line {line}")
 }
 
 /// What git's objects cannot tell is not known.
