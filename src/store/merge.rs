@@ -22,6 +22,10 @@ pub struct Merged {
 
 /// Merges what `theirs` changed since `base` into `ours`. An empty base says nothing.
 pub fn merge(base: &str, ours: &str, theirs: &str) -> Merged {
+    if theirs == base || ours == base {
+        let text = if theirs == base { ours } else { theirs };
+        return Merged { text: text.to_owned(), conflicts: Vec::new() };
+    }
     let (Some(mine), Some(other)) = (Blocks::of(ours), Blocks::of(theirs)) else { return whole(ours, theirs) };
     // Git's own merge of several ancestors may be in conflict.
     let before = Blocks::of(base).unwrap_or(Blocks(Vec::new()));

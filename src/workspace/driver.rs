@@ -73,31 +73,34 @@ fn merge_logs(env: &Env, input: &MergeInput, [base, ours, theirs]: &[Vec<u8>; 3]
     let (mut entries, coming) = (sides.log(own)?, sides.log(other)?);
     // A cherry-pick or a rebase brings in what one commit changed.
     let parent = if is_of_one_commit(their_label) { objects.commit(other)?.parents.first().copied() } else { None };
-    let before = match parent {
-        Some(parent) if sides.holds(parent, base)? => sides.log(parent)?,
-        _ => Vec::new(),
+    let parent = match parent {
+        Some(parent) if sides.holds(parent, base)? => Some(parent),
+        _ => None,
     };
+    let before = parent.map_or(Ok(Vec::new()), |parent| sides.log(parent))?;
     let known: BTreeSet<Id> = entries.iter().chain(&before).map(|entry| entry.event.id).collect();
-    entries.extend(coming.into_iter().filter(|entry| !known.contains(&entry.event.id)));
     let entity = Entity::Task(id);
-    let lineage = Lineage::new(env, Some(&repo), &store);
+    let plain = render(&entity, &coming);
+    entries.extend(coming.into_iter().filter(|entry| !known.contains(&entry.event.id)));
     let text = render(&entity, &entries);
-    let mut edited = Vec::new();
-    for (commit, bytes) in [(own, ours), (other, theirs)] {
+    let lineage = Lineage::new(env, Some(&repo), &store);
+    // The hand edits of a version on top of another text; `None` where it cannot be read.
+    let edited = |commit: Oid, bytes: &[u8], onto: &str| -> Result<Option<String>> {
         let log = sides.log(commit)?;
         let judged = lineage.judge(Place::Commit(commit), &entity, &log, &log, bytes);
         if matches!(judged.how, Readable::Invalid(_)) || judged.conflicted {
             return Ok(None);
         }
-        if holds_more(&judged) {
-            let [_, on_top] = split(&merge(&render(&entity, &log), &text, &String::from_utf8_lossy(bytes)).text);
-            edited.push(on_top);
-        }
-    }
-    Ok(Some(match &edited[..] {
-        [one, other] => merge(&text, one, other),
-        _ => Merged { text: edited.pop().unwrap_or(text), conflicts: Vec::new() },
-    }))
+        let [_, on_top] = split(&merge(&render(&entity, &log), onto, &String::from_utf8_lossy(bytes)).text);
+        Ok(Some(if holds_more(&judged) { on_top } else { onto.to_owned() }))
+    };
+    let Some(mine) = edited(own, ours, &text)? else { return Ok(None) };
+    // Once one commit is applied, nothing shows which events its author had not seen: what both changed is left in conflict.
+    let (from, to) = match parent {
+        Some(parent) => (edited(parent, base, &plain)?, edited(other, theirs, &plain)?),
+        None => (Some(text.clone()), edited(other, theirs, &text)?),
+    };
+    Ok(from.zip(to).map(|(from, to)| merge(&from, &mine, &to)))
 }
 
 /// Whether a file says something that would be lost if it were rendered.

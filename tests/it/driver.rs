@@ -138,6 +138,60 @@ fn two_hand_edits_of_one_field_conflict_in_that_field_alone() {
     room.is_clean();
 }
 
+/// A hand edit on the branch `other` and another title by a command on `main`, which is checked out.
+fn edit_beside_a_command() -> (Sandbox, String) {
+    let (room, task) = clone_with_driver();
+    room.git(&["switch", "-qc", "other"]).text();
+    let text = fs::read_to_string(room.yaml_of(&task)).unwrap();
+    let edited = text.replace("title: one", "title: by hand").replace("priority: 1", "priority: 3");
+    fs::write(room.yaml_of(&task), edited).unwrap();
+    commit(&room, "by hand");
+    room.git(&["switch", "-q", "main"]).text();
+    room.run_as("bob", &["task", "update", &task, "--title", "by command"]).data();
+    commit(&room, "by command");
+    (room, task)
+}
+
+#[test]
+fn a_command_that_a_hand_edit_did_not_see_is_listed_however_git_brings_them_together() {
+    let ways: [&[&str]; 4] = [
+        &["merge", "-q", "--no-edit", "--no-verify", "other"],
+        &["cherry-pick", "other"],
+        &["rebase", "-q", "--no-verify", "main", "other"],
+        &["merge", "--squash", "other"],
+    ];
+    for way in ways {
+        let (room, task) = edit_beside_a_command();
+        // Git may stop at the field that both changed.
+        let _ = room.git(way);
+        room.run(&["resolve"]).data();
+        let conflicts = room.run(&["conflicts", &task]).data();
+        let lost: Vec<&serde_json::Value> =
+            conflicts["items"].as_array().unwrap().iter().map(|item| &item["lost"]["value"]).collect();
+        assert_eq!(lost, [&json!("by command")], "{way:?}: {conflicts}");
+        let merged = room.get(&task);
+        assert_eq!((&merged["title"], &merged["priority"]), (&json!("by hand"), &json!(3)), "{way:?}");
+        room.is_clean();
+    }
+}
+
+#[test]
+fn a_step_by_hand_and_the_commit_that_recorded_it_are_rebased_as_they_are() {
+    let (room, task) = clone_with_driver();
+    room.git(&["switch", "-qc", "other"]).text();
+    let text = fs::read_to_string(room.yaml_of(&task)).unwrap();
+    fs::write(room.yaml_of(&task), format!("{text}  - by hand\n")).unwrap();
+    commit(&room, "by hand");
+    room.run(&["lint", "--fix"]).data();
+    commit(&room, "recorded");
+    room.git(&["switch", "-q", "main"]).text();
+    room.run(&["task", "update", &task, "--title", "by command"]).data();
+    commit(&room, "by command");
+    let answer = room.git(&["rebase", "-q", "--no-verify", "main", "other"]);
+    is_settled(&room, &task, &answer, "a rebase");
+    assert_eq!(room.get(&task)["progress"]["total"], 2);
+}
+
 #[test]
 fn without_names_of_the_sides_it_merges_by_fields() {
     let room = Sandbox::bare_repo();
