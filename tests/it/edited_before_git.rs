@@ -369,3 +369,42 @@ fn a_conflict_settled_by_hand_passes_the_hook_in_every_operation() {
         room.is_clean();
     }
 }
+
+#[test]
+fn a_mixture_beside_a_conflict_is_reported() {
+    let (room, task) = plan(&["--intent", "one\na\nb\nc\ntwo"]);
+    branches(
+        &room,
+        || {
+            room.run(&["task", "update", &task, "--title", "theirs", "--intent", "one theirs\na\nb\nc\ntwo"]).data();
+        },
+        || {
+            room.run(&["task", "update", &task, "--title", "ours", "--intent", "one\na\nb\nc\ntwo ours"]).data();
+        },
+    );
+    assert_eq!(room.git(&["merge", "-q", "side"]).code, 1);
+    let resolved = room.run(&["resolve"]);
+    assert!(resolved.stderr.contains("intent") && resolved.stderr.contains("one theirs"), "{resolved:?}");
+    assert_eq!(by_hand(&room, &task), 0);
+    room.is_clean();
+}
+
+#[test]
+fn a_mixture_beside_an_edit_is_reported() {
+    let (room, task) = plan(&["--intent", "one\na\nb\nc\ntwo"]);
+    branches(
+        &room,
+        || {
+            room.run(&["task", "update", &task, "--intent", "one theirs\na\nb\nc\ntwo"]).data();
+        },
+        || {
+            room.run(&["task", "update", &task, "--intent", "one\na\nb\nc\ntwo ours"]).data();
+        },
+    );
+    room.git(&["merge", "-q", "--no-edit", "side"]).text();
+    edit(&room, &task, "title: first", "title: by hand");
+    let fixed = room.run(&["lint", "--fix"]);
+    assert!(fixed.stderr.contains("intent") && fixed.stderr.contains("one theirs"), "{fixed:?}");
+    assert_eq!((room.get(&task)["title"].as_str(), by_hand(&room, &task)), (Some("by hand"), 1));
+    room.is_clean();
+}

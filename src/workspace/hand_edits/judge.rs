@@ -41,6 +41,8 @@ pub(in crate::workspace) struct Unclear {
     pub part: Part,
     pub file: Option<Value>,
     pub log: Option<Value>,
+    /// Git may have put the file's value together from several versions.
+    pub mixed: bool,
 }
 
 impl Unclear {
@@ -48,10 +50,14 @@ impl Unclear {
     pub fn in_words(&self) -> String {
         let word = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
         format!(
-            "{}: the file says {} and the log {}; which is newer is not known in this clone, so the log's is kept",
+            "{}: the file says {} and the log {}; {}, so the log's is kept",
             self.part,
             word(&self.file),
-            word(&self.log)
+            word(&self.log),
+            match self.mixed {
+                true => "git may have put the file's together from several versions",
+                false => "which is newer is not known in this clone",
+            }
         )
     }
 }
@@ -172,6 +178,7 @@ impl Lineage<'_> {
         }
         let mut remarks: Vec<Comment> = Vec::new();
         let mut lines: HashSet<Vec<u8>> = HashSet::new();
+        let mut versions = Vec::new();
         for source in sources.iter().chain(&[Place::Index]) {
             let Some(version) = self.version(entity, *source)? else { continue };
             if version.text == text.as_bytes() {
@@ -185,6 +192,7 @@ impl Lineage<'_> {
                 remarks.extend(comments_of(&String::from_utf8_lossy(&version.text), doc));
             }
             lines.extend(version.text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
+            versions.push(version);
         }
         let marks = ["<<<<<<<", "=======", ">>>>>>>", "|||||||"];
         let of_git =
@@ -201,6 +209,17 @@ impl Lineage<'_> {
                     let value = value_of(doc, &part);
                     let origin = self.origin(entity, source, &part, value.as_ref())?;
                     judging.add((side, doc), part, value, origin);
+                }
+            }
+        }
+        // What git put together beside the conflict is in none of them.
+        for (side, doc) in sides(text).iter().flat_map(|side| parse(side)).enumerate() {
+            for part in parts_apart(&doc, &now) {
+                let value = value_of(&doc, &part);
+                let is_known = versions.iter().any(|version| version.holds(&part, value.as_ref()));
+                let origin = mixture(&part, value.as_ref(), versions.iter().flat_map(|version| &version.docs));
+                if let Some(origin) = origin.filter(|_| !is_known && !judging.is_edited(&part)) {
+                    judging.add((side, &doc), part, value, origin);
                 }
             }
         }
@@ -331,8 +350,13 @@ impl<'j> Judging<'j> {
                     self.groups.entry((heads, side)).or_default().push((doc.clone(), part));
                 }
             }
-            Origin::Mixed | Origin::Unknown => self.unclear.push(Unclear { part, file: value, log }),
+            Origin::Mixed => self.unclear.push(Unclear { part, file: value, log, mixed: true }),
+            Origin::Unknown => self.unclear.push(Unclear { part, file: value, log, mixed: false }),
         }
+    }
+
+    fn is_edited(&self, part: &Part) -> bool {
+        self.groups.values().flatten().any(|(_, edited)| edited == part)
     }
 
     /// Whether an edit is in the log already: two clones may find it in the same commit.

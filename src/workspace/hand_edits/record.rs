@@ -292,6 +292,7 @@ impl Scene<'_> {
         }
         // From here on the actor has seen everything.
         self.seen.remove(&id);
+        self.ws.notice_unclear(&entity, &judged);
         if !remarks.is_empty() {
             what.push(if hand.comments == Comments::Keep { "comments".into() } else { "comments (dropped)".into() });
         }
