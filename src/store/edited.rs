@@ -20,6 +20,8 @@ use crate::store::yaml;
 const WITH_IDS: [&str; 3] = ["relationships", "progress", "context"];
 const ACCEPTANCE: &str = "acceptance";
 const METADATA: &str = "metadata";
+/// Most conflicts within each other that are read.
+const MAX_NESTED: usize = 3;
 
 /// How a readable file stands to its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -329,27 +331,53 @@ pub fn parse(text: &str) -> Result<Doc, String> {
 
 /// Whether a text holds conflict markers of git.
 pub fn is_conflicted(text: &str) -> bool {
-    let has = |mark: &str| text.lines().any(|line| line.starts_with(mark));
-    has("<<<<<<< ") && has(">>>>>>> ")
+    let size = size_of_markers(text);
+    size.is_some() && text.lines().any(|line| marker(line).map(|(sign, size)| (sign, Some(size))) == Some(('>', size)))
 }
 
-/// The two sides of a text in conflict, each with what stands around the conflicts.
-pub fn sides(text: &str) -> [String; 2] {
+/// The two sides of a text in conflict, each with what stands around the conflicts. Conflicts within a side stay in it.
+pub fn split(text: &str) -> [String; 2] {
     let mut sides = [String::new(), String::new()];
-    let mut within = None;
+    let size = size_of_markers(text);
+    let (mut within, mut depth) = (None, 0);
     for line in text.split_inclusive('\n') {
-        match line.get(..7) {
-            Some("<<<<<<<") => within = Some(0),
-            Some("|||||||") if within == Some(0) => within = Some(2),
-            Some("=======") if within.is_some() => within = Some(1),
-            Some(">>>>>>>") if within.is_some() => within = None,
+        let sign = marker(line).filter(|(_, found)| Some(*found) == size).map(|(sign, _)| sign);
+        depth += usize::from(sign == Some('<'));
+        match sign {
+            Some('<') if depth == 1 => within = Some(0),
+            Some('|') if depth == 1 => within = Some(2),
+            Some('=') if depth == 1 => within = Some(1),
+            Some('>') if depth == 1 => within = None,
             _ => match within {
                 Some(side) => sides.get_mut(side).into_iter().for_each(|side| side.push_str(line)),
                 None => sides.iter_mut().for_each(|side| side.push_str(line)),
             },
         }
+        depth -= usize::from(sign == Some('>') && depth > 0);
     }
     sides
+}
+
+/// The sides of a text in conflict. Where a side was committed with its markers and merged again, they are as many as it has.
+pub fn sides(text: &str) -> Vec<String> {
+    let mut sides = split(text).to_vec();
+    for _ in 1..MAX_NESTED {
+        let all = sides.into_iter();
+        sides = all.flat_map(|side| if is_conflicted(&side) { split(&side).to_vec() } else { vec![side] }).collect();
+    }
+    sides
+}
+
+/// The sign and the size of a conflict marker: settings of git change how long it is, and it is longer within a merged ancestor.
+fn marker(line: &str) -> Option<(char, usize)> {
+    let sign = line.chars().next().filter(|sign| "<|=>".contains(*sign))?;
+    let rest = line.trim_start_matches(sign);
+    let size = line.len() - rest.len();
+    (size >= 7 && (rest.starts_with(' ') || rest.trim_end().is_empty())).then_some((sign, size))
+}
+
+fn size_of_markers(text: &str) -> Option<usize> {
+    text.lines().filter_map(marker).find(|(sign, _)| *sign == '<').map(|(_, size)| size)
 }
 
 /// The names of parts for people, each once.
@@ -400,5 +428,17 @@ mod tests {
     fn a_text_in_conflict_has_two_sides() {
         let text = "a: 1\n<<<<<<< ours\nb: 1\n||||||| base\nb: 0\n=======\nb: 2\n>>>>>>> theirs\nc: 1\n";
         assert_eq!(sides(text), ["a: 1\nb: 1\nc: 1\n", "a: 1\nb: 2\nc: 1\n"]);
+    }
+
+    #[test]
+    fn markers_of_another_size_are_no_sides_and_conflicts_within_a_side_are() {
+        let ancestor = "<<<<<<< ours\nb: 1\n||||||| base\n<<<<<<<<< one\nb: 0\n=========\nb: 3\n>>>>>>>>> two\n=======\nb: 2\n>>>>>>> theirs\n";
+        assert_eq!(sides(ancestor), ["b: 1\n", "b: 2\n"]);
+        let long = "<<<<<<<<<<<< ours\nb: 1\n============\nb: 2\n>>>>>>>>>>>> theirs\n";
+        assert!(is_conflicted(long) && !is_conflicted("b: |\n  <<<<<<< no\n>>>>>>> yes\n"));
+        assert_eq!(sides(long), ["b: 1\n", "b: 2\n"]);
+        let nested =
+            "<<<<<<< ours\n<<<<<<< ours\nb: 1\n=======\nb: 2\n>>>>>>> x\n=======\nb: 3\n>>>>>>> theirs\nc: 1\n";
+        assert_eq!(sides(nested), ["b: 1\nc: 1\n", "b: 2\nc: 1\n", "b: 3\nc: 1\n"]);
     }
 }

@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::git::{self, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
-use crate::store::edited::{Readable, sides as split};
+use crate::store::edited::{Readable, split};
 use crate::store::entity::MAX_YAML;
 use crate::store::layout::{LOG, TASKS};
 use crate::store::log::Log;

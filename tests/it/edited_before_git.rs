@@ -408,3 +408,68 @@ fn a_mixture_beside_an_edit_is_reported() {
     assert_eq!((room.get(&task)["title"].as_str(), by_hand(&room, &task)), (Some("by hand"), 1));
     room.is_clean();
 }
+
+fn title(room: &Sandbox, task: &str, title: &str) {
+    room.run(&["task", "update", task, "--title", title]).data();
+}
+
+fn retitle(room: &Sandbox, task: &str, words: &str) {
+    title(room, task, words);
+    commit(room, words);
+}
+
+#[test]
+fn a_conflict_over_an_ancestor_that_is_in_conflict_is_settled() {
+    for style in ["merge", "diff3", "zdiff3"] {
+        let (room, task) = plan(&[]);
+        room.git(&["config", "merge.conflictStyle", style]).text();
+        branches(&room, || title(&room, &task, "theirs"), || title(&room, &task, "ours"));
+        room.git(&["branch", "before"]).text();
+        for (branch, other) in [("main", "side"), ("side", "before")] {
+            room.git(&["switch", "-q", branch]).text();
+            assert_eq!(room.git(&["merge", "-q", other]).code, 1);
+            room.run(&["resolve"]).data();
+            commit(&room, "crossed");
+            retitle(&room, &task, &format!("{branch} again"));
+        }
+        assert_eq!(room.git(&["merge", "-q", "main"]).code, 1);
+        assert_eq!(room.run(&["resolve"]).data()["left"], json!([]), "{style}");
+        room.is_clean();
+        assert_eq!((room.get(&task)["title"].as_str(), by_hand(&room, &task)), (Some("side again"), 0), "{style}");
+    }
+}
+
+#[test]
+fn markers_that_were_committed_hold_no_edit_where_the_log_knows_both_sides() {
+    let (room, task) = plan(&[]);
+    room.run(&["progress", "add", &task, "--content", "a step"]).data();
+    retitle(&room, &task, "second");
+    retitle(&room, &task, "third");
+    assert_eq!(room.git(&["cherry-pick", "HEAD~1"]).code, 1);
+    room.git(&["add", "-A"]).text();
+    room.git(&["-c", "core.editor=true", "cherry-pick", "--continue"]).text();
+    let clone = room.repo().with_file_name("clone");
+    room.git(&["clone", "-q", ".", &clone.display().to_string()]).text();
+    for dir in [room.repo(), clone] {
+        assert_eq!(room.run_in(&dir, &["resolve"]).data()["left"], json!([]));
+        let shown = room.run_in(&dir, &["task", "get", &task, "--full"]).data();
+        assert_eq!((&shown["title"], &shown["progress"]["total"]), (&json!("third"), &json!(1)));
+        assert_eq!(room.run_in(&dir, &["lint"]).data()["findings"], json!([]));
+    }
+    assert_eq!(by_hand(&room, &task), 0);
+}
+
+#[test]
+fn markers_within_markers_are_settled() {
+    let (room, task) = plan(&[]);
+    branches(&room, || title(&room, &task, "theirs"), || title(&room, &task, "ours"));
+    assert_eq!(room.git(&["merge", "-q", "side"]).code, 1);
+    commit(&room, "with markers");
+    room.git(&["switch", "-q", "side"]).text();
+    retitle(&room, &task, "theirs again");
+    room.git(&["switch", "-q", "main"]).text();
+    assert_eq!(room.git(&["merge", "-q", "side"]).code, 1);
+    assert_eq!(room.run(&["resolve"]).data()["left"], json!([]));
+    assert_eq!((room.get(&task)["title"].as_str(), by_hand(&room, &task)), (Some("theirs again"), 0));
+    room.is_clean();
+}

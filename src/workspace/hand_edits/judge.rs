@@ -150,7 +150,7 @@ impl Lineage<'_> {
                 }
             }
         }
-        let texts = if conflicted { sides(text).to_vec() } else { vec![text.to_owned()] };
+        let texts = if conflicted { sides(text) } else { vec![text.to_owned()] };
         let mut remarks: Vec<Comment> =
             texts.iter().zip(&docs).flat_map(|(text, doc)| comments_of(text, doc)).collect();
         remarks.dedup();
@@ -194,10 +194,9 @@ impl Lineage<'_> {
             lines.extend(version.text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
             versions.push(version);
         }
-        let marks = ["<<<<<<<", "=======", ">>>>>>>", "|||||||"];
-        let of_git =
-            |line: &str| lines.contains(line.as_bytes()) || (conflicted && marks.iter().any(|m| line.starts_with(m)));
-        if sources.is_empty() || !text.lines().all(of_git) {
+        let texts = if conflicted { sides(text) } else { vec![text.to_owned()] };
+        let is_of_git = |line: &str| lines.contains(line.as_bytes());
+        if sources.is_empty() || !texts.iter().flat_map(|text| text.lines()).all(is_of_git) {
             return Ok(None);
         }
         let now = said(entity, all);
@@ -213,7 +212,7 @@ impl Lineage<'_> {
             }
         }
         // What git put together beside the conflict is in none of them.
-        for (side, doc) in sides(text).iter().flat_map(|side| parse(side)).enumerate() {
+        for (side, doc) in texts.iter().flat_map(|side| parse(side)).enumerate() {
             for part in parts_apart(&doc, &now) {
                 let value = value_of(&doc, &part);
                 let is_known = versions.iter().any(|version| version.holds(&part, value.as_ref()));

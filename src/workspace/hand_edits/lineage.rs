@@ -219,9 +219,10 @@ impl<'a> Lineage<'a> {
             // Git may have written the file since without bringing events in, or a person edited and staged it.
             if in_index.is_some_and(|index| !index.explains(part, value) && index.has_events(heads)) {
                 let origin = self.origin(entity, Place::Index, part, value)?;
+                let in_conflict = in_index.is_some_and(|index| index.docs.len() > 1);
                 return Ok(match origin {
                     Origin::Unknown => Origin::Person(heads.clone()),
-                    Origin::Events if !self.comes_from_merge(entity)? => Origin::Mixed,
+                    Origin::Events if !in_conflict && !self.comes_from_merge(entity)? => Origin::Mixed,
                     other => other,
                 });
             }
@@ -356,6 +357,10 @@ impl<'a> Lineage<'a> {
         }
         if place == Place::Index && self.is_unmerged(search.entity)? {
             return Ok(Origin::Unknown);
+        }
+        // Markers were committed: git wrote both sides, and one may come from a commit that is no parent.
+        if version.docs.len() > 1 && was_said(search.entity, &version.entries, part, value) {
+            return Ok(if version.entries.len() > MAX_STATES { Origin::Unknown } else { Origin::Events });
         }
         // Where the rest of the file was not rendered from all of its log, the person saw what the parent says.
         let rest = |parent: &Version| {

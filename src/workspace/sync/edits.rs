@@ -17,7 +17,7 @@ use crate::git::{Mode, Oid};
 use crate::model::event::{Entity, Entry, MAX_CLOCK};
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::rules::decide::edit::WHY;
-use crate::store::edited::{Readable, sides};
+use crate::store::edited::{Readable, split};
 use crate::store::entity::{read_log, read_yaml};
 use crate::store::layout::{LOG, task_dir};
 use crate::store::log::Log;
@@ -393,7 +393,7 @@ impl Sync<'_> {
                 return Ok(());
             }
             let merged = merge(rendered, &String::from_utf8_lossy(&now), text).text;
-            let [_, edited] = sides(&merged);
+            let [_, edited] = split(&merged);
             let failed = |e: std::io::Error| Error::io("write", &self.ws.store.path().join(&path), &e);
             self.ws.store.dir.replace(&path, edited.as_bytes(), 0o666).map_err(failed)
         })
