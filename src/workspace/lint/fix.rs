@@ -90,7 +90,7 @@ impl Workspace {
             let (mut fixed, lineage) = (Vec::new(), self.lineage());
             for entity in entities {
                 if self.project_unedited(&lineage, entity, &[], runtime)? {
-                    fixed.push(format!("{entity}: files written in their plain form"));
+                    fixed.push(format!("{entity}: files written from its log"));
                 }
             }
             Ok(fixed)

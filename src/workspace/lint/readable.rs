@@ -9,7 +9,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::quoted;
 use crate::rules::decide::edit::is_foreign;
 use crate::store::comments::Comment;
-use crate::store::edited::Readable;
+use crate::store::edited::{Readable, names_of, parts_apart, said};
 use crate::store::place::line_of_key;
 use crate::store::yaml::line_in;
 use crate::workspace::hand_edits::judge::{Judged, Unclear};
@@ -39,7 +39,8 @@ impl Beside<'_> {
         let judged = lineage.judge(place, entity, entries, entries, bytes);
         let mut findings: Vec<Finding> =
             judged.unclear.iter().map(|unclear| unclear_found(&path, unclear, bytes)).collect();
-        findings.extend(judged_found(path, &judged, bytes));
+        let older = || names_of(&parts_apart(&judged.doc, &said(entity, entries))).join(", ");
+        findings.extend(judged_found(path, &judged, bytes, &older));
         findings.iter_mut().for_each(|finding| point_out(finding, entity, entries, bytes));
         findings
     }
@@ -62,7 +63,8 @@ fn list_comments(all: &[Comment]) -> String {
 }
 
 /// What a readable file's standing to its log means for lint.
-fn judged_found(path: String, judged: &Judged, bytes: &[u8]) -> Option<Finding> {
+/// `older` names the keys that say what the log said before.
+fn judged_found(path: String, judged: &Judged, bytes: &[u8], older: &dyn Fn() -> String) -> Option<Finding> {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     let line = |keys: &[String]| keys.iter().filter_map(|key| line_of_key(text, key)).min();
     let comments = || {
@@ -74,7 +76,7 @@ fn judged_found(path: String, judged: &Judged, bytes: &[u8]) -> Option<Finding> 
         // The values were named.
         Readable::Stale if !judged.unclear.is_empty() => return None,
         Readable::Stale if text.contains('\r') => Finding::new(Rule::YamlForm, "its lines end with CR LF"),
-        Readable::Stale => Finding::new(Rule::YamlStale, "it says what its log said before"),
+        Readable::Stale => Finding::new(Rule::YamlStale, format!("it says what its log said before: {}", older())),
         Readable::Form => Finding::new(Rule::YamlForm, "it is not in its canonical form"),
         Readable::Conflicted => Finding::new(Rule::YamlConflict, "it holds conflict markers of git"),
         Readable::Comments => {
