@@ -271,6 +271,29 @@ const CONFLICTS: &[(&str, Change, &str, Change)] = &[
         },
     ),
     ("a due date", |t| t.fields.due = Some(now()), "an estimate", |t| t.fields.estimate = Some("2h".into())),
+    (
+        "a due date",
+        |t| t.fields.due = Some(now()),
+        "the last line of the intent",
+        |t| {
+            t.fields.intent = Some("first\nsecond\n".into());
+        },
+    ),
+    ("the first criterion", |t| t.fields.acceptance = vec!["c".into()], "the first step", |t| add_step(t, 11)),
+    ("an estimate", |t| t.fields.estimate = Some("2h".into()), "the first note", |t| add_note(t, 21)),
+];
+
+/// The same in a task that has labels and a step.
+const CONFLICTS_IN_LISTS: &[(&str, Change, &str, Change)] = &[
+    ("one more label", |t| t.fields.labels.push("c".into()), "the type", |t| t.fields.kind = TaskType::Ops),
+    (
+        "one more step",
+        |t| add_step(t, 11),
+        "ticking the last step",
+        |t| {
+            t.progress.values_mut().for_each(|step| (step.completed, step.completed_at) = (true, Some(now())));
+        },
+    ),
 ];
 
 #[test]
@@ -284,11 +307,13 @@ fn the_pairs_that_the_documentation_lists_conflict() {
         task.context.clear();
         task
     };
-    for (one, change, other, more) in CONFLICTS {
-        let [mut ours, mut theirs] = [bare(), bare()];
+    let pairs = CONFLICTS.iter().map(|pair| (pair, bare()));
+    let in_lists = CONFLICTS_IN_LISTS.iter().map(|pair| (pair, task(true)));
+    for ((one, change, other, more), base) in pairs.chain(in_lists) {
+        let [mut ours, mut theirs] = [base.clone(), base.clone()];
         change(&mut ours);
         more(&mut theirs);
-        let [ours, base, theirs] = [&ours, &bare(), &theirs].map(render_task);
+        let [ours, base, theirs] = [&ours, &base, &theirs].map(render_task);
         let (merged, conflicts) = merge_file(&room, [&ours, &base, &theirs]);
         assert_eq!(conflicts, 1, "{one} and {other}\n{merged}");
         // By fields only the same field on both sides conflicts.
