@@ -473,3 +473,17 @@ fn markers_within_markers_are_settled() {
     assert_eq!((room.get(&task)["title"].as_str(), by_hand(&room, &task)), (Some("theirs again"), 0));
     room.is_clean();
 }
+
+#[test]
+fn what_a_file_shows_comes_back_with_all_that_led_to_it() {
+    let (room, task) = plan(&[]);
+    title(&room, &task, "second");
+    room.run(&["note", &task, "--content", "a note"]).data();
+    room.git(&["add", &room.yaml_of(&task).display().to_string()]).text();
+    room.git(&["commit", "-qm", "the file alone"]).text();
+    room.git(&["switch", "-qc", "other"]).text();
+    room.git(&["stash", "-q"]).text();
+    assert_eq!(room.run(&["resolve"]).data()["restored"], 2);
+    assert_eq!((room.get(&task)["title"].as_str(), by_hand(&room, &task)), (Some("second"), 0));
+    room.is_clean();
+}

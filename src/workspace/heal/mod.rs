@@ -271,11 +271,12 @@ impl Workspace {
         }
         let shown = std::mem::take(&mut healed.lost);
         let found = if shown.is_empty() { Vec::new() } else { self.events_known_here(&shown)? };
-        let entities: BTreeSet<Entity> = found.iter().map(|entry| entry.event.entity.clone()).collect();
+        work.entities = found.iter().map(|entry| entry.event.entity.clone()).collect();
         for entry in found {
             work.events.entry(entry.event.entity.clone()).or_default().push(entry);
         }
-        for entity in entities {
+        self.collect_gaps(&mut work)?;
+        for entity in std::mem::take(&mut work.entities) {
             let did = self.heal_one(&entity, &work, &lineage, runtime, &mut healed)?;
             if !did.is_empty() {
                 healed.written.push(entity.clone());
