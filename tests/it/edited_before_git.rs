@@ -474,6 +474,54 @@ fn markers_within_markers_are_settled() {
     room.is_clean();
 }
 
+/// A clone of the last commit alone.
+fn shallow_clone(room: &Sandbox) -> std::path::PathBuf {
+    let clone = room.repo().with_file_name("shallow");
+    let url = format!("file://{}", room.repo().display());
+    room.git(&["clone", "-q", "--depth", "1", &url, &clone.display().to_string()]).text();
+    clone
+}
+
+#[test]
+fn a_mixture_is_reported_in_a_shallow_clone_as_in_a_whole_one() {
+    let (room, task) = plan(&["--intent", "one\na\nb\nc\ntwo"]);
+    branches(
+        &room,
+        || {
+            room.run(&["task", "update", &task, "--intent", "one theirs\na\nb\nc\ntwo"]).data();
+        },
+        || {
+            room.run(&["task", "update", &task, "--intent", "one\na\nb\nc\ntwo ours"]).data();
+        },
+    );
+    room.git(&["merge", "-q", "--no-edit", "side"]).text();
+    let clone = shallow_clone(&room);
+    for dir in [&room.repo(), &clone] {
+        let resolved = room.run_in(dir, &["resolve"]);
+        resolved.data();
+        assert!(resolved.stderr.contains("one theirs") && resolved.stderr.contains("two ours"), "{resolved:?}");
+    }
+    let log =
+        |dir: &std::path::Path| fs::read(dir.join(room.log_of(&task).strip_prefix(room.repo()).unwrap())).unwrap();
+    assert_eq!(log(&room.repo()), log(&clone));
+}
+
+#[test]
+fn a_step_by_hand_is_recorded_in_a_clone_that_lacks_its_history() {
+    let (room, task) = plan_with_lists();
+    for n in 0..210 {
+        room.run(&["task", "update", &task, "--priority", &(1 + n % 5).to_string()]).data();
+    }
+    add_step_by_hand(&room, &task, "by hand");
+    commit(&room, "by hand");
+    let clone = shallow_clone(&room);
+    let noted = room.run_in(&clone, &["note", &task, "--content", "goes on"]);
+    noted.data();
+    let shown = room.run_in(&clone, &["task", "get", &task, "--full"]).data();
+    assert_eq!(shown["progress"]["total"], 2, "{noted:?}");
+    assert_eq!(room.run_in(&clone, &["lint"]).data()["findings"], json!([]));
+}
+
 #[test]
 fn what_a_file_shows_comes_back_with_all_that_led_to_it() {
     let (room, task) = plan(&[]);

@@ -339,13 +339,17 @@ impl<'j> Judging<'j> {
 
     fn add(&mut self, (side, doc): (usize, &Doc), part: Part, value: Option<Value>, origin: Origin) {
         let log = value_of(self.now, &part);
+        // No event gives an entry without an id.
+        let is_new = part.is_new_entry() && value.is_some();
+        let origin = if is_new && matches!(origin, Origin::Unknown) { Origin::Person(Vec::new()) } else { origin };
         match origin {
             Origin::Events => {}
             _ if log == value || !self.known.insert((part.clone(), format!("{value:?}"))) => {}
             Origin::Person(heads) => {
                 let here = |head: &Id| self.all.iter().any(|entry| entry.event.id == *head);
+                let is_unknown = is_new && heads.is_empty();
                 let heads = if heads.iter().all(here) && !heads.is_empty() { heads } else { heads_of(self.all) };
-                if !self.is_recorded(&heads, doc, &part, value.as_ref()) {
+                if !self.is_recorded(if is_unknown { &[] } else { &heads }, doc, &part, value.as_ref()) {
                     self.groups.entry((heads, side)).or_default().push((doc.clone(), part));
                 }
             }

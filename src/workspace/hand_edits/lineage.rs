@@ -523,7 +523,8 @@ fn add_lines(value: &Value, lines: &mut HashSet<String>) {
     }
 }
 
-/// Whether some state of a log said this of a part, or may have, where the log is too long to be looked through.
+/// Whether some state of a log said this of a part, or its lines stand in several, or that may be so: the log is too long to be
+/// looked through.
 fn was_said(entity: &Entity, entries: &[Entry], part: &Part, value: Option<&Value>) -> bool {
     let Entity::Task(id) = entity else { return true };
     if entries.len() > MAX_STATES {
@@ -532,8 +533,11 @@ fn was_said(entity: &Entity, entries: &[Entry], part: &Part, value: Option<&Valu
     let mut ordered: Vec<&Entry> = entries.iter().collect();
     ordered.sort_by_key(|entry| entry.event.stamp());
     let mut folding = Folding::new(*id);
-    ordered.into_iter().any(|entry| {
+    let state = |entry| {
+        let entry: &Entry = entry;
         folding.apply(&entry.event);
-        value_of(&parse(&render_task(&folding.clone().finish())).unwrap_or_default(), part).as_ref() == value
-    })
+        parse(&render_task(&folding.clone().finish())).unwrap_or_default()
+    };
+    let states: Vec<Doc> = ordered.into_iter().map(state).collect();
+    states.iter().any(|doc| value_of(doc, part).as_ref() == value) || mixture(part, value, states.iter()).is_some()
 }
