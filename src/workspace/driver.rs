@@ -61,7 +61,7 @@ pub fn merge_driver(env: &Env, input: &MergeInput) -> Result<Option<String>> {
 fn merge_logs(env: &Env, input: &MergeInput, [base, ours, theirs]: &[Vec<u8>; 3]) -> Result<Option<Merged>> {
     let Some((store, id)) = input.path.as_deref().and_then(place_of) else { return Ok(None) };
     let Some(repo) = git::discover(env.cwd())? else { return Ok(None) };
-    let objects = repo.objects()?;
+    let objects = repo.objects_with(env)?;
     let path = input.path.as_deref().unwrap_or_default();
     let others = repo.being_merged(env);
     let sides = Sides { objects: &objects, path };

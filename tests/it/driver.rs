@@ -8,7 +8,10 @@ use crate::sandbox::{Answer, Sandbox};
 
 /// A plan with one task, in a clone whose merge driver is set.
 fn clone_with_driver() -> (Sandbox, String) {
-    let room = Sandbox::new();
+    with_plan(Sandbox::new())
+}
+
+fn with_plan(room: Sandbox) -> (Sandbox, String) {
     room.run(&["init", "--hooks"]).data();
     let task = room.task("one", &["--priority", "1", "--label", "a"]);
     room.run(&["progress", "add", &task, "--content", "a step"]).data();
@@ -59,6 +62,18 @@ fn every_way_to_merge_answers_what_the_merged_log_gives() {
         diverge(&room, &task);
         let answer = room.git(args);
         is_settled(&room, &task, &answer, what);
+    }
+}
+
+#[test]
+fn the_sides_are_found_in_a_reftable_too() {
+    for way in [&["merge", "-q", "--no-edit", "--no-verify", "other"][..], &["rebase", "-q", "--no-verify", "other"]] {
+        let room = Sandbox::nothing();
+        room.git(&["init", "-q", "-b", "main", "--ref-format=reftable", "."]).text();
+        let (room, task) = with_plan(room);
+        diverge(&room, &task);
+        let answer = room.git(way);
+        is_settled(&room, &task, &answer, "a reftable");
     }
 }
 
