@@ -41,7 +41,7 @@ pub(in crate::workspace) struct Unclear {
     pub part: Part,
     pub file: Option<Value>,
     pub log: Option<Value>,
-    /// Git may have put the file's value together from several versions.
+    /// Git may have written the file's value, from other versions.
     pub mixed: bool,
 }
 
@@ -55,7 +55,7 @@ impl Unclear {
             word(&self.file),
             word(&self.log),
             match self.mixed {
-                true => "git may have put the file's together from several versions",
+                true => "git may have written the file's, from other versions",
                 false => "which is newer is not known in this clone",
             }
         )

@@ -222,7 +222,7 @@ impl<'a> Lineage<'a> {
                 let in_conflict = in_index.is_some_and(|index| index.docs.len() > 1);
                 return Ok(match origin {
                     Origin::Unknown => Origin::Person(heads.clone()),
-                    Origin::Events if !in_conflict && !self.comes_from_merge(entity)? => Origin::Person(heads.clone()),
+                    Origin::Events if !in_conflict && !self.comes_from_merge(entity)? => Origin::Mixed,
                     other => other,
                 });
             }
