@@ -126,7 +126,7 @@ rules! {
     /// A task.yaml was written from fewer events than its log holds now.
     YamlStale = "task-yaml-stale", Warning, Free, "agentpm lint --fix writes it again from its log";
     /// A task.yaml holds conflict markers of git.
-    YamlConflict = "task-yaml-conflict", Error, Firm, "agentpm resolve settles it from its log, which knows both sides";
+    YamlConflict = "task-yaml-conflict", Error, Firm, "agentpm resolve records edits by hand in it and settles it from its log, or names what it may not record";
     /// A task.yaml was written by a program from other events than its log holds: after a merge that took one file and not the other.
     YamlAstray = "task-yaml-astray", Error, Firm, "agentpm resolve keeps the log's value; where the other one is newer, write it again with agentpm task update";
     /// A task.yaml says something that its events do not.
