@@ -37,7 +37,7 @@ use crate::store::yaml::line_in;
 use crate::workspace::Workspace;
 use crate::workspace::stage::Scene;
 
-/// Most values that gave way which are told of one task, and most characters of one.
+/// Most values that gave way which are listed for one task, and most characters of one.
 const SHOWN: usize = 3;
 const MOST_WORDS: usize = 60;
 
