@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use crate::sandbox::Answer;
+use crate::sandbox::{Answer, rounds};
 use crate::sync::{Clones, plan};
 
 /// Clones whose leases the remote confirms.
@@ -69,7 +69,7 @@ pub fn warning(answer: &Answer, words: &str) -> bool {
 fn eight_clones_race_for_one_task_and_each_round_has_one_winner() {
     let names = ["a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8"];
     let (clones, task) = confirmed(&names);
-    let rounds = std::env::var("ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let rounds = rounds(200);
     let mut last = 0;
     for round in 0..rounds {
         let racers: Vec<Child> = names.iter().map(|name| start(&clones, name, &["claim", &task])).collect();

@@ -15,7 +15,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Answer, Sandbox};
+use crate::sandbox::{Answer, Sandbox, plays_all, some};
 
 #[test]
 fn a_create_killed_at_any_call_happened_or_did_not() {
@@ -172,7 +172,7 @@ impl Story {
     }
 
     fn is_killed_at_each(&self, calls: &[&str]) {
-        let cases: Vec<Case> = self.calls(calls).into_iter().map(|call| call.with("signal=SIGKILL")).collect();
+        let cases: Vec<Case> = some(self.calls(calls).into_iter().map(|call| call.with("signal=SIGKILL")).collect());
         let killed = AtomicUsize::new(0);
         for_each(&cases, |case| {
             let room = self.copy();
@@ -184,13 +184,15 @@ impl Story {
         });
         let killed = killed.into_inner();
         println!("{killed} of {} were killed in time", cases.len());
-        assert!(killed * 10 > cases.len() * 9, "{killed} of {} were killed in time", cases.len());
+        // Of few the ones that come too late weigh more.
+        let least = if plays_all() { 9 } else { 6 };
+        assert!(killed * 10 > cases.len() * least, "{killed} of {} were killed in time", cases.len());
     }
 
     fn meets_a_failing_disk_at_every_call(&self) {
         let calls = self.calls(REFUSED);
         let cases: Vec<Case> =
-            calls.iter().flat_map(|call| [call.with("error=ENOSPC"), call.with("error=EIO")]).collect();
+            some(calls.iter().flat_map(|call| [call.with("error=ENOSPC"), call.with("error=EIO")]).collect());
         let refused = AtomicUsize::new(0);
         for_each(&cases, |case| {
             let room = self.copy();

@@ -9,15 +9,16 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Answer, Sandbox};
+use crate::sandbox::{Answer, Sandbox, rounds};
 
 const AGENTS: usize = 32;
-const ROUNDS: usize = 50;
+/// How many tasks each agent takes.
+const FULL: usize = 50;
 
 #[test]
 fn thirty_two_agents_in_four_worktrees_never_get_the_same_task() {
     let room = Sandbox::new();
-    let tasks: Vec<Value> = (0..AGENTS * ROUNDS).map(|n| create(&format!("task {n}"))).collect();
+    let tasks: Vec<Value> = (0..AGENTS * rounds(FULL)).map(|n| create(&format!("task {n}"))).collect();
     batch(&room, &tasks);
     room.git(&["add", "-A"]).text();
     room.git(&["commit", "-q", "-m", "the plan"]).text();
@@ -46,7 +47,7 @@ fn thirty_two_agents_in_four_worktrees_never_get_the_same_task() {
             assert_eq!(other, None, "{task} was handed to {agent} too");
         }
     }
-    assert_eq!(holders.len(), AGENTS * ROUNDS, "every task was handed out");
+    assert_eq!(holders.len(), AGENTS * rounds(FULL), "every task was handed out");
     for tree in &trees {
         nothing_is_left_and_the_answer_names_who_holds_what(&room, tree, &holders);
         let report = room.run_in(tree, &["lint"]).data();
@@ -63,7 +64,7 @@ fn claimer(room: &Sandbox, tree: &Path, agent: &str) -> Command {
 
 /// The tasks an agent is given in its rounds, one process for each.
 fn claims(mut next: Command) -> Vec<String> {
-    (0..ROUNDS).map(|_| id_of(&Answer::from(next.output().expect("agentpm starts")).data()["task"])).collect()
+    (0..rounds(FULL)).map(|_| id_of(&Answer::from(next.output().expect("agentpm starts")).data()["task"])).collect()
 }
 
 fn nothing_is_left_and_the_answer_names_who_holds_what(
@@ -74,8 +75,8 @@ fn nothing_is_left_and_the_answer_names_who_holds_what(
     let late = Answer::from(claimer(room, tree, "late").output().expect("agentpm starts"));
     assert_eq!(late.data(), Value::Null);
     let reasons = late.json()["reasons"].clone();
-    assert_eq!(reasons["unfinished"], AGENTS * ROUNDS);
-    assert_eq!(reasons["counts"]["leased"], AGENTS * ROUNDS, "{reasons:#}");
+    assert_eq!(reasons["unfinished"], AGENTS * rounds(FULL));
+    assert_eq!(reasons["counts"]["leased"], AGENTS * rounds(FULL), "{reasons:#}");
     let named = reasons["leased"].as_array().expect("a list of holders");
     assert!(!named.is_empty());
     for one in named {

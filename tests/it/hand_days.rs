@@ -256,7 +256,7 @@ impl Day {
 #[test]
 fn what_two_wrote_at_the_same_time_by_hand_and_by_command_is_all_there() {
     let number = |name: &str, usual: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual);
-    let (seed, rounds) = (number("SEED", 1), number("ROUNDS", 20));
+    let (seed, rounds) = (number("SEED", 1), crate::sandbox::rounds(40) as u64);
     for round in seed..seed + rounds {
         let way = WAYS[round as usize % WAYS.len()];
         let driver = (round / WAYS.len() as u64).is_multiple_of(2);

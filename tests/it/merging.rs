@@ -282,8 +282,12 @@ fn play(seed: u64) -> Result<usize, TestCaseError> {
 
 #[test]
 fn replicas_converge_and_files_merge_by_their_fields() {
-    let config =
-        ProptestConfig { cases: 1_000, failure_persistence: None, max_shrink_iters: 0, ..ProptestConfig::default() };
+    let config = ProptestConfig {
+        cases: crate::sandbox::rounds(10_000) as u32,
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..ProptestConfig::default()
+    };
     let conflicts = Cell::new(0);
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let result = runner.run(&any::<u64>(), |seed| {

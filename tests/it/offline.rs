@@ -158,7 +158,7 @@ fn whatever_clones_did_while_the_remote_came_and_went_they_end_with_one_holder()
     let first = std::env::var("SEED").ok().and_then(|text| text.parse().ok());
     let seeds: Vec<u64> = match first {
         Some(seed) => vec![seed],
-        None => (1..=std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)).collect(),
+        None => (1..=crate::sandbox::rounds(20) as u64).collect(),
     };
     for seed in seeds {
         println!("SEED={seed}");

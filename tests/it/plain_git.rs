@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Answer, Sandbox, sealed_vars};
+use crate::sandbox::{Answer, Sandbox, plays_all, sealed_vars};
 use crate::sync::tree;
 
 /// How git meets the plan's files.
@@ -417,8 +417,12 @@ fn same(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>, what: 
 
 /// Plays one operation, and after it each of the others. Gives the pairs that failed.
 fn play_after(first: &Operation, from: &Path, tasks: &[String], only: Option<&str>) -> Vec<String> {
-    let seconds: Vec<&Operation> =
-        OPERATIONS.iter().filter(|b| only.is_none_or(|only| only == format!("{} {}", first.name, b.name))).collect();
+    let is_asked = |b: &&Operation| only.is_none_or(|only| only == format!("{} {}", first.name, b.name));
+    // With a tenth of all pairs, each operation comes first, and each second.
+    let nth = OPERATIONS.iter().position(|one| one.name == first.name).unwrap_or(0);
+    let is_played = |(n, _): &(usize, &Operation)| plays_all() || only.is_some() || (n + nth) % 10 == 0;
+    let seconds = OPERATIONS.iter().enumerate().filter(is_played).map(|(_, second)| second).filter(is_asked);
+    let seconds: Vec<&Operation> = seconds.collect();
     if seconds.is_empty() {
         return Vec::new();
     }

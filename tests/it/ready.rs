@@ -6,7 +6,7 @@ use agentpm::env::Env;
 use serde_json::Value;
 
 use crate::lost::Twins;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, rounds};
 
 /// Chance from a seed, through the seam.
 struct Dice(Env);
@@ -73,7 +73,7 @@ fn eve(room: &Sandbox, args: &[&str]) -> crate::sandbox::Answer {
 
 #[test]
 fn what_next_shows_claim_takes_over_random_plans() {
-    let rounds = std::env::var("ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    let rounds = rounds(60) as u64;
     let (mut taken, mut reasons) = (0, 0);
     for seed in 0..rounds {
         let dice = Dice::new(seed);

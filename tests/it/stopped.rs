@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use crate::sandbox::Answer;
+use crate::sandbox::{Answer, rounds};
 use crate::sync::{Clones, plan};
 
 /// Works on a task until it is told off: a note and a change in turn; a line for each change that was acknowledged.
@@ -101,10 +101,6 @@ impl Race {
         self.run(taker.0, taker.1, &["task", "update", &self.task, "--title", &title]).data();
         std::fs::read_to_string(&out).unwrap_or_default().lines().count()
     }
-}
-
-fn rounds(usual: usize) -> usize {
-    std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 /// Notes of the two, and who owns the task under which title.

@@ -545,7 +545,7 @@ impl Clones {
 #[test]
 fn eight_clones_under_fire_end_with_one_plan() {
     const NAMES: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
-    const ROUNDS: usize = 25;
+    let rounds = crate::sandbox::rounds(25);
     let (clones, task) = Clones::new(&NAMES);
     std::thread::scope(|scope| {
         for name in NAMES {
@@ -556,7 +556,7 @@ fn eight_clones_under_fire_end_with_one_plan() {
                     command.env_clear().envs(crate::sandbox::sealed_vars(&room)).env("AGENTPM_AGENT", name);
                     Answer::from(command.current_dir(&dir).args(args).output().unwrap())
                 };
-                for round in 0..ROUNDS {
+                for round in 0..rounds {
                     run(&["note", task, "--content", &format!("{name} {round}")]).data();
                     run(&["task", "create", "--title", &format!("{name} task {round}")]).data();
                     run(&["task", "update", task, "--title", &format!("{name} {round}"), "--override", "fire"]).data();
@@ -577,11 +577,11 @@ fn eight_clones_under_fire_end_with_one_plan() {
         );
     }
     let shared = clones.run("c0", &["task", "get", &task, "--full"]).data();
-    assert_eq!(shared["context"].as_array().unwrap().len(), NAMES.len() * ROUNDS);
-    assert_eq!(clones.run("c0", &["stats"]).data()["tasks"], json!(1 + NAMES.len() * ROUNDS));
+    assert_eq!(shared["context"].as_array().unwrap().len(), NAMES.len() * rounds);
+    assert_eq!(clones.run("c0", &["stats"]).data()["tasks"], json!(1 + NAMES.len() * rounds));
     assert_eq!(clones.run("c0", &["lint"]).data()["errors"], 0);
     let log = std::fs::read_to_string(clones.log("c0", &task)).unwrap();
-    assert_eq!(log.lines().filter(|line| line.contains("TaskUpdated")).count(), NAMES.len() * ROUNDS);
+    assert_eq!(log.lines().filter(|line| line.contains("TaskUpdated")).count(), NAMES.len() * rounds);
 }
 
 #[test]

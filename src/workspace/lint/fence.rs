@@ -18,6 +18,7 @@ use crate::model::payload::Payload;
 use crate::model::task::Status;
 use crate::rules::fold::is_fenced;
 use crate::rules::lease;
+use crate::rules::register::among_below;
 use crate::runtime::{journals, records};
 use crate::store::entity::LoadedTask;
 
@@ -85,8 +86,19 @@ fn in_force(runtime: &Dir, task: Id) -> Result<LeaseRecord> {
 /// The events of a log that are not among the known ones and change status or fields.
 pub(super) fn suspects(loaded: &LoadedTask, path: &str, known: &BTreeSet<Id>) -> Vec<Suspect> {
     let entries = &loaded.log.entries;
-    let void: BTreeSet<Id> =
+    let mut void: BTreeSet<Id> =
         loaded.findings.iter().filter(|f| f.rule == Rule::EventFenced).filter_map(|f| f.event).collect();
+    // Work that is done counts under any fence, but an end under one that its author knew to be lost is none.
+    let ends = entries
+        .iter()
+        .map(|entry| &entry.event)
+        .filter(|event| is_fenced(&event.payload) && event.fence.is_some_and(|fence| fence < loaded.task.fence));
+    for event in ends {
+        let seen = among_below(entries, &event.parents);
+        if seen.iter().filter_map(|entry| grant(&entry.event)).any(|grant| Some(grant.fence) > event.fence) {
+            void.insert(event.id);
+        }
+    }
     let leases: Vec<(Id, u64)> = entries.iter().filter_map(|entry| lease_of(&entry.event)).collect();
     let highest = entries.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|grant| grant.fence);
     let new = entries.iter().map(|entry| &entry.event).filter(|event| !known.contains(&event.id));
