@@ -339,6 +339,9 @@ pub enum ConflictsVerb {
     /// Put a lost value back, as a new change
     #[command(after_help = super::help::RESTORE)]
     Restore(c::ConflictsRestore),
+    /// Confirm the value that stands, which ends the conflict
+    #[command(after_help = super::help::KEEP)]
+    Keep(c::ConflictsKeep),
 }
 
 #[derive(Args, Debug)]

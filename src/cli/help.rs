@@ -104,6 +104,14 @@ Examples:
   agentpm conflicts restore 9Q0R4S
   agentpm conflicts restore 9Q0R4S --field priority --why 'agreed with codex-1'";
 
+/// Below `agentpm conflicts keep --help`.
+pub const KEEP: &str = "\
+The value that stands is written once more by an agent that has seen both. The other stays in the log.
+
+Examples:
+  agentpm conflicts keep 9Q0R4S
+  agentpm conflicts keep 9Q0R4S --field priority --why 'agreed with codex-1'";
+
 /// Beneath `agentpm task list --help` and `agentpm ls --help`.
 pub const LIST: &str = "\
 A query is words and terms, separated by blanks; all of them must hold, and so must the flags:
@@ -349,8 +357,8 @@ mod tests {
     fn every_command_that_is_named_is_one() {
         let mut seen = 0;
         for page in [
-            TOP, PRIME, NO_DRIVER, AGENTS, AGENTS_MD, CREATE, BATCH, PLAN, GET, DIFF, REVIEW, CONFLICTS, RESTORE, UNDO,
-            WORK, SCHEMA, LINT,
+            TOP, PRIME, NO_DRIVER, AGENTS, AGENTS_MD, CREATE, BATCH, PLAN, GET, DIFF, REVIEW, CONFLICTS, RESTORE, KEEP,
+            UNDO, WORK, SCHEMA, LINT,
         ] {
             for line in page.lines() {
                 for (at, _) in line.match_indices("agentpm ") {

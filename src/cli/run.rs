@@ -232,6 +232,9 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
         Verb::Conflicts(Late(ConflictsArgs { verb: Some(ConflictsVerb::Restore(args)), .. })) => {
             change(ws, &Command::ConflictsRestore(args))
         }
+        Verb::Conflicts(Late(ConflictsArgs { verb: Some(ConflictsVerb::Keep(args)), .. })) => {
+            change(ws, &Command::ConflictsKeep(args))
+        }
         Verb::Conflicts(Late(ConflictsArgs { list, .. })) => {
             let data = ws.query(&Query::Conflicts(list))?;
             let events = data["items"].as_array().into_iter().flatten().filter_map(|i| i["lost"]["event"].as_str());

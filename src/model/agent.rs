@@ -149,6 +149,9 @@ pub struct LeaseRecord {
     pub fence: u64,
     /// The lease that was granted last and not given back, live or not.
     pub lease: Option<Lease>,
+    /// The lease that was given back last, so that a log in which it is still granted does not bring it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_back: Option<Id>,
     /// Leases that passed to somebody else, until who lost them was told.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "none_one_or_many")]
     pub lost: Vec<Lease>,

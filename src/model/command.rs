@@ -557,6 +557,22 @@ pub struct ConflictsRestore {
     pub guard: Guard,
 }
 
+/// Confirm the value that stands against a concurrent one, which ends the conflict
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ConflictsKeep {
+    /// The event whose value lost, or the one whose value stands
+    #[command(flatten)]
+    pub event: EventRef,
+    /// Only this one of the fields in conflict
+    #[arg(long, value_name = "NAME")]
+    #[serde(default)]
+    pub field: Option<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
 /// Put back what an event changed, by new events; what was written again since stays
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Undo {
@@ -664,6 +680,7 @@ commands! {
     SessionHeartbeat = "session.heartbeat",
     SessionEnd = "session.end",
     ConflictsRestore = "conflicts.restore",
+    ConflictsKeep = "conflicts.keep",
     Undo = "undo",
 }
 

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 use ulid::Ulid;
 
 use crate::error::{Error, Result};
@@ -148,17 +149,28 @@ pub fn check_agent_name(name: &str) -> Result<()> {
 /// Turns any name (git's `user.name`, say) into an agent name; `None` where nothing usable is left.
 pub fn slug(name: &str) -> Option<String> {
     let mut out = String::new();
-    for c in name.chars().flat_map(char::to_lowercase) {
+    for c in name.chars().map(|c| c.to_ascii_lowercase()) {
         if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '_' {
             out.push(c);
         } else if !out.is_empty() && !out.ends_with('-') {
             out.push('-');
         }
     }
-    let cut: String = out.trim_start_matches(['.', '_', '-']).chars().take(64).collect();
-    let cut = cut.trim_end_matches('-').to_owned();
-    (!cut.is_empty()).then_some(cut)
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '.' | '_');
+    let is_whole = name.chars().all(plain) && out.len() <= MAX_SLUG;
+    let cut: String = out.trim_start_matches(['.', '_', '-']).chars().take(MAX_SLUG).collect();
+    let cut = cut.trim_end_matches('-');
+    if is_whole {
+        return (!cut.is_empty()).then(|| cut.to_owned());
+    }
+    // Part of the name is not in the slug: a digest of it keeps two such names apart.
+    let digest = Sha256::digest(name.trim().as_bytes());
+    let mark: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    (!name.trim().is_empty()).then(|| format!("{}-{mark}", if cut.is_empty() { "agent" } else { cut }))
 }
+
+/// Longest part of a name that a slug holds, so that a mark fits behind it.
+const MAX_SLUG: usize = 50;
 
 #[cfg(test)]
 mod tests {
@@ -188,9 +200,14 @@ mod tests {
     #[test]
     fn slugs_are_agent_names() {
         assert_eq!(slug("Ada Lovelace").as_deref(), Some("ada-lovelace"));
-        assert_eq!(slug("  Éa!! x "), Some("a-x".into()));
-        assert_eq!(slug("日本"), None);
-        for name in ["Ada Lovelace", "x", "--a", "9.z"] {
+        assert_eq!(slug("  "), None);
+        let names =
+            ["开发者", "甲 Dev", "乙 Dev", "Dev", "dev!", "José", "Jose", "Éa!! x", &"a".repeat(60), &"a".repeat(61)];
+        let slugs: std::collections::BTreeSet<String> = names.iter().map(|name| slug(name).unwrap()).collect();
+        assert_eq!(slugs.len(), names.len(), "two names are never one: {slugs:?}");
+        assert!(slug("甲 Dev").unwrap().starts_with("dev-") && slug("开发者").unwrap().starts_with("agent-"));
+        for name in ["Ada Lovelace", "x", "--a", "9.z", "开发者", "甲 Dev", "O'Brien", "👩‍💻", &"é".repeat(90)]
+        {
             check_agent_name(&slug(name).unwrap()).unwrap();
         }
         for bad in ["", "-a", "A", "a b", "../x", &"a".repeat(65)] {

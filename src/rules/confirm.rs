@@ -131,7 +131,8 @@ pub struct Wish {
     pub holder: Author,
     /// In which clone.
     pub clone: Id,
-    /// Whether just this task is wanted: then one whose holder let it run out may be had.
+    /// Whether just this task is wanted: then one whose holder let it run out may be had. For an end, whether it happens under a
+    /// lease that holds.
     pub explicit: bool,
     /// The greatest Lamport time that this clone has given out.
     pub lamport: u64,
@@ -416,6 +417,10 @@ fn is_just(record: &RemoteRecord, wish: &Wish) -> bool {
 pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
     let r = &seen.record;
     match r.state {
+        // Others had it since, by events that are not here: who knows nothing of that finishes it only under a lease that holds.
+        RemoteState::Released if matches!(wish.goal, Goal::Finish { anyway: false, .. }) => {
+            wish.explicit || seen.ours || r.fence <= wish.fence
+        }
         RemoteState::Released => true,
         // Whoever knows that it was finished, and has it open again, may have it.
         RemoteState::Finished => {

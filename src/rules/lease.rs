@@ -85,7 +85,7 @@ pub fn finished_elsewhere(record: &LeaseRecord, knows: impl FnOnce(Id) -> bool) 
 
 /// Whether an event ends the work on its task.
 pub fn is_end(payload: &Payload) -> bool {
-    matches!(payload, Payload::TaskStatusChanged(p) if p.to.is_finished())
+    matches!(payload, Payload::TaskStatusChanged(p) if p.to.is_finished() && !p.from.is_finished())
 }
 
 fn lost(task: Id, to: &str, elsewhere: bool) -> Error {
@@ -127,6 +127,7 @@ pub fn apply(record: &mut LeaseRecord, event: &Event) {
         }
         Payload::LeaseReleased(p) if record.lease.as_ref().is_some_and(|lease| lease.id == p.lease) => {
             record.lease = None;
+            record.given_back = Some(p.lease);
         }
         _ => {}
     }
@@ -199,7 +200,7 @@ pub fn heed_log<'a>(
     };
     let Some((p, event)) = grants.into_iter().max_by_key(rank).filter(|(p, _)| p.fence >= record.fence) else { return };
     let known = |lease: &Option<Lease>| lease.as_ref().is_some_and(|lease| lease.id == p.lease);
-    if known(&record.lease) || record.lost.iter().any(|lost| lost.id == p.lease) {
+    if known(&record.lease) || record.given_back == Some(p.lease) || record.lost.iter().any(|lost| lost.id == p.lease) {
         return;
     }
     let over = released(p.lease) || task.status.is_finished();

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
+use crate::model::task::Status;
 use crate::model::time::Time;
 pub use crate::rules::writers::Reason;
 use crate::rules::writers::{Registers, contests};
@@ -79,6 +80,8 @@ pub fn lost(id: Id, entries: &[Entry]) -> Vec<Lost> {
     }
     let (taken, task) = (folding.taken().to_vec(), folding.finish());
     let mut found = Vec::new();
+    let status = task.stamps.get("status").map(|stamp| stamp.id);
+    let ended_by = taken.iter().find(|one| Some(one.event.id) == status).map(|one| one.event.author.agent.as_str());
     for contest in contests(&taken, &task.parents(), Registers::All) {
         // Where none of them counts, the task holds what it began with.
         let won = match &contest.winner {
@@ -90,7 +93,13 @@ pub fn lost(id: Id, entries: &[Entry]) -> Vec<Lost> {
         };
         let Some(won) = won.map(Arc::new) else { continue };
         for (writer, rule) in contest.losers.into_iter().filter(|(writer, _)| writer.value != won.value) {
+            let is_end = register::status_of(taken[writer.place].event).is_some_and(Status::is_finished);
             let lost = written(taken[writer.place].event, writer.value);
+            // An agent that finished a task on one of its branches has not lost what it was at on another.
+            let moves = matches!(contest.register.as_str(), "status" | "owner");
+            if moves && task.status.is_finished() && ended_by == Some(lost.agent.as_str()) && !is_end {
+                continue;
+            }
             found.push(Lost { field: contest.register.clone(), lost, won: Arc::clone(&won), rule });
         }
     }

@@ -155,6 +155,8 @@ impl Scene<'_> {
             Payload::LeaseReleased(p) if entry.event.fence == event.fence => Some(p.lease),
             _ => None,
         });
+        let before = records::lease(self.runtime, task)?.lease.filter(|lease| !lease.elsewhere);
+        let holds = before.is_some_and(|lease| Some(lease.fence) == event.fence && lease.is_live(event.at));
         let anyway = here.any(|entry| matches!(entry.event.payload, Payload::LeaseOverride(_)));
         Ok(Wish {
             task,
@@ -162,7 +164,7 @@ impl Scene<'_> {
             lease: mine.unwrap_or(event.id),
             holder: event.author.clone(),
             clone,
-            explicit: true,
+            explicit: holds,
             lamport: self.lamport(),
             fence: event.fence.unwrap_or(0).max(self.known_fence(task)?),
             known: self.known(task, ask)?,

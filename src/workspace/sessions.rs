@@ -14,6 +14,7 @@ use crate::model::agent::{Session, SessionStatus};
 use crate::model::command::Command;
 use crate::model::event::Author;
 use crate::model::id::{Id, quoted};
+use crate::rules::roles::Verb;
 use crate::rules::session::{is_its_own, is_over};
 use crate::runtime::records;
 
@@ -53,6 +54,10 @@ impl Workspace {
             // What is over may be ended once more.
             Some(_) if known.is_some() && matches!(command, Command::SessionEnd(_)) => {}
             Some(refused) => return Err(refused),
+        }
+        if known.as_ref().is_some_and(|session| session.agent != author.agent) && self.rights.0.is_some() {
+            let role = self.agent_record(&author.agent)?.role;
+            self.rights.require(&author.agent, role.as_deref(), Verb::Override)?;
         }
         let warning = known.and_then(|session| not_yours(&session, &author.agent));
         Ok((author, warning))

@@ -609,6 +609,18 @@ impl Stage for Scene<'_> {
                 owned.push(task);
             }
         }
+        if held.is_empty() {
+            // What was claimed in another worktree is in progress there, by files that are not here.
+            for task in self.leased_tasks()? {
+                let is_mine = matches!(
+                    lease::standing(&self.lease(task)?, &me, self.now),
+                    lease::Standing::Mine(_) | lease::Standing::MineExpired(_)
+                );
+                if is_mine && self.load(task)? && !self.tasks[&task].task.status.is_finished() {
+                    held.push(task);
+                }
+            }
+        }
         Ok(if held.is_empty() { owned } else { held })
     }
 

@@ -244,6 +244,7 @@ impl Workspace {
         };
         let event = match command {
             Command::ConflictsRestore(c) => Some(self.find_event(&Ref(c.event.0.clone()))?),
+            Command::ConflictsKeep(c) => Some(self.find_event(&Ref(c.event.0.clone()))?),
             Command::Undo(c) => Some(self.find_event(&Ref(c.event.0.clone()))?),
             _ => None,
         };

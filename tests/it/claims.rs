@@ -153,11 +153,16 @@ fn a_lease_that_ran_out_passes_on_and_its_old_holder_is_told() {
 }
 
 #[test]
-fn a_lease_that_ran_out_here_is_asked_about_before_its_holder_is_told_to_renew_it() {
+fn a_lease_that_ran_out_goes_on_where_the_remote_knows_of_nobody_else() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
-    run_at(&clones, "ann", "2026-11-20T10:11:00Z", &["task", "update", &task, "--title", "late"])
-        .error("ERR_LEASE_EXPIRED", 5);
+    run_at(&clones, "ann", "2026-11-20T10:11:00Z", &["task", "update", &task, "--title", "late"]).data();
+    assert_eq!(record(&clones, &task)["expires_at"], "2026-11-20T10:21:00Z");
+    run_at(&clones, "bob", "2026-11-20T10:12:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    run_at(&clones, "ann", "2026-11-20T10:12:00Z", &["release", &task]).data();
+
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
     run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["claim", &task]).data();
     let error = run_at(&clones, "ann", "2026-11-20T10:12:00Z", &["task", "update", &task, "--title", "late"])
         .error("ERR_LEASE_LOST", 5);

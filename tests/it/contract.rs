@@ -164,11 +164,11 @@ fn each_code_has_its_exit_code() {
     room.run(&["task", "create", "--title", "x", "--priority", "9"]).error("ERR_VALIDATION", 4);
     room.run(&["done", &id]).error("ERR_INVALID_STATE", 4);
     room.run(&["task", "update", &id, "--priority", "1", "--expected-version", "7"]).error("ERR_CONFLICT", 5);
-    room.run(&["claim", &held]).data();
+    let lease = room.run(&["claim", &held]).data()["lease"]["id"].as_str().unwrap().to_owned();
     room.run_as("bob", &["task", "update", &held, "--priority", "1"]).error("ERR_LEASE_HELD", 5);
     room.run(&["task", "update", &held, "--priority", "1", "--lease-id", &id]).error("ERR_LEASE_LOST", 5);
     room.at("2026-11-20T11:00:00Z");
-    room.run(&["task", "update", &held, "--priority", "1"]).error("ERR_LEASE_EXPIRED", 5);
+    room.run(&["task", "update", &held, "--priority", "1", "--lease-id", &lease]).error("ERR_LEASE_EXPIRED", 5);
 
     fs::write(room.store().join("config.toml"), "format = 1\n[lease]\nrequired = true\n[lock]\nwait_ms = 0\n").unwrap();
     room.run(&["task", "update", &id, "--priority", "1"]).error("ERR_LEASE_REQUIRED", 5);

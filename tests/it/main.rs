@@ -75,3 +75,4 @@ mod told;
 mod untouched;
 mod window;
 mod work;
+mod worktrees;

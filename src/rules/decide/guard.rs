@@ -123,7 +123,16 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool, asserts: 
             override_lease(stage, task.id, None, owner, &reason.0)?;
             return Ok(None);
         }
-        Standing::MineExpired(lease) => return Err(lease::expired(task, &lease)),
+        Standing::MineExpired(lease) if guard.lease_id.is_some() => return Err(lease::expired(task, &lease)),
+        // Nobody took it over, so it is the holder's still, and goes on from now.
+        Standing::MineExpired(lease) => {
+            let whole = lease.expires_at.since(lease.updated_at).max(1);
+            let expires_at = stage.now().plus(whole);
+            let payload = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at });
+            stage.emit(Draft { entity: Entity::Task(task.id), payload, why: None, fence: Some(lease.fence) })?;
+            let lease = Lease { expires_at, updated_at: stage.now(), ..lease };
+            return Ok(Some(assert_again(stage, task.id, lease, ends && asserts)?));
+        }
         Standing::OthersExpired(other) => {
             let refusal = lease::abandoned(task, &other);
             (other, refusal)

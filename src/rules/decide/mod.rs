@@ -92,6 +92,7 @@ pub fn decide(stage: &mut dyn Stage, command: &Command) -> Result<Subject> {
         Command::SessionHeartbeat(c) => runtime::session_heartbeat(stage, c),
         Command::SessionEnd(c) => runtime::session_end(stage, c),
         Command::ConflictsRestore(c) => restore::restore(stage, c),
+        Command::ConflictsKeep(c) => restore::keep(stage, c),
         Command::Undo(c) => undo::undo(stage, c),
         Command::Batch(ops) => batch(stage, ops),
     }

@@ -95,6 +95,11 @@ fn put_part(stage: &mut dyn Stage, permit: &Permit, register: &str, value: &Valu
     if register::value(&*stage.task(permit.id)?, register) == *value {
         return Ok(());
     }
+    write_part(stage, permit, register, value)
+}
+
+/// Writes a register of a part of the task, whatever it holds already.
+pub fn write_part(stage: &mut dyn Stage, permit: &Permit, register: &str, value: &Value) -> Result<()> {
     let (begin, rest) = register.split_once('.').unwrap_or((register, ""));
     let yes = *value == json!(true);
     let payload = match (begin, value) {

@@ -1,15 +1,22 @@
-//! `conflicts restore`: a value that lost is written again, by somebody who has seen what it lost to.
+//! `conflicts restore` and `conflicts keep`: the value that lost, or the one that stands, is written again by an agent that has seen
+//! both, which ends the conflict.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use super::Subject;
-use super::guard::permit_id;
-use super::put::{How, put, verb};
+use super::guard::{Permit, move_to, permit_id};
+use super::put::{How, put, verb, write_part};
+use super::tasks::move_parent;
 use crate::error::{Error, Result};
-use crate::model::command::ConflictsRestore;
+use crate::model::command::{ConflictsKeep, ConflictsRestore};
 use crate::model::id::quoted;
+use crate::model::payload::{Fields, Payload, RelationshipRemoved, TaskArchived, TaskStatusChanged, TaskUpdated};
+use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
 use crate::rules::lost::{Lost, lost};
+use crate::rules::register;
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
 
@@ -46,6 +53,71 @@ pub fn restore(stage: &mut dyn Stage, c: &ConflictsRestore) -> Result<Subject> {
         e
     })?;
     Ok(Subject::Task(task))
+}
+
+/// `conflicts keep`
+pub fn keep(stage: &mut dyn Stage, c: &ConflictsKeep) -> Result<Subject> {
+    let (task, event) = stage.event(&Ref(c.event.0.clone()))?;
+    let all = lost(task, &stage.history(task)?);
+    let concerns = |edit: &&Lost| edit.lost.event == event || edit.won.event == event;
+    let named = |edit: &&Lost| c.field.as_ref().is_none_or(|field| *field == edit.field);
+    let fields: BTreeSet<&str> = all.iter().filter(concerns).filter(named).map(|edit| edit.field.as_str()).collect();
+    if fields.is_empty() {
+        return Err(Error::state(format!("event {event} is in no conflict"))
+            .with(json!({ "task": task, "event": event }))
+            .hint(format!("agentpm conflicts {task} lists the conflicts of its task")));
+    }
+    let value = |stage: &mut dyn Stage, name: &str| Ok::<_, Error>(register::value(&*stage.task(task)?, name));
+    let mut rights = Vec::new();
+    for name in &fields {
+        rights.push(verb(name, &value(stage, name)?));
+        stage.require(*rights.last().unwrap_or(&Verb::Update))?;
+    }
+    let why = c.guard.why.as_ref().map_or_else(|| format!("kept against {event}"), |why| why.0.clone());
+    let right = rights.first().copied().unwrap_or(Verb::Update);
+    let permit = permit_id(stage, task, &c.guard, right)?.because(Some(why));
+    let mut set = Fields::new();
+    for name in fields {
+        match name.split_once('.').map_or(name, |(begin, _)| begin) {
+            "status" => {
+                let again = same_status(&*stage.task(task)?);
+                permit.emit(stage, again)?;
+            }
+            "parent" => keep_parent(stage, &permit)?,
+            "progress" | "context" | "met" | "verified" => {
+                let value = value(stage, name)?;
+                write_part(stage, &permit, name, &value)?;
+            }
+            _ => {
+                set.insert(name.to_owned(), value(stage, name)?);
+            }
+        }
+    }
+    if !set.is_empty() {
+        permit.emit(stage, Payload::TaskUpdated(TaskUpdated { set }))?;
+    }
+    Ok(Subject::Task(task))
+}
+
+/// The status that a task has, said once more.
+fn same_status(task: &Task) -> Payload {
+    if task.status == Status::Archived {
+        let (completed_at, cancelled_at) = (task.completed_at, task.cancelled_at);
+        return Payload::TaskArchived(TaskArchived { from: task.status, completed_at, cancelled_at });
+    }
+    let changed_at = task.completed_at.or(task.cancelled_at);
+    Payload::TaskStatusChanged(TaskStatusChanged { changed_at, ..move_to(task.status, task.status) })
+}
+
+/// The parent that a task has, said once more: the others go, or the edge is added anew.
+fn keep_parent(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
+    let task = stage.task(permit.id)?;
+    let Some(edge) = task.parent_edge().cloned() else { return Ok(()) };
+    if task.parents().len() > 1 {
+        return move_parent(stage, permit, Some(edge.from), Value::Null);
+    }
+    permit.emit(stage, Payload::RelationshipRemoved(RelationshipRemoved { relationship: edge.id }))?;
+    move_parent(stage, permit, Some(edge.from), edge.metadata)
 }
 
 fn names(wanted: &[(String, Value)]) -> String {

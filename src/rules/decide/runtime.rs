@@ -78,6 +78,9 @@ pub fn session_heartbeat(stage: &mut dyn Stage, c: &SessionHeartbeat) -> Result<
 /// `session end`
 pub fn session_end(stage: &mut dyn Stage, c: &SessionEnd) -> Result<Subject> {
     let session = meant(stage, &c.session_id)?;
+    if session.agent != stage.me().agent {
+        stage.require(Verb::Override)?;
+    }
     if !is_over(&session) {
         let payload = Payload::SessionEnded(SessionEnded { silent: None });
         stage.emit(Draft { entity: Entity::Session(session.id), payload, why: None, fence: None })?;

@@ -53,8 +53,10 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
     if !c.here {
         refuse_finished(stage, id)?;
     }
-    // A holder of this clone, in another worktree, that let it run out is taken over as anywhere.
-    if !c.here && !matches!(lease::standing(&record, &me, stage.now()), Standing::OthersExpired(_)) {
+    // A holder of this clone, in another worktree, that let it run out is taken over as anywhere; and what is the actor's own there
+    // is so here.
+    let standing = lease::standing(&record, &me, stage.now());
+    if !c.here && matches!(standing, Standing::Free | Standing::Others(_)) {
         refuse_elsewhere(stage, id)?;
     }
     refuse_owned(stage, &before, &me.agent)?;
@@ -168,7 +170,8 @@ fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duratio
     let grant = stage.grant(task);
     let mut own = None;
     let taken_from = match lease::standing(&record, holder, now) {
-        Standing::Mine(lease) if !wants_confirmation(stage, &lease, grant.as_ref())? => {
+        // Where its log does not tell of the lease, which is from another worktree, it is granted here too.
+        Standing::Mine(lease) if lease.fence <= known && !wants_confirmation(stage, &lease, grant.as_ref())? => {
             let renewed = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at });
             stage.emit(Draft { entity: Entity::Task(task), payload: renewed, why: None, fence: Some(lease.fence) })?;
             return Ok(lease.fence);
@@ -342,6 +345,9 @@ fn held_task(stage: &mut dyn Stage, named: &OptionalTaskRef) -> Result<Id> {
 /// `done`
 pub fn done(stage: &mut dyn Stage, c: &Done) -> Result<Subject> {
     let id = held_task(stage, &c.id)?;
+    if c.guard.lease_id.is_none() {
+        take_here_too(stage, id)?;
+    }
     let permit = permit_id(stage, id, &c.guard, Verb::Complete)?;
     let criteria = chosen(&*stage.task(id)?, &c.met, c.all_met)?;
     mark_criteria(stage, &permit, &criteria, true)?;
@@ -358,16 +364,30 @@ pub fn done(stage: &mut dyn Stage, c: &Done) -> Result<Subject> {
     Ok(Subject::Task(id))
 }
 
+/// Begins a task that the actor holds by a lease from another worktree, whose files say so and these do not yet.
+fn take_here_too(stage: &mut dyn Stage, id: Id) -> Result<()> {
+    let (task, me, record) = (stage.task(id)?, stage.me().clone(), stage.lease(id)?);
+    let (Standing::Mine(lease) | Standing::MineExpired(lease)) = lease::standing(&record, &me, stage.now()) else {
+        return Ok(());
+    };
+    if !matches!(task.status, Status::Open | Status::Blocked) || lease.fence <= stage.known_fence(id)? {
+        return Ok(());
+    }
+    let fence = take(stage, &task, &me, None)?;
+    let owner = Some(Some(me.agent));
+    let change = TaskStatusChanged { owner, ..move_to(task.status, Status::InProgress) };
+    stage.emit(Draft {
+        entity: Entity::Task(id),
+        payload: Payload::TaskStatusChanged(change),
+        why: None,
+        fence: Some(fence),
+    })?;
+    Ok(())
+}
+
 /// `release`
 pub fn release(stage: &mut dyn Stage, c: &Release) -> Result<Subject> {
     let id = held_task(stage, &c.id)?;
-    // Giving back what ran out harms nobody, so an expired lease of one's own is no obstacle.
-    let record = stage.lease(id)?;
-    if let Standing::MineExpired(lease) = lease::standing(&record, stage.me(), stage.now()) {
-        let renewed = LeaseRenewed { lease: lease.id, expires_at: stage.now().plus(60_000) };
-        let fence = Some(lease.fence);
-        stage.emit(Draft { entity: Entity::Task(id), payload: Payload::LeaseRenewed(renewed), why: None, fence })?;
-    }
     let permit = permit_id(stage, id, &c.guard, Verb::Claim)?;
     let task = stage.task(id)?;
     if task.status == Status::InProgress {
@@ -387,8 +407,11 @@ pub fn lease_acquire(stage: &mut dyn Stage, c: &LeaseAcquire) -> Result<Subject>
     let mut holder = stage.me().clone();
     if let Some(agent) = &c.agent_id {
         check_agent_name(agent)?;
+        if *agent != holder.agent {
+            stage.require(Verb::Override)?;
+            holder.session = None;
+        }
         holder.agent.clone_from(agent);
-        holder.session = None;
     }
     if let Some(session) = c.session_id {
         let known = stage.session(&Ref(session.to_string()))?;
@@ -424,7 +447,11 @@ pub fn lease_renew(stage: &mut dyn Stage, c: &LeaseRenew) -> Result<Subject> {
         take(stage, &before, &holder, c.ttl)?;
         return Ok(Subject::Lease(task));
     }
-    let expires_at = stage.now().plus(ttl_ms(stage, c.ttl)?).max(until(&lease, stage.now()));
+    let asked = stage.now().plus(ttl_ms(stage, c.ttl)?);
+    let expires_at = asked.max(until(&lease, stage.now()));
+    if asked < expires_at {
+        stage.warn(format!("the lease holds until {expires_at} already, which is later; a renewal never shortens it"));
+    }
     let renewed = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at });
     stage.emit(Draft { entity: Entity::Task(task), payload: renewed, why: None, fence: Some(lease.fence) })?;
     Ok(Subject::Lease(task))

@@ -51,7 +51,10 @@ pub fn stale(ws: &Workspace, q: &Stale) -> Result<Value> {
         let Some(task) = index.task(brief.id)? else { continue };
         let session = session_of(ws, lease.as_ref())?;
         let last = last_sign(task.updated_at, lease.as_ref(), session.as_ref());
-        if lease.as_ref().is_some_and(|lease| lease.is_live(now)) || now.since(last) < span {
+        // A lease that ran out says it by itself, unless its session is heard of; where a span is asked for, that counts.
+        let is_heard = word_of(ws, session.as_ref()) == Some("active");
+        let ran_out = lease.is_some() && q.span.is_none() && !is_heard;
+        if lease.as_ref().is_some_and(|lease| lease.is_live(now)) || (!ran_out && now.since(last) < span) {
             continue;
         }
         items.push(json!({

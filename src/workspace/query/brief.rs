@@ -19,6 +19,7 @@ use crate::reports::extent::beginning;
 use crate::reports::view;
 use crate::rules::lease::{Standing, is_lost};
 use crate::rules::lost::{Counts, Lost, lost};
+use crate::runtime::records;
 use crate::store::entity::LoadedTask;
 use crate::store::index::Index;
 use crate::workspace::Workspace;
@@ -104,6 +105,16 @@ fn held(ws: &Workspace, index: &Index) -> Result<Id> {
             Some(Standing::Mine(_) | Standing::MineExpired(_)) => held.push(task),
             Some(Standing::Free) => owned.push(task),
             _ => {}
+        }
+    }
+    if held.is_empty() {
+        // What was claimed in another worktree is in progress there, by files that are not here.
+        for task in ws.runtime().map(records::leased_tasks).transpose()?.into_iter().flatten() {
+            let is_mine =
+                matches!(ws.standing(&ws.lease_record(task)?), Some(Standing::Mine(_) | Standing::MineExpired(_)));
+            if is_mine && index.status(task)?.is_some_and(|status| !status.is_finished()) {
+                held.push(task);
+            }
         }
     }
     let held = if held.is_empty() { owned } else { held };
