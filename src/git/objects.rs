@@ -462,6 +462,17 @@ impl Objects {
         }
     }
 
+    /// All the best common ancestors of two commits: more than one where branches were merged into each other crosswise.
+    ///
+    /// Errors: `ERR_GIT` where history cannot be read.
+    pub fn merge_bases(&self, one: Oid, two: Oid) -> Result<Vec<Oid>> {
+        match self.repo.merge_bases_many(one.0, &[two.0]) {
+            Ok(found) => Ok(found.into_iter().map(|id| Oid(id.detach())).collect()),
+            Err(_) if self.is_shallow() => Ok(Vec::new()),
+            Err(e) => Err(failed("find a common ancestor", e)),
+        }
+    }
+
     /// The commits that the tips reach and the hidden ones do not, newest first, at most so many.
     ///
     /// Errors: `ERR_GIT` where history cannot be read.

@@ -1,7 +1,7 @@
 //! Which right an event asks for, once it stands in a log: the right of the command that writes it.
 //!
-//! Promises: judged by what the author of the event had before it, not by what the event says of that. Where more than one
-//! command writes an event, the right of any of them will do; what agentpm adds by itself (a task that is open again because its
+//! Promises: judged by what the author of the event had before it, not by what the event says of that. What asks for no right so,
+//! asks for one where it changes what the known events alone give. Where more than one command writes an event, the right of any of them will do; what agentpm adds by itself (a task that is open again because its
 //! blockers are finished, a lease that its holder gives back) asks for none. What passes another's lease by asks for an override.
 //! Events of one log by one agent at one time are taken for one command where they have an effect: completing may mark criteria
 //! and leave an outcome, importing may bring parts along.
@@ -31,9 +31,6 @@ pub type AnyOf = Vec<Verb>;
 /// What may lead back from a closed state: reopening, moving, and taking back what closed it.
 const REOPEN: &[Verb] = &[Verb::Update, Verb::Claim, Verb::Relate];
 
-/// What opens a task by the way whose blocker it ends, or had ended before that was opened again.
-const FINISHED: &[Verb] = &[Verb::Update, Verb::Claim, Verb::Relate, Verb::Complete, Verb::Cancel];
-
 /// What else one command did in the same log.
 #[derive(Clone, Copy, Default)]
 struct Command {
@@ -54,10 +51,23 @@ struct Before {
     /// Another than its author has it in progress, and its author was not granted it.
     of_another: bool,
     archived_before: bool,
+    /// How it was closed, where it was.
+    end: Option<Status>,
+    /// What an agent needs to take it: a right, and the least precedence.
+    needs: Needs,
     /// It came from an import.
     imported: bool,
     /// What blocked it.
     blockers: Vec<Id>,
+}
+
+/// What a task asks of an agent that takes it: a right, and the least precedence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The right.
+    pub perm: Option<String>,
+    /// The least precedence.
+    pub precedence: Option<i64>,
 }
 
 /// Another task of the same plan.
@@ -76,13 +86,20 @@ pub struct Asked<'a> {
     again: BTreeSet<Id>,
     /// What passes a lease by.
     passed: BTreeSet<Id>,
+    /// The task as the known events alone give it, where there are any.
+    alone: Option<Task>,
+    /// To whom the known events grant the greatest fence.
+    holder: Option<&'a str>,
+    /// The event that gives the status.
+    decides: Option<Id>,
     other: Other<'a>,
 }
 
 impl<'a> Asked<'a> {
-    /// Reads a log for it, of which these events are known already. `other` gives the other tasks as they are with it.
+    /// Reads a log for it, of which these events are known already, seen by the authors of the others or not. `other` gives the
+    /// other tasks as they are with it.
     pub fn of(entity: &Entity, log: &'a [Entry], known: &BTreeSet<Id>, other: Other<'a>) -> Self {
-        let effective = effective(entity, log);
+        let (effective, decides) = effective(entity, log);
         let mut before = states(entity, log, known);
         before.retain(|event, _| effective.contains(event));
         let mut commands: BTreeMap<(&str, Time), Command> = BTreeMap::new();
@@ -115,7 +132,14 @@ impl<'a> Asked<'a> {
         });
         let passed = passed(entity, log).into_keys().collect();
         let (granted, parents) = (grants.max().unwrap_or(0), parent_edges(log.iter().map(|entry| &entry.event)));
-        Asked { before, begins, granted, commands, parents, again, passed, other }
+        let old = || log.iter().filter(|entry| known.contains(&entry.event.id));
+        let alone = entity.task().filter(|_| !is_new).map(|id| fold(id, old()).0);
+        let grants = old().filter_map(|entry| match &entry.event.payload {
+            Payload::LeaseAcquired(p) => Some((p.fence, p.holder.as_str())),
+            _ => None,
+        });
+        let holder = grants.max_by_key(|(fence, _)| *fence).map(|(_, holder)| holder);
+        Asked { before, begins, granted, commands, parents, again, passed, alone, holder, decides, other }
     }
 
     /// The greatest fence that the log grants, where an event claims a greater one.
@@ -138,6 +162,19 @@ impl<'a> Asked<'a> {
         asked
     }
 
+    /// Who takes the task by an event, and what the task asks of an agent that does.
+    pub fn taken_by<'e>(&'e self, event: &'e Event) -> Option<(&'e str, &'e Needs)> {
+        let before = self.before.get(&event.id)?;
+        let taker = match &event.payload {
+            Payload::LeaseAcquired(p) if !self.again.contains(&event.id) => p.holder.as_str(),
+            Payload::TaskStatusChanged(p) if p.to == Status::InProgress && before.status != Status::InProgress => {
+                p.owner.as_ref().and_then(Option::as_deref).unwrap_or(&event.author.agent)
+            }
+            _ => return None,
+        };
+        Some((taker, &before.needs))
+    }
+
     fn by_kind(&self, event: &Event) -> Vec<AnyOf> {
         let command = self.commands.get(&(event.author.agent.as_str(), event.at)).copied().unwrap_or_default();
         let any = |verbs: &[Verb]| vec![verbs.to_vec()];
@@ -148,7 +185,12 @@ impl<'a> Asked<'a> {
             Payload::LeaseOverride(_) => any(&[Verb::Override]),
             Payload::AgentRegistered(_) | Payload::AgentUpdated(_) => any(&[Verb::Register]),
             Payload::TaskCreated(p) if self.begins == Some(event.id) => created(&p.fields),
-            // No command creates what is there.
+            // No command creates what its author knows. Two that adopt one file create the same task.
+            Payload::TaskCreated(p) if event.parents.is_empty() => {
+                let mut asked = created(&p.fields);
+                asked.extend(self.before.contains_key(&event.id).then(|| vec![Verb::Update]));
+                asked
+            }
             Payload::TaskCreated(_) => any(&[Verb::Admin]),
             // What a newer version writes is judged by whoever may do everything.
             Payload::Unknown { .. } => any(&[Verb::Admin]),
@@ -165,13 +207,19 @@ impl<'a> Asked<'a> {
             Payload::TaskUpdated(p) if takes_over(event, p.set.iter()) => any(&[Verb::Claim, Verb::Update]),
             Payload::TaskUpdated(_) | Payload::ContextRedacted(_) => any(&[Verb::Update]),
             Payload::TaskReopened(_) => any(REOPEN),
-            Payload::TaskArchived(p) => match before {
-                Some(before) if !before.status.is_finished() => {
-                    vec![vec![Verb::Archive], vec![verb_for(closed(p.from))]]
+            Payload::TaskArchived(p) => {
+                let end = end(p.completed_at, p.cancelled_at);
+                match before.map(|before| before.end) {
+                    Some(had) if had.is_none() || end.is_some_and(|end| had != Some(end)) => {
+                        vec![vec![Verb::Archive], vec![verb_for(end.unwrap_or(closed(p.from)))]]
+                    }
+                    _ => any(&[Verb::Archive]),
                 }
-                _ => any(&[Verb::Archive]),
+            }
+            Payload::TaskStatusChanged(p) => match self.moved(p, command, before) {
+                asked if asked.is_empty() => self.displaced(event, p),
+                asked => asked,
             },
-            Payload::TaskStatusChanged(p) => self.moved(p, command, before),
             Payload::RelationshipAdded(p) => match p.kind {
                 RelationType::ParentOf if command.creates => any(&[Verb::Split]),
                 RelationType::ParentOf => any(&[Verb::Update, Verb::Relate]),
@@ -193,7 +241,11 @@ impl<'a> Asked<'a> {
             | Payload::ContextSuperseded(_) => any(&[Verb::Comment]),
             Payload::AcceptanceMet(_) if command.completes => any(&[Verb::Complete, Verb::Verify]),
             Payload::AcceptanceMet(_) | Payload::TaskVerified(_) => any(&[Verb::Verify]),
-            Payload::LeaseAcquired(_) if self.again.contains(&event.id) => Vec::new(),
+            Payload::LeaseAcquired(p)
+                if self.again.contains(&event.id) && self.holder.is_none_or(|holder| holder == p.holder) =>
+            {
+                Vec::new()
+            }
             Payload::LeaseAcquired(_) => any(&[Verb::Claim]),
             _ => Vec::new(),
         }
@@ -210,13 +262,26 @@ impl<'a> Asked<'a> {
         (self.other)(id).fields.metadata.contains_key("origin")
     }
 
+    /// What is asked of an event that asks for nothing by itself, where it takes the place of the status that the known events
+    /// alone give.
+    fn displaced(&self, event: &Event, p: &TaskStatusChanged) -> Vec<AnyOf> {
+        let Some(alone) = self.alone.as_ref().filter(|_| self.decides == Some(event.id)) else { return Vec::new() };
+        match p.to {
+            Status::InProgress if alone.status != p.to || alone.owner.as_ref() != Some(&event.author.agent) => {
+                vec![vec![Verb::Claim]]
+            }
+            Status::Open if !matches!(alone.status, Status::Open | Status::Blocked) => vec![Verb::OPENING.to_vec()],
+            _ => Vec::new(),
+        }
+    }
+
     fn moved(&self, p: &TaskStatusChanged, command: Command, before: Option<&Before>) -> Vec<AnyOf> {
         let opens = p.from == Status::Blocked && p.to == Status::Open;
         let mut blockers = before.into_iter().flat_map(|before| &before.blockers);
         if opens && is_plain(p) && blockers.any(|blocker| !(self.other)(*blocker).status.is_finished()) {
             // Its blocker may be open again since; whoever may do any of this may have finished it or begun it anew.
             let asked = moved(p, command, before);
-            return if asked.is_empty() { vec![FINISHED.to_vec()] } else { asked };
+            return if asked.is_empty() { vec![Verb::OPENING.to_vec()] } else { asked };
         }
         moved(p, command, before)
     }
@@ -243,7 +308,8 @@ fn moved(p: &TaskStatusChanged, command: Command, before: Option<&Before>) -> Ve
     let archives_again = command.archives && before.is_some_and(|before| before.archived_before);
     match (from, p.to) {
         // Whoever finishes its last blocker opens it, and whoever holds it says so once more where the remote agreed late.
-        (Status::Blocked | Status::Open, Status::Open) if plain && p.from == Status::Blocked => Vec::new(),
+        (Status::Blocked, Status::Open) if plain && p.from == Status::Blocked => Vec::new(),
+        (Status::Open, Status::Open) if plain && p.from == Status::Blocked => vec![Verb::OPENING.to_vec()],
         (Status::InProgress, Status::InProgress) if command.takes => Vec::new(),
         // Archiving again what was archived passes through the state before it.
         (_, Status::Completed) if archives_again => vec![vec![Verb::Complete, Verb::Archive]],
@@ -265,16 +331,23 @@ fn closed(from: Status) -> Status {
     if from == Status::Cancelled { Status::Cancelled } else { Status::Completed }
 }
 
-/// The events of a log that have an effect.
-fn effective(entity: &Entity, log: &[Entry]) -> BTreeSet<Id> {
+/// How a task was closed, by the times that it has of that.
+fn end(completed_at: Option<Time>, cancelled_at: Option<Time>) -> Option<Status> {
+    let completed = completed_at.map(|_| Status::Completed);
+    completed.or(cancelled_at.map(|_| Status::Cancelled))
+}
+
+/// The events of a log that have an effect, and the one among them that gives the status.
+fn effective(entity: &Entity, log: &[Entry]) -> (BTreeSet<Id>, Option<Id>) {
     let ordered = order(entity, log).events;
-    let Some(id) = entity.task() else { return ordered.iter().map(|entry| entry.event.id).collect() };
+    let Some(id) = entity.task() else { return (ordered.iter().map(|entry| entry.event.id).collect(), None) };
     let mut folding = Folding::new(id);
     for entry in &ordered {
         folding.apply(&entry.event);
     }
     let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
-    counts.map(|one| one.event.id).collect()
+    let effective = counts.map(|one| one.event.id).collect();
+    (effective, folding.finish().stamps.get("status").map(|stamp| stamp.id))
 }
 
 /// What the authors of the new events had before them.
@@ -303,6 +376,8 @@ fn states(entity: &Entity, log: &[Entry], known: &BTreeSet<Id>) -> BTreeMap<Id, 
             status: task.status,
             of_another: task.status == Status::InProgress && another && !is_granted,
             archived_before: archived.is_some_and(|archived| archived < event.stamp()),
+            end: end(task.completed_at, task.cancelled_at).or(Some(task.status).filter(|status| status.is_finished())),
+            needs: Needs { perm: task.fields.need_perm.clone(), precedence: task.fields.need_precedence },
             imported: task.fields.metadata.contains_key("origin"),
             blockers: task.blockers(),
         };

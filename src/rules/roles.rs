@@ -70,6 +70,9 @@ impl Verb {
         Verb::Admin,
     ];
 
+    /// Each of these opens a task whose blockers are finished, or were finished before one was opened again.
+    pub const OPENING: [Verb; 5] = [Verb::Update, Verb::Claim, Verb::Relate, Verb::Complete, Verb::Cancel];
+
     /// The word in `roles.yml`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -304,17 +304,30 @@ fn read(id: Id, log: &[u8]) -> Result<Log> {
     Log::read(log).map_err(|e| Error::new(Code::Git, format!("cannot read the log of task {id}: {e}")))
 }
 
-/// The commit from which a branch set out.
+/// The commits from which a branch set out: several where it and its base were merged into each other crosswise. There is at
+/// least one.
 ///
 /// Errors: `ERR_GIT` where there is none.
-pub(super) fn began_at(objects: &Objects, base: Oid, head: Oid) -> Result<Oid> {
-    objects.merge_base(base, head)?.ok_or_else(|| {
+pub(super) fn began_at(objects: &Objects, base: Oid, head: Oid) -> Result<Vec<Oid>> {
+    let found = objects.merge_bases(base, head)?;
+    (!found.is_empty()).then_some(found).ok_or_else(|| {
         let error = Error::new(Code::Git, format!("{} and {} have no common ancestor", base.short(), head.short()));
         match objects.is_shallow() {
             true => error.hint("the clone is shallow: git fetch --unshallow brings the rest of history"),
             false => error.hint("compare them as they are: agentpm diff BASE HEAD"),
         }
     })
+}
+
+/// The events that any of these logs holds, each line once.
+pub(super) fn united(logs: impl IntoIterator<Item = Vec<Entry>>) -> Vec<Entry> {
+    let mut logs = logs.into_iter();
+    let mut all = logs.next().unwrap_or_default();
+    for log in logs {
+        let there: BTreeSet<(Id, Box<str>)> = all.iter().map(|entry| (entry.event.id, entry.line.clone())).collect();
+        all.extend(log.into_iter().filter(|entry| !there.contains(&(entry.event.id, entry.line.clone()))));
+    }
+    all
 }
 
 /// The task whose folder holds a path such as `P/8/01M7…P8/events.jsonl`.

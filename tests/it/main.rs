@@ -22,6 +22,7 @@ mod fleet;
 mod folders;
 mod formats;
 mod fuzzed;
+mod gate;
 mod git_as_it_is;
 mod guard;
 mod hand_days;

@@ -257,10 +257,12 @@ pub fn refuse_unfit(stage: &mut dyn Stage, task: &Task, name: &str) -> Result<()
         .hint("roles.yml of the store says who has it; take other work with agentpm next --claim"))
 }
 
-/// Records that a blocked task is open again, if nothing blocks it any more.
+/// Records that a blocked task is open again, if nothing blocks it any more. It counts as open in any case: an actor that may not
+/// change where tasks stand leaves it to others, since a merge may let what it writes take the place of a claim.
 pub fn unblock_if_free(stage: &mut dyn Stage, id: Id) -> Result<Rc<Task>> {
     let task = stage.task(id)?;
-    if task.status != Status::Blocked || !unfinished_blockers(stage, &task)?.is_empty() {
+    let may = Verb::OPENING.iter().any(|verb| stage.require(*verb).is_ok());
+    if !may || task.status != Status::Blocked || !unfinished_blockers(stage, &task)?.is_empty() {
         return Ok(task);
     }
     stage.emit(Draft {

@@ -2,12 +2,13 @@
 //! then were made under leases that held.
 //!
 //! Promises: a branch cannot switch off a rule for itself: the severities are those of the revision's settings. The logs are held against the commit from which this branch set out, so that what the revision got meanwhile is
-//! not missed here; the leases are held against the revision itself.
-//! The new events are held against the roles that the revision itself has, and an id that it has is no new event's.
+//! not missed here, or against all of them where there are several; the leases are held against the revision itself.
+//! The new events are held against the roles that the revision itself has, and an id that it has is no new event's. They are judged
+//! by what they do to the logs as they will be once the branch is merged.
 //! What its commits hold and the tip lacks is judged with it.
 //! Refuses to know: which right an event asks for (`rules::rights`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::changed::{config_changed, role_taken, roles_changed};
 use super::commits::registered;
@@ -28,7 +29,7 @@ use crate::store::entity::read_log;
 use crate::store::layout::{AGENTS, LOG, home};
 use crate::store::log::Log;
 use crate::workspace::Workspace;
-use crate::workspace::past::{Past, began_at};
+use crate::workspace::past::{Past, began_at, united};
 
 /// Says what changed in a file between two states of it.
 type Compare = fn(&str, Option<&[u8]>, Option<&[u8]>) -> Option<Finding>;
@@ -42,12 +43,22 @@ impl Workspace {
         let (base, head) = (objects.commit_named(base)?, objects.commit_named("HEAD")?);
         let began = began_at(&objects, base, head)?;
         let (mut findings, checked) = self.look_and_try()?;
-        let (at_began, at_base, here) = (self.past_commit(began)?, self.past_commit(base)?, self.past(None)?);
-        let changed = at_began.candidates(&here)?;
-        findings.extend(self.rewritten_since(&objects, began, &at_began, &here, &changed)?);
+        let (at_base, here) = (self.past_commit(base)?, self.past(None)?);
+        let (mut changed, mut gone) = (BTreeSet::new(), BTreeMap::new());
+        for at in &began {
+            let at_began = self.past_commit(*at)?;
+            let differ = at_began.candidates(&here)?;
+            let found = self.rewritten_since(&objects, *at, &at_began, &here, &differ)?;
+            gone.extend(found.into_iter().map(|finding| ((finding.path.clone(), finding.message.clone()), finding)));
+            // What differs from the revision changed here or there.
+            changed.extend(differ.into_iter().chain(at_began.candidates(&at_base)?));
+        }
+        findings.extend(gone.into_values());
         findings.extend(trailers::judge(self, &objects, base, head)?);
         let top = objects.commit(base)?.tree;
         let mut roles = RolesAt::read(&objects, Some(top), &self.store.name, base.short())?;
+        let trees = began.iter().map(|at| Ok(objects.commit(*at)?.tree)).collect::<Result<Vec<Oid>>>()?;
+        roles.judge_precedence(&trees, self.rights.0.is_some())?;
         let logs = |name: String| Ok((name.clone(), read_log(&self.store, &Entity::Agent(name))?.entries));
         let agents = self.agents()?.into_iter().map(|agent| logs(agent.name)).collect::<Result<Vec<_>>>()?;
         let vanished = Vanished::between(self, &objects, base, head)?;
@@ -57,8 +68,6 @@ impl Workspace {
         for (name, entries) in &registered {
             keys.take_in(name, entries);
         }
-        // What differs from the revision changed here or there.
-        let changed: BTreeSet<Id> = changed.into_iter().chain(at_began.candidates(&at_base)?).collect();
         let more = self.news_since(&objects, base, (&here, &changed), &roles, &vanished, &keys)?;
         // What the whole store was found to hold is not said twice.
         let is_new = |f: &Finding| {
@@ -70,7 +79,7 @@ impl Workspace {
         };
         let more: Vec<Finding> = more.into_iter().filter(is_new).collect();
         findings.extend(more);
-        findings.extend(self.rules_changed_since(&objects, began, &roles)?);
+        findings.extend(self.rules_changed_since(&objects, base, &began, &roles)?);
         Ok(LintReport::of(findings, checked, &self.severities_at(&objects, base)?))
     }
 
@@ -101,11 +110,11 @@ impl Workspace {
             let Some((folder, _)) = home(entity) else { continue };
             let path = self.store.shown(folder.join(LOG));
             let before = Log::of(&objects.file(top, &path)?.unwrap_or_default()).entries;
-            let known = before.iter().map(|entry| entry.event.id).collect();
+            let known: BTreeSet<Id> = before.iter().map(|entry| entry.event.id).collect();
             let log = self.log_now(here, entity)?;
             let judge = |whole: &Log| {
                 let mut found = otherwise(entity, &path, &before, whole);
-                found.extend(roles.judge(entity, &path, whole, &known, &other)?);
+                found.extend(roles.judge(entity, &path, &merged(whole, &before), &known, &other)?);
                 // What the tip itself has is judged with the whole store.
                 if !roles.any() && whole.entries.len() > log.entries.len() {
                     found.extend(signed::judge(entity, &path, whole, &known, keys, Asks::Nothing));
@@ -118,13 +127,22 @@ impl Workspace {
     }
 
     /// What the branch changes in the rules themselves.
-    fn rules_changed_since(&self, objects: &Objects, began: Oid, roles: &RolesAt<'_>) -> Result<Vec<Finding>> {
-        let top = objects.commit(began)?.tree;
+    fn rules_changed_since(
+        &self,
+        objects: &Objects,
+        base: Oid,
+        began: &[Oid],
+        roles: &RolesAt<'_>,
+    ) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
         for (name, changed) in [("roles.yml", roles_changed as Compare), ("config.toml", config_changed as Compare)] {
-            let path = self.store.shown(name);
-            let (old, new) = (objects.file(top, &path)?, self.store.dir.read(name, MAX_CONFIG).ok());
-            if old != new {
+            let (path, new) = (self.store.shown(name), self.store.dir.read(name, MAX_CONFIG).ok());
+            let at = |commit: &Oid| objects.file(objects.commit(*commit)?.tree, &path);
+            if began.len() > 1 && at(&base)? == new {
+                continue;
+            }
+            let olds = began.iter().map(at).collect::<Result<Vec<_>>>()?;
+            if let Some(old) = olds.into_iter().find(|old| *old != new) {
                 findings.extend(changed(&path, old.as_deref(), new.as_deref()));
             }
         }
@@ -192,4 +210,9 @@ impl Workspace {
             _ => Ok(read_log(&self.store, entity)?.entries),
         }
     }
+}
+
+/// A log with what the revision has of it besides.
+pub(super) fn merged(log: &Log, base: &[Entry]) -> Log {
+    Log { entries: united([log.entries.clone(), base.to_vec()]), lines: log.lines.clone(), ..Log::default() }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::base::merged;
 use super::changed::role_taken;
 use super::dropped::dropped_between;
 use super::permitted::RolesAt;
@@ -27,6 +28,7 @@ use crate::store::log::Log;
 use crate::workspace::Workspace;
 use crate::workspace::hand_edits::new_files;
 use crate::workspace::heal::entity_below;
+use crate::workspace::past::united;
 
 /// How a task comes back whose files a branch removed.
 const BRING_BACK: &str = "bring the files back from the commit where the branch began; to be done with the task: agentpm task \
@@ -49,29 +51,32 @@ struct Trees<'a> {
     ws: &'a Workspace,
     objects: &'a Objects,
     base: Oid,
-    began: Oid,
+    began: Vec<Oid>,
     head: Oid,
     vanished: Vanished,
 }
 
 impl Workspace {
-    /// What a branch from `began` to `head` does that it might not, by the rules of `base`.
+    /// What a branch from all of `began` to `head` does that it might not, by the rules of `base`.
     ///
     /// Errors: `ERR_GIT` where a commit cannot be read.
     pub(in crate::workspace) fn broken_between(
         &self,
         objects: &Objects,
         base: Oid,
-        began: Oid,
+        began: &[Oid],
         head: Oid,
     ) -> Result<Vec<Finding>> {
-        let dropped = dropped_between(objects, &self.store.name, began, head)?;
-        if !dropped.is_empty() {
-            return Ok(dropped);
+        for began in began {
+            let dropped = dropped_between(objects, &self.store.name, *began, head)?;
+            if !dropped.is_empty() {
+                return Ok(dropped);
+            }
         }
         let tree = |commit: Oid| objects.commit(commit).map(|commit| commit.tree);
         let vanished = Vanished::between(self, objects, base, head)?;
-        let trees = Trees { ws: self, objects, base: tree(base)?, began: tree(began)?, head: tree(head)?, vanished };
+        let began = began.iter().map(|began| tree(*began)).collect::<Result<Vec<Oid>>>()?;
+        let trees = Trees { ws: self, objects, base: tree(base)?, began, head: tree(head)?, vanished };
         let mut findings = trees.judge(&base.short())?;
         findings.extend(trailers::judge(self, objects, base, head)?);
         Ok(findings)
@@ -82,6 +87,8 @@ impl Trees<'_> {
     fn judge(&self, base: &str) -> Result<Vec<Finding>> {
         let agents = self.agents()?;
         let mut roles = RolesAt::read(self.objects, Some(self.base), &self.ws.store.name, base)?;
+        let brings = self.objects.item(self.head, &self.ws.store.shown("roles.yml"))?.is_some();
+        roles.judge_precedence(&self.began, brings)?;
         let registered = registered(&agents, &self.vanished);
         roles.heed_new_keys(&registered)?;
         let mut keys = Keys::default();
@@ -91,11 +98,17 @@ impl Trees<'_> {
         let (mut entities, mut findings) = (BTreeSet::new(), Vec::new());
         let folder = |item: &Item| item.mode == Mode::Tree;
         let store = |top: Oid| Ok(self.objects.item(top, &self.ws.store.name)?.filter(folder).map(|item| item.oid));
-        for change in self.objects.changes(store(self.began)?, store(self.head)?)? {
-            match entity_below(&change.path) {
-                Some((entity, _)) => drop(entities.insert(entity)),
-                None => findings.extend(self.stray(&change)?),
+        let mut strays = BTreeMap::new();
+        for began in &self.began {
+            for change in self.objects.changes(store(*began)?, store(self.head)?)? {
+                match entity_below(&change.path) {
+                    Some((entity, _)) => drop(entities.insert(entity)),
+                    None => drop(strays.insert(change.path.clone(), change)),
+                }
             }
+        }
+        for change in strays.values() {
+            findings.extend(self.stray(change)?);
         }
         entities.extend(self.vanished.entities().cloned());
         for entity in &entities {
@@ -135,15 +148,16 @@ impl Trees<'_> {
     fn of(&self, entity: &Entity, roles: &RolesAt<'_>, keys: &Keys) -> Result<Vec<Finding>> {
         let Some((folder, readable)) = home(entity) else { return Ok(Vec::new()) };
         let path = self.ws.store.shown(folder.join(LOG));
-        let old = self.log(self.began, entity)?;
-        let base = self.log(self.base, entity)?;
-        let known: BTreeSet<Id> = base.entries.iter().chain(&old.entries).map(|entry| entry.event.id).collect();
-        let began: BTreeSet<Id> = old.entries.iter().map(|entry| entry.event.id).collect();
-        let since: Vec<Entry> = base.entries.into_iter().filter(|entry| !began.contains(&entry.event.id)).collect();
+        let logs = self.began.iter().map(|began| Ok(self.log(*began, entity)?.entries)).collect::<Result<Vec<_>>>()?;
+        let old = united(logs);
+        let base = self.log(self.base, entity)?.entries;
+        let known: BTreeSet<Id> = base.iter().chain(&old).map(|entry| entry.event.id).collect();
+        let began: BTreeSet<Id> = old.iter().map(|entry| entry.event.id).collect();
+        let since: Vec<Entry> = base.iter().filter(|entry| !began.contains(&entry.event.id)).cloned().collect();
         let whole = |other: &Entity| Ok(self.vanished.with(other, self.log(self.head, other)?.entries));
         let judge = |log: &Log| {
             let mut found = otherwise(entity, &path, &since, log);
-            found.extend(roles.judge(entity, &path, log, &known, &whole)?);
+            found.extend(roles.judge(entity, &path, &merged(log, &base), &known, &whole)?);
             if !roles.any() {
                 found.extend(signed::judge(entity, &path, log, &known, keys, Asks::Nothing));
             }
@@ -153,7 +167,7 @@ impl Trees<'_> {
             let yaml = self.bytes(self.head, entity, None)?;
             let origin = |bytes: &[u8]| {
                 let home = if let Entity::Task(id) = entity { Some(*id) } else { None };
-                new_files::origin(bytes, home, &|task| self.has(task)).filter(|_| old.entries.is_empty())
+                new_files::origin(bytes, home, &|task| self.has(task)).filter(|_| old.is_empty())
             };
             let mut found = match (entity, yaml) {
                 (Entity::Task(id), Some(bytes)) if let Some(copy_of) = origin(&bytes) => {
@@ -164,20 +178,20 @@ impl Trees<'_> {
                     let message = format!("{entity} is there without its log");
                     vec![Finding::new(Rule::LogMissing, message).at(path.clone(), None)]
                 }
-                (_, None) if old.entries.is_empty() => Vec::new(),
+                (_, None) if old.is_empty() => Vec::new(),
                 (Entity::Task(id), None) => {
                     let message = format!("the files of task {id} are removed, and it was never ended");
                     let found = Finding::new(Rule::TaskDeleted, message).at(self.ws.store.shown(&folder), None);
                     vec![Finding { fix: BRING_BACK.into(), ..found }]
                 }
-                (_, None) => rewritten(entity, &path, &old.entries, &Log::default(), &|_| Ok(Vec::new()))?,
+                (_, None) => rewritten(entity, &path, &old, &Log::default(), &|_| Ok(Vec::new()))?,
             };
             found.extend(self.vanished.judge(entity, &Log::default(), &judge)?);
             return Ok(found);
         };
         let new = read(Some(&bytes))?;
         let elsewhere = |other: &Entity| self.log(self.head, other).map(|log| log.entries);
-        let mut findings = rewritten(entity, &path, &old.entries, &new, &elsewhere)?;
+        let mut findings = rewritten(entity, &path, &old, &new, &elsewhere)?;
         findings.extend(self.vanished.judge(entity, &new, &judge)?);
         Ok(findings)
     }

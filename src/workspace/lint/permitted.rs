@@ -14,12 +14,20 @@ use crate::model::event::{Entity, Entry, Event};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name, quoted};
 use crate::rules::fold::{fold, fold_agent};
-use crate::rules::rights::Asked;
+use crate::rules::rights::{Asked, Needs};
 use crate::rules::roles::{Rights, Roles, Verb};
 use crate::store::config::MAX_CONFIG;
 use crate::store::layout::{AGENTS, LOG, shown};
 use crate::store::log::Log;
 use crate::store::yaml;
+
+/// What a branch set out with.
+struct Fork<'a> {
+    /// The roles where it began.
+    began: Vec<RolesAt<'a>>,
+    /// It has roles itself.
+    brings: bool,
+}
 
 /// The roles of a commit.
 pub(super) struct RolesAt<'a> {
@@ -31,6 +39,8 @@ pub(super) struct RolesAt<'a> {
     rights: Rights,
     readable: bool,
     known: RefCell<BTreeMap<String, Option<String>>>,
+    /// What the precedence in events is held against besides; `None` where it is not judged.
+    fork: Option<Fork<'a>>,
     /// The keys that agents had by then, and those registered since under these.
     keys: Keys,
 }
@@ -38,6 +48,13 @@ pub(super) struct RolesAt<'a> {
 impl<'a> RolesAt<'a> {
     /// Reads the roles of a tree; before there is any commit everybody may do everything.
     pub fn read(objects: &'a Objects, tree: Option<Oid>, store: &str, name: impl Into<String>) -> Result<Self> {
+        let mut at = Self::rights_at(objects, tree, store, name)?;
+        at.keys = at.read_keys()?;
+        Ok(at)
+    }
+
+    /// The same without keys.
+    fn rights_at(objects: &'a Objects, tree: Option<Oid>, store: &str, name: impl Into<String>) -> Result<Self> {
         let item = tree.map(|tree| objects.item(tree, &shown(store, "roles.yml"))).transpose()?.flatten();
         let (rights, readable) = match item {
             None => (Rights(None), true),
@@ -46,11 +63,38 @@ impl<'a> RolesAt<'a> {
                 None => (Rights(Some(Roles::default())), false),
             },
         };
-        let (known, keys) = (RefCell::default(), Keys::default());
-        let mut at =
-            RolesAt { objects, store: store.to_owned(), tree, name: name.into(), rights, readable, known, keys };
-        at.keys = at.read_keys()?;
-        Ok(at)
+        let (known, fork, keys) = (RefCell::default(), None, Keys::default());
+        Ok(RolesAt { objects, store: store.to_owned(), tree, name: name.into(), rights, readable, known, fork, keys })
+    }
+
+    /// Holds the precedence in events against these roles too: those of a branch that began at these trees and has some itself or not.
+    pub fn judge_precedence(&mut self, began: &[Oid], brings: bool) -> Result<()> {
+        let began = began.iter().map(|tree| Self::rights_at(self.objects, Some(*tree), &self.store, ""));
+        self.fork = Some(Fork { began: began.collect::<Result<_>>()?, brings });
+        Ok(())
+    }
+
+    fn precedence(&self, agent: &str) -> Result<Option<i64>> {
+        Ok(self.rights.precedence(agent, self.role_of(agent)?.as_deref()))
+    }
+
+    /// Whether an event records what these roles give its author, or those did that its branch began with: these are no fault of
+    /// its author, but count no more than these.
+    fn is_precedence_true(&self, event: &Event) -> Result<bool> {
+        let (Some(fork), agent) = (&self.fork, &event.author.agent) else { return Ok(true) };
+        let (given, base) = (event.precedence, self.precedence(agent)?);
+        if given == base || given.unwrap_or(0) == base.unwrap_or(0) {
+            return Ok(true);
+        }
+        if base.is_none() && fork.brings {
+            return Ok(true);
+        }
+        for began in &fork.began {
+            if began.precedence(agent)? == given && given.is_none_or(|given| base.is_none_or(|base| given <= base)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether there are any.
@@ -89,6 +133,7 @@ impl<'a> RolesAt<'a> {
     }
 
     /// The events of a log that are not among the known ones and were not permitted, or not signed where that is asked for.
+    /// The log holds all known events, also those that the others' authors could not know: what is judged is what the log becomes.
     /// `other` gives the logs of other tasks.
     pub fn judge(
         &self,
@@ -98,27 +143,11 @@ impl<'a> RolesAt<'a> {
         known: &BTreeSet<Id>,
         other: &dyn Fn(&Entity) -> Result<Vec<Entry>>,
     ) -> Result<Vec<Finding>> {
-        if !self.any() || log.entries.iter().all(|entry| known.contains(&entry.event.id)) {
-            return Ok(Vec::new());
-        }
-        // What cannot be read is not finished and came from no import.
-        let task = |id: Id| fold(id, &other(&Entity::Task(id)).unwrap_or_default()).0;
-        let asked = Asked::of(entity, &log.entries, known, &task);
-        let mut ungranted = Vec::new();
-        let mut breaches: BTreeMap<(&str, Verb), (usize, &Event, usize)> = BTreeMap::new();
-        for (n, event) in log.entries.iter().map(|entry| &entry.event).enumerate() {
-            if known.contains(&event.id) {
-                continue;
-            }
-            let agent = event.author.agent.as_str();
-            if let Some(granted) = asked.ungranted(event) {
-                ungranted.push((n, event, granted));
-            }
-            for any in asked.by(event) {
-                let Some(usual) = any.first().copied() else { continue };
-                if !self.may(agent, &any)? {
-                    breaches.entry((agent, usual)).or_insert((n, event, 0)).2 += 1;
-                }
+        let (mut ungranted, mut false_ones, mut unfit) = (Vec::new(), Vec::new(), Vec::new());
+        let new = || log.entries.iter().map(|entry| &entry.event).enumerate().filter(|(_, e)| !known.contains(&e.id));
+        for (n, event) in new() {
+            if !self.is_precedence_true(event)? {
+                false_ones.push((n, event));
             }
         }
         let not_permitted = |words: String, n: usize, event: &Event| {
@@ -128,16 +157,61 @@ impl<'a> RolesAt<'a> {
                 _ => finding,
             }
         };
-        let mut found: Vec<Finding> = breaches
-            .into_iter()
-            .map(|((agent, verb), (n, event, count))| {
-                not_permitted(self.words(entity, agent, verb, event, count), n, event)
-            })
-            .collect();
+        let and_more = |found: usize, so: &str| match found {
+            0 | 1 => String::new(),
+            more => format!("; so {so} {} more", more - 1),
+        };
+        let mut found = Vec::new();
+        if let Some((n, event)) = false_ones.first() {
+            let (agent, kind) = (quoted(&event.author.agent), event.payload.kind());
+            let number =
+                |given: Option<i64>| given.map_or_else(|| "no precedence".into(), |n| format!("precedence {n}"));
+            let (given, has) = (number(event.precedence), number(self.precedence(&event.author.agent)?));
+            let more = and_more(false_ones.len(), "do");
+            let words = format!(
+                "{agent} has {has} by the roles of {}, and {kind} {} of {entity} records {given}{more}",
+                self.name, event.id
+            );
+            found.push(not_permitted(words, *n, event));
+        }
+        if !self.any() || new().next().is_none() {
+            return Ok(found);
+        }
+        // What cannot be read is not finished and came from no import.
+        let task = |id: Id| fold(id, &other(&Entity::Task(id)).unwrap_or_default()).0;
+        let asked = Asked::of(entity, &log.entries, known, &task);
+        let mut breaches: BTreeMap<(&str, Verb), (usize, &Event, usize)> = BTreeMap::new();
+        for (n, event) in new() {
+            let agent = event.author.agent.as_str();
+            if let Some(granted) = asked.ungranted(event) {
+                ungranted.push((n, event, granted));
+            }
+            if let Some((taker, needs)) = asked.taken_by(event)
+                && let Some(missed) = self.missed(taker, needs)?
+            {
+                unfit.push((
+                    n,
+                    event,
+                    format!("{} takes {entity} by {}, which needs {missed}", quoted(taker), event.id),
+                ));
+            }
+            for any in asked.by(event) {
+                let Some(usual) = any.first().copied() else { continue };
+                if !self.may(agent, &any)? {
+                    breaches.entry((agent, usual)).or_insert((n, event, 0)).2 += 1;
+                }
+            }
+        }
+        found.extend(breaches.into_iter().map(|((agent, verb), (n, event, count))| {
+            not_permitted(self.words(entity, agent, verb, event, count), n, event)
+        }));
+        if let Some((n, event, words)) = unfit.first() {
+            let words = format!("{words} by the roles of {}{}", self.name, and_more(unfit.len(), "it is with"));
+            found.push(not_permitted(words, *n, event));
+        }
         if let Some((n, event, granted)) = ungranted.first() {
             let (agent, kind, fence) = (quoted(&event.author.agent), event.payload.kind(), event.fence.unwrap_or(0));
-            let more =
-                if ungranted.len() > 1 { format!("; so do {} more", ungranted.len() - 1) } else { String::new() };
+            let more = and_more(ungranted.len(), "do");
             let words = format!(
                 "{agent} writes {kind} {} of {entity} under fence {fence}, and its log grants none above {granted}{more}",
                 event.id
@@ -165,6 +239,15 @@ impl<'a> RolesAt<'a> {
     fn may(&self, agent: &str, any: &[Verb]) -> Result<bool> {
         let role = self.role_of(agent)?;
         Ok(any.iter().any(|verb| self.rights.has_perm(agent, role.as_deref(), verb.as_str())))
+    }
+
+    /// What an agent lacks of what a task needs.
+    fn missed(&self, agent: &str, needs: &Needs) -> Result<Option<String>> {
+        let role = self.role_of(agent)?;
+        let perm = needs.perm.as_ref().filter(|perm| !self.rights.has_perm(agent, role.as_deref(), perm));
+        let least = needs.precedence.filter(|least| !self.rights.has_precedence(agent, role.as_deref(), *least));
+        let perm = perm.map(|perm| format!("the right {}", quoted(perm)));
+        Ok(perm.or_else(|| least.map(|least| format!("precedence {least}"))))
     }
 
     fn log_of(&self, agent: &str) -> Result<Log> {

@@ -1,6 +1,7 @@
 //! `review`: what the commits of a branch do to the plan, and what of it breaks a rule.
 //!
-//! Both sides are read from git: the commit the branch began at, and its head. What was wrong before the branch began is not
+//! Both sides are read from git: the commit the branch began at, and its head. Where it began at several, what any of them holds is
+//! not the branch's doing. What was wrong before the branch began is not
 //! the branch's doing and is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +26,7 @@ use crate::store::entity::placed;
 use crate::store::layout::{LOG, STORE, task_dir};
 use crate::workspace::Workspace;
 use crate::workspace::lint::{Beside, Tied, across, completed_by_force, dropped_between, line_of, values, values_of};
-use crate::workspace::past::{Past, began_at};
+use crate::workspace::past::{Past, began_at, united};
 
 /// Most findings that are listed unless all are asked for; they are counted all the same.
 const MOST_FINDINGS: usize = 100;
@@ -35,15 +36,20 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
     let objects = ws.objects()?;
     let (base, head) = read_range(&objects, &q.range)?;
     let began = began_at(&objects, base, head)?;
-    let (before, after) = (ws.past_commit(began)?, ws.past_commit(head)?);
-    let touched = before.candidates(&after)?;
+    let befores = began.iter().map(|began| ws.past_commit(*began)).collect::<Result<Vec<Past>>>()?;
+    let after = ws.past_commit(head)?;
+    let mut touched = BTreeSet::new();
+    for before in &befores {
+        touched.extend(before.candidates(&after)?);
+    }
     let mut changes = Vec::new();
     for task in &touched {
-        let (old, new) = (before.entries(*task)?, after.entries(*task)?);
-        changes.extend(between(*task, &old, &new));
+        let old = befores.iter().map(|before| before.entries(*task)).collect::<Result<Vec<_>>>()?;
+        changes.extend(between(*task, &united(old), &after.entries(*task)?));
     }
-    let broken = ws.broken_between(&objects, base, began, head)?;
-    let mut findings = new_findings(ws, &before, &after, &touched, broken)?;
+    let broken = ws.broken_between(&objects, base, &began, head)?;
+    let (began, before) = (began[0], &befores[0]);
+    let mut findings = new_findings(ws, before, &after, &touched, broken)?;
     let settings = settings(ws, &objects, began, head)?;
     changes.sort_by_cached_key(|change| (weight(change, &findings), change.task));
     let summary = summary(&changes, &findings, &settings);
@@ -52,7 +58,7 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
     if !q.all {
         findings.truncate(MOST_FINDINGS);
     }
-    let names = names(ws, q, &before, &after, &findings, &answer)?;
+    let names = names(ws, q, before, &after, &findings, &answer)?;
     let head = json!({
         "base": base.to_string(), "head": head.to_string(), "merge_base": began.to_string(), "range": q.range,
         "summary": summary, "failed": failed, "settings": settings, "findings": findings, "names": names,
@@ -71,7 +77,7 @@ pub fn review_dropped(env: &Env, q: &Review) -> Result<Option<Value>> {
     let Some(repo) = git::discover(cwd)? else { return Ok(None) };
     let objects = repo.objects_with(env)?;
     let (base, head) = read_range(&objects, &q.range)?;
-    let began = began_at(&objects, base, head)?;
+    let began = began_at(&objects, base, head)?[0];
     let here = files::canonical(cwd).map_err(|e| Error::io("find the folder", cwd, &e))?;
     for folder in here.ancestors().filter_map(|folder| folder.strip_prefix(&repo.work_dir).ok()) {
         let findings = dropped_between(&objects, &folder.join(STORE).display().to_string(), began, head)?;

@@ -1,0 +1,295 @@
+//! The gate: a branch is judged by what it does to the plan once it is merged, by the rights of its base.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::Sandbox;
+
+const ROLES: &str = "agents:\n  ada: {perms: [admin], precedence: 20}\n  bob: {perms: [comment, create], precedence: 5}\n  \
+                     carol: {perms: [claim, complete], precedence: 30}\n";
+
+fn commit(room: &Sandbox, message: &str) {
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "--no-verify", "--allow-empty", "-m", message]).text();
+}
+
+/// A plan with roles and one task, as the base has it.
+fn begun() -> (Sandbox, String) {
+    let room = Sandbox::new();
+    fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    let task = room.task("the task", &[]);
+    commit(&room, "base");
+    room.git(&["branch", "feature"]).text();
+    (room, task)
+}
+
+fn switch(room: &Sandbox, to: &str) {
+    room.git(&["switch", "-q", to]).text();
+}
+
+/// The events of a log.
+fn events(room: &Sandbox, task: &str) -> Vec<Value> {
+    let log = fs::read_to_string(room.log_of(task)).unwrap_or_default();
+    log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Appends an event of bob to a log, as if it followed upon all that is there; `more` says what is otherwise about it.
+fn forge(room: &Sandbox, task: &str, kind: &str, payload: Value, more: Value) {
+    let (known, log) = (events(room, task), fs::read_to_string(room.log_of(task)).unwrap_or_default());
+    let lamport = known.iter().map(|event| event["lamport"].as_u64().unwrap()).max().unwrap_or(0) + 40;
+    let mut event = json!({
+        "v": 1, "id": format!("01ZZZZZZZZ{:016}", known.len()), "lamport": lamport, "type": kind,
+        "entity": format!("task/{task}"), "agent": "bob",
+        "parents": known.last().map(|last| &last["id"]).into_iter().collect::<Vec<_>>(), "at": "2026-11-20T10:05:00Z",
+        "precedence": 5, "payload": payload,
+    });
+    for (key, value) in more.as_object().unwrap() {
+        match value {
+            Value::Null => drop(event.as_object_mut().unwrap().remove(key)),
+            value => event[key] = value.clone(),
+        }
+    }
+    fs::create_dir_all(room.task_dir(task)).unwrap();
+    fs::write(room.log_of(task), format!("{log}{event}\n")).unwrap();
+    let _ = room.run(&["lint", "--fix"]);
+}
+
+/// The errors that `lint --base main` and `review` find in the branch; both say the same of who may what.
+#[track_caller]
+fn errors(room: &Sandbox) -> Vec<String> {
+    commit(room, "the branch");
+    let read = |args: &[&str]| {
+        let answer = room.run(args);
+        let findings = answer.json()["data"]["findings"].as_array().unwrap_or_else(|| panic!("{answer:?}")).clone();
+        let errors = findings.iter().filter(|f| f["severity"] == "error");
+        let mut said: Vec<String> =
+            errors.map(|f| format!("{}: {}", f["code"].as_str().unwrap(), f["message"].as_str().unwrap())).collect();
+        said.sort();
+        said
+    };
+    let lint = read(&["lint", "--base", "main"]);
+    let review = read(&["review", "main..HEAD", "--fail-on", "error", "--all"]);
+    assert_eq!(lint, review);
+    lint
+}
+
+/// Asserts that the branch is refused with these words, each in an error of its own, and nothing else.
+#[track_caller]
+fn refused(room: &Sandbox, words: &[&str]) {
+    let said = errors(room);
+    assert!(said.len() == words.len() && words.iter().all(|w| said.iter().any(|s| s.contains(w))), "{said:#?}");
+}
+
+#[track_caller]
+fn passes(room: &Sandbox) {
+    assert_eq!(errors(room), Vec::<String>::new());
+}
+
+#[test]
+fn an_opening_that_would_undo_what_the_base_did_since_needs_a_right() {
+    // The task was never blocked.
+    let (room, task) = begun();
+    room.run_as("carol", &["claim", &task]).data();
+    room.run_as("carol", &["done", &task]).data();
+    commit(&room, "done");
+    switch(&room, "feature");
+    forge(&room, &task, "TaskStatusChanged", json!({"from": "blocked", "to": "open"}), json!({}));
+    refused(&room, &["\"bob\" may not update"]);
+}
+
+#[test]
+fn a_feigned_ignorance_of_a_claim_does_not_undo_it() {
+    // It was blocked, its blocker is finished, and carol claims it: an opening beside that claim would take its place.
+    let room = Sandbox::new();
+    fs::write(room.store().join("roles.yml"), ROLES.replace("precedence: 20", "precedence: 5")).unwrap();
+    let blocker = room.task("the blocker", &[]);
+    let task = room.task("it waits", &["--blocked-by", &blocker]);
+    room.run(&["claim", &blocker]).data();
+    commit(&room, "base");
+    let waits = events(&room, &task).last().unwrap()["id"].clone();
+    room.run(&["done", &blocker]).data();
+    room.run(&["claim", &task]).data();
+    commit(&room, "claimed");
+    room.git(&["switch", "-q", "-c", "feature"]).text();
+    let opening = json!({"from": "blocked", "to": "open"});
+    forge(&room, &task, "TaskStatusChanged", opening, json!({"parents": [waits], "lamport": 900}));
+    let said = errors(&room);
+    assert!(said.iter().any(|said| said.contains("\"bob\" may not update")), "{said:#?}");
+}
+
+#[test]
+fn who_may_only_comment_leaves_it_to_others_to_record_that_a_task_is_open() {
+    let room = Sandbox::new();
+    fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    let blocker = room.task("the blocker", &[]);
+    commit(&room, "base");
+    let task = room.task("it waits", &["--blocked-by", &blocker]);
+    commit(&room, "it waits");
+    room.git(&["switch", "-q", "-c", "aside", "HEAD~1"]).text();
+    room.run(&["claim", &blocker]).data();
+    room.run(&["done", &blocker]).data();
+    commit(&room, "done");
+    switch(&room, "main");
+    room.git(&["merge", "-q", "--no-edit", "aside"]).text();
+    room.git(&["switch", "-q", "-c", "feature"]).text();
+    room.run_as("bob", &["progress", "add", &task, "--content", "a step"]).data();
+    room.run_as("bob", &["resolve"]).data();
+    let moved = |event: &&Value| event["type"] == "TaskStatusChanged";
+    assert_eq!(events(&room, &task).iter().filter(moved).count(), 0);
+    assert_eq!(room.run(&["ready"]).data()["items"][0]["id"], task.as_str(), "it counts as open all the same");
+    passes(&room);
+    room.run(&["resolve"]).data();
+    assert_eq!(room.get(&task)["status"], "open");
+}
+
+#[test]
+fn a_second_creation_of_a_task_of_the_base_asks_for_what_it_does() {
+    let (room, _) = begun();
+    let task = room.task("of the base", &["--acceptance", "it works"]);
+    commit(&room, "a task");
+    switch(&room, "feature");
+    // bob, who may create, creates it too, before it, as an import that is completed and verified already.
+    let at = json!({"lamport": 1, "at": "2026-11-20T10:05:00Z"});
+    let import = json!({"title": "mine", "metadata": {"origin": {"format": "beads", "id": "x"}}});
+    forge(&room, &task, "TaskCreated", import, at);
+    forge(&room, &task, "TaskStatusChanged", json!({"from": "open", "to": "completed"}), json!({}));
+    forge(&room, &task, "TaskVerified", json!({"passed": true}), json!({}));
+    let said = errors(&room);
+    for right in ["complete", "update", "verify"] {
+        assert!(said.iter().any(|said| said.contains(&format!("\"bob\" may not {right}"))), "{right}: {said:#?}");
+    }
+    // The same on a branch where the base has no such task is an import.
+    room.git(&["branch", "-f", "main", "feature~1"]).text();
+    passes(&room);
+}
+
+#[test]
+fn who_archives_does_not_say_how_a_task_ended() {
+    let (room, task) = begun();
+    room.run(&["task", "transition", &task, "--status", "cancelled"]).data();
+    fs::write(room.store().join("roles.yml"), ROLES.replace("comment, create", "archive")).unwrap();
+    commit(&room, "cancelled");
+    room.git(&["switch", "-q", "-C", "feature"]).text();
+    let archived = json!({"from": "completed", "completed_at": "2026-11-20T10:00:00Z"});
+    forge(&room, &task, "TaskArchived", archived, json!({}));
+    refused(&room, &["\"bob\" may not complete"]);
+}
+
+#[test]
+fn an_honest_branch_passes_whatever_its_base_did_since() {
+    let (room, task) = begun();
+    room.run_as("carol", &["claim", &task]).data();
+    room.run_as("carol", &["done", &task]).data();
+    commit(&room, "done");
+    switch(&room, "feature");
+    room.run_as("carol", &["claim", &task, "--here"]).data();
+    room.run_as("bob", &["note", &task, "--content", "a word"]).data();
+    room.run(&["task", "update", &task, "--priority", "3", "--override", "urgent"]).data();
+    passes(&room);
+    let _ = room.git(&["merge", "-q", "--no-edit", "main"]);
+    room.run(&["resolve"]).data();
+    assert_eq!(room.get(&task)["status"], "completed");
+    passes(&room);
+}
+
+#[test]
+fn what_any_of_several_merge_bases_holds_may_not_be_dropped() {
+    let (room, task) = begun();
+    room.run_as("carol", &["claim", &task]).data();
+    room.run_as("carol", &["done", &task]).data();
+    commit(&room, "done");
+    room.git(&["tag", "one"]).text();
+    switch(&room, "feature");
+    room.run(&["task", "create", "--title", "another"]).data();
+    commit(&room, "another");
+    room.git(&["tag", "two"]).text();
+    room.git(&["merge", "-q", "--no-edit", "one"]).text();
+    switch(&room, "main");
+    room.git(&["merge", "-q", "--no-edit", "two"]).text();
+    commit(&room, "go on");
+    switch(&room, "feature");
+    commit(&room, "go on, on the branch");
+    assert_eq!(room.git(&["merge-base", "--all", "main", "feature"]).text().lines().count(), 2);
+    passes(&room);
+    room.git(&["rm", "-rqf", ".agentpm"]).text();
+    room.git(&["checkout", "-q", "two", "--", ".agentpm"]).text();
+    let said = errors(&room);
+    assert!(said.iter().any(|said| said.starts_with("log-rewritten") && said.contains("is gone")), "{said:#?}");
+}
+
+#[test]
+fn an_event_records_the_precedence_that_the_roles_of_the_base_give() {
+    let (room, task) = begun();
+    switch(&room, "feature");
+    room.run_as("bob", &["note", &task, "--content", "a word"]).data();
+    passes(&room);
+    let note = json!({"type": "note", "content": "mine counts more"});
+    forge(&room, &task, "ContextAdded", note.clone(), json!({"precedence": 900}));
+    refused(&room, &["\"bob\" has precedence 5 by the roles of"]);
+    // Left out it is not what the roles give either.
+    room.git(&["reset", "-q", "--hard", "HEAD~1"]).text();
+    forge(&room, &task, "ContextAdded", note, json!({"precedence": null, "id": "01ZZZZZZZZ0000000000000009"}));
+    refused(&room, &["records no precedence"]);
+}
+
+#[test]
+fn a_branch_that_was_cut_under_other_roles_is_honest() {
+    for (since, refused_with) in [("precedence: 9", None), ("precedence: 3", Some("\"bob\" has precedence 3"))] {
+        let (room, task) = begun();
+        fs::write(room.store().join("roles.yml"), ROLES.replace("precedence: 5", since)).unwrap();
+        commit(&room, "other roles");
+        switch(&room, "feature");
+        room.run_as("bob", &["note", &task, "--content", "a word"]).data();
+        refused_with.map_or_else(|| passes(&room), |words| refused(&room, &[words]));
+    }
+    // Where it began there were none.
+    let room = Sandbox::new();
+    let task = room.task("the task", &[]);
+    commit(&room, "base");
+    room.git(&["switch", "-q", "-c", "feature"]).text();
+    room.run_as("bob", &["note", &task, "--content", "a word"]).data();
+    commit(&room, "a word");
+    switch(&room, "main");
+    fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    commit(&room, "roles");
+    switch(&room, "feature");
+    passes(&room);
+}
+
+#[test]
+fn without_any_roles_no_event_has_a_precedence() {
+    let room = Sandbox::new();
+    let task = room.task("the task", &[]);
+    commit(&room, "base");
+    room.git(&["switch", "-q", "-c", "feature"]).text();
+    forge(&room, &task, "TaskUpdated", json!({"set": {"title": "mine"}}), json!({"precedence": 1000}));
+    refused(&room, &["\"bob\" has no precedence"]);
+    // A branch that brings roles in works by them.
+    room.git(&["reset", "-q", "--hard", "main"]).text();
+    fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    room.run(&["task", "update", &task, "--priority", "1"]).data();
+    passes(&room);
+}
+
+#[test]
+fn who_takes_a_task_has_what_it_needs_by_the_roles_of_the_base() {
+    for needs in [["--need-perm", "review"], ["--need-precedence", "40"]] {
+        let room = Sandbox::new();
+        let task = room.task("for few", &needs);
+        fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+        commit(&room, "base");
+        room.git(&["switch", "-q", "-c", "feature"]).text();
+        let roles = ROLES.replace("complete], precedence: 30", "complete, review], precedence: 50");
+        fs::write(room.store().join("roles.yml"), &roles).unwrap();
+        room.run_as("carol", &["claim", &task]).data();
+        let said = errors(&room);
+        assert!(said.iter().any(|said| said.contains("\"carol\" takes") && said.contains("which needs")), "{said:#?}");
+        // Once the base says so, it is permitted; and it was a change of the task before it was asked for.
+        switch(&room, "main");
+        fs::write(room.store().join("roles.yml"), &roles).unwrap();
+        commit(&room, "carol may");
+        switch(&room, "feature");
+        passes(&room);
+    }
+}
