@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::model::event::Stamp;
 use crate::model::id::Id;
 use crate::model::payload::AgentRegistered;
 use crate::model::time::Time;
@@ -21,6 +22,9 @@ pub struct Agent {
     pub metadata: Value,
     /// Its ed25519 public key.
     pub public_key: Option<String>,
+    /// The event that registered the key: what the key signs is bound to it, and so to this store.
+    #[serde(skip)]
+    pub key_since: Option<Stamp>,
     /// When it first registered; `null` where it never did.
     pub created_at: Option<Time>,
     /// The newest events of its log.
@@ -42,6 +46,7 @@ impl Agent {
             role: None,
             metadata: Value::Null,
             public_key: None,
+            key_since: None,
             created_at: None,
             heads: Vec::new(),
             version: 0,
@@ -50,7 +55,7 @@ impl Agent {
     }
 
     /// Takes in what an event says; absent keys stay.
-    pub fn learn(&mut self, said: &AgentRegistered, at: Time) {
+    pub fn learn(&mut self, said: &AgentRegistered, by: Stamp, at: Time) {
         self.created_at.get_or_insert(at);
         if said.role.is_some() {
             self.role.clone_from(&said.role);
@@ -60,6 +65,7 @@ impl Agent {
         }
         if said.public_key.is_some() {
             self.public_key.clone_from(&said.public_key);
+            self.key_since = Some(by);
         }
     }
 }

@@ -176,7 +176,7 @@ rules! {
     /// An Agentpm-Lease line of a commit message names a lease that was never granted, or had been lost.
     LeaseTrailer = "lease-trailer", Error, Free, "look at agentpm log of the task; whoever holds it now decides what becomes of the commit";
     /// An event has no signature though roles.yml asks for one.
-    SignatureMissing = "signature-missing", Error, Firm, "take the change back and make it again with the agent's key: agentpm agent register --new-key makes one";
+    SignatureMissing = "signature-missing", Error, Firm, "make the change again in a clone that has the agent's key; AGENTPM_KEY names its file";
     /// An event's signature is not that of the agent it names over the line as it stands: forged, altered or copied.
     SignatureWrong = "signature-wrong", Error, Firm, "restore the true line from git history; ask whose change it is";
     /// A line of config.toml or roles.yml has no meaning.

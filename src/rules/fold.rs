@@ -641,7 +641,7 @@ pub fn fold_agent<'a>(name: &str, entries: impl IntoIterator<Item = &'a Entry>) 
         agent.version += 1;
         agent.lamport = agent.lamport.max(event.lamport);
         match &event.payload {
-            Payload::AgentRegistered(p) | Payload::AgentUpdated(p) => agent.learn(p, event.at),
+            Payload::AgentRegistered(p) | Payload::AgentUpdated(p) => agent.learn(p, event.stamp(), event.at),
             other => {
                 let message = format!("{} {} has no effect on an agent", other.kind(), event.id);
                 findings.push(Finding::new(Rule::EventIneffective, message).event(event.id));

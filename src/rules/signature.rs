@@ -1,13 +1,16 @@
 //! Signatures of events: who wrote a line, beyond what it says of itself (ed25519, RFC 8032).
 //!
 //! Promises: what is signed is the line as it stands in its log, without the signature: id, entity, parents, author, time and
-//! payload. A line that was altered, or copied into another task's log under that task's name, does not verify.
+//! payload; and the event that registered the key, which binds it to the store where that happened. A line that was altered, copied
+//! into another task's log under that task's name, or brought in from a store where its author has the same key, does not verify. A
+//! signature has one form: the lowercase digits of the canonical bytes.
 //! Refuses to know: where keys are kept, and which events need a signature.
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 use crate::error::{Error, Result};
 use crate::model::event::{Entry, Event};
+use crate::model::id::Id;
 
 /// What keys and signatures begin with, so that another kind can be told from this one.
 const KIND: &str = "ed25519:";
@@ -41,12 +44,12 @@ impl SecretKey {
         format!("{KIND}{}", hex(self.0.verifying_key().as_bytes()))
     }
 
-    /// The event with its signature, as the line it has.
+    /// The event with its signature, as the line it has. `registered` is the event that registered the key.
     ///
     /// Errors: as [`Entry::new`].
-    pub fn sign(&self, event: Event) -> Result<Entry> {
-        let line = Event { sig: None, ..event.clone() }.to_line()?;
-        let sig = format!("{KIND}{}", hex(&self.0.sign(line.as_bytes()).to_bytes()));
+    pub fn sign(&self, event: Event, registered: Id) -> Result<Entry> {
+        let text = bound(&Event { sig: None, ..event.clone() }.to_line()?, registered);
+        let sig = format!("{KIND}{}", hex(&self.0.sign(text.as_bytes()).to_bytes()));
         Entry::new(Event { sig: Some(sig), ..event })
     }
 }
@@ -61,12 +64,19 @@ pub fn check_public(text: &str) -> Result<()> {
     })
 }
 
-/// Whether the signature of a line was made with one of these public keys.
-pub fn is_signed_by<'a>(entry: &Entry, keys: impl IntoIterator<Item = &'a str>) -> bool {
+/// Whether the signature of a line was made with one of these public keys, each with the event that registered it.
+pub fn is_signed_by<'a>(entry: &Entry, keys: impl IntoIterator<Item = (&'a str, Id)>) -> bool {
     let Some((text, sig)) = signed_text(&entry.line) else { return false };
     let Some(sig) = sig.strip_prefix(KIND).and_then(bytes_of::<64>) else { return false };
     let sig = Signature::from_bytes(&sig);
-    keys.into_iter().filter_map(key_of).any(|key| key.verify_strict(text.as_bytes(), &sig).is_ok())
+    keys.into_iter().any(|(key, registered)| {
+        key_of(key).is_some_and(|key| key.verify_strict(bound(&text, registered).as_bytes(), &sig).is_ok())
+    })
+}
+
+/// What is signed: a line, and the event that registered the key in this store.
+fn bound(line: &str, registered: Id) -> String {
+    format!("{line}\n{registered}")
 }
 
 /// A line without its signature, and the signature, which is its last key.
@@ -94,7 +104,8 @@ fn bytes_of<const N: usize>(text: &str) -> Option<[u8; N]> {
         let [high, low] = [pair[0], pair[1]].map(|digit| (digit as char).to_digit(16));
         *byte = u8::try_from(high? * 16 + low?).ok()?;
     }
-    Some(out)
+    // Uppercase digits would be another text for the same bytes.
+    (hex(&out) == text).then_some(out)
 }
 
 #[cfg(test)]
@@ -105,12 +116,17 @@ mod tests {
     const LINE: &str = r#"{"v":1,"id":"01K5R4XJ7Z0000000000000001","lamport":1,"type":"TaskCreated","entity":"task/01K5R4XJ7Z0000000000000000","agent":"a","at":"2026-11-20T10:00:00Z","payload":{"title":"x"}}"#;
 
     #[test]
-    fn a_line_is_signed_by_its_key_and_by_no_other() {
+    fn a_line_is_signed_by_its_key_in_its_store_and_by_no_other() {
         let (key, other) = (SecretKey::new([7; 32]), SecretKey::new([8; 32]));
-        let signed = key.sign(parse_line(LINE).unwrap()).unwrap();
-        assert!(is_signed_by(&signed, [key.public().as_str()]));
-        assert!(is_signed_by(&signed, [other.public().as_str(), key.public().as_str()]));
-        assert!(!is_signed_by(&signed, [other.public().as_str()]));
+        let [here, elsewhere] =
+            ["01K5R4XJ7Z0000000000000008", "01K5R4XJ7Z0000000000000009"].map(|id| id.parse().unwrap());
+        let signed = key.sign(parse_line(LINE).unwrap(), here).unwrap();
+        let (public, others) = (key.public(), other.public());
+        let own = [(public.as_str(), here)];
+        assert!(is_signed_by(&signed, own));
+        assert!(is_signed_by(&signed, [(others.as_str(), here), own[0]]));
+        assert!(!is_signed_by(&signed, [(others.as_str(), here)]));
+        assert!(!is_signed_by(&signed, [(public.as_str(), elsewhere)]), "the key as another store registered it");
         let altered = |from: &str, to: &str| {
             let line = signed.line.replacen(from, to, 1);
             Entry { event: parse_line(&line).unwrap(), line: line.into_boxed_str() }
@@ -120,9 +136,34 @@ mod tests {
             ("0000000000\",\"agent", "0000000009\",\"agent"),
             ("\"agent\":\"a\"", "\"agent\":\"b\""),
         ] {
-            assert!(!is_signed_by(&altered(from, to), [key.public().as_str()]), "{from}");
+            assert!(!is_signed_by(&altered(from, to), own), "{from}");
         }
+        let sig = signed.event.sig.clone().unwrap();
+        assert!(!is_signed_by(&altered(&sig, &sig.to_uppercase().replace("ED25519", "ed25519")), own), "another form");
         assert_eq!(SecretKey::from_text(&key.to_text()).unwrap().public(), key.public());
         assert!(SecretKey::from_text("ed25519:12").is_err() && check_public("rsa:00").is_err());
+    }
+
+    #[test]
+    fn a_signature_has_one_form() {
+        // The scalar of the second half, plus the order of the group, is another number for the same point.
+        const ORDER: [u8; 32] = [
+            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        ];
+        let (key, id) = (SecretKey::new([7; 32]), "01K5R4XJ7Z0000000000000008".parse().unwrap());
+        let signed = key.sign(parse_line(LINE).unwrap(), id).unwrap();
+        let sig = signed.event.sig.clone().unwrap();
+        let mut bytes = bytes_of::<64>(sig.strip_prefix(KIND).unwrap()).unwrap();
+        let mut carry = 0u16;
+        for (byte, more) in bytes[32..].iter_mut().zip(ORDER) {
+            carry += u16::from(*byte) + u16::from(more);
+            *byte = u8::try_from(carry & 0xff).unwrap();
+            carry >>= 8;
+        }
+        let line = signed.line.replace(&sig, &format!("{KIND}{}", hex(&bytes)));
+        let other = Entry { event: parse_line(&line).unwrap(), line: line.into_boxed_str() };
+        let public = key.public();
+        assert!(is_signed_by(&signed, [(public.as_str(), id)]) && !is_signed_by(&other, [(public.as_str(), id)]));
     }
 }

@@ -244,15 +244,16 @@ fn redact(old: &mut [Entry], fresh: &mut [Entry]) -> Result<bool> {
     Ok(changed)
 }
 
-/// Takes the text out of a ContextAdded line. Says whether it had any.
+/// Takes the text out of a ContextAdded line, the reason too. Says whether it had any.
 ///
 /// Errors: `ERR_VALIDATION` where it could not be written anew.
 pub fn without_text(entry: &mut Entry) -> Result<bool> {
     if let Payload::ContextAdded(added) = &mut entry.event.payload
-        && !(added.content.is_empty() && added.metadata.is_null())
+        && !(added.content.is_empty() && added.metadata.is_null() && entry.event.why.is_none())
     {
         added.content.clear();
         added.metadata = serde_json::Value::Null;
+        entry.event.why = None;
         *entry = Entry::new(entry.event.clone())?;
         return Ok(true);
     }

@@ -1,7 +1,7 @@
 //! The keys with which this clone signs what its agents do.
 //!
 //! Promises: a new key is on disk before its public half is registered, and signs only after that; the registration itself is
-//! signed with the key before it, where there was one. A kill in between loses no key.
+//! signed with the key before it, or with the new key where there was none. A kill in between loses no key.
 //! Refuses to know: what a signature is (`rules::signature`).
 
 use serde_json::json;
@@ -35,6 +35,14 @@ impl Workspace {
         let next = self.read_key(agent, &next)?;
         let registered = load_agent(&self.store, agent)?.0.public_key;
         Ok(if registered.as_ref() == Some(&next.public()) { Some(next) } else { held })
+    }
+
+    /// The key that is about to be registered for an agent, where it has this public half.
+    ///
+    /// Errors: as [`Workspace::key_of`].
+    pub(super) fn next_key(&self, agent: &str, runtime: &Dir, public: &str) -> Result<Option<SecretKey>> {
+        let next = keys::read(runtime, &next(agent))?.map(|text| self.read_key(agent, &text)).transpose()?;
+        Ok(next.filter(|key| key.public() == public))
     }
 
     fn read_key(&self, agent: &str, text: &str) -> Result<SecretKey> {

@@ -203,6 +203,27 @@ impl<'a> Scene<'a> {
         Ok(self.key.as_ref().and_then(Option::as_ref))
     }
 
+    /// The event as its line, signed where the actor has a key. What a key signs is bound to the event that registered it.
+    fn signed(&mut self, event: Event) -> Result<Entry> {
+        if event.payload.journal_only() {
+            return Entry::new(event);
+        }
+        if self.key()?.is_none() {
+            let next = match &event.payload {
+                Payload::AgentRegistered(p) | Payload::AgentUpdated(p) => p.public_key.as_deref(),
+                _ => None,
+            };
+            let own = next.filter(|_| event.entity == Entity::Agent(self.me.agent.clone()));
+            let next = own.map(|key| self.ws.next_key(&self.me.agent, self.runtime, key)).transpose()?.flatten();
+            return next.map_or_else(|| Entry::new(event.clone()), |key| key.sign(event.clone(), event.id));
+        }
+        let agent = self.agent(&self.me.agent.clone())?;
+        let Some(key) = self.key()? else { return Entry::new(event) };
+        let registered = agent.key_since.filter(|_| agent.public_key.as_ref() == Some(&key.public()));
+        let id = event.id;
+        key.sign(event, registered.map_or(id, |stamp| stamp.id))
+    }
+
     fn role(&mut self) -> Result<Option<String>> {
         if self.role.is_none() {
             self.role = Some(load_agent(&self.ws.store, &self.me.agent)?.0.role);
@@ -727,10 +748,7 @@ impl Stage for Scene<'_> {
             sig: None,
         };
         let id = event.id;
-        let entry = match self.key()? {
-            Some(key) if !event.payload.journal_only() => key.sign(event)?,
-            _ => Entry::new(event)?,
-        };
+        let entry = self.signed(event)?;
         if lamport <= MAX_CLOCK {
             self.lamport = lamport;
         }

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::changed::{config_changed, role_taken, roles_changed};
+use super::changed::{config_changed, roles_changed};
 use super::commits::registered;
 use super::permitted::RolesAt;
 use super::rewritten::{otherwise, rewritten};
@@ -22,7 +22,6 @@ use crate::git::{Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
-use crate::model::payload::Payload;
 use crate::model::settings::LintSettings;
 use crate::store::config::{MAX_CONFIG, combine};
 use crate::store::entity::read_log;
@@ -63,7 +62,7 @@ impl Workspace {
         let agents = self.agents()?.into_iter().map(|agent| logs(agent.name)).collect::<Result<Vec<_>>>()?;
         let vanished = Vanished::between(self, &objects, base, head)?;
         let registered = registered(&agents, &vanished);
-        roles.heed_new_keys(&registered)?;
+        roles.heed_new_keys(&registered);
         let mut keys = Keys::default();
         for (name, entries) in &registered {
             keys.take_in(name, entries);
@@ -146,20 +145,12 @@ impl Workspace {
                 findings.extend(changed(&path, old.as_deref(), new.as_deref()));
             }
         }
-        let Some(granted) = roles.roles() else { return Ok(findings) };
-        for agent in self.agents()? {
-            let before = roles.role_of(&agent.name)?;
-            let Some(words) = role_taken(granted, &agent.name, before.as_deref(), agent.role.as_deref()) else {
-                continue;
-            };
-            let log = read_log(&self.store, &Entity::Agent(agent.name.clone()))?;
-            let names_role = |entry: &&Entry| match &entry.event.payload {
-                Payload::AgentRegistered(p) | Payload::AgentUpdated(p) => p.role == agent.role,
-                _ => false,
-            };
-            let line = log.entries.iter().rev().find(names_role).and_then(|entry| log.line_of(entry.event.id));
-            let path = self.store.shown(format!("{AGENTS}/{}/{LOG}", agent.name));
-            findings.push(Finding::new(Rule::RulesChanged, words).at(path, line));
+        for name in self.agent_names()? {
+            let entity = Entity::Agent(name);
+            let Some((folder, _)) = home(&entity) else { continue };
+            let (log, path) = (read_log(&self.store, &entity)?, self.store.shown(folder.join(LOG)));
+            let Entity::Agent(name) = entity else { continue };
+            findings.extend(roles.agent_changed(&name, &path, &log)?);
         }
         Ok(findings)
     }

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::base::merged;
-use super::changed::role_taken;
 use super::dropped::dropped_between;
 use super::permitted::RolesAt;
 use super::rewritten::{otherwise, rewritten};
@@ -21,8 +20,6 @@ use crate::git::{Change, Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
-use crate::model::payload::Payload;
-use crate::rules::fold::fold_agent;
 use crate::store::layout::{AGENTS, LOG, home};
 use crate::store::log::Log;
 use crate::workspace::Workspace;
@@ -90,7 +87,7 @@ impl Trees<'_> {
         let brings = self.objects.item(self.head, &self.ws.store.shown("roles.yml"))?.is_some();
         roles.judge_precedence(&self.began, brings)?;
         let registered = registered(&agents, &self.vanished);
-        roles.heed_new_keys(&registered)?;
+        roles.heed_new_keys(&registered);
         let mut keys = Keys::default();
         for (name, entries) in &registered {
             keys.take_in(name, entries);
@@ -118,7 +115,7 @@ impl Trees<'_> {
                 _ => finding,
             }));
         }
-        findings.extend(self.roles_taken(&roles, &agents)?);
+        findings.extend(self.agents_changed(&roles, &agents)?);
         Ok(findings)
     }
 
@@ -196,21 +193,12 @@ impl Trees<'_> {
         Ok(findings)
     }
 
-    /// What agents gain that registered on the branch with another role.
-    fn roles_taken(&self, roles: &RolesAt<'_>, agents: &[(String, Vec<Entry>)]) -> Result<Vec<Finding>> {
-        let (Some(granted), mut findings) = (roles.roles(), Vec::new()) else { return Ok(Vec::new()) };
-        for (name, entries) in agents {
-            let (before, after) = (roles.role_of(name)?, fold_agent(name, entries).0.role);
-            let Some(words) = role_taken(granted, name, before.as_deref(), after.as_deref()) else { continue };
-            let entity = Entity::Agent(name.clone());
-            let log = self.log(self.head, &entity)?;
-            let names_role = |entry: &&Entry| match &entry.event.payload {
-                Payload::AgentRegistered(p) | Payload::AgentUpdated(p) => p.role == after,
-                _ => false,
-            };
-            let line = entries.iter().rev().find(names_role).and_then(|entry| log.line_of(entry.event.id));
+    /// What the branch changes of agents.
+    fn agents_changed(&self, roles: &RolesAt<'_>, agents: &[(String, Vec<Entry>)]) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for (name, _) in agents {
             let path = self.ws.store.shown(format!("{AGENTS}/{name}/{LOG}"));
-            findings.push(Finding::new(Rule::RulesChanged, words).at(path, line));
+            findings.extend(roles.agent_changed(name, &path, &self.log(self.head, &Entity::Agent(name.clone()))?)?);
         }
         Ok(findings)
     }

@@ -7,12 +7,15 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::changed::role_taken;
 use super::signed::{self, Asks, Keys};
 use crate::error::Result;
 use crate::git::{Item, Mode, Objects, Oid};
+use crate::model::agent::Agent;
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name, quoted};
+use crate::model::payload::{AgentRegistered, Payload};
 use crate::rules::fold::{fold, fold_agent};
 use crate::rules::rights::{Asked, Needs};
 use crate::rules::roles::{Rights, Roles, Verb};
@@ -20,6 +23,7 @@ use crate::store::config::MAX_CONFIG;
 use crate::store::layout::{AGENTS, LOG, shown};
 use crate::store::log::Log;
 use crate::store::yaml;
+use crate::workspace::past::united;
 
 /// What a branch set out with.
 struct Fork<'a> {
@@ -38,7 +42,7 @@ pub(super) struct RolesAt<'a> {
     name: String,
     rights: Rights,
     readable: bool,
-    known: RefCell<BTreeMap<String, Option<String>>>,
+    known: RefCell<BTreeMap<String, Agent>>,
     /// What the precedence in events is held against besides; `None` where it is not judged.
     fork: Option<Fork<'a>>,
     /// The keys that agents had by then, and those registered since under these.
@@ -117,19 +121,43 @@ impl<'a> RolesAt<'a> {
         let folder = self.tree.map(|tree| self.objects.item(tree, &shown(&self.store, AGENTS))).transpose()?.flatten();
         let Some(folder) = folder.filter(|item| self.any() && item.mode == Mode::Tree) else { return Ok(keys) };
         for name in self.objects.items(folder.oid)?.into_keys().filter(|name| check_agent_name(name).is_ok()) {
-            keys.take_in(&name, &self.log_of(&name)?.entries);
+            keys.take_in_present(&self.agent(&name)?);
         }
+        keys.let_vouch(&|agent| self.may(agent, &[Verb::Register]))?;
         Ok(keys)
     }
 
-    /// Takes in what agents registered since, as far as their own keys signed it, or those of who might register others by then.
-    pub fn heed_new_keys(&mut self, agents: &[(String, Vec<Entry>)]) -> Result<()> {
-        let mut keys = self.keys.clone();
+    /// Takes in what agents registered since, as far as their own keys signed it.
+    pub fn heed_new_keys(&mut self, agents: &[(String, Vec<Entry>)]) {
         for (name, entries) in agents {
-            keys.take_in_signed(name, entries, &self.keys, &|author| self.may(author, &[Verb::Register]))?;
+            self.keys.take_in_signed(name, entries);
         }
-        self.keys = keys;
-        Ok(())
+    }
+
+    /// What a branch changes of an agent: its key, and what it may do. `log` is its log on the branch.
+    pub fn agent_changed(&self, name: &str, path: &str, log: &Log) -> Result<Vec<Finding>> {
+        let before = self.agent(name)?;
+        let after = fold_agent(name, &united([log.entries.clone(), self.log_of(name)?.entries])).0;
+        let said = |entry: &&Entry, is: &dyn Fn(&AgentRegistered) -> bool| match &entry.event.payload {
+            Payload::AgentRegistered(p) | Payload::AgentUpdated(p) => is(p),
+            _ => false,
+        };
+        let last = |is: &dyn Fn(&AgentRegistered) -> bool| log.entries.iter().rev().find(|entry| said(entry, is));
+        let roles = self.roles().and_then(|roles| {
+            let words = role_taken(roles, name, before.role.as_deref(), after.role.as_deref())?;
+            Some((words, last(&|p| p.role == after.role)))
+        });
+        let key = after.public_key.as_deref().filter(|key| before.public_key.as_deref() != Some(key)).map(|key| {
+            let by = last(&|p| p.public_key.as_deref() == Some(key));
+            let what = if before.public_key.is_some() { "another key" } else { "a key" };
+            let who = by.map_or("an agent that is not named", |entry| &entry.event.author.agent);
+            (format!("{} registers {what} for {}: {key}", quoted(who), quoted(name)), by)
+        });
+        let found = |(words, by): (String, Option<&Entry>)| {
+            let line = by.and_then(|entry| log.line_of(entry.event.id));
+            Finding::new(Rule::RulesChanged, words).at(path, line)
+        };
+        Ok(roles.into_iter().chain(key).map(found).collect())
     }
 
     /// The events of a log that are not among the known ones and were not permitted, or not signed where that is asked for.
@@ -259,12 +287,17 @@ impl<'a> RolesAt<'a> {
 
     /// The role an agent had registered with by then.
     pub fn role_of(&self, agent: &str) -> Result<Option<String>> {
-        if let Some(known) = self.known.borrow().get(agent) {
+        self.agent(agent).map(|agent| agent.role)
+    }
+
+    /// An agent as it was by then.
+    fn agent(&self, name: &str) -> Result<Agent> {
+        if let Some(known) = self.known.borrow().get(name) {
             return Ok(known.clone());
         }
-        let role = fold_agent(agent, &self.log_of(agent)?.entries).0.role;
-        self.known.borrow_mut().insert(agent.to_owned(), role.clone());
-        Ok(role)
+        let agent = fold_agent(name, &self.log_of(name)?.entries).0;
+        self.known.borrow_mut().insert(name.to_owned(), agent.clone());
+        Ok(agent)
     }
 }
 

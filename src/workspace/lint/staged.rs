@@ -56,7 +56,12 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
         })
         .collect();
     let mut suspects = Vec::new();
-    let roles = RolesAt::read(&staging.objects, staging.tree, &place.name, "HEAD")?;
+    let mut roles = RolesAt::read(&staging.objects, staging.tree, &place.name, "HEAD")?;
+    let of_agent = |entity: Entity| match &entity {
+        Entity::Agent(name) => Some(staging.entries(&entity).map(|(_, new)| (name.clone(), new))),
+        _ => None,
+    };
+    roles.heed_new_keys(&staging.entities().into_iter().filter_map(of_agent).collect::<Result<Vec<_>>>()?);
     for entity in staging.entities() {
         let (found, suspected) = staging.judge(&entity)?;
         findings.extend(found);
