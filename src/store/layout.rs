@@ -24,6 +24,13 @@ pub const TASKS: &str = "tasks";
 pub const AGENTS: &str = "agents";
 /// Folder of runtime state where the git folder cannot be written.
 pub const LOCAL: &str = ".local";
+/// Whether a path below the store is that of an archive of closed tasks, `archive/<YYYY-MM>.jsonl`.
+pub fn is_archive(below: &str) -> bool {
+    let month = below.strip_prefix("archive/").and_then(|name| name.strip_suffix(".jsonl"));
+    let fits = |(n, byte): (usize, u8)| if n == 4 { byte == b'-' } else { byte.is_ascii_digit() };
+    month.is_some_and(|month| month.len() == 7 && month.bytes().enumerate().all(fits))
+}
+
 /// Version of the store's format that this program writes.
 pub const FORMAT: u64 = 1;
 

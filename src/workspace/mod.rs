@@ -84,6 +84,8 @@ pub struct Workspace {
     options: Options,
     /// Where runtime state lies; the folder may not exist yet.
     runtime_path: PathBuf,
+    /// That place came with a commit, so that nothing of it is opened; `runtime_path` leads nowhere then.
+    runtime_tracked: bool,
     /// The runtime folder, where it exists.
     runtime: Option<Dir>,
     /// How the journal names this store, once that was looked up.

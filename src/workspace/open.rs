@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::hooks::set_drivers;
-use super::runtime_place::{RUNTIME, runtime_path};
+use super::runtime_place::{RUNTIME, is_tracked, runtime_path};
 use super::{Workspace, agents_md};
 use crate::env::Env;
 use crate::env::files::{self, Dir};
@@ -90,7 +90,12 @@ impl Workspace {
         store: Store,
         (settings, findings, rights): (Settings, Vec<Finding>, Rights),
     ) -> Self {
-        let runtime_path = runtime_path(repo.as_ref(), &store, settings.runtime.place);
+        let mut runtime_path = runtime_path(repo.as_ref(), &store, settings.runtime.place);
+        let runtime_tracked = repo.as_ref().is_some_and(|repo| is_tracked(&env, repo, &store, &runtime_path));
+        if let Some(repo) = repo.as_ref().filter(|_| runtime_tracked) {
+            // HEAD is a file; nothing is below it.
+            runtime_path = repo.git_dir.join("HEAD").join(RUNTIME);
+        }
         let mut ws = Workspace {
             env,
             store,
@@ -101,11 +106,12 @@ impl Workspace {
             rights,
             options,
             runtime_path,
+            runtime_tracked,
             runtime: None,
             store_key: OnceLock::new(),
             notices: Default::default(),
         };
-        ws.runtime = Dir::open(&ws.runtime_path).ok().filter(|_| !ws.runtime_is_tracked());
+        ws.runtime = Dir::open(&ws.runtime_path).ok();
         ws
     }
 
@@ -236,7 +242,8 @@ pub(super) fn place_in_git(env: &Env, options: &Options) -> Result<Option<Place>
         },
     };
     if let Some(store) = store {
-        let runtime = Dir::open(&runtime_path(Some(&repo), &store, RuntimePlace::default())).ok();
+        let path = runtime_path(Some(&repo), &store, RuntimePlace::default());
+        let runtime = Dir::open(&path).ok().filter(|_| !is_tracked(env, &repo, &store, &path));
         return Ok(Some(Place { repo, name: store.name, runtime }));
     }
     // A hook runs anywhere: without a plan in sight, git's odder forms are nothing to complain of.

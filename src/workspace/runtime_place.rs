@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::Workspace;
+use crate::env::Env;
 use crate::env::files::{self, Dir, Kind};
 use crate::error::{Code, Error, Result};
 use crate::git::Repo;
@@ -50,6 +51,12 @@ pub(super) fn runtime_path(repo: Option<&Repo>, store: &Store, place: RuntimePla
     }
 }
 
+/// Whether a runtime folder lies in the store and git tracks files in it: state that came with a commit is never opened.
+pub(super) fn is_tracked(env: &Env, repo: &Repo, store: &Store, path: &Path) -> bool {
+    let tracked = || repo.objects()?.is_in_index(&repo.index_in_force(env), &store.shown(LOCAL));
+    path.starts_with(store.path()) && tracked().unwrap_or(true)
+}
+
 /// Whether a journal is in a folder. One that this process may not look into is taken to have one: another user's state must not
 /// be passed over.
 fn has_journal(dir: std::io::Result<Dir>) -> bool {
@@ -89,7 +96,7 @@ impl Workspace {
             ))
             .hint("use a newer agentpm; reading works with this one"));
         }
-        if self.runtime_is_tracked() {
+        if self.runtime_tracked {
             return Err(tracked(&self.store.shown(LOCAL)));
         }
         let dir = self.make_runtime(&self.runtime_path)?;
@@ -145,23 +152,12 @@ impl Workspace {
         .hint(hint)
     }
 
-    /// Whether the runtime folder lies in the store and git tracks files in it: state that came with a commit is never opened.
-    pub(super) fn runtime_is_tracked(&self) -> bool {
-        let Some(repo) = self.repo.as_ref().filter(|_| !self.runtime_is_shared()) else { return false };
-        let local = self.store.shown(LOCAL);
-        repo.objects()
-            .is_ok_and(|objects| objects.is_in_index(&repo.index_in_force(&self.env), &local).unwrap_or(false))
-    }
-
     /// Why this process cannot use the runtime state of the clone, or may not know all of it; `None` where it can. A disk that is
     /// mounted read-only is no trouble.
     pub(super) fn runtime_trouble(&self) -> Option<String> {
         let path = &self.runtime_path;
-        if self.runtime_is_tracked() {
-            return Some(format!(
-                "git tracks files in {}; state that came with a commit is never opened",
-                path.display()
-            ));
+        if self.runtime_tracked {
+            return Some(tracked(&self.store.shown(LOCAL)).message);
         }
         let opened = Dir::open(path);
         let refused = match &opened {
@@ -183,7 +179,7 @@ impl Workspace {
 
     /// Whether leases and locks are shared with the other worktrees of this clone.
     pub fn runtime_is_shared(&self) -> bool {
-        !self.runtime_path.starts_with(self.store.path())
+        !self.runtime_tracked && !self.runtime_path.starts_with(self.store.path())
     }
 
     /// The folder for what this worktree alone keeps: its id and its read model.

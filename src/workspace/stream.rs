@@ -170,7 +170,7 @@ impl Workspace {
 
     /// Events of this store's journal after one of them; after these, where it cannot be written, those that are only in the logs.
     fn arrivals(&self, since: Option<Id>, unnoted: Unnoted) -> Result<Arrivals<'_>> {
-        let runtime = Dir::open(&self.runtime_path).ok().filter(|_| !self.runtime_is_tracked());
+        let runtime = Dir::open(&self.runtime_path).ok();
         let journals = runtime.map_or_else(|| Ok(Journals::default()), |runtime| Journals::open(&runtime))?;
         let own = self.store_key();
         let mut found = since.is_none();

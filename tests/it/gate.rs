@@ -293,3 +293,60 @@ fn who_takes_a_task_has_what_it_needs_by_the_roles_of_the_base() {
         passes(&room);
     }
 }
+
+#[test]
+fn an_event_has_the_id_of_no_event_of_another_log() {
+    let (room, task) = begun();
+    let other = room.task("another", &[]);
+    commit(&room, "another");
+    let taken = events(&room, &other).last().unwrap()["id"].clone();
+    switch(&room, "feature");
+    let note = json!({"type": "note", "content": "a word"});
+    forge(&room, &task, "ContextAdded", note.clone(), json!({"id": taken}));
+    refused(&room, &["event-id-conflict: event"]);
+    // The same within one branch; there lint sees it without a base too.
+    room.git(&["reset", "-q", "--hard", "main"]).text();
+    for log in [&task, &other] {
+        forge(&room, log, "ContextAdded", note.clone(), json!({"id": "01ZZZZZZZZ0000000000000077"}));
+    }
+    refused(&room, &["has the id of an event of task/"]);
+    assert_eq!(room.finding_codes(), ["event-id-conflict"]);
+}
+
+#[test]
+fn runtime_state_and_archives_that_come_with_a_commit_are_looked_into() {
+    let (room, task) = begun();
+    switch(&room, "feature");
+    let (local, archive) = (room.store().join(".local"), room.store().join("archive"));
+    fs::create_dir_all(&local).unwrap();
+    fs::create_dir_all(&archive).unwrap();
+    let secret = room.beside("a file of another kind");
+    fs::write(&secret, "untouched").unwrap();
+    std::os::unix::fs::symlink(&secret, local.join("index.db")).unwrap();
+    fs::write(local.join("journal.jsonl"), "{\"forged\":true}\n").unwrap();
+    fs::write(archive.join("2026-11.jsonl"), "no event\n").unwrap();
+    fs::write(archive.join("hidden.jsonl"), "anything\n").unwrap();
+    room.git(&["add", "-Af"]).text();
+    let staged = room.run(&["lint", "--staged"]).json()["data"]["errors"].clone();
+    room.git(&["commit", "-q", "--no-verify", "-m", "a place of its own"]).text();
+    let read = |args: &[&str]| {
+        let answer = room.run(args);
+        let findings = answer.json()["data"]["findings"].as_array().unwrap_or_else(|| panic!("{answer:?}")).clone();
+        findings.iter().filter(|f| f["severity"] == "error").map(|f| f["path"].as_str().unwrap().to_owned()).collect()
+    };
+    let review: Vec<String> = read(&["review", "main..HEAD"]);
+    for lint in [&["lint"][..], &["lint", "--base", "main"]] {
+        let lint: Vec<String> = read(lint);
+        for path in [".agentpm/.local", ".agentpm/archive/2026-11.jsonl", ".agentpm/archive/hidden.jsonl"] {
+            assert!(lint.iter().any(|found| found == path), "{path}: {lint:?}");
+            assert!(review.iter().any(|found| found.starts_with(path)), "{path}: {review:?}");
+        }
+    }
+    assert_eq!(staged, 4);
+    // Questions are answered without it, and changes are refused.
+    assert_eq!(room.run(&["ls"]).data()["total"], 1);
+    room.run(&["note", &task, "--content", "x"]).error("ERR_CORRUPT", 8);
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "untouched");
+    assert!(fs::symlink_metadata(local.join("index.db")).unwrap().is_symlink());
+    assert_eq!(fs::read_dir(&local).unwrap().count(), 2);
+}

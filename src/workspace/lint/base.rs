@@ -8,11 +8,13 @@
 //! What its commits hold and the tip lacks is judged with it.
 //! Refuses to know: which right an event asks for (`rules::rights`).
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::changed::{config_changed, roles_changed};
 use super::commits::registered;
 use super::permitted::RolesAt;
+use super::repeated::{Fresh, own_ids};
 use super::rewritten::{otherwise, rewritten};
 use super::signed::{self, Asks, Keys};
 use super::vanished::Vanished;
@@ -105,13 +107,16 @@ impl Workspace {
         entities.extend(vanished.entities().cloned());
         let other = |other: &Entity| Ok(vanished.with(other, self.entries_now(here, other)?));
         let (top, mut findings) = (objects.commit(base)?.tree, Vec::new());
+        let (fresh, mut had) = (RefCell::new(Fresh::default()), BTreeMap::new());
         for entity in &entities {
             let Some((folder, _)) = home(entity) else { continue };
             let path = self.store.shown(folder.join(LOG));
             let before = Log::of(&objects.file(top, &path)?.unwrap_or_default()).entries;
             let known: BTreeSet<Id> = before.iter().map(|entry| entry.event.id).collect();
             let log = self.log_now(here, entity)?;
+            had.extend(own_ids(entity, &before).into_iter().map(|id| (id, entity.clone())));
             let judge = |whole: &Log| {
+                fresh.borrow_mut().take_in(entity, whole, &known);
                 let mut found = otherwise(entity, &path, &before, whole);
                 found.extend(roles.judge(entity, &path, &merged(whole, &before), &known, &other)?);
                 // What the tip itself has is judged with the whole store.
@@ -122,6 +127,7 @@ impl Workspace {
             };
             findings.extend(vanished.judge(entity, &log, &judge)?);
         }
+        findings.extend(fresh.borrow().repeated(&self.store.name, &had));
         Ok(findings)
     }
 

@@ -4,12 +4,15 @@
 //! base has them.
 //! Refuses to know: what a log or a readable file says (`review`), and what changed in the settings.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::base::merged;
 use super::dropped::dropped_between;
+use super::odd::in_archive;
 use super::permitted::RolesAt;
+use super::repeated::Fresh;
 use super::rewritten::{otherwise, rewritten};
 use super::signed::{self, Asks, Keys};
 use super::staged::{is_place_of_new, read};
@@ -20,7 +23,7 @@ use crate::git::{Change, Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
-use crate::store::layout::{AGENTS, LOG, home};
+use crate::store::layout::{AGENTS, LOG, home, is_archive};
 use crate::store::log::Log;
 use crate::workspace::Workspace;
 use crate::workspace::hand_edits::new_files;
@@ -51,6 +54,7 @@ struct Trees<'a> {
     began: Vec<Oid>,
     head: Oid,
     vanished: Vanished,
+    fresh: RefCell<Fresh>,
 }
 
 impl Workspace {
@@ -73,7 +77,15 @@ impl Workspace {
         let tree = |commit: Oid| objects.commit(commit).map(|commit| commit.tree);
         let vanished = Vanished::between(self, objects, base, head)?;
         let began = began.iter().map(|began| tree(*began)).collect::<Result<Vec<Oid>>>()?;
-        let trees = Trees { ws: self, objects, base: tree(base)?, began, head: tree(head)?, vanished };
+        let trees = Trees {
+            ws: self,
+            objects,
+            base: tree(base)?,
+            began,
+            head: tree(head)?,
+            vanished,
+            fresh: RefCell::default(),
+        };
         let mut findings = trees.judge(&base.short())?;
         findings.extend(trailers::judge(self, objects, base, head)?);
         Ok(findings)
@@ -115,6 +127,7 @@ impl Trees<'_> {
                 _ => finding,
             }));
         }
+        findings.extend(self.fresh.borrow().repeated_in(self.ws, self.objects, self.base)?);
         findings.extend(self.agents_changed(&roles, &agents)?);
         Ok(findings)
     }
@@ -153,6 +166,7 @@ impl Trees<'_> {
         let since: Vec<Entry> = base.iter().filter(|entry| !began.contains(&entry.event.id)).cloned().collect();
         let whole = |other: &Entity| Ok(self.vanished.with(other, self.log(self.head, other)?.entries));
         let judge = |log: &Log| {
+            self.fresh.borrow_mut().take_in(entity, log, &known);
             let mut found = otherwise(entity, &path, &since, log);
             found.extend(roles.judge(entity, &path, &merged(log, &base), &known, &whole)?);
             if !roles.any() {
@@ -209,9 +223,10 @@ impl Trees<'_> {
         let below = change.path.as_str();
         let path = self.ws.store.shown(below);
         let is_file = matches!(item.mode, Mode::File | Mode::Executable);
-        let is_ours = matches!(below, "config.toml" | "roles.yml" | ".gitattributes" | ".gitignore")
-            || below.starts_with("archive/") && below.ends_with(".jsonl");
-        if is_file && is_ours {
+        if is_file && is_archive(below) {
+            return Ok(in_archive(&path, &self.objects.blob(item.oid)?));
+        }
+        if is_file && matches!(below, "config.toml" | "roles.yml" | ".gitattributes" | ".gitignore") {
             return Ok(Vec::new());
         }
         let is_new = is_file && new_files::is_yaml(Path::new(below)) && is_place_of_new(below);

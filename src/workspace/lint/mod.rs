@@ -17,6 +17,7 @@ mod lines;
 mod odd;
 mod permitted;
 mod readable;
+mod repeated;
 mod rewritten;
 mod signed;
 mod staged;
@@ -40,6 +41,7 @@ pub(super) use readable::Beside;
 pub(super) use staged::{Staging, settings};
 pub(super) use task::{completed_by_force, values};
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -47,6 +49,7 @@ use serde::Serialize;
 
 use self::lines::{point_out, repeats_log_finding};
 use self::odd::is_temporary;
+use self::repeated::own_ids;
 use self::signed::{Asks, Keys};
 use self::task::several_owners;
 use super::Workspace;
@@ -184,16 +187,19 @@ impl Workspace {
             |lineage, id| {
                 progress.step();
                 let more = pending.get(&Entity::Task(*id)).map_or(&[][..], Vec::as_slice);
+                let (entity, ids) = (Entity::Task(*id), RefCell::default());
                 let (found, task) = self.look_at(lineage, *id, more, unlogged.contains(id), &|path, log| {
-                    signed::judge(&Entity::Task(*id), path, log, &BTreeSet::new(), &keys, asks)
+                    *ids.borrow_mut() = own_ids(&entity, &log.entries);
+                    signed::judge(&entity, path, log, &BTreeSet::new(), &keys, asks)
                 })?;
                 let kept = task.map(|task| (*id, Tied::from(&task), task.fields.need_perm));
-                Ok((found, kept))
+                Ok((found, kept, (entity, ids.into_inner())))
             },
         )?;
-        let (mut tasks, mut asked) = (BTreeMap::new(), BTreeSet::new());
-        for (found, kept) in seen {
+        let (mut tasks, mut asked, mut ids) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        for (found, kept, of_log) in seen {
             findings.extend(found);
+            ids.push(of_log);
             if let Some((id, tied, right)) = kept {
                 tasks.insert(id, tied);
                 asked.extend(right);
@@ -211,6 +217,7 @@ impl Workspace {
             let entity = Entity::Agent(name);
             let path = home(&entity).map(|(folder, _)| self.store.shown(folder.join(LOG))).unwrap_or_default();
             findings.extend(signed::judge(&entity, &path, &log, &BTreeSet::new(), &keys, asks));
+            ids.push((entity.clone(), own_ids(&entity, &log.entries)));
             if !pending.contains_key(&entity) {
                 findings.extend(self.readable_here(&self.lineage(), &entity, &log.entries));
             }
@@ -221,6 +228,7 @@ impl Workspace {
             let asked = asked.iter().map(String::as_str).collect();
             findings.extend(granted::unasked(&self.store.shown("roles.yml"), &text, &roles, &asked));
         }
+        findings.extend(repeated::among(&self.store.name, &ids));
         findings.extend(across(&self.store.name, &tasks, &|id| self.was_forced(id)));
         Ok((self.located(few_of_a_kind(findings)), folders.len()))
     }

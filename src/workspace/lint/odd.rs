@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
 use crate::store::entity::is_odd;
-use crate::store::layout::{AGENTS, LOCAL, LOG, TASKS, shown, task_dir};
+use crate::store::layout::{AGENTS, LOCAL, LOG, TASKS, is_archive, shown, task_dir};
+use crate::store::log::{Log, MAX_LOG};
 use crate::workspace::Workspace;
 
 impl Workspace {
@@ -27,6 +28,24 @@ impl Workspace {
             };
             if !fits && !is_temporary(Path::new(&name)) {
                 findings.push(self.odd(Path::new(&name), kind));
+            } else if name == "archive" {
+                findings.extend(self.odd_in_archive()?);
+            }
+        }
+        Ok(findings)
+    }
+
+    /// What lies in the archive and has no business there, and what is odd about the lines of the rest.
+    fn odd_in_archive(&self) -> Result<Vec<Finding>> {
+        let failed = |e: std::io::Error| Error::io("read", &self.store.path().join("archive"), &e);
+        let mut findings = Vec::new();
+        for (name, kind) in self.store.dir.dir("archive").and_then(|dir| dir.list()).map_err(failed)? {
+            let below = format!("archive/{name}");
+            if kind == Kind::File && is_archive(&below) {
+                let bytes = self.store.dir.read(&below, MAX_LOG).map_err(failed)?;
+                findings.extend(in_archive(&self.store.shown(&below), &bytes));
+            } else if !is_temporary(Path::new(&name)) {
+                findings.push(self.odd(Path::new(&below), kind));
             }
         }
         Ok(findings)
@@ -36,7 +55,7 @@ impl Workspace {
     pub(super) fn tracked_local(&self) -> Option<Finding> {
         let path = self.store.shown(LOCAL);
         let repo = self.repo.as_ref().filter(|_| self.store.dir.kind(LOCAL).is_ok_and(|kind| kind.is_some()))?;
-        let is_tracked = repo.objects().ok()?.is_in_index(&repo.index_in_force(&self.env), &path).unwrap_or(false);
+        let is_tracked = repo.objects().ok()?.is_in_index(&repo.index_in_force(&self.env), &path).unwrap_or(true);
         let message = "git tracks files of this clone's runtime state";
         is_tracked.then(|| Finding::new(Rule::OddFile, message).at(path, None))
     }
@@ -100,6 +119,12 @@ impl Workspace {
             _ => Finding::new(Rule::OddFile, message).at(shown, None),
         }
     }
+}
+
+/// What is odd about the lines of an archive.
+pub(super) fn in_archive(path: &str, bytes: &[u8]) -> Vec<Finding> {
+    let findings = Log::of(bytes).findings.into_iter();
+    findings.map(|found| Finding { path: Some(path.to_owned()), ..found }).collect()
 }
 
 /// The finding for a folder that is named after a task, or for a file in it, where that folder is not the task's.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::fence::{self, Suspect};
 use super::granted;
 use super::lines::repeats_log_finding;
-use super::odd::misplaced;
+use super::odd::{in_archive, misplaced};
 use super::permitted::RolesAt;
 use super::rewritten::rewritten;
 use super::task::several_owners;
@@ -27,7 +27,7 @@ use crate::rules::fold::fold_agent;
 use crate::rules::roles::Roles;
 use crate::store::config;
 use crate::store::entity::{LoadedTask, placed, understand};
-use crate::store::layout::{LOG, TASKS, home, shown};
+use crate::store::layout::{LOG, TASKS, home, is_archive, shown};
 use crate::store::log::Log;
 use crate::store::place::{not_text, not_utf8};
 use crate::store::yaml;
@@ -290,7 +290,7 @@ impl<'a> Staging<'a> {
         Ok(match below {
             "config.toml" | "roles.yml" => self.settings(&change.path, below, item)?,
             ".gitattributes" | ".gitignore" => Vec::new(),
-            _ if below.starts_with("archive/") && below.ends_with(".jsonl") => Vec::new(),
+            _ if is_archive(below) => in_archive(&change.path, &self.objects.blob(item.oid)?),
             _ if new_files::is_yaml(Path::new(below)) && is_place_of_new(below) => {
                 let bytes = self.objects.blob(item.oid)?;
                 match new_files::origin(&bytes, None, &|task| self.has(task)) {

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::lines::repeats_log_finding;
-use super::odd::misplaced;
+use super::odd::{in_archive, misplaced};
 use super::rewritten::rewritten;
 use super::staged::{is_place_of_new, settings, understood};
 use super::{Beside, LintReport, line_of, tried};
@@ -18,7 +18,7 @@ use crate::model::event::Entity;
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::store::entity::read_log;
-use crate::store::layout::{LOCAL, LOG, Store, TASKS, home};
+use crate::store::layout::{LOCAL, LOG, Store, TASKS, home, is_archive};
 use crate::store::log::Log;
 use crate::store::place::not_text;
 use crate::store::yaml::{self, line_in};
@@ -75,7 +75,7 @@ fn judge(store: &Store, lineage: &Lineage<'_>, below: &str, text: &[u8]) -> Resu
     Ok(match below.split('/').collect::<Vec<_>>()[..] {
         ["config.toml" | "roles.yml"] => settings(&path, below, text),
         [".gitattributes" | ".gitignore"] | [LOCAL, ..] => Vec::new(),
-        ["archive", ..] if below.ends_with(".jsonl") => Vec::new(),
+        _ if is_archive(below) => in_archive(&path, text),
         [TASKS, .., id, LOG] if let Ok(id) = id.parse() => {
             vec![misplaced(&store.name, id, path, "a task in the folder of others")]
         }

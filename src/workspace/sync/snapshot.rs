@@ -18,7 +18,7 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
 use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
-use crate::store::layout::{LOG, home};
+use crate::store::layout::{LOG, home, is_archive};
 use crate::store::log::{Log, union};
 use crate::store::project::render;
 use crate::workspace::heal::entity_below;
@@ -161,8 +161,7 @@ impl Sync<'_> {
         changes: &mut BTreeMap<String, Option<Item>>,
         report: &mut SyncReport,
     ) -> Result<()> {
-        let known = matches!(below, "config.toml" | "roles.yml" | ".gitattributes" | ".gitignore")
-            || (below.starts_with("archive/") && below.ends_with(".jsonl"));
+        let known = matches!(below, "config.toml" | "roles.yml" | ".gitattributes" | ".gitignore") || is_archive(below);
         let dir: &Dir = &self.ws.store.dir;
         let failed = |e: &std::io::Error| Error::io("read", &self.ws.store.path().join(below), e);
         match dir.kind(below).map_err(|e| failed(&e))? {
