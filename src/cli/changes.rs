@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::output::escape;
+use crate::model::plain::{code_span, escape, spelled};
 
 /// The ids of the tasks, a line each.
 pub fn ids(data: &Value) -> String {
@@ -63,13 +63,7 @@ impl Paper {
     /// The same, cut to so many characters.
     pub fn quote_most(&self, text: &str, most: usize) -> String {
         let text = cut(text, most);
-        if !self.md {
-            return text;
-        }
-        let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-        let ticks = "`".repeat(longest + 1);
-        let pad = if text.is_empty() || text.starts_with('`') || text.ends_with('`') { " " } else { "" };
-        format!("{ticks}{pad}{text}{pad}{ticks}")
+        if self.md { code_span(&text) } else { text }
     }
 
     /// Two texts of somebody's that are not the same, each of so many characters at most, so that one sees what differs.
@@ -209,9 +203,7 @@ fn fits(text: &str, most: usize) -> bool {
 /// A text with what could deceive spelled out, of so many characters at most: a character is cut off whole.
 fn cut(text: &str, most: usize) -> String {
     let (mut out, mut length) = (String::new(), 0);
-    let mut buffer = [0; 4];
-    for c in text.chars() {
-        let shown = escape(c.encode_utf8(&mut buffer));
+    for shown in spelled(text) {
         length += shown.chars().count();
         if length > most {
             out.push('…');

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::args::Global;
 use super::human;
-use super::output::{Answer, escape, for_terminal};
+use super::output::{Answer, escape, escape_lines, for_terminal};
 use super::run::raw_events;
 use crate::env::Env;
 use crate::error::{Code, Result};
@@ -172,7 +172,7 @@ pub fn trailer(env: Env, options: Options, args: &Trailer) -> Answer {
 
 pub fn textconv(env: &Env, args: &Textconv) -> Result<Answer> {
     let text = workspace::textconv(env, &args.file)?;
-    Ok(Answer { data: json!({ "text": text }), human: text, document: true, ..Answer::default() })
+    Ok(Answer { human: escape_lines(&text), data: json!({ "text": text }), document: true, ..Answer::default() })
 }
 
 /// Lists lost events; brings back those that are named.

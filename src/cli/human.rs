@@ -3,18 +3,22 @@
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
-use super::output::{escape, escape_lines};
+use crate::model::plain::{escape, escape_lines, markdown};
 
 /// A field of an answer as words.
 fn word(value: &Value, key: &str) -> String {
+    escape(&raw(value, key))
+}
+
+fn raw(value: &Value, key: &str) -> String {
     match &value[key] {
         Value::Null => String::new(),
-        Value::String(text) => escape(text),
+        Value::String(text) => text.clone(),
         Value::Array(items) => {
-            items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), escape)).collect::<Vec<_>>().join(", ")
+            items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned)).collect::<Vec<_>>().join(", ")
         }
         Value::Object(map) if map.contains_key("total") => format!("{}/{}", map["done"], map["total"]),
-        other => escape(&other.to_string()),
+        other => other.to_string(),
     }
 }
 
@@ -29,8 +33,8 @@ pub fn table(data: &Value, columns: &[&str], md: bool) -> String {
     table.set_header(columns.iter().map(|c| c.replace('_', " ")));
     for item in &items {
         let cells = columns.iter().map(|column| {
-            let cell = word(item, column);
-            if md { cell.replace('|', "\\|") } else { cell }
+            // In a table a bar ends a cell, in a code span too.
+            if md { markdown(&raw(item, column)).replace('|', "\\|") } else { word(item, column) }
         });
         table.add_row(cells);
     }

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::args::Global;
 use crate::error::{Error, Result};
+pub use crate::model::plain::{escape, escape_lines};
+use crate::model::plain::{inert_json, inert_lines};
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +133,15 @@ pub fn print(answer: &Answer, global: &Global, form: Form, out: Out) -> ExitCode
         true => std::io::stdout().lock().write_all(text.as_bytes()),
         false => out.write(text),
     };
+    // What others wrote must not act in the log of a CI job; scripts, and annotations that we write, are meant to.
+    let is_ours = answer.document || global.format.as_deref() == Some("github");
     let mut say = |text: &str| {
+        let text = &*match form {
+            Form::Human if is_ours => Cow::from(text),
+            Form::Human => inert_lines(text),
+            Form::Json if answer.document => Cow::from(text),
+            Form::Json | Form::Lines => inert_json(text),
+        };
         // A large answer is not held a second time in the form that is written.
         if held.len() + text.len() > PIECE {
             write(&held)?;
@@ -235,48 +245,10 @@ pub fn print_error(error: &Error, form: Form, out: Out) -> ExitCode {
         }
         Form::Json | Form::Lines => {
             let text = format!("{}\n", json!({ "ok": false, "data": Value::Null, "error": error }));
+            let text = inert_json(&text);
             // Nothing more can be done where even this cannot be written; the exit code tells.
             let _ = out.write(&text);
         }
     }
     ExitCode::from(error.code.exit())
-}
-
-/// Spells out what could deceive a reader of a terminal. Newlines and tabs become visible too: a text is one line here.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' => out.push('⏎'),
-            '\t' => out.push(' '),
-            c if c.is_control() || is_deceptive(c) => out.push_str(&format!("\\u{{{:x}}}", c as u32)),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// As [`escape`], for a text of several lines.
-pub fn escape_lines(text: &str) -> String {
-    text.lines().map(|line| escape(line) + "\n").collect()
-}
-
-/// Marks that reverse, join or hide what stands around them.
-fn is_deceptive(c: char) -> bool {
-    matches!(c,
-        '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
-        | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_raw_reaches_a_terminal() {
-        let hostile = "a\u{1b}]52;c;aGk=\u{7}b\u{202e}c\r\nd\u{200b}";
-        let shown = escape(hostile);
-        assert_eq!(shown, "a\\u{1b}]52;c;aGk=\\u{7}b\\u{202e}c\\u{d}⏎d\\u{200b}");
-        assert!(escape_lines("a\nb\u{9b}").chars().all(|c| !c.is_control() || c == '\n'));
-    }
 }

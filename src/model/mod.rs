@@ -11,6 +11,7 @@ pub mod id;
 pub mod json;
 pub mod nearest;
 pub mod payload;
+pub mod plain;
 pub mod point;
 pub mod query;
 pub mod relationship;

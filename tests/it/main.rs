@@ -31,6 +31,7 @@ mod hinted;
 mod history;
 mod hostile;
 mod index_truth;
+mod inert;
 mod kept_up;
 mod laws;
 mod lint_forms;

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::context::{ContextType, ProgressItem};
 use crate::model::event::Entry;
 use crate::model::id::Id;
+use crate::model::plain::markdown;
 use crate::model::query::Brief;
 use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
@@ -185,7 +186,7 @@ impl Hold {
                 let me = ws.asker();
                 let other = task.owner.as_ref().filter(|_| task.status == Status::InProgress);
                 match other.filter(|owner| Some(*owner) != me.as_ref()) {
-                    Some(owner) => hold(false, format!("none; {owner} works on it{lost}"), other_work()),
+                    Some(owner) => hold(false, format!("none; {} works on it{lost}", line(owner)), other_work()),
                     None => Hold { mine: true, words: None, steps: Vec::new() },
                 }
             }
@@ -244,15 +245,15 @@ fn head(ws: &Workspace, task: &Task, shown: &Value, hold: &Hold, index: &Index, 
         "task {} ({}), {}, {}, priority {}",
         task.id,
         word("handle"),
-        f.kind.as_str(),
+        line(f.kind.as_str()),
         word("status"),
         f.priority
     );
     if let Some(owner) = &task.owner {
-        let _ = writeln!(text, "owner: {owner}");
+        let _ = writeln!(text, "owner: {}", line(owner));
     }
     if let Some(words) = &hold.words {
-        let _ = writeln!(text, "lease: {words}");
+        let _ = writeln!(text, "lease: {}", one_line(words));
     }
     if let Some(parent) = task.parent() {
         let title = index.task(parent)?.map(|p| p.fields.title).unwrap_or_default();
@@ -326,9 +327,9 @@ fn acceptance(task: &Task, room: usize, text: &mut String) {
 fn other_places(branches: &[Value]) -> Section {
     let mut text = String::new();
     for place in branches.iter().take(MAX_NAMED) {
-        let word = |key: &str| place[key].as_str().map(one_line).unwrap_or_default();
+        let word = |key: &str| place[key].as_str().map(line).unwrap_or_default();
         let kind = if place["worktree"].is_string() { "worktree" } else { "branch" };
-        let by = place["owner"].as_str().map(|owner| format!(" by {owner}")).unwrap_or_default();
+        let by = place["owner"].as_str().map(|owner| format!(" by {}", line(owner))).unwrap_or_default();
         let _ = writeln!(text, "- {kind} {}: {}{by}", word(kind), word("status"));
     }
     if branches.len() > MAX_NAMED {
@@ -377,11 +378,11 @@ fn lost_section(edits: &[Value]) -> Option<Section> {
         let _ = writeln!(
             text,
             "- {}: yours {}, now {} by {}; put it back: {}",
-            one_line(word("field")),
+            line(word("field")),
             few_words(&edit["yours"]),
             few_words(&edit["now"]),
-            word("by"),
-            word("restore")
+            line(word("by")),
+            one_line(word("restore"))
         );
     }
     let heading = "\n## What you wrote and lost to a change made at the same time\n\n";
@@ -392,7 +393,7 @@ fn lost_section(edits: &[Value]) -> Option<Section> {
 fn few_words(value: &Value) -> String {
     let text = one_line(&value.to_string());
     let cut: String = text.chars().take(80).collect();
-    if cut.len() < text.len() { format!("{cut}…") } else { cut }
+    line(&if cut.len() < text.len() { format!("{cut}…") } else { cut })
 }
 
 /// What is still to be done, before what is done.
@@ -515,7 +516,7 @@ fn line(text: &str) -> String {
     const MAX_LINE: usize = 1_000;
     let begin = beginning(text, MAX_LINE);
     let more = if begin.len() < text.len() { "…" } else { "" };
-    format!("{}{more}", one_line(begin))
+    markdown(&(one_line(begin) + more)).into_owned()
 }
 
 /// A text on one line, so that it cannot pass for a line of the page.

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::git::Oid;
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
+use crate::model::plain::inert_in_commit;
 use crate::model::task::{Status, Task};
 use crate::reports::view;
 use crate::rules::fold::fold;
@@ -114,7 +115,8 @@ fn what(before: Option<&Task>, after: &Task) -> &'static str {
     }
 }
 
-/// The message of a commit of the plan: counts in the subject, tasks below.
+/// The message of a commit of the plan: counts, or the handle of the only task, in the subject; tasks below. Titles are quoted so that no
+/// forge acts on them.
 pub(super) fn message(changes: &[TaskChange]) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for change in changes {
@@ -123,26 +125,19 @@ pub(super) fn message(changes: &[TaskChange]) -> String {
             None => counts.push((change.what, 1)),
         }
     }
-    // What could turn a line around in git log is left out, and one title is one line.
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2028}'..='\u{2029}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
-    };
-    let one_line = |text: &str| text.chars().map(|c| if hidden(c) { ' ' } else { c }).collect::<String>();
     let subject = match changes {
         [] => "plan: settings".to_owned(),
-        [only] => format!("plan: {} {} {}", only.what, only.handle, one_line(&only.title)),
+        [only] => format!("plan: {} {}", only.what, only.handle),
         _ => {
             let words: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
             format!("plan: {}", words.join(", "))
         }
     };
-    let mut text: String = subject.chars().take(72).collect();
-    text = text.trim_end().to_owned() + "\n";
-    if changes.len() > 1 {
+    let mut text = subject + "\n";
+    if !changes.is_empty() {
         text.push('\n');
         for change in changes.iter().take(MAX_LINES) {
-            text.push_str(&format!("{} {} {}\n", change.handle, change.what, one_line(&change.title)));
+            text.push_str(&format!("{} {} “{}”\n", change.handle, change.what, inert_in_commit(&change.title)));
         }
         if changes.len() > MAX_LINES {
             text.push_str(&format!("and {} more\n", changes.len() - MAX_LINES));
