@@ -189,7 +189,7 @@ pub fn recover(ws: &Workspace, args: Recover, md: bool) -> Result<Answer> {
             let warnings = warnings.filter_map(|w| w.as_str().map(str::to_owned)).collect();
             let columns = &["id", "type", "entity", "title", "agent", "at", "why"];
             let human = human::table(&data, columns, md);
-            return Ok(Answer { human, data, quiet: Some(quiet), warnings, ..Answer::default() });
+            return Ok(Answer { human, markdown: true, data, quiet: Some(quiet), warnings, ..Answer::default() });
         }
     };
     let back = ws.bring_back(&wanted)?;

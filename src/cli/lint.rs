@@ -143,7 +143,7 @@ fn explain(code: &str, global: &Global) -> Result<Answer> {
         "code": rule.code(), "severity": rule.severity(), "summary": rule.summary(), "mend": rule.fix(),
         "configurable": rule.is_configurable(), "page": rule.page(),
     });
-    Ok(Answer { data, human: rule.page().to_owned(), ..Answer::default() })
+    Ok(Answer { data, human: rule.page().to_owned(), markdown: true, ..Answer::default() })
 }
 
 #[cfg(test)]

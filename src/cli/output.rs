@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::args::Global;
 use crate::error::{Error, Result};
+use crate::model::plain::{code_block, inert_json, inert_lines};
 pub use crate::model::plain::{escape, escape_lines};
-use crate::model::plain::{inert_json, inert_lines};
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +91,8 @@ pub struct Answer {
     pub changed: bool,
     /// A document (a script, a page) that is printed as it is unless JSON is asked for by name.
     pub document: bool,
+    /// The words are Markdown where that is asked for. Others are a block of text there.
+    pub markdown: bool,
 }
 
 impl Answer {
@@ -192,8 +194,13 @@ fn say_all(answer: &Answer, global: &Global, form: Form, say: Say) -> std::io::R
                 say("\n")
             }
         },
+        Form::Human if is_block(answer, global) => say(&code_block(&answer.human)),
         Form::Human => say(&answer.human),
     }
+}
+
+fn is_block(answer: &Answer, global: &Global) -> bool {
+    global.format.as_deref() == Some("md") && !answer.markdown && !answer.document && !answer.human.is_empty()
 }
 
 /// Says an answer as one JSON document, a line of its own.

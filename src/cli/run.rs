@@ -227,7 +227,13 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
         }
         Verb::Blame(Late(args)) => {
             let data = ws.query(&Query::Blame(args))?;
-            Ok(Answer { human: human::blame(&data, md), data, quiet: Some(String::new()), ..Answer::default() })
+            Ok(Answer {
+                human: human::blame(&data, md),
+                markdown: true,
+                data,
+                quiet: Some(String::new()),
+                ..Answer::default()
+            })
         }
         Verb::Conflicts(Late(ConflictsArgs { verb: Some(ConflictsVerb::Restore(args)), .. })) => {
             change(ws, &Command::ConflictsRestore(args))
@@ -239,11 +245,12 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
             let data = ws.query(&Query::Conflicts(list))?;
             let events = data["items"].as_array().into_iter().flatten().filter_map(|i| i["lost"]["event"].as_str());
             let quiet = Some(events.collect::<Vec<_>>().join("\n"));
-            Ok(Answer { human: human::conflicts(&data, md), data, quiet, ..Answer::default() })
+            Ok(Answer { human: human::conflicts(&data, md), markdown: true, data, quiet, ..Answer::default() })
         }
         Verb::Diff(Late(args)) => {
             let data = ws.query(&Query::Diff(args))?;
-            Ok(Answer { human: changes::diff(&data, md), quiet: Some(changes::ids(&data)), data, ..Answer::default() })
+            let quiet = Some(changes::ids(&data));
+            Ok(Answer { human: changes::diff(&data, md), markdown: true, quiet, data, ..Answer::default() })
         }
         Verb::Review(Late(args)) => reviewed(ws, args, global),
         Verb::Undo(Late(args)) => change(ws, &Command::Undo(args)),
@@ -330,7 +337,7 @@ fn list(ws: &Workspace, query: &Query, columns: &[&str], md: bool) -> Result<Ans
     let data = ws.query(query)?;
     let ids = data["items"].as_array().into_iter().flatten().filter_map(|i| i["id"].as_str().or(i["name"].as_str()));
     let quiet = Some(ids.collect::<Vec<_>>().join("\n"));
-    Ok(Answer { human: human::table(&data, columns, md), data, quiet, ..Answer::default() })
+    Ok(Answer { human: human::table(&data, columns, md), markdown: true, data, quiet, ..Answer::default() })
 }
 
 /// The tasks of a list. A plan of a hundred thousand fits as text where it would not as documents.
@@ -419,7 +426,9 @@ fn ready(ws: &Workspace, query: &Query, explain: bool, md: bool) -> Result<Answe
         let words: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " "))).collect();
         answer.human.push_str(&format!("not ready: {}\n", words.join(", ")));
     }
-    answer.human.push_str(&elsewhere_lines(&answer.data));
+    let elsewhere = elsewhere_lines(&answer.data);
+    answer.human.push_str(&elsewhere);
+    answer.markdown = elsewhere.is_empty() && !explain;
     if explain {
         answer.human.push_str(&explained_lines(&answer.data));
     }
@@ -605,14 +614,14 @@ fn review_answer(data: Value, limit: Option<u64>, all: bool, global: &Global) ->
     let exit = u8::from(data["failed"].as_array().is_some_and(|failed| !failed.is_empty()));
     let md = global.format.as_deref() == Some("md");
     let human = if words { review::review(&data, md, limit, all) } else { String::new() };
-    Ok(Answer { human, quiet: Some(changes::ids(&data)), exit, data, ..Answer::default() })
+    Ok(Answer { human, markdown: true, quiet: Some(changes::ids(&data)), exit, data, ..Answer::default() })
 }
 
 fn brief(ws: &Workspace, args: query::Brief) -> Result<Answer> {
     let data = ws.query(&Query::Brief(args))?;
     let human = super::output::escape_lines(data["text"].as_str().unwrap_or_default());
     let warnings = unrecorded(ws, &data["task"]["id"]);
-    Ok(Answer { human, data, warnings, ..Answer::default() })
+    Ok(Answer { human, markdown: true, data, warnings, ..Answer::default() })
 }
 
 fn graph(ws: &Workspace, args: &query::Graph, global: &Global) -> Result<Answer> {

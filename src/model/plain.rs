@@ -95,6 +95,14 @@ pub fn code_span(text: &str) -> String {
     format!("{ticks}{pad}{text}{pad}{ticks}")
 }
 
+/// A text in a block of code that it cannot end.
+pub fn code_block(text: &str) -> String {
+    let longest =
+        text.split(['\n', '\r']).map(|l| l.trim_start().bytes().take_while(|b| *b == b'`').count()).max().unwrap_or(0);
+    let fence = "`".repeat(longest.max(2) + 1);
+    format!("{fence}text\n{}\n{fence}\n", text.trim_end())
+}
+
 fn is_plain_in_markdown(text: &str) -> bool {
     let chars: Vec<char> = text.chars().collect();
     let is_word = |n: Option<usize>| n.and_then(|n| chars.get(n)).is_some_and(|c| c.is_alphanumeric());

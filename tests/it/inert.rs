@@ -57,6 +57,10 @@ fn a_list_in_markdown_mentions_nobody_and_draws_nothing() {
     let list = room.run(&["ls", "--format", "md"]).text().to_owned();
     assert!(list.contains("`<script>alert(1)</script> @team \\| \\u{23}#[error]x`"), "{list}");
     assert!(list.contains("| an ordinary title, with a comma "), "{list}");
+    // What is no table is a block of text.
+    let task = room.task("``` <b>", &[]);
+    let shown = room.run(&["show", &task, "--format", "md"]).text().to_owned();
+    assert!(shown.starts_with("```") && shown.ends_with("```") && shown.contains("<b>"), "{shown}");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! What its commits hold and the tip lacks is judged with it.
 //! Refuses to know: which right an event asks for (`rules::rights`).
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -118,7 +119,7 @@ impl Workspace {
             let judge = |whole: &Log| {
                 fresh.borrow_mut().take_in(entity, whole, &known);
                 let mut found = otherwise(entity, &path, &before, whole);
-                found.extend(roles.judge(entity, &path, &merged(whole, &before), &known, &other)?);
+                found.extend(roles.judge(entity, &path, &merged(whole, &before, &known), &known, &other)?);
                 // What the tip itself has is judged with the whole store.
                 if !roles.any() && whole.entries.len() > log.entries.len() {
                     found.extend(signed::judge(entity, &path, whole, &known, keys, Asks::Nothing));
@@ -209,7 +210,12 @@ impl Workspace {
     }
 }
 
-/// A log with what the revision has of it besides.
-pub(super) fn merged(log: &Log, base: &[Entry]) -> Log {
-    Log { entries: united([log.entries.clone(), base.to_vec()]), lines: log.lines.clone(), ..Log::default() }
+/// A log with what the revision has of it besides, where that matters: the log holds events that are not known, and lacks some.
+pub(super) fn merged<'l>(log: &'l Log, base: &[Entry], known: &BTreeSet<Id>) -> Cow<'l, Log> {
+    let here: BTreeSet<Id> = log.entries.iter().map(|entry| entry.event.id).collect();
+    if here.is_subset(known) || base.iter().all(|entry| here.contains(&entry.event.id)) {
+        return Cow::Borrowed(log);
+    }
+    let entries = united([log.entries.clone(), base.to_vec()]);
+    Cow::Owned(Log { entries, lines: log.lines.clone(), ..Log::default() })
 }

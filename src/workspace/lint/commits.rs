@@ -168,7 +168,7 @@ impl Trees<'_> {
         let judge = |log: &Log| {
             self.fresh.borrow_mut().take_in(entity, log, &known);
             let mut found = otherwise(entity, &path, &since, log);
-            found.extend(roles.judge(entity, &path, &merged(log, &base), &known, &whole)?);
+            found.extend(roles.judge(entity, &path, &merged(log, &base, &known), &known, &whole)?);
             if !roles.any() {
                 found.extend(signed::judge(entity, &path, log, &known, keys, Asks::Nothing));
             }

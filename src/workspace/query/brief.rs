@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::context::{ContextType, ProgressItem};
 use crate::model::event::Entry;
 use crate::model::id::Id;
-use crate::model::plain::markdown;
+use crate::model::plain::{code_block, markdown};
 use crate::model::query::Brief;
 use crate::model::task::{Status, Task};
 use crate::model::words::Ref;
@@ -271,7 +271,7 @@ fn head(ws: &Workspace, task: &Task, shown: &Value, hold: &Hold, index: &Index, 
     }
     blockers(ws, task, index, &mut text)?;
     if let Some(intent) = &f.intent {
-        let _ = write!(text, "\n## Intent (by {})\n\n{}", line(&task.created_by), fence(&short(intent, room / 3)));
+        let _ = write!(text, "\n## Intent (by {})\n\n{}", line(&task.created_by), code_block(&short(intent, room / 3)));
     }
     acceptance(task, room / 4, &mut text);
     Ok(Section { name: "task", heading: "", text, dispensable: 0 })
@@ -415,7 +415,7 @@ fn context(task: &Task, room: usize, left_out: &mut LeftOut) -> Vec<Section> {
     newest(current, 2 * room, left_out, "context", |entry| {
         let (kind, author) = (entry.kind.as_str(), line(&entry.author));
         let text =
-            format!("\n{kind} by {author}, {}:\n\n{}", entry.created_at, fence(&short(&entry.content, room / 3)));
+            format!("\n{kind} by {author}, {}:\n\n{}", entry.created_at, code_block(&short(&entry.content, room / 3)));
         let lasting = matches!(entry.kind, ContextType::Decision | ContextType::UserInput | ContextType::Blocker);
         let dispensable = if lasting { 2 } else { 3 };
         Section { name: "context", heading: "\n## Context\n", text, dispensable }
@@ -522,12 +522,4 @@ fn line(text: &str) -> String {
 /// A text on one line, so that it cannot pass for a line of the page.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// A text in a fence that it cannot close.
-fn fence(text: &str) -> String {
-    let longest =
-        text.split(['\n', '\r']).map(|l| l.trim_start().bytes().take_while(|b| *b == b'`').count()).max().unwrap_or(0);
-    let fence = "`".repeat(longest.max(2) + 1);
-    format!("{fence}text\n{}\n{fence}\n", text.trim_end())
 }
