@@ -167,7 +167,11 @@ impl<'a> Asked<'a> {
         let before = self.before.get(&event.id)?;
         let taker = match &event.payload {
             Payload::LeaseAcquired(p) if !self.again.contains(&event.id) => p.holder.as_str(),
-            Payload::TaskStatusChanged(p) if p.to == Status::InProgress && before.status != Status::InProgress => {
+            Payload::TaskStatusChanged(p)
+                if p.to == Status::InProgress
+                    && (before.status != Status::InProgress || p.owner.is_some())
+                    && !self.command(event).takes =>
+            {
                 p.owner.as_ref().and_then(Option::as_deref).unwrap_or(&event.author.agent)
             }
             _ => return None,
@@ -175,8 +179,13 @@ impl<'a> Asked<'a> {
         Some((taker, &before.needs))
     }
 
+    /// What else the command did that wrote an event.
+    fn command(&self, event: &Event) -> Command {
+        self.commands.get(&(event.author.agent.as_str(), event.at)).copied().unwrap_or_default()
+    }
+
     fn by_kind(&self, event: &Event) -> Vec<AnyOf> {
-        let command = self.commands.get(&(event.author.agent.as_str(), event.at)).copied().unwrap_or_default();
+        let command = self.command(event);
         let any = |verbs: &[Verb]| vec![verbs.to_vec()];
         let before = self.before.get(&event.id);
         match &event.payload {

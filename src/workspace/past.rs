@@ -319,6 +319,23 @@ pub(super) fn began_at(objects: &Objects, base: Oid, head: Oid) -> Result<Vec<Oi
     })
 }
 
+/// The commits of the base that commits of a branch build upon: where it began, and what it merged since.
+///
+/// Errors: `ERR_GIT` where history cannot be read.
+pub(super) fn built_upon(objects: &Objects, base: Oid, head: Oid) -> Result<BTreeSet<Oid>> {
+    let own: BTreeSet<Oid> = objects.walk(&[head], &[base], usize::MAX)?.into_iter().collect();
+    let mut parents = BTreeSet::new();
+    for commit in &own {
+        parents.extend(objects.commit(*commit)?.parents);
+    }
+    // What is not committed yet builds upon the head.
+    if own.is_empty() {
+        parents.insert(head);
+    }
+    // A shallow clone does not have all of them.
+    Ok(parents.into_iter().filter(|parent| !own.contains(parent) && objects.has(*parent)).collect())
+}
+
 /// The events that any of these logs holds, each line once.
 pub(super) fn united(logs: impl IntoIterator<Item = Vec<Entry>>) -> Vec<Entry> {
     let mut logs = logs.into_iter();

@@ -243,6 +243,18 @@ fn a_branch_that_was_cut_under_other_roles_is_honest() {
         room.run_as("bob", &["note", &task, "--content", "a word"]).data();
         refused_with.map_or_else(|| passes(&room), |words| refused(&room, &[words]));
     }
+    // It stays so once it merged its base.
+    let (room, task) = begun();
+    switch(&room, "feature");
+    room.run_as("bob", &["note", &task, "--content", "a word"]).data();
+    commit(&room, "a word");
+    switch(&room, "main");
+    fs::write(room.store().join("roles.yml"), ROLES.replace("precedence: 5", "precedence: 9")).unwrap();
+    commit(&room, "other roles");
+    switch(&room, "feature");
+    room.git(&["merge", "-q", "--no-edit", "main"]).text();
+    room.run_as("bob", &["note", &task, "--content", "another"]).data();
+    passes(&room);
     // Where it began there were none.
     let room = Sandbox::new();
     let task = room.task("the task", &[]);
@@ -285,7 +297,7 @@ fn who_takes_a_task_has_what_it_needs_by_the_roles_of_the_base() {
         room.run_as("carol", &["claim", &task]).data();
         let said = errors(&room);
         assert!(said.iter().any(|said| said.contains("\"carol\" takes") && said.contains("which needs")), "{said:#?}");
-        // Once the base says so, it is permitted; and it was a change of the task before it was asked for.
+        // Once the base says so, it is permitted.
         switch(&room, "main");
         fs::write(room.store().join("roles.yml"), &roles).unwrap();
         commit(&room, "carol may");

@@ -59,8 +59,7 @@ impl Workspace {
         findings.extend(trailers::judge(self, &objects, base, head)?);
         let top = objects.commit(base)?.tree;
         let mut roles = RolesAt::read(&objects, Some(top), &self.store.name, base.short())?;
-        let trees = began.iter().map(|at| Ok(objects.commit(*at)?.tree)).collect::<Result<Vec<Oid>>>()?;
-        roles.judge_precedence(&trees, self.rights.0.is_some())?;
+        roles.judge_precedence(base, head, self.rights.0.is_some())?;
         let logs = |name: String| Ok((name.clone(), read_log(&self.store, &Entity::Agent(name))?.entries));
         let agents = self.agents()?.into_iter().map(|agent| logs(agent.name)).collect::<Result<Vec<_>>>()?;
         let vanished = Vanished::between(self, &objects, base, head)?;

@@ -86,18 +86,18 @@ impl Workspace {
             vanished,
             fresh: RefCell::default(),
         };
-        let mut findings = trees.judge(&base.short())?;
+        let mut findings = trees.judge(base, head)?;
         findings.extend(trailers::judge(self, objects, base, head)?);
         Ok(findings)
     }
 }
 
 impl Trees<'_> {
-    fn judge(&self, base: &str) -> Result<Vec<Finding>> {
+    fn judge(&self, base: Oid, head: Oid) -> Result<Vec<Finding>> {
         let agents = self.agents()?;
-        let mut roles = RolesAt::read(self.objects, Some(self.base), &self.ws.store.name, base)?;
+        let mut roles = RolesAt::read(self.objects, Some(self.base), &self.ws.store.name, base.short())?;
         let brings = self.objects.item(self.head, &self.ws.store.shown("roles.yml"))?.is_some();
-        roles.judge_precedence(&self.began, brings)?;
+        roles.judge_precedence(base, head, brings)?;
         let registered = registered(&agents, &self.vanished);
         roles.heed_new_keys(&registered);
         let mut keys = Keys::default();

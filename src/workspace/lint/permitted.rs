@@ -23,11 +23,11 @@ use crate::store::config::MAX_CONFIG;
 use crate::store::layout::{AGENTS, LOG, shown};
 use crate::store::log::Log;
 use crate::store::yaml;
-use crate::workspace::past::united;
+use crate::workspace::past::{built_upon, united};
 
 /// What a branch set out with.
 struct Fork<'a> {
-    /// The roles where it began.
+    /// The roles where it began, and those that it merged since.
     began: Vec<RolesAt<'a>>,
     /// It has roles itself.
     brings: bool,
@@ -71,10 +71,18 @@ impl<'a> RolesAt<'a> {
         Ok(RolesAt { objects, store: store.to_owned(), tree, name: name.into(), rights, readable, known, fork, keys })
     }
 
-    /// Holds the precedence in events against these roles too: those of a branch that began at these trees and has some itself or not.
-    pub fn judge_precedence(&mut self, began: &[Oid], brings: bool) -> Result<()> {
-        let began = began.iter().map(|tree| Self::rights_at(self.objects, Some(*tree), &self.store, ""));
-        self.fork = Some(Fork { began: began.collect::<Result<_>>()?, brings });
+    /// Holds the precedence in the events of a branch against these roles too: those that it began with, or merged since.
+    pub fn judge_precedence(&mut self, base: Oid, head: Oid, brings: bool) -> Result<()> {
+        let (mut began, mut seen) = (Vec::new(), BTreeSet::new());
+        for commit in built_upon(self.objects, base, head)? {
+            let tree = self.objects.commit(commit)?.tree;
+            let file = self.objects.item(tree, &shown(&self.store, "roles.yml"))?.map(|item| item.oid);
+            let agents = self.objects.item(tree, &shown(&self.store, AGENTS))?.map(|item| item.oid);
+            if seen.insert((file, agents)) {
+                began.push(Self::rights_at(self.objects, Some(tree), &self.store, "")?);
+            }
+        }
+        self.fork = Some(Fork { began, brings });
         Ok(())
     }
 
