@@ -93,6 +93,8 @@ pub struct Answer {
     pub document: bool,
     /// The words are Markdown where that is asked for. Others are a block of text there.
     pub markdown: bool,
+    /// Its bytes matter: they are printed as they are.
+    pub exact: bool,
 }
 
 impl Answer {
@@ -142,6 +144,7 @@ pub fn print(answer: &Answer, global: &Global, form: Form, out: Out) -> ExitCode
             Form::Human if is_ours => Cow::from(text),
             Form::Human => inert_lines(text),
             Form::Json if answer.document => Cow::from(text),
+            Form::Json | Form::Lines if answer.exact => Cow::from(text),
             Form::Json | Form::Lines => inert_json(text),
         };
         // A large answer is not held a second time in the form that is written.

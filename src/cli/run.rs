@@ -381,7 +381,7 @@ pub fn raw_events(global: &Global, list: impl FnOnce(&mut dyn FnMut(&Entry)) -> 
             text.push('\n');
         }
     })?;
-    Ok(event_list(data, text, shown, for_people))
+    Ok(Answer { exact: true, ..event_list(data, text, shown, for_people) })
 }
 
 fn event_list(data: Value, mut text: String, shown: usize, for_people: bool) -> Answer {

@@ -50,7 +50,7 @@ fn a_forged_type_and_owner_are_no_sections_of_a_brief() {
 }
 
 #[test]
-fn a_list_in_markdown_mentions_nobody_and_draws_nothing() {
+fn a_list_in_markdown_holds_no_mention_and_no_html() {
     let room = Sandbox::new();
     room.task("<script>alert(1)</script> @team | ##[error]x", &[]);
     room.task("an ordinary title, with a comma", &[]);
@@ -79,6 +79,9 @@ fn a_title_is_no_command_in_the_log_of_a_job() {
             assert!(!text.lines().any(|line| line.trim_start().starts_with("::")), "{args:?}: {answer:?}");
         }
     }
+    // Events that another clone takes in are given byte for byte.
+    let log = fs::read_to_string(room.log_of(&task)).unwrap();
+    assert!(room.run(&["sync", "pull", "--format", "jsonl"]).stdout.contains(log.lines().next().unwrap()));
     assert_eq!(room.get(&task)["title"], "::error file=x::##[error]y ##vso[task.complete]", "JSON says the same");
 }
 

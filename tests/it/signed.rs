@@ -206,12 +206,12 @@ fn a_key_that_another_agent_registers_vouches_for_nothing_in_the_same_branch() {
         room.run(&["task", "update", &id, "--priority", "5"]).data();
         let answer = room.run(&["lint", "--base", "with-bob"]);
         assert_eq!(found(&answer), ["signature-wrong"], "{perms}: {answer:?}");
-        let told = said(&answer, "rules-changed");
-        assert!(told.iter().any(|m| m.starts_with("\"bob\" registers another key for \"ada\"")), "{told:?}");
+        let changed = said(&answer, "rules-changed");
+        assert!(changed.iter().any(|m| m.starts_with("\"bob\" registers another key for \"ada\"")), "{changed:?}");
         commit(&room, "both");
         let review = room.run(&["review", "with-bob..", "--all"]);
         assert_eq!(found(&review), ["signature-wrong"], "{perms}: {review:?}");
-        assert!(said(&review, "rules-changed").iter().any(|m| told.contains(m)), "{review:?}");
+        assert!(said(&review, "rules-changed").iter().any(|m| changed.contains(m)), "{review:?}");
     }
 }
 
@@ -229,8 +229,8 @@ fn a_newcomer_registers_first_and_works_once_that_is_merged() {
     commit(&room, "bob registers");
     let answer = room.run(&["lint", "--base", "base"]);
     assert_eq!((answer.code, found(&answer)), (0, vec![]), "{answer:?}");
-    let told = said(&answer, "rules-changed");
-    assert!(told[0].starts_with("\"bob\" registers a key for \"bob\": ed25519:"), "{told:?}");
+    let changed = said(&answer, "rules-changed");
+    assert!(changed[0].starts_with("\"bob\" registers a key for \"bob\": ed25519:"), "{changed:?}");
 
     // In one branch with other work the key vouches for nothing; the finding says who can.
     room.run_as("bob", &["note", &id, "--content", "from bob"]).data();

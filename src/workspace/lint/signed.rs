@@ -83,7 +83,7 @@ impl Keys {
         };
         format!(
             "merge its key first, which {who} vouches for: agentpm agent register --name {agent} --public-key KEY; or its own \
-             registration alone, looked at by whoever merges it"
+             registration alone, which the reviewer then vouches for"
         )
     }
 
