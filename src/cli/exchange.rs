@@ -275,10 +275,11 @@ pub fn sync(ws: &Workspace, args: &Sync, global: &Global) -> Result<Answer> {
     for edit in &report.lost {
         let word = |key: &str| escape(edit[key].as_str().unwrap_or_default());
         human.push_str(&format!(
-            "  {} {}  {}: yours {} to {}'s; put it back: {}\n",
+            "  {} {}  {}: {}'s {} to {}'s; put it back: {}\n",
             if report.dry_run { "would lose" } else { "lost" },
             word("handle"),
             word("field"),
+            word("agent"),
             if report.dry_run { "would give way" } else { "gave way" },
             word("by"),
             word("restore")

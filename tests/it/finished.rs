@@ -207,3 +207,27 @@ fn one_that_waits_notices_what_another_clone_pushed() {
     clones.run("bob", &["sync"]).data();
     assert_eq!(clones.run("bob", &["next", "--claim"]).data()["task"]["title"], "new work");
 }
+
+#[test]
+fn sync_names_what_gave_way_of_this_side_whoever_wrote_it() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    let as_cara = |args: &[&str]| {
+        let mut command = clones.room.agentpm_in(&clones.dir("ann"));
+        crate::sandbox::Answer::from(command.env("AGENTPM_AGENT", "cara").args(args).output().unwrap())
+    };
+    as_cara(&["claim", &task]).data();
+    as_cara(&["task", "update", &task, "--title", "cara's"]).data();
+    for step in ["one", "two", "three", "four"] {
+        clones.run("bob", &["note", &task, "--content", step]).data();
+    }
+    clones.run("bob", &["task", "update", &task, "--title", "bob's"]).data();
+    clones.run("bob", &["claim", &task]).data();
+    clones.run("bob", &["done", &task, "--all-met"]).data();
+    clones.run("bob", &["sync"]).data();
+    let report = clones.run("ann", &["sync"]).data();
+    let lost = report["lost"].as_array().unwrap();
+    for (field, yours, now) in [("title", "cara's", "bob's"), ("status", "in_progress", "completed")] {
+        let edit = lost.iter().find(|edit| edit["field"] == field).unwrap_or_else(|| panic!("{report:#}"));
+        assert_eq!((&edit["yours"], &edit["now"], &edit["agent"]), (&yours.into(), &now.into(), &"cara".into()));
+    }
+}

@@ -72,7 +72,7 @@ pub struct SyncReport {
     pub outgoing: Vec<TaskChange>,
     /// Tasks that came from the remote.
     pub incoming: Vec<TaskChange>,
-    /// Values of whoever asks that lost to what came in, each with the command that puts it back.
+    /// Values of this side that lost to what came in, each with the command that puts it back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<serde_json::Value>,
     /// Tasks whose files were removed, and which are back, or would be.

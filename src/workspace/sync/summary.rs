@@ -64,23 +64,24 @@ impl Sync<'_> {
         Ok(found)
     }
 
-    /// The values of whoever asks that lost, by what came in, to a change made at the same time.
+    /// The values of this side that lost, by what came in, to a change made at the same time.
     pub(super) fn lost_edits(
         &self,
         incoming: &[TaskChange],
         own: Option<Oid>,
         new: Option<Oid>,
     ) -> Result<Vec<serde_json::Value>> {
-        let Some(me) = self.ws.asker() else { return Ok(Vec::new()) };
         let mut told = Vec::new();
         for change in incoming {
-            let known: BTreeSet<Id> =
-                lost(change.task, &self.entries(change.task, own)?).iter().map(|edit| edit.lost.event).collect();
+            let before = self.entries(change.task, own)?;
+            let known: BTreeSet<Id> = lost(change.task, &before).iter().map(|edit| edit.lost.event).collect();
+            let local: BTreeSet<Id> = before.iter().map(|entry| entry.event.id).collect();
             let all = lost(change.task, &self.entries(change.task, new)?);
             let counts = Counts::of(&all);
-            for edit in all.iter().filter(|edit| edit.lost.agent == me && !known.contains(&edit.lost.event)) {
+            for edit in all.iter().filter(|edit| local.contains(&edit.lost.event) && !known.contains(&edit.lost.event))
+            {
                 told.push(serde_json::json!({
-                    "task": change.task, "handle": change.handle, "field": edit.field, "yours": edit.lost.value,
+                    "task": change.task, "handle": change.handle, "field": edit.field, "yours": edit.lost.value, "agent": edit.lost.agent,
                     "now": edit.won.value, "by": edit.won.agent, "event": edit.lost.event,
                     "restore": view::restore_command(edit, counts.is_alone(edit)),
                 }));
