@@ -222,9 +222,13 @@ pub struct RemoteRecord {
     pub nonce: String,
     /// Its fence.
     pub fence: u64,
-    /// The event that completed or cancelled the task, in a record that says so: it is replaced only where that event is known.
+    /// The event that last completed or cancelled the task. Records that come after keep it: only where it is known may they be
+    /// replaced, also once the task is open again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Id>,
+    /// What stood there before, in a record of an end: it stands again where that end comes to nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
     /// The greatest Lamport time that its clone had given out: what the next holder does comes after it in order.
     #[serde(default)]
     pub lamport: u64,

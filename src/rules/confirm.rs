@@ -11,7 +11,7 @@
 //! reads both after its record stands. So either the swap meets the finished record, or the reading meets the entry.
 //! Leaves to others: git, files, and what time it really is; each clone's own clock decides only when it dares to ask.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::agent::{MAX_FENCE, MAX_TTL, RemoteRecord, RemoteState, Seen};
 use crate::model::event::Author;
@@ -73,6 +73,8 @@ pub trait LeaseRemote {
     /// Replaces what stands there if it is `expected`, the name of a record; nothing where `None`. The record gets a nonce that
     /// this clone notes before it is sent; a record that is read again is `ours` only with such a nonce.
     fn swap(&mut self, task: Id, expected: Option<&str>, record: &mut RemoteRecord) -> Swap;
+    /// Lets the record stand again that stood there under this name, if `expected` stands there now.
+    fn restore(&mut self, task: Id, expected: &str, oid: &str) -> Swap;
     /// What is noted besides the records, as of now.
     fn notes(&mut self, task: Id) -> Result<Notes, Trouble>;
 }
@@ -82,8 +84,8 @@ pub trait LeaseRemote {
 pub struct Notes {
     /// The floor: no record that is begun anew may have a fence of this or less.
     pub floor: u64,
-    /// The events that finished the task, each time that it was.
-    pub finished: BTreeSet<Id>,
+    /// The events that finished the task, each time that it was, and who wrote them.
+    pub finished: BTreeMap<Id, String>,
 }
 
 /// What a record is wanted for.
@@ -226,10 +228,8 @@ fn settled(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen, before: Opt
             Ok(notes) => notes,
             Err(trouble) => return Answer::Unconfirmed(Trouble::Unknown(trouble.words())),
         };
-        if let Some(event) = finished.into_iter().rfind(|event| !wish.known.has(*event)) {
-            // Another end may have stood there that this clone has seen.
-            let event = before.and_then(|before| before.record.event).unwrap_or(event);
-            return stays_finished(remote, now, event);
+        if let Some((event, agent)) = finished.into_iter().rfind(|(event, _)| !wish.known.has(*event)) {
+            return stays_finished(remote, now, (event, agent), before);
         }
         if now.record.fence > floor {
             return Answer::Confirmed(now);
@@ -255,28 +255,42 @@ fn settled(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen, before: Opt
     Answer::Unconfirmed(Trouble::Refused("others keep changing it".into()))
 }
 
-/// Puts the end of a task back in place of a record that did not know of it.
-fn stays_finished(remote: &mut dyn LeaseRemote, now: Seen, event: Id) -> Answer {
-    let mut over = RemoteRecord { state: RemoteState::Finished, event: Some(event), ..now.record };
-    // Where that is not taken, the list of finished tasks says it to the next one too.
-    let oid = match remote.swap(over.task, Some(&now.oid), &mut over) {
-        Swap::Taken(oid) => oid,
-        _ => now.oid,
+/// Puts back what stood there before a record that did not know of an end, or else that end.
+fn stays_finished(
+    remote: &mut dyn LeaseRemote,
+    now: Seen,
+    (event, agent): (Id, String),
+    before: Option<&Seen>,
+) -> Answer {
+    let nobody = Id::from_parts(0, 0);
+    let over = RemoteRecord {
+        state: RemoteState::Finished,
+        event: Some(event),
+        agent,
+        session: None,
+        clone: nobody,
+        lease: event,
+        ..now.record.clone()
     };
-    Answer::Held(Seen { oid, record: over, ..now })
+    // Where that is not taken, the list of finished tasks says it to the next one too.
+    let oid = match before {
+        Some(before) => {
+            remote.restore(over.task, &now.oid, &before.oid);
+            before.oid.clone()
+        }
+        None => match remote.swap(over.task, Some(&now.oid), &mut over.clone()) {
+            Swap::Taken(oid) => oid,
+            _ => now.oid.clone(),
+        },
+    };
+    Answer::Held(Seen { oid, ours: false, record: over, ..now })
 }
 
 /// Prolongs a lease whose record was seen there.
 pub fn renew(remote: &mut dyn LeaseRemote, mine: Seen, expires_at: Time, now: Time, lamport: u64) -> Answer {
     let mut stands = mine;
     for _ in 0..ROUNDS {
-        let renewed = RemoteRecord {
-            state: RemoteState::Held,
-            event: None,
-            expires_at,
-            updated_at: now,
-            ..stands.record.clone()
-        };
+        let renewed = RemoteRecord { state: RemoteState::Held, expires_at, updated_at: now, ..stands.record.clone() };
         let mut wanted = later(renewed, lamport);
         match remote.swap(wanted.task, Some(&stands.oid), &mut wanted) {
             Swap::Taken(oid) => return Answer::Confirmed(seen(oid, wanted, now)),
@@ -342,24 +356,27 @@ pub fn release(remote: &mut dyn LeaseRemote, mine: Seen, now: Time, lamport: u64
     Err(Trouble::Refused("others keep changing it".into()))
 }
 
-/// Takes back that a task is finished, which came to nothing: its event was never written. What stood there before stands again,
-/// or that the task was given back.
+/// Takes back that a task is finished, which came to nothing: its event was never written. What stood there before stands again; where
+/// nothing did, or it is not to be had any more, that the task was given back.
 ///
 /// Errors: why the remote could not be told.
-pub fn not_finished(
-    remote: &mut dyn LeaseRemote,
-    mine: &Seen,
-    before: Option<&RemoteRecord>,
-    now: Time,
-) -> Result<(), Trouble> {
-    let stood = before.filter(|r| match r.state {
-        RemoteState::Held => r.lease == mine.record.lease,
-        RemoteState::Finished => true,
-        RemoteState::Released => false,
-    });
-    let free = RemoteRecord { state: RemoteState::Released, event: None, ..mine.record.clone() };
-    let mut back = RemoteRecord { fence: mine.record.fence, updated_at: now, ..stood.cloned().unwrap_or(free) };
-    match remote.swap(back.task, Some(&mine.oid), &mut back) {
+pub fn not_finished(remote: &mut dyn LeaseRemote, mine: &Seen, now: Time) -> Result<(), Trouble> {
+    let task = mine.record.task;
+    let restored = mine.record.replaced.as_ref().map(|oid| remote.restore(task, &mine.oid, oid));
+    let came = match restored {
+        Some(Swap::Refused(_)) | None => {
+            let mut free = RemoteRecord {
+                state: RemoteState::Released,
+                event: None,
+                replaced: None,
+                updated_at: now,
+                ..mine.record.clone()
+            };
+            remote.swap(task, Some(&mine.oid), &mut free)
+        }
+        Some(came) => came,
+    };
+    match came {
         // Where another record stands by now, its writer knew of this end, or put another in its place.
         Swap::Taken(_) | Swap::Lost => Ok(()),
         Swap::Refused(why) => Err(Trouble::Refused(why)),
@@ -393,9 +410,10 @@ fn record(wish: &Wish, fence: u64, after: Option<&Seen>) -> Option<RemoteRecord>
         task: wish.task,
         state: if wish.goal == Goal::Hold { RemoteState::Held } else { RemoteState::Finished },
         event: match wish.goal {
-            Goal::Hold => None,
+            Goal::Hold => after.and_then(|seen| seen.record.event),
             Goal::Finish { event, .. } => Some(event),
         },
+        replaced: after.filter(|_| wish.goal != Goal::Hold).map(|seen| seen.oid.clone()),
         lease: wish.lease,
         agent: wish.holder.agent.clone(),
         session: wish.holder.session,
@@ -416,6 +434,11 @@ fn is_just(record: &RemoteRecord, wish: &Wish) -> bool {
 /// Whether a record may be replaced by whoever wishes for the lease.
 pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
     let r = &seen.record;
+    let is_mine = |event| matches!(wish.goal, Goal::Finish { event: mine, .. } if mine == event);
+    // An end that is not known here is in the way whatever came after it.
+    if r.event.is_some_and(|event| !wish.known.has(event) && !is_mine(event)) {
+        return false;
+    }
     match r.state {
         // Others had it since, by events that are not here: who knows nothing of that finishes it only under a lease that holds.
         RemoteState::Released if matches!(wish.goal, Goal::Finish { anyway: false, .. }) => {
@@ -423,10 +446,7 @@ pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
         }
         RemoteState::Released => true,
         // Whoever knows that it was finished, and has it open again, may have it.
-        RemoteState::Finished => {
-            let is_mine = |event| matches!(wish.goal, Goal::Finish { event: mine, .. } if mine == event);
-            r.event.map_or(matches!(wish.known, Known::All), |event| wish.known.has(event) || is_mine(event))
-        }
+        RemoteState::Finished => r.event.is_some() || matches!(wish.known, Known::All),
         RemoteState::Held if matches!(wish.goal, Goal::Finish { anyway: true, .. }) => true,
         RemoteState::Held => {
             // Within a clone its own lock and files decide about what they know. A record of this clone that they do not know was

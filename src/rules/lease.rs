@@ -77,10 +77,11 @@ pub fn lost_and_gone(task: Id, record: &LeaseRecord) -> Error {
     lost(task, to, false).with(json!({ "task": task, "holder": null, "taken_by": to, "fence": record.fence }))
 }
 
-/// The record at the remote of whoever finished a task by an event that is not here. `knows` says whether the task's log has one.
+/// The record at the remote that names an end of a task by an event that is not here. `knows` says whether the task's log has one.
 pub fn finished_elsewhere(record: &LeaseRecord, knows: impl FnOnce(Id) -> bool) -> Option<&RemoteRecord> {
     let r = &record.remote.as_ref()?.record;
-    (r.state == RemoteState::Finished && !r.event.is_some_and(knows)).then_some(r)
+    let is_unknown = r.event.map_or(r.state == RemoteState::Finished, |event| !knows(event));
+    (r.state != RemoteState::Held && is_unknown).then_some(r)
 }
 
 /// Whether an event ends the work on its task.

@@ -11,7 +11,7 @@ use crate::model::id::Id;
 use crate::model::task::{Brief, Status};
 use crate::model::time::Time;
 use crate::rules::lease::is_holder;
-use crate::rules::roles::Rights;
+use crate::rules::roles::{Rights, Verb};
 
 /// Who asks for work.
 #[derive(Clone, Debug, Default)]
@@ -196,6 +196,10 @@ pub fn reasons(task: &Brief, facts: Facts<'_>, asker: &Asker, now: Time) -> Vec<
 /// What the asker lacks that a task needs.
 pub fn not_permitted(task: &Brief, asker: &Asker) -> Option<Reason> {
     let (name, role) = (asker.name().unwrap_or(""), asker.role.as_deref());
+    let claims = Verb::Claim.as_str();
+    if asker.me.is_some() && !asker.rights.has_perm(name, role, claims) {
+        return Some(Reason::NotPermitted { needs: format!("the right {claims}") });
+    }
     if let Some(perm) = task.need_perm.as_ref().filter(|perm| !asker.rights.has_perm(name, role, perm)) {
         return Some(Reason::NotPermitted { needs: format!("the right {perm}") });
     }

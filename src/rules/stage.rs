@@ -105,8 +105,8 @@ pub trait Stage {
     fn asks_remote(&self) -> bool;
     /// What the remote said to the lease of this task; `None` where it was not asked.
     fn grant(&mut self, task: Id) -> Option<Grant>;
-    /// What the remote says of who finished a task by an event that is not here, if anyone did.
-    fn finished_elsewhere(&mut self, task: Id) -> Result<Option<RemoteRecord>>;
+    /// What the remote says of who finished a task by an event that is not here, if anyone did, and whether this clone told it.
+    fn finished_elsewhere(&mut self, task: Id) -> Result<Option<(RemoteRecord, bool)>>;
     /// The highest fence of a task that its log knows.
     fn known_fence(&mut self, task: Id) -> Result<u64>;
     /// Whether the log of a task grants another lease as high as this one: by a clone that could not ask who has it.

@@ -16,7 +16,7 @@ use super::stage::Scene;
 use super::write::Reply;
 use crate::error::{Code, Error, Result};
 use crate::git::Objects;
-use crate::model::agent::{RemoteRecord, RemoteState, Seen};
+use crate::model::agent::{RemoteState, Seen};
 use crate::model::command::Command;
 use crate::model::event::{Author, Entity, Event, MAX_CLOCK};
 use crate::model::id::Id;
@@ -47,9 +47,8 @@ pub(super) struct Said {
     pub grants: BTreeMap<Id, Grant>,
     /// Tasks whose lease was prolonged or looked at there.
     settled: BTreeSet<Id>,
-    /// The events that end tasks of which the remote was told, and what stood there before.
+    /// The events that end tasks of which the remote was told.
     pub chosen: BTreeMap<Id, Id>,
-    before: BTreeMap<Id, RemoteRecord>,
     /// Tasks whose end the remote was to be told and did not take.
     unheard: BTreeSet<Id>,
     /// Tasks of which nothing stands there, though something was seen before.
@@ -96,6 +95,8 @@ impl Scene<'_> {
     pub(super) fn needs(&mut self, clone: Id, ask: Ask) -> Result<Vec<Need>> {
         let Some(said) = self.said.clone() else { return Ok(Vec::new()) };
         let mut needs: BTreeMap<Id, Need> = BTreeMap::new();
+        let ends = self.entries.iter().filter(|entry| lease::is_end(&entry.event.payload));
+        let ending: BTreeSet<Id> = ends.filter_map(|entry| entry.event.entity.task()).collect();
         for entry in self.entries.clone() {
             let event = &entry.event;
             let Entity::Task(task) = event.entity else { continue };
@@ -107,7 +108,8 @@ impl Scene<'_> {
                 }
                 continue;
             }
-            if said.grants.contains_key(&task) || said.settled.contains(&task) {
+            // What ends the task says all there is to say of it.
+            if ending.contains(&task) || said.grants.contains_key(&task) || said.settled.contains(&task) {
                 continue;
             }
             let known = self.lease(task)?.remote;
@@ -420,8 +422,7 @@ impl Workspace {
         let Ok(remote) = remote else { return };
         for task in said.chosen.keys() {
             let Some(seen) = said.seen.get(task) else { continue };
-            let before = said.before.get(task);
-            if let Err(trouble) = confirm::not_finished(remote, seen, before, self.env.now()) {
+            if let Err(trouble) = confirm::not_finished(remote, seen, self.env.now()) {
                 tracing::warn!(%task, "the end of a task at the remote was not taken back: {}", trouble.words());
             }
         }
@@ -550,7 +551,6 @@ impl Said {
             grants: BTreeMap::new(),
             settled: BTreeSet::new(),
             chosen: BTreeMap::new(),
-            before: BTreeMap::new(),
             unheard: BTreeSet::new(),
             gone: BTreeSet::new(),
             silent: None,
@@ -595,11 +595,6 @@ impl Said {
                         self.grants.insert(task, Grant { lease, fence: Some(seen.record.fence) });
                     }
                     Some((_, Goal::Finish { event, .. })) => {
-                        let before = match &need {
-                            Need::Acquire(_, known) => self.seen.get(&task).or(known.as_ref()),
-                            _ => None,
-                        };
-                        self.before.extend(before.map(|seen| (task, seen.record.clone())));
                         self.chosen.insert(task, event);
                     }
                     None => {

@@ -54,6 +54,8 @@ pub(super) struct Elsewhere<'a> {
     worktrees: Option<Vec<(String, Store)>>,
     branches: Option<Option<Branches>>,
     warning: Option<String>,
+    /// The tasks of which there is a record of a lease.
+    leased: Option<HashSet<Id>>,
     /// Only what is here counts.
     blind: bool,
     /// What a partial clone left at its remote is fetched.
@@ -63,7 +65,15 @@ pub(super) struct Elsewhere<'a> {
 impl Workspace {
     /// The other worktrees and branches. Nothing is looked at yet.
     pub(super) fn elsewhere(&self) -> Elsewhere<'_> {
-        Elsewhere { ws: self, worktrees: None, branches: None, warning: None, blind: false, fetches: false }
+        Elsewhere {
+            ws: self,
+            worktrees: None,
+            branches: None,
+            warning: None,
+            leased: None,
+            blind: false,
+            fetches: false,
+        }
     }
 
     /// As [`Workspace::elsewhere`] for one who asked to look at this branch and this worktree alone.
@@ -91,8 +101,14 @@ impl Elsewhere<'_> {
     }
 
     /// Whether the remote that confirms leases was last seen to say that a task is finished, by an event that is not here.
-    fn finished_at_remote(&self, id: Id) -> Result<Option<Reason>> {
-        let Some(runtime) = self.ws.runtime() else { return Ok(None) };
+    fn finished_at_remote(&mut self, id: Id) -> Result<Option<Reason>> {
+        let Some(runtime) = self.ws.runtime().filter(|_| self.ws.lease_remote().is_some()) else { return Ok(None) };
+        if self.leased.is_none() {
+            self.leased = Some(records::leased_tasks(runtime)?.into_iter().collect());
+        }
+        if !self.leased.as_ref().is_some_and(|leased| leased.contains(&id)) {
+            return Ok(None);
+        }
         let record = records::lease(runtime, id)?;
         if lease::finished_elsewhere(&record, |_| false).is_none() {
             return Ok(None);

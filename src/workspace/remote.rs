@@ -139,7 +139,7 @@ impl<'a> Remote<'a> {
                 let before = base.map(|tree| self.objects.file(tree, &place)).transpose().map_err(silent)?.flatten();
                 let mut text = String::from_utf8_lossy(&before.unwrap_or_default()).into_owned();
                 if !text.contains(&event.to_string()) {
-                    text.push_str(&format!("{event} {}\n", seen.record.fence));
+                    text.push_str(&format!("{event} {} {}\n", seen.record.fence, seen.record.agent));
                 }
                 let item = Item { mode: Mode::File, oid: self.objects.write_blob(text.as_bytes()).map_err(silent)? };
                 changes.push((place, Some(item)));
@@ -238,6 +238,18 @@ impl<'a> Remote<'a> {
     }
 }
 
+/// What became of a record that was sent under a name.
+fn swapped(pushed: Result<Push>, oid: Oid) -> Swap {
+    match pushed {
+        Ok(Push::Taken) => Swap::Taken(oid.to_string()),
+        Ok(Push::Lost) => Swap::Lost,
+        Ok(Push::Refused(why)) => Swap::Refused(why),
+        Ok(Push::NotSent(why)) => Swap::NotSent(why),
+        Ok(Push::Unknown(why)) => Swap::Unknown(why),
+        Err(e) => Swap::NotSent(e.message),
+    }
+}
+
 impl LeaseRemote for Remote<'_> {
     fn read(&mut self, task: Id) -> Result<Option<Seen>, Trouble> {
         let name = name_of(task);
@@ -262,14 +274,19 @@ impl LeaseRemote for Remote<'_> {
             Ok(parts) => parts,
             Err(e) => return Swap::Refused(e.message),
         };
-        match self.refs.swap(&name_of(task), expected, Some(new)) {
-            Ok(Push::Taken) => Swap::Taken(new.to_string()),
-            Ok(Push::Lost) => Swap::Lost,
-            Ok(Push::Refused(why)) => Swap::Refused(why),
-            Ok(Push::NotSent(why)) => Swap::NotSent(why),
-            Ok(Push::Unknown(why)) => Swap::Unknown(why),
-            Err(e) => Swap::NotSent(e.message),
+        swapped(self.refs.swap(&name_of(task), expected, Some(new)), new)
+    }
+
+    fn restore(&mut self, task: Id, expected: &str, oid: &str) -> Swap {
+        let parsed = expected.parse::<Oid>().and_then(|expected| Ok((expected, oid.parse::<Oid>()?)));
+        let (expected, oid) = match parsed {
+            Ok(names) => names,
+            Err(e) => return Swap::Refused(e.message),
+        };
+        if !self.objects.has(oid) {
+            return Swap::Refused("the record that stood there is not to be had any more".into());
         }
+        swapped(self.refs.swap(&name_of(task), Some(expected), Some(oid)), oid)
     }
 
     fn notes(&mut self, task: Id) -> Result<Notes, Trouble> {
@@ -280,7 +297,12 @@ impl LeaseRemote for Remote<'_> {
         let tree = at("finished").map(|commit| self.objects.commit(commit)).transpose().map_err(|_| odd())?;
         let file = tree.map(|info| self.objects.file(info.tree, &place_of(task))).transpose().map_err(|_| odd())?;
         let text = String::from_utf8(file.flatten().unwrap_or_default()).map_err(|_| odd())?;
-        let event = |line: &str| line.split(' ').next().unwrap_or_default().parse().map_err(|_| odd());
+        let event = |line: &str| {
+            let mut parts = line.split(' ');
+            let id = parts.next().unwrap_or_default().parse().map_err(|_| odd())?;
+            let agent = parts.nth(1).filter(|name| check_agent_name(name).is_ok()).ok_or_else(odd)?;
+            Ok((id, agent.to_owned()))
+        };
         let finished = text.lines().map(event).collect::<Result<_, _>>()?;
         Ok(Notes { floor, finished })
     }

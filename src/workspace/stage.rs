@@ -557,7 +557,7 @@ impl Stage for Scene<'_> {
         self.said.as_ref()?.grants.get(&task).cloned()
     }
 
-    fn finished_elsewhere(&mut self, task: Id) -> Result<Option<RemoteRecord>> {
+    fn finished_elsewhere(&mut self, task: Id) -> Result<Option<(RemoteRecord, bool)>> {
         let record = self.lease(task)?;
         let known = self.load(task)?.then(|| self.tasks.get(&task)).flatten();
         // What this command has told the remote is about to be written.
@@ -565,7 +565,9 @@ impl Stage for Scene<'_> {
         let knows = |event: Id| {
             chosen == Some(event) || known.is_some_and(|slot| slot.log.entries.iter().any(|e| e.event.id == event))
         };
-        Ok(lease::finished_elsewhere(&record, knows).cloned())
+        let Some(end) = lease::finished_elsewhere(&record, knows).cloned() else { return Ok(None) };
+        let is_ours = records::clone_id(self.runtime)? == Some(end.clone);
+        Ok(Some((end, is_ours)))
     }
 
     fn known_fence(&mut self, task: Id) -> Result<u64> {
@@ -831,7 +833,7 @@ impl Scene<'_> {
             self.waits_for_remote |= lease.confirmed || !lease.is_live(self.now);
             return Ok(Some(Reason::Leased { holder: lease.agent, until: lease.expires_at }));
         }
-        if !here && let Some(end) = self.finished_elsewhere(id)? {
+        if !here && let Some((end, _)) = self.finished_elsewhere(id)? {
             self.waits_for_remote = true;
             return Ok(Some(Reason::Finished { by: end.agent }));
         }

@@ -231,3 +231,104 @@ fn sync_names_what_gave_way_of_this_side_whoever_wrote_it() {
         assert_eq!((&edit["yours"], &edit["now"], &edit["agent"]), (&yours.into(), &now.into(), &"cara".into()));
     }
 }
+
+#[test]
+fn an_end_in_the_second_half_of_a_lease_is_told_as_one() {
+    let ends: [&[&str]; 2] = [&["done", "--all-met"], &["task", "transition", "--status", "cancelled"]];
+    for end_of_it in ends {
+        let (clones, task) = confirmed(&["ann", "bob"]);
+        run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+        run_at(&clones, "ann", "2026-11-20T10:06:00Z", &[end_of_it, &[&task]].concat()).data();
+        assert_eq!(record(&clones, &task)["state"], "finished");
+        run_at(&clones, "bob", "2026-11-20T10:07:00Z", &["claim", &task]).error("ERR_INVALID_STATE", 4);
+    }
+}
+
+#[test]
+fn an_override_that_is_refused_leaves_the_holders_record() {
+    let (clones, task) = confirmed(&["ann", "bob", "cid"]);
+    let away = clones.room.beside("away.git");
+    std::fs::rename(hub(&clones), &away).unwrap();
+    run_at(&clones, "bob", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    std::fs::rename(&away, hub(&clones)).unwrap();
+    run_at(&clones, "ann", "2026-11-20T10:12:00Z", &["claim", &task]).data();
+    let before = record(&clones, &task);
+    // Under a limit that no log can grow to, whatever else it is refused for.
+    hook(&clones, "update", "case $1 in refs/agentpm/*) exit 1;; esac");
+    let refused =
+        run_at(&clones, "bob", "2026-11-20T10:13:00Z", &["done", &task, "--all-met", "--expected-version", "99"]);
+    assert_ne!(refused.code, 0);
+    std::fs::remove_file(hub(&clones).join("hooks/update")).unwrap();
+    assert_eq!(record(&clones, &task), before);
+    run_at(&clones, "cid", "2026-11-20T10:14:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+}
+
+#[test]
+fn an_override_that_died_before_it_was_written_gives_the_task_back_to_its_holder() {
+    let (clones, task) = confirmed(&["ann", "bob", "cid"]);
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    let held = record(&clones, &task);
+    let mark = clones.room.beside("told");
+    hook(&clones, "post-receive", &format!("touch {}; sleep 2", mark.display()));
+    let mut done = start(&clones, "bob", &["done", &task, "--all-met", "--override", "it is done"]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !mark.exists() {
+        assert!(Instant::now() < deadline, "the remote was never told");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    done.kill().unwrap();
+    done.wait().unwrap();
+    std::fs::remove_file(hub(&clones).join("hooks/post-receive")).unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    clones.run("bob", &["sync"]).data();
+    assert_eq!(record(&clones, &task), held);
+    clones.run("cid", &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    assert_eq!(clones.run("ann", &["done", &task, "--all-met"]).data()["status"], "completed");
+}
+
+#[test]
+fn a_task_that_was_opened_again_is_only_for_those_who_have_seen_its_end() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    clones.run("ann", &["task", "reopen", &task, "--reason", "not yet"]).data();
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["release", &task]).data();
+    for synced in [false, true] {
+        if synced {
+            clones.run("ann", &["sync"]).data();
+        }
+        clones.run("bob", &["claim", &task]).error("ERR_INVALID_STATE", 4);
+    }
+    clones.run("bob", &["sync"]).data();
+    assert_eq!(clones.run("bob", &["claim", &task]).data()["lease"]["confirmed"], true);
+    clones.run("bob", &["done", &task, "--all-met"]).data();
+    agree(&clones, &task, "completed");
+}
+
+#[test]
+fn an_override_does_not_end_what_was_ended_unseen() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    for name in ["ann", "bob"] {
+        clones.run(name, &["sync"]).data();
+    }
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    let refused = clones.run("bob", &["done", &task, "--all-met", "--override", "late"]).error("ERR_INVALID_STATE", 4);
+    assert_eq!(refused["details"]["finished_elsewhere"], true);
+    assert!(refused["hint"].as_str().unwrap().contains("agentpm sync"), "{refused}");
+}
+
+#[test]
+fn what_this_clone_ended_and_threw_away_is_for_recover() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.git("ann", &["add", "-A"]).text();
+    clones.git("ann", &["commit", "-q", "--allow-empty", "-m", "before"]).text();
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    clones.git("ann", &["reset", "-q", "--hard"]).text();
+    let refused = clones.run("ann", &["claim", &task]).error("ERR_INVALID_STATE", 4);
+    assert!(refused["hint"].as_str().unwrap().contains("agentpm recover"), "{refused}");
+}

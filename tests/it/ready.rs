@@ -160,3 +160,33 @@ fn a_task_that_needs_a_right_is_not_taken_by_any_command() {
     }
     room.run(&["claim", &right]).data();
 }
+
+#[test]
+fn who_may_not_claim_is_offered_nothing() {
+    let room = Sandbox::new();
+    room.task("one", &[]);
+    fs::write(room.store().join("roles.yml"), "agents:\n  ada: {perms: [admin]}\n  yan: {perms: [comment]}\n").unwrap();
+    for name in ["yan", "unlisted"] {
+        let next = room.run_as(name, &["next"]);
+        assert!(next.data().is_null() || next.data()["task"].is_null(), "{next:?}");
+        assert_eq!(next.json()["reasons"]["counts"]["not_permitted"], 1, "{next:?}");
+        assert_eq!(room.run_as(name, &["ready"]).data()["total"], 0);
+        assert_ne!(room.run_as(name, &["ls"]).data()["items"][0]["ready"], true);
+        room.run_as(name, &["next", "--claim"]).error("ERR_UNAUTHORIZED", 6);
+    }
+}
+
+#[test]
+fn a_list_shows_as_ready_only_what_no_branch_has() {
+    let room = Sandbox::new();
+    let task = room.task("one", &[]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "the plan"]).text();
+    room.git(&["switch", "-q", "-c", "other"]).text();
+    room.run(&["claim", &task]).data();
+    room.run(&["done", &task]).data();
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "done"]).text();
+    room.git(&["switch", "-q", "main"]).text();
+    assert_ne!(room.run_as("bob", &["ls"]).data()["items"][0]["ready"], true);
+}

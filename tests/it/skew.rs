@@ -42,7 +42,9 @@ impl Dice {
 struct Hub {
     records: BTreeMap<Id, (String, RemoteRecord)>,
     floor: u64,
-    finished: BTreeMap<Id, BTreeSet<Id>>,
+    finished: BTreeMap<Id, BTreeMap<Id, String>>,
+    /// All records that ever stood there, by their names.
+    kept: BTreeMap<String, RemoteRecord>,
     named: u64,
     /// Pushes that are still on their way though their senders have given up.
     late: Vec<(Id, Option<String>, RemoteRecord)>,
@@ -57,6 +59,7 @@ impl Hub {
         let oid = format!("{record:?}");
         self.named += 1;
         self.records.insert(task, (oid.clone(), record.clone()));
+        self.kept.insert(oid.clone(), record.clone());
         Some(oid)
     }
 }
@@ -102,6 +105,18 @@ impl LeaseRemote for Wire<'_> {
         }
         match self.hub.apply(task, expected, record) {
             Some(_) if self.dice.below(20) == 0 => Swap::Unknown("the answer was lost".into()),
+            Some(oid) => Swap::Taken(oid),
+            None => Swap::Lost,
+        }
+    }
+
+    fn restore(&mut self, task: Id, expected: &str, oid: &str) -> Swap {
+        self.others_come_first();
+        if self.dice.below(30) == 0 {
+            return Swap::NotSent("cut".into());
+        }
+        let Some(record) = self.hub.kept.get(oid).cloned() else { return Swap::Refused("it is gone".into()) };
+        match self.hub.apply(task, Some(expected), &record) {
             Some(oid) => Swap::Taken(oid),
             None => Swap::Lost,
         }
@@ -214,10 +229,6 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                     expires_at: now.plus(TTL),
                     now,
                 };
-                // Whoever has seen an end wants only what was opened again since.
-                if ended.get(&task).is_some_and(|event| clone.log.contains(event)) {
-                    ended.remove(&task);
-                }
                 let before = wire.hub.records.get(&task).cloned();
                 let answer = confirm::acquire(&mut wire, &wish, clone.seen.get(&task).cloned());
                 if let (Answer::Confirmed(_), Some((_, old))) = (&answer, before) {
@@ -251,10 +262,6 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                     expires_at: now,
                     now,
                 };
-                // Whoever has seen an end finishes only what was opened again since.
-                if ended.get(&task).is_some_and(|event| clone.log.contains(event)) {
-                    ended.remove(&task);
-                }
                 match confirm::acquire(&mut wire, &wish, mine.or_else(|| clone.seen.get(&task).cloned())) {
                     // It dies before it writes that down.
                     Answer::Confirmed(_) if dice.below(5) == 0 => {}
@@ -282,7 +289,8 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                 let most = clone.to_remove.iter().map(|(_, seen)| seen.record.fence).max().unwrap_or(0);
                 wire.hub.floor = wire.hub.floor.max(most);
                 for (task, seen) in &clone.to_remove {
-                    wire.hub.finished.entry(*task).or_default().extend(seen.record.event);
+                    let agent = seen.record.agent.clone();
+                    wire.hub.finished.entry(*task).or_default().extend(seen.record.event.map(|event| (event, agent)));
                 }
                 None
             }
@@ -299,7 +307,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                     let is_end = record.state == RemoteState::Finished && wire.is_ours(&record);
                     if is_end && record.event.is_some_and(|event| !clone.log.contains(&event)) {
                         let seen = Seen { oid, at: now, ours: true, over: 0, record };
-                        taken_back += usize::from(confirm::not_finished(&mut wire, &seen, None, now).is_ok());
+                        taken_back += usize::from(confirm::not_finished(&mut wire, &seen, now).is_ok());
                     }
                 }
                 // Now and then a log arrives.

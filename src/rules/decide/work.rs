@@ -112,14 +112,20 @@ pub fn refuse_bound(stage: &mut dyn Stage, task: &Task) -> Result<()> {
 
 /// Refuses what was finished in another clone, by events that are not here yet.
 pub fn refuse_finished(stage: &mut dyn Stage, task: Id) -> Result<()> {
-    let Some(end) = stage.finished_elsewhere(task)? else { return Ok(()) };
+    let Some((end, is_ours)) = stage.finished_elsewhere(task)? else { return Ok(()) };
+    let hint = match is_ours {
+        true => format!(
+            "agentpm recover brings back what this clone wrote and no branch holds any more; or agentpm claim {task} --here takes it anew"
+        ),
+        false => format!(
+            "agentpm sync brings that in, once {} has pushed it; if that never comes, agentpm claim {task} --here takes it anew",
+            end.agent
+        ),
+    };
     Err(Error::state(format!("{} finished task {task}, by an event that is not here", end.agent))
         .with(json!({ "task": task, "holder": end.agent, "fence": end.fence, "at": end.updated_at,
             "finished_elsewhere": true }))
-        .hint(format!(
-            "agentpm sync brings that in, once {} has pushed it; if that never comes, agentpm claim {task} --here takes it anew",
-            end.agent
-        )))
+        .hint(hint))
 }
 
 /// Refuses what is taken or finished in another worktree or on another branch, by events that are not here yet.

@@ -594,8 +594,11 @@ mod tests {
         assert_eq!((same.owner("by").as_deref(), same.keys().len()), (Some("ada"), 0));
         let mut other = record(json!({"by": "Ada L."}));
         assert_eq!((other.owner("by").as_deref(), other.take("by")), (Some("ada-l."), json!("Ada L.")));
-        let mut none = record(json!({"by": "日本"}));
-        assert_eq!((none.owner("by"), none.take("by")), (None, json!("日本")));
+        let mut foreign = record(json!({"by": "日本"}));
+        assert!(foreign.owner("by").is_some_and(|name| name.starts_with("agent-")));
+        assert_eq!(foreign.take("by"), json!("日本"), "the name itself is kept as well");
+        let mut none = record(json!({"by": " - "}));
+        assert_eq!((none.owner("by"), none.take("by")), (None, json!(" - ")));
     }
 
     fn task(origin: &str, status: Status) -> ImportedTask {

@@ -1,6 +1,6 @@
 //! Lists: bounded, resumable, never cut without saying so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -86,13 +86,15 @@ pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(String)) -> Resul
     let mut room = Room::new(ws, q.limit, q.all);
     let finder = Finder { ws, index: &index, plan: &plan, asker: &asker };
     let found = found(&finder, q, &search)?;
-    let arounds = Arounds::new(ws, &index, &plan, &asker)?;
+    let mut arounds = Arounds::new(ws, &index, &plan, &asker)?;
+    let mut elsewhere = ws.elsewhere();
     // Of the ids, those before this one are dealt with.
     let mut next = 0;
     let mut last = None;
     let mut at_once = FIRST;
     while next < found.ids.len() {
         let some = &found.ids[next..found.ids.len().min(next + at_once)];
+        arounds.look_elsewhere(some, &mut elsewhere)?;
         let lines = index.lines(some.iter().copied())?;
         let items = apart::each(&lines, |line| Ok((line.id, view::summary(line, &arounds.of(line.id)))))?;
         let mut at = next;
@@ -171,12 +173,30 @@ struct Arounds<'a> {
     asker: &'a Asker,
     children: BTreeMap<Id, (u64, u64)>,
     handles: BTreeMap<Id, String>,
+    /// Tasks that the plan alone has ready and another worktree or branch has taken or finished.
+    taken: BTreeSet<Id>,
 }
 
 impl<'a> Arounds<'a> {
     fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, asker: &'a Asker) -> Result<Self> {
         let handles = handles(&index.all_ids()?);
-        Ok(Arounds { ws, plan, asker, children: index.child_progress()?, handles })
+        Ok(Arounds { ws, plan, asker, children: index.child_progress()?, handles, taken: BTreeSet::new() })
+    }
+
+    fn is_ready(&self, id: Id) -> bool {
+        let brief = self.plan.tasks.get(&id);
+        brief.is_some_and(|b| self.plan.reasons(b, self.asker, self.ws.env.now()).is_empty())
+            && !self.taken.contains(&id)
+    }
+
+    /// Asks other worktrees and branches about those of these tasks that the plan alone has ready.
+    fn look_elsewhere(&mut self, ids: &[Id], elsewhere: &mut Elsewhere) -> Result<()> {
+        for id in ids {
+            if self.is_ready(*id) && elsewhere.taken(*id)?.is_some() {
+                self.taken.insert(*id);
+            }
+        }
+        Ok(())
     }
 
     fn handle(&self, id: Id) -> String {
@@ -195,7 +215,7 @@ impl<'a> Arounds<'a> {
             children: total,
             lease: self.plan.lease(id).cloned(),
             score: brief.map(|b| self.plan.score(b, &self.ws.settings.score, now).score),
-            ready: brief.is_some_and(|b| self.plan.reasons(b, self.asker, now).is_empty()),
+            ready: self.is_ready(id),
         }
     }
 }

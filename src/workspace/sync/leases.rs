@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Sync;
 use crate::error::{Code, Result};
-use crate::model::agent::{Lease, LeaseRecord, RemoteRecord, RemoteState, Seen};
+use crate::model::agent::{Lease, LeaseRecord, RemoteState, Seen};
 use crate::model::command::{Command, LeaseRenew};
 use crate::model::event::Author;
 use crate::model::id::Id;
@@ -241,7 +241,8 @@ impl Sync<'_> {
         for (task, event) in ended {
             let log = load_task(&self.ws.store, task, &[])?.log;
             let Some(entry) = log.entries.iter().find(|entry| entry.event.id == event) else { continue };
-            let lease = records::lease(&runtime, task)?.lease.map_or(event, |lease| lease.id);
+            let record = records::lease(&runtime, task)?;
+            let lease = record.lease.map(|lease| lease.id).or(record.given_back).unwrap_or(event);
             match self.tell_end(&mut remote, task, event, (lease, entry.event.author.clone()), None) {
                 Answer::Confirmed(_) | Answer::Gone => {
                     news.told += 1;
@@ -287,15 +288,8 @@ impl Sync<'_> {
         let _alone = self.ws.alone_at_remote("agentpm sync")?;
         let known = self.ws.events_known_here(&doubtful.keys().copied().collect())?;
         doubtful.retain(|event, _| !known.iter().any(|entry| entry.event.id == *event));
-        let runtime = self.ws.runtime_to_write()?;
         for seen in doubtful.into_values() {
-            let mine = records::lease(&runtime, seen.record.task)?.lease.filter(|lease| lease.id == seen.record.lease);
-            let before = mine.map(|lease| RemoteRecord {
-                state: RemoteState::Held,
-                expires_at: lease.expires_at,
-                ..seen.record.clone()
-            });
-            if let Err(trouble) = confirm::not_finished(remote, seen, before.as_ref(), self.ws.env.now()) {
+            if let Err(trouble) = confirm::not_finished(remote, seen, self.ws.env.now()) {
                 tracing::warn!(task = %seen.record.task, "an end was not taken back: {}", trouble.words());
             }
         }
@@ -364,7 +358,7 @@ impl Sync<'_> {
             // An end that is not known here is for those to note who know it.
             let log = load_task(&self.ws.store, task, &[])?.log.entries;
             if r.event.is_none_or(|named| log.iter().any(|entry| entry.event.id == named)) {
-                let event = r.event.unwrap_or(event);
+                let event = r.event.filter(|_| r.state == RemoteState::Finished).unwrap_or(event);
                 over.push((seen, event));
             }
         }
