@@ -222,10 +222,10 @@ pub struct RemoteRecord {
     pub nonce: String,
     /// Its fence.
     pub fence: u64,
-    /// The event that last completed or cancelled the task. Records that come after keep it: only where it is known may they be
-    /// replaced, also once the task is open again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<Id>,
+    /// The events that completed or cancelled the task, the last one at the end. Records that come after keep them: only where all are
+    /// known may they be replaced, also once the task is open again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ends: Vec<Id>,
     /// What stood there before, in a record of an end: it stands again where that end comes to nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<String>,

@@ -186,13 +186,13 @@ pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -
         let Some(mut record) = record else { return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into())) };
         let expected = stands.as_ref().map(|seen| seen.oid.as_str());
         match remote.swap(wish.task, expected, &mut record) {
-            Swap::Taken(oid) => return settled(remote, wish, seen(oid, record, wish.now), stands.as_ref()),
+            Swap::Taken(oid) => return settled(remote, wish, seen(oid, record, wish.now)),
             Swap::Refused(why) => return Answer::Unconfirmed(Trouble::Refused(why)),
             Swap::NotSent(why) => return Answer::Unconfirmed(Trouble::Unreachable(why)),
             Swap::Lost => {}
             Swap::Unknown(why) => match look(remote, wish.task, stands.clone()) {
                 Ok(Some(now)) if now.record.nonce == record.nonce => {
-                    return settled(remote, wish, now, stands.as_ref());
+                    return settled(remote, wish, now);
                 }
                 Ok(_) if unknown == UNKNOWNS => return Answer::Unconfirmed(Trouble::Unknown(why)),
                 // It may still be on its way: only another record in its place keeps it from arriving.
@@ -219,7 +219,7 @@ const AT_ITS_END: &str = "the fences of this task have run to their end";
 /// A lease counts once its fence is above the floor and the task is on no list of finished ones that its clone has not seen. Both
 /// are read after the record stands: whoever takes records away raises the floor and adds to the list first. This holds for one that replaced another too: that other may have been sent long ago, have been given up by
 /// its sender, and have arrived where a higher one was taken away.
-fn settled(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen, before: Option<&Seen>) -> Answer {
+fn settled(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen) -> Answer {
     if wish.goal != Goal::Hold {
         return Answer::Confirmed(now);
     }
@@ -229,7 +229,7 @@ fn settled(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen, before: Opt
             Err(trouble) => return Answer::Unconfirmed(Trouble::Unknown(trouble.words())),
         };
         if let Some((event, agent)) = finished.into_iter().rfind(|(event, _)| !wish.known.has(*event)) {
-            return stays_finished(remote, now, (event, agent), before);
+            return stays_finished(remote, now, (event, agent));
         }
         if now.record.fence > floor {
             return Answer::Confirmed(now);
@@ -255,33 +255,22 @@ fn settled(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen, before: Opt
     Answer::Unconfirmed(Trouble::Refused("others keep changing it".into()))
 }
 
-/// Puts back what stood there before a record that did not know of an end, or else that end.
-fn stays_finished(
-    remote: &mut dyn LeaseRemote,
-    now: Seen,
-    (event, agent): (Id, String),
-    before: Option<&Seen>,
-) -> Answer {
-    let nobody = Id::from_parts(0, 0);
-    let over = RemoteRecord {
+/// Puts an end that a record did not know of in its place, with those that it knew.
+fn stays_finished(remote: &mut dyn LeaseRemote, now: Seen, (event, agent): (Id, String)) -> Answer {
+    let mut over = RemoteRecord {
         state: RemoteState::Finished,
-        event: Some(event),
+        ends: now.record.ends.iter().copied().filter(|end| *end != event).chain([event]).collect(),
         agent,
         session: None,
-        clone: nobody,
+        // It is none of this clone's, to be taken back by none.
+        clone: Id::from_parts(0, 0),
         lease: event,
         ..now.record.clone()
     };
     // Where that is not taken, the list of finished tasks says it to the next one too.
-    let oid = match before {
-        Some(before) => {
-            remote.restore(over.task, &now.oid, &before.oid);
-            before.oid.clone()
-        }
-        None => match remote.swap(over.task, Some(&now.oid), &mut over.clone()) {
-            Swap::Taken(oid) => oid,
-            _ => now.oid.clone(),
-        },
+    let oid = match remote.swap(over.task, Some(&now.oid), &mut over) {
+        Swap::Taken(oid) => oid,
+        _ => now.oid.clone(),
     };
     Answer::Held(Seen { oid, ours: false, record: over, ..now })
 }
@@ -367,7 +356,7 @@ pub fn not_finished(remote: &mut dyn LeaseRemote, mine: &Seen, now: Time) -> Res
         Some(Swap::Refused(_)) | None => {
             let mut free = RemoteRecord {
                 state: RemoteState::Released,
-                event: None,
+                ends: mine.record.ends.split_last().map_or(Vec::new(), |(_, before)| before.to_vec()),
                 replaced: None,
                 updated_at: now,
                 ..mine.record.clone()
@@ -409,9 +398,13 @@ fn record(wish: &Wish, fence: u64, after: Option<&Seen>) -> Option<RemoteRecord>
         v: 1,
         task: wish.task,
         state: if wish.goal == Goal::Hold { RemoteState::Held } else { RemoteState::Finished },
-        event: match wish.goal {
-            Goal::Hold => after.and_then(|seen| seen.record.event),
-            Goal::Finish { event, .. } => Some(event),
+        ends: {
+            let ending = match wish.goal {
+                Goal::Hold => None,
+                Goal::Finish { event, .. } => Some(event),
+            };
+            let before = after.iter().flat_map(|seen| &seen.record.ends).filter(|end| Some(**end) != ending);
+            before.copied().chain(ending).collect()
         },
         replaced: after.filter(|_| wish.goal != Goal::Hold).map(|seen| seen.oid.clone()),
         lease: wish.lease,
@@ -434,9 +427,9 @@ fn is_just(record: &RemoteRecord, wish: &Wish) -> bool {
 /// Whether a record may be replaced by whoever wishes for the lease.
 pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
     let r = &seen.record;
-    let is_mine = |event| matches!(wish.goal, Goal::Finish { event: mine, .. } if mine == event);
+    let is_mine = |end| matches!(wish.goal, Goal::Finish { event, .. } if event == end);
     // An end that is not known here is in the way whatever came after it.
-    if r.event.is_some_and(|event| !wish.known.has(event) && !is_mine(event)) {
+    if !r.ends.iter().all(|end| wish.known.has(*end) || is_mine(*end)) {
         return false;
     }
     match r.state {
@@ -446,7 +439,7 @@ pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
         }
         RemoteState::Released => true,
         // Whoever knows that it was finished, and has it open again, may have it.
-        RemoteState::Finished => r.event.is_some() || matches!(wish.known, Known::All),
+        RemoteState::Finished => !r.ends.is_empty() || matches!(wish.known, Known::All),
         RemoteState::Held if matches!(wish.goal, Goal::Finish { anyway: true, .. }) => true,
         RemoteState::Held => {
             // Within a clone its own lock and files decide about what they know. A record of this clone that they do not know was

@@ -78,10 +78,10 @@ pub fn lost_and_gone(task: Id, record: &LeaseRecord) -> Error {
 }
 
 /// The record at the remote that names an end of a task by an event that is not here. `knows` says whether the task's log has one.
-pub fn finished_elsewhere(record: &LeaseRecord, knows: impl FnOnce(Id) -> bool) -> Option<&RemoteRecord> {
+pub fn finished_elsewhere(record: &LeaseRecord, knows: impl Fn(Id) -> bool) -> Option<&RemoteRecord> {
     let r = &record.remote.as_ref()?.record;
-    let is_unknown = r.event.map_or(r.state == RemoteState::Finished, |event| !knows(event));
-    (r.state != RemoteState::Held && is_unknown).then_some(r)
+    let nameless = r.state == RemoteState::Finished && r.ends.is_empty();
+    (r.state != RemoteState::Held && (nameless || !r.ends.iter().all(|end| knows(*end)))).then_some(r)
 }
 
 /// Whether an event ends the work on its task.

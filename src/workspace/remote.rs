@@ -116,7 +116,7 @@ impl<'a> Remote<'a> {
     /// events that finished them to the list. Gives how many.
     ///
     /// Errors: why the remote did not do it.
-    pub fn remove(&mut self, records: &[(Seen, Id)]) -> Result<usize, Trouble> {
+    pub fn remove(&mut self, records: &[(Seen, Vec<Id>)]) -> Result<usize, Trouble> {
         let Some(highest) = records.iter().map(|(seen, _)| seen.record.fence).max() else { return Ok(0) };
         self.raise_floor(highest)?;
         self.list_finished(records)?;
@@ -129,17 +129,18 @@ impl<'a> Remote<'a> {
         Ok(came.iter().filter(|push| **push == Push::Taken).count())
     }
 
-    fn list_finished(&mut self, records: &[(Seen, Id)]) -> Result<(), Trouble> {
+    fn list_finished(&mut self, records: &[(Seen, Vec<Id>)]) -> Result<(), Trouble> {
         for _ in 0..20 {
             let old = self.refs.read(FINISHED).map_err(silent)?.get(FINISHED).copied();
             let base = old.map(|commit| self.objects.commit(commit)).transpose().map_err(silent)?.map(|info| info.tree);
             let mut changes = Vec::with_capacity(records.len());
-            for (seen, event) in records {
+            for (seen, ends) in records {
                 let place = place_of(seen.record.task);
                 let before = base.map(|tree| self.objects.file(tree, &place)).transpose().map_err(silent)?.flatten();
                 let mut text = String::from_utf8_lossy(&before.unwrap_or_default()).into_owned();
-                if !text.contains(&event.to_string()) {
-                    text.push_str(&format!("{event} {} {}\n", seen.record.fence, seen.record.agent));
+                let new: Vec<&Id> = ends.iter().filter(|end| !text.contains(&end.to_string())).collect();
+                for end in new {
+                    text.push_str(&format!("{end} {} {}\n", seen.record.fence, seen.record.agent));
                 }
                 let item = Item { mode: Mode::File, oid: self.objects.write_blob(text.as_bytes()).map_err(silent)? };
                 changes.push((place, Some(item)));

@@ -278,7 +278,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
             // A clean-up in two steps, with everything in between.
             8 => {
                 // What this clone knows to be finished, and what was given back.
-                let knows = |r: &RemoteRecord| r.event.is_none_or(|event| clone.log.contains(&event));
+                let knows = |r: &RemoteRecord| r.ends.iter().all(|end| clone.log.contains(end));
                 let finished = wire.hub.records.iter().filter(|(_, (_, r))| r.state != RemoteState::Held && knows(r));
                 clone.to_remove = finished
                     .map(|(task, (oid, record))| {
@@ -290,7 +290,8 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                 wire.hub.floor = wire.hub.floor.max(most);
                 for (task, seen) in &clone.to_remove {
                     let agent = seen.record.agent.clone();
-                    wire.hub.finished.entry(*task).or_default().extend(seen.record.event.map(|event| (event, agent)));
+                    let ends = seen.record.ends.iter().map(|end| (*end, agent.clone()));
+                    wire.hub.finished.entry(*task).or_default().extend(ends);
                 }
                 None
             }
@@ -305,7 +306,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                 let records = wire.hub.records.clone();
                 for (oid, record) in records.into_values() {
                     let is_end = record.state == RemoteState::Finished && wire.is_ours(&record);
-                    if is_end && record.event.is_some_and(|event| !clone.log.contains(&event)) {
+                    if is_end && record.ends.last().is_some_and(|end| !clone.log.contains(end)) {
                         let seen = Seen { oid, at: now, ours: true, over: 0, record };
                         taken_back += usize::from(confirm::not_finished(&mut wire, &seen, now).is_ok());
                     }

@@ -279,7 +279,7 @@ impl Sync<'_> {
         let is_end = |seen: &&Seen| seen.ours && seen.record.state == RemoteState::Finished;
         let mut doubtful: BTreeMap<Id, &Seen> = BTreeMap::new();
         for seen in there.values().filter(is_end) {
-            doubtful.extend(seen.record.event.map(|event| (event, seen)));
+            doubtful.extend(seen.record.ends.last().map(|event| (*event, seen)));
         }
         if doubtful.is_empty() {
             return Ok(());
@@ -357,9 +357,10 @@ impl Sync<'_> {
             let Some(event) = self.end_of(task)?.filter(|_| ended) else { continue };
             // An end that is not known here is for those to note who know it.
             let log = load_task(&self.ws.store, task, &[])?.log.entries;
-            if r.event.is_none_or(|named| log.iter().any(|entry| entry.event.id == named)) {
-                let event = r.event.filter(|_| r.state == RemoteState::Finished).unwrap_or(event);
-                over.push((seen, event));
+            if r.ends.iter().all(|end| log.iter().any(|entry| entry.event.id == *end)) {
+                let is_named = r.state == RemoteState::Finished && !r.ends.is_empty();
+                let ends = r.ends.iter().copied().chain((!is_named).then_some(event)).collect();
+                over.push((seen, ends));
             }
         }
         if over.is_empty() {
