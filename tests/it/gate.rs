@@ -227,10 +227,24 @@ fn an_event_records_the_precedence_that_the_roles_of_the_base_give() {
     let note = json!({"type": "note", "content": "mine counts more"});
     forge(&room, &task, "ContextAdded", note.clone(), json!({"precedence": 900}));
     refused(&room, &["\"bob\" has precedence 5 by the roles of"]);
-    // Left out it is not what the roles give either.
+    // Left out it counts less than what the roles give, which harms nobody.
     room.git(&["reset", "-q", "--hard", "HEAD~1"]).text();
     forge(&room, &task, "ContextAdded", note, json!({"precedence": null, "id": "01ZZZZZZZZ0000000000000009"}));
-    refused(&room, &["records no precedence"]);
+    passes(&room);
+}
+
+#[test]
+fn a_branch_that_is_rebased_behind_a_change_of_roles_is_honest() {
+    let (room, task) = begun();
+    switch(&room, "feature");
+    room.run_as("bob", &["note", &task, "--content", "a word"]).data();
+    commit(&room, "a word");
+    switch(&room, "main");
+    fs::write(room.store().join("roles.yml"), ROLES.replace("precedence: 5", "precedence: 9")).unwrap();
+    commit(&room, "other roles");
+    switch(&room, "feature");
+    room.git(&["rebase", "-q", "main"]).text();
+    passes(&room);
 }
 
 #[test]

@@ -175,6 +175,22 @@ fn a_conflict_is_ended_in_favor_of_what_stands() {
 }
 
 #[test]
+fn keeping_a_status_keeps_its_owner() {
+    let mut id = String::new();
+    let twins = Twins::new(|room| id = room.task("one", &[]));
+    twins.ada(&["task", "transition", &id, "--status", "cancelled"]).data();
+    twins.bob(&["claim", &id]).data();
+    twins.bob(&["done", &id]).data();
+    twins.merge();
+    twins.ada(&["resolve"]).data();
+    assert_eq!((&twins.room.get(&id)["status"], &twins.room.get(&id)["owner"]), (&json!("completed"), &json!("bob")));
+    let edit = twins.ada(&["conflicts", &id]).data()["items"][0].clone();
+    twins.room.run_as("cid", &["conflicts", "keep", edit["won"]["event"].as_str().unwrap()]).data();
+    assert_eq!((&twins.room.get(&id)["status"], &twins.room.get(&id)["owner"]), (&json!("completed"), &json!("bob")));
+    assert_eq!(twins.ada(&["conflicts", &id]).data()["items"], json!([]));
+}
+
+#[test]
 fn an_agents_own_merge_of_finished_work_is_no_conflict() {
     let room = Sandbox::new();
     let task = room.task("one", &[]);

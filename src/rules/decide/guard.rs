@@ -1,5 +1,6 @@
 //! What every change of a task asks first: does it exist, is it at the expected version, who has its lease.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use serde_json::json;
@@ -213,7 +214,7 @@ pub fn unfinished_blockers(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Id>
             left.push(blocker);
         }
     }
-    if !left.is_empty() {
+    if !left.is_empty() && comes_back(stage, task.id, |stage, id| stage.dependents(id))? {
         let void = stage.void()?;
         left.retain(|blocker| !void.contains(&(RelationType::Blocks, *blocker, task.id)));
     }
@@ -228,11 +229,25 @@ pub fn unfinished_children(stage: &mut dyn Stage, id: Id) -> Result<Vec<Id>> {
             left.push(child);
         }
     }
-    if !left.is_empty() {
+    if !left.is_empty() && comes_back(stage, id, |stage, id| stage.children(id))? {
         let void = stage.void()?;
         left.retain(|child| !void.contains(&(RelationType::ParentOf, id, *child)));
     }
     Ok(left)
+}
+
+/// Whether a chain of edges that begins at a task leads back to it. The whole plan is looked through only for one that does.
+fn comes_back(stage: &mut dyn Stage, id: Id, next: impl Fn(&mut dyn Stage, Id) -> Result<Vec<Id>>) -> Result<bool> {
+    let (mut open, mut seen) = (next(stage, id)?, BTreeSet::new());
+    while let Some(task) = open.pop() {
+        if task == id {
+            return Ok(true);
+        }
+        if seen.insert(task) {
+            open.extend(next(stage, task)?);
+        }
+    }
+    Ok(false)
 }
 
 /// Why a task that nobody works on is not ready for the actor, by all but what other branches and the remote say.

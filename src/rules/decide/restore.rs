@@ -105,8 +105,10 @@ fn same_status(task: &Task) -> Payload {
         let (completed_at, cancelled_at) = (task.completed_at, task.cancelled_at);
         return Payload::TaskArchived(TaskArchived { from: task.status, completed_at, cancelled_at });
     }
+    // With its owner, which would not count any more than a status that this one replaces.
     let changed_at = task.completed_at.or(task.cancelled_at);
-    Payload::TaskStatusChanged(TaskStatusChanged { changed_at, ..move_to(task.status, task.status) })
+    let owner = Some(task.owner.clone());
+    Payload::TaskStatusChanged(TaskStatusChanged { changed_at, owner, ..move_to(task.status, task.status) })
 }
 
 /// The parent that a task has, said once more: the others go, or the edge is added anew.

@@ -95,7 +95,9 @@ impl<'a> RolesAt<'a> {
     fn is_precedence_true(&self, event: &Event) -> Result<bool> {
         let (Some(fork), agent) = (&self.fork, &event.author.agent) else { return Ok(true) };
         let (given, base) = (event.precedence, self.precedence(agent)?);
-        if given == base || given.unwrap_or(0) == base.unwrap_or(0) {
+        // One that is lower takes nothing from others: main may have raised it since, and a rebase brings the event behind that.
+        if given == base || base.is_some_and(|base| given.unwrap_or(0) <= base) || (base.is_none() && given == Some(0))
+        {
             return Ok(true);
         }
         if base.is_none() && fork.brings {
