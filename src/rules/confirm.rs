@@ -216,9 +216,10 @@ const TOO_FAR: &str =
     "a fence stands there that is too far above what is known; whoever keeps the remote looks at refs/agentpm";
 const AT_ITS_END: &str = "the fences of this task have run to their end";
 
-/// A lease counts once its fence is above the floor and the task is on no list of finished ones that its clone has not seen. Both
-/// are read after the record stands: whoever takes records away raises the floor and adds to the list first. This holds for one that replaced another too: that other may have been sent long ago, have been given up by
-/// its sender, and have arrived where a higher one was taken away.
+/// A lease counts once its fence is above the floor and its clone has seen every end that the list of finished tasks names. Both are
+/// read after the record stands: `sync` raises the floor and adds to the list before it takes records away. This holds for one that
+/// replaced another too: that other may have been sent long ago, have been given up by its sender, and have arrived where a higher
+/// one was taken away.
 fn settled(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen) -> Answer {
     if wish.goal != Goal::Hold {
         return Answer::Confirmed(now);

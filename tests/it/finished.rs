@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::claims::{confirmed, end, hook, hub, record, refs, run_at, start, warning, with_settings};
+use crate::sandbox::wait_for;
 use crate::sync::Clones;
 
 fn status(clones: &Clones, name: &str, task: &str) -> String {
@@ -18,6 +19,19 @@ fn agree(clones: &Clones, task: &str, is: &str) {
         assert_eq!(status(clones, name, task), is, "{name}");
         assert_eq!(clones.run(name, &["lint"]).data()["findings"], serde_json::json!([]), "{name}");
     }
+}
+
+/// Runs a command that is killed between what it tells the remote and what it writes.
+fn is_killed_once_the_remote_is_told(clones: &Clones, name: &str, args: &[&str]) {
+    let (told, go_on) = (clones.room.beside("told"), clones.room.beside("go-on"));
+    let waits = format!("touch {}; while [ ! -e {} ]; do sleep 0.05; done", told.display(), go_on.display());
+    hook(clones, "post-receive", &waits);
+    let mut command = start(clones, name, args);
+    wait_for("the remote is told", || told.exists());
+    command.kill().unwrap();
+    command.wait().unwrap();
+    std::fs::remove_file(hub(clones).join("hooks/post-receive")).unwrap();
+    std::fs::write(go_on, "").unwrap();
 }
 
 #[test]
@@ -114,18 +128,7 @@ fn where_only_confirmed_work_is_wanted_an_unheard_completion_is_refused() {
 fn a_completion_that_was_killed_before_it_was_written_is_taken_back() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.run("ann", &["claim", &task]).data();
-    let mark = clones.room.beside("told");
-    hook(&clones, "post-receive", &format!("touch {}; sleep 2", mark.display()));
-    let mut done = start(&clones, "ann", &["done", &task, "--all-met"]);
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !mark.exists() {
-        assert!(Instant::now() < deadline, "the remote was never told");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    done.kill().unwrap();
-    done.wait().unwrap();
-    std::fs::remove_file(hub(&clones).join("hooks/post-receive")).unwrap();
-    std::thread::sleep(Duration::from_secs(3));
+    is_killed_once_the_remote_is_told(&clones, "ann", &["done", &task, "--all-met"]);
     assert_eq!(record(&clones, &task)["state"], "finished");
     assert_eq!(status(&clones, "ann", &task), "in_progress");
     clones.run("ann", &["sync"]).data();
@@ -197,7 +200,8 @@ fn one_that_waits_notices_what_another_clone_pushed() {
         clones.run(name, &["sync"]).data();
     }
     let waits = start(&clones, "bob", &["next", "--claim", "--wait", "60s"]);
-    std::thread::sleep(Duration::from_secs(1));
+    let looked = clones.dir("bob").join(".git/refs/agentpm/remotes/origin/heads/main");
+    wait_for("bob looks at the remote", || looked.exists());
     clones.run("ann", &["add", "--title", "new work"]).data();
     clones.run("ann", &["sync"]).data();
     let began = Instant::now();
@@ -270,18 +274,7 @@ fn an_override_that_died_before_it_was_written_gives_the_task_back_to_its_holder
     clones.run("ann", &["sync"]).data();
     clones.run("bob", &["sync"]).data();
     let held = record(&clones, &task);
-    let mark = clones.room.beside("told");
-    hook(&clones, "post-receive", &format!("touch {}; sleep 2", mark.display()));
-    let mut done = start(&clones, "bob", &["done", &task, "--all-met", "--override", "it is done"]);
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !mark.exists() {
-        assert!(Instant::now() < deadline, "the remote was never told");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    done.kill().unwrap();
-    done.wait().unwrap();
-    std::fs::remove_file(hub(&clones).join("hooks/post-receive")).unwrap();
-    std::thread::sleep(Duration::from_secs(3));
+    is_killed_once_the_remote_is_told(&clones, "bob", &["done", &task, "--all-met", "--override", "it is done"]);
     clones.run("bob", &["sync"]).data();
     assert_eq!(record(&clones, &task), held);
     clones.run("cid", &["claim", &task]).error("ERR_LEASE_HELD", 5);

@@ -279,3 +279,12 @@ pub fn some<T>(mut cases: Vec<T>) -> Vec<T> {
     }
     cases
 }
+
+/// Waits until something is so, and fails with what was waited for where it never is.
+pub fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
