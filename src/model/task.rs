@@ -233,6 +233,9 @@ pub struct Task {
     pub progress: BTreeMap<Id, ProgressItem>,
     /// Context, by id.
     pub context: BTreeMap<Id, ContextEntry>,
+    /// Events that record a hand edit which an earlier event recorded, each with that event.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub copies: BTreeMap<Id, Id>,
     /// The last writer of every register that changed since the task was created, by register name.
     pub stamps: BTreeMap<String, Stamp>,
     /// The newest events of the log: those that no other event has as parent.
@@ -270,6 +273,7 @@ impl Task {
             removed: BTreeSet::new(),
             progress: BTreeMap::new(),
             context: BTreeMap::new(),
+            copies: BTreeMap::new(),
             stamps: BTreeMap::new(),
             heads: Vec::new(),
             forked: false,

@@ -185,7 +185,8 @@ impl<'a> Told<'a> {
         let events: Vec<&Event> = counts.map(|one| one.event).filter(|event| !known.contains(&event.id)).collect();
         let creation = ordered.iter().copied().find(|e| matches!(e.event.payload, Payload::TaskCreated(_)));
         let parents = register::parent_edges(after.iter().map(|e| &e.event));
-        let written = |event: &&'a Event| register::writes(event, &parents).into_iter().map(|(name, _)| name);
+        let copies = folding.finish().copies;
+        let written = |event: &&'a Event| register::writes(event, &parents, &copies).into_iter().map(|(name, _)| name);
         let writers = events.iter().flat_map(|event| written(event).map(|name| (name, *event))).collect();
         let passed = if events.is_empty() { BTreeMap::new() } else { passed(&Entity::Task(id), after) };
         Told { writers, by_id: events.iter().map(|event| (event.id, *event)).collect(), passed, events, creation }

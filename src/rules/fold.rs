@@ -17,6 +17,7 @@ use crate::model::payload::{self, Payload};
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Met, Status, Task, Verified};
 use crate::model::time::Time;
+use crate::rules::copies::{HandEdits, first, is_hand_edit};
 use crate::rules::fields::{self, Loose};
 use crate::rules::lease;
 use crate::rules::register;
@@ -150,6 +151,7 @@ pub struct Folding<'e> {
     heads: BTreeSet<Id>,
     pending: Pending,
     taken: Vec<Taken<'e>>,
+    hand_edits: HandEdits,
 }
 
 /// What is derived once, after the last event.
@@ -163,7 +165,8 @@ struct Pending {
 impl<'e> Folding<'e> {
     /// Begins with a task of which nothing is known but its id.
     pub fn new(id: Id) -> Self {
-        Folding { task: Task::blank(id), heads: BTreeSet::new(), pending: Pending::default(), taken: Vec::new() }
+        let (heads, pending, hand_edits) = (BTreeSet::new(), Pending::default(), HandEdits::default());
+        Folding { task: Task::blank(id), heads, pending, taken: Vec::new(), hand_edits }
     }
 
     /// Applies the next event in order; what had no effect is returned.
@@ -173,6 +176,11 @@ impl<'e> Folding<'e> {
         }
         self.task.forked |= !self.heads.is_empty();
         self.heads.insert(event.id);
+        if self.hand_edits.repeats(event, &mut self.task.copies) {
+            count(&mut self.task, event);
+            self.taken.push(Taken { event, effect: Effect::None });
+            return None;
+        }
         let finding = take_event(&mut self.task, event, &mut self.pending);
         self.taken.push(Taken { event, effect: effect_of(finding.as_ref()) });
         finding
@@ -204,11 +212,11 @@ fn effect_of(finding: Option<&Finding>) -> Effect {
     }
 }
 
-/// Whether an event needs no others to be applied: it has seen all that the task knows of, and gives no status that may settle
-/// which of several owners counts.
+/// Whether an event needs no others to be applied: it has seen all that the task knows of, gives no status that may settle which of
+/// several owners counts, and is no hand edit that another clone may have recorded too.
 pub fn is_plain(task: &Task, event: &Event) -> bool {
     let sees_all = task.heads.iter().all(|head| event.parents.contains(head));
-    sees_all && !(task.forked && register::status_of(event).is_some())
+    sees_all && !(task.forked && register::status_of(event).is_some()) && !is_hand_edit(event)
 }
 
 /// Applies the next event in order, of one that [needs no others](is_plain). Always leaves a consistent task; what had no effect
@@ -235,7 +243,7 @@ fn settle(task: &mut Task, pending: &Pending) {
 /// Gives the registers that several wrote without having seen each other the value that counts.
 fn decide(task: &mut Task, taken: &[Taken<'_>]) {
     let mut loose = Loose::default();
-    for contest in contests(taken, &task.parents(), Registers::Decided) {
+    for contest in contests(taken, task, Registers::Decided) {
         if let Some(winner) = contest.winner {
             assign(task, &contest.register, &winner.value, taken[winner.place].event, &mut loose);
         }
@@ -290,11 +298,15 @@ fn assign_part(task: &mut Task, register: &str, value: &Value, event: &Event) ->
     true
 }
 
-fn take_event(task: &mut Task, event: &Event, pending: &mut Pending) -> Option<Finding> {
+/// Notes what every event changes, with an effect or without.
+fn count(task: &mut Task, event: &Event) {
     task.version += 1;
     task.lamport = task.lamport.max(event.lamport);
     task.updated_at = event.at;
+}
 
+fn take_event(task: &mut Task, event: &Event, pending: &mut Pending) -> Option<Finding> {
+    count(task, event);
     if let Some(fence) = event.fence.filter(|fence| *fence < task.fence && is_void_when_lost(&event.payload)) {
         let message = format!(
             "{} by {} under fence {fence} came after fence {} was granted",
@@ -549,6 +561,7 @@ fn set_progress(item: &mut ProgressItem, event: &Event, completed: bool) {
 }
 
 fn progress_moved(task: &mut Task, event: &Event, item: Id, completed: bool) -> Result<(), Skip> {
+    let item = first(&task.copies, item);
     let found =
         task.progress.get_mut(&item).ok_or_else(|| Skip::Because(format!("there is no progress item {item}")))?;
     set_progress(found, event, completed);
@@ -571,21 +584,22 @@ fn context_added(task: &mut Task, event: &Event, p: &payload::ContextAdded) -> R
     Ok(())
 }
 
+fn context_entry(task: &mut Task, id: Id) -> Result<&mut ContextEntry, Skip> {
+    let id = first(&task.copies, id);
+    task.context.get_mut(&id).ok_or_else(|| Skip::Because(format!("there is no context entry {id}")))
+}
+
 fn context_superseded(task: &mut Task, event: &Event, p: &payload::ContextSuperseded) -> Result<(), Skip> {
-    let entry = task
-        .context
-        .get_mut(&p.entry)
-        .ok_or_else(|| Skip::Because(format!("there is no context entry {}", p.entry)))?;
-    entry.superseded_by = Some(p.by);
-    stamp(task, &format!("context.{}", p.entry), event);
+    let by = first(&task.copies, p.by);
+    let entry = context_entry(task, p.entry)?;
+    entry.superseded_by = Some(by);
+    let register = format!("context.{}", entry.id);
+    stamp(task, &register, event);
     Ok(())
 }
 
 fn context_redacted(task: &mut Task, p: &payload::ContextRedacted) -> Result<(), Skip> {
-    let entry = task
-        .context
-        .get_mut(&p.entry)
-        .ok_or_else(|| Skip::Because(format!("there is no context entry {}", p.entry)))?;
+    let entry = context_entry(task, p.entry)?;
     entry.content.clear();
     entry.metadata = Value::Null;
     entry.redacted = true;

@@ -82,7 +82,7 @@ pub fn lost(id: Id, entries: &[Entry]) -> Vec<Lost> {
     let mut found = Vec::new();
     let status = task.stamps.get("status").map(|stamp| stamp.id);
     let ended_by = taken.iter().find(|one| Some(one.event.id) == status).map(|one| one.event.author.agent.as_str());
-    for contest in contests(&taken, &task.parents(), Registers::All) {
+    for contest in contests(&taken, &task, Registers::All) {
         // Where none of them counts, the task holds what it began with.
         let won = match &contest.winner {
             Some(writer) => Some(written(taken[writer.place].event, writer.value.clone())),

@@ -3,6 +3,7 @@
 //! Pure: no file, no clock, no chance. Deciding may refuse; folding may not.
 
 pub mod confirm;
+pub mod copies;
 pub mod decide;
 pub mod fields;
 pub mod fold;

@@ -13,6 +13,7 @@ use crate::model::id::Id;
 use crate::model::payload::{Fields, Payload};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task, TaskFields};
+use crate::rules::copies::first;
 use crate::rules::fields;
 
 /// Registers of the parts of a task, by the beginnings of their names. A field of a newer version that is called so is none.
@@ -38,8 +39,9 @@ pub fn status_of(event: &Event) -> Option<Status> {
     }
 }
 
-/// The registers that an event writes, with the values it leaves there. `parents` are the log's [`parent_edges`].
-pub fn writes(event: &Event, parents: &BTreeSet<Id>) -> Vec<(String, Value)> {
+/// The registers that an event writes, with the values it leaves there. `parents` are the log's [`parent_edges`], `copies` the
+/// task's.
+pub fn writes(event: &Event, parents: &BTreeSet<Id>, copies: &BTreeMap<Id, Id>) -> Vec<(String, Value)> {
     let one = |register: &str, value: Value| vec![(register.to_owned(), value)];
     match &event.payload {
         Payload::TaskCreated(p) => {
@@ -63,9 +65,11 @@ pub fn writes(event: &Event, parents: &BTreeSet<Id>) -> Vec<(String, Value)> {
         Payload::RelationshipAdded(p) if p.kind == RelationType::ParentOf => one("parent", json!(p.from)),
         Payload::RelationshipRemoved(p) if parents.contains(&p.relationship) => one("parent", Value::Null),
         Payload::ProgressItemAdded(p) => one(&format!("progress.{}", event.id), json!(p.completed_at.is_some())),
-        Payload::ProgressItemCompleted(p) => one(&format!("progress.{}", p.item), json!(true)),
-        Payload::ProgressItemReopened(p) => one(&format!("progress.{}", p.item), json!(false)),
-        Payload::ContextSuperseded(p) => one(&format!("context.{}", p.entry), json!(p.by)),
+        Payload::ProgressItemCompleted(p) => one(&format!("progress.{}", first(copies, p.item)), json!(true)),
+        Payload::ProgressItemReopened(p) => one(&format!("progress.{}", first(copies, p.item)), json!(false)),
+        Payload::ContextSuperseded(p) => {
+            one(&format!("context.{}", first(copies, p.entry)), json!(first(copies, p.by)))
+        }
         Payload::AcceptanceMet(p) => one(&format!("met.{}", p.criterion), json!(p.met)),
         Payload::TaskVerified(p) => one("verified", json!(p.passed)),
         _ => Vec::new(),

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::model::event::{Event, Stamp};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
-use crate::model::task::Status;
+use crate::model::task::{Status, Task};
 use crate::rules::register;
 
 /// An event of a log, in its order, and what the fold made of it.
@@ -106,11 +106,12 @@ pub enum Registers {
     All,
 }
 
-/// The contested registers of a task, by name. `edges` are the parents that the task has.
-pub fn contests(taken: &[Taken<'_>], edges: &BTreeSet<Id>, which: Registers) -> Vec<Contest> {
-    let history = History::of(taken);
+/// The contested registers of a task, by name.
+pub fn contests(taken: &[Taken<'_>], task: &Task, which: Registers) -> Vec<Contest> {
+    let history = History::of(taken, &task.copies);
+    let edges = task.parents();
     let by_status = which == Registers::Decided && taken.iter().all(|one| one.event.weight() == 0);
-    let mut written = Written::of(taken, |name| !by_status || matches!(name, "status" | "owner"));
+    let mut written = Written::of(taken, &task.copies, |name| !by_status || matches!(name, "status" | "owner"));
     history.void_owners(&mut written);
     let mut found = Vec::new();
     // Few registers at a time are spread out, so that memory grows with the log alone.
@@ -124,7 +125,7 @@ pub fn contests(taken: &[Taken<'_>], edges: &BTreeSet<Id>, which: Registers) -> 
         for (bit, (name, writers)) in some.into_iter().enumerate() {
             let unseen = |w: &Writer| (if w.void.is_none() { &replaced } else { &by_any })[w.place] & (1 << bit) == 0;
             found.push(match name {
-                "parent" => history.parent(edges, writers, unseen),
+                "parent" => history.parent(&edges, writers, unseen),
                 _ => history.contest(name, writers, unseen),
             });
         }
@@ -144,12 +145,12 @@ struct Written {
 const METADATA: &str = "metadata.";
 
 impl Written {
-    fn of(taken: &[Taken<'_>], wanted: impl Fn(&str) -> bool) -> Self {
+    fn of(taken: &[Taken<'_>], copies: &BTreeMap<Id, Id>, wanted: impl Fn(&str) -> bool) -> Self {
         let parents = register::parent_edges(taken.iter().map(|one| one.event));
         let mut own: BTreeMap<String, Vec<Writer>> = BTreeMap::new();
         for (place, one) in taken.iter().enumerate().filter(|(_, one)| one.effect != Effect::None) {
             let void = (one.effect == Effect::Fenced).then_some(Reason::Fence);
-            for (name, value) in register::writes(one.event, &parents) {
+            for (name, value) in register::writes(one.event, &parents, copies) {
                 if wanted(&name) {
                     own.entry(name).or_default().push(Writer { place, value, void });
                 }
@@ -199,10 +200,12 @@ struct History<'a, 'e> {
 }
 
 impl<'a, 'e> History<'a, 'e> {
-    fn of(taken: &'a [Taken<'e>]) -> Self {
+    fn of(taken: &'a [Taken<'e>], copies: &BTreeMap<Id, Id>) -> Self {
         let places: HashMap<Id, usize> = taken.iter().enumerate().map(|(place, one)| (one.event.id, place)).collect();
         let above = |(place, one): (usize, &Taken)| {
-            let known = one.event.parents.iter().filter_map(|parent| places.get(parent).copied());
+            // What follows a copy knows the entry.
+            let parents = one.event.parents.iter().chain(copies.get(&one.event.id));
+            let known = parents.filter_map(|parent| places.get(parent).copied());
             known.filter(|parent| *parent < place).collect()
         };
         let links: Vec<Vec<usize>> = taken.iter().enumerate().map(above).collect();

@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::sandbox::{Answer, Sandbox};
+use crate::sync::Clones;
 
 /// A plan of one committed task, without a merge driver.
 fn plan(more: &[&str]) -> (Sandbox, String) {
@@ -535,4 +536,101 @@ fn what_a_file_shows_comes_back_with_all_that_led_to_it() {
     assert_eq!(room.run(&["resolve"]).data()["restored"], 2);
     assert_eq!((room.get(&task)["title"].as_str(), by_hand(&room, &task)), (Some("second"), 0));
     room.is_clean();
+}
+
+/// Two clones of a plan in which a person committed this edit, each of which records it before it sees the other.
+fn recorded_twice(by_hand: impl FnOnce(&str) -> String) -> (Clones, String) {
+    let (clones, task) = Clones::new(&["a", "b"]);
+    let room = &clones.room;
+    room.run(&["progress", "add", &task, "--content", "begin"]).data();
+    room.run(&["context", "add", &task, "--content", "a note"]).data();
+    commit(room, "lists");
+    let text = fs::read_to_string(room.yaml_of(&task)).unwrap();
+    fs::write(room.yaml_of(&task), by_hand(&text)).unwrap();
+    commit(room, "by hand");
+    room.git(&["push", "-q"]).text();
+    for (name, priority) in [("a", "2"), ("b", "3")] {
+        clones.git(name, &["pull", "-q"]).text();
+        clones.run(name, &["task", "update", &task, "--priority", priority]).data();
+    }
+    (clones, task)
+}
+
+/// What each clone says of the task once both know everything; it is the same.
+fn together(clones: &Clones, task: &str) -> serde_json::Value {
+    for name in ["a", "b", "a"] {
+        clones.run(name, &["sync"]).data();
+    }
+    let shown = |name: &str| clones.run(name, &["task", "get", task, "--full"]).data();
+    for name in ["a", "b"] {
+        assert_eq!(clones.run(name, &["lint"]).data()["findings"], json!([]));
+        assert_eq!(
+            clones.run(name, &["conflicts"]).data()["conflicts"]
+                .as_array()
+                .map_or(0, |all| { all.iter().filter(|one| one["field"] != "priority").count() }),
+            0
+        );
+    }
+    assert_eq!(shown("a"), shown("b"));
+    shown("a")
+}
+
+fn words(list: &serde_json::Value) -> Vec<&str> {
+    let stands = |item: &&serde_json::Value| item["superseded_by"].is_null() && item["content"] != "";
+    list.as_array().unwrap().iter().filter(stands).map(|item| item["content"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn entries_by_hand_that_two_clones_recorded_are_there_once() {
+    let (clones, task) = recorded_twice(|text| {
+        let text = text.replacen("context:\n", "  - {content: one, completed: true}\n  - two\n  - two\ncontext:\n", 1);
+        text.replacen("title: shared", "title: by hand", 1) + "  - noted\n"
+    });
+    let shown = together(&clones, &task);
+    assert_eq!(words(&shown["progress"]["items"]), ["begin", "one", "two", "two"]);
+    assert_eq!(shown["progress"]["done"], 1, "{shown}");
+    assert_eq!((words(&shown["context"]), &shown["title"]), (vec!["a note", "noted"], &json!("by hand")));
+}
+
+#[test]
+fn what_follows_a_recorded_entry_counts_whichever_of_its_ids_it_names() {
+    let (clones, task) =
+        recorded_twice(|text| text.replacen("context:\n", "  - one\n  - two\ncontext:\n", 1) + "  - noted\n");
+    for (name, words) in [("a", "one"), ("b", "two")] {
+        let shown = clones.run(name, &["task", "get", &task, "--full"]).data();
+        let items = shown["progress"]["items"].as_array().unwrap();
+        let item = items.iter().find(|item| item["content"] == words).unwrap();
+        clones.run(name, &["progress", "complete", item["id"].as_str().unwrap()]).data();
+        if name == "b" {
+            let entries = shown["context"].as_array().unwrap();
+            let entry = entries.iter().find(|entry| entry["content"] == "noted").unwrap();
+            clones.run(name, &["context", "supersede", entry["id"].as_str().unwrap(), "--content", "newer"]).data();
+        }
+    }
+    let shown = together(&clones, &task);
+    assert_eq!(shown["progress"]["done"], 2, "{shown}");
+    assert_eq!(words(&shown["context"]), ["a note", "newer"], "{shown}");
+}
+
+#[test]
+fn words_by_hand_that_two_clones_recorded_are_replaced_once() {
+    let (clones, task) = recorded_twice(|text| text.replacen("content: a note", "content: better words", 1));
+    assert_eq!(words(&together(&clones, &task)["context"]), ["better words"]);
+}
+
+#[test]
+fn redacting_an_entry_takes_the_text_out_of_its_copies_too() {
+    let (clones, task) = recorded_twice(|text| text.to_owned() + "  - s3cr3t\n");
+    let shown = together(&clones, &task);
+    let id = shown["context"][1]["id"].as_str().unwrap();
+    clones.run("a", &["context", "redact", id, "--reason", "a token"]).data();
+    let folder = clones.room.log_of(&task).parent().unwrap().strip_prefix(clones.room.repo()).unwrap().to_owned();
+    for name in ["a", "b"] {
+        clones.run(name, &["sync"]).data();
+        for file in ["events.jsonl", "task.yaml"] {
+            let text = fs::read_to_string(clones.dir(name).join(&folder).join(file)).unwrap();
+            assert!(!text.contains("s3cr3t"), "{name}: {text}");
+        }
+    }
+    assert_eq!(words(&together(&clones, &task)["context"]), ["a note"]);
 }

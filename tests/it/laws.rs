@@ -168,12 +168,16 @@ fn entry() -> impl Strategy<Value = Entry> {
     let parents = prop::collection::vec(0u64..12, 0..3);
     let fence = prop_oneof![3 => Just(None), 1 => (0u64..5).prop_map(Some)];
     let at = select(vec!["2026-11-20T10:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T00:00:00Z"]);
-    ((0u64..12, lamport, entity, parents), (fence, at, payload())).prop_map(
-        |((n, lamport, entity, parents), (fence, at, (kind, payload)))| {
+    let why = select(vec![None, Some("it is so"), Some("hand edit")]);
+    ((0u64..12, lamport, entity, parents), (fence, at, why, payload())).prop_map(
+        |((n, lamport, entity, parents), (fence, at, why, (kind, payload)))| {
             let mut event = json!({"v": 1, "id": id(n), "lamport": lamport, "type": kind, "entity": entity,
                 "parents": parents.into_iter().map(id).collect::<Vec<_>>(), "agent": "ada", "at": at, "payload": payload});
             if let Some(fence) = fence {
                 event["fence"] = json!(fence);
+            }
+            if let Some(why) = why {
+                event["why"] = json!(why);
             }
             event.to_string()
         },

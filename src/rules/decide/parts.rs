@@ -123,7 +123,12 @@ pub fn context_redact(stage: &mut dyn Stage, c: &ContextRedact) -> Result<Subjec
     if !stage.task(task)?.context.get(&entry).is_some_and(|e| e.redacted) {
         // It takes something away, so unlike a note it asks for the lease.
         let permit = permit_id(stage, task, &Guard::default(), Verb::Update)?.because(Some(c.reason.0.clone()));
-        permit.emit(stage, Payload::ContextRedacted(ContextRedacted { entry }))?;
+        // The lines of its copies hold the same text.
+        let known = stage.task(task)?;
+        let copies = known.copies.iter().filter(|(_, first)| **first == entry).map(|(copy, _)| *copy);
+        for entry in std::iter::once(entry).chain(copies) {
+            permit.emit(stage, Payload::ContextRedacted(ContextRedacted { entry }))?;
+        }
     }
     Ok(Subject::Context(task, entry))
 }

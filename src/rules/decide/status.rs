@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::Subject;
-use super::edit::WHY;
 use super::guard::{Permit, move_to, permit, refuse_unfit, unblock_if_free, unfinished_blockers, unfinished_children};
 use crate::error::{Error, Result};
 use crate::model::command::{TaskArchive, TaskReopen, TaskTransition, TaskVerify};
@@ -13,6 +12,7 @@ use crate::model::payload::{AcceptanceMet, Payload, TaskArchived, TaskReopened, 
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::model::words::{Ref, Text};
+use crate::rules::copies::HAND_EDIT;
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
 
@@ -143,7 +143,7 @@ fn is_typed(stage: &mut dyn Stage, id: Id) -> Result<bool> {
     let me = stage.me().agent.clone();
     let history = stage.history(id)?;
     let last = history.iter().rev().find(|e| matches!(e.event.payload, Payload::TaskStatusChanged(_)));
-    Ok(last.is_some_and(|e| e.event.why.as_deref() == Some(WHY) && e.event.author.agent == me))
+    Ok(last.is_some_and(|e| e.event.why.as_deref() == Some(HAND_EDIT) && e.event.author.agent == me))
 }
 
 /// To completed, whatever it was before: only with nothing unfinished, or by force. `at` is when that really was.

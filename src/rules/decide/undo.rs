@@ -3,6 +3,8 @@
 //! What an event changed is known exactly: each register it wrote had a value among the events its writer saw. A register
 //! that was written again since is left alone and named.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 
 use super::Subject;
@@ -82,7 +84,8 @@ fn right(event: &Event) -> Verb {
 struct Told<'a> {
     task: Id,
     events: Vec<&'a Event>,
-    parents: std::collections::BTreeSet<Id>,
+    parents: BTreeSet<Id>,
+    copies: BTreeMap<Id, Id>,
 }
 
 impl<'a> Told<'a> {
@@ -94,7 +97,8 @@ impl<'a> Told<'a> {
         }
         let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
         let events = counts.map(|one| one.event).collect();
-        Told { task: id, events, parents: register::parent_edges(history.iter().map(|e| &e.event)) }
+        let parents = register::parent_edges(history.iter().map(|e| &e.event));
+        Told { task: id, events, parents, copies: folding.finish().copies }
     }
 
     fn effective(&self, id: Id) -> Result<&'a Event> {
@@ -112,7 +116,7 @@ impl<'a> Told<'a> {
         if matches!(event.payload, Payload::TaskCreated(_) | Payload::ProgressItemAdded(_)) {
             return (values, left);
         }
-        for (name, written) in register::writes(event, &self.parents) {
+        for (name, written) in register::writes(event, &self.parents, &self.copies) {
             let prior = register::value(before, &name);
             let again = self.last_writer(&name).filter(|last| last.id != event.id);
             if let Some(last) = again {
@@ -137,7 +141,7 @@ impl<'a> Told<'a> {
 
     fn last_writer(&self, name: &str) -> Option<&'a Event> {
         let writes = |event: &&&Event| {
-            register::writes(event, &self.parents).iter().any(|(other, _)| register::overlap(name, other))
+            register::writes(event, &self.parents, &self.copies).iter().any(|(other, _)| register::overlap(name, other))
         };
         self.events.iter().rev().find(writes).copied()
     }

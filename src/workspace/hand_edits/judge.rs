@@ -14,7 +14,8 @@ use super::recorded::is_recorded_entry;
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
-use crate::rules::decide::edit::{Doc, WHY};
+use crate::rules::copies::is_hand_edit;
+use crate::rules::decide::edit::Doc;
 use crate::rules::register::heads_of;
 use crate::store::comments::{Comment, comments};
 use crate::store::edited::{
@@ -365,7 +366,7 @@ impl<'j> Judging<'j> {
     /// Whether an edit is in the log already: two clones may find it in the same commit.
     fn is_recorded(&self, heads: &[Id], doc: &Doc, part: &Part, value: Option<&Value>) -> bool {
         let newer = beyond(self.all, heads);
-        let by_hand: Vec<&Entry> = newer.into_iter().filter(|e| e.event.why.as_deref() == Some(WHY)).collect();
+        let by_hand: Vec<&Entry> = newer.into_iter().filter(|e| is_hand_edit(&e.event)).collect();
         let then = |entry: &&Entry| said(self.entity, among_below(self.all, &[entry.event.id]));
         by_hand.iter().any(|entry| value_of(&then(entry), part).as_ref() == value)
             || is_recorded_entry(&by_hand, doc, part, value)

@@ -20,7 +20,8 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Severity};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{ContextAdded, Payload};
-use crate::rules::decide::edit::{self, Doc, Misfit, WHY};
+use crate::rules::copies::HAND_EDIT;
+use crate::rules::decide::edit::{self, Doc, Misfit};
 use crate::rules::decide::{Subject, note};
 use crate::rules::lost::{Lost, lost};
 use crate::rules::roles::Verb;
@@ -311,7 +312,7 @@ impl Scene<'_> {
             metadata: Value::Null,
             created_at: None,
         };
-        note(self, id, Payload::ContextAdded(added), Some(WHY.into())).map(|_| ())
+        note(self, id, Payload::ContextAdded(added), Some(HAND_EDIT.into())).map(|_| ())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::git::{Mode, Oid};
 use crate::model::event::{Entity, Entry, MAX_CLOCK};
 use crate::model::id::{HANDLE_MIN, Id};
-use crate::rules::decide::edit::WHY;
+use crate::rules::copies::is_hand_edit;
 use crate::store::edited::{Readable, split};
 use crate::store::entity::{read_log, read_yaml};
 use crate::store::layout::{LOG, task_dir};
@@ -273,7 +273,7 @@ impl Sync<'_> {
             let mut entries = self.entries(id, theirs)?;
             let here = read_log(&self.ws.store, &Entity::Task(id))?.entries;
             let is_new = |entry: &Entry| here.iter().all(|known| known.event.id != entry.event.id);
-            if !entries.iter().any(|entry| entry.event.why.as_deref() == Some(WHY) && is_new(entry)) {
+            if !entries.iter().any(|entry| is_hand_edit(&entry.event) && is_new(entry)) {
                 continue;
             }
             let known: BTreeSet<Id> = entries.iter().map(|entry| entry.event.id).collect();

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{BLOCKED_BY, Doc, Edit, Judged, Misfit, WHY, edit, list, misfit, names};
+use super::{BLOCKED_BY, Doc, Edit, Judged, Misfit, edit, list, misfit, names};
 use crate::error::Error;
 use crate::model::command::{Command, TaskCreate};
 use crate::model::id::Id;
 use crate::model::payload::Fields;
 use crate::model::words::Text;
+use crate::rules::copies::HAND_EDIT;
 use crate::rules::decide::{Subject, tasks};
 use crate::rules::fields;
 use crate::rules::stage::Stage;
@@ -103,7 +104,7 @@ fn creation(stage: &mut dyn Stage, doc: &Doc) -> Judged<TaskCreate> {
     }
     args[BLOCKED_BY] = Value::Array(blockers);
     match Command::from_json("task.create", args).map_err(misfit("title", None))? {
-        Command::TaskCreate(create) => Ok(TaskCreate { why: Some(Text(WHY.into())), ..create }),
+        Command::TaskCreate(create) => Ok(TaskCreate { why: Some(Text(HAND_EDIT.into())), ..create }),
         _ => Err(misfit("title", None)(Error::validation("the file is no task"))),
     }
 }

@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{Doc, Edit, Judged, WHY, check_entry, content as said, guard, misfit, unknown_id};
+use super::{Doc, Edit, Judged, check_entry, content as said, guard, misfit, unknown_id};
 use crate::error::{Error, Result};
 use crate::model::command::ProgressAdd;
 use crate::model::context::ContextType;
 use crate::model::id::Id;
 use crate::model::payload::{ContextAdded, ContextSuperseded, Payload, ProgressItemCompleted, ProgressItemReopened};
 use crate::model::words::{TaskRef, Text};
+use crate::rules::copies::HAND_EDIT;
 use crate::rules::decide::Subject;
 use crate::rules::decide::parts;
 use crate::rules::roles::Verb;
@@ -135,7 +136,7 @@ impl Edit<'_> {
         }
         let content = parts::words(&content, "a context entry")?;
         let added = ContextAdded { kind, content, metadata, created_at: None };
-        parts::note(self.stage, self.id, Payload::ContextAdded(added), Some(WHY.into())).map(|_| ())
+        parts::note(self.stage, self.id, Payload::ContextAdded(added), Some(HAND_EDIT.into())).map(|_| ())
     }
 
     /// New words for an entry: a newer entry takes its place.
@@ -158,7 +159,7 @@ impl Edit<'_> {
                 .hint("put its words back and change the newer one"));
         }
         let added = ContextAdded { kind: known.kind, content, metadata: Value::Null, created_at: None };
-        let why = Some(WHY.to_owned());
+        let why = Some(HAND_EDIT.to_owned());
         let by = parts::note(self.stage, self.id, Payload::ContextAdded(added), why.clone())?;
         let superseded = Payload::ContextSuperseded(ContextSuperseded { entry: id, by });
         parts::note(self.stage, self.id, superseded, why).map(|_| ())

@@ -25,11 +25,9 @@ use crate::error::{Code, Error};
 use crate::model::command::Guard;
 use crate::model::id::{Id, quoted};
 use crate::model::words::Text;
+use crate::rules::copies::HAND_EDIT;
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
-
-/// The reason that events of a hand edit carry.
-pub const WHY: &str = "hand edit";
 
 /// Keys that no task has but that a person may write for short: tasks that must be finished first.
 pub const BLOCKED_BY: &str = "blocked_by";
@@ -180,7 +178,7 @@ pub fn list(value: Option<&Value>) -> Vec<Value> {
 
 /// What a change made by hand carries besides.
 fn guard() -> Guard {
-    Guard { why: Some(Text(WHY.into())), ..Guard::default() }
+    Guard { why: Some(Text(HAND_EDIT.into())), ..Guard::default() }
 }
 
 /// Puts a refusal where it belongs.
