@@ -231,6 +231,7 @@ fn a_copy_of_a_tasks_file_is_called_a_copy_wherever_it_lies() {
             let begin =
                 format!("a copy of the file of task {task}; for a new task leave out id, created_at, created_by");
             assert!(words.starts_with(&begin) && found["code"] == "task-new", "{place}: {words}");
+            assert!(found["mend"].as_str().unwrap().ends_with("otherwise remove the file"), "{found}");
             assert_eq!((&found["line"], answer.code), (&json!(2), 1), "{place}");
         }
         // Without what is the other's it is a task of its own.

@@ -238,11 +238,12 @@ pub(in crate::workspace) fn found(path: String, id: Option<Id>, copy_of: Option<
         Some(task) => {
             let error = copied(task);
             let line = std::str::from_utf8(bytes).ok().and_then(|text| line_of_key(text, "id"));
-            let message = format!("{}; {}", error.message, error.hint.as_deref().unwrap_or_default());
+            let hint = error.hint.clone().unwrap_or_default();
+            let message = format!("{}; {hint}", error.message);
             let refusal =
                 Refusal { code: error.code, message: error.message, details: *error.details, hint: error.hint };
             let finding = Finding::new(Rule::TaskNew, message).at(path, line.or(Some(1)));
-            Finding { refusal: Some(Box::new(refusal)), ..finding }
+            Finding { refusal: Some(Box::new(refusal)), fix: hint.to_string().into(), ..finding }
         }
     };
     id.map_or(finding.clone(), |id| finding.task(id))
@@ -250,9 +251,9 @@ pub(in crate::workspace) fn found(path: String, id: Option<Id>, copy_of: Option<
 
 /// The refusal of a file that was copied from a task's.
 fn copied(task: Id) -> Error {
-    Error::validation(format!("a copy of the file of task {task}"))
-        .with(json!({ "copy_of": task }))
-        .hint("for a new task leave out id, created_at, created_by, and the ids of its entries")
+    Error::validation(format!("a copy of the file of task {task}")).with(json!({ "copy_of": task })).hint(
+        "for a new task leave out id, created_at, created_by, and the ids of its entries; otherwise remove the file",
+    )
 }
 
 /// Whether a file below the store may become a task by its name.
