@@ -1,4 +1,4 @@
-//! What agentpm costs, beside the least any program could do for it: every line of the table in README.md.
+//! What agentpm costs, compared with the least any program could do for it: the tables of docs/speed.md.
 //!
 //! All of it are whole processes, ours and the floor in turn on the same disk and the same store, so that the ratio means something
 //! on a noisy machine.
@@ -7,7 +7,7 @@
 //! cargo bench --bench speed                             everything, printed
 //! cargo bench --bench speed -- --only create,next       some lines, by name
 //! cargo bench --bench speed -- --sizes 1000,10000       other sizes of the store
-//! cargo bench --bench speed -- --write                  also into README.md and docs/
+//! cargo bench --bench speed -- --write                  also into docs/
 //! cargo test --bench speed                              all of it very small: that it works, not how fast
 //! ```
 #![expect(clippy::disallowed_methods, reason = "a benchmark stands outside the program and drives it")]

@@ -1,4 +1,4 @@
-//! The report as text, as the table of README.md, and as the page that has all of it.
+//! The report as text and as the tables of docs/speed.md.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ pub fn as_text(report: &Report) -> String {
 pub fn is_whole(report: &Report) -> String {
     let page = whole(report);
     let drawn = picture::growth(&report.sizes, |name, tasks| report.cost(name, tasks)).is_some();
-    for part in [as_text(report), table(report), page] {
+    for part in [as_text(report), page] {
         assert!(!part.contains("NaN") && !part.contains("inf "), "{part}");
     }
     let (lines, peaks) = (report.lines.len(), report.peaks.len());
@@ -56,55 +56,27 @@ pub fn is_whole(report: &Report) -> String {
     format!("{lines} lines, the memory of {peaks} commands, all of it too small to mean anything")
 }
 
-/// Into README.md between its markers, and into `docs/`.
+/// Into docs/speed.md between its markers, and the picture next to it.
 pub fn write(report: &Report) {
     assert!(report.is_everything, "only a run of everything is written down");
     // Asked when it runs: cargo may have built it for a copy of this folder.
-    let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs it"));
-    let readme = root.join("README.md");
-    let text = std::fs::read_to_string(&readme).expect("README.md");
-    let (before, rest) = text.split_once(BEGIN).expect("README.md has the marker where the table begins");
-    let (_, after) = rest.split_once(END).expect("README.md has the marker where the table ends");
-    std::fs::write(&readme, format!("{before}{BEGIN}\n{}{}{END}{after}", machine(), table(report)))
-        .expect("README.md is written");
-
-    let docs = root.join("docs");
-    std::fs::create_dir_all(&docs).expect("docs/");
-    std::fs::write(docs.join("speed.md"), whole(report)).expect("docs/speed.md is written");
+    let docs = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs it")).join("docs");
+    let page = docs.join("speed.md");
+    let text = std::fs::read_to_string(&page).expect("docs/speed.md");
+    let (before, rest) = text.split_once(BEGIN).expect("docs/speed.md has the marker where the tables begin");
+    let (_, after) = rest.split_once(END).expect("docs/speed.md has the marker where the tables end");
+    std::fs::write(&page, format!("{before}{BEGIN}\n{}\n{END}{after}", whole(report)))
+        .expect("docs/speed.md is written");
     if let Some(svg) = picture::growth(&report.sizes, |name, tasks| report.cost(name, tasks)) {
         std::fs::write(docs.join("growth.svg"), svg).expect("docs/growth.svg is written");
     }
 }
 
-/// The lines something was promised for.
-fn table(report: &Report) -> String {
-    let mut out =
-        "\n| ratio | at most | what | tasks | ours | floor | |\n|---:|---:|---|---:|---:|---:|---|\n".to_owned();
-    for line in report.lines.iter().filter(|line| line.most != Most::Anything) {
-        let _ = writeln!(
-            out,
-            "| {} | {} | {} / {} | {} | {} | {} | {} |",
-            ratio(line),
-            most(line),
-            line.what,
-            line.beside,
-            line.tasks.map_or_else(|| "–".into(), grouped),
-            value(line.unit, line.ours.median),
-            line.floor.map_or_else(|| "–".into(), |floor| value(line.unit, floor.median)),
-            line.verdict()
-        );
-    }
-    out + "\n"
-}
-
-/// Everything, as a page.
+/// Everything, as the tables of a page.
 fn whole(report: &Report) -> String {
     let mut out = format!(
-        "# Speed\n\n\
-         Written by `cargo bench --bench speed -- --write`. Whole processes, ours and the floor in turn on the same disk and the same\n\
-         store; medians, and in brackets the tenth and the ninetieth of a hundred. The standard store has 5 events a task; a third of the\n\
-         tasks has 1 to 3 blockers, 60 % are closed.\n\n{}\n## Warm\n\n\
-         | ratio | at most | what | beside | tasks | ours | floor | rounds | |\n|---:|---:|---|---|---:|---:|---:|---:|---|\n",
+        "{}\n## Warm\n\n\
+         | ratio | at most | what | compared with | tasks | ours | floor | rounds | |\n|---:|---:|---|---|---:|---:|---:|---:|---|\n",
         machine()
     );
     for line in &report.lines {
@@ -127,7 +99,7 @@ fn whole(report: &Report) -> String {
         );
     }
     out += "\n## Cold\n\nNothing of the store and of git's folder in memory; the programs themselves are warm.\n\n\
-            | ratio | what | beside | tasks | ours | floor |\n|---:|---|---|---:|---:|---:|\n";
+            | ratio | what | compared with | tasks | ours | floor |\n|---:|---|---|---:|---:|---:|\n";
     for line in &report.lines {
         let Some((ours, floor)) = line.cold else { continue };
         let _ = writeln!(

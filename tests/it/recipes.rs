@@ -1,4 +1,4 @@
-//! The recipes of the README: hooks of every kind stop a bad commit with code, file and line, and let a good one pass; the
+//! The recipes of docs/ci.md: hooks of every kind stop a bad commit with code, file and line, and let a good one pass; the
 //! workflow for pull requests posts its review and fails where it should.
 
 use std::ffi::OsString;
@@ -175,6 +175,21 @@ fn the_pre_commit_framework_runs_the_hooks() {
     clone.commit(&repo, "work").text();
     let said = clone.room.git(&["log", "-1", "--format=%(trailers)"]);
     assert!(said.text().starts_with("Agentpm-Lease: "), "{said:?}");
+}
+
+#[test]
+fn what_the_page_shows_stands_in_the_recipes() {
+    let page = fs::read_to_string(top().join("docs/ci.md")).unwrap();
+    let recipes = recipe("pre-commit-config.yaml") + &recipe("lefthook.yml");
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let strange: Vec<&str> =
+        blocks.flat_map(str::lines).filter(|shown| !recipes.lines().any(|line| line == *shown)).collect();
+    assert!(strange.is_empty(), "no recipe has {strange:#?}");
+    for name in ["hooks/pre-commit", "github-workflow.yml"] {
+        assert!(page.contains(&format!("fixtures/recipes/{name}")), "the page does not name {name}");
+    }
+    let line = "agentpm lint --staged --format table";
+    assert!(page.contains(&format!("`{line}`")) && recipe("husky/pre-commit").contains(line));
 }
 
 #[test]

@@ -82,9 +82,9 @@ fn documents_are_there_and_speak_of_what_is_there() {
     for (layer, _) in LAYERS {
         assert!(map.contains(&format!("`{layer}`")), "ARCHITECTURE.md does not name {layer}");
     }
-    let readme = read(&root().join("README.md"));
+    let contract = read(&root().join("docs/machine-contract.md"));
     for code in agentpm::error::Code::ALL {
-        assert!(readme.contains(code.as_str()), "README.md does not name {}", code.as_str());
+        assert!(contract.contains(code.as_str()), "docs/machine-contract.md does not name {}", code.as_str());
     }
     assert!(!read(&root().join("CHANGELOG.md")).is_empty());
 }
