@@ -15,6 +15,14 @@ fn path_of(agent: &str) -> String {
     format!("keys/{agent}")
 }
 
+/// Whether this clone has a key of any agent.
+///
+/// Errors: `ERR_IO` where that cannot be read.
+pub fn any(runtime: &Dir) -> Result<bool> {
+    let found = runtime.kind("keys");
+    found.map(|kind| kind.is_some()).map_err(|e| Error::io("read", &runtime.path().join("keys"), &e))
+}
+
 /// The text of an agent's key; `None` where this clone has none.
 ///
 /// Errors: `ERR_IO` where it cannot be read.

@@ -1,7 +1,8 @@
 //! The keys with which this clone signs what its agents do.
 //!
 //! Promises: a new key is on disk before its public half is registered, and signs only after that; the registration itself is
-//! signed with the key before it, or with the new key where there was none. A kill in between loses no key.
+//! signed with the key before it, or with the new key where there was none. No key is lost: not by a kill in between, and not where
+//! a branch registers another. The one that the agent's log at hand registers signs.
 //! Refuses to know: what a signature is (`rules::signature`).
 
 use serde_json::json;
@@ -29,20 +30,24 @@ impl Workspace {
             let bytes = files::read_outside(&path, MAX_KEY).map_err(|e| Error::io("read", &path, &e))?;
             return SecretKey::from_text(&String::from_utf8_lossy(&bytes)).map(Some);
         }
-        let held = keys::read(runtime, agent)?.map(|text| self.read_key(agent, &text)).transpose()?;
-        // Somebody was killed between registering a new key and putting it in the place of the old one.
-        let Some(next) = keys::read(runtime, &next(agent))? else { return Ok(held) };
-        let next = self.read_key(agent, &next)?;
-        let registered = load_agent(&self.store, agent)?.0.public_key;
-        Ok(if registered.as_ref() == Some(&next.public()) { Some(next) } else { held })
+        if !keys::any(runtime)? {
+            return Ok(None);
+        }
+        let latest = keys::read(runtime, agent)?.map(|text| self.read_key(agent, &text)).transpose()?;
+        let Some(public) = load_agent(&self.store, agent)?.0.public_key else { return Ok(latest) };
+        match latest {
+            Some(key) if key.public() == public => Ok(Some(key)),
+            latest => Ok(self.kept_key(agent, runtime, &public)?.or(latest)),
+        }
     }
 
-    /// The key that is about to be registered for an agent, where it has this public half.
+    /// The key of an agent that is kept under this public half: one before the latest, or one that is about to be registered.
     ///
     /// Errors: as [`Workspace::key_of`].
-    pub(super) fn next_key(&self, agent: &str, runtime: &Dir, public: &str) -> Result<Option<SecretKey>> {
-        let next = keys::read(runtime, &next(agent))?.map(|text| self.read_key(agent, &text)).transpose()?;
-        Ok(next.filter(|key| key.public() == public))
+    pub(super) fn kept_key(&self, agent: &str, runtime: &Dir, public: &str) -> Result<Option<SecretKey>> {
+        let kept = keys::read(runtime, &name_of(agent, public))?;
+        let key = kept.map(|text| self.read_key(agent, &text)).transpose()?;
+        Ok(key.filter(|key| key.public() == public))
     }
 
     fn read_key(&self, agent: &str, text: &str) -> Result<SecretKey> {
@@ -61,18 +66,31 @@ impl Workspace {
         check_agent_name(&name)?;
         let runtime = self.runtime_to_write()?;
         let key = SecretKey::new(self.env.secret()?);
-        keys::write(&runtime, &next(&name), &key.to_text())?;
+        keys::write(&runtime, &name_of(&name, &key.public()), &key.to_text())?;
         let register = AgentRegister { name: Some(name.clone()), public_key: Some(key.public()), ..what };
         let mut reply = self.execute(&Command::AgentRegister(register))?;
-        let placed = keys::write(&runtime, &name, &key.to_text()).and_then(|()| keys::remove(&runtime, &next(&name)));
-        if let Err(e) = placed {
-            reply.warnings.push(format!("registered, but the key could not be put in its place yet: {}", e.message));
+        if let Err(e) = self.replace_key(&runtime, &name, &key) {
+            reply.warnings.push(format!(
+                "the key is registered and signs, but it could not be written as {name}'s latest key: {}",
+                e.message
+            ));
         }
         Ok(reply)
     }
+
+    /// Makes a key the agent's latest one. The one before is kept under its public half, since other branches still register it.
+    fn replace_key(&self, runtime: &Dir, agent: &str, key: &SecretKey) -> Result<()> {
+        if let Some(text) = keys::read(runtime, agent)?
+            && let Ok(before) = SecretKey::from_text(&text)
+        {
+            keys::write(runtime, &name_of(agent, &before.public()), &text)?;
+        }
+        keys::write(runtime, agent, &key.to_text())?;
+        keys::remove(runtime, &name_of(agent, &key.public()))
+    }
 }
 
-/// The name under which a key waits to be registered; no agent can be called so.
-fn next(agent: &str) -> String {
-    format!("{agent}+next")
+/// The name under which a key with this public half is kept; no agent can be called so.
+fn name_of(agent: &str, public: &str) -> String {
+    format!("{agent}+{}", public.rsplit(':').next().unwrap_or_default())
 }

@@ -214,7 +214,7 @@ impl<'a> Scene<'a> {
                 _ => None,
             };
             let own = next.filter(|_| event.entity == Entity::Agent(self.me.agent.clone()));
-            let next = own.map(|key| self.ws.next_key(&self.me.agent, self.runtime, key)).transpose()?.flatten();
+            let next = own.map(|key| self.ws.kept_key(&self.me.agent, self.runtime, key)).transpose()?.flatten();
             return next.map_or_else(|| Entry::new(event.clone()), |key| key.sign(event.clone(), event.id));
         }
         let agent = self.agent(&self.me.agent.clone())?;

@@ -313,3 +313,28 @@ fn an_unsigned_event_with_a_reason_is_not_taken_for_a_redacted_one() {
     fs::write(room.log_of(&id), lines.collect::<String>()).unwrap();
     assert_eq!(found(&room.run(&["lint", "--base", "base"])), ["signature-missing"]);
 }
+
+#[test]
+fn a_new_key_of_a_dropped_branch_leaves_the_older_one_to_sign() {
+    let (room, id) = signing();
+    let main = room.git(&["branch", "--show-current"]).text().to_owned();
+    room.git(&["switch", "-q", "-c", "dropped"]).text();
+    room.run(&["agent", "register", "--new-key"]).data();
+    commit(&room, "another key");
+    room.git(&["switch", "-q", &main]).text();
+    room.run(&["task", "update", &id, "--priority", "2"]).data();
+    assert_eq!(found(&room.run(&["lint", "--base", "base"])), Vec::<String>::new());
+    // While the branch is there, its key signs in it.
+    commit(&room, "work");
+    room.git(&["switch", "-q", "dropped"]).text();
+    room.run(&["note", &id, "--content", "on the branch"]).data();
+    assert_eq!(found(&room.run(&["lint"])), Vec::<String>::new());
+    commit(&room, "note");
+    room.git(&["switch", "-q", &main]).text();
+    room.git(&["branch", "-q", "-D", "dropped"]).text();
+    room.run(&["task", "update", &id, "--priority", "3"]).data();
+    // A third key is registered with the first one's signature.
+    room.run(&["agent", "register", "--new-key"]).data();
+    room.run(&["task", "update", &id, "--priority", "4"]).data();
+    assert_eq!(found(&room.run(&["lint", "--base", "base"])), Vec::<String>::new());
+}
