@@ -152,8 +152,8 @@ impl Plan {
     }
 
     /// The live lease of a task.
-    pub fn lease(&self, id: Id) -> Option<&Lease> {
-        self.leases.get(&id)
+    pub fn lease(&self, id: Id, now: Time) -> Option<&Lease> {
+        self.leases.get(&id).filter(|lease| lease.is_live(now))
     }
 
     /// The status of an unfinished task as it counts.
@@ -207,7 +207,7 @@ impl Plan {
             if let Some(first) = reasons.first() {
                 *counts.entry(first.kind()).or_default() += 1;
             }
-            if let Some(Reason::Leased { holder, until }) = reasons.first()
+            if let Some(Reason::Leased { holder, until, .. }) = reasons.first()
                 && leased.len() < 20
             {
                 leased.push(json!({ "task": task.id, "holder": holder, "until": until }));

@@ -4,6 +4,7 @@
 //! an explicit claim, and its old holder is told.
 //! Refuses to know: where records are kept.
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::{Code, Error};
@@ -38,6 +39,12 @@ pub fn standing(record: &LeaseRecord, me: &Author, now: Time) -> Standing {
         (false, true) => Standing::Others(lease),
         (false, false) => Standing::OthersExpired(lease),
     }
+}
+
+/// Whether a lease keeps its task from being handed out to others: while it lives; and after that too where the remote showed it of
+/// another clone, whose holder may have gone on by events that are not here. Then it passes only to who asks for just this task.
+pub fn withholds(lease: &Lease, now: Time) -> bool {
+    lease.is_live(now) || (lease.elsewhere && lease.confirmed)
 }
 
 /// Whether a lease is the actor's own. Two sessions of one agent are two holders, and so are two clones.
@@ -181,36 +188,54 @@ fn pass_on(record: &mut LeaseRecord, lease: Option<Lease>, fence: u64, to: &str)
     record.lease = lease;
 }
 
-/// Takes into account what a task's log tells of leases that were granted in other clones: of the grants with the highest fence
-/// the owner's counts, then the latest in order, so that all clones that hold the same events name the same holder.
+/// The grant of a task that counts by its log alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Granted {
+    /// The lease, as another clone sees it.
+    pub lease: Lease,
+    /// It was given back, or the task is finished.
+    pub over: bool,
+}
+
+/// The grant that counts by a task's log: of those with the highest fence the owner's, then the latest in order, so that all clones
+/// that hold the same events name the same holder.
+pub fn granted_by_log<'a>(task: &Task, entries: impl Iterator<Item = &'a Entry> + Clone) -> Option<Granted> {
+    let released =
+        |lease: Id| entries.clone().any(|e| matches!(&e.event.payload, Payload::LeaseReleased(p) if p.lease == lease));
+    let rank = |(p, event): &(&LeaseAcquired, &Event)| -> (u64, bool, Stamp) {
+        (p.fence, task.owner.as_ref() == Some(&p.holder), event.stamp())
+    };
+    let (p, event) = grants(task.id, entries.clone()).into_iter().max_by_key(rank)?;
+    Some(Granted { lease: granted(task.id, p, event, true), over: released(p.lease) || task.status.is_finished() })
+}
+
+/// Takes into account what a task's log tells of leases that were granted in other clones.
 pub fn heed_log<'a>(
     record: &mut LeaseRecord,
     task: &Task,
     entries: impl Iterator<Item = &'a Entry> + Clone,
     now: Time,
 ) {
+    if let Some(granted) = granted_by_log(task, entries) {
+        heed_granted(record, granted, now);
+    }
+}
+
+/// As [`heed_log`], for the grant of a log that was read before.
+pub fn heed_granted(record: &mut LeaseRecord, Granted { lease, over }: Granted, now: Time) {
     if is_confirmed(record) && record.lease.as_ref().is_some_and(|lease| lease.is_live(now)) {
         // What a clone granted that could not ask does not take away what the remote agreed to.
         return;
     }
-    let released =
-        |lease: Id| entries.clone().any(|e| matches!(&e.event.payload, Payload::LeaseReleased(p) if p.lease == lease));
-    let grants = grants(task.id, entries.clone());
-    let rank = |(p, event): &(&LeaseAcquired, &Event)| -> (u64, bool, Stamp) {
-        (p.fence, task.owner.as_ref() == Some(&p.holder), event.stamp())
-    };
-    let Some((p, event)) = grants.into_iter().max_by_key(rank).filter(|(p, _)| p.fence >= record.fence) else { return };
-    let known = |lease: &Option<Lease>| lease.as_ref().is_some_and(|lease| lease.id == p.lease);
-    if known(&record.lease) || record.given_back == Some(p.lease) || record.lost.iter().any(|lost| lost.id == p.lease) {
+    let known = record.lease.as_ref().is_some_and(|known| known.id == lease.id);
+    let was_ours = record.given_back == Some(lease.id) || record.lost.iter().any(|lost| lost.id == lease.id);
+    // One that was given back, by us or by others: nothing is in force that we do not know of.
+    let is_no_news = over && lease.fence == record.fence && record.lease.is_none();
+    if lease.fence < record.fence || known || was_ours || is_no_news {
         return;
     }
-    let over = released(p.lease) || task.status.is_finished();
-    if over && p.fence == record.fence && record.lease.is_none() {
-        // Given back, by us or by others: nothing is in force that we do not know of.
-        return;
-    }
-    let lease = (!over).then(|| granted(task.id, p, event, true));
-    pass_on(record, lease, p.fence, &p.holder);
+    let (fence, to) = (lease.fence, lease.agent.clone());
+    pass_on(record, (!over).then_some(lease), fence, &to);
 }
 
 /// The grants of a task in order, without those whose fence jumps too far.

@@ -10,7 +10,7 @@ use crate::model::event::Author;
 use crate::model::id::Id;
 use crate::model::task::{Brief, Status};
 use crate::model::time::Time;
-use crate::rules::lease::is_holder;
+use crate::rules::lease::{is_holder, withholds};
 use crate::rules::roles::{Rights, Verb};
 
 /// Who asks for work.
@@ -41,7 +41,7 @@ pub struct Facts<'a> {
     pub blockers: &'a [Id],
     /// How many unfinished children it has, by edges that count.
     pub children: u64,
-    /// The live lease on it.
+    /// The lease on it, live or run out.
     pub lease: Option<&'a Lease>,
 }
 
@@ -87,6 +87,9 @@ pub enum Reason {
         holder: String,
         /// Until when.
         until: Time,
+        /// It ran out in another clone, and passes only to who asks for just this task.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        ran_out: bool,
     },
     /// The asker lacks a right or precedence.
     NotPermitted {
@@ -130,7 +133,10 @@ impl Reason {
             Reason::Children { unfinished } => format!("a planning unit with {unfinished} unfinished parts"),
             Reason::Deferred { until } => format!("deferred until {until}"),
             Reason::Owned { owner } => format!("belongs to {owner}"),
-            Reason::Leased { holder, until } => format!("{holder} holds it until {until}"),
+            Reason::Leased { holder, until, ran_out: true } => {
+                format!("the lease of {holder} in another clone ran out at {until}; a claim takes it over")
+            }
+            Reason::Leased { holder, until, .. } => format!("{holder} holds it until {until}"),
             Reason::NotPermitted { needs } => format!("needs {needs}"),
             Reason::Finished { by } => format!("finished by {by}, by an event that is not here"),
             Reason::Elsewhere { worktree, branch, status, owner } => {
@@ -167,8 +173,8 @@ pub fn counting_status(status: Status, unfinished_blockers: usize) -> Status {
 pub fn reasons(task: &Brief, facts: Facts<'_>, asker: &Asker, now: Time) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let is_mine = |lease: &Lease| asker.me.as_ref().is_some_and(|me| is_holder(lease, me));
-    if let Some(lease) = facts.lease.filter(|lease| !is_mine(lease)) {
-        reasons.push(Reason::Leased { holder: lease.agent.clone(), until: lease.expires_at });
+    if let Some(lease) = facts.lease.filter(|lease| withholds(lease, now) && !is_mine(lease)) {
+        reasons.push(leased(lease, now));
     }
     if !facts.blockers.is_empty() {
         let by = facts.blockers.iter().take(MAX_NAMED).copied().collect();
@@ -191,6 +197,11 @@ pub fn reasons(task: &Brief, facts: Facts<'_>, asker: &Asker, now: Time) -> Vec<
     }
     reasons.extend(not_permitted(task, asker));
     reasons
+}
+
+/// The reason that a lease is.
+pub fn leased(lease: &Lease, now: Time) -> Reason {
+    Reason::Leased { holder: lease.agent.clone(), until: lease.expires_at, ran_out: !lease.is_live(now) }
 }
 
 /// What the asker lacks that a task needs.

@@ -28,6 +28,7 @@ use crate::model::relationship::RelationType;
 use crate::model::task::{Brief, Line, Status, Task, TaskType};
 use crate::model::time::Time;
 use crate::rules::graph::Edge;
+use crate::rules::lease::{Granted, granted_by_log};
 use crate::rules::lost::lost;
 use crate::store::database::{self, Form, failed, is_unwritable};
 use crate::store::entity::load_task;
@@ -44,7 +45,7 @@ const GRAIN: i64 = 20_000_000;
 
 const FORM: Form = Form {
     // Changes with every change of the tables or of what they hold.
-    schema: 12,
+    schema: 13,
     tables: &[
         "
 CREATE TABLE task(
@@ -59,6 +60,8 @@ CREATE INDEX task_lamport ON task(lamport);
 CREATE INDEX task_lost ON task(id, lost) WHERE lost > 0;
 CREATE INDEX task_parent ON task(parent) WHERE parent IS NOT NULL;
 CREATE INDEX task_origin ON task(origin) WHERE origin IS NOT NULL;
+CREATE TABLE granted(task TEXT PRIMARY KEY, finished INTEGER NOT NULL, lease TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX granted_finished ON granted(finished);
 CREATE TABLE file(
   task TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL, inode INTEGER NOT NULL, read_at INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -284,7 +287,7 @@ fn forget(tx: &Transaction, id: Id) -> rusqlite::Result<()> {
     let id = id.to_string();
     tx.prepare_cached(fulltext::GOES)?.execute([&id])?;
     tx.prepare_cached("DELETE FROM task WHERE id = ?1")?.execute([&id])?;
-    for table in ["file", "doc", "edge", "part", "label"] {
+    for table in ["file", "doc", "granted", "edge", "part", "label"] {
         tx.prepare_cached(&format!("DELETE FROM {table} WHERE task = ?1"))?.execute([&id])?;
     }
     Ok(())
@@ -317,6 +320,8 @@ struct Reading {
     errors: usize,
     /// Values that lost to a concurrent one.
     lost: usize,
+    /// What its log grants.
+    granted: Option<Granted>,
 }
 
 impl Reading {
@@ -327,17 +332,18 @@ impl Reading {
         let loaded = load_task(store, id, pending)?;
         let errors = loaded.findings.iter().filter(|f| f.severity == Severity::Error).count();
         let lost = lost(id, &loaded.log.entries).len();
+        let granted = granted_by_log(&loaded.task, loaded.log.entries.iter());
         // A large log and the document made of it are not held at once.
         drop(loaded.log);
         let task = loaded.task;
         let doc = serde_json::to_vec(&task)
             .map_err(|e| Error::new(Code::Io, format!("task {id} cannot be kept in the index: {e}")))?;
-        Ok(Reading { mark, doc, errors, lost, task })
+        Ok(Reading { mark, doc, errors, lost, granted, task })
     }
 }
 
 fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Result<()> {
-    let Reading { mark, task, doc, errors, lost } = reading;
+    let Reading { mark, task, doc, errors, lost, granted } = reading;
     let id = task.id.to_string();
     // Lists show it; the task itself has it whole.
     let title = &task.fields.title[..task.fields.title.floor_char_boundary(MAX_TITLE)];
@@ -374,6 +380,15 @@ fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Resul
         task.completed_at.is_some(),
     ])?;
     tx.prepare_cached("INSERT INTO doc(task, doc) VALUES(?1,?2)")?.execute(params![id, doc])?;
+    if let Some(granted) = granted {
+        let wrong = |e: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(e));
+        let lease = serde_json::to_string(granted).map_err(wrong)?;
+        tx.prepare_cached("INSERT INTO granted VALUES(?1,?2,?3)")?.execute(params![
+            id,
+            task.status.is_finished(),
+            lease
+        ])?;
+    }
     let (size, inode) = (mark.size as i64, mark.inode as i64);
     tx.prepare_cached("INSERT INTO file VALUES(?1,?2,?3,?4,?5,?6)")?
         .execute(params![id, size, mark.mtime, mark.ctime, inode, now_ns])?;
@@ -406,6 +421,11 @@ pub(super) fn id_of(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Id> 
     let text = row.get_ref(column)?.as_str()?;
     text.parse()
         .map_err(|e: Error| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(e)))
+}
+
+fn granted_of(row: &rusqlite::Row) -> rusqlite::Result<Granted> {
+    let wrong = |e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e));
+    serde_json::from_str(row.get_ref(0)?.as_str()?).map_err(wrong)
 }
 
 fn task_of(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Task> {
@@ -492,6 +512,31 @@ impl Index {
                 .prepare_cached("SELECT doc FROM doc WHERE task = ?1")?
                 .query_row([id.to_string()], |row| task_of(row, 0))
                 .optional()
+        };
+        ask().map_err(failed)
+    }
+
+    /// What the log of a task grants.
+    pub fn granted(&self, id: Id) -> Result<Option<Granted>> {
+        if let Some(laid) = self.over.borrow().get(&id) {
+            return Ok(laid.as_ref().and_then(|(reading, _)| reading.granted.clone()));
+        }
+        let ask = || {
+            self.db
+                .prepare_cached("SELECT lease FROM granted WHERE task = ?1")?
+                .query_row([id.to_string()], granted_of)
+                .optional()
+        };
+        ask().map_err(failed)
+    }
+
+    /// What the logs of unfinished tasks grant, by task.
+    pub fn all_granted(&self) -> Result<BTreeMap<Id, Granted>> {
+        let db = self.whole()?;
+        let ask = || -> rusqlite::Result<BTreeMap<Id, Granted>> {
+            let mut statement = db.prepare_cached("SELECT lease FROM granted WHERE finished = 0")?;
+            let rows = statement.query_map([], granted_of)?;
+            rows.map(|row| row.map(|granted| (granted.lease.task, granted))).collect()
         };
         ask().map_err(failed)
     }

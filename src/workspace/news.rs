@@ -136,8 +136,9 @@ impl Workspace {
     /// How long until a lease runs out or a task's time comes, whichever is first.
     fn next_moment(&self) -> Result<Option<Duration>> {
         let now = self.env.now();
-        let leases = self.live_leases(|_| true)?.into_values().map(|lease| lease.expires_at);
-        let deferred = self.index()?.briefs()?.into_iter().filter_map(|brief| brief.defer_until);
+        let index = self.index()?;
+        let leases = self.live_leases(&index)?.into_values().map(|lease| lease.expires_at);
+        let deferred = index.briefs()?.into_iter().filter_map(|brief| brief.defer_until);
         let next = leases.chain(deferred).filter(|at| *at > now).min();
         Ok(next.map(|at| Duration::from_millis(at.since(now).unsigned_abs())))
     }

@@ -26,7 +26,7 @@ use crate::reports::extent::Extent;
 use crate::reports::ready::Plan;
 use crate::reports::view::{self, Around};
 use crate::rules::graph::{void_edges, void_pairs};
-use crate::rules::lease;
+use crate::rules::lease::{self, Granted};
 use crate::rules::readiness::{Asker, Facts, reasons};
 use crate::runtime::{journal, records};
 use crate::store::database;
@@ -279,24 +279,32 @@ impl Workspace {
         Ok(named.map(|(name, _)| name).collect())
     }
 
-    /// What is known of a task's leases, as the journal has it.
+    /// What is known of a task's leases: as the journal has it, and as its log tells of other clones.
     ///
     /// Errors: `ERR_CORRUPT` or `ERR_IO` where the record cannot be read.
-    pub fn lease_record(&self, task: Id) -> Result<LeaseRecord> {
-        let Some(runtime) = self.runtime() else { return Ok(LeaseRecord::default()) };
-        let mut record = records::lease(runtime, task)?;
-        lease::heed_remote(&mut record);
-        Ok(record)
+    pub fn lease_record(&self, task: Id, index: &Index) -> Result<LeaseRecord> {
+        self.lease_record_with(task, index.granted(task)?)
     }
 
-    /// As [`Workspace::lease_record`], with what the task's log tells of leases that were granted in other clones.
+    /// As [`Workspace::lease_record`], for a task whose log was read.
     ///
-    /// Errors: `ERR_CORRUPT` or `ERR_IO` where the record cannot be read.
+    /// Errors: as [`Workspace::lease_record`].
     pub fn lease_record_by_log(&self, loaded: &LoadedTask) -> Result<LeaseRecord> {
-        let task = &loaded.task;
-        let mut record =
-            self.runtime().map(|runtime| records::lease(runtime, task.id)).transpose()?.unwrap_or_default();
-        lease::heed_log(&mut record, task, loaded.log.entries.iter(), self.env.now());
+        self.lease_record_with(loaded.task.id, lease::granted_by_log(&loaded.task, loaded.log.entries.iter()))
+    }
+
+    /// As [`Workspace::lease_record`], as the journal alone has it.
+    ///
+    /// Errors: as [`Workspace::lease_record`].
+    pub fn recorded_lease(&self, task: Id) -> Result<LeaseRecord> {
+        self.lease_record_with(task, None)
+    }
+
+    fn lease_record_with(&self, task: Id, granted: Option<Granted>) -> Result<LeaseRecord> {
+        let mut record = self.runtime().map(|runtime| records::lease(runtime, task)).transpose()?.unwrap_or_default();
+        if let Some(granted) = granted {
+            lease::heed_granted(&mut record, granted, self.env.now());
+        }
         lease::heed_remote(&mut record);
         Ok(record)
     }
@@ -304,16 +312,24 @@ impl Workspace {
     /// All live leases, by task.
     ///
     /// Errors: `ERR_CORRUPT` or `ERR_IO` where a record cannot be read.
-    pub fn live_leases(&self, among: impl Fn(Id) -> bool) -> Result<BTreeMap<Id, Lease>> {
-        let Some(runtime) = self.runtime() else { return Ok(BTreeMap::new()) };
+    pub fn live_leases(&self, index: &Index) -> Result<BTreeMap<Id, Lease>> {
         let now = self.env.now();
-        let mut live = BTreeMap::new();
-        for task in records::leased_tasks(runtime)?.into_iter().filter(|task| among(*task)) {
-            if let Some(lease) = self.lease_record(task)?.lease.filter(|lease| lease.is_live(now)) {
-                live.insert(task, lease);
-            }
+        let mut leases = self.leases(index, |_| true)?;
+        leases.retain(|_, lease| lease.is_live(now));
+        Ok(leases)
+    }
+
+    /// The leases of some tasks, live or run out.
+    fn leases(&self, index: &Index, among: impl Fn(Id) -> bool) -> Result<BTreeMap<Id, Lease>> {
+        let recorded = self.runtime().map(records::leased_tasks).transpose()?.unwrap_or_default();
+        let mut granted = index.all_granted()?;
+        let tasks: BTreeSet<Id> = recorded.into_iter().chain(granted.keys().copied()).collect();
+        let mut leases = BTreeMap::new();
+        for task in tasks.into_iter().filter(|task| among(*task)) {
+            let record = self.lease_record_with(task, granted.remove(&task))?;
+            leases.extend(record.lease.map(|lease| (task, lease)));
         }
-        Ok(live)
+        Ok(leases)
     }
 
     /// The unfinished part of the plan.
@@ -322,7 +338,7 @@ impl Workspace {
     pub fn plan(&self, index: &Index) -> Result<Plan> {
         let briefs = index.briefs()?;
         let known: BTreeSet<Id> = briefs.iter().map(|brief| brief.id).collect();
-        let leases = self.live_leases(|task| known.contains(&task))?;
+        let leases = self.leases(index, |task| known.contains(&task))?;
         Ok(Plan::new(briefs, &index.open_edges()?, leases))
     }
 
@@ -333,7 +349,7 @@ impl Workspace {
         let briefs = index.briefs()?;
         let waits = |brief: &&Brief| matches!(brief.status, Status::Open | Status::Blocked);
         let known: BTreeSet<Id> = briefs.iter().filter(waits).map(|brief| brief.id).collect();
-        let mut leases = self.live_leases(|task| known.contains(&task))?;
+        let mut leases = self.leases(index, |task| known.contains(&task))?;
         // What was seen of other clones may have changed since: that is looked at when one of these is chosen.
         leases.retain(|_, lease| !lease.elsewhere);
         Ok(Plan::new(briefs, &index.open_edges()?, leases))
@@ -388,7 +404,7 @@ impl Workspace {
         let mut around =
             Around { handle: self.handle(task.id)?, blocked_by, score: Some(score.score), ..Around::default() };
         // Nobody else can know it yet.
-        around.ready = self.is_ready(task, &around)?;
+        around.ready = self.is_ready(task, &around, None)?;
         Ok(view::task(task, &around, Extent::Bounded))
     }
 
@@ -414,13 +430,13 @@ impl Workspace {
             children_done += u64::from(index.status(*child)?.is_some_and(Status::is_finished));
         }
         let now = self.env.now();
-        let lease = self.lease_record(task.id)?.lease.filter(|lease| lease.is_live(now));
+        let lease = self.lease_record(task.id, index)?.lease;
         let mut around = Around {
             handle: self.handle(task.id)?,
             blocked_by,
             children: children.len() as u64,
             children_done,
-            lease,
+            lease: lease.clone().filter(|lease| lease.is_live(now)),
             ..Around::default()
         };
         let waiting = if task.status.is_finished() { Vec::new() } else { index.dependents(task.id)? };
@@ -432,7 +448,7 @@ impl Workspace {
             let score =
                 crate::reports::ready::score(task.fields.priority, task.created_at, depth, &self.settings.score, now);
             around.score = Some(score.score);
-            around.ready = self.is_ready(task, &around)? && elsewhere.taken(task.id)?.is_none();
+            around.ready = self.is_ready(task, &around, lease.as_ref())? && elsewhere.taken(task.id)?.is_none();
         }
         Ok(around)
     }
@@ -447,13 +463,9 @@ impl Workspace {
     }
 
     /// Whether the asker could take a task, as far as this work tree tells.
-    fn is_ready(&self, task: &Task, around: &Around) -> Result<bool> {
+    fn is_ready(&self, task: &Task, around: &Around, lease: Option<&Lease>) -> Result<bool> {
         let asker = self.asker_with_rights()?;
-        let facts = Facts {
-            blockers: &around.blocked_by,
-            children: around.children - around.children_done,
-            lease: around.lease.as_ref(),
-        };
+        let facts = Facts { blockers: &around.blocked_by, children: around.children - around.children_done, lease };
         Ok(reasons(&task.brief(), facts, &asker, self.env.now()).is_empty())
     }
 

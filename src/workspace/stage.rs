@@ -25,7 +25,7 @@ use crate::rules::decide::unready;
 use crate::rules::fold;
 use crate::rules::graph::{void_edges, void_pairs};
 use crate::rules::lease;
-use crate::rules::readiness::{Asker, Reason};
+use crate::rules::readiness::{Asker, Reason, leased};
 use crate::rules::roles::Verb;
 use crate::rules::session;
 use crate::rules::signature::SecretKey;
@@ -828,10 +828,10 @@ impl Scene<'_> {
         if !self.load(id)? {
             return Ok(Some(Reason::Status { status: Status::Archived, owner: None, lease_expired_at: None }));
         }
-        // Somebody works on it in another clone, or did: it passes on only to who asks for just this task.
-        if let Some(lease) = self.lease(id)?.lease.filter(|lease| lease.elsewhere) {
-            self.waits_for_remote |= lease.confirmed || !lease.is_live(self.now);
-            return Ok(Some(Reason::Leased { holder: lease.agent, until: lease.expires_at }));
+        let now = self.now;
+        if let Some(lease) = self.lease(id)?.lease.filter(|lease| lease.elsewhere && lease::withholds(lease, now)) {
+            self.waits_for_remote |= lease.confirmed;
+            return Ok(Some(leased(&lease, now)));
         }
         if !here && let Some((end, _)) = self.finished_elsewhere(id)? {
             self.waits_for_remote = true;

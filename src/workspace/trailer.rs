@@ -67,8 +67,9 @@ impl Workspace {
     fn leases_of_commit(&self, staging: &Staging<'_>) -> Result<Vec<Trailer>> {
         let me = self.author()?;
         let mut held = BTreeMap::new();
-        for (task, lease) in self.live_leases(|_| true)? {
-            if matches!(self.standing(&self.lease_record(task)?), Some(Standing::Mine(_))) {
+        let index = self.index()?;
+        for (task, lease) in self.live_leases(&index)? {
+            if matches!(self.standing(&self.lease_record(task, &index)?), Some(Standing::Mine(_))) {
                 held.insert(task, lease.fence);
             }
         }

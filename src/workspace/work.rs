@@ -131,7 +131,7 @@ impl Workspace {
         if me.session.is_some() {
             return Ok(None);
         }
-        if let Some(Standing::Mine(lease)) = self.standing(&self.lease_record(task)?)
+        if let Some(Standing::Mine(lease)) = self.standing(&self.recorded_lease(task)?)
             && let Some(id) = lease.session
             && self.session_record(id)?.is_some_and(|session| is_its_own(&session, &me.agent))
         {
@@ -148,8 +148,9 @@ impl Workspace {
 
     fn work_on(&self, task: Id, order: &WorkOrder) -> Result<WorkEnd> {
         let me = self.author()?;
-        let before = self.load_task(task)?.task;
-        let held = matches!(self.standing(&self.lease_record(task)?), Some(Standing::Mine(_)));
+        let loaded = self.load_task(task)?;
+        let before = &loaded.task;
+        let held = matches!(self.standing(&self.lease_record_by_log(&loaded)?), Some(Standing::Mine(_)));
         let claim = Claim { id: OptionalTaskRef(Some(task.to_string())), ttl: order.ttl, here: false };
         let claimed = self.execute(&Command::Claim(claim))?;
         let owned = before.status == Status::InProgress && before.owner.as_ref() == Some(&me.agent);
@@ -287,7 +288,7 @@ impl Workspace {
     }
 
     fn own_lease(&self, task: Id) -> Result<Lease> {
-        let lease = self.lease_record(task)?.lease;
+        let lease = self.recorded_lease(task)?.lease;
         lease.ok_or_else(|| Error::new(Code::LeaseLost, format!("the lease of task {task} is gone")))
     }
 
@@ -305,7 +306,7 @@ impl Workspace {
     /// Errors: `ERR_LEASE_LOST` naming who has it, or why it could not be kept.
     fn keep(&self, hold: &mut Hold) -> Result<()> {
         let due = Instant::now() >= hold.next || self.env.now() >= hold.expires_at;
-        match self.lease_record(hold.task) {
+        match self.recorded_lease(hold.task) {
             Ok(record) => match self.standing(&record) {
                 Some(Standing::Others(other) | Standing::OthersExpired(other)) => return Err(taken_by(&other)),
                 // Whoever took it over may have given it back since.
@@ -331,7 +332,7 @@ impl Workspace {
         hold.next = Instant::now() + hold.beat;
         match renewed {
             Ok(()) => {
-                if let Some(lease) = self.lease_record(hold.task).ok().and_then(|record| record.lease) {
+                if let Some(lease) = self.recorded_lease(hold.task).ok().and_then(|record| record.lease) {
                     hold.expires_at = lease.expires_at;
                 }
                 Ok(())
@@ -339,7 +340,7 @@ impl Workspace {
             // Without a lease of our own there is nothing to lose.
             Err(_) if hold.let_go => Ok(()),
             Err(e) if matches!(e.code, Code::LeaseLost | Code::LeaseExpired | Code::LeaseHeld) => {
-                match self.lease_record(hold.task).map(|record| (self.standing(&record), record.lease)) {
+                match self.recorded_lease(hold.task).map(|record| (self.standing(&record), record.lease)) {
                     Ok((Some(Standing::Others(other) | Standing::OthersExpired(other)), _)) => Err(taken_by(&other)),
                     // Given back by the command between the look and the renewal.
                     Ok((_, None)) if e.details["holder"].is_null() && e.details["taken_by"].is_null() => {

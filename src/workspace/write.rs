@@ -547,7 +547,7 @@ impl Show<'_, '_> {
     fn lease(&self, task: Id) -> Result<Value> {
         let record = match self.written.leases.get(&task) {
             Some(record) => record.clone(),
-            None => self.ws.lease_record(task)?,
+            None => self.ws.recorded_lease(task)?,
         };
         Ok(record.lease.as_ref().map_or_else(|| json!({ "task": task, "released": true }), view::lease))
     }

@@ -3,10 +3,12 @@
 use std::fs;
 
 use agentpm::env::Env;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::claims::run_at;
 use crate::lost::Twins;
 use crate::sandbox::{Sandbox, rounds};
+use crate::sync::Clones;
 
 /// Chance from a seed, through the seam.
 struct Dice(Env);
@@ -189,4 +191,63 @@ fn a_list_shows_as_ready_only_what_no_branch_has() {
     room.git(&["commit", "-q", "-m", "done"]).text();
     room.git(&["switch", "-q", "main"]).text();
     assert_ne!(room.run_as("bob", &["ls"]).data()["items"][0]["ready"], true);
+}
+
+#[test]
+fn a_lease_that_only_the_log_tells_of_withholds_its_task_from_all() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["lease", "acquire", &task]).data();
+    run_at(&clones, "ann", "2026-11-20T10:00:10Z", &["sync"]).data();
+    run_at(&clones, "bob", "2026-11-20T10:00:20Z", &["sync"]).data();
+    let bob = |clock: &str, args: &[&str]| run_at(&clones, "bob", clock, args);
+    let live = "2026-11-20T10:01:00Z";
+    assert_eq!(bob(live, &["ready"]).data()["total"], 0);
+    let nothing = bob(live, &["next"]);
+    assert!(nothing.data().is_null(), "{nothing:?}");
+    let why = nothing.json()["reasons"].clone();
+    assert_eq!((&why["counts"]["leased"], &why["leased"][0]["holder"]), (&json!(1), &json!("ann")), "{why}");
+    let shown = bob(live, &["task", "get", &task]).data();
+    assert_eq!((&shown["ready"], &shown["lease_holder"]), (&json!(false), &json!("ann")));
+    assert_eq!(bob(live, &["lease", "list"]).data()["items"][0]["agent"], "ann");
+    assert_eq!(bob(live, &["stats"]).data()["live_leases"], 1);
+    bob(live, &["claim", &task]).error("ERR_LEASE_HELD", 5);
+    // It runs out there as here.
+    let over = "2026-11-20T10:20:00Z";
+    assert_eq!(bob(over, &["ready"]).data()["total"], 1);
+    assert_eq!(bob(over, &["next", "--claim"]).data()["task"]["id"], task.as_str());
+}
+
+#[test]
+fn work_whose_lease_ran_out_is_stale_in_the_clone_that_knows_it_from_the_log() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
+    run_at(&clones, "ann", "2026-11-20T10:00:10Z", &["sync"]).data();
+    run_at(&clones, "bob", "2026-11-20T10:00:20Z", &["sync"]).data();
+    assert_eq!(run_at(&clones, "bob", "2026-11-20T10:01:00Z", &["stale"]).data()["total"], 0);
+    let over = "2026-11-20T10:11:00Z";
+    let stale = run_at(&clones, "bob", over, &["stale"]).data();
+    assert_eq!(stale["items"][0]["lease_expired_at"], "2026-11-20T10:10:00Z", "{stale}");
+    let next = run_at(&clones, "bob", over, &["next"]).json();
+    assert_eq!(next["reasons"]["abandoned"][0]["task"], task.as_str(), "{next}");
+    run_at(&clones, "bob", over, &["claim", &task]).data();
+}
+
+#[test]
+fn an_open_task_of_another_is_not_claimed_however_long_it_waits() {
+    let room = Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let id = room.task("for bob", &[]);
+    let yaml = std::fs::read_to_string(room.yaml_of(&id)).unwrap();
+    std::fs::write(room.yaml_of(&id), yaml.replace("status: open\n", "status: open\nowner: bob\n")).unwrap();
+    room.run(&["lint", "--fix"]).data();
+    assert_eq!(room.get(&id)["owner"], "bob");
+    room.at("2026-11-21T10:00:00Z");
+    assert!(room.run(&["next"]).data().is_null());
+    let refused = room.run(&["claim", &id]).error("ERR_LEASE_HELD", 5);
+    assert_eq!(refused["details"]["holder"], "bob");
+    let hint = refused["hint"].as_str().unwrap();
+    let clear = hint.rsplit("agentpm ").next().unwrap();
+    let clear: Vec<&str> = clear.split(' ').collect();
+    room.run(&clear).data();
+    room.run(&["claim", &id]).data();
 }

@@ -254,7 +254,7 @@ fn comes_back(stage: &mut dyn Stage, id: Id, next: impl Fn(&mut dyn Stage, Id) -
 pub fn unready(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Reason>> {
     let (blockers, children) = (unfinished_blockers(stage, task)?, unfinished_children(stage, task.id)?);
     let now = stage.now();
-    let lease = stage.lease(task.id)?.lease.filter(|lease| lease.is_live(now));
+    let lease = stage.lease(task.id)?.lease;
     let facts = Facts { blockers: &blockers, children: children.len() as u64, lease: lease.as_ref() };
     Ok(reasons(&task.brief(), facts, &stage.asker()?, now))
 }

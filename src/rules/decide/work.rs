@@ -148,7 +148,11 @@ fn is_abandoned(stage: &dyn Stage, task: &Task) -> bool {
 fn refuse_owned(stage: &mut dyn Stage, task: &Task, agent: &str) -> Result<()> {
     match task.owner.as_ref().filter(|owner| *owner != agent) {
         // Nothing was heard of the task for as long as of a session that is closed for its silence.
-        Some(owner) if stage.lease(task.id)?.lease.is_none() && is_abandoned(stage, task) => {
+        Some(owner)
+            if task.status == Status::InProgress
+                && stage.lease(task.id)?.lease.is_none()
+                && is_abandoned(stage, task) =>
+        {
             stage.warn(format!(
                 "task {} was the work of {owner}, who holds no lease; nothing was heard of it since {}",
                 task.id, task.updated_at
@@ -158,7 +162,13 @@ fn refuse_owned(stage: &mut dyn Stage, task: &Task, agent: &str) -> Result<()> {
         Some(owner) if stage.lease(task.id)?.lease.is_none() => {
             Err(Error::new(Code::LeaseHeld, format!("task {} belongs to {owner}", task.id))
                 .with(json!({ "task": task.id, "holder": owner }))
-                .hint("take other work with agentpm next --claim, or let its owner release it"))
+                .hint(match task.status {
+                    Status::InProgress => "take other work with agentpm next --claim, or let its owner release it".into(),
+                    _ => format!(
+                        "take other work with agentpm next --claim, or clear its owner first: agentpm task update {} --clear owner",
+                        task.id
+                    ),
+                }))
         }
         _ => Ok(()),
     }

@@ -84,7 +84,7 @@ impl<'a> Sides<'a> {
         known.extend(before.clone());
         let wrong = |message: String| Some(Finding::new(Rule::LeaseTrailer, message).task(task));
         // What another worktree of this clone was granted may not be in this one's logs yet.
-        let greatest = self.ws.lease_record(task)?.fence.max(known.keys().next_back().copied().unwrap_or(0));
+        let greatest = self.ws.recorded_lease(task)?.fence.max(known.keys().next_back().copied().unwrap_or(0));
         if *fence > greatest {
             let most = if greatest == 0 { "none was granted".into() } else { format!("the greatest is {greatest}") };
             return Ok(wrong(format!("{trailer}: no lease of task {task} has that fence; {most}")));

@@ -18,6 +18,7 @@ use crate::reports::ready::Plan;
 use crate::rules::readiness::Asker;
 use crate::rules::session::word;
 use crate::runtime::records;
+use crate::store::index::Index;
 use crate::workspace::Workspace;
 
 fn whole(items: &[Value]) -> Value {
@@ -47,7 +48,7 @@ pub fn stale(ws: &Workspace, q: &Stale) -> Result<Value> {
     let span = q.span.map_or(ws.settings.session.limit_ms(), |span| span.millis);
     let mut items = Vec::new();
     for brief in index.briefs()?.into_iter().filter(|b| b.status == Status::InProgress) {
-        let lease = ws.lease_record(brief.id)?.lease;
+        let lease = ws.lease_record(brief.id, &index)?.lease;
         let Some(task) = index.task(brief.id)? else { continue };
         let session = session_of(ws, lease.as_ref())?;
         let last = last_sign(task.updated_at, lease.as_ref(), session.as_ref());
@@ -70,14 +71,14 @@ pub fn stale(ws: &Workspace, q: &Stale) -> Result<Value> {
 /// `session list`
 pub fn sessions(ws: &Workspace, q: &SessionList) -> Result<Value> {
     let Some(runtime) = ws.runtime() else { return Ok(whole(&[])) };
+    let index = ws.index()?;
     let mut held: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
     for task in records::leased_tasks(runtime)? {
-        let lease = ws.lease_record(task)?.lease.filter(|lease| !lease.elsewhere);
+        let lease = ws.lease_record(task, &index)?.lease.filter(|lease| !lease.elsewhere);
         if let Some(session) = lease.and_then(|lease| lease.session) {
             held.entry(session).or_default().push(task);
         }
     }
-    let index = ws.index()?;
     let mut items = Vec::new();
     for id in records::sessions(runtime)? {
         let Some(session) = records::session(runtime, id)? else { continue };
@@ -110,12 +111,12 @@ pub fn silence(ws: &Workspace) -> Result<(usize, usize)> {
 }
 
 /// Work in progress whose lease ran out and whose session is not heard of any more: whose it was, and how to take it over.
-pub fn abandoned(ws: &Workspace, plan: &Plan, asker: &Asker) -> Result<Vec<Value>> {
+pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, asker: &Asker) -> Result<Vec<Value>> {
     let now = ws.env.now();
     let mut items = Vec::new();
     let in_progress = |task: &&Brief| task.status == Status::InProgress;
     for brief in plan.tasks.values().filter(in_progress) {
-        let Some(lease) = ws.lease_record(brief.id)?.lease.filter(|lease| !lease.is_live(now)) else { continue };
+        let Some(lease) = ws.lease_record(brief.id, index)?.lease.filter(|lease| !lease.is_live(now)) else { continue };
         let session = session_of(ws, Some(&lease))?;
         let status = word_of(ws, session.as_ref());
         if status == Some("active") {

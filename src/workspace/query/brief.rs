@@ -101,7 +101,7 @@ fn held(ws: &Workspace, index: &Index) -> Result<Id> {
     let me = ws.author()?.agent;
     let (mut held, mut owned) = (Vec::new(), Vec::new());
     for task in index.in_progress_of(&me)? {
-        let record = ws.lease_record(task)?;
+        let record = ws.lease_record(task, index)?;
         match ws.standing(&record) {
             Some(Standing::Mine(_) | Standing::MineExpired(_)) => held.push(task),
             Some(Standing::Free) => owned.push(task),
@@ -111,8 +111,10 @@ fn held(ws: &Workspace, index: &Index) -> Result<Id> {
     if held.is_empty() {
         // What was claimed in another worktree is in progress there, by files that are not here.
         for task in ws.runtime().map(records::leased_tasks).transpose()?.into_iter().flatten() {
-            let is_mine =
-                matches!(ws.standing(&ws.lease_record(task)?), Some(Standing::Mine(_) | Standing::MineExpired(_)));
+            let is_mine = matches!(
+                ws.standing(&ws.lease_record(task, index)?),
+                Some(Standing::Mine(_) | Standing::MineExpired(_))
+            );
             if is_mine && index.status(task)?.is_some_and(|status| !status.is_finished()) {
                 held.push(task);
             }

@@ -29,7 +29,7 @@ pub fn stats(ws: &Workspace) -> Result<Value> {
     Ok(json!({
         "tasks": total, "by_status": by_status, "ready": ready, "events": sums.events,
         "progress": { "done": sums.steps_done, "total": sums.steps }, "context": sums.context,
-        "completed_by": completed_by, "live_leases": ws.live_leases(|_| true)?.len(), "agents": ws.agents()?.len(),
+        "completed_by": completed_by, "live_leases": ws.live_leases(&index)?.len(), "agents": ws.agents()?.len(),
     }))
 }
 
@@ -95,7 +95,7 @@ pub fn doctor(ws: &Workspace) -> Result<Value> {
 
 /// Leases and those who hold them. Silence is no illness, but somebody should look.
 fn leases(ws: &Workspace) -> Result<Value> {
-    let live = ws.live_leases(|_| true)?.len();
+    let live = ws.live_leases(&ws.index()?)?.len();
     let known = ws.runtime().map(records::leased_tasks).transpose()?.map_or(0, |tasks| tasks.len());
     let mut found = format!("{live} live, {} over", known.saturating_sub(live));
     if let Some(name) = ws.lease_remote() {

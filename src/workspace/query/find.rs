@@ -111,7 +111,7 @@ impl Finder<'_> {
                 Test::Among(ranked.into_iter().map(|one| one.id).collect())
             }
             State::Blocked => those(&|task| !self.plan.blockers(task.id).is_empty()),
-            State::Claimed => those(&|task| self.plan.lease(task.id).is_some()),
+            State::Claimed => those(&|task| self.plan.lease(task.id, self.ws.env.now()).is_some()),
             State::Deferred => those(&|task| task.defer_until.is_some_and(|until| until > now)),
             State::Closed => Test::Finished,
         })

@@ -8,7 +8,6 @@ use crate::model::agent::{RemoteState, Seen};
 use crate::model::event::Author;
 use crate::model::id::{Id, quoted};
 use crate::model::query::LeaseList;
-use crate::model::task::Status;
 use crate::reports::view;
 use crate::rules::lease::Standing;
 use crate::store::index::Index;
@@ -40,17 +39,9 @@ fn read_cursor(text: &str) -> Result<Id> {
 fn here(ws: &Workspace) -> Result<Vec<(Id, Value)>> {
     let index = ws.index()?;
     let mut items = Vec::new();
-    let mut live = ws.live_leases(|_| true)?;
-    // Other clones' leases are known by the logs of what is in progress.
-    for brief in index.briefs()?.into_iter().filter(|brief| brief.status == Status::InProgress) {
-        if !live.contains_key(&brief.id) {
-            let lease = ws.lease_record_by_log(&ws.load_task(brief.id)?)?.lease;
-            live.extend(lease.filter(|lease| lease.is_live(ws.env.now())).map(|lease| (brief.id, lease)));
-        }
-    }
-    for (task, lease) in live {
+    for (task, lease) in ws.live_leases(&index)? {
         let mut item = view::lease(&lease);
-        let record = ws.lease_record(task)?;
+        let record = ws.lease_record(task, &index)?;
         add_names(ws, &index, task, &mut item)?;
         item["elsewhere"] = json!(lease.elsewhere);
         item["mine"] = json!(matches!(ws.standing(&record), Some(Standing::Mine(_))));

@@ -213,7 +213,7 @@ impl<'a> Arounds<'a> {
             blocking: self.plan.waiting(id).len(),
             children_done: done,
             children: total,
-            lease: self.plan.lease(id).cloned(),
+            lease: self.plan.lease(id, self.ws.env.now()).cloned(),
             score: brief.map(|b| self.plan.score(b, &self.ws.settings.score, now).score),
             ready: self.is_ready(id),
         }
@@ -277,7 +277,7 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
         }
     }
     if q.explain {
-        answer["explained"] = explain(ws, &plan, &asker, &arounds)?;
+        answer["explained"] = explain(ws, &index, &plan, &asker, &arounds)?;
     }
     Ok(answer)
 }
@@ -295,7 +295,7 @@ pub(super) fn here_only(ranked: Vec<Ranked>, elsewhere: &mut Elsewhere) -> Resul
 }
 
 /// For what is not ready, each reason; at most a hundred tasks, with the number of the rest.
-fn explain(ws: &Workspace, plan: &Plan, asker: &Asker, arounds: &Arounds) -> Result<Value> {
+fn explain(ws: &Workspace, index: &Index, plan: &Plan, asker: &Asker, arounds: &Arounds) -> Result<Value> {
     let mut items = Vec::new();
     let mut more = 0;
     for task in plan.tasks.values() {
@@ -310,9 +310,9 @@ fn explain(ws: &Workspace, plan: &Plan, asker: &Asker, arounds: &Arounds) -> Res
         for reason in &mut reasons {
             // The plan knows of live leases alone.
             if let Reason::Status { lease_expired_at, .. } = reason
-                && plan.lease(task.id).is_none()
+                && plan.lease(task.id, ws.env.now()).is_none()
             {
-                *lease_expired_at = ws.lease_record(task.id)?.lease.map(|lease| lease.expires_at);
+                *lease_expired_at = ws.lease_record(task.id, index)?.lease.map(|lease| lease.expires_at);
             }
         }
         let words: Vec<String> = reasons.iter().map(|r| r.words()).collect();
@@ -349,14 +349,14 @@ impl Asking<'_> {
         }
         if explained {
             let arounds = Arounds::new(ws, self.index, plan, asker)?;
-            reasons["explained"] = explain(ws, plan, asker, &arounds)?;
+            reasons["explained"] = explain(ws, self.index, plan, asker, &arounds)?;
         }
         let is_mine = |task: &&Brief| task.status == Status::InProgress && task.owner.as_deref() == asker.name();
         let held: Vec<Id> = plan.tasks.values().filter(is_mine).map(|task| task.id).take(NAMED).collect();
         if !held.is_empty() && asker.me.is_some() {
             reasons["held"] = json!(held);
         }
-        let abandoned = super::alive::abandoned(ws, plan, asker)?;
+        let abandoned = super::alive::abandoned(ws, self.index, plan, asker)?;
         if !abandoned.is_empty() {
             reasons["abandoned"] = json!(abandoned.iter().take(NAMED).collect::<Vec<_>>());
         }
@@ -400,7 +400,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
             json!({ "task": Value::Null, "lease": Value::Null, "reasons": asking.why_nothing(&elsewhere, q.explain)? })
         }
         Some((task, ranked)) => {
-            let lease = plan.lease(task.id).map(view::lease);
+            let lease = plan.lease(task.id, ws.env.now()).map(view::lease);
             let why = if q.explain {
                 json!({ "terms": ranked.score, "others": asking.why_nothing(&elsewhere, true)? })
             } else {
