@@ -141,7 +141,7 @@ pub struct SyncSettings {
 pub struct BranchSettings {
     /// Whether local branches count.
     pub local: bool,
-    /// Whether remote-tracking branches count.
+    /// Whether remote-tracking branches count. The branches of `lease.remote` count in any case, as a claim last saw them.
     pub remote: bool,
     /// Days after its last commit in which a branch counts.
     pub active_days: u32,

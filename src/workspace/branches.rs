@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::Workspace;
+use super::remote::refs_seen;
 use crate::env::Env;
 use crate::env::files::{self, Dir};
 use crate::error::{Error, Result};
@@ -130,7 +131,12 @@ impl Branches {
             by_shard: HashMap::new(),
         };
         let settings = &ws.settings.branches;
-        let counts = |name: &str| if name.starts_with("refs/heads/") { settings.local } else { settings.remote };
+        // What the remote that confirms leases showed with a grant counts whatever the settings say of remote-tracking branches.
+        let asked = ws.lease_remote().map(refs_seen);
+        let counts = |name: &str| match name.starts_with("refs/heads/") {
+            true => settings.local,
+            false => settings.remote || asked.as_ref().is_some_and(|asked| name.starts_with(asked)),
+        };
         let oldest = ws.env.now().millis() / 1_000 - i64::from(settings.active_days) * DAY;
         let mut commits = Commits { folder: format!("{}/{TASKS}", ws.store.name), ..Commits::default() };
         if let Some(head) = tips.head {

@@ -56,9 +56,14 @@ fn place_of(task: Id) -> String {
     task_dir(task).strip_prefix(TASKS).map_or_else(|_| task.to_string(), |place| place.display().to_string())
 }
 
+/// Where a clone keeps the branches that it last saw of a remote.
+pub(super) fn refs_seen(remote: &str) -> String {
+    format!("{SEEN}{remote}/heads/")
+}
+
 /// Where a branch of a remote stood when it was last looked at.
 pub(super) fn branch_seen(objects: &Objects, remote: &str, branch: &str) -> Option<Oid> {
-    objects.reference(&format!("{SEEN}{remote}/heads/{branch}"))
+    objects.reference(&format!("{}{branch}", refs_seen(remote)))
 }
 
 /// Why there is no answer.

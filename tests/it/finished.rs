@@ -131,8 +131,9 @@ fn a_completion_that_was_killed_before_it_was_written_is_taken_back() {
     is_killed_once_the_remote_is_told(&clones, "ann", &["done", &task, "--all-met"]);
     assert_eq!(record(&clones, &task)["state"], "finished");
     assert_eq!(status(&clones, "ann", &task), "in_progress");
-    clones.run("ann", &["sync"]).data();
+    let synced = clones.run("ann", &["sync"]).data();
     // Ann holds it as before, and may finish it.
+    assert!(synced["leases"]["lost"].as_array().is_none_or(Vec::is_empty), "{synced}");
     assert_eq!(record(&clones, &task)["state"], "held");
     clones.run("ann", &["done", &task, "--all-met"]).data();
     agree(&clones, &task, "completed");
@@ -324,4 +325,62 @@ fn what_this_clone_ended_and_threw_away_is_for_recover() {
     clones.git("ann", &["reset", "-q", "--hard"]).text();
     let refused = clones.run("ann", &["claim", &task]).error("ERR_INVALID_STATE", 4);
     assert!(refused["hint"].as_str().unwrap().contains("agentpm recover"), "{refused}");
+}
+
+#[test]
+fn branches_of_the_lease_remote_count_whatever_the_settings_say_of_remote_tracking_ones() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    let config = clones.room.home().join(".agentpm/config.toml");
+    clones.git("ann", &["switch", "-q", "-c", "feature"]).text();
+    std::fs::write(&config, "").unwrap();
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    clones.git("ann", &["add", "-A"]).text();
+    clones.git("ann", &["commit", "-q", "-m", "done"]).text();
+    clones.git("ann", &["push", "-q", "origin", "feature"]).text();
+    std::fs::write(&config, "[lease]\nremote = \"origin\"\n[branches]\nlocal = false\nremote = false\n").unwrap();
+    clones.run("bob", &["claim", &task]).error("ERR_INVALID_STATE", 4);
+    assert!(clones.run("bob", &["next", "--claim"]).data().is_null());
+    assert!(clones.run("bob", &["next"]).data().is_null(), "next shows what claim takes");
+    assert_eq!(clones.run("bob", &["claim", &task, "--here"]).data()["lease"]["confirmed"], true);
+}
+
+#[test]
+fn a_closed_task_is_opened_again_past_a_lease_that_git_left_behind() {
+    let room = crate::sandbox::Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let id = room.task("it", &[]);
+    room.run(&["claim", &id]).data();
+    room.run(&["done", &id]).data();
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "done"]).text();
+    room.run(&["task", "reopen", &id, "--reason", "not yet"]).data();
+    room.run(&["claim", &id]).data();
+    room.git(&["reset", "-q", "--hard"]).text();
+    assert_eq!(room.get(&id)["status"], "completed");
+    for clock in ["2026-11-20T10:01:00Z", "2026-11-20T11:00:00Z"] {
+        room.at(clock);
+        room.run_as("bob", &["task", "reopen", &id, "--reason", "not yet"]).data();
+        room.git(&["reset", "-q", "--hard"]).text();
+    }
+    room.run_as("bob", &["task", "reopen", &id, "--reason", "not yet"]).data();
+    room.run_as("bob", &["claim", &id]).data();
+    room.run_as("bob", &["done", &id]).data();
+}
+
+#[test]
+fn a_conflict_of_a_closed_task_is_kept_past_the_lease_of_a_losing_claim() {
+    let (clones, task) = Clones::new(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    clones.run("bob", &["claim", &task]).data();
+    clones.run("ann", &["sync"]).data();
+    clones.run("bob", &["sync"]).data();
+    assert_eq!(status(&clones, "bob", &task), "completed");
+    let lost = clones.run("bob", &["conflicts", &task]).data();
+    let event = lost["items"][0]["lost"]["event"].as_str().unwrap_or_else(|| panic!("{lost}")).to_owned();
+    let mut cid = clones.room.agentpm_in(&clones.dir("bob"));
+    cid.env("AGENTPM_AGENT", "cid").args(["conflicts", "keep", &event]);
+    crate::sandbox::Answer::from(cid.output().unwrap()).data();
+    assert_eq!(clones.run("bob", &["conflicts", &task]).data()["items"], serde_json::json!([]));
 }

@@ -134,6 +134,8 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool, asserts: 
             let lease = Lease { expires_at, updated_at: stage.now(), ..lease };
             return Ok(Some(assert_again(stage, task.id, lease, ends && asserts)?));
         }
+        // A closed task has no holder: a lease that outlived the end, as git's reset or a merge may leave it, holds nothing.
+        Standing::OthersExpired(_) | Standing::Others(_) if task.status.is_finished() => return Ok(None),
         Standing::OthersExpired(other) => {
             let refusal = lease::abandoned(task, &other);
             (other, refusal)
