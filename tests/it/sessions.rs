@@ -287,3 +287,16 @@ fn a_session_that_was_closed_for_its_silence_goes_on_when_it_is_heard_again() {
     assert_eq!(room.run_as("bob", &["session", "end", &silent]).data()["status"], "closed");
     within(&room, "bob", &silent, &["note", &one, "--content", "too late"]).error("ERR_INVALID_STATE", 4);
 }
+
+#[test]
+fn a_session_for_another_agent_asks_for_the_right_to_override() {
+    let room = Sandbox::new();
+    fs::write(
+        room.store().join("roles.yml"),
+        "agents:\n  ada: {perms: [admin]}\n  bob: {perms: [claim, override]}\n  cid: {perms: [claim]}\n",
+    )
+    .unwrap();
+    room.run_as("cid", &["session", "start", "--agent-id", "ada"]).error("ERR_UNAUTHORIZED", 6);
+    room.run_as("cid", &["session", "start", "--agent-id", "cid"]).data();
+    room.run_as("bob", &["session", "start", "--agent-id", "cid"]).data();
+}

@@ -47,6 +47,9 @@ pub fn agent_register(stage: &mut dyn Stage, c: &AgentRegister) -> Result<Subjec
 pub fn session_start(stage: &mut dyn Stage, c: &SessionStart) -> Result<Subject> {
     let agent = c.agent_id.clone().unwrap_or_else(|| stage.me().agent.clone());
     check_agent_name(&agent)?;
+    if agent != stage.me().agent {
+        stage.require(Verb::Override)?;
+    }
     let id = stage.new_id()?;
     let metadata = value(c.metadata.as_ref());
     let payload = Payload::SessionStarted(SessionStarted { agent, metadata });
