@@ -146,7 +146,8 @@ pub fn check_agent_name(name: &str) -> Result<()> {
         .hint("use 1 to 64 of a-z, 0-9, dot, underscore and hyphen, beginning with a letter or digit"))
 }
 
-/// Turns any name (git's `user.name`, say) into an agent name; `None` where nothing usable is left.
+/// Turns any name (git's `user.name`, say) into an agent name; `None` where nothing usable is left. A name of which a character is
+/// lost gets a mark, so that no other name becomes the same agent. Names that differ only in case, or in a space for a hyphen, are one.
 pub fn slug(name: &str) -> Option<String> {
     let mut out = String::new();
     for c in name.chars().map(|c| c.to_ascii_lowercase()) {
@@ -157,10 +158,9 @@ pub fn slug(name: &str) -> Option<String> {
         }
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '.' | '_');
-    let is_whole = name.chars().all(plain) && out.len() <= MAX_SLUG;
     let cut: String = out.trim_start_matches(['.', '_', '-']).chars().take(MAX_SLUG).collect();
     let cut = cut.trim_end_matches('-');
-    if is_whole {
+    if name.chars().all(plain) && cut.len() == name.trim().len() {
         return (!cut.is_empty()).then(|| cut.to_owned());
     }
     // Part of the name is not in the slug: a digest of it keeps two such names apart.
@@ -203,6 +203,7 @@ mod tests {
         assert_eq!(slug("  "), None);
         let names =
             ["开发者", "甲 Dev", "乙 Dev", "Dev", "dev!", "José", "Jose", "Éa!! x", &"a".repeat(60), &"a".repeat(61)];
+        let names = [&names[..], &["A B", "A  B", "A - B", "_A B", "A B-"]].concat();
         let slugs: std::collections::BTreeSet<String> = names.iter().map(|name| slug(name).unwrap()).collect();
         assert_eq!(slugs.len(), names.len(), "two names are never one: {slugs:?}");
         assert!(slug("甲 Dev").unwrap().starts_with("dev-") && slug("开发者").unwrap().starts_with("agent-"));
