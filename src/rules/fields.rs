@@ -233,33 +233,37 @@ pub fn check(set: &Fields) -> Result<()> {
         return Err(Error::validation(format!("there is no field {}", quoted(name)))
             .hint("keep values of your own under metadata"));
     }
-    check_line("title", &fields.title, MAX_TITLE)?;
     if let TaskType::Other(word) = &fields.kind {
         return Err(Error::validation(format!("{} is not a type of task", quoted(word)))
             .with(json!({ "allowed": TaskType::WORDS }))
             .hint(format!("use one of {}", TaskType::WORDS.join(", "))));
     }
-    if !PRIORITY.contains(&fields.priority) {
-        return Err(Error::validation(format!("priority {} is not within -5 to 5", fields.priority))
-            .hint("use a whole number from -5 to 5"));
+    faults(&fields).into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault))
+}
+
+/// The fields whose values no command writes, each with what is wrong with it.
+pub fn faults(fields: &TaskFields) -> Vec<(&'static str, Error)> {
+    let line =
+        |name: &str, text: &Option<String>| text.as_ref().map_or(Ok(()), |text| check_line(name, text, MAX_TITLE));
+    let agents = || fields.watchers.iter().try_for_each(|name| check_agent_name(name));
+    let checked = [
+        ("title", check_line("title", &fields.title, MAX_TITLE)),
+        ("priority", check_priority(fields.priority)),
+        ("labels", check_list("labels", &fields.labels)),
+        ("watchers", check_list("watchers", &fields.watchers).and_then(|()| agents())),
+        ("acceptance", check_list("acceptance", &fields.acceptance)),
+        ("files", check_list("files", &fields.files)),
+        ("estimate", line("estimate", &fields.estimate)),
+        ("need_perm", line("need_perm", &fields.need_perm)),
+    ];
+    checked.into_iter().filter_map(|(name, checked)| Some((name, checked.err()?))).collect()
+}
+
+fn check_priority(priority: i64) -> Result<()> {
+    if PRIORITY.contains(&priority) {
+        return Ok(());
     }
-    for (name, list) in [
-        ("labels", &fields.labels),
-        ("watchers", &fields.watchers),
-        ("acceptance", &fields.acceptance),
-        ("files", &fields.files),
-    ] {
-        check_list(name, list)?;
-    }
-    for name in &fields.watchers {
-        check_agent_name(name)?;
-    }
-    for (name, text) in [("estimate", &fields.estimate), ("need_perm", &fields.need_perm)] {
-        if let Some(text) = text {
-            check_line(name, text, MAX_TITLE)?;
-        }
-    }
-    Ok(())
+    Err(Error::validation(format!("priority {priority} is not within -5 to 5")).hint("use a whole number from -5 to 5"))
 }
 
 fn check_list(name: &str, list: &[String]) -> Result<()> {

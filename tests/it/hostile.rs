@@ -797,3 +797,36 @@ fn a_poisoned_clock_leaves_no_lasting_trace_in_the_order_of_a_log() {
     assert_eq!(codes, ["event-quarantined"], "{report:#}");
     assert_eq!(room.get(&id)["title"], "one");
 }
+
+#[test]
+fn names_and_texts_that_no_command_writes_neither_act_nor_pass_unnamed() {
+    let room = Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let id = room.task("the task", &[]);
+    let task = forged(&room, &id, "AA", |event| {
+        event["payload"] =
+            json!({ "set": { "title": "one\n[x] two\u{202e}", "labels": ["a\nb"], "watchers": ["@team <b>"] } });
+    });
+    append(&room, &id, task);
+    let lease = forged(&room, &id, "BB", |event| {
+        event["type"] = json!("LeaseAcquired");
+        event["fence"] = json!(1);
+        event["payload"] = json!({ "lease": event["id"], "holder": "<img src=x> @team", "fence": 1,
+            "expires_at": "2026-11-20T10:10:00Z" });
+    });
+    append(&room, &id, lease);
+    let _ = room.run(&["resolve"]);
+    for clock in ["2026-11-20T10:01:00Z", "2026-11-20T11:00:00Z"] {
+        room.at(clock);
+        let page = room.run(&["brief", &id, "--format", "md"]);
+        let lease = page.text().lines().find(|line| line.starts_with("lease: ")).unwrap();
+        assert!(lease.contains("`<img src=x> @team`"), "{lease}");
+    }
+    let tree = room.run(&["graph", "--format", "tree"]);
+    assert_eq!(tree.text().lines().count(), 1, "{tree:?}");
+    let found: Vec<Value> = room.findings().into_iter().filter(|f| f["code"] == "field-value").collect();
+    let messages: Vec<&str> = found.iter().map(|f| f["message"].as_str().unwrap()).collect();
+    for part in ["title must be one line", "labels must be one line", "\"@team <b>\" is not an agent name"] {
+        assert!(messages.iter().any(|message| message.contains(part)), "{part}: {messages:?}");
+    }
+}

@@ -11,7 +11,7 @@ use crate::model::id::{check_agent_name, quoted};
 use crate::model::payload::Payload;
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task, TaskType};
-use crate::rules::fields::PRIORITY;
+use crate::rules::fields::faults;
 use crate::rules::lost::{is_forked, lost};
 use crate::store::layout::{shown, task_dir};
 
@@ -22,11 +22,9 @@ pub(in crate::workspace) fn values(store: &str, task: &Task) -> Vec<Finding> {
     let mut say = |rule, key: &str, message: String| {
         findings.push(Finding::new(rule, message).task(task.id).at(path.clone(), None).on(Spot::Key(key.to_owned())))
     };
-    if task.fields.title.trim().is_empty() && task.created {
-        say(Rule::FieldValue, "title", "the title is empty".into());
-    }
-    if !PRIORITY.contains(&task.fields.priority) {
-        say(Rule::FieldValue, "priority", format!("priority {} is not within -5 to 5", task.fields.priority));
+    // A log without its beginning has no title, which is a finding of its own.
+    for (field, fault) in faults(&task.fields).into_iter().filter(|(field, _)| task.created || *field != "title") {
+        say(Rule::FieldValue, field, fault.message);
     }
     if let TaskType::Other(word) = &task.fields.kind {
         say(Rule::YamlField, "type", format!("the type {} is not known", quoted(word)));

@@ -161,7 +161,12 @@ impl Hold {
         Ok(match standing {
             Standing::Mine(lease) => hold(
                 true,
-                format!("{} until {}; prolong it with agentpm lease renew {}", lease.agent, lease.expires_at, lease.id),
+                format!(
+                    "{} until {}; prolong it with agentpm lease renew {}",
+                    line(&lease.agent),
+                    lease.expires_at,
+                    lease.id
+                ),
                 Vec::new(),
             ),
             Standing::MineExpired(lease) => hold(
@@ -178,10 +183,14 @@ impl Hold {
                     (false, Some(session)) => format!(" in session {session}"),
                     (false, None) => String::new(),
                 };
-                hold(false, format!("{} has it{within} until {}{lost}", lease.agent, lease.expires_at), other_work())
+                hold(
+                    false,
+                    format!("{} has it{within} until {}{lost}", line(&lease.agent), lease.expires_at),
+                    other_work(),
+                )
             }
             Standing::OthersExpired(lease) => {
-                let words = format!("{} had it, expired at {}{lost}", lease.agent, lease.expires_at);
+                let words = format!("{} had it, expired at {}{lost}", line(&lease.agent), lease.expires_at);
                 hold(false, words, if task.status.is_finished() { Vec::new() } else { take_over() })
             }
             Standing::Free => {
@@ -255,7 +264,7 @@ fn head(ws: &Workspace, task: &Task, shown: &Value, hold: &Hold, index: &Index, 
         let _ = writeln!(text, "owner: {}", line(owner));
     }
     if let Some(words) = &hold.words {
-        let _ = writeln!(text, "lease: {}", one_line(words));
+        let _ = writeln!(text, "lease: {words}");
     }
     if let Some(parent) = task.parent() {
         let title = index.task(parent)?.map(|p| p.fields.title).unwrap_or_default();
@@ -384,7 +393,7 @@ fn lost_section(edits: &[Value]) -> Option<Section> {
             few_words(&edit["yours"]),
             few_words(&edit["now"]),
             line(word("by")),
-            one_line(word("restore"))
+            line(word("restore"))
         );
     }
     let heading = "\n## What you wrote and lost to a change made at the same time\n\n";

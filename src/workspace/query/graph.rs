@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::super::read::handles;
 use crate::error::Result;
 use crate::model::id::Id;
+use crate::model::plain::escape;
 use crate::model::query::Graph;
 use crate::model::relationship::RelationType;
 use crate::model::task::{Line, Status};
@@ -120,7 +121,7 @@ impl Drawing {
                 "  ".repeat(depth),
                 mark(node.status),
                 node.handle.as_deref().unwrap_or_default(),
-                node.title,
+                escape(&node.title),
                 waiting.unwrap_or_default()
             );
             let children = beneath.get(&node.id).into_iter().flatten().rev();
@@ -178,9 +179,6 @@ fn mark(status: Status) -> &'static str {
 
 /// A title that cannot end the quotes it stands in.
 fn label(title: &str) -> String {
-    title
-        .chars()
-        .map(|c| if matches!(c, '"' | '\\' | '\n' | '<' | '>' | '[' | ']' | '`') { ' ' } else { c })
-        .take(60)
-        .collect()
+    let inert = |c: char| if matches!(c, '"' | '\\' | '<' | '>' | '[' | ']' | '`') { ' ' } else { c };
+    escape(title).chars().map(inert).take(60).collect()
 }
