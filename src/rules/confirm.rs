@@ -102,21 +102,19 @@ pub enum Goal {
     },
 }
 
-/// Which events of a task's log its clone knows.
-#[derive(Clone, Debug)]
-pub enum Known {
-    /// These.
-    Events(BTreeSet<Id>),
-    /// Whatever there is: the task is wanted in spite of all that happened elsewhere.
-    All,
+/// Which ends of a task are no obstacle to its clone.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The events of its log there.
+    pub events: BTreeSet<Id>,
+    /// Whether it is wanted in spite of all that happened elsewhere. The ends that are not among the events are dropped from its
+    /// record then: the one who took it may go on with it as with any task.
+    pub in_spite: bool,
 }
 
 impl Known {
     fn has(&self, event: Id) -> bool {
-        match self {
-            Known::Events(events) => events.contains(&event),
-            Known::All => true,
-        }
+        self.in_spite || self.events.contains(&event)
     }
 }
 
@@ -404,8 +402,8 @@ fn record(wish: &Wish, fence: u64, after: Option<&Seen>) -> Option<RemoteRecord>
                 Goal::Hold => None,
                 Goal::Finish { event, .. } => Some(event),
             };
-            let before = after.iter().flat_map(|seen| &seen.record.ends).filter(|end| Some(**end) != ending);
-            before.copied().chain(ending).collect()
+            let before = after.iter().flat_map(|seen| &seen.record.ends).filter(|end| wish.known.events.contains(end));
+            before.filter(|end| Some(**end) != ending).copied().chain(ending).collect()
         },
         replaced: after.filter(|_| wish.goal != Goal::Hold).map(|seen| seen.oid.clone()),
         lease: wish.lease,
@@ -440,7 +438,7 @@ pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
         }
         RemoteState::Released => true,
         // Whoever knows that it was finished, and has it open again, may have it.
-        RemoteState::Finished => !r.ends.is_empty() || matches!(wish.known, Known::All),
+        RemoteState::Finished => !r.ends.is_empty() || wish.known.in_spite,
         RemoteState::Held if matches!(wish.goal, Goal::Finish { anyway: true, .. }) => true,
         RemoteState::Held => {
             // Within a clone its own lock and files decide about what they know. A record of this clone that they do not know was

@@ -23,7 +23,7 @@ use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::task::Status;
 use crate::model::time::Time;
-use crate::rules::confirm::{self, Answer, Goal, Known, Trouble, Wish};
+use crate::rules::confirm::{self, Answer, Goal, Known, LeaseRemote as _, Trouble, Wish};
 use crate::rules::decide::Subject;
 use crate::rules::lease;
 use crate::rules::stage::{Grant, Stage as _};
@@ -176,11 +176,9 @@ impl Scene<'_> {
     }
 
     fn known(&mut self, task: Id, ask: Ask) -> Result<Known> {
-        if ask.here {
-            return Ok(Known::All);
-        }
         self.load_known(task)?;
-        Ok(Known::Events(self.tasks[&task].log.entries.iter().map(|entry| entry.event.id).collect()))
+        let events = self.tasks[&task].log.entries.iter().map(|entry| entry.event.id).collect();
+        Ok(Known { events, in_spite: ask.here })
     }
 
     /// Whether a task was there before this command.
@@ -270,7 +268,7 @@ impl Workspace {
             explicit: !matches!(command, Command::Claim(claim) if claim.id.0.is_none()),
             here: matches!(command, Command::Claim(claim) if claim.here),
         };
-        let mut alone = None;
+        let (mut alone, mut took_back) = (None, false);
         for _ in 0..ROUNDS {
             let (mut needs, mut ends, mut waits, mut lamport) = (Vec::new(), Vec::new(), false, 0);
             let outcome = self.execute_as(author.clone(), command, edits, Some(&said), |scene| {
@@ -314,6 +312,17 @@ impl Workspace {
                 said.refresh(remote.get_or_insert_with(|| asking.remote()));
                 continue;
             }
+            if stuck && !took_back && said.silent.is_none() {
+                took_back = true;
+                if alone.is_none() {
+                    alone = Some(self.alone_at_remote(&author.agent)?);
+                }
+                if let Ok(remote) = remote.get_or_insert_with(|| asking.remote())
+                    && self.take_back_own(&mut said, remote)?
+                {
+                    continue;
+                }
+            }
             let outcome = outcome.map_err(|mut e| {
                 if stuck && let Some(trouble) = &said.silent {
                     e.message = format!("{}, as was last seen: {}", e.message, trouble.words());
@@ -335,6 +344,44 @@ impl Workspace {
         }
         Err(Error::new(Code::Busy, "what the remote holds kept changing while it was asked; nothing was written")
             .hint("run the same command again"))
+    }
+
+    /// Takes back what commands of this clone that died have said of ends at the remote; says whether there was any.
+    fn take_back_own(&self, said: &mut Said, remote: &mut Remote<'_>) -> Result<bool> {
+        let finished = said.seen.values().filter(|seen| seen.record.state == RemoteState::Finished);
+        // What is in the way was noted as another's: whether this clone sent it is asked anew.
+        let tasks: Vec<Id> = finished.map(|seen| seen.record.task).collect();
+        let there: Vec<Seen> = tasks.into_iter().filter_map(|task| remote.read(task).ok().flatten()).collect();
+        let taken_back = self.take_back_unwritten(remote, there.iter())?;
+        for task in &taken_back {
+            said.seen.remove(task);
+        }
+        said.fresh &= taken_back.is_empty();
+        Ok(!taken_back.is_empty())
+    }
+
+    /// Takes back at the remote that tasks are finished by events that this clone never wrote, since the command died in between.
+    /// The caller is alone at the remote: a command that is about to write its event is not among them. Gives the tasks.
+    pub(super) fn take_back_unwritten<'s>(
+        &self,
+        remote: &mut Remote<'_>,
+        there: impl Iterator<Item = &'s Seen>,
+    ) -> Result<Vec<Id>> {
+        let ours = there.filter(|seen| seen.ours && seen.record.state == RemoteState::Finished);
+        let mut doubtful: BTreeMap<Id, &Seen> =
+            ours.filter_map(|seen| Some((*seen.record.ends.last()?, seen))).collect();
+        let known = self.events_known_here(&doubtful.keys().copied().collect())?;
+        doubtful.retain(|event, _| !known.iter().any(|entry| entry.event.id == *event));
+        let mut taken_back = Vec::new();
+        for seen in doubtful.into_values() {
+            match confirm::not_finished(remote, seen, self.env.now()) {
+                Ok(()) => taken_back.push(seen.record.task),
+                Err(trouble) => {
+                    tracing::warn!(task = %seen.record.task, "an end was not taken back: {}", trouble.words());
+                }
+            }
+        }
+        Ok(taken_back)
     }
 
     /// Waits until no other agent of this clone asks the remote.

@@ -325,6 +325,12 @@ fn what_this_clone_ended_and_threw_away_is_for_recover() {
     clones.git("ann", &["reset", "-q", "--hard"]).text();
     let refused = clones.run("ann", &["claim", &task]).error("ERR_INVALID_STATE", 4);
     assert!(refused["hint"].as_str().unwrap().contains("agentpm recover"), "{refused}");
+    // Or it is taken anew, and finished as any task is.
+    assert_eq!(clones.run("ann", &["claim", &task, "--here"]).data()["lease"]["confirmed"], true);
+    let synced = clones.run("ann", &["sync"]).data();
+    assert!(synced["leases"]["lost"].as_array().is_none_or(Vec::is_empty), "{synced}");
+    clones.run("ann", &["done", &task, "--all-met"]).data();
+    agree(&clones, &task, "completed");
 }
 
 #[test]
@@ -383,4 +389,16 @@ fn a_conflict_of_a_closed_task_is_kept_past_the_lease_of_a_losing_claim() {
     cid.env("AGENTPM_AGENT", "cid").args(["conflicts", "keep", &event]);
     crate::sandbox::Answer::from(cid.output().unwrap()).data();
     assert_eq!(clones.run("bob", &["conflicts", &task]).data()["items"], serde_json::json!([]));
+}
+
+#[test]
+fn a_completion_that_was_killed_is_made_again() {
+    let (clones, task) = confirmed(&["ann", "bob"]);
+    clones.run("ann", &["claim", &task]).data();
+    is_killed_once_the_remote_is_told(&clones, "ann", &["done", &task, "--all-met"]);
+    let again = clones.run("ann", &["done", &task, "--all-met"]);
+    let synced = clones.run("ann", &["sync"]).data();
+    assert!(synced["leases"]["lost"].as_array().is_none_or(Vec::is_empty), "{synced}");
+    again.data();
+    agree(&clones, &task, "completed");
 }

@@ -225,7 +225,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                     explicit: dice.below(5) > 0,
                     lamport: 0,
                     fence: known.max(held) + 2,
-                    known: Known::Events(clone.log.clone()),
+                    known: Known { events: clone.log.clone(), in_spite: false },
                     expires_at: now.plus(TTL),
                     now,
                 };
@@ -258,7 +258,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                     explicit: true,
                     lamport: 0,
                     fence: mine.as_ref().map_or(0, |mine| mine.record.fence),
-                    known: Known::Events(clone.log.clone()),
+                    known: Known { events: clone.log.clone(), in_spite: false },
                     expires_at: now,
                     now,
                 };

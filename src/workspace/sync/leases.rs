@@ -210,7 +210,7 @@ impl Sync<'_> {
             explicit: true,
             lamport: 0,
             fence: lease::highest_fence(task, log.iter()),
-            known: Known::Events(log.iter().map(|entry| entry.event.id).collect()),
+            known: Known { events: log.iter().map(|entry| entry.event.id).collect(), in_spite: false },
             expires_at: now,
             now,
         };
@@ -274,26 +274,14 @@ impl Sync<'_> {
         })
     }
 
-    /// Takes back at the remote that a task is finished by an event that this clone never wrote: it died in between.
+    /// Takes back ends of which this clone told the remote and died before it wrote them.
     fn take_back_ends(&self, remote: &mut Remote<'_>, there: &AtRemote) -> Result<()> {
-        let is_end = |seen: &&Seen| seen.ours && seen.record.state == RemoteState::Finished;
-        let mut doubtful: BTreeMap<Id, &Seen> = BTreeMap::new();
-        for seen in there.values().filter(is_end) {
-            doubtful.extend(seen.record.ends.last().map(|event| (*event, seen)));
-        }
-        if doubtful.is_empty() {
+        if !there.values().any(|seen| seen.ours && seen.record.state == RemoteState::Finished) {
             return Ok(());
         }
         // A command that has told the remote and is about to write its event holds this lock.
         let _alone = self.ws.alone_at_remote("agentpm sync")?;
-        let known = self.ws.events_known_here(&doubtful.keys().copied().collect())?;
-        doubtful.retain(|event, _| !known.iter().any(|entry| entry.event.id == *event));
-        for seen in doubtful.into_values() {
-            if let Err(trouble) = confirm::not_finished(remote, seen, self.ws.env.now()) {
-                tracing::warn!(task = %seen.record.task, "an end was not taken back: {}", trouble.words());
-            }
-        }
-        Ok(())
+        self.ws.take_back_unwritten(remote, there.values()).map(drop)
     }
 
     /// The event by which a task is finished here.
