@@ -130,7 +130,7 @@ impl Reason {
                 let more = if *total > 3 { format!(" and {} more", total - 3) } else { String::new() };
                 format!("waits for {}{more}", handles.join(", "))
             }
-            Reason::Children { unfinished } => format!("a planning unit with {unfinished} unfinished parts"),
+            Reason::Children { unfinished: n } => format!("a planning unit with {}", unfinished(*n as usize, "part")),
             Reason::Deferred { until } => format!("deferred until {until}"),
             Reason::Owned { owner } => format!("belongs to {owner}"),
             Reason::Leased { holder, until, ran_out: true } => {
@@ -162,6 +162,11 @@ impl Reason {
             Reason::Finished { .. } | Reason::Elsewhere { .. } => "taken_elsewhere",
         }
     }
+}
+
+/// A number of unfinished things.
+pub fn unfinished(n: usize, what: &str) -> String {
+    format!("{n} unfinished {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// The status of an unfinished task as it counts: one that is blocked by nothing unfinished is open.

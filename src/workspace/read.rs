@@ -27,7 +27,7 @@ use crate::reports::ready::Plan;
 use crate::reports::view::{self, Around};
 use crate::rules::graph::{void_edges, void_pairs};
 use crate::rules::lease::{self, Granted};
-use crate::rules::readiness::{Asker, Facts, reasons};
+use crate::rules::readiness::{Asker, Facts, Reason, reasons};
 use crate::runtime::{journal, records};
 use crate::store::database;
 use crate::store::entity::{LoadedTask, is_odd, load_agent, load_task};
@@ -404,7 +404,7 @@ impl Workspace {
         let mut around =
             Around { handle: self.handle(task.id)?, blocked_by, score: Some(score.score), ..Around::default() };
         // Nobody else can know it yet.
-        around.ready = self.is_ready(task, &around, None)?;
+        around.ready = self.reasons(task, &around, None)?.is_empty();
         Ok(view::task(task, &around, Extent::Bounded))
     }
 
@@ -448,7 +448,8 @@ impl Workspace {
             let score =
                 crate::reports::ready::score(task.fields.priority, task.created_at, depth, &self.settings.score, now);
             around.score = Some(score.score);
-            around.ready = self.is_ready(task, &around, lease.as_ref())? && elsewhere.taken(task.id)?.is_none();
+            around.ready =
+                self.reasons(task, &around, lease.as_ref())?.is_empty() && elsewhere.taken(task.id)?.is_none();
         }
         Ok(around)
     }
@@ -462,11 +463,18 @@ impl Workspace {
         Ok(json!(crate::reports::ready::score(task.fields.priority, task.created_at, depth, weights, self.env.now())))
     }
 
-    /// Whether the asker could take a task, as far as this work tree tells.
-    fn is_ready(&self, task: &Task, around: &Around, lease: Option<&Lease>) -> Result<bool> {
+    /// Why the asker cannot take a task, as far as this work tree and the leases tell.
+    ///
+    /// Errors: as [`Workspace::show_task`].
+    pub(super) fn why_not_ready(&self, task: &Task, index: &Index, elsewhere: &mut Elsewhere) -> Result<Vec<Reason>> {
+        let around = self.around(task, index, elsewhere)?;
+        self.reasons(task, &around, around.lease.as_ref())
+    }
+
+    fn reasons(&self, task: &Task, around: &Around, lease: Option<&Lease>) -> Result<Vec<Reason>> {
         let asker = self.asker_with_rights()?;
         let facts = Facts { blockers: &around.blocked_by, children: around.children - around.children_done, lease };
-        Ok(reasons(&task.brief(), facts, &asker, self.env.now()).is_empty())
+        Ok(reasons(&task.brief(), facts, &asker, self.env.now()))
     }
 
     /// Whether a chain of edges that begins at a task leads back to it.

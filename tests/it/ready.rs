@@ -139,7 +139,7 @@ fn a_claim_says_which_rule_stands_in_the_way() {
     room.task("part", &["--parent", &unit]);
     let later = room.task("later", &["--defer-until", "2026-12-24"]);
     let refused = room.run(&["claim", &unit]).error("ERR_INVALID_STATE", 4);
-    assert!(refused["message"].as_str().unwrap().contains("a planning unit with 1 unfinished parts"), "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("a planning unit with 1 unfinished part"), "{refused}");
     let refused = room.run(&["claim", &later]).error("ERR_INVALID_STATE", 4);
     assert!(refused["message"].as_str().unwrap().contains("deferred until 2026-12-24"), "{refused}");
 }
@@ -250,4 +250,26 @@ fn an_open_task_of_another_is_not_claimed_however_long_it_waits() {
     let clear: Vec<&str> = clear.split(' ').collect();
     room.run(&clear).data();
     room.run(&["claim", &id]).data();
+}
+
+#[test]
+fn the_page_of_a_task_offers_a_claim_only_where_it_would_be_granted() {
+    let room = Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let whole = room.task("whole", &[]);
+    let part = room.task("part", &["--parent", &whole]);
+    let waits = room.task("waits", &["--blocked-by", &whole]);
+    let later = room.task("later", &["--defer-until", "2027-01-01T00:00:00Z"]);
+    for (id, why) in [
+        (&whole, "not ready: a planning unit with 1 unfinished part"),
+        (&waits, "not ready: waits for"),
+        (&later, "not ready: deferred until 2027-01-01T00:00:00Z"),
+    ] {
+        let page = room.run(&["brief", id, "--format", "md"]);
+        assert!(page.text().contains(why) && !page.text().contains("agentpm claim"), "{page:?}");
+        room.run(&["claim", id]).error("ERR_INVALID_STATE", 4);
+    }
+    let page = room.run(&["brief", &part, "--format", "md"]);
+    assert!(page.text().contains("agentpm claim"), "{page:?}");
+    room.run(&["claim", &part]).data();
 }

@@ -73,7 +73,11 @@ pub fn no_way(task: &Task, from: Status, to: Status) -> Error {
         }
         _ => "see agentpm task transition --help".into(),
     };
-    Error::state(format!("task {} cannot go from {from} to {to}", task.id))
+    let message = match from == to {
+        true => format!("task {} is {to} already", task.id),
+        false => format!("task {} cannot go from {from} to {to}", task.id),
+    };
+    Error::state(message)
         .with(json!({ "task": task.id, "from": from, "to": to, "allowed": allowed }))
         .hint(hint)
 }
@@ -104,7 +108,7 @@ pub fn put_back(stage: &mut dyn Stage, permit: &Permit, though_blocked: bool) ->
 fn unblock_by_force(stage: &mut dyn Stage, permit: Permit, c: &TaskTransition, task: &Task) -> Result<Subject> {
     let left = unfinished_blockers(stage, task)?;
     let Some(force) = &c.force else {
-        return Err(Error::state(format!("task {} still waits for {} unfinished tasks", task.id, left.len()))
+        return Err(Error::state(format!("task {} still waits for {}", task.id, unfinished(left.len(), "task")))
             .with(json!({ "task": task.id, "blockers": left }))
             .hint(format!("finish them, agentpm task unblock {}, or give --force REASON", task.id)));
     };

@@ -19,7 +19,7 @@ use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::model::words::{Duration, OptionalTaskRef, Ref};
 use crate::rules::lease::{self, Standing};
-use crate::rules::readiness::Reason;
+use crate::rules::readiness::{Reason, unfinished};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Grant, Stage};
 
@@ -105,7 +105,7 @@ pub fn refuse_bound(stage: &mut dyn Stage, task: &Task) -> Result<()> {
     if blockers.is_empty() {
         return Ok(());
     }
-    Err(Error::state(format!("task {} still waits for {} unfinished tasks", task.id, blockers.len()))
+    Err(Error::state(format!("task {} still waits for {}", task.id, unfinished(blockers.len(), "task")))
         .with(json!({ "task": task.id, "blockers": blockers }))
         .hint("take other work with agentpm next --claim"))
 }

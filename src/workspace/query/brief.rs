@@ -20,6 +20,7 @@ use crate::reports::extent::beginning;
 use crate::reports::view;
 use crate::rules::lease::{Standing, is_lost};
 use crate::rules::lost::{Counts, Lost, lost};
+use crate::rules::readiness::Reason;
 use crate::runtime::records;
 use crate::store::entity::LoadedTask;
 use crate::store::index::Index;
@@ -75,7 +76,9 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<Value> {
     if wants("events") {
         sections.extend(events(&loaded.log.entries, room, &mut left_out));
     }
-    sections.push(how_to_go_on(task, &shown, &hold));
+    let waits = matches!(task.status, Status::Open | Status::Blocked) && shown["ready"] == false;
+    let reasons = if waits { ws.why_not_ready(task, &index, &mut elsewhere)? } else { Vec::new() };
+    sections.push(how_to_go_on(task, &shown, &hold, &reasons));
     let text = fit(sections, room, &mut left_out, shown["handle"].as_str().unwrap_or_default());
     let tokens = (text.len() as f64 / BYTES_PER_TOKEN).ceil() as u64;
     let mut answer = json!({ "task": shown, "text": text, "tokens": tokens, "left_out": left_out });
@@ -455,7 +458,7 @@ fn newest_events(entries: &[Entry]) -> Value {
     json!(events)
 }
 
-fn how_to_go_on(task: &Task, shown: &Value, hold: &Hold) -> Section {
+fn how_to_go_on(task: &Task, shown: &Value, hold: &Hold, reasons: &[Reason]) -> Section {
     let handle = shown["handle"].as_str().unwrap_or_default();
     let met = if task.unmet().next().is_some() { " --all-met" } else { "" };
     let text = match task.status {
@@ -470,6 +473,11 @@ fn how_to_go_on(task: &Task, shown: &Value, hold: &Hold) -> Section {
         ),
         status if status.is_finished() => String::new(),
         _ if shown["branches"].is_array() => String::new(),
+        _ if !reasons.is_empty() => {
+            let words: String =
+                reasons.iter().map(|reason| format!("- not ready: {}\n", line(&reason.words()))).collect();
+            format!("\n## How to go on\n\n{words}- take other work: agentpm next --claim\n")
+        }
         _ => format!("\n## How to go on\n\n- take it: agentpm claim {handle}\n"),
     };
     Section { name: "commands", heading: "", text, dispensable: 0 }
