@@ -274,7 +274,7 @@ impl Sync<'_> {
         })
     }
 
-    /// Takes back ends of which this clone told the remote and died before it wrote them.
+    /// Takes back the ends that commands of this clone noted at the remote and never wrote, since they died.
     fn take_back_ends(&self, remote: &mut Remote<'_>, there: &AtRemote) -> Result<()> {
         if !there.values().any(|seen| seen.ours && seen.record.state == RemoteState::Finished) {
             return Ok(());
