@@ -13,6 +13,7 @@ use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::model::words::{Ref, Text};
 use crate::rules::copies::HAND_EDIT;
+use crate::rules::readiness::unfinished;
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
 
