@@ -68,13 +68,29 @@ impl Repo {
 }
 
 impl Objects {
-    /// Whether an index holds anything below a folder.
+    /// Whether an index holds anything below a folder, or in its place.
     ///
     /// Errors: `ERR_GIT` where it cannot be read.
     pub fn is_in_index(&self, index: &Path, folder: &str) -> Result<bool> {
         let index = self.read_index(index)?;
         let inside = index.prefixed_entries_range(format!("{folder}/").as_str().into()).is_some();
-        Ok(inside || self.collapsed(&index, folder)?.flatten().is_some())
+        let itself = index.entry_by_path(folder.into()).is_some();
+        Ok(inside || itself || self.collapsed(&index, folder)?.flatten().is_some())
+    }
+
+    /// The repositories of their own that an index holds below a folder, by path below the top of the work tree.
+    ///
+    /// Errors: `ERR_GIT` where it cannot be read.
+    pub fn repositories_in_index(&self, index: &Path, folder: &str) -> Result<Vec<String>> {
+        let index = self.read_index(index)?;
+        if let Some(tree) = self.collapsed(&index, folder)? {
+            let is_repository = |change: &Change| change.new.is_some_and(|item| item.mode == Mode::Submodule);
+            let found = self.changes(None, tree)?.into_iter().filter(is_repository);
+            return Ok(found.map(|change| format!("{folder}/{}", change.path)).collect());
+        }
+        let range = index.prefixed_entries_range(format!("{folder}/").as_str().into()).unwrap_or(0..0);
+        let found = index.entries()[range].iter().filter(|entry| entry.mode.is_submodule());
+        Ok(found.map(|entry| entry.path(&index).to_str_lossy().into_owned()).collect())
     }
 
     /// How an index differs from a tree below a folder. `None` is the empty tree.

@@ -169,7 +169,7 @@ rules! {
     LogRewritten = "log-rewritten", Error, Firm, "restore the line from git history; a log only grows, agentpm undo takes an effect back";
     /// An event was written by an agent that has no right to it, by the roles of the commit that it comes on top of.
     NotPermitted = "not-permitted", Error, Firm, "let an agent that may do it make the change; who may is for roles.yml of the base to say first";
-    /// A branch changes roles.yml, config.toml or the role of an agent: the rules by which changes are judged.
+    /// A branch changes roles.yml, config.toml, .gitattributes, .gitignore or the role of an agent: the rules by which changes are judged.
     RulesChanged = "rules-changed", Warning, Free, "look at who gains what before you merge it; agentpm review shows the keys";
     /// A file of the plan is in conflict in git's index.
     IndexUnmerged = "index-unmerged", Error, Firm, "agentpm resolve settles it from the logs and adds it";

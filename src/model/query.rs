@@ -252,7 +252,7 @@ pub enum FailOn {
     Acceptance,
     /// A task that became another: title, intent, files, parent, type, a new criterion, cancelled, archived, reopened
     Scope,
-    /// A changed config.toml or roles.yml
+    /// A changed config.toml, roles.yml, .gitattributes or .gitignore, or a role or key that an agent registers with
     Settings,
     /// A value that lost to a concurrent one
     Lost,

@@ -376,3 +376,60 @@ fn runtime_state_and_archives_that_come_with_a_commit_are_looked_into() {
     assert!(fs::symlink_metadata(local.join("index.db")).unwrap().is_symlink());
     assert_eq!(fs::read_dir(&local).unwrap().count(), 2);
 }
+
+#[test]
+fn what_git_does_with_the_files_of_the_store_is_among_the_rules() {
+    for name in [".gitattributes", ".gitignore"] {
+        for new in [None, Some("*.jsonl merge=ours\n")] {
+            let (room, _) = begun();
+            switch(&room, "feature");
+            let path = room.store().join(name);
+            assert!(fs::read_to_string(&path).unwrap().lines().count() > 0);
+            match new {
+                None => fs::remove_file(&path).unwrap(),
+                Some(text) => fs::write(&path, text).unwrap(),
+            }
+            commit(&room, "other rules");
+            let found = room.run(&["lint", "--base", "main"]).json()["data"]["findings"].clone();
+            let found = found.as_array().unwrap().iter().find(|f| f["code"] == "rules-changed");
+            let said = found.unwrap_or_else(|| panic!("{name} {new:?}"))["message"].as_str().unwrap();
+            assert!(
+                said.contains("loses") && said.contains(if new.is_none() { "removes it" } else { "gains" }),
+                "{said}"
+            );
+            let review = room.run(&["review", "main..HEAD", "--fail-on", "settings"]);
+            assert_eq!((review.code, &review.json()["data"]["failed"]), (1, &json!(["settings"])), "{review:?}");
+        }
+    }
+}
+
+#[test]
+fn a_role_that_an_agent_registers_with_is_a_changed_setting() {
+    let room = Sandbox::new();
+    let roles = "agents: {ada: {perms: [admin]}}\nroles:\n  reviewer: {perms: [verify]}\n";
+    fs::write(room.store().join("roles.yml"), roles).unwrap();
+    commit(&room, "base");
+    room.git(&["switch", "-q", "-c", "feature"]).text();
+    room.run(&["agent", "register", "--name", "eve", "--role", "reviewer"]).data();
+    commit(&room, "the branch");
+    let review = room.run(&["review", "main..HEAD", "--fail-on", "settings"]);
+    assert_eq!((review.code, &review.json()["data"]["failed"]), (1, &json!(["settings"])), "{review:?}");
+}
+
+#[test]
+fn a_repository_of_its_own_lies_nowhere_in_the_store() {
+    for below in [".local", "archive", "agents/eve", "tasks/A"] {
+        let (room, _) = begun();
+        switch(&room, "feature");
+        let head = room.git(&["rev-parse", "HEAD"]).text().trim().to_owned();
+        let path = format!(".agentpm/{below}");
+        room.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{head},{path}")]).text();
+        room.git(&["commit", "-q", "--no-verify", "-m", "a repository"]).text();
+        for args in [&["lint"][..], &["lint", "--base", "main"], &["review", "main..HEAD", "--fail-on", "error"]] {
+            let answer = room.run(args);
+            let findings = answer.json()["data"]["findings"].clone();
+            let is_named = |f: &Value| f["code"] == "odd-file" && f["path"] == path.as_str();
+            assert!(answer.code == 1 && findings.as_array().unwrap().iter().any(is_named), "{args:?} {answer:?}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::changed::{config_changed, roles_changed};
+use super::changed::{config_changed, lines_changed, roles_changed};
 use super::commits::registered;
 use super::permitted::RolesAt;
 use super::repeated::{Fresh, own_ids};
@@ -140,7 +140,12 @@ impl Workspace {
         roles: &RolesAt<'_>,
     ) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        for (name, changed) in [("roles.yml", roles_changed as Compare), ("config.toml", config_changed as Compare)] {
+        for (name, changed) in [
+            ("roles.yml", roles_changed as Compare),
+            ("config.toml", config_changed as Compare),
+            (".gitattributes", lines_changed as Compare),
+            (".gitignore", lines_changed as Compare),
+        ] {
             let (path, new) = (self.store.shown(name), self.store.dir.read(name, MAX_CONFIG).ok());
             let at = |commit: &Oid| objects.file(objects.commit(*commit)?.tree, &path);
             if began.len() > 1 && at(&base)? == new {

@@ -1,4 +1,5 @@
-//! What a branch changes in the rules by which it is judged: `roles.yml`, `config.toml`, and what agents registered as.
+//! What a branch changes in the rules by which it is judged: `roles.yml`, `config.toml`, what git is to do with the files of the
+//! store, and what agents registered as.
 //!
 //! Promises: says who gains and who loses what, key by key, and judges none of it: that is for whoever reviews the branch.
 //! Refuses to know: where the files were read.
@@ -46,6 +47,29 @@ pub(super) fn config_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>)
         differ.iter().map(|key| format!("{key}: {} -> {}", shown(before.get(*key)), shown(after.get(*key)))).collect();
     let line = differ.iter().find_map(|key| line_with(new?, key.rsplit('.').next()?));
     (!said.is_empty()).then(|| Finding::new(Rule::RulesChanged, told(&said)).at(path, line))
+}
+
+/// What is said of a file of git's own, such as `.gitattributes`, as it was and as it is.
+pub(super) fn lines_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> Option<Finding> {
+    let texts = [old, new].map(|bytes| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned());
+    let [before, after] = [&texts[0], &texts[1]].map(|text| rules_of_git(text).collect::<Vec<&str>>());
+    let only = |word: &str, one: &[&str], other: &[&str]| {
+        let lines: Vec<&str> = one.iter().filter(|line| !other.contains(line)).copied().collect();
+        lines.into_iter().map(|line| format!("{word} {}", quoted(line))).collect::<Vec<_>>()
+    };
+    let mut said = [only("loses", &before, &after), only("gains", &after, &before)].concat();
+    if said.is_empty() && before != after {
+        said.push("its lines are in another order".into());
+    }
+    let removed = if new.is_none() { "the branch removes it: " } else { "" };
+    let line =
+        texts[1].lines().position(|line| !before.contains(&line.trim())).map(|n| n + 1).filter(|_| new.is_some());
+    (!said.is_empty()).then(|| Finding::new(Rule::RulesChanged, format!("{removed}{}", told(&said))).at(path, line))
+}
+
+/// The lines of a file of git's own that have a meaning.
+fn rules_of_git(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// What an agent gains and loses that registers with another role than it had; nothing where the roles name it itself.
@@ -119,9 +143,12 @@ fn line_with(text: &[u8], word: &str) -> Option<usize> {
     String::from_utf8_lossy(text).lines().position(|line| line.contains(word)).map(|n| n + 1)
 }
 
-/// The values of a settings file by dotted key; `None` where it cannot be read.
+/// The values of a settings file by dotted key, or the lines of a file of git's own; `None` where it cannot be read.
 pub(in crate::workspace) fn values_of(name: &str, bytes: Option<&[u8]>) -> Option<BTreeMap<String, Value>> {
     let text = std::str::from_utf8(bytes.unwrap_or_default()).ok()?;
+    if name.starts_with(".git") {
+        return Some(rules_of_git(text).map(|line| (line.to_owned(), json!(true))).collect());
+    }
     let value = match name {
         _ if text.trim().is_empty() => json!({}),
         "config.toml" => json!(text.parse::<toml::Table>().ok()?),

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::base::merged;
 use super::dropped::dropped_between;
-use super::odd::in_archive;
+use super::odd::{OWN_REPOSITORY, in_archive};
 use super::permitted::RolesAt;
 use super::repeated::Fresh;
 use super::rewritten::{otherwise, rewritten};
@@ -110,7 +110,8 @@ impl Trees<'_> {
         let mut strays = BTreeMap::new();
         for began in &self.began {
             for change in self.objects.changes(store(*began)?, store(self.head)?)? {
-                match entity_below(&change.path) {
+                let is_file = change.new.is_none_or(|item| item.mode != Mode::Submodule);
+                match entity_below(&change.path).filter(|_| is_file) {
                     Some((entity, _)) => drop(entities.insert(entity)),
                     None => drop(strays.insert(change.path.clone(), change)),
                 }
@@ -222,6 +223,9 @@ impl Trees<'_> {
         let Some(item) = change.new else { return Ok(Vec::new()) };
         let below = change.path.as_str();
         let path = self.ws.store.shown(below);
+        if item.mode == Mode::Submodule {
+            return Ok(vec![Finding::new(Rule::OddFile, OWN_REPOSITORY).at(path, None)]);
+        }
         let is_file = matches!(item.mode, Mode::File | Mode::Executable);
         if is_file && is_archive(below) {
             return Ok(in_archive(&path, &self.objects.blob(item.oid)?));

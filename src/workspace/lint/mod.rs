@@ -162,6 +162,7 @@ impl Workspace {
         let mut findings = self.findings.clone();
         findings.extend(self.left_behind_found()?);
         findings.extend(self.tracked_local());
+        findings.extend(self.tracked_repositories());
         findings.extend(self.odd_at_top()?);
         let (folders, odd) = match self.store.task_folders() {
             // What stands in the folder's place was named just above.

@@ -8,12 +8,16 @@ use std::path::Path;
 
 use crate::env::files::Kind;
 use crate::error::{Error, Result};
+use crate::git::Repo;
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
 use crate::store::entity::is_odd;
 use crate::store::layout::{AGENTS, LOCAL, LOG, TASKS, is_archive, shown, task_dir};
 use crate::store::log::{Log, MAX_LOG};
 use crate::workspace::Workspace;
+
+/// What is said of a repository in the store.
+pub(super) const OWN_REPOSITORY: &str = "a repository of its own that does not belong here";
 
 impl Workspace {
     /// What lies at the top of the store and has no business there.
@@ -58,6 +62,17 @@ impl Workspace {
         let is_tracked = repo.objects().ok()?.is_in_index(&repo.index_in_force(&self.env), &path).unwrap_or(true);
         let message = "git tracks files of this clone's runtime state";
         is_tracked.then(|| Finding::new(Rule::OddFile, message).at(path, None))
+    }
+
+    /// Entries of git's index that stand for repositories of their own: nothing of them need be in the work tree.
+    pub(super) fn tracked_repositories(&self) -> Vec<Finding> {
+        let read = |repo: &Repo| {
+            repo.objects()?
+                .repositories_in_index(&repo.index_in_force(&self.env), self.store.shown("").trim_end_matches('/'))
+        };
+        // An index that cannot be read is for git to name.
+        let paths = self.repo.as_ref().and_then(|repo| read(repo).ok()).unwrap_or_default();
+        paths.into_iter().map(|path| Finding::new(Rule::OddFile, OWN_REPOSITORY).at(path, None)).collect()
     }
 
     pub(super) fn odd_in_task(&self, id: Id) -> Result<Vec<Finding>> {

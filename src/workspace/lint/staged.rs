@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::fence::{self, Suspect};
 use super::granted;
 use super::lines::repeats_log_finding;
-use super::odd::{in_archive, misplaced};
+use super::odd::{OWN_REPOSITORY, in_archive, misplaced};
 use super::permitted::RolesAt;
 use super::rewritten::rewritten;
 use super::task::several_owners;
@@ -281,7 +281,7 @@ impl<'a> Staging<'a> {
         let odd = |what: &str| vec![Finding::new(Rule::OddFile, what).at(&change.path, None)];
         match item.mode {
             Mode::Link => return Ok(odd("a symbolic link that does not belong here")),
-            Mode::Submodule => return Ok(odd("a repository of its own that does not belong here")),
+            Mode::Submodule => return Ok(odd(OWN_REPOSITORY)),
             Mode::File | Mode::Executable | Mode::Tree => {}
         }
         if entity_below(below).is_some() {

@@ -12,7 +12,7 @@ use super::diff;
 use super::lists::Page;
 use crate::env::{Env, files};
 use crate::error::{Error, Result};
-use crate::git::{self, Objects, Oid};
+use crate::git::{self, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::{Id, quoted};
@@ -149,15 +149,17 @@ fn names(ws: &Workspace, q: &Review, before: &Past, after: &Past, found: &[Findi
 /// The cursor of a page that took nothing yet.
 const START: &str = "start";
 
-/// The keys of `config.toml` and `roles.yml` that the branch changes.
+/// The keys of `config.toml` and `roles.yml`, and the lines of git's own files, that the branch changes.
 fn settings(ws: &Workspace, objects: &Objects, began: Oid, head: Oid) -> Result<Vec<Value>> {
     let mut changed = Vec::new();
-    for name in ["config.toml", "roles.yml"] {
+    for name in ["config.toml", "roles.yml", ".gitattributes", ".gitignore"] {
         let path = ws.store.shown(name);
         let read = |commit: Oid| -> Result<Option<Vec<u8>>> {
             match objects.item(objects.commit(commit)?.tree, &path)? {
                 None => Ok(None),
-                Some(item) if objects.size(item.oid)? > MAX_CONFIG => Ok(Some(b"\0".to_vec())),
+                Some(item) if item.mode == Mode::Submodule || objects.size(item.oid)? > MAX_CONFIG => {
+                    Ok(Some(b"\0".to_vec()))
+                }
                 Some(item) => objects.blob(item.oid).map(Some),
             }
         };
@@ -222,6 +224,8 @@ fn summary(changes: &[TaskChange], findings: &[Finding], settings: &[Value]) -> 
     let lost = changes.iter().map(|c| c.lost.len()).sum::<usize>();
     let missing = count(&|c| c.gone || c.missing > 0);
     let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
+    // What an agent registers with is a finding, since no key of a file says so.
+    let registered = findings.iter().filter(|f| f.rule == Rule::RulesChanged).count();
     json!({
         "tasks": changes.len(),
         "created": count(&|c| c.created),
@@ -232,7 +236,7 @@ fn summary(changes: &[TaskChange], findings: &[Finding], settings: &[Value]) -> 
         "overrides": of(Matter::Override),
         "acceptance": of(Matter::Acceptance),
         "scope": of(Matter::Scope),
-        "settings": settings.len(),
+        "settings": settings.len() + registered,
         "lost": lost,
         "missing": missing,
         "errors": errors,
