@@ -115,6 +115,8 @@ rules! {
     LogHeadless = "log-headless", Error, Firm, "restore the missing lines from git history";
     /// An event follows another that is not in the log: a line was lost.
     LogGap = "log-gap", Error, Firm, "agentpm resolve brings it back where this clone knows it; else fetch the branch that has it";
+    /// An event names no parents, or such as come after it.
+    EventParents = "event-parents", Error, Firm, "leave the event out of the branch; make the change again with a command";
     /// A task folder has no log.
     LogMissing = "log-missing", Error, Firm, "agentpm lint --fix brings it back from the commit that is checked out; else restore events.jsonl from git history";
     /// Acknowledged events stand in the journal of this clone and in no file yet.

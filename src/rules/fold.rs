@@ -91,12 +91,16 @@ fn choose<'a>(copies: &[&'a Entry], redacted: bool) -> Option<&'a Entry> {
     copies.iter().copied().find(|c| matches!(&c.event.payload, Payload::ContextAdded(p) if p.content.is_empty()))
 }
 
-/// Drops events whose Lamport time is beyond what JSON holds, or too far above their parents' (0 where none is here).
-/// `kept` is in order, so that a parent is judged before its children.
+/// Drops events whose Lamport time is beyond what JSON holds, or too far above their parents' (0 where none is here), and names
+/// those that are not above a parent. `kept` is in order, so that a parent is judged before its children.
 fn quarantine(kept: &mut Vec<&Entry>, findings: &mut Vec<Finding>) {
     let mut sound: HashMap<Id, u64> = HashMap::with_capacity(kept.len());
+    let mut ahead = Vec::new();
     kept.retain(|entry| {
         let event = &entry.event;
+        ahead.extend(
+            event.parents.iter().filter(|parent| !sound.contains_key(parent)).map(|parent| (event.id, *parent)),
+        );
         let base = event.parents.iter().filter_map(|p| sound.get(p)).max().copied().unwrap_or(0);
         if event.lamport <= MAX_LAMPORT && event.lamport - base.min(event.lamport) <= MAX_LAMPORT_JUMP {
             sound.insert(event.id, event.lamport);
@@ -106,6 +110,10 @@ fn quarantine(kept: &mut Vec<&Entry>, findings: &mut Vec<Finding>) {
         findings.push(Finding::new(Rule::EventQuarantined, message).event(event.id));
         false
     });
+    findings.extend(ahead.into_iter().filter(|(_, parent)| sound.contains_key(parent)).map(|(event, parent)| {
+        let message = format!("event {event} names {parent} as its parent, which does not come before it");
+        Finding::new(Rule::EventParents, message).event(event)
+    }));
 }
 
 /// Folds the events of one task.
@@ -120,6 +128,9 @@ pub fn fold<'a>(id: Id, entries: impl IntoIterator<Item = &'a Entry>) -> (Task, 
     let headless = !task.created && task.version > 0;
     // What the first of them follows is just what a log without its beginning lacks.
     findings.extend(gaps(&ordered.events[usize::from(headless)..], &ordered.ids));
+    if task.created {
+        findings.extend(rootless(&ordered.events));
+    }
     if headless {
         findings.push(Finding::new(Rule::LogHeadless, format!("the log of task {id} has no TaskCreated")));
     }
@@ -137,6 +148,20 @@ fn gaps(events: &[&Entry], here: &BTreeSet<Id>) -> Vec<Finding> {
             .event(event.id)
     };
     events.iter().filter_map(|entry| lost(&entry.event).map(|parent| gap(&entry.event, parent))).collect()
+}
+
+/// Events without parents that do not create the task: what their authors had before them cannot be judged.
+fn rootless(events: &[&Entry]) -> Vec<Finding> {
+    let events = events.iter().map(|entry| &entry.event);
+    let rootless = events.filter(|event| event.parents.is_empty() && !matches!(event.payload, Payload::TaskCreated(_)));
+    let finding = |event: &Event| {
+        Finding::new(
+            Rule::EventParents,
+            format!("event {} has no parents, though its task was created before", event.id),
+        )
+        .event(event.id)
+    };
+    rootless.map(finding).collect()
 }
 
 /// Earliest wall-clock time that does not look like a broken clock: 2000-01-01.

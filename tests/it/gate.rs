@@ -377,6 +377,54 @@ fn runtime_state_and_archives_that_come_with_a_commit_are_looked_into() {
     assert_eq!(fs::read_dir(&local).unwrap().count(), 2);
 }
 
+/// A plan in which bob may work too, with one task, as the base has it, and the branch checked out.
+fn at_work(flags: &[&str], prepare: impl Fn(&Sandbox, &str)) -> (Sandbox, String) {
+    let room = Sandbox::new();
+    let roles = ROLES.replace("comment, create", "claim, complete, update, comment, create, archive, relate");
+    fs::write(room.store().join("roles.yml"), roles).unwrap();
+    let task = room.task("the task", flags);
+    prepare(&room, &task);
+    commit(&room, "base");
+    room.git(&["switch", "-q", "-c", "feature"]).text();
+    (room, task)
+}
+
+#[test]
+fn an_event_has_parents_that_come_before_it() {
+    let (own, unknown) = ("01ZZZZZZZZ0000000000000003", "01ZZZZZZZZ0000000000000099");
+    for (parents, code) in [
+        (json!([]), "event-parents"),
+        (json!(false), "event-parents"),
+        (json!([own]), "event-parents"),
+        (json!([unknown]), "log-gap"),
+    ] {
+        let (room, task) = at_work(&[], |room, task| {
+            room.run(&["claim", task]).data();
+        });
+        let more = json!({"parents": if parents == false { Value::Null } else { parents }});
+        assert_eq!(events(&room, &task).len(), 3);
+        forge(&room, &task, "TaskStatusChanged", json!({"from": "in_progress", "to": "completed"}), more);
+        let said = errors(&room);
+        assert!(said.iter().any(|said| said.starts_with(code)), "{said:#?}");
+        assert!(room.finding_codes().contains(&code.to_owned()));
+        // A commit that takes it back does not keep healing from bringing it in.
+        room.git(&["revert", "--no-edit", "HEAD"]).text();
+        let said = errors(&room);
+        assert!(said.iter().any(|s| s.starts_with(code) && s.contains("it comes back")), "{said:#?}");
+    }
+}
+
+#[test]
+fn an_event_has_no_parent_that_comes_later() {
+    let (room, task) = at_work(&[], |room, task| {
+        room.run(&["claim", task]).data();
+    });
+    let all = events(&room, &task);
+    let note = json!({"type": "note", "content": "a word"});
+    forge(&room, &task, "ContextAdded", note, json!({"parents": [all[2]["id"]], "lamport": 2}));
+    refused(&room, &["event-parents: event 01ZZZZZZZZ0000000000000003 names"]);
+}
+
 #[test]
 fn what_git_does_with_the_files_of_the_store_is_among_the_rules() {
     for name in [".gitattributes", ".gitignore"] {

@@ -227,6 +227,11 @@ const STORIES: &[(&str, Tell)] = &[
         s.write(&format!("{}\n{}\n", lines[0], lines[2]));
         End::error(s.log(), 2)
     }),
+    ("event-parents", |s| {
+        let update = json!({ "set": { "priority": 3 } });
+        s.forge(&s.id, "TaskUpdated", update, |event| event["parents"] = json!([]));
+        End::error(s.log(), 4)
+    }),
     ("log-missing", |s| {
         s.commit("base");
         fs::remove_file(s.room.log_of(&s.id)).unwrap();

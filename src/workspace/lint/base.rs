@@ -105,13 +105,19 @@ impl Workspace {
         let mut entities: BTreeSet<Entity> = changed.iter().copied().map(Entity::Task).collect();
         entities.extend(self.agents()?.into_iter().map(|agent| Entity::Agent(agent.name)));
         entities.extend(vanished.entities().cloned());
-        let other = |other: &Entity| Ok(vanished.with(other, self.entries_now(here, other)?));
         let (top, mut findings) = (objects.commit(base)?.tree, Vec::new());
+        let at_base = |entity: &Entity| -> Result<Vec<Entry>> {
+            let path = home(entity).map(|(folder, _)| self.store.shown(folder.join(LOG)));
+            let bytes = path.map(|path| objects.file(top, &path)).transpose()?.flatten();
+            Ok(Log::of(&bytes.unwrap_or_default()).entries)
+        };
+        let other =
+            |other: &Entity| Ok(united([vanished.with(other, self.entries_now(here, other)?), at_base(other)?]));
         let (fresh, mut had) = (RefCell::new(Fresh::default()), BTreeMap::new());
         for entity in &entities {
             let Some((folder, _)) = home(entity) else { continue };
             let path = self.store.shown(folder.join(LOG));
-            let before = Log::of(&objects.file(top, &path)?.unwrap_or_default()).entries;
+            let before = at_base(entity)?;
             let known: BTreeSet<Id> = before.iter().map(|entry| entry.event.id).collect();
             let log = self.log_now(here, entity)?;
             had.extend(own_ids(entity, &before).into_iter().map(|id| (id, entity.clone())));
@@ -125,7 +131,7 @@ impl Workspace {
                 }
                 Ok(found)
             };
-            findings.extend(vanished.judge(entity, &log, &judge)?);
+            findings.extend(vanished.judge(entity, &path, (&log, &before), &judge)?);
         }
         findings.extend(fresh.borrow().repeated(&self.store.name, &had));
         Ok(findings)

@@ -198,13 +198,13 @@ impl Trees<'_> {
                 }
                 (_, None) => rewritten(entity, &path, &old, &Log::default(), &|_| Ok(Vec::new()))?,
             };
-            found.extend(self.vanished.judge(entity, &Log::default(), &judge)?);
+            found.extend(self.vanished.judge(entity, &path, (&Log::default(), &base), &judge)?);
             return Ok(found);
         };
         let new = read(Some(&bytes))?;
         let elsewhere = |other: &Entity| self.log(self.head, other).map(|log| log.entries);
         let mut findings = rewritten(entity, &path, &old, &new, &elsewhere)?;
-        findings.extend(self.vanished.judge(entity, &new, &judge)?);
+        findings.extend(self.vanished.judge(entity, &path, (&new, &base), &judge)?);
         Ok(findings)
     }
 

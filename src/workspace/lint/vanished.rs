@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::Result;
 use crate::git::{Objects, Oid};
 use crate::model::event::{Entity, Entry};
-use crate::model::finding::Finding;
+use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
+use crate::rules::fold::fold;
 use crate::store::log::Log;
 use crate::workspace::Workspace;
+use crate::workspace::past::united;
 
 /// By log the events that commits of a branch hold and a later one does not, each with a commit that holds it.
 #[derive(Default)]
@@ -55,11 +57,13 @@ impl Vanished {
         self.0.get(entity).into_iter().flatten().filter(|(_, entry)| !there.contains(&entry.event.id)).collect()
     }
 
-    /// What is to be said of a log as it is, and besides as it will be with what it lacks.
+    /// What is to be said of a log as it is, and besides as it will be with what it lacks. `base` are the events that the log of
+    /// the base holds.
     pub fn judge(
         &self,
         entity: &Entity,
-        log: &Log,
+        path: &str,
+        (log, base): (&Log, &[Entry]),
         judge: &dyn Fn(&Log) -> Result<Vec<Finding>>,
     ) -> Result<Vec<Finding>> {
         let mut found = judge(log)?;
@@ -70,7 +74,13 @@ impl Vanished {
         let mut whole = Log { entries: log.entries.clone(), lines: log.lines.clone(), ..Log::default() };
         whole.entries.extend(lacking.iter().map(|(_, entry)| entry.clone()));
         let known: BTreeSet<_> = found.iter().map(|f| (f.rule, f.event)).collect();
-        for mut finding in judge(&whole)?.into_iter().filter(|f| !known.contains(&(f.rule, f.event))) {
+        let parents = entity.task().map(|id| wrong_parents(id, path, &united([whole.entries.clone(), base.to_vec()])));
+        let parents = parents.into_iter().flatten().filter(|f| {
+            let is_of = |entry: &Entry| f.event == Some(entry.event.id);
+            lacking.iter().any(|(_, entry)| is_of(entry)) && !base.iter().any(is_of)
+        });
+        let new = judge(&whole)?.into_iter().filter(|f| !known.contains(&(f.rule, f.event)));
+        for mut finding in new.chain(parents) {
             if let Some((commit, _)) = lacking.iter().find(|(_, entry)| finding.event == Some(entry.event.id)) {
                 finding.message += &format!("; commit {} holds it, and it comes back with that", commit.short());
             }
@@ -78,4 +88,10 @@ impl Vanished {
         }
         Ok(found)
     }
+}
+
+/// The events of a task whose parents are not there, or cannot be what their authors saw.
+fn wrong_parents(task: Id, path: &str, entries: &[Entry]) -> Vec<Finding> {
+    let of_parents = |f: &Finding| matches!(f.rule, Rule::EventParents | Rule::LogGap);
+    fold(task, entries).1.into_iter().filter(of_parents).map(|f| f.at(path, None)).collect()
 }
