@@ -10,6 +10,7 @@ pub mod fold;
 pub mod graph;
 pub mod lease;
 pub mod lost;
+pub mod moves;
 pub mod passed;
 pub mod readiness;
 pub mod register;

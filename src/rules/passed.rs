@@ -15,7 +15,10 @@ use crate::model::task::Status;
 
 /// A log as far as leases go.
 struct Leases<'a> {
+    /// All events, those without an effect too: what their authors knew leads through them.
     events: BTreeMap<Id, &'a Event>,
+    /// Those with an effect.
+    effective: BTreeSet<Id>,
     grants: Vec<(&'a LeaseAcquired, &'a Event)>,
 }
 
@@ -31,7 +34,8 @@ pub fn passed<'a>(entity: &Entity, log: &'a [Entry]) -> BTreeMap<Id, Option<&'a 
     let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
     let events: Vec<&Event> = counts.map(|one| one.event).collect();
     let grants = events.iter().filter_map(|event| grant(event)).collect();
-    let leases = Leases { events: events.iter().map(|event| (event.id, *event)).collect(), grants };
+    let all = log.iter().map(|entry| (entry.event.id, &entry.event)).collect();
+    let leases = Leases { events: all, effective: events.iter().map(|event| event.id).collect(), grants };
     events.into_iter().filter_map(|event| Some((event.id, leases.passed_by(event)?))).collect()
 }
 
@@ -44,7 +48,7 @@ fn grant(event: &Event) -> Option<(&LeaseAcquired, &Event)> {
 
 impl<'a> Leases<'a> {
     fn passed_by(&self, event: &Event) -> Option<Option<&'a str>> {
-        // Who may claim may take a lease for another.
+        // Whether a lease is taken for another agent is for `rights` to ask.
         let me = match &event.payload {
             Payload::LeaseAcquired(p) => p.holder.as_str(),
             _ => event.author.agent.as_str(),
@@ -63,13 +67,24 @@ impl<'a> Leases<'a> {
             (payload, None) if is_fenced(payload) => self.live_before(event, me).map(Some),
             // Whoever claims a fence that the log does not grant at all is told of that.
             (payload, Some(fence)) if is_fenced(payload) && self.grants.iter().any(|(p, _)| p.fence >= fence) => {
-                of_another(&|grant| grant.fence == fence)
+                of_another(&|grant| grant.fence == fence).or_else(|| self.superseded(event, fence).map(Some))
             }
             _ => None,
         }
     }
 
-    /// Who held the task as far as the author of an event knew, if that is somebody else than `me`.
+    /// To whom the task had passed under a greater fence, as far as the author of an event knew.
+    fn superseded(&self, event: &Event, fence: u64) -> Option<&'a str> {
+        let passed = |(p, _): &&(&LeaseAcquired, &Event)| p.fence > fence && p.holder != event.author.agent;
+        if !self.grants.iter().any(|grant| passed(&grant)) {
+            return None;
+        }
+        let before = self.before(event);
+        let known = self.grants.iter().filter(|(_, given)| before.contains(&given.id));
+        known.filter(passed).map(|(p, _)| p.holder.as_str()).next()
+    }
+
+    /// Who held the task as far as the author of an event knew, if that is another agent than `me`.
     fn live_before(&self, event: &Event, me: &str) -> Option<&'a str> {
         let may_live = |(p, given): &(&LeaseAcquired, &Event)| {
             p.holder != me && p.expires_at > event.at && given.stamp() < event.stamp()
@@ -90,7 +105,8 @@ impl<'a> Leases<'a> {
 
     /// Whether a lease was over by then: given back by its holder, passed by in the open, or its task ended.
     fn ended(&self, p: &LeaseAcquired, given: &Event, me: &str, before: &BTreeSet<Id>) -> bool {
-        let later = before.iter().filter_map(|id| self.events.get(id)).filter(|e| e.stamp() > given.stamp());
+        let later = before.intersection(&self.effective).filter_map(|id| self.events.get(id));
+        let later = later.filter(|event| event.stamp() > given.stamp());
         later.into_iter().any(|event| match &event.payload {
             Payload::LeaseReleased(released) => released.lease == p.lease && event.author.agent == p.holder,
             Payload::LeaseOverride(_) => event.author.agent == me,

@@ -1,6 +1,7 @@
 //! Which right an event asks for, once it stands in a log: the right of the command that writes it.
 //!
-//! Promises: judged by what the author of the event had before it, not by what the event says of that. What asks for no right so,
+//! Promises: judged by what the author of the event had before it, not by what the event says of that. A move that no command makes
+//! (`moves`) is named besides. What asks for no right so,
 //! asks for one where it changes what the known events alone give. Where more than one command writes an event, the right of any of them will do; what agentpm adds by itself (a task that is open again because its
 //! blockers are finished, a lease that its holder gives back) asks for none. What passes another's lease by asks for an override.
 //! Events of one log by one agent at one time are taken for one command where they have an effect: completing may mark criteria
@@ -13,14 +14,16 @@ use serde_json::Value;
 
 use super::decide::verb_for;
 use super::fold::{self, Folding, apply, fold, is_fenced, order};
+use super::graph;
+use super::moves;
 use super::passed::passed;
-use super::register::{among_below, parent_edges};
+use super::register::{self, among_below, parent_edges};
 use super::roles::Verb;
 use super::writers::Effect;
 use crate::model::context::ContextType;
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::id::Id;
-use crate::model::payload::{Fields, Payload, RelationshipAdded, TaskStatusChanged};
+use crate::model::payload::{Fields, LeaseAcquired, Payload, RelationshipAdded, TaskStatusChanged};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
@@ -48,8 +51,15 @@ struct Command {
 #[derive(Default)]
 struct Before {
     status: Status,
-    /// Another than its author has it in progress, and its author was not granted it.
+    /// Another agent than the one that the event is for has it in progress, and has not left it.
     of_another: bool,
+    /// Where that is asked: its author was granted the fence that it names, and had not given that lease back.
+    granted: bool,
+    owner: Option<String>,
+    /// Of a completion from another state than in progress: the task was completed once.
+    was_completed: bool,
+    /// Of a completion: some criteria were not met.
+    unmet: bool,
     archived_before: bool,
     /// How it was closed, where it was.
     end: Option<Status>,
@@ -70,8 +80,8 @@ pub struct Needs {
     pub precedence: Option<i64>,
 }
 
-/// Another task of the same plan.
-pub type Other<'a> = &'a dyn Fn(Id) -> Task;
+/// The events of another task of the same plan.
+pub type Other<'a> = &'a dyn Fn(Id) -> Vec<Entry>;
 
 /// A log as far as it says which command wrote what.
 pub struct Asked<'a> {
@@ -97,15 +107,17 @@ pub struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// Reads a log for it, of which these events are known already, seen by the authors of the others or not. `other` gives the
-    /// other tasks as they are with it.
-    pub fn of(entity: &Entity, log: &'a [Entry], known: &BTreeSet<Id>, other: Other<'a>) -> Self {
+    /// events of other tasks; an agent that was silent for so many milliseconds has left what it holds no lease of.
+    pub fn of(entity: &Entity, log: &'a [Entry], known: &BTreeSet<Id>, silence: i64, other: Other<'a>) -> Self {
         let (effective, decides) = effective(entity, log);
-        let mut before = states(entity, log, known);
+        let mut before = states(entity, log, known, silence);
         before.retain(|event, _| effective.contains(event));
         let mut commands: BTreeMap<(&str, Time), Command> = BTreeMap::new();
         let is_new = !log.iter().any(|entry| known.contains(&entry.event.id));
         let mut begins = None;
-        for event in log.iter().map(|entry| &entry.event).filter(|event| effective.contains(&event.id)) {
+        // What is known is no part of a command that writes something new.
+        let is_of_command = |event: &&Event| effective.contains(&event.id) && !known.contains(&event.id);
+        for event in log.iter().map(|entry| &entry.event).filter(is_of_command) {
             let command = commands.entry((&event.author.agent, event.at)).or_default();
             match &event.payload {
                 Payload::TaskCreated(p) if is_new => {
@@ -123,7 +135,7 @@ impl<'a> Asked<'a> {
             }
         }
         let again = granted_again(log, &effective);
-        for event in log.iter().map(|entry| &entry.event).filter(|event| again.contains(&event.id)) {
+        for event in log.iter().map(|entry| &entry.event).filter(is_of_command).filter(|e| again.contains(&e.id)) {
             commands.entry((&event.author.agent, event.at)).or_default().takes = true;
         }
         let grants = log.iter().filter_map(|entry| match &entry.event.payload {
@@ -150,30 +162,78 @@ impl<'a> Asked<'a> {
     /// The rights that an event of the log asks for: of each entry one.
     pub fn by(&self, event: &Event) -> Vec<AnyOf> {
         let mut asked = self.by_kind(event);
-        let moves = matches!(
-            event.payload,
-            Payload::TaskStatusChanged(_) | Payload::TaskArchived(_) | Payload::TaskReopened(_)
-        );
-        let takes_away = moves && self.before.get(&event.id).is_some_and(|before| before.of_another);
-        let forces = matches!(&event.payload, Payload::TaskStatusChanged(p) if !p.forced.is_empty());
-        if takes_away || forces || self.passed.contains(&event.id) {
+        let for_another = matches!(&event.payload, Payload::LeaseAcquired(p) if p.holder != event.author.agent);
+        if for_another || self.takes_away(event) || self.forces(event) || self.passed.contains(&event.id) {
             asked.push(vec![Verb::Override]);
         }
         asked
     }
 
-    /// Who takes the task by an event, and what the task asks of an agent that does.
+    /// The states between which an event moves the task, where no command does that.
+    pub fn unmade(&self, event: &Event) -> Option<(Status, Status)> {
+        let before = self.before.get(&event.id).filter(|_| !self.command(event).imports)?;
+        let (to, is_made) = match &event.payload {
+            Payload::TaskStatusChanged(p) => (p.to, moves::is_made(before.status, p.to, before.was_completed)),
+            Payload::TaskArchived(_) => (Status::Archived, before.status.is_finished()),
+            Payload::TaskReopened(p) => (p.to, before.status.is_finished()),
+            _ => return None,
+        };
+        (!is_made).then_some((before.status, to))
+    }
+
+    /// Whether an event changes what another agent has in progress, without a lease of it.
+    fn takes_away(&self, event: &Event) -> bool {
+        let Some(before) = self.before.get(&event.id).filter(|before| before.of_another) else { return false };
+        match &event.payload {
+            // An import that comes again notes what it added.
+            Payload::TaskUpdated(p) if before.imported && is_origin_alone(p.set.keys()) => false,
+            Payload::LeaseAcquired(_) => true,
+            payload => is_fenced(payload) && !before.granted,
+        }
+    }
+
+    /// Whether an event passes what must be finished or met first, whether it says so or not.
+    fn forces(&self, event: &Event) -> bool {
+        let Payload::TaskStatusChanged(p) = &event.payload else { return false };
+        let Some(before) = self.before.get(&event.id).filter(|_| !self.command(event).imports) else {
+            return !p.forced.is_empty();
+        };
+        let is_unmet = p.to == Status::Completed && !before.status.is_finished() && before.unmet;
+        let mut blockers = before.blockers.iter();
+        !p.forced.is_empty()
+            || is_unmet
+            || (moves::needs_blockers(before.status, p.to)
+                && blockers.any(|blocker| self.is_waited_for(event, *blocker)))
+    }
+
+    /// Whether the task of an event waits for a blocker that was never finished: an author may know of an end that was taken back
+    /// since. Of a circle of blockers, one edge does not count.
+    fn is_waited_for(&self, event: &Event, blocker: Id) -> bool {
+        let ends = |entry: &Entry| register::status_of(&entry.event).is_some_and(Status::is_finished);
+        let Some(task) = event.entity.task().filter(|_| !(self.other)(blocker).iter().any(ends)) else { return false };
+        let waits_for = |id: Id| Ok(if id == task { Vec::new() } else { self.task(id).blockers() });
+        !graph::path(blocker, task, waits_for).is_ok_and(|circle| circle.is_some())
+    }
+
+    fn task(&self, id: Id) -> Task {
+        fold(id, &(self.other)(id)).0
+    }
+
+    /// Who comes to have the task by an event, and what the task asks of an agent that does.
     pub fn taken_by<'e>(&'e self, event: &'e Event) -> Option<(&'e str, &'e Needs)> {
-        let before = self.before.get(&event.id)?;
+        let (before, author) = (self.before.get(&event.id)?, event.author.agent.as_str());
+        let is_in_progress = before.status == Status::InProgress;
         let taker = match &event.payload {
             Payload::LeaseAcquired(p) if !self.again.contains(&event.id) => p.holder.as_str(),
-            Payload::TaskStatusChanged(p)
-                if p.to == Status::InProgress
-                    && (before.status != Status::InProgress || p.owner.is_some())
-                    && !self.command(event).takes =>
-            {
-                p.owner.as_ref().and_then(Option::as_deref).unwrap_or(&event.author.agent)
+            Payload::TaskStatusChanged(p) if p.to == Status::InProgress && (!is_in_progress || p.owner.is_some()) => {
+                let named = p.owner.as_ref().map_or(before.owner.as_deref(), |owner| owner.as_deref());
+                let taker = named.unwrap_or(author);
+                if is_in_progress && taker == author && self.command(event).takes {
+                    return None;
+                }
+                taker
             }
+            Payload::TaskUpdated(p) if is_in_progress => p.set.get("owner").and_then(Value::as_str)?,
             _ => return None,
         };
         Some((taker, &before.needs))
@@ -213,7 +273,11 @@ impl<'a> Asked<'a> {
             {
                 any(&[Verb::Create, Verb::Comment])
             }
-            Payload::TaskUpdated(p) if takes_over(event, p.set.iter()) => any(&[Verb::Claim, Verb::Update]),
+            Payload::TaskUpdated(p)
+                if takes_over(event, p.set.iter()) && before.is_some_and(|before| before.granted) =>
+            {
+                any(&[Verb::Claim, Verb::Update])
+            }
             Payload::TaskUpdated(_) | Payload::ContextRedacted(_) => any(&[Verb::Update]),
             Payload::TaskReopened(_) => any(REOPEN),
             Payload::TaskArchived(p) => {
@@ -268,7 +332,7 @@ impl<'a> Asked<'a> {
     }
 
     fn is_imported(&self, id: Id) -> bool {
-        (self.other)(id).fields.metadata.contains_key("origin")
+        self.task(id).fields.metadata.contains_key("origin")
     }
 
     /// What is asked of an event that asks for nothing by itself, where it takes the place of the status that the known events
@@ -287,7 +351,7 @@ impl<'a> Asked<'a> {
     fn moved(&self, p: &TaskStatusChanged, command: Command, before: Option<&Before>) -> Vec<AnyOf> {
         let opens = p.from == Status::Blocked && p.to == Status::Open;
         let mut blockers = before.into_iter().flat_map(|before| &before.blockers);
-        if opens && is_plain(p) && blockers.any(|blocker| !(self.other)(*blocker).status.is_finished()) {
+        if opens && is_plain(p) && blockers.any(|blocker| !self.task(*blocker).status.is_finished()) {
             // Its blocker may be open again since; whoever may do any of this may have finished it or begun it anew.
             let asked = moved(p, command, before);
             return if asked.is_empty() { vec![Verb::OPENING.to_vec()] } else { asked };
@@ -360,11 +424,16 @@ fn effective(entity: &Entity, log: &[Entry]) -> (BTreeSet<Id>, Option<Id>) {
 }
 
 /// What the authors of the new events had before them.
-fn states(entity: &Entity, log: &[Entry], known: &BTreeSet<Id>) -> BTreeMap<Id, Before> {
+fn states(entity: &Entity, log: &[Entry], known: &BTreeSet<Id>, silence: i64) -> BTreeMap<Id, Before> {
     let ordered = order(entity, log).events;
     let new = ordered.iter().map(|entry| &entry.event).filter(|event| !known.contains(&event.id));
     let Some(id) = entity.task() else { return new.map(|event| (event.id, Before::default())).collect() };
-    let grants: BTreeSet<(&str, u64)> = ordered.iter().filter_map(|entry| grant(&entry.event)).collect();
+    // Whatever an author says, the creation that is known comes first.
+    let creates =
+        |entry: &&Entry| matches!(entry.event.payload, Payload::TaskCreated(_)) && known.contains(&entry.event.id);
+    let begins: Vec<Id> = log.iter().filter(creates).map(|entry| entry.event.id).collect();
+    let past = |event: &Event| among_below(log, &[&event.parents[..], &begins].concat());
+    let grants: Vec<&LeaseAcquired> = ordered.iter().filter_map(|entry| grant(&entry.event)).collect();
     let archives = |entry: &&&Entry| matches!(entry.event.payload, Payload::TaskArchived(_));
     let archived = ordered.iter().find(archives).map(|entry| entry.event.stamp());
     let mut states = BTreeMap::new();
@@ -377,13 +446,34 @@ fn states(entity: &Entity, log: &[Entry], known: &BTreeSet<Id>) -> BTreeMap<Id, 
                 task
             }
             Some((before, task)) if event.parents == before.parents => task,
-            _ => fold(id, among_below(log, &event.parents)).0,
+            _ => fold(id, past(event)).0,
         };
-        let is_granted = event.fence.is_some_and(|fence| grants.contains(&(event.author.agent.as_str(), fence)));
-        let another = task.owner.as_ref().is_some_and(|owner| *owner != event.author.agent);
+        let holder = match &event.payload {
+            Payload::LeaseAcquired(p) => &p.holder,
+            _ => &event.author.agent,
+        };
+        let is_of_other = task.status == Status::InProgress && task.owner.as_ref().is_some_and(|owner| owner != holder);
+        let is_left = || {
+            let is_silent = event.at.since(task.updated_at) >= silence;
+            matches!(event.payload, Payload::LeaseAcquired(_)) && (is_silent || lapsed(&past(event)))
+        };
+        let is_granted = || {
+            let mut own = grants.iter().filter(|p| p.holder == event.author.agent && Some(p.fence) == event.fence);
+            own.any(|p| !is_given_back(&past(event), p.lease))
+        };
+        let was_completed = |entry: &&Entry| match &entry.event.payload {
+            Payload::TaskArchived(p) => p.completed_at.is_some(),
+            _ => register::status_of(&entry.event) == Some(Status::Completed),
+        };
+        let takes = matches!(&event.payload, Payload::TaskUpdated(p) if takes_over(event, p.set.iter()));
+        let completes = matches!(&event.payload, Payload::TaskStatusChanged(p) if p.to == Status::Completed);
         let before = Before {
             status: task.status,
-            of_another: task.status == Status::InProgress && another && !is_granted,
+            of_another: is_of_other && !is_left(),
+            granted: (is_of_other || takes) && is_granted(),
+            owner: task.owner.clone(),
+            was_completed: completes && task.status != Status::InProgress && past(event).iter().any(was_completed),
+            unmet: completes && task.unmet().next().is_some(),
             archived_before: archived.is_some_and(|archived| archived < event.stamp()),
             end: end(task.completed_at, task.cancelled_at).or(Some(task.status).filter(|status| status.is_finished())),
             needs: Needs { perm: task.fields.need_perm.clone(), precedence: task.fields.need_precedence },
@@ -396,19 +486,29 @@ fn states(entity: &Entity, log: &[Entry], known: &BTreeSet<Id>) -> BTreeMap<Id, 
     states
 }
 
-fn grant(event: &Event) -> Option<(&str, u64)> {
+fn grant(event: &Event) -> Option<&LeaseAcquired> {
     match &event.payload {
-        Payload::LeaseAcquired(p) if p.holder == event.author.agent => Some((&p.holder, p.fence)),
+        Payload::LeaseAcquired(p) => Some(p),
         _ => None,
     }
 }
 
-/// Whether an update does no more than make its author the owner, under a lease.
+fn is_given_back(past: &[&Entry], lease: Id) -> bool {
+    past.iter().any(|entry| matches!(&entry.event.payload, Payload::LeaseReleased(p) if p.lease == lease))
+}
+
+/// Whether the last lease that was granted was not given back. A claim may follow upon it once it ran out, which is for `passed`
+/// to judge.
+fn lapsed(past: &[&Entry]) -> bool {
+    let last = past.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|p| p.fence);
+    last.is_some_and(|p| !is_given_back(past, p.lease))
+}
+
+/// Whether an update does no more than make its author the owner.
 fn takes_over<'v>(event: &Event, mut set: impl Iterator<Item = (&'v String, &'v Value)>) -> bool {
     let first = set.next();
     first.is_some_and(|(name, value)| name == "owner" && value.as_str() == Some(&event.author.agent))
         && set.next().is_none()
-        && event.fence.is_some()
 }
 
 fn has_origin(metadata: &Value) -> bool {

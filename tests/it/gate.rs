@@ -389,6 +389,11 @@ fn at_work(flags: &[&str], prepare: impl Fn(&Sandbox, &str)) -> (Sandbox, String
     (room, task)
 }
 
+fn grant(holder: &str, fence: u64) -> Value {
+    let lease = format!("01ZZZZZZZZ00000000000001{fence:02}");
+    json!({"lease": lease, "holder": holder, "fence": fence, "expires_at": "2026-11-20T11:00:00Z"})
+}
+
 #[test]
 fn an_event_has_parents_that_come_before_it() {
     let (own, unknown) = ("01ZZZZZZZZ0000000000000003", "01ZZZZZZZZ0000000000000099");
@@ -423,6 +428,185 @@ fn an_event_has_no_parent_that_comes_later() {
     let note = json!({"type": "note", "content": "a word"});
     forge(&room, &task, "ContextAdded", note, json!({"parents": [all[2]["id"]], "lamport": 2}));
     refused(&room, &["event-parents: event 01ZZZZZZZZ0000000000000003 names"]);
+}
+
+#[test]
+fn a_second_creation_hides_nothing_from_those_that_follow_it() {
+    let (room, task) = at_work(&["--need-perm", "review"], |_, _| {});
+    forge(&room, &task, "TaskCreated", json!({"title": "mine"}), json!({"parents": null}));
+    forge(&room, &task, "LeaseAcquired", grant("bob", 1), json!({}));
+    let said = errors(&room);
+    assert!(said.iter().any(|said| said.contains("which needs the right \"review\"")), "{said:#?}");
+}
+
+#[test]
+fn a_completion_says_what_it_passes_by() {
+    let force = json!({"from": "in_progress", "to": "completed"});
+    let (room, task) = at_work(&["--acceptance", "it works"], |_, _| {});
+    room.run_as("bob", &["claim", &task]).data();
+    forge(&room, &task, "TaskStatusChanged", force.clone(), json!({"fence": 1}));
+    refused(&room, &["\"bob\" may not override"]);
+    // Once the criterion is met it is a completion like any other.
+    room.git(&["reset", "-q", "--hard", "main"]).text();
+    room.run_as("bob", &["claim", &task]).data();
+    room.run_as("bob", &["done", &task, "--all-met"]).data();
+    passes(&room);
+    // A blocker that was never finished.
+    let (room, task) = at_work(&[], |room, task| {
+        room.run(&["task", "block", task, "--by", &room.task("the blocker", &[])]).data();
+    });
+    let begins = json!({"from": "blocked", "to": "in_progress", "owner": "bob"});
+    forge(&room, &task, "TaskStatusChanged", begins, json!({}));
+    refused(&room, &["\"bob\" may not override"]);
+    forge(&room, &task, "TaskStatusChanged", force, json!({}));
+    let said = errors(&room);
+    assert!(said.iter().any(|said| said.contains("so do 1 more of its new events")), "{said:#?}");
+}
+
+#[test]
+fn a_move_that_no_command_makes_is_refused() {
+    let moved = |from: &str, to: &str| ("TaskStatusChanged", json!({"from": from, "to": to}));
+    let begun = ("TaskStatusChanged", json!({"from": "open", "to": "in_progress", "owner": "ada"}));
+    for (begin, event) in [
+        (&[][..], moved("in_progress", "completed")),
+        (&[], ("TaskArchived", json!({"from": "completed"}))),
+        (&[], ("TaskReopened", json!({"from": "completed", "to": "open"}))),
+        (&["task", "transition", "TASK", "--status", "cancelled"], moved("in_progress", "completed")),
+        (&["task", "transition", "TASK", "--status", "cancelled"], moved("blocked", "open")),
+        (&["task", "transition", "TASK", "--status", "cancelled"], begun),
+    ] {
+        let (room, task) = at_work(&[], |room, task| {
+            let args: Vec<&str> = begin.iter().map(|arg| if *arg == "TASK" { task } else { arg }).collect();
+            if !args.is_empty() {
+                room.run(&args).data();
+            }
+        });
+        forge(&room, &task, event.0, event.1.clone(), json!({"agent": "ada", "precedence": 20}));
+        refused(&room, &["no command makes that move"]);
+    }
+}
+
+#[test]
+fn what_commands_take_back_and_bring_back_is_permitted() {
+    let (room, task) = at_work(&["--acceptance", "it works"], |_, _| {});
+    let last = |kind: &str| {
+        let all = events(&room, &task);
+        let event = all.iter().rev().find(|event| event["type"] == kind).unwrap();
+        event["id"].as_str().unwrap().to_owned()
+    };
+    let as_bob = |args: &[&str]| {
+        room.run_as("bob", args).data();
+    };
+    as_bob(&["claim", &task]);
+    room.run(&["task", "verify", &task, "--all", "--override", "I looked"]).data();
+    as_bob(&["done", &task]);
+    as_bob(&["task", "reopen", &task, "--reason", "not yet"]);
+    as_bob(&["undo", &last("TaskReopened")]);
+    assert_eq!(room.get(&task)["status"], "completed");
+    as_bob(&["task", "archive", &task]);
+    as_bob(&["undo", &last("TaskArchived")]);
+    as_bob(&["task", "archive", &task]);
+    as_bob(&["task", "reopen", &task, "--reason", "not yet"]);
+    as_bob(&["undo", &last("TaskReopened")]);
+    assert_eq!(room.get(&task)["status"], "archived");
+    passes(&room);
+}
+
+#[test]
+fn work_in_progress_is_guarded_without_a_lease() {
+    let begun = |room: &Sandbox, task: &str| {
+        room.run_as("carol", &["claim", task]).data();
+        room.run_as("carol", &["lease", "release", task]).data();
+    };
+    for (kind, payload, fence) in [
+        ("TaskUpdated", json!({"set": {"owner": "bob"}}), None),
+        ("TaskUpdated", json!({"set": {"owner": "bob"}}), Some(1)),
+        ("TaskUpdated", json!({"set": {"title": "mine"}}), None),
+        ("LeaseAcquired", grant("bob", 2), Some(2)),
+    ] {
+        let (room, task) = at_work(&[], begun);
+        let fence = fence.map_or(Value::Null, |fence| json!(fence));
+        forge(&room, &task, kind, payload, json!({"fence": fence}));
+        refused(&room, &["\"bob\" may not override"]);
+    }
+    // What nothing was heard of for long enough is left.
+    let (room, task) = at_work(&[], begun);
+    forge(&room, &task, "LeaseAcquired", grant("bob", 2), json!({"fence": 2, "at": "2036-11-20T10:55:00Z"}));
+    forge(&room, &task, "TaskUpdated", json!({"set": {"owner": "bob"}}), json!({"fence": 2}));
+    passes(&room);
+    // A lease that was given back is none.
+    let (room, task) = at_work(&[], |room, task| {
+        room.run_as("bob", &["claim", task]).data();
+        room.run_as("bob", &["release", task]).data();
+        room.run_as("carol", &["task", "transition", task, "--status", "in_progress"]).data();
+    });
+    forge(&room, &task, "TaskUpdated", json!({"set": {"owner": "bob"}}), json!({"fence": 1}));
+    refused(&room, &["\"bob\" may not override"]);
+}
+
+#[test]
+fn a_lease_is_taken_for_another_by_an_override() {
+    let (room, task) = at_work(&[], |_, _| {});
+    forge(&room, &task, "LeaseAcquired", grant("carol", 1), json!({"fence": 1}));
+    refused(&room, &["\"bob\" may not override"]);
+}
+
+#[test]
+fn an_update_hands_no_task_to_an_agent_that_lacks_what_it_needs() {
+    let (room, task) = at_work(&[], |room, task| {
+        room.run(&["claim", task]).data();
+        room.run(&["task", "update", task, "--need-precedence", "10"]).data();
+    });
+    room.run(&["task", "update", &task, "--owner", "bob"]).error("ERR_UNAUTHORIZED", 6);
+    room.run(&["task", "update", &task, "--owner", "carol"]).data();
+    passes(&room);
+    let given = json!({"set": {"owner": "bob"}});
+    forge(&room, &task, "TaskUpdated", given, json!({"agent": "ada", "precedence": 20, "fence": 1}));
+    refused(&room, &["\"bob\" takes"]);
+}
+
+#[test]
+fn an_event_without_effect_hides_no_lease() {
+    let (room, task) = at_work(&[], |room, task| {
+        room.run_as("carol", &["claim", task]).data();
+    });
+    forge(&room, &task, "ProgressItemCompleted", json!({"item": "01ZZZZZZZZ0000000000000098"}), json!({}));
+    forge(&room, &task, "TaskUpdated", json!({"set": {"title": "mine"}}), json!({}));
+    refused(&room, &["\"bob\" may not override"]);
+}
+
+#[test]
+fn an_end_under_a_lease_that_its_author_saw_pass_to_another_asks_for_an_override() {
+    let (room, task) = at_work(&[], |room, task| {
+        room.run_as("bob", &["claim", task]).data();
+        forge(
+            room,
+            task,
+            "LeaseAcquired",
+            grant("carol", 2),
+            json!({"agent": "carol", "precedence": 30, "fence": 2, "at": "2026-11-20T10:50:00Z"}),
+        );
+    });
+    forge(
+        &room,
+        &task,
+        "TaskStatusChanged",
+        json!({"from": "in_progress", "to": "completed"}),
+        json!({"fence": 1, "at": "2026-11-20T10:55:00Z"}),
+    );
+    refused(&room, &["\"bob\" may not override"]);
+}
+
+#[test]
+fn what_was_done_once_at_a_time_permits_nothing_that_is_dated_back_to_it() {
+    let at = "2026-11-20T10:05:00Z";
+    let (room, task) = at_work(&["--acceptance", "it works"], |room, task| {
+        room.run_as("bob", &["claim", task]).data();
+        let completed = json!({"from": "in_progress", "to": "completed", "forced": ["acceptance"]});
+        forge(room, task, "TaskStatusChanged", completed, json!({"fence": 1, "at": at}));
+    });
+    forge(&room, &task, "AcceptanceMet", json!({"criterion": "it works", "met": true}), json!({"at": at}));
+    refused(&room, &["\"bob\" may not verify"]);
 }
 
 #[test]

@@ -404,8 +404,8 @@ const STORIES: &[(&str, Tell)] = &[
     ("not-permitted", |s| {
         fs::write(s.room.store().join("roles.yml"), "agents: {ada: {perms: [update]}}\n").unwrap();
         s.commit("base");
-        let done = json!({ "from": "open", "to": "completed" });
-        s.forge(&s.id, "TaskStatusChanged", done, |event| event["agent"] = json!("bob"));
+        let cancelled = json!({ "from": "open", "to": "cancelled" });
+        s.forge(&s.id, "TaskStatusChanged", cancelled, |event| event["agent"] = json!("bob"));
         End::error(s.log(), 4).by(&["--base", "HEAD"])
     }),
     ("rules-changed", |s| {

@@ -381,7 +381,7 @@ const FORGED: &[Forged] = &[
             ("TaskStatusChanged", r#"{"from":"in_progress","to":"completed","forced":["criterion"]}"#),
         ],
         fence: None,
-        missed: "may not admin,may not complete,may not override",
+        missed: "may not admin,may not complete,may not override,no command makes that move",
     },
     Forged {
         may: "archive",
@@ -391,21 +391,21 @@ const FORGED: &[Forged] = &[
             ("TaskArchived", r#"{"from":"completed"}"#),
         ],
         fence: None,
-        missed: "may not complete",
+        missed: "may not complete,no command makes that move",
     },
     Forged {
         may: "archive",
         log: Which::Open,
         events: &[("TaskArchived", r#"{"from":"cancelled"}"#)],
         fence: None,
-        missed: "may not cancel",
+        missed: "may not cancel,no command makes that move",
     },
     Forged {
         may: "comment",
         log: Which::Finished,
         events: &[("TaskStatusChanged", r#"{"from":"blocked","to":"open"}"#)],
         fence: None,
-        missed: "may not update",
+        missed: "may not update,no command makes that move",
     },
     Forged {
         may: "claim",
@@ -419,14 +419,14 @@ const FORGED: &[Forged] = &[
         log: Which::OfAda,
         events: &[("TaskReopened", r#"{"from":"completed","to":"open"}"#)],
         fence: None,
-        missed: "may not override",
+        missed: "may not override,no command makes that move",
     },
     Forged {
         may: "complete",
         log: Which::Open,
         events: &[("TaskStatusChanged", r#"{"from":"in_progress","to":"completed"}"#)],
         fence: Some(9),
-        missed: "grants none above 0",
+        missed: "grants none above 0,no command makes that move",
     },
     Forged {
         may: "claim",
@@ -440,7 +440,7 @@ const FORGED: &[Forged] = &[
         log: Which::OfAda,
         events: &[("TaskUpdated", r#"{"set":{"owner":"bob"}}"#)],
         fence: Some(1),
-        missed: "may not override",
+        missed: "may not override,may not update",
     },
     Forged {
         may: "claim",
@@ -474,7 +474,7 @@ const FORGED: &[Forged] = &[
         log: Which::Waiting,
         events: &[("TaskStatusChanged", r#"{"from":"blocked","to":"open"}"#)],
         fence: None,
-        missed: "may not update",
+        missed: "may not update,may not override",
     },
     Forged {
         may: "create",

@@ -75,7 +75,7 @@ fn put_fields(stage: &mut dyn Stage, permit: &Permit, mut set: Fields) -> Result
     let known: Fields =
         set.iter().filter(|(name, _)| is_known(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
     fields::check(&known)?;
-    check_owner(&task, set.get("owner"))?;
+    check_owner(stage, &task, set.get("owner"))?;
     permit.emit(stage, Payload::TaskUpdated(TaskUpdated { set })).map(|_| ())
 }
 

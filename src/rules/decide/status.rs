@@ -13,6 +13,7 @@ use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::model::words::{Ref, Text};
 use crate::rules::copies::HAND_EDIT;
+use crate::rules::moves;
 use crate::rules::readiness::unfinished;
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
@@ -58,13 +59,6 @@ pub fn verb_for(status: Status) -> Verb {
 
 /// The refusal of a move that the states of a task do not have.
 pub fn no_way(task: &Task, from: Status, to: Status) -> Error {
-    let allowed: &[Status] = match from {
-        Status::Open => &[Status::InProgress, Status::Blocked, Status::Cancelled],
-        Status::InProgress => &[Status::Blocked, Status::Completed, Status::Cancelled, Status::Open],
-        Status::Blocked => &[Status::Open, Status::InProgress, Status::Cancelled],
-        Status::Completed | Status::Cancelled => &[Status::Archived],
-        Status::Archived => &[],
-    };
     let hint = match (from, to) {
         (Status::Open | Status::Blocked, Status::Completed) => {
             format!("begin it first: agentpm claim {}", task.id)
@@ -78,7 +72,7 @@ pub fn no_way(task: &Task, from: Status, to: Status) -> Error {
         true => format!("task {} is {to} already", task.id),
         false => format!("task {} cannot go from {from} to {to}", task.id),
     };
-    Error::state(message).with(json!({ "task": task.id, "from": from, "to": to, "allowed": allowed })).hint(hint)
+    Error::state(message).with(json!({ "task": task.id, "from": from, "to": to, "allowed": moves::allowed(from) })).hint(hint)
 }
 
 /// Open to in progress: whoever moves it owns it.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Subject;
-use super::guard::{Permit, move_to, permit, permit_id, unblock_if_free, unfinished_blockers};
+use super::guard::{Permit, move_to, permit, permit_id, refuse_unfit, unblock_if_free, unfinished_blockers};
 use crate::error::{Error, Result};
 use crate::model::command::{TaskBlock, TaskCreate, TaskRelate, TaskUnblock, TaskUnrelate, TaskUpdate};
 use crate::model::event::Entity;
@@ -113,7 +113,7 @@ pub fn update(stage: &mut dyn Stage, c: &TaskUpdate) -> Result<Subject> {
     let mut plain = set.clone();
     plain.shift_remove("owner");
     fields::check(&plain)?;
-    check_owner(&task, owner.as_ref())?;
+    check_owner(stage, &task, owner.as_ref())?;
     let set: Fields = set.into_iter().filter(|(name, value)| !is_already(&task, name, value)).collect();
     if !set.is_empty() {
         permit.emit(stage, Payload::TaskUpdated(TaskUpdated { set }))?;
@@ -184,10 +184,14 @@ fn changes(c: &TaskUpdate, task: &Task) -> Result<(Fields, Change)> {
     Ok((set, parent))
 }
 
-/// Checks a new owner against what the task asks for.
-pub fn check_owner(task: &Task, owner: Option<&Value>) -> Result<()> {
+/// Checks a new owner against what the task asks for, where it is handed over in progress.
+pub fn check_owner(stage: &mut dyn Stage, task: &Task, owner: Option<&Value>) -> Result<()> {
     match owner {
-        Some(Value::String(name)) => check_agent_name(name),
+        Some(Value::String(name)) => {
+            check_agent_name(name)?;
+            let is_new = task.status == Status::InProgress && task.owner.as_ref() != Some(name);
+            if is_new { refuse_unfit(stage, task, name) } else { Ok(()) }
+        }
         Some(_) if task.status == Status::InProgress => {
             Err(Error::state(format!("task {} is in progress and so has an owner", task.id))
                 .hint(format!("give it back with agentpm release {}", task.id)))

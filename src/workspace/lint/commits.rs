@@ -165,7 +165,10 @@ impl Trees<'_> {
         let known: BTreeSet<Id> = base.iter().chain(&old).map(|entry| entry.event.id).collect();
         let began: BTreeSet<Id> = old.iter().map(|entry| entry.event.id).collect();
         let since: Vec<Entry> = base.iter().filter(|entry| !began.contains(&entry.event.id)).cloned().collect();
-        let whole = |other: &Entity| Ok(self.vanished.with(other, self.log(self.head, other)?.entries));
+        let whole = |other: &Entity| {
+            let here = self.vanished.with(other, self.log(self.head, other)?.entries);
+            Ok(united([here, self.log(self.base, other)?.entries]))
+        };
         let judge = |log: &Log| {
             self.fresh.borrow_mut().take_in(entity, log, &known);
             let mut found = otherwise(entity, &path, &since, log);

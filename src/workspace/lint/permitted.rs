@@ -16,10 +16,10 @@ use crate::model::event::{Entity, Entry, Event};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name, quoted};
 use crate::model::payload::{AgentRegistered, Payload};
-use crate::rules::fold::{fold, fold_agent};
+use crate::rules::fold::fold_agent;
 use crate::rules::rights::{Asked, Needs};
 use crate::rules::roles::{Rights, Roles, Verb};
-use crate::store::config::MAX_CONFIG;
+use crate::store::config::{MAX_CONFIG, combine};
 use crate::store::layout::{AGENTS, LOG, shown};
 use crate::store::log::Log;
 use crate::store::yaml;
@@ -47,6 +47,8 @@ pub(super) struct RolesAt<'a> {
     fork: Option<Fork<'a>>,
     /// The keys that agents had by then, and those registered since under these.
     keys: Keys,
+    /// After how many milliseconds of silence an agent's work may be taken over, by the settings of the commit.
+    silence: i64,
 }
 
 impl<'a> RolesAt<'a> {
@@ -67,8 +69,13 @@ impl<'a> RolesAt<'a> {
                 None => (Rights(Some(Roles::default())), false),
             },
         };
+        let path = shown(store, "config.toml");
+        let text = tree.map(|tree| objects.file(tree, &path)).transpose()?.flatten().map(String::from_utf8);
+        let silence =
+            combine(&[(path, text.and_then(std::result::Result::ok).unwrap_or_default())]).0.session.limit_ms();
         let (known, fork, keys) = (RefCell::default(), None, Keys::default());
-        Ok(RolesAt { objects, store: store.to_owned(), tree, name: name.into(), rights, readable, known, fork, keys })
+        let store = store.to_owned();
+        Ok(RolesAt { objects, store, tree, name: name.into(), rights, readable, known, fork, keys, silence })
     }
 
     /// Holds the precedence in the events of a branch against these roles too: those that it began with, or merged since.
@@ -216,8 +223,9 @@ impl<'a> RolesAt<'a> {
             return Ok(found);
         }
         // What cannot be read is not finished and came from no import.
-        let task = |id: Id| fold(id, &other(&Entity::Task(id)).unwrap_or_default()).0;
-        let asked = Asked::of(entity, &log.entries, known, &task);
+        let others = |id: Id| other(&Entity::Task(id)).unwrap_or_default();
+        let asked = Asked::of(entity, &log.entries, known, self.silence, &others);
+        let mut unmade = Vec::new();
         let mut breaches: BTreeMap<(&str, Verb), (usize, &Event, usize)> = BTreeMap::new();
         for (n, event) in new() {
             let agent = event.author.agent.as_str();
@@ -233,6 +241,7 @@ impl<'a> RolesAt<'a> {
                     format!("{} takes {entity} by {}, which needs {missed}", quoted(taker), event.id),
                 ));
             }
+            unmade.extend(asked.unmade(event).map(|states| (n, event, states)));
             for any in asked.by(event) {
                 let Some(usual) = any.first().copied() else { continue };
                 if !self.may(agent, &any)? {
@@ -245,6 +254,14 @@ impl<'a> RolesAt<'a> {
         }));
         if let Some((n, event, words)) = unfit.first() {
             let words = format!("{words} by the roles of {}{}", self.name, and_more(unfit.len(), "it is with"));
+            found.push(not_permitted(words, *n, event));
+        }
+        if let Some((n, event, (from, to))) = unmade.first() {
+            let (agent, kind, more) = (quoted(&event.author.agent), event.payload.kind(), and_more(unmade.len(), "do"));
+            let words = format!(
+                "{agent} moves {entity} from {from} to {to} by {kind} {}, and no command makes that move{more}",
+                event.id
+            );
             found.push(not_permitted(words, *n, event));
         }
         if let Some((n, event, granted)) = ungranted.first() {

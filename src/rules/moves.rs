@@ -1,0 +1,36 @@
+//! The moves between the states of a task: one definition for the commands that make them and for the gate that judges them.
+//!
+//! Leaves to others: who may make a move (`roles`), and what it needs of other tasks.
+
+use crate::model::task::Status;
+
+/// Where a task may go from a state by `task transition`.
+pub fn allowed(from: Status) -> &'static [Status] {
+    match from {
+        Status::Open => &[Status::InProgress, Status::Blocked, Status::Cancelled],
+        Status::InProgress => &[Status::Blocked, Status::Completed, Status::Cancelled, Status::Open],
+        Status::Blocked => &[Status::Open, Status::InProgress, Status::Cancelled],
+        Status::Completed | Status::Cancelled => &[Status::Archived],
+        Status::Archived => &[],
+    }
+}
+
+/// Whether some command makes a move, be it `undo`, of a task that its author knew to have been completed once or not.
+pub fn is_made(from: Status, to: Status, was_completed: bool) -> bool {
+    let is_undone = match (from, to) {
+        (Status::Archived, Status::Completed | Status::Cancelled) => true,
+        (Status::Open | Status::Blocked, Status::Completed) => was_completed,
+        _ => false,
+    };
+    from == to || is_undone || allowed(from).contains(&to)
+}
+
+/// Whether a move leaves a wait behind, so that it asks for blockers that are finished.
+pub fn needs_blockers(from: Status, to: Status) -> bool {
+    match to {
+        Status::Completed => !from.is_finished(),
+        Status::InProgress => matches!(from, Status::Open | Status::Blocked),
+        Status::Open => from == Status::Blocked,
+        Status::Blocked | Status::Cancelled | Status::Archived => false,
+    }
+}
