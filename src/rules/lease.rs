@@ -91,6 +91,11 @@ pub fn finished_elsewhere(record: &LeaseRecord, knows: impl Fn(Id) -> bool) -> O
     (r.state != RemoteState::Held && (nameless || !r.ends.iter().all(|end| knows(*end)))).then_some(r)
 }
 
+/// Whether an event gives a lease back: no other agent than its holder does that.
+pub fn gives_back(event: &Event, given: &LeaseAcquired) -> bool {
+    matches!(&event.payload, Payload::LeaseReleased(p) if p.lease == given.lease && event.author.agent == given.holder)
+}
+
 /// Whether an event ends the work on its task.
 pub fn is_end(payload: &Payload) -> bool {
     matches!(payload, Payload::TaskStatusChanged(p) if p.to.is_finished() && !p.from.is_finished())
@@ -200,13 +205,12 @@ pub struct Granted {
 /// The grant that counts by a task's log: of those with the highest fence the owner's, then the latest in order, so that all clones
 /// that hold the same events name the same holder.
 pub fn granted_by_log<'a>(task: &Task, entries: impl Iterator<Item = &'a Entry> + Clone) -> Option<Granted> {
-    let released =
-        |lease: Id| entries.clone().any(|e| matches!(&e.event.payload, Payload::LeaseReleased(p) if p.lease == lease));
+    let released = |given: &LeaseAcquired| entries.clone().any(|entry| gives_back(&entry.event, given));
     let rank = |(p, event): &(&LeaseAcquired, &Event)| -> (u64, bool, Stamp) {
         (p.fence, task.owner.as_ref() == Some(&p.holder), event.stamp())
     };
     let (p, event) = grants(task.id, entries.clone()).into_iter().max_by_key(rank)?;
-    Some(Granted { lease: granted(task.id, p, event, true), over: released(p.lease) || task.status.is_finished() })
+    Some(Granted { lease: granted(task.id, p, event, true), over: released(p) || task.status.is_finished() })
 }
 
 /// Takes into account what a task's log tells of leases that were granted in other clones.

@@ -7,14 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fold::{Folding, is_fenced, order};
+use super::lease;
 use super::writers::Effect;
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::id::Id;
 use crate::model::payload::{LeaseAcquired, Payload};
 use crate::model::task::Status;
+use crate::model::time::Time;
 
 /// A log as far as leases go.
 struct Leases<'a> {
+    now: Option<Time>,
     /// All events, those without an effect too: what their authors knew leads through them.
     events: BTreeMap<Id, &'a Event>,
     /// Those with an effect.
@@ -22,8 +25,18 @@ struct Leases<'a> {
     grants: Vec<(&'a LeaseAcquired, &'a Event)>,
 }
 
-/// The events with an effect that pass a lease by, each with the holder; `None` where that fence was granted to nobody.
-pub fn passed<'a>(entity: &Entity, log: &'a [Entry]) -> BTreeMap<Id, Option<&'a str>> {
+/// Whether an event is a change for which its command asks for the lease of the task. An import brings edges in without it.
+pub fn needs_lease(payload: &Payload) -> bool {
+    match payload {
+        Payload::RelationshipAdded(p) => p.metadata.get("origin").is_none(),
+        Payload::RelationshipRemoved(_) | Payload::ContextRedacted(_) => true,
+        payload => is_fenced(payload),
+    }
+}
+
+/// The events with an effect that pass a lease by, each with the holder; `None` where that fence was granted to no agent. Where the
+/// time is known, no event is later than that.
+pub fn passed<'a>(entity: &Entity, log: &'a [Entry], now: Option<Time>) -> BTreeMap<Id, Option<&'a str>> {
     let is_lease =
         |entry: &&Entry| matches!(entry.event.payload, Payload::LeaseAcquired(_) | Payload::LeaseReleased(_));
     let (Some(id), Some(_)) = (entity.task(), log.iter().find(is_lease)) else { return BTreeMap::new() };
@@ -35,7 +48,7 @@ pub fn passed<'a>(entity: &Entity, log: &'a [Entry]) -> BTreeMap<Id, Option<&'a 
     let events: Vec<&Event> = counts.map(|one| one.event).collect();
     let grants = events.iter().filter_map(|event| grant(event)).collect();
     let all = log.iter().map(|entry| (entry.event.id, &entry.event)).collect();
-    let leases = Leases { events: all, effective: events.iter().map(|event| event.id).collect(), grants };
+    let leases = Leases { now, events: all, effective: events.iter().map(|event| event.id).collect(), grants };
     events.into_iter().filter_map(|event| Some((event.id, leases.passed_by(event)?))).collect()
 }
 
@@ -60,13 +73,14 @@ impl<'a> Leases<'a> {
             (!holders.any(|holder| holder == me)).then_some(first)
         };
         match (&event.payload, event.fence) {
-            (Payload::LeaseReleased(p), _) => of_another(&|grant| grant.lease == p.lease),
+            // A lease that was granted on another branch, and by nothing here, is nothing to give back here.
+            (Payload::LeaseReleased(p), _) => of_another(&|grant| grant.lease == p.lease).filter(Option::is_some),
             (Payload::LeaseAcquired(_), _) => self.live_before(event, me).map(Some),
             // What follows from other tasks is written by whoever changes those.
             (Payload::TaskStatusChanged(p), None) if p.owner.is_none() && waits(p.from) && waits(p.to) => None,
-            (payload, None) if is_fenced(payload) => self.live_before(event, me).map(Some),
+            (payload, None) if needs_lease(payload) => self.live_before(event, me).map(Some),
             // Whoever claims a fence that the log does not grant at all is told of that.
-            (payload, Some(fence)) if is_fenced(payload) && self.grants.iter().any(|(p, _)| p.fence >= fence) => {
+            (payload, Some(fence)) if needs_lease(payload) && self.grants.iter().any(|(p, _)| p.fence >= fence) => {
                 of_another(&|grant| grant.fence == fence).or_else(|| self.superseded(event, fence).map(Some))
             }
             _ => None,
@@ -86,8 +100,9 @@ impl<'a> Leases<'a> {
 
     /// Who held the task as far as the author of an event knew, if that is another agent than `me`.
     fn live_before(&self, event: &Event, me: &str) -> Option<&'a str> {
+        let at = self.now.map_or(event.at, |now| event.at.min(now));
         let may_live = |(p, given): &(&LeaseAcquired, &Event)| {
-            p.holder != me && p.expires_at > event.at && given.stamp() < event.stamp()
+            p.holder != me && p.expires_at > at && given.stamp() < event.stamp()
         };
         if !self.grants.iter().any(may_live) {
             return None;
@@ -98,7 +113,7 @@ impl<'a> Leases<'a> {
         let top = || known.iter().filter(|(p, _)| p.fence == highest);
         // Of several that are as high one may be the author's, or the one that counted is over.
         let is_free = |(p, given): &(&LeaseAcquired, &Event)| {
-            p.holder == me || p.expires_at <= event.at || self.ended(p, given, me, &before)
+            p.holder == me || p.expires_at <= at || self.ended(p, given, me, &before)
         };
         if top().any(|grant| is_free(grant)) { None } else { top().next().map(|(p, _)| p.holder.as_str()) }
     }
@@ -108,7 +123,7 @@ impl<'a> Leases<'a> {
         let later = before.intersection(&self.effective).filter_map(|id| self.events.get(id));
         let later = later.filter(|event| event.stamp() > given.stamp());
         later.into_iter().any(|event| match &event.payload {
-            Payload::LeaseReleased(released) => released.lease == p.lease && event.author.agent == p.holder,
+            Payload::LeaseReleased(_) => lease::gives_back(event, p),
             Payload::LeaseOverride(_) => event.author.agent == me,
             Payload::TaskStatusChanged(change) => change.to.is_finished(),
             Payload::TaskArchived(_) => true,

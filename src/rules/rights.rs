@@ -15,11 +15,13 @@ use serde_json::Value;
 use super::decide::verb_for;
 use super::fold::{self, Folding, apply, fold, is_fenced, order};
 use super::graph;
+use super::lease;
 use super::moves;
-use super::passed::passed;
+use super::passed::{needs_lease, passed};
 use super::register::{self, among_below, parent_edges};
 use super::roles::Verb;
 use super::writers::Effect;
+use crate::model::agent::MAX_TTL;
 use crate::model::context::ContextType;
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::id::Id;
@@ -58,7 +60,7 @@ struct Before {
     owner: Option<String>,
     /// Of a completion from another state than in progress: the task was completed once.
     was_completed: bool,
-    /// Of a completion: some criteria were not met.
+    /// Of a completion or a review that it passes: some criteria were not met.
     unmet: bool,
     archived_before: bool,
     /// How it was closed, where it was.
@@ -83,6 +85,15 @@ pub struct Needs {
 /// The events of another task of the same plan.
 pub type Other<'a> = &'a dyn Fn(Id) -> Vec<Entry>;
 
+/// What leases are judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The time of the look: an event that is dated later passes no lease by that.
+    pub now: Time,
+    /// After how many milliseconds of silence an agent has left what it holds no lease of.
+    pub silence: i64,
+}
+
 /// A log as far as it says which command wrote what.
 pub struct Asked<'a> {
     before: BTreeMap<Id, Before>,
@@ -102,15 +113,16 @@ pub struct Asked<'a> {
     holder: Option<&'a str>,
     /// The event that gives the status.
     decides: Option<Id>,
+    times: Times,
     other: Other<'a>,
 }
 
 impl<'a> Asked<'a> {
     /// Reads a log for it, of which these events are known already, seen by the authors of the others or not. `other` gives the
-    /// events of other tasks; an agent that was silent for so many milliseconds has left what it holds no lease of.
-    pub fn of(entity: &Entity, log: &'a [Entry], known: &BTreeSet<Id>, silence: i64, other: Other<'a>) -> Self {
+    /// events of other tasks.
+    pub fn of(entity: &Entity, log: &'a [Entry], known: &BTreeSet<Id>, times: Times, other: Other<'a>) -> Self {
         let (effective, decides) = effective(entity, log);
-        let mut before = states(entity, log, known, silence);
+        let mut before = states(entity, log, known, &effective, times);
         before.retain(|event, _| effective.contains(event));
         let mut commands: BTreeMap<(&str, Time), Command> = BTreeMap::new();
         let is_new = !log.iter().any(|entry| known.contains(&entry.event.id));
@@ -142,7 +154,7 @@ impl<'a> Asked<'a> {
             Payload::LeaseAcquired(p) => Some(p.fence),
             _ => None,
         });
-        let passed = passed(entity, log).into_keys().collect();
+        let passed = passed(entity, log, Some(times.now)).into_keys().collect();
         let (granted, parents) = (grants.max().unwrap_or(0), parent_edges(log.iter().map(|entry| &entry.event)));
         let old = || log.iter().filter(|entry| known.contains(&entry.event.id));
         let alone = entity.task().filter(|_| !is_new).map(|id| fold(id, old()).0);
@@ -151,7 +163,7 @@ impl<'a> Asked<'a> {
             _ => None,
         });
         let holder = grants.max_by_key(|(fence, _)| *fence).map(|(_, holder)| holder);
-        Asked { before, begins, granted, commands, parents, again, passed, alone, holder, decides, other }
+        Asked { before, begins, granted, commands, parents, again, passed, alone, holder, decides, times, other }
     }
 
     /// The greatest fence that the log grants, where an event claims a greater one.
@@ -169,16 +181,19 @@ impl<'a> Asked<'a> {
         asked
     }
 
-    /// The states between which an event moves the task, where no command does that.
-    pub fn unmade(&self, event: &Event) -> Option<(Status, Status)> {
+    /// What no command does and an event does, in words.
+    pub fn unmade(&self, event: &Event) -> Option<String> {
         let before = self.before.get(&event.id).filter(|_| !self.command(event).imports)?;
         let (to, is_made) = match &event.payload {
             Payload::TaskStatusChanged(p) => (p.to, moves::is_made(before.status, p.to, before.was_completed)),
             Payload::TaskArchived(_) => (Status::Archived, before.status.is_finished()),
             Payload::TaskReopened(p) => (p.to, before.status.is_finished()),
+            Payload::LeaseAcquired(p) if p.expires_at > event.at.min(self.times.now).plus(MAX_TTL) => {
+                return Some(format!("holds {} until {}", event.entity, p.expires_at));
+            }
             _ => return None,
         };
-        (!is_made).then_some((before.status, to))
+        (!is_made).then(|| format!("moves {} from {} to {to}", event.entity, before.status))
     }
 
     /// Whether an event changes what another agent has in progress, without a lease of it.
@@ -188,16 +203,19 @@ impl<'a> Asked<'a> {
             // An import that comes again notes what it added.
             Payload::TaskUpdated(p) if before.imported && is_origin_alone(p.set.keys()) => false,
             Payload::LeaseAcquired(_) => true,
-            payload => is_fenced(payload) && !before.granted,
+            payload => needs_lease(payload) && !before.granted,
         }
     }
 
     /// Whether an event passes what must be finished or met first, whether it says so or not.
     fn forces(&self, event: &Event) -> bool {
-        let Payload::TaskStatusChanged(p) = &event.payload else { return false };
-        let Some(before) = self.before.get(&event.id).filter(|_| !self.command(event).imports) else {
-            return !p.forced.is_empty();
+        let before = self.before.get(&event.id).filter(|_| !self.command(event).imports);
+        let p = match &event.payload {
+            Payload::TaskVerified(p) => return p.passed && before.is_some_and(|before| before.unmet),
+            Payload::TaskStatusChanged(p) => p,
+            _ => return false,
         };
+        let Some(before) = before else { return !p.forced.is_empty() };
         let is_unmet = p.to == Status::Completed && !before.status.is_finished() && before.unmet;
         let mut blockers = before.blockers.iter();
         !p.forced.is_empty()
@@ -209,8 +227,11 @@ impl<'a> Asked<'a> {
     /// Whether the task of an event waits for a blocker that was never finished: an author may know of an end that was taken back
     /// since. Of a circle of blockers, one edge does not count.
     fn is_waited_for(&self, event: &Event, blocker: Id) -> bool {
-        let ends = |entry: &Entry| register::status_of(&entry.event).is_some_and(Status::is_finished);
-        let Some(task) = event.entity.task().filter(|_| !(self.other)(blocker).iter().any(ends)) else { return false };
+        let log = (self.other)(blocker);
+        let (effective, _) = effective(&Entity::Task(blocker), &log);
+        let ends = |event: &Event| register::status_of(event).is_some_and(Status::is_finished);
+        let was_finished = log.iter().any(|entry| ends(&entry.event) && effective.contains(&entry.event.id));
+        let Some(task) = event.entity.task().filter(|_| !was_finished) else { return false };
         let waits_for = |id: Id| Ok(if id == task { Vec::new() } else { self.task(id).blockers() });
         !graph::path(blocker, task, waits_for).is_ok_and(|circle| circle.is_some())
     }
@@ -289,7 +310,7 @@ impl<'a> Asked<'a> {
                     _ => any(&[Verb::Archive]),
                 }
             }
-            Payload::TaskStatusChanged(p) => match self.moved(p, command, before) {
+            Payload::TaskStatusChanged(p) => match self.moved(event, p, before) {
                 asked if asked.is_empty() => self.displaced(event, p),
                 asked => asked,
             },
@@ -348,7 +369,10 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn moved(&self, p: &TaskStatusChanged, command: Command, before: Option<&Before>) -> Vec<AnyOf> {
+    fn moved(&self, event: &Event, p: &TaskStatusChanged, before: Option<&Before>) -> Vec<AnyOf> {
+        let mut command = self.command(event);
+        // Whoever takes a task again says that it is its own.
+        command.takes &= p.owner.as_ref().is_none_or(|owner| owner.as_ref() == Some(&event.author.agent));
         let opens = p.from == Status::Blocked && p.to == Status::Open;
         let mut blockers = before.into_iter().flat_map(|before| &before.blockers);
         if opens && is_plain(p) && blockers.any(|blocker| !self.task(*blocker).status.is_finished()) {
@@ -424,7 +448,13 @@ fn effective(entity: &Entity, log: &[Entry]) -> (BTreeSet<Id>, Option<Id>) {
 }
 
 /// What the authors of the new events had before them.
-fn states(entity: &Entity, log: &[Entry], known: &BTreeSet<Id>, silence: i64) -> BTreeMap<Id, Before> {
+fn states(
+    entity: &Entity,
+    log: &[Entry],
+    known: &BTreeSet<Id>,
+    effective: &BTreeSet<Id>,
+    times: Times,
+) -> BTreeMap<Id, Before> {
     let ordered = order(entity, log).events;
     let new = ordered.iter().map(|entry| &entry.event).filter(|event| !known.contains(&event.id));
     let Some(id) = entity.task() else { return new.map(|event| (event.id, Before::default())).collect() };
@@ -454,26 +484,28 @@ fn states(entity: &Entity, log: &[Entry], known: &BTreeSet<Id>, silence: i64) ->
         };
         let is_of_other = task.status == Status::InProgress && task.owner.as_ref().is_some_and(|owner| owner != holder);
         let is_left = || {
-            let is_silent = event.at.since(task.updated_at) >= silence;
+            let is_silent = event.at.min(times.now).since(task.updated_at) >= times.silence;
             matches!(event.payload, Payload::LeaseAcquired(_)) && (is_silent || lapsed(&past(event)))
         };
         let is_granted = || {
             let mut own = grants.iter().filter(|p| p.holder == event.author.agent && Some(p.fence) == event.fence);
-            own.any(|p| !is_given_back(&past(event), p.lease))
+            own.any(|p| !is_given_back(&past(event), p))
         };
-        let was_completed = |entry: &&Entry| match &entry.event.payload {
+        let is_completed = |entry: &&Entry| match &entry.event.payload {
             Payload::TaskArchived(p) => p.completed_at.is_some(),
             _ => register::status_of(&entry.event) == Some(Status::Completed),
         };
+        let was_completed = |entry: &&Entry| effective.contains(&entry.event.id) && is_completed(entry);
         let takes = matches!(&event.payload, Payload::TaskUpdated(p) if takes_over(event, p.set.iter()));
         let completes = matches!(&event.payload, Payload::TaskStatusChanged(p) if p.to == Status::Completed);
+        let passes = matches!(&event.payload, Payload::TaskVerified(p) if p.passed);
         let before = Before {
             status: task.status,
             of_another: is_of_other && !is_left(),
             granted: (is_of_other || takes) && is_granted(),
             owner: task.owner.clone(),
             was_completed: completes && task.status != Status::InProgress && past(event).iter().any(was_completed),
-            unmet: completes && task.unmet().next().is_some(),
+            unmet: (completes || passes) && task.unmet().next().is_some(),
             archived_before: archived.is_some_and(|archived| archived < event.stamp()),
             end: end(task.completed_at, task.cancelled_at).or(Some(task.status).filter(|status| status.is_finished())),
             needs: Needs { perm: task.fields.need_perm.clone(), precedence: task.fields.need_precedence },
@@ -493,15 +525,15 @@ fn grant(event: &Event) -> Option<&LeaseAcquired> {
     }
 }
 
-fn is_given_back(past: &[&Entry], lease: Id) -> bool {
-    past.iter().any(|entry| matches!(&entry.event.payload, Payload::LeaseReleased(p) if p.lease == lease))
+fn is_given_back(past: &[&Entry], given: &LeaseAcquired) -> bool {
+    past.iter().any(|entry| lease::gives_back(&entry.event, given))
 }
 
 /// Whether the last lease that was granted was not given back. A claim may follow upon it once it ran out, which is for `passed`
 /// to judge.
 fn lapsed(past: &[&Entry]) -> bool {
     let last = past.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|p| p.fence);
-    last.is_some_and(|p| !is_given_back(past, p.lease))
+    last.is_some_and(|p| !is_given_back(past, p))
 }
 
 /// Whether an update does no more than make its author the owner.

@@ -482,7 +482,7 @@ fn a_move_that_no_command_makes_is_refused() {
             }
         });
         forge(&room, &task, event.0, event.1.clone(), json!({"agent": "ada", "precedence": 20}));
-        refused(&room, &["no command makes that move"]);
+        refused(&room, &["which no command does"]);
     }
 }
 
@@ -530,9 +530,19 @@ fn work_in_progress_is_guarded_without_a_lease() {
         refused(&room, &["\"bob\" may not override"]);
     }
     // What nothing was heard of for long enough is left.
-    let (room, task) = at_work(&[], begun);
-    forge(&room, &task, "LeaseAcquired", grant("bob", 2), json!({"fence": 2, "at": "2036-11-20T10:55:00Z"}));
-    forge(&room, &task, "TaskUpdated", json!({"set": {"owner": "bob"}}), json!({"fence": 2}));
+    let (room, task) = at_work(&[], |room, task| {
+        let of_carol = |minute: u8| {
+            let at = format!("2026-11-20T10:{minute:02}:00Z");
+            json!({"agent": "carol", "precedence": 30, "fence": 1, "at": at})
+        };
+        forge(room, task, "LeaseAcquired", grant("carol", 1), of_carol(1));
+        let began = json!({"from": "open", "to": "in_progress", "owner": "carol"});
+        forge(room, task, "TaskStatusChanged", began, of_carol(1));
+        forge(room, task, "LeaseReleased", json!({"lease": grant("", 1)["lease"]}), of_carol(2));
+    });
+    let later = json!({"fence": 2, "at": "2026-11-20T10:17:00Z"});
+    forge(&room, &task, "LeaseAcquired", grant("bob", 2), later.clone());
+    forge(&room, &task, "TaskUpdated", json!({"set": {"owner": "bob"}}), later);
     passes(&room);
     // A lease that was given back is none.
     let (room, task) = at_work(&[], |room, task| {
@@ -664,4 +674,75 @@ fn a_repository_of_its_own_lies_nowhere_in_the_store() {
             assert!(answer.code == 1 && findings.as_array().unwrap().iter().any(is_named), "{args:?} {answer:?}");
         }
     }
+}
+
+#[test]
+fn an_event_that_is_dated_ahead_ends_no_lease() {
+    let (room, task) = at_work(&[], |room, task| {
+        room.run_as("carol", &["claim", task]).data();
+    });
+    let ahead = json!({"fence": 2, "at": "2036-11-20T10:05:00Z"});
+    forge(&room, &task, "LeaseAcquired", grant("bob", 2), ahead);
+    refused(&room, &["\"bob\" may not override"]);
+}
+
+#[test]
+fn a_lease_runs_out_within_the_time_that_commands_give() {
+    let (room, task) = at_work(&[], |_, _| {});
+    let mut long = grant("bob", 1);
+    long["expires_at"] = json!("2036-11-20T10:05:00Z");
+    forge(&room, &task, "LeaseAcquired", long, json!({"fence": 1}));
+    refused(&room, &["\"bob\" holds task/"]);
+}
+
+#[test]
+fn a_task_that_is_held_is_not_related_by_others() {
+    let (room, task) = at_work(&[], |room, task| {
+        room.task("another", &[]);
+        room.run(&["claim", task]).data();
+    });
+    let all = room.run(&["ls"]).data()["items"].clone();
+    let other = all.as_array().unwrap().iter().find(|item| item["id"] != task.as_str()).unwrap()["id"].clone();
+    let edge = json!({"type": "relates_to", "from": task, "to": other});
+    forge(&room, &task, "RelationshipAdded", edge, json!({}));
+    refused(&room, &["\"bob\" may not override"]);
+}
+
+#[test]
+fn a_review_passes_what_is_met() {
+    let (room, task) = at_work(&["--acceptance", "it works"], |_, _| {});
+    forge(&room, &task, "TaskVerified", json!({"passed": true}), json!({"agent": "ada", "precedence": 20}));
+    passes(&room);
+    room.git(&["reset", "-q", "--hard", "main"]).text();
+    let roles = fs::read_to_string(room.store().join("roles.yml")).unwrap().replace("complete, update", "verify");
+    fs::write(room.store().join("roles.yml"), roles).unwrap();
+    room.git(&["commit", "-qam", "bob may verify", "--no-verify"]).text();
+    room.git(&["branch", "-f", "main"]).text();
+    forge(&room, &task, "TaskVerified", json!({"passed": true}), json!({"id": "01ZZZZZZZZ0000000000000055"}));
+    refused(&room, &["\"bob\" may not override"]);
+}
+
+#[test]
+fn an_end_without_effect_finishes_no_blocker() {
+    let (room, task) = at_work(&[], |room, task| {
+        room.run(&["task", "block", task, "--by", &room.task("the blocker", &[])]).data();
+    });
+    let blocker = room.get(&task)["relationships"][0]["from"].as_str().unwrap().to_owned();
+    forge(&room, &blocker, "TaskStatusChanged", json!({"from": "open", "to": "archived"}), json!({}));
+    let begins = json!({"from": "blocked", "to": "in_progress", "owner": "bob"});
+    forge(&room, &task, "TaskStatusChanged", begins, json!({"id": "01ZZZZZZZZ0000000000000055"}));
+    refused(&room, &["\"bob\" may not override"]);
+}
+
+#[test]
+fn what_is_completed_over_its_children_is_no_better_archived() {
+    let (room, task) = at_work(&[], |room, task| {
+        room.task("its part", &["--parent", task]);
+        room.run_as("bob", &["task", "transition", task, "--status", "in_progress"]).data();
+    });
+    let completed = json!({"from": "in_progress", "to": "completed"});
+    forge(&room, &task, "TaskStatusChanged", completed, json!({}));
+    let archived = json!({"from": "completed", "completed_at": "2026-11-20T10:05:00Z"});
+    forge(&room, &task, "TaskArchived", archived, json!({}));
+    refused(&room, &["completed-early: it is completed over 0 unfinished blockers and 1 unfinished children"]);
 }

@@ -29,6 +29,7 @@ mod hand_days;
 mod hand_edits;
 mod hinted;
 mod history;
+mod honest;
 mod hostile;
 mod index_truth;
 mod inert;

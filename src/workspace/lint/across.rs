@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::event::Stamp;
+use crate::model::event::{Entry, Event, Stamp};
 use crate::model::finding::{Finding, Rule, Spot};
 use crate::model::id::Id;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
 use crate::rules::graph::{Edge, void_edges};
+use crate::rules::register;
 use crate::store::layout::{shown, task_dir};
 
 /// What a task is to others: all that is asked of it here, for a plan may hold a hundred thousand.
@@ -19,16 +20,31 @@ pub(in crate::workspace) struct Tied {
     pub(super) status: Status,
     /// When its status was last set.
     since: Option<Stamp>,
+    /// When it was completed, where it is, be it archived since.
+    completed: Option<Stamp>,
     parent: Option<Id>,
     pub(super) edges: Box<[Edge]>,
 }
 
+impl Tied {
+    /// What a task with these events is to others.
+    pub(in crate::workspace) fn of(task: &Task, entries: &[Entry]) -> Self {
+        let completes = |event: &&Event| register::status_of(event) == Some(Status::Completed);
+        let last = || entries.iter().map(|entry| &entry.event).filter(completes).map(Event::stamp).max();
+        let tied = Tied::from(task);
+        let is_archived = task.status == Status::Archived && task.completed_at.is_some();
+        Tied { completed: if is_archived { last() } else { tied.completed }, ..tied }
+    }
+}
+
 impl From<&Task> for Tied {
     fn from(task: &Task) -> Self {
+        let since = task.stamps.get("status").copied();
         let edge = |e: &Relationship| Edge { stamp: e.stamp(), kind: e.kind, from: e.from, to: e.to };
         Tied {
             status: task.status,
-            since: task.stamps.get("status").copied(),
+            since,
+            completed: since.filter(|_| task.status == Status::Completed),
             parent: task.parent(),
             edges: task.relationships.values().map(edge).collect(),
         }
@@ -41,9 +57,9 @@ impl Tied {
         &self.edges
     }
 
-    /// Whether it is completed.
+    /// Whether it is completed, be it archived since.
     pub(in crate::workspace) fn is_completed(&self) -> bool {
-        self.status == Status::Completed
+        self.completed.is_some()
     }
 
     /// The tasks that its relationships name, itself among them.
@@ -95,7 +111,7 @@ pub(in crate::workspace) fn across(
     for (id, task) in tasks {
         let is_open = |id: &Id| tasks.get(id).is_some_and(|other| !other.status.is_finished());
         // What was opened again after this one was completed is no fault of this one.
-        let was_open = |id: &Id| tasks.get(id).is_some_and(|other| other.since < task.since);
+        let was_open = |id: &Id| tasks.get(id).is_some_and(|other| other.since < task.completed);
         let counting = task.blocking().filter(|edge| !void.contains(&edge.stamp));
         let blockers: BTreeSet<Id> = counting.map(|edge| edge.from).filter(is_open).collect();
         // A blocker that is not here, or whose edge closes a cycle, was named above.
@@ -111,7 +127,7 @@ pub(in crate::workspace) fn across(
         let children = unfinished_children.get(id).map_or(&[][..], Vec::as_slice);
         let blockers: Vec<Id> = blockers.into_iter().filter(was_open).collect();
         let children: Vec<Id> = children.iter().filter(|id| was_open(id)).copied().collect();
-        if task.status == Status::Completed && !(blockers.is_empty() && children.is_empty()) && !was_forced(*id) {
+        if task.is_completed() && !(blockers.is_empty() && children.is_empty()) && !was_forced(*id) {
             let message = format!(
                 "it is completed over {} unfinished blockers and {} unfinished children",
                 blockers.len(),

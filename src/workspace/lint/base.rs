@@ -58,7 +58,7 @@ impl Workspace {
         findings.extend(gone.into_values());
         findings.extend(trailers::judge(self, &objects, base, head)?);
         let top = objects.commit(base)?.tree;
-        let mut roles = RolesAt::read(&objects, Some(top), &self.store.name, base.short())?;
+        let mut roles = RolesAt::read(&objects, Some(top), &self.store.name, &base.short(), self.env.now())?;
         roles.judge_precedence(base, head, self.rights.0.is_some())?;
         let logs = |name: String| Ok((name.clone(), read_log(&self.store, &Entity::Agent(name))?.entries));
         let agents = self.agents()?.into_iter().map(|agent| logs(agent.name)).collect::<Result<Vec<_>>>()?;

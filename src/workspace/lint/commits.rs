@@ -95,7 +95,8 @@ impl Workspace {
 impl Trees<'_> {
     fn judge(&self, base: Oid, head: Oid) -> Result<Vec<Finding>> {
         let agents = self.agents()?;
-        let mut roles = RolesAt::read(self.objects, Some(self.base), &self.ws.store.name, base.short())?;
+        let mut roles =
+            RolesAt::read(self.objects, Some(self.base), &self.ws.store.name, &base.short(), self.ws.env.now())?;
         let brings = self.objects.item(self.head, &self.ws.store.shown("roles.yml"))?.is_some();
         roles.judge_precedence(base, head, brings)?;
         let registered = registered(&agents, &self.vanished);

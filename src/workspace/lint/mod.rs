@@ -62,7 +62,6 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, Severity, few_of_a_kind};
 use crate::model::id::Id;
 use crate::model::settings::LintSettings;
-use crate::model::task::Task;
 use crate::model::yaml::render_task;
 use crate::store::config::MAX_CONFIG;
 use crate::store::entity::{MAX_YAML, is_odd, load_agent, load_task, read_yaml, yaml_path};
@@ -115,6 +114,9 @@ pub struct LintReport {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refused>,
 }
+
+/// What is kept of a task until all were looked at: what it is to others, and the right that it needs.
+type Kept = (Tied, Option<String>);
 
 impl LintReport {
     /// Judges by the settings, sorts and counts what was found in so many tasks.
@@ -189,11 +191,11 @@ impl Workspace {
                 progress.step();
                 let more = pending.get(&Entity::Task(*id)).map_or(&[][..], Vec::as_slice);
                 let (entity, ids) = (Entity::Task(*id), RefCell::default());
-                let (found, task) = self.look_at(lineage, *id, more, unlogged.contains(id), &|path, log| {
+                let (found, kept) = self.look_at(lineage, *id, more, unlogged.contains(id), &|path, log| {
                     *ids.borrow_mut() = own_ids(&entity, &log.entries);
                     signed::judge(&entity, path, log, &BTreeSet::new(), &keys, asks)
                 })?;
-                let kept = task.map(|task| (*id, Tied::from(&task), task.fields.need_perm));
+                let kept = kept.map(|(tied, right)| (*id, tied, right));
                 Ok((found, kept, (entity, ids.into_inner())))
             },
         )?;
@@ -248,7 +250,7 @@ impl Workspace {
         if required { Asks::OfKeyHolders } else { Asks::Nothing }
     }
 
-    /// All that is odd about one task by itself, with events that are not in its log yet; and the task, where it has events.
+    /// All that is odd about one task by itself, with events that are not in its log yet; and what is kept of one that has events.
     fn look_at(
         &self,
         lineage: &Lineage<'_>,
@@ -256,7 +258,7 @@ impl Workspace {
         more: &[Entry],
         is_new: bool,
         signatures: &dyn Fn(&str, &Log) -> Vec<Finding>,
-    ) -> Result<(Vec<Finding>, Option<Task>)> {
+    ) -> Result<(Vec<Finding>, Option<Kept>)> {
         let mark = self.mark_of_log(id);
         let loaded = load_task(&self.store, id, more)?;
         let mut findings = loaded.findings;
@@ -278,7 +280,8 @@ impl Workspace {
         }
         findings.extend(values(&self.store.name, &loaded.task));
         findings.extend(several_owners(&self.store.name, &loaded.task, &loaded.log.entries));
-        Ok((findings, Some(loaded.task)))
+        let tied = Tied::of(&loaded.task, &loaded.log.entries);
+        Ok((findings, Some((tied, loaded.task.fields.need_perm))))
     }
 
     /// As `readable_here`, looked at again where somebody may have been writing between our two looks.

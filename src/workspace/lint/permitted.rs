@@ -16,8 +16,9 @@ use crate::model::event::{Entity, Entry, Event};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name, quoted};
 use crate::model::payload::{AgentRegistered, Payload};
+use crate::model::time::Time;
 use crate::rules::fold::fold_agent;
-use crate::rules::rights::{Asked, Needs};
+use crate::rules::rights::{Asked, Needs, Times};
 use crate::rules::roles::{Rights, Roles, Verb};
 use crate::store::config::{MAX_CONFIG, combine};
 use crate::store::layout::{AGENTS, LOG, shown};
@@ -47,20 +48,20 @@ pub(super) struct RolesAt<'a> {
     fork: Option<Fork<'a>>,
     /// The keys that agents had by then, and those registered since under these.
     keys: Keys,
-    /// After how many milliseconds of silence an agent's work may be taken over, by the settings of the commit.
-    silence: i64,
+    /// The time of the look, and the silence after which work may be taken over by the settings of the commit.
+    times: Times,
 }
 
 impl<'a> RolesAt<'a> {
     /// Reads the roles of a tree; before there is any commit everybody may do everything.
-    pub fn read(objects: &'a Objects, tree: Option<Oid>, store: &str, name: impl Into<String>) -> Result<Self> {
-        let mut at = Self::rights_at(objects, tree, store, name)?;
+    pub fn read(objects: &'a Objects, tree: Option<Oid>, store: &str, name: &str, now: Time) -> Result<Self> {
+        let mut at = Self::rights_at(objects, tree, store, name, now)?;
         at.keys = at.read_keys()?;
         Ok(at)
     }
 
     /// The same without keys.
-    fn rights_at(objects: &'a Objects, tree: Option<Oid>, store: &str, name: impl Into<String>) -> Result<Self> {
+    fn rights_at(objects: &'a Objects, tree: Option<Oid>, store: &str, name: &str, now: Time) -> Result<Self> {
         let item = tree.map(|tree| objects.item(tree, &shown(store, "roles.yml"))).transpose()?.flatten();
         let (rights, readable) = match item {
             None => (Rights(None), true),
@@ -71,11 +72,11 @@ impl<'a> RolesAt<'a> {
         };
         let path = shown(store, "config.toml");
         let text = tree.map(|tree| objects.file(tree, &path)).transpose()?.flatten().map(String::from_utf8);
-        let silence =
-            combine(&[(path, text.and_then(std::result::Result::ok).unwrap_or_default())]).0.session.limit_ms();
+        let settings = combine(&[(path, text.and_then(std::result::Result::ok).unwrap_or_default())]).0;
+        let times = Times { now, silence: settings.session.limit_ms() };
         let (known, fork, keys) = (RefCell::default(), None, Keys::default());
-        let store = store.to_owned();
-        Ok(RolesAt { objects, store, tree, name: name.into(), rights, readable, known, fork, keys, silence })
+        let (store, name) = (store.to_owned(), name.to_owned());
+        Ok(RolesAt { objects, store, tree, name, rights, readable, known, fork, keys, times })
     }
 
     /// Holds the precedence in the events of a branch against these roles too: those that it began with, or merged since.
@@ -86,7 +87,7 @@ impl<'a> RolesAt<'a> {
             let file = self.objects.item(tree, &shown(&self.store, "roles.yml"))?.map(|item| item.oid);
             let agents = self.objects.item(tree, &shown(&self.store, AGENTS))?.map(|item| item.oid);
             if seen.insert((file, agents)) {
-                began.push(Self::rights_at(self.objects, Some(tree), &self.store, "")?);
+                began.push(Self::rights_at(self.objects, Some(tree), &self.store, "", self.times.now)?);
             }
         }
         self.fork = Some(Fork { began, brings });
@@ -224,7 +225,7 @@ impl<'a> RolesAt<'a> {
         }
         // What cannot be read is not finished and came from no import.
         let others = |id: Id| other(&Entity::Task(id)).unwrap_or_default();
-        let asked = Asked::of(entity, &log.entries, known, self.silence, &others);
+        let asked = Asked::of(entity, &log.entries, known, self.times, &others);
         let mut unmade = Vec::new();
         let mut breaches: BTreeMap<(&str, Verb), (usize, &Event, usize)> = BTreeMap::new();
         for (n, event) in new() {
@@ -241,7 +242,7 @@ impl<'a> RolesAt<'a> {
                     format!("{} takes {entity} by {}, which needs {missed}", quoted(taker), event.id),
                 ));
             }
-            unmade.extend(asked.unmade(event).map(|states| (n, event, states)));
+            unmade.extend(asked.unmade(event).map(|words| (n, event, words)));
             for any in asked.by(event) {
                 let Some(usual) = any.first().copied() else { continue };
                 if !self.may(agent, &any)? {
@@ -256,12 +257,9 @@ impl<'a> RolesAt<'a> {
             let words = format!("{words} by the roles of {}{}", self.name, and_more(unfit.len(), "it is with"));
             found.push(not_permitted(words, *n, event));
         }
-        if let Some((n, event, (from, to))) = unmade.first() {
+        if let Some((n, event, what)) = unmade.first() {
             let (agent, kind, more) = (quoted(&event.author.agent), event.payload.kind(), and_more(unmade.len(), "do"));
-            let words = format!(
-                "{agent} moves {entity} from {from} to {to} by {kind} {}, and no command makes that move{more}",
-                event.id
-            );
+            let words = format!("{agent} {what} by {kind} {}, which no command does{more}", event.id);
             found.push(not_permitted(words, *n, event));
         }
         if let Some((n, event, granted)) = ungranted.first() {

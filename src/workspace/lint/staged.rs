@@ -56,7 +56,7 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
         })
         .collect();
     let mut suspects = Vec::new();
-    let mut roles = RolesAt::read(&staging.objects, staging.tree, &place.name, "HEAD")?;
+    let mut roles = RolesAt::read(&staging.objects, staging.tree, &place.name, "HEAD", env.now())?;
     let of_agent = |entity: Entity| match &entity {
         Entity::Agent(name) => Some(staging.entries(&entity).map(|(_, new)| (name.clone(), new))),
         _ => None,

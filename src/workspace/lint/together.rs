@@ -55,15 +55,14 @@ fn tied(id: Id, entries: &[Entry]) -> Option<(Tied, bool)> {
         return None;
     }
     let task = fold(id, entries).0;
-    let is_forced = task.status == Status::Completed && completed_by_force(entries);
-    Some((Tied::from(&task), is_forced))
+    Some((Tied::of(&task, entries), completed_by_force(entries)))
 }
 
 /// Whether a task that became another could break what holds among several.
 fn may_break(old: Option<&Tied>, new: &Tied) -> bool {
     let Some(old) = old else { return !new.edges.is_empty() };
     let (was, is) = (old.status, new.status);
-    let finished = was.is_finished() != is.is_finished() || (was != is && is == Status::Completed);
+    let finished = was.is_finished() != is.is_finished() || (was != is && new.is_completed());
     let edges = |task: &Tied| task.edges.iter().map(|edge| edge.stamp.id).collect::<BTreeSet<Id>>();
     finished || (was != is && is == Status::Blocked) || edges(old) != edges(new)
 }

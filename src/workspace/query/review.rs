@@ -345,7 +345,7 @@ impl Side {
         if completed_by_force(entries) {
             self.forced.insert(id);
         }
-        self.tasks.extend(task.as_ref().map(|task| (id, Tied::from(task))));
+        self.tasks.extend(task.as_ref().map(|task| (id, Tied::of(task, entries))));
         (task, findings)
     }
 
