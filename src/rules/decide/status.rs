@@ -72,7 +72,9 @@ pub fn no_way(task: &Task, from: Status, to: Status) -> Error {
         true => format!("task {} is {to} already", task.id),
         false => format!("task {} cannot go from {from} to {to}", task.id),
     };
-    Error::state(message).with(json!({ "task": task.id, "from": from, "to": to, "allowed": moves::allowed(from) })).hint(hint)
+    Error::state(message)
+        .with(json!({ "task": task.id, "from": from, "to": to, "allowed": moves::allowed(from) }))
+        .hint(hint)
 }
 
 /// Open to in progress: whoever moves it owns it.
