@@ -13,9 +13,10 @@ use super::output::{Answer, escape, for_terminal};
 use super::{human, sarif};
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::model::finding::Refused;
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::nearest::near;
-use crate::workspace::{self, Comments, Fix, LintReport, Options, Refused, Workspace};
+use crate::workspace::{self, Comments, Fix, LintReport, Options, Workspace};
 
 /// Most bytes of a text that is judged.
 const MAX_TEXT: u64 = 128 * 1024 * 1024;

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::Code;
+use crate::error::{Code, Error};
 use crate::model::id::Id;
 
 /// How bad a finding is.
@@ -358,5 +358,32 @@ impl Finding {
         self.path = Some(path.into());
         self.line = line;
         self
+    }
+}
+
+/// Something that `--fix` was to do and did not.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Refused {
+    /// The task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<Id>,
+    /// The file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The code of the refusal, where a rule refused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    /// What was not done, and why.
+    pub message: String,
+    /// What to do next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Refused {
+    /// A refusal of a rule, with what it kept from being done.
+    pub fn of(e: &Error, what: &str) -> Self {
+        let hint = e.hint.as_ref().map(ToString::to_string);
+        Refused { code: Some(e.code), message: format!("{what}{}", e.message), hint, ..Refused::default() }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::env::files::{self, Dir, Kind};
 use crate::error::{Code, Error, Result};
 use crate::model::event::Entity;
-use crate::model::id::Id;
+use crate::model::id::{Id, check_agent_name};
 
 /// Name of the store's folder.
 pub const STORE: &str = ".agentpm";
@@ -190,5 +190,21 @@ pub fn home(entity: &Entity) -> Option<(PathBuf, &'static str)> {
         Entity::Task(id) => Some((task_dir(*id), "task.yaml")),
         Entity::Agent(name) => Some((Path::new(AGENTS).join(name), "agent.yaml")),
         Entity::Session(_) => None,
+    }
+}
+
+/// The entity a path below the store belongs to, and whether it is its log.
+pub fn entity_below(path: &str) -> Option<(Entity, bool)> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let entity = match parts[..] {
+        [TASKS, x, y, id, _] => Entity::Task(id.parse().ok().filter(|id: &Id| id.shard() == format!("{x}/{y}"))?),
+        [AGENTS, name, _] => check_agent_name(name).ok().map(|()| Entity::Agent(name.to_owned()))?,
+        _ => return None,
+    };
+    let (_, readable) = home(&entity)?;
+    match *parts.last()? {
+        LOG => Some((entity, true)),
+        name if name == readable => Some((entity, false)),
+        _ => None,
     }
 }

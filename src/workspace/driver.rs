@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::hand_edits::judge::Judged;
-use super::hand_edits::lineage::{Lineage, Place};
-use super::heal::entity_below;
+use super::hand_edits::lineage::Lineage;
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
 use crate::git::{self, Objects, Oid};
@@ -17,10 +16,12 @@ use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::store::edited::{Readable, split};
 use crate::store::entity::MAX_YAML;
+use crate::store::layout::entity_below;
 use crate::store::layout::{LOG, TASKS};
 use crate::store::log::Log;
 use crate::store::merge::{Merged, merge};
 use crate::store::project::render;
+use crate::workspace::past::Place;
 
 /// Three versions of one `task.yaml` that git asks to merge, and what it says of them.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Workspace;
-use super::heal::mark_text;
 use super::known::Kept;
+use super::seen::mark_text;
 use crate::env::files::Dir;
 use crate::error::{Error, Result};
 use crate::model::event::Entity;

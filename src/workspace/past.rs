@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::Workspace;
-use super::hand_edits::lineage::Place;
 use super::read::{one_of, tasks_of};
 use crate::env::apart;
 use crate::error::{Code, Error, Result};
@@ -18,6 +17,7 @@ use crate::model::id::{ABBREVIATION_MIN, Id};
 use crate::model::point::Point;
 use crate::model::settings::LintSettings;
 use crate::model::words::Ref;
+use crate::store::config::combine;
 use crate::store::entity::{read_log, read_log_with};
 use crate::store::index::Pending;
 use crate::store::layout::{LOG, TASKS, task_dir};
@@ -45,7 +45,26 @@ pub(super) struct Tree {
     tasks: Option<Oid>,
 }
 
+/// Where a file stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    /// The work tree, or an editor.
+    WorkTree,
+    /// Git's index.
+    Index,
+    /// A commit.
+    Commit(Oid),
+}
+
 impl Workspace {
+    /// How bad the rules are in a commit; as they come where it has no settings that can be read.
+    pub(in crate::workspace) fn severities_at(&self, objects: &Objects, commit: Oid) -> Result<LintSettings> {
+        let name = self.store.shown("config.toml");
+        let bytes = objects.file(objects.commit(commit)?.tree, &name)?.unwrap_or_default();
+        let text = String::from_utf8(bytes).ok();
+        Ok(text.map(|text| combine(&[(name, text)]).0.lint).unwrap_or_default())
+    }
+
     /// The events of a task that had happened at a point.
     ///
     /// Errors: `ERR_NOT_FOUND` for a revision that is none, `ERR_GIT` where it cannot be read, `ERR_IO`.

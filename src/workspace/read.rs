@@ -11,11 +11,10 @@ use serde_json::{Value, json};
 
 use super::Workspace;
 use super::elsewhere::Elsewhere;
-use super::heal::mark_text;
-use super::stage::touched_since;
-use crate::env::files::Kind;
+use super::seen::mark_text;
+use crate::env::files::{Dir, Kind};
 use crate::error::{Code, Error, Result};
-use crate::model::agent::{Agent, Lease, LeaseRecord};
+use crate::model::agent::{Agent, Lease, LeaseRecord, Session};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
 use crate::model::id::{HANDLE_MIN, Id, is_part, quoted, shard_of};
@@ -277,6 +276,13 @@ impl Workspace {
         let names = dir.list().map_err(|e| Error::io("list", dir.path(), &e))?.into_iter();
         let named = names.filter(|(name, kind)| *kind == Kind::Dir && crate::model::id::check_agent_name(name).is_ok());
         Ok(named.map(|(name, _)| name).collect())
+    }
+
+    /// What is known of a session.
+    ///
+    /// Errors: `ERR_CORRUPT` or `ERR_IO` where its record cannot be read.
+    pub fn session_record(&self, id: Id) -> Result<Option<Session>> {
+        Ok(self.runtime().map(|runtime| records::session(runtime, id)).transpose()?.flatten())
     }
 
     /// What is known of a task's leases: as the journal has it, and as its log tells of other clones.
@@ -560,4 +566,20 @@ pub(super) fn tasks_of(pending: BTreeMap<Entity, Vec<Entry>>) -> Pending {
             _ => None,
         })
         .collect()
+}
+
+/// The tasks that other writers of this store changed since the journal was so long; `None` where it was begun anew since.
+pub(super) fn touched_since(ws: &Workspace, runtime: &Dir, end: u64) -> Result<Option<Vec<Id>>> {
+    if journal::length(runtime) < end {
+        return Ok(None);
+    }
+    let (records, _) = journal::look(runtime, end)?;
+    let mut ids = BTreeSet::new();
+    for record in records.iter().filter(|record| Some(&record.commit.store) == ws.store_key()) {
+        ids.extend(record.entries.iter().filter_map(|e| match e.event.entity {
+            Entity::Task(id) => Some(id),
+            _ => None,
+        }));
+    }
+    Ok(Some(ids.into_iter().collect()))
 }

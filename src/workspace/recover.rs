@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Workspace;
+use super::heal::look_after_git;
 use super::known::Kept;
 use super::read::one_of;
 use crate::env::apart;
@@ -176,7 +177,7 @@ impl Workspace {
     /// the files cannot be written; doing it again ends what was begun.
     pub fn bring_back(&self, wanted: &Wanted) -> Result<BroughtBack> {
         self.under_lock("agentpm recover", |runtime, lock, journal| {
-            self.look_after_git(journal, runtime)?;
+            look_after_git(self, journal, runtime)?;
             let unheld = self.unheld()?;
             let (chosen, redactions) = self.choose(wanted, unheld)?;
             let (events, missing) = self.with_ancestors(chosen, &redactions)?;

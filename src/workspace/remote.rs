@@ -72,11 +72,6 @@ fn silent(e: Error) -> Trouble {
 }
 
 impl Workspace {
-    /// The remote that confirms leases, by name; `None` where none is set.
-    pub fn lease_remote(&self) -> Option<&str> {
-        Some(self.settings.lease.remote.as_str()).filter(|name| !name.is_empty())
-    }
-
     /// What is needed to ask the remote.
     ///
     /// Errors: `ERR_GIT` where the store lies in no repository, or in one that cannot be read in process.

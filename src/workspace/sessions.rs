@@ -22,13 +22,6 @@ use crate::runtime::records;
 const SIGNS: i64 = 10;
 
 impl Workspace {
-    /// What is known of a session.
-    ///
-    /// Errors: `ERR_CORRUPT` or `ERR_IO` where its record cannot be read.
-    pub fn session_record(&self, id: Id) -> Result<Option<Session>> {
-        Ok(self.runtime().map(|runtime| records::session(runtime, id)).transpose()?.flatten())
-    }
-
     /// The author of a command, whose session may act; and a warning where it is somebody else's.
     ///
     /// Errors: `ERR_NOT_FOUND` for a session that is unknown here, `ERR_INVALID_STATE` for one that is over.

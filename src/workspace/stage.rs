@@ -9,6 +9,7 @@ use super::Workspace;
 use super::confirm::Said;
 use super::elsewhere::Elsewhere;
 use super::read::one_of;
+use super::read::touched_since;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord, RemoteRecord, Seen, Session};
@@ -30,7 +31,6 @@ use crate::rules::roles::Verb;
 use crate::rules::session;
 use crate::rules::signature::SecretKey;
 use crate::rules::stage::{Draft, Grant, Part, Stage, Taken};
-use crate::runtime::journal;
 use crate::runtime::records;
 use crate::store::entity::{LoadedTask, load_agent, load_task};
 use crate::store::index::{Index, Pending};
@@ -366,22 +366,6 @@ impl<'a> Scene<'a> {
         }
         Ok(())
     }
-}
-
-/// The tasks that other writers of this store changed since the journal was so long; `None` where it was begun anew since.
-pub(super) fn touched_since(ws: &Workspace, runtime: &Dir, end: u64) -> Result<Option<Vec<Id>>> {
-    if journal::length(runtime) < end {
-        return Ok(None);
-    }
-    let (records, _) = journal::look(runtime, end)?;
-    let mut ids = BTreeSet::new();
-    for record in records.iter().filter(|record| Some(&record.commit.store) == ws.store_key()) {
-        ids.extend(record.entries.iter().filter_map(|e| match e.event.entity {
-            Entity::Task(id) => Some(id),
-            _ => None,
-        }));
-    }
-    Ok(Some(ids.into_iter().collect()))
 }
 
 impl Stage for Scene<'_> {

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Workspace;
+use super::heal::look_after_git;
 use crate::env::apart;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
@@ -62,7 +63,7 @@ impl Workspace {
         let (entries, skipped) = parse_events(text)?;
         let given = entries.len() + skipped;
         self.under_lock("agentpm sync push", |runtime, _, journal| {
-            self.look_after_git(journal, runtime)?;
+            look_after_git(self, journal, runtime)?;
             let fresh = self.fresh_of(entries)?;
             let all: Vec<Entry> = fresh.values().flatten().cloned().collect();
             if !all.is_empty() {

@@ -139,7 +139,7 @@ impl Workspace {
         let lock = Lock::take(&runtime, Duration::from_millis(self.settings.lock.wait_ms.into()), &holder)?;
         let mut journal = Journal::open(&runtime, self.env.boot())?;
         self.finish_projection(&mut journal, &runtime)?;
-        self.look_after_git(&mut journal, &runtime)?;
+        (self.after_git)(self, &mut journal, &runtime)?;
         if let Some(known) = self.done_before(command, &runtime)? {
             drop(lock);
             return self.reply(known);

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::lineage::{Lineage, Place};
+use super::lineage::Lineage;
 use super::record::{Comments, HandEdit, ahead};
 use crate::error::{Code, Error, Result};
 use crate::model::command::Command;
@@ -23,6 +23,7 @@ use crate::store::layout::task_dir;
 use crate::store::log::check_growth;
 use crate::workspace::Workspace;
 use crate::workspace::elsewhere::Elsewhere;
+use crate::workspace::past::Place;
 use crate::workspace::stage::{OnStage, Prepared, Scene};
 
 impl Workspace {

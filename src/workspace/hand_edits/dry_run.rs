@@ -12,7 +12,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::judge::Edit;
-use super::lineage::{Lineage, Place};
+use super::lineage::Lineage;
 use super::record::{ahead, bare_words, in_file, is_kept, placed, unreadable};
 use crate::env::files::Dir;
 use crate::error::{Error, Result};
@@ -28,6 +28,7 @@ use crate::store::comments::comments;
 use crate::store::edited::Readable;
 use crate::store::entity::{LoadedTask, load_task};
 use crate::workspace::Workspace;
+use crate::workspace::past::Place;
 use crate::workspace::stage::{Prepared, Scene, Source};
 
 /// Most refusals of one file that are told.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 
-use super::lineage::{Lineage, MAX_VERSIONS, Origin, Place, is_of, mixture};
+use super::lineage::{Lineage, MAX_VERSIONS, Origin, is_of, mixture};
 use super::recorded::is_recorded_entry;
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Entry};
@@ -24,6 +24,7 @@ use crate::store::edited::{
 use crate::store::place::not_text;
 use crate::store::project::render;
 use crate::store::yaml::MAX_DOCUMENT;
+use crate::workspace::past::Place;
 
 /// A hand edit: what a person changed in a file that was rendered from known events.
 #[derive(Clone, Debug)]

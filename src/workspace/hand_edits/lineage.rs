@@ -25,22 +25,12 @@ use crate::runtime::journals;
 use crate::store::edited::{Part, among_below, fields_named, is_conflicted, parse, parts_apart, said, sides, value_of};
 use crate::store::layout::{LOG, home, shown};
 use crate::store::log::{Log, MAX_LOG};
+use crate::workspace::past::Place;
 
 /// Most versions that are looked at for the one that first held a value.
 pub(super) const MAX_VERSIONS: usize = 2_000;
 /// Longest log, in events, of which every earlier state is compared with a value that no version explains.
 const MAX_STATES: usize = 200;
-
-/// Where a file stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::workspace) enum Place {
-    /// The work tree, or an editor.
-    WorkTree,
-    /// Git's index.
-    Index,
-    /// A commit.
-    Commit(Oid),
-}
 
 /// Where a value comes from.
 #[derive(Default)]

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::judge::Judged;
-use super::lineage::{Lineage, Place};
+use super::lineage::Lineage;
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::command::Command;
@@ -36,6 +36,7 @@ use crate::store::place::{line_of_entry, line_of_key, not_text};
 use crate::store::project::{project_log, project_onto};
 use crate::store::yaml::line_in;
 use crate::workspace::Workspace;
+use crate::workspace::past::Place;
 use crate::workspace::stage::Scene;
 
 /// Most values that gave way which are listed for one task, and most characters of one.

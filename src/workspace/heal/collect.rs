@@ -6,22 +6,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::removed::is_file;
-use super::{Work, entity_below};
+use super::Work;
 use crate::error::Result;
 use crate::git::{Item, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::store::entity::read_log;
+use crate::store::layout::entity_below;
 use crate::store::layout::{LOG, home};
 use crate::store::log::Log;
 use crate::workspace::Workspace;
-
-/// Most commits whose differences are looked through for events that vanished.
-pub(super) const MAX_COMMITS: usize = 5_000;
-/// The same in a worktree that was never looked through, which may be a new clone of a long history.
-pub(super) const FIRST_COMMITS: usize = 1_000;
+use crate::workspace::removed_commits::{MAX_COMMITS, is_file};
 
 impl Workspace {
     /// Files that git's index holds in conflict: all their versions count.

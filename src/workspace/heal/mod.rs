@@ -9,8 +9,6 @@
 //! history of the branch still holds them. They are brought back; what they did is undone by new events or not at all.
 
 mod collect;
-mod removed;
-mod seen;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,25 +16,27 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub(super) use self::removed::Removal;
-pub(super) use self::seen::mark_text;
 use super::Workspace;
-use super::hand_edits::lineage::{Lineage, Place};
+use super::hand_edits::lineage::Lineage;
 use super::hand_edits::record::Comments;
 use super::hand_edits::removed_files;
+use super::removed_commits::Removal;
+use super::seen::mark_text;
 use super::unblock::UNBLOCKED;
 use crate::env::files::{self, Dir};
 use crate::error::Result;
 use crate::git::{Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
-use crate::model::id::{Id, check_agent_name};
+use crate::model::id::Id;
 use crate::rules::fold::order;
 use crate::runtime::journal::Journal;
 use crate::runtime::records;
 use crate::store::edited::{Readable, is_conflicted};
 use crate::store::entity::{read_log, read_yaml};
-use crate::store::layout::{AGENTS, LOG, TASKS, home, task_dir};
+use crate::store::layout::entity_below;
+use crate::store::layout::{LOG, home, task_dir};
 use crate::store::project::{project_log, project_onto, render};
+use crate::workspace::past::Place;
 
 /// How long a call of git may take that only touches the index.
 const INDEX_DEADLINE: Duration = Duration::from_secs(20);
@@ -117,6 +117,24 @@ struct Work {
     left: Vec<String>,
     /// What is checked out holds every event of its history.
     whole: bool,
+}
+
+/// Looks through the store once after git may have changed it: puts right what it left, and lifts the clock above all that
+/// this clone has seen. The caller holds the lock.
+pub(super) fn look_after_git(ws: &Workspace, journal: &mut Journal<'_>, runtime: &Dir) -> Result<()> {
+    let Some(repo) = &ws.repo else { return Ok(()) };
+    let now = mark_text(repo);
+    if ws.seen().is_some_and(|seen| seen.mark == now) {
+        return Ok(());
+    }
+    let healed = ws.heal(runtime, BTreeSet::new());
+    ws.lift_clock(journal)?;
+    match healed {
+        Ok((_, whole)) => ws.note_seen(whole),
+        // No reason to refuse a change of the plan; the next one tries again, as nothing was noted.
+        Err(e) => tracing::warn!(error = %e, "what git left was not put right"),
+    }
+    Ok(())
 }
 
 impl Workspace {
@@ -207,24 +225,6 @@ impl Workspace {
             }
         }
         Ok(recorded)
-    }
-
-    /// Looks through the store once after git may have changed it: puts right what it left, and lifts the clock above all that
-    /// this clone has seen. The caller holds the lock.
-    pub(super) fn look_after_git(&self, journal: &mut Journal, runtime: &Dir) -> Result<()> {
-        let Some(repo) = &self.repo else { return Ok(()) };
-        let now = mark_text(repo);
-        if self.seen().is_some_and(|seen| seen.mark == now) {
-            return Ok(());
-        }
-        let healed = self.heal(runtime, BTreeSet::new());
-        self.lift_clock(journal)?;
-        match healed {
-            Ok((_, whole)) => self.note_seen(whole),
-            // No reason to refuse a change of the plan; the next one tries again, as nothing was noted.
-            Err(e) => tracing::warn!(error = %e, "what git left was not put right"),
-        }
-        Ok(())
     }
 
     fn lift_clock(&self, journal: &mut Journal) -> Result<()> {
@@ -472,22 +472,6 @@ impl Workspace {
     /// The entity a path of the work tree belongs to, and whether it is its log.
     fn entity_of(&self, path: &str) -> Option<(Entity, bool)> {
         entity_below(path.strip_prefix(&self.store.name)?.strip_prefix('/')?)
-    }
-}
-
-/// The entity a path below the store belongs to, and whether it is its log.
-pub(in crate::workspace) fn entity_below(path: &str) -> Option<(Entity, bool)> {
-    let parts: Vec<&str> = path.split('/').collect();
-    let entity = match parts[..] {
-        [TASKS, x, y, id, _] => Entity::Task(id.parse().ok().filter(|id: &Id| id.shard() == format!("{x}/{y}"))?),
-        [AGENTS, name, _] => check_agent_name(name).ok().map(|()| Entity::Agent(name.to_owned()))?,
-        _ => return None,
-    };
-    let (_, readable) = home(&entity)?;
-    match *parts.last()? {
-        LOG => Some((entity, true)),
-        name if name == readable => Some((entity, false)),
-        _ => None,
     }
 }
 

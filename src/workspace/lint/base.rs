@@ -25,8 +25,7 @@ use crate::git::{Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
-use crate::model::settings::LintSettings;
-use crate::store::config::{MAX_CONFIG, combine};
+use crate::store::config::MAX_CONFIG;
 use crate::store::entity::read_log;
 use crate::store::layout::{AGENTS, LOG, home};
 use crate::store::log::Log;
@@ -82,14 +81,6 @@ impl Workspace {
         findings.extend(more);
         findings.extend(self.rules_changed_since(&objects, base, &began, &roles)?);
         Ok(LintReport::of(findings, checked, &self.severities_at(&objects, base)?))
-    }
-
-    /// How bad the rules are in a commit; as they come where it has no settings that can be read.
-    pub(in crate::workspace) fn severities_at(&self, objects: &Objects, commit: Oid) -> Result<LintSettings> {
-        let name = self.store.shown("config.toml");
-        let bytes = objects.file(objects.commit(commit)?.tree, &name)?.unwrap_or_default();
-        let text = String::from_utf8(bytes).ok();
-        Ok(text.map(|text| combine(&[(name, text)]).0.lint).unwrap_or_default())
     }
 
     /// The events that the revision does not have: those that its roles do not permit, and those whose id it has otherwise.

@@ -23,11 +23,11 @@ use crate::git::{Change, Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
+use crate::store::layout::entity_below;
 use crate::store::layout::{AGENTS, LOG, home, is_archive};
 use crate::store::log::Log;
 use crate::workspace::Workspace;
 use crate::workspace::hand_edits::new_files;
-use crate::workspace::heal::entity_below;
 use crate::workspace::past::united;
 
 /// How a task comes back whose files a branch removed.

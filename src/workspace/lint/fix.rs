@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::LintReport;
 use super::tried::{is_hand_edit, tell_refusal};
-use super::{LintReport, Refused};
 use crate::error::{Error, Result};
 use crate::model::event::Entity;
+use crate::model::finding::Refused;
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name};
 use crate::store::layout::AGENTS;

@@ -21,10 +21,11 @@ use crate::model::settings::Settings;
 use crate::model::words::Ref;
 use crate::rules::fold::fold;
 use crate::store::entity::{LoadedTask, understand};
+use crate::store::layout::entity_below;
 use crate::store::layout::{LOG, TASKS, shown};
 use crate::store::log::may_relate;
 use crate::workspace::Workspace;
-use crate::workspace::heal::entity_below;
+use crate::workspace::heal::look_after_git;
 use crate::workspace::open::Options;
 use crate::workspace::read::one_of;
 use crate::workspace::stage::Source;
@@ -148,7 +149,11 @@ impl Staging<'_> {
         findings: Vec<Finding>,
     ) -> Result<Vec<Finding>> {
         // An edit is recorded in a work tree; where there is no plan in it, nobody can.
-        let opened = if tried::any(&findings) { Workspace::open(env.again(), options.clone()).ok() } else { None };
+        let opened = if tried::any(&findings) {
+            Workspace::opened_with(env.again(), options.clone(), look_after_git).ok()
+        } else {
+            None
+        };
         let Some(mut ws) = opened.filter(|ws| ws.store.name == self.place.name) else { return Ok(findings) };
         if let Some(settings) = self.settings_staged()? {
             // Who asks may stand in the user's own settings.

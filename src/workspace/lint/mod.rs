@@ -11,7 +11,6 @@ mod commits;
 mod dropped;
 mod fence;
 mod fix;
-mod granted;
 mod indexed;
 mod lines;
 mod odd;
@@ -38,7 +37,7 @@ pub(super) use changed::values_of;
 pub(super) use dropped::dropped_between;
 pub(super) use lines::line_of;
 pub(super) use readable::Beside;
-pub(super) use staged::{Staging, settings};
+pub(super) use staged::Staging;
 pub(super) use task::{completed_by_force, values};
 
 use std::cell::RefCell;
@@ -53,12 +52,13 @@ use self::repeated::own_ids;
 use self::signed::{Asks, Keys};
 use self::task::several_owners;
 use super::Workspace;
-use super::hand_edits::lineage::{Lineage, Place};
+use super::hand_edits::lineage::Lineage;
 use crate::env::apart;
 use crate::env::files::Mark;
 use crate::env::progress::Progress;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 use crate::model::event::{Entity, Entry};
+use crate::model::finding::Refused;
 use crate::model::finding::{Finding, Rule, Severity, few_of_a_kind};
 use crate::model::id::Id;
 use crate::model::settings::LintSettings;
@@ -68,33 +68,8 @@ use crate::store::entity::{MAX_YAML, is_odd, load_agent, load_task, read_yaml, y
 use crate::store::layout::{LOG, home, task_dir};
 use crate::store::log::Log;
 use crate::store::yaml;
-
-/// Something that `--fix` was to do and did not.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Refused {
-    /// The task.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub task: Option<Id>,
-    /// The file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// The code of the refusal, where a rule refused it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<Code>,
-    /// What was not done, and why.
-    pub message: String,
-    /// What to do next.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
-
-impl Refused {
-    /// A refusal of a rule, with what it kept from being done.
-    pub(in crate::workspace) fn of(e: &Error, what: &str) -> Self {
-        let hint = e.hint.as_ref().map(ToString::to_string);
-        Refused { code: Some(e.code), message: format!("{what}{}", e.message), hint, ..Refused::default() }
-    }
-}
+use crate::workspace::check_settings;
+use crate::workspace::past::Place;
 
 /// What lint found.
 #[derive(Debug, Default, Serialize)]
@@ -229,7 +204,7 @@ impl Workspace {
             && let Ok(roles) = yaml::read(&text)
         {
             let asked = asked.iter().map(String::as_str).collect();
-            findings.extend(granted::unasked(&self.store.shown("roles.yml"), &text, &roles, &asked));
+            findings.extend(check_settings::unasked(&self.store.shown("roles.yml"), &text, &roles, &asked));
         }
         findings.extend(repeated::among(&self.store.name, &ids));
         findings.extend(across(&self.store.name, &tasks, &|id| self.was_forced(id)));

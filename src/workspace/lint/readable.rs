@@ -13,7 +13,8 @@ use crate::store::edited::{Readable, names_of, parts_apart, said};
 use crate::store::place::line_of_key;
 use crate::store::yaml::line_in;
 use crate::workspace::hand_edits::judge::{Judged, Unclear};
-use crate::workspace::hand_edits::lineage::{Lineage, Place};
+use crate::workspace::hand_edits::lineage::Lineage;
+use crate::workspace::past::Place;
 
 /// Most comments that are named.
 const MOST_COMMENTS: usize = 5;

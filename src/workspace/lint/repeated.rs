@@ -11,10 +11,10 @@ use crate::git::{Item, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry, parse_line};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
+use crate::store::layout::entity_below;
 use crate::store::layout::{LOG, home, shown};
 use crate::store::log::Log;
 use crate::workspace::Workspace;
-use crate::workspace::heal::entity_below;
 
 /// The events of a log that belong there.
 pub(super) fn own_ids(entity: &Entity, entries: &[Entry]) -> Vec<Id> {

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::fence::{self, Suspect};
-use super::granted;
 use super::lines::repeats_log_finding;
 use super::odd::{OWN_REPOSITORY, in_archive, misplaced};
 use super::permitted::RolesAt;
@@ -24,17 +23,16 @@ use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::Id;
 use crate::model::settings::{LintSettings, Settings};
 use crate::rules::fold::fold_agent;
-use crate::rules::roles::Roles;
 use crate::store::config;
 use crate::store::entity::{LoadedTask, placed, understand};
+use crate::store::layout::entity_below;
 use crate::store::layout::{LOG, TASKS, home, is_archive, shown};
 use crate::store::log::Log;
-use crate::store::place::{not_text, not_utf8};
-use crate::store::yaml;
-use crate::workspace::hand_edits::lineage::{Lineage, Place as FilePlace};
+use crate::workspace::check_settings::settings;
+use crate::workspace::hand_edits::lineage::Lineage;
 use crate::workspace::hand_edits::{new_files, removed_files};
-use crate::workspace::heal::entity_below;
-use crate::workspace::open::{Options, Place, newer, place_in_git};
+use crate::workspace::open::{Options, Place, place_in_git};
+use crate::workspace::past::Place as FilePlace;
 use crate::workspace::pending::left_behind_at;
 
 /// Checks what is staged of the plan. `None` where there is no plan, neither in the work tree nor in the index.
@@ -346,25 +344,6 @@ pub(super) fn is_place_of_new(below: &str) -> bool {
     match folders.iter().position(|folder| folder.parse::<Id>().is_ok()) {
         Some(place) => has_its_own && place + 1 == folders.len(),
         None => has_its_own || folders.len() <= 2,
-    }
-}
-
-/// What is odd about the bytes of config.toml or roles.yml.
-pub(in crate::workspace) fn settings(path: &str, below: &str, bytes: &[u8]) -> Vec<Finding> {
-    let invalid = |why: String, line| vec![Finding::new(Rule::ConfigInvalid, why).at(path, line)];
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        return invalid(not_text(bytes), not_utf8(bytes).map(|(line, _)| line));
-    };
-    match below {
-        "roles.yml" => match yaml::read::<Roles>(text) {
-            Ok(roles) => granted::slips(path, text, &roles),
-            Err(why) => invalid(why.clone(), yaml::line_in(&why)),
-        },
-        _ => {
-            let (settings, mut findings) = config::combine(&[(path.to_owned(), text.to_owned())]);
-            findings.extend(newer(path, text, &settings));
-            findings
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::lines::repeats_log_finding;
 use super::odd::{in_archive, misplaced};
 use super::rewritten::rewritten;
-use super::staged::{is_place_of_new, settings, understood};
+use super::staged::{is_place_of_new, understood};
 use super::{Beside, LintReport, line_of, tried};
 use crate::env::Env;
 use crate::env::files;
@@ -18,15 +18,18 @@ use crate::model::event::Entity;
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::store::entity::read_log;
+use crate::store::layout::entity_below;
 use crate::store::layout::{LOCAL, LOG, Store, TASKS, home, is_archive};
 use crate::store::log::Log;
 use crate::store::place::not_text;
 use crate::store::yaml::{self, line_in};
 use crate::workspace::Workspace;
-use crate::workspace::hand_edits::lineage::{Lineage, Place};
+use crate::workspace::check_settings::settings;
+use crate::workspace::hand_edits::lineage::Lineage;
 use crate::workspace::hand_edits::new_files;
-use crate::workspace::heal::entity_below;
+use crate::workspace::heal::look_after_git;
 use crate::workspace::open::{Options, severities, store_around};
+use crate::workspace::past::Place;
 
 /// Checks a text as if it stood at `path`, which is absolute or below the current folder. `None` where no store is around it.
 ///
@@ -40,7 +43,7 @@ pub fn lint_text(env: &Env, options: &Options, path: &Path, text: &[u8]) -> Resu
     let below = path.strip_prefix(real(store.path())).ok().and_then(Path::to_str);
     let named = Options { store: Some(store.path().to_owned()), ..options.clone() };
     // Settings that cannot be read are named where they are judged.
-    let opened = Workspace::open(env.again(), named).ok();
+    let opened = Workspace::opened_with(env.again(), named, look_after_git).ok();
     let lineage = opened.as_ref().map_or_else(|| Lineage::new(env, None, &store.name), Workspace::lineage);
     let mut findings = below.map(|below| judge(&store, &lineage, below, text)).transpose()?.unwrap_or_default();
     if tried::any(&findings)

@@ -19,15 +19,16 @@ use crate::model::id::{HANDLE_MIN, Id};
 use crate::rules::copies::is_hand_edit;
 use crate::store::edited::{Readable, split};
 use crate::store::entity::{read_log, read_yaml};
+use crate::store::layout::entity_below;
 use crate::store::layout::{LOG, task_dir};
 use crate::store::log::Log;
 use crate::store::merge::merge;
 use crate::store::project::{project_log, render};
-use crate::workspace::hand_edits::lineage::Place;
 use crate::workspace::hand_edits::preview::Written;
 use crate::workspace::hand_edits::record::{Comments, Draft, HandEdit};
 use crate::workspace::hand_edits::removed_files::Deleted;
-use crate::workspace::heal::{BroughtBackTask, entity_below};
+use crate::workspace::heal::BroughtBackTask;
+use crate::workspace::past::Place;
 
 /// Something written by hand that was recorded, or would be.
 #[derive(Clone, Debug, Serialize)]

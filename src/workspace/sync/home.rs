@@ -17,10 +17,10 @@ use crate::git::{Change, Item, Mode, Oid, words};
 use crate::model::event::Entity;
 use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
+use crate::store::layout::entity_below;
 use crate::store::layout::{LOG, home};
 use crate::store::log::{Log, MAX_LOG, union};
 use crate::store::project::sweep_folder;
-use crate::workspace::heal::entity_below;
 
 /// Largest file of the user's that is compared, in bytes.
 const MAX_MOVED: u64 = 64 * 1024 * 1024;

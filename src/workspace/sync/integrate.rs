@@ -11,10 +11,10 @@ use super::{Sync, refusal};
 use crate::error::{Error, Result};
 use crate::git::{Change, Item, Mode, Oid};
 use crate::model::event::Entity;
+use crate::store::layout::entity_below;
 use crate::store::layout::{LOG, home};
 use crate::store::log::{Log, union};
 use crate::store::project::{redacted, render};
-use crate::workspace::heal::entity_below;
 
 /// Most local commits that are replayed.
 const MAX_COMMITS: usize = 2_000;

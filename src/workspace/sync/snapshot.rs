@@ -18,11 +18,11 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
 use crate::runtime::lock::Lock;
 use crate::store::entity::read_log;
+use crate::store::layout::entity_below;
 use crate::store::layout::{LOG, home, is_archive};
 use crate::store::log::{Log, union};
 use crate::store::project::render;
-use crate::workspace::heal::entity_below;
-use crate::workspace::lint::settings;
+use crate::workspace::check_settings::settings;
 
 /// Why a settings file cannot be read; `None` for one that can, and for other files.
 fn unreadable_settings(below: &str, bytes: &[u8]) -> Option<String> {

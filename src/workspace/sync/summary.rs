@@ -14,9 +14,9 @@ use crate::model::task::{Status, Task};
 use crate::reports::view;
 use crate::rules::fold::fold;
 use crate::rules::lost::{Counts, lost};
+use crate::store::layout::entity_below;
 use crate::store::layout::{LOG, home};
 use crate::store::log::Log;
-use crate::workspace::heal::entity_below;
 
 /// Most tasks that a commit message names.
 const MAX_LINES: usize = 20;

@@ -6,23 +6,26 @@
 
 use std::collections::BTreeMap;
 
-use super::collect::{FIRST_COMMITS, MAX_COMMITS};
-use super::entity_below;
 use super::seen::Seen;
 use crate::error::Result;
 use crate::git::{Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
+use crate::store::layout::entity_below;
 use crate::store::layout::{LOG, home};
 use crate::store::log::Log;
 use crate::workspace::Workspace;
 
+/// Most commits whose differences are looked through for events that vanished.
+pub(super) const MAX_COMMITS: usize = 5_000;
+/// The same in a worktree that was never looked through, which may be a new clone of a long history.
+const FIRST_COMMITS: usize = 1_000;
 /// What git writes into the message of a revert.
 const REVERTS: &str = "This reverts commit ";
 
 /// How a commit removed a task.
 #[derive(Clone, Debug)]
-pub(in crate::workspace) struct Removal {
+pub(super) struct Removal {
     /// The commit, in short.
     pub commit: String,
     /// The task's events as they were before it.
@@ -34,7 +37,7 @@ impl Workspace {
     /// such commit. What a partial clone lacks of their logs is fetched where `fetches` says so, which must not be under the lock.
     ///
     /// Errors: `ERR_GIT` where history cannot be read.
-    pub(in crate::workspace) fn removed_by_commits(&self, fetches: bool) -> Result<BTreeMap<Id, Removal>> {
+    pub(super) fn removed_by_commits(&self, fetches: bool) -> Result<BTreeMap<Id, Removal>> {
         // Where git keeps its objects in a form that is not known, history cannot be asked.
         let Some(repo) = &self.repo else { return Ok(BTreeMap::new()) };
         let Ok(objects) = repo.objects() else { return Ok(BTreeMap::new()) };
@@ -126,7 +129,7 @@ impl Workspace {
     }
 
     /// The store's folder in a commit; `None` too where a clone without trees does not hold it.
-    pub(in crate::workspace) fn plan_in(&self, objects: &Objects, commit: Oid) -> Result<Option<Oid>> {
+    pub(super) fn plan_in(&self, objects: &Objects, commit: Oid) -> Result<Option<Oid>> {
         let top = objects.commit(commit)?.tree;
         if !objects.is_within_reach(top) {
             return Ok(None);

@@ -39,7 +39,7 @@ impl Workspace {
     }
 
     /// Remembers what was looked through. Where that cannot be kept, the next command looks once more.
-    pub(in crate::workspace) fn note_seen(&self, is_whole: bool) {
+    pub(super) fn note_seen(&self, is_whole: bool) {
         let (Some(repo), Some(path)) = (&self.repo, self.seen_path()) else { return };
         let mut whole = self.seen().unwrap_or_default().whole;
         let head = repo.objects().and_then(|objects| objects.head()).ok().and_then(|head| head.commit);
@@ -57,7 +57,7 @@ impl Workspace {
 }
 
 /// Changes whenever git writes its index.
-pub(in crate::workspace) fn mark_text(repo: &Repo) -> String {
+pub(super) fn mark_text(repo: &Repo) -> String {
     let mark = repo.index_mark();
     format!("{} {} {}", mark.size, mark.mtime, mark.inode)
 }

@@ -5,10 +5,13 @@
 
 use std::collections::BTreeSet;
 
+use super::open::newer;
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{check_agent_name, quoted};
 use crate::model::nearest::slip;
 use crate::rules::roles::{Roles, Verb};
+use crate::store::place::{not_text, not_utf8};
+use crate::store::{config, yaml};
 
 /// Names that no agent can have, and rights that are a slip of the pen for one.
 pub(super) fn slips(path: &str, text: &str, roles: &Roles) -> Vec<Finding> {
@@ -47,4 +50,23 @@ fn meant(word: &str) -> Option<&'static str> {
 fn found(path: &str, text: &str, word: &str, said: String) -> Finding {
     let line = text.lines().position(|line| line.contains(word)).map(|n| n + 1);
     Finding::new(Rule::ConfigKey, said).at(path, line)
+}
+
+/// What is odd about the bytes of config.toml or roles.yml.
+pub(super) fn settings(path: &str, below: &str, bytes: &[u8]) -> Vec<Finding> {
+    let invalid = |why: String, line| vec![Finding::new(Rule::ConfigInvalid, why).at(path, line)];
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return invalid(not_text(bytes), not_utf8(bytes).map(|(line, _)| line));
+    };
+    match below {
+        "roles.yml" => match yaml::read::<Roles>(text) {
+            Ok(roles) => slips(path, text, &roles),
+            Err(why) => invalid(why.clone(), yaml::line_in(&why)),
+        },
+        _ => {
+            let (settings, mut findings) = config::combine(&[(path.to_owned(), text.to_owned())]);
+            findings.extend(newer(path, text, &settings));
+            findings
+        }
+    }
 }
