@@ -17,6 +17,6 @@ pub mod store;
 
 pub mod reports;
 
-pub mod workspace;
+pub mod engine;
 
 pub mod cli;

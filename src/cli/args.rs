@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::late::Late;
-use crate::model::command as c;
-use crate::model::query as q;
+use crate::model::{command as c, query as q};
 
 /// A task store for coding agents that lives in the project's own git repository
 #[derive(Parser, Debug)]
@@ -404,7 +403,7 @@ pub struct Lint {
     pub drop_comments: bool,
     /// With --fix: what becomes of tasks whose files were removed
     #[arg(long, value_name = "WHAT", requires = "fix", value_enum)]
-    pub deleted: Option<crate::workspace::Deleted>,
+    pub deleted: Option<crate::engine::Deleted>,
     /// Judge what a commit made now would add: git's index, not the work tree
     #[arg(long, conflicts_with_all = ["fix", "base"])]
     pub staged: bool,

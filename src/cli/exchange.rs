@@ -11,12 +11,12 @@ use super::args::Global;
 use super::human;
 use super::output::{Answer, escape, escape_lines, for_terminal};
 use super::run::raw_events;
+use crate::engine::{self, LeaseNews, MergeInput, Options, SyncOptions, Wanted, Workspace};
 use crate::env::Env;
 use crate::error::{Code, Result};
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::query::{Query, Unheld};
 use crate::model::words::Ref;
-use crate::workspace::{self, LeaseNews, MergeInput, Options, SyncOptions, Wanted, Workspace};
 
 #[derive(Args, Debug)]
 pub struct MergeDriver {
@@ -134,7 +134,7 @@ pub struct Recover {
 
 /// Answers git by the exit code alone: 0 for a clean merge, 1 where a conflict was left.
 pub fn merge_driver(env: &Env, args: &MergeDriver) -> Result<Answer> {
-    let unclear = workspace::merge_driver(
+    let unclear = engine::merge_driver(
         env,
         &MergeInput {
             base: args.base.clone(),
@@ -156,11 +156,11 @@ pub fn merge_driver(env: &Env, args: &MergeDriver) -> Result<Answer> {
 /// Answers git: whatever goes wrong is said and stops no commit.
 pub fn trailer(env: Env, options: Options, args: &Trailer) -> Answer {
     let mut answer = Answer { document: true, ..Answer::default() };
-    let added = match Workspace::open(env, options) {
+    let added = match engine::open(env, options) {
         Err(e) if e.code == Code::NoStore => Ok(Vec::new()),
         opened => opened.and_then(|ws| {
             answer.warnings = ws.settings_warnings();
-            ws.add_trailers(&args.file)
+            engine::git_hooks::trailer::add_trailers(&ws, &args.file)
         }),
     };
     match added {
@@ -171,7 +171,7 @@ pub fn trailer(env: Env, options: Options, args: &Trailer) -> Answer {
 }
 
 pub fn textconv(env: &Env, args: &Textconv) -> Result<Answer> {
-    let text = workspace::textconv(env, &args.file)?;
+    let text = engine::textconv(env, &args.file)?;
     Ok(Answer { human: escape_lines(&text), data: json!({ "text": text }), document: true, ..Answer::default() })
 }
 
@@ -182,7 +182,7 @@ pub fn recover(ws: &Workspace, args: Recover, md: bool) -> Result<Answer> {
         None if args.all => Wanted::All,
         None if !args.events.is_empty() => Wanted::Events(args.events.into_iter().map(Ref).collect()),
         None => {
-            let data = ws.query(&Query::Unheld(args.list))?;
+            let data = engine::query::query(ws, &Query::Unheld(args.list))?;
             let items = data["items"].as_array().into_iter().flatten();
             let quiet = items.filter_map(|item| item["id"].as_str()).collect::<Vec<_>>().join("\n");
             let warnings = data["warnings"].as_array().into_iter().flatten();
@@ -192,7 +192,7 @@ pub fn recover(ws: &Workspace, args: Recover, md: bool) -> Result<Answer> {
             return Ok(Answer { human, markdown: true, data, quiet: Some(quiet), warnings, ..Answer::default() });
         }
     };
-    let back = ws.bring_back(&wanted)?;
+    let back = engine::repair::recover::bring_back(ws, &wanted)?;
     let mut warnings = Vec::new();
     if !back.missing.is_empty() {
         let ids: Vec<String> = back.missing.iter().map(ToString::to_string).collect();
@@ -208,7 +208,7 @@ pub fn recover(ws: &Workspace, args: Recover, md: bool) -> Result<Answer> {
 }
 
 pub fn resolve(ws: &Workspace, args: &Resolve) -> Result<Answer> {
-    let data = json!(ws.heal_all(args.staged)?);
+    let data = json!(engine::repair::heal_all(ws, args.staged)?);
     let mut human = String::new();
     for item in data["items"].as_array().into_iter().flatten() {
         let did: Vec<&str> = item["did"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -262,7 +262,7 @@ pub fn sync(ws: &Workspace, args: &Sync, global: &Global) -> Result<Answer> {
         None => {}
     }
     let options = SyncOptions { plan: args.plan, no_push: args.no_push, set_upstream: args.set_upstream };
-    let report = ws.sync(&options)?;
+    let report = engine::sync::sync(ws, &options)?;
     let mut human = format!("{} on {}\n", report.words(), escape(&report.branch));
     for (arrow, changes) in [("in ", &report.incoming), ("out", &report.outgoing)] {
         for change in changes.iter().take(MAX_LINES) {
@@ -304,13 +304,14 @@ pub fn sync(ws: &Workspace, args: &Sync, global: &Global) -> Result<Answer> {
 const MAX_LINES: usize = 30;
 
 fn pull(ws: &Workspace, args: &SyncPull, global: &Global) -> Result<Answer> {
-    let mut answer = raw_events(global, |show| ws.pull_events(args.since_event_id, args.limit, show))?;
+    let mut answer =
+        raw_events(global, |show| engine::feed::stream::pull_events(ws, args.since_event_id, args.limit, show))?;
     answer.quiet = answer.data["next_cursor"].as_str().map(str::to_owned);
     Ok(answer)
 }
 
 fn push(ws: &Workspace, args: &SyncPush) -> Result<Answer> {
-    let data = ws.push_events(&super::run::read_input(&args.file)?)?;
+    let data = engine::feed::stream::push_events(ws, &super::run::read_input(&args.file)?)?;
     Ok(Answer { human: human::object(&data), data, changed: true, ..Answer::default() })
 }
 
@@ -321,7 +322,7 @@ pub fn watch(ws: &Workspace, args: &Watch) -> Result<Answer> {
         return Ok(Answer { document: true, ..Answer::default() });
     }
     let span = args.span.as_ref().map(|span| Duration::from_millis(span.millis.unsigned_abs()));
-    ws.watch(args.since, span, |entry| {
+    engine::feed::stream::watch(ws, args.since, span, |entry| {
         let mut out = std::io::stdout().lock();
         // Whoever read along and went away has seen enough.
         let gone = writeln!(out, "{}", for_terminal(entry.line.to_string())).and_then(|()| out.flush()).is_err();

@@ -11,12 +11,11 @@ use serde_json::json;
 use super::args::{Global, Lint};
 use super::output::{Answer, escape, for_terminal};
 use super::{human, sarif};
+use crate::engine::{self, Comments, Fix, LintReport, Options, Workspace};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::model::finding::Refused;
-use crate::model::finding::{Finding, Rule, Severity};
+use crate::model::finding::{Finding, Refused, Rule, Severity};
 use crate::model::nearest::near;
-use crate::workspace::{self, Comments, Fix, LintReport, Options, Workspace};
 
 /// Most bytes of a text that is judged.
 const MAX_TEXT: u64 = 128 * 1024 * 1024;
@@ -37,12 +36,12 @@ pub fn without_store(env: &Env, options: &Options, args: &Lint, global: &Global)
             let mut text = Vec::new();
             let read = std::io::stdin().lock().take(MAX_TEXT).read_to_end(&mut text);
             read.map_err(|e| Error::io("read", "standard input".as_ref(), &e))?;
-            match workspace::lint_text(env, options, path, &text) {
+            match engine::lint_text(env, options, path, &text) {
                 Err(e) => return no_folder(env, args, global, e),
                 judged => judged?,
             }
         }
-        None => workspace::lint_staged(env, options)?,
+        None => engine::lint_staged(env, options)?,
     };
     Ok(report.map_or_else(|| no_store(global), |report| answer(&report, global)))
 }
@@ -50,29 +49,32 @@ pub fn without_store(env: &Env, options: &Options, args: &Lint, global: &Global)
 /// Checks an opened store.
 pub fn lint(ws: &Workspace, args: &Lint, global: &Global) -> Result<Answer> {
     let report = match &args.base {
-        Some(base) => ws.lint_since(base)?,
+        Some(base) => engine::lint::base::lint_since(ws, base)?,
         None if args.fix && ws.findings.iter().any(|f| f.rule == Rule::ConfigInvalid) => {
             let why = "nothing was mended: the settings cannot be read whole, so that it is not known what is allowed";
-            LintReport { refused: vec![Refused { message: why.into(), ..Refused::default() }], ..ws.lint()? }
+            LintReport {
+                refused: vec![Refused { message: why.into(), ..Refused::default() }],
+                ..engine::lint::lint(ws)?
+            }
         }
         None if args.fix => {
             let comments = if args.drop_comments { Comments::Drop } else { Comments::Keep };
-            ws.lint_fix(Fix { comments, deleted: args.deleted.unwrap_or_default() })?
+            engine::lint::fix::lint_fix(ws, Fix { comments, deleted: args.deleted.unwrap_or_default() })?
         }
-        None => ws.lint()?,
+        None => engine::lint::lint(ws)?,
     };
     Ok(answer(&report, global))
 }
 
 /// Answers where the work tree has no store: one that a revision has may be missed.
 pub fn nowhere(env: &Env, args: &Lint, global: &Global) -> Result<Answer> {
-    let report = args.base.as_ref().map(|base| workspace::lint_dropped(env, base)).transpose()?.flatten();
+    let report = args.base.as_ref().map(|base| engine::lint_dropped(env, base)).transpose()?.flatten();
     Ok(report.map_or_else(|| no_store(global), |report| answer(&report, global)))
 }
 
 /// Answers where no store can be opened: where it is no folder that is a finding like any other.
 pub fn no_folder(env: &Env, args: &Lint, global: &Global, e: Error) -> Result<Answer> {
-    let report = workspace::lint_no_folder(env, args.base.as_deref(), &e)?;
+    let report = engine::lint_no_folder(env, args.base.as_deref(), &e)?;
     report.map_or(Err(e), |report| Ok(answer(&report, global)))
 }
 

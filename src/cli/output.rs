@@ -9,10 +9,11 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+pub use crate::model::plain::{escape, escape_lines};
+
 use super::args::Global;
 use crate::error::{Error, Result};
 use crate::model::plain::{code_block, inert_json, inert_lines};
-pub use crate::model::plain::{escape, escape_lines};
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use super::args::{
 use super::late::Late;
 use super::output::{Answer, Form, Out, escape, form, print, print_error, warn};
 use super::{changes, exchange, help, human, lint, review, work};
-
+use crate::engine::{self, Driver, Options, Reply, Request, Workspace};
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
 use crate::model::command::{BatchOp, Claim, Command};
@@ -26,7 +26,6 @@ use crate::model::json;
 use crate::model::query::{self, Query, TaskGet, TaskList, TaskPath};
 use crate::model::words::{OptionalTaskRef, Ref};
 use crate::rules::decide::Subject;
-use crate::workspace::{self, Driver, Options, Reply, Workspace};
 
 /// Runs the program.
 pub fn run(argv: Vec<OsString>) -> ExitCode {
@@ -95,10 +94,12 @@ fn start_log(env: &Env) {
 fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
     let options = Options {
         store: global.store.clone(),
-        agent: global.agent.clone(),
-        session: global.session.clone(),
-        correlation_id: global.correlation_id.clone(),
-        plan_id: global.plan_id.clone(),
+        request: Request {
+            agent: global.agent.clone(),
+            session: global.session.clone(),
+            correlation_id: global.correlation_id.clone(),
+            plan_id: global.plan_id.clone(),
+        },
     };
     match verb {
         Verb::Init(Late(args)) => return init(&env, &options, &args),
@@ -115,7 +116,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         _ => {}
     }
     let around = env.again();
-    let mut ws = match (Workspace::open(env, options), &verb) {
+    let ws = match (engine::open(env, options), &verb) {
         // A hook must be able to run lint anywhere.
         (Err(e), Verb::Lint(Late(args))) if e.code == Code::NoStore && global.store.is_none() => {
             return lint::nowhere(&around, args, global);
@@ -123,22 +124,22 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         (Err(e), Verb::Lint(Late(args))) => return lint::no_folder(&around, args, global, e),
         // The same hook repairs a merge first.
         (Err(e), Verb::Resolve(Late(args))) if args.staged && e.code == Code::NoStore && global.store.is_none() => {
-            return Ok(Answer { data: json!(workspace::Healed::default()), ..Answer::default() });
+            return Ok(Answer { data: json!(engine::Healed::default()), ..Answer::default() });
         }
         // A pull request that drops the plan is reviewed like any other.
         (Err(e), Verb::Review(Late(args)))
             if matches!(e.code, Code::NoStore | Code::Corrupt) && global.store.is_none() =>
         {
-            let data = workspace::review_dropped(&around, args)?;
+            let data = engine::review_dropped(&around, args)?;
             return data.map_or(Err(e), |data| review_answer(data, args.limit, args.all, global));
         }
         (opened, _) => opened?,
     };
     // Lint lists all of it itself.
     let is_lint = matches!(verb, Verb::Lint(_));
-    let done = carry_out(&mut ws, verb, global);
+    let done = carry_out(&ws, verb, global);
     if !is_lint {
-        ws.notice_vanished();
+        engine::repair::lost_events::notice_vanished(&ws);
     }
     let mut notices = if is_lint { Vec::new() } else { ws.settings_warnings() };
     notices.extend(ws.take_notices());
@@ -146,7 +147,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
     notices.retain(|notice| !answer.warnings.contains(notice));
     answer.warnings.extend(notices);
     if !answer.changed
-        && let Some(warning) = ws.sign_of_life()
+        && let Some(warning) = engine::commit::sessions::sign_of_life(&ws)
         && !answer.warnings.contains(&warning)
     {
         answer.warnings.push(warning);
@@ -154,7 +155,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
     Ok(answer)
 }
 
-fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> {
+fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Answer> {
     let md = global.format.as_deref() == Some("md");
     match verb {
         Verb::Task(Late(verb)) => task(ws, verb, global),
@@ -197,7 +198,7 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
             list(ws, &Query::Stale(args), columns, md)
         }
         Verb::Agent(Late(AgentVerb::Register(args))) if args.new_key => {
-            ws.register_with_new_key(args.what).map(answer_to)
+            engine::commit::keys::register_with_new_key(ws, args.what).map(answer_to)
         }
         Verb::Agent(Late(AgentVerb::Register(args))) => change(ws, &Command::AgentRegister(args.what)),
         Verb::Agent(Late(AgentVerb::List)) => {
@@ -223,10 +224,10 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
         Verb::Log(Late(mut args)) => {
             // Whoever only looks back acts as nobody: here --agent means whose doings are asked for.
             args.by = args.by.or_else(|| global.agent.clone());
-            events(global, |show| ws.log(&args, show))
+            events(global, |show| engine::query::log(ws, &args, show))
         }
         Verb::Blame(Late(args)) => {
-            let data = ws.query(&Query::Blame(args))?;
+            let data = engine::query::query(ws, &Query::Blame(args))?;
             Ok(Answer {
                 human: human::blame(&data, md),
                 markdown: true,
@@ -242,13 +243,13 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
             change(ws, &Command::ConflictsKeep(args))
         }
         Verb::Conflicts(Late(ConflictsArgs { list, .. })) => {
-            let data = ws.query(&Query::Conflicts(list))?;
+            let data = engine::query::query(ws, &Query::Conflicts(list))?;
             let events = data["items"].as_array().into_iter().flatten().filter_map(|i| i["lost"]["event"].as_str());
             let quiet = Some(events.collect::<Vec<_>>().join("\n"));
             Ok(Answer { human: human::conflicts(&data, md), markdown: true, data, quiet, ..Answer::default() })
         }
         Verb::Diff(Late(args)) => {
-            let data = ws.query(&Query::Diff(args))?;
+            let data = engine::query::query(ws, &Query::Diff(args))?;
             let quiet = Some(changes::ids(&data));
             Ok(Answer { human: changes::diff(&data, md), markdown: true, quiet, data, ..Answer::default() })
         }
@@ -256,16 +257,16 @@ fn carry_out(ws: &mut Workspace, verb: Verb, global: &Global) -> Result<Answer> 
         Verb::Undo(Late(args)) => change(ws, &Command::Undo(args)),
         Verb::Lint(Late(args)) => lint::lint(ws, &args, global),
         Verb::Doctor => {
-            let data = ws.query(&Query::Doctor)?;
+            let data = engine::query::query(ws, &Query::Doctor)?;
             let exit = u8::from(data["healthy"] != true);
             Ok(Answer { human: human::checks(&data), data, exit, ..Answer::default() })
         }
         Verb::Stats => {
-            let data = ws.query(&Query::Stats)?;
+            let data = engine::query::query(ws, &Query::Stats)?;
             Ok(Answer { human: human::object(&data), data, ..Answer::default() })
         }
         Verb::Import(Late(args)) => {
-            let data = ws.import(&args.from, &read_input(&args.file)?)?;
+            let data = engine::import::import(ws, &args.from, &read_input(&args.file)?)?;
             let warnings = warnings_in(&data);
             Ok(Answer { human: human::object(&data["added"]), data, warnings, changed: true, ..Answer::default() })
         }
@@ -295,7 +296,7 @@ fn document(text: String) -> Answer {
 
 /// Carries out a change and shows what it made.
 fn change(ws: &Workspace, command: &Command) -> Result<Answer> {
-    ws.execute(command).map(answer_to)
+    engine::commit::write::execute(ws, command).map(answer_to)
 }
 
 fn answer_to(reply: Reply) -> Answer {
@@ -321,7 +322,7 @@ fn answer_to(reply: Reply) -> Answer {
 }
 
 fn show(ws: &Workspace, args: TaskGet) -> Result<Answer> {
-    let data = ws.query(&Query::TaskGet(args))?;
+    let data = engine::query::query(ws, &Query::TaskGet(args))?;
     let quiet = data["id"].as_str().map(str::to_owned);
     let warnings = unrecorded(ws, &data["id"]);
     Ok(Answer { human: human::task(&data), data, quiet, warnings, ..Answer::default() })
@@ -330,11 +331,14 @@ fn show(ws: &Workspace, args: TaskGet) -> Result<Answer> {
 /// What the task's file says that its events do not, and which lines of its log are damaged.
 fn unrecorded(ws: &Workspace, id: &Value) -> Vec<String> {
     let Some(id) = id.as_str().and_then(|id| id.parse().ok()) else { return Vec::new() };
-    ws.unrecorded(id).into_iter().chain(ws.damaged_lines(id)).collect()
+    engine::commit::hand_edits::record::unrecorded(ws, id)
+        .into_iter()
+        .chain(engine::commit::hand_edits::record::damaged_lines(ws, id))
+        .collect()
 }
 
 fn list(ws: &Workspace, query: &Query, columns: &[&str], md: bool) -> Result<Answer> {
-    let data = ws.query(query)?;
+    let data = engine::query::query(ws, query)?;
     let ids = data["items"].as_array().into_iter().flatten().filter_map(|i| i["id"].as_str().or(i["name"].as_str()));
     let quiet = Some(ids.collect::<Vec<_>>().join("\n"));
     Ok(Answer { human: human::table(&data, columns, md), markdown: true, data, quiet, ..Answer::default() })
@@ -345,7 +349,7 @@ fn tasks(ws: &Workspace, query: TaskList, global: &Global) -> Result<Answer> {
     if global.quiet || form(global, false)? == Form::Human {
         return list(ws, &Query::TaskList(query), LIST_COLUMNS, global.format.as_deref() == Some("md"));
     }
-    let (items, data) = ws.list(&query, |items: &mut String, item| {
+    let (items, data) = engine::query::list(ws, &query, |items: &mut String, item| {
         items.push_str(&item);
         items.push('\n');
     })?;
@@ -399,7 +403,7 @@ fn task(ws: &Workspace, verb: TaskVerb, global: &Global) -> Result<Answer> {
         TaskVerb::Get(Late(args)) => return show(ws, args),
         TaskVerb::List(Late(args)) => return tasks(ws, args, global),
         TaskVerb::Path(Late(args)) => {
-            let data = ws.query(&Query::TaskPath(args))?;
+            let data = engine::query::query(ws, &Query::TaskPath(args))?;
             let path = data["path"].as_str().unwrap_or_default().to_owned();
             return Ok(Answer { human: format!("{path}\n"), quiet: Some(path), data, ..Answer::default() });
         }
@@ -457,16 +461,15 @@ fn explained_lines(data: &Value) -> String {
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Shows or takes the next task; with `--wait` asks again when something may have changed, until the time is over.
-fn next(ws: &mut Workspace, args: &NextArgs) -> Result<Answer> {
+fn next(ws: &Workspace, args: &NextArgs) -> Result<Answer> {
     let claim_any = Command::Claim(Claim { id: OptionalTaskRef(None), ttl: args.ttl, here: args.here });
     let Some(most) = args.wait else {
         return if args.claim { claim(ws, &claim_any, args.explain) } else { show_next(ws, args) };
     };
     ws.settle_in();
-    let ws = &*ws;
     let mut nothing: Option<Answer> = None;
     let mut looked = Instant::now();
-    let found = ws.await_work(Duration::from_millis(most.millis.unsigned_abs()), || {
+    let found = engine::feed::wakeup::await_work(ws, Duration::from_millis(most.millis.unsigned_abs()), || {
         // Only the first claim is made without a look: those that wait must not all take the lock for nothing.
         let mut answer =
             if args.claim && nothing.is_none() { claim(ws, &claim_any, args.explain)? } else { show_next(ws, args)? };
@@ -477,10 +480,10 @@ fn next(ws: &mut Workspace, args: &NextArgs) -> Result<Answer> {
             // What another clone pushed can be claimed only once it is here.
             let is_first = nothing.is_none();
             let behind = if is_first && args.claim {
-                ws.behind()
+                engine::commit::confirmation::behind(ws)
             } else if is_first || looked.elapsed() >= LOOK_EVERY {
                 looked = Instant::now();
-                ws.look_for_more()
+                engine::commit::confirmation::look_for_more(ws)
             } else {
                 None
             };
@@ -500,7 +503,7 @@ fn next(ws: &mut Workspace, args: &NextArgs) -> Result<Answer> {
 }
 
 fn show_next(ws: &Workspace, args: &NextArgs) -> Result<Answer> {
-    let mut data = ws.query(&Query::Next(query::Next { explain: args.explain, here: args.here }))?;
+    let mut data = engine::query::query(ws, &Query::Next(query::Next { explain: args.explain, here: args.here }))?;
     let warnings = warnings_in(&data["reasons"]);
     if data["task"].is_null() {
         return Ok(Answer { warnings, ..nothing_ready(data["reasons"].take()) });
@@ -522,9 +525,9 @@ fn show_next(ws: &Workspace, args: &NextArgs) -> Result<Answer> {
 }
 
 fn claim(ws: &Workspace, command: &Command, explain: bool) -> Result<Answer> {
-    let reply = ws.execute(command)?;
+    let reply = engine::commit::write::execute(ws, command)?;
     if reply.data.is_null() {
-        let mut answer = nothing_ready(ws.why_nothing(&reply.passed, explain)?);
+        let mut answer = nothing_ready(engine::query::why_nothing(ws, &reply.passed, explain)?);
         answer.warnings = reply.warnings;
         return Ok(answer);
     }
@@ -606,7 +609,7 @@ fn reviewed(ws: &Workspace, args: query::Review, global: &Global) -> Result<Answ
         // Ids are short: they come all at once.
         false => query::Review { all: all || (global.quiet && limit.is_none()), ..args },
     };
-    review_answer(ws.query(&Query::Review(asked))?, limit, all, global)
+    review_answer(engine::query::query(ws, &Query::Review(asked))?, limit, all, global)
 }
 
 fn review_answer(data: Value, limit: Option<u64>, all: bool, global: &Global) -> Result<Answer> {
@@ -618,14 +621,14 @@ fn review_answer(data: Value, limit: Option<u64>, all: bool, global: &Global) ->
 }
 
 fn brief(ws: &Workspace, args: query::Brief) -> Result<Answer> {
-    let data = ws.query(&Query::Brief(args))?;
+    let data = engine::query::query(ws, &Query::Brief(args))?;
     let human = super::output::escape_lines(data["text"].as_str().unwrap_or_default());
     let warnings = unrecorded(ws, &data["task"]["id"]);
     Ok(Answer { human, markdown: true, data, warnings, ..Answer::default() })
 }
 
 fn graph(ws: &Workspace, args: &query::Graph, global: &Global) -> Result<Answer> {
-    let drawing = ws.drawing(args)?;
+    let drawing = engine::query::drawing(ws, args)?;
     if form(global, false)? != Form::Human {
         let whole = serde_json::to_string(&drawing)
             .map_err(|e| Error::new(Code::Io, format!("the plan cannot be written as JSON: {e}")))?;
@@ -691,7 +694,7 @@ fn batch_op(number: usize, step: &Value) -> Result<BatchOp> {
 }
 
 fn plan_apply(ws: &Workspace, file: &str, dry_run: bool) -> Result<Answer> {
-    let data = ws.plan_apply(&read_input(file)?, dry_run)?;
+    let data = engine::commit::plan::plan_apply(ws, &read_input(file)?, dry_run)?;
     let mut human = String::new();
     for change in data["changes"].as_array().into_iter().flatten() {
         let text = |key: &str| change[key].as_str().map(escape).unwrap_or_default();
@@ -714,9 +717,9 @@ fn field_change(change: &Value) -> String {
 }
 
 fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {
-    let mut report = workspace::init(env, options, args.agents_md.then_some(help::AGENTS_MD), !args.no_driver)?;
+    let mut report = engine::init(env, options, args.agents_md.then_some(help::AGENTS_MD), !args.no_driver)?;
     if args.hooks {
-        report.created.extend(workspace::install_hooks(env)?);
+        report.created.extend(engine::install_hooks(env)?);
     }
     let mut human = if report.created.is_empty() {
         format!("{} is there already\n", escape(&report.path))
@@ -732,7 +735,7 @@ fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {
 
 /// What an agent needs in its context, and the state of the plan in two lines.
 fn prime(ws: &Workspace) -> Result<Answer> {
-    let stats = ws.query(&Query::Stats)?;
+    let stats = engine::query::query(ws, &Query::Stats)?;
     let me = ws.asker().unwrap_or_else(|| "not known; set AGENTPM_AGENT".into());
     let counts = stats["by_status"]
         .as_object()
@@ -743,7 +746,7 @@ fn prime(ws: &Workspace) -> Result<Answer> {
         stats["tasks"],
         counts.filter(|c| !c.is_empty()).unwrap_or_else(|| "none yet".into()),
         stats["ready"],
-        if ws.driver() == Some(Driver::Unset) { help::NO_DRIVER } else { "" }
+        if engine::git_hooks::hooks::driver(ws) == Some(Driver::Unset) { help::NO_DRIVER } else { "" }
     );
     Ok(document(text))
 }
@@ -754,9 +757,9 @@ fn edit(ws: &Workspace, args: &TaskPath) -> Result<Answer> {
             "use agentpm task update, or edit the file that agentpm task path names and run agentpm lint --fix",
         ));
     }
-    let id = ws.resolve(&Ref(args.id.0.clone()))?;
+    let id = engine::view::read::resolve(ws, &Ref(args.id.0.clone()))?;
     let editor = ws.env.var("VISUAL").or_else(|| ws.env.var("EDITOR")).unwrap_or("vi").to_owned();
-    let path = ws.query(&Query::TaskPath(args.clone()))?;
+    let path = engine::query::query(ws, &Query::TaskPath(args.clone()))?;
     let path = path["path"].as_str().unwrap_or_default().to_owned();
     let before = files::read_outside(path.as_ref(), MAX_INPUT).map_err(|e| Error::io("read", path.as_ref(), &e))?;
     let mut draft = tempfile::Builder::new()
@@ -770,7 +773,7 @@ fn edit(ws: &Workspace, args: &TaskPath) -> Result<Answer> {
     if after != before {
         let before = String::from_utf8(before).map_err(|_| Error::validation(format!("{path} is not valid UTF-8")))?;
         let text = String::from_utf8(after).map_err(|_| Error::validation("the edited text is not valid UTF-8"))?;
-        if let Err(e) = ws.absorb_text(id, &text, &before) {
+        if let Err(e) = engine::commit::hand_edits::record::absorb_text(ws, id, &text, &before) {
             let kept = draft.into_temp_path().keep().map(|p| p.display().to_string()).unwrap_or_default();
             return Err(e.hint(format!("your draft is kept at {kept}")));
         }
@@ -823,10 +826,10 @@ fn schema(args: &Schema) -> Result<Answer> {
             let names: Vec<&str> = operations.iter().map(|(op, _)| *op).collect();
             json!({ "schemas": ["task-file", "config", "roles", "task", "errors", "rules"], "operations": names })
         }
-        Some("task-file") => workspace::schema::task_file(),
-        Some("config") => workspace::schema::config(),
-        Some("roles") => workspace::schema::roles(),
-        Some("task") => workspace::task_schema(),
+        Some("task-file") => engine::schema::task_file(),
+        Some("config") => engine::schema::config(),
+        Some("roles") => engine::schema::roles(),
+        Some("task") => engine::task_schema(),
         Some("errors") => Code::ALL.iter().map(|code| json!({ "code": code, "exit": code.exit() })).collect(),
         Some("rules") => Rule::ALL
             .iter()

@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::{Answer, escape};
+use crate::engine::{self, WorkOrder, Workspace};
 use crate::error::Result;
 use crate::model::words::{Duration, Ref, TaskRef};
-use crate::workspace::{WorkOrder, Workspace};
 
 #[derive(Args, Debug)]
 pub struct Work {
@@ -28,10 +28,10 @@ pub struct Work {
     pub command: Vec<OsString>,
 }
 
-pub fn work(ws: &mut Workspace, args: Work) -> Result<Answer> {
+pub fn work(ws: &Workspace, args: Work) -> Result<Answer> {
     let order =
         WorkOrder { task: Ref(args.id.0), ttl: args.ttl, grace: args.grace, done: args.done, command: args.command };
-    let end = ws.work(&order)?;
+    let end = engine::exec::work(ws, &order)?;
     Ok(Answer {
         data: json!(end),
         human: format!("agentpm: {}\n", escape(&end.words())),

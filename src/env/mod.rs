@@ -5,9 +5,9 @@
 //! Refuses to know: what a task is.
 #![expect(clippy::disallowed_methods, reason = "this is the seam through which they come in")]
 
-pub mod apart;
 pub mod files;
 pub mod foreground;
+pub mod parallel;
 pub mod process;
 pub mod progress;
 

@@ -2,7 +2,7 @@
 //!
 //! Promises: a door builds a [`Command`] and nothing else; arguments of the command line, keys of a batch and the published
 //! schema are the same fields with the same words. Doc comments are the help texts.
-//! Refuses to know: whether a change is allowed (`rules::decide`) and how it is carried out (`workspace`).
+//! Refuses to know: whether a change is allowed (`rules::decide`) and how it is carried out (`engine`).
 
 use clap::Args;
 use schemars::JsonSchema;
@@ -600,7 +600,7 @@ pub struct BatchOp {
 
 macro_rules! commands {
     ($($variant:ident = $op:literal),* $(,)?) => {
-        /// A change, as every door hands it to `Workspace::execute`.
+        /// A change, as every door hands it to `engine::execute`.
         #[derive(Clone, Debug)]
         #[expect(missing_docs, reason = "each variant is documented on the struct of the same name")]
         pub enum Command {

@@ -166,7 +166,8 @@ pub fn slug(name: &str) -> Option<String> {
     // Part of the name is not in the slug: a digest of it keeps two such names apart.
     let digest = Sha256::digest(name.trim().as_bytes());
     let mark: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    (!name.trim().is_empty()).then(|| format!("{}-{mark}", if cut.is_empty() { "agent" } else { cut }))
+    let is_name = name.chars().any(|c| !c.is_whitespace() && !matches!(c, '-' | '.' | '_'));
+    is_name.then(|| format!("{}-{mark}", if cut.is_empty() { "agent" } else { cut }))
 }
 
 /// Longest part of a name that a slug holds, so that a mark fits behind it.

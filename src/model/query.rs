@@ -321,7 +321,7 @@ pub struct Unheld {
     pub cursor: Option<String>,
 }
 
-/// A question, as every door hands it to `Workspace::query`.
+/// A question, as every door hands it to `engine::query`.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each variant is documented on the struct of the same name")]
 pub enum Query {

@@ -1,7 +1,7 @@
 //! Hand edits that two clones recorded: each found the same edit in the same commit before it saw the events of the other.
 //!
 //! Guarantees that of several events that record one edit the first in order adds the entry, and that the others stand for it.
-//! Leaves to others: which edits a file holds (`workspace::hand_edits`), and what an event does (`rules::fold`).
+//! Leaves to others: which edits a file holds (`engine::commit::hand_edits`), and what an event does (`rules::fold`).
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params, params_from_iter};
 
-use crate::env::apart;
+use crate::env::parallel;
 use crate::error::{Error, Result};
 use crate::model::id::Id;
 use crate::model::search::text::text_of;
@@ -131,7 +131,7 @@ fn docs_after(db: &Connection, mark: i64) -> rusqlite::Result<Vec<Doc>> {
 }
 
 fn read_all(docs: &[Doc]) -> Result<Vec<(i64, Id, String)>> {
-    apart::each(docs, |(n, id, doc)| Ok((*n, *id, text_of(&super::index::read_doc(doc).map_err(failed)?))))
+    parallel::map(docs, |(n, id, doc)| Ok((*n, *id, text_of(&super::index::read_doc(doc).map_err(failed)?))))
 }
 
 fn look(db: &Connection, texts: &[String]) -> rusqlite::Result<BTreeSet<Id>> {

@@ -16,8 +16,8 @@ use serde_json::value::RawValue;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use crate::env::apart;
 use crate::env::files::Mark;
+use crate::env::parallel;
 use crate::env::progress::Progress;
 use crate::error::{Code, Error, Result};
 use crate::model::event::Entry;
@@ -119,7 +119,8 @@ impl Index {
         self.over.take();
         let known = self.known().map_err(failed)?;
         let (folders, _) = store.task_folders()?;
-        let judged = apart::each(&folders, |id| Ok(pending.contains_key(id) || is_stale(store, *id, known.get(id))?))?;
+        let judged =
+            parallel::map(&folders, |id| Ok(pending.contains_key(id) || is_stale(store, *id, known.get(id))?))?;
         let mut stale: Vec<Id> = folders.iter().zip(judged).filter(|(_, stale)| *stale).map(|(id, _)| *id).collect();
         stale.extend(pending.keys().filter(|id| folders.binary_search(id).is_err()));
         let present: BTreeSet<Id> = folders.into_iter().chain(pending.keys().copied()).collect();
@@ -240,7 +241,7 @@ impl Index {
         let is_empty = !tx.prepare_cached("SELECT 1 FROM file LIMIT 1")?.exists([])?;
         let progress = Progress::of("reading the plan", stale.len());
         for some in stale.chunks(AT_ONCE) {
-            let read = apart::each(some, |id| {
+            let read = parallel::map(some, |id| {
                 progress.step();
                 Reading::of(store, *id, pending.get(id).map_or(&[], Vec::as_slice))
             })?;

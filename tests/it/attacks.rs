@@ -236,8 +236,8 @@ fn a_field_of_a_newer_version_is_kept() {
 
 #[test]
 fn an_edit_made_while_another_is_taken_in_is_not_lost() {
+    use agentpm::engine::{self, Options};
     use agentpm::env::Env;
-    use agentpm::workspace::{Options, Workspace};
 
     let room = Sandbox::new();
     let id = room.task("one", &[]);
@@ -246,10 +246,10 @@ fn an_edit_made_while_another_is_taken_in_is_not_lost() {
         (before.replace("title: one", "title: draft"), before.replace("title: one", "title: meanwhile"));
     fs::write(room.yaml_of(&id), &meanwhile).unwrap();
     let vars = [("AGENTPM_AGENT".to_owned(), "ada".to_owned())].into();
-    let ws = Workspace::open(Env::new(vars, room.repo()).unwrap(), Options::default()).unwrap();
-    let refused = ws.absorb_text(id.parse().unwrap(), &draft, &before).unwrap_err();
+    let ws = engine::open(Env::new(vars, room.repo()).unwrap(), Options::default()).unwrap();
+    let refused = engine::absorb_text(&ws, id.parse().unwrap(), &draft, &before).unwrap_err();
     assert_eq!(refused.code.as_str(), "ERR_CONFLICT");
     assert_eq!(fs::read_to_string(room.yaml_of(&id)).unwrap(), meanwhile);
-    ws.absorb_text(id.parse().unwrap(), &meanwhile, &meanwhile).unwrap();
+    engine::absorb_text(&ws, id.parse().unwrap(), &meanwhile, &meanwhile).unwrap();
     assert_eq!(room.get(&id)["title"], "meanwhile");
 }

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use agentpm::engine::{self, Comments, Deleted, Fix, LintReport, Options, Workspace};
 use agentpm::env::Env;
 use agentpm::model::event::{MAX_LINE, parse_line};
 use agentpm::model::finding::Finding;
 use agentpm::model::yaml::render_task;
-use agentpm::workspace::{Comments, Deleted, Fix, LintReport, Options, Workspace};
 
 use crate::sandbox::{Sandbox, sealed_vars};
 
@@ -474,7 +474,7 @@ fn open(room: &Sandbox, repo: &Path) -> agentpm::error::Result<Workspace> {
         sealed_vars(&room.home()).into_iter().map(|(k, v)| (k.to_owned(), v.into_string().unwrap())).collect();
     vars.insert("AGENTPM_AGENT".into(), "ada".into());
     vars.insert("AGENTPM_SEED".into(), "fuzzed".into());
-    Workspace::open(Env::new(vars, repo.to_owned()).unwrap(), Options::default())
+    engine::open(Env::new(vars, repo.to_owned()).unwrap(), Options::default())
 }
 
 /// What is the same in every case.
@@ -490,7 +490,7 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn whole(&self, ws: &Workspace) -> BTreeMap<String, String> {
-        let index = ws.index().unwrap();
+        let index = engine::index(ws).unwrap();
         let tasks = index.all_ids().unwrap().into_iter().map(|id| index.task(id).unwrap().unwrap());
         let with_events = tasks.filter(|task| task.version > 0);
         with_events.map(|task| (task.id.to_string(), render_task(&task))).collect()
@@ -517,7 +517,7 @@ impl Stage<'_> {
                 return wrong;
             }
         };
-        let report = match ws.lint() {
+        let report = match engine::lint(&ws) {
             Ok(report) => report,
             Err(e) => {
                 wrong.push(format!("lint failed: {} {}", e.code.as_str(), e.message));
@@ -534,7 +534,7 @@ impl Stage<'_> {
                 continue;
             }
             // A line may have become another whose effect is the same: only history knows.
-            let since = since.get_or_insert_with(|| ws.lint_since("HEAD").map(|report| fresh(&report)));
+            let since = since.get_or_insert_with(|| engine::lint_since(&ws, "HEAD").map(|report| fresh(&report)));
             if !since.as_ref().is_ok_and(|found| found.iter().any(|f| names(f, path))) {
                 wrong.push(format!("{} is not named", path.display()));
             }
@@ -577,7 +577,7 @@ impl Stage<'_> {
     fn mend(&self, now: &Tree, changed: &BTreeSet<PathBuf>) -> Vec<String> {
         let copy = self.copy();
         let Ok(ws) = open(self.room, &copy.path().join("repo")) else { return Vec::new() };
-        match ws.lint_fix(Fix { comments: Comments::Keep, deleted: Deleted::Restore }) {
+        match engine::lint_fix(&ws, Fix { comments: Comments::Keep, deleted: Deleted::Restore }) {
             Ok(_) => self.nothing_dropped(copy.path(), now, changed),
             Err(e) => vec![format!("lint --fix failed: {} {}", e.code.as_str(), e.message)],
         }
@@ -699,7 +699,7 @@ fn a_damaged_store_is_read_named_and_mended_without_loss() {
     let mut stage =
         Stage { room: &room, ids: &ids, good: tree(&room.store()), before: BTreeSet::new(), tasks: BTreeMap::new() };
     let ws = open(&room, &room.repo()).unwrap();
-    stage.before = ws.lint().unwrap().findings.iter().map(key).collect();
+    stage.before = engine::lint(&ws).unwrap().findings.iter().map(key).collect();
     stage.tasks = stage.whole(&ws);
     assert_eq!(stage.tasks.len(), ids.len());
     drop(ws);

@@ -58,6 +58,7 @@ mod recover;
 mod removed;
 mod repacked;
 mod replicas;
+mod requests;
 mod review;
 mod review_around;
 mod review_rules;

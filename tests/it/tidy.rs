@@ -1,6 +1,6 @@
 //! Hygiene as ordinary tests: layers, documents, and words that do not belong here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 fn root() -> &'static Path {
@@ -30,8 +30,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("runtime", &["env", "model", "rules"]),
     ("store", &["env", "model", "rules"]),
     ("reports", &["model", "rules"]),
-    ("workspace", &["env", "model", "rules", "git", "runtime", "store", "reports"]),
-    ("cli", &["env", "model", "rules", "workspace"]),
+    ("engine", &["env", "model", "rules", "git", "runtime", "store", "reports"]),
+    ("cli", &["env", "model", "rules", "engine"]),
 ];
 
 #[test]
@@ -55,6 +55,113 @@ fn imports_run_downwards_only() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The code of a file, without its tests and comments.
+fn code_of(file: &Path) -> String {
+    let text = read(file);
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The modules of the engine that each of them names, with a file that does.
+fn engine_imports() -> BTreeMap<String, BTreeMap<String, String>> {
+    let engine = root().join("src/engine");
+    let mut imports: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for file in files_below(&engine, ".rs") {
+        let place = file.strip_prefix(&engine).unwrap().to_owned();
+        let Some(module) = place.parent().and_then(|folder| folder.iter().next()) else { continue };
+        let module = module.to_string_lossy().into_owned();
+        let code = code_of(&file);
+        let mut named = BTreeSet::new();
+        for part in code.split("crate::engine::").skip(1) {
+            let list = match part.strip_prefix('{') {
+                Some(list) => list.split("};").next().unwrap_or_default(),
+                None => part.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default(),
+            };
+            let mut depth = 0;
+            let mut name = String::new();
+            for c in list.chars().chain([',']) {
+                match c {
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => {
+                        named.insert(name.trim().split("::").next().unwrap_or_default().to_owned());
+                        name.clear();
+                    }
+                    c if depth == 0 => name.push(c),
+                    _ => {}
+                }
+            }
+        }
+        let of_module = imports.entry(module.clone()).or_default();
+        for other in named.into_iter().filter(|other| *other != module && !other.is_empty()) {
+            of_module.entry(other).or_insert_with(|| place.display().to_string());
+        }
+    }
+    imports
+}
+
+#[test]
+fn the_modules_of_the_engine_form_no_cycle() {
+    let imports = engine_imports();
+    assert!(imports.len() > 5, "{imports:?}");
+    let mut left = imports.clone();
+    // Whatever uses only what was taken away before can be taken away.
+    loop {
+        let free: Vec<String> = left
+            .iter()
+            .filter(|(_, uses)| uses.keys().all(|used| !left.contains_key(used)))
+            .map(|(m, _)| m.clone())
+            .collect();
+        if free.is_empty() {
+            break;
+        }
+        free.iter().for_each(|module| drop(left.remove(module)));
+    }
+    assert!(left.is_empty(), "these modules of the engine use one another: {left:#?}");
+}
+
+#[test]
+fn no_module_is_more_than_a_part_of_the_whole() {
+    let lines = |folder: &Path| files_below(folder, ".rs").iter().map(|file| read(file).lines().count()).sum::<usize>();
+    let whole = lines(&root().join("src"));
+    let modules = ["model", "env", "rules", "git", "runtime", "store", "reports", "cli"].map(|m| m.to_owned());
+    let engine = engine_imports().into_keys().map(|module| format!("engine/{module}"));
+    for module in modules.into_iter().chain(engine) {
+        let part = lines(&root().join("src").join(&module));
+        assert!(part * 100 <= whole * 16, "{module} has {part} of {whole} lines");
+    }
+}
+
+/// Acyclic imports mean acyclic calls only where a method stands in the module of its type.
+#[test]
+fn inherent_methods_stand_in_the_module_of_their_type() {
+    let src = root().join("src");
+    let module = |file: &Path| {
+        let parts: Vec<String> =
+            file.strip_prefix(&src).unwrap().iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        let depth = if parts[0] == "engine" { 2 } else { 1 };
+        parts[..depth.min(parts.len())].join("/")
+    };
+    let mut types: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut impls = Vec::new();
+    for file in files_below(&src, ".rs") {
+        for line in code_of(&file).lines() {
+            let words = || line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+            if let Some(name) = words().skip_while(|word| !matches!(*word, "struct" | "enum")).nth(1) {
+                types.entry(name.to_owned()).or_default().insert(module(&file));
+            }
+            let Some(rest) = line.strip_prefix("impl").filter(|rest| !rest.contains(" for ")) else { continue };
+            let rest = rest.strip_prefix('<').map_or(rest, |rest| rest.split_once("> ").map_or("", |(_, rest)| rest));
+            let name: String = rest.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            impls.push((name, module(&file), file.clone()));
+        }
+    }
+    assert!(impls.len() > 100);
+    for (name, at, file) in impls.iter().filter(|(name, ..)| types.contains_key(name)) {
+        assert!(types[name].contains(at), "{}: {name} is of {:?}", file.display(), types[name]);
+    }
 }
 
 #[test]

@@ -1,0 +1,240 @@
+//! Changing tasks whose files were edited by hand: the edits first, then the decision.
+//!
+//! Promises: a file that holds words which are in no event is never written over; its edit is taken in before what was asked, or
+//! that is refused, or other work is chosen. Only a task that the command is about may refuse it so: what would merely follow in
+//! another one is left to the next write that meets it, with a warning.
+//! Refuses to know: what an edit may say (`engine::commit::hand_edits::record`), and how a decision becomes durable (`engine::commit::write`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::json;
+
+use super::lineage::Lineage;
+use super::record::{self, Comments, HandEdit, ahead};
+use crate::engine::commit::transaction::{OnStage, Prepared, Scene};
+use crate::engine::context::Workspace;
+use crate::engine::view::elsewhere::Elsewhere;
+use crate::engine::view::history::Place;
+use crate::error::{Code, Error, Result};
+use crate::model::command::Command;
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::rules::decide::Subject;
+use crate::store::edited::Readable;
+use crate::store::entity::{MAX_YAML, is_odd, read_yaml};
+use crate::store::layout::task_dir;
+use crate::store::log::check_growth;
+
+/// Decides, with the hand edits taken in first that lie in the way: of the tasks that the decision changes, or looked at
+/// where it refuses. `edits` are those that the caller wants, come what may; of the others one that is refused only matters
+/// where its task would be changed.
+pub(crate) fn decide_over_edits<'a>(
+    ws: &Workspace,
+    command: &Command,
+    edits: &[HandEdit],
+    mut scene: Scene<'a>,
+    stage: &impl Fn(Option<Prepared>, Elsewhere<'a>) -> Scene<'a>,
+    mut decision: impl FnMut(&mut Scene) -> Result<Subject>,
+) -> Result<(Scene<'a>, Subject)> {
+    let lineage = record::lineage(ws);
+    let mut edits = edits.to_vec();
+    let asked = edits.len();
+    let (mut refused, mut passed_over): (BTreeMap<Id, Error>, BTreeMap<Id, Error>) = Default::default();
+    let mut left_alone: BTreeMap<Id, Error> = BTreeMap::new();
+    let again = |scene: Scene<'a>, passed_over: &BTreeMap<Id, Error>, left_alone: &BTreeMap<Id, Error>| {
+        let mut scene = stage(scene.prepared, scene.elsewhere);
+        scene.passed_over = passed_over.keys().copied().collect();
+        scene.left_alone = left_alone.keys().copied().collect();
+        scene
+    };
+    loop {
+        let failed = edits.iter().position(|edit| match scene.take_in(edit) {
+            Ok(_) => false,
+            Err(e) => {
+                refused.insert(edit.id, e);
+                true
+            }
+        });
+        if let Some(n) = failed {
+            let id = edits.remove(n).id;
+            match refused.remove(&id) {
+                Some(e) if n < asked => return Err(e),
+                Some(e) => drop(refused.insert(id, e)),
+                None => {}
+            }
+            scene = again(scene, &passed_over, &left_alone);
+            continue;
+        }
+        let decided = decision(&mut scene);
+        let known = scene.taken_in.keys().copied().collect::<BTreeSet<Id>>();
+        let new = |id: &Id| !known.contains(id) && !refused.contains_key(id) && edits.iter().all(|edit| edit.id != *id);
+        let looked_at = scene.tasks.iter().filter(|(id, slot)| (decided.is_err() || slot.changed) && new(id));
+        let more: Vec<HandEdit> = looked_at
+            .filter(|(id, slot)| is_in_the_way(ws, &lineage, **id, slot))
+            .map(|(id, _)| HandEdit { id: *id, draft: None, comments: Comments::Refuse })
+            .collect();
+        if !more.is_empty() {
+            edits.extend(more);
+            scene = again(scene, &passed_over, &left_alone);
+            continue;
+        }
+        let claims_any = matches!(command, Command::Claim(claim) if claim.id.0.is_none());
+        let subject = match decided {
+            Ok(subject) => subject,
+            Err(e) => match unreadable(&e).filter(|id| claims_any && !passed_over.contains_key(id)) {
+                Some(id) => {
+                    passed_over.insert(id, e);
+                    scene = again(scene, &passed_over, &left_alone);
+                    continue;
+                }
+                None => return Err(beside_edits(e, &edits[asked..], &refused)),
+            },
+        };
+        if let Some((id, e)) = refused_of(ws, &scene, &refused) {
+            match left_alone.contains_key(&id) {
+                // Perhaps it is only to hear what follows from a change of another task: that can wait.
+                false => left_alone.insert(id, e),
+                // One file that nobody may write over keeps nobody from other work.
+                true if claims_any => passed_over.insert(id, e),
+                true => return Err(e),
+            };
+            scene = again(scene, &passed_over, &left_alone);
+            continue;
+        }
+        let left_out = std::mem::take(&mut scene.left_out);
+        for (id, broken) in &left_out {
+            passed_over.extend(broken.as_ref().or(left_alone.get(id)).map(|e| (*id, e.clone())));
+        }
+        for (id, e) in &passed_over {
+            // Of its own file that is true still.
+            let why = e.message.trim_end_matches("; nothing was written");
+            scene.warnings.push(format!("task {id} was passed over: {why}"));
+        }
+        for (id, (_, what)) in scene.taken_in.iter().filter(|(id, _)| edits[asked..].iter().any(|e| e.id == **id)) {
+            scene.warnings.push(match what.is_empty() {
+                true => format!("the hand edit of task {id} was recorded already"),
+                false => format!("recorded the hand edit of task {id}: {what}"),
+            });
+        }
+        return Ok((scene, subject));
+    }
+}
+
+/// The first task that would be changed and whose file nobody may write over, with the reason.
+fn refused_of(ws: &Workspace, scene: &Scene, refused: &BTreeMap<Id, Error>) -> Option<(Id, Error)> {
+    let changed: Vec<(&Id, &OnStage)> = scene.tasks.iter().filter(|(_, slot)| slot.changed).collect();
+    if let Some((id, e)) = changed.iter().find_map(|(id, _)| refused.get(id).map(|e| (**id, e.clone()))) {
+        return Some((id, e));
+    }
+    let mut new: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
+    for entry in &scene.entries {
+        if let Entity::Task(id) = entry.event.entity {
+            new.entry(id).or_default().push(entry);
+        }
+    }
+    let too_large = |(id, slot): &(&Id, &OnStage)| {
+        let new = new.get(*id).map_or(&[][..], Vec::as_slice);
+        let e = check_growth(**id, &slot.log.entries, new).err();
+        let is_new = slot.log.entries.is_empty();
+        e.or_else(|| if is_new { None } else { too_large_to_read(ws, **id) }).map(|e| (**id, e))
+    };
+    if let Some(found) = changed.iter().find_map(too_large) {
+        return Some(found);
+    }
+    let lineage = record::lineage(ws);
+    // The file of a task alone is looked at just before it is written.
+    let others = changed.iter().filter(|(id, _)| changed.len() > 1 && !scene.taken_in.contains_key(id));
+    others.into_iter().find_map(|(id, slot)| refuse_over_edit(ws, &lineage, **id, slot).err().map(|e| (**id, e)))
+}
+
+/// A readable file that is larger than any that agentpm writes is not compared with its log, nor written over.
+fn too_large_to_read(ws: &Workspace, id: Id) -> Option<Error> {
+    let below = task_dir(id).join("task.yaml");
+    let size = ws.store.dir.mark(&below).ok().flatten()?.size;
+    let path = ws.store.shown(below);
+    (size > MAX_YAML).then(|| {
+        Error::new(Code::Corrupt, format!("{path} has {size} bytes; {MAX_YAML} is the most that is read"))
+            .with(json!({ "task": id, "path": path, "bytes": size }))
+            .hint("move it away; agentpm lint --fix writes it again from its log")
+    })
+}
+
+/// Refuses to write where a file is not as it was when it was decided about it. Keeps the bytes of those that may be rendered
+/// again.
+pub(crate) fn refuse_over_edits(ws: &Workspace, scene: &mut Scene) -> Result<()> {
+    for (id, (bytes, _)) in &scene.taken_in {
+        if read_yaml(&ws.store, &Entity::Task(*id)).ok().flatten().as_ref() != Some(bytes) {
+            return Err(Error::new(
+                Code::Conflict,
+                format!("the file of task {id} was edited meanwhile; nothing was written"),
+            )
+            .with(json!({ "task": id }))
+            .hint("look at it again, then run the same command"));
+        }
+    }
+    let lineage = record::lineage(ws);
+    let mut unedited = BTreeMap::new();
+    for (id, slot) in scene.tasks.iter().filter(|(id, slot)| slot.changed && !scene.taken_in.contains_key(id)) {
+        unedited.extend(refuse_over_edit(ws, &lineage, *id, slot)?.map(|bytes| (*id, bytes)));
+    }
+    scene.unedited = unedited;
+    Ok(())
+}
+
+/// A readable file that was edited by hand holds words that are in no event; it is never written over. Gives the bytes of one
+/// that holds none.
+fn refuse_over_edit(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStage) -> Result<Option<Vec<u8>>> {
+    let entity = Entity::Task(id);
+    let path = ws.store.shown(task_dir(id).join("task.yaml"));
+    let bytes = match read_yaml(&ws.store, &entity) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(None),
+        Err(e) if is_odd(&e) => {
+            return Err(Error::new(Code::Corrupt, format!("{path} is not a regular file; nothing was written"))
+                .hint("agentpm follows no links in a store; look at what is there"));
+        }
+        Err(e) => return Err(Error::io("read", Path::new(&path), &e)),
+    };
+    let judged = lineage.judge(Place::WorkTree, &entity, &slot.log.entries, &slot.log.entries, &bytes);
+    if !judged.how.holds_words() {
+        record::notice_unclear(ws, &entity, &judged);
+        return Ok(Some(bytes));
+    }
+    let what = match judged.how {
+        Readable::Edited(what) => format!("was edited by hand ({}) and not recorded", what.join(", ")),
+        Readable::Ahead(lost) => return Err(ahead(id, &path, lost)),
+        Readable::Invalid(why) => format!("holds what is not recorded: {why}"),
+        _ => "holds comments that would be lost".to_owned(),
+    };
+    Err(Error::new(Code::Conflict, format!("{path} {what}; nothing was written"))
+        .with(json!({ "task": id, "path": path }))
+        .hint("agentpm lint --fix records the edit as events, or names what it may not change"))
+}
+
+/// Whether the readable file of a task on the stage holds words that are in no event: an edit, or a comment.
+fn is_in_the_way(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStage) -> bool {
+    let entity = Entity::Task(id);
+    let Ok(Some(bytes)) = read_yaml(&ws.store, &entity) else { return false };
+    let judged = lineage.judge(Place::WorkTree, &entity, &slot.log.entries, &slot.log.entries, &bytes);
+    judged.how.holds_words()
+}
+
+/// The task that a decision could not read.
+fn unreadable(e: &Error) -> Option<Id> {
+    e.details["task"].as_str().filter(|_| e.code == Code::Corrupt)?.parse().ok()
+}
+
+/// A refusal that may have to do with an edit which is not recorded: then it says so.
+fn beside_edits(mut e: Error, taken: &[HandEdit], refused: &BTreeMap<Id, Error>) -> Error {
+    if let Some((id, edit)) = refused.iter().next() {
+        e.message = format!(
+            "{}; the file of task {id} was edited by hand and that could not be recorded: {}",
+            e.message, edit.message
+        );
+    } else if !taken.is_empty() && e.code == Code::Conflict && !e.details["expected"].is_null() {
+        e.message = format!("{} with the hand edit of its file", e.message);
+        e.hint = Some("agentpm lint --fix records the edit; then look at the task again".into());
+    }
+    e
+}

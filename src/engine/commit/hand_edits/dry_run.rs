@@ -1,0 +1,355 @@
+//! Hand edits on trial: what recording them would refuse, said before anybody asks for it.
+//!
+//! Promises: judged by the decisions that would record the edit, on a stage of which nothing becomes durable; no remote is asked.
+//! All that is refused of a file is told, not only the first thing, within bounds; what one file would bring about counts for
+//! the files after it, as it would where they are recorded one after another.
+//! Refuses to know: how findings are worded, and where the text came from.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use super::judge::Edit;
+use super::lineage::Lineage;
+use super::record::{self, ahead, bare_words, in_file, is_kept, placed, unreadable};
+use crate::engine::commit::transaction::{Prepared, Scene, Source};
+use crate::engine::context::Workspace;
+use crate::engine::view::history::Place;
+use crate::engine::view::{elsewhere, read};
+use crate::env::files::Dir;
+use crate::error::{Error, Result};
+use crate::model::agent::LeaseRecord;
+use crate::model::event::{Author, Entity, Entry};
+use crate::model::id::Id;
+use crate::model::words::Ref;
+use crate::rules::decide::edit::{self, Doc, Judged, Misfit, begin};
+use crate::rules::register::heads_of;
+use crate::rules::roles::Verb;
+use crate::rules::stage::Stage as _;
+use crate::store::comments::comments;
+use crate::store::edited::Readable;
+use crate::store::entity::{LoadedTask, load_task};
+
+/// Most refusals of one file that are told.
+const SHOWN: usize = 10;
+
+/// Most attempts at one file; fewer where it or its log is so large that they would take longer than this many bytes.
+const ATTEMPTS: usize = 60;
+const MOST_BYTES: usize = 24 * 1024 * 1024;
+
+/// What came of trying a file.
+#[derive(Debug, Default)]
+pub(crate) struct Tried {
+    /// Why it would be refused, the first reason first; empty where it would be recorded.
+    pub refusals: Vec<Error>,
+    /// How many more reasons were found.
+    pub more: usize,
+    /// Whether there may be still more.
+    pub at_least: bool,
+}
+
+impl Tried {
+    fn refused(e: Error) -> Self {
+        Tried { refusals: vec![e], ..Tried::default() }
+    }
+}
+
+/// What the files that were tried before would have brought about.
+#[derive(Default)]
+struct Carried {
+    tasks: BTreeMap<Id, LoadedTask>,
+    children: BTreeMap<Id, BTreeSet<Id>>,
+    dependents: BTreeMap<Id, BTreeSet<Id>>,
+    leases: BTreeMap<Id, LeaseRecord>,
+}
+
+/// A stage that is set up anew for every attempt.
+pub(crate) struct Trial<'a> {
+    ws: &'a Workspace,
+    me: Author,
+    runtime: Dir,
+    /// Where the plan is, if not in the work tree.
+    elsewhere: Option<&'a dyn Source>,
+    lineage: Lineage<'a>,
+    /// Where the texts stand that are tried.
+    place: Place,
+    /// The role of the actor, where it is not the one of the work tree.
+    role: Option<Option<String>>,
+    pending: OnceCell<BTreeMap<Entity, Vec<Entry>>>,
+    prepared: RefCell<Option<Prepared>>,
+    carried: RefCell<Carried>,
+}
+
+/// Makes ready to try hand edits as whoever asks. `None` where nobody would be asked to record them: it is not known who asks.
+pub(crate) fn trial(ws: &Workspace) -> Option<Trial<'_>> {
+    let me = ws.author().ok()?;
+    // Before the first change of a clone there are no leases nor keys; git's own folder holds none either.
+    let nowhere = ws.repo.as_ref().map_or_else(|| ws.store.path(), |repo| &repo.common_dir);
+    let runtime = Dir::open(&ws.runtime_path).or_else(|_| Dir::open(nowhere)).ok()?;
+    Some(Trial {
+        ws,
+        me,
+        runtime,
+        elsewhere: None,
+        lineage: record::lineage(ws),
+        place: Place::WorkTree,
+        role: None,
+        pending: OnceCell::new(),
+        prepared: RefCell::default(),
+        carried: RefCell::default(),
+    })
+}
+
+impl<'a> Trial<'a> {
+    /// The same for the plan that git's index holds, with the role that the actor has there.
+    pub fn of(self, plan: &'a dyn Source, role: Option<String>) -> Self {
+        Trial { elsewhere: Some(plan), place: Place::Index, role: Some(role), ..self }
+    }
+
+    /// Who would record it.
+    pub fn who(&self) -> &str {
+        &self.me.agent
+    }
+
+    /// Tries the text of a task's file.
+    pub fn edit(&self, id: Id, path: &str, text: &str) -> Tried {
+        let read = self.load(id).and_then(|loaded| {
+            let (entity, entries) = (Entity::Task(id), &loaded.log.entries);
+            let judged = self.lineage.judge(self.place, &entity, entries, entries, text.as_bytes());
+            match &judged.how {
+                Readable::Ahead(lost) => Err(ahead(id, path, *lost)),
+                Readable::Invalid(why) => Err(unreadable(id, path, why.trim_start_matches("it cannot be read: "))),
+                _ => Ok((judged, loaded)),
+            }
+        });
+        let (judged, loaded) = match read {
+            Ok((judged, _)) if !judged.how.holds_words() => return Tried::default(),
+            Ok(read) => read,
+            Err(e) => return Tried::refused(e),
+        };
+        let entries = &loaded.log.entries;
+        let bare = bare_words(Some(id), path, text, &Value::Object(judged.doc.clone()));
+        let size = text.len() + entries.iter().map(|entry| entry.line.len()).sum::<usize>();
+        let wants_note = !judged.remarks.is_empty() && !is_kept(entries, &judged.remarks);
+        let mut before = bare;
+        let mut all = Tried::default();
+        let nothing = Edit { heads: heads_of(entries), old: Doc::new(), new: Doc::new() };
+        for edit in if judged.edits.is_empty() { std::slice::from_ref(&nothing) } else { &judged.edits } {
+            let mut draft = Draft { old: &edit.old, doc: edit.new.clone(), places: BTreeMap::new() };
+            let placed = |misfit| placed(in_file(misfit, &judged.doc, &edit.new), Some(id), path, text);
+            let tried = self.attempt_all(std::mem::take(&mut before), &mut draft, size, &placed, &|scene, doc| {
+                let at = |key: &str, error| Box::new(Misfit { key: key.to_owned(), entry: None, error });
+                scene.load_known(id).map_err(|e| at("id", e))?;
+                scene.seen.insert(id, edit.heads.clone());
+                edit::edit(scene, id, &edit.old, doc)?;
+                if wants_note {
+                    scene.require(Verb::Comment).map_err(|e| at("context", e))?;
+                }
+                Ok(())
+            });
+            all.refusals.extend(tried.refusals);
+            all.more += tried.more;
+            all.at_least |= tried.at_least;
+        }
+        all
+    }
+
+    /// Tries a file that would become a task; `id` is the one that its folder gives it.
+    pub fn newcomer(&self, id: Option<Id>, doc: &Doc, path: &str, text: &str) -> Tried {
+        let nothing = Doc::new();
+        let mut draft = Draft { old: &nothing, doc: doc.clone(), places: BTreeMap::new() };
+        let placed = |misfit| {
+            let mut error = placed(misfit, id, path, text);
+            error.message = error.message.replacen("the edit of ", "", 1);
+            error
+        };
+        let value = Value::Object(doc.clone());
+        let remarks = comments(text, &value);
+        let mut bare = bare_words(id, path, text, &value);
+        bare.iter_mut().for_each(|e| e.message = e.message.replacen("the edit of ", "", 1));
+        self.attempt_all(bare, &mut draft, text.len(), &placed, &|scene, doc| {
+            begin(scene, id, doc)?;
+            if !remarks.is_empty() {
+                let misfit = |error| Box::new(Misfit { key: "context".into(), entry: None, error });
+                scene.require(Verb::Comment).map_err(misfit)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Attempts a draft of which some things are refused anyway, taking back what is refused until the rest is not.
+    fn attempt_all(
+        &self,
+        before: Vec<Error>,
+        draft: &mut Draft<'_>,
+        size: usize,
+        placed: &dyn Fn(Misfit) -> Error,
+        attempt: &dyn Fn(&mut Scene, &Doc) -> Judged,
+    ) -> Tried {
+        let more = before.len().saturating_sub(SHOWN);
+        let mut tried = Tried { refusals: before.into_iter().take(SHOWN).collect(), more, at_least: false };
+        let mut said = BTreeSet::new();
+        for key in tried.refusals.iter().filter_map(|e| e.details["key"].as_str()) {
+            draft.put_back(key);
+        }
+        for _ in 0..ATTEMPTS.min(2 + MOST_BYTES / size.max(1)) {
+            let mut scene = self.scene();
+            let outcome = attempt(&mut scene, &draft.doc);
+            self.prepared.replace(scene.prepared.take());
+            let Err(misfit) = outcome else {
+                if tried.refusals.is_empty() {
+                    self.carry(scene);
+                }
+                return tried;
+            };
+            let Misfit { key, entry, error } = *misfit;
+            let place = draft.place(&key, entry);
+            let goes_on = draft.take_back(&key, entry, error.details["nearest"].as_str());
+            // One reason may be in the way of every key.
+            if said.insert((error.code, error.message.clone())) {
+                match tried.refusals.len() < SHOWN {
+                    true => tried.refusals.push(placed(Misfit { key, entry: place, error })),
+                    false => tried.more += 1,
+                }
+            }
+            if !goes_on {
+                return tried;
+            }
+        }
+        tried.at_least = true;
+        tried
+    }
+
+    fn scene(&self) -> Scene<'_> {
+        let elsewhere =
+            if self.elsewhere.is_some() { elsewhere::nowhere_else(self.ws) } else { elsewhere::elsewhere(self.ws) };
+        let mut scene = Scene::new(self.ws, &self.runtime, self.me.clone(), 0, self.prepared.take(), elsewhere);
+        scene.caught_up = scene.prepared.is_some();
+        scene.source = Some(self);
+        scene.role.clone_from(&self.role);
+        let carried = self.carried.borrow();
+        scene.children.clone_from(&carried.children);
+        scene.dependents.clone_from(&carried.dependents);
+        scene.leases.clone_from(&carried.leases);
+        scene
+    }
+
+    /// Lets what was tried count for what comes after it.
+    fn carry(&self, scene: Scene<'_>) {
+        let mut carried = self.carried.borrow_mut();
+        for (id, slot) in scene.tasks.into_iter().filter(|(_, slot)| slot.changed) {
+            let task = Rc::unwrap_or_clone(slot.task);
+            carried.tasks.insert(id, LoadedTask { task, log: slot.log, findings: Vec::new() });
+        }
+        (carried.children, carried.dependents, carried.leases) = (scene.children, scene.dependents, scene.leases);
+    }
+}
+
+impl Source for Trial<'_> {
+    fn load(&self, id: Id) -> Result<LoadedTask> {
+        if let Some(known) = self.carried.borrow().tasks.get(&id) {
+            return Ok(known.clone());
+        }
+        if let Some(plan) = self.elsewhere {
+            return plan.load(id);
+        }
+        if self.pending.get().is_none() {
+            // Nobody else sets it.
+            let _ = self.pending.set(read::pending(self.ws)?);
+        }
+        let more = self.pending.get().and_then(|pending| pending.get(&Entity::Task(id)));
+        load_task(&self.ws.store, id, more.map_or(&[][..], Vec::as_slice))
+    }
+
+    fn resolve(&self, reference: &Ref) -> Result<Id> {
+        let made = reference.0.parse().ok().filter(|id| self.carried.borrow().tasks.contains_key(id));
+        match (made, self.elsewhere) {
+            (Some(id), _) => Ok(id),
+            (None, Some(plan)) => plan.resolve(reference),
+            (None, None) => read::resolve(self.ws, reference),
+        }
+    }
+
+    fn children(&self, id: Id) -> Result<Option<Vec<Id>>> {
+        self.elsewhere.map_or(Ok(None), |plan| plan.children(id))
+    }
+
+    fn dependents(&self, id: Id) -> Result<Option<Vec<Id>>> {
+        self.elsewhere.map_or(Ok(None), |plan| plan.dependents(id))
+    }
+}
+
+/// A document on its way back to what it was made from.
+struct Draft<'a> {
+    old: &'a Doc,
+    doc: Doc,
+    /// Which entry of the text each entry of a list is, once some of them were taken back.
+    places: BTreeMap<String, Vec<usize>>,
+}
+
+impl Draft<'_> {
+    /// Which entry of the text an entry is.
+    fn place(&self, key: &str, entry: Option<usize>) -> Option<usize> {
+        match self.places.get(key) {
+            Some(places) => entry.and_then(|n| places.get(n).copied()),
+            None => entry,
+        }
+    }
+
+    /// Takes back an entry or a key, with what follows from it, or gives it the name that is `meant`. Says whether anything is different now.
+    fn take_back(&mut self, key: &str, entry: Option<usize>, meant: Option<&str>) -> bool {
+        // A task cannot do without a title, so that its absence would be refused too.
+        if let Some(meant) = meant.filter(|meant| *meant == "title" && !self.doc.contains_key(*meant)) {
+            let value = self.doc.shift_remove(key);
+            return value.is_some_and(|value| self.doc.insert(meant.to_owned(), value).is_none());
+        }
+        if key == "status" {
+            for follows in ["completed_at", "cancelled_at", "archived_at", "owner"] {
+                self.put_back(follows);
+            }
+        }
+        let before = self.old.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+        let Some(Value::Array(now)) = self.doc.get_mut(key) else { return self.put_back(key) };
+        let name = if key == "acceptance" { "criterion" } else { "id" };
+        let same = |one: &Value, other: &Value| !one[name].is_null() && one[name] == other[name];
+        match entry {
+            Some(n) if n < now.len() => {
+                let was = before.iter().find(|was| same(was, &now[n]));
+                match was {
+                    Some(was) if *was == now[n] => return self.put_back(key),
+                    Some(was) => now[n] = was.clone(),
+                    None => {
+                        let all = (0..now.len()).collect();
+                        now.remove(n);
+                        self.places.entry(key.to_owned()).or_insert(all).remove(n);
+                    }
+                }
+                true
+            }
+            _ => {
+                let gone: Vec<Value> =
+                    before.iter().filter(|was| !now.iter().any(|now| same(was, now))).cloned().collect();
+                if gone.is_empty() || gone.iter().any(|was| was["id"].is_null()) {
+                    return self.put_back(key);
+                }
+                now.extend(gone);
+                true
+            }
+        }
+    }
+
+    fn put_back(&mut self, key: &str) -> bool {
+        // A new task cannot do without a title.
+        let old = self.old.get(key).cloned().or_else(|| (key == "title").then(|| json!("title")));
+        if self.doc.get(key) == old.as_ref() {
+            return false;
+        }
+        match old {
+            Some(old) => drop(self.doc.insert(key.to_owned(), old)),
+            None => drop(self.doc.shift_remove(key)),
+        }
+        true
+    }
+}

@@ -1,0 +1,431 @@
+//! Judging a readable file beside its log: clean, older than its log, put together by git, or edited by a person.
+//!
+//! Guarantees that each part in which the two differ is accounted for: explained by events or versions, an edit with the events it
+//! follows, or reported with both values. Whatever of git's objects cannot be read makes a value unclear and fails nothing.
+//! Leaves to `lineage` where a value comes from, and to `record` what becomes of an edit.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use serde_json::Value;
+
+use super::lineage::{Lineage, MAX_VERSIONS, Origin, is_of, mixture};
+use super::recorded::is_recorded_entry;
+use crate::engine::view::history::Place;
+use crate::error::{Error, Result};
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::rules::copies::is_hand_edit;
+use crate::rules::decide::edit::Doc;
+use crate::rules::register::heads_of;
+use crate::store::comments::{Comment, comments};
+use crate::store::edited::{
+    Part, Readable, among_below, beyond, is_conflicted, names_of, parse, parts_apart, said, sides, value_of, with_parts,
+};
+use crate::store::place::not_text;
+use crate::store::project::render;
+use crate::store::yaml::MAX_DOCUMENT;
+
+/// A hand edit: what a person changed in a file that was rendered from known events.
+#[derive(Clone, Debug)]
+pub(crate) struct Edit {
+    /// The newest of those events.
+    pub heads: Vec<Id>,
+    /// What the file said then.
+    pub old: Doc,
+    /// What it says now.
+    pub new: Doc,
+}
+
+/// A value of which it is not known whether it is older than what the log says, or a hand edit.
+#[derive(Clone, Debug)]
+pub(crate) struct Unclear {
+    pub part: Part,
+    pub file: Option<Value>,
+    pub log: Option<Value>,
+    /// Git may have written the file's value, from other versions.
+    pub mixed: bool,
+}
+
+impl Unclear {
+    /// Both values, in words.
+    pub fn in_words(&self) -> String {
+        let word = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
+        format!(
+            "{}: the file says {} and the log {}; {}, so the log's is kept",
+            self.part,
+            word(&self.file),
+            word(&self.log),
+            match self.mixed {
+                true => "git may have written the file's, from other versions",
+                false => "which is newer is not known in this clone",
+            }
+        )
+    }
+}
+
+/// A readable file beside its log.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged {
+    pub how: Readable,
+    /// What the file says, where it can be read; the first side of a conflict.
+    pub doc: Doc,
+    /// Its hand edits, by the events they follow.
+    pub edits: Vec<Edit>,
+    pub unclear: Vec<Unclear>,
+    pub remarks: Vec<Comment>,
+    /// It holds conflict markers of git.
+    pub conflicted: bool,
+}
+
+impl Judged {
+    fn plainly(how: Readable) -> Self {
+        Judged { how, doc: Doc::new(), edits: Vec::new(), unclear: Vec::new(), remarks: Vec::new(), conflicted: false }
+    }
+}
+
+impl Lineage<'_> {
+    /// Compares a readable file with its log. `found` is the log as it stood beside the file; `all` is what it holds once it is
+    /// repaired.
+    pub fn judge(&self, place: Place, entity: &Entity, found: &[Entry], all: &[Entry], bytes: &[u8]) -> Judged {
+        let whole = render(entity, all);
+        if whole.as_bytes() == bytes {
+            return Judged::plainly(Readable::Clean);
+        }
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            return Judged::plainly(Readable::Invalid(not_text(bytes)));
+        };
+        if text.len() <= 2 * whole.len() && text.contains('\r') && text.replace("\r\n", "\n") == whole {
+            // Git made other line ends of it on its way into this work tree.
+            return Judged::plainly(Readable::Stale);
+        }
+        let conflicted = is_conflicted(text);
+        let parsed = match conflicted {
+            true => sides(text).iter().map(|side| parse(side)).collect::<std::result::Result<Vec<Doc>, String>>(),
+            false => parse(text).map(|doc| vec![doc]),
+        };
+        let why = match &parsed {
+            Ok(_) if whole.len() > MAX_DOCUMENT => Some("it is too large to be compared"),
+            Ok(_) => None,
+            Err(why) => Some(why.as_str()),
+        };
+        if why.is_some() || conflicted {
+            let by_lines = self.judge_by_lines(place, entity, all, text).unwrap_or_else(|e| unknown(&e));
+            match (by_lines, why) {
+                (Some(judged), _) => return judged,
+                (None, Some(why)) => {
+                    let how = Readable::Invalid(match conflicted {
+                        true => marks_and_damage(text, why),
+                        false => format!("it cannot be read: {why}"),
+                    });
+                    return Judged { conflicted, ..Judged::plainly(how) };
+                }
+                (None, None) => {}
+            }
+        }
+        let docs = parsed.unwrap_or_default();
+        let now = parse(&whole).unwrap_or_default();
+        let base = self.base(entity, found).unwrap_or_else(|e| unknown(&e));
+        let mut judging = Judging::new(entity, all, &now);
+        let lost = Lost { lineage: self, place, entity, all, now: &now, versions: OnceCell::new() };
+        for (side, doc) in docs.iter().enumerate().filter(|(_, doc)| !conflicted || is_of(entity, doc)) {
+            for part in parts_apart(doc, &now) {
+                let value = value_of(doc, &part);
+                let merged = match place {
+                    Place::WorkTree if conflicted => self.merged(entity, &part, value.as_ref()),
+                    _ => Ok(None),
+                };
+                let origin = match (merged, place) {
+                    (Ok(Some(origin)), _) => Ok(origin),
+                    (Err(e), _) => Err(e),
+                    (_, Place::WorkTree) => self.origin_here(entity, &base, found, &part, value.as_ref()),
+                    _ => self.origin(entity, place, &part, value.as_ref()),
+                };
+                let origin = origin.unwrap_or_else(|e| unknown(&e));
+                let lost = match origin {
+                    Origin::Events | Origin::Mixed => None,
+                    _ => lost.event(&part, value.as_ref()).unwrap_or_else(|e| unknown(&e)),
+                };
+                match lost {
+                    Some(event) => judging.ahead = Some(event),
+                    None => judging.add((side, doc), part, value, origin),
+                }
+            }
+        }
+        let texts = if conflicted { sides(text) } else { vec![text.to_owned()] };
+        let mut remarks: Vec<Comment> =
+            texts.iter().zip(&docs).flat_map(|(text, doc)| comments_of(text, doc)).collect();
+        remarks.dedup();
+        judging.finish(docs, remarks, conflicted)
+    }
+
+    /// Judges a file that git put together, line by line, from versions of which each can be read: its edits are theirs. `None` where
+    /// it holds lines of a person.
+    fn judge_by_lines(&self, place: Place, entity: &Entity, all: &[Entry], text: &str) -> Result<Option<Judged>> {
+        let recorded = self.recorded(entity).filter(|_| place == Place::WorkTree);
+        if let Some(heads) = recorded {
+            let lost = heads.iter().find(|head| !all.iter().any(|entry| entry.event.id == **head));
+            let acknowledged = if lost.is_some() { self.acknowledged(entity) } else { Vec::new() };
+            let whole: Vec<Entry> = all.iter().chain(&acknowledged).cloned().collect();
+            if render(entity, among_below(&whole, &heads)) == text {
+                let how = lost.copied().map_or(Readable::Stale, Readable::Ahead);
+                return Ok(Some(Judged::plainly(how)));
+            }
+        }
+        let conflicted = is_conflicted(text);
+        let mut sources = self.merged_places(place, entity, text)?;
+        if place == Place::WorkTree && self.is_unmerged(entity)? {
+            // What git brings in may be named nowhere else.
+            sources.push(Place::Index);
+        }
+        let mut remarks: Vec<Comment> = Vec::new();
+        let mut lines: HashSet<Vec<u8>> = HashSet::new();
+        let mut versions = Vec::new();
+        for source in sources.iter().chain(&[Place::Index]) {
+            let Some(version) = self.version(entity, *source)? else { continue };
+            if version.text == text.as_bytes() {
+                continue;
+            }
+            // Words of a person may be in a version that cannot be read either.
+            if version.docs.is_empty() {
+                return Ok(None);
+            }
+            for doc in &version.docs {
+                remarks.extend(comments_of(&String::from_utf8_lossy(&version.text), doc));
+            }
+            lines.extend(version.text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
+            versions.push(version);
+        }
+        let texts = if conflicted { sides(text) } else { vec![text.to_owned()] };
+        let is_of_git = |line: &str| lines.contains(line.as_bytes());
+        if sources.is_empty() || !texts.iter().flat_map(|text| text.lines()).all(is_of_git) {
+            return Ok(None);
+        }
+        let now = said(entity, all);
+        let mut judging = Judging::new(entity, all, &now);
+        for (side, source) in sources.into_iter().enumerate() {
+            let Some(version) = self.version(entity, source)? else { continue };
+            for doc in &version.docs {
+                for part in parts_apart(doc, &version.said) {
+                    let value = value_of(doc, &part);
+                    let origin = self.origin(entity, source, &part, value.as_ref())?;
+                    judging.add((side, doc), part, value, origin);
+                }
+            }
+        }
+        // What git put together beside the conflict is in none of them.
+        for (side, doc) in texts.iter().flat_map(|side| parse(side)).enumerate() {
+            for part in parts_apart(&doc, &now) {
+                let value = value_of(&doc, &part);
+                let is_known = versions.iter().any(|version| version.holds(&part, value.as_ref()));
+                let origin = mixture(&part, value.as_ref(), versions.iter().flat_map(|version| &version.docs));
+                if let Some(origin) = origin.filter(|_| !is_known && !judging.is_edited(&part)) {
+                    judging.add((side, &doc), part, value, origin);
+                }
+            }
+        }
+        remarks.dedup();
+        Ok(Some(judging.finish(vec![Doc::new()], remarks, conflicted)))
+    }
+
+    /// The versions that git put a file together from which cannot be read: those of a merge in progress, or of the commit that
+    /// brought it.
+    fn merged_places(&self, place: Place, entity: &Entity, text: &str) -> Result<Vec<Place>> {
+        let mut at = match place {
+            Place::WorkTree if self.version(entity, Place::Index)?.is_some_and(|v| v.text == text.as_bytes()) => {
+                Place::Index
+            }
+            Place::WorkTree => return self.parents(Place::Index).map(Option::unwrap_or_default),
+            other => other,
+        };
+        for _ in 0..MAX_VERSIONS {
+            let Some(parents) = self.parents(at)? else { return Ok(Vec::new()) };
+            let mut same = None;
+            for parent in &parents {
+                if self.version(entity, *parent)?.is_some_and(|version| version.text == text.as_bytes()) {
+                    same = Some(*parent);
+                }
+            }
+            match same {
+                Some(parent) => at = parent,
+                None => return Ok(parents),
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Whether a value on one side of a conflict was put together by git from several versions.
+    fn merged(&self, entity: &Entity, part: &Part, value: Option<&Value>) -> Result<Option<Origin>> {
+        let mut versions = Vec::new();
+        for place in self.parents(Place::Index)?.into_iter().flatten().chain([Place::Index]) {
+            versions.extend(self.version(entity, place)?);
+        }
+        let is_held = versions.iter().any(|version| version.holds(part, value));
+        Ok(mixture(part, value, versions.iter().flat_map(|version| &version.docs)).filter(|_| !is_held))
+    }
+}
+
+/// Events that a file shows and its log does not hold, though this clone knew them.
+struct Lost<'l> {
+    lineage: &'l Lineage<'l>,
+    place: Place,
+    entity: &'l Entity,
+    all: &'l [Entry],
+    now: &'l Doc,
+    /// What the file said with them, and the first of them.
+    versions: OnceCell<Vec<(Doc, Id)>>,
+}
+
+impl Lost<'_> {
+    /// The lost event that says this of a part; `None` where there is none.
+    fn event(&self, part: &Part, value: Option<&Value>) -> Result<Option<Id>> {
+        // No person makes up the id of an event.
+        let named = part.event().filter(|_| value.is_some() && value_of(self.now, part).is_none());
+        if named.is_some() {
+            return Ok(named);
+        }
+        if self.versions.get().is_none() {
+            // Nothing else sets it.
+            let _ = self.versions.set(self.read()?);
+        }
+        let known = self.versions.get().map_or(&[][..], Vec::as_slice);
+        Ok(known.iter().find(|(doc, _)| value_of(doc, part).as_ref() == value).map(|(_, event)| *event))
+    }
+
+    fn read(&self) -> Result<Vec<(Doc, Id)>> {
+        let Lost { lineage, place, entity, all, .. } = *self;
+        let mut logs = Vec::new();
+        match place {
+            Place::WorkTree => {
+                logs.extend(lineage.version(entity, Place::Index)?.map(|version| version.entries.clone()));
+                let here: HashSet<Id> = all.iter().map(|entry| entry.event.id).collect();
+                let mut parents = all.iter().flat_map(|entry| &entry.event.parents);
+                let has_gap = parents.any(|parent| !here.contains(parent));
+                let is_lost = |heads: &Vec<Id>| has_gap || !heads.iter().all(|head| here.contains(head));
+                if let Some(heads) = lineage.recorded(entity).filter(is_lost) {
+                    let acknowledged = lineage.acknowledged(entity);
+                    let whole: Vec<Entry> = all.iter().chain(&acknowledged).cloned().collect();
+                    logs.push(among_below(&whole, &heads).into_iter().cloned().collect());
+                }
+            }
+            Place::Index => logs.push(lineage.log_in_work_tree(entity)),
+            Place::Commit(_) => {}
+        }
+        let is_here = |entry: &&Entry| all.iter().any(|known| known.event.id == entry.event.id);
+        let lost = |log: &Vec<Entry>| log.iter().find(|entry| !is_here(entry)).map(|entry| entry.event.id);
+        Ok(logs.iter().filter_map(|log| Some((said(entity, log), lost(log)?))).collect())
+    }
+}
+
+/// Documents with the parts that were edited in each, by the events they follow and the side of a conflict.
+type Groups = BTreeMap<(Vec<Id>, usize), Vec<(Doc, Part)>>;
+
+/// The differences of one file on their way to edits.
+struct Judging<'j> {
+    entity: &'j Entity,
+    all: &'j [Entry],
+    now: &'j Doc,
+    groups: Groups,
+    unclear: Vec<Unclear>,
+    /// What was accounted for: several versions, and both sides of a conflict, may hold the same edit.
+    known: BTreeSet<(Part, String)>,
+    /// An event that the file shows and the log does not hold.
+    ahead: Option<Id>,
+}
+
+impl<'j> Judging<'j> {
+    fn new(entity: &'j Entity, all: &'j [Entry], now: &'j Doc) -> Self {
+        let (groups, known) = (BTreeMap::new(), BTreeSet::new());
+        Judging { entity, all, now, groups, unclear: Vec::new(), known, ahead: None }
+    }
+
+    fn add(&mut self, (side, doc): (usize, &Doc), part: Part, value: Option<Value>, origin: Origin) {
+        let log = value_of(self.now, &part);
+        // No event gives an entry without an id.
+        let is_new = part.is_new_entry() && value.is_some();
+        let origin = if is_new && matches!(origin, Origin::Unknown) { Origin::Person(Vec::new()) } else { origin };
+        match origin {
+            Origin::Events => {}
+            _ if log == value || !self.known.insert((part.clone(), format!("{value:?}"))) => {}
+            Origin::Person(heads) => {
+                let here = |head: &Id| self.all.iter().any(|entry| entry.event.id == *head);
+                let is_unknown = is_new && heads.is_empty();
+                let heads = if heads.iter().all(here) && !heads.is_empty() { heads } else { heads_of(self.all) };
+                if !self.is_recorded(if is_unknown { &[] } else { &heads }, doc, &part, value.as_ref()) {
+                    self.groups.entry((heads, side)).or_default().push((doc.clone(), part));
+                }
+            }
+            Origin::Mixed => self.unclear.push(Unclear { part, file: value, log, mixed: true }),
+            Origin::Unknown => self.unclear.push(Unclear { part, file: value, log, mixed: false }),
+        }
+    }
+
+    fn is_edited(&self, part: &Part) -> bool {
+        self.groups.values().flatten().any(|(_, edited)| edited == part)
+    }
+
+    /// Whether an edit is in the log already: two clones may find it in the same commit.
+    fn is_recorded(&self, heads: &[Id], doc: &Doc, part: &Part, value: Option<&Value>) -> bool {
+        let newer = beyond(self.all, heads);
+        let by_hand: Vec<&Entry> = newer.into_iter().filter(|e| is_hand_edit(&e.event)).collect();
+        let then = |entry: &&Entry| said(self.entity, among_below(self.all, &[entry.event.id]));
+        by_hand.iter().any(|entry| value_of(&then(entry), part).as_ref() == value)
+            || is_recorded_entry(&by_hand, doc, part, value)
+    }
+
+    fn finish(self, mut docs: Vec<Doc>, remarks: Vec<Comment>, conflicted: bool) -> Judged {
+        let Judging { entity, all, now, groups, unclear, ahead, .. } = self;
+        let mut edits: Vec<Edit> = Vec::new();
+        let mut names = Vec::new();
+        for ((heads, _), parts) in groups {
+            names.extend(names_of(parts.iter().map(|(_, part)| part)));
+            let old = said(entity, among_below(all, &heads));
+            let mut new = old.clone();
+            let mut late = Vec::new();
+            for (doc, part) in parts {
+                let before = new.clone();
+                new = with_parts(&new, &doc, std::slice::from_ref(&part));
+                // The entry is younger than these events.
+                if before == new && value_of(&before, &part) != value_of(&doc, &part) {
+                    late.push((doc, part));
+                }
+            }
+            edits.push(Edit { heads, old, new });
+            if !late.is_empty() {
+                let new =
+                    late.iter().fold(now.clone(), |new, (doc, part)| with_parts(&new, doc, std::slice::from_ref(part)));
+                edits.push(Edit { heads: heads_of(all), old: now.clone(), new });
+            }
+        }
+        edits.retain(|edit| edit.old != edit.new);
+        names.sort();
+        names.dedup();
+        let doc = docs.swap_remove(0);
+        let how = match (edits.is_empty(), remarks.is_empty(), conflicted) {
+            _ if ahead.is_some() => ahead.map_or(Readable::Stale, Readable::Ahead),
+            (false, ..) => Readable::Edited(names),
+            (true, false, _) => Readable::Comments,
+            (true, true, true) => Readable::Conflicted,
+            (true, true, false) if parts_apart(&doc, now).is_empty() => Readable::Form,
+            (true, true, false) => Readable::Stale,
+        };
+        Judged { how, doc, edits, unclear, remarks, conflicted }
+    }
+}
+
+/// Why a file in conflict cannot be read. The line that the reader names is one of a side, so that of the markers is given.
+fn marks_and_damage(text: &str, why: &str) -> String {
+    let why = why.rsplit_once(" at line ").map_or(why, |(why, _)| why);
+    let line = 1 + text.lines().take_while(|line| !line.starts_with("<<<<<<<")).count();
+    format!("it cannot be read: a side of its conflict is damaged ({why}); its conflict markers begin at line {line}")
+}
+
+/// What git's objects cannot tell is not known.
+fn unknown<T: Default>(e: &Error) -> T {
+    tracing::debug!(error = %e, "a version of a file cannot be read");
+    T::default()
+}
+
+fn comments_of(text: &str, doc: &Doc) -> Vec<Comment> {
+    if text.contains('#') { comments(text, &Value::Object(doc.clone())) } else { Vec::new() }
+}

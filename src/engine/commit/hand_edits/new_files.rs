@@ -1,0 +1,249 @@
+//! Tasks that somebody wrote by hand: a file beneath `tasks` that no event tells of yet.
+//!
+//! Promises: a file becomes one task, also when the program is killed in the middle and asked again; it is removed only after
+//! its words are recorded, and only while it still holds them. What does not fit stays where it is, with line and reason.
+//! Refuses to know: what the keys may hold (`rules::decide::edit`).
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::record::{Comments, comment_lost, placed, refuse_bare};
+use crate::engine::commit::transaction::Scene;
+use crate::engine::commit::write;
+use crate::engine::context::Workspace;
+use crate::env::files::Kind;
+use crate::error::{Code, Error, Result};
+use crate::model::command::{Command, TaskCreate};
+use crate::model::event::Entity;
+use crate::model::finding::{Finding, Refusal, Rule};
+use crate::model::id::{Id, is_shard_part};
+use crate::model::words::Text;
+use crate::rules::decide::Subject;
+use crate::rules::decide::edit::{Doc, begin};
+use crate::runtime::records::digest;
+use crate::store::comments::{Comment, comments};
+use crate::store::entity::{MAX_YAML, read_log};
+use crate::store::layout::{Odd, TASKS, task_dir};
+use crate::store::place::{line_of_key, not_text};
+use crate::store::yaml;
+
+/// A file that may become a task.
+#[derive(Clone, Debug)]
+pub(crate) struct Newcomer {
+    /// Its path below the store.
+    pub path: PathBuf,
+    /// The id that its folder gives it.
+    pub id: Option<Id>,
+    /// The task whose file it is a copy of, which makes no task.
+    pub copy_of: Option<Id>,
+}
+
+/// What a newcomer says.
+#[derive(Debug)]
+pub(crate) struct NewWords {
+    /// Its path, for people.
+    pub path: String,
+    text: String,
+    doc: Doc,
+    said: Vec<Comment>,
+}
+
+/// The files beneath `tasks` that no event tells of: folders of tasks without a log, and what lies elsewhere in YAML.
+pub(crate) fn newcomers(ws: &Workspace, folders: &[Id], odd: &[Odd]) -> Vec<Newcomer> {
+    let made = |path: PathBuf, id: Option<Id>| {
+        let bytes = ws.store.dir.read(&path, MAX_YAML).unwrap_or_default();
+        let copy_of = origin(&bytes, id, &|id| folders.binary_search(&id).is_ok())?;
+        Some(Newcomer { path, id, copy_of })
+    };
+    let at_home = folders.iter().map(|id| (task_dir(*id).join("task.yaml"), *id));
+    let unlogged = at_home.filter_map(|(path, id)| {
+        let there = |path: &Path| ws.store.dir.kind(path).ok().flatten();
+        let log = path.with_file_name(crate::store::layout::LOG);
+        (there(&log).is_none() && there(&path) == Some(Kind::File)).then(|| made(path, Some(id)))?
+    });
+    let elsewhere = odd.iter().filter_map(|(path, kind)| match kind {
+        Kind::File if is_yaml(path) => Some(path.clone()),
+        Kind::Dir => {
+            let inside = path.join("task.yaml");
+            (ws.store.dir.kind(&inside).ok().flatten() == Some(Kind::File)).then_some(inside)
+        }
+        _ => None,
+    });
+    unlogged.chain(elsewhere.filter_map(|path| made(path, None))).collect()
+}
+
+/// What lint says of a newcomer.
+pub(crate) fn newcomer_found(ws: &Workspace, new: &Newcomer) -> Finding {
+    let bytes = new.copy_of.and_then(|_| ws.store.dir.read(&new.path, MAX_YAML).ok()).unwrap_or_default();
+    found(ws.store.shown(&new.path), new.id, new.copy_of, &bytes)
+}
+
+/// Makes a task of a newcomer. Gives its id.
+///
+/// Errors: `ERR_CORRUPT` where the file cannot be read, and the refusals of the commands that would have made the task, with
+/// `path` and `line` in the details.
+pub(crate) fn adopt(ws: &Workspace, new: &Newcomer, remarks: Comments) -> Result<Id> {
+    let words = read_newcomer(ws, new, remarks)?;
+    let mark = ws.store.dir.mark(&new.path).ok().flatten().unwrap_or_default();
+    // The same file asked about again, after a kill, is the same task; a file of another time is another.
+    let key = format!("file {} {} {} {}", words.path, mark.mtime, mark.inode, digest(&words.text));
+    let title = words.doc.get("title").and_then(Value::as_str).unwrap_or_default();
+    let command = Command::TaskCreate(TaskCreate {
+        title: Text(title.to_owned()),
+        idempotency_key: Some(key),
+        ..TaskCreate::default()
+    });
+    let reply = write::carry_out(ws, ws.author()?, &command, &[], |scene| {
+        let id = scene.begin_newcomer(new, &words, remarks)?;
+        if new.id.is_some() {
+            scene.taken_in.insert(id, (words.text.clone().into_bytes(), "a new task".into()));
+        }
+        Ok(Subject::Task(id))
+    })?;
+    let id = reply.subject.id().ok_or_else(|| corrupt(&words.path, "no task was made of it"))?;
+    if new.id.is_none() {
+        remove_recorded(ws, &new.path, words.text.as_bytes())?;
+    }
+    Ok(id)
+}
+
+/// Reads a newcomer.
+///
+/// Errors: `ERR_CORRUPT` where the file cannot be read, `ERR_CONFLICT` where it holds comments that are not to be lost.
+pub(crate) fn read_newcomer(ws: &Workspace, new: &Newcomer, remarks: Comments) -> Result<NewWords> {
+    let path = ws.store.shown(&new.path);
+    if let Some(task) = new.copy_of {
+        let mut e = copied(task);
+        e.message = format!("{path}: {}", e.message);
+        return Err(e);
+    }
+    let bytes =
+        ws.store.dir.read(&new.path, MAX_YAML).map_err(|e| Error::io("read", &ws.store.path().join(&new.path), &e))?;
+    let (text, value) = read(&path, &bytes)?;
+    let said = comments(&text, &value);
+    if let (Comments::Refuse, Some(comment)) = (remarks, said.first()) {
+        return Err(comment_lost(&path, comment).with(json!({ "path": path, "line": comment.0 })));
+    }
+    refuse_bare(new.id, &path, &text, &value).map_err(|mut e| {
+        e.message = e.message.replacen("the edit of ", "", 1);
+        e
+    })?;
+    match value {
+        Value::Object(doc) => Ok(NewWords { path, text, doc, said }),
+        _ => Err(corrupt(&path, "it is no mapping of keys to values")),
+    }
+}
+
+/// Removes a file whose words are recorded, and the folders that are empty without it.
+fn remove_recorded(ws: &Workspace, path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io("remove", &ws.store.path().join(path), &e);
+    match ws.store.dir.read(path, MAX_YAML) {
+        Ok(now) if now == bytes => {}
+        // Somebody wrote on meanwhile: the next look finds it as another newcomer.
+        Ok(_) => return Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(failed(e)),
+    }
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    ws.store.dir.dir(folder).and_then(|dir| dir.remove(name)).map_err(failed)?;
+    for folder in folder.ancestors().take_while(|folder| *folder != Path::new(TASKS)) {
+        let (Some(above), Some(name)) = (folder.parent(), folder.file_name()) else { break };
+        // A folder of the fan-out stays: another process may be about to create a task in it.
+        if name.to_str().is_some_and(is_shard_part) {
+            break;
+        }
+        // So does a folder that holds more.
+        if ws.store.dir.dir(above).and_then(|dir| dir.remove_empty(name)).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Scene<'_> {
+    /// Makes a task of a newcomer's words, on the stage. Gives its id.
+    ///
+    /// Errors: the refusals of the commands that would have made the task, with `path` and `line` in the details.
+    pub(crate) fn begin_newcomer(&mut self, new: &Newcomer, words: &NewWords, remarks: Comments) -> Result<Id> {
+        let NewWords { path, text, doc, said } = words;
+        if let Some(id) = new.id
+            && !read_log(&self.ws.store, &Entity::Task(id))?.entries.is_empty()
+        {
+            return Err(Error::new(Code::Conflict, format!("{path}: its log is there now; nothing was written"))
+                .hint("run agentpm lint again"));
+        }
+        let id = begin(self, new.id, doc).map_err(|misfit| {
+            let mut error = placed(*misfit, new.id, path, text);
+            error.message = error.message.replacen("the edit of ", "", 1);
+            error
+        })?;
+        if remarks == Comments::Keep && !said.is_empty() {
+            self.keep_comments(id, said)?;
+        }
+        Ok(id)
+    }
+}
+
+fn corrupt(path: &str, why: &str) -> Error {
+    Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "path": path }))
+}
+
+/// The text of a file that may become a task, and what it says: a mapping.
+///
+/// Errors: `ERR_CORRUPT` with path and line.
+pub(crate) fn read(path: &str, bytes: &[u8]) -> Result<(String, Value)> {
+    let corrupt = |why: String, line: usize| {
+        Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "path": path, "line": line }))
+    };
+    let text = String::from_utf8(bytes.to_vec()).map_err(|_| {
+        let why = not_text(bytes);
+        let line = yaml::line_in(&why).unwrap_or(1);
+        corrupt(why, line)
+    })?;
+    match yaml::read_value(&text) {
+        Ok(value) if value.is_object() => Ok((text, value)),
+        Ok(_) => Err(corrupt("it is no mapping of keys to values".into(), 1)),
+        Err(why) => Err(corrupt(format!("it cannot be read: {why}"), yaml::line_in(&why).unwrap_or(1))),
+    }
+}
+
+/// Where a file came from that stands where a new task may: `None` for one that was made from events and lost its way or its
+/// log, else the task that is there and whose file it is a copy of, if it is one. `home` is the id that its folder gives it.
+pub(crate) fn origin(bytes: &[u8], home: Option<Id>, is_there: &dyn Fn(Id) -> bool) -> Option<Option<Id>> {
+    let value = std::str::from_utf8(bytes).ok().and_then(|text| yaml::read_value(text).ok()).unwrap_or_default();
+    // No person writes both of these.
+    let rendered = value["id"].as_str().and_then(|id| id.parse::<Id>().ok()).filter(|_| !value["created_at"].is_null());
+    let Some(named) = rendered else { return Some(None) };
+    (Some(named) != home && is_there(named)).then_some(Some(named))
+}
+
+/// What lint says of a file that may become a task, or was copied from that of another.
+pub(crate) fn found(path: String, id: Option<Id>, copy_of: Option<Id>, bytes: &[u8]) -> Finding {
+    let finding = match copy_of {
+        None => Finding::new(Rule::TaskNew, "a task written by hand that is not recorded yet").at(path, Some(1)),
+        Some(task) => {
+            let error = copied(task);
+            let line = std::str::from_utf8(bytes).ok().and_then(|text| line_of_key(text, "id"));
+            let hint = error.hint.clone().unwrap_or_default();
+            let message = format!("{}; {hint}", error.message);
+            let refusal =
+                Refusal { code: error.code, message: error.message, details: *error.details, hint: error.hint };
+            let finding = Finding::new(Rule::TaskNew, message).at(path, line.or(Some(1)));
+            Finding { refusal: Some(Box::new(refusal)), fix: hint.to_string().into(), ..finding }
+        }
+    };
+    id.map_or(finding.clone(), |id| finding.task(id))
+}
+
+/// The refusal of a file that was copied from a task's.
+fn copied(task: Id) -> Error {
+    Error::validation(format!("a copy of the file of task {task}")).with(json!({ "copy_of": task })).hint(
+        "for a new task leave out id, created_at, created_by, and the ids of its entries; otherwise remove the file",
+    )
+}
+
+/// Whether a file below the store may become a task by its name.
+pub(crate) fn is_yaml(path: &Path) -> bool {
+    path.starts_with(TASKS) && path.extension().is_some_and(|ext| ext == "yaml" || ext == "yml")
+}

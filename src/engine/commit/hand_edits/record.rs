@@ -1,0 +1,460 @@
+//! Hand edits: what a person changed in a task's file is recorded by the one write path, under the rules of the commands that
+//! would have changed it.
+//!
+//! Guarantees that the new events follow the events which the file was rendered from: what others wrote meanwhile is concurrent,
+//! and a value that loses is kept like any other. An edit is recorded whole or stays in its file untouched, with the line and
+//! the reason. A comment is never dropped unasked.
+//! Leaves to others what the keys may hold (`rules::decide::edit`) and what is an edit (`lineage`).
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::judge::Judged;
+use super::lineage::Lineage;
+use crate::engine::commit::transaction::Scene;
+use crate::engine::commit::write;
+use crate::engine::context::Workspace;
+use crate::engine::view::history::Place;
+use crate::engine::view::read;
+use crate::env::files::Dir;
+use crate::error::{Code, Error, Result};
+use crate::model::command::Command;
+use crate::model::context::ContextType;
+use crate::model::event::{Entity, Entry};
+use crate::model::finding::{Finding, Severity};
+use crate::model::id::{Id, quoted};
+use crate::model::payload::{ContextAdded, Payload};
+use crate::rules::copies::HAND_EDIT;
+use crate::rules::decide::edit::{self, Doc, Misfit};
+use crate::rules::decide::{Subject, note};
+use crate::rules::lost::{Lost, lost};
+use crate::rules::roles::Verb;
+use crate::rules::stage::Stage as _;
+use crate::runtime::rendered;
+use crate::store::bare::{Bare, bare};
+use crate::store::comments::Comment;
+use crate::store::edited::{Readable, place_in};
+use crate::store::entity::{is_odd, load_task, read_log, read_yaml, yaml_path};
+use crate::store::layout::task_dir;
+use crate::store::place::{line_of_entry, line_of_key, not_text};
+use crate::store::project::{project_log, project_onto};
+use crate::store::yaml::line_in;
+
+/// Most values that gave way which are listed for one task, and most characters of one.
+const SHOWN: usize = 3;
+const MOST_WORDS: usize = 60;
+
+/// What becomes of the comments of a file that is written anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comments {
+    /// A file that holds some is left as it is.
+    Refuse,
+    /// They become a note.
+    Keep,
+    /// They are dropped.
+    Drop,
+}
+
+/// An edit that is to be taken in.
+#[derive(Clone, Debug)]
+pub(crate) struct HandEdit {
+    /// The task.
+    pub id: Id,
+    /// A text that is not in its file.
+    pub draft: Option<Draft>,
+    /// What becomes of comments.
+    pub comments: Comments,
+}
+
+/// The text of a task's file as it was written elsewhere: in an editor, or in a commit.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub text: String,
+    /// What the file in the work tree holds.
+    pub current: String,
+    pub place: Place,
+}
+
+/// Records what was edited by hand in a task's file. Gives the names of the changed fields; empty where it was not edited, or
+/// where the same edit is in the log already.
+///
+/// Errors: `ERR_CORRUPT` where the file cannot be read, and the refusals of the commands that would have made the change,
+/// with `path` and `line` in the details.
+pub fn absorb(ws: &Workspace, id: Id, comments: Comments) -> Result<String> {
+    record(ws, HandEdit { id, draft: None, comments })
+}
+
+/// As [`absorb`], for a `text` that was made of the file elsewhere, in an editor. `current` is what the file held
+/// then: where it holds something else by now, somebody edited it meanwhile, and nothing is written.
+///
+/// Errors: as [`absorb`], and `ERR_CONFLICT` where the file was edited meanwhile.
+pub fn absorb_text(ws: &Workspace, id: Id, text: &str, current: &str) -> Result<String> {
+    let draft = Some(Draft { text: text.to_owned(), current: current.to_owned(), place: Place::WorkTree });
+    record(ws, HandEdit { id, draft, comments: Comments::Keep })
+}
+
+/// As [`absorb`]. Gives all tasks whose edits were recorded, since a task that this one frees or binds may be edited
+/// too, and what was done with each, in words: the names of the changed fields, and the values that gave way.
+pub(crate) fn absorb_in_words(ws: &Workspace, id: Id, comments: Comments) -> Result<Vec<(Id, String)>> {
+    let had: BTreeSet<(Id, String)> = lost_in(ws, id)?.into_iter().map(|lost| (lost.lost.event, lost.field)).collect();
+    let nothing = BTreeSet::new();
+    let all = record_with_others(ws, HandEdit { id, draft: None, comments })?;
+    let words = |(task, what): (Id, String)| {
+        let did = match what.is_empty() {
+            true => "its edit was recorded already".to_owned(),
+            false => {
+                let given = given_way(ws, task, if task == id { &had } else { &nothing })?;
+                format!("recorded the edit of {what}{given}")
+            }
+        };
+        Ok((task, did))
+    };
+    all.into_iter().map(words).collect()
+}
+
+fn lost_in(ws: &Workspace, id: Id) -> Result<Vec<Lost>> {
+    Ok(lost(id, &load_task(&ws.store, id, &[])?.log.entries))
+}
+
+/// The values of a task that gave way to others, but for those known before, as words to add; empty where none did.
+fn given_way(ws: &Workspace, id: Id, had: &BTreeSet<(Id, String)>) -> Result<String> {
+    let mut all = lost_in(ws, id)?;
+    all.retain(|lost| !had.contains(&(lost.lost.event, lost.field.clone())));
+    let one = |lost: &Lost| {
+        let (mine, theirs) = (&lost.lost, &lost.won);
+        let (was, is) = (brief(&mine.value), brief(&theirs.value));
+        format!("{} {was} of {} gave way to {is} of {}", lost.field, mine.agent, theirs.agent)
+    };
+    let words: Vec<String> = all.iter().take(SHOWN).map(one).collect();
+    let more = match all.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    Ok(match words.is_empty() {
+        true => String::new(),
+        false => format!("; {}{more}; agentpm conflicts {id} shows both sides", words.join("; ")),
+    })
+}
+
+/// Records one edit. Gives the names of the changed fields.
+pub(crate) fn record(ws: &Workspace, edit: HandEdit) -> Result<String> {
+    let id = edit.id;
+    let taken_in = record_with_others(ws, edit)?;
+    Ok(taken_in.into_iter().filter(|(task, _)| *task == id).map(|(_, what)| what).collect::<Vec<_>>().join(", "))
+}
+
+fn record_with_others(ws: &Workspace, edit: HandEdit) -> Result<Vec<(Id, String)>> {
+    let id = edit.id;
+    let reply = write::carry_out(ws, ws.author()?, &Command::Batch(Vec::new()), &[edit], |_| Ok(Subject::Task(id)))?;
+    Ok(reply.taken_in)
+}
+
+/// A warning for a reader of a task whose file says something that its events do not.
+pub fn unrecorded(ws: &Workspace, id: Id) -> Option<String> {
+    let Readable::Edited(what) = judge_file(ws, &lineage(ws), id).ok().flatten()?.how else { return None };
+    let (path, what) = (ws.store.shown(task_dir(id).join("task.yaml")), what.join(", "));
+    Some(format!("{path} was edited by hand ({what}) and that is not recorded yet; agentpm lint --fix records it"))
+}
+
+/// The lines of a task's log that cannot be read, or have no effect because they are damaged.
+pub fn damaged_lines(ws: &Workspace, id: Id) -> Vec<String> {
+    const NAMED: usize = 5;
+    let Ok(loaded) = read::load_task(ws, id) else { return Vec::new() };
+    let damaged: Vec<_> = loaded.findings.iter().filter(|f| f.severity == Severity::Error).collect();
+    let placed = |f: &&Finding| {
+        let line = f.line.map(|n| format!(":{n}")).unwrap_or_default();
+        format!("{}{line}: {}", f.path.as_deref().unwrap_or("its log"), f.message)
+    };
+    let mut words: Vec<String> = damaged.iter().take(NAMED).map(placed).collect();
+    if damaged.len() > NAMED {
+        words.push(format!("{} more lines of this log are damaged; agentpm lint names them", damaged.len() - NAMED));
+    }
+    words
+}
+
+/// Compares the file of a task in the work tree with its log; `None` where it is missing or no regular file.
+///
+/// Errors: `ERR_IO`, `ERR_GIT`.
+pub(crate) fn judge_file(ws: &Workspace, lineage: &Lineage<'_>, id: Id) -> Result<Option<Judged>> {
+    let entity = Entity::Task(id);
+    let Ok(Some(bytes)) = read_yaml(&ws.store, &entity) else { return Ok(None) };
+    let entries = load_task(&ws.store, id, &[])?.log.entries;
+    Ok(Some(lineage.judge(Place::WorkTree, &entity, &entries, &entries, &bytes)))
+}
+
+/// Brings events into the log of an entity and renders its file, unless that holds words of a person. Says whether it was
+/// rendered.
+///
+/// Errors: `ERR_IO`, `ERR_NO_SPACE`, `ERR_GIT`.
+pub(crate) fn project_unedited(
+    ws: &Workspace,
+    lineage: &Lineage<'_>,
+    entity: &Entity,
+    new: &[Entry],
+    runtime: &Dir,
+) -> Result<bool> {
+    let log = read_log(&ws.store, entity)?;
+    let bytes = read_yaml(&ws.store, entity).ok().flatten();
+    if let Some(bytes) = &bytes {
+        let judged = lineage.judge(Place::WorkTree, entity, &log.entries, &log.entries, bytes);
+        if judged.how.holds_words() {
+            return project_log(&ws.store, entity, log, new, runtime).map(|()| false);
+        }
+        notice_unclear(ws, entity, &judged);
+    }
+    match project_onto(&ws.store, entity, log, new, runtime, bytes.as_deref())? {
+        Some(heads) => note_rendered(ws, runtime, &[(entity.clone(), heads)]).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Reports the values that are lost when a file is rendered, though they may be newer than those of its log.
+pub(crate) fn notice_unclear(ws: &Workspace, entity: &Entity, judged: &Judged) {
+    for unclear in &judged.unclear {
+        ws.notice(format!("{entity}: {}", unclear.in_words()));
+    }
+}
+
+/// The versions that the files of this work tree come from.
+pub(crate) fn lineage(ws: &Workspace) -> Lineage<'_> {
+    let noted = (ws.own_runtime_path(), ws.runtime_path().to_owned());
+    Lineage::new(&ws.env, ws.repo.as_ref(), &ws.store.name).noted(noted.0, noted.1)
+}
+
+/// Notes which events files were rendered from.
+///
+/// Errors: `ERR_IO` or `ERR_NO_SPACE`.
+pub(crate) fn note_rendered(ws: &Workspace, runtime: &Dir, files: &[(Entity, Vec<Id>)]) -> Result<()> {
+    let path = |entity: &Entity| yaml_path(entity).map(|path| ws.store.shown(path));
+    let notes: Vec<(String, &[Id])> =
+        files.iter().filter_map(|(entity, heads)| Some((path(entity)?, heads.as_slice()))).collect();
+    let own_path = ws.own_runtime_path();
+    let own = if own_path == runtime.path() { None } else { Dir::open(&own_path).ok() };
+    rendered::note(own.as_ref().unwrap_or(runtime), notes.iter().map(|(path, heads)| (path.as_str(), *heads)))
+}
+
+impl Scene<'_> {
+    /// Takes an edit in, on the stage. Gives the names of the changed fields.
+    ///
+    /// Errors: as [`absorb`].
+    pub(crate) fn take_in(&mut self, hand: &HandEdit) -> Result<String> {
+        let (id, entity) = (hand.id, Entity::Task(hand.id));
+        let store = &self.ws.store;
+        let path = store.shown(task_dir(id).join("task.yaml"));
+        let corrupt =
+            |why: &str| Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "task": id, "path": path }));
+        let current = match read_yaml(store, &entity) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Err(corrupt("it is missing").hint("agentpm lint --fix writes it from its log")),
+            Err(e) if is_odd(&e) => return Err(corrupt(&format!("it is not a regular file: {e}"))),
+            Err(e) => return Err(Error::io("read", &store.path().join(task_dir(id)), &e)),
+        };
+        if hand.draft.as_ref().is_some_and(|draft| current != draft.current.as_bytes()) {
+            return Err(Error::new(Code::Conflict, format!("{path} was edited meanwhile; nothing was written"))
+                .hint("look at it again, then run the same command"));
+        }
+        let bytes = hand.draft.as_ref().map_or(current.clone(), |draft| draft.text.clone().into_bytes());
+        let text = String::from_utf8(bytes).map_err(|e| unreadable(id, &path, &not_text(e.as_bytes())))?;
+        self.load_known(id)?;
+        let entries = self.tasks[&id].log.entries.clone();
+        let place = hand.draft.as_ref().map_or(Place::WorkTree, |draft| draft.place);
+        let judged = lineage(self.ws).judge(place, &entity, &entries, &entries, text.as_bytes());
+        match &judged.how {
+            Readable::Invalid(why) => {
+                return Err(unreadable(id, &path, why.trim_start_matches("it cannot be read: ")));
+            }
+            Readable::Ahead(lost) => return Err(ahead(id, &path, *lost)),
+            _ => {}
+        }
+        if !judged.how.holds_words() {
+            if hand.draft.is_some() || judged.how.is_outdated() {
+                self.taken_in.insert(id, (current, String::new()));
+            }
+            return Ok(String::new());
+        }
+        let remarks = &judged.remarks;
+        if let (Comments::Refuse, Some((line, words))) = (hand.comments, remarks.first()) {
+            return Err(
+                comment_lost(&path, &(*line, words.clone())).with(json!({ "task": id, "path": path, "line": line }))
+            );
+        }
+        refuse_bare(Some(id), &path, &text, &Value::Object(judged.doc.clone()))?;
+        let mut what: Vec<String> = Vec::new();
+        for one in &judged.edits {
+            self.seen.insert(id, one.heads.clone());
+            let names = edit::edit(self, id, &one.old, &one.new)
+                .map_err(|misfit| placed(in_file(*misfit, &judged.doc, &one.new), Some(id), &path, &text))?;
+            what.extend(names);
+        }
+        if hand.comments == Comments::Keep && !remarks.is_empty() && !is_kept(&entries, remarks) {
+            self.keep_comments(id, remarks)?;
+        }
+        // From here on the actor has seen everything.
+        self.seen.remove(&id);
+        notice_unclear(self.ws, &entity, &judged);
+        if !remarks.is_empty() {
+            what.push(if hand.comments == Comments::Keep { "comments".into() } else { "comments (dropped)".into() });
+        }
+        what.dedup();
+        let what = what.join(", ");
+        self.taken_in.insert(id, (current, what.clone()));
+        Ok(what)
+    }
+
+    /// Keeps comments as a note.
+    pub(crate) fn keep_comments(&mut self, id: Id, remarks: &[Comment]) -> Result<()> {
+        self.require(Verb::Comment)?;
+        let added = ContextAdded {
+            kind: ContextType::Note,
+            content: kept_words(remarks),
+            metadata: Value::Null,
+            created_at: None,
+        };
+        note(self, id, Payload::ContextAdded(added), Some(HAND_EDIT.into())).map(|_| ())
+    }
+}
+
+/// A value in a few words.
+fn brief(value: &Value) -> String {
+    let text = value.to_string();
+    match text.chars().count() > MOST_WORDS {
+        true => text.chars().take(MOST_WORDS).chain(['…']).collect(),
+        false => text,
+    }
+}
+
+/// The refusal of an edit, with the entry as it stands in the file.
+pub(crate) fn in_file(misfit: Misfit, file: &Doc, new: &Doc) -> Misfit {
+    let Misfit { key, entry, error } = misfit;
+    let entry = entry.and_then(|n| place_in(file, &key, new.get(&key)?.as_array()?.get(n)?));
+    Misfit { key, entry, error }
+}
+
+/// Whether comments were kept by another recording of the same edit.
+pub(crate) fn is_kept(entries: &[Entry], remarks: &[Comment]) -> bool {
+    let words = kept_words(remarks);
+    entries.iter().any(|entry| matches!(&entry.event.payload, Payload::ContextAdded(p) if p.content == words))
+}
+
+/// Refuses bare words that would be recorded otherwise than they stand.
+pub(crate) fn refuse_bare(id: Option<Id>, path: &str, text: &str, value: &Value) -> Result<()> {
+    bare_words(id, path, text, value).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// The refusals of all such words.
+pub(crate) fn bare_words(id: Option<Id>, path: &str, text: &str, value: &Value) -> Vec<Error> {
+    // A number of one's own is to stay as it stands, but for the way a fraction is written.
+    let own = |bare: &Bare| {
+        let word = &bare.word;
+        let is_decimal = word.parse::<f64>().is_ok() && !word.contains(['e', 'E']);
+        bare.path.first().is_some_and(|key| key == "metadata")
+            && word.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit())
+            && (is_decimal || word.contains(['x', 'o', 'b', '_']))
+    };
+    let found = bare(text, value).into_iter().filter(|bare| edit::is_text(&bare.path) || own(bare));
+    found.map(|bare| bare_word(id, path, bare)).collect()
+}
+
+fn bare_word(id: Option<Id>, path: &str, bare: Bare) -> Error {
+    let Bare { word, becomes, line, path: keys } = bare;
+    let key = keys.first().map_or("", String::as_str);
+    let message = format!("{path}:{line}: the edit of {key} is not allowed: {word} would be read as {becomes}");
+    Error::validation(message)
+        .with(json!({ "task": id, "path": path, "line": line, "key": key }))
+        .hint(format!("put it in quotes: \"{word}\"; or write {becomes}"))
+}
+
+/// The note that keeps comments.
+fn kept_words(remarks: &[Comment]) -> String {
+    let lines: Vec<String> = remarks.iter().map(|(line, words)| format!("line {line}: {words}")).collect();
+    format!("Comments that stood in task.yaml:\n{}", lines.join("\n"))
+}
+
+/// A refusal with the place it is about.
+pub(crate) fn placed(misfit: Misfit, id: Option<Id>, path: &str, text: &str) -> Error {
+    let Misfit { key, entry, mut error } = misfit;
+    let line = match entry {
+        Some(entry) => line_of_entry(text, &key, entry),
+        None => line_of_key(text, &key),
+    };
+    // A key that was taken out stands nowhere; the file begins where it would be looked for.
+    let line = line.unwrap_or(1);
+    let doubled = format!("a field does not fit: {key}: ");
+    let why = error.message.strip_prefix(&doubled).unwrap_or(&error.message);
+    error.message = format!("{path}:{line}: the edit of {key} is not allowed: {why}");
+    let mut details = json!({ "task": id, "path": path, "line": line, "key": key });
+    if let Some(more) = error.details.as_object() {
+        for (name, value) in more.iter().filter(|(name, _)| !["task", "path", "line", "key"].contains(&name.as_str())) {
+            details[name.as_str()] = value.clone();
+        }
+    }
+    if error.hint.is_none() && error.code == Code::Validation {
+        error.hint = Some(format!("correct {key} in the file"));
+    }
+    if let Some(hint) = error.hint.take() {
+        let hint = for_hand(error.code, &hint);
+        error = error.hint(hint);
+    }
+    error.with(details)
+}
+
+/// Commands that take an edit in before they do anything, and so are refused by what refuses it.
+const WRITERS: &[&str] = &[
+    "claim",
+    "done",
+    "release",
+    "note",
+    "progress",
+    "context",
+    "next",
+    "task reopen",
+    "task update",
+    "task verify",
+    "task unblock",
+    "task block",
+    "task transition",
+];
+
+/// What to do next, of a command's refusal, in words for who edits a file: it takes no other work, has no place for a reason, and
+/// keeps commands from the task until the old value is back.
+fn for_hand(code: Code, hint: &str) -> String {
+    let by_command = |flag: &str| {
+        format!("; with a reason only a command passes over that: put the old value back and give it {flag}")
+    };
+    let waits = match code {
+        Code::LeaseHeld => "the edit can wait in its file until the task is free; agentpm lint --fix records it then",
+        _ => "put the old value back",
+    };
+    let hint = hint
+        .replace("take other work with agentpm next --claim", waits)
+        .replace(", or give --force REASON", &by_command("--force REASON"))
+        .replace(", or give --override REASON if it must be", &by_command("--override REASON"));
+    let writes = WRITERS.iter().any(|name| hint.contains(&format!("agentpm {name}")));
+    match writes && !hint.contains("put the old value back") {
+        true => format!("put the old value back, then {hint}"),
+        false => hint,
+    }
+}
+
+/// The refusal to write a file anew that holds a comment.
+pub(crate) fn comment_lost(path: &str, (line, words): &Comment) -> Error {
+    let message = format!("{path}:{line}: a comment would be lost ({}); nothing was written", quoted(words));
+    Error::new(Code::Conflict, message).hint("agentpm lint --fix keeps comments as a note and records the rest")
+}
+
+/// The refusal of a file that shows an event its log does not hold.
+pub(crate) fn ahead(id: Id, path: &str, lost: Id) -> Error {
+    Error::new(Code::Corrupt, format!("{path} shows event {lost}, which its log has lost"))
+        .with(json!({ "task": id, "path": path, "event": lost }))
+        .hint("agentpm resolve brings it back where this clone knows it; else fetch the branch that has it; a new entry has no id")
+}
+
+/// The refusal of a file that cannot be read.
+pub(crate) fn unreadable(id: Id, path: &str, why: &str) -> Error {
+    let line = line_in(why);
+    let place = line.map(|line| format!(":{line}")).unwrap_or_default();
+    Error::new(Code::Corrupt, format!("{path}{place}: it cannot be read: {why}"))
+        .with(json!({ "task": id, "path": path, "line": line }))
+        .hint("repair it by hand, or take it from git; its log still holds the task")
+}

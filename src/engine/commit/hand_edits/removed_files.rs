@@ -1,0 +1,208 @@
+//! Tasks whose files somebody removed by hand.
+//!
+//! Promises: removing files is no way to end a task: what the commit that is checked out holds or one of its history held until
+//! another removed it, and what was acknowledged here upon it, can be brought back, and is ended by a command where that is wanted.
+//! Refuses to know: what git itself took away, which `heal` puts right.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::ValueEnum;
+
+use super::record;
+use crate::engine::commit::{project, write};
+use crate::engine::context::Workspace;
+use crate::engine::view::removed_commits::{self, Removal};
+use crate::engine::view::{history, read, sparse};
+use crate::error::Result;
+use crate::model::command::{Command, Guard, TaskArchive, TaskTransition};
+use crate::model::event::{Entity, Entry};
+use crate::model::finding::{Finding, Refused, Rule};
+use crate::model::id::Id;
+use crate::model::point::Point;
+use crate::model::task::{Status, Task};
+use crate::model::words::{TaskRef, Text};
+use crate::rules::fold::fold;
+use crate::runtime::journals;
+use crate::store::entity::read_log;
+use crate::store::layout::{shown, task_dir};
+
+/// What becomes of a task whose files were removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Deleted {
+    /// Its files are written again.
+    #[default]
+    Restore,
+    /// And it is cancelled.
+    Cancelled,
+    /// And it is archived, where it is completed or cancelled.
+    Archived,
+}
+
+/// The tasks whose files are not here though they should be; with the commit that removed them, where one did.
+pub(crate) type Gone = BTreeMap<Id, Option<Removal>>;
+
+/// What lint says of a task whose files were removed; `store` is the store's name.
+pub(crate) fn found(store: &str, id: Id) -> Finding {
+    let message = format!("the files of task {id} were removed, and the commit that is checked out has them");
+    Finding::new(Rule::TaskDeleted, message).task(id).at(shown(store, task_dir(id)), None)
+}
+
+/// What is told of a task whose removal by a commit was put right.
+pub(crate) fn brought_back(id: Id, commit: &str) -> String {
+    format!(
+        "the files of task {id}, which commit {commit} had removed, are back: removing files ends no task; where it is not \
+         wanted any more: agentpm lint --fix --deleted cancelled"
+    )
+}
+
+/// The tasks that have no log here though the commit that is checked out has them, or one of its history did until another
+/// removed it.
+pub(crate) fn deleted(ws: &Workspace) -> Result<Gone> {
+    let pending = read::pending(ws)?;
+    let mut left_out = None;
+    let mut gone = |id: &Id| {
+        let is_gone = !sparse::has_log(ws, *id) && !pending.contains_key(&Entity::Task(*id));
+        is_gone && !left_out.get_or_insert_with(|| sparse::not_looked_at(ws)).leaves_out(&sparse::log_path(ws, *id))
+    };
+    let committed = committed_tasks(ws).unwrap_or_default();
+    let mut all: Gone = committed.into_iter().filter(&mut gone).map(|id| (id, None)).collect();
+    let removed = removed_commits::removed_by_commits(ws, true)?.into_iter().filter(|(id, _)| gone(id));
+    all.extend(removed.map(|(id, removal)| (id, Some(removal))));
+    Ok(all)
+}
+
+fn committed_tasks(ws: &Workspace) -> Option<BTreeSet<Id>> {
+    // Where there is no commit yet, or git keeps its objects in a form that is not known, nothing can be missed.
+    ws.repo.as_ref()?.objects().ok()?.head().ok()?.commit?;
+    history::past(ws, Some(&Point::Revision("HEAD".into()))).ok()?.tasks().ok()
+}
+
+/// Such tasks as they were last committed.
+pub(crate) fn committed(ws: &Workspace, gone: &Gone) -> Result<BTreeMap<Id, Task>> {
+    Ok(events_of(ws, gone)?.into_iter().map(|(id, entries)| (id, fold(id, &entries).0)).collect())
+}
+
+fn events_of(ws: &Workspace, gone: &Gone) -> Result<BTreeMap<Id, Vec<Entry>>> {
+    let in_head = gone.values().any(Option::is_none);
+    let head = in_head.then(|| history::past(ws, Some(&Point::Revision("HEAD".into())))).transpose()?;
+    let entries = |id: &Id, removal: &Option<Removal>| match (removal, &head) {
+        (Some(removal), _) => Ok(removal.log.clone()),
+        (None, Some(head)) => head.entries(*id),
+        (None, None) => Ok(Vec::new()),
+    };
+    gone.iter().map(|(id, removal)| Ok((*id, entries(id, removal)?))).collect()
+}
+
+/// What lint says of such a task.
+pub(crate) fn deleted_found(ws: &Workspace, id: Id, removal: Option<&Removal>) -> Finding {
+    let finding = found(&ws.store.name, id);
+    match removal {
+        Some(Removal { commit, .. }) => {
+            let message = format!("the files of task {id} were removed by commit {commit}, and it was never ended");
+            Finding { message, ..finding }
+        }
+        None => finding,
+    }
+}
+
+/// Brings the files of tasks back, as they were last committed together with what was acknowledged here since on the same
+/// branch; and ends them where that is wanted, those too that were brought back before and that nobody changed since. Says
+/// what was done, and what was refused.
+///
+/// Errors: `ERR_BUSY`, `ERR_IO`, `ERR_GIT`.
+pub(crate) fn bring_back_deleted(ws: &Workspace, gone: &Gone, wanted: Deleted) -> Result<(Vec<String>, Vec<Refused>)> {
+    let (mut done, mut refused) = (Vec::new(), Vec::new());
+    let before = brought_back_before(ws, wanted)?;
+    if !gone.is_empty() {
+        let mut events = acknowledged_upon_head(ws, &gone.keys().copied().collect())?;
+        for (id, entries) in events_of(ws, gone)? {
+            events.entry(id).or_default().extend(entries);
+        }
+        events.retain(|_, entries| !entries.is_empty());
+        write::under_lock(ws, "agentpm lint --fix", |runtime, _, _| {
+            read::logs_were_written(ws);
+            let lineage = record::lineage(ws);
+            for (id, entries) in &mut events {
+                entries.sort_by_key(|entry| entry.event.stamp());
+                entries.dedup_by_key(|entry| entry.event.id);
+                record::project_unedited(ws, &lineage, &Entity::Task(*id), entries, runtime)?;
+            }
+            Ok(())
+        })?;
+    }
+    let (here, logless): (Vec<&Id>, Vec<&Id>) = gone.keys().partition(|id| sparse::has_log(ws, **id));
+    refused.extend(logless.into_iter().map(|id| Refused {
+        task: Some(*id),
+        message: format!("task {id} was committed without its log, which this clone does not hold"),
+        hint: Some("fetch the branch that has it, or take its folder out of the commit".into()),
+        ..Refused::default()
+    }));
+    for id in here.into_iter().chain(&before) {
+        if gone.contains_key(id) {
+            done.push(format!("task {id}: its files are back"));
+        }
+        match end(ws, *id, wanted) {
+            Ok(Some(what)) => done.push(format!("task {id}: {what}")),
+            Ok(None) => {}
+            Err(e) => {
+                let what = format!("task {id} is back and was not ended: ");
+                refused.push(Refused { task: Some(*id), ..Refused::of(&e, &what) });
+            }
+        }
+    }
+    Ok((done, refused))
+}
+
+/// Tasks that a commit removed, that are here again, that nothing has happened to since and that are not ended as wanted.
+fn brought_back_before(ws: &Workspace, wanted: Deleted) -> Result<Vec<Id>> {
+    if wanted == Deleted::Restore {
+        return Ok(Vec::new());
+    }
+    let mut before = Vec::new();
+    for (id, removal) in removed_commits::removed_by_commits(ws, true)? {
+        let log = read_log(&ws.store, &Entity::Task(id))?.entries;
+        let known: BTreeSet<Id> = removal.log.iter().map(|entry| entry.event.id).collect();
+        let status = fold(id, &log).0.status;
+        let ended = status == Status::Archived || (wanted == Deleted::Cancelled && status.is_finished());
+        if !log.is_empty() && !ended && log.iter().all(|entry| known.contains(&entry.event.id)) {
+            before.push(id);
+        }
+    }
+    Ok(before)
+}
+
+fn end(ws: &Workspace, id: Id, wanted: Deleted) -> Result<Option<&'static str>> {
+    let guard = Guard { why: Some(Text("its files were removed by hand".into())), ..Guard::default() };
+    let (command, what) = match wanted {
+        Deleted::Restore => return Ok(None),
+        Deleted::Cancelled => (
+            Command::TaskTransition(TaskTransition {
+                id: TaskRef(id.to_string()),
+                status: Status::Cancelled,
+                force: None,
+                guard,
+            }),
+            "cancelled",
+        ),
+        Deleted::Archived => (Command::TaskArchive(TaskArchive { id: TaskRef(id.to_string()), guard }), "archived"),
+    };
+    write::execute(ws, &command).map(|_| Some(what))
+}
+
+/// Events of these tasks that were acknowledged in this work tree while the same branch was checked out.
+fn acknowledged_upon_head(ws: &Workspace, ids: &BTreeSet<Id>) -> Result<BTreeMap<Id, Vec<Entry>>> {
+    let mut events: BTreeMap<Id, Vec<Entry>> = BTreeMap::new();
+    let Some(runtime) = ws.runtime() else { return Ok(events) };
+    let (own, head) = (ws.store_key(), project::head(ws));
+    journals::each(runtime, |record| {
+        if Some(&record.commit.store) != own || record.commit.head != head {
+            return;
+        }
+        for entry in record.entries.into_iter().filter(|entry| !entry.event.payload.journal_only()) {
+            if let Some(id) = entry.event.entity.task().filter(|id| ids.contains(id)) {
+                events.entry(id).or_default().push(entry);
+            }
+        }
+    })?;
+    Ok(events)
+}

@@ -1,0 +1,266 @@
+//! `plan apply`: a nested plan in YAML becomes tasks, once.
+//!
+//! A task of the plan is known by its `key`; where it has none, by its title under its parent's key. Applying the same plan
+//! again changes nothing; applying a changed one changes what changed. What is in the store and not in the plan is left alone.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::transaction::Scene;
+use super::write;
+use crate::engine::context::Workspace;
+use crate::engine::view::read;
+use crate::error::{Error, Result};
+use crate::model::command::{Command, Guard, ProgressAdd, TaskBlock, TaskCreate, TaskUpdate};
+use crate::model::id::{Id, quoted};
+use crate::model::task::Task;
+use crate::model::time::Time;
+use crate::model::words::{Object, Ref, TaskRef, Text};
+use crate::rules::decide::{Subject, decide};
+use crate::rules::fields;
+use crate::rules::stage::Stage;
+use crate::store::yaml;
+
+/// A plan file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlanFile {
+    /// Sets this plan's keys apart from other plans'.
+    plan: String,
+    tasks: Vec<PlanTask>,
+}
+
+/// One task of a plan, with its parts beneath it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PlanTask {
+    key: Option<String>,
+    title: String,
+    intent: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    priority: Option<i64>,
+    labels: Vec<String>,
+    watchers: Vec<String>,
+    acceptance: Vec<String>,
+    files: Vec<String>,
+    estimate: Option<String>,
+    due: Option<Time>,
+    defer_until: Option<Time>,
+    need_perm: Option<String>,
+    need_precedence: Option<i64>,
+    metadata: Option<Object>,
+    progress: Vec<String>,
+    /// Keys of tasks of this plan, or ids.
+    blocked_by: Vec<String>,
+    children: Vec<PlanTask>,
+}
+
+/// A task of the plan with its key and its parent's.
+struct Flat<'a> {
+    key: String,
+    parent: Option<String>,
+    task: &'a PlanTask,
+}
+
+/// Applies a plan, all of it or nothing. `dry_run` says what would change and changes nothing.
+///
+/// Errors: `ERR_VALIDATION` for a text that is no plan, and those of any change.
+pub fn plan_apply(ws: &Workspace, text: &str, dry_run: bool) -> Result<Value> {
+    let plan: PlanFile = yaml::read(text).map_err(|e| {
+        Error::validation(format!("not a plan: {e}"))
+            .hint("a plan has the keys plan (a name) and tasks (a list of title, key, intent, children, blocked_by, …)")
+    })?;
+    let flat = flatten(&plan)?;
+    let index = read::index(ws)?;
+    let mut ids = BTreeMap::new();
+    for one in &flat {
+        if let Some(id) = index.by_origin(&format!("plan/{}:{}", plan.plan, one.key))? {
+            ids.insert(one.key.clone(), id);
+        }
+    }
+    let known = ids.clone();
+    let mut changes = Vec::new();
+    let outcome = write::execute_as(ws, ws.author()?, &Command::Batch(Vec::new()), &[], None, |scene| {
+        (ids, changes) = (known.clone(), Vec::new());
+        apply(scene, &plan.plan, &flat, &mut ids, &mut changes)?;
+        if dry_run {
+            // Whatever was decided on the stage is thrown away by a refusal.
+            return Err(Error::usage(DRY_RUN));
+        }
+        Ok(Subject::Batch(Vec::new()))
+    });
+    match outcome {
+        Err(e) if dry_run && e.message.starts_with(DRY_RUN) => {}
+        Err(e) => return Err(e),
+        Ok(_) => {}
+    }
+    let items: Vec<Value> = flat
+        .iter()
+        .map(|one| {
+            let id = if dry_run { known.get(&one.key) } else { ids.get(&one.key) };
+            json!({ "key": one.key, "id": id, "title": one.task.title, "new": !known.contains_key(&one.key) })
+        })
+        .collect();
+    Ok(json!({ "plan": plan.plan, "dry_run": dry_run, "changes": changes, "items": items, "total": flat.len() }))
+}
+
+const DRY_RUN: &str = "a dry run changes nothing";
+
+fn flatten(plan: &PlanFile) -> Result<Vec<Flat<'_>>> {
+    let mut flat = Vec::new();
+    let mut open: Vec<(&PlanTask, Option<String>)> = plan.tasks.iter().rev().map(|task| (task, None)).collect();
+    while let Some((task, parent)) = open.pop() {
+        let key = task.key.clone().unwrap_or_else(|| match &parent {
+            Some(parent) => format!("{parent}/{}", task.title),
+            None => task.title.clone(),
+        });
+        if flat.iter().any(|other: &Flat| other.key == key) {
+            return Err(Error::validation(format!("two tasks of the plan have the key {}", quoted(&key)))
+                .hint("give each a key of its own"));
+        }
+        open.extend(task.children.iter().rev().map(|child| (child, Some(key.clone()))));
+        flat.push(Flat { key, parent, task });
+    }
+    Ok(flat)
+}
+
+fn apply(
+    scene: &mut Scene,
+    plan: &str,
+    flat: &[Flat],
+    ids: &mut BTreeMap<String, Id>,
+    changes: &mut Vec<Value>,
+) -> Result<()> {
+    for one in flat {
+        let parent = one.parent.as_ref().and_then(|key| ids.get(key)).copied();
+        match ids.get(&one.key) {
+            None => {
+                let subject = decide(scene, &Command::TaskCreate(create(plan, one, parent)))?;
+                let id = subject.id().ok_or_else(|| Error::state("a created task has no id"))?;
+                ids.insert(one.key.clone(), id);
+                changes.push(json!({ "change": "create", "key": one.key, "title": one.task.title }));
+            }
+            Some(id) => {
+                let before = scene.task(*id)?;
+                decide(scene, &Command::TaskUpdate(update(*id, one, parent)))?;
+                let after = scene.task(*id)?;
+                if before.version != after.version {
+                    changes.push(
+                        json!({ "change": "update", "key": one.key, "id": id, "fields": changed(&before, &after) }),
+                    );
+                }
+            }
+        }
+    }
+    for one in flat {
+        add_steps(scene, ids[&one.key], one, changes)?;
+        add_blockers(scene, ids, one, changes)?;
+    }
+    Ok(())
+}
+
+/// What an update changed, field by field.
+fn changed(before: &Task, after: &Task) -> Vec<Value> {
+    let value = |task: &Task, name: &str| match name {
+        "parent" => json!(task.parent()),
+        other => fields::value_of(&task.fields, other),
+    };
+    let written = after.stamps.iter().filter(|(name, stamp)| before.stamps.get(*name) != Some(stamp));
+    written.map(|(name, _)| json!({ "field": name, "from": value(before, name), "to": value(after, name) })).collect()
+}
+
+fn texts(list: &[String]) -> Vec<Text> {
+    list.iter().map(|text| Text(text.clone())).collect()
+}
+
+fn create(plan: &str, one: &Flat, parent: Option<Id>) -> TaskCreate {
+    let task = one.task;
+    let mut metadata = task.metadata.clone().unwrap_or_default();
+    metadata.0.insert("origin".into(), json!({ "format": "plan", "id": format!("{plan}:{}", one.key) }));
+    TaskCreate {
+        title: Text(task.title.clone()),
+        intent: task.intent.clone().map(Text),
+        kind: task.kind.clone(),
+        priority: task.priority,
+        parent: parent.map(|id| Ref(id.to_string())),
+        labels: task.labels.clone(),
+        watchers: task.watchers.clone(),
+        acceptance: texts(&task.acceptance),
+        files: task.files.clone(),
+        estimate: task.estimate.clone(),
+        due: task.due,
+        defer_until: task.defer_until,
+        need_perm: task.need_perm.clone(),
+        need_precedence: task.need_precedence,
+        metadata: Some(metadata),
+        ..TaskCreate::default()
+    }
+}
+
+/// What the plan says is set; what it does not mention is left to whoever changed it since.
+fn update(id: Id, one: &Flat, parent: Option<Id>) -> TaskUpdate {
+    let task = one.task;
+    let list = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
+    TaskUpdate {
+        id: TaskRef(id.to_string()),
+        title: Some(Text(task.title.clone())),
+        intent: task.intent.clone().map(Text),
+        kind: task.kind.clone(),
+        priority: task.priority,
+        parent: parent.map(|id| Ref(id.to_string())),
+        labels: list(&task.labels),
+        watchers: list(&task.watchers),
+        acceptance: list(&task.acceptance).map(|list| texts(&list)),
+        files: list(&task.files),
+        estimate: task.estimate.clone(),
+        due: task.due,
+        defer_until: task.defer_until,
+        need_perm: task.need_perm.clone(),
+        need_precedence: task.need_precedence,
+        metadata: task.metadata.clone(),
+        ..TaskUpdate::default()
+    }
+}
+
+fn add_steps(scene: &mut Scene, id: Id, one: &Flat, changes: &mut Vec<Value>) -> Result<()> {
+    let now = scene.task(id)?;
+    let missing: Vec<Text> = one
+        .task
+        .progress
+        .iter()
+        .filter(|step| !now.progress.values().any(|item| item.content == **step))
+        .map(|step| Text(step.clone()))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    changes.push(json!({ "change": "progress", "key": one.key, "steps": missing.len() }));
+    let add = ProgressAdd { task_id: TaskRef(id.to_string()), content: missing, guard: Guard::default() };
+    decide(scene, &Command::ProgressAdd(add)).map(|_| ())
+}
+
+fn add_blockers(scene: &mut Scene, ids: &BTreeMap<String, Id>, one: &Flat, changes: &mut Vec<Value>) -> Result<()> {
+    let id = ids[&one.key];
+    for key in &one.task.blocked_by {
+        let blocker = match ids.get(key) {
+            Some(id) => *id,
+            None => scene.task_id(&Ref(key.clone())).map_err(|_| {
+                Error::not_found(format!(
+                    "{} waits for {}, which is no key of this plan and no task",
+                    quoted(&one.key),
+                    quoted(key)
+                ))
+            })?,
+        };
+        if !scene.task(id)?.blockers().contains(&blocker) && !scene.task(id)?.status.is_finished() {
+            changes.push(json!({ "change": "block", "key": one.key, "by": key }));
+            let by = vec![Ref(blocker.to_string())];
+            let block = TaskBlock { id: TaskRef(id.to_string()), by, guard: Guard::default() };
+            decide(scene, &Command::TaskBlock(block))?;
+        }
+    }
+    Ok(())
+}

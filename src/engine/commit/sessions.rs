@@ -1,0 +1,116 @@
+//! The session of the asker: may it still act, and what sign of life does it leave.
+//!
+//! Promises: a change in a session that is over or unknown is refused, a question is answered with a warning; a question leaves
+//! the time of the session's file as its sign, in the git folder alone, and never fails for it. A session that was closed for its
+//! silence goes on with its agent's next change.
+//! Refuses to know: when silence is too long (`rules::session`).
+
+use serde_json::json;
+
+use crate::engine::context::Workspace;
+use crate::engine::view::read;
+use crate::env::files::Dir;
+use crate::error::{Error, Result};
+use crate::model::agent::{Session, SessionStatus};
+use crate::model::command::Command;
+use crate::model::event::Author;
+use crate::model::id::{Id, quoted};
+use crate::rules::roles::Verb;
+use crate::rules::session::{is_its_own, is_over};
+use crate::runtime::records;
+
+/// How many signs a reader leaves at most within the limit of silence.
+const SIGNS: i64 = 10;
+
+/// The author of a command, whose session may act; and a warning where it is somebody else's.
+///
+/// Errors: `ERR_NOT_FOUND` for a session that is unknown here, `ERR_INVALID_STATE` for one that is over.
+pub(crate) fn in_session(
+    ws: &Workspace,
+    author: Author,
+    command: &Command,
+    runtime: &Dir,
+) -> Result<(Author, Option<String>)> {
+    let Some(id) = author.session else { return Ok((author, None)) };
+    let known = records::session(runtime, id)?;
+    let starts = matches!(command, Command::SessionStart(_));
+    match refusal(id, known.as_ref(), &author.agent) {
+        // Whoever begins another does not go on with the one that fell silent.
+        None if starts && known.as_ref().is_some_and(|session| session.fell_silent) => {
+            return Ok((Author { session: None, ..author }, None));
+        }
+        None => {}
+        // A session that is over must not keep anybody from beginning or ending another.
+        Some(_) if starts || matches!(command, Command::SessionEnd(c) if c.session_id.0.is_some()) => {
+            return Ok((Author { session: None, ..author }, None));
+        }
+        // What is over may be ended once more.
+        Some(_) if known.is_some() && matches!(command, Command::SessionEnd(_)) => {}
+        Some(refused) => return Err(refused),
+    }
+    if known.as_ref().is_some_and(|session| session.agent != author.agent) && ws.rights.0.is_some() {
+        let role = read::agent_record(ws, &author.agent)?.role;
+        ws.rights.require(&author.agent, role.as_deref(), Verb::Override)?;
+    }
+    let warning = known.and_then(|session| not_yours(&session, &author.agent));
+    Ok((author, warning))
+}
+
+/// Leaves a sign of life of the asker's session, at most ten times within the limit of silence. Gives what is wrong with it.
+pub fn sign_of_life(ws: &Workspace) -> Option<String> {
+    let said = ws.said("session_id").filter(|text| !text.is_empty())?;
+    let Ok(id) = said.parse::<Id>() else { return Some(format!("{} is no id of a session", quoted(&said))) };
+    let known = read::session_record(ws, id).ok()?;
+    let agent = ws.asker()?;
+    if let Some(refused) = refusal(id, known.as_ref(), &agent) {
+        return Some(format!("{}; {}", refused.message, refused.hint.unwrap_or_default()));
+    }
+    let session = known?;
+    if session.fell_silent {
+        return Some(format!(
+            "session {id} was closed for its silence, last heard of at {}; your next change in it, or agentpm session \
+                 heartbeat {id}, lets it go on",
+            session.last_heartbeat_at
+        ));
+    }
+    if !is_its_own(&session, &agent) {
+        return not_yours(&session, &agent);
+    }
+    let (now, limit) = (ws.env.now(), ws.settings.session.limit_ms());
+    let due = now.since(session.last_heartbeat_at) >= limit / SIGNS && now > session.last_heartbeat_at;
+    if due
+        && ws.runtime_is_shared()
+        && let Some(runtime) = ws.runtime()
+    {
+        // A disk that cannot be written keeps nobody from reading.
+        let _ = records::note_sign(runtime, id, now);
+    }
+    None
+}
+
+/// Why an agent can do nothing in a session, if so.
+fn refusal(id: Id, known: Option<&Session>, agent: &str) -> Option<Error> {
+    match known {
+        None => Some(
+            Error::not_found(format!("there is no session {id} in this clone"))
+                .with(json!({ "session": id }))
+                .hint("begin one: agentpm session start"),
+        ),
+        Some(session) if is_over(session) || (session.status == SessionStatus::Closed && session.agent != agent) => {
+            let ended = session.ended_at.map(|at| format!(" since {at}")).unwrap_or_default();
+            Some(
+                Error::state(format!("session {id} is closed{ended}; it was last heard of at {}", session.last_heartbeat_at))
+                    .with(json!({ "session": id, "ended_at": session.ended_at, "last_heartbeat_at": session.last_heartbeat_at }))
+                    .hint("begin another: agentpm session start"),
+            )
+        }
+        Some(_) => None,
+    }
+}
+
+fn not_yours(session: &Session, agent: &str) -> Option<String> {
+    let other = session.agent != agent;
+    other.then(|| {
+        format!("session {} is {}'s, not {agent}'s, and takes no sign of life from this", session.id, session.agent)
+    })
+}

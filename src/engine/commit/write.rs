@@ -1,0 +1,555 @@
+//! The write path: lock, repair, decide, append to the journal, project, answer.
+//!
+//! One record in the journal, flushed, is the commit point. Before it nothing happened; after it everything did, and the files
+//! that people read are projected from it, by this command or, where that dies or fails, by the next (`project`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::confirmation::{self, Said};
+use super::hand_edits::before_write;
+use super::hand_edits::record::{self, HandEdit};
+use super::project::{self, Changed};
+use super::sessions;
+use super::transaction::{OnStage, Prepared, Scene};
+use crate::engine::context::Workspace;
+use crate::engine::view::elsewhere::{self, Elsewhere};
+use crate::engine::view::{events, read};
+use crate::env::files::Dir;
+use crate::error::{Code, Error, Result};
+use crate::model::agent::{Agent, LeaseRecord, Session};
+use crate::model::command::Command;
+use crate::model::event::{Author, Entity, Entry};
+use crate::model::finding::Rule;
+use crate::model::id::{Id, quoted};
+use crate::model::task::{Status, Task};
+use crate::model::words::Ref;
+use crate::reports::view;
+use crate::rules::decide::{Subject, decide};
+use crate::rules::readiness::Reason;
+use crate::rules::{lease, session};
+use crate::runtime::journal::{self, Commit, Journal, KeyRecord};
+use crate::runtime::lock::Lock;
+use crate::runtime::records;
+use crate::store::database;
+use crate::store::entity::load_task;
+use crate::store::index::{Index, Pending};
+use crate::store::log::check_growth;
+use crate::store::project::{check_home, project_onto};
+
+/// What came of a command.
+#[derive(Debug)]
+pub struct Reply {
+    /// What it made or changed.
+    pub subject: Subject,
+    /// That, as JSON, as it now stands.
+    pub data: Value,
+    /// Ids of the events it wrote; empty where everything was so already.
+    pub events: Vec<Id>,
+    /// What the caller should know besides.
+    pub warnings: Vec<String>,
+    /// Hand edits that were recorded with it: the task, and what had been changed, in words.
+    pub taken_in: Vec<(Id, String)>,
+    /// Tasks that looked ready and were not handed out, with the reason.
+    pub passed: BTreeMap<Id, Reason>,
+}
+
+/// What a command left on its stage, for the answer.
+struct Written<'a> {
+    subject: Subject,
+    tasks: BTreeMap<Id, Rc<Task>>,
+    /// Tasks that did not exist before: nothing can point at them yet.
+    created: BTreeSet<Id>,
+    agents: BTreeMap<String, Agent>,
+    leases: BTreeMap<Id, LeaseRecord>,
+    sessions: BTreeMap<Id, Session>,
+    events: Vec<Id>,
+    warnings: Vec<String>,
+    taken_in: Vec<(Id, String)>,
+    passed: BTreeMap<Id, Reason>,
+    /// The read model of the decision, where it took one.
+    index: Option<Index>,
+    /// The other worktrees and branches, as far as the decision looked at them.
+    elsewhere: Elsewhere<'a>,
+}
+
+/// Carries out a command: decides it under the lock, makes it durable, brings the files up to it.
+///
+/// Errors: the refusal of the rules, `ERR_BUSY` where the lock was not had in time, `ERR_IO` or `ERR_NO_SPACE` where the
+/// journal could not be written. In each case nothing happened.
+pub fn execute(ws: &Workspace, command: &Command) -> Result<Reply> {
+    carry_out(ws, ws.author()?, command, &[], |scene| decide(scene, command))
+}
+
+/// As [`execute`], for somebody, and for what is put together from many decisions: hand edits that are taken in
+/// first, and then `decision`, which may be asked more than once.
+pub(crate) fn carry_out(
+    ws: &Workspace,
+    author: Author,
+    command: &Command,
+    edits: &[HandEdit],
+    decision: impl Fn(&mut Scene) -> Result<Subject>,
+) -> Result<Reply> {
+    match ws.lease_remote() {
+        Some(remote) => confirmation::execute_asking(ws, &author, command, remote, edits, decision),
+        None => {
+            let outcome = execute_as(ws, author, command, edits, None, decision);
+            outcome.inspect_err(|e| told(ws, e))
+        }
+    }
+}
+
+/// As [`carry_out`], without asking a remote; `said` is what one has said.
+pub(crate) fn execute_as(
+    ws: &Workspace,
+    author: Author,
+    command: &Command,
+    edits: &[HandEdit],
+    said: Option<&Said>,
+    mut decision: impl FnMut(&mut Scene) -> Result<Subject>,
+) -> Result<Reply> {
+    ws.check_safe_to_change()?;
+    let mut once = || execute_once(ws, &author, command, edits, said, &mut decision);
+    match once() {
+        // Nothing was written: what could not be shown after the commit point is a warning.
+        Err(e) if database::is_damaged(&e) => {
+            read::discard_index(ws, &e);
+            once()
+        }
+        other => other,
+    }
+}
+
+fn execute_once(
+    ws: &Workspace,
+    author: &Author,
+    command: &Command,
+    edits: &[HandEdit],
+    said: Option<&Said>,
+    decision: impl FnMut(&mut Scene) -> Result<Subject>,
+) -> Result<Reply> {
+    let runtime = ws.runtime_to_write()?;
+    let prepared = prepare(ws, command, &runtime)?;
+    let mut elsewhere = elsewhere::elsewhere(ws);
+    if takes_work(command) {
+        elsewhere.look();
+    }
+    let holder = format!("{} ({})", author.agent, command.op());
+    let lock = Lock::take(&runtime, Duration::from_millis(ws.settings.lock.wait_ms.into()), &holder)?;
+    let mut journal = Journal::open(&runtime, ws.env.boot())?;
+    project::finish_projection(ws, &mut journal, &runtime)?;
+    (ws.after_git)(ws, &mut journal, &runtime)?;
+    if let Some(known) = done_before(ws, command, &runtime)? {
+        drop(lock);
+        return reply(ws, known);
+    }
+    let (author, warning) = sessions::in_session(ws, author.clone(), command, &runtime)?;
+    let stage = |prepared, elsewhere| {
+        let mut scene = Scene::new(ws, &runtime, author.clone(), journal.lamport(), prepared, elsewhere);
+        scene.warnings.extend(warning.clone());
+        if let Some(said) = said {
+            scene.hear(said.clone());
+        }
+        scene
+    };
+    let (mut scene, subject) =
+        before_write::decide_over_edits(ws, command, edits, stage(prepared, elsewhere), &stage, decision)?;
+    if notices_silence(command) {
+        scene.close_silent()?;
+    }
+    before_write::refuse_over_edits(ws, &mut scene)?;
+    lock.check(&runtime)?;
+    let written = write(ws, &mut journal, &runtime, scene, subject, command)?;
+    drop((journal, lock));
+    tracing::info!(
+        op = command.op(),
+        agent = holder,
+        correlation_id = ws.said("correlation_id"),
+        plan_id = ws.said("plan_id"),
+        session_id = ws.said("session_id"),
+        events = written.events.len(),
+        "acknowledged"
+    );
+    reply(ws, written)
+}
+
+/// Whoever lost a lease to somebody who has given it back since is told so once.
+pub(crate) fn told(ws: &Workspace, e: &Error) {
+    if e.code != Code::LeaseLost || !e.details["holder"].is_null() {
+        return;
+    }
+    let task = e.details["task"].as_str().and_then(|text| text.parse().ok());
+    let (Some(task), Ok(me)) = (task, ws.author()) else { return };
+    let forgotten = under_lock(ws, "agentpm, noting what was told", |runtime, _, _| {
+        let record = records::lease(runtime, task)?;
+        let fence = record.fence.max(e.details["fence"].as_u64().unwrap_or(0));
+        // What the lost lease left here goes too: it was told just now.
+        let lease = record.lease.clone().filter(|lease| lease.fence >= fence);
+        let lost = record.lost.iter().filter(|lost| !lease::is_holder(lost, &me)).cloned().collect();
+        records::write_lease(runtime, task, &LeaseRecord { fence, lease, lost, ..record })
+    });
+    if let Err(e) = forgotten {
+        tracing::warn!(%task, error = %e, "it will be told once more");
+    }
+}
+
+/// Does something to the files under the lock, after what the last writer left half-way is ended. For what puts files right;
+/// changes of the plan go through [`execute`].
+///
+/// Errors: `ERR_BUSY` where the lock was not had in time, `ERR_IO`, and those of `act`.
+pub(crate) fn under_lock<T>(
+    ws: &Workspace,
+    who: &str,
+    act: impl FnOnce(&Dir, &Lock, &mut Journal<'_>) -> Result<T>,
+) -> Result<T> {
+    let runtime = ws.runtime_to_write()?;
+    let wait = Duration::from_millis(ws.settings.lock.wait_ms.into());
+    let lock = Lock::take(&runtime, wait, who)?;
+    let mut journal = Journal::open(&runtime, ws.env.boot())?;
+    project::finish_projection(ws, &mut journal, &runtime)?;
+    act(&runtime, &lock, &mut journal)
+}
+
+/// The read model, taken before the lock so that others need not wait for it. `None` where the command needs none.
+fn prepare(ws: &Workspace, command: &Command, runtime: &Dir) -> Result<Option<Prepared>> {
+    let claims_any = matches!(command, Command::Claim(c) if c.id.0.is_none());
+    let needs = claims_any
+        || !matches!(
+            command,
+            Command::TaskCreate(_)
+                | Command::Claim(_)
+                | Command::ProgressAdd(_)
+                | Command::ContextAdd(_)
+                | Command::LeaseAcquire(_)
+                | Command::LeaseRenew(_)
+                | Command::LeaseRelease(_)
+                | Command::AgentRegister(_)
+                | Command::SessionStart(_)
+                | Command::SessionHeartbeat(_)
+                | Command::SessionEnd(_)
+                | Command::Batch(_)
+        );
+    if !needs {
+        return Ok(None);
+    }
+    let journal_end = journal::projected(runtime, ws.env.boot()).unwrap_or(0);
+    let index = if claims_any { read::index(ws)? } else { read::index_to_change(ws)? };
+    let ranking = if claims_any {
+        let plan = read::plan_to_claim(ws, &index)?;
+        let asker = read::asker_with_rights(ws)?;
+        plan.rank(&asker, &ws.settings.score, ws.env.now()).into_iter().map(|ranked| ranked.id).collect()
+    } else {
+        Vec::new()
+    };
+    let event = match command {
+        Command::ConflictsRestore(c) => Some(events::find_event(ws, &Ref(c.event.0.clone()))?),
+        Command::ConflictsKeep(c) => Some(events::find_event(ws, &Ref(c.event.0.clone()))?),
+        Command::Undo(c) => Some(events::find_event(ws, &Ref(c.event.0.clone()))?),
+        _ => None,
+    };
+    Ok(Some(Prepared { index, journal_end, ranking, event }))
+}
+
+/// What an earlier call with the same idempotency key made.
+fn done_before<'a>(ws: &'a Workspace, command: &Command, runtime: &Dir) -> Result<Option<Written<'a>>> {
+    let Some(key) = idempotency_key(command) else { return Ok(None) };
+    let Some(known) = records::key(runtime, key)? else { return Ok(None) };
+    if known.request != request_digest(command) {
+        return Err(Error::new(
+            Code::Conflict,
+            format!("the idempotency key {} was used for another call", quoted(key)),
+        )
+        .with(json!({ "key": key, "result": known.result }))
+        .hint("use a new key for a new call"));
+    }
+    let id: Id = known.result.0.parse()?;
+    let task = read::load_task(ws, id).map_err(|e| match e.code {
+        Code::NotFound => Error::new(
+            Code::Conflict,
+            format!("the idempotency key {} made task {id}, which is not in this work tree", quoted(key)),
+        )
+        .with(json!({ "key": key, "result": id }))
+        .hint("bring in the branch that has it, or use a new key for a new task"),
+        _ => e,
+    })?;
+    let task = task.task;
+    Ok(Some(Written {
+        subject: Subject::Task(id),
+        tasks: BTreeMap::from([(id, Rc::new(task))]),
+        created: BTreeSet::new(),
+        agents: BTreeMap::new(),
+        leases: BTreeMap::new(),
+        sessions: BTreeMap::new(),
+        events: Vec::new(),
+        warnings: Vec::new(),
+        taken_in: Vec::new(),
+        passed: BTreeMap::new(),
+        index: None,
+        elsewhere: elsewhere::elsewhere(ws),
+    }))
+}
+
+/// Appends what was decided to the journal and projects it; nothing where it changes nothing.
+fn write<'a>(
+    ws: &'a Workspace,
+    journal: &mut Journal,
+    runtime: &Dir,
+    scene: Scene<'a>,
+    subject: Subject,
+    command: &Command,
+) -> Result<Written<'a>> {
+    let lamport = scene.lamport();
+    let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, under, .. } = scene;
+    let Scene { taken_in, unedited, passed, .. } = scene;
+    let mut written = Written {
+        subject,
+        events: entries.iter().map(|e| e.event.id).collect(),
+        tasks: tasks.iter().map(|(id, slot)| (*id, Rc::clone(&slot.task))).collect(),
+        created: tasks.iter().filter(|(_, slot)| slot.log.entries.is_empty()).map(|(id, _)| *id).collect(),
+        agents: agents.iter().map(|(name, (agent, _))| (name.clone(), agent.clone())).collect(),
+        leases: leases.clone(),
+        sessions: sessions.clone(),
+        warnings: self::warnings(ws).into_iter().chain(warnings).chain(elsewhere.warning()).collect(),
+        taken_in: taken_in.iter().map(|(id, (_, what))| (*id, what.clone())).collect(),
+        passed,
+        index: prepared.map(|prepared| prepared.index),
+        elsewhere,
+    };
+    // What an edit says may be so already: then its file has nothing of its own any more.
+    for (id, (bytes, _)) in taken_in.iter().filter(|(id, _)| tasks.get(id).is_some_and(|slot| !slot.changed)) {
+        let log = load_task(&ws.store, *id, &[])?.log;
+        let entity = Entity::Task(*id);
+        if let Some(heads) = project_onto(&ws.store, &entity, log, &[], runtime, Some(bytes))? {
+            record::note_rendered(ws, runtime, &[(entity, heads)])?;
+        }
+    }
+    if entries.is_empty() {
+        return Ok(written);
+    }
+    for session in written.sessions.values() {
+        let before = records::session(runtime, session.id)?;
+        written.warnings.extend(before.and_then(|before| session::came_back(&before, session)));
+    }
+    let key = match (idempotency_key(command), written.subject.id()) {
+        (Some(key), Some(id)) => {
+            Some(KeyRecord { key: key.to_owned(), request: request_digest(command), result: Ref(id.to_string()) })
+        }
+        _ => None,
+    };
+    check_sizes(&tasks, &entries)?;
+    for entity in entries.iter().map(|e| &e.event.entity).collect::<BTreeSet<_>>() {
+        check_home(&ws.store, entity)?;
+    }
+    records::check_writable(runtime, !leases.is_empty(), !sessions.is_empty(), key.is_some())?;
+    let commit = Commit {
+        commit: ws.env.new_id()?,
+        n: entries.len(),
+        lamport,
+        store: ws.store_key_to_write()?.clone(),
+        head: project::head(ws),
+        arrived: false,
+        key: key.clone(),
+    };
+    // A program that was stopped in the middle, or a machine that slept, must not write under a lease that ran out meanwhile.
+    if let Some((lease, until)) = under.iter().find(|(_, until)| **until <= ws.env.now()) {
+        return Err(Error::new(
+            Code::LeaseExpired,
+            format!("lease {lease} ran out at {until} while this was at work; nothing was written"),
+        )
+        .with(json!({ "lease": lease, "expires_at": until }))
+        .hint("agentpm lease list shows who holds what; run the same command again"));
+    }
+    journal.append(&entries, &commit)?;
+    let known = taken_in.into_iter().map(|(id, (bytes, _))| (id, bytes)).chain(unedited).collect();
+    let changed = Changed { entries, tasks, agents, leases, sessions, key, known };
+    let projected = project::project_changed(ws, runtime, changed).and_then(|()| journal.mark_projected(&ws.store.dir));
+    if let Err(e) = projected {
+        written
+            .warnings
+            .push(format!("saved, but not every file could be written ({e}); the next command finishes it"));
+    }
+    Ok(written)
+}
+
+pub(crate) fn warnings(ws: &Workspace) -> Vec<String> {
+    // What cannot be read is in every answer.
+    ws.findings.iter().filter(|f| f.rule != Rule::ConfigInvalid).map(|f| f.message.clone()).collect()
+}
+
+fn reply<'a>(ws: &'a Workspace, mut written: Written<'a>) -> Result<Reply> {
+    let index = match written.index.take() {
+        Some(index) => {
+            let changed: Vec<Id> = written.tasks.keys().copied().collect();
+            // Where it cannot be brought up to date, a new one is made where it is needed.
+            index.lay_over(&ws.store, &changed, &Pending::new(), read::tick()).is_ok().then_some(index)
+        }
+        None => None,
+    };
+    let mut elsewhere = std::mem::replace(&mut written.elsewhere, elsewhere::elsewhere(ws));
+    let mut show = Show { ws, written: &written, index, elsewhere: &mut elsewhere };
+    let data = match show.subject(&written.subject) {
+        Ok(data) => data,
+        // The change has happened: that its view could not be drawn must not make it look as if it had not.
+        Err(e) if !written.events.is_empty() => {
+            written.warnings.push(format!("saved, but it could not be shown: {e}"));
+            json!({ "id": written.subject.id() })
+        }
+        Err(e) => return Err(e),
+    };
+    let Written { events, warnings, taken_in, subject, passed, .. } = written;
+    Ok(Reply { data, events, warnings, taken_in, subject, passed })
+}
+
+/// Refuses a change that would let the log of a task grow too large to be read.
+fn check_sizes(tasks: &BTreeMap<Id, OnStage>, entries: &[Entry]) -> Result<()> {
+    let mut new: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
+    for entry in entries {
+        if let Entity::Task(id) = entry.event.entity {
+            new.entry(id).or_default().push(entry);
+        }
+    }
+    let changed = tasks.iter().filter(|(_, slot)| slot.changed);
+    changed
+        .into_iter()
+        .try_for_each(|(id, slot)| check_growth(*id, &slot.log.entries, new.get(id).map_or(&[][..], Vec::as_slice)))
+}
+
+/// Whether a command is refused where another worktree or branch has the task.
+fn takes_work(command: &Command) -> bool {
+    match command {
+        Command::Claim(c) => !c.here,
+        Command::TaskTransition(c) => c.status == Status::InProgress,
+        Command::LeaseAcquire(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether a command is one of those that close the sessions which fell silent.
+fn notices_silence(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Claim(_)
+            | Command::LeaseAcquire(_)
+            | Command::SessionStart(_)
+            | Command::SessionHeartbeat(_)
+            | Command::SessionEnd(_)
+    )
+}
+
+fn idempotency_key(command: &Command) -> Option<&str> {
+    match command {
+        Command::TaskCreate(c) => c.idempotency_key.as_deref(),
+        _ => None,
+    }
+}
+
+fn request_digest(command: &Command) -> String {
+    records::digest(&format!("{} {}", command.op(), command.to_json()))
+}
+
+/// Shows what a command made, taking from its stage what is there and from the index what is around it.
+struct Show<'a, 'w> {
+    ws: &'w Workspace,
+    written: &'a Written<'w>,
+    index: Option<Index>,
+    elsewhere: &'a mut Elsewhere<'w>,
+}
+
+impl Show<'_, '_> {
+    fn subject(&mut self, subject: &Subject) -> Result<Value> {
+        Ok(match subject {
+            Subject::Task(id) => self.task(*id)?,
+            Subject::Progress(task, items) => {
+                let task = self.stage_task(*task)?;
+                match items[..] {
+                    [item] => view::progress(&task, item),
+                    _ => json!({ "items": items.iter().map(|item| view::progress(&task, *item)).collect::<Vec<_>>() }),
+                }
+            }
+            Subject::Context(task, entry) => view::context(&*self.stage_task(*task)?, *entry),
+            Subject::Relationship(task, edge) => {
+                let task = self.stage_task(*task)?;
+                edge.and_then(|edge| task.relationships.get(&edge))
+                    .map_or_else(|| json!({ "task": task.id, "removed": true }), view::relationship)
+            }
+            Subject::Claim(None) => Value::Null,
+            Subject::Claim(Some(id)) => {
+                let lease = self.lease(*id)?;
+                let task = self.task(*id)?;
+                let terms = read::score_terms(self.ws, &*self.stage_task(*id)?, self.index.as_ref())?;
+                let mut shown = json!({ "task": task, "lease": lease, "reasons": { "terms": terms } });
+                if let Some(before) = self.taken_over(*id)? {
+                    shown["taken_over"] = before;
+                }
+                shown
+            }
+            Subject::Lease(task) => self.lease(*task)?,
+            Subject::Agent(name) => match self.written.agents.get(name) {
+                Some(agent) => json!(agent),
+                None => json!(read::agent_record(self.ws, name)?),
+            },
+            Subject::Session(id) => {
+                let known = match self.written.sessions.get(id) {
+                    Some(session) => Some(session.clone()),
+                    None => read::session_record(self.ws, *id)?,
+                };
+                json!(known)
+            }
+            Subject::Batch(steps) => {
+                let mut results = Vec::with_capacity(steps.len());
+                for (name, step) in steps {
+                    let id = step.id();
+                    let agent = if let Subject::Agent(name) = step { Some(name) } else { None };
+                    results.push(json!({ "as": name, "id": id, "agent": agent }));
+                }
+                json!({ "items": results, "total": steps.len(), "events": self.written.events.len() })
+            }
+        })
+    }
+
+    fn stage_task(&self, id: Id) -> Result<Rc<Task>> {
+        match self.written.tasks.get(&id) {
+            Some(task) => Ok(Rc::clone(task)),
+            None => Ok(Rc::new(read::load_task(self.ws, id)?.task)),
+        }
+    }
+
+    fn task(&mut self, id: Id) -> Result<Value> {
+        let task = self.stage_task(id)?;
+        if self.written.created.contains(&id) {
+            let blocker = |id: &Id| self.written.tasks.get(id).is_none_or(|task| !task.status.is_finished());
+            let blocked_by = task.blockers().into_iter().filter(blocker).collect();
+            return read::show_new_task(self.ws, &task, blocked_by);
+        }
+        let index = match self.index.take() {
+            Some(index) => index,
+            None => read::index_to_change(self.ws)?,
+        };
+        let shown = read::show_task_beside(self.ws, &task, &index, self.elsewhere);
+        self.index = Some(index);
+        shown
+    }
+
+    /// Whose expired lease this command took over.
+    fn taken_over(&self, task: Id) -> Result<Option<Value>> {
+        let record = self.written.leases.get(&task);
+        let fresh = record.filter(|r| r.lease.as_ref().is_some_and(|lease| lease.created_at == lease.updated_at));
+        let Some(before) = fresh.and_then(|record| record.lost.last()) else { return Ok(None) };
+        let session = before.session.map(|id| read::session_record(self.ws, id)).transpose()?.flatten();
+        let heard = session.map_or(before.updated_at, |session| session.last_heartbeat_at);
+        Ok(Some(json!({ "agent": before.agent, "session": before.session, "last_sign_at": heard,
+            "lease_expired_at": before.expires_at })))
+    }
+
+    /// The lease of a task as it was just written: a release shows the task alone.
+    fn lease(&self, task: Id) -> Result<Value> {
+        let record = match self.written.leases.get(&task) {
+            Some(record) => record.clone(),
+            None => read::recorded_lease(self.ws, task)?,
+        };
+        Ok(record.lease.as_ref().map_or_else(|| json!({ "task": task, "released": true }), view::lease))
+    }
+}

@@ -1,0 +1,72 @@
+//! What `roles.yml` grants to nobody, or as a right that nothing asks for.
+//!
+//! Promises: a word of the project's own is none of that once a task asks for it.
+//! Refuses to know: whether the file can be read, and who should have which right.
+
+use std::collections::BTreeSet;
+
+use super::open::newer;
+use crate::model::finding::{Finding, Rule};
+use crate::model::id::{check_agent_name, quoted};
+use crate::model::nearest::slip;
+use crate::rules::roles::{Roles, Verb};
+use crate::store::place::{not_text, not_utf8};
+use crate::store::{config, yaml};
+
+/// Names that no agent can have, and rights that are a slip of the pen for one.
+pub(crate) fn slips(path: &str, text: &str, roles: &Roles) -> Vec<Finding> {
+    let nobody = roles.agents.keys().filter_map(|name| {
+        let why = check_agent_name(name).err()?.message;
+        Some(found(path, text, name, format!("it grants something to nobody: {why}")))
+    });
+    let meant = words(roles).into_iter().filter_map(|word| {
+        let verb = meant(word)?;
+        Some(found(path, text, word, format!("{} permits no command; {verb} is meant?", quoted(word))))
+    });
+    nobody.chain(meant).collect()
+}
+
+/// Rights of the project's own that no task asks for.
+pub(crate) fn unasked(path: &str, text: &str, roles: &Roles, asked: &BTreeSet<&str>) -> Vec<Finding> {
+    let idle = words(roles).into_iter().filter(|word| meant(word).is_none() && !asked.contains(word));
+    idle.map(|word| {
+        let said = format!("{} permits no command, and no task has it as need_perm", quoted(word));
+        found(path, text, word, said)
+    })
+    .collect()
+}
+
+/// The words that are no rights of this program.
+fn words(roles: &Roles) -> BTreeSet<&str> {
+    let grants = roles.agents.values().chain(roles.roles.values());
+    let words = grants.flat_map(|grant| &grant.perms).map(String::as_str);
+    words.filter(|word| Verb::ALL.iter().all(|verb| verb.as_str() != *word)).collect()
+}
+
+fn meant(word: &str) -> Option<&'static str> {
+    slip(word, Verb::ALL.iter().map(|verb| verb.as_str()))
+}
+
+fn found(path: &str, text: &str, word: &str, said: String) -> Finding {
+    let line = text.lines().position(|line| line.contains(word)).map(|n| n + 1);
+    Finding::new(Rule::ConfigKey, said).at(path, line)
+}
+
+/// What is odd about the bytes of config.toml or roles.yml.
+pub(crate) fn settings(path: &str, below: &str, bytes: &[u8]) -> Vec<Finding> {
+    let invalid = |why: String, line| vec![Finding::new(Rule::ConfigInvalid, why).at(path, line)];
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return invalid(not_text(bytes), not_utf8(bytes).map(|(line, _)| line));
+    };
+    match below {
+        "roles.yml" => match yaml::read::<Roles>(text) {
+            Ok(roles) => slips(path, text, &roles),
+            Err(why) => invalid(why.clone(), yaml::line_in(&why)),
+        },
+        _ => {
+            let (settings, mut findings) = config::combine(&[(path.to_owned(), text.to_owned())]);
+            findings.extend(newer(path, text, &settings));
+            findings
+        }
+    }
+}

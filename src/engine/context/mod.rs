@@ -1,0 +1,120 @@
+//! The open store, and who asks.
+//!
+//! Guarantees that the settings and roles in force are known before anything is changed.
+//! Leaves to others: what lies in the store (`engine::view`), and every change of it (`engine::commit`).
+
+pub(crate) mod check_settings;
+pub(crate) mod open;
+pub(crate) mod runtime_place;
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::env::Env;
+use crate::env::files::Dir;
+use crate::error::{Error, Result};
+use crate::git::Repo;
+use crate::model::finding::Finding;
+use crate::model::settings::Settings;
+use crate::rules::roles::Rights;
+use crate::runtime::journal::Journal;
+use crate::runtime::worktree::StoreKey;
+use crate::store::layout::Store;
+
+/// A step under the lock, before a change.
+pub type AfterGit = fn(&Workspace, &mut Journal<'_>, &Dir) -> Result<()>;
+
+/// An open store, with everything around it. It serves any number of requests at once.
+pub struct OpenStore {
+    /// Clock, chance, environment.
+    pub env: Env,
+    /// The store's files.
+    pub store: Store,
+    /// The repository around it; `None` for a store that was named and lies in none.
+    pub repo: Option<Repo>,
+    /// The settings in force.
+    pub settings: Settings,
+    /// What was odd about the settings.
+    pub findings: Vec<Finding>,
+    /// Why no change is made: what the settings or roles that cannot be read might forbid.
+    pub(crate) unsafe_to_change: Option<Error>,
+    /// Who may do what.
+    pub rights: Rights,
+    /// Where runtime state lies; the folder may not exist yet.
+    pub(crate) runtime_path: PathBuf,
+    /// That place came with a commit, so that nothing of it is opened; `runtime_path` leads nowhere then.
+    pub(crate) runtime_tracked: bool,
+    /// The runtime folder, where it exists.
+    pub(crate) runtime: OnceLock<Dir>,
+    /// The store was named, not found.
+    pub(crate) is_named: bool,
+    /// How the journal names this store, once that was looked up.
+    pub(crate) store_key: OnceLock<StoreKey>,
+    /// Repairs what git left of the plan, before a change and under its lock.
+    pub(crate) after_git: AfterGit,
+}
+
+/// Who asks, as an interface says it. What is missing comes from the environment, the settings or git.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Who acts.
+    pub agent: Option<String>,
+    /// In which session.
+    pub session: Option<String>,
+    /// Ties events of one request together.
+    pub correlation_id: Option<String>,
+    /// Ties events of one plan together.
+    pub plan_id: Option<String>,
+}
+
+/// An open store as one request sees it.
+pub struct Workspace {
+    open: Arc<OpenStore>,
+    pub(crate) request: Request,
+    /// What was repaired by the way, which the answer says whatever came of the request.
+    notices: Mutex<Vec<String>>,
+}
+
+impl Deref for Workspace {
+    type Target = OpenStore;
+
+    fn deref(&self) -> &OpenStore {
+        &self.open
+    }
+}
+
+impl Workspace {
+    pub(crate) fn new(open: OpenStore, request: Request) -> Self {
+        Workspace { open: Arc::new(open), request, notices: Mutex::default() }
+    }
+
+    /// The same store for another request, which may run at the same time in another thread.
+    pub fn for_request(&self, request: Request) -> Self {
+        Workspace { open: Arc::clone(&self.open), request, notices: Mutex::default() }
+    }
+
+    /// The same store under other settings and roles; `None` while another request uses it.
+    pub(crate) fn under(self, settings: Settings, rights: Rights) -> Option<Self> {
+        let open = OpenStore { settings, rights, ..Arc::into_inner(self.open)? };
+        Some(Workspace::new(open, self.request))
+    }
+
+    /// The remote that confirms leases, by name; `None` where none is set.
+    pub fn lease_remote(&self) -> Option<&str> {
+        Some(self.settings.lease.remote.as_str()).filter(|name| !name.is_empty())
+    }
+
+    /// Notes something that was put right by the way.
+    pub(crate) fn notice(&self, what: String) {
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        if !notices.contains(&what) {
+            notices.push(what);
+        }
+    }
+
+    /// What was put right by the way since this was asked last, in words; to be told with a refusal too.
+    pub fn take_notices(&self) -> Vec<String> {
+        std::mem::take(&mut self.notices.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

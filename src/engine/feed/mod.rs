@@ -1,0 +1,4 @@
+//! Events as they arrive: pulled from a cursor, waited for, and taken in from another replica.
+
+pub(crate) mod stream;
+pub(crate) mod wakeup;

@@ -1,0 +1,405 @@
+//! Events as they arrive: pulling them from a cursor, watching, and taking in those of another replica.
+//!
+//! Promises: the cursor is the id of the last event seen; after it nothing is shown twice and nothing is missed, whether it was
+//! written here or came by git. Order is that of arrival on this machine, which is the journal's.
+//! Refuses to know: who looks on.
+//!
+//! Git brings events past the journal. A caller that looks on notes in the journal what stands in the logs and not there, if the
+//! lock is free; such records are never projected again. It never waits for the lock: what it cannot note is noted by a later
+//! caller, and arrives then. On a disk that cannot be written, such events follow after those of the journal, in their order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::wakeup;
+use crate::engine::commit::hand_edits::record;
+use crate::engine::commit::{project, write};
+use crate::engine::context::Workspace;
+use crate::engine::repair::look_after_git;
+use crate::engine::view::read;
+use crate::env::files::Dir;
+use crate::env::parallel;
+use crate::error::{Code, Error, Result};
+use crate::model::event::{Entity, Entry, Event, MAX_CLOCK, Stamp, parse_line};
+use crate::model::id::Id;
+use crate::model::payload::Payload;
+use crate::runtime::journal::{self, Commit, Journal};
+use crate::runtime::journals::{Journals, Spot};
+use crate::runtime::lock::Lock;
+use crate::store::entity::read_log;
+use crate::store::project::{check_home, without_text};
+
+/// How often those who watch look even where nothing woke them.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Most events that came by git and are noted in one record: as many are held in memory.
+const NOTED_AT_ONCE: usize = 20_000;
+/// Events that `sync pull` gives unless asked for more.
+const DEFAULT_LIMIT: usize = 500;
+
+/// Gives `show` events that arrived after one of them, in order of arrival; from the first on where none is named. Answers
+/// with what stands beside them.
+///
+/// Errors: `ERR_NOT_FOUND` where no event has that id, `ERR_IO` where the journal or the logs cannot be read.
+pub fn pull_events(
+    ws: &Workspace,
+    since: Option<Id>,
+    limit: Option<usize>,
+    mut show: impl FnMut(&Entry),
+) -> Result<Value> {
+    let arrivals = arrivals(ws, since, note_arrivals(ws)?)?;
+    let total = arrivals.order.len();
+    let shown = &arrivals.order[..total.min(limit.unwrap_or(DEFAULT_LIMIT))];
+    let more = shown.len() < total;
+    let next = shown.last().map(|(id, _)| *id).or(since);
+    for one in shown {
+        show(&arrivals.read(one)?);
+    }
+    Ok(json!({ "total": total, "truncated": more, "next_cursor": next }))
+}
+
+/// Records events of another replica: one JSON array, one event a line, or an answer of `sync pull`. Those that are here
+/// already change nothing; those that stay on the machine that wrote them are skipped.
+///
+/// Errors: `ERR_VALIDATION` naming the first event that cannot be read or whose id stands for another here; then nothing
+/// was taken in. `ERR_BUSY`, `ERR_IO`.
+pub fn push_events(ws: &Workspace, text: &str) -> Result<Value> {
+    ws.check_safe_to_change()?;
+    let (entries, skipped) = parse_events(text)?;
+    let given = entries.len() + skipped;
+    write::under_lock(ws, "agentpm sync push", |runtime, _, journal| {
+        look_after_git(ws, journal, runtime)?;
+        let fresh = fresh_of(ws, entries)?;
+        let all: Vec<Entry> = fresh.values().flatten().cloned().collect();
+        if !all.is_empty() {
+            let lamport = all.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK);
+            journal.append(&all, &commit_line(ws, all.len(), lamport.max(journal.lamport()), false)?)?;
+            for (entity, more) in &fresh {
+                record::project_unedited(ws, &record::lineage(ws), entity, more, runtime)?;
+            }
+            journal.mark_projected(&ws.store.dir)?;
+        }
+        let entities: Vec<String> = fresh.keys().map(ToString::to_string).collect();
+        Ok(json!({ "given": given, "taken": all.len(), "known": given - skipped - all.len(),
+                "skipped": skipped, "entities": entities }))
+    })
+}
+
+/// Those of the events that are not here yet, by entity.
+fn fresh_of(ws: &Workspace, entries: Vec<Entry>) -> Result<BTreeMap<Entity, Vec<Entry>>> {
+    let mut fresh: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
+    for entry in entries {
+        let entity = entry.event.entity.clone();
+        let known = fresh.contains_key(&entity);
+        if !known {
+            check_home(&ws.store, &entity)?;
+        }
+        fresh.entry(entity).or_default().push(entry);
+    }
+    for (entity, more) in &mut fresh {
+        let here = read_log(&ws.store, entity)?.entries;
+        let mut seen: BTreeMap<Id, Box<str>> = here.into_iter().map(|e| (e.event.id, e.line)).collect();
+        let mut new = Vec::new();
+        for entry in more.drain(..) {
+            match seen.get(&entry.event.id) {
+                None => {
+                    seen.insert(entry.event.id, entry.line.clone());
+                    new.push(entry);
+                }
+                Some(line) if *line == entry.line || is_redacted(line, &entry) => {}
+                Some(_) => {
+                    let message =
+                        format!("event {} of {entity} is here already and says something else", entry.event.id);
+                    return Err(Error::validation(message).hint("one of the two was altered; nothing was taken in"));
+                }
+            }
+        }
+        *more = new;
+    }
+    fresh.retain(|_, more| !more.is_empty());
+    Ok(fresh)
+}
+
+/// Calls `show` with each event that arrives after `since` (from now on where none is named), until it says that it has
+/// enough or the time is over.
+///
+/// Errors: as [`pull_events`].
+pub fn watch(
+    ws: &Workspace,
+    since: Option<Id>,
+    until: Option<Duration>,
+    mut show: impl FnMut(&Entry) -> bool,
+) -> Result<()> {
+    if until.is_some_and(|until| until.is_zero()) {
+        return Ok(());
+    }
+    let news = wakeup::news(ws);
+    let start = Instant::now();
+    let mut git = git_mark(ws);
+    let mut unnoted = note_arrivals(ws)?;
+    let mut cursor = match since {
+        Some(id) => Some(id),
+        None => arrivals(ws, None, unnoted)?.order.last().map(|(id, _)| *id),
+    };
+    let mut looked = None;
+    loop {
+        let journal = ws.runtime().and_then(|runtime| runtime.mark(journal::JOURNAL).ok().flatten());
+        // Nothing arrives but through the journal, as long as it can be written.
+        if journal.is_none() || looked != journal || unnoted == Unnoted::Shown {
+            looked = journal;
+            let arrivals = arrivals(ws, cursor, unnoted)?;
+            for one in &arrivals.order {
+                cursor = Some(one.0);
+                if !show(&arrivals.read(one)?) {
+                    return Ok(());
+                }
+            }
+        }
+        let left = until.map(|until| until.saturating_sub(start.elapsed()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(());
+        }
+        let wait = left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
+        news.wait(wait);
+        let now = git_mark(ws);
+        if now != git || unnoted == Unnoted::Later {
+            git = now;
+            unnoted = note_arrivals(ws)?;
+        }
+    }
+}
+
+/// Changes whenever git may have brought events.
+fn git_mark(ws: &Workspace) -> Option<(crate::env::files::Mark, String)> {
+    ws.repo.as_ref().map(|repo| (repo.index_mark(), repo.head_text()))
+}
+
+/// Events of this store's journal after one of them; after these, where it cannot be written, those that are only in the logs.
+fn arrivals(ws: &Workspace, since: Option<Id>, unnoted: Unnoted) -> Result<Arrivals<'_>> {
+    let runtime = Dir::open(&ws.runtime_path).ok();
+    let journals = runtime.map_or_else(|| Ok(Journals::default()), |runtime| Journals::open(&runtime))?;
+    let own = ws.store_key();
+    let mut found = since.is_none();
+    let mut order = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut redacted = BTreeSet::new();
+    let keep = |entry: Entry, spot| {
+        let redaction = match entry.event.payload {
+            Payload::ContextRedacted(p) => Some((entry.event.entity, p.entry)),
+            _ => None,
+        };
+        Some((entry.event.id, spot, redaction))
+    };
+    journals.each(keep, |kept, commit| {
+        for (id, spot, redaction) in kept.into_iter().filter(|_| Some(&commit.store) == own) {
+            redacted.extend(redaction);
+            // What came here by two ways, or is noted again after a new start, has arrived once.
+            if !seen.insert(id) {
+                continue;
+            }
+            if found {
+                order.push((id, Source::Journal(spot)));
+            } else if Some(id) == since {
+                found = true;
+            }
+        }
+    })?;
+    if unnoted == Unnoted::Shown {
+        for (stamp, entity) in arrived(ws, |id| seen.contains(&id))? {
+            if found {
+                order.push((stamp.id, Source::Log(entity)));
+            } else if Some(stamp.id) == since {
+                found = true;
+            }
+        }
+    }
+    if !found {
+        let id = since.map(|id| id.to_string()).unwrap_or_default();
+        return Err(Error::not_found(format!("no event {id} has arrived here"))
+            .hint("leave the cursor out to begin with the first event, or take next_cursor of an earlier answer"));
+    }
+    Ok(Arrivals { ws, order, journals, redacted })
+}
+
+/// Notes in the journal what stands in the logs and did not come through it, if no other process holds the lock.
+///
+/// Errors: `ERR_IO` where journal or logs cannot be read.
+fn note_arrivals(ws: &Workspace) -> Result<Unnoted> {
+    let Ok(runtime) = ws.runtime_to_write() else { return Ok(Unnoted::Shown) };
+    let _lock = match Lock::take(&runtime, Duration::ZERO, "agentpm, noting what came by git") {
+        Ok(lock) => lock,
+        Err(e) if e.code == Code::Busy => return Ok(Unnoted::Later),
+        Err(_) => return Ok(Unnoted::Shown),
+    };
+    let mut journal = Journal::open(&runtime, ws.env.boot())?;
+    // Projecting is a writer's task.
+    if !journal.is_projected() {
+        return Ok(Unnoted::Later);
+    }
+    let own = ws.store_key();
+    let mut known = Vec::new();
+    Journals::open(&runtime)?.each(
+        |entry, _| Some(entry.event.id),
+        |ids, commit| known.extend(ids.into_iter().filter(|_| Some(&commit.store) == own)),
+    )?;
+    known.sort_unstable();
+    let arrived = arrived(ws, |id| known.binary_search(&id).is_ok())?;
+    for some in arrived.chunks(NOTED_AT_ONCE) {
+        let entries = entries_at_stamps(ws, some)?;
+        let commit = commit_line(ws, entries.len(), journal.lamport(), true)?;
+        journal.append(&entries, &commit)?;
+        journal.mark_projected(&ws.store.dir)?;
+    }
+    Ok(Unnoted::Nothing)
+}
+
+/// The events in the logs that are not known, in their order, each with the log it stands in.
+fn arrived(ws: &Workspace, is_known: impl Fn(Id) -> bool + Sync) -> Result<Vec<(Stamp, Entity)>> {
+    let tasks = ws.store.task_folders()?.0.into_iter().map(Entity::Task);
+    let entities: Vec<Entity> = tasks.chain(read::agent_names(ws)?.into_iter().map(Entity::Agent)).collect();
+    let looked = parallel::map(&entities, |entity| {
+        let entries = read_log(&ws.store, entity)?.entries;
+        let own = entries.iter().map(|entry| &entry.event).filter(|event| event.entity == *entity);
+        Ok(own.map(Event::stamp).filter(|stamp| !is_known(stamp.id)).collect::<Vec<_>>())
+    })?;
+    let place = |(n, stamps): (usize, Vec<Stamp>)| stamps.into_iter().map(move |stamp| (stamp, n));
+    let mut arrived: Vec<(Stamp, usize)> = looked.into_iter().enumerate().flat_map(place).collect();
+    // Of several with one id the first counts.
+    arrived.sort_by_key(|(stamp, n)| (stamp.id, *n));
+    arrived.dedup_by_key(|(stamp, _)| stamp.id);
+    arrived.sort_unstable();
+    Ok(arrived.into_iter().map(|(stamp, n)| (stamp, entities[n].clone())).collect())
+}
+
+/// The events with these stamps, in the order given, each from the log of one of the entities. What is not there any more
+/// is left out.
+fn entries_at_stamps(ws: &Workspace, stamps: &[(Stamp, Entity)]) -> Result<Vec<Entry>> {
+    let mut wanted: BTreeMap<&Entity, BTreeSet<Stamp>> = BTreeMap::new();
+    for (stamp, entity) in stamps {
+        wanted.entry(entity).or_default().insert(*stamp);
+    }
+    let wanted: Vec<_> = wanted.into_iter().collect();
+    let read = parallel::map(&wanted, |(entity, stamps)| {
+        let entries = read_log(&ws.store, entity)?.entries;
+        Ok(entries.into_iter().filter(|entry| stamps.contains(&entry.event.stamp())).collect::<Vec<_>>())
+    })?;
+    let mut seen = BTreeSet::new();
+    let mut entries: Vec<Entry> = read.into_iter().flatten().filter(|e| seen.insert(e.event.id)).collect();
+    entries.sort_by_key(|entry| entry.event.stamp());
+    Ok(entries)
+}
+
+fn commit_line(ws: &Workspace, n: usize, lamport: u64, arrived: bool) -> Result<Commit> {
+    Ok(Commit {
+        commit: ws.env.new_id()?,
+        n,
+        lamport,
+        store: ws.store_key_to_write()?.clone(),
+        head: project::head(ws),
+        arrived,
+        key: None,
+    })
+}
+
+/// What became of events that stand in the logs and not in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unnoted {
+    /// There are none: they were noted.
+    Nothing,
+    /// Another process holds the lock, or has not projected all yet: they are noted later, and arrive then.
+    Later,
+    /// The journal cannot be written by this process: they are shown after its events.
+    Shown,
+}
+
+/// Where an event is read.
+enum Source {
+    Journal(Spot),
+    Log(Entity),
+}
+
+/// What arrived, in that order: ids, and where to read the events.
+struct Arrivals<'a> {
+    ws: &'a Workspace,
+    order: Vec<(Id, Source)>,
+    journals: Journals,
+    /// Context entries whose text was taken out.
+    redacted: BTreeSet<(Entity, Id)>,
+}
+
+impl Arrivals<'_> {
+    fn read(&self, (id, source): &(Id, Source)) -> Result<Entry> {
+        let mut entry = match source {
+            Source::Journal(spot) => self.journals.read(*spot)?,
+            Source::Log(entity) => {
+                let entries = read_log(&self.ws.store, entity)?.entries;
+                entries.into_iter().find(|entry| entry.event.id == *id).ok_or_else(|| {
+                    Error::not_found(format!("event {id} of {entity} vanished while it was read"))
+                        .hint("run the same command again")
+                })?
+            }
+        };
+        // The journal still holds a text that was redacted since; it is not given out any more.
+        if self.redacted.contains(&(entry.event.entity.clone(), *id)) {
+            without_text(&mut entry)?;
+        }
+        Ok(entry)
+    }
+}
+
+/// Whether what is here is the pushed event without its text.
+fn is_redacted(here: &str, entry: &Entry) -> bool {
+    let empty = |line: &str| {
+        parse_line(line).is_ok_and(|e| matches!(e.payload, Payload::ContextAdded(p) if p.content.is_empty()))
+    };
+    matches!(entry.event.payload, Payload::ContextAdded(_)) && (empty(here) || empty(&entry.line))
+}
+
+/// An answer of `sync pull`, as far as its events go.
+#[derive(Deserialize)]
+struct Pulled {
+    data: PulledData,
+}
+
+#[derive(Deserialize)]
+struct PulledData {
+    items: Vec<Box<RawValue>>,
+}
+
+/// The events, and how many of those given stay on the machine that wrote them.
+fn parse_events(text: &str) -> Result<(Vec<Entry>, usize)> {
+    let raw = |items: Vec<Box<RawValue>>| items.into_iter().map(|raw| one_line(raw.get())).collect();
+    let lines: Vec<String> = if text.trim_start().starts_with('[') {
+        raw(serde_json::from_str(text).map_err(|e| Error::validation(format!("the events are no JSON array: {e}")))?)
+    } else if let Ok(pulled) = serde_json::from_str::<Pulled>(text) {
+        raw(pulled.data.items)
+    } else {
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    };
+    let mut entries = Vec::with_capacity(lines.len());
+    let mut skipped = 0;
+    for (n, line) in lines.into_iter().enumerate() {
+        let event = parse_line(&line).map_err(|e| {
+            Error::validation(format!("event {} cannot be recorded: {}", n + 1, e.message))
+                .hint("nothing was recorded; events come from agentpm sync pull, agentpm log --json or a log file")
+        })?;
+        if event.payload.journal_only() || matches!(event.entity, Entity::Session(_)) {
+            skipped += 1;
+            continue;
+        }
+        entries.push(Entry { event, line: line.into() });
+    }
+    Ok((entries, skipped))
+}
+
+/// A JSON object without the line breaks of a pretty printer; those within texts are escaped anyway.
+fn one_line(raw: &str) -> String {
+    if !raw.contains(['\n', '\r']) {
+        return raw.to_owned();
+    }
+    // Values that cannot be read are refused by the reader of events.
+    serde_json::from_str::<Value>(raw).map_or_else(|_| raw.replace(['\n', '\r'], " "), |value| value.to_string())
+}

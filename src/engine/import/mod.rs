@@ -1,0 +1,261 @@
+//! Plans of other tools become a plan of ours: one record in the journal, nothing lost, nothing doubled.
+//!
+//! Every task keeps `metadata.origin` with the format it came from and the id it had there. Whoever imports the same file
+//! again adds only what is new in it.
+
+pub(crate) mod arbeit;
+pub(crate) mod beads;
+pub(crate) mod source;
+pub(crate) mod taskmaster;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+pub use source::{Imported, ImportedEdge, ImportedTask};
+
+use crate::engine::commit::transaction::Scene;
+use crate::engine::commit::write;
+use crate::engine::context::Workspace;
+use crate::engine::view::read;
+use crate::error::{Error, Result};
+use crate::model::command::Command;
+use crate::model::event::Entity;
+use crate::model::id::{Id, quoted};
+use crate::model::payload::{
+    ContextAdded, ContextSuperseded, Fields, Payload, ProgressItemAdded, RelationshipAdded, TaskCreated,
+    TaskStatusChanged, TaskUpdated,
+};
+use crate::model::relationship::RelationType;
+use crate::model::task::Status;
+use crate::model::time::Time;
+use crate::rules::decide::{Subject, check_no_circle};
+use crate::rules::fields;
+use crate::rules::roles::Verb;
+use crate::rules::stage::{Draft, Stage};
+
+/// The formats that can be imported.
+pub const FORMATS: [&str; 3] = ["arbeit", "taskmaster", "beads"];
+
+/// Reads a plan of another tool.
+///
+/// Errors: `ERR_USAGE` for an unknown format, `ERR_VALIDATION` for a text that is not of it.
+pub fn parse(format: &str, text: &str) -> Result<Imported> {
+    match format {
+        "arbeit" => arbeit::parse(text),
+        "taskmaster" => taskmaster::parse(text),
+        "beads" => beads::parse(text),
+        other => Err(Error::usage(format!("{} is no format that can be imported", quoted(other)))
+            .hint(format!("use one of {}", FORMATS.join(", ")))),
+    }
+}
+
+/// When a task comes back that its source put off without a date: 2100-01-01.
+const PUT_OFF: i64 = 4_102_444_800_000;
+
+/// How much was new.
+#[derive(Default)]
+struct Count {
+    tasks: usize,
+    relationships: usize,
+    progress: usize,
+    context: usize,
+}
+
+/// Takes a plan of another tool in, all of it or nothing. Gives what was new, and where each task went.
+///
+/// Errors: those of [`parse`] and of any change.
+pub fn import(ws: &Workspace, format: &str, text: &str) -> Result<Value> {
+    let plan = parse(format, text)?;
+    let index = read::index(ws)?;
+    let mut known = BTreeMap::new();
+    for task in &plan.tasks {
+        if let Some(id) = index.by_origin(&format!("{}/{}", plan.format, task.origin))? {
+            known.insert(task.origin.clone(), id);
+        }
+    }
+    let mut count = Count::default();
+    let mut ids = known.clone();
+    write::execute_as(ws, ws.author()?, &Command::Batch(Vec::new()), &[], None, |scene| {
+        (ids, count) = (known.clone(), Count::default());
+        take_in(scene, &plan, &known, &mut ids, &mut count)?;
+        Ok(Subject::Batch(Vec::new()))
+    })?;
+    let items: Vec<Value> = plan
+        .tasks
+        .iter()
+        .map(|t| json!({ "origin": t.origin, "id": ids.get(&t.origin), "new": !known.contains_key(&t.origin) }))
+        .collect();
+    Ok(json!({
+        "format": plan.format,
+        "added": { "tasks": count.tasks, "relationships": count.relationships, "progress": count.progress, "context": count.context },
+        "items": items, "total": plan.tasks.len(), "warnings": plan.warnings,
+    }))
+}
+
+fn take_in(
+    scene: &mut Scene,
+    plan: &Imported,
+    known: &BTreeMap<String, Id>,
+    ids: &mut BTreeMap<String, Id>,
+    count: &mut Count,
+) -> Result<()> {
+    scene.require(Verb::Create)?;
+    for task in &plan.tasks {
+        if !known.contains_key(&task.origin) {
+            ids.insert(task.origin.clone(), create(scene, plan.format, task)?);
+            count.tasks += 1;
+        }
+    }
+    for task in &plan.tasks {
+        // Every task of the plan is known or was made just above.
+        add_parts(scene, ids[&task.origin], task, count)?;
+    }
+    for edge in &plan.edges {
+        if let (Some(from), Some(to)) = (ids.get(&edge.from), ids.get(&edge.to)) {
+            count.relationships += usize::from(add_edge(scene, edge, *from, *to)?);
+        }
+    }
+    for task in plan.tasks.iter().filter(|task| !known.contains_key(&task.origin)) {
+        set_status(scene, ids[&task.origin], task)?;
+    }
+    Ok(())
+}
+
+fn emit(scene: &mut Scene, task: Id, payload: Payload) -> Result<Id> {
+    scene.emit(Draft { entity: Entity::Task(task), payload, why: None, fence: None })
+}
+
+fn create(scene: &mut Scene, format: &str, task: &ImportedTask) -> Result<Id> {
+    let id = scene.new_id()?;
+    let mut set = Fields::new();
+    set.insert("title".into(), json!(task.title));
+    let mut put = |name: &str, value: Value| {
+        if !(value.is_null() || value == json!([]) || value == json!(0)) {
+            set.insert(name.to_owned(), value);
+        }
+    };
+    put("intent", json!(task.intent));
+    put("type", json!(task.kind));
+    put("priority", json!(task.priority));
+    put("labels", json!(task.labels));
+    put("acceptance", json!(task.acceptance));
+    put("estimate", json!(task.estimate));
+    put("due", json!(task.due));
+    // Put off without a date: nobody is to be handed it until somebody says otherwise.
+    let put_off = task.metadata.get("status").and_then(Value::as_str) == Some("deferred");
+    let until = task.defer_until.or_else(|| put_off.then(|| Time::from_millis(PUT_OFF)));
+    put("defer_until", json!(until));
+    let mut metadata = task.metadata.clone();
+    metadata.insert("origin".into(), json!({ "format": format, "id": task.origin }));
+    put("metadata", Value::Object(metadata));
+    fields::check(&set)?;
+    if let Some(created_at) = task.created_at {
+        set.insert("created_at".into(), json!(created_at));
+    }
+    emit(scene, id, Payload::TaskCreated(TaskCreated { fields: set }))?;
+    Ok(id)
+}
+
+/// Adds the steps and notes that are not there yet, and remembers which of ours each became.
+fn add_parts(scene: &mut Scene, id: Id, task: &ImportedTask, count: &mut Count) -> Result<()> {
+    let now = scene.task(id)?;
+    let origin = now.fields.metadata.get("origin").cloned().unwrap_or_default();
+    let mut steps = origin.get("progress").and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut notes = origin.get("context").and_then(Value::as_object).cloned().unwrap_or_default();
+    let before = (steps.len(), notes.len());
+    for (place, item) in task.progress.iter().enumerate() {
+        let key = item.origin.clone().unwrap_or_else(|| format!("#{}", place + 1));
+        if !steps.contains_key(&key) {
+            let event = ProgressItemAdded {
+                content: item.content.clone(),
+                completed_at: item.completed_at,
+                created_at: item.created_at,
+            };
+            steps.insert(key, json!(emit(scene, id, Payload::ProgressItemAdded(event))?));
+            count.progress += 1;
+        }
+    }
+    for (place, note) in task.context.iter().enumerate() {
+        let key = note.origin.clone().unwrap_or_else(|| format!("#{}", place + 1));
+        if !notes.contains_key(&key) {
+            let event = ContextAdded {
+                kind: note.kind,
+                content: note.content.clone(),
+                metadata: note.metadata.clone(),
+                created_at: note.created_at,
+            };
+            notes.insert(key, json!(emit(scene, id, Payload::ContextAdded(event))?));
+            count.context += 1;
+        }
+    }
+    supersede(scene, id, task, &notes)?;
+    if (steps.len(), notes.len()) != before {
+        let mut origin = origin;
+        for (name, map) in [("progress", steps), ("context", notes)] {
+            if !map.is_empty() {
+                origin[name] = Value::Object(map);
+            }
+        }
+        let set = Fields::from_iter([("metadata.origin".to_owned(), origin)]);
+        emit(scene, id, Payload::TaskUpdated(TaskUpdated { set }))?;
+    }
+    Ok(())
+}
+
+fn supersede(scene: &mut Scene, id: Id, task: &ImportedTask, notes: &Map<String, Value>) -> Result<()> {
+    for note in &task.context {
+        let ours = |origin: &Option<String>| notes.get(origin.as_ref()?)?.as_str()?.parse::<Id>().ok();
+        let (Some(entry), Some(by)) = (ours(&note.origin), ours(&note.superseded_by)) else { continue };
+        if scene.task(id)?.context.get(&entry).is_some_and(|e| e.superseded_by.is_none()) {
+            emit(scene, id, Payload::ContextSuperseded(ContextSuperseded { entry, by }))?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds an edge unless it is there. Says whether it was new.
+fn add_edge(scene: &mut Scene, edge: &ImportedEdge, from: Id, to: Id) -> Result<bool> {
+    let home = edge.kind.home(from, to);
+    let task = scene.task(home)?;
+    if task.relationships.values().any(|e| e.kind == edge.kind && e.from == from && e.to == to) {
+        return Ok(false);
+    }
+    if edge.kind == RelationType::ParentOf && task.parent().is_some() {
+        return Err(Error::validation(format!(
+            "{} would be the second parent of {}",
+            quoted(&edge.from),
+            quoted(&edge.to)
+        ))
+        .hint("mend the source: a task is part of one other at most"));
+    }
+    let mut metadata = edge.metadata.clone();
+    if let Some(origin) = &edge.origin {
+        match &mut metadata {
+            Value::Object(map) => {
+                map.insert("origin".into(), json!(origin));
+            }
+            other => *other = json!({ "origin": origin }),
+        }
+    }
+    check_no_circle(scene, edge.kind, from, to)?;
+    let event = RelationshipAdded { kind: edge.kind, from, to, metadata, created_at: edge.created_at };
+    emit(scene, home, Payload::RelationshipAdded(event))?;
+    Ok(true)
+}
+
+/// Brings a new task to the status it had. One in progress without an owner belongs to whoever imports it.
+fn set_status(scene: &mut Scene, id: Id, task: &ImportedTask) -> Result<()> {
+    let mut owner = task.owner.clone();
+    let to = task.status;
+    if to == Status::InProgress && owner.is_none() {
+        owner = Some(scene.me().agent.clone());
+    }
+    if to == Status::Open && owner.is_none() {
+        return Ok(());
+    }
+    let changed_at = if to.is_finished() { task.closed_at } else { None };
+    let event = TaskStatusChanged { from: Status::Open, to, owner: owner.map(Some), changed_at, forced: Vec::new() };
+    emit(scene, id, Payload::TaskStatusChanged(event))?;
+    Ok(())
+}

@@ -1,0 +1,658 @@
+//! What every import format becomes: plain tasks under the ids of their source, and the tools to read them with.
+//!
+//! Promises: what a parser does not take from an object of the source stays under its own name for the metadata; an
+//! edge joins two tasks of the file or is told of in the warnings and kept with a task.
+//! Refuses to know: files, ULIDs, events, and what one format means by its words.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+use crate::model::context::ContextType;
+use crate::model::id::{quoted, slug};
+use crate::model::relationship::RelationType;
+use crate::model::task::Status;
+use crate::model::time::Time;
+use crate::rules::fields::{MAX_LIST, MAX_TITLE, MAX_WORD};
+
+/// Everything one file of another tool holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Imported {
+    /// The word for the format, as the command line has it.
+    pub format: &'static str,
+    /// The tasks, in the order of the file.
+    pub tasks: Vec<ImportedTask>,
+    /// The edges; both ends are among the tasks, and no edge is there twice.
+    pub edges: Vec<ImportedEdge>,
+    /// What did not fit, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// One task of another tool, in our words.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ImportedTask {
+    /// Its id in the source, unique in the file.
+    pub origin: String,
+    /// One line that says what it is, of at most 200 characters.
+    pub title: String,
+    /// What is to be reached and why, in prose.
+    pub intent: Option<String>,
+    /// Kind of work: `feature`, `bugfix`, `refactor`, `docs` or `ops`.
+    pub kind: Option<String>,
+    /// Where it stands. Never `archived`; `blocked` only where an unfinished blocker is in the file.
+    pub status: Status,
+    /// Who works on it, as an agent name. May be absent even where it is in progress.
+    pub owner: Option<String>,
+    /// −5 to +5; higher is sooner.
+    pub priority: i64,
+    /// Words to find it by.
+    pub labels: Vec<String>,
+    /// What must hold before it is done.
+    pub acceptance: Vec<String>,
+    /// Expected effort.
+    pub estimate: Option<String>,
+    /// When it should be done.
+    pub due: Option<Time>,
+    /// Not before this.
+    pub defer_until: Option<Time>,
+    /// When it began.
+    pub created_at: Option<Time>,
+    /// When it was completed or cancelled, or last changed where the source does not say; absent while unfinished.
+    pub closed_at: Option<Time>,
+    /// Everything of the source that has no field of ours, under its own names.
+    pub metadata: Map<String, Value>,
+    /// Its steps.
+    pub progress: Vec<ImportedItem>,
+    /// What is worth knowing about it.
+    pub context: Vec<ImportedNote>,
+}
+
+/// One step of a task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImportedItem {
+    /// Its id in the source.
+    pub origin: Option<String>,
+    /// The step, in words.
+    pub content: String,
+    /// When it was noted.
+    pub created_at: Option<Time>,
+    /// When it was done; absent while it is not.
+    pub completed_at: Option<Time>,
+}
+
+/// One thing worth knowing about a task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImportedNote {
+    /// Its id in the source.
+    pub origin: Option<String>,
+    /// Kind of entry.
+    pub kind: ContextType,
+    /// The text.
+    pub content: String,
+    /// What else the source says of it; `null` where that is nothing.
+    pub metadata: Value,
+    /// When it was recorded.
+    pub created_at: Option<Time>,
+    /// The `origin` of the note that replaced it.
+    pub superseded_by: Option<String>,
+}
+
+/// One edge between two tasks; read it as `from` KIND `to`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImportedEdge {
+    /// Its id in the source.
+    pub origin: Option<String>,
+    /// Kind of edge.
+    pub kind: RelationType,
+    /// The `origin` of the parent, the blocker, or the task that speaks.
+    pub from: String,
+    /// The `origin` of the child, the blocked, or the task spoken of.
+    pub to: String,
+    /// What else the source says of it; `null` where that is nothing.
+    pub metadata: Value,
+    /// When it began.
+    pub created_at: Option<Time>,
+}
+
+impl ImportedNote {
+    /// A note made of the text that its task had under `key`.
+    pub(crate) fn made_of(key: &str, kind: ContextType, content: String, created_at: Option<Time>) -> Self {
+        let metadata = json!({ "source": key });
+        ImportedNote { origin: None, kind, content, metadata, created_at, superseded_by: None }
+    }
+}
+
+/// Removes the byte order mark that some editors put before a text.
+pub(crate) fn without_bom(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// Reads an id: a text that is not blank, or a number.
+pub(crate) fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The metadata of a note or an edge: what the source called so, with whatever else nobody took.
+pub(crate) fn joined(metadata: Value, mut rest: Map<String, Value>) -> Value {
+    if rest.is_empty() {
+        return metadata;
+    }
+    if !metadata.is_null() {
+        rest.insert("metadata".into(), metadata);
+    }
+    Value::Object(rest)
+}
+
+/// JSON of unknown length, shortened for a warning.
+pub(crate) fn shortened(value: &Value) -> String {
+    let text = value.to_string();
+    let short: String = text.chars().take(120).collect();
+    if short.len() < text.len() { short + "…" } else { short }
+}
+
+/// One object of the source while it is taken apart.
+pub(crate) struct Record {
+    place: String,
+    rest: Map<String, Value>,
+    warnings: Vec<String>,
+}
+
+impl Record {
+    /// Begins with an object found at `place`, such as `tasks[2]`.
+    pub(crate) fn open(place: impl Into<String>, value: Value) -> Result<Self> {
+        match (place.into(), value) {
+            (place, Value::Object(rest)) => Ok(Record { place, rest, warnings: Vec::new() }),
+            (place, other) => Err(Error::validation(format!("{place} is not an object but {}", shortened(&other)))
+                .hint("check that the file is of the format that --from names")),
+        }
+    }
+
+    /// Where it is, and its id once that was taken.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// A failure of this object.
+    pub(crate) fn refuse(&self, what: &str) -> Error {
+        Error::validation(format!("{} {what}", self.place))
+            .hint("mend it in the file and import again; nothing was changed")
+    }
+
+    /// Notes what did not fit.
+    pub(crate) fn warn(&mut self, what: impl std::fmt::Display) {
+        self.warnings.push(format!("{}: {what}", self.place));
+    }
+
+    /// The keys nobody took yet.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.rest.keys().cloned().collect()
+    }
+
+    /// Looks at a value without taking it.
+    pub(crate) fn peek(&self, key: &str) -> &Value {
+        self.rest.get(key).unwrap_or(&Value::Null)
+    }
+
+    /// Takes a value; `null` where there is none.
+    pub(crate) fn take(&mut self, key: &str) -> Value {
+        self.rest.shift_remove(key).unwrap_or(Value::Null)
+    }
+
+    /// Puts a value among those that nobody took.
+    pub(crate) fn keep(&mut self, key: &str, value: impl Into<Value>) {
+        self.rest.insert(key.to_owned(), value.into());
+    }
+
+    /// Takes a value if `read` can make something of it. `null` and blank text are nothing; the rest stays, with a
+    /// warning.
+    fn take_as<T>(&mut self, key: &str, what: &str, read: impl FnOnce(&Value) -> Option<T>) -> Option<T> {
+        let value = self.take(key);
+        if value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty()) {
+            return None;
+        }
+        let found = read(&value);
+        if found.is_none() {
+            self.warn(format!("{key} is not {what} but {}; it is kept in metadata", shortened(&value)));
+            self.keep(key, value);
+        }
+        found
+    }
+
+    /// Takes a text that is not blank.
+    pub(crate) fn text(&mut self, key: &str) -> Option<String> {
+        self.take_as(key, "a text", |value| value.as_str().map(str::to_owned))
+    }
+
+    /// Takes yes or no.
+    pub(crate) fn flag(&mut self, key: &str) -> Option<bool> {
+        self.take_as(key, "true or false", Value::as_bool)
+    }
+
+    /// Takes a whole number.
+    pub(crate) fn number(&mut self, key: &str) -> Option<i64> {
+        self.take_as(key, "a whole number", Value::as_i64)
+    }
+
+    /// Takes a list; an empty one where there is none.
+    pub(crate) fn list(&mut self, key: &str) -> Vec<Value> {
+        self.take_as(key, "a list", |value| value.as_array().cloned()).unwrap_or_default()
+    }
+
+    /// Takes a word of ours, such as a kind of relationship.
+    pub(crate) fn choice<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
+        self.take_as(key, "a word known here", |value| T::deserialize(value).ok())
+    }
+
+    /// Takes a time.
+    pub(crate) fn time(&mut self, key: &str) -> Option<Time> {
+        if self.peek(key).as_str().is_some_and(is_no_time) {
+            self.take(key);
+        }
+        self.take_as(key, "a time", read_time)
+    }
+
+    /// Reads a time that stays among the values nobody took.
+    pub(crate) fn time_of(&self, key: &str) -> Option<Time> {
+        read_time(self.peek(key))
+    }
+
+    /// Takes a value that only repeats what is known; another one stays, with a warning.
+    pub(crate) fn repeated(&mut self, key: &str, known: &str) {
+        let value = self.peek(key);
+        if value.is_null() || word(value).is_some_and(|text| text == known) {
+            self.take(key);
+        } else {
+            self.warn(format!("{key} is {}, not {}; it is kept in metadata", shortened(self.peek(key)), quoted(known)));
+        }
+    }
+
+    /// Takes the id, where there is one, and goes by it from here on.
+    pub(crate) fn origin(&mut self) -> Option<String> {
+        let id = self.take_as("id", "an id", word)?;
+        self.place = format!("{} {}", self.place, quoted(&id));
+        Some(id)
+    }
+
+    /// Takes the id.
+    ///
+    /// Errors: there is none.
+    pub(crate) fn id(&mut self) -> Result<String> {
+        self.origin().ok_or_else(|| self.refuse("has no id"))
+    }
+
+    /// Takes the title as one line of ours; a longer one is kept whole as well.
+    ///
+    /// Errors: there is none.
+    pub(crate) fn title(&mut self) -> Result<String> {
+        let full = self.text("title").unwrap_or_default();
+        let Some(line) = lines(&full).next() else { return Err(self.refuse("has no title")) };
+        let cut: String = line.chars().take(MAX_TITLE).collect();
+        let title = cut.trim_end().to_owned();
+        if title != full.trim() {
+            self.warn(format!(
+                "the title is more than one line of {MAX_TITLE} characters; the whole of it is in metadata"
+            ));
+            self.keep("title", full);
+        }
+        Ok(title)
+    }
+
+    /// Takes the name of whoever works on it as an agent name; another spelling is kept as well.
+    pub(crate) fn owner(&mut self, key: &str) -> Option<String> {
+        let name = self.text(key)?;
+        let owner = slug(&name);
+        if owner.is_none() {
+            self.warn(format!("{key} {} makes no agent name; it is kept in metadata", quoted(&name)));
+        }
+        if owner.as_deref() != Some(name.as_str()) {
+            self.keep(key, name);
+        }
+        owner
+    }
+
+    /// Takes `status`. `known` says what a word means here and whether that is all it means; a word that is unknown, or
+    /// means more, is kept as well.
+    pub(crate) fn status(&mut self, known: impl FnOnce(&str) -> Option<(Status, bool)>) -> Status {
+        let Some(given) = self.text("status") else { return Status::Open };
+        let (status, exact) = known(&given).unwrap_or((Status::Open, false));
+        if !exact {
+            self.warn(format!("the status {} becomes {status}; it is kept in metadata", quoted(&given)));
+            self.keep("status", given);
+        }
+        status
+    }
+
+    /// Takes labels: a list of texts.
+    pub(crate) fn labels(&mut self, key: &str) -> Vec<String> {
+        self.entries(key, |line| (line, true))
+    }
+
+    /// Takes acceptance criteria: a list of texts, or one text with a criterion on each line.
+    pub(crate) fn criteria(&mut self, key: &str) -> Vec<String> {
+        self.entries(key, without_marker)
+    }
+
+    /// Takes the entries of one of our lists: single lines, none empty, none twice, each put right by `shape`, which
+    /// also says whether nothing was lost. Where anything was, the original is kept as well.
+    fn entries(&mut self, key: &str, shape: impl Fn(&str) -> (&str, bool)) -> Vec<String> {
+        let value = self.take(key);
+        let given = match &value {
+            Value::Null => return Vec::new(),
+            Value::Array(items) => items.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        let mut whole = given.iter().all(Value::is_string);
+        let mut entries: Vec<String> = Vec::new();
+        for line in given.iter().filter_map(Value::as_str).flat_map(lines) {
+            let (entry, all) = shape(line);
+            let fits = entry.chars().count() <= MAX_WORD && entries.len() < MAX_LIST;
+            whole &= all && fits;
+            if fits && !entry.is_empty() && entries.iter().all(|other| other != entry) {
+                entries.push(entry.to_owned());
+            }
+        }
+        if !whole {
+            self.warn(format!("not all of {key} could be taken over; the whole of it is kept in metadata"));
+            self.keep(key, value);
+        }
+        entries
+    }
+
+    /// Ends it: what nobody took, and the warnings to `warnings`.
+    pub(crate) fn close(self, warnings: &mut Vec<String>) -> Map<String, Value> {
+        warnings.extend(self.warnings);
+        self.rest
+    }
+}
+
+fn read_time(value: &Value) -> Option<Time> {
+    value.as_str().filter(|text| !is_no_time(text)).and_then(|text| text.trim().parse().ok())
+}
+
+/// Whether a text is how Go writes a time that was never set.
+fn is_no_time(text: &str) -> bool {
+    text.trim().starts_with("0001-01-01T00:00:00")
+}
+
+/// The lines of a text that are not blank. NUL counts as the end of a line, because no line of ours may hold one.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split(['\n', '\r', '\0']).map(str::trim).filter(|line| !line.is_empty())
+}
+
+/// A line without the mark that makes it an entry of a Markdown list, and whether it was not ticked off: a tick says
+/// more than the words do.
+fn without_marker(line: &str) -> (&str, bool) {
+    let ends = |rest: &&str| rest.is_empty() || rest.starts_with(char::is_whitespace);
+    let after_number = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let marked = if after_number.len() < line.len() {
+        after_number.strip_prefix(['.', ')'])
+    } else {
+        line.strip_prefix(['-', '*', '+', '•'])
+    };
+    let item = marked.filter(ends).unwrap_or(line).trim_start();
+    if let Some(rest) = item.strip_prefix("[ ]").filter(ends) {
+        return (rest.trim_start(), true);
+    }
+    match item.strip_prefix("[x]").or_else(|| item.strip_prefix("[X]")).filter(ends) {
+        Some(rest) => (rest.trim_start(), false),
+        None => (item, true),
+    }
+}
+
+/// An edge whose ends are not known to be in the file yet.
+pub(crate) struct Link {
+    /// The edge.
+    pub(crate) edge: ImportedEdge,
+    /// The task that told of it.
+    pub(crate) home: String,
+    /// The key under which that task told of it.
+    pub(crate) key: &'static str,
+    /// What was told, as it stands in the source.
+    pub(crate) said: Value,
+}
+
+/// Everything found in a file so far.
+#[derive(Default)]
+pub(crate) struct Collector {
+    tasks: Vec<ImportedTask>,
+    /// Where each id was found, and which of `tasks` has it.
+    places: BTreeMap<String, (String, usize)>,
+    links: Vec<Link>,
+    /// What did not fit.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Collector {
+    /// Adds a task found at `place`.
+    ///
+    /// Errors: its id was there before.
+    pub(crate) fn add_task(&mut self, place: String, task: ImportedTask) -> Result<()> {
+        if let Some((first, _)) = self.places.get(&task.origin) {
+            let id = quoted(&task.origin);
+            return Err(Error::validation(format!("{place} has the id {id}, which {first} has too"))
+                .hint("give one of them another id in the file, or remove it there; nothing was changed"));
+        }
+        self.places.insert(task.origin.clone(), (place, self.tasks.len()));
+        self.tasks.push(task);
+        Ok(())
+    }
+
+    /// Whether a task with this id was found.
+    pub(crate) fn knows(&self, origin: &str) -> bool {
+        self.places.contains_key(origin)
+    }
+
+    /// Adds an edge.
+    pub(crate) fn add_link(&mut self, link: Link) {
+        self.links.push(link);
+    }
+
+    /// Ends an object that belongs to no task: what nobody took of it can only be told of.
+    pub(crate) fn left_out(&mut self, record: Record) {
+        let place = record.place.clone();
+        for (key, value) in record.close(&mut self.warnings) {
+            self.warnings.push(format!("{place}: {key} belongs to no task and is left out: {}", shortened(&value)));
+        }
+    }
+
+    /// Ends the file: decides which edges hold, and which tasks are blocked by them.
+    pub(crate) fn finish(mut self, format: &'static str) -> Imported {
+        let mut seen = BTreeSet::new();
+        let mut edges = Vec::new();
+        for link in std::mem::take(&mut self.links) {
+            match self.objection(&link.edge, &mut seen) {
+                None => edges.push(link.edge),
+                Some(reason) => self.send_home(link, &reason),
+            }
+        }
+        self.settle_blocked(&edges);
+        self.tell_deadlocks(&edges);
+        Imported { format, tasks: self.tasks, edges, warnings: self.warnings }
+    }
+
+    fn objection(&self, edge: &ImportedEdge, seen: &mut BTreeSet<(RelationType, String, String)>) -> Option<String> {
+        if let Some(missing) = [&edge.from, &edge.to].into_iter().find(|end| !self.knows(end)) {
+            return Some(format!("{} is not among the imported tasks", quoted(missing)));
+        }
+        if edge.from == edge.to {
+            return Some("a task cannot be related to itself".into());
+        }
+        let new = seen.insert((edge.kind, edge.from.clone(), edge.to.clone()));
+        (!new).then(|| "it was there before".into())
+    }
+
+    /// Keeps an edge that does not hold in the metadata of the task that told of it.
+    fn send_home(&mut self, link: Link, reason: &str) {
+        let (kind, from, to) = (link.edge.kind.as_str(), quoted(&link.edge.from), quoted(&link.edge.to));
+        let what = format!("{from} {kind} {to} is left out: {reason}");
+        let Some((_, index)) = self.places.get(&link.home) else {
+            self.warnings.push(format!("{what}: {}", shortened(&link.said)));
+            return;
+        };
+        self.warnings.push(format!("{what}; it is kept in the metadata of {}", quoted(&link.home)));
+        let kept = self.tasks[*index].metadata.entry(link.key).or_insert_with(|| json!([]));
+        match kept {
+            Value::Array(all) => all.push(link.said),
+            other => *other = json!([other.take(), link.said]),
+        }
+    }
+
+    /// Opens the tasks that are called blocked while nothing in the file blocks them.
+    fn settle_blocked(&mut self, edges: &[ImportedEdge]) {
+        let unfinished: BTreeSet<&str> =
+            self.tasks.iter().filter(|task| !task.status.is_finished()).map(|task| task.origin.as_str()).collect();
+        let blocks = edges.iter().filter(|edge| edge.kind == RelationType::Blocks);
+        let waiting: BTreeSet<&str> =
+            blocks.filter(|edge| unfinished.contains(edge.from.as_str())).map(|edge| edge.to.as_str()).collect();
+        let free: BTreeSet<String> = unfinished.difference(&waiting).map(|origin| (*origin).to_owned()).collect();
+        for task in self.tasks.iter_mut().filter(|task| task.status == Status::Blocked && free.contains(&task.origin)) {
+            task.status = Status::Open;
+            task.metadata.entry("status").or_insert_with(|| json!("blocked"));
+            self.warnings
+                .push(format!("{}: blocked becomes open, because nothing unfinished blocks it", quoted(&task.origin)));
+        }
+    }
+
+    /// A part that waits for the whole can never begin, and the whole never end.
+    fn tell_deadlocks(&mut self, edges: &[ImportedEdge]) {
+        let ends = |kind| edges.iter().filter(move |edge| edge.kind == kind).map(|edge| (&edge.from, &edge.to));
+        let parents: BTreeSet<_> = ends(RelationType::ParentOf).collect();
+        for (whole, part) in ends(RelationType::Blocks).filter(|pair| parents.contains(pair)) {
+            let (part, whole) = (quoted(part), quoted(whole));
+            self.warnings
+                .push(format!("{part} waits for {whole}, which it is a part of: neither can be finished first"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(value: Value) -> Record {
+        Record::open("tasks[0]", value).unwrap()
+    }
+
+    #[test]
+    fn what_nobody_takes_stays_under_its_own_name() {
+        let mut record = record(json!({"id": 7, "due": "soon", "at": "2026-01-01", "colour": "red", "none": null}));
+        assert_eq!(record.id().unwrap(), "7");
+        assert_eq!(record.time("due"), None);
+        assert_eq!(record.time("at"), "2026-01-01".parse().ok());
+        let mut warnings = Vec::new();
+        let rest = record.close(&mut warnings);
+        assert_eq!(Value::Object(rest), json!({"colour": "red", "none": null, "due": "soon"}));
+        assert_eq!(warnings, [r#"tasks[0] "7": due is not a time but "soon"; it is kept in metadata"#]);
+    }
+
+    #[test]
+    fn a_time_that_go_never_set_is_none() {
+        let mut record = record(json!({"at": "0001-01-01T00:00:00Z"}));
+        assert_eq!(record.time("at"), None);
+        assert!(record.keys().is_empty());
+    }
+
+    #[test]
+    fn titles_are_one_short_line() {
+        let long = "x".repeat(201);
+        for (given, title, kept) in
+            [(" a ", "a", false), ("\na\r\nb", "a", true), (&*long, &long[..200], true), ("a\0b", "a", true)]
+        {
+            let mut record = record(json!({ "title": given }));
+            assert_eq!(record.title().unwrap(), title);
+            assert_eq!(record.take("title") == given, kept, "{given:?}");
+        }
+        for bad in [json!({}), json!({"title": " \n"}), json!({"title": 3}), json!({"title": "\0"})] {
+            let error = record(bad).title().unwrap_err();
+            assert_eq!(error.message, "tasks[0] has no title");
+        }
+    }
+
+    #[test]
+    fn criteria_lose_the_marks_of_their_list_and_nothing_else() {
+        let text = "- one\n\n* [ ] two\r\n3. three\n4) four\n1.5 seconds\n-5 degrees\n[link](x)\n- one\n-\n";
+        let mut plain = record(json!({ "criteria": text }));
+        let expected = ["one", "two", "three", "four", "1.5 seconds", "-5 degrees", "[link](x)"];
+        assert_eq!(plain.criteria("criteria"), expected);
+        assert!(plain.keys().is_empty());
+
+        let mut ticked = record(json!({ "criteria": ["- [x] done", "long ".repeat(300), 7] }));
+        assert_eq!(ticked.criteria("criteria"), ["done"]);
+        assert_eq!(ticked.keys(), ["criteria"]);
+        assert_eq!(record(json!({ "labels": ["- a", "b ", "", "b"] })).labels("labels"), ["- a", "b"]);
+    }
+
+    #[test]
+    fn owners_are_agent_names() {
+        let mut same = record(json!({"by": "ada"}));
+        assert_eq!((same.owner("by").as_deref(), same.keys().len()), (Some("ada"), 0));
+        let mut other = record(json!({"by": "Ada L."}));
+        assert_eq!((other.owner("by").as_deref(), other.take("by")), (Some("ada-l."), json!("Ada L.")));
+        let mut foreign = record(json!({"by": "日本"}));
+        assert!(foreign.owner("by").is_some_and(|name| name.starts_with("agent-")));
+        assert_eq!(foreign.take("by"), json!("日本"), "the name itself is kept as well");
+        let mut none = record(json!({"by": " - "}));
+        assert_eq!((none.owner("by"), none.take("by")), (None, json!(" - ")));
+    }
+
+    fn task(origin: &str, status: Status) -> ImportedTask {
+        ImportedTask { origin: origin.into(), title: "t".into(), status, ..ImportedTask::default() }
+    }
+
+    fn link(kind: RelationType, from: &str, to: &str) -> Link {
+        let (from, to, home) = (from.to_owned(), to.to_owned(), to.to_owned());
+        let edge = ImportedEdge { origin: None, kind, from, to, metadata: Value::Null, created_at: None };
+        Link { said: json!(edge.from), edge, home, key: "needs" }
+    }
+
+    fn collected(tasks: &[(&str, Status)], links: Vec<Link>) -> Imported {
+        let mut found = Collector::default();
+        for (origin, status) in tasks {
+            found.add_task(format!("line {origin}"), task(origin, *status)).unwrap();
+        }
+        links.into_iter().for_each(|link| found.add_link(link));
+        found.finish("test")
+    }
+
+    #[test]
+    fn edges_that_do_not_hold_are_kept_with_a_task() {
+        let blocks = |from, to| link(RelationType::Blocks, from, to);
+        let links = vec![blocks("1", "2"), blocks("1", "2"), blocks("2", "2"), blocks("3", "2"), blocks("3", "4")];
+        let imported = collected(&[("1", Status::Open), ("2", Status::Open)], links);
+        assert_eq!(imported.edges.len(), 1);
+        assert_eq!(imported.tasks[1].metadata["needs"], json!(["1", "2", "3"]));
+        assert_eq!(imported.warnings.len(), 4);
+        assert_eq!(imported.warnings[3], r#""3" blocks "4" is left out: "3" is not among the imported tasks: "3""#);
+    }
+
+    #[test]
+    fn blocked_needs_an_unfinished_blocker() {
+        let tasks = [("a", Status::Open), ("b", Status::Completed), ("c", Status::Blocked), ("d", Status::Blocked)];
+        let links = vec![link(RelationType::Blocks, "a", "c"), link(RelationType::Blocks, "b", "d")];
+        let imported = collected(&tasks, links);
+        assert_eq!((imported.tasks[2].status, imported.tasks[3].status), (Status::Blocked, Status::Open));
+        assert!(imported.tasks[2].metadata.is_empty());
+        assert_eq!(imported.tasks[3].metadata["status"], "blocked");
+    }
+
+    #[test]
+    fn a_part_that_waits_for_the_whole_is_told_of() {
+        let links = vec![link(RelationType::ParentOf, "a", "b"), link(RelationType::Blocks, "a", "b")];
+        let imported = collected(&[("a", Status::Open), ("b", Status::Open)], links);
+        assert_eq!((imported.edges.len(), imported.warnings.len()), (2, 1));
+    }
+
+    #[test]
+    fn an_id_belongs_to_one_task() {
+        let mut found = Collector::default();
+        found.add_task("line 1".into(), task("a", Status::Open)).unwrap();
+        let error = found.add_task("line 4".into(), task("a", Status::Open)).unwrap_err();
+        assert_eq!(error.message, r#"line 4 has the id "a", which line 1 has too"#);
+    }
+}

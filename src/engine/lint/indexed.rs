@@ -1,0 +1,174 @@
+//! The plan as git's index holds it, for trying hand edits that are staged.
+//!
+//! Promises: reads the index and nothing of the work tree; who is around a task is looked for only where it is asked.
+//! Refuses to know: what is judged.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Staging;
+use super::permitted::RolesAt;
+use super::staged::read;
+use super::tried::{self, tried};
+use crate::engine::commit::hand_edits::dry_run;
+use crate::engine::commit::transaction::Source;
+use crate::engine::context::Workspace;
+use crate::engine::context::open::Options;
+use crate::engine::repair::look_after_git;
+use crate::engine::view::read::one_of;
+use crate::env::progress::Progress;
+use crate::env::{Env, parallel};
+use crate::error::{Error, Result};
+use crate::git::Oid;
+use crate::model::event::{Entity, Entry};
+use crate::model::finding::Finding;
+use crate::model::id::{Id, is_part, quoted};
+use crate::model::settings::Settings;
+use crate::model::words::Ref;
+use crate::rules::fold::fold;
+use crate::store::entity::{LoadedTask, understand};
+use crate::store::layout::{LOG, TASKS, entity_below, shown};
+use crate::store::log::may_relate;
+
+/// Who is around whom.
+#[derive(Default)]
+struct Around {
+    children: BTreeMap<Id, BTreeSet<Id>>,
+    dependents: BTreeMap<Id, BTreeSet<Id>>,
+}
+
+/// The plan of an index.
+struct Indexed<'a> {
+    staging: &'a Staging<'a>,
+    logs: OnceCell<BTreeMap<Id, Oid>>,
+    around: OnceCell<Around>,
+}
+
+impl Indexed<'_> {
+    fn logs(&self) -> Result<&BTreeMap<Id, Oid>> {
+        if self.logs.get().is_none() {
+            // Nobody else sets it.
+            let _ = self.logs.set(self.staging.logs()?);
+        }
+        Ok(self.logs.get_or_init(BTreeMap::new))
+    }
+
+    fn around(&self) -> Result<&Around> {
+        if self.around.get().is_none() {
+            let mut around = Around::default();
+            let above = self.staging.each_related(self.logs()?.clone(), |id, entries| {
+                let task = fold(id, entries).0;
+                (task.parent(), task.blockers())
+            })?;
+            for (id, _, above) in above {
+                let Some((parent, blockers)) = above else { continue };
+                parent.map(|parent| around.children.entry(parent).or_default().insert(id));
+                for blocker in blockers {
+                    around.dependents.entry(blocker).or_default().insert(id);
+                }
+            }
+            // Nobody else sets it.
+            let _ = self.around.set(around);
+        }
+        Ok(self.around.get_or_init(Around::default))
+    }
+}
+
+impl Source for Indexed<'_> {
+    fn load(&self, id: Id) -> Result<LoadedTask> {
+        let sides = self.staging.sides(&Entity::Task(id), Some(LOG))?;
+        let bytes = sides.and_then(|sides| sides.new);
+        Ok(understand(&self.staging.place.name, id, read(bytes.as_deref())?))
+    }
+
+    fn resolve(&self, reference: &Ref) -> Result<Id> {
+        let text = reference.0.to_ascii_uppercase();
+        let unknown = || {
+            Error::not_found(format!("no task is called {} in git's index", quoted(&reference.0)))
+                .hint("git add the files of that task too, where the work tree has it")
+        };
+        if !is_part(&text) {
+            return Err(unknown());
+        }
+        let fits = |id: &&Id| id.to_string().starts_with(&text) || id.to_string().ends_with(&text);
+        one_of(self.logs()?.keys().filter(fits).copied().collect(), reference)?.ok_or_else(unknown)
+    }
+
+    fn children(&self, id: Id) -> Result<Option<Vec<Id>>> {
+        Ok(Some(self.around()?.children.get(&id).into_iter().flatten().copied().collect()))
+    }
+
+    fn dependents(&self, id: Id) -> Result<Option<Vec<Id>>> {
+        Ok(Some(self.around()?.dependents.get(&id).into_iter().flatten().copied().collect()))
+    }
+}
+
+impl Staging<'_> {
+    /// The logs of all tasks.
+    pub(crate) fn logs(&self) -> Result<BTreeMap<Id, Oid>> {
+        let tasks = shown(&self.place.name, TASKS);
+        let mut logs = BTreeMap::new();
+        for (path, oid) in self.objects.files_in_index(&self.index, &tasks)? {
+            if let Some((Entity::Task(id), true)) = entity_below(&path[self.place.name.len() + 1..]) {
+                logs.insert(id, oid);
+            }
+        }
+        Ok(logs)
+    }
+
+    /// These logs, each with what `look` says of its events where they may hold relationships. They are read on all cores, those
+    /// that lie beside each other one after the other, as git packs them.
+    pub(crate) fn each_related<R: Send>(
+        &self,
+        logs: BTreeMap<Id, Oid>,
+        look: impl Fn(Id, &[Entry]) -> R + Sync,
+    ) -> Result<Vec<(Id, Oid, Option<R>)>> {
+        let repo = &self.place.repo;
+        let mut logs = Vec::from_iter(logs);
+        logs.sort_by_cached_key(|(id, _)| id.shard());
+        let progress = Progress::of("reading the plan", logs.len());
+        parallel::map_with(
+            &logs,
+            || repo.objects_for_many(),
+            |objects, (id, oid)| {
+                progress.step();
+                let bytes = objects.blob(*oid)?;
+                let entries = may_relate(&bytes).then(|| read(Some(&bytes))).transpose()?.map(|log| log.entries);
+                Ok((*id, *oid, entries.map(|entries| look(*id, &entries))))
+            },
+        )
+    }
+
+    /// The same findings, with what recording the staged edits would refuse: as whoever commits, by the roles of the commit
+    /// beneath and the settings that are staged.
+    pub(crate) fn tried(
+        &self,
+        env: &Env,
+        options: &Options,
+        roles: &RolesAt<'_>,
+        findings: Vec<Finding>,
+    ) -> Result<Vec<Finding>> {
+        // An edit is recorded in a work tree; where there is no plan in it, nobody can.
+        let opened = if tried::any(&findings) {
+            Workspace::opened_with(env.again(), options.clone(), look_after_git).ok()
+        } else {
+            None
+        };
+        let Some(ws) = opened.filter(|ws| ws.store.name == self.place.name) else { return Ok(findings) };
+        let settings = self.settings_staged()?.map_or_else(
+            || ws.settings.clone(),
+            |settings| {
+                // Who asks may stand in the user's own settings.
+                let agent = settings.agent.clone().or_else(|| ws.settings.agent.clone());
+                Settings { agent, ..settings }
+            },
+        );
+        let Some(ws) = ws.under(settings, roles.rights().clone()) else { return Ok(findings) };
+        let plan = Indexed { staging: self, logs: OnceCell::new(), around: OnceCell::new() };
+        let Some(trial) = dry_run::trial(&ws) else { return Ok(findings) };
+        let role = roles.role_of(trial.who())?;
+        let trial = trial.of(&plan, role);
+        let text = |finding: &Finding| self.staged_bytes(finding.path.as_deref()?).ok().flatten();
+        Ok(tried(&trial, findings, &text))
+    }
+}

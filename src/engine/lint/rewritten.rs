@@ -1,0 +1,107 @@
+//! Append-only: every event that a log held is still there, with the same bytes.
+//!
+//! Promises: judged on the set of events, not on the order of lines. Text may go where a redaction says so, and an event that
+//! stood in another's log may have moved home.
+//! Refuses to know: where either side was read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::Result;
+use crate::model::event::{Entity, Entry, Event};
+use crate::model::finding::{Finding, Rule};
+use crate::model::id::Id;
+use crate::model::payload::Payload;
+use crate::store::log::Log;
+use crate::store::project::without_text;
+
+/// Most events of one log that are named one by one.
+const NAMED: usize = 20;
+
+/// The events of a log that are gone from it, or have other bytes. `elsewhere` gives the log of another entity as it is now.
+pub(crate) fn rewritten(
+    entity: &Entity,
+    path: &str,
+    before: &[Entry],
+    log: &Log,
+    elsewhere: &dyn Fn(&Entity) -> Result<Vec<Entry>>,
+) -> Result<Vec<Finding>> {
+    let now = &log.entries;
+    if now.is_empty() && !before.is_empty() {
+        let message = match before.len() {
+            1 => format!("the log of {entity} is gone, with 1 event"),
+            n => format!("the log of {entity} is gone, with {n} events"),
+        };
+        return Ok(vec![Finding::new(Rule::LogRewritten, message).at(path, None)]);
+    }
+    let lines: BTreeSet<(Id, &str)> = now.iter().map(|e| (e.event.id, &*e.line)).collect();
+    let mut lost: BTreeMap<Id, &Entry> = BTreeMap::new();
+    for entry in before.iter().filter(|e| !lines.contains(&(e.event.id, &e.line))) {
+        let id = entry.event.id;
+        // Of two lines with one id only one can be true; whoever took the other out mended the log.
+        let settled = before.iter().any(|e| e.event.id == id && e.line != entry.line && lines.contains(&(id, &e.line)));
+        if settled || is_redacted(entry, now) {
+            continue;
+        }
+        let home = &entry.event.entity;
+        if home != entity && elsewhere(home)?.iter().any(|e| e.line == entry.line) {
+            continue;
+        }
+        lost.insert(id, entry);
+    }
+    let mut findings: Vec<Finding> = lost
+        .values()
+        .take(NAMED)
+        .map(|entry| {
+            let event = &entry.event;
+            let line = log.line_of(event.id);
+            let how =
+                if now.iter().any(|e| e.event.id == event.id) { "has other bytes than it had" } else { "is gone" };
+            let message = format!("{} {} by {} {how}", event.payload.kind(), event.id, event.author.agent);
+            Finding::new(Rule::LogRewritten, message).event(event.id).at(path, line)
+        })
+        .collect();
+    if lost.len() > NAMED {
+        let message = format!("{} more events of {entity} are gone or have other bytes", lost.len() - NAMED);
+        findings.push(Finding::new(Rule::LogRewritten, message).at(path, None));
+    }
+    Ok(findings)
+}
+
+/// The events whose id the log had for another line, be it that the log here never held that one.
+pub(crate) fn otherwise(entity: &Entity, path: &str, before: &[Entry], log: &Log) -> Vec<Finding> {
+    let mut had: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
+    for entry in before {
+        had.entry(entry.event.id).or_default().push(entry);
+    }
+    let mut found = BTreeMap::new();
+    for (n, entry) in log.entries.iter().enumerate() {
+        let id = entry.event.id;
+        let Some(lines) = had.get(&id) else { continue };
+        let same =
+            |old: &&Entry| old.line == entry.line || is_without_text(entry, old) || is_redacted(old, &log.entries);
+        if !lines.iter().any(same) {
+            let kind = entry.event.payload.kind();
+            let message = format!("{kind} {id} by {} has the id of another event", entry.event.author.agent);
+            let finding = Finding::new(Rule::EventConflict, message).event(id).at(path, log.lines.get(n).copied());
+            found.entry(id).or_insert(entity.task().map_or(finding.clone(), |task| finding.task(task)));
+        }
+    }
+    found.into_values().take(NAMED).collect()
+}
+
+/// Whether an event lost its text, and nothing else but its signature, to a redaction.
+fn is_redacted(before: &Entry, now: &[Entry]) -> bool {
+    let id = before.event.id;
+    let is_named = now.iter().any(|e| matches!(&e.event.payload, Payload::ContextRedacted(p) if p.entry == id));
+    is_named && now.iter().any(|e| e.event.id == id && is_without_text(before, e))
+}
+
+/// Whether a line is another without its text. The signature, which fits it no more, may be gone too.
+fn is_without_text(before: &Entry, now: &Entry) -> bool {
+    let mut bare = before.clone();
+    if !without_text(&mut bare).unwrap_or_default() {
+        return false;
+    }
+    let unsigned = || Event { sig: None, ..bare.event.clone() }.to_line();
+    bare.line == now.line || unsigned().is_ok_and(|line| *line == *now.line)
+}

@@ -1,0 +1,71 @@
+//! What is odd about one task by itself: values and states that no command would leave behind.
+//!
+//! Promises: judged by the task and its events alone.
+//! Refuses to know: other tasks, and where the events were read.
+
+use std::collections::BTreeSet;
+
+use crate::model::event::Entry;
+use crate::model::finding::{Finding, Rule, Spot};
+use crate::model::id::{check_agent_name, quoted};
+use crate::model::payload::Payload;
+use crate::model::relationship::RelationType;
+use crate::model::task::{Status, Task, TaskType};
+use crate::rules::fields::faults;
+use crate::rules::lost::{is_forked, lost};
+use crate::store::layout::{shown, task_dir};
+
+/// Values and states that no command would leave behind.
+pub(crate) fn values(store: &str, task: &Task) -> Vec<Finding> {
+    let path = shown(store, task_dir(task.id).join("task.yaml"));
+    let mut findings = Vec::new();
+    let mut say = |rule, key: &str, message: String| {
+        findings.push(Finding::new(rule, message).task(task.id).at(path.clone(), None).on(Spot::Key(key.to_owned())))
+    };
+    // A log without its beginning has no title, which is a finding of its own.
+    for (field, fault) in faults(&task.fields).into_iter().filter(|(field, _)| task.created || *field != "title") {
+        say(Rule::FieldValue, field, fault.message);
+    }
+    if let TaskType::Other(word) = &task.fields.kind {
+        say(Rule::YamlField, "type", format!("the type {} is not known", quoted(word)));
+    }
+    for name in task.fields.extra.keys() {
+        say(Rule::YamlField, name, format!("the field {} is not known", quoted(name)));
+    }
+    if let Some(owner) = task.owner.as_ref().filter(|owner| check_agent_name(owner).is_err()) {
+        say(Rule::FieldValue, "owner", format!("the owner {} is not an agent name", quoted(owner)));
+    }
+    if task.status == Status::InProgress && task.owner.is_none() {
+        say(Rule::OwnerMissing, "status", "it is in progress and has no owner".into());
+    }
+    let parents = task.relationships.values().filter(|e| e.kind == RelationType::ParentOf).count();
+    if parents > 1 {
+        say(Rule::SeveralParents, "parent", format!("it has {parents} parents; the latest counts"));
+    }
+    findings
+}
+
+/// Agents who took an unfinished task without seeing each other.
+pub(crate) fn several_owners(store: &str, task: &Task, entries: &[Entry]) -> Option<Finding> {
+    let owner = task.owner.as_ref().filter(|_| !task.status.is_finished() && is_forked(entries))?;
+    let others: BTreeSet<String> = lost(task.id, entries)
+        .into_iter()
+        .filter(|edit| edit.field == "owner")
+        .filter_map(|edit| edit.lost.value.as_str().map(str::to_owned))
+        .filter(|other| other != owner)
+        .collect();
+    let others: Vec<String> = others.into_iter().map(|name| quoted(&name)).collect();
+    let message = format!("{} took it too, without seeing {}, who has it", others.join(", "), quoted(owner));
+    let path = shown(store, task_dir(task.id).join("task.yaml"));
+    (!others.is_empty())
+        .then(|| Finding::new(Rule::SeveralOwners, message).task(task.id).at(path, None).on(Spot::Key("owner".into())))
+}
+
+/// Whether the last completion in a log says itself that it passed a check.
+pub(crate) fn completed_by_force(entries: &[Entry]) -> bool {
+    let last = entries.iter().filter_map(|e| match &e.event.payload {
+        Payload::TaskStatusChanged(p) if p.to == Status::Completed => Some((e.event.stamp(), p)),
+        _ => None,
+    });
+    last.max_by_key(|(stamp, _)| *stamp).is_some_and(|(_, p)| !p.forced.is_empty())
+}

@@ -1,0 +1,99 @@
+//! Events that a commit of a branch holds and its tip lacks: healing brings them back once the branch is merged.
+//!
+//! Promises: they are judged as if the tip had them, beside what it has. What was permitted stays permitted when it is reverted.
+//! Refuses to know: how an event is judged, and what lies outside the commits of the branch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::engine::context::Workspace;
+use crate::engine::repair::collect;
+use crate::engine::view::history::united;
+use crate::engine::view::removed_commits;
+use crate::error::Result;
+use crate::git::{Objects, Oid};
+use crate::model::event::{Entity, Entry};
+use crate::model::finding::{Finding, Rule};
+use crate::model::id::Id;
+use crate::rules::fold::fold;
+use crate::store::log::Log;
+
+/// By log the events that commits of a branch hold and a later one does not, each with a commit that holds it.
+#[derive(Default)]
+pub(crate) struct Vanished(BTreeMap<Entity, Vec<(Oid, Entry)>>);
+
+impl Vanished {
+    /// Looks through the commits that `head` has and `base` has not.
+    ///
+    /// Errors: `ERR_GIT` where history cannot be read.
+    pub fn between(ws: &Workspace, objects: &Objects, base: Oid, head: Oid) -> Result<Self> {
+        let mut vanished = Vanished::default();
+        // What goes with the whole store counts too: others may build upon it, and it comes back with them.
+        for commit in objects.walk(&[head], &[base], usize::MAX)? {
+            for parent in objects.commit(commit)?.parents {
+                // A shallow clone does not have all parents.
+                let Ok(old) = removed_commits::plan_in(ws, objects, parent) else { continue };
+                for entry in collect::lost_between(objects, old, removed_commits::plan_in(ws, objects, commit)?)? {
+                    let of = vanished.0.entry(entry.event.entity.clone()).or_default();
+                    if of.iter().all(|(_, known)| known.line != entry.line) {
+                        of.push((parent, entry));
+                    }
+                }
+            }
+        }
+        Ok(vanished)
+    }
+
+    /// The logs that such events belong to.
+    pub fn entities(&self) -> impl Iterator<Item = &Entity> {
+        self.0.keys()
+    }
+
+    /// The events of a log and those that it lacks, which may say who has which key.
+    pub fn with(&self, entity: &Entity, mut entries: Vec<Entry>) -> Vec<Entry> {
+        entries.extend(self.lacking(entity, &entries).into_iter().map(|(_, entry)| entry.clone()));
+        entries
+    }
+
+    fn lacking(&self, entity: &Entity, entries: &[Entry]) -> Vec<&(Oid, Entry)> {
+        let there: BTreeSet<Id> = entries.iter().map(|entry| entry.event.id).collect();
+        self.0.get(entity).into_iter().flatten().filter(|(_, entry)| !there.contains(&entry.event.id)).collect()
+    }
+
+    /// What is to be said of a log as it is, and besides as it will be with what it lacks. `base` are the events that the log of
+    /// the base holds.
+    pub fn judge(
+        &self,
+        entity: &Entity,
+        path: &str,
+        (log, base): (&Log, &[Entry]),
+        judge: &dyn Fn(&Log) -> Result<Vec<Finding>>,
+    ) -> Result<Vec<Finding>> {
+        let mut found = judge(log)?;
+        let lacking = self.lacking(entity, &log.entries);
+        if lacking.is_empty() {
+            return Ok(found);
+        }
+        let mut whole = Log { entries: log.entries.clone(), lines: log.lines.clone(), ..Log::default() };
+        whole.entries.extend(lacking.iter().map(|(_, entry)| entry.clone()));
+        let known: BTreeSet<_> = found.iter().map(|f| (f.rule, f.event)).collect();
+        let parents = entity.task().map(|id| wrong_parents(id, path, &united([whole.entries.clone(), base.to_vec()])));
+        let parents = parents.into_iter().flatten().filter(|f| {
+            let is_of = |entry: &Entry| f.event == Some(entry.event.id);
+            lacking.iter().any(|(_, entry)| is_of(entry)) && !base.iter().any(is_of)
+        });
+        let new = judge(&whole)?.into_iter().filter(|f| !known.contains(&(f.rule, f.event)));
+        for mut finding in new.chain(parents) {
+            if let Some((commit, _)) = lacking.iter().find(|(_, entry)| finding.event == Some(entry.event.id)) {
+                finding.message += &format!("; commit {} holds it, and it comes back with that", commit.short());
+            }
+            found.push(finding);
+        }
+        Ok(found)
+    }
+}
+
+/// The events of a task whose parents are not there, or cannot be what their authors saw.
+fn wrong_parents(task: Id, path: &str, entries: &[Entry]) -> Vec<Finding> {
+    let of_parents = |f: &Finding| matches!(f.rule, Rule::EventParents | Rule::LogGap);
+    fold(task, entries).1.into_iter().filter(of_parents).map(|f| f.at(path, None)).collect()
+}

@@ -1,0 +1,85 @@
+//! `conflicts`: every value that lost to one written at the same time, and the command that puts it back.
+//!
+//! The read model knows which tasks have any, so a plan in which nothing was concurrent is not looked through.
+
+use serde_json::{Value, json};
+
+use super::lists::Page;
+use crate::engine::context::Workspace;
+use crate::engine::view::read;
+use crate::error::{Error, Result};
+use crate::model::event::Stamp;
+use crate::model::id::{Id, quoted};
+use crate::model::query::Conflicts;
+use crate::model::words::Ref;
+use crate::reports::extent::beginning;
+use crate::reports::view;
+use crate::rules::lost::{Counts, Lost, lost};
+
+/// Longest title, in bytes.
+const MAX_TITLE: usize = 1_000;
+
+/// `conflicts`
+pub fn conflicts(ws: &Workspace, q: &Conflicts) -> Result<Value> {
+    let tasks = match &q.task_id.0 {
+        Some(reference) => vec![read::resolve(ws, &Ref(reference.clone()))?],
+        None => read::index(ws)?.tasks_with_lost_edits()?,
+    };
+    let after = q.cursor.as_deref().map(read_cursor).transpose()?;
+    let mut page = Page::new(ws, q.limit, false);
+    let (mut total, mut full, mut next) = (0, false, None);
+    let mut last = q.cursor.clone().unwrap_or_else(|| START.into());
+    for task in tasks {
+        let loaded = read::load_task(ws, task)?;
+        let handle = read::handle(ws, task)?;
+        let all = lost(task, &loaded.log.entries);
+        let counts = Counts::of(&all);
+        for edit in &all {
+            if q.by.as_ref().is_some_and(|agent| *agent != edit.lost.agent) {
+                continue;
+            }
+            total += 1;
+            if full || after.as_ref().is_some_and(|after| place(task, edit) <= *after) {
+                continue;
+            }
+            let mut item = view::lost(task, edit, counts.is_alone(edit));
+            item["handle"] = json!(handle);
+            item["title"] = json!(beginning(&loaded.task.fields.title, MAX_TITLE));
+            full = !page.push(item);
+            if full {
+                next = Some(last.clone());
+            } else {
+                last = format!("{task}:{}:{}", stamp(edit), edit.field);
+            }
+        }
+    }
+    Ok(page.finish(total, next))
+}
+
+/// The cursor of a page that took nothing yet.
+const START: &str = "start";
+
+/// Where an edit stands in the list: its task, its field, the event that lost. `None` before all.
+type Place = Option<(Id, String, Stamp)>;
+
+fn place(task: Id, edit: &Lost) -> Place {
+    Some((task, edit.field.clone(), stamp(edit)))
+}
+
+fn stamp(edit: &Lost) -> Stamp {
+    Stamp { lamport: edit.lost.lamport, id: edit.lost.event }
+}
+
+fn read_cursor(text: &str) -> Result<Place> {
+    if text == START {
+        return Ok(None);
+    }
+    let read = || {
+        let mut parts = text.splitn(3, ':');
+        let (task, stamp) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some((task, parts.next()?.to_owned(), stamp))
+    };
+    read().map(Some).ok_or_else(|| {
+        Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before")
+    })
+}

@@ -1,0 +1,214 @@
+//! `stats` and `doctor`: the state of the plan, and of everything around it. Both only read.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::liveness::silence;
+use crate::engine::context::Workspace;
+use crate::engine::git_hooks::hooks::{Driver, driver_in};
+use crate::engine::lint;
+use crate::engine::repair::recover;
+use crate::engine::view::{pending, read};
+use crate::error::Result;
+use crate::model::event::Entity;
+use crate::model::finding::Severity;
+use crate::model::id::{HANDLE_MIN, quoted};
+use crate::runtime::{journal, journals, records};
+use crate::store::layout::FORMAT;
+
+/// `stats`
+pub fn stats(ws: &Workspace) -> Result<Value> {
+    let index = read::index(ws)?;
+    let by_status = index.counts()?;
+    let total: u64 = by_status.values().sum();
+    let sums = index.sums()?;
+    let mut completed_by: BTreeMap<&str, u64> = BTreeMap::new();
+    for (owner, count) in &sums.completed_by {
+        *completed_by.entry(owner.as_deref().unwrap_or("nobody")).or_default() += count;
+    }
+    let plan = read::plan(ws, &index)?;
+    let ready = plan.rank(&read::asker_with_rights(ws)?, &ws.settings.score, ws.env.now()).len();
+    Ok(json!({
+        "tasks": total, "by_status": by_status, "ready": ready, "events": sums.events,
+        "progress": { "done": sums.steps_done, "total": sums.steps }, "context": sums.context,
+        "completed_by": completed_by, "live_leases": read::live_leases(ws, &index)?.len(), "agents": read::agents(ws)?.len(),
+    }))
+}
+
+/// `doctor`
+pub fn doctor(ws: &Workspace) -> Result<Value> {
+    let report = lint::lint(ws)?;
+    let errors = report.findings.iter().filter(|f| f.severity == Severity::Error).count();
+    let warnings = report.findings.len() - errors;
+    let mut checks = vec![check(
+        "plan",
+        errors == 0,
+        format!("{}, {}, {}", count(report.checked, "task"), count(errors, "error"), count(warnings, "warning")),
+        "agentpm lint names each with file and line",
+    )];
+    checks.push(match &ws.repo {
+        Some(repo) => check("repository", true, repo.work_dir.display().to_string(), ""),
+        None => check("repository", false, "the store lies in no git work tree".into(), "move it into one"),
+    });
+    checks.push(check(
+        "runtime",
+        ws.runtime_trouble().is_none(),
+        ws.runtime_trouble().unwrap_or_else(|| match ws.runtime() {
+            Some(runtime) => runtime.path().display().to_string(),
+            None => "not made yet; the first change makes it".into(),
+        }),
+        "changes are refused until the folder is this user's to write",
+    ));
+    checks.push(match ws.index_path() {
+        Some(path) => check("index", true, path.display().to_string(), ""),
+        None => check("index", true, "made in memory each time: this user cannot write the git folder".into(), ""),
+    });
+    checks.push(projected(ws)?);
+    checks.extend(waits(ws)?);
+    checks.extend(damaged(ws)?);
+    checks.push(unheld(ws)?);
+    if let Some(repo) = &ws.repo {
+        checks.push(match repo.objects() {
+            Ok(objects) => {
+                let found = match driver_in(&ws.env, &objects) {
+                    Driver::Set => "set in this clone",
+                    Driver::Outdated => "set for another program or version; agentpm init renews it",
+                    Driver::Unset => "not set; agentpm init sets it",
+                };
+                check("driver", true, found.into(), "")
+            }
+            Err(e) => check("driver", false, e.message, "the plan works; sync, review and other branches do not"),
+        });
+    }
+    checks.push(check(
+        "format",
+        ws.settings.format <= FORMAT,
+        format!("store {}, program {FORMAT}", ws.settings.format),
+        "use a newer agentpm to write",
+    ));
+    checks.push(match ws.author() {
+        Ok(author) => check("agent", true, author.agent, ""),
+        Err(e) => check("agent", false, e.message, "give --agent NAME or set AGENTPM_AGENT"),
+    });
+    checks.push(leases(ws)?);
+    let healthy = checks.iter().all(|c| c["ok"] == json!(true));
+    Ok(json!({ "healthy": healthy, "version": env!("CARGO_PKG_VERSION"), "checks": checks }))
+}
+
+/// Leases and those who hold them. Silence is no illness, but somebody should look.
+fn leases(ws: &Workspace) -> Result<Value> {
+    let live = read::live_leases(ws, &read::index(ws)?)?.len();
+    let known = ws.runtime().map(records::leased_tasks).transpose()?.map_or(0, |tasks| tasks.len());
+    let mut found = format!("{live} live, {} over", known.saturating_sub(live));
+    if let Some(name) = ws.lease_remote() {
+        let remotes = ws.repo.as_ref().and_then(|repo| repo.objects().ok()).map(|objects| objects.remotes());
+        if !remotes.is_some_and(|remotes| remotes.iter().any(|remote| remote == name)) {
+            let wrong = format!("{found}; lease.remote names {}, and this clone has no such remote", quoted(name));
+            let mend = "git remote -v shows the remotes; until lease.remote names one of them, no lease is confirmed";
+            return Ok(check("leases", false, wrong, mend));
+        }
+        found.push_str(&format!(", confirmed by {name}"));
+    }
+    let (silent, stale) = silence(ws)?;
+    let mut next = Vec::new();
+    if silent > 0 {
+        found.push_str(&format!("; {silent} sessions silent for longer than session.limit_seconds"));
+        next.push("agentpm session list names the sessions");
+    }
+    if stale > 0 {
+        found.push_str(&format!("; {stale} tasks in progress of which nothing is heard"));
+        next.push("agentpm stale names the tasks");
+    }
+    let mut check = check("leases", true, found, "");
+    if !next.is_empty() {
+        check["mend"] = json!(next.join("; "));
+    }
+    Ok(check)
+}
+
+/// Whether every acknowledged event is in its file.
+fn projected(ws: &Workspace) -> Result<Value> {
+    let length = ws.runtime().map_or(0, journal::length);
+    if let Some(runtime) = ws.runtime()
+        && let Some((name, line, more)) = journals::first_damaged(runtime)?
+    {
+        let more = if more > 0 { format!(" and {} more", count(more, "line")) } else { String::new() };
+        let found = format!("{}:{line}{more} cannot be read", runtime.path().join(name).display());
+        let mend = "what these lines held is in the logs alone; to end this report, move the journal away while no agentpm runs";
+        return Ok(check("journal", false, found, mend));
+    }
+    Ok(match pending::left_behind(ws)? {
+        0 => check("journal", true, format!("{length} bytes; every event of this worktree is in its file"), ""),
+        events => check(
+            "journal",
+            false,
+            format!("no file holds {} yet", count(events, "acknowledged event")),
+            "agentpm resolve writes them into the files",
+        ),
+    })
+}
+
+/// Leases, sessions and idempotency keys whose file is damaged. They are read from the journal meanwhile.
+fn damaged(ws: &Workspace) -> Result<Option<Value>> {
+    const NAMED: usize = 5;
+    let Some(runtime) = ws.runtime() else { return Ok(None) };
+    let damaged = records::damaged(runtime, false)?;
+    let named: Vec<String> = damaged
+        .iter()
+        .take(NAMED)
+        .map(|(path, why)| format!("{} ({why})", runtime.path().join(path).display()))
+        .collect();
+    let more = if damaged.len() > NAMED { format!(" and {} more", damaged.len() - NAMED) } else { String::new() };
+    let found = format!("damaged: {}{more}", named.join(", "));
+    Ok((!damaged.is_empty())
+        .then(|| check("records", false, found, "agentpm resolve writes them again from the journal")))
+}
+
+/// Records that wait for worktrees which could not be reached.
+fn waits(ws: &Workspace) -> Result<Option<Value>> {
+    let own = ws.store_key().map(|key| key.worktree);
+    let others = ws.waiting_worktrees()?.into_iter().filter(|id| Some(*id) != own).count();
+    let found = format!("acknowledged events wait for {} that could not be reached", count(others, "worktree"));
+    let mut check = check("worktrees", true, found, "");
+    check["mend"] =
+        json!("the next change made in such a worktree writes its files; agentpm recover lists what none holds");
+    Ok((others > 0).then_some(check))
+}
+
+/// Events that every log has lost.
+fn unheld(ws: &Workspace) -> Result<Value> {
+    const NAMED: usize = 10;
+    let found = recover::unheld(ws)?;
+    let mut places: Vec<String> = Vec::new();
+    for entry in &found.events {
+        let place = match &entry.event.entity {
+            Entity::Task(id) => id.handle(HANDLE_MIN),
+            other => other.to_string(),
+        };
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    let unsure = found.warning.map(|warning| format!(" ({warning})")).unwrap_or_default();
+    if found.events.is_empty() {
+        return Ok(check("events", true, format!("all that the journal knows are held{unsure}"), ""));
+    }
+    let more = if places.len() > NAMED { format!(" and {} more", places.len() - NAMED) } else { String::new() };
+    places.truncate(NAMED);
+    let words = format!(
+        "no branch or worktree holds {} of {}{more}{unsure}",
+        count(found.events.len(), "acknowledged event"),
+        places.join(", ")
+    );
+    Ok(check("events", false, words, "agentpm recover lists them, and brings back those that are wanted"))
+}
+
+/// A number with its noun: "1 task", "2 tasks".
+fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+fn check(name: &str, ok: bool, found: String, mend: &str) -> Value {
+    json!({ "check": name, "ok": ok, "found": found, "mend": if ok { Value::Null } else { json!(mend) } })
+}

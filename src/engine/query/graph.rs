@@ -1,0 +1,184 @@
+//! `graph`: the plan drawn as a tree, or as a diagram for mermaid or dot.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::engine::context::Workspace;
+use crate::engine::view::read::{self, handles};
+use crate::error::Result;
+use crate::model::id::Id;
+use crate::model::plain::escape;
+use crate::model::query::Graph;
+use crate::model::relationship::RelationType;
+use crate::model::task::{Line, Status};
+use crate::model::words::Ref;
+
+/// The plan as tasks and edges: a large one fits into memory so, and not as a JSON document.
+#[derive(Clone, Debug, Serialize)]
+pub struct Drawing {
+    nodes: Vec<Node>,
+    edges: Vec<Link>,
+    total: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Node {
+    id: Id,
+    handle: Option<String>,
+    title: String,
+    status: Status,
+    parent: Option<Id>,
+    owner: Option<String>,
+    priority: i64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Link {
+    from: Id,
+    to: Id,
+    #[serde(rename = "type")]
+    kind: RelationType,
+    void: bool,
+}
+
+/// `graph`
+pub fn graph(ws: &Workspace, q: &Graph) -> Result<Drawing> {
+    let index = read::index(ws)?;
+    let plan = read::plan(ws, &index)?;
+    let ids = index.all_ids()?;
+    let mut handles = handles(&ids);
+    let mut lines = index.lines(ids.into_iter())?;
+    lines.retain(|line| line.version > 0 && (q.all || !line.status.is_finished()));
+    if let Some(reference) = &q.id.0 {
+        let shown = descendants(&lines, read::resolve(ws, &Ref(reference.clone()))?);
+        lines.retain(|line| shown.contains(&line.id));
+    }
+    let shown: HashSet<Id> = lines.iter().map(|line| line.id).collect();
+    let node = |line: Line| Node {
+        id: line.id,
+        handle: handles.remove(&line.id),
+        title: line.title,
+        status: plan.tasks.get(&line.id).map_or(line.status, |brief| plan.status(brief)),
+        parent: line.parent,
+        owner: line.owner,
+        priority: line.priority,
+    };
+    let nodes: Vec<Node> = lines.into_iter().map(node).collect();
+    let mut edges = Vec::new();
+    for edge in index.edges()?.into_iter().filter(|edge| shown.contains(&edge.from) && shown.contains(&edge.to)) {
+        let void = plan.void.contains(&edge.stamp);
+        edges.push(Link { from: edge.from, to: edge.to, kind: edge.kind, void });
+    }
+    let total = nodes.len();
+    Ok(Drawing { nodes, edges, total })
+}
+
+/// A task and all that are beneath it.
+fn descendants(lines: &[Line], root: Id) -> BTreeSet<Id> {
+    let mut children: BTreeMap<Option<Id>, Vec<Id>> = BTreeMap::new();
+    for line in lines {
+        children.entry(line.parent).or_default().push(line.id);
+    }
+    let (mut shown, mut open) = (BTreeSet::from([root]), vec![root]);
+    while let Some(id) = open.pop() {
+        let fresh = children.get(&Some(id)).into_iter().flatten().filter(|child| shown.insert(**child));
+        open.extend(fresh);
+    }
+    shown
+}
+
+impl Drawing {
+    /// As an indented tree.
+    pub fn tree(&self) -> String {
+        let nodes = &self.nodes;
+        let known: HashMap<Id, usize> = nodes.iter().enumerate().map(|(n, node)| (node.id, n)).collect();
+        let mut waits: HashMap<Id, Vec<Id>> = HashMap::new();
+        for edge in self.edges.iter().filter(|edge| edge.kind == RelationType::Blocks) {
+            waits.entry(edge.to).or_default().push(edge.from);
+        }
+        let mut beneath: HashMap<Id, Vec<usize>> = HashMap::new();
+        for (n, parent) in nodes.iter().enumerate().filter_map(|(n, node)| Some((n, node.parent?))) {
+            beneath.entry(parent).or_default().push(n);
+        }
+        let mut out = String::new();
+        let is_root = |n: &usize| nodes[*n].parent.is_none_or(|parent| !known.contains_key(&parent));
+        let mut open: Vec<(usize, usize)> = (0..nodes.len()).rev().filter(is_root).map(|n| (n, 0)).collect();
+        let mut drawn = HashSet::new();
+        while let Some((n, depth)) = open.pop() {
+            let node = &nodes[n];
+            if !drawn.insert(n) {
+                continue;
+            }
+            let waiting = waits.get(&node.id).map(|from| {
+                let handle = |id| known.get(id).and_then(|n| nodes[*n].handle.as_deref());
+                format!("  (waits for {})", from.iter().filter_map(handle).collect::<Vec<_>>().join(", "))
+            });
+            let _ = writeln!(
+                out,
+                "{}{} {} {}{}",
+                "  ".repeat(depth),
+                mark(node.status),
+                node.handle.as_deref().unwrap_or_default(),
+                escape(&node.title),
+                waiting.unwrap_or_default()
+            );
+            let children = beneath.get(&node.id).into_iter().flatten().rev();
+            open.extend(children.map(|child| (*child, depth + 1)));
+        }
+        out
+    }
+
+    /// For mermaid.
+    pub fn mermaid(&self) -> String {
+        let mut out = String::from("graph TD\n");
+        for node in &self.nodes {
+            let handle = node.handle.as_deref().unwrap_or_default();
+            let _ = writeln!(out, "  {}[\"{handle} {}\"]:::{}", node.id, label(&node.title), node.status);
+        }
+        for edge in &self.edges {
+            let arrow = match edge.kind {
+                RelationType::Blocks => "-->|blocks|",
+                RelationType::ParentOf => "---",
+                _ => "-.-",
+            };
+            let _ = writeln!(out, "  {} {arrow} {}", edge.from, edge.to);
+        }
+        out.push_str("  classDef completed fill:#cfc\n  classDef in_progress fill:#ffc\n");
+        out.push_str("  classDef blocked fill:#fcc\n");
+        out
+    }
+
+    /// For dot.
+    pub fn dot(&self) -> String {
+        let mut out = String::from("digraph plan {\n  rankdir=LR;\n  node [shape=box];\n");
+        for node in &self.nodes {
+            let handle = node.handle.as_deref().unwrap_or_default();
+            let _ = writeln!(out, "  \"{}\" [label=\"{handle} {}\\n{}\"];", node.id, label(&node.title), node.status);
+        }
+        for edge in &self.edges {
+            let style = if edge.kind == RelationType::Blocks { "" } else { " [style=dashed]" };
+            let _ = writeln!(out, "  \"{}\" -> \"{}\"{style};", edge.from, edge.to);
+        }
+        out.push_str("}\n");
+        out
+    }
+}
+
+fn mark(status: Status) -> &'static str {
+    match status {
+        Status::Open => "[ ]",
+        Status::InProgress => "[>]",
+        Status::Blocked => "[!]",
+        Status::Completed => "[x]",
+        Status::Cancelled => "[-]",
+        Status::Archived => "[.]",
+    }
+}
+
+/// A title that cannot end the quotes it stands in.
+fn label(title: &str) -> String {
+    let inert = |c: char| if matches!(c, '"' | '\\' | '<' | '>' | '[' | ']' | '`') { ' ' } else { c };
+    escape(title).chars().map(inert).take(60).collect()
+}

@@ -1,0 +1,123 @@
+//! What became of one task: how it stood at a point, and which event set which field.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::{Value, json};
+
+use super::lists::Page;
+use crate::engine::context::Workspace;
+use crate::engine::view::{history, read};
+use crate::error::{Error, Result};
+use crate::model::event::{Entity, Entry};
+use crate::model::id::{Id, quoted};
+use crate::model::point::Point;
+use crate::model::query::Blame;
+use crate::model::words::Ref;
+use crate::reports::extent::Extent;
+use crate::reports::view;
+use crate::rules::lost::{Counts, Lost, lost};
+use crate::rules::{fields, fold, register};
+
+/// `task get --at`: the fold of what had happened by then. What depends on other tasks or on the present is left open.
+pub fn task_at(ws: &Workspace, reference: &Ref, point: &Point, extent: Extent) -> Result<Value> {
+    let past = history::past(ws, Some(point))?;
+    let id = past.resolve(reference)?;
+    let task = fold::fold(id, &past.entries(id)?).0;
+    if task.version == 0 {
+        return Err(Error::not_found(format!("task {id} had not begun at {point}"))
+            .hint(format!("agentpm log {id} shows when it began")));
+    }
+    let mut at = past.describe();
+    at["lamport"] = json!(task.lamport);
+    at["time"] = json!(task.updated_at);
+    Ok(view::task_at(&task, read::handle(ws, id)?, at, extent))
+}
+
+/// Most values that are named as beaten by one; `agentpm conflicts` lists all.
+const MAX_BEAT: usize = 10;
+
+/// `blame`
+pub fn blame(ws: &Workspace, q: &Blame) -> Result<Value> {
+    let loaded = read::load_task(ws, read::resolve(ws, &Ref(q.id.0.clone()))?)?;
+    let task = &loaded.task;
+    let ordered = fold::order(&Entity::Task(task.id), &loaded.log.entries).events;
+    let creation = ordered.iter().find(|e| e.event.payload.kind() == "TaskCreated");
+    let registers = fields::NAMES.iter().copied().chain(["status", "owner", "parent"]).map(str::to_owned);
+    let others = task.stamps.keys().filter(|name| !fields::NAMES.contains(&name.as_str())).cloned();
+    let mut names: Vec<String> = registers.collect();
+    names.extend(others.filter(|name| !["status", "owner", "parent"].contains(&name.as_str())));
+    let lost = lost(task.id, &loaded.log.entries);
+    let counts = Counts::of(&lost);
+    let mut known: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let more: Vec<String> = lost.iter().filter(|edit| known.insert(&edit.field)).map(|e| e.field.clone()).collect();
+    names.extend(more);
+    let mut beaten_by: HashMap<&str, Vec<&Lost>> = HashMap::new();
+    for edit in &lost {
+        beaten_by.entry(&edit.field).or_default().push(edit);
+    }
+    let events: HashMap<Id, &Entry> = ordered.iter().map(|entry| (entry.event.id, *entry)).collect();
+    let mut page = Page::new(ws, q.limit, q.all);
+    let (mut total, mut next) = (0, None);
+    let mut begun = q.cursor.is_none();
+    for name in names {
+        let value = || match name.as_str() {
+            "verified" => json!(task.verified),
+            other => register::value(task, other),
+        };
+        let beat = beaten_by.get(name.as_str()).map_or(&[][..], Vec::as_slice);
+        let writer = match task.stamps.get(&name) {
+            Some(stamp) => events.get(&stamp.id),
+            None if !beat.is_empty() => creation,
+            None if name == "metadata" || is_default(&value()) => None,
+            None => creation,
+        };
+        let Some(entry) = writer else { continue };
+        total += 1;
+        if !begun {
+            begun = q.cursor.as_deref() == Some(&name);
+        }
+        if begun && next.is_none() {
+            let event = &entry.event;
+            let mut item = json!({
+                "field": name, "value": value(), "event": event.id, "type": event.payload.kind(), "lamport": event.lamport,
+                "agent": event.author.agent, "at": event.at, "why": event.why,
+            });
+            if !beat.is_empty() {
+                // The newest say most.
+                let few = beat.iter().skip(beat.len().saturating_sub(MAX_BEAT)).map(|edit| beaten(&counts, edit));
+                item["beat"] = few.collect();
+            }
+            if beat.len() > MAX_BEAT {
+                item["beat_total"] = json!(beat.len());
+            }
+            if !page.push(item) {
+                next = Some(name);
+            }
+        }
+    }
+    if !begun {
+        return Err(Error::usage(format!("{} is no cursor", quoted(q.cursor.as_deref().unwrap_or_default())))
+            .hint("take it from next_cursor of the answer before"));
+    }
+    let mut answer = page.finish(total, next);
+    answer["task"] = json!(task.id);
+    Ok(answer)
+}
+
+/// A value that a field's present one beat, in few words.
+fn beaten(counts: &Counts, edit: &Lost) -> Value {
+    let restore = view::restore_command(edit, counts.is_alone(edit));
+    json!({
+        "value": edit.lost.value, "agent": edit.lost.agent, "at": edit.lost.at, "event": edit.lost.event,
+        "rule": edit.rule, "restore": restore,
+    })
+}
+
+fn is_default(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        other => *other == json!(0),
+    }
+}

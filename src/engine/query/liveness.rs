@@ -1,0 +1,137 @@
+//! Signs of life: which sessions there are, whose work has gone silent, and what of it others may take over.
+//!
+//! Promises: a session that is heard of counts as alive, whatever became of its leases; a lease that still runs is a word that is
+//! kept. Looks only; what is silent is closed by the write path.
+//! Refuses to know: when silence is too long (`rules::session`).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::engine::context::Workspace;
+use crate::engine::view::read;
+use crate::error::Result;
+use crate::model::agent::{Lease, Session};
+use crate::model::id::Id;
+use crate::model::query::{SessionList, Stale};
+use crate::model::task::{Brief, Status};
+use crate::model::time::Time;
+use crate::reports::ready::Plan;
+use crate::rules::readiness::Asker;
+use crate::rules::session::word;
+use crate::runtime::records;
+use crate::store::index::Index;
+
+fn whole(items: &[Value]) -> Value {
+    json!({ "items": items, "total": items.len(), "truncated": false, "next_cursor": Value::Null })
+}
+
+fn word_of(ws: &Workspace, session: Option<&Session>) -> Option<&'static str> {
+    session.map(|session| word(session, ws.env.now(), ws.settings.session.limit_ms()))
+}
+
+/// The session of a lease, as far as it is known.
+fn session_of(ws: &Workspace, lease: Option<&Lease>) -> Result<Option<Session>> {
+    let id = lease.and_then(|lease| lease.session);
+    Ok(id.map(|id| read::session_record(ws, id)).transpose()?.flatten())
+}
+
+/// When somebody at a task was last heard of.
+fn last_sign(updated_at: Time, lease: Option<&Lease>, session: Option<&Session>) -> Time {
+    let signs = [lease.map(|lease| lease.updated_at), session.map(|session| session.last_heartbeat_at)];
+    signs.into_iter().flatten().fold(updated_at, Time::max)
+}
+
+/// `stale`
+pub fn stale(ws: &Workspace, q: &Stale) -> Result<Value> {
+    let index = read::index(ws)?;
+    let now = ws.env.now();
+    let span = q.span.map_or(ws.settings.session.limit_ms(), |span| span.millis);
+    let mut items = Vec::new();
+    for brief in index.briefs()?.into_iter().filter(|b| b.status == Status::InProgress) {
+        let lease = read::lease_record(ws, brief.id, &index)?.lease;
+        let Some(task) = index.task(brief.id)? else { continue };
+        let session = session_of(ws, lease.as_ref())?;
+        let last = last_sign(task.updated_at, lease.as_ref(), session.as_ref());
+        // A lease that ran out says it by itself, unless its session is heard of; where a span is asked for, that counts.
+        let is_heard = word_of(ws, session.as_ref()) == Some("active");
+        let ran_out = lease.is_some() && q.span.is_none() && !is_heard;
+        if lease.as_ref().is_some_and(|lease| lease.is_live(now)) || (!ran_out && now.since(last) < span) {
+            continue;
+        }
+        items.push(json!({
+            "id": brief.id, "handle": read::handle(ws, brief.id)?, "title": brief.title, "owner": brief.owner,
+            "session": lease.as_ref().and_then(|lease| lease.session), "session_status": word_of(ws, session.as_ref()),
+            "last_sign_at": last, "silent_seconds": now.since(last) / 1_000,
+            "lease_expired_at": lease.map(|lease| lease.expires_at),
+        }));
+    }
+    Ok(whole(&items))
+}
+
+/// `session list`
+pub fn sessions(ws: &Workspace, q: &SessionList) -> Result<Value> {
+    let Some(runtime) = ws.runtime() else { return Ok(whole(&[])) };
+    let index = read::index(ws)?;
+    let mut held: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
+    for task in records::leased_tasks(runtime)? {
+        let lease = read::lease_record(ws, task, &index)?.lease.filter(|lease| !lease.elsewhere);
+        if let Some(session) = lease.and_then(|lease| lease.session) {
+            held.entry(session).or_default().push(task);
+        }
+    }
+    let mut items = Vec::new();
+    for id in records::sessions(runtime)? {
+        let Some(session) = records::session(runtime, id)? else { continue };
+        let tasks = held.remove(&id).unwrap_or_default();
+        let status = word(&session, ws.env.now(), ws.settings.session.limit_ms());
+        if !q.all && status == "closed" && tasks.is_empty() {
+            continue;
+        }
+        let mut item = json!(session);
+        item["status"] = json!(status);
+        item["handle"] = tasks.iter().map(|task| read::handle(ws, *task)).collect::<Result<Value>>()?;
+        let titles = tasks.iter().map(|task| Ok(index.task(*task)?.map(|task| task.fields.title)));
+        item["title"] = json!(titles.collect::<Result<Vec<Option<String>>>>()?);
+        item["tasks"] = json!(tasks);
+        items.push(item);
+    }
+    Ok(whole(&items))
+}
+
+/// How many sessions nobody ended and nothing was heard of for the limit, and how much work has gone silent.
+pub fn silence(ws: &Workspace) -> Result<(usize, usize)> {
+    let Some(runtime) = ws.runtime() else { return Ok((0, 0)) };
+    let mut silent = 0;
+    for id in records::active_sessions(runtime)? {
+        let session = records::session(runtime, id)?;
+        silent += usize::from(word_of(ws, session.as_ref()) == Some("silent"));
+    }
+    let stale = stale(ws, &Stale::default())?;
+    Ok((silent, stale["items"].as_array().map_or(0, Vec::len)))
+}
+
+/// Work in progress whose lease ran out and whose session is not heard of any more: whose it was, and how to take it over.
+pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, asker: &Asker) -> Result<Vec<Value>> {
+    let now = ws.env.now();
+    let mut items = Vec::new();
+    let in_progress = |task: &&Brief| task.status == Status::InProgress;
+    for brief in plan.tasks.values().filter(in_progress) {
+        let Some(lease) = read::lease_record(ws, brief.id, index)?.lease.filter(|lease| !lease.is_live(now)) else {
+            continue;
+        };
+        let session = session_of(ws, Some(&lease))?;
+        let status = word_of(ws, session.as_ref());
+        if status == Some("active") {
+            continue;
+        }
+        let handle = read::handle(ws, brief.id)?;
+        items.push(json!({
+            "task": brief.id, "handle": handle, "title": brief.title, "owner": brief.owner,
+            "session": lease.session, "session_status": status, "mine": brief.owner.as_deref() == asker.name(),
+            "last_sign_at": last_sign(lease.updated_at, Some(&lease), session.as_ref()),
+            "lease_expired_at": lease.expires_at, "take_over": format!("agentpm claim {handle}"),
+        }));
+    }
+    Ok(items)
+}

@@ -1,0 +1,189 @@
+//! What git left to be put right, and what is known to be missing.
+//!
+//! Promises: reads only; every version of a log that git holds, every event that history holds and every event that others
+//! build upon is found as far as this clone knows it.
+//! Refuses to know: what is done about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Work;
+use crate::engine::context::Workspace;
+use crate::engine::repair;
+use crate::engine::view::removed_commits::{self, MAX_COMMITS, is_file};
+use crate::engine::view::{ref_logs, seen};
+use crate::error::Result;
+use crate::git::{Item, Objects, Oid};
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::model::payload::Payload;
+use crate::store::entity::read_log;
+use crate::store::layout::{LOG, entity_below, home};
+use crate::store::log::Log;
+
+/// Files that git's index holds in conflict: all their versions count.
+pub(super) fn collect_unmerged(ws: &Workspace, objects: &Objects, work: &mut Work) -> Result<()> {
+    for (path, stage, item) in objects.index_below(&ws.store.name)? {
+        if stage == 0 {
+            continue;
+        }
+        let Some((entity, is_log)) = repair::entity_of(ws, &path) else {
+            let left = format!("{path}: in conflict, and not made from a log; settle it by hand and git add it");
+            if !work.left.contains(&left) {
+                work.left.push(left);
+            }
+            continue;
+        };
+        work.entities.insert(entity);
+        work.unmerged.insert(path);
+        if is_log && is_file(item.mode) {
+            add_events(&mut work.events, &objects.blob(item.oid)?);
+        }
+    }
+    Ok(())
+}
+
+/// Commits that are new to this worktree: which entities they changed, and which events a parent has and they have not.
+pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work) -> Result<()> {
+    let Some(head) = objects.head()?.commit else { return Ok(()) };
+    let seen = seen::seen(ws).unwrap_or_default();
+    work.whole = seen.whole.contains(&head);
+    if work.whole {
+        return Ok(());
+    }
+    let folder = |commit: Oid| removed_commits::plan_in(ws, objects, commit);
+    if let Some(last) = seen.last.filter(|last| objects.has(*last)) {
+        let changed = objects.changes(folder(last)?, folder(head)?)?;
+        work.entities.extend(changed.iter().filter_map(|change| entity_below(&change.path)).map(|(e, _)| e));
+    }
+    let mut vanished = BTreeMap::new();
+    for commit in removed_commits::history(ws, objects, head, seen)? {
+        let Some(new) = folder(commit)? else { continue };
+        let parents = objects.commit(commit)?.parents;
+        let merged = parents.len() > 1;
+        for parent in parents {
+            // A shallow clone does not have all parents.
+            let Ok(Some(old)) = folder(parent) else { continue };
+            let changes = match objects.changes(Some(old), Some(new)) {
+                // A clone without trees has few folders of its history.
+                Err(_) if objects.is_partial() => continue,
+                other => other?,
+            };
+            for change in changes {
+                let (Some((entity, is_log)), Some(was)) = (entity_below(&change.path), change.old) else {
+                    continue;
+                };
+                if is_log {
+                    lose(objects, was, change.new, &mut vanished)?;
+                } else if merged {
+                    work.merged.insert(entity);
+                }
+            }
+        }
+    }
+    work.whole = true;
+    for (entity, entries) in vanished {
+        let committed = match (folder(head)?, home(&entity)) {
+            (Some(plan), Some((at, _))) => objects.file(plan, &at.join(LOG).display().to_string())?,
+            _ => None,
+        };
+        let there: BTreeSet<Id> = Log::of(&committed.unwrap_or_default()).entries.iter().map(|e| e.event.id).collect();
+        let lost: Vec<Entry> = entries.into_iter().filter(|e| !there.contains(&e.event.id)).collect();
+        if !lost.is_empty() {
+            work.whole = false;
+            work.events.entry(entity).or_default().extend(lost);
+        }
+    }
+    Ok(())
+}
+
+/// The events of the logs in one state of the store's folder that the same logs lack in a later one.
+///
+/// Errors: `ERR_GIT` where git's objects cannot be read.
+pub(crate) fn lost_between(objects: &Objects, old: Option<Oid>, new: Option<Oid>) -> Result<Vec<Entry>> {
+    let mut vanished = BTreeMap::new();
+    let changes = objects.changes(old, new)?;
+    let items = changes.iter().flat_map(|change| [change.old, change.new]).flatten();
+    objects.fetch_missing(items.map(|item| item.oid))?;
+    for change in changes {
+        if let (Some((_, true)), Some(was)) = (entity_below(&change.path), change.old) {
+            lose(objects, was, change.new, &mut vanished)?;
+        }
+    }
+    Ok(vanished.into_values().flatten().collect())
+}
+
+/// Events that lie in the log of another entity than the one they name, as git's guesses at renames leave them. They are
+/// moved home where that is an entity of this store; one that was copied from elsewhere stays and is named by lint.
+pub(super) fn collect_misplaced(ws: &Workspace, work: &mut Work) -> Result<()> {
+    let mut homes: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
+    for entity in &work.entities {
+        for entry in read_log(&ws.store, entity)?.entries {
+            if entry.event.entity != *entity {
+                homes.entry(entry.event.entity.clone()).or_default().push(entry);
+            }
+        }
+    }
+    for (entity, entries) in homes {
+        if is_of_this_store(ws, &entity, &entries)? {
+            work.entities.insert(entity.clone());
+            work.events.entry(entity).or_default().extend(entries);
+        }
+    }
+    Ok(())
+}
+
+fn is_of_this_store(ws: &Workspace, entity: &Entity, entries: &[Entry]) -> Result<bool> {
+    let begins = |e: &Entry| matches!(e.event.payload, Payload::TaskCreated(_) | Payload::AgentRegistered(_));
+    Ok(home(entity).is_some() && (entries.iter().any(begins) || !read_log(&ws.store, entity)?.entries.is_empty()))
+}
+
+/// Events that others build upon and that are not here: what an event comes from belongs to it, whoever picked it.
+pub(super) fn collect_gaps(ws: &Workspace, work: &mut Work) -> Result<()> {
+    // Each round finds the parents of what the last one brought; histories end.
+    for _ in 0..MAX_COMMITS {
+        let mut wanted = BTreeSet::new();
+        for entity in &work.entities {
+            let log = read_log(&ws.store, entity)?;
+            let more = work.events.get(entity).map_or(&[][..], Vec::as_slice);
+            let here: BTreeSet<Id> = log.entries.iter().chain(more).map(|e| e.event.id).collect();
+            let parents = log.entries.iter().chain(more).flat_map(|e| e.event.parents.iter().copied());
+            wanted.extend(parents.filter(|parent| !here.contains(parent)));
+        }
+        let found = ref_logs::events_known_here(ws, &wanted)?;
+        if found.is_empty() {
+            break;
+        }
+        for entry in found {
+            work.events.entry(entry.event.entity.clone()).or_default().push(entry);
+        }
+    }
+    Ok(())
+}
+
+fn add_events(events: &mut BTreeMap<Entity, Vec<Entry>>, bytes: &[u8]) {
+    for entry in Log::of(bytes).entries {
+        events.entry(entry.event.entity.clone()).or_default().push(entry);
+    }
+}
+
+/// Adds what a log had and has no more. What is no file holds no events.
+fn lose(objects: &Objects, was: Item, now: Option<Item>, vanished: &mut BTreeMap<Entity, Vec<Entry>>) -> Result<()> {
+    if !is_file(was.mode) {
+        return Ok(());
+    }
+    // What a partial clone never had was never acknowledged here, so nothing here can have lost it.
+    let Some(before) = objects.blob_within_reach(was.oid)? else { return Ok(()) };
+    let now = now.filter(|item| is_file(item.mode)).map(|item| objects.blob_within_reach(item.oid));
+    let now = now.transpose()?.flatten().unwrap_or_default();
+    if !now.starts_with(&before) {
+        add_vanished(vanished, &before, &now);
+    }
+    Ok(())
+}
+
+fn add_vanished(events: &mut BTreeMap<Entity, Vec<Entry>>, before: &[u8], now: &[u8]) {
+    let still: BTreeSet<Id> = Log::of(now).entries.iter().map(|e| e.event.id).collect();
+    for entry in Log::of(before).entries.into_iter().filter(|e| !still.contains(&e.event.id)) {
+        events.entry(entry.event.entity.clone()).or_default().push(entry);
+    }
+}

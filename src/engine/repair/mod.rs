@@ -1,0 +1,479 @@
+//! After git: putting right what merges, rebases, cherry-picks and stashes left of a plan that git merged as text.
+//!
+//! Promises: afterwards each log is the union of what was merged, in its plain form; each `task.yaml` is rendered from its log;
+//! no event is missing that a commit of this branch's history holds; what was settled is noted in git's index. A hand edit that is
+//! not recorded stays in its file. Nothing is deleted.
+//! Refuses to know: who merged, and with which tool.
+//!
+//! Absence never deletes: where a merge took one side only, or a commit was reverted, events vanish from a log though the
+//! history of the branch still holds them. They are brought back; what they did is undone by new events or not at all.
+
+pub(crate) mod collect;
+pub(crate) mod lost_events;
+pub(crate) mod recover;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::engine::commit::hand_edits::lineage::Lineage;
+use crate::engine::commit::hand_edits::record::{self, Comments};
+use crate::engine::commit::hand_edits::removed_files;
+use crate::engine::commit::unblock::{self, UNBLOCKED};
+use crate::engine::commit::write;
+use crate::engine::context::Workspace;
+use crate::engine::view::history::Place;
+use crate::engine::view::removed_commits::{self, Removal};
+use crate::engine::view::seen::{self, mark_text};
+use crate::engine::view::{pending, read, ref_logs, sparse};
+use crate::env::files::{self, Dir};
+use crate::error::Result;
+use crate::git::{Mode, Objects, Oid};
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::rules::fold::order;
+use crate::runtime::journal::Journal;
+use crate::runtime::records;
+use crate::store::edited::{Readable, is_conflicted};
+use crate::store::entity::{read_log, read_yaml};
+use crate::store::layout::{LOG, entity_below, home, task_dir};
+use crate::store::project::{project_log, project_onto, render};
+
+/// How long a call of git may take that only touches the index.
+const INDEX_DEADLINE: Duration = Duration::from_secs(20);
+/// What is done to a log whose lines alone stand in another order. The file is written and not reported: git's union leaves that
+/// order after every merge, and it means nothing.
+const SORTED: &str = "log sorted";
+
+/// What was put right.
+#[derive(Debug, Default, Serialize)]
+pub struct Healed {
+    /// Entities whose files were written, with what was done, in words.
+    pub items: Vec<HealedEntity>,
+    /// Events that had vanished from logs and were brought back.
+    pub restored: usize,
+    /// Paths that were noted as settled in git's index.
+    pub staged: usize,
+    /// Tasks whose files a commit had removed, and which are back: removing files ends no task.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub brought_back: Vec<BroughtBackTask>,
+    /// Acknowledged events that were in no file yet and were written.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub projected: usize,
+    /// Damaged records of leases, sessions and keys that were written again from the journal.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rebuilt: Vec<String>,
+    /// What is left to the user, with the reason: files in conflict that are not made from logs, and hand edits that the rules
+    /// refuse.
+    pub left: Vec<String>,
+    /// Entities whose files were written, also those that are no item.
+    #[serde(skip)]
+    written: Vec<Entity>,
+    /// Tasks whose files hold words of a person, and whether git left these in conflict.
+    #[serde(skip)]
+    edits: BTreeMap<Id, bool>,
+    /// Events that files show and their logs do not hold.
+    #[serde(skip)]
+    lost: BTreeSet<Id>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+/// What was done to one entity.
+#[derive(Debug, Serialize)]
+pub struct HealedEntity {
+    /// `task/<ULID>` or `agent/<name>`.
+    pub entity: Entity,
+    /// What was done.
+    pub did: Vec<String>,
+}
+
+/// A task whose files were removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BroughtBackTask {
+    /// The task.
+    pub task: Id,
+    /// The commit that removed its files, in short, where one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+impl BroughtBackTask {
+    pub(crate) fn of(task: Id, removal: Option<&Removal>) -> Self {
+        BroughtBackTask { task, commit: removal.map(|removal| removal.commit.clone()) }
+    }
+}
+
+/// What is to be looked at, and what is known to be missing there.
+#[derive(Default)]
+struct Work {
+    entities: BTreeSet<Entity>,
+    events: BTreeMap<Entity, Vec<Entry>>,
+    /// Entities whose readable files merges changed.
+    merged: BTreeSet<Entity>,
+    unmerged: BTreeSet<String>,
+    left: Vec<String>,
+    /// What is checked out holds every event of its history.
+    whole: bool,
+}
+
+/// Looks through the store once after git may have changed it: puts right what it left, and lifts the clock above all that
+/// this clone has seen. The caller holds the lock.
+pub(crate) fn look_after_git(ws: &Workspace, journal: &mut Journal<'_>, runtime: &Dir) -> Result<()> {
+    let Some(repo) = &ws.repo else { return Ok(()) };
+    let now = mark_text(repo);
+    if seen::seen(ws).is_some_and(|seen| seen.mark == now) {
+        return Ok(());
+    }
+    let healed = heal(ws, runtime, BTreeSet::new());
+    lift_clock(ws, journal)?;
+    match healed {
+        Ok((_, whole)) => seen::note_seen(ws, whole),
+        // No reason to refuse a change of the plan; the next one tries again, as nothing was noted.
+        Err(e) => tracing::warn!(error = %e, "what git left was not put right"),
+    }
+    Ok(())
+}
+
+/// Repairs what git left of every entity of the store, records hand edits, and what follows from several tasks that git merged.
+///
+/// What is written is staged where git is in the middle of an operation. With `staged` it is so in any case, and with it the
+/// files of entities that differ between HEAD and the index, where they are as their logs say. A hand edit that is not staged
+/// is left alone then.
+///
+/// Errors: `ERR_BUSY` where the lock was not had, `ERR_IO` where the files cannot be written, `ERR_GIT` where git's index
+/// cannot be read or written; what was put right by then stays so.
+pub fn heal_all(ws: &Workspace, staged: bool) -> Result<Healed> {
+    let mut all: BTreeSet<Entity> = ws.store.task_folders()?.0.into_iter().map(Entity::Task).collect();
+    all.extend(read::agents(ws)?.into_iter().map(|agent| Entity::Agent(agent.name)));
+    let in_index = if staged { files_in_index(ws)? } else { BTreeMap::new() };
+    let mut healed = heal_now(ws, all, |id| !staged || is_in_index(ws, &in_index, id))?;
+    let unblocked: Vec<Entity> = unblock::record_unblocked(ws).into_iter().map(Entity::Task).collect();
+    if let Some(objects) = ws.repo.as_ref().and_then(|repo| repo.objects().ok()) {
+        let mut more: BTreeSet<Entity> = unblocked.iter().cloned().collect();
+        if staged {
+            more.extend(healed.written.drain(..));
+            more.extend(rendered_in_index(ws, &objects)?);
+        }
+        healed.staged += stage(ws, &objects, &Work::default(), more.iter(), staged)?;
+    }
+    for entity in unblocked {
+        match healed.items.iter_mut().find(|item| item.entity == entity) {
+            Some(item) => item.did.push(UNBLOCKED.into()),
+            None => healed.items.push(HealedEntity { entity, did: vec![UNBLOCKED.into()] }),
+        }
+    }
+    Ok(healed)
+}
+
+/// As [`heal_all`], of what git touched since last time alone. Of hand edits only those in conflict are recorded.
+pub(crate) fn heal_changed(ws: &Workspace) -> Result<Healed> {
+    heal_now(ws, BTreeSet::new(), |_| false)
+}
+
+/// As [`heal_changed`], of these tasks too.
+pub(crate) fn heal_tasks(ws: &Workspace, ids: BTreeSet<Id>) -> Result<Healed> {
+    heal_now(ws, ids.into_iter().map(Entity::Task).collect(), |_| false)
+}
+
+/// Records the hand edits in conflict, and those of the tasks that `is_wanted` names.
+fn heal_now(ws: &Workspace, also: BTreeSet<Entity>, is_wanted: impl Fn(Id) -> bool) -> Result<Healed> {
+    let look = |also| {
+        write::under_lock(ws, "agentpm resolve", |runtime, _, journal| {
+            let rebuilt = records::damaged(runtime, true)?;
+            let (mut healed, whole) = heal(ws, runtime, also)?;
+            healed.rebuilt = rebuilt.iter().map(|(path, _)| path.display().to_string()).collect();
+            lift_clock(ws, journal)?;
+            seen::note_seen(ws, whole);
+            Ok(healed)
+        })
+    };
+    let pending: usize = pending::pending_records(ws)?.iter().map(|record| record.entries.len()).sum();
+    let mut healed = look(also)?;
+    healed.projected = pending;
+    let edits = std::mem::take(&mut healed.edits).into_iter();
+    let edits: Vec<Id> = edits.filter(|(id, conflicted)| *conflicted || is_wanted(*id)).map(|(id, _)| id).collect();
+    if edits.is_empty() {
+        return Ok(healed);
+    }
+    let recorded = record_edits(ws, edits, &mut healed)?;
+    // What was in conflict is settled by now, and git is told.
+    let again = look(recorded)?;
+    healed.items.extend(again.items);
+    healed.written.extend(again.written);
+    healed.brought_back.extend(again.brought_back);
+    healed.staged += again.staged;
+    Ok(healed)
+}
+
+/// Records hand edits under the rules of the commands. Gives the tasks whose files were written.
+fn record_edits(ws: &Workspace, edits: Vec<Id>, healed: &mut Healed) -> Result<BTreeSet<Entity>> {
+    let mut recorded = BTreeSet::new();
+    for id in edits {
+        match record::absorb_in_words(ws, id, Comments::Keep) {
+            Ok(all) => {
+                for (task, did) in all {
+                    let entity = Entity::Task(task);
+                    healed.items.push(HealedEntity { entity: entity.clone(), did: vec![did] });
+                    recorded.insert(entity);
+                }
+            }
+            Err(e) => healed.left.push(e.message),
+        }
+    }
+    Ok(recorded)
+}
+
+fn lift_clock(ws: &Workspace, journal: &mut Journal) -> Result<()> {
+    journal.saw(read::index(ws)?.greatest_lamport()?.min(crate::model::event::MAX_CLOCK));
+    journal.note_clock()
+}
+
+/// Puts right what git left in the entities it touched since last time, and in these besides. Says too whether what is
+/// checked out holds every event of its history.
+fn heal(ws: &Workspace, runtime: &Dir, also: BTreeSet<Entity>) -> Result<(Healed, bool)> {
+    let mut work = Work { entities: also, ..Work::default() };
+    // Where git keeps its objects in a form that is not known, the files alone are put right.
+    let objects = ws.repo.as_ref().and_then(|repo| repo.objects().ok());
+    if let Some(objects) = &objects {
+        collect::collect_unmerged(ws, objects, &mut work)?;
+        collect::collect_history(ws, objects, &mut work)?;
+    }
+    work.entities.extend(work.events.keys().cloned());
+    // What a merge brought together may have been committed with its markers.
+    let merged: Vec<Entity> = work.merged.iter().filter(|entity| is_torn(ws, entity)).cloned().collect();
+    work.entities.extend(merged);
+    collect::collect_misplaced(ws, &mut work)?;
+    collect::collect_gaps(ws, &mut work)?;
+    let removed =
+        if work.events.is_empty() { BTreeMap::new() } else { removed_commits::removed_by_commits(ws, false)? };
+    let mut healed = Healed { left: std::mem::take(&mut work.left), ..Healed::default() };
+    let lineage = record::lineage(ws);
+    for entity in &work.entities {
+        let was_gone = |id: &Id| removed.contains_key(id) && !sparse::has_log(ws, *id);
+        let gone = entity.task().filter(was_gone);
+        let mut did = heal_one(ws, entity, &work, &lineage, runtime, &mut healed)?;
+        if let Some((id, removal)) = gone.and_then(|id| Some((id, removed.get(&id)?))).filter(|_| !did.is_empty()) {
+            did.push("files that a commit had removed brought back");
+            ws.notice(removed_files::brought_back(id, &removal.commit));
+            healed.brought_back.push(BroughtBackTask::of(id, Some(removal)));
+        }
+        if !did.is_empty() {
+            healed.written.push(entity.clone());
+        }
+        did.retain(|what| *what != SORTED);
+        if !did.is_empty() {
+            let did = did.into_iter().map(str::to_owned).collect();
+            healed.items.push(HealedEntity { entity: entity.clone(), did });
+        }
+    }
+    let shown = std::mem::take(&mut healed.lost);
+    let found = if shown.is_empty() { Vec::new() } else { ref_logs::events_known_here(ws, &shown)? };
+    work.entities = found.iter().map(|entry| entry.event.entity.clone()).collect();
+    for entry in found {
+        work.events.entry(entry.event.entity.clone()).or_default().push(entry);
+    }
+    collect::collect_gaps(ws, &mut work)?;
+    for entity in std::mem::take(&mut work.entities) {
+        let did = heal_one(ws, &entity, &work, &lineage, runtime, &mut healed)?;
+        if !did.is_empty() {
+            healed.written.push(entity.clone());
+            healed.items.push(HealedEntity { entity, did: did.into_iter().map(str::to_owned).collect() });
+        }
+    }
+    if let Some(objects) = &objects {
+        healed.staged = stage(ws, objects, &work, healed.written.iter(), false)?;
+    }
+    Ok((healed, work.whole))
+}
+
+fn heal_one(
+    ws: &Workspace,
+    entity: &Entity,
+    work: &Work,
+    lineage: &Lineage<'_>,
+    runtime: &Dir,
+    healed: &mut Healed,
+) -> Result<Vec<&'static str>> {
+    let mut log = read_log(&ws.store, entity)?;
+    let mut did = Vec::new();
+    if log.fixed {
+        return Ok(did);
+    }
+    let strangers = |e: &Entry| e.event.entity != *entity && moved_home(work, e);
+    if log.entries.iter().any(strangers) {
+        log.entries.retain(|e| !strangers(e));
+        log.rough = true;
+        did.push("events of another entity moved to its own log");
+    } else if log.rough {
+        did.push("log written in its plain form");
+    } else if log.unsorted {
+        did.push(SORTED);
+    }
+    let known: BTreeSet<Id> = log.entries.iter().map(|e| e.event.id).collect();
+    let more: Vec<Entry> = work
+        .events
+        .get(entity)
+        .map(|entries| order(entity, entries).events.into_iter().cloned().collect())
+        .unwrap_or_default();
+    let more: Vec<Entry> = more.into_iter().filter(|e: &Entry| !known.contains(&e.event.id)).collect();
+    if !more.is_empty() {
+        healed.restored += more.len();
+        did.push("events brought back into the log");
+    }
+    if log.entries.is_empty() && more.is_empty() {
+        return Ok(did);
+    }
+    let readable = match read_yaml(&ws.store, entity) {
+        // No program of ours writes one that large: another program or a person did, and lint names it.
+        Err(e) if e.kind() == std::io::ErrorKind::FileTooLarge => {
+            if !did.is_empty() {
+                project_log(&ws.store, entity, log, &more, runtime)?;
+            }
+            return Ok(did);
+        }
+        read => read.unwrap_or_default(),
+    };
+    let all = match more.is_empty() {
+        true => Cow::Borrowed(&log.entries),
+        false => Cow::Owned(log.entries.iter().chain(&more).cloned().collect()),
+    };
+    let judge = |bytes: &Vec<u8>| lineage.judge(Place::WorkTree, entity, &log.entries, &all, bytes);
+    let judged = readable.as_ref().map(judge);
+    if let Some(judged) = judged.as_ref().filter(|judged| !judged.how.holds_words()) {
+        record::notice_unclear(ws, entity, judged);
+    }
+    match judged {
+        None => did.push("task.yaml written from its log"),
+        Some(judged) => match judged.how {
+            Readable::Clean => {}
+            Readable::Conflicted => did.push("conflict in task.yaml settled from its log"),
+            Readable::Stale | Readable::Form => did.push("task.yaml written from its log"),
+            how => {
+                healed.edits.extend(entity.task().map(|id| (id, judged.conflicted)));
+                if let Readable::Ahead(event) = how {
+                    healed.lost.insert(event);
+                }
+                // Its words stay until they are recorded.
+                if !did.is_empty() {
+                    if !lineage.is_rendered_from(entity, &log.entries) {
+                        record::note_rendered(ws, runtime, &[(entity.clone(), Vec::new())])?;
+                    }
+                    project_log(&ws.store, entity, log, &more, runtime)?;
+                }
+                return Ok(did);
+            }
+        },
+    }
+    let unmerged = home(entity).is_some_and(|(folder, name)| {
+        let path = |file: &str| ws.store.shown(folder.join(file));
+        work.unmerged.contains(&path(LOG)) || work.unmerged.contains(&path(name))
+    });
+    if (!did.is_empty() || unmerged)
+        && let Some(heads) = project_onto(&ws.store, entity, log, &more, runtime, readable.as_deref())?
+    {
+        record::note_rendered(ws, runtime, &[(entity.clone(), heads)])?;
+    }
+    if did.iter().all(|what| *what == SORTED) && unmerged {
+        did.push("conflict settled");
+    }
+    Ok(did)
+}
+
+/// Whether the readable file holds conflict markers.
+fn is_torn(ws: &Workspace, entity: &Entity) -> bool {
+    read_yaml(&ws.store, entity).ok().flatten().is_some_and(|bytes| is_conflicted(&String::from_utf8_lossy(&bytes)))
+}
+
+/// The files of the store in git's index.
+fn files_in_index(ws: &Workspace) -> Result<BTreeMap<String, Oid>> {
+    let Some(repo) = &ws.repo else { return Ok(BTreeMap::new()) };
+    Ok(repo.objects()?.files_in_index(&repo.index_in_force(&ws.env), &ws.store.name)?.into_iter().collect())
+}
+
+/// Whether a task's file is in git's index as it is in the work tree.
+fn is_in_index(ws: &Workspace, index: &BTreeMap<String, Oid>, id: Id) -> bool {
+    let bytes = read_yaml(&ws.store, &Entity::Task(id)).ok().flatten();
+    let objects = ws.repo.as_ref().and_then(|repo| repo.objects().ok());
+    let name = objects.zip(bytes).and_then(|(objects, bytes)| objects.name_of(&bytes).ok());
+    name.is_some() && name.as_ref() == index.get(&ws.store.shown(task_dir(id).join("task.yaml")))
+}
+
+/// The entities that differ between HEAD and the index, and whose files are as their logs say: no edit of the user is among them.
+fn rendered_in_index(ws: &Workspace, objects: &Objects) -> Result<BTreeSet<Entity>> {
+    let Some(repo) = &ws.repo else { return Ok(BTreeSet::new()) };
+    let tree = objects.head()?.commit.map(|head| objects.commit(head)).transpose()?.map(|head| head.tree);
+    let staged = objects.staged(&repo.index_in_force(&ws.env), tree, &ws.store.name)?;
+    let mut entities: BTreeSet<Entity> =
+        staged.changes.iter().filter_map(|change| entity_of(ws, &change.path)).map(|(entity, _)| entity).collect();
+    entities.retain(|entity| {
+        let log = read_log(&ws.store, entity).unwrap_or_default();
+        let readable = read_yaml(&ws.store, entity).ok().flatten();
+        readable.is_some_and(|bytes| render(entity, &log.entries).as_bytes() == bytes)
+    });
+    Ok(entities)
+}
+
+/// Notes in git's index what was settled: the files that it held in conflict, and in the middle of an operation of git, or
+/// `always`, also the files that were written. Gives how many of them it held otherwise.
+fn stage<'e>(
+    ws: &Workspace,
+    objects: &Objects,
+    work: &Work,
+    written: impl Iterator<Item = &'e Entity>,
+    always: bool,
+) -> Result<usize> {
+    let Some(repo) = &ws.repo else { return Ok(0) };
+    // A squash has no name while it waits for its commit.
+    let squash = files::metadata(&repo.git_dir.join("SQUASH_MSG")).is_ok();
+    let busy = always || objects.in_progress().is_some() || squash || !work.unmerged.is_empty();
+    let mut settled: BTreeSet<String> = work.unmerged.clone();
+    if busy {
+        for (folder, name) in written.filter_map(home) {
+            settled.extend([LOG, name].map(|file| ws.store.shown(folder.join(file))));
+        }
+    }
+    if settled.is_empty() {
+        return Ok(0);
+    }
+    let (index, known) = (repo.index_in_force(&ws.env), files_in_index(ws)?);
+    let (mut input, mut count) = (Vec::new(), 0);
+    for path in &settled {
+        let below = path.strip_prefix(&format!("{}/", ws.store.name)).unwrap_or(path);
+        let Ok(bytes) = ws.store.dir.read(below, crate::store::log::MAX_LOG) else { continue };
+        if is_conflicted(&String::from_utf8_lossy(&bytes)) {
+            continue;
+        }
+        let oid = objects.write_blob(&bytes)?;
+        if known.get(path) == Some(&oid) {
+            continue;
+        }
+        count += 1;
+        if work.unmerged.contains(path) {
+            input.extend_from_slice(format!("0 {}\t{path}\0", "0".repeat(oid.to_string().len())).as_bytes());
+        }
+        input.extend_from_slice(format!("{} {oid}\t{path}\0", Mode::File.octal()).as_bytes());
+    }
+    if count == 0 {
+        return Ok(0);
+    }
+    let git = repo.program(&ws.env, INDEX_DEADLINE)?;
+    let args = ["update-index", "-z", "--index-info"];
+    let outcome = git.call(&args, Some(&index), input)?;
+    git.text(&args, &outcome).map_err(|e| e.hint("the files are settled; git add them when git is free again"))?;
+    Ok(count)
+}
+
+/// The entity a path of the work tree belongs to, and whether it is its log.
+fn entity_of(ws: &Workspace, path: &str) -> Option<(Entity, bool)> {
+    entity_below(path.strip_prefix(&ws.store.name)?.strip_prefix('/')?)
+}
+
+fn moved_home(work: &Work, entry: &Entry) -> bool {
+    work.events.get(&entry.event.entity).is_some_and(|events| events.iter().any(|e| e.line == entry.line))
+}

@@ -1,0 +1,309 @@
+//! Acknowledged events that every branch and worktree has lost, and bringing them back.
+//!
+//! Promises: an event counts as lost only where no log holds its id: not in this worktree, another one, a branch, a
+//! remote-tracking branch, a tag or a stash. What is brought back are the same events with the same ids, together with those
+//! they came from; nothing is added to the journal, which knows them already. Doing it again changes nothing.
+//! Refuses to know: whether somebody threw them away on purpose; that is for whoever chooses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::look_after_git;
+use crate::engine::commit::hand_edits::record;
+use crate::engine::commit::write;
+use crate::engine::context::Workspace;
+use crate::engine::view::read::{self, one_of};
+use crate::engine::view::ref_logs::{self, Kept};
+use crate::env::parallel;
+use crate::error::{Error, Result};
+use crate::model::event::{Entity, Entry, MAX_CLOCK};
+use crate::model::id::{ABBREVIATION_MIN, Id, quoted};
+use crate::model::payload::Payload;
+use crate::model::words::Ref;
+use crate::rules::fold;
+use crate::runtime::journals::Journals;
+use crate::runtime::{journal, waiting};
+use crate::store::entity::read_log;
+use crate::store::layout::{Store, home};
+use crate::store::project::check_home;
+
+/// Most rounds of looking for what an event came from.
+const MAX_ROUNDS: usize = 10_000;
+
+/// What was found to be held by no log.
+#[derive(Debug, Default)]
+pub struct Unheld {
+    /// The events, in their order.
+    pub events: Vec<Entry>,
+    /// Titles of their tasks, as far as any log or the events themselves tell.
+    pub titles: BTreeMap<Id, String>,
+    /// Why branches could not be searched; then some of the events may be there.
+    pub warning: Option<String>,
+    redactions: BTreeMap<Id, Id>,
+}
+
+/// What the journals know of this store.
+#[derive(Default)]
+struct Acknowledged {
+    /// Ids of events, by the log they belong to.
+    events: BTreeMap<Entity, BTreeSet<Id>>,
+    /// Context entries whose text was taken out, with the events that did it.
+    redactions: BTreeMap<Id, Id>,
+}
+
+/// Which events to bring back.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// These, by whole ids, prefixes or handles.
+    Events(Vec<Ref>),
+    /// All of one task.
+    Task(Ref),
+    /// All.
+    All,
+}
+
+/// What was brought back.
+#[derive(Debug, Default, Serialize)]
+pub struct BroughtBack {
+    /// The events, in their order: those asked for and those they came from.
+    pub events: Vec<Id>,
+    /// The tasks and agents they belong to.
+    pub entities: Vec<Entity>,
+    /// Events that these came from and that nobody knows any more.
+    pub missing: Vec<Id>,
+}
+
+/// The events acknowledged here for this store that no log holds any more.
+///
+/// Errors: `ERR_IO` where the journal or the files cannot be read.
+pub fn unheld(ws: &Workspace) -> Result<Unheld> {
+    let Acknowledged { events: mut left, redactions } = acknowledged(ws)?;
+    let in_flight = in_flight(ws)?;
+    left.values_mut().for_each(|ids| ids.retain(|id| !in_flight.contains(id)));
+    let drop_known = |ids: &mut BTreeSet<Id>, entries: &[Entry]| {
+        entries.iter().for_each(|e| {
+            ids.remove(&e.event.id);
+        });
+    };
+    let mut stores = vec![None];
+    stores.extend(other_stores(ws)?.into_iter().map(Some));
+    for store in &stores {
+        let known: Vec<(Entity, BTreeSet<Id>)> = left.into_iter().collect();
+        let rests = parallel::map(&known, |(entity, ids)| {
+            let mut ids = ids.clone();
+            drop_known(&mut ids, &read_log(store.as_ref().unwrap_or(&ws.store), entity)?.entries);
+            Ok(ids)
+        })?;
+        let rests = known.into_iter().zip(rests).map(|((entity, _), rest)| (entity, rest));
+        left = rests.filter(|(_, rest)| !rest.is_empty()).collect();
+    }
+    let mut found = Unheld { redactions, ..Unheld::default() };
+    if left.is_empty() {
+        return Ok(found);
+    }
+    match Kept::open(ws) {
+        Ok(Some(kept)) => {
+            for (entity, ids) in &mut left {
+                for log in kept.logs(entity) {
+                    drop_known(ids, &log.entries);
+                    found.learn_title(entity, &log.entries);
+                }
+            }
+            left.retain(|_, ids| !ids.is_empty());
+        }
+        Ok(None) => {}
+        Err(e) => found.warning = Some(format!("branches were not searched: {}", e.message)),
+    }
+    found.events = ref_logs::known_events(ws, &left.values().flatten().copied().collect())?;
+    for entity in left.keys() {
+        let own = found.events.iter().filter(|e| e.event.entity == *entity);
+        let mut all: Vec<Entry> = own.cloned().collect();
+        all.extend(read_log(&ws.store, entity)?.entries);
+        found.learn_title(entity, &all);
+    }
+    Ok(found)
+}
+
+/// The ids of all events of this store's logs that the journals know. One pass; only ids are held.
+fn acknowledged(ws: &Workspace) -> Result<Acknowledged> {
+    let mut all = Acknowledged::default();
+    let Some(runtime) = ws.runtime() else { return Ok(all) };
+    let keep = |entry: Entry| {
+        let event = entry.event;
+        let redaction = match &event.payload {
+            Payload::ContextRedacted(redaction) => Some(redaction.entry),
+            _ => None,
+        };
+        let counts = !event.payload.journal_only() && home(&event.entity).is_some();
+        (counts || redaction.is_some()).then_some((event.id, counts.then_some(event.entity), redaction))
+    };
+    Journals::open(runtime)?.each(
+        |entry, _| keep(entry),
+        |kept, commit| {
+            // Whichever worktree it was written in.
+            if commit.store.store != ws.store.name {
+                return;
+            }
+            for (event, entity, redaction) in kept {
+                all.redactions.extend(redaction.map(|redacted| (redacted, event)));
+                if let Some(entity) = entity {
+                    all.events.entry(entity).or_default().insert(event);
+                }
+            }
+        },
+    )?;
+    Ok(all)
+}
+
+/// Events that some writer, in whichever worktree, may not have brought into their logs yet.
+fn in_flight(ws: &Workspace) -> Result<BTreeSet<Id>> {
+    let Some(runtime) = ws.runtime() else { return Ok(BTreeSet::new()) };
+    let (mut records, _) = journal::look(runtime, journal::projected(runtime, ws.env.boot()).unwrap_or(0))?;
+    for worktree in ws.waiting_worktrees()? {
+        records.extend(waiting::read(runtime, worktree)?);
+    }
+    Ok(records.iter().flat_map(|record| &record.entries).map(|e| e.event.id).collect())
+}
+
+fn other_stores(ws: &Workspace) -> Result<Vec<Store>> {
+    let others = ws.other_worktrees()?.into_iter();
+    Ok(others.filter_map(|other| Store::at(&other.top.join(&ws.store.name), &other.top).ok().flatten()).collect())
+}
+
+/// Brings lost events back into the logs of this worktree, with those they came from that are not here either.
+///
+/// Errors: `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, `ERR_BUSY` where the lock was not had, `ERR_IO` where
+/// the files cannot be written; doing it again ends what was begun.
+pub fn bring_back(ws: &Workspace, wanted: &Wanted) -> Result<BroughtBack> {
+    write::under_lock(ws, "agentpm recover", |runtime, lock, journal| {
+        look_after_git(ws, journal, runtime)?;
+        let unheld = unheld(ws)?;
+        let (chosen, redactions) = choose(ws, wanted, unheld)?;
+        let (events, missing) = with_ancestors(ws, chosen, &redactions)?;
+        let mut by_entity: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
+        for entry in &events {
+            by_entity.entry(entry.event.entity.clone()).or_default().push(entry.clone());
+        }
+        by_entity.keys().try_for_each(|entity| check_home(&ws.store, entity))?;
+        lock.check(runtime)?;
+        read::logs_were_written(ws);
+        for (entity, entries) in &by_entity {
+            record::project_unedited(ws, &record::lineage(ws), entity, entries, runtime)?;
+        }
+        if !events.is_empty() {
+            // The journal would not write these again after a power loss.
+            ws.store.dir.sync_disk().map_err(|e| Error::io("flush the files of", ws.store.path(), &e))?;
+            journal.saw(events.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK));
+            journal.mark_projected(&ws.store.dir)?;
+        }
+        Ok(BroughtBack {
+            events: events.iter().map(|e| e.event.id).collect(),
+            entities: by_entity.into_keys().collect(),
+            missing,
+        })
+    })
+}
+
+fn choose(ws: &Workspace, wanted: &Wanted, unheld: Unheld) -> Result<(Vec<Entry>, BTreeMap<Id, Id>)> {
+    let lost = unheld.events;
+    let chosen = match wanted {
+        Wanted::All => lost,
+        Wanted::Task(reference) => {
+            let tasks = lost.iter().filter_map(|e| task_of(&e.event.entity)).filter(|id| fits(*id, reference));
+            let task = match one_of(tasks.collect(), reference)? {
+                Some(task) => task,
+                // One of which nothing is lost is no mistake, if there is such a task.
+                None => read::resolve(ws, reference)?,
+            };
+            lost.into_iter().filter(|e| task_of(&e.event.entity) == Some(task)).collect()
+        }
+        Wanted::Events(references) => {
+            let mut chosen = Vec::new();
+            for reference in references {
+                let ids = lost.iter().map(|e| e.event.id).filter(|id| fits(*id, reference)).collect();
+                match one_of(ids, reference)? {
+                    Some(id) => chosen.extend(lost.iter().filter(|e| e.event.id == id).cloned()),
+                    None => expect_here(ws, reference)?,
+                }
+            }
+            chosen
+        }
+    };
+    Ok((chosen, unheld.redactions))
+}
+
+/// An event that is not lost is no mistake where it is here already.
+fn expect_here(ws: &Workspace, reference: &Ref) -> Result<()> {
+    let wanted = reference.0.parse::<Id>().map(|id| BTreeSet::from([id])).unwrap_or_default();
+    let known = ref_logs::known_events(ws, &wanted)?.into_iter().find(|e| home(&e.event.entity).is_some());
+    let Some(entry) = known else {
+        return Err(Error::not_found(format!("no lost event is called {}", quoted(&reference.0)))
+            .hint("agentpm recover lists what can be brought back; a part of an id needs at least 4 characters"));
+    };
+    let log = read_log(&ws.store, &entry.event.entity)?;
+    if log.entries.iter().any(|e| e.event.id == entry.event.id) {
+        return Ok(());
+    }
+    Err(Error::state(format!("event {} is not lost: another branch or worktree holds it", entry.event.id))
+        .with(json!({ "event": entry.event.id, "entity": entry.event.entity }))
+        .hint("bring that branch in with git merge or git cherry-pick"))
+}
+
+/// Of these events those that are not here, with the events they came from that are not here either; and the ids of those
+/// that nobody knows. A text that was taken out never comes without the event that took it out.
+fn with_ancestors(ws: &Workspace, chosen: Vec<Entry>, redactions: &BTreeMap<Id, Id>) -> Result<(Vec<Entry>, Vec<Id>)> {
+    let mut here: BTreeMap<Entity, BTreeSet<Id>> = BTreeMap::new();
+    let mut taken: BTreeMap<Id, Entry> = BTreeMap::new();
+    let mut missing = BTreeSet::new();
+    let mut round = chosen;
+    for _ in 0..MAX_ROUNDS {
+        let mut wanted = BTreeSet::new();
+        for entry in round {
+            let entity = entry.event.entity.clone();
+            let known = match here.entry(entity) {
+                std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+                std::collections::btree_map::Entry::Vacant(place) => {
+                    let log = read_log(&ws.store, place.key())?;
+                    place.insert(log.entries.iter().map(|e| e.event.id).collect())
+                }
+            };
+            if known.insert(entry.event.id) {
+                wanted.extend(redactions.get(&entry.event.id).filter(|id| !known.contains(id)));
+                wanted.extend(entry.event.parents.iter().filter(|parent| !known.contains(parent)));
+                taken.insert(entry.event.id, entry);
+            }
+        }
+        wanted.retain(|id| !taken.contains_key(id) && !missing.contains(id));
+        if wanted.is_empty() {
+            break;
+        }
+        round = ref_logs::known_events(ws, &wanted)?;
+        let found: BTreeSet<Id> = round.iter().map(|e| e.event.id).collect();
+        missing.extend(wanted.into_iter().filter(|id| !found.contains(id)));
+    }
+    let mut events: Vec<Entry> = taken.into_values().collect();
+    events.sort_by_key(|e| e.event.stamp());
+    Ok((events, missing.into_iter().collect()))
+}
+
+impl Unheld {
+    fn learn_title(&mut self, entity: &Entity, entries: &[Entry]) {
+        if let Some(id) = task_of(entity)
+            && self.titles.get(&id).is_none_or(String::is_empty)
+        {
+            self.titles.insert(id, fold::fold(id, entries).0.fields.title);
+        }
+    }
+}
+
+fn task_of(entity: &Entity) -> Option<Id> {
+    if let Entity::Task(id) = entity { Some(*id) } else { None }
+}
+
+/// Whether a reference means an id: whole, or by its beginning or end.
+fn fits(id: Id, reference: &Ref) -> bool {
+    let (text, part) = (id.to_string(), reference.0.to_ascii_uppercase());
+    part.len() >= ABBREVIATION_MIN && (text.starts_with(&part) || text.ends_with(&part))
+}

@@ -1,0 +1,373 @@
+//! Bringing the finished result to the branch, its index and its work tree.
+//!
+//! Promises: the user's files move as git would move them and never over one that is dirty; the plan's files are the union of
+//! what came and what was written meanwhile; the branch moves last and only from where it was. What is interrupted here was
+//! written down before it began (`begun`) and is ended by the next sync.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Sync, refusal};
+use crate::engine::commit::hand_edits::record;
+use crate::engine::view::{read, seen};
+use crate::env::files::{self, Dir};
+use crate::error::{Code, Error, Result};
+use crate::git::{Change, Item, Mode, Oid, words};
+use crate::model::event::Entity;
+use crate::runtime::lock::Lock;
+use crate::store::entity::read_log;
+use crate::store::layout::{LOG, entity_below, home};
+use crate::store::log::{Log, MAX_LOG, union};
+use crate::store::project::sweep_folder;
+
+/// Largest file of the user's that is compared, in bytes.
+const MAX_MOVED: u64 = 64 * 1024 * 1024;
+
+impl Sync<'_> {
+    /// Asks git whether the user's files can move to a commit without writing over anything.
+    pub(crate) fn check_move(&self, before: Oid, new: Oid) -> Result<()> {
+        if before == new {
+            return Ok(());
+        }
+        self.check_locks()?;
+        let hidden = self.in_the_way(before, new)?;
+        if let Some(first) = hidden.first() {
+            return Err(refusal(
+                format!(
+                    "bringing in the upstream would write over {first}, which git does not know; nothing was changed"
+                ),
+                "move these files away, then agentpm sync",
+            )
+            .with(json!({ "paths": hidden })));
+        }
+        match self.move_files(before, new, true)? {
+            None => Ok(()),
+            Some(why) => Err(refusal(
+                format!("bringing in the upstream would write over your uncommitted work: {why}; nothing was changed"),
+                "commit or stash those files, then agentpm sync; agentpm sync --no-push cannot help here",
+            )),
+        }
+    }
+
+    /// Files and folders that git does not know, ignored ones above all, where new files are to be written: git itself would
+    /// write over what is ignored.
+    fn in_the_way(&self, before: Oid, new: Oid) -> Result<Vec<String>> {
+        let changes =
+            self.objects.changes(Some(self.objects.commit(before)?.tree), Some(self.objects.commit(new)?.tree))?;
+        let mut found = BTreeSet::new();
+        let mut index = None;
+        for change in changes.iter().filter(|change| change.old.is_none()) {
+            let Some(item) = change.new else { continue };
+            if change.path.starts_with(&format!("{}/", self.ws.store.name)) {
+                continue;
+            }
+            let target = self.repo.work_dir.join(&change.path);
+            let mut at = self.repo.work_dir.clone();
+            for part in change.path.split('/') {
+                at.push(part);
+                let last = at == target;
+                let Ok(there) = files::metadata(&at) else { break };
+                if there.is_dir() && !last {
+                    continue;
+                }
+                if index.is_none() {
+                    index = Some(self.objects.index_entries()?);
+                }
+                let shown = at.strip_prefix(&self.repo.work_dir).unwrap_or(&at).display().to_string();
+                let below = format!("{shown}/");
+                let known = index.as_ref().is_some_and(|index| {
+                    index.contains_key(&shown)
+                        || index.range(below.clone()..).next().is_some_and(|(p, _)| p.starts_with(&below))
+                });
+                let same = there.is_file()
+                    && files::read_outside(&at, MAX_MOVED)
+                        .is_ok_and(|bytes| self.objects.name_of(&bytes).is_ok_and(|oid| oid == item.oid));
+                if !known && !same {
+                    found.insert(shown);
+                }
+                break;
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// Moves index and work tree to a commit, and then the branch. `false` where somebody else moved the branch meanwhile.
+    pub(crate) fn bring_home(&self, before: Oid, own: Oid, new: Oid) -> Result<bool> {
+        if before == new {
+            return Ok(true);
+        }
+        let ws = self.ws;
+        let runtime = ws.runtime_to_write()?;
+        let wait = Duration::from_millis(ws.settings.lock.wait_ms.into());
+        let _lock = Lock::take(&runtime, wait, "agentpm sync")?;
+        if self.repo.objects()?.reference(&self.branch) != Some(before) {
+            return Ok(false);
+        }
+        self.begin(before, own, new).map_err(|e| self.left_behind(e))?;
+        if let Some(why) = self.move_files(before, new, false).map_err(|e| self.left_behind(e))? {
+            return Err(self.left_behind(Error::new(Code::Git, why)));
+        }
+        let changes = self.objects.changes(self.plan_of(before)?, self.plan_of(new)?)?;
+        self.bring_plan(&changes, self.plan_of(own)?, &runtime)?;
+        self.bring_index(&changes).map_err(|e| self.left_behind(e))?;
+        // Git does not flush what it writes; a branch must not point at what a power loss could take.
+        ws.store.dir.sync_disk().map_err(|e| Error::io("flush", ws.store.path(), &e))?;
+        if let Err(e) = self.move_branch(before, new) {
+            let is_there = self.repo.objects()?.reference(&self.branch) == Some(before);
+            return if is_there { Err(self.left_behind(e)) } else { self.nothing_is_begun().map(|()| false) };
+        }
+        self.nothing_is_begun()?;
+        seen::note_seen(ws, true);
+        // Whoever waits for commits may want to know; that it fails changes nothing.
+        if own != before {
+            let _ = self.git.call(&["hook", "run", "--ignore-missing", "post-commit"], None, Vec::new());
+        }
+        Ok(true)
+    }
+
+    fn move_branch(&self, before: Oid, new: Oid) -> Result<()> {
+        let (new, old) = (new.to_string(), before.to_string());
+        let args = ["update-ref", "-m", "agentpm sync", "--end-of-options", &self.branch, &new, &old];
+        let outcome = self.patiently(&args, None, &[])?;
+        self.git.text(&args, &outcome).map(|_| ())
+    }
+
+    fn left_behind(&self, e: Error) -> Error {
+        let why = e.message.trim_end_matches("; nothing was changed");
+        refusal(
+            format!("what was to be pushed is pushed, but this work tree could not be brought up to it: {why}"),
+            match e.details.get("lock") {
+                Some(_) => e.hint.unwrap_or_default(),
+                None => "nothing is lost; run agentpm sync again".to_owned(),
+            },
+        )
+        .with(*e.details)
+    }
+
+    /// Moves the user's files, all but the plan's, in index and work tree. Gives git's words where that would overwrite one.
+    fn move_files(&self, before: Oid, new: Oid, dry: bool) -> Result<Option<String>> {
+        let name = &self.ws.store.name;
+        let (from, to) = (self.objects.commit(before)?.tree, self.objects.commit(new)?.tree);
+        let plan = self.objects.item(from, name)?;
+        // With the plan of the first in both, git sees no difference there and leaves it alone.
+        let to = self.objects.write_tree(Some(to), &[(name.clone(), plan)])?;
+        if from == to {
+            return Ok(None);
+        }
+        let refused = match self.read_tree(from, to, dry, None)? {
+            None => return Ok(None),
+            Some(why) => why,
+        };
+        // A file that was only touched is no work of anybody's; and one that already is as it shall be need not be moved.
+        self.patiently(&["update-index", "-q", "--refresh"], None, &[])?;
+        let there = self.already_there(from, to)?;
+        let real = self.repo.git_dir.join("index");
+        if !dry || there.is_empty() {
+            self.note_in_index(&there, None)?;
+            return self.read_tree(from, to, dry, None);
+        }
+        // Asked of a copy, so that nothing is changed before it is known whether all can be.
+        let copy = self.ws.runtime_to_write()?.path().join(format!("sync-{}.index", self.ws.env.new_id()?));
+        let copied = files::read_outside(&real, u64::MAX / 2).and_then(|bytes| files::write_outside(&copy, &bytes));
+        let asked = match copied {
+            Ok(()) => self.note_in_index(&there, Some(&copy)).and_then(|()| self.read_tree(from, to, dry, Some(&copy))),
+            Err(_) => Ok(Some(refused)),
+        };
+        // Nobody needs it any more; that it stays does no harm.
+        let _ = files::remove_outside(&copy);
+        asked
+    }
+
+    fn read_tree(&self, from: Oid, to: Oid, dry: bool, index: Option<&Path>) -> Result<Option<String>> {
+        let (from, to) = (from.to_string(), to.to_string());
+        let mut args = vec!["read-tree", "-m", "-u"];
+        if dry {
+            args.push("-n");
+        }
+        args.extend([from.as_str(), to.as_str()]);
+        let outcome = self.patiently(&args, index, &[])?;
+        match outcome.code {
+            Some(0) if !outcome.timed_out => Ok(None),
+            _ if outcome.timed_out => Err(self.git.failure(&args, &outcome)),
+            _ => Ok(Some(words(&outcome.stderr))),
+        }
+    }
+
+    /// The user's files that have the bytes they are to have, while the index still says what they had: those that a git which
+    /// died had written already.
+    fn already_there(&self, from: Oid, to: Oid) -> Result<Vec<(String, Item)>> {
+        let index: BTreeMap<String, Item> = self.objects.index_entries()?;
+        let is_there = |path: &str, item: Item| {
+            let path = self.repo.work_dir.join(path);
+            let Ok(found) = files::metadata(&path) else { return false };
+            let mode = if crate::engine::sync::is_executable(&found) { Mode::Executable } else { Mode::File };
+            found.is_file()
+                && mode == item.mode
+                && files::read_outside(&path, MAX_MOVED)
+                    .is_ok_and(|bytes| self.objects.name_of(&bytes).is_ok_and(|oid| oid == item.oid))
+        };
+        let changes = self.objects.changes(Some(from), Some(to))?;
+        let moved = changes.into_iter().filter(|change| index.get(&change.path).copied() == change.old);
+        Ok(moved
+            .filter_map(|change| change.new.map(|item| (change.path, item)))
+            .filter(|(path, item)| is_there(path, *item))
+            .collect())
+    }
+
+    /// Writes to their end the files that a git which died had only begun to write: those that hold a beginning of what they are
+    /// to hold. Only for a move that was begun, for before it every file was as git knew it.
+    pub(crate) fn end_half_written(&self, before: Oid, new: Oid) -> Result<()> {
+        let index = self.objects.index_entries()?;
+        let top = Dir::open(&self.repo.work_dir).map_err(|e| Error::io("open", &self.repo.work_dir, &e))?;
+        let plan = format!("{}/", self.ws.store.name);
+        let trees = [before, new].map(|commit| self.objects.commit(commit).map(|info| info.tree));
+        let [from, to] = trees;
+        for change in self.objects.changes(Some(from?), Some(to?))? {
+            let Some(item) = change.new.filter(|item| matches!(item.mode, Mode::File | Mode::Executable)) else {
+                continue;
+            };
+            if change.path.starts_with(&plan) || index.get(&change.path).copied() != change.old {
+                continue;
+            }
+            let whole = self.objects.blob(item.oid)?;
+            let begun = top.read(&change.path, MAX_MOVED).is_ok_and(|b| b.len() < whole.len() && whole.starts_with(&b));
+            if begun {
+                let mode = if item.mode == Mode::Executable { 0o777 } else { 0o666 };
+                let path = self.repo.work_dir.join(&change.path);
+                top.replace(&change.path, &whole, mode).map_err(|e| Error::io("write", &path, &e))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_in_index(&self, files: &[(String, Item)], index: Option<&Path>) -> Result<()> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let lines = files.iter().map(|(path, item)| format!("{} {}\t{path}\0", item.mode.octal(), item.oid));
+        let args = ["update-index", "-z", "--add", "--index-info"];
+        let outcome = self.patiently(&args, index, lines.collect::<String>().as_bytes())?;
+        self.git.text(&args, &outcome)?;
+        self.patiently(&["update-index", "-q", "--refresh"], index, &[]).map(|_| ())
+    }
+
+    /// Brings the plan's files up to a commit, together with what was written since ours was taken.
+    fn bring_plan(&self, changes: &[Change], own: Option<Oid>, runtime: &Dir) -> Result<()> {
+        let store = &self.ws.store;
+        let mut logs: BTreeMap<Entity, Option<Oid>> = BTreeMap::new();
+        for change in changes {
+            match entity_below(&change.path) {
+                Some((entity, is_log)) => {
+                    let log = logs.entry(entity).or_default();
+                    if is_log {
+                        *log = change.new.map(|item| item.oid);
+                    }
+                }
+                None => self.bring_other(change, own)?,
+            }
+        }
+        read::logs_were_written(self.ws);
+        for (entity, log) in logs {
+            let bytes = log.map(|oid| self.objects.blob(oid)).transpose()?.unwrap_or_default();
+            let more = Log::of(&bytes);
+            if !more.foreign.is_empty() || more.fixed {
+                self.bring_damaged(&entity, &bytes)?;
+            }
+            if more.entries.is_empty() && read_log(store, &entity)?.entries.is_empty() {
+                continue;
+            }
+            record::project_unedited(self.ws, &record::lineage(self.ws), &entity, &more.entries, runtime)?;
+        }
+        // What a sync that died here was about to rename.
+        let folders: BTreeSet<&Path> = changes.iter().filter_map(|change| Path::new(&change.path).parent()).collect();
+        folders.into_iter().for_each(|folder| match folder.as_os_str().is_empty() {
+            true => sweep_folder(store, ".".as_ref()),
+            false => sweep_folder(store, folder),
+        });
+        Ok(())
+    }
+
+    /// Brings the lines of a log that are no events into the work tree's: a damaged line is kept wherever its log goes.
+    fn bring_damaged(&self, entity: &Entity, theirs: &[u8]) -> Result<()> {
+        let Some((folder, _)) = home(entity) else { return Ok(()) };
+        let store = &self.ws.store;
+        let failed = |e: std::io::Error| Error::io("write", &store.path().join(&folder), &e);
+        let dir = store.dir.make_dir(&folder).map_err(failed)?;
+        let ours = match dir.read(LOG, MAX_LOG) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(failed(e)),
+        };
+        let both = union(&ours, theirs);
+        if both == ours { Ok(()) } else { dir.replace(LOG, &both, 0o666).map_err(failed) }
+    }
+
+    /// A file that is not made from a log: brought in where the work tree still has what was committed.
+    fn bring_other(&self, change: &Change, own: Option<Oid>) -> Result<()> {
+        let dir = &self.ws.store.dir;
+        let failed = |e: &std::io::Error| Error::io("write", &self.ws.store.path().join(&change.path), e);
+        let ours = own.map(|tree| self.objects.file(tree, &change.path)).transpose()?.flatten();
+        let now = match dir.read(&change.path, 16 * 1024 * 1024) {
+            Ok(bytes) => Some(bytes),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(failed(&e)),
+        };
+        if now != ours {
+            return Ok(());
+        }
+        match change.new {
+            Some(Item { mode: Mode::File | Mode::Executable, oid }) => {
+                let bytes = self.objects.blob(oid)?;
+                if now.as_deref() != Some(&bytes[..]) {
+                    if let Some(folder) =
+                        std::path::Path::new(&change.path).parent().filter(|p| !p.as_os_str().is_empty())
+                    {
+                        dir.make_dir(folder).map_err(|e| failed(&e))?;
+                    }
+                    dir.replace(&change.path, &bytes, 0o666).map_err(|e| failed(&e))?;
+                }
+            }
+            None if now.is_some() => dir.remove(&change.path).map_err(|e| failed(&e))?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Brings the plan's entries of the user's index up to the commit. Where the file is just that, git also notes its size and
+    /// time, so that the next `git status` need not read it.
+    fn bring_index(&self, changes: &[Change]) -> Result<()> {
+        let (mut by_name, mut by_file) = (Vec::new(), Vec::new());
+        for change in changes {
+            let path = self.ws.store.shown(&change.path);
+            let Some(item) = change.new else {
+                by_name.extend_from_slice(format!("0 {}\t{path}\0", self.objects.no_object()).as_bytes());
+                continue;
+            };
+            let same = self
+                .ws
+                .store
+                .dir
+                .read(&change.path, crate::store::log::MAX_LOG)
+                .is_ok_and(|bytes| self.objects.name_of(&bytes).is_ok_and(|oid| oid == item.oid));
+            if same && item.mode == Mode::File {
+                by_file.extend_from_slice(path.as_bytes());
+                by_file.push(0);
+            } else {
+                by_name.extend_from_slice(format!("{} {}\t{path}\0", item.mode.octal(), item.oid).as_bytes());
+            }
+        }
+        for (input, args) in [
+            (by_name, ["update-index", "-z", "--add", "--index-info"]),
+            (by_file, ["update-index", "-z", "--add", "--stdin"]),
+        ] {
+            if !input.is_empty() {
+                let outcome = self.patiently(&args, None, &input)?;
+                self.git.text(&args, &outcome)?;
+            }
+        }
+        Ok(())
+    }
+}

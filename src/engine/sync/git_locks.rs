@@ -1,0 +1,85 @@
+//! Git's own locks: waited for a while, then named; never removed.
+//!
+//! Another git may work in the repository at any moment, and one that was killed leaves its lock behind. From the file alone
+//! nobody can tell the one from the other, so only a person may remove it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Sync, refusal};
+use crate::env::files;
+use crate::env::process::{Outcome, pause};
+use crate::error::{Error, Result};
+
+/// How often a lock is looked at again.
+const TRIES: u64 = 40;
+
+fn wait_before(round: u64) {
+    pause(Duration::from_millis(5 * round.min(20)));
+}
+
+/// The lock that git says it could not take.
+pub(crate) fn held(stderr: &str) -> Option<&str> {
+    let (_, rest) = stderr.split_once("Unable to create '")?;
+    rest.split_once("': File exists").map(|(path, _)| path)
+}
+
+/// The refusal that says which lock is in the way.
+pub(crate) fn is_held(path: &Path) -> Error {
+    let shown = path.display();
+    refusal(
+        format!("another git holds {shown}, or one was killed and left it; nothing was changed"),
+        format!("wait until no git runs in this repository; if none does, remove {shown} yourself; then agentpm sync"),
+    )
+    .with(json!({ "lock": shown.to_string() }))
+}
+
+/// The refusal that says which lock is in the way at the remote.
+pub(crate) fn is_held_there(path: &str) -> Error {
+    refusal(
+        format!("another git holds {path} at the remote, or one was killed and left it; nothing was changed"),
+        "run agentpm sync again; where that does not help, whoever keeps the remote removes that file",
+    )
+    .with(json!({ "lock": path }))
+}
+
+impl Sync<'_> {
+    /// Runs git, and again where another git holds a lock of this repository for a moment.
+    ///
+    /// Errors: `ERR_SYNC` with the lock where it is not given back.
+    pub(crate) fn patiently(&self, args: &[&str], index: Option<&Path>, input: &[u8]) -> Result<Outcome> {
+        let mut round = 0;
+        loop {
+            round += 1;
+            let outcome = self.git.call(args, index, input.to_vec())?;
+            match held(&outcome.stderr).filter(|_| outcome.code != Some(0)) {
+                Some(lock) if round >= TRIES => return Err(is_held(lock.as_ref())),
+                Some(_) => wait_before(round),
+                None => return Ok(outcome),
+            }
+        }
+    }
+
+    /// Waits until no git holds index or branch.
+    ///
+    /// Errors: `ERR_SYNC` with the lock where it is not given back.
+    pub(crate) fn check_locks(&self) -> Result<()> {
+        let lock = |folder: &Path, name: &str| folder.join(format!("{name}.lock"));
+        let locks: [PathBuf; 3] = [
+            lock(&self.repo.git_dir, "index"),
+            lock(&self.repo.git_dir, "HEAD"),
+            lock(&self.repo.common_dir, &self.branch),
+        ];
+        let mut round = 0;
+        loop {
+            round += 1;
+            match locks.iter().find(|path| files::metadata(path).is_ok()) {
+                Some(lock) if round >= TRIES => return Err(is_held(lock)),
+                Some(_) => wait_before(round),
+                None => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Bringing two lines of commits together, in memory: ours on top of theirs.
+//!
+//! Promises: the plan is merged by its events, so it never conflicts; the user's own files are merged by git, and where they
+//! conflict nothing happens. No work tree and no branch is touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::{Sync, refusal};
+use crate::error::{Error, Result};
+use crate::git::{Change, Item, Mode, Oid};
+use crate::model::event::Entity;
+use crate::store::layout::{LOG, entity_below, home};
+use crate::store::log::{Log, union};
+use crate::store::project::{redacted, render};
+
+/// Most local commits that are replayed.
+const MAX_COMMITS: usize = 2_000;
+
+impl Sync<'_> {
+    /// The commit that holds both `own` and `theirs`.
+    pub(crate) fn integrate(&self, own: Oid, theirs: Oid) -> Result<Oid> {
+        let Some(base) = self.objects.merge_base(own, theirs)? else {
+            return Err(match self.objects.is_shallow() {
+                true => refusal(
+                    "this shallow clone does not reach back to where the branch and its upstream parted; nothing was changed",
+                    "git fetch --unshallow (or --deepen 100), then agentpm sync",
+                ),
+                false => refusal(
+                    "the branch and its upstream have no common history; nothing was changed",
+                    "look at git log of both; set another upstream with git branch --set-upstream-to",
+                ),
+            });
+        };
+        if base == theirs {
+            return Ok(own);
+        }
+        if base == own {
+            return Ok(theirs);
+        }
+        let mut commits = self.objects.walk(&[own], &[theirs], MAX_COMMITS)?;
+        commits.reverse();
+        match self.in_line(&commits)? {
+            true => self.replay(&commits, theirs),
+            // History with merges is not straightened out behind its author's back.
+            false => self.join(base, own, theirs),
+        }
+    }
+
+    /// Whether each commit follows the one before.
+    fn in_line(&self, commits: &[Oid]) -> Result<bool> {
+        let mut before = None;
+        for commit in commits {
+            let parents = self.objects.commit(*commit)?.parents;
+            let follows = parents.len() == 1 && before.is_none_or(|before| parents[0] == before);
+            if !follows {
+                return Ok(false);
+            }
+            before = Some(*commit);
+        }
+        Ok(commits.len() < MAX_COMMITS)
+    }
+
+    fn replay(&self, commits: &[Oid], onto: Oid) -> Result<Oid> {
+        let mut tip = onto;
+        for commit in commits {
+            let info = self.objects.commit(*commit)?;
+            let (base, ours) = (self.objects.commit(info.parents[0])?.tree, self.objects.commit(tip)?.tree);
+            let tree = self.merge_trees(base, ours, info.tree)?;
+            // What the upstream has already leaves nothing to say.
+            if tree != ours {
+                tip = self.commit_tree(tree, &[tip], &info.message, Some(&info))?;
+            }
+        }
+        Ok(tip)
+    }
+
+    fn join(&self, base: Oid, own: Oid, theirs: Oid) -> Result<Oid> {
+        let tree = |commit: Oid| self.objects.commit(commit).map(|info| info.tree);
+        let merged = self.merge_trees(tree(base)?, tree(own)?, tree(theirs)?)?;
+        let message = format!("Merge the upstream into {}\n", crate::engine::sync::short(&self.branch));
+        self.commit_tree(merged, &[own, theirs], message.as_bytes(), None)
+    }
+
+    fn merge_trees(&self, base: Oid, ours: Oid, theirs: Oid) -> Result<Oid> {
+        let name = &self.ws.store.name;
+        let without = |tree: Oid| self.objects.write_tree(Some(tree), &[(name.clone(), None)]);
+        let plan = |tree: Oid| -> Result<Option<Oid>> {
+            Ok(self.objects.item(tree, name)?.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
+        };
+        let files = self.merge_files(without(base)?, without(ours)?, without(theirs)?)?;
+        let plan = self.merge_plans(plan(base)?, plan(ours)?, plan(theirs)?)?;
+        let plan = plan.map(|oid| Item { mode: Mode::Tree, oid });
+        match plan {
+            Some(plan) => self.objects.write_tree(Some(files), &[(name.clone(), Some(plan))]),
+            None => Ok(files),
+        }
+    }
+
+    /// The user's own files, merged by git.
+    fn merge_files(&self, base: Oid, ours: Oid, theirs: Oid) -> Result<Oid> {
+        if ours == theirs || base == theirs {
+            return Ok(ours);
+        }
+        if base == ours {
+            return Ok(theirs);
+        }
+        // Commits that nobody will see: git merges what has a common ancestor.
+        let root = self.passing_commit(base, &[])?;
+        let (a, b) = (self.passing_commit(ours, &[root])?, self.passing_commit(theirs, &[root])?);
+        let (a, b) = (a.to_string(), b.to_string());
+        let args =
+            ["-c", "merge.renames=true", "merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", &a, &b];
+        let outcome = self.git.call(&args, None, Vec::new())?;
+        let said = String::from_utf8_lossy(&outcome.stdout).into_owned();
+        let mut parts = said.split('\0').filter(|part| !part.is_empty());
+        match (outcome.code, parts.next()) {
+            (Some(0), Some(tree)) => tree.parse(),
+            (Some(1), Some(_)) => {
+                let paths: BTreeSet<&str> = parts.collect();
+                Err(refusal(
+                    format!(
+                        "your commits and the upstream's change the same lines of {}; nothing was changed",
+                        paths.iter().take(5).copied().collect::<Vec<_>>().join(", ")
+                    ),
+                    "commit the plan (git add .agentpm, git commit), git pull --rebase, settle these files, agentpm resolve settles the plan's, then agentpm sync",
+                )
+                .with(json!({ "paths": paths })))
+            }
+            _ => Err(self.git.failure(&args[2..], &outcome)),
+        }
+    }
+
+    /// The plan, merged by its events.
+    fn merge_plans(&self, base: Option<Oid>, ours: Option<Oid>, theirs: Option<Oid>) -> Result<Option<Oid>> {
+        if ours == theirs || theirs == base {
+            return Ok(ours);
+        }
+        if ours == base {
+            return Ok(theirs);
+        }
+        let by_path = |changes: Vec<Change>| -> BTreeMap<String, Change> {
+            changes.into_iter().map(|change| (change.path.clone(), change)).collect()
+        };
+        let mine = by_path(self.objects.changes(base, ours)?);
+        let other = by_path(self.objects.changes(base, theirs)?);
+        let touched: BTreeSet<Entity> = mine.keys().filter_map(|path| entity_below(path)).map(|(e, _)| e).collect();
+        let mut changes: Vec<(String, Option<Item>)> = Vec::new();
+        let mut both: BTreeSet<Entity> = BTreeSet::new();
+        for (path, change) in &other {
+            let entity = entity_below(path).map(|(entity, _)| entity);
+            match (entity, mine.get(path)) {
+                (Some(entity), _) if touched.contains(&entity) => drop(both.insert(entity)),
+                // A file of a task that is gone there is no deletion.
+                (Some(_), _) if change.new.is_none() => {}
+                (_, None) => changes.push((path.clone(), change.new)),
+                (_, Some(own)) if own.new == change.new => {}
+                (_, Some(_)) => {
+                    let path = self.ws.store.shown(path);
+                    return Err(refusal(
+                        format!("you and the upstream both changed {path}; nothing was changed"),
+                        "commit it (git add .agentpm, git commit), git pull --rebase, settle that file, then agentpm sync",
+                    )
+                    .with(json!({ "paths": [path] })));
+                }
+            }
+        }
+        for entity in &both {
+            changes.extend(self.merge_entity(entity, ours, theirs)?);
+        }
+        self.objects.write_tree(ours, &changes).map(Some)
+    }
+
+    /// Both files of an entity that both sides changed: the union of the logs, and what it says.
+    fn merge_entity(
+        &self,
+        entity: &Entity,
+        ours: Option<Oid>,
+        theirs: Option<Oid>,
+    ) -> Result<Vec<(String, Option<Item>)>> {
+        let Some((folder, readable)) = home(entity) else { return Ok(Vec::new()) };
+        let path = |name: &str| folder.join(name).display().to_string();
+        let file = |side: Option<Oid>| {
+            let bytes = side.map(|side| self.objects.file(side, &path(LOG))).transpose()?.flatten();
+            Ok::<_, Error>(bytes.unwrap_or_default())
+        };
+        let mut bytes = union(&file(ours)?, &file(theirs)?);
+        let mut log = Log::of(&bytes);
+        if !log.fixed {
+            redacted(&mut log.entries)?;
+            bytes = log.canonical(&[]);
+        }
+        let yaml = render(entity, &log.entries);
+        let mut files = Vec::with_capacity(2);
+        for (name, bytes) in [(LOG, bytes), (readable, yaml.into_bytes())] {
+            files.push((path(name), Some(Item { mode: Mode::File, oid: self.objects.write_blob(&bytes)? })));
+        }
+        Ok(files)
+    }
+}

@@ -1,0 +1,484 @@
+//! `sync`: this branch's plan and the upstream's become one, through git.
+//!
+//! Promises: only the store's folder is committed; the user's index, stash, untracked and dirty files stay as they are; the
+//! user's own commits are replayed away from the work tree and brought in by a move that overwrites nothing. Until the remote
+//! has taken the push, nothing of this clone has changed but objects that nothing points at; a failure leaves it so and says
+//! what to do. Being killed at any point leaves no operation behind, and the next run ends what was begun.
+//! Refuses to know: how states are merged (`rules::merge` and the fold do), who may push.
+
+pub(crate) mod checkout;
+pub(crate) mod edits;
+pub(crate) mod git_locks;
+pub(crate) mod integrate;
+pub(crate) mod invalid_paths;
+pub(crate) mod leases;
+pub(crate) mod publish;
+pub(crate) mod resume;
+pub(crate) mod snapshot;
+pub(crate) mod summary;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::engine::commit::unblock;
+use crate::engine::context::Workspace;
+use crate::engine::repair::{self, BroughtBackTask};
+use crate::env::process;
+use crate::error::{Code, Error, Result};
+use crate::git::{Git, Objects, Oid, Repo};
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::runtime::lock::Lock;
+
+pub use edits::{EditRecorded, EditRefused};
+pub use leases::{LeaseNews, LostLease};
+use publish::{Pushed, Upstream};
+pub use summary::TaskChange;
+
+/// What `sync` is asked to do.
+#[derive(Clone, Debug, Default)]
+pub struct SyncOptions {
+    /// Only say what would happen.
+    pub plan: bool,
+    /// Commit and bring in, but push nothing.
+    pub no_push: bool,
+    /// Where the branch has no upstream: push it under its own name and remember that.
+    pub set_upstream: bool,
+}
+
+/// What `sync` did, or would do.
+#[derive(Debug, Default, Serialize)]
+pub struct SyncReport {
+    /// The branch, in short.
+    pub branch: String,
+    /// The remote; absent where none took part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
+    /// The commit that was made of the plan; absent where it had not changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub committed: Option<String>,
+    /// Where the branch stands afterwards.
+    pub head: String,
+    /// Whether something was pushed.
+    pub pushed: bool,
+    /// How many times a push lost a race before one was taken.
+    pub retries: u32,
+    /// Commits of the branch, besides the plan's own, that go to the remote.
+    pub commits_out: usize,
+    /// Commits of the upstream that came in.
+    pub commits_in: usize,
+    /// Tasks that go to the remote.
+    pub outgoing: Vec<TaskChange>,
+    /// Tasks that came from the remote.
+    pub incoming: Vec<TaskChange>,
+    /// Values of this side that lost to what came in, each with the command that puts it back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<serde_json::Value>,
+    /// Tasks whose files were removed, and which are back, or would be.
+    pub brought_back: Vec<BroughtBackTask>,
+    /// Blocked tasks of which it was recorded that they are open: nothing unfinished blocks them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unblocked: Vec<Id>,
+    /// What was done for leases.
+    #[serde(skip_serializing_if = "is_no_news")]
+    pub leases: LeaseNews,
+    /// Whether the plan would be committed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub would_commit: bool,
+    /// Whether nothing was done because only the plan of it was asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// What the caller should know besides.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
+    /// What was written by hand and recorded, or would be.
+    pub recorded: Vec<EditRecorded>,
+    /// What was written by hand and stays in its file, or would, with the reason.
+    pub refused: Vec<EditRefused>,
+    /// Files that came in as somebody had edited them by hand.
+    #[serde(skip)]
+    foreign_edits: Vec<edits::Edited>,
+    /// The commit that only a plan of a sync has seen, and the upstream's.
+    #[serde(skip)]
+    foreseen: Option<(Oid, Option<Oid>)>,
+}
+
+fn is_no_news(news: &LeaseNews) -> bool {
+    *news == LeaseNews::default()
+}
+
+/// What all steps of a sync share.
+struct Sync<'a> {
+    ws: &'a Workspace,
+    repo: &'a Repo,
+    objects: Objects,
+    git: Git<'a>,
+    /// The whole name of the branch.
+    branch: String,
+    /// Whether commits are signed: where the user wants it, and where they are made to stay.
+    signs: bool,
+    /// Events that would be recorded before anything else, where only a plan is asked for.
+    foreseen: BTreeMap<Entity, Vec<Entry>>,
+    /// Files written by hand of which something was said already.
+    at_hand: BTreeSet<String>,
+}
+
+/// Most commits that are counted.
+const MAX_COUNTED: usize = 10_000;
+
+/// A message without what was said about nothing having happened.
+fn first_part(message: &str) -> &str {
+    message.trim_end_matches("; nothing was changed")
+}
+
+/// Code, message and next safe step of a sync that cannot be.
+fn refusal(message: impl Into<String>, hint: impl Into<String>) -> Error {
+    Error::new(Code::Sync, message).hint(hint)
+}
+
+/// Commits the plan, brings in what the upstream has, and pushes.
+///
+/// Errors: `ERR_SYNC` with the reason and the next safe step, `ERR_GIT` where git fails, `ERR_BUSY` where another sync of
+/// this worktree does not end. Then branch, index and files are as they were.
+pub fn sync(ws: &Workspace, options: &SyncOptions) -> Result<SyncReport> {
+    let repo = ws
+        .repo
+        .as_ref()
+        .ok_or_else(|| refusal("the store lies in no git work tree", "move it into one, or copy it by other means"))?;
+    let step = Duration::from_secs(ws.settings.sync.step_seconds.max(1).into());
+    let runtime = ws.runtime_to_write()?;
+    let _one_at_a_time = Lock::take_named(&runtime, &name_of(repo), step.saturating_mul(5), "agentpm sync")?;
+    let objects = repo.objects_with(&ws.env)?;
+    let git = repo.program(&ws.env, step)?.asking_nobody(&objects);
+    let branch = free_branch(&objects, &ws.store.name)?;
+    let signs = !options.plan && objects.flag("commit.gpgSign");
+    let mut sync = Sync { ws, repo, objects, git, branch, signs, foreseen: BTreeMap::new(), at_hand: BTreeSet::new() };
+    let upstream = sync.upstream(options)?;
+    sync.refuse_odd_files()?;
+    sync.refuse_ignored()?;
+    if !options.plan {
+        sync.end_what_was_begun()?;
+    }
+    let brought_back = if options.plan { Vec::new() } else { repair::heal_changed(ws)?.brought_back };
+    let mut taken = match options.plan {
+        true => {
+            let (taken, foreseen) = sync.foresee_edits(upstream.as_ref())?;
+            sync.foreseen = foreseen;
+            taken
+        }
+        false => sync.take_in_edits(upstream.as_ref())?,
+    };
+    let mut warnings = std::mem::take(&mut taken.warnings);
+    sync.at_hand =
+        taken.recorded.iter().map(|e| &e.path).chain(taken.refused.iter().map(|e| &e.path)).cloned().collect();
+    let asks = !options.plan && !options.no_push;
+    let mut leases = LeaseNews::default();
+    // What becomes of leases is told, and never a reason for the plan to stay.
+    let or_told = |e: Error, warnings: &mut Vec<String>| warnings.push(format!("leases: {}", e.message));
+    let asks = asks
+        && sync.look_at_leases(&mut warnings).unwrap_or_else(|e| {
+            or_told(e, &mut warnings);
+            false
+        });
+    if asks && let Err(e) = sync.tell_ends(&mut leases, &mut warnings) {
+        or_told(e, &mut warnings);
+    }
+    // With an upstream, what it knows comes first: another clone may have recorded the same.
+    let mut unblocked = if options.plan || upstream.is_some() { Vec::new() } else { unblock::record_unblocked(ws) };
+    let mut report = sync.run(options, upstream.as_ref())?;
+    // Only now is it known what others did with the tasks that are held here.
+    let settled = if asks { sync.settle_leases(&mut leases, &mut warnings) } else { Ok(Default::default()) };
+    let there = settled.unwrap_or_else(|e| {
+        or_told(e, &mut warnings);
+        Default::default()
+    });
+    let foreign = std::mem::take(&mut report.foreign_edits);
+    let recorded = match &report.foreseen {
+        Some((new, theirs)) => {
+            let (new, theirs) = (*new, *theirs);
+            let more = sync.foresee_foreign(&foreign, new, &mut taken)?;
+            if let Some(theirs) = theirs.filter(|_| !more.is_empty()) {
+                let plan = sync.plan_with(new, &more)?;
+                report.outgoing = sync.task_changes(sync.plan_of(theirs)?, plan)?;
+            }
+            false
+        }
+        None => {
+            let recorded = sync.record_edits(foreign, &mut taken)?;
+            unblocked.extend(unblock::record_unblocked(ws));
+            recorded || !unblocked.is_empty() && upstream.is_some()
+        }
+    };
+    warnings.append(&mut taken.warnings);
+    for edited in std::mem::take(&mut taken.stayed) {
+        sync.put_back(&edited)?;
+    }
+    if recorded || !leases.confirmed.is_empty() {
+        match sync.run(options, upstream.as_ref()) {
+            Ok(again) => report.go_on(again),
+            Err(e) => warnings.push(format!("what was recorded last was not pushed yet: {}", e.message)),
+        }
+    }
+    warnings.append(&mut report.warnings);
+    if !options.plan
+        && let Err(e) = sync.tell_lost(&mut leases)
+    {
+        or_told(e, &mut warnings);
+    }
+    if asks && let Err(e) = sync.clean_leases(there, &mut leases, &mut warnings) {
+        or_told(e, &mut warnings);
+    }
+    report.leases = leases;
+    report.unblocked = unblocked;
+    report.brought_back.extend(brought_back);
+    report.brought_back.append(&mut taken.brought_back);
+    (report.recorded, report.refused) = (taken.recorded, taken.refused);
+    report.warnings = warnings;
+    Ok(report)
+}
+
+/// The branch that is checked out, where git is free to have it moved.
+fn free_branch(objects: &Objects, store: &str) -> Result<String> {
+    if let Some(operation) = objects.in_progress() {
+        let end = if operation == "git bisect" { "git bisect reset".into() } else { format!("{operation} --continue") };
+        return Err(refusal(
+            format!("{operation} is in progress; nothing was changed"),
+            format!("end it first: agentpm resolve settles the plan's files, {end} goes on; then agentpm sync"),
+        ));
+    }
+    let head = objects.head()?;
+    let Some(branch) = head.branch else {
+        return Err(refusal(
+            "HEAD is detached: there is no branch to commit to; nothing was changed",
+            "make or take a branch with git switch, then agentpm sync; the plan's files stay as they are",
+        ));
+    };
+    if head.commit.is_none() {
+        return Err(refusal(
+            format!("the branch {} has no commit yet; nothing was changed", short(&branch)),
+            "make the first commit (git add .agentpm; git commit), then agentpm sync",
+        ));
+    }
+    let unmerged = objects.unmerged(store)?;
+    if let Some(path) = unmerged.first() {
+        return Err(refusal(
+            format!("git's index holds conflicts ({path}); nothing was changed"),
+            "settle them and git add them, then agentpm sync",
+        ));
+    }
+    Ok(branch)
+}
+
+/// What the syncs of this worktree call themselves in the runtime folder.
+fn name_of(repo: &Repo) -> String {
+    format!("sync-{}", &crate::runtime::records::digest(&repo.git_dir.display().to_string())[..12])
+}
+
+fn is_executable(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    metadata.permissions().mode() & 0o111 != 0
+}
+
+/// A branch's name without `refs/heads/`.
+fn short(branch: &str) -> &str {
+    branch.strip_prefix("refs/heads/").unwrap_or(branch)
+}
+
+impl Sync<'_> {
+    /// A plan that git is told to ignore would never be committed, and nobody would be told.
+    fn refuse_ignored(&self) -> Result<()> {
+        let path = self.ws.store.shown("tasks/0/0/some-task/events.jsonl");
+        let args = ["check-ignore", "-v", "--no-index", "--", &path];
+        let outcome = self.git.call(&args, None, Vec::new())?;
+        if outcome.code != Some(0) {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&outcome.stdout).into_owned();
+        let rule = said.split('\t').next().unwrap_or_default().trim().to_owned();
+        // A rule that takes an earlier one back begins with an exclamation mark.
+        if rule.splitn(3, ':').nth(2).is_some_and(|pattern| pattern.starts_with('!')) {
+            return Ok(());
+        }
+        Err(refusal(
+            format!(
+                "git ignores {} by the rule {rule}, so the plan would never be committed; nothing was changed",
+                self.ws.store.name
+            ),
+            "take that rule out, then agentpm sync",
+        ))
+    }
+
+    fn run(&self, options: &SyncOptions, upstream: Option<&Upstream>) -> Result<SyncReport> {
+        let mut report = SyncReport {
+            branch: short(&self.branch).to_owned(),
+            remote: upstream.map(|u| u.remote.clone()),
+            dry_run: options.plan,
+            ..SyncReport::default()
+        };
+        let most = self.ws.settings.sync.retries;
+        loop {
+            let before = self.tip()?;
+            let own = self.snapshot(before, options.plan, &mut report)?;
+            let theirs = match upstream.map(|upstream| self.fetch(upstream)).transpose() {
+                Err(e) if options.no_push => {
+                    report.warnings.push(format!("{}; only what is here was brought together", first_part(&e.message)));
+                    None
+                }
+                fetched => fetched?.flatten(),
+            };
+            if let Some(theirs) = theirs {
+                self.refuse_odd_plan(before, theirs)?;
+            }
+            let new = match theirs {
+                Some(theirs) => self.integrate(own, theirs)?,
+                None => own,
+            };
+            self.check_move(before, new)?;
+            if options.plan {
+                self.tell(&mut report, before, own, theirs, new)?;
+                report.foreign_edits = theirs.map_or(Ok(Vec::new()), |theirs| self.edits_in(before, theirs))?;
+                report.foreseen = Some((new, theirs));
+                return Ok(report);
+            }
+            let push = upstream.filter(|_| !options.no_push && theirs != Some(new));
+            match push.map(|upstream| self.push(upstream, new, theirs, options)).transpose()? {
+                Some(Pushed::Lost(_, Some(lock))) if report.retries >= most => {
+                    return Err(git_locks::is_held_there(&lock));
+                }
+                Some(Pushed::Lost(why, None)) if report.retries >= most => {
+                    return Err(refusal(
+                        format!(
+                            "others pushed first {} times in a row ({why}); nothing was changed",
+                            report.retries + 1
+                        ),
+                        "run agentpm sync again",
+                    ));
+                }
+                Some(Pushed::Lost(..)) => {
+                    report.retries += 1;
+                    self.let_others_go(report.retries)?;
+                    continue;
+                }
+                Some(Pushed::Taken) => report.pushed = true,
+                None => {}
+            }
+            if self.bring_home(before, own, new)? {
+                report.foreign_edits = theirs.map_or(Ok(Vec::new()), |theirs| self.edits_in(before, theirs))?;
+                self.tell(&mut report, before, own, theirs, new)?;
+                return Ok(report);
+            }
+            // Somebody committed to this branch meanwhile: their commit is taken along in another round.
+            report.retries += 1;
+            if report.retries > most {
+                return Err(refusal(
+                    "the branch keeps moving under this sync",
+                    "what was pushed is safe; run agentpm sync again when it is quiet",
+                ));
+            }
+        }
+    }
+
+    /// The commit of the branch now.
+    fn tip(&self) -> Result<Oid> {
+        self.objects.reference(&self.branch).ok_or_else(|| {
+            refusal(format!("the branch {} vanished", short(&self.branch)), "look at git branch, then agentpm sync")
+        })
+    }
+
+    /// The plan's folder in a commit.
+    fn plan_of(&self, commit: Oid) -> Result<Option<Oid>> {
+        let item = self.objects.item(self.objects.commit(commit)?.tree, &self.ws.store.name)?;
+        Ok(item.filter(|item| item.mode == crate::git::Mode::Tree).map(|item| item.oid))
+    }
+
+    fn tell(&self, report: &mut SyncReport, before: Oid, own: Oid, theirs: Option<Oid>, new: Oid) -> Result<()> {
+        let (before_plan, own_plan, new_plan) = (self.plan_of(before)?, self.plan_of(own)?, self.plan_of(new)?);
+        // A plan of a sync speaks of commits that will never be.
+        report.committed = (own != before && !report.dry_run).then(|| self.objects.short(new));
+        report.would_commit = own != before && report.dry_run;
+        let known = match theirs {
+            Some(theirs) => vec![theirs],
+            None => self.objects.references("refs/remotes/")?.into_iter().map(|(_, id)| id).collect(),
+        };
+        report.commits_out = self.objects.walk(&[before], &known, MAX_COUNTED)?.len();
+        report.commits_in =
+            theirs.map_or(Ok(0), |theirs| Ok(self.objects.walk(&[theirs], &[before], MAX_COUNTED)?.len()))?;
+        report.head = self.objects.short(if report.dry_run { before } else { new });
+        report.outgoing = match theirs {
+            Some(theirs) => self.task_changes(self.plan_of(theirs)?, new_plan)?,
+            None => self.task_changes(before_plan, own_plan)?,
+        };
+        report.incoming = self.task_changes(own_plan, new_plan)?;
+        report.lost = self.lost_edits(&report.incoming, own_plan, new_plan)?;
+        Ok(())
+    }
+
+    /// Waits a moment that is longer and less certain the more often a race was lost.
+    fn let_others_go(&self, lost: u32) -> Result<()> {
+        let chance = self.ws.env.chance()? % 100;
+        let millis = u64::from(lost.min(20)) * 5 * (chance + 1) / 50;
+        process::pause(Duration::from_millis(millis));
+        Ok(())
+    }
+}
+
+impl SyncReport {
+    /// Takes in what a second round did.
+    fn go_on(&mut self, again: SyncReport) {
+        self.committed = again.committed.or(self.committed.take());
+        self.head = again.head;
+        self.pushed |= again.pushed;
+        self.retries += again.retries;
+        self.commits_in += again.commits_in;
+        for (mine, more) in [(&mut self.outgoing, again.outgoing), (&mut self.incoming, again.incoming)] {
+            mine.retain(|old| more.iter().all(|new| new.task != old.task));
+            mine.extend(more);
+        }
+        self.lost.extend(again.lost);
+        self.warnings.extend(again.warnings);
+    }
+
+    /// The report in one line.
+    pub fn words(&self) -> String {
+        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let mut parts = Vec::new();
+        if self.would_commit {
+            parts.push("would commit the plan".to_owned());
+        } else if self.committed.is_some() {
+            parts.push("committed the plan".to_owned());
+        }
+        if !self.incoming.is_empty() {
+            let verb = if self.dry_run { "would come in" } else { "came in" };
+            parts.push(format!("{} {verb}", count(self.incoming.len(), "task")));
+        }
+        if !self.outgoing.is_empty() {
+            let verb = match (self.dry_run, self.pushed) {
+                (true, _) => "would go out",
+                (_, true) => "went out",
+                (_, false) => "waits to go out",
+            };
+            parts.push(format!("{} {verb}", count(self.outgoing.len(), "task")));
+        }
+        if self.commits_in > 0 {
+            let verb = if self.dry_run { "would come in" } else { "came in" };
+            parts.push(format!("{} {verb}", count(self.commits_in, "commit")));
+        }
+        if self.commits_out > 0 {
+            let verb = match (self.dry_run, self.pushed) {
+                (true, _) => "would go out",
+                (_, true) => "went out",
+                (_, false) => "wait to go out",
+            };
+            parts.push(format!("{} of yours {verb}", count(self.commits_out, "commit")));
+        }
+        if parts.is_empty() && self.pushed {
+            parts.push("pushed what was committed already".into());
+        }
+        if parts.is_empty() {
+            parts.push("everything was in step already".into());
+        }
+        parts.join(", ")
+    }
+}

@@ -1,0 +1,75 @@
+//! What a sync was about to do to index and work tree when it died, so that the next one does just that.
+//!
+//! Promises: it is written down before the first file moves and taken away after the branch has moved. Who died between finds
+//! the user's files half at one commit and half at another; only this note tells them from files that somebody edited.
+//! Refuses to know: how files are moved.
+
+use std::io::ErrorKind;
+
+use serde::{Deserialize, Serialize};
+
+use super::Sync;
+use crate::error::{Error, Result};
+use crate::git::Oid;
+
+/// Largest note that is read, in bytes.
+const MAX_NOTE: u64 = 64 * 1024;
+
+/// A move of a branch with its index and work tree.
+#[derive(Debug, Serialize, Deserialize)]
+struct Begun {
+    branch: String,
+    before: String,
+    own: String,
+    new: String,
+}
+
+impl Sync<'_> {
+    fn note(&self) -> String {
+        format!("{}.begun", crate::engine::sync::name_of(self.repo))
+    }
+
+    /// Ends what the last sync of this worktree began, where the branch still is where that one found it.
+    ///
+    /// Errors: as the move itself.
+    pub(crate) fn end_what_was_begun(&self) -> Result<()> {
+        let runtime = self.ws.runtime_to_write()?;
+        let bytes = match runtime.read(self.note(), MAX_NOTE) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(Error::io("read", &runtime.path().join(self.note()), &e)),
+        };
+        // A note that cannot be read says nothing; what it spoke of is told by the files as well as they can.
+        let Ok(begun) = serde_json::from_slice::<Begun>(&bytes) else { return self.nothing_is_begun() };
+        if begun.branch != self.branch {
+            // Its index and files went with the switch; it waits until its branch is back.
+            return Ok(());
+        }
+        if let (Ok(before), Ok(own), Ok(new)) = (begun.before.parse(), begun.own.parse(), begun.new.parse())
+            && self.tip()? == before
+            && [own, new].iter().all(|commit| self.objects.has(*commit))
+        {
+            self.end_half_written(before, new)?;
+            self.check_move(before, new)?;
+            self.bring_home(before, own, new)?;
+        }
+        self.nothing_is_begun()
+    }
+
+    /// Writes down what is about to be done.
+    pub(crate) fn begin(&self, before: Oid, own: Oid, new: Oid) -> Result<()> {
+        let runtime = self.ws.runtime_to_write()?;
+        let [before, own, new] = [before, own, new].map(|oid| oid.to_string());
+        let begun = Begun { branch: self.branch.clone(), before, own, new };
+        let bytes = serde_json::to_vec(&begun).map_err(|e| Error::state(e.to_string()))?;
+        runtime
+            .replace(self.note(), &bytes, 0o666)
+            .map_err(|e| Error::io("write", &runtime.path().join(self.note()), &e))
+    }
+
+    /// Takes the note away.
+    pub(crate) fn nothing_is_begun(&self) -> Result<()> {
+        let runtime = self.ws.runtime_to_write()?;
+        runtime.remove(self.note()).map_err(|e| Error::io("remove", &runtime.path().join(self.note()), &e))
+    }
+}

@@ -1,0 +1,318 @@
+//! The plan as a commit: HEAD's tree with the store's folder brought up to the files, and nothing else of the work tree.
+//!
+//! Promises: never fewer events than HEAD holds; a `task.yaml` in a commit is always what its log says; the user's index and
+//! work tree are not touched; their hooks and their signature are asked, within a deadline.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Sync, SyncReport, is_executable, refusal};
+use crate::engine::context::check_settings::settings;
+use crate::engine::view::sparse;
+use crate::env::files::{self, Dir, Kind};
+use crate::error::{Error, Result};
+use crate::git::{CommitInfo, Item, Mode, Oid, words};
+use crate::model::event::{Entity, Entry};
+use crate::model::finding::Rule;
+use crate::runtime::lock::Lock;
+use crate::store::entity::read_log;
+use crate::store::layout::{LOG, entity_below, home, is_archive};
+use crate::store::log::{Log, union};
+use crate::store::project::render;
+
+/// Why a settings file cannot be read; `None` for one that can, and for other files.
+fn unreadable_settings(below: &str, bytes: &[u8]) -> Option<String> {
+    matches!(below, "config.toml" | "roles.yml").then(|| settings(below, below, bytes))?.into_iter().find_map(
+        |finding| {
+            let line = finding.line.map(|n| format!("line {n}: ")).unwrap_or_default();
+            (finding.rule == Rule::ConfigInvalid).then(|| format!("{line}{}", finding.message))
+        },
+    )
+}
+
+/// Largest file besides logs that is committed, in bytes.
+const MAX_OTHER: u64 = 16 * 1024 * 1024;
+
+impl Sync<'_> {
+    /// The commit that holds the plan as its files are now; `before` itself where nothing changed.
+    pub(crate) fn snapshot(&self, before: Oid, dry: bool, report: &mut SyncReport) -> Result<Oid> {
+        let old = self.objects.commit(before)?.tree;
+        let tree = self.tree_of_plan(old, report)?;
+        if tree == old {
+            return Ok(before);
+        }
+        let changes = self.task_changes(plan_in(self, old)?, plan_in(self, tree)?)?;
+        let message = crate::engine::sync::summary::message(&changes);
+        let message = if dry { message } else { self.ask_hooks(tree, &message)? };
+        self.commit_tree(tree, &[before], message.as_bytes(), None)
+    }
+
+    /// HEAD's tree with the store's folder as its files are now.
+    fn tree_of_plan(&self, old: Oid, report: &mut SyncReport) -> Result<Oid> {
+        let ws = self.ws;
+        let runtime = ws.runtime_to_write()?;
+        let wait = Duration::from_millis(ws.settings.lock.wait_ms.into());
+        // A command writes several files; none is read half-way.
+        let lock = Lock::take(&runtime, wait, "agentpm sync")?;
+        let mut entities: BTreeSet<Entity> = BTreeSet::new();
+        let mut changes: BTreeMap<String, Option<Item>> = BTreeMap::new();
+        for path in self.touched()? {
+            let Some(below) = path.strip_prefix(&format!("{}/", ws.store.name)) else { continue };
+            match entity_below(below) {
+                Some((entity, _)) => drop(entities.insert(entity)),
+                None => self.other_file(&path, below, &mut changes, report)?,
+            }
+        }
+        entities.extend(self.foreseen.keys().cloned());
+        for entity in entities {
+            let Some((folder, _)) = home(&entity) else { continue };
+            let path = |name: &str| ws.store.shown(folder.join(name));
+            let mut log = read_log(&ws.store, &entity)?;
+            if log.fixed {
+                report
+                    .warnings
+                    .push(format!("{entity} cannot be read whole and was not committed; agentpm lint names it"));
+                continue;
+            }
+            let committed = self.objects.file(old, &path(LOG))?.unwrap_or_default();
+            let committed = Log::of(&committed).entries;
+            log.entries.extend(self.foreseen.get(&entity).into_iter().flatten().cloned());
+            if log.entries.is_empty() && log.foreign.is_empty() {
+                // Files that are gone are no deletion: what was committed stays.
+                continue;
+            }
+            // Never fewer events than were read.
+            let known: BTreeSet<_> = log.entries.iter().map(|e| e.event.id).collect();
+            log.entries.extend(committed.into_iter().filter(|e| !known.contains(&e.event.id)));
+            let yaml = render(&entity, &log.entries);
+            self.write_files(&entity, log.canonical(&[]), yaml, &mut changes)?;
+        }
+        drop(lock);
+        self.objects.write_tree(Some(old), &changes.into_iter().collect::<Vec<_>>())
+    }
+
+    /// The plan of a commit with more events, as objects that nothing points at.
+    pub(crate) fn plan_with(&self, commit: Oid, more: &BTreeMap<Entity, Vec<Entry>>) -> Result<Option<Oid>> {
+        let tree = self.objects.commit(commit)?.tree;
+        let mut changes = BTreeMap::new();
+        for (entity, entries) in more {
+            let Some((folder, _)) = home(entity) else { continue };
+            let log = self.objects.file(tree, &self.ws.store.shown(folder.join(LOG)))?.unwrap_or_default();
+            let lines: String = entries.iter().map(|entry| format!("{}\n", entry.line)).collect();
+            let bytes = union(&log, lines.as_bytes());
+            let yaml = render(entity, &Log::of(&bytes).entries);
+            self.write_files(entity, bytes, yaml, &mut changes)?;
+        }
+        plan_in(self, self.objects.write_tree(Some(tree), &changes.into_iter().collect::<Vec<_>>())?)
+    }
+
+    /// Both files of an entity as objects.
+    fn write_files(
+        &self,
+        entity: &Entity,
+        log: Vec<u8>,
+        yaml: String,
+        changes: &mut BTreeMap<String, Option<Item>>,
+    ) -> Result<()> {
+        let Some((folder, readable)) = home(entity) else { return Ok(()) };
+        for (name, bytes) in [(LOG, log), (readable, yaml.into_bytes())] {
+            let oid = self.objects.write_blob(&bytes)?;
+            changes.insert(self.ws.store.shown(folder.join(name)), Some(Item { mode: Mode::File, oid }));
+        }
+        Ok(())
+    }
+
+    /// Paths of the store that differ between HEAD, index and work tree, or that git does not know.
+    pub(crate) fn touched(&self) -> Result<Vec<String>> {
+        let args = [
+            "--no-optional-locks",
+            "-c",
+            "status.renames=false",
+            "status",
+            "--porcelain=v1",
+            "-z",
+            "--no-renames",
+            "--untracked-files=all",
+            "--",
+            &self.ws.store.name,
+        ];
+        let outcome = self.git.call(&args, None, Vec::new())?;
+        self.git.text(&args, &outcome)?;
+        let entries = outcome.stdout.split(|b| *b == 0).filter(|entry| entry.len() > 3);
+        let mut paths: Vec<String> = entries.map(|entry| String::from_utf8_lossy(&entry[3..]).into_owned()).collect();
+        // Git says nothing of files that it was told not to look at; what was acknowledged is committed all the same.
+        let below = format!("{}/", self.ws.store.name);
+        let is_here = |path: &&String| {
+            path.strip_prefix(&below).is_some_and(|path| self.ws.store.dir.kind(path).is_ok_and(|kind| kind.is_some()))
+        };
+        paths.extend(sparse::not_looked_at(self.ws).files().filter(is_here).cloned());
+        Ok(paths)
+    }
+
+    /// Settings, roles, attributes, archives: committed as they are. What does not belong into a store is left out.
+    fn other_file(
+        &self,
+        path: &str,
+        below: &str,
+        changes: &mut BTreeMap<String, Option<Item>>,
+        report: &mut SyncReport,
+    ) -> Result<()> {
+        let known = matches!(below, "config.toml" | "roles.yml" | ".gitattributes" | ".gitignore") || is_archive(below);
+        let dir: &Dir = &self.ws.store.dir;
+        let failed = |e: &std::io::Error| Error::io("read", &self.ws.store.path().join(below), e);
+        match dir.kind(below).map_err(|e| failed(&e))? {
+            Some(Kind::File) if known => match dir.read(below, MAX_OTHER) {
+                // Whoever fetched it could not make a change any more.
+                Ok(bytes) if let Some(why) = unreadable_settings(below, &bytes) => {
+                    report
+                        .warnings
+                        .push(format!("{path} was not committed: {why}; correct it, then run agentpm sync again"));
+                }
+                Ok(bytes) => {
+                    let oid = self.objects.write_blob(&bytes)?;
+                    changes.insert(path.to_owned(), Some(Item { mode: Mode::File, oid }));
+                }
+                Err(e) if e.kind() == ErrorKind::FileTooLarge => {
+                    report.warnings.push(format!("{path} is larger than {MAX_OTHER} bytes and was not committed"))
+                }
+                Err(e) => return Err(failed(&e)),
+            },
+            // What is gone does not belong there any more, whatever it was.
+            None => drop(changes.insert(path.to_owned(), None)),
+            // What becomes of it was said.
+            _ if self.at_hand.contains(path) => {}
+            _ => report.warnings.push(format!("{path} does not belong into a store and was not committed")),
+        }
+        Ok(())
+    }
+
+    /// Asks the user's pre-commit and commit-msg hooks, with an index of our own. Gives the message as they left it.
+    fn ask_hooks(&self, tree: Oid, message: &str) -> Result<String> {
+        let names = ["pre-commit", "prepare-commit-msg", "commit-msg"];
+        let folder = self.repo.work_dir.join(self.git.ask(&["rev-parse", "--git-path", "hooks"])?);
+        let is_there =
+            |name: &&str| files::metadata(&folder.join(name)).is_ok_and(|m| m.is_file() && is_executable(&m));
+        let there: Vec<&str> = names.into_iter().filter(is_there).collect();
+        if there.is_empty() {
+            return Ok(message.to_owned());
+        }
+        let runtime = self.ws.runtime_to_write()?;
+        let place = |tail: &str| -> Result<PathBuf> {
+            Ok(runtime.path().join(format!("sync-{}.{tail}", self.ws.env.new_id()?)))
+        };
+        let (index, text) = (place("index")?, place("message")?);
+        let asked = self.ask_each(&there, tree, message, &index, &text);
+        // Nobody needs them any more; what stays behind does no harm.
+        for path in [&index, &text] {
+            let _ = files::remove_outside(path);
+        }
+        asked
+    }
+
+    fn ask_each(
+        &self,
+        hooks: &[&str],
+        tree: Oid,
+        message: &str,
+        index: &std::path::Path,
+        text: &std::path::Path,
+    ) -> Result<String> {
+        let read_tree = ["read-tree", &tree.to_string()];
+        let outcome = self.git.call(&read_tree, Some(index), Vec::new())?;
+        self.git.text(&read_tree, &outcome)?;
+        files::write_outside(text, message.as_bytes()).map_err(|e| Error::io("write", text, &e))?;
+        let file = text.display().to_string();
+        for hook in hooks {
+            let mut args = vec!["hook", "run", "--ignore-missing", hook];
+            match *hook {
+                "commit-msg" => args.extend(["--", &file]),
+                "prepare-commit-msg" => args.extend(["--", &file, "message"]),
+                _ => {}
+            }
+            let outcome = self.git.call(&args, Some(index), Vec::new())?;
+            if outcome.timed_out || outcome.code != Some(0) {
+                let why = match outcome.timed_out {
+                    true => "it did not end in time".to_owned(),
+                    false => words(&format!("{}\n{}", outcome.stderr, String::from_utf8_lossy(&outcome.stdout))),
+                };
+                return Err(refusal(
+                    format!("your {hook} hook refused the plan's commit: {why}; nothing was changed"),
+                    "mend what it names, then agentpm sync",
+                ));
+            }
+        }
+        let bytes = files::read_outside(text, MAX_OTHER).map_err(|e| Error::io("read", text, &e))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Makes a commit, signed where the user's settings say so. Nothing points at it yet. `like` is the commit whose author and
+    /// encoding it keeps.
+    pub(crate) fn commit_tree(
+        &self,
+        tree: Oid,
+        parents: &[Oid],
+        message: &[u8],
+        like: Option<&CommitInfo>,
+    ) -> Result<Oid> {
+        self.make_commit(tree, parents, message, like, self.signs)
+    }
+
+    /// Makes a commit that nobody will ever see, so it carries no signature.
+    pub(crate) fn passing_commit(&self, tree: Oid, parents: &[Oid]) -> Result<Oid> {
+        self.make_commit(tree, parents, b"passing\n", None, false)
+    }
+
+    fn make_commit(
+        &self,
+        tree: Oid,
+        parents: &[Oid],
+        message: &[u8],
+        like: Option<&CommitInfo>,
+        signed: bool,
+    ) -> Result<Oid> {
+        let (tree, parents) = (tree.to_string(), parents.iter().map(Oid::to_string).collect::<Vec<_>>());
+        // Git converts nothing here: it notes in the commit what its setting says that author and message are written in.
+        let encoding = like.and_then(|like| Some(format!("i18n.commitEncoding={}", like.encoding.as_ref()?)));
+        let mut args = encoding.as_ref().map_or_else(Vec::new, |setting| vec!["-c", setting]);
+        args.extend(["commit-tree", &tree]);
+        if signed {
+            args.push("-S");
+        }
+        for parent in &parents {
+            args.extend(["-p", parent]);
+        }
+        args.extend(["-F", "-"]);
+        let vars = like.and_then(|like| author_vars(&like.author)).unwrap_or_default();
+        let outcome = self.git.call_with(&args, None, &vars, message.to_vec())?;
+        self.git
+            .text(&args, &outcome)
+            .map_err(|e| {
+                let message = format!("the plan's commit could not be made: {}; nothing was changed", e.message);
+                refusal(message, "look at git's settings of user.name, user.email and signing, then agentpm sync")
+                    .with(*e.details)
+            })?
+            .parse()
+    }
+}
+
+fn plan_in(sync: &Sync<'_>, tree: Oid) -> Result<Option<Oid>> {
+    let item = sync.objects.item(tree, &sync.ws.store.name)?;
+    Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
+}
+
+/// The variables that make git write just this author: `Name <mail> seconds offset`, in any encoding.
+fn author_vars(author: &[u8]) -> Option<Vec<(&'static str, OsString)>> {
+    let at = |sign: u8| author.iter().position(|byte| *byte == sign);
+    let (open, close) = (at(b'<')?, at(b'>')?);
+    let (name, mail, date) = (author.get(..open)?, author.get(open + 1..close)?, author.get(close + 1..)?);
+    let var = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    Some(vec![
+        ("GIT_AUTHOR_NAME", var(name.trim_ascii())),
+        ("GIT_AUTHOR_EMAIL", var(mail)),
+        ("GIT_AUTHOR_DATE", var(&[b"@", date.trim_ascii()].concat())),
+    ])
+}

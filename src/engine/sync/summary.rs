@@ -1,0 +1,147 @@
+//! What a sync carries, task by task, and the commit message that says so.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::Sync;
+use crate::error::Result;
+use crate::git::Oid;
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::model::plain::inert_in_commit;
+use crate::model::task::{Status, Task};
+use crate::reports::view;
+use crate::rules::fold::fold;
+use crate::rules::lost::{Counts, lost};
+use crate::store::layout::{LOG, entity_below, home};
+use crate::store::log::Log;
+
+/// Most tasks that a commit message names.
+const MAX_LINES: usize = 20;
+
+/// How one task changes.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct TaskChange {
+    /// The task.
+    pub task: Id,
+    /// Its handle.
+    pub handle: String,
+    /// Its title afterwards.
+    pub title: String,
+    /// What happens to it, in one word: created, completed, cancelled, archived, reopened, started, moved, updated.
+    pub what: &'static str,
+    /// How many events come with it.
+    pub events: usize,
+}
+
+impl Sync<'_> {
+    /// The tasks that differ between two plans.
+    pub(crate) fn task_changes(&self, old: Option<Oid>, new: Option<Oid>) -> Result<Vec<TaskChange>> {
+        let changed = self.objects.changes(old, new)?;
+        let tasks: BTreeSet<Id> = changed
+            .iter()
+            .filter_map(|change| match entity_below(&change.path) {
+                Some((Entity::Task(id), true)) => Some(id),
+                _ => None,
+            })
+            .collect();
+        let mut found = Vec::with_capacity(tasks.len());
+        for id in tasks {
+            let (before, _) = self.state(id, old)?;
+            let (after, events) = self.state(id, new)?;
+            let Some(after) = after else { continue };
+            let known = before.as_ref().map_or(0, |task| task.version);
+            found.push(TaskChange {
+                task: id,
+                handle: id.handle(crate::model::id::HANDLE_MIN),
+                title: after.fields.title.clone(),
+                what: what(before.as_ref(), &after),
+                events: usize::try_from(events.saturating_sub(known)).unwrap_or(usize::MAX),
+            });
+        }
+        Ok(found)
+    }
+
+    /// The values of this side that lost, by what came in, to a change made at the same time.
+    pub(crate) fn lost_edits(
+        &self,
+        incoming: &[TaskChange],
+        own: Option<Oid>,
+        new: Option<Oid>,
+    ) -> Result<Vec<serde_json::Value>> {
+        let mut told = Vec::new();
+        for change in incoming {
+            let before = self.entries(change.task, own)?;
+            let known: BTreeSet<Id> = lost(change.task, &before).iter().map(|edit| edit.lost.event).collect();
+            let local: BTreeSet<Id> = before.iter().map(|entry| entry.event.id).collect();
+            let all = lost(change.task, &self.entries(change.task, new)?);
+            let counts = Counts::of(&all);
+            for edit in all.iter().filter(|edit| local.contains(&edit.lost.event) && !known.contains(&edit.lost.event))
+            {
+                told.push(serde_json::json!({
+                    "task": change.task, "handle": change.handle, "field": edit.field, "yours": edit.lost.value, "agent": edit.lost.agent,
+                    "now": edit.won.value, "by": edit.won.agent, "event": edit.lost.event,
+                    "restore": view::restore_command(edit, counts.is_alone(edit)),
+                }));
+            }
+        }
+        Ok(told)
+    }
+
+    pub(crate) fn entries(&self, id: Id, plan: Option<Oid>) -> Result<Vec<Entry>> {
+        let (Some(plan), Some((folder, _))) = (plan, home(&Entity::Task(id))) else { return Ok(Vec::new()) };
+        let bytes = self.objects.file(plan, &folder.join(LOG).display().to_string())?.unwrap_or_default();
+        Ok(Log::of(&bytes).entries)
+    }
+
+    fn state(&self, id: Id, plan: Option<Oid>) -> Result<(Option<Task>, u64)> {
+        let task = fold(id, &self.entries(id, plan)?).0;
+        let version = task.version;
+        Ok(((version > 0).then_some(task), version))
+    }
+}
+
+fn what(before: Option<&Task>, after: &Task) -> &'static str {
+    let Some(before) = before else { return "created" };
+    match after.status {
+        now if now == before.status => "updated",
+        Status::Completed => "completed",
+        Status::Cancelled => "cancelled",
+        Status::Archived => "archived",
+        Status::InProgress => "started",
+        Status::Open if before.status.is_finished() => "reopened",
+        Status::Open | Status::Blocked => "moved",
+    }
+}
+
+/// The message of a commit of the plan: counts, or the handle of the only task, in the subject; tasks below. Titles are quoted so that no
+/// forge acts on them.
+pub(crate) fn message(changes: &[TaskChange]) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for change in changes {
+        match counts.iter_mut().find(|(word, _)| *word == change.what) {
+            Some((_, n)) => *n += 1,
+            None => counts.push((change.what, 1)),
+        }
+    }
+    let subject = match changes {
+        [] => "plan: settings".to_owned(),
+        [only] => format!("plan: {} {}", only.what, only.handle),
+        _ => {
+            let words: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
+            format!("plan: {}", words.join(", "))
+        }
+    };
+    let mut text = subject + "\n";
+    if !changes.is_empty() {
+        text.push('\n');
+        for change in changes.iter().take(MAX_LINES) {
+            text.push_str(&format!("{} {} “{}”\n", change.handle, change.what, inert_in_commit(&change.title)));
+        }
+        if changes.len() > MAX_LINES {
+            text.push_str(&format!("and {} more\n", changes.len() - MAX_LINES));
+        }
+    }
+    text
+}

@@ -1,0 +1,522 @@
+//! What other branches say of tasks, read from git without a checkout.
+//!
+//! Promises: no object is read twice, by this command or by a later one that finds it in the cache; equal trees are not
+//! opened, nor is a folder of shards that a tree read earlier has too; a shard, a folder, a log are read only where they
+//! differ from what is checked out here, and only for a task that is asked about. What cannot be read is left out and counted.
+//! Refuses to know: what follows from it.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
+
+use crate::engine::context::Workspace;
+use crate::env::Env;
+use crate::env::files::{self, Dir};
+use crate::error::{Error, Result};
+use crate::git::{Change, Item, Mode, Objects, Oid, Repo};
+use crate::model::event::Entry;
+use crate::model::id::{Id, is_shard_part};
+use crate::rules::fold;
+use crate::store::facts::{Facts, Name, News, Shards, State};
+use crate::store::layout::{LOG, TASKS};
+use crate::store::log::Log;
+
+/// Where a clone keeps what it last saw of a remote's branches, floor and list. Not among the remote-tracking branches, which are
+/// the user's: a push with `--force-with-lease` goes by them.
+pub(crate) const SEEN: &str = "refs/agentpm/remotes/";
+
+/// Where a clone keeps the branches that it last saw of a remote.
+fn refs_seen(remote: &str) -> String {
+    format!("{SEEN}{remote}/heads/")
+}
+
+/// Where a branch of a remote stood when it was last looked at.
+pub(crate) fn branch_seen(objects: &Objects, remote: &str, branch: &str) -> Option<Oid> {
+    objects.reference(&format!("{}{branch}", refs_seen(remote)))
+}
+
+/// Most branches that a warning names.
+const NAMED: usize = 5;
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+
+/// The branches that count, and what is known of them.
+pub(crate) struct Branches {
+    reading: Reading,
+    facts: Facts,
+    news: News,
+    /// Branches of which something could not be read.
+    incomplete: BTreeSet<String>,
+    /// Why what was missing could not be fetched.
+    failure: Option<Error>,
+    /// The tree of tasks checked out here.
+    here: Option<Name>,
+    /// The other trees of tasks, with the branches that have them.
+    trees: Vec<(Name, Vec<String>)>,
+    /// What was learned just now, by the names of the objects.
+    read_trees: HashMap<Name, Shards>,
+    /// Folders of the fan-out that this command asked about, with what is in them. `None` for one that cannot be read.
+    read_folders: HashMap<Name, Option<String>>,
+    /// Numbers of the trees that are kept, and of their bases.
+    numbers: HashMap<Name, (i64, i64)>,
+    /// The same the other way round: places of kept trees by their numbers, and by those of their bases.
+    by_number: HashMap<i64, usize>,
+    by_base: HashMap<i64, Vec<(i64, usize)>>,
+    read_logs: HashMap<Name, Option<Name>>,
+    read_states: HashMap<Name, State>,
+    /// Of each shard that was asked about, the tasks that have other folders elsewhere than here, with the trees that have them.
+    by_shard: HashMap<String, Differing>,
+}
+
+/// Tasks with their folders on other branches, and the places of the trees that have them.
+type Differing = HashMap<Id, BTreeMap<Name, Vec<usize>>>;
+
+/// The repository, opened when the first object is read, and how much was read of it.
+struct Reading {
+    repo: Repo,
+    /// To fetch what a partial clone lacks.
+    env: Option<Env>,
+    objects: OnceCell<Objects>,
+    commits: usize,
+    trees: usize,
+    logs: usize,
+    unreadable: usize,
+}
+
+impl Reading {
+    fn objects(&self) -> Result<&Objects> {
+        if self.objects.get().is_none() {
+            let opened = self.env.as_ref().map_or_else(|| self.repo.objects(), |env| self.repo.objects_with(env));
+            let _ = self.objects.set(opened?);
+        }
+        self.objects.get().ok_or_else(|| Error::state("the repository was not opened"))
+    }
+
+    /// Takes a failure for an absence, and counts it: one broken branch must not hide the others.
+    fn tolerate<T>(&mut self, read: Result<T>) -> Option<T> {
+        read.map_err(|e| {
+            self.unreadable += 1;
+            tracing::debug!(error = %e, "an object of another branch could not be read");
+        })
+        .ok()
+    }
+
+    fn items(&mut self, tree: &str) -> Option<BTreeMap<String, Item>> {
+        self.trees += 1;
+        let read = tree.parse().and_then(|oid| self.objects()?.items(oid));
+        self.tolerate(read)
+    }
+}
+
+impl Branches {
+    /// Lists the branches that count, and opens the trees that are new. With `fetches`, what a partial clone left at its remote
+    /// is fetched.
+    ///
+    /// Errors: `ERR_GIT` where references or objects are in a form this program does not know, `ERR_IO` where they cannot be
+    /// read.
+    pub fn open(ws: &Workspace, repo: &Repo, fetches: bool) -> Result<Self> {
+        let tips = repo.tips()?;
+        let facts = Facts::open(facts_path(ws).as_deref(), ws.env.boot())?;
+        let reading = Reading {
+            repo: repo.clone(),
+            env: fetches.then(|| ws.env.again()),
+            objects: OnceCell::new(),
+            commits: 0,
+            trees: 0,
+            logs: 0,
+            unreadable: 0,
+        };
+        let mut branches = Branches {
+            reading,
+            facts,
+            news: News::default(),
+            incomplete: BTreeSet::new(),
+            failure: None,
+            here: None,
+            trees: Vec::new(),
+            read_trees: HashMap::new(),
+            read_folders: HashMap::new(),
+            numbers: HashMap::new(),
+            by_number: HashMap::new(),
+            by_base: HashMap::new(),
+            read_logs: HashMap::new(),
+            read_states: HashMap::new(),
+            by_shard: HashMap::new(),
+        };
+        let settings = &ws.settings.branches;
+        // What the remote that confirms leases showed with a grant counts whatever the settings say of remote-tracking branches.
+        let asked = ws.lease_remote().map(refs_seen);
+        let counts = |name: &str| match name.starts_with("refs/heads/") {
+            true => settings.local,
+            false => settings.remote || asked.as_ref().is_some_and(|asked| name.starts_with(asked)),
+        };
+        let oldest = ws.env.now().millis() / 1_000 - i64::from(settings.active_days) * DAY;
+        let mut commits = Commits { folder: format!("{}/{TASKS}", ws.store.name), ..Commits::default() };
+        if let Some(head) = tips.head {
+            branches.here = branches.commit(head, &mut commits)?.and_then(|(_, tasks)| tasks);
+        }
+        let mut trees: BTreeMap<Name, Vec<String>> = BTreeMap::new();
+        for (name, oid) in tips.branches.iter().filter(|(name, oid)| counts(name) && Some(**oid) != tips.head) {
+            match branches.commit(*oid, &mut commits)? {
+                Some((seconds, Some(tasks))) if seconds >= oldest && branches.here.as_ref() != Some(&tasks) => {
+                    trees.entry(tasks).or_default().push(short(name));
+                }
+                Some(_) => {}
+                None => branches.miss(&[short(name)]),
+            }
+        }
+        branches.trees = trees.into_iter().collect();
+        let all: Vec<Name> = branches.here.iter().chain(branches.trees.iter().map(|(tree, _)| tree)).cloned().collect();
+        // The tree here is needed only to tell what differs from it.
+        if !branches.trees.is_empty() {
+            let broken: HashSet<Name> = all.into_iter().filter(|tree| !branches.open_tree(tree)).collect();
+            let shut = branches.trees.iter().filter(|(tree, _)| broken.contains(tree));
+            let shut: Vec<String> = shut.flat_map(|(_, names)| names.iter().cloned()).collect();
+            branches.miss(&shut);
+        }
+        if fetches && (!branches.trees.is_empty() || !branches.incomplete.is_empty()) {
+            branches.fetch_logs()?;
+        }
+        for (place, (tree, _)) in branches.trees.iter().enumerate() {
+            if let Some((n, base)) = branches.numbers.get(tree) {
+                branches.by_base.entry(*base).or_default().push((*n, place));
+                branches.by_number.insert(*n, place);
+            }
+        }
+        Ok(branches)
+    }
+
+    /// The time of a commit and the tree of its tasks.
+    fn commit(&mut self, oid: Oid, seen: &mut Commits) -> Result<Option<(i64, Option<Name>)>> {
+        let name = oid.to_string();
+        if let Some(known) = seen.tips.get(&name) {
+            return Ok(known.clone());
+        }
+        let mut found = self.facts.tip(&name);
+        if found.is_none() {
+            self.reading.commits += 1;
+            // A repository that cannot be opened at all is the caller's to tell of.
+            let read = self.reading.objects()?.commit(oid);
+            found = self.reading.tolerate(read).and_then(|commit| {
+                let tasks = self.descend(commit.tree, &mut seen.steps, &seen.folder)?;
+                Some((commit.seconds, tasks.map(|oid| oid.to_string())))
+            });
+            if let Some((seconds, tasks)) = &found {
+                self.news.tips.push((name.clone(), *seconds, tasks.clone()));
+            }
+        }
+        seen.tips.insert(name, found.clone());
+        Ok(found)
+    }
+
+    /// The folder at a path below a tree, each tree on the way looked into once. `None` where something cannot be read.
+    fn descend(&mut self, root: Oid, steps: &mut Steps, path: &str) -> Option<Option<Oid>> {
+        let mut tree = root;
+        for (depth, part) in path.split('/').enumerate() {
+            let next = match steps.get(&(tree, depth)) {
+                Some(next) => *next,
+                None => {
+                    self.reading.trees += 1;
+                    let read = self.reading.objects().and_then(|objects| objects.item(tree, part));
+                    let item = self.reading.tolerate(read)?;
+                    let next = item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid);
+                    steps.insert((tree, depth), next);
+                    next
+                }
+            };
+            match next {
+                Some(next) => tree = next,
+                None => return Some(None),
+            }
+        }
+        Some(Some(tree))
+    }
+
+    /// Learns which shards a tree of tasks has. False where not all of it can be read; then it is read again the next time.
+    fn open_tree(&mut self, tree: &Name) -> bool {
+        if let Some(numbers) = self.facts.tree(tree) {
+            self.numbers.insert(tree.clone(), numbers);
+            return true;
+        }
+        let Some(items) = self.reading.items(tree) else { return false };
+        let (mut shards, mut is_whole) = (Shards::new(), true);
+        for (first, item) in items.into_iter().filter(|(name, item)| is_shard_part(name) && item.mode == Mode::Tree) {
+            match self.folders(&item.oid.to_string()) {
+                Some(folders) => {
+                    let inside = folders.lines().filter_map(|line| line.split_once(' '));
+                    let inside = inside.filter(|(second, _)| is_shard_part(second));
+                    shards.extend(inside.map(|(second, shard)| (format!("{first}/{second}"), shard.to_owned())));
+                }
+                None => is_whole = false,
+            }
+        }
+        if is_whole {
+            self.news.trees.push((tree.clone(), shards.clone()));
+        }
+        self.read_trees.insert(tree.clone(), shards);
+        is_whole
+    }
+
+    /// The tasks of a shard that have another folder on another branch than here.
+    fn differing(&mut self, shard: &str) -> Differing {
+        let kept = self.facts.shard(shard);
+        let here = self.here.as_ref().and_then(|tree| match (self.read_trees.get(tree), self.numbers.get(tree)) {
+            (Some(shards), _) => shards.get(shard).cloned(),
+            (None, Some((n, base))) => kept.get(n).or_else(|| kept.get(base)).cloned().flatten(),
+            (None, None) => None,
+        });
+        let mut forms: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
+        let mut take = |form: Option<&Name>, place: usize| {
+            if let Some(form) = form.filter(|form| Some(*form) != here.as_ref()) {
+                forms.entry(form.clone()).or_default().push(place);
+            }
+        };
+        for (n, form) in &kept {
+            if let Some(place) = self.by_number.get(n) {
+                take(form.as_ref(), *place);
+            }
+        }
+        // Most trees are as their base here, and that is mostly as what is checked out.
+        for (base, trees) in &self.by_base {
+            let form = kept.get(base).and_then(Option::as_ref);
+            if form.is_some() && form != here.as_ref() {
+                trees.iter().filter(|(n, _)| !kept.contains_key(n)).for_each(|(_, place)| take(form, *place));
+            }
+        }
+        for (place, (tree, _)) in self.trees.iter().enumerate().filter(|_| !self.read_trees.is_empty()) {
+            take(self.read_trees.get(tree).and_then(|shards| shards.get(shard)), place);
+        }
+        let mut differing = Differing::new();
+        if forms.is_empty() {
+            return differing;
+        }
+        let here = here.and_then(|form| self.folders(&form)).unwrap_or_default();
+        let here: HashSet<&str> = here.lines().collect();
+        for (form, places) in forms {
+            let Some(folders) = self.folders(&form) else {
+                let names: Vec<String> = places.iter().flat_map(|place| self.trees[*place].1.iter().cloned()).collect();
+                self.miss(&names);
+                continue;
+            };
+            for line in folders.lines().filter(|line| !here.contains(line)) {
+                if let Some((id, folder)) = line.split_once(' ')
+                    && let Ok(id) = id.parse()
+                {
+                    differing.entry(id).or_default().entry(folder.to_owned()).or_default().extend(&places);
+                }
+            }
+        }
+        differing
+    }
+
+    /// What other branches say of a task where they have another log of it than the commit checked out here: each state once,
+    /// with the branches that have it.
+    pub fn states(&mut self, id: Id) -> Vec<(Vec<String>, State)> {
+        let shard = id.shard();
+        if !self.by_shard.contains_key(&shard) {
+            let differing = self.differing(&shard);
+            self.by_shard.insert(shard.clone(), differing);
+        }
+        let Some(folders) = self.by_shard.get_mut(&shard).and_then(|differing| differing.remove(&id)) else {
+            return Vec::new();
+        };
+        let mut logs: BTreeMap<Name, Vec<String>> = BTreeMap::new();
+        for (folder, places) in &folders {
+            let Some(log) = self.log(folder) else { continue };
+            let names = places.iter().flat_map(|place| self.trees[*place].1.iter().cloned());
+            logs.entry(log).or_default().extend(names);
+        }
+        // Put back for whoever asks again.
+        self.by_shard.entry(shard).or_default().insert(id, folders);
+        let mut states = Vec::new();
+        for (log, mut names) in logs {
+            names.sort();
+            match self.state(&log, id) {
+                Some(state) => states.push((names, state)),
+                None => self.miss(&names),
+            }
+        }
+        states
+    }
+
+    /// The folders in a form of a folder of the fan-out, a line for each: a shard or a task, and its object. `None` where the form
+    /// cannot be read.
+    fn folders(&mut self, form: &Name) -> Option<String> {
+        if let Some(folders) = self.read_folders.get(form) {
+            return folders.clone();
+        }
+        let folders = self.facts.folders(form).or_else(|| {
+            let items = self.reading.items(form)?;
+            let belongs = |name: &str| is_shard_part(name) || name.parse::<Id>().is_ok();
+            let folders = items.iter().filter(|(name, item)| item.mode == Mode::Tree && belongs(name));
+            let text: String = folders.map(|(name, item)| format!("{name} {}\n", item.oid)).collect();
+            self.news.folders.push((form.clone(), text.clone()));
+            Some(text)
+        });
+        self.read_folders.insert(form.clone(), folders.clone());
+        folders
+    }
+
+    /// The log in the folder of a task.
+    fn log(&mut self, folder: &Name) -> Option<Name> {
+        if let Some(log) = self.read_logs.get(folder) {
+            return log.clone();
+        }
+        let log = match self.facts.log(folder) {
+            Some(log) => log,
+            None => {
+                let items = self.reading.items(folder)?;
+                let file = |item: &&Item| matches!(item.mode, Mode::File | Mode::Executable);
+                let log = items.get(LOG).filter(file).map(|item| item.oid.to_string());
+                self.news.logs.push((folder.clone(), log.clone()));
+                log
+            }
+        };
+        self.read_logs.insert(folder.clone(), log.clone());
+        log
+    }
+
+    /// What a log tells of its task.
+    fn state(&mut self, log: &Name, id: Id) -> Option<State> {
+        // With the task, for nothing keeps the same bytes from lying in two folders.
+        let key = format!("{log} {id}");
+        if let Some(state) = self.read_states.get(&key) {
+            return Some(state.clone());
+        }
+        let state = match self.facts.state(&key) {
+            Some(state) => state,
+            None => {
+                self.reading.logs += 1;
+                let read = log.parse().and_then(|oid| self.reading.objects()?.blob(oid));
+                let bytes = self.reading.tolerate(read)?;
+                let state = state_of(id, &Log::read(&bytes[..]).ok()?.entries);
+                self.news.states.push((key.clone(), state.clone()));
+                state
+            }
+        };
+        self.read_states.insert(key, state.clone());
+        Some(state)
+    }
+
+    /// Fetches the logs that a partial clone left at its remote, as far as they are not known from an earlier look. What cannot
+    /// be fetched does not count, and the warning says so. The remote is not asked again.
+    fn fetch_logs(&mut self) -> Result<()> {
+        let objects = self.reading.objects()?;
+        if !objects.is_partial() {
+            return Ok(());
+        }
+        let here = self.here.as_ref().and_then(|tree| tree.parse().ok());
+        let mut wanted = Vec::new();
+        for (tree, _) in &self.trees {
+            let changes = tree.parse().and_then(|tree| objects.changes(here, Some(tree)));
+            wanted.extend(changes.unwrap_or_default().into_iter().filter_map(|change| self.unknown_log(&change)));
+        }
+        // Trees may have been missing before, on the way to the logs.
+        let failure = objects.fetch_missing(wanted).err().or_else(|| objects.fetch_failure());
+        self.failure = failure;
+        (self.reading.env, self.reading.objects) = (None, OnceCell::new());
+        Ok(())
+    }
+
+    /// The log that a change between two trees of tasks leads to, unless what it says is known.
+    fn unknown_log(&self, change: &Change) -> Option<Oid> {
+        let id: Id = change.path.strip_suffix(LOG)?.trim_end_matches('/').rsplit('/').next()?.parse().ok()?;
+        let log = change.new?.oid;
+        self.facts.state(&format!("{log} {id}")).is_none().then_some(log)
+    }
+
+    /// Notes that the plan of these branches was not all read.
+    fn miss(&mut self, branches: &[String]) {
+        self.incomplete.extend(branches.iter().cloned());
+    }
+
+    /// What of the branches could not be read; `None` where everything was.
+    pub fn warning(&self, store: &str) -> Option<String> {
+        let unreadable = self.reading.unreadable;
+        let is_partial = || self.reading.objects().is_ok_and(Objects::is_partial);
+        match self.incomplete.first() {
+            Some(first) if is_partial() => {
+                let names: Vec<&str> = self.incomplete.iter().take(NAMED).map(String::as_str).collect();
+                let (count, names) = (self.incomplete.len(), names.join(", "));
+                let branches =
+                    if count == 1 { format!("the branch {names}") } else { format!("{count} branches ({names})") };
+                let why = self.failure.as_ref().map_or(String::new(), |e| format!(": {}", e.message));
+                let risk = if why.is_empty() { "" } else { "; a task that is taken there may be handed out here" };
+                Some(format!(
+                    "the plan of {branches} is not all in this partial clone and does not count here{why}{risk}; \
+                     git diff --stat HEAD {first} -- {store} fetches it"
+                ))
+            }
+            _ if unreadable > 0 => {
+                let objects = if unreadable == 1 { "1 object" } else { &format!("{unreadable} objects") };
+                Some(format!("{objects} of other branches could not be read, so those do not count here"))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Branches {
+    /// Keeps what was read for the next command.
+    fn drop(&mut self) {
+        if !self.news.is_empty() {
+            self.facts.keep(&self.news);
+        }
+        tracing::debug!(
+            branches = self.trees.iter().map(|(_, names)| names.len()).sum::<usize>(),
+            commits = self.reading.commits,
+            trees = self.reading.trees,
+            logs = self.reading.logs,
+            unreadable = self.reading.unreadable,
+            opened = self.reading.objects.get().is_some(),
+            "looked at other branches"
+        );
+    }
+}
+
+/// What each tree on the way to the tasks leads to; the depth tells a folder of the same content in another place apart.
+type Steps = HashMap<(Oid, usize), Option<Oid>>;
+
+/// What was found out about commits while the branches were listed.
+#[derive(Default)]
+struct Commits {
+    folder: String,
+    tips: HashMap<Name, Option<(i64, Option<Name>)>>,
+    steps: Steps,
+}
+
+/// What the events of a log tell of its task.
+pub(crate) fn state_of(id: Id, entries: &[Entry]) -> State {
+    let task = fold::fold(id, entries).0;
+    let mut seen = HashSet::new();
+    State {
+        status: task.status,
+        since: task.stamps.get("status").map(|stamp| stamp.id),
+        owner: task.owner,
+        lamport: task.lamport,
+        updated_at: task.updated_at,
+        heads: task.heads,
+        events: entries.iter().map(|e| e.event.id).filter(|id| seen.insert(*id)).collect(),
+    }
+}
+
+/// The name of a branch as people write it.
+fn short(name: &str) -> String {
+    let seen = name.strip_prefix("refs/agentpm/remotes/").and_then(|rest| rest.split_once("/heads/"));
+    let plain = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/remotes/"));
+    seen.map_or_else(|| plain.unwrap_or(name).to_owned(), |(remote, branch)| format!("{remote}/{branch}"))
+}
+
+/// Where facts about other branches are kept for all worktrees; `None` where they could not be written.
+pub(crate) fn facts_path(ws: &Workspace) -> Option<PathBuf> {
+    let folder = match ws.runtime_is_shared() {
+        true => ws.runtime_path.clone(),
+        false => ws.index_path()?.parent()?.to_owned(),
+    };
+    let name = match ws.store.name.as_str() {
+        crate::store::layout::STORE => "branches.db".to_owned(),
+        other => format!("branches-{}.db", &crate::runtime::records::digest(other)[..8]),
+    };
+    let writable = Dir::open(&folder).is_ok_and(|dir| dir.is_writable());
+    (writable || (ws.runtime_is_shared() && files::make_dirs(&folder).is_ok())).then(|| folder.join(name))
+}

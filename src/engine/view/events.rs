@@ -1,0 +1,66 @@
+//! Finding an event by its id, in whatever log it stands.
+//!
+//! No index knows events: naming one is rare, and a list of all of them would cost every reader.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+
+use super::read::{self, one_of, tasks_of};
+use crate::engine::context::Workspace;
+use crate::env::parallel;
+use crate::error::{Error, Result};
+use crate::model::event::Entity;
+use crate::model::id::{Id, is_part, quoted};
+use crate::model::words::Ref;
+use crate::store::entity::{is_odd, load_task};
+use crate::store::layout::{LOG, task_dir};
+use crate::store::log::MAX_LOG;
+
+/// The task in whose log an event stands, and the event that a whole id, a unique prefix or the end of an id means.
+///
+/// Errors: `ERR_NOT_FOUND`, or `ERR_AMBIGUOUS_ID` with the candidates.
+pub fn find_event(ws: &Workspace, reference: &Ref) -> Result<(Id, Id)> {
+    let unknown = || {
+        Error::not_found(format!("no event of a task is called {}", quoted(&reference.0)))
+            .hint("agentpm log --json shows the ids of events; a part of an id needs at least 4 characters")
+    };
+    let text = reference.0.to_ascii_uppercase();
+    if !is_part(&text) {
+        return Err(unknown());
+    }
+    let pending = tasks_of(read::pending(ws)?);
+    let mut tasks = ws.store.task_folders()?.0;
+    tasks.extend(pending.keys().copied());
+    tasks.sort();
+    tasks.dedup();
+    let mut found: BTreeMap<Id, Id> = BTreeMap::new();
+    let mention = parallel::map(&tasks, |task| log_mentions(ws, *task, &text))?;
+    for (task, mentions) in tasks.into_iter().zip(mention) {
+        let more = pending.get(&task).map_or(&[][..], Vec::as_slice);
+        if !(mentions || more.iter().any(|e| e.line.contains(&text))) {
+            continue;
+        }
+        let events = load_task(&ws.store, task, more)?.log.entries;
+        let own = events.iter().map(|e| &e.event).filter(|e| e.entity == Entity::Task(task)).map(|e| e.id);
+        found.extend(own.filter(|id| fits(*id, &text)).map(|id| (id, task)));
+    }
+    let id = one_of(found.keys().copied().collect(), reference)?.ok_or_else(unknown)?;
+    Ok((found[&id], id))
+}
+
+/// Whether the bytes of a log hold a text anywhere: much cheaper than reading its events.
+fn log_mentions(ws: &Workspace, task: Id, text: &str) -> Result<bool> {
+    let path = task_dir(task).join(LOG);
+    match ws.store.dir.read(&path, MAX_LOG) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).contains(text)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        // Too large or no regular file: reading its events says so, or reads as much as may be read.
+        Err(e) if e.kind() == ErrorKind::FileTooLarge || is_odd(&e) => Ok(true),
+        Err(e) => Err(Error::io("read", &ws.store.path().join(&path), &e)),
+    }
+}
+
+fn fits(id: Id, part: &str) -> bool {
+    let text = id.to_string();
+    text.starts_with(part) || text.ends_with(part)
+}

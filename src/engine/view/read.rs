@@ -1,0 +1,579 @@
+//! The read path: references, snapshots and lists.
+//!
+//! Takes no lock. What is acknowledged but not in the logs yet, because its writer is still at it or died, is read from the
+//! journal, so that a reader sees a command whole or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::{Value, json};
+
+use super::elsewhere::Elsewhere;
+use super::seen::mark_text;
+use super::{pending, sparse};
+use crate::engine::context::Workspace;
+use crate::env::files::{Dir, Kind};
+use crate::error::{Code, Error, Result};
+use crate::model::agent::{Agent, Lease, LeaseRecord, Session};
+use crate::model::event::{Entity, Entry};
+use crate::model::finding::Rule;
+use crate::model::id::{HANDLE_MIN, Id, is_part, quoted, shard_of};
+use crate::model::relationship::RelationType;
+use crate::model::task::{Brief, Status, Task};
+use crate::model::words::Ref;
+use crate::reports::extent::Extent;
+use crate::reports::ready::Plan;
+use crate::reports::view::{self, Around};
+use crate::rules::graph::{void_edges, void_pairs};
+use crate::rules::lease::{self, Granted};
+use crate::rules::readiness::{self, Asker, Facts, Reason};
+use crate::runtime::{journal, records};
+use crate::store::database;
+use crate::store::entity::{self, LoadedTask, is_odd, load_agent};
+use crate::store::index::{Index, Pending};
+use crate::store::layout::{AGENTS, TASKS, task_dir};
+
+/// Most tasks that are read again by each change rather than written into the read model once.
+const MOST_LAID: usize = 24;
+
+/// Most bytes of journal that are read rather than looking at every file.
+const MOST_BEHIND: u64 = 1 << 20;
+
+/// What may have changed the plan's logs: git, and commands on this machine.
+struct Happened {
+    /// The mark of git's index.
+    git: String,
+    /// Which journal it is.
+    journal: u64,
+    /// Up to where its events are in their logs.
+    offset: u64,
+}
+
+impl Happened {
+    /// Where in the journal stands what happened since; `None` where all must be looked at.
+    fn since(&self, then: &Happened) -> Option<u64> {
+        let same = self.git == then.git && self.journal == then.journal;
+        let behind = self.offset.checked_sub(then.offset)?;
+        (same && behind <= MOST_BEHIND).then_some(then.offset)
+    }
+}
+
+impl fmt::Display for Happened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.journal, self.offset, self.git)
+    }
+}
+
+impl FromStr for Happened {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut words = text.splitn(3, ' ');
+        let mut number = || words.next().unwrap_or_default().parse();
+        let (journal, offset) = (number()?, number()?);
+        Ok(Happened { journal, offset, git: words.next().unwrap_or_default().to_owned() })
+    }
+}
+
+/// The time now in nanoseconds since 1970, for the index's care with fresh files. Not the fixed clock of tests: files
+/// carry the system's time.
+pub(crate) fn tick() -> i64 {
+    crate::env::system_nanos()
+}
+
+/// Events acknowledged for this store that may not be in its logs yet.
+///
+/// Errors: `ERR_IO` where the journal cannot be read.
+pub(crate) fn pending(ws: &Workspace) -> Result<BTreeMap<Entity, Vec<Entry>>> {
+    let mut pending: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
+    for record in pending::pending_records(ws)? {
+        for entry in record.entries.into_iter().filter(|e| !e.event.payload.journal_only()) {
+            pending.entry(entry.event.entity.clone()).or_default().push(entry);
+        }
+    }
+    Ok(pending)
+}
+
+/// The read model, brought up to the files and the journal.
+///
+/// Errors: `ERR_IO` where the store cannot be read.
+pub fn index(ws: &Workspace) -> Result<Index> {
+    sparse::warn_of_left_out(ws);
+    match index_as_it_is(ws) {
+        Err(e) if database::is_damaged(&e) => {
+            discard_index(ws, &e);
+            index_as_it_is(ws)
+        }
+        other => other,
+    }
+}
+
+fn index_as_it_is(ws: &Workspace) -> Result<Index> {
+    let mut index = Index::open(ws.index_path().as_deref(), ws.env.boot())?;
+    let now = happened(ws);
+    let pending = tasks_of(pending(ws)?);
+    if index.refresh(&ws.store, &pending, tick())?
+        && let Some(now) = now
+    {
+        index.note_kept_up(&now.to_string());
+    }
+    Ok(index)
+}
+
+/// The read model for whoever changes the plan: brought up to what commands on this machine did, and where git did
+/// anything, to the files. So a change costs the same in a plan of any size. What somebody did to a log by hand since the
+/// last question is not seen; by it a change can miss a blocked task or a child, which lint then names.
+///
+/// Errors: as [`index`].
+pub(crate) fn index_to_change(ws: &Workspace) -> Result<Index> {
+    let (Some(runtime), Some(now)) = (ws.runtime(), happened(ws)) else { return index(ws) };
+    let mut index = Index::open(ws.index_path().as_deref(), ws.env.boot())?;
+    let since = index.kept_up()?.and_then(|words| words.parse::<Happened>().ok()).and_then(|then| now.since(&then));
+    let touched = since.map(|offset| touched_since(ws, runtime, offset)).transpose()?.flatten();
+    match touched {
+        Some(ids) => {
+            let pending = tasks_of(pending(ws)?);
+            let known = pending.keys().copied().filter(|id| !ids.contains(id));
+            let ids: Vec<Id> = ids.iter().copied().chain(known).collect();
+            // Writing the index costs about as much as all else that a change does.
+            if ids.len() <= MOST_LAID {
+                index.lay_over(&ws.store, &ids, &pending, tick())?;
+            } else {
+                index.refresh_some(&ws.store, &ids, &pending, tick())?;
+                index.note_kept_up(&now.to_string());
+            }
+            Ok(index)
+        }
+        None => {
+            index.refresh(&ws.store, &tasks_of(pending(ws)?), tick())?;
+            index.note_kept_up(&now.to_string());
+            Ok(index)
+        }
+    }
+}
+
+/// Says that logs were written of which neither the journal nor git knows: the next change looks at every file.
+pub(crate) fn logs_were_written(ws: &Workspace) {
+    if let Ok(index) = Index::open(ws.index_path().as_deref(), ws.env.boot()) {
+        index.note_kept_up("");
+    }
+}
+
+fn happened(ws: &Workspace) -> Option<Happened> {
+    let runtime = ws.runtime()?;
+    let offset = journal::projected(runtime, ws.env.boot())?;
+    let git = ws.repo.as_ref().map(mark_text).unwrap_or_default();
+    Some(Happened { git, journal: journal::inode(runtime), offset })
+}
+
+/// Throws the read model away, so that the next look makes it anew.
+pub(crate) fn discard_index(ws: &Workspace, why: &Error) {
+    tracing::debug!(error = %why, "the index is damaged and made anew");
+    if let Some(path) = ws.index_path() {
+        database::discard(&path);
+    }
+}
+
+/// A task with its log and findings.
+///
+/// Errors: `ERR_NOT_FOUND` where there is none.
+pub fn load_task(ws: &Workspace, id: Id) -> Result<LoadedTask> {
+    let pending = pending(ws)?.remove(&Entity::Task(id)).unwrap_or_default();
+    let loaded = entity::load_task(&ws.store, id, &pending)?;
+    if let Some(odd) = loaded.findings.iter().find(|f| f.rule == Rule::OddFile) {
+        let path = odd.path.clone().unwrap_or_default();
+        return Err(Error::new(Code::Corrupt, format!("{path}: {}", odd.message))
+            .with(json!({ "task": id, "path": path }))
+            .hint("agentpm follows no links in a store; look at what is there"));
+    }
+    if loaded.task.version == 0 && loaded.log.foreign.is_empty() {
+        return Err(
+            Error::not_found(format!("there is no task {id}")).hint("agentpm task list --all shows what there is")
+        );
+    }
+    Ok(loaded)
+}
+
+/// The id that a whole id, a unique prefix or a handle of a task means.
+///
+/// Errors: `ERR_NOT_FOUND`, or `ERR_AMBIGUOUS_ID` with the candidates.
+pub fn resolve(ws: &Workspace, reference: &Ref) -> Result<Id> {
+    let unknown = || {
+        Error::not_found(format!("no task is called {}", quoted(&reference.0)))
+            .hint("agentpm task list --all shows ids and handles; a part of an id needs at least 4 characters")
+    };
+    let text = reference.0.to_ascii_uppercase();
+    if !is_part(&text) {
+        return Err(unknown());
+    }
+    let mut found: BTreeSet<Id> = if text.len() == 26 {
+        text.parse().ok().filter(|id| is_there(ws, *id)).into_iter().collect()
+    } else {
+        let mut found = in_shard(ws, &shard_of(&text))?;
+        found.retain(|id| id.to_string().ends_with(&text));
+        // Ids begin with their time, so until the year 3084 only what begins with 0 can be a prefix.
+        if text.starts_with('0') || found.is_empty() {
+            let (all, _) = ws.store.task_folders()?;
+            found.extend(all.into_iter().filter(|id| id.to_string().starts_with(&text)));
+        }
+        found
+    };
+    if found.is_empty() {
+        let fits = |id: &Id| id.to_string().starts_with(&text) || id.to_string().ends_with(&text);
+        found = tasks_of(pending(ws)?).into_keys().filter(fits).collect();
+    }
+    one_of(found, reference)?.ok_or_else(unknown)
+}
+
+fn is_there(ws: &Workspace, id: Id) -> bool {
+    matches!(ws.store.dir.kind(task_dir(id)), Ok(Some(Kind::Dir)))
+}
+
+/// The tasks in a shard.
+fn in_shard(ws: &Workspace, shard: &str) -> Result<BTreeSet<Id>> {
+    let path = std::path::Path::new(TASKS).join(shard);
+    let dir = match ws.store.dir.dir(&path) {
+        Ok(dir) => dir,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(e) => return Err(Error::io("open", &ws.store.path().join(&path), &e)),
+    };
+    let names = dir.list().map_err(|e| Error::io("list", dir.path(), &e))?;
+    Ok(names.iter().filter_map(|(name, _)| name.parse().ok()).collect())
+}
+
+/// The shortest handle of at least six characters that means only this task.
+///
+/// Errors: `ERR_IO` where the shard cannot be read.
+pub fn handle(ws: &Workspace, id: Id) -> Result<String> {
+    Ok(shortest_handle(id, in_shard(ws, &id.shard())?.iter()))
+}
+
+/// What is known of an agent.
+///
+/// Errors: `ERR_IO` where its log cannot be read.
+pub fn agent_record(ws: &Workspace, name: &str) -> Result<Agent> {
+    Ok(load_agent(&ws.store, name)?.0)
+}
+
+/// All registered agents, by name.
+///
+/// Errors: `ERR_IO` where the folder cannot be read.
+pub fn agents(ws: &Workspace) -> Result<Vec<Agent>> {
+    agent_names(ws)?.iter().map(|name| agent_record(ws, name)).collect()
+}
+
+/// The names of the agents that have a folder, sorted.
+///
+/// Errors: `ERR_IO` where it cannot be read.
+pub(crate) fn agent_names(ws: &Workspace) -> Result<Vec<String>> {
+    let dir = match ws.store.dir.dir(AGENTS) {
+        Ok(dir) => dir,
+        // What is no folder is lint's to name; nobody is registered in it.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound || is_odd(&e) => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("open", &ws.store.path().join(AGENTS), &e)),
+    };
+    let names = dir.list().map_err(|e| Error::io("list", dir.path(), &e))?.into_iter();
+    let named = names.filter(|(name, kind)| *kind == Kind::Dir && crate::model::id::check_agent_name(name).is_ok());
+    Ok(named.map(|(name, _)| name).collect())
+}
+
+/// What is known of a session.
+///
+/// Errors: `ERR_CORRUPT` or `ERR_IO` where its record cannot be read.
+pub fn session_record(ws: &Workspace, id: Id) -> Result<Option<Session>> {
+    Ok(ws.runtime().map(|runtime| records::session(runtime, id)).transpose()?.flatten())
+}
+
+/// What is known of a task's leases: as the journal has it, and as its log tells of other clones.
+///
+/// Errors: `ERR_CORRUPT` or `ERR_IO` where the record cannot be read.
+pub fn lease_record(ws: &Workspace, task: Id, index: &Index) -> Result<LeaseRecord> {
+    lease_record_with(ws, task, index.granted(task)?)
+}
+
+/// As [`lease_record`], for a task whose log was read.
+///
+/// Errors: as [`lease_record`].
+pub fn lease_record_by_log(ws: &Workspace, loaded: &LoadedTask) -> Result<LeaseRecord> {
+    lease_record_with(ws, loaded.task.id, lease::granted_by_log(&loaded.task, loaded.log.entries.iter()))
+}
+
+/// As [`lease_record`], as the journal alone has it.
+///
+/// Errors: as [`lease_record`].
+pub fn recorded_lease(ws: &Workspace, task: Id) -> Result<LeaseRecord> {
+    lease_record_with(ws, task, None)
+}
+
+fn lease_record_with(ws: &Workspace, task: Id, granted: Option<Granted>) -> Result<LeaseRecord> {
+    let mut record = ws.runtime().map(|runtime| records::lease(runtime, task)).transpose()?.unwrap_or_default();
+    if let Some(granted) = granted {
+        lease::heed_granted(&mut record, granted, ws.env.now());
+    }
+    lease::heed_remote(&mut record);
+    Ok(record)
+}
+
+/// All live leases, by task.
+///
+/// Errors: `ERR_CORRUPT` or `ERR_IO` where a record cannot be read.
+pub fn live_leases(ws: &Workspace, index: &Index) -> Result<BTreeMap<Id, Lease>> {
+    let now = ws.env.now();
+    let mut leases = leases(ws, index, |_| true)?;
+    leases.retain(|_, lease| lease.is_live(now));
+    Ok(leases)
+}
+
+/// The leases of some tasks, live or run out.
+fn leases(ws: &Workspace, index: &Index, among: impl Fn(Id) -> bool) -> Result<BTreeMap<Id, Lease>> {
+    let recorded = ws.runtime().map(records::leased_tasks).transpose()?.unwrap_or_default();
+    let mut granted = index.all_granted()?;
+    let tasks: BTreeSet<Id> = recorded.into_iter().chain(granted.keys().copied()).collect();
+    let mut leases = BTreeMap::new();
+    for task in tasks.into_iter().filter(|task| among(*task)) {
+        let record = lease_record_with(ws, task, granted.remove(&task))?;
+        leases.extend(record.lease.map(|lease| (task, lease)));
+    }
+    Ok(leases)
+}
+
+/// The unfinished part of the plan.
+///
+/// Errors: `ERR_IO` where it cannot be read.
+pub fn plan(ws: &Workspace, index: &Index) -> Result<Plan> {
+    let briefs = index.briefs()?;
+    let known: BTreeSet<Id> = briefs.iter().map(|brief| brief.id).collect();
+    let leases = leases(ws, index, |task| known.contains(&task))?;
+    Ok(Plan::new(briefs, &index.open_edges()?, leases))
+}
+
+/// As [`plan`], with the leases only of what could be handed out: enough for choosing, not for explaining.
+///
+/// Errors: `ERR_IO` where it cannot be read.
+pub(crate) fn plan_to_claim(ws: &Workspace, index: &Index) -> Result<Plan> {
+    let briefs = index.briefs()?;
+    let waits = |brief: &&Brief| matches!(brief.status, Status::Open | Status::Blocked);
+    let known: BTreeSet<Id> = briefs.iter().filter(waits).map(|brief| brief.id).collect();
+    let mut leases = leases(ws, index, |task| known.contains(&task))?;
+    // What was seen of other clones may have changed since: that is looked at when one of these is chosen.
+    leases.retain(|_, lease| !lease.elsewhere);
+    Ok(Plan::new(briefs, &index.open_edges()?, leases))
+}
+
+/// Who asks, with role and rights.
+///
+/// Errors: `ERR_IO` where the agent's log cannot be read.
+pub fn asker_with_rights(ws: &Workspace) -> Result<Asker> {
+    let me = ws.author().ok();
+    let role = match (&me, &ws.rights.0) {
+        (Some(me), Some(_)) => agent_record(ws, &me.agent)?.role,
+        _ => None,
+    };
+    Ok(Asker { me, role, rights: ws.rights.clone() })
+}
+
+/// A task as JSON, its long lists and texts bounded.
+///
+/// Errors: `ERR_IO` where what is around it cannot be read.
+pub(crate) fn show_task_beside(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut Elsewhere) -> Result<Value> {
+    show_task_to(ws, task, index, elsewhere, Extent::Bounded)
+}
+
+/// As [`show_task_beside`], whole or bounded.
+///
+/// Errors: as [`show_task_beside`].
+pub(crate) fn show_task_to(
+    ws: &Workspace,
+    task: &Task,
+    index: &Index,
+    elsewhere: &mut Elsewhere,
+    extent: Extent,
+) -> Result<Value> {
+    let around = around(ws, task, index, elsewhere)?;
+    Ok(view::task(task, &around, extent))
+}
+
+/// A task that was made just now, as JSON: nothing points at it yet, so the index need not be asked.
+///
+/// Errors: as [`show_task_beside`].
+pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Id>) -> Result<Value> {
+    let weights = &ws.settings.score;
+    let score = crate::reports::ready::score(task.fields.priority, task.created_at, 0, weights, ws.env.now());
+    let mut around = Around { handle: handle(ws, task.id)?, blocked_by, score: Some(score.score), ..Around::default() };
+    // Nobody else can know it yet.
+    around.ready = reasons(ws, task, &around, None)?.is_empty();
+    Ok(view::task(task, &around, Extent::Bounded))
+}
+
+/// What a single task's view needs from outside its log.
+fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut Elsewhere) -> Result<Around> {
+    let mut blocked_by = Vec::new();
+    for blocker in task.blockers() {
+        if !index.status(blocker)?.is_some_and(Status::is_finished) {
+            blocked_by.push(blocker);
+        }
+    }
+    let mut children = index.children(task.id)?;
+    let on_circle = (!blocked_by.is_empty() && comes_back(task.id, |id| index.dependents(id))?)
+        || (!children.is_empty() && comes_back(task.id, |id| index.children(id))?);
+    if on_circle {
+        let edges = index.open_edges()?;
+        let void = void_pairs(&edges, &void_edges(&edges));
+        blocked_by.retain(|blocker| !void.contains(&(RelationType::Blocks, *blocker, task.id)));
+        children.retain(|child| !void.contains(&(RelationType::ParentOf, task.id, *child)));
+    }
+    let mut children_done = 0;
+    for child in &children {
+        children_done += u64::from(index.status(*child)?.is_some_and(Status::is_finished));
+    }
+    let now = ws.env.now();
+    let lease = lease_record(ws, task.id, index)?.lease;
+    let mut around = Around {
+        handle: handle(ws, task.id)?,
+        blocked_by,
+        children: children.len() as u64,
+        children_done,
+        lease: lease.clone().filter(|lease| lease.is_live(now)),
+        ..Around::default()
+    };
+    let waiting = if task.status.is_finished() { Vec::new() } else { index.dependents(task.id)? };
+    for waiting in waiting {
+        around.blocking += usize::from(!index.status(waiting)?.is_some_and(Status::is_finished));
+    }
+    if !task.status.is_finished() {
+        let depth = depth(task.id, index)?;
+        let score = crate::reports::ready::score(task.fields.priority, task.created_at, depth, &ws.settings.score, now);
+        around.score = Some(score.score);
+        around.ready = reasons(ws, task, &around, lease.as_ref())?.is_empty() && elsewhere.taken(task.id)?.is_none();
+    }
+    Ok(around)
+}
+
+/// The terms of a task's score; without an index, those it has on its own.
+///
+/// Errors: `ERR_IO` where the index cannot be read.
+pub(crate) fn score_terms(ws: &Workspace, task: &Task, index: Option<&Index>) -> Result<Value> {
+    let depth = index.map_or(Ok(0), |index| depth(task.id, index))?;
+    let weights = &ws.settings.score;
+    Ok(json!(crate::reports::ready::score(task.fields.priority, task.created_at, depth, weights, ws.env.now())))
+}
+
+/// Why the asker cannot take a task, as far as this work tree and the leases tell.
+///
+/// Errors: as [`show_task`].
+pub(crate) fn why_not_ready(
+    ws: &Workspace,
+    task: &Task,
+    index: &Index,
+    elsewhere: &mut Elsewhere,
+) -> Result<Vec<Reason>> {
+    let around = around(ws, task, index, elsewhere)?;
+    reasons(ws, task, &around, around.lease.as_ref())
+}
+
+fn reasons(ws: &Workspace, task: &Task, around: &Around, lease: Option<&Lease>) -> Result<Vec<Reason>> {
+    let asker = asker_with_rights(ws)?;
+    let facts = Facts { blockers: &around.blocked_by, children: around.children - around.children_done, lease };
+    Ok(readiness::reasons(&task.brief(), facts, &asker, ws.env.now()))
+}
+
+/// Whether a chain of edges that begins at a task leads back to it.
+fn comes_back(id: Id, next: impl Fn(Id) -> Result<Vec<Id>>) -> Result<bool> {
+    let (mut open, mut seen) = (next(id)?, BTreeSet::new());
+    while let Some(task) = open.pop() {
+        if task == id {
+            return Ok(true);
+        }
+        if seen.insert(task) {
+            open.extend(next(task)?);
+        }
+    }
+    Ok(false)
+}
+
+/// The longest chain of unfinished tasks that wait for a task.
+fn depth(id: Id, index: &Index) -> Result<u64> {
+    let (mut level, mut depth, mut seen) = (vec![id], 0, BTreeSet::from([id]));
+    loop {
+        let mut next = Vec::new();
+        for task in &level {
+            for waiting in index.dependents(*task)? {
+                if !index.status(waiting)?.is_some_and(Status::is_finished) && seen.insert(waiting) {
+                    next.push(waiting);
+                }
+            }
+        }
+        if next.is_empty() {
+            return Ok(depth);
+        }
+        depth += 1;
+        level = next;
+    }
+}
+
+/// How an asker stands to what a lease record says, for messages.
+pub fn standing(ws: &Workspace, record: &LeaseRecord) -> Option<lease::Standing> {
+    let author = ws.author().ok()?;
+    Some(lease::standing(record, &author, ws.env.now()))
+}
+
+/// The one candidate; `None` for none. Several are `ERR_AMBIGUOUS_ID`.
+pub(crate) fn one_of(found: BTreeSet<Id>, reference: &Ref) -> Result<Option<Id>> {
+    if found.len() > 1 {
+        return Err(Error::new(Code::AmbiguousId, format!("{} fits {} ids", quoted(&reference.0), found.len()))
+            .with(json!({ "candidates": found.iter().take(20).collect::<Vec<_>>(), "total": found.len() }))
+            .hint("give more characters of the one you mean"));
+    }
+    Ok(found.first().copied())
+}
+
+/// The shortest end of `id`, of at least six characters, that no other of `all` shares.
+pub fn shortest_handle<'a>(id: Id, all: impl Iterator<Item = &'a Id>) -> String {
+    let text = id.to_string();
+    let shared =
+        |other: &Id| other.to_string().bytes().rev().zip(text.bytes().rev()).take_while(|(a, b)| a == b).count();
+    let longest = all.filter(|other| **other != id).map(shared).max().unwrap_or(0);
+    id.handle((longest + 1).max(HANDLE_MIN))
+}
+
+/// The shortest handles of all of these ids, as [`shortest_handle`] gives them.
+pub(crate) fn handles(ids: &[Id]) -> BTreeMap<Id, String> {
+    // Put in order from their ends, those that share the longest end stand side by side.
+    let mut ends: Vec<(Vec<u8>, Id)> = ids.iter().map(|id| (id.to_string().bytes().rev().collect(), *id)).collect();
+    ends.sort_unstable();
+    let shared = |a: usize, b: usize| ends[a].0.iter().zip(&ends[b].0).take_while(|(a, b)| a == b).count();
+    let handle = |n: usize| {
+        let before = if n > 0 { shared(n, n - 1) } else { 0 };
+        let after = if n + 1 < ends.len() { shared(n, n + 1) } else { 0 };
+        (ends[n].1, ends[n].1.handle((before.max(after) + 1).max(HANDLE_MIN)))
+    };
+    (0..ends.len()).map(handle).collect()
+}
+
+/// The pending events of tasks alone.
+pub(crate) fn tasks_of(pending: BTreeMap<Entity, Vec<Entry>>) -> Pending {
+    pending
+        .into_iter()
+        .filter_map(|(entity, entries)| match entity {
+            Entity::Task(id) => Some((id, entries)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The tasks that other writers of this store changed since the journal was so long; `None` where it was begun anew since.
+pub(crate) fn touched_since(ws: &Workspace, runtime: &Dir, end: u64) -> Result<Option<Vec<Id>>> {
+    if journal::length(runtime) < end {
+        return Ok(None);
+    }
+    let (records, _) = journal::look(runtime, end)?;
+    let mut ids = BTreeSet::new();
+    for record in records.iter().filter(|record| Some(&record.commit.store) == ws.store_key()) {
+        ids.extend(record.entries.iter().filter_map(|e| match e.event.entity {
+            Entity::Task(id) => Some(id),
+            _ => None,
+        }));
+    }
+    Ok(Some(ids.into_iter().collect()))
+}

@@ -1,0 +1,205 @@
+//! Events that this clone knows, wherever it keeps them: journals, branches, tags, the stash.
+//!
+//! Promises: an event is given with the bytes it was acknowledged or committed with; git is read in process.
+//! Refuses to know: whether an event should be brought back.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::engine::context::Workspace;
+use crate::error::Result;
+use crate::git::{Item, Mode, Objects, Oid};
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::runtime::journals::Journals;
+use crate::store::layout::{AGENTS, LOG, TASKS};
+use crate::store::log::Log;
+
+/// The events with these ids, as far as this clone knows them: from the journals, then from the logs that branches,
+/// tags and the stash hold. In their order; what nobody knows is left out.
+///
+/// Errors: `ERR_IO` where a journal cannot be read.
+pub fn known_events(ws: &Workspace, wanted: &BTreeSet<Id>) -> Result<Vec<Entry>> {
+    known_events_by(ws, wanted, Kept::open)
+}
+
+/// As [`known_events`], without asking the remote of a partial clone: for those who hold the lock.
+///
+/// Errors: as [`known_events`].
+pub fn events_known_here(ws: &Workspace, wanted: &BTreeSet<Id>) -> Result<Vec<Entry>> {
+    known_events_by(ws, wanted, Kept::open_local)
+}
+
+fn known_events_by(
+    ws: &Workspace,
+    wanted: &BTreeSet<Id>,
+    open: impl Fn(&Workspace) -> Result<Option<Kept>>,
+) -> Result<Vec<Entry>> {
+    let mut found: BTreeMap<Id, Entry> = BTreeMap::new();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    if let Some(runtime) = ws.runtime() {
+        let keep = |entry: Entry, _| wanted.contains(&entry.event.id).then_some(entry);
+        Journals::open(runtime)?.each(keep, |entries, _| {
+            for entry in entries {
+                found.entry(entry.event.id).or_insert(entry);
+            }
+        })?;
+    }
+    if found.len() < wanted.len() {
+        match open(ws) {
+            Ok(Some(kept)) => kept.find(wanted, &mut found),
+            Ok(None) => {}
+            Err(e) => tracing::debug!(error = %e, "branches were not searched"),
+        }
+    }
+    let mut entries: Vec<Entry> = found.into_values().collect();
+    entries.sort_by_key(|e| e.event.stamp());
+    Ok(entries)
+}
+
+/// What references of git keep of a store: every branch, remote-tracking branch, tag, the stash, and what is checked out.
+pub(crate) struct Kept {
+    objects: Objects,
+    /// The different trees of the store's folder.
+    trees: BTreeSet<Oid>,
+    /// The folders within the folders that were listed, by the path of these below the store.
+    below: RefCell<BTreeMap<String, BTreeMap<String, BTreeSet<Oid>>>>,
+}
+
+impl Kept {
+    /// Looks up all references. `None` where there is no repository.
+    ///
+    /// Errors: `ERR_GIT` where references or objects are in a form this program does not know.
+    pub fn open(ws: &Workspace) -> Result<Option<Self>> {
+        let Some(repo) = &ws.repo else { return Ok(None) };
+        Self::looked_up(ws, repo.objects_with(&ws.env)?).map(Some)
+    }
+
+    /// As [`Kept::open`], without asking the remote of a partial clone.
+    fn open_local(ws: &Workspace) -> Result<Option<Self>> {
+        let Some(repo) = &ws.repo else { return Ok(None) };
+        Self::looked_up(ws, repo.objects()?).map(Some)
+    }
+
+    fn looked_up(ws: &Workspace, objects: Objects) -> Result<Self> {
+        let mut commits: BTreeSet<Oid> = objects.references("refs/")?.into_iter().map(|(_, id)| id).collect();
+        commits.extend(objects.head().ok().and_then(|head| head.commit));
+        for stashed in objects.stashes() {
+            commits.insert(stashed);
+            // A stash keeps git's index in its second parent and files that git did not know in its third.
+            commits.extend(objects.commit(stashed).map(|commit| commit.parents).unwrap_or_default());
+        }
+        let mut trees = BTreeSet::new();
+        let mut roots = BTreeSet::new();
+        for commit in commits {
+            // What is no commit (a tag may name a file), or is cut off in a shallow clone, keeps nothing of a store.
+            let Ok(commit) = objects.commit(commit) else { continue };
+            if roots.insert(commit.tree)
+                && let Ok(Some(Item { mode: Mode::Tree, oid })) = objects.item(commit.tree, &ws.store.name)
+            {
+                trees.insert(oid);
+            }
+        }
+        Ok(Kept { objects, trees, below: RefCell::default() })
+    }
+
+    /// The different logs of an entity.
+    pub fn logs(&self, entity: &Entity) -> Vec<Log> {
+        let folders: BTreeSet<Oid> = match entity {
+            Entity::Task(id) => {
+                let shards = self.folders(&format!("{TASKS}/{}", id.shard()));
+                shards.into_iter().filter_map(|shard| self.folder(shard, &id.to_string())).collect()
+            }
+            Entity::Agent(name) => self.folders(&format!("{AGENTS}/{name}")),
+            Entity::Session(_) => BTreeSet::new(),
+        };
+        let file = |folder: Oid| file_of(self.objects.item(folder, LOG).ok()??);
+        let blobs: BTreeSet<Oid> = folders.into_iter().filter_map(file).collect();
+        blobs.into_iter().filter_map(|blob| self.log(blob)).collect()
+    }
+
+    fn folder(&self, tree: Oid, path: &str) -> Option<Oid> {
+        let item = self.objects.item(tree, path).ok()??;
+        (item.mode == Mode::Tree).then_some(item.oid)
+    }
+
+    /// The different forms of a folder at a path below the store. Each form of the folders above it is listed once for all
+    /// questions.
+    fn folders(&self, path: &str) -> BTreeSet<Oid> {
+        let Some((above, name)) = path.rsplit_once('/') else {
+            return self.trees.iter().filter_map(|tree| self.folder(*tree, path)).collect();
+        };
+        if let Some(listed) = self.below.borrow().get(above) {
+            return listed.get(name).cloned().unwrap_or_default();
+        }
+        let mut listed: BTreeMap<String, BTreeSet<Oid>> = BTreeMap::new();
+        for tree in self.folders(above) {
+            for (name, item) in self.objects.items(tree).unwrap_or_default() {
+                if item.mode == Mode::Tree {
+                    listed.entry(name).or_default().insert(item.oid);
+                }
+            }
+        }
+        let found = listed.get(name).cloned().unwrap_or_default();
+        self.below.borrow_mut().insert(above.to_owned(), listed);
+        found
+    }
+
+    /// Looks through all logs for events that are not found yet.
+    fn find(&self, wanted: &BTreeSet<Id>, found: &mut BTreeMap<Id, Entry>) {
+        if self.objects.is_partial() {
+            let logs = self.trees.iter().filter_map(|tree| self.objects.changes(None, Some(*tree)).ok()).flatten();
+            let logs = logs.filter(|change| change.path.ends_with(LOG)).filter_map(|change| Some(change.new?.oid));
+            if let Err(e) = self.objects.fetch_missing(logs) {
+                tracing::debug!(error = %e, "not all logs of other branches are here");
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for tree in &self.trees {
+            // With the levels of folders above the logs.
+            for (folder, depth) in [(TASKS, 3), (AGENTS, 1)] {
+                let Ok(Some(Item { mode: Mode::Tree, oid })) = self.objects.item(*tree, folder) else { continue };
+                self.find_below(oid, depth, wanted, found, &mut seen);
+            }
+        }
+    }
+
+    fn find_below(
+        &self,
+        tree: Oid,
+        depth: u8,
+        wanted: &BTreeSet<Id>,
+        found: &mut BTreeMap<Id, Entry>,
+        seen: &mut BTreeSet<Oid>,
+    ) {
+        for (name, item) in self.objects.items(tree).unwrap_or_default() {
+            if found.len() >= wanted.len() {
+                return;
+            }
+            if !seen.insert(item.oid) {
+                continue;
+            }
+            match item.mode {
+                Mode::Tree if depth > 0 => self.find_below(item.oid, depth - 1, wanted, found, seen),
+                Mode::Tree => {}
+                _ if name == LOG => {
+                    let log = file_of(item).and_then(|blob| self.log(blob)).unwrap_or_default();
+                    for entry in log.entries.into_iter().filter(|e| wanted.contains(&e.event.id)) {
+                        found.entry(entry.event.id).or_insert(entry);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn log(&self, blob: Oid) -> Option<Log> {
+        Log::read(&self.objects.blob(blob).ok()?[..]).ok()
+    }
+}
+
+fn file_of(item: Item) -> Option<Oid> {
+    matches!(item.mode, Mode::File | Mode::Executable).then_some(item.oid)
+}

@@ -1,0 +1,142 @@
+//! Who names whom in a plan that lies in git: what must be read of it to judge what a change brings about among several tasks.
+//!
+//! Promises: a relationship stands in one log only, and this finds it from its other end too. Each shard of tasks is read once in
+//! the life of a clone, on all cores, for by the name of its tree it never changes. A relationship that was removed counts here:
+//! what is found is read, and what it says then is up to the reader.
+//! Refuses to know: what follows from relationships (`lint::across`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use super::branches;
+use super::history::{self, Past};
+use crate::engine::context::Workspace;
+use crate::env::parallel;
+use crate::env::progress::Progress;
+use crate::error::Result;
+use crate::git::{Mode, Objects, Oid};
+use crate::model::event::Stamp;
+use crate::model::id::Id;
+use crate::model::payload::Payload;
+use crate::model::relationship::RelationType;
+use crate::rules::graph::{Edge, on_circles};
+use crate::store::facts::{Facts, News};
+use crate::store::layout::LOG;
+use crate::store::log::{Log, may_relate};
+
+/// The relationships of a plan, by both ends.
+#[derive(Debug, Default)]
+pub(crate) struct Related {
+    edges: Vec<Edge>,
+    naming: BTreeMap<Id, Vec<Id>>,
+}
+
+impl Related {
+    /// Adds relationships.
+    pub fn add(&mut self, edges: impl IntoIterator<Item = Edge>) {
+        for edge in edges {
+            for (one, other) in [(edge.from, edge.to), (edge.to, edge.from)] {
+                self.naming.entry(one).or_default().push(other);
+            }
+            self.edges.push(edge);
+        }
+    }
+
+    /// The tasks that stand in a relationship with one of these, whichever of the two says so, and those.
+    pub fn around(&self, tasks: &BTreeSet<Id>) -> BTreeSet<Id> {
+        let others = tasks.iter().flat_map(|id| self.naming.get(id)).flatten();
+        tasks.iter().chain(others).copied().collect()
+    }
+
+    /// The tasks between which blocking and belonging run in a circle, or once did.
+    pub fn on_circles(&self) -> BTreeSet<Id> {
+        let counts = |edge: &&Edge| matches!(edge.kind, RelationType::Blocks | RelationType::ParentOf);
+        let edges: Vec<Edge> = self.edges.iter().filter(counts).copied().collect();
+        on_circles(&edges).iter().flat_map(|edge| [edge.from, edge.to]).collect()
+    }
+}
+
+/// The relationships of the tasks that are the same in two commits; `but` are the others.
+///
+/// Errors: `ERR_GIT` where a commit cannot be read.
+pub(crate) fn related(ws: &Workspace, before: &Past, after: &Past, but: &BTreeSet<Id>) -> Result<Related> {
+    let (mut related, mut unknown) = (Related::default(), Vec::new());
+    let facts = Facts::open(branches::facts_path(ws).as_deref(), ws.env.boot())?;
+    let (mut old, new) = (before.shards()?, after.shards()?);
+    for (name, shard) in new {
+        // What is the same on both sides stands in both; the earlier one is more often asked for.
+        let forms = [old.remove(&name).unwrap_or(shard), shard];
+        match forms.iter().find_map(|form| facts.related(&form.to_string())) {
+            Some(text) => related.take_in(&text, but),
+            None => unknown.push(forms[0]),
+        }
+    }
+    let (texts, logs) = if unknown.is_empty() { Default::default() } else { relationships_in(ws, &unknown)? };
+    texts.iter().for_each(|text| related.take_in(text, but));
+    tracing::debug!(shards = unknown.len(), logs, "looked at who names whom");
+    if !unknown.is_empty() {
+        let named = unknown.iter().map(Oid::to_string).zip(texts).collect();
+        facts.keep(&News { related: named, ..News::default() });
+    }
+    Ok(related)
+}
+
+/// The relationships in each of these shards, and how many logs were read for them.
+fn relationships_in(ws: &Workspace, shards: &[Oid]) -> Result<(Vec<String>, usize)> {
+    let repo = history::repo_around(ws)?;
+    let (objects, mut folders) = (repo.objects_for_many()?, Vec::new());
+    for (place, shard) in shards.iter().enumerate() {
+        let tasks = objects.items(*shard)?.into_iter().filter(|(_, item)| item.mode == Mode::Tree);
+        folders.extend(tasks.filter_map(|(name, item)| Some((place, name.parse().ok()?, item.oid))));
+    }
+    if objects.is_partial() {
+        let log = |folder: &Oid| objects.item(*folder, LOG).ok()?.map(|item| item.oid);
+        history::objects(ws)?.fetch_missing(folders.iter().filter_map(|(_, _, folder)| log(folder)))?;
+    }
+    let progress = Progress::of("reading the plan", folders.len());
+    let read = parallel::map_with(
+        &folders,
+        || repo.objects_for_many(),
+        |objects, (_, id, folder)| {
+            progress.step();
+            relationships(objects, *id, *folder)
+        },
+    )?;
+    let mut texts = vec![String::new(); shards.len()];
+    for ((place, ..), text) in folders.iter().zip(read) {
+        texts[*place] += &text;
+    }
+    Ok((texts, folders.len()))
+}
+
+impl Related {
+    fn take_in(&mut self, text: &str, but: &BTreeSet<Id>) {
+        self.add(text.lines().filter_map(edge_in).filter(|edge| !but.contains(&edge.kind.home(edge.from, edge.to))));
+    }
+}
+
+/// The relationships that the log of a task ever held, a line for each: kind, from, to.
+fn relationships(objects: &Objects, id: Id, folder: Oid) -> Result<String> {
+    let mut text = String::new();
+    let bytes = objects.file(folder, LOG)?.unwrap_or_default();
+    if !may_relate(&bytes) {
+        return Ok(text);
+    }
+    // Nothing but the reader fails, and this one reads memory.
+    for entry in Log::of(&bytes).entries {
+        if let Payload::RelationshipAdded(p) = &entry.event.payload
+            && p.kind.home(p.from, p.to) == id
+        {
+            let _ = writeln!(text, "{} {} {}", p.kind.as_str(), p.from, p.to);
+        }
+    }
+    Ok(text)
+}
+
+/// When it was added is of no account to who names whom.
+fn edge_in(line: &str) -> Option<Edge> {
+    let [kind, from, to] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
+    let kind = RelationType::ALL.into_iter().find(|one| one.as_str() == kind)?;
+    let (from, to) = (from.parse().ok()?, to.parse().ok()?);
+    Some(Edge { stamp: Stamp { lamport: 0, id: to }, kind, from, to })
+}

@@ -1,0 +1,97 @@
+//! The same work for many items on all cores, where that pays.
+//!
+//! Guarantees that results come in the order of the items, that the first error in that order is returned, and that few items start
+//! no thread.
+
+use std::sync::Once;
+use std::thread;
+
+use rayon::prelude::*;
+
+use crate::error::Result;
+
+/// Items that are worth a thread.
+const WORTH: usize = 256;
+/// More threads would wait for the disk, and each takes address space.
+const MAX_THREADS: usize = 8;
+
+/// The result of `work` for each item, in their order.
+///
+/// Errors: the first in that order.
+pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    map_with(items, || Ok(()), |(), item| work(item))
+}
+
+/// As [`map`], with a value that each thread has for itself, such as a repository it opens.
+///
+/// Errors: the first in that order.
+pub fn map_with<T: Sync, R: Send, O>(
+    items: &[T],
+    own: impl Fn() -> Result<O> + Sync,
+    work: impl Fn(&O, &T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let part = |items: &[T]| {
+        let own = own()?;
+        items.iter().map(|item| work(&own, item)).collect::<Result<Vec<R>>>()
+    };
+    let threads = threads_for(items.len());
+    if threads == 1 {
+        return part(items);
+    }
+    let parts: Vec<Result<Vec<R>>> = items.par_chunks(items.len().div_ceil(threads)).map(part).collect();
+    let mut results = Vec::with_capacity(items.len());
+    for part in parts {
+        results.extend(part?);
+    }
+    Ok(results)
+}
+
+/// Does `work` with each item, in no order.
+///
+/// Errors: one of those there were.
+pub fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) -> Result<()> + Send + Sync) -> Result<()> {
+    match threads_for(items.len()) {
+        1 => items.into_iter().try_for_each(work),
+        _ => items.into_par_iter().with_min_len(WORTH).try_for_each(work),
+    }
+}
+
+fn threads_for(items: usize) -> usize {
+    if items < 2 * WORTH {
+        return 1;
+    }
+    static POOL: Once = Once::new();
+    POOL.call_once(|| {
+        let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+        // An embedding program may have built the pool before.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(cores.min(MAX_THREADS)).build_global();
+    });
+    rayon::current_num_threads().min(MAX_THREADS).min(items / WORTH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn results_come_in_order_and_the_first_error_is_returned() {
+        let all: Vec<usize> = (0..WORTH * 3 + 7).collect();
+        assert_eq!(map(&all, |n| Ok(n * 2)).unwrap(), all.iter().map(|n| n * 2).collect::<Vec<_>>());
+        let bad = |n: &usize| if *n > 10 && n % 2 == 1 { Err(Error::usage(n.to_string())) } else { Ok(()) };
+        assert_eq!(map(&all, bad).unwrap_err().message, "11");
+    }
+
+    #[test]
+    fn every_item_is_worked_on_and_an_error_is_returned() {
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        let add = |n: usize| {
+            count.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+            Ok(())
+        };
+        for_each(vec![1; WORTH * 5], add).unwrap();
+        assert_eq!(count.into_inner(), WORTH * 5);
+        let bad = |n: usize| if n == 700 { Err(Error::usage("x")) } else { Ok(()) };
+        assert!(for_each((0..WORTH * 5).collect(), bad).is_err());
+    }
+}
