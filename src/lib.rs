@@ -19,4 +19,6 @@ pub mod reports;
 
 pub mod engine;
 
+pub mod api;
+
 pub mod cli;

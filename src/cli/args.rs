@@ -130,13 +130,13 @@ pub enum Verb {
     Lint(Late<Lint>),
     /// Commit the plan, bring in what the upstream has, and push
     #[command(after_help = "Examples:\n  agentpm sync\n  agentpm sync --plan\n  agentpm sync --no-push")]
-    Sync(Late<super::exchange::Sync>),
+    Sync(Late<super::exchange::SyncArgs>),
     /// Print each event as it happens, one JSON object a line
     #[command(after_help = "Examples:\n  agentpm watch\n  agentpm watch --since 01K5R4XJ7Z0000000000000001 --for 10m")]
     Watch(Late<super::exchange::Watch>),
     /// Repair what git left of the plan after a merge, rebase, cherry-pick or stash, record hand edits, and git add what was settled
     #[command(after_help = "Examples:\n  git merge feature || agentpm resolve\n  agentpm resolve --staged")]
-    Resolve(Late<super::exchange::Resolve>),
+    Resolve(Late<crate::model::job::Resolve>),
     /// Merge three versions of a task.yaml; called by git (merge.agentpm.driver)
     #[command(
         hide = true,

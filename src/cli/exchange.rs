@@ -11,10 +11,11 @@ use super::args::Global;
 use super::human;
 use super::output::{Answer, escape, escape_lines, for_terminal};
 use super::run::raw_events;
-use crate::engine::{self, LeaseNews, MergeInput, Options, SyncOptions, Wanted, Workspace};
+use crate::engine::{self, LeaseNews, MergeInput, Options, Wanted, Workspace};
 use crate::env::Env;
 use crate::error::{Code, Result};
 use crate::model::id::{HANDLE_MIN, Id};
+use crate::model::job::{self, Job};
 use crate::model::query::{Query, Unheld};
 use crate::model::words::Ref;
 
@@ -40,25 +41,10 @@ pub struct MergeDriver {
 }
 
 #[derive(Args, Debug)]
-pub struct Resolve {
-    /// Stage what is written, and the files of tasks that are staged already, in git's index, also where git does not say that a
-    /// merge is under way
-    #[arg(long)]
-    pub staged: bool,
-}
-
-#[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Sync {
-    /// Only say which tasks would change; nothing is committed, brought in or pushed
-    #[arg(long)]
-    pub plan: bool,
-    /// Commit the plan and bring in what the upstream has, but push nothing
-    #[arg(long)]
-    pub no_push: bool,
-    /// Where the branch has no upstream: push it under its own name and remember that
-    #[arg(long)]
-    pub set_upstream: bool,
+pub struct SyncArgs {
+    #[command(flatten)]
+    pub options: job::Sync,
     #[command(subcommand)]
     pub verb: Option<SyncVerb>,
 }
@@ -67,22 +53,12 @@ pub struct Sync {
 pub enum SyncVerb {
     /// Give the events that arrived here after a certain one, in order of arrival
     #[command(after_help = "Example:\n  agentpm sync pull --since-event-id 01K5R4XJ7Z0000000000000001 --limit 100")]
-    Pull(SyncPull),
+    Pull(job::SyncPull),
     /// Record events of another replica; those that are here already change nothing
     #[command(
         after_help = "Example:\n  agentpm sync pull --limit 1000 > events.json\n  agentpm sync push --file events.json"
     )]
     Push(SyncPush),
-}
-
-#[derive(Args, Debug)]
-pub struct SyncPull {
-    /// The last event that was seen; from the first on where absent
-    #[arg(long, value_name = "EVENT")]
-    pub since_event_id: Option<Id>,
-    /// At most so many
-    #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
 }
 
 #[derive(Args, Debug)]
@@ -182,7 +158,7 @@ pub fn recover(ws: &Workspace, args: Recover, md: bool) -> Result<Answer> {
         None if args.all => Wanted::All,
         None if !args.events.is_empty() => Wanted::Events(args.events.into_iter().map(Ref).collect()),
         None => {
-            let data = engine::query::query(ws, &Query::Unheld(args.list))?;
+            let data = super::run::ask(ws, Query::Unheld(args.list))?;
             let items = data["items"].as_array().into_iter().flatten();
             let quiet = items.filter_map(|item| item["id"].as_str()).collect::<Vec<_>>().join("\n");
             let warnings = data["warnings"].as_array().into_iter().flatten();
@@ -207,8 +183,8 @@ pub fn recover(ws: &Workspace, args: Recover, md: bool) -> Result<Answer> {
     Ok(Answer { data, human, quiet: Some(quiet), warnings, changed: true, ..Answer::default() })
 }
 
-pub fn resolve(ws: &Workspace, args: &Resolve) -> Result<Answer> {
-    let data = json!(engine::repair::heal_all(ws, args.staged)?);
+pub fn resolve(ws: &Workspace, args: &job::Resolve) -> Result<Answer> {
+    let data = super::run::job(ws, Job::Resolve(args.clone()))?;
     let mut human = String::new();
     for item in data["items"].as_array().into_iter().flatten() {
         let did: Vec<&str> = item["did"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -255,14 +231,13 @@ fn lease_lines(news: &LeaseNews) -> String {
     out
 }
 
-pub fn sync(ws: &Workspace, args: &Sync, global: &Global) -> Result<Answer> {
+pub fn sync(ws: &Workspace, args: &SyncArgs, global: &Global) -> Result<Answer> {
     match &args.verb {
         Some(SyncVerb::Pull(args)) => return pull(ws, args, global),
         Some(SyncVerb::Push(args)) => return push(ws, args),
         None => {}
     }
-    let options = SyncOptions { plan: args.plan, no_push: args.no_push, set_upstream: args.set_upstream };
-    let report = engine::sync::sync(ws, &options)?;
+    let report = engine::sync::sync(ws, &args.options)?;
     let mut human = format!("{} on {}\n", report.words(), escape(&report.branch));
     for (arrow, changes) in [("in ", &report.incoming), ("out", &report.outgoing)] {
         for change in changes.iter().take(MAX_LINES) {
@@ -303,7 +278,7 @@ pub fn sync(ws: &Workspace, args: &Sync, global: &Global) -> Result<Answer> {
 /// Most tasks that are named to people.
 const MAX_LINES: usize = 30;
 
-fn pull(ws: &Workspace, args: &SyncPull, global: &Global) -> Result<Answer> {
+fn pull(ws: &Workspace, args: &job::SyncPull, global: &Global) -> Result<Answer> {
     let mut answer =
         raw_events(global, |show| engine::feed::stream::pull_events(ws, args.since_event_id, args.limit, show))?;
     answer.quiet = answer.data["next_cursor"].as_str().map(str::to_owned);
@@ -311,7 +286,8 @@ fn pull(ws: &Workspace, args: &SyncPull, global: &Global) -> Result<Answer> {
 }
 
 fn push(ws: &Workspace, args: &SyncPush) -> Result<Answer> {
-    let data = engine::feed::stream::push_events(ws, &super::run::read_input(&args.file)?)?;
+    let events = super::run::read_input(&args.file)?;
+    let data = super::run::job(ws, Job::SyncPush(job::SyncPush { events }))?;
     Ok(Answer { human: human::object(&data), data, changed: true, ..Answer::default() })
 }
 

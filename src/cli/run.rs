@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use serde_json::{Value, json};
@@ -15,13 +14,15 @@ use super::args::{
 use super::late::Late;
 use super::output::{Answer, Form, Out, escape, form, print, print_error, warn};
 use super::{changes, exchange, help, human, lint, review, work};
-use crate::engine::{self, Driver, Options, Reply, Request, Workspace};
+use crate::api::{self, Answered, Call, call};
+use crate::engine::{self, Driver, Options, Request, Workspace};
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
-use crate::model::command::{BatchOp, Claim, Command};
+use crate::model::command::{Batch, Claim, Command};
 use crate::model::event::Entry;
 use crate::model::finding::Rule;
 use crate::model::id::quoted;
+use crate::model::job::{self, Job, NewKey, NextWait};
 use crate::model::json;
 use crate::model::query::{self, Query, TaskGet, TaskList, TaskPath};
 use crate::model::words::{OptionalTaskRef, Ref};
@@ -188,7 +189,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Answer> {
         }
         Verb::Next(Late(args)) => next(ws, &args),
         Verb::Work(Late(args)) => work::work(ws, args),
-        Verb::Claim(Late(args)) => claim(ws, &Command::Claim(args), false),
+        Verb::Claim(Late(args)) => Ok(claimed(ws, call(ws, &Call::Change(Command::Claim(args)))?)),
         Verb::Brief(Late(args)) => brief(ws, args),
         Verb::Done(Late(args)) => change(ws, &Command::Done(args)),
         Verb::Release(Late(args)) => change(ws, &Command::Release(args)),
@@ -198,11 +199,11 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Answer> {
             list(ws, &Query::Stale(args), columns, md)
         }
         Verb::Agent(Late(AgentVerb::Register(args))) if args.new_key => {
-            engine::commit::keys::register_with_new_key(ws, args.what).map(answer_to)
+            call(ws, &Call::Job(Job::NewKey(NewKey { agent: args.what }))).map(answer_to)
         }
         Verb::Agent(Late(AgentVerb::Register(args))) => change(ws, &Command::AgentRegister(args.what)),
         Verb::Agent(Late(AgentVerb::List)) => {
-            list(ws, &Query::AgentList, &["name", "role", "created_at", "last_seen_at"], md)
+            list(ws, &Query::AgentList(query::AgentList {}), &["name", "role", "created_at", "last_seen_at"], md)
         }
         Verb::Session(Late(SessionVerb::List(args))) => {
             let columns = &["handle", "title", "agent", "status", "started_at", "last_heartbeat_at", "id"];
@@ -227,7 +228,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Answer> {
             events(global, |show| engine::query::log(ws, &args, show))
         }
         Verb::Blame(Late(args)) => {
-            let data = engine::query::query(ws, &Query::Blame(args))?;
+            let data = ask(ws, Query::Blame(args))?;
             Ok(Answer {
                 human: human::blame(&data, md),
                 markdown: true,
@@ -243,13 +244,13 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Answer> {
             change(ws, &Command::ConflictsKeep(args))
         }
         Verb::Conflicts(Late(ConflictsArgs { list, .. })) => {
-            let data = engine::query::query(ws, &Query::Conflicts(list))?;
+            let data = ask(ws, Query::Conflicts(list))?;
             let events = data["items"].as_array().into_iter().flatten().filter_map(|i| i["lost"]["event"].as_str());
             let quiet = Some(events.collect::<Vec<_>>().join("\n"));
             Ok(Answer { human: human::conflicts(&data, md), markdown: true, data, quiet, ..Answer::default() })
         }
         Verb::Diff(Late(args)) => {
-            let data = engine::query::query(ws, &Query::Diff(args))?;
+            let data = ask(ws, Query::Diff(args))?;
             let quiet = Some(changes::ids(&data));
             Ok(Answer { human: changes::diff(&data, md), markdown: true, quiet, data, ..Answer::default() })
         }
@@ -257,16 +258,16 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Answer> {
         Verb::Undo(Late(args)) => change(ws, &Command::Undo(args)),
         Verb::Lint(Late(args)) => lint::lint(ws, &args, global),
         Verb::Doctor => {
-            let data = engine::query::query(ws, &Query::Doctor)?;
+            let data = ask(ws, Query::Doctor(query::Doctor {}))?;
             let exit = u8::from(data["healthy"] != true);
             Ok(Answer { human: human::checks(&data), data, exit, ..Answer::default() })
         }
         Verb::Stats => {
-            let data = engine::query::query(ws, &Query::Stats)?;
+            let data = ask(ws, Query::Stats(query::Stats {}))?;
             Ok(Answer { human: human::object(&data), data, ..Answer::default() })
         }
         Verb::Import(Late(args)) => {
-            let data = engine::import::import(ws, &args.from, &read_input(&args.file)?)?;
+            let data = job(ws, Job::Import(job::Import { from: args.from, text: read_input(&args.file)? }))?;
             let warnings = warnings_in(&data);
             Ok(Answer { human: human::object(&data["added"]), data, warnings, changed: true, ..Answer::default() })
         }
@@ -294,18 +295,28 @@ fn document(text: String) -> Answer {
     Answer { data: json!({ "text": text }), human: text, document: true, ..Answer::default() }
 }
 
-/// Carries out a change and shows what it made.
-fn change(ws: &Workspace, command: &Command) -> Result<Answer> {
-    engine::commit::write::execute(ws, command).map(answer_to)
+/// The answer to a question.
+pub fn ask(ws: &Workspace, query: Query) -> Result<Value> {
+    call(ws, &Call::Query(query)).map(|answered| answered.data)
 }
 
-fn answer_to(reply: Reply) -> Answer {
+/// The answer to work on the store.
+pub fn job(ws: &Workspace, job: Job) -> Result<Value> {
+    call(ws, &Call::Job(job)).map(|answered| answered.data)
+}
+
+/// Carries out a change and shows what it made.
+fn change(ws: &Workspace, command: &Command) -> Result<Answer> {
+    call(ws, &Call::Change(command.clone())).map(answer_to)
+}
+
+fn answer_to(reply: Answered) -> Answer {
     let human = match &reply.subject {
-        Subject::Task(_) => human::task(&reply.data),
-        Subject::Batch(_) => human::table(&reply.data, &["as", "id", "agent"], false),
+        Some(Subject::Task(_)) => human::task(&reply.data),
+        Some(Subject::Batch(_)) => human::table(&reply.data, &["as", "id", "agent"], false),
         _ => human::object(&reply.data),
     };
-    let quiet = match &reply.subject {
+    let quiet = reply.subject.as_ref().and_then(|subject| match subject {
         Subject::Agent(name) => Some(name.clone()),
         Subject::Lease(_) => reply.data["id"].as_str().map(str::to_owned),
         Subject::Progress(_, items) => Some(items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
@@ -317,12 +328,12 @@ fn answer_to(reply: Reply) -> Answer {
             Some(steps.iter().filter_map(|(_, step)| name(step)).collect::<Vec<_>>().join("\n"))
         }
         other => other.id().map(|id| id.to_string()),
-    };
+    });
     Answer { data: reply.data, human, quiet, warnings: reply.warnings, changed: true, ..Answer::default() }
 }
 
 fn show(ws: &Workspace, args: TaskGet) -> Result<Answer> {
-    let data = engine::query::query(ws, &Query::TaskGet(args))?;
+    let data = ask(ws, Query::TaskGet(args))?;
     let quiet = data["id"].as_str().map(str::to_owned);
     let warnings = unrecorded(ws, &data["id"]);
     Ok(Answer { human: human::task(&data), data, quiet, warnings, ..Answer::default() })
@@ -338,7 +349,7 @@ fn unrecorded(ws: &Workspace, id: &Value) -> Vec<String> {
 }
 
 fn list(ws: &Workspace, query: &Query, columns: &[&str], md: bool) -> Result<Answer> {
-    let data = engine::query::query(ws, query)?;
+    let data = ask(ws, query.clone())?;
     let ids = data["items"].as_array().into_iter().flatten().filter_map(|i| i["id"].as_str().or(i["name"].as_str()));
     let quiet = Some(ids.collect::<Vec<_>>().join("\n"));
     Ok(Answer { human: human::table(&data, columns, md), markdown: true, data, quiet, ..Answer::default() })
@@ -403,7 +414,7 @@ fn task(ws: &Workspace, verb: TaskVerb, global: &Global) -> Result<Answer> {
         TaskVerb::Get(Late(args)) => return show(ws, args),
         TaskVerb::List(Late(args)) => return tasks(ws, args, global),
         TaskVerb::Path(Late(args)) => {
-            let data = engine::query::query(ws, &Query::TaskPath(args))?;
+            let data = ask(ws, Query::TaskPath(args))?;
             let path = data["path"].as_str().unwrap_or_default().to_owned();
             return Ok(Answer { human: format!("{path}\n"), quiet: Some(path), data, ..Answer::default() });
         }
@@ -457,60 +468,28 @@ fn explained_lines(data: &Value) -> String {
     out
 }
 
-/// How often one that waits looks at the remote that confirms leases.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
-
-/// Shows or takes the next task; with `--wait` asks again when something may have changed, until the time is over.
+/// Shows or claims the next task; with `--wait` as soon as there is one.
 fn next(ws: &Workspace, args: &NextArgs) -> Result<Answer> {
-    let claim_any = Command::Claim(Claim { id: OptionalTaskRef(None), ttl: args.ttl, here: args.here });
-    let Some(most) = args.wait else {
-        return if args.claim { claim(ws, &claim_any, args.explain) } else { show_next(ws, args) };
+    let NextArgs { claim, explain, here, ttl, wait } = *args;
+    let answered = match wait {
+        Some(wait) => call(ws, &Call::Job(Job::NextWait(NextWait { wait, claim, explain, here, ttl })))?,
+        None if claim => api::claim(ws, &Claim { id: OptionalTaskRef(None), ttl, here }, explain)?,
+        None => api::next(ws, &query::Next { explain, here })?,
     };
-    ws.settle_in();
-    let mut nothing: Option<Answer> = None;
-    let mut looked = Instant::now();
-    let found = engine::feed::wakeup::await_work(ws, Duration::from_millis(most.millis.unsigned_abs()), || {
-        // Only the first claim is made without a look: those that wait must not all take the lock for nothing.
-        let mut answer =
-            if args.claim && nothing.is_none() { claim(ws, &claim_any, args.explain)? } else { show_next(ws, args)? };
-        if args.claim && nothing.is_some() && !answer.data.is_null() {
-            answer = claim(ws, &claim_any, args.explain)?;
-        }
-        if answer.data.is_null() {
-            // What another clone pushed can be claimed only once it is here.
-            let is_first = nothing.is_none();
-            let behind = if is_first && args.claim {
-                engine::commit::confirmation::behind(ws)
-            } else if is_first || looked.elapsed() >= LOOK_EVERY {
-                looked = Instant::now();
-                engine::commit::confirmation::look_for_more(ws)
-            } else {
-                None
-            };
-            if let Some(behind) = behind {
-                let words = behind.words();
-                if !answer.warnings.contains(&words) {
-                    answer.warnings.push(words);
-                }
-                return Ok(Some(answer));
-            }
-            nothing = Some(answer);
-            return Ok(None);
-        }
-        Ok(Some(answer))
-    })?;
-    Ok(found.or(nothing).unwrap_or_default())
+    match answered.subject {
+        Some(_) => Ok(claimed(ws, answered)),
+        None => Ok(next_shown(answered, explain)),
+    }
 }
 
-fn show_next(ws: &Workspace, args: &NextArgs) -> Result<Answer> {
-    let mut data = engine::query::query(ws, &Query::Next(query::Next { explain: args.explain, here: args.here }))?;
-    let warnings = warnings_in(&data["reasons"]);
-    if data["task"].is_null() {
-        return Ok(Answer { warnings, ..nothing_ready(data["reasons"].take()) });
+fn next_shown(answered: Answered, explain: bool) -> Answer {
+    let Answered { data, warnings, reasons, .. } = answered;
+    if let Some(reasons) = reasons {
+        return Answer { warnings, ..nothing_ready(reasons) };
     }
     let quiet = data["task"]["id"].as_str().map(str::to_owned);
     let mut human = human::task(&data["task"]);
-    if args.explain {
+    if explain {
         let terms = &data["reasons"]["terms"];
         human.push_str(&format!(
             "\nscore {}: priority {}, age {}, depth {}\n",
@@ -521,17 +500,15 @@ fn show_next(ws: &Workspace, args: &NextArgs) -> Result<Answer> {
             human.push_str(&format!("\nNot ready\n{others}"));
         }
     }
-    Ok(Answer { human, data, quiet, warnings, ..Answer::default() })
+    Answer { human, data, quiet, warnings, ..Answer::default() }
 }
 
-fn claim(ws: &Workspace, command: &Command, explain: bool) -> Result<Answer> {
-    let reply = engine::commit::write::execute(ws, command)?;
-    if reply.data.is_null() {
-        let mut answer = nothing_ready(engine::query::why_nothing(ws, &reply.passed, explain)?);
-        answer.warnings = reply.warnings;
-        return Ok(answer);
+fn claimed(ws: &Workspace, answered: Answered) -> Answer {
+    let Answered { data, warnings, subject, reasons, .. } = answered;
+    if let Some(reasons) = reasons {
+        return Answer { warnings, ..nothing_ready(reasons) };
     }
-    let lease = &reply.data["lease"];
+    let lease = &data["lease"];
     let confirmed = match (lease["confirmed"] == true, ws.lease_remote()) {
         (true, _) => "confirmed by the remote",
         (false, Some(_)) => "not confirmed: agentpm sync asks the remote again",
@@ -539,13 +516,13 @@ fn claim(ws: &Workspace, command: &Command, explain: bool) -> Result<Answer> {
     };
     let human = format!(
         "{}\nlease {} until {} (fence {}), {confirmed}\n",
-        human::task(&reply.data["task"]),
+        human::task(&data["task"]),
         lease["id"].as_str().unwrap_or_default(),
         lease["expires_at"].as_str().unwrap_or_default(),
         lease["fence"]
     );
-    let quiet = reply.subject.id().map(|id| id.to_string());
-    Ok(Answer { human, quiet, warnings: reply.warnings, data: reply.data, changed: true, ..Answer::default() })
+    let quiet = subject.and_then(|subject| subject.id()).map(|id| id.to_string());
+    Answer { human, quiet, warnings, data, changed: true, ..Answer::default() }
 }
 
 /// A line for each task that is taken or finished somewhere else.
@@ -609,7 +586,7 @@ fn reviewed(ws: &Workspace, args: query::Review, global: &Global) -> Result<Answ
         // Ids are short: they come all at once.
         false => query::Review { all: all || (global.quiet && limit.is_none()), ..args },
     };
-    review_answer(engine::query::query(ws, &Query::Review(asked))?, limit, all, global)
+    review_answer(ask(ws, Query::Review(asked))?, limit, all, global)
 }
 
 fn review_answer(data: Value, limit: Option<u64>, all: bool, global: &Global) -> Result<Answer> {
@@ -621,7 +598,7 @@ fn review_answer(data: Value, limit: Option<u64>, all: bool, global: &Global) ->
 }
 
 fn brief(ws: &Workspace, args: query::Brief) -> Result<Answer> {
-    let data = engine::query::query(ws, &Query::Brief(args))?;
+    let data = ask(ws, Query::Brief(args))?;
     let human = super::output::escape_lines(data["text"].as_str().unwrap_or_default());
     let warnings = unrecorded(ws, &data["task"]["id"]);
     Ok(Answer { human, markdown: true, data, warnings, ..Answer::default() })
@@ -663,38 +640,11 @@ fn batch(ws: &Workspace, file: &str) -> Result<Answer> {
     let text = read_input(file)?;
     let parsed =
         json::parse(&text).map_err(|e| Error::validation(format!("{file}: {e}")).hint("see agentpm batch --help"))?;
-    let steps = match &parsed {
-        Value::Array(steps) => steps,
-        Value::Object(map) => map
-            .get("ops")
-            .and_then(Value::as_array)
-            .ok_or_else(|| Error::usage(format!("{file} has no list \"ops\"")).hint("see agentpm batch --help"))?,
-        _ => return Err(Error::usage(format!("{file} holds no operations")).hint("see agentpm batch --help")),
-    };
-    let ops = steps.iter().enumerate().map(|(n, step)| batch_op(n + 1, step)).collect::<Result<Vec<_>>>()?;
-    change(ws, &Command::Batch(ops))
-}
-
-fn batch_op(number: usize, step: &Value) -> Result<BatchOp> {
-    let wrong =
-        |what: &str| Error::usage(format!("step {number}: {what}")).hint("a step has op, args and, if wanted, as");
-    let map = step.as_object().ok_or_else(|| wrong("it is no object"))?;
-    if let Some(key) = map.keys().find(|key| !["op", "as", "args"].contains(&key.as_str())) {
-        return Err(wrong(&format!("it has an unknown key {key:?}")));
-    }
-    let op = map.get("op").and_then(Value::as_str).ok_or_else(|| wrong("op is missing"))?;
-    let name =
-        map.get("as").map(|name| name.as_str().map(str::to_owned).ok_or_else(|| wrong("as is no name"))).transpose()?;
-    let args = map.get("args").cloned().unwrap_or_else(|| json!({}));
-    let command = Command::from_json(op, args).map_err(|mut e| {
-        e.message = format!("step {number}: {}", e.message);
-        e
-    })?;
-    Ok(BatchOp { name, command })
+    change(ws, &Command::Batch(Batch::from_json(&parsed)?))
 }
 
 fn plan_apply(ws: &Workspace, file: &str, dry_run: bool) -> Result<Answer> {
-    let data = engine::commit::plan::plan_apply(ws, &read_input(file)?, dry_run)?;
+    let data = job(ws, Job::PlanApply(job::PlanApply { plan: read_input(file)?, dry_run }))?;
     let mut human = String::new();
     for change in data["changes"].as_array().into_iter().flatten() {
         let text = |key: &str| change[key].as_str().map(escape).unwrap_or_default();
@@ -735,7 +685,7 @@ fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {
 
 /// What an agent needs in its context, and the state of the plan in two lines.
 fn prime(ws: &Workspace) -> Result<Answer> {
-    let stats = engine::query::query(ws, &Query::Stats)?;
+    let stats = ask(ws, Query::Stats(query::Stats {}))?;
     let me = ws.asker().unwrap_or_else(|| "not known; set AGENTPM_AGENT".into());
     let counts = stats["by_status"]
         .as_object()
@@ -759,7 +709,7 @@ fn edit(ws: &Workspace, args: &TaskPath) -> Result<Answer> {
     }
     let id = engine::view::read::resolve(ws, &Ref(args.id.0.clone()))?;
     let editor = ws.env.var("VISUAL").or_else(|| ws.env.var("EDITOR")).unwrap_or("vi").to_owned();
-    let path = engine::query::query(ws, &Query::TaskPath(args.clone()))?;
+    let path = ask(ws, Query::TaskPath(args.clone()))?;
     let path = path["path"].as_str().unwrap_or_default().to_owned();
     let before = files::read_outside(path.as_ref(), MAX_INPUT).map_err(|e| Error::io("read", path.as_ref(), &e))?;
     let mut draft = tempfile::Builder::new()
@@ -820,10 +770,9 @@ fn man() -> Result<Answer> {
 }
 
 fn schema(args: &Schema) -> Result<Answer> {
-    let operations = Command::schemas();
     let data = match args.name.as_deref() {
         None => {
-            let names: Vec<&str> = operations.iter().map(|(op, _)| *op).collect();
+            let names: Vec<&str> = api::OPERATIONS.iter().map(|operation| operation.name).collect();
             json!({ "schemas": ["task-file", "config", "roles", "task", "errors", "rules"], "operations": names })
         }
         Some("task-file") => engine::schema::task_file(),
@@ -840,10 +789,10 @@ fn schema(args: &Schema) -> Result<Answer> {
                 })
             })
             .collect(),
-        Some(op) => match operations.into_iter().find(|(name, _)| *name == op) {
-            Some((_, schema)) => json!(schema),
+        Some(name) => match api::find(name) {
+            Some(operation) => json!(operation.arguments),
             None => {
-                return Err(Error::not_found(format!("there is no schema {op:?}")).hint("agentpm schema lists them"));
+                return Err(Error::not_found(format!("there is no schema {name:?}")).hint("agentpm schema lists them"));
             }
         },
     };

@@ -30,7 +30,7 @@ pub use self::lint::{Fix, LintReport, lint, lint_dropped, lint_no_folder, lint_s
 pub use self::query::{Drawing, query, review_dropped, task_schema};
 pub use self::repair::recover::{BroughtBack, Unheld, Wanted};
 pub use self::repair::{BroughtBackTask, Healed, HealedEntity};
-pub use self::sync::{EditRecorded, EditRefused, LeaseNews, LostLease, SyncOptions, SyncReport, TaskChange};
+pub use self::sync::{EditRecorded, EditRefused, LeaseNews, LostLease, SyncReport, TaskChange};
 pub use self::view::read::index;
 pub use crate::reports::schema;
 

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
-use crate::model::id::{Id, quoted};
-use crate::model::json::plain_words;
+use crate::model::id::Id;
+use crate::model::operation::operations;
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::model::time::Time;
@@ -589,8 +589,16 @@ pub struct Undo {
     pub guard: Guard,
 }
 
+/// Several changes at once: all of them or none
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Batch {
+    /// The changes, in their order
+    pub ops: Vec<BatchOp>,
+}
+
 /// One step of a batch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(with = "Step")]
 pub struct BatchOp {
     /// A name by which later steps may refer to what this one made, as `$name`.
     pub name: Option<String>,
@@ -598,105 +606,102 @@ pub struct BatchOp {
     pub command: Command,
 }
 
-macro_rules! commands {
-    ($($variant:ident = $op:literal),* $(,)?) => {
-        /// A change, as every door hands it to `engine::execute`.
-        #[derive(Clone, Debug)]
-        #[expect(missing_docs, reason = "each variant is documented on the struct of the same name")]
-        pub enum Command {
-            $($variant($variant),)*
-            Batch(Vec<BatchOp>),
-        }
-
-        impl Command {
-            /// Names of the single commands as batches and other doors write them, with the schema of their arguments.
-            pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
-                vec![$(($op, schemars::schema_for!($variant))),*]
-            }
-
-            /// The name of this command.
-            pub fn op(&self) -> &'static str {
-                match self {
-                    $(Command::$variant(_) => $op,)*
-                    Command::Batch(_) => "batch",
-                }
-            }
-
-            /// Builds a single command from its name and a JSON object of arguments.
-            ///
-            /// Errors: `ERR_USAGE` for an unknown name or key, `ERR_VALIDATION` for a value that does not fit.
-            pub fn from_json(op: &str, args: Value) -> Result<Self> {
-                let misfit =
-                    |e: serde_json::Error| Error::validation(format!("{op}: {}", plain_words(&e.to_string())));
-                match op {
-                    $($op => {
-                        // A batch may hold thousands of one kind.
-                        static SCHEMA: std::sync::OnceLock<schemars::Schema> = std::sync::OnceLock::new();
-                        known_keys(op, SCHEMA.get_or_init(|| schemars::schema_for!($variant)), &args)?;
-                        serde_json::from_value(args).map(Command::$variant).map_err(misfit)
-                    })*
-                    _ => Err(Error::usage(format!("there is no operation {}", quoted(op)))
-                        .hint(format!("use one of {}", [$($op),*].join(", ")))),
-                }
-            }
-
-            /// The arguments as JSON, for comparing two calls.
-            pub fn to_json(&self) -> Value {
-                match self {
-                    // Plain structs with string keys cannot fail to serialize.
-                    $(Command::$variant(args) => serde_json::to_value(args).expect("arguments are plain data"),)*
-                    Command::Batch(ops) => ops.iter().map(|o| serde_json::json!([o.name, o.command.op(), o.command.to_json()])).collect(),
-                }
-            }
-        }
-    };
+/// A step of a batch as JSON has it.
+#[derive(Serialize, JsonSchema)]
+struct Step {
+    /// The operation, such as task.create
+    op: &'static str,
+    /// A name by which later steps may refer to what this one made, as $name
+    #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Its arguments
+    args: Value,
 }
 
-commands! {
-    TaskCreate = "task.create",
-    TaskUpdate = "task.update",
-    TaskTransition = "task.transition",
-    TaskBlock = "task.block",
-    TaskUnblock = "task.unblock",
-    TaskRelate = "task.relate",
-    TaskUnrelate = "task.unrelate",
-    TaskArchive = "task.archive",
-    TaskReopen = "task.reopen",
-    TaskVerify = "task.verify",
-    ProgressAdd = "progress.add",
-    ProgressComplete = "progress.complete",
-    ProgressReopen = "progress.reopen",
-    ContextAdd = "context.add",
-    ContextSupersede = "context.supersede",
-    ContextRedact = "context.redact",
-    Claim = "claim",
-    Done = "done",
-    Release = "release",
-    LeaseAcquire = "lease.acquire",
-    LeaseRenew = "lease.renew",
-    LeaseRelease = "lease.release",
-    AgentRegister = "agent.register",
-    SessionStart = "session.start",
-    SessionHeartbeat = "session.heartbeat",
-    SessionEnd = "session.end",
-    ConflictsRestore = "conflicts.restore",
-    ConflictsKeep = "conflicts.keep",
-    Undo = "undo",
+impl Serialize for BatchOp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        Step { op: self.command.op(), name: self.name.clone(), args: self.command.to_json() }.serialize(serializer)
+    }
 }
 
-/// Refuses keys that the schema of a command does not know, and names the nearest that it does.
-fn known_keys(op: &str, schema: &schemars::Schema, args: &Value) -> Result<()> {
-    let Some(given) = args.as_object() else {
-        return Err(Error::validation(format!("the arguments of {op} must be an object")));
-    };
-    let known: Vec<&String> =
-        schema.get("properties").and_then(Value::as_object).map(|p| p.keys().collect()).unwrap_or_default();
-    match given.keys().find(|key| !known.contains(key)) {
-        None => Ok(()),
-        Some(key) => {
-            let names: Vec<&str> = known.iter().map(|k| k.as_str()).collect();
-            Err(Error::usage(format!("{op} knows no key {}", quoted(key)))
-                .hint(format!("its keys are {}", names.join(", "))))
+impl Batch {
+    /// Reads a batch: an array of steps, or an object with `ops`.
+    ///
+    /// Errors: `ERR_USAGE` and `ERR_VALIDATION` with the number of the step.
+    pub fn from_json(value: &Value) -> Result<Self> {
+        let steps = match value {
+            Value::Array(steps) => steps,
+            Value::Object(map) => map
+                .get("ops")
+                .and_then(Value::as_array)
+                .ok_or_else(|| Error::usage("there is no list \"ops\"").hint("see agentpm batch --help"))?,
+            _ => return Err(Error::usage("it holds no operations").hint("see agentpm batch --help")),
+        };
+        let ops = steps.iter().enumerate().map(|(n, step)| BatchOp::from_json(n + 1, step));
+        ops.collect::<Result<_>>().map(|ops| Batch { ops })
+    }
+}
+
+impl BatchOp {
+    fn from_json(number: usize, step: &Value) -> Result<Self> {
+        let wrong =
+            |what: &str| Error::usage(format!("step {number}: {what}")).hint("a step has op, args and, if wanted, as");
+        let map = step.as_object().ok_or_else(|| wrong("it is no object"))?;
+        if let Some(key) = map.keys().find(|key| !["op", "as", "args"].contains(&key.as_str())) {
+            return Err(wrong(&format!("it has an unknown key {key:?}")));
         }
+        let op = map.get("op").and_then(Value::as_str).ok_or_else(|| wrong("op is missing"))?;
+        let name = map.get("as").map(|name| name.as_str().map(str::to_owned).ok_or_else(|| wrong("as is no name")));
+        let args = map.get("args").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        let command = match op {
+            "batch" => return Err(wrong("a batch holds no other batch")),
+            op => Command::from_json(op, args).map_err(|mut e| {
+                e.message = format!("step {number}: {}", e.message);
+                e
+            })?,
+        };
+        Ok(BatchOp { name: name.transpose()?, command })
+    }
+}
+
+impl<'de> Deserialize<'de> for Batch {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Batch::from_json(&Value::deserialize(deserializer)?).map_err(|e| serde::de::Error::custom(e.message))
+    }
+}
+
+operations! {
+    /// A change of the plan.
+    Command {
+        TaskCreate = "task.create",
+        TaskUpdate = "task.update",
+        TaskTransition = "task.transition",
+        TaskBlock = "task.block",
+        TaskUnblock = "task.unblock",
+        TaskRelate = "task.relate",
+        TaskUnrelate = "task.unrelate",
+        TaskArchive = "task.archive",
+        TaskReopen = "task.reopen",
+        TaskVerify = "task.verify",
+        ProgressAdd = "progress.add",
+        ProgressComplete = "progress.complete",
+        ProgressReopen = "progress.reopen",
+        ContextAdd = "context.add",
+        ContextSupersede = "context.supersede",
+        ContextRedact = "context.redact",
+        Claim = "claim",
+        Done = "done",
+        Release = "release",
+        LeaseAcquire = "lease.acquire",
+        LeaseRenew = "lease.renew",
+        LeaseRelease = "lease.release",
+        AgentRegister = "agent.register",
+        SessionStart = "session.start",
+        SessionHeartbeat = "session.heartbeat",
+        SessionEnd = "session.end",
+        ConflictsRestore = "conflicts.restore",
+        ConflictsKeep = "conflicts.keep",
+        Undo = "undo",
+        Batch = "batch",
     }
 }

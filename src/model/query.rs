@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::operation::operations;
 use crate::model::point::Point;
 use crate::model::task::Status;
 use crate::model::time::Time;
@@ -321,28 +322,44 @@ pub struct Unheld {
     pub cursor: Option<String>,
 }
 
-/// A question, as every door hands it to `engine::query`.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "each variant is documented on the struct of the same name")]
-pub enum Query {
-    TaskGet(TaskGet),
-    TaskPath(TaskPath),
-    TaskList(TaskList),
-    Ready(Ready),
-    Next(Next),
-    Brief(Brief),
-    Log(Log),
-    Blame(Blame),
-    Conflicts(Conflicts),
-    Diff(Diff),
-    Review(Review),
-    Graph(Graph),
-    Stale(Stale),
-    SessionList(SessionList),
-    Unheld(Unheld),
-    AgentList,
-    LeaseList(LeaseList),
-    Stats,
-    Doctor,
-    Lint,
+/// List the agents
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct AgentList {}
+
+/// Count the plan
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Stats {}
+
+/// Check everything around the plan; changes nothing
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Doctor {}
+
+/// Check the store; changes nothing
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Lint {}
+
+operations! {
+    /// A question about the plan. It changes nothing.
+    Query {
+        TaskGet = "task.get",
+        TaskPath = "task.path",
+        TaskList = "task.list",
+        Ready = "ready",
+        Next = "next",
+        Brief = "brief",
+        Log = "log",
+        Blame = "blame",
+        Conflicts = "conflicts",
+        Diff = "diff",
+        Review = "review",
+        Graph = "graph",
+        Stale = "stale",
+        SessionList = "session.list",
+        AgentList = "agent.list",
+        LeaseList = "lease.list",
+        Unheld = "recover.list",
+        Stats = "stats",
+        Doctor = "doctor",
+        Lint = "lint",
+    }
 }

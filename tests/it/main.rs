@@ -46,6 +46,7 @@ mod merged;
 mod merging;
 mod new_files;
 mod offline;
+mod operations;
 mod permitted;
 mod places;
 mod plain_git;

@@ -31,7 +31,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["env", "model", "rules"]),
     ("reports", &["model", "rules"]),
     ("engine", &["env", "model", "rules", "git", "runtime", "store", "reports"]),
-    ("cli", &["env", "model", "rules", "engine"]),
+    ("api", &["model", "rules", "engine"]),
+    ("cli", &["env", "model", "rules", "engine", "api"]),
 ];
 
 #[test]

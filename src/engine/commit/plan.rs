@@ -13,7 +13,7 @@ use super::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::{Error, Result};
-use crate::model::command::{Command, Guard, ProgressAdd, TaskBlock, TaskCreate, TaskUpdate};
+use crate::model::command::{Batch, Command, Guard, ProgressAdd, TaskBlock, TaskCreate, TaskUpdate};
 use crate::model::id::{Id, quoted};
 use crate::model::task::Task;
 use crate::model::time::Time;
@@ -83,7 +83,7 @@ pub fn plan_apply(ws: &Workspace, text: &str, dry_run: bool) -> Result<Value> {
     }
     let known = ids.clone();
     let mut changes = Vec::new();
-    let outcome = write::execute_as(ws, ws.author()?, &Command::Batch(Vec::new()), &[], None, |scene| {
+    let outcome = write::execute_as(ws, ws.author()?, &Command::Batch(Batch::default()), &[], None, |scene| {
         (ids, changes) = (known.clone(), Vec::new());
         apply(scene, &plan.plan, &flat, &mut ids, &mut changes)?;
         if dry_run {

@@ -19,7 +19,7 @@ use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::{Error, Result};
-use crate::model::command::Command;
+use crate::model::command::{Batch, Command};
 use crate::model::event::Entity;
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{
@@ -76,7 +76,7 @@ pub fn import(ws: &Workspace, format: &str, text: &str) -> Result<Value> {
     }
     let mut count = Count::default();
     let mut ids = known.clone();
-    write::execute_as(ws, ws.author()?, &Command::Batch(Vec::new()), &[], None, |scene| {
+    write::execute_as(ws, ws.author()?, &Command::Batch(Batch::default()), &[], None, |scene| {
         (ids, count) = (known.clone(), Count::default());
         take_in(scene, &plan, &known, &mut ids, &mut count)?;
         Ok(Subject::Batch(Vec::new()))

@@ -138,7 +138,7 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Value> {
         Query::Next(q) => lists::next(ws, q),
         Query::Stale(q) => liveness::stale(ws, q),
         Query::SessionList(q) => liveness::sessions(ws, q),
-        Query::AgentList => lists::agents(ws),
+        Query::AgentList(_) => lists::agents(ws),
         Query::LeaseList(q) => leases::leases(ws, q),
         Query::Brief(q) => brief::brief(ws, q),
         Query::Log(q) => {
@@ -152,8 +152,8 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Value> {
         Query::Review(q) => review::review(ws, q),
         Query::Graph(q) => graph::graph(ws, q).map(|drawing| json!(drawing)),
         Query::Unheld(q) => unreachable_events::unheld(ws, q),
-        Query::Stats => doctor::stats(ws),
-        Query::Doctor => doctor::doctor(ws),
-        Query::Lint => lint::lint(ws).map(|report| json!(report)),
+        Query::Stats(_) => doctor::stats(ws),
+        Query::Doctor(_) => doctor::doctor(ws),
+        Query::Lint(_) => lint::lint(ws).map(|report| json!(report)),
     }
 }

@@ -30,23 +30,13 @@ use crate::error::{Code, Error, Result};
 use crate::git::{Git, Objects, Oid, Repo};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
+use crate::model::job;
 use crate::runtime::lock::Lock;
 
 pub use edits::{EditRecorded, EditRefused};
 pub use leases::{LeaseNews, LostLease};
 use publish::{Pushed, Upstream};
 pub use summary::TaskChange;
-
-/// What `sync` is asked to do.
-#[derive(Clone, Debug, Default)]
-pub struct SyncOptions {
-    /// Only say what would happen.
-    pub plan: bool,
-    /// Commit and bring in, but push nothing.
-    pub no_push: bool,
-    /// Where the branch has no upstream: push it under its own name and remember that.
-    pub set_upstream: bool,
-}
 
 /// What `sync` did, or would do.
 #[derive(Debug, Default, Serialize)]
@@ -142,7 +132,7 @@ fn refusal(message: impl Into<String>, hint: impl Into<String>) -> Error {
 ///
 /// Errors: `ERR_SYNC` with the reason and the next safe step, `ERR_GIT` where git fails, `ERR_BUSY` where another sync of
 /// this worktree does not end. Then branch, index and files are as they were.
-pub fn sync(ws: &Workspace, options: &SyncOptions) -> Result<SyncReport> {
+pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     let repo = ws
         .repo
         .as_ref()
@@ -310,7 +300,7 @@ impl Sync<'_> {
         ))
     }
 
-    fn run(&self, options: &SyncOptions, upstream: Option<&Upstream>) -> Result<SyncReport> {
+    fn run(&self, options: &job::Sync, upstream: Option<&Upstream>) -> Result<SyncReport> {
         let mut report = SyncReport {
             branch: short(&self.branch).to_owned(),
             remote: upstream.map(|u| u.remote.clone()),

@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::git_locks::held;
-use super::{Sync, SyncOptions, refusal, short};
+use super::{Sync, refusal, short};
 use crate::error::{Error, Result};
 use crate::git::{Oid, is_race, server_words, words};
+use crate::model::job;
 
 /// Where a branch is pushed to and fetched from.
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ pub(crate) enum Pushed {
 
 impl Sync<'_> {
     /// The upstream of the branch; `None` where nothing is to be pushed and there is none.
-    pub(crate) fn upstream(&self, options: &SyncOptions) -> Result<Option<Upstream>> {
+    pub(crate) fn upstream(&self, options: &job::Sync) -> Result<Option<Upstream>> {
         let branch = short(&self.branch);
         let setting = |key: &str| self.objects.setting(&format!("branch.{branch}.{key}"));
         if let (Some(remote), Some(theirs)) = (setting("remote"), setting("merge")) {
@@ -137,7 +138,7 @@ impl Sync<'_> {
         upstream: &Upstream,
         new: Oid,
         theirs: Option<Oid>,
-        options: &SyncOptions,
+        options: &job::Sync,
     ) -> Result<Pushed> {
         let spec = format!("{new}:{}", upstream.theirs);
         let expected = theirs.map(|id| id.to_string()).unwrap_or_default();

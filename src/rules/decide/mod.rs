@@ -94,7 +94,7 @@ pub fn decide(stage: &mut dyn Stage, command: &Command) -> Result<Subject> {
         Command::ConflictsRestore(c) => restore::restore(stage, c),
         Command::ConflictsKeep(c) => restore::keep(stage, c),
         Command::Undo(c) => undo::undo(stage, c),
-        Command::Batch(ops) => batch(stage, ops),
+        Command::Batch(c) => batch(stage, &c.ops),
     }
 }
 

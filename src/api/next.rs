@@ -1,0 +1,87 @@
+//! The next task: shown, claimed, or waited for.
+//!
+//! Guarantees that of requests that wait not all take the lock when nothing is there, and that a wait ends as soon as another clone
+//! pushed something that is not here.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::Answered;
+use crate::engine::commit::confirmation;
+use crate::engine::feed::wakeup;
+use crate::engine::{Workspace, execute, query};
+use crate::error::Result;
+use crate::model::command::{Claim, Command};
+use crate::model::job::NextWait;
+use crate::model::query::{Next, Query};
+use crate::model::words::OptionalTaskRef;
+
+/// How often a request that waits looks at the remote that confirms leases.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// The best task, shown. Where nothing is ready the data is null and the reasons stand beside it.
+///
+/// Errors: `ERR_IO` where the store cannot be read.
+pub fn show(ws: &Workspace, asked: &Next) -> Result<Answered> {
+    let mut data = query::query(ws, &Query::Next(asked.clone()))?;
+    let warnings = data["reasons"]["warnings"].as_array().into_iter().flatten();
+    let warnings = warnings.filter_map(|warning| warning.as_str().map(str::to_owned)).collect();
+    let reasons = data["task"].is_null().then(|| data["reasons"].take());
+    let data = if reasons.is_some() { Value::Null } else { data };
+    Ok(Answered { data, warnings, reasons, ..Answered::default() })
+}
+
+/// A claim. Where nothing is ready the data is null and the reasons stand beside it, with `explain` those of each task.
+///
+/// Errors: the refusals of the claim.
+pub fn claim(ws: &Workspace, claim: &Claim, explain: bool) -> Result<Answered> {
+    let mut reply = execute(ws, &Command::Claim(claim.clone()))?;
+    let passed = std::mem::take(&mut reply.passed);
+    let reasons = match reply.data.is_null() {
+        true => Some(query::why_nothing(ws, &passed, explain)?),
+        false => None,
+    };
+    Ok(Answered { reasons, ..Answered::from(reply) })
+}
+
+/// The best task, shown or claimed as soon as there is one. Where the time is over the data is null.
+///
+/// Errors: those of [`show`] and [`claim`].
+pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<Answered> {
+    let any = Claim { id: OptionalTaskRef(None), ttl: asked.ttl, here: asked.here };
+    let looks = Next { explain: asked.explain, here: asked.here };
+    ws.settle_in();
+    let mut nothing: Option<Answered> = None;
+    let mut looked = Instant::now();
+    let found = wakeup::await_work(ws, Duration::from_millis(asked.wait.millis.unsigned_abs()), || {
+        let is_first = nothing.is_none();
+        // Only the first claim is made without a look: those that wait must not all take the lock for nothing.
+        let mut answer = if asked.claim && is_first { claim(ws, &any, asked.explain)? } else { show(ws, &looks)? };
+        if asked.claim && !is_first && !answer.data.is_null() {
+            answer = claim(ws, &any, asked.explain)?;
+        }
+        if !answer.data.is_null() {
+            return Ok(Some(answer));
+        }
+        // What another clone pushed can be claimed only once it is here.
+        let behind = if is_first && asked.claim {
+            confirmation::behind(ws)
+        } else if is_first || looked.elapsed() >= LOOK_EVERY {
+            looked = Instant::now();
+            confirmation::look_for_more(ws)
+        } else {
+            None
+        };
+        let Some(behind) = behind else {
+            nothing = Some(answer);
+            return Ok(None);
+        };
+        let words = behind.words();
+        if !answer.warnings.contains(&words) {
+            answer.warnings.push(words);
+        }
+        Ok(Some(answer))
+    })?;
+    Ok(found.or(nothing).unwrap_or_default())
+}
