@@ -433,7 +433,7 @@ fn a_large_file_that_is_behind_its_log_is_stale_and_one_that_was_edited_is_named
 }
 
 #[test]
-fn what_a_branch_does_to_a_large_task_is_reviewed_in_bounds() {
+fn review_of_a_large_task_is_bounded() {
     let room = Sandbox::new();
     let mut log = Hostile::new(1, &json!({"title": "steps"}));
     log.push("LeaseOverride", &json!({"holder": "bob", "reason": "in a hurry"}));

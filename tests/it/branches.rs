@@ -66,7 +66,7 @@ fn now(room: &Sandbox) -> i64 {
 }
 
 #[test]
-fn what_another_took_on_another_branch_is_passed_over_and_named() {
+fn next_passes_over_a_task_taken_on_another_branch() {
     let (room, first, second) = room_of_two();
     on_branch(&room, "bobs/work", &[&["claim", &first], &["lease", "release", &first]]);
 
@@ -100,7 +100,7 @@ fn what_another_took_on_another_branch_is_passed_over_and_named() {
 }
 
 #[test]
-fn a_task_and_its_brief_show_what_other_branches_say() {
+fn task_and_brief_show_the_state_on_other_branches() {
     let (room, first, second) = room_of_two();
     on_branch(&room, "side", &[&["claim", &first], &["done", &first]]);
     let shown = room.get(&first);
@@ -190,7 +190,7 @@ fn a_branch_that_fell_asleep_does_not_count() {
 }
 
 #[test]
-fn what_was_given_back_since_is_free_whatever_an_older_branch_says() {
+fn a_released_task_is_free_despite_an_older_branch() {
     let (room, first, _) = room_of_two();
     on_branch(&room, "taken", &[&["claim", &first]]);
     room.git(&["checkout", "-q", "taken"]).text();
@@ -275,7 +275,7 @@ fn five_hundred_branches_are_read_once_and_equal_ones_together() {
 }
 
 #[test]
-fn worktrees_share_what_was_read() {
+fn worktrees_share_the_cache_of_branches() {
     let (room, first, second) = room_of_two();
     on_branch(&room, "side", &[&["claim", &first], &["lease", "release", &first]]);
     let there = room.beside("there");

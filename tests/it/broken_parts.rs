@@ -298,7 +298,7 @@ fn pulling_and_watching_do_not_wait_for_the_lock() {
 }
 
 #[test]
-fn what_came_by_git_arrives_once_though_the_lock_was_held_when_it_came() {
+fn events_from_git_arrive_once_after_a_held_lock() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let other = Sandbox::new();

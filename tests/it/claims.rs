@@ -112,7 +112,7 @@ fn clones_that_ask_for_work_at_once_get_different_tasks() {
 }
 
 #[test]
-fn what_was_given_back_and_what_was_finished_is_known_before_any_sync() {
+fn release_and_completion_reach_other_clones_before_sync() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.run("ann", &["claim", &task]).data();
     clones.run("bob", &["claim", &task]).error("ERR_LEASE_HELD", 5);
@@ -134,7 +134,7 @@ fn what_was_given_back_and_what_was_finished_is_known_before_any_sync() {
 }
 
 #[test]
-fn a_lease_that_ran_out_passes_on_and_its_old_holder_is_told() {
+fn an_expired_lease_passes_on_and_the_old_holder_is_warned() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
     run_at(&clones, "bob", "2026-11-20T10:09:00Z", &["claim", &task]).error("ERR_LEASE_HELD", 5);
@@ -153,7 +153,7 @@ fn a_lease_that_ran_out_passes_on_and_its_old_holder_is_told() {
 }
 
 #[test]
-fn a_lease_that_ran_out_goes_on_where_the_remote_knows_of_nobody_else() {
+fn an_expired_lease_continues_where_the_remote_knows_no_other() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
     run_at(&clones, "ann", "2026-11-20T10:11:00Z", &["task", "update", &task, "--title", "late"]).data();
@@ -229,7 +229,7 @@ fn without_a_remote_for_leases_two_clones_agree_by_their_events_alone() {
 }
 
 #[test]
-fn what_a_clone_took_that_could_not_ask_gives_way_to_what_the_remote_agreed_to() {
+fn an_unconfirmed_claim_gives_way_to_a_confirmed_one() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
     run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["sync"]).data();
@@ -276,7 +276,7 @@ fn a_remote_that_refuses_is_named_and_work_goes_on_unconfirmed_unless_that_is_fo
 }
 
 #[test]
-fn a_remote_that_hangs_is_left_at_the_deadline_and_asked_again_what_came_of_it() {
+fn a_hanging_remote_is_left_at_the_deadline_and_asked_again() {
     let (clones, task) = with_settings(&["ann", "bob"], "[lease]\nremote = \"origin\"\nremote_seconds = 3\n");
     // The remote takes the push and never says so.
     let pipe = clones.room.beside("never");
@@ -300,7 +300,7 @@ fn a_remote_that_hangs_is_left_at_the_deadline_and_asked_again_what_came_of_it()
 }
 
 #[test]
-fn a_remote_that_dies_in_the_middle_of_the_push_is_asked_what_it_holds() {
+fn a_remote_that_dies_during_a_push_is_asked_again() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     hook(&clones, "pre-receive", "kill -9 $PPID");
     let claimed = clones.run("ann", &["claim", &task]);
@@ -346,7 +346,7 @@ fn a_batch_that_meets_one_taken_task_gives_the_others_back() {
 }
 
 #[test]
-fn a_record_that_makes_no_sense_is_named_and_stops_nobody() {
+fn an_invalid_remote_record_is_named_and_blocks_no_claim() {
     let (clones, task) = confirmed(&["ann"]);
     let bad = clones.room.beside("bad");
     std::fs::write(&bad, "\u{1b}[31m{\"v\":1}").unwrap();
@@ -421,7 +421,7 @@ fn a_clone_without_that_remote_says_so() {
 }
 
 #[test]
-fn what_a_holder_changed_stands_though_the_next_one_has_not_seen_it() {
+fn changes_of_a_holder_stand_unseen_by_the_next() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.run("ann", &["claim", &task]).data();
     for step in ["one", "two", "three", "four"] {
@@ -441,7 +441,7 @@ fn what_a_holder_changed_stands_though_the_next_one_has_not_seen_it() {
 }
 
 #[test]
-fn what_was_claimed_offline_is_confirmed_before_it_is_finished() {
+fn an_offline_claim_is_confirmed_before_completion() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     let away = clones.room.beside("away.git");
     std::fs::rename(hub(&clones), &away).unwrap();
@@ -464,7 +464,7 @@ fn to_renew_never_shortens_a_lease_nor_takes_its_confirmation() {
 }
 
 #[test]
-fn next_leaves_alone_what_ran_out_in_another_clone_and_says_so() {
+fn next_skips_an_expired_lease_of_another_clone() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
     let none = run_at(&clones, "bob", "2026-11-20T11:00:00Z", &["next", "--claim"]);
@@ -485,7 +485,7 @@ fn next_asks_again_before_it_believes_that_a_task_is_still_held() {
 }
 
 #[test]
-fn an_old_holder_is_told_also_where_the_new_one_has_given_it_back() {
+fn the_old_holder_is_warned_after_the_new_one_released() {
     for settings in ["[lease]\nremote = \"origin\"\n", ""] {
         for last in ["release", "done"] {
             let (clones, task) = with_settings(&["ann"], settings);
@@ -522,7 +522,7 @@ fn a_task_that_was_finished_where_nothing_comes_from_any_more_can_be_taken_anew(
 }
 
 #[test]
-fn what_the_remote_holds_no_more_is_forgotten() {
+fn records_deleted_at_the_remote_are_forgotten() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.run("ann", &["claim", &task, "--ttl", "3d"]).data();
     clones.run("bob", &["claim", &task]).error("ERR_LEASE_HELD", 5);
@@ -557,7 +557,7 @@ fn a_clock_that_is_years_ahead_holds_a_task_no_longer_than_its_time() {
 }
 
 #[test]
-fn who_begins_or_ends_a_task_without_a_claim_is_told_that_another_clone_has_it() {
+fn transition_refuses_a_task_held_in_another_clone() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.run("ann", &["claim", &task]).data();
     for status in ["in_progress", "cancelled"] {
@@ -629,7 +629,7 @@ fn a_clone_and_its_copy_are_never_both_confirmed() {
 }
 
 #[test]
-fn a_copy_made_while_a_claim_was_under_way_is_not_confirmed_beside_it() {
+fn a_copy_made_during_a_claim_is_not_confirmed_too() {
     let (clones, task) = confirmed(&["ann"]);
     clones.run("ann", &["claim", &task]).data();
     clones.run("ann", &["release", &task]).data();
@@ -746,7 +746,7 @@ fn a_commit_under_a_lease_that_gave_way_to_a_confirmed_one_is_refused_however_hi
 }
 
 #[test]
-fn what_is_finished_or_given_back_under_a_late_confirmation_stands() {
+fn completion_and_release_stand_under_a_late_confirmation() {
     for end in [&["done", "--all-met"][..], &["release"]] {
         let (clones, task) = confirmed(&["ann", "bob"]);
         clones.run("ann", &["claim", &task]).data();
@@ -768,7 +768,7 @@ fn what_is_finished_or_given_back_under_a_late_confirmation_stands() {
 }
 
 #[test]
-fn a_loser_that_was_told_does_not_finish_what_it_knows_nothing_of() {
+fn a_warned_loser_cannot_complete_an_unseen_task() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["claim", &task]).data();
     run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["claim", &task]).data();
@@ -781,7 +781,7 @@ fn a_loser_that_was_told_does_not_finish_what_it_knows_nothing_of() {
 }
 
 #[test]
-fn a_clock_that_was_years_ahead_and_was_set_right_holds_up_nobody() {
+fn a_clock_once_years_ahead_blocks_no_claim() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     run_at(&clones, "ann", "2036-01-01T00:00:00Z", &["claim", &task]).data();
     let renewed = run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["lease", "renew", &task]);
@@ -794,7 +794,7 @@ fn a_clock_that_was_years_ahead_and_was_set_right_holds_up_nobody() {
 }
 
 #[test]
-fn a_floor_or_a_record_that_is_far_too_high_stops_nobody() {
+fn an_absurd_fence_at_the_remote_blocks_no_claim() {
     let (clones, task) = confirmed(&["ann"]);
     let high = clones.room.beside("high");
     std::fs::write(&high, "8589934592\n").unwrap();
@@ -807,7 +807,7 @@ fn a_floor_or_a_record_that_is_far_too_high_stops_nobody() {
 }
 
 #[test]
-fn a_record_that_was_deleted_has_given_its_fence_all_the_same() {
+fn a_deleted_record_still_counts_for_fences() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     let first = clones.run("ann", &["claim", &task]).data()["lease"]["fence"].as_u64().unwrap();
     clones.run("bob", &["claim", &task]).error("ERR_LEASE_HELD", 5);
@@ -818,7 +818,7 @@ fn a_record_that_was_deleted_has_given_its_fence_all_the_same() {
 }
 
 #[test]
-fn work_notices_that_another_clone_had_the_task_meanwhile() {
+fn work_ends_when_another_clone_had_the_task() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     let clock = clones.room.beside("clock");
     std::fs::write(&clock, "2026-11-20T10:00:00Z").unwrap();

@@ -297,7 +297,7 @@ fn a_task_is_shown_with_every_field() {
 }
 
 #[test]
-fn who_asks_and_in_what_trace_stands_in_the_events() {
+fn events_record_agent_and_correlation_id() {
     let room = Sandbox::new();
     let session = room.run(&["session", "start", "--quiet"]);
     let traced =
@@ -416,7 +416,7 @@ fn an_idempotency_key_makes_a_retry_safe() {
 }
 
 #[test]
-fn an_expected_version_guards_against_what_was_not_seen() {
+fn expected_version_refuses_an_unseen_change() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let seen = room.get(&id)["version"].to_string();
@@ -820,7 +820,7 @@ fn no_circle_is_closed_by_parents_and_blockers_together() {
 }
 
 #[test]
-fn completing_over_what_is_unfinished_needs_force_and_says_so_for_ever() {
+fn forced_completion_is_recorded() {
     let room = Sandbox::new();
     let cases: [(&str, &dyn Fn() -> String); 3] = [
         ("blockers", &|| {
@@ -964,7 +964,7 @@ fn cursors_of_the_log_and_of_ready_skip_nothing() {
 }
 
 #[test]
-fn every_change_is_reachable_through_every_door() {
+fn every_command_is_reachable_through_every_interface() {
     let room = Sandbox::new();
     for (op, _) in agentpm::model::command::Command::schemas().into_iter().filter(|(op, _)| *op != "batch") {
         let mut words: Vec<&str> = op.split('.').collect();

@@ -33,7 +33,7 @@ fn a_batch_killed_at_any_call_is_all_there_or_not_at_all() {
 }
 
 #[test]
-fn hand_edits_taken_in_by_one_that_is_killed_are_taken_in_once() {
+fn hand_edits_of_a_killed_command_are_recorded_once() {
     Story::of_hand_edits().is_killed_at_each(WRITING);
 }
 

@@ -48,7 +48,7 @@ fn is_settled(room: &Sandbox, task: &str, answer: &Answer, what: &str) {
 }
 
 #[test]
-fn every_way_to_merge_answers_what_the_merged_log_gives() {
+fn every_way_to_merge_renders_the_merged_log() {
     let ways: &[(&str, &[&str])] = &[
         ("a merge", &["merge", "-q", "--no-edit", "--no-verify", "other"]),
         ("a merge of a commit", &["merge", "-q", "--no-edit", "--no-verify", "other~0"]),

@@ -220,7 +220,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn a_process_that_cannot_write_the_git_folder_refuses_changes_and_reads_what_is_there() {
+fn a_read_only_git_folder_permits_reads_alone() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     room.run(&["claim", &id]).data();
@@ -353,7 +353,7 @@ fn a_file_that_cannot_be_written_is_named_before_anything_is_acknowledged() {
 // What waits
 
 #[test]
-fn what_waits_in_the_journal_is_seen_where_the_index_cannot_be_written() {
+fn pending_records_are_seen_without_a_writable_index() {
     let room = Sandbox::new();
     room.task("one", &[]);
     room.run(&["task", "list"]).data();
@@ -367,7 +367,7 @@ fn what_waits_in_the_journal_is_seen_where_the_index_cannot_be_written() {
 }
 
 #[test]
-fn what_waits_in_the_journal_is_named_with_a_safe_command() {
+fn pending_records_are_named_with_a_safe_command() {
     let room = Sandbox::new();
     room.task("one", &[]);
     let id = pending_task(&room, &room.repo(), "two");
@@ -410,7 +410,7 @@ fn a_write_while_the_work_tree_was_hidden_is_reported_by_the_next_command() {
 }
 
 #[test]
-fn what_a_branch_or_stash_holds_is_not_reported_as_vanished() {
+fn events_of_branches_and_stashes_are_not_reported_as_lost() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     room.git(&["add", "-A"]).text();
@@ -488,7 +488,7 @@ fn a_record_that_waits_is_projected_after_a_reboot_whatever_is_checked_out() {
 }
 
 #[test]
-fn what_was_projected_before_a_reboot_is_not_brought_to_another_branch() {
+fn a_reboot_projects_nothing_onto_another_branch() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     room.git(&["add", "-A"]).text();

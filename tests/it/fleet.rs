@@ -90,7 +90,7 @@ const CHANGES: usize = 500;
 const BATCH: usize = 10;
 
 #[test]
-fn what_was_acknowledged_is_there_whoever_was_killed() {
+fn acknowledged_changes_survive_killed_agents() {
     let seed: u64 = match std::env::var_os("FLEET_SEED") {
         Some(text) => text.to_str().and_then(|text| text.parse().ok()).expect("FLEET_SEED is a number"),
         None => RandomState::new().hash_one("fleet"),

@@ -118,7 +118,7 @@ fn a_task_in_folders_of_other_names_is_misplaced() {
 }
 
 #[test]
-fn what_is_no_task_and_no_folder_above_tasks_is_odd() {
+fn other_files_among_task_folders_are_odd() {
     let room = Sandbox::new();
     room.task("one", &[]);
     for path in ["x.txt", "A/x.txt", "A/B/x.txt", "new/x.txt", "new/mine/x.txt", "A/B/events.jsonl", "A/events.jsonl"] {

@@ -119,7 +119,7 @@ fn a_feigned_ignorance_of_a_claim_does_not_undo_it() {
 }
 
 #[test]
-fn who_may_only_comment_leaves_it_to_others_to_record_that_a_task_is_open() {
+fn an_agent_that_may_only_comment_records_no_opening() {
     let room = Sandbox::new();
     fs::write(room.store().join("roles.yml"), ROLES).unwrap();
     let blocker = room.task("the blocker", &[]);
@@ -165,7 +165,7 @@ fn a_second_creation_of_a_task_of_the_base_asks_for_what_it_does() {
 }
 
 #[test]
-fn who_archives_does_not_say_how_a_task_ended() {
+fn archiving_cannot_change_how_a_task_ended() {
     let (room, task) = begun();
     room.run(&["task", "transition", &task, "--status", "cancelled"]).data();
     fs::write(room.store().join("roles.yml"), ROLES.replace("comment, create", "archive")).unwrap();
@@ -194,7 +194,7 @@ fn an_honest_branch_passes_whatever_its_base_did_since() {
 }
 
 #[test]
-fn what_any_of_several_merge_bases_holds_may_not_be_dropped() {
+fn events_of_any_merge_base_may_not_be_dropped() {
     let (room, task) = begun();
     room.run_as("carol", &["claim", &task]).data();
     room.run_as("carol", &["done", &task]).data();
@@ -299,7 +299,7 @@ fn without_any_roles_no_event_has_a_precedence() {
 }
 
 #[test]
-fn who_takes_a_task_has_what_it_needs_by_the_roles_of_the_base() {
+fn claiming_needs_the_rights_of_the_base() {
     for needs in [["--need-perm", "review"], ["--need-precedence", "40"]] {
         let room = Sandbox::new();
         let task = room.task("for few", &needs);

@@ -113,7 +113,7 @@ fn a_commit_that_completes_a_task_under_a_lost_lease_is_refused() {
 }
 
 #[test]
-fn what_was_acknowledged_under_a_live_lease_may_be_committed_later() {
+fn changes_under_a_live_lease_may_be_committed_later() {
     let (room, task, second) = held_by_ada();
     room.at("2026-11-20T10:01:00Z");
     room.run(&["task", "update", &task, "--title", "the lock, renamed"]).data();

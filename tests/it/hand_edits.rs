@@ -126,7 +126,7 @@ fn an_edit_back_to_an_older_value_is_an_edit() {
 }
 
 #[test]
-fn what_was_thrown_away_on_purpose_stays_thrown_away() {
+fn deliberately_discarded_changes_stay_discarded() {
     let room = Sandbox::new();
     let id = room.task("kept", &[]);
     room.git(&["add", "-A"]).text();

@@ -49,7 +49,7 @@ fn an_update_is_taken_back_field_by_field() {
 }
 
 #[test]
-fn what_was_written_again_since_stays_and_is_named() {
+fn undo_leaves_and_names_a_field_written_again() {
     let room = Sandbox::new();
     let id = room.task("x", &[]);
     room.run(&["task", "update", &id, "--priority", "1", "--estimate", "2h"]).data();

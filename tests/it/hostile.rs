@@ -73,7 +73,7 @@ fn bounded(room: &Sandbox, megabytes: u64, args: &[&str]) -> Answer {
 }
 
 #[test]
-fn what_git_and_editors_do_to_a_log_is_tolerated_and_healed_by_the_next_write() {
+fn the_next_write_normalizes_a_log() {
     type Spoil = fn(&str) -> String;
     let spoils: [(&str, Spoil); 7] = [
         ("log-torn", |text| format!("{text}{}", &text[..90])),
@@ -308,7 +308,7 @@ fn an_event_copied_from_another_task_has_no_effect() {
 }
 
 #[test]
-fn what_this_version_does_not_know_survives_to_the_byte() {
+fn unknown_fields_survive_to_the_byte() {
     let (room, id) = one_task();
     // Spacing and order are not ours, so that a rewrite would show.
     let unknown =
@@ -566,7 +566,7 @@ fn links_fifos_and_folders_in_the_wrong_place_are_refused_and_never_followed() {
 }
 
 #[test]
-fn a_link_in_the_store_shows_nothing_of_what_is_behind_it() {
+fn a_link_in_the_store_is_not_followed() {
     let (room, id) = one_task();
     fs::write(room.beside("secret"), "title: SECRET\n").unwrap();
     for path in [room.yaml_of(&id), room.log_of(&id), room.store().join("config.toml"), room.store().join("roles.yml")]
@@ -645,7 +645,7 @@ fn is_plain(c: char) -> bool {
 }
 
 #[test]
-fn what_people_see_is_escaped_and_json_is_exact() {
+fn text_output_is_escaped_and_json_is_exact() {
     let room = Sandbox::new();
     let text = DECEIT.replace(['\u{0}', '\r'], "");
     let note = format!("{text}\nsecond line\n\u{1b}[31m");

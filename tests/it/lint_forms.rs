@@ -116,7 +116,7 @@ fn a_clean_plan_and_none_are_silence_or_an_empty_log() {
 }
 
 #[test]
-fn a_workflow_shows_each_finding_beside_its_line() {
+fn workflow_annotations_name_the_line() {
     let (room, _) = odd_room();
     let answer = room.run(&["lint", "--format", "github"]);
     assert_eq!(answer.code, 1);

@@ -74,7 +74,7 @@ fn items(answer: &Answer) -> Vec<Value> {
 }
 
 #[test]
-fn the_loser_is_told_what_lost_to_whom_and_puts_it_back() {
+fn the_loser_sees_and_restores_its_lost_value() {
     let mut id = String::new();
     let twins = Twins::new(|room| id = room.task("Fix the lock", &["--priority", "1"]));
     assert_eq!(items(&twins.ada(&["conflicts"])), [] as [Value; 0]);

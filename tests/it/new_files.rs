@@ -203,7 +203,7 @@ fn a_log_alone_that_was_removed_is_written_again() {
 }
 
 #[test]
-fn an_edit_that_is_not_recorded_yet_is_told_to_who_looks() {
+fn queries_warn_of_an_unrecorded_edit() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let text = fs::read_to_string(room.yaml_of(&id)).unwrap();
@@ -317,7 +317,7 @@ fn both_edits_of_a_conflict_that_was_committed_are_kept() {
 }
 
 #[test]
-fn an_edit_that_cannot_be_recorded_keeps_nobody_from_other_work() {
+fn a_refused_edit_permits_other_work() {
     let room = Sandbox::new();
     let (first, second) = (room.task("first", &["--priority", "3"]), room.task("second", &[]));
     let text = fs::read_to_string(room.yaml_of(&first)).unwrap();
@@ -345,7 +345,7 @@ fn a_number_that_would_come_back_otherwise_is_not_taken_for_a_word() {
 }
 
 #[test]
-fn a_new_file_in_the_words_of_another_tool_is_told_ours() {
+fn a_new_file_with_foreign_keys_gets_suggestions() {
     for (key, ours) in [
         ("name", "title"),
         ("description", "intent"),

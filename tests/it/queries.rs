@@ -145,7 +145,7 @@ fn pages_of_an_order_join_and_a_cursor_of_another_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused_with_its_place() {
+fn a_malformed_query_is_refused_with_its_position() {
     let room = Sandbox::new();
     room.task("http://x", &[]);
     let e = room.run(&["ls", "--query", "lock http://x"]).error("ERR_VALIDATION", 4);

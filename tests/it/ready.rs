@@ -74,7 +74,7 @@ fn eve(room: &Sandbox, args: &[&str]) -> crate::sandbox::Answer {
 }
 
 #[test]
-fn what_next_shows_claim_takes_over_random_plans() {
+fn claim_takes_the_task_that_next_shows() {
     let rounds = rounds(60) as u64;
     let (mut taken, mut reasons) = (0, 0);
     for seed in 0..rounds {
@@ -164,7 +164,7 @@ fn a_task_that_needs_a_right_is_not_taken_by_any_command() {
 }
 
 #[test]
-fn who_may_not_claim_is_offered_nothing() {
+fn next_offers_nothing_without_the_right_to_claim() {
     let room = Sandbox::new();
     room.task("one", &[]);
     fs::write(room.store().join("roles.yml"), "agents:\n  ada: {perms: [admin]}\n  yan: {perms: [comment]}\n").unwrap();

@@ -178,7 +178,7 @@ fn the_pre_commit_framework_runs_the_hooks() {
 }
 
 #[test]
-fn what_the_page_shows_stands_in_the_recipes() {
+fn the_page_quotes_the_recipes() {
     let page = fs::read_to_string(top().join("docs/ci.md")).unwrap();
     let recipes = recipe("pre-commit-config.yaml") + &recipe("lefthook.yml");
     let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
@@ -222,7 +222,7 @@ fn husky_runs_the_hook() {
 }
 
 #[test]
-fn a_plain_hook_runs_and_stands_in_nobodys_way_without_the_program() {
+fn a_plain_hook_passes_without_the_program() {
     let clone = Clone::begin();
     let repo = clone.room.repo();
     script(&repo.join(".githooks/pre-commit"), &recipe("hooks/pre-commit"));

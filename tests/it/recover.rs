@@ -121,7 +121,7 @@ fn an_event_brings_those_it_came_from_and_no_others() {
 }
 
 #[test]
-fn what_any_branch_tag_stash_or_worktree_holds_is_not_lost() {
+fn events_of_any_ref_or_worktree_are_not_lost() {
     let (room, kept) = room_of_one();
     let note = |content: &str| room.run(&["context", "add", &kept, "--type", "note", "--content", content]).data();
     let throw_away = || room.git(&["checkout", "-q", "--", "."]).text().to_owned();

@@ -154,7 +154,7 @@ fn a_folder_emptied_on_one_side_keeps_what_the_other_adds_to_it() {
 }
 
 #[test]
-fn offline_twins_agree_whatever_their_clocks_say_and_the_loser_is_told() {
+fn offline_clones_converge_whatever_their_clocks() {
     let mut winners = BTreeSet::new();
     for (ada, bob) in
         [("2026-11-20T10:00:00Z", "2026-11-21T10:00:00Z"), ("2026-11-21T10:00:00Z", "2026-11-20T10:00:00Z")]
@@ -193,7 +193,7 @@ fn offline_twins_agree_whatever_their_clocks_say_and_the_loser_is_told() {
 }
 
 #[test]
-fn what_two_plans_break_together_is_settled_alike_and_named() {
+fn invariants_broken_by_a_merge_resolve_alike_and_are_named() {
     let (clones, _) = Clones::new(&["ada", "bob"]);
     let add = |title: &str| clones.run("ada", &["task", "create", "--title", title, "--quiet"]).text().to_owned();
     let (one, two, owned, done, late) = (add("one"), add("two"), add("owned"), add("done"), add("late blocker"));
@@ -283,7 +283,7 @@ fn events_are_pulled_from_a_cursor_pushed_and_watched() {
 }
 
 #[test]
-fn who_watches_sees_what_is_written_here_and_what_git_brings() {
+fn watch_shows_local_and_fetched_events() {
     let (clones, task) = Clones::new(&["ada", "bob"]);
     let last = clones.run("ada", &["sync", "pull"]).data()["next_cursor"].as_str().unwrap().to_owned();
     let mut watch = clones.room.agentpm_in(&clones.dir("ada"));
@@ -300,7 +300,7 @@ fn who_watches_sees_what_is_written_here_and_what_git_brings() {
 }
 
 #[test]
-fn a_text_that_was_taken_out_is_given_to_nobody_any_more() {
+fn a_redacted_text_is_shown_nowhere() {
     let room = Sandbox::new();
     let task = room.task("one", &[]);
     let entry = room.run(&["note", &task, "--content", "the SECRET word", "--quiet"]).text().to_owned();

@@ -136,7 +136,7 @@ fn a_week() -> Sandbox {
 }
 
 #[test]
-fn a_branch_that_changed_thirty_tasks_is_told_on_one_screen() {
+fn review_of_thirty_tasks_fits_one_screen() {
     let room = a_week();
     let answer = room.run(&["review", "main..feature", "--all"]).data();
     assert_eq!(answer["total"], 30, "{:#}", answer["summary"]);

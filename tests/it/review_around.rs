@@ -42,7 +42,7 @@ fn reviewed(room: &Sandbox) -> (BTreeSet<(String, String)>, Option<Value>) {
 }
 
 #[test]
-fn what_follows_for_tasks_that_the_branch_leaves_alone_is_told() {
+fn review_shows_effects_on_unchanged_tasks() {
     let room = Sandbox::new();
     let parent = room.task("the parent", &[]);
     room.task("its child", &["--parent", &parent]);

@@ -72,7 +72,7 @@ fn a_branch_is_held_to_the_signatures_of_its_base() {
 }
 
 #[test]
-fn a_role_taken_on_the_branch_is_told() {
+fn review_shows_a_role_taken_on_the_branch() {
     let room = Sandbox::new();
     room.run_as("bob", &["agent", "register", "--role", "worker"]).data();
     let roles =
@@ -139,7 +139,7 @@ fn a_finding_names_its_task_where_nothing_else_of_it_changed() {
 }
 
 #[test]
-fn of_long_values_what_differs_is_shown() {
+fn review_shows_the_difference_of_long_values() {
     let room = Sandbox::new();
     let long = "word ".repeat(60);
     let task = room.task("the task", &["--intent", &format!("{long}red {long}")]);
@@ -197,7 +197,7 @@ fn edges_between_tasks_that_were_there_are_drawn() {
 }
 
 #[test]
-fn one_thing_is_told_in_the_singular() {
+fn review_uses_the_singular_for_one() {
     let room = Sandbox::new();
     let task = room.task("the task", &[]);
     room.run(&["note", &task, "--content", "a word"]).data();
@@ -236,7 +236,7 @@ fn take_back(room: &Sandbox, to: &str, message: &str) {
 }
 
 #[test]
-fn what_a_commit_of_the_branch_brings_in_and_the_next_takes_back_is_judged_too() {
+fn review_judges_reverted_commits_of_the_branch() {
     let room = Sandbox::new();
     let task = room.task("the task", &[]);
     room.run(&["claim", &task]).data();
@@ -265,7 +265,7 @@ fn what_a_commit_of_the_branch_brings_in_and_the_next_takes_back_is_judged_too()
 }
 
 #[test]
-fn what_a_merge_of_the_branch_drops_is_judged_too() {
+fn review_judges_events_dropped_by_a_merge() {
     let room = Sandbox::new();
     let task = room.task("the task", &[]);
     fs::write(room.store().join("roles.yml"), ROLES).unwrap();
@@ -305,7 +305,7 @@ fn a_revert_of_what_was_permitted_and_signed_is_no_fault() {
 }
 
 #[test]
-fn a_lease_that_is_passed_by_without_a_word_is_told() {
+fn review_shows_a_bypassed_lease() {
     let room = Sandbox::new();
     let task = room.task("the task", &[]);
     room.run(&["claim", &task]).data();

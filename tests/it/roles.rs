@@ -23,7 +23,7 @@ fn with_roles() -> Sandbox {
 }
 
 #[test]
-fn what_is_not_granted_is_refused_and_writes_nothing() {
+fn a_missing_right_refuses_and_writes_nothing() {
     let room = with_roles();
     let id = room.task("one", &[]);
     let before = fs::read(room.log_of(&id)).unwrap();

@@ -83,7 +83,7 @@ fn a_sign_of_life_survives_a_crash_between_journal_and_record() {
 }
 
 #[test]
-fn what_is_over_or_unknown_writes_nothing() {
+fn a_closed_or_unknown_session_writes_nothing() {
     let room = Sandbox::new();
     room.at(TEN);
     let id = start(&room, "ada");
@@ -104,7 +104,7 @@ fn what_is_over_or_unknown_writes_nothing() {
 }
 
 #[test]
-fn who_ends_a_session_is_told_what_it_holds() {
+fn session_end_names_the_tasks_it_holds() {
     let room = Sandbox::new();
     room.at(TEN);
     let (id, task) = (start(&room, "ada"), room.task("one", &[]));
@@ -183,7 +183,7 @@ fn silence_has_an_end_and_the_work_passes_on() {
 }
 
 #[test]
-fn a_late_sign_of_life_keeps_a_session_nobody_closed() {
+fn a_late_heartbeat_keeps_a_silent_session() {
     let room = Sandbox::new();
     room.at(TEN);
     let (id, other) = (start(&room, "ada"), start(&room, "bob"));

@@ -47,7 +47,7 @@ fn alter(room: &Sandbox, id: &str, from: &str, to: &str) {
 }
 
 #[test]
-fn who_has_a_key_signs_and_older_history_needs_none() {
+fn an_agent_with_a_key_signs_from_then_on() {
     let (room, id) = signing();
     assert!(last_line(&room, &id)["sig"].as_str().unwrap().starts_with("ed25519:"));
     room.run(&["task", "update", &id, "--priority", "2"]).data();

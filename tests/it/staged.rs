@@ -160,7 +160,7 @@ fn a_relationship_with_a_task_that_is_not_staged_leads_nowhere() {
 }
 
 #[test]
-fn what_two_branches_bring_about_together_is_told_at_the_merge() {
+fn lint_staged_names_the_effects_of_a_merge() {
     let room = Sandbox::new();
     let (one_task, two) = (room.task("one", &[]), room.task("two", &[]));
     let parent = room.task("whole", &[]);
@@ -211,7 +211,7 @@ fn a_blocker_that_is_finished_alone_leaves_a_task_blocked_freely() {
 }
 
 #[test]
-fn tasks_written_and_removed_by_hand_are_told_how_it_is_done_right() {
+fn lint_staged_hints_at_the_commands_for_files_by_hand() {
     let room = Sandbox::new();
     let (task, other) = (room.task("the task", &[]), room.task("another", &[]));
     room.run(&["task", "block", &task, "--by", &other]).data();

@@ -406,7 +406,7 @@ fn every_failure_says_why_and_changes_nothing() {
 }
 
 #[test]
-fn offline_the_plan_is_committed_all_the_same() {
+fn sync_offline_commits_the_plan() {
     let (clones, task) = Clones::new(&["ada"]);
     clones.run("ada", &["note", &task, "--content", "offline"]).data();
     clones.git("ada", &["remote", "set-url", "origin", "/nowhere/at/all.git"]).text();
@@ -418,7 +418,7 @@ fn offline_the_plan_is_committed_all_the_same() {
 }
 
 #[test]
-fn what_goes_out_besides_the_plan_is_said() {
+fn sync_names_other_commits_it_pushes() {
     let (clones, _) = Clones::new(&["ada", "bob"]);
     clones.commit_code("ada", "code.txt", "of ada\n");
     let said = clones.run("ada", &["sync", "--plan"]).data();
@@ -486,7 +486,7 @@ fn a_sparse_checkout_keeps_what_it_does_not_show() {
 }
 
 #[test]
-fn a_file_that_was_only_touched_is_in_nobodys_way() {
+fn a_touched_file_does_not_stop_sync() {
     let (clones, task) = Clones::new(&["ada", "bob"]);
     clones.commit_code("bob", "code.txt", "by bob\n");
     clones.git("bob", &["push", "-q"]).text();

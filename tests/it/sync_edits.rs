@@ -33,7 +33,7 @@ fn said(report: &Value) -> Value {
 }
 
 #[test]
-fn a_plan_of_a_sync_tells_what_the_sync_then_does() {
+fn sync_dry_run_shows_what_sync_does() {
     let (clones, task) = Clones::new(&["ann"]);
     let other = clones.run("ann", &["task", "create", "--title", "other", "--quiet"]).text().to_owned();
     clones.run("ann", &["sync"]).data();
@@ -165,7 +165,7 @@ fn an_edit_that_several_clones_pulled_is_recorded_once() {
 }
 
 #[test]
-fn what_goes_beyond_a_recorded_edit_is_recorded_too() {
+fn sync_records_what_exceeds_a_recorded_edit() {
     let (clones, task) = pulled_raw(&["ann", "bob", "eve"], &EDITS[3..]);
     clones.run("bob", &["sync"]).data();
     edit(&clones, "eve", &task, "  - ask\n", "  - ask\n  - and thank\n");
@@ -189,7 +189,7 @@ fn new_words_for_an_entry_that_several_pulled_make_one_newer_entry() {
 }
 
 #[test]
-fn a_comment_alone_is_told_too() {
+fn sync_names_a_comment() {
     let (clones, task) = Clones::new(&["ann"]);
     edit(&clones, "ann", &task, "title: shared", "title: shared # not to be lost");
     for how in [&["sync", "--plan"][..], &["sync"]] {
@@ -216,7 +216,7 @@ fn a_task_whose_files_were_removed_is_named_before_and_after() {
 }
 
 #[test]
-fn what_git_was_told_not_to_look_at_is_committed_all_the_same() {
+fn sync_commits_files_marked_assume_unchanged() {
     for bit in ["--skip-worktree", "--assume-unchanged"] {
         let (clones, task) = Clones::new(&["ann", "bob"]);
         let log = clones.log("ann", &task);

@@ -77,7 +77,7 @@ fn take_over(room: &Sandbox, dir: &Path, task: &str) {
 }
 
 #[test]
-fn the_command_knows_its_task_and_its_end_is_told() {
+fn work_passes_the_task_to_the_command_and_reports_its_end() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let script = r#"printf '%s\n' "$AGENTPM_TASK" "$AGENTPM_LEASE" "$AGENTPM_SESSION" "$AGENTPM_AGENT"; read word; echo "$word""#;
@@ -106,7 +106,7 @@ fn the_command_knows_its_task_and_its_end_is_told() {
 }
 
 #[test]
-fn what_fails_is_put_back_for_others() {
+fn work_releases_the_task_of_a_failed_command() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     for (command, code) in [
@@ -143,7 +143,7 @@ fn what_fails_is_put_back_for_others() {
 }
 
 #[test]
-fn done_completes_what_ended_well_and_tells_what_is_refused() {
+fn work_done_completes_and_reports_a_refusal() {
     let room = Sandbox::new();
     let (one, two) = (room.task("one", &[]), room.task("two", &["--acceptance", "it works"]));
     let answer = work(&room, &[&one, "--done", "--", "true"]);
@@ -160,7 +160,7 @@ fn done_completes_what_ended_well_and_tells_what_is_refused() {
 }
 
 #[test]
-fn what_the_command_did_with_its_task_is_left_alone() {
+fn work_leaves_changes_of_the_command_alone() {
     let room = Sandbox::new();
     let program = env!("CARGO_BIN_EXE_agentpm");
     for (script, status) in [("done", "completed"), ("release", "open")] {
@@ -193,7 +193,7 @@ fn signals_are_passed_on_to_all_that_the_command_started() {
 }
 
 #[test]
-fn a_command_whose_lease_is_lost_is_ended() {
+fn work_ends_the_command_when_the_lease_is_lost() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let other = second_worktree(&room);
@@ -226,7 +226,7 @@ fn a_command_that_will_not_end_is_made_to() {
 }
 
 #[test]
-fn one_who_was_stopped_notices_on_waking_that_the_lease_is_gone() {
+fn work_notices_a_lost_lease_after_sigcont() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let other = second_worktree(&room);
@@ -277,7 +277,7 @@ impl Waiter {
 }
 
 #[test]
-fn a_waiter_gets_what_comes() {
+fn wait_returns_a_new_task() {
     let room = Sandbox::new();
     let waiter = Waiter::start(&room, &room.repo(), "bob");
     let blocker = room.task("first", &[]);
@@ -290,7 +290,7 @@ fn a_waiter_gets_what_comes() {
 }
 
 #[test]
-fn a_waiter_in_one_worktree_gets_what_another_made_once_git_brings_it() {
+fn wait_returns_a_task_merged_from_another_worktree() {
     let room = Sandbox::new();
     let other = second_worktree(&room);
     let waiter = Waiter::start(&room, &other, "bob");
@@ -302,7 +302,7 @@ fn a_waiter_in_one_worktree_gets_what_another_made_once_git_brings_it() {
 }
 
 #[test]
-fn two_waiters_never_get_the_same_task() {
+fn two_waiting_agents_get_different_tasks() {
     let room = Sandbox::new();
     let waiters = ["bob", "cara"].map(|agent| Waiter::start(&room, &room.repo(), agent));
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -318,7 +318,7 @@ fn two_waiters_never_get_the_same_task() {
 }
 
 #[test]
-fn waiting_has_an_end_and_says_why() {
+fn wait_ends_at_its_deadline_with_a_reason() {
     let room = Sandbox::new();
     let blocker = room.task("held", &[]);
     room.run(&["claim", &blocker]).data();

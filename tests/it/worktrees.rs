@@ -20,7 +20,7 @@ fn two_worktrees() -> (Sandbox, String, std::path::PathBuf) {
 }
 
 #[test]
-fn what_is_claimed_in_one_worktree_is_the_holders_in_the_other_too() {
+fn a_claim_holds_in_every_worktree() {
     for end in ["done", "claim"] {
         let (room, task, second) = two_worktrees();
         room.run(&["claim", &task]).data();
@@ -43,7 +43,7 @@ fn what_is_claimed_in_one_worktree_is_the_holders_in_the_other_too() {
 }
 
 #[test]
-fn another_agent_is_told_who_has_it_in_every_worktree() {
+fn every_worktree_names_the_holder() {
     let (room, task, second) = two_worktrees();
     room.run(&["claim", &task]).data();
     let mut bob = room.agentpm_in(&second);
@@ -76,7 +76,7 @@ fn the_live_lease_of_another_clone_is_listed() {
 }
 
 #[test]
-fn a_late_holder_finishes_what_nobody_took_over() {
+fn a_late_holder_finishes_a_task_not_taken_over() {
     let room = Sandbox::new();
     let (task, other) = (room.task("one", &[]), room.task("two", &[]));
     room.at("2026-11-20T10:00:00Z");
@@ -95,7 +95,7 @@ fn a_late_holder_finishes_what_nobody_took_over() {
 }
 
 #[test]
-fn a_renewal_that_would_shorten_says_what_it_did() {
+fn a_shorter_renewal_keeps_the_time_and_warns() {
     let room = Sandbox::new();
     room.at("2026-11-20T10:00:00Z");
     let task = room.task("one", &[]);
@@ -143,7 +143,7 @@ fn two_names_in_git_are_never_one_agent() {
 }
 
 #[test]
-fn a_conflict_is_ended_in_favor_of_what_stands() {
+fn conflicts_keep_ends_a_conflict() {
     let mut ids = Vec::new();
     let twins = Twins::new(|room| ids = vec![room.task("one", &[]), room.task("two", &[]), room.task("three", &[])]);
     let (one, two) = (ids[0].as_str(), ids[1].as_str());

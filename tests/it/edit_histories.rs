@@ -254,7 +254,7 @@ impl Day {
 }
 
 #[test]
-fn what_two_wrote_at_the_same_time_by_hand_and_by_command_is_all_there() {
+fn concurrent_hand_edits_and_commands_all_survive() {
     let number = |name: &str, usual: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual);
     let (seed, rounds) = (number("SEED", 1), crate::sandbox::rounds(40) as u64);
     for round in seed..seed + rounds {

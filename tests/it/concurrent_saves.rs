@@ -40,7 +40,7 @@ fn save_within(room: &Sandbox, args: &[&str], id: &str, text: &str) -> Answer {
 }
 
 #[test]
-fn what_is_saved_while_a_command_writes_stands_and_is_recorded_next() {
+fn a_save_during_a_command_is_recorded_next() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let text = fs::read_to_string(room.yaml_of(&id)).unwrap();
@@ -74,7 +74,7 @@ fn an_edit_that_is_saved_again_while_it_is_recorded_is_recorded_once() {
 }
 
 #[test]
-fn done_after_completion_was_typed_is_done() {
+fn done_accepts_a_completion_typed_into_the_file() {
     for lint_first in [false, true] {
         let room = Sandbox::new();
         let id = room.task("one", &[]);

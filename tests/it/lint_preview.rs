@@ -57,7 +57,7 @@ fn commit(room: &Sandbox) {
 }
 
 #[test]
-fn all_that_would_be_refused_of_a_file_is_told_and_nothing_is_written() {
+fn lint_lists_every_refusal_and_writes_nothing() {
     let room = Sandbox::new();
     let task = room.task("one", &["--priority", "1"]);
     room.run(&["progress", "add", &task, "--content", "a step"]).data();
@@ -113,7 +113,7 @@ fn all_that_would_be_refused_of_a_file_is_told_and_nothing_is_written() {
 }
 
 #[test]
-fn of_many_refusals_some_are_told_and_the_rest_is_counted() {
+fn lint_lists_some_of_many_refusals_and_counts_the_rest() {
     let room = Sandbox::new();
     let task = room.task("one", &[]);
     let entries: String = (0..25).map(|n| format!("  - {{type: nonsense{n}, content: x}}\n")).collect();
@@ -134,7 +134,7 @@ fn of_many_refusals_some_are_told_and_the_rest_is_counted() {
 }
 
 #[test]
-fn what_one_file_brings_about_counts_for_those_after_it() {
+fn effects_of_one_file_count_for_the_next() {
     let room = Sandbox::new();
     let (first, second) = (room.task("first", &[]), room.task("second", &[]));
     let (first, second) = if room.yaml_of(&first) < room.yaml_of(&second) { (first, second) } else { (second, first) };
@@ -151,7 +151,7 @@ fn what_one_file_brings_about_counts_for_those_after_it() {
 }
 
 #[test]
-fn the_index_is_judged_by_the_roles_beneath_it_and_as_whoever_commits() {
+fn lint_staged_uses_the_roles_of_head_and_the_committer() {
     let room = Sandbox::new();
     let task = room.task("one", &[]);
     const ROLES: &str = "agents:\n  ada:\n    perms: [update]\n  bob:\n    perms: [comment]\n";
@@ -256,7 +256,7 @@ fn a_copy_of_a_tasks_file_is_called_a_copy_wherever_it_lies() {
 }
 
 #[test]
-fn mending_says_what_gave_way_and_prints_what_it_refused() {
+fn lint_fix_prints_replaced_values_and_refusals() {
     let room = Sandbox::new();
     let task = room.task("one", &["--priority", "1"]);
     // The edit was committed before what the other branch brings was known.

@@ -52,7 +52,7 @@ fn a_committed_removal_is_found_by_lint_and_reached_by_its_fix() {
 }
 
 #[test]
-fn whoever_brings_a_removed_task_back_by_the_way_says_so() {
+fn every_command_that_restores_a_removed_task_reports_it() {
     let (room, gone, other) = plan();
     let commit = remove(&room, &gone);
     let noted = room.run(&["note", &other, "--content", "hm"]);
@@ -69,7 +69,7 @@ fn whoever_brings_a_removed_task_back_by_the_way_says_so() {
 }
 
 #[test]
-fn a_refusal_tells_it_too_and_work_that_went_on_is_not_ended() {
+fn a_refusal_reports_the_restored_task() {
     let (room, gone, other) = plan();
     let commit = remove(&room, &gone);
     let refused = room.run(&["done", &other]);
@@ -91,7 +91,7 @@ fn resolve_names_it_in_its_answer() {
 }
 
 #[test]
-fn sync_names_what_others_removed_and_brings_it_back_for_all() {
+fn sync_restores_and_names_tasks_removed_by_others() {
     let (clones, task) = Clones::new(&["ann", "bob"]);
     let folder = clones.log("ann", &task).parent().unwrap().display().to_string();
     clones.git("ann", &["rm", "-rq", &folder]).text();
@@ -140,7 +140,7 @@ fn a_removal_that_was_taken_back_or_uninstalled_with_all_the_rest_is_none() {
 }
 
 #[test]
-fn what_a_sparse_checkout_leaves_out_was_removed_by_nobody() {
+fn a_sparse_checkout_removes_no_task() {
     let room = Sandbox::new();
     let gone = room.task("gone", &[]);
     room.task("other", &[]);

@@ -35,7 +35,7 @@ fn is_killed_once_the_remote_is_told(clones: &Clones, name: &str, args: &[&str])
 }
 
 #[test]
-fn a_clone_that_has_not_fetched_is_not_handed_what_was_finished_and_synced() {
+fn next_skips_a_task_completed_at_the_remote() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.run("ann", &["next", "--claim"]).data();
     clones.run("ann", &["done", &task, "--all-met"]).data();
@@ -95,7 +95,7 @@ fn a_task_finished_or_cancelled_without_a_lease_says_so_at_the_remote_first() {
 }
 
 #[test]
-fn what_was_finished_while_the_remote_was_away_is_told_before_the_plan_goes_out() {
+fn an_offline_completion_reaches_the_remote_before_the_plan() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     let away = clones.room.beside("away.git");
     std::fs::rename(hub(&clones), &away).unwrap();
@@ -153,7 +153,7 @@ fn an_override_finishes_what_another_clone_holds() {
 }
 
 #[test]
-fn opened_again_it_is_for_those_who_know_that() {
+fn a_reopened_task_is_claimed_only_after_sync() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.run("ann", &["claim", &task]).data();
     clones.run("ann", &["done", &task, "--all-met"]).data();
@@ -170,7 +170,7 @@ fn opened_again_it_is_for_those_who_know_that() {
 }
 
 #[test]
-fn what_is_taken_on_a_branch_of_the_remote_is_passed_over() {
+fn next_skips_a_task_taken_on_a_remote_branch() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.git("ann", &["switch", "-q", "-c", "feature"]).text();
     // Without the remote's word, as an older clone would.
@@ -193,7 +193,7 @@ fn what_is_taken_on_a_branch_of_the_remote_is_passed_over() {
 }
 
 #[test]
-fn one_that_waits_notices_what_another_clone_pushed() {
+fn wait_notices_a_push_of_another_clone() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.run("ann", &["claim", &task]).data();
     clones.run("ann", &["done", &task, "--all-met"]).data();
@@ -214,7 +214,7 @@ fn one_that_waits_notices_what_another_clone_pushed() {
 }
 
 #[test]
-fn sync_names_what_gave_way_of_this_side_whoever_wrote_it() {
+fn sync_names_the_local_values_that_lost() {
     let (clones, task) = Clones::new(&["ann", "bob"]);
     let as_cara = |args: &[&str]| {
         let mut command = clones.room.agentpm_in(&clones.dir("ann"));
@@ -238,7 +238,7 @@ fn sync_names_what_gave_way_of_this_side_whoever_wrote_it() {
 }
 
 #[test]
-fn an_end_in_the_second_half_of_a_lease_is_told_as_one() {
+fn completion_in_the_second_half_of_a_lease_reaches_the_remote() {
     let ends: [&[&str]; 2] = [&["done", "--all-met"], &["task", "transition", "--status", "cancelled"]];
     for end_of_it in ends {
         let (clones, task) = confirmed(&["ann", "bob"]);
@@ -283,7 +283,7 @@ fn an_override_that_died_before_it_was_written_gives_the_task_back_to_its_holder
 }
 
 #[test]
-fn a_task_that_was_opened_again_is_only_for_those_who_have_seen_its_end() {
+fn a_reopened_task_needs_its_end_to_be_known() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.run("ann", &["claim", &task]).data();
     clones.run("ann", &["done", &task, "--all-met"]).data();
@@ -303,7 +303,7 @@ fn a_task_that_was_opened_again_is_only_for_those_who_have_seen_its_end() {
 }
 
 #[test]
-fn an_override_does_not_end_what_was_ended_unseen() {
+fn override_refuses_an_unseen_completion() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.run("ann", &["claim", &task]).data();
     for name in ["ann", "bob"] {
@@ -316,7 +316,7 @@ fn an_override_does_not_end_what_was_ended_unseen() {
 }
 
 #[test]
-fn what_this_clone_ended_and_threw_away_is_for_recover() {
+fn a_discarded_completion_is_left_to_recover() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.git("ann", &["add", "-A"]).text();
     clones.git("ann", &["commit", "-q", "--allow-empty", "-m", "before"]).text();

@@ -25,7 +25,7 @@ fn an_agent_takes_a_task_works_and_finishes() {
 }
 
 #[test]
-fn the_second_agent_gets_another_task_and_learns_who_holds_the_first() {
+fn the_second_agent_gets_another_task() {
     let room = Sandbox::new();
     let first = room.task("one", &["--priority", "3"]);
     let second = room.task("two", &[]);
@@ -39,7 +39,7 @@ fn the_second_agent_gets_another_task_and_learns_who_holds_the_first() {
 }
 
 #[test]
-fn an_expired_lease_passes_on_only_by_a_claim_and_the_old_holder_is_told() {
+fn an_expired_lease_passes_on_only_by_a_claim() {
     let room = Sandbox::new();
     room.at("2026-11-20T10:00:00Z");
     let id = room.task("long", &[]);

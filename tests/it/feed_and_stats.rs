@@ -52,7 +52,7 @@ fn merged() -> (Sandbox, String) {
 }
 
 #[test]
-fn the_newest_events_are_the_end_of_the_whole_log() {
+fn newest_events_end_the_log() {
     let (room, one) = merged();
     for of in [&[][..], &[one.as_str()][..], &["--type", "ContextAdded"][..], &["--by", "bob"][..]] {
         let log = |more: &[&str]| room.run(&[&["log"][..], of, more].concat()).data();
@@ -91,7 +91,7 @@ fn pages_go_back_to_the_first_event() {
 }
 
 #[test]
-fn what_arrived_is_given_in_that_order_out_of_every_journal() {
+fn feed_keeps_the_order_of_arrival() {
     let room = Sandbox::new();
     let id = room.task("x", &[]);
     room.run(&["note", &id, "--content", "a secret"]).data();
@@ -114,7 +114,7 @@ fn what_arrived_is_given_in_that_order_out_of_every_journal() {
 }
 
 #[test]
-fn stats_are_what_all_tasks_come_to() {
+fn stats_count_all_tasks() {
     let room = Sandbox::new();
     let ids: Vec<String> = (0..5).map(|n| room.task(&format!("task {n}"), &[])).collect();
     room.run(&["progress", "add", &ids[0], "--content", "one"]).data();

@@ -152,7 +152,7 @@ fn a_link_is_followed_to_a_page_of_the_same_repository_alone() {
 }
 
 #[test]
-fn prime_says_what_an_agent_needs_in_few_words() {
+fn prime_is_short_and_complete() {
     let room = Sandbox::new();
     let page = room.run(&["prime"]);
     assert!(page.text().len() / 4 <= 1_500, "{} bytes", page.text().len());
@@ -162,7 +162,7 @@ fn prime_says_what_an_agent_needs_in_few_words() {
 }
 
 #[test]
-fn help_prints_what_the_help_of_the_command_prints() {
+fn help_prints_the_help_of_a_command() {
     let room = Sandbox::nothing();
     for words in [&[][..], &["lint"], &["task"], &["task", "create"], &["t", "create"], &["merge-driver"]] {
         let asked = room.run(&[&["help"], words].concat());

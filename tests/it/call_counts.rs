@@ -208,7 +208,7 @@ fn ten_times_the_tasks_do_not_open_ten_times_the_files() {
 }
 
 #[test]
-fn whoever_waits_before_a_terminal_sees_how_far_it_is() {
+fn a_terminal_shows_progress() {
     counted();
     let seen = SEEN.get().expect("the large store was asked");
     assert!(seen.contains("reading the plan") && seen.contains("of 10,000"), "{seen:?}");
@@ -218,7 +218,7 @@ fn whoever_waits_before_a_terminal_sees_how_far_it_is() {
 }
 
 #[test]
-fn the_standard_store_is_what_it_is_said_to_be() {
+fn the_standard_store_has_its_stated_shape() {
     let (room, again) = (standard(SMALL), Sandbox::new());
     store::write(&again.repo(), SMALL);
     room.is_clean();

@@ -39,7 +39,7 @@ fn hints(refusal: &Value, words: &[&str]) {
 }
 
 #[test]
-fn a_hint_names_what_can_be_done_though_the_edit_stands() {
+fn hint_names_a_step_that_works_with_the_edit_in_place() {
     let room = Sandbox::new();
     let id = room.task("one", &["--acceptance", "it works"]);
     let waits = room.task("two", &["--blocked-by", &id]);
@@ -57,7 +57,7 @@ fn a_hint_names_what_can_be_done_though_the_edit_stands() {
 }
 
 #[test]
-fn a_new_file_is_not_told_of_a_task_that_does_not_exist() {
+fn refusal_of_a_new_file_names_no_missing_task() {
     for (text, message, hint) in [
         ("title: x\nstatus: completed\n", "a new task cannot go", "status: in_progress"),
         ("title: x\ncreated_by: eve\n", "created_by of a new task", "leave created_by out"),
@@ -78,7 +78,7 @@ fn a_new_file_is_not_told_of_a_task_that_does_not_exist() {
 }
 
 #[test]
-fn each_refusal_is_of_what_stands_there() {
+fn refusals_name_the_value_and_its_fault() {
     let room = Sandbox::new();
     let id = room.task("one", &["--acceptance", "it works", "--metadata", r#"{"num": 1, "f": 1e30, "t": "x"}"#]);
     room.run(&["progress", "add", &id, "--content", "a step"]).data();
@@ -108,7 +108,7 @@ fn each_refusal_is_of_what_stands_there() {
 }
 
 #[test]
-fn other_line_ends_are_another_form() {
+fn crlf_is_a_formatting_finding() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let text = fs::read_to_string(room.yaml_of(&id)).unwrap();

@@ -326,7 +326,7 @@ fn resolve_lists_an_edit_that_is_not_allowed_with_the_reason() {
 }
 
 #[test]
-fn resolve_names_a_conflict_of_which_a_side_cannot_be_read() {
+fn resolve_names_a_conflict_with_an_unreadable_side() {
     let (room, task) = plan(&[]);
     branches(
         &room,
@@ -373,7 +373,7 @@ fn a_conflict_settled_by_hand_passes_the_hook_in_every_operation() {
 }
 
 #[test]
-fn a_mixture_beside_a_conflict_is_reported() {
+fn a_merged_mixture_next_to_a_conflict_is_reported() {
     let (room, task) = plan(&["--intent", "one\na\nb\nc\ntwo"]);
     branches(
         &room,
@@ -392,7 +392,7 @@ fn a_mixture_beside_a_conflict_is_reported() {
 }
 
 #[test]
-fn a_mixture_beside_an_edit_is_reported() {
+fn a_merged_mixture_next_to_an_edit_is_reported() {
     let (room, task) = plan(&["--intent", "one\na\nb\nc\ntwo"]);
     branches(
         &room,
@@ -525,7 +525,7 @@ fn a_step_by_hand_is_recorded_in_a_clone_that_lacks_its_history() {
 }
 
 #[test]
-fn what_a_file_shows_comes_back_with_all_that_led_to_it() {
+fn resolve_restores_the_events_behind_a_file() {
     let (room, task) = plan(&[]);
     title(&room, &task, "second");
     room.run(&["note", &task, "--content", "a note"]).data();
@@ -593,7 +593,7 @@ fn entries_by_hand_that_two_clones_recorded_are_there_once() {
 }
 
 #[test]
-fn what_follows_a_recorded_entry_counts_whichever_of_its_ids_it_names() {
+fn events_may_name_either_id_of_a_copied_entry() {
     let (clones, task) =
         recorded_twice(|text| text.replacen("context:\n", "  - one\n  - two\ncontext:\n", 1) + "  - noted\n");
     for (name, words) in [("a", "one"), ("b", "two")] {

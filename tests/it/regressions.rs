@@ -12,7 +12,7 @@ fn batch(room: &Sandbox, ops: &serde_json::Value) -> crate::sandbox::Answer {
 }
 
 #[test]
-fn what_could_not_be_read_back_is_never_acknowledged() {
+fn an_unreadable_event_is_never_acknowledged() {
     let room = Sandbox::new();
     for depth in 20..34 {
         let metadata = format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
@@ -139,7 +139,7 @@ fn work_in_progress_is_its_owners_even_without_a_lease() {
 }
 
 #[test]
-fn what_waits_again_is_not_handed_out() {
+fn a_task_blocked_again_is_not_handed_out() {
     let room = Sandbox::new();
     let blocker = room.task("blocker", &[]);
     let id = room.task("waits", &["--blocked-by", &blocker]);
@@ -156,7 +156,7 @@ fn what_waits_again_is_not_handed_out() {
 }
 
 #[test]
-fn what_is_finished_in_another_worktree_is_not_taken_here() {
+fn claim_refuses_a_task_completed_in_another_worktree() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     room.git(&["add", "-A"]).text();

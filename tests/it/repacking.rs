@@ -21,7 +21,7 @@ fn with_blobs(room: &Sandbox, from: usize, to: usize) -> Vec<Oid> {
 }
 
 #[test]
-fn what_git_packs_between_two_looks_is_found() {
+fn objects_packed_between_two_reads_are_found() {
     let room = Sandbox::new();
     let mut ids = with_blobs(&room, 0, 8);
     let objects = discover(&room.repo()).unwrap().expect("a repository").objects().unwrap();
@@ -42,7 +42,7 @@ fn what_git_packs_between_two_looks_is_found() {
 }
 
 #[test]
-fn whoever_reads_many_finds_what_deltas_were_made_of() {
+fn reading_many_objects_finds_delta_bases() {
     let room = Sandbox::new();
     let long = |n: usize| {
         (0..400).map(|line| format!("line {line} of {}\n", if line == n { n } else { 0 })).collect::<String>()
@@ -64,7 +64,7 @@ fn whoever_reads_many_finds_what_deltas_were_made_of() {
 }
 
 #[test]
-fn what_git_packs_during_a_look_is_found() {
+fn objects_packed_during_a_read_are_found() {
     let room = Sandbox::new();
     let ids = with_blobs(&room, 0, 24);
     let (repo, done) = (room.repo(), AtomicBool::new(false));

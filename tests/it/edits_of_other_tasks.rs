@@ -36,7 +36,7 @@ fn passed(what: &str, answer: &Answer, second: &str) {
 }
 
 #[test]
-fn a_refused_edit_of_what_waits_keeps_nobody_from_finishing() {
+fn done_passes_over_a_refused_edit_of_a_dependent() {
     for n in 0..4 {
         for how in ["done", "cancelled"] {
             let (room, first, second, what, left) = waiting(n);
@@ -56,7 +56,7 @@ fn a_refused_edit_of_what_waits_keeps_nobody_from_finishing() {
 }
 
 #[test]
-fn an_opening_that_waited_is_recorded_with_the_next_write() {
+fn the_next_write_records_a_delayed_opening() {
     let (room, first, second, what, left) = waiting(0);
     room.run(&["claim", &first]).data();
     passed(what, &room.run(&["done", &first]), &second);
@@ -69,7 +69,7 @@ fn an_opening_that_waited_is_recorded_with_the_next_write() {
 }
 
 #[test]
-fn a_completion_by_hand_is_recorded_beside_a_refused_edit() {
+fn completion_by_hand_is_recorded_despite_a_refused_edit() {
     let (room, first, second, what, left) = waiting(0);
     room.run(&["claim", &first]).data();
     let text = fs::read_to_string(room.yaml_of(&first)).unwrap();
@@ -81,7 +81,7 @@ fn a_completion_by_hand_is_recorded_beside_a_refused_edit() {
 }
 
 #[test]
-fn reopening_and_undoing_pass_over_it_too() {
+fn reopen_and_undo_pass_over_a_refused_edit() {
     let room = Sandbox::new();
     let (first, second) = (room.task("first", &[]), room.task("second", &[]));
     room.run(&["task", "block", &second, "--by", &first]).data();
@@ -94,7 +94,7 @@ fn reopening_and_undoing_pass_over_it_too() {
 }
 
 #[test]
-fn a_task_that_is_named_refuses_still() {
+fn a_named_task_with_a_refused_edit_refuses() {
     let (room, first, second, ..) = waiting(0);
     room.run(&["claim", &first]).data();
     let steps = format!(
@@ -107,7 +107,7 @@ fn a_task_that_is_named_refuses_still() {
 }
 
 #[test]
-fn work_ends_beside_a_refused_edit() {
+fn work_ends_despite_a_refused_edit() {
     let (room, first, second, what, _) = waiting(1);
     let answer = room.run(&["work", &first, "--done", "--", "true"]);
     assert_eq!(answer.code, 0, "{what}: {answer:?}");

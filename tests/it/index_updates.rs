@@ -21,7 +21,7 @@ fn is_refused(room: &Sandbox, parent: &str) {
 }
 
 #[test]
-fn a_child_that_a_command_made_is_known() {
+fn a_child_made_by_a_command_is_known() {
     let (room, parent) = with_parent();
     let child = room.task("a child", &["--parent", &parent]);
     is_refused(&room, &parent);
@@ -32,7 +32,7 @@ fn a_child_that_a_command_made_is_known() {
 }
 
 #[test]
-fn a_child_that_git_brought_is_known() {
+fn a_child_brought_by_git_is_known() {
     let (room, parent) = with_parent();
     room.git(&["checkout", "-q", "-b", "other"]).text();
     let child = room.task("a child", &["--parent", &parent]);
@@ -48,7 +48,7 @@ fn a_child_that_git_brought_is_known() {
 }
 
 #[test]
-fn a_child_that_was_brought_back_is_known() {
+fn a_recovered_child_is_known() {
     let (room, parent) = with_parent();
     let child = room.task("a child", &["--parent", &parent]);
     fs::remove_dir_all(room.task_dir(&child)).unwrap();
@@ -58,7 +58,7 @@ fn a_child_that_was_brought_back_is_known() {
 }
 
 #[test]
-fn a_child_that_somebody_copied_in_is_seen_by_the_next_question_and_by_lint() {
+fn a_copied_child_is_seen_by_queries_and_lint() {
     let (room, parent) = with_parent();
     let child = room.task("a child", &["--parent", &parent]);
     let (folder, aside) = (room.task_dir(&child), room.beside("aside"));

@@ -33,7 +33,7 @@ fn confirmed(names: &[&str]) -> (Clones, String) {
 }
 
 #[test]
-fn a_sync_says_in_words_what_became_of_leases() {
+fn sync_reports_changed_leases_in_words() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     let handle = &task[20..];
     let (hub, away) = (clones.room.beside("remote.git"), clones.room.beside("away.git"));
@@ -78,7 +78,7 @@ fn a_sync_says_in_words_what_became_of_leases() {
 }
 
 #[test]
-fn a_brief_says_who_has_the_task_and_what_is_open_to_whoever_asks() {
+fn brief_names_the_holder_and_the_next_steps() {
     let room = Sandbox::new();
     room.at(TEN);
     let task = room.task("one", &[]);
@@ -169,7 +169,7 @@ fn doctor_says_where_nothing_is_heard_any_more() {
 }
 
 #[test]
-fn whoever_asks_why_is_answered_at_every_door() {
+fn next_explain_gives_reasons_in_json_and_in_words() {
     let room = Sandbox::new();
     let (one, _) = (room.task("one", &[]), room.task("two", &["--priority", "-5"]));
     room.run(&["claim", &one]).data();

@@ -236,7 +236,7 @@ fn finish_on_two_branches(room: &Sandbox, plan: &Waiting) {
 }
 
 #[test]
-fn what_resolve_unblocks_within_a_merge_is_staged() {
+fn resolve_within_a_merge_stages_what_it_unblocks() {
     let room = Sandbox::new();
     let plan = waiting(&room, 1);
     commit(&room, "begin");

@@ -334,7 +334,7 @@ fn roles_that_come_go_or_cannot_be_read() {
 }
 
 #[test]
-fn whoever_merges_is_not_held_to_what_others_did() {
+fn merging_needs_no_right_for_the_changes_of_others() {
     let room = Sandbox::new();
     let task = room.task("the task", &[]);
     fs::write(room.store().join("roles.yml"), roles(&["claim"])).unwrap();
@@ -492,7 +492,7 @@ const FORGED: &[Forged] = &[
 ];
 
 #[test]
-fn whoever_ends_a_blocker_opens_what_waits_for_it_whatever_becomes_of_the_blocker() {
+fn ending_a_blocker_permits_opening_the_blocked_task() {
     let room = Sandbox::new();
     let blocker = room.task("the blocker", &[]);
     room.task("it waits", &["--blocked-by", &blocker]);
@@ -507,7 +507,7 @@ fn whoever_ends_a_blocker_opens_what_waits_for_it_whatever_becomes_of_the_blocke
 }
 
 #[test]
-fn what_an_event_says_of_itself_is_not_believed() {
+fn claims_of_an_event_about_its_own_rights_do_not_count() {
     let mut wrong = Vec::new();
     for (n, forged) in FORGED.iter().enumerate() {
         let room = Sandbox::new();
