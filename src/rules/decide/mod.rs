@@ -5,12 +5,16 @@
 
 pub mod edit;
 mod guard;
+#[cfg(test)]
+mod memory;
 mod parts;
 mod put;
 mod restore;
 mod runtime;
 mod status;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod undo;
 mod work;
 
