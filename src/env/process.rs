@@ -82,11 +82,14 @@ impl Env {
     /// Errors: `ERR_GIT` where there is none.
     pub fn find_program(&self, name: &str, outside: &Path) -> Result<PathBuf> {
         let folders = std::env::split_paths(self.var("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin"));
+        let is_outside = |path: &Path| !path.starts_with(outside);
         folders
-            .filter(|folder| folder.is_absolute())
+            .filter(|folder| folder.is_absolute() && files::canonical(folder).is_ok_and(|real| is_outside(&real)))
             .map(|folder| folder.join(name))
-            .filter(|path| files::metadata(path).is_ok_and(|m| m.is_file()))
-            .find(|path| files::canonical(path).is_ok_and(|real| !real.starts_with(outside)))
+            .find(|path| {
+                let real = files::canonical(path).ok();
+                real.is_some_and(|real| is_outside(&real) && files::metadata(&real).is_ok_and(|m| m.is_file()))
+            })
             .ok_or_else(|| {
                 Error::new(Code::Git, format!("there is no program {name} on PATH"))
                     .hint(format!("install {name}, or put its folder on PATH; the plan itself needs none"))
