@@ -383,6 +383,21 @@ fn init_leaves_the_settings_alone_on_request_and_works_without_git() {
 }
 
 #[test]
+fn git_may_be_a_link_on_path_but_not_a_file_of_the_work_tree() {
+    for (folder, is_found) in [("bin", true), ("repo/bin", false)] {
+        let room = Sandbox::bare_repo();
+        let folder = room.beside(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let git = std::path::Path::new(crate::machine::path()).join("git").canonicalize().unwrap();
+        std::os::unix::fs::symlink(git, folder.join("git")).unwrap();
+        let mut command = room.agentpm();
+        let answer = Answer::from(command.env("PATH", &folder).arg("init").output().unwrap());
+        answer.data();
+        assert_eq!(answer.stderr.contains("there is no program git"), !is_found, "{answer:?}");
+    }
+}
+
+#[test]
 fn a_driver_of_an_earlier_version_is_named_and_renewed() {
     let room = Sandbox::new();
     let found = || {

@@ -196,7 +196,7 @@ fn the_loop_on_the_page_is_answered_as_it_says() {
     let task = room.task("Order the locks", &["--acceptance", "no deadlock in 1000 rounds"]);
     let page = room.run(&["help", "agents"]);
     let bin = Path::new(env!("CARGO_BIN_EXE_agentpm")).parent().unwrap();
-    let search = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let search = crate::machine::path_after(bin);
     let mut exports = String::new();
     let mut item = String::new();
     let mut commands = 0;

@@ -1,4 +1,4 @@
-//! Who may: the new events of a branch are judged by the roles of its base, those of a commit by the roles of the one beneath.
+//! Permissions in a repository: the roles of its base judge the new events of a branch, those of its parent a commit.
 
 use std::fs;
 

@@ -174,7 +174,7 @@ fn count(room: &Sandbox, args: &[&str]) -> Counts {
                  ?sync_file_range,?clone,?clone3,?fork,?vfork";
     let mut command = room.agentpm_like("strace");
     command.args(["-f", "-qq", "-e", calls, "-o"]).arg(&trace).arg("--").arg(env!("CARGO_BIN_EXE_agentpm")).args(args);
-    let output = command.stderr(Stdio::piped()).output().expect("strace is needed for this test: install it");
+    let output = command.stderr(Stdio::piped()).output().expect("strace starts");
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     let counts = Counts::of(&std::fs::read_to_string(&trace).expect("a trace"));
     assert!(counts.opened > 5 && counts.read > 0, "a trace of the command: {counts}");
@@ -183,6 +183,7 @@ fn count(room: &Sandbox, args: &[&str]) -> Counts {
 
 #[test]
 fn no_command_does_more_than_it_needs_at_ten_thousand_tasks() {
+    crate::machine::needs!("strace", "script");
     let mut broken = Vec::new();
     for (command, ceiling) in CEILINGS {
         let seen = counted()[&(LARGE, *command)];
@@ -198,6 +199,7 @@ fn no_command_does_more_than_it_needs_at_ten_thousand_tasks() {
 
 #[test]
 fn ten_times_the_tasks_do_not_open_ten_times_the_files() {
+    crate::machine::needs!("strace", "script");
     // Tasks lie in 1 024 folders at most, of which 1 000 tasks fill 640: who looks at all of them opens each, and lists it. The 32
     // folders above these are all there at both sizes.
     const FOLDERS: u64 = 2 * (1_024 - 640);
@@ -209,6 +211,7 @@ fn ten_times_the_tasks_do_not_open_ten_times_the_files() {
 
 #[test]
 fn a_terminal_shows_progress() {
+    crate::machine::needs!("strace", "script");
     counted();
     let seen = SEEN.get().expect("the large store was asked");
     assert!(seen.contains("reading the plan") && seen.contains("of 10,000"), "{seen:?}");

@@ -1,4 +1,4 @@
-//! Claims across clones: the remote decides, and where it cannot be asked everybody is told so.
+//! Claims across clones: the remote decides, and where it cannot be reached the answer says so.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! A person saves a file while a command is between looking at it and writing it anew. strace stops the command at the flush of
-//! its journal, which lies in between.
+//! A person saves a file after a command has read it and before it writes it. strace stops the command at the flush of its
+//! journal, which lies in between.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -16,7 +16,7 @@ fn start(room: &Sandbox, args: &[&str]) -> Child {
     command.env("AGENTPM_AGENT", "ada").args(["-qq", "-o", "/dev/null", "-e", "trace=fdatasync"]);
     command.args(["-e", "inject=fdatasync:signal=SIGSTOP:when=1", "--", env!("CARGO_BIN_EXE_agentpm")]).args(args);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    command.spawn().expect("strace is needed for this test: install it")
+    command.spawn().expect("strace starts")
 }
 
 /// Runs a command, and saves a text into a file once the journal holds what it decided and the file does not yet.
@@ -41,6 +41,7 @@ fn save_within(room: &Sandbox, args: &[&str], id: &str, text: &str) -> Answer {
 
 #[test]
 fn a_save_during_a_command_is_recorded_next() {
+    crate::machine::needs!("strace");
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let text = fs::read_to_string(room.yaml_of(&id)).unwrap();
@@ -56,6 +57,7 @@ fn a_save_during_a_command_is_recorded_next() {
 
 #[test]
 fn an_edit_that_is_saved_again_while_it_is_recorded_is_recorded_once() {
+    crate::machine::needs!("strace");
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let text = fs::read_to_string(room.yaml_of(&id)).unwrap();

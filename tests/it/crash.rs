@@ -19,36 +19,43 @@ use crate::sandbox::{Answer, Sandbox, plays_all, some};
 
 #[test]
 fn a_create_killed_at_any_call_happened_or_did_not() {
+    crate::machine::needs!("strace");
     Story::of_a_create().is_killed_at_each(CHANGING);
 }
 
 #[test]
 fn a_done_killed_at_any_call_completed_and_unblocked_or_neither() {
+    crate::machine::needs!("strace");
     Story::of_a_done().is_killed_at_each(CHANGING);
 }
 
 #[test]
 fn a_batch_killed_at_any_call_is_all_there_or_not_at_all() {
+    crate::machine::needs!("strace");
     Story::of_a_batch().is_killed_at_each(CHANGING);
 }
 
 #[test]
 fn hand_edits_of_a_killed_command_are_recorded_once() {
+    crate::machine::needs!("strace");
     Story::of_hand_edits().is_killed_at_each(WRITING);
 }
 
 #[test]
 fn a_create_on_a_failing_disk_is_refused_or_happened() {
+    crate::machine::needs!("strace");
     Story::of_a_create().meets_a_failing_disk_at_every_call();
 }
 
 #[test]
 fn a_done_on_a_failing_disk_is_refused_or_happened() {
+    crate::machine::needs!("strace");
     Story::of_a_done().meets_a_failing_disk_at_every_call();
 }
 
 #[test]
 fn a_batch_on_a_failing_disk_is_refused_or_happened() {
+    crate::machine::needs!("strace");
     Story::of_a_batch().meets_a_failing_disk_at_every_call();
 }
 
@@ -254,7 +261,7 @@ impl Story {
         let mut command: Command = room.sealed("strace", &room.repo());
         command.env("AGENTPM_AGENT", "ada").args(["-f", "-qq", "-o"]).arg(trace_of(room)).args(options);
         command.arg("--").arg(env!("CARGO_BIN_EXE_agentpm")).args(&self.args);
-        let output = command.output().expect("strace is needed for this test: install it");
+        let output = command.output().expect("strace starts");
         // strace ends as its child did.
         (output.status.signal() != Some(9)).then(|| Answer::from(output))
     }

@@ -18,7 +18,7 @@ fn injected(room: &Sandbox, dir: &Path, inject: &str, args: &[&str]) -> Answer {
     }
     command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={inject}"), "--"]);
     command.arg(agentpm.get_program()).args(args);
-    Answer::from(command.output().expect("strace is needed for this test: install it"))
+    Answer::from(command.output().expect("strace starts"))
 }
 
 /// Creates a task whose files cannot be written: it is acknowledged, and stands in the journal alone.
@@ -47,6 +47,7 @@ fn check(doctor: &Answer, name: &str) -> Value {
 
 #[test]
 fn a_failed_flush_takes_back_nothing_that_another_command_wrote() {
+    crate::machine::needs!("strace");
     let room = Sandbox::new();
     room.task("one", &[]);
     pending_task(&room, &room.repo(), "two");
@@ -60,6 +61,7 @@ fn a_failed_flush_takes_back_nothing_that_another_command_wrote() {
 
 #[test]
 fn a_failed_flush_of_its_own_record_leaves_nothing_of_it() {
+    crate::machine::needs!("strace");
     let room = Sandbox::new();
     room.task("one", &[]);
     let before = fs::read(room.repo().join(".git/agentpm/journal.jsonl")).unwrap();
@@ -71,6 +73,7 @@ fn a_failed_flush_of_its_own_record_leaves_nothing_of_it() {
 
 #[test]
 fn a_failed_flush_after_a_reboot_cuts_no_projected_event() {
+    crate::machine::needs!("strace");
     let room = Sandbox::new();
     room.task("one", &[]);
     room.task("two", &[]);
@@ -89,6 +92,7 @@ fn a_failed_flush_after_a_reboot_cuts_no_projected_event() {
 
 #[test]
 fn a_record_that_waits_is_projected_where_the_repository_was_moved_to() {
+    crate::machine::needs!("strace");
     let room = Sandbox::new();
     room.task("one", &[]);
     let id = pending_task(&room, &room.repo(), "two");
@@ -111,6 +115,7 @@ fn linked(room: &Sandbox) -> PathBuf {
 
 #[test]
 fn a_record_of_a_worktree_that_cannot_be_reached_waits_until_it_can() {
+    crate::machine::needs!("strace");
     let room = Sandbox::new();
     room.task("one", &[]);
     let linked = linked(&room);
@@ -164,11 +169,12 @@ impl Drop for Mounted {
 
 #[test]
 fn one_repository_under_two_paths_is_one_store() {
+    crate::machine::needs!("strace", "mount");
     let room = Sandbox::new();
     let other = room.beside("other");
     let first = room.task("one", &[]);
     if !bind(&room.repo(), &other) {
-        println!("skipped: this process may not mount");
+        crate::machine::skip("the right to mount");
         return;
     }
     let _mounted = Mounted(other.clone());
@@ -221,6 +227,7 @@ fn set_mode(path: &Path, mode: u32) {
 
 #[test]
 fn a_read_only_git_folder_permits_reads_alone() {
+    crate::machine::needs!("setpriv");
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     room.run(&["claim", &id]).data();
@@ -243,6 +250,7 @@ fn a_read_only_git_folder_permits_reads_alone() {
 
 #[test]
 fn a_store_may_keep_its_runtime_state_in_the_worktree_and_all_processes_use_that() {
+    crate::machine::needs!("setpriv");
     let room = Sandbox::new();
     fs::write(room.store().join("config.toml"), "format = 1\n[runtime]\nplace = \"worktree\"\n").unwrap();
     hand_over(&room);
@@ -326,6 +334,7 @@ fn the_runtime_state_of_a_shared_repository_is_writable_for_its_group() {
 
 #[test]
 fn a_file_that_cannot_be_written_is_named_before_anything_is_acknowledged() {
+    crate::machine::needs!("setpriv");
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let other = room.task("two", &[]);
@@ -354,6 +363,7 @@ fn a_file_that_cannot_be_written_is_named_before_anything_is_acknowledged() {
 
 #[test]
 fn pending_records_are_seen_without_a_writable_index() {
+    crate::machine::needs!("strace");
     let room = Sandbox::new();
     room.task("one", &[]);
     room.run(&["task", "list"]).data();
@@ -368,6 +378,7 @@ fn pending_records_are_seen_without_a_writable_index() {
 
 #[test]
 fn pending_records_are_named_with_a_safe_command() {
+    crate::machine::needs!("strace");
     let room = Sandbox::new();
     room.task("one", &[]);
     let id = pending_task(&room, &room.repo(), "two");
@@ -428,6 +439,7 @@ fn events_of_branches_and_stashes_are_not_reported_as_lost() {
 
 #[test]
 fn records_of_a_worktree_that_was_removed_are_recovered() {
+    crate::machine::needs!("strace");
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let linked = linked(&room);
@@ -444,6 +456,7 @@ fn records_of_a_worktree_that_was_removed_are_recovered() {
 
 #[test]
 fn a_worktree_that_cannot_be_written_holds_up_no_other() {
+    crate::machine::needs!("strace");
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let linked = linked(&room);
@@ -475,6 +488,7 @@ fn reboot(room: &Sandbox) {
 
 #[test]
 fn a_record_that_waits_is_projected_after_a_reboot_whatever_is_checked_out() {
+    crate::machine::needs!("strace");
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     room.git(&["add", "-A"]).text();
@@ -515,6 +529,7 @@ fn a_reboot_projects_nothing_onto_another_branch() {
 
 #[test]
 fn a_nested_store_that_is_not_checked_out_keeps_its_records() {
+    crate::machine::needs!("strace");
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     room.git(&["add", "-A"]).text();
@@ -541,6 +556,7 @@ fn a_nested_store_that_is_not_checked_out_keeps_its_records() {
 
 #[test]
 fn a_place_of_another_user_is_not_passed_over() {
+    crate::machine::needs!("setpriv");
     let room = Sandbox::new();
     room.task("one", &[]);
     hand_over(&room);
@@ -570,6 +586,7 @@ fn a_linked_worktree_keeps_its_state_where_the_clone_does() {
 
 #[test]
 fn a_task_that_this_user_may_not_read_is_in_the_way_of_no_other() {
+    crate::machine::needs!("setpriv");
     let room = Sandbox::new();
     let (closed, open) = (room.task("closed", &["--priority", "5"]), room.task("open", &[]));
     hand_over(&room);

@@ -1,4 +1,4 @@
-//! What a refused hand edit is told to do next: something that can be done while the edit stands, or after it is put back.
+//! Hints of a refused hand edit: a step that works while the edit stands, or after it is taken back.
 
 use std::fs;
 

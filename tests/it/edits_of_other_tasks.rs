@@ -1,4 +1,4 @@
-//! Files that nobody may write over, beside the task that somebody works on: only a task that is named may refuse a command.
+//! Refused hand edits of tasks that a command does not name: they are left alone and do not stop the command.
 
 use std::fs;
 

@@ -691,6 +691,7 @@ impl Stage<'_> {
 
 #[test]
 fn a_damaged_store_is_read_and_repaired_without_loss() {
+    crate::machine::needs!("prlimit");
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = number("SEED").unwrap_or(20_261_121);
     let rounds = crate::sandbox::rounds(600) as u64;

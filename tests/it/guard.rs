@@ -396,6 +396,7 @@ fn forged_and_lost_trailers_are_named() {
 
 #[test]
 fn a_message_from_an_editor_keeps_its_subject_and_an_empty_one_stops_the_commit() {
+    crate::machine::needs!("sed");
     let room = Sandbox::new();
     room.run(&["init", "--hooks"]).data();
     fs::write(room.store().join("config.toml"), "format = 1\n[hooks]\ntrailer = true\n").unwrap();

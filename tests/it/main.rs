@@ -1,6 +1,7 @@
 //! The one test binary: stories told with real processes, real git and real files.
 #![allow(clippy::disallowed_methods, reason = "tests set the stage by hand")]
 
+mod machine;
 mod sandbox;
 
 mod after_merge;

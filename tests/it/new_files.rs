@@ -1,4 +1,4 @@
-//! Tasks that somebody writes as files, and files of tasks that somebody removes.
+//! Tasks that a person writes as files, and files of tasks that a person removes.
 
 use std::fs;
 

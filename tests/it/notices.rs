@@ -1,4 +1,4 @@
-//! What people and agents are told: who has a task, what became of leases, and which command comes next.
+//! Notices in answers: who holds a task, which leases changed, and which command comes next.
 
 use serde_json::{Value, json};
 

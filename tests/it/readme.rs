@@ -5,7 +5,7 @@
 //! present output into the pages.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::sandbox::{Answer, Sandbox};
 
@@ -121,6 +121,7 @@ fn has_heading(page: &Path, anchor: &str) -> bool {
 
 /// Runs the commands of a page and compares what they print.
 fn play(page: &str) {
+    crate::machine::needs!("grep", "sed");
     let mut terminal = Terminal { room: Sandbox::bare_repo(), seen: HashMap::new() };
     let written = read(page);
     let mut shown = String::new();
@@ -173,13 +174,9 @@ impl Terminal {
         *times += 1;
         let seed = format!("{times} {command}");
         let bin = Path::new(env!("CARGO_BIN_EXE_agentpm")).parent().unwrap();
-        let search = std::env::join_paths(
-            [PathBuf::from(bin)]
-                .into_iter()
-                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
-        );
+        let search = crate::machine::path_after(bin);
         let mut shell = self.room.agentpm_like("sh");
-        shell.env("PATH", search.unwrap()).env("AGENTPM_SEED", seed).args(["-c", &format!("{AT_A_TERMINAL}{command}")]);
+        shell.env("PATH", search).env("AGENTPM_SEED", seed).args(["-c", &format!("{AT_A_TERMINAL}{command}")]);
         Answer::from(shell.output().unwrap())
     }
 }

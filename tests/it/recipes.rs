@@ -3,13 +3,13 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::machine;
 use crate::sandbox::{Answer, Sandbox};
 
 fn top() -> &'static Path {
@@ -50,12 +50,7 @@ impl Clone {
     }
 
     fn path(&self) -> OsString {
-        let mut path = OsString::from(self.programs());
-        path.push(":");
-        path.push(self.room.beside("venv").join("bin"));
-        path.push(":");
-        path.push(std::env::var_os("PATH").unwrap());
-        path
+        machine::path_after(&self.programs())
     }
 
     fn command(&self, program: &str, dir: &Path) -> Command {
@@ -122,36 +117,12 @@ impl Clone {
             self.undo(&dir);
         }
     }
-
-    /// A virtual environment of Python's with this program, or a word on why there is none.
-    fn has_python(&self, package: &str) -> bool {
-        let venv = self.room.beside("venv");
-        let skip = |why: &str| {
-            // Not by a macro: the word is to be seen where all is well too.
-            let _ = writeln!(std::io::stderr(), "skipped: {package} was not tried out, {why}");
-            false
-        };
-        let quietly = |mut command: Command| {
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
-        };
-        let mut make = Command::new("python3");
-        make.args(["-m", "venv"]).arg(&venv);
-        if !quietly(make) {
-            return skip("since python3 makes no virtual environment here");
-        }
-        let mut install = Command::new(venv.join("bin/python"));
-        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]);
-        install.args(["--timeout", "15", package]);
-        quietly(install) || skip("since pip cannot get it here")
-    }
 }
 
 #[test]
 fn the_pre_commit_framework_runs_the_hooks() {
+    machine::needs!("pre-commit");
     let clone = Clone::begin();
-    if !clone.has_python("pre-commit") {
-        return;
-    }
     let repo = clone.room.repo();
     // What the framework would fetch by a tag.
     let source = clone.room.beside("source");
@@ -194,10 +165,8 @@ fn the_page_quotes_the_recipes() {
 
 #[test]
 fn lefthook_runs_the_hooks() {
+    machine::needs!("lefthook");
     let clone = Clone::begin();
-    if !clone.has_python("lefthook") {
-        return;
-    }
     let repo = clone.room.repo();
     fs::write(repo.join("lefthook.yml"), recipe("lefthook.yml")).unwrap();
     clone.run(&repo, "lefthook", &["install"]).text();
@@ -232,7 +201,7 @@ fn a_plain_hook_passes_without_the_program() {
     fs::remove_file(clone.programs().join("agentpm")).unwrap();
     fs::write(repo.join("code.txt"), "more\n").unwrap();
     let mut git = clone.command("git", &repo);
-    git.env("PATH", "/usr/local/bin:/usr/bin:/bin").args(["commit", "-q", "-a", "-m", "without"]);
+    git.env("PATH", machine::path()).args(["commit", "-q", "-a", "-m", "without"]);
     let answer = Answer::from(git.output().unwrap());
     assert!(answer.code == 0 && answer.stderr.contains("was not checked"), "{answer:?}");
 }
@@ -326,6 +295,7 @@ impl Pull {
 
 #[test]
 fn the_workflow_posts_one_comment_keeps_it_up_to_date_and_lets_a_good_branch_pass() {
+    machine::needs!("bash");
     let pull = Pull::begin();
     let (room, task) = (&pull.clone.room, &pull.clone.task);
     room.run(&["claim", task]).data();
@@ -362,6 +332,7 @@ fn the_workflow_posts_one_comment_keeps_it_up_to_date_and_lets_a_good_branch_pas
 
 #[test]
 fn the_workflow_fails_on_a_bad_branch_and_says_where() {
+    machine::needs!("bash");
     let pull = Pull::begin();
     let room = &pull.clone.room;
     let log = pull.clone.file(&room.repo(), "events.jsonl");

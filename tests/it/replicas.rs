@@ -1,4 +1,4 @@
-//! Replicas that went apart: what git guesses wrongly, what two plans break together, and who is told.
+//! Diverged replicas: what git guesses wrongly, what two plans break together, and who is warned.
 
 use std::collections::BTreeSet;
 

@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+use crate::machine::Deadline;
+
 /// The folders below `tasks` that a task lies in, such as `P/8`.
 pub fn shard(id: &str) -> String {
     let (x, y) = id[id.len() - 2..].split_at(1);
@@ -15,6 +17,8 @@ pub fn shard(id: &str) -> String {
 
 /// A throw-away repository with everything around it.
 pub struct Sandbox {
+    // Before the folder: what still runs in it is ended first.
+    _deadline: Deadline,
     folder: tempfile::TempDir,
     seed: Cell<u64>,
     /// Fixed clock of the next commands; `None` for the real one.
@@ -83,7 +87,7 @@ impl Sandbox {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir_all(folder.path().join("home")).expect("a home");
         std::fs::create_dir_all(folder.path().join("repo")).expect("a folder for the repository");
-        Sandbox { folder, seed: Cell::new(0), clock: Cell::new(None) }
+        Sandbox { _deadline: Deadline::of(folder.path()), folder, seed: Cell::new(0), clock: Cell::new(None) }
     }
 
     /// A repository with an empty store, and without the merge driver: stories say themselves how git merges.
@@ -130,7 +134,7 @@ impl Sandbox {
         self.task_dir(id).join("task.yaml")
     }
 
-    /// A program with nothing of the outer world but PATH.
+    /// A program with nothing of the outer world.
     pub fn sealed(&self, program: impl AsRef<std::ffi::OsStr>, dir: &Path) -> Command {
         let mut command = Command::new(program);
         command.env_clear().envs(sealed_vars(&self.home())).current_dir(dir).stdin(Stdio::null());
@@ -244,8 +248,9 @@ impl Sandbox {
 
 /// The variables of a sealed room with this home.
 pub fn sealed_vars(home: &Path) -> Vec<(&'static str, std::ffi::OsString)> {
+    crate::machine::starts_in(home);
     vec![
-        ("PATH", std::env::var_os("PATH").unwrap_or_default()),
+        ("PATH", crate::machine::path().to_owned()),
         ("HOME", home.into()),
         ("LC_ALL", "C".into()),
         ("GIT_CONFIG_NOSYSTEM", "1".into()),
@@ -280,9 +285,12 @@ pub fn some<T>(mut cases: Vec<T>) -> Vec<T> {
     cases
 }
 
+/// How long a story waits for one thing.
+pub const WAIT: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// Waits until something is so, and fails with what was waited for where it never is.
 pub fn wait_for(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = std::time::Instant::now() + WAIT;
     while !is_so() {
         assert!(std::time::Instant::now() < deadline, "waited in vain: {what}");
         std::thread::sleep(std::time::Duration::from_millis(10));

@@ -1,4 +1,4 @@
-//! Sessions: every command is a sign of life, silence has an end, and nobody's work is lost with it.
+//! Sessions: every command is a heartbeat, a silent session is closed, and no work is lost with it.
 
 use std::fs;
 use std::path::PathBuf;

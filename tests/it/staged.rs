@@ -63,6 +63,7 @@ fn hooked(room: &Sandbox, dir: &Path, args: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_index_that_git_commits_from_is_judged_and_nothing_is_written() {
+    crate::machine::needs!("find");
     let (room, task) = watched();
     for dir in [room.repo(), room.beside("linked")] {
         let below = room.task_dir(&task);

@@ -5,6 +5,7 @@
 //! holds open. In the other story git dies first, at a call that leaves something half done, and takes agentpm with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt::{self, Display, Formatter};
 use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -32,6 +33,7 @@ const GIT_SAMPLES: usize = 24;
 
 #[test]
 fn a_sync_killed_at_any_call_lost_nothing_and_the_next_one_ends_it() {
+    crate::machine::needs!("strace");
     let scene = Scene::new();
     let cases = some(scene.points());
     println!("{} points", cases.len());
@@ -53,6 +55,7 @@ fn a_sync_killed_at_any_call_lost_nothing_and_the_next_one_ends_it() {
 
 #[test]
 fn a_sync_killed_together_with_its_git_says_which_lock_is_left_and_goes_on_without_it() {
+    crate::machine::needs!("strace");
     let scene = Scene::new();
     let cases = some(scene.points_of_git());
     println!("{} points", cases.len());
@@ -88,6 +91,7 @@ fn a_sync_killed_together_with_its_git_says_which_lock_is_left_and_goes_on_witho
 
 #[test]
 fn a_sync_that_died_before_its_branch_moved_is_ended_though_the_upstream_went_on() {
+    crate::machine::needs!("strace");
     let scene = Scene::new();
     let clones = scene.copy();
     let script = "case \"$*\" in *update-ref*) kill -KILL $PPID;; *) exec $git \"$@\";; esac";
@@ -374,10 +378,9 @@ pub fn copy_of(folder: &Path) -> Clones {
 }
 
 /// A folder for PATH with a `git` that runs this, `$git` being the real one and `$n` how many were started by then.
-fn instead_of_git(clones: &Clones, script: &str) -> (&'static str, String) {
+fn instead_of_git(clones: &Clones, script: &str) -> (&'static str, OsString) {
     let folder = clones.dir("bin");
-    let path = std::env::var("PATH").unwrap();
-    let real = std::env::split_paths(&path).map(|folder| folder.join("git")).find(|git| git.exists()).unwrap();
+    let real = Path::new(crate::machine::path()).join("git");
     let count = clones.dir("count");
     let head = format!(
         "git={}\nn=$(($(cat {count} 2>/dev/null || echo 0) + 1))\necho $n > {count}",
@@ -385,11 +388,11 @@ fn instead_of_git(clones: &Clones, script: &str) -> (&'static str, String) {
         count = count.display()
     );
     crate::sync::hook(&folder, "git", &format!("{head}\n{script}"));
-    ("PATH", format!("{}:{path}", folder.display()))
+    ("PATH", crate::machine::path_after(&folder))
 }
 
 /// Runs `sync` of ada under strace, and waits until nothing that it started is left. `None` where a signal ended it.
-fn run_to_the_end(clones: &Clones, options: &[String], vars: &[(&str, String)]) -> Option<i32> {
+fn run_to_the_end(clones: &Clones, options: &[String], vars: &[(&str, OsString)]) -> Option<i32> {
     let pipe = clones.dir("pipe");
     Answer::from(clones.room.sealed("mkfifo", &clones.dir(".")).arg(&pipe).output().unwrap()).text();
     let mut command = clones.room.sealed("sh", &clones.dir("ada"));
