@@ -1,4 +1,4 @@
-//! Bytes that nobody honest would write: each gives a coded answer, hides nothing else, and nothing is deleted.
+//! Hostile bytes: each gives a coded answer, hides nothing else, and nothing is deleted.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Answer, Sandbox, shard};
+use crate::sandbox::{Answer, Sandbox, cases, shard};
 
 /// A room with one task of three events: created, updated to priority 2, noted.
 fn one_task() -> (Sandbox, String) {
@@ -194,6 +194,7 @@ fn a_line_beyond_the_limit_is_named_and_the_task_stays_readable() {
 
 #[test]
 fn a_line_of_a_hundred_megabytes_takes_little_memory() {
+    crate::machine::needs!("prlimit");
     let (room, id) = one_task();
     append(&room, &id, vec![b'x'; 100 << 20]);
     let answer = bounded(&room, 256, &["lint"]);
@@ -207,6 +208,7 @@ fn a_line_of_a_hundred_megabytes_takes_little_memory() {
 
 #[test]
 fn a_log_too_large_to_be_held_is_never_written_anew() {
+    crate::machine::needs!("prlimit");
     let lines = |number: usize, line: &[u8]| [line, b"\n"].concat().repeat(number);
     for (what, more) in [
         ("many lines that are no events", lines(200_000, b"[]")),
@@ -360,6 +362,7 @@ fn yaml_tricks() -> Vec<(&'static str, String)> {
 
 #[test]
 fn tricks_of_yaml_in_a_task_file_are_refused_with_their_line() {
+    crate::machine::needs!("prlimit");
     let (room, id) = one_task();
     let good = fs::read_to_string(room.yaml_of(&id)).unwrap();
     let first_line = good.lines().count() as u64 + 1;
@@ -386,6 +389,7 @@ fn tricks_of_yaml_in_a_task_file_are_refused_with_their_line() {
 
 #[test]
 fn tricks_of_yaml_in_a_plan_are_refused() {
+    crate::machine::needs!("prlimit");
     let room = Sandbox::new();
     for (what, trick) in yaml_tricks() {
         let plan = format!("plan: p\ntasks:\n  - title: one\n{trick}");
@@ -507,61 +511,63 @@ fn snapshot(path: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     paths.iter().flat_map(|path| snapshot(path)).collect()
 }
 
-#[test]
-fn links_fifos_and_folders_in_the_wrong_place_are_refused_and_never_followed() {
-    let folders: &[Trap] = &[Trap::Link, Trap::Dangling, Trap::Fifo, Trap::File];
-    let files: &[Trap] = &[Trap::Link, Trap::Dangling, Trap::Fifo, Trap::Folder];
-    type Place = fn(&Sandbox, &str) -> std::path::PathBuf;
-    let places: [(&str, Place, &[Trap]); 10] = [
-        (".agentpm", |room, _| room.store(), folders),
-        ("tasks", |room, _| room.store().join("tasks"), folders),
-        ("a shard", |room, id| room.task_dir(id).parent().unwrap().to_owned(), folders),
-        ("a folder of shards", |room, id| room.task_dir(id).ancestors().nth(2).unwrap().to_owned(), folders),
-        ("a task", |room, id| room.task_dir(id), folders),
-        ("agents", |room, _| room.store().join("agents"), folders),
-        ("events.jsonl", |room, id| room.log_of(id), files),
-        ("task.yaml", |room, id| room.yaml_of(id), files),
-        ("config.toml", |room, _| room.store().join("config.toml"), files),
-        ("roles.yml", |room, _| room.store().join("roles.yml"), files),
-    ];
-    for (name, place, traps) in places {
-        for trap in traps {
-            let (room, id) = one_task();
-            if name == "roles.yml" {
-                fs::write(room.store().join("roles.yml"), "agents:\n  ada: {perms: [admin], precedence: 1}\n").unwrap();
-            }
-            let outside = room.beside("outside");
-            set(*trap, &place(&room, &id), &outside);
-            let before = snapshot(&outside);
+/// What may stand where a folder or a file belongs.
+const FOR_FOLDERS: &[Trap] = &[Trap::Link, Trap::Dangling, Trap::Fifo, Trap::File];
+const FOR_FILES: &[Trap] = &[Trap::Link, Trap::Dangling, Trap::Fifo, Trap::Folder];
 
-            let lint = bounded(&room, 512, &["lint"]);
-            assert_ne!(lint.code, 0, "{name} as {trap:?} must not pass: {lint:?}");
-            let named = lint.json();
-            let coded = named["error"]["code"] == "ERR_CORRUPT"
-                || named["data"]["findings"].as_array().is_some_and(|f| f.iter().any(|f| f["code"] == "odd-file"));
-            assert!(coded, "{name} as {trap:?}: {lint:?}");
-            for args in [
-                &["task", "get", &id][..],
-                &["task", "list", "--all"],
-                &["next"],
-                &["task", "update", &id, "--priority", "4"],
-                &["note", &id, "--content", "x"],
-                &["task", "create", "--title", "new"],
-                &["agent", "register", "--name", "bob"],
-                &["lint", "--fix"],
-                &["init"],
-            ] {
-                let answer = bounded(&room, 512, args);
-                let json = answer.json();
-                assert!(json["ok"].is_boolean(), "{name} as {trap:?}, {args:?}: {answer:?}");
-                let code = json["error"]["code"].as_str();
-                assert!(
-                    matches!(code, None | Some("ERR_CORRUPT" | "ERR_NOT_FOUND")),
-                    "{name} as {trap:?}, {args:?}: {answer:?}"
-                );
-            }
-            assert_eq!(snapshot(&outside), before, "{name} as {trap:?}: nothing behind it was touched");
+type Place = fn(&Sandbox, &str) -> std::path::PathBuf;
+
+cases! { wrong_kind_of_file by is_refused_and_never_followed {
+    at_the_store: (|room, _| room.store(), FOR_FOLDERS),
+    at_tasks: (|room, _| room.store().join("tasks"), FOR_FOLDERS),
+    at_a_shard: (|room, id| room.task_dir(id).parent().unwrap().to_owned(), FOR_FOLDERS),
+    at_a_folder_of_shards: (|room, id| room.task_dir(id).ancestors().nth(2).unwrap().to_owned(), FOR_FOLDERS),
+    at_a_task: (|room, id| room.task_dir(id), FOR_FOLDERS),
+    at_agents: (|room, _| room.store().join("agents"), FOR_FOLDERS),
+    at_events_jsonl: (|room, id| room.log_of(id), FOR_FILES),
+    at_task_yaml: (|room, id| room.yaml_of(id), FOR_FILES),
+    at_config_toml: (|room, _| room.store().join("config.toml"), FOR_FILES),
+    at_roles_yml: (|room, _| room.store().join("roles.yml"), FOR_FILES),
+}}
+
+fn is_refused_and_never_followed(name: &str, (place, traps): (Place, &[Trap])) {
+    crate::machine::needs!("prlimit");
+    for trap in traps {
+        let (room, id) = one_task();
+        if name == "at_roles_yml" {
+            fs::write(room.store().join("roles.yml"), "agents:\n  ada: {perms: [admin], precedence: 1}\n").unwrap();
         }
+        let outside = room.beside("outside");
+        set(*trap, &place(&room, &id), &outside);
+        let before = snapshot(&outside);
+
+        let lint = bounded(&room, 512, &["lint"]);
+        assert_ne!(lint.code, 0, "{name} as {trap:?} must not pass: {lint:?}");
+        let named = lint.json();
+        let coded = named["error"]["code"] == "ERR_CORRUPT"
+            || named["data"]["findings"].as_array().is_some_and(|f| f.iter().any(|f| f["code"] == "odd-file"));
+        assert!(coded, "{name} as {trap:?}: {lint:?}");
+        for args in [
+            &["task", "get", &id][..],
+            &["task", "list", "--all"],
+            &["next"],
+            &["task", "update", &id, "--priority", "4"],
+            &["note", &id, "--content", "x"],
+            &["task", "create", "--title", "new"],
+            &["agent", "register", "--name", "bob"],
+            &["lint", "--fix"],
+            &["init"],
+        ] {
+            let answer = bounded(&room, 512, args);
+            let json = answer.json();
+            assert!(json["ok"].is_boolean(), "{name} as {trap:?}, {args:?}: {answer:?}");
+            let code = json["error"]["code"].as_str();
+            assert!(
+                matches!(code, None | Some("ERR_CORRUPT" | "ERR_NOT_FOUND")),
+                "{name} as {trap:?}, {args:?}: {answer:?}"
+            );
+        }
+        assert_eq!(snapshot(&outside), before, "{name} as {trap:?}: nothing behind it was touched");
     }
 }
 

@@ -262,6 +262,17 @@ pub fn sealed_vars(home: &Path) -> Vec<(&'static str, std::ffi::OsString)> {
     ]
 }
 
+/// A table of cases as a module of tests: each case is a test of its own name, which a check gets with the case.
+macro_rules! cases {
+    ($group:ident by $check:ident { $($name:ident: $case:expr,)+ }) => {
+        mod $group {
+            use super::*;
+            $(#[test] fn $name() { $check(stringify!($name), $case) })+
+        }
+    };
+}
+pub(crate) use cases;
+
 /// How many rounds of a long test are played: a tenth of `full`, all where `AGENTPM_ROUNDS` is `full`, or as many as `ROUNDS` says.
 pub fn rounds(full: usize) -> usize {
     let asked = std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Answer, Sandbox, shard};
+use crate::sandbox::{Answer, Sandbox, cases, shard};
 
 /// A bare remote and clones of it beside each other, each used by an agent of its own name.
 pub struct Clones {
@@ -209,53 +209,45 @@ fn local_commits_are_replayed_and_merges_are_kept() {
 
 /// What keeps a sync from happening, the words of its answer, and its next safe step.
 struct Failure {
-    name: &'static str,
     prepare: fn(&Clones, &str),
     says: &'static str,
     hints: &'static str,
 }
 
-const FAILURES: &[Failure] = &[
-    Failure {
-        name: "no remote",
+cases! { failure by changes_nothing_and_says_why {
+    no_remote: Failure {
         prepare: |c, _| drop(c.git("ada", &["remote", "remove", "origin"])),
         says: "no remote",
         hints: "agentpm sync --no-push",
     },
-    Failure {
-        name: "no upstream",
+    no_upstream: Failure {
         prepare: |c, _| drop(c.git("ada", &["branch", "--unset-upstream"])),
         says: "no upstream",
         hints: "agentpm sync --set-upstream",
     },
-    Failure {
-        name: "a protected branch",
+    a_protected_branch: Failure {
         prepare: |c, _| hook(&c.dir("remote.git/hooks"), "pre-receive", "echo 'main is protected' >&2; exit 1"),
         says: "refused main",
         hints: "git switch -c",
     },
-    Failure {
-        name: "an unreachable remote",
+    an_unreachable_remote: Failure {
         prepare: |c, _| drop(c.git("ada", &["remote", "set-url", "origin", "/nowhere/at/all.git"])),
         says: "could not be read",
         hints: "--no-push",
     },
-    Failure {
-        name: "a remote that runs commands",
+    a_remote_that_runs_commands: Failure {
         prepare: |c, _| drop(c.git("ada", &["remote", "set-url", "origin", "ext::sh -c touch% pwned"])),
         says: "could not be read",
         hints: "--no-push",
     },
-    Failure {
-        name: "a conflict in the user's own files",
+    a_conflict_in_the_users_own_files: Failure {
         prepare: |c, _| {
             c.commit_code("ada", "code.txt", "ada\n");
         },
         says: "the same lines of code.txt",
         hints: "git pull --rebase",
     },
-    Failure {
-        name: "settings changed on both sides",
+    settings_changed_on_both_sides: Failure {
         prepare: |c, _| {
             c.write("ada", ".agentpm/config.toml", "format = 1\n[list]\nmax_bytes = 9000\n");
             c.write("bob", ".agentpm/config.toml", "format = 1\n[list]\nmax_bytes = 8000\n");
@@ -264,8 +256,7 @@ const FAILURES: &[Failure] = &[
         says: "both changed .agentpm/config.toml",
         hints: "git pull --rebase",
     },
-    Failure {
-        name: "a merge in progress",
+    a_merge_in_progress: Failure {
         prepare: |c, _| {
             c.git("ada", &["switch", "-q", "-c", "side"]).text();
             c.commit_code("ada", "code.txt", "side\n");
@@ -276,32 +267,27 @@ const FAILURES: &[Failure] = &[
         says: "git merge is in progress",
         hints: "git merge --continue",
     },
-    Failure {
-        name: "a detached head",
+    a_detached_head: Failure {
         prepare: |c, _| drop(c.git("ada", &["switch", "-q", "--detach"])),
         says: "detached",
         hints: "git switch",
     },
-    Failure {
-        name: "an unborn branch",
+    an_unborn_branch: Failure {
         prepare: |c, _| drop(c.git("ada", &["symbolic-ref", "HEAD", "refs/heads/fresh"])),
         says: "no commit yet",
         hints: "first commit",
     },
-    Failure {
-        name: "a dirty file in the way",
+    a_dirty_file_in_the_way: Failure {
         prepare: |c, _| c.write("ada", "code.txt", "not committed\n"),
         says: "write over your uncommitted work",
         hints: "commit or stash",
     },
-    Failure {
-        name: "an untracked file in the way",
+    an_untracked_file_in_the_way: Failure {
         prepare: |c, _| c.write("ada", "fresh.txt", "mine\n"),
         says: "write over fresh.txt, which git does not know",
         hints: "move these files away",
     },
-    Failure {
-        name: "an ignored file in the way",
+    an_ignored_file_in_the_way: Failure {
         prepare: |c, _| {
             std::fs::write(c.dir("ada/.git/info/exclude"), "fresh.txt\n").unwrap();
             c.write("ada", "fresh.txt", "mine\n");
@@ -309,8 +295,7 @@ const FAILURES: &[Failure] = &[
         says: "write over fresh.txt, which git does not know",
         hints: "move these files away",
     },
-    Failure {
-        name: "an ignored folder in the way",
+    an_ignored_folder_in_the_way: Failure {
         prepare: |c, _| {
             std::fs::write(c.dir("ada/.git/info/exclude"), "fresh.txt\n").unwrap();
             std::fs::create_dir(c.dir("ada/fresh.txt")).unwrap();
@@ -319,34 +304,29 @@ const FAILURES: &[Failure] = &[
         says: "write over fresh.txt, which git does not know",
         hints: "move these files away",
     },
-    Failure {
-        name: "a plan that git ignores",
+    a_plan_that_git_ignores: Failure {
         prepare: |c, _| std::fs::write(c.dir("ada/.git/info/exclude"), ".agentpm/\n").unwrap(),
         says: "would never be committed",
         hints: "take that rule out",
     },
-    Failure {
-        name: "an upstream branch that is gone",
+    an_upstream_branch_that_is_gone: Failure {
         prepare: |c, _| {
             c.room.git_in(&c.dir("remote.git"), &["update-ref", "-d", "refs/heads/main"]).text();
         },
         says: "main is gone at the remote",
         hints: "--set-upstream-to",
     },
-    Failure {
-        name: "a pre-push hook that refuses",
+    a_pre_push_hook_that_refuses: Failure {
         prepare: |c, _| hook(&c.dir("ada/.git/hooks"), "pre-push", "echo 'no push today' >&2; exit 1"),
         says: "your pre-push hook refused: no push today",
         hints: "then agentpm sync",
     },
-    Failure {
-        name: "a hook that refuses",
+    a_hook_that_refuses: Failure {
         prepare: |c, _| hook(&c.dir("ada/.git/hooks"), "pre-commit", "echo 'no plans on Fridays'; exit 1"),
         says: "no plans on Fridays",
         hints: "then agentpm sync",
     },
-    Failure {
-        name: "a hook that never ends",
+    a_hook_that_never_ends: Failure {
         prepare: |c, _| {
             c.write("ada", "home.toml", "");
             hook(&c.dir("ada/.git/hooks"), "commit-msg", "exec tail -f /dev/null");
@@ -356,8 +336,7 @@ const FAILURES: &[Failure] = &[
         says: "did not end in time",
         hints: "then agentpm sync",
     },
-    Failure {
-        name: "a signature that fails",
+    a_signature_that_fails: Failure {
         prepare: |c, _| {
             c.git("ada", &["config", "commit.gpgSign", "true"]).text();
             c.git("ada", &["config", "gpg.program", "false"]).text();
@@ -365,7 +344,7 @@ const FAILURES: &[Failure] = &[
         says: "could not be made",
         hints: "signing",
     },
-];
+}}
 
 pub fn hook(folder: &Path, name: &str, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
@@ -374,35 +353,30 @@ pub fn hook(folder: &Path, name: &str, text: &str) {
     std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-#[test]
-fn every_failure_says_why_and_changes_nothing() {
-    for failure in FAILURES {
-        let (clones, task) = Clones::new(&["ada", "bob"]);
-        // The upstream is ahead, in code and in plan, so that there is something to bring in.
-        clones.write("bob", "fresh.txt", "bob\n");
-        clones.commit_code("bob", "code.txt", "bob\n");
-        clones.git("bob", &["add", "fresh.txt"]).text();
-        clones.git("bob", &["commit", "-q", "-m", "more"]).text();
-        clones.run("bob", &["note", &task, "--content", "by bob"]).data();
-        clones.run("bob", &["sync"]).data();
-        clones.run("ada", &["task", "update", &task, "--title", "by ada"]).data();
-        (failure.prepare)(&clones, &task);
-        let before = clones.everything("ada");
-        // Shown with a failing assertion only.
-        println!("{}", failure.name);
-        let answer = clones.run("ada", &["sync"]);
-        let error = answer.error("ERR_SYNC", 9);
-        let said = error["message"].as_str().unwrap();
-        assert!(said.contains(failure.says), "{}: {said}", failure.name);
-        let hint = error["hint"].as_str().unwrap();
-        assert!(hint.contains(failure.hints), "{}: {hint}", failure.name);
-        for dangerous in ["--hard", "--force", "rm ", "clean", "-f "] {
-            assert!(!hint.contains(dangerous), "{}: {hint}", failure.name);
-        }
-        assert_eq!(clones.everything("ada"), before, "{}", failure.name);
-        assert!(!clones.dir("ada").join("pwned").exists());
-        assert_eq!(clones.run("ada", &["task", "get", &task]).code, 0, "{}", failure.name);
+fn changes_nothing_and_says_why(name: &str, failure: Failure) {
+    let (clones, task) = Clones::new(&["ada", "bob"]);
+    // The upstream is ahead, in code and in plan, so that there is something to bring in.
+    clones.write("bob", "fresh.txt", "bob\n");
+    clones.commit_code("bob", "code.txt", "bob\n");
+    clones.git("bob", &["add", "fresh.txt"]).text();
+    clones.git("bob", &["commit", "-q", "-m", "more"]).text();
+    clones.run("bob", &["note", &task, "--content", "by bob"]).data();
+    clones.run("bob", &["sync"]).data();
+    clones.run("ada", &["task", "update", &task, "--title", "by ada"]).data();
+    (failure.prepare)(&clones, &task);
+    let before = clones.everything("ada");
+    let answer = clones.run("ada", &["sync"]);
+    let error = answer.error("ERR_SYNC", 9);
+    let said = error["message"].as_str().unwrap();
+    assert!(said.contains(failure.says), "{name}: {said}");
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.contains(failure.hints), "{name}: {hint}");
+    for dangerous in ["--hard", "--force", "rm ", "clean", "-f "] {
+        assert!(!hint.contains(dangerous), "{name}: {hint}");
     }
+    assert_eq!(clones.everything("ada"), before, "{name}");
+    assert!(!clones.dir("ada").join("pwned").exists());
+    assert_eq!(clones.run("ada", &["task", "get", &task]).code, 0, "{name}");
 }
 
 #[test]
@@ -499,6 +473,7 @@ fn a_touched_file_does_not_stop_sync() {
 
 #[test]
 fn hooks_are_asked_and_may_word_the_message() {
+    crate::machine::needs!("grep");
     let (clones, task) = Clones::new(&["ada"]);
     let hooks = clones.dir("ada/.git/hooks");
     hook(
