@@ -156,7 +156,7 @@ fn the_main_worktree_of_a_separate_git_folder_is_known_to_the_linked_ones() {
 /// Whether this process may mount: as root, and not in a container that forbids it.
 fn bind(from: &Path, to: &Path) -> bool {
     fs::create_dir(to).unwrap();
-    Command::new("mount").arg("--bind").arg(from).arg(to).status().is_ok_and(|status| status.success())
+    Command::new("mount").arg("--bind").arg(from).arg(to).output().is_ok_and(|output| output.status.success())
 }
 
 struct Mounted(PathBuf);
@@ -557,14 +557,15 @@ fn a_nested_store_that_is_not_checked_out_keeps_its_records() {
 #[test]
 fn a_place_of_another_user_is_not_passed_over() {
     crate::machine::needs!("setpriv");
+    if crate::machine::lacks_root() {
+        return;
+    }
     let room = Sandbox::new();
     room.task("one", &[]);
     hand_over(&room);
     let runtime = room.repo().join(".git/agentpm");
     fs::write(room.store().join("config.toml"), "format = 1\n[runtime]\nplace = \"worktree\"\n").unwrap();
-    if rustix::process::geteuid().is_root() {
-        assert!(Command::new("chown").arg("1:1").arg(&runtime).status().unwrap().success());
-    }
+    assert!(Command::new("chown").arg("1:1").arg(&runtime).status().unwrap().success());
     set_mode(&runtime, 0o700);
     powerless(&room, &["task", "create", "--title", "two"]).error("ERR_IO", 10);
     assert!(!room.store().join(".local").exists());

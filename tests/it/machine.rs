@@ -108,6 +108,15 @@ pub fn lacks(tools: &[&str]) -> bool {
     true
 }
 
+/// Whether this user cannot give a file to another one, after a word on it.
+pub fn lacks_root() -> bool {
+    let lacks = !rustix::process::geteuid().is_root();
+    if lacks {
+        skip("root");
+    }
+    lacks
+}
+
 /// Counts a test that is skipped, because of a tool or a permission that is not there.
 pub fn skip(what: &str) {
     // Not by a macro: the word is to be seen where the test passes, too.
