@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::sandbox::{Answer, Sandbox};
+use crate::sandbox::{Answer, Sandbox, rounds};
 
 /// Chance from a seed (splitmix64).
 struct Dice(u64);
@@ -411,7 +411,7 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn no_answer_differs_from_that_of_an_index_made_from_nothing() {
     let seed = number("SEED").unwrap_or(20_261_122);
-    let steps = number("STEPS").unwrap_or(60);
+    let steps = number("STEPS").unwrap_or(rounds(300) as u64);
     println!("SEED={seed} STEPS={steps}");
     let mut played = 0;
     for round in 0.. {
