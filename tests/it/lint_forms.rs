@@ -206,7 +206,7 @@ fn pages_name_only_commands_and_flags_that_there_are() {
     for rule in pages.as_array().unwrap() {
         let code = rule["code"].as_str().unwrap();
         let page = room.run(&["lint", "--explain", code]).data()["page"].as_str().unwrap().to_owned();
-        assert!(page.starts_with(&format!("# {code}\n")) && page.contains("**To mend it**"), "{code}");
+        assert!(page.starts_with(&format!("# {code}\n")) && page.contains("**To fix it**"), "{code}");
         assert!((8..=20).contains(&page.lines().count()), "{code}");
         // What stands outside of backticks is prose.
         for command in page.split('`').skip(1).step_by(2).filter_map(|part| part.strip_prefix("agentpm ")) {
