@@ -1,8 +1,8 @@
-//! What can go wrong, said so that the reader can act on it.
+//! Errors: what failed, on what, and what to do next.
 //!
-//! Promises: every failure of the library is an [`Error`] with one of the stable codes of [`Code`], a sentence that names
-//! what happened and to which path or id, and a hint that names only commands which cannot destroy anything.
-//! Refuses to know: how a door prints it.
+//! Guarantees that every failure of the library is an [`Error`] with a stable [`Code`]. Its message names the path or id; its
+//! hint names only commands that cannot destroy anything.
+//! Leaves to others: how an interface prints it.
 
 use std::fmt;
 use std::io;
@@ -17,41 +17,41 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The stable error codes. The process exit code follows from the code alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Code {
-    /// The words of the call are wrong.
+    /// The arguments are wrong.
     Usage,
-    /// No such id, file or name.
+    /// No entity, file or name matches.
     NotFound,
-    /// A prefix or handle fits more than one id.
+    /// A prefix or handle matches more than one id.
     AmbiguousId,
-    /// There is no `.agentpm` store here.
+    /// There is no `.agentpm` store.
     NoStore,
     /// A value is not allowed.
     Validation,
-    /// The change is not allowed in the present state.
+    /// The present state does not allow the change.
     InvalidState,
     /// The entity is not at the expected version.
     Conflict,
-    /// This store wants a lease before a change.
+    /// The store requires a lease for the change.
     LeaseRequired,
     /// Another agent holds the lease.
     LeaseHeld,
-    /// The lease ran out and nobody took it over yet.
+    /// The caller's lease expired, and no other agent holds one.
     LeaseExpired,
-    /// The lease ran out or was overridden, and somebody else has it now.
+    /// The caller's lease expired or was overridden, and another agent holds the task.
     LeaseLost,
-    /// The roles of the store do not permit it.
+    /// The roles of the store do not permit the operation.
     Unauthorized,
     /// Too many requests.
     RateLimit,
-    /// A lock was not had in time; nothing was written.
+    /// The lock could not be taken in time; nothing was written.
     Busy,
-    /// Bytes in the store cannot be understood.
+    /// The store contains bytes that cannot be parsed.
     Corrupt,
     /// The exchange with a remote failed.
     Sync,
     /// Git refused or is missing.
     Git,
-    /// The operating system refused.
+    /// The operating system returned an error.
     Io,
     /// The disk is full.
     NoSpace,
@@ -128,14 +128,14 @@ impl Serialize for Code {
     }
 }
 
-/// A failure: its code, what happened, the facts behind it and what to do next.
+/// A failure: its code, what failed, the facts behind it and what to do next.
 #[derive(Debug, Clone, Serialize, thiserror::Error)]
 pub struct Error {
     /// The stable code.
     pub code: Code,
-    /// What happened, to which path or id.
+    /// What failed, on which path or id.
     pub message: String,
-    /// The facts as JSON: candidates, holder, versions. `null` where there are none.
+    /// The facts as JSON: candidates, holder, versions. `null` if there are none.
     pub details: Box<Value>,
     /// What to do next.
     pub hint: Option<String>,
@@ -148,12 +148,12 @@ impl fmt::Display for Error {
 }
 
 impl Error {
-    /// A failure with no details and no hint yet.
+    /// Creates an error without details or hint.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Error { code, message: cut(message.into()), details: Box::default(), hint: None }
     }
 
-    /// Adds the facts behind the failure. Of a long list only the beginning is kept; `<name>_total` says how long it was.
+    /// Adds the facts behind the failure. A long list is truncated; `<name>_total` holds its length.
     #[must_use]
     pub fn with(mut self, mut details: Value) -> Self {
         if let Value::Object(facts) = &mut details {
@@ -163,14 +163,14 @@ impl Error {
         self
     }
 
-    /// Adds what to do next. A hint may only name commands that cannot destroy anything.
+    /// Adds what to do next. A hint names only commands that cannot destroy anything.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// An operating-system failure while doing `what` to `path`. A full disk or quota becomes [`Code::NoSpace`].
+    /// Describes an operating-system error while doing `what` to `path`. A full disk or quota becomes [`Code::NoSpace`].
     pub fn io(what: &str, path: &Path, source: &io::Error) -> Self {
         let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let code = if full { Code::NoSpace } else { Code::Io };
@@ -200,11 +200,11 @@ impl Error {
     }
 }
 
-/// Longest message, in bytes, and longest list among the facts.
+/// The longest message, in bytes, and the longest list in the details.
 const MAX_MESSAGE: usize = 4_000;
 const MAX_NAMED: usize = 50;
 
-/// A message that a caller can read: one that names thousands of things ends early and says so.
+/// Truncates a message that names thousands of things, and says how much is left out.
 fn cut(mut message: String) -> String {
     if message.len() > MAX_MESSAGE {
         let left_out = message.len() - MAX_MESSAGE;

@@ -22,7 +22,7 @@ use crate::model::id::Id;
 use crate::model::job::{Job, Recover};
 use crate::model::operation::unknown;
 use crate::model::query::Query;
-use crate::model::words::Ref;
+use crate::model::args::Ref;
 use crate::rules::decide::Subject;
 
 /// An operation with its arguments.

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::model::command::{Claim, Command};
 use crate::model::job::NextWait;
 use crate::model::query::{Next, Query};
-use crate::model::words::OptionalTaskRef;
+use crate::model::args::OptionalTaskRef;
 
 /// How often a request that waits looks at the remote that confirms leases.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

@@ -387,10 +387,10 @@ pub struct NextArgs {
     pub here: bool,
     /// Time to live of the lease: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION", requires = "claim")]
-    pub ttl: Option<crate::model::words::Duration>,
+    pub ttl: Option<crate::model::args::Duration>,
     /// Where nothing is ready, wait so long for it: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
-    pub wait: Option<crate::model::words::Duration>,
+    pub wait: Option<crate::model::args::Duration>,
 }
 
 #[derive(Args, Debug)]

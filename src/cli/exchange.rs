@@ -14,10 +14,10 @@ use super::run::raw_events;
 use crate::engine::{self, LeaseNews, MergeInput, Options, Wanted, Workspace};
 use crate::env::Env;
 use crate::error::{Code, Result};
+use crate::model::args::Ref;
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::job::{self, Job};
 use crate::model::query::{Query, Unheld};
-use crate::model::words::Ref;
 
 #[derive(Args, Debug)]
 pub struct MergeDriver {
@@ -78,7 +78,7 @@ pub struct Watch {
     pub count: Option<u64>,
     /// End after this time: seconds, or 90s, 10m, 2h
     #[arg(long = "for", value_name = "DURATION")]
-    pub span: Option<crate::model::words::Duration>,
+    pub span: Option<crate::model::args::Duration>,
 }
 
 #[derive(Args, Debug)]

@@ -14,8 +14,8 @@ use super::{human, sarif};
 use crate::engine::{self, Comments, Fix, LintReport, Options, Workspace};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::model::finding::{Finding, Refused, Rule, Severity};
-use crate::model::nearest::near;
+use crate::model::finding::{Finding, Rule, Severity, SkippedFix};
+use crate::model::suggest::near;
 
 /// Most bytes of a text that is judged.
 const MAX_TEXT: u64 = 128 * 1024 * 1024;
@@ -53,7 +53,7 @@ pub fn lint(ws: &Workspace, args: &Lint, global: &Global) -> Result<Answer> {
         None if args.fix && ws.findings.iter().any(|f| f.rule == Rule::ConfigInvalid) => {
             let why = "nothing was mended: the settings cannot be read whole, so that it is not known what is allowed";
             LintReport {
-                refused: vec![Refused { message: why.into(), ..Refused::default() }],
+                refused: vec![SkippedFix { message: why.into(), ..SkippedFix::default() }],
                 ..engine::lint::lint(ws)?
             }
         }

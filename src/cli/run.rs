@@ -18,6 +18,7 @@ use crate::api::{self, Answered, Call, call};
 use crate::engine::{self, Driver, Options, Request, Workspace};
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
+use crate::model::args::{OptionalTaskRef, Ref};
 use crate::model::command::{Batch, Claim, Command};
 use crate::model::event::Entry;
 use crate::model::finding::Rule;
@@ -25,7 +26,6 @@ use crate::model::id::quoted;
 use crate::model::job::{self, Job, NewKey, NextWait};
 use crate::model::json;
 use crate::model::query::{self, Query, TaskGet, TaskList, TaskPath};
-use crate::model::words::{OptionalTaskRef, Ref};
 use crate::rules::decide::Subject;
 
 /// Runs the program.
@@ -116,7 +116,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         }
         _ => {}
     }
-    let around = env.again();
+    let around = env.fork();
     let ws = match (engine::open(env, options), &verb) {
         // A hook must be able to run lint anywhere.
         (Err(e), Verb::Lint(Late(args))) if e.code == Code::NoStore && global.store.is_none() => {

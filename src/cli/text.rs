@@ -9,7 +9,7 @@ use clap::builder::{TypedValueParser, ValueParserFactory};
 use clap::error::ErrorKind;
 
 use crate::env::files;
-use crate::model::words::Text;
+use crate::model::args::Text;
 
 /// Reads a [`Text`] argument of the command line.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::output::{Answer, escape};
 use crate::engine::{self, WorkOrder, Workspace};
 use crate::error::Result;
-use crate::model::words::{Duration, Ref, TaskRef};
+use crate::model::args::{Duration, Ref, TaskRef};
 
 #[derive(Args, Debug)]
 pub struct Work {

@@ -1,11 +1,12 @@
-//! A command that a person typed, run in the foreground of ours.
+//! Runs a command that the user typed, in the foreground.
 //!
-//! Promises: it has our standard input and outputs and our environment; signals meant for it reach it, each once; it can be
-//! asked to end and made to. It is the caller's own choice: PATH counts as it is, and no file of a repository names it.
-//! Refuses to know: what it is for.
+//! Guarantees that the command has our standard input, outputs and environment, and receives each signal meant for it once.
+//! It can be asked to end, and forced to. PATH counts as it is: the command is the caller's choice, and no file of a
+//! repository names it.
+//! Leaves to others: what the command is for.
 //!
-//! On a terminal that is ours it stays in our process group, as any job of a shell: keys reach both of us, and `fg` and `bg`
-//! work. Elsewhere it has a group of its own, so that all it started can be ended with it, and signals are passed on.
+//! On our terminal it stays in our process group, as a job of a shell does: keys reach both, and `fg` and `bg` work.
+//! Elsewhere it has a process group of its own, so that its children can be ended with it, and signals are passed on.
 
 use std::ffi::OsString;
 use std::io::{Result, stderr, stdin, stdout};
@@ -24,19 +25,19 @@ use signal_hook::low_level::emulate_default_handler;
 
 use super::files;
 
-/// How often it is looked whether others of its group are still there after the command itself has ended.
+/// How often to check whether other processes of its group are left after the command itself has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// By itself, with this exit code.
+pub enum Exit {
+    /// It exited with this code.
     Code(i32),
-    /// By this signal.
+    /// This signal ended it.
     Signal(i32),
 }
 
-/// Whom signals go to.
+/// The process or group that receives signals.
 #[derive(Clone, Copy)]
 struct Target {
     pid: Pid,
@@ -44,40 +45,40 @@ struct Target {
 }
 
 impl Target {
-    /// Sends a signal to the command, and to all of its group where it has one of its own.
+    /// Sends a signal to the command, or to its whole group if it has its own.
     fn send(self, signal: Signal) {
-        // It may have ended meanwhile; then there is nobody to tell.
+        // The command may have ended in the meantime; then no process is left to signal.
         let _ = if self.own_group { kill_process_group(self.pid, signal) } else { kill_process(self.pid, signal) };
     }
 }
 
-/// A command that is running.
-pub struct Foreground {
+/// A running command.
+pub struct ForegroundChild {
     target: Target,
     end: Receiver<Result<ExitStatus>>,
-    ended: Option<Ended>,
+    ended: Option<Exit>,
     over: Arc<AtomicBool>,
     signals: Handle,
 }
 
-impl Drop for Foreground {
+impl Drop for ForegroundChild {
     fn drop(&mut self) {
         self.signals.close();
     }
 }
 
-impl Foreground {
-    /// Starts a command: a program as a shell would find it, and its arguments, with some variables besides our own.
+impl ForegroundChild {
+    /// Starts a command: a program as a shell finds it, its arguments, and variables added to our own.
     ///
-    /// Errors: those of the system; `NotFound` where there is no such program.
+    /// Errors: those of the system; `NotFound` if there is no such program.
     pub fn start(program: &OsString, args: &[OsString], vars: &[(&str, String)]) -> Result<Self> {
         let own_group = !is_ours(&stdin()) && !is_ours(&stdout()) && !is_ours(&stderr());
-        // What we are told to ignore the command ignores too, as under nohup.
+        // The command ignores the signals that we were started to ignore, as under nohup.
         let mut wanted = vec![SIGINT, SIGQUIT, SIGTERM, SIGHUP];
         wanted.extend(own_group.then_some([SIGTSTP, SIGCONT]).into_iter().flatten());
         let ignored = ignored();
         wanted.retain(|signal| ignored >> (signal - 1) & 1 == 0);
-        // Before it starts: from then on a signal must not end us and leave it alone.
+        // Before the command starts: from then on, a signal must not end us and leave the command running.
         let signals = Signals::new(wanted)?;
         let handle = signals.handle();
         let mut command = Command::new(program);
@@ -91,34 +92,34 @@ impl Foreground {
         let over = Arc::new(AtomicBool::new(false));
         let end = watch(child, Arc::clone(&over));
         pass_on(signals, target, Arc::clone(&over));
-        Ok(Foreground { target, end, ended: None, over, signals: handle })
+        Ok(ForegroundChild { target, end, ended: None, over, signals: handle })
     }
 
-    /// Waits until it ends, at most so long; `None` where it goes on.
+    /// Waits until it ends, at most for `most`; `None` if it is still running.
     ///
-    /// Errors: those of the system, where it cannot be waited for.
-    pub fn wait(&mut self, most: Duration) -> Result<Option<Ended>> {
+    /// Errors: those of the system if it cannot be waited for.
+    pub fn wait(&mut self, most: Duration) -> Result<Option<Exit>> {
         if self.ended.is_none()
             && let Ok(status) = self.end.recv_timeout(most)
         {
             let status = status?;
-            let signal = status.signal().map(Ended::Signal);
-            self.ended = signal.or_else(|| status.code().map(Ended::Code));
+            let signal = status.signal().map(Exit::Signal);
+            self.ended = signal.or_else(|| status.code().map(Exit::Code));
         }
         Ok(self.ended)
     }
 
-    /// Asks it to end, with all of its group; makes it, where it has not by the end of the grace.
+    /// Asks it and its group to end, and kills them after the grace period.
     ///
-    /// Errors: as [`Foreground::wait`].
-    pub fn stop(&mut self, grace: Duration) -> Result<Option<Ended>> {
+    /// Errors: as [`ForegroundChild::wait`].
+    pub fn stop(&mut self, grace: Duration) -> Result<Option<Exit>> {
         let until = Instant::now() + grace;
         match self.target.own_group {
-            // The job of a shell is a group of its own, and we are one of it: we hear it too, and go on.
+            // A job of a shell is a group, and we belong to it: we receive the signal too, and continue.
             false if getpgrp() == getpid() => drop(kill_process_group(getpgrp(), Signal::TERM)),
             _ => self.target.send(Signal::TERM),
         }
-        // Who was stopped must go on to hear it.
+        // A stopped process must continue to receive the signal.
         self.target.send(Signal::CONT);
         while !self.is_gone() {
             let left = until.saturating_duration_since(Instant::now());
@@ -131,7 +132,7 @@ impl Foreground {
                 Some(_) => super::process::pause(LOOK_EVERY.min(left)),
             }
         }
-        // What was killed ends; only the disk can hold it up.
+        // A killed process ends; only the disk can delay it.
         self.wait(Duration::from_secs(5))
     }
 
@@ -161,24 +162,24 @@ fn watch(mut child: Child, over: Arc<AtomicBool>) -> Receiver<Result<ExitStatus>
     std::thread::spawn(move || {
         let status = child.wait();
         over.store(true, Ordering::SeqCst);
-        // Whoever waited may have given up.
+        // The receiver may have given up.
         let _ = sender.send(status);
     });
     receiver
 }
 
-/// Passes on what is sent to us, in a thread of its own: whoever minds the lease may be waiting for a lock.
+/// Passes signals on, in a thread of its own: the thread that renews the lease may be waiting for a lock.
 fn pass_on(mut signals: Signals, target: Target, over: Arc<AtomicBool>) {
     std::thread::spawn(move || {
         for number in signals.forever() {
             let Some(signal) = Signal::from_named_raw(number) else { continue };
-            // The terminal sends these to the whole group: the command has heard them.
+            // The terminal sends these to the whole group, so the command has received them already.
             let heard = !target.own_group && (number == SIGINT || number == SIGQUIT);
             if !heard && !over.load(Ordering::SeqCst) {
                 target.send(signal);
             }
             if number == SIGTSTP {
-                // The command sleeps, so we do; a failure only leaves us awake.
+                // We sleep as the command does; if this fails, we only stay awake.
                 let _ = emulate_default_handler(SIGTSTP);
             }
         }

@@ -1,8 +1,8 @@
-//! Every touch of the disk, through folders that are opened once and never leave themselves.
+//! All access to the disk, through folders that are opened once.
 //!
-//! Promises: a path given to a [`Dir`] is followed beneath it only and never through a symbolic link; what is opened for
-//! reading is a regular file, so a FIFO or device cannot hang us; a replaced file is whole or absent.
-//! Refuses to know: which files a store has.
+//! Guarantees that a path given to a [`Dir`] never leaves it and never follows a symbolic link. Only regular files are opened
+//! for reading, so a FIFO or device cannot block. A replaced file is whole or absent.
+//! Leaves to others: which files a store has.
 #![expect(clippy::disallowed_methods, reason = "this is the seam through which they come in")]
 
 use std::fs::{File, Metadata};
@@ -15,23 +15,23 @@ use crate::model::time::Time;
 
 use rustix::fs::{self as sys, AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
 
-/// A folder held open. All paths given to its methods are relative to it.
+/// An open folder. All paths given to its methods are relative to it.
 #[derive(Debug)]
 pub struct Dir {
     fd: OwnedFd,
     path: PathBuf,
-    /// Permissions that files made here get whatever the umask says: git's `core.sharedRepository`.
+    /// Permissions that new files get regardless of the umask: git's `core.sharedRepository`.
     shared: u32,
 }
 
-/// Size, times and inode: what tells a changed file from an unchanged one.
+/// Size, times and inode, which distinguish a changed file from an unchanged one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Mark {
     /// Bytes.
     pub size: u64,
     /// Time of change in nanoseconds since 1970.
     pub mtime: i64,
-    /// Time of change of the inode in nanoseconds since 1970: whoever sets the other one back moves this one on.
+    /// Time of change of the inode in nanoseconds since 1970. Setting `mtime` back advances it.
     pub ctime: i64,
     /// Inode number.
     pub inode: u64,
@@ -50,7 +50,7 @@ impl Mark {
     }
 }
 
-/// What a name in a folder stands for.
+/// What kind of thing a name in a folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A regular file.
@@ -64,25 +64,25 @@ pub enum Kind {
 }
 
 impl Dir {
-    /// Opens a folder by any path; the last component may not be a symbolic link.
+    /// Opens a folder by any path. The last component may not be a symbolic link.
     pub fn open(path: &Path) -> io::Result<Self> {
         let fd =
             sys::open(path, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY, Mode::empty())?;
         Ok(Dir { fd, path: path.to_owned(), shared: 0 })
     }
 
-    /// The same folder; files and folders made in it get these permissions too, such as 0o660, as git gives them to the files of a
-    /// shared repository.
+    /// The same folder, with the permissions that new files and folders in it get, such as 0o660. Git gives these to the
+    /// files of a shared repository.
     pub fn sharing(self, shared: u32) -> Self {
         Dir { shared, ..self }
     }
 
-    /// Gives a folder that was made just now the permissions of a shared repository.
+    /// Gives a new folder the permissions of a shared repository.
     pub fn share(&self) -> io::Result<()> {
         if self.shared == 0 {
             return Ok(());
         }
-        // Who may read a folder may enter it; what is made in it belongs to its group.
+        // Users who may read a folder may enter it. New files in it belong to its group.
         let more = self.shared | (self.shared & 0o444) >> 2 | 0o2000;
         let mode = sys::fstat(&self.fd)?.st_mode & 0o7777;
         Ok(sys::fchmod(&self.fd, Mode::from(mode | more))?)
@@ -98,7 +98,7 @@ impl Dir {
             return Ok(());
         }
         match sys::fchmod(file, Mode::from(mode | self.shared)) {
-            // Another user's file: it has the permissions that user gave it.
+            // The file belongs to another user, who chose its permissions.
             Err(rustix::io::Errno::PERM) => Ok(()),
             other => Ok(other?),
         }
@@ -109,26 +109,26 @@ impl Dir {
         &self.path
     }
 
-    fn beneath(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    fn open_below(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         loop {
             match sys::openat2(&self.fd, path, flags, mode, resolve) {
                 Ok(fd) => return Ok(fd),
-                // openat2 gives up on a racing rename rather than follow it; that is always safe to try again.
+                // openat2 gives up on a racing rename rather than follow it; a retry is always safe.
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
         }
     }
 
-    /// Opens a folder beneath this one.
+    /// Opens a folder below this one.
     pub fn dir(&self, path: impl AsRef<Path>) -> io::Result<Dir> {
-        let fd = self.beneath(path.as_ref(), OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty())?;
+        let fd = self.open_below(path.as_ref(), OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty())?;
         Ok(Dir { fd, path: self.path.join(path), shared: self.shared })
     }
 
-    /// Makes a folder and all that are missing above it, and opens it.
+    /// Creates a folder and its missing parents, and opens it.
     pub fn make_dir(&self, path: impl AsRef<Path>) -> io::Result<Dir> {
         let path = path.as_ref();
         match self.dir(path) {
@@ -153,22 +153,22 @@ impl Dir {
 
     /// Opens a regular file for reading. Anything else is `InvalidInput`.
     pub fn open_file(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        let fd = self.beneath(path.as_ref(), OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+        let fd = self.open_below(path.as_ref(), OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
         regular(File::from(fd))
     }
 
-    /// Opens or makes a regular file for reading and writing.
+    /// Opens or creates a regular file for reading and writing.
     pub fn open_rw(&self, path: impl AsRef<Path>, mode: u32) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
-        let file = regular(File::from(self.beneath(path.as_ref(), flags, Mode::from(mode))?))?;
+        let file = regular(File::from(self.open_below(path.as_ref(), flags, Mode::from(mode))?))?;
         self.share_file(&file)?;
         Ok(file)
     }
 
-    /// Opens or makes a regular file for writing at its end.
+    /// Opens or creates a regular file for appending.
     pub fn open_append(&self, path: impl AsRef<Path>, mode: u32) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK;
-        let fd = self.beneath(path.as_ref(), flags, Mode::from(mode))?;
+        let fd = self.open_below(path.as_ref(), flags, Mode::from(mode))?;
         regular(File::from(fd))
     }
 
@@ -183,26 +183,28 @@ impl Dir {
         Ok(bytes)
     }
 
-    /// Replaces a file: a temporary one beside it, renamed over it. Readers see the old or the new bytes, never a mixture.
+    /// Replaces a file by renaming a temporary file over it. Readers see the old or the new bytes, never a mixture.
     pub fn replace(&self, path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> io::Result<()> {
         let path = path.as_ref();
-        self.put_in_place(path, bytes, mode, |_, temporary| Ok(sys::renameat(&self.fd, temporary, &self.fd, path)?))
+        self.write_then_rename(path, bytes, mode, |_, temporary| {
+            Ok(sys::renameat(&self.fd, temporary, &self.fd, path)?)
+        })
     }
 
-    /// As [`Dir::replace`], on disk: a power loss leaves the old or the new bytes.
+    /// As [`Dir::replace`], and flushes: a power loss leaves the old or the new bytes.
     pub fn replace_synced(&self, path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> io::Result<()> {
         let path = path.as_ref();
-        self.put_in_place(path, bytes, mode, |file, temporary| {
+        self.write_then_rename(path, bytes, mode, |file, temporary| {
             file.sync_data()?;
             sys::renameat(&self.fd, temporary, &self.fd, path)?;
             self.sync_folder_of(path)
         })
     }
 
-    /// As [`Dir::replace_synced`], where no file is there yet; else `AlreadyExists`.
+    /// As [`Dir::replace_synced`], but fails with `AlreadyExists` if the file exists.
     pub fn create_synced(&self, path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> io::Result<()> {
         let path = path.as_ref();
-        self.put_in_place(path, bytes, mode, |file, temporary| {
+        self.write_then_rename(path, bytes, mode, |file, temporary| {
             file.sync_data()?;
             sys::linkat(&self.fd, temporary, &self.fd, path, AtFlags::empty())?;
             sys::unlinkat(&self.fd, temporary, AtFlags::empty())?;
@@ -217,10 +219,10 @@ impl Dir {
         }
     }
 
-    /// As [`Dir::replace`], where the file holds just these bytes; says whether it did. One that somebody saves in the same
-    /// moment is looked at after it was taken away, and put back. A file system that cannot exchange two names at once is
-    /// looked at before.
-    pub fn replace_known(&self, path: impl AsRef<Path>, known: &[u8], bytes: &[u8], mode: u32) -> io::Result<bool> {
+    /// As [`Dir::replace`], but only if the file holds the bytes `known`; returns whether it did. The names are exchanged,
+    /// and the old file is checked afterwards and restored if another process has saved it. A file system that cannot
+    /// exchange two names is checked before.
+    pub fn replace_unchanged(&self, path: impl AsRef<Path>, known: &[u8], bytes: &[u8], mode: u32) -> io::Result<bool> {
         use rustix::io::Errno;
         let path = path.as_ref();
         let limit = known.len() as u64 + 1;
@@ -230,7 +232,7 @@ impl Dir {
             Err(e) => Err(e),
         };
         let mut was = true;
-        self.put_in_place(path, bytes, mode, |_, temporary| {
+        self.write_then_rename(path, bytes, mode, |_, temporary| {
             let exchange = || sys::renameat_with(&self.fd, temporary, &self.fd, path, RenameFlags::EXCHANGE);
             match exchange() {
                 Ok(()) => {
@@ -254,8 +256,8 @@ impl Dir {
         Ok(was)
     }
 
-    /// Writes a temporary file beside a path and has it put there.
-    fn put_in_place(
+    /// Writes a temporary file in the same folder and calls `put` to rename it.
+    fn write_then_rename(
         &self,
         path: &Path,
         bytes: &[u8],
@@ -265,19 +267,19 @@ impl Dir {
         let name = path.file_name().and_then(|n| n.to_str()).ok_or(ErrorKind::InvalidInput)?;
         let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-        let mut file = File::from(self.beneath(&temporary, flags, Mode::from(mode))?);
+        let mut file = File::from(self.open_below(&temporary, flags, Mode::from(mode))?);
         if mode & 0o066 != 0 {
             self.share_file(&file)?;
         }
         let written = file.write_all(bytes).and_then(|()| put(&file, &temporary));
         if written.is_err() {
-            // The temporary file holds nothing of worth; failing to remove it changes nothing.
+            // The temporary file holds nothing of value, so a failure to remove it is ignored.
             let _ = sys::unlinkat(&self.fd, &temporary, AtFlags::empty());
         }
         written
     }
 
-    /// What a link says.
+    /// Reads the target of a symbolic link.
     pub fn read_link(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
         use std::os::unix::ffi::OsStringExt as _;
         let target = sys::readlinkat(&self.fd, path.as_ref(), Vec::new())?;
@@ -290,17 +292,17 @@ impl Dir {
         Ok(self.open_file(path)?.metadata()?.permissions().mode() & 0o7777)
     }
 
-    /// Gives a file another name in this folder.
+    /// Renames a file within this folder.
     pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
         Ok(sys::renameat(&self.fd, from.as_ref(), &self.fd, to.as_ref())?)
     }
 
-    /// Removes a folder that holds nothing; refused by the system where it holds something.
+    /// Removes an empty folder. The system refuses if it is not empty.
     pub fn remove_empty(&self, path: impl AsRef<Path>) -> io::Result<()> {
         Ok(sys::unlinkat(&self.fd, path.as_ref(), AtFlags::REMOVEDIR)?)
     }
 
-    /// Removes a file. A missing one is no error.
+    /// Removes a file. A missing file is not an error.
     pub fn remove(&self, path: impl AsRef<Path>) -> io::Result<()> {
         match sys::unlinkat(&self.fd, path.as_ref(), AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
@@ -308,7 +310,7 @@ impl Dir {
         }
     }
 
-    /// Names in this folder with their kinds, sorted. Names that are no UTF-8 are given with replacement characters.
+    /// Names in this folder with their kinds, sorted. Invalid UTF-8 is replaced.
     pub fn list(&self) -> io::Result<Vec<(String, Kind)>> {
         let mut names = Vec::new();
         for entry in sys::Dir::read_from(&self.fd)? {
@@ -330,7 +332,7 @@ impl Dir {
         Ok(names)
     }
 
-    /// What a path stands for, without following a link at its end; `None` where nothing is there.
+    /// The kind of thing at a path, without following a final link; `None` if there is none.
     pub fn kind(&self, path: impl AsRef<Path>) -> io::Result<Option<Kind>> {
         match sys::statat(&self.fd, path.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(match sys::FileType::from_raw_mode(stat.st_mode) {
@@ -344,7 +346,7 @@ impl Dir {
         }
     }
 
-    /// The mark of a file, without opening it; `None` where nothing is there.
+    /// The mark of a file, without opening it; `None` if there is none.
     pub fn mark(&self, path: impl AsRef<Path>) -> io::Result<Option<Mark>> {
         match sys::statat(&self.fd, path.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(Mark::of(&stat))),
@@ -353,7 +355,7 @@ impl Dir {
         }
     }
 
-    /// Sets the time of change of a file that is there.
+    /// Sets the modification time of an existing file.
     pub fn touch(&self, path: impl AsRef<Path>, at: Time) -> io::Result<()> {
         let millis = at.millis();
         let time = sys::Timespec { tv_sec: millis.div_euclid(1_000), tv_nsec: millis.rem_euclid(1_000) * 1_000_000 };
@@ -361,19 +363,19 @@ impl Dir {
         Ok(sys::utimensat(&self.fd, path.as_ref(), &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// Whether files can be made here: the folder's permissions and the disk allow writing.
+    /// Whether files can be created here: the folder's permissions and the disk allow writing.
     pub fn is_writable(&self) -> bool {
         self.check_writable(".").is_ok()
     }
 
-    /// Asks whether a file or folder can be written by this process.
+    /// Checks that this process can write a file or folder.
     ///
-    /// Errors: the reason why not; `NotFound` where nothing is there.
+    /// Errors: the reason why not; `NotFound` if there is none.
     pub fn check_writable(&self, path: impl AsRef<Path>) -> io::Result<()> {
         Ok(sys::accessat(&self.fd, path.as_ref(), sys::Access::WRITE_OK, AtFlags::empty())?)
     }
 
-    /// Writes everything that the disk of this folder has not written yet.
+    /// Flushes everything that the disk of this folder has not written yet.
     pub fn sync_disk(&self) -> io::Result<()> {
         Ok(sys::syncfs(self.fd.as_fd())?)
     }
@@ -386,8 +388,8 @@ fn regular(file: File) -> io::Result<File> {
     Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"))
 }
 
-/// Reads up to a newline, which is not kept. Gives the length of the line in bytes and whether a newline ended it; `line` holds
-/// at most `most` of them.
+/// Reads up to a newline, which is not kept. Returns the length of the line in bytes and whether a newline ended it. `line`
+/// keeps at most `most` bytes.
 pub fn read_line(reader: &mut impl io::BufRead, line: &mut Vec<u8>, most: usize) -> io::Result<(u64, bool)> {
     line.clear();
     let mut length = 0u64;
@@ -412,9 +414,11 @@ pub fn read_line(reader: &mut impl io::BufRead, line: &mut Vec<u8>, most: usize)
     }
 }
 
-/// Whether opening failed because a link, folder, socket or device stands in a file's place, or a link or file in a folder's.
+/// Whether opening failed because a path holds another kind of thing: a link, folder, socket or device for a file, or a link
+/// or file for a folder.
 pub fn is_no_regular_file(e: &io::Error) -> bool {
-    // A socket says ENXIO; a link says ELOOP to a caller that does not follow it, or EXDEV to one that stays beneath a folder.
+    // A socket gives ENXIO. A link gives ELOOP to a caller that does not follow it, or EXDEV to one that stays below a
+    // folder.
     const ENXIO: i32 = 6;
     const EXDEV: i32 = 18;
     const ELOOP: i32 = 40;
@@ -422,17 +426,17 @@ pub fn is_no_regular_file(e: &io::Error) -> bool {
         || matches!(e.raw_os_error(), Some(ENXIO | EXDEV | ELOOP))
 }
 
-/// Whether two open files, or a file and its path, are one: same device and inode.
+/// Whether two open files, or a file and its path, are the same: equal device and inode.
 pub fn is_same(a: &Metadata, b: &Metadata) -> bool {
     a.dev() == b.dev() && a.ino() == b.ino()
 }
 
-/// Opens a file that a person named on the command line. Follows links, as they would expect.
+/// Opens a file that the user named on the command line. Follows links, as the user expects.
 pub fn open_outside(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Reads at most `most` bytes of a file that a person or the system named.
+/// Reads at most `most` bytes of a file that the user or the system named.
 pub fn read_outside(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
@@ -442,58 +446,57 @@ pub fn read_outside(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Replaces a file of our own that lies outside a store, such as a note beside a cache. Whoever dies in the middle leaves the old
-/// one whole.
+/// Replaces one of our files outside a store, such as a note next to a cache. A crash leaves the old file whole.
 pub fn write_outside(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().and_then(|n| n.to_str()).ok_or(ErrorKind::InvalidInput)?;
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
-        // The temporary file holds nothing of worth; failing to remove it changes nothing.
+        // The temporary file holds nothing of value, so a failure to remove it is ignored.
         let _ = std::fs::remove_file(&temporary);
     }
     written
 }
 
-/// Removes a file of our own that lies outside a store, such as a cache.
+/// Removes one of our files outside a store, such as a cache.
 pub fn remove_outside(path: &Path) -> io::Result<()> {
     std::fs::remove_file(path)
 }
 
-/// The first bytes of a file that a person named.
+/// The first bytes of a file that the user named.
 pub fn head_outside(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The path with all links resolved.
+/// Resolves all links in a path.
 pub fn canonical(path: &Path) -> io::Result<PathBuf> {
     std::fs::canonicalize(path)
 }
 
-/// What stands at a path, without following a link at its end.
+/// The metadata of a path, without following a final link.
 pub fn metadata(path: &Path) -> io::Result<Metadata> {
     std::fs::symlink_metadata(path)
 }
 
-/// The user a file or folder belongs to, by number; `None` where there is none.
+/// The number of the user who owns a file or folder; `None` if there is none.
 pub fn owner(path: &Path) -> Option<u32> {
     metadata(path).ok().map(|metadata| metadata.uid())
 }
 
-/// Whether something stands at a path that belongs to another user than the one this program runs as.
+/// Whether a path exists and belongs to another user than that of this process.
 pub fn is_of_another_user(path: &Path) -> bool {
     metadata(path).is_ok_and(|m| m.uid() != rustix::process::geteuid().as_raw())
 }
 
-/// Size, time and inode of a file that git named; all 0 where there is none.
+/// Size, times and inode of a file that git named; all 0 if there is none.
 pub fn mark_outside(path: &Path) -> Mark {
     sys::stat(path).map(|stat| Mark::of(&stat)).unwrap_or_default()
 }
 
-/// What tells a file from every other that ever lay at its path: its inode, and when that was made, for a number is given
-/// again. Where the file system does not know when, the number alone; empty where there is no file.
+/// Distinguishes a file from every other that was ever at its path: its inode and birth time, since inode numbers are reused.
+/// Only the inode if the file system does not record the birth time; empty if there is no file.
 pub fn identity_outside(path: &Path) -> String {
     match sys::statx(sys::CWD, path, AtFlags::empty(), sys::StatxFlags::INO | sys::StatxFlags::BTIME) {
         Ok(stat) if stat.stx_mask & sys::StatxFlags::BTIME.bits() != 0 => {
@@ -504,12 +507,12 @@ pub fn identity_outside(path: &Path) -> String {
     }
 }
 
-/// Makes a folder that a person or git named, with all above it.
+/// Creates a folder that the user or git named, with its parents.
 pub fn make_dirs(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
 }
 
-/// The id of this start of the machine, or an empty text where the system does not say.
+/// The id of this boot of the machine, or an empty text if the system does not report it.
 pub fn boot_id() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     text.trim().to_owned()
@@ -535,21 +538,21 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_saved_meanwhile_is_not_replaced() {
+    fn a_file_saved_in_the_meantime_is_not_replaced() {
         let sandbox = tempfile::tempdir().unwrap();
         let dir = Dir::open(sandbox.path()).unwrap();
         let file = sandbox.path().join("file");
         let names = || dir.list().unwrap().len();
         std::fs::write(&file, "known").unwrap();
-        assert!(dir.replace_known("file", b"known", b"new", 0o644).unwrap());
+        assert!(dir.replace_unchanged("file", b"known", b"new", 0o644).unwrap());
         assert_eq!((std::fs::read(&file).unwrap(), names()), (b"new".to_vec(), 1));
-        for saved in ["saved by somebody", "kno", "known and more"] {
+        for saved in ["saved by another", "kno", "known and more"] {
             std::fs::write(&file, saved).unwrap();
-            assert!(!dir.replace_known("file", b"known", b"new", 0o644).unwrap());
+            assert!(!dir.replace_unchanged("file", b"known", b"new", 0o644).unwrap());
             assert_eq!((std::fs::read(&file).unwrap(), names()), (saved.as_bytes().to_vec(), 1));
         }
         std::fs::remove_file(&file).unwrap();
-        assert!(!dir.replace_known("file", b"known", b"new", 0o644).unwrap());
+        assert!(!dir.replace_unchanged("file", b"known", b"new", 0o644).unwrap());
         assert_eq!(names(), 0);
     }
 

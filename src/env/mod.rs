@@ -1,12 +1,12 @@
-//! The seam: time, chance, environment, files and processes come in here and nowhere else.
+//! The seam: time, randomness, environment, files and processes enter only here.
 //!
-//! Promises: with `AGENTPM_CLOCK` and `AGENTPM_SEED` set, the same command on the same files writes the same bytes;
-//! variables of git that could lead to another repository are not listened to.
-//! Refuses to know: what a task is.
+//! Guarantees that with `AGENTPM_CLOCK` and `AGENTPM_SEED` set, the same command on the same files writes the same bytes. Git
+//! variables that could lead to another repository are ignored.
+//! Leaves to others: what a task is.
 #![expect(clippy::disallowed_methods, reason = "this is the seam through which they come in")]
 
+pub mod child;
 pub mod files;
-pub mod foreground;
 pub mod parallel;
 pub mod process;
 pub mod progress;
@@ -22,7 +22,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::id::Id;
 use crate::model::time::Time;
 
-/// Clock, chance and surroundings of one program run.
+/// Clock, randomness and environment of one program run.
 pub struct Env {
     clock: Clock,
     ids: Mutex<Ids>,
@@ -34,11 +34,11 @@ pub struct Env {
 enum Clock {
     System,
     Fixed(Time),
-    /// A file that holds the time: a clock that several programs share and somebody else moves.
+    /// A file that holds the time: a clock that several programs share and another process advances.
     File(PathBuf),
 }
 
-/// Makes ids that rise within a program run and never tell the next one.
+/// Creates ids that rise within a program run. No id predicts the next.
 struct Ids {
     last: Option<(u64, u16)>,
     chance: Chance,
@@ -50,9 +50,9 @@ enum Chance {
 }
 
 impl Env {
-    /// The real surroundings of this process.
+    /// The real environment of this process.
     ///
-    /// Errors: `ERR_USAGE` for an `AGENTPM_CLOCK` that is no time, `ERR_IO` where the current folder is gone.
+    /// Errors: `ERR_USAGE` if `AGENTPM_CLOCK` is not a time, `ERR_IO` if the current folder is gone.
     pub fn from_process() -> Result<Self> {
         let vars: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -61,9 +61,9 @@ impl Env {
         Self::new(vars, cwd)
     }
 
-    /// Surroundings given by hand, for embedding and tests.
+    /// An environment given by the caller, for embedding and tests.
     ///
-    /// Errors: `ERR_USAGE` for an `AGENTPM_CLOCK` that is no time.
+    /// Errors: `ERR_USAGE` if `AGENTPM_CLOCK` is not a time.
     pub fn new(vars: BTreeMap<String, String>, cwd: PathBuf) -> Result<Self> {
         let clock = match vars.get("AGENTPM_CLOCK") {
             None => Clock::System,
@@ -73,7 +73,7 @@ impl Env {
                 Clock::File(path)
             }
             Some(text) => Clock::Fixed(
-                text.parse().map_err(|_| Error::usage(format!("AGENTPM_CLOCK is no RFC 3339 time: {text:?}")))?,
+                text.parse().map_err(|_| Error::usage(format!("AGENTPM_CLOCK is not an RFC 3339 time: {text:?}")))?,
             ),
         };
         let chance = match vars.get("AGENTPM_SEED") {
@@ -84,8 +84,8 @@ impl Env {
         Ok(Env { clock, ids: Mutex::new(Ids { last: None, chance }), vars, cwd, boot })
     }
 
-    /// The same surroundings once more, with chance of their own: for what is only tried.
-    pub fn again(&self) -> Self {
+    /// A copy with its own randomness, for a dry run.
+    pub fn fork(&self) -> Self {
         let clock = match &self.clock {
             Clock::System => Clock::System,
             Clock::Fixed(time) => Clock::Fixed(*time),
@@ -103,22 +103,22 @@ impl Env {
     pub fn now(&self) -> Time {
         match self.clock {
             Clock::Fixed(time) => time,
-            // It could be read when the program began; one that was taken away since tells no better time than the system.
+            // The file could be read when the program began. If it has gone since, the system's time is as good.
             Clock::File(ref path) => read_clock(path).unwrap_or_else(|_| system_time()),
             Clock::System => system_time(),
         }
     }
 
-    /// A fresh id, above all earlier ones of this run.
+    /// A new id, greater than all earlier ones of this run.
     ///
-    /// Errors: `ERR_IO` where the system has no randomness.
+    /// Errors: `ERR_IO` if the system has no randomness.
     pub fn new_id(&self) -> Result<Id> {
         let now = u64::try_from(self.now().millis()).unwrap_or(0);
         // A poisoned lock only means that another thread panicked between two ids.
         let mut ids = self.ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let random = ids.chance.draw()?;
-        // The upper 16 bits of chance count up within a millisecond, so that ids made together keep their order;
-        // the lower 64 are drawn anew each time, so that no id tells the next.
+        let random = ids.chance.next()?;
+        // The upper 16 random bits count up within a millisecond, so that ids made together keep their order. The lower 64
+        // are random each time, so that no id predicts the next.
         let (millis, count) = match ids.last {
             Some((millis, count)) if millis >= now => match count.checked_add(1) {
                 Some(next) => (millis, next),
@@ -130,18 +130,18 @@ impl Env {
         Ok(Id::from_parts(millis, (u128::from(count) << 64) | (random & u128::from(u64::MAX))))
     }
 
-    /// A number nobody can foretell.
+    /// An unpredictable number.
     ///
-    /// Errors: `ERR_IO` where the system has no randomness.
+    /// Errors: `ERR_IO` if the system has no randomness.
     pub fn chance(&self) -> Result<u64> {
-        // A poisoned lock only means that another thread panicked between two draws.
+        // A poisoned lock only means that another thread panicked between two numbers.
         let mut ids = self.ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        ids.chance.draw().map(|drawn| drawn as u64)
+        ids.chance.next().map(|number| number as u64)
     }
 
-    /// 32 bytes nobody can foretell, for a secret.
+    /// 32 unpredictable bytes, for a secret.
     ///
-    /// Errors: `ERR_IO` where the system has no randomness.
+    /// Errors: `ERR_IO` if the system has no randomness.
     pub fn secret(&self) -> Result<[u8; 32]> {
         let mut secret = [0; 32];
         for eight in secret.chunks_exact_mut(8) {
@@ -150,12 +150,12 @@ impl Env {
         Ok(secret)
     }
 
-    /// What follows `prefix` in the names of the environment variables that begin with it.
+    /// The rest of the names of environment variables that begin with `prefix`.
     pub fn names_after<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
         self.vars.keys().filter_map(move |name| name.strip_prefix(prefix))
     }
 
-    /// A variable of the environment, if it is set and not empty.
+    /// An environment variable, if it is set and not empty.
     pub fn var(&self, name: &str) -> Option<&str> {
         self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
@@ -165,7 +165,7 @@ impl Env {
         &self.cwd
     }
 
-    /// Changes with every start of the machine; empty where the system does not say.
+    /// Changes with every boot of the machine; empty if the system does not report it.
     pub fn boot(&self) -> &str {
         &self.boot
     }
@@ -178,7 +178,7 @@ impl Env {
 
 fn read_clock(path: &std::path::Path) -> std::result::Result<Time, String> {
     let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
-    text.trim().parse().map_err(|_| format!("no RFC 3339 time: {:?}", text.trim()))
+    text.trim().parse().map_err(|_| format!("not an RFC 3339 time: {:?}", text.trim()))
 }
 
 fn system_time() -> Time {
@@ -193,7 +193,7 @@ pub fn system_nanos() -> i64 {
 }
 
 impl Chance {
-    fn draw(&mut self) -> Result<u128> {
+    fn next(&mut self) -> Result<u128> {
         match self {
             Chance::System => {
                 let mut bytes = [0u8; 16];

@@ -1,7 +1,7 @@
-//! The same work for many items on all cores, where that pays.
+//! Does the same work for many items on all cores, if that is faster.
 //!
-//! Guarantees that results come in the order of the items, that the first error in that order is returned, and that few items start
-//! no thread.
+//! Guarantees that results come in the order of the items, that the first error in that order is returned, and that few items
+//! start no thread.
 
 use std::sync::Once;
 use std::thread;
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::error::Result;
 
-/// Items that are worth a thread.
+/// The fewest items that are worth a thread.
 const WORTH: usize = 256;
 /// More threads would wait for the disk, and each takes address space.
 const MAX_THREADS: usize = 8;
@@ -22,7 +22,7 @@ pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync)
     map_with(items, || Ok(()), |(), item| work(item))
 }
 
-/// As [`map`], with a value that each thread has for itself, such as a repository it opens.
+/// As [`map`], with a value of its own for each thread, such as an open repository.
 ///
 /// Errors: the first in that order.
 pub fn map_with<T: Sync, R: Send, O>(
@@ -48,7 +48,7 @@ pub fn map_with<T: Sync, R: Send, O>(
 
 /// Does `work` with each item, in no order.
 ///
-/// Errors: one of those there were.
+/// Errors: any one of them.
 pub fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) -> Result<()> + Send + Sync) -> Result<()> {
     match threads_for(items.len()) {
         1 => items.into_iter().try_for_each(work),
@@ -63,7 +63,7 @@ fn threads_for(items: usize) -> usize {
     static POOL: Once = Once::new();
     POOL.call_once(|| {
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
-        // An embedding program may have built the pool before.
+        // An embedding program may have built the pool already.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(cores.min(MAX_THREADS)).build_global();
     });
     rayon::current_num_threads().min(MAX_THREADS).min(items / WORTH)

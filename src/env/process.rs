@@ -1,8 +1,8 @@
-//! Starting other programs: the one place where a process begins.
+//! Starts other programs. No other module starts a process.
 //!
-//! Promises: a program is found on PATH by absolute folders and never inside a work tree; it sees none of the variables by
-//! which git could be led to another repository; it cannot ask anybody anything; it ends by a deadline, with all it started.
-//! Refuses to know: what the program is for.
+//! Guarantees that a program is found in an absolute folder of PATH outside the work tree. It inherits no variable that could
+//! lead git to another repository, and it cannot prompt. It and its children end by a deadline.
+//! Leaves to others: what the program is for.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -21,13 +21,14 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use super::{Env, files};
 use crate::error::{Code, Error, Result};
 
-/// Most bytes of output that are kept.
+/// The most bytes of output that are kept.
 const MAX_OUTPUT: u64 = 256 * 1024 * 1024;
-/// How long a program that has ended may keep its output open through others it left behind.
+/// How long the children of a program that has ended may keep its output open.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// Variables of git that say who acts and how to reach a remote, by how they begin; all others of its kind are taken away.
-const KEPT: &[&str] = &[
+/// Prefixes of the git variables that a program inherits: identity, configuration and access to a remote. All other git
+/// variables are removed.
+const INHERITED: &[&str] = &[
     "GIT_AUTHOR_NAME",
     "GIT_AUTHOR_EMAIL",
     "GIT_COMMITTER_NAME",
@@ -45,7 +46,7 @@ const KEPT: &[&str] = &[
     "GIT_SSL_",
 ];
 
-/// A program about to be started.
+/// A program to start.
 #[derive(Debug)]
 pub struct Call<'a> {
     /// Its absolute path.
@@ -54,32 +55,32 @@ pub struct Call<'a> {
     pub args: Vec<String>,
     /// The folder it starts in.
     pub dir: &'a Path,
-    /// Variables it sees besides, or instead of, those it inherits.
+    /// Variables that are added to the inherited ones or replace them.
     pub vars: Vec<(String, OsString)>,
     /// What it reads from its standard input.
     pub input: Vec<u8>,
-    /// When it must have ended.
+    /// When it must have ended, from now.
     pub deadline: Duration,
 }
 
-/// What came of a program.
+/// The result of a program.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Its exit code; `None` where a signal ended it.
+    /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// What it wrote to its standard output.
+    /// Its standard output.
     pub stdout: Vec<u8>,
-    /// What it wrote to its standard error, as far as that is text.
+    /// Its standard error, with invalid UTF-8 replaced.
     pub stderr: String,
-    /// It had to be stopped because its time was over.
+    /// Whether it was stopped at its deadline.
     pub timed_out: bool,
 }
 
 impl Env {
-    /// The absolute path of a program: in the first folder of PATH that has it. Relative folders and those within `outside` are
-    /// passed over, so that no file of a repository is ever started.
+    /// Finds the absolute path of a program: in the first folder of PATH that has it. Relative folders and those within
+    /// `outside` are skipped, so that no file of a repository is ever started.
     ///
-    /// Errors: `ERR_GIT` where there is none.
+    /// Errors: `ERR_GIT` if there is none.
     pub fn find_program(&self, name: &str, outside: &Path) -> Result<PathBuf> {
         let folders = std::env::split_paths(self.var("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin"));
         let is_outside = |path: &Path| !path.starts_with(outside);
@@ -92,13 +93,13 @@ impl Env {
             })
             .ok_or_else(|| {
                 Error::new(Code::Git, format!("there is no program {name} on PATH"))
-                    .hint(format!("install {name}, or put its folder on PATH; the plan itself needs none"))
+                    .hint(format!("install {name}, or add its folder to PATH; the plan itself does not need it"))
             })
     }
 
-    /// The path of this very program, for those it asks git to call.
+    /// The path of the running program, for commands that git calls.
     ///
-    /// Errors: `ERR_IO` where the system does not say.
+    /// Errors: `ERR_IO` if the system does not report it.
     pub fn own_program(&self) -> Result<PathBuf> {
         std::env::current_exe().map_err(|e| Error::io("find", "the path of agentpm".as_ref(), &e))
     }
@@ -107,7 +108,7 @@ impl Env {
         let mut vars: BTreeMap<&str, &str> = self
             .vars
             .iter()
-            .filter(|(name, _)| !name.starts_with("GIT_") || KEPT.iter().any(|kept| name.starts_with(kept)))
+            .filter(|(name, _)| !name.starts_with("GIT_") || INHERITED.iter().any(|kept| name.starts_with(kept)))
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         vars.extend([
@@ -117,14 +118,14 @@ impl Env {
             ("GIT_EDITOR", "false"),
             ("GIT_PAGER", "cat"),
         ]);
-        // A program that answers for the person is theirs to name; a question to them is none.
+        // A program that answers for the user is the user's choice; a prompt would wait for ever.
         vars.entry("GIT_ASKPASS").or_insert("false");
         vars
     }
 
-    /// Starts a program and waits until it ends or its time is over.
+    /// Starts a program and waits until it ends or its deadline passes.
     ///
-    /// Errors: `ERR_IO` where it cannot be started. That it failed is told by its [`Outcome`].
+    /// Errors: `ERR_IO` if it cannot be started. The [`Outcome`] reports its own failure.
     pub fn run(&self, call: Call<'_>) -> Result<Outcome> {
         let shown = |e: &std::io::Error| Error::io("start", call.program, e);
         let mut child = Command::new(call.program)
@@ -136,14 +137,14 @@ impl Env {
             .stdin(input(&call.input).map_err(|e| shown(&e))?)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own, so that all it starts can be ended with it.
+            // A process group of its own, so that its children can be ended with it.
             .process_group(0)
             .spawn()
             .map_err(|e| shown(&e))?;
         let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
         let timed_out = !wait(&child, call.deadline).map_err(|e| shown(&e))?;
         if timed_out && let Some(group) = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)) {
-            // It may have ended meanwhile; then there is nothing left to stop.
+            // The group may have ended in the meantime; then there is nothing left to stop.
             let _ = kill_process_group(group, Signal::KILL);
         }
         let status = child.wait().map_err(|e| shown(&e))?;
@@ -157,7 +158,8 @@ impl Env {
     }
 }
 
-/// What a program reads, whole before it starts: one that outlives us must not take the half of it for all.
+/// Writes the whole input before the program starts. A program that outlives us must not take half of its input for the
+/// whole.
 fn input(bytes: &[u8]) -> std::io::Result<Stdio> {
     if bytes.is_empty() {
         return Ok(Stdio::null());
@@ -174,13 +176,13 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
         let mut bytes = Vec::new();
         let read = pipe.map(|pipe| pipe.take(MAX_OUTPUT).read_to_end(&mut bytes));
         drop(read);
-        // Whoever waited may have given up.
+        // The receiver may have given up.
         let _ = sender.send(bytes);
     });
     receiver
 }
 
-/// Waits for a process to end; `false` where it has not by then.
+/// Waits for a process to end; `false` if the deadline passes first.
 fn wait(child: &Child, deadline: Duration) -> std::io::Result<bool> {
     let Some(pid) = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)) else { return Ok(true) };
     let handle = pidfd_open(pid, PidfdFlags::empty())?;
@@ -198,9 +200,9 @@ fn wait(child: &Child, deadline: Duration) -> std::io::Result<bool> {
     }
 }
 
-/// Opens a file in the person's own editor and waits. Its words come from their environment, never from a repository.
+/// Opens a file in the user's editor and waits. The command comes from the user's environment, never from a repository.
 ///
-/// Errors: `ERR_IO` where it cannot be started or fails.
+/// Errors: `ERR_IO` if it cannot be started or fails.
 pub fn run_editor(editor: &str, path: &Path) -> Result<()> {
     let mut words = editor.split_whitespace();
     let program = words.next().unwrap_or("vi");
@@ -212,7 +214,7 @@ pub fn run_editor(editor: &str, path: &Path) -> Result<()> {
     if status.success() { Ok(()) } else { Err(Error::new(Code::Io, format!("the editor {program} failed: {status}"))) }
 }
 
-/// Lets others go first for a while.
+/// Sleeps, so that other processes can proceed.
 pub fn pause(span: Duration) {
     std::thread::sleep(span);
 }

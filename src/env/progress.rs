@@ -1,8 +1,8 @@
-//! How far long work has come, for whoever sits before the terminal.
+//! Shows the progress of long work on the terminal.
 //!
-//! Promises: nothing is shown where standard error is no terminal, nor of little work; what was shown is gone again when the
+//! Guarantees that nothing is shown for short work, or if standard error is not a terminal. The display is cleared when the
 //! work ends.
-//! Refuses to know: what the work is.
+//! Leaves to others: what the work is.
 
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Work on fewer things is done before anybody could read how far it is.
+/// Work on fewer items ends before a user could read the display.
 const MANY: usize = 4_096;
-/// Steps between two words on it.
-const TELL_EVERY: u64 = 64;
+/// Items between two updates of the display.
+const UPDATE_EVERY: u64 = 64;
 
-/// How far some work has come.
+/// The progress of one piece of work.
 pub struct Progress {
     what: &'static str,
     total: u64,
@@ -25,7 +25,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of work on so many things; `what` is done with them, such as `reading tasks`.
+    /// Starts counting `total` items; `what` names the work, such as `reading tasks`.
     pub fn of(what: &'static str, total: usize) -> Self {
         Progress {
             what,
@@ -36,13 +36,13 @@ impl Progress {
         }
     }
 
-    /// One more is done.
+    /// Counts one finished item.
     pub fn step(&self) {
         if !self.is_watched {
             return;
         }
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        if done.is_multiple_of(TELL_EVERY) {
+        if done.is_multiple_of(UPDATE_EVERY) {
             self.bar.get_or_init(|| self.show()).set_position(done);
         }
     }

@@ -1,10 +1,10 @@
-//! The repository around a store: where it is and who its user is.
+//! The repository that contains a store: its location and its user.
 //!
-//! Promises: discovery as git does it (linked worktrees, `.git` as a file, submodules), never led astray by `GIT_DIR` and
-//! its like, and a repository of another user refused as git refuses it. Only this module names the git library.
-//! Refuses to know: what lies in `.agentpm`.
+//! Guarantees discovery as git does it (linked worktrees, `.git` as a file, submodules), regardless of `GIT_DIR` and similar
+//! variables. A repository of another user is refused as git refuses it. Only this module uses the git library.
+//! Leaves to others: what is in `.agentpm`.
 
-mod look;
+mod lookup;
 mod objects;
 mod packs;
 mod program;
@@ -14,7 +14,7 @@ mod reftable;
 mod remote_refs;
 mod staged;
 
-pub use objects::{Change, CommitInfo, Head, Item, Mode, NotLookedAt, Objects, Oid};
+pub use objects::{Change, CommitInfo, Head, HiddenPaths, Item, Mode, Objects, Oid};
 pub use program::{Git, driver_command, quoted, words};
 pub use refs::Tips;
 pub use remote_refs::{Push, RemoteRefs, is_race, server_words};
@@ -34,22 +34,22 @@ use crate::error::{Code, Error, Result};
 /// A git work tree and the git folders behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repo {
-    /// Top of the work tree.
+    /// The top of the work tree.
     pub work_dir: PathBuf,
-    /// Git folder of this worktree.
+    /// The git folder of this worktree.
     pub git_dir: PathBuf,
-    /// Git folder that all worktrees of the clone share.
+    /// The git folder that all worktrees of the clone share.
     pub common_dir: PathBuf,
 }
 
-/// Finds the work tree that holds `start`; `None` where there is no repository, or one without a work tree.
+/// Finds the work tree that contains `start`; `None` if there is no repository, or one without a work tree.
 ///
-/// Errors: `ERR_GIT` where the repository belongs to somebody else or cannot be read.
+/// Errors: `ERR_GIT` if the repository belongs to another user or cannot be read.
 pub fn discover(start: &Path) -> Result<Option<Repo>> {
     Ok(find(start)?.filter(|repo| !repo.work_dir.as_os_str().is_empty()))
 }
 
-/// Why there is no work tree at `start`, where that is because its repository is bare: the error that names its worktrees.
+/// Fails if `start` is in a bare repository; the error names its worktrees.
 ///
 /// Errors: one of that code; otherwise as [`discover`].
 pub fn refuse_bare(start: &Path, code: Code) -> Result<()> {
@@ -57,13 +57,13 @@ pub fn refuse_bare(start: &Path, code: Code) -> Result<()> {
     let message = format!("{} is in a bare repository, which has no work tree", start.display());
     let tops = bare.other_git_dirs()?.into_iter().filter_map(|git_dir| bare.top_of(&git_dir, None));
     let hint = match tops.min() {
-        Some(top) => format!("go into one of its worktrees, such as {} (git worktree list names all)", top.display()),
+        Some(top) => format!("change to one of its worktrees, such as {} (git worktree list shows all)", top.display()),
         None => "add a worktree with git worktree add PATH BRANCH, and run agentpm in it".into(),
     };
     Err(Error::new(code, message).hint(hint))
 }
 
-/// The repository around `start`; its `work_dir` is empty where it has none.
+/// The repository that contains `start`; its `work_dir` is empty if it has none.
 fn find(start: &Path) -> Result<Option<Repo>> {
     let start = files::canonical(start).map_err(|e| Error::io("find the folder", start, &e))?;
     let found = match upwards_opts(&start, Options::default()) {
@@ -93,13 +93,14 @@ fn find(start: &Path) -> Result<Option<Repo>> {
     Ok(Some(Repo { work_dir, git_dir, common_dir }))
 }
 
-/// Whether the configuration must be asked if a repository is bare: not for one that has an index and is a folder `.git`.
+/// Whether the configuration must be read to know if a repository is bare: not for one that has an index and is a folder
+/// `.git`.
 fn may_be_bare(git_dir: &Path, dot_git_is_file: bool) -> bool {
     dot_git_is_file || files::metadata(&git_dir.join("index")).is_err()
 }
 
-/// Whether git's configuration says that a repository has no work tree, as `git clone --bare` sets it. A `.git` beside its
-/// worktrees may lead to such a one.
+/// Whether git's configuration says that a repository has no work tree, as `git clone --bare` sets it. A `.git` file next to
+/// its worktrees may lead to such a repository.
 fn is_bare(git_dir: &Path) -> bool {
     gix::open(git_dir).is_ok_and(|repo| {
         let config = repo.config_snapshot();
@@ -118,14 +119,14 @@ fn nothing_found(error: &gix::Error) -> bool {
     )
 }
 
-/// A folder of another user is trusted only where git's `safe.directory` says so.
+/// Trusts a folder of another user only if git's `safe.directory` names it.
 fn trusted_after_all(start: &Path) -> Result<()> {
     let options = gix::open::Options::default().bail_if_untrusted(true);
     match gix::discover_opts(start, Options::default(), options) {
         Ok(_) => Ok(()),
         Err(e) => {
             Err(Error::new(Code::Git, format!("the repository at {} belongs to another user: {e}", start.display()))
-                .hint("as with git itself: git config --global --add safe.directory PATH, if you trust it"))
+                .hint("if you trust it, run git config --global --add safe.directory PATH, as for git itself"))
         }
     }
 }
@@ -141,14 +142,14 @@ fn common_dir(git_dir: &Path) -> Result<PathBuf> {
 }
 
 impl Repo {
-    /// `user.name` of the repository's configuration, where there is one.
+    /// `user.name` of the repository's configuration, if set.
     pub fn user_name(&self) -> Option<String> {
         let repo = gix::open(&self.git_dir).ok()?;
         let name = repo.config_snapshot().string("user.name")?;
         Some(name.to_string())
     }
 
-    /// What is checked out: the contents of this worktree's HEAD, empty where it cannot be read.
+    /// The contents of this worktree's HEAD, empty if it cannot be read.
     pub fn head_text(&self) -> String {
         if !self.has_reftable() {
             return self.head_file();
@@ -161,17 +162,17 @@ impl Repo {
         }
     }
 
-    /// The file HEAD, whatever the references are kept in.
+    /// The file HEAD, whichever format the references have.
     fn head_file(&self) -> String {
         let bytes = files::read_outside(&self.git_dir.join("HEAD"), 4096).unwrap_or_default();
         String::from_utf8_lossy(&bytes).trim().to_owned()
     }
 
-    /// The permissions that files in the git folder get whatever the umask says (`core.sharedRepository`), such as 0o660; 0 where
-    /// the repository is not shared.
+    /// The permissions that files in the git folder get regardless of the umask (`core.sharedRepository`), such as 0o660; 0
+    /// if the repository is not shared.
     pub fn shared_mode(&self) -> u32 {
         use std::os::unix::fs::PermissionsExt as _;
-        // Git has made the folder of a shared repository writable for its group.
+        // Git made the folder of a shared repository writable for its group.
         let group_writes = files::metadata(&self.common_dir).is_ok_and(|dir| dir.permissions().mode() & 0o020 != 0);
         if !group_writes {
             return 0;
@@ -183,19 +184,19 @@ impl Repo {
         value.map_or(0, |value| shared_mode(&value))
     }
 
-    /// Whether git may leave files out of this work tree: it has patterns of a sparse checkout, in force or not.
+    /// Whether git may leave files out of this work tree: it has patterns of a sparse checkout, active or not.
     pub fn has_sparse_patterns(&self) -> bool {
         files::metadata(&self.git_dir.join("info/sparse-checkout")).is_ok()
     }
 
-    /// The mark of git's index of this worktree; git replaces it whenever it changes files.
+    /// The mark of this worktree's index; git replaces the index whenever it changes files.
     pub fn index_mark(&self) -> files::Mark {
         files::mark_outside(&self.git_dir.join("index"))
     }
 
-    /// Git folders of the other worktrees of this clone.
+    /// The git folders of the other worktrees of this clone.
     ///
-    /// Errors: `ERR_IO` where the list of worktrees cannot be read.
+    /// Errors: `ERR_IO` if the list of worktrees cannot be read.
     pub fn other_git_dirs(&self) -> Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         if self.common_dir != self.git_dir {
@@ -212,8 +213,8 @@ impl Repo {
         Ok(found)
     }
 
-    /// Top of the work tree of one of [`Repo::other_git_dirs`]; `None` where it cannot be reached from here. `hint` is where it
-    /// was last: git does not note where the main work tree of a separate git folder is.
+    /// The top of the work tree of one of [`Repo::other_git_dirs`]; `None` if it cannot be reached from here. `hint` is its
+    /// last known path: git does not note the main work tree of a separate git folder.
     pub fn top_of(&self, git_dir: &Path, hint: Option<&Path>) -> Option<PathBuf> {
         let noted = match git_dir == self.common_dir {
             true => git_dir.parent().map(Path::to_owned),
@@ -227,7 +228,7 @@ impl Repo {
     }
 }
 
-/// Whether a folder's `.git` is, or leads to, this git folder: the path alone may mean another repository by now.
+/// Whether a folder's `.git` is, or leads to, this git folder: the path alone may lead to another repository by now.
 fn is_top_of(top: &Path, git_dir: &Path) -> bool {
     let dot_git = top.join(".git");
     let leads_to = match files::read_outside(&dot_git, 4096) {
@@ -240,7 +241,7 @@ fn is_top_of(top: &Path, git_dir: &Path) -> bool {
     files::canonical(&leads_to).is_ok_and(|path| path == *git_dir)
 }
 
-/// What `core.sharedRepository` asks for, as git reads it.
+/// The value of `core.sharedRepository`, parsed as git does.
 fn shared_mode(value: &str) -> u32 {
     match value.to_ascii_lowercase().as_str() {
         "umask" | "false" | "no" | "off" | "0" => 0,

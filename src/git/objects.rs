@@ -1,7 +1,8 @@
-//! Reading what git keeps: commits, trees, files at any revision, branches; and writing objects that nothing points at yet.
+//! Reads git's objects: commits, trees, files at any revision, branches. Writes objects that no reference reaches yet.
 //!
-//! Promises: in process, but for what the library cannot do ([`Repo::objects_with`]); nothing here moves a branch or touches a work tree or an index.
-//! Refuses to know: what a path means.
+//! Guarantees that it works in process, except for what the library cannot do ([`Repo::objects_with`]). It moves no branch
+//! and changes no work tree or index.
+//! Leaves to others: what a path means.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ use gix::objs::Kind;
 use gix::objs::tree::EntryKind;
 use gix::prelude::ObjectIdExt as _;
 
-use super::look::Anew;
+use super::lookup::Reopening;
 use super::promisor::Fetcher;
 use super::reftable::{TableRefs, Target};
 use super::{Git, Repo};
@@ -44,23 +45,23 @@ impl FromStr for Oid {
     fn from_str(text: &str) -> Result<Self> {
         gix::ObjectId::from_hex(text.trim().as_bytes())
             .map(Oid)
-            .map_err(|e| Error::new(Code::Git, format!("{} names no object: {e}", quoted(text))))
+            .map_err(|e| Error::new(Code::Git, format!("{} is not an object: {e}", quoted(text))))
     }
 }
 
 impl Oid {
-    /// Its first characters, for people.
+    /// The first characters of the name, for display.
     pub fn short(self) -> String {
         self.0.to_hex_with_len(10).to_string()
     }
 }
 
-/// What a tree says a name is.
+/// The kind of an entry in a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
     /// A regular file.
     File,
-    /// A regular file that may be run.
+    /// An executable regular file.
     Executable,
     /// A folder.
     Tree,
@@ -103,38 +104,38 @@ impl Mode {
     }
 }
 
-/// One name in a tree.
+/// An entry of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Item {
-    /// What it is.
+    /// Its kind.
     pub mode: Mode,
-    /// What it holds.
+    /// Its object.
     pub oid: Oid,
 }
 
-/// A file that differs between two trees: its path, what it was, what it is.
+/// A file that differs between two trees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Path below the trees' top.
+    /// The path below the top of the trees.
     pub path: String,
-    /// In the first tree; `None` where it is not there.
+    /// Its entry in the first tree, if any.
     pub old: Option<Item>,
-    /// In the second tree; `None` where it is not there.
+    /// Its entry in the second tree, if any.
     pub new: Option<Item>,
 }
 
-/// What a commit says.
+/// The contents of a commit.
 #[derive(Clone, Debug)]
 pub struct CommitInfo {
-    /// The files.
+    /// Its tree.
     pub tree: Oid,
-    /// The commits before it.
+    /// Its parents.
     pub parents: Vec<Oid>,
-    /// When it was made, in seconds since 1970.
+    /// The commit time, in seconds since 1970.
     pub seconds: i64,
-    /// Author as git writes it: `Name <mail> seconds offset`, in the commit's encoding.
+    /// The author as git writes it: `Name <mail> seconds offset`, in the commit's encoding.
     pub author: Vec<u8>,
-    /// The encoding of author and message, where it is not UTF-8.
+    /// The encoding of author and message, if it is not UTF-8.
     pub encoding: Option<String>,
     /// The whole message.
     pub message: Vec<u8>,
@@ -143,22 +144,22 @@ pub struct CommitInfo {
 /// What is checked out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The whole name of the branch, `refs/heads/…`; `None` where HEAD is detached.
+    /// The full name of the branch, `refs/heads/…`; `None` if HEAD is detached.
     pub branch: Option<String>,
-    /// Its commit; `None` where the branch has none yet.
+    /// Its commit; `None` if the branch has none yet.
     pub commit: Option<Oid>,
 }
 
 /// A repository opened for reading objects.
 pub struct Objects {
     pub(super) repo: gix::Repository,
-    /// Where what is missing was looked for once more.
-    pub(super) anew: RefCell<Option<Anew>>,
-    /// What is read is held against its name.
-    pub(super) is_wary: bool,
-    /// Where references are kept as a reftable, which the library does not read.
+    /// The repository opened again, where a missing object was looked for once more.
+    pub(super) reopened: RefCell<Option<Reopening>>,
+    /// Whether each object that is read is verified against its name.
+    pub(super) verifies_names: bool,
+    /// The repository, if its references are a reftable, which the library does not read.
     tables: Option<Repo>,
-    /// Runs the git program, for what the library cannot do; absent where no program may run.
+    /// Runs the git program for what the library cannot do; `None` if no program may run.
     pub(super) fetcher: Option<Fetcher>,
 }
 
@@ -166,28 +167,28 @@ pub(super) fn failed(what: impl fmt::Display, e: impl fmt::Display) -> Error {
     Error::new(Code::Git, format!("cannot {what}: {e}"))
 }
 
-/// Time for a question that the git program answers from this clone alone.
+/// Deadline for a question that the git program answers from this clone alone.
 const QUICK: Duration = Duration::from_secs(10);
-/// Longest reflog that is read, in bytes.
+/// The longest reflog that is read, in bytes.
 const MAX_REFLOG: u64 = 4 * 1024 * 1024;
-/// Largest file that is read from git, in bytes.
+/// The largest blob that is read, in bytes.
 const MAX_BLOB: u64 = 130 * 1024 * 1024;
 
 impl Repo {
-    /// Opens the repository's objects and branches, to read them in process alone.
+    /// Opens the repository's objects and branches, to read them in process only.
     ///
-    /// Errors: `ERR_GIT` where git keeps them in a form this program does not know.
+    /// Errors: `ERR_GIT` if this program does not know the repository's format.
     pub fn objects(&self) -> Result<Objects> {
         let mut repo = gix::open(&self.git_dir)
             .map_err(|e| failed(format!("open the repository at {}", self.git_dir.display()), e))?;
         repo.object_cache_size_if_unset(4 * 1024 * 1024);
         let is_set = |key| repo.config_snapshot().integer(key).is_some();
         if !is_set("core.looseCompression") && !is_set("core.compression") {
-            // At git's default of 1 the library writes listings of folders a tenth larger than git does.
+            // At git's default of 1 the library writes trees a tenth larger than git does.
             repo.objects.loose_compression = gix::zlib::Compression::DEFAULT;
         }
         let tables = self.has_reftable().then(|| self.clone());
-        Ok(Objects { repo, anew: RefCell::default(), is_wary: false, tables, fetcher: None })
+        Ok(Objects { repo, reopened: RefCell::default(), verifies_names: false, tables, fetcher: None })
     }
 
     /// As [`Repo::objects`], with the git program for what the library cannot do: revisions of a reftable, and objects that a
@@ -199,32 +200,32 @@ impl Repo {
     }
 }
 
-/// Files that git was told not to look at.
+/// Files that git does not compare with the index.
 #[derive(Debug, Default)]
-pub struct NotLookedAt {
-    /// Left out of the work tree; a folder ends in a slash.
+pub struct HiddenPaths {
+    /// Excluded by a sparse checkout; a folder ends in a slash.
     left_out: BTreeSet<String>,
-    /// Taken to be as they were.
+    /// Assumed to be unchanged.
     taken_as_read: BTreeSet<String>,
 }
 
-impl NotLookedAt {
-    /// Whether a file is left out of the work tree.
+impl HiddenPaths {
+    /// Whether a sparse checkout excludes a file from the work tree.
     pub fn leaves_out(&self, path: &str) -> bool {
         let mut above = path.match_indices('/').map(|(at, _)| &path[..=at]);
         self.left_out.contains(path) || above.any(|folder| self.left_out.contains(folder))
     }
 
-    /// The files, whatever git was told.
+    /// The files, for either reason.
     pub fn files(&self) -> impl Iterator<Item = &String> {
         self.left_out.iter().chain(&self.taken_as_read).filter(|path| !path.ends_with('/'))
     }
 }
 
 impl Objects {
-    /// What is checked out in this worktree.
+    /// What this worktree has checked out.
     ///
-    /// Errors: `ERR_GIT` where HEAD cannot be read.
+    /// Errors: `ERR_GIT` if HEAD cannot be read.
     pub fn head(&self) -> Result<Head> {
         if let Some(refs) = self.table_refs()? {
             let branch = match refs.0.get("HEAD") {
@@ -243,13 +244,13 @@ impl Objects {
         Ok(Head { branch, commit })
     }
 
-    /// The commit that a revision means.
+    /// Resolves a revision to a commit.
     ///
-    /// Errors: `ERR_NOT_FOUND` where it means none.
+    /// Errors: `ERR_NOT_FOUND` if it names none.
     pub fn commit_named(&self, revision: &str) -> Result<Oid> {
         let unknown = || {
-            Error::not_found(format!("{} names no commit", quoted(revision)))
-                .hint("give a branch, a tag, a commit id, or HEAD~2 and the like")
+            Error::not_found(format!("{} is not a commit", quoted(revision)))
+                .hint("name a branch, a tag, a commit id, or a revision such as HEAD~2")
         };
         if revision.is_empty() || revision.starts_with('-') {
             return Err(unknown());
@@ -262,7 +263,7 @@ impl Objects {
         object.peel_to_commit().map(|commit| Oid(commit.id)).map_err(|_| unknown())
     }
 
-    /// The commit a reference points at, by its whole name; `None` where there is no such reference.
+    /// The commit that a reference resolves to, by its full name; `None` if there is no such reference.
     pub fn reference(&self, name: &str) -> Option<Oid> {
         if self.tables.is_some() {
             return self.table_refs().ok().flatten()?.object(name);
@@ -271,12 +272,12 @@ impl Objects {
         found.peel_to_id().ok().map(|id| Oid(id.detach()))
     }
 
-    /// The references, where they are kept as a reftable. They are read anew each time, since git moves them meanwhile.
+    /// The references, if they are stored as a reftable. They are read again each time, since git may have moved them.
     fn table_refs(&self) -> Result<Option<TableRefs>> {
         self.tables.as_ref().map(Repo::table_refs).transpose()
     }
 
-    /// The commit that the git program finds for a revision, whose syntax depends on references and reflogs.
+    /// Resolves a revision with the git program, since its syntax depends on references and reflogs.
     fn ask_for_commit(&self, repo: &Repo, revision: &str) -> Result<Option<Oid>> {
         let wanted = format!("{revision}^{{commit}}");
         let args = ["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted];
@@ -289,7 +290,7 @@ impl Objects {
         repo.program(&fetcher.env, QUICK)
     }
 
-    /// The commits of all stashes, newest first. A reference names the newest alone; its reflog names the others.
+    /// The commits of all stashes, newest first. The reference names only the newest; its reflog names the others.
     pub fn stashes(&self) -> Vec<Oid> {
         let names = |text: &str| -> Vec<Oid> { text.lines().filter_map(|line| line.parse().ok()).collect() };
         if let Some(repo) = &self.tables {
@@ -303,9 +304,9 @@ impl Objects {
         found
     }
 
-    /// What a commit says.
+    /// Reads a commit.
     ///
-    /// Errors: `ERR_GIT` where it is missing or broken.
+    /// Errors: `ERR_GIT` if it is missing or malformed.
     pub fn commit(&self, id: Oid) -> Result<CommitInfo> {
         let broken = |e: gix::Error| failed(format!("read commit {id}"), e);
         self.look(id, |repo| {
@@ -322,9 +323,9 @@ impl Objects {
         })
     }
 
-    /// What lies at a path below a tree; nothing where the path leads through what is no folder.
+    /// The entry at a path below a tree; `None` if the path leads through an entry that is not a tree.
     ///
-    /// Errors: `ERR_GIT` where the tree cannot be read.
+    /// Errors: `ERR_GIT` if the tree cannot be read.
     pub fn item(&self, tree: Oid, path: &str) -> Result<Option<Item>> {
         let mut at = Item { mode: Mode::Tree, oid: tree };
         for name in path.split('/') {
@@ -346,9 +347,9 @@ impl Objects {
         Ok(Some(at))
     }
 
-    /// The names in a tree.
+    /// The entries of a tree.
     ///
-    /// Errors: `ERR_GIT` where the tree cannot be read.
+    /// Errors: `ERR_GIT` if the tree cannot be read.
     pub fn items(&self, tree: Oid) -> Result<BTreeMap<String, Item>> {
         let broken = |e: gix::Error| failed(format!("read tree {tree}"), e);
         let named = |entry: &gix::objs::tree::EntryRef<'_>| {
@@ -362,9 +363,9 @@ impl Objects {
         })
     }
 
-    /// The bytes of a file.
+    /// The bytes of a blob.
     ///
-    /// Errors: `ERR_GIT` where it is missing, no file, or larger than 130 MB.
+    /// Errors: `ERR_GIT` if it is missing, not a blob, or larger than 130 MB.
     pub fn blob(&self, id: Oid) -> Result<Vec<u8>> {
         let broken = |e: gix::Error| failed(format!("read object {id}"), e);
         let size = self.size(id)?;
@@ -380,15 +381,15 @@ impl Objects {
 
     /// The size of an object in bytes.
     ///
-    /// Errors: `ERR_GIT` where it is missing.
+    /// Errors: `ERR_GIT` if it is missing.
     pub fn size(&self, id: Oid) -> Result<u64> {
-        let broken = |e: gix::Error| failed(format!("look at object {id}"), e);
+        let broken = |e: gix::Error| failed(format!("inspect object {id}"), e);
         self.look(id, |repo| repo.find_header(id.0).map(|header| header.size()).map_err(broken))
     }
 
-    /// The bytes of the file at a path below a tree; `None` where no regular file is there.
+    /// The bytes of the file at a path below a tree; `None` if there is no regular file.
     ///
-    /// Errors: `ERR_GIT` where it cannot be read.
+    /// Errors: `ERR_GIT` if it cannot be read.
     pub fn file(&self, tree: Oid, path: &str) -> Result<Option<Vec<u8>>> {
         match self.item(tree, path)? {
             Some(Item { mode: Mode::File | Mode::Executable, oid }) => self.blob(oid).map(Some),
@@ -396,9 +397,9 @@ impl Objects {
         }
     }
 
-    /// The files that differ between two trees, by path. Equal folders are not opened. `None` is the empty tree.
+    /// The files that differ between two trees, by path. Equal subtrees are not opened. `None` is the empty tree.
     ///
-    /// Errors: `ERR_GIT` where a tree cannot be read.
+    /// Errors: `ERR_GIT` if a tree cannot be read.
     pub fn changes(&self, old: Option<Oid>, new: Option<Oid>) -> Result<Vec<Change>> {
         let mut found = Vec::new();
         self.compare("", old, new, &mut found)?;
@@ -428,9 +429,10 @@ impl Objects {
         Ok(())
     }
 
-    /// References below a prefix such as `refs/heads/`, with the commits they lead to. One that leads to none is left out.
+    /// References below a prefix such as `refs/heads/`, with the commits they resolve to. One that resolves to none is left
+    /// out.
     ///
-    /// Errors: `ERR_GIT` where the references cannot be read.
+    /// Errors: `ERR_GIT` if the references cannot be read.
     pub fn references(&self, prefix: &str) -> Result<Vec<(String, Oid)>> {
         if let Some(refs) = self.table_refs()? {
             let names = refs.0.keys().filter(|name| name.starts_with(prefix));
@@ -451,9 +453,9 @@ impl Objects {
         Ok(found)
     }
 
-    /// The best common ancestor of two commits; `None` where there is none, or where a shallow clone does not know it.
+    /// The best common ancestor of two commits; `None` if there is none, or if a shallow clone lacks it.
     ///
-    /// Errors: `ERR_GIT` where history cannot be read.
+    /// Errors: `ERR_GIT` if history cannot be read.
     pub fn merge_base(&self, one: Oid, two: Oid) -> Result<Option<Oid>> {
         match self.repo.merge_base(one.0, two.0) {
             Ok(found) => Ok(found.map(|id| Oid(id.detach()))),
@@ -462,9 +464,9 @@ impl Objects {
         }
     }
 
-    /// All the best common ancestors of two commits: more than one where branches were merged into each other crosswise.
+    /// All best common ancestors of two commits: several after criss-cross merges.
     ///
-    /// Errors: `ERR_GIT` where history cannot be read.
+    /// Errors: `ERR_GIT` if history cannot be read.
     pub fn merge_bases(&self, one: Oid, two: Oid) -> Result<Vec<Oid>> {
         match self.repo.merge_bases_many(one.0, &[two.0]) {
             Ok(found) => Ok(found.into_iter().map(|id| Oid(id.detach())).collect()),
@@ -473,9 +475,9 @@ impl Objects {
         }
     }
 
-    /// The commits that the tips reach and the hidden ones do not, newest first, at most so many.
+    /// The commits that the tips reach and the hidden ones do not, newest first, at most `most`.
     ///
-    /// Errors: `ERR_GIT` where history cannot be read.
+    /// Errors: `ERR_GIT` if history cannot be read.
     pub fn walk(&self, tips: &[Oid], hidden: &[Oid], most: usize) -> Result<Vec<Oid>> {
         use gix::revision::walk::Sorting;
         use gix::traverse::commit::simple::CommitTimeOrder;
@@ -494,15 +496,15 @@ impl Objects {
         Ok(found)
     }
 
-    /// Whether history ends somewhere because the clone is shallow.
+    /// Whether the clone is shallow, so that its history ends early.
     pub fn is_shallow(&self) -> bool {
         self.repo.is_shallow().unwrap_or(false)
     }
 
-    /// What git is in the middle of, in words; `None` for nothing.
+    /// The git operation in progress, in words; `None` if there is none.
     pub fn in_progress(&self) -> Option<&'static str> {
         use gix::state::InProgress;
-        // What is a file in other repositories is a reference in a reftable.
+        // Files of other repositories are references in a reftable.
         if let Ok(Some(refs)) = self.table_refs() {
             let pending = [("CHERRY_PICK_HEAD", "git cherry-pick"), ("REVERT_HEAD", "git revert")];
             if let Some((_, words)) = pending.iter().find(|(name, _)| refs.0.contains_key(*name))
@@ -521,30 +523,30 @@ impl Objects {
         })
     }
 
-    /// A setting of git, such as `branch.main.remote`.
+    /// A git setting, such as `branch.main.remote`.
     pub fn setting(&self, key: &str) -> Option<String> {
         self.repo.config_snapshot().string(key).map(|value| value.to_string())
     }
 
-    /// All values of a setting of git that may be given more than once.
+    /// All values of a git setting that may occur more than once.
     pub fn settings(&self, key: &str) -> Vec<String> {
         let all = self.repo.config_snapshot().strings(key).unwrap_or_default();
         all.into_iter().map(|value| value.to_string()).collect()
     }
 
-    /// A yes-or-no setting of git.
+    /// A boolean git setting.
     pub fn flag(&self, key: &str) -> bool {
         self.repo.config_snapshot().boolean(key).unwrap_or(false)
     }
 
-    /// Names of the remotes, sorted.
+    /// The names of the remotes, sorted.
     pub fn remotes(&self) -> Vec<String> {
         self.repo.remote_names().iter().map(|name| name.to_string()).collect()
     }
 
-    /// The entries of this worktree's index that do not conflict, by path.
+    /// The unconflicted entries of this worktree's index, by path.
     ///
-    /// Errors: `ERR_GIT` where the index cannot be read.
+    /// Errors: `ERR_GIT` if the index cannot be read.
     pub fn index_entries(&self) -> Result<BTreeMap<String, Item>> {
         let index = self.repo.index_or_empty().map_err(|e| failed("read git's index", e))?;
         let entries = index.entries().iter().filter(|entry| entry.stage_raw() == 0);
@@ -555,9 +557,9 @@ impl Objects {
         Ok(entries.filter_map(item).collect())
     }
 
-    /// The entries of this worktree's index below a folder: path, stage (0 where nothing conflicts), mode and object.
+    /// The entries of this worktree's index below a folder: path, stage (0 if unconflicted), mode and object.
     ///
-    /// Errors: `ERR_GIT` where the index cannot be read.
+    /// Errors: `ERR_GIT` if the index cannot be read.
     pub fn index_below(&self, folder: &str) -> Result<Vec<(String, u32, Item)>> {
         let index = self.repo.index_or_empty().map_err(|e| failed("read git's index", e))?;
         let prefix = format!("{folder}/");
@@ -570,13 +572,13 @@ impl Objects {
         Ok(entries.collect())
     }
 
-    /// Paths below a folder whose files git was told not to look at: left out of the work tree by a sparse checkout (which may
-    /// name a whole folder), or taken to be as they were.
+    /// Paths below a folder that git does not compare with the index: excluded by a sparse checkout (which may exclude a
+    /// whole folder), or assumed to be unchanged.
     ///
-    /// Errors: `ERR_GIT` where the index cannot be read.
-    pub fn not_looked_at(&self, folder: &str) -> Result<NotLookedAt> {
+    /// Errors: `ERR_GIT` if the index cannot be read.
+    pub fn hidden_paths(&self, folder: &str) -> Result<HiddenPaths> {
         let index = self.repo.index_or_empty().map_err(|e| failed("read git's index", e))?;
-        let mut found = NotLookedAt::default();
+        let mut found = HiddenPaths::default();
         let below = format!("{folder}/");
         for entry in index.entries() {
             let path = entry.path(&index).to_str_lossy();
@@ -594,9 +596,9 @@ impl Objects {
         Ok(found)
     }
 
-    /// Paths that this worktree's index holds in conflict, but for those below a folder.
+    /// Conflicted paths of this worktree's index, except those below a folder.
     ///
-    /// Errors: `ERR_GIT` where the index cannot be read.
+    /// Errors: `ERR_GIT` if the index cannot be read.
     pub fn unmerged(&self, but: &str) -> Result<Vec<String>> {
         let index = self.repo.index_or_empty().map_err(|e| failed("read git's index", e))?;
         let below = format!("{but}/");
@@ -607,37 +609,37 @@ impl Objects {
         Ok(paths)
     }
 
-    /// The files of the other side in this worktree's index, where it holds them in conflict.
+    /// The other side's files in this worktree's index, for its conflicted paths.
     ///
-    /// Errors: `ERR_GIT` where the index cannot be read.
+    /// Errors: `ERR_GIT` if the index cannot be read.
     pub fn theirs_in_conflict(&self) -> Result<Vec<(String, Oid)>> {
         let index = self.repo.index_or_empty().map_err(|e| failed("read git's index", e))?;
         let theirs = index.entries().iter().filter(|entry| entry.stage_raw() == 3);
         Ok(theirs.map(|entry| (entry.path(&index).to_str_lossy().into_owned(), Oid(entry.id))).collect())
     }
 
-    /// The name that stands for no object, as long as the names of this repository are.
+    /// The null object name, as long as the names of this repository.
     pub fn no_object(&self) -> Oid {
         Oid(gix::ObjectId::null(self.repo.object_hash()))
     }
 
-    /// Writes a file's bytes as an object.
+    /// Writes bytes as a blob.
     ///
-    /// Errors: `ERR_GIT` where the object folder cannot be written.
+    /// Errors: `ERR_GIT` if the object folder cannot be written.
     pub fn write_blob(&self, bytes: &[u8]) -> Result<Oid> {
         self.repo.write_blob(bytes).map(|id| Oid(id.detach())).map_err(|e| failed("write an object", e))
     }
 
-    /// The name that a file's bytes would have as an object.
+    /// The object name that bytes would have as a blob.
     pub fn name_of(&self, bytes: &[u8]) -> Result<Oid> {
         gix::objs::compute_hash(self.repo.object_hash(), gix::objs::Kind::Blob, bytes)
             .map(Oid)
             .map_err(|e| failed("hash a file", e))
     }
 
-    /// Writes the tree that comes of `base` by setting and removing files. `None` is the empty tree.
+    /// Writes the tree that results from `base` by setting and removing files. `None` is the empty tree.
     ///
-    /// Errors: `ERR_GIT` where a tree cannot be read or written.
+    /// Errors: `ERR_GIT` if a tree cannot be read or written.
     pub fn write_tree(&self, base: Option<Oid>, changes: &[(String, Option<Item>)]) -> Result<Oid> {
         let broken = |e: gix::Error| failed("write a tree", e);
         let base = base.map_or_else(|| self.repo.empty_tree().id, |tree| tree.0);
@@ -654,9 +656,9 @@ impl Objects {
         Ok(Oid(editor.write().map_err(broken)?.detach()))
     }
 
-    /// Writes a commit that agentpm makes for itself and no branch of the user's holds.
+    /// Writes a commit of agentpm's own, which no branch of the user contains.
     ///
-    /// Errors: `ERR_GIT` where the object folder cannot be written.
+    /// Errors: `ERR_GIT` if the object folder cannot be written.
     pub fn write_commit(&self, tree: Oid, parent: Option<Oid>, message: &str, seconds: i64) -> Result<Oid> {
         let by = gix::actor::Signature {
             name: "agentpm".into(),

@@ -1,8 +1,8 @@
-//! What packed objects build upon, kept at hand while many of them are read.
+//! A cache of the objects that packed deltas build upon, for reading many objects.
 //!
-//! Promises: bounded memory; one that is asked for again and again stays. It belongs to one look at many objects: where a pack
-//! lies in memory may be another pack's place later, so whoever uses it holds each object against its name.
-//! Refuses to know: what the objects are.
+//! Guarantees bounded memory; an object that is asked for repeatedly stays. A cache belongs to one look at many objects.
+//! Another pack may later occupy the memory of an earlier one, so the reader verifies each object against its name.
+//! Leaves to others: what the objects are.
 
 use std::collections::HashMap;
 use std::mem;
@@ -10,31 +10,31 @@ use std::mem;
 use gix::objs::Kind;
 use gix::odb::pack::cache::DecodeEntry;
 
-/// Most bytes that are held, in two halves: the half that is filled, and the one that was filled before it.
+/// The most bytes that are held, in two halves: the one being filled, and the one that was filled before it.
 const MOST: usize = 16 * 1024 * 1024;
 /// A larger object is not held.
 const LARGEST: usize = 256 * 1024;
 
-/// An object as it came out of a pack.
-struct Held {
+/// An object as unpacked.
+struct CachedObject {
     kind: Kind,
     packed: usize,
     data: Vec<u8>,
 }
 
-type Half = HashMap<(u32, u64), Held>;
+type Half = HashMap<(u32, u64), CachedObject>;
 
 /// Objects by their places in packs.
 #[derive(Default)]
 pub(super) struct Bases {
     young: Half,
     old: Half,
-    /// Bytes of the young half.
+    /// Bytes in the younger half.
     bytes: usize,
 }
 
 impl Bases {
-    fn hold(&mut self, place: (u32, u64), held: Held) {
+    fn hold(&mut self, place: (u32, u64), held: CachedObject) {
         if self.bytes + held.data.len() > MOST / 2 {
             self.old = mem::take(&mut self.young);
             self.bytes = 0;
@@ -49,7 +49,7 @@ impl Bases {
 impl DecodeEntry for Bases {
     fn put(&mut self, pack: u32, offset: u64, data: &[u8], kind: Kind, packed: usize) {
         if data.len() <= LARGEST {
-            self.hold((pack, offset), Held { kind, packed, data: data.to_owned() });
+            self.hold((pack, offset), CachedObject { kind, packed, data: data.to_owned() });
         }
     }
 

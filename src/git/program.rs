@@ -1,8 +1,8 @@
-//! The git program: for what moves branches, indexes and work trees, and for everything that crosses the network.
+//! The git program: for everything that moves branches, indexes and work trees, and for the network.
 //!
-//! Promises: it runs in this repository and no other, asks nobody, ends by a deadline; our merge driver is set and renames are
-//! never guessed; transports that run commands are refused. What it says on failure is passed on.
-//! Refuses to know: what is being synchronised.
+//! Guarantees that it runs in this repository only, never prompts, and ends by a deadline. Our merge driver is set, renames
+//! are never guessed, and transports that run commands are refused. Its error message is passed on.
+//! Leaves to others: what is synchronised.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -23,21 +23,21 @@ pub struct Git<'a> {
     ssh: Option<&'static str>,
 }
 
-/// How git calls our merge driver: ancestor, ours, theirs, path, and the labels of ancestor, ours and theirs. A git before 2.44
-/// passes the labels as `%S`, `%X` and `%Y`.
+/// The command by which git calls our merge driver: ancestor, ours, theirs, path, and the labels of ancestor, ours and
+/// theirs. A git before 2.44 passes the labels as `%S`, `%X` and `%Y`.
 pub fn driver_command(program: &Path) -> String {
     format!("{} merge-driver %O %A %B %P %S %X %Y", quoted(program))
 }
 
-/// A path as one word of a shell.
+/// Quotes a path as one word for a shell.
 pub fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
 impl Repo {
-    /// The git program for this worktree; every run of it ends by `deadline`.
+    /// The git program for this worktree; each run ends by `deadline`.
     ///
-    /// Errors: `ERR_GIT` where there is no git on PATH.
+    /// Errors: `ERR_GIT` if there is no git on PATH.
     pub fn program<'a>(&'a self, env: &'a Env, deadline: Duration) -> Result<Git<'a>> {
         let program = env.find_program("git", &self.work_dir)?;
         let driver = driver_command(&env.own_program()?);
@@ -46,9 +46,9 @@ impl Repo {
 }
 
 impl Git<'_> {
-    /// Keeps ssh from asking for a passphrase or about a host, unless the user set it up in a way of their own.
+    /// Keeps ssh from prompting for a passphrase or a host key, unless the user configured ssh for git.
     #[must_use]
-    pub fn asking_nobody(mut self, objects: &Objects) -> Self {
+    pub fn without_prompts(mut self, objects: &Objects) -> Self {
         let set_up = ["GIT_SSH_COMMAND", "GIT_SSH"].iter().any(|name| self.env.var(name).is_some());
         if !set_up && objects.setting("core.sshCommand").is_none() {
             self.ssh = Some("ssh -o BatchMode=yes");
@@ -58,21 +58,21 @@ impl Git<'_> {
 
     /// Runs git with these arguments, an own index file if one is named, and bytes on its standard input.
     ///
-    /// Errors: `ERR_IO` where it cannot be started.
+    /// Errors: `ERR_IO` if it cannot be started.
     pub fn call(&self, args: &[&str], index: Option<&Path>, input: Vec<u8>) -> Result<Outcome> {
         self.call_with(args, index, &[], input)
     }
 
-    /// As [`Git::call`], to end within another time.
+    /// As [`Git::call`], with another deadline.
     ///
-    /// Errors: `ERR_IO` where it cannot be started.
+    /// Errors: `ERR_IO` if it cannot be started.
     pub fn call_within(&self, args: &[&str], deadline: Duration) -> Result<Outcome> {
         self.start(args, None, &[], Vec::new(), deadline)
     }
 
     /// As [`Git::call`], with more variables.
     ///
-    /// Errors: `ERR_IO` where it cannot be started.
+    /// Errors: `ERR_IO` if it cannot be started.
     pub fn call_with(
         &self,
         args: &[&str],
@@ -100,7 +100,7 @@ impl Git<'_> {
             "core.editor=false",
             "advice.detachedHead=false",
             "core.quotePath=false",
-            // All that is written here is UTF-8, whatever the user's own commits are written in.
+            // All that is written here is UTF-8, whichever encoding the user's own commits have.
             "i18n.commitEncoding=UTF-8",
             "merge.agentpm.name=the plan's own merge",
         ] {
@@ -122,17 +122,17 @@ impl Git<'_> {
         self.env.run(Call { program: &self.program, args: all, dir: &self.repo.work_dir, vars, input, deadline })
     }
 
-    /// Runs git and gives what it wrote, without the last newline.
+    /// Runs git and returns its output without the last newline.
     ///
-    /// Errors: `ERR_GIT` with git's own words where it fails or takes too long.
+    /// Errors: `ERR_GIT` with git's message if it fails or takes too long.
     pub fn ask(&self, args: &[&str]) -> Result<String> {
         let outcome = self.call(args, None, Vec::new())?;
         self.text(args, &outcome)
     }
 
-    /// What a run wrote, where it succeeded.
+    /// The output of a successful run.
     ///
-    /// Errors: `ERR_GIT` with git's own words.
+    /// Errors: `ERR_GIT` with git's message.
     pub fn text(&self, args: &[&str], outcome: &Outcome) -> Result<String> {
         if outcome.code == Some(0) && !outcome.timed_out {
             return Ok(String::from_utf8_lossy(&outcome.stdout).trim_end_matches('\n').to_owned());
@@ -140,7 +140,7 @@ impl Git<'_> {
         Err(self.failure(args, outcome))
     }
 
-    /// The error that a failed run is.
+    /// The error for a failed run.
     pub fn failure(&self, args: &[&str], outcome: &Outcome) -> Error {
         let own = args.iter().position(|arg| *arg == "-c").map_or(0, |at| at + 2);
         let name = args.get(own).copied().unwrap_or_default();
@@ -157,7 +157,7 @@ impl Git<'_> {
     }
 }
 
-/// What git said that matters: without hints and progress, at most a few lines.
+/// The essential lines of git's message: a few, without hints and progress.
 pub fn words(stderr: &str) -> String {
     let matters =
         |line: &&str| !line.is_empty() && !line.starts_with("hint:") && !line.starts_with("remote: Resolving");

@@ -1,8 +1,8 @@
 //! Objects that a partial clone (`git clone --filter=…`) left at its remote.
 //!
-//! Guarantees: the remote is asked only by those who opened the objects with the git program, in few calls, and all of them
-//! together end by a deadline; a remote that failed once is not asked again.
-//! Leaves to the caller which objects are worth asking for.
+//! Guarantees that the remote is asked only through objects opened with the git program, in few calls that together end by a
+//! deadline. A remote that failed once is not asked again.
+//! Leaves to others: which objects are worth fetching.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -12,12 +12,12 @@ use super::{Objects, Oid, Repo};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 
-/// Time for all that one command fetches.
+/// Deadline for all that one command fetches.
 const SPAN: Duration = Duration::from_secs(60);
-/// Less time than this is none: git itself takes as long to start.
+/// With less time left, the remote is not asked: git itself takes as long to start.
 const NO_TIME: Duration = Duration::from_millis(50);
 
-/// Asks the git program for what is missing.
+/// Fetches missing objects with the git program.
 pub(super) struct Fetcher {
     pub(super) env: Env,
     pub(super) repo: Repo,
@@ -29,7 +29,7 @@ pub(super) struct Fetcher {
 impl Fetcher {
     pub(super) fn new(env: &Env, repo: &Repo) -> Self {
         let until = Instant::now() + SPAN;
-        Fetcher { env: env.again(), repo: repo.clone(), until, failure: RefCell::default() }
+        Fetcher { env: env.fork(), repo: repo.clone(), until, failure: RefCell::default() }
     }
 }
 
@@ -50,16 +50,16 @@ impl Objects {
         self.fetcher.is_some() || !self.is_partial() || self.has(id)
     }
 
-    /// The bytes of a file; `None` where a partial clone lacks it and its remote is not to be asked.
+    /// The bytes of a blob; `None` if a partial clone lacks it and its remote may not be asked.
     ///
     /// Errors: as [`Objects::blob`].
     pub fn blob_within_reach(&self, id: Oid) -> Result<Option<Vec<u8>>> {
         self.is_within_reach(id).then(|| self.blob(id)).transpose()
     }
 
-    /// Fetches those of these objects that a partial clone left at its remote, in one call.
+    /// Fetches, in one call, those of these objects that a partial clone left at its remote.
     ///
-    /// Errors: `ERR_GIT` where they cannot be fetched, or where no program may run.
+    /// Errors: `ERR_GIT` if they cannot be fetched, or if no program may run.
     pub fn fetch_missing(&self, ids: impl IntoIterator<Item = Oid>) -> Result<()> {
         let Some(remote) = self.promisor() else { return Ok(()) };
         let mut missing: Vec<Oid> = ids.into_iter().filter(|id| !self.has(*id)).collect();
@@ -77,10 +77,10 @@ impl Objects {
         self.fetch(fetcher, &remote, &missing).map_err(|why| {
             let count = missing.len();
             let objects = if count == 1 { "object" } else { "objects" };
-            // Git's first words name the reason; what follows is advice.
+            // Git gives the reason first; advice follows.
             let why = why.message.split("; ").next().unwrap_or_default();
             let message = format!("cannot fetch {count} {objects} that this partial clone left at {remote}: {why}");
-            let hint = format!("see that git fetch {remote} works, then run this again");
+            let hint = format!("make sure that git fetch {remote} works, then run the same command again");
             *fetcher.failure.borrow_mut() = Some(Error::new(Code::Git, message.clone()).hint(hint.clone()));
             Error::new(Code::Git, message).hint(hint)
         })
@@ -92,14 +92,14 @@ impl Objects {
         failure.as_ref().map(|e| Error::new(e.code, e.message.clone()).hint(e.hint.clone().unwrap_or_default()))
     }
 
-    /// The call by which git itself fetches what is missing.
+    /// Fetches missing objects as git itself does.
     fn fetch(&self, fetcher: &Fetcher, remote: &str, missing: &[Oid]) -> Result<()> {
         if fetcher.env.var("GIT_NO_LAZY_FETCH").is_some_and(|value| value != "0") {
             return Err(Error::new(Code::Git, "GIT_NO_LAZY_FETCH forbids it"));
         }
         let left = fetcher.until.saturating_duration_since(Instant::now());
         if remote.starts_with('-') || left < NO_TIME {
-            return Err(Error::new(Code::Git, "no time was left to ask it"));
+            return Err(Error::new(Code::Git, "no time was left to ask the remote"));
         }
         let args = [
             "-c",
@@ -115,7 +115,7 @@ impl Objects {
             "--stdin",
         ];
         let names: String = missing.iter().map(|id| format!("{id}\n")).collect();
-        let git = fetcher.repo.program(&fetcher.env, left)?.asking_nobody(self);
+        let git = fetcher.repo.program(&fetcher.env, left)?.without_prompts(self);
         let outcome = git.call(&args, None, names.into_bytes())?;
         git.text(&args, &outcome).map(|_| ())
     }

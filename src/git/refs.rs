@@ -1,8 +1,8 @@
-//! Where the branches stand, read from git's own files: listing them must cost less than opening the repository.
+//! The tips of the branches, read from git's own files: listing them must cost less than opening the repository.
 //!
-//! Promises: one pass over loose and packed references; a branch that is moved or packed meanwhile is seen at its old or its
-//! new place. No mark is kept of what was read: some tools write references in place, so that no folder tells of it.
-//! Refuses to know: what a commit holds.
+//! Guarantees one pass over loose and packed references. A branch that is moved or packed in the meantime is seen at its old
+//! or its new value. No mark of what was read is kept: some tools write references in place, which changes no folder.
+//! Leaves to others: what a commit contains.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -12,25 +12,25 @@ use super::{Oid, Repo};
 use crate::env::files::{self, Dir, Kind};
 use crate::error::{Error, Result};
 
-/// Largest file of packed references that is read, in bytes.
+/// The largest file of packed references that is read, in bytes.
 const MAX_PACKED: u64 = 256 * 1024 * 1024;
-/// Longest loose reference that is read, in bytes.
+/// The longest loose reference that is read, in bytes.
 const MAX_LOOSE: u64 = 4096;
 
-/// Branches by their whole names, with what they point at.
+/// Branches by their full names, with their commits.
 #[derive(Clone, Debug, Default)]
 pub struct Tips {
-    /// Local branches (`refs/heads/…`), remote-tracking ones (`refs/remotes/…`), and those of a remote as a claim last saw them
+    /// Local branches (`refs/heads/…`), remote-tracking ones (`refs/remotes/…`), and a remote's branches as of the last claim
     /// (`refs/agentpm/remotes/…/heads/…`). Symbolic ones are left out.
     pub branches: BTreeMap<String, Oid>,
-    /// What this worktree has checked out; `None` where there is no commit yet.
+    /// The commit that this worktree has checked out; `None` if there is none yet.
     pub head: Option<Oid>,
 }
 
 impl Repo {
-    /// Where all local and remote-tracking branches stand.
+    /// The tips of all local and remote-tracking branches.
     ///
-    /// Errors: `ERR_IO` where references cannot be read, `ERR_GIT` for a malformed reftable.
+    /// Errors: `ERR_IO` if references cannot be read, `ERR_GIT` for a malformed reftable.
     pub fn tips(&self) -> Result<Tips> {
         let head = self.head_file();
         if head == PLACEHOLDER {
@@ -79,7 +79,7 @@ impl Repo {
             for (name, kind) in dir.list().map_err(|e| Error::io("list", dir.path(), &e))? {
                 let whole = format!("{prefix}/{name}");
                 match kind {
-                    // A folder that git removes because it became empty holds nothing to read.
+                    // A folder that git removes because it became empty contains nothing to read.
                     Kind::Dir => open.extend(dir.dir(&name).ok().map(|below| (whole, below))),
                     Kind::File if !name.ends_with(".lock") => {
                         let bytes = dir.read(&name, MAX_LOOSE).unwrap_or_default();

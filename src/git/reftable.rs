@@ -1,8 +1,8 @@
 //! References of a repository in git's reftable format (`git init --ref-format=reftable`), read from its tables.
 //!
-//! Guarantees: every read sees the stack of tables as it stood at one moment, also while git compacts it. A table that is cut
-//! off or malformed is an error, never a missing reference.
-//! Leaves reflogs, and everything that writes, to the git program.
+//! Guarantees that every read sees the stack of tables as of one moment, even while git compacts it. A truncated or malformed
+//! table is an error, never a missing reference.
+//! Leaves to others: reflogs and all writing, which the git program does.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -13,32 +13,32 @@ use super::{Oid, Repo};
 use crate::env::files;
 use crate::error::{Error, Result};
 
-/// Largest table that is read, in bytes.
+/// The largest table that is read, in bytes.
 const MAX_TABLE: u64 = 256 * 1024 * 1024;
-/// Longest list of tables that is read, in bytes.
+/// The longest list of tables that is read, in bytes.
 const MAX_LIST: u64 = 1024 * 1024;
-/// How often the stack is read again because git compacted it meanwhile.
+/// How often the stack is read again because git has compacted it in the meantime.
 const READS: usize = 20;
-/// Most symbolic references that are followed, as in git.
+/// The longest chain of symbolic references that is followed, as in git.
 const MAX_DEPTH: usize = 5;
-/// What git writes into HEAD of such a repository, for programs that know files alone.
+/// What git writes into HEAD of such a repository, for programs that only read files.
 pub(super) const PLACEHOLDER: &str = "ref: refs/heads/.invalid";
 
 /// What a reference holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// An object; of an annotated tag also the object it leads to.
+    /// An object; for an annotated tag also the object it peels to.
     Object { id: Oid, peeled: Option<Oid> },
-    /// Another reference, by its whole name.
+    /// Another reference, by its full name.
     Symbolic(String),
 }
 
-/// All references that one worktree sees, by their whole names.
+/// All references that one worktree sees, by their full names.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TableRefs(pub(super) BTreeMap<String, Target>);
 
 impl TableRefs {
-    /// The object a reference leads to, through symbolic references and annotated tags.
+    /// The object that a reference resolves to, through symbolic references and annotated tags.
     pub(super) fn object(&self, name: &str) -> Option<Oid> {
         let mut name = name;
         for _ in 0..MAX_DEPTH {
@@ -52,14 +52,14 @@ impl TableRefs {
 }
 
 impl Repo {
-    /// Whether references are kept as a reftable.
+    /// Whether references are stored as a reftable.
     pub(super) fn has_reftable(&self) -> bool {
         self.head_file() == PLACEHOLDER
     }
 
     /// All references of a repository with a reftable.
     ///
-    /// Errors: `ERR_GIT` for a malformed table, `ERR_IO` where one cannot be read.
+    /// Errors: `ERR_GIT` for a malformed table, `ERR_IO` if one cannot be read.
     pub(super) fn table_refs(&self) -> Result<TableRefs> {
         let mut refs = stack(&self.common_dir.join("reftable"))?;
         if self.git_dir != self.common_dir {
@@ -70,7 +70,7 @@ impl Repo {
     }
 }
 
-/// Whether each worktree has a reference of this name of its own.
+/// Whether each worktree has its own reference of this name.
 fn is_of_one_worktree(name: &str) -> bool {
     let own = ["refs/bisect/", "refs/worktree/", "refs/rewritten/"];
     !name.starts_with("refs/") || own.iter().any(|prefix| name.starts_with(prefix))
@@ -107,7 +107,7 @@ fn merged(folder: &Path, names: &str) -> std::io::Result<BTreeMap<String, Target
     Ok(refs)
 }
 
-/// Reads fields one after the other; `None` at the end of the bytes.
+/// Reads fields in order; `None` at the end of the bytes.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -139,7 +139,7 @@ impl<'a> Fields<'a> {
 
 type Record = (String, Option<Target>);
 
-/// The records of one table; `None` as target where the table removes a reference. `None` for a malformed table.
+/// The records of one table, with no target for a removed reference; `None` for a malformed table.
 fn table(bytes: &[u8]) -> Option<Vec<Record>> {
     let mut header = Fields(bytes);
     (header.take(4)? == b"REFT").then_some(())?;
@@ -160,7 +160,7 @@ fn table(bytes: &[u8]) -> Option<Vec<Record>> {
     while start < footer {
         let skipped = if start == 0 { header_len } else { 0 };
         let mut block = Fields(bytes.get(start + skipped..footer)?);
-        // References come first; what follows them are indexes and reflogs.
+        // References come first; indexes and reflogs follow them.
         if block.take(1).is_none_or(|kind| kind != b"r") {
             break;
         }
@@ -174,7 +174,7 @@ fn table(bytes: &[u8]) -> Option<Vec<Record>> {
     Some(records)
 }
 
-/// The records of a block, from behind its length to its end.
+/// The records of a block, from after its length to its end.
 fn block_records(block: &[u8], hash_len: usize, records: &mut Vec<Record>) -> Option<()> {
     let restarts = Fields(block.get(block.len().checked_sub(2)?..)?).number(2)?;
     let mut fields = Fields(&block[..block.len().checked_sub(2 + 3 * restarts)?]);

@@ -1,8 +1,8 @@
-//! References at a remote that are no branches: listing them, fetching what they point at, replacing one by compare-and-swap.
+//! References at a remote that are not branches: lists them, fetches their objects, and replaces one by compare-and-swap.
 //!
-//! Promises: all questions of one command together end by a deadline; what a push came to is told apart: taken, lost, refused,
-//! never sent, or not known. Nothing here moves a reference of this clone, and none of the user's push hooks runs.
-//! Refuses to know: what the references mean.
+//! Guarantees that all questions of one command together end by a deadline. The result of a push is accepted, lost, refused,
+//! not sent, or unknown. No reference of this clone moves, and none of the user's push hooks runs.
+//! Leaves to others: what the references mean.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,14 +12,14 @@ use crate::env::process::Outcome;
 use crate::error::{Code, Error, Result};
 use crate::model::id::quoted;
 
-/// Most references that one call of git names.
+/// The most references that one call of git names.
 const AT_ONCE: usize = 200;
-/// How often references are read that change meanwhile.
+/// How often references that change in the meantime are read again.
 const READS: usize = 10;
-/// Less time than this is none: git itself takes as long to start.
+/// With less time left, the remote is not asked: git itself takes as long to start.
 const NO_TIME: Duration = Duration::from_millis(50);
 
-/// A fetch that moves nothing of the user's.
+/// A fetch that moves no reference of the user.
 const FETCH: [&str; 7] = [
     "fetch",
     "--quiet",
@@ -30,18 +30,18 @@ const FETCH: [&str; 7] = [
     "--refmap=",
 ];
 
-/// What came of a push of references.
+/// The result of a push for one reference.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Push {
-    /// The remote took it.
+    /// The remote accepted it.
     Taken,
-    /// Something else stood there.
+    /// The remote's reference had another value.
     Lost,
-    /// The remote does not want it, with its words.
+    /// The remote refused it, for this reason.
     Refused(String),
     /// The remote was not reached.
     NotSent(String),
-    /// No answer: it may have been taken.
+    /// The remote did not answer: it may have accepted the push.
     Unknown(String),
 }
 
@@ -50,15 +50,15 @@ pub struct RemoteRefs<'a> {
     git: Git<'a>,
     objects: &'a Objects,
     remote: String,
-    /// Where pushes go, if that is another place: only there it is seen what they came to.
+    /// Where pushes go, if that is another place than fetches: only there the result of a push is visible.
     read_from: String,
     until: Instant,
 }
 
 impl<'a> RemoteRefs<'a> {
-    /// The references of the remote `name`, all questions to be answered within `span`.
+    /// The references of the remote `name`; all questions are answered within `span`.
     ///
-    /// Errors: `ERR_GIT` where this clone has no such remote.
+    /// Errors: `ERR_GIT` if this clone has no such remote.
     pub fn new(git: Git<'a>, objects: &'a Objects, name: &str, span: Duration) -> Result<Self> {
         if !objects.remotes().iter().any(|remote| remote == name) || name.starts_with('-') {
             return Err(Error::new(Code::Git, format!("this clone has no remote {}", quoted(name)))
@@ -67,7 +67,7 @@ impl<'a> RemoteRefs<'a> {
         let push_url = objects.setting(&format!("remote.{name}.pushurl"));
         let read_from = push_url.unwrap_or_else(|| name.to_owned());
         Ok(RemoteRefs {
-            git: git.asking_nobody(objects),
+            git: git.without_prompts(objects),
             objects,
             remote: name.to_owned(),
             read_from,
@@ -81,14 +81,14 @@ impl<'a> RemoteRefs<'a> {
 
     fn call(&self, args: &[&str], span: Duration) -> Result<Outcome> {
         if self.left() < NO_TIME {
-            return Err(Error::new(Code::Git, "no time was left to ask it"));
+            return Err(Error::new(Code::Git, "no time was left to ask the remote"));
         }
         self.git.call_within(args, span.min(self.left()))
     }
 
-    /// The references that fit a name or pattern, with what they point at.
+    /// The references that match a name or pattern, with their objects.
     ///
-    /// Errors: `ERR_GIT` with git's words where the remote does not answer.
+    /// Errors: `ERR_GIT` with git's message if the remote does not answer.
     pub fn list(&self, pattern: &str) -> Result<BTreeMap<String, Oid>> {
         let args = ["ls-remote", "--refs", "--end-of-options", &self.read_from, pattern];
         let outcome = self.call(&args, self.left())?;
@@ -97,14 +97,14 @@ impl<'a> RemoteRefs<'a> {
         lines.map(|(oid, name)| Ok((name.to_owned(), oid.parse()?))).collect()
     }
 
-    /// As [`RemoteRefs::list`], and brings in what they point at.
+    /// As [`RemoteRefs::list`], and fetches the objects.
     ///
-    /// Errors: `ERR_GIT` with git's words where the remote does not answer, or they change faster than they can be read.
+    /// Errors: `ERR_GIT` with git's message if the remote does not answer, or if they change faster than they can be read.
     pub fn read(&self, pattern: &str) -> Result<BTreeMap<String, Oid>> {
         let mut last = None;
         for _ in 0..READS {
             let refs = self.list(pattern)?;
-            // Objects are had by the names of references only, and those may point at others by now, or be gone.
+            // Objects can be fetched only by the names of references, and those may have moved or gone by now.
             last = self.fetch(&refs).err();
             if last.is_none() && refs.values().all(|oid| self.objects.has(*oid)) {
                 return Ok(refs);
@@ -113,10 +113,10 @@ impl<'a> RemoteRefs<'a> {
         Err(last.unwrap_or_else(|| Error::new(Code::Git, format!("{pattern} changes faster than it can be read"))))
     }
 
-    /// Brings references of the remote to places of this clone, in one call: for each pattern `from`, below `to`. What is gone there
-    /// goes here too. Patterns that fit nothing are no error.
+    /// Mirrors references of the remote into this clone, in one call: each pattern `from` below `to`. References that are
+    /// gone there are removed here. A pattern that matches nothing is not an error.
     ///
-    /// Errors: `ERR_GIT` with git's words where the remote does not answer.
+    /// Errors: `ERR_GIT` with git's message if the remote does not answer.
     pub fn mirror(&self, patterns: &[(String, String)]) -> Result<()> {
         let specs: Vec<String> = patterns.iter().map(|(from, to)| format!("+{from}:{to}")).collect();
         let mut args = FETCH.to_vec();
@@ -131,7 +131,7 @@ impl<'a> RemoteRefs<'a> {
         let specs = self.objects.settings(&format!("remote.{}.fetch", self.remote));
         let wanted = specs.iter().filter_map(|spec| spec.trim_start_matches('+').split(':').next());
         let wanted = wanted.filter(|from| from.starts_with("refs/heads/"));
-        // A pattern that fits nothing is no error, where one name is.
+        // Git accepts a pattern that matches nothing, but not a missing name.
         let pattern = |from: &str| if from.contains('*') { from.to_owned() } else { format!("{from}*") };
         let wanted: Vec<String> = wanted.map(pattern).collect();
         if wanted.is_empty() { vec!["refs/heads/*".to_owned()] } else { wanted }
@@ -150,16 +150,16 @@ impl<'a> RemoteRefs<'a> {
         Ok(())
     }
 
-    /// Lets a reference point at `new` (`None` takes it away) if it points at `expected` still (`None`: if there is none).
+    /// Sets a reference to `new` (`None` deletes it) if it still has the value `expected` (`None`: if it does not exist).
     ///
-    /// Errors: `ERR_IO` where git cannot be started.
+    /// Errors: `ERR_IO` if git cannot be started.
     pub fn swap(&self, name: &str, expected: Option<Oid>, new: Option<Oid>) -> Result<Push> {
         Ok(self.push(&[(name, expected, new)])?.into_iter().next().unwrap_or(Push::Lost))
     }
 
-    /// As [`RemoteRefs::swap`] for several at once; each succeeds or fails by itself.
+    /// As [`RemoteRefs::swap`] for several references; each succeeds or fails by itself.
     ///
-    /// Errors: `ERR_IO` where git cannot be started.
+    /// Errors: `ERR_IO` if git cannot be started.
     pub fn push(&self, changes: &[(&str, Option<Oid>, Option<Oid>)]) -> Result<Vec<Push>> {
         let text = |oid: Option<Oid>| oid.map(|oid| oid.to_string()).unwrap_or_default();
         let leases: Vec<String> = changes
@@ -173,22 +173,22 @@ impl<'a> RemoteRefs<'a> {
         args.extend(["--end-of-options", &self.remote]);
         args.extend(specs.iter().map(String::as_str));
         if self.left() < NO_TIME {
-            return Ok(vec![Push::NotSent("no time was left to ask it".into()); changes.len()]);
+            return Ok(vec![Push::NotSent("no time was left to ask the remote".into()); changes.len()]);
         }
-        // Some time is kept for asking what a push came to that did not answer.
+        // Some time is reserved to ask for the result of a push that got no answer.
         let outcome = self.call(&args, self.left().mul_f64(0.6))?;
-        Ok(changes.iter().map(|(name, ..)| what_came(&outcome, name)).collect())
+        Ok(changes.iter().map(|(name, ..)| push_result(&outcome, name)).collect())
     }
 }
 
-/// What a push came to for one reference.
-fn what_came(outcome: &Outcome, name: &str) -> Push {
+/// The result of a push for one reference.
+fn push_result(outcome: &Outcome, name: &str) -> Push {
     if outcome.timed_out {
-        return Push::Unknown("it did not answer in time".into());
+        return Push::Unknown("the remote did not answer in time".into());
     }
     let said = String::from_utf8_lossy(&outcome.stdout);
     let ending = format!(":{name}");
-    // One line for each place that is pushed to: all of them must have taken it.
+    // One line for each place that is pushed to: all of them must have accepted it.
     let mut lines = said.lines().filter(|line| line.split('\t').nth(1).is_some_and(|spec| spec.ends_with(&ending)));
     let first = lines.next();
     let refused = first.filter(|line| line.starts_with('!')).or_else(|| lines.find(|line| line.starts_with('!')));
@@ -205,14 +205,14 @@ fn what_came(outcome: &Outcome, name: &str) -> Push {
     }
 }
 
-/// What the server itself said, after a colon; empty where it said nothing.
+/// What the server itself reported, after a colon; empty if it reported nothing.
 pub fn server_words(stderr: &str) -> String {
     let lines = stderr.lines().filter_map(|line| line.strip_prefix("remote: ")).map(str::trim);
     let said: Vec<&str> = lines.filter(|line| !line.is_empty()).take(4).collect();
     if said.is_empty() { String::new() } else { format!(": {}", said.join("; ")) }
 }
 
-/// Whether a refusal only says that somebody else was first.
+/// Whether a refusal only means that another push was first.
 pub fn is_race(why: &str) -> bool {
     [
         "fetch first",
@@ -228,7 +228,7 @@ pub fn is_race(why: &str) -> bool {
     .any(|said| why.contains(said))
 }
 
-/// Whether git says that it never came to speak with the remote.
+/// Whether git reports that it never connected to the remote.
 fn was_not_reached(stderr: &str) -> bool {
     [
         "does not appear to be a git repository",
@@ -257,9 +257,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_push_came_to_is_told_apart() {
+    fn each_result_of_a_push_is_distinguished() {
         let name = "refs/agentpm/leases/T";
-        let came = |code, out: &str, err: &str| what_came(&outcome(code, out, err), name);
+        let came = |code, out: &str, err: &str| push_result(&outcome(code, out, err), name);
         assert_eq!(came(0, "To x\n*\tabc:refs/agentpm/leases/T\t[new reference]\nDone\n", ""), Push::Taken);
         let lost = "To x\n!\tabc:refs/agentpm/leases/T\t[rejected] (stale info)\nDone\n";
         assert_eq!(came(1, lost, "error: failed to push"), Push::Lost);
@@ -269,6 +269,6 @@ mod tests {
         assert!(matches!(came(128, "", gone), Push::NotSent(_)));
         assert!(matches!(came(128, "", "fatal: the remote end hung up unexpectedly"), Push::Unknown(_)));
         let late = Outcome { timed_out: true, ..outcome(0, "", "") };
-        assert!(matches!(what_came(&late, name), Push::Unknown(_)));
+        assert!(matches!(push_result(&late, name), Push::Unknown(_)));
     }
 }

@@ -1,8 +1,8 @@
-//! What a commit made now would hold: git's index beside the commit that is checked out.
+//! What a commit made now would contain: compares git's index with the commit that is checked out.
 //!
-//! Promises: in process; folders of which the index knows that they are as in the commit are not opened, so that the cost
-//! grows with what is staged; in a hook it is the index that git commits from.
-//! Refuses to know: what a path means.
+//! Guarantees that it works in process. Folders that the index knows to equal the commit are not opened, so the cost grows
+//! with what is staged. In a hook it reads the index that git commits from.
+//! Leaves to others: what a path means.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::{Change, Item, Mode, Objects, Oid, Repo};
 use crate::env::{Env, files};
 use crate::error::Result;
 
-/// Longest file of git's own that is read here, in bytes.
+/// The longest of git's small files that is read, in bytes.
 const MAX_NOTE: u64 = 64 * 1024;
 
 /// What is staged below a folder.
@@ -30,11 +30,11 @@ pub struct Staged {
 }
 
 impl Repo {
-    /// The index that git would commit from. While git runs a hook it may be another than the worktree's own: `commit -a`
-    /// and `commit PATH` make one for the occasion, and name it to the hook.
+    /// The index that git would commit from. While git runs a hook it may differ from the worktree's own: `commit -a` and
+    /// `commit PATH` create a temporary one and name it to the hook.
     pub fn index_in_force(&self, env: &Env) -> PathBuf {
         let place = |name: &str| env.var(name).map(|path| env.cwd().join(path));
-        // A hook of another repository names an index of that one.
+        // A hook of another repository names that repository's index.
         let here = place("GIT_DIR").is_none_or(|dir| files::canonical(&dir).is_ok_and(|dir| dir == self.git_dir));
         match env.var("GIT_INDEX_FILE").filter(|_| here) {
             Some(path) => self.work_dir.join(path),
@@ -42,15 +42,15 @@ impl Repo {
         }
     }
 
-    /// The commits that a merge in progress brings in.
+    /// The commits that a merge in progress merges.
     pub fn merging(&self) -> Vec<Oid> {
         let bytes = files::read_outside(&self.git_dir.join("MERGE_HEAD"), MAX_NOTE).unwrap_or_default();
         String::from_utf8_lossy(&bytes).lines().filter_map(|line| line.parse().ok()).collect()
     }
 
-    /// The commits whose changes git is bringing into the index: of a merge, also one that is squashed or about to run its hook, a
-    /// cherry-pick, a revert or a rebase.
-    pub fn being_merged(&self, env: &Env) -> Vec<Oid> {
+    /// The commits whose changes git is applying to the index: of a merge (also one that is squashed or about to run its
+    /// hook), a cherry-pick, a revert or a rebase.
+    pub fn incoming_commits(&self, env: &Env) -> Vec<Oid> {
         let text = |name: &str| {
             let bytes = files::read_outside(&self.git_dir.join(name), MAX_NOTE).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
@@ -68,9 +68,9 @@ impl Repo {
 }
 
 impl Objects {
-    /// Whether an index holds anything below a folder, or in its place.
+    /// Whether an index holds an entry at or below a folder.
     ///
-    /// Errors: `ERR_GIT` where it cannot be read.
+    /// Errors: `ERR_GIT` if it cannot be read.
     pub fn is_in_index(&self, index: &Path, folder: &str) -> Result<bool> {
         let index = self.read_index(index)?;
         let inside = index.prefixed_entries_range(format!("{folder}/").as_str().into()).is_some();
@@ -78,9 +78,9 @@ impl Objects {
         Ok(inside || itself || self.collapsed(&index, folder)?.flatten().is_some())
     }
 
-    /// The repositories of their own that an index holds below a folder, by path below the top of the work tree.
+    /// The submodules that an index holds below a folder, by path below the top of the work tree.
     ///
-    /// Errors: `ERR_GIT` where it cannot be read.
+    /// Errors: `ERR_GIT` if it cannot be read.
     pub fn repositories_in_index(&self, index: &Path, folder: &str) -> Result<Vec<String>> {
         let index = self.read_index(index)?;
         if let Some(tree) = self.collapsed(&index, folder)? {
@@ -93,9 +93,9 @@ impl Objects {
         Ok(found.map(|entry| entry.path(&index).to_str_lossy().into_owned()).collect())
     }
 
-    /// How an index differs from a tree below a folder. `None` is the empty tree.
+    /// The differences between an index and a tree below a folder. `None` is the empty tree.
     ///
-    /// Errors: `ERR_GIT` where the index or a tree cannot be read.
+    /// Errors: `ERR_GIT` if the index or a tree cannot be read.
     pub fn staged(&self, index: &Path, tree: Option<Oid>, folder: &str) -> Result<Staged> {
         let index = self.read_index(index)?;
         let item = tree.map(|tree| self.item(tree, folder)).transpose()?.flatten();
@@ -113,14 +113,14 @@ impl Objects {
         Ok(look.found)
     }
 
-    /// The files that an index holds below a folder, those in conflict left out, by path below the top of the work tree.
+    /// The unconflicted files of an index below a folder, by path below the top of the work tree.
     ///
-    /// Errors: `ERR_GIT` where the index or a tree that it names cannot be read.
+    /// Errors: `ERR_GIT` if the index or a tree that it names cannot be read.
     pub fn files_in_index(&self, index: &Path, folder: &str) -> Result<Vec<(String, Oid)>> {
         self.files_where(index, folder, |_| true)
     }
 
-    /// As [`Objects::files_in_index`], of the files that a sparse checkout leaves out of the work tree.
+    /// As [`Objects::files_in_index`], for the files that a sparse checkout excludes from the work tree.
     ///
     /// Errors: as [`Objects::files_in_index`].
     pub fn files_left_out(&self, index: &Path, folder: &str) -> Result<Vec<(String, Oid)>> {
@@ -153,7 +153,7 @@ impl Objects {
         Ok(files)
     }
 
-    /// The tree of a folder that a sparse index keeps as one entry, or within one; `None` where it does not.
+    /// The tree of a folder if a sparse index keeps it, or a folder above it, as one entry.
     fn collapsed(&self, index: &File, folder: &str) -> Result<Option<Option<Oid>>> {
         for whole in Path::new(folder).ancestors().filter_map(Path::to_str).filter(|path| !path.is_empty()) {
             let Some(entry) = index.entry_by_path(format!("{whole}/").as_str().into()) else { continue };
@@ -187,9 +187,9 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// One folder; `entries` are all that the index holds below it, in order.
+    /// Compares one folder; `entries` are all that the index holds below it, in order.
     fn folder(&mut self, prefix: &str, before: Option<Oid>, cached: Option<&Cached>, entries: &[Entry]) -> Result<()> {
-        // A commit takes its folders from here too, where they are good.
+        // Git commits the cached trees too, where they are valid.
         if before.is_some() && cached.is_some_and(|c| c.num_entries.is_some() && Some(Oid(c.id)) == before) {
             return Ok(());
         }
@@ -236,7 +236,7 @@ impl Look<'_> {
             self.found.unmerged.insert(path.to_owned());
             return Ok(());
         }
-        // What is only announced (git add -N) is not committed.
+        // An entry added with `git add -N` is not committed.
         let mode = entry.mode.to_tree_entry_mode().filter(|_| !entry.flags.contains(Flags::INTENT_TO_ADD));
         let new = mode.map(|mode| Item { mode: Mode::of(mode.kind()), oid: Oid(entry.id) });
         if let Some(tree) = old.filter(|item| item.mode == Mode::Tree) {
@@ -249,7 +249,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// The tree that was where a folder is now. A file that was there is gone.
+    /// Reads the old tree of what is a folder now. A file that was there is removed.
     fn replaced(&mut self, path: &str, was: Option<Item>) -> Option<Oid> {
         let was = was?;
         if was.mode == Mode::Tree {

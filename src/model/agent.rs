@@ -1,6 +1,6 @@
 //! Agents, and the runtime records of their sessions and leases.
 //!
-//! Refuses to know: whether a session or a lease is still alive; that takes a clock.
+//! Leaves to others: whether a session or a lease is still live, which takes a clock.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,26 +11,26 @@ use crate::model::id::Id;
 use crate::model::payload::AgentRegistered;
 use crate::model::time::Time;
 
-/// An agent as its log tells of it.
+/// The state of an agent, as its log gives it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Agent {
     /// Its name, which is its id.
     pub name: String,
     /// planner, executor, reviewer, coordinator, or another word.
     pub role: Option<String>,
-    /// Anything it wants to be known by.
+    /// Data about the agent.
     pub metadata: Value,
     /// Its ed25519 public key.
     pub public_key: Option<String>,
-    /// The event that registered the key: what the key signs is bound to it, and so to this store.
+    /// The event that registered the key. Signatures are bound to it, and so to this store.
     #[serde(skip)]
     pub key_since: Option<Stamp>,
-    /// When it first registered; `null` where it never did.
+    /// When it first registered; `null` if it never did.
     pub created_at: Option<Time>,
-    /// The newest events of its log.
+    /// The heads of its log.
     #[serde(skip)]
     pub heads: Vec<Id>,
-    /// How many events its log holds.
+    /// The number of events in its log.
     #[serde(skip)]
     pub version: u64,
     /// The greatest Lamport time in its log.
@@ -39,7 +39,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent of whom nothing is known but the name.
+    /// An agent of which only the name is known.
     pub fn blank(name: &str) -> Self {
         Agent {
             name: name.to_owned(),
@@ -54,7 +54,7 @@ impl Agent {
         }
     }
 
-    /// Takes in what an event says; absent keys stay.
+    /// Applies an event; absent keys stay.
     pub fn learn(&mut self, said: &AgentRegistered, by: Stamp, at: Time) {
         self.created_at.get_or_insert(at);
         if said.role.is_some() {
@@ -70,11 +70,11 @@ impl Agent {
     }
 }
 
-/// Whether a session goes on.
+/// Whether a session is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionStatus {
-    /// It goes on.
+    /// It is active.
     Active,
     /// It ended.
     Closed,
@@ -85,20 +85,20 @@ pub enum SessionStatus {
 pub struct Session {
     /// Its id.
     pub id: Id,
-    /// Whose it is.
+    /// Its agent.
     pub agent: String,
-    /// Whether it goes on.
+    /// Whether it is active.
     pub status: SessionStatus,
-    /// When it began.
+    /// When it started.
     pub started_at: Time,
     /// When it ended.
     pub ended_at: Option<Time>,
-    /// Whether it was closed because nothing was heard of it; then it goes on when it is heard again.
+    /// Whether it was closed for its silence; then its next sign of life resumes it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fell_silent: bool,
     /// Its last sign of life.
     pub last_heartbeat_at: Time,
-    /// Anything the agent wants to keep with it.
+    /// Data that the agent keeps with it.
     #[serde(default)]
     pub metadata: Value,
 }
@@ -110,69 +110,69 @@ pub struct Lease {
     pub id: Id,
     /// The task.
     pub task: Id,
-    /// Who holds it.
+    /// Its holder.
     pub agent: String,
-    /// In which session.
+    /// The holder's session.
     pub session: Option<Id>,
-    /// A number that only grows from grant to grant of one task.
+    /// A number that grows with each grant of one task.
     pub fence: u64,
-    /// When it runs out unless renewed.
+    /// When it expires unless renewed.
     pub expires_at: Time,
     /// When it was granted.
     pub created_at: Time,
     /// When it was last renewed.
     pub updated_at: Time,
-    /// Whether the remote has agreed to it: then no other clone can hold it. Worked out when a record is read.
+    /// Whether the remote confirmed it, so that no other clone can hold it. Computed when a record is read.
     #[serde(default)]
     pub confirmed: bool,
-    /// Whether it was granted in another clone. Worked out when a record is read.
+    /// Whether another clone granted it. Computed when a record is read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub elsewhere: bool,
 }
 
-/// Longest time to live of a lease, in milliseconds: a week.
+/// The longest duration of a lease, in milliseconds: a week.
 pub const MAX_TTL: i64 = 7 * 24 * 3_600_000;
-/// How far clocks may be apart without a lease being doubted, in milliseconds: a day.
+/// How far clocks may differ without a lease being doubted, in milliseconds: a day.
 const CLOCK_SLACK: i64 = 24 * 3_600_000;
-/// Fences from here on are never given, nor believed: somebody wrote them to leave none for others.
+/// Fences from here on are never granted or accepted: only a forged event has one, to leave none for others.
 pub const MAX_FENCE: u64 = 1 << 52;
-/// How much a fence may be above the one before. More is a mistake or a lie.
+/// The most by which a fence may exceed the one before. A greater jump is a mistake or forged.
 pub const MAX_FENCE_JUMP: u64 = 1 << 32;
 
 impl Lease {
-    /// Whether it still holds at `now`. One that would go on for longer than any lease may was written by a clock that was far
-    /// ahead, or by nobody honest; it does not hold.
+    /// Whether it still holds at `now`. A lease that would last longer than any lease may was written by a clock that was far
+    /// ahead, or was forged; it does not hold.
     pub fn is_live(&self, now: Time) -> bool {
         let whole = self.expires_at.since(self.updated_at).clamp(0, MAX_TTL);
         now < self.expires_at && self.expires_at.since(now) <= whole + CLOCK_SLACK
     }
 }
 
-/// What is known of the leases of one task.
+/// The leases of one task.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LeaseRecord {
     /// The last fence that was granted.
     pub fence: u64,
-    /// The lease that was granted last and not given back, live or not.
+    /// The lease that was granted last and not released, live or not.
     pub lease: Option<Lease>,
-    /// The lease that was given back last, so that a log in which it is still granted does not bring it back.
+    /// The lease that was released last, so that a log in which it is still granted does not restore it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_back: Option<Id>,
-    /// Leases that passed to somebody else, until who lost them was told.
+    /// Leases that passed to another agent, until their holders were informed.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "none_one_or_many")]
     pub lost: Vec<Lease>,
-    /// Who had the task after them.
+    /// The agent that had the task after them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_to: Option<String>,
-    /// What the remote was last seen to hold.
+    /// The record of the remote that was seen last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<Seen>,
-    /// The event that completed or cancelled the task here, which the remote has not heard of yet.
+    /// The event that completed or cancelled the task here, which the remote does not have yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Id>,
 }
 
-/// Records of earlier versions held one lease or `null`.
+/// Records of earlier versions hold one lease or `null`.
 fn none_one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Lease>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -192,17 +192,17 @@ fn none_one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result
 pub enum RemoteState {
     /// Its holder works under it.
     Held,
-    /// It was given back.
+    /// It was released.
     Released,
     /// The task is completed or cancelled.
     Finished,
 }
 
-/// The record of a task's lease at the remote: what the blob behind `refs/agentpm/leases/<task>` says. Only the newest one
-/// counts; it keeps the fence of the task for as long as the reference is there.
+/// The record of a task's lease at the remote: the contents of the blob that `refs/agentpm/leases/<task>` refers to. Only the
+/// newest one counts; it keeps the fence of the task for as long as the reference exists.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RemoteRecord {
-    /// Version of this form: 1.
+    /// The version of this format: 1.
     pub v: u32,
     /// The task.
     pub task: Id,
@@ -210,29 +210,29 @@ pub struct RemoteRecord {
     pub state: RemoteState,
     /// The lease's id.
     pub lease: Id,
-    /// Who holds it, or did.
+    /// Its holder, or last holder.
     pub agent: String,
-    /// In which session.
+    /// The holder's session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Id>,
-    /// In which clone.
+    /// The holder's clone.
     pub clone: Id,
-    /// Random, and new in each record: a clone takes a record for its own only if it sent this nonce itself.
+    /// Random, and new in each record: a clone accepts a record as its own only if it sent this nonce itself.
     #[serde(default)]
     pub nonce: String,
     /// Its fence.
     pub fence: u64,
-    /// The events that completed or cancelled the task, the last one at the end. Records that come after keep them: only where all are
-    /// known may they be replaced, also once the task is open again.
+    /// The events that completed or cancelled the task, the last one at the end. Later records keep them. A record may be
+    /// replaced only by a clone that knows all of them, also once the task is open again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ends: Vec<Id>,
-    /// What stood there before, in a record of an end: it stands again where that end comes to nothing.
+    /// In a record of an end, the record that it replaced, which is restored if that end is withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<String>,
-    /// The greatest Lamport time that its clone had given out: what the next holder does comes after it in order.
+    /// The greatest Lamport time that its clone had issued: the events of the next holder come after it in order.
     #[serde(default)]
     pub lamport: u64,
-    /// When it runs out unless renewed, by the holder's clock.
+    /// When it expires unless renewed, by the holder's clock.
     pub expires_at: Time,
     /// When it was granted, by the holder's clock.
     pub created_at: Time,
@@ -243,15 +243,15 @@ pub struct RemoteRecord {
 /// A record as it was seen at the remote.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
-    /// What the reference pointed at: what the next change of it must expect there.
+    /// The object that the reference pointed at, which the next change of it must expect.
     pub oid: String,
-    /// When this clone first saw just this, by its own clock.
+    /// When this clone first saw this record, by its own clock.
     pub at: Time,
     /// Whether this clone wrote it.
     pub ours: bool,
-    /// The highest fence granted here that it stood against when the remote was asked.
+    /// The highest fence granted here that it was above when the remote was asked.
     #[serde(default)]
     pub over: u64,
-    /// What it says.
+    /// Its contents.
     pub record: RemoteRecord,
 }

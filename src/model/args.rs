@@ -1,7 +1,7 @@
-//! The shapes of arguments: references, texts, durations, objects.
+//! The types of arguments: references, texts, durations, objects.
 //!
-//! Promises: in JSON each is a plain string or object; on the command line an id may stand first without its flag.
-//! Refuses to know: what a reference refers to, and how the command line reads a text from a file.
+//! Guarantees that in JSON each is a plain string or object. On the command line an id may be given first without its flag.
+//! Leaves to others: what a reference refers to, and how the command line reads a text from a file.
 
 use std::fmt;
 use std::str::FromStr;
@@ -115,11 +115,11 @@ macro_rules! optional {
 }
 
 optional! {
-    /// The task a command is about, where it may be left out.
+    /// The task that a command is about, if the argument is optional.
     OptionalTaskRef, TaskRef, "ID", "Its id, a unique prefix of it, or the handle that lists print"
 }
 optional! {
-    /// The session a command is about, where it may be left out.
+    /// The session that a command is about, if the argument is optional.
     OptionalSessionRef, SessionRef, "SESSION", "Its id, or a unique prefix of it"
 }
 
@@ -196,9 +196,10 @@ impl FromStr for Duration {
             "m" => 60_000,
             "h" => 3_600_000,
             "d" => 86_400_000,
-            _ => return Err(format!("{text:?} is no duration; write 90s, 10m, 2h or 1d")),
+            _ => return Err(format!("{text:?} is not a duration; write 90s, 10m, 2h or 1d")),
         };
-        let number: i64 = digits.parse().map_err(|_| format!("{text:?} is no duration; write 90s, 10m, 2h or 1d"))?;
+        let number: i64 =
+            digits.parse().map_err(|_| format!("{text:?} is not a duration; write 90s, 10m, 2h or 1d"))?;
         let millis = number.checked_mul(scale).filter(|ms| *ms <= 366 * 86_400_000);
         millis.map(|millis| Duration { millis }).ok_or_else(|| format!("{text:?} is longer than a year"))
     }

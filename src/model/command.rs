@@ -1,8 +1,8 @@
-//! Every change agentpm can make, defined once.
+//! Every change that agentpm can make, defined once.
 //!
-//! Promises: a door builds a [`Command`] and nothing else; arguments of the command line, keys of a batch and the published
-//! schema are the same fields with the same words. Doc comments are the help texts.
-//! Refuses to know: whether a change is allowed (`rules::decide`) and how it is carried out (`engine`).
+//! Guarantees that an interface only builds a [`Command`]. The arguments of the command line, the keys of a batch and the
+//! published schema are the same fields with the same descriptions. Doc comments are the help texts.
+//! Leaves to others: whether a change is allowed (`rules::decide`) and how it is carried out (`engine`).
 
 use clap::Args;
 use schemars::JsonSchema;
@@ -10,31 +10,31 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::model::args::{
+    Duration, EventRef, Object, OptionalSessionRef, OptionalTaskRef, Ref, TaskRef, Text, one_or_many,
+};
 use crate::model::context::ContextType;
 use crate::model::id::Id;
 use crate::model::operation::operations;
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::model::time::Time;
-use crate::model::words::{
-    Duration, EventRef, Object, OptionalSessionRef, OptionalTaskRef, Ref, TaskRef, Text, one_or_many,
-};
 
-/// What a change of a task may carry besides the change itself.
+/// Conditions and reasons of a change of a task.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Guard {
     /// Refuse unless this lease is still yours (id of a lease)
     #[arg(long, value_name = "LEASE")]
     pub lease_id: Option<Ref>,
-    /// Refuse unless the task has just this many events
+    /// Refuse unless the task has exactly this number of events
     #[arg(long, value_name = "N")]
     pub expected_version: Option<u64>,
-    /// Change it past somebody else's lease, for this reason; recorded
+    /// Override another agent's lease, for this reason; recorded
     #[arg(long = "override", value_name = "REASON")]
     #[serde(rename = "override")]
     pub override_reason: Option<Text>,
-    /// Why, in a few words; kept in the history
+    /// Reason for the change; kept in the history
     #[arg(long, value_name = "TEXT")]
     pub why: Option<Text>,
 }
@@ -43,59 +43,59 @@ pub struct Guard {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TaskCreate {
-    /// One line that says what it is
+    /// Title, one line
     #[arg(long, value_name = "TEXT")]
     pub title: Text,
-    /// What is to be reached and why, in prose
+    /// Goal and reason, in prose
     #[arg(long, value_name = "TEXT")]
     pub intent: Option<Text>,
-    /// feature, bugfix, refactor, docs or ops
+    /// Type of work: feature, bugfix, refactor, docs or ops
     #[arg(long = "type", value_name = "TYPE")]
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// -5 to 5; higher is sooner
+    /// Priority from -5 to 5; higher is sooner
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub priority: Option<i64>,
-    /// The planning unit it is part of
+    /// Parent task (planning unit)
     #[arg(long, value_name = "ID")]
     pub parent: Option<Ref>,
-    /// A word to find it by (repeatable)
+    /// Add a label (repeatable)
     #[arg(long = "label", value_name = "WORD")]
     pub labels: Vec<String>,
-    /// A task that must be finished first (repeatable)
+    /// Task that must be finished first (repeatable)
     #[arg(long, value_name = "ID")]
     pub blocked_by: Vec<Ref>,
-    /// A criterion that must be met before it is done (repeatable)
+    /// Acceptance criterion (repeatable)
     #[arg(long, value_name = "TEXT")]
     pub acceptance: Vec<Text>,
-    /// A path or glob it expects to touch (repeatable)
+    /// Path or glob that the task expects to change (repeatable)
     #[arg(long = "file", value_name = "PATH")]
     pub files: Vec<String>,
-    /// An agent who wants to know (repeatable)
+    /// Agent that watches the task (repeatable)
     #[arg(long = "watcher", value_name = "AGENT")]
     pub watchers: Vec<String>,
-    /// Expected effort, in your own words
+    /// Expected effort, as free text
     #[arg(long, value_name = "TEXT")]
     pub estimate: Option<String>,
-    /// When it should be done
+    /// Due time
     #[arg(long, value_name = "TIME")]
     pub due: Option<Time>,
-    /// Hand it out no sooner than this
+    /// Do not offer the task before this time
     #[arg(long, value_name = "TIME")]
     pub defer_until: Option<Time>,
-    /// The right an agent needs to be given it
+    /// Right that an agent needs to claim the task
     #[arg(long, value_name = "PERM")]
     pub need_perm: Option<String>,
-    /// The least precedence an agent needs to be given it
+    /// Minimum precedence that an agent needs to claim the task
     #[arg(long, value_name = "N")]
     pub need_precedence: Option<i64>,
-    /// Anything else, as a JSON object
+    /// Other data, as a JSON object
     #[arg(long, value_name = "JSON")]
     pub metadata: Option<Object>,
-    /// The same key again returns the task of the first call instead of a second one
+    /// Idempotency key: a repeated call with this key returns the task of the first one
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
-    /// Why, in a few words; kept in the history
+    /// Reason for the change; kept in the history
     #[arg(long, value_name = "TEXT")]
     pub why: Option<Text>,
 }
@@ -104,68 +104,68 @@ pub struct TaskCreate {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TaskUpdate {
-    /// The task
+    /// Task
     #[command(flatten)]
     pub id: TaskRef,
-    /// One line that says what it is
+    /// Title, one line
     #[arg(long, value_name = "TEXT")]
     pub title: Option<Text>,
-    /// What is to be reached and why, in prose
+    /// Goal and reason, in prose
     #[arg(long, value_name = "TEXT")]
     pub intent: Option<Text>,
-    /// feature, bugfix, refactor, docs or ops
+    /// Type of work: feature, bugfix, refactor, docs or ops
     #[arg(long = "type", value_name = "TYPE")]
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// -5 to 5; higher is sooner
+    /// Priority from -5 to 5; higher is sooner
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub priority: Option<i64>,
-    /// The planning unit it is part of
+    /// Parent task (planning unit)
     #[arg(long, value_name = "ID")]
     pub parent: Option<Ref>,
-    /// Who works on it
+    /// Owner: the agent that works on it
     #[arg(long, value_name = "AGENT")]
     pub owner: Option<String>,
-    /// All its labels anew (repeatable)
+    /// Replace all labels (repeatable)
     #[arg(long = "label", value_name = "WORD")]
     pub labels: Option<Vec<String>>,
-    /// One more label (repeatable)
+    /// Add a label (repeatable)
     #[arg(long = "add-label", value_name = "WORD")]
     pub add_labels: Vec<String>,
-    /// One label less (repeatable)
+    /// Remove a label (repeatable)
     #[arg(long = "remove-label", value_name = "WORD")]
     pub remove_labels: Vec<String>,
-    /// All its acceptance criteria anew (repeatable)
+    /// Replace all acceptance criteria (repeatable)
     #[arg(long, value_name = "TEXT")]
     pub acceptance: Option<Vec<Text>>,
-    /// One more acceptance criterion (repeatable)
+    /// Add an acceptance criterion (repeatable)
     #[arg(long = "add-acceptance", value_name = "TEXT")]
     pub add_acceptance: Vec<Text>,
-    /// All its paths or globs anew (repeatable)
+    /// Replace all paths or globs (repeatable)
     #[arg(long = "file", value_name = "PATH")]
     pub files: Option<Vec<String>>,
-    /// All its watchers anew (repeatable)
+    /// Replace all watchers (repeatable)
     #[arg(long = "watcher", value_name = "AGENT")]
     pub watchers: Option<Vec<String>>,
-    /// Expected effort, in your own words
+    /// Expected effort, as free text
     #[arg(long, value_name = "TEXT")]
     pub estimate: Option<String>,
-    /// When it should be done
+    /// Due time
     #[arg(long, value_name = "TIME")]
     pub due: Option<Time>,
-    /// Hand it out no sooner than this
+    /// Do not offer the task before this time
     #[arg(long, value_name = "TIME")]
     pub defer_until: Option<Time>,
-    /// The right an agent needs to be given it
+    /// Right that an agent needs to claim the task
     #[arg(long, value_name = "PERM")]
     pub need_perm: Option<String>,
-    /// The least precedence an agent needs to be given it
+    /// Minimum precedence that an agent needs to claim the task
     #[arg(long, value_name = "N")]
     pub need_precedence: Option<i64>,
-    /// Entries of the metadata, as a JSON object; null takes one out
+    /// Change entries of the metadata, as a JSON object; null removes an entry
     #[arg(long, value_name = "JSON")]
     pub metadata: Option<Object>,
-    /// Empty a field: intent, parent, owner, labels, due, … (repeatable)
+    /// Clear a field: intent, parent, owner, labels, due, … (repeatable)
     #[arg(long, value_name = "FIELD")]
     pub clear: Vec<String>,
     #[command(flatten)]
@@ -177,13 +177,13 @@ pub struct TaskUpdate {
 /// Move a task to another status
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TaskTransition {
-    /// The task
+    /// Task
     #[command(flatten)]
     pub id: TaskRef,
-    /// The new status
+    /// New status
     #[arg(long, value_name = "STATUS", ignore_case = true)]
     pub status: Status,
-    /// Pass unfinished blockers, children and unmet acceptance, for this reason; recorded
+    /// Override unfinished blockers, children and unmet acceptance criteria, for this reason; recorded
     #[arg(long, value_name = "REASON")]
     #[serde(default)]
     pub force: Option<Text>,
@@ -193,13 +193,13 @@ pub struct TaskTransition {
     pub guard: Guard,
 }
 
-/// Say that a task must wait for another
+/// Make a task wait for another
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskBlock {
-    /// The task that waits
+    /// Task that waits
     #[command(flatten)]
     pub id: TaskRef,
-    /// The task it waits for (repeatable)
+    /// Task that it waits for (repeatable)
     #[arg(long, value_name = "ID", required = true)]
     #[serde(deserialize_with = "one_or_many")]
     pub by: Vec<Ref>,
@@ -209,13 +209,13 @@ pub struct TaskBlock {
     pub guard: Guard,
 }
 
-/// Say that a task need not wait for another any more
+/// Remove a blocker from a task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskUnblock {
-    /// The task that waited
+    /// Task that waited
     #[command(flatten)]
     pub id: TaskRef,
-    /// The task it waited for (repeatable; all of them where absent)
+    /// Task that it waited for (repeatable; default: all of them)
     #[arg(long, value_name = "ID")]
     #[serde(default)]
     pub by: Vec<Ref>,
@@ -228,17 +228,17 @@ pub struct TaskUnblock {
 /// Relate a task to another
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TaskRelate {
-    /// The task that stands first: the parent, the blocker, or the one that speaks
+    /// First task: the parent, the blocker, or the source of the relationship
     #[command(flatten)]
     pub id: TaskRef,
-    /// The other task
+    /// Other task
     #[arg(long, value_name = "ID")]
     pub to: Ref,
-    /// parent_of, blocks, relates_to or duplicates
+    /// Type: parent_of, blocks, relates_to or duplicates
     #[arg(long = "type", value_name = "TYPE")]
     #[serde(rename = "type")]
     pub kind: RelationType,
-    /// Anything worth keeping with it, as a JSON object
+    /// Data to keep with the relationship, as a JSON object
     #[arg(long, value_name = "JSON")]
     #[serde(default)]
     pub metadata: Option<Object>,
@@ -248,13 +248,13 @@ pub struct TaskRelate {
     pub guard: Guard,
 }
 
-/// Take a relationship away
+/// Remove a relationship
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskUnrelate {
-    /// The task whose log holds the relationship
+    /// Task whose log contains the relationship
     #[command(flatten)]
     pub id: TaskRef,
-    /// The relationship's id, or the other task's
+    /// Id of the relationship, or of the other task
     #[arg(long, value_name = "ID")]
     pub relationship: Ref,
     #[command(flatten)]
@@ -263,10 +263,10 @@ pub struct TaskUnrelate {
     pub guard: Guard,
 }
 
-/// Put a completed or cancelled task away
+/// Archive a completed or cancelled task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskArchive {
-    /// The task
+    /// Task
     #[command(flatten)]
     pub id: TaskRef,
     #[command(flatten)]
@@ -275,13 +275,13 @@ pub struct TaskArchive {
     pub guard: Guard,
 }
 
-/// Open a closed task again
+/// Reopen a closed task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskReopen {
-    /// The task
+    /// Task
     #[command(flatten)]
     pub id: TaskRef,
-    /// Why it is not done after all
+    /// Reason for reopening it
     #[arg(long, value_name = "TEXT")]
     pub reason: Text,
     #[command(flatten)]
@@ -294,16 +294,16 @@ pub struct TaskReopen {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TaskVerify {
-    /// The task
+    /// Task
     #[command(flatten)]
     pub id: TaskRef,
-    /// A criterion that is met: its number from 1, or its words (repeatable)
+    /// Criterion that is met: its number from 1, or its text (repeatable)
     #[arg(long, value_name = "N|TEXT")]
     pub criterion: Vec<String>,
-    /// All criteria are met
+    /// Mark all criteria as met
     #[arg(long)]
     pub all: bool,
-    /// Take the mark off the named criteria instead
+    /// Mark the named criteria as unmet instead
     #[arg(long)]
     pub unmet: bool,
     /// Record a review that did not pass
@@ -315,13 +315,13 @@ pub struct TaskVerify {
     pub guard: Guard,
 }
 
-/// Note a step of the work
+/// Add a step of the work
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ProgressAdd {
-    /// The task
+    /// Task
     #[command(flatten)]
     pub task_id: TaskRef,
-    /// The step, in words (repeatable)
+    /// Text of the step (repeatable)
     #[arg(long, value_name = "TEXT", required = true)]
     #[serde(deserialize_with = "one_or_many")]
     pub content: Vec<Text>,
@@ -331,10 +331,10 @@ pub struct ProgressAdd {
     pub guard: Guard,
 }
 
-/// Tick a step off
+/// Complete a step
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ProgressComplete {
-    /// The progress item
+    /// Progress item
     #[command(flatten)]
     pub id: TaskRef,
     #[command(flatten)]
@@ -343,10 +343,10 @@ pub struct ProgressComplete {
     pub guard: Guard,
 }
 
-/// Take the tick off a step
+/// Reopen a step
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ProgressReopen {
-    /// The progress item
+    /// Progress item
     #[command(flatten)]
     pub id: TaskRef,
     #[command(flatten)]
@@ -355,64 +355,64 @@ pub struct ProgressReopen {
     pub guard: Guard,
 }
 
-/// Record something worth knowing
+/// Record a context entry: a note, a decision, an attempt, …
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ContextAdd {
-    /// The task
+    /// Task
     #[command(flatten)]
     pub task_id: TaskRef,
-    /// decision, rationale, attempt, outcome, blocker, note, reference or user_input
+    /// Type: decision, rationale, attempt, outcome, blocker, note, reference or user_input
     #[arg(long = "type", value_name = "TYPE", default_value = "note")]
     #[serde(rename = "type", default = "note")]
     pub kind: ContextType,
-    /// The text
+    /// Text
     #[arg(long, value_name = "TEXT")]
     pub content: Text,
-    /// Anything worth keeping with it, as a JSON object
+    /// Data to keep with the entry, as a JSON object
     #[arg(long, value_name = "JSON")]
     #[serde(default)]
     pub metadata: Option<Object>,
 }
 
-/// The type of an entry whose type is not said.
+/// The default type of an entry.
 fn note() -> ContextType {
     ContextType::Note
 }
 
-/// Replace a context entry by a newer one
+/// Replace a context entry with a newer one
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ContextSupersede {
-    /// The older entry
+    /// Older entry
     #[command(flatten)]
     pub id: TaskRef,
-    /// The newer text; its type is the older one's
+    /// Newer text; the type is that of the older entry
     #[arg(long, value_name = "TEXT")]
     pub content: Text,
 }
 
-/// Take the text of a context entry out of the plan (a secret, say); git history, clones and this machine's journal may still
-/// hold it
+/// Remove the text of a context entry from the plan (for example a secret); git history, clones and this machine's journal
+/// may still contain it
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ContextRedact {
-    /// The entry
+    /// Entry
     #[command(flatten)]
     pub id: TaskRef,
-    /// Why
+    /// Reason
     #[arg(long, value_name = "TEXT")]
     pub reason: Text,
 }
 
-/// Take one certain task: lease, owner and in_progress in one step
+/// Claim a specific task: lease, owner and in_progress in one step
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Claim {
-    /// The task; the best ready one where absent
+    /// Task (default: the best ready one)
     #[command(flatten)]
     pub id: OptionalTaskRef,
-    /// Time to live of the lease: seconds, or 90s, 10m, 2h
+    /// Duration of the lease: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     pub ttl: Option<Duration>,
-    /// Look at this branch and this worktree alone
+    /// Consider only this branch and this worktree
     #[arg(long)]
     pub here: bool,
 }
@@ -421,19 +421,19 @@ pub struct Claim {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Done {
-    /// The task; the one you hold where absent
+    /// Task (default: the one you hold)
     #[command(flatten)]
     pub id: OptionalTaskRef,
-    /// What came of it; kept as a context entry of type outcome
+    /// Outcome; recorded as a context entry of type outcome
     #[arg(long, value_name = "TEXT")]
     pub outcome: Option<Text>,
-    /// A criterion that is met: its number from 1, or its words (repeatable)
+    /// Criterion that is met: its number from 1, or its text (repeatable)
     #[arg(long, value_name = "N|TEXT")]
     pub met: Vec<String>,
-    /// All acceptance criteria are met
+    /// Mark all acceptance criteria as met
     #[arg(long)]
     pub all_met: bool,
-    /// Pass unfinished blockers, children and unmet acceptance, for this reason; recorded
+    /// Override unfinished blockers, children and unmet acceptance criteria, for this reason; recorded
     #[arg(long, value_name = "REASON")]
     pub force: Option<Text>,
     #[command(flatten)]
@@ -442,11 +442,11 @@ pub struct Done {
     pub guard: Guard,
 }
 
-/// Give the task you hold back: open again, nobody's
+/// Release the task you hold: it becomes open, without an owner
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Release {
-    /// The task; the one you hold where absent
+    /// Task (default: the one you hold)
     #[command(flatten)]
     pub id: OptionalTaskRef,
     #[command(flatten)]
@@ -455,79 +455,79 @@ pub struct Release {
     pub guard: Guard,
 }
 
-/// Take the lease of a task without changing its status
+/// Acquire the lease of a task without changing its status
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LeaseAcquire {
-    /// The task
+    /// Task
     #[command(flatten)]
     pub task_id: TaskRef,
-    /// For whom; yourself where absent
+    /// Agent that gets the lease (default: yourself)
     #[arg(long, value_name = "AGENT")]
     pub agent_id: Option<String>,
-    /// In which session; yours where absent
+    /// Session that gets the lease (default: yours)
     #[arg(long, value_name = "SESSION")]
     pub session_id: Option<Id>,
-    /// Time to live: seconds, or 90s, 10m, 2h
+    /// Duration of the lease: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     pub ttl: Option<Duration>,
 }
 
-/// Prolong a lease you hold
+/// Renew a lease you hold
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LeaseRenew {
-    /// The lease, or its task; the one you hold where absent
+    /// Lease, or its task (default: the one you hold)
     #[command(flatten)]
     pub id: OptionalTaskRef,
-    /// Time to live from now on: seconds, or 90s, 10m, 2h
+    /// Duration from now on: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     pub ttl: Option<Duration>,
 }
 
-/// Give a lease back without changing the task's status
+/// Release a lease without changing the task's status
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseRelease {
-    /// The lease, or its task
+    /// Lease, or its task
     #[command(flatten)]
     pub id: TaskRef,
 }
 
-/// Introduce an agent, or change what is known of it
+/// Register an agent, or change its data
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AgentRegister {
-    /// Its name: a-z, 0-9, dot, underscore, hyphen; yourself where absent
+    /// Name: a-z, 0-9, dot, underscore, hyphen (default: yourself)
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// planner, executor, reviewer, coordinator, or another word
+    /// Role: planner, executor, reviewer, coordinator, or another word
     #[arg(long, value_name = "ROLE")]
     pub role: Option<String>,
-    /// Anything it wants to be known by, as a JSON object
+    /// Data about the agent, as a JSON object
     #[arg(long, value_name = "JSON")]
     pub metadata: Option<Object>,
-    /// Its public key: ed25519: and 64 hexadecimal digits
+    /// Public key: ed25519: and 64 hexadecimal digits
     #[arg(long, value_name = "KEY")]
     pub public_key: Option<String>,
 }
 
-/// Begin a session
+/// Start a session
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SessionStart {
-    /// Whose session; yours where absent
+    /// Agent of the session (default: yourself)
     #[arg(long, value_name = "AGENT")]
     pub agent_id: Option<String>,
-    /// Anything worth keeping with it, as a JSON object
+    /// Data to keep with the session, as a JSON object
     #[arg(long, value_name = "JSON")]
     pub metadata: Option<Object>,
 }
 
-/// Give a sign of life
+/// Record a sign of life of a session
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SessionHeartbeat {
-    /// The session; the one you act in (--session, AGENTPM_SESSION) where absent
+    /// Session (default: the one you act in, by --session or AGENTPM_SESSION)
     #[command(flatten)]
     pub session_id: OptionalSessionRef,
 }
@@ -536,18 +536,18 @@ pub struct SessionHeartbeat {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SessionEnd {
-    /// The session; the one you act in (--session, AGENTPM_SESSION) where absent
+    /// Session (default: the one you act in, by --session or AGENTPM_SESSION)
     #[command(flatten)]
     pub session_id: OptionalSessionRef,
 }
 
-/// Put a value back that lost to a concurrent one
+/// Restore a value that lost to a concurrent one
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ConflictsRestore {
-    /// The event whose value lost
+    /// Event whose value lost
     #[command(flatten)]
     pub event: EventRef,
-    /// Only this one of the fields it lost
+    /// Restore only this field
     #[arg(long, value_name = "NAME")]
     #[serde(default)]
     pub field: Option<String>,
@@ -557,13 +557,13 @@ pub struct ConflictsRestore {
     pub guard: Guard,
 }
 
-/// Confirm the value that stands against a concurrent one, which ends the conflict
+/// Confirm the present value against a concurrent one, which ends the conflict
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ConflictsKeep {
-    /// The event whose value lost, or the one whose value stands
+    /// Event whose value lost, or whose value counts
     #[command(flatten)]
     pub event: EventRef,
-    /// Only this one of the fields in conflict
+    /// Confirm only this field
     #[arg(long, value_name = "NAME")]
     #[serde(default)]
     pub field: Option<String>,
@@ -573,13 +573,13 @@ pub struct ConflictsKeep {
     pub guard: Guard,
 }
 
-/// Put back what an event changed, by new events; what was written again since stays
+/// Revert the changes of an event with new events; values that were written again since are skipped
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Undo {
-    /// The event
+    /// Event
     #[command(flatten)]
     pub event: EventRef,
-    /// Pass unfinished blockers, children and unmet acceptance, for this reason; recorded
+    /// Override unfinished blockers, children and unmet acceptance criteria, for this reason; recorded
     #[arg(long, value_name = "REASON")]
     #[serde(default)]
     pub force: Option<Text>,
@@ -600,7 +600,7 @@ pub struct Batch {
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(with = "Step")]
 pub struct BatchOp {
-    /// A name by which later steps may refer to what this one made, as `$name`.
+    /// A name by which later steps may refer to what this one creates, as `$name`.
     pub name: Option<String>,
     /// The change.
     pub command: Command,

@@ -1,6 +1,6 @@
-//! Context entries and progress items: what agents leave for the next one to read.
+//! Context entries and progress items: notes of agents for the next one to read.
 //!
-//! Refuses to know: how they came about.
+//! Leaves to others: how they are recorded.
 
 use clap::ValueEnum;
 use schemars::JsonSchema;
@@ -10,26 +10,26 @@ use serde_json::Value;
 use crate::model::id::Id;
 use crate::model::time::Time;
 
-/// Kind of a context entry.
+/// The type of a context entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum ContextType {
     /// A choice that was made.
     Decision,
-    /// Why it was made.
+    /// The reason for a choice.
     Rationale,
     /// Something that was tried.
     Attempt,
-    /// What came of it.
+    /// A result.
     Outcome,
-    /// What stands in the way.
+    /// An obstacle.
     Blocker,
-    /// Anything else worth keeping.
+    /// Any other note.
     Note,
-    /// Where to look.
+    /// A reference to another place.
     Reference,
-    /// What a person said.
+    /// A statement of the user.
     UserInput,
 }
 
@@ -66,36 +66,36 @@ impl ContextType {
 pub struct ProgressItem {
     /// Its id.
     pub id: Id,
-    /// The step, in words.
+    /// The text of the step.
     pub content: String,
-    /// Whether it is done.
+    /// Whether it is completed.
     pub completed: bool,
-    /// When it was noted.
+    /// When it was added.
     pub created_at: Time,
-    /// When it was done.
+    /// When it was completed.
     #[serde(default)]
     pub completed_at: Option<Time>,
 }
 
-/// One thing worth knowing about a task.
+/// One context entry of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ContextEntry {
     /// Its id.
     pub id: Id,
-    /// Kind of entry.
+    /// The type of entry.
     #[serde(rename = "type")]
     pub kind: ContextType,
     /// The text; empty after a redaction.
     pub content: String,
-    /// Who wrote it.
+    /// Its author.
     pub author: String,
-    /// Anything the agent wants to keep with it.
+    /// Data that the agent keeps with it.
     #[serde(default)]
     pub metadata: Value,
-    /// The entry that replaced it.
+    /// The entry that superseded it.
     #[serde(default)]
     pub superseded_by: Option<Id>,
-    /// Whether its text was taken out.
+    /// Whether its text was removed.
     #[serde(default)]
     pub redacted: bool,
     /// When it was recorded.

@@ -1,8 +1,8 @@
 //! The event: one JSON object, one line, written once and never changed.
 //!
-//! Promises: keys in one order, absent ones left out; [`parse_line`] refuses a line rather than guess at it; a type
-//! this version does not know is kept as it came; the order of events is [`Stamp`]'s and is defined nowhere else.
-//! Refuses to know: what an event does to a task (that is the fold) and where it is stored.
+//! Guarantees that keys have one order and absent ones are omitted. [`parse_line`] refuses a line rather than guess; an
+//! unknown type is kept unchanged. Only [`Stamp`] defines the order of events.
+//! Leaves to others: the effect of an event on a task (the fold) and where it is stored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,27 +17,27 @@ use crate::model::json;
 use crate::model::payload::{KINDS, Payload};
 use crate::model::time::Time;
 
-/// Version of the event envelope that this program writes.
+/// The version of the event envelope that this program writes.
 pub const ENVELOPE_VERSION: u32 = 1;
-/// Longest event line, in bytes without the newline.
+/// The longest event line, in bytes without the newline.
 pub const MAX_LINE: usize = 256 * 1024;
-/// Greatest Lamport time that any JSON reader holds exactly.
+/// The greatest Lamport time that every JSON parser represents exactly.
 pub const MAX_LAMPORT: u64 = (1 << 53) - 1;
-/// Up to where a clone's clock follows what it sees. Honest clocks never come near; what is beyond was forged, and following it
-/// would put every new task out of bounds.
+/// The limit up to which a clone's clock follows others. Honest clocks never come near it. A greater time is forged, and
+/// following it would put every new task out of bounds.
 pub const MAX_CLOCK: u64 = 1 << 31;
-/// Furthest a Lamport time may stand above its parents'.
+/// The most by which a Lamport time may exceed its parents'.
 pub const MAX_LAMPORT_JUMP: u64 = 1 << 32;
 
-/// Lowest and highest precedence of an agent.
+/// The lowest and highest precedence of an agent.
 pub const PRECEDENCE: std::ops::RangeInclusive<i64> = -1000..=1000;
 
-/// The place of an event in the one order of events: Lamport time first, then id.
+/// The position of an event in the one order of events: Lamport time first, then id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp {
-    /// Logical time.
+    /// The Lamport time.
     pub lamport: u64,
-    /// The event's id, which decides between equals.
+    /// The event's id, which decides between equal times.
     pub id: Id,
 }
 
@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Stamp {
     }
 }
 
-/// What an event is about; it names the log the event belongs to.
+/// What an event is about, which determines the log it belongs to.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Entity {
     /// A task; `task/<ULID>`.
@@ -89,7 +89,7 @@ pub enum Entity {
 }
 
 impl Entity {
-    /// The task it is, if it is one.
+    /// The task, if it is one.
     pub fn task(&self) -> Option<Id> {
         match self {
             Entity::Task(id) => Some(*id),
@@ -116,7 +116,7 @@ impl FromStr for Entity {
             Some(("task", id)) => Ok(Entity::Task(id.parse()?)),
             Some(("session", id)) => Ok(Entity::Session(id.parse()?)),
             Some(("agent", name)) => check_agent_name(name).map(|()| Entity::Agent(name.to_owned())),
-            _ => Err(Error::validation(format!("{} names no entity", quoted(text)))),
+            _ => Err(Error::validation(format!("{} is not an entity", quoted(text)))),
         }
     }
 }
@@ -143,62 +143,62 @@ impl JsonSchema for Entity {
     }
 }
 
-/// Who acts, in what context: what a command adds to each of its events.
+/// The actor and its context, which a command adds to each of its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Author {
     /// The agent's name.
     pub agent: String,
-    /// Its session, if it runs in one.
+    /// Its session, if any.
     pub session: Option<Id>,
-    /// Ties events of one request together.
+    /// Connects the events of one request.
     pub correlation_id: Option<String>,
-    /// Ties events of one plan together.
+    /// Connects the events of one plan.
     pub plan_id: Option<String>,
 }
 
-/// One event, as parsed. The bytes it came from travel beside it in an [`Entry`].
+/// A parsed event. Its exact bytes are in an [`Entry`].
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Version of the envelope.
+    /// The version of the envelope.
     pub v: u32,
-    /// The event's id; also the id of whatever the event adds (progress item, context entry, relationship).
+    /// The event's id; also the id of what the event adds (progress item, context entry, relationship).
     pub id: Id,
-    /// Logical time: one more than the greatest its writer knew.
+    /// The Lamport time: one more than the greatest that its author's clone knew.
     pub lamport: u64,
-    /// Whose log it belongs to.
+    /// The entity whose log it belongs to.
     pub entity: Entity,
-    /// The newest events of that log that the writer saw.
+    /// The heads of that log that the author had seen.
     pub parents: Vec<Id>,
-    /// Who did it, in what session, request and plan.
+    /// Its author, with session, request and plan.
     pub author: Author,
-    /// Wall-clock time, for display.
+    /// The wall-clock time, for display.
     pub at: Time,
     /// The fence of the lease under which it was done.
     pub fence: Option<u64>,
-    /// The precedence that its author had by `roles.yml`, where there is one.
+    /// The precedence of its author by `roles.yml`, if there is one.
     pub precedence: Option<i64>,
     /// The reason given.
     pub why: Option<String>,
     /// What happened.
     pub payload: Payload,
-    /// Signature over the rest, if the agent has a key.
+    /// The signature over the rest, if the agent has a key.
     pub sig: Option<String>,
 }
 
 impl Event {
-    /// Its place in the order of events.
+    /// Its position in the order of events.
     pub fn stamp(&self) -> Stamp {
         Stamp { lamport: self.lamport, id: self.id }
     }
 
-    /// What its author's precedence counts between concurrent writers; one that is missing or out of bounds counts nothing.
+    /// The weight of its author's precedence between concurrent writers; 0 if it is missing or out of bounds.
     pub fn weight(&self) -> i64 {
         self.precedence.filter(|precedence| PRECEDENCE.contains(precedence)).unwrap_or(0)
     }
 
-    /// The line this event is written as, without the newline.
+    /// The line of this event, without the newline.
     ///
-    /// Errors: `ERR_VALIDATION` where it would be longer than [`MAX_LINE`].
+    /// Errors: `ERR_VALIDATION` if it would be longer than [`MAX_LINE`].
     pub fn to_line(&self) -> Result<String> {
         let payload = self.payload.to_raw();
         let wire = WireOut {
@@ -228,13 +228,13 @@ impl Event {
                 self.id,
                 line.len()
             ))
-            .hint("put large content into a file of the repository and refer to it"));
+            .hint("store large content in a file of the repository and refer to it"));
         }
         Ok(line)
     }
 }
 
-/// An event with the exact bytes it has in its log, without the newline.
+/// An event with the exact bytes of its line, without the newline.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The parsed event.
@@ -244,15 +244,15 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Writes the event out.
+    /// Serializes an event.
     ///
-    /// Errors: `ERR_VALIDATION` where it would be too long, or could not be read back.
+    /// Errors: `ERR_VALIDATION` if it would be too long, or could not be parsed again.
     pub fn new(event: Event) -> Result<Self> {
         let line = event.to_line()?;
-        // What could not be read back must never be acknowledged.
+        // What could not be parsed again must never be acknowledged.
         let event = parse_line(&line).map_err(|e| {
-            Error::validation(format!("{} cannot be kept: {}", event.payload.kind(), e.message))
-                .hint("put deeply nested or odd values into a file of the repository and refer to it")
+            Error::validation(format!("{} cannot be recorded: {}", event.payload.kind(), e.message))
+                .hint("store deeply nested or unusual values in a file of the repository and refer to it")
         })?;
         Ok(Entry { event, line: line.into_boxed_str() })
     }
@@ -317,10 +317,10 @@ struct WireIn<'a> {
     sig: Option<String>,
 }
 
-/// Reads one line of a log.
+/// Parses one line of a log.
 ///
-/// Errors: `ERR_CORRUPT` with the reason: too long, not JSON, nested too deep, duplicate keys, a number that is none,
-/// an id that is none, a payload that does not fit its type. A type or envelope version this program does not know is no error.
+/// Errors: `ERR_CORRUPT` with the reason: too long, not JSON, nested too deep, duplicate keys, an invalid number, an invalid
+/// id, a payload that does not fit its type. An unknown type or envelope version is not an error.
 pub fn parse_line(line: &str) -> Result<Event> {
     let corrupt = |why: String| Error::new(Code::Corrupt, why);
     if line.len() > MAX_LINE {

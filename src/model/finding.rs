@@ -1,8 +1,8 @@
-//! Findings: oddities that reading steps around and names.
+//! Findings: problems in the files that reading tolerates and reports.
 //!
-//! Promises: a finding has a stable code, a severity, and as much of a place as is known; each rule has a page that says what
-//! it means and how it is mended.
-//! Refuses to know: how it is printed.
+//! Guarantees that a finding has a stable code, a severity, and the place as far as it is known. Each rule has a page with
+//! its meaning and its fix.
+//! Leaves to others: how a finding is printed.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -15,38 +15,38 @@ use serde_json::Value;
 use crate::error::{Code, Error};
 use crate::model::id::Id;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Tolerated; healed by the next write where that is possible.
+    /// Tolerated; repaired by the next write if possible.
     Warning,
     /// Stops a commit.
     Error,
 }
 
-/// What the settings may make of a rule.
+/// The severity that the settings give a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// It is not looked for.
+    /// It is not checked.
     Off,
-    /// It is told and stops nothing.
+    /// It is reported and stops nothing.
     Warning,
     /// It stops a commit.
     Error,
 }
 
-/// Whether the settings may change how bad a rule is. What means lost or contradictory data is an error for everybody.
+/// Whether the settings may change the severity of a rule. A rule for lost or contradictory data is always an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hold {
-    Firm,
-    Free,
+enum Configurable {
+    No,
+    Yes,
 }
 
 macro_rules! rules {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $severity:ident, $hold:ident, $fix:literal;)*) => {
-        /// The rules of lint: what may be found, how bad it is and how to mend it.
+        /// The rules of lint: their meaning, severity and fix.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Rule { $($(#[doc = $doc])+ $name,)* }
 
@@ -59,151 +59,153 @@ macro_rules! rules {
                 match self { $(Rule::$name => $code,)* }
             }
 
-            /// How bad it is.
+            /// The default severity.
             pub fn severity(self) -> Severity {
                 match self { $(Rule::$name => Severity::$severity,)* }
             }
 
-            /// What to do about it.
+            /// How to fix it.
             pub fn fix(self) -> &'static str {
                 match self { $(Rule::$name => $fix,)* }
             }
 
-            /// What it means, in a sentence.
+            /// Its meaning, in a sentence.
             pub fn summary(self) -> &'static str {
                 match self { $(Rule::$name => concat!($($doc),+).trim_ascii(),)* }
             }
 
-            /// Its page, in Markdown: what it means, why it matters, an example, how to mend it.
+            /// Its page, in Markdown: what it means, why it matters, an example, how to fix it.
             pub fn page(self) -> &'static str {
                 match self { $(Rule::$name => include_str!(concat!("rules/", $code, ".md")),)* }
             }
 
-            fn hold(self) -> Hold {
-                match self { $(Rule::$name => Hold::$hold,)* }
+            fn hold(self) -> Configurable {
+                match self { $(Rule::$name => Configurable::$hold,)* }
             }
         }
     };
 }
 
 rules! {
-    /// The last line of a log has no newline and is no event: a write was cut short.
-    LogTorn = "log-torn", Warning, Free, "the next change of this task mends it, or run agentpm lint --fix";
+    /// The last line of a log has no newline and is not an event: a write was cut short.
+    LogTorn = "log-torn", Warning, Yes, "the next change of this task repairs it, or run agentpm lint --fix";
     /// A line of a log cannot be read as an event.
-    LogLine = "log-line", Error, Firm, "restore the line from git history; nothing was deleted";
-    /// A log holds conflict markers of git.
-    LogMarkers = "log-markers", Warning, Free, "both sides are read; agentpm resolve removes the markers";
-    /// A log holds bytes that are tolerated but not canonical: CRLF, a byte-order mark, blank lines, no newline at the end.
-    LogForm = "log-form", Warning, Free, "agentpm lint --fix rewrites it in its plain form";
-    /// The same event stands in a log twice.
-    LogDuplicate = "log-duplicate", Warning, Free, "agentpm lint --fix removes the copy";
+    LogLine = "log-line", Error, No, "restore the line from git history; nothing was deleted";
+    /// A log contains conflict markers of git.
+    LogMarkers = "log-markers", Warning, Yes, "both sides are read; agentpm resolve removes the markers";
+    /// A log contains bytes that are tolerated but not canonical: CRLF, a byte-order mark, blank lines, no newline at the
+    /// end.
+    LogForm = "log-form", Warning, Yes, "agentpm lint --fix rewrites it in canonical form";
+    /// The same event occurs twice in a log.
+    LogDuplicate = "log-duplicate", Warning, Yes, "agentpm lint --fix removes the copy";
     /// Two different events have one id; neither counts.
-    EventConflict = "event-id-conflict", Error, Firm, "restore the true line from git history; agentpm never chooses between them";
-    /// An event names another entity than the log it stands in.
-    EventMisplaced = "event-misplaced", Error, Firm, "agentpm resolve moves it to the log of the entity it names";
+    EventConflict = "event-id-conflict", Error, No, "restore the true line from git history; agentpm never chooses between them";
+    /// An event names another entity than the log that contains it.
+    EventMisplaced = "event-misplaced", Error, No, "agentpm resolve moves it to the log of the entity it names";
     /// An event's payload does not make sense; it has no effect.
-    EventIneffective = "event-ineffective", Warning, Free, "the event stays without effect; agentpm log shows it";
+    EventIneffective = "event-ineffective", Warning, Yes, "the event stays without effect; agentpm log shows it";
     /// An event's type is not known to this version.
-    EventUnknown = "event-unknown", Warning, Free, "use a newer agentpm to see its effect; it is kept byte for byte";
+    EventUnknown = "event-unknown", Warning, Yes, "use a newer agentpm to see its effect; it is kept byte for byte";
     /// An event's Lamport time is out of bounds; it is kept without effect.
-    EventQuarantined = "event-quarantined", Error, Firm, "its writer's clock is broken or forged; the event stays without effect";
+    EventQuarantined = "event-quarantined", Error, No, "its writer's clock is broken or forged; the event stays without effect";
     /// A change was made under a lease that had been lost; it has no effect.
-    EventFenced = "event-fenced", Warning, Free, "the value of the later lease holder stands; make the change again if it is still wanted";
+    EventFenced = "event-fenced", Warning, Yes, "the value of the later lease holder counts; make the change again if it is still wanted";
     /// An event's wall-clock time is far off.
-    EventTime = "event-time", Warning, Free, "order does not depend on it; set the writer's clock";
+    EventTime = "event-time", Warning, Yes, "order does not depend on it; set the writer's clock";
     /// A log does not begin with TaskCreated.
-    LogHeadless = "log-headless", Error, Firm, "restore the missing lines from git history";
+    LogHeadless = "log-headless", Error, No, "restore the missing lines from git history";
     /// An event follows another that is not in the log: a line was lost.
-    LogGap = "log-gap", Error, Firm, "agentpm resolve brings it back where this clone knows it; else fetch the branch that has it";
-    /// An event names no parents, or such as come after it.
-    EventParents = "event-parents", Error, Firm, "leave the event out of the branch; make the change again with a command";
+    LogGap = "log-gap", Error, No, "agentpm resolve restores it if this clone has it; otherwise fetch the branch that has it";
+    /// An event names no parents, or parents that come after it.
+    EventParents = "event-parents", Error, No, "remove the event from the branch; make the change again with a command";
     /// A task folder has no log.
-    LogMissing = "log-missing", Error, Firm, "agentpm lint --fix brings it back from the commit that is checked out; else restore events.jsonl from git history";
-    /// Acknowledged events stand in the journal of this clone and in no file yet.
-    EventsPending = "events-pending", Warning, Free, "agentpm resolve writes them into the files";
+    LogMissing = "log-missing", Error, No, "agentpm lint --fix restores it from the commit that is checked out; otherwise restore events.jsonl from git history";
+    /// Acknowledged events are in the journal of this clone and in no file yet.
+    EventsPending = "events-pending", Warning, Yes, "agentpm resolve writes them into the files";
     /// A task folder has no task.yaml.
-    YamlMissing = "task-yaml-missing", Warning, Free, "agentpm lint --fix writes it from its log";
+    YamlMissing = "task-yaml-missing", Warning, Yes, "agentpm lint --fix writes it from its log";
     /// A task.yaml cannot be read.
-    YamlInvalid = "task-yaml-invalid", Error, Firm, "repair it by hand, or take it from git; its log still holds the task";
-    /// A task.yaml was written from fewer events than its log holds now.
-    YamlStale = "task-yaml-stale", Warning, Free, "agentpm lint --fix writes it again from its log";
-    /// A task.yaml holds conflict markers of git.
-    YamlConflict = "task-yaml-conflict", Error, Firm, "agentpm resolve records edits by hand in it and settles it from its log, or names what it may not record";
-    /// A task.yaml was written by a program from other events than its log holds: after a merge that took one file and not the other.
-    YamlAstray = "task-yaml-astray", Error, Firm, "agentpm resolve keeps the log's value; where the other one is newer, write it again with agentpm task update";
-    /// A task.yaml says something that its events do not.
-    YamlEdited = "task-yaml-edited", Error, Firm, "agentpm lint --fix records the edit as events, or names what it may not change";
-    /// A task.yaml says the right thing in another form: another order of keys, other quotes.
-    YamlForm = "task-yaml-form", Warning, Free, "agentpm lint --fix writes the canonical form";
-    /// A task.yaml holds a comment, which has no place in events.
-    YamlComment = "task-yaml-comment", Warning, Free, "agentpm lint --fix keeps it as a note; with --drop-comments it is dropped";
-    /// A file beneath tasks that no event tells of yet: a task that somebody wrote by hand.
-    TaskNew = "task-new", Error, Firm, "agentpm lint --fix makes a task of it, or names what does not fit";
-    /// The files of a task were removed, though the commit that is checked out has them.
-    TaskDeleted = "task-deleted", Error, Firm, "agentpm lint --fix brings it back; --deleted cancelled or archived records that it is done with";
-    /// A task.yaml holds a field that this version does not know.
-    YamlField = "task-yaml-field", Warning, Free, "use a newer agentpm, or move the value into metadata";
+    YamlInvalid = "task-yaml-invalid", Error, No, "repair it by hand, or restore it from git; its log still holds the task";
+    /// A task.yaml was rendered from fewer events than its log has now.
+    YamlStale = "task-yaml-stale", Warning, Yes, "agentpm lint --fix renders it again from its log";
+    /// A task.yaml contains conflict markers of git.
+    YamlConflict = "task-yaml-conflict", Error, No, "agentpm resolve records hand edits in it and renders it from its log, or reports what it may not record";
+    /// A task.yaml was rendered from other events than its log has now, after a merge that took one file and not the other.
+    YamlAstray = "task-yaml-astray", Error, No, "agentpm resolve keeps the log's value; if the other one is newer, write it again with agentpm task update";
+    /// A task.yaml has a value that is in none of its events.
+    YamlEdited = "task-yaml-edited", Error, No, "agentpm lint --fix records the edit as events, or reports what it may not change";
+    /// A task.yaml has the right contents in another form: another order of keys, other quotes.
+    YamlForm = "task-yaml-form", Warning, Yes, "agentpm lint --fix writes the canonical form";
+    /// A task.yaml contains a comment, which no event can hold.
+    YamlComment = "task-yaml-comment", Warning, Yes, "agentpm lint --fix keeps it as a note; with --drop-comments it is removed";
+    /// A hand-written file below tasks is not recorded as a task yet.
+    TaskNew = "task-new", Error, No, "agentpm lint --fix records it as a task, or reports what does not fit";
+    /// The files of a task were removed, but the commit that is checked out has them.
+    TaskDeleted = "task-deleted", Error, No, "agentpm lint --fix restores it; with --deleted cancelled or --deleted archived it also ends the task";
+    /// A task.yaml has a field that this version does not know.
+    YamlField = "task-yaml-field", Warning, Yes, "use a newer agentpm, or move the value into metadata";
     /// A value is not one that a command would accept.
-    FieldValue = "field-value", Error, Free, "agentpm task update sets it to an allowed value";
-    /// A folder, file or link that does not belong into a store.
-    OddFile = "odd-file", Error, Free, "remove it with your own tools after looking at it";
-    /// A file lies in the wrong folder for the id it holds.
-    PathMismatch = "path-mismatch", Error, Firm, "move the folder to tasks/<last character but one>/<last character>/<ULID>";
+    FieldValue = "field-value", Error, Yes, "agentpm task update sets it to an allowed value";
+    /// A folder, file or link that does not belong in a store.
+    OddFile = "odd-file", Error, Yes, "check what it is, then move it out of the store";
+    /// A file is in the wrong folder for its id.
+    PathMismatch = "path-mismatch", Error, No, "move the folder to tasks/<last character but one>/<last character>/<ULID>";
     /// A relationship names a task that does not exist here.
-    DanglingReference = "dangling-reference", Error, Free, "bring the other task in, or agentpm task unrelate";
-    /// Blocking relationships form a circle; the latest edge does not count.
-    CycleBlocks = "cycle-blocks", Error, Firm, "agentpm task unblock one of the edges";
-    /// Parents form a circle; the latest edge does not count.
-    CycleParents = "cycle-parents", Error, Firm, "agentpm task update --parent of one of the tasks";
+    DanglingReference = "dangling-reference", Error, Yes, "merge the branch with the other task, or run agentpm task unrelate";
+    /// Blocking relationships form a cycle; the latest edge does not count.
+    CycleBlocks = "cycle-blocks", Error, No, "remove one of the edges with agentpm task unblock";
+    /// Parents form a cycle; the latest edge does not count.
+    CycleParents = "cycle-parents", Error, No, "give one of the tasks another parent with agentpm task update --parent";
     /// A task has more than one parent; the latest counts.
-    SeveralParents = "several-parents", Warning, Free, "agentpm task update --parent settles it";
+    SeveralParents = "several-parents", Warning, Yes, "agentpm task update --parent resolves it";
     /// A task in progress has no owner.
-    OwnerMissing = "owner-missing", Error, Free, "agentpm release or agentpm lease acquire gives it a clear state";
+    OwnerMissing = "owner-missing", Error, Yes, "run agentpm claim to take it, or agentpm lease acquire and agentpm release to open it";
     /// Two agents took a task without seeing each other; the later in order has it.
-    SeveralOwners = "several-owners", Warning, Free, "the other one takes other work; agentpm conflicts ID shows who took it when";
-    /// A task is blocked though all its blockers are finished; it counts as open.
-    BlockedFreely = "blocked-without-blocker", Warning, Free, "agentpm resolve records that it is open; so does the next change of it";
-    /// A task is completed though a blocker or child of it is unfinished.
-    CompletedEarly = "completed-early", Error, Free, "finish the others, agentpm task reopen it, or record the override with --force";
-    /// A commit would add a change that was made under a lease which another holds by now, or was granted after it.
-    LeaseLost = "lease-lost", Error, Firm, "leave the task's files out of this commit; agentpm claim takes the task again where it is free";
-    /// An event of the commit that is built upon is gone, or has other bytes.
-    LogRewritten = "log-rewritten", Error, Firm, "restore the line from git history; a log only grows, agentpm undo takes an effect back";
-    /// An event was written by an agent that has no right to it, by the roles of the commit that it comes on top of.
-    NotPermitted = "not-permitted", Error, Firm, "let an agent that may do it make the change; who may is for roles.yml of the base to say first";
-    /// A branch changes roles.yml, config.toml, .gitattributes, .gitignore or the role of an agent: the rules by which changes are judged.
-    RulesChanged = "rules-changed", Warning, Free, "look at who gains what before you merge it; agentpm review shows the keys";
+    SeveralOwners = "several-owners", Warning, Yes, "the other agent takes other work; agentpm conflicts ID shows who took it when";
+    /// A task is recorded as blocked although all its blockers are finished; it counts as open.
+    BlockedFreely = "blocked-without-blocker", Warning, Yes, "agentpm resolve records that it is open; so does the next change of it";
+    /// A task is completed although a blocker or child of it is unfinished.
+    CompletedEarly = "completed-early", Error, Yes, "finish the others, run agentpm task reopen, or record the override with --force";
+    /// A commit would add a change under a lease that another agent holds now, or acquired later.
+    LeaseLost = "lease-lost", Error, No, "remove the task's files from this commit; agentpm claim acquires the task again if it is free";
+    /// An event of the base commit is missing, or has other bytes.
+    LogRewritten = "log-rewritten", Error, No, "restore the line from git history; a log only grows, and agentpm undo reverts the effect of an event";
+    /// An event's author lacks the right to it, by the roles of the base commit.
+    NotPermitted = "not-permitted", Error, No, "let an agent with the right make the change; roles.yml of the base must grant a right first";
+    /// A branch changes roles.yml, config.toml, .gitattributes, .gitignore or the role of an agent: the rules by which
+    /// changes are checked.
+    RulesChanged = "rules-changed", Warning, Yes, "check which agent gains what before you merge it; agentpm review shows the keys";
     /// A file of the plan is in conflict in git's index.
-    IndexUnmerged = "index-unmerged", Error, Firm, "agentpm resolve settles it from the logs and adds it";
-    /// An Agentpm-Lease line of a commit message names a lease that was never granted, or had been lost.
-    LeaseTrailer = "lease-trailer", Error, Free, "look at agentpm log of the task; whoever holds it now decides what becomes of the commit";
-    /// An event has no signature though roles.yml asks for one.
-    SignatureMissing = "signature-missing", Error, Firm, "make the change again in a clone that has the agent's key; AGENTPM_KEY names its file";
-    /// An event's signature is not that of the agent it names over the line as it stands: forged, altered or copied.
-    SignatureWrong = "signature-wrong", Error, Firm, "restore the true line from git history; ask whose change it is";
-    /// A line of config.toml or roles.yml has no meaning.
-    ConfigKey = "config-key", Warning, Free, "correct or remove the key";
+    IndexUnmerged = "index-unmerged", Error, No, "agentpm resolve renders it from the logs and adds it";
+    /// The Agentpm-Lease trailer of a commit names a lease that was never granted, or had been lost.
+    LeaseTrailer = "lease-trailer", Error, Yes, "see the history with agentpm log; the present holder decides whether to keep the commit";
+    /// An event has no signature, but roles.yml requires one.
+    SignatureMissing = "signature-missing", Error, No, "make the change again in a clone that has the agent's key; AGENTPM_KEY names its file";
+    /// An event's signature was not made by its agent for this line: it is forged, altered or copied.
+    SignatureWrong = "signature-wrong", Error, No, "restore the true line from git history; find out who changed it";
+    /// A line of config.toml or roles.yml has no effect.
+    ConfigKey = "config-key", Warning, Yes, "correct or remove the key";
     /// config.toml or roles.yml cannot be read.
-    ConfigInvalid = "config-invalid", Error, Firm, "correct the file with an editor";
-    /// config.toml is missing, so that the defaults count.
-    ConfigMissing = "config-missing", Warning, Free, "bring it back from git history; agentpm init writes one with the defaults";
+    ConfigInvalid = "config-invalid", Error, No, "correct the file with an editor";
+    /// config.toml is missing, so that the defaults apply.
+    ConfigMissing = "config-missing", Warning, Yes, "restore it from git history; agentpm init writes one with the defaults";
     /// The store was written by a newer version.
-    StoreNewer = "store-newer", Error, Firm, "use a newer agentpm to write to this store";
+    StoreNewer = "store-newer", Error, No, "use a newer agentpm to write to this store";
 }
 
 impl Rule {
-    /// The rule of this code.
+    /// The rule with this code.
     pub fn of(code: &str) -> Option<Rule> {
         Rule::ALL.iter().copied().find(|rule| rule.code() == code)
     }
 
-    /// Whether the settings may make another severity of it. Rules that mean lost or contradictory data stay errors.
+    /// Whether the settings may change its severity. Rules for lost or contradictory data stay errors.
     pub fn is_configurable(self) -> bool {
-        self.hold() == Hold::Free
+        self.hold() == Configurable::Yes
     }
 }
 
-/// The part of a readable file that a finding is about, from which its line is found in the bytes that were judged.
+/// The part of a readable file that a finding is about, by which its line is found in the checked bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Spot {
     /// A key at the top of the file.
@@ -218,21 +220,21 @@ impl Serialize for Rule {
     }
 }
 
-/// Why a hand edit cannot be recorded, as the command would say it that makes the change.
+/// Why a hand edit cannot be recorded: the error of the command that would make the same change.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Refusal {
     /// The code of the error.
     pub code: Code,
     /// What is wrong.
     pub message: String,
-    /// The facts behind it, among them the key and what it may hold.
+    /// The facts behind it, including the key and the allowed values.
     pub details: Value,
     /// What to do next.
     pub hint: Option<String>,
 }
 
 impl Refusal {
-    /// Whether it stands whoever asks: no right and no lease of somebody would change it.
+    /// Whether it applies to every agent: no right and no lease would change it.
     pub fn is_for_everybody(&self) -> bool {
         !matches!(
             self.code,
@@ -241,23 +243,23 @@ impl Refusal {
     }
 }
 
-/// One oddity, where it is and what to do about it.
+/// One problem, with its place and its fix.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// Which rule.
+    /// The rule.
     #[serde(rename = "code")]
     pub rule: Rule,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What is odd, in words.
+    /// The problem, as text.
     pub message: String,
-    /// Path of the file, below the work tree's top.
+    /// The path of the file, below the work tree's top.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Line in that file, from 1.
+    /// The line in that file, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
-    /// The commit concerned, in short.
+    /// The commit concerned, abbreviated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// The task concerned.
@@ -269,24 +271,24 @@ pub struct Finding {
     /// How to fix it (the key `mend` of the JSON form).
     #[serde(rename = "mend")]
     pub fix: Cow<'static, str>,
-    /// Why a hand edit that it is about cannot be recorded.
+    /// Why the hand edit concerned cannot be recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Box<Refusal>>,
-    /// Where in its file it is, until the line is known.
+    /// The part of the file, until the line is known.
     #[serde(skip)]
     pub spot: Option<Spot>,
 }
 
-/// Most findings of one rule in one file that a report names; the rest are counted.
+/// The most findings of one rule in one file that a report lists; the rest are counted.
 const MAX_ALIKE: usize = 20;
 
-/// The same findings, but of many of one rule in one file the first few and a last one that counts the rest.
-pub fn few_of_a_kind(findings: Vec<Finding>) -> Vec<Finding> {
+/// Truncates many findings of one rule in one file: the first few, and a last one that counts the rest.
+pub fn limit_alike(findings: Vec<Finding>) -> Vec<Finding> {
     let mut counts: HashMap<(Rule, Option<String>), usize> = HashMap::new();
     for finding in &findings {
         *counts.entry((finding.rule, finding.path.clone())).or_default() += 1;
     }
-    // One more than named costs no more than counting it would.
+    // Listing one more costs no more than counting it.
     counts.retain(|(_, path), count| path.is_some() && *count > MAX_ALIKE + 1);
     let mut named: HashMap<(Rule, Option<String>), usize> = HashMap::new();
     let few = |finding: Finding| {
@@ -307,7 +309,7 @@ pub fn few_of_a_kind(findings: Vec<Finding>) -> Vec<Finding> {
 }
 
 impl Finding {
-    /// A finding of the rule's own severity, with no place yet.
+    /// A finding with the rule's own severity, without a place.
     pub fn new(rule: Rule, message: impl Into<String>) -> Self {
         Finding {
             rule,
@@ -324,9 +326,9 @@ impl Finding {
         }
     }
 
-    /// The same, as bad as it is where it was found.
+    /// Sets the severity for the place where it was found.
     #[must_use]
-    pub fn as_bad_as(mut self, severity: Severity) -> Self {
+    pub fn with_severity(mut self, severity: Severity) -> Self {
         self.severity = severity;
         self
     }
@@ -352,7 +354,7 @@ impl Finding {
         self
     }
 
-    /// Adds the file, and the line where it is known.
+    /// Adds the file, and the line if it is known.
     #[must_use]
     pub fn at(mut self, path: impl Into<String>, line: Option<usize>) -> Self {
         self.path = Some(path.into());
@@ -361,16 +363,16 @@ impl Finding {
     }
 }
 
-/// Something that `--fix` was to do and did not.
+/// A fix that `--fix` did not apply.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Refused {
+pub struct SkippedFix {
     /// The task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<Id>,
     /// The file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// The code of the refusal, where a rule refused it.
+    /// The code of the refusal, if a rule refused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
     /// What was not done, and why.
@@ -380,10 +382,10 @@ pub struct Refused {
     pub hint: Option<String>,
 }
 
-impl Refused {
-    /// A refusal of a rule, with what it kept from being done.
+impl SkippedFix {
+    /// The refusal of a rule, with what it prevented.
     pub fn of(e: &Error, what: &str) -> Self {
         let hint = e.hint.as_ref().map(ToString::to_string);
-        Refused { code: Some(e.code), message: format!("{what}{}", e.message), hint, ..Refused::default() }
+        SkippedFix { code: Some(e.code), message: format!("{what}{}", e.message), hint, ..SkippedFix::default() }
     }
 }

@@ -1,8 +1,8 @@
 //! Ids: the 26-character ULID, its handle, and agent names.
 //!
-//! Promises: an [`Id`] that exists is a canonical ULID, so it is safe as a part of a path. Text that merely decodes
-//! (lower case, overflow, look-alike letters) is refused.
-//! Refuses to know: which ids exist.
+//! Guarantees that an [`Id`] is a canonical ULID, so it is safe as a part of a path. Text that only decodes (lower case,
+//! overflow, look-alike letters) is refused.
+//! Leaves to others: which ids exist.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,22 +14,22 @@ use ulid::Ulid;
 
 use crate::error::{Error, Result};
 
-/// Shortest handle that lists print, in characters.
+/// The shortest handle that lists print, in characters.
 pub const HANDLE_MIN: usize = 6;
-/// Shortest prefix or handle that is taken as an abbreviation, in characters.
+/// The shortest prefix or handle that is accepted as an abbreviation, in characters.
 pub const ABBREVIATION_MIN: usize = 4;
-/// Letters of the ULID alphabet (Crockford's base 32).
+/// The letters of the ULID alphabet (Crockford's base 32).
 pub const ALPHABET: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// Whether an upper-case text can be an id or a part of one that may be given for it.
+/// Whether an upper-case text can be an id or an abbreviation of one.
 pub fn is_part(text: &str) -> bool {
     text.chars().all(|c| ALPHABET.contains(c)) && (ABBREVIATION_MIN..=26).contains(&text.len())
 }
 
 /// The folders of the tasks whose ids end with this text of at least two letters: its last two, one folder each.
 ///
-/// Git stores the listing of every folder above a changed file with each commit. Two levels of 32 folders keep these listings
-/// short.
+/// Git stores the tree of every folder above a changed file with each commit. Two levels of 32 folders keep these trees
+/// small.
 pub fn shard_of(text: &str) -> String {
     let (x, y) = text[text.len() - 2..].split_at(1);
     [x, "/", y].concat()
@@ -40,17 +40,17 @@ pub fn is_shard_part(name: &str) -> bool {
     name.len() == 1 && ALPHABET.contains(name)
 }
 
-/// A ULID: 48 bits of milliseconds since 1970 and 80 bits of chance, written as 26 characters.
+/// A ULID: 48 bits of milliseconds since 1970 and 80 random bits, written as 26 characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(Ulid);
 
 impl Id {
-    /// Builds an id from its parts; the upper bits beyond 48 and 80 are cut off.
+    /// Builds an id from its parts; bits beyond 48 and 80 are cut off.
     pub fn from_parts(millis: u64, chance: u128) -> Self {
         Id(Ulid::from_parts(millis & ((1 << 48) - 1), chance & ((1 << 80) - 1)))
     }
 
-    /// Milliseconds since 1970 at which the id was made.
+    /// Milliseconds since 1970 at which the id was created.
     pub fn millis(self) -> u64 {
         self.0.timestamp_ms()
     }
@@ -61,7 +61,7 @@ impl Id {
         text[text.len() - len.min(text.len())..].to_owned()
     }
 
-    /// The folders a task with this id lives in, such as `P/8`.
+    /// The folders of a task with this id, such as `P/8`.
     pub fn shard(self) -> String {
         let mut buffer = [0u8; ulid::ULID_LEN];
         shard_of(self.0.array_to_str(&mut buffer))
@@ -77,7 +77,7 @@ impl FromStr for Id {
             return Err(refused());
         }
         let id = Ulid::from_string(text).map_err(|_| refused())?;
-        // The crate accepts lower case, look-alikes and overflow; only what encodes back to itself is an id.
+        // The crate accepts lower case, look-alikes and overflow; only a text that encodes back to itself is an id.
         if id.to_string() == text { Ok(Id(id)) } else { Err(refused()) }
     }
 }
@@ -146,8 +146,9 @@ pub fn check_agent_name(name: &str) -> Result<()> {
         .hint("use 1 to 64 of a-z, 0-9, dot, underscore and hyphen, beginning with a letter or digit"))
 }
 
-/// Turns any name (git's `user.name`, say) into an agent name; `None` where nothing usable is left. A name of which a character is
-/// lost gets a mark, so that no other name becomes the same agent. Names that differ only in case, or in a space for a hyphen, are one.
+/// Turns any name (for example git's `user.name`) into an agent name; `None` if nothing usable is left. A name that loses a
+/// character gets a mark, so that no other name becomes the same agent. Names that differ only in case, or in a space for a
+/// hyphen, are one.
 pub fn slug(name: &str) -> Option<String> {
     let mut out = String::new();
     for c in name.chars().map(|c| c.to_ascii_lowercase()) {
@@ -163,14 +164,14 @@ pub fn slug(name: &str) -> Option<String> {
     if name.chars().all(plain) && cut.len() == name.trim().len() {
         return (!cut.is_empty()).then(|| cut.to_owned());
     }
-    // Part of the name is not in the slug: a digest of it keeps two such names apart.
+    // The slug omits part of the name: a digest of it distinguishes two such names.
     let digest = Sha256::digest(name.trim().as_bytes());
     let mark: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let is_name = name.chars().any(|c| !c.is_whitespace() && !matches!(c, '-' | '.' | '_'));
     is_name.then(|| format!("{}-{mark}", if cut.is_empty() { "agent" } else { cut }))
 }
 
-/// Longest part of a name that a slug holds, so that a mark fits behind it.
+/// The longest part of a name in a slug, which leaves room for a mark.
 const MAX_SLUG: usize = 50;
 
 #[cfg(test)]
@@ -184,7 +185,7 @@ mod tests {
         let text = id.to_string();
         for bad in [text.to_lowercase(), format!("8{}", &text[1..]), text.replace('0', "O"), "../../etc/passwd".into()]
         {
-            assert!(bad.parse::<Id>().is_err(), "{bad} was taken for an id");
+            assert!(bad.parse::<Id>().is_err(), "{bad} was accepted as an id");
         }
     }
 

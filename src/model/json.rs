@@ -1,7 +1,8 @@
-//! JSON that can be trusted: no duplicate keys, no bottomless nesting.
+//! JSON with duplicate keys and unbounded nesting refused.
 //!
-//! Promises: [`parse`] and [`strict`] refuse what `serde_json::Value` would silently flatten, and [`too_deep`] looks at bytes only.
-//! Refuses to know: what the values mean.
+//! Guarantees that [`parse`] and [`strict`] refuse what `serde_json::Value` would silently merge, and that [`too_deep`] reads
+//! only the bytes.
+//! Leaves to others: what the values mean.
 
 use std::fmt;
 
@@ -9,10 +10,10 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
-/// Deepest nesting of arrays and objects that is read, in levels.
+/// The deepest nesting of arrays and objects that is read, in levels.
 pub const MAX_DEPTH: usize = 32;
 
-/// Whether the nesting of a JSON text goes beyond [`MAX_DEPTH`]. Looks at brackets outside strings only.
+/// Whether the nesting of a JSON text exceeds [`MAX_DEPTH`]. Counts only brackets outside strings.
 pub fn too_deep(text: &str) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
     for byte in text.bytes() {
@@ -57,7 +58,7 @@ pub fn strict_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<S
     }
 }
 
-/// Checks a JSON text for duplicate keys and depth without giving its numbers a meaning.
+/// Checks a JSON text for duplicate keys and depth without interpreting its numbers.
 ///
 /// Errors: what is wrong with it.
 pub fn check(text: &str) -> Result<(), serde_json::Error> {
@@ -85,7 +86,7 @@ fn check_part(text: &str) -> Result<(), serde_json::Error> {
     Ok(())
 }
 
-/// The members of an object as they came, duplicates and all.
+/// The members of an object in order, with duplicates.
 struct Pairs<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> serde::Deserialize<'de> for Pairs<'a> {
@@ -175,7 +176,7 @@ impl<'de> Visitor<'de> for Seed {
     }
 }
 
-/// What a reader says of a value of the wrong kind, in plain words; anything else as it was.
+/// Rewrites a parser's message about a value of the wrong type in plain words; leaves any other message unchanged.
 pub fn plain_words(message: &str) -> String {
     let message = message.lines().next().unwrap_or_default();
     let kind = |begin: &str| message.find(begin).map(|at| (&message[..at], &message[at + begin.len()..]));
@@ -191,13 +192,13 @@ pub fn plain_words(message: &str) -> String {
         ("string", text) => format!("the text {text}"),
         ("integer", number) => format!("the number {number}"),
         ("floating", _) => format!("the fraction {}", rest.trim_start_matches("point ")),
-        ("boolean", truth) => format!("the truth value {truth}"),
+        ("boolean", truth) => format!("the boolean {truth}"),
         ("sequence", _) => "a list".to_owned(),
         ("map", _) => "a mapping of keys to values".to_owned(),
         ("null" | "unit" | "Option", _) => "nothing".to_owned(),
         _ => found.to_owned(),
     };
-    // A place may follow what was expected.
+    // A position may follow what was expected.
     let (wanted, place) = wanted.find(" at line ").map_or((wanted, ""), |at| wanted.split_at(at));
     let wanted = match wanted {
         "i8" | "i16" | "i32" | "i64" => "a whole number",
@@ -210,7 +211,7 @@ pub fn plain_words(message: &str) -> String {
         struct_ if struct_.starts_with("struct ") => "a mapping of keys to values",
         other => other,
     };
-    format!("{before}{found} stands where {wanted} belongs{place}")
+    format!("{before}expected {wanted}, found {found}{place}")
 }
 
 #[cfg(test)]
@@ -230,11 +231,11 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_the_wrong_kind_is_told_without_names_of_types() {
+    fn a_value_of_the_wrong_type_is_reported_without_rust_type_names() {
         let said = |text: &str| plain_words(&serde_json::from_str::<Vec<i64>>(text).unwrap_err().to_string());
-        assert!(said("[\"high\"]").starts_with("the text \"high\" stands where a whole number belongs at line 1"));
-        assert!(said("[1.5]").starts_with("the fraction `1.5` stands where a whole number belongs"));
-        assert!(said("{}").starts_with("a mapping of keys to values stands where a list belongs"));
+        assert!(said("[\"high\"]").starts_with("expected a whole number, found the text \"high\" at line 1"));
+        assert!(said("[1.5]").starts_with("expected a whole number, found the fraction `1.5`"));
+        assert!(said("{}").starts_with("expected a list, found a mapping of keys to values"));
         assert_eq!(plain_words("task.update: something else"), "task.update: something else");
     }
 }

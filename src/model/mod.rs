@@ -1,8 +1,9 @@
-//! The words of the trade: task, event, agent, lease, finding; and their bytes.
+//! The types that all other modules use: task, event, agent, lease, finding; and their bytes.
 //!
-//! No I/O and no clock. Everything above speaks in these types.
+//! No I/O and no clock.
 
 pub mod agent;
+pub mod args;
 pub mod command;
 pub mod context;
 pub mod event;
@@ -10,7 +11,6 @@ pub mod finding;
 pub mod id;
 pub mod job;
 pub mod json;
-pub mod nearest;
 pub mod operation;
 pub mod payload;
 pub mod plain;
@@ -19,8 +19,8 @@ pub mod query;
 pub mod relationship;
 pub mod search;
 pub mod settings;
+pub mod suggest;
 pub mod task;
 pub mod time;
 pub mod trailer;
-pub mod words;
 pub mod yaml;

@@ -69,7 +69,7 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(op: &str, schema: &schemars::
     let known: Vec<&String> = properties.map(|p| p.keys().collect()).unwrap_or_default();
     if let Some(key) = given.keys().find(|key| !known.contains(key)) {
         let names: Vec<&str> = known.iter().map(|k| k.as_str()).collect();
-        return Err(Error::usage(format!("{op} knows no key {}", quoted(key)))
+        return Err(Error::usage(format!("{op} has no key {}", quoted(key)))
             .hint(format!("its keys are {}", names.join(", "))));
     }
     serde_json::from_value(args).map_err(|e| Error::validation(format!("{op}: {}", plain_words(&e.to_string()))))

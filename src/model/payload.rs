@@ -1,8 +1,8 @@
-//! What events say: one plain struct for each type of event.
+//! The payloads of events: one plain struct for each type of event.
 //!
-//! Promises: the list of types is written once, in [`Payload`]; keys this version does not know inside a known payload are
-//! ignored when read and stay in the line.
-//! Refuses to know: the effect of an event, which `rules::fold` gives it.
+//! Guarantees that [`Payload`] has the only list of types. Unknown keys in a known payload are ignored when it is read and
+//! stay in the line.
+//! Leaves to others: the effect of an event (`rules::fold`).
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -15,10 +15,10 @@ use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::model::time::Time;
 
-/// Values by field name, as an event carries them. `null` clears a field.
+/// Values by field name, as in an event. `null` clears a field.
 pub type Fields = Map<String, Value>;
 
-/// A task begins. Holds its fields by name, and `status`, `owner` or `created_at` where they are not the usual ones.
+/// A task is created. Holds its fields by name, and `status`, `owner` or `created_at` if they differ from the defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskCreated {
@@ -27,10 +27,10 @@ pub struct TaskCreated {
     pub fields: Fields,
 }
 
-/// Some fields of a task take new values.
+/// Fields of a task get new values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskUpdated {
-    /// The new values; `null` clears. A key `metadata.<name>` changes that one entry of the metadata.
+    /// The new values; `null` clears a field. A key `metadata.<name>` changes one entry of the metadata.
     #[serde(deserialize_with = "strict_object")]
     pub set: Fields,
 }
@@ -38,14 +38,14 @@ pub struct TaskUpdated {
 /// A task moves to another status.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskStatusChanged {
-    /// The status its writer saw.
+    /// The status that its author saw.
     pub from: Status,
     /// The new status.
     pub to: Status,
-    /// The new owner: absent leaves it, `null` clears it.
+    /// The new owner: absent keeps it, `null` clears it.
     #[serde(default, with = "double_option", skip_serializing_if = "Option::is_none")]
     pub owner: Option<Option<String>>,
-    /// When it really happened, where that is not when the event was written (imports).
+    /// The real time, if it differs from that of the event (imports).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<Time>,
     /// Checks that were overridden by `--force`.
@@ -53,12 +53,12 @@ pub struct TaskStatusChanged {
     pub forced: Vec<String>,
 }
 
-/// A closed task is put away.
+/// A closed task is archived.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskArchived {
     /// `completed` or `cancelled`.
     pub from: Status,
-    /// When it was completed, so that this event alone tells the whole status.
+    /// When it was completed, so that this event alone determines the whole status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
     /// When it was cancelled.
@@ -66,84 +66,84 @@ pub struct TaskArchived {
     pub cancelled_at: Option<Time>,
 }
 
-/// A closed task becomes open again. The reason is in the event's `why`.
+/// A closed task is reopened. The reason is in the event's `why`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskReopened {
-    /// The status its writer saw.
+    /// The status that its author saw.
     pub from: Status,
-    /// `open`, or `blocked` where a blocker is unfinished.
+    /// `open`, or `blocked` if a blocker is unfinished.
     pub to: Status,
 }
 
 /// Two tasks are related. The event's id is the relationship's id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RelationshipAdded {
-    /// Kind of relationship.
+    /// The kind of relationship.
     #[serde(rename = "type")]
     pub kind: RelationType,
-    /// The parent, the blocker, or the task that speaks.
+    /// The parent, the blocker, or the source.
     pub from: Id,
-    /// The child, the blocked, or the task spoken of.
+    /// The child, the blocked task, or the target.
     pub to: Id,
-    /// Anything the agent wants to keep with it.
+    /// Data that the agent keeps with it.
     #[serde(default, deserialize_with = "strict", skip_serializing_if = "Value::is_null")]
     pub metadata: Value,
-    /// When it really began, where that is not when the event was written (imports).
+    /// The real time, if it differs from that of the event (imports).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Time>,
 }
 
-/// A relationship ends, for good.
+/// A relationship is removed, for good.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RelationshipRemoved {
     /// The relationship's id.
     pub relationship: Id,
 }
 
-/// A step of the work is noted. The event's id is the item's id.
+/// A step of the work is added. The event's id is the item's id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProgressItemAdded {
-    /// The step, in words.
+    /// The text of the step.
     pub content: String,
     /// When it was completed, if it already is (imports).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
-    /// When it really was noted, where that is not when the event was written (imports).
+    /// The real time, if it differs from that of the event (imports).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Time>,
 }
 
-/// A step is done.
+/// A step is completed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProgressItemCompleted {
     /// The item's id.
     pub item: Id,
 }
 
-/// A step is not done after all.
+/// A step is reopened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProgressItemReopened {
     /// The item's id.
     pub item: Id,
 }
 
-/// Something worth knowing is recorded. The event's id is the entry's id.
+/// A context entry is added. The event's id is the entry's id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContextAdded {
-    /// Kind of entry.
+    /// The type of entry.
     #[serde(rename = "type")]
     pub kind: ContextType,
     /// The text.
     pub content: String,
-    /// Anything the agent wants to keep with it.
+    /// Data that the agent keeps with it.
     #[serde(default, deserialize_with = "strict", skip_serializing_if = "Value::is_null")]
     pub metadata: Value,
-    /// When it really was recorded, where that is not when the event was written (imports).
+    /// The real time, if it differs from that of the event (imports).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Time>,
 }
 
-/// A context entry gives way to a newer one.
+/// A newer context entry supersedes another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContextSuperseded {
     /// The older entry's id.
@@ -152,72 +152,72 @@ pub struct ContextSuperseded {
     pub by: Id,
 }
 
-/// The text of a context entry is taken out, for instance because it held a secret.
+/// The text of a context entry is removed, for example because it contained a secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContextRedacted {
     /// The entry's id; its ContextAdded line loses content and metadata.
     pub entry: Id,
 }
 
-/// An acceptance criterion is met, or is not after all.
+/// An acceptance criterion is marked as met or unmet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AcceptanceMet {
-    /// The criterion, word for word.
+    /// The exact text of the criterion.
     pub criterion: String,
     /// Whether it is met.
     pub met: bool,
 }
 
-/// Somebody looked at the result.
+/// An agent reviewed the result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskVerified {
     /// Whether it passed.
     pub passed: bool,
 }
 
-/// An agent took a task's lease.
+/// An agent acquired a task's lease.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeaseAcquired {
     /// The lease's id.
     pub lease: Id,
-    /// Who has it now.
+    /// The holder.
     pub holder: String,
-    /// In which session.
+    /// The holder's session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Id>,
     /// Its fence, above all earlier ones of the task.
     pub fence: u64,
-    /// When it runs out unless renewed.
+    /// When it expires unless renewed.
     pub expires_at: Time,
-    /// Whose expired lease it took over.
+    /// The holder of the expired lease that it took over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_from: Option<String>,
 }
 
-/// A lease was given back.
+/// A lease was released.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeaseReleased {
     /// The lease's id.
     pub lease: Id,
 }
 
-/// A change was made past somebody's lease. The reason is in the event's `why`.
+/// A change overrode another agent's lease. The reason is in the event's `why`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeaseOverride {
-    /// The lease's id; absent where the task was somebody's without one.
+    /// The lease's id; absent if the task had an owner without a lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Id>,
-    /// Who held it.
+    /// The holder.
     pub holder: String,
 }
 
-/// An agent introduces itself.
+/// An agent registers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentRegistered {
     /// planner, executor, reviewer, coordinator, or another word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// Anything the agent wants to be known by.
+    /// Data about the agent.
     #[serde(default, deserialize_with = "strict", skip_serializing_if = "Value::is_null")]
     pub metadata: Value,
     /// Its ed25519 public key.
@@ -225,36 +225,36 @@ pub struct AgentRegistered {
     pub public_key: Option<String>,
 }
 
-/// An agent changes what is known of it; absent keys stay.
+/// An agent changes its data; absent keys stay.
 pub type AgentUpdated = AgentRegistered;
 
-/// A lease was prolonged. Journal only.
+/// A lease was renewed. Journal only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeaseRenewed {
     /// The lease's id.
     pub lease: Id,
-    /// When it runs out now.
+    /// The new expiry.
     pub expires_at: Time,
 }
 
-/// A session began. Journal only.
+/// A session started. Journal only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionStarted {
-    /// Whose session it is.
+    /// The agent of the session.
     pub agent: String,
-    /// Anything the agent wants to keep with it.
+    /// Data that the agent keeps with it.
     #[serde(default, deserialize_with = "strict", skip_serializing_if = "Value::is_null")]
     pub metadata: Value,
 }
 
-/// A session gave a sign of life. Journal only.
+/// A session recorded a sign of life. Journal only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionHeartbeat {}
 
 /// A session ended. Journal only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionEnded {
-    /// `true` where the agent did not end it itself but fell silent.
+    /// `true` if it was closed for its silence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent: Option<bool>,
 }
@@ -265,16 +265,16 @@ pub struct TaskReady {}
 
 macro_rules! payloads {
     ($($kind:ident),* $(,)?) => {
-        /// What an event says, by its type.
+        /// The payload of an event, by its type.
         #[derive(Clone, Debug)]
         #[expect(missing_docs, reason = "each variant is documented on the struct of the same name")]
         pub enum Payload {
             $($kind($kind),)*
-            /// A type this version does not know: kept as it came, shown in the history, without effect.
+            /// A type that this version does not know: kept unchanged, shown in the history, without effect.
             Unknown { kind: String, raw: Box<RawValue> },
         }
 
-        /// The types this version knows.
+        /// The types that this version knows.
         pub const KINDS: &[&str] = &[$(stringify!($kind)),*];
 
         impl Payload {
@@ -286,7 +286,7 @@ macro_rules! payloads {
                 }
             }
 
-            /// Reads the payload of a type named in [`KINDS`].
+            /// Parses the payload of a type named in [`KINDS`].
             ///
             /// Errors: the JSON does not fit the type, or the type is not a known one.
             pub fn from_raw(kind: &str, raw: &str) -> Result<Self, serde_json::Error> {
@@ -296,7 +296,7 @@ macro_rules! payloads {
                 }
             }
 
-            /// The payload as JSON; of an unknown type, the very bytes that were read.
+            /// The payload as JSON; for an unknown type, the bytes that were read.
             pub fn to_raw(&self) -> Box<RawValue> {
                 let written = match self {
                     $(Payload::$kind(payload) => to_raw_value(payload),)*
@@ -333,13 +333,13 @@ impl Payload {
         )
     }
 
-    /// Whether events of this type tell who may work on a task.
+    /// Whether events of this type change which agent may work on a task.
     pub fn is_of_lease(&self) -> bool {
         matches!(self, Payload::LeaseAcquired(_) | Payload::LeaseRenewed(_) | Payload::LeaseReleased(_))
     }
 }
 
-/// Tells an absent key from one that is `null`.
+/// Distinguishes an absent key from one that is `null`.
 mod double_option {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

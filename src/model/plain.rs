@@ -1,13 +1,14 @@
-//! Texts of others where something reads them that takes some of it for commands: a terminal, the log of a CI job, Markdown, a forge.
+//! Escapes texts of others for readers that interpret some of them as commands: a terminal, the log of a CI job, Markdown, a
+//! forge.
 //!
-//! Promises: a text stays readable, and none of it acts. Joiners within words of the scripts that need them, and within emoji, are
-//! text.
+//! Guarantees that a text stays readable and that none of it acts. Joiners within words of the scripts that need them, and
+//! within emoji, are text.
 //! Leaves to others: which text goes where.
 
 use std::borrow::Cow;
 
-/// Spells out what could deceive a reader of a terminal, or act in the log of a CI job. Newlines and tabs become visible too: a text
-/// is one line here.
+/// Escapes what could deceive a reader of a terminal, or act in the log of a CI job. Newlines and tabs become visible too:
+/// the text fits on one line.
 pub fn escape(text: &str) -> String {
     spelled(text).collect()
 }
@@ -36,14 +37,14 @@ pub fn spelled(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     })
 }
 
-/// Marks that reverse, join or hide what stands around them.
+/// Marks that reverse, join or hide adjacent text.
 fn is_deceptive(c: char) -> bool {
     matches!(c,
         '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
         | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
-/// Whether a joiner between these is part of a word or of an emoji.
+/// Whether a joiner between these characters is part of a word or of an emoji.
 fn joins(before: Option<char>, after: Option<char>) -> bool {
     let of_script = |c: char| {
         matches!(c, '\u{600}'..='\u{8FF}' | '\u{900}'..='\u{DFF}' | '\u{F00}'..='\u{FFF}' | '\u{1000}'..='\u{109F}'
@@ -61,7 +62,7 @@ fn is_job_command(text: &str) -> bool {
     after.is_some_and(|rest| rest.starts_with('['))
 }
 
-/// Lines of which none begins like a command in the log of a CI job, such as `::error::`.
+/// Escapes lines that begin like a command in the log of a CI job, such as `::error::`.
 pub fn inert_lines(text: &str) -> Cow<'_, str> {
     let acts = |line: &str| line.trim_start().starts_with("::");
     if !text.contains("::") || !text.lines().any(acts) {
@@ -71,7 +72,7 @@ pub fn inert_lines(text: &str) -> Cow<'_, str> {
     text.split_inclusive('\n').map(inert).collect()
 }
 
-/// JSON in which no text is a command in the log of a CI job; it says the same.
+/// Escapes JSON so that no text in it is a command in the log of a CI job; its meaning is the same.
 pub fn inert_json(json: &str) -> Cow<'_, str> {
     if !json.contains("##") {
         return json.into();
@@ -82,12 +83,12 @@ pub fn inert_json(json: &str) -> Cow<'_, str> {
     json.char_indices().map(inert).collect::<String>().into()
 }
 
-/// A text for Markdown on one line: as it is where that cannot be taken for anything else, or in a code span.
+/// A text for Markdown on one line: unchanged if it has no special meaning, else in a code span.
 pub fn markdown(text: &str) -> Cow<'_, str> {
     if is_plain_in_markdown(text) { text.into() } else { code_span(&escape(text)).into() }
 }
 
-/// A text in a code span that it cannot end.
+/// A text in a code span that it cannot close.
 pub fn code_span(text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let ticks = "`".repeat(longest + 1);
@@ -95,7 +96,7 @@ pub fn code_span(text: &str) -> String {
     format!("{ticks}{pad}{text}{pad}{ticks}")
 }
 
-/// A text in a block of code that it cannot end.
+/// A text in a code block that it cannot close.
 pub fn code_block(text: &str) -> String {
     let longest =
         text.split(['\n', '\r']).map(|l| l.trim_start().bytes().take_while(|b| *b == b'`').count()).max().unwrap_or(0);
@@ -116,14 +117,14 @@ fn is_plain_in_markdown(text: &str) -> bool {
                 || (!c.is_ascii() && spelled(c.encode_utf8(&mut [0; 4])).all(|shown| shown.chars().eq([c])))
         }
     };
-    // These become links by themselves.
+    // Markdown turns these into links.
     let low = text.to_ascii_lowercase();
     let is_link = ["www.", "://", "gh-", "mailto:"].iter().any(|begin| low.contains(begin));
     !is_link && chars.iter().enumerate().all(|(n, c)| is_plain(n, *c))
 }
 
-/// A text for the message of a commit: what a forge or a CI system takes for a reference, a mention or a command is written in its
-/// wide form, which they do not know.
+/// A text for a commit message. What a forge or a CI system interprets as a reference, a mention or a command is written with
+/// wide characters, which they ignore.
 pub fn inert_in_commit(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
@@ -138,7 +139,7 @@ pub fn inert_in_commit(text: &str) -> String {
             c => out.push(c),
         }
     }
-    // What could turn a line around in git log is spelled out, and one text is one line.
+    // Escapes what could reverse a line in git log, and keeps the text on one line.
     escape(&out)
 }
 

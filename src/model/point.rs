@@ -1,7 +1,8 @@
-//! A point in the life of the plan, as people name it: a Lamport time, a time of the clock, or a revision of git.
+//! A point in the history of the plan, as people name it: a Lamport time, a wall-clock time, or a git revision.
 //!
-//! Promises: every text is a point; digits alone are a Lamport time, what reads as a time is one, all else names a revision.
-//! Refuses to know: whether the revision exists, and which events had happened by then.
+//! Guarantees that every text is a point: digits are a Lamport time, a valid time is a time, and everything else names a
+//! revision.
+//! Leaves to others: whether the revision exists, and which events had happened by then.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -12,14 +13,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::time::Time;
 
-/// A point in the life of the plan.
+/// A point in the history of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Point {
     /// After all events up to this Lamport time.
     Lamport(u64),
-    /// After all events that their writers' clocks put no later than this.
+    /// After all events with at most this time by their authors' clocks.
     Time(Time),
-    /// As a commit of git has it: a branch, a tag, a commit id, `HEAD~2`.
+    /// The state in a git commit: a branch, a tag, a commit id, `HEAD~2`.
     Revision(String),
 }
 
@@ -27,7 +28,7 @@ impl FromStr for Point {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
-        // Commit ids of digits alone have many more of them than any honest Lamport time.
+        // A commit id that consists of digits has many more of them than any honest Lamport time.
         if text.len() <= 16 && text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
             return Ok(text.parse().map_or_else(|_| Point::Revision(text.to_owned()), Point::Lamport));
         }
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_says_which_kind_of_point_it_is() {
+    fn a_text_determines_the_kind_of_point() {
         let read = |text: &str| text.parse::<Point>().unwrap_or(Point::Lamport(0));
         assert_eq!(read("42"), Point::Lamport(42));
         assert!(matches!(read("2026-11-20"), Point::Time(_)));

@@ -1,29 +1,29 @@
-//! Every question agentpm answers, defined once.
+//! Every question that agentpm answers, defined once.
 //!
-//! As with [`crate::model::command`], the arguments of the command line and of every other door are these fields, and the doc
-//! comments are the help texts. No question changes anything.
+//! As with [`crate::model::command`], the arguments of the command line and of every other interface are these fields, and
+//! the doc comments are the help texts. No question changes anything.
 
 use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::args::{OptionalTaskRef, Ref, TaskRef};
 use crate::model::operation::operations;
 use crate::model::point::Point;
 use crate::model::task::Status;
 use crate::model::time::Time;
-use crate::model::words::{OptionalTaskRef, Ref, TaskRef};
 
-/// Show a task: every field, and the newest of its long lists
+/// Show a task: every field, and the newest entries of its long lists
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskGet {
-    /// The task
+    /// Task
     #[command(flatten)]
     pub id: TaskRef,
-    /// As it was then: a Lamport time, a time or date, or a git revision
+    /// Show the task as of this point: a Lamport time, a time or date, or a git revision
     #[arg(long, value_name = "POINT")]
     #[serde(default)]
     pub at: Option<Point>,
-    /// Everything, however long: all entries, and texts to their end
+    /// Show everything: all entries, and texts in full
     #[arg(long)]
     #[serde(default)]
     pub full: bool,
@@ -32,44 +32,45 @@ pub struct TaskGet {
 /// Print the path of a task's YAML file
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskPath {
-    /// The task
+    /// Task
     #[command(flatten)]
     pub id: TaskRef,
 }
 
-/// List tasks: unfinished ones, most urgent first, a bounded page
+/// List tasks: unfinished ones, most urgent first, page by page
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TaskList {
-    /// Of this status (repeatable)
+    /// Only tasks with this status (repeatable)
     #[arg(long, value_name = "STATUS", ignore_case = true)]
     pub status: Vec<Status>,
-    /// Of this owner
+    /// Only tasks with this owner
     #[arg(long, value_name = "AGENT")]
     pub owner: Option<String>,
-    /// Children of this task
+    /// Only children of this task
     #[arg(long, value_name = "ID")]
     pub parent: Option<Ref>,
-    /// With this label (repeatable; all of them)
+    /// Only tasks with this label (repeatable; all of them must match)
     #[arg(long = "label", value_name = "WORD")]
     pub labels: Vec<String>,
-    /// Of this type
+    /// Only tasks of this type
     #[arg(long = "type", value_name = "TYPE")]
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// Only what could be worked on now
+    /// Only tasks that can be worked on now
     #[arg(long)]
     pub ready: bool,
-    /// With these words in title, intent, acceptance, progress or context, and these terms; @NAME is a saved query
+    /// Only tasks that match these terms, or contain these words in title, intent, acceptance, progress or context; @NAME is
+    /// a saved query
     #[arg(long, value_name = "QUERY", allow_hyphen_values = true)]
     pub query: Option<String>,
-    /// At most so many
+    /// Maximum number of items
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
-    /// Go on after this cursor, from the answer before
+    /// Continue after this cursor, from the previous answer
     #[arg(long, value_name = "CURSOR")]
     pub cursor: Option<String>,
-    /// Closed tasks too, and all of them at once
+    /// Include closed tasks, and list all at once
     #[arg(long)]
     pub all: bool,
 }
@@ -78,37 +79,37 @@ pub struct TaskList {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Ready {
-    /// Give each term of the scores, and the reasons of what is not ready
+    /// Show each term of the scores, and why other tasks are not ready
     #[arg(long)]
     pub explain: bool,
-    /// At most so many
+    /// Maximum number of items
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
-    /// Go on after this cursor, from the answer before
+    /// Continue after this cursor, from the previous answer
     #[arg(long, value_name = "CURSOR")]
     pub cursor: Option<String>,
-    /// Look at this branch and this worktree alone
+    /// Consider only this branch and this worktree
     #[arg(long)]
     pub here: bool,
 }
 
-/// Show the one task to do next
+/// Show the next task to do
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Next {
-    /// Give the terms of the score, and the reasons of what is not ready
+    /// Show the terms of the score, and why other tasks are not ready
     #[arg(long)]
     pub explain: bool,
-    /// Look at this branch and this worktree alone
+    /// Consider only this branch and this worktree
     #[arg(long)]
     pub here: bool,
 }
 
-/// All an agent needs to know to do a task, on one page
+/// Show all that an agent needs to do a task, on one page
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Brief {
-    /// The task; the one you hold where absent
+    /// Task (default: the one you hold)
     #[command(flatten)]
     pub task_id: OptionalTaskRef,
     /// Only these parts: children, progress, context, events (comma-separated)
@@ -119,41 +120,41 @@ pub struct Brief {
     pub max_tokens: Option<u64>,
 }
 
-/// Show what happened, newest last
+/// Show the history, newest last
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Log {
-    /// Of this task only
+    /// Only events of this task
     #[command(flatten)]
     pub task_id: OptionalTaskRef,
-    /// By this agent only (here --agent means the same)
+    /// Only events by this agent (here --agent means the same)
     #[arg(long = "by", value_name = "AGENT")]
     pub by: Option<String>,
-    /// Not before this time
+    /// Only events from this time on
     #[arg(long, value_name = "TIME")]
     pub since: Option<Time>,
-    /// Not after this time
+    /// Only events up to this time
     #[arg(long, value_name = "TIME")]
     pub until: Option<Time>,
-    /// Of this type only, such as TaskCreated (repeatable)
+    /// Only events of this type, such as TaskCreated (repeatable)
     #[arg(long = "type", value_name = "TYPE")]
     #[serde(rename = "type")]
     pub kinds: Vec<String>,
-    /// At most so many, the newest ones
+    /// Maximum number of events, the newest ones
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
-    /// Go on with what happened before this cursor, from the answer before
+    /// Continue before this cursor, from the previous answer
     #[arg(long, value_name = "CURSOR")]
     pub cursor: Option<String>,
-    /// All of them
+    /// Show all events
     #[arg(long)]
     pub all: bool,
 }
 
-/// Say for each field of a task which event set it
+/// Show which event set each field of a task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Blame {
-    /// The task
+    /// Task
     #[command(flatten)]
     pub id: TaskRef,
     /// Maximum number of fields
@@ -164,73 +165,73 @@ pub struct Blame {
     #[arg(long, value_name = "CURSOR")]
     #[serde(default)]
     pub cursor: Option<String>,
-    /// All fields at once
+    /// Show all fields at once
     #[arg(long)]
     #[serde(default)]
     pub all: bool,
 }
 
-/// List values that lost to one written at the same time by somebody who had not seen them
+/// List values that lost to a concurrent one whose author had not seen them
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Conflicts {
-    /// Of this task only
+    /// Only values of this task
     #[command(flatten)]
     pub task_id: OptionalTaskRef,
-    /// What this agent wrote and lost
+    /// Only values that this agent wrote
     #[arg(long, value_name = "AGENT")]
     pub by: Option<String>,
-    /// At most so many
+    /// Maximum number of items
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
-    /// Go on after this cursor, from the answer before
+    /// Continue after this cursor, from the previous answer
     #[arg(long, value_name = "CURSOR")]
     pub cursor: Option<String>,
 }
 
-/// Say what changed from one point to another
+/// Show what changed between two points
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Diff {
-    /// The earlier point: a Lamport time, a time or date, or a git revision
+    /// Earlier point: a Lamport time, a time or date, or a git revision
     #[arg(value_name = "A")]
     pub a: Point,
-    /// The later point; now, with all that is in the work tree, where absent
+    /// Later point (default: now, including the work tree)
     #[arg(value_name = "B")]
     #[serde(default)]
     pub b: Option<Point>,
-    /// Of this task only
+    /// Only this task
     #[arg(long, visible_alias = "id", value_name = "ID")]
     #[serde(default)]
     pub task_id: Option<Ref>,
-    /// At most so many tasks
+    /// Maximum number of tasks
     #[arg(long, value_name = "N")]
     #[serde(default)]
     pub limit: Option<u64>,
-    /// Go on after this cursor, from the answer before
+    /// Continue after this cursor, from the previous answer
     #[arg(long, value_name = "CURSOR")]
     #[serde(default)]
     pub cursor: Option<String>,
 }
 
-/// Say what the commits of a branch do to the plan, and what of it a reviewer must decide
+/// Show what the commits of a branch do to the plan, and what a reviewer must decide
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Review {
-    /// The two revisions, as BASE..HEAD; HEAD where only one is given is what is checked out
+    /// Revisions as BASE..HEAD (default for HEAD: the commit that is checked out)
     #[arg(value_name = "BASE..HEAD")]
     pub range: String,
-    /// Exit with 1 where one of these is found (comma-separated)
+    /// Exit with 1 if one of these is found (comma-separated)
     #[arg(long, value_name = "WHAT", value_delimiter = ',', default_value = "never", ignore_case = true)]
     #[serde(default)]
     pub fail_on: Vec<FailOn>,
-    /// At most so many tasks; in words so many lines
+    /// Maximum number of tasks, or of lines in text output
     #[arg(long, value_name = "N")]
     #[serde(default)]
     pub limit: Option<u64>,
-    /// Go on after this cursor, from the answer before (of JSON)
+    /// Continue after this cursor, from the previous answer (JSON only)
     #[arg(long, value_name = "CURSOR")]
     #[serde(default)]
     pub cursor: Option<String>,
-    /// All of it at once; in words as much as a comment may hold, 65 536 characters
+    /// Show all of it at once; text output stays within 65 536 characters, the limit of a comment
     #[arg(long)]
     #[serde(default)]
     pub all: bool,
@@ -243,81 +244,81 @@ pub struct Review {
 pub enum FailOn {
     /// Nothing
     Never,
-    /// A rule that is broken with severity error, or events that are gone
+    /// A finding with severity error, or events that are gone
     Error,
-    /// Any rule that is broken
+    /// Any finding
     Warning,
-    /// A lease that was passed by, or a check passed by force
+    /// A lease that was overridden, or a check bypassed with --force
     Override,
-    /// A criterion dropped, reworded or not met any more
+    /// A criterion dropped, reworded or no longer met
     Acceptance,
-    /// A task that became another: title, intent, files, parent, type, a new criterion, cancelled, archived, reopened
+    /// A task whose scope changed: title, intent, files, parent, type, a new criterion, cancelled, archived, reopened
     Scope,
-    /// A changed config.toml, roles.yml, .gitattributes or .gitignore, or a role or key that an agent registers with
+    /// A changed config.toml, roles.yml, .gitattributes or .gitignore, or a role or key that an agent registers
     Settings,
     /// A value that lost to a concurrent one
     Lost,
-    /// Anything that must be decided
+    /// Anything that a reviewer must decide
     Any,
 }
 
-/// Draw the plan: parents, and who waits for whom
+/// Show the plan as a tree: parents, and which task waits for which
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Graph {
-    /// Beginning at this task
+    /// Begin at this task
     #[command(flatten)]
     pub id: OptionalTaskRef,
-    /// Closed tasks too
+    /// Include closed tasks
     #[arg(long)]
     pub all: bool,
 }
 
-/// List work in progress that shows no sign of life
+/// List work in progress without a sign of life
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Stale {
-    /// Nothing was heard for so long: seconds, or 90s, 10m, 2h; the limit of sessions where absent
+    /// Minimum silence: seconds, or 90s, 10m, 2h (default: the limit of sessions)
     #[arg(long = "for", value_name = "DURATION")]
     #[serde(rename = "for")]
-    pub span: Option<crate::model::words::Duration>,
+    pub span: Option<crate::model::args::Duration>,
 }
 
-/// List the sessions of this clone with what they hold: those that go on, and those that ended and hold something still
+/// List the sessions of this clone with what they hold: active ones, and ended ones that still hold something
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SessionList {
-    /// All that ended too
+    /// Include all ended sessions
     #[arg(long)]
     pub all: bool,
 }
 
-/// List the leases that hold
+/// List the live leases
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LeaseList {
-    /// As the remote that confirms leases knows them, live or run out
+    /// List the leases that the remote has recorded, live or expired
     #[arg(long)]
     pub remote: bool,
-    /// All of them at once; at the remote those given back too
+    /// List all of them at once; with --remote also released ones
     #[arg(long)]
     pub all: bool,
-    /// At most so many
+    /// Maximum number of items
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
-    /// Go on after this cursor, from the answer before
+    /// Continue after this cursor, from the previous answer
     #[arg(long, value_name = "CURSOR")]
     pub cursor: Option<String>,
 }
 
-/// List acknowledged events that no branch or worktree holds any more
+/// List acknowledged events that no branch or worktree contains any more
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Unheld {
-    /// At most so many
+    /// Maximum number of items
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
-    /// Go on after this cursor, from the answer before
+    /// Continue after this cursor, from the previous answer
     #[arg(long, value_name = "CURSOR")]
     pub cursor: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! Relationships between tasks, and which log each belongs to.
 //!
-//! Refuses to know: cycles and other things that follow from several edges.
+//! Leaves to others: cycles, and everything else that depends on several edges.
 
 use clap::ValueEnum;
 use schemars::JsonSchema;
@@ -11,7 +11,7 @@ use crate::model::event::Stamp;
 use crate::model::id::Id;
 use crate::model::time::Time;
 
-/// Kind of a relationship; read it as `from` KIND `to`.
+/// The kind of a relationship, read as `from` KIND `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
@@ -20,9 +20,9 @@ pub enum RelationType {
     ParentOf,
     /// `to` cannot be finished before `from`.
     Blocks,
-    /// The two have something to do with each other.
+    /// The two are related.
     RelatesTo,
-    /// `from` says the same as `to`.
+    /// `from` describes the same work as `to`.
     Duplicates,
 }
 
@@ -41,7 +41,7 @@ impl RelationType {
         }
     }
 
-    /// The one task whose log holds an edge of this kind.
+    /// The one task whose log contains an edge of this kind.
     pub fn home(self, from: Id, to: Id) -> Id {
         match self {
             RelationType::ParentOf | RelationType::Blocks => to,
@@ -55,24 +55,24 @@ impl RelationType {
 pub struct Relationship {
     /// Its id.
     pub id: Id,
-    /// Kind of edge.
+    /// The kind of edge.
     #[serde(rename = "type")]
     pub kind: RelationType,
-    /// The parent, the blocker, or the task that speaks.
+    /// The parent, the blocker, or the source.
     pub from: Id,
-    /// The child, the blocked, or the task spoken of.
+    /// The child, the blocked task, or the target.
     pub to: Id,
-    /// Anything the agent wants to keep with it.
+    /// Data that the agent keeps with it.
     #[serde(default)]
     pub metadata: Value,
-    /// When it began.
+    /// When it was added.
     pub created_at: Time,
-    /// Logical time of the event that added it.
+    /// The Lamport time of the event that added it.
     pub lamport: u64,
 }
 
 impl Relationship {
-    /// The place of its event in the order of events.
+    /// The position of its event in the order of events.
     pub fn stamp(&self) -> Stamp {
         Stamp { lamport: self.lamport, id: self.id }
     }

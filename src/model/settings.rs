@@ -1,8 +1,8 @@
-//! What can be set, with its defaults.
+//! All settings, with their defaults.
 //!
-//! Promises: every key of `config.toml` is a field here, so that the schema, the defaults and the warning about an unknown
-//! key cannot drift apart. Nothing here names a command, a path outside the store or a URL.
-//! Refuses to know: where a value came from.
+//! Guarantees that every key of `config.toml` is a field here, so that the schema, the defaults and the warning about an
+//! unknown key cannot diverge. No setting names a command, a path outside the store or a URL.
+//! Leaves to others: where a value came from.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,9 @@ use crate::model::finding::{Finding, Level, Severity};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Settings {
-    /// Version of the store's format.
+    /// The version of the store's format.
     pub format: u64,
-    /// Who is asking, where neither `--agent` nor `AGENTPM_AGENT` says it.
+    /// The agent, if neither `--agent` nor `AGENTPM_AGENT` names it.
     pub agent: Option<String>,
     /// Leases.
     pub lease: LeaseSettings,
@@ -29,19 +29,19 @@ pub struct Settings {
     pub lock: LockSettings,
     /// Runtime state: journal, locks, leases, sessions.
     pub runtime: RuntimeSettings,
-    /// How `next` chooses.
+    /// How `next` ranks tasks.
     pub score: ScoreSettings,
-    /// What lists print.
+    /// The output of lists.
     pub list: ListSettings,
-    /// How `sync` talks to a remote.
+    /// How `sync` communicates with a remote.
     pub sync: SyncSettings,
     /// Which other branches count when work is chosen.
     pub branches: BranchSettings,
-    /// What the hooks do that `init --hooks` installs.
+    /// The behaviour of the hooks that `init --hooks` installs.
     pub hooks: HookSettings,
-    /// How bad the rules of lint are.
+    /// The severity of lint rules.
     pub lint: LintSettings,
-    /// Saved queries, by their names: `ready-sync = "status:open label:sync sort:score"` is asked for as
+    /// Saved queries by name. `ready-sync = "status:open label:sync sort:score"` is used as
     /// `agentpm task list --query @ready-sync`.
     pub query: BTreeMap<String, String>,
 }
@@ -50,15 +50,15 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LeaseSettings {
-    /// Time to live of a lease, in seconds.
+    /// Duration of a lease, in seconds.
     pub ttl_seconds: u32,
-    /// Whether a change needs a lease even of a task that is nobody's.
+    /// Whether a change needs a lease even for a task without an owner.
     pub required: bool,
-    /// The remote that confirms leases, by its name in git, such as `origin`; none where empty.
+    /// The git name of the remote that confirms leases, such as `origin`; none if empty.
     pub remote: String,
-    /// How long the remote may take over the questions of one command, in seconds.
+    /// Deadline for the remote to answer all questions of one command, in seconds.
     pub remote_seconds: u32,
-    /// Whether work is refused that the remote does not confirm.
+    /// Whether work that the remote does not confirm is refused.
     pub confirmed_only: bool,
 }
 
@@ -66,7 +66,7 @@ pub struct LeaseSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SessionSettings {
-    /// How long nothing may be heard of a session before it counts as silent and is closed, in seconds.
+    /// How long a session may be silent before it is closed, in seconds.
     pub limit_seconds: u32,
 }
 
@@ -82,7 +82,7 @@ pub struct WorkSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LockSettings {
-    /// How long a writer waits for the others, in milliseconds.
+    /// How long a writer waits for others, in milliseconds.
     pub wait_ms: u32,
 }
 
@@ -109,11 +109,11 @@ pub enum RuntimePlace {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ScoreSettings {
-    /// Weight of a step of priority.
+    /// Weight of one step of priority.
     pub priority: f64,
-    /// Weight of an hour of age.
+    /// Weight of one hour of age.
     pub age_hour: f64,
-    /// Weight of a task in the longest chain that waits for this one.
+    /// Weight of each task in the longest chain that waits for this one.
     pub depth: f64,
 }
 
@@ -121,7 +121,7 @@ pub struct ScoreSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ListSettings {
-    /// Most bytes a list prints unless asked for more.
+    /// Maximum size of a list's output, in bytes, by default.
     pub max_bytes: u32,
 }
 
@@ -131,19 +131,19 @@ pub struct ListSettings {
 pub struct SyncSettings {
     /// How long one step may take (fetching, pushing, a hook, a signature), in seconds.
     pub step_seconds: u32,
-    /// How often a push that lost a race is tried again.
+    /// How often a push that lost a race is retried.
     pub retries: u32,
 }
 
-/// `[branches]`: a task that is taken or finished on one of these is not handed out here.
+/// `[branches]`: a task that is taken or finished on one of these is not offered here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BranchSettings {
     /// Whether local branches count.
     pub local: bool,
-    /// Whether remote-tracking branches count. The branches of `lease.remote` count in any case, as a claim last saw them.
+    /// Whether remote-tracking branches count. The branches of `lease.remote` always count, as of the last claim.
     pub remote: bool,
-    /// Days after its last commit in which a branch counts.
+    /// Number of days after its last commit in which a branch counts.
     pub active_days: u32,
 }
 
@@ -151,7 +151,7 @@ pub struct BranchSettings {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HookSettings {
-    /// Whether a commit message names the leases the commit was made under: `Agentpm-Lease: <handle>@<fence>`.
+    /// Whether a commit message names the leases under which the commit was made: `Agentpm-Lease: <handle>@<fence>`.
     pub trailer: bool,
 }
 
@@ -159,21 +159,21 @@ pub struct HookSettings {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LintSettings {
-    /// How bad a rule is, by its code: off, warning or error. Rules that mean lost or contradictory data stay errors.
+    /// The severity of a rule, by its code: off, warning or error. Rules for lost or contradictory data stay errors.
     pub severity: BTreeMap<String, Level>,
 }
 
 impl LintSettings {
-    /// A finding as bad as the settings say; `None` for what they do not want to hear of.
+    /// The finding with the severity that the settings give it; `None` if the rule is off.
     pub fn judge(&self, finding: Finding) -> Option<Finding> {
-        // What nobody may record would stand there for ever, unheard.
+        // If no agent may record an edit, it would stay in the file unreported.
         let stays = finding.refusal.as_ref().is_some_and(|refusal| refusal.is_for_everybody());
         let level = self.severity.get(finding.rule.code()).filter(|_| finding.rule.is_configurable() && !stays);
         match level {
             None => Some(finding),
             Some(Level::Off) => None,
-            Some(Level::Warning) => Some(finding.as_bad_as(Severity::Warning)),
-            Some(Level::Error) => Some(finding.as_bad_as(Severity::Error)),
+            Some(Level::Warning) => Some(finding.with_severity(Severity::Warning)),
+            Some(Level::Error) => Some(finding.with_severity(Severity::Error)),
         }
     }
 }

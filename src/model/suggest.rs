@@ -1,7 +1,7 @@
-//! Words that somebody may have meant.
+//! Suggests the known words that a caller may have meant.
 //!
-//! Promises: judged by the letters alone.
-//! Refuses to know: what the words stand for.
+//! Guarantees that only the letters decide.
+//! Leaves to others: the meaning of the words.
 
 /// The known word that is at most a third of its length away from `word`.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
@@ -18,7 +18,7 @@ pub fn near<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str
     found.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
-/// The known word that an unknown one is a slip of the pen for: at most two letters apart, and less than half of it.
+/// The known word that an unknown one may be a misspelling of: at most two edits apart, and fewer than half its letters.
 pub fn slip<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let (apart, near) = known.map(|known| (distance(word, known), known)).min()?;
     (apart <= 2 && apart * 2 < word.chars().count()).then_some(near)

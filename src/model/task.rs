@@ -1,8 +1,8 @@
-//! A task as its log tells it.
+//! A task, as its log defines it.
 //!
-//! Promises: [`Task`] holds exactly what `task.yaml` shows, plus the marks merging needs; nothing in it is computed from
-//! other tasks or from the time.
-//! Refuses to know: files, other tasks, whether a change is allowed.
+//! Guarantees that [`Task`] holds exactly what `task.yaml` shows, plus the marks that merging needs. Nothing in it is
+//! computed from other tasks or from the time.
+//! Leaves to others: files, other tasks, whether a change is allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,25 +19,25 @@ use crate::model::id::Id;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::time::Time;
 
-/// Where a task stands.
+/// The status of a task.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema, ValueEnum,
 )]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Status {
-    /// Waiting for somebody.
+    /// Not started.
     #[default]
     Open,
-    /// Somebody works on it.
+    /// An agent works on it.
     InProgress,
-    /// Waiting for other tasks.
+    /// Waits for other tasks.
     Blocked,
     /// Done.
     Completed,
     /// Will not be done.
     Cancelled,
-    /// Closed and put away.
+    /// Closed and archived.
     Archived,
 }
 
@@ -58,12 +58,12 @@ impl Status {
         }
     }
 
-    /// Reads the word of files and JSON.
+    /// Parses the name in files and JSON.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.as_str() == word)
     }
 
-    /// Whether nothing more is to be done.
+    /// Whether the work is finished: completed, cancelled or archived.
     pub fn is_finished(self) -> bool {
         matches!(self, Status::Completed | Status::Cancelled | Status::Archived)
     }
@@ -75,21 +75,21 @@ impl fmt::Display for Status {
     }
 }
 
-/// Kind of work. A word that this version does not know is carried along.
+/// The type of work. A word that this version does not know is kept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum TaskType {
-    /// Something new.
+    /// A new feature.
     #[default]
     Feature,
-    /// Something broken.
+    /// A repair.
     Bugfix,
-    /// The same, better built.
+    /// A change of structure without a change of behaviour.
     Refactor,
-    /// Words.
+    /// Documentation.
     Docs,
-    /// Running it.
+    /// Operations.
     Ops,
-    /// A word of a newer version.
+    /// A word from a newer version.
     Other(String),
 }
 
@@ -147,85 +147,85 @@ impl JsonSchema for TaskType {
 /// The fields that `TaskCreated` and `TaskUpdated` write, each its own register.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct TaskFields {
-    /// One line that says what it is.
+    /// One line that names it.
     pub title: String,
-    /// What is to be reached and why, in prose.
+    /// Goal and reason, in prose.
     pub intent: Option<String>,
-    /// Kind of work.
+    /// Type of work.
     #[serde(rename = "type")]
     pub kind: TaskType,
     /// −5 to +5; higher is sooner.
     pub priority: i64,
-    /// Words to find it by.
+    /// Labels.
     pub labels: Vec<String>,
-    /// Agents who want to know.
+    /// Agents that watch it.
     pub watchers: Vec<String>,
-    /// What must hold before it is done, word for word.
+    /// What must hold before it is completed, as exact texts.
     pub acceptance: Vec<String>,
-    /// Expected effort, in the words of the plan.
+    /// Expected effort, as free text.
     pub estimate: Option<String>,
-    /// When it should be done.
+    /// When it is due.
     pub due: Option<Time>,
-    /// Not before this.
+    /// It is not offered before this time.
     pub defer_until: Option<Time>,
-    /// Paths or globs it expects to touch.
+    /// Paths or globs that it expects to change.
     pub files: Vec<String>,
-    /// Anything else, by name.
+    /// Other data, by name.
     pub metadata: Map<String, Value>,
-    /// The right an agent needs to be given it.
+    /// The right that an agent needs to claim it.
     pub need_perm: Option<String>,
-    /// The least precedence an agent needs to be given it.
+    /// The least precedence that an agent needs to claim it.
     pub need_precedence: Option<i64>,
     /// Fields of a newer version, by name.
     pub extra: Map<String, Value>,
 }
 
-/// Who met an acceptance criterion, and when.
+/// The mark of a met acceptance criterion.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Met {
     /// When.
     pub at: Time,
-    /// Who said so.
+    /// The agent that marked it.
     pub by: String,
 }
 
-/// Who looked at the result, and what came of it.
+/// A review of the result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verified {
     /// Whether it passed.
     pub passed: bool,
     /// When.
     pub at: Time,
-    /// Who.
+    /// The reviewer.
     pub by: String,
 }
 
-/// A task: what `task.yaml` shows, and what deciding needs to know of its log.
+/// A task: what `task.yaml` shows, and what decisions need to know of its log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     /// Its id.
     pub id: Id,
     /// The plain fields.
     pub fields: TaskFields,
-    /// Where it stands, as recorded.
+    /// The recorded status.
     pub status: Status,
-    /// Who works on it.
+    /// The agent that works on it.
     pub owner: Option<String>,
     /// When it was completed.
     pub completed_at: Option<Time>,
     /// When it was cancelled.
     pub cancelled_at: Option<Time>,
-    /// When it was put away.
+    /// When it was archived.
     pub archived_at: Option<Time>,
-    /// When it began.
+    /// When it was created.
     pub created_at: Time,
-    /// Who began it.
+    /// The agent that created it.
     pub created_by: String,
-    /// Met criteria, by their words.
+    /// Met criteria, by their texts.
     pub met: BTreeMap<String, Met>,
-    /// The last look at the result.
+    /// The last review of the result.
     pub verified: Option<Verified>,
-    /// Edges that this task's log holds, by id.
+    /// The edges in this task's log, by id.
     pub relationships: BTreeMap<Id, Relationship>,
     /// Edges that were removed, for good.
     pub removed: BTreeSet<Id>,
@@ -233,29 +233,29 @@ pub struct Task {
     pub progress: BTreeMap<Id, ProgressItem>,
     /// Context, by id.
     pub context: BTreeMap<Id, ContextEntry>,
-    /// Events that record a hand edit which an earlier event recorded, each with that event.
+    /// Events that record a hand edit which an earlier event recorded, each with the earlier one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub copies: BTreeMap<Id, Id>,
     /// The last writer of every register that changed since the task was created, by register name.
     pub stamps: BTreeMap<String, Stamp>,
-    /// The newest events of the log: those that no other event has as parent.
+    /// The heads of the log: the events that are not a parent of another.
     pub heads: Vec<Id>,
-    /// Whether some event of the log had not seen all that came before it.
+    /// Whether some event of the log had not seen all earlier ones.
     pub forked: bool,
-    /// How many events the log holds.
+    /// The number of events in the log.
     pub version: u64,
-    /// When the last event in order was written.
+    /// The time of the last event in order.
     pub updated_at: Time,
     /// The greatest Lamport time in the log.
     pub lamport: u64,
-    /// The greatest fence granted in the log, 0 for none.
+    /// The greatest fence granted in the log, 0 if none was.
     pub fence: u64,
-    /// Whether the log holds a TaskCreated.
+    /// Whether the log has a TaskCreated.
     pub created: bool,
 }
 
 impl Task {
-    /// A task of which nothing is known but its id.
+    /// A task of which only the id is known.
     pub fn blank(id: Id) -> Self {
         Task {
             id,
@@ -308,7 +308,7 @@ impl Task {
         edges.map(|r| r.from).filter(|id| seen.insert(*id)).collect()
     }
 
-    /// What choosing work needs to know of it.
+    /// What the choice of work needs to know of it.
     pub fn brief(&self) -> Brief {
         Brief {
             id: self.id,
@@ -324,13 +324,13 @@ impl Task {
         }
     }
 
-    /// Criteria that nobody has met yet.
+    /// The unmet criteria.
     pub fn unmet(&self) -> impl Iterator<Item = &str> {
         self.fields.acceptance.iter().map(String::as_str).filter(|c| !self.met.contains_key(*c))
     }
 }
 
-/// What a list tells of a task.
+/// The line of a task in a list.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the fields of a task, under their own names")]
 pub struct Line {
@@ -341,19 +341,19 @@ pub struct Line {
     pub owner: Option<String>,
     pub parent: Option<Id>,
     pub priority: i64,
-    /// The labels as a JSON list, where there are any.
+    /// The labels as a JSON list, if any.
     pub labels: Option<Box<RawValue>>,
     pub due: Option<Time>,
     pub defer_until: Option<Time>,
     pub version: u64,
     pub updated_at: Time,
-    /// How many progress items there are.
+    /// The number of progress items.
     pub steps: u64,
-    /// How many of them are completed.
+    /// The number of completed ones.
     pub steps_done: u64,
 }
 
-/// What choosing work needs to know of a task.
+/// What the choice of work needs to know of a task.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the fields of a task, under their own names")]
 pub struct Brief {

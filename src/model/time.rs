@@ -1,8 +1,8 @@
 //! Wall-clock time: for people to read, never for ordering.
 //!
-//! Promises: a [`Time`] prints as RFC 3339 in UTC with a `Z`, to the millisecond and without a fraction of zero, and
-//! reads any RFC 3339 instant.
-//! Refuses to know: what time it is; that comes from `Env`.
+//! Guarantees that a [`Time`] prints as RFC 3339 in UTC with a `Z`, to the millisecond and without a fraction of zero, and
+//! that any RFC 3339 instant can be parsed.
+//! Leaves to others: the present time (`Env`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,12 +21,12 @@ pub struct Time(i64);
 pub const HOUR_MS: i64 = 3_600_000;
 
 impl Time {
-    /// Earliest instant that prints with four digits of year.
+    /// The earliest instant whose year prints with four digits.
     const MIN: i64 = -62_167_219_200_000;
-    /// Latest instant that prints with four digits of year.
+    /// The latest instant whose year prints with four digits.
     const MAX: i64 = 253_402_207_200_000;
 
-    /// From milliseconds since 1970, held to the years 0000 to 9999.
+    /// Converts from milliseconds since 1970, clamped to the years 0000 to 9999.
     pub fn from_millis(millis: i64) -> Self {
         Time(millis.clamp(Self::MIN, Self::MAX))
     }
@@ -36,13 +36,13 @@ impl Time {
         self.0
     }
 
-    /// This instant moved by `millis`, held to the years 0000 to 9999.
+    /// This instant moved by `millis`, clamped to the years 0000 to 9999.
     #[must_use]
     pub fn plus(self, millis: i64) -> Self {
         Self::from_millis(self.0.saturating_add(millis))
     }
 
-    /// Milliseconds from `earlier` to this instant; negative when it is later.
+    /// Milliseconds from `earlier` to this instant; negative if `earlier` is later.
     pub fn since(self, earlier: Time) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -79,12 +79,12 @@ impl fmt::Debug for Time {
 impl FromStr for Time {
     type Err = Error;
 
-    /// Reads an RFC 3339 instant, or a plain date as its first moment in UTC.
+    /// Parses an RFC 3339 instant, or a plain date as its first moment in UTC.
     fn from_str(text: &str) -> Result<Self> {
         if let Ok(instant) = text.parse::<jiff::Timestamp>() {
             return Ok(Time::from_millis(instant.as_millisecond()));
         }
-        // The last hours of the year 9999 lie beyond what an instant of jiff holds; they are held to its end.
+        // The last hours of the year 9999 exceed jiff's instants; they are clamped to its end.
         let plain = text.strip_suffix('Z').filter(|_| text.len() > 10).unwrap_or(text);
         if plain.starts_with("9999-12-3")
             && (plain.len() == 10 || plain.len() < text.len())

@@ -1,7 +1,7 @@
 //! The trailer by which a commit names the lease it was made under: `Agentpm-Lease: <handle>@<fence>`.
 //!
-//! Promises: what is written here is read back here.
-//! Refuses to know: which tasks there are, and what a lease is worth.
+//! Guarantees that a trailer written here can be parsed here.
+//! Leaves to others: which tasks exist, and whether a lease holds.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub const KEY: &str = "Agentpm-Lease";
 /// One lease that a commit names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Trailer {
-    /// The end, or the beginning, of the task's id.
+    /// A suffix or prefix of the task's id.
     pub handle: String,
     /// The fence of the lease.
     pub fence: u64,
@@ -25,7 +25,7 @@ impl fmt::Display for Trailer {
     }
 }
 
-/// The trailers of a commit message: those of its last paragraph. `Err` holds the value of one that is none.
+/// The trailers of a commit message: those in its last paragraph. `Err` holds an invalid value.
 pub fn trailers(message: &str) -> Vec<Result<Trailer, String>> {
     let lines: Vec<&str> = message.trim_end().lines().collect();
     let last = lines.rsplit(|line| line.trim().is_empty()).next().unwrap_or_default();

@@ -1,9 +1,9 @@
 //! The canonical YAML of `task.yaml` and `agent.yaml`.
 //!
-//! Promises: one task, one sequence of bytes; any Unicode text comes back as it went in, with every YAML 1.1 and 1.2
-//! reader; prose of several lines is a literal block that a reviewer can read; nothing that could deceive a terminal or an
-//! editor (control, bidirectional and invisible characters) is written raw.
-//! Refuses to know: where the file lies.
+//! Guarantees that one task has one sequence of bytes. Any Unicode text is preserved by every YAML 1.1 and 1.2 parser, and
+//! prose of several lines is a literal block that a reviewer can read. Nothing that could deceive a terminal or an editor
+//! (control, bidirectional and invisible characters) is written raw.
+//! Leaves to others: the path of the file.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use crate::model::task::Task;
 
 /// Renders `task.yaml`.
 ///
-/// The order of the keys serves plain three-way merges: lines that never change (`id`, `created_at`, `created_by`) stand between
+/// The order of the keys suits plain three-way merges. Lines that never change (`id`, `created_at`, `created_by`) separate
 /// those that often do, so that changes of different fields never touch neighboring lines.
 pub fn render_task(task: &Task) -> String {
     let mut out = Writer::default();
@@ -53,7 +53,7 @@ pub fn render_task(task: &Task) -> String {
     out.buffer
 }
 
-/// Status and owner, with what is written together with them.
+/// Renders status and owner, with what is written together with them.
 fn standing(out: &mut Writer, task: &Task) {
     out.line("status", task.status.as_str());
     out.some_text("owner", task.owner.as_deref());
@@ -167,19 +167,19 @@ pub fn render_agent(agent: &Agent) -> String {
     out.buffer
 }
 
-/// Renders a bare value as a YAML document, for tests of the round trip.
+/// Renders one value as a YAML document, to test the round trip.
 pub fn render_value(name: &str, value: &Value) -> String {
     let mut out = Writer::default();
     out.value(name, value);
     out.buffer
 }
 
-/// Writes block mappings and sequences, two spaces a level.
+/// Writes block mappings and sequences, with two spaces per level.
 #[derive(Default)]
 struct Writer {
     buffer: String,
     depth: usize,
-    /// The next line begins a sequence item.
+    /// Whether the next line begins a sequence item.
     dash: bool,
 }
 
@@ -194,7 +194,7 @@ impl Writer {
         }
     }
 
-    /// `key: written`, where `written` is YAML already.
+    /// Writes `key: written`, where `written` is YAML already.
     fn line(&mut self, key: &str, written: &str) {
         self.begin();
         let _ = writeln!(self.buffer, "{key}: {written}");
@@ -262,7 +262,7 @@ impl Writer {
         self.close();
     }
 
-    /// An item of the open sequence that is a scalar or an empty collection.
+    /// Writes an item of the open sequence that is a scalar or an empty collection.
     fn bare(&mut self, written: &str) {
         for _ in 0..self.depth {
             self.buffer.push_str("  ");
@@ -278,7 +278,7 @@ impl Writer {
         self.close();
     }
 
-    /// Any JSON value, in block style down to the scalars.
+    /// Writes any JSON value, in block style down to the scalars.
     fn value(&mut self, name: &str, value: &Value) {
         let key = scalar(name);
         match value {
@@ -304,7 +304,7 @@ impl Writer {
                 }
                 self.end_item();
             }
-            // A sequence directly within a sequence has no key to stand under; JSON's own form is YAML too.
+            // A sequence directly within a sequence has no key to follow; JSON's own form is YAML too.
             Value::Array(items) if !items.is_empty() => self.bare(&flow(value)),
             Value::String(text) => self.bare(&scalar(text)),
             other => self.bare(&flat(other)),
@@ -312,7 +312,7 @@ impl Writer {
     }
 }
 
-/// Scalars that are no text, and empty collections.
+/// Scalars that are not text, and empty collections.
 fn flat(value: &Value) -> String {
     match value {
         Value::Object(_) => "{}".into(),
@@ -322,7 +322,7 @@ fn flat(value: &Value) -> String {
     }
 }
 
-/// YAML 1.1 readers want a point and a sign in a float's exponent form.
+/// YAML 1.1 parsers require a point and a sign in a float's exponent form.
 fn number(json: &str) -> String {
     match json.split_once('e') {
         Some((mantissa, exponent)) => {
@@ -346,12 +346,12 @@ fn flow(value: &Value) -> String {
     }
 }
 
-/// A text on one line: plain where every reader takes it for just that text, else in double quotes.
+/// A text on one line: plain if every parser reads it as this text, else in double quotes.
 pub fn scalar(text: &str) -> String {
     if is_plain(text) { text.to_owned() } else { double_quoted(text) }
 }
 
-/// Whether every YAML reader takes the bare text for a string with just these characters.
+/// Whether every YAML parser reads the bare text as a string with exactly these characters.
 fn is_plain(text: &str) -> bool {
     let Some(first) = text.chars().next() else { return false };
     let starts_well = first.is_alphanumeric() || matches!(first, '/' | '_' | '(');
@@ -363,17 +363,17 @@ fn is_plain(text: &str) -> bool {
         && !text.contains(": ")
         && !text.contains(" #")
         && !text.contains(['[', ']', '{', '}', '\u{FFFD}'])
-        && !is_word_of_yaml(text)
+        && !is_yaml_keyword(text)
         && !looks_like_number(text)
 }
 
-/// Words that some version of YAML reads as null, true, false or something else.
-fn is_word_of_yaml(text: &str) -> bool {
+/// Words that some version of YAML reads as null, a boolean or something else.
+fn is_yaml_keyword(text: &str) -> bool {
     const WORDS: [&str; 9] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
     WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// Texts that some version of YAML reads as a number or a time: they begin with a digit and no letter rules it out.
+/// Texts that some version of YAML reads as a number or a time: they begin with a digit and no letter excludes it.
 fn looks_like_number(text: &str) -> bool {
     let rules_out = |c: char| c.is_alphabetic() && !"abcdefoxtzABCDEFOXTZ_".contains(c);
     text.starts_with(|c: char| c.is_numeric() || c == '_') && !text.chars().any(rules_out)
@@ -391,7 +391,7 @@ fn is_block(text: &str) -> bool {
         && lines_well
 }
 
-/// Characters that never stand raw in a file: line separators, marks that reverse or hide text, non-characters.
+/// Characters that are never written raw in a file: line separators, marks that reverse or hide text, non-characters.
 fn must_escape(c: char) -> bool {
     matches!(c,
         '\u{7F}'..='\u{A0}'
@@ -437,7 +437,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_only_where_nobody_can_misread_it() {
+    fn a_scalar_is_plain_only_if_every_parser_reads_it_as_text() {
         for plain in [
             "Fix the lock",
             "01K5R4XJ7Z0000000000000001",

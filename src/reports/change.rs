@@ -16,8 +16,8 @@ use crate::model::payload::Payload;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
+use crate::rules::lease_bypasses::lease_bypasses;
 use crate::rules::lost::{Lost, lost};
-use crate::rules::passed::passed;
 use crate::rules::writers::Effect;
 use crate::rules::{fields, fold, register};
 
@@ -188,7 +188,7 @@ impl<'a> Told<'a> {
         let copies = folding.finish().copies;
         let written = |event: &&'a Event| register::writes(event, &parents, &copies).into_iter().map(|(name, _)| name);
         let writers = events.iter().flat_map(|event| written(event).map(|name| (name, *event))).collect();
-        let passed = if events.is_empty() { BTreeMap::new() } else { passed(&Entity::Task(id), after, None) };
+        let passed = if events.is_empty() { BTreeMap::new() } else { lease_bypasses(&Entity::Task(id), after, None) };
         Told { writers, by_id: events.iter().map(|event| (event.id, *event)).collect(), passed, events, creation }
     }
 

@@ -17,7 +17,7 @@ use crate::model::settings::ScoreSettings;
 use crate::model::task::{Brief, Status};
 use crate::model::time::{HOUR_MS, Time};
 use crate::rules::graph::{Edge, void_edges, void_pairs};
-use crate::rules::readiness::{Asker, Facts, Reason, counting_status, reasons};
+use crate::rules::readiness::{Facts, Reason, Viewer, counting_status, reasons};
 
 /// The unfinished part of the plan.
 #[derive(Debug, Default)]
@@ -162,7 +162,7 @@ impl Plan {
     }
 
     /// Why a task is not ready for the asker; empty where it is.
-    pub fn reasons(&self, task: &Brief, asker: &Asker, now: Time) -> Vec<Reason> {
+    pub fn reasons(&self, task: &Brief, asker: &Viewer, now: Time) -> Vec<Reason> {
         let facts = Facts {
             blockers: self.blockers(task.id),
             children: self.children.get(&task.id).copied().unwrap_or(0),
@@ -185,7 +185,7 @@ impl Plan {
     }
 
     /// The ready tasks, best first.
-    pub fn rank(&self, asker: &Asker, weights: &ScoreSettings, now: Time) -> Vec<Ranked> {
+    pub fn rank(&self, asker: &Viewer, weights: &ScoreSettings, now: Time) -> Vec<Ranked> {
         let ready = self.tasks.values().filter(|task| self.reasons(task, asker, now).is_empty());
         let mut ranked: Vec<Ranked> = ready
             .map(|task| Ranked {
@@ -199,7 +199,7 @@ impl Plan {
     }
 
     /// How many unfinished tasks are not ready, by kind of reason, and who holds what.
-    pub fn why_nothing(&self, asker: &Asker, now: Time) -> Value {
+    pub fn why_nothing(&self, asker: &Viewer, now: Time) -> Value {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         let mut leased = Vec::new();
         for task in self.tasks.values() {
@@ -253,8 +253,8 @@ mod tests {
         }
     }
 
-    fn asker(name: &str) -> Asker {
-        Asker { me: Some(Author { agent: name.into(), ..Author::default() }), ..Asker::default() }
+    fn asker(name: &str) -> Viewer {
+        Viewer { me: Some(Author { agent: name.into(), ..Author::default() }), ..Viewer::default() }
     }
 
     fn blocks(n: u64, from: u128, to: u128) -> Edge {
@@ -268,7 +268,7 @@ mod tests {
 
     fn order(plan: &Plan) -> Vec<Id> {
         let now = Time::from_millis(0);
-        plan.rank(&Asker::default(), &ScoreSettings::default(), now).into_iter().map(|r| r.id).collect()
+        plan.rank(&Viewer::default(), &ScoreSettings::default(), now).into_iter().map(|r| r.id).collect()
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! Confirmation: how a clone agrees with a remote on who has a lease.
 //!
-//! The remote keeps one record a task and can do one thing: replace it if it is still the one that was expected. That decides
-//! between clones whatever their clocks say. It may also refuse, or answer late or never; then what happened there is not known,
-//! and is asked again, never assumed.
+//! The remote keeps one record per task and offers one operation: replace the record if it still has the expected value. That
+//! decides between clones whatever their clocks show. The remote may also refuse, answer late or never answer. Then the
+//! result is unknown, and is asked for again, never assumed.
 //!
-//! Guarantees that a fence confirmed to one holder is never confirmed to another, and that no lease is confirmed to an agent that has
-//! not seen the task finished. While a record stands, each change of holder raises its fence. A completion puts its event into the
-//! record before it is written, and only a clone that knows the event replaces it. Records are taken away only after the floor,
-//! below which no new record may begin, was raised to their fences, and after the list of finished tasks got their events; a claim
-//! reads both after its record stands. So either the swap meets the finished record, or the reading meets the entry.
-//! Leaves to others: git, files, and what time it really is; each clone's own clock decides only when it dares to ask.
+//! Guarantees that a fence confirmed to one holder is never confirmed to another. Guarantees that no lease is confirmed to an
+//! agent that has not seen the task finished. While a record exists, each change of holder raises its fence. A completion
+//! adds its event to the record before the event is written, and only a clone that has seen the event replaces the record.
+//! Records are removed only after two steps: the floor, below which no new record may begin, is raised to their fences, and
+//! the list of finished tasks gets their events. A claim reads both after its record is in place. So either the swap meets
+//! the finished record, or the read meets the entry.
+//!
+//! Leaves to others: git, files, and the real time. Each clone's own clock only decides when it tries to ask.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,148 +21,148 @@ use crate::model::id::Id;
 use crate::model::time::Time;
 use crate::rules::lease::is_sound;
 
-/// How often one question is put while others keep changing the answer.
+/// How often one request is retried while other clones keep changing the record.
 const ROUNDS: usize = 20;
 
-/// How much higher each confirmed grant is than what was known. One more than a clone takes that cannot ask: of two grants made by
-/// the same knowledge the confirmed one then stands higher.
+/// How much a confirmed grant raises the known fence: one more than a clone that cannot ask. So of two grants from the same
+/// knowledge the confirmed one is higher.
 pub const STEP: u64 = 2;
 
-/// How often a question is put again whose answer did not arrive.
+/// How often a request is retried whose answer did not arrive.
 const UNKNOWNS: usize = 2;
 
 /// Why the remote did not confirm.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trouble {
-    /// It cannot be reached, or there is none of that name.
+    /// The remote cannot be reached, or does not exist.
     Unreachable(String),
-    /// It does not take such records.
+    /// The remote refuses such records.
     Refused(String),
-    /// It was asked and did not answer: what it holds now is not known.
+    /// The remote was asked and did not answer: its present state is unknown.
     Unknown(String),
 }
 
 impl Trouble {
-    /// The reason in words.
+    /// The reason as text.
     pub fn words(&self) -> String {
         match self {
             Trouble::Unreachable(why) => format!("the remote could not be asked ({why})"),
             Trouble::Refused(why) => format!("the remote refused ({why})"),
-            Trouble::Unknown(why) => format!("whether the remote took it is not known ({why})"),
+            Trouble::Unknown(why) => format!("it is not known whether the remote accepted it ({why})"),
         }
     }
 }
 
-/// What came of replacing a record.
+/// The result of replacing a record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Swap {
-    /// It stands there now, under this name.
+    /// The record is in place, under this name.
     Taken(String),
-    /// Another record stood there.
+    /// Another record was there.
     Lost,
-    /// The remote does not want it.
+    /// The remote refused it.
     Refused(String),
     /// The remote was not reached.
     NotSent(String),
-    /// No answer in time: it may have been taken, or may be yet.
+    /// No answer in time: the record may have been accepted, or still may be.
     Unknown(String),
 }
 
-/// A remote that keeps one record a task.
+/// A remote that keeps one record per task.
 pub trait LeaseRemote {
-    /// What stands there for a task.
+    /// Reads the record of a task.
     fn read(&mut self, task: Id) -> Result<Option<Seen>, Trouble>;
-    /// Replaces what stands there if it is `expected`, the name of a record; nothing where `None`. The record gets a nonce that
-    /// this clone notes before it is sent; a record that is read again is `ours` only with such a nonce.
+    /// Replaces the record if its name is `expected`; `None` expects no record. The record gets a nonce that this clone notes
+    /// before it is sent. A record that is read later is `ours` only with such a nonce.
     fn swap(&mut self, task: Id, expected: Option<&str>, record: &mut RemoteRecord) -> Swap;
-    /// Lets the record stand again that stood there under this name, if `expected` stands there now.
+    /// Restores the earlier record with this name, if `expected` is in place now.
     fn restore(&mut self, task: Id, expected: &str, oid: &str) -> Swap;
-    /// What is noted besides the records, as of now.
+    /// Reads the notes that the remote keeps apart from the records.
     fn notes(&mut self, task: Id) -> Result<Notes, Trouble>;
 }
 
-/// What a remote keeps when records are taken away.
+/// What a remote keeps when records are removed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Notes {
-    /// The floor: no record that is begun anew may have a fence of this or less.
+    /// The floor: a new record must have a greater fence.
     pub floor: u64,
-    /// The events that finished the task, each time that it was, and who wrote them.
+    /// The events that finished the task, with their authors.
     pub finished: BTreeMap<Id, String>,
 }
 
-/// What a record is wanted for.
+/// The purpose of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Goal {
     /// To hold the task.
     Hold,
-    /// To say that this event finishes it; `anyway` against a lease of another too.
+    /// To record that this event finishes it; with `anyway` despite another agent's lease.
     Finish {
-        /// The event, which is written once the record stands.
+        /// The event, which is written after the record is in place.
         event: Id,
-        /// Whether another's lease is no obstacle.
+        /// Whether to ignore another agent's lease.
         anyway: bool,
     },
 }
 
-/// Which ends of a task are no obstacle to its clone.
+/// Which ends of a task do not prevent a lease.
 #[derive(Clone, Debug, Default)]
-pub struct Known {
-    /// The events of its log there.
+pub struct KnownEnds {
+    /// The events of the task's log in this clone.
     pub events: BTreeSet<Id>,
-    /// Whether it is wanted in spite of all that happened elsewhere. The ends that are not among the events are dropped from its
-    /// record then: the one who took it may go on with it as with any task.
+    /// Whether the caller wants the task despite what happened elsewhere. Ends that are not among the events are then dropped
+    /// from its record, so that the new holder may continue with it as with any task.
     pub in_spite: bool,
 }
 
-impl Known {
+impl KnownEnds {
     fn has(&self, event: Id) -> bool {
         self.in_spite || self.events.contains(&event)
     }
 }
 
-/// A record that an agent wants to stand.
+/// A record that an agent requests.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct LeaseRequest {
     /// The task.
     pub task: Id,
-    /// What for.
+    /// Its purpose.
     pub goal: Goal,
-    /// The id the lease has, or would have.
+    /// The id of the lease.
     pub lease: Id,
-    /// Who wants it, in which session.
+    /// The agent and session that request it.
     pub holder: Author,
-    /// In which clone.
+    /// The clone.
     pub clone: Id,
-    /// Whether just this task is wanted: then one whose holder let it run out may be had. For an end, whether it happens under a
+    /// Whether this task was named: then one whose holder let it expire may be taken. For an end, whether it happens under a
     /// lease that holds.
     pub explicit: bool,
-    /// The greatest Lamport time that this clone has given out.
+    /// The greatest Lamport time that this clone has issued.
     pub lamport: u64,
-    /// The least fence it may have.
+    /// The lowest fence that it may have.
     pub fence: u64,
-    /// What the task's log knows.
-    pub known: Known,
-    /// Until when.
+    /// What the task's log contains.
+    pub known: KnownEnds,
+    /// When it expires.
     pub expires_at: Time,
-    /// The time now, by the clock of whoever asks.
+    /// The present time by the caller's clock.
     pub now: Time,
 }
 
-/// What the remote says to a wish.
+/// The answer of the remote to a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// It is agreed to, with this record.
+    /// It is confirmed, with this record.
     Confirmed(Seen),
-    /// Somebody else's record stands.
+    /// The record of another holder is in place.
     Held(Seen),
-    /// What stood there was taken away, or says that it was given back.
+    /// The record was removed, or is marked as released.
     Gone,
-    /// It did not decide.
+    /// The remote did not decide.
     Unconfirmed(Trouble),
 }
 
-/// Asks for a record. `known` is what was last seen there: a guess that saves a question.
-pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -> Answer {
+/// Requests a record. `known` is the record that was last seen, a guess that saves a question.
+pub fn acquire(remote: &mut dyn LeaseRemote, wish: &LeaseRequest, known: Option<Seen>) -> Answer {
     let mut stands = known;
     if stands.as_ref().is_some_and(|seen| !is_free(seen, wish)) {
         stands = match look(remote, wish.task, stands) {
@@ -184,16 +186,16 @@ pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -
         let Some(mut record) = record else { return Answer::Unconfirmed(Trouble::Refused(AT_ITS_END.into())) };
         let expected = stands.as_ref().map(|seen| seen.oid.as_str());
         match remote.swap(wish.task, expected, &mut record) {
-            Swap::Taken(oid) => return settled(remote, wish, seen(oid, record, wish.now)),
+            Swap::Taken(oid) => return confirm_replaced(remote, wish, seen(oid, record, wish.now)),
             Swap::Refused(why) => return Answer::Unconfirmed(Trouble::Refused(why)),
             Swap::NotSent(why) => return Answer::Unconfirmed(Trouble::Unreachable(why)),
             Swap::Lost => {}
             Swap::Unknown(why) => match look(remote, wish.task, stands.clone()) {
                 Ok(Some(now)) if now.record.nonce == record.nonce => {
-                    return settled(remote, wish, now);
+                    return confirm_replaced(remote, wish, now);
                 }
                 Ok(_) if unknown == UNKNOWNS => return Answer::Unconfirmed(Trouble::Unknown(why)),
-                // It may still be on its way: only another record in its place keeps it from arriving.
+                // The record may still be on its way: only another record in its place prevents it from arriving.
                 Ok(now) => {
                     unknown += 1;
                     stands = now;
@@ -207,18 +209,18 @@ pub fn acquire(remote: &mut dyn LeaseRemote, wish: &Wish, known: Option<Seen>) -
             Err(trouble) => return Answer::Unconfirmed(trouble),
         };
     }
-    Answer::Unconfirmed(Trouble::Refused("others keep changing it".into()))
+    Answer::Unconfirmed(Trouble::Refused("other clones keep changing it".into()))
 }
 
 const TOO_FAR: &str =
-    "a fence stands there that is too far above what is known; whoever keeps the remote looks at refs/agentpm";
-const AT_ITS_END: &str = "the fences of this task have run to their end";
+    "its fence is too far above the known ones; the administrator of the remote must check refs/agentpm";
+const AT_ITS_END: &str = "the fences of this task are exhausted";
 
-/// A lease counts once its fence is above the floor and its clone has seen every end that the list of finished tasks names. Both are
-/// read after the record stands: `sync` raises the floor and adds to the list before it takes records away. This holds for one that
-/// replaced another too: that other may have been sent long ago, have been given up by its sender, and have arrived where a higher
-/// one was taken away.
-fn settled(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen) -> Answer {
+/// Checks a lease that is in place: it counts if its fence is above the floor and its clone has seen every end in the list of
+/// finished tasks. Both are read after the record is in place, because `sync` raises the floor and extends the list before it
+/// removes records. This also holds for a lease that replaced a record. That record may have been sent long ago and given up
+/// by its sender, and may have arrived after a higher one was removed.
+fn confirm_replaced(remote: &mut dyn LeaseRemote, wish: &LeaseRequest, mut now: Seen) -> Answer {
     if wish.goal != Goal::Hold {
         return Answer::Confirmed(now);
     }
@@ -246,27 +248,27 @@ fn settled(remote: &mut dyn LeaseRemote, wish: &Wish, mut now: Seen) -> Answer {
             Swap::Lost | Swap::Unknown(_) => match look(remote, wish.task, None) {
                 Ok(Some(other)) if other.ours && is_just(&other.record, wish) => now = other,
                 Ok(Some(other)) => return Answer::Held(other),
-                Ok(None) => return Answer::Unconfirmed(Trouble::Refused("its record was taken away".into())),
+                Ok(None) => return Answer::Unconfirmed(Trouble::Refused("its record was removed".into())),
                 Err(trouble) => return Answer::Unconfirmed(Trouble::Unknown(trouble.words())),
             },
         }
     }
-    Answer::Unconfirmed(Trouble::Refused("others keep changing it".into()))
+    Answer::Unconfirmed(Trouble::Refused("other clones keep changing it".into()))
 }
 
-/// Puts an end that a record did not know of in its place, with those that it knew.
+/// Restores an end that a record omitted, in its place, with the ends that it contained.
 fn stays_finished(remote: &mut dyn LeaseRemote, now: Seen, (event, agent): (Id, String)) -> Answer {
     let mut over = RemoteRecord {
         state: RemoteState::Finished,
         ends: now.record.ends.iter().copied().filter(|end| *end != event).chain([event]).collect(),
         agent,
         session: None,
-        // It is none of this clone's, to be taken back by none.
+        // It belongs to no clone, so that no clone undoes it.
         clone: Id::from_parts(0, 0),
         lease: event,
         ..now.record.clone()
     };
-    // Where that is not taken, the list of finished tasks says it to the next one too.
+    // If that is refused, the list of finished tasks also informs the next request.
     let oid = match remote.swap(over.task, Some(&now.oid), &mut over) {
         Swap::Taken(oid) => oid,
         _ => now.oid.clone(),
@@ -274,7 +276,7 @@ fn stays_finished(remote: &mut dyn LeaseRemote, now: Seen, (event, agent): (Id, 
     Answer::Held(Seen { oid, ours: false, record: over, ..now })
 }
 
-/// Prolongs a lease whose record was seen there.
+/// Renews a lease whose record was seen.
 pub fn renew(remote: &mut dyn LeaseRemote, mine: Seen, expires_at: Time, now: Time, lamport: u64) -> Answer {
     let mut stands = mine;
     for _ in 0..ROUNDS {
@@ -296,16 +298,16 @@ pub fn renew(remote: &mut dyn LeaseRemote, mine: Seen, expires_at: Time, now: Ti
             other => return other,
         }
     }
-    Answer::Unconfirmed(Trouble::Refused("others keep changing it".into()))
+    Answer::Unconfirmed(Trouble::Refused("other clones keep changing it".into()))
 }
 
-/// Asks whether a lease is still the one that stands there, written by this very clone: by replacing its record with an equal one,
-/// so that of two copies of a clone one alone is confirmed.
+/// Verifies that a lease is still in place and was written by this clone: replaces its record with an equal one, so that of
+/// two copies of a clone only one is confirmed.
 pub fn verify(remote: &mut dyn LeaseRemote, mine: &Seen, now: Time) -> Answer {
     renew(remote, mine.clone(), mine.record.expires_at, now, 0)
 }
 
-/// Reads whether a lease is still the one that stands there.
+/// Reads whether a lease is still in place.
 fn still_mine(remote: &mut dyn LeaseRemote, mine: &Seen) -> Answer {
     match look(remote, mine.record.task, Some(mine.clone())) {
         Ok(Some(now)) if now.ours && now.record.lease == mine.record.lease && now.record.fence == mine.record.fence => {
@@ -321,9 +323,9 @@ fn still_mine(remote: &mut dyn LeaseRemote, mine: &Seen) -> Answer {
     }
 }
 
-/// Says that a lease was given back. What another has put in its place meanwhile stays.
+/// Marks a lease as released. A record that has replaced it stays.
 ///
-/// Errors: why the remote could not be told.
+/// Errors: why the remote could not be updated.
 pub fn release(remote: &mut dyn LeaseRemote, mine: Seen, now: Time, lamport: u64) -> Result<(), Trouble> {
     let mut stands = mine;
     for _ in 0..ROUNDS {
@@ -341,13 +343,13 @@ pub fn release(remote: &mut dyn LeaseRemote, mine: Seen, now: Time, lamport: u64
             Answer::Unconfirmed(trouble) => return Err(trouble),
         }
     }
-    Err(Trouble::Refused("others keep changing it".into()))
+    Err(Trouble::Refused("other clones keep changing it".into()))
 }
 
-/// Takes back that a task is finished, which came to nothing: its event was never written. What stood there before stands again; where
-/// nothing did, or it is not to be had any more, that the task was given back.
+/// Withdraws an end whose event was never written. Restores the earlier record; if there was none, or it is not available any
+/// more, marks the task as released.
 ///
-/// Errors: why the remote could not be told.
+/// Errors: why the remote could not be updated.
 pub fn not_finished(remote: &mut dyn LeaseRemote, mine: &Seen, now: Time) -> Result<(), Trouble> {
     let task = mine.record.task;
     let restored = mine.record.replaced.as_ref().map(|oid| remote.restore(task, &mine.oid, oid));
@@ -365,7 +367,7 @@ pub fn not_finished(remote: &mut dyn LeaseRemote, mine: &Seen, now: Time) -> Res
         Some(came) => came,
     };
     match came {
-        // Where another record stands by now, its writer knew of this end, or put another in its place.
+        // If another record is in place by now, its writer knew of this end or replaced it.
         Swap::Taken(_) | Swap::Lost => Ok(()),
         Swap::Refused(why) => Err(Trouble::Refused(why)),
         Swap::NotSent(why) => Err(Trouble::Unreachable(why)),
@@ -373,7 +375,7 @@ pub fn not_finished(remote: &mut dyn LeaseRemote, mine: &Seen, now: Time) -> Res
     }
 }
 
-/// What stands there now. A record that was seen before keeps the time at which that was.
+/// Reads the present record. A record that was seen before keeps the time at which it was.
 fn look(remote: &mut dyn LeaseRemote, task: Id, known: Option<Seen>) -> Result<Option<Seen>, Trouble> {
     let now = remote.read(task)?;
     Ok(now.map(|now| match known.filter(|known| known.oid == now.oid) {
@@ -386,12 +388,12 @@ fn seen(oid: String, record: RemoteRecord, at: Time) -> Seen {
     Seen { oid, at, ours: true, over: 0, record }
 }
 
-/// A record that has seen so much of the order of events.
+/// The record with at least this Lamport time.
 fn later(record: RemoteRecord, lamport: u64) -> RemoteRecord {
     RemoteRecord { lamport: record.lamport.max(lamport), ..record }
 }
 
-fn record(wish: &Wish, fence: u64, after: Option<&Seen>) -> Option<RemoteRecord> {
+fn record(wish: &LeaseRequest, fence: u64, after: Option<&Seen>) -> Option<RemoteRecord> {
     (fence < MAX_FENCE).then(|| RemoteRecord {
         lamport: wish.lamport.max(after.map_or(0, |seen| seen.record.lamport)),
         v: 1,
@@ -418,31 +420,32 @@ fn record(wish: &Wish, fence: u64, after: Option<&Seen>) -> Option<RemoteRecord>
     })
 }
 
-/// Whether a record is the one that this wish put there.
-fn is_just(record: &RemoteRecord, wish: &Wish) -> bool {
+/// Whether a record is the one that this request wrote.
+fn is_just(record: &RemoteRecord, wish: &LeaseRequest) -> bool {
     record.lease == wish.lease && record.state == RemoteState::Held
 }
 
-/// Whether a record may be replaced by whoever wishes for the lease.
-pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
+/// Whether a record may be replaced by the one that this request wants.
+pub fn is_free(seen: &Seen, wish: &LeaseRequest) -> bool {
     let r = &seen.record;
     let is_mine = |end| matches!(wish.goal, Goal::Finish { event, .. } if event == end);
-    // An end that is not known here is in the way whatever came after it.
+    // An end that is not known here prevents it, whatever came later.
     if !r.ends.iter().all(|end| wish.known.has(*end) || is_mine(*end)) {
         return false;
     }
     match r.state {
-        // Others had it since, by events that are not here: who knows nothing of that finishes it only under a lease that holds.
+        // Others had it since, by events that are not here. A clone that has not seen them finishes it only under a lease
+        // that holds.
         RemoteState::Released if matches!(wish.goal, Goal::Finish { anyway: false, .. }) => {
             wish.explicit || seen.ours || r.fence <= wish.fence
         }
         RemoteState::Released => true,
-        // Whoever knows that it was finished, and has it open again, may have it.
+        // A clone that knows the end and has the task open again may have it.
         RemoteState::Finished => !r.ends.is_empty() || wish.known.in_spite,
         RemoteState::Held if matches!(wish.goal, Goal::Finish { anyway: true, .. }) => true,
         RemoteState::Held => {
-            // Within a clone its own lock and files decide about what they know. A record of this clone that they do not know was
-            // sent by a command that died, or by the original that this clone is a copy of: it has to run out.
+            // Within a clone, its own lock and files decide. A record of this clone that they do not contain was sent by a
+            // command that died, or by the original of a copied clone: it has to expire.
             let known = r.lease == wish.lease || r.fence.saturating_add(STEP) <= wish.fence;
             let asks_for_it = wish.explicit || wish.goal != Goal::Hold;
             (seen.ours && known) || ((seen.ours || asks_for_it) && has_run_out(seen, wish.now))
@@ -450,7 +453,7 @@ pub fn is_free(seen: &Seen, wish: &Wish) -> bool {
     }
 }
 
-/// Whether a lease ran out: by its holder's clock, or because it stood unchanged for its whole time by the clock of whoever looks.
+/// Whether a lease expired: by its holder's clock, or because it was unchanged for its whole duration by the reader's clock.
 /// The second is for holders whose clock is years ahead.
 fn has_run_out(seen: &Seen, now: Time) -> bool {
     let r = &seen.record;

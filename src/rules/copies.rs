@@ -1,7 +1,7 @@
 //! Hand edits that two clones recorded: each found the same edit in the same commit before it saw the events of the other.
 //!
-//! Guarantees that of several events that record one edit the first in order adds the entry, and that the others stand for it.
-//! Leaves to others: which edits a file holds (`engine::commit::hand_edits`), and what an event does (`rules::fold`).
+//! Guarantees that of several events that record one edit, the first in order adds the entry, and the others stand for it.
+//! Leaves to others: which edits a file contains (`engine::commit::hand_edits`), and the effect of an event (`rules::fold`).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,16 +9,16 @@ use crate::model::event::Event;
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 
-/// The reason that events of a hand edit carry.
+/// The reason of events that record a hand edit.
 pub const HAND_EDIT: &str = "hand edit";
 
-/// The hand edits of a log, taken in the order of events: the first of each, by what makes it one.
+/// The first event of each hand edit of a log, by its parents and payload.
 #[derive(Clone, Debug, Default)]
 pub struct HandEdits(HashMap<(Vec<Id>, String), Id>);
 
 impl HandEdits {
-    /// Takes the next event in order. Where it repeats an earlier one, that is: it has the same payload and the same parents, both
-    /// with each copy replaced by its first, the first is noted in `copies`. Says whether it is a copy that must not add its entry
+    /// Adds the next event in order. It repeats an earlier one if it has the same payload and parents, both with each copy
+    /// replaced by its first. Then the first is noted in `copies`. Returns whether it is a copy that must not add its entry
     /// again.
     pub fn repeats(&mut self, event: &Event, copies: &mut BTreeMap<Id, Id>) -> bool {
         if !is_hand_edit(event) {

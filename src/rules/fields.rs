@@ -1,7 +1,7 @@
-//! Writing plain fields: the one place that knows which field takes what.
+//! Reads, writes and checks plain fields. No other module knows which values a field accepts.
 //!
-//! Promises: [`write`] changes everything an event names or nothing; [`check`] is stricter and speaks for commands.
-//! Refuses to know: who may write.
+//! Guarantees that [`write`] changes everything that an event names or nothing. [`check`] is stricter and serves commands.
+//! Leaves to others: who may write.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -13,7 +13,7 @@ use crate::model::json::plain_words;
 use crate::model::payload::Fields;
 use crate::model::task::{TaskFields, TaskType};
 
-/// Names of the plain fields, in the order of `task.yaml`.
+/// The names of the plain fields, in the order of `task.yaml`.
 pub const NAMES: &[&str] = &[
     "title",
     "intent",
@@ -48,21 +48,21 @@ pub const RESERVED: &[&str] = &[
     "context",
 ];
 
-/// Whether a field is none of this version's: neither one of [`NAMES`] nor of [`RESERVED`].
+/// Whether a field is unknown to this version: neither one of [`NAMES`] nor of [`RESERVED`].
 pub fn is_unknown(name: &str) -> bool {
     !NAMES.contains(&name) && !RESERVED.contains(&name)
 }
 
-/// Longest title, in characters.
+/// The longest title, in characters.
 pub const MAX_TITLE: usize = 200;
-/// Longest label, watcher, file or criterion, in characters.
+/// The longest label, watcher, file or criterion, in characters.
 pub const MAX_WORD: usize = 1_000;
-/// Most entries of one list.
+/// The most entries of one list.
 pub const MAX_LIST: usize = 500;
-/// Lowest and highest priority.
+/// The lowest and highest priority.
 pub const PRIORITY: std::ops::RangeInclusive<i64> = -5..=5;
 
-/// Which maps were written to and are yet to be put in order.
+/// Which maps were written to and still need sorting.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Loose {
     metadata: bool,
@@ -71,20 +71,20 @@ pub struct Loose {
 
 /// Writes all of `set` into `fields`, or nothing.
 ///
-/// Errors: the reason why one value does not fit its field. Whether a value is sensible is [`check`]'s question:
-/// what once became an event is taken as it is.
+/// Errors: the reason why one value does not fit its field. Whether a value is sensible is left to [`check`]: a value of an
+/// event is accepted as it is.
 pub fn write(fields: &mut TaskFields, set: &Fields) -> std::result::Result<(), String> {
     let mut loose = Loose::default();
     write_loosely(fields, set, &mut loose)?;
-    settle(fields, loose);
+    sort_maps(fields, loose);
     Ok(())
 }
 
-/// As [`write`], for many sets one after the other: [`settle`] ends it. A map of thousands of entries is so put in order once.
+/// As [`write`], for many sets in a row, followed by one [`sort_maps`], so that a map of thousands of entries is sorted once.
 ///
 /// Errors: as [`write`].
 pub fn write_loosely(fields: &mut TaskFields, set: &Fields, loose: &mut Loose) -> std::result::Result<(), String> {
-    // Written into a blank first, so that a write costs what it writes and not what the task holds.
+    // Written into an empty value first, so that the cost depends on the write and not on the task.
     let mut next = TaskFields::default();
     for (name, value) in set.iter().filter(|(name, _)| !is_entry(name)) {
         write_one(&mut next, name, value).map_err(|e| format!("{name}: {}", plain_words(&e.to_string())))?;
@@ -92,7 +92,7 @@ pub fn write_loosely(fields: &mut TaskFields, set: &Fields, loose: &mut Loose) -
     for (name, value) in set {
         match name.strip_prefix("metadata.") {
             _ if name == "metadata" => {
-                // What is written whole keeps the order it was written in.
+                // A map written as a whole keeps its order.
                 (fields.metadata, loose.metadata) = (std::mem::take(&mut next.metadata), false);
             }
             Some(key) => {
@@ -109,7 +109,7 @@ pub fn write_loosely(fields: &mut TaskFields, set: &Fields, loose: &mut Loose) -
     Ok(())
 }
 
-/// Takes one field over from another set of fields.
+/// Moves one field from one set of fields to another.
 fn move_one(to: &mut TaskFields, from: &mut TaskFields, name: &str) {
     use std::mem::swap;
     match name {
@@ -130,8 +130,8 @@ fn move_one(to: &mut TaskFields, from: &mut TaskFields, name: &str) {
     }
 }
 
-/// Puts in order what was written: sorted, so that the same set of writes gives the same bytes in whatever order they were made.
-pub fn settle(fields: &mut TaskFields, loose: Loose) {
+/// Sorts the maps that were written, so that the same writes give the same bytes in any order.
+pub fn sort_maps(fields: &mut TaskFields, loose: Loose) {
     for (map, loose) in [(&mut fields.metadata, loose.metadata), (&mut fields.extra, loose.extra)] {
         if loose && !map.keys().is_sorted() {
             map.sort_keys();
@@ -139,7 +139,7 @@ pub fn settle(fields: &mut TaskFields, loose: Loose) {
     }
 }
 
-/// Puts an entry into a map that is put in order later.
+/// Sets an entry of a map that is sorted later.
 fn put(map: &mut Fields, key: &str, value: &Value) {
     if value.is_null() {
         map.swap_remove(key);
@@ -164,7 +164,7 @@ pub fn holds(fields: &TaskFields, name: &str, value: &Value) -> bool {
     written.is_ok() && value_of(&alone, name) == value_of(fields, name)
 }
 
-/// Whether a register is an entry of a map, of which any value is taken.
+/// Whether a register is an entry of a map, which accepts any value.
 fn is_entry(name: &str) -> bool {
     name.starts_with("metadata.") || (!NAMES.contains(&name))
 }
@@ -198,7 +198,7 @@ fn read_or_default<T: DeserializeOwned + Default>(value: &Value) -> std::result:
     Option::<T>::deserialize(value).map(Option::unwrap_or_default)
 }
 
-/// The present value of a register, as an event would carry it; `null` where it is empty.
+/// The present value of a register, as in an event; `null` if it is empty.
 pub fn value_of(fields: &TaskFields, name: &str) -> Value {
     let json = |v: serde_json::Result<Value>| v.unwrap_or(Value::Null);
     match name {
@@ -223,7 +223,7 @@ pub fn value_of(fields: &TaskFields, name: &str) -> Value {
     }
 }
 
-/// Checks the fields a command or a hand edit is about to write.
+/// Checks the fields that a command or a hand edit is about to write.
 ///
 /// Errors: `ERR_VALIDATION` naming the field and what would be allowed.
 pub fn check(set: &Fields) -> Result<()> {
@@ -231,7 +231,7 @@ pub fn check(set: &Fields) -> Result<()> {
     write(&mut fields, set).map_err(|reason| Error::validation(format!("a field does not fit: {reason}")))?;
     if let Some(name) = fields.extra.keys().next() {
         return Err(Error::validation(format!("there is no field {}", quoted(name)))
-            .hint("keep values of your own under metadata"));
+            .hint("keep your own values under metadata"));
     }
     if let TaskType::Other(word) = &fields.kind {
         return Err(Error::validation(format!("{} is not a type of task", quoted(word)))
@@ -241,7 +241,7 @@ pub fn check(set: &Fields) -> Result<()> {
     faults(&fields).into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault))
 }
 
-/// The fields whose values no command writes, each with what is wrong with it.
+/// The fields whose values no command writes, each with its error.
 pub fn faults(fields: &TaskFields) -> Vec<(&'static str, Error)> {
     let line =
         |name: &str, text: &Option<String>| text.as_ref().map_or(Ok(()), |text| check_line(name, text, MAX_TITLE));
@@ -268,7 +268,7 @@ fn check_priority(priority: i64) -> Result<()> {
 
 fn check_list(name: &str, list: &[String]) -> Result<()> {
     if list.len() > MAX_LIST {
-        return Err(Error::validation(format!("{name} has {} entries; {MAX_LIST} is the most", list.len())));
+        return Err(Error::validation(format!("{name} has {} entries; the maximum is {MAX_LIST}", list.len())));
     }
     let mut seen = std::collections::BTreeSet::new();
     for entry in list {
@@ -286,11 +286,11 @@ fn check_line(name: &str, text: &str, most: usize) -> Result<()> {
     }
     if text.contains(['\n', '\r', '\0']) {
         return Err(Error::validation(format!("{name} must be one line without NUL: {}", quoted(text)))
-            .hint("put longer text into --intent or a context entry"));
+            .hint("write longer text in --intent or a context entry"));
     }
     let count = text.chars().count();
     if count > most {
-        return Err(Error::validation(format!("{name} has {count} characters; {most} is the most")));
+        return Err(Error::validation(format!("{name} has {count} characters; the maximum is {most}")));
     }
     Ok(())
 }
@@ -317,11 +317,11 @@ mod tests {
             write_loosely(&mut once, set.as_object().unwrap(), &mut loose).unwrap();
             write(&mut each, set.as_object().unwrap()).unwrap();
         }
-        settle(&mut once, loose);
+        sort_maps(&mut once, loose);
         assert_eq!((keys(&once), keys(&each)), ("bcd".into(), "bcd".into()));
         assert_eq!(once.extra.keys().collect::<Vec<_>>(), ["alpha", "zeta"]);
         assert_eq!(json!(once), json!(each));
-        // What is written whole keeps its order until an entry is written.
+        // A map written as a whole keeps its order until an entry is written.
         let whole = json!({"metadata.x": 1, "metadata": {"b": 1, "a": 2}});
         for fields in [&mut once, &mut each] {
             write(fields, whole.as_object().unwrap()).unwrap();
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_already_is_seen_without_writing_it() {
+    fn an_unchanged_value_is_detected_without_writing() {
         let mut fields = TaskFields::default();
         write(
             &mut fields,

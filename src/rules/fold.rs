@@ -1,8 +1,9 @@
-//! The fold: from the events of one log to the task they tell of.
+//! The fold: computes a task from the events of its log.
 //!
-//! Promises: total, pure, and the same for every order of the same events. An event counts whole or not at all; what does
-//! not count is named in a finding beside the state. Of several writers of a value the one of `rules::writers` counts. Nothing here fails and nothing asks the time.
-//! Refuses to know: files, other tasks, whether a command would have been allowed.
+//! Guarantees that it is total, pure, and independent of the order in which the events are given. An event counts whole or
+//! not at all, and each one that does not count has a finding. Of several writers of a value, `rules::writers` selects the
+//! one that counts. Nothing here fails or reads the clock.
+//! Leaves to others: files, other tasks, and whether a command would have been allowed.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -21,25 +22,25 @@ use crate::rules::copies::{HandEdits, first, is_hand_edit};
 use crate::rules::fields::{self, Loose};
 use crate::rules::lease;
 use crate::rules::register;
-use crate::rules::writers::{Effect, Registers, Taken, contests};
+use crate::rules::writers::{AppliedEvent, Effect, Registers, contests};
 
-/// The events of one log in their order, with those that cannot count set aside.
+/// The events of one log in their order, without those that cannot count.
 #[derive(Debug, Default)]
-pub struct Ordered<'a> {
+pub struct EventOrder<'a> {
     /// Events that may have an effect, in order, each id once.
     pub events: Vec<&'a Entry>,
-    /// What was set aside and why.
+    /// The findings about the excluded events.
     pub findings: Vec<Finding>,
-    /// The ids of all events of the log, those set aside too.
+    /// The ids of all events of the log, including excluded ones.
     pub ids: BTreeSet<Id>,
 }
 
-/// Brings the events of one entity's log into their order.
+/// Sorts the events of one entity's log.
 ///
-/// Set aside are: copies of the same line, both of two different lines with one id (unless one is the redaction of the other),
-/// events of other entities, and events whose Lamport time is out of bounds.
-pub fn order<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>) -> Ordered<'a> {
-    let mut out = Ordered::default();
+/// Excludes copies of the same line, all lines that share an id but differ (unless one is the redaction of the other), events
+/// of other entities, and events whose Lamport time is out of bounds.
+pub fn order<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>) -> EventOrder<'a> {
+    let mut out = EventOrder::default();
     let mut by_id: Vec<&Entry> = entries.into_iter().collect();
     by_id.sort_by_key(|entry| entry.event.id);
     out.ids = by_id.iter().map(|entry| entry.event.id).collect();
@@ -69,7 +70,7 @@ pub fn order<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>) 
     out
 }
 
-/// Context entries whose text was taken out.
+/// Context entries whose text was removed.
 fn redactions<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeSet<Id> {
     entries
         .filter_map(|entry| match &entry.event.payload {
@@ -79,7 +80,7 @@ fn redactions<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeSet<Id> {
         .collect()
 }
 
-/// The copy of an event that counts: all copies are alike, or one is the other without its text.
+/// The copy of an event that counts: all copies are equal, or one is the other without its text.
 fn choose<'a>(copies: &[&'a Entry], redacted: bool) -> Option<&'a Entry> {
     let first = copies[0];
     if copies.iter().all(|c| c.line == first.line) {
@@ -91,8 +92,8 @@ fn choose<'a>(copies: &[&'a Entry], redacted: bool) -> Option<&'a Entry> {
     copies.iter().copied().find(|c| matches!(&c.event.payload, Payload::ContextAdded(p) if p.content.is_empty()))
 }
 
-/// Drops events whose Lamport time is beyond what JSON holds, or too far above their parents' (0 where none is here), and names
-/// those that are not above a parent. `kept` is in order, so that a parent is judged before its children.
+/// Drops events whose Lamport time exceeds JSON's integers, or is too far above their parents' (0 if none is here). Reports
+/// those that are not above a parent. `kept` is sorted, so that a parent is checked before its children.
 fn quarantine(kept: &mut Vec<&Entry>, findings: &mut Vec<Finding>) {
     let mut sound: HashMap<Id, u64> = HashMap::with_capacity(kept.len());
     let mut ahead = Vec::new();
@@ -126,7 +127,7 @@ pub fn fold<'a>(id: Id, entries: impl IntoIterator<Item = &'a Entry>) -> (Task, 
     }
     let task = folding.finish();
     let headless = !task.created && task.version > 0;
-    // What the first of them follows is just what a log without its beginning lacks.
+    // The parents of the first event are what a log without its beginning lacks.
     findings.extend(gaps(&ordered.events[usize::from(headless)..], &ordered.ids));
     if task.created {
         findings.extend(rootless(&ordered.events));
@@ -140,7 +141,7 @@ pub fn fold<'a>(id: Id, entries: impl IntoIterator<Item = &'a Entry>) -> (Task, 
     (task, findings)
 }
 
-/// Events whose parents are not here: something between was lost. Those set aside for a reason of their own are not lost.
+/// Events whose parents are not here: events between them were lost. Excluded events are not lost.
 fn gaps(events: &[&Entry], here: &BTreeSet<Id>) -> Vec<Finding> {
     let lost = |event: &Event| event.parents.iter().find(|parent| !here.contains(parent)).copied();
     let gap = |event: &Event, parent: Id| {
@@ -150,32 +151,32 @@ fn gaps(events: &[&Entry], here: &BTreeSet<Id>) -> Vec<Finding> {
     events.iter().filter_map(|entry| lost(&entry.event).map(|parent| gap(&entry.event, parent))).collect()
 }
 
-/// Events without parents that do not create the task: what their authors had before them cannot be judged.
+/// Events without parents that do not create the task: what their authors had seen cannot be determined.
 fn rootless(events: &[&Entry]) -> Vec<Finding> {
     let events = events.iter().map(|entry| &entry.event);
     let rootless = events.filter(|event| event.parents.is_empty() && !matches!(event.payload, Payload::TaskCreated(_)));
     let finding = |event: &Event| {
         Finding::new(
             Rule::EventParents,
-            format!("event {} has no parents, though its task was created before", event.id),
+            format!("event {} has no parents, although its task was created before", event.id),
         )
         .event(event.id)
     };
     rootless.map(finding).collect()
 }
 
-/// Earliest wall-clock time that does not look like a broken clock: 2000-01-01.
+/// The earliest wall-clock time that does not indicate a broken clock: 2000-01-01.
 const SANE_FROM: i64 = 946_684_800_000;
-/// Latest wall-clock time that does not look like a broken clock: 2200-01-01.
+/// The latest wall-clock time that does not indicate a broken clock: 2200-01-01.
 const SANE_TO: i64 = 7_258_118_400_000;
 
-/// A fold in progress: many events applied one after the other, each at a cost that does not grow with those before it.
+/// A fold in progress. The cost of applying an event does not grow with the number of earlier ones.
 #[derive(Clone)]
 pub struct Folding<'e> {
     task: Task,
     heads: BTreeSet<Id>,
     pending: Pending,
-    taken: Vec<Taken<'e>>,
+    taken: Vec<AppliedEvent<'e>>,
     hand_edits: HandEdits,
 }
 
@@ -183,18 +184,18 @@ pub struct Folding<'e> {
 #[derive(Clone, Copy, Default)]
 struct Pending {
     fields: Loose,
-    /// A parent edge was removed, so that the parent must be looked for among those that are left.
+    /// A parent edge was removed, so that the parent must be chosen from the remaining ones.
     parent: bool,
 }
 
 impl<'e> Folding<'e> {
-    /// Begins with a task of which nothing is known but its id.
+    /// Begins with a task of which only the id is known.
     pub fn new(id: Id) -> Self {
         let (heads, pending, hand_edits) = (BTreeSet::new(), Pending::default(), HandEdits::default());
         Folding { task: Task::blank(id), heads, pending, taken: Vec::new(), hand_edits }
     }
 
-    /// Applies the next event in order; what had no effect is returned.
+    /// Applies the next event in order; returns a finding if it had no effect.
     pub fn apply(&mut self, event: &'e Event) -> Option<Finding> {
         for parent in &event.parents {
             self.heads.remove(parent);
@@ -203,23 +204,23 @@ impl<'e> Folding<'e> {
         self.heads.insert(event.id);
         if self.hand_edits.repeats(event, &mut self.task.copies) {
             count(&mut self.task, event);
-            self.taken.push(Taken { event, effect: Effect::None });
+            self.taken.push(AppliedEvent { event, effect: Effect::None });
             return None;
         }
         let finding = take_event(&mut self.task, event, &mut self.pending);
-        self.taken.push(Taken { event, effect: effect_of(finding.as_ref()) });
+        self.taken.push(AppliedEvent { event, effect: effect_of(finding.as_ref()) });
         finding
     }
 
-    /// The events that were applied, each with what came of it.
-    pub fn taken(&self) -> &[Taken<'e>] {
+    /// The events that were applied, each with its effect.
+    pub fn taken(&self) -> &[AppliedEvent<'e>] {
         &self.taken
     }
 
-    /// The task that the events tell of.
+    /// The task that results from the events.
     pub fn finish(mut self) -> Task {
         self.task.heads = self.heads.into_iter().collect();
-        settle(&mut self.task, &self.pending);
+        derive_rest(&mut self.task, &self.pending);
         // Otherwise the last writer is the one that counts.
         if self.task.forked {
             decide(&mut self.task, &self.taken);
@@ -228,7 +229,7 @@ impl<'e> Folding<'e> {
     }
 }
 
-/// What an event came to, by the finding that it left.
+/// The effect of an event, by the finding that it left.
 fn effect_of(finding: Option<&Finding>) -> Effect {
     match finding.map(|finding| finding.rule) {
         None | Some(Rule::EventTime) => Effect::Counts,
@@ -237,25 +238,25 @@ fn effect_of(finding: Option<&Finding>) -> Effect {
     }
 }
 
-/// Whether an event needs no others to be applied: it has seen all that the task knows of, gives no status that may settle which of
-/// several owners counts, and is no hand edit that another clone may have recorded too.
+/// Whether an event can be applied without the others. It has seen all events of the task. It sets no status that may decide
+/// which of several owners counts. And it is not a hand edit that another clone may have recorded too.
 pub fn is_plain(task: &Task, event: &Event) -> bool {
     let sees_all = task.heads.iter().all(|head| event.parents.contains(head));
     sees_all && !(task.forked && register::status_of(event).is_some()) && !is_hand_edit(event)
 }
 
-/// Applies the next event in order, of one that [needs no others](is_plain). Always leaves a consistent task; what had no effect
-/// is returned. [`Folding`] applies any.
+/// Applies the next event in order, of those that [need no others](is_plain). Always leaves a consistent task; returns a
+/// finding if it had no effect. [`Folding`] applies any event.
 pub fn apply(task: &mut Task, event: &Event) -> Option<Finding> {
     task.heads = vec![event.id];
     let mut pending = Pending::default();
     let finding = take_event(task, event, &mut pending);
-    settle(task, &pending);
+    derive_rest(task, &pending);
     finding
 }
 
-fn settle(task: &mut Task, pending: &Pending) {
-    fields::settle(&mut task.fields, pending.fields);
+fn derive_rest(task: &mut Task, pending: &Pending) {
+    fields::sort_maps(&mut task.fields, pending.fields);
     if pending.parent {
         let edges = task.relationships.values().filter(|edge| edge.kind == RelationType::ParentOf);
         match edges.map(Relationship::stamp).max() {
@@ -265,18 +266,18 @@ fn settle(task: &mut Task, pending: &Pending) {
     }
 }
 
-/// Gives the registers that several wrote without having seen each other the value that counts.
-fn decide(task: &mut Task, taken: &[Taken<'_>]) {
+/// Sets the registers that have several concurrent writers to the value that counts.
+fn decide(task: &mut Task, taken: &[AppliedEvent<'_>]) {
     let mut loose = Loose::default();
     for contest in contests(taken, task, Registers::Decided) {
         if let Some(winner) = contest.winner {
             assign(task, &contest.register, &winner.value, taken[winner.place].event, &mut loose);
         }
     }
-    fields::settle(&mut task.fields, loose);
+    fields::sort_maps(&mut task.fields, loose);
 }
 
-/// Gives one register what an event wrote there.
+/// Sets one register to the value that an event wrote.
 fn assign(task: &mut Task, register: &str, value: &Value, event: &Event, loose: &mut Loose) {
     match register {
         "status" => set_status(task, event),
@@ -287,7 +288,7 @@ fn assign(task: &mut Task, register: &str, value: &Value, event: &Event, loose: 
         other => {
             if !assign_part(task, other, value, event) {
                 let set = payload::Fields::from_iter([(other.to_owned(), value.clone())]);
-                // What fitted when the event was applied fits again.
+                // The value fitted when the event was applied, so it fits again.
                 let _ = fields::write_loosely(&mut task.fields, &set, loose);
             }
         }
@@ -295,13 +296,13 @@ fn assign(task: &mut Task, register: &str, value: &Value, event: &Event, loose: 
     let is_whole = |p: &payload::TaskUpdated| !p.set.contains_key(register) && p.set.contains_key("metadata");
     match &event.payload {
         Payload::TaskCreated(_) => drop(task.stamps.remove(register)),
-        // The stamp of the whole metadata says so already.
+        // The stamp of the whole metadata covers this one.
         Payload::TaskUpdated(p) if is_whole(p) => drop(task.stamps.remove(register)),
         _ => stamp(task, register, event),
     }
 }
 
-/// Whether the register is one of a part of the task, which was given its value.
+/// Sets a register of a part of the task. Returns whether the register is one.
 fn assign_part(task: &mut Task, register: &str, value: &Value, event: &Event) -> bool {
     let Some((begin, rest)) = register.split_once('.') else { return false };
     match begin {
@@ -323,7 +324,7 @@ fn assign_part(task: &mut Task, register: &str, value: &Value, event: &Event) ->
     true
 }
 
-/// Notes what every event changes, with an effect or without.
+/// Updates what every event changes, with an effect or without.
 fn count(task: &mut Task, event: &Event) {
     task.version += 1;
     task.lamport = task.lamport.max(event.lamport);
@@ -342,12 +343,12 @@ fn take_event(task: &mut Task, event: &Event, pending: &mut Pending) -> Option<F
         return Some(Finding::new(Rule::EventFenced, message).event(event.id));
     }
     match effect(task, event, pending) {
-        Ok(()) if !(SANE_FROM..SANE_TO).contains(&event.at.millis()) => Some(
-            Finding::new(Rule::EventTime, format!("event {} says it is of {}", event.id, event.at)).event(event.id),
-        ),
+        Ok(()) if !(SANE_FROM..SANE_TO).contains(&event.at.millis()) => {
+            Some(Finding::new(Rule::EventTime, format!("event {} is dated {}", event.id, event.at)).event(event.id))
+        }
         Ok(()) => None,
         Err(Skip::Unknown) => {
-            let message = format!("event {} is of the unknown type {:?}", event.id, event.payload.kind());
+            let message = format!("event {} has the unknown type {:?}", event.id, event.payload.kind());
             Some(Finding::new(Rule::EventUnknown, message).event(event.id))
         }
         Err(Skip::Because(why)) => {
@@ -369,7 +370,7 @@ impl From<String> for Skip {
     }
 }
 
-/// Whether an event is a change that a holder makes under its lease, and none that anybody may make, such as a note.
+/// Whether an event is a change that a holder makes under its lease, unlike one that any agent may make, such as a note.
 pub fn is_fenced(payload: &Payload) -> bool {
     matches!(
         payload,
@@ -382,8 +383,8 @@ pub fn is_fenced(payload: &Payload) -> bool {
     )
 }
 
-/// Whether an event is void under a lease that was lost. Work that is done stays done: a completion and a criterion that is met
-/// stand, as notes and progress do.
+/// Whether an event is void under a lost lease. Finished work counts: a completion and a met criterion stay, as notes and
+/// progress do.
 pub fn is_void_when_lost(payload: &Payload) -> bool {
     let is_done = match payload {
         Payload::TaskStatusChanged(p) => p.to == Status::Completed,
@@ -419,7 +420,7 @@ fn effect(task: &mut Task, event: &Event, pending: &mut Pending) -> Result<(), S
         | Payload::SessionStarted(_)
         | Payload::SessionHeartbeat(_)
         | Payload::SessionEnded(_)
-        | Payload::TaskReady(_) => Err(Skip::Because("it does not belong into a task's log".into())),
+        | Payload::TaskReady(_) => Err(Skip::Because("it does not belong in a task's log".into())),
     }
 }
 
@@ -438,7 +439,7 @@ fn created(task: &mut Task, event: &Event, p: &payload::TaskCreated, loose: &mut
     let owner = take::<String>(&mut set, "owner")?;
     refuse_reserved(&set)?;
     fields::write_loosely(&mut task.fields, &set, loose)?;
-    // Whatever came before the creation in order is older and gives way, field by field.
+    // Fields from before the creation in order are older and are overwritten, field by field.
     task.stamps.retain(|register, _| !set.contains_key(register));
     set_status(task, event);
     task.owner = owner;
@@ -455,7 +456,7 @@ fn take<T: serde::de::DeserializeOwned>(set: &mut payload::Fields, name: &str) -
     }
 }
 
-/// Names with a place of their own in the file cannot be fields as well.
+/// Names that have a key of their own in the file cannot be fields as well.
 fn refuse_reserved(set: &payload::Fields) -> Result<(), Skip> {
     match set.keys().find(|name| fields::RESERVED.contains(&name.as_str())) {
         Some(name) => Err(Skip::Because(format!("{name} is not a plain field"))),
@@ -475,7 +476,7 @@ fn updated(task: &mut Task, event: &Event, p: &payload::TaskUpdated, loose: &mut
     };
     fields::write_loosely(&mut task.fields, &set, loose)?;
     if set.contains_key("metadata") {
-        // Written whole, it holds none of the entries of before.
+        // Metadata written as a whole keeps no earlier entries.
         task.stamps.retain(|register, _| !register.starts_with("metadata."));
     }
     for register in set.keys() {
@@ -501,7 +502,7 @@ fn status_changed(task: &mut Task, event: &Event, p: &payload::TaskStatusChanged
     Ok(())
 }
 
-/// Gives the task the status that an event says, and the times that go with it.
+/// Sets the status of an event, and the times that depend on it.
 fn set_status(task: &mut Task, event: &Event) {
     (task.completed_at, task.cancelled_at, task.archived_at) = match &event.payload {
         Payload::TaskStatusChanged(p) => {
@@ -531,7 +532,7 @@ fn reopened(task: &mut Task, event: &Event, p: &payload::TaskReopened) -> Result
 
 fn relationship_added(task: &mut Task, event: &Event, p: &payload::RelationshipAdded) -> Result<(), Skip> {
     if p.kind.home(p.from, p.to) != task.id {
-        return Err(Skip::Because("the edge belongs into the other task's log".into()));
+        return Err(Skip::Because("the edge belongs in the other task's log".into()));
     }
     if p.from == p.to {
         return Err(Skip::Because("a task cannot be related to itself".into()));
@@ -556,7 +557,7 @@ fn relationship_added(task: &mut Task, event: &Event, p: &payload::RelationshipA
 }
 
 fn relationship_removed(task: &mut Task, p: &payload::RelationshipRemoved, pending: &mut Pending) -> Result<(), Skip> {
-    // A removal stands even before the edge is known: it wins over everything concurrent.
+    // A removal counts even before the edge is known: it wins over all concurrent events.
     task.removed.insert(p.relationship);
     let removed = task.relationships.remove(&p.relationship);
     pending.parent |= removed.is_some_and(|edge| edge.kind == RelationType::ParentOf);
@@ -575,7 +576,7 @@ fn progress_added(task: &mut Task, event: &Event, p: &payload::ProgressItemAdded
     Ok(())
 }
 
-/// Completes or reopens a step, as an event says that did so or added it.
+/// Completes or reopens a step, by an event that did so or added it.
 fn set_progress(item: &mut ProgressItem, event: &Event, completed: bool) {
     let added = match &event.payload {
         Payload::ProgressItemAdded(p) => p.completed_at,

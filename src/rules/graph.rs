@@ -1,7 +1,7 @@
-//! Paths among tasks: who waits for whom, and what would close a circle.
+//! Paths among tasks: which task waits for which, and what would close a cycle.
 //!
-//! A task waits for its blockers and a parent waits for its children, so the two kinds of edge are walked together: a circle
-//! of both kinds can no more be finished than one of one kind.
+//! A task waits for its blockers and a parent waits for its children, so the two kinds of edge are followed together. A cycle
+//! of both kinds can be finished no more than one of one kind.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,9 +10,9 @@ use crate::model::event::Stamp;
 use crate::model::id::Id;
 use crate::model::relationship::RelationType;
 
-/// The chain of tasks from `from` to `to`, each waiting for the next; `None` where there is none.
+/// The chain of tasks from `from` to `to`, each waiting for the next; `None` if there is none.
 ///
-/// `next` gives the tasks that a task waits for. Errors are `next`'s.
+/// `next` returns the tasks that a task waits for. Errors are those of `next`.
 pub fn path(from: Id, to: Id, mut next: impl FnMut(Id) -> Result<Vec<Id>>) -> Result<Option<Vec<Id>>> {
     let mut came_from: BTreeMap<Id, Id> = BTreeMap::new();
     let mut seen = BTreeSet::from([from]);
@@ -49,13 +49,13 @@ pub struct Edge {
     pub to: Id,
 }
 
-/// The edges that do not count because they close a circle among edges of their own kind.
+/// The edges that do not count because they close a cycle among edges of their own kind.
 ///
-/// Edges are taken in the order of events; one that would close a circle with those that count already is left out. So the
-/// answer depends on the set of edges alone.
+/// Edges are added in the order of events; one that would close a cycle with earlier ones that count is left out. So the
+/// answer depends only on the set of edges.
 pub fn void_edges(edges: &[Edge]) -> BTreeSet<Stamp> {
-    // An edge that lies on no circle closes none.
-    let mut in_order = on_circles(edges);
+    // An edge that is on no cycle closes none.
+    let mut in_order = on_cycles(edges);
     in_order.sort();
     let mut counting = Counting::default();
     let mut void = BTreeSet::new();
@@ -71,7 +71,7 @@ pub fn void_edges(edges: &[Edge]) -> BTreeSet<Stamp> {
     void
 }
 
-/// Kind and ends of the edges that do not count, where no other of the same kind and ends does.
+/// Type and ends of the edges that do not count, unless another of the same type and ends does.
 pub fn void_pairs(edges: &[Edge], void: &BTreeSet<Stamp>) -> BTreeSet<(RelationType, Id, Id)> {
     let pair = |edge: &Edge| (edge.kind, edge.from, edge.to);
     let mut pairs: BTreeSet<_> = edges.iter().filter(|edge| void.contains(&edge.stamp)).map(pair).collect();
@@ -89,7 +89,7 @@ struct Counting {
     numbers: HashMap<Node, usize>,
     forward: Vec<Vec<usize>>,
     backward: Vec<Vec<usize>>,
-    /// The search in which a node was last met from either end.
+    /// The last search that reached a node, from either end.
     met: Vec<[u32; 2]>,
     searches: u32,
 }
@@ -106,8 +106,8 @@ impl Counting {
         number
     }
 
-    /// Whether a chain of edges leads from one node to another. It is searched from both ends, an edge of each in turn, so that
-    /// the cost is that of the smaller side: chains that grow at either end, or are joined, stay cheap.
+    /// Whether a chain of edges leads from one node to another. The search alternates between both ends, so its cost is that
+    /// of the smaller side: chains that grow at either end, or are joined, stay cheap.
     fn leads(&mut self, from: usize, to: usize) -> bool {
         if from == to {
             return true;
@@ -123,7 +123,7 @@ impl Counting {
         answer == Some(true)
     }
 
-    /// Follows one edge from one end; gives the answer where that decides it.
+    /// Follows one edge from one end; returns the answer if that decides it.
     fn step(&mut self, side: usize, open: &mut Vec<(usize, usize)>) -> Option<bool> {
         let Some((node, followed)) = open.last_mut() else { return Some(false) };
         let edges = if side == 0 { &self.forward[*node] } else { &self.backward[*node] };
@@ -143,9 +143,9 @@ impl Counting {
     }
 }
 
-/// The edges that lie on some circle of their own kind, or between two; empty for a sound plan. Linear in the edges.
-pub fn on_circles(edges: &[Edge]) -> Vec<Edge> {
-    // What nothing leads to cannot lie on a circle, nor what leads nowhere: both are peeled off to the end (Kahn, 1962).
+/// The edges on some cycle of their own kind, or between two; empty for a sound plan. Linear in the edges.
+pub fn on_cycles(edges: &[Edge]) -> Vec<Edge> {
+    // A node without incoming or without outgoing edges cannot be on a cycle: both are removed repeatedly (Kahn, 1962).
     let led_to = peel(edges, |e| (e.kind, e.from), |e| (e.kind, e.to));
     peel(&led_to, |e| (e.kind, e.to), |e| (e.kind, e.from))
 }
@@ -194,11 +194,11 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_edge_of_a_circle_does_not_count() {
+    fn the_latest_edge_of_a_cycle_does_not_count() {
         let edges = [edge(3, 3, 1), edge(1, 1, 2), edge(2, 2, 3), edge(4, 3, 4)];
         assert_eq!(void_edges(&edges).into_iter().map(|s| s.lamport).collect::<Vec<_>>(), [3]);
-        assert_eq!(on_circles(&edges).len(), 3);
-        assert!(on_circles(&edges[1..]).is_empty());
+        assert_eq!(on_cycles(&edges).len(), 3);
+        assert!(on_cycles(&edges[1..]).is_empty());
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Leases: who may change a task now, and what lease events do to the record.
+//! Leases: which agent may change a task now, and how lease events change the record.
 //!
-//! Promises: time to live decides who may ask next; the fence decides what counts. An expired lease passes to another only by
-//! an explicit claim, and its old holder is told.
-//! Refuses to know: where records are kept.
+//! Guarantees that the duration of a lease decides who may ask next, and the fence decides what counts. An expired lease
+//! passes to another agent only by an explicit claim, and its old holder is informed.
+//! Leaves to others: where records are kept.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -15,22 +15,22 @@ use crate::model::payload::{LeaseAcquired, Payload};
 use crate::model::task::Task;
 use crate::model::time::Time;
 
-/// How an actor stands to the lease of a task.
+/// The relation of an actor to the lease of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Standing {
-    /// Nobody has a lease.
+    /// There is no lease.
     Free,
-    /// The actor has it.
+    /// The actor holds it.
     Mine(Lease),
-    /// The actor had it, it ran out, and nobody took it over.
+    /// The actor held it, it expired, and no other agent took it over.
     MineExpired(Lease),
-    /// Another has it.
+    /// Another holder has it.
     Others(Lease),
-    /// Another had it, and it ran out.
+    /// Another holder had it, and it expired.
     OthersExpired(Lease),
 }
 
-/// How `me` stands to the lease of a task.
+/// The relation of `me` to the lease of a task.
 pub fn standing(record: &LeaseRecord, me: &Author, now: Time) -> Standing {
     let Some(lease) = record.lease.clone() else { return Standing::Free };
     match (is_holder(&lease, me), lease.is_live(now)) {
@@ -41,8 +41,9 @@ pub fn standing(record: &LeaseRecord, me: &Author, now: Time) -> Standing {
     }
 }
 
-/// Whether a lease keeps its task from being handed out to others: while it lives; and after that too where the remote showed it of
-/// another clone, whose holder may have gone on by events that are not here. Then it passes only to who asks for just this task.
+/// Whether a lease keeps its task from being offered to others. It does while it is live. It also does after it expired if
+/// the remote showed it for another clone, whose holder may have continued by events that are not here. Then it passes only
+/// to an agent that claims this task by name.
 pub fn withholds(lease: &Lease, now: Time) -> bool {
     lease.is_live(now) || (lease.elsewhere && lease.confirmed)
 }
@@ -53,7 +54,7 @@ pub fn is_holder(lease: &Lease, me: &Author) -> bool {
     lease.agent == me.agent && !other_session && !lease.elsewhere
 }
 
-/// The refusal for one who meets another's lease: `ERR_LEASE_LOST` where it was taken from the asker, else `ERR_LEASE_HELD`.
+/// The refusal for another holder's lease: `ERR_LEASE_LOST` if the actor lost it, else `ERR_LEASE_HELD`.
 pub fn refusal(task: Id, record: &LeaseRecord, holder: &Lease, me: &Author) -> Error {
     let details = json!({ "task": task, "holder": holder.agent, "session": holder.session, "lease": holder.id,
         "fence": holder.fence, "expires_at": holder.expires_at, "elsewhere": holder.elsewhere,
@@ -64,7 +65,7 @@ pub fn refusal(task: Id, record: &LeaseRecord, holder: &Lease, me: &Author) -> E
     let place = if holder.elsewhere { " in another clone" } else { "" };
     let hint = match holder.agent == me.agent && !holder.elsewhere {
         true => format!(
-            "another session of yours has it; if that one is over: agentpm session end, then agentpm claim {task}"
+            "another session of yours holds it; if that session is over, run agentpm session end, then agentpm claim {task}"
         ),
         false => "take other work with agentpm next --claim".into(),
     };
@@ -73,25 +74,26 @@ pub fn refusal(task: Id, record: &LeaseRecord, holder: &Lease, me: &Author) -> E
         .hint(hint)
 }
 
-/// Whether the actor had a lease of this task that passed to somebody else, and was not told yet.
+/// Whether the actor had a lease of this task that passed to another agent, and has not been informed yet.
 pub fn is_lost(record: &LeaseRecord, me: &Author) -> bool {
     record.lost.iter().any(|lost| is_holder(lost, me))
 }
 
-/// The refusal for one whose lease passed to somebody who has given it back since.
+/// The refusal for a lease that passed to another agent who has released it since.
 pub fn lost_and_gone(task: Id, record: &LeaseRecord) -> Error {
     let to = record.lost_to.as_deref().unwrap_or("another");
     lost(task, to, false).with(json!({ "task": task, "holder": null, "taken_by": to, "fence": record.fence }))
 }
 
-/// The record at the remote that names an end of a task by an event that is not here. `knows` says whether the task's log has one.
+/// The remote's record of an end of a task by an event that is not here. `knows` checks whether the task's log contains an
+/// event.
 pub fn finished_elsewhere(record: &LeaseRecord, knows: impl Fn(Id) -> bool) -> Option<&RemoteRecord> {
     let r = &record.remote.as_ref()?.record;
     let nameless = r.state == RemoteState::Finished && r.ends.is_empty();
     (r.state != RemoteState::Held && (nameless || !r.ends.iter().all(|end| knows(*end)))).then_some(r)
 }
 
-/// Whether an event gives a lease back: no other agent than its holder does that.
+/// Whether an event releases a lease; only its holder does that.
 pub fn gives_back(event: &Event, given: &LeaseAcquired) -> bool {
     matches!(&event.payload, Payload::LeaseReleased(p) if p.lease == given.lease && event.author.agent == given.holder)
 }
@@ -103,28 +105,29 @@ pub fn is_end(payload: &Payload) -> bool {
 
 fn lost(task: Id, to: &str, elsewhere: bool) -> Error {
     let place = if elsewhere { " in another clone" } else { "" };
-    Error::new(Code::LeaseLost, format!("your lease of task {task} is lost: {to} took it over{place}"))
-        .hint("what you recorded before is kept, this was not written; take other work with agentpm next --claim")
+    Error::new(Code::LeaseLost, format!("your lease of task {task} is lost: {to} took it over{place}")).hint(
+        "what you recorded before is kept; this change was not written; take other work with agentpm next --claim",
+    )
 }
 
-/// The refusal for one whose own lease ran out.
+/// The refusal for the actor's own expired lease.
 pub fn expired(task: &Task, lease: &Lease) -> Error {
-    Error::new(Code::LeaseExpired, format!("your lease of task {} ran out at {}", task.id, lease.expires_at))
+    Error::new(Code::LeaseExpired, format!("your lease of task {} expired at {}", task.id, lease.expires_at))
         .with(json!({ "task": task.id, "lease": lease.id, "expires_at": lease.expires_at }))
-        .hint(format!("nobody took it over: agentpm lease renew {}, then the same command again", lease.id))
+        .hint(format!("no agent took it over; run agentpm lease renew {}, then the same command again", lease.id))
 }
 
-/// The refusal for one who meets another's lease that ran out.
+/// The refusal for another holder's expired lease.
 pub fn abandoned(task: &Task, lease: &Lease) -> Error {
     Error::new(
         Code::LeaseExpired,
-        format!("the lease of {} on task {} ran out at {}", lease.agent, task.id, lease.expires_at),
+        format!("the lease of {} on task {} expired at {}", lease.agent, task.id, lease.expires_at),
     )
     .with(json!({ "task": task.id, "holder": lease.agent, "lease": lease.id, "expires_at": lease.expires_at }))
     .hint(format!("take it over first: agentpm claim {}", task.id))
 }
 
-/// Brings a record up to an event of this clone. Events already taken in change nothing.
+/// Applies an event of this clone to a record. Events that were applied before change nothing.
 pub fn apply(record: &mut LeaseRecord, event: &Event) {
     let Entity::Task(task) = event.entity else { return };
     match &event.payload {
@@ -162,7 +165,7 @@ fn granted(task: Id, p: &LeaseAcquired, event: &Event, elsewhere: bool) -> Lease
     }
 }
 
-/// Whether a log grants another lease of the task as high as this one: by a clone that could not ask who has it.
+/// Whether a log grants another lease of the task with an equal fence: by a clone that could not ask for the holder.
 pub fn is_contested<'a>(lease: &Lease, mut entries: impl Iterator<Item = &'a Entry>) -> bool {
     entries.any(|entry| match &entry.event.payload {
         Payload::LeaseAcquired(p) => {
@@ -172,10 +175,10 @@ pub fn is_contested<'a>(lease: &Lease, mut entries: impl Iterator<Item = &'a Ent
     })
 }
 
-/// Most leases of one task whose loss is remembered.
+/// The most lost leases of one task that are remembered.
 const MAX_LOST: usize = 20;
 
-/// Puts a lease of a higher fence into force, or the end of one, and notes whose lease it took away.
+/// Applies a lease of a higher fence, or the end of one, and notes the holder that lost its lease.
 fn pass_on(record: &mut LeaseRecord, lease: Option<Lease>, fence: u64, to: &str) {
     let old = record.lease.take().filter(|old| !old.elsewhere);
     let same = |old: &Lease| {
@@ -195,45 +198,45 @@ fn pass_on(record: &mut LeaseRecord, lease: Option<Lease>, fence: u64, to: &str)
 
 /// The grant of a task that counts by its log alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Granted {
+pub struct LoggedGrant {
     /// The lease, as another clone sees it.
     pub lease: Lease,
-    /// It was given back, or the task is finished.
+    /// It was released, or the task is finished.
     pub over: bool,
 }
 
-/// The grant that counts by a task's log: of those with the highest fence the owner's, then the latest in order, so that all clones
-/// that hold the same events name the same holder.
-pub fn granted_by_log<'a>(task: &Task, entries: impl Iterator<Item = &'a Entry> + Clone) -> Option<Granted> {
+/// The grant that counts by a task's log: among those with the highest fence the owner's, then the latest in order. So all
+/// clones with the same events name the same holder.
+pub fn find_logged_grant<'a>(task: &Task, entries: impl Iterator<Item = &'a Entry> + Clone) -> Option<LoggedGrant> {
     let released = |given: &LeaseAcquired| entries.clone().any(|entry| gives_back(&entry.event, given));
     let rank = |(p, event): &(&LeaseAcquired, &Event)| -> (u64, bool, Stamp) {
         (p.fence, task.owner.as_ref() == Some(&p.holder), event.stamp())
     };
     let (p, event) = grants(task.id, entries.clone()).into_iter().max_by_key(rank)?;
-    Some(Granted { lease: granted(task.id, p, event, true), over: released(p) || task.status.is_finished() })
+    Some(LoggedGrant { lease: granted(task.id, p, event, true), over: released(p) || task.status.is_finished() })
 }
 
-/// Takes into account what a task's log tells of leases that were granted in other clones.
-pub fn heed_log<'a>(
+/// Merges the grants that a task's log has from other clones into the record.
+pub fn merge_log_grants<'a>(
     record: &mut LeaseRecord,
     task: &Task,
     entries: impl Iterator<Item = &'a Entry> + Clone,
     now: Time,
 ) {
-    if let Some(granted) = granted_by_log(task, entries) {
-        heed_granted(record, granted, now);
+    if let Some(granted) = find_logged_grant(task, entries) {
+        merge_grant(record, granted, now);
     }
 }
 
-/// As [`heed_log`], for the grant of a log that was read before.
-pub fn heed_granted(record: &mut LeaseRecord, Granted { lease, over }: Granted, now: Time) {
+/// As [`merge_log_grants`], for the grant of a log that was read before.
+pub fn merge_grant(record: &mut LeaseRecord, LoggedGrant { lease, over }: LoggedGrant, now: Time) {
     if is_confirmed(record) && record.lease.as_ref().is_some_and(|lease| lease.is_live(now)) {
-        // What a clone granted that could not ask does not take away what the remote agreed to.
+        // The grant of a clone that could not ask does not override the remote's confirmation.
         return;
     }
     let known = record.lease.as_ref().is_some_and(|known| known.id == lease.id);
     let was_ours = record.given_back == Some(lease.id) || record.lost.iter().any(|lost| lost.id == lease.id);
-    // One that was given back, by us or by others: nothing is in force that we do not know of.
+    // A lease that was released, by us or by others: no unknown lease is in force.
     let is_no_news = over && lease.fence == record.fence && record.lease.is_none();
     if lease.fence < record.fence || known || was_ours || is_no_news {
         return;
@@ -262,7 +265,7 @@ fn grants<'a>(task: Id, entries: impl Iterator<Item = &'a Entry>) -> Vec<(&'a Le
     all
 }
 
-/// Forgets what was seen at the remote and stands there no more, but for its fence: it was given.
+/// Removes what was seen at the remote and is gone there, except for the fence, which was granted.
 pub fn forget(record: &mut LeaseRecord) {
     if let Some(seen) = record.remote.take().filter(|seen| is_sound(seen.record.fence, record.fence)) {
         record.fence = record.fence.max(seen.record.fence);
@@ -279,18 +282,18 @@ pub fn highest_fence<'a>(task: Id, entries: impl Iterator<Item = &'a Entry>) -> 
     grants(task, entries).iter().map(|(p, _)| p.fence).max().unwrap_or(0)
 }
 
-/// Whether the remote agreed to the lease that is in force, for as long as it lives here.
+/// Whether the remote confirmed the lease that is in force, for as long as it lasts here.
 fn is_confirmed(record: &LeaseRecord) -> bool {
     let (Some(lease), Some(seen)) = (&record.lease, &record.remote) else { return false };
     let r = &seen.record;
-    // The remote may have agreed to a higher fence that is about to be written here.
+    // The remote may have confirmed a higher fence that is about to be written here.
     let same = lease.id == r.lease && lease.fence <= r.fence && !lease.elsewhere;
     seen.ours && same && r.state == RemoteState::Held && lease.expires_at <= r.expires_at
 }
 
-/// Takes into account what the remote was last seen to hold: a lease of another clone that is at least as high as ours, and
-/// whether ours is confirmed.
-pub fn heed_remote(record: &mut LeaseRecord) {
+/// Merges the last seen record of the remote: a lease of another clone that is at least as high as ours, and whether ours is
+/// confirmed.
+pub fn merge_remote_record(record: &mut LeaseRecord) {
     if let Some(lease) = &mut record.lease {
         lease.confirmed &= lease.elsewhere;
     }
@@ -315,7 +318,7 @@ pub fn heed_remote(record: &mut LeaseRecord) {
         agent: r.agent.clone(),
         session: r.session,
         fence: r.fence,
-        // By its holder's clock, or by ours since we first saw just this: a holder's clock may be far ahead.
+        // By its holder's clock, or by ours since we first saw it: a holder's clock may be far ahead.
         expires_at: r.expires_at.min(seen.at.plus(r.expires_at.since(r.updated_at).clamp(0, MAX_TTL))),
         created_at: r.created_at,
         updated_at: r.updated_at,
@@ -323,7 +326,7 @@ pub fn heed_remote(record: &mut LeaseRecord) {
         elsewhere: true,
     });
     if known {
-        // Learned of from the log already; the remote knows how it goes on.
+        // Known from the log already; the remote has its later state.
         record.lease = lease;
     } else {
         pass_on(record, lease, r.fence, &r.agent);
@@ -353,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn time_decides_who_may_ask_next() {
+    fn the_expiry_decides_who_may_ask_next() {
         let ada = Author { agent: "ada".into(), ..Author::default() };
         let at = Time::from_millis;
         assert!(matches!(standing(&lease("ada", 10), &ada, at(9)), Standing::Mine(_)));

@@ -1,8 +1,9 @@
-//! Which events of a log pass somebody's lease by, whatever they say of themselves.
+//! The events of a log that bypass another agent's lease, whatever they claim.
 //!
-//! Promises: judged by the log alone. A fence is of whom it was granted to; a grant holds until the time it names itself, since
-//! renewing only prolongs it, unless it was given back or the task ended; what its author could not know of is no fault.
-//! Refuses to know: who may do that (`rights`), and whether the times in events are true.
+//! Guarantees that only the log decides. A fence belongs to the agent it was granted to. A grant holds until the time it
+//! names, since renewals only extend it, unless it was released or the task ended. An author is not blamed for what it could
+//! not have seen.
+//! Leaves to others: who may do that (`rights`), and whether the times in events are true.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,17 +16,17 @@ use crate::model::payload::{LeaseAcquired, Payload};
 use crate::model::task::Status;
 use crate::model::time::Time;
 
-/// A log as far as leases go.
+/// The leases in a log.
 struct Leases<'a> {
     now: Option<Time>,
-    /// All events, those without an effect too: what their authors knew leads through them.
+    /// All events, also those without an effect, since ancestry leads through them.
     events: BTreeMap<Id, &'a Event>,
     /// Those with an effect.
     effective: BTreeSet<Id>,
     grants: Vec<(&'a LeaseAcquired, &'a Event)>,
 }
 
-/// Whether an event is a change for which its command asks for the lease of the task. An import brings edges in without it.
+/// Whether an event is a change for which its command requires the lease of the task. An import adds edges without it.
 pub fn needs_lease(payload: &Payload) -> bool {
     match payload {
         Payload::RelationshipAdded(p) => p.metadata.get("origin").is_none(),
@@ -34,9 +35,9 @@ pub fn needs_lease(payload: &Payload) -> bool {
     }
 }
 
-/// The events with an effect that pass a lease by, each with the holder; `None` where that fence was granted to no agent. Where the
-/// time is known, no event is later than that.
-pub fn passed<'a>(entity: &Entity, log: &'a [Entry], now: Option<Time>) -> BTreeMap<Id, Option<&'a str>> {
+/// The effective events that bypass a lease, each with the holder; `None` if that fence was granted to no agent. If the time
+/// is known, later events count as of that time.
+pub fn lease_bypasses<'a>(entity: &Entity, log: &'a [Entry], now: Option<Time>) -> BTreeMap<Id, Option<&'a str>> {
     let is_lease =
         |entry: &&Entry| matches!(entry.event.payload, Payload::LeaseAcquired(_) | Payload::LeaseReleased(_));
     let (Some(id), Some(_)) = (entity.task(), log.iter().find(is_lease)) else { return BTreeMap::new() };
@@ -49,7 +50,7 @@ pub fn passed<'a>(entity: &Entity, log: &'a [Entry], now: Option<Time>) -> BTree
     let grants = events.iter().filter_map(|event| grant(event)).collect();
     let all = log.iter().map(|entry| (entry.event.id, &entry.event)).collect();
     let leases = Leases { now, events: all, effective: events.iter().map(|event| event.id).collect(), grants };
-    events.into_iter().filter_map(|event| Some((event.id, leases.passed_by(event)?))).collect()
+    events.into_iter().filter_map(|event| Some((event.id, leases.bypassed_holder(event)?))).collect()
 }
 
 fn grant(event: &Event) -> Option<(&LeaseAcquired, &Event)> {
@@ -60,26 +61,26 @@ fn grant(event: &Event) -> Option<(&LeaseAcquired, &Event)> {
 }
 
 impl<'a> Leases<'a> {
-    fn passed_by(&self, event: &Event) -> Option<Option<&'a str>> {
-        // Whether a lease is taken for another agent is for `rights` to ask.
+    fn bypassed_holder(&self, event: &Event) -> Option<Option<&'a str>> {
+        // Whether a lease is taken for another agent is checked by `rights`.
         let me = match &event.payload {
             Payload::LeaseAcquired(p) => p.holder.as_str(),
             _ => event.author.agent.as_str(),
         };
-        // The holder among those that fit, or that it was somebody else's.
+        // The holder among the grants that match, if it is another agent.
         let of_another = |fits: &dyn Fn(&LeaseAcquired) -> bool| {
             let mut holders = self.grants.iter().filter(|(p, _)| fits(p)).map(|(p, _)| p.holder.as_str()).peekable();
             let first = holders.peek().copied();
             (!holders.any(|holder| holder == me)).then_some(first)
         };
         match (&event.payload, event.fence) {
-            // A lease that was granted on another branch, and by nothing here, is nothing to give back here.
+            // A lease that was granted on another branch, and by no event here, cannot be released here.
             (Payload::LeaseReleased(p), _) => of_another(&|grant| grant.lease == p.lease).filter(Option::is_some),
             (Payload::LeaseAcquired(_), _) => self.live_before(event, me).map(Some),
-            // What follows from other tasks is written by whoever changes those.
+            // Consequences for a task are written by the agent that changes the other tasks.
             (Payload::TaskStatusChanged(p), None) if p.owner.is_none() && waits(p.from) && waits(p.to) => None,
             (payload, None) if needs_lease(payload) => self.live_before(event, me).map(Some),
-            // Whoever claims a fence that the log does not grant at all is told of that.
+            // A fence that the log does not grant at all is reported as such.
             (payload, Some(fence)) if needs_lease(payload) && self.grants.iter().any(|(p, _)| p.fence >= fence) => {
                 of_another(&|grant| grant.fence == fence).or_else(|| self.superseded(event, fence).map(Some))
             }
@@ -87,7 +88,7 @@ impl<'a> Leases<'a> {
         }
     }
 
-    /// To whom the task had passed under a greater fence, as far as the author of an event knew.
+    /// The agent to which the task had passed under a greater fence, as far as the author of an event had seen.
     fn superseded(&self, event: &Event, fence: u64) -> Option<&'a str> {
         let passed = |(p, _): &&(&LeaseAcquired, &Event)| p.fence > fence && p.holder != event.author.agent;
         if !self.grants.iter().any(|grant| passed(&grant)) {
@@ -98,7 +99,7 @@ impl<'a> Leases<'a> {
         known.filter(passed).map(|(p, _)| p.holder.as_str()).next()
     }
 
-    /// Who held the task as far as the author of an event knew, if that is another agent than `me`.
+    /// The holder as far as the author of an event had seen, if that is another agent than `me`.
     fn live_before(&self, event: &Event, me: &str) -> Option<&'a str> {
         let at = self.now.map_or(event.at, |now| event.at.min(now));
         let may_live = |(p, given): &(&LeaseAcquired, &Event)| {
@@ -111,14 +112,14 @@ impl<'a> Leases<'a> {
         let known: Vec<_> = self.grants.iter().filter(|(_, given)| before.contains(&given.id)).collect();
         let highest = known.iter().map(|(p, _)| p.fence).max()?;
         let top = || known.iter().filter(|(p, _)| p.fence == highest);
-        // Of several that are as high one may be the author's, or the one that counted is over.
+        // Of several equal fences, one may be the author's, or the one that counted is over.
         let is_free = |(p, given): &(&LeaseAcquired, &Event)| {
             p.holder == me || p.expires_at <= at || self.ended(p, given, me, &before)
         };
         if top().any(|grant| is_free(grant)) { None } else { top().next().map(|(p, _)| p.holder.as_str()) }
     }
 
-    /// Whether a lease was over by then: given back by its holder, passed by in the open, or its task ended.
+    /// Whether a lease was over by then: released by its holder, overridden openly, or its task ended.
     fn ended(&self, p: &LeaseAcquired, given: &Event, me: &str, before: &BTreeSet<Id>) -> bool {
         let later = before.intersection(&self.effective).filter_map(|id| self.events.get(id));
         let later = later.filter(|event| event.stamp() > given.stamp());
@@ -131,7 +132,7 @@ impl<'a> Leases<'a> {
         })
     }
 
-    /// The events that an event comes from.
+    /// The ancestors of an event.
     fn before(&self, event: &Event) -> BTreeSet<Id> {
         let (mut found, mut next) = (BTreeSet::new(), event.parents.clone());
         while let Some(id) = next.pop() {

@@ -1,8 +1,8 @@
-//! Lost edits: values that were written and gave way to one written by somebody who had not seen them.
+//! Lost edits: values that were overwritten by an event whose author had not seen them.
 //!
-//! Promises: concurrency comes from `parents` alone, never from a clock; the list is the same for every order of the same
-//! events; a value that somebody overwrote who had seen it is not lost, it was replaced.
-//! Refuses to know: whether a value should be put back (`rules::decide`).
+//! Guarantees that concurrency comes only from `parents`, never from a clock. The list does not depend on the order in which
+//! the events are given. A value that was overwritten by an author who had seen it is replaced, not lost.
+//! Leaves to others: whether a value should be restored (`rules::decide`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,42 +19,43 @@ pub use crate::rules::writers::Reason;
 use crate::rules::writers::{Registers, contests};
 use crate::rules::{fold, register};
 
-/// One value of a register, and who wrote it.
+/// One value of a register, and its author.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Written {
-    /// The value; `null` where the register was emptied.
+pub struct AuthoredValue {
+    /// The value; `null` if the register was cleared.
     pub value: Value,
     /// The event that wrote it.
     pub event: Id,
-    /// Who wrote it.
+    /// Its author.
     pub agent: String,
-    /// When, by the writer's clock.
+    /// The time by the author's clock.
     pub at: Time,
-    /// Its logical time.
+    /// The Lamport time.
     pub lamport: u64,
     /// The reason given for it.
     pub why: Option<String>,
 }
 
-/// A value that lost, and the one it lost to.
+/// A value that lost, and the one that won.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Lost {
     /// The register, such as `title`, `status` or `progress.<item>`.
     pub field: String,
-    /// What lost.
-    pub lost: Written,
-    /// What stands; one value that thousands may have lost to.
+    /// The value that lost.
+    pub lost: AuthoredValue,
+    /// The value that counts. It is shared, since thousands may have lost to it.
     #[serde(serialize_with = "as_written")]
-    pub won: Arc<Written>,
-    /// Why.
+    pub won: Arc<AuthoredValue>,
+    /// Why the other one won.
     pub rule: Reason,
 }
 
-fn as_written<S: serde::Serializer>(won: &Arc<Written>, serializer: S) -> Result<S::Ok, S::Error> {
+fn as_written<S: serde::Serializer>(won: &Arc<AuthoredValue>, serializer: S) -> Result<S::Ok, S::Error> {
     won.as_ref().serialize(serializer)
 }
 
-/// Whether some event of a log did not see all that came before it: only then can anything have lost. Cheap; says yes in doubt.
+/// Whether some event of a log had not seen all earlier ones: only then can a value have lost. Cheap; returns true if in
+/// doubt.
 pub fn is_forked(entries: &[Entry]) -> bool {
     let ids: HashSet<Id> = entries.iter().map(|e| e.event.id).collect();
     let (mut seen, mut followed, mut roots) = (HashSet::new(), HashSet::new(), 0);
@@ -68,7 +69,7 @@ pub fn is_forked(entries: &[Entry]) -> bool {
     false
 }
 
-/// Every value of a task that lost to a concurrent one and that nobody has settled since, by register and order of events.
+/// Every value of a task that lost to a concurrent one and is still unresolved, by register and order of events.
 pub fn lost(id: Id, entries: &[Entry]) -> Vec<Lost> {
     if !is_forked(entries) {
         return Vec::new();
@@ -83,7 +84,7 @@ pub fn lost(id: Id, entries: &[Entry]) -> Vec<Lost> {
     let status = task.stamps.get("status").map(|stamp| stamp.id);
     let ended_by = taken.iter().find(|one| Some(one.event.id) == status).map(|one| one.event.author.agent.as_str());
     for contest in contests(&taken, &task, Registers::All) {
-        // Where none of them counts, the task holds what it began with.
+        // If none of them counts, the task keeps its initial value.
         let won = match &contest.winner {
             Some(writer) => Some(written(taken[writer.place].event, writer.value.clone())),
             None => {
@@ -95,7 +96,7 @@ pub fn lost(id: Id, entries: &[Entry]) -> Vec<Lost> {
         for (writer, rule) in contest.losers.into_iter().filter(|(writer, _)| writer.value != won.value) {
             let is_end = register::status_of(taken[writer.place].event).is_some_and(Status::is_finished);
             let lost = written(taken[writer.place].event, writer.value);
-            // An agent that finished a task on one of its branches has not lost what it was at on another.
+            // An agent that finished a task on one of its branches has not lost its work on another.
             let moves = matches!(contest.register.as_str(), "status" | "owner");
             if moves && task.status.is_finished() && ended_by == Some(lost.agent.as_str()) && !is_end {
                 continue;
@@ -106,7 +107,7 @@ pub fn lost(id: Id, entries: &[Entry]) -> Vec<Lost> {
     found
 }
 
-/// How many values each event lost.
+/// The number of values that each event lost.
 pub struct Counts(HashMap<Id, usize>);
 
 impl Counts {
@@ -125,8 +126,8 @@ impl Counts {
     }
 }
 
-fn written(event: &Event, value: Value) -> Written {
-    Written {
+fn written(event: &Event, value: Value) -> AuthoredValue {
+    AuthoredValue {
         value,
         event: event.id,
         agent: event.author.agent.clone(),
@@ -148,7 +149,7 @@ mod tests {
         format!("01K5R4XJ7Z{n:016}")
     }
 
-    /// An event by number: its id, its Lamport time, its parents and what it says.
+    /// An event by number: its id, Lamport time, parents, type and payload.
     fn event(n: u64, lamport: u64, parents: &[u64], agent: &str, kind: &str, payload: Value) -> Entry {
         let line = json!({"v": 1, "id": id(n), "lamport": lamport, "type": kind, "entity": format!("task/{TASK}"),
             "parents": parents.iter().map(|p| id(*p)).collect::<Vec<_>>(), "agent": agent,
@@ -165,7 +166,7 @@ mod tests {
         event(n, lamport, parents, agent, "TaskUpdated", json!({ "set": set }))
     }
 
-    fn told(entries: &[Entry]) -> Vec<(String, Value, Value, Reason)> {
+    fn lost_edits(entries: &[Entry]) -> Vec<(String, Value, Value, Reason)> {
         let all = lost(TASK.parse().unwrap(), entries);
         all.into_iter().map(|l| (l.field, l.lost.value, l.won.value.clone(), l.rule)).collect()
     }
@@ -178,35 +179,35 @@ mod tests {
             update(3, 3, &[2], "bob", json!({"priority": 2})),
         ];
         assert!(!is_forked(&log));
-        assert_eq!(told(&log), []);
+        assert_eq!(lost_edits(&log), []);
     }
 
     #[test]
-    fn of_two_concurrent_values_the_earlier_one_is_lost_until_somebody_who_saw_both_writes() {
+    fn the_earlier_of_two_concurrent_values_is_lost_until_an_author_who_saw_both_writes() {
         let mut log = vec![
             created(),
             update(2, 2, &[1], "ada", json!({"priority": 1, "title": "same"})),
             update(3, 3, &[1], "bob", json!({"priority": 2, "title": "same"})),
         ];
-        assert_eq!(told(&log), [("priority".into(), json!(1), json!(2), Reason::Later)]);
+        assert_eq!(lost_edits(&log), [("priority".into(), json!(1), json!(2), Reason::Later)]);
         log.push(update(4, 4, &[2, 3], "eve", json!({"estimate": "2h"})));
-        assert_eq!(told(&log).len(), 1, "another field settles nothing");
+        assert_eq!(lost_edits(&log).len(), 1, "another field resolves nothing");
         log.push(update(5, 5, &[4], "eve", json!({"priority": 2})));
-        assert_eq!(told(&log), [], "she saw both");
+        assert_eq!(lost_edits(&log), [], "she saw both");
     }
 
     #[test]
-    fn equal_clocks_are_told_apart_by_id() {
+    fn the_id_decides_between_equal_clocks() {
         let log = [
             created(),
             update(2, 2, &[1], "ada", json!({"title": "a"})),
             update(3, 2, &[1], "bob", json!({"title": "b"})),
         ];
-        assert_eq!(told(&log), [("title".into(), json!("a"), json!("b"), Reason::Id)]);
+        assert_eq!(lost_edits(&log), [("title".into(), json!("a"), json!("b"), Reason::Id)]);
     }
 
     #[test]
-    fn only_the_last_word_of_each_side_is_lost() {
+    fn only_the_last_value_of_each_side_is_lost() {
         let log = [
             created(),
             update(2, 2, &[1], "ada", json!({"title": "a"})),
@@ -214,7 +215,7 @@ mod tests {
             update(4, 4, &[1], "bob", json!({"title": "b"})),
             update(5, 9, &[1], "eve", json!({"title": "e"})),
         ];
-        let titles: Vec<Value> = told(&log).into_iter().map(|(_, lost, ..)| lost).collect();
+        let titles: Vec<Value> = lost_edits(&log).into_iter().map(|(_, lost, ..)| lost).collect();
         assert_eq!(titles, [json!("aa"), json!("b")]);
     }
 
@@ -224,7 +225,7 @@ mod tests {
         let mut stale = update(4, 9, &[1], "ada", json!({"priority": 4}));
         stale.event.fence = Some(1);
         let log = [created(), event(3, 2, &[1], "bob", "LeaseAcquired", lease), stale];
-        assert_eq!(told(&log), [("priority".into(), json!(4), json!(0), Reason::Fence)]);
+        assert_eq!(lost_edits(&log), [("priority".into(), json!(4), json!(0), Reason::Fence)]);
     }
 
     #[test]
@@ -236,7 +237,7 @@ mod tests {
             update(4, 4, &[1], "eve", json!({"metadata.c": 2})),
         ];
         assert_eq!(
-            told(&log),
+            lost_edits(&log),
             [
                 ("metadata.a".into(), json!(1), Value::Null, Reason::Later),
                 ("metadata.c".into(), json!(1), json!(2), Reason::Later),
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_that_was_set_stands_against_a_removal() {
+    fn a_set_parent_wins_over_a_removal() {
         let edge = |from: u64| json!({"type": "parent_of", "from": id(from), "to": TASK});
         let gone = json!({"relationship": id(2)});
         let mut log = vec![
@@ -255,10 +256,10 @@ mod tests {
             event(4, 4, &[3], "ada", "RelationshipAdded", edge(51)),
             event(5, 9, &[2], "bob", "RelationshipRemoved", gone.clone()),
         ];
-        assert_eq!(told(&log), [("parent".into(), Value::Null, json!(id(51)), Reason::Added)]);
+        assert_eq!(lost_edits(&log), [("parent".into(), Value::Null, json!(id(51)), Reason::Added)]);
         log[4] = event(5, 9, &[2], "bob", "RelationshipRemoved", gone);
         log.push(event(6, 10, &[5], "bob", "RelationshipAdded", edge(52)));
-        assert_eq!(told(&log), [("parent".into(), json!(id(51)), json!(id(52)), Reason::Later)]);
+        assert_eq!(lost_edits(&log), [("parent".into(), json!(id(51)), json!(id(52)), Reason::Later)]);
     }
 
     #[test]
@@ -273,7 +274,7 @@ mod tests {
             event(7, 10, &[5], "bob", "ProgressItemCompleted", json!({"item": id(2)})),
         ];
         assert_eq!(
-            told(&log),
+            lost_edits(&log),
             [
                 ("owner".into(), json!("bob"), Value::Null, Reason::Status),
                 (format!("progress.{}", id(2)), json!(false), json!(true), Reason::Later),

@@ -1,6 +1,6 @@
-//! What may happen and what it means: deciding, folding, ordering.
+//! The rules of the plan: deciding, folding, ordering.
 //!
-//! Pure: no file, no clock, no chance. Deciding may refuse; folding may not.
+//! Pure: no files, no clock, no randomness. Deciding may refuse; folding may not.
 
 pub mod confirm;
 pub mod copies;
@@ -9,9 +9,9 @@ pub mod fields;
 pub mod fold;
 pub mod graph;
 pub mod lease;
+pub mod lease_bypasses;
 pub mod lost;
 pub mod moves;
-pub mod passed;
 pub mod readiness;
 pub mod register;
 pub mod rights;

@@ -1,10 +1,10 @@
-//! The moves between the states of a task: one definition for the commands that make them and for the gate that judges them.
+//! The moves between the states of a task, defined once for the commands that make them and for the gate that checks them.
 //!
-//! Leaves to others: who may make a move (`roles`), and what it needs of other tasks.
+//! Leaves to others: who may make a move (`roles`), and what it requires of other tasks.
 
 use crate::model::task::Status;
 
-/// Where a task may go from a state by `task transition`.
+/// The states that `task transition` may move a task to.
 pub fn allowed(from: Status) -> &'static [Status] {
     match from {
         Status::Open => &[Status::InProgress, Status::Blocked, Status::Cancelled],
@@ -15,7 +15,7 @@ pub fn allowed(from: Status) -> &'static [Status] {
     }
 }
 
-/// Whether some command makes a move, be it `undo`, of a task that its author knew to have been completed once or not.
+/// Whether any command makes a move, including `undo`, of a task that its author knew to have been completed once or not.
 pub fn is_made(from: Status, to: Status, was_completed: bool) -> bool {
     let is_undone = match (from, to) {
         (Status::Archived, Status::Completed | Status::Cancelled) => true,
@@ -25,7 +25,7 @@ pub fn is_made(from: Status, to: Status, was_completed: bool) -> bool {
     from == to || is_undone || allowed(from).contains(&to)
 }
 
-/// Whether a move leaves a wait behind, so that it asks for blockers that are finished.
+/// Whether a move ends a wait, so that the blockers must be finished.
 pub fn needs_blockers(from: Status, to: Status) -> bool {
     match to {
         Status::Completed => !from.is_finished(),

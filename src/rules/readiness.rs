@@ -1,7 +1,7 @@
 //! What makes a task ready, and why another is not.
 //!
-//! Guarantees one definition for all who ask: `next`, `ready`, `claim`, lists and interfaces. Every task that is not ready has a reason.
-//! Leaves to others: where the facts come from (the read model, or the stage of a command), and what other branches say.
+//! Guarantees one definition for `next`, `ready`, `claim`, lists and interfaces. Every task that is not ready has a reason.
+//! Leaves to others: where the facts come from (the read model, or the stage of a command), and the state of other branches.
 
 use serde::Serialize;
 
@@ -13,35 +13,35 @@ use crate::model::time::Time;
 use crate::rules::lease::{is_holder, withholds};
 use crate::rules::roles::{Rights, Verb};
 
-/// Who asks for work.
+/// The agent for which readiness is computed.
 #[derive(Clone, Debug, Default)]
-pub struct Asker {
-    /// The agent, in its session; unknown askers get what anyone would.
+pub struct Viewer {
+    /// The agent, in its session; `None` for the view of any agent.
     pub me: Option<Author>,
     /// The role it registered with.
     pub role: Option<String>,
-    /// What the store's roles permit.
+    /// The store's roles.
     pub rights: Rights,
 }
 
-impl Asker {
+impl Viewer {
     /// The agent's name.
     pub fn name(&self) -> Option<&str> {
         self.me.as_ref().map(|me| me.agent.as_str())
     }
 }
 
-/// Most blockers that a reason names.
+/// The most blockers that a reason names.
 const MAX_NAMED: usize = 20;
 
-/// What stands around an unfinished task.
+/// The surroundings of an unfinished task.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The unfinished tasks that it waits for, by edges that count.
     pub blockers: &'a [Id],
-    /// How many unfinished children it has, by edges that count.
+    /// The number of its unfinished children, by edges that count.
     pub children: u64,
-    /// The lease on it, live or run out.
+    /// The lease on it, live or expired.
     pub lease: Option<&'a Lease>,
 }
 
@@ -53,75 +53,75 @@ pub enum Reason {
     Status {
         /// The status.
         status: Status,
-        /// Who works on it.
+        /// The agent that works on it.
         owner: Option<String>,
-        /// When the lease of whoever works on it ran out, if it did.
+        /// When that agent's lease expired, if it did.
         #[serde(skip_serializing_if = "Option::is_none")]
         lease_expired_at: Option<Time>,
     },
     /// It waits for other tasks.
     Blocked {
-        /// The unfinished ones; of many the first few.
+        /// The unfinished ones; the first few of many.
         by: Vec<Id>,
-        /// How many they are.
+        /// Their number.
         total: usize,
     },
     /// It is a planning unit with unfinished parts.
     Children {
-        /// How many.
+        /// Their number.
         unfinished: u64,
     },
-    /// Its time has not come.
+    /// It is deferred.
     Deferred {
-        /// When it comes.
+        /// The time until which it is deferred.
         until: Time,
     },
-    /// It is somebody's.
+    /// It has an owner.
     Owned {
-        /// Whose.
+        /// The owner.
         owner: String,
     },
-    /// Another holds its lease.
+    /// Another agent holds its lease.
     Leased {
-        /// Who.
+        /// The holder.
         holder: String,
-        /// Until when.
+        /// When it expires.
         until: Time,
-        /// It ran out in another clone, and passes only to who asks for just this task.
+        /// It expired in another clone, and passes only to an agent that claims this task by name.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         ran_out: bool,
     },
-    /// The asker lacks a right or precedence.
+    /// The agent lacks a right or precedence.
     NotPermitted {
-        /// What is needed.
+        /// The right or precedence.
         needs: String,
     },
-    /// The remote says that it was finished, by an event that is not here.
+    /// The remote reports that it was finished, by an event that is not here.
     Finished {
-        /// By whom.
+        /// The agent that finished it.
         by: String,
     },
     /// It is taken or finished in another worktree of this clone or on another branch.
     Elsewhere {
-        /// In which worktree.
+        /// The worktree.
         #[serde(skip_serializing_if = "Option::is_none")]
         worktree: Option<String>,
-        /// On which branch.
+        /// The branch.
         #[serde(skip_serializing_if = "Option::is_none")]
         branch: Option<String>,
         /// Its status there.
         status: Status,
-        /// Whose it is there.
+        /// Its owner there.
         owner: Option<String>,
     },
 }
 
 impl Reason {
-    /// The reason in a few words.
+    /// The reason as text.
     pub fn words(&self) -> String {
         match self {
             Reason::Status { status, owner: Some(owner), lease_expired_at: Some(at) } => {
-                format!("{status} by {owner}, whose lease ran out at {at}; a claim takes it over")
+                format!("{status} by {owner}, whose lease expired at {at}; a claim takes it over")
             }
             Reason::Status { status, owner: Some(owner), .. } => format!("{status}, {owner} works on it"),
             Reason::Status { status, owner: None, .. } => format!("it is {status}"),
@@ -134,7 +134,7 @@ impl Reason {
             Reason::Deferred { until } => format!("deferred until {until}"),
             Reason::Owned { owner } => format!("belongs to {owner}"),
             Reason::Leased { holder, until, ran_out: true } => {
-                format!("the lease of {holder} in another clone ran out at {until}; a claim takes it over")
+                format!("the lease of {holder} in another clone expired at {until}; a claim takes it over")
             }
             Reason::Leased { holder, until, .. } => format!("{holder} holds it until {until}"),
             Reason::NotPermitted { needs } => format!("needs {needs}"),
@@ -164,20 +164,20 @@ impl Reason {
     }
 }
 
-/// A number of unfinished things.
+/// The number of unfinished things, as text.
 pub fn unfinished(n: usize, what: &str) -> String {
     format!("{n} unfinished {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// The status of an unfinished task as it counts: one that is blocked by nothing unfinished is open.
+/// The effective status of an unfinished task: one recorded as blocked without an unfinished blocker is open.
 pub fn counting_status(status: Status, unfinished_blockers: usize) -> Status {
     if status == Status::Blocked && unfinished_blockers == 0 { Status::Open } else { status }
 }
 
-/// Why a task is not ready for the asker; empty where it is.
-pub fn reasons(task: &Brief, facts: Facts<'_>, asker: &Asker, now: Time) -> Vec<Reason> {
+/// Why a task is not ready for the agent; empty if it is.
+pub fn reasons(task: &Brief, facts: Facts<'_>, viewer: &Viewer, now: Time) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    let is_mine = |lease: &Lease| asker.me.as_ref().is_some_and(|me| is_holder(lease, me));
+    let is_mine = |lease: &Lease| viewer.me.as_ref().is_some_and(|me| is_holder(lease, me));
     if let Some(lease) = facts.lease.filter(|lease| withholds(lease, now) && !is_mine(lease)) {
         reasons.push(leased(lease, now));
     }
@@ -196,29 +196,29 @@ pub fn reasons(task: &Brief, facts: Facts<'_>, asker: &Asker, now: Time) -> Vec<
         reasons.push(Reason::Deferred { until });
     }
     if let Some(owner) =
-        task.owner.as_ref().filter(|owner| Some(owner.as_str()) != asker.name() && status == Status::Open)
+        task.owner.as_ref().filter(|owner| Some(owner.as_str()) != viewer.name() && status == Status::Open)
     {
         reasons.push(Reason::Owned { owner: owner.clone() });
     }
-    reasons.extend(not_permitted(task, asker));
+    reasons.extend(not_permitted(task, viewer));
     reasons
 }
 
-/// The reason that a lease is.
+/// The reason for a lease of another agent.
 pub fn leased(lease: &Lease, now: Time) -> Reason {
     Reason::Leased { holder: lease.agent.clone(), until: lease.expires_at, ran_out: !lease.is_live(now) }
 }
 
-/// What the asker lacks that a task needs.
-pub fn not_permitted(task: &Brief, asker: &Asker) -> Option<Reason> {
-    let (name, role) = (asker.name().unwrap_or(""), asker.role.as_deref());
+/// The right or precedence that a task needs and the agent lacks.
+pub fn not_permitted(task: &Brief, viewer: &Viewer) -> Option<Reason> {
+    let (name, role) = (viewer.name().unwrap_or(""), viewer.role.as_deref());
     let claims = Verb::Claim.as_str();
-    if asker.me.is_some() && !asker.rights.has_perm(name, role, claims) {
+    if viewer.me.is_some() && !viewer.rights.has_perm(name, role, claims) {
         return Some(Reason::NotPermitted { needs: format!("the right {claims}") });
     }
-    if let Some(perm) = task.need_perm.as_ref().filter(|perm| !asker.rights.has_perm(name, role, perm)) {
+    if let Some(perm) = task.need_perm.as_ref().filter(|perm| !viewer.rights.has_perm(name, role, perm)) {
         return Some(Reason::NotPermitted { needs: format!("the right {perm}") });
     }
-    let least = task.need_precedence.filter(|least| !asker.rights.has_precedence(name, role, *least))?;
+    let least = task.need_precedence.filter(|least| !viewer.rights.has_precedence(name, role, *least))?;
     Some(Reason::NotPermitted { needs: format!("precedence {least}") })
 }

@@ -1,8 +1,8 @@
 //! Registers: the values of a task that each have one last writer.
 //!
-//! Promises: [`writes`] names every register an event writes and the value it leaves there, as the fold would store it;
+//! Guarantees that [`writes`] names every register an event writes and the value it leaves there, as the fold stores it.
 //! [`value`] reads the same register from a task.
-//! Refuses to know: which of several writers counts (`rules::fold`) and which of them lost (`rules::lost`).
+//! Leaves to others: which of several writers counts (`rules::fold`) and which of them lost (`rules::lost`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -16,7 +16,7 @@ use crate::model::task::{Status, Task, TaskFields};
 use crate::rules::copies::first;
 use crate::rules::fields;
 
-/// Registers of the parts of a task, by the beginnings of their names. A field of a newer version that is called so is none.
+/// Name prefixes of the registers of a task's parts. A field of a newer version with such a name is not a register.
 const PARTS: [&str; 3] = ["progress.", "context.", "met."];
 
 /// The edges that name a parent, by id, among the events of a log.
@@ -26,7 +26,7 @@ pub fn parent_edges<'a>(events: impl IntoIterator<Item = &'a Event>) -> BTreeSet
     events.into_iter().filter(names_parent).map(|event| event.id).collect()
 }
 
-/// The status that an event gives its task, if it is one that gives any.
+/// The status that an event sets, if any.
 pub fn status_of(event: &Event) -> Option<Status> {
     match &event.payload {
         Payload::TaskCreated(p) => {
@@ -39,8 +39,8 @@ pub fn status_of(event: &Event) -> Option<Status> {
     }
 }
 
-/// The registers that an event writes, with the values it leaves there. `parents` are the log's [`parent_edges`], `copies` the
-/// task's.
+/// The registers that an event writes, with the values it leaves there. `parents` are the log's [`parent_edges`], `copies`
+/// the task's.
 pub fn writes(event: &Event, parents: &BTreeSet<Id>, copies: &BTreeMap<Id, Id>) -> Vec<(String, Value)> {
     let one = |register: &str, value: Value| vec![(register.to_owned(), value)];
     match &event.payload {
@@ -76,7 +76,7 @@ pub fn writes(event: &Event, parents: &BTreeSet<Id>, copies: &BTreeMap<Id, Id>) 
     }
 }
 
-/// The plain fields of a set, each with the value that the fold would store.
+/// The plain fields of a set, each with the value that the fold stores.
 fn plain(set: &Fields) -> Vec<(String, Value)> {
     let is_plain = |name: &str| !fields::RESERVED.contains(&name) && !PARTS.iter().any(|begin| name.starts_with(begin));
     let stored = |name: &String, value: &Value| {
@@ -87,7 +87,7 @@ fn plain(set: &Fields) -> Vec<(String, Value)> {
     set.iter().filter(|(name, _)| is_plain(name)).filter_map(|(name, value)| stored(name, value)).collect()
 }
 
-/// What a task holds in a register; `null` where it holds nothing.
+/// The value of a register in a task; `null` if it is empty.
 pub fn value(task: &Task, register: &str) -> Value {
     match register {
         "status" => json!(task.status),
@@ -108,20 +108,20 @@ fn part(task: &Task, register: &str) -> Option<Value> {
     }
 }
 
-/// Whether writing one register changes the other too: a whole `metadata` holds every `metadata.<key>`.
+/// Whether writing one register changes the other too: a whole `metadata` contains every `metadata.<key>`.
 pub fn overlap(one: &str, other: &str) -> bool {
     let holds = |whole: &str, part: &str| whole == "metadata" && part.starts_with("metadata.");
     one == other || holds(one, other) || holds(other, one)
 }
 
-/// The newest events of a log, in order of their ids: those that no other event has as parent.
+/// The heads of a log, in order of their ids: the events that are not a parent of another.
 pub fn heads_of(entries: &[Entry]) -> Vec<Id> {
     let parents: HashSet<&Id> = entries.iter().flat_map(|entry| &entry.event.parents).collect();
     let heads = entries.iter().map(|entry| entry.event.id).filter(|id| !parents.contains(id));
     heads.collect::<BTreeSet<Id>>().into_iter().collect()
 }
 
-/// The events that are among `heads` or have led to them, as far as they are here.
+/// The events that are among `heads` or their ancestors, as far as they are here.
 pub fn below(entries: &[Entry], heads: &[Id]) -> Vec<Entry> {
     among_below(entries, heads).into_iter().cloned().collect()
 }

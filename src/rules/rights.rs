@@ -1,12 +1,12 @@
-//! Which right an event asks for, once it stands in a log: the right of the command that writes it.
+//! The right that an event in a log requires: that of the command that writes it.
 //!
-//! Promises: judged by what the author of the event had before it, not by what the event says of that. A move that no command makes
-//! (`moves`) is named besides. What asks for no right so,
-//! asks for one where it changes what the known events alone give. Where more than one command writes an event, the right of any of them will do; what agentpm adds by itself (a task that is open again because its
-//! blockers are finished, a lease that its holder gives back) asks for none. What passes another's lease by asks for an override.
-//! Events of one log by one agent at one time are taken for one command where they have an effect: completing may mark criteria
-//! and leave an outcome, importing may bring parts along.
-//! Refuses to know: who has which right (`roles`), where the log was read, and whether the name in an event is true.
+//! Guarantees that an event is checked by what its author had seen, not by what the event claims. A move that no command
+//! makes (`moves`) is reported as well. An event that requires no right by this view requires one if it changes the result of
+//! the known events alone. If several commands write an event, the right of any of them suffices. What agentpm adds by itself
+//! requires none: a task that is open again because its blockers are finished, a lease that its holder releases. An event
+//! that bypasses another agent's lease requires an override. Effective events of one log by one agent at one time count as
+//! one command: completing may mark criteria and add an outcome, importing may add parts.
+//! Leaves to others: who has which right (`roles`), where the log was read, and whether the name in an event is true.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +16,8 @@ use super::decide::verb_for;
 use super::fold::{self, Folding, apply, fold, is_fenced, order};
 use super::graph;
 use super::lease;
+use super::lease_bypasses::{lease_bypasses, needs_lease};
 use super::moves;
-use super::passed::{needs_lease, passed};
 use super::register::{self, among_below, parent_edges};
 use super::roles::Verb;
 use super::writers::Effect;
@@ -30,50 +30,50 @@ use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 
-/// Rights of which one is enough. The first is the one that the usual command asks for.
+/// Rights of which one suffices. The first is the one that the usual command requires.
 pub type AnyOf = Vec<Verb>;
 
-/// What may lead back from a closed state: reopening, moving, and taking back what closed it.
+/// The rights that may lead back from a closed state: reopening, moving, and undoing what closed it.
 const REOPEN: &[Verb] = &[Verb::Update, Verb::Claim, Verb::Relate];
 
-/// What else one command did in the same log.
+/// What else the same command did in the same log.
 #[derive(Clone, Copy, Default)]
 struct Command {
     creates: bool,
-    /// It brings a task in.
+    /// It imports a task.
     imports: bool,
-    /// It brings parts of a task in.
+    /// It adds parts of a task.
     adds: bool,
     completes: bool,
     archives: bool,
     takes: bool,
 }
 
-/// What the author of an event had before it.
+/// What the author of an event had seen.
 #[derive(Default)]
-struct Before {
+struct SeenState {
     status: Status,
-    /// Another agent than the one that the event is for has it in progress, and has not left it.
+    /// Another agent than the one the event is for has it in progress, and has not abandoned it.
     of_another: bool,
-    /// Where that is asked: its author was granted the fence that it names, and had not given that lease back.
+    /// Set only for moves that depend on it: the author was granted the fence that it names, and had not released that lease.
     granted: bool,
     owner: Option<String>,
-    /// Of a completion from another state than in progress: the task was completed once.
+    /// For a completion from another state than in progress: the task was completed once.
     was_completed: bool,
-    /// Of a completion or a review that it passes: some criteria were not met.
+    /// For a completion or a review that passes: some criteria were not met.
     unmet: bool,
     archived_before: bool,
-    /// How it was closed, where it was.
+    /// How it was closed, if it was.
     end: Option<Status>,
     /// What an agent needs to take it: a right, and the least precedence.
     needs: Needs,
-    /// It came from an import.
+    /// It was imported.
     imported: bool,
-    /// What blocked it.
+    /// Its blockers.
     blockers: Vec<Id>,
 }
 
-/// What a task asks of an agent that takes it: a right, and the least precedence.
+/// What a task requires of an agent that takes it: a right, and the least precedence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// The right.
@@ -85,41 +85,41 @@ pub struct Needs {
 /// The events of another task of the same plan.
 pub type Other<'a> = &'a dyn Fn(Id) -> Vec<Entry>;
 
-/// What leases are judged by.
+/// The times by which leases are checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// The time of the look: an event that is dated later passes no lease by that.
+    /// The time of the check: an event with a later date bypasses no lease by its date.
     pub now: Time,
-    /// After how many milliseconds of silence an agent has left what it holds no lease of.
+    /// The silence, in milliseconds, after which an agent counts as having abandoned a task without a lease.
     pub silence: i64,
 }
 
-/// A log as far as it says which command wrote what.
-pub struct Asked<'a> {
-    before: BTreeMap<Id, Before>,
-    /// The creation of a task that is new.
+/// A log with the facts about which command wrote what.
+pub struct RightsCheck<'a> {
+    before: BTreeMap<Id, SeenState>,
+    /// The creation of a new task.
     begins: Option<Id>,
     /// The greatest fence that the log grants.
     granted: u64,
     commands: BTreeMap<(&'a str, Time), Command>,
     parents: BTreeSet<Id>,
-    /// The grants by which a holder was granted again what it held.
+    /// The grants that renewed a grant to its holder.
     again: BTreeSet<Id>,
-    /// What passes a lease by.
+    /// The events that bypass a lease.
     passed: BTreeSet<Id>,
-    /// The task as the known events alone give it, where there are any.
+    /// The task that results from the known events alone, if any.
     alone: Option<Task>,
-    /// To whom the known events grant the greatest fence.
+    /// The holder to whom the known events grant the greatest fence.
     holder: Option<&'a str>,
-    /// The event that gives the status.
+    /// The event that sets the status.
     decides: Option<Id>,
     times: Times,
     other: Other<'a>,
 }
 
-impl<'a> Asked<'a> {
-    /// Reads a log for it, of which these events are known already, seen by the authors of the others or not. `other` gives the
-    /// events of other tasks.
+impl<'a> RightsCheck<'a> {
+    /// Examines a log of which these events are known already, whether the authors of the others had seen them or not.
+    /// `other` reads the events of other tasks.
     pub fn of(entity: &Entity, log: &'a [Entry], known: &BTreeSet<Id>, times: Times, other: Other<'a>) -> Self {
         let (effective, decides) = effective(entity, log);
         let mut before = states(entity, log, known, &effective, times);
@@ -127,7 +127,7 @@ impl<'a> Asked<'a> {
         let mut commands: BTreeMap<(&str, Time), Command> = BTreeMap::new();
         let is_new = !log.iter().any(|entry| known.contains(&entry.event.id));
         let mut begins = None;
-        // What is known is no part of a command that writes something new.
+        // A known event belongs to no command that writes a new one.
         let is_of_command = |event: &&Event| effective.contains(&event.id) && !known.contains(&event.id);
         for event in log.iter().map(|entry| &entry.event).filter(is_of_command) {
             let command = commands.entry((&event.author.agent, event.at)).or_default();
@@ -154,7 +154,7 @@ impl<'a> Asked<'a> {
             Payload::LeaseAcquired(p) => Some(p.fence),
             _ => None,
         });
-        let passed = passed(entity, log, Some(times.now)).into_keys().collect();
+        let passed = lease_bypasses(entity, log, Some(times.now)).into_keys().collect();
         let (granted, parents) = (grants.max().unwrap_or(0), parent_edges(log.iter().map(|entry| &entry.event)));
         let old = || log.iter().filter(|entry| known.contains(&entry.event.id));
         let alone = entity.task().filter(|_| !is_new).map(|id| fold(id, old()).0);
@@ -163,15 +163,15 @@ impl<'a> Asked<'a> {
             _ => None,
         });
         let holder = grants.max_by_key(|(fence, _)| *fence).map(|(_, holder)| holder);
-        Asked { before, begins, granted, commands, parents, again, passed, alone, holder, decides, times, other }
+        RightsCheck { before, begins, granted, commands, parents, again, passed, alone, holder, decides, times, other }
     }
 
-    /// The greatest fence that the log grants, where an event claims a greater one.
+    /// The greatest fence that the log grants, if an event claims a greater one.
     pub fn ungranted(&self, event: &Event) -> Option<u64> {
         event.fence.filter(|fence| *fence > self.granted && is_fenced(&event.payload)).map(|_| self.granted)
     }
 
-    /// The rights that an event of the log asks for: of each entry one.
+    /// The rights that an event of the log requires: one of each entry.
     pub fn by(&self, event: &Event) -> Vec<AnyOf> {
         let mut asked = self.by_kind(event);
         let for_another = matches!(&event.payload, Payload::LeaseAcquired(p) if p.holder != event.author.agent);
@@ -181,7 +181,7 @@ impl<'a> Asked<'a> {
         asked
     }
 
-    /// What no command does and an event does, in words.
+    /// Describes what an event does that no command does.
     pub fn unmade(&self, event: &Event) -> Option<String> {
         let before = self.before.get(&event.id).filter(|_| !self.command(event).imports)?;
         let (to, is_made) = match &event.payload {
@@ -200,14 +200,14 @@ impl<'a> Asked<'a> {
     fn takes_away(&self, event: &Event) -> bool {
         let Some(before) = self.before.get(&event.id).filter(|before| before.of_another) else { return false };
         match &event.payload {
-            // An import that comes again notes what it added.
+            // A repeated import records what it added.
             Payload::TaskUpdated(p) if before.imported && is_origin_alone(p.set.keys()) => false,
             Payload::LeaseAcquired(_) => true,
             payload => needs_lease(payload) && !before.granted,
         }
     }
 
-    /// Whether an event passes what must be finished or met first, whether it says so or not.
+    /// Whether an event bypasses what must be finished or met first, whether it says so or not.
     fn forces(&self, event: &Event) -> bool {
         let before = self.before.get(&event.id).filter(|_| !self.command(event).imports);
         let p = match &event.payload {
@@ -224,8 +224,8 @@ impl<'a> Asked<'a> {
                 && blockers.any(|blocker| self.is_waited_for(event, *blocker)))
     }
 
-    /// Whether the task of an event waits for a blocker that was never finished: an author may know of an end that was taken back
-    /// since. Of a circle of blockers, one edge does not count.
+    /// Whether the task of an event waits for a blocker that was never finished: an author may have seen an end that was
+    /// undone since. In a cycle of blockers, one edge does not count.
     fn is_waited_for(&self, event: &Event, blocker: Id) -> bool {
         let log = (self.other)(blocker);
         let (effective, _) = effective(&Entity::Task(blocker), &log);
@@ -240,7 +240,7 @@ impl<'a> Asked<'a> {
         fold(id, &(self.other)(id)).0
     }
 
-    /// Who comes to have the task by an event, and what the task asks of an agent that does.
+    /// The agent that an event gives the task to, and what the task requires of it.
     pub fn taken_by<'e>(&'e self, event: &'e Event) -> Option<(&'e str, &'e Needs)> {
         let (before, author) = (self.before.get(&event.id)?, event.author.agent.as_str());
         let is_in_progress = before.status == Status::InProgress;
@@ -270,19 +270,19 @@ impl<'a> Asked<'a> {
         let any = |verbs: &[Verb]| vec![verbs.to_vec()];
         let before = self.before.get(&event.id);
         match &event.payload {
-            // Whose lease it is not asks for an override besides.
+            // An agent that is not the holder needs an override as well.
             Payload::LeaseReleased(_) => Vec::new(),
             Payload::LeaseOverride(_) => any(&[Verb::Override]),
             Payload::AgentRegistered(_) | Payload::AgentUpdated(_) => any(&[Verb::Register]),
             Payload::TaskCreated(p) if self.begins == Some(event.id) => created(&p.fields),
-            // No command creates what its author knows. Two that adopt one file create the same task.
+            // No command creates a task that its author has seen. Two clones that adopt one file create the same task.
             Payload::TaskCreated(p) if event.parents.is_empty() => {
                 let mut asked = created(&p.fields);
                 asked.extend(self.before.contains_key(&event.id).then(|| vec![Verb::Update]));
                 asked
             }
             Payload::TaskCreated(_) => any(&[Verb::Admin]),
-            // What a newer version writes is judged by whoever may do everything.
+            // Events of a newer version may be accepted only by an agent with all rights.
             Payload::Unknown { .. } => any(&[Verb::Admin]),
             payload if payload.journal_only() => Vec::new(),
             _ if command.imports => any(&[Verb::Create]),
@@ -345,8 +345,8 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Whether an edge leads between two tasks that came from an import.
-    fn is_among_imported(&self, p: &RelationshipAdded, before: Option<&Before>) -> bool {
+    /// Whether an edge connects two imported tasks.
+    fn is_among_imported(&self, p: &RelationshipAdded, before: Option<&SeenState>) -> bool {
         let here = |id: Id| p.kind.home(p.from, p.to) == id;
         let is = |id: Id| if here(id) { before.is_some_and(|before| before.imported) } else { self.is_imported(id) };
         is(p.from) && is(p.to)
@@ -356,8 +356,8 @@ impl<'a> Asked<'a> {
         self.task(id).fields.metadata.contains_key("origin")
     }
 
-    /// What is asked of an event that asks for nothing by itself, where it takes the place of the status that the known events
-    /// alone give.
+    /// The rights required of an event that requires none by itself, if it replaces the status that the known events alone
+    /// give.
     fn displaced(&self, event: &Event, p: &TaskStatusChanged) -> Vec<AnyOf> {
         let Some(alone) = self.alone.as_ref().filter(|_| self.decides == Some(event.id)) else { return Vec::new() };
         match p.to {
@@ -369,14 +369,14 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn moved(&self, event: &Event, p: &TaskStatusChanged, before: Option<&Before>) -> Vec<AnyOf> {
+    fn moved(&self, event: &Event, p: &TaskStatusChanged, before: Option<&SeenState>) -> Vec<AnyOf> {
         let mut command = self.command(event);
-        // Whoever takes a task again says that it is its own.
+        // An agent that takes a task again names itself as the owner.
         command.takes &= p.owner.as_ref().is_none_or(|owner| owner.as_ref() == Some(&event.author.agent));
         let opens = p.from == Status::Blocked && p.to == Status::Open;
         let mut blockers = before.into_iter().flat_map(|before| &before.blockers);
         if opens && is_plain(p) && blockers.any(|blocker| !self.task(*blocker).status.is_finished()) {
-            // Its blocker may be open again since; whoever may do any of this may have finished it or begun it anew.
+            // Its blocker may be open again since. An agent with any of these rights may have finished it or begun it again.
             let asked = moved(p, command, before);
             return if asked.is_empty() { vec![Verb::OPENING.to_vec()] } else { asked };
         }
@@ -388,7 +388,7 @@ fn is_plain(p: &TaskStatusChanged) -> bool {
     p.owner.is_none() && p.changed_at.is_none() && p.forced.is_empty()
 }
 
-/// A task may begin in a later state, though no command lets it: that asks for what would lead there.
+/// A task may be created in a later state, though no command allows it: that requires the rights that lead there.
 fn created(fields: &Fields) -> Vec<AnyOf> {
     let mut asked = vec![vec![Verb::Create]];
     let status = fields.get("status").and_then(Value::as_str).and_then(Status::from_word);
@@ -399,16 +399,16 @@ fn created(fields: &Fields) -> Vec<AnyOf> {
     asked
 }
 
-fn moved(p: &TaskStatusChanged, command: Command, before: Option<&Before>) -> Vec<AnyOf> {
+fn moved(p: &TaskStatusChanged, command: Command, before: Option<&SeenState>) -> Vec<AnyOf> {
     let plain = is_plain(p);
     let from = before.map_or(p.from, |before| before.status);
     let archives_again = command.archives && before.is_some_and(|before| before.archived_before);
     match (from, p.to) {
-        // Whoever finishes its last blocker opens it, and whoever holds it says so once more where the remote agreed late.
+        // The agent that finishes the last blocker opens the task. The holder repeats the move if the remote confirmed late.
         (Status::Blocked, Status::Open) if plain && p.from == Status::Blocked => Vec::new(),
         (Status::Open, Status::Open) if plain && p.from == Status::Blocked => vec![Verb::OPENING.to_vec()],
         (Status::InProgress, Status::InProgress) if command.takes => Vec::new(),
-        // Archiving again what was archived passes through the state before it.
+        // Archiving again what was archived goes through the state before it.
         (_, Status::Completed) if archives_again => vec![vec![Verb::Complete, Verb::Archive]],
         (_, Status::Cancelled) if archives_again => vec![vec![Verb::Cancel, Verb::Archive]],
         (_, Status::Completed) => vec![vec![Verb::Complete]],
@@ -418,23 +418,23 @@ fn moved(p: &TaskStatusChanged, command: Command, before: Option<&Before>) -> Ve
         (_, Status::InProgress | Status::Open) => vec![vec![Verb::Claim]],
         (Status::InProgress, Status::Blocked) if p.owner.is_some() => vec![vec![Verb::Claim, Verb::Relate]],
         (Status::InProgress, Status::Blocked) => vec![vec![Verb::Relate, Verb::Claim]],
-        // Reopening a blocker blocks what waits for it.
+        // Reopening a blocker blocks the tasks that wait for it.
         (_, Status::Blocked) => vec![vec![Verb::Relate, Verb::Update, Verb::Claim]],
     }
 }
 
-/// What a task is that was closed like this, for an event that archives it.
+/// The state in which a task was closed, for an event that archives it.
 fn closed(from: Status) -> Status {
     if from == Status::Cancelled { Status::Cancelled } else { Status::Completed }
 }
 
-/// How a task was closed, by the times that it has of that.
+/// How a task was closed, by its times.
 fn end(completed_at: Option<Time>, cancelled_at: Option<Time>) -> Option<Status> {
     let completed = completed_at.map(|_| Status::Completed);
     completed.or(cancelled_at.map(|_| Status::Cancelled))
 }
 
-/// The events of a log that have an effect, and the one among them that gives the status.
+/// The events of a log that have an effect, and the one among them that sets the status.
 fn effective(entity: &Entity, log: &[Entry]) -> (BTreeSet<Id>, Option<Id>) {
     let ordered = order(entity, log).events;
     let Some(id) = entity.task() else { return (ordered.iter().map(|entry| entry.event.id).collect(), None) };
@@ -447,18 +447,18 @@ fn effective(entity: &Entity, log: &[Entry]) -> (BTreeSet<Id>, Option<Id>) {
     (effective, folding.finish().stamps.get("status").map(|stamp| stamp.id))
 }
 
-/// What the authors of the new events had before them.
+/// What the authors of the new events had seen.
 fn states(
     entity: &Entity,
     log: &[Entry],
     known: &BTreeSet<Id>,
     effective: &BTreeSet<Id>,
     times: Times,
-) -> BTreeMap<Id, Before> {
+) -> BTreeMap<Id, SeenState> {
     let ordered = order(entity, log).events;
     let new = ordered.iter().map(|entry| &entry.event).filter(|event| !known.contains(&event.id));
-    let Some(id) = entity.task() else { return new.map(|event| (event.id, Before::default())).collect() };
-    // Whatever an author says, the creation that is known comes first.
+    let Some(id) = entity.task() else { return new.map(|event| (event.id, SeenState::default())).collect() };
+    // The known creation comes first, whatever an author claims.
     let creates =
         |entry: &&Entry| matches!(entry.event.payload, Payload::TaskCreated(_)) && known.contains(&entry.event.id);
     let begins: Vec<Id> = log.iter().filter(creates).map(|entry| entry.event.id).collect();
@@ -467,7 +467,7 @@ fn states(
     let archives = |entry: &&&Entry| matches!(entry.event.payload, Payload::TaskArchived(_));
     let archived = ordered.iter().find(archives).map(|entry| entry.event.stamp());
     let mut states = BTreeMap::new();
-    // The newest event that was looked at, with what its author saw; most events follow upon it, or saw the same.
+    // The last event that was examined, with what its author saw. Most events follow it, or saw the same.
     let mut last: Option<(&Event, Task)> = None;
     for event in new {
         let task = match last.take() {
@@ -499,7 +499,7 @@ fn states(
         let takes = matches!(&event.payload, Payload::TaskUpdated(p) if takes_over(event, p.set.iter()));
         let completes = matches!(&event.payload, Payload::TaskStatusChanged(p) if p.to == Status::Completed);
         let passes = matches!(&event.payload, Payload::TaskVerified(p) if p.passed);
-        let before = Before {
+        let before = SeenState {
             status: task.status,
             of_another: is_of_other && !is_left(),
             granted: (is_of_other || takes) && is_granted(),
@@ -529,14 +529,13 @@ fn is_given_back(past: &[&Entry], given: &LeaseAcquired) -> bool {
     past.iter().any(|entry| lease::gives_back(&entry.event, given))
 }
 
-/// Whether the last lease that was granted was not given back. A claim may follow upon it once it ran out, which is for `passed`
-/// to judge.
+/// Whether the last lease that was granted was not released. A claim may follow once it expired, which `lease_bypasses` checks.
 fn lapsed(past: &[&Entry]) -> bool {
     let last = past.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|p| p.fence);
     last.is_some_and(|p| !is_given_back(past, p))
 }
 
-/// Whether an update does no more than make its author the owner.
+/// Whether an update only makes its author the owner.
 fn takes_over<'v>(event: &Event, mut set: impl Iterator<Item = (&'v String, &'v Value)>) -> bool {
     let first = set.next();
     first.is_some_and(|(name, value)| name == "owner" && value.as_str() == Some(&event.author.agent))

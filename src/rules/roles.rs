@@ -1,7 +1,7 @@
-//! Who may do what, by `roles.yml`.
+//! Permissions, from `roles.yml`.
 //!
-//! Promises: no file, everyone may do everything; with one, what it does not grant is refused.
-//! Refuses to know: which command needs which verb (`rules::decide` says it).
+//! Guarantees that without the file every agent may do everything, and that with it everything it does not grant is refused.
+//! Leaves to others: which command needs which verb (`rules::decide`).
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::error::{Code, Error, Result};
 use crate::model::event::PRECEDENCE;
 
-/// What an agent may be permitted to do.
+/// A permission of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
@@ -23,7 +23,7 @@ pub enum Verb {
     Update,
     /// Record context and progress.
     Comment,
-    /// Take and give back work.
+    /// Take and release work.
     Claim,
     /// Complete tasks.
     Complete,
@@ -31,7 +31,7 @@ pub enum Verb {
     Cancel,
     /// Verify results and criteria.
     Verify,
-    /// Put tasks away.
+    /// Archive tasks.
     Archive,
     /// Relate and block tasks.
     Relate,
@@ -41,7 +41,7 @@ pub enum Verb {
     Reply,
     /// Resolve threads.
     Resolve,
-    /// Pass checks and leases.
+    /// Override checks and leases.
     Override,
     /// Register agents.
     Register,
@@ -70,7 +70,7 @@ impl Verb {
         Verb::Admin,
     ];
 
-    /// Each of these opens a task whose blockers are finished, or were finished before one was opened again.
+    /// Each of these verbs opens a task whose blockers are finished, or were finished before one was opened again.
     pub const OPENING: [Verb; 5] = [Verb::Update, Verb::Claim, Verb::Relate, Verb::Complete, Verb::Cancel];
 
     /// The word in `roles.yml`.
@@ -96,13 +96,13 @@ impl Verb {
     }
 }
 
-/// What one agent or role may do.
+/// The permissions of one agent or role.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grant {
-    /// The verbs, or words of the project's own for `need_perm`.
+    /// The verbs, or the project's own words for `need_perm`.
     pub perms: Vec<String>,
-    /// Whose word counts more: from -1000 to 1000.
+    /// Which values win against concurrent ones: from -1000 to 1000.
     #[serde(deserialize_with = "precedence")]
     #[schemars(range(min = -1000, max = 1000))]
     pub precedence: i64,
@@ -123,13 +123,13 @@ fn precedence<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result
 pub struct Roles {
     /// By agent name.
     pub agents: BTreeMap<String, Grant>,
-    /// By the role an agent registered with.
+    /// By the role that an agent registered with.
     pub roles: BTreeMap<String, Grant>,
-    /// Whether every new event must be signed by its agent's registered key; lint says so where it is not.
+    /// Whether every new event must be signed by its agent's registered key; lint reports missing signatures.
     pub require_signatures: bool,
 }
 
-/// Where to look up what an agent may do; `None` where there is no `roles.yml`.
+/// The roles of a store; `None` if there is no `roles.yml`.
 #[derive(Clone, Debug, Default)]
 pub struct Rights(pub Option<Roles>);
 
@@ -139,7 +139,7 @@ impl Rights {
         roles.agents.get(agent).or_else(|| roles.roles.get(role?))
     }
 
-    /// Refuses what is not granted.
+    /// Refuses a verb that is not granted.
     ///
     /// Errors: `ERR_UNAUTHORIZED`.
     pub fn require(&self, agent: &str, role: Option<&str>, verb: Verb) -> Result<()> {
@@ -147,7 +147,7 @@ impl Rights {
             return Ok(());
         }
         Err(Error::new(Code::Unauthorized, format!("{agent} may not {} here", verb.as_str()))
-            .hint("roles.yml of the store says who may; nothing was written"))
+            .hint("roles.yml of the store grants the permissions; nothing was written"))
     }
 
     /// Whether an agent has a right, by its word.
@@ -155,7 +155,7 @@ impl Rights {
         self.0.is_none() || self.grant(agent, role).is_some_and(|g| g.perms.iter().any(|p| p == perm || p == "admin"))
     }
 
-    /// The precedence of an agent, which each of its events records; `None` where there is no `roles.yml`.
+    /// The precedence of an agent, which each of its events records; `None` if there is no `roles.yml`.
     pub fn precedence(&self, agent: &str, role: Option<&str>) -> Option<i64> {
         self.0.as_ref().map(|_| self.grant(agent, role).map_or(0, |grant| grant.precedence))
     }
@@ -171,14 +171,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_file_everyone_may() {
+    fn without_a_file_every_agent_may() {
         let rights = Rights(None);
         rights.require("anyone", None, Verb::Override).unwrap();
         assert!(rights.has_precedence("anyone", None, 100));
     }
 
     #[test]
-    fn with_a_file_only_who_is_named() {
+    fn with_a_file_only_named_agents_may() {
         let mut roles = Roles::default();
         roles.agents.insert("code_bot".into(), Grant { perms: vec!["claim".into()], precedence: 30 });
         roles.roles.insert("reviewer".into(), Grant { perms: vec!["verify".into()], precedence: 50 });

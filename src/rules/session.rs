@@ -1,8 +1,8 @@
-//! Sessions: what events do to their records, and when one counts as silent.
+//! Sessions: how events change their records, and when one counts as silent.
 //!
-//! Promises: every event that a session wrote is a sign of its life; what was ended stays ended; what was closed for its silence
-//! goes on when it is heard again.
-//! Refuses to know: where records are kept, and signs that leave no event.
+//! Guarantees that every event of a session is a sign of life. An ended session stays ended. A session that was closed for
+//! its silence resumes with its next event.
+//! Leaves to others: where records are kept, and signs of life that leave no event.
 
 use crate::model::agent::{Session, SessionStatus};
 use crate::model::event::{Entity, Event};
@@ -10,14 +10,14 @@ use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::time::Time;
 
-/// The sessions that an event tells something about: the one it is of, and the one it was written in.
+/// The sessions that an event concerns: the one it is about, and the one it was written in.
 pub fn concerned(event: &Event) -> impl Iterator<Item = Id> {
     let of = if let Entity::Session(id) = event.entity { Some(id) } else { None };
     let within = event.author.session.filter(|id| Some(*id) != of);
     of.into_iter().chain(within)
 }
 
-/// A session after one more event; `None` where none is known.
+/// A session after one more event; `None` if none is known.
 pub fn after(known: Option<Session>, id: Id, event: &Event) -> Option<Session> {
     let own = event.entity == Entity::Session(id);
     match (&event.payload, known) {
@@ -45,7 +45,7 @@ pub fn after(known: Option<Session>, id: Id, event: &Event) -> Option<Session> {
     }
 }
 
-/// Whether what this agent does in the session is a sign of its life: nobody ended it, and it is the agent's.
+/// Whether what this agent does in the session is a sign of life: the session has not ended, and belongs to the agent.
 pub fn is_its_own(session: &Session, agent: &str) -> bool {
     !is_over(session) && session.agent == agent
 }
@@ -63,21 +63,21 @@ fn heard(session: Session, at: Time) -> Session {
     Session { status: SessionStatus::Active, ended_at: None, fell_silent: false, last_heartbeat_at, ..session }
 }
 
-/// What is to be said where an event made a session go on that had been closed for its silence.
+/// The warning for an event that resumed a session that had been closed for its silence.
 pub fn came_back(before: &Session, after: &Session) -> Option<String> {
     let (true, SessionStatus::Active, Some(closed)) = (before.fell_silent, after.status, before.ended_at) else {
         return None;
     };
     let minutes = closed.since(before.last_heartbeat_at) / 60_000;
-    Some(format!("session {} had been closed after {minutes} minutes of silence; it goes on", after.id))
+    Some(format!("session {} had been closed after {minutes} minutes of silence; it is active again", after.id))
 }
 
-/// Whether a session that nobody ended has not been heard of for the limit, in milliseconds.
+/// Whether a session that has not ended was silent for the limit, in milliseconds.
 pub fn is_silent(session: &Session, now: Time, limit: i64) -> bool {
     session.status == SessionStatus::Active && now.since(session.last_heartbeat_at) >= limit
 }
 
-/// How a session stands, in a word: `active`, `silent` or `closed`.
+/// The state of a session: `active`, `silent` or `closed`.
 pub fn word(session: &Session, now: Time, limit: i64) -> &'static str {
     match session.status {
         SessionStatus::Closed => "closed",

@@ -1,10 +1,10 @@
-//! Signatures of events: who wrote a line, beyond what it says of itself (ed25519, RFC 8032).
+//! Signatures of events: prove the author of a line (ed25519, RFC 8032).
 //!
-//! Promises: what is signed is the line as it stands in its log, without the signature: id, entity, parents, author, time and
-//! payload; and the event that registered the key, which binds it to the store where that happened. A line that was altered, copied
-//! into another task's log under that task's name, or brought in from a store where its author has the same key, does not verify. A
-//! signature has one form: the lowercase digits of the canonical bytes.
-//! Refuses to know: where keys are kept, and which events need a signature.
+//! Guarantees that the line in its log is signed without the signature: id, entity, parents, author, time and payload. The
+//! event that registered the key is signed too, which binds the signature to the store of that registration. A line does not
+//! verify if it was altered, copied into another task's log under that task's name, or copied from a store where its author
+//! has the same key. A signature has one form: the lowercase digits of the canonical bytes.
+//! Leaves to others: where keys are kept, and which events need a signature.
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
@@ -12,39 +12,39 @@ use crate::error::{Error, Result};
 use crate::model::event::{Entry, Event};
 use crate::model::id::Id;
 
-/// What keys and signatures begin with, so that another kind can be told from this one.
+/// The prefix of keys and signatures, which distinguishes this kind from others.
 const KIND: &str = "ed25519:";
 
-/// A secret key: 32 bytes of chance.
+/// A secret key: 32 random bytes.
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
-    /// The key of these bytes.
+    /// The key with these bytes.
     pub fn new(secret: [u8; 32]) -> Self {
         SecretKey(SigningKey::from_bytes(&secret))
     }
 
-    /// Reads a key as [`SecretKey::to_text`] writes it.
+    /// Parses a key as [`SecretKey::to_text`] writes it.
     ///
-    /// Errors: `ERR_VALIDATION` for what is no key.
+    /// Errors: `ERR_VALIDATION` if the text is not a key.
     pub fn from_text(text: &str) -> Result<Self> {
         let bytes = text.trim().strip_prefix(KIND).and_then(bytes_of::<32>);
         bytes
             .map(Self::new)
-            .ok_or_else(|| Error::validation("this is no ed25519 key: 64 hexadecimal digits after ed25519:"))
+            .ok_or_else(|| Error::validation("this is not an ed25519 key: 64 hexadecimal digits after ed25519:"))
     }
 
-    /// The key as its file holds it.
+    /// The key as its file stores it.
     pub fn to_text(&self) -> String {
         format!("{KIND}{}", hex(self.0.as_bytes()))
     }
 
-    /// The public key that belongs to it, as agents register it.
+    /// The public key, as agents register it.
     pub fn public(&self) -> String {
         format!("{KIND}{}", hex(self.0.verifying_key().as_bytes()))
     }
 
-    /// The event with its signature, as the line it has. `registered` is the event that registered the key.
+    /// Signs an event and returns its line. `registered` is the event that registered the key.
     ///
     /// Errors: as [`Entry::new`].
     pub fn sign(&self, event: Event, registered: Id) -> Result<Entry> {
@@ -54,13 +54,13 @@ impl SecretKey {
     }
 }
 
-/// Refuses what is no public key.
+/// Refuses a text that is not a public key.
 ///
 /// Errors: `ERR_VALIDATION`.
 pub fn check_public(text: &str) -> Result<()> {
     key_of(text).map(|_| ()).ok_or_else(|| {
         Error::validation("a public key is ed25519: and 64 hexadecimal digits")
-            .hint("agentpm agent register --new-key makes one")
+            .hint("agentpm agent register --new-key creates one")
     })
 }
 

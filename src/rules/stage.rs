@@ -1,7 +1,7 @@
-//! What a decision can see and say.
+//! The view of a decision: what it can read and emit.
 //!
-//! A decision reads the plan through a [`Stage`] and emits drafts onto it. The stage shows each draft's effect to what is
-//! decided after it, so that a batch, a plan and an import are nothing but many decisions; a refusal throws all of it away.
+//! A decision reads the plan through a [`Stage`] and emits drafts onto it. The stage shows each draft's effect to later
+//! decisions, so a batch, a plan and an import are only many decisions. A refusal discards all of it.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord, RemoteRecord, Session};
+use crate::model::args::Ref;
 use crate::model::event::{Author, Entity, Entry};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
@@ -17,14 +18,13 @@ use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
 use crate::model::task::Task;
 use crate::model::time::Time;
-use crate::model::words::Ref;
-use crate::rules::readiness::Asker;
+use crate::rules::readiness::Viewer;
 use crate::rules::roles::Verb;
 
-/// An event to be: what the decision says of it. Id, clock, parents and author are added by the stage.
+/// A draft of an event. The stage adds id, clock, parents and author.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// Whose log it goes to.
+    /// The entity whose log it goes to.
     pub entity: Entity,
     /// What happens.
     pub payload: Payload,
@@ -34,25 +34,25 @@ pub struct Draft {
     pub fence: Option<u64>,
 }
 
-/// That a task is taken or finished somewhere else.
+/// Where a task is taken or finished elsewhere.
 #[derive(Clone, Debug)]
-pub struct Taken {
-    /// Where, by whom and how, in words.
+pub struct TaskElsewhere {
+    /// Where, by which agent and how, as text.
     pub words: String,
     /// The same as JSON.
     pub facts: Value,
 }
 
-/// What the remote said when it was asked for a lease.
+/// The answer of the remote to a request for a lease.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// The id of the lease that was asked for.
+    /// The id of the requested lease.
     pub lease: Id,
-    /// The fence it agreed to; `None` where it did not answer or did not want to.
+    /// The confirmed fence; `None` if the remote did not answer or refused.
     pub fence: Option<u64>,
 }
 
-/// Which kind of part of a task a reference means.
+/// The kind of part that a reference means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// A progress item.
@@ -61,17 +61,17 @@ pub enum Part {
     Context,
 }
 
-/// The plan as a decision sees it, and where it puts its drafts.
+/// The plan as a decision sees it, and the receiver of its drafts.
 pub trait Stage {
     /// The time of the command.
     fn now(&self) -> Time;
-    /// Who acts.
+    /// The actor.
     fn me(&self) -> &Author;
     /// The settings in force.
     fn settings(&self) -> &Settings;
-    /// Refuses with `ERR_UNAUTHORIZED` what the roles of the store do not permit the actor.
+    /// Refuses with `ERR_UNAUTHORIZED` if the roles of the store do not permit the actor the verb.
     fn require(&mut self, verb: Verb) -> Result<()>;
-    /// A fresh id.
+    /// Creates an id.
     fn new_id(&mut self) -> Result<Id>;
 
     /// The task that a whole id, prefix, handle or `$name` means. `ERR_NOT_FOUND` or `ERR_AMBIGUOUS_ID` otherwise.
@@ -86,55 +86,55 @@ pub trait Stage {
     fn children(&mut self, id: Id) -> Result<Vec<Id>>;
     /// The tasks that this one blocks.
     fn dependents(&mut self, id: Id) -> Result<Vec<Id>>;
-    /// Kind and ends of the edges among unfinished tasks that do not count because they close a circle.
+    /// Type and ends of the edges among unfinished tasks that do not count because they close a cycle.
     fn void(&mut self) -> Result<Rc<BTreeSet<(RelationType, Id, Id)>>>;
-    /// The actor, as far as choosing work asks for it.
-    fn asker(&mut self) -> Result<Asker>;
-    /// Whether what follows from a change may be recorded in this other task, which nobody named. Where it may not, readers see
-    /// it all the same, and the next write that meets the task records it.
+    /// The actor, with what the choice of work needs to know.
+    fn viewer(&mut self) -> Result<Viewer>;
+    /// Whether a consequence of a change may be recorded in this other task, which the caller did not name. If not, readers
+    /// see the consequence all the same, and the next write to the task records it.
     fn may_follow(&mut self, id: Id) -> bool;
 
-    /// The task in whose log an event stands, and the event that a whole id, prefix or end of an id means.
+    /// The task whose log contains an event, and the event that a whole id, prefix or suffix means.
     fn event(&mut self, reference: &Ref) -> Result<(Id, Id)>;
-    /// The events of a task, those emitted so far among them, in no certain order.
+    /// The events of a task, including those emitted so far, in no particular order.
     fn history(&mut self, task: Id) -> Result<Vec<Entry>>;
 
-    /// What is known of a task's leases.
+    /// The lease record of a task.
     fn lease(&mut self, task: Id) -> Result<LeaseRecord>;
-    /// Whether leases are to be confirmed by a remote.
+    /// Whether a remote confirms leases.
     fn asks_remote(&self) -> bool;
-    /// What the remote said to the lease of this task; `None` where it was not asked.
+    /// The remote's answer about the lease of this task; `None` if it was not asked.
     fn grant(&mut self, task: Id) -> Option<Grant>;
-    /// What the remote says of who finished a task by an event that is not here, if anyone did, and whether this clone told it.
+    /// The remote's record that a task was finished by an event that is not here, and whether this clone sent it.
     fn finished_elsewhere(&mut self, task: Id) -> Result<Option<(RemoteRecord, bool)>>;
-    /// The highest fence of a task that its log knows.
+    /// The highest fence of a task in its log.
     fn known_fence(&mut self, task: Id) -> Result<u64>;
-    /// Whether the log of a task grants another lease as high as this one: by a clone that could not ask who has it.
+    /// Whether the log of a task grants another lease with a fence as high: by a clone that could not ask for the holder.
     fn is_contested(&mut self, task: Id, lease: &Lease) -> Result<bool>;
-    /// The task whose lease, or which itself, a reference means.
+    /// The task that a reference means, directly or by its lease.
     fn leased_task(&mut self, reference: &Ref) -> Result<Id>;
-    /// The tasks whose lease was granted in a session and not given back, live or not.
+    /// The tasks whose lease was granted in a session and not released, live or not.
     fn held_in(&mut self, session: Id) -> Result<Vec<Id>>;
-    /// The tasks in progress of which the actor holds a live lease.
+    /// The tasks in progress for which the actor holds a live lease.
     fn held(&mut self) -> Result<Vec<Id>>;
-    /// The best task the actor may claim now, if any; `here` where only this branch and worktree count.
+    /// The best task that the actor may claim now, if any; with `here` only this branch and worktree count.
     fn best_ready(&mut self, here: bool) -> Result<Option<Id>>;
 
-    /// The refusal for a lease of the actor's that passed to somebody else, if there is one.
+    /// The refusal for a lease that the actor lost to another agent, if there is one.
     fn lost(&mut self) -> Result<Option<Error>>;
 
     /// Where else the task is already taken or finished: in another worktree, or on another branch.
-    fn taken_elsewhere(&mut self, task: Id) -> Result<Option<Taken>>;
+    fn taken_elsewhere(&mut self, task: Id) -> Result<Option<TaskElsewhere>>;
 
-    /// What is known of an agent.
+    /// The state of an agent.
     fn agent(&mut self, name: &str) -> Result<Agent>;
-    /// The session a reference means.
+    /// The session that a reference means.
     fn session(&mut self, reference: &Ref) -> Result<Session>;
 
-    /// Lets later references `$name` mean `id`. `ERR_USAGE` where the name is taken.
+    /// Binds `$name` to `id` for later references. `ERR_USAGE` if the name is in use.
     fn name(&mut self, name: &str, id: Id) -> Result<()>;
-    /// Tells the caller something besides the answer.
+    /// Adds a warning to the answer.
     fn warn(&mut self, warning: String);
-    /// Lets a draft happen on this stage. Gives the event's id.
+    /// Emits a draft onto this stage. Returns the event's id.
     fn emit(&mut self, draft: Draft) -> Result<Id>;
 }

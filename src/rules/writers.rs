@@ -1,10 +1,11 @@
 //! The writers of a task's registers, and which of them counts.
 //!
-//! Guarantees one rule for every register. An event has *seen* another that is reachable from it by `parents` within the log. Of the
-//! writers of a register those are left that no other writer of it has seen; the greatest of them by (precedence, Lamport time,
-//! id) counts. For the status (round, rank) come before these: a reopening that has seen an end begins a round, and within a
-//! round a completion ranks above a cancellation, and that above everything else. All of it depends on the set of events alone.
-//! Leaves to others: what an event writes (`rules::register`), and whether it has an effect at all (`rules::fold`).
+//! Guarantees one rule for every register. An event has *seen* another that is reachable from it by `parents` within the log.
+//! The candidates are the writers of a register that no other writer of it has seen; the greatest by (precedence, Lamport
+//! time, id) counts. For the status, (round, rank) come first. A reopening that has seen an end begins a round. Within a
+//! round a completion ranks above a cancellation, and a cancellation above everything else. The result depends only on the
+//! set of events.
+//! Leaves to others: what an event writes (`rules::register`), and whether it has an effect (`rules::fold`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -17,23 +18,23 @@ use crate::model::payload::Payload;
 use crate::model::task::{Status, Task};
 use crate::rules::register;
 
-/// An event of a log, in its order, and what the fold made of it.
+/// An event of a log, in its order, with its effect in the fold.
 #[derive(Clone, Copy, Debug)]
-pub struct Taken<'e> {
+pub struct AppliedEvent<'e> {
     /// The event.
     pub event: &'e Event,
-    /// What came of it.
+    /// Its effect.
     pub effect: Effect,
 }
 
-/// What the fold makes of an event.
+/// The effect of an event in the fold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// It counts.
     Counts,
-    /// It is void: it was written under a fence lower than one that was granted.
+    /// It is void: its fence is lower than one that was granted before.
     Fenced,
-    /// It has none.
+    /// It has no effect.
     None,
 }
 
@@ -47,30 +48,30 @@ pub enum Reason {
     Id,
     /// The higher precedence.
     Precedence,
-    /// A completion against a cancellation, or either against a task that goes on.
+    /// A completion against a cancellation, or either against continued work.
     Rank,
-    /// A reopening that had seen an end, against what had not seen it.
+    /// A reopening that had seen an end, against an event that had not seen the reopening.
     Round,
-    /// It came with a status that gave way.
+    /// It came with a status that lost.
     Status,
     /// It was written under a lease that had passed to another.
     Fence,
-    /// A parent that was set against the concurrent removal of an older one.
+    /// A parent that was set, against the concurrent removal of an older one.
     Added,
 }
 
 impl Reason {
-    /// The rule in words.
+    /// The rule as a sentence.
     pub fn words(self) -> &'static str {
         match self {
-            Reason::Later => "the value with the greater Lamport time stands",
-            Reason::Id => "the Lamport times are equal, and the greater event id stands",
-            Reason::Precedence => "the value of the agent with the higher precedence stands",
-            Reason::Rank => "a completion stands against a cancellation, and either against work that goes on",
-            Reason::Round => "a reopening stands against what had not seen it",
-            Reason::Status => "it came with a status that gave way",
+            Reason::Later => "the value with the greater Lamport time wins",
+            Reason::Id => "the Lamport times are equal, and the greater event id wins",
+            Reason::Precedence => "the value of the agent with the higher precedence wins",
+            Reason::Rank => "a completion wins over a cancellation, and either over continued work",
+            Reason::Round => "a reopening wins over events that had not seen it",
+            Reason::Status => "it came with a status that lost",
             Reason::Fence => "it was written under a lease that had passed to another",
-            Reason::Added => "a parent that was set stands against the concurrent removal of an older one",
+            Reason::Added => "a parent that was set wins over the concurrent removal of an older one",
         }
     }
 }
@@ -80,24 +81,24 @@ impl Reason {
 pub struct Writer {
     /// Its place in the order of events.
     pub place: usize,
-    /// What it wrote.
+    /// The value that it wrote.
     pub value: Value,
-    /// Why it does not count, whatever the others are.
+    /// Why it cannot count, regardless of the other writers.
     pub void: Option<Reason>,
 }
 
-/// A register and those of its writers that no other has seen.
+/// A register with the writers of it that no other writer has seen.
 #[derive(Clone, Debug)]
 pub struct Contest {
     /// The register, such as `title`, `status` or `progress.<item>`.
     pub register: String,
-    /// The writer that counts; `None` where the register holds what a task begins with.
+    /// The writer that counts; `None` if the register keeps a new task's value.
     pub winner: Option<Writer>,
-    /// The others, and those that are void, with the reason.
+    /// The others and the void ones, with the reason.
     pub losers: Vec<(Writer, Reason)>,
 }
 
-/// Which registers to look at.
+/// Which registers to examine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registers {
     /// Those whose last writer may not be the one that counts.
@@ -107,19 +108,19 @@ pub enum Registers {
 }
 
 /// The contested registers of a task, by name.
-pub fn contests(taken: &[Taken<'_>], task: &Task, which: Registers) -> Vec<Contest> {
+pub fn contests(taken: &[AppliedEvent<'_>], task: &Task, which: Registers) -> Vec<Contest> {
     let history = History::of(taken, &task.copies);
     let edges = task.parents();
     let by_status = which == Registers::Decided && taken.iter().all(|one| one.event.weight() == 0);
-    let mut written = Written::of(taken, &task.copies, |name| !by_status || matches!(name, "status" | "owner"));
+    let mut written = RegisterWriters::of(taken, &task.copies, |name| !by_status || matches!(name, "status" | "owner"));
     history.void_owners(&mut written);
     let mut found = Vec::new();
-    // Few registers at a time are spread out, so that memory grows with the log alone.
+    // A few registers at a time are examined, so that memory grows only with the log.
     for names in written.contested().chunks(u64::BITS as usize) {
         let some: Vec<(&str, Vec<Writer>)> = names.iter().map(|name| (*name, written.writers(name))).collect();
         let lists = || some.iter().map(|(_, writers)| &writers[..]);
         let replaced = history.replaced(lists(), |w| w.void.is_none());
-        // What is void gives way to what is void too; what counts does not.
+        // A void writer loses to other void writers too; one that counts does not.
         let any_void = lists().flatten().any(|w| w.void.is_some());
         let by_any = if any_void { history.replaced(lists(), |_| true) } else { Vec::new() };
         for (bit, (name, writers)) in some.into_iter().enumerate() {
@@ -133,19 +134,19 @@ pub fn contests(taken: &[Taken<'_>], task: &Task, which: Registers) -> Vec<Conte
     found
 }
 
-/// Who wrote each register of a task, in the order of events.
-struct Written {
+/// The writers of each register of a task, in the order of events.
+struct RegisterWriters {
     own: BTreeMap<String, Vec<Writer>>,
-    /// Writers of the whole metadata: each writes every entry of it, those that are not in it too.
+    /// Writers of the whole metadata. Each writes every entry, also those that it omits.
     whole: Vec<Writer>,
-    /// The entries of metadata that any of them or any other event wrote.
+    /// The entries of metadata that any event wrote.
     keys: BTreeSet<String>,
 }
 
 const METADATA: &str = "metadata.";
 
-impl Written {
-    fn of(taken: &[Taken<'_>], copies: &BTreeMap<Id, Id>, wanted: impl Fn(&str) -> bool) -> Self {
+impl RegisterWriters {
+    fn of(taken: &[AppliedEvent<'_>], copies: &BTreeMap<Id, Id>, wanted: impl Fn(&str) -> bool) -> Self {
         let parents = register::parent_edges(taken.iter().map(|one| one.event));
         let mut own: BTreeMap<String, Vec<Writer>> = BTreeMap::new();
         for (place, one) in taken.iter().enumerate().filter(|(_, one)| one.effect != Effect::None) {
@@ -163,7 +164,7 @@ impl Written {
             let maps = whole.iter().filter_map(|w| w.value.as_object());
             keys.extend(maps.flat_map(|map| map.keys()).map(|key| format!("{METADATA}{key}")));
         }
-        Written { own, whole, keys }
+        RegisterWriters { own, whole, keys }
     }
 
     /// The registers of which a value can have lost, by name.
@@ -190,20 +191,20 @@ impl Written {
     }
 }
 
-/// The graph that the parents of events make.
+/// The graph of events by their parents.
 struct History<'a, 'e> {
-    taken: &'a [Taken<'e>],
-    /// For each event the places of its parents. A parent that is later in the order is no parent: the fold goes by the order.
+    taken: &'a [AppliedEvent<'e>],
+    /// For each event the places of its parents. A parent that is later in the order is ignored: the fold follows the order.
     links: Vec<Vec<usize>>,
-    /// For each event how many reopenings of an ended task led to it.
+    /// For each event the number of reopenings of an ended task among its ancestors.
     rounds: Vec<u32>,
 }
 
 impl<'a, 'e> History<'a, 'e> {
-    fn of(taken: &'a [Taken<'e>], copies: &BTreeMap<Id, Id>) -> Self {
+    fn of(taken: &'a [AppliedEvent<'e>], copies: &BTreeMap<Id, Id>) -> Self {
         let places: HashMap<Id, usize> = taken.iter().enumerate().map(|(place, one)| (one.event.id, place)).collect();
-        let above = |(place, one): (usize, &Taken)| {
-            // What follows a copy knows the entry.
+        let above = |(place, one): (usize, &AppliedEvent)| {
+            // An event that follows a copy has seen the entry.
             let parents = one.event.parents.iter().chain(copies.get(&one.event.id));
             let known = parents.filter_map(|parent| places.get(parent).copied());
             known.filter(|parent| *parent < place).collect()
@@ -221,8 +222,8 @@ impl<'a, 'e> History<'a, 'e> {
         History { taken, links, rounds }
     }
 
-    /// For each event, as bits, the registers that a later event wrote which had seen it, of those writers that replace others. One walk serves 64 registers, so that
-    /// memory grows with the log alone.
+    /// For each event, as bits, the registers written by a later event that had seen it; only writers that replace others
+    /// count. One pass serves 64 registers, so that memory grows only with the log.
     fn replaced<'w>(
         &self,
         registers: impl Iterator<Item = &'w [Writer]>,
@@ -268,7 +269,7 @@ impl<'a, 'e> History<'a, 'e> {
         seen
     }
 
-    /// What decides between writers of the status that have not seen each other, the greatest first.
+    /// The sort key between writers of the status that have not seen each other, the greatest first.
     fn standing(&self, place: usize) -> (u32, u8, i64, Stamp) {
         let event = self.taken[place].event;
         (self.rounds[place], rank(event), event.weight(), event.stamp())
@@ -279,9 +280,9 @@ impl<'a, 'e> History<'a, 'e> {
         (event.weight(), event.stamp())
     }
 
-    /// An owner that came with a status counts only if that status does, or if the writer of the one that does had seen it, and
-    /// nothing that it had given way to.
-    fn void_owners(&self, written: &mut Written) {
+    /// Voids owners that came with a status that does not count. Such an owner counts only if the writer of the status that
+    /// does had seen it, and had not seen a status that it lost to.
+    fn void_owners(&self, written: &mut RegisterWriters) {
         let mut status = written.writers("status");
         status.retain(|w| w.void.is_none());
         let Some(owners) = written.own.get_mut("owner").filter(|_| status.len() > 1) else { return };
@@ -299,7 +300,7 @@ impl<'a, 'e> History<'a, 'e> {
         }
     }
 
-    /// For each event, whether it wrote a status that gave way to another of these, neither of which had seen the other.
+    /// For each event, whether it wrote a status that lost to another of these, neither of which had seen the other.
     fn gave_way(&self, status: &[Writer]) -> Vec<bool> {
         let mut places: Vec<usize> = status.iter().map(|w| w.place).collect();
         places.sort_by_key(|place| self.standing(*place));
@@ -315,7 +316,7 @@ impl<'a, 'e> History<'a, 'e> {
                 let bits = known[place];
                 self.links[place].iter().for_each(|parent| known[*parent] |= bits);
             }
-            // Those before it in the order of standing are the ones that give way to it, where neither had seen the other.
+            // Those with a lower sort key lose to it if neither had seen the other.
             let first = chunk * u64::BITS as usize;
             let below = |n: usize| if n >= u64::BITS as usize { u64::MAX } else { (1 << n) - 1 };
             let beaten = places
@@ -341,7 +342,7 @@ impl<'a, 'e> History<'a, 'e> {
         Contest { register: name.to_owned(), winner, losers }
     }
 
-    /// Edges are a set: the parent is one of those that are left, whoever else removed others.
+    /// Resolves the parent. Edges are a set: the parent is one of the remaining edges, whichever event removed others.
     fn parent(&self, edges: &BTreeSet<Id>, writers: Vec<Writer>, unseen: impl Fn(&Writer) -> bool) -> Contest {
         let is_left = |w: &&Writer| edges.contains(&self.taken[w.place].event.id);
         let left: Vec<Writer> = writers.iter().filter(is_left).cloned().collect();
@@ -352,7 +353,7 @@ impl<'a, 'e> History<'a, 'e> {
             None => writers.iter().rev().find(|w| w.void.is_none() && w.value.is_null()).cloned(),
         };
         let place = winner.as_ref().map(|w| w.place);
-        // Who took one of several parents away saw the one that is left, and meant it to stay.
+        // The writer that removed one of several parents saw the remaining one and kept it.
         let meant = place.map(|won| self.followers(won));
         let meant = |w: &Writer| meant.as_ref().is_some_and(|meant| meant[w.place]);
         let others = writers.into_iter().filter(|w| unseen(w) && Some(w.place) != place && !meant(w));
@@ -376,7 +377,7 @@ impl<'a, 'e> History<'a, 'e> {
     }
 }
 
-/// How firmly an event's status stands against others: a completion above a cancellation, and that above everything else.
+/// The rank of an event's status: a completion above a cancellation, and a cancellation above everything else.
 fn rank(event: &Event) -> u8 {
     match (&event.payload, register::status_of(event)) {
         (Payload::TaskArchived(p), _) if p.completed_at.is_some() => 2,

@@ -1,4 +1,5 @@
-//! The journal: every event acknowledged on this machine, in order of arrival, and the commit point of every command.
+//! The journal: every event acknowledged on this machine, in order of arrival. Appending to it is the commit point of every
+//! command.
 //!
 //! A record is the lines of one command's events, as they will stand in their logs, and after them one commit line:
 //!
@@ -7,13 +8,13 @@
 //! {"commit":"01K…","n":1,"lamport":42,"worktree":"01K…","store":".agentpm", … }       the record is whole
 //! ```
 //!
-//! Promises: once [`Journal::append`] returns, the record is on disk; when it fails, its own bytes are cut off again and no
-//! earlier byte is touched. Event lines without their commit line never happened; readers skip them. The mark beside the journal
-//! says how far its records have been projected into the logs.
-//! Refuses to know: how events are projected.
+//! Guarantees that a record is on disk once [`Journal::append`] returns. When it fails, its own bytes are cut off again and
+//! no earlier byte is touched. Event lines without their commit line never happened; readers skip them. The mark file says
+//! how far the records have been projected into the logs.
+//! Leaves to others: how events are projected.
 //!
-//! The mark is valid within one boot. What was projected before a power loss may be gone from the logs, so after a reboot
-//! every record since the last `syncfs` is projected again; that is idempotent by event id.
+//! The mark is valid within one boot. A power loss may take what was projected before it from the logs. So after a reboot
+//! every record since the last `syncfs` is projected again, which is idempotent by event id.
 
 use std::fs::File;
 use std::io::{BufReader, Seek, SeekFrom};
@@ -23,24 +24,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::env::files::{Dir, read_line};
 use crate::error::{Code, Error, Result};
+use crate::model::args::Ref;
 use crate::model::event::{Entry, MAX_LINE, parse_line};
 use crate::model::id::Id;
-use crate::model::words::Ref;
 use crate::runtime::worktree::StoreKey;
 
 /// The journal's name, below the runtime folder.
 pub const JOURNAL: &str = "journal.jsonl";
 /// The mark's name.
 const MARK: &str = "mark.json";
-/// Ends a line that a writer left unfinished, so that the line cannot be read as whole.
+/// Ends a line that a writer left unfinished, so that the line cannot be parsed.
 const TORN: &[u8] = b"~ torn\n";
-/// Bytes of journal after which the projections are flushed to disk, so that a crash leaves little to do again.
+/// Bytes of journal after which the projected files are flushed, so that a crash leaves little to repeat.
 const SYNC_EVERY: u64 = 4 * 1024 * 1024;
-/// Bytes after which a journal is put aside and a new one begun.
+/// Size in bytes at which the journal is rotated.
 const ROTATE_AT: u64 = 64 * 1024 * 1024;
-/// Longest that the kernel holds written pages back, with room to spare, in milliseconds.
+/// The longest time for which the kernel holds written pages back, with a margin, in milliseconds.
 const HELD_BACK_MS: u64 = 120_000;
-/// Longest line that is read, in bytes: twice the longest event.
+/// The longest line that is read, in bytes: twice the longest event.
 pub(super) const MAX_JOURNAL_LINE: usize = 2 * MAX_LINE;
 
 /// The last line of a record.
@@ -58,11 +59,11 @@ pub struct Commit {
     /// What was checked out in its work tree: the contents of git's HEAD.
     #[serde(default)]
     pub head: String,
-    /// The events came by git and stand in the logs already: they are noted here only so that those who look on see them
-    /// in their turn.
+    /// The events came by git and are in the logs already. They are in the journal only so that readers of the feed see them
+    /// in order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub arrived: bool,
-    /// The idempotency key of the call, with what it asked for and what it made.
+    /// The idempotency key of the call, with its request and its result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyRecord>,
 }
@@ -72,9 +73,9 @@ pub struct Commit {
 pub struct KeyRecord {
     /// The caller's key.
     pub key: String,
-    /// Digest of what was asked for.
+    /// The digest of the request.
     pub request: String,
-    /// The entity it made.
+    /// The entity that the call created.
     pub result: Ref,
 }
 
@@ -89,20 +90,20 @@ pub struct Record {
     pub end: u64,
 }
 
-/// How far projection has come.
+/// How far the journal has been projected.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 struct Mark {
-    /// The start of the machine in which `offset` is good.
+    /// The boot of the machine in which `offset` is valid.
     boot: String,
     /// Everything before it is in the logs.
     offset: u64,
     /// Everything before it is in the logs and on disk.
     synced: u64,
-    /// The greatest Lamport time given out or seen.
+    /// The greatest Lamport time issued or seen.
     lamport: u64,
 }
 
-/// The journal, opened by the one who holds the lock.
+/// The journal, opened by the holder of the lock.
 #[derive(Debug)]
 pub struct Journal<'a> {
     runtime: &'a Dir,
@@ -111,16 +112,16 @@ pub struct Journal<'a> {
     mark: Mark,
     end: u64,
     boot: String,
-    /// The machine was started anew since the mark was written.
+    /// Whether the machine was rebooted since the mark was written.
     restarted: bool,
-    /// Up to where the journal was projected before the reboot.
+    /// How far the journal was projected before the reboot.
     was_projected: u64,
 }
 
 impl<'a> Journal<'a> {
     /// Opens the journal. The caller holds the lock.
     ///
-    /// Errors: `ERR_IO` where it cannot be opened or made.
+    /// Errors: `ERR_IO` if it cannot be opened or created.
     pub fn open(runtime: &'a Dir, boot: &str) -> Result<Self> {
         let shown = runtime.path().join(JOURNAL);
         let opened = || -> std::io::Result<_> {
@@ -133,10 +134,10 @@ impl<'a> Journal<'a> {
             .map_err(|e| Error::io("open", &shown, &e).hint("nothing was written; make it writable for this user"))?;
         let mut text = [0u8; 512];
         let read = mark_file.read_at(&mut text, 0).map_err(|e| Error::io("read", &shown, &e))?;
-        // A mark that cannot be read was cut by a power loss: everything is projected again, which does no harm.
+        // A power loss can cut the mark short. Then everything is projected again, which does no harm.
         let mut mark: Mark = serde_json::from_slice(&text[..read]).unwrap_or_default();
         let mut was_projected = mark.offset;
-        // A journal that is shorter than its mark was cut: what it still holds was projected.
+        // If the journal is shorter than its mark, it was cut: the rest of it has been projected.
         let cut = mark.offset > end;
         let restarted = cut || mark.boot != boot || boot.is_empty();
         if cut {
@@ -149,12 +150,12 @@ impl<'a> Journal<'a> {
         Ok(Journal { runtime, file, mark_file, mark, end, boot: boot.to_owned(), restarted, was_projected })
     }
 
-    /// The greatest Lamport time given out on this clone.
+    /// The greatest Lamport time issued on this clone.
     pub fn lamport(&self) -> u64 {
         self.mark.lamport
     }
 
-    /// Lifts the clock above a Lamport time that was seen in a log.
+    /// Raises the clock to a Lamport time that was seen in a log.
     pub fn saw(&mut self, lamport: u64) {
         self.mark.lamport = self.mark.lamport.max(lamport);
     }
@@ -164,16 +165,16 @@ impl<'a> Journal<'a> {
         self.mark.offset == self.end
     }
 
-    /// Whether a record was projected before the machine was rebooted: it is projected again only because the power loss may have
-    /// taken that, and the user may have thrown it away on purpose since.
+    /// Whether a record was projected before a reboot. It is projected again only because the power loss may have undone
+    /// that; the user may have discarded the change on purpose since.
     pub fn is_projected_again(&self, record: &Record) -> bool {
         self.restarted && record.end <= self.was_projected
     }
 
-    /// The records that are not in their logs yet, once all of them are on disk: their writer may have died before it flushed
-    /// them. After a reboot, without those that the kernel had written long before.
+    /// The records that are not in their logs yet, after they are flushed: their writer may have died before it flushed them.
+    /// After a reboot, records that the kernel had flushed long before are left out.
     ///
-    /// Errors: `ERR_IO` or `ERR_NO_SPACE` where the journal cannot be read or flushed. Nothing is cut off: some of these records
+    /// Errors: `ERR_IO` or `ERR_NO_SPACE` if the journal cannot be read or flushed. Nothing is cut off: some of these records
     /// were acknowledged.
     pub fn unprojected(&mut self) -> Result<Vec<Record>> {
         let (mut records, _) = read_records(&self.file, self.mark.offset).map_err(|e| self.io("read", &e))?;
@@ -181,10 +182,10 @@ impl<'a> Journal<'a> {
             self.mark.lamport = self.mark.lamport.max(record.commit.lamport);
         }
         self.rewrite_tail().and_then(|()| self.flush()).map_err(|e| {
-            self.io("flush", &e).hint("nothing was saved by this command; look after the disk, then run it again")
+            self.io("flush", &e).hint("this command saved nothing; check the disk, then run the command again")
         })?;
         if self.restarted {
-            // What is older than this was on disk before the machine went down: the kernel holds nothing back that long.
+            // Older records were on disk before the machine went down: the kernel holds nothing back that long.
             let last = records.last().map_or(0, |record| record.commit.commit.millis());
             let again = |record: &Record| self.is_projected_again(record);
             records.retain(|record| !again(record) || record.commit.commit.millis() + HELD_BACK_MS >= last);
@@ -192,8 +193,8 @@ impl<'a> Journal<'a> {
         Ok(records)
     }
 
-    /// Writes the unprojected bytes once more, in place: after a failed flush the kernel takes pages for clean that never
-    /// reached the disk, and a second flush alone would succeed without them. An unfinished last line is ended.
+    /// Writes the unprojected bytes again, in place. After a failed flush the kernel marks pages as clean that never reached
+    /// the disk, and a second flush alone would succeed without them. An unfinished last line is ended.
     fn rewrite_tail(&mut self) -> std::io::Result<()> {
         let mut from = self.mark.offset;
         let mut chunk = vec![0; 1 << 20];
@@ -214,14 +215,14 @@ impl<'a> Journal<'a> {
         Ok(())
     }
 
-    /// Appends one record and waits until it is on disk: the commit point. The caller has projected every earlier one.
+    /// Appends one record and flushes it: the commit point. The caller has projected every earlier record.
     ///
-    /// Errors: `ERR_NO_SPACE` or `ERR_IO`; then the record is cut off again and nothing happened. Where even that fails the
-    /// message says that the outcome is unknown. `ERR_BUSY` where another process wrote without the lock.
+    /// Errors: `ERR_NO_SPACE` or `ERR_IO`; then the record is cut off again and nothing happened. If even that fails, the
+    /// message says that the outcome is unknown. `ERR_BUSY` if another process wrote without the lock.
     pub fn append(&mut self, entries: &[Entry], commit: &Commit) -> Result<()> {
         let bytes = record_bytes(entries, commit)?;
         let begin = self.end;
-        if self.file.metadata().map_err(|e| self.io("look at", &e))?.len() != begin {
+        if self.file.metadata().map_err(|e| self.io("inspect", &e))?.len() != begin {
             return Err(Error::new(Code::Busy, "another process wrote to the journal; nothing was written")
                 .hint("run the same command again"));
         }
@@ -241,17 +242,17 @@ impl<'a> Journal<'a> {
         }
     }
 
-    /// Takes back what this command wrote from `begin` on, and nothing before it. A failed flush is never retried: the kernel may
-    /// have dropped what it could not write.
+    /// Cuts off what this command wrote from `begin` on, and nothing before it. A failed flush is never retried: the kernel
+    /// may have dropped what it could not write.
     fn cut_back(&self, begin: u64, failure: &std::io::Error) -> Error {
         let error = self.io("write", failure);
         match self.file.set_len(begin) {
-            Ok(()) => error.hint("nothing was saved; look after the disk, then run the same command again"),
+            Ok(()) => error.hint("nothing was saved; check the disk, then run the same command again"),
             Err(_) => error.hint("the outcome is unknown; run agentpm doctor before you try again"),
         }
     }
 
-    /// Notes that every record so far is in the logs. Flushes the disk and begins a new journal now and then.
+    /// Notes that every record so far is in the logs. Flushes the disk and rotates the journal from time to time.
     ///
     /// Errors: `ERR_IO`; the command itself has happened by then.
     pub fn mark_projected(&mut self, store: &Dir) -> Result<()> {
@@ -266,7 +267,7 @@ impl<'a> Journal<'a> {
         self.write_mark()
     }
 
-    /// Notes how great the Lamport clock is.
+    /// Saves the Lamport clock.
     ///
     /// Errors: `ERR_IO`.
     pub fn note_clock(&mut self) -> Result<()> {
@@ -300,9 +301,9 @@ impl<'a> Journal<'a> {
     }
 }
 
-/// A record as it stands in a journal.
+/// The bytes of a record in a journal.
 ///
-/// Errors: `ERR_VALIDATION` for a commit line that no reader would take.
+/// Errors: `ERR_VALIDATION` for a commit line that no reader would accept.
 pub(super) fn record_bytes(entries: &[Entry], commit: &Commit) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(entries.iter().map(|e| e.line.len() + 1).sum::<usize>() + 200);
     for entry in entries {
@@ -321,20 +322,20 @@ pub(super) fn record_bytes(entries: &[Entry], commit: &Commit) -> Result<Vec<u8>
     Ok(bytes)
 }
 
-/// Reads whole records from `offset` on; gives them and where the last whole one ends.
+/// Reads whole records from `offset` on. Returns them and where the last whole one ends.
 pub(super) fn read_records(file: &File, offset: u64) -> std::io::Result<(Vec<Record>, u64)> {
     let mut records = Vec::new();
     let whole = visit_records(file, offset, |record| records.push(record))?;
     Ok((records, whole))
 }
 
-/// Shows each whole record from `offset` on, holding one at a time; gives where the last whole one ends.
+/// Visits each whole record from `offset` on, with one in memory at a time. Returns where the last whole one ends.
 fn visit_records(file: &File, offset: u64, mut visit: impl FnMut(Record)) -> std::io::Result<u64> {
     visit_kept(file, offset, |entry, _| Some(entry), |entries, commit, end| visit(Record { entries, commit, end }))
 }
 
-/// As `visit_records`, holding of each event only what `keep` makes of it and its line's place and length. `keep` is asked about
-/// events of records that are not whole too. `visit` is given where the record ends.
+/// As `visit_records`, but keeps of each event only the result of `keep` and its line's place and length. `keep` also sees
+/// events of records that are not whole. `visit` receives where the record ends.
 ///
 /// A record is the `n` event lines right before its commit line: what a writer left unfinished before them is not part of it.
 pub(super) fn visit_kept<T>(
@@ -345,7 +346,7 @@ pub(super) fn visit_kept<T>(
 ) -> std::io::Result<u64> {
     let mut reader = BufReader::new(file.try_clone()?);
     reader.seek(SeekFrom::Start(offset))?;
-    // The events since the last line that was none, each with its number among them.
+    // The events since the last line that was not an event, each with its number among them.
     let (mut kept, mut events, mut at, mut whole) = (Vec::new(), 0usize, offset, offset);
     let mut line = Vec::new();
     loop {
@@ -355,7 +356,7 @@ pub(super) fn visit_kept<T>(
         }
         let place = (at, line.len());
         at += length + 1;
-        // A line that is too long was cut, so that it is no JSON either.
+        // A line that is too long was cut, so it is not JSON either.
         let text = std::str::from_utf8(&line).unwrap_or_default();
         if let Ok(event) = parse_line(text) {
             events += 1;
@@ -379,9 +380,9 @@ pub(super) fn is_whole(line: &[u8]) -> bool {
             .is_ok_and(|text| parse_line(text).is_ok() || serde_json::from_str::<Commit>(text).is_ok())
 }
 
-/// Reads the whole records of the current journal from `offset` on, without the lock: for those who look on.
+/// Reads the whole records of the current journal from `offset` on, without the lock, for readers of the feed.
 ///
-/// Errors: `ERR_IO` where it cannot be read. No journal is no error.
+/// Errors: `ERR_IO` if it cannot be read. A missing journal is not an error.
 pub fn look(runtime: &Dir, offset: u64) -> Result<(Vec<Record>, u64)> {
     let shown = runtime.path().join(JOURNAL);
     match runtime.open_file(JOURNAL) {
@@ -391,25 +392,25 @@ pub fn look(runtime: &Dir, offset: u64) -> Result<(Vec<Record>, u64)> {
     }
 }
 
-/// Up to where the journal has been brought into the logs, as far as the mark says; `None` where it says nothing.
+/// How far the journal has been projected into the logs, according to the mark; `None` if the mark is not valid.
 pub fn projected(runtime: &Dir, boot: &str) -> Option<u64> {
     let text = runtime.read(MARK, 4096).ok()?;
     let mark: Mark = serde_json::from_slice(&text).ok()?;
     Some(if mark.boot == boot && !boot.is_empty() { mark.offset } else { mark.synced })
 }
 
-/// Which file the current journal is; 0 where there is none.
+/// The inode of the current journal; 0 if there is none.
 pub fn inode(runtime: &Dir) -> u64 {
     runtime.mark(JOURNAL).ok().flatten().map_or(0, |mark| mark.inode)
 }
 
-/// How long the current journal is now, in bytes; 0 where there is none.
+/// The length of the current journal in bytes; 0 if there is none.
 pub fn length(runtime: &Dir) -> u64 {
     runtime.mark(JOURNAL).ok().flatten().map_or(0, |mark| mark.size)
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests set the stage by hand")]
+#[expect(clippy::disallowed_methods, reason = "tests prepare files directly")]
 mod tests {
     use super::*;
 
@@ -476,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_line_that_no_reader_takes_is_refused() {
+    fn a_commit_line_that_no_reader_accepts_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let dir = Dir::open(folder.path()).unwrap();
         let key = KeyRecord { key: "k".repeat(MAX_JOURNAL_LINE), request: String::new(), result: Ref(String::new()) };

@@ -1,8 +1,8 @@
-//! All journals of a clone, the current one and those put aside: for who looks back or looks on, without the lock.
+//! All journals of a clone, the current one and the rotated ones, for readers without the lock.
 //!
-//! Promises: records come in order of arrival, one held at a time, and of its events no more than is asked for; an event can be
-//! read again by its spot.
-//! Refuses to know: how journals are written, and how far their events are in their logs (`journal`).
+//! Guarantees that records come in order of arrival, one in memory at a time, with no more of their events than the caller
+//! asks for. An event can be read again by its spot.
+//! Leaves to others: how journals are written, and how far they are projected (`journal`).
 
 use std::fs::File;
 use std::io::BufReader;
@@ -14,14 +14,14 @@ use crate::error::{Code, Error, Result};
 use crate::model::event::{Entry, parse_line};
 use crate::runtime::journal::{Commit, JOURNAL, MAX_JOURNAL_LINE, Record, is_whole, visit_kept};
 
-/// All journals, those put aside too, as they were when they were opened.
+/// All journals as they were when they were opened.
 #[derive(Debug, Default)]
 pub struct Journals {
     files: Vec<(String, File)>,
     folder: PathBuf,
 }
 
-/// Where the line of an event stands among all journals.
+/// The place of an event's line among all journals.
 #[derive(Clone, Copy, Debug)]
 pub struct Spot {
     file: u32,
@@ -30,12 +30,12 @@ pub struct Spot {
 }
 
 impl Journals {
-    /// Opens them, without the lock. One may be there twice where it is put aside meanwhile.
+    /// Opens them, without the lock. A journal that is rotated in the meantime may appear twice.
     ///
-    /// Errors: `ERR_IO` where one cannot be opened. No journal is no error.
+    /// Errors: `ERR_IO` if one cannot be opened. A missing journal is not an error.
     pub fn open(runtime: &Dir) -> Result<Self> {
         let fail = |name: &str, e: &std::io::Error| Error::io("read", &runtime.path().join(name), e);
-        // The current one is opened before the others are listed: put aside in between, it is there under both names.
+        // The current journal is opened before the others are listed: if it is rotated in between, both names lead to it.
         let current = match runtime.open_file(JOURNAL) {
             Ok(file) => Some((JOURNAL.to_owned(), file)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
@@ -55,10 +55,10 @@ impl Journals {
         Ok(Journals { files, folder: runtime.path().to_owned() })
     }
 
-    /// Shows each whole record: what `keep` makes of its events, and its commit line. One record is held at a time, and of its
-    /// events nothing but that. `keep` is asked about events of records that are not whole too.
+    /// Visits each whole record: the results of `keep` for its events, and its commit line. One record is in memory at a
+    /// time, and of its events only those results. `keep` also sees events of records that are not whole.
     ///
-    /// Errors: `ERR_IO` where one cannot be read.
+    /// Errors: `ERR_IO` if one cannot be read.
     pub fn each<T>(
         &self,
         keep: impl Fn(Entry, Spot) -> Option<T>,
@@ -75,7 +75,7 @@ impl Journals {
 
     /// The event at a spot.
     ///
-    /// Errors: `ERR_IO` where it cannot be read, `ERR_CORRUPT` where no event stands there any more.
+    /// Errors: `ERR_IO` if it cannot be read, `ERR_CORRUPT` if there is no event any more.
     pub fn read(&self, spot: Spot) -> Result<Entry> {
         let (name, file) = &self.files[spot.file as usize];
         let mut line = vec![0; spot.length as usize];
@@ -90,10 +90,10 @@ impl Journals {
     }
 }
 
-/// The first line of a journal that is damaged: its file, its number from 1, and how many more there are. What a writer left
-/// unfinished is no damage.
+/// The first damaged line of the journals: its file, its number from 1, and how many more there are. A line that a writer
+/// left unfinished is not damage.
 ///
-/// Errors: `ERR_IO` where a journal cannot be read.
+/// Errors: `ERR_IO` if a journal cannot be read.
 pub fn first_damaged(runtime: &Dir) -> Result<Option<(String, usize, usize)>> {
     let journals = Journals::open(runtime)?;
     let (mut first, mut all) = (None, 0);
@@ -116,10 +116,10 @@ pub fn first_damaged(runtime: &Dir) -> Result<Option<(String, usize, usize)>> {
     Ok(first.map(|(name, number)| (name, number, all - 1)))
 }
 
-/// Shows each whole record of all journals, those put aside too, without the lock and holding one at a time. A record may
-/// be shown twice where a journal is put aside meanwhile.
+/// Visits each whole record of all journals, without the lock and with one in memory at a time. A record may appear twice if
+/// a journal is rotated in the meantime.
 ///
-/// Errors: `ERR_IO` where one cannot be read. No journal is no error.
+/// Errors: `ERR_IO` if one cannot be read. A missing journal is not an error.
 pub fn each(runtime: &Dir, mut visit: impl FnMut(Record)) -> Result<()> {
     Journals::open(runtime)?.each(|entry, _| Some(entry), |entries, commit| visit(Record { entries, commit, end: 0 }))
 }

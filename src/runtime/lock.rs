@@ -1,8 +1,8 @@
-//! The one lock that writers of a clone share.
+//! The lock that all writers of a clone share.
 //!
-//! Limits first: it is an advisory `flock` on a file in the git folder, so it binds only programs that ask for it, and the
-//! kernel gives it back when its holder dies. Waiting has a deadline; who waits in vain learns who holds it.
-//! Refuses to know: what is written under it.
+//! It is an advisory `flock` on a file in the git folder: it binds only programs that ask for it, and the kernel releases it
+//! when its holder dies. Guarantees that waiting has a deadline, and that a caller who waits in vain learns the holder.
+//! Leaves to others: what is written under it.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -17,10 +17,10 @@ use serde_json::json;
 use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
 
-/// Bytes that who holds a lock may take to say so.
+/// Bytes that the name of the holder may take.
 const SIGNED: usize = 200;
 
-/// The lock of all who write the store of a clone.
+/// The lock for all writers of a clone's store.
 const STORE: &str = "locks/store.lock";
 
 /// The lock, held until this is dropped.
@@ -32,14 +32,14 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock, waiting at most `wait`. `holder` is told to others who wait in vain.
+    /// Takes the lock, waiting at most `wait`. Callers who wait in vain are shown `holder`.
     ///
-    /// Errors: `ERR_BUSY` with the holder after the deadline, `ERR_IO` where the file cannot be made.
+    /// Errors: `ERR_BUSY` with the holder after the deadline, `ERR_IO` if the file cannot be created.
     pub fn take(runtime: &Dir, wait: Duration, holder: &str) -> Result<Self> {
         Self::take_at(runtime, STORE.to_owned(), wait, holder)
     }
 
-    /// Takes another lock than the store's, by its name: for what must not happen twice at once but may take long.
+    /// Takes a lock other than the store's, by its name: for work that may take long and must not run twice at once.
     ///
     /// Errors: as [`Lock::take`].
     pub fn take_named(runtime: &Dir, name: &str, wait: Duration, holder: &str) -> Result<Self> {
@@ -55,8 +55,9 @@ impl Lock {
                 let left = deadline.saturating_duration_since(std::time::Instant::now());
                 wait_for(&file, left, &shown)?;
             }
-            // Somebody may have removed or replaced the file while we waited; then we hold a lock nobody else sees.
-            let held = file.metadata().map_err(|e| Error::io("look at the lock", &shown, &e))?;
+            // Another process may have removed or replaced the file while we waited; then we hold a lock that no other writer
+            // sees.
+            let held = file.metadata().map_err(|e| Error::io("inspect the lock", &shown, &e))?;
             if files::metadata(&shown).is_ok_and(|now| files::is_same(&held, &now)) {
                 let mut lock = Lock { file, path };
                 lock.sign(holder);
@@ -65,27 +66,25 @@ impl Lock {
         }
     }
 
-    /// Asks whether the lock is still the one that others would take: somebody may have removed or replaced its file.
+    /// Checks that the lock is still the one that other writers would take: another process may have removed or replaced its
+    /// file.
     ///
-    /// Errors: `ERR_BUSY`; whoever holds the other lock may be writing.
+    /// Errors: `ERR_BUSY`; the holder of the new lock may be writing.
     pub fn check(&self, runtime: &Dir) -> Result<()> {
         let shown = runtime.path().join(&self.path);
-        let held = self.file.metadata().map_err(|e| Error::io("look at the lock", &shown, &e))?;
+        let held = self.file.metadata().map_err(|e| Error::io("inspect the lock", &shown, &e))?;
         if files::metadata(&shown).is_ok_and(|now| files::is_same(&held, &now)) {
             return Ok(());
         }
-        Err(Error::new(
-            Code::Busy,
-            format!("{} was taken away while it was held; nothing was written", shown.display()),
-        )
-        .hint("run the same command again"))
+        Err(Error::new(Code::Busy, format!("{} was removed while it was held; nothing was written", shown.display()))
+            .hint("run the same command again"))
     }
 
-    /// Leaves word of who holds the lock. Only for others' messages, so a failure is of no account.
+    /// Notes the holder of the lock. Only messages of other processes need it, so a failure is ignored.
     fn sign(&mut self, holder: &str) {
         let mut words = format!("{holder} (process {})", std::process::id());
         words.truncate(words.floor_char_boundary(SIGNED));
-        // Padded, so that nothing is left of longer words; making the file shorter costs more than all else here.
+        // Padded, so that nothing is left of a longer name; truncating the file is slower than all else here.
         let _ = self.file.write_all_at(format!("{words:<SIGNED$}\n").as_bytes(), 0);
     }
 }
@@ -110,7 +109,7 @@ fn wait_for(file: &File, wait: Duration, shown: &Path) -> Result<()> {
     std::thread::spawn(move || {
         let outcome = waiting.lock_exclusive();
         if send.send(outcome).is_err() {
-            // Nobody waits any more: what we hold now must not outlive us.
+            // The caller no longer waits: the lock must not outlive the call.
             let _ = fs2::FileExt::unlock(&waiting);
         }
     });
@@ -142,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_waits_in_vain_and_learns_who_holds_it() {
+    fn a_second_writer_times_out_and_learns_the_holder() {
         let folder = tempfile::tempdir().unwrap();
         let dir = Dir::open(folder.path()).unwrap();
         let first = Lock::take(&dir, Duration::ZERO, "ada").unwrap();

@@ -1,4 +1,4 @@
-//! What is true of this clone on this machine and is never versioned: locks, journal, leases, sessions, secret keys.
+//! The state of this clone on this machine, which is never versioned: lock, journal, leases, sessions, secret keys.
 
 pub mod journal;
 pub mod journals;

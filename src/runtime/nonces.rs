@@ -1,8 +1,8 @@
-//! The nonces of the lease records that this clone sent to the remote: a record there is this clone's own only if it carries one.
+//! The nonces of the lease records that this clone sent to the remote. A record there is this clone's own only if it carries
+//! one.
 //!
-//! Guarantees that a nonce is on disk before its record is sent. A clone id alone says little: copies of a clone share it, also
-//! their inodes where a disk was copied; from the first record that one of them sends after the copy was made, the remote tells
-//! them apart.
+//! Guarantees that a nonce is on disk before its record is sent. A clone id alone does not suffice: copies of a clone share
+//! it, and their inodes too if a disk was copied. From the first record that a copy sends, the remote distinguishes them.
 
 use std::io::ErrorKind;
 
@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::model::id::Id;
 
 const FOLDER: &str = "nonces";
-/// Size at which a file is begun anew with its newest nonces, in bytes.
+/// Size in bytes at which a file is rewritten with only its newest nonces.
 const MAX_FILE: u64 = 64 * 1024;
-/// Nonces that are kept then.
+/// The number of nonces that a rewritten file keeps.
 const KEPT: usize = 64;
 
 fn name(task: Id) -> String {
@@ -24,7 +24,7 @@ fn name(task: Id) -> String {
 
 /// The nonces sent for a task, oldest first.
 ///
-/// Errors: `ERR_IO` where they cannot be read. None is no error.
+/// Errors: `ERR_IO` if they cannot be read. A missing file is not an error.
 pub fn sent(runtime: &Dir, task: Id) -> Result<Vec<String>> {
     match runtime.read(name(task), 2 * MAX_FILE) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()),
@@ -33,7 +33,7 @@ pub fn sent(runtime: &Dir, task: Id) -> Result<Vec<String>> {
     }
 }
 
-/// Notes that a record with this nonce is about to be sent.
+/// Records that a lease record with this nonce is about to be sent.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`; then it must not be sent.
 pub fn note(runtime: &Dir, task: Id, nonce: &str) -> Result<()> {

@@ -1,6 +1,6 @@
-//! Runtime records made again from the journals, for records whose file is damaged.
+//! Rebuilds runtime records from the journals if their files are damaged.
 //!
-//! Guarantees that a damaged file costs nothing that was acknowledged on this machine. What was last seen at a remote is not
+//! Guarantees that a damaged file loses nothing that was acknowledged on this machine. What was last seen at a remote is not
 //! in the journals; it is asked for again.
 
 use crate::env::files::Dir;
@@ -12,9 +12,9 @@ use crate::rules;
 use crate::runtime::journal::KeyRecord;
 use crate::runtime::journals::Journals;
 
-/// What is known of a task's leases.
+/// The leases of a task.
 ///
-/// Errors: `ERR_IO` where a journal cannot be read.
+/// Errors: `ERR_IO` if a journal cannot be read.
 pub fn lease(runtime: &Dir, task: Id) -> Result<LeaseRecord> {
     let mut record = LeaseRecord::default();
     each_event(runtime, |event| event.entity == Entity::Task(task), |event| rules::lease::apply(&mut record, event))?;
@@ -41,7 +41,7 @@ pub fn key(runtime: &Dir, wanted: impl Fn(&str) -> bool) -> Result<Option<KeyRec
     Ok(found)
 }
 
-/// Applies the events of this machine that are wanted, in order of arrival.
+/// Applies the wanted events of this machine, in order of arrival.
 fn each_event(runtime: &Dir, wanted: impl Fn(&Event) -> bool, mut apply: impl FnMut(&Event)) -> Result<()> {
     Journals::open(runtime)?.each(
         |entry, _| wanted(&entry.event).then_some(entry.event),

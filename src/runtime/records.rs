@@ -1,8 +1,8 @@
 //! The small records of the runtime folder: leases, sessions, idempotency keys.
 //!
-//! Promises: each is one JSON file, replaced as a whole by the holder of the lock, and made again from the journals where it is
-//! behind or damaged, so that one broken file stops nothing. A lease file keeps the last fence of its task for ever.
-//! Refuses to know: who may have what (`rules`).
+//! Guarantees that each is one JSON file, which the holder of the lock replaces as a whole. A stale or damaged file is
+//! rebuilt from the journals, so that one broken file stops nothing. A lease file keeps the last fence of its task for ever.
+//! Leaves to others: who may hold a lease (`rules`).
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -19,10 +19,10 @@ use crate::model::time::Time;
 use crate::runtime::journal::KeyRecord;
 use crate::runtime::rebuild;
 
-/// Largest record that is read, in bytes.
+/// The largest record that is read, in bytes.
 const MAX_RECORD: u64 = 1024 * 1024;
 
-/// What was found in place of a record.
+/// The result of reading a record.
 enum Found<T> {
     Missing,
     Whole(T),
@@ -34,12 +34,12 @@ fn read<T: DeserializeOwned>(runtime: &Dir, path: &PathBuf) -> Found<T> {
     match runtime.read(path, MAX_RECORD) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_or_else(|e| Found::Damaged(e.to_string()), Found::Whole),
         Err(e) if e.kind() == ErrorKind::NotFound => Found::Missing,
-        // Whatever keeps it from being read, the journal has what it says.
+        // Whatever prevents reading it, the journal has its contents.
         Err(e) => Found::Damaged(e.to_string()),
     }
 }
 
-/// As [`read`], made again from the journals where it is damaged.
+/// As [`read`], rebuilt from the journals if it is damaged.
 fn read_or_rebuild<T: DeserializeOwned>(
     runtime: &Dir,
     path: &PathBuf,
@@ -68,7 +68,7 @@ fn write<T: Serialize>(runtime: &Dir, folder: &str, path: &PathBuf, record: &T) 
     }
 }
 
-/// Asks whether records of these kinds can be written.
+/// Checks that records of these kinds can be written.
 ///
 /// Errors: `ERR_IO` naming the folder that this process cannot write.
 pub fn check_writable(runtime: &Dir, leases: bool, sessions: bool, keys: bool) -> Result<()> {
@@ -106,29 +106,29 @@ fn lease_path(task: Id) -> PathBuf {
     PathBuf::from(format!("{LEASES}/{task}.json"))
 }
 
-/// What is known of a task's leases.
+/// The lease record of a task.
 ///
-/// Errors: `ERR_IO` where the file cannot be read.
+/// Errors: `ERR_IO` if the file cannot be read.
 pub fn lease(runtime: &Dir, task: Id) -> Result<LeaseRecord> {
     let rebuild = || rebuild::lease(runtime, task).map(Some);
     Ok(read_or_rebuild(runtime, &lease_path(task), rebuild)?.unwrap_or_default())
 }
 
-/// Replaces what is known of a task's leases.
+/// Replaces the lease record of a task.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
 pub fn write_lease(runtime: &Dir, task: Id, record: &LeaseRecord) -> Result<()> {
     write(runtime, LEASES, &lease_path(task), record)
 }
 
-/// All tasks of which a lease was ever granted.
+/// All tasks that ever had a lease.
 ///
 /// Errors: `ERR_IO`.
 pub fn leased_tasks(runtime: &Dir) -> Result<Vec<Id>> {
     ids(runtime, LEASES)
 }
 
-/// Where the sessions are that go on; those that ended lie in [`CLOSED`], so that nobody looks through them in vain.
+/// The folder of active sessions. Ended sessions are in [`CLOSED`], so that no command searches them in vain.
 const SESSIONS: &str = "sessions";
 const CLOSED: &str = "sessions/closed";
 
@@ -136,10 +136,10 @@ fn session_path(folder: &str, session: Id) -> PathBuf {
     PathBuf::from(format!("{folder}/{session}.json"))
 }
 
-/// A session by its id. Its last sign of life is the later of what was written and the time of its file, which those who only
-/// read leave behind ([`note_sign`]).
+/// A session by its id. Its last sign of life is the later of its record and the time of its file, which readers update
+/// ([`note_sign`]).
 ///
-/// Errors: `ERR_IO` where the file cannot be read.
+/// Errors: `ERR_IO` if the file cannot be read.
 pub fn session(runtime: &Dir, session: Id) -> Result<Option<Session>> {
     let rebuild = || rebuild::session(runtime, session);
     if let Some(closed) = read_or_rebuild(runtime, &session_path(CLOSED, session), rebuild)? {
@@ -154,14 +154,14 @@ pub fn session(runtime: &Dir, session: Id) -> Result<Option<Session>> {
     Ok(Some(known))
 }
 
-/// Leaves a sign of life of a session without writing its record: the time of its file.
+/// Updates the last sign of life of a session without writing its record: sets the time of its file.
 ///
 /// Errors: those of the disk.
 pub fn note_sign(runtime: &Dir, session: Id, at: Time) -> std::io::Result<()> {
     runtime.touch(session_path(SESSIONS, session), at)
 }
 
-/// Replaces what is known of a session.
+/// Replaces the record of a session.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
 pub fn write_session(runtime: &Dir, session: &Session) -> Result<()> {
@@ -173,21 +173,21 @@ pub fn write_session(runtime: &Dir, session: &Session) -> Result<()> {
     let path = session_path(other, session.id);
     runtime.remove(&path).map_err(|e| Error::io("remove", &runtime.path().join(&path), &e))?;
     if session.status == SessionStatus::Active {
-        // The file's own time is a sign of life too, and must not be a later one than the record tells of. Where it cannot be
-        // set, the sign is that it was written just now, which is true.
+        // The file's own time is a sign of life too, and must not be later than the one in the record. If it cannot be set,
+        // the sign is that the record was written just now, which is true.
         let _ = note_sign(runtime, session.id, session.last_heartbeat_at);
     }
     Ok(())
 }
 
-/// The sessions of this clone that nobody ended.
+/// The sessions of this clone that have not ended.
 ///
 /// Errors: `ERR_IO`.
 pub fn active_sessions(runtime: &Dir) -> Result<Vec<Id>> {
     ids(runtime, SESSIONS)
 }
 
-/// All sessions of this clone, by when they began.
+/// All sessions of this clone, by start time.
 ///
 /// Errors: `ERR_IO`.
 pub fn sessions(runtime: &Dir) -> Result<Vec<Id>> {
@@ -198,7 +198,7 @@ pub fn sessions(runtime: &Dir) -> Result<Vec<Id>> {
     Ok(all)
 }
 
-/// The id by which this clone's records at the remote are known. A copy of the clone has it too: see `nonces`.
+/// The id by which a remote knows this clone's records. A copy of the clone has it too: see `nonces`.
 #[derive(Serialize, serde::Deserialize)]
 struct CloneName {
     id: Id,
@@ -210,13 +210,13 @@ fn clone_path() -> PathBuf {
 
 /// The id of this clone, if it has one yet.
 ///
-/// Errors: `ERR_IO` where the file cannot be read.
+/// Errors: `ERR_IO` if the file cannot be read.
 pub fn clone_id(runtime: &Dir) -> Result<Option<Id>> {
-    // Under another id, what this clone sent before counts as another clone's until it runs out.
+    // Under another id, this clone's earlier records count as another clone's until they expire.
     Ok(read_or_rebuild::<CloneName>(runtime, &clone_path(), || Ok(None))?.map(|clone| clone.id))
 }
 
-/// Gives this clone its id.
+/// Sets the id of this clone.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
 pub fn write_clone_id(runtime: &Dir, id: Id) -> Result<()> {
@@ -236,20 +236,20 @@ pub fn digest(text: &str) -> String {
 
 /// The call that used an idempotency key.
 ///
-/// Errors: `ERR_IO` where the file cannot be read.
+/// Errors: `ERR_IO` if the file cannot be read.
 pub fn key(runtime: &Dir, key: &str) -> Result<Option<KeyRecord>> {
     read_or_rebuild(runtime, &key_path(key), || rebuild::key(runtime, |known| known == key))
 }
 
-/// Notes that an idempotency key was used.
+/// Records the use of an idempotency key.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
 pub fn write_key(runtime: &Dir, record: &KeyRecord) -> Result<()> {
     write(runtime, KEYS, &key_path(&record.key), record)
 }
 
-/// Damaged records, by their paths below the runtime folder, and why each cannot be read. Sets them aside and writes them again
-/// from the journals where `repair` is wanted; the caller then holds the lock.
+/// Damaged records, by their paths below the runtime folder, and why each cannot be read. With `repair`, sets them aside and
+/// rebuilds them from the journals; the caller then holds the lock.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
 pub fn damaged(runtime: &Dir, repair: bool) -> Result<Vec<(PathBuf, String)>> {
@@ -281,7 +281,7 @@ pub fn damaged(runtime: &Dir, repair: bool) -> Result<Vec<(PathBuf, String)>> {
     for name in names(runtime, KEYS)? {
         let path = PathBuf::from(KEYS).join(&name);
         if let Found::Damaged(why) = read::<KeyRecord>(runtime, &path) {
-            // Where the journals do not have it either, the file stays: it says that a key was used.
+            // If the journals do not have it either, the file stays: it proves that a key was used.
             let known = if repair { rebuild::key(runtime, |key| key_path(key) == path)? } else { None };
             if let Some(record) = &known {
                 set_aside(runtime, &path)?;

@@ -1,7 +1,7 @@
-//! Which events each readable file of this worktree was last rendered from: its heads, by the path of the file.
+//! The heads that each readable file of this worktree was last rendered from, by path.
 //!
-//! Guarantees that noting a rendering costs the same however many files there are. The notes are appended, and the last one of a
-//! file counts. They are state, not a cache: without them only git's index and commits distinguish a hand edit from an older value.
+//! Guarantees that a note costs the same for any number of files: notes are appended, and the last one of a file counts. They
+//! are state, not a cache. Without them only git's index and commits distinguish a hand edit from an older value.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -12,13 +12,13 @@ use crate::error::{Error, Result};
 use crate::model::id::Id;
 
 const FILE: &str = "rendered";
-/// Largest file of notes that is read, in bytes.
+/// The largest file of notes that is read, in bytes.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
-/// Whenever the file has grown by so many bytes, notes that newer ones replace may be dropped.
+/// After each growth by so many bytes, superseded notes may be dropped.
 const STEP: u64 = 1024 * 1024;
 
-/// Notes that these files were rendered from the events that end in these heads. No head means that it is not known any more.
-/// The caller holds the lock.
+/// Notes the heads that these files were rendered from. Empty heads mean that they are no longer known. The caller holds the
+/// lock.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
 pub fn note<'a>(own: &Dir, files: impl IntoIterator<Item = (&'a str, &'a [Id])>) -> Result<()> {
@@ -46,7 +46,7 @@ fn add_note(text: &mut String, path: &str, heads: &[Id]) {
     let _ = writeln!(text, "{path}\t{}", heads.join(","));
 }
 
-/// Writes the file again with the last note of each file, where that is much shorter.
+/// Rewrites the file with the last note of each file, if that is much shorter.
 fn drop_replaced(own: &Dir, length: u64) -> std::io::Result<()> {
     let known = read(own);
     let mut notes: Vec<(&String, &Vec<Id>)> = known.iter().collect();
@@ -56,7 +56,7 @@ fn drop_replaced(own: &Dir, length: u64) -> std::io::Result<()> {
     if 2 * (text.len() as u64) < length { own.replace(FILE, text.as_bytes(), 0o666) } else { Ok(()) }
 }
 
-/// The heads that each file was last rendered from, by path. A line that was cut off says nothing.
+/// The heads that each file was last rendered from, by path. A line that was cut off is skipped.
 pub fn read(own: &Dir) -> HashMap<String, Vec<Id>> {
     let bytes = own.read(FILE, MAX_FILE).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);

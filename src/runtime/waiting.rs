@@ -1,7 +1,7 @@
-//! Records of worktrees that could not be reached when they were to be projected: kept until one of their commands does it.
+//! Keeps records of worktrees that could not be reached for projection, until one of their commands projects them.
 //!
-//! Guarantees that the journal's mark never passes a record that is neither in its logs nor here. One file for each worktree,
-//! in the journal's own format.
+//! Guarantees that the journal's mark never passes a record that is neither in its logs nor here. Each worktree has one file,
+//! in the journal's format.
 
 use std::io::ErrorKind;
 
@@ -18,20 +18,20 @@ fn name(worktree: Id) -> String {
 
 /// The records that wait for a worktree.
 ///
-/// Errors: `ERR_IO` where they cannot be read. None is no error.
+/// Errors: `ERR_IO` if they cannot be read. A missing file is not an error.
 pub fn read(runtime: &Dir, worktree: Id) -> Result<Vec<Record>> {
     let shown = runtime.path().join(name(worktree));
     match runtime.open_file(name(worktree)) {
         Ok(file) => Ok(read_records(&file, 0).map_err(|e| Error::io("read", &shown, &e))?.0),
-        // What is no file or folder of ours keeps nothing.
+        // What is not a file or folder of ours keeps nothing.
         Err(e) if e.kind() == ErrorKind::NotFound || is_no_regular_file(&e) => Ok(Vec::new()),
         Err(e) => Err(Error::io("open", &shown, &e)),
     }
 }
 
-/// Keeps records of a worktree, on disk.
+/// Adds records of a worktree, and flushes them.
 ///
-/// Errors: `ERR_IO` or `ERR_NO_SPACE`; then those that waited before still do.
+/// Errors: `ERR_IO` or `ERR_NO_SPACE`; then the earlier records still wait.
 pub fn add<'a>(runtime: &Dir, worktree: Id, records: impl Iterator<Item = &'a Record>) -> Result<()> {
     let mut all = read(runtime, worktree)?;
     for record in records {
@@ -42,7 +42,7 @@ pub fn add<'a>(runtime: &Dir, worktree: Id, records: impl Iterator<Item = &'a Re
     replace(runtime, worktree, all.iter())
 }
 
-/// Keeps these records of a worktree and no others, on disk.
+/// Replaces the records of a worktree, and flushes them.
 ///
 /// Errors: as [`add`].
 pub fn replace<'a>(runtime: &Dir, worktree: Id, records: impl Iterator<Item = &'a Record>) -> Result<()> {
@@ -61,9 +61,9 @@ pub fn replace<'a>(runtime: &Dir, worktree: Id, records: impl Iterator<Item = &'
     write().map_err(|e| Error::io("keep records in", &runtime.path().join(name(worktree)), &e))
 }
 
-/// The worktrees for which records wait.
+/// The worktrees that have waiting records.
 ///
-/// Errors: `ERR_IO` where they cannot be listed.
+/// Errors: `ERR_IO` if they cannot be listed.
 pub fn worktrees(runtime: &Dir) -> Result<Vec<Id>> {
     let listed = match runtime.dir(FOLDER) {
         Ok(dir) => dir.list(),

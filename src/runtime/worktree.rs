@@ -1,6 +1,6 @@
-//! Which worktree a record was written for: an id that each worktree keeps in its own runtime state.
+//! The id of a worktree, which identifies the worktree that a record was written for.
 //!
-//! Guarantees that the id stays the same when the repository is moved, or seen under several paths at once: a path identifies
+//! Guarantees that the id stays the same when the repository is moved, or seen under several paths. A path identifies
 //! nothing, and device and inode are equal in copies of a disk.
 
 use std::io::ErrorKind;
@@ -14,7 +14,7 @@ use crate::model::id::Id;
 
 /// The file's name, below the runtime folder of the worktree.
 const FILE: &str = "worktree.json";
-/// Largest such file that is read, in bytes.
+/// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
 
 /// The store that a record belongs to.
@@ -26,24 +26,23 @@ pub struct StoreKey {
     pub store: String,
 }
 
-/// What a worktree says of itself.
+/// What a worktree notes about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worktree {
     /// Its id.
     pub id: Id,
-    /// Where its top was when a change was last made: a hint for the other worktrees, which git cannot always give.
+    /// Where its top was at the last change. Other worktrees use it as a hint, since git cannot always give it.
     pub top: PathBuf,
 }
 
-/// Reads what the worktree with this runtime folder says of itself; `None` where no change was made there yet, or where the
-/// file is damaged.
+/// Reads the notes of the worktree with this runtime folder; `None` if it has made no change yet, or if the file is damaged.
 pub fn read(own: &Dir) -> Option<Worktree> {
     serde_json::from_slice(&own.read(FILE, MAX_FILE).ok()?).ok()
 }
 
-/// The id of the worktree with this runtime folder, made from `new` where there is none. Notes where its top is now.
+/// The id of the worktree with this runtime folder, created with `new` if there is none. Notes where its top is now.
 ///
-/// Errors: `ERR_IO` or `ERR_NO_SPACE` where it cannot be written; those of `new`.
+/// Errors: `ERR_IO` or `ERR_NO_SPACE` if it cannot be written; those of `new`.
 pub fn ensure(own: &Dir, top: &Path, new: impl FnOnce() -> Result<Id>) -> Result<Id> {
     let known = read(own);
     if let Some(known) = known.as_ref().filter(|known| known.top == top) {

@@ -1,37 +1,38 @@
-//! Bare words of a YAML text that the reader takes for a number or a truth value, and that would not come back as they stand.
+//! Finds unquoted words of a YAML text that parse as a number or a boolean, and that would not be written back as they are.
 //!
-//! Promises: found is what the reader itself takes so: a word is one if the text says something else with the word in quotes.
-//! Fractions are not looked for. At most a bounded number of words is looked at.
-//! Refuses to know: where a number belongs, and where text does.
+//! Guarantees the parser's own view: a word counts if the text means something else with the word in quotes. Fractions are
+//! not checked, and only a bounded number of words is.
+//! Leaves to others: where a number belongs, and where text does.
 
 use serde_json::Value;
 
 use crate::store::yaml;
 
-/// Most words that are looked at; a reader takes about 30 nanoseconds for each byte, for each word.
+/// The most words that are checked; for each one the parser takes about 30 nanoseconds per byte.
 const MOST: usize = 32;
 
-/// A word that would come back otherwise.
+/// A word that would be written back differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bare {
-    /// As it stands.
+    /// The word in the file.
     pub word: String,
-    /// As it would come back.
+    /// The word as it would be written back.
     pub becomes: String,
     /// Its line, from 1.
     pub line: usize,
-    /// The keys that lead to it, places in lists as numbers from 0.
+    /// The keys that lead to it; positions in lists are numbers from 0.
     pub path: Vec<String>,
 }
 
-/// Such words of a text that says `value`.
+/// Finds such words in a text that parses as `value`.
 pub fn bare(text: &str, value: &Value) -> Vec<Bare> {
     let mut found = Vec::new();
     for (at, word) in candidates(text).into_iter().take(MOST) {
         let quoted = format!("{}\"{word}\"{}", &text[..at], &text[at + word.len()..]);
         let Ok(other) = yaml::read_value(&quoted) else { continue };
         let mut path = Vec::new();
-        if let Some((Value::Number(_) | Value::Bool(_), Value::String(said))) = apart(value, &other, &mut path)
+        if let Some((Value::Number(_) | Value::Bool(_), Value::String(said))) =
+            first_difference(value, &other, &mut path)
             && said == word
         {
             let becomes = at_path(value, &path).map(Value::to_string).unwrap_or_default();
@@ -43,7 +44,7 @@ pub fn bare(text: &str, value: &Value) -> Vec<Bare> {
     found
 }
 
-/// Words that may be meant otherwise than a reader takes them, with their places.
+/// Words that may not mean what the parser makes of them, with their places.
 fn candidates(text: &str) -> Vec<(usize, &str)> {
     let ends = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '{' | '}');
     let (mut found, mut at) = (Vec::new(), 0);
@@ -51,7 +52,7 @@ fn candidates(text: &str) -> Vec<(usize, &str)> {
         if is_odd(word) {
             found.push((at, word));
         }
-        // What ended it takes one character.
+        // The character that ended the word.
         at += word.len();
         at += text[at..].chars().next().map_or(0, char::len_utf8);
     }
@@ -66,23 +67,23 @@ fn is_odd(word: &str) -> bool {
     let number = digits.starts_with(|c: char| c.is_ascii_digit())
         && digits.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, 'x' | 'X' | 'o' | 'O' | 'b' | 'B' | '_'));
     let plain = !digits.contains(|c: char| !c.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
-    // One that is too great becomes a fraction.
+    // A number that is too great becomes a fraction.
     let fits = word.parse::<i64>().is_ok() || word.parse::<u64>().is_ok();
     number && (!plain || word.starts_with('+') || word == "-0" || !fits)
 }
 
-/// The first place in which two documents differ, with what stands there.
-fn apart<'a>(a: &'a Value, b: &'a Value, path: &mut Vec<String>) -> Option<(&'a Value, &'a Value)> {
+/// The first place in which two documents differ, with both values.
+fn first_difference<'a>(a: &'a Value, b: &'a Value, path: &mut Vec<String>) -> Option<(&'a Value, &'a Value)> {
     match (a, b) {
         (Value::Object(one), Value::Object(other)) => {
             let (key, value) = one.iter().find(|(key, value)| other.get(*key) != Some(value))?;
             path.push(key.clone());
-            apart(value, other.get(key)?, path)
+            first_difference(value, other.get(key)?, path)
         }
         (Value::Array(one), Value::Array(other)) => {
             let n = one.iter().zip(other).position(|(a, b)| a != b)?;
             path.push(n.to_string());
-            apart(&one[n], &other[n], path)
+            first_difference(&one[n], &other[n], path)
         }
         _ => (a != b).then_some((a, b)),
     }

@@ -1,8 +1,8 @@
-//! Comments in a YAML text: what would be lost if the file were written anew.
+//! Finds the comments of a YAML text, which rewriting the file would lose.
 //!
-//! Promises: whatever the reader of [`crate::store::yaml`] passes over after a `#` is found, and nothing else: a place is a
-//! comment if the text says the same without it. In doubt (a text too large to ask often) a place counts as a comment.
-//! Refuses to know: what the document means.
+//! Guarantees that exactly what the parser of [`crate::store::yaml`] skips after a `#` is found: a place is a comment if the
+//! text means the same without it. If a text is too large to check each place, a place counts as a comment.
+//! Leaves to others: what the document means.
 
 use serde_json::Value;
 
@@ -11,20 +11,20 @@ use crate::store::yaml;
 /// A comment: its line, from 1, and its words without the `#`.
 pub type Comment = (usize, String);
 
-/// The line by which editors are told of a schema. It is the editor's and says nothing of the task.
+/// The line by which an editor finds the schema. It belongs to the editor and holds nothing of the task.
 const MODELINE: &str = "yaml-language-server:";
 
-/// How many bytes are read anew at most to tell comments from text; a reader takes about 30 nanoseconds for each.
+/// The most bytes that are parsed again to distinguish comments from text, at about 30 nanoseconds each.
 const BUDGET: usize = 4 * 1024 * 1024;
 
-/// The comments of a text that says `value`. An editor's own line is none.
+/// The comments of a text that parses as `value`. An editor's own line does not count.
 pub fn comments(text: &str, value: &Value) -> Vec<Comment> {
     let places = places(text);
     let mut found = Vec::new();
     let mut left = BUDGET / text.len().max(1);
     sift(text, value, &places, &mut left, &mut found);
     found.sort_unstable();
-    // A second mark on a line is part of the words after the first.
+    // A second mark on a line belongs to the comment after the first.
     let mut end = 0;
     found.retain(|at| {
         let first = *at >= end;
@@ -42,13 +42,13 @@ pub fn comments(text: &str, value: &Value) -> Vec<Comment> {
     found.iter().map(comment).filter(said).collect()
 }
 
-/// Where a comment can begin: at a `#` that begins a line or follows a space, the first of each line that may be one.
+/// Places where a comment can begin: a `#` that begins a line or follows a space. Only the first of each line counts.
 fn places(text: &str) -> Vec<usize> {
     let mut places = Vec::new();
     let (mut start, mut block) = (0, None);
     for line in text.split_inclusive('\n') {
         let indent = line.len() - line.trim_start_matches(' ').len();
-        // Prose in a block holds no comments, however many of its lines begin with a mark.
+        // Prose in a block holds no comments, even if its lines begin with a mark.
         if block.is_some_and(|within| indent > within || line.trim().is_empty()) {
             start += line.len();
             continue;
@@ -61,7 +61,7 @@ fn places(text: &str) -> Vec<usize> {
     places
 }
 
-/// Where a line opens a block of text: the column below which the lines of the block must not begin.
+/// For a line that opens a block of text, the indentation that the lines of the block must exceed.
 fn opens_block(line: &str) -> Option<usize> {
     let line = line.trim_end();
     let line = line.split_once(" #").map_or(line, |(before, _)| before.trim_end());
@@ -86,7 +86,7 @@ fn opens_block(line: &str) -> Option<usize> {
     }
 }
 
-/// Keeps of the places those that are comments: all at once where the text says the same without them, else each half alone.
+/// Keeps the places that are comments: all of them if the text means the same without them, else each half is checked.
 fn sift(text: &str, value: &Value, places: &[usize], left: &mut usize, found: &mut Vec<usize>) {
     if places.is_empty() {
         return;
@@ -105,7 +105,7 @@ fn sift(text: &str, value: &Value, places: &[usize], left: &mut usize, found: &m
     }
 }
 
-/// The text with each of these places taken out to the end of its line.
+/// Removes each of these places up to the end of its line.
 fn without(text: &str, places: &[usize]) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_are_told_from_text() {
+    fn comments_are_distinguished_from_text() {
         let text = "# first\ntitle: one # two # three\nintent: |\n  # a heading\n  text # of its own\n\n# between\nlabels:\n  - \
                     \"a # b\" # real\n  - c#d\n  # last\n";
         let expected = [(1, "first"), (2, "two # three"), (7, "between"), (9, "real"), (11, "last")]

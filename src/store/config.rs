@@ -1,23 +1,23 @@
-//! Settings in their order: defaults, the user's own, the store's.
+//! Reads settings in their order: defaults, the user's own, the store's.
 //!
-//! Promises: an unknown key is a warning with the nearest known one, a value of the wrong kind an error with its line.
-//! Environment and flags come after these and are the doors' business.
+//! Guarantees that an unknown key is a warning with the nearest known one, and a value of the wrong type an error with its
+//! line.
+//! Leaves to others: environment and flags, which the interfaces apply after these.
 
 use toml::{Table, Value};
 
 use crate::error::{Code, Error, Result};
 use crate::model::finding::{Finding, Level, Rule, Spot};
 use crate::model::json::plain_words;
-use crate::model::nearest::nearest;
 use crate::model::search::{self, Search};
 use crate::model::settings::Settings;
+use crate::model::suggest::nearest;
 
-/// Largest settings file, in bytes.
+/// The largest settings file, in bytes.
 pub const MAX_CONFIG: u64 = 256 * 1024;
 
-/// Puts settings files over the defaults, the later ones over the earlier. Each is given with its name for messages. What cannot
-/// be read is a finding, and the default counts in its place: the finding names its key, or none where the whole file cannot be
-/// read.
+/// Overrides the defaults with settings files, later ones last. Each is given with its name for messages. What cannot be read
+/// is a finding, and the default applies. The finding names the key, or none if the whole file cannot be read.
 pub fn combine(files: &[(String, String)]) -> (Settings, Vec<Finding>) {
     let mut whole = Table::new();
     let mut findings = Vec::new();
@@ -27,12 +27,12 @@ pub fn combine(files: &[(String, String)]) -> (Settings, Vec<Finding>) {
             Err(e) => {
                 let markers = text.lines().any(|line| line.starts_with("<<<<<<< "));
                 let why = if markers { "it holds conflict markers of git".into() } else { plain_words(e.message()) };
-                let message = format!("{why}; the defaults count until it is corrected");
+                let message = format!("{why}; the defaults apply until it is corrected");
                 findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line_at(text, &e)));
                 continue;
             }
         };
-        // Most stores say nothing but their format, and every command reads that.
+        // Most stores set only their format, and every command reads that.
         if table.keys().all(|key| key == "format") && table.get("format").is_none_or(Value::is_integer) {
             merge(&mut whole, table);
             continue;
@@ -41,7 +41,7 @@ pub fn combine(files: &[(String, String)]) -> (Settings, Vec<Finding>) {
         odd(&known, name, text, &table, &mut findings);
         take_misfits(&known, &mut table, &mut Vec::new(), &mut |path, value, why| {
             let key = path.join(".");
-            let message = format!("{key} = {value}: {}; the default counts until it is corrected", plain_words(why));
+            let message = format!("{key} = {value}: {}; the default applies until it is corrected", plain_words(why));
             let line = line_below(text, path).or_else(|| line_of(text, &key));
             findings.push(Finding::new(Rule::ConfigInvalid, message).at(name.clone(), line).on(Spot::Key(key)));
         });
@@ -50,7 +50,7 @@ pub fn combine(files: &[(String, String)]) -> (Settings, Vec<Finding>) {
     (whole.try_into().unwrap_or_default(), findings)
 }
 
-/// All keys there are; saved queries have the names that a file gives them.
+/// All existing keys; saved queries have the names that a file gives them.
 fn known(given: &Table) -> Result<Table> {
     let mut all = Settings { agent: Some(String::new()), ..Settings::default() };
     all.lint.severity = Rule::ALL.iter().map(|rule| (rule.code().to_owned(), Level::Error)).collect();
@@ -59,7 +59,7 @@ fn known(given: &Table) -> Result<Table> {
     Table::try_from(all).map_err(|e| Error::new(Code::Corrupt, format!("the default settings: {e}")))
 }
 
-/// What of a file has no meaning.
+/// Reports the keys and values of a file that have no meaning.
 fn odd(known: &Table, name: &str, text: &str, table: &Table, findings: &mut Vec<Finding>) {
     unknown_keys(known, table, "", &mut |key, nearest| {
         let hint = nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
@@ -79,7 +79,7 @@ fn odd(known: &Table, name: &str, text: &str, table: &Table, findings: &mut Vec<
         let key = format!("query.{saved}");
         let line = line_below(text, &["query".to_owned(), saved.clone()]).or_else(|| line_of(text, saved));
         if saved.is_empty() || saved.contains(char::is_whitespace) {
-            let message = format!("query.{saved}: a name with a blank in it cannot be asked for as @{saved}");
+            let message = format!("query.{saved}: a name with a blank cannot be used as @{saved}");
             findings.push(Finding::new(Rule::ConfigInvalid, message).at(name, line).on(Spot::Key(key.clone())));
         }
         if let Err(e) = query.as_str().map_or(Ok(Search::default()), search::check) {
@@ -90,7 +90,7 @@ fn odd(known: &Table, name: &str, text: &str, table: &Table, findings: &mut Vec<
     }
 }
 
-/// Takes out every value that does not fit its key, and reports it.
+/// Removes and reports every value that does not fit its key.
 fn take_misfits(
     known: &Table,
     given: &mut Table,
@@ -108,7 +108,7 @@ fn take_misfits(
                     Table::from_iter([(key.clone(), Value::Table(inner))])
                 });
                 if let Err(e) = alone.try_into::<Settings>() {
-                    // What has no meaning is told as just that.
+                    // An unknown key is reported as such elsewhere.
                     if is_known.is_some() {
                         report(path, value, e.message());
                     }
@@ -140,7 +140,7 @@ fn line_below(text: &str, path: &[String]) -> Option<usize> {
     None
 }
 
-/// The line on which a key stands, by its last part.
+/// The line of a key, found by its last part.
 fn line_of(text: &str, key: &str) -> Option<usize> {
     let last = key.rsplit('.').next().unwrap_or(key);
     let bare = |line: &str| line.trim_start().trim_start_matches(['[', '"', '\'']).starts_with(last);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_only_looks_takes_what_fits_and_is_told_the_rest_with_its_line() {
+    fn valid_settings_apply_and_invalid_ones_are_reported_with_their_line() {
         let text = "[list]\nmax_bytes = 7\n[lease]\nttl_seconds = \"long\"\nrequired = true\n\
                     [lint.severity]\nodd-file = \"of\"\nlog-gap = \"of\"\nodd-fil = \"of\"\n[sync]\nstep_seconds = -1\n";
         let (settings, findings) = combine(&[file("a", text), file("b", "list = 3\n"), file("c", "x = [")]);

@@ -1,8 +1,8 @@
-//! A SQLite file that is nothing but a cache: opened, made anew where it is worthless, kept in memory where it must be.
+//! A SQLite file that is only a cache: opened, rebuilt if it is unusable, held in memory if it cannot be a file.
 //!
-//! Promises: a damaged file, one of another version or of another start of the machine is emptied and used; somebody else's
-//! database is left alone. Writing is never flushed, for nothing in it is the truth.
-//! Refuses to know: what is kept in it.
+//! Guarantees that a damaged file, one of another version or of another boot of the machine is emptied and used. A database
+//! of another program is left alone. Writes are never flushed, since the cache holds no primary data.
+//! Leaves to others: what it stores.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,27 +15,27 @@ use crate::error::{Code, Error, Result};
 /// Marks a database as ours: "agpm".
 const APPLICATION: i64 = 0x6167_706d;
 
-/// Bytes of a write-ahead log that are read in no time.
-const SETTLE: u64 = 256 << 10;
+/// The largest write-ahead log that is not worth a checkpoint, in bytes.
+const MIN_CHECKPOINT: u64 = 256 << 10;
 
-/// What a cache holds.
+/// The contents of a cache.
 pub struct Form {
-    /// Changes with every change of the tables or of what they hold.
+    /// Changes with every change of the tables or their contents.
     pub schema: i64,
-    /// The statements that make the tables. They must make `meta(name, value)`.
+    /// The statements that create the tables. They must create `meta(name, value)`.
     pub tables: &'static [&'static str],
 }
 
-/// What to say of a cache that failed.
+/// The error for a cache that failed.
 pub fn failed(e: rusqlite::Error) -> Error {
     let error = Error::new(Code::Io, format!("the index failed: {e}"))
-        .hint("it is only a cache; agentpm doctor tells where it lies");
+        .hint("it is only a cache; agentpm doctor shows its path");
     if is_worthless(&e) { error.with(serde_json::json!({ "index": DAMAGED })) } else { error }
 }
 
 const DAMAGED: &str = "damaged";
 
-/// Whether a failure comes from a damaged cache, so that it goes away with it.
+/// Whether a failure comes from a damaged cache, so that a rebuild resolves it.
 pub fn is_damaged(e: &Error) -> bool {
     e.code == Code::Io && e.details["index"] == DAMAGED
 }
@@ -46,7 +46,7 @@ fn is_worthless(e: &rusqlite::Error) -> bool {
     };
     match e {
         SqliteFailure(e, _) if e.code == rusqlite::ErrorCode::Unknown => true,
-        // What was never written so.
+        // The value cannot have been written by this program.
         FromSqlConversionFailure(..) | InvalidColumnType(..) | IntegralValueOutOfRange(..) | Utf8Error(..) => true,
         e => matches!(
             e.sqlite_error_code(),
@@ -55,7 +55,7 @@ fn is_worthless(e: &rusqlite::Error) -> bool {
     }
 }
 
-/// Throws a damaged cache away; the next one is made anew. Somebody else's file stays.
+/// Removes a damaged cache; the next open rebuilds it. A file of another program stays.
 pub fn discard(path: &Path) {
     if !is_ours(path) {
         return;
@@ -67,9 +67,9 @@ pub fn discard(path: &Path) {
     }
 }
 
-/// Opens the cache at `path`, or makes it; in memory where `path` is `None` or cannot be written.
+/// Opens or creates the cache at `path`; in memory if `path` is `None` or cannot be written.
 ///
-/// Errors: `ERR_IO` where not even memory serves.
+/// Errors: `ERR_IO` if not even a database in memory can be opened.
 pub fn open(path: Option<&Path>, boot: &str, form: &Form) -> Result<Connection> {
     if let Some(path) = path {
         match open_file(path, boot, form) {
@@ -93,9 +93,9 @@ fn open_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Connectio
     }
 }
 
-/// `None` for a copy of a cache: what SQLite keeps beside a file may be another's.
+/// `None` for a copy of a cache: the files that SQLite keeps next to it may belong to another.
 fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Connection>> {
-    // SQLite would make it for its user alone, and what lies beside it likewise.
+    // SQLite would create it, and the files next to it, for its user alone.
     if files::metadata(path).is_err()
         && let (Some(folder), Some(name)) = (path.parent(), path.file_name())
         && let Err(e) = Dir::open(folder).and_then(|dir| dir.open_rw(name, 0o666))
@@ -105,7 +105,7 @@ fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Con
     let mut db = Connection::open(path)?;
     db.busy_handler(Some(wait_a_little))?;
     db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // Lost in a power loss at worst, and then made anew: the start of the machine is part of what it must match.
+    // A power loss loses it at worst, and then it is rebuilt: the boot of the machine is part of its identity.
     db.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=200;
          PRAGMA cache_size=-16384;",
@@ -115,13 +115,13 @@ fn try_file(path: &Path, boot: &str, form: &Form) -> rusqlite::Result<Option<Con
     Ok((meta(&db, "identity")?.as_deref() == Some(&identity)).then_some(db))
 }
 
-/// Makes the tables, anew where they are of another version or of another start of the machine.
+/// Creates the tables, replacing those of another version or of another boot of the machine.
 fn prepare(db: &Connection, boot: &str, identity: &str, form: &Form) -> rusqlite::Result<()> {
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let application: i64 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && application != APPLICATION {
-        // Somebody else's database: not ours to empty.
+        // A database of another program is not ours to empty.
         return Err(rusqlite::Error::InvalidQuery);
     }
     if version == form.schema && meta(db, "boot")?.as_deref() == Some(boot) {
@@ -131,7 +131,7 @@ fn prepare(db: &Connection, boot: &str, identity: &str, form: &Form) -> rusqlite
     let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version != form.schema || meta(db, "boot")?.as_deref() != Some(boot) {
         let names: Vec<String> = tx
-            // A virtual table takes the tables along that it keeps its own in.
+            // Dropping a virtual table drops the tables that it stores its data in.
             .prepare(
                 "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'
                  ORDER BY sql LIKE 'CREATE VIRTUAL%' DESC",
@@ -155,29 +155,29 @@ fn meta(db: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
     db.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
 }
 
-/// Moves what was written into the file itself where it is much. The next to open would read it all to find its place.
+/// Moves a large write-ahead log into the file itself. Otherwise the next open would read all of it.
 ///
-/// Somebody who reads just then keeps it where it is: the next write tries again.
-pub fn settle(db: &mut Connection) {
+/// A concurrent reader prevents that: the next write tries again.
+pub fn checkpoint(db: &mut Connection) {
     let long = db.path().is_some_and(|path| {
-        crate::env::files::metadata(Path::new(&format!("{path}-wal"))).is_ok_and(|log| log.len() > SETTLE)
+        crate::env::files::metadata(Path::new(&format!("{path}-wal"))).is_ok_and(|log| log.len() > MIN_CHECKPOINT)
     });
     if long && db.busy_handler(None::<fn(i32) -> bool>).is_ok() {
         if let Err(e) = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-            tracing::debug!(error = %e, "the cache was not settled");
+            tracing::debug!(error = %e, "the write-ahead log of the cache was not moved into it");
         }
-        // Where this fails, waiting is what is lost.
+        // A failure here only loses the waiting.
         let _ = db.busy_handler(Some(wait_a_little));
     }
 }
 
-/// Others hold a cache for a few milliseconds; SQLite's own waiting grows to a tenth of a second each time.
+/// Other processes hold a cache for a few milliseconds; SQLite's own waiting grows to a tenth of a second each time.
 fn wait_a_little(times: i32) -> bool {
     std::thread::sleep(Duration::from_millis(1));
     times < 5_000
 }
 
-/// Whether a damaged file may be thrown away: it lies where nobody but this program keeps anything, or has its mark.
+/// Whether a damaged file may be removed: only this program uses its folder, or it has our mark.
 fn is_ours(path: &Path) -> bool {
     let in_runtime = path.parent().and_then(Path::file_name).is_some_and(|name| name == "agentpm" || name == ".local");
     let head = crate::env::files::head_outside(path, 72).unwrap_or_default();

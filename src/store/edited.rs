@@ -1,7 +1,7 @@
-//! Comparing a readable file with its log: key by key, and entry by entry.
+//! Compares a readable file with its log: key by key, and entry by entry.
 //!
-//! Guarantees that each difference has a name, a [`Part`], under which every version of the file can be asked for its value.
-//! Leaves to the callers which of the two is newer.
+//! Guarantees that each difference has a name, a [`Part`], by which every version of the file can be asked for its value.
+//! Leaves to others: which of the two is newer.
 
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
@@ -16,36 +16,36 @@ pub use crate::rules::register::among_below;
 use crate::store::project::render;
 use crate::store::yaml;
 
-/// Lists whose entries have ids; their order says nothing.
+/// Lists whose entries have ids; their order has no meaning.
 const WITH_IDS: [&str; 3] = ["relationships", "progress", "context"];
 const ACCEPTANCE: &str = "acceptance";
 const METADATA: &str = "metadata";
-/// Most conflicts within each other that are read.
+/// The deepest nesting of conflicts that is read.
 const MAX_NESTED: usize = 3;
 
-/// How a readable file stands to its log.
+/// How a readable file differs from its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readable {
     /// It is the rendering of the whole log.
     Clean,
-    /// What it says otherwise was said by its log once, or by a version that git merged into it: it is rendered again.
+    /// Its differences are earlier values of its log, or of a version that git merged into it: it is rendered again.
     Stale,
-    /// As [`Readable::Stale`] or differing in nothing but quoting and order, and it holds comments.
+    /// It is stale or differs only in quoting and order, and it holds comments.
     Comments,
-    /// It differs in nothing but quoting and order.
+    /// It differs only in quoting and order.
     Form,
-    /// It holds conflict markers of git, and no words of a person.
+    /// It holds conflict markers of git, and no edits of a user.
     Conflicted,
-    /// It cannot be read; in words, why.
+    /// It cannot be parsed, for this reason.
     Invalid(String),
-    /// It says what this event says, which its log does not hold: a line of the log was lost.
+    /// It reflects this event, which its log lacks: a line of the log was lost.
     Ahead(Id),
-    /// It says something that its events do not.
+    /// It holds values that are in no event.
     Edited(Vec<String>),
 }
 
 impl Readable {
-    /// Whether the file holds words that are in no event, so that nothing may be written over it.
+    /// Whether the file holds edits that are in no event, so that it must not be overwritten.
     pub fn holds_words(&self) -> bool {
         matches!(self, Readable::Comments | Readable::Invalid(_) | Readable::Ahead(_) | Readable::Edited(_))
     }
@@ -61,7 +61,8 @@ impl Readable {
 pub struct Part {
     /// The key at the top.
     pub key: String,
-    /// The key of the mapping, the id of the entry, or the words of a criterion. An entry without an id goes by what it says.
+    /// The key of the mapping, the id of the entry, or the text of a criterion. An entry without an id is named by its
+    /// contents.
     pub entry: Option<String>,
     /// The field of the entry.
     pub field: Option<String>,
@@ -86,7 +87,7 @@ impl Part {
         self.entry.as_ref().filter(|_| is_entry)?.parse().ok()
     }
 
-    /// Whether it is an entry that has no id yet: one that a person added.
+    /// Whether it is an entry without an id, which a user added.
     pub fn is_new_entry(&self) -> bool {
         self.field.is_none() && WITH_IDS.contains(&self.key.as_str()) && self.entry.as_deref().is_some_and(is_unnamed)
     }
@@ -100,7 +101,7 @@ impl fmt::Display for Part {
     }
 }
 
-/// An entry without an id that a document holds, and the how manieth of its like it is.
+/// Finds an entry without an id, and its number among equal entries.
 pub fn new_entry(doc: &Doc, part: &Part) -> Option<(Value, usize)> {
     let name = part.entry.as_deref().filter(|_| part.is_new_entry())?;
     let entry = entries_of(doc, &part.key).raw(name)?.clone();
@@ -108,7 +109,7 @@ pub fn new_entry(doc: &Doc, part: &Part) -> Option<(Value, usize)> {
     Some((entry, count.and_then(|(_, count)| count.parse().ok()).unwrap_or(1)))
 }
 
-/// What a document says of a part; `None` where it says nothing. Of an entry, whether it is there.
+/// The value of a part in a document, if any. For an entry, whether it exists.
 pub fn value_of(doc: &Doc, part: &Part) -> Option<Value> {
     let value = doc.get(&part.key).filter(|value| !value.is_null());
     let Some(entry) = &part.entry else {
@@ -129,13 +130,13 @@ pub fn value_of(doc: &Doc, part: &Part) -> Option<Value> {
     }
 }
 
-/// What the entries of a list say in a field.
+/// The values of a field in the entries of a list.
 pub fn fields_named(doc: &Doc, key: &str, field: &str) -> Vec<Value> {
     list(doc.get(key)).iter().filter_map(|entry| entry.get(field).cloned()).collect()
 }
 
-/// The parts in which a file differs from what its log says, in the order of the file.
-pub fn parts_apart(file: &Doc, said: &Doc) -> Vec<Part> {
+/// The parts in which a file differs from the rendering of its log, in the order of the file.
+pub fn differing_parts(file: &Doc, said: &Doc) -> Vec<Part> {
     let gone = said.keys().filter(|key| !file.contains_key(*key));
     let mut apart = Vec::new();
     for key in file.keys().chain(gone) {
@@ -146,8 +147,8 @@ pub fn parts_apart(file: &Doc, said: &Doc) -> Vec<Part> {
                 let all = one.keys().chain(other.keys().filter(|name| !one.contains_key(*name)));
                 apart.extend(all.filter(|name| one.get(*name) != other.get(*name)).map(|n| Part::entry(METADATA, n)));
             }
-            ACCEPTANCE => apart.extend(entries_apart(file, said, ACCEPTANCE)),
-            key if WITH_IDS.contains(&key) => apart.extend(entries_apart(file, said, key)),
+            ACCEPTANCE => apart.extend(differing_entries(file, said, ACCEPTANCE)),
+            key if WITH_IDS.contains(&key) => apart.extend(differing_entries(file, said, key)),
             key if differs(key, file.get(key), said.get(key)) => apart.push(Part::key(key)),
             _ => {}
         }
@@ -159,7 +160,7 @@ fn is_map(value: Option<&Value>) -> bool {
     value.is_none_or(|value| value.is_null() || value.is_object())
 }
 
-fn entries_apart(file: &Doc, said: &Doc, key: &str) -> Vec<Part> {
+fn differing_entries(file: &Doc, said: &Doc, key: &str) -> Vec<Part> {
     let (one, other) = (entries_of(file, key), entries_of(said, key));
     let mut apart = Vec::new();
     if key == ACCEPTANCE && one.names != other.names {
@@ -180,7 +181,7 @@ fn entries_apart(file: &Doc, said: &Doc, key: &str) -> Vec<Part> {
     apart
 }
 
-/// The document that comes of `old` where these parts say what they say in `file`.
+/// The document `old` with the values of these parts taken from `file`.
 pub fn with_parts(old: &Doc, file: &Doc, parts: &[Part]) -> Doc {
     let mut new = old.clone();
     for part in parts {
@@ -189,7 +190,7 @@ pub fn with_parts(old: &Doc, file: &Doc, parts: &[Part]) -> Doc {
                 let before = entries_of(old, ACCEPTANCE);
                 let now = entries_of(file, ACCEPTANCE);
                 let entry = |name: &String| {
-                    // When a criterion was met is a part of its own.
+                    // The time at which a criterion was met is a part of its own.
                     let known = before.get(name).or_else(|| now.get(name)).cloned().unwrap_or_default();
                     Value::Object(known)
                 };
@@ -213,7 +214,7 @@ fn with_entry(new: &mut Doc, file: &Doc, key: &str, name: &str, field: Option<&s
     let mut entries = list(new.get(key));
     let at = entries_of(new, key).names.iter().position(|known| known == name);
     match (field, at, there.get(name)) {
-        // An entry without an id stays as it was written: it may be no mapping.
+        // An entry without an id stays as it was written: it may not be a mapping.
         (None, None, Some(_)) => entries.extend(there.raw(name).cloned()),
         (None, Some(at), None) => drop(entries.remove(at)),
         (Some(field), Some(at), Some(entry)) => {
@@ -236,14 +237,14 @@ fn set(doc: &mut Doc, key: &str, value: Option<Value>) {
     }
 }
 
-/// Which entry of a list of the file an entry is, counted from 0.
+/// The position of an entry in a list of the file, from 0.
 pub fn place_in(file: &Doc, key: &str, entry: &Value) -> Option<usize> {
     let name = name_of(key, entry);
     let mut seen = HashMap::new();
     list(file.get(key)).iter().position(|known| counted(name_of(key, known), &mut seen) == name)
 }
 
-/// The entries of a list by their names, in their order.
+/// The entries of a list by their names, in order.
 struct Entries {
     names: Vec<String>,
     by_name: HashMap<String, (Doc, Value)>,
@@ -268,7 +269,8 @@ fn entries_of(doc: &Doc, key: &str) -> Entries {
     let mut seen = HashMap::new();
     for raw in list(doc.get(key)) {
         let mut name = name_of(key, &raw);
-        // A merge line by line may have doubled an entry. One that says something else is another, without a name of its own.
+        // A merge line by line may have duplicated an entry. A copy with other contents is another entry, without a name of
+        // its own.
         if by_name.get(&name).is_some_and(|(_, known): &(Doc, Value)| *known != raw) {
             name = format!("{UNNAMED}{raw}");
         }
@@ -281,7 +283,7 @@ fn entries_of(doc: &Doc, key: &str) -> Entries {
     Entries { names, by_name }
 }
 
-/// The name of an entry: its id, the words of a criterion, or what it says.
+/// The name of an entry: its id, the text of a criterion, or its contents.
 fn name_of(key: &str, entry: &Value) -> String {
     let name = match key {
         ACCEPTANCE => words(entry).or_else(|| words(&entry["criterion"])),
@@ -296,7 +298,7 @@ fn is_unnamed(name: &str) -> bool {
     name.starts_with(UNNAMED)
 }
 
-/// Equal entries without an id are as many entries.
+/// Numbers equal entries without an id, so that each counts.
 fn counted(name: String, seen: &mut HashMap<String, usize>) -> String {
     if !is_unnamed(&name) {
         return name;
@@ -314,18 +316,18 @@ fn mapping(key: &str, entry: &Value) -> Doc {
     }
 }
 
-/// What the log of an entity says, as the document that would be written.
-pub fn said<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>) -> Doc {
+/// The document that the log of an entity renders to.
+pub fn render_doc<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>) -> Doc {
     parse(&render(entity, entries)).unwrap_or_default()
 }
 
-/// Reads a readable file.
+/// Parses a readable file.
 ///
 /// Errors: a sentence, with line and column.
 pub fn parse(text: &str) -> Result<Doc, String> {
     match yaml::read_value(text)? {
         Value::Object(doc) => Ok(doc),
-        _ => Err("it is no mapping".into()),
+        _ => Err("it is not a mapping".into()),
     }
 }
 
@@ -335,7 +337,7 @@ pub fn is_conflicted(text: &str) -> bool {
     size.is_some() && text.lines().any(|line| marker(line).map(|(sign, size)| (sign, Some(size))) == Some(('>', size)))
 }
 
-/// The two sides of a text in conflict, each with what stands around the conflicts. Conflicts within a side stay in it.
+/// The two sides of a conflicted text, each with the text around the conflicts. Conflicts within a side stay in it.
 pub fn split(text: &str) -> [String; 2] {
     let mut sides = [String::new(), String::new()];
     let size = size_of_markers(text);
@@ -358,7 +360,7 @@ pub fn split(text: &str) -> [String; 2] {
     sides
 }
 
-/// The sides of a text in conflict. Where a side was committed with its markers and merged again, they are as many as it has.
+/// All sides of a conflicted text: more than two if a side was committed with its markers and merged again.
 pub fn sides(text: &str) -> Vec<String> {
     let mut sides = split(text).to_vec();
     for _ in 1..MAX_NESTED {
@@ -368,7 +370,7 @@ pub fn sides(text: &str) -> Vec<String> {
     sides
 }
 
-/// The sign and the size of a conflict marker: settings of git change how long it is, and it is longer within a merged ancestor.
+/// The sign and the size of a conflict marker. Git settings change its length, and it is longer within a merged ancestor.
 fn marker(line: &str) -> Option<(char, usize)> {
     let sign = line.chars().next().filter(|sign| "<|=>".contains(*sign))?;
     let rest = line.trim_start_matches(sign);
@@ -380,13 +382,13 @@ fn size_of_markers(text: &str) -> Option<usize> {
     text.lines().filter_map(marker).find(|(sign, _)| *sign == '<').map(|(_, size)| size)
 }
 
-/// The names of parts for people, each once.
+/// The names of parts for messages, without duplicates.
 pub fn names_of<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Vec<String> {
     let keys: BTreeSet<String> = parts.into_iter().map(|part| part.key.clone()).collect();
     keys.into_iter().collect()
 }
 
-/// The events of a log that are not among `heads` and did not lead to them.
+/// The events of a log that are neither among `heads` nor their ancestors.
 pub fn beyond<'a>(entries: &'a [Entry], heads: &[Id]) -> Vec<&'a Entry> {
     let below: BTreeSet<Id> = among_below(entries, heads).into_iter().map(|entry| entry.event.id).collect();
     entries.iter().filter(|entry| !below.contains(&entry.event.id)).collect()
@@ -408,20 +410,20 @@ mod tests {
         let file = doc(
             "labels: [x]\ntitle: b\nmetadata: {k: 2}\nacceptance:\n  - criterion: c\n    met: true\nprogress:\n  - id: B\n    completed: true\n  - more\n  - more\n",
         );
-        let apart: Vec<String> = parts_apart(&file, &said).iter().map(ToString::to_string).collect();
+        let apart: Vec<String> = differing_parts(&file, &said).iter().map(ToString::to_string).collect();
         assert_eq!(
             apart,
             ["title", "metadata.k", "acceptance.c.met", "progress.B.completed", "progress", "progress", "progress.A"]
         );
-        let all = parts_apart(&file, &said);
-        assert!(parts_apart(&with_parts(&said, &file, &all), &file).is_empty());
+        let all = differing_parts(&file, &said);
+        assert!(differing_parts(&with_parts(&said, &file, &all), &file).is_empty());
     }
 
     #[test]
-    fn the_order_of_entries_and_an_empty_list_say_nothing() {
+    fn the_order_of_entries_and_an_empty_list_have_no_meaning() {
         let said = doc("progress:\n  - id: \"1\"\n  - id: \"2\"\nlabels: [a, b]\n");
         let file = doc("progress:\n  - id: \"2\"\n  - id: \"1\"\nlabels: [b, a]\nfiles: []\n");
-        assert_eq!(names_of(&parts_apart(&file, &said)), ["labels"]);
+        assert_eq!(names_of(&differing_parts(&file, &said)), ["labels"]);
     }
 
     #[test]

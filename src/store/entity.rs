@@ -1,7 +1,7 @@
-//! One entity as its files tell of it: its log, what the log means, and its readable file.
+//! Reads one entity from its files: its log, the state that the log folds to, and its readable file.
 //!
-//! Promises: a broken file is an entity with findings, never an absent one and never a failure.
-//! Refuses to know: other entities.
+//! Guarantees that a broken file is an entity with findings, never a missing one and never a failure.
+//! Leaves to others: other entities.
 
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
@@ -18,13 +18,13 @@ use crate::rules::fold;
 use crate::store::layout::{AGENTS, LOG, Store, home, shown, task_dir};
 use crate::store::log::{Log, MAX_LOG};
 
-/// Largest readable file, in bytes: one that was rendered from a log of any size is read, to be compared with its log. As a
-/// document only a smaller one is read back (`store::yaml`).
+/// The largest readable file, in bytes. One rendered from a log of any size is read, to be compared with its log. Only a
+/// smaller one is parsed as a document (`store::yaml`).
 pub const MAX_YAML: u64 = MAX_LOG;
 
-/// The log of an entity; an empty one where there is none. Findings carry the path.
+/// The log of an entity; empty if there is none. Findings carry the path.
 ///
-/// Errors: `ERR_IO` where the disk fails. A link, folder or device in its place is a finding.
+/// Errors: `ERR_IO` if the disk fails. A link, folder or device in its place is a finding.
 pub fn read_log(store: &Store, entity: &Entity) -> Result<Log> {
     let Some((folder, _)) = home(entity) else { return Ok(Log::default()) };
     let path = folder.join(LOG);
@@ -39,7 +39,7 @@ pub fn read_log(store: &Store, entity: &Entity) -> Result<Log> {
             log.findings.push(Finding::new(Rule::OddFile, format!("not a regular file: {e}")));
             log
         }
-        // One file that this user may not read is not in the way of all others.
+        // A file that this user may not read must not block all others.
         Err(e) if e.kind() == ErrorKind::PermissionDenied => {
             let mut log = Log { fixed: true, ..Log::default() };
             log.findings.push(Finding::new(Rule::LogLine, format!("it cannot be read: {e}")));
@@ -54,9 +54,9 @@ pub fn read_log(store: &Store, entity: &Entity) -> Result<Log> {
     Ok(log)
 }
 
-/// The readable file of an entity; `None` where there is none.
+/// The readable file of an entity; `None` if there is none.
 ///
-/// Errors: the disk's, and `InvalidInput` for what is no regular file.
+/// Errors: those of the disk, and `InvalidInput` for what is not a regular file.
 pub fn read_yaml(store: &Store, entity: &Entity) -> std::io::Result<Option<Vec<u8>>> {
     let Some(path) = yaml_path(entity) else { return Ok(None) };
     match store.dir.read(path, MAX_YAML) {
@@ -66,7 +66,7 @@ pub fn read_yaml(store: &Store, entity: &Entity) -> std::io::Result<Option<Vec<u
     }
 }
 
-/// Path of the readable file, below the store.
+/// The path of the readable file, below the store.
 pub fn yaml_path(entity: &Entity) -> Option<PathBuf> {
     home(entity).map(|(folder, name)| folder.join(name))
 }
@@ -74,15 +74,15 @@ pub fn yaml_path(entity: &Entity) -> Option<PathBuf> {
 /// A task with its log.
 #[derive(Clone, Debug)]
 pub struct LoadedTask {
-    /// What the log tells.
+    /// The state that the log folds to.
     pub task: Task,
     /// The log itself.
     pub log: Log,
-    /// What was odd about either.
+    /// The findings of both.
     pub findings: Vec<Finding>,
 }
 
-/// Reads and folds a task, with events that are acknowledged but not in its log yet. One without any event has
+/// Reads and folds a task, with acknowledged events that are not in its log yet. A task without any event has
 /// `task.version == 0`.
 ///
 /// Errors: `ERR_IO` where the disk fails.
@@ -90,7 +90,7 @@ pub fn load_task(store: &Store, id: Id, pending: &[Entry]) -> Result<LoadedTask>
     Ok(understand(&store.name, id, read_log_with(store, &Entity::Task(id), pending)?))
 }
 
-/// As [`read_log`], with events that are acknowledged but not in the log yet.
+/// As [`read_log`], with acknowledged events that are not in the log yet.
 ///
 /// Errors: as [`read_log`].
 pub fn read_log_with(store: &Store, entity: &Entity, pending: &[Entry]) -> Result<Log> {
@@ -107,7 +107,7 @@ pub fn read_log_with(store: &Store, entity: &Entity, pending: &[Entry]) -> Resul
     Ok(log)
 }
 
-/// What a log tells of its task, wherever it was read; `store` is the store's name, for messages.
+/// Folds the log of a task, wherever it was read; `store` is the store's name, for messages.
 pub fn understand(store: &str, id: Id, log: Log) -> LoadedTask {
     let (task, folded) = fold::fold(id, &log.entries);
     let path = shown(store, task_dir(id).join(LOG));
@@ -119,7 +119,7 @@ pub fn understand(store: &str, id: Id, log: Log) -> LoadedTask {
     LoadedTask { task, log, findings }
 }
 
-/// Findings of the fold of a log with the lines they are about: those of their events, else the first.
+/// Adds to the findings of a fold the lines of their events, or the first line.
 pub fn placed(log: &Log, folded: Vec<Finding>, path: &str) -> Vec<Finding> {
     let mut lines: HashMap<Id, usize> = HashMap::new();
     if !folded.is_empty() {

@@ -1,11 +1,11 @@
-//! What was read of other branches, so that it is read once: facts about git objects, which never change.
+//! A cache of facts about git objects of other branches, which never change.
 //!
-//! Promises: everything is found by the name of the object it was read from, so nothing here can be out of date; what is
-//! missing is read again. Deletable at any moment, bounded in size, shared by all worktrees of a clone.
-//! Refuses to know: git. Names of objects are texts here.
+//! Guarantees that everything is found by the name of the object it was read from, so no fact can be stale; a missing one is
+//! read again. It can be deleted at any moment, is bounded in size, and is shared by all worktrees of a clone.
+//! Leaves to others: git. Names of objects are texts here.
 //!
-//! A folder of tasks has up to 1 024 shards, and branches differ in a few of them: one tree is kept whole as a base, the
-//! others as what differs from it.
+//! A folder of tasks has up to 1 024 shards, and branches differ in a few of them. One tree is stored whole as a base, the
+//! others as their differences from it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -34,7 +34,7 @@ CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 "],
 };
 
-/// Bytes beyond which everything is dropped before more is kept.
+/// Size in bytes above which everything is dropped before more is stored.
 const MOST: i64 = 64 * 1024 * 1024;
 /// Shards in which the tree checked out here may differ from the base before it becomes the next base.
 const FAR: usize = 256;
@@ -44,43 +44,43 @@ pub type Name = String;
 /// The shards of a folder of tasks, by their paths in it, such as `P/8`.
 pub type Shards = BTreeMap<String, Name>;
 
-/// What a log tells of its task: as much as another worktree or branch needs to know.
+/// The state of a task in a log, as far as another worktree or branch needs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Its status.
     pub status: Status,
-    /// The event that gave it that status; `None` for its creation.
+    /// The event that set that status; `None` for its creation.
     pub since: Option<Id>,
-    /// Whose it is.
+    /// Its owner.
     pub owner: Option<String>,
     /// The greatest Lamport time in it.
     pub lamport: u64,
     /// When it was last changed.
     pub updated_at: Time,
-    /// Its newest events.
+    /// Its heads.
     pub heads: Vec<Id>,
     /// All its events.
     pub events: Vec<Id>,
 }
 
-/// Facts that were read just now, to be kept.
+/// Facts that were just read, to be stored.
 #[derive(Debug, Default)]
-pub struct News {
-    /// Commits, with their time in seconds since 1970 and the tree of their tasks, if there is one.
+pub struct NewFacts {
+    /// Commits, with their time in seconds since 1970 and the tree of their tasks, if any.
     pub tips: Vec<(Name, i64, Option<Name>)>,
     /// Trees of tasks, the one checked out here first.
     pub trees: Vec<(Name, Shards)>,
     /// Folders of the fan-out, with a line for each folder in them: its name and its object.
     pub folders: Vec<(Name, String)>,
-    /// Folders of tasks, with their logs, if there is one.
+    /// Folders of tasks, with their logs, if any.
     pub logs: Vec<(Name, Option<Name>)>,
-    /// What logs tell, by the log and its task.
+    /// The states of logs.
     pub states: Vec<(Name, State)>,
-    /// Shards, with a line for each relationship that a log in them ever held.
+    /// Shards, with a line for each relationship that a log in them ever contained.
     pub related: Vec<(Name, String)>,
 }
 
-impl News {
+impl NewFacts {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.tips.is_empty()
@@ -92,13 +92,13 @@ impl News {
     }
 }
 
-/// The kept facts. What cannot be read counts as not kept.
+/// The stored facts. A fact that cannot be read counts as missing.
 #[derive(Debug)]
 pub struct Facts {
     db: Connection,
 }
 
-/// Takes a failure of the cache for an absence.
+/// Treats a failure of the cache as a missing fact.
 fn known<T: Default>(answer: rusqlite::Result<T>) -> T {
     answer.unwrap_or_else(|e| {
         tracing::debug!(error = %e, "a fact about another branch could not be looked up");
@@ -106,18 +106,18 @@ fn known<T: Default>(answer: rusqlite::Result<T>) -> T {
     })
 }
 
-/// No object: git has no object with an empty name.
+/// Decodes the absence of an object: git has no object with an empty name.
 fn some(name: Name) -> Option<Name> {
     (!name.is_empty()).then_some(name)
 }
 
 impl Facts {
-    /// Opens the facts at `path`; in memory where that is `None` or cannot be written.
+    /// Opens the facts at `path`; in memory if `path` is `None` or cannot be written.
     ///
-    /// Errors: `ERR_IO` where not even memory serves.
+    /// Errors: `ERR_IO` if not even a database in memory can be opened.
     pub fn open(path: Option<&Path>, boot: &str) -> Result<Self> {
         let db = database::open(path, boot, &FORM)?;
-        // One view for all questions: numbers of trees mean nothing after another command has dropped everything.
+        // One snapshot for all questions: numbers of trees mean nothing after another command has dropped everything.
         db.execute_batch("BEGIN").map_err(database::failed)?;
         Ok(Facts { db })
     }
@@ -144,7 +144,8 @@ impl Facts {
         known(ask())
     }
 
-    /// What one shard is in each known tree, by the numbers of trees and bases: where a tree is not named, it is as in its base.
+    /// The object of one shard in each known tree, by the numbers of trees and bases. A tree that is not listed equals its
+    /// base.
     pub fn shard(&self, shard: &str) -> HashMap<i64, Option<Name>> {
         let ask = || -> rusqlite::Result<HashMap<i64, Option<Name>>> {
             let mut statement = self.db.prepare_cached(
@@ -155,12 +156,12 @@ impl Facts {
         known(ask())
     }
 
-    /// The folders in a folder of the fan-out, as they were given.
+    /// The folders in a folder of the fan-out, as stored.
     pub fn folders(&self, folder: &str) -> Option<String> {
         self.text("SELECT folders FROM folder WHERE oid = ?1", folder)
     }
 
-    /// The relationships in a shard, as they were given.
+    /// The relationships in a shard, as stored.
     pub fn related(&self, shard: &str) -> Option<String> {
         self.text("SELECT edges FROM related WHERE shard = ?1", shard)
     }
@@ -170,7 +171,7 @@ impl Facts {
         self.text("SELECT oid FROM log WHERE folder = ?1", folder).map(some)
     }
 
-    /// What a log tells.
+    /// The state that a log gives its task.
     pub fn state(&self, log: &str) -> Option<State> {
         serde_json::from_str(&self.text("SELECT doc FROM state WHERE log = ?1", log)?).ok()
     }
@@ -179,14 +180,14 @@ impl Facts {
         known(self.db.prepare_cached(sql).and_then(|mut ask| ask.query_row([key], |row| row.get(0)).optional()))
     }
 
-    /// Keeps what was read, in one step. Where that fails it is read again the next time.
-    pub fn keep(&self, news: &News) {
+    /// Stores what was read, in one transaction. If that fails, it is read again the next time.
+    pub fn keep(&self, news: &NewFacts) {
         if let Err(e) = self.write(news) {
             tracing::debug!(error = %e, "what was read of other branches could not be kept");
         }
     }
 
-    fn write(&self, news: &News) -> rusqlite::Result<()> {
+    fn write(&self, news: &NewFacts) -> rusqlite::Result<()> {
         if !self.db.is_autocommit() {
             self.db.execute_batch("COMMIT")?;
         }
@@ -223,7 +224,7 @@ impl Facts {
     }
 }
 
-/// The number of the newest base, and what it holds.
+/// The number of the newest base, and its shards.
 type Base = Option<(i64, Shards)>;
 
 fn newest_base(tx: &Transaction) -> rusqlite::Result<Base> {
@@ -234,7 +235,8 @@ fn newest_base(tx: &Transaction) -> rusqlite::Result<Base> {
     Ok(Some((n, shards)))
 }
 
-/// Keeps a tree as what differs from the newest base; as a base where there is none, or where `may_be_base` and it is far.
+/// Stores a tree as its difference from the newest base. It becomes a base if there is none, or if `may_be_base` and it
+/// differs much.
 fn keep_tree(tx: &Transaction, oid: &str, shards: &Shards, may_be_base: bool, base: &mut Base) -> rusqlite::Result<()> {
     if tx.prepare_cached("SELECT n FROM tree WHERE oid = ?1")?.exists([oid])? {
         return Ok(());
@@ -278,7 +280,7 @@ mod tests {
             ("three", shards(&[("BB", "4")])),
         ];
         let named = |(oid, shards): &(&str, Shards)| ((*oid).to_owned(), shards.clone());
-        facts.keep(&News { trees: trees.iter().map(named).collect(), ..News::default() });
+        facts.keep(&NewFacts { trees: trees.iter().map(named).collect(), ..NewFacts::default() });
         for (oid, shards) in &trees {
             let (n, base) = facts.tree(oid).unwrap();
             for shard in ["AA", "BB", "CC", "DD"] {
@@ -294,7 +296,7 @@ mod tests {
         let facts = Facts::open(None, "boot").unwrap();
         let many = |mark: &str| (0..400).map(|n| (format!("{n:03}"), format!("{mark}{n}"))).collect::<Shards>();
         for mark in ["a", "b"] {
-            facts.keep(&News { trees: vec![(mark.to_owned(), many(mark))], ..News::default() });
+            facts.keep(&NewFacts { trees: vec![(mark.to_owned(), many(mark))], ..NewFacts::default() });
         }
         for mark in ["a", "b"] {
             let (n, base) = facts.tree(mark).unwrap();

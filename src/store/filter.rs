@@ -1,6 +1,6 @@
-//! Which tasks a list is about, as a condition on the read model.
+//! The tasks that a list shows, as a condition on the read model.
 //!
-//! Values are bound, never written into the SQL; of many values one text is bound, for a statement takes only so many.
+//! Values are bound, never written into the SQL. Many values are bound as one text, since a statement takes a limited number.
 
 use rusqlite::types::Value;
 
@@ -8,29 +8,29 @@ use crate::model::id::Id;
 use crate::model::search::Range;
 use crate::model::task::Status;
 
-/// Which tasks a list is about.
+/// The tasks that a list shows.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// What must hold, or with `true` before it must not.
+    /// Conditions that must hold, or with `true` before them must not.
     pub tests: Vec<(bool, Test)>,
-    /// Tasks that are recorded as blocked and wait for nothing: they count as open.
+    /// Tasks recorded as blocked that wait for no unfinished task: they count as open.
     pub free: Vec<Id>,
 }
 
-/// One condition. Of several values one is enough.
+/// One condition. One of several values suffices.
 #[derive(Clone, Debug)]
 pub enum Test {
-    /// Nothing more is to be done.
+    /// The task is finished.
     Finished,
-    /// It stands at one of these, as it counts.
+    /// Its effective status is one of these.
     Status(Vec<Status>),
-    /// It belongs to one of these; to nobody where `None`.
+    /// Its owner is one of these; `None` matches no owner.
     Owner(Vec<Option<String>>),
-    /// It is a part of one of these; of none where `None`.
+    /// Its parent is one of these; `None` matches no parent.
     Parent(Vec<Option<Id>>),
     /// It has one of these labels.
     Label(Vec<String>),
-    /// It is of one of these kinds of work.
+    /// Its type is one of these.
     Type(Vec<String>),
     /// Its priority.
     Priority(Vec<Range>),
@@ -40,7 +40,7 @@ pub enum Test {
     Updated(Vec<Range>),
     /// It is one of these.
     Among(Vec<Id>),
-    /// One of these holds.
+    /// One of these conditions holds.
     Any(Vec<Test>),
 }
 
@@ -57,7 +57,7 @@ impl Filter {
     }
 
     fn part(&self, test: &Test, values: &mut Vec<Value>) -> String {
-        // `IS` and not `=`: what has no owner is not of this owner either.
+        // `IS` and not `=`: a task without an owner does not match an owner either.
         let is_one_of = |column: &str, wanted: Vec<Value>, values: &mut Vec<Value>| {
             let part = any(&vec![format!("{column} IS ?"); wanted.len()]);
             values.extend(wanted);

@@ -1,10 +1,10 @@
-//! Full text, beside the read model: which tasks a text occurs in.
+//! The full-text index, part of the read model: finds the tasks that contain a text.
 //!
-//! Promises: made when the first text is looked for, and brought up to the read model by each later one; whoever looks for no
-//! text pays nothing. Every document of the read model has a number that is never given twice: what has a number above the
-//! mark is not taken in yet, and is read as it stands where the index cannot be written; what has a number that is gone is not
-//! found. The tables of three letters in a row only say where to look: that a text occurs is compared by its letters.
-//! Refuses to know: what a text of a task is, and when one occurs in another; that is said in `model::search::text`.
+//! Guarantees that only text searches pay for it: the first one builds it and each later one brings it up to date. A
+//! document's number is never reused. Documents above the mark are not indexed yet, and are read directly if the index cannot
+//! be written; removed numbers are not found. The trigram tables only narrow the search down: each match is compared with the
+//! text.
+//! Leaves to others: the text of a task, and when one text contains another (`model::search::text`).
 
 use std::collections::BTreeSet;
 
@@ -17,10 +17,10 @@ use crate::model::search::text::text_of;
 use crate::store::database::{failed, is_unwritable};
 use crate::store::index::Index;
 
-/// The tables, as part of the read model's: `doc(n, task, doc)` is there.
+/// The tables, which extend those of the read model: `doc(n, task, doc)` exists.
 ///
-/// Letters in a row and not words: so parts of words are found, and scripts that put no gaps between words. Neither their
-/// places nor the text is kept with them, for the texts themselves are at hand.
+/// Trigrams and not words, so that parts of words are found, and scripts without spaces are supported. Neither positions nor
+/// the text are stored with them, since the texts themselves are at hand.
 pub(super) const TABLES: &str = "
 CREATE TABLE text(n INTEGER PRIMARY KEY, task TEXT NOT NULL, folded TEXT NOT NULL);
 CREATE VIRTUAL TABLE letters USING fts5(
@@ -29,26 +29,26 @@ CREATE VIRTUAL TABLE letters USING fts5(
 CREATE TABLE text_gone(n INTEGER PRIMARY KEY);
 ";
 
-/// Run where a document goes, with its task as `?1`, so that the next look for a text drops its text too.
-pub(super) const GOES: &str = "INSERT OR IGNORE INTO text_gone SELECT n FROM doc WHERE task = ?1
+/// Runs when a document is removed, with its task as `?1`, so that the next text search removes its text too.
+pub(super) const ON_DELETE: &str = "INSERT OR IGNORE INTO text_gone SELECT n FROM doc WHERE task = ?1
   AND n <= (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'text')";
 
-/// Documents that are read before they are written: as many are held in memory.
+/// Documents that are held in memory before they are written.
 const AT_ONCE: i64 = 2_048;
-/// A text shorter than this has no three letters in a row.
+/// A shorter text has no trigram.
 const LETTERS: usize = 3;
-/// More of them narrow a look down no further.
+/// More trigrams do not narrow a search down any further.
 const MOST_LETTERS: usize = 24;
 
 impl Index {
-    /// The tasks in which all of these folded texts occur, by id.
+    /// The tasks that contain all of these folded texts, by id.
     ///
-    /// Errors: `ERR_IO` where the index cannot be read.
+    /// Errors: `ERR_IO` if the index cannot be read.
     pub fn with_texts(&self, texts: &[String]) -> Result<BTreeSet<Id>> {
         let db = self.connection()?;
-        // What is in memory is gone after this one answer: making tables for it would be for nothing.
+        // A database in memory is gone after this answer, so tables for it would be useless.
         if self.is_kept() {
-            match take_in(db) {
+            match index_texts(db) {
                 Err(Failure::Index(e)) if is_unwritable(&e) => {
                     tracing::debug!(error = %e, "the full text cannot be written, reading the documents");
                 }
@@ -57,7 +57,7 @@ impl Index {
                 Ok(()) => {}
             }
         }
-        // One snapshot for both halves, so that nothing falls between them.
+        // One snapshot for both halves, so that no document is missed between them.
         let tx = Transaction::new_unchecked(db, TransactionBehavior::Deferred).map_err(failed)?;
         let mark = mark(&tx).map_err(failed)?;
         let mut found = if mark > 0 { look(&tx, texts).map_err(failed)? } else { BTreeSet::new() };
@@ -87,7 +87,7 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-/// Up to which document the texts were taken in; 0 where they never were.
+/// The last document that was indexed; 0 if none was.
 fn mark(db: &Connection) -> rusqlite::Result<i64> {
     let sql = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'text'";
     Ok(db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
@@ -98,8 +98,8 @@ fn is_behind(db: &Connection, mark: i64) -> rusqlite::Result<bool> {
         || db.prepare_cached("SELECT 1 FROM text_gone LIMIT 1")?.exists([])?)
 }
 
-/// Brings the texts up to the documents.
-fn take_in(db: &Connection) -> Result<(), Failure> {
+/// Indexes the texts of new documents.
+fn index_texts(db: &Connection) -> Result<(), Failure> {
     if !is_behind(db, mark(db)?)? {
         return Ok(());
     }
@@ -151,7 +151,7 @@ fn look(db: &Connection, texts: &[String]) -> rusqlite::Result<BTreeSet<Id>> {
     db.prepare_cached(&sql)?.query_map(params_from_iter(&values), |row| super::index::id_of(row, 0))?.collect()
 }
 
-/// What to look for in the table of letters; nothing where the texts are too short for it.
+/// The query for the trigram table; empty if the texts are too short for it.
 fn letters(texts: &[String]) -> String {
     let mut all: BTreeSet<String> = BTreeSet::new();
     for text in texts {

@@ -1,10 +1,10 @@
-//! The read model: what the logs say, kept where one question costs one look-up.
+//! The read model: the state of the logs, indexed so that one question costs one look-up.
 //!
-//! Promises: derived and disposable. Every answer is taken after [`Index::refresh`] has compared each log's size, times and
-//! inode with what was read, and read again what may have changed; a file changed within the clock's own grain of being read
-//! is read again (git calls such a file racily clean). A damaged, foreign or older index is thrown away and made anew; where
-//! none can be written, one is made in memory.
-//! Refuses to know: rules. It keeps folded tasks and finds them.
+//! Guarantees that it is derived and disposable. Every answer follows [`Index::refresh`], which compares each log's size,
+//! times and inode with what was read, and reads changed logs again. A file that changed within the clock's resolution of
+//! being read is read again; git calls such a file racily clean. A damaged, foreign or older index is discarded and rebuilt,
+//! in memory if no file can be written.
+//! Leaves to others: rules. It stores folded tasks and finds them.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,7 @@ use crate::model::relationship::RelationType;
 use crate::model::task::{Brief, Line, Status, Task, TaskType};
 use crate::model::time::Time;
 use crate::rules::graph::Edge;
-use crate::rules::lease::{Granted, granted_by_log};
+use crate::rules::lease::{LoggedGrant, find_logged_grant};
 use crate::rules::lost::lost;
 use crate::store::database::{self, Form, failed, is_unwritable};
 use crate::store::entity::load_task;
@@ -36,15 +36,15 @@ use crate::store::filter::Filter;
 use crate::store::fulltext;
 use crate::store::layout::{LOG, Store, task_dir};
 
-/// Tasks that are read before they are written into the index: as many are held in memory.
+/// Tasks that are held in memory before they are written into the index.
 const AT_ONCE: usize = 2_048;
-/// Longest title in a list, in bytes; commands take a shorter one.
+/// The longest title in a list, in bytes; commands accept less.
 const MAX_TITLE: usize = 1_000;
-/// Coarsest grain of a file system's clock that is reckoned with, in nanoseconds.
+/// The coarsest resolution of a file system's clock that is allowed for, in nanoseconds.
 const GRAIN: i64 = 20_000_000;
 
 const FORM: Form = Form {
-    // Changes with every change of the tables or of what they hold.
+    // Changes with every change of the tables or their contents.
     schema: 13,
     tables: &[
         "
@@ -81,40 +81,40 @@ CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     ],
 };
 
-/// Events that are acknowledged but may not be in their logs yet, by task.
+/// Acknowledged events that may not be in their logs yet, by task.
 pub type Pending = BTreeMap<Id, Vec<Entry>>;
 
 /// The read model of one work tree.
 #[derive(Debug)]
 pub struct Index {
     db: Connection,
-    /// What was read since it was last written, and when; `None` for what is gone. See [`Index::lay_over`].
+    /// Tasks that were read and not written yet, with the time of reading; `None` for removed tasks. See [`Index::overlay`].
     over: RefCell<BTreeMap<Id, Option<(Reading, i64)>>>,
 }
 
 impl Index {
-    /// Opens the index at `path`, or makes it; in memory where `path` is `None` or cannot be written.
+    /// Opens or creates the index at `path`; in memory if `path` is `None` or cannot be written.
     ///
-    /// Errors: `ERR_IO` where not even memory serves.
+    /// Errors: `ERR_IO` if not even a database in memory can be opened.
     pub fn open(path: Option<&Path>, boot: &str) -> Result<Self> {
         Ok(Index { db: database::open(path, boot, &FORM)?, over: RefCell::default() })
     }
 
-    /// Up to where it holds what happened, in the words of who brought it there; `None` where nobody said.
-    pub fn kept_up(&self) -> Result<Option<String>> {
+    /// The marker up to which the index is current, as its writer gave it; `None` if there is none.
+    pub fn change_marker(&self) -> Result<Option<String>> {
         let ask = self.db.query_row("SELECT value FROM meta WHERE name = 'kept_up'", [], |row| row.get(0)).optional();
         ask.map_err(failed)
     }
 
-    /// Notes up to where it holds what happened. Where that cannot be written, the next to ask looks at every file.
-    pub fn note_kept_up(&self, words: &str) {
+    /// Saves the marker up to which the index is current. If that fails, the next reader checks every file.
+    pub fn save_change_marker(&self, words: &str) {
         let noted = self.db.execute("INSERT OR REPLACE INTO meta VALUES('kept_up', ?1)", [words]);
         noted.map(drop).unwrap_or_else(|e| tracing::debug!(error = %e, "the index could not be noted as kept up"));
     }
 
-    /// Compares every log with what was read of it, and reads again what may have changed. Says whether anything had.
+    /// Compares every log with what was read of it, and reads changed logs again. Returns whether any had changed.
     ///
-    /// Errors: `ERR_IO` where the store or the index cannot be read.
+    /// Errors: `ERR_IO` if the store or the index cannot be read.
     pub fn refresh(&mut self, store: &Store, pending: &Pending, now_ns: i64) -> Result<bool> {
         self.over.take();
         let known = self.known().map_err(failed)?;
@@ -130,14 +130,12 @@ impl Index {
     }
 
     /// As [`Index::refresh`], for tasks that are known to have changed.
-    ///
-    /// Errors: as [`Index::refresh`].
     pub fn refresh_some(&mut self, store: &Store, ids: &[Id], pending: &Pending, now_ns: i64) -> Result<()> {
         let mut gone = Vec::new();
         let mut stale = Vec::new();
         for id in ids {
             self.over.borrow_mut().remove(id);
-            let there = store.dir.kind(task_dir(*id)).map_err(|e| Error::io("look at", store.path(), &e))?;
+            let there = store.dir.kind(task_dir(*id)).map_err(|e| Error::io("inspect", store.path(), &e))?;
             if there.is_some() || pending.contains_key(id) {
                 stale.push(*id);
             } else {
@@ -147,13 +145,13 @@ impl Index {
         self.take_in(store, pending, &stale, &gone, now_ns)
     }
 
-    /// As [`Index::refresh_some`], without writing: what is said of single tasks goes by what these say now. A question about
-    /// the whole writes them first.
+    /// As [`Index::refresh_some`], without writing: answers about single tasks use these versions. A question about all tasks
+    /// writes them first.
     ///
     /// Errors: as [`Index::refresh`].
-    pub fn lay_over(&self, store: &Store, ids: &[Id], pending: &Pending, now_ns: i64) -> Result<()> {
+    pub fn overlay(&self, store: &Store, ids: &[Id], pending: &Pending, now_ns: i64) -> Result<()> {
         for id in ids {
-            let there = store.dir.kind(task_dir(*id)).map_err(|e| Error::io("look at", store.path(), &e))?;
+            let there = store.dir.kind(task_dir(*id)).map_err(|e| Error::io("inspect", store.path(), &e))?;
             let more = pending.get(id).map(Vec::as_slice);
             let read = (there.is_some() || more.is_some())
                 .then(|| Reading::of(store, *id, more.unwrap_or_default()).map(|reading| (reading, now_ns)));
@@ -162,7 +160,7 @@ impl Index {
         Ok(())
     }
 
-    /// The database, with what was laid over it written into it.
+    /// The database, after the overlaid tasks are written into it.
     fn whole(&self) -> Result<&Connection> {
         let over = self.over.take();
         if !over.is_empty() {
@@ -179,18 +177,18 @@ impl Index {
         Ok(&self.db)
     }
 
-    /// What was laid over a task: `Some(None)` where it is gone.
-    fn laid<T>(&self, id: Id, take: impl Fn(&Task) -> T) -> Option<Option<T>> {
+    /// The overlaid version of a task: `Some(None)` if it was removed.
+    fn overlaid<T>(&self, id: Id, take: impl Fn(&Task) -> T) -> Option<Option<T>> {
         self.over.borrow().get(&id).map(|read| read.as_ref().map(|(reading, _)| take(&reading.task)))
     }
 
-    /// Those of `found` that nothing was laid over, and those laid over them that fit; by id.
-    fn with_laid(&self, mut found: Vec<Id>, fits: impl Fn(&Task) -> bool) -> Vec<Id> {
+    /// The ids of `found` without an overlaid version, and of the overlaid tasks that match; sorted.
+    fn with_overlaid(&self, mut found: Vec<Id>, fits: impl Fn(&Task) -> bool) -> Vec<Id> {
         let over = self.over.borrow();
         if !over.is_empty() {
             found.retain(|id| !over.contains_key(id));
-            let laid = over.iter().filter(|(_, read)| read.as_ref().is_some_and(|(reading, _)| fits(&reading.task)));
-            found.extend(laid.map(|(id, _)| *id));
+            let read = over.iter().filter(|(_, read)| read.as_ref().is_some_and(|(reading, _)| fits(&reading.task)));
+            found.extend(read.map(|(id, _)| *id));
             found.sort();
         }
         found
@@ -227,7 +225,7 @@ impl Index {
                 Ok(())
             }
             written => {
-                database::settle(&mut self.db);
+                database::checkpoint(&mut self.db);
                 written.map_err(Failure::into_error)
             }
         }
@@ -257,7 +255,7 @@ impl Index {
     }
 }
 
-/// What may fail while the index is written.
+/// A failure while the index is written.
 enum Failure {
     Index(rusqlite::Error),
     Store(Error),
@@ -286,7 +284,7 @@ impl From<Error> for Failure {
 
 fn forget(tx: &Transaction, id: Id) -> rusqlite::Result<()> {
     let id = id.to_string();
-    tx.prepare_cached(fulltext::GOES)?.execute([&id])?;
+    tx.prepare_cached(fulltext::ON_DELETE)?.execute([&id])?;
     tx.prepare_cached("DELETE FROM task WHERE id = ?1")?.execute([&id])?;
     for table in ["file", "doc", "granted", "edge", "part", "label"] {
         tx.prepare_cached(&format!("DELETE FROM {table} WHERE task = ?1"))?.execute([&id])?;
@@ -304,37 +302,37 @@ fn mark_of(store: &Store, id: Id) -> Result<Mark> {
     let path = task_dir(id).join(LOG);
     match store.dir.mark(&path) {
         Ok(mark) => Ok(mark.unwrap_or_default()),
-        // One folder that this user may not look into is not in the way of all others; reading the log names it.
+        // A folder that this user may not read must not block all others; reading the log reports it.
         Err(e) if e.kind() == ErrorKind::PermissionDenied => Ok(Mark::default()),
-        Err(e) => Err(Error::io("look at", &store.path().join(&path), &e)),
+        Err(e) => Err(Error::io("inspect", &store.path().join(&path), &e)),
     }
 }
 
-/// What was read of one task.
+/// The result of reading one task.
 #[derive(Debug)]
 struct Reading {
     mark: Mark,
     task: Task,
-    /// The task as it is kept.
+    /// The serialized task.
     doc: Vec<u8>,
-    /// Findings that are errors.
+    /// The number of findings that are errors.
     errors: usize,
-    /// Values that lost to a concurrent one.
+    /// The number of values that lost to a concurrent one.
     lost: usize,
-    /// What its log grants.
-    granted: Option<Granted>,
+    /// The lease that its log grants.
+    granted: Option<LoggedGrant>,
 }
 
 impl Reading {
     fn of(store: &Store, id: Id, pending: &[Entry]) -> Result<Self> {
-        // The mark is taken before the bytes: a change in between is seen the next time. What is in no file yet may be taken back
-        // by a disk that fails: it is looked at again in any case.
+        // The mark is taken before the bytes, so that a change in between is seen the next time. Events that are in no file
+        // yet may be lost if the disk fails, so their task is always read again.
         let mark = if pending.is_empty() { mark_of(store, id)? } else { Mark { size: u64::MAX, ..Mark::default() } };
         let loaded = load_task(store, id, pending)?;
         let errors = loaded.findings.iter().filter(|f| f.severity == Severity::Error).count();
         let lost = lost(id, &loaded.log.entries).len();
-        let granted = granted_by_log(&loaded.task, loaded.log.entries.iter());
-        // A large log and the document made of it are not held at once.
+        let granted = find_logged_grant(&loaded.task, loaded.log.entries.iter());
+        // A large log and its document are not held at the same time.
         drop(loaded.log);
         let task = loaded.task;
         let doc = serde_json::to_vec(&task)
@@ -346,7 +344,7 @@ impl Reading {
 fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Result<()> {
     let Reading { mark, task, doc, errors, lost, granted } = reading;
     let id = task.id.to_string();
-    // Lists show it; the task itself has it whole.
+    // For lists; the document has the whole title.
     let title = &task.fields.title[..task.fields.title.floor_char_boundary(MAX_TITLE)];
     let origin = task.fields.metadata.get("origin").and_then(origin_key);
     let labels = Some(&task.fields.labels).filter(|labels| !labels.is_empty()).map(|labels| json!(labels).to_string());
@@ -371,7 +369,7 @@ fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Resul
         *errors as i64,
         task.lamport as i64,
         *lost as i64,
-        // A new task whose writer died before it made the log is there by its events alone.
+        // A new task exists by its events alone if its writer died before creating the log.
         mark.size > 0 || task.lamport > 0,
         task.fields.due.map(Time::millis),
         task.version as i64,
@@ -413,7 +411,7 @@ fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Resul
     Ok(())
 }
 
-/// One text for where a task was taken from: `<format>/<id>`.
+/// The origin of an imported task as one text: `<format>/<id>`.
 fn origin_key(origin: &serde_json::Value) -> Option<String> {
     Some(format!("{}/{}", origin.get("format")?.as_str()?, origin.get("id")?.as_str()?))
 }
@@ -424,7 +422,7 @@ pub(super) fn id_of(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Id> 
         .map_err(|e: Error| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(e)))
 }
 
-fn granted_of(row: &rusqlite::Row) -> rusqlite::Result<Granted> {
+fn granted_of(row: &rusqlite::Row) -> rusqlite::Result<LoggedGrant> {
     let wrong = |e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e));
     serde_json::from_str(row.get_ref(0)?.as_str()?).map_err(wrong)
 }
@@ -449,26 +447,26 @@ impl Index {
 
     /// The tasks that have `id` as parent, by id.
     ///
-    /// Errors: `ERR_IO` where the index cannot be read; so for all questions.
+    /// Errors: `ERR_IO` if the index cannot be read, as for all questions.
     pub fn children(&self, id: Id) -> Result<Vec<Id>> {
         let found = self.ids("SELECT id FROM task WHERE parent = ?1 ORDER BY id", &id.to_string())?;
-        Ok(self.with_laid(found, |task| task.parent() == Some(id)))
+        Ok(self.with_overlaid(found, |task| task.parent() == Some(id)))
     }
 
     /// The tasks that `id` blocks, by id.
     pub fn dependents(&self, id: Id) -> Result<Vec<Id>> {
         let sql = "SELECT DISTINCT task FROM edge WHERE source = ?1 AND kind = 'blocks' ORDER BY task";
-        Ok(self.with_laid(self.ids(sql, &id.to_string())?, |task| task.blockers().contains(&id)))
+        Ok(self.with_overlaid(self.ids(sql, &id.to_string())?, |task| task.blockers().contains(&id)))
     }
 
     /// The tasks in progress of an owner, by id.
     pub fn in_progress_of(&self, owner: &str) -> Result<Vec<Id>> {
         let sql = "SELECT id FROM task WHERE finished = 0 AND status = 'in_progress' AND owner = ?1 ORDER BY id";
         let is_theirs = |task: &Task| task.status == Status::InProgress && task.owner.as_deref() == Some(owner);
-        Ok(self.with_laid(self.ids(sql, owner)?, is_theirs))
+        Ok(self.with_overlaid(self.ids(sql, owner)?, is_theirs))
     }
 
-    /// The tasks that are recorded as blocked and have no unfinished blocker, by id. A blocker that is not here is unfinished.
+    /// The tasks recorded as blocked that have no unfinished blocker, by id. A missing blocker is unfinished.
     pub fn freed(&self) -> Result<Vec<Id>> {
         self.whole()?;
         let sql = "SELECT t.id FROM task t WHERE t.finished = 0 AND t.status = ?1 AND NOT EXISTS (
@@ -491,13 +489,13 @@ impl Index {
         self.ids("SELECT id FROM task WHERE lamport > CAST(?1 AS INTEGER) ORDER BY id", &least)
     }
 
-    /// The tasks in which values lost to concurrent ones, by id.
+    /// The tasks with values that lost to concurrent ones, by id.
     pub fn tasks_with_lost_edits(&self) -> Result<Vec<Id>> {
         self.whole()?;
         self.ids("SELECT id FROM task WHERE lost > 0 AND id > ?1 ORDER BY id", "")
     }
 
-    /// The task that was taken from `<format>/<id>`.
+    /// The task that was imported from `<format>/<id>`.
     pub fn by_origin(&self, origin: &str) -> Result<Option<Id>> {
         self.whole()?;
         Ok(self.ids("SELECT id FROM task WHERE origin = ?1 ORDER BY id LIMIT 1", origin)?.first().copied())
@@ -505,8 +503,8 @@ impl Index {
 
     /// A task by its id.
     pub fn task(&self, id: Id) -> Result<Option<Task>> {
-        if let Some(laid) = self.laid(id, Task::clone) {
-            return Ok(laid);
+        if let Some(read) = self.overlaid(id, Task::clone) {
+            return Ok(read);
         }
         let ask = || {
             self.db
@@ -517,10 +515,10 @@ impl Index {
         ask().map_err(failed)
     }
 
-    /// What the log of a task grants.
-    pub fn granted(&self, id: Id) -> Result<Option<Granted>> {
-        if let Some(laid) = self.over.borrow().get(&id) {
-            return Ok(laid.as_ref().and_then(|(reading, _)| reading.granted.clone()));
+    /// The lease that the log of a task grants.
+    pub fn granted(&self, id: Id) -> Result<Option<LoggedGrant>> {
+        if let Some(read) = self.over.borrow().get(&id) {
+            return Ok(read.as_ref().and_then(|(reading, _)| reading.granted.clone()));
         }
         let ask = || {
             self.db
@@ -531,10 +529,10 @@ impl Index {
         ask().map_err(failed)
     }
 
-    /// What the logs of unfinished tasks grant, by task.
-    pub fn all_granted(&self) -> Result<BTreeMap<Id, Granted>> {
+    /// The leases that the logs of unfinished tasks grant, by task.
+    pub fn all_granted(&self) -> Result<BTreeMap<Id, LoggedGrant>> {
         let db = self.whole()?;
-        let ask = || -> rusqlite::Result<BTreeMap<Id, Granted>> {
+        let ask = || -> rusqlite::Result<BTreeMap<Id, LoggedGrant>> {
             let mut statement = db.prepare_cached("SELECT lease FROM granted WHERE finished = 0")?;
             let rows = statement.query_map([], granted_of)?;
             rows.map(|row| row.map(|granted| (granted.lease.task, granted))).collect()
@@ -544,8 +542,8 @@ impl Index {
 
     /// The recorded status of a task.
     pub fn status(&self, id: Id) -> Result<Option<Status>> {
-        if let Some(laid) = self.laid(id, |task| task.status) {
-            return Ok(laid);
+        if let Some(read) = self.overlaid(id, |task| task.status) {
+            return Ok(read);
         }
         let ask = || {
             self.db
@@ -599,7 +597,7 @@ impl Index {
         Ok(found)
     }
 
-    /// The parent and blocking edges between a task that is unfinished and one that is not finished.
+    /// The parent and blocking edges between an unfinished task and one that is not known to be finished.
     pub fn open_edges(&self) -> Result<Vec<Edge>> {
         let db = self.whole()?;
         let ask = || -> rusqlite::Result<Vec<Edge>> {
@@ -641,7 +639,7 @@ impl Index {
         ask().map_err(failed)
     }
 
-    /// How many of the children of each parent are done, and how many there are.
+    /// The numbers of finished and of all children, by parent.
     pub fn child_progress(&self) -> Result<BTreeMap<Id, (u64, u64)>> {
         let db = self.whole()?;
         let ask = || -> rusqlite::Result<BTreeMap<Id, (u64, u64)>> {
@@ -665,7 +663,7 @@ impl Index {
         Ok(greatest.map_err(failed)? as u64)
     }
 
-    /// How many tasks there are of each status.
+    /// The number of tasks of each status.
     pub fn counts(&self) -> Result<BTreeMap<String, u64>> {
         let db = self.whole()?;
         let ask = || -> rusqlite::Result<BTreeMap<String, u64>> {
@@ -676,7 +674,7 @@ impl Index {
         ask().map_err(failed)
     }
 
-    /// What all tasks come to together.
+    /// Totals over all tasks.
     pub fn sums(&self) -> Result<Sums> {
         let db = self.whole()?;
         let ask = || -> rusqlite::Result<Sums> {
@@ -697,7 +695,7 @@ impl Index {
         ask().map_err(failed)
     }
 
-    /// What choosing work needs to know of every unfinished task, by id. A task whose log cannot be read is no work.
+    /// What the choice of work needs of every unfinished task, by id. A task whose log cannot be read is not offered.
     pub fn briefs(&self) -> Result<Vec<Brief>> {
         let db = self.whole()?;
         let ask = || -> rusqlite::Result<Vec<Brief>> {
@@ -724,8 +722,8 @@ impl Index {
         ask().map_err(failed)
     }
 
-    /// The tasks that a filter lets through, most urgent first, with their priorities: those behind the one with this
-    /// priority and id; and how many there are in all.
+    /// The tasks that match a filter, most urgent first, with their priorities: those after this priority and id. Also their
+    /// total number.
     pub fn found(&self, filter: &Filter, after: Option<(i64, Id)>) -> Result<(Vec<(i64, Id)>, u64)> {
         let db = self.whole()?;
         let (mut condition, mut values) = filter.condition();
@@ -745,7 +743,7 @@ impl Index {
         ask().map_err(failed)
     }
 
-    /// What a list tells of these tasks, in their order; of those that are gone, nothing.
+    /// The lines of a list for these tasks, in their order, without removed ones.
     pub fn lines(&self, ids: impl Iterator<Item = Id>) -> Result<Vec<Line>> {
         let db = self.whole()?;
         let ask = || -> rusqlite::Result<Vec<Line>> {
@@ -762,7 +760,7 @@ impl Index {
         ask().map_err(failed)
     }
 
-    /// What orders go by, of all tasks that a filter lets through, by id.
+    /// The sort keys of all tasks that match a filter, by id.
     pub fn keys(&self, filter: &Filter) -> Result<Vec<Keys>> {
         let db = self.whole()?;
         let (condition, values) = filter.condition();
@@ -788,28 +786,28 @@ impl Index {
         self.whole()
     }
 
-    /// Whether it is a file that the next command finds again.
+    /// Whether the index is a file that the next command can open.
     pub(super) fn is_kept(&self) -> bool {
         self.db.path().is_some_and(|path| !path.is_empty())
     }
 }
 
-/// What all tasks come to together.
+/// Totals over all tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Sums {
-    /// How many events their logs hold.
+    /// The number of events in their logs.
     pub events: u64,
-    /// How many progress items there are.
+    /// The number of progress items.
     pub steps: u64,
-    /// How many of them are completed.
+    /// The number of completed ones.
     pub steps_done: u64,
-    /// How many context entries there are.
+    /// The number of context entries.
     pub context: u64,
-    /// How many tasks were completed, by owner.
+    /// The number of completed tasks, by owner.
     pub completed_by: BTreeMap<Option<String>, u64>,
 }
 
-/// What tasks are put in order by.
+/// The keys that tasks are sorted by.
 #[derive(Clone, Debug)]
 pub struct Keys {
     /// The task.

@@ -1,8 +1,8 @@
-//! Where everything lies in `.agentpm`.
+//! The paths of everything in `.agentpm`.
 //!
-//! Promises: a store is found in the work tree of the folder asked about and in no other; nothing in it that is a link or a
-//! device is ever followed; ids become paths only after they were checked.
-//! Refuses to know: what is in the files.
+//! Guarantees that a store is found in the work tree of the given folder and in no other. Links and devices in it are never
+//! followed, and ids become paths only after validation.
+//! Leaves to others: the contents of the files.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,15 @@ use crate::error::{Code, Error, Result};
 use crate::model::event::Entity;
 use crate::model::id::{Id, check_agent_name};
 
-/// Name of the store's folder.
+/// The name of the store's folder.
 pub const STORE: &str = ".agentpm";
-/// Name of an entity's log.
+/// The name of an entity's log.
 pub const LOG: &str = "events.jsonl";
-/// Folder of the tasks.
+/// The folder of the tasks.
 pub const TASKS: &str = "tasks";
-/// Folder of the agents.
+/// The folder of the agents.
 pub const AGENTS: &str = "agents";
-/// Folder of runtime state where the git folder cannot be written.
+/// The folder of runtime state if the git folder cannot be written.
 pub const LOCAL: &str = ".local";
 /// Whether a path below the store is that of an archive of closed tasks, `archive/<YYYY-MM>.jsonl`.
 pub fn is_archive(below: &str) -> bool {
@@ -31,11 +31,11 @@ pub fn is_archive(below: &str) -> bool {
     month.is_some_and(|month| month.len() == 7 && month.bytes().enumerate().all(fits))
 }
 
-/// Version of the store's format that this program writes.
+/// The version of the store's format that this program writes.
 pub const FORMAT: u64 = 1;
 
-/// What `.agentpm/.gitattributes` says: whatever the attributes of the repository are, git stores and checks out the bytes that
-/// agentpm wrote, as `sync` commits them.
+/// The contents of `.agentpm/.gitattributes`. Whatever the attributes of the repository are, git stores and checks out the
+/// bytes that agentpm wrote, as `sync` commits them.
 pub const GITATTRIBUTES: &str = "\
 * -text !eol !crlf -ident !filter !working-tree-encoding !conflict-marker-size
 task.yaml merge=agentpm
@@ -43,7 +43,7 @@ events.jsonl merge=union diff=agentpm linguist-generated
 archive/*.jsonl merge=union diff=agentpm linguist-generated
 ";
 
-/// What earlier versions wrote there; `init` brings such a file up to date.
+/// The contents that earlier versions wrote; `init` replaces such a file.
 pub const OLD_GITATTRIBUTES: &[&str] = &[
     "\
 * text eol=lf
@@ -58,16 +58,16 @@ archive/*.jsonl merge=union linguist-generated
 ",
 ];
 
-/// What `.agentpm/.gitignore` says.
+/// The contents of `.agentpm/.gitignore`.
 pub const GITIGNORE: &str = "/.local/\n.*.tmp\n";
 
-/// What a new `.agentpm/config.toml` says.
+/// The contents of a new `.agentpm/config.toml`.
 pub const CONFIG: &str = "\
 # Settings of this plan. All of them and their defaults: agentpm schema config
 format = 1
 ";
 
-/// A store held open.
+/// An open store.
 #[derive(Debug)]
 pub struct Store {
     /// Its folder, `.agentpm`.
@@ -77,9 +77,9 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the nearest store at or above `start` within the work tree `top`; `None` where there is none.
+    /// Opens the nearest store at or above `start` within the work tree `top`; `None` if there is none.
     ///
-    /// Errors: `ERR_CORRUPT` where `.agentpm` is there but is no folder.
+    /// Errors: `ERR_CORRUPT` if `.agentpm` exists but is not a folder.
     pub fn nearest(top: &Path, start: &Path) -> Result<Option<Self>> {
         let start = files::canonical(start).map_err(|e| Error::io("find the folder", start, &e))?;
         for folder in start.ancestors().take_while(|folder| folder.starts_with(top)) {
@@ -90,9 +90,9 @@ impl Store {
         Ok(None)
     }
 
-    /// Opens the store at `path`; `None` where nothing is there.
+    /// Opens the store at `path`; `None` if there is none.
     ///
-    /// Errors: `ERR_CORRUPT` for a link or a file in its place, `ERR_IO` where it cannot be read.
+    /// Errors: `ERR_CORRUPT` for a link or a file in its place, `ERR_IO` if it cannot be read.
     pub fn at(path: &Path, top: &Path) -> Result<Option<Self>> {
         let dir = match Dir::open(path) {
             Ok(dir) => dir,
@@ -103,7 +103,7 @@ impl Store {
                     format!("{} is not a folder but a link or another kind of file ({e})", path.display()),
                 )
                 .with(json!({ "store": path.strip_prefix(top).unwrap_or(path).display().to_string() }))
-                .hint("a store is a real folder; look at what is there before you remove it"));
+                .hint("a store is a real folder; check what is there before you remove it"));
             }
             Err(e) => return Err(Error::io("open", path, &e)),
         };
@@ -111,7 +111,7 @@ impl Store {
         Ok(Some(Store { dir, name }))
     }
 
-    /// A path in the store as messages give it: below the top of the work tree.
+    /// A path in the store as messages show it: relative to the top of the work tree.
     pub fn shown(&self, path: impl AsRef<Path>) -> String {
         shown(&self.name, path)
     }
@@ -121,11 +121,11 @@ impl Store {
         self.dir.path()
     }
 
-    /// The ids of all tasks that have a folder where it belongs, sorted; and everything else below `tasks`. What lies in a folder
-    /// that is not a shard is listed too, down to the level of the tasks, for new files may be there.
+    /// The ids of all tasks whose folder is in its place, sorted; and everything else below `tasks`. The contents of a folder
+    /// that is not a shard are listed too, down to the level of the tasks, since they may be new files.
     ///
-    /// Errors: `ERR_IO` where a folder cannot be read.
-    pub fn task_folders(&self) -> Result<(Vec<Id>, Vec<Odd>)> {
+    /// Errors: `ERR_IO` if a folder cannot be read.
+    pub fn task_folders(&self) -> Result<(Vec<Id>, Vec<InvalidPath>)> {
         let (mut tasks, mut odd) = (Vec::new(), Vec::new());
         match self.dir.dir(TASKS) {
             Ok(top) => self.collect_tasks(&top, "", &mut tasks, &mut odd)?,
@@ -137,7 +137,7 @@ impl Store {
     }
 
     /// Lists a folder at this path below `tasks`: `tasks` itself, or a folder of the first or the second level.
-    fn collect_tasks(&self, dir: &Dir, shard: &str, tasks: &mut Vec<Id>, odd: &mut Vec<Odd>) -> Result<()> {
+    fn collect_tasks(&self, dir: &Dir, shard: &str, tasks: &mut Vec<Id>, odd: &mut Vec<InvalidPath>) -> Result<()> {
         let is_last_level = shard.contains('/');
         for (name, kind) in dir.list().map_err(|e| Error::io("list", dir.path(), &e))? {
             let id = name.parse::<Id>().ok();
@@ -158,7 +158,7 @@ impl Store {
                 Ok(dir) => self.collect_tasks(&dir, &inner, tasks, odd)?,
                 // Git removes a folder with its last file.
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
-                // One folder that this user may not look into is not in the way of all others.
+                // A folder that this user may not read must not block all others.
                 Err(e) if e.kind() == ErrorKind::PermissionDenied => odd.push((path, kind)),
                 Err(e) => return Err(self.odd_folder(&path, &e)),
             }
@@ -171,10 +171,10 @@ impl Store {
     }
 }
 
-/// Something in a store that has no business there: its path below the store, and what it is.
-pub type Odd = (PathBuf, Kind);
+/// A path below the store that does not belong there, and its kind.
+pub type InvalidPath = (PathBuf, Kind);
 
-/// A path below the store of this name as messages give it: below the top of the work tree.
+/// A path below the store of this name as messages show it: relative to the top of the work tree.
 pub fn shown(store: &str, path: impl AsRef<Path>) -> String {
     Path::new(store).join(path).display().to_string()
 }
@@ -184,7 +184,7 @@ pub fn task_dir(id: Id) -> PathBuf {
     Path::new(TASKS).join(id.shard()).join(id.to_string())
 }
 
-/// The folder of an entity and the name of its readable file. Sessions have none: they live in the journal.
+/// The folder of an entity and the name of its readable file. Sessions have none: they are only in the journal.
 pub fn home(entity: &Entity) -> Option<(PathBuf, &'static str)> {
     match entity {
         Entity::Task(id) => Some((task_dir(*id), "task.yaml")),
@@ -193,7 +193,7 @@ pub fn home(entity: &Entity) -> Option<(PathBuf, &'static str)> {
     }
 }
 
-/// The entity a path below the store belongs to, and whether it is its log.
+/// The entity that a path below the store belongs to, and whether the path is its log.
 pub fn entity_below(path: &str) -> Option<(Entity, bool)> {
     let parts: Vec<&str> = path.split('/').collect();
     let entity = match parts[..] {

@@ -1,8 +1,8 @@
-//! Reading and mending one `events.jsonl`.
+//! Reads and repairs one `events.jsonl`.
 //!
-//! Promises: every line that is an event is read, whatever stands around it; nothing is skipped without a finding; memory
-//! stays bounded by the longest line allowed; [`Log::canonical`] keeps every line it does not understand.
-//! Refuses to know: what the events mean, and who may write.
+//! Guarantees that every line that is an event is read, whatever surrounds it, and that nothing is skipped without a finding.
+//! Memory is bounded by the longest line allowed. [`Log::canonical`] keeps every line that it does not understand.
+//! Leaves to others: what the events mean, and who may write.
 
 use std::collections::BTreeSet;
 use std::io::{BufReader, Read};
@@ -13,14 +13,15 @@ use crate::model::event::{Entry, MAX_LAMPORT_JUMP, MAX_LINE, Stamp, parse_line};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 
-/// Largest log that is read, in bytes.
+/// The largest log that is read, in bytes.
 pub const MAX_LOG: u64 = 128 * 1024 * 1024;
 
-/// Most bytes to which commands let the log of one task grow freely.
+/// The size to which commands may let the log of one task grow freely, in bytes.
 pub const MAX_GROWN: usize = 6 * 1024 * 1024;
-/// Most bytes that one change adds to a larger log, which branches have merged: enough to note something, or to finish the task.
+/// The most bytes that one change adds to a larger log, which branches have merged: enough to add a note, or to finish the
+/// task.
 const MAX_ADDED: usize = 64 * 1024;
-/// Size from which nothing is added to a log: what is larger takes too much memory to fold.
+/// The size from which nothing is added to a log: a larger one takes too much memory to fold.
 const MAX_MERGED: usize = 48 * 1024 * 1024;
 
 /// Refuses a change that would let the log of a task grow too large.
@@ -33,48 +34,48 @@ pub fn check_growth(task: Id, old: &[Entry], new: &[&Entry]) -> Result<()> {
     if bytes <= MAX_GROWN || (added <= MAX_ADDED && bytes <= MAX_MERGED) {
         return Ok(());
     }
-    Err(Error::validation(format!("the log of task {task} would take {bytes} bytes; {MAX_GROWN} is the most"))
+    Err(Error::validation(format!("the log of task {task} would grow to {bytes} bytes; the maximum is {MAX_GROWN}"))
         .with(serde_json::json!({ "task": task, "bytes": bytes, "most": MAX_GROWN }))
-        .hint("go on in a task of its own, or keep large content in files of the repository"))
+        .hint("continue in a new task, or keep large content in files of the repository"))
 }
 
-/// Most bytes of lines that are no events, and most findings, that are kept of one log.
+/// The most bytes of foreign lines, and the most findings, that are kept of one log.
 const MAX_FOREIGN: usize = 16 * 1024 * 1024;
 const MAX_FINDINGS: usize = 1_000;
 
-/// One log as it was found.
+/// One log as read.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     /// The events, in the order of the file.
     pub entries: Vec<Entry>,
-    /// The line of each event that was read, from 1. Events that were added since have none.
+    /// The line of each event that was read, from 1. Events that were added later have none.
     pub lines: Vec<usize>,
-    /// Lines that are no events, with their numbers from 1, as they came. Longer ones than an event can be are cut.
+    /// Lines that are not events, with their numbers from 1. Lines longer than an event can be are cut.
     pub foreign: Vec<(usize, Vec<u8>)>,
     /// Findings with their line numbers, without a path yet.
     pub findings: Vec<Finding>,
-    /// The file ends in the middle of a line that is no event: what a cut-off write leaves.
+    /// The file ends in the middle of a line that is not an event: the rest of a cut-off write.
     pub torn: Option<Vec<u8>>,
-    /// The file is not in its plain form: each event once, one newline after each, nothing else.
+    /// The file is not in its canonical form: each event once, one newline after each, nothing else.
     pub rough: bool,
-    /// The lines stand in another order than the events have. That is no finding: state depends on the set of events, and git's
+    /// The lines are not in the order of the events. That is not a finding: state depends on the set of events, and git's
     /// union leaves such files. The next write sorts them.
     pub unsorted: bool,
-    /// Not all of the file is held here (a line too long, too many that are no events, a file too large), so that it cannot
-    /// be written anew without losing something.
+    /// Part of the file is not in memory (a line too long, too many foreign lines, a file too large), so rewriting it would
+    /// lose something.
     pub fixed: bool,
 }
 
 impl Log {
-    /// Reads a log that is held in memory.
+    /// Parses a log in memory.
     pub fn of(bytes: &[u8]) -> Self {
-        // Memory does not fail.
+        // Reading from memory does not fail.
         Self::read(bytes).unwrap_or_default()
     }
 
     /// Reads a log to its end. Bytes beyond [`MAX_LOG`] are not read; that is a finding.
     ///
-    /// Errors: only the reader's own.
+    /// Errors: only those of the reader.
     pub fn read(reader: impl Read) -> std::io::Result<Self> {
         let mut log = Log::default();
         let mut reader = BufReader::with_capacity(16 * 1024, reader.take(MAX_LOG));
@@ -94,7 +95,7 @@ impl Log {
         log.check_lines();
         if reader.get_ref().limit() == 0 {
             log.fixed = true;
-            let why = format!("the file is larger than {MAX_LOG} bytes; what lies beyond them is not read");
+            let why = format!("the file is larger than {MAX_LOG} bytes; the rest is not read");
             log.findings.insert(0, Finding { line: Some(number), ..Finding::new(Rule::LogLine, why) });
         }
         Ok(log)
@@ -160,7 +161,7 @@ impl Log {
         let held = || self.foreign.iter().map(|(_, line)| line.len()).sum::<usize>();
         if self.foreign.len() >= MAX_FINDINGS || held() + bytes.len() > MAX_FOREIGN {
             if !self.fixed {
-                let why = format!("line {line} and others after it are no events either; they are not all named");
+                let why = format!("line {line} and later lines are not events either; not all of them are listed");
                 self.findings.push(Finding { line: Some(line), ..Finding::new(Rule::LogLine, why) });
             }
             self.fixed = true;
@@ -183,18 +184,18 @@ impl Log {
         }
         self.rough |= !copies.is_empty();
         for (id, line) in copies {
-            let copy = Finding::new(Rule::LogDuplicate, format!("event {id} stands here twice")).event(id);
+            let copy = Finding::new(Rule::LogDuplicate, format!("event {id} occurs twice")).event(id);
             self.findings.push(Finding { line: Some(line), ..copy });
         }
     }
 
-    /// The line on which an event stands; of several copies the first.
+    /// The line of an event; the first of several copies.
     pub fn line_of(&self, event: Id) -> Option<usize> {
         let at = self.entries.iter().position(|e| e.event.id == event)?;
         self.lines.get(at).copied()
     }
 
-    /// The plain form of this log with `more` events: sorted, each line once, foreign lines kept at the end.
+    /// The canonical form of this log with `more` events: sorted, each line once, foreign lines at the end.
     pub fn canonical(&self, more: &[Entry]) -> Vec<u8> {
         let mut entries: Vec<&Entry> = self.entries.iter().chain(more).collect();
         entries.sort_by(|a, b| (place(a), &a.line).cmp(&(place(b), &b.line)));
@@ -212,8 +213,8 @@ impl Log {
     }
 }
 
-/// The union of two versions of a log: in its plain form, or, where one of them cannot be held whole, each different line as it
-/// came, so that nothing of either is lost.
+/// The union of two versions of a log, in canonical form. If one of them cannot be held whole, it is each distinct line
+/// unchanged, so that nothing of either is lost.
 pub fn union(one: &[u8], other: &[u8]) -> Vec<u8> {
     let (mut log, more) = (Log::of(one), Log::of(other));
     if !log.fixed && !more.fixed {
@@ -231,8 +232,8 @@ pub fn union(one: &[u8], other: &[u8]) -> Vec<u8> {
     all.flat_map(|line| line.iter().copied().chain([b'\n'])).collect()
 }
 
-/// Where an event stands in a file: by its stamp, but events whose clock no honest one can reach come first, so that what is
-/// appended after them stands in order.
+/// The position of an event in a file: by its stamp. Events whose clock no honest writer can reach come first, so that what
+/// is appended after them is in order.
 fn place(entry: &Entry) -> Stamp {
     let stamp = entry.event.stamp();
     if stamp.lamport > MAX_LAMPORT_JUMP { Stamp { lamport: 0, ..stamp } } else { stamp }
@@ -242,7 +243,7 @@ fn is_marker(line: &[u8]) -> bool {
     line == b"=======" || [&b"<<<<<<< "[..], b">>>>>>> ", b"||||||| "].iter().any(|marker| line.starts_with(marker))
 }
 
-/// Whether the bytes of a log may hold relationships; a word that is written with escapes may be any.
+/// Whether the bytes of a log may contain relationships; a word that is written with escapes may be any.
 pub fn may_relate(log: &[u8]) -> bool {
     let text = String::from_utf8_lossy(log);
     text.contains("\"RelationshipAdded\"") || text.contains("\\u")

@@ -1,7 +1,7 @@
-//! Merging three versions of a readable file by its keys, and its lists by their entries.
+//! Merges three versions of a readable file by its keys, and its lists by their entries.
 //!
 //! Guarantees that a conflict covers one field, or one entry of a list, and that no line of either side is dropped.
-//! Leaves the logs to others: where these are known the file is rendered from them.
+//! Leaves to others: the logs; if these are known, the file is rendered from them.
 
 use std::collections::BTreeSet;
 
@@ -11,27 +11,27 @@ use crate::store::yaml;
 const SORTED: [&str; 3] = ["relationships", "progress", "context"];
 const ACCEPTANCE: &str = "acceptance";
 
-/// What comes of merging three versions of a file.
+/// The result of merging three versions of a file.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Merged {
-    /// The file; with conflict markers where there are conflicts.
+pub struct MergeResult {
+    /// The file, with markers for any conflicts.
     pub text: String,
     /// The keys in conflict.
     pub conflicts: Vec<String>,
 }
 
-/// Merges what `theirs` changed since `base` into `ours`. An empty base says nothing.
-pub fn merge(base: &str, ours: &str, theirs: &str) -> Merged {
+/// Merges the changes of `theirs` since `base` into `ours`. An empty base has no keys.
+pub fn merge(base: &str, ours: &str, theirs: &str) -> MergeResult {
     if theirs == base || ours == base {
         let text = if theirs == base { ours } else { theirs };
-        return Merged { text: text.to_owned(), conflicts: Vec::new() };
+        return MergeResult { text: text.to_owned(), conflicts: Vec::new() };
     }
     let (Some(mine), Some(other)) = (Blocks::of(ours), Blocks::of(theirs)) else { return whole(ours, theirs) };
-    // Git's own merge of several ancestors may be in conflict.
+    // Git's own merge of several ancestors may contain conflicts.
     let before = Blocks::of(base).unwrap_or(Blocks(Vec::new()));
     let mut keys: Vec<&str> = mine.keys().collect();
     for (n, key) in other.keys().enumerate().filter(|(_, key)| mine.get(key).is_none()) {
-        // It goes where it stands there: after the nearest key before it that both have.
+        // A new key is placed as in its own file: after the nearest earlier key that both have.
         let before: Vec<&str> = other.keys().take(n).collect();
         let at = before.iter().rev().find_map(|known| keys.iter().position(|k| k == known)).map_or(0, |at| at + 1);
         keys.insert(at, key);
@@ -45,15 +45,15 @@ pub fn merge(base: &str, ours: &str, theirs: &str) -> Merged {
     }
     match conflicts.is_empty() && yaml::read_value(&text).is_err() {
         true => whole(ours, theirs),
-        false => Merged { text, conflicts },
+        false => MergeResult { text, conflicts },
     }
 }
 
 /// Both files as one conflict.
-fn whole(ours: &str, theirs: &str) -> Merged {
+fn whole(ours: &str, theirs: &str) -> MergeResult {
     let mut text = String::new();
     write_conflict(ours, theirs, &mut text);
-    Merged { text, conflicts: vec!["the whole file".into()] }
+    MergeResult { text, conflicts: vec!["the whole file".into()] }
 }
 
 fn write_conflict(ours: &str, theirs: &str, out: &mut String) {
@@ -68,7 +68,7 @@ fn write_conflict(ours: &str, theirs: &str, out: &mut String) {
     out.push_str(">>>>>>> theirs\n");
 }
 
-/// Writes what comes of a block, or of an entry of a list. Says whether it is in conflict.
+/// Merges a block, or an entry of a list. Returns whether it is in conflict.
 fn merge_lines(base: &str, ours: &str, theirs: &str, out: &mut String) -> bool {
     let clean = if theirs == base || ours == theirs {
         Some(ours)
@@ -96,7 +96,7 @@ fn merge_block(key: &str, [base, ours, theirs]: [Option<&str>; 3], out: &mut Str
     }
     let mut names: Vec<&str> = mine.names().chain(other.names().filter(|name| mine.get(name).is_none())).collect();
     if SORTED.contains(&key) {
-        // Those without an id, which a person wrote, come last.
+        // Entries without an id, which a user wrote, come last.
         names.sort_by_key(|name| (!mine.is_id(name) && !other.is_id(name), name.to_string()));
     }
     let mut conflict = false;
@@ -112,11 +112,11 @@ fn merge_block(key: &str, [base, ours, theirs]: [Option<&str>; 3], out: &mut Str
     conflict
 }
 
-/// A file by its top-level keys: each with its lines.
+/// A file as its top-level keys, each with its lines.
 struct Blocks<'t>(Vec<(&'t str, &'t str)>);
 
 impl<'t> Blocks<'t> {
-    /// `None` for a text that is not made of keys, each once.
+    /// `None` for a text that is not a sequence of distinct keys.
     fn of(text: &'t str) -> Option<Self> {
         let mut starts: Vec<(usize, &str)> = Vec::new();
         let mut at = 0;

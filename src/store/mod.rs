@@ -1,6 +1,6 @@
-//! The files of a store: where each lies, how it is read, how it is written.
+//! The files of a store: their paths, and how they are read and written.
 //!
-//! No rule of the plan is known here; the journal and the locks are `runtime`'s.
+//! Leaves to others: the rules of the plan, and the journal and the locks (`runtime`).
 
 pub mod bare;
 pub mod comments;
@@ -18,4 +18,4 @@ pub mod merge;
 pub mod place;
 pub mod project;
 pub mod yaml;
-mod yaml_words;
+mod yaml_messages;

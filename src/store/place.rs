@@ -1,17 +1,17 @@
-//! Where something stands in a readable file.
+//! Finds the position of a key or entry in a readable file.
 //!
-//! Promises: the line of a key at the top, or of an entry of the list beneath it, in a file as agentpm or a person writes it
-//! (a key at the beginning of a line, an entry behind a dash); the key's line where the entry is written otherwise.
-//! Refuses to know: whether the file is valid.
+//! Guarantees the line of a top-level key, or of an entry of its list, as agentpm and people write them: a key at the
+//! beginning of a line, an entry after a dash. For an entry written otherwise it is the key's line.
+//! Leaves to others: whether the file is valid.
 
-/// The line and the byte within it, both from 1, at which bytes stop being UTF-8; `None` where they do not.
+/// The line and the byte in it, both from 1, of the first invalid UTF-8; `None` for valid text.
 pub fn not_utf8(bytes: &[u8]) -> Option<(usize, usize)> {
     let good = &bytes[..std::str::from_utf8(bytes).err()?.valid_up_to()];
     let begin = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |n| n + 1);
     Some((good.iter().filter(|byte| **byte == b'\n').count() + 1, good.len() - begin + 1))
 }
 
-/// What is said of bytes that are not UTF-8: where they stop being so.
+/// Reports bytes that are not UTF-8, and where.
 pub fn not_text(bytes: &[u8]) -> String {
     let (line, byte) = not_utf8(bytes).unwrap_or((1, 1));
     format!("it is not valid UTF-8 at line {line}, byte {byte}; save the file as UTF-8")
@@ -28,7 +28,7 @@ pub fn line_of_key(text: &str, key: &str) -> Option<usize> {
     text.lines().position(begins).map(|n| n + 1)
 }
 
-/// The line, from 1, of an entry of the list beneath a top-level key, counted from 0.
+/// The line, from 1, of an entry of the list under a top-level key. Entries count from 0.
 pub fn line_of_entry(text: &str, key: &str, entry: usize) -> Option<usize> {
     let first = line_of_key(text, key)?;
     let mut depth = None;
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_entries_are_found_where_they_stand() {
+    fn keys_and_entries_are_found_on_their_lines() {
         let text = "title: labels\nlabels:\n  - a\n  # note\n  - b\nprogress:\n- content: |\n    - no entry\n- content: x\n\"type\": ops\nfiles: [a, b]\n";
         assert_eq!(line_of_key(text, "labels"), Some(2));
         assert_eq!(line_of_entry(text, "labels", 1), Some(5));

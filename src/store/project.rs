@@ -1,9 +1,9 @@
-//! Bringing acknowledged events into the files that people read.
+//! Projects acknowledged events into the files that people read.
 //!
-//! Promises: idempotent by event id, so that doing it again after a crash changes nothing; a log is appended to, or, where
-//! something needs mending, replaced as a whole; no line is dropped but copies, markers and what a cut-off write left, and
-//! the last is set aside first.
-//! Refuses to know: whether the events were acknowledged; its caller does.
+//! Guarantees that projection is idempotent by event id, so that repeating it after a crash changes nothing. A log is
+//! appended to, or replaced as a whole if something in it needs repair. Only duplicates, conflict markers and the rest of a
+//! cut-off write are dropped; that rest is set aside first.
+//! Leaves to others: whether the events were acknowledged.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write as _};
@@ -21,22 +21,22 @@ use crate::store::entity::{MAX_YAML, is_odd, read_log};
 use crate::store::layout::{LOG, Store, home};
 use crate::store::log::Log;
 
-/// Most earlier states of a log that a readable file is compared with.
+/// The most earlier states of a log that a readable file is compared with.
 const MAX_STATES: usize = 64;
 
-/// The newest events of those that a readable file was rendered from; `None` where it was left as it is.
+/// The heads that a readable file was rendered from; `None` if it was left as it is.
 pub type Rendered = Option<Vec<Id>>;
 
-/// Brings `new` into the log of `entity` and renders its readable file, unless that says something else than the log, with all or
-/// some of the new events, does. `set_aside` is where cut-off bytes go.
+/// Adds `new` to the log of `entity` and renders its readable file, unless the file differs from the log with all or some of
+/// the new events. `set_aside` receives cut-off bytes.
 ///
-/// Errors: `ERR_IO` or `ERR_NO_SPACE`; then doing it again later ends what was begun.
+/// Errors: `ERR_IO` or `ERR_NO_SPACE`; then a later repetition completes what was begun.
 pub fn project(store: &Store, entity: &Entity, new: &[Entry], set_aside: &Dir) -> Result<Rendered> {
-    project_logs(store, entity, read_log(store, entity)?, new, set_aside, Over::States)
+    project_logs(store, entity, read_log(store, entity)?, new, set_aside, Expected::States)
 }
 
-/// As [`project`], onto a log that was just read. `known` are bytes of the readable file that hold no words of a person, or whose
-/// words are in events by now.
+/// As [`project`], for a log that was just read. `known` are contents of the readable file without user edits, or whose edits
+/// are recorded as events.
 ///
 /// Errors: as [`project`].
 pub fn project_onto(
@@ -47,24 +47,24 @@ pub fn project_onto(
     set_aside: &Dir,
     known: Option<&[u8]>,
 ) -> Result<Rendered> {
-    project_logs(store, entity, log, new, set_aside, Over::Known(known))
+    project_logs(store, entity, log, new, set_aside, Expected::Known(known))
 }
 
-/// What the readable file may hold for it to be replaced. An edit that a user saves in the meantime is never replaced.
+/// The contents that the readable file must have to be replaced. An edit that a user saves in the meantime is never replaced.
 #[derive(Clone, Copy)]
-enum Over<'a> {
+enum Expected<'a> {
     Nothing,
-    /// These bytes; where they are not known, what the log said before.
+    /// These bytes; if they are not known, the rendering of the log before the new events.
     Known(Option<&'a [u8]>),
-    /// What the log said before each of the new events.
+    /// The rendering of the log before any of the new events.
     States,
 }
 
-/// As [`project_onto`], leaving the readable file as it is.
+/// As [`project_onto`], without touching the readable file.
 ///
 /// Errors: as [`project`].
 pub fn project_log(store: &Store, entity: &Entity, log: Log, new: &[Entry], set_aside: &Dir) -> Result<()> {
-    project_logs(store, entity, log, new, set_aside, Over::Nothing).map(drop)
+    project_logs(store, entity, log, new, set_aside, Expected::Nothing).map(drop)
 }
 
 fn project_logs(
@@ -73,7 +73,7 @@ fn project_logs(
     mut log: Log,
     new: &[Entry],
     set_aside: &Dir,
-    over: Over<'_>,
+    over: Expected<'_>,
 ) -> Result<Rendered> {
     let Some((folder, readable)) = home(entity) else { return Ok(None) };
     let mut fresh: Vec<Entry> = new
@@ -92,11 +92,11 @@ fn project_logs(
     let dir = if is_new { store.dir.make_dir(&folder) } else { store.dir.dir(&folder) };
     let dir = dir.map_err(fail(if is_new { "make" } else { "open" }))?;
     let before = match over {
-        Over::Known(None) | Over::States => render(entity, &log.entries),
-        Over::Known(Some(_)) | Over::Nothing => String::new(),
+        Expected::Known(None) | Expected::States => render(entity, &log.entries),
+        Expected::Known(Some(_)) | Expected::Nothing => String::new(),
     };
     let redacted = redact(&mut log.entries, &mut fresh)?;
-    // What comes from elsewhere may be older than what is here.
+    // Events from elsewhere may be older than those here.
     let last = log.entries.iter().map(|e| e.event.stamp()).max();
     let older = fresh.iter().any(|e| Some(e.event.stamp()) < last) || !fresh.is_sorted_by_key(|e| e.event.stamp());
     if (log.rough || log.unsorted || redacted || older) && !log.fixed {
@@ -117,7 +117,7 @@ fn project_logs(
         append().map_err(fail("write"))?;
     }
     log.entries.extend(fresh);
-    if matches!(over, Over::Nothing) {
+    if matches!(over, Expected::Nothing) {
         return Ok(None);
     }
     let text = render(entity, &log.entries);
@@ -134,18 +134,18 @@ fn project_logs(
         return rendered();
     }
     let is_known = match over {
-        Over::Known(Some(known)) => known == current,
-        Over::States if is_state_of(entity, &log.entries, new, &current) => true,
+        Expected::Known(Some(known)) => known == current,
+        Expected::States if is_state_of(entity, &log.entries, new, &current) => true,
         _ => before.as_bytes() == current,
     };
     // An edit that a user saves between the read and the rename is kept as well.
-    match is_known && dir.replace_known(readable, &current, text.as_bytes(), 0o666).map_err(fail("write"))? {
+    match is_known && dir.replace_unchanged(readable, &current, text.as_bytes(), 0o666).map_err(fail("write"))? {
         true => rendered(),
         false => Ok(None),
     }
 }
 
-/// Whether a readable file is what the log says without the last of the new events.
+/// Whether a readable file is the rendering of the log without the last of the new events.
 fn is_state_of(entity: &Entity, entries: &[Entry], new: &[Entry], bytes: &[u8]) -> bool {
     let late = new.len().saturating_sub(MAX_STATES)..=new.len();
     late.rev().any(|count| {
@@ -154,31 +154,31 @@ fn is_state_of(entity: &Entity, entries: &[Entry], new: &[Entry], bytes: &[u8]) 
     })
 }
 
-/// Removes the temporary files that a writer who died left beside an entity's. Call it under the lock.
+/// Removes the temporary files that a dead writer left next to an entity's files. The caller holds the lock.
 pub fn sweep(store: &Store, entity: &Entity) {
     if let Some((folder, _)) = home(entity) {
         sweep_folder(store, &folder);
     }
 }
 
-/// Removes the temporary files that a writer who died left in a folder of the store. Call it under the lock.
+/// Removes the temporary files that a dead writer left in a folder of the store. The caller holds the lock.
 pub fn sweep_folder(store: &Store, folder: &Path) {
     let names = store.dir.dir(folder).and_then(|dir| dir.list()).unwrap_or_default();
     for (name, _) in names.into_iter().filter(|(name, kind)| is_temporary(name) && *kind == Kind::File) {
-        // Git ignores it and so does everyone else; that it stays does no harm.
+        // All readers ignore a temporary file, so a failure to remove it does no harm.
         let _ = store.dir.remove(folder.join(name));
     }
 }
 
-/// Whether a name is one of those that a file has while it is being replaced.
+/// Whether a name is that of a temporary file.
 pub fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(".tmp")
 }
 
-/// Asks whether the files of an entity can be written where they belong: every folder above them is a folder, or not there yet,
-/// and this process may write them.
+/// Checks that the files of an entity can be written: every folder above them is a folder or does not exist yet, and this
+/// process may write them.
 ///
-/// Errors: `ERR_CORRUPT` for a link or a file in a folder's place, `ERR_IO` where it cannot be looked at or written.
+/// Errors: `ERR_CORRUPT` for a link or a file in place of a folder, `ERR_IO` if a folder cannot be read or written.
 pub fn check_home(store: &Store, entity: &Entity) -> Result<()> {
     let Some((folder, _)) = home(entity) else { return Ok(()) };
     let may_write = |dir: &Dir, name: &str| match dir.check_writable(name) {
@@ -211,7 +211,7 @@ fn not_writable(path: &Path, e: &std::io::Error) -> Error {
 fn odd_home(path: &Path, e: &std::io::Error) -> Error {
     Error::new(Code::Corrupt, format!("{} is not a folder of regular files: {e}", path.display()))
         .with(serde_json::json!({ "path": path.display().to_string() }))
-        .hint("agentpm follows no links in a store; agentpm lint names what does not belong there")
+        .hint("agentpm follows no links in a store; agentpm lint lists the paths that do not belong there")
 }
 
 /// The readable file of an entity with these events.
@@ -223,14 +223,15 @@ pub fn render<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>)
     }
 }
 
-/// Takes the text out of the entries that a redaction among them names, as [`project`] does.
+/// Removes the text of entries that a redaction among them names, as [`project`] does.
 ///
-/// Errors: `ERR_VALIDATION` where an entry could not be written anew.
+/// Errors: `ERR_VALIDATION` if an entry could not be rewritten.
 pub fn redacted(entries: &mut [Entry]) -> Result<()> {
     redact(entries, &mut []).map(|_| ())
 }
 
-/// Takes the text out of the ContextAdded lines that a redaction names, among the old and the new. Says whether any line changed.
+/// Removes the text of the ContextAdded lines that a redaction names, among old and new lines. Returns whether any line
+/// changed.
 fn redact(old: &mut [Entry], fresh: &mut [Entry]) -> Result<bool> {
     let mut changed = false;
     let named = old.iter().chain(fresh.iter()).filter_map(|e| match &e.event.payload {
@@ -244,9 +245,9 @@ fn redact(old: &mut [Entry], fresh: &mut [Entry]) -> Result<bool> {
     Ok(changed)
 }
 
-/// Takes the text out of a ContextAdded line, the reason too. Says whether it had any.
+/// Removes the text and the reason of a ContextAdded line. Returns whether it had any.
 ///
-/// Errors: `ERR_VALIDATION` where it could not be written anew.
+/// Errors: `ERR_VALIDATION` if it could not be rewritten.
 pub fn without_text(entry: &mut Entry) -> Result<bool> {
     if let Payload::ContextAdded(added) = &mut entry.event.payload
         && !(added.content.is_empty() && added.metadata.is_null() && entry.event.why.is_none())

@@ -1,33 +1,30 @@
-//! Reading YAML that a person or another program may have written.
+//! Parses YAML that a person or another program may have written.
 //!
-//! Promises: what a person would write by hand is understood; anchors, aliases, tags, merge keys, duplicate keys, several
-//! documents and bottomless nesting are refused with line and column, in bounded time and memory.
-//! Refuses to know: what the document means.
+//! Guarantees that what people write by hand is understood. Anchors, aliases, tags, merge keys, duplicate keys, several
+//! documents and unbounded nesting are refused with line and column, in bounded time and memory.
+//! Leaves to others: what the document means.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_yaml::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 
 use crate::model::json::{MAX_DEPTH, strict};
-use crate::store::yaml_words::plainly;
+use crate::store::yaml_messages::explain;
 
-/// Largest document, in bytes. A readable file may be larger; it is then compared with its log and not read as a document.
+/// The largest document, in bytes. A larger readable file is compared with its log and not parsed.
 pub const MAX_DOCUMENT: usize = 8 * 1024 * 1024;
 
-/// Reads one document into a type.
+/// Parses one document into a type.
 ///
 /// Errors: a sentence with line and column.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     if text.len() > MAX_DOCUMENT {
-        return Err(format!(
-            "a document of {} bytes; {MAX_DOCUMENT} is the most that can be edited by hand",
-            text.len()
-        ));
+        return Err(format!("the document has {} bytes; the maximum for hand edits is {MAX_DOCUMENT}", text.len()));
     }
     serde_yaml::from_str_with_options(text, options()).map_err(|e| words(&e))
 }
 
-/// Reads one document as JSON would have it, keys in their order.
+/// Parses one document as JSON, with its keys in order.
 ///
 /// Errors: a sentence with line and column.
 pub fn read_value(text: &str) -> Result<Value, String> {
@@ -42,14 +39,14 @@ impl<'de> serde::Deserialize<'de> for Strict {
     }
 }
 
-/// The line that a reader's message names: "… at line 3, column 7".
+/// The line that a message of the parser names: "… at line 3, column 7".
 pub fn line_in(message: &str) -> Option<usize> {
     let (_, place) = message.rsplit_once("at line ")?;
     place.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn words(e: &serde_yaml::Error) -> String {
-    plainly(e.without_snippet().to_string().lines().next().unwrap_or_default())
+    explain(e.without_snippet().to_string().lines().next().unwrap_or_default())
 }
 
 fn options() -> serde_yaml::Options {
@@ -77,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_person_writes_is_understood() {
+    fn hand_written_yaml_is_parsed() {
         let value =
             read_value("# note\ntitle: 'It''s'\nlabels: [a, \"b\"]\nintent: >\n  folded\n  text\nn: 3\nyes: no\n")
                 .unwrap();
@@ -88,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn tricks_are_refused_in_bounded_time() {
+    fn hostile_yaml_is_refused_in_bounded_time() {
         let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
         for n in 1..20 {
             bomb += &format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(","));
@@ -107,7 +104,7 @@ mod tests {
             ("block depth", blocks.as_str()),
         ] {
             let refused = read_value(text);
-            assert!(refused.is_err(), "{what} was taken: {refused:?}");
+            assert!(refused.is_err(), "{what} was accepted: {refused:?}");
         }
         let message = read_value("a: 1\nb: 2\na: 3\n").unwrap_err();
         assert!(message.contains("3"), "{message}");

@@ -9,7 +9,7 @@ use agentpm::model::agent::{RemoteRecord, RemoteState, Seen};
 use agentpm::model::event::Author;
 use agentpm::model::id::Id;
 use agentpm::model::time::Time;
-use agentpm::rules::confirm::{self, Answer, Goal, Known, LeaseRemote, Notes, Swap, Trouble, Wish};
+use agentpm::rules::confirm::{self, Answer, Goal, KnownEnds, LeaseRemote, LeaseRequest, Notes, Swap, Trouble};
 
 const HOUR: i64 = 3_600_000;
 const TEN_YEARS: i64 = 10 * 365 * 24 * HOUR;
@@ -216,7 +216,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                 leases += 1;
                 let known = clone.known.get(&task).copied().unwrap_or(0);
                 let held = clone.held.get(&task).map_or(0, |seen| seen.record.fence);
-                let wish = Wish {
+                let wish = LeaseRequest {
                     task,
                     goal: Goal::Hold,
                     lease: id(leases),
@@ -225,7 +225,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                     explicit: dice.below(5) > 0,
                     lamport: 0,
                     fence: known.max(held) + 2,
-                    known: Known { events: clone.log.clone(), in_spite: false },
+                    known: KnownEnds { events: clone.log.clone(), in_spite: false },
                     expires_at: now.plus(TTL),
                     now,
                 };
@@ -249,7 +249,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                 leases += 1;
                 let mine = clone.held.remove(&task);
                 let event = id(1_000_000 + leases);
-                let wish = Wish {
+                let wish = LeaseRequest {
                     task,
                     goal: Goal::Finish { event, anyway: false },
                     lease: mine.as_ref().map_or(event, |mine| mine.record.lease),
@@ -258,7 +258,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                     explicit: true,
                     lamport: 0,
                     fence: mine.as_ref().map_or(0, |mine| mine.record.fence),
-                    known: Known { events: clone.log.clone(), in_spite: false },
+                    known: KnownEnds { events: clone.log.clone(), in_spite: false },
                     expires_at: now,
                     now,
                 };

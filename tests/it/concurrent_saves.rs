@@ -108,7 +108,7 @@ fn a_refused_edit_gets_hints_that_fit_an_edit() {
     let text = fs::read_to_string(room.yaml_of(&id)).unwrap();
     fs::write(room.yaml_of(&id), text.replace("status: in_progress", "status: completed")).unwrap();
     let message = room.run(&["lint", "--fix"]).json()["data"]["findings"][0]["mend"].as_str().unwrap().to_owned();
-    assert!(message.contains("put the old value back and give it --force"), "{message}");
+    assert!(message.contains("restore the old value and pass --force"), "{message}");
     fs::write(room.yaml_of(&id), text.replace("title: one", "title: two")).unwrap();
     let answer = room.run_as("bob", &["lint", "--fix"]);
     let message = answer.json()["data"]["findings"][0]["mend"].as_str().unwrap().to_owned();

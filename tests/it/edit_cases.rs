@@ -450,7 +450,7 @@ fn new_item(plan: &Plan, word: &str) -> String {
 type Illegal = (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static str, &'static str);
 
 cases! { refused by is_refused {
-    no_title: ("open", &[("title: Fix the lock\n", "")], "ERR_VALIDATION", "id:", "title cannot be taken out"),
+    no_title: ("open", &[("title: Fix the lock\n", "")], "ERR_VALIDATION", "id:", "title cannot be removed"),
     an_empty_title: ("open", &[("title: Fix the lock", "title: ''")], "ERR_VALIDATION", "title:", "title is empty"),
     a_title_that_is_a_list: (
         "open",
@@ -527,14 +527,14 @@ cases! { refused by is_refused {
         &[("status: in_progress", "status: completed")],
         "ERR_INVALID_STATE",
         "status:",
-        "1 unmet criteria",
+        "1 unmet criterion",
     ),
     blocked_by_nothing: (
         "open",
         &[("status: open", "status: blocked")],
         "ERR_INVALID_STATE",
         "status:",
-        "nothing unfinished blocks",
+        "no unfinished task blocks",
     ),
     opened_though_blocked: (
         "blocked",
@@ -558,7 +558,7 @@ cases! { refused by is_refused {
         "status:",
         "archived",
     ),
-    in_progress_without_an_owner: ("claimed", &[("owner: ada\n", "")], "ERR_INVALID_STATE", "title:", "has an owner"),
+    in_progress_without_an_owner: ("claimed", &[("owner: ada\n", "")], "ERR_INVALID_STATE", "title:", "needs an owner"),
     an_owner_that_is_no_name: (
         "open",
         &[("parent:", "owner: The Boss\nparent:")],
@@ -579,7 +579,7 @@ cases! { refused by is_refused {
         &[("parent: {P}", "parent: {D}")],
         "ERR_INVALID_STATE",
         "parent:",
-        "takes no new part",
+        "accepts no new part",
     ),
     its_parent_as_blocker: ("open", &[("", "blocked_by: [\"{P}\"]\n")], "ERR_INVALID_STATE", "blocked_by", "cycle"),
     a_blocker_that_is_not_there: (
@@ -601,14 +601,14 @@ cases! { refused by is_refused {
         &[("relationships:\n", "relationships:\n  - {id: mine, type: relates_to, to: \"{D}\"}\n")],
         "ERR_NOT_FOUND",
         "mine",
-        "leave the id out",
+        "remove the id",
     ),
     another_age_of_a_relation: (
         "open",
         &[("created_at: 2026-11-20T10:00:00Z\nacceptance", "created_at: 2026-11-19T10:00:00Z\nacceptance")],
         "ERR_VALIDATION",
         "{E1}",
-        "began",
+        "creation time",
     ),
     a_step_taken_out: (
         "open",
@@ -618,7 +618,7 @@ cases! { refused by is_refused {
         )],
         "ERR_VALIDATION",
         "progress:",
-        "cannot be taken out",
+        "cannot be removed",
     ),
     a_step_reworded: (
         "open",
@@ -634,7 +634,7 @@ cases! { refused by is_refused {
         "{S2}",
         "neither true nor false",
     ),
-    an_empty_step: ("open", &[("context:\n", "  - ''\ncontext:\n")], "ERR_VALIDATION", "''", "needs some words"),
+    an_empty_step: ("open", &[("context:\n", "  - ''\ncontext:\n")], "ERR_VALIDATION", "''", "needs a text"),
     an_entry_taken_out: (
         "open",
         &[(
@@ -659,7 +659,7 @@ cases! { refused by is_refused {
         &[("", "  - {type: note, content: x, author: eve}\n")],
         "ERR_VALIDATION",
         "author: eve",
-        "who records it",
+        "the agent that records it",
     ),
     an_entry_with_a_key_too_many: (
         "open",
@@ -712,49 +712,49 @@ cases! { refused by is_refused {
         )],
         "ERR_VALIDATION",
         "- id: {S2}",
-        "completed_at is when it is recorded",
+        "completed_at is the time at which it is recorded",
     ),
     a_day_and_no_tick: (
         "open",
         &[("context:\n", "  - {content: a step, completed_at: 2026-11-20}\ncontext:\n")],
         "ERR_VALIDATION",
         "a step",
-        "and not that it is",
+        "but not completed: true",
     ),
     another_day_for_a_new_step: (
         "open",
         &[("context:\n", "  - {content: a step, created_at: 2026-11-01}\ncontext:\n")],
         "ERR_VALIDATION",
         "a step",
-        "created_at is when it is recorded",
+        "created_at is the time at which it is recorded",
     ),
     another_day_for_a_new_entry: (
         "open",
         &[("", "  - {type: note, content: x, created_at: 2026-11-01}\n")],
         "ERR_VALIDATION",
         "2026-11-01",
-        "created_at is when it is recorded",
+        "created_at is the time at which it is recorded",
     ),
     a_criterion_met_by_another: (
         "open",
         &[("criterion: first\n", "criterion: first\n    met: true\n    met_by: eve\n")],
         "ERR_VALIDATION",
         "criterion: first",
-        "met_by is who records it, here ada",
+        "met_by is the agent that records it, here ada",
     ),
     a_criterion_met_on_another_day: (
         "open",
         &[("criterion: first\n", "criterion: first\n    met_at: 2026-11-19\n")],
         "ERR_VALIDATION",
         "criterion: first",
-        "met_at is when it is recorded",
+        "met_at is the time at which it is recorded",
     ),
     ended_on_another_day: (
         "open",
         &[("status: open", "status: cancelled\ncancelled_at: 2026-11-01T10:00:00Z")],
         "ERR_VALIDATION",
         "cancelled_at",
-        "cancelled_at is when it is recorded",
+        "cancelled_at is the time at which it is recorded",
     ),
     ended_by_another_word: (
         "open",
@@ -768,7 +768,7 @@ cases! { refused by is_refused {
         &[("created_at:", "verified: {passed: true, at: 2026-11-01, by: eve}\ncreated_at:")],
         "ERR_VALIDATION",
         "verified",
-        "at is when it is recorded",
+        "at is the time at which it is recorded",
     ),
     an_edge_of_another_day: (
         "open",
@@ -778,14 +778,14 @@ cases! { refused by is_refused {
         ],
         "ERR_VALIDATION",
         "2026-11-01",
-        "created_at is when it is recorded",
+        "created_at is the time at which it is recorded",
     ),
     who_met_it: (
         "open",
         &[("met_by: ada", "met_by: eve")],
         "ERR_VALIDATION",
         "criterion: second",
-        "follows from the mark",
+        "is recorded by agentpm",
     ),
     a_mark_that_is_neither: (
         "open",
@@ -799,14 +799,14 @@ cases! { refused by is_refused {
         &[("verified:\n  passed: true\n  at: 2026-11-20T10:00:00Z\n  by: ada\n", "")],
         "ERR_VALIDATION",
         "title:",
-        "taken back",
+        "cannot be removed",
     ),
     a_review_in_anothers_name: (
         "verified",
         &[("  by: ada\ncreated", "  by: eve\ncreated")],
         "ERR_VALIDATION",
         "verified:",
-        "follows",
+        "is recorded by agentpm",
     ),
     a_review_of_unmet_work: (
         "open",

@@ -33,7 +33,7 @@ fn hints(refusal: &Value, words: &[&str]) {
     }
     // A command that the edit refuses too comes after the edit is gone.
     for command in ["agentpm claim", "agentpm task", "agentpm release", "agentpm done"] {
-        let back = hint.find("put the old value back").unwrap_or(usize::MAX);
+        let back = hint.find("restore the old value").unwrap_or(usize::MAX);
         assert!(hint.find(command).is_none_or(|at| back < at), "{command}: {refusal:#}");
     }
 }
@@ -45,24 +45,24 @@ fn hint_names_a_step_that_works_with_the_edit_in_place() {
     let waits = room.task("two", &["--blocked-by", &id]);
     hints(&edit(&room, &id, "status: open", "status: completed"), &["status: in_progress"]);
     let opened = edit(&room, &waits, "status: blocked", "status: open");
-    hints(&opened, &["put the old value back", "finish them", "agentpm task unblock"]);
+    hints(&opened, &["restore the old value", "finish them", "agentpm task unblock"]);
     assert!(!opened["hint"].as_str().unwrap().contains("can wait"), "{opened}");
     hints(&edit(&room, &waits, "status: blocked", "status: in_progress"), &["finish them"]);
     room.run(&["claim", &id]).data();
     hints(&edit(&room, &id, "status: in_progress", "status: completed"), &["met: true"]);
-    hints(&edit(&room, &id, "owner: ada\n", ""), &["put the old value back, then", "agentpm release"]);
+    hints(&edit(&room, &id, "owner: ada\n", ""), &["restore the old value, then", "agentpm release"]);
     room.run(&["task", "verify", &id, "--all"]).data();
     room.run(&["done", &id]).data();
-    hints(&edit(&room, &id, "status: completed", "status: open"), &["put the old value back, then", "task reopen"]);
+    hints(&edit(&room, &id, "status: completed", "status: open"), &["restore the old value, then", "task reopen"]);
 }
 
 #[test]
 fn refusal_of_a_new_file_names_no_missing_task() {
     for (text, message, hint) in [
         ("title: x\nstatus: completed\n", "a new task cannot go", "status: in_progress"),
-        ("title: x\ncreated_by: eve\n", "created_by of a new task", "leave created_by out"),
-        ("title: x\nmetadata: {e: ~}\n", "has no value", "leave it out"),
-        ("title: x\npriority: high\n", "priority is not allowed: the text \"high\"", "correct priority"),
+        ("title: x\ncreated_by: eve\n", "created_by of a new task", "remove created_by"),
+        ("title: x\nmetadata: {e: ~}\n", "has no value", "remove it"),
+        ("title: x\npriority: high\n", "priority is not allowed: expected a whole number", "correct priority"),
         ("title: x\npriority: 44\n", "not within", "whole number"),
         ("title: x\nneed_perm: [qa]\n", "not a list", "correct need_perm"),
     ] {
@@ -91,11 +91,11 @@ fn refusals_name_the_value_and_its_fault() {
         ("num: 1\n", "num: 1_000\n", "1_000 would be read as 1000"),
         ("num: 1\n", "num: 123456789012345678901234567890\n", "would be read as"),
         ("num: 1\n", "num: 1\n  e: ~\n", "has no value"),
-        ("progress:\n", "progress:\n  - 1.50\n", "in quotes"),
-        ("progress:\n", "context: [1.50]\nprogress:\n", "in quotes"),
+        ("progress:\n", "progress:\n  - 1.50\n", "quote a number"),
+        ("progress:\n", "context: [1.50]\nprogress:\n", "quote a number"),
         ("progress:\n", "relationships: [{type: related, to: X}]\nprogress:\n", "did you mean relates_to?"),
         (created, "", "created_at of a progress item"),
-        ("criterion: it works", "criterion: it really works", "loses its tick"),
+        ("criterion: it works", "criterion: it really works", "is a new one and not met"),
     ] {
         let refusal = edit(&room, &id, from, to);
         let all = format!("{} {}", refusal["message"], refusal["hint"]);

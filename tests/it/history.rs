@@ -110,7 +110,7 @@ fn where_the_rules_forbid_the_way_back_nothing_is_written() {
     let reopened = event(&room, &id, "TaskReopened");
     room.run(&["task", "update", &id, "--add-acceptance", "it works"]).data();
     let refused = room.run(&["undo", &reopened]).error("ERR_INVALID_STATE", 4);
-    assert!(refused["message"].as_str().unwrap().contains("1 unmet criteria"), "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("1 unmet criterion"), "{refused}");
     let task = room.run(&["undo", &reopened, "--force", "it did work"]).data();
     assert_eq!(task["status"], "completed");
     assert!(fs::read_to_string(room.log_of(&id)).unwrap().contains(r#""forced":["acceptance"]"#));

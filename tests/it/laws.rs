@@ -5,7 +5,7 @@ use agentpm::model::id::Id;
 use agentpm::model::task::Task;
 use agentpm::model::yaml::{render_task, render_value};
 use agentpm::rules::fold::fold;
-use agentpm::store::edited::{names_of, parse, parts_apart, value_of, with_parts};
+use agentpm::store::edited::{differing_parts, names_of, parse, value_of, with_parts};
 use agentpm::store::log::Log;
 use agentpm::store::yaml;
 use proptest::prelude::*;
@@ -275,11 +275,11 @@ proptest! {
         let ordered: Vec<Entry> = agentpm::rules::fold::order(&entity, &entries).events.into_iter().cloned().collect();
         let (before, after) = (rendered(&ordered[..cut.min(ordered.len())]), rendered(&ordered));
         let (old, new) = (parse(&before).unwrap(), parse(&after).unwrap());
-        let parts = parts_apart(&new, &old);
+        let parts = differing_parts(&new, &old);
         for part in &parts {
             prop_assert_ne!(value_of(&new, part), value_of(&old, part), "{}", part);
         }
         let led = with_parts(&old, &new, &parts);
-        prop_assert_eq!(names_of(&parts_apart(&led, &new)), Vec::<String>::new(), "\n{}\n{}", before, after);
+        prop_assert_eq!(names_of(&differing_parts(&led, &new)), Vec::<String>::new(), "\n{}\n{}", before, after);
     }
 }

@@ -141,9 +141,9 @@ fn findings_are_one_a_line_and_say_in_plain_words_what_to_write() {
 
     let good = fs::read_to_string(&yaml).unwrap();
     for (edit, line, words) in [
-        (good.replace("title: two", "title: &x two").into_bytes(), 1, "put a text that begins with & in quotes"),
-        (good.replace("title: two", "title: two\ntitle: three").into_bytes(), 2, "the key title stands there twice"),
-        (good.replace("title: two", "title: a: b").into_bytes(), 1, "in quotes"),
+        (good.replace("title: two", "title: &x two").into_bytes(), 1, "quote a text that begins with &"),
+        (good.replace("title: two", "title: two\ntitle: three").into_bytes(), 2, "the key title occurs twice"),
+        (good.replace("title: two", "title: a: b").into_bytes(), 1, "quote a text"),
         ([b"id: x\ntitle: caf\xe9\n", good.as_bytes()].concat(), 2, "not valid UTF-8 at line 2, byte 11"),
         (good.replace("title: two", "title: two\ndefer_until: tomorrow").into_bytes(), 2, "2026-11-20T10:00:00Z"),
         (good.replace("title: two", "title: two\npriority: high").into_bytes(), 2, "whole number"),

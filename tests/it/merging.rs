@@ -9,7 +9,7 @@ use agentpm::model::id::Id;
 use agentpm::model::task::Task;
 use agentpm::model::yaml::render_task;
 use agentpm::rules::fold::fold;
-use agentpm::store::edited::{names_of, parse, parts_apart};
+use agentpm::store::edited::{differing_parts, names_of, parse};
 use agentpm::store::log::Log;
 use agentpm::store::merge;
 use proptest::prelude::*;
@@ -217,7 +217,8 @@ fn merge(into: &mut Replica, from: &Replica) -> Result<usize, TestCaseError> {
     let told = format!("\nbase\n{base}\nours\n{ours}\ntheirs\n{theirs}\nmerged\n{}", merged.text);
     let [was, a, b] = [&base, &ours, &theirs].map(|text| parse(text).unwrap());
     let changed_by_both: BTreeSet<String> = {
-        let [one, other] = [&a, &b].map(|side| names_of(&parts_apart(side, &was)).into_iter().collect::<BTreeSet<_>>());
+        let [one, other] =
+            [&a, &b].map(|side| names_of(&differing_parts(side, &was)).into_iter().collect::<BTreeSet<_>>());
         one.intersection(&other).cloned().collect()
     };
     for key in &merged.conflicts {
@@ -227,7 +228,7 @@ fn merge(into: &mut Replica, from: &Replica) -> Result<usize, TestCaseError> {
     if merged.conflicts.is_empty() {
         let doc = parse(&merged.text).map_err(|why| TestCaseError::fail(format!("{why}{told}")))?;
         for (side, other) in [(&a, &b), (&b, &a)] {
-            for part in parts_apart(side, &was).iter().filter(|part| !changed_by_both.contains(&part.key)) {
+            for part in differing_parts(side, &was).iter().filter(|part| !changed_by_both.contains(&part.key)) {
                 let value = agentpm::store::edited::value_of(side, part);
                 prop_assert_eq!(agentpm::store::edited::value_of(&doc, part), value, "{}{}{:?}", part, told, other);
             }

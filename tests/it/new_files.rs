@@ -100,7 +100,7 @@ fn a_file_that_does_not_fit_stays_and_says_why() {
         ("no YAML", |_| "title: x\n  y: [\n".into(), 2, "cannot be read"),
         ("a slip", |_| "title: x\nlable: [a]\n".into(), 2, "did you mean labels"),
         ("a bad value", |_| "title: x\n\npriority: 12\n".into(), 3, "-5 to 5"),
-        ("an id", |_| "title: x\nid: 01K5R4XJ7Z0000000000000001\n".into(), 2, "leave id out"),
+        ("an id", |_| "title: x\nid: 01K5R4XJ7Z0000000000000001\n".into(), 2, "remove id"),
         ("a creator", |_| "title: x\ncreated_by: eve\n".into(), 2, "of a new task is written"),
         ("a strange blocker", |_| "title: x\nblocked_by:\n- 7XK2Q1\n".into(), 3, "7XK2Q1"),
         ("done already", |_| "title: x\nstatus: completed\n".into(), 2, "allowed from there"),
@@ -181,7 +181,7 @@ fn a_task_whose_files_were_removed_is_brought_back_or_ended() {
     fs::remove_dir_all(room.task_dir(&id)).unwrap();
     let report = room.run(&["lint", "--fix", "--deleted", "archived"]).json()["data"].clone();
     assert!(
-        report["refused"][0]["message"].as_str().unwrap().contains("only what is completed or cancelled"),
+        report["refused"][0]["message"].as_str().unwrap().contains("only a completed or cancelled task"),
         "{report}"
     );
     assert_eq!(room.get(&id)["status"], "open", "back, and not ended");
@@ -333,7 +333,7 @@ fn a_number_that_would_come_back_otherwise_is_not_taken_for_a_word() {
     let room = Sandbox::new();
     write(&room, "new.yaml", "title: x\nlabels: [1.10]\n");
     let found = refusal(&room);
-    assert!(found["message"].as_str().unwrap().contains("quotes") && found["line"] == 2, "{found}");
+    assert!(found["message"].as_str().unwrap().contains("quote a number") && found["line"] == 2, "{found}");
     for word in ["007", "0x10", "1_000", "+5"] {
         write(&room, "new.yaml", &format!("title: x\nmetadata: {{n: 16}}\npriority: 3\nlabels: [{word}]\n"));
         let found = refusal(&room);

@@ -100,7 +100,7 @@ fn brief_names_the_holder_and_the_next_steps() {
 
     // The reasons do not call that work either.
     let why = room.run_as("bob", &["ready", "--explain"]).data()["explained"]["items"][0].clone();
-    says(why["words"][0].as_str().unwrap(), &["in_progress by ada, whose lease ran out at 2026-11-20T10:10:00Z"]);
+    says(why["words"][0].as_str().unwrap(), &["in_progress by ada, whose lease expired at 2026-11-20T10:10:00Z"]);
     assert_eq!(why["reasons"][0]["lease_expired_at"], "2026-11-20T10:10:00Z");
 
     room.run(&["lease", "renew", &task]).data();

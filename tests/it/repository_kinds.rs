@@ -255,7 +255,7 @@ fn commands_about_history_fetch_what_a_partial_clone_lacks() {
     partial.reach(false);
     for args in [&["review", "main..origin/bobs"][..], &["task", "get", &partial.first, "--at", "origin/bobs"]] {
         let refused = partial.run(args).error("ERR_GIT", 9);
-        assert_eq!(refused["hint"], "see that git fetch origin works, then run this again");
+        assert_eq!(refused["hint"], "make sure that git fetch origin works, then run the same command again");
     }
     partial.reach(true);
     assert_eq!(partial.run(&["review", "main..origin/bobs"]).data()["total"], 1);
@@ -389,7 +389,7 @@ fn the_root_of_a_bare_repository_names_its_worktrees() {
         assert_eq!(room.run_in(&root, &["init"]).error("ERR_GIT", 9)["hint"], add);
         room.git_in(&root, &["worktree", "add", "-q", "main"]).text();
         let main = root.join("main").canonicalize().expect("a worktree");
-        let go = format!("go into one of its worktrees, such as {} (git worktree list names all)", main.display());
+        let go = format!("change to one of its worktrees, such as {} (git worktree list shows all)", main.display());
         for dir in [&root, &root.join(bare)] {
             assert_eq!(room.run_in(dir, &["ls"]).error("ERR_NO_STORE", 3)["hint"], go.as_str());
             assert_eq!(room.run_in(dir, &["init"]).error("ERR_GIT", 9)["hint"], go.as_str());

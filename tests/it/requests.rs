@@ -5,8 +5,8 @@ use std::sync::Barrier;
 
 use agentpm::engine::{self, Options, Request};
 use agentpm::env::Env;
+use agentpm::model::args::OptionalTaskRef;
 use agentpm::model::command::{Claim, Command};
-use agentpm::model::words::OptionalTaskRef;
 
 use crate::sandbox::{Sandbox, sealed_vars};
 

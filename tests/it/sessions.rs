@@ -176,7 +176,7 @@ fn silence_has_an_end_and_the_work_passes_on() {
         taken.data()["taken_over"],
         json!({ "agent": "bob", "session": silent, "last_sign_at": TEN, "lease_expired_at": "2026-11-20T10:10:00Z" })
     );
-    assert!(taken.stderr.contains("was the work of bob") && taken.stderr.contains(&silent), "{taken:?}");
+    assert!(taken.stderr.contains("was in progress by bob") && taken.stderr.contains(&silent), "{taken:?}");
     assert!(room.run(&["claim", &one]).data()["taken_over"].is_null(), "it is taken over once");
     room.run_as("bob", &["task", "update", &one, "--priority", "3"]).error("ERR_LEASE_LOST", 5);
     room.is_clean();

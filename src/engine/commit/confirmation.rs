@@ -25,7 +25,7 @@ use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::task::Status;
 use crate::model::time::Time;
-use crate::rules::confirm::{self, Answer, Goal, Known, LeaseRemote as _, Trouble, Wish};
+use crate::rules::confirm::{self, Answer, Goal, KnownEnds, LeaseRemote as _, LeaseRequest, Trouble};
 use crate::rules::decide::Subject;
 use crate::rules::lease;
 use crate::rules::stage::{Grant, Stage as _};
@@ -73,7 +73,7 @@ pub(crate) struct Ask {
 /// What a decision needs from the remote before it may stand.
 pub(crate) enum Need {
     /// A lease, and what was last seen in its place.
-    Acquire(Box<Wish>, Option<Seen>),
+    Acquire(Box<LeaseRequest>, Option<Seen>),
     /// More time for a lease that stands there: until when, the time now, and the Lamport time.
     Renew(Seen, Time, Time, u64),
     /// Word that a lease still stands there.
@@ -118,7 +118,7 @@ impl Scene<'_> {
             let seen = known.clone().filter(|seen| seen.ours && event.fence == Some(seen.record.fence));
             match (&event.payload, seen) {
                 (Payload::LeaseAcquired(p), _) => {
-                    let wish = Wish {
+                    let wish = LeaseRequest {
                         explicit: ask.explicit,
                         lamport: self.lamport(),
                         task,
@@ -151,7 +151,7 @@ impl Scene<'_> {
     }
 
     /// The record that says that an event of this command ends its task.
-    fn finishing(&mut self, event: &Event, clone: Id, ask: Ask) -> Result<Wish> {
+    fn finishing(&mut self, event: &Event, clone: Id, ask: Ask) -> Result<LeaseRequest> {
         let Some(task) = event.entity.task() else { return Err(Error::state("only a task is finished")) };
         // The lease under which it happens, which the same command gives back.
         let mut here = self.entries.iter().filter(|entry| entry.event.entity == event.entity);
@@ -162,7 +162,7 @@ impl Scene<'_> {
         let before = records::lease(self.runtime, task)?.lease.filter(|lease| !lease.elsewhere);
         let holds = before.is_some_and(|lease| Some(lease.fence) == event.fence && lease.is_live(event.at));
         let anyway = here.any(|entry| matches!(entry.event.payload, Payload::LeaseOverride(_)));
-        Ok(Wish {
+        Ok(LeaseRequest {
             task,
             goal: Goal::Finish { event: event.id, anyway },
             lease: mine.unwrap_or(event.id),
@@ -177,10 +177,10 @@ impl Scene<'_> {
         })
     }
 
-    fn known(&mut self, task: Id, ask: Ask) -> Result<Known> {
+    fn known(&mut self, task: Id, ask: Ask) -> Result<KnownEnds> {
         self.load_known(task)?;
         let events = self.tasks[&task].log.entries.iter().map(|entry| entry.event.id).collect();
-        Ok(Known { events, in_spite: ask.here })
+        Ok(KnownEnds { events, in_spite: ask.here })
     }
 
     /// Whether a task was there before this command.

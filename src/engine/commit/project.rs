@@ -207,9 +207,9 @@ fn lease_after(store: Option<&Store>, runtime: &Dir, task: Id, new: &[&Entry]) -
     log.entries.retain(|known| new.iter().all(|e| e.event.id != known.event.id));
     let before = understand("", task, log);
     for entry in new {
-        lease::heed_log(&mut record, &before.task, before.log.entries.iter(), entry.event.at);
+        lease::merge_log_grants(&mut record, &before.task, before.log.entries.iter(), entry.event.at);
         lease::apply(&mut record, &entry.event);
-        lease::heed_remote(&mut record);
+        lease::merge_remote_record(&mut record);
     }
     Ok(record)
 }

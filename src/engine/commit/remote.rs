@@ -76,7 +76,7 @@ impl<'a> Remote<'a> {
         let span = Duration::from_secs(ws.settings.lease.remote_seconds.max(1).into());
         let repo = ws.repo.as_ref().ok_or_else(|| Error::new(Code::Git, "the store lies in no git work tree"))?;
         let refs = RemoteRefs::new(repo.program(&ws.env, span)?, objects, name, span)?;
-        Ok(Remote { refs, name: name.to_owned(), objects, clone, now: ws.env.now(), ws, chance: ws.env.again() })
+        Ok(Remote { refs, name: name.to_owned(), objects, clone, now: ws.env.now(), ws, chance: ws.env.fork() })
     }
 
     /// The clone that asks.

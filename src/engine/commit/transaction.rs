@@ -14,6 +14,7 @@ use crate::engine::view::read::{self, one_of, touched_since};
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord, RemoteRecord, Seen, Session};
+use crate::model::args::Ref;
 use crate::model::event::{Author, ENVELOPE_VERSION, Entity, Entry, Event, MAX_CLOCK, MAX_LAMPORT};
 use crate::model::finding::Rule;
 use crate::model::id::{ABBREVIATION_MIN, HANDLE_MIN, Id, is_part, quoted};
@@ -22,13 +23,12 @@ use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
-use crate::model::words::Ref;
 use crate::rules::decide::unready;
 use crate::rules::graph::{void_edges, void_pairs};
-use crate::rules::readiness::{Asker, Reason, leased};
+use crate::rules::readiness::{Reason, Viewer, leased};
 use crate::rules::roles::Verb;
 use crate::rules::signature::SecretKey;
-use crate::rules::stage::{Draft, Grant, Part, Stage, Taken};
+use crate::rules::stage::{Draft, Grant, Part, Stage, TaskElsewhere};
 use crate::rules::{fold, lease, session};
 use crate::runtime::records;
 use crate::store::entity::{LoadedTask, load_agent, load_task};
@@ -187,7 +187,7 @@ impl<'a> Scene<'a> {
         if !self.caught_up {
             let touched = touched_since(ws, runtime, prepared.journal_end)?;
             match touched {
-                Some(ids) => prepared.index.lay_over(&ws.store, &ids, &Pending::new(), read::tick())?,
+                Some(ids) => prepared.index.overlay(&ws.store, &ids, &Pending::new(), read::tick())?,
                 None => prepared.index = read::index_to_change(ws)?,
             }
             self.caught_up = true;
@@ -477,9 +477,9 @@ impl Stage for Scene<'_> {
         Ok(void)
     }
 
-    fn asker(&mut self) -> Result<Asker> {
+    fn viewer(&mut self) -> Result<Viewer> {
         let role = if self.ws.rights.0.is_none() { None } else { self.role()? };
-        Ok(Asker { me: Some(self.me.clone()), role, rights: self.ws.rights.clone() })
+        Ok(Viewer { me: Some(self.me.clone()), role, rights: self.ws.rights.clone() })
     }
 
     fn may_follow(&mut self, id: Id) -> bool {
@@ -517,7 +517,7 @@ impl Stage for Scene<'_> {
         }
         let mut record = records::lease(self.runtime, task)?;
         if let Some(slot) = self.tasks.get(&task) {
-            lease::heed_log(&mut record, &slot.task, slot.log.entries.iter(), self.now);
+            lease::merge_log_grants(&mut record, &slot.task, slot.log.entries.iter(), self.now);
         }
         if self.said.as_ref().is_some_and(|said| said.gone.contains(&task)) {
             lease::forget(&mut record);
@@ -528,7 +528,7 @@ impl Stage for Scene<'_> {
             let (at, over) = old.map_or((seen.at, seen.over), |old| (old.at, old.over.max(seen.over)));
             record.remote = Some(Seen { at, over, ..seen.clone() });
         }
-        lease::heed_remote(&mut record);
+        lease::merge_remote_record(&mut record);
         Ok(record)
     }
 
@@ -664,9 +664,9 @@ impl Stage for Scene<'_> {
         self.first_free(&ranking, here)
     }
 
-    fn taken_elsewhere(&mut self, task: Id) -> Result<Option<Taken>> {
+    fn taken_elsewhere(&mut self, task: Id) -> Result<Option<TaskElsewhere>> {
         let taken = self.elsewhere.taken(task)?;
-        Ok(taken.map(|reason| Taken { words: reason.words(), facts: json!(reason) }))
+        Ok(taken.map(|reason| TaskElsewhere { words: reason.words(), facts: json!(reason) }))
     }
 
     fn agent(&mut self, name: &str) -> Result<Agent> {
@@ -743,7 +743,7 @@ impl Stage for Scene<'_> {
                 let mut record = self.lease(task)?;
                 let before = record.clone();
                 lease::apply(&mut record, &entry.event);
-                lease::heed_remote(&mut record);
+                lease::merge_remote_record(&mut record);
                 if lease::is_end(&entry.event.payload) {
                     let unheard = chosen.is_none() && self.ws.lease_remote().is_some() && self.is_old(task);
                     record.ended = unheard.then_some(id);

@@ -21,12 +21,12 @@ use crate::engine::view::{events, read};
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, LeaseRecord, Session};
+use crate::model::args::Ref;
 use crate::model::command::Command;
 use crate::model::event::{Author, Entity, Entry};
 use crate::model::finding::Rule;
 use crate::model::id::{Id, quoted};
 use crate::model::task::{Status, Task};
-use crate::model::words::Ref;
 use crate::reports::view;
 use crate::rules::decide::{Subject, decide};
 use crate::rules::readiness::Reason;
@@ -384,7 +384,7 @@ fn reply<'a>(ws: &'a Workspace, mut written: Written<'a>) -> Result<Reply> {
         Some(index) => {
             let changed: Vec<Id> = written.tasks.keys().copied().collect();
             // Where it cannot be brought up to date, a new one is made where it is needed.
-            index.lay_over(&ws.store, &changed, &Pending::new(), read::tick()).is_ok().then_some(index)
+            index.overlay(&ws.store, &changed, &Pending::new(), read::tick()).is_ok().then_some(index)
         }
         None => None,
     };

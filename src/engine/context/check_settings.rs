@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::open::newer;
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{check_agent_name, quoted};
-use crate::model::nearest::slip;
+use crate::model::suggest::slip;
 use crate::rules::roles::{Roles, Verb};
 use crate::store::place::{not_text, not_utf8};
 use crate::store::{config, yaml};

@@ -118,7 +118,7 @@ impl Workspace {
             let own = linked.as_ref().unwrap_or(&dir);
             let top = self.repo.as_ref().map_or(self.store.path(), |repo| &repo.work_dir);
             // From a chance of its own: what a command names must not depend on whether it is the first.
-            let worktree = worktree::ensure(own, top, || self.env.again().new_id())?;
+            let worktree = worktree::ensure(own, top, || self.env.fork().new_id())?;
             // Another thread may have been first; it read the same file.
             let _ = self.store_key.set(self.key_in(worktree));
         }

@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use crate::engine::commit::write;
 use crate::engine::context::{Request, Workspace};
 use crate::engine::view::read;
-use crate::env::foreground::{Ended, Foreground};
+use crate::env::child::{Exit, ForegroundChild};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::Lease;
+use crate::model::args::{self, Object, OptionalSessionRef, OptionalTaskRef, Ref, TaskRef, Text};
 use crate::model::command::{
     Claim, Command, ContextAdd, Done, Guard, LeaseRelease, LeaseRenew, Release, SessionEnd, SessionHeartbeat,
     SessionStart,
@@ -24,7 +25,6 @@ use crate::model::context::ContextType;
 use crate::model::id::Id;
 use crate::model::task::Status;
 use crate::model::time::Time;
-use crate::model::words::{self, Object, OptionalSessionRef, OptionalTaskRef, Ref, TaskRef, Text};
 use crate::rules::lease::{self, Standing};
 use crate::rules::session::is_its_own;
 
@@ -41,9 +41,9 @@ pub struct WorkOrder {
     /// The task.
     pub task: Ref,
     /// Time to live of the lease; the usual one where absent.
-    pub ttl: Option<words::Duration>,
+    pub ttl: Option<args::Duration>,
     /// How long the command may take to end once the lease is lost; the usual time where absent.
-    pub grace: Option<words::Duration>,
+    pub grace: Option<args::Duration>,
     /// Complete the task where the command ends well.
     pub done: bool,
     /// The program and its arguments.
@@ -95,7 +95,7 @@ struct Taken {
 /// The lease while the command runs.
 struct Hold {
     task: Id,
-    ttl: Option<words::Duration>,
+    ttl: Option<args::Duration>,
     expires_at: Time,
     beat: Duration,
     next: Instant,
@@ -183,7 +183,7 @@ fn work_on(ws: &Workspace, task: Id, order: &WorkOrder) -> Result<WorkEnd> {
     }
     let (program, args) = order.command.split_first().ok_or_else(|| Error::usage("there is no command to run"))?;
     let start = Instant::now();
-    let mut running = match Foreground::start(program, args, &vars) {
+    let mut running = match ForegroundChild::start(program, args, &vars) {
         Ok(running) => running,
         Err(e) => {
             let missing = e.kind() == std::io::ErrorKind::NotFound;
@@ -235,7 +235,7 @@ fn work_on(ws: &Workspace, task: Id, order: &WorkOrder) -> Result<WorkEnd> {
 }
 
 /// Records the outcome, and completes, releases or leaves the task.
-fn settle_work(ws: &Workspace, order: &WorkOrder, taken: &Taken, ended: Ended, end: &mut WorkEnd) {
+fn settle_work(ws: &Workspace, order: &WorkOrder, taken: &Taken, ended: Exit, end: &mut WorkEnd) {
     let outcome = format!("{} ended {} after {:.1} s", end.command, how(ended), end.seconds);
     let metadata = json!({ "command": end.command, "exit_code": end.exit_code, "signal": end.signal,
             "seconds": end.seconds });
@@ -249,7 +249,7 @@ fn settle_work(ws: &Workspace, order: &WorkOrder, taken: &Taken, ended: Ended, e
         Ok(reply) => end.outcome = reply.subject.id(),
         Err(e) => end.warnings.push(format!("the outcome could not be recorded: {}", e.message)),
     }
-    if ended != Ended::Code(0) {
+    if ended != Exit::Code(0) {
         give_back(ws, taken, &outcome, end);
         return;
     }
@@ -293,7 +293,7 @@ fn own_lease(ws: &Workspace, task: Id) -> Result<Lease> {
     lease.ok_or_else(|| Error::new(Code::LeaseLost, format!("the lease of task {task} is gone")))
 }
 
-fn hold(ws: &Workspace, lease: &Lease, ttl: Option<words::Duration>) -> Hold {
+fn hold(ws: &Workspace, lease: &Lease, ttl: Option<args::Duration>) -> Hold {
     let whole = ttl.map_or(i64::from(ws.settings.lease.ttl_seconds) * 1_000, |ttl| ttl.millis);
     // The session must not fall silent either where a lease lives longer than that takes.
     let least = whole.min(ws.settings.session.limit_ms().max(1));
@@ -371,10 +371,10 @@ fn heartbeat(ws: &Workspace) -> Result<()> {
 }
 
 impl WorkEnd {
-    fn say(&mut self, ended: Option<Ended>) {
+    fn say(&mut self, ended: Option<Exit>) {
         (self.exit_code, self.signal) = match ended {
-            Some(Ended::Code(code)) => (Some(code), None),
-            Some(Ended::Signal(signal)) => (None, Some(signal)),
+            Some(Exit::Code(code)) => (Some(code), None),
+            Some(Exit::Signal(signal)) => (None, Some(signal)),
             None => (None, None),
         };
         let code = self.exit_code.or(self.signal.map(|signal| 128 + signal)).unwrap_or(1);
@@ -398,8 +398,8 @@ impl WorkEnd {
     /// What came of it in a line.
     pub fn words(&self) -> String {
         let ended = match (self.exit_code, self.signal) {
-            (Some(code), _) => how(Ended::Code(code)),
-            (None, Some(signal)) => how(Ended::Signal(signal)),
+            (Some(code), _) => how(Exit::Code(code)),
+            (None, Some(signal)) => how(Exit::Signal(signal)),
             (None, None) => "before it began".into(),
         };
         let then = match (self.completed, self.released) {
@@ -419,10 +419,10 @@ fn taken_by(lease: &Lease) -> Error {
         .with(details)
 }
 
-fn how(ended: Ended) -> String {
+fn how(ended: Exit) -> String {
     match ended {
-        Ended::Code(code) => format!("with exit code {code}"),
-        Ended::Signal(signal) => format!("by signal {signal}"),
+        Exit::Code(code) => format!("with exit code {code}"),
+        Exit::Signal(signal) => format!("by signal {signal}"),
     }
 }
 
@@ -430,7 +430,7 @@ fn seconds(start: Instant) -> f64 {
     (start.elapsed().as_secs_f64() * 1_000.0).round() / 1_000.0
 }
 
-fn span(duration: words::Duration) -> Duration {
+fn span(duration: args::Duration) -> Duration {
     Duration::from_millis(duration.millis.unsigned_abs())
 }
 

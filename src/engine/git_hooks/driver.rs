@@ -19,7 +19,7 @@ use crate::store::edited::{Readable, split};
 use crate::store::entity::MAX_YAML;
 use crate::store::layout::{LOG, TASKS, entity_below};
 use crate::store::log::Log;
-use crate::store::merge::{Merged, merge};
+use crate::store::merge::{MergeResult, merge};
 use crate::store::project::render;
 
 /// Three versions of one `task.yaml` that git asks to merge, and what it says of them.
@@ -51,19 +51,19 @@ pub fn merge_driver(env: &Env, input: &MergeInput) -> Result<Option<String>> {
         tracing::debug!(error = %e, "merged by fields");
         None
     });
-    let Merged { text, conflicts } = by_logs.unwrap_or_else(|| merge(base, ours, theirs));
+    let MergeResult { text, conflicts } = by_logs.unwrap_or_else(|| merge(base, ours, theirs));
     files::write_outside(&at(&input.ours), text.as_bytes()).map_err(|e| Error::io("write", &input.ours, &e))?;
     Ok((!conflicts.is_empty()).then(|| format!("both sides changed {}", conflicts.join(", "))))
 }
 
 /// The merge of the logs that git is about to write, rendered, with the hand edits of both sides on top; `None` where the commits
 /// of the two sides are not known.
-fn merge_logs(env: &Env, input: &MergeInput, [base, ours, theirs]: &[Vec<u8>; 3]) -> Result<Option<Merged>> {
+fn merge_logs(env: &Env, input: &MergeInput, [base, ours, theirs]: &[Vec<u8>; 3]) -> Result<Option<MergeResult>> {
     let Some((store, id)) = input.path.as_deref().and_then(place_of) else { return Ok(None) };
     let Some(repo) = git::discover(env.cwd())? else { return Ok(None) };
     let objects = repo.objects_with(env)?;
     let path = input.path.as_deref().unwrap_or_default();
-    let others = repo.being_merged(env);
+    let others = repo.incoming_commits(env);
     let sides = Sides { objects: &objects, path };
     let [our_label, their_label] = input.labels.each_ref().map(|label| label.as_deref().unwrap_or_default());
     let (Some(own), Some(other)) = (sides.find(our_label, &[], ours)?, sides.find(their_label, &others, theirs)?)

@@ -29,7 +29,7 @@ use crate::model::payload::{
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::model::time::Time;
-use crate::rules::decide::{Subject, check_no_circle};
+use crate::rules::decide::{Subject, check_no_cycle};
 use crate::rules::fields;
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
@@ -238,7 +238,7 @@ fn add_edge(scene: &mut Scene, edge: &ImportedEdge, from: Id, to: Id) -> Result<
             other => *other = json!({ "origin": origin }),
         }
     }
-    check_no_circle(scene, edge.kind, from, to)?;
+    check_no_cycle(scene, edge.kind, from, to)?;
     let event = RelationshipAdded { kind: edge.kind, from, to, metadata, created_at: edge.created_at };
     emit(scene, home, Payload::RelationshipAdded(event))?;
     Ok(true)

@@ -189,7 +189,7 @@ fn rewritten_since(
         }));
         Ok(())
     };
-    let left_out = sparse::not_looked_at(ws);
+    let left_out = sparse::hidden_paths(ws);
     for task in changed.iter().filter(|task| !left_out.leaves_out(&sparse::log_path(ws, **task))) {
         look(&Entity::Task(*task), &before.entries(*task)?)?;
     }

@@ -79,7 +79,7 @@ fn gave_way(suspect: &Suspect, fence: u64, seen: Option<&Seen>) -> bool {
 /// What is known of a task's leases, with what the remote was last seen to hold.
 fn in_force(runtime: &Dir, task: Id) -> Result<LeaseRecord> {
     let mut record = records::lease(runtime, task)?;
-    lease::heed_remote(&mut record);
+    lease::merge_remote_record(&mut record);
     Ok(record)
 }
 

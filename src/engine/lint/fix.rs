@@ -16,7 +16,7 @@ use crate::engine::context::Workspace;
 use crate::engine::{lint, repair};
 use crate::error::{Error, Result};
 use crate::model::event::Entity;
-use crate::model::finding::{Finding, Refused, Rule};
+use crate::model::finding::{Finding, Rule, SkippedFix};
 use crate::model::id::{Id, check_agent_name};
 use crate::store::layout::AGENTS;
 
@@ -51,7 +51,7 @@ pub fn lint_fix(ws: &Workspace, how: Fix) -> Result<LintReport> {
     if !torn.is_empty() {
         let healed = repair::heal_tasks(ws, torn)?;
         fixed.extend(healed.items.iter().map(|item| format!("{}: {}", item.entity, item.did.join("; "))));
-        refused.extend(healed.left.into_iter().map(|message| Refused { message, ..Refused::default() }));
+        refused.extend(healed.left.into_iter().map(|message| SkippedFix { message, ..SkippedFix::default() }));
         before = found()?;
     }
     for finding in before.findings.iter().filter(|f| is_hand_edit(f.rule)) {
@@ -82,7 +82,7 @@ pub fn lint_fix(ws: &Workspace, how: Fix) -> Result<LintReport> {
             _ => {}
         }
     }
-    refused.extend(kept.into_iter().map(|(path, e)| Refused { path: Some(path), ..Refused::of(&e, "") }));
+    refused.extend(kept.into_iter().map(|(path, e)| SkippedFix { path: Some(path), ..SkippedFix::of(&e, "") }));
     after.refused = refused;
     Ok(after)
 }

@@ -20,11 +20,11 @@ use crate::env::progress::Progress;
 use crate::env::{Env, parallel};
 use crate::error::{Error, Result};
 use crate::git::Oid;
+use crate::model::args::Ref;
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::Finding;
 use crate::model::id::{Id, is_part, quoted};
 use crate::model::settings::Settings;
-use crate::model::words::Ref;
 use crate::rules::fold::fold;
 use crate::store::entity::{LoadedTask, understand};
 use crate::store::layout::{LOG, TASKS, entity_below, shown};
@@ -150,7 +150,7 @@ impl Staging<'_> {
     ) -> Result<Vec<Finding>> {
         // An edit is recorded in a work tree; where there is no plan in it, nobody can.
         let opened = if tried::any(&findings) {
-            Workspace::opened_with(env.again(), options.clone(), look_after_git).ok()
+            Workspace::opened_with(env.fork(), options.clone(), look_after_git).ok()
         } else {
             None
         };

@@ -61,7 +61,7 @@ use crate::env::parallel;
 use crate::env::progress::Progress;
 use crate::error::{Code, Result};
 use crate::model::event::{Entity, Entry};
-use crate::model::finding::{Finding, Refused, Rule, Severity, few_of_a_kind};
+use crate::model::finding::{Finding, Rule, Severity, SkippedFix, limit_alike};
 use crate::model::id::Id;
 use crate::model::settings::LintSettings;
 use crate::model::yaml::render_task;
@@ -87,7 +87,7 @@ pub struct LintReport {
     pub fixed: Vec<String>,
     /// What `--fix` could not do, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub refused: Vec<Refused>,
+    pub refused: Vec<SkippedFix>,
 }
 
 /// What is kept of a task until all were looked at: what it is to others, and the right that it needs.
@@ -96,8 +96,7 @@ type Kept = (Tied, Option<String>);
 impl LintReport {
     /// Judges by the settings, sorts and counts what was found in so many tasks.
     fn of(findings: Vec<Finding>, checked: usize, settings: &LintSettings) -> Self {
-        let mut findings: Vec<Finding> =
-            few_of_a_kind(findings).into_iter().filter_map(|f| settings.judge(f)).collect();
+        let mut findings: Vec<Finding> = limit_alike(findings).into_iter().filter_map(|f| settings.judge(f)).collect();
         findings.sort_by(|a, b| {
             b.severity.cmp(&a.severity).then_with(|| (&a.path, a.line, a.rule).cmp(&(&b.path, b.line, b.rule)))
         });
@@ -207,7 +206,7 @@ fn look(ws: &Workspace) -> Result<(Vec<Finding>, usize)> {
     }
     findings.extend(repeated::among(&ws.store.name, &ids));
     findings.extend(across(&ws.store.name, &tasks, &|id| was_forced(ws, id)));
-    Ok((lines::located(ws, few_of_a_kind(findings)), folders.len()))
+    Ok((lines::located(ws, limit_alike(findings)), folders.len()))
 }
 
 fn keys_here(ws: &Workspace) -> Result<Keys> {

@@ -19,7 +19,7 @@ use crate::model::id::{Id, check_agent_name, quoted};
 use crate::model::payload::{AgentRegistered, Payload};
 use crate::model::time::Time;
 use crate::rules::fold::fold_agent;
-use crate::rules::rights::{Asked, Needs, Times};
+use crate::rules::rights::{Needs, RightsCheck, Times};
 use crate::rules::roles::{Rights, Roles, Verb};
 use crate::store::config::{MAX_CONFIG, combine};
 use crate::store::layout::{AGENTS, LOG, shown};
@@ -225,7 +225,7 @@ impl<'a> RolesAt<'a> {
         }
         // What cannot be read is not finished and came from no import.
         let others = |id: Id| other(&Entity::Task(id)).unwrap_or_default();
-        let asked = Asked::of(entity, &log.entries, known, self.times, &others);
+        let asked = RightsCheck::of(entity, &log.entries, known, self.times, &others);
         let mut unmade = Vec::new();
         let mut breaches: BTreeMap<(&str, Verb), (usize, &Event, usize)> = BTreeMap::new();
         for (n, event) in new() {

@@ -12,7 +12,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::quoted;
 use crate::rules::decide::edit::is_foreign;
 use crate::store::comments::Comment;
-use crate::store::edited::{Readable, names_of, parts_apart, said};
+use crate::store::edited::{Readable, differing_parts, names_of, render_doc};
 use crate::store::place::line_of_key;
 use crate::store::yaml::line_in;
 
@@ -40,7 +40,7 @@ impl Beside<'_> {
         let judged = lineage.judge(place, entity, entries, entries, bytes);
         let mut findings: Vec<Finding> =
             judged.unclear.iter().map(|unclear| unclear_found(&path, unclear, bytes)).collect();
-        let older = || names_of(&parts_apart(&judged.doc, &said(entity, entries))).join(", ");
+        let older = || names_of(&differing_parts(&judged.doc, &render_doc(entity, entries))).join(", ");
         findings.extend(judged_found(path, &judged, bytes, &older));
         findings.iter_mut().for_each(|finding| point_out(finding, entity, entries, bytes));
         findings

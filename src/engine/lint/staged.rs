@@ -73,7 +73,7 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
     let lost = fence::lost(&suspects, place.runtime.as_ref())?;
     // A sync brings the plan together with what other clones say, where the higher fence counts; it must not be held up.
     let leave = |lost: fence::LostEvent| match lost.elsewhere && is_of_sync(env, &place) {
-        true => lost.finding.as_bad_as(Severity::Warning),
+        true => lost.finding.with_severity(Severity::Warning),
         false => lost.finding,
     };
     findings.extend(lost.into_iter().map(leave));
@@ -385,7 +385,7 @@ pub(crate) fn understood(store: &str, entity: &Entity, path: &str, mut log: Log)
 /// What the next write would put right in a work tree is no longer only that once it is in a commit.
 fn strictly(finding: Finding) -> Finding {
     match finding.rule {
-        Rule::LogMarkers | Rule::YamlMissing | Rule::YamlStale => finding.as_bad_as(Severity::Error),
+        Rule::LogMarkers | Rule::YamlMissing | Rule::YamlStale => finding.with_severity(Severity::Error),
         _ => finding,
     }
 }

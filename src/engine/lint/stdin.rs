@@ -41,7 +41,7 @@ pub fn lint_text(env: &Env, options: &Options, path: &Path, text: &[u8]) -> Resu
     let below = path.strip_prefix(real(store.path())).ok().and_then(Path::to_str);
     let named = Options { store: Some(store.path().to_owned()), ..options.clone() };
     // Settings that cannot be read are named where they are judged.
-    let opened = Workspace::opened_with(env.again(), named, look_after_git).ok();
+    let opened = Workspace::opened_with(env.fork(), named, look_after_git).ok();
     let lineage = opened.as_ref().map_or_else(|| Lineage::new(env, None, &store.name), record::lineage);
     let mut findings = below.map(|below| judge(&store, &lineage, below, text)).transpose()?.unwrap_or_default();
     if tried::any(&findings)

@@ -58,7 +58,7 @@ pub(crate) fn judge(ws: &Workspace, objects: &Objects, base: Oid, head: Oid) -> 
 
 /// A trailer that says nothing.
 fn form(message: String) -> Finding {
-    Finding::new(Rule::LeaseTrailer, message).as_bad_as(Severity::Warning)
+    Finding::new(Rule::LeaseTrailer, message).with_severity(Severity::Warning)
 }
 
 impl<'a> Sides<'a> {

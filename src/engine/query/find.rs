@@ -7,14 +7,14 @@ use super::lists::here_only;
 use crate::engine::context::Workspace;
 use crate::engine::view::{elsewhere, read};
 use crate::error::{Error, Result};
+use crate::model::args::Ref;
 use crate::model::id::{Id, quoted};
 use crate::model::query::TaskList;
 use crate::model::search::text::folded;
 use crate::model::search::{Owner, Search, Sort, SortBy, State, What};
 use crate::model::task::{Brief, Status};
-use crate::model::words::Ref;
 use crate::reports::ready::Plan;
-use crate::rules::readiness::Asker;
+use crate::rules::readiness::Viewer;
 use crate::store::filter::{Filter, Test};
 use crate::store::index::{Index, Keys};
 
@@ -23,7 +23,7 @@ pub(crate) struct Finder<'a> {
     pub ws: &'a Workspace,
     pub index: &'a Index,
     pub plan: &'a Plan,
-    pub asker: &'a Asker,
+    pub asker: &'a Viewer,
 }
 
 impl Finder<'_> {

@@ -8,12 +8,12 @@ use serde::Serialize;
 use crate::engine::context::Workspace;
 use crate::engine::view::read::{self, handles};
 use crate::error::Result;
+use crate::model::args::Ref;
 use crate::model::id::Id;
 use crate::model::plain::escape;
 use crate::model::query::Graph;
 use crate::model::relationship::RelationType;
 use crate::model::task::{Line, Status};
-use crate::model::words::Ref;
 
 /// The plan as tasks and edges: a large one fits into memory so, and not as a JSON document.
 #[derive(Clone, Debug, Serialize)]

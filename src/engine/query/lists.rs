@@ -16,7 +16,7 @@ use crate::model::search::{self, Search};
 use crate::model::task::{Brief, Status};
 use crate::reports::ready::{Place, Plan, Ranked};
 use crate::reports::view::{self, Around};
-use crate::rules::readiness::{Asker, Reason};
+use crate::rules::readiness::{Reason, Viewer};
 use crate::runtime::records;
 use crate::store::index::Index;
 
@@ -170,7 +170,7 @@ fn read_cursor(text: &str) -> Result<(i64, Id)> {
 struct Arounds<'a> {
     ws: &'a Workspace,
     plan: &'a Plan,
-    asker: &'a Asker,
+    asker: &'a Viewer,
     children: BTreeMap<Id, (u64, u64)>,
     handles: BTreeMap<Id, String>,
     /// Tasks that the plan alone has ready and another worktree or branch has taken or finished.
@@ -178,7 +178,7 @@ struct Arounds<'a> {
 }
 
 impl<'a> Arounds<'a> {
-    fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, asker: &'a Asker) -> Result<Self> {
+    fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, asker: &'a Viewer) -> Result<Self> {
         let handles = handles(&index.all_ids()?);
         Ok(Arounds { ws, plan, asker, children: index.child_progress()?, handles, taken: BTreeSet::new() })
     }
@@ -295,7 +295,7 @@ pub(crate) fn here_only(ranked: Vec<Ranked>, elsewhere: &mut Elsewhere) -> Resul
 }
 
 /// For what is not ready, each reason; at most a hundred tasks, with the number of the rest.
-fn explain(ws: &Workspace, index: &Index, plan: &Plan, asker: &Asker, arounds: &Arounds) -> Result<Value> {
+fn explain(ws: &Workspace, index: &Index, plan: &Plan, asker: &Viewer, arounds: &Arounds) -> Result<Value> {
     let mut items = Vec::new();
     let mut more = 0;
     for task in plan.tasks.values() {
@@ -326,7 +326,7 @@ struct Asking<'a> {
     ws: &'a Workspace,
     index: &'a Index,
     plan: &'a Plan,
-    asker: &'a Asker,
+    asker: &'a Viewer,
 }
 
 impl Asking<'_> {

@@ -17,7 +17,7 @@ use crate::model::query::{SessionList, Stale};
 use crate::model::task::{Brief, Status};
 use crate::model::time::Time;
 use crate::reports::ready::Plan;
-use crate::rules::readiness::Asker;
+use crate::rules::readiness::Viewer;
 use crate::rules::session::word;
 use crate::runtime::records;
 use crate::store::index::Index;
@@ -112,7 +112,7 @@ pub fn silence(ws: &Workspace) -> Result<(usize, usize)> {
 }
 
 /// Work in progress whose lease ran out and whose session is not heard of any more: whose it was, and how to take it over.
-pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, asker: &Asker) -> Result<Vec<Value>> {
+pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, asker: &Viewer) -> Result<Vec<Value>> {
     let now = ws.env.now();
     let mut items = Vec::new();
     let in_progress = |task: &&Brief| task.status == Status::InProgress;

@@ -13,10 +13,10 @@ use crate::engine::view::read;
 use crate::env::parallel;
 use crate::env::progress::Progress;
 use crate::error::{Error, Result};
+use crate::model::args::Ref;
 use crate::model::event::{Entity, Entry, Stamp};
 use crate::model::id::quoted;
 use crate::model::query::Log;
-use crate::model::words::Ref;
 use crate::reports::view;
 use crate::store::entity::read_log_with;
 

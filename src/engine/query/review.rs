@@ -321,7 +321,7 @@ fn stir(
     }
     // Which edge of a circle does not count may change with any edge of it.
     let mut judged = related.around(&stirred);
-    judged.extend(related.on_circles());
+    judged.extend(related.on_cycles());
     let take_in = |ids: &BTreeSet<Id>, old: &mut Side, new: &mut Side| -> Result<()> {
         for id in ids.iter().filter(|id| !touched.contains(id)) {
             // It is the same on both sides.

@@ -16,11 +16,11 @@ use crate::engine::commit::write;
 use crate::engine::view::read;
 use crate::error::{Code, Result};
 use crate::model::agent::{Lease, LeaseRecord, RemoteState, Seen};
+use crate::model::args::{Duration, OptionalTaskRef};
 use crate::model::command::{Command, LeaseRenew};
 use crate::model::event::Author;
 use crate::model::id::Id;
-use crate::model::words::{Duration, OptionalTaskRef};
-use crate::rules::confirm::{self, Answer, Goal, Known, Trouble, Wish};
+use crate::rules::confirm::{self, Answer, Goal, KnownEnds, LeaseRequest, Trouble};
 use crate::rules::decide::confirm_again;
 use crate::rules::lease;
 use crate::runtime::records;
@@ -204,7 +204,7 @@ impl Sync<'_> {
     ) -> Answer {
         let log = load_task(&self.ws.store, task, &[]).map(|loaded| loaded.log.entries).unwrap_or_default();
         let now = self.ws.env.now();
-        let wish = Wish {
+        let wish = LeaseRequest {
             task,
             goal: Goal::Finish { event, anyway: false },
             lease,
@@ -213,7 +213,7 @@ impl Sync<'_> {
             explicit: true,
             lamport: 0,
             fence: lease::highest_fence(task, log.iter()),
-            known: Known { events: log.iter().map(|entry| entry.event.id).collect(), in_spite: false },
+            known: KnownEnds { events: log.iter().map(|entry| entry.event.id).collect(), in_spite: false },
             expires_at: now,
             now,
         };
@@ -305,7 +305,7 @@ impl Sync<'_> {
             let mut record = records::lease(&runtime, task)?;
             let was_mine = record.lease.as_ref().is_some_and(|lease| !lease.elsewhere);
             if was_mine || record.remote.as_ref().is_some_and(|seen| seen.ours) {
-                lease::heed_remote(&mut record);
+                lease::merge_remote_record(&mut record);
                 own.push((task, record));
             }
         }
@@ -323,8 +323,8 @@ impl Sync<'_> {
             };
             let loaded = load_task(&self.ws.store, task, &[])?;
             let mut record = before;
-            lease::heed_log(&mut record, &loaded.task, loaded.log.entries.iter(), now);
-            lease::heed_remote(&mut record);
+            lease::merge_log_grants(&mut record, &loaded.task, loaded.log.entries.iter(), now);
+            lease::merge_remote_record(&mut record);
             if record.lost.iter().any(|lost| lost.id == mine.id)
                 && let Some(to) = record.lost_to
             {

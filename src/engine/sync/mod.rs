@@ -141,7 +141,7 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     let runtime = ws.runtime_to_write()?;
     let _one_at_a_time = Lock::take_named(&runtime, &name_of(repo), step.saturating_mul(5), "agentpm sync")?;
     let objects = repo.objects_with(&ws.env)?;
-    let git = repo.program(&ws.env, step)?.asking_nobody(&objects);
+    let git = repo.program(&ws.env, step)?.without_prompts(&objects);
     let branch = free_branch(&objects, &ws.store.name)?;
     let signs = !options.plan && objects.flag("commit.gpgSign");
     let mut sync = Sync { ws, repo, objects, git, branch, signs, foreseen: BTreeMap::new(), at_hand: BTreeSet::new() };

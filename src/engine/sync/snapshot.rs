@@ -149,7 +149,7 @@ impl Sync<'_> {
         let is_here = |path: &&String| {
             path.strip_prefix(&below).is_some_and(|path| self.ws.store.dir.kind(path).is_ok_and(|kind| kind.is_some()))
         };
-        paths.extend(sparse::not_looked_at(self.ws).files().filter(is_here).cloned());
+        paths.extend(sparse::hidden_paths(self.ws).files().filter(is_here).cloned());
         Ok(paths)
     }
 

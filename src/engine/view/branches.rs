@@ -17,7 +17,7 @@ use crate::git::{Change, Item, Mode, Objects, Oid, Repo};
 use crate::model::event::Entry;
 use crate::model::id::{Id, is_shard_part};
 use crate::rules::fold;
-use crate::store::facts::{Facts, Name, News, Shards, State};
+use crate::store::facts::{Facts, Name, NewFacts, Shards, State};
 use crate::store::layout::{LOG, TASKS};
 use crate::store::log::Log;
 
@@ -44,7 +44,7 @@ const DAY: i64 = 86_400;
 pub(crate) struct Branches {
     reading: Reading,
     facts: Facts,
-    news: News,
+    news: NewFacts,
     /// Branches of which something could not be read.
     incomplete: BTreeSet<String>,
     /// Why what was missing could not be fetched.
@@ -119,7 +119,7 @@ impl Branches {
         let facts = Facts::open(facts_path(ws).as_deref(), ws.env.boot())?;
         let reading = Reading {
             repo: repo.clone(),
-            env: fetches.then(|| ws.env.again()),
+            env: fetches.then(|| ws.env.fork()),
             objects: OnceCell::new(),
             commits: 0,
             trees: 0,
@@ -129,7 +129,7 @@ impl Branches {
         let mut branches = Branches {
             reading,
             facts,
-            news: News::default(),
+            news: NewFacts::default(),
             incomplete: BTreeSet::new(),
             failure: None,
             here: None,

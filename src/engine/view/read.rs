@@ -16,18 +16,18 @@ use crate::engine::context::Workspace;
 use crate::env::files::{Dir, Kind};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord, Session};
+use crate::model::args::Ref;
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
 use crate::model::id::{HANDLE_MIN, Id, is_part, quoted, shard_of};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Brief, Status, Task};
-use crate::model::words::Ref;
 use crate::reports::extent::Extent;
 use crate::reports::ready::Plan;
 use crate::reports::view::{self, Around};
 use crate::rules::graph::{void_edges, void_pairs};
-use crate::rules::lease::{self, Granted};
-use crate::rules::readiness::{self, Asker, Facts, Reason};
+use crate::rules::lease::{self, LoggedGrant};
+use crate::rules::readiness::{self, Facts, Reason, Viewer};
 use crate::runtime::{journal, records};
 use crate::store::database;
 use crate::store::entity::{self, LoadedTask, is_odd, load_agent};
@@ -116,7 +116,7 @@ fn index_as_it_is(ws: &Workspace) -> Result<Index> {
     if index.refresh(&ws.store, &pending, tick())?
         && let Some(now) = now
     {
-        index.note_kept_up(&now.to_string());
+        index.save_change_marker(&now.to_string());
     }
     Ok(index)
 }
@@ -129,7 +129,8 @@ fn index_as_it_is(ws: &Workspace) -> Result<Index> {
 pub(crate) fn index_to_change(ws: &Workspace) -> Result<Index> {
     let (Some(runtime), Some(now)) = (ws.runtime(), happened(ws)) else { return index(ws) };
     let mut index = Index::open(ws.index_path().as_deref(), ws.env.boot())?;
-    let since = index.kept_up()?.and_then(|words| words.parse::<Happened>().ok()).and_then(|then| now.since(&then));
+    let since =
+        index.change_marker()?.and_then(|words| words.parse::<Happened>().ok()).and_then(|then| now.since(&then));
     let touched = since.map(|offset| touched_since(ws, runtime, offset)).transpose()?.flatten();
     match touched {
         Some(ids) => {
@@ -138,16 +139,16 @@ pub(crate) fn index_to_change(ws: &Workspace) -> Result<Index> {
             let ids: Vec<Id> = ids.iter().copied().chain(known).collect();
             // Writing the index costs about as much as all else that a change does.
             if ids.len() <= MOST_LAID {
-                index.lay_over(&ws.store, &ids, &pending, tick())?;
+                index.overlay(&ws.store, &ids, &pending, tick())?;
             } else {
                 index.refresh_some(&ws.store, &ids, &pending, tick())?;
-                index.note_kept_up(&now.to_string());
+                index.save_change_marker(&now.to_string());
             }
             Ok(index)
         }
         None => {
             index.refresh(&ws.store, &tasks_of(pending(ws)?), tick())?;
-            index.note_kept_up(&now.to_string());
+            index.save_change_marker(&now.to_string());
             Ok(index)
         }
     }
@@ -156,7 +157,7 @@ pub(crate) fn index_to_change(ws: &Workspace) -> Result<Index> {
 /// Says that logs were written of which neither the journal nor git knows: the next change looks at every file.
 pub(crate) fn logs_were_written(ws: &Workspace) {
     if let Ok(index) = Index::open(ws.index_path().as_deref(), ws.env.boot()) {
-        index.note_kept_up("");
+        index.save_change_marker("");
     }
 }
 
@@ -296,7 +297,7 @@ pub fn lease_record(ws: &Workspace, task: Id, index: &Index) -> Result<LeaseReco
 ///
 /// Errors: as [`lease_record`].
 pub fn lease_record_by_log(ws: &Workspace, loaded: &LoadedTask) -> Result<LeaseRecord> {
-    lease_record_with(ws, loaded.task.id, lease::granted_by_log(&loaded.task, loaded.log.entries.iter()))
+    lease_record_with(ws, loaded.task.id, lease::find_logged_grant(&loaded.task, loaded.log.entries.iter()))
 }
 
 /// As [`lease_record`], as the journal alone has it.
@@ -306,12 +307,12 @@ pub fn recorded_lease(ws: &Workspace, task: Id) -> Result<LeaseRecord> {
     lease_record_with(ws, task, None)
 }
 
-fn lease_record_with(ws: &Workspace, task: Id, granted: Option<Granted>) -> Result<LeaseRecord> {
+fn lease_record_with(ws: &Workspace, task: Id, granted: Option<LoggedGrant>) -> Result<LeaseRecord> {
     let mut record = ws.runtime().map(|runtime| records::lease(runtime, task)).transpose()?.unwrap_or_default();
     if let Some(granted) = granted {
-        lease::heed_granted(&mut record, granted, ws.env.now());
+        lease::merge_grant(&mut record, granted, ws.env.now());
     }
-    lease::heed_remote(&mut record);
+    lease::merge_remote_record(&mut record);
     Ok(record)
 }
 
@@ -364,13 +365,13 @@ pub(crate) fn plan_to_claim(ws: &Workspace, index: &Index) -> Result<Plan> {
 /// Who asks, with role and rights.
 ///
 /// Errors: `ERR_IO` where the agent's log cannot be read.
-pub fn asker_with_rights(ws: &Workspace) -> Result<Asker> {
+pub fn asker_with_rights(ws: &Workspace) -> Result<Viewer> {
     let me = ws.author().ok();
     let role = match (&me, &ws.rights.0) {
         (Some(me), Some(_)) => agent_record(ws, &me.agent)?.role,
         _ => None,
     };
-    Ok(Asker { me, role, rights: ws.rights.clone() })
+    Ok(Viewer { me, role, rights: ws.rights.clone() })
 }
 
 /// A task as JSON, its long lists and texts bounded.

@@ -19,8 +19,8 @@ use crate::model::event::Stamp;
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::relationship::RelationType;
-use crate::rules::graph::{Edge, on_circles};
-use crate::store::facts::{Facts, News};
+use crate::rules::graph::{Edge, on_cycles};
+use crate::store::facts::{Facts, NewFacts};
 use crate::store::layout::LOG;
 use crate::store::log::{Log, may_relate};
 
@@ -49,10 +49,10 @@ impl Related {
     }
 
     /// The tasks between which blocking and belonging run in a circle, or once did.
-    pub fn on_circles(&self) -> BTreeSet<Id> {
+    pub fn on_cycles(&self) -> BTreeSet<Id> {
         let counts = |edge: &&Edge| matches!(edge.kind, RelationType::Blocks | RelationType::ParentOf);
         let edges: Vec<Edge> = self.edges.iter().filter(counts).copied().collect();
-        on_circles(&edges).iter().flat_map(|edge| [edge.from, edge.to]).collect()
+        on_cycles(&edges).iter().flat_map(|edge| [edge.from, edge.to]).collect()
     }
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn related(ws: &Workspace, before: &Past, after: &Past, but: &BTreeSe
     tracing::debug!(shards = unknown.len(), logs, "looked at who names whom");
     if !unknown.is_empty() {
         let named = unknown.iter().map(Oid::to_string).zip(texts).collect();
-        facts.keep(&News { related: named, ..News::default() });
+        facts.keep(&NewFacts { related: named, ..NewFacts::default() });
     }
     Ok(related)
 }

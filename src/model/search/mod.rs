@@ -1,49 +1,49 @@
-//! The words of `--query`: which tasks are looked for, and in which order.
+//! The terms of `--query`: which tasks to find, and in which order.
 //!
-//! Promises: a query that was read can be answered: every key is known and every value is one of its key. What a text is
-//! looked for in, and when it occurs there, is said in [`text`] alone.
-//! Refuses to know: the plan. Who `me` is, what is ready and which task a reference means is for the asker to say.
+//! Guarantees that a parsed query can be answered: every key is known and every value fits its key. Only [`text`] defines
+//! which texts are searched and when one matches.
+//! Leaves to others: the plan. The caller defines `me`, readiness, and which task a reference means.
 
 mod read;
 pub mod text;
 
+use crate::model::args::Ref;
 use crate::model::task::Status;
-use crate::model::words::Ref;
 
 pub use read::{check, read};
 
-/// What a query asks for: all terms hold.
+/// A parsed query: all terms must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Search {
-    /// What must hold.
+    /// The conditions.
     pub terms: Vec<Term>,
-    /// The order that is asked for.
+    /// The requested order.
     pub sort: Option<Sort>,
 }
 
 /// One condition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Term {
-    /// Whether it must not hold.
+    /// Whether it is negated.
     pub not: bool,
-    /// What.
+    /// The condition.
     pub what: What,
 }
 
-/// What a term asks for. Of several values one is enough.
+/// A condition. One of several values suffices.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
-    /// This text occurs; folded by [`text::folded`].
+    /// The task contains this text, folded by [`text::folded`].
     Text(String),
-    /// It stands at one of these.
+    /// Its status is one of these.
     Status(Vec<Status>),
-    /// It is of one of these kinds of work.
+    /// Its type is one of these.
     Type(Vec<String>),
     /// It has one of these labels.
     Label(Vec<String>),
-    /// It belongs to one of these.
+    /// Its owner is one of these.
     Owner(Vec<Owner>),
-    /// It is a part of one of these; of none where `None`.
+    /// Its parent is one of these; `None` matches no parent.
     Parent(Vec<Option<Ref>>),
     /// It is one of these.
     Id(Vec<Ref>),
@@ -57,29 +57,29 @@ pub enum What {
     Updated(Vec<Range>),
 }
 
-/// Whose a task is.
+/// The owner of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Owner {
-    /// Nobody's.
+    /// No owner.
     None,
-    /// That of whoever asks.
+    /// The caller.
     Me,
-    /// An agent's.
+    /// An agent.
     Agent(String),
 }
 
-/// What a task is at the moment, by the rules of the plan.
+/// The present state of a task, by the rules of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It could be worked on now.
+    /// It can be worked on now.
     Ready,
-    /// It waits for another task that is not finished.
+    /// It waits for an unfinished task.
     Blocked,
-    /// Somebody holds a lease of it.
+    /// An agent holds a lease of it.
     Claimed,
-    /// Its time has not come.
+    /// It is deferred.
     Deferred,
-    /// Nothing more is to be done.
+    /// It is finished.
     Closed,
 }
 
@@ -93,7 +93,7 @@ impl State {
     ];
 }
 
-/// Whole numbers from one to another, both included; without end where `None`.
+/// A range of whole numbers, both ends included; `None` is unbounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
     /// The least.
@@ -105,16 +105,16 @@ pub struct Range {
 /// An order of tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sort {
-    /// By what.
+    /// The sort key.
     pub by: SortBy,
-    /// The other way round.
+    /// Whether the order is reversed.
     pub reverse: bool,
 }
 
-/// What tasks are put in order by.
+/// What tasks are sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SortBy {
-    /// The score of `next`, best first; tasks that have none, because they are closed, come last.
+    /// The score of `next`, best first; closed tasks have none and come last.
     Score,
     /// The last change, newest first.
     Updated,
@@ -122,12 +122,12 @@ pub enum SortBy {
     Created,
     /// The priority, highest first.
     Priority,
-    /// The title, by its letters.
+    /// The title, alphabetically.
     Title,
 }
 
 impl SortBy {
-    /// All of them with their words.
+    /// All of them with their names.
     pub const WORDS: [(&'static str, SortBy); 5] = [
         ("score", SortBy::Score),
         ("updated", SortBy::Updated),
@@ -136,14 +136,14 @@ impl SortBy {
         ("title", SortBy::Title),
     ];
 
-    /// Its word.
+    /// Its name.
     pub fn as_str(self) -> &'static str {
         Self::WORDS.iter().find(|(_, by)| *by == self).map_or("", |(word, _)| word)
     }
 }
 
 impl Search {
-    /// Whether closed tasks are among what it names, so that a list does not leave them out.
+    /// Whether it names closed tasks, so that a list must not omit them.
     pub fn names_closed(&self) -> bool {
         self.terms.iter().filter(|term| !term.not).any(|term| match &term.what {
             What::Status(_) | What::Id(_) => true,

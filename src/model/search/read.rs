@@ -1,4 +1,4 @@
-//! Reading a query.
+//! Parses a query.
 //!
 //! ```text
 //! query  = { term }                        separated by blanks; all must hold
@@ -6,7 +6,7 @@
 //! text   = word | '"' exact words '"'      within quotes \" is a quote and \\ a backslash
 //! ```
 //!
-//! Promises: what cannot be meant is refused with its position, never taken for a text or passed over.
+//! Guarantees that what has no meaning is refused with its position, and never treated as a text or skipped.
 
 use std::collections::BTreeMap;
 
@@ -15,22 +15,22 @@ use serde_json::json;
 use super::text::folded;
 use super::{Owner, Range, Search, Sort, SortBy, State, Term, What};
 use crate::error::{Error, Result};
+use crate::model::args::Ref;
 use crate::model::id::quoted;
-use crate::model::nearest::nearest;
+use crate::model::suggest::nearest;
 use crate::model::task::{Status, TaskType};
 use crate::model::time::Time;
-use crate::model::words::Ref;
 
-/// The keys there are.
+/// The existing keys.
 const KEYS: [&str; 11] =
     ["status", "type", "label", "owner", "parent", "id", "is", "priority", "created", "updated", "sort"];
 const DAY_MS: i64 = 86_400_000;
-/// Most terms of a query, and most values of a key: one condition is made of all of them.
+/// The most terms of a query, and the most values of a key: all of them become one condition.
 const MOST: usize = 100;
 
-/// Reads a query; `@name` stands for the terms of a saved one.
+/// Parses a query; `@name` is replaced by the terms of a saved one.
 ///
-/// Errors: `ERR_VALIDATION` with the position of what cannot be understood, and the words that can stand there.
+/// Errors: `ERR_VALIDATION` with the position of what has no meaning, and what is allowed there.
 pub fn read(query: &str, saved: &BTreeMap<String, String>) -> Result<Search> {
     let mut search = Search::default();
     let mut sort_of_saved = None;
@@ -46,17 +46,17 @@ pub fn read(query: &str, saved: &BTreeMap<String, String>) -> Result<Search> {
         saved_terms += meant.terms.len();
         if saved_terms > MOST {
             return Err(refused(at, format!("all saved queries together have more than {MOST} terms"))
-                .hint("ask for fewer of them at once"));
+                .hint("use fewer of them in one query"));
         }
         search.terms.extend(meant.terms);
         sort_of_saved = sort_of_saved.or(meant.sort);
     }
-    // A saved order is a default: who asks may ask for another.
+    // A saved order is a default: the query may name another.
     search.sort = search.sort.or(sort_of_saved);
     Ok(search)
 }
 
-/// Reads a query that is to be saved. It may not name another saved one, so none can name itself.
+/// Parses a query that is to be saved. It must not name another saved one, so none can name itself.
 ///
 /// Errors: as [`read`].
 pub fn check(query: &str) -> Result<Search> {
@@ -64,7 +64,7 @@ pub fn check(query: &str) -> Result<Search> {
     for piece in Reader::new(query).pieces()? {
         if let Piece::Saved { at, name } = piece {
             return Err(refused(at, format!("a saved query cannot name another one, @{name}"))
-                .hint("write its terms out, or put the text in quotes"));
+                .hint("write its terms out, or quote the text"));
         }
         take(&mut search, piece)?;
     }
@@ -75,7 +75,7 @@ fn refused(at: usize, why: String) -> Error {
     Error::validation(format!("query, character {at}: {why}")).with(json!({ "position": at, "known_keys": KEYS }))
 }
 
-/// Refuses words and signs by which other languages join terms: taken for texts they would give an answer that looks right.
+/// Refuses words and signs by which other languages combine terms: as texts they would give an answer that looks right.
 fn refuse_joining(at: usize, text: &str) -> Result<()> {
     let is_word = matches!(text, "or" | "OR" | "AND" | "NOT" | "|" | "||" | "&" | "&&" | "!");
     let begins = |sign| text.strip_prefix(sign).is_some_and(|rest: &str| rest.starts_with(char::is_alphanumeric));
@@ -83,27 +83,33 @@ fn refuse_joining(at: usize, text: &str) -> Result<()> {
     if !(is_word || begins('(') || begins('!') || ends) {
         return Ok(());
     }
-    Err(refused(at, format!("{} means nothing in a query: all terms must hold, and a word is found as a part of words", quoted(text)))
-        .hint(format!(
-            "several values of a key are written label:a,b, and what must not be is written -word; to look for the text, put it \
-             in quotes: \"{}\"",
-            text.replace('\\', "\\\\").replace('"', "\\\"")
-        )))
+    Err(refused(
+        at,
+        format!(
+            "{} has no meaning in a query: all terms must hold, and a word also matches parts of words",
+            quoted(text)
+        ),
+    )
+    .hint(format!(
+        "write several values of a key as label:a,b, and negate a term as -word; to search for the text, quote \
+             it: \"{}\"",
+        text.replace('\\', "\\\\").replace('"', "\\\"")
+    )))
 }
 
 fn unknown_name(at: usize, name: &str, saved: &BTreeMap<String, String>) -> Error {
     let names: Vec<&str> = saved.keys().map(String::as_str).collect();
     let known = if names.is_empty() {
-        "there is none yet; they stand below [query] in config.toml".to_owned()
+        "there are none yet; define them below [query] in config.toml".to_owned()
     } else {
-        format!("saved are @{}", names.join(", @"))
+        format!("saved queries are @{}", names.join(", @"))
     };
     let mut error = refused(at, format!("no query is saved as {}", quoted(name)));
     error.details["saved"] = json!(names);
-    error.hint(format!("{known}; to look for the text, put it in quotes: \"@{name}\""))
+    error.hint(format!("{known}; to search for the text, quote it: \"@{name}\""))
 }
 
-/// A value, and whether it stood in quotes, so that no word of ours is meant.
+/// A value, and whether it was quoted, so that it is no keyword.
 struct Given {
     at: usize,
     text: String,
@@ -142,22 +148,21 @@ impl Reader {
             }
             let at = self.next + 1;
             let Some(first) = self.peek() else { return Ok(pieces) };
-            // A dash that stands alone is a text.
+            // A single dash is a text.
             let not = first == '-' && self.chars.get(self.next + 1).is_some_and(|c| !c.is_whitespace());
             if not {
                 self.next += 1;
             }
             if not && self.peek() == Some('-') {
-                // The command line takes whatever follows --query, a flag too.
+                // The command line accepts whatever follows --query, even a flag.
                 let word = self.until(char::is_whitespace);
-                return Err(refused(at, format!("-{word} is no term; is it a flag?")).hint(format!(
-                    "a query follows --query at once; to look for the text, put it in quotes: \"-{word}\""
+                return Err(refused(at, format!("-{word} is not a term; is it a flag?")).hint(format!(
+                    "the query must follow --query directly; to search for the text, quote it: \"-{word}\""
                 )));
             }
             if pieces.len() == MOST {
-                return Err(refused(at, format!("a query has at most {MOST} terms")).hint(
-                    "of texts it is enough to give the rarest; several values of a key can be given with commas",
-                ));
+                return Err(refused(at, format!("a query has at most {MOST} terms"))
+                    .hint("use only the rarest texts, and separate several values of a key with commas"));
             }
             pieces.push(self.piece(at, not)?);
         }
@@ -174,7 +179,7 @@ impl Reader {
             let name = self.until(char::is_whitespace);
             if not {
                 return Err(
-                    refused(at, format!("a saved query cannot be turned round: -@{name}")).hint("write its terms out")
+                    refused(at, format!("a saved query cannot be negated: -@{name}")).hint("write its terms out")
                 );
             }
             return Ok(Piece::Saved { at, name });
@@ -196,7 +201,7 @@ impl Reader {
                 at,
                 format!("there is no key {key}:{} Keys are {}", meant.unwrap_or_else(|| ".".into()), KEYS.join(", ")),
             )
-            .hint(format!("to look for it as a text, put it in quotes: \"{}\"", whole.replace('"', "\\\""))));
+            .hint(format!("to search for it as a text, quote it: \"{}\"", whole.replace('"', "\\\""))));
         }
         let values = self.values(&known)?;
         Ok(Piece::Key { at, not, key: known, values })
@@ -215,19 +220,18 @@ impl Reader {
                 self.until(|c| c.is_whitespace() || c == ',')
             };
             if text.is_empty() {
-                return Err(refused(at, format!("{key}: has no value here")).hint(format!(
-                    "a value follows without a blank; to look for the text, put it in quotes: \"{key}:\""
-                )));
+                return Err(refused(at, format!("{key}: has no value"))
+                    .hint(format!("write the value without a blank; to search for the text, quote it: \"{key}:\"")));
             }
             values.push(Given { at, text, is_quoted });
             if self.at_gap() {
                 return Ok(values);
             }
-            // The comma.
+            // Skip the comma.
             self.next += 1;
             if values.len() == MOST {
                 return Err(refused(self.next, format!("{key}: has at most {MOST} values"))
-                    .hint("ask for the others in a second query"));
+                    .hint("use a second query for the others"));
             }
         }
     }
@@ -275,14 +279,14 @@ fn take(search: &mut Search, piece: Piece) -> Result<()> {
         Piece::Text { at, not, text } => {
             let text = folded(&text);
             if text.is_empty() {
-                return Err(refused(at, "there is nothing to look for between these quotes".into())
-                    .hint("leave them out, or write a word between them"));
+                return Err(refused(at, "the quoted text is empty".into())
+                    .hint("remove the quotes, or write a word between them"));
             }
             search.terms.push(Term { not, what: What::Text(text) });
         }
         Piece::Key { at, not, key, values } if key == "sort" => {
             if not || values.len() != 1 || search.sort.is_some() {
-                return Err(refused(at, "one order can be asked for, once".into())
+                return Err(refused(at, "sort: may occur only once".into())
                     .hint("sort:updated is newest first, sort:-updated oldest first"));
             }
             let word = &values[0].text;
@@ -305,7 +309,7 @@ fn what(key: &str, values: Vec<Given>) -> Result<What> {
         "type" => {
             let words = TaskType::WORDS.map(|word| (word, word));
             What::Type(each(&values, |value| match value.is_quoted {
-                // A word of a newer version.
+                // A word from a newer version.
                 true => Ok(value.text.clone()),
                 false => one_of(value, &value.text, &words).map(str::to_owned),
             })?)
@@ -344,10 +348,10 @@ fn one_of<T: Copy>(value: &Given, word: &str, known: &[(&'static str, T)]) -> Re
     let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
     let meant = nearest(&word, words.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
     Err(refused(value.at, format!("{} is not one of {}{meant}", quoted(&value.text), words.join(", ")))
-        .hint("a text to look for is put in quotes as a whole, its colon too"))
+        .hint("to search for a text with a colon, quote all of it"))
 }
 
-/// `3`, `>3`, `>=3`, `<3`, `<=3`, `1..3`, `1..`, `..3`; what one value stands for is the span from one number to another.
+/// Parses `3`, `>3`, `>=3`, `<3`, `<=3`, `1..3`, `1..`, `..3`; `span` gives the first and the last number of one value.
 fn range(value: &Given, span: impl Fn(&Given, &str) -> Result<(i64, i64)>) -> Result<Range> {
     let text = value.text.as_str();
     if let Some((from, to)) = text.split_once("..") {
@@ -378,16 +382,16 @@ fn range(value: &Given, span: impl Fn(&Given, &str) -> Result<(i64, i64)>) -> Re
 
 fn number(value: &Given, text: &str) -> Result<(i64, i64)> {
     let number = text.parse().map_err(|_| {
-        refused(value.at, format!("{} is no priority", quoted(&value.text)))
-            .hint("write a number, or as in priority:>=2, priority:<0, priority:1..3")
+        refused(value.at, format!("{} is not a priority", quoted(&value.text)))
+            .hint("write a number or a range, as in priority:>=2, priority:<0, priority:1..3")
     })?;
     Ok((number, number))
 }
 
-/// A day is a span, an instant a moment.
+/// A day is a span of time; an instant is a single moment.
 fn span(value: &Given, text: &str) -> Result<(i64, i64)> {
     let first: Time = text.parse().map_err(|_| {
-        refused(value.at, format!("{} is no date or time", quoted(&value.text)))
+        refused(value.at, format!("{} is not a date or time", quoted(&value.text)))
             .hint("write as in updated:2026-11-20, updated:>=2026-11-20T10:00:00Z, created:2026-11-01..2026-11-20")
     })?;
     let length = if text.len() == 10 { DAY_MS } else { 1 };
@@ -482,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_says_where_and_what_could() {
+    fn a_refusal_names_the_position_and_the_allowed_words() {
         let (at, said) = no("open foo:bar");
         assert!(
             at == 6
@@ -495,7 +499,7 @@ mod tests {
         {
             let (found, said) = no(query);
             assert!(
-                found == at && said.contains("all terms must hold") && said.contains("in quotes: \""),
+                found == at && said.contains("all terms must hold") && said.contains("quote it: \""),
                 "{query}: {said}"
             );
         }
@@ -503,19 +507,19 @@ mod tests {
         for query in ["priority:3..1", "updated:2026-11-23..2026-11-22"] {
             assert!(no(query).1.contains("ends before it begins"));
         }
-        assert!(no("http://x").1.ends_with(r#"put it in quotes: "http://x""#));
+        assert!(no("http://x").1.ends_with(r#"quote it: "http://x""#));
         assert!(no("ünlabeled statsu:open").1.contains("did you mean status:?"));
         assert_eq!(no("ä \"never closed").0, 3);
         assert_eq!(no("label:\"x").0, 7);
         assert_eq!([no("\"a\"b").0, no("status:").0, no("status:open,").0, no("\" \"").0], [4, 8, 13, 1]);
         assert!(no("status:opne").1.contains("did you mean open?"));
-        assert!(no("priority:high").1.contains("no priority") && no("updated:>soon").1.contains("no date"));
+        assert!(no("priority:high").1.contains("not a priority") && no("updated:>soon").1.contains("not a date"));
         assert!(no("sort:title sort:score").1.contains("once") && no("-sort:title").0 == 1 && no("sort:size").0 == 6);
         let many = |text: &str| text.repeat(MOST + 1);
         assert!(no(&many("x ")).1.contains("at most 100") && no(&format!("id:{}x", many("x,"))).1.contains("at most"));
         assert_eq!(ok(&"x ".repeat(MOST)).terms.len(), MOST);
         assert!(no("x --all").0 == 3 && no("--all").1.contains("\"--all\""));
-        assert!(no("x @a-c").1.contains("saved are @a-b") && no("-@a-b").0 == 1);
+        assert!(no("x @a-c").1.contains("saved queries are @a-b") && no("-@a-b").0 == 1);
     }
 
     #[test]

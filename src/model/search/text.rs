@@ -1,16 +1,16 @@
 //! The text of a task, and when a word occurs in it.
 //!
-//! Promises: a word occurs where its letters stand in one of the texts of a task, in a part of a word too, whatever the case
-//! and however wide the gaps between words; so also in scripts that put no gaps. Letters with marks are letters of their own,
-//! and a mark that stands for itself is not the letter that has it.
-//! Refuses to know: how texts are stored and found fast.
+//! Guarantees that a word matches if its letters occur in one of the texts of a task, also within a word, regardless of case
+//! and of the width of gaps. So it works in scripts without gaps too. A letter with a mark is a letter of its own, and a
+//! separate mark does not equal it.
+//! Leaves to others: how texts are stored and found fast.
 
 use crate::model::task::Task;
 
-/// Stands between the texts of a task; no folded text has it, so that nothing is found across two of them.
+/// Separates the texts of a task. No folded text contains it, so that no match spans two texts.
 const BETWEEN: char = '\n';
 
-/// A text as it is compared: lower case, one blank for every gap, no control characters.
+/// A text in the form in which it is compared: lower case, one blank for every gap, no control characters.
 pub fn folded(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for c in text.chars() {
@@ -20,14 +20,14 @@ pub fn folded(text: &str) -> String {
             }
             continue;
         }
-        // By the letter, not by the word: the last sigma of a word is the same letter as any other.
+        // By letter, not by word: the final sigma of a word equals any other sigma.
         folded.extend(c.to_lowercase().map(|c| if c == 'ς' { 'σ' } else { c }));
     }
     folded.truncate(folded.trim_end_matches(' ').len());
     folded
 }
 
-/// All texts of a task, folded: title, intent, acceptance, progress and context; of what was redacted there is none.
+/// All texts of a task, folded: title, intent, acceptance, progress and context, without redacted ones.
 pub fn text_of(task: &Task) -> String {
     let fields = &task.fields;
     let texts = [Some(&fields.title), fields.intent.as_ref()]

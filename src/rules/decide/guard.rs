@@ -1,4 +1,4 @@
-//! What every change of a task asks first: does it exist, is it at the expected version, who has its lease.
+//! The checks that precede every change of a task: it exists, it is at the expected version, and the lease allows it.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -9,19 +9,19 @@ use super::Subject;
 use super::work::{assert_again, refuse_finished};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, LeaseRecord};
+use crate::model::args::Ref;
 use crate::model::command::Guard;
 use crate::model::event::{Author, Entity};
 use crate::model::id::Id;
 use crate::model::payload::{LeaseOverride, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task};
-use crate::model::words::Ref;
 use crate::rules::lease::{self, Standing};
 use crate::rules::readiness::{Facts, Reason, not_permitted, reasons};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
 
-/// A task that may be changed, and under which lease.
+/// A task that may be changed, and the lease for the change.
 pub struct Permit {
     /// The task.
     pub id: Id,
@@ -37,7 +37,7 @@ impl Permit {
         stage.emit(Draft { entity: Entity::Task(self.id), payload, why: self.why.clone(), fence })
     }
 
-    /// The same permit with another reason, where one is given.
+    /// The same permit with another reason, if one is given.
     pub fn because(mut self, why: Option<impl Into<String>>) -> Self {
         if let Some(why) = why {
             self.why = Some(why.into());
@@ -45,7 +45,7 @@ impl Permit {
         self
     }
 
-    /// Gives the lease back, if the actor holds one.
+    /// Releases the lease, if the actor holds one.
     pub fn give_back(&self, stage: &mut dyn Stage) -> Result<()> {
         if let Some(lease) = &self.lease {
             self.emit(stage, Payload::LeaseReleased(LeaseReleased { lease: lease.id }))?;
@@ -54,7 +54,7 @@ impl Permit {
     }
 }
 
-/// Finds the task and asks whether the actor may change it.
+/// Finds the task and checks that the actor may change it.
 pub fn permit(stage: &mut dyn Stage, reference: &Ref, guard: &Guard, verb: Verb) -> Result<Permit> {
     let id = stage.task_id(reference)?;
     permit_id(stage, id, guard, verb)
@@ -69,13 +69,13 @@ pub fn permit_id(stage: &mut dyn Stage, id: Id, guard: &Guard, verb: Verb) -> Re
     {
         return Err(Error::new(Code::Conflict, format!("task {id} is at version {}, not {expected}", task.version))
             .with(json!({ "task": id, "expected": expected, "actual": task.version }))
-            .hint(format!("look at it again with agentpm task get {id}")));
+            .hint(format!("read it again with agentpm task get {id}")));
     }
     let finishes = matches!(verb, Verb::Complete | Verb::Cancel);
     if finishes {
         refuse_finished(stage, id)?;
     }
-    // Who finishes a task says so to the remote by that alone.
+    // An event that finishes a task also reports the end to the remote.
     let ends = finishes || matches!(verb, Verb::Claim | Verb::Archive);
     let lease = hold(stage, &task, guard, ends, !finishes)?;
     let permit = Permit { id, lease, why: guard.why.as_ref().map(|w| w.0.clone()) };
@@ -83,7 +83,7 @@ pub fn permit_id(stage: &mut dyn Stage, id: Id, guard: &Guard, verb: Verb) -> Re
     Ok(permit)
 }
 
-/// The lease under which the change happens; `None` for a task that is nobody's, or past an override.
+/// The lease for the change; `None` for a task without an owner, or with an override.
 fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool, asserts: bool) -> Result<Option<Lease>> {
     let record = stage.lease(task.id)?;
     let me = stage.me().clone();
@@ -94,7 +94,7 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool, asserts: 
     let (other, refusal) = match standing {
         Standing::Mine(lease) => {
             let lease = assert_again(stage, task.id, lease, ends && asserts)?;
-            prolong_on_use(stage, task.id, &lease)?;
+            renew_on_use(stage, task.id, &lease)?;
             return Ok(Some(lease));
         }
         Standing::Free if guard.override_reason.is_none() && lease::is_lost(&record, &me) => {
@@ -102,15 +102,15 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool, asserts: 
         }
         Standing::Free if ends && guard.override_reason.is_none() && is_behind(stage, &record, task.id)? => {
             return Err(Error::state(format!(
-                "others worked on task {} in another clone, by events that are not here",
+                "other agents worked on task {} in another clone, by events that are not here",
                 task.id
             ))
             .with(json!({ "task": task.id, "fence": record.fence, "behind": true }))
-            .hint(format!("agentpm sync brings them in; or take the task first: agentpm claim {}", task.id)));
+            .hint(format!("agentpm sync fetches them; or claim the task first: agentpm claim {}", task.id)));
         }
         Standing::Free if stage.settings().lease.required && guard.override_reason.is_none() => {
             return Err(Error::new(Code::LeaseRequired, format!("task {} may only be changed under a lease", task.id))
-                .hint(format!("take it first: agentpm lease acquire {}", task.id)));
+                .hint(format!("acquire one first: agentpm lease acquire {}", task.id)));
         }
         Standing::Free => {
             let owner = task.owner.as_ref().filter(|owner| task.status == Status::InProgress && **owner != me.agent);
@@ -118,14 +118,14 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool, asserts: 
             let Some(reason) = &guard.override_reason else {
                 return Err(Error::new(Code::LeaseHeld, format!("{owner} works on task {}", task.id))
                     .with(json!({ "task": task.id, "holder": owner }))
-                    .hint("let its owner release it, or give --override REASON if it must be"));
+                    .hint("ask its owner to release it, or pass --override REASON"));
             };
             stage.require(Verb::Override)?;
             override_lease(stage, task.id, None, owner, &reason.0)?;
             return Ok(None);
         }
         Standing::MineExpired(lease) if guard.lease_id.is_some() => return Err(lease::expired(task, &lease)),
-        // Nobody took it over, so it is the holder's still, and goes on from now.
+        // No other agent took it over, so it is still the holder's, and is renewed from now.
         Standing::MineExpired(lease) => {
             let whole = lease.expires_at.since(lease.updated_at).max(1);
             let expires_at = stage.now().plus(whole);
@@ -134,7 +134,7 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool, asserts: 
             let lease = Lease { expires_at, updated_at: stage.now(), ..lease };
             return Ok(Some(assert_again(stage, task.id, lease, ends && asserts)?));
         }
-        // A closed task has no holder: a lease that outlived the end, as git's reset or a merge may leave it, holds nothing.
+        // A closed task has no holder: a lease that outlived the end, for example after git's reset or a merge, is ignored.
         Standing::OthersExpired(_) | Standing::Others(_) if task.status.is_finished() => return Ok(None),
         Standing::OthersExpired(other) => {
             let refusal = lease::abandoned(task, &other);
@@ -151,14 +151,14 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool, asserts: 
     Ok(None)
 }
 
-/// Whether the remote was seen to have granted the task elsewhere since the last grant that its log tells of.
+/// Whether the remote has shown a grant to another clone since the last grant in the task's log.
 fn is_behind(stage: &mut dyn Stage, record: &LeaseRecord, task: Id) -> Result<bool> {
     let Some(seen) = record.remote.as_ref().filter(|seen| !seen.ours && stage.asks_remote()) else { return Ok(false) };
     Ok(seen.record.fence > stage.known_fence(task)?)
 }
 
-/// Work is a sign of life: a change made in the second half of a lease begins its time anew.
-fn prolong_on_use(stage: &mut dyn Stage, task: Id, lease: &Lease) -> Result<()> {
+/// Renews the lease on a change in its second half, since work is a sign of life.
+fn renew_on_use(stage: &mut dyn Stage, task: Id, lease: &Lease) -> Result<()> {
     let (now, whole) = (stage.now(), lease.expires_at.since(lease.updated_at));
     if lease.expires_at.since(now) * 2 < whole {
         let payload = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at: now.plus(whole) });
@@ -167,7 +167,7 @@ fn prolong_on_use(stage: &mut dyn Stage, task: Id, lease: &Lease) -> Result<()> 
     Ok(())
 }
 
-/// Whoever names a lease means just that one.
+/// Checks that the lease a caller names is the present one.
 fn check_claimed(
     task: &Task,
     claimed: &Ref,
@@ -182,13 +182,13 @@ fn check_claimed(
             error.code = Code::LeaseLost;
             Err(error)
         }
-        _ => Err(Error::new(Code::LeaseLost, format!("lease {claimed} of task {} is not yours any more", task.id))
+        _ => Err(Error::new(Code::LeaseLost, format!("lease {claimed} of task {} is no longer yours", task.id))
             .with(json!({ "task": task.id, "lease": claimed.0 }))
-            .hint(format!("agentpm lease list shows who holds what; agentpm claim {} takes it again", task.id))),
+            .hint(format!("agentpm lease list shows the holders; agentpm claim {} acquires a new lease", task.id))),
     }
 }
 
-/// Whether a reference names this id: whole, or by its beginning or end.
+/// Whether a reference matches this id: whole, by a prefix or by a suffix.
 fn names(reference: &Ref, id: Id) -> bool {
     let text = id.to_string();
     reference.0.len() >= crate::model::id::ABBREVIATION_MIN
@@ -208,7 +208,7 @@ fn override_lease(stage: &mut dyn Stage, task: Id, lease: Option<Id>, holder: &s
     Ok(())
 }
 
-/// The blockers of a task that are not finished. One that is unknown here counts as unfinished.
+/// The unfinished blockers of a task. One that is unknown here counts as unfinished.
 pub fn unfinished_blockers(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Id>> {
     let mut left = Vec::new();
     for blocker in task.blockers() {
@@ -223,7 +223,7 @@ pub fn unfinished_blockers(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Id>
     Ok(left)
 }
 
-/// The children of a task that are not finished.
+/// The unfinished children of a task.
 pub fn unfinished_children(stage: &mut dyn Stage, id: Id) -> Result<Vec<Id>> {
     let mut left = Vec::new();
     for child in stage.children(id)? {
@@ -238,7 +238,7 @@ pub fn unfinished_children(stage: &mut dyn Stage, id: Id) -> Result<Vec<Id>> {
     Ok(left)
 }
 
-/// Whether a chain of edges that begins at a task leads back to it. The whole plan is looked through only for one that does.
+/// Whether a chain of edges from a task leads back to it. Only then is the whole plan searched.
 fn comes_back(stage: &mut dyn Stage, id: Id, next: impl Fn(&mut dyn Stage, Id) -> Result<Vec<Id>>) -> Result<bool> {
     let (mut open, mut seen) = (next(stage, id)?, BTreeSet::new());
     while let Some(task) = open.pop() {
@@ -252,30 +252,30 @@ fn comes_back(stage: &mut dyn Stage, id: Id, next: impl Fn(&mut dyn Stage, Id) -
     Ok(false)
 }
 
-/// Why a task that nobody works on is not ready for the actor, by all but what other branches and the remote say.
+/// Why a task that no agent works on is not ready for the actor, apart from other branches and the remote.
 pub fn unready(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Reason>> {
     let (blockers, children) = (unfinished_blockers(stage, task)?, unfinished_children(stage, task.id)?);
     let now = stage.now();
     let lease = stage.lease(task.id)?.lease;
     let facts = Facts { blockers: &blockers, children: children.len() as u64, lease: lease.as_ref() };
-    Ok(reasons(&task.brief(), facts, &stage.asker()?, now))
+    Ok(reasons(&task.brief(), facts, &stage.viewer()?, now))
 }
 
 /// Refuses an agent that lacks the right or the precedence that a task needs.
 pub fn refuse_unfit(stage: &mut dyn Stage, task: &Task, name: &str) -> Result<()> {
-    let mut asker = stage.asker()?;
-    if asker.name() != Some(name) {
-        asker.role = stage.agent(name)?.role;
-        asker.me = Some(Author { agent: name.to_owned(), ..Author::default() });
+    let mut viewer = stage.viewer()?;
+    if viewer.name() != Some(name) {
+        viewer.role = stage.agent(name)?.role;
+        viewer.me = Some(Author { agent: name.to_owned(), ..Author::default() });
     }
-    let Some(reason) = not_permitted(&task.brief(), &asker) else { return Ok(()) };
+    let Some(reason) = not_permitted(&task.brief(), &viewer) else { return Ok(()) };
     Err(Error::new(Code::Unauthorized, format!("task {} {}, which {name} lacks", task.id, reason.words()))
         .with(json!({ "task": task.id, "reasons": [reason] }))
-        .hint("roles.yml of the store says who has it; take other work with agentpm next --claim"))
+        .hint("roles.yml of the store grants it; take other work with agentpm next --claim"))
 }
 
-/// Records that a blocked task is open again, if nothing blocks it any more. It counts as open in any case: an actor that may not
-/// change where tasks stand leaves it to others, since a merge may let what it writes take the place of a claim.
+/// Records that a blocked task is open again, if no unfinished task blocks it any more. It counts as open in any case. An
+/// actor without the right to change the status leaves this to others, since in a merge its event could override a claim.
 pub fn unblock_if_free(stage: &mut dyn Stage, id: Id) -> Result<Rc<Task>> {
     let task = stage.task(id)?;
     let may = Verb::OPENING.iter().any(|verb| stage.require(*verb).is_ok());
@@ -291,7 +291,8 @@ pub fn unblock_if_free(stage: &mut dyn Stage, id: Id) -> Result<Rc<Task>> {
     stage.task(id)
 }
 
-/// As [`unblock_if_free`], of each of these tasks; gives those that it unblocked. One that another holds is left to the holder.
+/// As [`unblock_if_free`], for each of these tasks; returns those that it unblocked. A task that another agent holds is left
+/// to the holder.
 pub fn unblock_freed(stage: &mut dyn Stage, ids: &[Id]) -> Result<Subject> {
     let (me, now) = (stage.me().clone(), stage.now());
     let mut unblocked = Vec::new();

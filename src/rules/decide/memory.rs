@@ -16,7 +16,7 @@ use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
 use crate::model::task::Task;
 use crate::model::time::Time;
-use crate::model::words::Ref;
+use crate::model::args::Ref;
 use crate::rules::graph::{Edge, void_edges, void_pairs};
 use crate::rules::readiness::Asker;
 use crate::rules::roles::{Grant as Granted, Rights, Roles, Verb};

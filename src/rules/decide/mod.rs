@@ -1,7 +1,8 @@
-//! Deciding: from a command to the events it means, or a refusal.
+//! Decides commands: turns a command into events, or refuses it.
 //!
-//! Promises: a refusal leaves nothing behind; what a command of one entity and the same step of a batch do is the same.
-//! Refuses to know: files, locks, clocks; it sees the plan through a [`Stage`].
+//! Guarantees that a refusal leaves nothing behind, and that a command for one entity and the same step of a batch do the
+//! same.
+//! Leaves to others: files, locks, clocks; it sees the plan through a [`Stage`].
 
 pub mod edit;
 mod guard;
@@ -21,7 +22,7 @@ mod work;
 pub use guard::{unblock_freed, unready};
 pub use parts::note;
 pub use status::verb_for;
-pub use tasks::check_no_circle;
+pub use tasks::check_no_cycle;
 pub use work::confirm_again;
 
 use crate::error::{Error, Result};
@@ -29,18 +30,18 @@ use crate::model::command::{BatchOp, Command};
 use crate::model::id::Id;
 use crate::rules::stage::Stage;
 
-/// What a command made or changed.
+/// What a command created or changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Subject {
     /// A task.
     Task(Id),
-    /// A progress item or more of one task.
+    /// Progress items of one task.
     Progress(Id, Vec<Id>),
     /// A context entry of a task.
     Context(Id, Id),
-    /// A relationship: the task whose log holds it, and its id; `None` where it was removed.
+    /// A relationship: the task whose log holds it, and its id; `None` if it was removed.
     Relationship(Id, Option<Id>),
-    /// A task that was claimed; `None` where nothing was ready.
+    /// A task that was claimed; `None` if none was ready.
     Claim(Option<Id>),
     /// The lease of a task.
     Lease(Id),
@@ -64,9 +65,9 @@ impl Subject {
     }
 }
 
-/// Decides a command: emits its events onto the stage and says what it made or changed.
+/// Decides a command: emits its events onto the stage and returns what it created or changed.
 ///
-/// Errors: the refusal, with its code. Whatever was emitted before it must then be thrown away.
+/// Errors: the refusal, with its code. The caller must then discard what was emitted before.
 pub fn decide(stage: &mut dyn Stage, command: &Command) -> Result<Subject> {
     match command {
         Command::TaskCreate(c) => tasks::create(stage, c),
@@ -106,8 +107,8 @@ fn batch(stage: &mut dyn Stage, ops: &[BatchOp]) -> Result<Subject> {
     let mut done = Vec::with_capacity(ops.len());
     for (index, op) in ops.iter().enumerate() {
         if matches!(&op.command, Command::TaskCreate(c) if c.idempotency_key.is_some()) {
-            return Err(Error::usage(format!("step {}: a step of a batch takes no idempotency_key", index + 1))
-                .hint("a plan with keys can be applied again and again: agentpm plan apply"));
+            return Err(Error::usage(format!("step {}: a step of a batch cannot have an idempotency_key", index + 1))
+                .hint("a plan with keys can be applied repeatedly: agentpm plan apply"));
         }
         let subject = decide(stage, &op.command).map_err(|mut e| {
             e.message = format!("step {} ({}): {}", index + 1, op.command.op(), e.message);

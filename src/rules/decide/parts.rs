@@ -1,13 +1,14 @@
-//! Progress items and context entries.
+//! Decides commands on progress items and context entries.
 //!
-//! A note is a message, not a change of the task: anyone may leave one on a task that another holds. Progress is the
-//! holder's own account, and asks for the lease like every other change.
+//! A note is a message and not a change of the task: any agent may add one to a task that another holds. Progress is the
+//! holder's own account, and requires the lease like every other change.
 
 use serde_json::Value;
 
 use super::Subject;
 use super::guard::{permit, permit_id};
 use crate::error::{Error, Result};
+use crate::model::args::Ref;
 use crate::model::command::{
     ContextAdd, ContextRedact, ContextSupersede, Guard, ProgressAdd, ProgressComplete, ProgressReopen,
 };
@@ -17,7 +18,6 @@ use crate::model::payload::{
     ContextAdded, ContextRedacted, ContextSuperseded, Payload, ProgressItemAdded, ProgressItemCompleted,
     ProgressItemReopened,
 };
-use crate::model::words::Ref;
 use crate::rules::lease::{self, Standing};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Part, Stage};
@@ -26,7 +26,7 @@ use crate::rules::stage::{Draft, Part, Stage};
 pub fn progress_add(stage: &mut dyn Stage, c: &ProgressAdd) -> Result<Subject> {
     let permit = permit(stage, &Ref(c.task_id.0.clone()), &c.guard, Verb::Comment)?;
     if c.content.is_empty() {
-        return Err(Error::validation("a progress item needs some words"));
+        return Err(Error::validation("a progress item needs a text"));
     }
     let mut items = Vec::new();
     for content in &c.content {
@@ -59,10 +59,10 @@ pub fn progress_reopen(stage: &mut dyn Stage, c: &ProgressReopen) -> Result<Subj
 
 pub fn words(text: &str, what: &str) -> Result<String> {
     if text.trim().is_empty() {
-        return Err(Error::validation(format!("{what} needs some words")));
+        return Err(Error::validation(format!("{what} needs a text")));
     }
     if text.contains('\0') {
-        return Err(Error::validation(format!("{what} cannot hold a NUL character")));
+        return Err(Error::validation(format!("{what} must not contain a NUL character")));
     }
     Ok(text.to_owned())
 }
@@ -78,7 +78,8 @@ pub fn context_add(stage: &mut dyn Stage, c: &ContextAdd) -> Result<Subject> {
     Ok(Subject::Context(task, entry))
 }
 
-/// Emits a note: under the actor's lease where there is one; past everybody else's, but not in ignorance of a lost one.
+/// Emits a note: under the actor's lease if there is one, and despite another agent's, unless the actor has not yet learned
+/// that its lease was lost.
 pub fn note(stage: &mut dyn Stage, task: Id, payload: Payload, why: Option<String>) -> Result<Id> {
     stage.task(task)?;
     let record = stage.lease(task)?;
@@ -86,7 +87,10 @@ pub fn note(stage: &mut dyn Stage, task: Id, payload: Payload, why: Option<Strin
     let fence = match lease::standing(&record, &me, stage.now()) {
         Standing::Mine(lease) | Standing::MineExpired(lease) => Some(lease.fence),
         Standing::Others(holder) if lease::is_lost(&record, &me) => {
-            stage.warn(format!("your lease of this task ran out and {} took it over; this note is kept", holder.agent));
+            stage.warn(format!(
+                "your lease of this task expired and {} took the task over; this note is recorded",
+                holder.agent
+            ));
             None
         }
         _ => None,
@@ -121,7 +125,7 @@ pub fn context_redact(stage: &mut dyn Stage, c: &ContextRedact) -> Result<Subjec
     }
     let (task, entry) = stage.part(&Ref(c.id.0.clone()), Part::Context)?;
     if !stage.task(task)?.context.get(&entry).is_some_and(|e| e.redacted) {
-        // It takes something away, so unlike a note it asks for the lease.
+        // It removes something, so unlike a note it requires the lease.
         let permit = permit_id(stage, task, &Guard::default(), Verb::Update)?.because(Some(c.reason.0.clone()));
         // The lines of its copies hold the same text.
         let known = stage.task(task)?;

@@ -1,37 +1,38 @@
-//! Setting registers to values they had or nearly had: what restoring and undoing have in common.
+//! Sets registers to earlier values, for restoring and undoing.
 //!
-//! Promises: every value goes through the rules of the command that would set it; what holds already needs no event.
-//! Refuses to know: where the values come from.
+//! Guarantees that every value goes through the rules of the command that would set it, and that a value that is in place
+//! already makes no event.
+//! Leaves to others: where the values come from.
 
 use serde_json::{Value, json};
 
 use super::guard::{Permit, move_to, refuse_unfit, unblock_if_free, unfinished_blockers};
-use super::status::{cancel, finish, needs_words, no_way, open_again, put_away, put_back};
+use super::status::{archive_closed, cancel, finish, needs_words, no_way, open_again, return_to_open};
 use super::tasks::{check_owner, is_already, move_parent};
 use super::work::{refuse_bound, refuse_elsewhere};
 use crate::error::{Error, Result};
+use crate::model::args::Text;
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{
     AcceptanceMet, ContextSuperseded, Fields, Payload, ProgressItemCompleted, ProgressItemReopened, TaskStatusChanged,
     TaskUpdated, TaskVerified,
 };
 use crate::model::task::{Status, Task};
-use crate::model::words::Text;
 use crate::rules::fields;
 use crate::rules::register;
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
 
-/// How values are put.
+/// PutOptions values are set.
 #[derive(Clone, Copy, Default)]
-pub struct How<'a> {
-    /// Pass unfinished blockers, children and unmet acceptance, for this reason.
+pub struct PutOptions<'a> {
+    /// The reason for bypassing unfinished blockers, children and unmet acceptance.
     pub force: Option<&'a Text>,
-    /// The task as it was before, where a step is taken back: then states may be entered again that only another way leads to.
+    /// For undo, the task as it was before: then it may return to states that otherwise only another move reaches.
     pub before: Option<&'a Task>,
 }
 
-/// The right that setting a register asks for.
+/// The right that setting a register requires.
 pub fn verb(register: &str, value: &Value) -> Verb {
     match register.split('.').next().unwrap_or_default() {
         "status" => value.as_str().and_then(Status::from_word).map_or(Verb::Update, super::status::verb_for),
@@ -42,8 +43,8 @@ pub fn verb(register: &str, value: &Value) -> Verb {
     }
 }
 
-/// Sets registers of the task under the permit. The status comes last but for the owner, since it may give the lease back.
-pub fn put(stage: &mut dyn Stage, permit: &Permit, values: &[(String, Value)], how: How) -> Result<()> {
+/// Sets registers of the task under the permit. The status comes last except for the owner, since it may release the lease.
+pub fn put(stage: &mut dyn Stage, permit: &Permit, values: &[(String, Value)], how: PutOptions) -> Result<()> {
     let mut plain = Fields::new();
     let (mut status, mut owner) = (None, None);
     for (name, value) in values {
@@ -98,7 +99,7 @@ fn put_part(stage: &mut dyn Stage, permit: &Permit, register: &str, value: &Valu
     write_part(stage, permit, register, value)
 }
 
-/// Writes a register of a part of the task, whatever it holds already.
+/// Writes a register of a part of the task, regardless of its present value.
 pub fn write_part(stage: &mut dyn Stage, permit: &Permit, register: &str, value: &Value) -> Result<()> {
     let (begin, rest) = register.split_once('.').unwrap_or((register, ""));
     let yes = *value == json!(true);
@@ -110,30 +111,34 @@ pub fn write_part(stage: &mut dyn Stage, permit: &Permit, register: &str, value:
             Payload::ContextSuperseded(ContextSuperseded { entry: rest.parse()?, by: by.parse()? })
         }
         ("context", _) => {
-            return Err(Error::state(format!("context entry {rest} was superseded, and that cannot be taken back"))
-                .hint("supersede the newer entry with the older words: agentpm context supersede"));
+            return Err(Error::state(format!("context entry {rest} was superseded, and that cannot be undone"))
+                .hint("supersede the newer entry with the older text: agentpm context supersede"));
         }
         ("verified", Value::Bool(passed)) => {
             let task = stage.task(permit.id)?;
             let unmet: Vec<&str> = task.unmet().collect();
             if *passed && !unmet.is_empty() {
-                return Err(Error::state(format!("task {} has {} unmet criteria", task.id, unmet.len()))
-                    .with(json!({ "task": task.id, "unmet": unmet }))
-                    .hint(format!("mark them with agentpm task verify {} --all or --criterion N", task.id)));
+                return Err(Error::state(format!(
+                    "task {} has {}",
+                    task.id,
+                    super::status::unmet_criteria(unmet.len())
+                ))
+                .with(json!({ "task": task.id, "unmet": unmet }))
+                .hint(format!("mark them with agentpm task verify {} --all or --criterion N", task.id)));
             }
             Payload::TaskVerified(TaskVerified { passed: *passed })
         }
         ("verified", _) => {
-            return Err(Error::state("there was no review before this one, and a review cannot be taken back")
+            return Err(Error::state("there was no review before this one, and a review cannot be removed")
                 .hint(format!("record another: agentpm task verify {} --fail, or without --fail", permit.id)));
         }
-        _ => return Err(Error::validation(format!("{} is no register", quoted(register)))),
+        _ => return Err(Error::validation(format!("{} is not a register", quoted(register)))),
     };
     permit.emit(stage, payload).map(|_| ())
 }
 
-/// Moves a task to a status, by the moves its states have; `owner` is whose it is to be in progress.
-fn put_status(stage: &mut dyn Stage, permit: &Permit, to: Status, owner: Option<&str>, how: How) -> Result<()> {
+/// Moves a task to a status, by the moves that its states have; `owner` gets it if it becomes in progress.
+fn put_status(stage: &mut dyn Stage, permit: &Permit, to: Status, owner: Option<&str>, how: PutOptions) -> Result<()> {
     let task = stage.task(permit.id)?;
     let closed_at = how.before.and_then(|before| before.completed_at.or(before.cancelled_at));
     match (task.status, to) {
@@ -150,30 +155,30 @@ fn put_status(stage: &mut dyn Stage, permit: &Permit, to: Status, owner: Option<
         (Status::Open | Status::Blocked, Status::InProgress) => begin(stage, permit, owner),
         (Status::Open | Status::InProgress, Status::Blocked) => {
             if unfinished_blockers(stage, &task)?.is_empty() {
-                return Err(Error::state(format!("nothing unfinished blocks task {}", task.id)));
+                return Err(Error::state(format!("no unfinished task blocks task {}", task.id)));
             }
             permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, to)))?;
             permit.give_back(stage)
         }
-        (Status::InProgress, Status::Open) => put_back(stage, permit, how.force.is_some()),
+        (Status::InProgress, Status::Open) => return_to_open(stage, permit, how.force.is_some()),
         (Status::Blocked, Status::Open) => unblock(stage, permit, &task, how.force),
         (Status::InProgress, Status::Completed) => finish(stage, permit, how.force, closed_at),
         (Status::Open | Status::Blocked, Status::Completed) if how.before.is_some() => {
             finish(stage, permit, how.force, closed_at)
         }
         (Status::Open | Status::InProgress | Status::Blocked, Status::Cancelled) => cancel(stage, permit, closed_at),
-        (Status::Completed | Status::Cancelled, Status::Archived) => put_away(stage, permit),
+        (Status::Completed | Status::Cancelled, Status::Archived) => archive_closed(stage, permit),
         (_, Status::Archived) if how.before.is_some() => {
             let was_cancelled = how.before.is_some_and(|before| before.cancelled_at.is_some());
             let closed = if was_cancelled { Status::Cancelled } else { Status::Completed };
             put_status(stage, permit, closed, None, how)?;
-            put_away(stage, permit)
+            archive_closed(stage, permit)
         }
         (from, to) => Err(no_way(&task, from, to)),
     }
 }
 
-/// To in progress: nobody else may have it, and nothing may block it.
+/// Moves to in progress: no other agent may have it, and no unfinished task may block it.
 fn begin(stage: &mut dyn Stage, permit: &Permit, owner: Option<&str>) -> Result<()> {
     refuse_elsewhere(stage, permit.id)?;
     let task = unblock_if_free(stage, permit.id)?;
@@ -185,7 +190,7 @@ fn begin(stage: &mut dyn Stage, permit: &Permit, owner: Option<&str>) -> Result<
     permit.emit(stage, Payload::TaskStatusChanged(change)).map(|_| ())
 }
 
-/// Blocked to open, though something unfinished blocks it: only by force.
+/// Moves from blocked to open despite an unfinished blocker: only with `force`.
 fn unblock(stage: &mut dyn Stage, permit: &Permit, task: &Task, force: Option<&Text>) -> Result<()> {
     let Some(reason) = force else { return refuse_bound(stage, task) };
     needs_words(reason)?;

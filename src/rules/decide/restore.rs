@@ -1,5 +1,5 @@
-//! `conflicts restore` and `conflicts keep`: the value that lost, or the one that stands, is written again by an agent that has seen
-//! both, which ends the conflict.
+//! `conflicts restore` and `conflicts keep`: an agent that has seen both values writes the lost one, or the present one,
+//! again, which ends the conflict.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use super::Subject;
 use super::guard::{Permit, move_to, permit_id};
-use super::put::{How, put, verb, write_part};
+use super::put::{PutOptions, put, verb, write_part};
 use super::tasks::move_parent;
 use crate::error::{Error, Result};
+use crate::model::args::Ref;
 use crate::model::command::{ConflictsKeep, ConflictsRestore};
 use crate::model::id::quoted;
 use crate::model::payload::{Fields, Payload, RelationshipRemoved, TaskArchived, TaskStatusChanged, TaskUpdated};
 use crate::model::task::{Status, Task};
-use crate::model::words::Ref;
 use crate::rules::lost::{Lost, lost};
 use crate::rules::register;
 use crate::rules::roles::Verb;
@@ -27,10 +27,10 @@ pub fn restore(stage: &mut dyn Stage, c: &ConflictsRestore) -> Result<Subject> {
     let of_event: Vec<&Lost> = all.iter().filter(|edit| edit.lost.event == event).collect();
     if of_event.is_empty() {
         return Err(Error::state(format!(
-            "event {event} has lost nothing: what it wrote stands, or somebody who saw it wrote again"
+            "event {event} lost no value: its values count, or an agent that had seen them replaced them"
         ))
         .with(json!({ "task": task, "event": event }))
-        .hint(format!("agentpm conflicts {task} lists what was lost; agentpm blame {task} says what stands")));
+        .hint(format!("agentpm conflicts {task} lists what was lost; agentpm blame {task} shows which values count")));
     }
     let named = |edit: &&&Lost| c.field.as_ref().is_none_or(|field| *field == edit.field);
     let wanted: Vec<(String, Value)> =
@@ -38,7 +38,7 @@ pub fn restore(stage: &mut dyn Stage, c: &ConflictsRestore) -> Result<Subject> {
     if wanted.is_empty() {
         let names: Vec<&str> = of_event.iter().map(|edit| edit.field.as_str()).collect();
         let field = quoted(c.field.as_deref().unwrap_or_default());
-        return Err(Error::not_found(format!("event {event} has not lost the field {field}"))
+        return Err(Error::not_found(format!("event {event} did not lose the field {field}"))
             .with(json!({ "task": task, "event": event, "fields": names }))
             .hint(format!("it lost {}", names.join(", "))));
     }
@@ -48,7 +48,7 @@ pub fn restore(stage: &mut dyn Stage, c: &ConflictsRestore) -> Result<Subject> {
     let why = c.guard.why.as_ref().map_or_else(|| format!("restored from {event}"), |why| why.0.clone());
     let right = wanted.first().map_or(Verb::Update, |(name, value)| verb(name, value));
     let permit = permit_id(stage, task, &c.guard, right)?.because(Some(why));
-    put(stage, &permit, &wanted, How::default()).map_err(|mut e| {
+    put(stage, &permit, &wanted, PutOptions::default()).map_err(|mut e| {
         e.message = format!("{} of event {event} was not restored: {}", names(&wanted), e.message);
         e
     })?;
@@ -99,19 +99,19 @@ pub fn keep(stage: &mut dyn Stage, c: &ConflictsKeep) -> Result<Subject> {
     Ok(Subject::Task(task))
 }
 
-/// The status that a task has, said once more.
+/// The present status of a task, to be written again.
 fn same_status(task: &Task) -> Payload {
     if task.status == Status::Archived {
         let (completed_at, cancelled_at) = (task.completed_at, task.cancelled_at);
         return Payload::TaskArchived(TaskArchived { from: task.status, completed_at, cancelled_at });
     }
-    // With its owner, which would not count any more than a status that this one replaces.
+    // With its owner, which would otherwise lose with the status that this one replaces.
     let changed_at = task.completed_at.or(task.cancelled_at);
     let owner = Some(task.owner.clone());
     Payload::TaskStatusChanged(TaskStatusChanged { changed_at, owner, ..move_to(task.status, task.status) })
 }
 
-/// The parent that a task has, said once more: the others go, or the edge is added anew.
+/// Writes the present parent of a task again: removes the others, or adds the edge again.
 fn keep_parent(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     let task = stage.task(permit.id)?;
     let Some(edge) = task.parent_edge().cloned() else { return Ok(()) };

@@ -1,15 +1,15 @@
-//! Agents and sessions.
+//! Decides commands on agents and sessions.
 
 use serde_json::Value;
 
 use super::Subject;
 use crate::error::{Error, Result};
 use crate::model::agent::Session;
+use crate::model::args::{Object, OptionalSessionRef, Ref};
 use crate::model::command::{AgentRegister, SessionEnd, SessionHeartbeat, SessionStart};
 use crate::model::event::Entity;
 use crate::model::id::check_agent_name;
 use crate::model::payload::{AgentRegistered, Payload, SessionEnded, SessionStarted};
-use crate::model::words::{Object, OptionalSessionRef, Ref};
 use crate::rules::roles::Verb;
 use crate::rules::session::is_over;
 use crate::rules::signature::check_public;
@@ -57,10 +57,10 @@ pub fn session_start(stage: &mut dyn Stage, c: &SessionStart) -> Result<Subject>
     Ok(Subject::Session(id))
 }
 
-/// The session a command means: the one named, or the one the actor is in.
+/// The session that a command refers to: the one named, or the actor's own.
 fn meant(stage: &mut dyn Stage, named: &OptionalSessionRef) -> Result<Session> {
     let reference = named.0.clone().or_else(|| stage.me().session.map(|id| id.to_string())).ok_or_else(|| {
-        Error::usage("no session is named").hint("name one, give --session ID, or set AGENTPM_SESSION")
+        Error::usage("no session is named").hint("name one, pass --session ID, or set AGENTPM_SESSION")
     })?;
     stage.session(&Ref(reference))
 }
@@ -70,7 +70,7 @@ pub fn session_heartbeat(stage: &mut dyn Stage, c: &SessionHeartbeat) -> Result<
     let session = meant(stage, &c.session_id)?;
     if is_over(&session) {
         return Err(
-            Error::state(format!("session {} is closed", session.id)).hint("begin another: agentpm session start")
+            Error::state(format!("session {} is closed", session.id)).hint("start another: agentpm session start")
         );
     }
     let payload = Payload::SessionHeartbeat(crate::model::payload::SessionHeartbeat {});
@@ -92,7 +92,7 @@ pub fn session_end(stage: &mut dyn Stage, c: &SessionEnd) -> Result<Subject> {
     if !held.is_empty() {
         let ids: Vec<String> = held.iter().map(ToString::to_string).collect();
         stage.warn(format!(
-            "session {} still holds {}; agentpm release ID gives one back, else others may claim it when its lease has run out",
+            "session {} still holds {}; agentpm release ID releases a task, otherwise other agents may claim it after its lease expires",
             session.id,
             ids.join(", ")
         ));

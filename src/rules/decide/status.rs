@@ -5,13 +5,13 @@ use serde_json::json;
 use super::Subject;
 use super::guard::{Permit, move_to, permit, refuse_unfit, unblock_if_free, unfinished_blockers, unfinished_children};
 use crate::error::{Error, Result};
+use crate::model::args::{Ref, Text};
 use crate::model::command::{TaskArchive, TaskReopen, TaskTransition, TaskVerify};
 use crate::model::event::Entity;
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{AcceptanceMet, Payload, TaskArchived, TaskReopened, TaskStatusChanged, TaskVerified};
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
-use crate::model::words::{Ref, Text};
 use crate::rules::copies::HAND_EDIT;
 use crate::rules::moves;
 use crate::rules::readiness::unfinished;
@@ -30,23 +30,23 @@ pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> 
         (Status::Open, Status::InProgress) => start(stage, &permit)?,
         (Status::Open | Status::InProgress, Status::Blocked) => {
             if unfinished_blockers(stage, &task)?.is_empty() {
-                return Err(Error::state(format!("nothing unfinished blocks task {}", task.id))
-                    .hint(format!("name what does: agentpm task block {} --by ID", task.id)));
+                return Err(Error::state(format!("no unfinished task blocks task {}", task.id))
+                    .hint(format!("name a blocker: agentpm task block {} --by ID", task.id)));
             }
             permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, Status::Blocked)))?;
             permit.give_back(stage)?;
         }
-        (Status::InProgress, Status::Open) => put_back(stage, &permit, c.force.is_some())?,
+        (Status::InProgress, Status::Open) => return_to_open(stage, &permit, c.force.is_some())?,
         (Status::InProgress, Status::Completed) => complete(stage, &permit, c.force.as_ref())?,
         (Status::Blocked, Status::Open | Status::InProgress) => return unblock_by_force(stage, permit, c, &task),
         (Status::Open | Status::InProgress | Status::Blocked, Status::Cancelled) => cancel(stage, &permit, None)?,
-        (Status::Completed | Status::Cancelled, Status::Archived) => put_away(stage, &permit)?,
+        (Status::Completed | Status::Cancelled, Status::Archived) => archive_closed(stage, &permit)?,
         (from, to) => return Err(no_way(&task, from, to)),
     }
     Ok(Subject::Task(permit.id))
 }
 
-/// The right that moving a task to a status asks for.
+/// The right that moving a task to a status requires.
 pub fn verb_for(status: Status) -> Verb {
     match status {
         Status::Completed => Verb::Complete,
@@ -61,10 +61,10 @@ pub fn verb_for(status: Status) -> Verb {
 pub fn no_way(task: &Task, from: Status, to: Status) -> Error {
     let hint = match (from, to) {
         (Status::Open | Status::Blocked, Status::Completed) => {
-            format!("begin it first: agentpm claim {}", task.id)
+            format!("claim it first: agentpm claim {}", task.id)
         }
         (from, _) if from.is_finished() => {
-            format!("a closed task opens only with a reason: agentpm task reopen {} --reason TEXT", task.id)
+            format!("reopen a closed task with a reason: agentpm task reopen {} --reason TEXT", task.id)
         }
         _ => "see agentpm task transition --help".into(),
     };
@@ -77,7 +77,7 @@ pub fn no_way(task: &Task, from: Status, to: Status) -> Error {
         .hint(hint)
 }
 
-/// Open to in progress: whoever moves it owns it.
+/// Open to in progress: the actor becomes the owner.
 fn start(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     super::work::refuse_elsewhere(stage, permit.id)?;
     let task = stage.task(permit.id)?;
@@ -90,8 +90,8 @@ fn start(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     Ok(())
 }
 
-/// In progress to open: nobody's again, and the lease is given back. What waits for something unfinished becomes blocked.
-pub fn put_back(stage: &mut dyn Stage, permit: &Permit, though_blocked: bool) -> Result<()> {
+/// In progress to open: clears the owner and releases the lease. A task that waits for an unfinished one becomes blocked.
+pub fn return_to_open(stage: &mut dyn Stage, permit: &Permit, though_blocked: bool) -> Result<()> {
     let task = stage.task(permit.id)?;
     let bound = !unfinished_blockers(stage, &task)?.is_empty();
     let to = if bound && !though_blocked { Status::Blocked } else { Status::Open };
@@ -105,7 +105,7 @@ fn unblock_by_force(stage: &mut dyn Stage, permit: Permit, c: &TaskTransition, t
     let Some(force) = &c.force else {
         return Err(Error::state(format!("task {} still waits for {}", task.id, unfinished(left.len(), "task")))
             .with(json!({ "task": task.id, "blockers": left }))
-            .hint(format!("finish them, agentpm task unblock {}, or give --force REASON", task.id)));
+            .hint(format!("finish them, run agentpm task unblock {}, or pass --force REASON", task.id)));
     };
     needs_words(force)?;
     stage.require(Verb::Override)?;
@@ -121,23 +121,23 @@ fn unblock_by_force(stage: &mut dyn Stage, permit: Permit, c: &TaskTransition, t
     Ok(Subject::Task(permit.id))
 }
 
-/// A reason must say something.
+/// Refuses an empty reason.
 pub fn needs_words(reason: &Text) -> Result<()> {
     if reason.0.trim().is_empty() { Err(Error::validation("--force needs a reason")) } else { Ok(()) }
 }
 
-/// In progress to completed: only with nothing unfinished, or by force.
+/// In progress to completed: only with nothing unfinished, or with `force`.
 pub fn complete(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>) -> Result<()> {
     let task = stage.task(permit.id)?;
     match task.status {
         Status::InProgress => finish(stage, permit, force, None),
-        // Whoever typed it into the file and then says it by a command says the same.
+        // The actor wrote the status into the file before, and the command repeats it.
         Status::Completed if is_typed(stage, task.id)? => Ok(()),
         from => Err(no_way(&task, from, Status::Completed)),
     }
 }
 
-/// Whether the actor moved a task to where it stands by a hand edit, with nothing of others since.
+/// Whether the actor's hand edit gave the task its status, with no event of others since.
 fn is_typed(stage: &mut dyn Stage, id: Id) -> Result<bool> {
     let me = stage.me().agent.clone();
     let history = stage.history(id)?;
@@ -145,7 +145,7 @@ fn is_typed(stage: &mut dyn Stage, id: Id) -> Result<bool> {
     Ok(last.is_some_and(|e| e.event.why.as_deref() == Some(HAND_EDIT) && e.event.author.agent == me))
 }
 
-/// To completed, whatever it was before: only with nothing unfinished, or by force. `at` is when that really was.
+/// To completed from any status: only with nothing unfinished, or with `force`. `at` is the real time.
 pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: Option<Time>) -> Result<()> {
     let task = stage.task(permit.id)?;
     let blockers = unfinished_blockers(stage, &task)?;
@@ -170,17 +170,21 @@ pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: 
         let why = Some(reason.0.clone());
         stage.emit(Draft { entity: Entity::Task(task.id), payload: Payload::TaskStatusChanged(change), why, fence })?;
     } else {
-        let message = format!(
-            "task {} cannot be completed: {} unfinished blockers, {} unfinished children, {} unmet criteria",
-            task.id,
-            blockers.len(),
-            children.len(),
-            unmet.len()
-        );
+        let left = [
+            (!blockers.is_empty()).then(|| unfinished(blockers.len(), "blocker")),
+            match children.len() {
+                0 => None,
+                1 => Some("1 unfinished child".to_owned()),
+                n => Some(format!("{n} unfinished children")),
+            },
+            (!unmet.is_empty()).then(|| unmet_criteria(unmet.len())),
+        ];
+        let left = left.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let message = format!("task {} cannot be completed: {left}", task.id);
         return Err(Error::state(message)
             .with(json!({ "task": task.id, "blockers": blockers, "children": children, "unmet": unmet }))
             .hint(format!(
-                "mark criteria with agentpm task verify {} --all, finish the others, or give --force REASON",
+                "mark criteria with agentpm task verify {} --all, finish the others, or pass --force REASON",
                 task.id
             )));
     }
@@ -188,7 +192,7 @@ pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: 
     free_dependents(stage, task.id)
 }
 
-/// To cancelled. `at` is when that really was.
+/// To cancelled. `at` is the real time.
 pub fn cancel(stage: &mut dyn Stage, permit: &Permit, at: Option<Time>) -> Result<()> {
     let task = stage.task(permit.id)?;
     let change = TaskStatusChanged { changed_at: at, ..move_to(task.status, Status::Cancelled) };
@@ -197,7 +201,7 @@ pub fn cancel(stage: &mut dyn Stage, permit: &Permit, at: Option<Time>) -> Resul
     free_dependents(stage, task.id)
 }
 
-/// Opens the tasks that waited for this one and now wait for nothing.
+/// Opens the tasks that waited only for this one.
 fn free_dependents(stage: &mut dyn Stage, finished: Id) -> Result<()> {
     for waiting in stage.dependents(finished)? {
         if stage.may_follow(waiting) {
@@ -213,10 +217,10 @@ pub fn archive(stage: &mut dyn Stage, c: &TaskArchive) -> Result<Subject> {
     let task = stage.task(permit.id)?;
     match task.status {
         Status::Archived => {}
-        Status::Completed | Status::Cancelled => put_away(stage, &permit)?,
+        Status::Completed | Status::Cancelled => archive_closed(stage, &permit)?,
         from => {
             return Err(Error::state(format!(
-                "task {} is {from}; only what is completed or cancelled can be archived",
+                "task {} is {from}; only a completed or cancelled task can be archived",
                 task.id
             ))
             .with(json!({ "task": task.id, "from": from }))
@@ -227,7 +231,7 @@ pub fn archive(stage: &mut dyn Stage, c: &TaskArchive) -> Result<Subject> {
 }
 
 /// Completed or cancelled to archived.
-pub fn put_away(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
+pub fn archive_closed(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     let task = stage.task(permit.id)?;
     let event = TaskArchived { from: task.status, completed_at: task.completed_at, cancelled_at: task.cancelled_at };
     permit.emit(stage, Payload::TaskArchived(event))?;
@@ -242,13 +246,13 @@ pub fn reopen(stage: &mut dyn Stage, c: &TaskReopen) -> Result<Subject> {
     let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Update)?.because(Some(c.reason.0.clone()));
     let task = stage.task(permit.id)?;
     if !task.status.is_finished() {
-        return Err(Error::state(format!("task {} is {} and not closed", task.id, task.status)));
+        return Err(Error::state(format!("task {} is {}, not closed", task.id, task.status)));
     }
     open_again(stage, &permit)?;
     Ok(Subject::Task(permit.id))
 }
 
-/// Closed to open, or to blocked where something unfinished blocks it. What waited for it waits again.
+/// Closed to open, or to blocked if an unfinished task blocks it. The tasks that waited for it wait again.
 pub fn open_again(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     let task = stage.task(permit.id)?;
     let bound = !unfinished_blockers(stage, &task)?.is_empty();
@@ -276,10 +280,10 @@ pub fn verify(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
         let task = stage.task(permit.id)?;
         let unmet: Vec<&str> = task.unmet().collect();
         if !c.fail && !unmet.is_empty() {
-            return Err(Error::state(format!("task {} has {} unmet criteria", task.id, unmet.len()))
+            return Err(Error::state(format!("task {} has {}", task.id, unmet_criteria(unmet.len())))
                 .with(json!({ "task": task.id, "unmet": unmet }))
                 .hint(format!(
-                    "mark them with agentpm task verify {} --all or --criterion N, or say --fail",
+                    "mark them with agentpm task verify {} --all or --criterion N, or pass --fail",
                     task.id
                 )));
         }
@@ -289,7 +293,7 @@ pub fn verify(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
     Ok(Subject::Task(permit.id))
 }
 
-/// The criteria meant by numbers from 1, by their words, or by "all".
+/// The criteria selected by numbers from 1, by their texts, or by "all".
 pub fn chosen(task: &Task, named: &[String], all: bool) -> Result<Vec<String>> {
     if all {
         return Ok(task.fields.acceptance.clone());
@@ -302,13 +306,13 @@ pub fn chosen(task: &Task, named: &[String], all: bool) -> Result<Vec<String>> {
             by_number.or_else(by_words).cloned().ok_or_else(|| {
                 Error::not_found(format!("task {} has no acceptance criterion {}", task.id, quoted(name)))
                     .with(json!({ "task": task.id, "acceptance": task.fields.acceptance }))
-                    .hint("name it by its number, from 1, or by its very words")
+                    .hint("name it by its number, from 1, or by its exact text")
             })
         })
         .collect()
 }
 
-/// Marks criteria as met or not; those that are so already need no event.
+/// Marks criteria as met or unmet; those that are already so need no event.
 pub fn mark_criteria(stage: &mut dyn Stage, permit: &Permit, criteria: &[String], met: bool) -> Result<()> {
     for criterion in criteria {
         if stage.task(permit.id)?.met.contains_key(criterion) != met {
@@ -316,4 +320,9 @@ pub fn mark_criteria(stage: &mut dyn Stage, permit: &Permit, criteria: &[String]
         }
     }
     Ok(())
+}
+
+/// The number of unmet criteria, as text.
+pub fn unmet_criteria(n: usize) -> String {
+    format!("{n} unmet {}", if n == 1 { "criterion" } else { "criteria" })
 }

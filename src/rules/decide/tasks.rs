@@ -1,17 +1,17 @@
-//! Creating, changing and relating tasks.
+//! Decides commands that create, change and relate tasks.
 
 use serde_json::{Value, json};
 
 use super::Subject;
 use super::guard::{Permit, move_to, permit, permit_id, refuse_unfit, unblock_if_free, unfinished_blockers};
 use crate::error::{Error, Result};
+use crate::model::args::{Ref, Text};
 use crate::model::command::{TaskBlock, TaskCreate, TaskRelate, TaskUnblock, TaskUnrelate, TaskUpdate};
 use crate::model::event::Entity;
 use crate::model::id::{Id, check_agent_name, quoted};
 use crate::model::payload::{Fields, Payload, RelationshipAdded, RelationshipRemoved, TaskCreated, TaskUpdated};
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
-use crate::model::words::{Ref, Text};
 use crate::rules::fields;
 use crate::rules::graph;
 use crate::rules::roles::Verb;
@@ -22,7 +22,7 @@ pub fn create(stage: &mut dyn Stage, c: &TaskCreate) -> Result<Subject> {
     create_as(stage, c, None)
 }
 
-/// As [`create`], with an id that is known already.
+/// As [`create`], with a known id.
 pub fn create_as(stage: &mut dyn Stage, c: &TaskCreate, id: Option<Id>) -> Result<Subject> {
     stage.require(Verb::Create)?;
     let parent = c.parent.as_ref().map(|p| stage.task_id(p)).transpose()?;
@@ -135,7 +135,7 @@ enum Change {
     To(Ref),
 }
 
-/// The registers an update writes, and what becomes of the parent.
+/// The registers that an update writes, and the change of the parent.
 fn changes(c: &TaskUpdate, task: &Task) -> Result<(Fields, Change)> {
     let mut set = Fields::new();
     put(&mut set, "title", c.title.as_ref().map(|t| &t.0));
@@ -173,7 +173,7 @@ fn changes(c: &TaskUpdate, task: &Task) -> Result<(Fields, Change)> {
             "parent" => parent = Change::Clear,
             "title" | "metadata" => {
                 return Err(Error::validation(format!("{name} cannot be emptied"))
-                    .hint("entries of the metadata are taken out with --metadata '{\"name\": null}'"));
+                    .hint("remove entries of the metadata with --metadata '{\"name\": null}'"));
             }
             known if known == "owner" || fields::NAMES.contains(&known) => {
                 set.insert(name.clone(), Value::Null);
@@ -184,7 +184,7 @@ fn changes(c: &TaskUpdate, task: &Task) -> Result<(Fields, Change)> {
     Ok((set, parent))
 }
 
-/// Checks a new owner against what the task asks for, where it is handed over in progress.
+/// Checks a new owner against the task's requirements, if the task is handed over in progress.
 pub fn check_owner(stage: &mut dyn Stage, task: &Task, owner: Option<&Value>) -> Result<()> {
     match owner {
         Some(Value::String(name)) => {
@@ -193,14 +193,14 @@ pub fn check_owner(stage: &mut dyn Stage, task: &Task, owner: Option<&Value>) ->
             if is_new { refuse_unfit(stage, task, name) } else { Ok(()) }
         }
         Some(_) if task.status == Status::InProgress => {
-            Err(Error::state(format!("task {} is in progress and so has an owner", task.id))
-                .hint(format!("give it back with agentpm release {}", task.id)))
+            Err(Error::state(format!("task {} is in progress and needs an owner", task.id))
+                .hint(format!("release it with agentpm release {}", task.id)))
         }
         _ => Ok(()),
     }
 }
 
-/// Whether a register holds the value already, so that no event is needed.
+/// Whether a register already has the value, so that no event is needed.
 pub fn is_already(task: &Task, name: &str, value: &Value) -> bool {
     if name == "owner" {
         return task.owner.as_deref() == value.as_str();
@@ -208,23 +208,23 @@ pub fn is_already(task: &Task, name: &str, value: &Value) -> bool {
     fields::holds(&task.fields, name, value)
 }
 
-/// A finished planning unit takes no unfinished part in.
+/// Refuses to add an unfinished part to a finished planning unit.
 fn check_unfinished(stage: &mut dyn Stage, parent: Id) -> Result<()> {
     let status = stage.task(parent)?.status;
     if status.is_finished() {
-        return Err(Error::state(format!("task {parent} is {status} and takes no new part"))
+        return Err(Error::state(format!("task {parent} is {status} and accepts no new part"))
             .with(json!({ "task": parent, "status": status }))
-            .hint(format!("open it first: agentpm task reopen {parent} --reason TEXT")));
+            .hint(format!("reopen it first: agentpm task reopen {parent} --reason TEXT")));
     }
     Ok(())
 }
 
-/// Puts a task under another parent, or under none.
+/// Moves a task to another parent, or to none.
 pub fn move_parent(stage: &mut dyn Stage, permit: &Permit, parent: Option<Id>, metadata: Value) -> Result<()> {
     let task = stage.task(permit.id)?;
     let of_parents = task.relationships.values().filter(|e| e.kind == RelationType::ParentOf).map(|e| e.id);
     if task.parent() == parent {
-        // Two branches may have set one each; naming the one that counts takes the others away.
+        // Two branches may have set one parent each; setting the one that counts removes the others.
         let counts = task.parent_edge().map(|e| e.id);
         let others: Vec<Id> = of_parents.filter(|id| Some(*id) != counts).collect();
         for relationship in others {
@@ -234,7 +234,7 @@ pub fn move_parent(stage: &mut dyn Stage, permit: &Permit, parent: Option<Id>, m
     }
     let old: Vec<Id> = of_parents.collect();
     if let Some(parent) = parent {
-        check_no_circle(stage, RelationType::ParentOf, parent, permit.id)?;
+        check_no_cycle(stage, RelationType::ParentOf, parent, permit.id)?;
         if !task.status.is_finished() {
             check_unfinished(stage, parent)?;
         }
@@ -248,20 +248,20 @@ pub fn move_parent(stage: &mut dyn Stage, permit: &Permit, parent: Option<Id>, m
     Ok(())
 }
 
-/// Most tasks of a cycle that a refusal names.
+/// The most tasks of a cycle that a refusal names.
 const MAX_CHAIN: usize = 6;
 
 /// Refuses an edge that would make a task wait for itself, through blockers and children alike.
 ///
 /// A blocked task waits for its blocker, a parent for its children. So `blocks` must not lead from the blocker back to the
-/// blocked, nor `parent_of` from the child back to the parent.
-pub fn check_no_circle(stage: &mut dyn Stage, kind: RelationType, from: Id, to: Id) -> Result<()> {
+/// blocked task, nor `parent_of` from the child back to the parent.
+pub fn check_no_cycle(stage: &mut dyn Stage, kind: RelationType, from: Id, to: Id) -> Result<()> {
     let (waiter, awaited) = match kind {
         RelationType::ParentOf => (from, to),
         RelationType::Blocks => (to, from),
         RelationType::RelatesTo | RelationType::Duplicates => return Ok(()),
     };
-    // Most edges go to a task that nothing waits for: no cycle leads through it, and a chain need not be walked.
+    // Most edges go to a task that no task waits for: no cycle leads through it, and no chain must be walked.
     if stage.dependents(waiter)?.is_empty() && (!stage.exists(waiter)? || stage.task(waiter)?.parent().is_none()) {
         return Ok(());
     }
@@ -300,15 +300,15 @@ pub fn block(stage: &mut dyn Stage, c: &TaskBlock) -> Result<Subject> {
     Ok(Subject::Task(permit.id))
 }
 
-/// A finished task waits for nothing.
+/// Refuses a finished task, which waits for nothing.
 pub fn check_waits(task: &Task) -> Result<()> {
     if task.status.is_finished() {
-        return Err(Error::state(format!("task {} is {} and waits for nothing", task.id, task.status)));
+        return Err(Error::state(format!("task {} is {} and cannot be blocked", task.id, task.status)));
     }
     Ok(())
 }
 
-/// Records that a task is blocked, if something unfinished blocks it; a lease on it is given back.
+/// Records that a task is blocked, if an unfinished task blocks it; releases the actor's lease on it.
 pub fn block_if_bound(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     let task = stage.task(permit.id)?;
     if matches!(task.status, Status::Open | Status::InProgress) && !unfinished_blockers(stage, &task)?.is_empty() {
@@ -318,7 +318,7 @@ pub fn block_if_bound(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     Ok(())
 }
 
-/// Adds an edge unless it is there already.
+/// Adds an edge unless it exists already.
 pub fn add_edge(
     stage: &mut dyn Stage,
     permit: &Permit,
@@ -336,7 +336,7 @@ pub fn add_edge(
     if let Some(existing) = task.relationships.values().find(same) {
         return Ok(existing.id);
     }
-    check_no_circle(stage, kind, from, to)?;
+    check_no_cycle(stage, kind, from, to)?;
     permit.emit(stage, edge(kind, from, to, metadata))
 }
 
@@ -398,7 +398,7 @@ pub fn unrelate(stage: &mut dyn Stage, c: &TaskUnrelate) -> Result<Subject> {
     };
     if edges.is_empty() {
         return Err(Error::not_found(format!("task {} holds no relationship {}", permit.id, c.relationship)).hint(
-            "agentpm task get shows its relationships; parent_of and blocks stand with the child and the blocked",
+            "agentpm task get shows its relationships; parent_of and blocks are in the logs of the child and of the blocked task",
         ));
     }
     for relationship in edges {

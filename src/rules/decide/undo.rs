@@ -1,7 +1,7 @@
-//! `undo`: new events that put back what one event changed.
+//! `undo`: emits new events that revert the changes of one event.
 //!
-//! What an event changed is known exactly: each register it wrote had a value among the events its writer saw. A register
-//! that was written again since is left alone and named.
+//! The changes of an event are known exactly: each register it wrote had a value among the events its author had seen. A
+//! register that was written again since is skipped and reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 
 use super::Subject;
 use super::guard::{Permit, permit_id, unblock_if_free};
-use super::put::{How, put, verb};
+use super::put::{PutOptions, put, verb};
 use super::status::{cancel, verb_for};
 use super::tasks::{add_edge, block_if_bound, check_waits};
 use crate::error::{Code, Error, Result};
+use crate::model::args::Ref;
 use crate::model::command::Undo;
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::id::Id;
 use crate::model::payload::{Payload, RelationshipRemoved};
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
-use crate::model::words::Ref;
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
 use crate::rules::writers::Effect;
@@ -35,30 +35,30 @@ pub fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
     let right = stage.history(task)?.iter().find(|e| e.event.id == id).map_or(Verb::Update, |e| right(&e.event));
     let permit = permit_id(stage, task, &c.guard, right)?.because(Some(why));
     let history = stage.history(task)?;
-    let told = Told::of(task, &history);
-    let event = told.effective(id)?;
+    let effective = EffectiveEvents::of(task, &history);
+    let event = effective.effective(id)?;
     refuse_what_cannot_be_undone(task, event)?;
     let before = fold::fold(task, &register::below(&history, &seen_by(&history, event))).0;
-    let how = How { force: c.force.as_ref(), before: Some(&before) };
-    let (values, mut left) = told.values_before(&before, &*stage.task(task)?, event);
+    let how = PutOptions { force: c.force.as_ref(), before: Some(&before) };
+    let (values, mut left) = effective.values_before(&before, &*stage.task(task)?, event);
     for (name, value) in &values {
         stage.require(verb(name, value))?;
     }
     let edge = match &event.payload {
-        Payload::TaskCreated(_) => take_back_creation(stage, &permit)?,
+        Payload::TaskCreated(_) => revert_creation(stage, &permit)?,
         _ => false,
-    } || take_back_edge(stage, &permit, event, &before)?;
+    } || revert_edge(stage, &permit, event, &before)?;
     put(stage, &permit, &values, how)?;
     if values.is_empty() && !edge {
         if left.is_empty() {
-            left.push("everything is already as it was before".into());
+            left.push("everything already has its value from before".into());
         }
         return Err(Error::new(
             Code::Conflict,
             format!("undoing event {id} would change nothing: {}", left.join("; ")),
         )
         .with(json!({ "task": task, "event": id, "left": left }))
-        .hint(format!("agentpm log {task} shows what came after it; agentpm blame {task} says what stands")));
+        .hint(format!("agentpm log {task} shows the later events; agentpm blame {task} shows which values count")));
     }
     for words in left {
         stage.warn(words);
@@ -66,7 +66,7 @@ pub fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
     Ok(Subject::Task(task))
 }
 
-/// The right that taking an event back asks for.
+/// The right that undoing an event requires.
 fn right(event: &Event) -> Verb {
     match &event.payload {
         Payload::TaskCreated(_) => Verb::Cancel,
@@ -80,15 +80,15 @@ fn right(event: &Event) -> Verb {
     }
 }
 
-/// The events of a task that have an effect, in order.
-struct Told<'a> {
+/// The effective events of a task, in order.
+struct EffectiveEvents<'a> {
     task: Id,
     events: Vec<&'a Event>,
     parents: BTreeSet<Id>,
     copies: BTreeMap<Id, Id>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> EffectiveEvents<'a> {
     fn of(id: Id, history: &'a [Entry]) -> Self {
         let ordered = fold::order(&Entity::Task(id), history).events;
         let mut folding = fold::Folding::new(id);
@@ -98,19 +98,19 @@ impl<'a> Told<'a> {
         let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
         let events = counts.map(|one| one.event).collect();
         let parents = register::parent_edges(history.iter().map(|e| &e.event));
-        Told { task: id, events, parents, copies: folding.finish().copies }
+        EffectiveEvents { task: id, events, parents, copies: folding.finish().copies }
     }
 
     fn effective(&self, id: Id) -> Result<&'a Event> {
         self.events.iter().copied().find(|event| event.id == id).ok_or_else(|| {
             Error::state(format!("event {id} has no effect, so there is nothing to undo"))
                 .with(json!({ "task": self.task, "event": id }))
-                .hint("agentpm lint says why it has none")
+                .hint("agentpm lint reports why it has none")
         })
     }
 
-    /// What the registers that an event wrote held before, where that is not what they hold now; and, in words, those that
-    /// were written again since.
+    /// The earlier values of the registers that an event wrote, if they differ from the present ones; and messages about
+    /// those that were written again since.
     fn values_before(&self, before: &Task, now: &Task, event: &Event) -> (Vec<(String, Value)>, Vec<String>) {
         let (mut values, mut left) = (Vec::new(), Vec::new());
         if matches!(event.payload, Payload::TaskCreated(_) | Payload::ProgressItemAdded(_)) {
@@ -121,7 +121,7 @@ impl<'a> Told<'a> {
             let again = self.last_writer(&name).filter(|last| last.id != event.id);
             if let Some(last) = again {
                 let (agent, id) = (&last.author.agent, last.id);
-                left.push(format!("{name} was written again by {agent} (event {id}) and is left as it is"));
+                left.push(format!("{name} was written again by {agent} (event {id}) and is skipped"));
             } else if prior != register::value(now, &name) && prior != written {
                 values.push((name, prior));
             }
@@ -131,7 +131,7 @@ impl<'a> Told<'a> {
             values.retain(|(name, prior)| {
                 let keeps = name == "owner" && prior.is_null();
                 if keeps {
-                    left.push("owner is left as it is, since what is in progress has one".into());
+                    left.push("owner is skipped, since a task in progress has one".into());
                 }
                 !keeps
             });
@@ -147,8 +147,8 @@ impl<'a> Told<'a> {
     }
 }
 
-/// The events that the writer of an event saw. A new parent is set by removing the old one and adding the new one: undoing the
-/// second of these steps goes back before the first.
+/// The events that the author of an event had seen. A new parent is set by removing the old one and adding the new one:
+/// undoing the second step goes back to before the first.
 fn seen_by(history: &[Entry], event: &Event) -> Vec<Id> {
     let mut seen = event.parents.clone();
     let names_parent = matches!(&event.payload, Payload::RelationshipAdded(p) if p.kind == RelationType::ParentOf);
@@ -169,14 +169,14 @@ fn seen_by(history: &[Entry], event: &Event) -> Vec<Id> {
 fn refuse_what_cannot_be_undone(task: Id, event: &Event) -> Result<()> {
     let hint = match &event.payload {
         Payload::ContextAdded(_) => {
-            format!("replace its words with agentpm context supersede {0}", event.id)
+            format!("replace its text with agentpm context supersede {0}", event.id)
         }
-        Payload::ContextRedacted(_) => "its text is gone; record it anew with agentpm context add".into(),
-        Payload::ProgressItemAdded(_) => format!("tick it off with agentpm progress complete {}", event.id),
-        Payload::LeaseAcquired(_) => format!("give it back with agentpm lease release {task}"),
-        Payload::LeaseReleased(_) => format!("take it again with agentpm lease acquire {task}"),
+        Payload::ContextRedacted(_) => "its text was removed; record it again with agentpm context add".into(),
+        Payload::ProgressItemAdded(_) => format!("mark it as completed with agentpm progress complete {}", event.id),
+        Payload::LeaseAcquired(_) => format!("release it with agentpm lease release {task}"),
+        Payload::LeaseReleased(_) => format!("acquire it again with agentpm lease acquire {task}"),
         Payload::LeaseOverride(_) => "it changed nothing by itself; undo the change that followed it".into(),
-        Payload::Unknown { .. } => "a newer agentpm may know what it means".into(),
+        Payload::Unknown { .. } => "a newer agentpm may support it".into(),
         _ => return Ok(()),
     };
     Err(Error::state(format!("{} {} cannot be undone", event.payload.kind(), event.id))
@@ -184,8 +184,8 @@ fn refuse_what_cannot_be_undone(task: Id, event: &Event) -> Result<()> {
         .hint(hint))
 }
 
-/// A task is never deleted: what should not have begun is cancelled. Whether anything changed.
-fn take_back_creation(stage: &mut dyn Stage, permit: &Permit) -> Result<bool> {
+/// Undoes a creation. A task is never deleted but cancelled. Returns whether anything changed.
+fn revert_creation(stage: &mut dyn Stage, permit: &Permit) -> Result<bool> {
     if stage.task(permit.id)?.status.is_finished() {
         return Ok(false);
     }
@@ -194,8 +194,9 @@ fn take_back_creation(stage: &mut dyn Stage, permit: &Permit) -> Result<bool> {
     Ok(true)
 }
 
-/// Takes back that a relationship came or went; a parent is a register and not looked after here. Whether anything changed.
-fn take_back_edge(stage: &mut dyn Stage, permit: &Permit, event: &Event, before: &Task) -> Result<bool> {
+/// Undoes the addition or removal of a relationship, except for a parent, which is a register. Returns whether anything
+/// changed.
+fn revert_edge(stage: &mut dyn Stage, permit: &Permit, event: &Event, before: &Task) -> Result<bool> {
     let now = stage.task(permit.id)?;
     match &event.payload {
         Payload::RelationshipAdded(p) if p.kind != RelationType::ParentOf => {

@@ -1,13 +1,14 @@
-//! Taking work, finishing it, giving it back; and the leases beneath.
+//! Decides commands that take, finish and release work, and those on leases.
 
 use serde_json::json;
 
 use super::Subject;
 use super::guard::{move_to, permit_id, refuse_unfit, unblock_if_free, unfinished_blockers, unready};
 use super::parts::note;
-use super::status::{chosen, complete, mark_criteria, put_back};
+use super::status::{chosen, complete, mark_criteria, return_to_open};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, MAX_FENCE, MAX_TTL, SessionStatus};
+use crate::model::args::{Duration, OptionalTaskRef, Ref};
 use crate::model::command::{Claim, Done, LeaseAcquire, LeaseRelease, LeaseRenew, Release};
 use crate::model::context::ContextType;
 use crate::model::event::{Author, Entity};
@@ -17,13 +18,12 @@ use crate::model::payload::{
 };
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
-use crate::model::words::{Duration, OptionalTaskRef, Ref};
 use crate::rules::lease::{self, Standing};
 use crate::rules::readiness::{Reason, unfinished};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Grant, Stage};
 
-/// `claim`, and `next --claim` where no task is named.
+/// `claim`, and `next --claim` if no task is named.
 pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
     stage.require(Verb::Claim)?;
     let id = match &c.id.0 {
@@ -41,20 +41,20 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
         Status::InProgress => {}
         closed => {
             return Err(Error::state(format!("task {id} is {closed}"))
-                .hint(format!("agentpm task reopen {id} --reason TEXT, if it is not done after all")));
+                .hint(format!("if it is not done, run agentpm task reopen {id} --reason TEXT")));
         }
     }
     let record = stage.lease(id)?;
     if let Standing::Others(holder) = lease::standing(&record, &me, stage.now())
-        && !left_by_itself(stage, &holder, &me)
+        && !is_left_behind(stage, &holder, &me)
     {
         return Err(lease::refusal(id, &record, &holder, &me));
     }
     if !c.here {
         refuse_finished(stage, id)?;
     }
-    // A holder of this clone, in another worktree, that let it run out is taken over as anywhere; and what is the actor's own there
-    // is so here.
+    // An expired lease of another worktree of this clone is taken over like any other. The actor's own lease there counts
+    // here.
     let standing = lease::standing(&record, &me, stage.now());
     if !c.here && matches!(standing, Standing::Free | Standing::Others(_)) {
         refuse_elsewhere(stage, id)?;
@@ -80,8 +80,8 @@ pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
     Ok(Subject::Claim(Some(id)))
 }
 
-/// Refuses to begin what is not ready: what waits for other tasks or for its time, and what others do part by part. Whose it is
-/// is for the checks after this one.
+/// Refuses to begin a task that is not ready: it waits for other tasks or for its time, or has unfinished parts. The owner
+/// and the lease are checked afterwards.
 fn refuse_unready(stage: &mut dyn Stage, task: &Task) -> Result<()> {
     refuse_bound(stage, task)?;
     let found = unready(stage, task)?;
@@ -99,7 +99,7 @@ fn refuse_unready(stage: &mut dyn Stage, task: &Task) -> Result<()> {
         .hint(hint))
 }
 
-/// Refuses to begin what still waits for other tasks.
+/// Refuses to begin a task that waits for other tasks.
 pub fn refuse_bound(stage: &mut dyn Stage, task: &Task) -> Result<()> {
     let blockers = unfinished_blockers(stage, task)?;
     if blockers.is_empty() {
@@ -110,15 +110,15 @@ pub fn refuse_bound(stage: &mut dyn Stage, task: &Task) -> Result<()> {
         .hint("take other work with agentpm next --claim"))
 }
 
-/// Refuses what was finished in another clone, by events that are not here yet.
+/// Refuses a task that was finished in another clone, by events that are not here yet.
 pub fn refuse_finished(stage: &mut dyn Stage, task: Id) -> Result<()> {
     let Some((end, is_ours)) = stage.finished_elsewhere(task)? else { return Ok(()) };
     let hint = match is_ours {
         true => format!(
-            "agentpm recover brings back what this clone wrote and no branch holds any more; or agentpm claim {task} --here takes it anew"
+            "agentpm recover restores what this clone wrote and no branch contains any more; or agentpm claim {task} --here claims it again"
         ),
         false => format!(
-            "agentpm sync brings that in, once {} has pushed it; if that never comes, agentpm claim {task} --here takes it anew",
+            "agentpm sync fetches it after {} has pushed it; if that never happens, agentpm claim {task} --here claims it again",
             end.agent
         ),
     };
@@ -128,14 +128,14 @@ pub fn refuse_finished(stage: &mut dyn Stage, task: Id) -> Result<()> {
         .hint(hint))
 }
 
-/// Refuses what is taken or finished in another worktree or on another branch, by events that are not here yet.
+/// Refuses a task that is taken or finished in another worktree or on another branch, by events that are not here yet.
 pub fn refuse_elsewhere(stage: &mut dyn Stage, task: Id) -> Result<()> {
     match stage.taken_elsewhere(task)? {
         None => Ok(()),
         Some(taken) => Err(Error::state(format!("task {task} is not free: {}", taken.words))
             .with(json!({ "task": task, "elsewhere": taken.words, "why": taken.facts }))
             .hint(
-                "bring that branch in, or take other work with agentpm next --claim; agentpm claim ID --here looks at this branch alone",
+                "merge that branch, or take other work with agentpm next --claim; agentpm claim ID --here considers only this branch",
             )),
     }
 }
@@ -144,17 +144,17 @@ fn is_abandoned(stage: &dyn Stage, task: &Task) -> bool {
     stage.now().since(task.updated_at) >= stage.settings().session.limit_ms()
 }
 
-/// Refuses what belongs to somebody else who has no lease that could run out.
+/// Refuses a task of another owner who has no lease that could expire.
 fn refuse_owned(stage: &mut dyn Stage, task: &Task, agent: &str) -> Result<()> {
     match task.owner.as_ref().filter(|owner| *owner != agent) {
-        // Nothing was heard of the task for as long as of a session that is closed for its silence.
+        // The task has had no event for as long as a session may be silent before it is closed.
         Some(owner)
             if task.status == Status::InProgress
                 && stage.lease(task.id)?.lease.is_none()
                 && is_abandoned(stage, task) =>
         {
             stage.warn(format!(
-                "task {} was the work of {owner}, who holds no lease; nothing was heard of it since {}",
+                "task {} was in progress by {owner}, who holds no lease; it has had no event since {}",
                 task.id, task.updated_at
             ));
             Ok(())
@@ -174,19 +174,19 @@ fn refuse_owned(stage: &mut dyn Stage, task: &Task, agent: &str) -> Result<()> {
     }
 }
 
-/// Takes the lease of a task, or prolongs the actor's own; gives its fence.
+/// Acquires the lease of a task, or renews the actor's own; returns its fence.
 fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duration>) -> Result<u64> {
     let now = stage.now();
     let known = stage.known_fence(task)?;
     let record = stage.lease(task)?;
-    // To ask again never shortens what one has.
+    // Acquiring again never shortens a lease.
     let own_until =
         record.lease.as_ref().filter(|lease| lease::is_holder(lease, holder)).map(|lease| until(lease, now));
     let expires_at = now.plus(ttl_ms(stage, ttl)?).max(own_until.unwrap_or(now));
     let grant = stage.grant(task);
     let mut own = None;
     let taken_from = match lease::standing(&record, holder, now) {
-        // Where its log does not tell of the lease, which is from another worktree, it is granted here too.
+        // A lease from another worktree that this log does not contain is granted here too.
         Standing::Mine(lease) if lease.fence <= known && !wants_confirmation(stage, &lease, grant.as_ref())? => {
             let renewed = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at });
             stage.emit(Draft { entity: Entity::Task(task), payload: renewed, why: None, fence: Some(lease.fence) })?;
@@ -196,10 +196,10 @@ fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duratio
             own = Some(lease.id);
             None
         }
-        Standing::Others(other) if left_by_itself(stage, &other, holder) => Some(other.agent),
+        Standing::Others(other) if is_left_behind(stage, &other, holder) => Some(other.agent),
         Standing::Others(other) => return Err(lease::refusal(task, &record, &other, holder)),
         Standing::OthersExpired(other) => {
-            tell_whose(stage, &other);
+            warn_of_takeover(stage, &other);
             Some(other.agent)
         }
         Standing::MineExpired(_) | Standing::Free => None,
@@ -228,25 +228,25 @@ fn acquire(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Option<Duratio
     Ok(fence)
 }
 
-/// Until when a lease holds; a time from a clock that was far ahead counts for nothing.
+/// The time until which a lease holds; a time from a clock that was far ahead is ignored.
 fn until(lease: &Lease, now: Time) -> Time {
     if lease.is_live(now) { lease.expires_at.min(now.plus(MAX_TTL)) } else { now }
 }
 
-/// Whether a lease of one's own is to be asked for anew: because the remote has not agreed to it yet, or because a clone that
-/// could not ask granted another as high.
+/// Whether one's own lease must be acquired again: the remote has not confirmed it yet, or a clone that could not ask granted
+/// an equal fence.
 fn wants_confirmation(stage: &mut dyn Stage, lease: &Lease, grant: Option<&Grant>) -> Result<bool> {
     match grant {
-        // It was asked: what it agreed to is to be written here.
+        // It was asked: its confirmation must be recorded here.
         Some(grant) => Ok(grant.fence.is_some_and(|fence| fence > lease.fence)),
         None => Ok(stage.asks_remote() && (!lease.confirmed || stage.is_contested(lease.task, lease)?)),
     }
 }
 
-/// The lease again: above what clones that could not ask have granted; and for what ends the work, under the remote's word where
-/// it has not given that yet.
+/// Acquires the lease again, above what clones that could not ask have granted. For an event that ends the work, also asks
+/// for the remote's confirmation if that is missing.
 pub fn assert_again(stage: &mut dyn Stage, task: Id, lease: Lease, ends: bool) -> Result<Lease> {
-    // What the remote has agreed to in the meantime is to be written, whatever it was asked for.
+    // What the remote confirmed in the meantime is recorded, whatever it was asked for.
     let granted = stage.grant(task).and_then(|grant| grant.fence).is_some_and(|fence| fence > lease.fence);
     let again = granted || if lease.confirmed { stage.is_contested(task, &lease)? } else { ends };
     if !stage.asks_remote() || !again {
@@ -262,39 +262,39 @@ pub fn assert_again(stage: &mut dyn Stage, task: Id, lease: Lease, ends: bool) -
 fn next_fence(task: Id, last: u64) -> Result<u64> {
     let next = last.checked_add(1).filter(|fence| *fence < MAX_FENCE);
     next.ok_or_else(|| {
-        Error::state(format!("the fences of task {task} have run to their end"))
-            .hint("its log grants one that no clone of ours gave; agentpm log shows by whom")
+        Error::state(format!("the fences of task {task} are exhausted"))
+            .hint(format!("its log grants a fence that no clone issues; agentpm log {task} shows who granted it"))
     })
 }
 
-/// Lets a lease that the remote has agreed to late count above all that was granted meanwhile: it gets the fence that was agreed
-/// to, and the holder takes the task once more under it.
+/// Gives a lease that the remote confirmed late the confirmed fence, above all that was granted in the meantime. The holder
+/// then takes the task again under it.
 pub fn confirm_again(stage: &mut dyn Stage, task: Id, ttl: Duration) -> Result<Subject> {
     let me = stage.me().clone();
     take_again(stage, task, &me, ttl)?;
     Ok(Subject::Lease(task))
 }
 
-/// In progress as before, and said once more: what was done meanwhile under a lower fence does not count against it.
+/// Repeats that the task is in progress, so that what was done under a lower fence in the meantime does not count against it.
 fn taken(agent: &str) -> Payload {
     let owner = Some(Some(agent.to_owned()));
     Payload::TaskStatusChanged(TaskStatusChanged { owner, ..move_to(Status::InProgress, Status::InProgress) })
 }
 
-/// As [`acquire`]. Where others may have had the task meanwhile, by events that are not here, the holder of a new grant says once
-/// more that it is in progress and whose: above their events, whatever those say.
+/// As [`acquire`]. Other agents may have had the task in the meantime, by events that are not here. Then the holder of a new
+/// grant repeats the status and the owner, so that they count above those events.
 fn take(stage: &mut dyn Stage, before: &Task, holder: &Author, ttl: Option<Duration>) -> Result<u64> {
     let record = stage.lease(before.id)?;
     let unseen = stage.asks_remote() || record.fence > stage.known_fence(before.id)?;
     let fence = acquire(stage, before.id, holder, ttl)?;
     let renewed = record.lease.as_ref().is_some_and(|lease| lease.fence == fence);
     if unseen && !renewed && before.status == Status::InProgress && before.owner.as_ref() == Some(&holder.agent) {
-        say_taken(stage, before.id, holder, fence, None)?;
+        repeat_claim(stage, before.id, holder, fence, None)?;
     }
     Ok(fence)
 }
 
-fn say_taken(stage: &mut dyn Stage, task: Id, holder: &Author, fence: u64, why: Option<String>) -> Result<()> {
+fn repeat_claim(stage: &mut dyn Stage, task: Id, holder: &Author, fence: u64, why: Option<String>) -> Result<()> {
     let payload = taken(&holder.agent);
     stage.emit(Draft { entity: Entity::Task(task), payload, why, fence: Some(fence) })?;
     Ok(())
@@ -306,26 +306,26 @@ fn take_again(stage: &mut dyn Stage, task: Id, holder: &Author, ttl: Duration) -
     let fence = acquire(stage, task, holder, Some(ttl))?;
     let renewed = record.lease.as_ref().is_some_and(|lease| lease.fence == fence);
     if before.status == Status::InProgress && !renewed {
-        say_taken(stage, task, holder, fence, Some("the remote confirmed the lease".into()))?;
+        repeat_claim(stage, task, holder, fence, Some("the remote confirmed the lease".into()))?;
     }
     Ok(())
 }
 
-/// Whether a lease is of the same agent in a session that is over: then nobody works under it any more.
-fn left_by_itself(stage: &mut dyn Stage, lease: &Lease, holder: &Author) -> bool {
+/// Whether a lease belongs to an ended session of the same agent: then no process works under it any more.
+fn is_left_behind(stage: &mut dyn Stage, lease: &Lease, holder: &Author) -> bool {
     let session = lease.session.and_then(|id| stage.session(&Ref(id.to_string())).ok());
     !lease.elsewhere
         && lease.agent == holder.agent
         && session.is_some_and(|session| session.status == SessionStatus::Closed)
 }
 
-/// Says whose work is taken over.
-fn tell_whose(stage: &mut dyn Stage, lease: &Lease) {
+/// Warns whose work is taken over.
+fn warn_of_takeover(stage: &mut dyn Stage, lease: &Lease) {
     let session = lease.session.and_then(|id| stage.session(&Ref(id.to_string())).ok());
     let within = session.as_ref().map(|session| format!(" in session {}", session.id)).unwrap_or_default();
     let heard = session.map_or(lease.updated_at, |session| session.last_heartbeat_at);
     stage.warn(format!(
-        "task {} was the work of {}{within}, last heard of at {heard}; that lease ran out at {}",
+        "task {} was in progress by {}{within}, last seen at {heard}; that lease expired at {}",
         lease.task, lease.agent, lease.expires_at
     ));
 }
@@ -333,16 +333,16 @@ fn tell_whose(stage: &mut dyn Stage, lease: &Lease) {
 fn ttl_ms(stage: &dyn Stage, ttl: Option<Duration>) -> Result<i64> {
     let millis = ttl.map_or(i64::from(stage.settings().lease.ttl_seconds) * 1_000, |ttl| ttl.millis);
     if millis <= 0 {
-        return Err(Error::validation("a lease must live longer than no time"));
+        return Err(Error::validation("a lease needs a positive duration"));
     }
     if millis > MAX_TTL {
-        return Err(Error::validation("a lease lives at most seven days")
-            .hint("renew it from time to time; each change you make in its second half does"));
+        return Err(Error::validation("a lease lasts at most seven days")
+            .hint("renew it from time to time; each change that you make in its second half does so too"));
     }
     Ok(millis)
 }
 
-/// The task a command of the daily loop means: the one named, or the only one the actor holds.
+/// The task that a command of the daily loop refers to: the one named, or the only one the actor holds.
 fn held_task(stage: &mut dyn Stage, named: &OptionalTaskRef) -> Result<Id> {
     if let Some(reference) = &named.0 {
         return stage.task_id(&Ref(reference.clone()));
@@ -354,7 +354,7 @@ fn held_task(stage: &mut dyn Stage, named: &OptionalTaskRef) -> Result<Id> {
         [] => Err(Error::not_found("you hold no task").hint("name one, or take one with agentpm next --claim")),
         _ => Err(Error::new(Code::AmbiguousId, format!("you hold {} tasks", held.len()))
             .with(json!({ "candidates": held }))
-            .hint("name the one you mean")),
+            .hint("name one of them")),
     }
 }
 
@@ -362,7 +362,7 @@ fn held_task(stage: &mut dyn Stage, named: &OptionalTaskRef) -> Result<Id> {
 pub fn done(stage: &mut dyn Stage, c: &Done) -> Result<Subject> {
     let id = held_task(stage, &c.id)?;
     if c.guard.lease_id.is_none() {
-        take_here_too(stage, id)?;
+        start_here(stage, id)?;
     }
     let permit = permit_id(stage, id, &c.guard, Verb::Complete)?;
     let criteria = chosen(&*stage.task(id)?, &c.met, c.all_met)?;
@@ -380,8 +380,8 @@ pub fn done(stage: &mut dyn Stage, c: &Done) -> Result<Subject> {
     Ok(Subject::Task(id))
 }
 
-/// Begins a task that the actor holds by a lease from another worktree, whose files say so and these do not yet.
-fn take_here_too(stage: &mut dyn Stage, id: Id) -> Result<()> {
+/// Starts a task here that the actor holds by a lease from another worktree, whose files have it in progress already.
+fn start_here(stage: &mut dyn Stage, id: Id) -> Result<()> {
     let (task, me, record) = (stage.task(id)?, stage.me().clone(), stage.lease(id)?);
     let (Standing::Mine(lease) | Standing::MineExpired(lease)) = lease::standing(&record, &me, stage.now()) else {
         return Ok(());
@@ -407,11 +407,11 @@ pub fn release(stage: &mut dyn Stage, c: &Release) -> Result<Subject> {
     let permit = permit_id(stage, id, &c.guard, Verb::Claim)?;
     let task = stage.task(id)?;
     if task.status == Status::InProgress {
-        put_back(stage, &permit, false)?;
+        return_to_open(stage, &permit, false)?;
     } else if permit.lease.is_some() {
         permit.give_back(stage)?;
     } else {
-        return Err(Error::state(format!("task {id} is {} and nobody's", task.status)));
+        return Err(Error::state(format!("task {id} is {} and has no owner", task.status)));
     }
     Ok(Subject::Task(id))
 }
@@ -433,7 +433,7 @@ pub fn lease_acquire(stage: &mut dyn Stage, c: &LeaseAcquire) -> Result<Subject>
         let known = stage.session(&Ref(session.to_string()))?;
         if known.status == SessionStatus::Closed || known.agent != holder.agent {
             return Err(Error::state(format!("session {session} is not an active session of {}", holder.agent))
-                .hint("begin one: agentpm session start"));
+                .hint("start one: agentpm session start"));
         }
         holder.session = Some(session);
     }
@@ -466,7 +466,7 @@ pub fn lease_renew(stage: &mut dyn Stage, c: &LeaseRenew) -> Result<Subject> {
     let asked = stage.now().plus(ttl_ms(stage, c.ttl)?);
     let expires_at = asked.max(until(&lease, stage.now()));
     if asked < expires_at {
-        stage.warn(format!("the lease holds until {expires_at} already, which is later; a renewal never shortens it"));
+        stage.warn(format!("the lease already holds until {expires_at}, which is later; a renewal never shortens it"));
     }
     let renewed = Payload::LeaseRenewed(LeaseRenewed { lease: lease.id, expires_at });
     stage.emit(Draft { entity: Entity::Task(task), payload: renewed, why: None, fence: Some(lease.fence) })?;
@@ -482,10 +482,10 @@ pub fn lease_release(stage: &mut dyn Stage, c: &LeaseRelease) -> Result<Subject>
     Ok(Subject::Lease(task))
 }
 
-/// The actor's own lease, live or run out but not taken over.
+/// The actor's own lease, live or expired but not taken over.
 fn own_lease(stage: &mut dyn Stage, reference: &Ref) -> Result<(Id, Lease)> {
     let task = stage.leased_task(reference)?;
-    // What its log tells of other clones' leases counts too.
+    // Leases of other clones in its log count too.
     stage.exists(task)?;
     let record = stage.lease(task)?;
     let me = stage.me().clone();
@@ -497,7 +497,7 @@ fn own_lease(stage: &mut dyn Stage, reference: &Ref) -> Result<(Id, Lease)> {
             Err(lease::abandoned(&task, &other))
         }
         Standing::Free if lease::is_lost(&record, &me) => Err(lease::lost_and_gone(task, &record)),
-        Standing::Free => Err(Error::new(Code::LeaseLost, format!("nobody holds a lease of task {task}"))
+        Standing::Free => Err(Error::new(Code::LeaseLost, format!("no agent holds a lease of task {task}"))
             .hint(format!("take it with agentpm claim {task}"))),
     }
 }

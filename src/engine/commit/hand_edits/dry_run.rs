@@ -21,10 +21,10 @@ use crate::engine::view::{elsewhere, read};
 use crate::env::files::Dir;
 use crate::error::{Error, Result};
 use crate::model::agent::LeaseRecord;
+use crate::model::args::Ref;
 use crate::model::event::{Author, Entity, Entry};
 use crate::model::id::Id;
-use crate::model::words::Ref;
-use crate::rules::decide::edit::{self, Doc, Judged, Misfit, begin};
+use crate::rules::decide::edit::{self, Doc, EditResult, Misfit, begin};
 use crate::rules::register::heads_of;
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage as _;
@@ -186,7 +186,7 @@ impl<'a> Trial<'a> {
         draft: &mut Draft<'_>,
         size: usize,
         placed: &dyn Fn(Misfit) -> Error,
-        attempt: &dyn Fn(&mut Scene, &Doc) -> Judged,
+        attempt: &dyn Fn(&mut Scene, &Doc) -> EditResult,
     ) -> Tried {
         let more = before.len().saturating_sub(SHOWN);
         let mut tried = Tried { refusals: before.into_iter().take(SHOWN).collect(), more, at_least: false };

@@ -20,7 +20,8 @@ use crate::rules::decide::edit::Doc;
 use crate::rules::register::heads_of;
 use crate::store::comments::{Comment, comments};
 use crate::store::edited::{
-    Part, Readable, among_below, beyond, is_conflicted, names_of, parse, parts_apart, said, sides, value_of, with_parts,
+    Part, Readable, among_below, beyond, differing_parts, is_conflicted, names_of, parse, render_doc, sides, value_of,
+    with_parts,
 };
 use crate::store::place::not_text;
 use crate::store::project::render;
@@ -129,7 +130,7 @@ impl Lineage<'_> {
         let mut judging = Judging::new(entity, all, &now);
         let lost = Lost { lineage: self, place, entity, all, now: &now, versions: OnceCell::new() };
         for (side, doc) in docs.iter().enumerate().filter(|(_, doc)| !conflicted || is_of(entity, doc)) {
-            for part in parts_apart(doc, &now) {
+            for part in differing_parts(doc, &now) {
                 let value = value_of(doc, &part);
                 let merged = match place {
                     Place::WorkTree if conflicted => self.merged(entity, &part, value.as_ref()),
@@ -201,12 +202,12 @@ impl Lineage<'_> {
         if sources.is_empty() || !texts.iter().flat_map(|text| text.lines()).all(is_of_git) {
             return Ok(None);
         }
-        let now = said(entity, all);
+        let now = render_doc(entity, all);
         let mut judging = Judging::new(entity, all, &now);
         for (side, source) in sources.into_iter().enumerate() {
             let Some(version) = self.version(entity, source)? else { continue };
             for doc in &version.docs {
-                for part in parts_apart(doc, &version.said) {
+                for part in differing_parts(doc, &version.said) {
                     let value = value_of(doc, &part);
                     let origin = self.origin(entity, source, &part, value.as_ref())?;
                     judging.add((side, doc), part, value, origin);
@@ -215,7 +216,7 @@ impl Lineage<'_> {
         }
         // What git put together beside the conflict is in none of them.
         for (side, doc) in texts.iter().flat_map(|side| parse(side)).enumerate() {
-            for part in parts_apart(&doc, &now) {
+            for part in differing_parts(&doc, &now) {
                 let value = value_of(&doc, &part);
                 let is_known = versions.iter().any(|version| version.holds(&part, value.as_ref()));
                 let origin = mixture(&part, value.as_ref(), versions.iter().flat_map(|version| &version.docs));
@@ -313,7 +314,7 @@ impl Lost<'_> {
         }
         let is_here = |entry: &&Entry| all.iter().any(|known| known.event.id == entry.event.id);
         let lost = |log: &Vec<Entry>| log.iter().find(|entry| !is_here(entry)).map(|entry| entry.event.id);
-        Ok(logs.iter().filter_map(|log| Some((said(entity, log), lost(log)?))).collect())
+        Ok(logs.iter().filter_map(|log| Some((render_doc(entity, log), lost(log)?))).collect())
     }
 }
 
@@ -368,7 +369,7 @@ impl<'j> Judging<'j> {
     fn is_recorded(&self, heads: &[Id], doc: &Doc, part: &Part, value: Option<&Value>) -> bool {
         let newer = beyond(self.all, heads);
         let by_hand: Vec<&Entry> = newer.into_iter().filter(|e| is_hand_edit(&e.event)).collect();
-        let then = |entry: &&Entry| said(self.entity, among_below(self.all, &[entry.event.id]));
+        let then = |entry: &&Entry| render_doc(self.entity, among_below(self.all, &[entry.event.id]));
         by_hand.iter().any(|entry| value_of(&then(entry), part).as_ref() == value)
             || is_recorded_entry(&by_hand, doc, part, value)
     }
@@ -379,7 +380,7 @@ impl<'j> Judging<'j> {
         let mut names = Vec::new();
         for ((heads, _), parts) in groups {
             names.extend(names_of(parts.iter().map(|(_, part)| part)));
-            let old = said(entity, among_below(all, &heads));
+            let old = render_doc(entity, among_below(all, &heads));
             let mut new = old.clone();
             let mut late = Vec::new();
             for (doc, part) in parts {
@@ -406,7 +407,7 @@ impl<'j> Judging<'j> {
             (false, ..) => Readable::Edited(names),
             (true, false, _) => Readable::Comments,
             (true, true, true) => Readable::Conflicted,
-            (true, true, false) if parts_apart(&doc, now).is_empty() => Readable::Form,
+            (true, true, false) if differing_parts(&doc, now).is_empty() => Readable::Form,
             (true, true, false) => Readable::Stale,
         };
         Judged { how, doc, edits, unclear, remarks, conflicted }

@@ -23,7 +23,9 @@ use crate::rules::decide::edit::Doc;
 use crate::rules::fold::Folding;
 use crate::rules::register::heads_of;
 use crate::runtime::journals;
-use crate::store::edited::{Part, among_below, fields_named, is_conflicted, parse, parts_apart, said, sides, value_of};
+use crate::store::edited::{
+    Part, among_below, differing_parts, fields_named, is_conflicted, parse, render_doc, sides, value_of,
+};
 use crate::store::layout::{LOG, home, shown};
 use crate::store::log::{Log, MAX_LOG};
 
@@ -63,7 +65,7 @@ impl Version {
             true => sides(&shown).iter().filter_map(|side| parse(side).ok()).collect(),
             false => parse(&shown).into_iter().collect(),
         };
-        Version { docs, said: said(entity, &entries), heads: heads_of(&entries), text, entries }
+        Version { docs, said: render_doc(entity, &entries), heads: heads_of(&entries), text, entries }
     }
 
     pub fn holds(&self, part: &Part, value: Option<&Value>) -> bool {
@@ -148,7 +150,7 @@ impl<'a> Lineage<'a> {
             heads.iter().all(known) && index.as_ref().is_none_or(is_newest)
         });
         let recorded = recorded.map(|heads| {
-            let doc = said(entity, among_below(found, &heads));
+            let doc = render_doc(entity, among_below(found, &heads));
             (heads, doc)
         });
         Ok(Base { recorded, index })
@@ -242,7 +244,7 @@ impl<'a> Lineage<'a> {
         if newest.iter().all(|head| heads.contains(head)) {
             return Origin::Person(heads.to_vec());
         }
-        let sides: Vec<Doc> = newest.iter().map(|head| said(entity, among_below(found, &[*head]))).collect();
+        let sides: Vec<Doc> = newest.iter().map(|head| render_doc(entity, among_below(found, &[*head]))).collect();
         let recorded = base.recorded.iter().map(|(_, doc)| doc);
         let known = sides.iter().chain(recorded).chain(base.index.iter().flat_map(|index| &index.docs));
         mixture(part, value, known).unwrap_or_else(|| Origin::Person(heads.to_vec()))
@@ -334,7 +336,7 @@ impl<'a> Lineage<'a> {
         // What a squash, a rebase or a cherry-pick brought in is no parent; its newest events are here.
         let brought = version.heads.iter().filter(|head| !parents.iter().any(|parent| parent.has_event(head)));
         let brought: Vec<Doc> =
-            brought.map(|head| said(search.entity, among_below(&version.entries, &[*head]))).collect();
+            brought.map(|head| render_doc(search.entity, among_below(&version.entries, &[*head]))).collect();
         if brought.iter().any(|doc| value_of(doc, part).as_ref() == value) {
             return Ok(Origin::Events);
         }
@@ -354,7 +356,7 @@ impl<'a> Lineage<'a> {
         }
         // Where the rest of the file was not rendered from all of its log, the person saw what the parent says.
         let rest = |parent: &Version| {
-            let apart = version.docs.iter().flat_map(|doc| parts_apart(doc, &version.said));
+            let apart = version.docs.iter().flat_map(|doc| differing_parts(doc, &version.said));
             apart.into_iter().any(|other| {
                 other != *part && version.docs.iter().any(|doc| parent.holds(&other, value_of(doc, &other).as_ref()))
             })
@@ -391,7 +393,7 @@ impl<'a> Lineage<'a> {
     fn merging(&self) -> &[Oid] {
         self.merging.get_or_init(|| {
             let (Some(repo), Some(objects)) = (self.repo, self.objects()) else { return Vec::new() };
-            let mut commits = repo.being_merged(self.env);
+            let mut commits = repo.incoming_commits(self.env);
             let stash = objects.reference("refs/stash");
             commits.extend(stash.filter(|stash| is_taken_out(objects, *stash).unwrap_or(false)));
             // A revert brings in what its commit had before.

@@ -14,17 +14,17 @@ use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::env::files::Kind;
 use crate::error::{Code, Error, Result};
+use crate::model::args::Text;
 use crate::model::command::{Command, TaskCreate};
 use crate::model::event::Entity;
 use crate::model::finding::{Finding, Refusal, Rule};
 use crate::model::id::{Id, is_shard_part};
-use crate::model::words::Text;
 use crate::rules::decide::Subject;
 use crate::rules::decide::edit::{Doc, begin};
 use crate::runtime::records::digest;
 use crate::store::comments::{Comment, comments};
 use crate::store::entity::{MAX_YAML, read_log};
-use crate::store::layout::{Odd, TASKS, task_dir};
+use crate::store::layout::{InvalidPath, TASKS, task_dir};
 use crate::store::place::{line_of_key, not_text};
 use crate::store::yaml;
 
@@ -50,7 +50,7 @@ pub(crate) struct NewWords {
 }
 
 /// The files beneath `tasks` that no event tells of: folders of tasks without a log, and what lies elsewhere in YAML.
-pub(crate) fn newcomers(ws: &Workspace, folders: &[Id], odd: &[Odd]) -> Vec<Newcomer> {
+pub(crate) fn newcomers(ws: &Workspace, folders: &[Id], odd: &[InvalidPath]) -> Vec<Newcomer> {
     let made = |path: PathBuf, id: Option<Id>| {
         let bytes = ws.store.dir.read(&path, MAX_YAML).unwrap_or_default();
         let copy_of = origin(&bytes, id, &|id| folders.binary_search(&id).is_ok())?;

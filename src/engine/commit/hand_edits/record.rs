@@ -420,20 +420,18 @@ const WRITERS: &[&str] = &[
 /// What to do next, of a command's refusal, in words for who edits a file: it takes no other work, has no place for a reason, and
 /// keeps commands from the task until the old value is back.
 fn for_hand(code: Code, hint: &str) -> String {
-    let by_command = |flag: &str| {
-        format!("; with a reason only a command passes over that: put the old value back and give it {flag}")
-    };
+    let by_command = |flag: &str| format!("; only a command overrides that: restore the old value and pass {flag}");
     let waits = match code {
         Code::LeaseHeld => "the edit can wait in its file until the task is free; agentpm lint --fix records it then",
-        _ => "put the old value back",
+        _ => "restore the old value",
     };
     let hint = hint
         .replace("take other work with agentpm next --claim", waits)
-        .replace(", or give --force REASON", &by_command("--force REASON"))
-        .replace(", or give --override REASON if it must be", &by_command("--override REASON"));
+        .replace(", or pass --force REASON", &by_command("--force REASON"))
+        .replace(", or pass --override REASON", &by_command("--override REASON"));
     let writes = WRITERS.iter().any(|name| hint.contains(&format!("agentpm {name}")));
-    match writes && !hint.contains("put the old value back") {
-        true => format!("put the old value back, then {hint}"),
+    match writes && !hint.contains("restore the old value") {
+        true => format!("restore the old value, then {hint}"),
         false => hint,
     }
 }

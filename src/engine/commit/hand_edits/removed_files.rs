@@ -14,13 +14,13 @@ use crate::engine::context::Workspace;
 use crate::engine::view::removed_commits::{self, Removal};
 use crate::engine::view::{history, read, sparse};
 use crate::error::Result;
+use crate::model::args::{TaskRef, Text};
 use crate::model::command::{Command, Guard, TaskArchive, TaskTransition};
 use crate::model::event::{Entity, Entry};
-use crate::model::finding::{Finding, Refused, Rule};
+use crate::model::finding::{Finding, Rule, SkippedFix};
 use crate::model::id::Id;
 use crate::model::point::Point;
 use crate::model::task::{Status, Task};
-use crate::model::words::{TaskRef, Text};
 use crate::rules::fold::fold;
 use crate::runtime::journals;
 use crate::store::entity::read_log;
@@ -62,7 +62,7 @@ pub(crate) fn deleted(ws: &Workspace) -> Result<Gone> {
     let mut left_out = None;
     let mut gone = |id: &Id| {
         let is_gone = !sparse::has_log(ws, *id) && !pending.contains_key(&Entity::Task(*id));
-        is_gone && !left_out.get_or_insert_with(|| sparse::not_looked_at(ws)).leaves_out(&sparse::log_path(ws, *id))
+        is_gone && !left_out.get_or_insert_with(|| sparse::hidden_paths(ws)).leaves_out(&sparse::log_path(ws, *id))
     };
     let committed = committed_tasks(ws).unwrap_or_default();
     let mut all: Gone = committed.into_iter().filter(&mut gone).map(|id| (id, None)).collect();
@@ -110,7 +110,11 @@ pub(crate) fn deleted_found(ws: &Workspace, id: Id, removal: Option<&Removal>) -
 /// what was done, and what was refused.
 ///
 /// Errors: `ERR_BUSY`, `ERR_IO`, `ERR_GIT`.
-pub(crate) fn bring_back_deleted(ws: &Workspace, gone: &Gone, wanted: Deleted) -> Result<(Vec<String>, Vec<Refused>)> {
+pub(crate) fn bring_back_deleted(
+    ws: &Workspace,
+    gone: &Gone,
+    wanted: Deleted,
+) -> Result<(Vec<String>, Vec<SkippedFix>)> {
     let (mut done, mut refused) = (Vec::new(), Vec::new());
     let before = brought_back_before(ws, wanted)?;
     if !gone.is_empty() {
@@ -131,11 +135,11 @@ pub(crate) fn bring_back_deleted(ws: &Workspace, gone: &Gone, wanted: Deleted) -
         })?;
     }
     let (here, logless): (Vec<&Id>, Vec<&Id>) = gone.keys().partition(|id| sparse::has_log(ws, **id));
-    refused.extend(logless.into_iter().map(|id| Refused {
+    refused.extend(logless.into_iter().map(|id| SkippedFix {
         task: Some(*id),
         message: format!("task {id} was committed without its log, which this clone does not hold"),
         hint: Some("fetch the branch that has it, or take its folder out of the commit".into()),
-        ..Refused::default()
+        ..SkippedFix::default()
     }));
     for id in here.into_iter().chain(&before) {
         if gone.contains_key(id) {
@@ -146,7 +150,7 @@ pub(crate) fn bring_back_deleted(ws: &Workspace, gone: &Gone, wanted: Deleted) -
             Ok(None) => {}
             Err(e) => {
                 let what = format!("task {id} is back and was not ended: ");
-                refused.push(Refused { task: Some(*id), ..Refused::of(&e, &what) });
+                refused.push(SkippedFix { task: Some(*id), ..SkippedFix::of(&e, &what) });
             }
         }
     }

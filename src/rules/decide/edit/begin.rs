@@ -1,39 +1,39 @@
-//! A task that somebody wrote by hand, as a file of its own: what `task create` and the commands after it write.
+//! Creates a task from a file that a person wrote: emits what `task create` and the commands after it write.
 
 use serde_json::{Value, json};
 
-use super::{BLOCKED_BY, Doc, Edit, Judged, Misfit, edit, list, misfit, names};
+use super::{BLOCKED_BY, Doc, Edit, EditResult, Misfit, edit, list, misfit, names};
 use crate::error::Error;
+use crate::model::args::Text;
 use crate::model::command::{Command, TaskCreate};
 use crate::model::id::Id;
 use crate::model::payload::Fields;
-use crate::model::words::Text;
 use crate::rules::copies::HAND_EDIT;
 use crate::rules::decide::{Subject, tasks};
 use crate::rules::fields;
 use crate::rules::stage::Stage;
 
-/// Makes a task of a file on the stage: `id` is its name where its folder gives one. Gives the task's id.
+/// Creates a task from a file on the stage; `id` is the name of its folder, if that is an id. Returns the task's id.
 ///
-/// Errors: the first thing that the rules do not allow; whatever was emitted before it must then be thrown away.
-pub fn begin(stage: &mut dyn Stage, id: Option<Id>, doc: &Doc) -> Judged<Id> {
+/// Errors: the first refusal of the rules; the caller must then discard what was emitted before.
+pub fn begin(stage: &mut dyn Stage, id: Option<Id>, doc: &Doc) -> EditResult<Id> {
     let named = doc.get("id").and_then(Value::as_str).map(str::to_ascii_uppercase);
     if doc.contains_key("id") && (named.is_none() || named != id.map(|id| id.to_string())) {
         return Err(misfit("id", None)(
-            Error::validation("the id of a new task is given by agentpm, or is the name of its folder")
-                .hint("leave id out"),
+            Error::validation("agentpm chooses the id of a new task, unless it is the name of its folder")
+                .hint("remove id"),
         ));
     }
     for key in doc.keys() {
         names::check(key).map_err(misfit(key, None))?;
         if matches!(key.as_str(), "created_at" | "created_by") {
-            let refusal = Error::validation(format!("{key} of a new task is written when it is recorded"));
-            return Err(misfit(key, None)(refusal.hint(format!("leave {key} out"))));
+            let refusal = Error::validation(format!("{key} of a new task is written when agentpm records the task"));
+            return Err(misfit(key, None)(refusal.hint(format!("remove {key}"))));
         }
     }
     let create = creation(stage, doc)?;
     let made = tasks::create_as(stage, &create, id).map_err(misfit("title", None))?;
-    let Subject::Task(id) = made else { return Err(misfit("title", None)(Error::validation("no task was made"))) };
+    let Subject::Task(id) = made else { return Err(misfit("title", None)(Error::validation("no task was created"))) };
     let status = stage.task(id).map_err(misfit("title", None))?.status;
     let (mut old, mut new) = (doc.clone(), doc.clone());
     for doc in [&mut old, &mut new] {
@@ -47,7 +47,7 @@ pub fn begin(stage: &mut dyn Stage, id: Option<Id>, doc: &Doc) -> Judged<Id> {
         old.insert("acceptance".into(), words.collect());
     }
     old.insert("status".into(), json!(status));
-    // Open is what a new task is, unless something blocks it.
+    // A new task is open unless something blocks it.
     if new.get("status").is_none_or(|said| said == "open" || said.is_null()) {
         new.insert("status".into(), json!(status));
     }
@@ -55,7 +55,7 @@ pub fn begin(stage: &mut dyn Stage, id: Option<Id>, doc: &Doc) -> Judged<Id> {
     Ok(id)
 }
 
-/// A refusal of what a new file says, which must not name the task that it does not become.
+/// A refusal of a new file, which must not name the task that it does not become.
 fn of_new(mut misfit: Box<Misfit>, id: Id) -> Box<Misfit> {
     let error = &mut misfit.error;
     error.message = error.message.replace(&format!("task {id}"), "a new task");
@@ -64,21 +64,22 @@ fn of_new(mut misfit: Box<Misfit>, id: Id) -> Box<Misfit> {
     if error.hint.as_ref().is_some_and(fits_an_old_one) {
         error.hint = Some(match misfit.key.as_str() {
             "status" => {
-                "leave status out, or write status: in_progress; what is done may be told once it is recorded".into()
+                "remove status, or write status: in_progress; further states can be written after the task is recorded"
+                    .into()
             }
-            key => format!("leave {key} out; more may be told once the task is recorded"),
+            key => format!("remove {key}; it can be added after the task is recorded"),
         });
     }
     misfit
 }
 
-/// Whether `task create` takes this key.
+/// Whether `task create` accepts this key.
 fn is_created(key: &str) -> bool {
     (fields::NAMES.contains(&key) && key != "acceptance") || key == "parent"
 }
 
-/// The call of `task create` that a file asks for.
-fn creation(stage: &mut dyn Stage, doc: &Doc) -> Judged<TaskCreate> {
+/// The call of `task create` for a file.
+fn creation(stage: &mut dyn Stage, doc: &Doc) -> EditResult<TaskCreate> {
     let empty = Doc::new();
     let edit = Edit { stage, id: Id::from_parts(0, 0), old: &empty, new: doc, changed: &[] };
     if doc.get("title").is_none_or(Value::is_null) {
@@ -105,6 +106,6 @@ fn creation(stage: &mut dyn Stage, doc: &Doc) -> Judged<TaskCreate> {
     args[BLOCKED_BY] = Value::Array(blockers);
     match Command::from_json("task.create", args).map_err(misfit("title", None))? {
         Command::TaskCreate(create) => Ok(TaskCreate { why: Some(Text(HAND_EDIT.into())), ..create }),
-        _ => Err(misfit("title", None)(Error::validation("the file is no task"))),
+        _ => Err(misfit("title", None)(Error::validation("the file is not a task"))),
     }
 }

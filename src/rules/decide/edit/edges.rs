@@ -1,15 +1,15 @@
-//! Relationships: what `task block`, `task relate` and their opposites write.
+//! Hand edits of relationships: emits what `task block`, `task relate` and their opposites write.
 
 use serde_json::{Value, json};
 
 use super::plain::reference;
-use super::{BLOCKED_BY, Doc, Edit, Judged, check_entry, guard, list, misfit, unknown_id};
+use super::{BLOCKED_BY, Doc, Edit, EditResult, check_entry, guard, list, misfit, unknown_id};
 use crate::error::{Error, Result};
+use crate::model::args::{Object, Ref, TaskRef};
 use crate::model::command::{TaskBlock, TaskRelate};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{Payload, RelationshipRemoved};
 use crate::model::relationship::RelationType;
-use crate::model::words::{Object, Ref, TaskRef};
 use crate::rules::decide::guard::unblock_if_free;
 use crate::rules::decide::tasks;
 use crate::rules::roles::Verb;
@@ -18,8 +18,8 @@ const KEY: &str = "relationships";
 const KEYS: &[&str] = &["id", "type", "from", "to", "metadata", "created_at"];
 
 impl Edit<'_> {
-    /// Edges taken out, then edges added. One that was changed is another edge.
-    pub(super) fn edges(&mut self) -> Judged {
+    /// Removes edges, then adds edges. A changed edge is another edge.
+    pub(super) fn edges(&mut self) -> EditResult {
         if self.is_changed(KEY) {
             let (old, new) = self.lists(KEY);
             let stays = |edge: &Value| new.iter().any(|kept| same_edge(edge, kept));
@@ -44,7 +44,7 @@ impl Edit<'_> {
     fn remove(&mut self, edge: &Value) -> Result<()> {
         let relationship: Id = edge["id"].as_str().unwrap_or_default().parse()?;
         let permit = self.permit(Verb::Relate)?;
-        // Somebody else may have taken it away since.
+        // Another agent may have removed it since.
         if self.stage.task(self.id)?.relationships.contains_key(&relationship) {
             permit.emit(self.stage, Payload::RelationshipRemoved(RelationshipRemoved { relationship }))?;
             unblock_if_free(self.stage, self.id)?;
@@ -52,7 +52,7 @@ impl Edit<'_> {
         Ok(())
     }
 
-    /// Adds an edge as its entry says it; `again` where it takes the place of one with the same id.
+    /// Adds an edge from its entry; `again` if it replaces one with the same id.
     fn add(&mut self, edge: &Value, again: bool) -> Result<()> {
         let Some(map) = edge.as_object() else {
             return Err(Error::validation("a relationship needs a type, and from or to")
@@ -70,7 +70,7 @@ impl Edit<'_> {
                 None => "a relationship needs a type".to_owned(),
                 Some(word) => {
                     let meant = meant(word).map(|known| format!("; did you mean {known}?")).unwrap_or_default();
-                    format!("{} is no type of relationship{meant}", quoted(word))
+                    format!("{} is not a type of relationship{meant}", quoted(word))
                 }
             };
             Error::validation(why)
@@ -87,7 +87,7 @@ impl Edit<'_> {
         tasks::relate(self.stage, &relate).map(|_| ())
     }
 
-    /// The two tasks of an edge: whichever is not said is this one.
+    /// The two tasks of an edge: the one that is not named is this one.
     fn ends(&mut self, edge: &Doc) -> Result<(Ref, Ref)> {
         let here = Ref(self.id.to_string());
         let said = |key: &str| edge.get(key).filter(|value| !value.is_null()).map(reference).transpose();
@@ -102,7 +102,7 @@ impl Edit<'_> {
         let (one, other) = (self.stage.task_id(&from)?, self.stage.task_id(&to)?);
         if one != self.id && other != self.id {
             return Err(Error::validation("this relationship is between two other tasks")
-                .hint("write it into the file of one of them"));
+                .hint("write it in the file of one of them"));
         }
         Ok((Ref(one.to_string()), Ref(other.to_string())))
     }
@@ -113,7 +113,7 @@ impl Edit<'_> {
     }
 }
 
-/// The type of relationship that another word is meant for.
+/// The type of relationship that another word stands for.
 fn meant(word: &str) -> Option<&'static str> {
     let word = word.to_lowercase().replace('-', "_");
     ["parent_of", "blocks", "relates_to", "duplicates"]
@@ -130,6 +130,9 @@ fn same_edge(a: &Value, b: &Value) -> bool {
 fn check_same(old: Option<&Value>, new: &Value) -> Result<()> {
     match old.is_some_and(|old| old["created_at"] == new["created_at"]) {
         true => check_entry(new.as_object().unwrap_or(&Doc::new()), KEYS),
-        false => Err(Error::validation("when a relationship began cannot be changed").hint("put the old value back")),
+        false => {
+            Err(Error::validation("the creation time of a relationship cannot be changed")
+                .hint("restore the old value"))
+        }
     }
 }

@@ -1,14 +1,15 @@
-//! Progress and context: what `progress add`, `progress complete`, `context add` and `context supersede` write.
+//! Hand edits of progress and context: emits what `progress add`, `progress complete`, `context add` and `context supersede`
+//! write.
 
 use serde_json::{Value, json};
 
-use super::{Doc, Edit, Judged, check_entry, content as said, guard, misfit, unknown_id};
+use super::{Doc, Edit, EditResult, check_entry, content as said, guard, misfit, unknown_id};
 use crate::error::{Error, Result};
+use crate::model::args::{TaskRef, Text};
 use crate::model::command::ProgressAdd;
 use crate::model::context::ContextType;
 use crate::model::id::Id;
 use crate::model::payload::{ContextAdded, ContextSuperseded, Payload, ProgressItemCompleted, ProgressItemReopened};
-use crate::model::words::{TaskRef, Text};
 use crate::rules::copies::HAND_EDIT;
 use crate::rules::decide::Subject;
 use crate::rules::decide::parts;
@@ -18,13 +19,13 @@ const PROGRESS: &str = "progress";
 const CONTEXT: &str = "context";
 
 impl Edit<'_> {
-    /// Steps ticked, unticked and added. A step stays, and says what it said.
-    pub(super) fn progress(&mut self) -> Judged {
+    /// Completes, reopens and adds steps. A step cannot be removed, and its text cannot change.
+    pub(super) fn progress(&mut self) -> EditResult {
         if !self.is_changed(PROGRESS) {
             return Ok(());
         }
         let (old, new) = self.lists(PROGRESS);
-        refuse_gone(&old, &new, "a progress item cannot be taken out; tick it off where it is done with")
+        refuse_gone(&old, &new, "a progress item cannot be removed; mark it as completed if it is done")
             .map_err(misfit(PROGRESS, None))?;
         let mut added: Vec<(usize, String, bool)> = Vec::new();
         for (n, item) in new.iter().enumerate() {
@@ -61,17 +62,18 @@ impl Edit<'_> {
             &["id", "content", "completed", "created_at", "completed_at"],
         )?;
         if was["created_at"] != item["created_at"] {
-            return Err(Error::validation("created_at of a progress item cannot be changed: it was so")
-                .hint("put the old value back"));
+            return Err(
+                Error::validation("created_at of a progress item cannot be changed").hint("restore the old value")
+            );
         }
         if was["content"] != item["content"] {
-            return Err(Error::validation("what a progress item says cannot be changed")
-                .hint("put its words back and add another item"));
+            return Err(Error::validation("the text of a progress item cannot be changed")
+                .hint("restore its text and add another item"));
         }
         let (before, now) = (was["completed"] == true, truth(&item["completed"])?);
         if before == now {
             return Err(Error::validation("completed_at follows from completed and cannot be changed alone")
-                .hint("put the old value back, or change completed"));
+                .hint("restore the old value, or change completed"));
         }
         if let Some(map) = item.as_object() {
             self.check_recorded(map, was.as_object(), &["completed_at"], &[])?;
@@ -94,15 +96,15 @@ impl Edit<'_> {
         Ok(())
     }
 
-    /// Entries added, and entries replaced by newer words.
-    pub(super) fn context(&mut self) -> Judged {
+    /// Adds entries, and supersedes entries whose text changed.
+    pub(super) fn context(&mut self) -> EditResult {
         if !self.is_changed(CONTEXT) {
             return Ok(());
         }
         let (old, new) = self.lists(CONTEXT);
-        refuse_gone(&old, &new, "a context entry cannot be taken out of the file").map_err(|e| {
+        refuse_gone(&old, &new, "a context entry cannot be removed from the file").map_err(|e| {
             misfit(CONTEXT, None)(
-                e.hint("put it back; agentpm context redact takes its text out of the plan, with a reason"),
+                e.hint("restore it; agentpm context redact removes its text from the plan, with a reason"),
             )
         })?;
         for (n, entry) in new.iter().enumerate() {
@@ -139,15 +141,15 @@ impl Edit<'_> {
         parts::note(self.stage, self.id, Payload::ContextAdded(added), Some(HAND_EDIT.into())).map(|_| ())
     }
 
-    /// New words for an entry: a newer entry takes its place.
+    /// Supersedes an entry with a newer one that has the new text.
     fn supersede(&mut self, was: &Value, entry: &Value) -> Result<()> {
         let (Some(old), Some(new)) = (was.as_object(), entry.as_object()) else {
-            return Err(Error::validation("a context entry is a mapping"));
+            return Err(Error::validation("a context entry must be a mapping"));
         };
         let other = |key: &&String| key.as_str() != "content" && old.get(*key) != new.get(*key);
         if let Some(key) = old.keys().chain(new.keys()).find(other) {
             return Err(Error::validation(format!("{key} of a context entry cannot be changed"))
-                .hint("put the old value back; new words under content make a newer entry of it"));
+                .hint("restore the old value; a new text under content makes a newer entry"));
         }
         let content = parts::words(&said(new.get("content"))?, "a context entry")?;
         self.stage.require(Verb::Comment)?;
@@ -156,7 +158,7 @@ impl Edit<'_> {
         let Some(known) = task.context.get(&id) else { return Err(unknown_id(&was["id"])) };
         if let Some(by) = known.superseded_by {
             return Err(Error::state(format!("this entry was superseded by {by}"))
-                .hint("put its words back and change the newer one"));
+                .hint("restore its text and change the newer one"));
         }
         let added = ContextAdded { kind: known.kind, content, metadata: Value::Null, created_at: None };
         let why = Some(HAND_EDIT.to_owned());
@@ -166,7 +168,7 @@ impl Edit<'_> {
     }
 }
 
-/// The entry of before that an entry is by its id; `None` for a new one.
+/// The old entry with the id of an entry; `None` for a new one.
 fn known<'a>(old: &'a [Value], entry: &Value) -> Result<Option<&'a Value>> {
     match entry.get("id") {
         None | Some(Value::Null) => Ok(None),
@@ -179,19 +181,19 @@ fn refuse_gone(old: &[Value], new: &[Value], why: &str) -> Result<()> {
         None => Ok(()),
         Some(gone) => Err(Error::validation(format!("{why} ({})", gone["id"].as_str().unwrap_or_default()))
             .with(json!({ "id": gone["id"] }))
-            .hint("put it back as it was")),
+            .hint("restore it unchanged")),
     }
 }
 
-/// A new step: its words, and whether it is done already.
+/// A new step: its text, and whether it is completed already.
 pub fn step(item: &Value) -> Result<(String, bool)> {
     let (content, completed) = match item {
         Value::Object(map) => {
             check_entry(map, &["content", "completed", "created_at", "completed_at"])?;
             let done = map.get("completed").map_or(Ok(false), truth)?;
             if !done && map.get("completed_at").is_some_and(|at| !at.is_null()) {
-                return Err(Error::validation("it says when it was completed, and not that it is")
-                    .hint("write completed: true, or leave completed_at out"));
+                return Err(Error::validation("it has the time when it was completed, but not completed: true")
+                    .hint("write completed: true, or remove completed_at"));
             }
             (said(map.get("content"))?, done)
         }
@@ -200,7 +202,7 @@ pub fn step(item: &Value) -> Result<(String, bool)> {
     Ok((parts::words(&content, "a progress item")?, completed))
 }
 
-/// What a person means by yes or no.
+/// The boolean that a person means.
 fn truth(value: &Value) -> Result<bool> {
     match value {
         Value::Bool(value) => Ok(*value),

@@ -1,18 +1,18 @@
-//! Keys that a person meant.
+//! Recognizes the keys that a person meant.
 //!
-//! Promises: one treatment everywhere. A key of ours is taken; a slip of the pen for one, or the word that other tools have for
-//! it, is refused with the one that is meant; any other is a word of a newer version or of the project's own, and is kept.
-//! Refuses to know: what the keys hold.
+//! Guarantees the same treatment everywhere. A known key is accepted. A misspelling, or the name that other tools use, is
+//! refused with the key that is meant. Any other key belongs to a newer version or to the project, and is kept.
+//! Leaves to others: what the keys hold.
 
 use serde_json::json;
 
 use super::{BLOCKED_BY, Doc};
 use crate::error::Error;
 use crate::model::id::quoted;
-use crate::model::nearest::slip;
+use crate::model::suggest::slip;
 use crate::rules::fields;
 
-/// What other tools call the keys of a task.
+/// The names that other tools use for the keys of a task.
 const SYNONYMS: &[(&str, &[&str])] = &[
     ("title", &["name", "subject", "summary", "heading"]),
     ("intent", &["description", "desc", "body", "details", "content", "text", "goal"]),
@@ -44,33 +44,33 @@ const IN_ENTRIES: &[(&str, &[&str])] = &[
     ("to", &["blocks", "target"]),
 ];
 
-/// Whether a key is none of ours, and none that is meant for one: a word of a newer version, or of the project's own.
+/// Whether a key is neither known nor meant for a known one: it belongs to a newer version or to the project.
 pub fn is_foreign(key: &str) -> bool {
     fields::is_unknown(key) && key != BLOCKED_BY && meant(key).is_none()
 }
 
-/// Refuses an unknown key that is meant for one of ours.
+/// Refuses an unknown key that is meant for a known one.
 pub(super) fn check(key: &str) -> Result<(), Error> {
     match meant(key).filter(|_| fields::is_unknown(key) && key != BLOCKED_BY) {
         Some(known) => Err(Error::validation(format!("there is no key {}; did you mean {known}?", quoted(key)))
             .with(json!({ "key": key, "nearest": known }))
-            .hint(format!("write it under {known}; values of your own fit under metadata"))),
+            .hint(format!("write it under {known}; your own values fit under metadata"))),
         None => Ok(()),
     }
 }
 
-/// Refuses keys of an entry that it does not have.
+/// Refuses keys that an entry cannot have.
 pub(super) fn check_entry(entry: &Doc, allowed: &[&str]) -> Result<(), Error> {
     let Some(key) = entry.keys().find(|key| !allowed.contains(&key.as_str())) else { return Ok(()) };
     let known = || allowed.iter().copied();
     let other = synonym(IN_ENTRIES, key, &|known| allowed.contains(&known)).or_else(|| slip(key, known()));
     let meant = other.map(|known| format!("; did you mean {known}?")).unwrap_or_default();
-    Err(Error::validation(format!("{} is no key of such an entry{meant}", quoted(key)))
+    Err(Error::validation(format!("{} is not a key of such an entry{meant}", quoted(key)))
         .with(json!({ "key": key, "allowed": allowed }))
         .hint(format!("its keys are {}", allowed.join(", "))))
 }
 
-/// Whether text belongs at a place of a task's file, by the keys that lead there.
+/// Whether a place in a task's file holds text, by the keys that lead to it.
 pub fn is_text(path: &[String]) -> bool {
     let Some(key) = path.first() else { return false };
     let values = ["priority", "need_precedence", "metadata"];
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_pen_is_told_from_a_word_of_ones_own() {
+    fn a_misspelling_is_refused_and_a_key_of_the_project_is_kept() {
         assert_eq!(meant("prioritty"), Some("priority"));
         assert_eq!(meant("lables"), Some("labels"));
         assert_eq!(meant("blocked-by"), Some("blocked_by"));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_other_tools_are_known_in_any_dress_and_are_none_of_ours() {
+    fn names_of_other_tools_are_refused_in_any_spelling() {
         for (word, known) in [("description", "intent"), ("Assignee", "owner"), ("depends-on", "blocked_by")] {
             assert_eq!(meant(word), Some(known), "{word}");
         }

@@ -1,20 +1,20 @@
-//! The plain fields, the parent and the owner: what `task update` writes.
+//! Hand edits of the plain fields, the parent and the owner: emits what `task update` writes.
 
 use serde_json::{Map, Value, json};
 
-use super::{Edit, Judged, guard, in_quotes, list, misfit, words};
+use super::{Edit, EditResult, guard, in_quotes, list, misfit, words};
 use crate::error::{Error, Result};
+use crate::model::args::TaskRef;
 use crate::model::command::{Command, TaskUpdate};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{Fields, Payload, TaskUpdated};
-use crate::model::words::TaskRef;
 use crate::rules::decide::tasks;
 use crate::rules::fields;
 use crate::rules::roles::Verb;
 
 impl Edit<'_> {
-    /// Fields, parent and owner, as one update. The owner waits where the status changes with it.
-    pub(super) fn fields(&mut self) -> Judged {
+    /// Updates fields, parent and owner with one event. An owner that changes with the status is left to the status.
+    pub(super) fn fields(&mut self) -> EditResult {
         let mut args = json!({ "id": self.id });
         let mut clear = Vec::new();
         let with_status = self.is_changed("status");
@@ -26,7 +26,7 @@ impl Edit<'_> {
             }
             let at = misfit(key, None);
             let one = self.argument(key).map_err(&at)?;
-            // Each alone first, so that a refusal names the one that it is about.
+            // Each field alone first, so that a refusal names the field it is about.
             if let Some(value) = &one {
                 let mut alone = json!({ "id": self.id });
                 alone[key.as_str()] = value.clone();
@@ -36,8 +36,8 @@ impl Edit<'_> {
                 Some(Value::Array(list)) if key == "acceptance" && same_criteria(&list, self.old.get(key)) => continue,
                 Some(value) => args[key.as_str()] = value,
                 None if matches!(key.as_str(), "title" | "type") => {
-                    return Err(at(Error::validation(format!("{key} cannot be taken out"))
-                        .hint("put it back, or write another value")));
+                    return Err(at(Error::validation(format!("{key} cannot be removed"))
+                        .hint("restore it, or write another value")));
                 }
                 None if key == "metadata" => args[key.as_str()] = metadata(self.old.get(key), None),
                 None => clear.push(key.clone()),
@@ -50,12 +50,12 @@ impl Edit<'_> {
         let first = self.changed.first().map_or("title", String::as_str).to_owned();
         args["clear"] = json!(clear);
         let update = as_update(self.id, args).map_err(misfit(&first, None))?;
-        // What is left to refuse is the whole change: no lease, no right, or where the parent may not be.
+        // Only the whole change can still be refused: no lease, no right, or an impossible parent.
         let key = if self.is_changed("parent") { "parent" } else { &first };
         tasks::update(self.stage, &update).map(|_| ()).map_err(misfit(key, None))
     }
 
-    /// The argument of `task update` for a key; `None` where it is emptied.
+    /// The argument of `task update` for a key; `None` to clear it.
     pub(super) fn argument(&self, key: &str) -> Result<Option<Value>> {
         let Some(value) = self.new.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
         Ok(Some(match key {
@@ -66,7 +66,7 @@ impl Edit<'_> {
                         map.iter().find(|(k, v)| v.is_null() && old.is_none_or(|old| !old.contains_key(k.as_str())));
                     if let Some((name, _)) = empty {
                         return Err(Error::validation(format!("{} under metadata has no value", quoted(name)))
-                            .hint("leave it out, or write one; '' is an empty text"));
+                            .hint("remove it, or write a value; '' is an empty text"));
                     }
                     metadata(self.old.get(key), Some(value))
                 }
@@ -89,8 +89,8 @@ impl Edit<'_> {
         }))
     }
 
-    /// Keys that this version does not know: kept as they are.
-    pub(super) fn unknown(&mut self) -> Judged {
+    /// Keeps keys that this version does not know.
+    pub(super) fn unknown(&mut self) -> EditResult {
         let unknown = |key: &&String| fields::is_unknown(key) && key.as_str() != super::BLOCKED_BY;
         let set: Fields = self
             .changed
@@ -107,7 +107,7 @@ impl Edit<'_> {
     }
 }
 
-/// Refuses a value that its field does not take.
+/// Refuses a value that does not fit its field.
 fn check(key: &str, update: &TaskUpdate, value: &Value) -> Result<()> {
     match key {
         "parent" | "metadata" => Ok(()),
@@ -122,14 +122,14 @@ fn as_update(id: Id, args: Value) -> Result<TaskUpdate> {
         e
     })?;
     let Command::TaskUpdate(mut update) = command else {
-        return Err(Error::validation("the edit is no update"));
+        return Err(Error::validation("the edit is not an update"));
     };
     update.id = TaskRef(id.to_string());
     update.guard = guard();
     Ok(update)
 }
 
-/// The entries of the metadata that differ; `null` takes one out.
+/// The entries of the metadata that differ; `null` removes one.
 fn metadata(old: Option<&Value>, new: Option<&Value>) -> Value {
     let empty = Map::new();
     let old = old.and_then(Value::as_object).unwrap_or(&empty);
@@ -140,15 +140,15 @@ fn metadata(old: Option<&Value>, new: Option<&Value>) -> Value {
     Value::Object(change)
 }
 
-/// The words of acceptance criteria, whether they stand alone or with what was met.
+/// The texts of acceptance criteria, with or without marks.
 fn criteria(value: &Value) -> Result<Value> {
     let one = |entry: &Value| match entry {
         Value::Object(map) => match map.get("criterion").and_then(words) {
             Some(text) => Ok(text),
-            None => Err(Error::validation("an acceptance criterion needs its words under criterion")),
+            None => Err(Error::validation("an acceptance criterion needs its text under criterion")),
         },
         other => words(other)
-            .ok_or_else(|| Error::validation(format!("{other} is no acceptance criterion{}", in_quotes(other)))),
+            .ok_or_else(|| Error::validation(format!("{other} is not an acceptance criterion{}", in_quotes(other)))),
     };
     let entries = list(Some(value));
     for map in entries.iter().filter_map(Value::as_object) {
@@ -157,18 +157,18 @@ fn criteria(value: &Value) -> Result<Value> {
     entries.iter().map(one).collect::<Result<Vec<String>>>().map(|texts| json!(texts))
 }
 
-/// Whether the words of the criteria stay as they were, so that only what is met changes.
+/// Whether the texts of the criteria are unchanged, so that only marks change.
 fn same_criteria(now: &[Value], before: Option<&Value>) -> bool {
     let before = before.and_then(|before| criteria(before).ok());
     before.as_ref().and_then(Value::as_array).is_some_and(|before| before == now)
 }
 
 /// A reference that a person wrote.
-pub(super) fn reference(value: &Value) -> Result<crate::model::words::Ref> {
+pub(super) fn reference(value: &Value) -> Result<crate::model::args::Ref> {
     match value {
-        Value::String(text) => Ok(crate::model::words::Ref(text.clone())),
-        // A handle of digits alone.
-        Value::Number(number) => Ok(crate::model::words::Ref(number.to_string())),
-        other => Err(Error::validation(format!("{} is no id of a task", quoted(&other.to_string())))),
+        Value::String(text) => Ok(crate::model::args::Ref(text.clone())),
+        // A handle that consists of digits.
+        Value::Number(number) => Ok(crate::model::args::Ref(number.to_string())),
+        other => Err(Error::validation(format!("{} is not the id of a task", quoted(&other.to_string())))),
     }
 }

@@ -1,18 +1,18 @@
-//! Where a task stands: criteria met, reviews, the status and who works on it.
+//! Hand edits of the state of a task: met criteria, reviews, the status and the owner.
 
 use serde_json::{Value, json};
 
-use super::{Edit, Judged, misfit};
+use super::{Edit, EditResult, misfit};
 use crate::error::{Code, Error, Result};
 use crate::model::id::quoted;
 use crate::model::task::{Status, Task};
-use crate::rules::decide::put::{How, put, verb};
+use crate::rules::decide::put::{PutOptions, put, verb};
 use crate::rules::decide::status::{mark_criteria, no_way, verb_for};
 use crate::rules::roles::Verb;
 
 impl Edit<'_> {
-    /// Criteria that are met now, or are not any more.
-    pub(super) fn criteria(&mut self) -> Judged {
+    /// Marks criteria as met or unmet.
+    pub(super) fn criteria(&mut self) -> EditResult {
         const KEY: &str = "acceptance";
         if !self.is_changed(KEY) {
             return Ok(());
@@ -25,15 +25,16 @@ impl Edit<'_> {
             let before = was.is_some_and(|was| !was["met_at"].is_null());
             let now = is_met(entry, before).map_err(&at)?;
             if before && now && was.is_some_and(|was| changed(was, entry)) {
-                return Err(at(Error::validation("who met a criterion and when follows from the mark")
-                    .hint("put the old values back")));
+                return Err(at(Error::validation("who met a criterion and when is recorded by agentpm")
+                    .hint("restore the old values")));
             }
             let marked = |map: &Value| !(map["met_at"].is_null() && map["met_by"].is_null());
             let gone = |old: &&Value| new.iter().all(|new| new["criterion"] != old["criterion"]);
             let tick = |old: &&Value| !old["met_at"].is_null() && !changed(old, entry);
             if was.is_none() && marked(entry) && old.iter().filter(gone).any(|old| tick(&old)) {
-                return Err(at(Error::validation("a reworded criterion is a new one and loses its tick")
-                    .hint("take met_at and met_by away (met: true ticks the new words), or put the old words back")));
+                return Err(at(Error::validation("a reworded criterion is a new one and not met").hint(
+                    "remove met_at and met_by (met: true marks the new criterion as met), or restore the old text",
+                )));
             }
             if before != now {
                 if let Some(map) = entry.as_object().filter(|_| now) {
@@ -49,8 +50,8 @@ impl Edit<'_> {
         Ok(())
     }
 
-    /// A review of the result.
-    pub(super) fn verified(&mut self) -> Judged {
+    /// Records a review of the result.
+    pub(super) fn verified(&mut self) -> EditResult {
         const KEY: &str = "verified";
         if !self.is_changed(KEY) {
             return Ok(());
@@ -62,34 +63,35 @@ impl Edit<'_> {
                 Some(Value::Object(map)) => map
                     .get("passed")
                     .and_then(Value::as_bool)
-                    .ok_or_else(|| Error::validation("a review says passed: true or passed: false"))?,
+                    .ok_or_else(|| Error::validation("a review must have passed: true or passed: false"))?,
                 None | Some(Value::Null) => {
-                    return Err(Error::validation("a review cannot be taken back")
-                        .hint("put it back, or record another: passed: true or passed: false"));
+                    return Err(Error::validation("a review cannot be removed")
+                        .hint("restore it, or record another: passed: true or passed: false"));
                 }
-                Some(_) => return Err(Error::validation("a review says passed: true or passed: false")),
+                Some(_) => return Err(Error::validation("a review must have passed: true or passed: false")),
             };
             if old.is_some_and(|old| old["passed"] == passed) {
-                return Err(Error::validation("who reviewed it and when follows from the review")
-                    .hint("put the old values back"));
+                return Err(
+                    Error::validation("who reviewed it and when is recorded by agentpm").hint("restore the old values")
+                );
             }
             if let Some(map) = new.and_then(Value::as_object) {
                 super::check_entry(map, &["passed", "at", "by"])?;
                 edit.check_recorded(map, old.and_then(Value::as_object), &["at"], &["by"])?;
             }
             let permit = edit.permit(Verb::Verify)?;
-            put(edit.stage, &permit, &[(KEY.to_owned(), json!(passed))], How::default()).map_err(|e| {
+            put(edit.stage, &permit, &[(KEY.to_owned(), json!(passed))], PutOptions::default()).map_err(|e| {
                 match e.details["unmet"].is_null() {
                     true => e,
-                    false => e.hint("write met: true beside the criteria that are met, or passed: false"),
+                    false => e.hint("write met: true next to the criteria that are met, or passed: false"),
                 }
             })
         };
         review(self).map_err(misfit(KEY, None))
     }
 
-    /// The status, and with it the owner.
-    pub(super) fn status(&mut self) -> Judged {
+    /// Sets the status, and the owner that depends on it.
+    pub(super) fn status(&mut self) -> EditResult {
         const KEY: &str = "status";
         if !self.is_changed(KEY) {
             return Ok(());
@@ -98,8 +100,8 @@ impl Edit<'_> {
         self.move_to_status().map_err(misfit(KEY, None))
     }
 
-    /// The times that follow from the status.
-    fn ended_at(&self) -> Judged {
+    /// Refuses times that do not follow from the status.
+    fn ended_at(&self) -> EditResult {
         for (key, status) in [
             ("completed_at", Status::Completed),
             ("cancelled_at", Status::Cancelled),
@@ -111,7 +113,7 @@ impl Edit<'_> {
             let at = misfit(key, None);
             if self.new.get("status").and_then(Value::as_str) != Some(status.as_str()) {
                 let refusal = Error::validation(format!("{key} follows from the status {}", status.as_str()));
-                return Err(at(refusal.hint(format!("leave {key} out, or write that status"))));
+                return Err(at(refusal.hint(format!("remove {key}, or write that status"))));
             }
             self.check_recorded(self.new, None, &[key], &[]).map_err(at)?;
         }
@@ -131,29 +133,30 @@ impl Edit<'_> {
         let task = self.stage.task(self.id)?;
         let owner = self.new.get("owner").filter(|owner| self.is_changed("owner") && !owner.is_null());
         let owner = owner.map(|owner| super::words(owner).unwrap_or_default());
-        // Becoming open or blocked may have followed from another key already.
+        // Another key may already have opened or blocked the task.
         if task.status != to {
             if task.status.is_finished() && to != Status::Archived {
-                return Err(told(no_way(&task, task.status, to), &task, to));
+                return Err(with_allowed_moves(no_way(&task, task.status, to), &task, to));
             }
             let permit = self.permit(verb_for(to))?;
             let mut values = vec![("status".to_owned(), json!(to))];
             values.extend(owner.clone().map(|owner| ("owner".to_owned(), json!(owner))));
-            return put(self.stage, &permit, &values, How::default()).map_err(|e| told(e, &task, to));
+            return put(self.stage, &permit, &values, PutOptions::default())
+                .map_err(|e| with_allowed_moves(e, &task, to));
         }
         match self.is_changed("owner") {
             true => {
                 let permit = self.permit(verb("owner", &Value::Null))?;
                 let owner = owner.map_or(Value::Null, Value::from);
-                put(self.stage, &permit, &[("owner".to_owned(), owner)], How::default())
+                put(self.stage, &permit, &[("owner".to_owned(), owner)], PutOptions::default())
             }
             false => Ok(()),
         }
     }
 }
 
-/// A refusal that says in its words too where the task may go, and what leads there from a file.
-fn told(mut e: Error, task: &Task, to: Status) -> Error {
+/// Adds to a refusal the states that the task may move to, and how to reach them from a file.
+fn with_allowed_moves(mut e: Error, task: &Task, to: Status) -> Error {
     let allowed: Vec<&str> = e.details["allowed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if !allowed.is_empty() {
         e.message = format!("{}; allowed from there: {}", e.message, allowed.join(", "));
@@ -165,38 +168,42 @@ fn told(mut e: Error, task: &Task, to: Status) -> Error {
     match (task.status, to) {
         (from, _) if from.is_finished() && to != Status::Archived => e.hint(match to {
             // From the archive there is no other way either.
-            Status::Cancelled | Status::Completed => "put the old value back".into(),
-            _ => format!("put the old value back, then agentpm task reopen {id} --reason TEXT: that asks for a reason"),
+            Status::Cancelled | Status::Completed => "restore the old value".into(),
+            _ => format!(
+                "restore the old value, then run agentpm task reopen {id} --reason TEXT; reopening needs a reason"
+            ),
         }),
-        (_, Status::Completed) if task.status != Status::InProgress => e.hint(format!(
-            "write status: in_progress first; or put the old value back, then begin it: agentpm claim {id}"
-        )),
+        (_, Status::Completed) if task.status != Status::InProgress => {
+            e.hint(format!("write status: in_progress first; or restore the old value, then run agentpm claim {id}"))
+        }
         (_, Status::Completed) => {
             let unmet = e.details["unmet"].as_array().is_some_and(|unmet| !unmet.is_empty());
-            let met = if unmet { "write met: true beside the criteria that are met; " } else { "" };
+            let met = if unmet { "write met: true next to the criteria that are met; " } else { "" };
             e.hint(format!(
-                "{met}put the old value back until all it waits for is finished; with a reason only a command passes over \
-                 that: put the old value back and give it --force REASON"
+                "{met}restore the old value until all blockers and children are finished; only a command overrides that: \
+                 restore the old value and pass --force REASON"
             ))
         }
         (Status::Open | Status::InProgress, Status::Blocked) => {
-            e.hint("put the old value back; write what blocks it: blocked_by: [ID]")
+            e.hint("restore the old value, and write what blocks it: blocked_by: [ID]")
         }
-        (_, Status::Archived) => e.hint("put the old value back; write status: cancelled or complete it first"),
-        _ if waits => e.hint(format!("put the old value back, then finish them, or agentpm task unblock {id}")),
-        _ if taken => e.hint("put the old value back, then bring that branch in"),
+        (_, Status::Archived) => e.hint("restore the old value; write status: cancelled or complete it first"),
+        _ if waits => e.hint(format!("restore the old value, then finish them, or run agentpm task unblock {id}")),
+        _ if taken => e.hint("restore the old value, then merge that branch"),
         _ => e,
     }
 }
 
-/// Whether a criterion is met by what stands beside its words.
+/// Whether the entry of a criterion marks it as met.
 fn is_met(entry: &Value, before: bool) -> Result<bool> {
     let dated = !entry["met_at"].is_null() || !entry["met_by"].is_null();
     match &entry["met"] {
         Value::Null => Ok(dated),
-        Value::Bool(false) if dated && !before => Err(Error::validation("it says met: false and when it was met")),
+        Value::Bool(false) if dated && !before => {
+            Err(Error::validation("it has met: false and also the time when it was met"))
+        }
         Value::Bool(met) => Ok(*met),
-        other => Err(Error::validation(format!("met is true or false, not {other}"))),
+        other => Err(Error::validation(format!("met must be true or false, not {other}"))),
     }
 }
 
