@@ -1,7 +1,7 @@
 //! Does the same work for many items on all cores, if that is faster.
 //!
-//! Guarantees that results come in the order of the items, that the first error in that order is returned, and that few items
-//! start no thread.
+//! Guarantees that results come in the order of the items, and that the first error in that order is returned.
+//! Few items start no thread.
 
 use std::sync::Once;
 use std::thread;

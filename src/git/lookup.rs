@@ -1,7 +1,7 @@
 //! Looks up an object while git may be packing: it may have moved since a moment ago.
 //!
-//! Guarantees that an object that is neither loose nor in the known packs is looked up once in the reopened repository, and
-//! again only after packs were added or removed. So a thousand missing objects cost little more than one.
+//! Guarantees that an object which is neither loose nor in the known packs is looked up once in the reopened repository. It
+//! is looked up again only after packs were added or removed. So a thousand missing objects cost little more than one.
 //! Leaves to others: what the objects are.
 
 use gix::objs::Kind;

@@ -1,7 +1,7 @@
 //! Wall-clock time: for people to read, never for ordering.
 //!
-//! Guarantees that a [`Time`] prints as RFC 3339 in UTC with a `Z`, to the millisecond and without a fraction of zero, and
-//! that any RFC 3339 instant can be parsed.
+//! Guarantees that a [`Time`] prints as RFC 3339 in UTC with a `Z`, to the millisecond and without a fraction of zero. Any
+//! RFC 3339 instant can be parsed.
 //! Leaves to others: the present time (`Env`).
 
 use std::fmt;

@@ -109,8 +109,8 @@ pub enum Goal {
 pub struct KnownEnds {
     /// The events of the task's log in this clone.
     pub events: BTreeSet<Id>,
-    /// Whether the caller wants the task despite what happened elsewhere. Ends that are not among the events are then dropped
-    /// from its record, so that the new holder may continue with it as with any task.
+    /// Whether the caller wants the task despite what happened elsewhere. Its record then drops the ends that are not among
+    /// the events, so that the new holder may continue as with any task.
     pub in_spite: bool,
 }
 

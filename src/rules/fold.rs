@@ -37,8 +37,8 @@ pub struct EventOrder<'a> {
 
 /// Sorts the events of one entity's log.
 ///
-/// Excludes copies of the same line, all lines that share an id but differ (unless one is the redaction of the other), events
-/// of other entities, and events whose Lamport time is out of bounds.
+/// Excludes copies of the same line, and lines that share an id but differ, unless one is the redaction of the other.
+/// Excludes events of other entities, and events whose Lamport time is out of bounds.
 pub fn order<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>) -> EventOrder<'a> {
     let mut out = EventOrder::default();
     let mut by_id: Vec<&Entry> = entries.into_iter().collect();

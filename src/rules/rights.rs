@@ -233,7 +233,7 @@ impl<'a> RightsCheck<'a> {
         let was_finished = log.iter().any(|entry| ends(&entry.event) && effective.contains(&entry.event.id));
         let Some(task) = event.entity.task().filter(|_| !was_finished) else { return false };
         let waits_for = |id: Id| Ok(if id == task { Vec::new() } else { self.task(id).blockers() });
-        !graph::path(blocker, task, waits_for).is_ok_and(|circle| circle.is_some())
+        !graph::path(blocker, task, waits_for).is_ok_and(|cycle| cycle.is_some())
     }
 
     fn task(&self, id: Id) -> Task {

@@ -2,8 +2,8 @@
 //!
 //! Guarantees that the line in its log is signed without the signature: id, entity, parents, author, time and payload. The
 //! event that registered the key is signed too, which binds the signature to the store of that registration. A line does not
-//! verify if it was altered, copied into another task's log under that task's name, or copied from a store where its author
-//! has the same key. A signature has one form: the lowercase digits of the canonical bytes.
+//! verify if it was altered, or copied into another task's log under that task's name. Nor does one copied from a store where
+//! its author has the same key. A signature has one form: the lowercase digits of the canonical bytes.
 //! Leaves to others: where keys are kept, and which events need a signature.
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};

@@ -27,8 +27,8 @@ const MAX_STATES: usize = 64;
 /// The heads that a readable file was rendered from; `None` if it was left as it is.
 pub type Rendered = Option<Vec<Id>>;
 
-/// Adds `new` to the log of `entity` and renders its readable file, unless the file differs from the log with all or some of
-/// the new events. `set_aside` receives cut-off bytes.
+/// Adds `new` to the log of `entity` and renders its readable file. A file that differs from the log with all or some of the
+/// new events is left alone. `set_aside` receives cut-off bytes.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`; then a later repetition completes what was begun.
 pub fn project(store: &Store, entity: &Entity, new: &[Entry], set_aside: &Dir) -> Result<Rendered> {

@@ -1,8 +1,8 @@
 //! The text of a task, and when a word occurs in it.
 //!
-//! Guarantees that a word matches if its letters occur in one of the texts of a task, also within a word, regardless of case
-//! and of the width of gaps. So it works in scripts without gaps too. A letter with a mark is a letter of its own, and a
-//! separate mark does not equal it.
+//! Guarantees that a word matches if its letters occur in a text of the task, also within a word. Case and the width of gaps
+//! do not matter, so it works in scripts without gaps too. A letter with a mark is a letter of its own, and a separate mark
+//! does not equal it.
 //! Leaves to others: how texts are stored and found fast.
 
 use crate::model::task::Task;
