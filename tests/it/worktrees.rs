@@ -102,7 +102,7 @@ fn a_shorter_renewal_keeps_the_time_and_warns() {
     room.run(&["claim", &task, "--ttl", "1h"]).data();
     let renewed = room.run(&["lease", "renew", &task, "--ttl", "15"]);
     assert_eq!(renewed.data()["expires_at"], "2026-11-20T11:00:00Z");
-    assert!(renewed.stderr.contains("holds until 2026-11-20T11:00:00Z already"), "{renewed:?}");
+    assert!(renewed.stderr.contains("already holds until 2026-11-20T11:00:00Z"), "{renewed:?}");
 }
 
 #[test]
