@@ -1,4 +1,4 @@
-//! Operations by name: what a door other than the command line calls, with arguments as JSON.
+//! Operations by name, as interfaces besides the command line call them, with arguments as JSON.
 //!
 //! Guarantees that each kind of operation is one enum whose variants, names, argument schemas and reading come from one list.
 //! Leaves to others: what an operation does.
@@ -69,8 +69,9 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(op: &str, schema: &schemars::
     let known: Vec<&String> = properties.map(|p| p.keys().collect()).unwrap_or_default();
     if let Some(key) = given.keys().find(|key| !known.contains(key)) {
         let names: Vec<&str> = known.iter().map(|k| k.as_str()).collect();
-        return Err(Error::usage(format!("{op} has no key {}", quoted(key)))
-            .hint(format!("its keys are {}", names.join(", "))));
+        return Err(
+            Error::usage(format!("{op} has no key {}", quoted(key))).hint(format!("its keys are {}", names.join(", ")))
+        );
     }
     serde_json::from_value(args).map_err(|e| Error::validation(format!("{op}: {}", plain_words(&e.to_string()))))
 }

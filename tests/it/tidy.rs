@@ -127,11 +127,13 @@ fn the_modules_of_the_engine_form_no_cycle() {
 fn no_module_is_more_than_a_part_of_the_whole() {
     let lines = |folder: &Path| files_below(folder, ".rs").iter().map(|file| read(file).lines().count()).sum::<usize>();
     let whole = lines(&root().join("src"));
-    let modules = ["model", "env", "rules", "git", "runtime", "store", "reports", "cli"].map(|m| m.to_owned());
+    let modules = ["model", "env", "rules", "rules/decide", "git", "runtime", "store", "reports", "api", "cli"];
+    let modules = modules.map(|module| module.to_owned());
     let engine = engine_imports().into_keys().map(|module| format!("engine/{module}"));
     for module in modules.into_iter().chain(engine) {
-        let part = lines(&root().join("src").join(&module));
-        assert!(part * 100 <= whole * 16, "{module} has {part} of {whole} lines");
+        let nested = if module == "rules" { lines(&root().join("src/rules/decide")) } else { 0 };
+        let part = lines(&root().join("src").join(&module)) - nested;
+        assert!(part * 100 <= whole * 15, "{module} has {part} of {whole} lines");
     }
 }
 

@@ -1,4 +1,4 @@
-//! A plan in memory, for unit tests of decisions: logs that are folded anew for each question, and no files.
+//! A plan in memory, for unit tests of decisions: logs that are folded again for each question, and no files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Subject, decide, unready};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord, RemoteRecord, Session};
+use crate::model::args::Ref;
 use crate::model::command::Command;
 use crate::model::event::{Author, ENVELOPE_VERSION, Entity, Entry, Event};
 use crate::model::finding::{Finding, Rule};
@@ -16,11 +17,10 @@ use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
 use crate::model::task::Task;
 use crate::model::time::Time;
-use crate::model::args::Ref;
 use crate::rules::graph::{Edge, void_edges, void_pairs};
-use crate::rules::readiness::Asker;
+use crate::rules::readiness::Viewer;
 use crate::rules::roles::{Grant as Granted, Rights, Roles, Verb};
-use crate::rules::stage::{Draft, Grant, Part, Stage, Taken};
+use crate::rules::stage::{Draft, Grant, Part, Stage, TaskElsewhere};
 use crate::rules::{fold, lease, session};
 
 /// The whole plan of one clone. Ids are whole: nothing is abbreviated here.
@@ -254,8 +254,8 @@ impl Stage for Plan {
         Ok(Rc::new(void_pairs(&edges, &void_edges(&edges))))
     }
 
-    fn asker(&mut self) -> Result<Asker> {
-        Ok(Asker { me: Some(self.me.clone()), role: self.role(), rights: self.rights.clone() })
+    fn viewer(&mut self) -> Result<Viewer> {
+        Ok(Viewer { me: Some(self.me.clone()), role: self.role(), rights: self.rights.clone() })
     }
 
     fn may_follow(&mut self, _id: Id) -> bool {
@@ -327,8 +327,8 @@ impl Stage for Plan {
         Ok(lost.map(|(task, record)| lease::lost_and_gone(*task, record)))
     }
 
-    fn taken_elsewhere(&mut self, task: Id) -> Result<Option<Taken>> {
-        Ok(self.elsewhere.get(&task).map(|words| Taken { words: words.clone(), facts: Value::Null }))
+    fn taken_elsewhere(&mut self, task: Id) -> Result<Option<TaskElsewhere>> {
+        Ok(self.elsewhere.get(&task).map(|words| TaskElsewhere { words: words.clone(), facts: Value::Null }))
     }
 
     fn agent(&mut self, name: &str) -> Result<Agent> {

@@ -35,7 +35,7 @@ mod claims {
         plan.minutes_pass(61);
         plan.accept("bob", "claim", json!({ "id": task }));
         assert_eq!(plan.holder(task), Some(("bob".into(), 2)));
-        assert!(plan.warnings()[0].contains("was the work of ada"), "{:?}", plan.warnings());
+        assert!(plan.warnings()[0].contains("was in progress by ada"), "{:?}", plan.warnings());
         assert_eq!(plan.refusal("ada", "done", json!({ "id": task })), Code::LeaseLost);
     }
 
