@@ -16,13 +16,13 @@ use crate::engine::lint::{base, fix};
 use crate::engine::repair::recover::{self, Wanted};
 use crate::engine::{Comments, Deleted, Fix, Reply, Workspace, import, query, repair, sync};
 use crate::error::Result;
+use crate::model::args::Ref;
 use crate::model::command::Command;
 use crate::model::event::Entry;
 use crate::model::id::Id;
 use crate::model::job::{Job, Recover};
 use crate::model::operation::unknown;
 use crate::model::query::Query;
-use crate::model::args::Ref;
 use crate::rules::decide::Subject;
 
 /// An operation with its arguments.

@@ -12,10 +12,10 @@ use crate::engine::commit::confirmation;
 use crate::engine::feed::wakeup;
 use crate::engine::{Workspace, execute, query};
 use crate::error::Result;
+use crate::model::args::OptionalTaskRef;
 use crate::model::command::{Claim, Command};
 use crate::model::job::NextWait;
 use crate::model::query::{Next, Query};
-use crate::model::args::OptionalTaskRef;
 
 /// How often a request that waits looks at the remote that confirms leases.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

@@ -186,6 +186,14 @@ pub struct Event {
 }
 
 impl Event {
+    /// Whether it is a context entry without any text: what a redaction leaves of one.
+    pub fn is_redacted(&self) -> bool {
+        let is_empty =
+            matches!(&self.payload, Payload::ContextAdded(p) if p.content.is_empty() && p.metadata.is_null());
+        let Author { correlation_id, plan_id, .. } = &self.author;
+        is_empty && self.why.is_none() && correlation_id.is_none() && plan_id.is_none()
+    }
+
     /// Its position in the order of events.
     pub fn stamp(&self) -> Stamp {
         Stamp { lamport: self.lamport, id: self.id }

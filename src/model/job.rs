@@ -6,10 +6,10 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::args::Duration;
 use crate::model::command::AgentRegister;
 use crate::model::id::Id;
 use crate::model::operation::operations;
-use crate::model::args::Duration;
 
 /// Commit the plan, bring in what the upstream has, and push
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

@@ -617,6 +617,9 @@ fn context_entry(task: &mut Task, id: Id) -> Result<&mut ContextEntry, Skip> {
 
 fn context_superseded(task: &mut Task, event: &Event, p: &payload::ContextSuperseded) -> Result<(), Skip> {
     let by = first(&task.copies, p.by);
+    if by == first(&task.copies, p.entry) || !task.context.contains_key(&by) {
+        return Err(Skip::Because(format!("{by} is no newer entry")));
+    }
     let entry = context_entry(task, p.entry)?;
     entry.superseded_by = Some(by);
     let register = format!("context.{}", entry.id);

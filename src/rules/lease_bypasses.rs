@@ -24,12 +24,15 @@ struct Leases<'a> {
     /// Those with an effect.
     effective: BTreeSet<Id>,
     grants: Vec<(&'a LeaseAcquired, &'a Event)>,
+    /// The task came from an import.
+    is_imported: bool,
 }
 
-/// Whether an event is a change for which its command requires the lease of the task. An import adds edges without it.
-pub fn needs_lease(payload: &Payload) -> bool {
+/// Whether an event is a change for which its command requires the lease of the task. A repeated import adds edges to an imported
+/// task without it.
+pub fn needs_lease(payload: &Payload, is_imported: bool) -> bool {
     match payload {
-        Payload::RelationshipAdded(p) => p.metadata.get("origin").is_none(),
+        Payload::RelationshipAdded(p) => !is_imported || p.metadata.get("origin").is_none(),
         Payload::RelationshipRemoved(_) | Payload::ContextRedacted(_) => true,
         payload => is_fenced(payload),
     }
@@ -49,7 +52,9 @@ pub fn lease_bypasses<'a>(entity: &Entity, log: &'a [Entry], now: Option<Time>) 
     let events: Vec<&Event> = counts.map(|one| one.event).collect();
     let grants = events.iter().filter_map(|event| grant(event)).collect();
     let all = log.iter().map(|entry| (entry.event.id, &entry.event)).collect();
-    let leases = Leases { now, events: all, effective: events.iter().map(|event| event.id).collect(), grants };
+    let effective = events.iter().map(|event| event.id).collect();
+    let is_imported = folding.clone().finish().fields.metadata.contains_key("origin");
+    let leases = Leases { now, events: all, effective, grants, is_imported };
     events.into_iter().filter_map(|event| Some((event.id, leases.bypassed_holder(event)?))).collect()
 }
 
@@ -79,9 +84,11 @@ impl<'a> Leases<'a> {
             (Payload::LeaseAcquired(_), _) => self.live_before(event, me).map(Some),
             // Consequences for a task are written by the agent that changes the other tasks.
             (Payload::TaskStatusChanged(p), None) if p.owner.is_none() && waits(p.from) && waits(p.to) => None,
-            (payload, None) if needs_lease(payload) => self.live_before(event, me).map(Some),
+            (payload, None) if needs_lease(payload, self.is_imported) => self.live_before(event, me).map(Some),
             // A fence that the log does not grant at all is reported as such.
-            (payload, Some(fence)) if needs_lease(payload) && self.grants.iter().any(|(p, _)| p.fence >= fence) => {
+            (payload, Some(fence))
+                if needs_lease(payload, self.is_imported) && self.grants.iter().any(|(p, _)| p.fence >= fence) =>
+            {
                 of_another(&|grant| grant.fence == fence).or_else(|| self.superseded(event, fence).map(Some))
             }
             _ => None,

@@ -64,6 +64,9 @@ struct SeenState {
     unmet: bool,
     archived_before: bool,
     /// How it was closed, if it was.
+    /// When it was completed, and when cancelled.
+    times: (Option<Time>, Option<Time>),
+    /// How it was closed, if it was.
     end: Option<Status>,
     /// What an agent needs to take it: a right, and the least precedence.
     needs: Needs,
@@ -185,8 +188,22 @@ impl<'a> RightsCheck<'a> {
     pub fn unmade(&self, event: &Event) -> Option<String> {
         let before = self.before.get(&event.id).filter(|_| !self.command(event).imports)?;
         let (to, is_made) = match &event.payload {
-            Payload::TaskStatusChanged(p) => (p.to, moves::is_made(before.status, p.to, before.was_completed)),
-            Payload::TaskArchived(_) => (Status::Archived, before.status.is_finished()),
+            Payload::TaskStatusChanged(p) if p.to == before.status && p.to != Status::InProgress => {
+                let owner = p.owner.as_ref().is_some_and(|owner| *owner != before.owner);
+                let at =
+                    p.changed_at.is_some_and(|at| before.times != (Some(at), None) && before.times != (None, Some(at)));
+                let what = if owner { "owner" } else { "time" };
+                return (owner || at)
+                    .then(|| format!("changes the {what} of {} with a status it has already", event.entity));
+            }
+            Payload::TaskStatusChanged(p) => {
+                (p.to, moves::is_made(before.status, p.to, before.was_completed, before.end))
+            }
+            Payload::TaskArchived(p) if before.status.is_finished() => {
+                let same = (p.completed_at, p.cancelled_at) == before.times;
+                return (!same).then(|| format!("archives {} with another end than it had", event.entity));
+            }
+            Payload::TaskArchived(_) => (Status::Archived, false),
             Payload::TaskReopened(p) => (p.to, before.status.is_finished()),
             Payload::LeaseAcquired(p) if p.expires_at > event.at.min(self.times.now).plus(MAX_TTL) => {
                 return Some(format!("holds {} until {}", event.entity, p.expires_at));
@@ -203,7 +220,7 @@ impl<'a> RightsCheck<'a> {
             // A repeated import records what it added.
             Payload::TaskUpdated(p) if before.imported && is_origin_alone(p.set.keys()) => false,
             Payload::LeaseAcquired(_) => true,
-            payload => needs_lease(payload) && !before.granted,
+            payload => needs_lease(payload, before.imported) && !before.granted,
         }
     }
 
@@ -285,7 +302,7 @@ impl<'a> RightsCheck<'a> {
             // Events of a newer version may be accepted only by an agent with all rights.
             Payload::Unknown { .. } => any(&[Verb::Admin]),
             payload if payload.journal_only() => Vec::new(),
-            _ if command.imports => any(&[Verb::Create]),
+            payload if command.imports && is_imported_part(payload) => any(&[Verb::Create]),
             Payload::TaskUpdated(p) if is_origin_alone(p.set.keys()) && before.is_some_and(|b| b.imported) => {
                 any(&[Verb::Create, Verb::Update])
             }
@@ -300,6 +317,7 @@ impl<'a> RightsCheck<'a> {
                 any(&[Verb::Claim, Verb::Update])
             }
             Payload::TaskUpdated(_) | Payload::ContextRedacted(_) => any(&[Verb::Update]),
+            Payload::TaskReopened(p) if p.to == Status::Open => any(&[Verb::Update, Verb::Claim]),
             Payload::TaskReopened(_) => any(REOPEN),
             Payload::TaskArchived(p) => {
                 let end = end(p.completed_at, p.cancelled_at);
@@ -507,6 +525,7 @@ fn states(
             was_completed: completes && task.status != Status::InProgress && past(event).iter().any(was_completed),
             unmet: (completes || passes) && task.unmet().next().is_some(),
             archived_before: archived.is_some_and(|archived| archived < event.stamp()),
+            times: (task.completed_at, task.cancelled_at),
             end: end(task.completed_at, task.cancelled_at).or(Some(task.status).filter(|status| status.is_finished())),
             needs: Needs { perm: task.fields.need_perm.clone(), precedence: task.fields.need_precedence },
             imported: task.fields.metadata.contains_key("origin"),
@@ -540,6 +559,21 @@ fn takes_over<'v>(event: &Event, mut set: impl Iterator<Item = (&'v String, &'v 
     let first = set.next();
     first.is_some_and(|(name, value)| name == "owner" && value.as_str() == Some(&event.author.agent))
         && set.next().is_none()
+}
+
+/// Whether an import writes events of this kind.
+fn is_imported_part(payload: &Payload) -> bool {
+    matches!(
+        payload,
+        Payload::TaskCreated(_)
+            | Payload::TaskUpdated(_)
+            | Payload::TaskStatusChanged(_)
+            | Payload::ProgressItemAdded(_)
+            | Payload::ContextAdded(_)
+            | Payload::ContextSuperseded(_)
+            | Payload::RelationshipAdded(_)
+            | Payload::AcceptanceMet(_)
+    )
 }
 
 fn has_origin(metadata: &Value) -> bool {

@@ -245,16 +245,19 @@ fn redact(old: &mut [Entry], fresh: &mut [Entry]) -> Result<bool> {
     Ok(changed)
 }
 
-/// Removes the text and the reason of a ContextAdded line. Returns whether it had any.
+/// Removes the text of a ContextAdded line, its reason and its tracing ids. Returns whether it had any.
 ///
 /// Errors: `ERR_VALIDATION` if it could not be rewritten.
 pub fn without_text(entry: &mut Entry) -> Result<bool> {
-    if let Payload::ContextAdded(added) = &mut entry.event.payload
-        && !(added.content.is_empty() && added.metadata.is_null() && entry.event.why.is_none())
-    {
+    if entry.event.is_redacted() {
+        return Ok(false);
+    }
+    if let Payload::ContextAdded(added) = &mut entry.event.payload {
         added.content.clear();
         added.metadata = serde_json::Value::Null;
         entry.event.why = None;
+        entry.event.author.correlation_id = None;
+        entry.event.author.plan_id = None;
         *entry = Entry::new(entry.event.clone())?;
         return Ok(true);
     }

@@ -159,9 +159,9 @@ fn a_second_creation_of_a_task_of_the_base_asks_for_what_it_does() {
     for right in ["complete", "update", "verify"] {
         assert!(said.iter().any(|said| said.contains(&format!("\"bob\" may not {right}"))), "{right}: {said:#?}");
     }
-    // The same on a branch where the base has no such task is an import.
+    // The same on a branch where the base has no such task is an import, which records no review.
     room.git(&["branch", "-f", "main", "feature~1"]).text();
-    passes(&room);
+    refused(&room, &["\"bob\" may not verify"]);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn archiving_cannot_change_how_a_task_ended() {
     room.git(&["switch", "-q", "-C", "feature"]).text();
     let archived = json!({"from": "completed", "completed_at": "2026-11-20T10:00:00Z"});
     forge(&room, &task, "TaskArchived", archived, json!({}));
-    refused(&room, &["\"bob\" may not complete"]);
+    refused(&room, &["\"bob\" may not complete", "with another end than it had"]);
 }
 
 #[test]
@@ -745,4 +745,107 @@ fn what_is_completed_over_its_children_is_no_better_archived() {
     let archived = json!({"from": "completed", "completed_at": "2026-11-20T10:05:00Z"});
     forge(&room, &task, "TaskArchived", archived, json!({}));
     refused(&room, &["completed-early: it is completed over 0 unfinished blockers and 1 unfinished children"]);
+}
+
+/// A plan with one task, in the state that the commands leave, and a branch on which bob may do what the roles say.
+fn ended(perms: &str, prepare: impl Fn(&Sandbox, &str)) -> (Sandbox, String) {
+    let room = Sandbox::new();
+    fs::write(room.store().join("roles.yml"), ROLES.replace("comment, create", perms)).unwrap();
+    let task = room.task("the task", &["--acceptance", "it works"]);
+    prepare(&room, &task);
+    commit(&room, "base");
+    room.git(&["switch", "-qc", "feature"]).text();
+    (room, task)
+}
+
+fn completed(room: &Sandbox, task: &str) {
+    room.run(&["claim", task]).data();
+    room.run(&["done", task, "--all-met"]).data();
+}
+
+#[test]
+fn an_archived_task_comes_back_as_it_was_closed() {
+    let (room, task) = ended("cancel", |room, task| {
+        completed(room, task);
+        room.run(&["task", "archive", task]).data();
+    });
+    forge(&room, &task, "TaskStatusChanged", json!({"from": "archived", "to": "cancelled"}), json!({}));
+    refused(&room, &["from archived to cancelled"]);
+
+    let (room, task) = ended("complete", |room, task| {
+        room.run(&["task", "transition", task, "--status", "cancelled"]).data();
+        room.run(&["task", "archive", task]).data();
+    });
+    forge(&room, &task, "TaskStatusChanged", json!({"from": "archived", "to": "completed"}), json!({}));
+    refused(&room, &["from archived to completed"]);
+}
+
+#[test]
+fn an_archive_keeps_the_end_of_its_task() {
+    for end in
+        [json!({}), json!({"completed_at": "2001-01-01T00:00:00Z"}), json!({"cancelled_at": "2026-01-01T00:00:00Z"})]
+    {
+        let (room, task) = ended("archive, cancel, complete", completed);
+        let mut archived = json!({"from": "completed"});
+        archived.as_object_mut().unwrap().extend(end.as_object().unwrap().clone());
+        forge(&room, &task, "TaskArchived", archived, json!({}));
+        refused(&room, &["with another end than it had"]);
+    }
+    let (room, task) = ended("archive", completed);
+    room.run_as("bob", &["task", "archive", &task]).data();
+    passes(&room);
+}
+
+#[test]
+fn a_status_that_a_task_has_already_changes_nothing_else() {
+    let (room, task) = ended("complete", completed);
+    let again = json!({"from": "completed", "to": "completed", "owner": "bob"});
+    forge(&room, &task, "TaskStatusChanged", again, json!({}));
+    refused(&room, &["changes the owner of"]);
+
+    let (room, task) = ended("complete", completed);
+    let again = json!({"from": "completed", "to": "completed", "changed_at": "2001-01-01T00:00:00Z"});
+    forge(&room, &task, "TaskStatusChanged", again, json!({}));
+    refused(&room, &["changes the time of"]);
+}
+
+#[test]
+fn a_right_to_relate_opens_no_task_again() {
+    let (room, task) = ended("relate", completed);
+    forge(&room, &task, "TaskReopened", json!({"from": "completed", "to": "open"}), json!({}));
+    refused(&room, &["\"bob\" may not update"]);
+}
+
+#[test]
+fn an_edge_bypasses_no_lease_by_saying_that_it_was_imported() {
+    let (room, task) = ended("relate", |room, task| {
+        room.task("the other", &[]);
+        room.run(&["claim", task]).data();
+    });
+    let plan = room.run(&["ls"]).data();
+    let other =
+        plan["items"].as_array().unwrap().iter().find(|item| item["title"] == "the other").unwrap()["id"].clone();
+    let edge = json!({"type": "blocks", "from": other, "to": task, "metadata": {"origin": 1}});
+    forge(&room, &task, "RelationshipAdded", edge, json!({"at": "2099-01-01T00:00:00Z"}));
+    assert!(errors(&room).iter().any(|error| error.contains("\"bob\" may not override")), "{:#?}", errors(&room));
+}
+
+#[test]
+fn an_import_grants_no_lease_and_records_no_review() {
+    let (room, _) = ended("create", |_, _| {});
+    let task = "01K5R4XJ7Z0000000000000QQQ";
+    let imported = json!({"title": "new", "metadata": {"origin": {"source": "x", "id": "1"}}});
+    forge(&room, task, "TaskCreated", imported, json!({}));
+    forge(&room, task, "TaskVerified", json!({"passed": true}), json!({}));
+    refused(&room, &["\"bob\" may not verify"]);
+}
+
+#[test]
+fn no_entry_supersedes_itself() {
+    let (room, task) = ended("comment", |room, task| {
+        room.run(&["context", "add", task, "--type", "decision", "--content", "decided"]).data();
+    });
+    let entry = room.get(&task)["context"][0]["id"].clone();
+    forge(&room, &task, "ContextSuperseded", json!({"entry": entry, "by": entry}), json!({}));
+    assert!(room.get(&task)["context"][0]["superseded_by"].is_null());
 }

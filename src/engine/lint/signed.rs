@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Result;
 use crate::model::agent::Agent;
-use crate::model::event::{Entity, Entry, Event, Stamp};
+use crate::model::event::{Entity, Entry, Stamp};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::Payload;
@@ -120,7 +120,7 @@ pub(crate) fn judge(
     let mut found: BTreeMap<(Rule, &str), (usize, &Entry, usize)> = BTreeMap::new();
     for (n, entry) in log.entries.iter().enumerate() {
         let event = &entry.event;
-        if known.contains(&event.id) || (redacted.contains(&event.id) && is_bare(event)) {
+        if known.contains(&event.id) || (redacted.contains(&event.id) && event.is_redacted()) {
             continue;
         }
         let agent = event.author.agent.as_str();
@@ -174,8 +174,4 @@ fn redacted(entity: &Entity, log: &Log) -> BTreeSet<Id> {
     let Some(id) = entity.task().filter(|_| any) else { return BTreeSet::new() };
     let (task, _) = fold(id, &log.entries);
     task.context.values().filter(|entry| entry.redacted).map(|entry| entry.id).collect()
-}
-
-fn is_bare(event: &Event) -> bool {
-    matches!(&event.payload, Payload::ContextAdded(p) if p.content.is_empty() && p.metadata.is_null() && event.why.is_none())
 }
