@@ -47,6 +47,8 @@ fn next_skips_a_task_completed_at_the_remote() {
     assert!(warning(&nothing, "origin/main has changes of the plan that are not here; agentpm sync"), "{nothing:?}");
     clones.run("bob", &["claim", &task]).error("ERR_INVALID_STATE", 4);
     assert_eq!(status(&clones, "bob", &task), "open", "nothing was written");
+    let page = clones.run("bob", &["brief", &task]).data()["text"].as_str().unwrap().to_owned();
+    assert!(!page.contains("agentpm claim"), "it offers what is refused: {page}");
     agree(&clones, &task, "completed");
 }
 

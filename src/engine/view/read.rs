@@ -470,7 +470,11 @@ pub(crate) fn why_not_ready(
     elsewhere: &mut Elsewhere,
 ) -> Result<Vec<Reason>> {
     let around = around(ws, task, index, elsewhere)?;
-    reasons(ws, task, &around, around.lease.as_ref())
+    let mut found = reasons(ws, task, &around, around.lease.as_ref())?;
+    if found.is_empty() {
+        found.extend(elsewhere.taken(task.id)?);
+    }
+    Ok(found)
 }
 
 fn reasons(ws: &Workspace, task: &Task, around: &Around, lease: Option<&Lease>) -> Result<Vec<Reason>> {
