@@ -13,7 +13,7 @@ pub use self::table::{Kind, Method, OPERATIONS, Operation, Route, find};
 use crate::engine::commit::{keys, plan, write};
 use crate::engine::feed::stream;
 use crate::engine::lint::{base, fix};
-use crate::engine::repair::recover::{self, Wanted};
+use crate::engine::repair::recover::{self, Selection};
 use crate::engine::{Comments, Deleted, Fix, Reply, Workspace, import, query, repair, sync};
 use crate::error::Result;
 use crate::model::args::Ref;
@@ -39,7 +39,7 @@ pub enum Call {
 
 /// The answer to a call.
 #[derive(Debug, Default)]
-pub struct Answered {
+pub struct CallAnswer {
     /// The answer as JSON.
     pub data: Value,
     /// The events that the call wrote.
@@ -78,66 +78,66 @@ impl Call {
 /// Carries out a call.
 ///
 /// Errors: those of the operation; a change that is refused wrote nothing.
-pub fn call(ws: &Workspace, call: &Call) -> Result<Answered> {
+pub fn call(ws: &Workspace, call: &Call) -> Result<CallAnswer> {
     match call {
         Call::Change(Command::Claim(asked)) => next::claim(ws, asked, false),
-        Call::Change(command) => write::execute(ws, command).map(Answered::from),
+        Call::Change(command) => write::execute(ws, command).map(CallAnswer::from),
         Call::Query(Query::Next(asked)) => next::show(ws, asked),
-        Call::Query(asked) => query::query(ws, asked).map(Answered::of),
+        Call::Query(asked) => query::query(ws, asked).map(CallAnswer::of),
         Call::Job(job) => run(ws, job),
     }
 }
 
-impl Answered {
+impl CallAnswer {
     fn of(data: Value) -> Self {
-        Answered { data, ..Answered::default() }
+        CallAnswer { data, ..CallAnswer::default() }
     }
 }
 
-impl From<Reply> for Answered {
+impl From<Reply> for CallAnswer {
     fn from(reply: Reply) -> Self {
         let Reply { subject, data, events, warnings, taken_in: _, passed: _ } = reply;
-        Answered { data, events, warnings, subject: Some(subject), reasons: None }
+        CallAnswer { data, events, warnings, subject: Some(subject), reasons: None }
     }
 }
 
-fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
+fn run(ws: &Workspace, job: &Job) -> Result<CallAnswer> {
     Ok(match job {
         Job::NextWait(q) => next::wait(ws, q)?,
         Job::Sync(options) => {
             let report = sync::sync(ws, options)?;
-            Answered { data: json!(report), warnings: report.warnings, ..Answered::default() }
+            CallAnswer { data: json!(report), warnings: report.warnings, ..CallAnswer::default() }
         }
         Job::SyncPull(q) => {
             let mut items: Vec<Value> = Vec::new();
             let beside = stream::pull_events(ws, q.since_event_id, q.limit, |entry: &Entry| {
                 items.push(serde_json::from_str(&entry.line).unwrap_or_default());
             })?;
-            Answered::of(query::lists::whole(items, &beside))
+            CallAnswer::of(query::lists::whole(items, &beside))
         }
-        Job::SyncPush(q) => Answered::of(stream::push_events(ws, &q.events)?),
-        Job::Resolve(q) => Answered::of(json!(repair::heal_all(ws, q.staged)?)),
+        Job::SyncPush(q) => CallAnswer::of(stream::push_events(ws, &q.events)?),
+        Job::Resolve(q) => CallAnswer::of(json!(repair::repair_all(ws, q.staged)?)),
         Job::Recover(q) => {
-            let back = recover::bring_back(ws, &wanted(q))?;
-            Answered::of(json!({
+            let back = recover::restore_events(ws, &wanted(q))?;
+            CallAnswer::of(json!({
                 "items": back.events, "total": back.events.len(), "entities": back.entities, "missing": back.missing,
             }))
         }
         Job::LintFix(q) => {
             let comments = if q.drop_comments { Comments::Drop } else { Comments::Keep };
-            Answered::of(json!(fix::lint_fix(ws, Fix { comments, deleted: Deleted::default() })?))
+            CallAnswer::of(json!(fix::lint_fix(ws, Fix { comments, deleted: Deleted::default() })?))
         }
-        Job::LintSince(q) => Answered::of(json!(base::lint_since(ws, &q.base)?)),
-        Job::Import(q) => Answered::of(import::import(ws, &q.from, &q.text)?),
-        Job::PlanApply(q) => Answered::of(plan::plan_apply(ws, &q.plan, q.dry_run)?),
-        Job::NewKey(q) => keys::register_with_new_key(ws, q.agent.clone()).map(Answered::from)?,
+        Job::LintSince(q) => CallAnswer::of(json!(base::lint_since(ws, &q.base)?)),
+        Job::Import(q) => CallAnswer::of(import::import(ws, &q.from, &q.text)?),
+        Job::PlanApply(q) => CallAnswer::of(plan::plan_apply(ws, &q.plan, q.dry_run)?),
+        Job::NewKey(q) => keys::register_with_new_key(ws, q.agent.clone()).map(CallAnswer::from)?,
     })
 }
 
-fn wanted(q: &Recover) -> Wanted {
+fn wanted(q: &Recover) -> Selection {
     match &q.task {
-        Some(task) => Wanted::Task(Ref(task.clone())),
-        None if q.all => Wanted::All,
-        None => Wanted::Events(q.events.iter().cloned().map(Ref).collect()),
+        Some(task) => Selection::Task(Ref(task.clone())),
+        None if q.all => Selection::All,
+        None => Selection::Events(q.events.iter().cloned().map(Ref).collect()),
     }
 }

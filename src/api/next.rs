@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::Answered;
+use super::CallAnswer;
 use crate::engine::commit::confirmation;
 use crate::engine::feed::wakeup;
 use crate::engine::{Workspace, execute, query};
@@ -23,36 +23,36 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The best task, shown. Where nothing is ready the data is null and the reasons stand beside it.
 ///
 /// Errors: `ERR_IO` where the store cannot be read.
-pub fn show(ws: &Workspace, asked: &Next) -> Result<Answered> {
+pub fn show(ws: &Workspace, asked: &Next) -> Result<CallAnswer> {
     let mut data = query::query(ws, &Query::Next(asked.clone()))?;
     let warnings = data["reasons"]["warnings"].as_array().into_iter().flatten();
     let warnings = warnings.filter_map(|warning| warning.as_str().map(str::to_owned)).collect();
     let reasons = data["task"].is_null().then(|| data["reasons"].take());
     let data = if reasons.is_some() { Value::Null } else { data };
-    Ok(Answered { data, warnings, reasons, ..Answered::default() })
+    Ok(CallAnswer { data, warnings, reasons, ..CallAnswer::default() })
 }
 
 /// A claim. Where nothing is ready the data is null and the reasons stand beside it, with `explain` those of each task.
 ///
 /// Errors: the refusals of the claim.
-pub fn claim(ws: &Workspace, claim: &Claim, explain: bool) -> Result<Answered> {
+pub fn claim(ws: &Workspace, claim: &Claim, explain: bool) -> Result<CallAnswer> {
     let mut reply = execute(ws, &Command::Claim(claim.clone()))?;
     let passed = std::mem::take(&mut reply.passed);
     let reasons = match reply.data.is_null() {
         true => Some(query::why_nothing(ws, &passed, explain)?),
         false => None,
     };
-    Ok(Answered { reasons, ..Answered::from(reply) })
+    Ok(CallAnswer { reasons, ..CallAnswer::from(reply) })
 }
 
 /// The best task, shown or claimed as soon as there is one. Where the time is over the data is null.
 ///
 /// Errors: those of [`show`] and [`claim`].
-pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<Answered> {
+pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<CallAnswer> {
     let any = Claim { id: OptionalTaskRef(None), ttl: asked.ttl, here: asked.here };
     let looks = Next { explain: asked.explain, here: asked.here };
-    ws.settle_in();
-    let mut nothing: Option<Answered> = None;
+    ws.choose_runtime_place();
+    let mut nothing: Option<CallAnswer> = None;
     let mut looked = Instant::now();
     let found = wakeup::await_work(ws, Duration::from_millis(asked.wait.millis.unsigned_abs()), || {
         let is_first = nothing.is_none();

@@ -1,10 +1,10 @@
-//! The tree of commands. Arguments of changes and questions come from `model`; what only the command line has is here.
+//! The tree of commands. The arguments of changes and queries come from `model`; those of the command line alone are here.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::late::Late;
+use super::deferred::Deferred;
 use crate::model::{command as c, query as q};
 
 /// A task store for coding agents that lives in the project's own git repository
@@ -20,261 +20,255 @@ pub struct Cli {
 /// Flags of every command.
 #[derive(Args, Debug, Clone, Default)]
 pub struct Global {
-    /// Print JSON: one document, for success and error alike (the default where stdout is no terminal)
+    /// Print one JSON document, for success and for errors (default: if stdout is no terminal)
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub json: bool,
-    /// json, jsonl, table or md; for graph also tree, mermaid or dot; for lint also text, github or sarif
+    /// Format: json, jsonl, table or md; graph also tree, mermaid or dot; lint also text, github or sarif
     #[arg(long, global = true, value_name = "FORMAT", help_heading = "Everywhere")]
     pub format: Option<String>,
-    /// Print the id alone
+    /// Print only the id
     #[arg(long, short, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
-    /// Who is asking (else AGENTPM_AGENT, the settings, git's user.name)
+    /// Agent that runs the command (default: AGENTPM_AGENT, the settings, or git's user.name)
     #[arg(long, global = true, value_name = "NAME", help_heading = "Everywhere")]
     pub agent: Option<String>,
-    /// In which session (else AGENTPM_SESSION)
+    /// Session of the command (default: AGENTPM_SESSION)
     #[arg(long, global = true, value_name = "ID", help_heading = "Everywhere")]
     pub session: Option<String>,
-    /// Use this store instead of the nearest (else AGENTPM_STORE)
+    /// Store to use (default: AGENTPM_STORE, or the nearest store)
     #[arg(long, global = true, value_name = "PATH", help_heading = "Everywhere")]
     pub store: Option<PathBuf>,
-    /// Ties the events of one request together (else AGENTPM_CORRELATION_ID)
+    /// Id that links the events of one request (default: AGENTPM_CORRELATION_ID)
     #[arg(long, global = true, value_name = "TEXT", help_heading = "Everywhere", hide_short_help = true)]
     pub correlation_id: Option<String>,
-    /// Ties the events of one plan together (else AGENTPM_PLAN_ID)
+    /// Id that links the events of one plan (default: AGENTPM_PLAN_ID)
     #[arg(long, global = true, value_name = "TEXT", help_heading = "Everywhere", hide_short_help = true)]
     pub plan_id: Option<String>,
 }
 
 #[derive(Subcommand, Debug)]
 pub enum Verb {
-    /// Make a store in this work tree and set the merge driver of this clone; harmless where there is one
+    /// Create a store in this work tree and set the merge driver of this clone; an existing store stays as it is
     #[command(after_help = "Examples:\n  agentpm init --agents-md\n  agentpm init --hooks")]
-    Init(Late<Init>),
-    /// Print what an agent needs to know to work here, for its context
+    Init(Deferred<Init>),
+    /// Print instructions and the state of the plan for the context of an agent
     #[command(after_help = "Example:\n  agentpm prime >> \"$CONTEXT_FILE\"")]
     Prime,
     /// Tasks: create, get, list, update, transition, block, relate, archive, reopen, verify, edit
     #[command(subcommand, visible_alias = "t")]
-    Task(Late<TaskVerb>),
-    /// Several changes at once: all of them or none
+    Task(Deferred<TaskVerb>),
+    /// Make several changes at once: all of them or none
     #[command(after_help = super::help::BATCH)]
-    Batch(Late<Batch>),
-    /// Nested plans in YAML
+    Batch(Deferred<Batch>),
+    /// Nested plans in YAML: apply
     #[command(subcommand)]
-    Plan(Late<PlanVerb>),
-    /// Draw the plan
+    Plan(Deferred<PlanVerb>),
+    /// Show the graph of the plan: parents and blockers
     #[command(after_help = "Examples:\n  agentpm graph\n  agentpm graph --format mermaid")]
-    Graph(Late<q::Graph>),
-    /// Steps of a task
+    Graph(Deferred<q::Graph>),
+    /// Progress items of a task: add, complete, reopen
     #[command(subcommand)]
-    Progress(Late<ProgressVerb>),
-    /// Decisions, attempts, notes: what the next agent should know
+    Progress(Deferred<ProgressVerb>),
+    /// Context entries (decisions, attempts, outcomes, notes): add, supersede, redact
     #[command(subcommand)]
-    Context(Late<ContextVerb>),
-    /// List what can be worked on now, best first
+    Context(Deferred<ContextVerb>),
+    /// List the tasks that are ready to be worked on, best first
     #[command(after_help = "Examples:\n  agentpm ready\n  agentpm ready --explain")]
-    Ready(Late<q::Ready>),
-    /// Show, or take with --claim, the one task to do next
+    Ready(Deferred<q::Ready>),
+    /// Show, or claim with --claim, the next task to do
     #[command(
         after_help = "Examples:\n  agentpm next --claim\n  agentpm next --claim --wait 10m\n  agentpm next --explain"
     )]
-    Next(Late<NextArgs>),
-    /// Take one certain task: lease, owner and in_progress in one step
+    Next(Deferred<NextArgs>),
+    /// Claim a specific task: take its lease, become its owner, set it in progress
     #[command(after_help = "Example:\n  agentpm claim 7XK2Q1 --ttl 30m")]
-    Claim(Late<c::Claim>),
-    /// All an agent needs to know to do a task, on one page
+    Claim(Deferred<c::Claim>),
+    /// Print all that an agent needs to know about a task, on one page
     #[command(after_help = "Examples:\n  agentpm brief\n  agentpm brief 7XK2Q1 --max-tokens 800")]
-    Brief(Late<q::Brief>),
+    Brief(Deferred<q::Brief>),
     /// Complete the task you hold
     #[command(after_help = "Example:\n  agentpm done --all-met --outcome 'Locks are taken in one order now'")]
-    Done(Late<c::Done>),
-    /// Give the task you hold back: open again, nobody's
+    Done(Deferred<c::Done>),
+    /// Release the task you hold: it becomes open, without an owner
     #[command(after_help = "Example:\n  agentpm release --why 'needs a decision first'")]
-    Release(Late<c::Release>),
-    /// Run a command under the lease of a task: taken before, renewed meanwhile, given back after
+    Release(Deferred<c::Release>),
+    /// Run a command under the lease of a task, which is renewed while the command runs
     #[command(after_help = super::help::WORK)]
-    Work(Late<super::work::Work>),
-    /// List work in progress that shows no sign of life
+    Work(Deferred<super::work::Work>),
+    /// List work in progress whose agent shows no activity
     #[command(after_help = "Examples:\n  agentpm stale\n  agentpm stale --for 1h")]
-    Stale(Late<q::Stale>),
+    Stale(Deferred<q::Stale>),
     /// Agents: register, list
     #[command(subcommand)]
-    Agent(Late<AgentVerb>),
+    Agent(Deferred<AgentVerb>),
     /// Sessions: start, heartbeat, end, list
     #[command(subcommand)]
-    Session(Late<SessionVerb>),
+    Session(Deferred<SessionVerb>),
     /// Leases: acquire, renew, release, list
     #[command(subcommand)]
-    Lease(Late<LeaseVerb>),
-    /// Show what happened, newest last
+    Lease(Deferred<LeaseVerb>),
+    /// Show events, newest last
     #[command(after_help = "Examples:\n  agentpm log 7XK2Q1\n  agentpm log --by codex-1 --since 2026-11-20")]
-    Log(Late<q::Log>),
-    /// Say for each field of a task which event set it
+    Log(Deferred<q::Log>),
+    /// Show for each field of a task which event set it
     #[command(after_help = "Example:\n  agentpm blame 7XK2Q1")]
-    Blame(Late<q::Blame>),
-    /// Say what changed from one point to another: Lamport times, times, or git revisions
+    Blame(Deferred<q::Blame>),
+    /// Show what changed between two points: Lamport times, times, or git revisions: Lamport times, times, or git revisions
     #[command(after_help = super::help::DIFF)]
-    Diff(Late<q::Diff>),
-    /// Say what the commits of a branch do to the plan, and what of it a reviewer must decide
+    Diff(Deferred<q::Diff>),
+    /// Show what the commits of a branch change in the plan, and what a reviewer must decide
     #[command(after_help = super::help::REVIEW)]
-    Review(Late<q::Review>),
-    /// List values that lost to one written at the same time, or put one back
+    Review(Deferred<q::Review>),
+    /// List values that lost to a concurrent one, or restore one
     #[command(args_conflicts_with_subcommands = true, after_help = super::help::CONFLICTS)]
-    Conflicts(Late<ConflictsArgs>),
-    /// Put back what an event changed, by new events; what was written again since stays
+    Conflicts(Deferred<ConflictsArgs>),
+    /// Undo an event with new events; a field that was written again since stays as it is
     #[command(after_help = super::help::UNDO)]
-    Undo(Late<c::Undo>),
-    /// Check the store; exit 1 where it finds an error
+    Undo(Deferred<c::Undo>),
+    /// Check the store; exit with 1 if it has an error
     #[command(after_help = super::help::LINT)]
-    Lint(Late<Lint>),
-    /// Commit the plan, bring in what the upstream has, and push
+    Lint(Deferred<Lint>),
+    /// Commit the plan, merge the upstream, and push
     #[command(after_help = "Examples:\n  agentpm sync\n  agentpm sync --plan\n  agentpm sync --no-push")]
-    Sync(Late<super::exchange::SyncArgs>),
-    /// Print each event as it happens, one JSON object a line
+    Sync(Deferred<super::exchange::SyncArgs>),
+    /// Print each event as it arrives, one JSON object per line
     #[command(after_help = "Examples:\n  agentpm watch\n  agentpm watch --since 01K5R4XJ7Z0000000000000001 --for 10m")]
-    Watch(Late<super::exchange::Watch>),
-    /// Repair what git left of the plan after a merge, rebase, cherry-pick or stash, record hand edits, and git add what was settled
+    Watch(Deferred<super::exchange::Watch>),
+    /// Repair the plan after a merge, rebase, cherry-pick or stash, record hand edits, and git add the repaired files
     #[command(after_help = "Examples:\n  git merge feature || agentpm resolve\n  agentpm resolve --staged")]
-    Resolve(Late<crate::model::job::Resolve>),
+    Resolve(Deferred<crate::model::job::Resolve>),
     /// Merge three versions of a task.yaml; called by git (merge.agentpm.driver)
     #[command(
         hide = true,
         after_help = "Example:\n  git config merge.agentpm.driver 'agentpm merge-driver %O %A %B %P %S %X %Y'"
     )]
-    MergeDriver(Late<super::exchange::MergeDriver>),
-    /// Print a log as lines to read; called by git (diff.agentpm.textconv)
+    MergeDriver(Deferred<super::exchange::MergeDriver>),
+    /// Print a log as readable lines; called by git (diff.agentpm.textconv)
     #[command(hide = true, after_help = "Example:\n  git config diff.agentpm.textconv 'agentpm textconv'")]
-    Textconv(Late<super::exchange::Textconv>),
-    /// Name in a commit message the leases it is made under; called by git (commit-msg)
+    Textconv(Deferred<super::exchange::Textconv>),
+    /// Add the leases of a commit to its message; called by git (commit-msg)
     #[command(hide = true, after_help = "Example:\n  agentpm trailer .git/COMMIT_EDITMSG")]
-    Trailer(Late<super::exchange::Trailer>),
-    /// List acknowledged events that no branch or worktree holds any more, or bring chosen ones back
+    Trailer(Deferred<super::exchange::Trailer>),
+    /// List acknowledged events that no branch or worktree holds, or bring chosen ones back
     #[command(after_help = "Examples:\n  agentpm recover\n  agentpm recover --task 7XK2Q1\n  agentpm recover --all")]
-    Recover(Late<super::exchange::Recover>),
-    /// Look at everything around the plan and say what is wrong; changes nothing
+    Recover(Deferred<super::exchange::Recover>),
+    /// Check the store and its environment; changes nothing
     #[command(after_help = "Example:\n  agentpm doctor")]
     Doctor,
-    /// Count the plan
+    /// Show counts of tasks and events
     #[command(after_help = "Example:\n  agentpm stats")]
     Stats,
-    /// Take over the plan of another tool
+    /// Import the plan of another tool
     #[command(after_help = "Example:\n  agentpm import --from beads .beads/issues.jsonl")]
-    Import(Late<Import>),
-    /// Print JSON Schemas: of the files people write, the operations of a batch, a task in answers, the errors
+    Import(Deferred<Import>),
+    /// Print JSON Schemas of files, operations, answers and errors
     #[command(after_help = super::help::SCHEMA)]
-    Schema(Late<Schema>),
+    Schema(Deferred<Schema>),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  agentpm completions bash > ~/.local/share/bash-completion/completions/agentpm")]
-    Completions(Late<Completions>),
-    /// Print the help of a command, or with agents the loop of an agent on one page
+    Completions(Deferred<Completions>),
+    /// Print the help of a command; help agents prints the loop of an agent
     #[command(after_help = "Examples:\n  agentpm help agents\n  agentpm help task create")]
-    Help(Late<Help>),
+    Help(Deferred<Help>),
     /// Print the manual page
     #[command(after_help = "Example:\n  agentpm man > agentpm.1")]
     Man,
     /// Short for task list
     #[command(after_help = super::help::LIST)]
-    Ls(Late<q::TaskList>),
+    Ls(Deferred<q::TaskList>),
     /// Short for task get
     #[command(after_help = "Example:\n  agentpm show 7XK2Q1")]
-    Show(Late<q::TaskGet>),
+    Show(Deferred<q::TaskGet>),
     /// Short for task create
     #[command(after_help = "Example:\n  agentpm add --title 'Fix the lock' --label storage")]
-    Add(Late<Box<c::TaskCreate>>),
+    Add(Deferred<Box<c::TaskCreate>>),
     /// Short for context add
     #[command(after_help = "Example:\n  agentpm note 7XK2Q1 --content 'the bug is in the parser'")]
-    Note(Late<c::ContextAdd>),
+    Note(Deferred<c::ContextAdd>),
 }
 
 #[derive(Subcommand, Debug)]
 pub enum TaskVerb {
     /// Create a task
     #[command(after_help = super::help::CREATE)]
-    Create(Late<Box<c::TaskCreate>>),
-    /// Show a task whole
+    Create(Deferred<Box<c::TaskCreate>>),
+    /// Show a task: every field, and the newest entries of its long lists
     #[command(visible_alias = "show", after_help = super::help::GET)]
-    Get(Late<q::TaskGet>),
-    /// List tasks: unfinished ones, most urgent first, a bounded page
+    Get(Deferred<q::TaskGet>),
+    /// List unfinished tasks, most urgent first, in pages
     #[command(visible_alias = "ls", after_help = super::help::LIST)]
-    List(Late<q::TaskList>),
+    List(Deferred<q::TaskList>),
     /// Change fields of a task
     #[command(
         after_help = "Examples:\n  agentpm task update 7XK2Q1 --priority 3 --add-label urgent\n  agentpm task update 7XK2Q1 --intent @notes.md --expected-version 4"
     )]
-    Update(Late<Box<c::TaskUpdate>>),
+    Update(Deferred<Box<c::TaskUpdate>>),
     /// Move a task to another status
     #[command(after_help = "Example:\n  agentpm task transition 7XK2Q1 --status cancelled --why 'not needed any more'")]
-    Transition(Late<c::TaskTransition>),
-    /// Say that a task must wait for another
+    Transition(Deferred<c::TaskTransition>),
+    /// Make a task wait for another task
     #[command(after_help = "Example:\n  agentpm task block 7XK2Q1 --by 3MZ8TT")]
-    Block(Late<c::TaskBlock>),
-    /// Say that a task need not wait for another any more
+    Block(Deferred<c::TaskBlock>),
+    /// Stop a task from waiting for another task
     #[command(after_help = "Example:\n  agentpm task unblock 7XK2Q1 --by 3MZ8TT")]
-    Unblock(Late<c::TaskUnblock>),
-    /// Relate a task to another
+    Unblock(Deferred<c::TaskUnblock>),
+    /// Relate a task to another task
     #[command(after_help = "Example:\n  agentpm task relate 7XK2Q1 --to 3MZ8TT --type relates_to")]
-    Relate(Late<c::TaskRelate>),
-    /// Take a relationship away
+    Relate(Deferred<c::TaskRelate>),
+    /// Remove a relationship
     #[command(after_help = "Example:\n  agentpm task unrelate 7XK2Q1 --relationship 3MZ8TT")]
-    Unrelate(Late<c::TaskUnrelate>),
-    /// Put a completed or cancelled task away
+    Unrelate(Deferred<c::TaskUnrelate>),
+    /// Archive a completed or cancelled task
     #[command(after_help = "Example:\n  agentpm task archive 7XK2Q1")]
-    Archive(Late<c::TaskArchive>),
-    /// Open a closed task again
+    Archive(Deferred<c::TaskArchive>),
+    /// Reopen a closed task
     #[command(after_help = "Example:\n  agentpm task reopen 7XK2Q1 --reason 'the fix did not hold'")]
-    Reopen(Late<c::TaskReopen>),
-    /// Mark acceptance criteria as met, or record a review of the result
+    Reopen(Deferred<c::TaskReopen>),
+    /// Mark acceptance criteria as met, or record a failed review
     #[command(
         after_help = "Examples:\n  agentpm task verify 7XK2Q1 --criterion 1\n  agentpm task verify 7XK2Q1 --fail --why 'no test'"
     )]
-    Verify(Late<c::TaskVerify>),
-    /// Edit a task's YAML in $EDITOR; only on a terminal
+    Verify(Deferred<c::TaskVerify>),
+    /// Edit the YAML file of a task in $EDITOR; needs a terminal
     #[command(after_help = "Example:\n  agentpm task edit 7XK2Q1")]
-    Edit(Late<q::TaskPath>),
+    Edit(Deferred<q::TaskPath>),
     /// Print the path of a task's YAML file
     #[command(after_help = "Example:\n  git log -- \"$(agentpm task path 7XK2Q1 --quiet)\"")]
-    Path(Late<q::TaskPath>),
+    Path(Deferred<q::TaskPath>),
 }
 
 #[derive(Subcommand, Debug)]
 pub enum PlanVerb {
-    /// Make the tasks of a plan; applying it again changes only what changed in it
+    /// Create the tasks of a plan; applying it again changes only what changed in it
     #[command(after_help = super::help::PLAN)]
     Apply(PlanApply),
 }
 
 #[derive(Subcommand, Debug)]
 pub enum ProgressVerb {
-    /// Note a step of the work
     #[command(after_help = "Example:\n  agentpm progress add 7XK2Q1 --content 'parser done'")]
     Add(c::ProgressAdd),
-    /// Tick a step off
     #[command(after_help = "Example:\n  agentpm progress complete 9Q0R4S")]
     Complete(c::ProgressComplete),
-    /// Take the tick off a step
     #[command(after_help = "Example:\n  agentpm progress reopen 9Q0R4S")]
     Reopen(c::ProgressReopen),
 }
 
 #[derive(Subcommand, Debug)]
 pub enum ContextVerb {
-    /// Record something worth knowing
     #[command(
         after_help = "Example:\n  agentpm context add 7XK2Q1 --type decision --content 'flock, not fcntl: fcntl locks die with any close'"
     )]
     Add(c::ContextAdd),
-    /// Replace a context entry by a newer one
     #[command(after_help = "Example:\n  agentpm context supersede 9Q0R4S --content 'fcntl after all'")]
     Supersede(c::ContextSupersede),
-    /// Take the text of a context entry out of the plan (a secret, say); git history and clones may still hold it
     #[command(after_help = "Example:\n  agentpm context redact 9Q0R4S --reason 'held a token'")]
     Redact(c::ContextRedact),
 }
 
 #[derive(Subcommand, Debug)]
 pub enum AgentVerb {
-    /// Introduce an agent, or change what is known of it
+    /// Register an agent, or change its registration
     #[command(
         after_help = "Examples:\n  agentpm agent register --name codex-1 --role executor\n  agentpm agent register --name codex-1 --new-key"
     )]
@@ -288,39 +282,31 @@ pub enum AgentVerb {
 pub struct RegisterArgs {
     #[command(flatten)]
     pub what: c::AgentRegister,
-    /// Make a key in this clone's git folder and register its public half: from then on what the agent does here is signed
+    /// Create a key in this clone's git folder, register its public half, and sign the agent's events from then on
     #[arg(long, conflicts_with = "public_key")]
     pub new_key: bool,
 }
 
 #[derive(Subcommand, Debug)]
 pub enum SessionVerb {
-    /// Begin a session
     #[command(after_help = "Example:\n  export AGENTPM_SESSION=$(agentpm session start --agent-id codex-1 --quiet)")]
     Start(c::SessionStart),
-    /// Give a sign of life
     #[command(after_help = "Examples:\n  agentpm session heartbeat\n  agentpm session heartbeat 7XK2Q1")]
     Heartbeat(c::SessionHeartbeat),
-    /// End a session
     #[command(after_help = "Examples:\n  agentpm session end\n  agentpm session end 7XK2Q1")]
     End(c::SessionEnd),
-    /// List the sessions of this clone, with what they hold
     #[command(after_help = "Examples:\n  agentpm session list\n  agentpm session list --all --format table")]
     List(q::SessionList),
 }
 
 #[derive(Subcommand, Debug)]
 pub enum LeaseVerb {
-    /// Take the lease of a task without changing its status
     #[command(after_help = "Example:\n  agentpm lease acquire 7XK2Q1 --ttl 30m")]
     Acquire(c::LeaseAcquire),
-    /// Prolong a lease you hold
     #[command(after_help = "Example:\n  agentpm lease renew 7XK2Q1")]
     Renew(c::LeaseRenew),
-    /// Give a lease back without changing the task's status
     #[command(after_help = "Example:\n  agentpm lease release 7XK2Q1")]
     Release(c::LeaseRelease),
-    /// List the leases that hold
     #[command(after_help = "Examples:\n  agentpm lease list\n  agentpm lease list --remote")]
     List(q::LeaseList),
 }
@@ -335,123 +321,121 @@ pub struct ConflictsArgs {
 
 #[derive(Subcommand, Debug)]
 pub enum ConflictsVerb {
-    /// Put a lost value back, as a new change
     #[command(after_help = super::help::RESTORE)]
     Restore(c::ConflictsRestore),
-    /// Confirm the value that stands, which ends the conflict
     #[command(after_help = super::help::KEEP)]
     Keep(c::ConflictsKeep),
 }
 
 #[derive(Args, Debug)]
 pub struct Init {
-    /// Write a short section about agentpm into AGENTS.md
+    /// Write a section about agentpm into AGENTS.md
     #[arg(long)]
     pub agents_md: bool,
-    /// Install a pre-commit hook that runs lint --staged, and resolve --staged before a commit that ends a stopped merge,
-    /// squash, cherry-pick, revert or rebase; and the hook of lease trailers
+    /// Install the pre-commit hook (lint --staged; resolve --staged after a stopped merge or rebase) and the commit-msg hook
+    /// (lease trailers)
     #[arg(long)]
     pub hooks: bool,
-    /// Leave the git settings of this clone as they are
+    /// Do not change the git settings of this clone
     #[arg(long)]
     pub no_driver: bool,
 }
 
 #[derive(Args, Debug)]
 pub struct Batch {
-    /// A file with the operations, or - for standard input
+    /// File with the operations, or - for standard input
     #[arg(long, value_name = "FILE")]
     pub file: String,
 }
 
 #[derive(Args, Debug)]
 pub struct PlanApply {
-    /// The plan file, or - for standard input
+    /// File with the plan, or - for standard input
     #[arg(value_name = "FILE")]
     pub file: String,
-    /// Say what would change, and change nothing
+    /// Show what would change; change nothing
     #[arg(long)]
     pub dry_run: bool,
 }
 
 #[derive(Args, Debug)]
 pub struct NextArgs {
-    /// Take it: lease, owner and in_progress in one step
+    /// Claim the task: take its lease, become its owner, set it in progress
     #[arg(long)]
     pub claim: bool,
-    /// Give the terms of the score, and the reasons of what is not ready
+    /// Show the terms of the score, and why other tasks are not ready
     #[arg(long)]
     pub explain: bool,
-    /// Look at this branch and this worktree alone
+    /// Ignore other branches and worktrees
     #[arg(long)]
     pub here: bool,
-    /// Time to live of the lease: seconds, or 90s, 10m, 2h
+    /// Time to live of the lease: seconds, or 90s, 10m, 2h (default: [lease] ttl_seconds)
     #[arg(long, value_name = "DURATION", requires = "claim")]
-    pub ttl: Option<crate::model::args::Duration>,
-    /// Where nothing is ready, wait so long for it: seconds, or 90s, 10m, 2h
+    pub ttl: Option<crate::model::words::Duration>,
+    /// Maximum time to wait for a ready task: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     pub wait: Option<crate::model::args::Duration>,
 }
 
 #[derive(Args, Debug)]
 pub struct Lint {
-    /// Mend what can be mended without a choice, and record hand edits as events
+    /// Repair what has only one possible repair, and record hand edits as events
     #[arg(long)]
     pub fix: bool,
     /// With --fix: drop comments in task.yaml instead of keeping them as a note
     #[arg(long, requires = "fix")]
     pub drop_comments: bool,
-    /// With --fix: what becomes of tasks whose files were removed
+    /// With --fix: what to do with tasks whose files were removed
     #[arg(long, value_name = "WHAT", requires = "fix", value_enum)]
     pub deleted: Option<crate::engine::Deleted>,
-    /// Judge what a commit made now would add: git's index, not the work tree
+    /// Check git's index instead of the work tree: what a commit made now would add
     #[arg(long, conflicts_with_all = ["fix", "base"])]
     pub staged: bool,
-    /// Check besides what happened since this revision: that nothing of its plan was rewritten, that its roles.yml permits the new
-    /// events, the lease trailers of the commits. How bad a rule is, that revision's config.toml says
+    /// Also check the changes since this revision: no rewritten history, events that its roles.yml permits, lease trailers.
+    /// Severities are those of its config.toml
     #[arg(long, value_name = "REV", conflicts_with = "fix")]
     pub base: Option<String>,
-    /// Judge the text on standard input as if it stood at --path; for editors
+    /// Check standard input as the content of --path; for editors
     #[arg(long, requires = "path", conflicts_with_all = ["fix", "staged", "base"])]
     pub stdin: bool,
-    /// The file whose text is given; one that belongs to no store has no findings
+    /// File that standard input replaces; a file outside of a store has no findings
     #[arg(long, value_name = "FILE", requires = "stdin")]
     pub path: Option<PathBuf>,
-    /// Print the page of a rule: what it means, why it matters, how to mend it
+    /// Print the page of a rule: what it means, why it matters, how to fix it
     #[arg(long, value_name = "CODE", conflicts_with_all = ["fix", "staged", "base", "stdin"])]
     pub explain: Option<String>,
 }
 
 #[derive(Args, Debug)]
 pub struct Import {
-    /// arbeit, taskmaster or beads
+    /// Format: arbeit, taskmaster or beads
     #[arg(long, value_name = "FORMAT")]
     pub from: String,
-    /// The file, or - for standard input
+    /// File to import, or - for standard input
     #[arg(value_name = "FILE")]
     pub file: String,
 }
 
 #[derive(Args, Debug)]
 pub struct Schema {
-    /// task-file, config, roles, task, errors, rules, or an operation such as task.create; a list of names where absent
+    /// task-file, config, roles, task, errors, rules, or an operation such as task.create (default: list the names)
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
-    /// The schema alone, as an editor reads it
+    /// Print only the schema, for an editor
     #[arg(long)]
     pub bare: bool,
 }
 
 #[derive(Args, Debug)]
 pub struct Help {
-    /// A command, such as task create; or agents
+    /// Command, such as task create; or agents
     #[arg(value_name = "TOPIC")]
     pub topic: Vec<String>,
 }
 
 #[derive(Args, Debug)]
 pub struct Completions {
-    /// bash, zsh, fish, elvish or powershell
+    /// Shell: bash, zsh, fish, elvish or powershell
     #[arg(value_name = "SHELL")]
     pub shell: clap_complete::Shell,
 }

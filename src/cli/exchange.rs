@@ -11,7 +11,7 @@ use super::args::Global;
 use super::human;
 use super::output::{Answer, escape, escape_lines, for_terminal};
 use super::run::raw_events;
-use crate::engine::{self, LeaseNews, MergeInput, Options, Wanted, Workspace};
+use crate::engine::{self, LeaseNews, MergeInput, Options, Selection, Workspace};
 use crate::env::Env;
 use crate::error::{Code, Result};
 use crate::model::args::Ref;
@@ -23,19 +23,19 @@ use crate::model::query::{Query, Unheld};
 pub struct MergeDriver {
     /// The common ancestor's version (%O)
     pub base: PathBuf,
-    /// Our version (%A); the result is written over it
+    /// Our version (%A), which the result replaces
     pub ours: PathBuf,
     /// Their version (%B)
     pub theirs: PathBuf,
-    /// Where the file lies in the work tree (%P)
+    /// Path of the file in the work tree (%P)
     pub path: Option<String>,
-    /// How git names the ancestor (%S)
+    /// Label of the ancestor (%S)
     #[arg(allow_hyphen_values = true)]
     pub base_label: Option<String>,
-    /// How git names our side (%X)
+    /// Label of our side (%X)
     #[arg(allow_hyphen_values = true)]
     pub ours_label: Option<String>,
-    /// How git names their side (%Y)
+    /// Label of their side (%Y)
     #[arg(allow_hyphen_values = true)]
     pub theirs_label: Option<String>,
 }
@@ -51,10 +51,10 @@ pub struct SyncArgs {
 
 #[derive(Subcommand, Debug)]
 pub enum SyncVerb {
-    /// Give the events that arrived here after a certain one, in order of arrival
+    /// Print the events that arrived here after a cursor, in order of arrival
     #[command(after_help = "Example:\n  agentpm sync pull --since-event-id 01K5R4XJ7Z0000000000000001 --limit 100")]
     Pull(job::SyncPull),
-    /// Record events of another replica; those that are here already change nothing
+    /// Record events of another replica; events that are already here are skipped
     #[command(
         after_help = "Example:\n  agentpm sync pull --limit 1000 > events.json\n  agentpm sync push --file events.json"
     )]
@@ -63,45 +63,45 @@ pub enum SyncVerb {
 
 #[derive(Args, Debug)]
 pub struct SyncPush {
-    /// An answer of sync pull, a JSON array of events, or one event a line; - for standard input
+    /// File with an answer of sync pull, a JSON array of events, or one event per line; - for standard input
     #[arg(long, value_name = "FILE")]
     pub file: String,
 }
 
 #[derive(Args, Debug)]
 pub struct Watch {
-    /// Begin after this event; with what happens from now on where absent
+    /// Start after this event (default: start with new events)
     #[arg(long, value_name = "EVENT")]
     pub since: Option<Id>,
-    /// End after so many events
+    /// Stop after this many events
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
-    /// End after this time: seconds, or 90s, 10m, 2h
+    /// Stop after this time: seconds, or 90s, 10m, 2h
     #[arg(long = "for", value_name = "DURATION")]
     pub span: Option<crate::model::args::Duration>,
 }
 
 #[derive(Args, Debug)]
 pub struct Textconv {
-    /// A log
+    /// Log to print
     pub file: PathBuf,
 }
 
 #[derive(Args, Debug)]
 pub struct Trailer {
-    /// The file that holds the message
+    /// File with the commit message
     pub file: PathBuf,
 }
 
 #[derive(Args, Debug)]
 pub struct Recover {
-    /// Bring these events back, with those they came from
+    /// Restore these events, with their ancestors
     #[arg(value_name = "EVENT", conflicts_with_all = ["task", "all"])]
     pub events: Vec<String>,
-    /// Bring back all lost events of this task
+    /// Restore all lost events of this task
     #[arg(long, alias = "task-id", value_name = "ID", conflicts_with = "all")]
     pub task: Option<String>,
-    /// Bring all of them back
+    /// Restore all lost events
     #[arg(long)]
     pub all: bool,
     #[command(flatten)]
@@ -154,9 +154,9 @@ pub fn textconv(env: &Env, args: &Textconv) -> Result<Answer> {
 /// Lists lost events; brings back those that are named.
 pub fn recover(ws: &Workspace, args: Recover, md: bool) -> Result<Answer> {
     let wanted = match args.task {
-        Some(task) => Wanted::Task(Ref(task)),
-        None if args.all => Wanted::All,
-        None if !args.events.is_empty() => Wanted::Events(args.events.into_iter().map(Ref).collect()),
+        Some(task) => Selection::Task(Ref(task)),
+        None if args.all => Selection::All,
+        None if !args.events.is_empty() => Selection::Events(args.events.into_iter().map(Ref).collect()),
         None => {
             let data = super::run::ask(ws, Query::Unheld(args.list))?;
             let items = data["items"].as_array().into_iter().flatten();
@@ -168,7 +168,7 @@ pub fn recover(ws: &Workspace, args: Recover, md: bool) -> Result<Answer> {
             return Ok(Answer { human, markdown: true, data, quiet: Some(quiet), warnings, ..Answer::default() });
         }
     };
-    let back = engine::repair::recover::bring_back(ws, &wanted)?;
+    let back = engine::repair::recover::restore_events(ws, &wanted)?;
     let mut warnings = Vec::new();
     if !back.missing.is_empty() {
         let ids: Vec<String> = back.missing.iter().map(ToString::to_string).collect();

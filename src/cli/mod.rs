@@ -6,10 +6,10 @@
 
 mod args;
 mod changes;
+mod deferred;
 mod exchange;
 mod help;
 mod human;
-mod late;
 mod lint;
 mod output;
 mod review;

@@ -11,10 +11,10 @@ use super::args::{
     AgentVerb, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanVerb,
     ProgressVerb, Schema, SessionVerb, TaskVerb, Verb,
 };
-use super::late::Late;
+use super::deferred::Deferred;
 use super::output::{Answer, Form, Out, escape, form, print, print_error, warn};
 use super::{changes, exchange, help, human, lint, review, work};
-use crate::api::{self, Answered, Call, call};
+use crate::api::{self, Call, CallAnswer, call};
 use crate::engine::{self, Driver, Options, Request, Workspace};
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
@@ -103,15 +103,15 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         },
     };
     match verb {
-        Verb::Init(Late(args)) => return init(&env, &options, &args),
-        Verb::Completions(Late(args)) => return Ok(document(completions(args.shell))),
+        Verb::Init(Deferred(args)) => return init(&env, &options, &args),
+        Verb::Completions(Deferred(args)) => return Ok(document(completions(args.shell))),
         Verb::Man => return man(),
-        Verb::Schema(Late(args)) => return schema(&args),
-        Verb::Help(Late(args)) => return help_on(&args.topic),
-        Verb::MergeDriver(Late(args)) => return exchange::merge_driver(&env, &args),
-        Verb::Textconv(Late(args)) => return exchange::textconv(&env, &args),
-        Verb::Trailer(Late(args)) => return Ok(exchange::trailer(env, options, &args)),
-        Verb::Lint(Late(args)) if lint::needs_no_store(&args) => {
+        Verb::Schema(Deferred(args)) => return schema(&args),
+        Verb::Help(Deferred(args)) => return help_on(&args.topic),
+        Verb::MergeDriver(Deferred(args)) => return exchange::merge_driver(&env, &args),
+        Verb::Textconv(Deferred(args)) => return exchange::textconv(&env, &args),
+        Verb::Trailer(Deferred(args)) => return Ok(exchange::trailer(env, options, &args)),
+        Verb::Lint(Deferred(args)) if lint::needs_no_store(&args) => {
             return lint::without_store(&env, &options, &args, global);
         }
         _ => {}
@@ -119,16 +119,16 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
     let around = env.fork();
     let ws = match (engine::open(env, options), &verb) {
         // A hook must be able to run lint anywhere.
-        (Err(e), Verb::Lint(Late(args))) if e.code == Code::NoStore && global.store.is_none() => {
+        (Err(e), Verb::Lint(Deferred(args))) if e.code == Code::NoStore && global.store.is_none() => {
             return lint::nowhere(&around, args, global);
         }
-        (Err(e), Verb::Lint(Late(args))) => return lint::no_folder(&around, args, global, e),
+        (Err(e), Verb::Lint(Deferred(args))) => return lint::no_folder(&around, args, global, e),
         // The same hook repairs a merge first.
-        (Err(e), Verb::Resolve(Late(args))) if args.staged && e.code == Code::NoStore && global.store.is_none() => {
-            return Ok(Answer { data: json!(engine::Healed::default()), ..Answer::default() });
+        (Err(e), Verb::Resolve(Deferred(args))) if args.staged && e.code == Code::NoStore && global.store.is_none() => {
+            return Ok(Answer { data: json!(engine::RepairReport::default()), ..Answer::default() });
         }
         // A pull request that drops the plan is reviewed like any other.
-        (Err(e), Verb::Review(Late(args)))
+        (Err(e), Verb::Review(Deferred(args)))
             if matches!(e.code, Code::NoStore | Code::Corrupt) && global.store.is_none() =>
         {
             let data = engine::review_dropped(&around, args)?;
@@ -159,15 +159,15 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
 fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Answer> {
     let md = global.format.as_deref() == Some("md");
     match verb {
-        Verb::Task(Late(verb)) => task(ws, verb, global),
-        Verb::Add(Late(args)) => change(ws, &Command::TaskCreate(*args)),
-        Verb::Note(Late(args)) => change(ws, &Command::ContextAdd(args)),
-        Verb::Show(Late(args)) => show(ws, args),
-        Verb::Ls(Late(args)) => tasks(ws, args, global),
-        Verb::Batch(Late(args)) => batch(ws, &args.file),
-        Verb::Plan(Late(PlanVerb::Apply(args))) => plan_apply(ws, &args.file, args.dry_run),
-        Verb::Graph(Late(args)) => graph(ws, &args, global),
-        Verb::Progress(Late(verb)) => change(
+        Verb::Task(Deferred(verb)) => task(ws, verb, global),
+        Verb::Add(Deferred(args)) => change(ws, &Command::TaskCreate(*args)),
+        Verb::Note(Deferred(args)) => change(ws, &Command::ContextAdd(args)),
+        Verb::Show(Deferred(args)) => show(ws, args),
+        Verb::Ls(Deferred(args)) => tasks(ws, args, global),
+        Verb::Batch(Deferred(args)) => batch(ws, &args.file),
+        Verb::Plan(Deferred(PlanVerb::Apply(args))) => plan_apply(ws, &args.file, args.dry_run),
+        Verb::Graph(Deferred(args)) => graph(ws, &args, global),
+        Verb::Progress(Deferred(verb)) => change(
             ws,
             &match verb {
                 ProgressVerb::Add(args) => Command::ProgressAdd(args),
@@ -175,7 +175,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Answer> {
                 ProgressVerb::Reopen(args) => Command::ProgressReopen(args),
             },
         ),
-        Verb::Context(Late(verb)) => change(
+        Verb::Context(Deferred(verb)) => change(
             ws,
             &match verb {
                 ContextVerb::Add(args) => Command::ContextAdd(args),
@@ -183,51 +183,51 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Answer> {
                 ContextVerb::Redact(args) => Command::ContextRedact(args),
             },
         ),
-        Verb::Ready(Late(args)) => {
+        Verb::Ready(Deferred(args)) => {
             let explain = args.explain;
             ready(ws, &Query::Ready(args), explain, md)
         }
-        Verb::Next(Late(args)) => next(ws, &args),
-        Verb::Work(Late(args)) => work::work(ws, args),
-        Verb::Claim(Late(args)) => Ok(claimed(ws, call(ws, &Call::Change(Command::Claim(args)))?)),
-        Verb::Brief(Late(args)) => brief(ws, args),
-        Verb::Done(Late(args)) => change(ws, &Command::Done(args)),
-        Verb::Release(Late(args)) => change(ws, &Command::Release(args)),
-        Verb::Stale(Late(args)) => {
+        Verb::Next(Deferred(args)) => next(ws, &args),
+        Verb::Work(Deferred(args)) => work::work(ws, args),
+        Verb::Claim(Deferred(args)) => Ok(claimed(ws, call(ws, &Call::Change(Command::Claim(args)))?)),
+        Verb::Brief(Deferred(args)) => brief(ws, args),
+        Verb::Done(Deferred(args)) => change(ws, &Command::Done(args)),
+        Verb::Release(Deferred(args)) => change(ws, &Command::Release(args)),
+        Verb::Stale(Deferred(args)) => {
             let columns =
                 &["handle", "title", "owner", "session", "session_status", "last_sign_at", "lease_expired_at"];
             list(ws, &Query::Stale(args), columns, md)
         }
-        Verb::Agent(Late(AgentVerb::Register(args))) if args.new_key => {
+        Verb::Agent(Deferred(AgentVerb::Register(args))) if args.new_key => {
             call(ws, &Call::Job(Job::NewKey(NewKey { agent: args.what }))).map(answer_to)
         }
-        Verb::Agent(Late(AgentVerb::Register(args))) => change(ws, &Command::AgentRegister(args.what)),
-        Verb::Agent(Late(AgentVerb::List)) => {
+        Verb::Agent(Deferred(AgentVerb::Register(args))) => change(ws, &Command::AgentRegister(args.what)),
+        Verb::Agent(Deferred(AgentVerb::List)) => {
             list(ws, &Query::AgentList(query::AgentList {}), &["name", "role", "created_at", "last_seen_at"], md)
         }
-        Verb::Session(Late(SessionVerb::List(args))) => {
+        Verb::Session(Deferred(SessionVerb::List(args))) => {
             let columns = &["handle", "title", "agent", "status", "started_at", "last_heartbeat_at", "id"];
             list(ws, &Query::SessionList(args), columns, md)
         }
-        Verb::Session(Late(SessionVerb::Start(args))) => change(ws, &Command::SessionStart(args)),
-        Verb::Session(Late(SessionVerb::Heartbeat(args))) => change(ws, &Command::SessionHeartbeat(args)),
-        Verb::Session(Late(SessionVerb::End(args))) => change(ws, &Command::SessionEnd(args)),
-        Verb::Lease(Late(LeaseVerb::List(args))) => {
+        Verb::Session(Deferred(SessionVerb::Start(args))) => change(ws, &Command::SessionStart(args)),
+        Verb::Session(Deferred(SessionVerb::Heartbeat(args))) => change(ws, &Command::SessionHeartbeat(args)),
+        Verb::Session(Deferred(SessionVerb::End(args))) => change(ws, &Command::SessionEnd(args)),
+        Verb::Lease(Deferred(LeaseVerb::List(args))) => {
             let columns: &[&str] = match args.remote && args.all {
                 true => &["handle", "title", "state", "agent", "fence", "expires_at", "elsewhere", "mine", "id"],
                 false => &["handle", "title", "agent", "fence", "expires_at", "confirmed", "elsewhere", "mine", "id"],
             };
             list(ws, &Query::LeaseList(args), columns, md)
         }
-        Verb::Lease(Late(LeaseVerb::Acquire(args))) => change(ws, &Command::LeaseAcquire(args)),
-        Verb::Lease(Late(LeaseVerb::Renew(args))) => change(ws, &Command::LeaseRenew(args)),
-        Verb::Lease(Late(LeaseVerb::Release(args))) => change(ws, &Command::LeaseRelease(args)),
-        Verb::Log(Late(mut args)) => {
+        Verb::Lease(Deferred(LeaseVerb::Acquire(args))) => change(ws, &Command::LeaseAcquire(args)),
+        Verb::Lease(Deferred(LeaseVerb::Renew(args))) => change(ws, &Command::LeaseRenew(args)),
+        Verb::Lease(Deferred(LeaseVerb::Release(args))) => change(ws, &Command::LeaseRelease(args)),
+        Verb::Log(Deferred(mut args)) => {
             // Whoever only looks back acts as nobody: here --agent means whose doings are asked for.
             args.by = args.by.or_else(|| global.agent.clone());
             events(global, |show| engine::query::log(ws, &args, show))
         }
-        Verb::Blame(Late(args)) => {
+        Verb::Blame(Deferred(args)) => {
             let data = ask(ws, Query::Blame(args))?;
             Ok(Answer {
                 human: human::blame(&data, md),
@@ -237,26 +237,26 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Answer> {
                 ..Answer::default()
             })
         }
-        Verb::Conflicts(Late(ConflictsArgs { verb: Some(ConflictsVerb::Restore(args)), .. })) => {
+        Verb::Conflicts(Deferred(ConflictsArgs { verb: Some(ConflictsVerb::Restore(args)), .. })) => {
             change(ws, &Command::ConflictsRestore(args))
         }
-        Verb::Conflicts(Late(ConflictsArgs { verb: Some(ConflictsVerb::Keep(args)), .. })) => {
+        Verb::Conflicts(Deferred(ConflictsArgs { verb: Some(ConflictsVerb::Keep(args)), .. })) => {
             change(ws, &Command::ConflictsKeep(args))
         }
-        Verb::Conflicts(Late(ConflictsArgs { list, .. })) => {
+        Verb::Conflicts(Deferred(ConflictsArgs { list, .. })) => {
             let data = ask(ws, Query::Conflicts(list))?;
             let events = data["items"].as_array().into_iter().flatten().filter_map(|i| i["lost"]["event"].as_str());
             let quiet = Some(events.collect::<Vec<_>>().join("\n"));
             Ok(Answer { human: human::conflicts(&data, md), markdown: true, data, quiet, ..Answer::default() })
         }
-        Verb::Diff(Late(args)) => {
+        Verb::Diff(Deferred(args)) => {
             let data = ask(ws, Query::Diff(args))?;
             let quiet = Some(changes::ids(&data));
             Ok(Answer { human: changes::diff(&data, md), markdown: true, quiet, data, ..Answer::default() })
         }
-        Verb::Review(Late(args)) => reviewed(ws, args, global),
-        Verb::Undo(Late(args)) => change(ws, &Command::Undo(args)),
-        Verb::Lint(Late(args)) => lint::lint(ws, &args, global),
+        Verb::Review(Deferred(args)) => reviewed(ws, args, global),
+        Verb::Undo(Deferred(args)) => change(ws, &Command::Undo(args)),
+        Verb::Lint(Deferred(args)) => lint::lint(ws, &args, global),
         Verb::Doctor => {
             let data = ask(ws, Query::Doctor(query::Doctor {}))?;
             let exit = u8::from(data["healthy"] != true);
@@ -266,16 +266,16 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Answer> {
             let data = ask(ws, Query::Stats(query::Stats {}))?;
             Ok(Answer { human: human::object(&data), data, ..Answer::default() })
         }
-        Verb::Import(Late(args)) => {
+        Verb::Import(Deferred(args)) => {
             let data = job(ws, Job::Import(job::Import { from: args.from, text: read_input(&args.file)? }))?;
             let warnings = warnings_in(&data);
             Ok(Answer { human: human::object(&data["added"]), data, warnings, changed: true, ..Answer::default() })
         }
         Verb::Prime => prime(ws),
         Verb::Resolve(args) => exchange::resolve(ws, &args.0),
-        Verb::Recover(Late(args)) => exchange::recover(ws, args, md),
-        Verb::Watch(Late(args)) => exchange::watch(ws, &args),
-        Verb::Sync(Late(args)) => exchange::sync(ws, &args, global),
+        Verb::Recover(Deferred(args)) => exchange::recover(ws, args, md),
+        Verb::Watch(Deferred(args)) => exchange::watch(ws, &args),
+        Verb::Sync(Deferred(args)) => exchange::sync(ws, &args, global),
         // Answered above, without a store.
         Verb::Init(_)
         | Verb::Completions(_)
@@ -310,7 +310,7 @@ fn change(ws: &Workspace, command: &Command) -> Result<Answer> {
     call(ws, &Call::Change(command.clone())).map(answer_to)
 }
 
-fn answer_to(reply: Answered) -> Answer {
+fn answer_to(reply: CallAnswer) -> Answer {
     let human = match &reply.subject {
         Some(Subject::Task(_)) => human::task(&reply.data),
         Some(Subject::Batch(_)) => human::table(&reply.data, &["as", "id", "agent"], false),
@@ -411,24 +411,24 @@ fn event_list(data: Value, mut text: String, shown: usize, for_people: bool) -> 
 
 fn task(ws: &Workspace, verb: TaskVerb, global: &Global) -> Result<Answer> {
     let command = match verb {
-        TaskVerb::Get(Late(args)) => return show(ws, args),
-        TaskVerb::List(Late(args)) => return tasks(ws, args, global),
-        TaskVerb::Path(Late(args)) => {
+        TaskVerb::Get(Deferred(args)) => return show(ws, args),
+        TaskVerb::List(Deferred(args)) => return tasks(ws, args, global),
+        TaskVerb::Path(Deferred(args)) => {
             let data = ask(ws, Query::TaskPath(args))?;
             let path = data["path"].as_str().unwrap_or_default().to_owned();
             return Ok(Answer { human: format!("{path}\n"), quiet: Some(path), data, ..Answer::default() });
         }
-        TaskVerb::Edit(Late(args)) => return edit(ws, &args),
-        TaskVerb::Create(Late(args)) => Command::TaskCreate(*args),
-        TaskVerb::Update(Late(args)) => Command::TaskUpdate(*args),
-        TaskVerb::Transition(Late(args)) => Command::TaskTransition(args),
-        TaskVerb::Block(Late(args)) => Command::TaskBlock(args),
-        TaskVerb::Unblock(Late(args)) => Command::TaskUnblock(args),
-        TaskVerb::Relate(Late(args)) => Command::TaskRelate(args),
-        TaskVerb::Unrelate(Late(args)) => Command::TaskUnrelate(args),
-        TaskVerb::Archive(Late(args)) => Command::TaskArchive(args),
-        TaskVerb::Reopen(Late(args)) => Command::TaskReopen(args),
-        TaskVerb::Verify(Late(args)) => Command::TaskVerify(args),
+        TaskVerb::Edit(Deferred(args)) => return edit(ws, &args),
+        TaskVerb::Create(Deferred(args)) => Command::TaskCreate(*args),
+        TaskVerb::Update(Deferred(args)) => Command::TaskUpdate(*args),
+        TaskVerb::Transition(Deferred(args)) => Command::TaskTransition(args),
+        TaskVerb::Block(Deferred(args)) => Command::TaskBlock(args),
+        TaskVerb::Unblock(Deferred(args)) => Command::TaskUnblock(args),
+        TaskVerb::Relate(Deferred(args)) => Command::TaskRelate(args),
+        TaskVerb::Unrelate(Deferred(args)) => Command::TaskUnrelate(args),
+        TaskVerb::Archive(Deferred(args)) => Command::TaskArchive(args),
+        TaskVerb::Reopen(Deferred(args)) => Command::TaskReopen(args),
+        TaskVerb::Verify(Deferred(args)) => Command::TaskVerify(args),
     };
     change(ws, &command)
 }
@@ -482,8 +482,8 @@ fn next(ws: &Workspace, args: &NextArgs) -> Result<Answer> {
     }
 }
 
-fn next_shown(answered: Answered, explain: bool) -> Answer {
-    let Answered { data, warnings, reasons, .. } = answered;
+fn next_shown(answered: CallAnswer, explain: bool) -> Answer {
+    let CallAnswer { data, warnings, reasons, .. } = answered;
     if let Some(reasons) = reasons {
         return Answer { warnings, ..nothing_ready(reasons) };
     }
@@ -503,8 +503,8 @@ fn next_shown(answered: Answered, explain: bool) -> Answer {
     Answer { human, data, quiet, warnings, ..Answer::default() }
 }
 
-fn claimed(ws: &Workspace, answered: Answered) -> Answer {
-    let Answered { data, warnings, subject, reasons, .. } = answered;
+fn claimed(ws: &Workspace, answered: CallAnswer) -> Answer {
+    let CallAnswer { data, warnings, subject, reasons, .. } = answered;
     if let Some(reasons) = reasons {
         return Answer { warnings, ..nothing_ready(reasons) };
     }

@@ -1,8 +1,8 @@
-//! Every change that agentpm can make, defined once.
+//! Every change agentpm can make, defined once. An interface builds a [`Command`] and nothing else.
 //!
-//! Guarantees that an interface only builds a [`Command`]. The arguments of the command line, the keys of a batch and the
-//! published schema are the same fields with the same descriptions. Doc comments are the help texts.
-//! Leaves to others: whether a change is allowed (`rules::decide`) and how it is carried out (`engine`).
+//! Guarantees that the arguments of the command line, the keys of a batch and the published schema are the same fields.
+//! The doc comments are the help texts.
+//! Leaves to others: whether a change is allowed (`rules::decide`), and how it is carried out (`engine`).
 
 use clap::Args;
 use schemars::JsonSchema;
@@ -20,21 +20,21 @@ use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::model::time::Time;
 
-/// Conditions and reasons of a change of a task.
+/// Conditions and reasons that a change of a task may carry.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Guard {
-    /// Refuse unless this lease is still yours (id of a lease)
+    /// Refuse the change unless you still hold this lease
     #[arg(long, value_name = "LEASE")]
     pub lease_id: Option<Ref>,
-    /// Refuse unless the task has exactly this number of events
+    /// Refuse the change unless the task has exactly this many events
     #[arg(long, value_name = "N")]
     pub expected_version: Option<u64>,
-    /// Override another agent's lease, for this reason; recorded
+    /// Change the task despite another agent's lease, for this reason; recorded
     #[arg(long = "override", value_name = "REASON")]
     #[serde(rename = "override")]
     pub override_reason: Option<Text>,
-    /// Reason for the change; kept in the history
+    /// Reason for the change; recorded in the history
     #[arg(long, value_name = "TEXT")]
     pub why: Option<Text>,
 }
@@ -43,20 +43,20 @@ pub struct Guard {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TaskCreate {
-    /// Title, one line
+    /// Title, on one line
     #[arg(long, value_name = "TEXT")]
     pub title: Text,
     /// Goal and reason, in prose
     #[arg(long, value_name = "TEXT")]
     pub intent: Option<Text>,
-    /// Type of work: feature, bugfix, refactor, docs or ops
+    /// Type: feature, bugfix, refactor, docs or ops
     #[arg(long = "type", value_name = "TYPE")]
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// Priority from -5 to 5; higher is sooner
+    /// Priority, from -5 to 5; higher is sooner
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub priority: Option<i64>,
-    /// Parent task (planning unit)
+    /// Parent task
     #[arg(long, value_name = "ID")]
     pub parent: Option<Ref>,
     /// Add a label (repeatable)
@@ -65,10 +65,10 @@ pub struct TaskCreate {
     /// Task that must be finished first (repeatable)
     #[arg(long, value_name = "ID")]
     pub blocked_by: Vec<Ref>,
-    /// Acceptance criterion (repeatable)
+    /// Acceptance criterion that must be met before the task is done (repeatable)
     #[arg(long, value_name = "TEXT")]
     pub acceptance: Vec<Text>,
-    /// Path or glob that the task expects to change (repeatable)
+    /// Path or glob that the task is expected to touch (repeatable)
     #[arg(long = "file", value_name = "PATH")]
     pub files: Vec<String>,
     /// Agent that watches the task (repeatable)
@@ -83,7 +83,7 @@ pub struct TaskCreate {
     /// Do not offer the task before this time
     #[arg(long, value_name = "TIME")]
     pub defer_until: Option<Time>,
-    /// Right that an agent needs to claim the task
+    /// Permission that an agent needs to claim the task
     #[arg(long, value_name = "PERM")]
     pub need_perm: Option<String>,
     /// Minimum precedence that an agent needs to claim the task
@@ -92,10 +92,10 @@ pub struct TaskCreate {
     /// Other data, as a JSON object
     #[arg(long, value_name = "JSON")]
     pub metadata: Option<Object>,
-    /// Idempotency key: a repeated call with this key returns the task of the first one
+    /// Idempotency key; a second call with the same key returns the task of the first
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
-    /// Reason for the change; kept in the history
+    /// Reason for the change; recorded in the history
     #[arg(long, value_name = "TEXT")]
     pub why: Option<Text>,
 }
@@ -107,23 +107,23 @@ pub struct TaskUpdate {
     /// Task
     #[command(flatten)]
     pub id: TaskRef,
-    /// Title, one line
+    /// Title, on one line
     #[arg(long, value_name = "TEXT")]
     pub title: Option<Text>,
     /// Goal and reason, in prose
     #[arg(long, value_name = "TEXT")]
     pub intent: Option<Text>,
-    /// Type of work: feature, bugfix, refactor, docs or ops
+    /// Type: feature, bugfix, refactor, docs or ops
     #[arg(long = "type", value_name = "TYPE")]
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// Priority from -5 to 5; higher is sooner
+    /// Priority, from -5 to 5; higher is sooner
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub priority: Option<i64>,
-    /// Parent task (planning unit)
+    /// Parent task
     #[arg(long, value_name = "ID")]
     pub parent: Option<Ref>,
-    /// Owner: the agent that works on it
+    /// Owner
     #[arg(long, value_name = "AGENT")]
     pub owner: Option<String>,
     /// Replace all labels (repeatable)
@@ -141,7 +141,7 @@ pub struct TaskUpdate {
     /// Add an acceptance criterion (repeatable)
     #[arg(long = "add-acceptance", value_name = "TEXT")]
     pub add_acceptance: Vec<Text>,
-    /// Replace all paths or globs (repeatable)
+    /// Replace all paths and globs (repeatable)
     #[arg(long = "file", value_name = "PATH")]
     pub files: Option<Vec<String>>,
     /// Replace all watchers (repeatable)
@@ -156,13 +156,13 @@ pub struct TaskUpdate {
     /// Do not offer the task before this time
     #[arg(long, value_name = "TIME")]
     pub defer_until: Option<Time>,
-    /// Right that an agent needs to claim the task
+    /// Permission that an agent needs to claim the task
     #[arg(long, value_name = "PERM")]
     pub need_perm: Option<String>,
     /// Minimum precedence that an agent needs to claim the task
     #[arg(long, value_name = "N")]
     pub need_precedence: Option<i64>,
-    /// Change entries of the metadata, as a JSON object; null removes an entry
+    /// Metadata entries to set, as a JSON object; null removes an entry
     #[arg(long, value_name = "JSON")]
     pub metadata: Option<Object>,
     /// Clear a field: intent, parent, owner, labels, due, … (repeatable)
@@ -183,7 +183,7 @@ pub struct TaskTransition {
     /// New status
     #[arg(long, value_name = "STATUS", ignore_case = true)]
     pub status: Status,
-    /// Override unfinished blockers, children and unmet acceptance criteria, for this reason; recorded
+    /// Ignore unfinished blockers, unfinished children and unmet criteria, for this reason; recorded
     #[arg(long, value_name = "REASON")]
     #[serde(default)]
     pub force: Option<Text>,
@@ -193,13 +193,13 @@ pub struct TaskTransition {
     pub guard: Guard,
 }
 
-/// Make a task wait for another
+/// Make a task wait for another task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskBlock {
     /// Task that waits
     #[command(flatten)]
     pub id: TaskRef,
-    /// Task that it waits for (repeatable)
+    /// Task to wait for (repeatable)
     #[arg(long, value_name = "ID", required = true)]
     #[serde(deserialize_with = "one_or_many")]
     pub by: Vec<Ref>,
@@ -209,13 +209,13 @@ pub struct TaskBlock {
     pub guard: Guard,
 }
 
-/// Remove a blocker from a task
+/// Stop a task from waiting for another task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskUnblock {
-    /// Task that waited
+    /// The task that waits
     #[command(flatten)]
     pub id: TaskRef,
-    /// Task that it waited for (repeatable; default: all of them)
+    /// Task it waits for (repeatable) (default: all of them)
     #[arg(long, value_name = "ID")]
     #[serde(default)]
     pub by: Vec<Ref>,
@@ -225,20 +225,20 @@ pub struct TaskUnblock {
     pub guard: Guard,
 }
 
-/// Relate a task to another
+/// Relate a task to another task
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TaskRelate {
-    /// First task: the parent, the blocker, or the source of the relationship
+    /// The source task: the parent, the blocker, or the task that relates to the other
     #[command(flatten)]
     pub id: TaskRef,
     /// Other task
     #[arg(long, value_name = "ID")]
     pub to: Ref,
-    /// Type: parent_of, blocks, relates_to or duplicates
+    /// Relationship: parent_of, blocks, relates_to or duplicates
     #[arg(long = "type", value_name = "TYPE")]
     #[serde(rename = "type")]
     pub kind: RelationType,
-    /// Data to keep with the relationship, as a JSON object
+    /// Metadata, as a JSON object
     #[arg(long, value_name = "JSON")]
     #[serde(default)]
     pub metadata: Option<Object>,
@@ -251,7 +251,7 @@ pub struct TaskRelate {
 /// Remove a relationship
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskUnrelate {
-    /// Task whose log contains the relationship
+    /// The task whose log records the relationship
     #[command(flatten)]
     pub id: TaskRef,
     /// Id of the relationship, or of the other task
@@ -281,7 +281,7 @@ pub struct TaskReopen {
     /// Task
     #[command(flatten)]
     pub id: TaskRef,
-    /// Reason for reopening it
+    /// Reason why the task is not done
     #[arg(long, value_name = "TEXT")]
     pub reason: Text,
     #[command(flatten)]
@@ -290,7 +290,7 @@ pub struct TaskReopen {
     pub guard: Guard,
 }
 
-/// Mark acceptance criteria as met, or record a review of the result
+/// Mark acceptance criteria as met, or record a failed review
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TaskVerify {
@@ -300,13 +300,13 @@ pub struct TaskVerify {
     /// Criterion that is met: its number from 1, or its text (repeatable)
     #[arg(long, value_name = "N|TEXT")]
     pub criterion: Vec<String>,
-    /// Mark all criteria as met
+    /// Mark all criteria
     #[arg(long)]
     pub all: bool,
-    /// Mark the named criteria as unmet instead
+    /// Mark the criteria as unmet instead
     #[arg(long)]
     pub unmet: bool,
-    /// Record a review that did not pass
+    /// Record a review that failed
     #[arg(long, conflicts_with_all = ["criterion", "all", "unmet"])]
     pub fail: bool,
     #[command(flatten)]
@@ -315,13 +315,13 @@ pub struct TaskVerify {
     pub guard: Guard,
 }
 
-/// Add a step of the work
+/// Add a progress item
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ProgressAdd {
     /// Task
     #[command(flatten)]
     pub task_id: TaskRef,
-    /// Text of the step (repeatable)
+    /// Text of the item (repeatable)
     #[arg(long, value_name = "TEXT", required = true)]
     #[serde(deserialize_with = "one_or_many")]
     pub content: Vec<Text>,
@@ -331,7 +331,7 @@ pub struct ProgressAdd {
     pub guard: Guard,
 }
 
-/// Complete a step
+/// Complete a progress item
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ProgressComplete {
     /// Progress item
@@ -343,7 +343,7 @@ pub struct ProgressComplete {
     pub guard: Guard,
 }
 
-/// Reopen a step
+/// Reopen a progress item
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ProgressReopen {
     /// Progress item
@@ -355,7 +355,7 @@ pub struct ProgressReopen {
     pub guard: Guard,
 }
 
-/// Record a context entry: a note, a decision, an attempt, …
+/// Add a context entry: a decision, an attempt, an outcome, a note
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ContextAdd {
     /// Task
@@ -368,7 +368,7 @@ pub struct ContextAdd {
     /// Text
     #[arg(long, value_name = "TEXT")]
     pub content: Text,
-    /// Data to keep with the entry, as a JSON object
+    /// Metadata, as a JSON object
     #[arg(long, value_name = "JSON")]
     #[serde(default)]
     pub metadata: Option<Object>,
@@ -385,13 +385,12 @@ pub struct ContextSupersede {
     /// Older entry
     #[command(flatten)]
     pub id: TaskRef,
-    /// Newer text; the type is that of the older entry
+    /// Text of the newer entry; its type is that of the older one
     #[arg(long, value_name = "TEXT")]
     pub content: Text,
 }
 
-/// Remove the text of a context entry from the plan (for example a secret); git history, clones and this machine's journal
-/// may still contain it
+/// Remove the text of a context entry from the plan; git history, other clones and this clone's journal may still hold it
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ContextRedact {
     /// Entry
@@ -402,17 +401,17 @@ pub struct ContextRedact {
     pub reason: Text,
 }
 
-/// Claim a specific task: lease, owner and in_progress in one step
+/// Claim a specific task: take its lease, become its owner, set it in progress
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Claim {
-    /// Task (default: the best ready one)
+    /// The task (default: the best ready task)
     #[command(flatten)]
     pub id: OptionalTaskRef,
-    /// Duration of the lease: seconds, or 90s, 10m, 2h
+    /// Time to live of the lease: seconds, or 90s, 10m, 2h (default: [lease] ttl_seconds)
     #[arg(long, value_name = "DURATION")]
     pub ttl: Option<Duration>,
-    /// Consider only this branch and this worktree
+    /// Ignore other branches and worktrees
     #[arg(long)]
     pub here: bool,
 }
@@ -421,10 +420,10 @@ pub struct Claim {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Done {
-    /// Task (default: the one you hold)
+    /// The task (default: the one you hold)
     #[command(flatten)]
     pub id: OptionalTaskRef,
-    /// Outcome; recorded as a context entry of type outcome
+    /// Outcome; recorded as a context entry
     #[arg(long, value_name = "TEXT")]
     pub outcome: Option<Text>,
     /// Criterion that is met: its number from 1, or its text (repeatable)
@@ -433,7 +432,7 @@ pub struct Done {
     /// Mark all acceptance criteria as met
     #[arg(long)]
     pub all_met: bool,
-    /// Override unfinished blockers, children and unmet acceptance criteria, for this reason; recorded
+    /// Ignore unfinished blockers, unfinished children and unmet criteria, for this reason; recorded
     #[arg(long, value_name = "REASON")]
     pub force: Option<Text>,
     #[command(flatten)]
@@ -446,7 +445,7 @@ pub struct Done {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Release {
-    /// Task (default: the one you hold)
+    /// The task (default: the one you hold)
     #[command(flatten)]
     pub id: OptionalTaskRef,
     #[command(flatten)]
@@ -462,13 +461,13 @@ pub struct LeaseAcquire {
     /// Task
     #[command(flatten)]
     pub task_id: TaskRef,
-    /// Agent that gets the lease (default: yourself)
+    /// Agent that gets the lease (default: you)
     #[arg(long, value_name = "AGENT")]
     pub agent_id: Option<String>,
-    /// Session that gets the lease (default: yours)
+    /// Session of the lease (default: yours)
     #[arg(long, value_name = "SESSION")]
     pub session_id: Option<Id>,
-    /// Duration of the lease: seconds, or 90s, 10m, 2h
+    /// Time to live: seconds, or 90s, 10m, 2h (default: [lease] ttl_seconds)
     #[arg(long, value_name = "DURATION")]
     pub ttl: Option<Duration>,
 }
@@ -477,15 +476,15 @@ pub struct LeaseAcquire {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LeaseRenew {
-    /// Lease, or its task (default: the one you hold)
+    /// The lease, or its task (default: the one you hold)
     #[command(flatten)]
     pub id: OptionalTaskRef,
-    /// Duration from now on: seconds, or 90s, 10m, 2h
+    /// Time to live from now on: seconds, or 90s, 10m, 2h (default: [lease] ttl_seconds)
     #[arg(long, value_name = "DURATION")]
     pub ttl: Option<Duration>,
 }
 
-/// Release a lease without changing the task's status
+/// Release a lease without changing the status of its task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseRelease {
     /// Lease, or its task
@@ -493,17 +492,17 @@ pub struct LeaseRelease {
     pub id: TaskRef,
 }
 
-/// Register an agent, or change its data
+/// Register an agent, or change its registration
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AgentRegister {
-    /// Name: a-z, 0-9, dot, underscore, hyphen (default: yourself)
+    /// Name: a-z, 0-9, dot, underscore, hyphen (default: you)
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Role: planner, executor, reviewer, coordinator, or another word
     #[arg(long, value_name = "ROLE")]
     pub role: Option<String>,
-    /// Data about the agent, as a JSON object
+    /// Metadata, as a JSON object
     #[arg(long, value_name = "JSON")]
     pub metadata: Option<Object>,
     /// Public key: ed25519: and 64 hexadecimal digits
@@ -515,19 +514,19 @@ pub struct AgentRegister {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SessionStart {
-    /// Agent of the session (default: yourself)
+    /// Agent of the session (default: you)
     #[arg(long, value_name = "AGENT")]
     pub agent_id: Option<String>,
-    /// Data to keep with the session, as a JSON object
+    /// Metadata, as a JSON object
     #[arg(long, value_name = "JSON")]
     pub metadata: Option<Object>,
 }
 
-/// Record a sign of life of a session
+/// Record that a session is alive
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SessionHeartbeat {
-    /// Session (default: the one you act in, by --session or AGENTPM_SESSION)
+    /// The session (default: --session or AGENTPM_SESSION)
     #[command(flatten)]
     pub session_id: OptionalSessionRef,
 }
@@ -536,12 +535,12 @@ pub struct SessionHeartbeat {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SessionEnd {
-    /// Session (default: the one you act in, by --session or AGENTPM_SESSION)
+    /// The session (default: --session or AGENTPM_SESSION)
     #[command(flatten)]
     pub session_id: OptionalSessionRef,
 }
 
-/// Restore a value that lost to a concurrent one
+/// Restore a value that lost to a concurrent one, as a new change
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ConflictsRestore {
     /// Event whose value lost
@@ -557,10 +556,10 @@ pub struct ConflictsRestore {
     pub guard: Guard,
 }
 
-/// Confirm the present value against a concurrent one, which ends the conflict
+/// Confirm the current value of a field, which ends the conflict
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ConflictsKeep {
-    /// Event whose value lost, or whose value counts
+    /// The event whose value lost, or the one whose value is current
     #[command(flatten)]
     pub event: EventRef,
     /// Confirm only this field
@@ -573,13 +572,13 @@ pub struct ConflictsKeep {
     pub guard: Guard,
 }
 
-/// Revert the changes of an event with new events; values that were written again since are skipped
+/// Undo an event with new events; a field that was written again since stays as it is
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Undo {
     /// Event
     #[command(flatten)]
     pub event: EventRef,
-    /// Override unfinished blockers, children and unmet acceptance criteria, for this reason; recorded
+    /// Ignore unfinished blockers, unfinished children and unmet criteria, for this reason; recorded
     #[arg(long, value_name = "REASON")]
     #[serde(default)]
     pub force: Option<Text>,
@@ -589,7 +588,7 @@ pub struct Undo {
     pub guard: Guard,
 }
 
-/// Several changes at once: all of them or none
+/// Make several changes at once: all of them or none
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Batch {
     /// The changes, in their order
@@ -600,18 +599,18 @@ pub struct Batch {
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(with = "Step")]
 pub struct BatchOp {
-    /// A name by which later steps may refer to what this one creates, as `$name`.
+    /// The name by which later steps refer to what this step creates, as `$name`.
     pub name: Option<String>,
     /// The change.
     pub command: Command,
 }
 
-/// A step of a batch as JSON has it.
+/// A step of a batch as JSON.
 #[derive(Serialize, JsonSchema)]
 struct Step {
     /// The operation, such as task.create
     op: &'static str,
-    /// A name by which later steps may refer to what this one made, as $name
+    /// The name by which later steps refer to what this step creates, as $name
     #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     /// Its arguments

@@ -1,4 +1,4 @@
-//! Work on the store itself, defined once: sync, repair, plans of other tools.
+//! Jobs on the store itself, defined once: sync, repair, plans of other tools.
 //!
 //! As with [`crate::model::command`], the arguments of every interface are these fields, and the doc comments are the help texts.
 
@@ -11,26 +11,26 @@ use crate::model::command::AgentRegister;
 use crate::model::id::Id;
 use crate::model::operation::operations;
 
-/// Commit the plan, bring in what the upstream has, and push
+/// Commit the plan, merge the upstream, and push
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Sync {
-    /// Only say which tasks would change; nothing is committed, brought in or pushed
+    /// Show which tasks would change; commit, merge and push nothing
     #[arg(long)]
     pub plan: bool,
-    /// Commit the plan and bring in what the upstream has, but push nothing
+    /// Commit the plan and merge the upstream, but do not push
     #[arg(long)]
     pub no_push: bool,
-    /// Where the branch has no upstream: push it under its own name and remember that
+    /// If the branch has no upstream, push it under its own name and set that as its upstream
     #[arg(long)]
     pub set_upstream: bool,
 }
 
-/// Give the events that arrived here after a certain one, in order of arrival
+/// Print the events that arrived here after a cursor, in order of arrival
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SyncPull {
-    /// The last event that was seen; from the first on where absent
+    /// Last event that was seen (default: start with the first)
     #[arg(long, value_name = "EVENT")]
     pub since_event_id: Option<Id>,
     /// Maximum number of events
@@ -38,36 +38,35 @@ pub struct SyncPull {
     pub limit: Option<usize>,
 }
 
-/// Record events of another replica; those that are here already change nothing
+/// Record events of another replica; events that are already here are skipped
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct SyncPush {
     /// An answer of sync pull, a JSON array of events, or one event a line
     pub events: String,
 }
 
-/// Repair what git left of the plan after a merge, rebase, cherry-pick or stash, record hand edits, and git add the repaired files
+/// Repair the plan after a merge, rebase, cherry-pick or stash, record hand edits, and git add the repaired files
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Resolve {
-    /// Stage what is written, and the files of tasks that are staged already, in git's index, also where git does not say that a
-    /// merge is under way
+    /// Stage the written files and those of already staged tasks, even if git reports no merge in progress
     #[arg(long)]
     pub staged: bool,
 }
 
-/// Restore acknowledged events that no branch or worktree holds any more
+/// Restore acknowledged events that no branch or worktree holds
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Recover {
-    /// These events, with those they came from
+    /// These events, with their ancestors
     pub events: Vec<String>,
     /// All lost events of this task
     pub task: Option<String>,
-    /// All of them
+    /// All lost events
     pub all: bool,
 }
 
-/// Repair what can be repaired without a choice, and record hand edits as events
+/// Repair what has only one possible repair, and record hand edits as events
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LintFix {
@@ -75,7 +74,7 @@ pub struct LintFix {
     pub drop_comments: bool,
 }
 
-/// Check the store, and what happened since a revision
+/// Check the store, and the changes since a revision
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct LintSince {
     /// The revision
@@ -85,23 +84,23 @@ pub struct LintSince {
 /// Import the plan of another tool
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Import {
-    /// arbeit, taskmaster or beads
+    /// Format: arbeit, taskmaster or beads
     pub from: String,
-    /// The plan, as that tool writes it
+    /// The plan, in the format of that tool
     pub text: String,
 }
 
-/// Make the tasks of a plan; applying it again changes only what changed in it
+/// Create the tasks of a plan; applying it again changes only what changed in it
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PlanApply {
     /// The plan, in YAML
     pub plan: String,
-    /// Say what would change, and change nothing
+    /// Show what would change; change nothing
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// Register an agent with a new key, which this clone keeps: from then on what the agent does here is signed
+/// Register an agent with a new key, which this clone keeps and signs the agent's events with
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct NewKey {
     /// The agent
@@ -109,32 +108,32 @@ pub struct NewKey {
     pub agent: AgentRegister,
 }
 
-/// Show, or claim, the next task as soon as there is one
+/// Wait for the next task, and show or claim it
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NextWait {
     /// Maximum time to wait: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     pub wait: Duration,
-    /// Claim it: lease, owner and in_progress in one step
+    /// Claim the task: take its lease, become its owner, set it in progress
     #[arg(long)]
     #[serde(default)]
     pub claim: bool,
-    /// Give the terms of the score, and the reasons of what is not ready
+    /// Show the terms of the score, and why other tasks are not ready
     #[arg(long)]
     #[serde(default)]
     pub explain: bool,
-    /// Look at this branch and this worktree alone
+    /// Ignore other branches and worktrees
     #[arg(long)]
     #[serde(default)]
     pub here: bool,
-    /// Time to live of the lease: seconds, or 90s, 10m, 2h
+    /// Time to live of the lease: seconds, or 90s, 10m, 2h (default: lease.ttl of config.toml)
     #[arg(long, value_name = "DURATION")]
     #[serde(default)]
     pub ttl: Option<Duration>,
 }
 
 operations! {
-    /// Work on the store itself.
+    /// A job on the store itself.
     Job {
         NextWait = "next.wait",
         Sync = "sync",

@@ -1,7 +1,6 @@
-//! Every question that agentpm answers, defined once.
+//! Every query agentpm answers, defined once. No query changes anything.
 //!
-//! As with [`crate::model::command`], the arguments of the command line and of every other interface are these fields, and
-//! the doc comments are the help texts. No question changes anything.
+//! As with [`crate::model::command`], the arguments of every interface are these fields, and the doc comments are the help texts.
 
 use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
@@ -19,11 +18,11 @@ pub struct TaskGet {
     /// Task
     #[command(flatten)]
     pub id: TaskRef,
-    /// Show the task as of this point: a Lamport time, a time or date, or a git revision
+    /// Show the task as of a Lamport time, a time or date, or a git revision
     #[arg(long, value_name = "POINT")]
     #[serde(default)]
     pub at: Option<Point>,
-    /// Show everything: all entries, and texts in full
+    /// Show all entries and whole texts
     #[arg(long)]
     #[serde(default)]
     pub full: bool,
@@ -37,31 +36,30 @@ pub struct TaskPath {
     pub id: TaskRef,
 }
 
-/// List tasks: unfinished ones, most urgent first, page by page
+/// List unfinished tasks, most urgent first, in pages
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TaskList {
     /// Only tasks with this status (repeatable)
     #[arg(long, value_name = "STATUS", ignore_case = true)]
     pub status: Vec<Status>,
-    /// Only tasks with this owner
+    /// Only tasks of this owner
     #[arg(long, value_name = "AGENT")]
     pub owner: Option<String>,
     /// Only children of this task
     #[arg(long, value_name = "ID")]
     pub parent: Option<Ref>,
-    /// Only tasks with this label (repeatable; all of them must match)
+    /// Only tasks with this label (repeatable; a task must have all)
     #[arg(long = "label", value_name = "WORD")]
     pub labels: Vec<String>,
     /// Only tasks of this type
     #[arg(long = "type", value_name = "TYPE")]
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// Only tasks that can be worked on now
+    /// Only tasks that are ready to be worked on
     #[arg(long)]
     pub ready: bool,
-    /// Only tasks that match these terms, or contain these words in title, intent, acceptance, progress or context; @NAME is
-    /// a saved query
+    /// Only tasks that match these words and terms; @NAME is a saved query
     #[arg(long, value_name = "QUERY", allow_hyphen_values = true)]
     pub query: Option<String>,
     /// Maximum number of items
@@ -75,11 +73,11 @@ pub struct TaskList {
     pub all: bool,
 }
 
-/// List what can be worked on now, best first
+/// List the tasks that are ready to be worked on, best first
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Ready {
-    /// Show each term of the scores, and why other tasks are not ready
+    /// Show the terms of each score, and why other tasks are not ready
     #[arg(long)]
     pub explain: bool,
     /// Maximum number of items
@@ -88,7 +86,7 @@ pub struct Ready {
     /// Continue after this cursor, from the previous answer
     #[arg(long, value_name = "CURSOR")]
     pub cursor: Option<String>,
-    /// Consider only this branch and this worktree
+    /// Ignore other branches and worktrees
     #[arg(long)]
     pub here: bool,
 }
@@ -100,19 +98,19 @@ pub struct Next {
     /// Show the terms of the score, and why other tasks are not ready
     #[arg(long)]
     pub explain: bool,
-    /// Consider only this branch and this worktree
+    /// Ignore other branches and worktrees
     #[arg(long)]
     pub here: bool,
 }
 
-/// Show all that an agent needs to do a task, on one page
+/// Print all that an agent needs to know about a task, on one page
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Brief {
-    /// Task (default: the one you hold)
+    /// The task (default: the one you hold)
     #[command(flatten)]
     pub task_id: OptionalTaskRef,
-    /// Only these parts: children, progress, context, events (comma-separated)
+    /// Include only these parts: children, progress, context, events (comma-separated)
     #[arg(long, value_name = "PARTS", value_delimiter = ',')]
     pub include: Vec<String>,
     /// Maximum number of tokens, at 3.5 bytes each (default: 8000)
@@ -120,14 +118,14 @@ pub struct Brief {
     pub max_tokens: Option<u64>,
 }
 
-/// Show the history, newest last
+/// Show events, newest last
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Log {
-    /// Only events of this task
+    /// Only of this task
     #[command(flatten)]
     pub task_id: OptionalTaskRef,
-    /// Only events by this agent (here --agent means the same)
+    /// Only by this agent (here --agent means the same)
     #[arg(long = "by", value_name = "AGENT")]
     pub by: Option<String>,
     /// Only events from this time on
@@ -136,22 +134,22 @@ pub struct Log {
     /// Only events up to this time
     #[arg(long, value_name = "TIME")]
     pub until: Option<Time>,
-    /// Only events of this type, such as TaskCreated (repeatable)
+    /// Only of this type, such as TaskCreated (repeatable)
     #[arg(long = "type", value_name = "TYPE")]
     #[serde(rename = "type")]
     pub kinds: Vec<String>,
-    /// Maximum number of events, the newest ones
+    /// Maximum number of events, the newest
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
     /// Continue before this cursor, from the previous answer
     #[arg(long, value_name = "CURSOR")]
     pub cursor: Option<String>,
-    /// Show all events
+    /// Show all at once
     #[arg(long)]
     pub all: bool,
 }
 
-/// Show which event set each field of a task
+/// Show for each field of a task which event set it
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Blame {
     /// Task
@@ -171,11 +169,11 @@ pub struct Blame {
     pub all: bool,
 }
 
-/// List values that lost to a concurrent one whose author had not seen them
+/// List values that lost to a concurrent one
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Conflicts {
-    /// Only values of this task
+    /// Only of this task
     #[command(flatten)]
     pub task_id: OptionalTaskRef,
     /// Only values that this agent wrote
@@ -189,17 +187,17 @@ pub struct Conflicts {
     pub cursor: Option<String>,
 }
 
-/// Show what changed between two points
+/// Show what changed between two points: Lamport times, times, or git revisions
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Diff {
     /// Earlier point: a Lamport time, a time or date, or a git revision
     #[arg(value_name = "A")]
     pub a: Point,
-    /// Later point (default: now, including the work tree)
+    /// Later point (default: now, with all that is in the work tree)
     #[arg(value_name = "B")]
     #[serde(default)]
     pub b: Option<Point>,
-    /// Only this task
+    /// Only of this task
     #[arg(long, visible_alias = "id", value_name = "ID")]
     #[serde(default)]
     pub task_id: Option<Ref>,
@@ -213,17 +211,17 @@ pub struct Diff {
     pub cursor: Option<String>,
 }
 
-/// Show what the commits of a branch do to the plan, and what a reviewer must decide
+/// Show what the commits of a branch change in the plan, and what a reviewer must decide
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Review {
-    /// Revisions as BASE..HEAD (default for HEAD: the commit that is checked out)
+    /// Revisions to compare, as BASE..HEAD; BASE alone compares with what is checked out
     #[arg(value_name = "BASE..HEAD")]
     pub range: String,
     /// Exit with 1 if one of these is found (comma-separated)
     #[arg(long, value_name = "WHAT", value_delimiter = ',', default_value = "never", ignore_case = true)]
     #[serde(default)]
     pub fail_on: Vec<FailOn>,
-    /// Maximum number of tasks, or of lines in text output
+    /// Maximum number of tasks; in words, of lines
     #[arg(long, value_name = "N")]
     #[serde(default)]
     pub limit: Option<u64>,
@@ -231,7 +229,7 @@ pub struct Review {
     #[arg(long, value_name = "CURSOR")]
     #[serde(default)]
     pub cursor: Option<String>,
-    /// Show all of it at once; text output stays within 65 536 characters, the limit of a comment
+    /// Show all at once; in words, at most 65 536 characters, the size of a comment
     #[arg(long)]
     #[serde(default)]
     pub all: bool,
@@ -244,13 +242,13 @@ pub struct Review {
 pub enum FailOn {
     /// Nothing
     Never,
-    /// A finding with severity error, or events that are gone
+    /// A finding of severity error, or events that are missing
     Error,
     /// Any finding
     Warning,
-    /// A lease that was overridden, or a check bypassed with --force
+    /// A lease that was overridden, or a check that was skipped by force
     Override,
-    /// A criterion dropped, reworded or no longer met
+    /// A criterion that was dropped, reworded or marked unmet
     Acceptance,
     /// A task whose scope changed: title, intent, files, parent, type, a new criterion, cancelled, archived, reopened
     Scope,
@@ -262,11 +260,11 @@ pub enum FailOn {
     Any,
 }
 
-/// Show the plan as a tree: parents, and which task waits for which
+/// Show the graph of the plan: parents and blockers
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Graph {
-    /// Begin at this task
+    /// Start at this task
     #[command(flatten)]
     pub id: OptionalTaskRef,
     /// Include closed tasks
@@ -274,17 +272,17 @@ pub struct Graph {
     pub all: bool,
 }
 
-/// List work in progress without a sign of life
+/// List work in progress whose agent shows no activity
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Stale {
-    /// Minimum silence: seconds, or 90s, 10m, 2h (default: the limit of sessions)
+    /// Minimum time without activity: seconds, or 90s, 10m, 2h (default: the limit of sessions)
     #[arg(long = "for", value_name = "DURATION")]
     #[serde(rename = "for")]
     pub span: Option<crate::model::args::Duration>,
 }
 
-/// List the sessions of this clone with what they hold: active ones, and ended ones that still hold something
+/// List the sessions of this clone that are live or still hold a lease
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SessionList {
@@ -297,10 +295,10 @@ pub struct SessionList {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LeaseList {
-    /// List the leases that the remote has recorded, live or expired
+    /// Show the leases as the confirming remote has them, live or expired
     #[arg(long)]
     pub remote: bool,
-    /// List all of them at once; with --remote also released ones
+    /// Show all at once; with --remote, also released leases
     #[arg(long)]
     pub all: bool,
     /// Maximum number of items
@@ -311,7 +309,7 @@ pub struct LeaseList {
     pub cursor: Option<String>,
 }
 
-/// List acknowledged events that no branch or worktree contains any more
+/// List acknowledged events that no branch or worktree holds
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Unheld {
@@ -327,11 +325,11 @@ pub struct Unheld {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct AgentList {}
 
-/// Count the plan
+/// Show counts of tasks and events
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Stats {}
 
-/// Check everything around the plan; changes nothing
+/// Check the store and its environment; changes nothing
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Doctor {}
 
@@ -340,7 +338,7 @@ pub struct Doctor {}
 pub struct Lint {}
 
 operations! {
-    /// A question about the plan. It changes nothing.
+    /// A query about the plan. It changes nothing.
     Query {
         TaskGet = "task.get",
         TaskPath = "task.path",

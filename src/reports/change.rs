@@ -122,7 +122,7 @@ pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> 
         return None;
     }
     let (old, new) = (fold::fold(id, before).0, fold::fold(id, after).0);
-    let told = Told::of(id, after, &old_ids);
+    let told = NewEvents::of(id, after, &old_ids);
     let lost_before = lost(id, before);
     let known: HashMap<(Id, &str), &Lost> =
         lost_before.iter().map(|edit| ((edit.lost.event, &*edit.field), edit)).collect();
@@ -164,7 +164,7 @@ pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> 
 }
 
 /// The new events of a task that have an effect, in order.
-struct Told<'a> {
+struct NewEvents<'a> {
     events: Vec<&'a Event>,
     /// The last of them that wrote each register.
     writers: BTreeMap<String, &'a Event>,
@@ -174,7 +174,7 @@ struct Told<'a> {
     creation: Option<&'a Entry>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> NewEvents<'a> {
     fn of(id: Id, after: &'a [Entry], known: &BTreeSet<Id>) -> Self {
         let ordered = fold::order(&Entity::Task(id), after).events;
         let mut folding = fold::Folding::new(id);
@@ -188,8 +188,8 @@ impl<'a> Told<'a> {
         let copies = folding.finish().copies;
         let written = |event: &&'a Event| register::writes(event, &parents, &copies).into_iter().map(|(name, _)| name);
         let writers = events.iter().flat_map(|event| written(event).map(|name| (name, *event))).collect();
-        let passed = if events.is_empty() { BTreeMap::new() } else { lease_bypasses(&Entity::Task(id), after, None) };
-        Told { writers, by_id: events.iter().map(|event| (event.id, *event)).collect(), passed, events, creation }
+        let passed = if events.is_empty() { BTreeMap::new() } else { passed(&Entity::Task(id), after, None) };
+        NewEvents { writers, by_id: events.iter().map(|event| (event.id, *event)).collect(), passed, events, creation }
     }
 
     fn change(&self, change: Kind, field: &str, from: Value, to: Value, by: Option<&Event>) -> Change {

@@ -48,7 +48,7 @@ pub struct Score {
 
 /// A task that is ready, with its score.
 #[derive(Clone, Debug)]
-pub struct Ranked {
+pub struct RankedTask {
     /// The task.
     pub id: Id,
     /// Its score.
@@ -84,7 +84,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl Ranked {
+impl RankedTask {
     /// Where it stands.
     pub fn place(&self) -> Place {
         self.place
@@ -185,10 +185,10 @@ impl Plan {
     }
 
     /// The ready tasks, best first.
-    pub fn rank(&self, asker: &Viewer, weights: &ScoreSettings, now: Time) -> Vec<Ranked> {
+    pub fn rank(&self, asker: &Asker, weights: &ScoreSettings, now: Time) -> Vec<RankedTask> {
         let ready = self.tasks.values().filter(|task| self.reasons(task, asker, now).is_empty());
-        let mut ranked: Vec<Ranked> = ready
-            .map(|task| Ranked {
+        let mut ranked: Vec<RankedTask> = ready
+            .map(|task| RankedTask {
                 id: task.id,
                 score: self.score(task, weights, now),
                 place: Place { key: self.key(task, weights), created_at: task.created_at, id: task.id },

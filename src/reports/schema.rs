@@ -50,7 +50,7 @@ pub fn task_file() -> Value {
 /// `config.toml`.
 pub fn config() -> Value {
     let mut schema = json!(schema_for!(Settings));
-    dress(
+    describe_schema(
         &mut schema,
         "config",
         "config.toml of agentpm",
@@ -66,7 +66,7 @@ pub fn roles() -> Value {
     let mut schema = json!(schema_for!(Roles));
     let description =
         "Who may do what. Without this file everyone may do everything; with it, what it does not grant is refused.";
-    dress(&mut schema, "roles", "roles.yml of agentpm", description);
+    describe_schema(&mut schema, "roles", "roles.yml of agentpm", description);
     let verbs: Vec<&str> = Verb::ALL.iter().map(|verb| verb.as_str()).collect();
     let words = json!({ "anyOf": [
         { "description": "A verb of agentpm; admin stands for all of them.", "enum": verbs },
@@ -78,7 +78,7 @@ pub fn roles() -> Value {
 }
 
 /// Name and title of a schema that was made from a type.
-fn dress(schema: &mut Value, name: &str, title: &str, description: &str) {
+fn describe_schema(schema: &mut Value, name: &str, title: &str, description: &str) {
     schema["$id"] = json!(format!("urn:agentpm:schema:{name}"));
     schema["title"] = json!(title);
     schema["description"] = json!(description);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::hand_edits::record::HandEdit;
 use super::remote::{self, Remote};
-use super::transaction::Scene;
+use super::transaction::Transaction;
 use super::write::{self, Reply};
 use crate::engine::context::Workspace;
 use crate::engine::view::branches::branch_seen;
@@ -40,7 +40,7 @@ const MOST_LEFT: usize = 5;
 
 /// What the remote has said in the course of one command.
 #[derive(Clone, Debug)]
-pub(crate) struct Said {
+pub(crate) struct RemoteReplies {
     /// When the command began: all its decisions are of that moment, so that what is agreed to is what is written.
     pub now: Time,
     /// What stands there, by task.
@@ -56,7 +56,7 @@ pub(crate) struct Said {
     /// Tasks of which nothing stands there, though something was seen before.
     pub gone: BTreeSet<Id>,
     /// Why it is not asked any more.
-    silent: Option<Trouble>,
+    unreachable: Option<Trouble>,
     /// Whether all of it was read for this command.
     fresh: bool,
 }
@@ -92,7 +92,7 @@ impl Need {
     }
 }
 
-impl Scene<'_> {
+impl Transaction<'_> {
     /// What the remote must be asked before what was decided may stand.
     pub(crate) fn needs(&mut self, clone: Id, ask: Ask) -> Result<Vec<Need>> {
         let Some(said) = self.said.clone() else { return Ok(Vec::new()) };
@@ -259,12 +259,12 @@ pub(crate) fn execute_asking(
     command: &Command,
     name: &str,
     edits: &[HandEdit],
-    decision: impl Fn(&mut Scene) -> Result<Subject>,
+    decision: impl Fn(&mut Transaction) -> Result<Subject>,
 ) -> Result<Reply> {
     let asking = Asking::new(ws, name)?;
     // Opened once, so that all questions of this command share one time.
     let mut remote = None;
-    let mut said = Said::at(ws.env.now());
+    let mut said = RemoteReplies::at(ws.env.now());
     let ask = Ask {
         explicit: !matches!(command, Command::Claim(claim) if claim.id.0.is_none()),
         here: matches!(command, Command::Claim(claim) if claim.here),
@@ -272,15 +272,15 @@ pub(crate) fn execute_asking(
     let (mut alone, mut took_back) = (None, false);
     for _ in 0..ROUNDS {
         let (mut needs, mut ends, mut waits, mut lamport) = (Vec::new(), Vec::new(), false, 0);
-        let outcome = write::execute_as(ws, author.clone(), command, edits, Some(&said), |scene| {
-            let subject = decision(scene)?;
-            waits = scene.waits_for_remote;
-            needs = scene.needs(asking.clone_id(), ask)?;
+        let outcome = write::execute_as(ws, author.clone(), command, edits, Some(&said), |tx| {
+            let subject = decision(tx)?;
+            waits = tx.waits_for_remote;
+            needs = tx.needs(asking.clone_id(), ask)?;
             if !needs.is_empty() {
                 return Err(Error::new(Code::Busy, "the remote is to be asked first"));
             }
-            ends = scene.ends()?;
-            lamport = scene.lamport();
+            ends = tx.ends()?;
+            lamport = tx.lamport();
             Ok(subject)
         });
         if !needs.is_empty() {
@@ -294,7 +294,7 @@ pub(crate) fn execute_asking(
                 said.ask(need, remote);
             }
             if ws.settings.lease.confirmed_only
-                && let Some(trouble) = said.silent.clone()
+                && let Some(trouble) = said.unreachable.clone()
             {
                 withdraw(ws, &said, remote);
                 return Err(not_confirmed(name, &trouble));
@@ -308,12 +308,12 @@ pub(crate) fn execute_asking(
                     || e.details["finished_elsewhere"] == true
             }
         };
-        if stuck && !said.fresh && said.silent.is_none() {
+        if stuck && !said.fresh && said.unreachable.is_none() {
             // What was seen there earlier may have changed since.
             said.refresh(remote.get_or_insert_with(|| asking.remote()));
             continue;
         }
-        if stuck && !took_back && said.silent.is_none() {
+        if stuck && !took_back && said.unreachable.is_none() {
             took_back = true;
             if alone.is_none() {
                 alone = Some(alone_at_remote(ws, &author.agent)?);
@@ -325,7 +325,7 @@ pub(crate) fn execute_asking(
             }
         }
         let outcome = outcome.map_err(|mut e| {
-            if stuck && let Some(trouble) = &said.silent {
+            if stuck && let Some(trouble) = &said.unreachable {
                 e.message = format!("{}, as was last seen: {}", e.message, trouble.words());
             }
             e
@@ -347,7 +347,7 @@ pub(crate) fn execute_asking(
 }
 
 /// Takes back what commands of this clone that died have said of ends at the remote; says whether there was any.
-fn take_back_own(ws: &Workspace, said: &mut Said, remote: &mut Remote<'_>) -> Result<bool> {
+fn take_back_own(ws: &Workspace, said: &mut RemoteReplies, remote: &mut Remote<'_>) -> Result<bool> {
     let finished = said.seen.values().filter(|seen| seen.record.state == RemoteState::Finished);
     // What is in the way was noted as another's: whether this clone sent it is asked anew.
     let tasks: Vec<Id> = finished.map(|seen| seen.record.task).collect();
@@ -394,7 +394,7 @@ pub(crate) fn alone_at_remote(ws: &Workspace, who: &str) -> Result<Lock> {
 fn conclude(
     ws: &Workspace,
     outcome: Result<Reply>,
-    said: Said,
+    said: RemoteReplies,
     (ends, lamport): (Vec<Seen>, u64),
     mut remote: Option<Result<Remote<'_>, Trouble>>,
     name: &str,
@@ -408,7 +408,7 @@ fn conclude(
             if reply.subject == Subject::Claim(None) {
                 reply.warnings.extend(left_elsewhere(ws, &said));
             }
-            if let Some(trouble) = &said.silent {
+            if let Some(trouble) = &said.unreachable {
                 let what = if ends.is_empty() { "the lease is not confirmed" } else { "this is not confirmed" };
                 reply.warnings.push(format!("{what}: {}; agentpm sync asks {name} again", trouble.words()));
             } else {
@@ -440,14 +440,14 @@ fn conclude(
             if let Err(e) = remember(ws, &said) {
                 tracing::warn!(error = %e, "what the remote said was not kept");
             }
-            write::told(ws, &e);
+            write::clear_reported_lost_leases(ws, &e);
             Err(e)
         }
     }
 }
 
 /// Work in other clones whose lease ran out: nobody is given it unasked.
-fn left_elsewhere(ws: &Workspace, said: &Said) -> Vec<String> {
+fn left_elsewhere(ws: &Workspace, said: &RemoteReplies) -> Vec<String> {
     let over = said.seen.values().filter(|seen| {
         let r = &seen.record;
         !seen.ours && r.state == RemoteState::Held && r.expires_at <= said.now
@@ -464,7 +464,7 @@ fn left_elsewhere(ws: &Workspace, said: &Said) -> Vec<String> {
 }
 
 /// Gives back what the remote agreed to and nobody uses. What cannot be given back runs out, or is for `sync` to take back.
-fn withdraw(ws: &Workspace, said: &Said, remote: &mut Result<Remote<'_>, Trouble>) {
+fn withdraw(ws: &Workspace, said: &RemoteReplies, remote: &mut Result<Remote<'_>, Trouble>) {
     let Ok(remote) = remote else { return };
     for task in said.chosen.keys() {
         let Some(seen) = said.seen.get(task) else { continue };
@@ -476,13 +476,13 @@ fn withdraw(ws: &Workspace, said: &Said, remote: &mut Result<Remote<'_>, Trouble
 }
 
 /// What was agreed to for a claim that then passed over the task, because it is taken or finished on a branch of the remote.
-fn give_back_all_but(ws: &Workspace, kept: Option<Id>, said: &Said, remote: &mut Result<Remote<'_>, Trouble>) {
+fn give_back_all_but(ws: &Workspace, kept: Option<Id>, said: &RemoteReplies, remote: &mut Result<Remote<'_>, Trouble>) {
     if let Ok(remote) = remote {
         release_granted(ws, said, remote, |task| Some(task) == kept);
     }
 }
 
-fn release_granted(ws: &Workspace, said: &Said, remote: &mut Remote<'_>, keeps: impl Fn(Id) -> bool) {
+fn release_granted(ws: &Workspace, said: &RemoteReplies, remote: &mut Remote<'_>, keeps: impl Fn(Id) -> bool) {
     for (task, grant) in said.grants.iter().filter(|(_, grant)| grant.fence.is_some()) {
         if let Some(seen) = said.seen.get(task)
             && !said.chosen.contains_key(task)
@@ -522,7 +522,7 @@ pub fn behind(ws: &Workspace) -> Option<Behind> {
 }
 
 /// Keeps what was seen at the remote, so that it need not be asked for what is known already.
-pub(crate) fn remember(ws: &Workspace, said: &Said) -> Result<()> {
+pub(crate) fn remember(ws: &Workspace, said: &RemoteReplies) -> Result<()> {
     let foreign: Vec<(&Id, &Seen)> = said.seen.iter().filter(|(_, seen)| !seen.ours).collect();
     if foreign.is_empty() && said.gone.is_empty() {
         return Ok(());
@@ -581,7 +581,7 @@ fn not_confirmed(name: &str, trouble: &Trouble) -> Error {
         .hint("run the same command again when the remote answers; lease.confirmed_only = true asks for this")
 }
 
-impl Said {
+impl RemoteReplies {
     /// The greatest Lamport time that holders before had given out.
     pub fn lamport(&self) -> u64 {
         let granted = self.grants.keys().filter_map(|task| self.seen.get(task));
@@ -590,7 +590,7 @@ impl Said {
 
     /// Nothing was said yet.
     pub fn at(now: Time) -> Self {
-        Said {
+        RemoteReplies {
             now,
             seen: BTreeMap::new(),
             grants: BTreeMap::new(),
@@ -598,15 +598,15 @@ impl Said {
             chosen: BTreeMap::new(),
             unheard: BTreeSet::new(),
             gone: BTreeSet::new(),
-            silent: None,
+            unreachable: None,
             fresh: false,
         }
     }
 
     /// Puts one question to the remote and takes in what it says.
     fn ask(&mut self, need: Need, remote: &mut Result<Remote<'_>, Trouble>) {
-        if let Some(trouble) = self.silent.clone() {
-            return self.take_in(need, Answer::Unconfirmed(trouble));
+        if let Some(trouble) = self.unreachable.clone() {
+            return self.record_answer(need, Answer::Unconfirmed(trouble));
         }
         let now = self.now;
         let answer = match remote {
@@ -623,14 +623,14 @@ impl Said {
             },
         };
         let lost = matches!(answer, Answer::Held(_));
-        self.take_in(need, answer);
+        self.record_answer(need, answer);
         // Where one is taken, others may be: all at once costs no more than one.
         if lost && !self.fresh {
             self.refresh(remote);
         }
     }
 
-    fn take_in(&mut self, need: Need, answer: Answer) {
+    fn record_answer(&mut self, need: Need, answer: Answer) {
         let task = need.task();
         let asked_for = if let Need::Acquire(wish, _) = &need { Some((wish.lease, wish.goal.clone())) } else { None };
         match answer {
@@ -666,7 +666,7 @@ impl Said {
                     Some((_, Goal::Finish { .. })) => drop(self.unheard.insert(task)),
                     None => drop(self.settled.insert(task)),
                 }
-                self.silent = Some(trouble);
+                self.unreachable = Some(trouble);
             }
         }
     }
@@ -677,7 +677,7 @@ impl Said {
             Ok(remote) => self.read_all(remote),
             Err(trouble) => {
                 self.fresh = true;
-                self.silent = Some(trouble.clone());
+                self.unreachable = Some(trouble.clone());
             }
         }
     }
@@ -687,7 +687,7 @@ impl Said {
         let all = match remote.all() {
             Ok(all) => all,
             Err(trouble) => {
-                self.silent = Some(trouble);
+                self.unreachable = Some(trouble);
                 return;
             }
         };

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::transaction::Scene;
+use super::transaction::Transaction;
 use super::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
@@ -83,9 +83,9 @@ pub fn plan_apply(ws: &Workspace, text: &str, dry_run: bool) -> Result<Value> {
     }
     let known = ids.clone();
     let mut changes = Vec::new();
-    let outcome = write::execute_as(ws, ws.author()?, &Command::Batch(Batch::default()), &[], None, |scene| {
+    let outcome = write::execute_as(ws, ws.author()?, &Command::Batch(Batch::default()), &[], None, |tx| {
         (ids, changes) = (known.clone(), Vec::new());
-        apply(scene, &plan.plan, &flat, &mut ids, &mut changes)?;
+        apply(tx, &plan.plan, &flat, &mut ids, &mut changes)?;
         if dry_run {
             // Whatever was decided on the stage is thrown away by a refusal.
             return Err(Error::usage(DRY_RUN));
@@ -128,7 +128,7 @@ fn flatten(plan: &PlanFile) -> Result<Vec<Flat<'_>>> {
 }
 
 fn apply(
-    scene: &mut Scene,
+    tx: &mut Transaction,
     plan: &str,
     flat: &[Flat],
     ids: &mut BTreeMap<String, Id>,
@@ -138,15 +138,15 @@ fn apply(
         let parent = one.parent.as_ref().and_then(|key| ids.get(key)).copied();
         match ids.get(&one.key) {
             None => {
-                let subject = decide(scene, &Command::TaskCreate(create(plan, one, parent)))?;
+                let subject = decide(tx, &Command::TaskCreate(create(plan, one, parent)))?;
                 let id = subject.id().ok_or_else(|| Error::state("a created task has no id"))?;
                 ids.insert(one.key.clone(), id);
                 changes.push(json!({ "change": "create", "key": one.key, "title": one.task.title }));
             }
             Some(id) => {
-                let before = scene.task(*id)?;
-                decide(scene, &Command::TaskUpdate(update(*id, one, parent)))?;
-                let after = scene.task(*id)?;
+                let before = tx.task(*id)?;
+                decide(tx, &Command::TaskUpdate(update(*id, one, parent)))?;
+                let after = tx.task(*id)?;
                 if before.version != after.version {
                     changes.push(
                         json!({ "change": "update", "key": one.key, "id": id, "fields": changed(&before, &after) }),
@@ -156,8 +156,8 @@ fn apply(
         }
     }
     for one in flat {
-        add_steps(scene, ids[&one.key], one, changes)?;
-        add_blockers(scene, ids, one, changes)?;
+        add_steps(tx, ids[&one.key], one, changes)?;
+        add_blockers(tx, ids, one, changes)?;
     }
     Ok(())
 }
@@ -225,8 +225,8 @@ fn update(id: Id, one: &Flat, parent: Option<Id>) -> TaskUpdate {
     }
 }
 
-fn add_steps(scene: &mut Scene, id: Id, one: &Flat, changes: &mut Vec<Value>) -> Result<()> {
-    let now = scene.task(id)?;
+fn add_steps(tx: &mut Transaction, id: Id, one: &Flat, changes: &mut Vec<Value>) -> Result<()> {
+    let now = tx.task(id)?;
     let missing: Vec<Text> = one
         .task
         .progress
@@ -239,15 +239,15 @@ fn add_steps(scene: &mut Scene, id: Id, one: &Flat, changes: &mut Vec<Value>) ->
     }
     changes.push(json!({ "change": "progress", "key": one.key, "steps": missing.len() }));
     let add = ProgressAdd { task_id: TaskRef(id.to_string()), content: missing, guard: Guard::default() };
-    decide(scene, &Command::ProgressAdd(add)).map(|_| ())
+    decide(tx, &Command::ProgressAdd(add)).map(|_| ())
 }
 
-fn add_blockers(scene: &mut Scene, ids: &BTreeMap<String, Id>, one: &Flat, changes: &mut Vec<Value>) -> Result<()> {
+fn add_blockers(tx: &mut Transaction, ids: &BTreeMap<String, Id>, one: &Flat, changes: &mut Vec<Value>) -> Result<()> {
     let id = ids[&one.key];
     for key in &one.task.blocked_by {
         let blocker = match ids.get(key) {
             Some(id) => *id,
-            None => scene.task_id(&Ref(key.clone())).map_err(|_| {
+            None => tx.task_id(&Ref(key.clone())).map_err(|_| {
                 Error::not_found(format!(
                     "{} waits for {}, which is no key of this plan and no task",
                     quoted(&one.key),
@@ -255,11 +255,11 @@ fn add_blockers(scene: &mut Scene, ids: &BTreeMap<String, Id>, one: &Flat, chang
                 ))
             })?,
         };
-        if !scene.task(id)?.blockers().contains(&blocker) && !scene.task(id)?.status.is_finished() {
+        if !tx.task(id)?.blockers().contains(&blocker) && !tx.task(id)?.status.is_finished() {
             changes.push(json!({ "change": "block", "key": one.key, "by": key }));
             let by = vec![Ref(blocker.to_string())];
             let block = TaskBlock { id: TaskRef(id.to_string()), by, guard: Guard::default() };
-            decide(scene, &Command::TaskBlock(block))?;
+            decide(tx, &Command::TaskBlock(block))?;
         }
     }
     Ok(())

@@ -27,7 +27,7 @@ use crate::store::log::Log;
 use crate::store::project::{project, project_onto, sweep};
 
 /// What one command changed, as its stage left it: enough to write its files without reading anything again.
-pub(crate) struct Changed {
+pub(crate) struct ChangeSet {
     /// Its events.
     pub entries: Vec<Entry>,
     pub tasks: BTreeMap<Id, OnStage>,
@@ -143,8 +143,8 @@ fn project_files<'r>(ws: &Workspace, store: &Store, records: &'r [Record], runti
 }
 
 /// Projects one command's record, which was appended just now.
-pub(crate) fn project_changed(ws: &Workspace, runtime: &Dir, changed: Changed) -> Result<()> {
-    let Changed { entries, tasks, agents, leases, sessions, key, known } = changed;
+pub(crate) fn project_changed(ws: &Workspace, runtime: &Dir, changed: ChangeSet) -> Result<()> {
+    let ChangeSet { entries, tasks, agents, leases, sessions, key, known } = changed;
     let mut new = by_entity(&entries);
     let tasks = tasks.into_iter().map(|(id, slot)| (Entity::Task(id), slot.log, known.get(&id).map(Vec::as_slice)));
     let agents = agents.into_iter().map(|(name, (_, log))| (Entity::Agent(name), log, None));

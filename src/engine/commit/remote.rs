@@ -32,7 +32,7 @@ const FINISHED: &str = "refs/agentpm/finished";
 const MAX_RECORD: u64 = 16 * 1024;
 
 /// A lease at the remote, or what stands in its place and is none.
-pub(crate) type Listed = std::result::Result<Seen, String>;
+pub(crate) type LeaseEntry = std::result::Result<Seen, String>;
 
 /// The leases at the remote.
 pub(crate) struct Remote<'a> {
@@ -56,7 +56,7 @@ fn place_of(task: Id) -> String {
 }
 
 /// Why there is no answer.
-fn silent(e: Error) -> Trouble {
+fn unreachable(e: Error) -> Trouble {
     Trouble::Unreachable(e.message)
 }
 
@@ -93,8 +93,8 @@ impl<'a> Remote<'a> {
     /// All leases that stand there, by task. One that makes no sense is told as what is wrong with it.
     ///
     /// Errors: why the remote did not answer.
-    pub fn all(&self) -> Result<BTreeMap<Id, Listed>, Trouble> {
-        let found = self.refs.read(&format!("{LEASES}*")).map_err(silent)?;
+    pub fn all(&self) -> Result<BTreeMap<Id, LeaseEntry>, Trouble> {
+        let found = self.refs.read(&format!("{LEASES}*")).map_err(unreachable)?;
         let named = found.into_iter().filter_map(|(name, oid)| Some((name.strip_prefix(LEASES)?.parse().ok()?, oid)));
         Ok(named.map(|(task, oid)| (task, self.record(task, oid))).collect())
     }
@@ -110,35 +110,38 @@ impl<'a> Remote<'a> {
         let names: Vec<String> = records.iter().map(|(seen, _)| name_of(seen.record.task)).collect();
         let mut changes = Vec::with_capacity(records.len());
         for ((seen, _), name) in records.iter().zip(&names) {
-            changes.push((name.as_str(), Some(seen.oid.parse().map_err(silent)?), None));
+            changes.push((name.as_str(), Some(seen.oid.parse().map_err(unreachable)?), None));
         }
-        let came = self.refs.push(&changes).map_err(silent)?;
+        let came = self.refs.push(&changes).map_err(unreachable)?;
         Ok(came.iter().filter(|push| **push == Push::Taken).count())
     }
 
     fn list_finished(&mut self, records: &[(Seen, Vec<Id>)]) -> Result<(), Trouble> {
         for _ in 0..20 {
-            let old = self.refs.read(FINISHED).map_err(silent)?.get(FINISHED).copied();
-            let base = old.map(|commit| self.objects.commit(commit)).transpose().map_err(silent)?.map(|info| info.tree);
+            let old = self.refs.read(FINISHED).map_err(unreachable)?.get(FINISHED).copied();
+            let base =
+                old.map(|commit| self.objects.commit(commit)).transpose().map_err(unreachable)?.map(|info| info.tree);
             let mut changes = Vec::with_capacity(records.len());
             for (seen, ends) in records {
                 let place = place_of(seen.record.task);
-                let before = base.map(|tree| self.objects.file(tree, &place)).transpose().map_err(silent)?.flatten();
+                let before =
+                    base.map(|tree| self.objects.file(tree, &place)).transpose().map_err(unreachable)?.flatten();
                 let mut text = String::from_utf8_lossy(&before.unwrap_or_default()).into_owned();
                 let new: Vec<&Id> = ends.iter().filter(|end| !text.contains(&end.to_string())).collect();
                 for end in new {
                     text.push_str(&format!("{end} {} {}\n", seen.record.fence, seen.record.agent));
                 }
-                let item = Item { mode: Mode::File, oid: self.objects.write_blob(text.as_bytes()).map_err(silent)? };
+                let item =
+                    Item { mode: Mode::File, oid: self.objects.write_blob(text.as_bytes()).map_err(unreachable)? };
                 changes.push((place, Some(item)));
             }
-            let tree = self.objects.write_tree(base, &changes).map_err(silent)?;
+            let tree = self.objects.write_tree(base, &changes).map_err(unreachable)?;
             if Some(tree) == base {
                 return Ok(());
             }
             let seconds = self.now.millis() / 1_000;
-            let new = self.objects.write_commit(tree, old, "finished tasks\n", seconds).map_err(silent)?;
-            match self.refs.swap(FINISHED, old, Some(new)).map_err(silent)? {
+            let new = self.objects.write_commit(tree, old, "finished tasks\n", seconds).map_err(unreachable)?;
+            match self.refs.swap(FINISHED, old, Some(new)).map_err(unreachable)? {
                 Push::Taken => return Ok(()),
                 Push::Lost => {}
                 Push::Refused(why) => return Err(Trouble::Refused(why)),
@@ -163,7 +166,7 @@ impl<'a> Remote<'a> {
             let to = from.replacen("refs/heads/", &format!("{here}/heads/"), 1);
             patterns.push((from, to));
         }
-        self.refs.mirror(&patterns).map_err(silent)
+        self.refs.mirror(&patterns).map_err(unreachable)
     }
 
     fn raise_floor(&mut self, to: u64) -> Result<(), Trouble> {
@@ -172,8 +175,8 @@ impl<'a> Remote<'a> {
             if floor >= to {
                 return Ok(());
             }
-            let new = self.objects.write_blob(format!("{to}\n").as_bytes()).map_err(silent)?;
-            match self.refs.swap(FLOOR, oid, Some(new)).map_err(silent)? {
+            let new = self.objects.write_blob(format!("{to}\n").as_bytes()).map_err(unreachable)?;
+            match self.refs.swap(FLOOR, oid, Some(new)).map_err(unreachable)? {
                 Push::Taken => return Ok(()),
                 Push::Lost => {}
                 Push::Refused(why) => return Err(Trouble::Refused(why)),
@@ -185,7 +188,7 @@ impl<'a> Remote<'a> {
     }
 
     fn read_floor(&self) -> Result<(Option<Oid>, u64), Trouble> {
-        let oid = self.refs.read(FLOOR).map_err(silent)?.get(FLOOR).copied();
+        let oid = self.refs.read(FLOOR).map_err(unreachable)?.get(FLOOR).copied();
         Ok((oid, self.floor_at(oid)?))
     }
 
@@ -204,7 +207,7 @@ impl<'a> Remote<'a> {
         String::from_utf8(self.objects.blob(oid)?).map_err(|_| Error::new(Code::Corrupt, "it is no UTF-8"))
     }
 
-    fn record(&self, task: Id, oid: Oid) -> Listed {
+    fn record(&self, task: Id, oid: Oid) -> LeaseEntry {
         let odd = |why: String| format!("what stands at {} is no lease: {why}", name_of(task));
         let text = self.text(oid).map_err(|e| odd(e.message))?;
         let record: RemoteRecord = serde_json::from_str(&text).map_err(|e| odd(e.to_string()))?;
@@ -241,7 +244,7 @@ fn swapped(pushed: Result<Push>, oid: Oid) -> Swap {
 impl LeaseRemote for Remote<'_> {
     fn read(&mut self, task: Id) -> Result<Option<Seen>, Trouble> {
         let name = name_of(task);
-        let found = self.refs.read(&name).map_err(silent)?;
+        let found = self.refs.read(&name).map_err(unreachable)?;
         let Some(oid) = found.get(&name).copied() else { return Ok(None) };
         self.record(task, oid).map(Some).map_err(Trouble::Refused)
     }

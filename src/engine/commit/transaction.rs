@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use super::confirmation::Said;
+use super::confirmation::RemoteReplies;
 use super::keys;
 use crate::engine::context::Workspace;
 use crate::engine::view::elsewhere::Elsewhere;
@@ -46,7 +46,7 @@ pub(crate) struct OnStage {
 }
 
 /// A read model taken before the lock, and how long the journal was then.
-pub(crate) struct Prepared {
+pub(crate) struct PreparedIndex {
     pub index: Index,
     pub journal_end: u64,
     /// The ready tasks, best first, for a claim of any.
@@ -68,7 +68,7 @@ pub(crate) trait Source {
 }
 
 /// The stage of a command that runs under the lock, or of one that is only tried.
-pub(crate) struct Scene<'a> {
+pub(crate) struct Transaction<'a> {
     pub(crate) ws: &'a Workspace,
     pub runtime: &'a Dir,
     me: Author,
@@ -91,12 +91,12 @@ pub(crate) struct Scene<'a> {
     /// The relationships that were emitted: those of whom as parent, and those that whom blocks.
     pub children: BTreeMap<Id, BTreeSet<Id>>,
     pub dependents: BTreeMap<Id, BTreeSet<Id>>,
-    pub prepared: Option<Prepared>,
+    pub prepared: Option<PreparedIndex>,
     pub elsewhere: Elsewhere<'a>,
     /// The read model has been brought up to what others wrote since it was prepared.
     pub caught_up: bool,
     /// What the remote that confirms leases has said so far; `None` where none is to be asked.
-    pub said: Option<Said>,
+    pub said: Option<RemoteReplies>,
     /// What the actor has seen of a task's log, where that is less than all of it: the events a hand edit follows upon.
     pub seen: BTreeMap<Id, Vec<Id>>,
     /// Tasks that are not handed out, because their files hold what nobody may write over.
@@ -118,16 +118,16 @@ pub(crate) struct Scene<'a> {
     pub waits_for_remote: bool,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> Transaction<'a> {
     pub fn new(
         ws: &'a Workspace,
         runtime: &'a Dir,
         me: Author,
         lamport: u64,
-        prepared: Option<Prepared>,
+        prepared: Option<PreparedIndex>,
         elsewhere: Elsewhere<'a>,
     ) -> Self {
-        Scene {
+        Transaction {
             ws,
             runtime,
             me,
@@ -163,7 +163,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Takes in what the remote has said.
-    pub fn hear(&mut self, said: Said) {
+    pub fn merge_replies(&mut self, said: RemoteReplies) {
         self.now = said.now;
         self.lamport = self.lamport.max(said.lamport());
         self.said = Some(said);
@@ -177,8 +177,8 @@ impl<'a> Scene<'a> {
     /// The read model as of now: made where there is none yet, or caught up with what others wrote since it was prepared.
     fn index(&mut self) -> Result<&Index> {
         if self.prepared.is_none() {
-            let index = read::index_to_change(self.ws)?;
-            self.prepared = Some(Prepared { index, journal_end: 0, ranking: Vec::new(), event: None });
+            let index = read::index_for_write(self.ws)?;
+            self.prepared = Some(PreparedIndex { index, journal_end: 0, ranking: Vec::new(), event: None });
             self.caught_up = true;
         }
         let (ws, runtime) = (self.ws, self.runtime);
@@ -187,8 +187,8 @@ impl<'a> Scene<'a> {
         if !self.caught_up {
             let touched = touched_since(ws, runtime, prepared.journal_end)?;
             match touched {
-                Some(ids) => prepared.index.overlay(&ws.store, &ids, &Pending::new(), read::tick())?,
-                None => prepared.index = read::index_to_change(ws)?,
+                Some(ids) => prepared.index.lay_over(&ws.store, &ids, &Pending::new(), read::tick())?,
+                None => prepared.index = read::index_for_write(ws)?,
             }
             self.caught_up = true;
         }
@@ -367,7 +367,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-impl Stage for Scene<'_> {
+impl Stage for Transaction<'_> {
     fn now(&self) -> Time {
         self.now
     }
@@ -784,7 +784,7 @@ impl Stage for Scene<'_> {
     }
 }
 
-impl Scene<'_> {
+impl Transaction<'_> {
     /// The first of these tasks that is ready still, by its own files and lease; and, unless only what is `here` counts, in the
     /// other worktrees and on the other branches.
     fn first_free(&mut self, ranking: &[Id], here: bool) -> Result<Option<Id>> {

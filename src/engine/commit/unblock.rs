@@ -19,7 +19,7 @@ pub(crate) const UNBLOCKED: &str = "unblocked: nothing unfinished blocks it";
 /// Records of every blocked task without an unfinished blocker that it is open. Gives these tasks; why others stay blocked
 /// becomes a notice.
 pub(crate) fn record_unblocked(ws: &Workspace) -> Vec<Id> {
-    let freed = read::index_to_change(ws).and_then(|index| index.freed());
+    let freed = read::index_for_write(ws).and_then(|index| index.freed());
     let found = freed.and_then(|freed| match freed.is_empty() {
         true => Ok(freed),
         false => ws.author().map(|author| unblock_or_notice(ws, &author, &freed)),
@@ -46,9 +46,8 @@ fn unblock_or_notice(ws: &Workspace, author: &Author, ids: &[Id]) -> Vec<Id> {
 }
 
 fn unblock(ws: &Workspace, author: &Author, ids: &[Id]) -> Result<Vec<Id>> {
-    let reply = write::carry_out(ws, author.clone(), &Command::Batch(Batch::default()), &[], |scene| {
-        unblock_freed(scene, ids)
-    })?;
+    let reply =
+        write::carry_out(ws, author.clone(), &Command::Batch(Batch::default()), &[], |tx| unblock_freed(tx, ids))?;
     let known = write::warnings(ws);
     reply.warnings.into_iter().filter(|warning| !known.contains(warning)).for_each(|warning| ws.notice(warning));
     let Subject::Batch(steps) = reply.subject else { return Ok(Vec::new()) };

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::confirmation::{self, Said};
+use super::confirmation::{self, RemoteReplies};
 use super::hand_edits::before_write;
 use super::hand_edits::record::{self, HandEdit};
-use super::project::{self, Changed};
+use super::project::{self, ChangeSet};
 use super::sessions;
-use super::transaction::{OnStage, Prepared, Scene};
+use super::transaction::{OnStage, PreparedIndex, Transaction};
 use crate::engine::context::Workspace;
 use crate::engine::view::elsewhere::{self, Elsewhere};
 use crate::engine::view::{events, read};
@@ -58,7 +58,7 @@ pub struct Reply {
 }
 
 /// What a command left on its stage, for the answer.
-struct Written<'a> {
+struct Outcome<'a> {
     subject: Subject,
     tasks: BTreeMap<Id, Rc<Task>>,
     /// Tasks that did not exist before: nothing can point at them yet.
@@ -81,7 +81,7 @@ struct Written<'a> {
 /// Errors: the refusal of the rules, `ERR_BUSY` where the lock was not had in time, `ERR_IO` or `ERR_NO_SPACE` where the
 /// journal could not be written. In each case nothing happened.
 pub fn execute(ws: &Workspace, command: &Command) -> Result<Reply> {
-    carry_out(ws, ws.author()?, command, &[], |scene| decide(scene, command))
+    carry_out(ws, ws.author()?, command, &[], |tx| decide(tx, command))
 }
 
 /// As [`execute`], for somebody, and for what is put together from many decisions: hand edits that are taken in
@@ -91,13 +91,13 @@ pub(crate) fn carry_out(
     author: Author,
     command: &Command,
     edits: &[HandEdit],
-    decision: impl Fn(&mut Scene) -> Result<Subject>,
+    decision: impl Fn(&mut Transaction) -> Result<Subject>,
 ) -> Result<Reply> {
     match ws.lease_remote() {
         Some(remote) => confirmation::execute_asking(ws, &author, command, remote, edits, decision),
         None => {
             let outcome = execute_as(ws, author, command, edits, None, decision);
-            outcome.inspect_err(|e| told(ws, e))
+            outcome.inspect_err(|e| clear_reported_lost_leases(ws, e))
         }
     }
 }
@@ -108,8 +108,8 @@ pub(crate) fn execute_as(
     author: Author,
     command: &Command,
     edits: &[HandEdit],
-    said: Option<&Said>,
-    mut decision: impl FnMut(&mut Scene) -> Result<Subject>,
+    said: Option<&RemoteReplies>,
+    mut decision: impl FnMut(&mut Transaction) -> Result<Subject>,
 ) -> Result<Reply> {
     ws.check_safe_to_change()?;
     let mut once = || execute_once(ws, &author, command, edits, said, &mut decision);
@@ -128,8 +128,8 @@ fn execute_once(
     author: &Author,
     command: &Command,
     edits: &[HandEdit],
-    said: Option<&Said>,
-    decision: impl FnMut(&mut Scene) -> Result<Subject>,
+    said: Option<&RemoteReplies>,
+    decision: impl FnMut(&mut Transaction) -> Result<Subject>,
 ) -> Result<Reply> {
     let runtime = ws.runtime_to_write()?;
     let prepared = prepare(ws, command, &runtime)?;
@@ -148,21 +148,21 @@ fn execute_once(
     }
     let (author, warning) = sessions::in_session(ws, author.clone(), command, &runtime)?;
     let stage = |prepared, elsewhere| {
-        let mut scene = Scene::new(ws, &runtime, author.clone(), journal.lamport(), prepared, elsewhere);
-        scene.warnings.extend(warning.clone());
+        let mut tx = Transaction::new(ws, &runtime, author.clone(), journal.lamport(), prepared, elsewhere);
+        tx.warnings.extend(warning.clone());
         if let Some(said) = said {
-            scene.hear(said.clone());
+            tx.merge_replies(said.clone());
         }
-        scene
+        tx
     };
-    let (mut scene, subject) =
+    let (mut tx, subject) =
         before_write::decide_over_edits(ws, command, edits, stage(prepared, elsewhere), &stage, decision)?;
     if notices_silence(command) {
-        scene.close_silent()?;
+        tx.close_silent()?;
     }
-    before_write::refuse_over_edits(ws, &mut scene)?;
+    before_write::refuse_over_edits(ws, &mut tx)?;
     lock.check(&runtime)?;
-    let written = write(ws, &mut journal, &runtime, scene, subject, command)?;
+    let written = write(ws, &mut journal, &runtime, tx, subject, command)?;
     drop((journal, lock));
     tracing::info!(
         op = command.op(),
@@ -176,23 +176,23 @@ fn execute_once(
     reply(ws, written)
 }
 
-/// Whoever lost a lease to somebody who has given it back since is told so once.
-pub(crate) fn told(ws: &Workspace, e: &Error) {
+/// Whoever lost a lease to somebody who has given it back since is TOLD so once.
+pub(crate) fn clear_reported_lost_leases(ws: &Workspace, e: &Error) {
     if e.code != Code::LeaseLost || !e.details["holder"].is_null() {
         return;
     }
     let task = e.details["task"].as_str().and_then(|text| text.parse().ok());
     let (Some(task), Ok(me)) = (task, ws.author()) else { return };
-    let forgotten = under_lock(ws, "agentpm, noting what was told", |runtime, _, _| {
+    let forgotten = under_lock(ws, "agentpm, noting what was clear_reported_lost_leases", |runtime, _, _| {
         let record = records::lease(runtime, task)?;
         let fence = record.fence.max(e.details["fence"].as_u64().unwrap_or(0));
-        // What the lost lease left here goes too: it was told just now.
+        // What the lost lease left here goes too: it was TOLD just now.
         let lease = record.lease.clone().filter(|lease| lease.fence >= fence);
         let lost = record.lost.iter().filter(|lost| !lease::is_holder(lost, &me)).cloned().collect();
         records::write_lease(runtime, task, &LeaseRecord { fence, lease, lost, ..record })
     });
     if let Err(e) = forgotten {
-        tracing::warn!(%task, error = %e, "it will be told once more");
+        tracing::warn!(%task, error = %e, "it will be clear_reported_lost_leases once more");
     }
 }
 
@@ -214,7 +214,7 @@ pub(crate) fn under_lock<T>(
 }
 
 /// The read model, taken before the lock so that others need not wait for it. `None` where the command needs none.
-fn prepare(ws: &Workspace, command: &Command, runtime: &Dir) -> Result<Option<Prepared>> {
+fn prepare(ws: &Workspace, command: &Command, runtime: &Dir) -> Result<Option<PreparedIndex>> {
     let claims_any = matches!(command, Command::Claim(c) if c.id.0.is_none());
     let needs = claims_any
         || !matches!(
@@ -236,7 +236,7 @@ fn prepare(ws: &Workspace, command: &Command, runtime: &Dir) -> Result<Option<Pr
         return Ok(None);
     }
     let journal_end = journal::projected(runtime, ws.env.boot()).unwrap_or(0);
-    let index = if claims_any { read::index(ws)? } else { read::index_to_change(ws)? };
+    let index = if claims_any { read::index(ws)? } else { read::index_for_write(ws)? };
     let ranking = if claims_any {
         let plan = read::plan_to_claim(ws, &index)?;
         let asker = read::asker_with_rights(ws)?;
@@ -250,11 +250,11 @@ fn prepare(ws: &Workspace, command: &Command, runtime: &Dir) -> Result<Option<Pr
         Command::Undo(c) => Some(events::find_event(ws, &Ref(c.event.0.clone()))?),
         _ => None,
     };
-    Ok(Some(Prepared { index, journal_end, ranking, event }))
+    Ok(Some(PreparedIndex { index, journal_end, ranking, event }))
 }
 
 /// What an earlier call with the same idempotency key made.
-fn done_before<'a>(ws: &'a Workspace, command: &Command, runtime: &Dir) -> Result<Option<Written<'a>>> {
+fn done_before<'a>(ws: &'a Workspace, command: &Command, runtime: &Dir) -> Result<Option<Outcome<'a>>> {
     let Some(key) = idempotency_key(command) else { return Ok(None) };
     let Some(known) = records::key(runtime, key)? else { return Ok(None) };
     if known.request != request_digest(command) {
@@ -276,7 +276,7 @@ fn done_before<'a>(ws: &'a Workspace, command: &Command, runtime: &Dir) -> Resul
         _ => e,
     })?;
     let task = task.task;
-    Ok(Some(Written {
+    Ok(Some(Outcome {
         subject: Subject::Task(id),
         tasks: BTreeMap::from([(id, Rc::new(task))]),
         created: BTreeSet::new(),
@@ -297,14 +297,14 @@ fn write<'a>(
     ws: &'a Workspace,
     journal: &mut Journal,
     runtime: &Dir,
-    scene: Scene<'a>,
+    tx: Transaction<'a>,
     subject: Subject,
     command: &Command,
-) -> Result<Written<'a>> {
-    let lamport = scene.lamport();
-    let Scene { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, under, .. } = scene;
-    let Scene { taken_in, unedited, passed, .. } = scene;
-    let mut written = Written {
+) -> Result<Outcome<'a>> {
+    let lamport = tx.lamport();
+    let Transaction { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, under, .. } = tx;
+    let Transaction { taken_in, unedited, passed, .. } = tx;
+    let mut written = Outcome {
         subject,
         events: entries.iter().map(|e| e.event.id).collect(),
         tasks: tasks.iter().map(|(id, slot)| (*id, Rc::clone(&slot.task))).collect(),
@@ -364,7 +364,7 @@ fn write<'a>(
     }
     journal.append(&entries, &commit)?;
     let known = taken_in.into_iter().map(|(id, (bytes, _))| (id, bytes)).chain(unedited).collect();
-    let changed = Changed { entries, tasks, agents, leases, sessions, key, known };
+    let changed = ChangeSet { entries, tasks, agents, leases, sessions, key, known };
     let projected = project::project_changed(ws, runtime, changed).and_then(|()| journal.mark_projected(&ws.store.dir));
     if let Err(e) = projected {
         written
@@ -379,7 +379,7 @@ pub(crate) fn warnings(ws: &Workspace) -> Vec<String> {
     ws.findings.iter().filter(|f| f.rule != Rule::ConfigInvalid).map(|f| f.message.clone()).collect()
 }
 
-fn reply<'a>(ws: &'a Workspace, mut written: Written<'a>) -> Result<Reply> {
+fn reply<'a>(ws: &'a Workspace, mut written: Outcome<'a>) -> Result<Reply> {
     let index = match written.index.take() {
         Some(index) => {
             let changed: Vec<Id> = written.tasks.keys().copied().collect();
@@ -399,7 +399,7 @@ fn reply<'a>(ws: &'a Workspace, mut written: Written<'a>) -> Result<Reply> {
         }
         Err(e) => return Err(e),
     };
-    let Written { events, warnings, taken_in, subject, passed, .. } = written;
+    let Outcome { events, warnings, taken_in, subject, passed, .. } = written;
     Ok(Reply { data, events, warnings, taken_in, subject, passed })
 }
 
@@ -453,7 +453,7 @@ fn request_digest(command: &Command) -> String {
 /// Shows what a command made, taking from its stage what is there and from the index what is around it.
 struct Show<'a, 'w> {
     ws: &'w Workspace,
-    written: &'a Written<'w>,
+    written: &'a Outcome<'w>,
     index: Option<Index>,
     elsewhere: &'a mut Elsewhere<'w>,
 }
@@ -526,9 +526,9 @@ impl Show<'_, '_> {
         }
         let index = match self.index.take() {
             Some(index) => index,
-            None => read::index_to_change(self.ws)?,
+            None => read::index_for_write(self.ws)?,
         };
-        let shown = read::show_task_beside(self.ws, &task, &index, self.elsewhere);
+        let shown = read::show_task_elsewhere(self.ws, &task, &index, self.elsewhere);
         self.index = Some(index);
         shown
     }

@@ -86,7 +86,7 @@ impl Workspace {
 
     /// Makes the runtime folder where it is missing and can be made, for a request that stays long enough to see what others put
     /// there.
-    pub(crate) fn settle_in(&self) {
+    pub(crate) fn choose_runtime_place(&self) {
         // A disk that cannot be written holds nothing that could change.
         if self.runtime().is_none()
             && let Ok(runtime) = self.runtime_to_write()

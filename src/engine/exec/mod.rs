@@ -85,7 +85,7 @@ pub struct WorkEnd {
 }
 
 /// How the task stood before, and so what is to be given back.
-struct Taken {
+struct Acquisition {
     /// It was not the asker's work before.
     task: bool,
     /// The asker had no live lease before.
@@ -108,7 +108,7 @@ struct Hold {
 /// Errors: `ERR_NOT_FOUND` for the task and the refusals of a claim; then nothing was started. What happens later is told
 /// by [`WorkEnd::failure`].
 pub fn work(ws: &Workspace, order: &WorkOrder) -> Result<WorkEnd> {
-    ws.settle_in();
+    ws.choose_runtime_place();
     let task = read::resolve(ws, &order.task)?;
     let (ws, begun) = enter_session(ws, task)?;
     let mut end = work_on(&ws, task, order);
@@ -155,7 +155,7 @@ fn work_on(ws: &Workspace, task: Id, order: &WorkOrder) -> Result<WorkEnd> {
     let claim = Claim { id: OptionalTaskRef(Some(task.to_string())), ttl: order.ttl, here: false };
     let claimed = write::execute(ws, &Command::Claim(claim))?;
     let owned = before.status == Status::InProgress && before.owner.as_ref() == Some(&me.agent);
-    let taken = Taken { task: !owned, lease: !held };
+    let taken = Acquisition { task: !owned, lease: !held };
     let lease = own_lease(ws, task)?;
     let mut end = WorkEnd {
         task,
@@ -227,15 +227,15 @@ fn work_on(ws: &Workspace, task: Id, order: &WorkOrder) -> Result<WorkEnd> {
     }
     if now.status != Status::InProgress || now.owner.as_ref() != Some(&me.agent) {
         // Somebody moved the task; what is left to give back is the lease.
-        give_back(ws, &Taken { task: false, lease: taken.lease }, "", &mut end);
+        give_back(ws, &Acquisition { task: false, lease: taken.lease }, "", &mut end);
         return Ok(end);
     }
-    settle_work(ws, order, &taken, ended, &mut end);
+    finish_work(ws, order, &taken, ended, &mut end);
     Ok(end)
 }
 
 /// Records the outcome, and completes, releases or leaves the task.
-fn settle_work(ws: &Workspace, order: &WorkOrder, taken: &Taken, ended: Exit, end: &mut WorkEnd) {
+fn finish_work(ws: &Workspace, order: &WorkOrder, taken: &Acquisition, ended: Ended, end: &mut WorkEnd) {
     let outcome = format!("{} ended {} after {:.1} s", end.command, how(ended), end.seconds);
     let metadata = json!({ "command": end.command, "exit_code": end.exit_code, "signal": end.signal,
             "seconds": end.seconds });
@@ -268,19 +268,19 @@ fn settle_work(ws: &Workspace, order: &WorkOrder, taken: &Taken, ended: Exit, en
         }
     }
     // The task stays its owner's.
-    give_back(ws, &Taken { task: false, lease: taken.lease }, &outcome, end);
+    give_back(ws, &Acquisition { task: false, lease: taken.lease }, &outcome, end);
 }
 
 /// Gives back what was taken for the command; the owner's own stays theirs.
-fn give_back(ws: &Workspace, taken: &Taken, why: &str, end: &mut WorkEnd) {
+fn give_back(ws: &Workspace, taken: &Acquisition, why: &str, end: &mut WorkEnd) {
     let id = end.task.to_string();
     let command = match taken {
-        Taken { task: true, .. } => {
+        Acquisition { task: true, .. } => {
             let guard = Guard { why: Some(why.into()), ..Guard::default() };
             Command::Release(Release { id: OptionalTaskRef(Some(id)), guard })
         }
-        Taken { lease: true, .. } => Command::LeaseRelease(LeaseRelease { id: TaskRef(id) }),
-        Taken { .. } => return,
+        Acquisition { lease: true, .. } => Command::LeaseRelease(LeaseRelease { id: TaskRef(id) }),
+        Acquisition { .. } => return,
     };
     match write::execute(ws, &command) {
         Ok(_) => end.released = taken.task,

@@ -136,7 +136,7 @@ pub fn watch(
     if until.is_some_and(|until| until.is_zero()) {
         return Ok(());
     }
-    let news = wakeup::news(ws);
+    let news = wakeup::wakeup(ws);
     let start = Instant::now();
     let mut git = git_mark(ws);
     let mut unnoted = note_arrivals(ws)?;
@@ -148,7 +148,7 @@ pub fn watch(
     loop {
         let journal = ws.runtime().and_then(|runtime| runtime.mark(journal::JOURNAL).ok().flatten());
         // Nothing arrives but through the journal, as long as it can be written.
-        if journal.is_none() || looked != journal || unnoted == Unnoted::Shown {
+        if journal.is_none() || looked != journal || unnoted == PendingEvents::Shown {
             looked = journal;
             let arrivals = arrivals(ws, cursor, unnoted)?;
             for one in &arrivals.order {
@@ -165,7 +165,7 @@ pub fn watch(
         let wait = left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
         news.wait(wait);
         let now = git_mark(ws);
-        if now != git || unnoted == Unnoted::Later {
+        if now != git || unnoted == PendingEvents::Later {
             git = now;
             unnoted = note_arrivals(ws)?;
         }
@@ -178,7 +178,7 @@ fn git_mark(ws: &Workspace) -> Option<(crate::env::files::Mark, String)> {
 }
 
 /// Events of this store's journal after one of them; after these, where it cannot be written, those that are only in the logs.
-fn arrivals(ws: &Workspace, since: Option<Id>, unnoted: Unnoted) -> Result<Arrivals<'_>> {
+fn arrivals(ws: &Workspace, since: Option<Id>, unnoted: PendingEvents) -> Result<Arrivals<'_>> {
     let runtime = Dir::open(&ws.runtime_path).ok();
     let journals = runtime.map_or_else(|| Ok(Journals::default()), |runtime| Journals::open(&runtime))?;
     let own = ws.store_key();
@@ -207,7 +207,7 @@ fn arrivals(ws: &Workspace, since: Option<Id>, unnoted: Unnoted) -> Result<Arriv
             }
         }
     })?;
-    if unnoted == Unnoted::Shown {
+    if unnoted == PendingEvents::Shown {
         for (stamp, entity) in arrived(ws, |id| seen.contains(&id))? {
             if found {
                 order.push((stamp.id, Source::Log(entity)));
@@ -227,17 +227,17 @@ fn arrivals(ws: &Workspace, since: Option<Id>, unnoted: Unnoted) -> Result<Arriv
 /// Notes in the journal what stands in the logs and did not come through it, if no other process holds the lock.
 ///
 /// Errors: `ERR_IO` where journal or logs cannot be read.
-fn note_arrivals(ws: &Workspace) -> Result<Unnoted> {
-    let Ok(runtime) = ws.runtime_to_write() else { return Ok(Unnoted::Shown) };
+fn note_arrivals(ws: &Workspace) -> Result<PendingEvents> {
+    let Ok(runtime) = ws.runtime_to_write() else { return Ok(PendingEvents::Shown) };
     let _lock = match Lock::take(&runtime, Duration::ZERO, "agentpm, noting what came by git") {
         Ok(lock) => lock,
-        Err(e) if e.code == Code::Busy => return Ok(Unnoted::Later),
-        Err(_) => return Ok(Unnoted::Shown),
+        Err(e) if e.code == Code::Busy => return Ok(PendingEvents::Later),
+        Err(_) => return Ok(PendingEvents::Shown),
     };
     let mut journal = Journal::open(&runtime, ws.env.boot())?;
     // Projecting is a writer's task.
     if !journal.is_projected() {
-        return Ok(Unnoted::Later);
+        return Ok(PendingEvents::Later);
     }
     let own = ws.store_key();
     let mut known = Vec::new();
@@ -253,7 +253,7 @@ fn note_arrivals(ws: &Workspace) -> Result<Unnoted> {
         journal.append(&entries, &commit)?;
         journal.mark_projected(&ws.store.dir)?;
     }
-    Ok(Unnoted::Nothing)
+    Ok(PendingEvents::Nothing)
 }
 
 /// The events in the logs that are not known, in their order, each with the log it stands in.
@@ -306,7 +306,7 @@ fn commit_line(ws: &Workspace, n: usize, lamport: u64, arrived: bool) -> Result<
 
 /// What became of events that stand in the logs and not in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unnoted {
+enum PendingEvents {
     /// There are none: they were noted.
     Nothing,
     /// Another process holds the lock, or has not projected all yet: they are noted later, and arrive then.
@@ -360,12 +360,12 @@ fn is_redacted(here: &str, entry: &Entry) -> bool {
 
 /// An answer of `sync pull`, as far as its events go.
 #[derive(Deserialize)]
-struct Pulled {
-    data: PulledData,
+struct PullAnswer {
+    data: PullData,
 }
 
 #[derive(Deserialize)]
-struct PulledData {
+struct PullData {
     items: Vec<Box<RawValue>>,
 }
 
@@ -374,7 +374,7 @@ fn parse_events(text: &str) -> Result<(Vec<Entry>, usize)> {
     let raw = |items: Vec<Box<RawValue>>| items.into_iter().map(|raw| one_line(raw.get())).collect();
     let lines: Vec<String> = if text.trim_start().starts_with('[') {
         raw(serde_json::from_str(text).map_err(|e| Error::validation(format!("the events are no JSON array: {e}")))?)
-    } else if let Ok(pulled) = serde_json::from_str::<Pulled>(text) {
+    } else if let Ok(pulled) = serde_json::from_str::<PullAnswer>(text) {
         raw(pulled.data.items)
     } else {
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()

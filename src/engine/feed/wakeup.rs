@@ -2,7 +2,7 @@
 //!
 //! Promises: whatever agentpm writes anywhere in the clone wakes (it is in the common journal), and so does git when it moves a
 //! branch, checks out or changes the index here. Whoever waits looks again after a bounded time even where nothing woke it.
-//! Refuses to know: what changed; caches, locks and the like are no news.
+//! Refuses to know: what changed; caches, locks and the like are no wakeup.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
@@ -24,20 +24,20 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 const ASK_REST: Duration = Duration::from_millis(100);
 
 /// Wakes whoever waits on it.
-pub(crate) struct News {
+pub(crate) struct Wakeup {
     /// `None` where the system has no watches left; then the bounded wait must do.
     watcher: Option<RecommendedWatcher>,
     woken: Receiver<()>,
 }
 
-/// Which changes of files are news.
+/// Which changes of files are wakeup.
 #[derive(Default)]
-struct Wanted {
+struct Filter {
     /// Folders in which everything is.
     folders: Vec<PathBuf>,
 }
 
-impl Wanted {
+impl Filter {
     fn has(&self, path: &Path) -> bool {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
         let named = [JOURNAL, "HEAD", "index", "packed-refs"].contains(&name);
@@ -45,7 +45,7 @@ impl Wanted {
     }
 }
 
-impl News {
+impl Wakeup {
     /// Waits until woken, at most so long. Many wakings at once are one.
     pub fn wait(&self, most: Duration) {
         if self.woken.recv_timeout(most).is_ok() {
@@ -57,19 +57,19 @@ impl News {
     }
 }
 
-/// News of the journal and of what git has checked out here.
-pub(crate) fn news(ws: &Workspace) -> News {
-    news_of(ws, Wanted::default(), false)
+/// Wakeup of the journal and of what git has checked out here.
+pub(crate) fn wakeup(ws: &Workspace) -> Wakeup {
+    news_of(ws, Filter::default(), false)
 }
 
-/// As [`news`], with leases, branches and the tasks of this worktree.
-fn news_of_work(ws: &Workspace) -> News {
+/// As [`wakeup`], with leases, branches and the tasks of this worktree.
+fn news_of_work(ws: &Workspace) -> Wakeup {
     let refs = ws.repo.as_ref().map(|repo| repo.common_dir.join("refs"));
     let folders = [ws.runtime_path.join("leases"), ws.store.path().join(TASKS)];
-    news_of(ws, Wanted { folders: folders.into_iter().chain(refs).collect() }, true)
+    news_of(ws, Filter { folders: folders.into_iter().chain(refs).collect() }, true)
 }
 
-fn news_of(ws: &Workspace, wanted: Wanted, common: bool) -> News {
+fn news_of(ws: &Workspace, wanted: Filter, common: bool) -> Wakeup {
     let (wake, woken) = channel();
     let mut watched: Vec<(PathBuf, RecursiveMode)> = vec![(ws.runtime_path.clone(), RecursiveMode::NonRecursive)];
     if let Some(repo) = &ws.repo {
@@ -85,10 +85,10 @@ fn news_of(ws: &Workspace, wanted: Wanted, common: bool) -> News {
     };
     watched.extend(wanted.folders.iter().map(|folder| (folder.clone(), mode(folder))));
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let news = event.as_ref().map_or(true, |event| {
+        let wakeup = event.as_ref().map_or(true, |event| {
             !event.kind.is_access() && (event.paths.is_empty() || event.paths.iter().any(|path| wanted.has(path)))
         });
-        if news {
+        if wakeup {
             // Whoever waited may be gone.
             let _ = wake.send(());
         }
@@ -101,7 +101,7 @@ fn news_of(ws: &Workspace, wanted: Wanted, common: bool) -> News {
             tracing::warn!(folder = %folder.display(), error = %e, "cannot be watched; looked at now and then");
         }
     }
-    News { watcher, woken }
+    Wakeup { watcher, woken }
 }
 
 /// Asks until there is an answer or the time is over: at once, whenever something may have changed, at the moments when a
@@ -110,7 +110,7 @@ fn news_of(ws: &Workspace, wanted: Wanted, common: bool) -> News {
 /// Errors: those of `ask`; `ERR_BUSY` where that was the last answer.
 pub fn await_work<T>(ws: &Workspace, most: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
     let start = Instant::now();
-    let mut news = None;
+    let mut wakeup = None;
     loop {
         let asked = Instant::now();
         let answer = ask();
@@ -120,15 +120,15 @@ pub fn await_work<T>(ws: &Workspace, most: Duration, mut ask: impl FnMut() -> Re
             Ok(None) if !left.is_zero() => {}
             answer => return answer,
         }
-        let Some(news) = &news else {
+        let Some(wakeup) = &wakeup else {
             // Asked once more after this, so that nothing is missed between the question and the watch.
-            news = Some(news_of_work(ws));
+            wakeup = Some(news_of_work(ws));
             continue;
         };
         sessions::sign_of_life(ws);
         tracing::debug!("waiting for work");
         let moment = next_moment(ws)?.unwrap_or(ASK_EVERY);
-        News::wait(news, left.min(ASK_EVERY).min(moment));
+        Wakeup::wait(wakeup, left.min(ASK_EVERY).min(moment));
         let rest = ASK_REST.saturating_sub(asked.elapsed());
         pause(rest.min(most.saturating_sub(start.elapsed())));
     }

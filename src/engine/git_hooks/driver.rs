@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::engine::commit::hand_edits::judge::Judged;
+use crate::engine::commit::hand_edits::judge::Comparison;
 use crate::engine::commit::hand_edits::lineage::Lineage;
 use crate::engine::view::history::Place;
 use crate::env::{Env, files};
@@ -104,7 +104,7 @@ fn merge_logs(env: &Env, input: &MergeInput, [base, ours, theirs]: &[Vec<u8>; 3]
 }
 
 /// Whether a file says something that would be lost if it were rendered.
-fn holds_more(judged: &Judged) -> bool {
+fn holds_more(judged: &Comparison) -> bool {
     judged.how.holds_words() || !judged.unclear.is_empty()
 }
 

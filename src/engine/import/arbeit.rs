@@ -9,8 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::source::{
-    Collector, Imported, ImportedEdge, ImportedItem, ImportedNote, ImportedTask, Link, Record, joined, without_bom,
-    word,
+    Collector, Import, ImportedEdge, ImportedItem, ImportedNote, ImportedTask, Link, Record, joined, without_bom, word,
 };
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
@@ -28,7 +27,7 @@ const NAME: &str = "arbeit-export";
 ///
 /// Errors: `ERR_VALIDATION` for text that is not JSON (with line and column), another format, a task without id or
 /// title, a step or note without text, a relationship without ends, or an id that two tasks have.
-pub fn parse(text: &str) -> Result<Imported> {
+pub fn parse(text: &str) -> Result<Import> {
     let root = json::parse(without_bom(text)).map_err(|e| {
         Error::validation(format!("the arbeit export is not readable JSON: {e}")).hint("export it from arbeit again")
     })?;
@@ -49,7 +48,7 @@ pub fn parse(text: &str) -> Result<Imported> {
     }
     found.left_out(file);
     let mut imported = found.finish(FORMAT);
-    settle_superseded(&mut imported);
+    resolve_superseded(&mut imported);
     Ok(imported)
 }
 
@@ -162,7 +161,7 @@ fn read_relationship(found: &mut Collector, place: String, value: Value) -> Resu
 }
 
 /// A note can only be superseded by one that is there; another name stays in its metadata.
-fn settle_superseded(imported: &mut Imported) {
+fn resolve_superseded(imported: &mut Import) {
     let notes = imported.tasks.iter().flat_map(|task| &task.context);
     let known: BTreeSet<String> = notes.filter_map(|note| note.origin.clone()).collect();
     for note in imported.tasks.iter_mut().flat_map(|task| &mut task.context) {
@@ -215,7 +214,7 @@ mod tests {
         })
     }
 
-    fn read(value: &Value) -> Imported {
+    fn read(value: &Value) -> Import {
         parse(&value.to_string()).unwrap()
     }
 

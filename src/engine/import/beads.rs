@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::source::{Collector, Imported, ImportedEdge, ImportedNote, ImportedTask, Link, Record, without_bom, word};
+use super::source::{Collector, Import, ImportedEdge, ImportedNote, ImportedTask, Link, Record, without_bom, word};
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
 use crate::model::id::quoted;
@@ -20,7 +20,7 @@ const FORMAT: &str = "beads";
 ///
 /// Errors: `ERR_VALIDATION` for a line that is not a JSON object (with line and column), an issue without id or title,
 /// or an id that two different lines have.
-pub fn parse(text: &str) -> Result<Imported> {
+pub fn parse(text: &str) -> Result<Import> {
     let mut reader = Reader::default();
     let mut seen = std::collections::BTreeSet::new();
     for (index, line) in without_bom(text).lines().enumerate() {
@@ -141,7 +141,7 @@ impl Reader {
         Ok(notes)
     }
 
-    fn finish(mut self) -> Imported {
+    fn finish(mut self) -> Import {
         let mut tell = |ids: &[String], what: &str| {
             if !ids.is_empty() {
                 self.found.warnings.push(format!("{what}: {}", ids.join(", ")));
@@ -252,7 +252,7 @@ mod tests {
 
     const ISSUES: &str = include_str!("../../../fixtures/import/beads/issues.jsonl");
 
-    fn task<'a>(imported: &'a Imported, origin: &str) -> &'a ImportedTask {
+    fn task<'a>(imported: &'a Import, origin: &str) -> &'a ImportedTask {
         imported.tasks.iter().find(|task| task.origin == origin).unwrap()
     }
 

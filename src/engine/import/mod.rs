@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-pub use source::{Imported, ImportedEdge, ImportedTask};
+pub use source::{Import, ImportedEdge, ImportedTask};
 
-use crate::engine::commit::transaction::Scene;
+use crate::engine::commit::transaction::Transaction;
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
@@ -40,7 +40,7 @@ pub const FORMATS: [&str; 3] = ["arbeit", "taskmaster", "beads"];
 /// Reads a plan of another tool.
 ///
 /// Errors: `ERR_USAGE` for an unknown format, `ERR_VALIDATION` for a text that is not of it.
-pub fn parse(format: &str, text: &str) -> Result<Imported> {
+pub fn parse(format: &str, text: &str) -> Result<Import> {
     match format {
         "arbeit" => arbeit::parse(text),
         "taskmaster" => taskmaster::parse(text),
@@ -76,9 +76,9 @@ pub fn import(ws: &Workspace, format: &str, text: &str) -> Result<Value> {
     }
     let mut count = Count::default();
     let mut ids = known.clone();
-    write::execute_as(ws, ws.author()?, &Command::Batch(Batch::default()), &[], None, |scene| {
+    write::execute_as(ws, ws.author()?, &Command::Batch(Batch::default()), &[], None, |tx| {
         (ids, count) = (known.clone(), Count::default());
-        take_in(scene, &plan, &known, &mut ids, &mut count)?;
+        create_tasks(tx, &plan, &known, &mut ids, &mut count)?;
         Ok(Subject::Batch(Vec::new()))
     })?;
     let items: Vec<Value> = plan
@@ -93,41 +93,41 @@ pub fn import(ws: &Workspace, format: &str, text: &str) -> Result<Value> {
     }))
 }
 
-fn take_in(
-    scene: &mut Scene,
-    plan: &Imported,
+fn create_tasks(
+    tx: &mut Transaction,
+    plan: &Import,
     known: &BTreeMap<String, Id>,
     ids: &mut BTreeMap<String, Id>,
     count: &mut Count,
 ) -> Result<()> {
-    scene.require(Verb::Create)?;
+    tx.require(Verb::Create)?;
     for task in &plan.tasks {
         if !known.contains_key(&task.origin) {
-            ids.insert(task.origin.clone(), create(scene, plan.format, task)?);
+            ids.insert(task.origin.clone(), create(tx, plan.format, task)?);
             count.tasks += 1;
         }
     }
     for task in &plan.tasks {
         // Every task of the plan is known or was made just above.
-        add_parts(scene, ids[&task.origin], task, count)?;
+        add_parts(tx, ids[&task.origin], task, count)?;
     }
     for edge in &plan.edges {
         if let (Some(from), Some(to)) = (ids.get(&edge.from), ids.get(&edge.to)) {
-            count.relationships += usize::from(add_edge(scene, edge, *from, *to)?);
+            count.relationships += usize::from(add_edge(tx, edge, *from, *to)?);
         }
     }
     for task in plan.tasks.iter().filter(|task| !known.contains_key(&task.origin)) {
-        set_status(scene, ids[&task.origin], task)?;
+        set_status(tx, ids[&task.origin], task)?;
     }
     Ok(())
 }
 
-fn emit(scene: &mut Scene, task: Id, payload: Payload) -> Result<Id> {
-    scene.emit(Draft { entity: Entity::Task(task), payload, why: None, fence: None })
+fn emit(tx: &mut Transaction, task: Id, payload: Payload) -> Result<Id> {
+    tx.emit(Draft { entity: Entity::Task(task), payload, why: None, fence: None })
 }
 
-fn create(scene: &mut Scene, format: &str, task: &ImportedTask) -> Result<Id> {
-    let id = scene.new_id()?;
+fn create(tx: &mut Transaction, format: &str, task: &ImportedTask) -> Result<Id> {
+    let id = tx.new_id()?;
     let mut set = Fields::new();
     set.insert("title".into(), json!(task.title));
     let mut put = |name: &str, value: Value| {
@@ -153,13 +153,13 @@ fn create(scene: &mut Scene, format: &str, task: &ImportedTask) -> Result<Id> {
     if let Some(created_at) = task.created_at {
         set.insert("created_at".into(), json!(created_at));
     }
-    emit(scene, id, Payload::TaskCreated(TaskCreated { fields: set }))?;
+    emit(tx, id, Payload::TaskCreated(TaskCreated { fields: set }))?;
     Ok(id)
 }
 
 /// Adds the steps and notes that are not there yet, and remembers which of ours each became.
-fn add_parts(scene: &mut Scene, id: Id, task: &ImportedTask, count: &mut Count) -> Result<()> {
-    let now = scene.task(id)?;
+fn add_parts(tx: &mut Transaction, id: Id, task: &ImportedTask, count: &mut Count) -> Result<()> {
+    let now = tx.task(id)?;
     let origin = now.fields.metadata.get("origin").cloned().unwrap_or_default();
     let mut steps = origin.get("progress").and_then(Value::as_object).cloned().unwrap_or_default();
     let mut notes = origin.get("context").and_then(Value::as_object).cloned().unwrap_or_default();
@@ -172,7 +172,7 @@ fn add_parts(scene: &mut Scene, id: Id, task: &ImportedTask, count: &mut Count) 
                 completed_at: item.completed_at,
                 created_at: item.created_at,
             };
-            steps.insert(key, json!(emit(scene, id, Payload::ProgressItemAdded(event))?));
+            steps.insert(key, json!(emit(tx, id, Payload::ProgressItemAdded(event))?));
             count.progress += 1;
         }
     }
@@ -185,11 +185,11 @@ fn add_parts(scene: &mut Scene, id: Id, task: &ImportedTask, count: &mut Count) 
                 metadata: note.metadata.clone(),
                 created_at: note.created_at,
             };
-            notes.insert(key, json!(emit(scene, id, Payload::ContextAdded(event))?));
+            notes.insert(key, json!(emit(tx, id, Payload::ContextAdded(event))?));
             count.context += 1;
         }
     }
-    supersede(scene, id, task, &notes)?;
+    supersede(tx, id, task, &notes)?;
     if (steps.len(), notes.len()) != before {
         let mut origin = origin;
         for (name, map) in [("progress", steps), ("context", notes)] {
@@ -198,26 +198,26 @@ fn add_parts(scene: &mut Scene, id: Id, task: &ImportedTask, count: &mut Count) 
             }
         }
         let set = Fields::from_iter([("metadata.origin".to_owned(), origin)]);
-        emit(scene, id, Payload::TaskUpdated(TaskUpdated { set }))?;
+        emit(tx, id, Payload::TaskUpdated(TaskUpdated { set }))?;
     }
     Ok(())
 }
 
-fn supersede(scene: &mut Scene, id: Id, task: &ImportedTask, notes: &Map<String, Value>) -> Result<()> {
+fn supersede(tx: &mut Transaction, id: Id, task: &ImportedTask, notes: &Map<String, Value>) -> Result<()> {
     for note in &task.context {
         let ours = |origin: &Option<String>| notes.get(origin.as_ref()?)?.as_str()?.parse::<Id>().ok();
         let (Some(entry), Some(by)) = (ours(&note.origin), ours(&note.superseded_by)) else { continue };
-        if scene.task(id)?.context.get(&entry).is_some_and(|e| e.superseded_by.is_none()) {
-            emit(scene, id, Payload::ContextSuperseded(ContextSuperseded { entry, by }))?;
+        if tx.task(id)?.context.get(&entry).is_some_and(|e| e.superseded_by.is_none()) {
+            emit(tx, id, Payload::ContextSuperseded(ContextSuperseded { entry, by }))?;
         }
     }
     Ok(())
 }
 
 /// Adds an edge unless it is there. Says whether it was new.
-fn add_edge(scene: &mut Scene, edge: &ImportedEdge, from: Id, to: Id) -> Result<bool> {
+fn add_edge(tx: &mut Transaction, edge: &ImportedEdge, from: Id, to: Id) -> Result<bool> {
     let home = edge.kind.home(from, to);
-    let task = scene.task(home)?;
+    let task = tx.task(home)?;
     if task.relationships.values().any(|e| e.kind == edge.kind && e.from == from && e.to == to) {
         return Ok(false);
     }
@@ -238,24 +238,24 @@ fn add_edge(scene: &mut Scene, edge: &ImportedEdge, from: Id, to: Id) -> Result<
             other => *other = json!({ "origin": origin }),
         }
     }
-    check_no_cycle(scene, edge.kind, from, to)?;
+    check_no_circle(tx, edge.kind, from, to)?;
     let event = RelationshipAdded { kind: edge.kind, from, to, metadata, created_at: edge.created_at };
-    emit(scene, home, Payload::RelationshipAdded(event))?;
+    emit(tx, home, Payload::RelationshipAdded(event))?;
     Ok(true)
 }
 
 /// Brings a new task to the status it had. One in progress without an owner belongs to whoever imports it.
-fn set_status(scene: &mut Scene, id: Id, task: &ImportedTask) -> Result<()> {
+fn set_status(tx: &mut Transaction, id: Id, task: &ImportedTask) -> Result<()> {
     let mut owner = task.owner.clone();
     let to = task.status;
     if to == Status::InProgress && owner.is_none() {
-        owner = Some(scene.me().agent.clone());
+        owner = Some(tx.me().agent.clone());
     }
     if to == Status::Open && owner.is_none() {
         return Ok(());
     }
     let changed_at = if to.is_finished() { task.closed_at } else { None };
     let event = TaskStatusChanged { from: Status::Open, to, owner: owner.map(Some), changed_at, forced: Vec::new() };
-    emit(scene, id, Payload::TaskStatusChanged(event))?;
+    emit(tx, id, Payload::TaskStatusChanged(event))?;
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::rules::fields::{MAX_LIST, MAX_TITLE, MAX_WORD};
 
 /// Everything one file of another tool holds.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Imported {
+pub struct Import {
     /// The word for the format, as the command line has it.
     pub format: &'static str,
     /// The tasks, in the order of the file.
@@ -462,7 +462,7 @@ impl Collector {
     }
 
     /// Ends the file: decides which edges hold, and which tasks are blocked by them.
-    pub(crate) fn finish(mut self, format: &'static str) -> Imported {
+    pub(crate) fn finish(mut self, format: &'static str) -> Import {
         let mut seen = BTreeSet::new();
         let mut edges = Vec::new();
         for link in std::mem::take(&mut self.links) {
@@ -471,9 +471,9 @@ impl Collector {
                 Some(reason) => self.send_home(link, &reason),
             }
         }
-        self.settle_blocked(&edges);
-        self.tell_deadlocks(&edges);
-        Imported { format, tasks: self.tasks, edges, warnings: self.warnings }
+        self.resolve_blocked(&edges);
+        self.warn_of_deadlocks(&edges);
+        Import { format, tasks: self.tasks, edges, warnings: self.warnings }
     }
 
     fn objection(&self, edge: &ImportedEdge, seen: &mut BTreeSet<(RelationType, String, String)>) -> Option<String> {
@@ -504,7 +504,7 @@ impl Collector {
     }
 
     /// Opens the tasks that are called blocked while nothing in the file blocks them.
-    fn settle_blocked(&mut self, edges: &[ImportedEdge]) {
+    fn resolve_blocked(&mut self, edges: &[ImportedEdge]) {
         let unfinished: BTreeSet<&str> =
             self.tasks.iter().filter(|task| !task.status.is_finished()).map(|task| task.origin.as_str()).collect();
         let blocks = edges.iter().filter(|edge| edge.kind == RelationType::Blocks);
@@ -520,7 +520,7 @@ impl Collector {
     }
 
     /// A part that waits for the whole can never begin, and the whole never end.
-    fn tell_deadlocks(&mut self, edges: &[ImportedEdge]) {
+    fn warn_of_deadlocks(&mut self, edges: &[ImportedEdge]) {
         let ends = |kind| edges.iter().filter(move |edge| edge.kind == kind).map(|edge| (&edge.from, &edge.to));
         let parents: BTreeSet<_> = ends(RelationType::ParentOf).collect();
         for (whole, part) in ends(RelationType::Blocks).filter(|pair| parents.contains(pair)) {
@@ -611,7 +611,7 @@ mod tests {
         Link { said: json!(edge.from), edge, home, key: "needs" }
     }
 
-    fn collected(tasks: &[(&str, Status)], links: Vec<Link>) -> Imported {
+    fn collected(tasks: &[(&str, Status)], links: Vec<Link>) -> Import {
         let mut found = Collector::default();
         for (origin, status) in tasks {
             found.add_task(format!("line {origin}"), task(origin, *status)).unwrap();

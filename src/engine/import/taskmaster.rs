@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::source::{
-    Collector, Imported, ImportedEdge, ImportedNote, ImportedTask, Link, Record, shortened, without_bom, word,
+    Collector, Import, ImportedEdge, ImportedNote, ImportedTask, Link, Record, shortened, without_bom, word,
 };
 use crate::error::{Error, Result};
 use crate::model::context::ContextType;
@@ -25,7 +25,7 @@ const MASTER: &str = "master";
 ///
 /// Errors: `ERR_VALIDATION` for text that is not JSON (with line and column), a file without any list of tasks, a task
 /// without id or title, or an id that two tasks have.
-pub fn parse(text: &str) -> Result<Imported> {
+pub fn parse(text: &str) -> Result<Import> {
     let root = json::parse(without_bom(text)).map_err(|e| {
         Error::validation(format!("the tasks.json is not readable JSON: {e}"))
             .hint("mend it in the file and import again")
@@ -113,7 +113,7 @@ impl Reader {
         }
     }
 
-    fn finish(mut self) -> Imported {
+    fn finish(mut self) -> Import {
         for wait in std::mem::take(&mut self.waits) {
             let blocker = self.blocker(&wait);
             self.found.add_link(link(RelationType::Blocks, &blocker, &wait.task, "dependencies", wait.said));
@@ -233,11 +233,11 @@ mod tests {
     const PLAIN: &str = include_str!("../../../fixtures/import/taskmaster/tasks.json");
     const TAGGED: &str = include_str!("../../../fixtures/import/taskmaster/tagged.json");
 
-    fn task<'a>(imported: &'a Imported, origin: &str) -> &'a ImportedTask {
+    fn task<'a>(imported: &'a Import, origin: &str) -> &'a ImportedTask {
         imported.tasks.iter().find(|task| task.origin == origin).unwrap()
     }
 
-    fn edges(imported: &Imported, kind: RelationType) -> Vec<(&str, &str)> {
+    fn edges(imported: &Import, kind: RelationType) -> Vec<(&str, &str)> {
         let of_kind = imported.edges.iter().filter(|edge| edge.kind == kind);
         of_kind.map(|edge| (edge.from.as_str(), edge.to.as_str())).collect()
     }

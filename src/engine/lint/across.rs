@@ -16,7 +16,7 @@ use crate::store::layout::{shown, task_dir};
 
 /// What a task is to others: all that is asked of it here, for a plan may hold a hundred thousand.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Tied {
+pub(crate) struct TaskLinks {
     pub(crate) status: Status,
     /// When its status was last set.
     since: Option<Stamp>,
@@ -26,22 +26,22 @@ pub(crate) struct Tied {
     pub(crate) edges: Box<[Edge]>,
 }
 
-impl Tied {
+impl TaskLinks {
     /// What a task with these events is to others.
     pub(crate) fn of(task: &Task, entries: &[Entry]) -> Self {
         let completes = |event: &&Event| register::status_of(event) == Some(Status::Completed);
         let last = || entries.iter().map(|entry| &entry.event).filter(completes).map(Event::stamp).max();
-        let tied = Tied::from(task);
+        let tied = TaskLinks::from(task);
         let is_archived = task.status == Status::Archived && task.completed_at.is_some();
-        Tied { completed: if is_archived { last() } else { tied.completed }, ..tied }
+        TaskLinks { completed: if is_archived { last() } else { tied.completed }, ..tied }
     }
 }
 
-impl From<&Task> for Tied {
+impl From<&Task> for TaskLinks {
     fn from(task: &Task) -> Self {
         let since = task.stamps.get("status").copied();
         let edge = |e: &Relationship| Edge { stamp: e.stamp(), kind: e.kind, from: e.from, to: e.to };
-        Tied {
+        TaskLinks {
             status: task.status,
             since,
             completed: since.filter(|_| task.status == Status::Completed),
@@ -51,7 +51,7 @@ impl From<&Task> for Tied {
     }
 }
 
-impl Tied {
+impl TaskLinks {
     /// Its relationships.
     pub(crate) fn edges(&self) -> &[Edge] {
         &self.edges
@@ -73,7 +73,7 @@ impl Tied {
 }
 
 /// What follows from several tasks; `store` is the store's name, for messages.
-pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, Tied>, was_forced: &dyn Fn(Id) -> bool) -> Vec<Finding> {
+pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, TaskLinks>, was_forced: &dyn Fn(Id) -> bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut edges = Vec::new();
     let mut unfinished_children: BTreeMap<Id, Vec<Id>> = BTreeMap::new();

@@ -15,10 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::changed::{config_changed, lines_changed, roles_changed};
 use super::commits::registered;
 use super::permitted::RolesAt;
-use super::repeated::{Fresh, own_ids};
+use super::repeated::{NewEvents, own_ids};
 use super::rewritten::{otherwise, rewritten};
 use super::signed::{self, Asks, Keys};
-use super::vanished::Vanished;
+use super::vanished::VanishedEvents;
 use super::{LintReport, trailers};
 use crate::engine::context::Workspace;
 use crate::engine::lint;
@@ -62,12 +62,12 @@ pub fn lint_since(ws: &Workspace, base: &str) -> Result<LintReport> {
     roles.judge_precedence(base, head, ws.rights.0.is_some())?;
     let logs = |name: String| Ok((name.clone(), read_log(&ws.store, &Entity::Agent(name))?.entries));
     let agents = read::agents(ws)?.into_iter().map(|agent| logs(agent.name)).collect::<Result<Vec<_>>>()?;
-    let vanished = Vanished::between(ws, &objects, base, head)?;
+    let vanished = VanishedEvents::between(ws, &objects, base, head)?;
     let registered = registered(&agents, &vanished);
-    roles.heed_new_keys(&registered);
+    roles.accept_new_keys(&registered);
     let mut keys = Keys::default();
     for (name, entries) in &registered {
-        keys.take_in(name, entries);
+        keys.accept(name, entries);
     }
     let more = news_since(ws, &objects, base, (&here, &changed), &roles, &vanished, &keys)?;
     // What the whole store was found to hold is not said twice.
@@ -91,7 +91,7 @@ fn news_since(
     base: Oid,
     (here, changed): (&Past<'_>, &BTreeSet<Id>),
     roles: &RolesAt<'_>,
-    vanished: &Vanished,
+    vanished: &VanishedEvents,
     keys: &Keys,
 ) -> Result<Vec<Finding>> {
     let mut entities: BTreeSet<Entity> = changed.iter().copied().map(Entity::Task).collect();
@@ -104,7 +104,7 @@ fn news_since(
         Ok(Log::of(&bytes.unwrap_or_default()).entries)
     };
     let other = |other: &Entity| Ok(united([vanished.with(other, entries_now(ws, here, other)?), at_base(other)?]));
-    let (fresh, mut had) = (RefCell::new(Fresh::default()), BTreeMap::new());
+    let (fresh, mut had) = (RefCell::new(NewEvents::default()), BTreeMap::new());
     for entity in &entities {
         let Some((folder, _)) = home(entity) else { continue };
         let path = ws.store.shown(folder.join(LOG));
@@ -113,7 +113,7 @@ fn news_since(
         let log = log_now(ws, here, entity)?;
         had.extend(own_ids(entity, &before).into_iter().map(|id| (id, entity.clone())));
         let judge = |whole: &Log| {
-            fresh.borrow_mut().take_in(entity, whole, &known);
+            fresh.borrow_mut().record(entity, whole, &known);
             let mut found = otherwise(entity, &path, &before, whole);
             found.extend(roles.judge(entity, &path, &merged(whole, &before, &known), &known, &other)?);
             // What the tip itself has is judged with the whole store.

@@ -12,12 +12,12 @@ use super::base::merged;
 use super::dropped::dropped_between;
 use super::invalid_paths::{OWN_REPOSITORY, in_archive};
 use super::permitted::RolesAt;
-use super::repeated::Fresh;
+use super::repeated::NewEvents;
 use super::rewritten::{otherwise, rewritten};
 use super::signed::{self, Asks, Keys};
 use super::staged::{is_place_of_new, read};
 use super::trailers;
-use super::vanished::Vanished;
+use super::vanished::VanishedEvents;
 use crate::engine::commit::hand_edits::new_files;
 use crate::engine::context::Workspace;
 use crate::engine::view::history::united;
@@ -34,7 +34,7 @@ const BRING_BACK: &str = "bring the files back from the commit where the branch 
                           transition --status cancelled, then agentpm task archive";
 
 /// Agents with what a branch registered for them and took back, which comes back with its commits.
-pub(crate) fn registered(agents: &[(String, Vec<Entry>)], vanished: &Vanished) -> Vec<(String, Vec<Entry>)> {
+pub(crate) fn registered(agents: &[(String, Vec<Entry>)], vanished: &VanishedEvents) -> Vec<(String, Vec<Entry>)> {
     let mut logs: BTreeMap<String, Vec<Entry>> = agents.iter().cloned().collect();
     for entity in vanished.entities() {
         if let Entity::Agent(name) = entity {
@@ -52,8 +52,8 @@ struct Trees<'a> {
     base: Oid,
     began: Vec<Oid>,
     head: Oid,
-    vanished: Vanished,
-    fresh: RefCell<Fresh>,
+    vanished: VanishedEvents,
+    fresh: RefCell<NewEvents>,
 }
 
 /// What a branch from all of `began` to `head` does that it might not, by the rules of `base`.
@@ -73,7 +73,7 @@ pub(crate) fn broken_between(
         }
     }
     let tree = |commit: Oid| objects.commit(commit).map(|commit| commit.tree);
-    let vanished = Vanished::between(ws, objects, base, head)?;
+    let vanished = VanishedEvents::between(ws, objects, base, head)?;
     let began = began.iter().map(|began| tree(*began)).collect::<Result<Vec<Oid>>>()?;
     let trees = Trees { ws, objects, base: tree(base)?, began, head: tree(head)?, vanished, fresh: RefCell::default() };
     let mut findings = trees.judge(base, head)?;
@@ -89,10 +89,10 @@ impl Trees<'_> {
         let brings = self.objects.item(self.head, &self.ws.store.shown("roles.yml"))?.is_some();
         roles.judge_precedence(base, head, brings)?;
         let registered = registered(&agents, &self.vanished);
-        roles.heed_new_keys(&registered);
+        roles.accept_new_keys(&registered);
         let mut keys = Keys::default();
         for (name, entries) in &registered {
-            keys.take_in(name, entries);
+            keys.accept(name, entries);
         }
         let (mut entities, mut findings) = (BTreeSet::new(), Vec::new());
         let folder = |item: &Item| item.mode == Mode::Tree;
@@ -160,7 +160,7 @@ impl Trees<'_> {
             Ok(united([here, self.log(self.base, other)?.entries]))
         };
         let judge = |log: &Log| {
-            self.fresh.borrow_mut().take_in(entity, log, &known);
+            self.fresh.borrow_mut().record(entity, log, &known);
             let mut found = otherwise(entity, &path, &since, log);
             found.extend(roles.judge(entity, &path, &merged(log, &base, &known), &known, &whole)?);
             if !roles.any() {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::LintReport;
-use super::tried::{is_hand_edit, tell_refusal};
+use super::refusals::{is_hand_edit, set_refusal};
 use crate::engine::commit::hand_edits::new_files;
 use crate::engine::commit::hand_edits::record::{self, Comments};
 use crate::engine::commit::hand_edits::removed_files::{self, Deleted};
@@ -34,10 +34,10 @@ pub struct Fix {
 ///
 /// Errors: as `lint::lint`, and `ERR_BUSY` or `ERR_IO` where nothing can be written.
 pub fn lint_fix(ws: &Workspace, how: Fix) -> Result<LintReport> {
-    let (mut fixed, mut refused) = removed_files::bring_back_deleted(ws, &removed_files::deleted(ws)?, how.deleted)?;
+    let (mut fixed, mut refused) = removed_files::restore_deleted(ws, &removed_files::deleted(ws)?, how.deleted)?;
     let (folders, odd) = ws.store.task_folders().unwrap_or_default();
     let mut kept: BTreeMap<String, Error> = BTreeMap::new();
-    for new in new_files::newcomers(ws, &folders, &odd) {
+    for new in new_files::new_files(ws, &folders, &odd) {
         match new_files::adopt(ws, &new, how.comments) {
             Ok(id) => fixed.push(format!("{}: made task {id} of it", ws.store.shown(&new.path))),
             Err(e) => drop(kept.insert(ws.store.shown(&new.path), e)),
@@ -49,7 +49,7 @@ pub fn lint_fix(ws: &Workspace, how: Fix) -> Result<LintReport> {
     let torn = |f: &&Finding| matches!(f.rule, Rule::YamlConflict | Rule::YamlInvalid);
     let torn: BTreeSet<Id> = before.findings.iter().filter(torn).filter_map(|f| f.task).collect();
     if !torn.is_empty() {
-        let healed = repair::heal_tasks(ws, torn)?;
+        let healed = repair::repair_tasks(ws, torn)?;
         fixed.extend(healed.items.iter().map(|item| format!("{}: {}", item.entity, item.did.join("; "))));
         refused.extend(healed.left.into_iter().map(|message| SkippedFix { message, ..SkippedFix::default() }));
         before = found()?;
@@ -78,7 +78,7 @@ pub fn lint_fix(ws: &Workspace, how: Fix) -> Result<LintReport> {
     for finding in after.findings.iter_mut().filter(of_edits) {
         // What recording refused was found again by trying it.
         match finding.path.as_ref().and_then(|path| kept.remove(path)) {
-            Some(e) if finding.refusal.is_none() => tell_refusal(finding, &e),
+            Some(e) if finding.refusal.is_none() => set_refusal(finding, &e),
             _ => {}
         }
     }

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Staging;
 use super::permitted::RolesAt;
+use super::refusals::{self, add_refusals};
 use super::staged::read;
-use super::tried::{self, tried};
 use crate::engine::commit::hand_edits::dry_run;
 use crate::engine::commit::transaction::Source;
 use crate::engine::context::Workspace;
@@ -38,13 +38,13 @@ struct Around {
 }
 
 /// The plan of an index.
-struct Indexed<'a> {
+struct IndexedPlan<'a> {
     staging: &'a Staging<'a>,
     logs: OnceCell<BTreeMap<Id, Oid>>,
     around: OnceCell<Around>,
 }
 
-impl Indexed<'_> {
+impl IndexedPlan<'_> {
     fn logs(&self) -> Result<&BTreeMap<Id, Oid>> {
         if self.logs.get().is_none() {
             // Nobody else sets it.
@@ -74,7 +74,7 @@ impl Indexed<'_> {
     }
 }
 
-impl Source for Indexed<'_> {
+impl Source for IndexedPlan<'_> {
     fn load(&self, id: Id) -> Result<LoadedTask> {
         let sides = self.staging.sides(&Entity::Task(id), Some(LOG))?;
         let bytes = sides.and_then(|sides| sides.new);
@@ -141,7 +141,7 @@ impl Staging<'_> {
 
     /// The same findings, with what recording the staged edits would refuse: as whoever commits, by the roles of the commit
     /// beneath and the settings that are staged.
-    pub(crate) fn tried(
+    pub(crate) fn add_refusals(
         &self,
         env: &Env,
         options: &Options,
@@ -149,8 +149,8 @@ impl Staging<'_> {
         findings: Vec<Finding>,
     ) -> Result<Vec<Finding>> {
         // An edit is recorded in a work tree; where there is no plan in it, nobody can.
-        let opened = if tried::any(&findings) {
-            Workspace::opened_with(env.fork(), options.clone(), look_after_git).ok()
+        let opened = if refusals::any(&findings) {
+            Workspace::opened_with(env.again(), options.clone(), look_after_git).ok()
         } else {
             None
         };
@@ -164,11 +164,11 @@ impl Staging<'_> {
             },
         );
         let Some(ws) = ws.under(settings, roles.rights().clone()) else { return Ok(findings) };
-        let plan = Indexed { staging: self, logs: OnceCell::new(), around: OnceCell::new() };
-        let Some(trial) = dry_run::trial(&ws) else { return Ok(findings) };
-        let role = roles.role_of(trial.who())?;
-        let trial = trial.of(&plan, role);
+        let plan = IndexedPlan { staging: self, logs: OnceCell::new(), around: OnceCell::new() };
+        let Some(dry_run) = dry_run::start(&ws) else { return Ok(findings) };
+        let role = roles.role_of(dry_run.who())?;
+        let dry_run = dry_run.of(&plan, role);
         let text = |finding: &Finding| self.staged_bytes(finding.path.as_deref()?).ok().flatten();
-        Ok(tried(&trial, findings, &text))
+        Ok(add_refusals(&dry_run, findings, &text))
     }
 }

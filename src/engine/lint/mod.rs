@@ -16,6 +16,7 @@ pub(crate) mod invalid_paths;
 pub(crate) mod lines;
 pub(crate) mod permitted;
 pub(crate) mod readable;
+pub(crate) mod refusals;
 pub(crate) mod repeated;
 pub(crate) mod rewritten;
 pub(crate) mod signed;
@@ -24,7 +25,6 @@ pub(crate) mod stdin;
 pub(crate) mod task;
 pub(crate) mod together;
 pub(crate) mod trailers;
-pub(crate) mod tried;
 pub(crate) mod vanished;
 
 pub use dropped::{lint_dropped, lint_no_folder};
@@ -32,11 +32,11 @@ pub use fix::Fix;
 pub use staged::lint_staged;
 pub use stdin::lint_text;
 
-pub(crate) use across::{Tied, across};
+pub(crate) use across::{TaskLinks, across};
 pub(crate) use changed::values_of;
 pub(crate) use dropped::dropped_between;
 pub(crate) use lines::line_of;
-pub(crate) use readable::Beside;
+pub(crate) use readable::FileAndLog;
 pub(crate) use staged::Staging;
 pub(crate) use task::{completed_by_force, values};
 
@@ -91,7 +91,7 @@ pub struct LintReport {
 }
 
 /// What is kept of a task until all were looked at: what it is to others, and the right that it needs.
-type Kept = (Tied, Option<String>);
+type TaskSummary = (TaskLinks, Option<String>);
 
 impl LintReport {
     /// Judges by the settings, sorts and counts what was found in so many tasks.
@@ -123,13 +123,13 @@ pub fn lint(ws: &Workspace) -> Result<LintReport> {
 /// As `look`, with what recording the hand edits would refuse.
 fn look_and_try(ws: &Workspace) -> Result<(Vec<Finding>, usize)> {
     let (findings, checked) = look(ws)?;
-    let trial = if tried::any(&findings) { dry_run::trial(ws) } else { None };
-    let Some(trial) = trial else { return Ok((findings, checked)) };
+    let dry_run = if refusals::any(&findings) { dry_run::start(ws) } else { None };
+    let Some(dry_run) = dry_run else { return Ok((findings, checked)) };
     let text = |finding: &Finding| {
         let below = finding.path.as_deref()?.strip_prefix(&ws.store.name)?.strip_prefix('/')?;
         ws.store.dir.read(below, MAX_YAML).ok()
     };
-    Ok((tried::tried(&trial, findings, &text), checked))
+    Ok((refusals::add_refusals(&dry_run, findings, &text), checked))
 }
 
 /// All that is odd, whatever the settings make of it, and how many tasks were looked at.
@@ -144,17 +144,17 @@ fn look(ws: &Workspace) -> Result<(Vec<Finding>, usize)> {
         Err(e) if e.code == Code::Corrupt && findings.iter().any(|f| f.rule == Rule::OddFile) => Default::default(),
         other => other?,
     };
-    let newcomers = new_files::newcomers(ws, &folders, &odd);
-    findings.extend(newcomers.iter().map(|new| new_files::newcomer_found(ws, new)));
+    let new_files = new_files::new_files(ws, &folders, &odd);
+    findings.extend(new_files.iter().map(|new| new_files::new_file_finding(ws, new)));
     let deleted = removed_files::deleted(ws)?;
     let removed = deleted.iter().filter(|(id, _)| folders.binary_search(id).is_err());
     findings.extend(removed.map(|(id, removal)| removed_files::deleted_found(ws, *id, removal.as_ref())));
-    let is_new = |path: &Path| newcomers.iter().any(|new| new.path.starts_with(path));
+    let is_new = |path: &Path| new_files.iter().any(|new| new.path.starts_with(path));
     let strange = odd.into_iter().filter(|(path, _)| !is_temporary(path) && !is_new(path));
     findings.extend(strange.map(|(path, kind)| invalid_paths::odd(ws, &path, kind)));
     let pending = read::pending(ws)?;
     // What is new has no log yet.
-    let unlogged: BTreeSet<Id> = newcomers.iter().filter_map(|new| new.id).collect();
+    let unlogged: BTreeSet<Id> = new_files.iter().filter_map(|new| new.id).collect();
     let (keys, asks) = (keys_here(ws)?, asks_signatures(ws));
     let progress = Progress::of("judging tasks", folders.len());
     let seen = parallel::map_with(
@@ -183,7 +183,7 @@ fn look(ws: &Workspace) -> Result<(Vec<Finding>, usize)> {
     }
     // What points at a removed task is not what is wrong.
     for (id, task) in removed_files::committed(ws, &deleted)? {
-        tasks.insert(id, Tied::from(&task));
+        tasks.insert(id, TaskLinks::from(&task));
         asked.extend(task.fields.need_perm);
     }
     findings.extend(invalid_paths::odd_among_agents(ws)?);
@@ -212,7 +212,7 @@ fn look(ws: &Workspace) -> Result<(Vec<Finding>, usize)> {
 fn keys_here(ws: &Workspace) -> Result<Keys> {
     let mut keys = Keys::default();
     for name in read::agent_names(ws)? {
-        keys.take_in(&name, &load_agent(&ws.store, &name)?.1.entries);
+        keys.accept(&name, &load_agent(&ws.store, &name)?.1.entries);
     }
     Ok(keys)
 }
@@ -231,7 +231,7 @@ fn look_at(
     more: &[Entry],
     is_new: bool,
     signatures: &dyn Fn(&str, &Log) -> Vec<Finding>,
-) -> Result<(Vec<Finding>, Option<Kept>)> {
+) -> Result<(Vec<Finding>, Option<TaskSummary>)> {
     let mark = mark_of_log(ws, id);
     let loaded = load_task(&ws.store, id, more)?;
     let mut findings = loaded.findings;
@@ -253,7 +253,7 @@ fn look_at(
     }
     findings.extend(values(&ws.store.name, &loaded.task));
     findings.extend(several_owners(&ws.store.name, &loaded.task, &loaded.log.entries));
-    let tied = Tied::of(&loaded.task, &loaded.log.entries);
+    let tied = TaskLinks::of(&loaded.task, &loaded.log.entries);
     Ok((findings, Some((tied, loaded.task.fields.need_perm))))
 }
 
@@ -300,7 +300,7 @@ fn readable_here(ws: &Workspace, lineage: &Lineage<'_>, entity: &Entity, entries
             return vec![Finding::new(Rule::YamlInvalid, format!("it cannot be read: {e}")).at(path, None)];
         }
     };
-    Beside { place: Place::WorkTree, path, entity, entries, bytes: bytes.as_deref() }.findings(lineage)
+    FileAndLog { place: Place::WorkTree, path, entity, entries, bytes: bytes.as_deref() }.findings(lineage)
 }
 
 /// Whether a completion says itself that it passed a check.

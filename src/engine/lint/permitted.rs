@@ -139,16 +139,16 @@ impl<'a> RolesAt<'a> {
         let folder = self.tree.map(|tree| self.objects.item(tree, &shown(&self.store, AGENTS))).transpose()?.flatten();
         let Some(folder) = folder.filter(|item| self.any() && item.mode == Mode::Tree) else { return Ok(keys) };
         for name in self.objects.items(folder.oid)?.into_keys().filter(|name| check_agent_name(name).is_ok()) {
-            keys.take_in_present(&self.agent(&name)?);
+            keys.accept_present(&self.agent(&name)?);
         }
         keys.let_vouch(&|agent| self.may(agent, &[Verb::Register]))?;
         Ok(keys)
     }
 
     /// Takes in what agents registered since, as far as their own keys signed it.
-    pub fn heed_new_keys(&mut self, agents: &[(String, Vec<Entry>)]) {
+    pub fn accept_new_keys(&mut self, agents: &[(String, Vec<Entry>)]) {
         for (name, entries) in agents {
-            self.keys.take_in_signed(name, entries);
+            self.keys.accept_signed(name, entries);
         }
     }
 

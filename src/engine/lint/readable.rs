@@ -4,7 +4,7 @@
 //! Refuses to know: how to mend it.
 
 use super::point_out;
-use crate::engine::commit::hand_edits::judge::{Judged, Unclear};
+use crate::engine::commit::hand_edits::judge::{Comparison, UnclearValue};
 use crate::engine::commit::hand_edits::lineage::Lineage;
 use crate::engine::view::history::Place;
 use crate::model::event::{Entity, Entry};
@@ -20,7 +20,7 @@ use crate::store::yaml::line_in;
 const MOST_COMMENTS: usize = 5;
 
 /// A readable file beside its log.
-pub(crate) struct Beside<'a> {
+pub(crate) struct FileAndLog<'a> {
     pub place: Place,
     /// The path of the file, as messages name it.
     pub path: String,
@@ -30,10 +30,10 @@ pub(crate) struct Beside<'a> {
     pub bytes: Option<&'a [u8]>,
 }
 
-impl Beside<'_> {
+impl FileAndLog<'_> {
     /// How the file differs from what its log says, with the lines.
     pub fn findings(self, lineage: &Lineage<'_>) -> Vec<Finding> {
-        let Beside { place, path, entity, entries, bytes } = self;
+        let FileAndLog { place, path, entity, entries, bytes } = self;
         let Some(bytes) = bytes else {
             return vec![Finding::new(Rule::YamlMissing, "the readable file is missing").at(path, None)];
         };
@@ -48,7 +48,7 @@ impl Beside<'_> {
 }
 
 /// What lint says of a value that may be older than what the log says, or a hand edit.
-fn unclear_found(path: &str, unclear: &Unclear, bytes: &[u8]) -> Finding {
+fn unclear_found(path: &str, unclear: &UnclearValue, bytes: &[u8]) -> Finding {
     let line = line_of_key(&String::from_utf8_lossy(bytes), &unclear.part.key);
     Finding::new(Rule::YamlAstray, unclear.in_words()).at(path, line)
 }
@@ -65,7 +65,7 @@ fn list_comments(all: &[Comment]) -> String {
 
 /// What a readable file's standing to its log means for lint.
 /// `older` names the keys that say what the log said before.
-fn judged_found(path: String, judged: &Judged, bytes: &[u8], older: &dyn Fn() -> String) -> Option<Finding> {
+fn judged_found(path: String, judged: &Comparison, bytes: &[u8], older: &dyn Fn() -> String) -> Option<Finding> {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     let line = |keys: &[String]| keys.iter().filter_map(|key| line_of_key(text, key)).min();
     let comments = || {

@@ -40,11 +40,11 @@ fn finding(store: &str, id: Id, entity: &Entity, other: &Entity) -> Finding {
 
 /// The new events of a branch, and whose they are.
 #[derive(Default)]
-pub(crate) struct Fresh(BTreeSet<(Id, Entity)>);
+pub(crate) struct NewEvents(BTreeSet<(Id, Entity)>);
 
-impl Fresh {
+impl NewEvents {
     /// Takes in the events of a log that are not among the known ones.
-    pub fn take_in(&mut self, entity: &Entity, log: &Log, known: &BTreeSet<Id>) {
+    pub fn record(&mut self, entity: &Entity, log: &Log, known: &BTreeSet<Id>) {
         let new = own_ids(entity, &log.entries).into_iter().filter(|id| !known.contains(id));
         self.0.extend(new.map(|id| (id, entity.clone())));
     }

@@ -42,21 +42,21 @@ pub(crate) enum Asks {
 
 impl Keys {
     /// Takes in the keys that an agent's log registers.
-    pub fn take_in(&mut self, agent: &str, entries: &[Entry]) {
+    pub fn accept(&mut self, agent: &str, entries: &[Entry]) {
         for entry in entries {
             self.learn(agent, entry);
         }
     }
 
     /// Takes in the key that an agent has.
-    pub fn take_in_present(&mut self, agent: &Agent) {
+    pub fn accept_present(&mut self, agent: &Agent) {
         if let Some(key) = agent.key_since.zip(agent.public_key.clone()) {
             self.of.insert(agent.name.clone(), vec![key]);
         }
     }
 
     /// Takes in the keys that an agent's log registers by events that a key of the agent itself signed.
-    pub fn take_in_signed(&mut self, agent: &str, entries: &[Entry]) {
+    pub fn accept_signed(&mut self, agent: &str, entries: &[Entry]) {
         let home = Entity::Agent(agent.to_owned());
         for entry in order(&home, entries).events {
             if entry.event.author.agent == agent && is_signed_by(entry, self.of(agent)) {

@@ -13,7 +13,7 @@ use super::lines::repeats_log_finding;
 use super::permitted::RolesAt;
 use super::rewritten::rewritten;
 use super::task::several_owners;
-use super::{Beside, LintReport, line_of, values};
+use super::{FileAndLog, LintReport, line_of, values};
 use crate::engine::commit::hand_edits::lineage::Lineage;
 use crate::engine::commit::hand_edits::{new_files, removed_files};
 use crate::engine::context::check_settings::settings;
@@ -58,7 +58,7 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
         Entity::Agent(name) => Some(staging.entries(&entity).map(|(_, new)| (name.clone(), new))),
         _ => None,
     };
-    roles.heed_new_keys(&staging.entities().into_iter().filter_map(of_agent).collect::<Result<Vec<_>>>()?);
+    roles.accept_new_keys(&staging.entities().into_iter().filter_map(of_agent).collect::<Result<Vec<_>>>()?);
     for entity in staging.entities() {
         let (found, suspected) = staging.judge(&entity)?;
         findings.extend(found);
@@ -69,7 +69,7 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
         findings.extend(staging.other(change)?);
     }
     findings.extend(staging.together()?);
-    let mut findings = staging.tried(env, options, &roles, findings)?;
+    let mut findings = staging.add_refusals(env, options, &roles, findings)?;
     let lost = fence::lost(&suspects, place.runtime.as_ref())?;
     // A sync brings the plan together with what other clones say, where the higher fence counts; it must not be held up.
     let leave = |lost: fence::LostEvent| match lost.elsewhere && is_of_sync(env, &place) {
@@ -232,7 +232,7 @@ impl<'a> Staging<'a> {
         // What is void under a lost lease is named as just that.
         let doubled = |f: &&Finding| f.rule == Rule::EventFenced && suspects.iter().any(|s| Some(s.event) == f.event);
         findings.extend(fresh.filter(|f| !doubled(f)).cloned().map(strictly));
-        let beside = Beside {
+        let beside = FileAndLog {
             place: FilePlace::Index,
             path: yaml.path,
             entity,
@@ -292,10 +292,10 @@ impl<'a> Staging<'a> {
                 let bytes = self.objects.blob(item.oid)?;
                 match new_files::origin(&bytes, None, &|task| self.has(task)) {
                     Some(copy_of) => vec![new_files::found(change.path.clone(), None, copy_of, &bytes)],
-                    None => astray(&self.place.name, &change.path, below),
+                    None => misplaced_file(&self.place.name, &change.path, below),
                 }
             }
-            _ => astray(&self.place.name, &change.path, below),
+            _ => misplaced_file(&self.place.name, &change.path, below),
         })
     }
 
@@ -326,7 +326,7 @@ impl<'a> Staging<'a> {
 }
 
 /// What is said of a file that has no business where it is.
-fn astray(store: &str, path: &str, below: &str) -> Vec<Finding> {
+fn misplaced_file(store: &str, path: &str, below: &str) -> Vec<Finding> {
     if let [TASKS, .., id, LOG | "task.yaml"] = below.split('/').collect::<Vec<_>>()[..]
         && let Ok(id) = id.parse()
     {
@@ -347,20 +347,20 @@ pub(crate) fn is_place_of_new(below: &str) -> bool {
 }
 
 /// A log with what it tells.
-pub(crate) struct Understood {
+pub(crate) struct LogContent {
     task: Option<LoadedTask>,
     entries: Vec<Entry>,
     pub findings: Vec<Finding>,
 }
 
-impl Understood {
+impl LogContent {
     pub fn entries(&self) -> &[Entry] {
         self.task.as_ref().map_or(&self.entries, |loaded| &loaded.log.entries)
     }
 }
 
 /// What a log tells, with all that is odd about it and its entity alone.
-pub(crate) fn understood(store: &str, entity: &Entity, path: &str, mut log: Log) -> Understood {
+pub(crate) fn understood(store: &str, entity: &Entity, path: &str, mut log: Log) -> LogContent {
     for finding in &mut log.findings {
         finding.path = Some(path.to_owned());
     }
@@ -370,15 +370,15 @@ pub(crate) fn understood(store: &str, entity: &Entity, path: &str, mut log: Log)
             let mut findings = loaded.findings.clone();
             findings.extend(values(store, &loaded.task));
             findings.extend(several_owners(store, &loaded.task, &loaded.log.entries));
-            Understood { task: Some(loaded), entries: Vec::new(), findings }
+            LogContent { task: Some(loaded), entries: Vec::new(), findings }
         }
         Entity::Agent(name) => {
             let (_, folded) = fold_agent(name, &log.entries);
             let mut findings = placed(&log, folded, path);
             findings.extend(log.findings.clone());
-            Understood { task: None, entries: log.entries, findings }
+            LogContent { task: None, entries: log.entries, findings }
         }
-        Entity::Session(_) => Understood { task: None, entries: log.entries, findings: log.findings },
+        Entity::Session(_) => LogContent { task: None, entries: log.entries, findings: log.findings },
     }
 }
 

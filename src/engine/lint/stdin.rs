@@ -10,7 +10,7 @@ use super::invalid_paths::{in_archive, misplaced};
 use super::lines::repeats_log_finding;
 use super::rewritten::rewritten;
 use super::staged::{is_place_of_new, understood};
-use super::{Beside, LintReport, line_of, tried};
+use super::{FileAndLog, LintReport, line_of, refusals};
 use crate::engine::commit::hand_edits::lineage::Lineage;
 use crate::engine::commit::hand_edits::{dry_run, new_files, record};
 use crate::engine::context::Workspace;
@@ -44,10 +44,10 @@ pub fn lint_text(env: &Env, options: &Options, path: &Path, text: &[u8]) -> Resu
     let opened = Workspace::opened_with(env.fork(), named, look_after_git).ok();
     let lineage = opened.as_ref().map_or_else(|| Lineage::new(env, None, &store.name), record::lineage);
     let mut findings = below.map(|below| judge(&store, &lineage, below, text)).transpose()?.unwrap_or_default();
-    if tried::any(&findings)
-        && let Some(trial) = opened.as_ref().and_then(dry_run::trial)
+    if refusals::any(&findings)
+        && let Some(dry_run) = opened.as_ref().and_then(dry_run::start)
     {
-        findings = tried::tried(&trial, findings, &|_| Some(text.to_vec()));
+        findings = refusals::add_refusals(&dry_run, findings, &|_| Some(text.to_vec()));
     }
     Ok(Some(LintReport::of(findings, usize::from(below.is_some()), &severities(env, &store))))
 }
@@ -80,7 +80,7 @@ fn judge(store: &Store, lineage: &Lineage<'_>, below: &str, text: &[u8]) -> Resu
         [TASKS, .., id, LOG] if let Ok(id) = id.parse() => {
             vec![misplaced(&store.name, id, path, "a task in the folder of others")]
         }
-        _ if new_files::is_yaml(Path::new(below)) && is_place_of_new(below) => match newcomer(store, &path, None, text)
+        _ if new_files::is_yaml(Path::new(below)) && is_place_of_new(below) => match new_file(store, &path, None, text)
         {
             Some(finding) => vec![finding],
             None => odd("a file that does not belong here"),
@@ -94,7 +94,7 @@ fn file(store: &Store, lineage: &Lineage<'_>, entity: &Entity, path: &str, text:
     let on_disk = read_log(store, entity)?;
     if on_disk.entries.is_empty() {
         let new = match entity {
-            Entity::Task(id) => newcomer(store, path, Some(*id), text),
+            Entity::Task(id) => new_file(store, path, Some(*id), text),
             _ => None,
         };
         return Ok(new.or_else(|| unreadable(path, text)).into_iter().collect());
@@ -102,7 +102,7 @@ fn file(store: &Store, lineage: &Lineage<'_>, entity: &Entity, path: &str, text:
     let shown = String::from_utf8_lossy(text);
     let log_path = home(entity).map(|(folder, _)| store.shown(folder.join(LOG))).unwrap_or_default();
     let understood = understood(&store.name, entity, &log_path, on_disk);
-    let beside = Beside {
+    let beside = FileAndLog {
         place: Place::WorkTree,
         path: path.to_owned(),
         entity,
@@ -120,7 +120,7 @@ fn file(store: &Store, lineage: &Lineage<'_>, entity: &Entity, path: &str, text:
 }
 
 /// What is said of a file that may become a task, or is a copy of one's; `None` for one that was made from events.
-fn newcomer(store: &Store, path: &str, home: Option<Id>, text: &[u8]) -> Option<Finding> {
+fn new_file(store: &Store, path: &str, home: Option<Id>, text: &[u8]) -> Option<Finding> {
     let is_there = |id| read_log(store, &Entity::Task(id)).is_ok_and(|log| !log.entries.is_empty());
     let copy_of = new_files::origin(text, home, &is_there)?;
     Some(new_files::found(path.to_owned(), home, copy_of, text))

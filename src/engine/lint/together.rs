@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::task::completed_by_force;
-use super::{Staging, Tied, across, line_of};
+use super::{Staging, TaskLinks, across, line_of};
 use crate::error::Result;
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
@@ -19,7 +19,7 @@ use crate::rules::fold::fold;
 /// Tasks by id, and those among them that were completed by force.
 #[derive(Default)]
 struct Plan {
-    tasks: BTreeMap<Id, Tied>,
+    tasks: BTreeMap<Id, TaskLinks>,
     forced: BTreeSet<Id>,
 }
 
@@ -29,7 +29,7 @@ impl Plan {
     }
 
     /// Takes a task in, or leaves it out where it has no events.
-    fn take(&mut self, id: Id, task: Option<(Tied, bool)>) {
+    fn take(&mut self, id: Id, task: Option<(TaskLinks, bool)>) {
         self.tasks.remove(&id);
         self.forced.remove(&id);
         let Some((task, is_forced)) = task else { return };
@@ -45,25 +45,25 @@ impl Plan {
 
     /// The tasks that relationships name.
     fn named(&self) -> BTreeSet<Id> {
-        self.tasks.values().flat_map(Tied::named).collect()
+        self.tasks.values().flat_map(TaskLinks::named).collect()
     }
 }
 
 /// A task with these events, and whether it was completed by force.
-fn tied(id: Id, entries: &[Entry]) -> Option<(Tied, bool)> {
+fn tied(id: Id, entries: &[Entry]) -> Option<(TaskLinks, bool)> {
     if entries.is_empty() {
         return None;
     }
     let task = fold(id, entries).0;
-    Some((Tied::of(&task, entries), completed_by_force(entries)))
+    Some((TaskLinks::of(&task, entries), completed_by_force(entries)))
 }
 
 /// Whether a task that became another could break what holds among several.
-fn may_break(old: Option<&Tied>, new: &Tied) -> bool {
+fn may_break(old: Option<&TaskLinks>, new: &TaskLinks) -> bool {
     let Some(old) = old else { return !new.edges.is_empty() };
     let (was, is) = (old.status, new.status);
     let finished = was.is_finished() != is.is_finished() || (was != is && new.is_completed());
-    let edges = |task: &Tied| task.edges.iter().map(|edge| edge.stamp.id).collect::<BTreeSet<Id>>();
+    let edges = |task: &TaskLinks| task.edges.iter().map(|edge| edge.stamp.id).collect::<BTreeSet<Id>>();
     finished || (was != is && is == Status::Blocked) || edges(old) != edges(new)
 }
 
@@ -121,7 +121,7 @@ impl Staging<'_> {
     }
 }
 
-fn put_both(before: &mut Plan, after: &mut Plan, id: Id, task: Option<(Tied, bool)>) {
+fn put_both(before: &mut Plan, after: &mut Plan, id: Id, task: Option<(TaskLinks, bool)>) {
     before.take(id, task.clone());
     after.take(id, task);
 }

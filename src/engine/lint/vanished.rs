@@ -19,14 +19,14 @@ use crate::store::log::Log;
 
 /// By log the events that commits of a branch hold and a later one does not, each with a commit that holds it.
 #[derive(Default)]
-pub(crate) struct Vanished(BTreeMap<Entity, Vec<(Oid, Entry)>>);
+pub(crate) struct VanishedEvents(BTreeMap<Entity, Vec<(Oid, Entry)>>);
 
-impl Vanished {
+impl VanishedEvents {
     /// Looks through the commits that `head` has and `base` has not.
     ///
     /// Errors: `ERR_GIT` where history cannot be read.
     pub fn between(ws: &Workspace, objects: &Objects, base: Oid, head: Oid) -> Result<Self> {
-        let mut vanished = Vanished::default();
+        let mut vanished = VanishedEvents::default();
         // What goes with the whole store counts too: others may build upon it, and it comes back with them.
         for commit in objects.walk(&[head], &[base], usize::MAX)? {
             for parent in objects.commit(commit)?.parents {

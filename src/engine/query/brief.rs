@@ -51,7 +51,7 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<Value> {
     let loaded = read::load_task(ws, id)?;
     let task = &loaded.task;
     let mut elsewhere = elsewhere::elsewhere(ws);
-    let mut shown = read::show_task_beside(ws, task, &index, &mut elsewhere)?;
+    let mut shown = read::show_task_elsewhere(ws, task, &index, &mut elsewhere)?;
     let branches = elsewhere.states(task.id)?;
     elsewhere.warn();
     let hold = Hold::of(ws, &loaded)?;

@@ -67,7 +67,7 @@ pub fn doctor(ws: &Workspace) -> Result<Value> {
     checks.push(projected(ws)?);
     checks.extend(waits(ws)?);
     checks.extend(damaged(ws)?);
-    checks.push(unheld(ws)?);
+    checks.push(unreachable_events(ws)?);
     if let Some(repo) = &ws.repo {
         checks.push(match repo.objects() {
             Ok(objects) => {
@@ -177,9 +177,9 @@ fn waits(ws: &Workspace) -> Result<Option<Value>> {
 }
 
 /// Events that every log has lost.
-fn unheld(ws: &Workspace) -> Result<Value> {
+fn unreachable_events(ws: &Workspace) -> Result<Value> {
     const NAMED: usize = 10;
-    let found = recover::unheld(ws)?;
+    let found = recover::unreachable_events(ws)?;
     let mut places: Vec<String> = Vec::new();
     for entry in &found.events {
         let place = match &entry.event.entity {

@@ -14,7 +14,7 @@ use crate::model::id::{Id, quoted};
 use crate::model::query::{Next, Ready, TaskList};
 use crate::model::search::{self, Search};
 use crate::model::task::{Brief, Status};
-use crate::reports::ready::{Place, Plan, Ranked};
+use crate::reports::ready::{Place, Plan, RankedTask};
 use crate::reports::view::{self, Around};
 use crate::rules::readiness::{Reason, Viewer};
 use crate::runtime::records;
@@ -86,7 +86,7 @@ pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(String)) -> Resul
     let mut room = Room::new(ws, q.limit, q.all);
     let finder = Finder { ws, index: &index, plan: &plan, asker: &asker };
     let found = found(&finder, q, &search)?;
-    let mut arounds = Arounds::new(ws, &index, &plan, &asker)?;
+    let mut arounds = Neighbours::new(ws, &index, &plan, &asker)?;
     let mut elsewhere = elsewhere::elsewhere(ws);
     // Of the ids, those before this one are dealt with.
     let mut next = 0;
@@ -167,7 +167,7 @@ fn read_cursor(text: &str) -> Result<(i64, Id)> {
 }
 
 /// What lists need to know around each task, worked out once for all.
-struct Arounds<'a> {
+struct Neighbours<'a> {
     ws: &'a Workspace,
     plan: &'a Plan,
     asker: &'a Viewer,
@@ -177,10 +177,10 @@ struct Arounds<'a> {
     taken: BTreeSet<Id>,
 }
 
-impl<'a> Arounds<'a> {
-    fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, asker: &'a Viewer) -> Result<Self> {
+impl<'a> Neighbours<'a> {
+    fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, asker: &'a Asker) -> Result<Self> {
         let handles = handles(&index.all_ids()?);
-        Ok(Arounds { ws, plan, asker, children: index.child_progress()?, handles, taken: BTreeSet::new() })
+        Ok(Neighbours { ws, plan, asker, children: index.child_progress()?, handles, taken: BTreeSet::new() })
     }
 
     fn is_ready(&self, id: Id) -> bool {
@@ -228,7 +228,7 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
     let index = read::index(ws)?;
     let plan = read::plan(ws, &index)?;
     let asker = read::asker_with_rights(ws)?;
-    let arounds = Arounds::new(ws, &index, &plan, &asker)?;
+    let arounds = Neighbours::new(ws, &index, &plan, &asker)?;
     let ranked = plan.rank(&asker, &ws.settings.score, ws.env.now());
     let mut others = if q.here { elsewhere::nowhere_else(ws) } else { elsewhere::elsewhere(ws) };
     let (ranked, elsewhere) = here_only(ranked, &mut others)?;
@@ -283,7 +283,7 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
 }
 
 /// Splits off what is taken or finished in another worktree or on another branch.
-pub(crate) fn here_only(ranked: Vec<Ranked>, elsewhere: &mut Elsewhere) -> Result<(Vec<Ranked>, Vec<Value>)> {
+pub(crate) fn here_only(ranked: Vec<RankedTask>, elsewhere: &mut Elsewhere) -> Result<(Vec<RankedTask>, Vec<Value>)> {
     let (mut here, mut there) = (Vec::new(), Vec::new());
     for one in ranked {
         match elsewhere.taken(one.id)? {
@@ -295,7 +295,7 @@ pub(crate) fn here_only(ranked: Vec<Ranked>, elsewhere: &mut Elsewhere) -> Resul
 }
 
 /// For what is not ready, each reason; at most a hundred tasks, with the number of the rest.
-fn explain(ws: &Workspace, index: &Index, plan: &Plan, asker: &Viewer, arounds: &Arounds) -> Result<Value> {
+fn explain(ws: &Workspace, index: &Index, plan: &Plan, asker: &Asker, arounds: &Neighbours) -> Result<Value> {
     let mut items = Vec::new();
     let mut more = 0;
     for task in plan.tasks.values() {
@@ -348,7 +348,7 @@ impl Asking<'_> {
             reasons["elsewhere"] = json!(elsewhere);
         }
         if explained {
-            let arounds = Arounds::new(ws, self.index, plan, asker)?;
+            let arounds = Neighbours::new(ws, self.index, plan, asker)?;
             reasons["explained"] = explain(ws, self.index, plan, asker, &arounds)?;
         }
         let is_mine = |task: &&Brief| task.status == Status::InProgress && task.owner.as_deref() == asker.name();
@@ -406,7 +406,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
             } else {
                 json!({ "terms": ranked.score })
             };
-            json!({ "task": read::show_task_beside(ws, &task, &index, &mut others)?, "lease": lease, "reasons": why })
+            json!({ "task": read::show_task_elsewhere(ws, &task, &index, &mut others)?, "lease": lease, "reasons": why })
         }
     };
     if let Some(warning) = others.warning() {

@@ -26,7 +26,7 @@ fn whole(items: &[Value]) -> Value {
     json!({ "items": items, "total": items.len(), "truncated": false, "next_cursor": Value::Null })
 }
 
-fn word_of(ws: &Workspace, session: Option<&Session>) -> Option<&'static str> {
+fn status_word(ws: &Workspace, session: Option<&Session>) -> Option<&'static str> {
     session.map(|session| word(session, ws.env.now(), ws.settings.session.limit_ms()))
 }
 
@@ -54,14 +54,14 @@ pub fn stale(ws: &Workspace, q: &Stale) -> Result<Value> {
         let session = session_of(ws, lease.as_ref())?;
         let last = last_sign(task.updated_at, lease.as_ref(), session.as_ref());
         // A lease that ran out says it by itself, unless its session is heard of; where a span is asked for, that counts.
-        let is_heard = word_of(ws, session.as_ref()) == Some("active");
+        let is_heard = status_word(ws, session.as_ref()) == Some("active");
         let ran_out = lease.is_some() && q.span.is_none() && !is_heard;
         if lease.as_ref().is_some_and(|lease| lease.is_live(now)) || (!ran_out && now.since(last) < span) {
             continue;
         }
         items.push(json!({
             "id": brief.id, "handle": read::handle(ws, brief.id)?, "title": brief.title, "owner": brief.owner,
-            "session": lease.as_ref().and_then(|lease| lease.session), "session_status": word_of(ws, session.as_ref()),
+            "session": lease.as_ref().and_then(|lease| lease.session), "session_status": status_word(ws, session.as_ref()),
             "last_sign_at": last, "silent_seconds": now.since(last) / 1_000,
             "lease_expired_at": lease.map(|lease| lease.expires_at),
         }));
@@ -105,7 +105,7 @@ pub fn silence(ws: &Workspace) -> Result<(usize, usize)> {
     let mut silent = 0;
     for id in records::active_sessions(runtime)? {
         let session = records::session(runtime, id)?;
-        silent += usize::from(word_of(ws, session.as_ref()) == Some("silent"));
+        silent += usize::from(status_word(ws, session.as_ref()) == Some("silent"));
     }
     let stale = stale(ws, &Stale::default())?;
     Ok((silent, stale["items"].as_array().map_or(0, Vec::len)))
@@ -121,7 +121,7 @@ pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, asker: &Viewer) -> 
             continue;
         };
         let session = session_of(ws, Some(&lease))?;
-        let status = word_of(ws, session.as_ref());
+        let status = status_word(ws, session.as_ref());
         if status == Some("active") {
             continue;
         }

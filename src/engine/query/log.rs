@@ -105,12 +105,12 @@ impl Logs<'_> {
         let mut places = Vec::with_capacity(found.iter().map(Vec::len).sum());
         found.into_iter().for_each(|own| places.extend(own));
         places.sort_unstable();
-        self.tell_apart(&mut places)?;
+        self.disambiguate(&mut places)?;
         Ok(places)
     }
 
     /// Puts events with one stamp in the order of their lines, and leaves each line there once.
-    fn tell_apart(&self, places: &mut Vec<Place>) -> Result<()> {
+    fn disambiguate(&self, places: &mut Vec<Place>) -> Result<()> {
         let runs = places.chunk_by(|a, b| a.stamp == b.stamp).filter(|run| run.len() > 1);
         let tied: Vec<Place> = runs.flatten().copied().collect();
         if tied.is_empty() {

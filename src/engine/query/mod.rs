@@ -60,7 +60,7 @@ fn extent(full: bool) -> Extent {
 ///
 /// Errors: as [`query`].
 pub fn list<T: Default>(ws: &Workspace, query: &TaskList, gather: impl Fn(&mut T, String)) -> Result<(T, Value)> {
-    asked_twice(ws, || {
+    retry_on_damaged_index(ws, || {
         let mut gathered = T::default();
         let beside = lists::list(ws, query, &mut |item| gather(&mut gathered, item))?;
         Ok((gathered, beside))
@@ -71,7 +71,7 @@ pub fn list<T: Default>(ws: &Workspace, query: &TaskList, gather: impl Fn(&mut T
 ///
 /// Errors: as [`query`].
 pub fn drawing(ws: &Workspace, query: &Graph) -> Result<Drawing> {
-    asked_twice(ws, || graph::graph(ws, query))
+    retry_on_damaged_index(ws, || graph::graph(ws, query))
 }
 
 /// `log` for whoever wants its events one by one: `show` is given each, the newest last. Answers with what stands beside
@@ -93,11 +93,11 @@ pub fn why_nothing(ws: &Workspace, passed: &BTreeMap<Id, Reason>, explained: boo
 ///
 /// Errors: `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, `ERR_IO` where the store cannot be read.
 pub fn query(ws: &Workspace, query: &Query) -> Result<Value> {
-    asked_twice(ws, || answer(ws, query))
+    retry_on_damaged_index(ws, || answer(ws, query))
 }
 
 /// Damage within the read model shows only where it is read.
-fn asked_twice<T>(ws: &Workspace, ask: impl Fn() -> Result<T>) -> Result<T> {
+fn retry_on_damaged_index<T>(ws: &Workspace, ask: impl Fn() -> Result<T>) -> Result<T> {
     match ask() {
         Err(e) if database::is_damaged(&e) => {
             read::discard_index(ws, &e);
@@ -151,7 +151,7 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Value> {
         Query::Diff(q) => diff::diff(ws, q),
         Query::Review(q) => review::review(ws, q),
         Query::Graph(q) => graph::graph(ws, q).map(|drawing| json!(drawing)),
-        Query::Unheld(q) => unreachable_events::unheld(ws, q),
+        Query::Unheld(q) => unreachable_events::unreachable_events(ws, q),
         Query::Stats(_) => doctor::stats(ws),
         Query::Doctor(_) => doctor::doctor(ws),
         Query::Lint(_) => lint::lint(ws).map(|report| json!(report)),

@@ -13,7 +13,7 @@ use super::lists::Page;
 use crate::engine::commit::hand_edits::record;
 use crate::engine::context::Workspace;
 use crate::engine::lint::{
-    Beside, Tied, across, commits, completed_by_force, dropped_between, line_of, values, values_of,
+    FileAndLog, TaskLinks, across, commits, completed_by_force, dropped_between, line_of, values, values_of,
 };
 use crate::engine::view::history::{self, Past, began_at, united};
 use crate::engine::view::{read, related};
@@ -267,7 +267,7 @@ fn fails(on: FailOn, summary: &Value) -> bool {
 /// Tasks as they are on one side: those that the branch touches, and what must be known of others to judge them.
 #[derive(Default)]
 struct Side {
-    tasks: BTreeMap<Id, Tied>,
+    tasks: BTreeMap<Id, TaskLinks>,
     forced: BTreeSet<Id>,
     /// The readable files of those that are touched.
     texts: BTreeMap<Id, String>,
@@ -284,7 +284,7 @@ fn new_findings(
     let (mut old, mut new) = (Side::default(), Side::default());
     let mut found = new.look_at(ws, after, touched)?;
     let mut had = old.look_at(ws, before, touched)?;
-    if stir(ws, (before, &mut old), (after, &mut new), touched)? {
+    if mark_related(ws, (before, &mut old), (after, &mut new), touched)? {
         found.extend(new.together(ws));
         had.extend(old.together(ws));
     }
@@ -303,7 +303,7 @@ fn new_findings(
 
 /// Whether the branch changes what tasks are to each other. Then both sides learn of all the tasks for which something may
 /// follow from that, and of what it takes to judge those.
-fn stir(
+fn mark_related(
     ws: &Workspace,
     (before, old): (&Past, &mut Side),
     (after, new): (&Past, &mut Side),
@@ -321,35 +321,36 @@ fn stir(
     }
     // Which edge of a circle does not count may change with any edge of it.
     let mut judged = related.around(&stirred);
-    judged.extend(related.on_cycles());
-    let take_in = |ids: &BTreeSet<Id>, old: &mut Side, new: &mut Side| -> Result<()> {
+    judged.extend(related.on_circles());
+    let apply = |ids: &BTreeSet<Id>, old: &mut Side, new: &mut Side| -> Result<()> {
         for id in ids.iter().filter(|id| !touched.contains(id)) {
             // It is the same on both sides.
             let entries = after.entries(*id)?;
-            old.take_in(*id, &entries);
-            new.take_in(*id, &entries);
+            old.apply(*id, &entries);
+            new.apply(*id, &entries);
         }
         Ok(())
     };
-    take_in(&judged, old, new)?;
+    apply(&judged, old, new)?;
     let own = judged.iter().flat_map(|id| [old.tasks.get(id), new.tasks.get(id)]).flatten();
-    let mut others: BTreeSet<Id> = own.flat_map(Tied::named).collect();
+    let mut others: BTreeSet<Id> = own.flat_map(TaskLinks::named).collect();
     // Whatever hangs below a completed task says so itself.
-    let is_completed = |id: &Id| [&*old, &*new].iter().any(|side| side.tasks.get(id).is_some_and(Tied::is_completed));
+    let is_completed =
+        |id: &Id| [&*old, &*new].iter().any(|side| side.tasks.get(id).is_some_and(TaskLinks::is_completed));
     others.extend(related.around(&judged.iter().copied().filter(is_completed).collect()));
-    take_in(&others.difference(&judged).copied().collect(), old, new)?;
+    apply(&others.difference(&judged).copied().collect(), old, new)?;
     Ok(true)
 }
 
 impl Side {
     /// Takes a task in. Gives it whole, with what is odd about its events.
-    fn take_in(&mut self, id: Id, entries: &[Entry]) -> (Option<Task>, Vec<Finding>) {
+    fn apply(&mut self, id: Id, entries: &[Entry]) -> (Option<Task>, Vec<Finding>) {
         let (task, findings) = fold(id, entries);
         let task = Some(task).filter(|task| task.version > 0);
         if completed_by_force(entries) {
             self.forced.insert(id);
         }
-        self.tasks.extend(task.as_ref().map(|task| (id, Tied::of(task, entries))));
+        self.tasks.extend(task.as_ref().map(|task| (id, TaskLinks::of(task, entries))));
         (task, findings)
     }
 
@@ -360,7 +361,7 @@ impl Side {
             let (mut log, yaml) = past.files(*id)?;
             let of_log = std::mem::take(&mut log.findings);
             let path = ws.store.shown(task_dir(*id).join(LOG));
-            let (task, folded) = self.take_in(*id, &log.entries);
+            let (task, folded) = self.apply(*id, &log.entries);
             let own = of_log.into_iter().map(|f| {
                 let line = f.line;
                 f.at(path.clone(), line)
@@ -379,7 +380,7 @@ impl Side {
                 let path = ws.store.shown(task_dir(*id).join("task.yaml"));
                 let entity = Entity::Task(*id);
                 let place = past.file_place();
-                let beside = Beside { place, path, entity: &entity, entries: &log.entries, bytes: yaml.as_deref() };
+                let beside = FileAndLog { place, path, entity: &entity, entries: &log.entries, bytes: yaml.as_deref() };
                 findings.extend(beside.findings(&lineage).into_iter().map(|f| f.task(*id)));
             }
             self.texts.insert(*id, text);

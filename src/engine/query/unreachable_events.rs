@@ -11,8 +11,8 @@ use crate::model::id::{Id, quoted};
 use crate::model::query::Unheld;
 
 /// `recover` without anything to bring back
-pub fn unheld(ws: &Workspace, q: &Unheld) -> Result<Value> {
-    let found = recover::unheld(ws)?;
+pub fn unreachable_events(ws: &Workspace, q: &Unheld) -> Result<Value> {
+    let found = recover::unreachable_events(ws)?;
     let refused = |text: &String| {
         Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before")
     };

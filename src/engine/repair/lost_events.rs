@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::commit::project;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
-use crate::engine::view::ref_logs::Kept;
+use crate::engine::view::ref_logs::RefLogs;
 use crate::engine::view::seen::mark_text;
 use crate::env::files::Dir;
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ const MOST: u64 = 1 << 20;
 
 /// What was looked through. A note that is missing or damaged only means that more of the journal is.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Looked {
+struct ScanNote {
     /// The mark of git's index, and what was checked out.
     git: String,
     /// Which journal it was, by its inode.
@@ -68,7 +68,7 @@ fn look_for_vanished(ws: &Workspace) -> Result<Option<String>> {
     let folder = linked.as_ref().unwrap_or(runtime);
     let name = looked_name(ws);
     let text = folder.read(&name, MAX_FILE).unwrap_or_default();
-    let before: Looked = serde_json::from_slice(&text).unwrap_or_default();
+    let before: ScanNote = serde_json::from_slice(&text).unwrap_or_default();
     let git = format!("{} {}", mark_text(repo), project::head(ws));
     if before.git == git {
         return Ok(None);
@@ -96,7 +96,7 @@ fn look_for_vanished(ws: &Workspace) -> Result<Option<String>> {
     let offset = records.iter().take_while(|record| !is_waiting(record)).last().map_or(from, |record| record.end);
     let reported = before.reported.iter().filter(|id| !all.contains(id)).chain(&reported).copied();
     let reported: BTreeSet<Id> = reported.collect::<BTreeSet<Id>>().into_iter().rev().take(MAX_REPORTED).collect();
-    let note = serde_json::to_vec(&Looked { git, journal: inode, offset, reported }).unwrap_or_default();
+    let note = serde_json::to_vec(&ScanNote { git, journal: inode, offset, reported }).unwrap_or_default();
     // On a read-only disk the next command looks once more.
     let _ = folder.replace(&name, &note, 0o666);
     Ok((!vanished.is_empty()).then(|| words(&vanished)))
@@ -138,7 +138,7 @@ fn drop_held(ws: &Workspace, left: &mut BTreeMap<Entity, BTreeSet<Id>>) -> Resul
     if left.is_empty() {
         return Ok(());
     }
-    let kept = Kept::open(ws)?;
+    let kept = RefLogs::open(ws)?;
     for (entity, ids) in left.iter_mut() {
         for log in kept.iter().flat_map(|kept| kept.logs(entity)) {
             for entry in log.entries {

@@ -49,16 +49,16 @@ const SORTED: &str = "log sorted";
 
 /// What was put right.
 #[derive(Debug, Default, Serialize)]
-pub struct Healed {
+pub struct RepairReport {
     /// Entities whose files were written, with what was done, in words.
-    pub items: Vec<HealedEntity>,
+    pub items: Vec<RepairedEntity>,
     /// Events that had vanished from logs and were brought back.
     pub restored: usize,
     /// Paths that were noted as settled in git's index.
     pub staged: usize,
     /// Tasks whose files a commit had removed, and which are back: removing files ends no task.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub brought_back: Vec<BroughtBackTask>,
+    pub brought_back: Vec<RestoredTask>,
     /// Acknowledged events that were in no file yet and were written.
     #[serde(skip_serializing_if = "is_zero")]
     pub projected: usize,
@@ -86,7 +86,7 @@ fn is_zero(n: &usize) -> bool {
 
 /// What was done to one entity.
 #[derive(Debug, Serialize)]
-pub struct HealedEntity {
+pub struct RepairedEntity {
     /// `task/<ULID>` or `agent/<name>`.
     pub entity: Entity,
     /// What was done.
@@ -95,7 +95,7 @@ pub struct HealedEntity {
 
 /// A task whose files were removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct BroughtBackTask {
+pub struct RestoredTask {
     /// The task.
     pub task: Id,
     /// The commit that removed its files, in short, where one did.
@@ -103,9 +103,9 @@ pub struct BroughtBackTask {
     pub commit: Option<String>,
 }
 
-impl BroughtBackTask {
+impl RestoredTask {
     pub(crate) fn of(task: Id, removal: Option<&Removal>) -> Self {
-        BroughtBackTask { task, commit: removal.map(|removal| removal.commit.clone()) }
+        RestoredTask { task, commit: removal.map(|removal| removal.commit.clone()) }
     }
 }
 
@@ -130,7 +130,7 @@ pub(crate) fn look_after_git(ws: &Workspace, journal: &mut Journal<'_>, runtime:
     if seen::seen(ws).is_some_and(|seen| seen.mark == now) {
         return Ok(());
     }
-    let healed = heal(ws, runtime, BTreeSet::new());
+    let healed = repair_entities(ws, runtime, BTreeSet::new());
     lift_clock(ws, journal)?;
     match healed {
         Ok((_, whole)) => seen::note_seen(ws, whole),
@@ -148,11 +148,11 @@ pub(crate) fn look_after_git(ws: &Workspace, journal: &mut Journal<'_>, runtime:
 ///
 /// Errors: `ERR_BUSY` where the lock was not had, `ERR_IO` where the files cannot be written, `ERR_GIT` where git's index
 /// cannot be read or written; what was put right by then stays so.
-pub fn heal_all(ws: &Workspace, staged: bool) -> Result<Healed> {
+pub fn repair_all(ws: &Workspace, staged: bool) -> Result<RepairReport> {
     let mut all: BTreeSet<Entity> = ws.store.task_folders()?.0.into_iter().map(Entity::Task).collect();
     all.extend(read::agents(ws)?.into_iter().map(|agent| Entity::Agent(agent.name)));
     let in_index = if staged { files_in_index(ws)? } else { BTreeMap::new() };
-    let mut healed = heal_now(ws, all, |id| !staged || is_in_index(ws, &in_index, id))?;
+    let mut healed = repair_now(ws, all, |id| !staged || is_in_index(ws, &in_index, id))?;
     let unblocked: Vec<Entity> = unblock::record_unblocked(ws).into_iter().map(Entity::Task).collect();
     if let Some(objects) = ws.repo.as_ref().and_then(|repo| repo.objects().ok()) {
         let mut more: BTreeSet<Entity> = unblocked.iter().cloned().collect();
@@ -165,28 +165,28 @@ pub fn heal_all(ws: &Workspace, staged: bool) -> Result<Healed> {
     for entity in unblocked {
         match healed.items.iter_mut().find(|item| item.entity == entity) {
             Some(item) => item.did.push(UNBLOCKED.into()),
-            None => healed.items.push(HealedEntity { entity, did: vec![UNBLOCKED.into()] }),
+            None => healed.items.push(RepairedEntity { entity, did: vec![UNBLOCKED.into()] }),
         }
     }
     Ok(healed)
 }
 
-/// As [`heal_all`], of what git touched since last time alone. Of hand edits only those in conflict are recorded.
-pub(crate) fn heal_changed(ws: &Workspace) -> Result<Healed> {
-    heal_now(ws, BTreeSet::new(), |_| false)
+/// As [`repair_all`], of what git touched since last time alone. Of hand edits only those in conflict are recorded.
+pub(crate) fn repair_changed(ws: &Workspace) -> Result<RepairReport> {
+    repair_now(ws, BTreeSet::new(), |_| false)
 }
 
-/// As [`heal_changed`], of these tasks too.
-pub(crate) fn heal_tasks(ws: &Workspace, ids: BTreeSet<Id>) -> Result<Healed> {
-    heal_now(ws, ids.into_iter().map(Entity::Task).collect(), |_| false)
+/// As [`repair_changed`], of these tasks too.
+pub(crate) fn repair_tasks(ws: &Workspace, ids: BTreeSet<Id>) -> Result<RepairReport> {
+    repair_now(ws, ids.into_iter().map(Entity::Task).collect(), |_| false)
 }
 
 /// Records the hand edits in conflict, and those of the tasks that `is_wanted` names.
-fn heal_now(ws: &Workspace, also: BTreeSet<Entity>, is_wanted: impl Fn(Id) -> bool) -> Result<Healed> {
+fn repair_now(ws: &Workspace, also: BTreeSet<Entity>, is_wanted: impl Fn(Id) -> bool) -> Result<RepairReport> {
     let look = |also| {
         write::under_lock(ws, "agentpm resolve", |runtime, _, journal| {
             let rebuilt = records::damaged(runtime, true)?;
-            let (mut healed, whole) = heal(ws, runtime, also)?;
+            let (mut healed, whole) = repair_entities(ws, runtime, also)?;
             healed.rebuilt = rebuilt.iter().map(|(path, _)| path.display().to_string()).collect();
             lift_clock(ws, journal)?;
             seen::note_seen(ws, whole);
@@ -212,14 +212,14 @@ fn heal_now(ws: &Workspace, also: BTreeSet<Entity>, is_wanted: impl Fn(Id) -> bo
 }
 
 /// Records hand edits under the rules of the commands. Gives the tasks whose files were written.
-fn record_edits(ws: &Workspace, edits: Vec<Id>, healed: &mut Healed) -> Result<BTreeSet<Entity>> {
+fn record_edits(ws: &Workspace, edits: Vec<Id>, healed: &mut RepairReport) -> Result<BTreeSet<Entity>> {
     let mut recorded = BTreeSet::new();
     for id in edits {
         match record::absorb_in_words(ws, id, Comments::Keep) {
             Ok(all) => {
                 for (task, did) in all {
                     let entity = Entity::Task(task);
-                    healed.items.push(HealedEntity { entity: entity.clone(), did: vec![did] });
+                    healed.items.push(RepairedEntity { entity: entity.clone(), did: vec![did] });
                     recorded.insert(entity);
                 }
             }
@@ -236,7 +236,7 @@ fn lift_clock(ws: &Workspace, journal: &mut Journal) -> Result<()> {
 
 /// Puts right what git left in the entities it touched since last time, and in these besides. Says too whether what is
 /// checked out holds every event of its history.
-fn heal(ws: &Workspace, runtime: &Dir, also: BTreeSet<Entity>) -> Result<(Healed, bool)> {
+fn repair_entities(ws: &Workspace, runtime: &Dir, also: BTreeSet<Entity>) -> Result<(RepairReport, bool)> {
     let mut work = Work { entities: also, ..Work::default() };
     // Where git keeps its objects in a form that is not known, the files alone are put right.
     let objects = ws.repo.as_ref().and_then(|repo| repo.objects().ok());
@@ -252,16 +252,16 @@ fn heal(ws: &Workspace, runtime: &Dir, also: BTreeSet<Entity>) -> Result<(Healed
     collect::collect_gaps(ws, &mut work)?;
     let removed =
         if work.events.is_empty() { BTreeMap::new() } else { removed_commits::removed_by_commits(ws, false)? };
-    let mut healed = Healed { left: std::mem::take(&mut work.left), ..Healed::default() };
+    let mut healed = RepairReport { left: std::mem::take(&mut work.left), ..RepairReport::default() };
     let lineage = record::lineage(ws);
     for entity in &work.entities {
         let was_gone = |id: &Id| removed.contains_key(id) && !sparse::has_log(ws, *id);
         let gone = entity.task().filter(was_gone);
-        let mut did = heal_one(ws, entity, &work, &lineage, runtime, &mut healed)?;
+        let mut did = repair_one(ws, entity, &work, &lineage, runtime, &mut healed)?;
         if let Some((id, removal)) = gone.and_then(|id| Some((id, removed.get(&id)?))).filter(|_| !did.is_empty()) {
             did.push("files that a commit had removed brought back");
             ws.notice(removed_files::brought_back(id, &removal.commit));
-            healed.brought_back.push(BroughtBackTask::of(id, Some(removal)));
+            healed.brought_back.push(RestoredTask::of(id, Some(removal)));
         }
         if !did.is_empty() {
             healed.written.push(entity.clone());
@@ -269,7 +269,7 @@ fn heal(ws: &Workspace, runtime: &Dir, also: BTreeSet<Entity>) -> Result<(Healed
         did.retain(|what| *what != SORTED);
         if !did.is_empty() {
             let did = did.into_iter().map(str::to_owned).collect();
-            healed.items.push(HealedEntity { entity: entity.clone(), did });
+            healed.items.push(RepairedEntity { entity: entity.clone(), did });
         }
     }
     let shown = std::mem::take(&mut healed.lost);
@@ -280,10 +280,10 @@ fn heal(ws: &Workspace, runtime: &Dir, also: BTreeSet<Entity>) -> Result<(Healed
     }
     collect::collect_gaps(ws, &mut work)?;
     for entity in std::mem::take(&mut work.entities) {
-        let did = heal_one(ws, &entity, &work, &lineage, runtime, &mut healed)?;
+        let did = repair_one(ws, &entity, &work, &lineage, runtime, &mut healed)?;
         if !did.is_empty() {
             healed.written.push(entity.clone());
-            healed.items.push(HealedEntity { entity, did: did.into_iter().map(str::to_owned).collect() });
+            healed.items.push(RepairedEntity { entity, did: did.into_iter().map(str::to_owned).collect() });
         }
     }
     if let Some(objects) = &objects {
@@ -292,13 +292,13 @@ fn heal(ws: &Workspace, runtime: &Dir, also: BTreeSet<Entity>) -> Result<(Healed
     Ok((healed, work.whole))
 }
 
-fn heal_one(
+fn repair_one(
     ws: &Workspace,
     entity: &Entity,
     work: &Work,
     lineage: &Lineage<'_>,
     runtime: &Dir,
-    healed: &mut Healed,
+    healed: &mut RepairReport,
 ) -> Result<Vec<&'static str>> {
     let mut log = read_log(&ws.store, entity)?;
     let mut did = Vec::new();

@@ -15,7 +15,7 @@ use crate::engine::commit::hand_edits::record;
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::read::{self, one_of};
-use crate::engine::view::ref_logs::{self, Kept};
+use crate::engine::view::ref_logs::{self, RefLogs};
 use crate::env::parallel;
 use crate::error::{Error, Result};
 use crate::model::args::Ref;
@@ -34,7 +34,7 @@ const MAX_ROUNDS: usize = 10_000;
 
 /// What was found to be held by no log.
 #[derive(Debug, Default)]
-pub struct Unheld {
+pub struct UnreachableEvents {
     /// The events, in their order.
     pub events: Vec<Entry>,
     /// Titles of their tasks, as far as any log or the events themselves tell.
@@ -55,7 +55,7 @@ struct Acknowledged {
 
 /// Which events to bring back.
 #[derive(Clone, Debug)]
-pub enum Wanted {
+pub enum Selection {
     /// These, by whole ids, prefixes or handles.
     Events(Vec<Ref>),
     /// All of one task.
@@ -66,7 +66,7 @@ pub enum Wanted {
 
 /// What was brought back.
 #[derive(Debug, Default, Serialize)]
-pub struct BroughtBack {
+pub struct Restored {
     /// The events, in their order: those asked for and those they came from.
     pub events: Vec<Id>,
     /// The tasks and agents they belong to.
@@ -78,7 +78,7 @@ pub struct BroughtBack {
 /// The events acknowledged here for this store that no log holds any more.
 ///
 /// Errors: `ERR_IO` where the journal or the files cannot be read.
-pub fn unheld(ws: &Workspace) -> Result<Unheld> {
+pub fn unreachable_events(ws: &Workspace) -> Result<UnreachableEvents> {
     let Acknowledged { events: mut left, redactions } = acknowledged(ws)?;
     let in_flight = in_flight(ws)?;
     left.values_mut().for_each(|ids| ids.retain(|id| !in_flight.contains(id)));
@@ -99,11 +99,11 @@ pub fn unheld(ws: &Workspace) -> Result<Unheld> {
         let rests = known.into_iter().zip(rests).map(|((entity, _), rest)| (entity, rest));
         left = rests.filter(|(_, rest)| !rest.is_empty()).collect();
     }
-    let mut found = Unheld { redactions, ..Unheld::default() };
+    let mut found = UnreachableEvents { redactions, ..UnreachableEvents::default() };
     if left.is_empty() {
         return Ok(found);
     }
-    match Kept::open(ws) {
+    match RefLogs::open(ws) {
         Ok(Some(kept)) => {
             for (entity, ids) in &mut left {
                 for log in kept.logs(entity) {
@@ -176,11 +176,11 @@ fn other_stores(ws: &Workspace) -> Result<Vec<Store>> {
 ///
 /// Errors: `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, `ERR_BUSY` where the lock was not had, `ERR_IO` where
 /// the files cannot be written; doing it again ends what was begun.
-pub fn bring_back(ws: &Workspace, wanted: &Wanted) -> Result<BroughtBack> {
+pub fn restore_events(ws: &Workspace, wanted: &Selection) -> Result<Restored> {
     write::under_lock(ws, "agentpm recover", |runtime, lock, journal| {
         look_after_git(ws, journal, runtime)?;
-        let unheld = unheld(ws)?;
-        let (chosen, redactions) = choose(ws, wanted, unheld)?;
+        let unreachable_events = unreachable_events(ws)?;
+        let (chosen, redactions) = choose(ws, wanted, unreachable_events)?;
         let (events, missing) = with_ancestors(ws, chosen, &redactions)?;
         let mut by_entity: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
         for entry in &events {
@@ -198,7 +198,7 @@ pub fn bring_back(ws: &Workspace, wanted: &Wanted) -> Result<BroughtBack> {
             journal.saw(events.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK));
             journal.mark_projected(&ws.store.dir)?;
         }
-        Ok(BroughtBack {
+        Ok(Restored {
             events: events.iter().map(|e| e.event.id).collect(),
             entities: by_entity.into_keys().collect(),
             missing,
@@ -206,11 +206,15 @@ pub fn bring_back(ws: &Workspace, wanted: &Wanted) -> Result<BroughtBack> {
     })
 }
 
-fn choose(ws: &Workspace, wanted: &Wanted, unheld: Unheld) -> Result<(Vec<Entry>, BTreeMap<Id, Id>)> {
-    let lost = unheld.events;
+fn choose(
+    ws: &Workspace,
+    wanted: &Selection,
+    unreachable_events: UnreachableEvents,
+) -> Result<(Vec<Entry>, BTreeMap<Id, Id>)> {
+    let lost = unreachable_events.events;
     let chosen = match wanted {
-        Wanted::All => lost,
-        Wanted::Task(reference) => {
+        Selection::All => lost,
+        Selection::Task(reference) => {
             let tasks = lost.iter().filter_map(|e| task_of(&e.event.entity)).filter(|id| fits(*id, reference));
             let task = match one_of(tasks.collect(), reference)? {
                 Some(task) => task,
@@ -219,7 +223,7 @@ fn choose(ws: &Workspace, wanted: &Wanted, unheld: Unheld) -> Result<(Vec<Entry>
             };
             lost.into_iter().filter(|e| task_of(&e.event.entity) == Some(task)).collect()
         }
-        Wanted::Events(references) => {
+        Selection::Events(references) => {
             let mut chosen = Vec::new();
             for reference in references {
                 let ids = lost.iter().map(|e| e.event.id).filter(|id| fits(*id, reference)).collect();
@@ -231,7 +235,7 @@ fn choose(ws: &Workspace, wanted: &Wanted, unheld: Unheld) -> Result<(Vec<Entry>
             chosen
         }
     };
-    Ok((chosen, unheld.redactions))
+    Ok((chosen, unreachable_events.redactions))
 }
 
 /// An event that is not lost is no mistake where it is here already.
@@ -288,7 +292,7 @@ fn with_ancestors(ws: &Workspace, chosen: Vec<Entry>, redactions: &BTreeMap<Id, 
     Ok((events, missing.into_iter().collect()))
 }
 
-impl Unheld {
+impl UnreachableEvents {
     fn learn_title(&mut self, entity: &Entity, entries: &[Entry]) {
         if let Some(id) = task_of(entity)
             && self.titles.get(&id).is_none_or(String::is_empty)

@@ -117,9 +117,9 @@ impl Sync<'_> {
         ws.store.dir.sync_disk().map_err(|e| Error::io("flush", ws.store.path(), &e))?;
         if let Err(e) = self.move_branch(before, new) {
             let is_there = self.repo.objects()?.reference(&self.branch) == Some(before);
-            return if is_there { Err(self.left_behind(e)) } else { self.nothing_is_begun().map(|()| false) };
+            return if is_there { Err(self.left_behind(e)) } else { self.clear_state().map(|()| false) };
         }
-        self.nothing_is_begun()?;
+        self.clear_state()?;
         seen::note_seen(ws, true);
         // Whoever waits for commits may want to know; that it fails changes nothing.
         if own != before {

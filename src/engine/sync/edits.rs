@@ -12,11 +12,11 @@ use serde_json::Value;
 use super::Sync;
 use super::publish::Upstream;
 use crate::engine::commit::hand_edits::new_files;
-use crate::engine::commit::hand_edits::preview::{self, Written};
+use crate::engine::commit::hand_edits::preview::{self, HandWork};
 use crate::engine::commit::hand_edits::record::{self, Comments, Draft, HandEdit};
 use crate::engine::commit::hand_edits::removed_files::{self, Deleted};
 use crate::engine::commit::write;
-use crate::engine::repair::BroughtBackTask;
+use crate::engine::repair::RestoredTask;
 use crate::engine::view::history::Place;
 use crate::engine::view::read;
 use crate::env::parallel;
@@ -87,17 +87,17 @@ impl EditRefused {
 
 /// What became, or would become, of what was written by hand.
 #[derive(Default)]
-pub(crate) struct TakenIn {
+pub(crate) struct RecordedEdits {
     /// In words.
     pub warnings: Vec<String>,
     pub recorded: Vec<EditRecorded>,
     pub refused: Vec<EditRefused>,
-    pub brought_back: Vec<BroughtBackTask>,
+    pub brought_back: Vec<RestoredTask>,
     /// Edits that stay in their files.
-    pub stayed: Vec<Edited>,
+    pub stayed: Vec<EditedFile>,
 }
 
-impl TakenIn {
+impl RecordedEdits {
     fn keep(&mut self, task: Option<Id>, path: String, what: String) {
         self.recorded.push(EditRecorded { task, path, what });
     }
@@ -111,7 +111,7 @@ const A_NEW_TASK: &str = "a new task";
 
 /// A task's file that was edited by hand.
 #[derive(Debug)]
-pub(crate) struct Edited {
+pub(crate) struct EditedFile {
     pub id: Id,
     pub text: String,
     /// What the log beside it says.
@@ -121,7 +121,7 @@ pub(crate) struct Edited {
 
 impl Sync<'_> {
     /// The edits in files that `theirs` changed since it parted from `own`.
-    pub(crate) fn edits_in(&self, own: Oid, theirs: Oid) -> Result<Vec<Edited>> {
+    pub(crate) fn edits_in(&self, own: Oid, theirs: Oid) -> Result<Vec<EditedFile>> {
         let top = |commit: Oid| self.objects.commit(commit).map(|commit| commit.tree);
         let base = self.objects.merge_base(own, theirs)?.map(top).transpose()?;
         let there = top(theirs)?;
@@ -144,21 +144,21 @@ impl Sync<'_> {
             let (entity, place) = (Entity::Task(id), Place::Commit(theirs));
             let judged = lineage.judge(place, &entity, &entries, &entries, text.as_bytes());
             if matches!(judged.how, Readable::Edited(_)) {
-                edits.push(Edited { id, text, rendered: render(&entity, &entries), place });
+                edits.push(EditedFile { id, text, rendered: render(&entity, &entries), place });
             }
         }
         Ok(edits)
     }
 
     /// Records what was edited by hand. What the rules do not allow stays in its file and is not committed.
-    pub(crate) fn take_in_edits(&self, upstream: Option<&Upstream>) -> Result<TakenIn> {
-        let mut taken = TakenIn::default();
+    pub(crate) fn record_edits(&self, upstream: Option<&Upstream>) -> Result<RecordedEdits> {
+        let mut taken = RecordedEdits::default();
         let gone = removed_files::deleted(self.ws)?;
-        let (done, refused) = removed_files::bring_back_deleted(self.ws, &gone, Deleted::Restore)?;
-        taken.brought_back.extend(gone.iter().map(|(id, removal)| BroughtBackTask::of(*id, removal.as_ref())));
+        let (done, refused) = removed_files::restore_deleted(self.ws, &gone, Deleted::Restore)?;
+        taken.brought_back.extend(gone.iter().map(|(id, removal)| RestoredTask::of(*id, removal.as_ref())));
         taken.warnings.extend(done.into_iter().chain(refused.into_iter().map(|refused| refused.message)));
         let (folders, odd) = self.ws.store.task_folders()?;
-        for new in &new_files::newcomers(self.ws, &folders, &odd) {
+        for new in &new_files::new_files(self.ws, &folders, &odd) {
             let path = self.ws.store.shown(&new.path);
             match new_files::adopt(self.ws, new, Comments::Refuse) {
                 Ok(id) => {
@@ -172,7 +172,7 @@ impl Sync<'_> {
             }
         }
         let edited = self.edited_here()?;
-        self.hear_of(&self.recorded_there(&edited, upstream)?)?;
+        self.record_foreign(&self.recorded_there(&edited, upstream)?)?;
         for id in edited {
             let path = self.path_of(id);
             match record::absorb(self.ws, id, Comments::Refuse) {
@@ -183,7 +183,7 @@ impl Sync<'_> {
                     let text = read_yaml(&self.ws.store, &entity).ok().flatten().unwrap_or_default();
                     let rendered = render(&entity, &read_log(&self.ws.store, &entity)?.entries);
                     let text = String::from_utf8(text).ok();
-                    taken.stayed.extend(text.map(|text| Edited { id, text, rendered, place: Place::WorkTree }));
+                    taken.stayed.extend(text.map(|text| EditedFile { id, text, rendered, place: Place::WorkTree }));
                     let (handle, why) = (read::handle(self.ws, id)?, &e.message);
                     let warning = format!("the edit of task {handle} stays in its file and was not committed: {why}");
                     taken.warnings.push(warning);
@@ -194,26 +194,29 @@ impl Sync<'_> {
         Ok(taken)
     }
 
-    /// What [`Sync::take_in_edits`] would do, with the events that it would record.
-    pub(crate) fn foresee_edits(&self, upstream: Option<&Upstream>) -> Result<(TakenIn, BTreeMap<Entity, Vec<Entry>>)> {
-        let mut taken = TakenIn::default();
+    /// What [`Sync::record_edits`] would do, with the events that it would record.
+    pub(crate) fn preview_edits(
+        &self,
+        upstream: Option<&Upstream>,
+    ) -> Result<(RecordedEdits, BTreeMap<Entity, Vec<Entry>>)> {
+        let mut taken = RecordedEdits::default();
         let mut back = BTreeMap::new();
         for (id, removal) in removed_files::deleted(self.ws)? {
             taken.warnings.push(format!("the files of task {id} were removed; sync would bring them back"));
-            taken.brought_back.push(BroughtBackTask::of(id, removal.as_ref()));
+            taken.brought_back.push(RestoredTask::of(id, removal.as_ref()));
             back.extend(removal.map(|removal| (Entity::Task(id), removal.log)));
         }
         let (folders, odd) = self.ws.store.task_folders()?;
-        let newcomers = new_files::newcomers(self.ws, &folders, &odd);
+        let new_files = new_files::new_files(self.ws, &folders, &odd);
         let edited = self.edited_here()?;
         let there = self.recorded_there(&edited, upstream)?;
         let edit = |id: &Id| HandEdit { id: *id, draft: None, comments: Comments::Refuse };
-        let mut written: Vec<Written> =
-            newcomers.iter().map(|new| Written::New(new.clone(), Comments::Refuse)).collect();
-        written.extend(edited.iter().map(|id| Written::Edit(edit(id), there.get(id).cloned())));
-        let foreseen = preview::foresee(self.ws, &written)?;
-        let mut outcomes = foreseen.outcomes.into_iter();
-        for (new, outcome) in newcomers.iter().zip(outcomes.by_ref()) {
+        let mut written: Vec<HandWork> =
+            new_files.iter().map(|new| HandWork::New(new.clone(), Comments::Refuse)).collect();
+        written.extend(edited.iter().map(|id| HandWork::Edit(edit(id), there.get(id).cloned())));
+        let preview = preview::preview(self.ws, &written)?;
+        let mut outcomes = preview.outcomes.into_iter();
+        for (new, outcome) in new_files.iter().zip(outcomes.by_ref()) {
             let path = self.ws.store.shown(&new.path);
             match outcome {
                 Ok(_) => {
@@ -245,7 +248,7 @@ impl Sync<'_> {
                 }
             }
         }
-        back.extend(foreseen.entries);
+        back.extend(preview.entries);
         Ok((taken, back))
     }
 
@@ -295,7 +298,7 @@ impl Sync<'_> {
     }
 
     /// Brings what the upstream knows into the logs of these tasks; their files stay as they are.
-    fn hear_of(&self, there: &BTreeMap<Id, Vec<Entry>>) -> Result<()> {
+    fn record_foreign(&self, there: &BTreeMap<Id, Vec<Entry>>) -> Result<()> {
         if there.is_empty() {
             return Ok(());
         }
@@ -317,8 +320,8 @@ impl Sync<'_> {
         self.ws.store.shown(task_dir(id).join("task.yaml"))
     }
 
-    fn draft(&self, edited: &Edited) -> HandEdit {
-        let Edited { id, text, place, .. } = edited;
+    fn draft(&self, edited: &EditedFile) -> HandEdit {
+        let EditedFile { id, text, place, .. } = edited;
         let current = read_yaml(&self.ws.store, &Entity::Task(*id)).ok().flatten().unwrap_or_default();
         let current = String::from_utf8_lossy(&current).into_owned();
         HandEdit {
@@ -330,7 +333,7 @@ impl Sync<'_> {
 
     /// Records edits that came with commits. One that is not allowed is put into the file, where it stood. Says whether any was
     /// recorded.
-    pub(crate) fn record_edits(&self, edits: Vec<Edited>, taken: &mut TakenIn) -> Result<bool> {
+    pub(crate) fn record_foreign_edits(&self, edits: Vec<EditedFile>, taken: &mut RecordedEdits) -> Result<bool> {
         let mut recorded = false;
         for edited in edits {
             let id = edited.id;
@@ -343,7 +346,7 @@ impl Sync<'_> {
                     taken.keep(Some(id), path, what);
                 }
                 Err(e) => {
-                    self.put_back(&edited)?;
+                    self.restore_file(&edited)?;
                     let why = &e.message;
                     taken.warnings.push(format!(
                         "task {handle} came edited by hand; the edit stands in its file and was not recorded: {why}"
@@ -356,16 +359,16 @@ impl Sync<'_> {
     }
 
     /// What [`Sync::record_edits`] would do once the plan is that of a commit, with the events that it would record.
-    pub(crate) fn foresee_foreign(
+    pub(crate) fn preview_foreign_edits(
         &self,
-        edits: &[Edited],
+        edits: &[EditedFile],
         new: Oid,
-        taken: &mut TakenIn,
+        taken: &mut RecordedEdits,
     ) -> Result<BTreeMap<Entity, Vec<Entry>>> {
         let plan = self.plan_of(new)?;
-        let one = |edited: &Edited| Ok(Written::Edit(self.draft(edited), Some(self.entries(edited.id, plan)?)));
-        let foreseen = preview::foresee(self.ws, &edits.iter().map(one).collect::<Result<Vec<_>>>()?)?;
-        for (Edited { id, .. }, outcome) in edits.iter().zip(foreseen.outcomes) {
+        let one = |edited: &EditedFile| Ok(HandWork::Edit(self.draft(edited), Some(self.entries(edited.id, plan)?)));
+        let preview = preview::preview(self.ws, &edits.iter().map(one).collect::<Result<Vec<_>>>()?)?;
+        for (EditedFile { id, .. }, outcome) in edits.iter().zip(preview.outcomes) {
             let (handle, path) = (id.handle(HANDLE_MIN), self.path_of(*id));
             match outcome {
                 Ok((_, what)) if what.is_empty() => {}
@@ -382,12 +385,12 @@ impl Sync<'_> {
                 }
             }
         }
-        Ok(foreseen.entries)
+        Ok(preview.entries)
     }
 
     /// Puts an edit into its file again, on top of what its log says by now, unless other words are there.
-    pub(crate) fn put_back(&self, edited: &Edited) -> Result<()> {
-        let Edited { id, text, rendered, .. } = edited;
+    pub(crate) fn restore_file(&self, edited: &EditedFile) -> Result<()> {
+        let EditedFile { id, text, rendered, .. } = edited;
         write::under_lock(self.ws, "agentpm sync", |_, _, _| {
             let path = task_dir(*id).join("task.yaml");
             let now = read_yaml(&self.ws.store, &Entity::Task(*id)).ok().flatten().unwrap_or_default();

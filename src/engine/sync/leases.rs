@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Sync;
-use crate::engine::commit::confirmation::{self, Asking, Said};
-use crate::engine::commit::remote::{Listed, Remote};
+use crate::engine::commit::confirmation::{self, Asking, RemoteReplies};
+use crate::engine::commit::remote::{LeaseEntry, Remote};
 use crate::engine::commit::write;
 use crate::engine::view::read;
 use crate::error::{Code, Result};
@@ -73,9 +73,9 @@ impl Sync<'_> {
         }
     }
 
-    fn learn(&self, listed: BTreeMap<Id, Listed>, warnings: &mut Vec<String>) -> Result<AtRemote> {
+    fn learn(&self, listed: BTreeMap<Id, LeaseEntry>, warnings: &mut Vec<String>) -> Result<AtRemote> {
         let mut there = AtRemote::new();
-        let mut said = Said::at(self.ws.env.now());
+        let mut said = RemoteReplies::at(self.ws.env.now());
         said.gone = confirmation::seen_before(self.ws)?.into_iter().filter(|task| !listed.contains_key(task)).collect();
         for (task, one) in listed {
             match one {
@@ -89,9 +89,9 @@ impl Sync<'_> {
     }
 
     /// After the plan was exchanged: brings leases and remote together. Gives what stands at the remote.
-    pub(crate) fn settle_leases(&self, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<AtRemote> {
+    pub(crate) fn resolve_leases(&self, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<AtRemote> {
         let Some(name) = self.ws.lease_remote() else { return Ok(AtRemote::new()) };
-        match self.try_to_settle(name, news, warnings)? {
+        match self.try_to_resolve_leases(name, news, warnings)? {
             Ok(there) => Ok(there),
             Err(trouble) => {
                 warnings.push(format!("leases were not confirmed: {}", trouble.words()));
@@ -100,7 +100,7 @@ impl Sync<'_> {
         }
     }
 
-    fn try_to_settle(
+    fn try_to_resolve_leases(
         &self,
         name: &str,
         news: &mut LeaseNews,
@@ -111,7 +111,7 @@ impl Sync<'_> {
             Ok(remote) => remote,
             Err(trouble) => return Ok(Err(trouble)),
         };
-        let listed: BTreeMap<Id, Listed> = match remote.all() {
+        let listed: BTreeMap<Id, LeaseEntry> = match remote.all() {
             Ok(listed) => listed,
             Err(trouble) => return Ok(Err(trouble)),
         };
@@ -141,8 +141,8 @@ impl Sync<'_> {
                     {
                         continue;
                     }
-                    match confirmation::execute_asking(self.ws, &author, &command, name, &[], |scene| {
-                        confirm_again(scene, task, left)
+                    match confirmation::execute_asking(self.ws, &author, &command, name, &[], |tx| {
+                        confirm_again(tx, task, left)
                     }) {
                         Ok(reply) if reply.data["confirmed"] == true => {
                             if !reply.events.is_empty() {
@@ -187,14 +187,14 @@ impl Sync<'_> {
         let task = seen.record.task;
         let Ok(Some(event)) = self.end_of(task) else { return confirm::release(remote, seen.clone(), now, 0) };
         let author = Author { agent: seen.record.agent.clone(), session: seen.record.session, ..Author::default() };
-        match self.tell_end(remote, task, event, (seen.record.lease, author), Some(seen.clone())) {
+        match self.report_end(remote, task, event, (seen.record.lease, author), Some(seen.clone())) {
             Answer::Unconfirmed(trouble) => Err(trouble),
             Answer::Confirmed(_) | Answer::Held(_) | Answer::Gone => Ok(()),
         }
     }
 
     /// Puts the end of a task into its record at the remote, unless another holds the task or ended it otherwise.
-    fn tell_end(
+    fn report_end(
         &self,
         remote: &mut Remote<'_>,
         task: Id,
@@ -222,7 +222,7 @@ impl Sync<'_> {
 
     /// Before the plan goes out: tells the remote of what was finished here while it did not answer, so that no other clone claims
     /// it before the plan arrives.
-    pub(crate) fn tell_ends(&self, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<()> {
+    pub(crate) fn report_ends(&self, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<()> {
         let Some(name) = self.ws.lease_remote() else { return Ok(()) };
         let runtime = self.ws.runtime_to_write()?;
         let mut ended = Vec::new();
@@ -246,7 +246,7 @@ impl Sync<'_> {
             let Some(entry) = log.entries.iter().find(|entry| entry.event.id == event) else { continue };
             let record = records::lease(&runtime, task)?;
             let lease = record.lease.map(|lease| lease.id).or(record.given_back).unwrap_or(event);
-            match self.tell_end(&mut remote, task, event, (lease, entry.event.author.clone()), None) {
+            match self.report_end(&mut remote, task, event, (lease, entry.event.author.clone()), None) {
                 Answer::Confirmed(_) | Answer::Gone => {
                     news.told += 1;
                     heard.push((task, event));
@@ -313,7 +313,7 @@ impl Sync<'_> {
     }
 
     /// After the plan was exchanged: tells whose leases others have now, by what came in.
-    pub(crate) fn tell_lost(&self, news: &mut LeaseNews) -> Result<()> {
+    pub(crate) fn report_lost(&self, news: &mut LeaseNews) -> Result<()> {
         let runtime = self.ws.runtime_to_write()?;
         let now = self.ws.env.now();
         for task in records::leased_tasks(&runtime)? {

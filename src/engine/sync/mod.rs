@@ -24,7 +24,7 @@ use serde::Serialize;
 
 use crate::engine::commit::unblock;
 use crate::engine::context::Workspace;
-use crate::engine::repair::{self, BroughtBackTask};
+use crate::engine::repair::{self, RestoredTask};
 use crate::env::process;
 use crate::error::{Code, Error, Result};
 use crate::git::{Git, Objects, Oid, Repo};
@@ -35,7 +35,7 @@ use crate::runtime::lock::Lock;
 
 pub use edits::{EditRecorded, EditRefused};
 pub use leases::{LeaseNews, LostLease};
-use publish::{Pushed, Upstream};
+use publish::{PushResult, Upstream};
 pub use summary::TaskChange;
 
 /// What `sync` did, or would do.
@@ -67,12 +67,12 @@ pub struct SyncReport {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<serde_json::Value>,
     /// Tasks whose files were removed, and which are back, or would be.
-    pub brought_back: Vec<BroughtBackTask>,
+    pub brought_back: Vec<RestoredTask>,
     /// Blocked tasks of which it was recorded that they are open: nothing unfinished blocks them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unblocked: Vec<Id>,
     /// What was done for leases.
-    #[serde(skip_serializing_if = "is_no_news")]
+    #[serde(skip_serializing_if = "is_empty_news")]
     pub leases: LeaseNews,
     /// Whether the plan would be committed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -89,13 +89,13 @@ pub struct SyncReport {
     pub refused: Vec<EditRefused>,
     /// Files that came in as somebody had edited them by hand.
     #[serde(skip)]
-    foreign_edits: Vec<edits::Edited>,
+    foreign_edits: Vec<edits::EditedFile>,
     /// The commit that only a plan of a sync has seen, and the upstream's.
     #[serde(skip)]
-    foreseen: Option<(Oid, Option<Oid>)>,
+    preview: Option<(Oid, Option<Oid>)>,
 }
 
-fn is_no_news(news: &LeaseNews) -> bool {
+fn is_empty_news(news: &LeaseNews) -> bool {
     *news == LeaseNews::default()
 }
 
@@ -110,7 +110,7 @@ struct Sync<'a> {
     /// Whether commits are signed: where the user wants it, and where they are made to stay.
     signs: bool,
     /// Events that would be recorded before anything else, where only a plan is asked for.
-    foreseen: BTreeMap<Entity, Vec<Entry>>,
+    preview: BTreeMap<Entity, Vec<Entry>>,
     /// Files written by hand of which something was said already.
     at_hand: BTreeSet<String>,
 }
@@ -144,21 +144,21 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     let git = repo.program(&ws.env, step)?.without_prompts(&objects);
     let branch = free_branch(&objects, &ws.store.name)?;
     let signs = !options.plan && objects.flag("commit.gpgSign");
-    let mut sync = Sync { ws, repo, objects, git, branch, signs, foreseen: BTreeMap::new(), at_hand: BTreeSet::new() };
+    let mut sync = Sync { ws, repo, objects, git, branch, signs, preview: BTreeMap::new(), at_hand: BTreeSet::new() };
     let upstream = sync.upstream(options)?;
     sync.refuse_odd_files()?;
     sync.refuse_ignored()?;
     if !options.plan {
-        sync.end_what_was_begun()?;
+        sync.resume_interrupted()?;
     }
-    let brought_back = if options.plan { Vec::new() } else { repair::heal_changed(ws)?.brought_back };
+    let brought_back = if options.plan { Vec::new() } else { repair::repair_changed(ws)?.brought_back };
     let mut taken = match options.plan {
         true => {
-            let (taken, foreseen) = sync.foresee_edits(upstream.as_ref())?;
-            sync.foreseen = foreseen;
+            let (taken, preview) = sync.preview_edits(upstream.as_ref())?;
+            sync.preview = preview;
             taken
         }
-        false => sync.take_in_edits(upstream.as_ref())?,
+        false => sync.record_edits(upstream.as_ref())?,
     };
     let mut warnings = std::mem::take(&mut taken.warnings);
     sync.at_hand =
@@ -172,23 +172,23 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
             or_told(e, &mut warnings);
             false
         });
-    if asks && let Err(e) = sync.tell_ends(&mut leases, &mut warnings) {
+    if asks && let Err(e) = sync.report_ends(&mut leases, &mut warnings) {
         or_told(e, &mut warnings);
     }
     // With an upstream, what it knows comes first: another clone may have recorded the same.
     let mut unblocked = if options.plan || upstream.is_some() { Vec::new() } else { unblock::record_unblocked(ws) };
     let mut report = sync.run(options, upstream.as_ref())?;
     // Only now is it known what others did with the tasks that are held here.
-    let settled = if asks { sync.settle_leases(&mut leases, &mut warnings) } else { Ok(Default::default()) };
+    let settled = if asks { sync.resolve_leases(&mut leases, &mut warnings) } else { Ok(Default::default()) };
     let there = settled.unwrap_or_else(|e| {
         or_told(e, &mut warnings);
         Default::default()
     });
     let foreign = std::mem::take(&mut report.foreign_edits);
-    let recorded = match &report.foreseen {
+    let recorded = match &report.preview {
         Some((new, theirs)) => {
             let (new, theirs) = (*new, *theirs);
-            let more = sync.foresee_foreign(&foreign, new, &mut taken)?;
+            let more = sync.preview_foreign_edits(&foreign, new, &mut taken)?;
             if let Some(theirs) = theirs.filter(|_| !more.is_empty()) {
                 let plan = sync.plan_with(new, &more)?;
                 report.outgoing = sync.task_changes(sync.plan_of(theirs)?, plan)?;
@@ -196,14 +196,14 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
             false
         }
         None => {
-            let recorded = sync.record_edits(foreign, &mut taken)?;
+            let recorded = sync.record_foreign_edits(foreign, &mut taken)?;
             unblocked.extend(unblock::record_unblocked(ws));
             recorded || !unblocked.is_empty() && upstream.is_some()
         }
     };
     warnings.append(&mut taken.warnings);
     for edited in std::mem::take(&mut taken.stayed) {
-        sync.put_back(&edited)?;
+        sync.restore_file(&edited)?;
     }
     if recorded || !leases.confirmed.is_empty() {
         match sync.run(options, upstream.as_ref()) {
@@ -213,7 +213,7 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     }
     warnings.append(&mut report.warnings);
     if !options.plan
-        && let Err(e) = sync.tell_lost(&mut leases)
+        && let Err(e) = sync.report_lost(&mut leases)
     {
         or_told(e, &mut warnings);
     }
@@ -327,17 +327,17 @@ impl Sync<'_> {
             };
             self.check_move(before, new)?;
             if options.plan {
-                self.tell(&mut report, before, own, theirs, new)?;
+                self.report_changes(&mut report, before, own, theirs, new)?;
                 report.foreign_edits = theirs.map_or(Ok(Vec::new()), |theirs| self.edits_in(before, theirs))?;
-                report.foreseen = Some((new, theirs));
+                report.preview = Some((new, theirs));
                 return Ok(report);
             }
             let push = upstream.filter(|_| !options.no_push && theirs != Some(new));
             match push.map(|upstream| self.push(upstream, new, theirs, options)).transpose()? {
-                Some(Pushed::Lost(_, Some(lock))) if report.retries >= most => {
+                Some(PushResult::Lost(_, Some(lock))) if report.retries >= most => {
                     return Err(git_locks::is_held_there(&lock));
                 }
-                Some(Pushed::Lost(why, None)) if report.retries >= most => {
+                Some(PushResult::Lost(why, None)) if report.retries >= most => {
                     return Err(refusal(
                         format!(
                             "others pushed first {} times in a row ({why}); nothing was changed",
@@ -346,17 +346,17 @@ impl Sync<'_> {
                         "run agentpm sync again",
                     ));
                 }
-                Some(Pushed::Lost(..)) => {
+                Some(PushResult::Lost(..)) => {
                     report.retries += 1;
                     self.let_others_go(report.retries)?;
                     continue;
                 }
-                Some(Pushed::Taken) => report.pushed = true,
+                Some(PushResult::Taken) => report.pushed = true,
                 None => {}
             }
             if self.bring_home(before, own, new)? {
                 report.foreign_edits = theirs.map_or(Ok(Vec::new()), |theirs| self.edits_in(before, theirs))?;
-                self.tell(&mut report, before, own, theirs, new)?;
+                self.report_changes(&mut report, before, own, theirs, new)?;
                 return Ok(report);
             }
             // Somebody committed to this branch meanwhile: their commit is taken along in another round.
@@ -383,7 +383,14 @@ impl Sync<'_> {
         Ok(item.filter(|item| item.mode == crate::git::Mode::Tree).map(|item| item.oid))
     }
 
-    fn tell(&self, report: &mut SyncReport, before: Oid, own: Oid, theirs: Option<Oid>, new: Oid) -> Result<()> {
+    fn report_changes(
+        &self,
+        report: &mut SyncReport,
+        before: Oid,
+        own: Oid,
+        theirs: Option<Oid>,
+        new: Oid,
+    ) -> Result<()> {
         let (before_plan, own_plan, new_plan) = (self.plan_of(before)?, self.plan_of(own)?, self.plan_of(new)?);
         // A plan of a sync speaks of commits that will never be.
         report.committed = (own != before && !report.dry_run).then(|| self.objects.short(new));

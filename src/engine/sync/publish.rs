@@ -23,7 +23,7 @@ pub(crate) struct Upstream {
 const FETCHES: u32 = 30;
 
 /// What came of a push.
-pub(crate) enum Pushed {
+pub(crate) enum PushResult {
     /// The remote took it.
     Taken,
     /// Somebody else was first; with the remote's words, and the lock that it says it could not take.
@@ -139,7 +139,7 @@ impl Sync<'_> {
         new: Oid,
         theirs: Option<Oid>,
         options: &job::Sync,
-    ) -> Result<Pushed> {
+    ) -> Result<PushResult> {
         let spec = format!("{new}:{}", upstream.theirs);
         let expected = theirs.map(|id| id.to_string()).unwrap_or_default();
         let expected = format!("--force-with-lease={}:{expected}", upstream.theirs);
@@ -148,7 +148,7 @@ impl Sync<'_> {
         if outcome.timed_out {
             // The remote may have taken it all the same: only asking again tells.
             if self.fetch(upstream).ok().flatten() == Some(new) {
-                return Ok(Pushed::Taken);
+                return Ok(PushResult::Taken);
             }
             return Err(refusal(
                 format!("the remote {} did not answer in time; whether it took the push is not known", upstream.remote),
@@ -161,7 +161,7 @@ impl Sync<'_> {
             {
                 self.remember(upstream)?;
             }
-            return Ok(Pushed::Taken);
+            return Ok(PushResult::Taken);
         }
         let said = String::from_utf8_lossy(&outcome.stdout).into_owned();
         let line = said.lines().find(|line| line.starts_with('!')).unwrap_or_default();
@@ -174,7 +174,7 @@ impl Sync<'_> {
             ));
         }
         if is_race(&why) || (line.is_empty() && is_race(&outcome.stderr)) {
-            return Ok(Pushed::Lost(why, held(&outcome.stderr).map(str::to_owned)));
+            return Ok(PushResult::Lost(why, held(&outcome.stderr).map(str::to_owned)));
         }
         if line.is_empty() && !outcome.stderr.contains("fatal:") {
             return Err(refusal(

@@ -17,7 +17,7 @@ const MAX_NOTE: u64 = 64 * 1024;
 
 /// A move of a branch with its index and work tree.
 #[derive(Debug, Serialize, Deserialize)]
-struct Begun {
+struct SyncState {
     branch: String,
     before: String,
     own: String,
@@ -32,7 +32,7 @@ impl Sync<'_> {
     /// Ends what the last sync of this worktree began, where the branch still is where that one found it.
     ///
     /// Errors: as the move itself.
-    pub(crate) fn end_what_was_begun(&self) -> Result<()> {
+    pub(crate) fn resume_interrupted(&self) -> Result<()> {
         let runtime = self.ws.runtime_to_write()?;
         let bytes = match runtime.read(self.note(), MAX_NOTE) {
             Ok(bytes) => bytes,
@@ -40,7 +40,7 @@ impl Sync<'_> {
             Err(e) => return Err(Error::io("read", &runtime.path().join(self.note()), &e)),
         };
         // A note that cannot be read says nothing; what it spoke of is told by the files as well as they can.
-        let Ok(begun) = serde_json::from_slice::<Begun>(&bytes) else { return self.nothing_is_begun() };
+        let Ok(begun) = serde_json::from_slice::<SyncState>(&bytes) else { return self.clear_state() };
         if begun.branch != self.branch {
             // Its index and files went with the switch; it waits until its branch is back.
             return Ok(());
@@ -53,14 +53,14 @@ impl Sync<'_> {
             self.check_move(before, new)?;
             self.bring_home(before, own, new)?;
         }
-        self.nothing_is_begun()
+        self.clear_state()
     }
 
     /// Writes down what is about to be done.
     pub(crate) fn begin(&self, before: Oid, own: Oid, new: Oid) -> Result<()> {
         let runtime = self.ws.runtime_to_write()?;
         let [before, own, new] = [before, own, new].map(|oid| oid.to_string());
-        let begun = Begun { branch: self.branch.clone(), before, own, new };
+        let begun = SyncState { branch: self.branch.clone(), before, own, new };
         let bytes = serde_json::to_vec(&begun).map_err(|e| Error::state(e.to_string()))?;
         runtime
             .replace(self.note(), &bytes, 0o666)
@@ -68,7 +68,7 @@ impl Sync<'_> {
     }
 
     /// Takes the note away.
-    pub(crate) fn nothing_is_begun(&self) -> Result<()> {
+    pub(crate) fn clear_state(&self) -> Result<()> {
         let runtime = self.ws.runtime_to_write()?;
         runtime.remove(self.note()).map_err(|e| Error::io("remove", &runtime.path().join(self.note()), &e))
     }

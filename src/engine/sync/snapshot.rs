@@ -67,7 +67,7 @@ impl Sync<'_> {
                 None => self.other_file(&path, below, &mut changes, report)?,
             }
         }
-        entities.extend(self.foreseen.keys().cloned());
+        entities.extend(self.preview.keys().cloned());
         for entity in entities {
             let Some((folder, _)) = home(&entity) else { continue };
             let path = |name: &str| ws.store.shown(folder.join(name));
@@ -80,7 +80,7 @@ impl Sync<'_> {
             }
             let committed = self.objects.file(old, &path(LOG))?.unwrap_or_default();
             let committed = Log::of(&committed).entries;
-            log.entries.extend(self.foreseen.get(&entity).into_iter().flatten().cloned());
+            log.entries.extend(self.preview.get(&entity).into_iter().flatten().cloned());
             if log.entries.is_empty() && log.foreign.is_empty() {
                 // Files that are gone are no deletion: what was committed stays.
                 continue;

@@ -41,7 +41,7 @@ const MOST_LAID: usize = 24;
 const MOST_BEHIND: u64 = 1 << 20;
 
 /// What may have changed the plan's logs: git, and commands on this machine.
-struct Happened {
+struct ChangeMarker {
     /// The mark of git's index.
     git: String,
     /// Which journal it is.
@@ -50,29 +50,29 @@ struct Happened {
     offset: u64,
 }
 
-impl Happened {
-    /// Where in the journal stands what happened since; `None` where all must be looked at.
-    fn since(&self, then: &Happened) -> Option<u64> {
+impl ChangeMarker {
+    /// Where in the journal stands what marker since; `None` where all must be looked at.
+    fn since(&self, then: &ChangeMarker) -> Option<u64> {
         let same = self.git == then.git && self.journal == then.journal;
         let behind = self.offset.checked_sub(then.offset)?;
         (same && behind <= MOST_BEHIND).then_some(then.offset)
     }
 }
 
-impl fmt::Display for Happened {
+impl fmt::Display for ChangeMarker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.journal, self.offset, self.git)
     }
 }
 
-impl FromStr for Happened {
+impl FromStr for ChangeMarker {
     type Err = std::num::ParseIntError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut words = text.splitn(3, ' ');
         let mut number = || words.next().unwrap_or_default().parse();
         let (journal, offset) = (number()?, number()?);
-        Ok(Happened { journal, offset, git: words.next().unwrap_or_default().to_owned() })
+        Ok(ChangeMarker { journal, offset, git: words.next().unwrap_or_default().to_owned() })
     }
 }
 
@@ -111,7 +111,7 @@ pub fn index(ws: &Workspace) -> Result<Index> {
 
 fn index_as_it_is(ws: &Workspace) -> Result<Index> {
     let mut index = Index::open(ws.index_path().as_deref(), ws.env.boot())?;
-    let now = happened(ws);
+    let now = marker(ws);
     let pending = tasks_of(pending(ws)?);
     if index.refresh(&ws.store, &pending, tick())?
         && let Some(now) = now
@@ -126,11 +126,10 @@ fn index_as_it_is(ws: &Workspace) -> Result<Index> {
 /// last question is not seen; by it a change can miss a blocked task or a child, which lint then names.
 ///
 /// Errors: as [`index`].
-pub(crate) fn index_to_change(ws: &Workspace) -> Result<Index> {
-    let (Some(runtime), Some(now)) = (ws.runtime(), happened(ws)) else { return index(ws) };
+pub(crate) fn index_for_write(ws: &Workspace) -> Result<Index> {
+    let (Some(runtime), Some(now)) = (ws.runtime(), marker(ws)) else { return index(ws) };
     let mut index = Index::open(ws.index_path().as_deref(), ws.env.boot())?;
-    let since =
-        index.change_marker()?.and_then(|words| words.parse::<Happened>().ok()).and_then(|then| now.since(&then));
+    let since = index.kept_up()?.and_then(|words| words.parse::<ChangeMarker>().ok()).and_then(|then| now.since(&then));
     let touched = since.map(|offset| touched_since(ws, runtime, offset)).transpose()?.flatten();
     match touched {
         Some(ids) => {
@@ -161,11 +160,11 @@ pub(crate) fn logs_were_written(ws: &Workspace) {
     }
 }
 
-fn happened(ws: &Workspace) -> Option<Happened> {
+fn marker(ws: &Workspace) -> Option<ChangeMarker> {
     let runtime = ws.runtime()?;
     let offset = journal::projected(runtime, ws.env.boot())?;
     let git = ws.repo.as_ref().map(mark_text).unwrap_or_default();
-    Some(Happened { git, journal: journal::inode(runtime), offset })
+    Some(ChangeMarker { git, journal: journal::inode(runtime), offset })
 }
 
 /// Throws the read model away, so that the next look makes it anew.
@@ -377,13 +376,18 @@ pub fn asker_with_rights(ws: &Workspace) -> Result<Viewer> {
 /// A task as JSON, its long lists and texts bounded.
 ///
 /// Errors: `ERR_IO` where what is around it cannot be read.
-pub(crate) fn show_task_beside(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut Elsewhere) -> Result<Value> {
+pub(crate) fn show_task_elsewhere(
+    ws: &Workspace,
+    task: &Task,
+    index: &Index,
+    elsewhere: &mut Elsewhere,
+) -> Result<Value> {
     show_task_to(ws, task, index, elsewhere, Extent::Bounded)
 }
 
-/// As [`show_task_beside`], whole or bounded.
+/// As [`show_task_elsewhere`], whole or bounded.
 ///
-/// Errors: as [`show_task_beside`].
+/// Errors: as [`show_task_elsewhere`].
 pub(crate) fn show_task_to(
     ws: &Workspace,
     task: &Task,
@@ -397,7 +401,7 @@ pub(crate) fn show_task_to(
 
 /// A task that was made just now, as JSON: nothing points at it yet, so the index need not be asked.
 ///
-/// Errors: as [`show_task_beside`].
+/// Errors: as [`show_task_elsewhere`].
 pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Id>) -> Result<Value> {
     let weights = &ws.settings.score;
     let score = crate::reports::ready::score(task.fields.priority, task.created_at, 0, weights, ws.env.now());

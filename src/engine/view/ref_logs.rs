@@ -20,20 +20,20 @@ use crate::store::log::Log;
 ///
 /// Errors: `ERR_IO` where a journal cannot be read.
 pub fn known_events(ws: &Workspace, wanted: &BTreeSet<Id>) -> Result<Vec<Entry>> {
-    known_events_by(ws, wanted, Kept::open)
+    known_events_by(ws, wanted, RefLogs::open)
 }
 
 /// As [`known_events`], without asking the remote of a partial clone: for those who hold the lock.
 ///
 /// Errors: as [`known_events`].
 pub fn events_known_here(ws: &Workspace, wanted: &BTreeSet<Id>) -> Result<Vec<Entry>> {
-    known_events_by(ws, wanted, Kept::open_local)
+    known_events_by(ws, wanted, RefLogs::open_local)
 }
 
 fn known_events_by(
     ws: &Workspace,
     wanted: &BTreeSet<Id>,
-    open: impl Fn(&Workspace) -> Result<Option<Kept>>,
+    open: impl Fn(&Workspace) -> Result<Option<RefLogs>>,
 ) -> Result<Vec<Entry>> {
     let mut found: BTreeMap<Id, Entry> = BTreeMap::new();
     if wanted.is_empty() {
@@ -60,7 +60,7 @@ fn known_events_by(
 }
 
 /// What references of git keep of a store: every branch, remote-tracking branch, tag, the stash, and what is checked out.
-pub(crate) struct Kept {
+pub(crate) struct RefLogs {
     objects: Objects,
     /// The different trees of the store's folder.
     trees: BTreeSet<Oid>,
@@ -68,7 +68,7 @@ pub(crate) struct Kept {
     below: RefCell<BTreeMap<String, BTreeMap<String, BTreeSet<Oid>>>>,
 }
 
-impl Kept {
+impl RefLogs {
     /// Looks up all references. `None` where there is no repository.
     ///
     /// Errors: `ERR_GIT` where references or objects are in a form this program does not know.
@@ -77,7 +77,7 @@ impl Kept {
         Self::looked_up(ws, repo.objects_with(&ws.env)?).map(Some)
     }
 
-    /// As [`Kept::open`], without asking the remote of a partial clone.
+    /// As [`RefLogs::open`], without asking the remote of a partial clone.
     fn open_local(ws: &Workspace) -> Result<Option<Self>> {
         let Some(repo) = &ws.repo else { return Ok(None) };
         Self::looked_up(ws, repo.objects()?).map(Some)
@@ -102,7 +102,7 @@ impl Kept {
                 trees.insert(oid);
             }
         }
-        Ok(Kept { objects, trees, below: RefCell::default() })
+        Ok(RefLogs { objects, trees, below: RefCell::default() })
     }
 
     /// The different logs of an entity.

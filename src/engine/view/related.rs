@@ -67,12 +67,12 @@ pub(crate) fn related(ws: &Workspace, before: &Past, after: &Past, but: &BTreeSe
         // What is the same on both sides stands in both; the earlier one is more often asked for.
         let forms = [old.remove(&name).unwrap_or(shard), shard];
         match forms.iter().find_map(|form| facts.related(&form.to_string())) {
-            Some(text) => related.take_in(&text, but),
+            Some(text) => related.read_lines(&text, but),
             None => unknown.push(forms[0]),
         }
     }
     let (texts, logs) = if unknown.is_empty() { Default::default() } else { relationships_in(ws, &unknown)? };
-    texts.iter().for_each(|text| related.take_in(text, but));
+    texts.iter().for_each(|text| related.read_lines(text, but));
     tracing::debug!(shards = unknown.len(), logs, "looked at who names whom");
     if !unknown.is_empty() {
         let named = unknown.iter().map(Oid::to_string).zip(texts).collect();
@@ -110,7 +110,7 @@ fn relationships_in(ws: &Workspace, shards: &[Oid]) -> Result<(Vec<String>, usiz
 }
 
 impl Related {
-    fn take_in(&mut self, text: &str, but: &BTreeSet<Id>) {
+    fn read_lines(&mut self, text: &str, but: &BTreeSet<Id>) {
         self.add(text.lines().filter_map(edge_in).filter(|edge| !but.contains(&edge.kind.home(edge.from, edge.to))));
     }
 }

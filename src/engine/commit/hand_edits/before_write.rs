@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::lineage::Lineage;
 use super::record::{self, Comments, HandEdit, ahead};
-use crate::engine::commit::transaction::{OnStage, Prepared, Scene};
+use crate::engine::commit::transaction::{OnStage, PreparedIndex, Transaction};
 use crate::engine::context::Workspace;
 use crate::engine::view::elsewhere::Elsewhere;
 use crate::engine::view::history::Place;
@@ -33,23 +33,23 @@ pub(crate) fn decide_over_edits<'a>(
     ws: &Workspace,
     command: &Command,
     edits: &[HandEdit],
-    mut scene: Scene<'a>,
-    stage: &impl Fn(Option<Prepared>, Elsewhere<'a>) -> Scene<'a>,
-    mut decision: impl FnMut(&mut Scene) -> Result<Subject>,
-) -> Result<(Scene<'a>, Subject)> {
+    mut tx: Transaction<'a>,
+    stage: &impl Fn(Option<PreparedIndex>, Elsewhere<'a>) -> Transaction<'a>,
+    mut decision: impl FnMut(&mut Transaction) -> Result<Subject>,
+) -> Result<(Transaction<'a>, Subject)> {
     let lineage = record::lineage(ws);
     let mut edits = edits.to_vec();
     let asked = edits.len();
     let (mut refused, mut passed_over): (BTreeMap<Id, Error>, BTreeMap<Id, Error>) = Default::default();
     let mut left_alone: BTreeMap<Id, Error> = BTreeMap::new();
-    let again = |scene: Scene<'a>, passed_over: &BTreeMap<Id, Error>, left_alone: &BTreeMap<Id, Error>| {
-        let mut scene = stage(scene.prepared, scene.elsewhere);
-        scene.passed_over = passed_over.keys().copied().collect();
-        scene.left_alone = left_alone.keys().copied().collect();
-        scene
+    let again = |tx: Transaction<'a>, passed_over: &BTreeMap<Id, Error>, left_alone: &BTreeMap<Id, Error>| {
+        let mut tx = stage(tx.prepared, tx.elsewhere);
+        tx.passed_over = passed_over.keys().copied().collect();
+        tx.left_alone = left_alone.keys().copied().collect();
+        tx
     };
     loop {
-        let failed = edits.iter().position(|edit| match scene.take_in(edit) {
+        let failed = edits.iter().position(|edit| match tx.record_edit(edit) {
             Ok(_) => false,
             Err(e) => {
                 refused.insert(edit.id, e);
@@ -63,20 +63,20 @@ pub(crate) fn decide_over_edits<'a>(
                 Some(e) => drop(refused.insert(id, e)),
                 None => {}
             }
-            scene = again(scene, &passed_over, &left_alone);
+            tx = again(tx, &passed_over, &left_alone);
             continue;
         }
-        let decided = decision(&mut scene);
-        let known = scene.taken_in.keys().copied().collect::<BTreeSet<Id>>();
+        let decided = decision(&mut tx);
+        let known = tx.taken_in.keys().copied().collect::<BTreeSet<Id>>();
         let new = |id: &Id| !known.contains(id) && !refused.contains_key(id) && edits.iter().all(|edit| edit.id != *id);
-        let looked_at = scene.tasks.iter().filter(|(id, slot)| (decided.is_err() || slot.changed) && new(id));
+        let looked_at = tx.tasks.iter().filter(|(id, slot)| (decided.is_err() || slot.changed) && new(id));
         let more: Vec<HandEdit> = looked_at
             .filter(|(id, slot)| is_in_the_way(ws, &lineage, **id, slot))
             .map(|(id, _)| HandEdit { id: *id, draft: None, comments: Comments::Refuse })
             .collect();
         if !more.is_empty() {
             edits.extend(more);
-            scene = again(scene, &passed_over, &left_alone);
+            tx = again(tx, &passed_over, &left_alone);
             continue;
         }
         let claims_any = matches!(command, Command::Claim(claim) if claim.id.0.is_none());
@@ -85,50 +85,50 @@ pub(crate) fn decide_over_edits<'a>(
             Err(e) => match unreadable(&e).filter(|id| claims_any && !passed_over.contains_key(id)) {
                 Some(id) => {
                     passed_over.insert(id, e);
-                    scene = again(scene, &passed_over, &left_alone);
+                    tx = again(tx, &passed_over, &left_alone);
                     continue;
                 }
-                None => return Err(beside_edits(e, &edits[asked..], &refused)),
+                None => return Err(with_edit_notes(e, &edits[asked..], &refused)),
             },
         };
-        if let Some((id, e)) = refused_of(ws, &scene, &refused) {
+        if let Some((id, e)) = refused_of(ws, &tx, &refused) {
             match left_alone.contains_key(&id) {
-                // Perhaps it is only to hear what follows from a change of another task: that can wait.
+                // Perhaps it is only to merge_replies what follows from a change of another task: that can wait.
                 false => left_alone.insert(id, e),
                 // One file that nobody may write over keeps nobody from other work.
                 true if claims_any => passed_over.insert(id, e),
                 true => return Err(e),
             };
-            scene = again(scene, &passed_over, &left_alone);
+            tx = again(tx, &passed_over, &left_alone);
             continue;
         }
-        let left_out = std::mem::take(&mut scene.left_out);
+        let left_out = std::mem::take(&mut tx.left_out);
         for (id, broken) in &left_out {
             passed_over.extend(broken.as_ref().or(left_alone.get(id)).map(|e| (*id, e.clone())));
         }
         for (id, e) in &passed_over {
             // Of its own file that is true still.
             let why = e.message.trim_end_matches("; nothing was written");
-            scene.warnings.push(format!("task {id} was passed over: {why}"));
+            tx.warnings.push(format!("task {id} was passed over: {why}"));
         }
-        for (id, (_, what)) in scene.taken_in.iter().filter(|(id, _)| edits[asked..].iter().any(|e| e.id == **id)) {
-            scene.warnings.push(match what.is_empty() {
+        for (id, (_, what)) in tx.taken_in.iter().filter(|(id, _)| edits[asked..].iter().any(|e| e.id == **id)) {
+            tx.warnings.push(match what.is_empty() {
                 true => format!("the hand edit of task {id} was recorded already"),
                 false => format!("recorded the hand edit of task {id}: {what}"),
             });
         }
-        return Ok((scene, subject));
+        return Ok((tx, subject));
     }
 }
 
 /// The first task that would be changed and whose file nobody may write over, with the reason.
-fn refused_of(ws: &Workspace, scene: &Scene, refused: &BTreeMap<Id, Error>) -> Option<(Id, Error)> {
-    let changed: Vec<(&Id, &OnStage)> = scene.tasks.iter().filter(|(_, slot)| slot.changed).collect();
+fn refused_of(ws: &Workspace, tx: &Transaction, refused: &BTreeMap<Id, Error>) -> Option<(Id, Error)> {
+    let changed: Vec<(&Id, &OnStage)> = tx.tasks.iter().filter(|(_, slot)| slot.changed).collect();
     if let Some((id, e)) = changed.iter().find_map(|(id, _)| refused.get(id).map(|e| (**id, e.clone()))) {
         return Some((id, e));
     }
     let mut new: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
-    for entry in &scene.entries {
+    for entry in &tx.entries {
         if let Entity::Task(id) = entry.event.entity {
             new.entry(id).or_default().push(entry);
         }
@@ -144,7 +144,7 @@ fn refused_of(ws: &Workspace, scene: &Scene, refused: &BTreeMap<Id, Error>) -> O
     }
     let lineage = record::lineage(ws);
     // The file of a task alone is looked at just before it is written.
-    let others = changed.iter().filter(|(id, _)| changed.len() > 1 && !scene.taken_in.contains_key(id));
+    let others = changed.iter().filter(|(id, _)| changed.len() > 1 && !tx.taken_in.contains_key(id));
     others.into_iter().find_map(|(id, slot)| refuse_over_edit(ws, &lineage, **id, slot).err().map(|e| (**id, e)))
 }
 
@@ -162,8 +162,8 @@ fn too_large_to_read(ws: &Workspace, id: Id) -> Option<Error> {
 
 /// Refuses to write where a file is not as it was when it was decided about it. Keeps the bytes of those that may be rendered
 /// again.
-pub(crate) fn refuse_over_edits(ws: &Workspace, scene: &mut Scene) -> Result<()> {
-    for (id, (bytes, _)) in &scene.taken_in {
+pub(crate) fn refuse_over_edits(ws: &Workspace, tx: &mut Transaction) -> Result<()> {
+    for (id, (bytes, _)) in &tx.taken_in {
         if read_yaml(&ws.store, &Entity::Task(*id)).ok().flatten().as_ref() != Some(bytes) {
             return Err(Error::new(
                 Code::Conflict,
@@ -175,10 +175,10 @@ pub(crate) fn refuse_over_edits(ws: &Workspace, scene: &mut Scene) -> Result<()>
     }
     let lineage = record::lineage(ws);
     let mut unedited = BTreeMap::new();
-    for (id, slot) in scene.tasks.iter().filter(|(id, slot)| slot.changed && !scene.taken_in.contains_key(id)) {
+    for (id, slot) in tx.tasks.iter().filter(|(id, slot)| slot.changed && !tx.taken_in.contains_key(id)) {
         unedited.extend(refuse_over_edit(ws, &lineage, *id, slot)?.map(|bytes| (*id, bytes)));
     }
-    scene.unedited = unedited;
+    tx.unedited = unedited;
     Ok(())
 }
 
@@ -226,7 +226,7 @@ fn unreadable(e: &Error) -> Option<Id> {
 }
 
 /// A refusal that may have to do with an edit which is not recorded: then it says so.
-fn beside_edits(mut e: Error, taken: &[HandEdit], refused: &BTreeMap<Id, Error>) -> Error {
+fn with_edit_notes(mut e: Error, taken: &[HandEdit], refused: &BTreeMap<Id, Error>) -> Error {
     if let Some((id, edit)) = refused.iter().next() {
         e.message = format!(
             "{}; the file of task {id} was edited by hand and that could not be recorded: {}",

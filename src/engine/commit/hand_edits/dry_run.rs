@@ -1,4 +1,4 @@
-//! Hand edits on trial: what recording them would refuse, said before anybody asks for it.
+//! Hand edits on dry_run: what recording them would refuse, said before anybody asks for it.
 //!
 //! Promises: judged by the decisions that would record the edit, on a stage of which nothing becomes durable; no remote is asked.
 //! All that is refused of a file is told, not only the first thing, within bounds; what one file would bring about counts for
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::judge::Edit;
 use super::lineage::Lineage;
 use super::record::{self, ahead, bare_words, in_file, is_kept, placed, unreadable};
-use crate::engine::commit::transaction::{Prepared, Scene, Source};
+use crate::engine::commit::transaction::{PreparedIndex, Source, Transaction};
 use crate::engine::context::Workspace;
 use crate::engine::view::history::Place;
 use crate::engine::view::{elsewhere, read};
@@ -41,7 +41,7 @@ const MOST_BYTES: usize = 24 * 1024 * 1024;
 
 /// What came of trying a file.
 #[derive(Debug, Default)]
-pub(crate) struct Tried {
+pub(crate) struct DryRunResult {
     /// Why it would be refused, the first reason first; empty where it would be recorded.
     pub refusals: Vec<Error>,
     /// How many more reasons were found.
@@ -50,15 +50,15 @@ pub(crate) struct Tried {
     pub at_least: bool,
 }
 
-impl Tried {
+impl DryRunResult {
     fn refused(e: Error) -> Self {
-        Tried { refusals: vec![e], ..Tried::default() }
+        DryRunResult { refusals: vec![e], ..DryRunResult::default() }
     }
 }
 
 /// What the files that were tried before would have brought about.
 #[derive(Default)]
-struct Carried {
+struct Assumptions {
     tasks: BTreeMap<Id, LoadedTask>,
     children: BTreeMap<Id, BTreeSet<Id>>,
     dependents: BTreeMap<Id, BTreeSet<Id>>,
@@ -66,7 +66,7 @@ struct Carried {
 }
 
 /// A stage that is set up anew for every attempt.
-pub(crate) struct Trial<'a> {
+pub(crate) struct DryRun<'a> {
     ws: &'a Workspace,
     me: Author,
     runtime: Dir,
@@ -78,17 +78,17 @@ pub(crate) struct Trial<'a> {
     /// The role of the actor, where it is not the one of the work tree.
     role: Option<Option<String>>,
     pending: OnceCell<BTreeMap<Entity, Vec<Entry>>>,
-    prepared: RefCell<Option<Prepared>>,
-    carried: RefCell<Carried>,
+    prepared: RefCell<Option<PreparedIndex>>,
+    carried: RefCell<Assumptions>,
 }
 
 /// Makes ready to try hand edits as whoever asks. `None` where nobody would be asked to record them: it is not known who asks.
-pub(crate) fn trial(ws: &Workspace) -> Option<Trial<'_>> {
+pub(crate) fn start(ws: &Workspace) -> Option<DryRun<'_>> {
     let me = ws.author().ok()?;
     // Before the first change of a clone there are no leases nor keys; git's own folder holds none either.
     let nowhere = ws.repo.as_ref().map_or_else(|| ws.store.path(), |repo| &repo.common_dir);
     let runtime = Dir::open(&ws.runtime_path).or_else(|_| Dir::open(nowhere)).ok()?;
-    Some(Trial {
+    Some(DryRun {
         ws,
         me,
         runtime,
@@ -102,10 +102,10 @@ pub(crate) fn trial(ws: &Workspace) -> Option<Trial<'_>> {
     })
 }
 
-impl<'a> Trial<'a> {
+impl<'a> DryRun<'a> {
     /// The same for the plan that git's index holds, with the role that the actor has there.
     pub fn of(self, plan: &'a dyn Source, role: Option<String>) -> Self {
-        Trial { elsewhere: Some(plan), place: Place::Index, role: Some(role), ..self }
+        DryRun { elsewhere: Some(plan), place: Place::Index, role: Some(role), ..self }
     }
 
     /// Who would record it.
@@ -114,7 +114,7 @@ impl<'a> Trial<'a> {
     }
 
     /// Tries the text of a task's file.
-    pub fn edit(&self, id: Id, path: &str, text: &str) -> Tried {
+    pub fn edit(&self, id: Id, path: &str, text: &str) -> DryRunResult {
         let read = self.load(id).and_then(|loaded| {
             let (entity, entries) = (Entity::Task(id), &loaded.log.entries);
             let judged = self.lineage.judge(self.place, &entity, entries, entries, text.as_bytes());
@@ -125,27 +125,27 @@ impl<'a> Trial<'a> {
             }
         });
         let (judged, loaded) = match read {
-            Ok((judged, _)) if !judged.how.holds_words() => return Tried::default(),
+            Ok((judged, _)) if !judged.how.holds_words() => return DryRunResult::default(),
             Ok(read) => read,
-            Err(e) => return Tried::refused(e),
+            Err(e) => return DryRunResult::refused(e),
         };
         let entries = &loaded.log.entries;
         let bare = bare_words(Some(id), path, text, &Value::Object(judged.doc.clone()));
         let size = text.len() + entries.iter().map(|entry| entry.line.len()).sum::<usize>();
         let wants_note = !judged.remarks.is_empty() && !is_kept(entries, &judged.remarks);
         let mut before = bare;
-        let mut all = Tried::default();
+        let mut all = DryRunResult::default();
         let nothing = Edit { heads: heads_of(entries), old: Doc::new(), new: Doc::new() };
         for edit in if judged.edits.is_empty() { std::slice::from_ref(&nothing) } else { &judged.edits } {
             let mut draft = Draft { old: &edit.old, doc: edit.new.clone(), places: BTreeMap::new() };
             let placed = |misfit| placed(in_file(misfit, &judged.doc, &edit.new), Some(id), path, text);
-            let tried = self.attempt_all(std::mem::take(&mut before), &mut draft, size, &placed, &|scene, doc| {
+            let tried = self.attempt_all(std::mem::take(&mut before), &mut draft, size, &placed, &|tx, doc| {
                 let at = |key: &str, error| Box::new(Misfit { key: key.to_owned(), entry: None, error });
-                scene.load_known(id).map_err(|e| at("id", e))?;
-                scene.seen.insert(id, edit.heads.clone());
-                edit::edit(scene, id, &edit.old, doc)?;
+                tx.load_known(id).map_err(|e| at("id", e))?;
+                tx.seen.insert(id, edit.heads.clone());
+                edit::edit(tx, id, &edit.old, doc)?;
                 if wants_note {
-                    scene.require(Verb::Comment).map_err(|e| at("context", e))?;
+                    tx.require(Verb::Comment).map_err(|e| at("context", e))?;
                 }
                 Ok(())
             });
@@ -157,7 +157,7 @@ impl<'a> Trial<'a> {
     }
 
     /// Tries a file that would become a task; `id` is the one that its folder gives it.
-    pub fn newcomer(&self, id: Option<Id>, doc: &Doc, path: &str, text: &str) -> Tried {
+    pub fn new_file(&self, id: Option<Id>, doc: &Doc, path: &str, text: &str) -> DryRunResult {
         let nothing = Doc::new();
         let mut draft = Draft { old: &nothing, doc: doc.clone(), places: BTreeMap::new() };
         let placed = |misfit| {
@@ -169,11 +169,11 @@ impl<'a> Trial<'a> {
         let remarks = comments(text, &value);
         let mut bare = bare_words(id, path, text, &value);
         bare.iter_mut().for_each(|e| e.message = e.message.replacen("the edit of ", "", 1));
-        self.attempt_all(bare, &mut draft, text.len(), &placed, &|scene, doc| {
-            begin(scene, id, doc)?;
+        self.attempt_all(bare, &mut draft, text.len(), &placed, &|tx, doc| {
+            begin(tx, id, doc)?;
             if !remarks.is_empty() {
                 let misfit = |error| Box::new(Misfit { key: "context".into(), entry: None, error });
-                scene.require(Verb::Comment).map_err(misfit)?;
+                tx.require(Verb::Comment).map_err(misfit)?;
             }
             Ok(())
         })
@@ -186,21 +186,21 @@ impl<'a> Trial<'a> {
         draft: &mut Draft<'_>,
         size: usize,
         placed: &dyn Fn(Misfit) -> Error,
-        attempt: &dyn Fn(&mut Scene, &Doc) -> EditResult,
-    ) -> Tried {
+        attempt: &dyn Fn(&mut Transaction, &Doc) -> Judged,
+    ) -> DryRunResult {
         let more = before.len().saturating_sub(SHOWN);
-        let mut tried = Tried { refusals: before.into_iter().take(SHOWN).collect(), more, at_least: false };
+        let mut tried = DryRunResult { refusals: before.into_iter().take(SHOWN).collect(), more, at_least: false };
         let mut said = BTreeSet::new();
         for key in tried.refusals.iter().filter_map(|e| e.details["key"].as_str()) {
-            draft.put_back(key);
+            draft.restore_key(key);
         }
         for _ in 0..ATTEMPTS.min(2 + MOST_BYTES / size.max(1)) {
-            let mut scene = self.scene();
-            let outcome = attempt(&mut scene, &draft.doc);
-            self.prepared.replace(scene.prepared.take());
+            let mut tx = self.tx();
+            let outcome = attempt(&mut tx, &draft.doc);
+            self.prepared.replace(tx.prepared.take());
             let Err(misfit) = outcome else {
                 if tried.refusals.is_empty() {
-                    self.carry(scene);
+                    self.carry(tx);
                 }
                 return tried;
             };
@@ -222,32 +222,32 @@ impl<'a> Trial<'a> {
         tried
     }
 
-    fn scene(&self) -> Scene<'_> {
+    fn tx(&self) -> Transaction<'_> {
         let elsewhere =
             if self.elsewhere.is_some() { elsewhere::nowhere_else(self.ws) } else { elsewhere::elsewhere(self.ws) };
-        let mut scene = Scene::new(self.ws, &self.runtime, self.me.clone(), 0, self.prepared.take(), elsewhere);
-        scene.caught_up = scene.prepared.is_some();
-        scene.source = Some(self);
-        scene.role.clone_from(&self.role);
+        let mut tx = Transaction::new(self.ws, &self.runtime, self.me.clone(), 0, self.prepared.take(), elsewhere);
+        tx.caught_up = tx.prepared.is_some();
+        tx.source = Some(self);
+        tx.role.clone_from(&self.role);
         let carried = self.carried.borrow();
-        scene.children.clone_from(&carried.children);
-        scene.dependents.clone_from(&carried.dependents);
-        scene.leases.clone_from(&carried.leases);
-        scene
+        tx.children.clone_from(&carried.children);
+        tx.dependents.clone_from(&carried.dependents);
+        tx.leases.clone_from(&carried.leases);
+        tx
     }
 
     /// Lets what was tried count for what comes after it.
-    fn carry(&self, scene: Scene<'_>) {
+    fn carry(&self, tx: Transaction<'_>) {
         let mut carried = self.carried.borrow_mut();
-        for (id, slot) in scene.tasks.into_iter().filter(|(_, slot)| slot.changed) {
+        for (id, slot) in tx.tasks.into_iter().filter(|(_, slot)| slot.changed) {
             let task = Rc::unwrap_or_clone(slot.task);
             carried.tasks.insert(id, LoadedTask { task, log: slot.log, findings: Vec::new() });
         }
-        (carried.children, carried.dependents, carried.leases) = (scene.children, scene.dependents, scene.leases);
+        (carried.children, carried.dependents, carried.leases) = (tx.children, tx.dependents, tx.leases);
     }
 }
 
-impl Source for Trial<'_> {
+impl Source for DryRun<'_> {
     fn load(&self, id: Id) -> Result<LoadedTask> {
         if let Some(known) = self.carried.borrow().tasks.get(&id) {
             return Ok(known.clone());
@@ -307,18 +307,18 @@ impl Draft<'_> {
         }
         if key == "status" {
             for follows in ["completed_at", "cancelled_at", "archived_at", "owner"] {
-                self.put_back(follows);
+                self.restore_key(follows);
             }
         }
         let before = self.old.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-        let Some(Value::Array(now)) = self.doc.get_mut(key) else { return self.put_back(key) };
+        let Some(Value::Array(now)) = self.doc.get_mut(key) else { return self.restore_key(key) };
         let name = if key == "acceptance" { "criterion" } else { "id" };
         let same = |one: &Value, other: &Value| !one[name].is_null() && one[name] == other[name];
         match entry {
             Some(n) if n < now.len() => {
                 let was = before.iter().find(|was| same(was, &now[n]));
                 match was {
-                    Some(was) if *was == now[n] => return self.put_back(key),
+                    Some(was) if *was == now[n] => return self.restore_key(key),
                     Some(was) => now[n] = was.clone(),
                     None => {
                         let all = (0..now.len()).collect();
@@ -332,7 +332,7 @@ impl Draft<'_> {
                 let gone: Vec<Value> =
                     before.iter().filter(|was| !now.iter().any(|now| same(was, now))).cloned().collect();
                 if gone.is_empty() || gone.iter().any(|was| was["id"].is_null()) {
-                    return self.put_back(key);
+                    return self.restore_key(key);
                 }
                 now.extend(gone);
                 true
@@ -340,7 +340,7 @@ impl Draft<'_> {
         }
     }
 
-    fn put_back(&mut self, key: &str) -> bool {
+    fn restore_key(&mut self, key: &str) -> bool {
         // A new task cannot do without a title.
         let old = self.old.get(key).cloned().or_else(|| (key == "title").then(|| json!("title")));
         if self.doc.get(key) == old.as_ref() {

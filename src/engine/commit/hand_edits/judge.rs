@@ -1,4 +1,4 @@
-//! Judging a readable file beside its log: clean, older than its log, put together by git, or edited by a person.
+//! Differ a readable file beside its log: clean, older than its log, put together by git, or edited by a person.
 //!
 //! Guarantees that each part in which the two differ is accounted for: explained by events or versions, an edit with the events it
 //! follows, or reported with both values. Whatever of git's objects cannot be read makes a value unclear and fails nothing.
@@ -40,7 +40,7 @@ pub(crate) struct Edit {
 
 /// A value of which it is not known whether it is older than what the log says, or a hand edit.
 #[derive(Clone, Debug)]
-pub(crate) struct Unclear {
+pub(crate) struct UnclearValue {
     pub part: Part,
     pub file: Option<Value>,
     pub log: Option<Value>,
@@ -48,7 +48,7 @@ pub(crate) struct Unclear {
     pub mixed: bool,
 }
 
-impl Unclear {
+impl UnclearValue {
     /// Both values, in words.
     pub fn in_words(&self) -> String {
         let word = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
@@ -67,38 +67,45 @@ impl Unclear {
 
 /// A readable file beside its log.
 #[derive(Clone, Debug)]
-pub(crate) struct Judged {
+pub(crate) struct Comparison {
     pub how: Readable,
     /// What the file says, where it can be read; the first side of a conflict.
     pub doc: Doc,
     /// Its hand edits, by the events they follow.
     pub edits: Vec<Edit>,
-    pub unclear: Vec<Unclear>,
+    pub unclear: Vec<UnclearValue>,
     pub remarks: Vec<Comment>,
     /// It holds conflict markers of git.
     pub conflicted: bool,
 }
 
-impl Judged {
+impl Comparison {
     fn plainly(how: Readable) -> Self {
-        Judged { how, doc: Doc::new(), edits: Vec::new(), unclear: Vec::new(), remarks: Vec::new(), conflicted: false }
+        Comparison {
+            how,
+            doc: Doc::new(),
+            edits: Vec::new(),
+            unclear: Vec::new(),
+            remarks: Vec::new(),
+            conflicted: false,
+        }
     }
 }
 
 impl Lineage<'_> {
     /// Compares a readable file with its log. `found` is the log as it stood beside the file; `all` is what it holds once it is
     /// repaired.
-    pub fn judge(&self, place: Place, entity: &Entity, found: &[Entry], all: &[Entry], bytes: &[u8]) -> Judged {
+    pub fn judge(&self, place: Place, entity: &Entity, found: &[Entry], all: &[Entry], bytes: &[u8]) -> Comparison {
         let whole = render(entity, all);
         if whole.as_bytes() == bytes {
-            return Judged::plainly(Readable::Clean);
+            return Comparison::plainly(Readable::Clean);
         }
         let Ok(text) = std::str::from_utf8(bytes) else {
-            return Judged::plainly(Readable::Invalid(not_text(bytes)));
+            return Comparison::plainly(Readable::Invalid(not_text(bytes)));
         };
         if text.len() <= 2 * whole.len() && text.contains('\r') && text.replace("\r\n", "\n") == whole {
             // Git made other line ends of it on its way into this work tree.
-            return Judged::plainly(Readable::Stale);
+            return Comparison::plainly(Readable::Stale);
         }
         let conflicted = is_conflicted(text);
         let parsed = match conflicted {
@@ -119,7 +126,7 @@ impl Lineage<'_> {
                         true => marks_and_damage(text, why),
                         false => format!("it cannot be read: {why}"),
                     });
-                    return Judged { conflicted, ..Judged::plainly(how) };
+                    return Comparison { conflicted, ..Comparison::plainly(how) };
                 }
                 (None, None) => {}
             }
@@ -127,8 +134,8 @@ impl Lineage<'_> {
         let docs = parsed.unwrap_or_default();
         let now = parse(&whole).unwrap_or_default();
         let base = self.base(entity, found).unwrap_or_else(|e| unknown(&e));
-        let mut judging = Judging::new(entity, all, &now);
-        let lost = Lost { lineage: self, place, entity, all, now: &now, versions: OnceCell::new() };
+        let mut judging = Differ::new(entity, all, &now);
+        let lost = LostEvents { lineage: self, place, entity, all, now: &now, versions: OnceCell::new() };
         for (side, doc) in docs.iter().enumerate().filter(|(_, doc)| !conflicted || is_of(entity, doc)) {
             for part in differing_parts(doc, &now) {
                 let value = value_of(doc, &part);
@@ -162,7 +169,7 @@ impl Lineage<'_> {
 
     /// Judges a file that git put together, line by line, from versions of which each can be read: its edits are theirs. `None` where
     /// it holds lines of a person.
-    fn judge_by_lines(&self, place: Place, entity: &Entity, all: &[Entry], text: &str) -> Result<Option<Judged>> {
+    fn judge_by_lines(&self, place: Place, entity: &Entity, all: &[Entry], text: &str) -> Result<Option<Comparison>> {
         let recorded = self.recorded(entity).filter(|_| place == Place::WorkTree);
         if let Some(heads) = recorded {
             let lost = heads.iter().find(|head| !all.iter().any(|entry| entry.event.id == **head));
@@ -170,7 +177,7 @@ impl Lineage<'_> {
             let whole: Vec<Entry> = all.iter().chain(&acknowledged).cloned().collect();
             if render(entity, among_below(&whole, &heads)) == text {
                 let how = lost.copied().map_or(Readable::Stale, Readable::Ahead);
-                return Ok(Some(Judged::plainly(how)));
+                return Ok(Some(Comparison::plainly(how)));
             }
         }
         let conflicted = is_conflicted(text);
@@ -202,8 +209,8 @@ impl Lineage<'_> {
         if sources.is_empty() || !texts.iter().flat_map(|text| text.lines()).all(is_of_git) {
             return Ok(None);
         }
-        let now = render_doc(entity, all);
-        let mut judging = Judging::new(entity, all, &now);
+        let now = said(entity, all);
+        let mut judging = Differ::new(entity, all, &now);
         for (side, source) in sources.into_iter().enumerate() {
             let Some(version) = self.version(entity, source)? else { continue };
             for doc in &version.docs {
@@ -267,7 +274,7 @@ impl Lineage<'_> {
 }
 
 /// Events that a file shows and its log does not hold, though this clone knew them.
-struct Lost<'l> {
+struct LostEvents<'l> {
     lineage: &'l Lineage<'l>,
     place: Place,
     entity: &'l Entity,
@@ -277,7 +284,7 @@ struct Lost<'l> {
     versions: OnceCell<Vec<(Doc, Id)>>,
 }
 
-impl Lost<'_> {
+impl LostEvents<'_> {
     /// The lost event that says this of a part; `None` where there is none.
     fn event(&self, part: &Part, value: Option<&Value>) -> Result<Option<Id>> {
         // No person makes up the id of an event.
@@ -294,7 +301,7 @@ impl Lost<'_> {
     }
 
     fn read(&self) -> Result<Vec<(Doc, Id)>> {
-        let Lost { lineage, place, entity, all, .. } = *self;
+        let LostEvents { lineage, place, entity, all, .. } = *self;
         let mut logs = Vec::new();
         match place {
             Place::WorkTree => {
@@ -322,22 +329,22 @@ impl Lost<'_> {
 type Groups = BTreeMap<(Vec<Id>, usize), Vec<(Doc, Part)>>;
 
 /// The differences of one file on their way to edits.
-struct Judging<'j> {
+struct Differ<'j> {
     entity: &'j Entity,
     all: &'j [Entry],
     now: &'j Doc,
     groups: Groups,
-    unclear: Vec<Unclear>,
+    unclear: Vec<UnclearValue>,
     /// What was accounted for: several versions, and both sides of a conflict, may hold the same edit.
     known: BTreeSet<(Part, String)>,
     /// An event that the file shows and the log does not hold.
     ahead: Option<Id>,
 }
 
-impl<'j> Judging<'j> {
+impl<'j> Differ<'j> {
     fn new(entity: &'j Entity, all: &'j [Entry], now: &'j Doc) -> Self {
         let (groups, known) = (BTreeMap::new(), BTreeSet::new());
-        Judging { entity, all, now, groups, unclear: Vec::new(), known, ahead: None }
+        Differ { entity, all, now, groups, unclear: Vec::new(), known, ahead: None }
     }
 
     fn add(&mut self, (side, doc): (usize, &Doc), part: Part, value: Option<Value>, origin: Origin) {
@@ -356,8 +363,8 @@ impl<'j> Judging<'j> {
                     self.groups.entry((heads, side)).or_default().push((doc.clone(), part));
                 }
             }
-            Origin::Mixed => self.unclear.push(Unclear { part, file: value, log, mixed: true }),
-            Origin::Unknown => self.unclear.push(Unclear { part, file: value, log, mixed: false }),
+            Origin::Mixed => self.unclear.push(UnclearValue { part, file: value, log, mixed: true }),
+            Origin::Unknown => self.unclear.push(UnclearValue { part, file: value, log, mixed: false }),
         }
     }
 
@@ -374,8 +381,8 @@ impl<'j> Judging<'j> {
             || is_recorded_entry(&by_hand, doc, part, value)
     }
 
-    fn finish(self, mut docs: Vec<Doc>, remarks: Vec<Comment>, conflicted: bool) -> Judged {
-        let Judging { entity, all, now, groups, unclear, ahead, .. } = self;
+    fn finish(self, mut docs: Vec<Doc>, remarks: Vec<Comment>, conflicted: bool) -> Comparison {
+        let Differ { entity, all, now, groups, unclear, ahead, .. } = self;
         let mut edits: Vec<Edit> = Vec::new();
         let mut names = Vec::new();
         for ((heads, _), parts) in groups {
@@ -410,7 +417,7 @@ impl<'j> Judging<'j> {
             (true, true, false) if differing_parts(&doc, now).is_empty() => Readable::Form,
             (true, true, false) => Readable::Stale,
         };
-        Judged { how, doc, edits, unclear, remarks, conflicted }
+        Comparison { how, doc, edits, unclear, remarks, conflicted }
     }
 }
 

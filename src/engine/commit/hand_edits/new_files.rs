@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::record::{Comments, comment_lost, placed, refuse_bare};
-use crate::engine::commit::transaction::Scene;
+use crate::engine::commit::transaction::Transaction;
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::env::files::Kind;
@@ -30,7 +30,7 @@ use crate::store::yaml;
 
 /// A file that may become a task.
 #[derive(Clone, Debug)]
-pub(crate) struct Newcomer {
+pub(crate) struct NewFile {
     /// Its path below the store.
     pub path: PathBuf,
     /// The id that its folder gives it.
@@ -39,9 +39,9 @@ pub(crate) struct Newcomer {
     pub copy_of: Option<Id>,
 }
 
-/// What a newcomer says.
+/// What a new_file says.
 #[derive(Debug)]
-pub(crate) struct NewWords {
+pub(crate) struct NewFileText {
     /// Its path, for people.
     pub path: String,
     text: String,
@@ -50,11 +50,11 @@ pub(crate) struct NewWords {
 }
 
 /// The files beneath `tasks` that no event tells of: folders of tasks without a log, and what lies elsewhere in YAML.
-pub(crate) fn newcomers(ws: &Workspace, folders: &[Id], odd: &[InvalidPath]) -> Vec<Newcomer> {
+pub(crate) fn new_files(ws: &Workspace, folders: &[Id], odd: &[Odd]) -> Vec<NewFile> {
     let made = |path: PathBuf, id: Option<Id>| {
         let bytes = ws.store.dir.read(&path, MAX_YAML).unwrap_or_default();
         let copy_of = origin(&bytes, id, &|id| folders.binary_search(&id).is_ok())?;
-        Some(Newcomer { path, id, copy_of })
+        Some(NewFile { path, id, copy_of })
     };
     let at_home = folders.iter().map(|id| (task_dir(*id).join("task.yaml"), *id));
     let unlogged = at_home.filter_map(|(path, id)| {
@@ -73,18 +73,18 @@ pub(crate) fn newcomers(ws: &Workspace, folders: &[Id], odd: &[InvalidPath]) -> 
     unlogged.chain(elsewhere.filter_map(|path| made(path, None))).collect()
 }
 
-/// What lint says of a newcomer.
-pub(crate) fn newcomer_found(ws: &Workspace, new: &Newcomer) -> Finding {
+/// What lint says of a new_file.
+pub(crate) fn new_file_finding(ws: &Workspace, new: &NewFile) -> Finding {
     let bytes = new.copy_of.and_then(|_| ws.store.dir.read(&new.path, MAX_YAML).ok()).unwrap_or_default();
     found(ws.store.shown(&new.path), new.id, new.copy_of, &bytes)
 }
 
-/// Makes a task of a newcomer. Gives its id.
+/// Makes a task of a new_file. Gives its id.
 ///
 /// Errors: `ERR_CORRUPT` where the file cannot be read, and the refusals of the commands that would have made the task, with
 /// `path` and `line` in the details.
-pub(crate) fn adopt(ws: &Workspace, new: &Newcomer, remarks: Comments) -> Result<Id> {
-    let words = read_newcomer(ws, new, remarks)?;
+pub(crate) fn adopt(ws: &Workspace, new: &NewFile, remarks: Comments) -> Result<Id> {
+    let words = read_new_file(ws, new, remarks)?;
     let mark = ws.store.dir.mark(&new.path).ok().flatten().unwrap_or_default();
     // The same file asked about again, after a kill, is the same task; a file of another time is another.
     let key = format!("file {} {} {} {}", words.path, mark.mtime, mark.inode, digest(&words.text));
@@ -94,10 +94,10 @@ pub(crate) fn adopt(ws: &Workspace, new: &Newcomer, remarks: Comments) -> Result
         idempotency_key: Some(key),
         ..TaskCreate::default()
     });
-    let reply = write::carry_out(ws, ws.author()?, &command, &[], |scene| {
-        let id = scene.begin_newcomer(new, &words, remarks)?;
+    let reply = write::carry_out(ws, ws.author()?, &command, &[], |tx| {
+        let id = tx.create_from_file(new, &words, remarks)?;
         if new.id.is_some() {
-            scene.taken_in.insert(id, (words.text.clone().into_bytes(), "a new task".into()));
+            tx.taken_in.insert(id, (words.text.clone().into_bytes(), "a new task".into()));
         }
         Ok(Subject::Task(id))
     })?;
@@ -108,10 +108,10 @@ pub(crate) fn adopt(ws: &Workspace, new: &Newcomer, remarks: Comments) -> Result
     Ok(id)
 }
 
-/// Reads a newcomer.
+/// Reads a new_file.
 ///
 /// Errors: `ERR_CORRUPT` where the file cannot be read, `ERR_CONFLICT` where it holds comments that are not to be lost.
-pub(crate) fn read_newcomer(ws: &Workspace, new: &Newcomer, remarks: Comments) -> Result<NewWords> {
+pub(crate) fn read_new_file(ws: &Workspace, new: &NewFile, remarks: Comments) -> Result<NewFileText> {
     let path = ws.store.shown(&new.path);
     if let Some(task) = new.copy_of {
         let mut e = copied(task);
@@ -130,7 +130,7 @@ pub(crate) fn read_newcomer(ws: &Workspace, new: &Newcomer, remarks: Comments) -
         e
     })?;
     match value {
-        Value::Object(doc) => Ok(NewWords { path, text, doc, said }),
+        Value::Object(doc) => Ok(NewFileText { path, text, doc, said }),
         _ => Err(corrupt(&path, "it is no mapping of keys to values")),
     }
 }
@@ -140,7 +140,7 @@ fn remove_recorded(ws: &Workspace, path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("remove", &ws.store.path().join(path), &e);
     match ws.store.dir.read(path, MAX_YAML) {
         Ok(now) if now == bytes => {}
-        // Somebody wrote on meanwhile: the next look finds it as another newcomer.
+        // Somebody wrote on meanwhile: the next look finds it as another new_file.
         Ok(_) => return Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(failed(e)),
@@ -161,12 +161,12 @@ fn remove_recorded(ws: &Workspace, path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-impl Scene<'_> {
-    /// Makes a task of a newcomer's words, on the stage. Gives its id.
+impl Transaction<'_> {
+    /// Makes a task of a new_file's words, on the stage. Gives its id.
     ///
     /// Errors: the refusals of the commands that would have made the task, with `path` and `line` in the details.
-    pub(crate) fn begin_newcomer(&mut self, new: &Newcomer, words: &NewWords, remarks: Comments) -> Result<Id> {
-        let NewWords { path, text, doc, said } = words;
+    pub(crate) fn create_from_file(&mut self, new: &NewFile, words: &NewFileText, remarks: Comments) -> Result<Id> {
+        let NewFileText { path, text, doc, said } = words;
         if let Some(id) = new.id
             && !read_log(&self.ws.store, &Entity::Task(id))?.entries.is_empty()
         {

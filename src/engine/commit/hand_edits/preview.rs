@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::new_files::{self, Newcomer};
+use super::new_files::{self, NewFile};
 use super::record::{Comments, HandEdit};
-use crate::engine::commit::transaction::{OnStage, Scene};
+use crate::engine::commit::transaction::{OnStage, Transaction};
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::elsewhere;
@@ -19,16 +19,16 @@ use crate::rules::fold::fold;
 use crate::store::log::Log;
 
 /// Something written by hand.
-pub(crate) enum Written {
+pub(crate) enum HandWork {
     /// An edit; with the events that its task will have by then, where those are others than are here.
     Edit(HandEdit, Option<Vec<Entry>>),
     /// A new file.
-    New(Newcomer, Comments),
+    New(NewFile, Comments),
 }
 
 /// What would come of what was written by hand.
 #[derive(Default)]
-pub(crate) struct Foreseen {
+pub(crate) struct EditPreview {
     /// Of each, the task and what would be recorded, in words; or the refusal.
     pub outcomes: Vec<Result<(Id, String)>>,
     /// The events that would be recorded.
@@ -38,48 +38,48 @@ pub(crate) struct Foreseen {
 /// Says what recording these would do, in this order.
 ///
 /// Errors: `ERR_BUSY` where the lock was not had in time, `ERR_IO`.
-pub(crate) fn foresee(ws: &Workspace, written: &[Written]) -> Result<Foreseen> {
+pub(crate) fn preview(ws: &Workspace, written: &[HandWork]) -> Result<EditPreview> {
     if written.is_empty() {
-        return Ok(Foreseen::default());
+        return Ok(EditPreview::default());
     }
     let author = ws.author()?;
     write::under_lock(ws, "agentpm sync --plan", |runtime, _, journal| {
         let lamport = journal.lamport();
-        let stage = || Scene::new(ws, runtime, author.clone(), lamport, None, elsewhere::elsewhere(ws));
-        let (mut scene, mut taken) = (stage(), Vec::new());
-        let mut foreseen = Foreseen::default();
+        let stage = || Transaction::new(ws, runtime, author.clone(), lamport, None, elsewhere::elsewhere(ws));
+        let (mut tx, mut taken) = (stage(), Vec::new());
+        let mut preview = EditPreview::default();
         for one in written {
-            let outcome = scene.try_out(one);
+            let outcome = tx.try_out(one);
             if outcome.is_ok() {
                 taken.push(one);
             } else {
                 // What it emitted before it was refused goes with the stage.
-                scene = stage();
-                taken.iter().try_for_each(|one| scene.try_out(one).map(drop))?;
+                tx = stage();
+                taken.iter().try_for_each(|one| tx.try_out(one).map(drop))?;
             }
-            foreseen.outcomes.push(outcome);
+            preview.outcomes.push(outcome);
         }
-        for entry in scene.entries.into_iter().filter(|entry| !entry.event.payload.journal_only()) {
-            foreseen.entries.entry(entry.event.entity.clone()).or_default().push(entry);
+        for entry in tx.entries.into_iter().filter(|entry| !entry.event.payload.journal_only()) {
+            preview.entries.entry(entry.event.entity.clone()).or_default().push(entry);
         }
-        Ok(foreseen)
+        Ok(preview)
     })
 }
 
-impl Scene<'_> {
-    fn try_out(&mut self, written: &Written) -> Result<(Id, String)> {
+impl Transaction<'_> {
+    fn try_out(&mut self, written: &HandWork) -> Result<(Id, String)> {
         match written {
-            Written::Edit(edit, entries) => {
+            HandWork::Edit(edit, entries) => {
                 if let Some(entries) = entries {
                     let log = Log { entries: entries.clone(), ..Log::default() };
                     let slot = OnStage { task: Rc::new(fold(edit.id, entries).0), log, changed: false };
                     self.tasks.insert(edit.id, slot);
                 }
-                self.take_in(edit).map(|what| (edit.id, what))
+                self.record_edit(edit).map(|what| (edit.id, what))
             }
-            Written::New(new, remarks) => {
-                let words = new_files::read_newcomer(self.ws, new, *remarks)?;
-                self.begin_newcomer(new, &words, *remarks).map(|id| (id, "a new task".into()))
+            HandWork::New(new, remarks) => {
+                let words = new_files::read_new_file(self.ws, new, *remarks)?;
+                self.create_from_file(new, &words, *remarks).map(|id| (id, "a new task".into()))
             }
         }
     }

@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::judge::Judged;
+use super::judge::Comparison;
 use super::lineage::Lineage;
-use crate::engine::commit::transaction::Scene;
+use crate::engine::commit::transaction::Transaction;
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::history::Place;
@@ -177,7 +177,7 @@ pub fn damaged_lines(ws: &Workspace, id: Id) -> Vec<String> {
 /// Compares the file of a task in the work tree with its log; `None` where it is missing or no regular file.
 ///
 /// Errors: `ERR_IO`, `ERR_GIT`.
-pub(crate) fn judge_file(ws: &Workspace, lineage: &Lineage<'_>, id: Id) -> Result<Option<Judged>> {
+pub(crate) fn judge_file(ws: &Workspace, lineage: &Lineage<'_>, id: Id) -> Result<Option<Comparison>> {
     let entity = Entity::Task(id);
     let Ok(Some(bytes)) = read_yaml(&ws.store, &entity) else { return Ok(None) };
     let entries = load_task(&ws.store, id, &[])?.log.entries;
@@ -211,7 +211,7 @@ pub(crate) fn project_unedited(
 }
 
 /// Reports the values that are lost when a file is rendered, though they may be newer than those of its log.
-pub(crate) fn notice_unclear(ws: &Workspace, entity: &Entity, judged: &Judged) {
+pub(crate) fn notice_unclear(ws: &Workspace, entity: &Entity, judged: &Comparison) {
     for unclear in &judged.unclear {
         ws.notice(format!("{entity}: {}", unclear.in_words()));
     }
@@ -235,11 +235,11 @@ pub(crate) fn note_rendered(ws: &Workspace, runtime: &Dir, files: &[(Entity, Vec
     rendered::note(own.as_ref().unwrap_or(runtime), notes.iter().map(|(path, heads)| (path.as_str(), *heads)))
 }
 
-impl Scene<'_> {
+impl Transaction<'_> {
     /// Takes an edit in, on the stage. Gives the names of the changed fields.
     ///
     /// Errors: as [`absorb`].
-    pub(crate) fn take_in(&mut self, hand: &HandEdit) -> Result<String> {
+    pub(crate) fn record_edit(&mut self, hand: &HandEdit) -> Result<String> {
         let (id, entity) = (hand.id, Entity::Task(hand.id));
         let store = &self.ws.store;
         let path = store.shown(task_dir(id).join("task.yaml"));

@@ -26,20 +26,20 @@ use crate::runtime::journals;
 use crate::store::entity::read_log;
 use crate::store::layout::{shown, task_dir};
 
-/// What becomes of a task whose files were removed.
+/// How `lint --fix` treats a task whose files were removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Deleted {
-    /// Its files are written again.
+    /// Write the files again
     #[default]
     Restore,
-    /// And it is cancelled.
+    /// Write the files again and cancel the task
     Cancelled,
-    /// And it is archived, where it is completed or cancelled.
+    /// Write the files again and archive the task, if it is completed or cancelled
     Archived,
 }
 
 /// The tasks whose files are not here though they should be; with the commit that removed them, where one did.
-pub(crate) type Gone = BTreeMap<Id, Option<Removal>>;
+pub(crate) type RemovedTasks = BTreeMap<Id, Option<Removal>>;
 
 /// What lint says of a task whose files were removed; `store` is the store's name.
 pub(crate) fn found(store: &str, id: Id) -> Finding {
@@ -57,7 +57,7 @@ pub(crate) fn brought_back(id: Id, commit: &str) -> String {
 
 /// The tasks that have no log here though the commit that is checked out has them, or one of its history did until another
 /// removed it.
-pub(crate) fn deleted(ws: &Workspace) -> Result<Gone> {
+pub(crate) fn deleted(ws: &Workspace) -> Result<RemovedTasks> {
     let pending = read::pending(ws)?;
     let mut left_out = None;
     let mut gone = |id: &Id| {
@@ -65,7 +65,7 @@ pub(crate) fn deleted(ws: &Workspace) -> Result<Gone> {
         is_gone && !left_out.get_or_insert_with(|| sparse::hidden_paths(ws)).leaves_out(&sparse::log_path(ws, *id))
     };
     let committed = committed_tasks(ws).unwrap_or_default();
-    let mut all: Gone = committed.into_iter().filter(&mut gone).map(|id| (id, None)).collect();
+    let mut all: RemovedTasks = committed.into_iter().filter(&mut gone).map(|id| (id, None)).collect();
     let removed = removed_commits::removed_by_commits(ws, true)?.into_iter().filter(|(id, _)| gone(id));
     all.extend(removed.map(|(id, removal)| (id, Some(removal))));
     Ok(all)
@@ -78,11 +78,11 @@ fn committed_tasks(ws: &Workspace) -> Option<BTreeSet<Id>> {
 }
 
 /// Such tasks as they were last committed.
-pub(crate) fn committed(ws: &Workspace, gone: &Gone) -> Result<BTreeMap<Id, Task>> {
+pub(crate) fn committed(ws: &Workspace, gone: &RemovedTasks) -> Result<BTreeMap<Id, Task>> {
     Ok(events_of(ws, gone)?.into_iter().map(|(id, entries)| (id, fold(id, &entries).0)).collect())
 }
 
-fn events_of(ws: &Workspace, gone: &Gone) -> Result<BTreeMap<Id, Vec<Entry>>> {
+fn events_of(ws: &Workspace, gone: &RemovedTasks) -> Result<BTreeMap<Id, Vec<Entry>>> {
     let in_head = gone.values().any(Option::is_none);
     let head = in_head.then(|| history::past(ws, Some(&Point::Revision("HEAD".into())))).transpose()?;
     let entries = |id: &Id, removal: &Option<Removal>| match (removal, &head) {
@@ -110,11 +110,11 @@ pub(crate) fn deleted_found(ws: &Workspace, id: Id, removal: Option<&Removal>) -
 /// what was done, and what was refused.
 ///
 /// Errors: `ERR_BUSY`, `ERR_IO`, `ERR_GIT`.
-pub(crate) fn bring_back_deleted(
+pub(crate) fn restore_deleted(
     ws: &Workspace,
-    gone: &Gone,
+    gone: &RemovedTasks,
     wanted: Deleted,
-) -> Result<(Vec<String>, Vec<SkippedFix>)> {
+) -> Result<(Vec<String>, Vec<Refused>)> {
     let (mut done, mut refused) = (Vec::new(), Vec::new());
     let before = brought_back_before(ws, wanted)?;
     if !gone.is_empty() {

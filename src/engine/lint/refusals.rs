@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::engine::commit::hand_edits::dry_run::{Trial, Tried};
+use crate::engine::commit::hand_edits::dry_run::{DryRun, DryRunResult};
 use crate::engine::commit::hand_edits::new_files;
 use crate::error::Error;
 use crate::model::finding::{Finding, Refusal, Rule, Severity};
@@ -30,8 +30,8 @@ fn is_tried(finding: &Finding) -> bool {
 }
 
 /// Tries the edits and new files that were found, new files first as they are recorded; `text` gives what a file holds.
-pub(crate) fn tried(
-    trial: &Trial<'_>,
+pub(crate) fn add_refusals(
+    dry_run: &DryRun<'_>,
     findings: Vec<Finding>,
     text: &dyn Fn(&Finding) -> Option<Vec<u8>>,
 ) -> Vec<Finding> {
@@ -42,41 +42,41 @@ pub(crate) fn tried(
             all.push(finding);
             continue;
         };
-        let tried = match (finding.rule, finding.task) {
+        let add_refusals = match (finding.rule, finding.task) {
             (Rule::TaskNew, id) => match new_files::read(&path, &bytes) {
-                Ok((text, value)) => trial.newcomer(id, value.as_object().unwrap_or(&Doc::new()), &path, &text),
-                Err(e) => Tried { refusals: vec![e], ..Tried::default() },
+                Ok((text, value)) => dry_run.new_file(id, value.as_object().unwrap_or(&Doc::new()), &path, &text),
+                Err(e) => DryRunResult { refusals: vec![e], ..DryRunResult::default() },
             },
-            (_, Some(id)) => trial.edit(id, &path, &String::from_utf8_lossy(&bytes)),
-            (_, None) => Tried::default(),
+            (_, Some(id)) => dry_run.edit(id, &path, &String::from_utf8_lossy(&bytes)),
+            (_, None) => DryRunResult::default(),
         };
-        all.extend(told(finding, tried));
+        all.extend(with_refusals(finding, add_refusals));
     }
     all
 }
 
-fn told(finding: Finding, tried: Tried) -> Vec<Finding> {
-    let last = tried.refusals.len();
-    let more = match (tried.more, tried.at_least) {
+fn with_refusals(finding: Finding, add_refusals: DryRunResult) -> Vec<Finding> {
+    let last = add_refusals.refusals.len();
+    let more = match (add_refusals.more, add_refusals.at_least) {
         (0, false) => String::new(),
         (0, true) => "; there may be more in this file that would be refused".to_owned(),
         (n, false) => format!("; {n} more of this file would be refused"),
         (n, true) => format!("; {n} more of this file would be refused, at least"),
     };
-    if tried.refusals.is_empty() {
+    if add_refusals.refusals.is_empty() {
         return vec![finding];
     }
     let one = |(n, e): (usize, &Error)| {
         let mut one = finding.clone();
-        tell_refusal(&mut one, e);
+        set_refusal(&mut one, e);
         one.message.push_str(if n + 1 == last { &more } else { "" });
         one
     };
-    tried.refusals.iter().enumerate().map(one).collect()
+    add_refusals.refusals.iter().enumerate().map(one).collect()
 }
 
 /// Says in a finding why the edit it is about is not recorded, and what would be.
-pub(crate) fn tell_refusal(finding: &mut Finding, e: &Error) {
+pub(crate) fn set_refusal(finding: &mut Finding, e: &Error) {
     let place = finding.path.as_deref().map(|path| format!("{path}:")).unwrap_or_default();
     // The finding itself says where it is.
     let why = e.message.strip_prefix(&place).map_or(e.message.as_str(), |rest| {

@@ -10,10 +10,10 @@ use clap::{ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
 
 /// What stands behind the name of a command.
 #[derive(Debug)]
-pub struct Late<T>(pub T);
+pub struct Deferred<T>(pub T);
 
 /// Describes the arguments of a command that keeps what is said about it.
-fn told(command: Command, augment: impl FnOnce(Command) -> Command) -> Command {
+fn keep_about(command: Command, augment: impl FnOnce(Command) -> Command) -> Command {
     let (about, long) = (command.get_about().cloned(), command.get_long_about().cloned());
     let command = augment(command);
     match about {
@@ -22,13 +22,13 @@ fn told(command: Command, augment: impl FnOnce(Command) -> Command) -> Command {
     }
 }
 
-impl<T: FromArgMatches> FromArgMatches for Late<T> {
+impl<T: FromArgMatches> FromArgMatches for Deferred<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        T::from_arg_matches(matches).map(Late)
+        T::from_arg_matches(matches).map(Deferred)
     }
 
     fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, Error> {
-        T::from_arg_matches_mut(matches).map(Late)
+        T::from_arg_matches_mut(matches).map(Deferred)
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
@@ -40,27 +40,27 @@ impl<T: FromArgMatches> FromArgMatches for Late<T> {
     }
 }
 
-impl<T: Args> Args for Late<T> {
+impl<T: Args> Args for Deferred<T> {
     fn group_id() -> Option<clap::Id> {
         T::group_id()
     }
 
     fn augment_args(command: Command) -> Command {
-        command.defer(|command| told(command, T::augment_args))
+        command.defer(|command| keep_about(command, T::augment_args))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
-        command.defer(|command| told(command, T::augment_args_for_update))
+        command.defer(|command| keep_about(command, T::augment_args_for_update))
     }
 }
 
-impl<T: Subcommand> Subcommand for Late<T> {
+impl<T: Subcommand> Subcommand for Deferred<T> {
     fn augment_subcommands(command: Command) -> Command {
-        command.defer(|command| told(command, T::augment_subcommands))
+        command.defer(|command| keep_about(command, T::augment_subcommands))
     }
 
     fn augment_subcommands_for_update(command: Command) -> Command {
-        command.defer(|command| told(command, T::augment_subcommands_for_update))
+        command.defer(|command| keep_about(command, T::augment_subcommands_for_update))
     }
 
     fn has_subcommand(name: &str) -> bool {
