@@ -31,9 +31,9 @@ use crate::rules::decide::Subject;
 pub enum Call {
     /// A change of the plan.
     Change(Command),
-    /// A question about it.
+    /// A query about it.
     Query(Query),
-    /// Work on the store itself.
+    /// A job on the store itself.
     Job(Job),
 }
 
@@ -44,11 +44,11 @@ pub struct CallAnswer {
     pub data: Value,
     /// The events that the call wrote.
     pub events: Vec<Id>,
-    /// What the caller should know besides.
+    /// Warnings.
     pub warnings: Vec<String>,
-    /// What a change made or changed.
+    /// The object that a change created or changed.
     pub subject: Option<Subject>,
-    /// Where nothing could be given, why.
+    /// Why there is no data.
     pub reasons: Option<Value>,
 }
 
@@ -110,10 +110,10 @@ fn run(ws: &Workspace, job: &Job) -> Result<CallAnswer> {
         }
         Job::SyncPull(q) => {
             let mut items: Vec<Value> = Vec::new();
-            let beside = stream::pull_events(ws, q.since_event_id, q.limit, |entry: &Entry| {
+            let fields = stream::pull_events(ws, q.since_event_id, q.limit, |entry: &Entry| {
                 items.push(serde_json::from_str(&entry.line).unwrap_or_default());
             })?;
-            CallAnswer::of(query::lists::whole(items, &beside))
+            CallAnswer::of(query::lists::whole(items, &fields))
         }
         Job::SyncPush(q) => CallAnswer::of(stream::push_events(ws, &q.events)?),
         Job::Resolve(q) => CallAnswer::of(json!(repair::repair_all(ws, q.staged)?)),

@@ -1,7 +1,7 @@
 //! The next task: shown, claimed, or waited for.
 //!
-//! Guarantees that of requests that wait not all take the lock when nothing is there, and that a wait ends as soon as another clone
-//! pushed something that is not here.
+//! Guarantees that waiting requests do not all take the lock while nothing is ready, and that a wait ends as soon as another
+//! clone has pushed something that is not here.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::model::query::{Next, Query};
 /// How often a request that waits looks at the remote that confirms leases.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// The best task, shown. Where nothing is ready the data is null and the reasons stand beside it.
+/// Shows the best task. If nothing is ready, the data is null and the reasons are given.
 ///
 /// Errors: `ERR_IO` where the store cannot be read.
 pub fn show(ws: &Workspace, asked: &Next) -> Result<CallAnswer> {
@@ -32,7 +32,7 @@ pub fn show(ws: &Workspace, asked: &Next) -> Result<CallAnswer> {
     Ok(CallAnswer { data, warnings, reasons, ..CallAnswer::default() })
 }
 
-/// A claim. Where nothing is ready the data is null and the reasons stand beside it, with `explain` those of each task.
+/// Claims a task. If nothing is ready, the data is null and the reasons are given, with `explain` those of each task.
 ///
 /// Errors: the refusals of the claim.
 pub fn claim(ws: &Workspace, claim: &Claim, explain: bool) -> Result<CallAnswer> {
@@ -45,7 +45,7 @@ pub fn claim(ws: &Workspace, claim: &Claim, explain: bool) -> Result<CallAnswer>
     Ok(CallAnswer { reasons, ..CallAnswer::from(reply) })
 }
 
-/// The best task, shown or claimed as soon as there is one. Where the time is over the data is null.
+/// Shows or claims the best task as soon as there is one. When the time is over, the data is null.
 ///
 /// Errors: those of [`show`] and [`claim`].
 pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<CallAnswer> {
@@ -64,7 +64,7 @@ pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<CallAnswer> {
         if !answer.data.is_null() {
             return Ok(Some(answer));
         }
-        // What another clone pushed can be claimed only once it is here.
+        // A task that another clone pushed can be claimed only once it is here.
         let behind = if is_first && asked.claim {
             confirmation::behind(ws)
         } else if is_first || looked.elapsed() >= LOOK_EVERY {

@@ -83,7 +83,7 @@ const fn at(method: Method, path: &'static str) -> Option<Route> {
     Some(Route { method, path })
 }
 
-/// What the table says of an operation besides its name and arguments.
+/// The columns of an operation besides its name and arguments.
 #[expect(clippy::match_same_arms, reason = "a row each, as in a table")]
 fn row_of(name: &str) -> Option<Row> {
     use Method::{Delete, Get, Patch, Post};

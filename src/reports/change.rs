@@ -1,8 +1,8 @@
-//! What became of a task between two sets of its events.
+//! The changes of a task between two sets of its events.
 //!
-//! Promises: what is listed is the difference of the two states, each with its last writer; what passed a check or somebody's
-//! lease, and what lost to a concurrent value, is listed even where the states do not show it.
-//! Refuses to know: which points of history the two sets belong to.
+//! Guarantees that the list is the difference of the two states, each change with its last writer. Skipped checks, overridden
+//! leases and values that lost to a concurrent one are listed even where the states do not show them.
+//! Leaves to others: which points of history the two sets belong to.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -40,10 +40,10 @@ pub struct Change {
     pub why: Option<String>,
     /// The event.
     pub event: Option<Id>,
-    /// Checks that were passed by force.
+    /// Checks that were skipped by force.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forced: Vec<String>,
-    /// Where acceptance was passed by force: the criteria that are not met.
+    /// If acceptance was skipped by force: the unmet criteria.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unmet: Vec<String>,
 }
@@ -79,7 +79,7 @@ pub struct Steps {
     pub total: usize,
 }
 
-/// All that became of one task.
+/// All changes of one task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskChange {
     /// The task.
@@ -90,11 +90,11 @@ pub struct TaskChange {
     pub status: Status,
     /// It began between the two.
     pub created: bool,
-    /// It has no events any more.
+    /// It has lost all its events.
     pub gone: bool,
     /// How many events are new.
     pub events: usize,
-    /// How many events are there no more.
+    /// How many events are missing.
     pub missing: usize,
     /// Its parent now.
     pub parent: Option<Id>,
@@ -114,7 +114,7 @@ impl TaskChange {
     }
 }
 
-/// What became of a task between the events it had before and those it has after; `None` where they are the same.
+/// The changes of a task between its events before and its events after; `None` if they are the same.
 pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> {
     let ids = |entries: &[Entry]| entries.iter().map(|e| e.event.id).collect::<BTreeSet<Id>>();
     let (old_ids, new_ids) = (ids(before), ids(after));
@@ -122,7 +122,7 @@ pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> 
         return None;
     }
     let (old, new) = (fold::fold(id, before).0, fold::fold(id, after).0);
-    let told = NewEvents::of(id, after, &old_ids);
+    let events = NewEvents::of(id, after, &old_ids);
     let lost_before = lost(id, before);
     let known: HashMap<(Id, &str), &Lost> =
         lost_before.iter().map(|edit| ((edit.lost.event, &*edit.field), edit)).collect();
@@ -144,9 +144,9 @@ pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> 
     if out.gone {
         return Some(out);
     }
-    let first = match told.creation.filter(|_| created) {
+    let first = match events.creation.filter(|_| created) {
         Some(creation) => {
-            out.changes.push(told.change(
+            out.changes.push(events.change(
                 Kind::Created,
                 "task",
                 Value::Null,
@@ -157,9 +157,9 @@ pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> 
         }
         None => old,
     };
-    told.registers(&first, &new, &mut out.changes);
-    told.parts(&first, &new, &mut out.changes);
-    told.passed(&new, &mut out.changes);
+    events.registers(&first, &new, &mut out.changes);
+    events.parts(&first, &new, &mut out.changes);
+    events.passed(&new, &mut out.changes);
     Some(out)
 }
 
@@ -169,7 +169,7 @@ struct NewEvents<'a> {
     /// The last of them that wrote each register.
     writers: BTreeMap<String, &'a Event>,
     by_id: BTreeMap<Id, &'a Event>,
-    /// What passes a lease by without saying so, with the holder.
+    /// Events that override a lease without saying so, with the holder.
     passed: BTreeMap<Id, Option<&'a str>>,
     creation: Option<&'a Entry>,
 }
@@ -287,7 +287,7 @@ impl<'a> NewEvents<'a> {
         }
     }
 
-    /// Checks that were passed by force, and leases that were passed by.
+    /// Checks that were skipped by force, and leases that were overridden.
     fn passed(&self, new: &Task, out: &mut Vec<Change>) {
         for event in &self.events {
             if let Some(holder) = self.passed.get(&event.id) {
@@ -298,8 +298,8 @@ impl<'a> NewEvents<'a> {
                     let passed = p.forced.iter().any(|check| check == "acceptance");
                     let unmet = new.unmet().filter(|_| passed).map(str::to_owned).collect();
                     let own = |c: &&mut Change| c.change == Kind::Status && c.event == Some(event.id);
-                    if let Some(told) = out.iter_mut().find(own) {
-                        (told.forced, told.unmet) = (p.forced.clone(), unmet);
+                    if let Some(change) = out.iter_mut().find(own) {
+                        (change.forced, change.unmet) = (p.forced.clone(), unmet);
                         continue;
                     }
                     let change = self.change(Kind::Forced, "status", json!(p.from), json!(p.to), Some(event));
@@ -333,13 +333,13 @@ mod tests {
         lines.map(|line| Entry { event: parse_line(&line).unwrap(), line: line.into() }).collect()
     }
 
-    fn told(before: &[Entry], after: &[Entry]) -> Vec<(Kind, String, Value, Value)> {
+    fn changes_between(before: &[Entry], after: &[Entry]) -> Vec<(Kind, String, Value, Value)> {
         let found = between(TASK.parse().unwrap(), before, after);
         found.into_iter().flat_map(|t| t.changes).map(|c| (c.change, c.field, c.from, c.to)).collect()
     }
 
     #[test]
-    fn the_difference_is_told_and_not_the_way_there() {
+    fn only_the_net_difference_is_listed() {
         let all = log(&[
             ("TaskCreated", json!({"title": "a", "metadata": {"k": 1}})),
             ("TaskUpdated", json!({"set": {"title": "b", "priority": 2, "metadata.k": 2}})),
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(between(TASK.parse().unwrap(), &all, &all), None);
         let field = |name: &str, from: Value, to: Value| (Kind::Field, name.to_owned(), from, to);
         assert_eq!(
-            told(&all[..1], &all),
+            changes_between(&all[..1], &all),
             [
                 (Kind::Status, "status".into(), json!("open"), json!("completed")),
                 field("title", json!("a"), json!("b")),
@@ -358,7 +358,7 @@ mod tests {
         );
         let forced = between(TASK.parse().unwrap(), &all[..1], &all).unwrap().changes[0].forced.clone();
         assert_eq!(forced, ["blockers"]);
-        assert_eq!(told(&[], &all[..1]), [(Kind::Created, "task".into(), Value::Null, json!("a"))]);
+        assert_eq!(changes_between(&[], &all[..1]), [(Kind::Created, "task".into(), Value::Null, json!("a"))]);
         let back = between(TASK.parse().unwrap(), &all, &all[..1]).unwrap();
         assert_eq!((back.events, back.missing), (0, 3));
         assert!(back.changes.iter().all(|c| c.by.is_none()), "no event says so");

@@ -1,8 +1,8 @@
 //! How much of a task a view shows: all of it, or as much as an agent can read.
 //!
-//! Promises: a bounded view has every key of the whole one; what is cut is counted; of a list the entries that matter most stay,
-//! in their order.
-//! Refuses to know: what the entries are.
+//! Guarantees that a bounded view has every key of the whole one and counts what is cut. The most important entries of a list
+//! stay, in their order.
+//! Leaves to others: what the entries are.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! Questions to the plan, answered from what they are handed: no file, no clock.
+//! Reports about the plan, computed from their arguments: no file, no clock.
 
 pub mod change;
 pub mod extent;

@@ -1,6 +1,6 @@
 //! The unfinished part of the plan: which of its tasks can be worked on, in which order, and how many cannot.
 //!
-//! Guarantees that the answer depends on the plan, the leases and the asker alone, and that an edge which closes a circle does not
+//! Guarantees that the answer depends on the plan, the leases and the caller alone, and that an edge which closes a circle does not
 //! count and is named. Leaves to others: what makes a task ready (`rules::readiness`), and where the plan was read from.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -161,8 +161,8 @@ impl Plan {
         counting_status(task.status, self.blockers(task.id).len())
     }
 
-    /// Why a task is not ready for the asker; empty where it is.
-    pub fn reasons(&self, task: &Brief, asker: &Viewer, now: Time) -> Vec<Reason> {
+    /// Why a task is not ready for the caller; empty where it is.
+    pub fn reasons(&self, task: &Brief, asker: &Asker, now: Time) -> Vec<Reason> {
         let facts = Facts {
             blockers: self.blockers(task.id),
             children: self.children.get(&task.id).copied().unwrap_or(0),

@@ -1,8 +1,8 @@
-//! What of a change to the plan somebody must decide, who looks at the branch.
+//! The changes to the plan that the reviewer of a branch must decide.
 //!
-//! Promises: what changes the agreement about a task that was there before, and what passed a check or somebody's lease, is
-//! named; a task that the branch itself made can have no agreement to change.
-//! Refuses to know: how it is shown, and what breaks a rule (findings).
+//! Guarantees that changes of the agreement about an existing task, skipped checks and overridden leases are named. A task that
+//! the branch itself created has no agreement to change.
+//! Leaves to others: how they are shown, and findings.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -14,11 +14,11 @@ use crate::model::task::Status;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Matter {
-    /// Somebody's lease was passed by.
+    /// Another agent's lease was overridden.
     Override,
-    /// A check was passed by force.
+    /// A check was skipped by force.
     Forced,
-    /// A criterion was dropped, reworded, or is not met any more.
+    /// A criterion was dropped, reworded or marked unmet.
     Acceptance,
     /// What the task is, or whether it is to be done, changed.
     Scope,

@@ -1,8 +1,8 @@
 //! The files of a store that people write, as JSON Schema 2020-12: for editors that complete words and underline mistakes.
 //!
-//! Promises: what agentpm writes fits, and what it would refuse for its form alone does not. The words come from the rules
-//! themselves, so that they cannot drift apart.
-//! Refuses to know: what another task or the log says; lint judges that.
+//! Guarantees that what agentpm writes is valid, and that what it would refuse for its form alone is not. The words come from the
+//! rules themselves, so the two cannot differ.
+//! Leaves to others: contradictions with another task or the log, which lint finds.
 
 use schemars::schema_for;
 use serde_json::{Map, Value, json};
@@ -70,7 +70,7 @@ pub fn roles() -> Value {
     let verbs: Vec<&str> = Verb::ALL.iter().map(|verb| verb.as_str()).collect();
     let words = json!({ "anyOf": [
         { "description": "A verb of agentpm; admin stands for all of them.", "enum": verbs },
-        { "description": "A word of the project's own, for need_perm of a task.", "type": "string", "minLength": 1 },
+        { "description": "A permission that the project defines, for need_perm of a task.", "type": "string", "minLength": 1 },
     ]});
     schema["$defs"]["Grant"]["properties"]["perms"]["items"] = words;
     schema["properties"]["agents"]["propertyNames"] = json!({ "pattern": AGENT });
@@ -201,7 +201,7 @@ fn keys() -> Vec<(&'static str, &'static str, Value)> {
         ("verified", "The last look at the result. Written by agentpm task verify.", verified()),
         (
             "blocked_by",
-            "Short for relationships of type blocks: the tasks that must be finished first. Taken in and not written again.",
+            "Short for relationships of type blocks: the tasks that must be finished first. Read, and not written again.",
             list(reference()),
         ),
         ("relationships", "How it relates to others. A new one has no id.", list(relationship())),

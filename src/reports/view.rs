@@ -1,7 +1,7 @@
 //! Entities as JSON: all fields, the computed ones, and the parts.
 //!
-//! Promises: one shape for one entity, whichever command shows it.
-//! Refuses to know: how the computed values were come by.
+//! Guarantees one shape for one entity, whichever command shows it.
+//! Leaves to others: how the computed values are found.
 
 use std::borrow::Cow;
 
@@ -37,7 +37,7 @@ pub struct Around {
     pub lease: Option<Lease>,
     /// Its score, while it is unfinished.
     pub score: Option<f64>,
-    /// Whether the asker could take it now.
+    /// Whether the caller could take it now.
     pub ready: bool,
 }
 
@@ -99,7 +99,7 @@ pub fn task_at(past: &Task, handle: String, at: Value, extent: Extent) -> Value 
     for name in ["blocked_by_count", "blocking_count", "child_progress", "score", "lease_holder", "ready"] {
         view[name] = Value::Null;
     }
-    // As it was recorded: whether its blockers were finished by then is theirs to say.
+    // As it was recorded: whether its blockers were finished by that point is theirs to say.
     view["status"] = json!(past.status);
     view["at"] = at;
     view
@@ -290,7 +290,7 @@ pub fn lease(lease: &Lease) -> Value {
     json!(lease)
 }
 
-/// A value that lost, whose task it is of, and the command that puts it back. `alone` where its event lost nothing else.
+/// A value that lost, its task, and the command that restores it. `alone` if its event lost nothing else.
 pub fn lost(task: Id, lost: &Lost, alone: bool) -> Value {
     json!({
         "task": task,
@@ -303,7 +303,7 @@ pub fn lost(task: Id, lost: &Lost, alone: bool) -> Value {
     })
 }
 
-/// The command that puts a lost value back.
+/// The command that restores a lost value.
 pub fn restore_command(lost: &Lost, alone: bool) -> String {
     let event = lost.lost.event;
     if alone {
