@@ -1,7 +1,7 @@
 //! What changed in the plan, in words: for a terminal, or as Markdown fit for a comment.
 //!
-//! Promises: in Markdown whatever somebody wrote stands in a code span, so that it can mention nobody and draw nothing; on a
-//! terminal it is escaped.
+//! Guarantees that text of others stands in a code span in Markdown, where it cannot mention users or render images, and is
+//! escaped on a terminal.
 
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ pub fn diff(data: &Value, md: bool) -> String {
     if data["truncated"] == true {
         let cursor = data["next_cursor"].as_str().unwrap_or_default();
         out.push_str(&format!(
-            "{} of {}; go on with --cursor {cursor}\n",
+            "{} of {}; continue with --cursor {cursor}\n",
             items(&data["items"]).count(),
             data["total"]
         ));
@@ -37,7 +37,7 @@ pub fn items(list: &Value) -> impl Iterator<Item = &Value> {
 /// Most characters of a value that are shown.
 const MOST: usize = 100;
 
-/// What is written on: a terminal, or Markdown.
+/// The medium: a terminal, or Markdown.
 pub struct Paper {
     pub md: bool,
 }
@@ -55,7 +55,7 @@ impl Paper {
         if self.md { format!("- {line}\n") } else { format!("  {line}\n") }
     }
 
-    /// A text of somebody's, on one line.
+    /// A text of another author, on one line.
     pub fn quote(&self, text: &str) -> String {
         self.quote_most(text, MOST)
     }
@@ -66,7 +66,7 @@ impl Paper {
         if self.md { code_span(&text) } else { text }
     }
 
-    /// Two texts of somebody's that are not the same, each of so many characters at most, so that one sees what differs.
+    /// Two different texts of other authors, cut to so many characters, with their difference visible.
     pub fn sides(&self, from: &str, to: &str, most: usize) -> (String, String) {
         let (old, new): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
         if old.is_empty() || new.is_empty() || fits(from, most) && fits(to, most) {
@@ -126,7 +126,7 @@ impl Paper {
         let mut out = if self.md { "\n".to_owned() } else { String::new() };
         out.push_str(&format!("{head}{} {}{note}\n{}", text("handle"), self.quote(text("title")), self.gap()));
         if item["missing"].as_u64().is_some_and(|n| n > 0) {
-            out.push_str(&self.bullet(&format!("{} of its events are not there any more", item["missing"])));
+            out.push_str(&self.bullet(&format!("{} of its events are missing", item["missing"])));
         }
         for change in items(&item["changes"]).filter(|c| c["change"] != "created") {
             out.push_str(&self.bullet(&format!("{}{}", self.what(change), self.by(change))));
@@ -140,7 +140,7 @@ impl Paper {
             }
         }
         if items(&item["changes"]).next().is_none() && item["gone"] != true {
-            out.push_str(&self.bullet(&format!("{}, and in the end all is as it was", new_events(item))));
+            out.push_str(&self.bullet(&format!("{}, without a net change", new_events(item))));
         }
         out
     }
@@ -152,9 +152,9 @@ impl Paper {
         let (from, to) = (&change["from"], &change["to"]);
         match change["change"].as_str().unwrap_or_default() {
             "acceptance" => {
-                format!("criterion {} {}", self.quote(part), if *to == true { "met" } else { "not met any more" })
+                format!("criterion {} {}", self.quote(part), if *to == true { "met" } else { "unmet" })
             }
-            "verified" => format!("review {}", if *to == true { "passed" } else { "did not pass" }),
+            "verified" => format!("review {}", if *to == true { "passed" } else { "failed" }),
             "progress_added" => format!("+ step [{}] {}", tick(to), self.value(&to["content"])),
             "progress" => format!("step [{}] -> [{}] {}", tick(from), tick(to), self.value(&to["content"])),
             "context_added" => format!("+ {} {}", self.value(&to["type"]), self.value(&to["content"])),
@@ -165,7 +165,7 @@ impl Paper {
             "forced" | "status" if change["forced"].is_array() => {
                 format!("{} past {}", self.arrow("status", from, to), self.value(&change["forced"]))
             }
-            "override" => format!("past the lease of {}", self.value(from)),
+            "override" => format!("overrode the lease of {}", self.value(from)),
             _ => self.arrow(&field_name(self, field), from, to),
         }
     }
@@ -214,7 +214,7 @@ fn cut(text: &str, most: usize) -> String {
     out
 }
 
-/// The name of a field: our own words as they are, what somebody else named as theirs.
+/// The name of a field: those of agentpm as they are, others quoted.
 pub fn field_name(paper: &Paper, field: &str) -> String {
     let plain = field.len() <= 30 && field.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     if plain && !field.starts_with('_') && !field.ends_with('_') { field.to_owned() } else { paper.quote(field) }

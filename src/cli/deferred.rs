@@ -1,18 +1,16 @@
-//! Arguments that are described to the parser when their command is asked for.
+//! Describes the arguments of a command to the parser only when the command is used.
 //!
-//! Promises: parses, helps and completes as if it were not there.
-//!
-//! A command line of fifty commands has some hundreds of arguments, and to describe them all costs more than what most
-//! commands do.
+//! Guarantees that parsing, help and completion are the same as without it. Fifty commands have hundreds of arguments;
+//! describing all of them costs more time than most commands take.
 
 use clap::builder::Resettable;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
 
-/// What stands behind the name of a command.
+/// The arguments of a command, described when they are needed.
 #[derive(Debug)]
 pub struct Deferred<T>(pub T);
 
-/// Describes the arguments of a command that keeps what is said about it.
+/// Describes the arguments of a command, which keeps its own summary.
 fn keep_about(command: Command, augment: impl FnOnce(Command) -> Command) -> Command {
     let (about, long) = (command.get_about().cloned(), command.get_long_about().cloned());
     let command = augment(command);

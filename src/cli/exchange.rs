@@ -1,4 +1,4 @@
-//! What git and agentpm have to do with each other: the drivers that git calls, resolving, synchronising.
+//! The commands around git: the drivers that git calls, `resolve`, `sync`, `recover`, `watch`.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -123,13 +123,13 @@ pub fn merge_driver(env: &Env, args: &MergeDriver) -> Result<Answer> {
     let mut answer = Answer { document: true, ..Answer::default() };
     if let Some(why) = unclear {
         let path = args.path.clone().unwrap_or_else(|| args.ours.display().to_string());
-        answer.warnings.push(format!("{path}: {why}; agentpm resolve settles it from its log"));
+        answer.warnings.push(format!("{path}: {why}; agentpm resolve resolves it from its log"));
         answer.exit = 1;
     }
     Ok(answer)
 }
 
-/// Answers git: whatever goes wrong is said and stops no commit.
+/// Answers git: a failure is a warning and stops no commit.
 pub fn trailer(env: Env, options: Options, args: &Trailer) -> Answer {
     let mut answer = Answer { document: true, ..Answer::default() };
     let added = match engine::open(env, options) {
@@ -151,7 +151,7 @@ pub fn textconv(env: &Env, args: &Textconv) -> Result<Answer> {
     Ok(Answer { human: escape_lines(&text), data: json!({ "text": text }), document: true, ..Answer::default() })
 }
 
-/// Lists lost events; brings back those that are named.
+/// Lists lost events, or restores those that are named.
 pub fn recover(ws: &Workspace, args: Recover, md: bool) -> Result<Answer> {
     let wanted = match args.task {
         Some(task) => Selection::Task(Ref(task)),
@@ -172,10 +172,11 @@ pub fn recover(ws: &Workspace, args: Recover, md: bool) -> Result<Answer> {
     let mut warnings = Vec::new();
     if !back.missing.is_empty() {
         let ids: Vec<String> = back.missing.iter().map(ToString::to_string).collect();
-        warnings.push(format!("events that these came from are known to nobody here: {}", ids.join(", ")));
+        warnings.push(format!("this clone does not have these ancestors of the events: {}", ids.join(", ")));
     }
     let mut human: String = back.entities.iter().map(|entity| format!("{entity}\n")).collect();
-    human.push_str(&format!("{} events brought back\n", back.events.len()));
+    let events = back.events.len();
+    human.push_str(&format!("restored {events} event{}\n", if events == 1 { "" } else { "s" }));
     let quiet = back.events.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     let data = json!({
         "items": back.events, "total": back.events.len(), "entities": back.entities, "missing": back.missing,
@@ -191,13 +192,13 @@ pub fn resolve(ws: &Workspace, args: &job::Resolve) -> Result<Answer> {
         human.push_str(&format!("{}: {}\n", escape(item["entity"].as_str().unwrap_or_default()), did.join("; ")));
     }
     for left in data["left"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        human.push_str(&format!("left as it is: {}\n", escape(left)));
+        human.push_str(&format!("unchanged: {}\n", escape(left)));
     }
     if let Some(events) = data["projected"].as_u64() {
         human.push_str(&format!("{events} acknowledged event{} written\n", if events == 1 { "" } else { "s" }));
     }
     for path in data["rebuilt"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        human.push_str(&format!("{}: damaged; written again from the journal\n", escape(path)));
+        human.push_str(&format!("{}: damaged; rewritten from the journal\n", escape(path)));
     }
     if human.is_empty() {
         human.push_str("nothing to repair\n");
@@ -212,7 +213,7 @@ fn lease_lines(news: &LeaseNews) -> String {
         let handle = lost.task.handle(HANDLE_MIN);
         let place = if lost.to == lost.agent { " in another clone" } else { "" };
         out.push_str(&format!(
-            "  lost  {handle}  {}'s lease: {} has it now{place}\n",
+            "  lost  {handle}  {}'s lease: {} holds the task now{place}\n",
             escape(&lost.agent),
             escape(&lost.to)
         ));
@@ -221,12 +222,12 @@ fn lease_lines(news: &LeaseNews) -> String {
         out.push_str(&format!("  confirmed  {}  the remote agreed to its lease\n", task.handle(HANDLE_MIN)));
     }
     let leases = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    if news.told > 0 {
-        out.push_str(&format!("  told the remote of {} that had been given back\n", leases(news.told, "lease")));
+    if news.reported > 0 {
+        out.push_str(&format!("  reported {} to the remote\n", leases(news.reported, "released lease")));
     }
     if news.removed > 0 {
         let records = leases(news.removed, "record");
-        out.push_str(&format!("  took {records} of finished tasks away at the remote\n"));
+        out.push_str(&format!("  removed {records} of finished tasks at the remote\n"));
     }
     out
 }
@@ -250,7 +251,7 @@ pub fn sync(ws: &Workspace, args: &SyncArgs, global: &Global) -> Result<Answer> 
     for edit in &report.lost {
         let word = |key: &str| escape(edit[key].as_str().unwrap_or_default());
         human.push_str(&format!(
-            "  {} {}  {}: {}'s {} to {}'s; put it back: {}\n",
+            "  {} {}  {}: {}'s {} to {}'s; restore it: {}\n",
             if report.dry_run { "would lose" } else { "lost" },
             word("handle"),
             word("field"),
@@ -261,7 +262,7 @@ pub fn sync(ws: &Workspace, args: &SyncArgs, global: &Global) -> Result<Answer> 
         ));
     }
     for task in report.unblocked.iter().take(MAX_LINES) {
-        human.push_str(&format!("  unblocked  {}  nothing unfinished blocks it\n", task.handle(HANDLE_MIN)));
+        human.push_str(&format!("  unblocked  {}  no unfinished blocker\n", task.handle(HANDLE_MIN)));
     }
     human.push_str(&lease_lines(&report.leases));
     let changed = !report.dry_run;
@@ -300,7 +301,7 @@ pub fn watch(ws: &Workspace, args: &Watch) -> Result<Answer> {
     let span = args.span.as_ref().map(|span| Duration::from_millis(span.millis.unsigned_abs()));
     engine::feed::stream::watch(ws, args.since, span, |entry| {
         let mut out = std::io::stdout().lock();
-        // Whoever read along and went away has seen enough.
+        // The reader closed the pipe and has seen enough.
         let gone = writeln!(out, "{}", for_terminal(entry.line.to_string())).and_then(|()| out.flush()).is_err();
         left = left.map(|n| n.saturating_sub(1));
         !gone && left != Some(0)

@@ -41,7 +41,7 @@ pub fn table(data: &Value, columns: &[&str], md: bool) -> String {
     let mut out = if items.is_empty() { String::new() } else { format!("{table}\n") };
     let total = data["total"].as_u64().unwrap_or(items.len() as u64);
     if data["truncated"] == Value::Bool(true) {
-        let cursor = data["next_cursor"].as_str().map(|c| format!("; go on with --cursor {c}")).unwrap_or_default();
+        let cursor = data["next_cursor"].as_str().map(|c| format!("; continue with --cursor {c}")).unwrap_or_default();
         out.push_str(&format!("{} of {total}{cursor}\n", items.len()));
     } else if items.is_empty() {
         out.push_str("nothing\n");
@@ -62,7 +62,7 @@ pub fn blame(data: &Value, md: bool) -> String {
     table(&shown, if any { &columns } else { &columns[..6] }, md)
 }
 
-/// Lost edits, with the commands that put them back.
+/// Lost values, with the commands that restore them.
 pub fn conflicts(data: &Value, md: bool) -> String {
     let mut shown = data.clone();
     for item in shown["items"].as_array_mut().into_iter().flatten() {
@@ -160,7 +160,7 @@ pub fn task(task: &Value) -> String {
     if let Some(left_out) = task["left_out"].as_object() {
         let words: Vec<String> = left_out.iter().map(|(name, n)| format!("{n} {}", name.replace('_', " "))).collect();
         out.push_str(&format!(
-            "\n(left out: {}; agentpm show {} --full has all)\n",
+            "\n(left out: {}; agentpm show {} --full shows all)\n",
             words.join(", "),
             word(task, "handle")
         ));
@@ -208,7 +208,7 @@ pub fn event(event: &Value) -> String {
     )
 }
 
-/// Findings of lint, a line each with the mending step beneath.
+/// Findings of lint, a line each, followed by the fix.
 pub fn findings(report: &Value) -> String {
     let mut out = String::new();
     for fixed in report["fixed"].as_array().into_iter().flatten() {
@@ -251,8 +251,8 @@ pub fn checks(data: &Value) -> String {
     for check in data["checks"].as_array().into_iter().flatten() {
         let mark = if check["ok"] == true { "ok " } else { "BAD" };
         out.push_str(&format!("{mark} {:<11} {}\n", word(check, "check"), word(check, "found")));
-        if let Some(mend) = check["mend"].as_str() {
-            out.push_str(&format!("                {}\n", escape(mend)));
+        if let Some(fix) = check["mend"].as_str() {
+            out.push_str(&format!("                {}\n", escape(fix)));
         }
     }
     out

@@ -1,8 +1,8 @@
-//! `lint` at the command line: what is asked, and the findings in the form that was asked for.
+//! `lint` at the command line: its arguments, and the findings in the requested form.
 //!
-//! Promises: where there is no store, exit 0 and nothing to read but for what a machine asked for by name, unless a revision is
-//! named that has one.
-//! Refuses to know: how anything is found.
+//! Guarantees exit 0 without output where there is no store, unless a format for machines is requested or a named revision
+//! has one.
+//! Leaves to others: how faults are found.
 
 use std::io::Read as _;
 
@@ -20,8 +20,8 @@ use crate::model::suggest::near;
 /// Most bytes of a text that is judged.
 const MAX_TEXT: u64 = 128 * 1024 * 1024;
 
-/// Whether a question can be answered where no store can be opened: git's index tells of the plan where the work tree has
-/// none, or one that cannot be read; an editor asks about any file; a page is always there.
+/// Whether lint can answer where no store can be opened: git's index holds the plan even if the work tree has none, or one that
+/// cannot be read; an editor asks about any file; a page of a rule always exists.
 pub fn needs_no_store(args: &Lint) -> bool {
     args.staged || args.stdin || args.explain.is_some()
 }
@@ -51,7 +51,7 @@ pub fn lint(ws: &Workspace, args: &Lint, global: &Global) -> Result<Answer> {
     let report = match &args.base {
         Some(base) => engine::lint::base::lint_since(ws, base)?,
         None if args.fix && ws.findings.iter().any(|f| f.rule == Rule::ConfigInvalid) => {
-            let why = "nothing was mended: the settings cannot be read whole, so that it is not known what is allowed";
+            let why = "nothing was repaired: the settings cannot be read, so it is not known what is allowed";
             LintReport {
                 refused: vec![SkippedFix { message: why.into(), ..SkippedFix::default() }],
                 ..engine::lint::lint(ws)?
@@ -105,7 +105,7 @@ fn is(global: &Global, format: &str) -> bool {
     global.format.as_deref() == Some(format)
 }
 
-/// A finding as a command of a GitHub workflow, which shows it beside the line.
+/// A finding as a command of a GitHub workflow, which shows it at its line.
 fn annotation(finding: &Finding) -> String {
     let level = match finding.severity {
         Severity::Error => "error",
@@ -117,7 +117,7 @@ fn annotation(finding: &Finding) -> String {
         properties.extend(finding.line.map(|line| format!("line={line}")));
     }
     properties.push(format!("title={}", property(&format!("agentpm {}", finding.rule.code()))));
-    let message = format!("{}\nTo mend it: {}", escape(&finding.message), finding.fix);
+    let message = format!("{}\nFix: {}", escape(&finding.message), finding.fix);
     format!("::{level} {}::{}\n", properties.join(","), data(&message))
 }
 
@@ -157,7 +157,7 @@ mod tests {
     fn an_annotation_is_one_line_whatever_stands_in_it() {
         let finding = Finding::new(Rule::OddFile, "100%: a\nb\r,c").at("a,b:c%\n.txt", Some(3));
         let line = annotation(&finding);
-        let begin = "::error file=a%2Cb%3Ac%25⏎.txt,line=3,title=agentpm odd-file::100%25: a⏎b\\u{d},c%0ATo mend it: ";
+        let begin = "::error file=a%2Cb%3Ac%25⏎.txt,line=3,title=agentpm odd-file::100%25: a⏎b\\u{d},c%0AFix: ";
         assert!(line.starts_with(begin) && line.matches('\n').count() == 1, "{line}");
     }
 }

@@ -1,8 +1,8 @@
 //! The command line: words in, words out.
 //!
-//! Promises: one JSON document on stdout for success and for failure alike; logs, warnings and errors for people on stderr;
+//! Guarantees one JSON document on stdout for success and for failure; logs, warnings and errors for people on stderr;
 //! exit codes as documented. Colour and tables only where stdout is a terminal.
-//! Refuses to know: rules.
+//! Leaves to others: the rules of the plan.
 
 mod args;
 mod changes;

@@ -1,7 +1,7 @@
-//! Answers in the form that was asked for.
+//! Prints answers in the requested form.
 //!
-//! Promises: JSON is one document on stdout, exact and unescaped; what goes to people has control, bidirectional and
-//! invisible characters spelled out, so that a title cannot move the cursor or turn a line around.
+//! Guarantees that JSON is one document on stdout, exact and unescaped. Text for people has control, bidirectional and
+//! invisible characters escaped, so a title cannot move the cursor or reverse a line.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
@@ -26,7 +26,7 @@ pub enum Form {
     Human,
 }
 
-/// Decides the form: what was asked for, else words on a terminal and JSON elsewhere. Some forms only `lint` has.
+/// Chooses the form: the requested one, else words on a terminal and JSON elsewhere. Some forms are for `lint` only.
 pub fn form(global: &Global, is_lint: bool) -> Result<Form> {
     match global.format.as_deref() {
         _ if global.json => Ok(Form::Json),
@@ -48,19 +48,19 @@ pub fn form(global: &Global, is_lint: bool) -> Result<Form> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Out {
     /// To standard output, which is ours.
-    Own,
-    /// To standard error, because standard output is that of a command we ran.
-    Beside,
+    Stdout,
+    /// To standard error, because standard output belongs to a command that agentpm ran.
+    Stderr,
 }
 
 impl Out {
     fn write(self, text: &str) -> std::io::Result<()> {
-        let own = self == Out::Own;
+        let own = self == Out::Stdout;
         let terminal = if own { std::io::stdout().is_terminal() } else { std::io::stderr().is_terminal() };
         let text = if terminal { Cow::from(for_terminal(text.to_owned())) } else { Cow::from(text) };
         match self {
-            Out::Own => std::io::stdout().lock().write_all(text.as_bytes()),
-            Out::Beside => std::io::stderr().lock().write_all(text.as_bytes()),
+            Out::Stdout => std::io::stdout().lock().write_all(text.as_bytes()),
+            Out::Stderr => std::io::stderr().lock().write_all(text.as_bytes()),
         }
     }
 }
@@ -70,7 +70,7 @@ impl Out {
 pub struct Answer {
     /// The data.
     pub data: Value,
-    /// The same in words, for people. Escaped by whoever wrote it.
+    /// The same in words, for people, escaped already.
     pub human: String,
     /// The `items` of the data as text, a line each, where they are too many to be held as documents.
     pub items: Option<String>,
@@ -80,15 +80,15 @@ pub struct Answer {
     pub lines: Option<Vec<Value>>,
     /// The id alone, for `--quiet`.
     pub quiet: Option<String>,
-    /// Beside `data`, why there is none.
+    /// Why there is no `data`.
     pub reasons: Option<Value>,
-    /// What the caller should know besides.
+    /// Warnings.
     pub warnings: Vec<String>,
     /// 0, or 1 where lint found errors.
     pub exit: u8,
     /// Why what was done did not end as it should; printed instead of the data. The exit code is `exit` all the same.
     pub failure: Option<Error>,
-    /// A change was made: whatever becomes of the answer, the exit code says so.
+    /// A change was made; the exit code says so even if the answer cannot be written.
     pub changed: bool,
     /// A document (a script, a page) that is printed as it is unless JSON is asked for by name.
     pub document: bool,
@@ -111,15 +111,15 @@ pub fn warn(warnings: &[String]) {
     }
 }
 
-/// Word that a list was cut, for those forms that have no place for it.
+/// A warning that a list was cut, for forms that cannot say so themselves.
 fn cut(answer: &Answer) -> Vec<String> {
     let data = &answer.data;
     if data["truncated"] != Value::Bool(true) {
         return Vec::new();
     }
-    let total = data["total"].as_u64().map(|total| format!(" of {total}")).unwrap_or_default();
-    let more = data["next_cursor"].as_str().map(|cursor| format!("go on with --cursor {cursor}, or "));
-    vec![format!("this is not all{total}; {}give a greater --limit", more.unwrap_or_default())]
+    let total = data["total"].as_u64().map(|total| format!(" {total}")).unwrap_or_default();
+    let more = data["next_cursor"].as_str().map(|cursor| format!("continue with --cursor {cursor}, or "));
+    vec![format!("not all{total} items are shown; {}use a greater --limit", more.unwrap_or_default())]
 }
 
 /// Prints an answer and gives the exit code.
@@ -132,7 +132,7 @@ pub fn print(answer: &Answer, global: &Global, form: Form, out: Out) -> ExitCode
         print_error(failure, form, out);
         return ExitCode::from(answer.exit);
     }
-    let plain = out == Out::Own && (form == Form::Human || answer.document);
+    let plain = out == Out::Stdout && (form == Form::Human || answer.document);
     let mut held = String::new();
     let write = |text: &str| match plain {
         true => std::io::stdout().lock().write_all(text.as_bytes()),
@@ -162,7 +162,7 @@ pub fn print(answer: &Answer, global: &Global, form: Form, out: Out) -> ExitCode
     let written = say_all(answer, global, form, &mut say).and_then(|()| write(&held));
     match written {
         Ok(()) => ExitCode::from(answer.exit),
-        // Whoever closed the pipe has read enough.
+        // The reader closed the pipe and has read enough.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(answer.exit),
         Err(e) if answer.changed => {
             eprintln!("agentpm: the change was made, but the answer could not be written: {e}");
@@ -180,7 +180,7 @@ const PIECE: usize = 64 * 1024;
 
 type Say<'a> = &'a mut dyn FnMut(&str) -> std::io::Result<()>;
 
-/// Says an answer piece by piece.
+/// Writes an answer piece by piece.
 fn say_all(answer: &Answer, global: &Global, form: Form, say: Say) -> std::io::Result<()> {
     let asked_json = global.json || global.format.as_deref() == Some("json");
     match form {
@@ -207,7 +207,7 @@ fn is_block(answer: &Answer, global: &Global) -> bool {
     global.format.as_deref() == Some("md") && !answer.markdown && !answer.document && !answer.human.is_empty()
 }
 
-/// Says an answer as one JSON document, a line of its own.
+/// Writes an answer as one JSON document, on a line of its own.
 fn say_document(answer: &Answer, say: Say) -> std::io::Result<()> {
     let data = answer.data_text();
     say("{\"ok\":true,\"data\":")?;
@@ -220,7 +220,7 @@ fn say_document(answer: &Answer, say: Say) -> std::io::Result<()> {
                 say(item)?;
             }
             say("],")?;
-            // What stands beside the items is an object that is not empty.
+            // The fields besides the items are an object that is not empty.
             say(&data[1..])?;
         }
     }
@@ -257,7 +257,7 @@ pub fn print_error(error: &Error, form: Form, out: Out) -> ExitCode {
         Form::Json | Form::Lines => {
             let text = format!("{}\n", json!({ "ok": false, "data": Value::Null, "error": error }));
             let text = inert_json(&text);
-            // Nothing more can be done where even this cannot be written; the exit code tells.
+            // If even this cannot be written, only the exit code is left.
             let _ = out.write(&text);
         }
     }

@@ -1,7 +1,7 @@
 //! The answer of `review` in words: what must be decided, what moved, what is new, then the rest, task by task.
 //!
-//! Promises: bounded; what does not fit is counted, and nothing gives way to what matters less. Whatever somebody wrote stands
-//! in a code span, or in a diagram as character references, so that it can mention nobody and draw nothing.
+//! Guarantees that the answer is bounded, that what does not fit is counted, and that less important parts are left out first.
+//! Text of others stands in a code span, or in a diagram as character references: it cannot mention users or render images.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,14 +46,14 @@ fn numbers(data: &Value) -> BTreeMap<&str, usize> {
 #[derive(Default)]
 struct Block {
     lines: Vec<String>,
-    /// How many things its lines tell of, and how many more there are.
-    told: usize,
+    /// How many changes its lines show, and how many more there are.
+    listed: usize,
     more: usize,
 }
 
 impl Block {
     fn line(text: String) -> Self {
-        Block { lines: vec![text], told: 1, more: 0 }
+        Block { lines: vec![text], listed: 1, more: 0 }
     }
 }
 
@@ -74,11 +74,11 @@ impl Section {
     }
 
     fn total(&self) -> usize {
-        self.blocks.iter().map(|block| block.told + block.more).sum()
+        self.blocks.iter().map(|block| block.listed + block.more).sum()
     }
 
     fn left_out(&self) -> usize {
-        self.total() - self.blocks[..self.shown].iter().map(|block| block.told).sum::<usize>()
+        self.total() - self.blocks[..self.shown].iter().map(|block| block.listed).sum::<usize>()
     }
 
     fn lines(&self) -> usize {
@@ -128,7 +128,8 @@ impl Page<'_> {
         for section in &mut sections[..3] {
             fill(section, &mut room);
         }
-        let (diagram, undrawn) = if md { self.beside(&sections[3], &mut room) } else { Default::default() };
+        let (diagram, left_out_edges) =
+            if md { self.diagram_with_limit(&sections[3], &mut room) } else { Default::default() };
         fill(&mut sections[3], &mut room);
         for section in &sections {
             if section.folds {
@@ -141,7 +142,7 @@ impl Page<'_> {
             (out > 0).then(|| format!("{out} of {} {}", section.total(), section.word))
         };
         let mut left: Vec<String> = sections[..3].iter().filter_map(of_section).collect();
-        left.extend(undrawn);
+        left.extend(left_out_edges);
         left.extend(of_section(&sections[3]));
         if !left.is_empty() {
             let range = self.data["range"].as_str().unwrap_or_default();
@@ -291,7 +292,7 @@ impl Page<'_> {
                 (false, None) => blocks.push(Block::line(self.bullet(0, &line))),
             }
         }
-        // Of what else became of these tasks there is nothing to tell.
+        // Nothing else about these tasks is to be shown.
         let alone: Vec<&str> = by_task.keys().copied().filter(|task| !self.numbers.contains_key(task)).collect();
         for task in alone {
             let lines = by_task.remove(task).unwrap_or_default();
@@ -300,7 +301,7 @@ impl Page<'_> {
         for item in items(&self.data["items"]) {
             let mut lines = by_task.remove(item["task"].as_str().unwrap_or_default()).unwrap_or_default();
             if let Some(n) = item["missing"].as_u64().filter(|n| *n > 0) {
-                lines.push(format!("{n} of its events {} not there any more", if n == 1 { "is" } else { "are" }));
+                lines.push(format!("{n} of its events {} missing", if n == 1 { "is" } else { "are" }));
             }
             let decides = items(&item["changes"]).filter(|change| change["decide"].is_string());
             lines.extend(decides.map(|change| self.decision(change)));
@@ -312,7 +313,7 @@ impl Page<'_> {
         blocks
     }
 
-    /// One thing stands beside the name, several below it.
+    /// A single change follows the name on its line; several follow below it.
     fn together(&self, name: &str, lines: Vec<String>) -> Block {
         let said = lines.len();
         let mut times: Vec<(String, usize)> = Vec::new();
@@ -325,7 +326,7 @@ impl Page<'_> {
         let again = |(line, n): (String, usize)| if n > 1 { format!("{line} ({n} times)") } else { line };
         if let [_] = times[..] {
             let line = times.into_iter().map(again).collect::<String>();
-            return Block { lines: vec![self.bullet(0, &format!("{name}: {line}"))], told: said, more: 0 };
+            return Block { lines: vec![self.bullet(0, &format!("{name}: {line}"))], listed: said, more: 0 };
         }
         let most = if times.len() > MOST_LINES { MOST_LINES - 1 } else { times.len() };
         let more: usize = times.drain(most..).map(|(_, n)| n).sum();
@@ -334,7 +335,7 @@ impl Page<'_> {
         if more > 0 {
             shown.push(self.bullet(1, &format!("and {more} more")));
         }
-        Block { lines: shown, told: said - more, more }
+        Block { lines: shown, listed: said - more, more }
     }
 
     fn settings(&self, file: &Value) -> Block {
@@ -362,7 +363,7 @@ impl Page<'_> {
         let (from, to) = (&change["from"], &change["to"]);
         let field = change["field"].as_str().unwrap_or_default();
         let what = match (change["decide"].as_str().unwrap_or_default(), field) {
-            ("override", _) => format!("past the lease of {}", self.value(from)),
+            ("override", _) => format!("overrode the lease of {}", self.value(from)),
             ("forced", _) => {
                 let unmet: Vec<String> = words(&change["unmet"])
                     .unwrap_or_default()
@@ -375,7 +376,7 @@ impl Page<'_> {
             (_, "acceptance") => self.criteria(from, to),
             ("acceptance", _) => {
                 let criterion = field.split_once('.').map_or("", |(_, criterion)| criterion);
-                format!("not met any more: {}", self.paper.quote_most(criterion, LONG))
+                format!("unmet: {}", self.paper.quote_most(criterion, LONG))
             }
             (_, "status") if to == "open" || to == "in_progress" || to == "blocked" => {
                 format!("reopened, {}", self.move_words(change))
@@ -464,7 +465,7 @@ impl Page<'_> {
         let mut blocks = Vec::new();
         let mut open: Vec<(&Value, usize)> = roots.into_iter().rev().map(|item| (item, 0)).collect();
         let mut seen = BTreeSet::new();
-        // Whatever hangs in a circle of parents has no root and comes last.
+        // Tasks in a circle of parents have no root and come last.
         for rest in std::iter::once(None).chain(all.iter().map(|item| Some(*item))) {
             open.extend(rest.map(|item| (item, 0)));
             while let Some((item, depth)) = open.pop() {
@@ -511,7 +512,7 @@ impl Page<'_> {
         let created = item["created"] == true;
         let mut parts: Vec<(String, &Value)> = Vec::new();
         let mut notes: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut told = Vec::new();
+        let mut listed = Vec::new();
         let moved_by = items(&item["changes"]).find(|c| c["change"] == "status").map(|c| &c["by"]);
         for change in items(&item["changes"]).filter(|change| change["decide"].is_null()) {
             let field = change["field"].as_str().unwrap_or_default();
@@ -523,7 +524,7 @@ impl Page<'_> {
                         let text =
                             self.paper.quote_most(change["to"]["content"].as_str().unwrap_or_default(), 2 * LONG);
                         let by = change["by"].as_str().map(|by| format!(" by {}", self.paper.quote_most(by, SHORT)));
-                        told.push(format!("{kind}{}: {text}", by.unwrap_or_default()));
+                        listed.push(format!("{kind}{}: {text}", by.unwrap_or_default()));
                     }
                 }
                 "field" if field == "owner" && moved_by == Some(&change["by"]) => {}
@@ -543,17 +544,17 @@ impl Page<'_> {
         if item["gone"] == true {
             words.push("gone".into());
         } else if items(&item["changes"]).next().is_none() && item["missing"] == 0 {
-            words.push(format!("{}, and in the end all is as it was", new_events(item)));
+            words.push(format!("{}, without a net change", new_events(item)));
         }
         if words.is_empty() {
             return None;
         }
         let mut lines = vec![self.bullet(0, &format!("{}: {}", self.name(item), words.join("; ")))];
-        lines.extend(told.iter().take(3).map(|line| self.bullet(1, line)));
-        if told.len() > 3 {
-            lines.push(self.bullet(1, &format!("and {} more of them", told.len() - 3)));
+        lines.extend(listed.iter().take(3).map(|line| self.bullet(1, line)));
+        if listed.len() > 3 {
+            lines.push(self.bullet(1, &format!("and {} more of them", listed.len() - 3)));
         }
-        Some(Block { lines, told: 1, more: 0 })
+        Some(Block { lines, listed: 1, more: 0 })
     }
 
     /// Changes with who made them: once, where it was one.
@@ -586,7 +587,7 @@ impl Page<'_> {
                 )
             }
             "relationship_added" => self.relation(item, to, ("waits for", "")),
-            "relationship_removed" => self.relation(item, from, ("waits no more for", "not any more: ")),
+            "relationship_removed" => self.relation(item, from, ("no longer waits for", "no longer: ")),
             _ if matches!(field, "labels" | "watchers") => {
                 let not_in = |one: &Value, other: &Value| -> Vec<String> {
                     let known: Vec<&Value> = items(other).collect();
@@ -612,7 +613,7 @@ impl Page<'_> {
     // --- the diagram ---
 
     /// The diagram, in half of the room that is left where details wait for the rest.
-    fn beside(&self, details: &Section, room: &mut Room) -> (String, Option<String>) {
+    fn diagram_with_limit(&self, details: &Section, room: &mut Room) -> (String, Option<String>) {
         let (lines, bytes) = if details.blocks.is_empty() { (0, 0) } else { (room.lines / 2, room.bytes / 2) };
         (room.lines, room.bytes) = (room.lines - lines, room.bytes - bytes);
         let diagram = self.diagram(room);
@@ -646,16 +647,18 @@ impl Page<'_> {
             let next = numbers.len();
             numbers.entry(id).or_insert(next);
         }
-        let left = |drawn: usize| (drawn < total).then(|| format!("{} of {total} dependencies", total - drawn));
+        let left = |shown_edges: usize| {
+            (shown_edges < total).then(|| format!("{} of {total} dependencies", total - shown_edges))
+        };
         // Heading, fences, first line, and the blank lines around them.
         if edges.is_empty() || room.lines < 7 || !room.take(5, 120) {
             return (String::new(), left(0));
         }
-        let (mut nodes, mut drawn) = (Vec::<usize>::new(), Vec::new());
+        let (mut nodes, mut shown_edges) = (Vec::<usize>::new(), Vec::new());
         for ((from, to), arrow) in &edges {
             let ends = [from.as_str(), to.as_str()].map(|id| (numbers[id], id));
             let new: BTreeSet<usize> = ends.into_iter().map(|(n, _)| n).filter(|n| !nodes.contains(n)).collect();
-            if nodes.len() + new.len() > MOST_NODES || drawn.len() == MOST_NODES {
+            if nodes.len() + new.len() > MOST_NODES || shown_edges.len() == MOST_NODES {
                 continue;
             }
             let [from, to] = ends.map(|(n, id)| self.node(n, id, new.contains(&n)));
@@ -664,14 +667,15 @@ impl Page<'_> {
                 break;
             }
             nodes.extend(new);
-            drawn.push(line);
+            shown_edges.push(line);
         }
-        let count = if drawn.len() < total { format!("{} of {total}", drawn.len()) } else { total.to_string() };
-        let drawing = format!("\n### Dependencies ({count})\n```mermaid\ngraph LR\n{}\n```\n", drawn.join("\n"));
-        (drawing, left(drawn.len()))
+        let count =
+            if shown_edges.len() < total { format!("{} of {total}", shown_edges.len()) } else { total.to_string() };
+        let text = format!("\n### Dependencies ({count})\n```mermaid\ngraph LR\n{}\n```\n", shown_edges.join("\n"));
+        (text, left(shown_edges.len()))
     }
 
-    /// A task in the diagram; with its name where it is drawn first.
+    /// A task in the diagram, with its name the first time.
     fn node(&self, number: usize, id: &str, first: bool) -> String {
         if !first {
             return format!("t{number}");
@@ -703,7 +707,7 @@ fn fill(section: &mut Section, room: &mut Room) {
     }
 }
 
-/// Whether its status is told among the moves.
+/// Whether its status is shown among the moves.
 fn is_moved(item: &Value) -> bool {
     items(&item["changes"]).any(|change| change["change"] == "status" && change["decide"].is_null())
 }
@@ -714,7 +718,7 @@ fn is_ticked(item: &Value) -> bool {
 }
 
 fn verified(change: &Value) -> &'static str {
-    if change["to"] == true { "review passed" } else { "review did not pass" }
+    if change["to"] == true { "review passed" } else { "review failed" }
 }
 
 /// `5 of 7 steps done`

@@ -1,4 +1,4 @@
-//! From the arguments to the answer: each verb builds a command or a question and says how its answer reads.
+//! From the arguments to the answer: each verb builds an operation and formats its answer.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _, Write as _};
@@ -36,10 +36,10 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
     };
     let form = match form(&cli.global, matches!(cli.verb, Verb::Lint(_))) {
         Ok(form) => form,
-        Err(e) => return print_error(&e, Form::Json, Out::Own),
+        Err(e) => return print_error(&e, Form::Json, Out::Stdout),
     };
     // Standard output belongs to the command that is run.
-    let out = if matches!(cli.verb, Verb::Work(_)) { Out::Beside } else { Out::Own };
+    let out = if matches!(cli.verb, Verb::Work(_)) { Out::Stderr } else { Out::Stdout };
     let answered = Env::from_process().and_then(|env| {
         start_log(&env);
         answer(cli.verb, &cli.global, env)
@@ -50,11 +50,11 @@ pub fn run(argv: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// Help and version are answers; anything else clap refuses is `ERR_USAGE` in the form that was asked for.
+/// Help and version are answers; anything else that clap refuses is `ERR_USAGE` in the requested form.
 fn usage(e: &clap::Error, argv: &[OsString]) -> ExitCode {
     use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     if matches!(e.kind(), DisplayHelp | DisplayVersion) {
-        // The pipe may be closed already; there is nobody to tell.
+        // The reader may have closed the pipe already.
         let _ = e.print();
         return ExitCode::SUCCESS;
     }
@@ -80,7 +80,7 @@ fn usage(e: &clap::Error, argv: &[OsString]) -> ExitCode {
     };
     let tip = whole.lines().find(|line| line.trim_start().starts_with("tip:")).map(|line| format!("{}; ", line.trim()));
     let hint = format!("{}see agentpm --help and the --help of the command", tip.unwrap_or_default());
-    print_error(&Error::usage(message).hint(hint), Form::Json, Out::Own)
+    print_error(&Error::usage(message).hint(hint), Form::Json, Out::Stdout)
 }
 
 /// Logs go to stderr as JSON, and only where AGENTPM_LOG_LEVEL asks for them.
@@ -223,7 +223,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Answer> {
         Verb::Lease(Deferred(LeaseVerb::Renew(args))) => change(ws, &Command::LeaseRenew(args)),
         Verb::Lease(Deferred(LeaseVerb::Release(args))) => change(ws, &Command::LeaseRelease(args)),
         Verb::Log(Deferred(mut args)) => {
-            // Whoever only looks back acts as nobody: here --agent means whose doings are asked for.
+            // A query of history has no actor: here --agent selects the author of the events.
             args.by = args.by.or_else(|| global.agent.clone());
             events(global, |show| engine::query::log(ws, &args, show))
         }
@@ -295,7 +295,7 @@ fn document(text: String) -> Answer {
     Answer { data: json!({ "text": text }), human: text, document: true, ..Answer::default() }
 }
 
-/// The answer to a question.
+/// The answer to a query.
 pub fn ask(ws: &Workspace, query: Query) -> Result<Value> {
     call(ws, &Call::Query(query)).map(|answered| answered.data)
 }
@@ -305,7 +305,7 @@ pub fn job(ws: &Workspace, job: Job) -> Result<Value> {
     call(ws, &Call::Job(job)).map(|answered| answered.data)
 }
 
-/// Carries out a change and shows what it made.
+/// Carries out a change and shows its result.
 fn change(ws: &Workspace, command: &Command) -> Result<Answer> {
     call(ws, &Call::Change(command.clone())).map(answer_to)
 }
@@ -404,7 +404,7 @@ fn event_list(data: Value, mut text: String, shown: usize, for_people: bool) -> 
         return Answer { data, items: Some(text), ..Answer::default() };
     }
     if data["truncated"] == Value::Bool(true) {
-        text.insert_str(0, &format!("the newest {shown} of {}; all of them with --all\n", data["total"]));
+        text.insert_str(0, &format!("the newest {shown} of {}; --all shows all\n", data["total"]));
     }
     Answer { data, human: text, ..Answer::default() }
 }
@@ -540,7 +540,7 @@ fn abandoned_lines(data: &Value) -> String {
         .map(|item| {
             let within = item["session"].as_str().map(|id| format!(" in session {id}")).unwrap_or_default();
             format!(
-                "{}  {}: abandoned by {}{within}, last heard of at {}; take it over: {}\n",
+                "{}  {}: abandoned by {}{within}, last active at {}; take it over: {}\n",
                 word(item, "handle"),
                 word(item, "title"),
                 word(item, "owner"),
@@ -551,18 +551,18 @@ fn abandoned_lines(data: &Value) -> String {
         .collect()
 }
 
-/// What an answer to a question says should be known besides.
+/// The warnings of an answer to a query.
 fn warnings_in(data: &Value) -> Vec<String> {
     data["warnings"].as_array().into_iter().flatten().filter_map(|w| w.as_str().map(str::to_owned)).collect()
 }
 
-/// Nothing to hand out is no error: the data is null and the reasons stand beside it.
+/// Nothing to hand out is no error: the data is null, and the reasons are given.
 fn nothing_ready(reasons: Value) -> Answer {
     let counts = reasons["counts"].as_object().cloned().unwrap_or_default();
     let words: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " "))).collect();
     let words = match (words.is_empty(), reasons["unfinished"].as_u64()) {
         (true, Some(0)) => "the plan has no unfinished task".to_owned(),
-        (true, _) => "others were faster; ask again".to_owned(),
+        (true, _) => "other agents claimed the ready tasks; run the command again".to_owned(),
         (false, _) => words.join(", "),
     };
     let human = format!(
@@ -578,7 +578,7 @@ fn reviewed(ws: &Workspace, args: query::Review, global: &Global) -> Result<Answ
     let (limit, all) = (args.limit, args.all);
     let words = form(global, false)? == Form::Human && !global.quiet;
     if words && args.cursor.is_some() {
-        return Err(Error::usage("--cursor goes on with a list of JSON").hint("add --json, or take --limit N or --all"));
+        return Err(Error::usage("--cursor continues a list of JSON").hint("add --json, or take --limit N or --all"));
     }
     // Words are bounded by lines, and count what they leave out: for that all of it must be known.
     let asked = match words {
@@ -672,7 +672,7 @@ fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {
         report.created.extend(engine::install_hooks(env)?);
     }
     let mut human = if report.created.is_empty() {
-        format!("{} is there already\n", escape(&report.path))
+        format!("{} already exists\n", escape(&report.path))
     } else {
         format!("made {}\n", report.created.iter().map(|c| escape(c)).collect::<Vec<_>>().join(", "))
     };
@@ -683,7 +683,7 @@ fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {
     Ok(Answer { quiet: Some(report.path.clone()), data: json!(report), human, warnings, ..Answer::default() })
 }
 
-/// What an agent needs in its context, and the state of the plan in two lines.
+/// Instructions for the context of an agent, and the state of the plan in two lines.
 fn prime(ws: &Workspace) -> Result<Answer> {
     let stats = ask(ws, Query::Stats(query::Stats {}))?;
     let me = ws.asker().unwrap_or_else(|| "not known; set AGENTPM_AGENT".into());
@@ -737,7 +737,7 @@ fn completions(shell: clap_complete::Shell) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// What `--help` of a command says, or a page that no command has.
+/// The `--help` of a command, or a page without a command.
 fn help_on(topic: &[String]) -> Result<Answer> {
     if topic == ["agents"] {
         return Ok(document(help::AGENTS.to_owned()));
@@ -752,7 +752,7 @@ fn help_on(topic: &[String]) -> Result<Answer> {
     }
 }
 
-/// The manual page of the program, and one for each of its commands beneath.
+/// The manual page of the program, and one for each of its commands.
 fn man() -> Result<Answer> {
     let mut out = Vec::new();
     let mut pages = vec![Cli::command()];

@@ -1,7 +1,7 @@
 //! Findings as SARIF 2.1.0, which code hosts and editors read.
 //!
-//! Promises: valid against the schema; a finding keeps its fingerprint when lines move.
-//! Refuses to know: how anything is found.
+//! Guarantees that the document is valid against the schema, and that a finding keeps its fingerprint when lines move.
+//! Leaves to others: how faults are found.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ fn rule(rule: Rule) -> Value {
     json!({
         "id": rule.code(),
         "shortDescription": { "text": rule.summary() },
-        "fullDescription": { "text": format!("{} To mend it: {}.", rule.summary(), rule.fix()) },
+        "fullDescription": { "text": format!("{} Fix: {}.", rule.summary(), rule.fix()) },
         "help": { "text": rule.page(), "markdown": rule.page() },
         "defaultConfiguration": { "level": level(rule.severity()) },
     })
@@ -51,7 +51,7 @@ fn result(finding: &Finding, seen: &mut BTreeMap<String, usize>) -> Value {
         "ruleId": finding.rule.code(),
         "ruleIndex": Rule::ALL.iter().position(|rule| *rule == finding.rule),
         "level": level(finding.severity),
-        "message": { "text": format!("{}. To mend it: {}.", finding.message, finding.fix) },
+        "message": { "text": format!("{}. Fix: {}.", finding.message, finding.fix) },
         "partialFingerprints": { "agentpm/v1": fingerprint(finding, seen) },
     });
     if let Some(path) = &finding.path {

@@ -1,4 +1,4 @@
-//! `work`: a command run under a lease. Its standard output is the command's own, so ours goes to standard error.
+//! `work`: runs a command under a lease. Standard output belongs to the command, so the answer goes to standard error.
 
 use std::ffi::OsString;
 
@@ -14,16 +14,16 @@ use crate::model::args::{Duration, Ref, TaskRef};
 pub struct Work {
     #[command(flatten)]
     pub id: TaskRef,
-    /// Time to live of the lease, renewed at a third of it: seconds, or 90s, 10m, 2h
+    /// Time to live of the lease, renewed after each third of it: seconds, or 90s, 10m, 2h (default: [lease] ttl_seconds)
     #[arg(long, value_name = "DURATION")]
     pub ttl: Option<Duration>,
-    /// How long the command may take to end once the lease is lost (else [work] grace_seconds)
+    /// Time the command gets to end once the lease is lost (default: [work] grace_seconds)
     #[arg(long, value_name = "DURATION")]
     pub grace: Option<Duration>,
-    /// Complete the task where the command ends with exit code 0
+    /// Complete the task if the command ends with exit code 0
     #[arg(long)]
     pub done: bool,
-    /// The command, after --
+    /// Command to run, after --
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }

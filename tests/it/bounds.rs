@@ -284,7 +284,7 @@ fn a_task_with_thousands_of_notes_is_shown_in_bounds() {
     let text = brief["text"].as_str().unwrap();
     assert!(text.len() <= 28_000 && brief["tokens"].as_u64().unwrap() <= 8_000, "{} bytes", text.len());
     assert!(text.contains("# noted") && text.contains("## Intent") && text.contains("note 1999 "), "{text}");
-    assert!(text.contains("How to go on") && text.contains("--full has all"), "{text}");
+    assert!(text.contains("Next steps") && text.contains("--full shows all"), "{text}");
     let notes = text.matches("\nnote by").count();
     assert_eq!(brief["left_out"]["context"], 2_001 - notes);
     let more = small(&room, &["brief", task, "--max-tokens", "20000"]);

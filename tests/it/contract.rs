@@ -987,7 +987,7 @@ fn a_list_that_was_cut_says_so_in_every_form() {
     for form in [&["--format", "jsonl"][..], &["--quiet"]] {
         let cut = room.run(&[&["task", "list", "--limit", "2"], form].concat());
         assert_eq!((cut.code, cut.stdout.lines().count()), (0, 2));
-        assert!(cut.stderr.contains("this is not all of 3; go on with --cursor"), "{cut:?}");
+        assert!(cut.stderr.contains("not all 3 items are shown; continue with --cursor"), "{cut:?}");
         let whole = room.run(&[&["task", "list", "--limit", "3"], form].concat());
         assert_eq!((whole.stdout.lines().count(), whole.stderr.as_str()), (3, ""));
     }

@@ -744,7 +744,7 @@ fn what_is_completed_over_its_children_is_no_better_archived() {
     forge(&room, &task, "TaskStatusChanged", completed, json!({}));
     let archived = json!({"from": "completed", "completed_at": "2026-11-20T10:05:00Z"});
     forge(&room, &task, "TaskArchived", archived, json!({}));
-    refused(&room, &["completed-early: it is completed over 0 unfinished blockers and 1 unfinished children"]);
+    refused(&room, &["completed-early: it is completed despite 1 unfinished child"]);
 }
 
 /// A plan with one task, in the state that the commands leave, and a branch on which bob may do what the roles say.

@@ -320,7 +320,7 @@ fn a_review_says_what_a_branch_does_to_the_plan_and_what_must_be_decided() {
     let one = items.iter().find(|i| i["task"] == json!(id)).unwrap();
     assert_eq!((&change(one, "status")["from"], &change(one, "status")["to"]), (&json!("open"), &json!("completed")));
     let text = room.run(&["review", "main...feature", "--format", "table"]);
-    for words in ["To decide", "past acceptance", "no time", "past the lease of bob", "priority 0 → 3"] {
+    for words in ["To decide", "past acceptance", "no time", "overrode the lease of bob", "priority 0 → 3"] {
         assert!(text.text().contains(words), "{words} is not in {text:?}");
     }
     let md = room.run(&["review", "main..feature", "--format", "md"]);

@@ -45,7 +45,7 @@ fn sync_reports_changed_leases_in_words() {
     let first = clones.run("ann", &["sync", "--format", "table"]);
     says(first.text(), &[&format!("confirmed  {handle}")]);
     let second = clones.run("bob", &["sync", "--format", "table"]);
-    says(second.text(), &[&format!("lost  {handle}  bob's lease: ann has it now")]);
+    says(second.text(), &[&format!("lost  {handle}  bob's lease: ann holds the task now")]);
 
     // The lists name the task, whose lease it is, and where.
     let own = clones.run("ann", &["lease", "list"]).data()["items"][0].clone();
@@ -163,7 +163,7 @@ fn doctor_says_where_nothing_is_heard_any_more() {
     room.at("2026-11-20T12:00:00Z");
     let found = check();
     assert_eq!(found["ok"], true);
-    says(found["found"].as_str().unwrap(), &["1 sessions silent", "1 tasks in progress"]);
+    says(found["found"].as_str().unwrap(), &["1 session silent", "1 task in progress"]);
     says(found["mend"].as_str().unwrap(), &["agentpm session list", "agentpm stale"]);
     says(&room.run(&["doctor", "--format", "table"]).stdout, &["agentpm stale"]);
 }

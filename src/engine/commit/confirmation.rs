@@ -1,9 +1,9 @@
 //! Commands whose leases a remote confirms: decide, ask, decide again.
 //!
-//! Promises: the remote is never asked under the lock. What it says is part of the second decision, which is made under the
-//! lock like any other; what it agreed to and was not used is given back. Where it does not answer, the work goes on and says
-//! that it is not confirmed, unless the settings forbid that.
-//! Refuses to know: who may have a lease (`rules::confirm`, `rules::decide`), and how references travel (`engine::commit::remote`).
+//! Guarantees that the remote is never asked under the lock. Its replies are part of the second decision, which is made under
+//! the lock like any other; a lease that it granted and the command did not use is released. If it does not answer, the work
+//! continues with a warning that it is not confirmed, unless the settings forbid that.
+//! Leaves to others: who may have a lease (`rules::confirm`, `rules::decide`), and how references travel (`engine::commit::remote`).
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,28 +32,28 @@ use crate::rules::stage::{Grant, Stage as _};
 use crate::runtime::lock::Lock;
 use crate::runtime::records;
 
-/// How often one command is decided anew because the remote said no.
+/// Maximum number of new decisions of one command after a refusal by the remote.
 const ROUNDS: usize = 200;
 
-/// Most abandoned tasks of other clones that are named.
+/// Maximum number of abandoned tasks of other clones that are named.
 const MOST_LEFT: usize = 5;
 
-/// What the remote has said in the course of one command.
+/// The replies of the remote in the course of one command.
 #[derive(Clone, Debug)]
 pub(crate) struct RemoteReplies {
-    /// When the command began: all its decisions are of that moment, so that what is agreed to is what is written.
+    /// The start of the command: all its decisions use that time, so the remote confirms exactly what is written.
     pub now: Time,
-    /// What stands there, by task.
+    /// The records at the remote, by task.
     pub seen: BTreeMap<Id, Seen>,
     /// The leases it was asked for.
     pub grants: BTreeMap<Id, Grant>,
-    /// Tasks whose lease was prolonged or looked at there.
-    settled: BTreeSet<Id>,
-    /// The events that end tasks of which the remote was told.
+    /// Tasks whose lease was renewed or read at the remote.
+    answered: BTreeSet<Id>,
+    /// The events that end tasks and were reported to the remote.
     pub chosen: BTreeMap<Id, Id>,
-    /// Tasks whose end the remote was to be told and did not take.
+    /// Tasks whose end the remote did not accept.
     unheard: BTreeSet<Id>,
-    /// Tasks of which nothing stands there, though something was seen before.
+    /// Tasks without a record at the remote, though one was seen before.
     pub gone: BTreeSet<Id>,
     /// Why it is not asked any more.
     unreachable: Option<Trouble>,
@@ -64,21 +64,21 @@ pub(crate) struct RemoteReplies {
 /// How a command asks for leases.
 #[derive(Clone, Copy)]
 pub(crate) struct Ask {
-    /// For just this task, so that one whose holder let it run out may be had.
+    /// For this task only; an expired lease of another holder may be taken over.
     explicit: bool,
     /// Whatever others did that has not arrived here.
     here: bool,
 }
 
-/// What a decision needs from the remote before it may stand.
+/// What a decision needs from the remote before it takes effect.
 pub(crate) enum Need {
-    /// A lease, and what was last seen in its place.
-    Acquire(Box<LeaseRequest>, Option<Seen>),
-    /// More time for a lease that stands there: until when, the time now, and the Lamport time.
+    /// A lease, and the record last seen in its place.
+    Acquire(Box<Wish>, Option<Seen>),
+    /// More time for a lease at the remote: its new end, the time now, and the Lamport time.
     Renew(Seen, Time, Time, u64),
-    /// Word that a lease still stands there.
+    /// Confirmation that a lease is still at the remote.
     Verify(Seen),
-    /// Word that nobody else has a task that is begun or ended without a lease.
+    /// Confirmation that no other agent has a task that is begun or ended without a lease.
     Look(Id),
 }
 
@@ -93,7 +93,7 @@ impl Need {
 }
 
 impl Transaction<'_> {
-    /// What the remote must be asked before what was decided may stand.
+    /// What the remote must be asked before a decision takes effect.
     pub(crate) fn needs(&mut self, clone: Id, ask: Ask) -> Result<Vec<Need>> {
         let Some(said) = self.said.clone() else { return Ok(Vec::new()) };
         let mut needs: BTreeMap<Id, Need> = BTreeMap::new();
@@ -110,8 +110,8 @@ impl Transaction<'_> {
                 }
                 continue;
             }
-            // What ends the task says all there is to say of it.
-            if ending.contains(&task) || said.grants.contains_key(&task) || said.settled.contains(&task) {
+            // The record of the end covers the task.
+            if ending.contains(&task) || said.grants.contains_key(&task) || said.answered.contains(&task) {
                 continue;
             }
             let known = self.lease(task)?.remote;
@@ -188,7 +188,7 @@ impl Transaction<'_> {
         self.tasks.get(&task).is_some_and(|slot| !slot.log.entries.is_empty())
     }
 
-    /// The leases at the remote that what was decided gives back.
+    /// The leases at the remote that the decision releases.
     fn ends(&mut self) -> Result<Vec<Seen>> {
         let mut ends = Vec::new();
         for entry in self.entries.clone() {
@@ -285,7 +285,7 @@ pub(crate) fn execute_asking(
         });
         if !needs.is_empty() {
             if alone.is_none() {
-                // One agent of a clone after the other: what stands there of this clone is then nobody's who is still asking.
+                // The agents of a clone ask one after the other: what stands there of this clone is then not in use.
                 alone = Some(alone_at_remote(ws, &author.agent)?);
                 continue;
             }
@@ -342,14 +342,14 @@ pub(crate) fn execute_asking(
         }
         return conclude(ws, outcome, said, (ends, lamport), remote, name);
     }
-    Err(Error::new(Code::Busy, "what the remote holds kept changing while it was asked; nothing was written")
+    Err(Error::new(Code::Busy, "the leases at the remote kept changing; nothing was written")
         .hint("run the same command again"))
 }
 
-/// Takes back what commands of this clone that died have said of ends at the remote; says whether there was any.
+/// Withdraws the ends that killed commands of this clone recorded at the remote; returns whether there were any.
 fn take_back_own(ws: &Workspace, said: &mut RemoteReplies, remote: &mut Remote<'_>) -> Result<bool> {
     let finished = said.seen.values().filter(|seen| seen.record.state == RemoteState::Finished);
-    // What is in the way was noted as another's: whether this clone sent it is asked anew.
+    // The record in the way was noted as another clone's: check again whether this clone sent it.
     let tasks: Vec<Id> = finished.map(|seen| seen.record.task).collect();
     let there: Vec<Seen> = tasks.into_iter().filter_map(|task| remote.read(task).ok().flatten()).collect();
     let taken_back = take_back_unwritten(ws, remote, there.iter())?;
@@ -361,7 +361,7 @@ fn take_back_own(ws: &Workspace, said: &mut RemoteReplies, remote: &mut Remote<'
 }
 
 /// Takes back at the remote that tasks are finished by events that this clone never wrote, since the command died in between.
-/// The caller is alone at the remote: a command that is about to write its event is not among them. Gives the tasks.
+/// The caller is alone at the remote: a command that is about to write its event is not among them. Returns the tasks.
 pub(crate) fn take_back_unwritten<'s>(
     ws: &Workspace,
     remote: &mut Remote<'_>,
@@ -376,7 +376,7 @@ pub(crate) fn take_back_unwritten<'s>(
         match confirm::not_finished(remote, seen, ws.env.now()) {
             Ok(()) => taken_back.push(seen.record.task),
             Err(trouble) => {
-                tracing::warn!(task = %seen.record.task, "an end was not taken back: {}", trouble.words());
+                tracing::warn!(task = %seen.record.task, "an end was not withdrawn: {}", trouble.words());
             }
         }
     }
@@ -390,7 +390,7 @@ pub(crate) fn alone_at_remote(ws: &Workspace, who: &str) -> Result<Lock> {
     Lock::take_named(&ws.runtime_to_write()?, "leases", wait, &format!("{who}, asking the remote for a lease"))
 }
 
-/// Tells the remote what came of the command, and keeps what it said.
+/// Reports the outcome of the command to the remote, and remembers its replies.
 fn conclude(
     ws: &Workspace,
     outcome: Result<Reply>,
@@ -403,7 +403,10 @@ fn conclude(
         Ok(mut reply) => {
             // The change has happened: what was seen besides is only asked for once more.
             if let Err(e) = remember(ws, &said) {
-                reply.warnings.push(format!("saved, but what {name} said of others was not kept: {}", e.message));
+                reply.warnings.push(format!(
+                    "saved, but the replies of {name} about other tasks were not recorded: {}",
+                    e.message
+                ));
             }
             if reply.subject == Subject::Claim(None) {
                 reply.warnings.extend(left_elsewhere(ws, &said));
@@ -417,14 +420,14 @@ fn conclude(
                 }
                 for seen in ends {
                     let until = seen.record.expires_at;
-                    let told = match &mut remote {
+                    let reported = match &mut remote {
                         Some(Ok(remote)) => confirm::release(remote, seen, ws.env.now(), lamport),
                         Some(Err(trouble)) => Err(trouble.clone()),
                         None => continue,
                     };
-                    if let Err(trouble) = told {
+                    if let Err(trouble) = reported {
                         reply.warnings.push(format!(
-                            "saved, but {name} still shows the lease until {until}: {}; agentpm sync tells it",
+                            "saved, but {name} still shows the lease until {until}: {}; agentpm sync reports the end",
                             trouble.words()
                         ));
                     }
@@ -436,9 +439,9 @@ fn conclude(
             if let Some(remote) = &mut remote {
                 withdraw(ws, &said, remote);
             }
-            // The refusal is what counts; it may be told once more.
+            // The refusal is what counts; it may be reported again.
             if let Err(e) = remember(ws, &said) {
-                tracing::warn!(error = %e, "what the remote said was not kept");
+                tracing::warn!(error = %e, "the replies of the remote were not recorded");
             }
             write::clear_reported_lost_leases(ws, &e);
             Err(e)
@@ -446,7 +449,7 @@ fn conclude(
     }
 }
 
-/// Work in other clones whose lease ran out: nobody is given it unasked.
+/// Work in other clones whose lease expired: it is handed out only on request.
 fn left_elsewhere(ws: &Workspace, said: &RemoteReplies) -> Vec<String> {
     let over = said.seen.values().filter(|seen| {
         let r = &seen.record;
@@ -463,13 +466,13 @@ fn left_elsewhere(ws: &Workspace, said: &RemoteReplies) -> Vec<String> {
     over.take(MOST_LEFT).map(words).collect()
 }
 
-/// Gives back what the remote agreed to and nobody uses. What cannot be given back runs out, or is for `sync` to take back.
+/// Releases what the remote agreed to and no command uses. What cannot be released expires, or `sync` releases it.
 fn withdraw(ws: &Workspace, said: &RemoteReplies, remote: &mut Result<Remote<'_>, Trouble>) {
     let Ok(remote) = remote else { return };
     for task in said.chosen.keys() {
         let Some(seen) = said.seen.get(task) else { continue };
         if let Err(trouble) = confirm::not_finished(remote, seen, ws.env.now()) {
-            tracing::warn!(%task, "the end of a task at the remote was not taken back: {}", trouble.words());
+            tracing::warn!(%task, "the end of a task at the remote was not withdrawn: {}", trouble.words());
         }
     }
     release_granted(ws, said, remote, |_| false);
@@ -489,7 +492,7 @@ fn release_granted(ws: &Workspace, said: &RemoteReplies, remote: &mut Remote<'_>
             && !keeps(*task)
             && let Err(trouble) = confirm::release(remote, seen.clone(), ws.env.now(), 0)
         {
-            tracing::warn!(%task, lease = %grant.lease, "a lease at the remote was not given back: {}", trouble.words());
+            tracing::warn!(%task, lease = %grant.lease, "a lease at the remote was not released: {}", trouble.words());
         }
     }
 }
@@ -521,7 +524,7 @@ pub fn behind(ws: &Workspace) -> Option<Behind> {
     (plan(base) != plan(tip)).then(|| Behind { branch: format!("{name}/{upstream}") })
 }
 
-/// Keeps what was seen at the remote, so that it need not be asked for what is known already.
+/// Stores what was seen at the remote, so known facts need not be asked for again.
 pub(crate) fn remember(ws: &Workspace, said: &RemoteReplies) -> Result<()> {
     let foreign: Vec<(&Id, &Seen)> = said.seen.iter().filter(|(_, seen)| !seen.ours).collect();
     if foreign.is_empty() && said.gone.is_empty() {
@@ -548,7 +551,7 @@ pub(crate) fn remember(ws: &Workspace, said: &RemoteReplies) -> Result<()> {
     })
 }
 
-/// Tasks of which something was seen at the remote.
+/// Tasks with a record that was seen at the remote.
 pub(crate) fn seen_before(ws: &Workspace) -> Result<Vec<Id>> {
     let Some(runtime) = ws.runtime() else { return Ok(Vec::new()) };
     let mut tasks = Vec::new();
@@ -570,7 +573,7 @@ pub struct Behind {
 impl Behind {
     /// What to know of it.
     pub fn words(&self) -> String {
-        format!("{} has changes of the plan that are not here; agentpm sync brings them in", self.branch)
+        format!("{} has changes of the plan that are not here; agentpm sync merges them", self.branch)
     }
 }
 
@@ -582,19 +585,19 @@ fn not_confirmed(name: &str, trouble: &Trouble) -> Error {
 }
 
 impl RemoteReplies {
-    /// The greatest Lamport time that holders before had given out.
+    /// The greatest Lamport time that earlier holders had used.
     pub fn lamport(&self) -> u64 {
         let granted = self.grants.keys().filter_map(|task| self.seen.get(task));
         granted.map(|seen| seen.record.lamport).filter(|lamport| *lamport <= MAX_CLOCK).max().unwrap_or(0)
     }
 
-    /// Nothing was said yet.
+    /// No replies yet.
     pub fn at(now: Time) -> Self {
         RemoteReplies {
             now,
             seen: BTreeMap::new(),
             grants: BTreeMap::new(),
-            settled: BTreeSet::new(),
+            answered: BTreeSet::new(),
             chosen: BTreeMap::new(),
             unheard: BTreeSet::new(),
             gone: BTreeSet::new(),
@@ -603,7 +606,7 @@ impl RemoteReplies {
         }
     }
 
-    /// Puts one question to the remote and takes in what it says.
+    /// Asks the remote one question and records its reply.
     fn ask(&mut self, need: Need, remote: &mut Result<Remote<'_>, Trouble>) {
         if let Some(trouble) = self.unreachable.clone() {
             return self.record_answer(need, Answer::Unconfirmed(trouble));
@@ -643,7 +646,7 @@ impl RemoteReplies {
                         self.chosen.insert(task, event);
                     }
                     None => {
-                        self.settled.insert(task);
+                        self.answered.insert(task);
                     }
                 }
                 self.seen.insert(task, seen);
@@ -664,14 +667,14 @@ impl RemoteReplies {
                 match asked_for {
                     Some((lease, Goal::Hold)) => drop(self.grants.insert(task, Grant { lease, fence: None })),
                     Some((_, Goal::Finish { .. })) => drop(self.unheard.insert(task)),
-                    None => drop(self.settled.insert(task)),
+                    None => drop(self.answered.insert(task)),
                 }
                 self.unreachable = Some(trouble);
             }
         }
     }
 
-    /// Reads all that stands at the remote.
+    /// Reads all records at the remote.
     pub(crate) fn refresh(&mut self, remote: &mut Result<Remote<'_>, Trouble>) {
         match remote {
             Ok(remote) => self.read_all(remote),
@@ -698,7 +701,7 @@ impl RemoteReplies {
             }
         }
         for (task, listed) in all {
-            // What makes no sense is told when that task is asked for.
+            // A record that makes no sense is reported when its task is asked for.
             let known = self.grants.contains_key(&task) || self.seen.contains_key(&task);
             if let (Ok(seen), false) = (listed, known) {
                 self.seen.insert(task, seen);

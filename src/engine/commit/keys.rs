@@ -1,9 +1,9 @@
 //! The keys with which this clone signs what its agents do.
 //!
-//! Promises: a new key is on disk before its public half is registered, and signs only after that; the registration itself is
-//! signed with the key before it, or with the new key where there was none. No key is lost: not by a kill in between, and not where
-//! a branch registers another. The one that the agent's log at hand registers signs.
-//! Refuses to know: what a signature is (`rules::signature`).
+//! Guarantees that a new key is on disk before its public half is registered, and signs only after that. The registration itself
+//! is signed with the key before it, or with the new key if there was none. No key is lost, neither by a kill nor if a branch
+//! registers another. The key that the agent's present log registers signs.
+//! Leaves to others: what a signature is (`rules::signature`).
 
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! `plan apply`: a nested plan in YAML becomes tasks, once.
 //!
 //! A task of the plan is known by its `key`; where it has none, by its title under its parent's key. Applying the same plan
-//! again changes nothing; applying a changed one changes what changed. What is in the store and not in the plan is left alone.
+//! again changes nothing; applying a changed one changes what changed. Tasks that are not in the plan stay as they are.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ struct PlanFile {
     tasks: Vec<PlanTask>,
 }
 
-/// One task of a plan, with its parts beneath it.
+/// One task of a plan, with its parts below it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct PlanTask {
@@ -119,7 +119,7 @@ fn flatten(plan: &PlanFile) -> Result<Vec<Flat<'_>>> {
         });
         if flat.iter().any(|other: &Flat| other.key == key) {
             return Err(Error::validation(format!("two tasks of the plan have the key {}", quoted(&key)))
-                .hint("give each a key of its own"));
+                .hint("give each its own key"));
         }
         open.extend(task.children.iter().rev().map(|child| (child, Some(key.clone()))));
         flat.push(Flat { key, parent, task });
@@ -200,7 +200,7 @@ fn create(plan: &str, one: &Flat, parent: Option<Id>) -> TaskCreate {
     }
 }
 
-/// What the plan says is set; what it does not mention is left to whoever changed it since.
+/// Sets the fields that the plan gives; other fields keep the values they have by now.
 fn update(id: Id, one: &Flat, parent: Option<Id>) -> TaskUpdate {
     let task = one.task;
     let list = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());

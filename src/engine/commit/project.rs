@@ -1,8 +1,8 @@
-//! The second half of a write: brings what the journal holds into the files that it belongs to.
+//! The second half of a write: projects the journal into the files.
 //!
 //! Guarantees that no file is written from a record that a power loss could still take, and that the journal's mark passes a
 //! record only once it is in its files, or kept for a worktree that could not be reached.
-//! Leaves to others what was decided, and why.
+//! Leaves to others: what was decided, and why.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -39,7 +39,7 @@ pub(crate) struct ChangeSet {
     pub known: BTreeMap<Id, Vec<u8>>,
 }
 
-/// Ends what a writer left half-way: projects the records of the journal that are not in their files yet, and those that
+/// Finishes an interrupted write: projects the records of the journal that are not in their files yet, and those that
 /// wait for this worktree. The caller holds the lock.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`; then all of it waits for the next command.
@@ -111,7 +111,7 @@ fn project_records(ws: &Workspace, runtime: &Dir, records: &[Record]) -> Result<
     waits.into_iter().try_for_each(|(worktree, run)| waiting::add(runtime, worktree, run.into_iter()))
 }
 
-/// Brings records of one store into its files. Gives those that must wait, because something else stands where a folder of an
+/// Projects records of one store into its files. Returns those that must wait, because something else is in the place of a folder of an
 /// entity belongs: one such place does not hold up all others.
 fn project_files<'r>(ws: &Workspace, store: &Store, records: &'r [Record], runtime: &Dir) -> Result<Vec<&'r Record>> {
     let entries = records.iter().filter(|record| !record.commit.arrived).flat_map(|record| &record.entries);
@@ -174,7 +174,7 @@ fn by_entity<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<Entit
     by_entity
 }
 
-/// Brings records of one store into what the clone knows of leases, sessions and keys. The store is `None` where its worktree
+/// Projects records of one store into the clone's records of leases, sessions and keys. The store is `None` where its worktree
 /// cannot be reached.
 fn project_runtime(store: Option<&Store>, records: &[Record], runtime: &Dir) -> Result<()> {
     let records: Vec<&Record> = records.iter().filter(|record| !record.commit.arrived).collect();

@@ -1,8 +1,8 @@
 //! The leases at the remote: one reference a task, a record behind each.
 //!
-//! Promises: nothing is taken from a record that does not make sense; each question is answered within the time that all of a
+//! Guarantees: nothing is taken from a record that does not make sense; each question is answered within the time that all of a
 //! command's questions have together.
-//! Refuses to know: who may have a lease (`rules::confirm`), and when to ask (`engine::commit::confirmation`).
+//! Leaves to others: who may have a lease (`rules::confirm`), and when to ask (`engine::commit::confirmation`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,13 +25,13 @@ use crate::store::layout::{TASKS, task_dir};
 const LEASES: &str = "refs/agentpm/leases/";
 /// Points at the floor: the greatest fence of any record that was taken away.
 const FLOOR: &str = "refs/agentpm/floor";
-/// Points at a commit whose tree lists the finished tasks of which records were taken away, each in a file of its own with
+/// Points at a commit whose tree lists the finished tasks whose records were removed, each in a file of its own with
 /// the events that finished it and the fences of their records. It only grows.
 const FINISHED: &str = "refs/agentpm/finished";
 /// Largest record that is read, in bytes.
 const MAX_RECORD: u64 = 16 * 1024;
 
-/// A lease at the remote, or what stands in its place and is none.
+/// A lease at the remote, or why the record in its place is none.
 pub(crate) type LeaseEntry = std::result::Result<Seen, String>;
 
 /// The leases at the remote.
@@ -84,13 +84,13 @@ impl<'a> Remote<'a> {
         self.clone
     }
 
-    /// Tasks of which something was seen there before.
+    /// Tasks with a record that was seen at the remote before.
     pub fn seen_before(&self) -> Vec<Id> {
         // What cannot be read here is not forgotten either.
         confirmation::seen_before(self.ws).unwrap_or_default()
     }
 
-    /// All leases that stand there, by task. One that makes no sense is told as what is wrong with it.
+    /// All leases at the remote, by task; for an invalid one the description of its fault.
     ///
     /// Errors: why the remote did not answer.
     pub fn all(&self) -> Result<BTreeMap<Id, LeaseEntry>, Trouble> {
@@ -99,8 +99,8 @@ impl<'a> Remote<'a> {
         Ok(named.map(|(task, oid)| (task, self.record(task, oid))).collect())
     }
 
-    /// Takes away records of finished tasks that are still what was seen, after raising the floor to their fences and adding the
-    /// events that finished them to the list. Gives how many.
+    /// Removes unchanged records of finished tasks, after raising the floor to their fences and adding the
+    /// events that finished them to the list. Returns how many.
     ///
     /// Errors: why the remote did not do it.
     pub fn remove(&mut self, records: &[(Seen, Vec<Id>)]) -> Result<usize, Trouble> {
@@ -152,7 +152,7 @@ impl<'a> Remote<'a> {
         Err(Trouble::Refused("others keep changing the list of finished tasks".into()))
     }
 
-    /// Brings in, by one call, what the remote notes besides records and where its branches stand.
+    /// Fetches, in one call, the remote's other notes and the positions of its branches.
     ///
     /// Errors: why the remote did not answer.
     pub fn look(&self) -> Result<(), Trouble> {
@@ -194,7 +194,7 @@ impl<'a> Remote<'a> {
 
     fn floor_at(&self, oid: Option<Oid>) -> Result<u64, Trouble> {
         let Some(oid) = oid else { return Ok(0) };
-        let odd = || Trouble::Refused(format!("what stands at {FLOOR} is no number"));
+        let odd = || Trouble::Refused(format!("{FLOOR} holds no number"));
         let text = self.text(oid).map_err(|_| odd())?;
         let floor: u64 = text.trim().parse().map_err(|_| odd())?;
         if floor >= MAX_FENCE { Err(odd()) } else { Ok(floor) }
@@ -208,7 +208,7 @@ impl<'a> Remote<'a> {
     }
 
     fn record(&self, task: Id, oid: Oid) -> LeaseEntry {
-        let odd = |why: String| format!("what stands at {} is no lease: {why}", name_of(task));
+        let odd = |why: String| format!("{} holds no lease: {why}", name_of(task));
         let text = self.text(oid).map_err(|e| odd(e.message))?;
         let record: RemoteRecord = serde_json::from_str(&text).map_err(|e| odd(e.to_string()))?;
         if record.v != 1 {
@@ -229,7 +229,7 @@ impl<'a> Remote<'a> {
     }
 }
 
-/// What became of a record that was sent under a name.
+/// Whether a record that was sent under a name was accepted.
 fn swapped(pushed: Result<Push>, oid: Oid) -> Swap {
     match pushed {
         Ok(Push::Taken) => Swap::Taken(oid.to_string()),
@@ -284,7 +284,7 @@ impl LeaseRemote for Remote<'_> {
         self.look()?;
         let at = |last: &str| self.objects.reference(&format!("{SEEN}{}/{last}", self.name));
         let floor = self.floor_at(at("floor"))?;
-        let odd = || Trouble::Refused(format!("what stands at {FINISHED} is no list of tasks"));
+        let odd = || Trouble::Refused(format!("{FINISHED} holds no list of tasks"));
         let tree = at("finished").map(|commit| self.objects.commit(commit)).transpose().map_err(|_| odd())?;
         let file = tree.map(|info| self.objects.file(info.tree, &place_of(task))).transpose().map_err(|_| odd())?;
         let text = String::from_utf8(file.flatten().unwrap_or_default()).map_err(|_| odd())?;

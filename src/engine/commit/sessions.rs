@@ -1,9 +1,9 @@
-//! The session of the asker: may it still act, and what sign of life does it leave.
+//! The session of the caller: whether it may still act, and its sign of life.
 //!
-//! Promises: a change in a session that is over or unknown is refused, a question is answered with a warning; a question leaves
+//! Guarantees: a change in a session that is over or unknown is refused, a question is answered with a warning; a question leaves
 //! the time of the session's file as its sign, in the git folder alone, and never fails for it. A session that was closed for its
-//! silence goes on with its agent's next change.
-//! Refuses to know: when silence is too long (`rules::session`).
+//! silence continues with its agent's next change.
+//! Leaves to others: when silence is too long (`rules::session`).
 
 use serde_json::json;
 
@@ -22,7 +22,7 @@ use crate::runtime::records;
 /// How many signs a reader leaves at most within the limit of silence.
 const SIGNS: i64 = 10;
 
-/// The author of a command, whose session may act; and a warning where it is somebody else's.
+/// The author of a command, whose session may act; and a warning where it is another agent's.
 ///
 /// Errors: `ERR_NOT_FOUND` for a session that is unknown here, `ERR_INVALID_STATE` for one that is over.
 pub(crate) fn in_session(
@@ -35,12 +35,12 @@ pub(crate) fn in_session(
     let known = records::session(runtime, id)?;
     let starts = matches!(command, Command::SessionStart(_));
     match refusal(id, known.as_ref(), &author.agent) {
-        // Whoever begins another does not go on with the one that fell silent.
+        // A caller that starts a session does not continue the silent one.
         None if starts && known.as_ref().is_some_and(|session| session.fell_silent) => {
             return Ok((Author { session: None, ..author }, None));
         }
         None => {}
-        // A session that is over must not keep anybody from beginning or ending another.
+        // A session that is over must not prevent the start or end of another.
         Some(_) if starts || matches!(command, Command::SessionEnd(c) if c.session_id.0.is_some()) => {
             return Ok((Author { session: None, ..author }, None));
         }
@@ -56,7 +56,7 @@ pub(crate) fn in_session(
     Ok((author, warning))
 }
 
-/// Leaves a sign of life of the asker's session, at most ten times within the limit of silence. Gives what is wrong with it.
+/// Records a sign of life of the caller's session, at most ten times within the limit of silence. Returns the session's fault.
 pub fn sign_of_life(ws: &Workspace) -> Option<String> {
     let said = ws.said("session_id").filter(|text| !text.is_empty())?;
     let Ok(id) = said.parse::<Id>() else { return Some(format!("{} is no id of a session", quoted(&said))) };
@@ -82,7 +82,7 @@ pub fn sign_of_life(ws: &Workspace) -> Option<String> {
         && ws.runtime_is_shared()
         && let Some(runtime) = ws.runtime()
     {
-        // A disk that cannot be written keeps nobody from reading.
+        // A disk that cannot be written must not prevent reading.
         let _ = records::note_sign(runtime, id, now);
     }
     None
@@ -99,7 +99,7 @@ fn refusal(id: Id, known: Option<&Session>, agent: &str) -> Option<Error> {
         Some(session) if is_over(session) || (session.status == SessionStatus::Closed && session.agent != agent) => {
             let ended = session.ended_at.map(|at| format!(" since {at}")).unwrap_or_default();
             Some(
-                Error::state(format!("session {id} is closed{ended}; it was last heard of at {}", session.last_heartbeat_at))
+                Error::state(format!("session {id} is closed{ended}; it was last active at {}", session.last_heartbeat_at))
                     .with(json!({ "session": id, "ended_at": session.ended_at, "last_heartbeat_at": session.last_heartbeat_at }))
                     .hint("begin another: agentpm session start"),
             )
@@ -111,6 +111,6 @@ fn refusal(id: Id, known: Option<&Session>, agent: &str) -> Option<Error> {
 fn not_yours(session: &Session, agent: &str) -> Option<String> {
     let other = session.agent != agent;
     other.then(|| {
-        format!("session {} is {}'s, not {agent}'s, and takes no sign of life from this", session.id, session.agent)
+        format!("session {} is {}'s, not {agent}'s, and is not kept alive by this command", session.id, session.agent)
     })
 }

@@ -1,4 +1,4 @@
-//! The stage of one command: the plan as its files tell it, with what the command has emitted so far on top.
+//! The stage of one command: the plan as its files record it, with the events that the command has emitted so far.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -35,10 +35,10 @@ use crate::store::entity::{LoadedTask, load_agent, load_task};
 use crate::store::index::{Index, Pending};
 use crate::store::log::Log;
 
-/// Most parents that one event names.
+/// Maximum number of parents that one event names.
 const MAX_PARENTS: usize = 500;
 
-/// A task on the stage: as it stands after what was emitted, and its log as it was read.
+/// A task on the stage: its state after the emitted events, and its log as it was read.
 pub(crate) struct OnStage {
     pub task: Rc<Task>,
     pub log: Log,
@@ -72,7 +72,7 @@ pub(crate) struct Transaction<'a> {
     pub(crate) ws: &'a Workspace,
     pub runtime: &'a Dir,
     me: Author,
-    /// The key that signs what the actor does, once it was looked for.
+    /// The key that signs the actor's events, once it was looked for.
     key: Option<Option<SecretKey>>,
     pub(crate) role: Option<Option<String>>,
     /// Where the plan is, if not in the files of the work tree alone.
@@ -85,26 +85,26 @@ pub(crate) struct Transaction<'a> {
     pub sessions: BTreeMap<Id, Session>,
     /// All that was emitted, in order.
     pub entries: Vec<Entry>,
-    /// What the caller should know besides.
+    /// Warnings.
     pub warnings: Vec<String>,
     names: BTreeMap<String, Id>,
-    /// The relationships that were emitted: those of whom as parent, and those that whom blocks.
+    /// The relationships that were emitted, by their parent and by their blocker.
     pub children: BTreeMap<Id, BTreeSet<Id>>,
     pub dependents: BTreeMap<Id, BTreeSet<Id>>,
     pub prepared: Option<PreparedIndex>,
     pub elsewhere: Elsewhere<'a>,
-    /// The read model has been brought up to what others wrote since it was prepared.
+    /// The read model was updated with the writes of others since it was prepared.
     pub caught_up: bool,
-    /// What the remote that confirms leases has said so far; `None` where none is to be asked.
+    /// The replies of the confirming remote so far; `None` if no remote is to be asked.
     pub said: Option<RemoteReplies>,
     /// What the actor has seen of a task's log, where that is less than all of it: the events a hand edit follows upon.
     pub seen: BTreeMap<Id, Vec<Id>>,
-    /// Tasks that are not handed out, because their files hold what nobody may write over.
+    /// Tasks that are not handed out, because their files hold words that must not be overwritten.
     pub passed_over: BTreeSet<Id>,
     /// Tasks into which nothing is written that only follows from a change of others, and those where that came up.
     pub left_alone: BTreeSet<Id>,
     pub left_out: BTreeMap<Id, Option<Error>>,
-    /// Hand edits that were taken in: the bytes of the file, and what was changed, in words.
+    /// Hand edits that were recorded: the bytes of the file, and what was changed, in words.
     pub taken_in: BTreeMap<Id, (Vec<u8>, String)>,
     /// The bytes of files that hold no words of a person.
     pub unedited: BTreeMap<Id, Vec<u8>>,
@@ -114,7 +114,7 @@ pub(crate) struct Transaction<'a> {
     void: Option<Rc<BTreeSet<(RelationType, Id, Id)>>>,
     /// Why tasks that were ready before the lock were not handed out.
     pub passed: BTreeMap<Id, Reason>,
-    /// Somebody's lease that is known from the remote kept a task from being handed out.
+    /// A lease that is known from the remote kept a task from being handed out.
     pub waits_for_remote: bool,
 }
 
@@ -162,7 +162,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Takes in what the remote has said.
+    /// Adds the replies of the remote.
     pub fn merge_replies(&mut self, said: RemoteReplies) {
         self.now = said.now;
         self.lamport = self.lamport.max(said.lamport());
@@ -174,7 +174,7 @@ impl<'a> Transaction<'a> {
         self.lamport
     }
 
-    /// The read model as of now: made where there is none yet, or caught up with what others wrote since it was prepared.
+    /// The present read model: created if there is none yet, or updated with the writes of others since it was prepared.
     fn index(&mut self) -> Result<&Index> {
         if self.prepared.is_none() {
             let index = read::index_for_write(self.ws)?;
@@ -262,7 +262,7 @@ impl<'a> Transaction<'a> {
             let why = finding.map_or("it cannot be read whole", |f| &f.message);
             return Err(Error::new(Code::Corrupt, format!("{place} keeps task {id} from being changed: {why}"))
                 .with(json!({ "task": id, "path": path, "line": line }))
-                .hint("agentpm lint names all that is odd; nothing was changed"));
+                .hint("agentpm lint lists all faults; nothing was changed"));
         }
         self.tasks.insert(id, OnStage { task: Rc::new(loaded.task), log: loaded.log, changed: false });
         Ok(true)
@@ -341,7 +341,7 @@ impl<'a> Transaction<'a> {
         Ok(records::leased_tasks(self.runtime)?.into_iter().collect())
     }
 
-    /// Brings the sessions that an event tells of up to it.
+    /// Applies an event to the sessions that it names.
     fn put_sessions(&mut self, event: &Event) -> Result<()> {
         for id in session::concerned(event) {
             let known = self.session_by_id(id)?;
@@ -439,7 +439,7 @@ impl Stage for Transaction<'_> {
     fn task(&mut self, id: Id) -> Result<Rc<Task>> {
         if !self.load(id)? {
             return Err(
-                Error::not_found(format!("there is no task {id}")).hint("agentpm task list --all shows what there is")
+                Error::not_found(format!("there is no task {id}")).hint("agentpm task list --all shows all tasks")
             );
         }
         Ok(Rc::clone(&self.tasks[&id].task))
@@ -487,7 +487,7 @@ impl Stage for Transaction<'_> {
             true => None,
             false => match self.load(id) {
                 Err(e) if e.code == Code::Corrupt => Some(e),
-                // Anything else is told by whoever reads it.
+                // Anything else is reported by its reader.
                 _ => return true,
             },
         };
@@ -543,7 +543,7 @@ impl Stage for Transaction<'_> {
     fn finished_elsewhere(&mut self, task: Id) -> Result<Option<(RemoteRecord, bool)>> {
         let record = self.lease(task)?;
         let known = self.load(task)?.then(|| self.tasks.get(&task)).flatten();
-        // What this command has told the remote is about to be written.
+        // What this command has reported to the remote is about to be written.
         let chosen = self.said.as_ref().and_then(|said| said.chosen.get(&task)).copied();
         let knows = |event: Id| {
             chosen == Some(event) || known.is_some_and(|slot| slot.log.entries.iter().any(|e| e.event.id == event))
@@ -582,7 +582,7 @@ impl Stage for Transaction<'_> {
         }
         let gone = || {
             Error::new(Code::LeaseLost, format!("no lease or task is called {}", quoted(&reference.0)))
-                .hint("agentpm lease list shows the leases that hold")
+                .hint("agentpm lease list shows the live leases")
         };
         if reference.0.len() < ABBREVIATION_MIN {
             return Err(gone());
@@ -650,7 +650,7 @@ impl Stage for Transaction<'_> {
         if let Some(id) = self.first_free(&ranking, here)? {
             return Ok(Some(id));
         }
-        // Others took all of them, or opened new ones, since the ranking was made: look once more, now that nobody else can.
+        // Others took all of them, or opened new ones, since the ranking was made: look again, now that no other process can.
         self.index()?;
         let (ws, now) = (self.ws, self.now);
         let ranking = match &self.prepared {
@@ -712,9 +712,9 @@ impl Stage for Transaction<'_> {
         let parents = seen.unwrap_or(heads);
         let lamport = self.lamport.max(least) + 1;
         if lamport > MAX_LAMPORT {
-            return Err(Error::state("the Lamport clock of this clone has run to its end"));
+            return Err(Error::state("the Lamport clock of this clone has reached its maximum"));
         }
-        // What the remote was told of before it happens has the id that it was told.
+        // An event that was announced to the remote keeps the announced id.
         let ends = draft.entity.task().filter(|_| lease::is_end(&draft.payload));
         let chosen = ends.and_then(|task| self.said.as_ref()?.chosen.get(&task).copied());
         let chosen = chosen.filter(|id| !self.entries.iter().any(|e| e.event.id == *id));

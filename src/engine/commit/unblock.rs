@@ -1,7 +1,7 @@
-//! Blocked tasks whose blockers are all finished: that they are open again is recorded, where no single change could.
+//! Records that blocked tasks whose blockers are all finished are open again, where no single change could record it.
 //!
-//! Guarantees: one question to the read model where there is nothing to record. A task that cannot be changed stays as it is, with
-//! a warning, and keeps no other from being recorded.
+//! Guarantees one query of the read model if there is nothing to record. A task that cannot be changed stays as it is, with a
+//! warning, and does not prevent the others.
 //! Leaves to others: a change that finishes the last blocker itself records what it unblocks (`rules::decide`).
 
 use super::write;
@@ -16,7 +16,7 @@ use crate::rules::decide::{Subject, unblock_freed};
 /// What is done to such a task, in the answers that name it.
 pub(crate) const UNBLOCKED: &str = "unblocked: nothing unfinished blocks it";
 
-/// Records of every blocked task without an unfinished blocker that it is open. Gives these tasks; why others stay blocked
+/// Records of every blocked task without an unfinished blocker that it is open. Returns these tasks; why others stay blocked
 /// becomes a notice.
 pub(crate) fn record_unblocked(ws: &Workspace) -> Vec<Id> {
     let freed = read::index_for_write(ws).and_then(|index| index.freed());

@@ -40,16 +40,16 @@ use crate::store::index::{Index, Pending};
 use crate::store::log::check_growth;
 use crate::store::project::{check_home, project_onto};
 
-/// What came of a command.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Reply {
     /// What it made or changed.
     pub subject: Subject,
-    /// That, as JSON, as it now stands.
+    /// Its present state, as JSON.
     pub data: Value,
     /// Ids of the events it wrote; empty where everything was so already.
     pub events: Vec<Id>,
-    /// What the caller should know besides.
+    /// Warnings.
     pub warnings: Vec<String>,
     /// Hand edits that were recorded with it: the task, and what had been changed, in words.
     pub taken_in: Vec<(Id, String)>,
@@ -78,14 +78,14 @@ struct Outcome<'a> {
 
 /// Carries out a command: decides it under the lock, makes it durable, brings the files up to it.
 ///
-/// Errors: the refusal of the rules, `ERR_BUSY` where the lock was not had in time, `ERR_IO` or `ERR_NO_SPACE` where the
+/// Errors: the refusal of the rules, `ERR_BUSY` if the lock was not acquired in time, `ERR_IO` or `ERR_NO_SPACE` where the
 /// journal could not be written. In each case nothing happened.
 pub fn execute(ws: &Workspace, command: &Command) -> Result<Reply> {
     carry_out(ws, ws.author()?, command, &[], |tx| decide(tx, command))
 }
 
-/// As [`execute`], for somebody, and for what is put together from many decisions: hand edits that are taken in
-/// first, and then `decision`, which may be asked more than once.
+/// As [`execute`], for a given author and a sequence of decisions: hand edits that are recorded first, and then `decision`,
+/// which may be called more than once.
 pub(crate) fn carry_out(
     ws: &Workspace,
     author: Author,
@@ -102,7 +102,7 @@ pub(crate) fn carry_out(
     }
 }
 
-/// As [`carry_out`], without asking a remote; `said` is what one has said.
+/// As [`carry_out`], without asking a remote; `said` holds the replies of one.
 pub(crate) fn execute_as(
     ws: &Workspace,
     author: Author,
@@ -176,30 +176,30 @@ fn execute_once(
     reply(ws, written)
 }
 
-/// Whoever lost a lease to somebody who has given it back since is TOLD so once.
+/// Clears the note of a lease that was lost to an agent which has released it since: the loss is reported once.
 pub(crate) fn clear_reported_lost_leases(ws: &Workspace, e: &Error) {
     if e.code != Code::LeaseLost || !e.details["holder"].is_null() {
         return;
     }
     let task = e.details["task"].as_str().and_then(|text| text.parse().ok());
     let (Some(task), Ok(me)) = (task, ws.author()) else { return };
-    let forgotten = under_lock(ws, "agentpm, noting what was clear_reported_lost_leases", |runtime, _, _| {
+    let forgotten = under_lock(ws, "agentpm, noting a reported loss", |runtime, _, _| {
         let record = records::lease(runtime, task)?;
         let fence = record.fence.max(e.details["fence"].as_u64().unwrap_or(0));
-        // What the lost lease left here goes too: it was TOLD just now.
+        // What the lost lease left here goes too: it was reported just now.
         let lease = record.lease.clone().filter(|lease| lease.fence >= fence);
         let lost = record.lost.iter().filter(|lost| !lease::is_holder(lost, &me)).cloned().collect();
         records::write_lease(runtime, task, &LeaseRecord { fence, lease, lost, ..record })
     });
     if let Err(e) = forgotten {
-        tracing::warn!(%task, error = %e, "it will be clear_reported_lost_leases once more");
+        tracing::warn!(%task, error = %e, "the loss will be reported again");
     }
 }
 
-/// Does something to the files under the lock, after what the last writer left half-way is ended. For what puts files right;
+/// Runs `act` under the lock, after an interrupted write is finished. For repairs of files;
 /// changes of the plan go through [`execute`].
 ///
-/// Errors: `ERR_BUSY` where the lock was not had in time, `ERR_IO`, and those of `act`.
+/// Errors: `ERR_BUSY` if the lock was not acquired in time, `ERR_IO`, and those of `act`.
 pub(crate) fn under_lock<T>(
     ws: &Workspace,
     who: &str,
@@ -272,7 +272,7 @@ fn done_before<'a>(ws: &'a Workspace, command: &Command, runtime: &Dir) -> Resul
             format!("the idempotency key {} made task {id}, which is not in this work tree", quoted(key)),
         )
         .with(json!({ "key": key, "result": id }))
-        .hint("bring in the branch that has it, or use a new key for a new task"),
+        .hint("merge the branch that has it, or use a new key for a new task"),
         _ => e,
     })?;
     let task = task.task;
@@ -353,11 +353,11 @@ fn write<'a>(
         arrived: false,
         key: key.clone(),
     };
-    // A program that was stopped in the middle, or a machine that slept, must not write under a lease that ran out meanwhile.
+    // A program that was stopped in the middle, or a machine that slept, must not write under a lease that expired meanwhile.
     if let Some((lease, until)) = under.iter().find(|(_, until)| **until <= ws.env.now()) {
         return Err(Error::new(
             Code::LeaseExpired,
-            format!("lease {lease} ran out at {until} while this was at work; nothing was written"),
+            format!("lease {lease} expired at {until} while the command ran; nothing was written"),
         )
         .with(json!({ "lease": lease, "expires_at": until }))
         .hint("agentpm lease list shows who holds what; run the same command again"));
@@ -392,7 +392,7 @@ fn reply<'a>(ws: &'a Workspace, mut written: Outcome<'a>) -> Result<Reply> {
     let mut show = Show { ws, written: &written, index, elsewhere: &mut elsewhere };
     let data = match show.subject(&written.subject) {
         Ok(data) => data,
-        // The change has happened: that its view could not be drawn must not make it look as if it had not.
+        // The change has happened: a view that cannot be rendered must not make it look as if it had not.
         Err(e) if !written.events.is_empty() => {
             written.warnings.push(format!("saved, but it could not be shown: {e}"));
             json!({ "id": written.subject.id() })
@@ -450,7 +450,7 @@ fn request_digest(command: &Command) -> String {
     records::digest(&format!("{} {}", command.op(), command.to_json()))
 }
 
-/// Shows what a command made, taking from its stage what is there and from the index what is around it.
+/// Shows the result of a command: the task from its stage, its surroundings from the index.
 struct Show<'a, 'w> {
     ws: &'w Workspace,
     written: &'a Outcome<'w>,

@@ -1,7 +1,7 @@
-//! What `roles.yml` grants to nobody, or as a right that nothing asks for.
+//! What `roles.yml` grants to a name that no agent can have, or as a right that nothing asks for.
 //!
-//! Promises: a word of the project's own is none of that once a task asks for it.
-//! Refuses to know: whether the file can be read, and who should have which right.
+//! Guarantees: a right that only the project defines is not reported once a task asks for it.
+//! Leaves to others: whether the file can be read, and who should have which right.
 
 use std::collections::BTreeSet;
 
@@ -15,15 +15,15 @@ use crate::store::{config, yaml};
 
 /// Names that no agent can have, and rights that are a slip of the pen for one.
 pub(crate) fn slips(path: &str, text: &str, roles: &Roles) -> Vec<Finding> {
-    let nobody = roles.agents.keys().filter_map(|name| {
+    let no_agent = roles.agents.keys().filter_map(|name| {
         let why = check_agent_name(name).err()?.message;
-        Some(found(path, text, name, format!("it grants something to nobody: {why}")))
+        Some(found(path, text, name, format!("it grants something to a name that no agent can have: {why}")))
     });
     let meant = words(roles).into_iter().filter_map(|word| {
         let verb = meant(word)?;
         Some(found(path, text, word, format!("{} permits no command; {verb} is meant?", quoted(word))))
     });
-    nobody.chain(meant).collect()
+    no_agent.chain(meant).collect()
 }
 
 /// Rights of the project's own that no task asks for.

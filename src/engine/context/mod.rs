@@ -105,7 +105,7 @@ impl Workspace {
         Some(self.settings.lease.remote.as_str()).filter(|name| !name.is_empty())
     }
 
-    /// Notes something that was put right by the way.
+    /// Notes a repair that the request made on the way.
     pub(crate) fn notice(&self, what: String) {
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
         if !notices.contains(&what) {
@@ -113,7 +113,7 @@ impl Workspace {
         }
     }
 
-    /// What was put right by the way since this was asked last, in words; to be told with a refusal too.
+    /// The repairs made since the last call, in words; to be reported with a refusal too.
     pub fn take_notices(&self) -> Vec<String> {
         std::mem::take(&mut self.notices.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,4 +1,4 @@
-//! Finding and opening a store, and making one.
+//! Finds, opens and creates a store.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::store::config;
 use crate::store::layout::{FORMAT, STORE, Store};
 use crate::store::place::{not_text, not_utf8};
 
-/// What a door says besides the command: flags that all commands share.
+/// What an interface passes besides the command: flags that all commands share.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Where the store is, instead of looking for it.
@@ -77,7 +77,7 @@ impl Workspace {
 
     /// Who acts, with session and tracing ids.
     ///
-    /// Errors: `ERR_USAGE` where nobody is named, `ERR_VALIDATION` for a name or session id that is none.
+    /// Errors: `ERR_USAGE` where no agent is named, `ERR_VALIDATION` for a name or session id that is none.
     pub fn author(&self) -> Result<Author> {
         let given = |flag: &Option<String>, name: &str| flag.clone().or_else(|| self.env.var(name).map(str::to_owned));
         let session = given(&self.request.session, "AGENTPM_SESSION").map(|text| text.parse::<Id>()).transpose()?;
@@ -106,12 +106,11 @@ impl Workspace {
             return Ok(name);
         }
         self.repo.as_ref().and_then(Repo::user_name).and_then(|name| slug(&name)).ok_or_else(|| {
-            Error::usage("it is not known who is asking")
-                .hint("give --agent NAME, set AGENTPM_AGENT, or set git's user.name")
+            Error::usage("the agent is not known").hint("give --agent NAME, set AGENTPM_AGENT, or set git's user.name")
         })
     }
 
-    /// The name of whoever asks, where it is known.
+    /// The name of the caller, where it is known.
     pub fn asker(&self) -> Option<String> {
         self.agent().ok()
     }
@@ -178,7 +177,7 @@ fn is_unsafe(finding: &Finding) -> bool {
 fn unsafe_by(finding: &Finding) -> Error {
     Error::new(Code::Corrupt, format!("{}; nothing was written", placed(finding)))
         .with(json!({ "path": finding.path, "line": finding.line }))
-        .hint("correct the file with an editor; agentpm lint names every line, and reading goes on meanwhile")
+        .hint("correct the file with an editor; agentpm lint names every line; reading works meanwhile")
 }
 
 fn placed(finding: &Finding) -> String {
@@ -280,9 +279,9 @@ fn open_nearest(env: &Env) -> Result<(Option<Repo>, Store)> {
         not_checked_out(&repo).unwrap_or_else(|| {
             Error::new(
                 Code::NoStore,
-                format!("there is no .agentpm in {} nor above it in this work tree", env.cwd().display()),
+                format!("there is no .agentpm in {} or above it in this work tree", env.cwd().display()),
             )
-            .hint("make one with agentpm init")
+            .hint("create one with agentpm init")
         })
     })?;
     Ok((Some(repo), store))
@@ -309,7 +308,7 @@ fn copied_store(env: &Env) -> Result<Store> {
         .hint("a plan lives in a git repository: git init, then agentpm init"))
 }
 
-/// What to say where the commit has a store and the work tree has not: a second one must not be made beside it.
+/// What to say where the commit has a store and the work tree has not: a second one must not be created.
 pub(crate) fn not_checked_out(repo: &Repo) -> Option<Error> {
     let objects = repo.objects().ok()?;
     let tree = objects.commit(objects.head().ok()?.commit?).ok()?.tree;
@@ -351,7 +350,7 @@ pub(crate) fn store_around(env: &Env, options: &Options, folder: &Path) -> Resul
     }
 }
 
-/// How bad the rules of lint are by the settings of a store and of the user; as they come where those cannot be read.
+/// The severities of the rules of lint by the settings of a store and of the user; as they come where those cannot be read.
 pub(crate) fn severities(env: &Env, store: &Store) -> LintSettings {
     let files = readable_settings(env, store, &mut Vec::new());
     files.map(|files| config::combine(&files).0.lint).unwrap_or_default()
@@ -364,7 +363,7 @@ fn readable_settings(env: &Env, store: &Store, findings: &mut Vec<Finding>) -> R
     let own = match read_own(store, "config.toml") {
         Ok(Some(bytes)) => Some((name.clone(), bytes)),
         Ok(None) => {
-            let message = "it is missing: the defaults count, and what the project had set is not in force";
+            let message = "it is missing: the defaults count, and the settings of the project are not in force";
             findings.push(Finding::new(Rule::ConfigMissing, message).at(&name, None));
             None
         }
@@ -404,7 +403,7 @@ fn read_own(store: &Store, name: &str) -> Result<Option<Vec<u8>>> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) if crate::store::entity::is_odd(&e) => {
             Err(Error::new(Code::Corrupt, format!("{} is not a regular file", store.shown(name)))
-                .hint("agentpm follows no links in a store; look at what is there"))
+                .hint("agentpm follows no links in a store; look at that path"))
         }
         Err(e) if e.kind() == ErrorKind::FileTooLarge => {
             Err(Error::new(Code::Corrupt, format!("{} is larger than {} bytes", store.shown(name), config::MAX_CONFIG)))

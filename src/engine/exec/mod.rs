@@ -1,8 +1,8 @@
-//! A command run under a lease: taken before it starts, renewed while it runs, given back when it has ended.
+//! Runs a command under a lease: acquired before it starts, renewed while it runs, released when it has ended.
 //!
-//! Promises: the lease is renewed through the one write path; where it is lost the command is ended, so that two never work on one
-//! task for longer than the grace. What the command itself did with its task is left as it is.
-//! Refuses to know: what the command does, and how processes are started.
+//! Guarantees that the lease is renewed through the one write path, and that a command whose lease is lost is ended: two agents
+//! never work on one task for longer than the grace. What the command itself did with its task stays.
+//! Leaves to others: what the command does, and how processes are started.
 
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ use crate::model::time::Time;
 use crate::rules::lease::{self, Standing};
 use crate::rules::session::is_its_own;
 
-/// How long it takes at most until it is noticed that somebody else has the lease.
+/// The longest time until a lease that another agent took is noticed.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Least time between two renewals.
 const MIN_BEAT: Duration = Duration::from_millis(50);
@@ -50,7 +50,7 @@ pub struct WorkOrder {
     pub command: Vec<OsString>,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Serialize)]
 pub struct WorkEnd {
     /// The task.
@@ -67,11 +67,11 @@ pub struct WorkEnd {
     pub signal: Option<i32>,
     /// How long it ran.
     pub seconds: f64,
-    /// The context entry that tells of it.
+    /// The context entry that records it.
     pub outcome: Option<Id>,
     /// The task was completed for it.
     pub completed: bool,
-    /// The task was put back for it: open, and nobody's.
+    /// The task was released: open, without an owner.
     pub released: bool,
     /// The exit code that says all this.
     #[serde(skip)]
@@ -79,16 +79,16 @@ pub struct WorkEnd {
     /// Why it did not end as it should: lease lost, not started, task not to be completed.
     #[serde(skip)]
     pub failure: Option<Error>,
-    /// What the caller should know besides.
+    /// Warnings.
     #[serde(skip)]
     pub warnings: Vec<String>,
 }
 
-/// How the task stood before, and so what is to be given back.
+/// How the task stood before, and so what is to be released.
 struct Acquisition {
-    /// It was not the asker's work before.
+    /// It was not the caller's work before.
     task: bool,
-    /// The asker had no live lease before.
+    /// The caller had no live lease before.
     lease: bool,
 }
 
@@ -99,14 +99,14 @@ struct Hold {
     expires_at: Time,
     beat: Duration,
     next: Instant,
-    /// The command gave it back itself.
+    /// The command released it itself.
     let_go: bool,
 }
 
 /// Runs a command under the lease of a task, in a session of its own where none is named.
 ///
-/// Errors: `ERR_NOT_FOUND` for the task and the refusals of a claim; then nothing was started. What happens later is told
-/// by [`WorkEnd::failure`].
+/// Errors: `ERR_NOT_FOUND` for the task and the refusals of a claim; then nothing was started. What happens later is in
+/// [`WorkEnd::failure`].
 pub fn work(ws: &Workspace, order: &WorkOrder) -> Result<WorkEnd> {
     ws.choose_runtime_place();
     let task = read::resolve(ws, &order.task)?;
@@ -127,7 +127,7 @@ pub fn work(ws: &Workspace, order: &WorkOrder) -> Result<WorkEnd> {
     end
 }
 
-/// The request in a session: the named one, that of the asker's own lease, or a new one, which is given besides.
+/// The request in a session: the named one, that of the caller's own lease, or a new one, which is given besides.
 fn enter_session(ws: &Workspace, task: Id) -> Result<(Workspace, Option<Id>)> {
     let me = ws.author()?;
     let within = |session: Option<String>| ws.for_request(Request { session, ..ws.request.clone() });
@@ -194,7 +194,7 @@ fn work_on(ws: &Workspace, task: Id, order: &WorkOrder) -> Result<WorkEnd> {
             end.failure = Some(
                 Error::new(code, why)
                     .with(json!({ "task": task, "command": end.command }))
-                    .hint("the command stands after --, as a program on PATH or a path, and its arguments"),
+                    .hint("give the command after --: a program on PATH or a path, and its arguments"),
             );
             return Ok(end);
         }
@@ -226,7 +226,7 @@ fn work_on(ws: &Workspace, task: Id, order: &WorkOrder) -> Result<WorkEnd> {
         return Ok(end);
     }
     if now.status != Status::InProgress || now.owner.as_ref() != Some(&me.agent) {
-        // Somebody moved the task; what is left to give back is the lease.
+        // Another agent moved the task; only the lease is left to release.
         give_back(ws, &Acquisition { task: false, lease: taken.lease }, "", &mut end);
         return Ok(end);
     }
@@ -271,7 +271,7 @@ fn finish_work(ws: &Workspace, order: &WorkOrder, taken: &Acquisition, ended: En
     give_back(ws, &Acquisition { task: false, lease: taken.lease }, &outcome, end);
 }
 
-/// Gives back what was taken for the command; the owner's own stays theirs.
+/// Returns back what was taken for the command; the owner's own stays theirs.
 fn give_back(ws: &Workspace, taken: &Acquisition, why: &str, end: &mut WorkEnd) {
     let id = end.task.to_string();
     let command = match taken {
@@ -284,7 +284,7 @@ fn give_back(ws: &Workspace, taken: &Acquisition, why: &str, end: &mut WorkEnd) 
     };
     match write::execute(ws, &command) {
         Ok(_) => end.released = taken.task,
-        Err(e) => end.warnings.push(format!("task {} could not be given back: {}", end.task, e.message)),
+        Err(e) => end.warnings.push(format!("task {} could not be released: {}", end.task, e.message)),
     }
 }
 
@@ -310,7 +310,7 @@ fn keep(ws: &Workspace, hold: &mut Hold) -> Result<()> {
     match read::recorded_lease(ws, hold.task) {
         Ok(record) => match read::standing(ws, &record) {
             Some(Standing::Others(other) | Standing::OthersExpired(other)) => return Err(taken_by(&other)),
-            // Whoever took it over may have given it back since.
+            // The agent that took it over may have released it since.
             Some(Standing::Free) if ws.author().is_ok_and(|me| lease::is_lost(&record, &me)) => {
                 return Err(lease::lost_and_gone(hold.task, &record));
             }
@@ -318,7 +318,7 @@ fn keep(ws: &Workspace, hold: &mut Hold) -> Result<()> {
             _ => hold.let_go = false,
         },
         // It may be in the middle of being replaced; renewing says more.
-        Err(e) => tracing::warn!(task = %hold.task, error = %e, "the lease could not be looked at"),
+        Err(e) => tracing::warn!(task = %hold.task, error = %e, "the lease could not be read"),
     }
     if !due {
         return Ok(());
@@ -353,11 +353,11 @@ fn keep(ws: &Workspace, hold: &mut Hold) -> Result<()> {
         }
         Err(e) if ws.env.now() >= hold.expires_at => Err(Error::new(
             Code::LeaseLost,
-            format!("the lease of task {} ran out and could not be renewed: {}", hold.task, e.message),
+            format!("the lease of task {} expired and could not be renewed: {}", hold.task, e.message),
         )
         .with(json!({ "task": hold.task, "expires_at": hold.expires_at, "reason": e.code }))),
         Err(e) => {
-            tracing::warn!(task = %hold.task, error = %e, "the lease was not renewed; tried again soon");
+            tracing::warn!(task = %hold.task, error = %e, "the lease was not renewed; trying again soon");
             hold.next = Instant::now() + (hold.beat / 4).clamp(MIN_BEAT, LOOK_EVERY);
             Ok(())
         }
@@ -395,7 +395,7 @@ impl WorkEnd {
         self
     }
 
-    /// What came of it in a line.
+    /// The result in one line.
     pub fn words(&self) -> String {
         let ended = match (self.exit_code, self.signal) {
             (Some(code), _) => how(Exit::Code(code)),

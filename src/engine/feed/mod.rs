@@ -1,4 +1,4 @@
-//! Events as they arrive: pulled from a cursor, waited for, and taken in from another replica.
+//! Events as they arrive: pulled from a cursor, waited for, and recorded from another replica.
 
 pub(crate) mod stream;
 pub(crate) mod wakeup;

@@ -1,8 +1,8 @@
-//! Events as they arrive: pulling them from a cursor, watching, and taking in those of another replica.
+//! Events as they arrive: pulling them from a cursor, watching, and recording those of another replica.
 //!
-//! Promises: the cursor is the id of the last event seen; after it nothing is shown twice and nothing is missed, whether it was
+//! Guarantees: the cursor is the id of the last event seen; after it nothing is shown twice and nothing is missed, whether it was
 //! written here or came by git. Order is that of arrival on this machine, which is the journal's.
-//! Refuses to know: who looks on.
+//! Leaves to others: who looks on.
 //!
 //! Git brings events past the journal. A caller that looks on notes in the journal what stands in the logs and not there, if the
 //! lock is free; such records are never projected again. It never waits for the lock: what it cannot note is noted by a later
@@ -40,8 +40,8 @@ const NOTED_AT_ONCE: usize = 20_000;
 /// Events that `sync pull` gives unless asked for more.
 const DEFAULT_LIMIT: usize = 500;
 
-/// Gives `show` events that arrived after one of them, in order of arrival; from the first on where none is named. Answers
-/// with what stands beside them.
+/// Returns `show` events that arrived after one of them, in order of arrival; from the first on where none is named. Answers
+/// with the fields besides the items.
 ///
 /// Errors: `ERR_NOT_FOUND` where no event has that id, `ERR_IO` where the journal or the logs cannot be read.
 pub fn pull_events(
@@ -65,7 +65,7 @@ pub fn pull_events(
 /// already change nothing; those that stay on the machine that wrote them are skipped.
 ///
 /// Errors: `ERR_VALIDATION` naming the first event that cannot be read or whose id stands for another here; then nothing
-/// was taken in. `ERR_BUSY`, `ERR_IO`.
+/// was recorded. `ERR_BUSY`, `ERR_IO`.
 pub fn push_events(ws: &Workspace, text: &str) -> Result<Value> {
     ws.check_safe_to_change()?;
     let (entries, skipped) = parse_events(text)?;
@@ -111,9 +111,8 @@ fn fresh_of(ws: &Workspace, entries: Vec<Entry>) -> Result<BTreeMap<Entity, Vec<
                 }
                 Some(line) if *line == entry.line || is_redacted(line, &entry) => {}
                 Some(_) => {
-                    let message =
-                        format!("event {} of {entity} is here already and says something else", entry.event.id);
-                    return Err(Error::validation(message).hint("one of the two was altered; nothing was taken in"));
+                    let message = format!("event {} of {entity} is here already with other content", entry.event.id);
+                    return Err(Error::validation(message).hint("one of the two was altered; nothing was recorded"));
                 }
             }
         }
@@ -304,7 +303,7 @@ fn commit_line(ws: &Workspace, n: usize, lamport: u64, arrived: bool) -> Result<
     })
 }
 
-/// What became of events that stand in the logs and not in the journal.
+/// Whether the events of the logs that are not in the journal were noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PendingEvents {
     /// There are none: they were noted.

@@ -1,8 +1,8 @@
-//! Being woken when something may have changed, in this worktree or another one of the clone.
+//! Wakes waiting callers when something may have changed, in this worktree or another one of the clone.
 //!
-//! Promises: whatever agentpm writes anywhere in the clone wakes (it is in the common journal), and so does git when it moves a
-//! branch, checks out or changes the index here. Whoever waits looks again after a bounded time even where nothing woke it.
-//! Refuses to know: what changed; caches, locks and the like are no wakeup.
+//! Guarantees: whatever agentpm writes anywhere in the clone wakes (it is in the common journal), and so does git when it moves a
+//! branch, checks out or changes the index here. A waiting caller looks again after a bounded time even without a wakeup.
+//! Leaves to others: what changed. Caches, locks and the like do not wake.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
@@ -18,19 +18,19 @@ use crate::error::{Code, Result};
 use crate::runtime::journal::JOURNAL;
 use crate::store::layout::TASKS;
 
-/// How often those who wait for work ask even where nothing woke them: a change that no watch shows is found by then.
+/// How often those who wait for work ask even where nothing woke them: a change that no watch shows is found by that point.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 /// Least time between two questions: many changes at once are one.
 const ASK_REST: Duration = Duration::from_millis(100);
 
-/// Wakes whoever waits on it.
+/// Wakes the caller that waits on it.
 pub(crate) struct Wakeup {
     /// `None` where the system has no watches left; then the bounded wait must do.
     watcher: Option<RecommendedWatcher>,
     woken: Receiver<()>,
 }
 
-/// Which changes of files are wakeup.
+/// Which changes of files wake.
 #[derive(Default)]
 struct Filter {
     /// Folders in which everything is.
@@ -57,7 +57,7 @@ impl Wakeup {
     }
 }
 
-/// Wakeup of the journal and of what git has checked out here.
+/// Wakes on changes of the journal and of what git has checked out here.
 pub(crate) fn wakeup(ws: &Workspace) -> Wakeup {
     news_of(ws, Filter::default(), false)
 }
@@ -89,7 +89,7 @@ fn news_of(ws: &Workspace, wanted: Filter, common: bool) -> Wakeup {
             !event.kind.is_access() && (event.paths.is_empty() || event.paths.iter().any(|path| wanted.has(path)))
         });
         if wakeup {
-            // Whoever waited may be gone.
+            // The receiver may be gone.
             let _ = wake.send(());
         }
     })
@@ -98,7 +98,7 @@ fn news_of(ws: &Workspace, wanted: Filter, common: bool) -> Wakeup {
         if let Some(watcher) = &mut watcher
             && let Err(e) = watcher.watch(&folder, mode)
         {
-            tracing::warn!(folder = %folder.display(), error = %e, "cannot be watched; looked at now and then");
+            tracing::warn!(folder = %folder.display(), error = %e, "cannot be watched; polled instead");
         }
     }
     Wakeup { watcher, woken }

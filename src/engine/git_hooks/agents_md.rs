@@ -1,8 +1,8 @@
 //! The section about agentpm in AGENTS.md.
 //!
-//! Promises: all that is outside of the two marks stays byte for byte; the same section twice changes nothing; where it is not
+//! Guarantees: all that is outside of the two marks stays byte for byte; the same section twice changes nothing; where it is not
 //! plain which lines are ours, nothing is written.
-//! Refuses to know: what the section says.
+//! Leaves to others: what the section says.
 
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -37,9 +37,9 @@ pub(crate) fn draft(top: &Dir, section: &str) -> Result<Draft> {
         Err(e) if e.kind() == ErrorKind::NotFound => {
             return Err(Error::new(
                 Code::Corrupt,
-                format!("{NAME} is a link to {}, which is not there", path.display()),
+                format!("{NAME} is a link to {}, which does not exist", path.display()),
             )
-            .hint("make that file, or put a file in the place of the link"));
+            .hint("create that file, or replace the link with a file"));
         }
         Err(e) if e.kind() == ErrorKind::FileTooLarge => {
             return Err(Error::new(Code::Corrupt, format!("{} is larger than {MOST} bytes", path.display())));
@@ -53,7 +53,7 @@ pub(crate) fn draft(top: &Dir, section: &str) -> Result<Draft> {
     let new = match &old {
         Some(old) => within(old, section).map_err(|why| {
             Error::new(Code::Corrupt, format!("{}: {why}; nothing was written", path.display())).hint(format!(
-                "our section stands between one line {} and one line {} after it; mend the lines by hand",
+                "our section stands between one line {} and one line {} after it; correct the lines by hand",
                 String::from_utf8_lossy(BEGIN),
                 String::from_utf8_lossy(END)
             ))
@@ -64,7 +64,7 @@ pub(crate) fn draft(top: &Dir, section: &str) -> Result<Draft> {
 }
 
 impl Draft {
-    /// Writes it. Gives the file's name if it changed.
+    /// Writes it. Returns the file's name if it changed.
     ///
     /// Errors: `ERR_IO`.
     pub fn write(self, top: &Dir) -> Result<Option<String>> {
@@ -144,7 +144,7 @@ fn within(old: &[u8], section: &str) -> std::result::Result<Vec<u8>, String> {
             Ok([&old[..start], section.as_bytes(), tail.as_bytes(), &old[end..]].concat())
         }
         [(true, .., line)] => Err(format!("the section that begins in line {line} does not end")),
-        [(false, .., line), ..] => Err(format!("a section ends in line {line} that does not begin")),
-        [.., (_, _, _, line)] => Err(format!("there is more than one mark; the last stands in line {line}")),
+        [(false, .., line), ..] => Err(format!("a section ends in line {line} but has no beginning")),
+        [.., (_, _, _, line)] => Err(format!("there is more than one mark; the last is in line {line}")),
     }
 }

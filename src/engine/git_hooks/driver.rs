@@ -37,7 +37,7 @@ pub struct MergeInput {
     pub labels: [Option<String>; 2],
 }
 
-/// Merges three versions of one `task.yaml` as git's merge drivers do. Gives the reason where a conflict was left.
+/// Merges three versions of one `task.yaml` as git's merge drivers do. Returns the reason where a conflict was left.
 ///
 /// Errors: `ERR_IO` where a file cannot be read or written.
 pub fn merge_driver(env: &Env, input: &MergeInput) -> Result<Option<String>> {

@@ -50,7 +50,7 @@ pub fn driver(ws: &Workspace) -> Option<Driver> {
     Some(driver_in(&ws.env, &objects))
 }
 
-/// Sets the merge driver and the diff driver in the settings of the clone. Gives the names of the settings that changed.
+/// Sets the merge driver and the diff driver in the settings of the clone. Returns the names of the settings that changed.
 ///
 /// Errors: `ERR_GIT` where the settings cannot be read or written.
 pub(crate) fn set_drivers(env: &Env, repo: &Repo) -> Result<Vec<&'static str>> {
@@ -79,7 +79,7 @@ pub(crate) fn set_drivers(env: &Env, repo: &Repo) -> Result<Vec<&'static str>> {
     Ok(changed)
 }
 
-/// Writes our sections into the pre-commit and commit-msg hooks of the clone. Gives the hooks that changed.
+/// Writes our sections into the pre-commit and commit-msg hooks of the clone. Returns the hooks that changed.
 ///
 /// Errors: `ERR_GIT` where a hook is no shell script, `ERR_IO`.
 pub fn install_hooks(env: &Env) -> Result<Vec<String>> {

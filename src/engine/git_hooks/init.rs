@@ -1,4 +1,4 @@
-//! Making a store, or completing one.
+//! Creates a store, or completes an existing one.
 //!
 //! Guarantees that what is there already stays, and that nothing is made where AGENTS.md cannot take its section.
 
@@ -32,7 +32,7 @@ pub struct InitReport {
 
 /// Makes a store at the top of the work tree that holds the current folder, or completes the one that is there.
 ///
-/// With a section, puts it into AGENTS.md beside the store, or brings the one that is there up to date. With `drivers`, sets the
+/// With a section, writes or updates it in AGENTS.md next to the store. With `drivers`, sets the
 /// merge driver and the diff driver in the settings of the clone.
 ///
 /// Errors: `ERR_GIT` outside a work tree, `ERR_CORRUPT` where something else is in the way or AGENTS.md cannot take the
@@ -55,9 +55,9 @@ pub fn init(env: &Env, options: &Options, section: Option<&str>, drivers: bool) 
         None => Store::nearest(&repo.work_dir, env.cwd())?,
         Some(_) => Store::at(&place.join(STORE), &repo.work_dir)?,
     };
-    let beside = existing.as_ref().and_then(|store| store.path().parent()).unwrap_or(&place).to_owned();
-    let beside = Dir::open(&beside).map_err(|e| Error::io("open", &beside, &e))?;
-    let page = section.map(|section| agents_md::draft(&beside, section)).transpose()?;
+    let place_dir = existing.as_ref().and_then(|store| store.path().parent()).unwrap_or(&place).to_owned();
+    let place_dir = Dir::open(&place_dir).map_err(|e| Error::io("open", &place_dir, &e))?;
+    let page = section.map(|section| agents_md::draft(&place_dir, section)).transpose()?;
     let mut created = Vec::new();
     let store = match existing {
         Some(store) => store,
@@ -89,12 +89,12 @@ pub fn init(env: &Env, options: &Options, section: Option<&str>, drivers: bool) 
     }
     for name in [TASKS, AGENTS] {
         store.dir.make_dir(name).map_err(|e| match crate::store::entity::is_odd(&e) {
-            true => Error::new(Code::Corrupt, format!("{} is there and is no folder", store.shown(name))),
+            true => Error::new(Code::Corrupt, format!("{} exists and is not a folder", store.shown(name))),
             false => Error::io("make", &store.path().join(name), &e),
         })?;
     }
     if let Some(page) = page {
-        created.extend(page.write(&beside)?);
+        created.extend(page.write(&place_dir)?);
     }
     let set = if drivers { set_drivers(env, &repo) } else { Ok(Vec::new()) };
     let (git_settings, warning) = match set {

@@ -1,8 +1,8 @@
 //! `trailer`: naming in a commit message the leases that the commit is made under.
 //!
-//! Promises: only where the settings ask for it; a line that is there already is not written twice; the rest of the message
+//! Guarantees: only where the settings ask for it; a line that is there already is not written twice; the rest of the message
 //! stays as it is.
-//! Refuses to know: whether the commit may be made (`lint --staged`).
+//! Leaves to others: whether the commit may be made (`lint --staged`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,9 +26,9 @@ const MAX_MESSAGE: u64 = 4 * 1024 * 1024;
 /// How long git may take to put lines into a message.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Adds the trailers to the file that holds a commit's message. Gives what was added.
+/// Adds the trailers to the file that holds a commit's message. Returns what was added.
 ///
-/// Errors: `ERR_USAGE` where nobody is named who asks, `ERR_GIT` where index or message cannot be read, `ERR_IO`.
+/// Errors: `ERR_USAGE` where no agent is named, `ERR_GIT` where index or message cannot be read, `ERR_IO`.
 pub fn add_trailers(ws: &Workspace, message: &Path) -> Result<Vec<Trailer>> {
     if !ws.settings.hooks.trailer {
         return Ok(Vec::new());
@@ -63,7 +63,7 @@ pub fn add_trailers(ws: &Workspace, message: &Path) -> Result<Vec<Trailer>> {
     Ok(trailers)
 }
 
-/// The leases under which the asker commits: of the tasks that the commit touches, or of all that are held where it
+/// The leases under which the caller commits: of the tasks that the commit touches, or of all that are held where it
 /// touches none of them. A lease that ended with its task is named by the event that ended it.
 fn leases_of_commit(ws: &Workspace, staging: &Staging<'_>) -> Result<Vec<Trailer>> {
     let me = ws.author()?;

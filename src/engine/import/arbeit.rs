@@ -1,8 +1,8 @@
 //! Reads an export of arbeit: one JSON object with tasks, their steps and notes, and relationships.
 //!
-//! Promises: every task, step, note and relationship comes across with its id and its times, or the import is refused;
+//! Guarantees: every task, step, note and relationship comes across with its id and its times, or the import is refused;
 //! whatever else they say is kept as metadata.
-//! Refuses to know: files and the store.
+//! Leaves to others: files and the store.
 
 use std::collections::BTreeSet;
 

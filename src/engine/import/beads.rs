@@ -1,8 +1,8 @@
 //! Reads the issues of Beads: JSON Lines, one issue a line.
 //!
-//! Promises: an issue that depends on another one is blocked by it, never the other way round; every line becomes a
-//! task or is told of in the warnings; whatever has no field of ours is kept as metadata.
-//! Refuses to know: files and the store.
+//! Guarantees: an issue that depends on another one is blocked by it, never the other way round; every line becomes a
+//! task or is named in the warnings; whatever has no field of ours is kept as metadata.
+//! Leaves to others: files and the store.
 
 use serde_json::{Map, Value};
 
@@ -29,7 +29,7 @@ pub fn parse(text: &str) -> Result<Import> {
             continue;
         }
         if !seen.insert(line) {
-            reader.found.warnings.push(format!("{place} is there twice, word for word; one of the two is left out"));
+            reader.found.warnings.push(format!("{place} occurs twice; one copy is left out"));
             continue;
         }
         let value = json::parse(line).map_err(|e| unreadable(&place, &e))?;
@@ -43,7 +43,7 @@ fn unreadable(place: &str, error: &serde_json::Error) -> Error {
     // The line it names is always 1, because every line is read by itself.
     let reason = text.split(" at line ").next().unwrap_or(&text);
     Error::validation(format!("{place}, column {} is not readable JSON: {reason}", error.column()))
-        .hint("a line that begins with <<<<<<<, ======= or >>>>>>> is left from a merge: settle that merge first")
+        .hint("a line that begins with <<<<<<<, ======= or >>>>>>> is left from a merge: resolve that merge first")
 }
 
 #[derive(Default)]
@@ -75,7 +75,7 @@ impl Reader {
         self.found.add_task(place, task)
     }
 
-    /// Beads counts from 0, the highest, to 4, with 2 where nobody chose; ours is 0 there.
+    /// Beads counts from 0, the highest, to 4, with 2 as its default; ours is 0 there.
     fn priority(&mut self, record: &mut Record, origin: &str) -> i64 {
         if record.peek("priority").is_null() {
             record.take("priority");
@@ -142,13 +142,13 @@ impl Reader {
     }
 
     fn finish(mut self) -> Import {
-        let mut tell = |ids: &[String], what: &str| {
+        let mut warn = |ids: &[String], what: &str| {
             if !ids.is_empty() {
                 self.found.warnings.push(format!("{what}: {}", ids.join(", ")));
             }
         };
-        tell(&self.deleted, "left out because they are deleted");
-        tell(&self.without_priority, "without a priority, and read as 0, the highest, as Beads does");
+        warn(&self.deleted, "left out because they are deleted");
+        warn(&self.without_priority, "without a priority, and read as 0, the highest, as Beads does");
         self.found.finish(FORMAT)
     }
 }
@@ -348,7 +348,7 @@ mod tests {
         );
         let imported = parse(text).unwrap();
         assert_eq!((imported.tasks.len(), imported.tasks[0].metadata.len()), (1, 0));
-        let twice = "line 4 is there twice, word for word; one of the two is left out";
+        let twice = "line 4 occurs twice; one copy is left out";
         assert_eq!(imported.warnings, [r#"line 1 is a memory "k", not an issue, and is left out"#, twice]);
         assert!(parse("").unwrap().tasks.is_empty());
     }

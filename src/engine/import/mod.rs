@@ -1,6 +1,6 @@
-//! Plans of other tools become a plan of ours: one record in the journal, nothing lost, nothing doubled.
+//! Imports plans of other tools: one record in the journal, nothing lost, nothing doubled.
 //!
-//! Every task keeps `metadata.origin` with the format it came from and the id it had there. Whoever imports the same file
+//! Every task keeps `metadata.origin` with the format it came from and the id it had there. Importing the same file
 //! again adds only what is new in it.
 
 pub(crate) mod arbeit;
@@ -62,7 +62,7 @@ struct Count {
     context: usize,
 }
 
-/// Takes a plan of another tool in, all of it or nothing. Gives what was new, and where each task went.
+/// Imports a plan of another tool, all of it or nothing. Returns what was new, and where each task went.
 ///
 /// Errors: those of [`parse`] and of any change.
 pub fn import(ws: &Workspace, format: &str, text: &str) -> Result<Value> {
@@ -142,7 +142,7 @@ fn create(tx: &mut Transaction, format: &str, task: &ImportedTask) -> Result<Id>
     put("acceptance", json!(task.acceptance));
     put("estimate", json!(task.estimate));
     put("due", json!(task.due));
-    // Put off without a date: nobody is to be handed it until somebody says otherwise.
+    // Deferred without a date: the task is not handed out until a person changes that.
     let put_off = task.metadata.get("status").and_then(Value::as_str) == Some("deferred");
     let until = task.defer_until.or_else(|| put_off.then(|| Time::from_millis(PUT_OFF)));
     put("defer_until", json!(until));
@@ -227,7 +227,7 @@ fn add_edge(tx: &mut Transaction, edge: &ImportedEdge, from: Id, to: Id) -> Resu
             quoted(&edge.from),
             quoted(&edge.to)
         ))
-        .hint("mend the source: a task is part of one other at most"));
+        .hint("correct the source: a task has at most one parent"));
     }
     let mut metadata = edge.metadata.clone();
     if let Some(origin) = &edge.origin {
@@ -244,7 +244,7 @@ fn add_edge(tx: &mut Transaction, edge: &ImportedEdge, from: Id, to: Id) -> Resu
     Ok(true)
 }
 
-/// Brings a new task to the status it had. One in progress without an owner belongs to whoever imports it.
+/// Brings a new task to the status it had. One in progress without an owner belongs to the agent that imports it.
 fn set_status(tx: &mut Transaction, id: Id, task: &ImportedTask) -> Result<()> {
     let mut owner = task.owner.clone();
     let to = task.status;

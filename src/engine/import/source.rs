@@ -1,8 +1,8 @@
-//! What every import format becomes: plain tasks under the ids of their source, and the tools to read them with.
+//! The common form of all import formats: plain tasks under the ids of their source, and tools to read them.
 //!
-//! Promises: what a parser does not take from an object of the source stays under its own name for the metadata; an
-//! edge joins two tasks of the file or is told of in the warnings and kept with a task.
-//! Refuses to know: files, ULIDs, events, and what one format means by its words.
+//! Guarantees: what a parser does not take from an object of the source stays under its own name for the metadata; an
+//! edge joins two tasks of the file or is named in the warnings and kept with a task.
+//! Leaves to others: files, ULIDs, events, and what one format means by its words.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -138,7 +138,7 @@ pub(crate) fn word(value: &Value) -> Option<String> {
     }
 }
 
-/// The metadata of a note or an edge: what the source called so, with whatever else nobody took.
+/// The metadata of a note or an edge: what the source called so, with whatever else was not read.
 pub(crate) fn joined(metadata: Value, mut rest: Map<String, Value>) -> Value {
     if rest.is_empty() {
         return metadata;
@@ -181,7 +181,7 @@ impl Record {
     /// A failure of this object.
     pub(crate) fn refuse(&self, what: &str) -> Error {
         Error::validation(format!("{} {what}", self.place))
-            .hint("mend it in the file and import again; nothing was changed")
+            .hint("correct it in the file and import again; nothing was changed")
     }
 
     /// Notes what did not fit.
@@ -189,7 +189,7 @@ impl Record {
         self.warnings.push(format!("{}: {what}", self.place));
     }
 
-    /// The keys nobody took yet.
+    /// The keys that were not read yet.
     pub(crate) fn keys(&self) -> Vec<String> {
         self.rest.keys().cloned().collect()
     }
@@ -204,7 +204,7 @@ impl Record {
         self.rest.shift_remove(key).unwrap_or(Value::Null)
     }
 
-    /// Puts a value among those that nobody took.
+    /// Puts a value among those that were not read.
     pub(crate) fn keep(&mut self, key: &str, value: impl Into<Value>) {
         self.rest.insert(key.to_owned(), value.into());
     }
@@ -244,7 +244,7 @@ impl Record {
         self.take_as(key, "a list", |value| value.as_array().cloned()).unwrap_or_default()
     }
 
-    /// Takes a word of ours, such as a kind of relationship.
+    /// Takes one of our words, such as a kind of relationship.
     pub(crate) fn choice<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
         self.take_as(key, "a word known here", |value| T::deserialize(value).ok())
     }
@@ -257,7 +257,7 @@ impl Record {
         self.take_as(key, "a time", read_time)
     }
 
-    /// Reads a time that stays among the values nobody took.
+    /// Reads a time that stays among the unread values.
     pub(crate) fn time_of(&self, key: &str) -> Option<Time> {
         read_time(self.peek(key))
     }
@@ -303,7 +303,7 @@ impl Record {
         Ok(title)
     }
 
-    /// Takes the name of whoever works on it as an agent name; another spelling is kept as well.
+    /// Takes the name of the owner as an agent name; another spelling is kept as well.
     pub(crate) fn owner(&mut self, key: &str) -> Option<String> {
         let name = self.text(key)?;
         let owner = slug(&name);
@@ -338,7 +338,7 @@ impl Record {
         self.entries(key, without_marker)
     }
 
-    /// Takes the entries of one of our lists: single lines, none empty, none twice, each put right by `shape`, which
+    /// Takes the entries of one of our lists: single lines, none empty, none twice, each corrected by `shape`, which
     /// also says whether nothing was lost. Where anything was, the original is kept as well.
     fn entries(&mut self, key: &str, shape: impl Fn(&str) -> (&str, bool)) -> Vec<String> {
         let value = self.take(key);
@@ -358,13 +358,13 @@ impl Record {
             }
         }
         if !whole {
-            self.warn(format!("not all of {key} could be taken over; the whole of it is kept in metadata"));
+            self.warn(format!("{key} could not be imported whole; the original is kept in metadata"));
             self.keep(key, value);
         }
         entries
     }
 
-    /// Ends it: what nobody took, and the warnings to `warnings`.
+    /// Ends it: the unread values, and the warnings to `warnings`.
     pub(crate) fn close(self, warnings: &mut Vec<String>) -> Map<String, Value> {
         warnings.extend(self.warnings);
         self.rest
@@ -409,11 +409,11 @@ fn without_marker(line: &str) -> (&str, bool) {
 pub(crate) struct Link {
     /// The edge.
     pub(crate) edge: ImportedEdge,
-    /// The task that told of it.
+    /// The task that names it.
     pub(crate) home: String,
-    /// The key under which that task told of it.
+    /// The key under which that task names it.
     pub(crate) key: &'static str,
-    /// What was told, as it stands in the source.
+    /// The name, as it stands in the source.
     pub(crate) said: Value,
 }
 
@@ -453,7 +453,7 @@ impl Collector {
         self.links.push(link);
     }
 
-    /// Ends an object that belongs to no task: what nobody took of it can only be told of.
+    /// Ends an object that belongs to no task: its unread values can only be reported.
     pub(crate) fn left_out(&mut self, record: Record) {
         let place = record.place.clone();
         for (key, value) in record.close(&mut self.warnings) {
@@ -487,7 +487,7 @@ impl Collector {
         (!new).then(|| "it was there before".into())
     }
 
-    /// Keeps an edge that does not hold in the metadata of the task that told of it.
+    /// Keeps an edge that does not hold in the metadata of the task that names it.
     fn send_home(&mut self, link: Link, reason: &str) {
         let (kind, from, to) = (link.edge.kind.as_str(), quoted(&link.edge.from), quoted(&link.edge.to));
         let what = format!("{from} {kind} {to} is left out: {reason}");

@@ -1,8 +1,8 @@
 //! Reads the `tasks.json` of Task Master, with one list of tasks or with one for each tag.
 //!
-//! Promises: subtasks become tasks of their own below their parent, with ids like `1.2`; ids of other tags than
+//! Guarantees: subtasks become tasks of their own below their parent, with ids like `1.2`; ids of other tags than
 //! `master` begin with `tag/`; whatever has no field of ours is kept as metadata.
-//! Refuses to know: files and the store.
+//! Leaves to others: files and the store.
 
 use serde_json::{Map, Value};
 
@@ -28,7 +28,7 @@ const MASTER: &str = "master";
 pub fn parse(text: &str) -> Result<Import> {
     let root = json::parse(without_bom(text)).map_err(|e| {
         Error::validation(format!("the tasks.json is not readable JSON: {e}"))
-            .hint("mend it in the file and import again")
+            .hint("correct it in the file and import again")
     })?;
     let mut file = Record::open("the tasks.json", root)?;
     let tags: Vec<String> = file.keys().into_iter().filter(|key| file.peek(key)["tasks"].is_array()).collect();

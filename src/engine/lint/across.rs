@@ -1,7 +1,7 @@
-//! What follows from several tasks together: edges that lead nowhere or in a circle, a task that is finished too early.
+//! Findings that follow from several tasks: edges that lead nowhere or in a circle, a task that is completed too early.
 //!
-//! Promises: judged over whatever tasks it is given.
-//! Refuses to know: where they were read.
+//! Guarantees: judged over whatever tasks it is given.
+//! Leaves to others: where they were read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ pub(crate) struct TaskLinks {
     pub(crate) status: Status,
     /// When its status was last set.
     since: Option<Stamp>,
-    /// When it was completed, where it is, be it archived since.
+    /// When it was completed, even if it was archived since.
     completed: Option<Stamp>,
     parent: Option<Id>,
     pub(crate) edges: Box<[Edge]>,
@@ -57,7 +57,7 @@ impl TaskLinks {
         &self.edges
     }
 
-    /// Whether it is completed, be it archived since.
+    /// Whether it was completed, even if it was archived since.
     pub(crate) fn is_completed(&self) -> bool {
         self.completed.is_some()
     }
@@ -124,11 +124,7 @@ pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, TaskLinks>, was_forced: &
         let blockers: Vec<Id> = blockers.into_iter().filter(was_open).collect();
         let children: Vec<Id> = children.iter().filter(|id| was_open(id)).copied().collect();
         if task.is_completed() && !(blockers.is_empty() && children.is_empty()) && !was_forced(*id) {
-            let message = format!(
-                "it is completed over {} unfinished blockers and {} unfinished children",
-                blockers.len(),
-                children.len()
-            );
+            let message = format!("it is completed despite {}", unfinished(blockers.len(), children.len()));
             findings.push(
                 Finding::new(Rule::CompletedEarly, message)
                     .task(*id)
@@ -138,6 +134,21 @@ pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, TaskLinks>, was_forced: &
         }
     }
     findings
+}
+
+/// How many blockers and children are unfinished; a part that is zero is left out.
+fn unfinished(blockers: usize, children: usize) -> String {
+    let blockers = match blockers {
+        0 => None,
+        1 => Some("1 unfinished blocker".to_owned()),
+        n => Some(format!("{n} unfinished blockers")),
+    };
+    let children = match children {
+        0 => None,
+        1 => Some("1 unfinished child".to_owned()),
+        n => Some(format!("{n} unfinished children")),
+    };
+    blockers.into_iter().chain(children).collect::<Vec<_>>().join(" and ")
 }
 
 /// Where a relationship stands in the file of the task whose log holds it: a parent has a key of its own.

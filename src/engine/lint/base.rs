@@ -1,12 +1,12 @@
 //! `lint --base`: besides all that `lint` looks at, whether the plan only grew since a revision, and whether the commits since
 //! then were made under leases that held.
 //!
-//! Promises: a branch cannot switch off a rule for itself: the severities are those of the revision's settings. The logs are held against the commit from which this branch set out, so that what the revision got meanwhile is
+//! Guarantees: a branch cannot switch off a rule for itself: the severities are those of the revision's settings. The logs are held against the commit from which this branch set out, so that what the revision got meanwhile is
 //! not missed here, or against all of them where there are several; the leases are held against the revision itself.
 //! The new events are held against the roles that the revision itself has, and an id that it has is no new event's. They are judged
 //! by what they do to the logs as they will be once the branch is merged.
 //! What its commits hold and the tip lacks is judged with it.
-//! Refuses to know: which right an event asks for (`rules::rights`).
+//! Leaves to others: which right an event asks for (`rules::rights`).
 
 use std::borrow::Cow;
 use std::cell::RefCell;

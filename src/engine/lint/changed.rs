@@ -1,8 +1,8 @@
-//! What a branch changes in the rules by which it is judged: `roles.yml`, `config.toml`, what git is to do with the files of the
+//! Changes that a branch makes to the rules by which it is judged: `roles.yml`, `config.toml`, what git is to do with the files of the
 //! store, and what agents registered as.
 //!
-//! Promises: says who gains and who loses what, key by key, and judges none of it: that is for whoever reviews the branch.
-//! Refuses to know: where the files were read.
+//! Guarantees: says who gains and who loses what, key by key, and judges none of it: the reviewer of the branch does.
+//! Leaves to others: where the files were read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::store::yaml;
 /// Most changes of one file that are named one by one.
 const NAMED: usize = 20;
 
-/// What is said of `roles.yml` as it was and as it is; nothing where both say the same, or where it cannot be read, which
+/// The finding for `roles.yml` as it was and as it is; nothing where both say the same, or where it cannot be read, which
 /// another rule names.
 pub(crate) fn roles_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> Option<Finding> {
     let found = |message: String, line| Some(Finding::new(Rule::RulesChanged, message).at(path, line));
@@ -25,19 +25,25 @@ pub(crate) fn roles_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) 
         (Some(_), None) => found("the branch takes it away: from then on everybody may do everything".into(), None),
         (None, Some(new)) => {
             let (said, line) = differences(&Roles::default(), &roles(new)?, new);
-            found(format!("the branch brings it in: from then on only who is named may; {}", told(&said)), line)
+            found(
+                format!(
+                    "the branch brings it in: from then on only the named agents have rights; {}",
+                    join_changes(&said)
+                ),
+                line,
+            )
         }
         (Some(old), Some(new)) => {
             let (said, line) = match roles(old) {
                 Some(before) => differences(&before, &roles(new)?, new),
                 None => differences(&Roles::default(), &roles(new)?, new),
             };
-            (!said.is_empty()).then(|| found(told(&said), line)).flatten()
+            (!said.is_empty()).then(|| found(join_changes(&said), line)).flatten()
         }
     }
 }
 
-/// What is said of `config.toml` as it was and as it is.
+/// The finding for `config.toml` as it was and as it is.
 pub(crate) fn config_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> Option<Finding> {
     let (before, after) = (values_of("config.toml", old)?, values_of("config.toml", new)?);
     let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
@@ -46,10 +52,10 @@ pub(crate) fn config_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>)
     let said: Vec<String> =
         differ.iter().map(|key| format!("{key}: {} -> {}", shown(before.get(*key)), shown(after.get(*key)))).collect();
     let line = differ.iter().find_map(|key| line_with(new?, key.rsplit('.').next()?));
-    (!said.is_empty()).then(|| Finding::new(Rule::RulesChanged, told(&said)).at(path, line))
+    (!said.is_empty()).then(|| Finding::new(Rule::RulesChanged, join_changes(&said)).at(path, line))
 }
 
-/// What is said of a file of git's own, such as `.gitattributes`, as it was and as it is.
+/// The finding for a file of git's own, such as `.gitattributes`, as it was and as it is.
 pub(crate) fn lines_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> Option<Finding> {
     let texts = [old, new].map(|bytes| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned());
     let [before, after] = [&texts[0], &texts[1]].map(|text| rules_of_git(text).collect::<Vec<&str>>());
@@ -64,7 +70,8 @@ pub(crate) fn lines_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) 
     let removed = if new.is_none() { "the branch removes it: " } else { "" };
     let line =
         texts[1].lines().position(|line| !before.contains(&line.trim())).map(|n| n + 1).filter(|_| new.is_some());
-    (!said.is_empty()).then(|| Finding::new(Rule::RulesChanged, format!("{removed}{}", told(&said))).at(path, line))
+    (!said.is_empty())
+        .then(|| Finding::new(Rule::RulesChanged, format!("{removed}{}", join_changes(&said))).at(path, line))
 }
 
 /// The lines of a file of git's own that have a meaning.
@@ -131,7 +138,7 @@ fn difference(old: &Grant, new: &Grant) -> Option<String> {
     (!said.is_empty()).then(|| said.join(" and "))
 }
 
-fn told(said: &[String]) -> String {
+fn join_changes(said: &[String]) -> String {
     let named = said.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
     match said.len().saturating_sub(NAMED) {
         0 => named,

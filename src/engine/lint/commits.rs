@@ -1,8 +1,8 @@
-//! What `lint --base` holds against a branch, between commits alone: who might, who signed, and whether the files only grew.
+//! The checks of `lint --base` between commits: permissions, signatures, and whether the files only grew.
 //!
-//! Promises: both sides are read from git's objects; what lies in the work tree is of no account. Roles and keys count as the
+//! Guarantees: both sides are read from git's objects; the work tree does not count. Roles and keys count as the
 //! base has them.
-//! Refuses to know: what a log or a readable file says (`review`), and what changed in the settings.
+//! Leaves to others: what a log or a readable file says (`review`), and what changed in the settings.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,12 +180,12 @@ impl Trees<'_> {
                     vec![new_files::found(path, Some(*id), copy_of, &bytes)]
                 }
                 (_, Some(_)) => {
-                    let message = format!("{entity} is there without its log");
+                    let message = format!("{entity} has no log");
                     vec![Finding::new(Rule::LogMissing, message).at(path.clone(), None)]
                 }
                 (_, None) if old.is_empty() => Vec::new(),
                 (Entity::Task(id), None) => {
-                    let message = format!("the files of task {id} are removed, and it was never ended");
+                    let message = format!("the files of task {id} are removed, and it was never closed");
                     let found = Finding::new(Rule::TaskDeleted, message).at(self.ws.store.shown(&folder), None);
                     vec![Finding { fix: BRING_BACK.into(), ..found }]
                 }

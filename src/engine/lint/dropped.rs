@@ -1,8 +1,8 @@
 //! `lint --base` where the work tree has no plan, and `review` where the branch has none: whether the revision has one, which was
 //! then dropped.
 //!
-//! Promises: a plan that is gone is named, be it deleted or moved; where the revision has none either, nothing is said.
-//! Refuses to know: what the plan held.
+//! Guarantees: a missing plan is reported, whether it was deleted or moved; nothing is reported if the revision has none either.
+//! Leaves to others: what the plan held.
 
 use super::LintReport;
 use crate::env::{Env, files};
@@ -51,11 +51,11 @@ fn dropped(base: &str, name: String, place: &str) -> Finding {
 }
 
 fn no_folder(name: &str) -> Finding {
-    let message = "a link or another kind of file stands where the folder of the plan belongs";
+    let message = "a link or another kind of file is in the place of the plan's folder";
     Finding::new(Rule::OddFile, message).at(name, None)
 }
 
-/// What is said of a branch that has the plan of its base no more: nothing where it has it, or where the base had none.
+/// The finding for a branch that lost the plan of its base; none if it has the plan, or the base had none.
 ///
 /// Errors: `ERR_GIT` where a commit cannot be read.
 pub(crate) fn dropped_between(objects: &Objects, name: &str, base: Oid, head: Oid) -> Result<Vec<Finding>> {

@@ -1,10 +1,10 @@
-//! Fencing at the commit: changes of status and fields that were made under a lease which had passed to another.
+//! Checks fences at the commit: changes of status and fields under a lease that had passed to another agent.
 //!
-//! Promises: where the log holds the higher grant, the order of events decides, as it does for the fold. Where only this clone
-//! knows of the grant, be it by its own journal or by the remote that confirms leases, a change stands that was acknowledged
-//! here before it, but for one that ends the task: whoever holds it now is at work on it. Leaving the fence out is no way
+//! Guarantees: where the log holds the higher grant, the order of events decides, as it does for the fold. Where only this clone
+//! knows of the grant, from its own journal or from the remote that confirms leases, a change stands that was acknowledged
+//! here before it, but for one that ends the task: the present holder is at work on it. Leaving the fence out is no way
 //! around: an end without one stands where a command here wrote it, and where another clone holds the task only past an override.
-//! Refuses to know: where the log was read.
+//! Leaves to others: where the log was read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +49,7 @@ struct Grant {
     fence: u64,
     holder: String,
     session: Option<Id>,
-    /// It was not given back.
+    /// It was not released.
     held: bool,
     /// It was granted in another clone.
     elsewhere: bool,
@@ -61,7 +61,7 @@ impl Grant {
         self.holder == author.agent && !other_session
     }
 
-    /// The highest grant of another clone that the remote was seen to hold, given back or not.
+    /// The highest grant of another clone that the remote was seen to hold, released or not.
     fn at_remote(record: &LeaseRecord) -> Option<Self> {
         let stands = |seen: &&Seen| !seen.ours && seen.record.fence.max(seen.over) >= record.fence;
         let seen = record.remote.as_ref().filter(stands)?;
@@ -70,7 +70,7 @@ impl Grant {
     }
 }
 
-/// Whether a fence that a clone granted which could not ask gave way to what the remote had agreed to, lower as that may be.
+/// Whether a fence that a clone granted without the remote lost to a fence that the remote had confirmed, even a lower one.
 fn gave_way(suspect: &Suspect, fence: u64, seen: Option<&Seen>) -> bool {
     let agreed = |seen: &&Seen| !seen.ours && seen.over >= fence;
     seen.filter(agreed).is_some_and(|seen| !suspect.leases.contains(&(seen.record.lease, seen.record.fence)))
@@ -205,8 +205,8 @@ pub(crate) fn lost(suspects: &[Suspect], runtime: Option<&Dir>) -> Result<Vec<Lo
     let forged = void.into_iter().filter(|(suspect, _)| !past.wrote(suspect));
     found.extend(forged.map(|(suspect, grant)| finding(suspect, &grant)));
     for (suspect, fence, now) in doubtful {
-        let nobody = Grant { fence, holder: String::new(), session: None, held: false, elsewhere: false };
-        let last = now.or_else(|| past.highest(suspect.task)).unwrap_or(nobody);
+        let none = Grant { fence, holder: String::new(), session: None, held: false, elsewhere: false };
+        let last = now.or_else(|| past.highest(suspect.task)).unwrap_or(none);
         // What its holder wrote in the other clone came here whole.
         let own = last.is_of(&suspect.author) && !(last.elsewhere && past.wrote(suspect));
         if !own && !past.excuses(suspect, &last) {
@@ -276,7 +276,7 @@ impl Past {
         self.acknowledged.contains_key(&suspect.event)
     }
 
-    /// Whether a command of this clone wrote an event while it knew of nobody else's lease. What cannot be told does not count.
+    /// Whether a command of this clone wrote an event while it knew of no other agent's lease. What is not known does not count.
     fn excuses(&self, suspect: &Suspect, last: &Grant) -> bool {
         let Some(fence) = suspect.fence else { return self.wrote(suspect) && (suspect.overridden || !last.elsewhere) };
         let passed = |(_, grant): &&(usize, Grant)| grant.fence > fence && !grant.is_of(&suspect.author);

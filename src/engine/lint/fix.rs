@@ -1,7 +1,7 @@
-//! `lint --fix`: mending what can be mended without a choice.
+//! `lint --fix`: repairs what has only one possible repair.
 //!
-//! Promises: nothing a person wrote is drawn over; what cannot be recorded says why.
-//! Refuses to know: how oddities are found.
+//! Guarantees: nothing that a person wrote is overwritten; an edit that cannot be recorded says why.
+//! Leaves to others: how oddities are found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,13 +23,13 @@ use crate::store::layout::AGENTS;
 /// How `lint --fix` goes about what needs a word from the person.
 #[derive(Clone, Copy, Debug)]
 pub struct Fix {
-    /// What becomes of comments in files that are written anew.
+    /// How to treat comments in files that are rewritten.
     pub comments: Comments,
-    /// What becomes of tasks whose files were removed.
+    /// How to treat tasks whose files were removed.
     pub deleted: Deleted,
 }
 
-/// Mends what can be mended without a choice, then checks again: logs get their plain form, readable files are written
+/// Repairs what has only one possible repair, then checks again: logs get their plain form, readable files are rendered
 /// from their logs, hand edits become events where the rules allow it, and tasks whose blockers are all finished open.
 ///
 /// Errors: as `lint::lint`, and `ERR_BUSY` or `ERR_IO` where nothing can be written.
@@ -92,7 +92,7 @@ fn render_again(ws: &Workspace, entities: &BTreeSet<Entity>) -> Result<Vec<Strin
         let (mut fixed, lineage) = (Vec::new(), record::lineage(ws));
         for entity in entities {
             if record::project_unedited(ws, &lineage, entity, &[], runtime)? {
-                fixed.push(format!("{entity}: files written from its log"));
+                fixed.push(format!("{entity}: files rendered from its log"));
             }
         }
         Ok(fixed)

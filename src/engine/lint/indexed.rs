@@ -1,7 +1,7 @@
 //! The plan as git's index holds it, for trying hand edits that are staged.
 //!
-//! Promises: reads the index and nothing of the work tree; who is around a task is looked for only where it is asked.
-//! Refuses to know: what is judged.
+//! Guarantees: reads the index and nothing of the work tree; who is around a task is looked for only where it is asked.
+//! Leaves to others: what is judged.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +47,7 @@ struct IndexedPlan<'a> {
 impl IndexedPlan<'_> {
     fn logs(&self) -> Result<&BTreeMap<Id, Oid>> {
         if self.logs.get().is_none() {
-            // Nobody else sets it.
+            // No other code sets it.
             let _ = self.logs.set(self.staging.logs()?);
         }
         Ok(self.logs.get_or_init(BTreeMap::new))
@@ -67,7 +67,7 @@ impl IndexedPlan<'_> {
                     around.dependents.entry(blocker).or_default().insert(id);
                 }
             }
-            // Nobody else sets it.
+            // No other code sets it.
             let _ = self.around.set(around);
         }
         Ok(self.around.get_or_init(Around::default))
@@ -117,7 +117,7 @@ impl Staging<'_> {
     }
 
     /// These logs, each with what `look` says of its events where they may hold relationships. They are read on all cores, those
-    /// that lie beside each other one after the other, as git packs them.
+    /// neighbouring ones in sequence, as git packs them.
     pub(crate) fn each_related<R: Send>(
         &self,
         logs: BTreeMap<Id, Oid>,
@@ -139,8 +139,8 @@ impl Staging<'_> {
         )
     }
 
-    /// The same findings, with what recording the staged edits would refuse: as whoever commits, by the roles of the commit
-    /// beneath and the settings that are staged.
+    /// The same findings, with what recording the staged edits would refuse: as the committer, by the roles of the parent
+    /// commit and the staged settings.
     pub(crate) fn add_refusals(
         &self,
         env: &Env,
@@ -148,7 +148,7 @@ impl Staging<'_> {
         roles: &RolesAt<'_>,
         findings: Vec<Finding>,
     ) -> Result<Vec<Finding>> {
-        // An edit is recorded in a work tree; where there is no plan in it, nobody can.
+        // An edit is recorded in a work tree; without a plan there, it cannot be.
         let opened = if refusals::any(&findings) {
             Workspace::opened_with(env.again(), options.clone(), look_after_git).ok()
         } else {

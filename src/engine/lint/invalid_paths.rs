@@ -1,7 +1,7 @@
-//! What lies in a store and has no business there.
+//! Files in a store that do not belong there.
 //!
-//! Promises: names it and touches nothing.
-//! Refuses to know: what is in the files that do belong there.
+//! Guarantees: names it and touches nothing.
+//! Leaves to others: what is in the files that do belong there.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -16,10 +16,10 @@ use crate::store::entity::is_odd;
 use crate::store::layout::{AGENTS, LOCAL, LOG, TASKS, is_archive, shown, task_dir};
 use crate::store::log::{Log, MAX_LOG};
 
-/// What is said of a repository in the store.
+/// The finding for a repository in the store.
 pub(crate) const OWN_REPOSITORY: &str = "a repository of its own that does not belong here";
 
-/// What lies at the top of the store and has no business there.
+/// Files at the top of the store that do not belong there.
 pub(crate) fn odd_at_top(ws: &Workspace) -> Result<Vec<Finding>> {
     let list = |dir: &crate::env::files::Dir| dir.list().map_err(|e| Error::io("list", dir.path(), &e));
     let mut findings = Vec::new();
@@ -38,7 +38,7 @@ pub(crate) fn odd_at_top(ws: &Workspace) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// What lies in the archive and has no business there, and what is odd about the lines of the rest.
+/// Files in the archive that do not belong there, and invalid lines in the others.
 fn odd_in_archive(ws: &Workspace) -> Result<Vec<Finding>> {
     let failed = |e: std::io::Error| Error::io("read", &ws.store.path().join("archive"), &e);
     let mut findings = Vec::new();
@@ -91,7 +91,7 @@ pub(crate) fn odd_in_task(ws: &Workspace, id: Id) -> Result<Vec<Finding>> {
     Ok(strange.map(|(name, kind)| odd(ws, &folder.join(name), kind).task(id)).collect())
 }
 
-/// What lies among the agents, or beside the files of one, and has no business there.
+/// Files among the agents, or next to the files of one, that do not belong there.
 pub(crate) fn odd_among_agents(ws: &Workspace) -> Result<Vec<Finding>> {
     let list = |path: &Path| match ws.store.dir.dir(path).and_then(|dir| dir.list()) {
         Ok(names) => Ok(names),
@@ -131,7 +131,7 @@ pub(crate) fn odd(ws: &Workspace, path: &Path, kind: Kind) -> Finding {
     }
 }
 
-/// What is odd about the lines of an archive.
+/// The findings of the lines of an archive.
 pub(crate) fn in_archive(path: &str, bytes: &[u8]) -> Vec<Finding> {
     let findings = Log::of(bytes).findings.into_iter();
     findings.map(|found| Finding { path: Some(path.to_owned()), ..found }).collect()

@@ -1,7 +1,7 @@
 //! The lines of a readable file that findings are about.
 //!
-//! Promises: looked for in the bytes that were judged, be they of the work tree, of git's index or of an editor.
-//! Refuses to know: what the findings say.
+//! Guarantees: looked for in the bytes that were judged, be they of the work tree, of git's index or of an editor.
+//! Leaves to others: what the findings say.
 
 use crate::engine::context::Workspace;
 use crate::model::event::{Entity, Entry};

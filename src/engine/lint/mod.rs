@@ -1,8 +1,8 @@
-//! `lint`: everything that is odd about a store.
+//! `lint`: all findings of a store.
 //!
-//! Promises: reads the files themselves and trusts no cache; what follows from several tasks is checked over all of them at
+//! Guarantees: reads the files themselves and trusts no cache; what follows from several tasks is checked over all of them at
 //! the end.
-//! Refuses to know: how anything is mended (`fix`), and what git holds (`staged`, `base`).
+//! Leaves to others: how a finding is repaired (`fix`), and what git holds (`staged`, `base`).
 
 pub(crate) mod across;
 pub(crate) mod base;
@@ -82,7 +82,7 @@ pub struct LintReport {
     pub warnings: usize,
     /// How many tasks were looked at.
     pub checked: usize,
-    /// What `--fix` mended.
+    /// What `--fix` repaired.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fixed: Vec<String>,
     /// What `--fix` could not do, and why.
@@ -132,7 +132,7 @@ fn look_and_try(ws: &Workspace) -> Result<(Vec<Finding>, usize)> {
     Ok((refusals::add_refusals(&dry_run, findings, &text), checked))
 }
 
-/// All that is odd, whatever the settings make of it, and how many tasks were looked at.
+/// All findings, before the settings apply, and how many tasks were checked.
 fn look(ws: &Workspace) -> Result<(Vec<Finding>, usize)> {
     let mut findings = ws.findings.clone();
     findings.extend(pending::left_behind_found(ws)?);
@@ -223,7 +223,7 @@ fn asks_signatures(ws: &Workspace) -> Asks {
     if required { Asks::OfKeyHolders } else { Asks::Nothing }
 }
 
-/// All that is odd about one task by itself, with events that are not in its log yet; and what is kept of one that has events.
+/// All findings of one task by itself, with events that are not in its log yet; and what is kept of one that has events.
 fn look_at(
     ws: &Workspace,
     lineage: &Lineage<'_>,
@@ -257,7 +257,7 @@ fn look_at(
     Ok((findings, Some((tied, loaded.task.fields.need_perm))))
 }
 
-/// As `readable_here`, looked at again where somebody may have been writing between our two looks.
+/// As `readable_here`, read again where another process may have written between the two reads.
 fn readable_at_rest(
     ws: &Workspace,
     lineage: &Lineage<'_>,

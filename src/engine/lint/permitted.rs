@@ -1,8 +1,8 @@
-//! Whether whoever wrote the new events might, by the roles of the commit that they come on top of.
+//! Whether the authors of new events had the rights to write them, by the roles of the commit that the events come on top of.
 //!
-//! Promises: a branch cannot give itself a right: `roles.yml` and what agents registered as count as the commit has them. Roles
+//! Guarantees: a branch cannot give itself a right: `roles.yml` and what agents registered as count as the commit has them. Roles
 //! that cannot be read permit nothing, as they do to a command. Each log names an agent and a right once, at the first line.
-//! Refuses to know: which right an event asks for (`rules::rights`), and which events are new.
+//! Leaves to others: which right an event asks for (`rules::rights`), and which events are new.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +46,7 @@ pub(crate) struct RolesAt<'a> {
     known: RefCell<BTreeMap<String, Agent>>,
     /// What the precedence in events is held against besides; `None` where it is not judged.
     fork: Option<Fork<'a>>,
-    /// The keys that agents had by then, and those registered since under these.
+    /// The keys that agents had by that point, and those registered since under these.
     keys: Keys,
     /// The time of the look, and the silence after which work may be taken over by the settings of the commit.
     times: Times,
@@ -145,7 +145,7 @@ impl<'a> RolesAt<'a> {
         Ok(keys)
     }
 
-    /// Takes in what agents registered since, as far as their own keys signed it.
+    /// Records what agents registered since, as far as their own keys signed it.
     pub fn accept_new_keys(&mut self, agents: &[(String, Vec<Entry>)]) {
         for (name, entries) in agents {
             self.keys.accept_signed(name, entries);
@@ -310,12 +310,12 @@ impl<'a> RolesAt<'a> {
         Ok(Log::of(&bytes))
     }
 
-    /// The role an agent had registered with by then.
+    /// The role an agent had registered with by that point.
     pub fn role_of(&self, agent: &str) -> Result<Option<String>> {
         self.agent(agent).map(|agent| agent.role)
     }
 
-    /// An agent as it was by then.
+    /// An agent as it was by that point.
     fn agent(&self, name: &str) -> Result<Agent> {
         if let Some(known) = self.known.borrow().get(name) {
             return Ok(known.clone());

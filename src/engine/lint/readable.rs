@@ -1,7 +1,7 @@
-//! How a readable file stands to its log, as a finding.
+//! Compares a readable file with its log, as a finding.
 //!
-//! Promises: judged by bytes, wherever they were read.
-//! Refuses to know: how to mend it.
+//! Guarantees: judged by bytes, wherever they were read.
+//! Leaves to others: how to fix it.
 
 use super::point_out;
 use crate::engine::commit::hand_edits::judge::{Comparison, UnclearValue};
@@ -19,7 +19,7 @@ use crate::store::yaml::line_in;
 /// Most comments that are named.
 const MOST_COMMENTS: usize = 5;
 
-/// A readable file beside its log.
+/// A readable file with its log.
 pub(crate) struct FileAndLog<'a> {
     pub place: Place,
     /// The path of the file, as messages name it.
@@ -47,7 +47,7 @@ impl FileAndLog<'_> {
     }
 }
 
-/// What lint says of a value that may be older than what the log says, or a hand edit.
+/// The finding for a value that may be older than what the log says, or a hand edit.
 fn unclear_found(path: &str, unclear: &UnclearValue, bytes: &[u8]) -> Finding {
     let line = line_of_key(&String::from_utf8_lossy(bytes), &unclear.part.key);
     Finding::new(Rule::YamlAstray, unclear.in_words()).at(path, line)
@@ -77,7 +77,7 @@ fn judged_found(path: String, judged: &Comparison, bytes: &[u8], older: &dyn Fn(
         // The values were named.
         Readable::Stale if !judged.unclear.is_empty() => return None,
         Readable::Stale if text.contains('\r') => Finding::new(Rule::YamlForm, "its lines end with CR LF"),
-        Readable::Stale => Finding::new(Rule::YamlStale, format!("it says what its log said before: {}", older())),
+        Readable::Stale => Finding::new(Rule::YamlStale, format!("it shows an earlier state of its log: {}", older())),
         Readable::Form => Finding::new(Rule::YamlForm, "it is not in its canonical form"),
         Readable::Conflicted => Finding::new(Rule::YamlConflict, "it holds conflict markers of git"),
         Readable::Comments => {
@@ -104,7 +104,7 @@ fn judged_found(path: String, judged: &Comparison, bytes: &[u8], older: &dyn Fn(
             return Some(Finding::new(Rule::YamlField, message).at(path, line(what)));
         }
         Readable::Edited(what) => {
-            let more = comments().map(|more| format!("; it holds comments too: {more}")).unwrap_or_default();
+            let more = comments().map(|more| format!("; it also holds comments: {more}")).unwrap_or_default();
             let message = format!("it was edited by hand: {}{more}", what.join(", "));
             // What was taken out stands nowhere any more.
             return Some(Finding::new(Rule::YamlEdited, message).at(path, line(what).or(Some(1))));

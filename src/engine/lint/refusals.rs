@@ -1,8 +1,8 @@
 //! What recording a hand edit would refuse, as findings.
 //!
-//! Promises: an edit that would be recorded keeps its finding; of one that would not, each refusal is a finding with the line it
+//! Guarantees: an edit that would be recorded keeps its finding; of one that would not, each refusal is a finding with the line it
 //! is about, the code, and what would be allowed.
-//! Refuses to know: how an edit is judged (`engine::commit::hand_edits::dry_run`), and where the text was read.
+//! Leaves to others: how an edit is judged (`engine::commit::hand_edits::dry_run`), and where the text was read.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::model::finding::{Finding, Refusal, Rule, Severity};
 use crate::rules::decide::edit::Doc;
 
-/// How a refused edit is mended where nothing nearer can be said.
+/// The fix of a refused edit where nothing more specific is known.
 const PUT_BACK: &str = "put back what stood there, or write what is allowed";
 
 /// Whether a finding is of words that a person wrote into a task's file.

@@ -1,6 +1,6 @@
-//! Events of different logs that have one id: what one of them adds could stand for what the other adds.
+//! Events of different logs with the same id: the part that one adds could be taken for that of the other.
 //!
-//! Promises: an event that stands in another's log is none of that; another rule names it.
+//! Guarantees that an event in the log of another entity is not reported here; another rule reports it.
 //! Leaves to others: two events of one log with one id (`rules::fold`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +43,7 @@ fn finding(store: &str, id: Id, entity: &Entity, other: &Entity) -> Finding {
 pub(crate) struct NewEvents(BTreeSet<(Id, Entity)>);
 
 impl NewEvents {
-    /// Takes in the events of a log that are not among the known ones.
+    /// Records the events of a log that are not among the known ones.
     pub fn record(&mut self, entity: &Entity, log: &Log, known: &BTreeSet<Id>) {
         let new = own_ids(entity, &log.entries).into_iter().filter(|id| !known.contains(id));
         self.0.extend(new.map(|id| (id, entity.clone())));

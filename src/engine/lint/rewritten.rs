@@ -1,8 +1,8 @@
 //! Append-only: every event that a log held is still there, with the same bytes.
 //!
-//! Promises: judged on the set of events, not on the order of lines. Text may go where a redaction says so, and an event that
+//! Guarantees: judged on the set of events, not on the order of lines. Text may go where a redaction says so, and an event that
 //! stood in another's log may have moved home.
-//! Refuses to know: where either side was read.
+//! Leaves to others: where either side was read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,9 +37,10 @@ pub(crate) fn rewritten(
     let mut lost: BTreeMap<Id, &Entry> = BTreeMap::new();
     for entry in before.iter().filter(|e| !lines.contains(&(e.event.id, &e.line))) {
         let id = entry.event.id;
-        // Of two lines with one id only one can be true; whoever took the other out mended the log.
-        let settled = before.iter().any(|e| e.event.id == id && e.line != entry.line && lines.contains(&(id, &e.line)));
-        if settled || is_redacted(entry, now) {
+        // Of two lines with one id only one can be true; removing the other repaired the log.
+        let replaced =
+            before.iter().any(|e| e.event.id == id && e.line != entry.line && lines.contains(&(id, &e.line)));
+        if replaced || is_redacted(entry, now) {
             continue;
         }
         let home = &entry.event.entity;
@@ -61,13 +62,13 @@ pub(crate) fn rewritten(
         })
         .collect();
     if lost.len() > NAMED {
-        let message = format!("{} more events of {entity} are gone or have other bytes", lost.len() - NAMED);
+        let message = format!("{} more events of {entity} are missing or changed", lost.len() - NAMED);
         findings.push(Finding::new(Rule::LogRewritten, message).at(path, None));
     }
     Ok(findings)
 }
 
-/// The events whose id the log had for another line, be it that the log here never held that one.
+/// The events whose id the log had for another line, even if the log here never held that one.
 pub(crate) fn otherwise(entity: &Entity, path: &str, before: &[Entry], log: &Log) -> Vec<Finding> {
     let mut had: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
     for entry in before {
@@ -96,7 +97,7 @@ fn is_redacted(before: &Entry, now: &[Entry]) -> bool {
     is_named && now.iter().any(|e| e.event.id == id && is_without_text(before, e))
 }
 
-/// Whether a line is another without its text. The signature, which fits it no more, may be gone too.
+/// Whether a line is another without its text. The signature, which no longer fits, may be gone too.
 fn is_without_text(before: &Entry, now: &Entry) -> bool {
     let mut bare = before.clone();
     if !without_text(&mut bare).unwrap_or_default() {

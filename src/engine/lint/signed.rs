@@ -1,10 +1,10 @@
 //! Whether events are signed by whom they name, where `roles.yml` asks for that or a signature is there.
 //!
-//! Promises: judged by the lines as they stand; an entry whose text was redacted is no forgery, as long as nothing else takes its
+//! Guarantees: judged by the lines as they stand; an entry whose text was redacted is no forgery, as long as nothing else takes its
 //! place. A key counts from the event that registered it on. Of a commit that a branch is held against the keys count that its agents
 //! have there, not those they had; a key that comes with the branch counts only where the key before it signed for it. An agent
 //! without a key there may bring in its own, and sign just that with it.
-//! Refuses to know: which events are new, and where keys were read.
+//! Leaves to others: which events are new, and where keys were read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,28 +34,28 @@ const NAMED: usize = 3;
 pub(crate) enum Asks {
     /// None; one that is there must be good.
     Nothing,
-    /// Those of agents that had a key by then.
+    /// Those of agents that had a key by that point.
     OfKeyHolders,
     /// All.
     All,
 }
 
 impl Keys {
-    /// Takes in the keys that an agent's log registers.
+    /// Records the keys that an agent's log registers.
     pub fn accept(&mut self, agent: &str, entries: &[Entry]) {
         for entry in entries {
             self.learn(agent, entry);
         }
     }
 
-    /// Takes in the key that an agent has.
+    /// Records the key that an agent has.
     pub fn accept_present(&mut self, agent: &Agent) {
         if let Some(key) = agent.key_since.zip(agent.public_key.clone()) {
             self.of.insert(agent.name.clone(), vec![key]);
         }
     }
 
-    /// Takes in the keys that an agent's log registers by events that a key of the agent itself signed.
+    /// Records the keys that an agent's log registers by events that a key of the agent itself signed.
     pub fn accept_signed(&mut self, agent: &str, entries: &[Entry]) {
         let home = Entity::Agent(agent.to_owned());
         for entry in order(&home, entries).events {
@@ -136,7 +136,7 @@ pub(crate) fn judge(
         };
         found.entry((rule, agent)).or_insert((n, entry, 0)).2 += 1;
     }
-    let tell = |((rule, agent), (n, entry, count)): ((Rule, &str), (usize, &Entry, usize))| {
+    let finding = |((rule, agent), (n, entry, count)): ((Rule, &str), (usize, &Entry, usize))| {
         let event = &entry.event;
         let what = match rule {
             Rule::SignatureWrong if keys.of(agent).is_empty() => {
@@ -150,7 +150,7 @@ pub(crate) fn judge(
             }
             _ => format!("{} did not sign it", quoted(agent)),
         };
-        let more = if count > 1 { format!("; so it is with {} more events here", count - 1) } else { String::new() };
+        let more = if count > 1 { format!("; the same for {} more events here", count - 1) } else { String::new() };
         let message = format!("{} {} of {entity}: {what}{more}", event.payload.kind(), event.id);
         let mut finding = Finding::new(rule, message).event(event.id).at(path, log.lines.get(n).copied());
         if asks == Asks::All && keys.of(agent).is_empty() {
@@ -158,7 +158,7 @@ pub(crate) fn judge(
         }
         entity.task().map_or(finding.clone(), |id| finding.task(id))
     };
-    found.into_iter().map(tell).collect()
+    found.into_iter().map(finding).collect()
 }
 
 /// Whether an agent brings in its own key, and signs that with it.

@@ -1,8 +1,8 @@
 //! `lint --staged`: what a commit made now would do to the plan, read from git's index and not from the work tree.
 //!
-//! Promises: looks at what is staged and at nothing else, so that its cost grows with that; what was wrong in the commit
+//! Guarantees: looks at what is staged and at nothing else, so that its cost grows with that; what was wrong in the commit
 //! before is not held against this one. A commit is made to be read elsewhere, so files that contradict each other stop it.
-//! Refuses to know: what follows from several tasks (`together`), and who might write what (`permitted`).
+//! Leaves to others: what follows from several tasks (`together`), and who might write what (`permitted`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -87,11 +87,11 @@ fn is_of_sync(env: &Env, place: &Place) -> bool {
     let index = place.repo.index_in_force(env);
     let name = index.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let canonical = |path: &Path| files::canonical(path).ok();
-    let beside = |runtime: &Dir| index.parent().and_then(canonical) == canonical(runtime.path());
-    name.starts_with("sync-") && name.ends_with(".index") && place.runtime.as_ref().is_some_and(beside)
+    let is_in_runtime = |runtime: &Dir| index.parent().and_then(canonical) == canonical(runtime.path());
+    name.starts_with("sync-") && name.ends_with(".index") && place.runtime.as_ref().is_some_and(is_in_runtime)
 }
 
-/// The index beside the commit that is checked out.
+/// The index and the commit that is checked out.
 pub(crate) struct Staging<'a> {
     pub(crate) place: &'a Place,
     pub(crate) objects: Objects,
@@ -190,7 +190,7 @@ impl<'a> Staging<'a> {
         Ok(known)
     }
 
-    /// The new events that the commit beneath does not permit.
+    /// The new events that the parent commit does not permit.
     fn not_permitted(&self, entity: &Entity, roles: &RolesAt<'_>) -> Result<Vec<Finding>> {
         let Some(sides) = self.sides(entity, Some(LOG))?.filter(|_| roles.any()) else { return Ok(Vec::new()) };
         let known = self.known(entity, &read(sides.old.as_deref())?.entries)?;
@@ -232,14 +232,14 @@ impl<'a> Staging<'a> {
         // What is void under a lost lease is named as just that.
         let doubled = |f: &&Finding| f.rule == Rule::EventFenced && suspects.iter().any(|s| Some(s.event) == f.event);
         findings.extend(fresh.filter(|f| !doubled(f)).cloned().map(strictly));
-        let beside = FileAndLog {
+        let file_and_log = FileAndLog {
             place: FilePlace::Index,
             path: yaml.path,
             entity,
             entries: after.entries(),
             bytes: yaml.new.as_deref(),
         };
-        let mut found = beside.findings(&self.lineage);
+        let mut found = file_and_log.findings(&self.lineage);
         found.retain(|found| !repeats_log_finding(found, &after.findings));
         findings.extend(found.into_iter().map(strictly).map(half_staged));
         let text = String::from_utf8_lossy(yaml.new.as_deref().unwrap_or_default());
@@ -256,11 +256,11 @@ impl<'a> Staging<'a> {
 
     /// A task of which no log is staged: removed, new, or torn in two.
     fn without_log(&self, id: Id, log: &Sides, yaml: &Sides) -> Vec<Finding> {
-        const MEND: &str = "agentpm lint --fix brings the files back, then git add them; to be done with the task: agentpm task \
+        const FIX: &str = "agentpm lint --fix brings the files back, then git add them; to be done with the task: agentpm task \
                             transition --status cancelled, then agentpm task archive";
         let origin = |bytes: &[u8]| new_files::origin(bytes, Some(id), &|task| self.has(task));
         vec![match (&log.old, &yaml.new) {
-            (Some(_), None) => Finding { fix: MEND.into(), ..removed_files::found(&self.place.name, id) },
+            (Some(_), None) => Finding { fix: FIX.into(), ..removed_files::found(&self.place.name, id) },
             (None, Some(bytes)) if let Some(copy_of) = origin(bytes) => {
                 new_files::found(yaml.path.clone(), Some(id), copy_of, bytes)
             }
@@ -303,7 +303,7 @@ impl<'a> Staging<'a> {
         Ok(settings(path, below, &self.objects.blob(item.oid)?))
     }
 
-    /// How bad the rules are by the settings that are staged; as they come where those cannot be read.
+    /// The severities of the rules by the staged settings; the defaults if those cannot be read.
     fn severities(&self) -> Result<LintSettings> {
         Ok(self.settings_staged()?.map(|settings| settings.lint).unwrap_or_default())
     }
@@ -325,7 +325,7 @@ impl<'a> Staging<'a> {
     }
 }
 
-/// What is said of a file that has no business where it is.
+/// The finding for a file that does not belong where it is.
 fn misplaced_file(store: &str, path: &str, below: &str) -> Vec<Finding> {
     if let [TASKS, .., id, LOG | "task.yaml"] = below.split('/').collect::<Vec<_>>()[..]
         && let Ok(id) = id.parse()
@@ -346,7 +346,7 @@ pub(crate) fn is_place_of_new(below: &str) -> bool {
     }
 }
 
-/// A log with what it tells.
+/// A log with its content.
 pub(crate) struct LogContent {
     task: Option<LoadedTask>,
     entries: Vec<Entry>,
@@ -359,7 +359,7 @@ impl LogContent {
     }
 }
 
-/// What a log tells, with all that is odd about it and its entity alone.
+/// The content of a log, with the findings about it and its entity alone.
 pub(crate) fn understood(store: &str, entity: &Entity, path: &str, mut log: Log) -> LogContent {
     for finding in &mut log.findings {
         finding.path = Some(path.to_owned());
@@ -382,7 +382,7 @@ pub(crate) fn understood(store: &str, entity: &Entity, path: &str, mut log: Log)
     }
 }
 
-/// What the next write would put right in a work tree is no longer only that once it is in a commit.
+/// What the next write would repair in a work tree is a fault once it is in a commit.
 fn strictly(finding: Finding) -> Finding {
     match finding.rule {
         Rule::LogMarkers | Rule::YamlMissing | Rule::YamlStale => finding.with_severity(Severity::Error),

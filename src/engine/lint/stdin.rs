@@ -1,8 +1,8 @@
 //! `lint --stdin`: the text of one file as an editor holds it, judged as if it stood there.
 //!
-//! Promises: the text is held against the log on disk and nothing is written; a file that is not of a store is nobody's
-//! business here; settings that cannot be read hold up no other file.
-//! Refuses to know: what follows from several tasks, which the whole `lint` tells.
+//! Guarantees: the text is held against the log on disk and nothing is written; a file outside of a store has no findings;
+//! settings that cannot be read hold up no other file.
+//! Leaves to others: what follows from several tasks, which the whole `lint` reports.
 
 use std::path::{Path, PathBuf};
 
@@ -89,7 +89,7 @@ fn judge(store: &Store, lineage: &Lineage<'_>, below: &str, text: &[u8]) -> Resu
     })
 }
 
-/// What is odd about the text of a readable file, and about its task where the file shows it.
+/// The findings of the text of a readable file, and of its task where the file shows it.
 fn file(store: &Store, lineage: &Lineage<'_>, entity: &Entity, path: &str, text: &[u8]) -> Result<Vec<Finding>> {
     let on_disk = read_log(store, entity)?;
     if on_disk.entries.is_empty() {
@@ -102,14 +102,14 @@ fn file(store: &Store, lineage: &Lineage<'_>, entity: &Entity, path: &str, text:
     let shown = String::from_utf8_lossy(text);
     let log_path = home(entity).map(|(folder, _)| store.shown(folder.join(LOG))).unwrap_or_default();
     let understood = understood(&store.name, entity, &log_path, on_disk);
-    let beside = FileAndLog {
+    let file_and_log = FileAndLog {
         place: Place::WorkTree,
         path: path.to_owned(),
         entity,
         entries: understood.entries(),
         bytes: Some(text),
     };
-    let mut found = beside.findings(lineage);
+    let mut found = file_and_log.findings(lineage);
     found.retain(|found| !repeats_log_finding(found, &understood.findings));
     let own = understood.findings.iter().filter(|finding| finding.path.as_deref() == Some(path)).cloned();
     let own = own.map(|mut finding| {
@@ -119,14 +119,14 @@ fn file(store: &Store, lineage: &Lineage<'_>, entity: &Entity, path: &str, text:
     Ok(own.chain(found).collect())
 }
 
-/// What is said of a file that may become a task, or is a copy of one's; `None` for one that was made from events.
+/// The finding for a file that may become a task, or is a copy of one's; `None` for one that was made from events.
 fn new_file(store: &Store, path: &str, home: Option<Id>, text: &[u8]) -> Option<Finding> {
     let is_there = |id| read_log(store, &Entity::Task(id)).is_ok_and(|log| !log.entries.is_empty());
     let copy_of = new_files::origin(text, home, &is_there)?;
     Some(new_files::found(path.to_owned(), home, copy_of, text))
 }
 
-/// What is odd about the text of a log, and what of the log on disk is not in it.
+/// The findings of the text of a log, and the events of the log on disk that it lacks.
 fn log(store: &Store, entity: &Entity, path: &str, text: &[u8]) -> Result<Vec<Finding>> {
     let read = Log::read(text).map_err(|e| Error::new(Code::Io, format!("cannot read the text of {path}: {e}")))?;
     let before = read_log(store, entity)?.entries;

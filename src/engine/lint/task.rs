@@ -1,7 +1,7 @@
-//! What is odd about one task by itself: values and states that no command would leave behind.
+//! The findings of one task by itself: values and states that no command leaves behind.
 //!
-//! Promises: judged by the task and its events alone.
-//! Refuses to know: other tasks, and where the events were read.
+//! Guarantees: judged by the task and its events alone.
+//! Leaves to others: other tasks, and where the events were read.
 
 use std::collections::BTreeSet;
 

@@ -1,9 +1,9 @@
-//! What follows from several tasks, for what is staged: the plan as the index holds it beside the plan of the commit beneath.
+//! What follows from several tasks, for what is staged: the plan of the index compared with the plan of the parent commit.
 //!
-//! Promises: tells only what the commit would bring about. Where nothing is staged that could bring such a thing about, no more
+//! Guarantees: reports only what the commit would bring about. Where nothing is staged that could bring such a thing about, no more
 //! than what is staged is read; else every log once, and only those with relationships, and those that these name, are taken
 //! apart. A task that is staged as removed stays, since its removal is what is wrong then.
-//! Refuses to know: the work tree.
+//! Leaves to others: the work tree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,7 @@ impl Plan {
         self.take(id, tied(id, entries));
     }
 
-    /// Takes a task in, or leaves it out where it has no events.
+    /// Adds a task, or leaves it out if it has no events.
     fn take(&mut self, id: Id, task: Option<(TaskLinks, bool)>) {
         self.tasks.remove(&id);
         self.forced.remove(&id);

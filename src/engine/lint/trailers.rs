@@ -1,7 +1,7 @@
-//! The lease trailers of commits, held against what the plan knows of the leases they name.
+//! Checks the lease trailers of commits against the leases that the plan knows.
 //!
-//! Promises: reads commits and logs alone; what a trailer says is judged by what was granted, never by the clock.
-//! Refuses to know: what else a commit does.
+//! Guarantees: reads commits and logs alone; what a trailer says is judged by what was granted, never by the clock.
+//! Leaves to others: what else a commit does.
 
 use std::collections::{BTreeMap, BTreeSet};
 

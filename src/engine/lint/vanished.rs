@@ -1,7 +1,7 @@
-//! Events that a commit of a branch holds and its tip lacks: healing brings them back once the branch is merged.
+//! Events that a commit of a branch holds and its tip lacks: `repair` restores them once the branch is merged.
 //!
-//! Promises: they are judged as if the tip had them, beside what it has. What was permitted stays permitted when it is reverted.
-//! Refuses to know: how an event is judged, and what lies outside the commits of the branch.
+//! Guarantees: they are judged as if the tip had them too. What was permitted stays permitted when it is reverted.
+//! Leaves to others: how an event is judged, and what lies outside the commits of the branch.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! `brief`: one page that tells an agent all it needs to do a task.
+//! `brief`: one page with all that an agent needs to do a task.
 //!
 //! What others wrote is data: it stands in fences, with its author, and is never an instruction of agentpm's.
 
@@ -100,7 +100,7 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<Value> {
     Ok(answer)
 }
 
-/// The one task in progress that the asker holds: by a lease of its session, else as its owner.
+/// The one task in progress that the caller holds: by a lease of its session, else as its owner.
 fn held(ws: &Workspace, index: &Index) -> Result<Id> {
     let me = ws.author()?.agent;
     let (mut held, mut owned) = (Vec::new(), Vec::new());
@@ -128,20 +128,20 @@ fn held(ws: &Workspace, index: &Index) -> Result<Id> {
     match held[..] {
         [id] => Ok(id),
         [] => Err(Error::not_found(format!("{me} has no task in progress"))
-            .hint("name one, or take one with agentpm next --claim")),
+            .hint("name one, or claim one with agentpm next --claim")),
         _ => Err(Error::new(crate::error::Code::AmbiguousId, format!("{me} has {} tasks in progress", held.len()))
             .with(json!({ "candidates": held }))
             .hint("name the one you mean")),
     }
 }
 
-/// Who has a task, as the asker stands to it.
+/// Who has a task, as the caller stands to it.
 struct Hold {
-    /// The asker may go on with it, perhaps after a renewal.
+    /// The caller may go on with it, perhaps after a renewal.
     mine: bool,
-    /// Who has it, in words; `None` where nobody has.
+    /// Who has it, in words; `None` if no agent has it.
     words: Option<String>,
-    /// The commands that are open to the asker besides, where it may not simply go on.
+    /// The commands that are open to the caller besides, where it may not simply go on.
     steps: Vec<String>,
 }
 
@@ -176,7 +176,7 @@ impl Hold {
             Standing::MineExpired(lease) => hold(
                 true,
                 format!(
-                    "yours, expired at {}; nobody took it over: agentpm lease renew {}",
+                    "yours, expired at {}; no agent took it over: agentpm lease renew {}",
                     lease.expires_at, lease.id
                 ),
                 Vec::new(),
@@ -370,7 +370,7 @@ fn children(ws: &Workspace, task: &Task, index: &Index, room: usize, left_out: &
     Ok(sections)
 }
 
-/// What the asker wrote and lost: each with what stands instead and the command that puts it back.
+/// Values of the caller that lost: each with the current value and the command that restores it.
 fn lost_edits(ws: &Workspace, id: Id, entries: &[Entry]) -> (Vec<Value>, usize) {
     let all = lost(id, entries);
     let counts = Counts::of(&all);
@@ -392,7 +392,7 @@ fn lost_section(edits: &[Value]) -> Option<Section> {
         let word = |key: &str| edit[key].as_str().unwrap_or_default();
         let _ = writeln!(
             text,
-            "- {}: yours {}, now {} by {}; put it back: {}",
+            "- {}: yours {}, now {} by {}; restore it: {}",
             line(word("field")),
             few_words(&edit["yours"]),
             few_words(&edit["now"]),
@@ -445,7 +445,7 @@ fn events(entries: &[Entry], room: usize, left_out: &mut LeftOut) -> Vec<Section
     })
 }
 
-/// Most bytes of the events that an answer holds beside the page.
+/// Most bytes of the events that an answer holds besides the page.
 const MAX_EVENTS: usize = 64 * 1024;
 
 fn newest_events(entries: &[Entry]) -> Value {
@@ -465,21 +465,19 @@ fn how_to_go_on(task: &Task, shown: &Value, hold: &Hold, reasons: &[Reason]) -> 
     let text = match task.status {
         status if !hold.mine && !status.is_finished() => {
             let steps: String = hold.steps.iter().map(|step| format!("- {step}\n")).collect();
-            format!(
-                "\n## How to go on\n\n{steps}- leave a word for whoever has it: agentpm note {handle} --content TEXT\n"
-            )
+            format!("\n## Next steps\n\n{steps}- leave a note for its holder: agentpm note {handle} --content TEXT\n")
         }
         Status::InProgress => format!(
-            "\n## How to go on\n\n- note a step: agentpm progress add {handle} --content TEXT\n- record a choice: agentpm context add {handle} --type decision --content TEXT\n- finish: agentpm done {handle}{met} --outcome TEXT; give it back: agentpm release {handle}\n"
+            "\n## Next steps\n\n- note a step: agentpm progress add {handle} --content TEXT\n- record a choice: agentpm context add {handle} --type decision --content TEXT\n- finish: agentpm done {handle}{met} --outcome TEXT; give it back: agentpm release {handle}\n"
         ),
         status if status.is_finished() => String::new(),
         _ if shown["branches"].is_array() => String::new(),
         _ if !reasons.is_empty() => {
             let words: String =
                 reasons.iter().map(|reason| format!("- not ready: {}\n", line(&reason.words()))).collect();
-            format!("\n## How to go on\n\n{words}- take other work: agentpm next --claim\n")
+            format!("\n## Next steps\n\n{words}- claim another task: agentpm next --claim\n")
         }
-        _ => format!("\n## How to go on\n\n- take it: agentpm claim {handle}\n"),
+        _ => format!("\n## Next steps\n\n- claim it: agentpm claim {handle}\n"),
     };
     Section { name: "commands", heading: "", text, dispensable: 0 }
 }
@@ -517,7 +515,7 @@ fn fit(sections: Vec<Section>, room: usize, left_out: &mut LeftOut, handle: &str
     }
     if !left_out.is_empty() {
         let words: Vec<String> = left_out.iter().map(|(name, n)| format!("{n} {name}")).collect();
-        let _ = write!(text, "\n(left out for room: {}; agentpm show {handle} --full has all)\n", words.join(", "));
+        let _ = write!(text, "\n(left out for room: {}; agentpm show {handle} --full shows all)\n", words.join(", "));
     }
     text
 }

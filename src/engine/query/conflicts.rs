@@ -1,4 +1,4 @@
-//! `conflicts`: every value that lost to one written at the same time, and the command that puts it back.
+//! `conflicts`: every value that lost to one written at the same time, and the command that restores it.
 //!
 //! The read model knows which tasks have any, so a plan in which nothing was concurrent is not looked through.
 
@@ -80,6 +80,6 @@ fn read_cursor(text: &str) -> Result<Place> {
         Some((task, parts.next()?.to_owned(), stamp))
     };
     read().map(Some).ok_or_else(|| {
-        Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before")
+        Error::usage(format!("{} is no cursor", quoted(text))).hint("use next_cursor of the previous answer")
     })
 }

@@ -1,4 +1,4 @@
-//! `diff`: what became of the plan between two points, task by task.
+//! `diff`: what changed in the plan between two points, task by task.
 
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ pub fn diff(ws: &Workspace, q: &Diff) -> Result<Value> {
     };
     let start: Option<Id> = match q.cursor.as_deref().filter(|cursor| *cursor != START) {
         Some(text) => Some(text.parse().map_err(|_| {
-            Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before")
+            Error::usage(format!("{} is no cursor", quoted(text))).hint("use next_cursor of the previous answer")
         })?),
         None => None,
     };

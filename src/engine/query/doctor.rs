@@ -96,7 +96,7 @@ pub fn doctor(ws: &Workspace) -> Result<Value> {
     Ok(json!({ "healthy": healthy, "version": env!("CARGO_PKG_VERSION"), "checks": checks }))
 }
 
-/// Leases and those who hold them. Silence is no illness, but somebody should look.
+/// Leases and their holders. Silence is no fault, but a person should look.
 fn leases(ws: &Workspace) -> Result<Value> {
     let live = read::live_leases(ws, &read::index(ws)?)?.len();
     let known = ws.runtime().map(records::leased_tasks).transpose()?.map_or(0, |tasks| tasks.len());
@@ -105,19 +105,19 @@ fn leases(ws: &Workspace) -> Result<Value> {
         let remotes = ws.repo.as_ref().and_then(|repo| repo.objects().ok()).map(|objects| objects.remotes());
         if !remotes.is_some_and(|remotes| remotes.iter().any(|remote| remote == name)) {
             let wrong = format!("{found}; lease.remote names {}, and this clone has no such remote", quoted(name));
-            let mend = "git remote -v shows the remotes; until lease.remote names one of them, no lease is confirmed";
-            return Ok(check("leases", false, wrong, mend));
+            let next = "git remote -v shows the remotes; until lease.remote names one of them, no lease is confirmed";
+            return Ok(check("leases", false, wrong, next));
         }
         found.push_str(&format!(", confirmed by {name}"));
     }
     let (silent, stale) = silence(ws)?;
     let mut next = Vec::new();
     if silent > 0 {
-        found.push_str(&format!("; {silent} sessions silent for longer than session.limit_seconds"));
+        found.push_str(&format!("; {} silent for longer than session.limit_seconds", count(silent, "session")));
         next.push("agentpm session list names the sessions");
     }
     if stale > 0 {
-        found.push_str(&format!("; {stale} tasks in progress of which nothing is heard"));
+        found.push_str(&format!("; {} in progress without activity", count(stale, "task")));
         next.push("agentpm stale names the tasks");
     }
     let mut check = check("leases", true, found, "");
@@ -135,8 +135,8 @@ fn projected(ws: &Workspace) -> Result<Value> {
     {
         let more = if more > 0 { format!(" and {} more", count(more, "line")) } else { String::new() };
         let found = format!("{}:{line}{more} cannot be read", runtime.path().join(name).display());
-        let mend = "what these lines held is in the logs alone; to end this report, move the journal away while no agentpm runs";
-        return Ok(check("journal", false, found, mend));
+        let next = "what these lines held is in the logs alone; to end this report, move the journal away while no agentpm runs";
+        return Ok(check("journal", false, found, next));
     }
     Ok(match pending::left_behind(ws)? {
         0 => check("journal", true, format!("{length} bytes; every event of this worktree is in its file"), ""),
@@ -192,7 +192,7 @@ fn unreachable_events(ws: &Workspace) -> Result<Value> {
     }
     let unsure = found.warning.map(|warning| format!(" ({warning})")).unwrap_or_default();
     if found.events.is_empty() {
-        return Ok(check("events", true, format!("all that the journal knows are held{unsure}"), ""));
+        return Ok(check("events", true, format!("every event of the journal is in a log{unsure}"), ""));
     }
     let more = if places.len() > NAMED { format!(" and {} more", places.len() - NAMED) } else { String::new() };
     places.truncate(NAMED);
@@ -209,6 +209,6 @@ fn count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-fn check(name: &str, ok: bool, found: String, mend: &str) -> Value {
-    json!({ "check": name, "ok": ok, "found": found, "mend": if ok { Value::Null } else { json!(mend) } })
+fn check(name: &str, ok: bool, found: String, next: &str) -> Value {
+    json!({ "check": name, "ok": ok, "found": found, "mend": if ok { Value::Null } else { json!(next) } })
 }

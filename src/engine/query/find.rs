@@ -1,7 +1,7 @@
-//! What a list is asked for, put to the plan: words become conditions on the read model, and an order of tasks.
+//! Translates a query into conditions on the read model, and an order of tasks.
 //!
-//! Promises: flags and query hold together; what only the plan knows (what is ready, waits or is held) is asked of the plan.
-//! Refuses to know: how a query is written, how a page is cut.
+//! Guarantees: flags and query hold together; what only the plan knows (what is ready, waits or is held) is asked of the plan.
+//! Leaves to others: how a query is written, how a page is cut.
 
 use super::lists::here_only;
 use crate::engine::context::Workspace;
@@ -18,7 +18,7 @@ use crate::rules::readiness::Viewer;
 use crate::store::filter::{Filter, Test};
 use crate::store::index::{Index, Keys};
 
-/// Whoever looks for tasks, and what there is to look at.
+/// The caller that looks for tasks, and the plan to search.
 pub(crate) struct Finder<'a> {
     pub ws: &'a Workspace,
     pub index: &'a Index,
@@ -119,7 +119,7 @@ impl Finder<'_> {
         })
     }
 
-    /// All that a filter lets through, in an order. The place of each task does not change as time goes by.
+    /// All that a filter lets through, in an order. The place of each task does not change over time.
     pub fn in_order(&self, filter: &Filter, sort: Sort) -> Result<Vec<Spot>> {
         let keys = self.index.keys(filter)?;
         let mut spots: Vec<Spot> =
@@ -185,7 +185,7 @@ impl Spot {
         match (parts.next(), parts.next(), parts.next().and_then(|id| id.parse().ok()), parts.next()) {
             (Some(order), Some(key), Some(id), None) if order == name(sort) => Ok(Spot { key: key.to_owned(), id }),
             _ => Err(Error::usage(format!("{} is no cursor of a list in this order", quoted(text)))
-                .hint("take it from next_cursor of the answer before, with the same --query")),
+                .hint("use next_cursor of the previous answer, with the same --query")),
         }
     }
 

@@ -1,4 +1,4 @@
-//! `graph`: the plan drawn as a tree, or as a diagram for mermaid or dot.
+//! `graph`: the plan rendered as a tree, or as a diagram for mermaid or dot.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -75,7 +75,7 @@ pub fn graph(ws: &Workspace, q: &Graph) -> Result<Drawing> {
     Ok(Drawing { nodes, edges, total })
 }
 
-/// A task and all that are beneath it.
+/// A task and all its descendants.
 fn descendants(lines: &[Line], root: Id) -> BTreeSet<Id> {
     let mut children: BTreeMap<Option<Id>, Vec<Id>> = BTreeMap::new();
     for line in lines {
@@ -98,17 +98,17 @@ impl Drawing {
         for edge in self.edges.iter().filter(|edge| edge.kind == RelationType::Blocks) {
             waits.entry(edge.to).or_default().push(edge.from);
         }
-        let mut beneath: HashMap<Id, Vec<usize>> = HashMap::new();
+        let mut children: HashMap<Id, Vec<usize>> = HashMap::new();
         for (n, parent) in nodes.iter().enumerate().filter_map(|(n, node)| Some((n, node.parent?))) {
-            beneath.entry(parent).or_default().push(n);
+            children.entry(parent).or_default().push(n);
         }
         let mut out = String::new();
         let is_root = |n: &usize| nodes[*n].parent.is_none_or(|parent| !known.contains_key(&parent));
         let mut open: Vec<(usize, usize)> = (0..nodes.len()).rev().filter(is_root).map(|n| (n, 0)).collect();
-        let mut drawn = HashSet::new();
+        let mut shown = HashSet::new();
         while let Some((n, depth)) = open.pop() {
             let node = &nodes[n];
-            if !drawn.insert(n) {
+            if !shown.insert(n) {
                 continue;
             }
             let waiting = waits.get(&node.id).map(|from| {
@@ -124,7 +124,7 @@ impl Drawing {
                 escape(&node.title),
                 waiting.unwrap_or_default()
             );
-            let children = beneath.get(&node.id).into_iter().flatten().rev();
+            let children = children.get(&node.id).into_iter().flatten().rev();
             open.extend(children.map(|child| (*child, depth + 1)));
         }
         out

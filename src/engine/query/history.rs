@@ -1,4 +1,4 @@
-//! What became of one task: how it stood at a point, and which event set which field.
+//! The history of one task: its state at a point, and which event set which field.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,14 +18,14 @@ use crate::reports::view;
 use crate::rules::lost::{Counts, Lost, lost};
 use crate::rules::{fields, fold, register};
 
-/// `task get --at`: the fold of what had happened by then. What depends on other tasks or on the present is left open.
+/// `task get --at`: the fold of what had happened by that point. What depends on other tasks or on the present is left open.
 pub fn task_at(ws: &Workspace, reference: &Ref, point: &Point, extent: Extent) -> Result<Value> {
     let past = history::past(ws, Some(point))?;
     let id = past.resolve(reference)?;
     let task = fold::fold(id, &past.entries(id)?).0;
     if task.version == 0 {
-        return Err(Error::not_found(format!("task {id} had not begun at {point}"))
-            .hint(format!("agentpm log {id} shows when it began")));
+        return Err(Error::not_found(format!("task {id} did not exist at {point}"))
+            .hint(format!("agentpm log {id} shows when it was created")));
     }
     let mut at = past.describe();
     at["lamport"] = json!(task.lamport);
@@ -97,7 +97,7 @@ pub fn blame(ws: &Workspace, q: &Blame) -> Result<Value> {
     }
     if !begun {
         return Err(Error::usage(format!("{} is no cursor", quoted(q.cursor.as_deref().unwrap_or_default())))
-            .hint("take it from next_cursor of the answer before"));
+            .hint("use next_cursor of the previous answer"));
     }
     let mut answer = page.finish(total, next);
     answer["task"] = json!(task.id);

@@ -33,7 +33,7 @@ pub fn leases(ws: &Workspace, q: &LeaseList) -> Result<Value> {
 
 fn read_cursor(text: &str) -> Result<Id> {
     text.parse().map_err(|_| {
-        Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before")
+        Error::usage(format!("{} is no cursor", quoted(text))).hint("use next_cursor of the previous answer")
     })
 }
 
@@ -58,7 +58,7 @@ fn add_names(ws: &Workspace, index: &Index, task: Id, item: &mut Value) -> Resul
     Ok(())
 }
 
-/// What stands at the remote: leases that are held, run out or not; with `all` those given back too.
+/// What stands at the remote: leases that are held, expired or not; with `all` those released too.
 fn at_remote(ws: &Workspace, all: bool) -> Result<Vec<(Id, Value)>> {
     let Some(name) = ws.lease_remote() else {
         return Err(Error::state("no remote confirms leases here")
@@ -97,7 +97,7 @@ fn at_remote(ws: &Workspace, all: bool) -> Result<Vec<(Id, Value)>> {
     Ok(items)
 }
 
-/// Whether the asker holds what was seen at the remote.
+/// Whether the caller holds what was seen at the remote.
 fn is_mine(seen: &Seen, me: &Author) -> bool {
     let r = &seen.record;
     let other_session = matches!((r.session, me.session), (Some(a), Some(b)) if a != b);

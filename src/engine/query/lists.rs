@@ -30,7 +30,7 @@ struct Room {
 
 impl Room {
     fn new(ws: &Workspace, limit: Option<u64>, all: bool) -> Self {
-        // Whoever names a number of items gets them; otherwise bytes are what counts for the reader.
+        // A caller that names a number of items gets them; otherwise bytes are what counts for the reader.
         let most_bytes = if all || limit.is_some() { usize::MAX } else { ws.settings.list.max_bytes as usize };
         let most_items = limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
         // The envelope around the items takes some bytes too.
@@ -59,7 +59,7 @@ impl Page {
         Page { items: Vec::new(), room: Room::new(ws, limit, all) }
     }
 
-    /// Takes an item in if there is room; the first always has.
+    /// Adds an item if there is room; for the first there always is.
     pub fn push(&mut self, item: Value) -> bool {
         let fits = self.room.has(item.to_string().len());
         if fits {
@@ -69,7 +69,7 @@ impl Page {
     }
 
     pub fn finish(self, total: u64, next_cursor: Option<String>) -> Value {
-        whole(self.items, &beside(total, next_cursor))
+        whole(self.items, &list_fields(total, next_cursor))
     }
 }
 
@@ -77,7 +77,7 @@ impl Page {
 const FIRST: usize = 64;
 const MORE: usize = 2_000;
 
-/// `task list`: gives `take` the text of each item, and answers with what stands beside them.
+/// `task list`: gives `take` the text of each item, and answers with the fields besides the items.
 pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(String)) -> Result<Value> {
     let search = search::read(q.query.as_deref().unwrap_or_default(), &ws.settings.query)?;
     let index = read::index(ws)?;
@@ -101,7 +101,7 @@ pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(String)) -> Resul
         for (id, item) in items {
             if !room.has(item.len()) {
                 let before = q.cursor.clone().unwrap_or_else(|| START.into());
-                return Ok(beside(found.total, Some(last.map_or(before, |last| (found.cursor)(last)))));
+                return Ok(list_fields(found.total, Some(last.map_or(before, |last| (found.cursor)(last)))));
             }
             take(item);
             while found.ids.get(at).is_some_and(|one| *one != id) {
@@ -111,7 +111,7 @@ pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(String)) -> Resul
         }
         (next, at_once) = (next + some.len(), MORE);
     }
-    Ok(beside(found.total, None))
+    Ok(list_fields(found.total, None))
 }
 
 /// What a list is about, from a cursor on.
@@ -143,16 +143,16 @@ fn found(finder: &Finder, q: &TaskList, search: &Search) -> Result<Found> {
 }
 
 /// A list as one document.
-pub(crate) fn whole(items: Vec<Value>, beside: &Value) -> Value {
+pub(crate) fn whole(items: Vec<Value>, fields: &Value) -> Value {
     let mut answer = json!({ "items": items });
-    for (name, value) in beside.as_object().into_iter().flatten() {
+    for (name, value) in fields.as_object().into_iter().flatten() {
         answer[name] = value.clone();
     }
     answer
 }
 
-/// What stands beside the items of a list.
-fn beside(total: u64, next_cursor: Option<String>) -> Value {
+/// The fields of a list besides its items.
+fn list_fields(total: u64, next_cursor: Option<String>) -> Value {
     json!({ "total": total, "truncated": next_cursor.is_some(), "next_cursor": next_cursor })
 }
 
@@ -161,7 +161,7 @@ const START: &str = "start";
 
 fn read_cursor(text: &str) -> Result<(i64, Id)> {
     let refused =
-        || Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before");
+        || Error::usage(format!("{} is no cursor", quoted(text))).hint("use next_cursor of the previous answer");
     let (priority, id) = text.strip_prefix('p').and_then(|text| text.split_once(':')).ok_or_else(refused)?;
     Ok((priority.parse().map_err(|_| refused())?, id.parse().map_err(|_| refused())?))
 }
@@ -220,7 +220,7 @@ impl<'a> Neighbours<'a> {
     }
 }
 
-/// Most tasks that are named as taken elsewhere, and edges that do not count; the counts tell of all.
+/// Most tasks that are named as taken elsewhere, and edges that do not count; the counts include all.
 const NAMED: usize = 20;
 
 /// `ready`
@@ -234,7 +234,7 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
     let (ranked, elsewhere) = here_only(ranked, &mut others)?;
     let after = q.cursor.as_deref().filter(|cursor| *cursor != START).map(|text| {
         Place::read(text).ok_or_else(|| {
-            Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before")
+            Error::usage(format!("{} is no cursor", quoted(text))).hint("use next_cursor of the previous answer")
         })
     });
     let after = after.transpose()?;

@@ -1,8 +1,8 @@
-//! Signs of life: which sessions there are, whose work has gone silent, and what of it others may take over.
+//! Liveness: which sessions there are, whose work has gone silent, and which of it others may take over.
 //!
-//! Promises: a session that is heard of counts as alive, whatever became of its leases; a lease that still runs is a word that is
-//! kept. Looks only; what is silent is closed by the write path.
-//! Refuses to know: when silence is too long (`rules::session`).
+//! Guarantees: a session that is heard of counts as alive, whatever the state of its leases; a lease that still runs counts
+//! too. Looks only; what is silent is closed by the write path.
+//! Leaves to others: when silence is too long (`rules::session`).
 
 use std::collections::BTreeMap;
 
@@ -30,13 +30,13 @@ fn status_word(ws: &Workspace, session: Option<&Session>) -> Option<&'static str
     session.map(|session| word(session, ws.env.now(), ws.settings.session.limit_ms()))
 }
 
-/// The session of a lease, as far as it is known.
+/// The session of a lease, as far as known.
 fn session_of(ws: &Workspace, lease: Option<&Lease>) -> Result<Option<Session>> {
     let id = lease.and_then(|lease| lease.session);
     Ok(id.map(|id| read::session_record(ws, id)).transpose()?.flatten())
 }
 
-/// When somebody at a task was last heard of.
+/// When an agent at a task was last heard of.
 fn last_sign(updated_at: Time, lease: Option<&Lease>, session: Option<&Session>) -> Time {
     let signs = [lease.map(|lease| lease.updated_at), session.map(|session| session.last_heartbeat_at)];
     signs.into_iter().flatten().fold(updated_at, Time::max)
@@ -53,7 +53,7 @@ pub fn stale(ws: &Workspace, q: &Stale) -> Result<Value> {
         let Some(task) = index.task(brief.id)? else { continue };
         let session = session_of(ws, lease.as_ref())?;
         let last = last_sign(task.updated_at, lease.as_ref(), session.as_ref());
-        // A lease that ran out says it by itself, unless its session is heard of; where a span is asked for, that counts.
+        // A lease that expired says it by itself, unless its session is heard of; where a span is asked for, that counts.
         let is_heard = status_word(ws, session.as_ref()) == Some("active");
         let ran_out = lease.is_some() && q.span.is_none() && !is_heard;
         if lease.as_ref().is_some_and(|lease| lease.is_live(now)) || (!ran_out && now.since(last) < span) {
@@ -99,7 +99,7 @@ pub fn sessions(ws: &Workspace, q: &SessionList) -> Result<Value> {
     Ok(whole(&items))
 }
 
-/// How many sessions nobody ended and nothing was heard of for the limit, and how much work has gone silent.
+/// How many sessions were not ended and silent for longer than the limit, and how much work has gone silent.
 pub fn silence(ws: &Workspace) -> Result<(usize, usize)> {
     let Some(runtime) = ws.runtime() else { return Ok((0, 0)) };
     let mut silent = 0;
@@ -111,8 +111,8 @@ pub fn silence(ws: &Workspace) -> Result<(usize, usize)> {
     Ok((silent, stale["items"].as_array().map_or(0, Vec::len)))
 }
 
-/// Work in progress whose lease ran out and whose session is not heard of any more: whose it was, and how to take it over.
-pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, asker: &Viewer) -> Result<Vec<Value>> {
+/// Work in progress whose lease expired and whose session is silent: its owner, and how to take it over.
+pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, asker: &Asker) -> Result<Vec<Value>> {
     let now = ws.env.now();
     let mut items = Vec::new();
     let in_progress = |task: &&Brief| task.status == Status::InProgress;

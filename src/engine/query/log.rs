@@ -1,8 +1,8 @@
 //! `log`: the events of one task or of all, in their order.
 //!
-//! Promises: of all events only their places are held, so that a plan of any size fits; what is shown is read again, some at a time.
+//! Guarantees: of all events only their places are held, so that a plan of any size fits; what is shown is read again, some at a time.
 //! An event that stands in several logs, or twice in one, is one event.
-//! Refuses to know: what an event means.
+//! Leaves to others: what an event means.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,12 +42,11 @@ struct Logs<'a> {
     pending: BTreeMap<Entity, Vec<Entry>>,
 }
 
-/// `log`: gives `show` each event, and answers with what stands beside them.
+/// `log`: gives `show` each event, and answers with the fields besides the items.
 pub fn log(ws: &Workspace, q: &Log, show: &mut dyn FnMut(&Value)) -> Result<Value> {
     let before: Option<Stamp> = match &q.cursor {
         Some(cursor) => Some(cursor.parse().map_err(|_| {
-            Error::usage(format!("{} is no cursor", quoted(cursor)))
-                .hint("take it from next_cursor of the answer before")
+            Error::usage(format!("{} is no cursor", quoted(cursor))).hint("use next_cursor of the previous answer")
         })?),
         None => None,
     };
@@ -123,7 +122,7 @@ impl Logs<'_> {
         Ok(())
     }
 
-    /// The events at these places, in their order; none where a log was changed meanwhile and holds one no more.
+    /// The events at these places, in their order; none if a log was changed meanwhile and lost one.
     fn read(&self, places: &[Place]) -> Result<Vec<Option<Entry>>> {
         let mut wanted: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for (at, place) in places.iter().enumerate() {

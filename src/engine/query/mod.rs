@@ -1,4 +1,4 @@
-//! Answers: each question of [`Query`] put to the files, as JSON.
+//! Answers each [`Query`] from the files, as JSON.
 
 pub(crate) mod brief;
 pub(crate) mod conflicts;
@@ -54,28 +54,28 @@ fn extent(full: bool) -> Extent {
     if full { Extent::Full } else { Extent::Bounded }
 }
 
-/// `task list` for whoever wants its items one by one: `gather` is given each as JSON text. Answers with
-/// what was gathered and what stands beside the items (`total`, `truncated`, `next_cursor`). Holds no more than a few
+/// `task list` for a caller that wants its items one by one: `gather` is given each as JSON text. Answers with
+/// what was gathered and the fields besides the items (`total`, `truncated`, `next_cursor`). Holds no more than a few
 /// thousand tasks at once.
 ///
 /// Errors: as [`query`].
 pub fn list<T: Default>(ws: &Workspace, query: &TaskList, gather: impl Fn(&mut T, String)) -> Result<(T, Value)> {
     retry_on_damaged_index(ws, || {
         let mut gathered = T::default();
-        let beside = lists::list(ws, query, &mut |item| gather(&mut gathered, item))?;
-        Ok((gathered, beside))
+        let fields = lists::list(ws, query, &mut |item| gather(&mut gathered, item))?;
+        Ok((gathered, fields))
     })
 }
 
-/// `graph` for whoever draws it.
+/// `graph` for a caller that renders it.
 ///
 /// Errors: as [`query`].
 pub fn drawing(ws: &Workspace, query: &Graph) -> Result<Drawing> {
     retry_on_damaged_index(ws, || graph::graph(ws, query))
 }
 
-/// `log` for whoever wants its events one by one: `show` is given each, the newest last. Answers with what stands beside
-/// them (`total`, `truncated`, `next_cursor`). Holds no more than a few thousand events at once.
+/// `log` for a caller that wants its events one by one: `show` is given each, the newest last. Answers with the fields
+/// besides (`total`, `truncated`, `next_cursor`). Holds no more than a few thousand events at once.
 ///
 /// Errors: as [`query`].
 pub fn log(ws: &Workspace, query: &Log, show: &mut dyn FnMut(&Value)) -> Result<Value> {
@@ -129,10 +129,10 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Value> {
             Ok(json!({ "id": id, "path": path.display().to_string() }))
         }
         Query::TaskList(q) => {
-            let (items, beside) = list(ws, q, |items: &mut Vec<String>, item| items.push(item))?;
-            // What was written just now is read again: it is a page, and the text is what most doors want.
+            let (items, fields) = list(ws, q, |items: &mut Vec<String>, item| items.push(item))?;
+            // What was written just now is read again: it is a page, and the text is what most interfaces want.
             let items = items.iter().map(|item| serde_json::from_str(item)).collect::<Result<_, _>>();
-            Ok(lists::whole(items.map_err(|e| Error::new(Code::Io, format!("an item is no JSON: {e}")))?, &beside))
+            Ok(lists::whole(items.map_err(|e| Error::new(Code::Io, format!("an item is no JSON: {e}")))?, &fields))
         }
         Query::Ready(q) => lists::ready(ws, q),
         Query::Next(q) => lists::next(ws, q),
@@ -143,8 +143,8 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Value> {
         Query::Brief(q) => brief::brief(ws, q),
         Query::Log(q) => {
             let mut items = Vec::new();
-            let beside = log(ws, q, &mut |item| items.push(item.clone()))?;
-            Ok(lists::whole(items, &beside))
+            let fields = log(ws, q, &mut |item| items.push(item.clone()))?;
+            Ok(lists::whole(items, &fields))
         }
         Query::Blame(q) => history::blame(ws, q),
         Query::Conflicts(q) => conflicts::conflicts(ws, q),

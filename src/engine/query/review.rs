@@ -108,7 +108,7 @@ fn page(ws: &Workspace, q: &Review, changes: &[TaskChange]) -> Result<Value> {
             let last = changes.iter().position(|change| change.task.to_string() == text);
             let unknown = || {
                 Error::usage(format!("{} is no cursor of this review", quoted(text)))
-                    .hint("take it from next_cursor of the answer before, and ask for the same range")
+                    .hint("use next_cursor of the previous answer, and ask for the same range")
             };
             last.ok_or_else(unknown)? + 1
         }
@@ -201,7 +201,7 @@ fn read_range(objects: &Objects, range: &str) -> Result<(Oid, Oid)> {
     Ok((named(base)?, named(head)?))
 }
 
-/// What a reviewer must look at first comes first: what breaks a rule or passed one, then what became of the agreement, then
+/// What a reviewer must look at first comes first: what breaks a rule or passed one, then changes of the agreement, then
 /// what lost, then what is finished or moved, then what is new.
 fn weight(change: &TaskChange, findings: &[Finding]) -> u8 {
     let most = change.changes.iter().filter_map(|c| matter(change, c)).min();
@@ -334,7 +334,7 @@ fn mark_related(
     apply(&judged, old, new)?;
     let own = judged.iter().flat_map(|id| [old.tasks.get(id), new.tasks.get(id)]).flatten();
     let mut others: BTreeSet<Id> = own.flat_map(TaskLinks::named).collect();
-    // Whatever hangs below a completed task says so itself.
+    // A task below a completed one says so itself.
     let is_completed =
         |id: &Id| [&*old, &*new].iter().any(|side| side.tasks.get(id).is_some_and(TaskLinks::is_completed));
     others.extend(related.around(&judged.iter().copied().filter(is_completed).collect()));
@@ -343,7 +343,7 @@ fn mark_related(
 }
 
 impl Side {
-    /// Takes a task in. Gives it whole, with what is odd about its events.
+    /// Adds a task. Returns it whole, with the findings about its events.
     fn apply(&mut self, id: Id, entries: &[Entry]) -> (Option<Task>, Vec<Finding>) {
         let (task, findings) = fold(id, entries);
         let task = Some(task).filter(|task| task.version > 0);
@@ -354,7 +354,7 @@ impl Side {
         (task, findings)
     }
 
-    /// Takes tasks in as they were at a point. Gives all that is odd about each of them.
+    /// Adds tasks as of a point. Returns the findings about each.
     fn look_at(&mut self, ws: &Workspace, past: &Past, touched: &BTreeSet<Id>) -> Result<Vec<Finding>> {
         let (mut findings, lineage) = (Vec::new(), record::lineage(ws));
         for id in touched {
@@ -375,20 +375,21 @@ impl Side {
                 };
                 findings.extend(values(&ws.store.name, task).into_iter().map(at_line));
             }
-            // Without events a file is no task's readable file; what it is then is told by `broken_between`.
+            // Without events a file is no task's readable file; `broken_between` reports what it is then.
             if !log.entries.is_empty() {
                 let path = ws.store.shown(task_dir(*id).join("task.yaml"));
                 let entity = Entity::Task(*id);
                 let place = past.file_place();
-                let beside = FileAndLog { place, path, entity: &entity, entries: &log.entries, bytes: yaml.as_deref() };
-                findings.extend(beside.findings(&lineage).into_iter().map(|f| f.task(*id)));
+                let file_and_log =
+                    FileAndLog { place, path, entity: &entity, entries: &log.entries, bytes: yaml.as_deref() };
+                findings.extend(file_and_log.findings(&lineage).into_iter().map(|f| f.task(*id)));
             }
             self.texts.insert(*id, text);
         }
         Ok(findings)
     }
 
-    /// What is odd between the tasks.
+    /// The findings that follow from several tasks.
     fn together(&self, ws: &Workspace) -> Vec<Finding> {
         let at_line = |mut f: Finding| {
             let text = f.task.and_then(|task| self.texts.get(&task));

@@ -1,4 +1,4 @@
-//! The events that no log holds any more, as a list to choose from.
+//! Lists the events that no log holds any more.
 
 use serde_json::{Value, json};
 
@@ -10,11 +10,11 @@ use crate::model::event::{Entity, Stamp};
 use crate::model::id::{Id, quoted};
 use crate::model::query::Unheld;
 
-/// `recover` without anything to bring back
+/// `recover` without events to restore
 pub fn unreachable_events(ws: &Workspace, q: &Unheld) -> Result<Value> {
     let found = recover::unreachable_events(ws)?;
     let refused = |text: &String| {
-        Error::usage(format!("{} is no cursor", quoted(text))).hint("take it from next_cursor of the answer before")
+        Error::usage(format!("{} is no cursor", quoted(text))).hint("use next_cursor of the previous answer")
     };
     let after: Option<Stamp> = q.cursor.as_ref().map(|text| text.parse().map_err(|_| refused(text))).transpose()?;
     let mut page = Page::new(ws, q.limit, false);

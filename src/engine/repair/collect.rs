@@ -1,8 +1,8 @@
-//! What git left to be put right, and what is known to be missing.
+//! What git left to repair, and what is known to be missing.
 //!
-//! Promises: reads only; every version of a log that git holds, every event that history holds and every event that others
+//! Guarantees: reads only; every version of a log that git holds, every event that history holds and every event that others
 //! build upon is found as far as this clone knows it.
-//! Refuses to know: what is done about it.
+//! Leaves to others: what is done about it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ pub(super) fn collect_unmerged(ws: &Workspace, objects: &Objects, work: &mut Wor
             continue;
         }
         let Some((entity, is_log)) = repair::entity_of(ws, &path) else {
-            let left = format!("{path}: in conflict, and not made from a log; settle it by hand and git add it");
+            let left = format!("{path}: in conflict, and not made from a log; resolve it by hand and git add it");
             if !work.left.contains(&left) {
                 work.left.push(left);
             }
@@ -137,7 +137,7 @@ fn is_of_this_store(ws: &Workspace, entity: &Entity, entries: &[Entry]) -> Resul
     Ok(home(entity).is_some() && (entries.iter().any(begins) || !read_log(&ws.store, entity)?.entries.is_empty()))
 }
 
-/// Events that others build upon and that are not here: what an event comes from belongs to it, whoever picked it.
+/// Events that others build upon and that are not here: the ancestors of an event belong to it, whichever commit brought it.
 pub(super) fn collect_gaps(ws: &Workspace, work: &mut Work) -> Result<()> {
     // Each round finds the parents of what the last one brought; histories end.
     for _ in 0..MAX_COMMITS {
@@ -166,7 +166,7 @@ fn add_events(events: &mut BTreeMap<Entity, Vec<Entry>>, bytes: &[u8]) {
     }
 }
 
-/// Adds what a log had and has no more. What is no file holds no events.
+/// Adds the events that a log has lost. What is no file holds no events.
 fn lose(objects: &Objects, was: Item, now: Option<Item>, vanished: &mut BTreeMap<Entity, Vec<Entry>>) -> Result<()> {
     if !is_file(was.mode) {
         return Ok(());

@@ -2,7 +2,8 @@
 //! that was made while a hook framework had hidden the work tree.
 //!
 //! Guarantees that such events are reported once by the first command after git touched the worktree, if no log, branch or stash
-//! holds them any more. Leaves to `recover` to list them all and to bring them back.
+//! holds them any more.
+//! Leaves to others: listing all of them and restoring them (`recover`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,12 +1,12 @@
-//! After git: putting right what merges, rebases, cherry-picks and stashes left of a plan that git merged as text.
+//! Repairs a plan after git merged it as text: in merges, rebases, cherry-picks and stashes.
 //!
-//! Promises: afterwards each log is the union of what was merged, in its plain form; each `task.yaml` is rendered from its log;
-//! no event is missing that a commit of this branch's history holds; what was settled is noted in git's index. A hand edit that is
+//! Guarantees: afterwards each log is the union of what was merged, in its plain form; each `task.yaml` is rendered from its log;
+//! no event is missing that a commit of this branch's history holds; what was resolved is noted in git's index. A hand edit that is
 //! not recorded stays in its file. Nothing is deleted.
-//! Refuses to know: who merged, and with which tool.
+//! Leaves to others: who merged, and with which tool.
 //!
 //! Absence never deletes: where a merge took one side only, or a commit was reverted, events vanish from a log though the
-//! history of the branch still holds them. They are brought back; what they did is undone by new events or not at all.
+//! history of the branch still holds them. They are restored; their effect is undone by new events or not at all.
 
 pub(crate) mod collect;
 pub(crate) mod lost_events;
@@ -47,14 +47,14 @@ const INDEX_DEADLINE: Duration = Duration::from_secs(20);
 /// order after every merge, and it means nothing.
 const SORTED: &str = "log sorted";
 
-/// What was put right.
+/// What was repaired.
 #[derive(Debug, Default, Serialize)]
 pub struct RepairReport {
     /// Entities whose files were written, with what was done, in words.
     pub items: Vec<RepairedEntity>,
-    /// Events that had vanished from logs and were brought back.
+    /// Events that had vanished from logs and were restored.
     pub restored: usize,
-    /// Paths that were noted as settled in git's index.
+    /// Paths that were noted as resolved in git's index.
     pub staged: usize,
     /// Tasks whose files a commit had removed, and which are back: removing files ends no task.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -122,7 +122,7 @@ struct Work {
     whole: bool,
 }
 
-/// Looks through the store once after git may have changed it: puts right what it left, and lifts the clock above all that
+/// Looks through the store once after git may have changed it: repairs what it left, and raises the clock above all that
 /// this clone has seen. The caller holds the lock.
 pub(crate) fn look_after_git(ws: &Workspace, journal: &mut Journal<'_>, runtime: &Dir) -> Result<()> {
     let Some(repo) = &ws.repo else { return Ok(()) };
@@ -135,7 +135,7 @@ pub(crate) fn look_after_git(ws: &Workspace, journal: &mut Journal<'_>, runtime:
     match healed {
         Ok((_, whole)) => seen::note_seen(ws, whole),
         // No reason to refuse a change of the plan; the next one tries again, as nothing was noted.
-        Err(e) => tracing::warn!(error = %e, "what git left was not put right"),
+        Err(e) => tracing::warn!(error = %e, "what git left was not repaired"),
     }
     Ok(())
 }
@@ -146,8 +146,8 @@ pub(crate) fn look_after_git(ws: &Workspace, journal: &mut Journal<'_>, runtime:
 /// files of entities that differ between HEAD and the index, where they are as their logs say. A hand edit that is not staged
 /// is left alone then.
 ///
-/// Errors: `ERR_BUSY` where the lock was not had, `ERR_IO` where the files cannot be written, `ERR_GIT` where git's index
-/// cannot be read or written; what was put right by then stays so.
+/// Errors: `ERR_BUSY` if the lock was not acquired, `ERR_IO` where the files cannot be written, `ERR_GIT` where git's index
+/// cannot be read or written; what was repaired by that point stays so.
 pub fn repair_all(ws: &Workspace, staged: bool) -> Result<RepairReport> {
     let mut all: BTreeSet<Entity> = ws.store.task_folders()?.0.into_iter().map(Entity::Task).collect();
     all.extend(read::agents(ws)?.into_iter().map(|agent| Entity::Agent(agent.name)));
@@ -202,7 +202,7 @@ fn repair_now(ws: &Workspace, also: BTreeSet<Entity>, is_wanted: impl Fn(Id) -> 
         return Ok(healed);
     }
     let recorded = record_edits(ws, edits, &mut healed)?;
-    // What was in conflict is settled by now, and git is told.
+    // What was in conflict is resolved by now; record that in git's index.
     let again = look(recorded)?;
     healed.items.extend(again.items);
     healed.written.extend(again.written);
@@ -211,7 +211,7 @@ fn repair_now(ws: &Workspace, also: BTreeSet<Entity>, is_wanted: impl Fn(Id) -> 
     Ok(healed)
 }
 
-/// Records hand edits under the rules of the commands. Gives the tasks whose files were written.
+/// Records hand edits under the rules of the commands. Returns the tasks whose files were written.
 fn record_edits(ws: &Workspace, edits: Vec<Id>, healed: &mut RepairReport) -> Result<BTreeSet<Entity>> {
     let mut recorded = BTreeSet::new();
     for id in edits {
@@ -234,18 +234,18 @@ fn lift_clock(ws: &Workspace, journal: &mut Journal) -> Result<()> {
     journal.note_clock()
 }
 
-/// Puts right what git left in the entities it touched since last time, and in these besides. Says too whether what is
+/// Repairs what git left in the entities it touched since last time, and in these besides. Says too whether what is
 /// checked out holds every event of its history.
 fn repair_entities(ws: &Workspace, runtime: &Dir, also: BTreeSet<Entity>) -> Result<(RepairReport, bool)> {
     let mut work = Work { entities: also, ..Work::default() };
-    // Where git keeps its objects in a form that is not known, the files alone are put right.
+    // Where git keeps its objects in a form that is not known, only the files are repaired.
     let objects = ws.repo.as_ref().and_then(|repo| repo.objects().ok());
     if let Some(objects) = &objects {
         collect::collect_unmerged(ws, objects, &mut work)?;
         collect::collect_history(ws, objects, &mut work)?;
     }
     work.entities.extend(work.events.keys().cloned());
-    // What a merge brought together may have been committed with its markers.
+    // The result of a merge may have been committed with its markers.
     let merged: Vec<Entity> = work.merged.iter().filter(|entity| is_torn(ws, entity)).cloned().collect();
     work.entities.extend(merged);
     collect::collect_misplaced(ws, &mut work)?;
@@ -259,7 +259,7 @@ fn repair_entities(ws: &Workspace, runtime: &Dir, also: BTreeSet<Entity>) -> Res
         let gone = entity.task().filter(was_gone);
         let mut did = repair_one(ws, entity, &work, &lineage, runtime, &mut healed)?;
         if let Some((id, removal)) = gone.and_then(|id| Some((id, removed.get(&id)?))).filter(|_| !did.is_empty()) {
-            did.push("files that a commit had removed brought back");
+            did.push("files that a commit had removed restored");
             ws.notice(removed_files::brought_back(id, &removal.commit));
             healed.brought_back.push(RestoredTask::of(id, Some(removal)));
         }
@@ -311,7 +311,7 @@ fn repair_one(
         log.rough = true;
         did.push("events of another entity moved to its own log");
     } else if log.rough {
-        did.push("log written in its plain form");
+        did.push("log rewritten in its plain form");
     } else if log.unsorted {
         did.push(SORTED);
     }
@@ -324,7 +324,7 @@ fn repair_one(
     let more: Vec<Entry> = more.into_iter().filter(|e: &Entry| !known.contains(&e.event.id)).collect();
     if !more.is_empty() {
         healed.restored += more.len();
-        did.push("events brought back into the log");
+        did.push("events restored to the log");
     }
     if log.entries.is_empty() && more.is_empty() {
         return Ok(did);
@@ -349,11 +349,11 @@ fn repair_one(
         record::notice_unclear(ws, entity, judged);
     }
     match judged {
-        None => did.push("task.yaml written from its log"),
+        None => did.push("task.yaml rendered from its log"),
         Some(judged) => match judged.how {
             Readable::Clean => {}
-            Readable::Conflicted => did.push("conflict in task.yaml settled from its log"),
-            Readable::Stale | Readable::Form => did.push("task.yaml written from its log"),
+            Readable::Conflicted => did.push("conflict in task.yaml resolved from its log"),
+            Readable::Stale | Readable::Form => did.push("task.yaml rendered from its log"),
             how => {
                 healed.edits.extend(entity.task().map(|id| (id, judged.conflicted)));
                 if let Readable::Ahead(event) = how {
@@ -380,7 +380,7 @@ fn repair_one(
         record::note_rendered(ws, runtime, &[(entity.clone(), heads)])?;
     }
     if did.iter().all(|what| *what == SORTED) && unmerged {
-        did.push("conflict settled");
+        did.push("conflict resolved");
     }
     Ok(did)
 }
@@ -419,8 +419,8 @@ fn rendered_in_index(ws: &Workspace, objects: &Objects) -> Result<BTreeSet<Entit
     Ok(entities)
 }
 
-/// Notes in git's index what was settled: the files that it held in conflict, and in the middle of an operation of git, or
-/// `always`, also the files that were written. Gives how many of them it held otherwise.
+/// Notes in git's index what was resolved: the files that it held in conflict, and in the middle of an operation of git, or
+/// `always`, also the files that were written. Returns how many of them it held otherwise.
 fn stage<'e>(
     ws: &Workspace,
     objects: &Objects,
@@ -432,18 +432,18 @@ fn stage<'e>(
     // A squash has no name while it waits for its commit.
     let squash = files::metadata(&repo.git_dir.join("SQUASH_MSG")).is_ok();
     let busy = always || objects.in_progress().is_some() || squash || !work.unmerged.is_empty();
-    let mut settled: BTreeSet<String> = work.unmerged.clone();
+    let mut resolved: BTreeSet<String> = work.unmerged.clone();
     if busy {
         for (folder, name) in written.filter_map(home) {
-            settled.extend([LOG, name].map(|file| ws.store.shown(folder.join(file))));
+            resolved.extend([LOG, name].map(|file| ws.store.shown(folder.join(file))));
         }
     }
-    if settled.is_empty() {
+    if resolved.is_empty() {
         return Ok(0);
     }
     let (index, known) = (repo.index_in_force(&ws.env), files_in_index(ws)?);
     let (mut input, mut count) = (Vec::new(), 0);
-    for path in &settled {
+    for path in &resolved {
         let below = path.strip_prefix(&format!("{}/", ws.store.name)).unwrap_or(path);
         let Ok(bytes) = ws.store.dir.read(below, crate::store::log::MAX_LOG) else { continue };
         if is_conflicted(&String::from_utf8_lossy(&bytes)) {
@@ -465,7 +465,7 @@ fn stage<'e>(
     let git = repo.program(&ws.env, INDEX_DEADLINE)?;
     let args = ["update-index", "-z", "--index-info"];
     let outcome = git.call(&args, Some(&index), input)?;
-    git.text(&args, &outcome).map_err(|e| e.hint("the files are settled; git add them when git is free again"))?;
+    git.text(&args, &outcome).map_err(|e| e.hint("the files are resolved; git add them when git is free again"))?;
     Ok(count)
 }
 

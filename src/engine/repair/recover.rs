@@ -1,9 +1,9 @@
-//! Acknowledged events that every branch and worktree has lost, and bringing them back.
+//! Acknowledged events that every branch and worktree has lost: finding and restoring them.
 //!
-//! Promises: an event counts as lost only where no log holds its id: not in this worktree, another one, a branch, a
-//! remote-tracking branch, a tag or a stash. What is brought back are the same events with the same ids, together with those
-//! they came from; nothing is added to the journal, which knows them already. Doing it again changes nothing.
-//! Refuses to know: whether somebody threw them away on purpose; that is for whoever chooses.
+//! Guarantees: an event counts as lost only where no log holds its id: not in this worktree, another one, a branch, a
+//! remote-tracking branch, a tag or a stash. Restored are the same events with the same ids, together with their
+//! ancestors; nothing is added to the journal, which knows them already. Doing it again changes nothing.
+//! Leaves to others: whether they were discarded on purpose; the caller knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,14 +32,14 @@ use crate::store::project::check_home;
 /// Most rounds of looking for what an event came from.
 const MAX_ROUNDS: usize = 10_000;
 
-/// What was found to be held by no log.
+/// The events that no log holds.
 #[derive(Debug, Default)]
 pub struct UnreachableEvents {
     /// The events, in their order.
     pub events: Vec<Entry>,
-    /// Titles of their tasks, as far as any log or the events themselves tell.
+    /// Titles of their tasks, as far as any log or the events themselves name them.
     pub titles: BTreeMap<Id, String>,
-    /// Why branches could not be searched; then some of the events may be there.
+    /// Why branches could not be searched; some of the events may be there.
     pub warning: Option<String>,
     redactions: BTreeMap<Id, Id>,
 }
@@ -53,7 +53,7 @@ struct Acknowledged {
     redactions: BTreeMap<Id, Id>,
 }
 
-/// Which events to bring back.
+/// Which events to restore.
 #[derive(Clone, Debug)]
 pub enum Selection {
     /// These, by whole ids, prefixes or handles.
@@ -64,14 +64,14 @@ pub enum Selection {
     All,
 }
 
-/// What was brought back.
+/// What was restored.
 #[derive(Debug, Default, Serialize)]
 pub struct Restored {
-    /// The events, in their order: those asked for and those they came from.
+    /// The events, in their order: the requested ones and their ancestors.
     pub events: Vec<Id>,
     /// The tasks and agents they belong to.
     pub entities: Vec<Entity>,
-    /// Events that these came from and that nobody knows any more.
+    /// Ancestors of these events that this clone does not know any more.
     pub missing: Vec<Id>,
 }
 
@@ -172,9 +172,9 @@ fn other_stores(ws: &Workspace) -> Result<Vec<Store>> {
     Ok(others.filter_map(|other| Store::at(&other.top.join(&ws.store.name), &other.top).ok().flatten()).collect())
 }
 
-/// Brings lost events back into the logs of this worktree, with those they came from that are not here either.
+/// Restores lost events in the logs of this worktree, with their missing ancestors.
 ///
-/// Errors: `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, `ERR_BUSY` where the lock was not had, `ERR_IO` where
+/// Errors: `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, `ERR_BUSY` if the lock was not acquired, `ERR_IO` where
 /// the files cannot be written; doing it again ends what was begun.
 pub fn restore_events(ws: &Workspace, wanted: &Selection) -> Result<Restored> {
     write::under_lock(ws, "agentpm recover", |runtime, lock, journal| {
@@ -244,7 +244,7 @@ fn expect_here(ws: &Workspace, reference: &Ref) -> Result<()> {
     let known = ref_logs::known_events(ws, &wanted)?.into_iter().find(|e| home(&e.event.entity).is_some());
     let Some(entry) = known else {
         return Err(Error::not_found(format!("no lost event is called {}", quoted(&reference.0)))
-            .hint("agentpm recover lists what can be brought back; a part of an id needs at least 4 characters"));
+            .hint("agentpm recover lists the lost events; a part of an id needs at least 4 characters"));
     };
     let log = read_log(&ws.store, &entry.event.entity)?;
     if log.entries.iter().any(|e| e.event.id == entry.event.id) {
@@ -252,11 +252,11 @@ fn expect_here(ws: &Workspace, reference: &Ref) -> Result<()> {
     }
     Err(Error::state(format!("event {} is not lost: another branch or worktree holds it", entry.event.id))
         .with(json!({ "event": entry.event.id, "entity": entry.event.entity }))
-        .hint("bring that branch in with git merge or git cherry-pick"))
+        .hint("merge that branch, or git cherry-pick its commit"))
 }
 
 /// Of these events those that are not here, with the events they came from that are not here either; and the ids of those
-/// that nobody knows. A text that was taken out never comes without the event that took it out.
+/// that are not known. A text that was redacted never comes without the event that took it out.
 fn with_ancestors(ws: &Workspace, chosen: Vec<Entry>, redactions: &BTreeMap<Id, Id>) -> Result<(Vec<Entry>, Vec<Id>)> {
     let mut here: BTreeMap<Entity, BTreeSet<Id>> = BTreeMap::new();
     let mut taken: BTreeMap<Id, Entry> = BTreeMap::new();

@@ -1,8 +1,8 @@
-//! Bringing the finished result to the branch, its index and its work tree.
+//! Applies the finished result to the branch, its index and its work tree.
 //!
-//! Promises: the user's files move as git would move them and never over one that is dirty; the plan's files are the union of
-//! what came and what was written meanwhile; the branch moves last and only from where it was. What is interrupted here was
-//! written down before it began (`begun`) and is ended by the next sync.
+//! Guarantees: the user's files move as git would move them and never over one that is dirty; the plan's files are the union of
+//! the incoming and the local events; the branch moves last and only from where it was. A move is written down before it
+//! begins (`resume`), and the next sync finishes an interrupted one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -46,7 +46,7 @@ impl Sync<'_> {
         match self.move_files(before, new, true)? {
             None => Ok(()),
             Some(why) => Err(refusal(
-                format!("bringing in the upstream would write over your uncommitted work: {why}; nothing was changed"),
+                format!("merging the upstream would overwrite your uncommitted work: {why}; nothing was changed"),
                 "commit or stash those files, then agentpm sync; agentpm sync --no-push cannot help here",
             )),
         }
@@ -94,7 +94,7 @@ impl Sync<'_> {
         Ok(found.into_iter().collect())
     }
 
-    /// Moves index and work tree to a commit, and then the branch. `false` where somebody else moved the branch meanwhile.
+    /// Moves index and work tree to a commit, and then the branch. `false` if another process moved the branch meanwhile.
     pub(crate) fn bring_home(&self, before: Oid, own: Oid, new: Oid) -> Result<bool> {
         if before == new {
             return Ok(true);
@@ -121,7 +121,7 @@ impl Sync<'_> {
         }
         self.clear_state()?;
         seen::note_seen(ws, true);
-        // Whoever waits for commits may want to know; that it fails changes nothing.
+        // A caller that waits for commits may want to know; a failure changes nothing.
         if own != before {
             let _ = self.git.call(&["hook", "run", "--ignore-missing", "post-commit"], None, Vec::new());
         }
@@ -138,7 +138,7 @@ impl Sync<'_> {
     fn left_behind(&self, e: Error) -> Error {
         let why = e.message.trim_end_matches("; nothing was changed");
         refusal(
-            format!("what was to be pushed is pushed, but this work tree could not be brought up to it: {why}"),
+            format!("the push succeeded, but this work tree could not be updated: {why}"),
             match e.details.get("lock") {
                 Some(_) => e.hint.unwrap_or_default(),
                 None => "nothing is lost; run agentpm sync again".to_owned(),
@@ -147,7 +147,7 @@ impl Sync<'_> {
         .with(*e.details)
     }
 
-    /// Moves the user's files, all but the plan's, in index and work tree. Gives git's words where that would overwrite one.
+    /// Moves the user's files, all but the plan's, in index and work tree. Returns git's words where that would overwrite one.
     fn move_files(&self, before: Oid, new: Oid, dry: bool) -> Result<Option<String>> {
         let name = &self.ws.store.name;
         let (from, to) = (self.objects.commit(before)?.tree, self.objects.commit(new)?.tree);
@@ -161,7 +161,7 @@ impl Sync<'_> {
             None => return Ok(None),
             Some(why) => why,
         };
-        // A file that was only touched is no work of anybody's; and one that already is as it shall be need not be moved.
+        // A file that was only touched holds no work; and one that already is as it shall be need not be moved.
         self.patiently(&["update-index", "-q", "--refresh"], None, &[])?;
         let there = self.already_there(from, to)?;
         let real = self.repo.git_dir.join("index");
@@ -176,7 +176,7 @@ impl Sync<'_> {
             Ok(()) => self.note_in_index(&there, Some(&copy)).and_then(|()| self.read_tree(from, to, dry, Some(&copy))),
             Err(_) => Ok(Some(refused)),
         };
-        // Nobody needs it any more; that it stays does no harm.
+        // It is not needed any more; a leftover does no harm.
         let _ = files::remove_outside(&copy);
         asked
     }

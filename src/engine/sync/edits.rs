@@ -1,8 +1,8 @@
 //! Hand edits that lie in commits: of this clone, or of others who committed and pushed a file as they had edited it.
 //!
-//! Promises: an edit that comes with a commit is recorded like any hand edit, by the events it follows, or stands in the file
-//! with a reason; bringing commits together never draws over it.
-//! Refuses to know: how an edit is judged (`engine::commit::hand_edits::record`).
+//! Guarantees: an edit that comes with a commit is recorded like any hand edit, by the events it follows, or stands in the file
+//! with a reason; merging commits never overwrites it.
+//! Leaves to others: how an edit is judged (`engine::commit::hand_edits::record`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,7 +85,7 @@ impl EditRefused {
     }
 }
 
-/// What became, or would become, of what was written by hand.
+/// The hand edits that were, or would be, recorded or refused.
 #[derive(Default)]
 pub(crate) struct RecordedEdits {
     /// In words.
@@ -114,7 +114,7 @@ const A_NEW_TASK: &str = "a new task";
 pub(crate) struct EditedFile {
     pub id: Id,
     pub text: String,
-    /// What the log beside it says.
+    /// What its log says.
     rendered: String,
     place: Place,
 }
@@ -162,7 +162,7 @@ impl Sync<'_> {
             let path = self.ws.store.shown(&new.path);
             match new_files::adopt(self.ws, new, Comments::Refuse) {
                 Ok(id) => {
-                    taken.warnings.push(format!("{path} was written by hand and is now task {id}"));
+                    taken.warnings.push(format!("{path} was written by hand and became task {id}"));
                     taken.keep(Some(id), path, A_NEW_TASK.into());
                 }
                 Err(e) => {
@@ -202,7 +202,7 @@ impl Sync<'_> {
         let mut taken = RecordedEdits::default();
         let mut back = BTreeMap::new();
         for (id, removal) in removed_files::deleted(self.ws)? {
-            taken.warnings.push(format!("the files of task {id} were removed; sync would bring them back"));
+            taken.warnings.push(format!("the files of task {id} were removed; sync would restore them"));
             taken.brought_back.push(RestoredTask::of(id, removal.as_ref()));
             back.extend(removal.map(|removal| (Entity::Task(id), removal.log)));
         }
@@ -220,7 +220,7 @@ impl Sync<'_> {
             let path = self.ws.store.shown(&new.path);
             match outcome {
                 Ok(_) => {
-                    taken.warnings.push(format!("{path} was written by hand; sync would make a task of it first"));
+                    taken.warnings.push(format!("{path} was written by hand; sync would first create a task from it"));
                     taken.keep(new.id, path, A_NEW_TASK.into());
                 }
                 Err(e) => {
@@ -265,14 +265,14 @@ impl Sync<'_> {
         Ok(folders.into_iter().zip(judged).filter(|(_, edited)| *edited).map(|(id, _)| id).collect())
     }
 
-    /// Of edits that lie in commits of this branch: the logs here and at the upstream together, where somebody else recorded the
-    /// same edit there meanwhile.
+    /// Of edits that lie in commits of this branch: the logs here and at the upstream together, where another clone recorded the
+    /// same edit meanwhile.
     fn recorded_there(&self, edited: &[Id], upstream: Option<&Upstream>) -> Result<BTreeMap<Id, Vec<Entry>>> {
         let mut there = BTreeMap::new();
         let plan = self.plan_of(self.tip()?)?;
         let committed: Vec<Id> = edited.iter().copied().filter(|id| self.is_committed(*id, plan)).collect();
         let Some(upstream) = upstream.filter(|_| !committed.is_empty()) else { return Ok(there) };
-        // What cannot be asked now is told where the plan is brought together.
+        // What cannot be asked now is reported when the plans are merged.
         let Ok(Some(theirs)) = self.fetch(upstream) else { return Ok(there) };
         let theirs = self.plan_of(theirs)?;
         for id in committed {
@@ -331,7 +331,7 @@ impl Sync<'_> {
         }
     }
 
-    /// Records edits that came with commits. One that is not allowed is put into the file, where it stood. Says whether any was
+    /// Records edits that came with commits. One that is not allowed is written into the file where it stood. Says whether any was
     /// recorded.
     pub(crate) fn record_foreign_edits(&self, edits: Vec<EditedFile>, taken: &mut RecordedEdits) -> Result<bool> {
         let mut recorded = false;
@@ -388,7 +388,7 @@ impl Sync<'_> {
         Ok(preview.entries)
     }
 
-    /// Puts an edit into its file again, on top of what its log says by now, unless other words are there.
+    /// Writes an edit into its file again, on top of what its log says by now, unless other words are there.
     pub(crate) fn restore_file(&self, edited: &EditedFile) -> Result<()> {
         let EditedFile { id, text, rendered, .. } = edited;
         write::under_lock(self.ws, "agentpm sync", |_, _, _| {

@@ -1,7 +1,7 @@
 //! Git's own locks: waited for a while, then named; never removed.
 //!
 //! Another git may work in the repository at any moment, and one that was killed leaves its lock behind. From the file alone
-//! nobody can tell the one from the other, so only a person may remove it.
+//! the two cannot be distinguished, so only a person may remove it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(crate) fn is_held(path: &Path) -> Error {
 pub(crate) fn is_held_there(path: &str) -> Error {
     refusal(
         format!("another git holds {path} at the remote, or one was killed and left it; nothing was changed"),
-        "run agentpm sync again; where that does not help, whoever keeps the remote removes that file",
+        "run agentpm sync again; if that does not help, the administrator of the remote must remove that file",
     )
     .with(json!({ "lock": path }))
 }
@@ -48,7 +48,7 @@ pub(crate) fn is_held_there(path: &str) -> Error {
 impl Sync<'_> {
     /// Runs git, and again where another git holds a lock of this repository for a moment.
     ///
-    /// Errors: `ERR_SYNC` with the lock where it is not given back.
+    /// Errors: `ERR_SYNC` with the lock where it is not released.
     pub(crate) fn patiently(&self, args: &[&str], index: Option<&Path>, input: &[u8]) -> Result<Outcome> {
         let mut round = 0;
         loop {
@@ -64,7 +64,7 @@ impl Sync<'_> {
 
     /// Waits until no git holds index or branch.
     ///
-    /// Errors: `ERR_SYNC` with the lock where it is not given back.
+    /// Errors: `ERR_SYNC` with the lock where it is not released.
     pub(crate) fn check_locks(&self) -> Result<()> {
         let lock = |folder: &Path, name: &str| folder.join(format!("{name}.lock"));
         let locks: [PathBuf; 3] = [

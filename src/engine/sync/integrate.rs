@@ -1,6 +1,6 @@
-//! Bringing two lines of commits together, in memory: ours on top of theirs.
+//! Merges two lines of commits in memory: ours on top of theirs.
 //!
-//! Promises: the plan is merged by its events, so it never conflicts; the user's own files are merged by git, and where they
+//! Guarantees: the plan is merged by its events, so it never conflicts; the user's own files are merged by git, and where they
 //! conflict nothing happens. No work tree and no branch is touched.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,7 +106,7 @@ impl Sync<'_> {
         if base == ours {
             return Ok(theirs);
         }
-        // Commits that nobody will see: git merges what has a common ancestor.
+        // Commits that are never published: git merges what has a common ancestor.
         let root = self.passing_commit(base, &[])?;
         let (a, b) = (self.passing_commit(ours, &[root])?, self.passing_commit(theirs, &[root])?);
         let (a, b) = (a.to_string(), b.to_string());
@@ -124,7 +124,7 @@ impl Sync<'_> {
                         "your commits and the upstream's change the same lines of {}; nothing was changed",
                         paths.iter().take(5).copied().collect::<Vec<_>>().join(", ")
                     ),
-                    "commit the plan (git add .agentpm, git commit), git pull --rebase, settle these files, agentpm resolve settles the plan's, then agentpm sync",
+                    "commit the plan (git add .agentpm, git commit), git pull --rebase, resolve these files, agentpm resolve for the plan's, then agentpm sync",
                 )
                 .with(json!({ "paths": paths })))
             }
@@ -160,7 +160,7 @@ impl Sync<'_> {
                     let path = self.ws.store.shown(path);
                     return Err(refusal(
                         format!("you and the upstream both changed {path}; nothing was changed"),
-                        "commit it (git add .agentpm, git commit), git pull --rebase, settle that file, then agentpm sync",
+                        "commit it (git add .agentpm, git commit), git pull --rebase, resolve that file, then agentpm sync",
                     )
                     .with(json!({ "paths": [path] })));
                 }

@@ -1,8 +1,8 @@
-//! What a store may not hold, here or at the upstream: refused before anything is taken in.
+//! Paths that a store may not hold, here or at the upstream: refused before anything is merged.
 //!
-//! Promises: no path of the upstream's leads out of the store, into a folder that git or a shell takes for its own, or through a
+//! Guarantees: no path of the upstream's leads out of the store, into a folder that git or a shell takes for its own, or through a
 //! link; nothing is read that would not end. Git refuses such paths too, but only where it writes the files itself.
-//! Refuses to know: what is in the files.
+//! Leaves to others: what is in the files.
 
 use serde_json::json;
 
@@ -34,14 +34,14 @@ impl Sync<'_> {
     pub(crate) fn refuse_odd_plan(&self, before: Oid, theirs: Oid) -> Result<()> {
         let name = &self.ws.store.name;
         let there = self.objects.item(self.objects.commit(theirs)?.tree, name)?;
-        let hint = "look at it with git log and git ls-tree; whoever pushed it must take it out again";
+        let hint = "look at it with git log and git ls-tree; the author who pushed it must remove it again";
         match (there, self.plan_of(before)?) {
             (Some(item), _) if item.mode != Mode::Tree => {
                 return Err(refusal(format!("{name} is no folder at the upstream; nothing was changed"), hint));
             }
             (None, Some(_)) => {
                 return Err(refusal(
-                    format!("the upstream took the whole of {name} out; nothing was changed"),
+                    format!("the upstream removed all of {name}; nothing was changed"),
                     "look at git log of the upstream; agentpm sync --no-push would refuse as well",
                 ));
             }

@@ -1,9 +1,9 @@
 //! What a sync does for leases.
 //!
-//! Promises: it acts on what has just come in; leases that were taken while the remote could not be asked are confirmed, or their holders are told who has the
-//! task; the remote hears of leases that were given back meanwhile; records of finished tasks are taken away there, a bounded
+//! Guarantees: it acts on what has just come in; leases that were taken while the remote could not be asked are confirmed, or their holders learn who has the
+//! task; the remote learns of leases that were released meanwhile; records of finished tasks are removed there, a bounded
 //! number each time. None of it can fail the sync.
-//! Refuses to know: how the remote decides (`rules::confirm`).
+//! Leaves to others: how the remote decides (`rules::confirm`).
 
 use std::collections::BTreeMap;
 
@@ -26,9 +26,9 @@ use crate::rules::lease;
 use crate::runtime::records;
 use crate::store::entity::load_task;
 
-/// Most records that one sync takes away.
+/// Most records that one sync removes.
 const MOST: usize = 100;
-/// How long a lease must have run out before its record is taken away though nobody gave it back: a day.
+/// How long a lease must be expired before its unreleased record is removed: a day.
 const LONG_OVER: i64 = 24 * 3_600_000;
 
 /// What a sync did for leases.
@@ -38,13 +38,14 @@ pub struct LeaseNews {
     pub confirmed: Vec<Id>,
     /// Leases of this clone that another has now.
     pub lost: Vec<LostLease>,
-    /// How many leases the remote was told were given back.
-    pub told: usize,
+    /// How many released leases were reported to the remote.
+    #[serde(rename = "told")]
+    pub reported: usize,
     /// How many records of finished tasks were taken away at the remote.
     pub removed: usize,
 }
 
-/// A lease that passed to somebody else.
+/// A lease that passed to another agent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LostLease {
     /// The task.
@@ -59,7 +60,7 @@ pub struct LostLease {
 pub(crate) type AtRemote = BTreeMap<Id, Seen>;
 
 impl Sync<'_> {
-    /// Before the plan is exchanged: learns what other clones hold, so that it is known whatever becomes of the exchange. Gives
+    /// Before the plan is exchanged: learns what other clones hold, so that it is known even if the exchange fails. Returns
     /// whether the remote answered.
     pub(crate) fn look_at_leases(&self, warnings: &mut Vec<String>) -> Result<bool> {
         let Some(name) = self.ws.lease_remote() else { return Ok(false) };
@@ -88,7 +89,7 @@ impl Sync<'_> {
         Ok(there)
     }
 
-    /// After the plan was exchanged: brings leases and remote together. Gives what stands at the remote.
+    /// After the plan was exchanged: brings leases and remote together. Returns what stands at the remote.
     pub(crate) fn resolve_leases(&self, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<AtRemote> {
         let Some(name) = self.ws.lease_remote() else { return Ok(AtRemote::new()) };
         match self.try_to_resolve_leases(name, news, warnings)? {
@@ -124,7 +125,7 @@ impl Sync<'_> {
                     // Others finished it; there is nothing left to hold.
                     let seen = there.get(&task).filter(|seen| seen.ours && seen.record.lease == lease.id);
                     if let Some(seen) = seen.filter(|seen| seen.record.state == RemoteState::Held) {
-                        news.told += usize::from(self.give_back(&mut remote, seen).is_ok());
+                        news.reported += usize::from(self.give_back(&mut remote, seen).is_ok());
                     }
                 }
                 Some(lease) if lease.is_live(self.ws.env.now()) => {
@@ -168,7 +169,7 @@ impl Sync<'_> {
                         && known.record.lease == seen.record.lease
                     {
                         match self.give_back(&mut remote, seen) {
-                            Ok(()) => news.told += 1,
+                            Ok(()) => news.reported += 1,
                             Err(trouble) => {
                                 warnings
                                     .push(format!("{name} still shows the lease of task {task}: {}", trouble.words()));
@@ -193,7 +194,7 @@ impl Sync<'_> {
         }
     }
 
-    /// Puts the end of a task into its record at the remote, unless another holds the task or ended it otherwise.
+    /// Writes the end of a task into its record at the remote, unless another holds the task or ended it otherwise.
     fn report_end(
         &self,
         remote: &mut Remote<'_>,
@@ -220,7 +221,7 @@ impl Sync<'_> {
         confirm::acquire(remote, &wish, known)
     }
 
-    /// Before the plan goes out: tells the remote of what was finished here while it did not answer, so that no other clone claims
+    /// Before the plan goes out: reports to the remote what was finished here while it did not answer, so that no other clone claims
     /// it before the plan arrives.
     pub(crate) fn report_ends(&self, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<()> {
         let Some(name) = self.ws.lease_remote() else { return Ok(()) };
@@ -236,7 +237,7 @@ impl Sync<'_> {
         let mut remote = match asking.remote() {
             Ok(remote) => remote,
             Err(trouble) => {
-                warnings.push(format!("{name} was not told what is finished: {}", trouble.words()));
+                warnings.push(format!("{name} did not record what is finished: {}", trouble.words()));
                 return Ok(());
             }
         };
@@ -248,7 +249,7 @@ impl Sync<'_> {
             let lease = record.lease.map(|lease| lease.id).or(record.given_back).unwrap_or(event);
             match self.report_end(&mut remote, task, event, (lease, entry.event.author.clone()), None) {
                 Answer::Confirmed(_) | Answer::Gone => {
-                    news.told += 1;
+                    news.reported += 1;
                     heard.push((task, event));
                 }
                 Answer::Held(seen) if seen.record.state == RemoteState::Held => {
@@ -260,12 +261,12 @@ impl Sync<'_> {
                 }
                 Answer::Held(_) => heard.push((task, event)),
                 Answer::Unconfirmed(trouble) => {
-                    warnings.push(format!("{name} was not told what is finished: {}", trouble.words()));
+                    warnings.push(format!("{name} did not record what is finished: {}", trouble.words()));
                     break;
                 }
             }
         }
-        write::under_lock(self.ws, "agentpm sync, noting what the remote was told", |runtime, _, _| {
+        write::under_lock(self.ws, "agentpm sync, noting what was reported to the remote", |runtime, _, _| {
             for (task, event) in heard {
                 let mut record = records::lease(runtime, task)?;
                 if record.ended == Some(event) {
@@ -282,7 +283,7 @@ impl Sync<'_> {
         if !there.values().any(|seen| seen.ours && seen.record.state == RemoteState::Finished) {
             return Ok(());
         }
-        // A command that has told the remote and is about to write its event holds this lock.
+        // A command that has reported to the remote and is about to write its event holds this lock.
         let _alone = confirmation::alone_at_remote(self.ws, "agentpm sync")?;
         confirmation::take_back_unwritten(self.ws, remote, there.values()).map(drop)
     }
@@ -312,7 +313,7 @@ impl Sync<'_> {
         Ok(own)
     }
 
-    /// After the plan was exchanged: tells whose leases others have now, by what came in.
+    /// After the plan was exchanged: reports whose leases others have now, by what came in.
     pub(crate) fn report_lost(&self, news: &mut LeaseNews) -> Result<()> {
         let runtime = self.ws.runtime_to_write()?;
         let now = self.ws.env.now();

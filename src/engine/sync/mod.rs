@@ -1,10 +1,10 @@
-//! `sync`: this branch's plan and the upstream's become one, through git.
+//! `sync`: merges the plan of this branch with that of its upstream, through git.
 //!
-//! Promises: only the store's folder is committed; the user's index, stash, untracked and dirty files stay as they are; the
+//! Guarantees: only the store's folder is committed; the user's index, stash, untracked and dirty files stay as they are; the
 //! user's own commits are replayed away from the work tree and brought in by a move that overwrites nothing. Until the remote
 //! has taken the push, nothing of this clone has changed but objects that nothing points at; a failure leaves it so and says
-//! what to do. Being killed at any point leaves no operation behind, and the next run ends what was begun.
-//! Refuses to know: how states are merged (`rules::merge` and the fold do), who may push.
+//! what to do. A killed sync leaves no operation of git behind, and the next run finishes it.
+//! Leaves to others: how states are merged (`rules::merge` and the fold do), who may push.
 
 pub(crate) mod checkout;
 pub(crate) mod edits;
@@ -80,14 +80,14 @@ pub struct SyncReport {
     /// Whether nothing was done because only the plan of it was asked for.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
-    /// What the caller should know besides.
+    /// Warnings.
     #[serde(skip)]
     pub warnings: Vec<String>,
     /// What was written by hand and recorded, or would be.
     pub recorded: Vec<EditRecorded>,
     /// What was written by hand and stays in its file, or would, with the reason.
     pub refused: Vec<EditRefused>,
-    /// Files that came in as somebody had edited them by hand.
+    /// Files that came in with hand edits.
     #[serde(skip)]
     foreign_edits: Vec<edits::EditedFile>,
     /// The commit that only a plan of a sync has seen, and the upstream's.
@@ -128,7 +128,7 @@ fn refusal(message: impl Into<String>, hint: impl Into<String>) -> Error {
     Error::new(Code::Sync, message).hint(hint)
 }
 
-/// Commits the plan, brings in what the upstream has, and pushes.
+/// Commits the plan, merges the upstream, and pushes.
 ///
 /// Errors: `ERR_SYNC` with the reason and the next safe step, `ERR_GIT` where git fails, `ERR_BUSY` where another sync of
 /// this worktree does not end. Then branch, index and files are as they were.
@@ -165,7 +165,7 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
         taken.recorded.iter().map(|e| &e.path).chain(taken.refused.iter().map(|e| &e.path)).cloned().collect();
     let asks = !options.plan && !options.no_push;
     let mut leases = LeaseNews::default();
-    // What becomes of leases is told, and never a reason for the plan to stay.
+    // A failure with leases is a warning, and never a reason for the plan to stay.
     let or_told = |e: Error, warnings: &mut Vec<String>| warnings.push(format!("leases: {}", e.message));
     let asks = asks
         && sync.look_at_leases(&mut warnings).unwrap_or_else(|e| {
@@ -179,8 +179,8 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     let mut unblocked = if options.plan || upstream.is_some() { Vec::new() } else { unblock::record_unblocked(ws) };
     let mut report = sync.run(options, upstream.as_ref())?;
     // Only now is it known what others did with the tasks that are held here.
-    let settled = if asks { sync.resolve_leases(&mut leases, &mut warnings) } else { Ok(Default::default()) };
-    let there = settled.unwrap_or_else(|e| {
+    let resolved = if asks { sync.resolve_leases(&mut leases, &mut warnings) } else { Ok(Default::default()) };
+    let there = resolved.unwrap_or_else(|e| {
         or_told(e, &mut warnings);
         Default::default()
     });
@@ -208,7 +208,7 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     if recorded || !leases.confirmed.is_empty() {
         match sync.run(options, upstream.as_ref()) {
             Ok(again) => report.go_on(again),
-            Err(e) => warnings.push(format!("what was recorded last was not pushed yet: {}", e.message)),
+            Err(e) => warnings.push(format!("the last recorded events are not pushed yet: {}", e.message)),
         }
     }
     warnings.append(&mut report.warnings);
@@ -235,7 +235,7 @@ fn free_branch(objects: &Objects, store: &str) -> Result<String> {
         let end = if operation == "git bisect" { "git bisect reset".into() } else { format!("{operation} --continue") };
         return Err(refusal(
             format!("{operation} is in progress; nothing was changed"),
-            format!("end it first: agentpm resolve settles the plan's files, {end} goes on; then agentpm sync"),
+            format!("end it first: agentpm resolve repairs the plan's files, {end} continues; then agentpm sync"),
         ));
     }
     let head = objects.head()?;
@@ -255,7 +255,7 @@ fn free_branch(objects: &Objects, store: &str) -> Result<String> {
     if let Some(path) = unmerged.first() {
         return Err(refusal(
             format!("git's index holds conflicts ({path}); nothing was changed"),
-            "settle them and git add them, then agentpm sync",
+            "resolve them and git add them, then agentpm sync",
         ));
     }
     Ok(branch)
@@ -277,7 +277,7 @@ fn short(branch: &str) -> &str {
 }
 
 impl Sync<'_> {
-    /// A plan that git is told to ignore would never be committed, and nobody would be told.
+    /// A plan that git ignores would never be committed, without any error.
     fn refuse_ignored(&self) -> Result<()> {
         let path = self.ws.store.shown("tasks/0/0/some-task/events.jsonl");
         let args = ["check-ignore", "-v", "--no-index", "--", &path];
@@ -313,7 +313,7 @@ impl Sync<'_> {
             let own = self.snapshot(before, options.plan, &mut report)?;
             let theirs = match upstream.map(|upstream| self.fetch(upstream)).transpose() {
                 Err(e) if options.no_push => {
-                    report.warnings.push(format!("{}; only what is here was brought together", first_part(&e.message)));
+                    report.warnings.push(format!("{}; only the local plan was committed", first_part(&e.message)));
                     None
                 }
                 fetched => fetched?.flatten(),
@@ -340,7 +340,7 @@ impl Sync<'_> {
                 Some(PushResult::Lost(why, None)) if report.retries >= most => {
                     return Err(refusal(
                         format!(
-                            "others pushed first {} times in a row ({why}); nothing was changed",
+                            "other pushes came first {} times in a row ({why}); nothing was changed",
                             report.retries + 1
                         ),
                         "run agentpm sync again",
@@ -359,12 +359,12 @@ impl Sync<'_> {
                 self.report_changes(&mut report, before, own, theirs, new)?;
                 return Ok(report);
             }
-            // Somebody committed to this branch meanwhile: their commit is taken along in another round.
+            // Another process committed to this branch meanwhile: the next round includes that commit.
             report.retries += 1;
             if report.retries > most {
                 return Err(refusal(
                     "the branch keeps moving under this sync",
-                    "what was pushed is safe; run agentpm sync again when it is quiet",
+                    "the push succeeded; run agentpm sync again when no other process changes the branch",
                 ));
             }
         }
@@ -422,7 +422,7 @@ impl Sync<'_> {
 }
 
 impl SyncReport {
-    /// Takes in what a second round did.
+    /// Adds the results of a second round.
     fn go_on(&mut self, again: SyncReport) {
         self.committed = again.committed.or(self.committed.take());
         self.head = again.head;
@@ -471,10 +471,10 @@ impl SyncReport {
             parts.push(format!("{} of yours {verb}", count(self.commits_out, "commit")));
         }
         if parts.is_empty() && self.pushed {
-            parts.push("pushed what was committed already".into());
+            parts.push("pushed existing commits".into());
         }
         if parts.is_empty() {
-            parts.push("everything was in step already".into());
+            parts.push("already up to date".into());
         }
         parts.join(", ")
     }

@@ -1,4 +1,4 @@
-//! The remote's side of a sync: where the branch goes, fetching, pushing.
+//! The remote side of a sync: choosing the upstream, fetching, pushing.
 
 use serde_json::json;
 
@@ -22,11 +22,11 @@ pub(crate) struct Upstream {
 /// How often a fetch that met another one of the same clone is tried.
 const FETCHES: u32 = 30;
 
-/// What came of a push.
+/// The result of a push.
 pub(crate) enum PushResult {
     /// The remote took it.
     Taken,
-    /// Somebody else was first; with the remote's words, and the lock that it says it could not take.
+    /// Another push was first; with the remote's words, and the lock that it could not take.
     Lost(String, Option<String>),
 }
 
@@ -127,7 +127,7 @@ impl Sync<'_> {
     fn unreachable(&self, upstream: &Upstream, e: &Error) -> Error {
         refusal(
             format!("the remote {} could not be read: {}; nothing was changed", upstream.remote, e.message),
-            "the plan is safe in this clone; agentpm sync --no-push commits it, and agentpm sync later brings it out",
+            "the plan is safe in this clone; agentpm sync --no-push commits it, and agentpm sync later pushes it",
         )
         .with(*e.details.clone())
     }
@@ -146,7 +146,7 @@ impl Sync<'_> {
         let args = ["push", "--porcelain", "--no-follow-tags", &expected, "--end-of-options", &upstream.remote, &spec];
         let outcome = self.git.call(&args, None, Vec::new())?;
         if outcome.timed_out {
-            // The remote may have taken it all the same: only asking again tells.
+            // The remote may have taken it all the same: only asking again shows it.
             if self.fetch(upstream).ok().flatten() == Some(new) {
                 return Ok(PushResult::Taken);
             }
@@ -179,7 +179,7 @@ impl Sync<'_> {
         if line.is_empty() && !outcome.stderr.contains("fatal:") {
             return Err(refusal(
                 format!("your pre-push hook refused: {}; nothing was changed", words(&outcome.stderr)),
-                "mend what it names, then agentpm sync",
+                "correct what it names, then agentpm sync",
             ));
         }
         if line.is_empty() {
@@ -193,7 +193,7 @@ impl Sync<'_> {
         .with(json!({ "remote": upstream.remote, "branch": branch, "said": words(&outcome.stderr) })))
     }
 
-    /// Whether the remote has the branch no more.
+    /// Whether the branch is gone at the remote.
     fn is_gone(&self, upstream: &Upstream) -> Result<bool> {
         let args = ["ls-remote", "--exit-code", "--end-of-options", &upstream.remote, &upstream.theirs];
         Ok(self.git.call(&args, None, Vec::new())?.code == Some(2))

@@ -1,8 +1,8 @@
-//! What a sync was about to do to index and work tree when it died, so that the next one does just that.
+//! The note of a move of index and work tree, so that the next sync can finish an interrupted one.
 //!
-//! Promises: it is written down before the first file moves and taken away after the branch has moved. Who died between finds
-//! the user's files half at one commit and half at another; only this note tells them from files that somebody edited.
-//! Refuses to know: how files are moved.
+//! Guarantees: the note is written before the first file moves and removed after the branch has moved. A sync that was killed
+//! between leaves the user's files half at one commit and half at another; only this note distinguishes them from files that a person edited.
+//! Leaves to others: how files are moved.
 
 use std::io::ErrorKind;
 
@@ -29,7 +29,7 @@ impl Sync<'_> {
         format!("{}.begun", crate::engine::sync::name_of(self.repo))
     }
 
-    /// Ends what the last sync of this worktree began, where the branch still is where that one found it.
+    /// Finishes what the last sync of this worktree began, if the branch is still where that sync found it.
     ///
     /// Errors: as the move itself.
     pub(crate) fn resume_interrupted(&self) -> Result<()> {
@@ -39,7 +39,7 @@ impl Sync<'_> {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(Error::io("read", &runtime.path().join(self.note()), &e)),
         };
-        // A note that cannot be read says nothing; what it spoke of is told by the files as well as they can.
+        // A note that cannot be read says nothing; the files then show as much of it as they can.
         let Ok(begun) = serde_json::from_slice::<SyncState>(&bytes) else { return self.clear_state() };
         if begun.branch != self.branch {
             // Its index and files went with the switch; it waits until its branch is back.
@@ -56,7 +56,7 @@ impl Sync<'_> {
         self.clear_state()
     }
 
-    /// Writes down what is about to be done.
+    /// Writes the note.
     pub(crate) fn begin(&self, before: Oid, own: Oid, new: Oid) -> Result<()> {
         let runtime = self.ws.runtime_to_write()?;
         let [before, own, new] = [before, own, new].map(|oid| oid.to_string());
@@ -67,7 +67,7 @@ impl Sync<'_> {
             .map_err(|e| Error::io("write", &runtime.path().join(self.note()), &e))
     }
 
-    /// Takes the note away.
+    /// Removes the note.
     pub(crate) fn clear_state(&self) -> Result<()> {
         let runtime = self.ws.runtime_to_write()?;
         runtime.remove(self.note()).map_err(|e| Error::io("remove", &runtime.path().join(self.note()), &e))

@@ -1,6 +1,6 @@
 //! The plan as a commit: HEAD's tree with the store's folder brought up to the files, and nothing else of the work tree.
 //!
-//! Promises: never fewer events than HEAD holds; a `task.yaml` in a commit is always what its log says; the user's index and
+//! Guarantees: never fewer events than HEAD holds; a `task.yaml` in a commit is always what its log says; the user's index and
 //! work tree are not touched; their hooks and their signature are asked, within a deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,7 +144,7 @@ impl Sync<'_> {
         self.git.text(&args, &outcome)?;
         let entries = outcome.stdout.split(|b| *b == 0).filter(|entry| entry.len() > 3);
         let mut paths: Vec<String> = entries.map(|entry| String::from_utf8_lossy(&entry[3..]).into_owned()).collect();
-        // Git says nothing of files that it was told not to look at; what was acknowledged is committed all the same.
+        // Git does not report files that it is set not to look at; what was acknowledged is committed all the same.
         let below = format!("{}/", self.ws.store.name);
         let is_here = |path: &&String| {
             path.strip_prefix(&below).is_some_and(|path| self.ws.store.dir.kind(path).is_ok_and(|kind| kind.is_some()))
@@ -166,7 +166,7 @@ impl Sync<'_> {
         let failed = |e: &std::io::Error| Error::io("read", &self.ws.store.path().join(below), e);
         match dir.kind(below).map_err(|e| failed(&e))? {
             Some(Kind::File) if known => match dir.read(below, MAX_OTHER) {
-                // Whoever fetched it could not make a change any more.
+                // A clone that fetched it could not make a change any more.
                 Ok(bytes) if let Some(why) = unreadable_settings(below, &bytes) => {
                     report
                         .warnings
@@ -181,16 +181,16 @@ impl Sync<'_> {
                 }
                 Err(e) => return Err(failed(&e)),
             },
-            // What is gone does not belong there any more, whatever it was.
+            // A removed file of another kind does not belong in the commit.
             None => drop(changes.insert(path.to_owned(), None)),
-            // What becomes of it was said.
+            // Its treatment was reported.
             _ if self.at_hand.contains(path) => {}
-            _ => report.warnings.push(format!("{path} does not belong into a store and was not committed")),
+            _ => report.warnings.push(format!("{path} does not belong in a store and was not committed")),
         }
         Ok(())
     }
 
-    /// Asks the user's pre-commit and commit-msg hooks, with an index of our own. Gives the message as they left it.
+    /// Asks the user's pre-commit and commit-msg hooks, with an index of our own. Returns the message as they left it.
     fn ask_hooks(&self, tree: Oid, message: &str) -> Result<String> {
         let names = ["pre-commit", "prepare-commit-msg", "commit-msg"];
         let folder = self.repo.work_dir.join(self.git.ask(&["rev-parse", "--git-path", "hooks"])?);
@@ -206,7 +206,7 @@ impl Sync<'_> {
         };
         let (index, text) = (place("index")?, place("message")?);
         let asked = self.ask_each(&there, tree, message, &index, &text);
-        // Nobody needs them any more; what stays behind does no harm.
+        // They are not needed any more; a leftover does no harm.
         for path in [&index, &text] {
             let _ = files::remove_outside(path);
         }
@@ -241,7 +241,7 @@ impl Sync<'_> {
                 };
                 return Err(refusal(
                     format!("your {hook} hook refused the plan's commit: {why}; nothing was changed"),
-                    "mend what it names, then agentpm sync",
+                    "correct what it names, then agentpm sync",
                 ));
             }
         }
@@ -261,7 +261,7 @@ impl Sync<'_> {
         self.make_commit(tree, parents, message, like, self.signs)
     }
 
-    /// Makes a commit that nobody will ever see, so it carries no signature.
+    /// Makes a commit that is never published, so it carries no signature.
     pub(crate) fn passing_commit(&self, tree: Oid, parents: &[Oid]) -> Result<Oid> {
         self.make_commit(tree, parents, b"passing\n", None, false)
     }

@@ -1,4 +1,4 @@
-//! What a sync carries, task by task, and the commit message that says so.
+//! The changes that a sync carries, task by task, and its commit message.
 
 use std::collections::BTreeSet;
 
@@ -70,7 +70,7 @@ impl Sync<'_> {
         own: Option<Oid>,
         new: Option<Oid>,
     ) -> Result<Vec<serde_json::Value>> {
-        let mut told = Vec::new();
+        let mut losers = Vec::new();
         for change in incoming {
             let before = self.entries(change.task, own)?;
             let known: BTreeSet<Id> = lost(change.task, &before).iter().map(|edit| edit.lost.event).collect();
@@ -79,14 +79,14 @@ impl Sync<'_> {
             let counts = Counts::of(&all);
             for edit in all.iter().filter(|edit| local.contains(&edit.lost.event) && !known.contains(&edit.lost.event))
             {
-                told.push(serde_json::json!({
+                losers.push(serde_json::json!({
                     "task": change.task, "handle": change.handle, "field": edit.field, "yours": edit.lost.value, "agent": edit.lost.agent,
                     "now": edit.won.value, "by": edit.won.agent, "event": edit.lost.event,
                     "restore": view::restore_command(edit, counts.is_alone(edit)),
                 }));
             }
         }
-        Ok(told)
+        Ok(losers)
     }
 
     pub(crate) fn entries(&self, id: Id, plan: Option<Oid>) -> Result<Vec<Entry>> {

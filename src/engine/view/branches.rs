@@ -1,9 +1,9 @@
-//! What other branches say of tasks, read from git without a checkout.
+//! Reads the tasks of other branches from git, without a checkout.
 //!
-//! Promises: no object is read twice, by this command or by a later one that finds it in the cache; equal trees are not
+//! Guarantees: no object is read twice, by this command or by a later one that finds it in the cache; equal trees are not
 //! opened, nor is a folder of shards that a tree read earlier has too; a shard, a folder, a log are read only where they
 //! differ from what is checked out here, and only for a task that is asked about. What cannot be read is left out and counted.
-//! Refuses to know: what follows from it.
+//! Leaves to others: what follows from it.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -167,7 +167,7 @@ impl Branches {
         }
         branches.trees = trees.into_iter().collect();
         let all: Vec<Name> = branches.here.iter().chain(branches.trees.iter().map(|(tree, _)| tree)).cloned().collect();
-        // The tree here is needed only to tell what differs from it.
+        // The tree here is needed only to find what differs from it.
         if !branches.trees.is_empty() {
             let broken: HashSet<Name> = all.into_iter().filter(|tree| !branches.open_tree(tree)).collect();
             let shut = branches.trees.iter().filter(|(tree, _)| broken.contains(tree));
@@ -195,7 +195,7 @@ impl Branches {
         let mut found = self.facts.tip(&name);
         if found.is_none() {
             self.reading.commits += 1;
-            // A repository that cannot be opened at all is the caller's to tell of.
+            // A repository that cannot be opened at all is for the caller to report.
             let read = self.reading.objects()?.commit(oid);
             found = self.reading.tolerate(read).and_then(|commit| {
                 let tasks = self.descend(commit.tree, &mut seen.steps, &seen.folder)?;
@@ -326,7 +326,7 @@ impl Branches {
             let names = places.iter().flat_map(|place| self.trees[*place].1.iter().cloned());
             logs.entry(log).or_default().extend(names);
         }
-        // Put back for whoever asks again.
+        // Kept for the next call.
         self.by_shard.entry(shard).or_default().insert(id, folders);
         let mut states = Vec::new();
         for (log, mut names) in logs {
@@ -376,7 +376,7 @@ impl Branches {
         log
     }
 
-    /// What a log tells of its task.
+    /// What a log says of its task.
     fn state(&mut self, log: &Name, id: Id) -> Option<State> {
         // With the task, for nothing keeps the same bytes from lying in two folders.
         let key = format!("{log} {id}");
@@ -474,7 +474,7 @@ impl Drop for Branches {
     }
 }
 
-/// What each tree on the way to the tasks leads to; the depth tells a folder of the same content in another place apart.
+/// What each tree on the way to the tasks leads to; the depth distinguishes a folder of the same content in another place.
 type Steps = HashMap<(Oid, usize), Option<Oid>>;
 
 /// What was found out about commits while the branches were listed.
@@ -485,7 +485,7 @@ struct Commits {
     steps: Steps,
 }
 
-/// What the events of a log tell of its task.
+/// What the events of a log say of its task.
 pub(crate) fn state_of(id: Id, entries: &[Entry]) -> State {
     let task = fold::fold(id, entries).0;
     let mut seen = HashSet::new();

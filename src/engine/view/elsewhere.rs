@@ -1,8 +1,8 @@
 //! Where else a task is taken or finished: in other worktrees by their files, on other branches by their commits.
 //!
-//! Promises: what counts is what others know and this work tree does not; a state that another one has left behind does not.
+//! Guarantees: what counts is what others know and this work tree does not; a state that another one has left behind does not.
 //! Looks at nothing before it is asked, and at each thing once.
-//! Refuses to know: how branches are read.
+//! Leaves to others: how branches are read.
 
 use std::collections::{BTreeSet, HashSet};
 

@@ -1,7 +1,7 @@
 //! The plan as it was: the events of a task at a point of its life, from the work tree's logs or from a commit.
 //!
-//! Promises: a commit is read from git's objects alone; nothing is checked out.
-//! Refuses to know: what changed between two points (`reports::change`).
+//! Guarantees: a commit is read from git's objects alone; nothing is checked out.
+//! Leaves to others: what changed between two points (`reports::change`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,7 +56,7 @@ pub(crate) enum Place {
     Commit(Oid),
 }
 
-/// How bad the rules are in a commit; as they come where it has no settings that can be read.
+/// The severities of the rules in a commit; as they come where it has no settings that can be read.
 pub(crate) fn severities_at(ws: &Workspace, objects: &Objects, commit: Oid) -> Result<LintSettings> {
     let name = ws.store.shown("config.toml");
     let bytes = objects.file(objects.commit(commit)?.tree, &name)?.unwrap_or_default();
@@ -109,7 +109,7 @@ pub(crate) fn repo_around(ws: &Workspace) -> Result<&Repo> {
 }
 
 impl Past<'_> {
-    /// The events of a task that had happened by then.
+    /// The events of a task that had happened by that point.
     pub fn entries(&self, id: Id) -> Result<Vec<Entry>> {
         let mut entries = match &self.source {
             Source::Commit(tree) => return Ok(tree.log(id)?.entries),
@@ -122,7 +122,7 @@ impl Past<'_> {
         Ok(entries)
     }
 
-    /// What `compare` makes of the events of each of these tasks that had happened by then and by a later point.
+    /// What `compare` makes of the events of each of these tasks that had happened by that point and by a later point.
     pub fn compared<T: Send>(
         &self,
         later: &Past,
@@ -142,7 +142,7 @@ impl Past<'_> {
         })
     }
 
-    /// The tasks there were by then, and perhaps some that came later.
+    /// The tasks there were by that point, and perhaps some that came later.
     pub fn tasks(&self) -> Result<BTreeSet<Id>> {
         match &self.source {
             Source::Here(pending) => {
@@ -183,8 +183,8 @@ impl Past<'_> {
                 _ => self.tasks(),
             },
             (Source::Commit(tree), Source::Here(pending)) | (Source::Here(pending), Source::Commit(tree)) => {
-                // What the work tree has byte for byte as the commit has it had happened by then, whenever that was: only a
-                // point before now can still tell them apart.
+                // What the work tree has byte for byte as the commit has it had happened by that point, whenever that was: only a
+                // point before now can still distinguish them.
                 let all: BTreeSet<Id> = self.tasks()?.into_iter().chain(later.tasks()?).collect();
                 if self.point.is_some() && later.point.is_some() {
                     return Ok(all);
@@ -230,7 +230,7 @@ impl Past<'_> {
         out
     }
 
-    /// How bad the rules of lint are by the settings of that point.
+    /// The severities of the rules of lint by the settings of that point.
     pub fn severities(&self) -> Result<LintSettings> {
         match &self.source {
             Source::Commit(tree) => severities_at(self.ws, &tree.objects, tree.commit),
@@ -323,7 +323,7 @@ pub(crate) fn began_at(objects: &Objects, base: Oid, head: Oid) -> Result<Vec<Oi
     (!found.is_empty()).then_some(found).ok_or_else(|| {
         let error = Error::new(Code::Git, format!("{} and {} have no common ancestor", base.short(), head.short()));
         match objects.is_shallow() {
-            true => error.hint("the clone is shallow: git fetch --unshallow brings the rest of history"),
+            true => error.hint("the clone is shallow: git fetch --unshallow fetches the rest of history"),
             false => error.hint("compare them as they are: agentpm diff BASE HEAD"),
         }
     })

@@ -1,4 +1,4 @@
-//! What can be asked of a plan: tasks by reference, the index, other branches and worktrees, history, and the logs that
+//! Reads a plan: tasks by reference, the index, other branches and worktrees, history, and the logs that
 //! git's references hold.
 //!
 //! Guarantees that reading takes no lock and writes nothing below the work tree.

@@ -51,7 +51,7 @@ struct ChangeMarker {
 }
 
 impl ChangeMarker {
-    /// Where in the journal stands what marker since; `None` where all must be looked at.
+    /// Where in the journal stands what happened since; `None` if all must be looked at.
     fn since(&self, then: &ChangeMarker) -> Option<u64> {
         let same = self.git == then.git && self.journal == then.journal;
         let behind = self.offset.checked_sub(then.offset)?;
@@ -121,8 +121,8 @@ fn index_as_it_is(ws: &Workspace) -> Result<Index> {
     Ok(index)
 }
 
-/// The read model for whoever changes the plan: brought up to what commands on this machine did, and where git did
-/// anything, to the files. So a change costs the same in a plan of any size. What somebody did to a log by hand since the
+/// The read model for a change of the plan: brought up to what commands on this machine did, and where git did
+/// anything, to the files. So a change costs the same in a plan of any size. What a person did to a log by hand since the
 /// last question is not seen; by it a change can miss a blocked task or a child, which lint then names.
 ///
 /// Errors: as [`index`].
@@ -167,9 +167,9 @@ fn marker(ws: &Workspace) -> Option<ChangeMarker> {
     Some(ChangeMarker { git, journal: journal::inode(runtime), offset })
 }
 
-/// Throws the read model away, so that the next look makes it anew.
+/// Deletes the read model, so that the next look rebuilds it.
 pub(crate) fn discard_index(ws: &Workspace, why: &Error) {
-    tracing::debug!(error = %why, "the index is damaged and made anew");
+    tracing::debug!(error = %why, "the index is damaged and is rebuilt");
     if let Some(path) = ws.index_path() {
         database::discard(&path);
     }
@@ -185,12 +185,10 @@ pub fn load_task(ws: &Workspace, id: Id) -> Result<LoadedTask> {
         let path = odd.path.clone().unwrap_or_default();
         return Err(Error::new(Code::Corrupt, format!("{path}: {}", odd.message))
             .with(json!({ "task": id, "path": path }))
-            .hint("agentpm follows no links in a store; look at what is there"));
+            .hint("agentpm follows no links in a store; look at that path"));
     }
     if loaded.task.version == 0 && loaded.log.foreign.is_empty() {
-        return Err(
-            Error::not_found(format!("there is no task {id}")).hint("agentpm task list --all shows what there is")
-        );
+        return Err(Error::not_found(format!("there is no task {id}")).hint("agentpm task list --all shows all tasks"));
     }
     Ok(loaded)
 }
@@ -269,7 +267,7 @@ pub fn agents(ws: &Workspace) -> Result<Vec<Agent>> {
 pub(crate) fn agent_names(ws: &Workspace) -> Result<Vec<String>> {
     let dir = match ws.store.dir.dir(AGENTS) {
         Ok(dir) => dir,
-        // What is no folder is lint's to name; nobody is registered in it.
+        // Lint reports what is no folder; no agent is registered in it.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound || is_odd(&e) => return Ok(Vec::new()),
         Err(e) => return Err(Error::io("open", &ws.store.path().join(AGENTS), &e)),
     };
@@ -285,7 +283,7 @@ pub fn session_record(ws: &Workspace, id: Id) -> Result<Option<Session>> {
     Ok(ws.runtime().map(|runtime| records::session(runtime, id)).transpose()?.flatten())
 }
 
-/// What is known of a task's leases: as the journal has it, and as its log tells of other clones.
+/// What is known of a task's leases: as the journal has it, and as its log records those of other clones.
 ///
 /// Errors: `ERR_CORRUPT` or `ERR_IO` where the record cannot be read.
 pub fn lease_record(ws: &Workspace, task: Id, index: &Index) -> Result<LeaseRecord> {
@@ -325,7 +323,7 @@ pub fn live_leases(ws: &Workspace, index: &Index) -> Result<BTreeMap<Id, Lease>>
     Ok(leases)
 }
 
-/// The leases of some tasks, live or run out.
+/// The leases of some tasks, live or expired.
 fn leases(ws: &Workspace, index: &Index, among: impl Fn(Id) -> bool) -> Result<BTreeMap<Id, Lease>> {
     let recorded = ws.runtime().map(records::leased_tasks).transpose()?.unwrap_or_default();
     let mut granted = index.all_granted()?;
@@ -406,7 +404,7 @@ pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Id>) ->
     let weights = &ws.settings.score;
     let score = crate::reports::ready::score(task.fields.priority, task.created_at, 0, weights, ws.env.now());
     let mut around = Around { handle: handle(ws, task.id)?, blocked_by, score: Some(score.score), ..Around::default() };
-    // Nobody else can know it yet.
+    // No other process can know it yet.
     around.ready = reasons(ws, task, &around, None)?.is_empty();
     Ok(view::task(task, &around, Extent::Bounded))
 }
@@ -464,7 +462,7 @@ pub(crate) fn score_terms(ws: &Workspace, task: &Task, index: Option<&Index>) ->
     Ok(json!(crate::reports::ready::score(task.fields.priority, task.created_at, depth, weights, ws.env.now())))
 }
 
-/// Why the asker cannot take a task, as far as this work tree and the leases tell.
+/// Why the caller cannot take a task, as far as this work tree and the leases show.
 ///
 /// Errors: as [`show_task`].
 pub(crate) fn why_not_ready(
@@ -521,7 +519,7 @@ fn depth(id: Id, index: &Index) -> Result<u64> {
     }
 }
 
-/// How an asker stands to what a lease record says, for messages.
+/// How a caller stands to what a lease record says, for messages.
 pub fn standing(ws: &Workspace, record: &LeaseRecord) -> Option<lease::Standing> {
     let author = ws.author().ok()?;
     Some(lease::standing(record, &author, ws.env.now()))
@@ -532,7 +530,7 @@ pub(crate) fn one_of(found: BTreeSet<Id>, reference: &Ref) -> Result<Option<Id>>
     if found.len() > 1 {
         return Err(Error::new(Code::AmbiguousId, format!("{} fits {} ids", quoted(&reference.0), found.len()))
             .with(json!({ "candidates": found.iter().take(20).collect::<Vec<_>>(), "total": found.len() }))
-            .hint("give more characters of the one you mean"));
+            .hint("give more characters of the id"));
     }
     Ok(found.first().copied())
 }
@@ -571,7 +569,7 @@ pub(crate) fn tasks_of(pending: BTreeMap<Entity, Vec<Entry>>) -> Pending {
         .collect()
 }
 
-/// The tasks that other writers of this store changed since the journal was so long; `None` where it was begun anew since.
+/// The tasks that other writers of this store changed since the journal was so long; `None` where it was begun again since.
 pub(crate) fn touched_since(ws: &Workspace, runtime: &Dir, end: u64) -> Result<Option<Vec<Id>>> {
     if journal::length(runtime) < end {
         return Ok(None);

@@ -1,7 +1,7 @@
 //! Events that this clone knows, wherever it keeps them: journals, branches, tags, the stash.
 //!
-//! Promises: an event is given with the bytes it was acknowledged or committed with; git is read in process.
-//! Refuses to know: whether an event should be brought back.
+//! Guarantees: an event is given with the bytes it was acknowledged or committed with; git is read in process.
+//! Leaves to others: whether an event should be restored.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use crate::store::layout::{AGENTS, LOG, TASKS};
 use crate::store::log::Log;
 
 /// The events with these ids, as far as this clone knows them: from the journals, then from the logs that branches,
-/// tags and the stash hold. In their order; what nobody knows is left out.
+/// tags and the stash hold. In their order; what is not known is left out.
 ///
 /// Errors: `ERR_IO` where a journal cannot be read.
 pub fn known_events(ws: &Workspace, wanted: &BTreeSet<Id>) -> Result<Vec<Entry>> {

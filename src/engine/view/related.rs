@@ -1,9 +1,9 @@
-//! Who names whom in a plan that lies in git: what must be read of it to judge what a change brings about among several tasks.
+//! The relationships of a plan in git: which tasks must be read to judge the effect of a change on several tasks.
 //!
-//! Promises: a relationship stands in one log only, and this finds it from its other end too. Each shard of tasks is read once in
+//! Guarantees: a relationship stands in one log only, and this finds it from its other end too. Each shard of tasks is read once in
 //! the life of a clone, on all cores, for by the name of its tree it never changes. A relationship that was removed counts here:
 //! what is found is read, and what it says then is up to the reader.
-//! Refuses to know: what follows from relationships (`lint::across`).
+//! Leaves to others: what follows from relationships (`lint::across`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -133,7 +133,7 @@ fn relationships(objects: &Objects, id: Id, folder: Oid) -> Result<String> {
     Ok(text)
 }
 
-/// When it was added is of no account to who names whom.
+/// The time of a relationship is left out: it does not matter here.
 fn edge_in(line: &str) -> Option<Edge> {
     let [kind, from, to] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
     let kind = RelationType::ALL.into_iter().find(|one| one.as_str() == kind)?;

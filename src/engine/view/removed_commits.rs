@@ -1,8 +1,8 @@
-//! Tasks whose files a commit of this branch's history took away.
+//! Tasks whose files a commit of this branch's history removed.
 //!
-//! Promises: reads only; names the commit and holds the log as it was before it. A merge that took one side, a revert of the
+//! Guarantees: reads only; names the commit and holds the log as it was before it. A merge that took one side, a revert of the
 //! commit that brought a task, and a branch that never had it are no removal.
-//! Refuses to know: what becomes of such a task.
+//! Leaves to others: how such a task is treated.
 
 use std::collections::BTreeMap;
 
@@ -75,7 +75,7 @@ pub(crate) fn removed_by_commits(ws: &Workspace, fetches: bool) -> Result<BTreeM
     Ok(removed)
 }
 
-/// The logs that commits took away and that the plan of now does not have: task, commit and log, newest commit first.
+/// The logs that commits removed and that the present plan does not have: task, commit and log, newest commit first.
 fn candidates(ws: &Workspace, objects: &Objects, head: Oid, seen: Seen, now: Oid) -> Result<Vec<(Id, Oid, Oid)>> {
     let mut found = Vec::new();
     for commit in history(ws, objects, head, seen)? {
@@ -88,11 +88,11 @@ fn candidates(ws: &Workspace, objects: &Objects, head: Oid, seen: Seen, now: Oid
     Ok(found)
 }
 
-/// The logs that one commit took away, by task.
+/// The logs that one commit removed, by task.
 fn removed_in(ws: &Workspace, objects: &Objects, commit: Oid) -> Result<Vec<(Id, Oid)>> {
     let info = objects.commit(commit)?;
     let [parent] = info.parents[..] else { return Ok(Vec::new()) };
-    // Where the whole store is gone, somebody uninstalled it; a shallow clone does not have all parents.
+    // Where the whole store is gone, agentpm was uninstalled; a shallow clone does not have all parents.
     let (Some(new), Ok(Some(old))) = (plan_in(ws, objects, commit)?, plan_in(ws, objects, parent)) else {
         return Ok(Vec::new());
     };
@@ -107,7 +107,7 @@ fn removed_in(ws: &Workspace, objects: &Objects, commit: Oid) -> Result<Vec<(Id,
 }
 
 /// The commits to look through, newest first: those that are not known to be whole, back to where the whole store was taken
-/// away, which is somebody's uninstall.
+/// away, which is an uninstall.
 pub(crate) fn history(ws: &Workspace, objects: &Objects, head: Oid, seen: Seen) -> Result<Vec<Oid>> {
     let most = if seen.last.is_some() { MAX_COMMITS } else { FIRST_COMMITS };
     let mut hidden = whole_before(objects, seen.whole, head)?;

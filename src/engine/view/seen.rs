@@ -1,7 +1,7 @@
-//! What was looked through already, kept beside the index of each worktree.
+//! What was looked through already, kept with the index of each worktree.
 //!
-//! Promises: a note that is missing, old or unreadable only means that the next command looks once more.
-//! Refuses to know: what is looked for.
+//! Guarantees: a note that is missing, old or unreadable only means that the next command looks once more.
+//! Leaves to others: what is looked for.
 
 use crate::engine::context::Workspace;
 use crate::env::files;
@@ -10,7 +10,7 @@ use crate::git::{Oid, Repo};
 /// How many commits are remembered as looked through.
 const REMEMBERED: usize = 16;
 
-/// What was known when the store was last looked through, kept beside the index of each worktree.
+/// What was known when the store was last looked through, kept with the index of each worktree.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// The mark of git's index.

@@ -1,9 +1,9 @@
-//! Changing tasks whose files were edited by hand: the edits first, then the decision.
+//! Changes of tasks whose files were edited by hand: the edits are recorded first, then the decision.
 //!
-//! Promises: a file that holds words which are in no event is never written over; its edit is taken in before what was asked, or
+//! Guarantees: a file that holds words which are in no event is never written over; its edit is recorded before the command, or
 //! that is refused, or other work is chosen. Only a task that the command is about may refuse it so: what would merely follow in
 //! another one is left to the next write that meets it, with a warning.
-//! Refuses to know: what an edit may say (`engine::commit::hand_edits::record`), and how a decision becomes durable (`engine::commit::write`).
+//! Leaves to others: what an edit may say (`engine::commit::hand_edits::record`), and how a decision becomes durable (`engine::commit::write`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -26,9 +26,9 @@ use crate::store::entity::{MAX_YAML, is_odd, read_yaml};
 use crate::store::layout::task_dir;
 use crate::store::log::check_growth;
 
-/// Decides, with the hand edits taken in first that lie in the way: of the tasks that the decision changes, or looked at
-/// where it refuses. `edits` are those that the caller wants, come what may; of the others one that is refused only matters
-/// where its task would be changed.
+/// Decides, after recording the hand edits that lie in the way: of the tasks that the decision changes, or looked at
+/// where it refuses. `edits` are those that the caller requires; the refusal of another edit only matters if its task would be
+/// changed.
 pub(crate) fn decide_over_edits<'a>(
     ws: &Workspace,
     command: &Command,
@@ -93,9 +93,9 @@ pub(crate) fn decide_over_edits<'a>(
         };
         if let Some((id, e)) = refused_of(ws, &tx, &refused) {
             match left_alone.contains_key(&id) {
-                // Perhaps it is only to merge_replies what follows from a change of another task: that can wait.
+                // Perhaps it is only to learn what follows from a change of another task: that can wait.
                 false => left_alone.insert(id, e),
-                // One file that nobody may write over keeps nobody from other work.
+                // One file that must not be overwritten does not prevent other work.
                 true if claims_any => passed_over.insert(id, e),
                 true => return Err(e),
             };
@@ -121,7 +121,7 @@ pub(crate) fn decide_over_edits<'a>(
     }
 }
 
-/// The first task that would be changed and whose file nobody may write over, with the reason.
+/// The first task that would be changed and whose file must not be overwritten, with the reason.
 fn refused_of(ws: &Workspace, tx: &Transaction, refused: &BTreeMap<Id, Error>) -> Option<(Id, Error)> {
     let changed: Vec<(&Id, &OnStage)> = tx.tasks.iter().filter(|(_, slot)| slot.changed).collect();
     if let Some((id, e)) = changed.iter().find_map(|(id, _)| refused.get(id).map(|e| (**id, e.clone()))) {
@@ -154,7 +154,7 @@ fn too_large_to_read(ws: &Workspace, id: Id) -> Option<Error> {
     let size = ws.store.dir.mark(&below).ok().flatten()?.size;
     let path = ws.store.shown(below);
     (size > MAX_YAML).then(|| {
-        Error::new(Code::Corrupt, format!("{path} has {size} bytes; {MAX_YAML} is the most that is read"))
+        Error::new(Code::Corrupt, format!("{path} has {size} bytes; the maximum is {MAX_YAML}"))
             .with(json!({ "task": id, "path": path, "bytes": size }))
             .hint("move it away; agentpm lint --fix writes it again from its log")
     })
@@ -170,7 +170,7 @@ pub(crate) fn refuse_over_edits(ws: &Workspace, tx: &mut Transaction) -> Result<
                 format!("the file of task {id} was edited meanwhile; nothing was written"),
             )
             .with(json!({ "task": id }))
-            .hint("look at it again, then run the same command"));
+            .hint("read it again, then run the same command"));
         }
     }
     let lineage = record::lineage(ws);
@@ -182,7 +182,7 @@ pub(crate) fn refuse_over_edits(ws: &Workspace, tx: &mut Transaction) -> Result<
     Ok(())
 }
 
-/// A readable file that was edited by hand holds words that are in no event; it is never written over. Gives the bytes of one
+/// A readable file that was edited by hand holds words that are in no event; it is never written over. Returns the bytes of one
 /// that holds none.
 fn refuse_over_edit(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStage) -> Result<Option<Vec<u8>>> {
     let entity = Entity::Task(id);
@@ -192,7 +192,7 @@ fn refuse_over_edit(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStag
         Ok(None) => return Ok(None),
         Err(e) if is_odd(&e) => {
             return Err(Error::new(Code::Corrupt, format!("{path} is not a regular file; nothing was written"))
-                .hint("agentpm follows no links in a store; look at what is there"));
+                .hint("agentpm follows no links in a store; look at that path"));
         }
         Err(e) => return Err(Error::io("read", Path::new(&path), &e)),
     };
@@ -209,7 +209,7 @@ fn refuse_over_edit(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStag
     };
     Err(Error::new(Code::Conflict, format!("{path} {what}; nothing was written"))
         .with(json!({ "task": id, "path": path }))
-        .hint("agentpm lint --fix records the edit as events, or names what it may not change"))
+        .hint("agentpm lint --fix records the edit as events, or reports what is not allowed"))
 }
 
 /// Whether the readable file of a task on the stage holds words that are in no event: an edit, or a comment.
@@ -225,7 +225,7 @@ fn unreadable(e: &Error) -> Option<Id> {
     e.details["task"].as_str().filter(|_| e.code == Code::Corrupt)?.parse().ok()
 }
 
-/// A refusal that may have to do with an edit which is not recorded: then it says so.
+/// Adds to a refusal the unrecorded edit that may be its cause.
 fn with_edit_notes(mut e: Error, taken: &[HandEdit], refused: &BTreeMap<Id, Error>) -> Error {
     if let Some((id, edit)) = refused.iter().next() {
         e.message = format!(

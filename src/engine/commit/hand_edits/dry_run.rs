@@ -1,9 +1,9 @@
-//! Hand edits on dry_run: what recording them would refuse, said before anybody asks for it.
+//! Dry runs of hand edits: what recording them would refuse, reported before it is tried.
 //!
-//! Promises: judged by the decisions that would record the edit, on a stage of which nothing becomes durable; no remote is asked.
-//! All that is refused of a file is told, not only the first thing, within bounds; what one file would bring about counts for
+//! Guarantees that the decisions that would record the edit judge it, on a stage of which nothing becomes durable. No remote is asked.
+//! All refusals of a file are reported, not only the first, within bounds; what one file would bring about counts for
 //! the files after it, as it would where they are recorded one after another.
-//! Refuses to know: how findings are worded, and where the text came from.
+//! Leaves to others: how findings are worded, and where the text came from.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,14 +32,14 @@ use crate::store::comments::comments;
 use crate::store::edited::Readable;
 use crate::store::entity::{LoadedTask, load_task};
 
-/// Most refusals of one file that are told.
+/// Maximum number of refusals of one file that are reported.
 const SHOWN: usize = 10;
 
 /// Most attempts at one file; fewer where it or its log is so large that they would take longer than this many bytes.
 const ATTEMPTS: usize = 60;
 const MOST_BYTES: usize = 24 * 1024 * 1024;
 
-/// What came of trying a file.
+/// The result of the dry run of a file.
 #[derive(Debug, Default)]
 pub(crate) struct DryRunResult {
     /// Why it would be refused, the first reason first; empty where it would be recorded.
@@ -65,7 +65,7 @@ struct Assumptions {
     leases: BTreeMap<Id, LeaseRecord>,
 }
 
-/// A stage that is set up anew for every attempt.
+/// A stage that is set up again for every attempt.
 pub(crate) struct DryRun<'a> {
     ws: &'a Workspace,
     me: Author,
@@ -73,7 +73,7 @@ pub(crate) struct DryRun<'a> {
     /// Where the plan is, if not in the work tree.
     elsewhere: Option<&'a dyn Source>,
     lineage: Lineage<'a>,
-    /// Where the texts stand that are tried.
+    /// The place of the texts.
     place: Place,
     /// The role of the actor, where it is not the one of the work tree.
     role: Option<Option<String>>,
@@ -82,7 +82,7 @@ pub(crate) struct DryRun<'a> {
     carried: RefCell<Assumptions>,
 }
 
-/// Makes ready to try hand edits as whoever asks. `None` where nobody would be asked to record them: it is not known who asks.
+/// Prepares a dry run of hand edits as the caller. `None` if the caller is not known.
 pub(crate) fn start(ws: &Workspace) -> Option<DryRun<'_>> {
     let me = ws.author().ok()?;
     // Before the first change of a clone there are no leases nor keys; git's own folder holds none either.
@@ -179,7 +179,7 @@ impl<'a> DryRun<'a> {
         })
     }
 
-    /// Attempts a draft of which some things are refused anyway, taking back what is refused until the rest is not.
+    /// Attempts a draft with known refusals, reverting refused parts until the rest is accepted.
     fn attempt_all(
         &self,
         before: Vec<Error>,
@@ -236,7 +236,7 @@ impl<'a> DryRun<'a> {
         tx
     }
 
-    /// Lets what was tried count for what comes after it.
+    /// Makes the outcome of a file count for the files after it.
     fn carry(&self, tx: Transaction<'_>) {
         let mut carried = self.carried.borrow_mut();
         for (id, slot) in tx.tasks.into_iter().filter(|(_, slot)| slot.changed) {
@@ -256,7 +256,7 @@ impl Source for DryRun<'_> {
             return plan.load(id);
         }
         if self.pending.get().is_none() {
-            // Nobody else sets it.
+            // No other code sets it.
             let _ = self.pending.set(read::pending(self.ws)?);
         }
         let more = self.pending.get().and_then(|pending| pending.get(&Entity::Task(id)));
@@ -281,7 +281,7 @@ impl Source for DryRun<'_> {
     }
 }
 
-/// A document on its way back to what it was made from.
+/// A document whose refused parts are being reverted.
 struct Draft<'a> {
     old: &'a Doc,
     doc: Doc,
@@ -298,7 +298,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Takes back an entry or a key, with what follows from it, or gives it the name that is `meant`. Says whether anything is different now.
+    /// Reverts an entry or a key, with what follows from it, or gives it the name that is `meant`. Returns whether anything changed.
     fn take_back(&mut self, key: &str, entry: Option<usize>, meant: Option<&str>) -> bool {
         // A task cannot do without a title, so that its absence would be refused too.
         if let Some(meant) = meant.filter(|meant| *meant == "title" && !self.doc.contains_key(*meant)) {

@@ -1,8 +1,8 @@
-//! Differ a readable file beside its log: clean, older than its log, put together by git, or edited by a person.
+//! Compares a readable file with its log: clean, older than its log, merged by git, or edited by a person.
 //!
 //! Guarantees that each part in which the two differ is accounted for: explained by events or versions, an edit with the events it
 //! follows, or reported with both values. Whatever of git's objects cannot be read makes a value unclear and fails nothing.
-//! Leaves to `lineage` where a value comes from, and to `record` what becomes of an edit.
+//! Leaves to others: the origin of a value (`lineage`), and the treatment of an edit (`record`).
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -38,7 +38,7 @@ pub(crate) struct Edit {
     pub new: Doc,
 }
 
-/// A value of which it is not known whether it is older than what the log says, or a hand edit.
+/// A value that is either older than the log or a hand edit; which of them is not known.
 #[derive(Clone, Debug)]
 pub(crate) struct UnclearValue {
     pub part: Part,
@@ -65,7 +65,7 @@ impl UnclearValue {
     }
 }
 
-/// A readable file beside its log.
+/// A readable file with its log.
 #[derive(Clone, Debug)]
 pub(crate) struct Comparison {
     pub how: Readable,
@@ -93,7 +93,7 @@ impl Comparison {
 }
 
 impl Lineage<'_> {
-    /// Compares a readable file with its log. `found` is the log as it stood beside the file; `all` is what it holds once it is
+    /// Compares a readable file with its log. `found` is the log as it stood with the file; `all` is what it holds once it is
     /// repaired.
     pub fn judge(&self, place: Place, entity: &Entity, found: &[Entry], all: &[Entry], bytes: &[u8]) -> Comparison {
         let whole = render(entity, all);
@@ -167,7 +167,7 @@ impl Lineage<'_> {
         judging.finish(docs, remarks, conflicted)
     }
 
-    /// Judges a file that git put together, line by line, from versions of which each can be read: its edits are theirs. `None` where
+    /// Judges a file that git merged, line by line, from versions of which each can be read: its edits are theirs. `None` where
     /// it holds lines of a person.
     fn judge_by_lines(&self, place: Place, entity: &Entity, all: &[Entry], text: &str) -> Result<Option<Comparison>> {
         let recorded = self.recorded(entity).filter(|_| place == Place::WorkTree);
@@ -221,7 +221,7 @@ impl Lineage<'_> {
                 }
             }
         }
-        // What git put together beside the conflict is in none of them.
+        // What git merged outside of the conflict is in none of them.
         for (side, doc) in texts.iter().flat_map(|side| parse(side)).enumerate() {
             for part in differing_parts(&doc, &now) {
                 let value = value_of(&doc, &part);
@@ -262,7 +262,7 @@ impl Lineage<'_> {
         Ok(Vec::new())
     }
 
-    /// Whether a value on one side of a conflict was put together by git from several versions.
+    /// Whether a value on one side of a conflict was merged by git from several versions.
     fn merged(&self, entity: &Entity, part: &Part, value: Option<&Value>) -> Result<Option<Origin>> {
         let mut versions = Vec::new();
         for place in self.parents(Place::Index)?.into_iter().flatten().chain([Place::Index]) {
@@ -428,7 +428,7 @@ fn marks_and_damage(text: &str, why: &str) -> String {
     format!("it cannot be read: a side of its conflict is damaged ({why}); its conflict markers begin at line {line}")
 }
 
-/// What git's objects cannot tell is not known.
+/// What git's objects do not show is not known.
 fn unknown<T: Default>(e: &Error) -> T {
     tracing::debug!(error = %e, "a version of a file cannot be read");
     T::default()

@@ -1,7 +1,7 @@
 //! The versions that a readable file comes from, and which of them first said what it says.
 //!
 //! Guarantees that a value is a hand edit only where neither the events of the version that first holds it nor a version that
-//! git merged into it gave it. What no version here can tell is taken for an older value and reported with both.
+//! git merged into it gave it. What no version here explains is taken for an older value and reported with both.
 //! Leaves to others how an edit is recorded.
 
 use std::cell::{OnceCell, RefCell};

@@ -1,8 +1,8 @@
-//! Tasks that somebody wrote by hand: a file beneath `tasks` that no event tells of yet.
+//! Tasks that a person wrote by hand: files below `tasks` without events.
 //!
-//! Promises: a file becomes one task, also when the program is killed in the middle and asked again; it is removed only after
+//! Guarantees: a file becomes one task, also when the program is killed in the middle and asked again; it is removed only after
 //! its words are recorded, and only while it still holds them. What does not fit stays where it is, with line and reason.
-//! Refuses to know: what the keys may hold (`rules::decide::edit`).
+//! Leaves to others: what the keys may hold (`rules::decide::edit`).
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ pub(crate) struct NewFile {
     pub copy_of: Option<Id>,
 }
 
-/// What a new_file says.
+/// The content of a new file.
 #[derive(Debug)]
 pub(crate) struct NewFileText {
     /// Its path, for people.
@@ -49,7 +49,7 @@ pub(crate) struct NewFileText {
     said: Vec<Comment>,
 }
 
-/// The files beneath `tasks` that no event tells of: folders of tasks without a log, and what lies elsewhere in YAML.
+/// The files below `tasks` without events: folders of tasks without a log, and YAML files elsewhere.
 pub(crate) fn new_files(ws: &Workspace, folders: &[Id], odd: &[Odd]) -> Vec<NewFile> {
     let made = |path: PathBuf, id: Option<Id>| {
         let bytes = ws.store.dir.read(&path, MAX_YAML).unwrap_or_default();
@@ -73,13 +73,13 @@ pub(crate) fn new_files(ws: &Workspace, folders: &[Id], odd: &[Odd]) -> Vec<NewF
     unlogged.chain(elsewhere.filter_map(|path| made(path, None))).collect()
 }
 
-/// What lint says of a new_file.
+/// The finding for a new file.
 pub(crate) fn new_file_finding(ws: &Workspace, new: &NewFile) -> Finding {
     let bytes = new.copy_of.and_then(|_| ws.store.dir.read(&new.path, MAX_YAML).ok()).unwrap_or_default();
     found(ws.store.shown(&new.path), new.id, new.copy_of, &bytes)
 }
 
-/// Makes a task of a new_file. Gives its id.
+/// Creates a task from a new file. Returns its id.
 ///
 /// Errors: `ERR_CORRUPT` where the file cannot be read, and the refusals of the commands that would have made the task, with
 /// `path` and `line` in the details.
@@ -108,7 +108,7 @@ pub(crate) fn adopt(ws: &Workspace, new: &NewFile, remarks: Comments) -> Result<
     Ok(id)
 }
 
-/// Reads a new_file.
+/// Reads a new file.
 ///
 /// Errors: `ERR_CORRUPT` where the file cannot be read, `ERR_CONFLICT` where it holds comments that are not to be lost.
 pub(crate) fn read_new_file(ws: &Workspace, new: &NewFile, remarks: Comments) -> Result<NewFileText> {
@@ -140,7 +140,7 @@ fn remove_recorded(ws: &Workspace, path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("remove", &ws.store.path().join(path), &e);
     match ws.store.dir.read(path, MAX_YAML) {
         Ok(now) if now == bytes => {}
-        // Somebody wrote on meanwhile: the next look finds it as another new_file.
+        // It was edited meanwhile: the next look finds it as another new file.
         Ok(_) => return Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(failed(e)),
@@ -162,7 +162,7 @@ fn remove_recorded(ws: &Workspace, path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 impl Transaction<'_> {
-    /// Makes a task of a new_file's words, on the stage. Gives its id.
+    /// Creates a task from the content of a new file, on the stage. Returns its id.
     ///
     /// Errors: the refusals of the commands that would have made the task, with `path` and `line` in the details.
     pub(crate) fn create_from_file(&mut self, new: &NewFile, words: &NewFileText, remarks: Comments) -> Result<Id> {
@@ -170,7 +170,7 @@ impl Transaction<'_> {
         if let Some(id) = new.id
             && !read_log(&self.ws.store, &Entity::Task(id))?.entries.is_empty()
         {
-            return Err(Error::new(Code::Conflict, format!("{path}: its log is there now; nothing was written"))
+            return Err(Error::new(Code::Conflict, format!("{path}: its log exists now; nothing was written"))
                 .hint("run agentpm lint again"));
         }
         let id = begin(self, new.id, doc).map_err(|misfit| {
@@ -208,8 +208,8 @@ pub(crate) fn read(path: &str, bytes: &[u8]) -> Result<(String, Value)> {
     }
 }
 
-/// Where a file came from that stands where a new task may: `None` for one that was made from events and lost its way or its
-/// log, else the task that is there and whose file it is a copy of, if it is one. `home` is the id that its folder gives it.
+/// The origin of a file in the place of a new task: `None` if it was rendered from events and lost its place or its log, else the
+/// task whose file it is a copy of, if it is one. `home` is the id that its folder gives it.
 pub(crate) fn origin(bytes: &[u8], home: Option<Id>, is_there: &dyn Fn(Id) -> bool) -> Option<Option<Id>> {
     let value = std::str::from_utf8(bytes).ok().and_then(|text| yaml::read_value(text).ok()).unwrap_or_default();
     // No person writes both of these.
@@ -218,7 +218,7 @@ pub(crate) fn origin(bytes: &[u8], home: Option<Id>, is_there: &dyn Fn(Id) -> bo
     (Some(named) != home && is_there(named)).then_some(Some(named))
 }
 
-/// What lint says of a file that may become a task, or was copied from that of another.
+/// The finding for a file that may become a task, or was copied from that of another.
 pub(crate) fn found(path: String, id: Option<Id>, copy_of: Option<Id>, bytes: &[u8]) -> Finding {
     let finding = match copy_of {
         None => Finding::new(Rule::TaskNew, "a task written by hand that is not recorded yet").at(path, Some(1)),

@@ -1,7 +1,7 @@
-//! What recording hand edits would do, found out on a stage that is thrown away.
+//! Previews the recording of hand edits, on a stage that is discarded.
 //!
-//! Promises: the same decisions as when they are recorded, one after the other; nothing is written.
-//! Refuses to know: who asks, and what else would come before.
+//! Guarantees: the same decisions as when they are recorded, one after the other; nothing is written.
+//! Leaves to others: the caller, and other changes before it.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -18,15 +18,15 @@ use crate::model::id::Id;
 use crate::rules::fold::fold;
 use crate::store::log::Log;
 
-/// Something written by hand.
+/// A file that was written by hand.
 pub(crate) enum HandWork {
-    /// An edit; with the events that its task will have by then, where those are others than are here.
+    /// An edit; with the events that its task will have by that point, where those are others than are here.
     Edit(HandEdit, Option<Vec<Entry>>),
     /// A new file.
     New(NewFile, Comments),
 }
 
-/// What would come of what was written by hand.
+/// The outcome of recording such files.
 #[derive(Default)]
 pub(crate) struct EditPreview {
     /// Of each, the task and what would be recorded, in words; or the refusal.
@@ -35,9 +35,9 @@ pub(crate) struct EditPreview {
     pub entries: BTreeMap<Entity, Vec<Entry>>,
 }
 
-/// Says what recording these would do, in this order.
+/// Returns what recording these would do, in this order.
 ///
-/// Errors: `ERR_BUSY` where the lock was not had in time, `ERR_IO`.
+/// Errors: `ERR_BUSY` if the lock was not acquired in time, `ERR_IO`.
 pub(crate) fn preview(ws: &Workspace, written: &[HandWork]) -> Result<EditPreview> {
     if written.is_empty() {
         return Ok(EditPreview::default());

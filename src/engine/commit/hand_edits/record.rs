@@ -4,7 +4,7 @@
 //! Guarantees that the new events follow the events which the file was rendered from: what others wrote meanwhile is concurrent,
 //! and a value that loses is kept like any other. An edit is recorded whole or stays in its file untouched, with the line and
 //! the reason. A comment is never dropped unasked.
-//! Leaves to others what the keys may hold (`rules::decide::edit`) and what is an edit (`lineage`).
+//! Leaves to others: what the keys may hold (`rules::decide::edit`) and what is an edit (`lineage`).
 
 use std::collections::BTreeSet;
 
@@ -45,7 +45,7 @@ use crate::store::yaml::line_in;
 const SHOWN: usize = 3;
 const MOST_WORDS: usize = 60;
 
-/// What becomes of the comments of a file that is written anew.
+/// How to treat the comments of a file that is rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comments {
     /// A file that holds some is left as it is.
@@ -56,14 +56,14 @@ pub enum Comments {
     Drop,
 }
 
-/// An edit that is to be taken in.
+/// An edit to record.
 #[derive(Clone, Debug)]
 pub(crate) struct HandEdit {
     /// The task.
     pub id: Id,
     /// A text that is not in its file.
     pub draft: Option<Draft>,
-    /// What becomes of comments.
+    /// How to treat comments.
     pub comments: Comments,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Draft {
     pub place: Place,
 }
 
-/// Records what was edited by hand in a task's file. Gives the names of the changed fields; empty where it was not edited, or
+/// Records what was edited by hand in a task's file. Returns the names of the changed fields; empty where it was not edited, or
 /// where the same edit is in the log already.
 ///
 /// Errors: `ERR_CORRUPT` where the file cannot be read, and the refusals of the commands that would have made the change,
@@ -86,7 +86,7 @@ pub fn absorb(ws: &Workspace, id: Id, comments: Comments) -> Result<String> {
 }
 
 /// As [`absorb`], for a `text` that was made of the file elsewhere, in an editor. `current` is what the file held
-/// then: where it holds something else by now, somebody edited it meanwhile, and nothing is written.
+/// then: if it holds something else by now, another process edited it meanwhile, and nothing is written.
 ///
 /// Errors: as [`absorb`], and `ERR_CONFLICT` where the file was edited meanwhile.
 pub fn absorb_text(ws: &Workspace, id: Id, text: &str, current: &str) -> Result<String> {
@@ -94,7 +94,7 @@ pub fn absorb_text(ws: &Workspace, id: Id, text: &str, current: &str) -> Result<
     record(ws, HandEdit { id, draft, comments: Comments::Keep })
 }
 
-/// As [`absorb`]. Gives all tasks whose edits were recorded, since a task that this one frees or binds may be edited
+/// As [`absorb`]. Returns all tasks whose edits were recorded, since a task that this one frees or binds may be edited
 /// too, and what was done with each, in words: the names of the changed fields, and the values that gave way.
 pub(crate) fn absorb_in_words(ws: &Workspace, id: Id, comments: Comments) -> Result<Vec<(Id, String)>> {
     let had: BTreeSet<(Id, String)> = lost_in(ws, id)?.into_iter().map(|lost| (lost.lost.event, lost.field)).collect();
@@ -137,7 +137,7 @@ fn given_way(ws: &Workspace, id: Id, had: &BTreeSet<(Id, String)>) -> Result<Str
     })
 }
 
-/// Records one edit. Gives the names of the changed fields.
+/// Records one edit. Returns the names of the changed fields.
 pub(crate) fn record(ws: &Workspace, edit: HandEdit) -> Result<String> {
     let id = edit.id;
     let taken_in = record_with_others(ws, edit)?;
@@ -236,7 +236,7 @@ pub(crate) fn note_rendered(ws: &Workspace, runtime: &Dir, files: &[(Entity, Vec
 }
 
 impl Transaction<'_> {
-    /// Takes an edit in, on the stage. Gives the names of the changed fields.
+    /// Records an edit on the stage. Returns the names of the changed fields.
     ///
     /// Errors: as [`absorb`].
     pub(crate) fn record_edit(&mut self, hand: &HandEdit) -> Result<String> {
@@ -253,7 +253,7 @@ impl Transaction<'_> {
         };
         if hand.draft.as_ref().is_some_and(|draft| current != draft.current.as_bytes()) {
             return Err(Error::new(Code::Conflict, format!("{path} was edited meanwhile; nothing was written"))
-                .hint("look at it again, then run the same command"));
+                .hint("read it again, then run the same command"));
         }
         let bytes = hand.draft.as_ref().map_or(current.clone(), |draft| draft.text.clone().into_bytes());
         let text = String::from_utf8(bytes).map_err(|e| unreadable(id, &path, &not_text(e.as_bytes())))?;
@@ -400,7 +400,7 @@ pub(crate) fn placed(misfit: Misfit, id: Option<Id>, path: &str, text: &str) -> 
     error.with(details)
 }
 
-/// Commands that take an edit in before they do anything, and so are refused by what refuses it.
+/// Commands that record an edit before they do anything, and so are refused by what refuses it.
 const WRITERS: &[&str] = &[
     "claim",
     "done",
@@ -420,7 +420,8 @@ const WRITERS: &[&str] = &[
 /// What to do next, of a command's refusal, in words for who edits a file: it takes no other work, has no place for a reason, and
 /// keeps commands from the task until the old value is back.
 fn for_hand(code: Code, hint: &str) -> String {
-    let by_command = |flag: &str| format!("; only a command overrides that: restore the old value and pass {flag}");
+    let by_command =
+        |flag: &str| format!("; only a command can skip that, with a reason: put the old value back and use {flag}");
     let waits = match code {
         Code::LeaseHeld => "the edit can wait in its file until the task is free; agentpm lint --fix records it then",
         _ => "restore the old value",
@@ -436,7 +437,7 @@ fn for_hand(code: Code, hint: &str) -> String {
     }
 }
 
-/// The refusal to write a file anew that holds a comment.
+/// The refusal to rewrite a file that holds a comment.
 pub(crate) fn comment_lost(path: &str, (line, words): &Comment) -> Error {
     let message = format!("{path}:{line}: a comment would be lost ({}); nothing was written", quoted(words));
     Error::new(Code::Conflict, message).hint("agentpm lint --fix keeps comments as a note and records the rest")
@@ -446,7 +447,7 @@ pub(crate) fn comment_lost(path: &str, (line, words): &Comment) -> Error {
 pub(crate) fn ahead(id: Id, path: &str, lost: Id) -> Error {
     Error::new(Code::Corrupt, format!("{path} shows event {lost}, which its log has lost"))
         .with(json!({ "task": id, "path": path, "event": lost }))
-        .hint("agentpm resolve brings it back where this clone knows it; else fetch the branch that has it; a new entry has no id")
+        .hint("agentpm resolve restores it if this clone has it; else fetch the branch that has it; a new entry has no id")
 }
 
 /// The refusal of a file that cannot be read.
@@ -455,5 +456,5 @@ pub(crate) fn unreadable(id: Id, path: &str, why: &str) -> Error {
     let place = line.map(|line| format!(":{line}")).unwrap_or_default();
     Error::new(Code::Corrupt, format!("{path}{place}: it cannot be read: {why}"))
         .with(json!({ "task": id, "path": path, "line": line }))
-        .hint("repair it by hand, or take it from git; its log still holds the task")
+        .hint("correct it by hand, or restore it from git; its log still holds the task")
 }

@@ -1,8 +1,8 @@
-//! Tasks whose files somebody removed by hand.
+//! Tasks whose files a person removed by hand.
 //!
-//! Promises: removing files is no way to end a task: what the commit that is checked out holds or one of its history held until
-//! another removed it, and what was acknowledged here upon it, can be brought back, and is ended by a command where that is wanted.
-//! Refuses to know: what git itself took away, which `heal` puts right.
+//! Guarantees: removing files is no way to end a task: what the commit that is checked out holds or one of its history held until
+//! another removed it, and what was acknowledged here upon it, can be restored, and is ended by a command where that is wanted.
+//! Leaves to others: what git itself removed, which `repair` restores.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,13 +41,13 @@ pub enum Deleted {
 /// The tasks whose files are not here though they should be; with the commit that removed them, where one did.
 pub(crate) type RemovedTasks = BTreeMap<Id, Option<Removal>>;
 
-/// What lint says of a task whose files were removed; `store` is the store's name.
+/// The finding for a task whose files were removed; `store` is the store's name.
 pub(crate) fn found(store: &str, id: Id) -> Finding {
     let message = format!("the files of task {id} were removed, and the commit that is checked out has them");
     Finding::new(Rule::TaskDeleted, message).task(id).at(shown(store, task_dir(id)), None)
 }
 
-/// What is told of a task whose removal by a commit was put right.
+/// The notice about a task whose removal by a commit was reverted.
 pub(crate) fn brought_back(id: Id, commit: &str) -> String {
     format!(
         "the files of task {id}, which commit {commit} had removed, are back: removing files ends no task; where it is not \
@@ -93,12 +93,12 @@ fn events_of(ws: &Workspace, gone: &RemovedTasks) -> Result<BTreeMap<Id, Vec<Ent
     gone.iter().map(|(id, removal)| Ok((*id, entries(id, removal)?))).collect()
 }
 
-/// What lint says of such a task.
+/// The finding for such a task.
 pub(crate) fn deleted_found(ws: &Workspace, id: Id, removal: Option<&Removal>) -> Finding {
     let finding = found(&ws.store.name, id);
     match removal {
         Some(Removal { commit, .. }) => {
-            let message = format!("the files of task {id} were removed by commit {commit}, and it was never ended");
+            let message = format!("the files of task {id} were removed by commit {commit}, and it was never closed");
             Finding { message, ..finding }
         }
         None => finding,
@@ -106,7 +106,7 @@ pub(crate) fn deleted_found(ws: &Workspace, id: Id, removal: Option<&Removal>) -
 }
 
 /// Brings the files of tasks back, as they were last committed together with what was acknowledged here since on the same
-/// branch; and ends them where that is wanted, those too that were brought back before and that nobody changed since. Says
+/// branch; and ends them where that is wanted, those too that were restored before and that were not changed since. Says
 /// what was done, and what was refused.
 ///
 /// Errors: `ERR_BUSY`, `ERR_IO`, `ERR_GIT`.
@@ -138,19 +138,19 @@ pub(crate) fn restore_deleted(
     refused.extend(logless.into_iter().map(|id| SkippedFix {
         task: Some(*id),
         message: format!("task {id} was committed without its log, which this clone does not hold"),
-        hint: Some("fetch the branch that has it, or take its folder out of the commit".into()),
-        ..SkippedFix::default()
+        hint: Some("fetch the branch that has it, or remove its folder from the commit".into()),
+        ..Refused::default()
     }));
     for id in here.into_iter().chain(&before) {
         if gone.contains_key(id) {
-            done.push(format!("task {id}: its files are back"));
+            done.push(format!("task {id}: files restored"));
         }
         match end(ws, *id, wanted) {
             Ok(Some(what)) => done.push(format!("task {id}: {what}")),
             Ok(None) => {}
             Err(e) => {
-                let what = format!("task {id} is back and was not ended: ");
-                refused.push(SkippedFix { task: Some(*id), ..SkippedFix::of(&e, &what) });
+                let what = format!("task {id} is restored and was not closed: ");
+                refused.push(Refused { task: Some(*id), ..Refused::of(&e, &what) });
             }
         }
     }
