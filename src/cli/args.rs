@@ -371,7 +371,7 @@ pub struct NextArgs {
     pub here: bool,
     /// Time to live of the lease: seconds, or 90s, 10m, 2h (default: [lease] ttl_seconds)
     #[arg(long, value_name = "DURATION", requires = "claim")]
-    pub ttl: Option<crate::model::words::Duration>,
+    pub ttl: Option<crate::model::args::Duration>,
     /// Maximum time to wait for a ready task: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     pub wait: Option<crate::model::args::Duration>,

@@ -188,7 +188,7 @@ impl<'a> NewEvents<'a> {
         let copies = folding.finish().copies;
         let written = |event: &&'a Event| register::writes(event, &parents, &copies).into_iter().map(|(name, _)| name);
         let writers = events.iter().flat_map(|event| written(event).map(|name| (name, *event))).collect();
-        let passed = if events.is_empty() { BTreeMap::new() } else { passed(&Entity::Task(id), after, None) };
+        let passed = if events.is_empty() { BTreeMap::new() } else { lease_bypasses(&Entity::Task(id), after, None) };
         NewEvents { writers, by_id: events.iter().map(|event| (event.id, *event)).collect(), passed, events, creation }
     }
 

@@ -162,7 +162,7 @@ impl Plan {
     }
 
     /// Why a task is not ready for the caller; empty where it is.
-    pub fn reasons(&self, task: &Brief, asker: &Asker, now: Time) -> Vec<Reason> {
+    pub fn reasons(&self, task: &Brief, asker: &Viewer, now: Time) -> Vec<Reason> {
         let facts = Facts {
             blockers: self.blockers(task.id),
             children: self.children.get(&task.id).copied().unwrap_or(0),
@@ -185,7 +185,7 @@ impl Plan {
     }
 
     /// The ready tasks, best first.
-    pub fn rank(&self, asker: &Asker, weights: &ScoreSettings, now: Time) -> Vec<RankedTask> {
+    pub fn rank(&self, asker: &Viewer, weights: &ScoreSettings, now: Time) -> Vec<RankedTask> {
         let ready = self.tasks.values().filter(|task| self.reasons(task, asker, now).is_empty());
         let mut ranked: Vec<RankedTask> = ready
             .map(|task| RankedTask {

@@ -73,7 +73,7 @@ pub(crate) struct Ask {
 /// What a decision needs from the remote before it takes effect.
 pub(crate) enum Need {
     /// A lease, and the record last seen in its place.
-    Acquire(Box<Wish>, Option<Seen>),
+    Acquire(Box<LeaseRequest>, Option<Seen>),
     /// More time for a lease at the remote: its new end, the time now, and the Lamport time.
     Renew(Seen, Time, Time, u64),
     /// Confirmation that a lease is still at the remote.

@@ -187,7 +187,7 @@ impl<'a> Transaction<'a> {
         if !self.caught_up {
             let touched = touched_since(ws, runtime, prepared.journal_end)?;
             match touched {
-                Some(ids) => prepared.index.lay_over(&ws.store, &ids, &Pending::new(), read::tick())?,
+                Some(ids) => prepared.index.overlay(&ws.store, &ids, &Pending::new(), read::tick())?,
                 None => prepared.index = read::index_for_write(ws)?,
             }
             self.caught_up = true;

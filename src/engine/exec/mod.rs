@@ -235,7 +235,7 @@ fn work_on(ws: &Workspace, task: Id, order: &WorkOrder) -> Result<WorkEnd> {
 }
 
 /// Records the outcome, and completes, releases or leaves the task.
-fn finish_work(ws: &Workspace, order: &WorkOrder, taken: &Acquisition, ended: Ended, end: &mut WorkEnd) {
+fn finish_work(ws: &Workspace, order: &WorkOrder, taken: &Acquisition, ended: Exit, end: &mut WorkEnd) {
     let outcome = format!("{} ended {} after {:.1} s", end.command, how(ended), end.seconds);
     let metadata = json!({ "command": end.command, "exit_code": end.exit_code, "signal": end.signal,
             "seconds": end.seconds });

@@ -238,7 +238,7 @@ fn add_edge(tx: &mut Transaction, edge: &ImportedEdge, from: Id, to: Id) -> Resu
             other => *other = json!({ "origin": origin }),
         }
     }
-    check_no_circle(tx, edge.kind, from, to)?;
+    check_no_cycle(tx, edge.kind, from, to)?;
     let event = RelationshipAdded { kind: edge.kind, from, to, metadata, created_at: edge.created_at };
     emit(tx, home, Payload::RelationshipAdded(event))?;
     Ok(true)

@@ -150,7 +150,7 @@ impl Staging<'_> {
     ) -> Result<Vec<Finding>> {
         // An edit is recorded in a work tree; without a plan there, it cannot be.
         let opened = if refusals::any(&findings) {
-            Workspace::opened_with(env.again(), options.clone(), look_after_git).ok()
+            Workspace::opened_with(env.fork(), options.clone(), look_after_git).ok()
         } else {
             None
         };

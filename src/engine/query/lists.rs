@@ -178,7 +178,7 @@ struct Neighbours<'a> {
 }
 
 impl<'a> Neighbours<'a> {
-    fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, asker: &'a Asker) -> Result<Self> {
+    fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, asker: &'a Viewer) -> Result<Self> {
         let handles = handles(&index.all_ids()?);
         Ok(Neighbours { ws, plan, asker, children: index.child_progress()?, handles, taken: BTreeSet::new() })
     }
@@ -295,7 +295,7 @@ pub(crate) fn here_only(ranked: Vec<RankedTask>, elsewhere: &mut Elsewhere) -> R
 }
 
 /// For what is not ready, each reason; at most a hundred tasks, with the number of the rest.
-fn explain(ws: &Workspace, index: &Index, plan: &Plan, asker: &Asker, arounds: &Neighbours) -> Result<Value> {
+fn explain(ws: &Workspace, index: &Index, plan: &Plan, asker: &Viewer, arounds: &Neighbours) -> Result<Value> {
     let mut items = Vec::new();
     let mut more = 0;
     for task in plan.tasks.values() {

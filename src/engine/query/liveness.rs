@@ -112,7 +112,7 @@ pub fn silence(ws: &Workspace) -> Result<(usize, usize)> {
 }
 
 /// Work in progress whose lease expired and whose session is silent: its owner, and how to take it over.
-pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, asker: &Asker) -> Result<Vec<Value>> {
+pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, asker: &Viewer) -> Result<Vec<Value>> {
     let now = ws.env.now();
     let mut items = Vec::new();
     let in_progress = |task: &&Brief| task.status == Status::InProgress;

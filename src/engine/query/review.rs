@@ -321,7 +321,7 @@ fn mark_related(
     }
     // Which edge of a circle does not count may change with any edge of it.
     let mut judged = related.around(&stirred);
-    judged.extend(related.on_circles());
+    judged.extend(related.on_cycles());
     let apply = |ids: &BTreeSet<Id>, old: &mut Side, new: &mut Side| -> Result<()> {
         for id in ids.iter().filter(|id| !touched.contains(id)) {
             // It is the same on both sides.

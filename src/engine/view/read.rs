@@ -129,7 +129,8 @@ fn index_as_it_is(ws: &Workspace) -> Result<Index> {
 pub(crate) fn index_for_write(ws: &Workspace) -> Result<Index> {
     let (Some(runtime), Some(now)) = (ws.runtime(), marker(ws)) else { return index(ws) };
     let mut index = Index::open(ws.index_path().as_deref(), ws.env.boot())?;
-    let since = index.kept_up()?.and_then(|words| words.parse::<ChangeMarker>().ok()).and_then(|then| now.since(&then));
+    let since =
+        index.change_marker()?.and_then(|words| words.parse::<ChangeMarker>().ok()).and_then(|then| now.since(&then));
     let touched = since.map(|offset| touched_since(ws, runtime, offset)).transpose()?.flatten();
     match touched {
         Some(ids) => {

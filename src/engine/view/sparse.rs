@@ -10,7 +10,7 @@ use crate::model::id::Id;
 use crate::store::layout::{LOG, entity_below, task_dir};
 
 /// The store's files that git is set not to look at; none where its index cannot be read.
-pub(crate) fn not_looked_at(ws: &Workspace) -> NotLookedAt {
+pub(crate) fn hidden_paths(ws: &Workspace) -> HiddenPaths {
     let objects = ws.repo.as_ref().and_then(|repo| repo.objects().ok());
     objects.and_then(|objects| objects.hidden_paths(&ws.store.name).ok()).unwrap_or_default()
 }

@@ -186,7 +186,7 @@ impl<'a> DryRun<'a> {
         draft: &mut Draft<'_>,
         size: usize,
         placed: &dyn Fn(Misfit) -> Error,
-        attempt: &dyn Fn(&mut Transaction, &Doc) -> Judged,
+        attempt: &dyn Fn(&mut Transaction, &Doc) -> EditResult,
     ) -> DryRunResult {
         let more = before.len().saturating_sub(SHOWN);
         let mut tried = DryRunResult { refusals: before.into_iter().take(SHOWN).collect(), more, at_least: false };

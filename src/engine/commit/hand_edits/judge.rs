@@ -209,7 +209,7 @@ impl Lineage<'_> {
         if sources.is_empty() || !texts.iter().flat_map(|text| text.lines()).all(is_of_git) {
             return Ok(None);
         }
-        let now = said(entity, all);
+        let now = render_doc(entity, all);
         let mut judging = Differ::new(entity, all, &now);
         for (side, source) in sources.into_iter().enumerate() {
             let Some(version) = self.version(entity, source)? else { continue };

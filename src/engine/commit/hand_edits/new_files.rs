@@ -50,7 +50,7 @@ pub(crate) struct NewFileText {
 }
 
 /// The files below `tasks` without events: folders of tasks without a log, and YAML files elsewhere.
-pub(crate) fn new_files(ws: &Workspace, folders: &[Id], odd: &[Odd]) -> Vec<NewFile> {
+pub(crate) fn new_files(ws: &Workspace, folders: &[Id], odd: &[InvalidPath]) -> Vec<NewFile> {
     let made = |path: PathBuf, id: Option<Id>| {
         let bytes = ws.store.dir.read(&path, MAX_YAML).unwrap_or_default();
         let copy_of = origin(&bytes, id, &|id| folders.binary_search(&id).is_ok())?;

@@ -114,7 +114,7 @@ pub(crate) fn restore_deleted(
     ws: &Workspace,
     gone: &RemovedTasks,
     wanted: Deleted,
-) -> Result<(Vec<String>, Vec<Refused>)> {
+) -> Result<(Vec<String>, Vec<SkippedFix>)> {
     let (mut done, mut refused) = (Vec::new(), Vec::new());
     let before = brought_back_before(ws, wanted)?;
     if !gone.is_empty() {
@@ -139,7 +139,7 @@ pub(crate) fn restore_deleted(
         task: Some(*id),
         message: format!("task {id} was committed without its log, which this clone does not hold"),
         hint: Some("fetch the branch that has it, or remove its folder from the commit".into()),
-        ..Refused::default()
+        ..SkippedFix::default()
     }));
     for id in here.into_iter().chain(&before) {
         if gone.contains_key(id) {
@@ -150,7 +150,7 @@ pub(crate) fn restore_deleted(
             Ok(None) => {}
             Err(e) => {
                 let what = format!("task {id} is restored and was not closed: ");
-                refused.push(Refused { task: Some(*id), ..Refused::of(&e, &what) });
+                refused.push(SkippedFix { task: Some(*id), ..SkippedFix::of(&e, &what) });
             }
         }
     }
