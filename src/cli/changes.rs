@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_somebody_wrote_leaves_its_code_span() {
+    fn no_text_leaves_its_code_span() {
         let paper = Paper { md: true };
         assert_eq!(paper.quote("plain"), "`plain`");
         assert_eq!(paper.quote("a ``b` c"), "```a ``b` c```");

@@ -60,7 +60,7 @@ impl Block {
 /// A section: what it is called, and its blocks.
 struct Section {
     title: &'static str,
-    /// The word of the line that counts what is left out.
+    /// The noun of the line that counts what is left out.
     word: &'static str,
     blocks: Vec<Block>,
     shown: usize,

@@ -686,7 +686,7 @@ fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {
 /// Instructions for the context of an agent, and the state of the plan in two lines.
 fn prime(ws: &Workspace) -> Result<Answer> {
     let stats = ask(ws, Query::Stats(query::Stats {}))?;
-    let me = ws.asker().unwrap_or_else(|| "not known; set AGENTPM_AGENT".into());
+    let me = ws.agent_name().unwrap_or_else(|| "not known; set AGENTPM_AGENT".into());
     let counts = stats["by_status"]
         .as_object()
         .map(|map| map.iter().map(|(status, n)| format!("{n} {status}")).collect::<Vec<_>>().join(", "));

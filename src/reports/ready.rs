@@ -162,13 +162,13 @@ impl Plan {
     }
 
     /// Why a task is not ready for the caller; empty where it is.
-    pub fn reasons(&self, task: &Brief, asker: &Viewer, now: Time) -> Vec<Reason> {
+    pub fn reasons(&self, task: &Brief, viewer: &Viewer, now: Time) -> Vec<Reason> {
         let facts = Facts {
             blockers: self.blockers(task.id),
             children: self.children.get(&task.id).copied().unwrap_or(0),
             lease: self.leases.get(&task.id),
         };
-        reasons(task, facts, asker, now)
+        reasons(task, facts, viewer, now)
     }
 
     /// The score of a task.
@@ -185,8 +185,8 @@ impl Plan {
     }
 
     /// The ready tasks, best first.
-    pub fn rank(&self, asker: &Viewer, weights: &ScoreSettings, now: Time) -> Vec<RankedTask> {
-        let ready = self.tasks.values().filter(|task| self.reasons(task, asker, now).is_empty());
+    pub fn rank(&self, viewer: &Viewer, weights: &ScoreSettings, now: Time) -> Vec<RankedTask> {
+        let ready = self.tasks.values().filter(|task| self.reasons(task, viewer, now).is_empty());
         let mut ranked: Vec<RankedTask> = ready
             .map(|task| RankedTask {
                 id: task.id,
@@ -199,11 +199,11 @@ impl Plan {
     }
 
     /// How many unfinished tasks are not ready, by kind of reason, and who holds what.
-    pub fn why_nothing(&self, asker: &Viewer, now: Time) -> Value {
+    pub fn why_nothing(&self, viewer: &Viewer, now: Time) -> Value {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         let mut leased = Vec::new();
         for task in self.tasks.values() {
-            let reasons = self.reasons(task, asker, now);
+            let reasons = self.reasons(task, viewer, now);
             if let Some(first) = reasons.first() {
                 *counts.entry(first.kind()).or_default() += 1;
             }
@@ -253,7 +253,7 @@ mod tests {
         }
     }
 
-    fn asker(name: &str) -> Viewer {
+    fn viewer(name: &str) -> Viewer {
         Viewer { me: Some(Author { agent: name.into(), ..Author::default() }), ..Viewer::default() }
     }
 
@@ -294,14 +294,14 @@ mod tests {
         let mut running = task(5, 0);
         running.status = Status::InProgress;
         let plan = Plan::new(vec![deferred, owned, task(3, 0), child, running], &[], BTreeMap::new());
-        let bob = asker("bob");
+        let bob = viewer("bob");
         let now = Time::from_millis(0);
         let kinds: Vec<_> = plan.tasks.values().map(|t| plan.reasons(t, &bob, now).first().map(Reason::kind)).collect();
         assert_eq!(
             kinds,
             [Some("deferred"), Some("owned_by_others"), Some("planning_units"), None, Some("in_progress")]
         );
-        let ada = asker("ada");
+        let ada = viewer("ada");
         assert!(plan.reasons(&plan.tasks[&id(2)], &ada, now).is_empty());
     }
 

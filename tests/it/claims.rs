@@ -355,7 +355,7 @@ fn an_invalid_remote_record_is_named_and_blocks_no_claim() {
     clones.room.git_in(&hub(&clones), &["update-ref", &name, oid.text()]).text();
     let claimed = clones.run("ann", &["claim", &task]);
     assert_eq!(claimed.data()["lease"]["confirmed"], false);
-    assert!(warning(&claimed, "is no lease"), "{claimed:?}");
+    assert!(warning(&claimed, "holds no lease"), "{claimed:?}");
     let listed = clones.run("ann", &["lease", "list", "--remote"]).data();
     assert_eq!(listed["items"][0]["state"], "unreadable");
     // The branch is not the lease's business.

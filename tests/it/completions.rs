@@ -210,7 +210,7 @@ fn wait_notices_a_push_of_another_clone() {
     let began = Instant::now();
     let answer = end(waits);
     assert!(began.elapsed() < Duration::from_secs(45), "it waited to the end");
-    assert!(answer.data().is_null() && warning(&answer, "agentpm sync brings them in"), "{answer:?}");
+    assert!(answer.data().is_null() && warning(&answer, "agentpm sync merges them"), "{answer:?}");
     clones.run("bob", &["sync"]).data();
     assert_eq!(clones.run("bob", &["next", "--claim"]).data()["task"]["title"], "new work");
 }

@@ -307,7 +307,7 @@ fn all_comments_are_named_before_they_are_kept() {
     assert_eq!(told(&room), r#"comments would be lost: "first" (line 1), "second" (line 3)"#);
     fs::write(room.yaml_of(&task), remarked.replace("title: one", "title: two")).unwrap();
     assert!(
-        told(&room).ends_with(r#"title; it holds comments too: "first" (line 1), "second" (line 3)"#),
+        told(&room).ends_with(r#"title; it also holds comments: "first" (line 1), "second" (line 3)"#),
         "{}",
         told(&room)
     );

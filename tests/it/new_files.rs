@@ -145,11 +145,11 @@ fn sync_takes_new_files_in_and_brings_removed_ones_back() {
     fs::write(clones.dir("ann").join(".agentpm/tasks/new.yaml"), "title: by ann\n").unwrap();
     fs::write(clones.dir("ann").join(".agentpm/tasks/bad.yaml"), "title: bad # look\n").unwrap();
     let planned = clones.run("ann", &["sync", "--plan"]);
-    assert!(planned.stderr.contains("make a task of it") && planned.stderr.contains("bring them back"), "{planned:?}");
+    assert!(planned.stderr.contains("create a task from it") && planned.stderr.contains("restore them"), "{planned:?}");
     assert!(!home.exists() && clones.dir("ann").join(".agentpm/tasks/new.yaml").exists(), "a plan changes nothing");
     let synced = clones.run("ann", &["sync"]);
     synced.data();
-    assert!(synced.stderr.contains("is now task") && synced.stderr.contains("comment would be lost"), "{synced:?}");
+    assert!(synced.stderr.contains("became task") && synced.stderr.contains("comment would be lost"), "{synced:?}");
     assert!(clones.log("ann", &task).exists());
     clones.run("bob", &["sync"]).data();
     let titles = clones.run("bob", &["ls"]).data()["items"].to_string();

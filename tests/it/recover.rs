@@ -37,7 +37,7 @@ fn lost(room: &Sandbox) -> Vec<Value> {
 #[track_caller]
 fn nothing_is_lost(room: &Sandbox) {
     assert_eq!(lost(room), Vec::<Value>::new());
-    assert!(doctor(room)["found"].as_str().unwrap().starts_with("all that the journal knows are held"));
+    assert!(doctor(room)["found"].as_str().unwrap().starts_with("every event of the journal is in a log"));
 }
 
 #[test]

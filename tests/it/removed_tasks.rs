@@ -45,7 +45,7 @@ fn a_committed_removal_is_found_by_lint_and_reached_by_its_fix() {
         assert!(found[0]["message"].as_str().unwrap().contains(&commit), "{found:?}");
         assert_eq!(room.finding_codes(), ["task-deleted"], "and nothing else is wrong");
         let fixed = room.run(how).data()["fixed"].clone();
-        assert!(fixed[0].as_str().unwrap().contains("files are back"), "{fixed}");
+        assert!(fixed[0].as_str().unwrap().contains("files restored"), "{fixed}");
         assert_eq!(room.get(&gone)["status"], status);
         room.is_clean();
     }
@@ -97,7 +97,7 @@ fn sync_restores_and_names_tasks_removed_by_others() {
     clones.git("ann", &["rm", "-rq", &folder]).text();
     clones.git("ann", &["commit", "-qm", "tidy up"]).text();
     let planned = clones.run("ann", &["sync", "--plan"]);
-    assert!(planned.stderr.contains("bring them back"), "{planned:?}");
+    assert!(planned.stderr.contains("restore them"), "{planned:?}");
     clones.git("ann", &["push", "-q"]).text();
     clones.git("bob", &["pull", "-q"]).text();
     let synced = clones.run("bob", &["sync"]);
@@ -166,5 +166,5 @@ fn an_end_that_was_asked_for_and_refused_is_no_success() {
     assert_eq!(fixed.code, 1, "{fixed:?}");
     let refused = &fixed.json()["data"]["refused"][0];
     assert_eq!((&refused["task"], &refused["code"]), (&json!(gone), &json!("ERR_INVALID_STATE")), "{refused}");
-    assert!(refused["message"].as_str().unwrap().contains("was not ended"), "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("was not closed"), "{refused}");
 }

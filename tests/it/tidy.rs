@@ -242,14 +242,15 @@ const AVOIDED: &[&str] = &[
     "refuses to know",
 ];
 
-/// How many of them each folder may hold: as many as it holds now, and in the end none.
+/// How many of them each folder may hold. The engine has two keys of JSON among them.
 const AVOIDED_PER_FOLDER: &[(&str, usize)] = &[
-    ("cli", 117),
-    ("engine", 614),
+    ("api", 0),
+    ("cli", 0),
+    ("engine", 2),
     ("env", 0),
     ("git", 0),
     ("model", 0),
-    ("reports", 46),
+    ("reports", 0),
     ("rules", 0),
     ("runtime", 0),
     ("store", 0),

@@ -61,7 +61,7 @@ pub fn sign_of_life(ws: &Workspace) -> Option<String> {
     let said = ws.said("session_id").filter(|text| !text.is_empty())?;
     let Ok(id) = said.parse::<Id>() else { return Some(format!("{} is no id of a session", quoted(&said))) };
     let known = read::session_record(ws, id).ok()?;
-    let agent = ws.asker()?;
+    let agent = ws.agent_name()?;
     if let Some(refused) = refusal(id, known.as_ref(), &agent) {
         return Some(format!("{}; {}", refused.message, refused.hint.unwrap_or_default()));
     }

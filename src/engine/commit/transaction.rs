@@ -656,8 +656,8 @@ impl Stage for Transaction<'_> {
         let ranking = match &self.prepared {
             Some(prepared) => {
                 let plan = read::plan_to_claim(ws, &prepared.index)?;
-                let asker = read::asker_with_rights(ws)?;
-                plan.rank(&asker, &ws.settings.score, now).into_iter().map(|ranked| ranked.id).collect()
+                let viewer = read::viewer_with_rights(ws)?;
+                plan.rank(&viewer, &ws.settings.score, now).into_iter().map(|ranked| ranked.id).collect()
             }
             None => Vec::new(),
         };

@@ -239,8 +239,8 @@ fn prepare(ws: &Workspace, command: &Command, runtime: &Dir) -> Result<Option<Pr
     let index = if claims_any { read::index(ws)? } else { read::index_for_write(ws)? };
     let ranking = if claims_any {
         let plan = read::plan_to_claim(ws, &index)?;
-        let asker = read::asker_with_rights(ws)?;
-        plan.rank(&asker, &ws.settings.score, ws.env.now()).into_iter().map(|ranked| ranked.id).collect()
+        let viewer = read::viewer_with_rights(ws)?;
+        plan.rank(&viewer, &ws.settings.score, ws.env.now()).into_iter().map(|ranked| ranked.id).collect()
     } else {
         Vec::new()
     };

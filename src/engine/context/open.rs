@@ -111,7 +111,7 @@ impl Workspace {
     }
 
     /// The name of the caller, where it is known.
-    pub fn asker(&self) -> Option<String> {
+    pub fn agent_name(&self) -> Option<String> {
         self.agent().ok()
     }
 

@@ -265,8 +265,8 @@ impl Workspace {
             _ => self.other_worktrees().ok()?.into_iter().find(|other| other.id == Some(key.worktree))?.top,
         };
         let path = top.join(&key.store);
-        let is_beneath = path.file_name() == Some(STORE.as_ref()) && !key.store.split('/').any(|part| part == "..");
-        is_beneath.then(|| Store::at(&path, &top).ok().flatten()).flatten()
+        let is_inside = path.file_name() == Some(STORE.as_ref()) && !key.store.split('/').any(|part| part == "..");
+        is_inside.then(|| Store::at(&path, &top).ok().flatten()).flatten()
     }
 }
 

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_kept_and_told_of() {
+    fn what_is_unknown_is_kept_and_reported() {
         let mut export = export();
         export["exported_by"] = json!("arbeit 2");
         export["tasks"][0]["status"] = json!("archived");

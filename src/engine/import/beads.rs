@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_values_are_kept_and_told_of() {
+    fn odd_values_are_kept_and_reported() {
         let issue = json!({
             "id": "a", "title": "t", "status": "parked", "priority": 7, "issue_type": "spike",
             "closed_at": "2026-01-01", "estimated_minutes": "long",
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_no_issues_are_told_of() {
+    fn lines_that_are_no_issues_are_reported() {
         let text = concat!(
             "\u{feff}{\"_type\":\"memory\",\"key\":\"k\",\"value\":\"v\"}\r\n\r\n",
             "{\"_type\":\"issue\",\"id\":\"a\",\"title\":\"t\",\"priority\":2}\r\n",

@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_takes_stays_under_its_own_name() {
+    fn what_no_agent_takes_stays_under_its_own_name() {
         let mut record = record(json!({"id": 7, "due": "soon", "at": "2026-01-01", "colour": "red", "none": null}));
         assert_eq!(record.id().unwrap(), "7");
         assert_eq!(record.time("due"), None);
@@ -642,7 +642,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_waits_for_the_whole_is_told_of() {
+    fn a_part_that_waits_for_the_whole_is_reported() {
         let links = vec![link(RelationType::ParentOf, "a", "b"), link(RelationType::Blocks, "a", "b")];
         let imported = collected(&[("a", Status::Open), ("b", Status::Open)], links);
         assert_eq!((imported.edges.len(), imported.warnings.len()), (2, 1));

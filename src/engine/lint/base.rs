@@ -72,11 +72,11 @@ pub fn lint_since(ws: &Workspace, base: &str) -> Result<LintReport> {
     let more = news_since(ws, &objects, base, (&here, &changed), &roles, &vanished, &keys)?;
     // What the whole store was found to hold is not said twice.
     let is_new = |f: &Finding| {
-        let is_told = |known: &Finding| {
+        let is_reported = |known: &Finding| {
             let rewritten = (known.rule, f.rule) == (Rule::LogRewritten, Rule::EventConflict);
             known.event == f.event && (known.rule == f.rule || rewritten)
         };
-        f.event.is_none() || !findings.iter().any(is_told)
+        f.event.is_none() || !findings.iter().any(is_reported)
     };
     let more: Vec<Finding> = more.into_iter().filter(is_new).collect();
     findings.extend(more);

@@ -198,7 +198,7 @@ impl Hold {
                 hold(false, words, if task.status.is_finished() { Vec::new() } else { take_over() })
             }
             Standing::Free => {
-                let me = ws.asker();
+                let me = ws.agent_name();
                 let other = task.owner.as_ref().filter(|_| task.status == Status::InProgress);
                 match other.filter(|owner| Some(*owner) != me.as_ref()) {
                     Some(owner) => hold(false, format!("none; {} works on it{lost}", line(owner)), other_work()),
@@ -374,7 +374,7 @@ fn children(ws: &Workspace, task: &Task, index: &Index, room: usize, left_out: &
 fn lost_edits(ws: &Workspace, id: Id, entries: &[Entry]) -> (Vec<Value>, usize) {
     let all = lost(id, entries);
     let counts = Counts::of(&all);
-    let mine = |edit: &&Lost| ws.asker().is_some_and(|me| me == edit.lost.agent);
+    let mine = |edit: &&Lost| ws.agent_name().is_some_and(|me| me == edit.lost.agent);
     let few = |edit: &Lost| {
         json!({ "field": edit.field, "yours": edit.lost.value, "now": edit.won.value, "by": edit.won.agent,
             "restore": view::restore_command(edit, counts.is_alone(edit)) })

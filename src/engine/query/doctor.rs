@@ -28,7 +28,7 @@ pub fn stats(ws: &Workspace) -> Result<Value> {
         *completed_by.entry(owner.as_deref().unwrap_or("nobody")).or_default() += count;
     }
     let plan = read::plan(ws, &index)?;
-    let ready = plan.rank(&read::asker_with_rights(ws)?, &ws.settings.score, ws.env.now()).len();
+    let ready = plan.rank(&read::viewer_with_rights(ws)?, &ws.settings.score, ws.env.now()).len();
     Ok(json!({
         "tasks": total, "by_status": by_status, "ready": ready, "events": sums.events,
         "progress": { "done": sums.steps_done, "total": sums.steps }, "context": sums.context,

@@ -23,7 +23,7 @@ pub(crate) struct Finder<'a> {
     pub ws: &'a Workspace,
     pub index: &'a Index,
     pub plan: &'a Plan,
-    pub asker: &'a Viewer,
+    pub viewer: &'a Viewer,
 }
 
 impl Finder<'_> {
@@ -106,7 +106,7 @@ impl Finder<'_> {
         };
         Ok(match state {
             State::Ready => {
-                let ranked = self.plan.rank(self.asker, &self.ws.settings.score, now);
+                let ranked = self.plan.rank(self.viewer, &self.ws.settings.score, now);
                 let mut elsewhere = elsewhere::elsewhere(self.ws);
                 let (ranked, _) = here_only(ranked, &mut elsewhere)?;
                 elsewhere.warn();

@@ -82,11 +82,11 @@ pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(String)) -> Resul
     let search = search::read(q.query.as_deref().unwrap_or_default(), &ws.settings.query)?;
     let index = read::index(ws)?;
     let plan = read::plan(ws, &index)?;
-    let asker = read::asker_with_rights(ws)?;
+    let viewer = read::viewer_with_rights(ws)?;
     let mut room = Room::new(ws, q.limit, q.all);
-    let finder = Finder { ws, index: &index, plan: &plan, asker: &asker };
+    let finder = Finder { ws, index: &index, plan: &plan, viewer: &viewer };
     let found = found(&finder, q, &search)?;
-    let mut arounds = Neighbours::new(ws, &index, &plan, &asker)?;
+    let mut arounds = Neighbours::new(ws, &index, &plan, &viewer)?;
     let mut elsewhere = elsewhere::elsewhere(ws);
     // Of the ids, those before this one are dealt with.
     let mut next = 0;
@@ -170,7 +170,7 @@ fn read_cursor(text: &str) -> Result<(i64, Id)> {
 struct Neighbours<'a> {
     ws: &'a Workspace,
     plan: &'a Plan,
-    asker: &'a Viewer,
+    viewer: &'a Viewer,
     children: BTreeMap<Id, (u64, u64)>,
     handles: BTreeMap<Id, String>,
     /// Tasks that the plan alone has ready and another worktree or branch has taken or finished.
@@ -178,14 +178,14 @@ struct Neighbours<'a> {
 }
 
 impl<'a> Neighbours<'a> {
-    fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, asker: &'a Viewer) -> Result<Self> {
+    fn new(ws: &'a Workspace, index: &Index, plan: &'a Plan, viewer: &'a Viewer) -> Result<Self> {
         let handles = handles(&index.all_ids()?);
-        Ok(Neighbours { ws, plan, asker, children: index.child_progress()?, handles, taken: BTreeSet::new() })
+        Ok(Neighbours { ws, plan, viewer, children: index.child_progress()?, handles, taken: BTreeSet::new() })
     }
 
     fn is_ready(&self, id: Id) -> bool {
         let brief = self.plan.tasks.get(&id);
-        brief.is_some_and(|b| self.plan.reasons(b, self.asker, self.ws.env.now()).is_empty())
+        brief.is_some_and(|b| self.plan.reasons(b, self.viewer, self.ws.env.now()).is_empty())
             && !self.taken.contains(&id)
     }
 
@@ -227,9 +227,9 @@ const NAMED: usize = 20;
 pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
     let index = read::index(ws)?;
     let plan = read::plan(ws, &index)?;
-    let asker = read::asker_with_rights(ws)?;
-    let arounds = Neighbours::new(ws, &index, &plan, &asker)?;
-    let ranked = plan.rank(&asker, &ws.settings.score, ws.env.now());
+    let viewer = read::viewer_with_rights(ws)?;
+    let arounds = Neighbours::new(ws, &index, &plan, &viewer)?;
+    let ranked = plan.rank(&viewer, &ws.settings.score, ws.env.now());
     let mut others = if q.here { elsewhere::nowhere_else(ws) } else { elsewhere::elsewhere(ws) };
     let (ranked, elsewhere) = here_only(ranked, &mut others)?;
     let after = q.cursor.as_deref().filter(|cursor| *cursor != START).map(|text| {
@@ -262,7 +262,7 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
         last = one.place().to_string();
     }
     let mut answer = page.finish(ranked.len() as u64, next);
-    answer["not_ready"] = plan.why_nothing(&asker, ws.env.now());
+    answer["not_ready"] = plan.why_nothing(&viewer, ws.env.now());
     if !elsewhere.is_empty() {
         answer["not_ready"]["counts"]["taken_elsewhere"] = json!(elsewhere.len());
         answer["elsewhere"] = json!(elsewhere.iter().take(NAMED).collect::<Vec<_>>());
@@ -277,7 +277,7 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
         }
     }
     if q.explain {
-        answer["explained"] = explain(ws, &index, &plan, &asker, &arounds)?;
+        answer["explained"] = explain(ws, &index, &plan, &viewer, &arounds)?;
     }
     Ok(answer)
 }
@@ -295,11 +295,11 @@ pub(crate) fn here_only(ranked: Vec<RankedTask>, elsewhere: &mut Elsewhere) -> R
 }
 
 /// For what is not ready, each reason; at most a hundred tasks, with the number of the rest.
-fn explain(ws: &Workspace, index: &Index, plan: &Plan, asker: &Viewer, arounds: &Neighbours) -> Result<Value> {
+fn explain(ws: &Workspace, index: &Index, plan: &Plan, viewer: &Viewer, arounds: &Neighbours) -> Result<Value> {
     let mut items = Vec::new();
     let mut more = 0;
     for task in plan.tasks.values() {
-        let mut reasons = plan.reasons(task, asker, ws.env.now());
+        let mut reasons = plan.reasons(task, viewer, ws.env.now());
         if reasons.is_empty() {
             continue;
         }
@@ -326,17 +326,17 @@ struct Asking<'a> {
     ws: &'a Workspace,
     index: &'a Index,
     plan: &'a Plan,
-    asker: &'a Viewer,
+    viewer: &'a Viewer,
 }
 
 impl Asking<'_> {
     /// Why nothing is handed out: how many tasks for which reason, and what was passed over though the plan alone has it ready.
     fn why_nothing(&self, passed: &BTreeMap<Id, Reason>, explained: bool) -> Result<Value> {
-        let (ws, plan, asker) = (self.ws, self.plan, self.asker);
-        let mut reasons = plan.why_nothing(asker, ws.env.now());
+        let (ws, plan, viewer) = (self.ws, self.plan, self.viewer);
+        let mut reasons = plan.why_nothing(viewer, ws.env.now());
         // What the plan itself holds against one of them counts there.
         let is_ready =
-            |id: &Id| plan.tasks.get(id).is_some_and(|task| plan.reasons(task, asker, ws.env.now()).is_empty());
+            |id: &Id| plan.tasks.get(id).is_some_and(|task| plan.reasons(task, viewer, ws.env.now()).is_empty());
         let passed: BTreeMap<&Id, &Reason> = passed.iter().filter(|(id, _)| is_ready(id)).collect();
         for reason in passed.values() {
             let count = &mut reasons["counts"][reason.kind()];
@@ -348,15 +348,15 @@ impl Asking<'_> {
             reasons["elsewhere"] = json!(elsewhere);
         }
         if explained {
-            let arounds = Neighbours::new(ws, self.index, plan, asker)?;
-            reasons["explained"] = explain(ws, self.index, plan, asker, &arounds)?;
+            let arounds = Neighbours::new(ws, self.index, plan, viewer)?;
+            reasons["explained"] = explain(ws, self.index, plan, viewer, &arounds)?;
         }
-        let is_mine = |task: &&Brief| task.status == Status::InProgress && task.owner.as_deref() == asker.name();
+        let is_mine = |task: &&Brief| task.status == Status::InProgress && task.owner.as_deref() == viewer.name();
         let held: Vec<Id> = plan.tasks.values().filter(is_mine).map(|task| task.id).take(NAMED).collect();
-        if !held.is_empty() && asker.me.is_some() {
+        if !held.is_empty() && viewer.me.is_some() {
             reasons["held"] = json!(held);
         }
-        let abandoned = crate::engine::query::liveness::abandoned(ws, self.index, plan, asker)?;
+        let abandoned = crate::engine::query::liveness::abandoned(ws, self.index, plan, viewer)?;
         if !abandoned.is_empty() {
             reasons["abandoned"] = json!(abandoned.iter().take(NAMED).collect::<Vec<_>>());
         }
@@ -371,20 +371,20 @@ fn passed_over(id: Id, reason: &Reason) -> Value {
 /// Why a claim of any task found none; `passed` are those that it passed over.
 pub fn nothing_claimed(ws: &Workspace, passed: &BTreeMap<Id, Reason>, explained: bool) -> Result<Value> {
     let index = read::index(ws)?;
-    let (plan, asker) = (read::plan(ws, &index)?, read::asker_with_rights(ws)?);
-    Asking { ws, index: &index, plan: &plan, asker: &asker }.why_nothing(passed, explained)
+    let (plan, viewer) = (read::plan(ws, &index)?, read::viewer_with_rights(ws)?);
+    Asking { ws, index: &index, plan: &plan, viewer: &viewer }.why_nothing(passed, explained)
 }
 
 /// `next` without a claim
 pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
     let index = read::index(ws)?;
     let plan = read::plan(ws, &index)?;
-    let asker = read::asker_with_rights(ws)?;
+    let viewer = read::viewer_with_rights(ws)?;
     let now = ws.env.now();
     let mut best = None;
     let mut others = if q.here { elsewhere::nowhere_else(ws) } else { elsewhere::elsewhere(ws) };
     let mut elsewhere = BTreeMap::new();
-    for ranked in plan.rank(&asker, &ws.settings.score, now) {
+    for ranked in plan.rank(&viewer, &ws.settings.score, now) {
         match others.taken(ranked.id)? {
             None => {
                 let Some(task) = index.task(ranked.id)? else { continue };
@@ -394,7 +394,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
             Some(reason) => drop(elsewhere.insert(ranked.id, reason)),
         }
     }
-    let asking = Asking { ws, index: &index, plan: &plan, asker: &asker };
+    let asking = Asking { ws, index: &index, plan: &plan, viewer: &viewer };
     let mut answer = match best {
         None => {
             json!({ "task": Value::Null, "lease": Value::Null, "reasons": asking.why_nothing(&elsewhere, q.explain)? })

@@ -112,7 +112,7 @@ pub fn silence(ws: &Workspace) -> Result<(usize, usize)> {
 }
 
 /// Work in progress whose lease expired and whose session is silent: its owner, and how to take it over.
-pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, asker: &Viewer) -> Result<Vec<Value>> {
+pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, viewer: &Viewer) -> Result<Vec<Value>> {
     let now = ws.env.now();
     let mut items = Vec::new();
     let in_progress = |task: &&Brief| task.status == Status::InProgress;
@@ -128,7 +128,7 @@ pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, asker: &Viewer) -> 
         let handle = read::handle(ws, brief.id)?;
         items.push(json!({
             "task": brief.id, "handle": handle, "title": brief.title, "owner": brief.owner,
-            "session": lease.session, "session_status": status, "mine": brief.owner.as_deref() == asker.name(),
+            "session": lease.session, "session_status": status, "mine": brief.owner.as_deref() == viewer.name(),
             "last_sign_at": last_sign(lease.updated_at, Some(&lease), session.as_ref()),
             "lease_expired_at": lease.expires_at, "take_over": format!("agentpm claim {handle}"),
         }));

@@ -166,14 +166,14 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     let asks = !options.plan && !options.no_push;
     let mut leases = LeaseNews::default();
     // A failure with leases is a warning, and never a reason for the plan to stay.
-    let or_told = |e: Error, warnings: &mut Vec<String>| warnings.push(format!("leases: {}", e.message));
+    let warn_of = |e: Error, warnings: &mut Vec<String>| warnings.push(format!("leases: {}", e.message));
     let asks = asks
         && sync.look_at_leases(&mut warnings).unwrap_or_else(|e| {
-            or_told(e, &mut warnings);
+            warn_of(e, &mut warnings);
             false
         });
     if asks && let Err(e) = sync.report_ends(&mut leases, &mut warnings) {
-        or_told(e, &mut warnings);
+        warn_of(e, &mut warnings);
     }
     // With an upstream, what it knows comes first: another clone may have recorded the same.
     let mut unblocked = if options.plan || upstream.is_some() { Vec::new() } else { unblock::record_unblocked(ws) };
@@ -181,7 +181,7 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     // Only now is it known what others did with the tasks that are held here.
     let resolved = if asks { sync.resolve_leases(&mut leases, &mut warnings) } else { Ok(Default::default()) };
     let there = resolved.unwrap_or_else(|e| {
-        or_told(e, &mut warnings);
+        warn_of(e, &mut warnings);
         Default::default()
     });
     let foreign = std::mem::take(&mut report.foreign_edits);
@@ -215,10 +215,10 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     if !options.plan
         && let Err(e) = sync.report_lost(&mut leases)
     {
-        or_told(e, &mut warnings);
+        warn_of(e, &mut warnings);
     }
     if asks && let Err(e) = sync.clean_leases(there, &mut leases, &mut warnings) {
-        or_told(e, &mut warnings);
+        warn_of(e, &mut warnings);
     }
     report.leases = leases;
     report.unblocked = unblocked;

@@ -363,7 +363,7 @@ pub(crate) fn plan_to_claim(ws: &Workspace, index: &Index) -> Result<Plan> {
 /// Who asks, with role and rights.
 ///
 /// Errors: `ERR_IO` where the agent's log cannot be read.
-pub fn asker_with_rights(ws: &Workspace) -> Result<Viewer> {
+pub fn viewer_with_rights(ws: &Workspace) -> Result<Viewer> {
     let me = ws.author().ok();
     let role = match (&me, &ws.rights.0) {
         (Some(me), Some(_)) => agent_record(ws, &me.agent)?.role,
@@ -481,9 +481,9 @@ pub(crate) fn why_not_ready(
 }
 
 fn reasons(ws: &Workspace, task: &Task, around: &Around, lease: Option<&Lease>) -> Result<Vec<Reason>> {
-    let asker = asker_with_rights(ws)?;
+    let viewer = viewer_with_rights(ws)?;
     let facts = Facts { blockers: &around.blocked_by, children: around.children - around.children_done, lease };
-    Ok(readiness::reasons(&task.brief(), facts, &asker, ws.env.now()))
+    Ok(readiness::reasons(&task.brief(), facts, &viewer, ws.env.now()))
 }
 
 /// Whether a chain of edges that begins at a task leads back to it.
