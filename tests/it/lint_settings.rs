@@ -40,7 +40,7 @@ fn a_value_that_does_not_fit_is_a_finding_and_everything_else_is_judged() {
         assert_eq!((found(&answer), answer.code), (expected.clone(), 1), "{flags:?}");
     }
     let refused = room.run(&["lint", "--fix", "--format", "text"]);
-    assert!(refused.stdout.contains("refused: nothing was mended"), "{refused:?}");
+    assert!(refused.stdout.contains("refused: nothing was repaired"), "{refused:?}");
     let base = room.run(&["lint", "--base", "HEAD"]);
     assert!(base.code == 1 && found(&base).contains(&invalid(3)), "{base:?}");
     room.git(&["add", "-A"]).text();

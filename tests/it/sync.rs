@@ -279,7 +279,7 @@ cases! { failure by changes_nothing_and_says_why {
     },
     a_dirty_file_in_the_way: Failure {
         prepare: |c, _| c.write("ada", "code.txt", "not committed\n"),
-        says: "write over your uncommitted work",
+        says: "overwrite your uncommitted work",
         hints: "commit or stash",
     },
     an_untracked_file_in_the_way: Failure {
