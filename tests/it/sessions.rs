@@ -300,3 +300,22 @@ fn a_session_for_another_agent_asks_for_the_right_to_override() {
     room.run_as("cid", &["session", "start", "--agent-id", "cid"]).data();
     room.run_as("bob", &["session", "start", "--agent-id", "cid"]).data();
 }
+
+#[test]
+fn the_session_of_another_agent_is_kept_alive_and_ended_with_the_right_to_override() {
+    let room = Sandbox::new();
+    let id = start(&room, "ada");
+    fs::write(
+        room.store().join("roles.yml"),
+        "agents:
+  ada: {perms: [admin]}
+  bob: {perms: [claim, override]}
+  cid: {perms: [claim]}
+",
+    )
+    .unwrap();
+    for verb in ["heartbeat", "end"] {
+        room.run_as("cid", &["session", verb, &id]).error("ERR_UNAUTHORIZED", 6);
+        room.run_as("bob", &["session", verb, &id]).data();
+    }
+}

@@ -57,12 +57,16 @@ pub fn session_start(stage: &mut dyn Stage, c: &SessionStart) -> Result<Subject>
     Ok(Subject::Session(id))
 }
 
-/// The session that a command refers to: the one named, or the actor's own.
+/// The session that a command refers to: the one named, or the actor's own. Another agent's asks for the right to override.
 fn meant(stage: &mut dyn Stage, named: &OptionalSessionRef) -> Result<Session> {
     let reference = named.0.clone().or_else(|| stage.me().session.map(|id| id.to_string())).ok_or_else(|| {
         Error::usage("no session is named").hint("name one, pass --session ID, or set AGENTPM_SESSION")
     })?;
-    stage.session(&Ref(reference))
+    let session = stage.session(&Ref(reference))?;
+    if session.agent != stage.me().agent {
+        stage.require(Verb::Override)?;
+    }
+    Ok(session)
 }
 
 /// `session heartbeat`
@@ -81,9 +85,6 @@ pub fn session_heartbeat(stage: &mut dyn Stage, c: &SessionHeartbeat) -> Result<
 /// `session end`
 pub fn session_end(stage: &mut dyn Stage, c: &SessionEnd) -> Result<Subject> {
     let session = meant(stage, &c.session_id)?;
-    if session.agent != stage.me().agent {
-        stage.require(Verb::Override)?;
-    }
     if !is_over(&session) {
         let payload = Payload::SessionEnded(SessionEnded { silent: None });
         stage.emit(Draft { entity: Entity::Session(session.id), payload, why: None, fence: None })?;
