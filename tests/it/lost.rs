@@ -528,7 +528,9 @@ proptest! {
             let Some((_, value)) = writes(entry, "priority") else { continue };
             let is_void = |e: &Entry| naive.void.contains(&e.event.id);
             let seen = events.iter().any(|e| {
-                writes(e, "priority").is_some() && !is_void(e) && ancestors[&e.event.id].contains(&entry.event.id)
+                // What is void gives way to what is void too.
+                let replaces = !is_void(e) || is_void(entry);
+                writes(e, "priority").is_some() && replaces && ancestors[&e.event.id].contains(&entry.event.id)
             });
             let listed = found.iter().any(|l| l.field == "priority" && l.lost.event == entry.event.id);
             // Where each had seen all before it, what is void under a fence is a finding and no loss.
