@@ -3,27 +3,37 @@
 //! Guarantees one entry for each operation: name, arguments, permission, route, and how it is carried out.
 //! Leaves to others: words and forms (the interfaces), and what an operation does (`engine`).
 
+mod answer;
 mod next;
 mod table;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+pub use self::answer::Answer;
 pub use self::next::{claim, show as next};
 pub use self::table::{Kind, Method, OPERATIONS, Operation, Route, find};
+use crate::engine::commit::hand_edits::record;
 use crate::engine::commit::{keys, plan, write};
 use crate::engine::feed::stream;
-use crate::engine::lint::{base, fix};
+use crate::engine::lint::{self, base, fix};
+use crate::engine::query::{
+    brief, conflicts, diff, doctor, graph, history, leases, lists, liveness, log, retry_on_damaged_index, review,
+    unreachable_events,
+};
 use crate::engine::repair::recover::{self, Selection};
-use crate::engine::{Comments, Deleted, Fix, Reply, Workspace, import, query, repair, sync};
+use crate::engine::{Comments, Fix, LintReport, Reply, Workspace, import, query, repair, sync};
 use crate::error::Result;
 use crate::model::args::Ref;
 use crate::model::command::Command;
 use crate::model::event::Entry;
+use crate::model::finding::{Rule, SkippedFix};
 use crate::model::id::Id;
 use crate::model::job::{Job, Recover};
 use crate::model::operation::unknown;
 use crate::model::query::Query;
-use crate::rules::decide::Subject;
+use crate::reports::list::{List, Rest};
+use crate::reports::next::NotReady;
+use crate::reports::view::{self, Summary};
 
 /// An operation with its arguments.
 #[derive(Clone, Debug)]
@@ -37,19 +47,26 @@ pub enum Call {
     Job(Job),
 }
 
-/// The answer to a call.
-#[derive(Debug, Default)]
-pub struct CallAnswer {
-    /// The answer as JSON.
-    pub data: Value,
+/// The answer to a call, and what goes with it.
+#[derive(Debug)]
+pub struct Answered {
+    /// The answer.
+    pub data: Answer,
     /// The events that the call wrote.
     pub events: Vec<Id>,
     /// Warnings.
     pub warnings: Vec<String>,
-    /// The object that a change created or changed.
-    pub subject: Option<Subject>,
-    /// Why there is no data.
-    pub reasons: Option<Value>,
+    /// Why no task is handed out.
+    pub reasons: Option<NotReady>,
+}
+
+/// An item of a list, where the list is too long to be held at once.
+#[derive(Debug)]
+pub enum Item {
+    /// A task, with its JSON text.
+    Task(Box<Summary>, String),
+    /// An event, byte for byte as its log has it.
+    Event(Box<str>),
 }
 
 impl Call {
@@ -78,60 +95,136 @@ impl Call {
 /// Carries out a call.
 ///
 /// Errors: those of the operation; a change that is refused wrote nothing.
-pub fn call(ws: &Workspace, call: &Call) -> Result<CallAnswer> {
+pub fn call(ws: &Workspace, call: &Call) -> Result<Answered> {
     match call {
         Call::Change(Command::Claim(asked)) => next::claim(ws, asked, false),
-        Call::Change(command) => write::execute(ws, command).map(CallAnswer::from),
+        Call::Change(command) => write::execute(ws, command).map(Answered::from),
         Call::Query(Query::Next(asked)) => next::show(ws, asked),
-        Call::Query(asked) => query::query(ws, asked).map(CallAnswer::of),
+        Call::Query(query) => {
+            let data = retry_on_damaged_index(ws, || answer(ws, query))?;
+            Ok(Answered { warnings: warnings(ws, &data), ..Answered::of(data) })
+        }
         Call::Job(job) => run(ws, job),
     }
 }
 
-impl CallAnswer {
-    fn of(data: Value) -> Self {
-        CallAnswer { data, ..CallAnswer::default() }
+/// Carries out a call whose answer is a list of any length: gives `take` each item as soon as it is known, and answers with the
+/// rest of the list. `None` for other calls.
+///
+/// Errors: those of the operation; items that were given already are void then.
+pub fn stream(ws: &Workspace, call: &Call, take: &mut dyn FnMut(Item)) -> Option<Result<Rest>> {
+    Some(match call {
+        Call::Query(Query::TaskList(q)) => lists::list(ws, q, &mut |task, text| take(Item::Task(Box::new(task), text))),
+        Call::Query(Query::Log(q)) => log::log(ws, q, &mut |entry: Entry| take(Item::Event(entry.line))),
+        Call::Job(Job::SyncPull(q)) => {
+            stream::pull_events(ws, q.since_event_id, q.limit, |entry: Entry| take(Item::Event(entry.line)))
+        }
+        _ => return None,
+    })
+}
+
+impl Answered {
+    /// An answer alone.
+    pub fn of(data: Answer) -> Self {
+        Answered { data, events: Vec::new(), warnings: Vec::new(), reasons: None }
     }
 }
 
-impl From<Reply> for CallAnswer {
+impl From<Reply> for Answered {
     fn from(reply: Reply) -> Self {
-        let Reply { subject, data, events, warnings, taken_in: _, passed: _ } = reply;
-        CallAnswer { data, events, warnings, subject: Some(subject), reasons: None }
+        let Reply { subject: _, data, events, warnings, taken_in: _, passed: _ } = reply;
+        Answered { events, warnings, ..Answered::of(Answer::Changed(data)) }
     }
 }
 
-fn run(ws: &Workspace, job: &Job) -> Result<CallAnswer> {
-    Ok(match job {
-        Job::NextWait(q) => next::wait(ws, q)?,
+/// What a reader of the answer must know besides: of a task, what its file says that its events do not, and damaged lines.
+fn warnings(ws: &Workspace, answer: &Answer) -> Vec<String> {
+    let task = match answer {
+        Answer::Task(task) => task.id,
+        Answer::Brief(page) => page.task.id(),
+        Answer::Ready(ready) => return ready.warnings.clone(),
+        Answer::LostEvents(events) => return events.warnings.clone(),
+        _ => return Vec::new(),
+    };
+    record::unrecorded(ws, task).into_iter().chain(record::damaged_lines(ws, task)).collect()
+}
+
+fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
+    Ok(match query {
+        Query::TaskGet(q) => Answer::Task(Box::new(query::task(ws, q)?)),
+        Query::TaskPath(q) => Answer::File(query::path(ws, q)?),
+        Query::TaskList(q) => {
+            let mut items = Vec::new();
+            let rest = lists::list(ws, q, &mut |task, _| items.push(task))?;
+            Answer::Tasks(List { items, rest })
+        }
+        Query::Ready(q) => Answer::Ready(lists::ready(ws, q)?),
+        Query::Next(q) => return next::show(ws, q).map(|answered| answered.data),
+        Query::Brief(q) => Answer::Brief(Box::new(brief::brief(ws, q)?)),
+        Query::Log(q) => {
+            let mut items = Vec::new();
+            let rest = log::log(ws, q, &mut |entry| items.push(view::event(&entry)))?;
+            Answer::Events(List { items, rest })
+        }
+        Query::Blame(q) => Answer::Blame(history::blame(ws, q)?),
+        Query::Conflicts(q) => Answer::Conflicts(conflicts::conflicts(ws, q)?),
+        Query::Diff(q) => Answer::Diff(diff::diff(ws, q)?),
+        Query::Review(q) => Answer::Review(Box::new(review::review(ws, q)?)),
+        Query::Graph(q) => Answer::Graph(graph::graph(ws, q)?),
+        Query::Stale(q) => Answer::Stale(liveness::stale(ws, q)?),
+        Query::SessionList(q) => Answer::Sessions(liveness::sessions(ws, q)?),
+        Query::AgentList(_) => Answer::Agents(lists::agents(ws)?),
+        Query::LeaseList(q) => Answer::Leases(leases::leases(ws, q)?),
+        Query::Unheld(q) => Answer::LostEvents(unreachable_events::unreachable_events(ws, q)?),
+        Query::Stats(_) => Answer::Stats(doctor::stats(ws)?),
+        Query::Doctor(_) => Answer::Health(doctor::doctor(ws)?),
+        Query::Lint(_) => Answer::Lint(lint::lint(ws)?),
+    })
+}
+
+fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
+    Ok(Answered::of(match job {
+        Job::NextWait(q) => return next::wait(ws, q),
         Job::Sync(options) => {
             let report = sync::sync(ws, options)?;
-            CallAnswer { data: json!(report), warnings: report.warnings, ..CallAnswer::default() }
+            let warnings = report.warnings.clone();
+            return Ok(Answered { warnings, ..Answered::of(Answer::Sync(Box::new(report))) });
         }
         Job::SyncPull(q) => {
-            let mut items: Vec<Value> = Vec::new();
-            let fields = stream::pull_events(ws, q.since_event_id, q.limit, |entry: &Entry| {
-                items.push(serde_json::from_str(&entry.line).unwrap_or_default());
-            })?;
-            CallAnswer::of(query::lists::whole(items, &fields))
+            let mut items = Vec::new();
+            let rest = stream::pull_events(ws, q.since_event_id, q.limit, |entry| items.push(view::event(&entry)))?;
+            Answer::Events(List { items, rest })
         }
-        Job::SyncPush(q) => CallAnswer::of(stream::push_events(ws, &q.events)?),
-        Job::Resolve(q) => CallAnswer::of(json!(repair::repair_all(ws, q.staged)?)),
+        Job::SyncPush(q) => Answer::Pushed(stream::push_events(ws, &q.events)?),
+        Job::Resolve(q) => Answer::Repaired(repair::repair_all(ws, q.staged)?),
         Job::Recover(q) => {
-            let back = recover::restore_events(ws, &wanted(q))?;
-            CallAnswer::of(json!({
-                "items": back.events, "total": back.events.len(), "entities": back.entities, "missing": back.missing,
-            }))
+            let restored = recover::restore_events(ws, &wanted(q))?;
+            let ids: Vec<String> = restored.missing.iter().map(ToString::to_string).collect();
+            let warning = (!ids.is_empty())
+                .then(|| format!("this clone does not have these ancestors of the events: {}", ids.join(", ")));
+            return Ok(Answered {
+                warnings: warning.into_iter().collect(),
+                ..Answered::of(Answer::Restored(restored))
+            });
+        }
+        Job::LintFix(_) if ws.findings.iter().any(|f| f.rule == Rule::ConfigInvalid) => {
+            let why = "nothing was repaired: the settings cannot be read, so it is not known what is allowed";
+            let refused = vec![SkippedFix { message: why.into(), ..SkippedFix::default() }];
+            Answer::Lint(LintReport { refused, ..lint::lint(ws)? })
         }
         Job::LintFix(q) => {
             let comments = if q.drop_comments { Comments::Drop } else { Comments::Keep };
-            CallAnswer::of(json!(fix::lint_fix(ws, Fix { comments, deleted: Deleted::default() })?))
+            Answer::Lint(fix::lint_fix(ws, Fix { comments, deleted: q.deleted })?)
         }
-        Job::LintSince(q) => CallAnswer::of(json!(base::lint_since(ws, &q.base)?)),
-        Job::Import(q) => CallAnswer::of(import::import(ws, &q.from, &q.text)?),
-        Job::PlanApply(q) => CallAnswer::of(plan::plan_apply(ws, &q.plan, q.dry_run)?),
-        Job::NewKey(q) => keys::register_with_new_key(ws, q.agent.clone()).map(CallAnswer::from)?,
-    })
+        Job::LintSince(q) => Answer::Lint(base::lint_since(ws, &q.base)?),
+        Job::Import(q) => {
+            let report = import::import(ws, &q.from, &q.text)?;
+            let warnings = report.warnings.clone();
+            return Ok(Answered { warnings, ..Answered::of(Answer::Imported(report)) });
+        }
+        Job::PlanApply(q) => Answer::Planned(plan::plan_apply(ws, &q.plan, q.dry_run)?),
+        Job::NewKey(q) => return keys::register_with_new_key(ws, q.agent.clone()).map(Answered::from),
+    }))
 }
 
 fn wanted(q: &Recover) -> Selection {

@@ -5,17 +5,17 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-use super::CallAnswer;
+use super::{Answer, Answered};
 use crate::engine::commit::confirmation;
 use crate::engine::feed::wakeup;
-use crate::engine::{Workspace, execute, query};
+use crate::engine::query::lists;
+use crate::engine::query::retry_on_damaged_index;
+use crate::engine::{Workspace, execute};
 use crate::error::Result;
 use crate::model::args::OptionalTaskRef;
 use crate::model::command::{Claim, Command};
 use crate::model::job::NextWait;
-use crate::model::query::{Next, Query};
+use crate::model::query::Next;
 
 /// How often a request that waits looks at the remote that confirms leases.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -23,45 +23,43 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Shows the best task. If nothing is ready, the data is null and the reasons are given.
 ///
 /// Errors: `ERR_IO` where the store cannot be read.
-pub fn show(ws: &Workspace, asked: &Next) -> Result<CallAnswer> {
-    let mut data = query::query(ws, &Query::Next(asked.clone()))?;
-    let warnings = data["reasons"]["warnings"].as_array().into_iter().flatten();
-    let warnings = warnings.filter_map(|warning| warning.as_str().map(str::to_owned)).collect();
-    let reasons = data["task"].is_null().then(|| data["reasons"].take());
-    let data = if reasons.is_some() { Value::Null } else { data };
-    Ok(CallAnswer { data, warnings, reasons, ..CallAnswer::default() })
+pub fn show(ws: &Workspace, asked: &Next) -> Result<Answered> {
+    let (found, warnings) = retry_on_damaged_index(ws, || lists::next(ws, asked))?;
+    let (data, reasons) = match found {
+        Ok(next) => (Answer::Next(Some(Box::new(next))), None),
+        Err(reasons) => (Answer::Next(None), Some(reasons)),
+    };
+    Ok(Answered { warnings, reasons, ..Answered::of(data) })
 }
 
 /// Claims a task. If nothing is ready, the data is null and the reasons are given, with `explain` those of each task.
 ///
 /// Errors: the refusals of the claim.
-pub fn claim(ws: &Workspace, claim: &Claim, explain: bool) -> Result<CallAnswer> {
+pub fn claim(ws: &Workspace, claim: &Claim, explain: bool) -> Result<Answered> {
     let mut reply = execute(ws, &Command::Claim(claim.clone()))?;
     let passed = std::mem::take(&mut reply.passed);
-    let reasons = match reply.data.is_null() {
-        true => Some(query::why_nothing(ws, &passed, explain)?),
-        false => None,
-    };
-    Ok(CallAnswer { reasons, ..CallAnswer::from(reply) })
+    let answered = Answered::from(reply);
+    let reasons = answered.data.is_nothing().then(|| lists::nothing_claimed(ws, &passed, explain)).transpose()?;
+    Ok(Answered { reasons, ..answered })
 }
 
 /// Shows or claims the best task as soon as there is one. When the time is over, the data is null.
 ///
 /// Errors: those of [`show`] and [`claim`].
-pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<CallAnswer> {
+pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<Answered> {
     let any = Claim { id: OptionalTaskRef(None), ttl: asked.ttl, here: asked.here };
     let looks = Next { explain: asked.explain, here: asked.here };
     ws.choose_runtime_place();
-    let mut nothing: Option<CallAnswer> = None;
+    let mut nothing: Option<Answered> = None;
     let mut looked = Instant::now();
     let found = wakeup::await_work(ws, Duration::from_millis(asked.wait.millis.unsigned_abs()), || {
         let is_first = nothing.is_none();
         // Only the first claim is made without a look: those that wait must not all take the lock for nothing.
         let mut answer = if asked.claim && is_first { claim(ws, &any, asked.explain)? } else { show(ws, &looks)? };
-        if asked.claim && !is_first && !answer.data.is_null() {
+        if asked.claim && !is_first && !answer.data.is_nothing() {
             answer = claim(ws, &any, asked.explain)?;
         }
-        if !answer.data.is_null() {
+        if !answer.data.is_nothing() {
             return Ok(Some(answer));
         }
         // A task that another clone pushed can be claimed only once it is here.
@@ -83,5 +81,5 @@ pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<CallAnswer> {
         }
         Ok(Some(answer))
     })?;
-    Ok(found.or(nothing).unwrap_or_default())
+    Ok(found.or(nothing).unwrap_or_else(|| Answered::of(Answer::Next(None))))
 }

@@ -2,11 +2,33 @@
 
 use std::sync::LazyLock;
 
-use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
+use serde_json::Value;
 
+use crate::engine::commit::plan::PlanReport;
+use crate::engine::feed::stream::Pushed;
+use crate::engine::import::ImportReport;
+use crate::engine::query::TaskFile;
+use crate::engine::query::brief::BriefPage;
+use crate::engine::query::diff::PlanDiff;
+use crate::engine::query::doctor::{Health, Stats};
+use crate::engine::query::history::BlameList;
+use crate::engine::query::leases::LeaseView;
+use crate::engine::query::lists::{AgentView, ReadyList};
+use crate::engine::query::liveness::{SessionView, StaleTask};
+use crate::engine::query::review::ReviewReport;
+use crate::engine::query::unreachable_events::LostEvents;
+use crate::engine::{Drawing, LintReport, RepairReport, Restored, SyncReport};
+use crate::model::agent::{Agent, Lease, Session};
 use crate::model::command::Command;
+use crate::model::context::{ContextEntry, ProgressItem};
 use crate::model::job::Job;
 use crate::model::query::Query;
+use crate::reports::changed::{BatchAnswer, Changed, Released, Unrelated};
+use crate::reports::list::List;
+use crate::reports::next::NextTask;
+use crate::reports::view::{Edge, LostView, Part, Summary, TaskView};
 use crate::rules::roles::Verb;
 
 /// What an operation works on.
@@ -54,12 +76,14 @@ pub struct Operation {
     pub tool: Option<&'static str>,
     /// The schema of its arguments; its description is the summary of the operation.
     pub arguments: Schema,
+    /// Makes the schema of its answer.
+    pub answer: fn() -> Schema,
 }
 
 impl Operation {
     /// One line that says what it does.
     pub fn summary(&self) -> &str {
-        self.arguments.get("description").and_then(serde_json::Value::as_str).unwrap_or_default()
+        self.arguments.get("description").and_then(Value::as_str).unwrap_or_default()
     }
 
     /// Whether it may change anything.
@@ -72,83 +96,95 @@ impl Operation {
     }
 }
 
-/// The permission, route and tool of an operation.
-type Row = (Option<Verb>, Option<Route>, Option<&'static str>);
+/// The columns of an operation besides its name and arguments.
+struct Row {
+    permission: Option<Verb>,
+    route: Option<Route>,
+    tool: Option<&'static str>,
+    answer: fn() -> Schema,
+}
 
-const fn row(permission: Option<Verb>, route: Option<Route>, tool: Option<&'static str>) -> Row {
-    (permission, route, tool)
+const fn row<T: JsonSchema>(permission: Option<Verb>, route: Option<Route>, tool: Option<&'static str>) -> Row {
+    Row {
+        permission,
+        route,
+        tool,
+        answer: || SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>(),
+    }
 }
 
 const fn at(method: Method, path: &'static str) -> Option<Route> {
     Some(Route { method, path })
 }
 
-/// The columns of an operation besides its name and arguments.
+/// The row of an operation.
 #[expect(clippy::match_same_arms, reason = "a row each, as in a table")]
 fn row_of(name: &str) -> Option<Row> {
     use Method::{Delete, Get, Patch, Post};
     Some(match name {
-        "task.create" => row(Some(Verb::Create), at(Post, "/tasks"), Some("plan")),
-        "task.update" => row(Some(Verb::Update), at(Patch, "/tasks/{id}"), Some("update")),
-        "task.transition" => row(None, at(Post, "/tasks/{id}/transition"), Some("update")),
-        "task.block" => row(Some(Verb::Relate), None, Some("plan")),
-        "task.unblock" => row(Some(Verb::Relate), None, Some("plan")),
-        "task.relate" => row(Some(Verb::Relate), at(Post, "/relationships"), Some("plan")),
-        "task.unrelate" => row(Some(Verb::Relate), at(Delete, "/relationships/{id}"), Some("plan")),
-        "task.archive" => row(Some(Verb::Archive), at(Post, "/tasks/{id}/archive"), Some("finish")),
-        "task.reopen" => row(None, None, Some("update")),
-        "task.verify" => row(Some(Verb::Verify), None, Some("finish")),
-        "progress.add" => row(Some(Verb::Comment), at(Post, "/progress_items"), Some("record")),
-        "progress.complete" => row(Some(Verb::Comment), at(Patch, "/progress_items/{id}"), Some("record")),
-        "progress.reopen" => row(Some(Verb::Comment), None, Some("record")),
-        "context.add" => row(Some(Verb::Comment), at(Post, "/contexts"), Some("record")),
-        "context.supersede" => row(Some(Verb::Comment), None, Some("record")),
-        "context.redact" => row(Some(Verb::Update), None, None),
-        "claim" => row(Some(Verb::Claim), at(Post, "/next"), Some("next")),
-        "done" => row(Some(Verb::Complete), None, Some("finish")),
-        "release" => row(Some(Verb::Claim), None, Some("finish")),
-        "lease.acquire" => row(Some(Verb::Claim), at(Post, "/leases"), None),
-        "lease.renew" => row(None, at(Patch, "/leases/{id}/renew"), None),
-        "lease.release" => row(None, at(Delete, "/leases/{id}"), None),
-        "agent.register" => row(Some(Verb::Register), at(Post, "/agents/register"), None),
-        "session.start" => row(None, at(Post, "/sessions/start"), None),
-        "session.heartbeat" => row(None, at(Post, "/sessions/{id}/heartbeat"), None),
-        "session.end" => row(None, at(Post, "/sessions/{id}/end"), None),
-        "conflicts.restore" => row(None, None, Some("update")),
-        "conflicts.keep" => row(None, None, Some("update")),
-        "undo" => row(None, None, Some("update")),
-        "batch" => row(None, at(Post, "/batch"), Some("plan")),
-        "task.get" => row(None, at(Get, "/tasks/{id}"), Some("find")),
-        "task.path" => row(None, None, None),
-        "task.list" => row(None, at(Get, "/tasks"), Some("find")),
-        "ready" => row(None, at(Get, "/ready"), Some("find")),
-        "next" => row(None, None, Some("next")),
-        "brief" => row(None, at(Get, "/tasks/{id}/brief"), Some("brief")),
-        "log" => row(None, at(Get, "/tasks/{id}/history"), Some("find")),
-        "blame" => row(None, None, None),
-        "conflicts" => row(None, None, Some("find")),
-        "diff" => row(None, None, None),
-        "review" => row(None, None, None),
-        "graph" => row(None, None, None),
-        "stale" => row(None, None, Some("find")),
-        "session.list" => row(None, None, None),
-        "agent.list" => row(None, at(Get, "/agents"), None),
-        "lease.list" => row(None, None, None),
-        "recover.list" => row(None, None, None),
-        "stats" => row(None, None, Some("find")),
-        "doctor" => row(None, None, None),
-        "lint" => row(None, None, None),
-        "next.wait" => row(None, None, Some("next")),
-        "sync" => row(None, None, Some("sync")),
-        "sync.pull" => row(None, at(Get, "/events"), None),
-        "sync.push" => row(None, at(Post, "/events/push"), None),
-        "resolve" => row(None, None, Some("sync")),
-        "recover" => row(None, None, None),
-        "lint.fix" => row(None, None, None),
-        "lint.since" => row(None, None, None),
-        "import" => row(Some(Verb::Create), None, None),
-        "plan.apply" => row(Some(Verb::Create), None, Some("plan")),
-        "agent.new_key" => row(Some(Verb::Register), None, None),
+        "task.create" => row::<TaskView>(Some(Verb::Create), at(Post, "/tasks"), Some("plan")),
+        "task.update" => row::<TaskView>(Some(Verb::Update), at(Patch, "/tasks/{id}"), Some("update")),
+        "task.transition" => row::<TaskView>(None, at(Post, "/tasks/{id}/transition"), Some("update")),
+        "task.block" => row::<TaskView>(Some(Verb::Relate), None, Some("plan")),
+        "task.unblock" => row::<TaskView>(Some(Verb::Relate), None, Some("plan")),
+        "task.relate" => row::<Edge>(Some(Verb::Relate), at(Post, "/relationships"), Some("plan")),
+        "task.unrelate" => row::<Unrelated>(Some(Verb::Relate), at(Delete, "/relationships/{id}"), Some("plan")),
+        "task.archive" => row::<TaskView>(Some(Verb::Archive), at(Post, "/tasks/{id}/archive"), Some("finish")),
+        "task.reopen" => row::<TaskView>(None, None, Some("update")),
+        "task.verify" => row::<TaskView>(Some(Verb::Verify), None, Some("finish")),
+        "progress.add" => row::<Changed>(Some(Verb::Comment), at(Post, "/progress_items"), Some("record")),
+        "progress.complete" => {
+            row::<Part<ProgressItem>>(Some(Verb::Comment), at(Patch, "/progress_items/{id}"), Some("record"))
+        }
+        "progress.reopen" => row::<Part<ProgressItem>>(Some(Verb::Comment), None, Some("record")),
+        "context.add" => row::<Part<ContextEntry>>(Some(Verb::Comment), at(Post, "/contexts"), Some("record")),
+        "context.supersede" => row::<Part<ContextEntry>>(Some(Verb::Comment), None, Some("record")),
+        "context.redact" => row::<Part<ContextEntry>>(Some(Verb::Update), None, None),
+        "claim" => row::<Option<NextTask>>(Some(Verb::Claim), at(Post, "/next"), Some("next")),
+        "done" => row::<TaskView>(Some(Verb::Complete), None, Some("finish")),
+        "release" => row::<TaskView>(Some(Verb::Claim), None, Some("finish")),
+        "lease.acquire" => row::<Lease>(Some(Verb::Claim), at(Post, "/leases"), None),
+        "lease.renew" => row::<Lease>(None, at(Patch, "/leases/{id}/renew"), None),
+        "lease.release" => row::<Released>(None, at(Delete, "/leases/{id}"), None),
+        "agent.register" => row::<Agent>(Some(Verb::Register), at(Post, "/agents/register"), None),
+        "session.start" => row::<Session>(None, at(Post, "/sessions/start"), None),
+        "session.heartbeat" => row::<Session>(None, at(Post, "/sessions/{id}/heartbeat"), None),
+        "session.end" => row::<Session>(None, at(Post, "/sessions/{id}/end"), None),
+        "conflicts.restore" => row::<TaskView>(None, None, Some("update")),
+        "conflicts.keep" => row::<TaskView>(None, None, Some("update")),
+        "undo" => row::<TaskView>(None, None, Some("update")),
+        "batch" => row::<BatchAnswer>(None, at(Post, "/batch"), Some("plan")),
+        "task.get" => row::<TaskView>(None, at(Get, "/tasks/{id}"), Some("find")),
+        "task.path" => row::<TaskFile>(None, None, None),
+        "task.list" => row::<List<Summary>>(None, at(Get, "/tasks"), Some("find")),
+        "ready" => row::<ReadyList>(None, at(Get, "/ready"), Some("find")),
+        "next" => row::<Option<NextTask>>(None, None, Some("next")),
+        "brief" => row::<BriefPage>(None, at(Get, "/tasks/{id}/brief"), Some("brief")),
+        "log" => row::<List<Value>>(None, at(Get, "/tasks/{id}/history"), Some("find")),
+        "blame" => row::<BlameList>(None, None, None),
+        "conflicts" => row::<List<LostView>>(None, None, Some("find")),
+        "diff" => row::<PlanDiff>(None, None, None),
+        "review" => row::<ReviewReport>(None, None, None),
+        "graph" => row::<Drawing>(None, None, None),
+        "stale" => row::<List<StaleTask>>(None, None, Some("find")),
+        "session.list" => row::<List<SessionView>>(None, None, None),
+        "agent.list" => row::<List<AgentView>>(None, at(Get, "/agents"), None),
+        "lease.list" => row::<List<LeaseView>>(None, None, None),
+        "recover.list" => row::<LostEvents>(None, None, None),
+        "stats" => row::<Stats>(None, None, Some("find")),
+        "doctor" => row::<Health>(None, None, None),
+        "lint" => row::<LintReport>(None, None, None),
+        "next.wait" => row::<Option<NextTask>>(None, None, Some("next")),
+        "sync" => row::<SyncReport>(None, None, Some("sync")),
+        "sync.pull" => row::<List<Value>>(None, at(Get, "/events"), None),
+        "sync.push" => row::<Pushed>(None, at(Post, "/events/push"), None),
+        "resolve" => row::<RepairReport>(None, None, Some("sync")),
+        "recover" => row::<Restored>(None, None, None),
+        "lint.fix" => row::<LintReport>(None, None, None),
+        "lint.since" => row::<LintReport>(None, None, None),
+        "import" => row::<ImportReport>(Some(Verb::Create), None, None),
+        "plan.apply" => row::<PlanReport>(Some(Verb::Create), None, Some("plan")),
+        "agent.new_key" => row::<Agent>(Some(Verb::Register), None, None),
         _ => return None,
     })
 }
@@ -157,10 +193,10 @@ fn row_of(name: &str) -> Option<Row> {
 pub static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
     let kinds = [(Kind::Change, Command::schemas()), (Kind::Query, Query::schemas()), (Kind::Job, Job::schemas())];
     let all = kinds.into_iter().flat_map(|(kind, list)| list.into_iter().map(move |one| (kind, one)));
-    all.map(|(kind, (name, arguments))| {
-        // A test walks the table.
-        let (permission, route, tool) = row_of(name).unwrap_or_default();
-        Operation { name, kind, permission, route, tool, arguments }
+    // A test fails for an operation without a row.
+    all.filter_map(|(kind, (name, arguments))| {
+        let Row { permission, route, tool, answer } = row_of(name)?;
+        Some(Operation { name, kind, permission, route, tool, arguments, answer })
     })
     .collect()
 });
@@ -178,8 +214,9 @@ mod tests {
 
     #[test]
     fn every_operation_has_a_row_and_a_summary() {
+        let names = [Command::schemas(), Query::schemas(), Job::schemas()].concat().into_iter().map(|(name, _)| name);
+        names.for_each(|name| assert!(row_of(name).is_some(), "{name} has no row"));
         for operation in OPERATIONS.iter() {
-            assert!(row_of(operation.name).is_some(), "{} has no row", operation.name);
             assert!(!operation.summary().is_empty(), "{} has no summary", operation.name);
         }
     }

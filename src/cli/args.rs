@@ -113,7 +113,7 @@ pub enum Verb {
     /// Show for each field of a task which event set it
     #[command(after_help = "Example:\n  agentpm blame 7XK2Q1")]
     Blame(Deferred<q::Blame>),
-    /// Show what changed between two points: Lamport times, times, or git revisions: Lamport times, times, or git revisions
+    /// Show what changed between two points: Lamport times, times, or git revisions
     #[command(after_help = super::help::DIFF)]
     Diff(Deferred<q::Diff>),
     /// Show what the commits of a branch change in the plan, and what a reviewer must decide

@@ -7,12 +7,6 @@ use serde_json::Value;
 
 use crate::model::plain::{code_span, escape, spelled};
 
-/// The ids of the tasks, a line each.
-pub fn ids(data: &Value) -> String {
-    let ids = items(&data["items"]).filter_map(|item| item["task"].as_str());
-    ids.collect::<Vec<_>>().join("\n")
-}
-
 /// The answer of `diff`.
 pub fn diff(data: &Value, md: bool) -> String {
     let paper = Paper { md };

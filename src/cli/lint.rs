@@ -9,12 +9,16 @@ use std::io::Read as _;
 use serde_json::json;
 
 use super::args::{Global, Lint};
-use super::output::{Answer, escape, for_terminal};
-use super::{human, sarif};
-use crate::engine::{self, Comments, Fix, LintReport, Options, Workspace};
+use super::output::{Output, escape, for_terminal};
+use super::sarif;
+use super::words::counted;
+use crate::api::Call;
+use crate::engine::{self, LintReport, Options};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::model::finding::{Finding, Rule, Severity, SkippedFix};
+use crate::model::finding::{Finding, Rule, Severity};
+use crate::model::job::{Job, LintFix, LintSince};
+use crate::model::query::{self, Query};
 use crate::model::suggest::near;
 
 /// Most bytes of a text that is judged.
@@ -27,7 +31,7 @@ pub fn needs_no_store(args: &Lint) -> bool {
 }
 
 /// Answers such a question.
-pub fn without_store(env: &Env, options: &Options, args: &Lint, global: &Global) -> Result<Answer> {
+pub fn without_store(env: &Env, options: &Options, args: &Lint, global: &Global) -> Result<Output> {
     if let Some(code) = &args.explain {
         return explain(code, global);
     }
@@ -43,54 +47,47 @@ pub fn without_store(env: &Env, options: &Options, args: &Lint, global: &Global)
         }
         None => engine::lint_staged(env, options)?,
     };
-    Ok(report.map_or_else(|| no_store(global), |report| answer(&report, global)))
+    Ok(report.map_or_else(|| no_store(global), |report| output(&report, global)))
 }
 
-/// Checks an opened store.
-pub fn lint(ws: &Workspace, args: &Lint, global: &Global) -> Result<Answer> {
-    let report = match &args.base {
-        Some(base) => engine::lint::base::lint_since(ws, base)?,
-        None if args.fix && ws.findings.iter().any(|f| f.rule == Rule::ConfigInvalid) => {
-            let why = "nothing was repaired: the settings cannot be read, so it is not known what is allowed";
-            LintReport {
-                refused: vec![SkippedFix { message: why.into(), ..SkippedFix::default() }],
-                ..engine::lint::lint(ws)?
-            }
-        }
+/// The call that checks or repairs an opened store.
+pub fn call(args: Lint) -> Call {
+    match args.base {
+        Some(base) => Call::Job(Job::LintSince(LintSince { base })),
         None if args.fix => {
-            let comments = if args.drop_comments { Comments::Drop } else { Comments::Keep };
-            engine::lint::fix::lint_fix(ws, Fix { comments, deleted: args.deleted.unwrap_or_default() })?
+            let deleted = args.deleted.unwrap_or_default();
+            Call::Job(Job::LintFix(LintFix { drop_comments: args.drop_comments, deleted }))
         }
-        None => engine::lint::lint(ws)?,
-    };
-    Ok(answer(&report, global))
+        None => Call::Query(Query::Lint(query::Lint {})),
+    }
 }
 
 /// Answers where the work tree has no store: one that a revision has may be missed.
-pub fn nowhere(env: &Env, args: &Lint, global: &Global) -> Result<Answer> {
+pub fn nowhere(env: &Env, args: &Lint, global: &Global) -> Result<Output> {
     let report = args.base.as_ref().map(|base| engine::lint_dropped(env, base)).transpose()?.flatten();
-    Ok(report.map_or_else(|| no_store(global), |report| answer(&report, global)))
+    Ok(report.map_or_else(|| no_store(global), |report| output(&report, global)))
 }
 
 /// Answers where no store can be opened: where it is no folder that is a finding like any other.
-pub fn no_folder(env: &Env, args: &Lint, global: &Global, e: Error) -> Result<Answer> {
+pub fn no_folder(env: &Env, args: &Lint, global: &Global, e: Error) -> Result<Output> {
     let report = engine::lint_no_folder(env, args.base.as_deref(), &e)?;
-    report.map_or(Err(e), |report| Ok(answer(&report, global)))
+    report.map_or(Err(e), |report| Ok(output(&report, global)))
 }
 
 /// What is said where there is no store: a hook must be able to run lint anywhere.
-fn no_store(global: &Global) -> Answer {
+fn no_store(global: &Global) -> Output {
     let nothing = LintReport::default();
     let human = if is(global, "sarif") { for_terminal(sarif::log(&nothing.findings)) } else { String::new() };
-    Answer { data: json!(nothing), human, lines: Some(Vec::new()), document: true, ..Answer::default() }
+    Output { data: json!(nothing), human, lines: Some(Vec::new()), document: true, ..Output::default() }
 }
 
-fn answer(report: &LintReport, global: &Global) -> Answer {
+/// A report in the requested form.
+pub fn output(report: &LintReport, global: &Global) -> Output {
     let data = json!(report);
     let human = match global.format.as_deref() {
         Some("github") => report.findings.iter().map(annotation).collect(),
         Some("sarif") => for_terminal(sarif::log(&report.findings)),
-        _ => human::findings(&data),
+        _ => words(report),
     };
     let fixed = report.fixed.iter().map(|words| json!({ "fixed": words }));
     let refused = report.refused.iter().map(|refused| json!({ "refused": refused }));
@@ -98,19 +95,42 @@ fn answer(report: &LintReport, global: &Global) -> Answer {
     let lines = Some(fixed.chain(refused).chain(findings).collect());
     // What was asked for and not done is no success either.
     let exit = u8::from(report.errors > 0 || !report.refused.is_empty());
-    Answer { human, data, lines, exit, ..Answer::default() }
+    Output { human, data, lines, exit, ..Output::default() }
+}
+
+/// Findings, a line each, followed by the fix.
+fn words(report: &LintReport) -> String {
+    let mut out: String = report.fixed.iter().map(|fixed| format!("fixed: {}\n", escape(fixed))).collect();
+    for refused in &report.refused {
+        let code = refused.code.map(|code| format!("{}: ", code.as_str())).unwrap_or_default();
+        let hint = refused.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        out.push_str(&format!("refused: {code}{}\n", escape(&format!("{}{hint}", refused.message))));
+    }
+    for finding in &report.findings {
+        let line = finding.line.map(|n| format!(":{n}")).unwrap_or_default();
+        let place = finding.path.as_ref().map(|path| format!("{}{line}: ", escape(path))).unwrap_or_default();
+        let (code, message) = (finding.rule.code(), escape(&finding.message));
+        out.push_str(&format!("{place}{} {code}: {message}\n    {}\n", level(finding.severity), escape(&finding.fix)));
+    }
+    let (tasks, errors) = (counted(report.checked, "task"), counted(report.errors, "error"));
+    out.push_str(&format!("{tasks}: {errors}, {}\n", counted(report.warnings, "warning")));
+    out
 }
 
 fn is(global: &Global, format: &str) -> bool {
     global.format.as_deref() == Some(format)
 }
 
-/// A finding as a command of a GitHub workflow, which shows it at its line.
-fn annotation(finding: &Finding) -> String {
-    let level = match finding.severity {
+fn level(severity: Severity) -> &'static str {
+    match severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
-    };
+    }
+}
+
+/// A finding as a command of a GitHub workflow, which shows it at its line.
+fn annotation(finding: &Finding) -> String {
+    let level = level(finding.severity);
     let mut properties = Vec::new();
     if let Some(path) = &finding.path {
         properties.push(format!("file={}", property(&escape(path))));
@@ -130,7 +150,7 @@ fn property(text: &str) -> String {
 }
 
 /// The page of a rule.
-fn explain(code: &str, global: &Global) -> Result<Answer> {
+fn explain(code: &str, global: &Global) -> Result<Output> {
     if is(global, "github") || is(global, "sarif") {
         return Err(Error::usage("a page has no such format").hint("use md, text or json"));
     }
@@ -146,7 +166,7 @@ fn explain(code: &str, global: &Global) -> Result<Answer> {
         "code": rule.code(), "severity": rule.severity(), "summary": rule.summary(), "mend": rule.fix(),
         "configurable": rule.is_configurable(), "page": rule.page(),
     });
-    Ok(Answer { data, human: rule.page().to_owned(), markdown: true, ..Answer::default() })
+    Ok(Output { data, human: rule.page().to_owned(), markdown: true, ..Output::default() })
 }
 
 #[cfg(test)]

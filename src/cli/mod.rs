@@ -9,13 +9,13 @@ mod changes;
 mod deferred;
 mod exchange;
 mod help;
-mod human;
 mod lint;
 mod output;
 mod review;
 mod run;
 mod sarif;
 mod text;
+mod words;
 mod work;
 
 use std::process::ExitCode;

@@ -67,7 +67,7 @@ impl Out {
 
 /// An answer, ready to be printed.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct Output {
     /// The data.
     pub data: Value,
     /// The same in words, for people, escaped already.
@@ -98,7 +98,7 @@ pub struct Answer {
     pub exact: bool,
 }
 
-impl Answer {
+impl Output {
     fn data_text(&self) -> Cow<'_, str> {
         self.whole.as_deref().map_or_else(|| Cow::from(self.data.to_string()), Cow::from)
     }
@@ -112,7 +112,7 @@ pub fn warn(warnings: &[String]) {
 }
 
 /// A warning that a list was cut, for forms that cannot say so themselves.
-fn cut(answer: &Answer) -> Vec<String> {
+fn cut(answer: &Output) -> Vec<String> {
     let data = &answer.data;
     if data["truncated"] != Value::Bool(true) {
         return Vec::new();
@@ -123,7 +123,7 @@ fn cut(answer: &Answer) -> Vec<String> {
 }
 
 /// Prints an answer and gives the exit code.
-pub fn print(answer: &Answer, global: &Global, form: Form, out: Out) -> ExitCode {
+pub fn print(answer: &Output, global: &Global, form: Form, out: Out) -> ExitCode {
     warn(&answer.warnings);
     if global.quiet || form == Form::Lines {
         warn(&cut(answer));
@@ -181,7 +181,7 @@ const PIECE: usize = 64 * 1024;
 type Say<'a> = &'a mut dyn FnMut(&str) -> std::io::Result<()>;
 
 /// Writes an answer piece by piece.
-fn say_all(answer: &Answer, global: &Global, form: Form, say: Say) -> std::io::Result<()> {
+fn say_all(answer: &Output, global: &Global, form: Form, say: Say) -> std::io::Result<()> {
     let asked_json = global.json || global.format.as_deref() == Some("json");
     match form {
         _ if global.quiet && answer.quiet.is_some() => {
@@ -203,12 +203,12 @@ fn say_all(answer: &Answer, global: &Global, form: Form, say: Say) -> std::io::R
     }
 }
 
-fn is_block(answer: &Answer, global: &Global) -> bool {
+fn is_block(answer: &Output, global: &Global) -> bool {
     global.format.as_deref() == Some("md") && !answer.markdown && !answer.document && !answer.human.is_empty()
 }
 
 /// Writes an answer as one JSON document, on a line of its own.
-fn say_document(answer: &Answer, say: Say) -> std::io::Result<()> {
+fn say_document(answer: &Output, say: Say) -> std::io::Result<()> {
     let data = answer.data_text();
     say("{\"ok\":true,\"data\":")?;
     match &answer.items {

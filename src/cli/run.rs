@@ -5,28 +5,26 @@ use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::args::{
     AgentVerb, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanVerb,
     ProgressVerb, Schema, SessionVerb, TaskVerb, Verb,
 };
 use super::deferred::Deferred;
-use super::output::{Answer, Form, Out, escape, form, print, print_error, warn};
-use super::{changes, exchange, help, human, lint, review, work};
-use crate::api::{self, Call, CallAnswer, call};
+use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
+use super::{exchange, help, lint, words, work};
+use crate::api::{self, Answer, Call, Item};
 use crate::engine::{self, Driver, Options, Request, Workspace};
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
 use crate::model::args::{OptionalTaskRef, Ref};
 use crate::model::command::{Batch, Claim, Command};
-use crate::model::event::Entry;
 use crate::model::finding::Rule;
 use crate::model::id::quoted;
 use crate::model::job::{self, Job, NewKey, NextWait};
 use crate::model::json;
-use crate::model::query::{self, Query, TaskGet, TaskList, TaskPath};
-use crate::rules::decide::Subject;
+use crate::model::query::{self, Query, TaskGet, TaskPath};
 
 /// Runs the program.
 pub fn run(argv: Vec<OsString>) -> ExitCode {
@@ -92,7 +90,7 @@ fn start_log(env: &Env) {
     let _ = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
-fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
+fn answer(verb: Verb, global: &Global, env: Env) -> Result<Output> {
     let options = Options {
         store: global.store.clone(),
         request: Request {
@@ -125,14 +123,14 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
         (Err(e), Verb::Lint(Deferred(args))) => return lint::no_folder(&around, args, global, e),
         // The same hook repairs a merge first.
         (Err(e), Verb::Resolve(Deferred(args))) if args.staged && e.code == Code::NoStore && global.store.is_none() => {
-            return Ok(Answer { data: json!(engine::RepairReport::default()), ..Answer::default() });
+            return Ok(Output { data: json!(engine::RepairReport::default()), ..Output::default() });
         }
         // A pull request that drops the plan is reviewed like any other.
         (Err(e), Verb::Review(Deferred(args)))
             if matches!(e.code, Code::NoStore | Code::Corrupt) && global.store.is_none() =>
         {
-            let data = engine::review_dropped(&around, args)?;
-            return data.map_or(Err(e), |data| review_answer(data, args.limit, args.all, global));
+            let report = engine::review_dropped(&around, args)?;
+            return report.map_or(Err(e), |report| words::reviewed(&report, args.limit, args.all, global));
         }
         (opened, _) => opened?,
     };
@@ -156,126 +154,75 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Answer> {
     Ok(answer)
 }
 
-fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Answer> {
-    let md = global.format.as_deref() == Some("md");
-    match verb {
-        Verb::Task(Deferred(verb)) => task(ws, verb, global),
-        Verb::Add(Deferred(args)) => change(ws, &Command::TaskCreate(*args)),
-        Verb::Note(Deferred(args)) => change(ws, &Command::ContextAdd(args)),
-        Verb::Show(Deferred(args)) => show(ws, args),
-        Verb::Ls(Deferred(args)) => tasks(ws, args, global),
-        Verb::Batch(Deferred(args)) => batch(ws, &args.file),
-        Verb::Plan(Deferred(PlanVerb::Apply(args))) => plan_apply(ws, &args.file, args.dry_run),
-        Verb::Graph(Deferred(args)) => graph(ws, &args, global),
-        Verb::Progress(Deferred(verb)) => change(
-            ws,
-            &match verb {
-                ProgressVerb::Add(args) => Command::ProgressAdd(args),
-                ProgressVerb::Complete(args) => Command::ProgressComplete(args),
-                ProgressVerb::Reopen(args) => Command::ProgressReopen(args),
-            },
-        ),
-        Verb::Context(Deferred(verb)) => change(
-            ws,
-            &match verb {
-                ContextVerb::Add(args) => Command::ContextAdd(args),
-                ContextVerb::Supersede(args) => Command::ContextSupersede(args),
-                ContextVerb::Redact(args) => Command::ContextRedact(args),
-            },
-        ),
-        Verb::Ready(Deferred(args)) => {
-            let explain = args.explain;
-            ready(ws, &Query::Ready(args), explain, md)
+fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
+    let call = match verb {
+        Verb::Task(Deferred(TaskVerb::Edit(Deferred(args)))) => return edit(ws, &args, global),
+        Verb::Next(Deferred(args)) => return next(ws, &args, global),
+        Verb::Work(Deferred(args)) => return work::work(ws, args),
+        Verb::Review(Deferred(args)) => return reviewed(ws, args, global),
+        Verb::Prime => return prime(ws),
+        Verb::Watch(Deferred(args)) => return exchange::watch(ws, &args),
+        Verb::Task(Deferred(verb)) => task_call(verb)?,
+        Verb::Add(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
+        Verb::Note(Deferred(args)) => Call::Change(Command::ContextAdd(args)),
+        Verb::Show(Deferred(args)) => Call::Query(Query::TaskGet(args)),
+        Verb::Ls(Deferred(args)) => Call::Query(Query::TaskList(args)),
+        Verb::Batch(Deferred(args)) => Call::Change(Command::Batch(batch(&args.file)?)),
+        Verb::Plan(Deferred(PlanVerb::Apply(args))) => {
+            Call::Job(Job::PlanApply(job::PlanApply { plan: read_input(&args.file)?, dry_run: args.dry_run }))
         }
-        Verb::Next(Deferred(args)) => next(ws, &args),
-        Verb::Work(Deferred(args)) => work::work(ws, args),
-        Verb::Claim(Deferred(args)) => Ok(claimed(ws, call(ws, &Call::Change(Command::Claim(args)))?)),
-        Verb::Brief(Deferred(args)) => brief(ws, args),
-        Verb::Done(Deferred(args)) => change(ws, &Command::Done(args)),
-        Verb::Release(Deferred(args)) => change(ws, &Command::Release(args)),
-        Verb::Stale(Deferred(args)) => {
-            let columns =
-                &["handle", "title", "owner", "session", "session_status", "last_sign_at", "lease_expired_at"];
-            list(ws, &Query::Stale(args), columns, md)
-        }
+        Verb::Graph(Deferred(args)) => Call::Query(Query::Graph(args)),
+        Verb::Progress(Deferred(verb)) => Call::Change(match verb {
+            ProgressVerb::Add(args) => Command::ProgressAdd(args),
+            ProgressVerb::Complete(args) => Command::ProgressComplete(args),
+            ProgressVerb::Reopen(args) => Command::ProgressReopen(args),
+        }),
+        Verb::Context(Deferred(verb)) => Call::Change(match verb {
+            ContextVerb::Add(args) => Command::ContextAdd(args),
+            ContextVerb::Supersede(args) => Command::ContextSupersede(args),
+            ContextVerb::Redact(args) => Command::ContextRedact(args),
+        }),
+        Verb::Ready(Deferred(args)) => Call::Query(Query::Ready(args)),
+        Verb::Claim(Deferred(args)) => Call::Change(Command::Claim(args)),
+        Verb::Brief(Deferred(args)) => Call::Query(Query::Brief(args)),
+        Verb::Done(Deferred(args)) => Call::Change(Command::Done(args)),
+        Verb::Release(Deferred(args)) => Call::Change(Command::Release(args)),
+        Verb::Stale(Deferred(args)) => Call::Query(Query::Stale(args)),
         Verb::Agent(Deferred(AgentVerb::Register(args))) if args.new_key => {
-            call(ws, &Call::Job(Job::NewKey(NewKey { agent: args.what }))).map(answer_to)
+            Call::Job(Job::NewKey(NewKey { agent: args.what }))
         }
-        Verb::Agent(Deferred(AgentVerb::Register(args))) => change(ws, &Command::AgentRegister(args.what)),
-        Verb::Agent(Deferred(AgentVerb::List)) => {
-            list(ws, &Query::AgentList(query::AgentList {}), &["name", "role", "created_at", "last_seen_at"], md)
-        }
-        Verb::Session(Deferred(SessionVerb::List(args))) => {
-            let columns = &["handle", "title", "agent", "status", "started_at", "last_heartbeat_at", "id"];
-            list(ws, &Query::SessionList(args), columns, md)
-        }
-        Verb::Session(Deferred(SessionVerb::Start(args))) => change(ws, &Command::SessionStart(args)),
-        Verb::Session(Deferred(SessionVerb::Heartbeat(args))) => change(ws, &Command::SessionHeartbeat(args)),
-        Verb::Session(Deferred(SessionVerb::End(args))) => change(ws, &Command::SessionEnd(args)),
-        Verb::Lease(Deferred(LeaseVerb::List(args))) => {
-            let columns: &[&str] = match args.remote && args.all {
-                true => &["handle", "title", "state", "agent", "fence", "expires_at", "elsewhere", "mine", "id"],
-                false => &["handle", "title", "agent", "fence", "expires_at", "confirmed", "elsewhere", "mine", "id"],
-            };
-            list(ws, &Query::LeaseList(args), columns, md)
-        }
-        Verb::Lease(Deferred(LeaseVerb::Acquire(args))) => change(ws, &Command::LeaseAcquire(args)),
-        Verb::Lease(Deferred(LeaseVerb::Renew(args))) => change(ws, &Command::LeaseRenew(args)),
-        Verb::Lease(Deferred(LeaseVerb::Release(args))) => change(ws, &Command::LeaseRelease(args)),
+        Verb::Agent(Deferred(AgentVerb::Register(args))) => Call::Change(Command::AgentRegister(args.what)),
+        Verb::Agent(Deferred(AgentVerb::List)) => Call::Query(Query::AgentList(query::AgentList {})),
+        Verb::Session(Deferred(SessionVerb::List(args))) => Call::Query(Query::SessionList(args)),
+        Verb::Session(Deferred(SessionVerb::Start(args))) => Call::Change(Command::SessionStart(args)),
+        Verb::Session(Deferred(SessionVerb::Heartbeat(args))) => Call::Change(Command::SessionHeartbeat(args)),
+        Verb::Session(Deferred(SessionVerb::End(args))) => Call::Change(Command::SessionEnd(args)),
+        Verb::Lease(Deferred(LeaseVerb::List(args))) => Call::Query(Query::LeaseList(args)),
+        Verb::Lease(Deferred(LeaseVerb::Acquire(args))) => Call::Change(Command::LeaseAcquire(args)),
+        Verb::Lease(Deferred(LeaseVerb::Renew(args))) => Call::Change(Command::LeaseRenew(args)),
+        Verb::Lease(Deferred(LeaseVerb::Release(args))) => Call::Change(Command::LeaseRelease(args)),
         Verb::Log(Deferred(mut args)) => {
             // A query of history has no actor: here --agent selects the author of the events.
             args.by = args.by.or_else(|| global.agent.clone());
-            events(global, |show| engine::query::log(ws, &args, show))
+            Call::Query(Query::Log(args))
         }
-        Verb::Blame(Deferred(args)) => {
-            let data = ask(ws, Query::Blame(args))?;
-            Ok(Answer {
-                human: human::blame(&data, md),
-                markdown: true,
-                data,
-                quiet: Some(String::new()),
-                ..Answer::default()
-            })
-        }
-        Verb::Conflicts(Deferred(ConflictsArgs { verb: Some(ConflictsVerb::Restore(args)), .. })) => {
-            change(ws, &Command::ConflictsRestore(args))
-        }
-        Verb::Conflicts(Deferred(ConflictsArgs { verb: Some(ConflictsVerb::Keep(args)), .. })) => {
-            change(ws, &Command::ConflictsKeep(args))
-        }
-        Verb::Conflicts(Deferred(ConflictsArgs { list, .. })) => {
-            let data = ask(ws, Query::Conflicts(list))?;
-            let events = data["items"].as_array().into_iter().flatten().filter_map(|i| i["lost"]["event"].as_str());
-            let quiet = Some(events.collect::<Vec<_>>().join("\n"));
-            Ok(Answer { human: human::conflicts(&data, md), markdown: true, data, quiet, ..Answer::default() })
-        }
-        Verb::Diff(Deferred(args)) => {
-            let data = ask(ws, Query::Diff(args))?;
-            let quiet = Some(changes::ids(&data));
-            Ok(Answer { human: changes::diff(&data, md), markdown: true, quiet, data, ..Answer::default() })
-        }
-        Verb::Review(Deferred(args)) => reviewed(ws, args, global),
-        Verb::Undo(Deferred(args)) => change(ws, &Command::Undo(args)),
-        Verb::Lint(Deferred(args)) => lint::lint(ws, &args, global),
-        Verb::Doctor => {
-            let data = ask(ws, Query::Doctor(query::Doctor {}))?;
-            let exit = u8::from(data["healthy"] != true);
-            Ok(Answer { human: human::checks(&data), data, exit, ..Answer::default() })
-        }
-        Verb::Stats => {
-            let data = ask(ws, Query::Stats(query::Stats {}))?;
-            Ok(Answer { human: human::object(&data), data, ..Answer::default() })
-        }
+        Verb::Blame(Deferred(args)) => Call::Query(Query::Blame(args)),
+        Verb::Conflicts(Deferred(ConflictsArgs { verb, list })) => match verb {
+            Some(ConflictsVerb::Restore(args)) => Call::Change(Command::ConflictsRestore(args)),
+            Some(ConflictsVerb::Keep(args)) => Call::Change(Command::ConflictsKeep(args)),
+            None => Call::Query(Query::Conflicts(list)),
+        },
+        Verb::Diff(Deferred(args)) => Call::Query(Query::Diff(args)),
+        Verb::Undo(Deferred(args)) => Call::Change(Command::Undo(args)),
+        Verb::Lint(Deferred(args)) => lint::call(args),
+        Verb::Doctor => Call::Query(Query::Doctor(query::Doctor {})),
+        Verb::Stats => Call::Query(Query::Stats(query::Stats {})),
         Verb::Import(Deferred(args)) => {
-            let data = job(ws, Job::Import(job::Import { from: args.from, text: read_input(&args.file)? }))?;
-            let warnings = warnings_in(&data);
-            Ok(Answer { human: human::object(&data["added"]), data, warnings, changed: true, ..Answer::default() })
+            Call::Job(Job::Import(job::Import { from: args.from, text: read_input(&args.file)? }))
         }
-        Verb::Prime => prime(ws),
-        Verb::Resolve(args) => exchange::resolve(ws, &args.0),
-        Verb::Recover(Deferred(args)) => exchange::recover(ws, args, md),
-        Verb::Watch(Deferred(args)) => exchange::watch(ws, &args),
-        Verb::Sync(Deferred(args)) => exchange::sync(ws, &args, global),
+        Verb::Resolve(Deferred(args)) => Call::Job(Job::Resolve(args)),
+        Verb::Recover(Deferred(args)) => exchange::recover(args),
+        Verb::Sync(Deferred(args)) => exchange::sync(args)?,
         // Answered above, without a store.
         Verb::Init(_)
         | Verb::Completions(_)
@@ -284,297 +231,88 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Answer> {
         | Verb::Help(_)
         | Verb::MergeDriver(_)
         | Verb::Textconv(_)
-        | Verb::Trailer(_) => Err(Error::usage("answered before")),
-    }
-}
-
-const LIST_COLUMNS: &[&str] =
-    &["handle", "status", "priority", "title", "owner", "labels", "progress", "child_progress"];
-
-fn document(text: String) -> Answer {
-    Answer { data: json!({ "text": text }), human: text, document: true, ..Answer::default() }
-}
-
-/// The answer to a query.
-pub fn ask(ws: &Workspace, query: Query) -> Result<Value> {
-    call(ws, &Call::Query(query)).map(|answered| answered.data)
-}
-
-/// The answer to work on the store.
-pub fn job(ws: &Workspace, job: Job) -> Result<Value> {
-    call(ws, &Call::Job(job)).map(|answered| answered.data)
-}
-
-/// Carries out a change and shows its result.
-fn change(ws: &Workspace, command: &Command) -> Result<Answer> {
-    call(ws, &Call::Change(command.clone())).map(answer_to)
-}
-
-fn answer_to(reply: CallAnswer) -> Answer {
-    let human = match &reply.subject {
-        Some(Subject::Task(_)) => human::task(&reply.data),
-        Some(Subject::Batch(_)) => human::table(&reply.data, &["as", "id", "agent"], false),
-        _ => human::object(&reply.data),
+        | Verb::Trailer(_) => return Err(Error::usage("answered before")),
     };
-    let quiet = reply.subject.as_ref().and_then(|subject| match subject {
-        Subject::Agent(name) => Some(name.clone()),
-        Subject::Lease(_) => reply.data["id"].as_str().map(str::to_owned),
-        Subject::Progress(_, items) => Some(items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
-        Subject::Batch(steps) => {
-            let name = |step: &Subject| match step {
-                Subject::Agent(name) => Some(name.clone()),
-                other => other.id().map(|id| id.to_string()),
-            };
-            Some(steps.iter().filter_map(|(_, step)| name(step)).collect::<Vec<_>>().join("\n"))
-        }
-        other => other.id().map(|id| id.to_string()),
-    });
-    Answer { data: reply.data, human, quiet, warnings: reply.warnings, changed: true, ..Answer::default() }
+    respond(ws, &call, global)
 }
 
-fn show(ws: &Workspace, args: TaskGet) -> Result<Answer> {
-    let data = ask(ws, Query::TaskGet(args))?;
-    let quiet = data["id"].as_str().map(str::to_owned);
-    let warnings = unrecorded(ws, &data["id"]);
-    Ok(Answer { human: human::task(&data), data, quiet, warnings, ..Answer::default() })
+fn task_call(verb: TaskVerb) -> Result<Call> {
+    Ok(match verb {
+        TaskVerb::Get(Deferred(args)) => Call::Query(Query::TaskGet(args)),
+        TaskVerb::List(Deferred(args)) => Call::Query(Query::TaskList(args)),
+        TaskVerb::Path(Deferred(args)) => Call::Query(Query::TaskPath(args)),
+        TaskVerb::Create(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
+        TaskVerb::Update(Deferred(args)) => Call::Change(Command::TaskUpdate(*args)),
+        TaskVerb::Transition(Deferred(args)) => Call::Change(Command::TaskTransition(args)),
+        TaskVerb::Block(Deferred(args)) => Call::Change(Command::TaskBlock(args)),
+        TaskVerb::Unblock(Deferred(args)) => Call::Change(Command::TaskUnblock(args)),
+        TaskVerb::Relate(Deferred(args)) => Call::Change(Command::TaskRelate(args)),
+        TaskVerb::Unrelate(Deferred(args)) => Call::Change(Command::TaskUnrelate(args)),
+        TaskVerb::Archive(Deferred(args)) => Call::Change(Command::TaskArchive(args)),
+        TaskVerb::Reopen(Deferred(args)) => Call::Change(Command::TaskReopen(args)),
+        TaskVerb::Verify(Deferred(args)) => Call::Change(Command::TaskVerify(args)),
+        TaskVerb::Edit(_) => return Err(Error::usage("answered before")),
+    })
 }
 
-/// What the task's file says that its events do not, and which lines of its log are damaged.
-fn unrecorded(ws: &Workspace, id: &Value) -> Vec<String> {
-    let Some(id) = id.as_str().and_then(|id| id.parse().ok()) else { return Vec::new() };
-    engine::commit::hand_edits::record::unrecorded(ws, id)
-        .into_iter()
-        .chain(engine::commit::hand_edits::record::damaged_lines(ws, id))
-        .collect()
+fn document(text: String) -> Output {
+    Output { data: json!({ "text": text }), human: text, document: true, ..Output::default() }
 }
 
-fn list(ws: &Workspace, query: &Query, columns: &[&str], md: bool) -> Result<Answer> {
-    let data = ask(ws, query.clone())?;
-    let ids = data["items"].as_array().into_iter().flatten().filter_map(|i| i["id"].as_str().or(i["name"].as_str()));
-    let quiet = Some(ids.collect::<Vec<_>>().join("\n"));
-    Ok(Answer { human: human::table(&data, columns, md), markdown: true, data, quiet, ..Answer::default() })
-}
-
-/// The tasks of a list. A plan of a hundred thousand fits as text where it would not as documents.
-fn tasks(ws: &Workspace, query: TaskList, global: &Global) -> Result<Answer> {
-    if global.quiet || form(global, false)? == Form::Human {
-        return list(ws, &Query::TaskList(query), LIST_COLUMNS, global.format.as_deref() == Some("md"));
+/// Carries out a call and shows its answer in the requested form.
+fn respond(ws: &Workspace, call: &Call, global: &Global) -> Result<Output> {
+    match streamed(ws, call, global)? {
+        Some(output) => Ok(output),
+        None => words::output(ws, api::call(ws, call)?, global),
     }
-    let (items, data) = engine::query::list(ws, &query, |items: &mut String, item| {
-        items.push_str(&item);
-        items.push('\n');
-    })?;
-    Ok(Answer { data, items: Some(items), ..Answer::default() })
 }
 
-/// Events as `list` gives them one by one. As with tasks, text is what fits.
-pub fn events(global: &Global, list: impl FnOnce(&mut dyn FnMut(&Value)) -> Result<Value>) -> Result<Answer> {
-    let for_people = form(global, false)? == Form::Human;
+/// The answer to a call that gives a list of any length: a plan of a hundred thousand tasks fits as text where it would not as
+/// documents. `None` for other calls, and where the whole list is needed at once for a table.
+fn streamed(ws: &Workspace, call: &Call, global: &Global) -> Result<Option<Output>> {
+    let for_people = form(global, call.name().starts_with("lint"))? == Form::Human;
+    if matches!(call, Call::Query(Query::TaskList(_))) && (for_people || global.quiet) {
+        return Ok(None);
+    }
     let (mut text, mut shown) = (String::new(), 0);
-    let data = list(&mut |event| {
+    let mut take = |item: Item| {
         shown += 1;
-        if for_people {
-            text.push_str(&human::event(event));
-        } else {
-            text.push_str(&event.to_string());
-            text.push('\n');
+        match item {
+            Item::Event(line) if for_people => {
+                text.push_str(&words::event(&serde_json::from_str(&line).unwrap_or_default()));
+                return;
+            }
+            Item::Event(line) => text.push_str(&line),
+            Item::Task(_, json) => text.push_str(&json),
         }
-    })?;
-    Ok(event_list(data, text, shown, for_people))
-}
-
-/// As [`events`], of events whose bytes matter: each is given as it stands in its log.
-pub fn raw_events(global: &Global, list: impl FnOnce(&mut dyn FnMut(&Entry)) -> Result<Value>) -> Result<Answer> {
-    let for_people = form(global, false)? == Form::Human;
-    let (mut text, mut shown) = (String::new(), 0);
-    let data = list(&mut |entry| {
-        shown += 1;
-        if for_people {
-            text.push_str(&human::event(&serde_json::from_str(&entry.line).unwrap_or_default()));
-        } else {
-            text.push_str(&entry.line);
-            text.push('\n');
-        }
-    })?;
-    Ok(Answer { exact: true, ..event_list(data, text, shown, for_people) })
-}
-
-fn event_list(data: Value, mut text: String, shown: usize, for_people: bool) -> Answer {
-    if !for_people {
-        return Answer { data, items: Some(text), ..Answer::default() };
-    }
-    if data["truncated"] == Value::Bool(true) {
-        text.insert_str(0, &format!("the newest {shown} of {}; --all shows all\n", data["total"]));
-    }
-    Answer { data, human: text, ..Answer::default() }
-}
-
-fn task(ws: &Workspace, verb: TaskVerb, global: &Global) -> Result<Answer> {
-    let command = match verb {
-        TaskVerb::Get(Deferred(args)) => return show(ws, args),
-        TaskVerb::List(Deferred(args)) => return tasks(ws, args, global),
-        TaskVerb::Path(Deferred(args)) => {
-            let data = ask(ws, Query::TaskPath(args))?;
-            let path = data["path"].as_str().unwrap_or_default().to_owned();
-            return Ok(Answer { human: format!("{path}\n"), quiet: Some(path), data, ..Answer::default() });
-        }
-        TaskVerb::Edit(Deferred(args)) => return edit(ws, &args),
-        TaskVerb::Create(Deferred(args)) => Command::TaskCreate(*args),
-        TaskVerb::Update(Deferred(args)) => Command::TaskUpdate(*args),
-        TaskVerb::Transition(Deferred(args)) => Command::TaskTransition(args),
-        TaskVerb::Block(Deferred(args)) => Command::TaskBlock(args),
-        TaskVerb::Unblock(Deferred(args)) => Command::TaskUnblock(args),
-        TaskVerb::Relate(Deferred(args)) => Command::TaskRelate(args),
-        TaskVerb::Unrelate(Deferred(args)) => Command::TaskUnrelate(args),
-        TaskVerb::Archive(Deferred(args)) => Command::TaskArchive(args),
-        TaskVerb::Reopen(Deferred(args)) => Command::TaskReopen(args),
-        TaskVerb::Verify(Deferred(args)) => Command::TaskVerify(args),
+        text.push('\n');
     };
-    change(ws, &command)
-}
-
-fn ready(ws: &Workspace, query: &Query, explain: bool, md: bool) -> Result<Answer> {
-    let mut answer = list(ws, query, &["handle", "score", "priority", "title", "blocking_count"], md)?;
-    answer.warnings = warnings_in(&answer.data);
-    let counts = &answer.data["not_ready"]["counts"];
-    if let Some(counts) = counts.as_object().filter(|counts| !counts.is_empty()) {
-        let words: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " "))).collect();
-        answer.human.push_str(&format!("not ready: {}\n", words.join(", ")));
+    let Some(rest) = api::stream(ws, call, &mut take) else { return Ok(None) };
+    let rest = rest?;
+    let exact = matches!(call, Call::Job(_));
+    let quiet = rest.next_cursor.clone().filter(|_| exact);
+    if for_people && rest.truncated {
+        text.insert_str(0, &format!("the newest {shown} of {}; --all shows all\n", rest.total));
     }
-    let elsewhere = elsewhere_lines(&answer.data);
-    answer.human.push_str(&elsewhere);
-    answer.markdown = elsewhere.is_empty() && !explain;
-    if explain {
-        answer.human.push_str(&explained_lines(&answer.data));
-    }
-    Ok(answer)
-}
-
-/// A line for each task that is not ready, with its reasons.
-fn explained_lines(data: &Value) -> String {
-    let mut out = String::new();
-    for item in data["explained"]["items"].as_array().into_iter().flatten() {
-        let words: Vec<&str> = item["words"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        out.push_str(&format!(
-            "{}  {}: {}\n",
-            item["handle"].as_str().unwrap_or_default(),
-            escape(item["title"].as_str().unwrap_or_default()),
-            escape(&words.join("; "))
-        ));
-    }
-    if let Some(more) = data["explained"]["more"].as_u64().filter(|more| *more > 0) {
-        out.push_str(&format!("and {more} more\n"));
-    }
-    out
+    let data = json!(rest);
+    Ok(Some(match for_people {
+        true => Output { data, human: text, quiet, ..Output::default() },
+        false => Output { data, items: Some(text), quiet, exact, ..Output::default() },
+    }))
 }
 
 /// Shows or claims the next task; with `--wait` as soon as there is one.
-fn next(ws: &Workspace, args: &NextArgs) -> Result<Answer> {
+fn next(ws: &Workspace, args: &NextArgs, global: &Global) -> Result<Output> {
     let NextArgs { claim, explain, here, ttl, wait } = *args;
     let answered = match wait {
-        Some(wait) => call(ws, &Call::Job(Job::NextWait(NextWait { wait, claim, explain, here, ttl })))?,
+        Some(wait) => api::call(ws, &Call::Job(Job::NextWait(NextWait { wait, claim, explain, here, ttl })))?,
         None if claim => api::claim(ws, &Claim { id: OptionalTaskRef(None), ttl, here }, explain)?,
         None => api::next(ws, &query::Next { explain, here })?,
     };
-    match answered.subject {
-        Some(_) => Ok(claimed(ws, answered)),
-        None => Ok(next_shown(answered, explain)),
-    }
+    words::output(ws, answered, global)
 }
 
-fn next_shown(answered: CallAnswer, explain: bool) -> Answer {
-    let CallAnswer { data, warnings, reasons, .. } = answered;
-    if let Some(reasons) = reasons {
-        return Answer { warnings, ..nothing_ready(reasons) };
-    }
-    let quiet = data["task"]["id"].as_str().map(str::to_owned);
-    let mut human = human::task(&data["task"]);
-    if explain {
-        let terms = &data["reasons"]["terms"];
-        human.push_str(&format!(
-            "\nscore {}: priority {}, age {}, depth {}\n",
-            terms["score"], terms["priority"], terms["age"], terms["depth"]
-        ));
-        let others = explained_lines(&data["reasons"]["others"]);
-        if !others.is_empty() {
-            human.push_str(&format!("\nNot ready\n{others}"));
-        }
-    }
-    Answer { human, data, quiet, warnings, ..Answer::default() }
-}
-
-fn claimed(ws: &Workspace, answered: CallAnswer) -> Answer {
-    let CallAnswer { data, warnings, subject, reasons, .. } = answered;
-    if let Some(reasons) = reasons {
-        return Answer { warnings, ..nothing_ready(reasons) };
-    }
-    let lease = &data["lease"];
-    let confirmed = match (lease["confirmed"] == true, ws.lease_remote()) {
-        (true, _) => "confirmed by the remote",
-        (false, Some(_)) => "not confirmed: agentpm sync asks the remote again",
-        (false, None) => "not confirmed: no remote is asked",
-    };
-    let human = format!(
-        "{}\nlease {} until {} (fence {}), {confirmed}\n",
-        human::task(&data["task"]),
-        lease["id"].as_str().unwrap_or_default(),
-        lease["expires_at"].as_str().unwrap_or_default(),
-        lease["fence"]
-    );
-    let quiet = subject.and_then(|subject| subject.id()).map(|id| id.to_string());
-    Answer { human, quiet, warnings, data, changed: true, ..Answer::default() }
-}
-
-/// A line for each task that is taken or finished somewhere else.
-fn elsewhere_lines(data: &Value) -> String {
-    let word = |item: &Value, key: &str| escape(item[key].as_str().unwrap_or_default());
-    let items = data["elsewhere"].as_array().into_iter().flatten();
-    items.map(|item| format!("{}  {}\n", word(item, "task"), word(item, "words"))).collect()
-}
-
-/// A line for each task that was abandoned, with the command that takes it over.
-fn abandoned_lines(data: &Value) -> String {
-    let word = |item: &Value, key: &str| escape(item[key].as_str().unwrap_or_default());
-    let items = data["abandoned"].as_array().into_iter().flatten();
-    items
-        .map(|item| {
-            let within = item["session"].as_str().map(|id| format!(" in session {id}")).unwrap_or_default();
-            format!(
-                "{}  {}: abandoned by {}{within}, last active at {}; take it over: {}\n",
-                word(item, "handle"),
-                word(item, "title"),
-                word(item, "owner"),
-                word(item, "last_sign_at"),
-                word(item, "take_over")
-            )
-        })
-        .collect()
-}
-
-/// The warnings of an answer to a query.
-fn warnings_in(data: &Value) -> Vec<String> {
-    data["warnings"].as_array().into_iter().flatten().filter_map(|w| w.as_str().map(str::to_owned)).collect()
-}
-
-/// Nothing to hand out is no error: the data is null, and the reasons are given.
-fn nothing_ready(reasons: Value) -> Answer {
-    let counts = reasons["counts"].as_object().cloned().unwrap_or_default();
-    let words: Vec<String> = counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " "))).collect();
-    let words = match (words.is_empty(), reasons["unfinished"].as_u64()) {
-        (true, Some(0)) => "the plan has no unfinished task".to_owned(),
-        (true, _) => "other agents claimed the ready tasks; run the command again".to_owned(),
-        (false, _) => words.join(", "),
-    };
-    let human = format!(
-        "nothing is ready: {words}\n{}{}{}",
-        elsewhere_lines(&reasons),
-        abandoned_lines(&reasons),
-        explained_lines(&reasons)
-    );
-    Answer { data: Value::Null, human, quiet: Some(String::new()), reasons: Some(reasons), ..Answer::default() }
-}
-
-fn reviewed(ws: &Workspace, args: query::Review, global: &Global) -> Result<Answer> {
+fn reviewed(ws: &Workspace, args: query::Review, global: &Global) -> Result<Output> {
     let (limit, all) = (args.limit, args.all);
     let words = form(global, false)? == Form::Human && !global.quiet;
     if words && args.cursor.is_some() {
@@ -586,37 +324,10 @@ fn reviewed(ws: &Workspace, args: query::Review, global: &Global) -> Result<Answ
         // Ids are short: they come all at once.
         false => query::Review { all: all || (global.quiet && limit.is_none()), ..args },
     };
-    review_answer(ask(ws, Query::Review(asked))?, limit, all, global)
-}
-
-fn review_answer(data: Value, limit: Option<u64>, all: bool, global: &Global) -> Result<Answer> {
-    let words = form(global, false)? == Form::Human && !global.quiet;
-    let exit = u8::from(data["failed"].as_array().is_some_and(|failed| !failed.is_empty()));
-    let md = global.format.as_deref() == Some("md");
-    let human = if words { review::review(&data, md, limit, all) } else { String::new() };
-    Ok(Answer { human, markdown: true, quiet: Some(changes::ids(&data)), exit, data, ..Answer::default() })
-}
-
-fn brief(ws: &Workspace, args: query::Brief) -> Result<Answer> {
-    let data = ask(ws, Query::Brief(args))?;
-    let human = super::output::escape_lines(data["text"].as_str().unwrap_or_default());
-    let warnings = unrecorded(ws, &data["task"]["id"]);
-    Ok(Answer { human, markdown: true, data, warnings, ..Answer::default() })
-}
-
-fn graph(ws: &Workspace, args: &query::Graph, global: &Global) -> Result<Answer> {
-    let drawing = engine::query::drawing(ws, args)?;
-    if form(global, false)? != Form::Human {
-        let whole = serde_json::to_string(&drawing)
-            .map_err(|e| Error::new(Code::Io, format!("the plan cannot be written as JSON: {e}")))?;
-        return Ok(Answer { whole: Some(whole), ..Answer::default() });
+    match api::call(ws, &Call::Query(Query::Review(asked)))?.data {
+        Answer::Review(report) => words::reviewed(&report, limit, all, global),
+        _ => Err(Error::new(Code::Io, "a review has no other answer")),
     }
-    let human = match global.format.as_deref() {
-        Some("mermaid") => drawing.mermaid(),
-        Some("dot") => drawing.dot(),
-        _ => drawing.tree(),
-    };
-    Ok(Answer { human: super::output::escape_lines(&human), ..Answer::default() })
 }
 
 /// Largest batch, plan or import that is read, in bytes.
@@ -636,37 +347,14 @@ pub fn read_input(path: &str) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| Error::validation(format!("{path} is not valid UTF-8")))
 }
 
-fn batch(ws: &Workspace, file: &str) -> Result<Answer> {
+fn batch(file: &str) -> Result<Batch> {
     let text = read_input(file)?;
     let parsed =
         json::parse(&text).map_err(|e| Error::validation(format!("{file}: {e}")).hint("see agentpm batch --help"))?;
-    change(ws, &Command::Batch(Batch::from_json(&parsed)?))
+    Batch::from_json(&parsed)
 }
 
-fn plan_apply(ws: &Workspace, file: &str, dry_run: bool) -> Result<Answer> {
-    let data = job(ws, Job::PlanApply(job::PlanApply { plan: read_input(file)?, dry_run }))?;
-    let mut human = String::new();
-    for change in data["changes"].as_array().into_iter().flatten() {
-        let text = |key: &str| change[key].as_str().map(escape).unwrap_or_default();
-        let more = match text("change").as_str() {
-            "create" => text("title"),
-            "block" => format!("by {}", text("by")),
-            "progress" => format!("{} steps", change["steps"]),
-            _ => change["fields"].as_array().into_iter().flatten().map(field_change).collect::<Vec<_>>().join(", "),
-        };
-        human.push_str(&format!("{:<9} {}  {more}\n", text("change"), text("key")));
-    }
-    let verb = if dry_run { "would change" } else { "changed" };
-    human.push_str(&format!("{} tasks, {} {verb}\n", data["total"], data["changes"].as_array().map_or(0, Vec::len)));
-    Ok(Answer { human, data, changed: !dry_run, ..Answer::default() })
-}
-
-/// `title: "old" -> "new"`
-fn field_change(change: &Value) -> String {
-    escape(&format!("{}: {} -> {}", change["field"].as_str().unwrap_or_default(), change["from"], change["to"]))
-}
-
-fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {
+fn init(env: &Env, options: &Options, args: &Init) -> Result<Output> {
     let mut report = engine::init(env, options, args.agents_md.then_some(help::AGENTS_MD), !args.no_driver)?;
     if args.hooks {
         report.created.extend(engine::install_hooks(env)?);
@@ -680,28 +368,26 @@ fn init(env: &Env, options: &Options, args: &Init) -> Result<Answer> {
         human.push_str(&format!("set in the git settings of this clone: {}\n", report.git_settings.join(", ")));
     }
     let warnings = report.warning.take().into_iter().collect();
-    Ok(Answer { quiet: Some(report.path.clone()), data: json!(report), human, warnings, ..Answer::default() })
+    Ok(Output { quiet: Some(report.path.clone()), data: json!(report), human, warnings, ..Output::default() })
 }
 
 /// Instructions for the context of an agent, and the state of the plan in two lines.
-fn prime(ws: &Workspace) -> Result<Answer> {
-    let stats = ask(ws, Query::Stats(query::Stats {}))?;
+fn prime(ws: &Workspace) -> Result<Output> {
+    let stats = engine::query::doctor::stats(ws)?;
     let me = ws.agent_name().unwrap_or_else(|| "not known; set AGENTPM_AGENT".into());
-    let counts = stats["by_status"]
-        .as_object()
-        .map(|map| map.iter().map(|(status, n)| format!("{n} {status}")).collect::<Vec<_>>().join(", "));
+    let counts: Vec<String> = stats.by_status.iter().map(|(status, n)| format!("{n} {status}")).collect();
     let text = format!(
         "{}\n## Now\n\nYou are: {me}\nTasks: {} ({}); {} ready.\n{}",
         help::PRIME,
-        stats["tasks"],
-        counts.filter(|c| !c.is_empty()).unwrap_or_else(|| "none yet".into()),
-        stats["ready"],
+        stats.tasks,
+        if counts.is_empty() { "none yet".into() } else { counts.join(", ") },
+        stats.ready,
         if engine::git_hooks::hooks::driver(ws) == Some(Driver::Unset) { help::NO_DRIVER } else { "" }
     );
     Ok(document(text))
 }
 
-fn edit(ws: &Workspace, args: &TaskPath) -> Result<Answer> {
+fn edit(ws: &Workspace, args: &TaskPath, global: &Global) -> Result<Output> {
     if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
         return Err(Error::usage("task edit opens an editor and needs a terminal").hint(
             "use agentpm task update, or edit the file that agentpm task path names and run agentpm lint --fix",
@@ -709,8 +395,7 @@ fn edit(ws: &Workspace, args: &TaskPath) -> Result<Answer> {
     }
     let id = engine::view::read::resolve(ws, &Ref(args.id.0.clone()))?;
     let editor = ws.env.var("VISUAL").or_else(|| ws.env.var("EDITOR")).unwrap_or("vi").to_owned();
-    let path = ask(ws, Query::TaskPath(args.clone()))?;
-    let path = path["path"].as_str().unwrap_or_default().to_owned();
+    let path = engine::query::path(ws, args)?.path;
     let before = files::read_outside(path.as_ref(), MAX_INPUT).map_err(|e| Error::io("read", path.as_ref(), &e))?;
     let mut draft = tempfile::Builder::new()
         .prefix("agentpm-")
@@ -728,7 +413,7 @@ fn edit(ws: &Workspace, args: &TaskPath) -> Result<Answer> {
             return Err(e.hint(format!("your draft is kept at {kept}")));
         }
     }
-    show(ws, TaskGet { id: args.id.clone(), at: None, full: false })
+    respond(ws, &Call::Query(Query::TaskGet(TaskGet { id: args.id.clone(), at: None, full: false })), global)
 }
 
 fn completions(shell: clap_complete::Shell) -> String {
@@ -738,7 +423,7 @@ fn completions(shell: clap_complete::Shell) -> String {
 }
 
 /// The `--help` of a command, or a page without a command.
-fn help_on(topic: &[String]) -> Result<Answer> {
+fn help_on(topic: &[String]) -> Result<Output> {
     if topic == ["agents"] {
         return Ok(document(help::AGENTS.to_owned()));
     }
@@ -753,7 +438,7 @@ fn help_on(topic: &[String]) -> Result<Answer> {
 }
 
 /// The manual page of the program, and one for each of its commands.
-fn man() -> Result<Answer> {
+fn man() -> Result<Output> {
     let mut out = Vec::new();
     let mut pages = vec![Cli::command()];
     let mut rendered = Ok(());
@@ -769,7 +454,7 @@ fn man() -> Result<Answer> {
     Ok(document(String::from_utf8_lossy(&out).into_owned()))
 }
 
-fn schema(args: &Schema) -> Result<Answer> {
+fn schema(args: &Schema) -> Result<Output> {
     let data = match args.name.as_deref() {
         None => {
             let names: Vec<&str> = api::OPERATIONS.iter().map(|operation| operation.name).collect();
@@ -778,7 +463,7 @@ fn schema(args: &Schema) -> Result<Answer> {
         Some("task-file") => engine::schema::task_file(),
         Some("config") => engine::schema::config(),
         Some("roles") => engine::schema::roles(),
-        Some("task") => engine::task_schema(),
+        Some("task") => json!(api::find("task.get").map(|operation| (operation.answer)())),
         Some("errors") => Code::ALL.iter().map(|code| json!({ "code": code, "exit": code.exit() })).collect(),
         Some("rules") => Rule::ALL
             .iter()
@@ -790,12 +475,16 @@ fn schema(args: &Schema) -> Result<Answer> {
             })
             .collect(),
         Some(name) => match api::find(name) {
-            Some(operation) => json!(operation.arguments),
+            Some(operation) => {
+                let mut schema = json!(operation.arguments);
+                schema["answer"] = json!((operation.answer)());
+                schema
+            }
             None => {
                 return Err(Error::not_found(format!("there is no schema {name:?}")).hint("agentpm schema lists them"));
             }
         },
     };
     let human = serde_json::to_string_pretty(&data).unwrap_or_default() + "\n";
-    Ok(Answer { data, human, document: args.bare, ..Answer::default() })
+    Ok(Output { data, human, document: args.bare, ..Output::default() })
 }

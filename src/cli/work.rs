@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::Args;
 use serde_json::json;
 
-use super::output::{Answer, escape};
+use super::output::{Output, escape};
 use crate::engine::{self, WorkOrder, Workspace};
 use crate::error::Result;
 use crate::model::args::{Duration, Ref, TaskRef};
@@ -28,11 +28,11 @@ pub struct Work {
     pub command: Vec<OsString>,
 }
 
-pub fn work(ws: &Workspace, args: Work) -> Result<Answer> {
+pub fn work(ws: &Workspace, args: Work) -> Result<Output> {
     let order =
         WorkOrder { task: Ref(args.id.0), ttl: args.ttl, grace: args.grace, done: args.done, command: args.command };
     let end = engine::exec::work(ws, &order)?;
-    Ok(Answer {
+    Ok(Output {
         data: json!(end),
         human: format!("agentpm: {}\n", escape(&end.words())),
         quiet: Some(String::new()),
@@ -40,6 +40,6 @@ pub fn work(ws: &Workspace, args: Work) -> Result<Answer> {
         failure: end.failure,
         warnings: end.warnings,
         changed: true,
-        ..Answer::default()
+        ..Output::default()
     })
 }

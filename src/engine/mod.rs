@@ -16,7 +16,6 @@ pub(crate) mod sync;
 pub(crate) mod view;
 
 pub use self::commit::hand_edits::record::{Comments, absorb_text};
-pub use self::commit::hand_edits::removed_files::Deleted;
 pub use self::commit::write::{Reply, execute};
 pub use self::context::open::Options;
 pub use self::context::{OpenStore, Request, Workspace};
@@ -27,11 +26,12 @@ pub use self::git_hooks::init::{InitReport, init};
 pub use self::lint::base::lint_since;
 pub use self::lint::fix::lint_fix;
 pub use self::lint::{Fix, LintReport, lint, lint_dropped, lint_no_folder, lint_staged, lint_text};
-pub use self::query::{Drawing, query, review_dropped, task_schema};
+pub use self::query::{Drawing, review_dropped};
 pub use self::repair::recover::{Restored, Selection, UnreachableEvents};
 pub use self::repair::{RepairReport, RepairedEntity, RestoredTask};
 pub use self::sync::{EditRecorded, EditRefused, LeaseNews, LostLease, SyncReport, TaskChange};
 pub use self::view::read::index;
+pub use crate::model::job::Deleted;
 pub use crate::reports::schema;
 
 use crate::env::Env;

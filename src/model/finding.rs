@@ -221,9 +221,10 @@ impl Serialize for Rule {
 }
 
 /// Why a hand edit cannot be recorded: the error of the command that would make the same change.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Refusal {
     /// The code of the error.
+    #[schemars(with = "String")]
     pub code: Code,
     /// What is wrong.
     pub message: String,
@@ -244,10 +245,11 @@ impl Refusal {
 }
 
 /// One problem, with its place and its fix.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Finding {
     /// The rule.
     #[serde(rename = "code")]
+    #[schemars(with = "String")]
     pub rule: Rule,
     /// The severity.
     pub severity: Severity,
@@ -364,7 +366,7 @@ impl Finding {
 }
 
 /// A fix that `--fix` did not apply.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct SkippedFix {
     /// The task.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -374,6 +376,7 @@ pub struct SkippedFix {
     pub path: Option<String>,
     /// The code of the refusal, if a rule refused it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub code: Option<Code>,
     /// What was not done, and why.
     pub message: String,

@@ -2,7 +2,7 @@
 //!
 //! As with [`crate::model::command`], the arguments of every interface are these fields, and the doc comments are the help texts.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -66,12 +66,27 @@ pub struct Recover {
     pub all: bool,
 }
 
+/// How `lint --fix` treats a task whose files were removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Deleted {
+    /// Write the files again
+    #[default]
+    Restore,
+    /// Write the files again and cancel the task
+    Cancelled,
+    /// Write the files again and archive the task, if it is completed or cancelled
+    Archived,
+}
+
 /// Repair what has only one possible repair, and record hand edits as events
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LintFix {
     /// Drop comments in task.yaml instead of keeping them as a note
     pub drop_comments: bool,
+    /// What to do with tasks whose files were removed
+    pub deleted: Deleted,
 }
 
 /// Check the store, and the changes since a revision

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ use crate::rules::writers::Effect;
 use crate::rules::{fields, fold, register};
 
 /// One thing that changed.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Change {
     /// What kind of change it is.
     pub change: Kind,
@@ -49,7 +50,7 @@ pub struct Change {
 }
 
 /// The kinds of change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Kind {
@@ -71,7 +72,7 @@ pub enum Kind {
 }
 
 /// The steps of a task, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Steps {
     /// Those that are done.
     pub done: usize,
@@ -80,7 +81,7 @@ pub struct Steps {
 }
 
 /// All changes of one task.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TaskChange {
     /// The task.
     pub task: Id,
@@ -103,15 +104,7 @@ pub struct TaskChange {
     /// What changed.
     pub changes: Vec<Change>,
     /// Values that lost to a concurrent one, and had not before.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<Lost>,
-}
-
-impl TaskChange {
-    /// The same without what changed.
-    pub fn head(&self) -> TaskChange {
-        TaskChange { title: self.title.clone(), changes: Vec::new(), lost: Vec::new(), ..*self }
-    }
 }
 
 /// The changes of a task between its events before and its events after; `None` if they are the same.

@@ -4,7 +4,11 @@
 //! stay, in their order.
 //! Leaves to others: what the entries are.
 
-use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 /// Longest list, in bytes of JSON.
 const MAX_LIST: usize = 16 * 1024;
@@ -24,111 +28,171 @@ pub enum Extent {
     Bounded,
 }
 
+impl Extent {
+    /// Everything, or up to a bound.
+    pub fn of(full: bool) -> Self {
+        if full { Extent::Full } else { Extent::Bounded }
+    }
+}
+
+/// How many entries of each list are not shown, and how many bytes of each text, under `<name>_bytes`.
+pub type LeftOut = BTreeMap<String, usize>;
+
 /// A view in the making, with what it leaves out.
 pub struct Bounds {
     extent: Extent,
-    left_out: Map<String, Value>,
+    left_out: LeftOut,
+}
+
+/// An entry of a list.
+pub trait Entry: Clone + Serialize {
+    /// Cuts its long texts.
+    fn cut(&mut self, cuts: &mut Cuts);
+}
+
+/// The lengths of the texts of an entry that were cut, in bytes, under `<name>_bytes`.
+#[derive(Debug, Default)]
+pub struct Cuts(BTreeMap<String, usize>);
+
+/// An entry of a list, with the length of each text that was cut, under `<name>_bytes`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Shown<T> {
+    /// The entry.
+    #[serde(flatten)]
+    pub entry: T,
+    /// The lengths, in bytes.
+    #[serde(flatten)]
+    pub cut: BTreeMap<String, usize>,
+}
+
+impl Cuts {
+    /// Cuts a text.
+    pub fn text(&mut self, name: &str, text: &mut String) {
+        if text.len() > MAX_ENTRY {
+            self.0.insert(format!("{name}_bytes"), text.len());
+            *text = format!("{}…", beginning(text, MAX_ENTRY));
+        }
+    }
+
+    /// Cuts a value; one that is no text is shown whole or not at all.
+    pub fn value(&mut self, name: &str, value: &mut Value) {
+        match value {
+            Value::String(text) => self.text(name, text),
+            Value::Array(_) | Value::Object(_) => {
+                let bytes = value.to_string().len();
+                if bytes > MAX_ENTRY {
+                    self.0.insert(format!("{name}_bytes"), bytes);
+                    *value = Value::Null;
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
 }
 
 impl Bounds {
     /// A view that leaves nothing out so far.
     pub fn new(extent: Extent) -> Self {
-        Bounds { extent, left_out: Map::new() }
+        Bounds { extent, left_out: LeftOut::new() }
     }
 
-    /// Cuts what is still too long for a bounded view, and adds under `left_out` how many entries of each list, and bytes of each
-    /// text, are not shown.
-    pub fn finish(mut self, view: &mut Map<String, Value>) {
-        for (name, value) in view.iter_mut() {
-            if let Value::String(text) = value
-                && text.len() > MAX_TEXT + '…'.len_utf8()
-            {
-                *value = self.text(name, &std::mem::take(text));
-            }
-        }
-        if !self.left_out.is_empty() {
-            view.insert("left_out".into(), Value::Object(self.left_out));
-        }
+    /// What is not shown.
+    pub fn finish(self) -> LeftOut {
+        self.left_out
     }
 
     /// As many entries as fit, in their order. Those of lower rank are preferred, and of equal rank the newest, which stand last.
-    pub fn list<T>(&mut self, name: &str, all: &[T], rank: impl Fn(&T) -> u8, show: impl Fn(&T) -> Value) -> Value {
-        let mut order: Vec<usize> = (0..all.len()).collect();
-        order.sort_by_key(|n| (rank(&all[*n]), std::cmp::Reverse(*n)));
-        self.fitting(name, all, order, MAX_LIST, show)
-    }
-
-    /// As many words as fit, from the first on.
-    pub fn words(&mut self, name: &str, all: &[String]) -> Value {
-        self.fitting(name, all, (0..all.len()).collect(), MAX_ENTRY, |word| json!(word))
-    }
-
-    fn fitting<T>(
+    pub fn list<T: Entry>(
         &mut self,
         name: &str,
-        all: &[T],
-        order: Vec<usize>,
-        mut room: usize,
-        show: impl Fn(&T) -> Value,
-    ) -> Value {
+        all: impl IntoIterator<Item = T>,
+        rank: impl Fn(&T) -> u8,
+    ) -> Vec<Shown<T>> {
+        let all: Vec<T> = all.into_iter().collect();
         if self.extent == Extent::Full {
-            return all.iter().map(show).collect();
+            return all.into_iter().map(|entry| Shown { entry, cut: BTreeMap::new() }).collect();
         }
-        let mut kept: Vec<(usize, Value)> = Vec::new();
+        let mut order: Vec<usize> = (0..all.len()).collect();
+        order.sort_by_key(|n| (rank(&all[*n]), std::cmp::Reverse(*n)));
+        let mut room = MAX_LIST;
+        let mut kept = BTreeMap::new();
         for n in order {
-            let mut entry = show(&all[n]);
-            cut_texts(&mut entry);
-            let bytes = entry.to_string().len() + 1;
-            if bytes > room {
+            let (mut entry, mut cuts) = (all[n].clone(), Cuts::default());
+            entry.cut(&mut cuts);
+            let shown = Shown { entry, cut: cuts.0 };
+            if !takes(&shown, &mut room) {
                 break;
             }
-            room -= bytes;
-            kept.push((n, entry));
+            kept.insert(n, shown);
         }
         self.count(name, all.len() - kept.len());
-        kept.sort_by_key(|(n, _)| *n);
-        kept.into_iter().map(|(_, entry)| entry).collect()
+        kept.into_values().collect()
+    }
+
+    /// The value of a field: as much of a text, and as many entries of a list or map, as fit from the beginning.
+    pub fn field(&mut self, name: &str, value: Value) -> Value {
+        match value {
+            _ if self.extent == Extent::Full => value,
+            Value::String(text) if name == "title" => Value::String(self.cut(name, text, MAX_LINE)),
+            Value::String(text) => Value::String(self.text(name, text)),
+            Value::Array(all) => {
+                let (mut room, count) = (MAX_ENTRY, all.len());
+                let short = all.into_iter().map(|one| match one {
+                    Value::String(word) if word.len() > MAX_LINE => {
+                        Value::String(format!("{}…", beginning(&word, MAX_LINE)))
+                    }
+                    other => other,
+                });
+                let kept: Vec<Value> = short.take_while(|one| takes(one, &mut room)).collect();
+                self.count(name, count - kept.len());
+                Value::Array(kept)
+            }
+            Value::Object(map) => Value::Object(self.map(name, map)),
+            other => other,
+        }
     }
 
     /// A text as long as one may be.
-    pub fn text(&mut self, name: &str, text: &str) -> Value {
+    pub fn text(&mut self, name: &str, text: String) -> String {
         self.cut(name, text, MAX_TEXT)
     }
 
-    /// A text that stands on one line.
-    pub fn line(&mut self, name: &str, text: &str) -> Value {
-        self.cut(name, text, MAX_LINE)
-    }
-
     /// As many entries of a map as fit, from its beginning.
-    pub fn map(&mut self, name: &str, map: &Map<String, Value>) -> Map<String, Value> {
-        let mut room = if self.extent == Extent::Full { usize::MAX } else { MAX_LIST };
-        let mut kept = Map::new();
-        for (key, value) in map {
-            let bytes = if self.extent == Extent::Full { 0 } else { key.len() + value.to_string().len() + 4 };
-            if bytes <= room {
-                room -= bytes;
-                kept.insert(key.clone(), value.clone());
-            }
+    pub fn map(&mut self, name: &str, map: Map<String, Value>) -> Map<String, Value> {
+        if self.extent == Extent::Full {
+            return map;
         }
-        self.count(name, map.len() - kept.len());
+        let (mut room, count) = (MAX_LIST, map.len());
+        let kept: Map<String, Value> = map.into_iter().filter(|entry| takes(entry, &mut room)).collect();
+        self.count(name, count - kept.len());
         kept
     }
 
-    fn cut(&mut self, name: &str, text: &str, most: usize) -> Value {
+    fn cut(&mut self, name: &str, text: String, most: usize) -> String {
         if self.extent == Extent::Full || text.len() <= most {
-            return json!(text);
+            return text;
         }
-        let begin = beginning(text, most);
+        let begin = beginning(&text, most);
         self.count(&format!("{name}_bytes"), text.len() - begin.len());
-        json!(format!("{begin}…"))
+        format!("{begin}…")
     }
 
     fn count(&mut self, name: &str, left_out: usize) {
         if left_out > 0 {
-            self.left_out.insert(name.to_owned(), json!(left_out));
+            self.left_out.insert(name.to_owned(), left_out);
         }
     }
+}
+
+/// Takes the room for a value as JSON, if there is enough.
+fn takes(value: &impl Serialize, room: &mut usize) -> bool {
+    // Plain data can be written as JSON.
+    let bytes = serde_json::to_string(value).map_or(usize::MAX, |json| json.len() + 1);
+    let fits = bytes <= *room;
+    if fits {
+        *room -= bytes;
+    }
+    fits
 }
 
 /// The beginning of a text, at most so many bytes.
@@ -136,55 +200,49 @@ pub fn beginning(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
 }
 
-/// Cuts the long texts of an entry; `<name>_bytes` says how long each is.
-fn cut_texts(entry: &mut Value) {
-    match entry {
-        Value::String(text) if text.len() > MAX_LINE => *text = format!("{}…", beginning(text, MAX_LINE)),
-        Value::Object(map) => {
-            let long = |(name, value): (&String, &Value)| match value {
-                Value::String(text) if text.len() > MAX_ENTRY => {
-                    Some((name.clone(), text.len(), json!(format!("{}…", beginning(text, MAX_ENTRY)))))
-                }
-                Value::Array(_) | Value::Object(_) => {
-                    let bytes = value.to_string().len();
-                    (bytes > MAX_ENTRY).then(|| (name.clone(), bytes, Value::Null))
-                }
-                _ => None,
-            };
-            for (name, bytes, cut) in map.iter().filter_map(long).collect::<Vec<_>>() {
-                map.insert(format!("{name}_bytes"), json!(bytes));
-                map.insert(name, cut);
-            }
-        }
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[derive(Clone, Serialize)]
+    struct Step {
+        n: usize,
+        content: String,
+    }
+
+    impl Entry for Step {
+        fn cut(&mut self, cuts: &mut Cuts) {
+            cuts.text("content", &mut self.content);
+        }
+    }
+
+    fn step(n: usize, content: &str) -> Step {
+        Step { n, content: content.to_owned() }
+    }
 
     #[test]
     fn a_bounded_list_keeps_what_matters_in_its_order_and_counts_the_rest() {
-        let all: Vec<usize> = (0..10_000).collect();
+        let all = || (0..10_000).map(|n| step(n, ""));
         let mut bounds = Bounds::new(Extent::Bounded);
-        let shown = bounds.list("steps", &all, |n| u8::from(*n != 7), |n| json!({ "n": n }));
-        let shown = shown.as_array().unwrap();
-        assert_eq!((&shown[0]["n"], &shown[shown.len() - 1]["n"]), (&json!(7), &json!(9_999)));
-        let mut view = Map::from_iter([("owner".to_owned(), json!("x".repeat(100_000)))]);
-        bounds.finish(&mut view);
-        assert_eq!(view["left_out"], json!({ "steps": 10_000 - shown.len(), "owner_bytes": 100_000 - MAX_TEXT }));
-        let (mut whole, mut view) = (Bounds::new(Extent::Full), Map::new());
-        assert_eq!(whole.list("steps", &all, |_| 0, |n| json!(n)).as_array().unwrap().len(), 10_000);
-        whole.finish(&mut view);
-        assert!(view.is_empty());
+        let shown = bounds.list("steps", all(), |step| u8::from(step.n != 7));
+        assert_eq!((shown[0].entry.n, shown[shown.len() - 1].entry.n), (7, 9_999));
+        let text = bounds.text("owner", "x".repeat(100_000));
+        assert_eq!(text.len(), MAX_TEXT + '…'.len_utf8());
+        let left_out =
+            BTreeMap::from([("owner_bytes".into(), 100_000 - MAX_TEXT), ("steps".into(), 10_000 - shown.len())]);
+        assert_eq!(bounds.finish(), left_out);
+        let mut whole = Bounds::new(Extent::Full);
+        assert_eq!(whole.list("steps", all(), |_| 0).len(), 10_000);
+        assert!(whole.finish().is_empty());
     }
 
     #[test]
     fn a_long_text_is_cut_at_a_character_and_its_length_is_given() {
         let text = "ü".repeat(MAX_ENTRY);
         let mut bounds = Bounds::new(Extent::Bounded);
-        let shown = bounds.list("context", &[text.as_str()], |_| 0, |text| json!({ "content": text }));
+        let shown = json!(bounds.list("context", [step(1, &text)], |_| 0));
         assert_eq!(shown[0]["content_bytes"], text.len());
         assert!(shown[0]["content"].as_str().unwrap().len() < MAX_ENTRY + 4);
     }

@@ -1,7 +1,10 @@
 //! Reports about the plan, computed from their arguments: no file, no clock.
 
 pub mod change;
+pub mod changed;
 pub mod extent;
+pub mod list;
+pub mod next;
 pub mod ready;
 pub mod review;
 pub mod schema;

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::model::agent::Lease;
 use crate::model::event::Stamp;
@@ -16,6 +16,7 @@ use crate::model::relationship::RelationType;
 use crate::model::settings::ScoreSettings;
 use crate::model::task::{Brief, Status};
 use crate::model::time::{HOUR_MS, Time};
+use crate::reports::next::{LeasedTask, NotReady};
 use crate::rules::graph::{Edge, void_edges, void_pairs};
 use crate::rules::readiness::{Facts, Reason, Viewer, counting_status, reasons};
 
@@ -34,7 +35,7 @@ pub struct Plan {
 }
 
 /// The terms of a score.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Score {
     /// Their sum.
     pub score: f64,
@@ -199,21 +200,21 @@ impl Plan {
     }
 
     /// How many unfinished tasks are not ready, by kind of reason, and who holds what.
-    pub fn why_nothing(&self, viewer: &Viewer, now: Time) -> Value {
-        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    pub fn why_nothing(&self, viewer: &Viewer, now: Time) -> NotReady {
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         let mut leased = Vec::new();
         for task in self.tasks.values() {
             let reasons = self.reasons(task, viewer, now);
             if let Some(first) = reasons.first() {
-                *counts.entry(first.kind()).or_default() += 1;
+                *counts.entry(first.kind().to_owned()).or_default() += 1;
             }
             if let Some(Reason::Leased { holder, until, .. }) = reasons.first()
                 && leased.len() < 20
             {
-                leased.push(json!({ "task": task.id, "holder": holder, "until": until }));
+                leased.push(LeasedTask { task: task.id, holder: holder.clone(), until: *until });
             }
         }
-        json!({ "unfinished": self.tasks.len(), "counts": counts, "leased": leased })
+        NotReady { unfinished: self.tasks.len(), counts, leased, ..NotReady::default() }
     }
 }
 

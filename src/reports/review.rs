@@ -4,6 +4,7 @@
 //! the branch itself created has no agreement to change.
 //! Leaves to others: how they are shown, and findings.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use super::change::{Change, Kind, TaskChange};
 use crate::model::task::Status;
 
 /// Why a reviewer must look at a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Matter {
     /// Another agent's lease was overridden.

@@ -4,20 +4,25 @@
 //! Leaves to others: how the computed values are found.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::model::agent::Lease;
-use crate::model::context::ContextEntry;
+use crate::model::context::{ContextEntry, ProgressItem};
 use crate::model::event::Entry;
 use crate::model::id::Id;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Line, Status, Task, TaskType, Verified};
 use crate::model::time::Time;
-use crate::reports::extent::{Bounds, Extent};
-use crate::rules::lost::Lost;
+use crate::reports::extent::{self, Bounds, Cuts, Extent, LeftOut, Shown};
+use crate::reports::schema;
+use crate::rules::fields;
+use crate::rules::lost::{AuthoredValue, Lost, Reason};
 use crate::rules::readiness::counting_status;
 
 /// What a task's view needs to know from outside its own log.
@@ -41,102 +46,292 @@ pub struct Around {
     pub ready: bool,
 }
 
-/// A task: every field (`null` or empty where there is nothing), the computed ones, progress, context, relationships. What a
-/// bounded view leaves out is counted under `left_out`, which a whole one has not.
-pub fn task(task: &Task, around: &Around, extent: Extent) -> Value {
-    let f = &task.fields;
-    let mut bounds = Bounds::new(extent);
-    let mut view = json!({
-        "id": task.id,
-        "handle": around.handle,
-        "title": bounds.line("title", &f.title),
-        "intent": f.intent.as_ref().map(|intent| bounds.text("intent", intent)),
-        "type": f.kind,
-        "status": status(task, around),
-        "owner": task.owner,
-        "parent": task.parent(),
-        "priority": f.priority,
-        "labels": bounds.words("labels", &f.labels),
-        "watchers": bounds.words("watchers", &f.watchers),
-        "acceptance": acceptance(task, &mut bounds),
-        "estimate": f.estimate,
-        "due": f.due,
-        "defer_until": f.defer_until,
-        "files": bounds.words("files", &f.files),
-        "metadata": bounds.map("metadata", &f.metadata),
-        "need_perm": f.need_perm,
-        "need_precedence": f.need_precedence,
-        "created_at": task.created_at,
-        "created_by": task.created_by,
-        "completed_at": task.completed_at,
-        "cancelled_at": task.cancelled_at,
-        "archived_at": task.archived_at,
-        "verified": task.verified,
-    });
-    if let Value::Object(map) = &mut view {
-        map.extend(bounds.map("unknown_fields", &f.extra));
-        computed(map, task, around);
-        if let Some(Value::Object(progress)) = map.get_mut("progress") {
-            let items: Vec<_> = task.progress.values().collect();
-            let items = bounds.list("progress", &items, |item| u8::from(item.completed), |item| json!(item));
-            progress.insert("items".into(), items);
+/// A task: every field (`null` or empty where there is nothing), the computed ones, progress, context, relationships.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct TaskView {
+    /// Its id.
+    pub id: Id,
+    /// The shortest unique handle.
+    pub handle: String,
+    /// The plain fields, such as the title, and those of a newer version.
+    #[serde(flatten)]
+    #[schemars(schema_with = "plain_fields")]
+    pub fields: Map<String, Value>,
+    /// The status as it counts: a blocked task that waits for nothing is open.
+    pub status: Status,
+    /// The agent that works on it.
+    pub owner: Option<String>,
+    /// Its parent.
+    pub parent: Option<Id>,
+    /// What must hold before it is completed.
+    pub acceptance: Vec<Shown<Criterion>>,
+    /// When it was created.
+    pub created_at: Time,
+    /// The agent that created it.
+    pub created_by: String,
+    /// When it was completed.
+    pub completed_at: Option<Time>,
+    /// When it was cancelled.
+    pub cancelled_at: Option<Time>,
+    /// When it was archived.
+    pub archived_at: Option<Time>,
+    /// The last review of its result.
+    pub verified: Option<Verified>,
+    /// The number of its events.
+    pub version: u64,
+    /// When it last changed.
+    pub updated_at: Time,
+    /// The number of unfinished tasks it waits for; `null` in the past.
+    pub blocked_by_count: Option<usize>,
+    /// The number of unfinished tasks that wait for it; `null` in the past.
+    pub blocking_count: Option<usize>,
+    /// Its children; `null` in the past.
+    pub child_progress: Option<Done>,
+    /// Its steps.
+    pub progress: Steps,
+    /// Its score, while it is unfinished.
+    pub score: Option<f64>,
+    /// The agent that holds a live lease on it.
+    pub lease_holder: Option<String>,
+    /// Whether the caller could take it now; `null` in the past.
+    pub ready: Option<bool>,
+    /// Notes, decisions and other context.
+    pub context: Vec<Shown<ContextEntry>>,
+    /// Its edges to other tasks.
+    pub relationships: Vec<Shown<Edge>>,
+    /// What a bounded view does not show: entries of each list, and bytes of each text.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: LeftOut,
+    /// The task as other branches and worktrees have it, by events that are not here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<ElsewhereState>,
+    /// The point in the past that it is shown as of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<AsOf>,
+}
+
+/// A point in the past, and the newest event of the task by then.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct AsOf {
+    /// The point.
+    #[serde(flatten)]
+    pub point: PointView,
+    /// The Lamport time of the event.
+    pub lamport: u64,
+    /// Its time.
+    pub time: Time,
+}
+
+/// A point of history as it was asked for, and what it stands for.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PointView {
+    /// The point as it was asked for.
+    pub point: String,
+    /// The commit that a revision names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+/// A task as another branch or worktree has it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ElsewhereState {
+    /// The worktree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worktree: Option<String>,
+    /// The branch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// Its status there.
+    pub status: Status,
+    /// Its owner there.
+    pub owner: Option<String>,
+    /// The greatest Lamport time of its events there.
+    pub lamport: u64,
+    /// When it last changed there.
+    pub updated_at: Time,
+}
+
+impl ElsewhereState {
+    /// The kind of the place, and its name.
+    pub fn place(&self) -> (&'static str, &str) {
+        match &self.worktree {
+            Some(name) => ("worktree", name),
+            None => ("branch", self.branch.as_deref().unwrap_or_default()),
         }
-        let context: Vec<_> = task.context.values().collect();
-        let is_past = |entry: &&ContextEntry| u8::from(entry.superseded_by.is_some() || entry.redacted);
-        map.insert("context".into(), bounds.list("context", &context, is_past, |entry| json!(entry)));
-        let edges: Vec<_> = task.relationships.values().collect();
-        let is_other = |edge: &&Relationship| u8::from(edge.kind != RelationType::ParentOf);
-        map.insert("relationships".into(), bounds.list("relationships", &edges, is_other, |edge| relationship(edge)));
-        bounds.finish(map);
     }
-    view
 }
 
-/// A task as it was at a point: what only the present or other tasks could say is `null`.
-pub fn task_at(past: &Task, handle: String, at: Value, extent: Extent) -> Value {
-    let around = Around { handle, blocked_by: past.blockers(), ..Around::default() };
-    let mut view = task(past, &around, extent);
-    for name in ["blocked_by_count", "blocking_count", "child_progress", "score", "lease_holder", "ready"] {
-        view[name] = Value::Null;
-    }
-    // As it was recorded: whether its blockers were finished by that point is theirs to say.
-    view["status"] = json!(past.status);
-    view["at"] = at;
-    view
+/// An acceptance criterion.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Criterion {
+    /// What must hold.
+    pub criterion: String,
+    /// Whether it holds.
+    pub met: bool,
+    /// When that was recorded.
+    pub met_at: Option<Time>,
+    /// The agent that recorded it.
+    pub met_by: Option<String>,
 }
 
-/// The view of a task that has something in every field, as an example of its shape.
-pub fn sample() -> Value {
-    let mut one = Task::blank(Id::from_parts(0, 0));
-    let (text, time) = (|| Some("text".to_owned()), crate::model::time::Time::default());
-    one.fields.intent = text();
-    one.fields.estimate = text();
-    one.fields.need_perm = text();
-    one.fields.need_precedence = Some(0);
-    (one.fields.due, one.fields.defer_until) = (Some(time), Some(time));
-    (one.completed_at, one.cancelled_at, one.archived_at) = (Some(time), Some(time), Some(time));
-    one.owner = text();
-    one.verified = Some(Verified { passed: true, at: time, by: "agent".into() });
-    let edge = Relationship {
-        id: one.id,
-        kind: RelationType::ParentOf,
-        from: one.id,
-        to: one.id,
-        metadata: Value::Null,
-        created_at: time,
-        lamport: 0,
-    };
-    one.relationships.insert(edge.id, edge);
-    let mut view = task(&one, &Around { score: Some(0.5), ..Around::default() }, Extent::Full);
-    view["lease_holder"] = json!("agent");
-    view
+/// The steps of a task, counted and listed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Steps {
+    /// Those that are done.
+    pub done: u64,
+    /// All of them.
+    pub total: u64,
+    /// The steps.
+    pub items: Vec<Shown<ProgressItem>>,
 }
 
 /// How many of some are done.
-#[derive(Serialize)]
-struct Done {
-    done: u64,
-    total: u64,
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Done {
+    /// Those that are done.
+    pub done: u64,
+    /// All of them.
+    pub total: u64,
+}
+
+/// An edge between two tasks.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Edge {
+    /// Its id.
+    pub id: Id,
+    /// The kind of edge.
+    #[serde(rename = "type")]
+    pub kind: RelationType,
+    /// The parent, the blocker, or the source.
+    pub from: Id,
+    /// The child, the blocked task, or the target.
+    pub to: Id,
+    /// Data that the agent keeps with it.
+    pub metadata: Value,
+    /// When it was added.
+    pub created_at: Time,
+}
+
+impl extent::Entry for Criterion {
+    fn cut(&mut self, cuts: &mut Cuts) {
+        cuts.text("criterion", &mut self.criterion);
+    }
+}
+
+impl extent::Entry for ProgressItem {
+    fn cut(&mut self, cuts: &mut Cuts) {
+        cuts.text("content", &mut self.content);
+    }
+}
+
+impl extent::Entry for ContextEntry {
+    fn cut(&mut self, cuts: &mut Cuts) {
+        cuts.text("content", &mut self.content);
+        cuts.value("metadata", &mut self.metadata);
+    }
+}
+
+impl extent::Entry for Edge {
+    fn cut(&mut self, cuts: &mut Cuts) {
+        cuts.value("metadata", &mut self.metadata);
+    }
+}
+
+impl extent::Entry for Lost {
+    fn cut(&mut self, cuts: &mut Cuts) {
+        cuts.value("lost", &mut self.lost.value);
+        cuts.value("won", &mut Arc::make_mut(&mut self.won).value);
+    }
+}
+
+fn plain_fields(_: &mut SchemaGenerator) -> Schema {
+    let file = schema::task_file();
+    let shape = |name: &&&str| (name.to_string(), file["properties"][**name].clone());
+    let properties: Map<String, Value> = fields::NAMES.iter().filter(is_shown_as_it_is).map(|n| shape(&n)).collect();
+    schemars::json_schema!({ "type": "object", "properties": properties })
+}
+
+/// Criteria are shown with their state.
+fn is_shown_as_it_is(name: &&&str) -> bool {
+    **name != "acceptance"
+}
+
+impl TaskView {
+    /// Shows a task.
+    pub fn new(task: &Task, around: &Around, extent: Extent) -> Self {
+        let mut bounds = Bounds::new(extent);
+        let names = fields::NAMES.iter().filter(is_shown_as_it_is);
+        let mut plain: Map<String, Value> =
+            names.map(|name| ((*name).to_owned(), bounds.field(name, fields::value_of(&task.fields, name)))).collect();
+        plain.extend(bounds.map("unknown_fields", task.fields.extra.clone()));
+        let is_done = |item: &ProgressItem| u8::from(item.completed);
+        let is_past = |entry: &ContextEntry| u8::from(entry.superseded_by.is_some() || entry.redacted);
+        let is_other = |edge: &Edge| u8::from(edge.kind != RelationType::ParentOf);
+        let progress = Steps {
+            done: task.progress.values().filter(|item| item.completed).count() as u64,
+            total: task.progress.len() as u64,
+            items: bounds.list("progress", task.progress.values().cloned(), is_done),
+        };
+        TaskView {
+            id: task.id,
+            handle: around.handle.clone(),
+            fields: plain,
+            status: effective(task.status, around),
+            owner: task.owner.clone().map(|owner| bounds.text("owner", owner)),
+            parent: task.parent(),
+            acceptance: bounds.list("acceptance", criteria(task), |criterion| u8::from(criterion.met)),
+            created_at: task.created_at,
+            created_by: bounds.text("created_by", task.created_by.clone()),
+            completed_at: task.completed_at,
+            cancelled_at: task.cancelled_at,
+            archived_at: task.archived_at,
+            verified: task.verified.clone(),
+            version: task.version,
+            updated_at: task.updated_at,
+            blocked_by_count: Some(around.blocked_by.len()),
+            blocking_count: Some(around.blocking),
+            child_progress: Some(Done { done: around.children_done, total: around.children }),
+            progress,
+            score: around.score,
+            lease_holder: around.lease.as_ref().map(|lease| lease.agent.clone()),
+            ready: Some(around.ready),
+            context: bounds.list("context", task.context.values().cloned(), is_past),
+            relationships: bounds.list("relationships", task.relationships.values().map(Edge::of), is_other),
+            left_out: bounds.finish(),
+            branches: Vec::new(),
+            at: None,
+        }
+    }
+
+    /// A task as it was at a point: what only the present or other tasks could say is `null`.
+    pub fn past(past: &Task, handle: String, point: PointView, extent: Extent) -> Self {
+        let around = Around { handle, blocked_by: past.blockers(), ..Around::default() };
+        TaskView {
+            blocked_by_count: None,
+            blocking_count: None,
+            child_progress: None,
+            score: None,
+            lease_holder: None,
+            ready: None,
+            // As it was recorded: whether its blockers were finished by that point is theirs to say.
+            status: past.status,
+            at: Some(AsOf { point, lamport: past.lamport, time: past.updated_at }),
+            ..TaskView::new(past, &around, extent)
+        }
+    }
+
+    /// The title.
+    pub fn title(&self) -> &str {
+        self.fields.get("title").and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+impl Edge {
+    /// The edge of a relationship.
+    pub fn of(edge: &Relationship) -> Self {
+        let Relationship { id, kind, from, to, metadata, created_at, lamport: _ } = edge;
+        Edge { id: *id, kind: *kind, from: *from, to: *to, metadata: metadata.clone(), created_at: *created_at }
+    }
 }
 
 impl Done {
@@ -145,56 +340,90 @@ impl Done {
     }
 }
 
-/// A task as lists give it, as JSON text: its short fields and the computed ones, leaving out what is empty.
-pub fn summary(line: &Line, around: &Around) -> String {
-    #[derive(Serialize)]
-    struct Summary<'a> {
-        id: Id,
-        handle: &'a str,
-        title: &'a str,
-        #[serde(rename = "type")]
-        kind: &'a TaskType,
-        status: Status,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        owner: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        parent: Option<Id>,
-        priority: i64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        labels: Option<Cow<'a, RawValue>>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        labels_total: Option<usize>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        due: Option<Time>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        defer_until: Option<Time>,
-        version: u64,
-        updated_at: Time,
-        blocked_by_count: usize,
-        blocking_count: usize,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        child_progress: Option<Done>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        progress: Option<Done>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        score: Option<f64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        lease_holder: Option<&'a str>,
-        ready: bool,
-    }
+fn criteria(task: &Task) -> impl Iterator<Item = Criterion> {
+    task.fields.acceptance.iter().map(|criterion| {
+        let met = task.met.get(criterion);
+        Criterion {
+            criterion: criterion.clone(),
+            met: met.is_some(),
+            met_at: met.map(|met| met.at),
+            met_by: met.map(|met| met.by.clone()),
+        }
+    })
+}
+
+/// A task as lists give it: its short fields and the computed ones, leaving out what is empty.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Summary {
+    /// Its id.
+    pub id: Id,
+    /// The shortest unique handle.
+    pub handle: String,
+    /// The title.
+    pub title: String,
+    /// Type of work.
+    #[serde(rename = "type")]
+    pub kind: TaskType,
+    /// The status as it counts.
+    pub status: Status,
+    /// The agent that works on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Its parent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Id>,
+    /// −5 to +5; higher is sooner.
+    pub priority: i64,
+    /// Its labels; of a long list the first few.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub labels: Option<Box<RawValue>>,
+    /// The number of all labels, where only the first few are shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels_total: Option<usize>,
+    /// When it is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due: Option<Time>,
+    /// It is not offered before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub defer_until: Option<Time>,
+    /// The number of its events.
+    pub version: u64,
+    /// When it last changed.
+    pub updated_at: Time,
+    /// The number of unfinished tasks it waits for.
+    pub blocked_by_count: usize,
+    /// The number of unfinished tasks that wait for it.
+    pub blocking_count: usize,
+    /// Its children, if it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub child_progress: Option<Done>,
+    /// Its steps, if it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Done>,
+    /// Its score, while it is unfinished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// The agent that holds a live lease on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_holder: Option<String>,
+    /// Whether the caller could take it now.
+    pub ready: bool,
+}
+
+/// Shows a task in a list.
+pub fn summary(line: &Line, around: Around) -> Summary {
     let (labels, labels_total) = line.labels.as_deref().map(few_labels).unzip();
-    let labels_total = labels_total.flatten();
-    let summary = Summary {
+    Summary {
         id: line.id,
-        handle: &around.handle,
-        title: &line.title,
-        kind: &line.kind,
-        status: effective(line.status, around),
-        owner: line.owner.as_deref(),
+        title: line.title.clone(),
+        kind: line.kind.clone(),
+        status: effective(line.status, &around),
+        owner: line.owner.clone(),
         parent: line.parent,
         priority: line.priority,
-        labels,
-        labels_total,
+        labels: labels.map(Cow::into_owned),
+        labels_total: labels_total.flatten(),
         due: line.due,
         defer_until: line.defer_until,
         version: line.version,
@@ -204,11 +433,10 @@ pub fn summary(line: &Line, around: &Around) -> String {
         child_progress: Done::of(around.children_done, around.children),
         progress: Done::of(line.steps_done, line.steps),
         score: around.score,
-        lease_holder: around.lease.as_ref().map(|lease| lease.agent.as_str()),
         ready: around.ready,
-    };
-    // A struct of plain values has nothing that JSON cannot say.
-    serde_json::to_string(&summary).expect("plain data")
+        handle: around.handle,
+        lease_holder: around.lease.map(|lease| lease.agent),
+    }
 }
 
 /// Longest list of labels in a list of tasks, in bytes of JSON.
@@ -233,74 +461,58 @@ fn few_labels(labels: &RawValue) -> (Cow<'_, RawValue>, Option<usize>) {
     }
 }
 
-/// The status as it counts: a blocked task that waits for nothing is open.
-pub fn status(task: &Task, around: &Around) -> Status {
-    effective(task.status, around)
-}
-
 fn effective(status: Status, around: &Around) -> Status {
     counting_status(status, around.blocked_by.len())
 }
 
-fn computed(map: &mut Map<String, Value>, task: &Task, around: &Around) {
-    let done = task.progress.values().filter(|item| item.completed).count();
-    map.insert("version".into(), json!(task.version));
-    map.insert("updated_at".into(), json!(task.updated_at));
-    map.insert("blocked_by_count".into(), json!(around.blocked_by.len()));
-    map.insert("blocking_count".into(), json!(around.blocking));
-    map.insert("child_progress".into(), json!({ "done": around.children_done, "total": around.children }));
-    map.insert("progress".into(), json!({ "done": done, "total": task.progress.len() }));
-    map.insert("score".into(), json!(around.score));
-    map.insert("lease_holder".into(), json!(around.lease.as_ref().map(|lease| &lease.agent)));
-    map.insert("ready".into(), json!(around.ready));
+/// A part of a task, with the task.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Part<T> {
+    /// The part.
+    #[serde(flatten)]
+    pub part: T,
+    /// The task.
+    pub task: Id,
 }
 
-fn acceptance(task: &Task, bounds: &mut Bounds) -> Value {
-    let one = |criterion: &String| {
-        let met = task.met.get(criterion);
-        json!({ "criterion": criterion, "met": met.is_some(), "met_at": met.map(|m| m.at), "met_by": met.map(|m| &m.by) })
-    };
-    bounds.list("acceptance", &task.fields.acceptance, |criterion| u8::from(task.met.contains_key(criterion)), one)
+/// A value that lost, its task, and the command that restores it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LostView {
+    /// The task.
+    pub task: Id,
+    /// The register, such as `title`, `status` or `progress.<item>`.
+    pub field: String,
+    /// The value that lost.
+    pub lost: AuthoredValue,
+    /// The value that counts.
+    pub won: AuthoredValue,
+    /// Why the other one won.
+    pub rule: Reason,
+    /// The same in words.
+    pub words: String,
+    /// The command that restores it.
+    pub restore: String,
+    /// The handle of the task.
+    pub handle: String,
+    /// The title of the task.
+    pub title: String,
 }
 
-/// A relationship.
-pub fn relationship(edge: &Relationship) -> Value {
-    json!({ "id": edge.id, "type": edge.kind, "from": edge.from, "to": edge.to, "metadata": edge.metadata, "created_at": edge.created_at })
-}
-
-/// A progress item of a task; `null` where it is gone.
-pub fn progress(task: &Task, item: Id) -> Value {
-    with_task(task, json!(task.progress.get(&item)))
-}
-
-/// A context entry of a task; `null` where it is gone.
-pub fn context(task: &Task, entry: Id) -> Value {
-    with_task(task, json!(task.context.get(&entry)))
-}
-
-fn with_task(task: &Task, mut part: Value) -> Value {
-    if let Value::Object(map) = &mut part {
-        map.insert("task".into(), json!(task.id));
+impl LostView {
+    /// Shows a lost value of a task. `alone` if its event lost nothing else.
+    pub fn new(task: Id, handle: String, title: String, lost: &Lost, alone: bool) -> Self {
+        LostView {
+            task,
+            field: lost.field.clone(),
+            lost: lost.lost.clone(),
+            won: (*lost.won).clone(),
+            rule: lost.rule,
+            words: lost.rule.words().to_owned(),
+            restore: restore_command(lost, alone),
+            handle,
+            title,
+        }
     }
-    part
-}
-
-/// A lease as claims give it. `confirmed` says whether a remote vouches for it.
-pub fn lease(lease: &Lease) -> Value {
-    json!(lease)
-}
-
-/// A value that lost, its task, and the command that restores it. `alone` if its event lost nothing else.
-pub fn lost(task: Id, lost: &Lost, alone: bool) -> Value {
-    json!({
-        "task": task,
-        "field": lost.field,
-        "lost": lost.lost,
-        "won": *lost.won,
-        "rule": lost.rule,
-        "words": lost.rule.words(),
-        "restore": restore_command(lost, alone),
-    })
 }
 
 /// The command that restores a lost value.

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,7 +21,7 @@ use crate::rules::writers::{Registers, contests};
 use crate::rules::{fold, register};
 
 /// One value of a register, and its author.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct AuthoredValue {
     /// The value; `null` if the register was cleared.
     pub value: Value,
@@ -37,7 +38,7 @@ pub struct AuthoredValue {
 }
 
 /// A value that lost, and the one that won.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Lost {
     /// The register, such as `title`, `status` or `progress.<item>`.
     pub field: String,
@@ -45,6 +46,7 @@ pub struct Lost {
     pub lost: AuthoredValue,
     /// The value that counts. It is shared, since thousands may have lost to it.
     #[serde(serialize_with = "as_written")]
+    #[schemars(with = "AuthoredValue")]
     pub won: Arc<AuthoredValue>,
     /// Why the other one won.
     pub rule: Reason,

@@ -3,6 +3,7 @@
 //! Guarantees one definition for `next`, `ready`, `claim`, lists and interfaces. Every task that is not ready has a reason.
 //! Leaves to others: where the facts come from (the read model, or the stage of a command), and the state of other branches.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::agent::Lease;
@@ -46,7 +47,7 @@ pub struct Facts<'a> {
 }
 
 /// Why a task is not ready.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Reason {
     /// Its status is not open.

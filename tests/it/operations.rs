@@ -1,4 +1,5 @@
-//! The operation table: each operation is called from the command line and by its name with JSON arguments, and answers alike.
+//! The operation table: each operation is called from the command line and by its name with JSON arguments, and answers alike, as
+//! its schema says.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -191,12 +192,16 @@ fn every_operation_answers_alike_from_the_command_line_and_by_its_name() {
         let request = Request { agent: Some("ada".into()), ..Request::default() };
         let ws = engine::open(env, Options { request, ..Options::default() }).unwrap();
         let by_name = match Call::from_json(operation.name, args).and_then(|call| api::call(&ws, &call)) {
-            Ok(answered) => answered.data,
+            Ok(answered) => json!(answered.data),
             Err(e) => {
                 wrong.push(format!("{}: {e:?}", operation.name));
                 continue;
             }
         };
+        let schema = json!((operation.answer)());
+        if let Err(e) = jsonschema::draft202012::validate(&schema, &by_line) {
+            wrong.push(format!("{}: {e}: {by_line}", operation.name));
+        }
         let same = operation.kind == Kind::Query && !matches!(operation.name, "task.path" | "doctor");
         if shape(&by_name) != shape(&by_line) || (same && by_name != by_line) {
             wrong.push(format!("{}: {by_name} and {by_line}", operation.name));

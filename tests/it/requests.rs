@@ -28,9 +28,8 @@ fn agents_claim_at_once_over_one_open_store() {
             let claim = move || {
                 start.wait();
                 let claim = Command::Claim(Claim { id: OptionalTaskRef(None), ttl: None, here: false });
-                let mine =
-                    (0..TASKS / 3).map(|_| engine::execute(&request, &claim).unwrap().data["task"]["id"].clone());
-                mine.map(|id| id.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+                let mine = (0..TASKS / 3).map(|_| engine::execute(&request, &claim).unwrap().subject.id());
+                mine.map(|id| id.unwrap().to_string()).collect::<Vec<_>>()
             };
             (agent, scope.spawn(claim))
         });

@@ -31,8 +31,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["env", "model", "rules"]),
     ("reports", &["model", "rules"]),
     ("engine", &["env", "model", "rules", "git", "runtime", "store", "reports"]),
-    ("api", &["model", "rules", "engine"]),
-    ("cli", &["env", "model", "rules", "engine", "api"]),
+    ("api", &["model", "rules", "reports", "engine"]),
+    ("cli", &["env", "model", "rules", "reports", "engine", "api"]),
 ];
 
 #[test]

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::transaction::Transaction;
@@ -65,10 +66,85 @@ struct Flat<'a> {
     task: &'a PlanTask,
 }
 
+/// What applying a plan changed, or would change.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PlanReport {
+    /// The name of the plan.
+    pub plan: String,
+    /// Whether nothing was changed because only the changes were asked for.
+    pub dry_run: bool,
+    /// The changes.
+    pub changes: Vec<PlanChange>,
+    /// The tasks of the plan.
+    pub items: Vec<PlannedTask>,
+    /// Their number.
+    pub total: usize,
+}
+
+/// A task of a plan.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PlannedTask {
+    /// Its key.
+    pub key: String,
+    /// Its id; `null` where it would be created.
+    pub id: Option<Id>,
+    /// Its title.
+    pub title: String,
+    /// Whether it is new.
+    pub new: bool,
+}
+
+/// A change that a plan makes.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum PlanChange {
+    /// A task is created.
+    Create {
+        /// The key of the task.
+        key: String,
+        /// Its title.
+        title: String,
+    },
+    /// Fields are changed.
+    Update {
+        /// The key of the task.
+        key: String,
+        /// Its id.
+        id: Id,
+        /// The fields.
+        fields: Vec<FieldChange>,
+    },
+    /// Steps are added.
+    Progress {
+        /// The key of the task.
+        key: String,
+        /// The number of steps.
+        steps: usize,
+    },
+    /// A blocker is added.
+    Block {
+        /// The key of the blocked task.
+        key: String,
+        /// The key of the blocker.
+        by: String,
+    },
+}
+
+/// A field that a plan changes.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FieldChange {
+    /// The field.
+    pub field: String,
+    /// Its value before.
+    pub from: Value,
+    /// Its value after.
+    pub to: Value,
+}
+
 /// Applies a plan, all of it or nothing. `dry_run` says what would change and changes nothing.
 ///
 /// Errors: `ERR_VALIDATION` for a text that is no plan, and those of any change.
-pub fn plan_apply(ws: &Workspace, text: &str, dry_run: bool) -> Result<Value> {
+pub fn plan_apply(ws: &Workspace, text: &str, dry_run: bool) -> Result<PlanReport> {
     let plan: PlanFile = yaml::read(text).map_err(|e| {
         Error::validation(format!("not a plan: {e}"))
             .hint("a plan has the keys plan (a name) and tasks (a list of title, key, intent, children, blocked_by, …)")
@@ -97,14 +173,14 @@ pub fn plan_apply(ws: &Workspace, text: &str, dry_run: bool) -> Result<Value> {
         Err(e) => return Err(e),
         Ok(_) => {}
     }
-    let items: Vec<Value> = flat
-        .iter()
-        .map(|one| {
-            let id = if dry_run { known.get(&one.key) } else { ids.get(&one.key) };
-            json!({ "key": one.key, "id": id, "title": one.task.title, "new": !known.contains_key(&one.key) })
-        })
-        .collect();
-    Ok(json!({ "plan": plan.plan, "dry_run": dry_run, "changes": changes, "items": items, "total": flat.len() }))
+    let item = |one: &Flat| PlannedTask {
+        key: one.key.clone(),
+        id: if dry_run { known.get(&one.key) } else { ids.get(&one.key) }.copied(),
+        title: one.task.title.clone(),
+        new: !known.contains_key(&one.key),
+    };
+    let items = flat.iter().map(item).collect();
+    Ok(PlanReport { plan: plan.plan.clone(), dry_run, changes, items, total: flat.len() })
 }
 
 const DRY_RUN: &str = "a dry run changes nothing";
@@ -132,7 +208,7 @@ fn apply(
     plan: &str,
     flat: &[Flat],
     ids: &mut BTreeMap<String, Id>,
-    changes: &mut Vec<Value>,
+    changes: &mut Vec<PlanChange>,
 ) -> Result<()> {
     for one in flat {
         let parent = one.parent.as_ref().and_then(|key| ids.get(key)).copied();
@@ -141,16 +217,15 @@ fn apply(
                 let subject = decide(tx, &Command::TaskCreate(create(plan, one, parent)))?;
                 let id = subject.id().ok_or_else(|| Error::state("a created task has no id"))?;
                 ids.insert(one.key.clone(), id);
-                changes.push(json!({ "change": "create", "key": one.key, "title": one.task.title }));
+                changes.push(PlanChange::Create { key: one.key.clone(), title: one.task.title.clone() });
             }
             Some(id) => {
                 let before = tx.task(*id)?;
                 decide(tx, &Command::TaskUpdate(update(*id, one, parent)))?;
                 let after = tx.task(*id)?;
                 if before.version != after.version {
-                    changes.push(
-                        json!({ "change": "update", "key": one.key, "id": id, "fields": changed(&before, &after) }),
-                    );
+                    let fields = changed(&before, &after);
+                    changes.push(PlanChange::Update { key: one.key.clone(), id: *id, fields });
                 }
             }
         }
@@ -163,13 +238,14 @@ fn apply(
 }
 
 /// What an update changed, field by field.
-fn changed(before: &Task, after: &Task) -> Vec<Value> {
+fn changed(before: &Task, after: &Task) -> Vec<FieldChange> {
     let value = |task: &Task, name: &str| match name {
         "parent" => json!(task.parent()),
         other => fields::value_of(&task.fields, other),
     };
     let written = after.stamps.iter().filter(|(name, stamp)| before.stamps.get(*name) != Some(stamp));
-    written.map(|(name, _)| json!({ "field": name, "from": value(before, name), "to": value(after, name) })).collect()
+    let change = |name: &String| FieldChange { field: name.clone(), from: value(before, name), to: value(after, name) };
+    written.map(|(name, _)| change(name)).collect()
 }
 
 fn texts(list: &[String]) -> Vec<Text> {
@@ -225,7 +301,7 @@ fn update(id: Id, one: &Flat, parent: Option<Id>) -> TaskUpdate {
     }
 }
 
-fn add_steps(tx: &mut Transaction, id: Id, one: &Flat, changes: &mut Vec<Value>) -> Result<()> {
+fn add_steps(tx: &mut Transaction, id: Id, one: &Flat, changes: &mut Vec<PlanChange>) -> Result<()> {
     let now = tx.task(id)?;
     let missing: Vec<Text> = one
         .task
@@ -237,12 +313,17 @@ fn add_steps(tx: &mut Transaction, id: Id, one: &Flat, changes: &mut Vec<Value>)
     if missing.is_empty() {
         return Ok(());
     }
-    changes.push(json!({ "change": "progress", "key": one.key, "steps": missing.len() }));
+    changes.push(PlanChange::Progress { key: one.key.clone(), steps: missing.len() });
     let add = ProgressAdd { task_id: TaskRef(id.to_string()), content: missing, guard: Guard::default() };
     decide(tx, &Command::ProgressAdd(add)).map(|_| ())
 }
 
-fn add_blockers(tx: &mut Transaction, ids: &BTreeMap<String, Id>, one: &Flat, changes: &mut Vec<Value>) -> Result<()> {
+fn add_blockers(
+    tx: &mut Transaction,
+    ids: &BTreeMap<String, Id>,
+    one: &Flat,
+    changes: &mut Vec<PlanChange>,
+) -> Result<()> {
     let id = ids[&one.key];
     for key in &one.task.blocked_by {
         let blocker = match ids.get(key) {
@@ -256,7 +337,7 @@ fn add_blockers(tx: &mut Transaction, ids: &BTreeMap<String, Id>, one: &Flat, ch
             })?,
         };
         if !tx.task(id)?.blockers().contains(&blocker) && !tx.task(id)?.status.is_finished() {
-            changes.push(json!({ "change": "block", "key": one.key, "by": key }));
+            changes.push(PlanChange::Block { key: one.key.clone(), by: key.clone() });
             let by = vec![Ref(blocker.to_string())];
             let block = TaskBlock { id: TaskRef(id.to_string()), by, guard: Guard::default() };
             decide(tx, &Command::TaskBlock(block))?;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::confirmation::{self, RemoteReplies};
 use super::hand_edits::before_write;
@@ -20,14 +20,16 @@ use crate::engine::view::elsewhere::{self, Elsewhere};
 use crate::engine::view::{events, read};
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
-use crate::model::agent::{Agent, LeaseRecord, Session};
+use crate::model::agent::{Agent, Lease, LeaseRecord, Session};
 use crate::model::args::Ref;
 use crate::model::command::Command;
 use crate::model::event::{Author, Entity, Entry};
 use crate::model::finding::Rule;
 use crate::model::id::{Id, quoted};
 use crate::model::task::{Status, Task};
-use crate::reports::view;
+use crate::reports::changed::{BatchAnswer, BatchStep, Changed, Released, Steps, Unrelated, Unshown};
+use crate::reports::next::{NextReasons, NextTask, TakenOver};
+use crate::reports::view::{Edge, Part, TaskView};
 use crate::rules::decide::{Subject, decide};
 use crate::rules::readiness::Reason;
 use crate::rules::{lease, session};
@@ -45,8 +47,8 @@ use crate::store::project::{check_home, project_onto};
 pub struct Reply {
     /// What it made or changed.
     pub subject: Subject,
-    /// Its present state, as JSON.
-    pub data: Value,
+    /// Its present state.
+    pub data: Changed,
     /// Ids of the events it wrote; empty where everything was so already.
     pub events: Vec<Id>,
     /// Warnings.
@@ -395,7 +397,7 @@ fn reply<'a>(ws: &'a Workspace, mut written: Outcome<'a>) -> Result<Reply> {
         // The change has happened: a view that cannot be rendered must not make it look as if it had not.
         Err(e) if !written.events.is_empty() => {
             written.warnings.push(format!("saved, but it could not be shown: {e}"));
-            json!({ "id": written.subject.id() })
+            Changed::Unshown(Unshown { id: written.subject.id() })
         }
         Err(e) => return Err(e),
     };
@@ -459,53 +461,61 @@ struct Show<'a, 'w> {
 }
 
 impl Show<'_, '_> {
-    fn subject(&mut self, subject: &Subject) -> Result<Value> {
+    fn subject(&mut self, subject: &Subject) -> Result<Changed> {
+        let unshown = || Changed::Unshown(Unshown { id: subject.id() });
         Ok(match subject {
-            Subject::Task(id) => self.task(*id)?,
+            Subject::Task(id) => Changed::Task(Box::new(self.task(*id)?)),
             Subject::Progress(task, items) => {
                 let task = self.stage_task(*task)?;
-                match items[..] {
-                    [item] => view::progress(&task, item),
-                    _ => json!({ "items": items.iter().map(|item| view::progress(&task, *item)).collect::<Vec<_>>() }),
+                let steps = items.iter().filter_map(|item| task.progress.get(item));
+                let mut items: Vec<_> = steps.map(|step| Part { part: step.clone(), task: task.id }).collect();
+                match items.pop() {
+                    Some(step) if items.is_empty() => Changed::Step(step),
+                    last => Changed::Steps(Steps { items: items.into_iter().chain(last).collect() }),
                 }
             }
-            Subject::Context(task, entry) => view::context(&*self.stage_task(*task)?, *entry),
+            Subject::Context(task, entry) => {
+                let task = self.stage_task(*task)?;
+                let entry = task.context.get(entry).cloned();
+                entry.map_or_else(unshown, |part| Changed::Context(Part { part, task: task.id }))
+            }
             Subject::Relationship(task, edge) => {
                 let task = self.stage_task(*task)?;
-                edge.and_then(|edge| task.relationships.get(&edge))
-                    .map_or_else(|| json!({ "task": task.id, "removed": true }), view::relationship)
+                match edge.and_then(|edge| task.relationships.get(&edge)) {
+                    Some(edge) => Changed::Relationship(Edge::of(edge)),
+                    None => Changed::Unrelated(Unrelated { task: task.id, removed: true }),
+                }
             }
-            Subject::Claim(None) => Value::Null,
+            Subject::Claim(None) => Changed::Nothing,
             Subject::Claim(Some(id)) => {
                 let lease = self.lease(*id)?;
                 let task = self.task(*id)?;
                 let terms = read::score_terms(self.ws, &*self.stage_task(*id)?, self.index.as_ref())?;
-                let mut shown = json!({ "task": task, "lease": lease, "reasons": { "terms": terms } });
-                if let Some(before) = self.taken_over(*id)? {
-                    shown["taken_over"] = before;
-                }
-                shown
+                let reasons = NextReasons { terms, others: None };
+                Changed::Claimed(Box::new(NextTask { task, lease, reasons, taken_over: self.taken_over(*id)? }))
             }
-            Subject::Lease(task) => self.lease(*task)?,
-            Subject::Agent(name) => match self.written.agents.get(name) {
-                Some(agent) => json!(agent),
-                None => json!(read::agent_record(self.ws, name)?),
+            Subject::Lease(task) => match self.lease(*task)? {
+                Some(lease) => Changed::Lease(lease),
+                None => Changed::Released(Released { task: *task, released: true }),
             },
+            Subject::Agent(name) => Changed::Agent(match self.written.agents.get(name) {
+                Some(agent) => agent.clone(),
+                None => read::agent_record(self.ws, name)?,
+            }),
             Subject::Session(id) => {
                 let known = match self.written.sessions.get(id) {
                     Some(session) => Some(session.clone()),
                     None => read::session_record(self.ws, *id)?,
                 };
-                json!(known)
+                known.map_or_else(unshown, Changed::Session)
             }
             Subject::Batch(steps) => {
-                let mut results = Vec::with_capacity(steps.len());
-                for (name, step) in steps {
-                    let id = step.id();
-                    let agent = if let Subject::Agent(name) = step { Some(name) } else { None };
-                    results.push(json!({ "as": name, "id": id, "agent": agent }));
-                }
-                json!({ "items": results, "total": steps.len(), "events": self.written.events.len() })
+                let step = |(name, step): &(Option<String>, Subject)| {
+                    let agent = if let Subject::Agent(name) = step { Some(name.clone()) } else { None };
+                    BatchStep { name: name.clone(), id: step.id(), agent }
+                };
+                let items = steps.iter().map(step).collect();
+                Changed::Batch(BatchAnswer { items, total: steps.len(), events: self.written.events.len() })
             }
         })
     }
@@ -517,7 +527,7 @@ impl Show<'_, '_> {
         }
     }
 
-    fn task(&mut self, id: Id) -> Result<Value> {
+    fn task(&mut self, id: Id) -> Result<TaskView> {
         let task = self.stage_task(id)?;
         if self.written.created.contains(&id) {
             let blocker = |id: &Id| self.written.tasks.get(id).is_none_or(|task| !task.status.is_finished());
@@ -534,22 +544,25 @@ impl Show<'_, '_> {
     }
 
     /// Whose expired lease this command took over.
-    fn taken_over(&self, task: Id) -> Result<Option<Value>> {
+    fn taken_over(&self, task: Id) -> Result<Option<TakenOver>> {
         let record = self.written.leases.get(&task);
         let fresh = record.filter(|r| r.lease.as_ref().is_some_and(|lease| lease.created_at == lease.updated_at));
         let Some(before) = fresh.and_then(|record| record.lost.last()) else { return Ok(None) };
         let session = before.session.map(|id| read::session_record(self.ws, id)).transpose()?.flatten();
-        let heard = session.map_or(before.updated_at, |session| session.last_heartbeat_at);
-        Ok(Some(json!({ "agent": before.agent, "session": before.session, "last_sign_at": heard,
-            "lease_expired_at": before.expires_at })))
+        Ok(Some(TakenOver {
+            agent: before.agent.clone(),
+            session: before.session,
+            last_sign_at: session.map_or(before.updated_at, |session| session.last_heartbeat_at),
+            lease_expired_at: before.expires_at,
+        }))
     }
 
-    /// The lease of a task as it was just written: a release shows the task alone.
-    fn lease(&self, task: Id) -> Result<Value> {
+    /// The lease of a task as it was just written.
+    fn lease(&self, task: Id) -> Result<Option<Lease>> {
         let record = match self.written.leases.get(&task) {
             Some(record) => record.clone(),
             None => read::recorded_lease(self.ws, task)?,
         };
-        Ok(record.lease.as_ref().map_or_else(|| json!({ "task": task, "released": true }), view::lease))
+        Ok(record.lease)
     }
 }

@@ -11,9 +11,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::wakeup;
 use crate::engine::commit::hand_edits::record;
@@ -27,6 +28,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry, Event, MAX_CLOCK, Stamp, parse_line};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
+use crate::reports::list::Rest;
 use crate::runtime::journal::{self, Commit, Journal};
 use crate::runtime::journals::{Journals, Spot};
 use crate::runtime::lock::Lock;
@@ -48,17 +50,32 @@ pub fn pull_events(
     ws: &Workspace,
     since: Option<Id>,
     limit: Option<usize>,
-    mut show: impl FnMut(&Entry),
-) -> Result<Value> {
+    mut show: impl FnMut(Entry),
+) -> Result<Rest> {
     let arrivals = arrivals(ws, since, note_arrivals(ws)?)?;
     let total = arrivals.order.len();
     let shown = &arrivals.order[..total.min(limit.unwrap_or(DEFAULT_LIMIT))];
     let more = shown.len() < total;
     let next = shown.last().map(|(id, _)| *id).or(since);
     for one in shown {
-        show(&arrivals.read(one)?);
+        show(arrivals.read(one)?);
     }
-    Ok(json!({ "total": total, "truncated": more, "next_cursor": next }))
+    Ok(Rest { total: total as u64, truncated: more, next_cursor: next.map(|id| id.to_string()) })
+}
+
+/// What was done with events of another replica.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Pushed {
+    /// The number of events that were given.
+    pub given: usize,
+    /// Those that were recorded.
+    pub taken: usize,
+    /// Those that were here already.
+    pub known: usize,
+    /// Those that stay on the machine that wrote them.
+    pub skipped: usize,
+    /// The tasks and agents of those that were recorded.
+    pub entities: Vec<String>,
 }
 
 /// Records events of another replica: one JSON array, one event a line, or an answer of `sync pull`. Those that are here
@@ -66,7 +83,7 @@ pub fn pull_events(
 ///
 /// Errors: `ERR_VALIDATION` naming the first event that cannot be read or whose id stands for another here; then nothing
 /// was recorded. `ERR_BUSY`, `ERR_IO`.
-pub fn push_events(ws: &Workspace, text: &str) -> Result<Value> {
+pub fn push_events(ws: &Workspace, text: &str) -> Result<Pushed> {
     ws.check_safe_to_change()?;
     let (entries, skipped) = parse_events(text)?;
     let given = entries.len() + skipped;
@@ -82,9 +99,13 @@ pub fn push_events(ws: &Workspace, text: &str) -> Result<Value> {
             }
             journal.mark_projected(&ws.store.dir)?;
         }
-        let entities: Vec<String> = fresh.keys().map(ToString::to_string).collect();
-        Ok(json!({ "given": given, "taken": all.len(), "known": given - skipped - all.len(),
-                "skipped": skipped, "entities": entities }))
+        Ok(Pushed {
+            given,
+            taken: all.len(),
+            known: given - skipped - all.len(),
+            skipped,
+            entities: fresh.keys().map(ToString::to_string).collect(),
+        })
     })
 }
 

@@ -10,6 +10,8 @@ pub(crate) mod taskmaster;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 pub use source::{Import, ImportedEdge, ImportedTask};
@@ -53,19 +55,49 @@ pub fn parse(format: &str, text: &str) -> Result<Import> {
 /// When a task comes back that its source put off without a date: 2100-01-01.
 const PUT_OFF: i64 = 4_102_444_800_000;
 
+/// What was imported.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ImportReport {
+    /// The format.
+    pub format: &'static str,
+    /// How much was new.
+    pub added: Count,
+    /// The tasks of the source.
+    pub items: Vec<PlacedTask>,
+    /// Their number.
+    pub total: usize,
+    /// What could not be taken as it was.
+    pub warnings: Vec<String>,
+}
+
+/// A task of the source, and where it went.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PlacedTask {
+    /// Its id there.
+    pub origin: String,
+    /// Its id here.
+    pub id: Option<Id>,
+    /// Whether it is new.
+    pub new: bool,
+}
+
 /// How much was new.
-#[derive(Default)]
-struct Count {
-    tasks: usize,
-    relationships: usize,
-    progress: usize,
-    context: usize,
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+pub struct Count {
+    /// Tasks.
+    pub tasks: usize,
+    /// Edges between tasks.
+    pub relationships: usize,
+    /// Steps.
+    pub progress: usize,
+    /// Context entries.
+    pub context: usize,
 }
 
 /// Imports a plan of another tool, all of it or nothing. Returns what was new, and where each task went.
 ///
 /// Errors: those of [`parse`] and of any change.
-pub fn import(ws: &Workspace, format: &str, text: &str) -> Result<Value> {
+pub fn import(ws: &Workspace, format: &str, text: &str) -> Result<ImportReport> {
     let plan = parse(format, text)?;
     let index = read::index(ws)?;
     let mut known = BTreeMap::new();
@@ -81,16 +113,13 @@ pub fn import(ws: &Workspace, format: &str, text: &str) -> Result<Value> {
         create_tasks(tx, &plan, &known, &mut ids, &mut count)?;
         Ok(Subject::Batch(Vec::new()))
     })?;
-    let items: Vec<Value> = plan
-        .tasks
-        .iter()
-        .map(|t| json!({ "origin": t.origin, "id": ids.get(&t.origin), "new": !known.contains_key(&t.origin) }))
-        .collect();
-    Ok(json!({
-        "format": plan.format,
-        "added": { "tasks": count.tasks, "relationships": count.relationships, "progress": count.progress, "context": count.context },
-        "items": items, "total": plan.tasks.len(), "warnings": plan.warnings,
-    }))
+    let item = |task: &ImportedTask| PlacedTask {
+        origin: task.origin.clone(),
+        id: ids.get(&task.origin).copied(),
+        new: !known.contains_key(&task.origin),
+    };
+    let items: Vec<PlacedTask> = plan.tasks.iter().map(item).collect();
+    Ok(ImportReport { format: plan.format, added: count, total: items.len(), items, warnings: plan.warnings })
 }
 
 fn create_tasks(

@@ -9,7 +9,7 @@ use super::LintReport;
 use super::refusals::{is_hand_edit, set_refusal};
 use crate::engine::commit::hand_edits::new_files;
 use crate::engine::commit::hand_edits::record::{self, Comments};
-use crate::engine::commit::hand_edits::removed_files::{self, Deleted};
+use crate::engine::commit::hand_edits::removed_files;
 use crate::engine::commit::unblock::{self, UNBLOCKED};
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::event::Entity;
 use crate::model::finding::{Finding, Rule, SkippedFix};
 use crate::model::id::{Id, check_agent_name};
+use crate::model::job::Deleted;
 use crate::store::layout::AGENTS;
 
 /// How `lint --fix` goes about what needs a word from the person.

@@ -44,6 +44,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::invalid_paths::is_temporary;
@@ -72,7 +73,7 @@ use crate::store::log::Log;
 use crate::store::yaml;
 
 /// What lint found.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct LintReport {
     /// Worst first, then by path.
     pub findings: Vec<Finding>,

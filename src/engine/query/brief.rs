@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::engine::context::Workspace;
@@ -19,7 +21,7 @@ use crate::model::plain::{code_block, markdown};
 use crate::model::query::Brief;
 use crate::model::task::{Status, Task};
 use crate::reports::extent::beginning;
-use crate::reports::view;
+use crate::reports::view::{self, ElsewhereState, TaskView};
 use crate::rules::lease::{Standing, is_lost};
 use crate::rules::lost::{Counts, Lost, lost};
 use crate::rules::readiness::Reason;
@@ -35,8 +37,77 @@ const DEFAULT_TOKENS: u64 = 8_000;
 const MAX_NAMED: usize = 20;
 const PARTS: [&str; 5] = ["children", "progress", "context", "events", "threads"];
 
+/// One page with all that an agent needs to do a task.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct BriefPage {
+    /// The task; of a page with a bound, its names alone.
+    pub task: BriefTask,
+    /// The page, in Markdown.
+    pub text: String,
+    /// The tokens of the page, as reckoned from its bytes.
+    pub tokens: u64,
+    /// How many parts of each kind are not on the page.
+    pub left_out: BTreeMap<&'static str, usize>,
+    /// The newest events, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events: Option<Vec<Value>>,
+    /// The number of all events, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events_total: Option<usize>,
+    /// Values of the caller that lost to a concurrent one; the first few of many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost_edits: Vec<LostEdit>,
+    /// The number of all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_edits_total: Option<usize>,
+}
+
+/// The task of a page.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum BriefTask {
+    /// All of it.
+    Whole(Box<TaskView>),
+    /// What it is called.
+    Named {
+        /// Its id.
+        id: Id,
+        /// Its handle.
+        handle: String,
+        /// Its title.
+        title: String,
+        /// Its status.
+        status: Status,
+    },
+}
+
+impl BriefTask {
+    /// The id of the task.
+    pub fn id(&self) -> Id {
+        match self {
+            BriefTask::Whole(task) => task.id,
+            BriefTask::Named { id, .. } => *id,
+        }
+    }
+}
+
+/// A value of the caller that lost to a concurrent one.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LostEdit {
+    /// The register, such as `title`, `status` or `progress.<item>`.
+    pub field: String,
+    /// The value of the caller.
+    pub yours: Value,
+    /// The value that counts.
+    pub now: Value,
+    /// The author of that value.
+    pub by: String,
+    /// The command that restores the value of the caller.
+    pub restore: String,
+}
+
 /// `brief`
-pub fn brief(ws: &Workspace, q: &Brief) -> Result<Value> {
+pub fn brief(ws: &Workspace, q: &Brief) -> Result<BriefPage> {
     for part in &q.include {
         if !PARTS.contains(&part.as_str()) {
             return Err(Error::usage(format!("there is no part {part:?}")).hint(format!("use {}", PARTS.join(", "))));
@@ -63,7 +134,7 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<Value> {
     sections.extend(lost_section(&lost_edits));
     if !branches.is_empty() {
         sections.push(other_places(&branches));
-        shown["branches"] = json!(branches);
+        shown.branches = branches;
     }
     if wants("children") {
         sections.extend(children(ws, task, &index, room, &mut left_out)?);
@@ -77,27 +148,30 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<Value> {
     if wants("events") {
         sections.extend(events(&loaded.log.entries, room, &mut left_out));
     }
-    let waits = matches!(task.status, Status::Open | Status::Blocked) && shown["ready"] == false;
+    let waits = matches!(task.status, Status::Open | Status::Blocked) && shown.ready == Some(false);
     let reasons = if waits { read::why_not_ready(ws, task, &index, &mut elsewhere)? } else { Vec::new() };
     sections.push(how_to_go_on(task, &shown, &hold, &reasons));
-    let text = fit(sections, room, &mut left_out, shown["handle"].as_str().unwrap_or_default());
+    let text = fit(sections, room, &mut left_out, &shown.handle);
     let tokens = (text.len() as f64 / BYTES_PER_TOKEN).ceil() as u64;
-    let mut answer = json!({ "task": shown, "text": text, "tokens": tokens, "left_out": left_out });
-    if wants("events") {
-        let entries = &loaded.log.entries;
-        answer["events"] = newest_events(entries);
-        answer["events_total"] = json!(entries.len());
-    }
-    if q.max_tokens.is_none() && !lost_edits.is_empty() {
-        answer["lost_edits"] = json!(lost_edits);
-        answer["lost_edits_total"] = json!(lost_total);
-    }
-    if q.max_tokens.is_some() || !left_out.is_empty() || shown["left_out"].is_object() {
-        // A bounded brief is its text; the task whole would break the bound.
-        answer["task"] =
-            json!({ "id": task.id, "handle": shown["handle"], "title": shown["title"], "status": shown["status"] });
-    }
-    Ok(answer)
+    let entries = wants("events").then_some(&loaded.log.entries);
+    let shows_lost = q.max_tokens.is_none() && !lost_edits.is_empty();
+    // A bounded brief is its text; the task whole would break the bound.
+    let task = if q.max_tokens.is_some() || !left_out.is_empty() || !shown.left_out.is_empty() {
+        let title = shown.title().to_owned();
+        BriefTask::Named { id: task.id, handle: shown.handle, title, status: shown.status }
+    } else {
+        BriefTask::Whole(Box::new(shown))
+    };
+    Ok(BriefPage {
+        task,
+        text,
+        tokens,
+        left_out,
+        events: entries.map(|entries| newest_events(entries)),
+        events_total: entries.map(Vec::len),
+        lost_edits_total: shows_lost.then_some(lost_total),
+        lost_edits: if shows_lost { lost_edits } else { Vec::new() },
+    })
 }
 
 /// The one task in progress that the caller holds: by a lease of its session, else as its owner.
@@ -251,17 +325,16 @@ fn few<'a>(list: impl Iterator<Item = &'a String> + Clone) -> String {
     format!("{}{more}", named.join(", "))
 }
 
-fn head(ws: &Workspace, task: &Task, shown: &Value, hold: &Hold, index: &Index, room: usize) -> Result<Section> {
+fn head(ws: &Workspace, task: &Task, shown: &TaskView, hold: &Hold, index: &Index, room: usize) -> Result<Section> {
     let f = &task.fields;
     let mut text = format!("# {}\n\n", line(&f.title));
-    let word = |key: &str| shown[key].as_str().map(str::to_owned).unwrap_or_else(|| shown[key].to_string());
     let _ = writeln!(
         text,
         "task {} ({}), {}, {}, priority {}",
         task.id,
-        word("handle"),
+        shown.handle,
         line(f.kind.as_str()),
-        word("status"),
+        shown.status,
         f.priority
     );
     if let Some(owner) = &task.owner {
@@ -339,13 +412,12 @@ fn acceptance(task: &Task, room: usize, text: &mut String) {
 }
 
 /// What other worktrees and branches know of the task beyond what is here.
-fn other_places(branches: &[Value]) -> Section {
+fn other_places(branches: &[ElsewhereState]) -> Section {
     let mut text = String::new();
     for place in branches.iter().take(MAX_NAMED) {
-        let word = |key: &str| place[key].as_str().map(line).unwrap_or_default();
-        let kind = if place["worktree"].is_string() { "worktree" } else { "branch" };
-        let by = place["owner"].as_str().map(|owner| format!(" by {}", line(owner))).unwrap_or_default();
-        let _ = writeln!(text, "- {kind} {}: {}{by}", word(kind), word("status"));
+        let (kind, name) = place.place();
+        let by = place.owner.as_ref().map(|owner| format!(" by {}", line(owner))).unwrap_or_default();
+        let _ = writeln!(text, "- {kind} {}: {}{by}", line(name), place.status);
     }
     if branches.len() > MAX_NAMED {
         let _ = writeln!(text, "- and {} more", branches.len() - MAX_NAMED);
@@ -371,33 +443,35 @@ fn children(ws: &Workspace, task: &Task, index: &Index, room: usize, left_out: &
 }
 
 /// Values of the caller that lost: each with the current value and the command that restores it.
-fn lost_edits(ws: &Workspace, id: Id, entries: &[Entry]) -> (Vec<Value>, usize) {
+fn lost_edits(ws: &Workspace, id: Id, entries: &[Entry]) -> (Vec<LostEdit>, usize) {
     let all = lost(id, entries);
     let counts = Counts::of(&all);
     let mine = |edit: &&Lost| ws.agent_name().is_some_and(|me| me == edit.lost.agent);
-    let few = |edit: &Lost| {
-        json!({ "field": edit.field, "yours": edit.lost.value, "now": edit.won.value, "by": edit.won.agent,
-            "restore": view::restore_command(edit, counts.is_alone(edit)) })
+    let few = |edit: &Lost| LostEdit {
+        field: edit.field.clone(),
+        yours: edit.lost.value.clone(),
+        now: edit.won.value.clone(),
+        by: edit.won.agent.clone(),
+        restore: view::restore_command(edit, counts.is_alone(edit)),
     };
     let mine: Vec<&Lost> = all.iter().filter(mine).collect();
     (mine.iter().take(MAX_NAMED).map(|edit| few(edit)).collect(), mine.len())
 }
 
-fn lost_section(edits: &[Value]) -> Option<Section> {
+fn lost_section(edits: &[LostEdit]) -> Option<Section> {
     if edits.is_empty() {
         return None;
     }
     let mut text = String::new();
     for edit in edits {
-        let word = |key: &str| edit[key].as_str().unwrap_or_default();
         let _ = writeln!(
             text,
             "- {}: yours {}, now {} by {}; restore it: {}",
-            line(word("field")),
-            few_words(&edit["yours"]),
-            few_words(&edit["now"]),
-            line(word("by")),
-            line(word("restore"))
+            line(&edit.field),
+            few_words(&edit.yours),
+            few_words(&edit.now),
+            line(&edit.by),
+            line(&edit.restore)
         );
     }
     let heading = "\n## What you wrote and lost to a change made at the same time\n\n";
@@ -448,7 +522,7 @@ fn events(entries: &[Entry], room: usize, left_out: &mut LeftOut) -> Vec<Section
 /// Most bytes of the events that an answer holds besides the page.
 const MAX_EVENTS: usize = 64 * 1024;
 
-fn newest_events(entries: &[Entry]) -> Value {
+fn newest_events(entries: &[Entry]) -> Vec<Value> {
     let mut bytes = 0;
     let fits = |entry: &&Entry| {
         bytes += entry.line.len();
@@ -456,11 +530,11 @@ fn newest_events(entries: &[Entry]) -> Value {
     };
     let mut events: Vec<Value> = entries.iter().rev().take_while(fits).map(view::event).collect();
     events.reverse();
-    json!(events)
+    events
 }
 
-fn how_to_go_on(task: &Task, shown: &Value, hold: &Hold, reasons: &[Reason]) -> Section {
-    let handle = shown["handle"].as_str().unwrap_or_default();
+fn how_to_go_on(task: &Task, shown: &TaskView, hold: &Hold, reasons: &[Reason]) -> Section {
+    let handle = &shown.handle;
     let met = if task.unmet().next().is_some() { " --all-met" } else { "" };
     let text = match task.status {
         status if !hold.mine && !status.is_finished() => {
@@ -471,7 +545,7 @@ fn how_to_go_on(task: &Task, shown: &Value, hold: &Hold, reasons: &[Reason]) -> 
             "\n## Next steps\n\n- note a step: agentpm progress add {handle} --content TEXT\n- record a choice: agentpm context add {handle} --type decision --content TEXT\n- finish: agentpm done {handle}{met} --outcome TEXT; give it back: agentpm release {handle}\n"
         ),
         status if status.is_finished() => String::new(),
-        _ if shown["branches"].is_array() => String::new(),
+        _ if !shown.branches.is_empty() => String::new(),
         _ if !reasons.is_empty() => {
             let words: String =
                 reasons.iter().map(|reason| format!("- not ready: {}\n", line(&reason.words()))).collect();

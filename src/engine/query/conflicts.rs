@@ -2,8 +2,6 @@
 //!
 //! The read model knows which tasks have any, so a plan in which nothing was concurrent is not looked through.
 
-use serde_json::{Value, json};
-
 use super::lists::Page;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
@@ -13,14 +11,15 @@ use crate::model::event::Stamp;
 use crate::model::id::{Id, quoted};
 use crate::model::query::Conflicts;
 use crate::reports::extent::beginning;
-use crate::reports::view;
+use crate::reports::list::List;
+use crate::reports::view::LostView;
 use crate::rules::lost::{Counts, Lost, lost};
 
 /// Longest title, in bytes.
 const MAX_TITLE: usize = 1_000;
 
 /// `conflicts`
-pub fn conflicts(ws: &Workspace, q: &Conflicts) -> Result<Value> {
+pub fn conflicts(ws: &Workspace, q: &Conflicts) -> Result<List<LostView>> {
     let tasks = match &q.task_id.0 {
         Some(reference) => vec![read::resolve(ws, &Ref(reference.clone()))?],
         None => read::index(ws)?.tasks_with_lost_edits()?,
@@ -42,10 +41,8 @@ pub fn conflicts(ws: &Workspace, q: &Conflicts) -> Result<Value> {
             if full || after.as_ref().is_some_and(|after| place(task, edit) <= *after) {
                 continue;
             }
-            let mut item = view::lost(task, edit, counts.is_alone(edit));
-            item["handle"] = json!(handle);
-            item["title"] = json!(beginning(&loaded.task.fields.title, MAX_TITLE));
-            full = !page.push(item);
+            let title = beginning(&loaded.task.fields.title, MAX_TITLE).to_owned();
+            full = !page.push(LostView::new(task, handle.clone(), title, edit, counts.is_alone(edit)));
             if full {
                 next = Some(last.clone());
             } else {

@@ -1,6 +1,7 @@
 //! `diff`: what changed in the plan between two points, task by task.
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::lists::Page;
 use crate::engine::context::Workspace;
@@ -9,12 +10,81 @@ use crate::error::{Error, Result};
 use crate::model::id::{Id, quoted};
 use crate::model::point::Point;
 use crate::model::query::Diff;
-use crate::reports::change::{Change, Kind, TaskChange, between};
-use crate::reports::extent::{Bounds, Extent};
+use crate::model::task::Status;
+use crate::reports::change::{Change, Kind, Steps, TaskChange, between};
+use crate::reports::extent::{Bounds, Cuts, Entry, Extent, LeftOut, Shown};
+use crate::reports::list::List;
 use crate::reports::review::Matter;
+use crate::reports::view::PointView;
+use crate::rules::lost::Lost;
+
+/// What changed in the plan between two points.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PlanDiff {
+    /// The tasks that changed.
+    #[serde(flatten)]
+    pub list: List<ChangedTask>,
+    /// The earlier point.
+    pub from: PointView,
+    /// The later point.
+    pub to: PointView,
+}
+
+/// What changed in a task.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ChangedTask {
+    /// The task.
+    pub task: Id,
+    /// Its title, as it is now, or was.
+    pub title: String,
+    /// Its status now.
+    pub status: Status,
+    /// Whether it was created between the two.
+    pub created: bool,
+    /// Whether it has lost all its events.
+    pub gone: bool,
+    /// How many events are new.
+    pub events: usize,
+    /// How many events are missing.
+    pub missing: usize,
+    /// Its parent now.
+    pub parent: Option<Id>,
+    /// Its steps now.
+    pub steps: Steps,
+    /// What changed.
+    pub changes: Vec<Shown<ChangeToDecide>>,
+    /// Values that lost to a concurrent one, and had not before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Shown<Lost>>,
+    /// Its handle.
+    pub handle: String,
+    /// What a bounded view does not show: entries of each list, and bytes of each text.
+    #[serde(skip_serializing_if = "LeftOut::is_empty")]
+    pub left_out: LeftOut,
+}
+
+/// A change, and why a reviewer must look at it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ChangeToDecide {
+    /// The change.
+    #[serde(flatten)]
+    pub change: Change,
+    /// Why a reviewer must look at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decide: Option<Matter>,
+}
+
+impl Entry for ChangeToDecide {
+    fn cut(&mut self, cuts: &mut Cuts) {
+        cuts.value("from", &mut self.change.from);
+        cuts.value("to", &mut self.change.to);
+        self.change.why.iter_mut().for_each(|why| cuts.text("why", why));
+        cuts.text("field", &mut self.change.field);
+    }
+}
 
 /// `diff`
-pub fn diff(ws: &Workspace, q: &Diff) -> Result<Value> {
+pub fn diff(ws: &Workspace, q: &Diff) -> Result<PlanDiff> {
     let reversed = match (&q.a, &q.b) {
         (Point::Lamport(a), Some(Point::Lamport(b))) => a > b,
         (Point::Time(a), Some(Point::Time(b))) => a > b,
@@ -51,10 +121,7 @@ pub fn diff(ws: &Workspace, q: &Diff) -> Result<Value> {
             }
         }
     }
-    let mut answer = page.finish(total, next);
-    answer["from"] = before.describe();
-    answer["to"] = after.describe();
-    Ok(answer)
+    Ok(PlanDiff { list: page.finish(total, next), from: before.describe(), to: after.describe() })
 }
 
 /// Tasks that are compared at once.
@@ -62,38 +129,35 @@ const AT_ONCE: usize = 2_048;
 /// The cursor of a page that took nothing yet.
 const START: &str = "start";
 
-/// A task's changes as JSON, with its handle and what of each must be decided. Of many changes those that must be decided are
-/// shown first; what a bounded view leaves out is counted.
+/// A task's changes, with its handle and what of each must be decided. Of many changes those that must be decided are shown
+/// first; what a bounded view leaves out is counted.
 pub fn view(
     ws: &Workspace,
     change: &TaskChange,
     extent: Extent,
     decide: impl Fn(&Change) -> Option<Matter>,
-) -> Result<Value> {
+) -> Result<ChangedTask> {
     let mut bounds = Bounds::new(extent);
-    let one = |single: &Change| {
-        let mut shown = json!(single);
-        if let Some(matter) = decide(single) {
-            shown["decide"] = json!(matter);
-        }
-        shown
-    };
-    let rank = |single: &Change| match single.change {
+    let single = |one: &Change| ChangeToDecide { change: one.clone(), decide: decide(one) };
+    let rank = |single: &ChangeToDecide| match single.change.change {
         Kind::Created | Kind::Status => 0,
-        _ if decide(single).is_some() => 0,
+        _ if single.decide.is_some() => 0,
         Kind::ProgressAdded | Kind::ContextAdded | Kind::RelationshipAdded => 2,
         _ => 1,
     };
-    let changes = bounds.list("changes", &change.changes, rank, one);
-    let lost = bounds.list("lost", &change.lost, |_| 0, |edit| json!(edit));
-    let mut view = json!(change.head());
-    view["changes"] = changes;
-    if !change.lost.is_empty() {
-        view["lost"] = lost;
-    }
-    view["handle"] = json!(read::handle(ws, change.task)?);
-    if let Value::Object(view) = &mut view {
-        bounds.finish(view);
-    }
-    Ok(view)
+    Ok(ChangedTask {
+        task: change.task,
+        title: bounds.text("title", change.title.clone()),
+        status: change.status,
+        created: change.created,
+        gone: change.gone,
+        events: change.events,
+        missing: change.missing,
+        parent: change.parent,
+        steps: change.steps,
+        changes: bounds.list("changes", change.changes.iter().map(single), rank),
+        lost: bounds.list("lost", change.lost.iter().cloned(), |_| 0),
+        handle: read::handle(ws, change.task)?,
+        left_out: bounds.finish(),
+    })
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::liveness::silence;
 use crate::engine::context::Workspace;
@@ -14,30 +15,85 @@ use crate::error::Result;
 use crate::model::event::Entity;
 use crate::model::finding::Severity;
 use crate::model::id::{HANDLE_MIN, quoted};
+use crate::reports::view::Done;
 use crate::runtime::{journal, journals, records};
 use crate::store::layout::FORMAT;
 
+/// The plan in numbers.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Stats {
+    /// The number of tasks.
+    pub tasks: u64,
+    /// How many have which status.
+    pub by_status: BTreeMap<String, u64>,
+    /// The number of tasks that the caller could take.
+    pub ready: usize,
+    /// The number of events.
+    pub events: u64,
+    /// Steps.
+    pub progress: Done,
+    /// The number of context entries.
+    pub context: u64,
+    /// How many tasks each agent completed.
+    pub completed_by: BTreeMap<String, u64>,
+    /// The number of live leases.
+    pub live_leases: usize,
+    /// The number of registered agents.
+    pub agents: usize,
+}
+
+/// The state of the plan and of everything around it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Health {
+    /// Whether all checks are passed.
+    pub healthy: bool,
+    /// The version of the program.
+    pub version: &'static str,
+    /// The checks.
+    pub checks: Vec<Check>,
+}
+
+/// One check of `doctor`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Check {
+    /// Its name.
+    pub check: &'static str,
+    /// Whether it is passed.
+    pub ok: bool,
+    /// What was found.
+    pub found: String,
+    /// What to do about it.
+    #[serde(rename = "mend")]
+    pub fix: Option<String>,
+}
+
 /// `stats`
-pub fn stats(ws: &Workspace) -> Result<Value> {
+pub fn stats(ws: &Workspace) -> Result<Stats> {
     let index = read::index(ws)?;
     let by_status = index.counts()?;
     let total: u64 = by_status.values().sum();
     let sums = index.sums()?;
-    let mut completed_by: BTreeMap<&str, u64> = BTreeMap::new();
-    for (owner, count) in &sums.completed_by {
-        *completed_by.entry(owner.as_deref().unwrap_or("nobody")).or_default() += count;
+    let mut completed_by: BTreeMap<String, u64> = BTreeMap::new();
+    for (owner, count) in sums.completed_by {
+        *completed_by.entry(owner.unwrap_or_else(|| "nobody".into())).or_default() += count;
     }
     let plan = read::plan(ws, &index)?;
     let ready = plan.rank(&read::viewer_with_rights(ws)?, &ws.settings.score, ws.env.now()).len();
-    Ok(json!({
-        "tasks": total, "by_status": by_status, "ready": ready, "events": sums.events,
-        "progress": { "done": sums.steps_done, "total": sums.steps }, "context": sums.context,
-        "completed_by": completed_by, "live_leases": read::live_leases(ws, &index)?.len(), "agents": read::agents(ws)?.len(),
-    }))
+    Ok(Stats {
+        tasks: total,
+        by_status,
+        ready,
+        events: sums.events,
+        progress: Done { done: sums.steps_done, total: sums.steps },
+        context: sums.context,
+        completed_by,
+        live_leases: read::live_leases(ws, &index)?.len(),
+        agents: read::agents(ws)?.len(),
+    })
 }
 
 /// `doctor`
-pub fn doctor(ws: &Workspace) -> Result<Value> {
+pub fn doctor(ws: &Workspace) -> Result<Health> {
     let report = lint::lint(ws)?;
     let errors = report.findings.iter().filter(|f| f.severity == Severity::Error).count();
     let warnings = report.findings.len() - errors;
@@ -92,12 +148,12 @@ pub fn doctor(ws: &Workspace) -> Result<Value> {
         Err(e) => check("agent", false, e.message, "give --agent NAME or set AGENTPM_AGENT"),
     });
     checks.push(leases(ws)?);
-    let healthy = checks.iter().all(|c| c["ok"] == json!(true));
-    Ok(json!({ "healthy": healthy, "version": env!("CARGO_PKG_VERSION"), "checks": checks }))
+    let healthy = checks.iter().all(|check| check.ok);
+    Ok(Health { healthy, version: env!("CARGO_PKG_VERSION"), checks })
 }
 
 /// Leases and their holders. Silence is no fault, but a person should look.
-fn leases(ws: &Workspace) -> Result<Value> {
+fn leases(ws: &Workspace) -> Result<Check> {
     let live = read::live_leases(ws, &read::index(ws)?)?.len();
     let known = ws.runtime().map(records::leased_tasks).transpose()?.map_or(0, |tasks| tasks.len());
     let mut found = format!("{live} live, {} over", known.saturating_sub(live));
@@ -122,13 +178,13 @@ fn leases(ws: &Workspace) -> Result<Value> {
     }
     let mut check = check("leases", true, found, "");
     if !next.is_empty() {
-        check["mend"] = json!(next.join("; "));
+        check.fix = Some(next.join("; "));
     }
     Ok(check)
 }
 
 /// Whether every acknowledged event is in its file.
-fn projected(ws: &Workspace) -> Result<Value> {
+fn projected(ws: &Workspace) -> Result<Check> {
     let length = ws.runtime().map_or(0, journal::length);
     if let Some(runtime) = ws.runtime()
         && let Some((name, line, more)) = journals::first_damaged(runtime)?
@@ -150,7 +206,7 @@ fn projected(ws: &Workspace) -> Result<Value> {
 }
 
 /// Leases, sessions and idempotency keys whose file is damaged. They are read from the journal meanwhile.
-fn damaged(ws: &Workspace) -> Result<Option<Value>> {
+fn damaged(ws: &Workspace) -> Result<Option<Check>> {
     const NAMED: usize = 5;
     let Some(runtime) = ws.runtime() else { return Ok(None) };
     let damaged = records::damaged(runtime, false)?;
@@ -166,18 +222,18 @@ fn damaged(ws: &Workspace) -> Result<Option<Value>> {
 }
 
 /// Records that wait for worktrees which could not be reached.
-fn waits(ws: &Workspace) -> Result<Option<Value>> {
+fn waits(ws: &Workspace) -> Result<Option<Check>> {
     let own = ws.store_key().map(|key| key.worktree);
     let others = ws.waiting_worktrees()?.into_iter().filter(|id| Some(*id) != own).count();
     let found = format!("acknowledged events wait for {} that could not be reached", count(others, "worktree"));
     let mut check = check("worktrees", true, found, "");
-    check["mend"] =
-        json!("the next change made in such a worktree writes its files; agentpm recover lists what none holds");
+    let next = "the next change made in such a worktree writes its files; agentpm recover lists what none holds";
+    check.fix = Some(next.into());
     Ok((others > 0).then_some(check))
 }
 
 /// Events that every log has lost.
-fn unreachable_events(ws: &Workspace) -> Result<Value> {
+fn unreachable_events(ws: &Workspace) -> Result<Check> {
     const NAMED: usize = 10;
     let found = recover::unreachable_events(ws)?;
     let mut places: Vec<String> = Vec::new();
@@ -209,6 +265,6 @@ fn count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-fn check(name: &str, ok: bool, found: String, next: &str) -> Value {
-    json!({ "check": name, "ok": ok, "found": found, "mend": if ok { Value::Null } else { json!(next) } })
+fn check(name: &'static str, ok: bool, found: String, next: &str) -> Check {
+    Check { check: name, ok, found, fix: (!ok).then(|| next.to_owned()) }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::engine::context::Workspace;
@@ -16,14 +17,14 @@ use crate::model::relationship::RelationType;
 use crate::model::task::{Line, Status};
 
 /// The plan as tasks and edges: a large one fits into memory so, and not as a JSON document.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Drawing {
     nodes: Vec<Node>,
     edges: Vec<Link>,
     total: usize,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Node {
     id: Id,
     handle: Option<String>,
@@ -34,7 +35,7 @@ struct Node {
     priority: i64,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Link {
     from: Id,
     to: Id,

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::lists::Page;
@@ -13,13 +15,15 @@ use crate::model::event::{Entity, Entry};
 use crate::model::id::{Id, quoted};
 use crate::model::point::Point;
 use crate::model::query::Blame;
+use crate::model::time::Time;
 use crate::reports::extent::Extent;
-use crate::reports::view;
-use crate::rules::lost::{Counts, Lost, lost};
+use crate::reports::list::List;
+use crate::reports::view::{TaskView, restore_command};
+use crate::rules::lost::{AuthoredValue, Counts, Lost, Reason, lost};
 use crate::rules::{fields, fold, register};
 
 /// `task get --at`: the fold of what had happened by that point. What depends on other tasks or on the present is left open.
-pub fn task_at(ws: &Workspace, reference: &Ref, point: &Point, extent: Extent) -> Result<Value> {
+pub fn task_at(ws: &Workspace, reference: &Ref, point: &Point, extent: Extent) -> Result<TaskView> {
     let past = history::past(ws, Some(point))?;
     let id = past.resolve(reference)?;
     let task = fold::fold(id, &past.entries(id)?).0;
@@ -27,17 +31,69 @@ pub fn task_at(ws: &Workspace, reference: &Ref, point: &Point, extent: Extent) -
         return Err(Error::not_found(format!("task {id} did not exist at {point}"))
             .hint(format!("agentpm log {id} shows when it was created")));
     }
-    let mut at = past.describe();
-    at["lamport"] = json!(task.lamport);
-    at["time"] = json!(task.updated_at);
-    Ok(view::task_at(&task, read::handle(ws, id)?, at, extent))
+    Ok(TaskView::past(&task, read::handle(ws, id)?, past.describe(), extent))
 }
 
 /// Most values that are named as beaten by one; `agentpm conflicts` lists all.
 const MAX_BEAT: usize = 10;
 
+/// The fields of a task, each with the event that set it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct BlameList {
+    /// The fields.
+    #[serde(flatten)]
+    pub list: List<BlamedField>,
+    /// The task.
+    pub task: Id,
+}
+
+/// A field, and the event that set it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct BlamedField {
+    /// The register, such as `title`, `status` or `progress.<item>`.
+    pub field: String,
+    /// Its value.
+    pub value: Value,
+    /// The event.
+    pub event: Id,
+    /// The type of the event.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The Lamport time of the event.
+    pub lamport: u64,
+    /// The author of the event.
+    pub agent: String,
+    /// When it was written.
+    pub at: Time,
+    /// The reason given for it.
+    pub why: Option<String>,
+    /// Concurrent values that lost to it; the newest of many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub beat: Vec<BeatenValue>,
+    /// The number of all of them, where only the newest are shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beat_total: Option<usize>,
+}
+
+/// A value that lost to a concurrent one.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct BeatenValue {
+    /// The value.
+    pub value: Value,
+    /// Its author.
+    pub agent: String,
+    /// When it was written.
+    pub at: Time,
+    /// The event.
+    pub event: Id,
+    /// Why it lost.
+    pub rule: Reason,
+    /// The command that restores it.
+    pub restore: String,
+}
+
 /// `blame`
-pub fn blame(ws: &Workspace, q: &Blame) -> Result<Value> {
+pub fn blame(ws: &Workspace, q: &Blame) -> Result<BlameList> {
     let loaded = read::load_task(ws, read::resolve(ws, &Ref(q.id.0.clone()))?)?;
     let task = &loaded.task;
     let ordered = fold::order(&Entity::Task(task.id), &loaded.log.entries).events;
@@ -78,18 +134,20 @@ pub fn blame(ws: &Workspace, q: &Blame) -> Result<Value> {
         }
         if begun && next.is_none() {
             let event = &entry.event;
-            let mut item = json!({
-                "field": name, "value": value(), "event": event.id, "type": event.payload.kind(), "lamport": event.lamport,
-                "agent": event.author.agent, "at": event.at, "why": event.why,
-            });
-            if !beat.is_empty() {
-                // The newest say most.
-                let few = beat.iter().skip(beat.len().saturating_sub(MAX_BEAT)).map(|edit| beaten(&counts, edit));
-                item["beat"] = few.collect();
-            }
-            if beat.len() > MAX_BEAT {
-                item["beat_total"] = json!(beat.len());
-            }
+            // The newest say most.
+            let newest = beat.iter().skip(beat.len().saturating_sub(MAX_BEAT));
+            let item = BlamedField {
+                field: name.clone(),
+                value: value(),
+                event: event.id,
+                kind: event.payload.kind().to_owned(),
+                lamport: event.lamport,
+                agent: event.author.agent.clone(),
+                at: event.at,
+                why: event.why.clone(),
+                beat: newest.map(|edit| beaten(&counts, edit)).collect(),
+                beat_total: (beat.len() > MAX_BEAT).then_some(beat.len()),
+            };
             if !page.push(item) {
                 next = Some(name);
             }
@@ -99,18 +157,13 @@ pub fn blame(ws: &Workspace, q: &Blame) -> Result<Value> {
         return Err(Error::usage(format!("{} is no cursor", quoted(q.cursor.as_deref().unwrap_or_default())))
             .hint("use next_cursor of the previous answer"));
     }
-    let mut answer = page.finish(total, next);
-    answer["task"] = json!(task.id);
-    Ok(answer)
+    Ok(BlameList { list: page.finish(total, next), task: task.id })
 }
 
 /// A value that a field's present one beat, in few words.
-fn beaten(counts: &Counts, edit: &Lost) -> Value {
-    let restore = view::restore_command(edit, counts.is_alone(edit));
-    json!({
-        "value": edit.lost.value, "agent": edit.lost.agent, "at": edit.lost.at, "event": edit.lost.event,
-        "rule": edit.rule, "restore": restore,
-    })
+fn beaten(counts: &Counts, edit: &Lost) -> BeatenValue {
+    let AuthoredValue { value, event, agent, at, .. } = edit.lost.clone();
+    BeatenValue { value, agent, at, event, rule: edit.rule, restore: restore_command(edit, counts.is_alone(edit)) }
 }
 
 fn is_default(value: &Value) -> bool {

@@ -1,28 +1,107 @@
 //! `lease list`: who holds what, as this clone knows it, or as the remote does.
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
 
 use super::lists::Page;
 use crate::engine::commit::confirmation::Asking;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::{Code, Error, Result};
-use crate::model::agent::{RemoteState, Seen};
+use crate::model::agent::{Lease, RemoteState, Seen};
 use crate::model::event::Author;
 use crate::model::id::{Id, quoted};
 use crate::model::query::LeaseList;
-use crate::reports::view;
+use crate::model::time::Time;
+use crate::reports::list::List;
 use crate::rules::lease::Standing;
 use crate::store::index::Index;
 
+/// A lease, or what the remote says of one.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LeaseView {
+    /// The task.
+    pub task: Id,
+    /// The lease; absent where the record at the remote cannot be read.
+    #[serde(flatten)]
+    pub lease: Option<LeaseTerms>,
+    /// The state at the remote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// Whether a lease at the remote has not expired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<bool>,
+    /// The clone of a lease at the remote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clone: Option<Id>,
+    /// Why the record at the remote cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The handle of the task.
+    pub handle: String,
+    /// The title of the task; `null` where only another worktree or clone has it.
+    pub title: Option<String>,
+    /// Whether the caller holds it.
+    pub mine: bool,
+}
+
+/// The state of a record at the remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Its holder works under it.
+    Held,
+    /// It was released.
+    Released,
+    /// The task is completed or cancelled.
+    Finished,
+    /// The record cannot be read.
+    Unreadable,
+}
+
+impl State {
+    fn of(state: RemoteState) -> Self {
+        match state {
+            RemoteState::Held => State::Held,
+            RemoteState::Released => State::Released,
+            RemoteState::Finished => State::Finished,
+        }
+    }
+}
+
+/// Who holds a lease, and how long.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LeaseTerms {
+    /// Its id.
+    pub id: Id,
+    /// Its holder.
+    pub agent: String,
+    /// The holder's session.
+    pub session: Option<Id>,
+    /// Its fence.
+    pub fence: u64,
+    /// When it expires unless renewed.
+    pub expires_at: Time,
+    /// When it was granted.
+    pub created_at: Time,
+    /// When it was last renewed.
+    pub updated_at: Time,
+    /// Whether the remote confirmed it.
+    pub confirmed: bool,
+    /// Whether another clone granted it.
+    pub elsewhere: bool,
+}
+
 /// `lease list`
-pub fn leases(ws: &Workspace, q: &LeaseList) -> Result<Value> {
+pub fn leases(ws: &Workspace, q: &LeaseList) -> Result<List<LeaseView>> {
     let after: Option<Id> = q.cursor.as_deref().map(read_cursor).transpose()?;
     let items = if q.remote { at_remote(ws, q.all)? } else { here(ws)? };
     let total = items.len() as u64;
     let mut page = Page::new(ws, q.limit, q.all && q.limit.is_none());
     let mut last = None;
-    for (task, item) in items.into_iter().filter(|(task, _)| after.is_none_or(|after| *task > after)) {
+    for item in items.into_iter().filter(|item| after.is_none_or(|after| item.task > after)) {
+        let task = item.task;
         if !page.push(item) {
             return Ok(page.finish(total, last.or(after).map(|id: Id| id.to_string())));
         }
@@ -37,29 +116,37 @@ fn read_cursor(text: &str) -> Result<Id> {
     })
 }
 
-fn here(ws: &Workspace) -> Result<Vec<(Id, Value)>> {
+fn here(ws: &Workspace) -> Result<Vec<LeaseView>> {
     let index = read::index(ws)?;
     let mut items = Vec::new();
     for (task, lease) in read::live_leases(ws, &index)? {
-        let mut item = view::lease(&lease);
         let record = read::lease_record(ws, task, &index)?;
-        add_names(ws, &index, task, &mut item)?;
-        item["elsewhere"] = json!(lease.elsewhere);
-        item["mine"] = json!(matches!(read::standing(ws, &record), Some(Standing::Mine(_))));
-        items.push((task, item));
+        let mine = matches!(read::standing(ws, &record), Some(Standing::Mine(_)));
+        let Lease { id, task: _, agent, session, fence, expires_at, created_at, updated_at, confirmed, elsewhere } =
+            lease;
+        let terms = LeaseTerms { id, agent, session, fence, expires_at, created_at, updated_at, confirmed, elsewhere };
+        items.push(LeaseView { lease: Some(terms), mine, ..named(ws, &index, task)? });
     }
     Ok(items)
 }
 
-/// What people call a task. Its title is `null` where only another worktree or clone has it.
-fn add_names(ws: &Workspace, index: &Index, task: Id, item: &mut Value) -> Result<()> {
-    item["handle"] = json!(read::handle(ws, task)?);
-    item["title"] = json!(index.task(task)?.map(|task| task.fields.title));
-    Ok(())
+/// A view that has the names of the task alone.
+fn named(ws: &Workspace, index: &Index, task: Id) -> Result<LeaseView> {
+    Ok(LeaseView {
+        task,
+        lease: None,
+        state: None,
+        live: None,
+        clone: None,
+        error: None,
+        handle: read::handle(ws, task)?,
+        title: index.task(task)?.map(|task| task.fields.title),
+        mine: false,
+    })
 }
 
 /// What stands at the remote: leases that are held, expired or not; with `all` those released too.
-fn at_remote(ws: &Workspace, all: bool) -> Result<Vec<(Id, Value)>> {
+fn at_remote(ws: &Workspace, all: bool) -> Result<Vec<LeaseView>> {
     let Some(name) = ws.lease_remote() else {
         return Err(Error::state("no remote confirms leases here")
             .hint("set lease.remote in .agentpm/config.toml to the name of a remote, such as origin"));
@@ -75,26 +162,41 @@ fn at_remote(ws: &Workspace, all: bool) -> Result<Vec<(Id, Value)>> {
     let (index, me) = (read::index(ws)?, ws.author().ok());
     let mut items = Vec::new();
     for (task, one) in listed {
-        let mut item = match one {
+        let item = named(ws, &index, task)?;
+        items.push(match one {
             Ok(seen) => {
-                let r = &seen.record;
-                if r.state != RemoteState::Held && !all {
+                let is_held = seen.record.state == RemoteState::Held;
+                if !is_held && !all {
                     continue;
                 }
-                json!({
-                    "id": r.lease, "task": task, "agent": r.agent, "session": r.session, "fence": r.fence,
-                    "expires_at": r.expires_at, "created_at": r.created_at, "updated_at": r.updated_at,
-                    "state": r.state, "live": r.state == RemoteState::Held && now < r.expires_at, "clone": r.clone,
-                    "confirmed": true, "elsewhere": !seen.ours,
-                    "mine": me.as_ref().is_some_and(|me| is_mine(&seen, me)),
-                })
+                LeaseView {
+                    state: Some(State::of(seen.record.state)),
+                    live: Some(is_held && now < seen.record.expires_at),
+                    clone: Some(seen.record.clone),
+                    mine: me.as_ref().is_some_and(|me| is_mine(&seen, me)),
+                    lease: Some(terms_at_remote(seen)),
+                    ..item
+                }
             }
-            Err(why) => json!({ "task": task, "state": "unreadable", "error": why, "mine": false }),
-        };
-        add_names(ws, &index, task, &mut item)?;
-        items.push((task, item));
+            Err(why) => LeaseView { state: Some(State::Unreadable), error: Some(why), ..item },
+        });
     }
     Ok(items)
+}
+
+fn terms_at_remote(seen: Seen) -> LeaseTerms {
+    let record = seen.record;
+    LeaseTerms {
+        id: record.lease,
+        agent: record.agent,
+        session: record.session,
+        fence: record.fence,
+        expires_at: record.expires_at,
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+        confirmed: true,
+        elsewhere: !seen.ours,
+    }
 }
 
 /// Whether the caller holds what was seen at the remote.

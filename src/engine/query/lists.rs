@@ -2,20 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::find::{Finder, Spot};
+use super::liveness;
 use crate::engine::context::Workspace;
 use crate::engine::view::elsewhere::{self, Elsewhere};
 use crate::engine::view::read::{self, handles};
 use crate::env::parallel;
 use crate::error::{Error, Result};
+use crate::model::agent::Agent;
 use crate::model::id::{Id, quoted};
 use crate::model::query::{Next, Ready, TaskList};
 use crate::model::search::{self, Search};
 use crate::model::task::{Brief, Status};
-use crate::reports::ready::{Place, Plan, RankedTask};
-use crate::reports::view::{self, Around};
+use crate::model::time::Time;
+use crate::reports::list::{List, Rest};
+use crate::reports::next::{Explained, ExplainedTask, NextReasons, NextTask, NotReady, PassedOver};
+use crate::reports::ready::{Place, Plan, RankedTask, Score};
+use crate::reports::view::{self, Around, Summary};
 use crate::rules::readiness::{Reason, Viewer};
 use crate::runtime::records;
 use crate::store::index::Index;
@@ -49,27 +55,28 @@ impl Room {
 }
 
 /// A page of items: as many as fit into the limits, and where to go on.
-pub(crate) struct Page {
-    items: Vec<Value>,
+pub(crate) struct Page<T> {
+    items: Vec<T>,
     room: Room,
 }
 
-impl Page {
+impl<T: Serialize> Page<T> {
     pub fn new(ws: &Workspace, limit: Option<u64>, all: bool) -> Self {
         Page { items: Vec::new(), room: Room::new(ws, limit, all) }
     }
 
     /// Adds an item if there is room; for the first there always is.
-    pub fn push(&mut self, item: Value) -> bool {
-        let fits = self.room.has(item.to_string().len());
+    pub fn push(&mut self, item: T) -> bool {
+        // Plain data can be written as JSON.
+        let fits = self.room.has(serde_json::to_string(&item).map_or(0, |json| json.len()));
         if fits {
             self.items.push(item);
         }
         fits
     }
 
-    pub fn finish(self, total: u64, next_cursor: Option<String>) -> Value {
-        whole(self.items, &list_fields(total, next_cursor))
+    pub fn finish(self, total: u64, next_cursor: Option<String>) -> List<T> {
+        List { items: self.items, rest: Rest::new(total, next_cursor) }
     }
 }
 
@@ -77,8 +84,8 @@ impl Page {
 const FIRST: usize = 64;
 const MORE: usize = 2_000;
 
-/// `task list`: gives `take` the text of each item, and answers with the fields besides the items.
-pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(String)) -> Result<Value> {
+/// `task list`: gives `take` each item with its JSON text, and answers with the rest of the list.
+pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Summary, String)) -> Result<Rest> {
     let search = search::read(q.query.as_deref().unwrap_or_default(), &ws.settings.query)?;
     let index = read::index(ws)?;
     let plan = read::plan(ws, &index)?;
@@ -96,14 +103,20 @@ pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(String)) -> Resul
         let some = &found.ids[next..found.ids.len().min(next + at_once)];
         arounds.look_elsewhere(some, &mut elsewhere)?;
         let lines = index.lines(some.iter().copied())?;
-        let items = parallel::map(&lines, |line| Ok((line.id, view::summary(line, &arounds.of(line.id)))))?;
+        let items = parallel::map(&lines, |line| {
+            let item = view::summary(line, arounds.of(line.id));
+            // A struct of plain values has nothing that JSON cannot say.
+            let text = serde_json::to_string(&item).expect("plain data");
+            Ok((item, text))
+        })?;
         let mut at = next;
-        for (id, item) in items {
-            if !room.has(item.len()) {
+        for (item, text) in items {
+            let id = item.id;
+            if !room.has(text.len()) {
                 let before = q.cursor.clone().unwrap_or_else(|| START.into());
-                return Ok(list_fields(found.total, Some(last.map_or(before, |last| (found.cursor)(last)))));
+                return Ok(Rest::new(found.total, Some(last.map_or(before, |last| (found.cursor)(last)))));
             }
-            take(item);
+            take(item, text);
             while found.ids.get(at).is_some_and(|one| *one != id) {
                 at += 1;
             }
@@ -111,7 +124,7 @@ pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(String)) -> Resul
         }
         (next, at_once) = (next + some.len(), MORE);
     }
-    Ok(list_fields(found.total, None))
+    Ok(Rest::new(found.total, None))
 }
 
 /// What a list is about, from a cursor on.
@@ -140,20 +153,6 @@ fn found(finder: &Finder, q: &TaskList, search: &Search) -> Result<Found> {
     }
     let ids = spots.iter().map(|spot| spot.id).collect();
     Ok(Found { ids, total, cursor: Box::new(move |n| spots[n].cursor(sort)) })
-}
-
-/// A list as one document.
-pub(crate) fn whole(items: Vec<Value>, fields: &Value) -> Value {
-    let mut answer = json!({ "items": items });
-    for (name, value) in fields.as_object().into_iter().flatten() {
-        answer[name] = value.clone();
-    }
-    answer
-}
-
-/// The fields of a list besides its items.
-fn list_fields(total: u64, next_cursor: Option<String>) -> Value {
-    json!({ "total": total, "truncated": next_cursor.is_some(), "next_cursor": next_cursor })
 }
 
 /// The cursor of a page that took nothing yet.
@@ -223,8 +222,55 @@ impl<'a> Neighbours<'a> {
 /// Most tasks that are named as taken elsewhere, and edges that do not count; the counts include all.
 const NAMED: usize = 20;
 
+/// The ready tasks, and why others are not.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ReadyList {
+    /// The ready tasks, best first.
+    #[serde(flatten)]
+    pub list: List<ReadyTask>,
+    /// Why the others are not ready.
+    pub not_ready: NotReady,
+    /// Tasks that are taken or finished on another branch or in another worktree; the first few of many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<PassedOver>,
+    /// Warnings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Edges that do not count since they close a cycle; the first few of many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub void_edges: Vec<Id>,
+    /// The number of all of them, where only the first few are named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub void_edges_total: Option<usize>,
+    /// Each task that is not ready, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explained: Option<Explained>,
+}
+
+/// A ready task.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ReadyTask {
+    /// Its id.
+    pub id: Id,
+    /// Its handle.
+    pub handle: String,
+    /// Its title.
+    pub title: String,
+    /// −5 to +5; higher is sooner.
+    pub priority: i64,
+    /// Its parent.
+    pub parent: Option<Id>,
+    /// The number of unfinished tasks that wait for it.
+    pub blocking_count: usize,
+    /// Its score.
+    pub score: f64,
+    /// The terms of the score, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Score>,
+}
+
 /// `ready`
-pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
+pub fn ready(ws: &Workspace, q: &Ready) -> Result<ReadyList> {
     let index = read::index(ws)?;
     let plan = read::plan(ws, &index)?;
     let viewer = read::viewer_with_rights(ws)?;
@@ -243,59 +289,55 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<Value> {
     let mut last = q.cursor.clone().unwrap_or_else(|| START.into());
     for one in ranked.iter().filter(|one| after.as_ref().is_none_or(|place| one.is_behind(place))) {
         let Some(brief) = plan.tasks.get(&one.id) else { continue };
-        let mut item = json!({
-            "id": one.id,
-            "handle": arounds.handle(one.id),
-            "title": brief.title,
-            "priority": brief.priority,
-            "parent": brief.parent,
-            "blocking_count": plan.waiting(one.id).len(),
-            "score": one.score.score,
-        });
-        if q.explain {
-            item["terms"] = json!(one.score);
-        }
+        let item = ReadyTask {
+            id: one.id,
+            handle: arounds.handle(one.id),
+            title: brief.title.clone(),
+            priority: brief.priority,
+            parent: brief.parent,
+            blocking_count: plan.waiting(one.id).len(),
+            score: one.score.score,
+            terms: q.explain.then_some(one.score),
+        };
         if !page.push(item) {
             next = Some(last);
             break;
         }
         last = one.place().to_string();
     }
-    let mut answer = page.finish(ranked.len() as u64, next);
-    answer["not_ready"] = plan.why_nothing(&viewer, ws.env.now());
+    let mut not_ready = plan.why_nothing(&viewer, ws.env.now());
     if !elsewhere.is_empty() {
-        answer["not_ready"]["counts"]["taken_elsewhere"] = json!(elsewhere.len());
-        answer["elsewhere"] = json!(elsewhere.iter().take(NAMED).collect::<Vec<_>>());
+        not_ready.counts.insert("taken_elsewhere".into(), elsewhere.len() as u64);
     }
-    if let Some(warning) = others.warning() {
-        answer["warnings"] = json!([warning]);
-    }
-    if !plan.void.is_empty() {
-        answer["void_edges"] = json!(plan.void.iter().take(NAMED).map(|stamp| stamp.id).collect::<Vec<_>>());
-        if plan.void.len() > NAMED {
-            answer["void_edges_total"] = json!(plan.void.len());
-        }
-    }
-    if q.explain {
-        answer["explained"] = explain(ws, &index, &plan, &viewer, &arounds)?;
-    }
-    Ok(answer)
+    let explained = q.explain.then(|| explain(ws, &index, &plan, &viewer, &arounds)).transpose()?;
+    Ok(ReadyList {
+        list: page.finish(ranked.len() as u64, next),
+        not_ready,
+        elsewhere: elsewhere.into_iter().take(NAMED).collect(),
+        warnings: others.warning().into_iter().collect(),
+        void_edges: plan.void.iter().take(NAMED).map(|stamp| stamp.id).collect(),
+        void_edges_total: (plan.void.len() > NAMED).then_some(plan.void.len()),
+        explained,
+    })
 }
 
 /// Splits off what is taken or finished in another worktree or on another branch.
-pub(crate) fn here_only(ranked: Vec<RankedTask>, elsewhere: &mut Elsewhere) -> Result<(Vec<RankedTask>, Vec<Value>)> {
+pub(crate) fn here_only(
+    ranked: Vec<RankedTask>,
+    elsewhere: &mut Elsewhere,
+) -> Result<(Vec<RankedTask>, Vec<PassedOver>)> {
     let (mut here, mut there) = (Vec::new(), Vec::new());
     for one in ranked {
         match elsewhere.taken(one.id)? {
             None => here.push(one),
-            Some(reason) => there.push(passed_over(one.id, &reason)),
+            Some(reason) => there.push(PassedOver::new(one.id, reason)),
         }
     }
     Ok((here, there))
 }
 
 /// For what is not ready, each reason; at most a hundred tasks, with the number of the rest.
-fn explain(ws: &Workspace, index: &Index, plan: &Plan, viewer: &Viewer, arounds: &Neighbours) -> Result<Value> {
+fn explain(ws: &Workspace, index: &Index, plan: &Plan, viewer: &Viewer, arounds: &Neighbours) -> Result<Explained> {
     let mut items = Vec::new();
     let mut more = 0;
     for task in plan.tasks.values() {
@@ -316,22 +358,28 @@ fn explain(ws: &Workspace, index: &Index, plan: &Plan, viewer: &Viewer, arounds:
             }
         }
         let words: Vec<String> = reasons.iter().map(|r| r.words()).collect();
-        items.push(json!({ "task": task.id, "handle": arounds.handle(task.id), "title": task.title, "reasons": reasons, "words": words }));
+        items.push(ExplainedTask {
+            task: task.id,
+            handle: arounds.handle(task.id),
+            title: task.title.clone(),
+            reasons,
+            words,
+        });
     }
-    Ok(json!({ "items": items, "more": more }))
+    Ok(Explained { items, more })
 }
 
 /// A question about the plan as a whole, for one who asks.
-struct Asking<'a> {
+struct Question<'a> {
     ws: &'a Workspace,
     index: &'a Index,
     plan: &'a Plan,
     viewer: &'a Viewer,
 }
 
-impl Asking<'_> {
+impl Question<'_> {
     /// Why nothing is handed out: how many tasks for which reason, and what was passed over though the plan alone has it ready.
-    fn why_nothing(&self, passed: &BTreeMap<Id, Reason>, explained: bool) -> Result<Value> {
+    fn why_nothing(&self, passed: &BTreeMap<Id, Reason>, explained: bool) -> Result<NotReady> {
         let (ws, plan, viewer) = (self.ws, self.plan, self.viewer);
         let mut reasons = plan.why_nothing(viewer, ws.env.now());
         // What the plan itself holds against one of them counts there.
@@ -339,44 +387,33 @@ impl Asking<'_> {
             |id: &Id| plan.tasks.get(id).is_some_and(|task| plan.reasons(task, viewer, ws.env.now()).is_empty());
         let passed: BTreeMap<&Id, &Reason> = passed.iter().filter(|(id, _)| is_ready(id)).collect();
         for reason in passed.values() {
-            let count = &mut reasons["counts"][reason.kind()];
-            *count = json!(count.as_u64().unwrap_or(0) + 1);
+            *reasons.counts.entry(reason.kind().to_owned()).or_default() += 1;
         }
-        let elsewhere = passed.iter().take(NAMED).map(|(id, reason)| passed_over(**id, reason));
-        let elsewhere: Vec<Value> = elsewhere.collect();
-        if !elsewhere.is_empty() {
-            reasons["elsewhere"] = json!(elsewhere);
-        }
+        let elsewhere = passed.iter().take(NAMED).map(|(id, reason)| PassedOver::new(**id, (*reason).clone()));
+        reasons.elsewhere = elsewhere.collect();
         if explained {
             let arounds = Neighbours::new(ws, self.index, plan, viewer)?;
-            reasons["explained"] = explain(ws, self.index, plan, viewer, &arounds)?;
+            reasons.explained = Some(explain(ws, self.index, plan, viewer, &arounds)?);
         }
         let is_mine = |task: &&Brief| task.status == Status::InProgress && task.owner.as_deref() == viewer.name();
-        let held: Vec<Id> = plan.tasks.values().filter(is_mine).map(|task| task.id).take(NAMED).collect();
-        if !held.is_empty() && viewer.me.is_some() {
-            reasons["held"] = json!(held);
+        if viewer.me.is_some() {
+            reasons.held = plan.tasks.values().filter(is_mine).map(|task| task.id).take(NAMED).collect();
         }
-        let abandoned = crate::engine::query::liveness::abandoned(ws, self.index, plan, viewer)?;
-        if !abandoned.is_empty() {
-            reasons["abandoned"] = json!(abandoned.iter().take(NAMED).collect::<Vec<_>>());
-        }
+        reasons.abandoned = liveness::abandoned(ws, self.index, plan, viewer)?;
+        reasons.abandoned.truncate(NAMED);
         Ok(reasons)
     }
 }
 
-fn passed_over(id: Id, reason: &Reason) -> Value {
-    json!({ "task": id, "words": reason.words(), "why": reason })
-}
-
 /// Why a claim of any task found none; `passed` are those that it passed over.
-pub fn nothing_claimed(ws: &Workspace, passed: &BTreeMap<Id, Reason>, explained: bool) -> Result<Value> {
+pub fn nothing_claimed(ws: &Workspace, passed: &BTreeMap<Id, Reason>, explained: bool) -> Result<NotReady> {
     let index = read::index(ws)?;
     let (plan, viewer) = (read::plan(ws, &index)?, read::viewer_with_rights(ws)?);
-    Asking { ws, index: &index, plan: &plan, viewer: &viewer }.why_nothing(passed, explained)
+    Question { ws, index: &index, plan: &plan, viewer: &viewer }.why_nothing(passed, explained)
 }
 
-/// `next` without a claim
-pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
+/// `next` without a claim: the best task, or why there is none; and warnings.
+pub fn next(ws: &Workspace, q: &Next) -> Result<(std::result::Result<NextTask, NotReady>, Vec<String>)> {
     let index = read::index(ws)?;
     let plan = read::plan(ws, &index)?;
     let viewer = read::viewer_with_rights(ws)?;
@@ -394,29 +431,34 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<Value> {
             Some(reason) => drop(elsewhere.insert(ranked.id, reason)),
         }
     }
-    let asking = Asking { ws, index: &index, plan: &plan, viewer: &viewer };
-    let mut answer = match best {
-        None => {
-            json!({ "task": Value::Null, "lease": Value::Null, "reasons": asking.why_nothing(&elsewhere, q.explain)? })
-        }
+    let asking = Question { ws, index: &index, plan: &plan, viewer: &viewer };
+    let answer = match best {
+        None => Err(asking.why_nothing(&elsewhere, q.explain)?),
         Some((task, ranked)) => {
-            let lease = plan.lease(task.id, ws.env.now()).map(view::lease);
-            let why = if q.explain {
-                json!({ "terms": ranked.score, "others": asking.why_nothing(&elsewhere, true)? })
-            } else {
-                json!({ "terms": ranked.score })
-            };
-            json!({ "task": read::show_task_elsewhere(ws, &task, &index, &mut others)?, "lease": lease, "reasons": why })
+            let others_why = q.explain.then(|| asking.why_nothing(&elsewhere, true)).transpose()?;
+            Ok(NextTask {
+                lease: plan.lease(task.id, now).cloned(),
+                task: read::show_task_elsewhere(ws, &task, &index, &mut others)?,
+                reasons: NextReasons { terms: ranked.score, others: others_why },
+                taken_over: None,
+            })
         }
     };
-    if let Some(warning) = others.warning() {
-        answer["reasons"]["warnings"] = json!([warning]);
-    }
-    Ok(answer)
+    Ok((answer, others.warning().into_iter().collect()))
+}
+
+/// An agent, and when it was last heard of in this clone.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct AgentView {
+    /// The agent.
+    #[serde(flatten)]
+    pub agent: Agent,
+    /// The last sign of life of its sessions.
+    pub last_seen_at: Option<Time>,
 }
 
 /// `agent list`
-pub fn agents(ws: &Workspace) -> Result<Value> {
+pub fn agents(ws: &Workspace) -> Result<List<AgentView>> {
     let mut last_seen = BTreeMap::new();
     if let Some(runtime) = ws.runtime() {
         for id in records::sessions(runtime)? {
@@ -426,12 +468,6 @@ pub fn agents(ws: &Workspace) -> Result<Value> {
             }
         }
     }
-    let mut items = Vec::new();
-    for agent in read::agents(ws)? {
-        let mut item = json!(agent);
-        item["last_seen_at"] = json!(last_seen.get(&agent.name));
-        items.push(item);
-    }
-    let total = items.len();
-    Ok(json!({ "items": items, "total": total, "truncated": false, "next_cursor": Value::Null }))
+    let view = |agent: Agent| AgentView { last_seen_at: last_seen.get(&agent.name).copied(), agent };
+    Ok(List::whole(read::agents(ws)?.into_iter().map(view).collect()))
 }

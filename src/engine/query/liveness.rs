@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
@@ -16,14 +18,63 @@ use crate::model::id::Id;
 use crate::model::query::{SessionList, Stale};
 use crate::model::task::{Brief, Status};
 use crate::model::time::Time;
+use crate::reports::list::List;
+use crate::reports::next::AbandonedTask;
 use crate::reports::ready::Plan;
 use crate::rules::readiness::Viewer;
 use crate::rules::session::word;
 use crate::runtime::records;
 use crate::store::index::Index;
 
-fn whole(items: &[Value]) -> Value {
-    json!({ "items": items, "total": items.len(), "truncated": false, "next_cursor": Value::Null })
+/// A task in progress whose agent has fallen silent.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct StaleTask {
+    /// The task.
+    pub id: Id,
+    /// Its handle.
+    pub handle: String,
+    /// Its title.
+    pub title: String,
+    /// The agent that works on it.
+    pub owner: Option<String>,
+    /// The session of its lease.
+    pub session: Option<Id>,
+    /// Whether that is `active`, `silent` or `closed`.
+    pub session_status: Option<&'static str>,
+    /// When its agent was last heard of.
+    pub last_sign_at: Time,
+    /// The seconds since then.
+    pub silent_seconds: i64,
+    /// When its lease expired.
+    pub lease_expired_at: Option<Time>,
+}
+
+/// A session, and the tasks it holds.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct SessionView {
+    /// Its id.
+    pub id: Id,
+    /// Its agent.
+    pub agent: String,
+    /// Whether it is `active`, `silent` or `closed`.
+    pub status: &'static str,
+    /// When it started.
+    pub started_at: Time,
+    /// When it ended.
+    pub ended_at: Option<Time>,
+    /// Whether it was closed for its silence.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fell_silent: bool,
+    /// Its last sign of life.
+    pub last_heartbeat_at: Time,
+    /// Data that the agent keeps with it.
+    pub metadata: Value,
+    /// The handles of its tasks.
+    pub handle: Vec<String>,
+    /// Their titles; `null` where a task is not in this work tree.
+    pub title: Vec<Option<String>>,
+    /// Their ids.
+    pub tasks: Vec<Id>,
 }
 
 fn status_word(ws: &Workspace, session: Option<&Session>) -> Option<&'static str> {
@@ -43,7 +94,7 @@ fn last_sign(updated_at: Time, lease: Option<&Lease>, session: Option<&Session>)
 }
 
 /// `stale`
-pub fn stale(ws: &Workspace, q: &Stale) -> Result<Value> {
+pub fn stale(ws: &Workspace, q: &Stale) -> Result<List<StaleTask>> {
     let index = read::index(ws)?;
     let now = ws.env.now();
     let span = q.span.map_or(ws.settings.session.limit_ms(), |span| span.millis);
@@ -59,19 +110,24 @@ pub fn stale(ws: &Workspace, q: &Stale) -> Result<Value> {
         if lease.as_ref().is_some_and(|lease| lease.is_live(now)) || (!ran_out && now.since(last) < span) {
             continue;
         }
-        items.push(json!({
-            "id": brief.id, "handle": read::handle(ws, brief.id)?, "title": brief.title, "owner": brief.owner,
-            "session": lease.as_ref().and_then(|lease| lease.session), "session_status": status_word(ws, session.as_ref()),
-            "last_sign_at": last, "silent_seconds": now.since(last) / 1_000,
-            "lease_expired_at": lease.map(|lease| lease.expires_at),
-        }));
+        items.push(StaleTask {
+            id: brief.id,
+            handle: read::handle(ws, brief.id)?,
+            title: brief.title,
+            owner: brief.owner,
+            session: lease.as_ref().and_then(|lease| lease.session),
+            session_status: status_word(ws, session.as_ref()),
+            last_sign_at: last,
+            silent_seconds: now.since(last) / 1_000,
+            lease_expired_at: lease.map(|lease| lease.expires_at),
+        });
     }
-    Ok(whole(&items))
+    Ok(List::whole(items))
 }
 
 /// `session list`
-pub fn sessions(ws: &Workspace, q: &SessionList) -> Result<Value> {
-    let Some(runtime) = ws.runtime() else { return Ok(whole(&[])) };
+pub fn sessions(ws: &Workspace, q: &SessionList) -> Result<List<SessionView>> {
+    let Some(runtime) = ws.runtime() else { return Ok(List::whole(Vec::new())) };
     let index = read::index(ws)?;
     let mut held: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
     for task in records::leased_tasks(runtime)? {
@@ -88,15 +144,22 @@ pub fn sessions(ws: &Workspace, q: &SessionList) -> Result<Value> {
         if !q.all && status == "closed" && tasks.is_empty() {
             continue;
         }
-        let mut item = json!(session);
-        item["status"] = json!(status);
-        item["handle"] = tasks.iter().map(|task| read::handle(ws, *task)).collect::<Result<Value>>()?;
         let titles = tasks.iter().map(|task| Ok(index.task(*task)?.map(|task| task.fields.title)));
-        item["title"] = json!(titles.collect::<Result<Vec<Option<String>>>>()?);
-        item["tasks"] = json!(tasks);
-        items.push(item);
+        items.push(SessionView {
+            id: session.id,
+            agent: session.agent,
+            status,
+            started_at: session.started_at,
+            ended_at: session.ended_at,
+            fell_silent: session.fell_silent,
+            last_heartbeat_at: session.last_heartbeat_at,
+            metadata: session.metadata,
+            handle: tasks.iter().map(|task| read::handle(ws, *task)).collect::<Result<_>>()?,
+            title: titles.collect::<Result<_>>()?,
+            tasks,
+        });
     }
-    Ok(whole(&items))
+    Ok(List::whole(items))
 }
 
 /// How many sessions were not ended and silent for longer than the limit, and how much work has gone silent.
@@ -107,12 +170,11 @@ pub fn silence(ws: &Workspace) -> Result<(usize, usize)> {
         let session = records::session(runtime, id)?;
         silent += usize::from(status_word(ws, session.as_ref()) == Some("silent"));
     }
-    let stale = stale(ws, &Stale::default())?;
-    Ok((silent, stale["items"].as_array().map_or(0, Vec::len)))
+    Ok((silent, stale(ws, &Stale::default())?.items.len()))
 }
 
 /// Work in progress whose lease expired and whose session is silent: its owner, and how to take it over.
-pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, viewer: &Viewer) -> Result<Vec<Value>> {
+pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, viewer: &Viewer) -> Result<Vec<AbandonedTask>> {
     let now = ws.env.now();
     let mut items = Vec::new();
     let in_progress = |task: &&Brief| task.status == Status::InProgress;
@@ -126,12 +188,18 @@ pub fn abandoned(ws: &Workspace, index: &Index, plan: &Plan, viewer: &Viewer) ->
             continue;
         }
         let handle = read::handle(ws, brief.id)?;
-        items.push(json!({
-            "task": brief.id, "handle": handle, "title": brief.title, "owner": brief.owner,
-            "session": lease.session, "session_status": status, "mine": brief.owner.as_deref() == viewer.name(),
-            "last_sign_at": last_sign(lease.updated_at, Some(&lease), session.as_ref()),
-            "lease_expired_at": lease.expires_at, "take_over": format!("agentpm claim {handle}"),
-        }));
+        items.push(AbandonedTask {
+            task: brief.id,
+            take_over: format!("agentpm claim {handle}"),
+            handle,
+            title: brief.title.clone(),
+            owner: brief.owner.clone(),
+            session: lease.session,
+            session_status: status,
+            mine: brief.owner.as_deref() == viewer.name(),
+            last_sign_at: last_sign(lease.updated_at, Some(&lease), session.as_ref()),
+            lease_expired_at: lease.expires_at,
+        });
     }
     Ok(items)
 }

@@ -6,8 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
-
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::env::parallel;
@@ -17,7 +15,7 @@ use crate::model::args::Ref;
 use crate::model::event::{Entity, Entry, Stamp};
 use crate::model::id::quoted;
 use crate::model::query::Log;
-use crate::reports::view;
+use crate::reports::list::Rest;
 use crate::store::entity::read_log_with;
 
 /// Events a log shows unless asked for more.
@@ -42,8 +40,8 @@ struct Logs<'a> {
     pending: BTreeMap<Entity, Vec<Entry>>,
 }
 
-/// `log`: gives `show` each event, and answers with the fields besides the items.
-pub fn log(ws: &Workspace, q: &Log, show: &mut dyn FnMut(&Value)) -> Result<Value> {
+/// `log`: gives `show` each event, and answers with the rest of the list.
+pub fn log(ws: &Workspace, q: &Log, show: &mut dyn FnMut(Entry)) -> Result<Rest> {
     let before: Option<Stamp> = match &q.cursor {
         Some(cursor) => Some(cursor.parse().map_err(|_| {
             Error::usage(format!("{} is no cursor", quoted(cursor))).hint("use next_cursor of the previous answer")
@@ -74,15 +72,15 @@ pub fn log(ws: &Workspace, q: &Log, show: &mut dyn FnMut(&Value)) -> Result<Valu
         let entries = logs.read(shown)?;
         let fit = fitting(&entries);
         shown = &shown[shown.len() - fit..];
-        entries[entries.len() - fit..].iter().flatten().for_each(|entry| show(&view::event(entry)));
+        entries.into_iter().rev().take(fit).rev().flatten().for_each(&mut *show);
     } else {
         for some in shown.chunks(AT_ONCE) {
-            logs.read(some)?.iter().flatten().for_each(|entry| show(&view::event(entry)));
+            logs.read(some)?.into_iter().flatten().for_each(&mut *show);
         }
     }
     let more = shown.len() < places.len();
-    let next = shown.first().filter(|_| more).map(|place| place.stamp);
-    Ok(json!({ "total": total, "truncated": more, "next_cursor": next }))
+    let next = shown.first().filter(|_| more).map(|place| place.stamp.to_string());
+    Ok(Rest::new(total as u64, next))
 }
 
 impl Logs<'_> {

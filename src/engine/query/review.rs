@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
-use super::diff;
+use super::diff::{self, ChangedTask};
 use super::lists::Page;
 use crate::engine::commit::hand_edits::record;
 use crate::engine::context::Workspace;
@@ -26,6 +28,8 @@ use crate::model::id::{Id, quoted};
 use crate::model::query::{FailOn, Review};
 use crate::model::task::{Status, Task};
 use crate::reports::change::{Kind, TaskChange, between};
+use crate::reports::extent::Extent;
+use crate::reports::list::List;
 use crate::reports::review::{Matter, matter};
 use crate::rules::fold::fold;
 use crate::store::config::MAX_CONFIG;
@@ -35,8 +39,99 @@ use crate::store::layout::{LOG, STORE, task_dir};
 /// Most findings that are listed unless all are asked for; they are counted all the same.
 const MOST_FINDINGS: usize = 100;
 
+/// What a branch does to the plan.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ReviewReport {
+    /// The tasks that it changes, those first that a reviewer must decide.
+    #[serde(flatten)]
+    pub list: List<ChangedTask>,
+    /// The commit that the branch is compared with.
+    pub base: String,
+    /// The newest commit of the branch.
+    pub head: String,
+    /// The commit that the branch began at.
+    pub merge_base: String,
+    /// The range as it was asked for.
+    pub range: String,
+    /// What it does, in numbers.
+    pub summary: Summary,
+    /// Which of the conditions that fail a review are met.
+    pub failed: Vec<FailOn>,
+    /// Files of settings that it changes.
+    pub settings: Vec<SettingsChange>,
+    /// What breaks a rule and did not before; the first few of many.
+    pub findings: Vec<Finding>,
+    /// The names of tasks that are mentioned and not among the items.
+    pub names: BTreeMap<Id, Name>,
+}
+
+/// What a branch does, in numbers.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Summary {
+    /// Tasks that it changes.
+    pub tasks: usize,
+    /// Tasks that it creates.
+    pub created: usize,
+    /// Tasks that it completes.
+    pub completed: usize,
+    /// Tasks whose status it changes otherwise.
+    pub moved: usize,
+    /// Things that a reviewer must decide.
+    pub decide: usize,
+    /// Checks that were skipped by force.
+    pub forced: usize,
+    /// Leases that were overridden.
+    pub overrides: usize,
+    /// Criteria that were dropped, reworded or marked unmet.
+    pub acceptance: usize,
+    /// Changes of what a task is.
+    pub scope: usize,
+    /// Changes of settings and roles.
+    pub settings: usize,
+    /// Values that lost to a concurrent one.
+    pub lost: usize,
+    /// Tasks that lost events.
+    pub missing: usize,
+    /// Errors among the findings.
+    pub errors: usize,
+    /// Findings.
+    pub findings: usize,
+}
+
+/// A file of settings that a branch changes.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct SettingsChange {
+    /// Its path.
+    pub path: String,
+    /// The keys that differ.
+    pub keys: Vec<SettingChange>,
+    /// The side on which it cannot be read: `base` or `head`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<&'static str>,
+}
+
+/// A key of a file of settings that a branch changes.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct SettingChange {
+    /// The key.
+    pub key: String,
+    /// Its value at the base; `null` for none.
+    pub from: Option<Value>,
+    /// Its value at the head; `null` for none.
+    pub to: Option<Value>,
+}
+
+/// What a task is called.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Name {
+    /// Its handle.
+    pub handle: String,
+    /// Its title; `null` where it is on neither side.
+    pub title: Option<String>,
+}
+
 /// `review`
-pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
+pub fn review(ws: &Workspace, q: &Review) -> Result<ReviewReport> {
     let objects = history::objects(ws)?;
     let (base, head) = read_range(&objects, &q.range)?;
     let began = began_at(&objects, base, head)?;
@@ -58,25 +153,29 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<Value> {
     changes.sort_by_cached_key(|change| (weight(change, &findings), change.task));
     let summary = summary(&changes, &findings, &settings);
     let failed: Vec<FailOn> = q.fail_on.iter().copied().filter(|on| fails(*on, &summary)).collect();
-    let mut answer = page(ws, q, &changes)?;
+    let list = page(ws, q, &changes)?;
     if !q.all {
         findings.truncate(MOST_FINDINGS);
     }
-    let names = names(ws, q, before, &after, &findings, &answer)?;
-    let head = json!({
-        "base": base.to_string(), "head": head.to_string(), "merge_base": began.to_string(), "range": q.range,
-        "summary": summary, "failed": failed, "settings": settings, "findings": findings, "names": names,
-    });
-    for (name, value) in head.as_object().cloned().unwrap_or_default() {
-        answer[name] = value;
-    }
-    Ok(answer)
+    let names = names(ws, q, before, &after, &findings, &list.items)?;
+    Ok(ReviewReport {
+        list,
+        base: base.to_string(),
+        head: head.to_string(),
+        merge_base: began.to_string(),
+        range: q.range.clone(),
+        summary,
+        failed,
+        settings,
+        findings,
+        names,
+    })
 }
 
 /// `review` where no store can be opened because the branch that is checked out has dropped it; `None` where that is not why.
 ///
 /// Errors: `ERR_NOT_FOUND` for a revision that is none, `ERR_GIT` where history cannot be read, `ERR_IO`.
-pub fn review_dropped(env: &Env, q: &Review) -> Result<Option<Value>> {
+pub fn review_dropped(env: &Env, q: &Review) -> Result<Option<ReviewReport>> {
     let cwd = env.cwd();
     let Some(repo) = git::discover(cwd)? else { return Ok(None) };
     let objects = repo.objects_with(env)?;
@@ -90,17 +189,24 @@ pub fn review_dropped(env: &Env, q: &Review) -> Result<Option<Value>> {
         }
         let summary = summary(&[], &findings, &[]);
         let failed: Vec<FailOn> = q.fail_on.iter().copied().filter(|on| fails(*on, &summary)).collect();
-        return Ok(Some(json!({
-            "base": base.to_string(), "head": head.to_string(), "merge_base": began.to_string(), "range": q.range,
-            "summary": summary, "failed": failed, "settings": [], "findings": findings, "names": {},
-            "items": [], "total": 0, "truncated": false, "next_cursor": null,
-        })));
+        return Ok(Some(ReviewReport {
+            list: List::whole(Vec::new()),
+            base: base.to_string(),
+            head: head.to_string(),
+            merge_base: began.to_string(),
+            range: q.range.clone(),
+            summary,
+            failed,
+            settings: Vec::new(),
+            findings,
+            names: BTreeMap::new(),
+        }));
     }
     Ok(None)
 }
 
 /// The tasks of a page, each with what there is to decide about it.
-fn page(ws: &Workspace, q: &Review, changes: &[TaskChange]) -> Result<Value> {
+fn page(ws: &Workspace, q: &Review, changes: &[TaskChange]) -> Result<List<ChangedTask>> {
     let mut page = Page::new(ws, q.limit, q.all);
     let from = match q.cursor.as_deref().filter(|cursor| *cursor != START) {
         None => 0,
@@ -116,7 +222,7 @@ fn page(ws: &Workspace, q: &Review, changes: &[TaskChange]) -> Result<Value> {
     let mut last = q.cursor.clone().unwrap_or_else(|| START.into());
     let mut next = None;
     for change in &changes[from..] {
-        let view = diff::view(ws, change, crate::engine::query::extent(q.all), |single| matter(change, single))?;
+        let view = diff::view(ws, change, Extent::of(q.all), |single| matter(change, single))?;
         if !page.push(view) {
             next = Some(last);
             break;
@@ -127,13 +233,19 @@ fn page(ws: &Workspace, q: &Review, changes: &[TaskChange]) -> Result<Value> {
 }
 
 /// What the tasks are called that findings and dependencies name and that are not among the items themselves.
-fn names(ws: &Workspace, q: &Review, before: &Past, after: &Past, found: &[Finding], page: &Value) -> Result<Value> {
-    let items = || page["items"].as_array().into_iter().flatten();
-    let shown: BTreeSet<&str> = items().filter_map(|item| item["task"].as_str()).collect();
-    let changes = items().flat_map(|item| item["changes"].as_array().into_iter().flatten());
+fn names(
+    ws: &Workspace,
+    q: &Review,
+    before: &Past,
+    after: &Past,
+    found: &[Finding],
+    items: &[ChangedTask],
+) -> Result<BTreeMap<Id, Name>> {
+    let shown: BTreeSet<Id> = items.iter().map(|item| item.task).collect();
+    let changes = items.iter().flat_map(|item| item.changes.iter().map(|change| &change.entry.change));
     let ends = changes.flat_map(|change| {
-        let hangs = change["field"] == "parent";
-        let edges = [&change["from"], &change["to"]];
+        let hangs = change.field == "parent";
+        let edges = [&change.from, &change.to];
         edges.into_iter().flat_map(move |edge| match edge {
             Value::String(id) if hangs => vec![id.as_str()],
             edge => [&edge["from"], &edge["to"]].into_iter().filter_map(Value::as_str).collect(),
@@ -141,11 +253,11 @@ fn names(ws: &Workspace, q: &Review, before: &Past, after: &Past, found: &[Findi
     });
     let ends = ends.filter_map(|id| id.parse().ok()).take(if q.all { usize::MAX } else { MOST_FINDINGS });
     let wanted: BTreeSet<Id> = found.iter().filter_map(|f| f.task).chain(ends).collect();
-    let mut names = json!({});
-    for id in wanted.into_iter().filter(|id| !shown.contains(id.to_string().as_str())) {
+    let mut names = BTreeMap::new();
+    for id in wanted.into_iter().filter(|id| !shown.contains(id)) {
         let (new, old) = (fold(id, &after.entries(id)?).0, fold(id, &before.entries(id)?).0);
         let title = [new, old].into_iter().find(|task| task.version > 0).map(|task| task.fields.title);
-        names[id.to_string()] = json!({ "handle": read::handle(ws, id)?, "title": title });
+        names.insert(id, Name { handle: read::handle(ws, id)?, title });
     }
     Ok(names)
 }
@@ -154,7 +266,7 @@ fn names(ws: &Workspace, q: &Review, before: &Past, after: &Past, found: &[Findi
 const START: &str = "start";
 
 /// The keys of `config.toml` and `roles.yml`, and the lines of git's own files, that the branch changes.
-fn settings(ws: &Workspace, objects: &Objects, began: Oid, head: Oid) -> Result<Vec<Value>> {
+fn settings(ws: &Workspace, objects: &Objects, began: Oid, head: Oid) -> Result<Vec<SettingsChange>> {
     let mut changed = Vec::new();
     for name in ["config.toml", "roles.yml", ".gitattributes", ".gitignore"] {
         let path = ws.store.shown(name);
@@ -172,15 +284,20 @@ fn settings(ws: &Workspace, objects: &Objects, began: Oid, head: Oid) -> Result<
             continue;
         }
         let (before, after) = (values_of(name, old.as_deref()), values_of(name, new.as_deref()));
-        let mut view = json!({ "path": path, "keys": [] });
+        let mut view = SettingsChange { path, keys: Vec::new(), unreadable: None };
         match (before, after) {
             (Some(before), Some(after)) => {
                 let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
                 let differ = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
-                let keys = differ.map(|name| json!({ "key": name, "from": before.get(name), "to": after.get(name) }));
-                view["keys"] = keys.collect();
+                let value = |side: &BTreeMap<String, Value>, name: &str| side.get(name).cloned();
+                let change = |name: &String| SettingChange {
+                    key: name.clone(),
+                    from: value(&before, name),
+                    to: value(&after, name),
+                };
+                view.keys = differ.map(change).collect();
             }
-            (_, after) => view["unreadable"] = json!(if after.is_none() { "head" } else { "base" }),
+            (_, after) => view.unreadable = Some(if after.is_none() { "head" } else { "base" }),
         }
         changed.push(view);
     }
@@ -219,7 +336,7 @@ fn weight(change: &TaskChange, findings: &[Finding]) -> u8 {
     }
 }
 
-fn summary(changes: &[TaskChange], findings: &[Finding], settings: &[Value]) -> Value {
+fn summary(changes: &[TaskChange], findings: &[Finding], settings: &[SettingsChange]) -> Summary {
     let count = |is: &dyn Fn(&&TaskChange) -> bool| changes.iter().filter(is).count();
     let moved = |c: &&TaskChange| c.changes.iter().any(|c| c.change == Kind::Status);
     let matters: Vec<Matter> =
@@ -230,37 +347,37 @@ fn summary(changes: &[TaskChange], findings: &[Finding], settings: &[Value]) -> 
     let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
     // What an agent registers with is a finding, since no key of a file says so.
     let registered = findings.iter().filter(|f| f.rule == Rule::RulesChanged).count();
-    json!({
-        "tasks": changes.len(),
-        "created": count(&|c| c.created),
-        "completed": count(&|c| moved(c) && c.status == Status::Completed),
-        "moved": count(&|c| moved(c) && c.status != Status::Completed),
-        "decide": findings.len() + settings.len() + missing + matters.len() + lost,
-        "forced": of(Matter::Forced),
-        "overrides": of(Matter::Override),
-        "acceptance": of(Matter::Acceptance),
-        "scope": of(Matter::Scope),
-        "settings": settings.len() + registered,
-        "lost": lost,
-        "missing": missing,
-        "errors": errors,
-        "findings": findings.len(),
-    })
+    Summary {
+        tasks: changes.len(),
+        created: count(&|c| c.created),
+        completed: count(&|c| moved(c) && c.status == Status::Completed),
+        moved: count(&|c| moved(c) && c.status != Status::Completed),
+        decide: findings.len() + settings.len() + missing + matters.len() + lost,
+        forced: of(Matter::Forced),
+        overrides: of(Matter::Override),
+        acceptance: of(Matter::Acceptance),
+        scope: of(Matter::Scope),
+        settings: settings.len() + registered,
+        lost,
+        missing,
+        errors,
+        findings: findings.len(),
+    }
 }
 
 /// Whether a review with these counts fails by what was asked for.
-fn fails(on: FailOn, summary: &Value) -> bool {
-    let any = |names: &[&str]| names.iter().any(|name| summary[name].as_u64().is_some_and(|n| n > 0));
+fn fails(on: FailOn, summary: &Summary) -> bool {
+    let any = |counts: &[usize]| counts.iter().any(|count| *count > 0);
     match on {
         FailOn::Never => false,
-        FailOn::Error => any(&["errors", "missing"]),
-        FailOn::Warning => any(&["findings", "missing"]),
-        FailOn::Override => any(&["overrides", "forced"]),
-        FailOn::Acceptance => any(&["acceptance"]),
-        FailOn::Scope => any(&["scope", "acceptance"]),
-        FailOn::Settings => any(&["settings"]),
-        FailOn::Lost => any(&["lost"]),
-        FailOn::Any => any(&["decide"]),
+        FailOn::Error => any(&[summary.errors, summary.missing]),
+        FailOn::Warning => any(&[summary.findings, summary.missing]),
+        FailOn::Override => any(&[summary.overrides, summary.forced]),
+        FailOn::Acceptance => any(&[summary.acceptance]),
+        FailOn::Scope => any(&[summary.scope, summary.acceptance]),
+        FailOn::Settings => any(&[summary.settings]),
+        FailOn::Lost => any(&[summary.lost]),
+        FailOn::Any => any(&[summary.decide]),
     }
 }
 

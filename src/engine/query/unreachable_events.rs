@@ -1,6 +1,7 @@
 //! Lists the events that no log holds any more.
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::lists::Page;
 use crate::engine::context::Workspace;
@@ -9,9 +10,45 @@ use crate::error::{Error, Result};
 use crate::model::event::{Entity, Stamp};
 use crate::model::id::{Id, quoted};
 use crate::model::query::Unheld;
+use crate::model::time::Time;
+use crate::reports::list::List;
+
+/// Events that no branch or worktree holds.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LostEvents {
+    /// The events.
+    #[serde(flatten)]
+    pub list: List<LostEvent>,
+    /// Warnings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// An event that no branch or worktree holds.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LostEvent {
+    /// The event.
+    pub id: Id,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its entity.
+    #[schemars(with = "String")]
+    pub entity: Entity,
+    /// The task, where it is the event of one.
+    pub task: Option<Id>,
+    /// The title of the task.
+    pub title: Option<String>,
+    /// Its author.
+    pub agent: String,
+    /// When it was written.
+    pub at: Time,
+    /// The reason given for it.
+    pub why: Option<String>,
+}
 
 /// `recover` without events to restore
-pub fn unreachable_events(ws: &Workspace, q: &Unheld) -> Result<Value> {
+pub fn unreachable_events(ws: &Workspace, q: &Unheld) -> Result<LostEvents> {
     let found = recover::unreachable_events(ws)?;
     let refused = |text: &String| {
         Error::usage(format!("{} is no cursor", quoted(text))).hint("use next_cursor of the previous answer")
@@ -24,10 +61,16 @@ pub fn unreachable_events(ws: &Workspace, q: &Unheld) -> Result<Value> {
         let event = &entry.event;
         let task: Option<Id> = if let Entity::Task(id) = event.entity { Some(id) } else { None };
         let title = task.and_then(|id| found.titles.get(&id)).filter(|title| !title.is_empty());
-        let item = json!({
-            "id": event.id, "type": event.payload.kind(), "entity": event.entity, "task": task, "title": title,
-            "agent": event.author.agent, "at": event.at, "why": event.why,
-        });
+        let item = LostEvent {
+            id: event.id,
+            kind: event.payload.kind().to_owned(),
+            entity: event.entity.clone(),
+            task,
+            title: title.cloned(),
+            agent: event.author.agent.clone(),
+            at: event.at,
+            why: event.why.clone(),
+        };
         if !page.push(item) {
             more = true;
             break;
@@ -35,9 +78,6 @@ pub fn unreachable_events(ws: &Workspace, q: &Unheld) -> Result<Value> {
         last = Some(event.stamp());
     }
     let next = last.filter(|_| more).map(|stamp| stamp.to_string());
-    let mut answer = page.finish(found.events.len() as u64, next);
-    if let Some(warning) = found.warning {
-        answer["warnings"] = json!([warning]);
-    }
-    Ok(answer)
+    let list = page.finish(found.events.len() as u64, next);
+    Ok(LostEvents { list, warnings: found.warning.into_iter().collect() })
 }

@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::engine::commit::hand_edits::lineage::Lineage;
@@ -48,7 +49,7 @@ const INDEX_DEADLINE: Duration = Duration::from_secs(20);
 const SORTED: &str = "log sorted";
 
 /// What was repaired.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct RepairReport {
     /// Entities whose files were written, with what was done, in words.
     pub items: Vec<RepairedEntity>,
@@ -85,16 +86,17 @@ fn is_zero(n: &usize) -> bool {
 }
 
 /// What was done to one entity.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RepairedEntity {
     /// `task/<ULID>` or `agent/<name>`.
+    #[schemars(with = "String")]
     pub entity: Entity,
     /// What was done.
     pub did: Vec<String>,
 }
 
 /// A task whose files were removed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RestoredTask {
     /// The task.
     pub task: Id,

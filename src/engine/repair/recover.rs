@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -65,11 +66,15 @@ pub enum Selection {
 }
 
 /// What was restored.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Restored {
     /// The events, in their order: the requested ones and their ancestors.
+    #[serde(rename = "items")]
     pub events: Vec<Id>,
+    /// Their number.
+    pub total: usize,
     /// The tasks and agents they belong to.
+    #[schemars(with = "Vec<String>")]
     pub entities: Vec<Entity>,
     /// Ancestors of these events that this clone does not know any more.
     pub missing: Vec<Id>,
@@ -199,6 +204,7 @@ pub fn restore_events(ws: &Workspace, wanted: &Selection) -> Result<Restored> {
             journal.mark_projected(&ws.store.dir)?;
         }
         Ok(Restored {
+            total: events.len(),
             events: events.iter().map(|e| e.event.id).collect(),
             entities: by_entity.into_keys().collect(),
             missing,

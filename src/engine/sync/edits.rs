@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ use super::publish::Upstream;
 use crate::engine::commit::hand_edits::new_files;
 use crate::engine::commit::hand_edits::preview::{self, HandWork};
 use crate::engine::commit::hand_edits::record::{self, Comments, Draft, HandEdit};
-use crate::engine::commit::hand_edits::removed_files::{self, Deleted};
+use crate::engine::commit::hand_edits::removed_files;
 use crate::engine::commit::write;
 use crate::engine::repair::RestoredTask;
 use crate::engine::view::history::Place;
@@ -24,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::git::{Mode, Oid};
 use crate::model::event::{Entity, Entry, MAX_CLOCK};
 use crate::model::id::{HANDLE_MIN, Id};
+use crate::model::job::Deleted;
 use crate::rules::copies::is_hand_edit;
 use crate::store::edited::{Readable, split};
 use crate::store::entity::{read_log, read_yaml};
@@ -33,7 +35,7 @@ use crate::store::merge::merge;
 use crate::store::project::{project_log, render};
 
 /// Something written by hand that was recorded, or would be.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct EditRecorded {
     /// The task; of a new file one is only known once it is recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,7 +47,7 @@ pub struct EditRecorded {
 }
 
 /// Something written by hand that was not recorded, or would not be. It stays in its file.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct EditRefused {
     /// The task; absent for a new file.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,7 +112,7 @@ impl RecordedEdits {
 const A_NEW_TASK: &str = "a new task";
 
 /// A task's file that was edited by hand.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct EditedFile {
     pub id: Id,
     pub text: String,

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Sync;
@@ -20,6 +21,7 @@ use crate::model::args::{Duration, OptionalTaskRef};
 use crate::model::command::{Command, LeaseRenew};
 use crate::model::event::Author;
 use crate::model::id::Id;
+use crate::reports::changed::Changed;
 use crate::rules::confirm::{self, Answer, Goal, KnownEnds, LeaseRequest, Trouble};
 use crate::rules::decide::confirm_again;
 use crate::rules::lease;
@@ -32,7 +34,7 @@ const MOST: usize = 100;
 const LONG_OVER: i64 = 24 * 3_600_000;
 
 /// What a sync did for leases.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct LeaseNews {
     /// Tasks whose lease was confirmed late.
     pub confirmed: Vec<Id>,
@@ -46,7 +48,7 @@ pub struct LeaseNews {
 }
 
 /// A lease that passed to another agent.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct LostLease {
     /// The task.
     pub task: Id,
@@ -145,7 +147,7 @@ impl Sync<'_> {
                     match confirmation::execute_asking(self.ws, &author, &command, name, &[], |tx| {
                         confirm_again(tx, task, left)
                     }) {
-                        Ok(reply) if reply.data["confirmed"] == true => {
+                        Ok(reply) if matches!(&reply.data, Changed::Lease(lease) if lease.confirmed) => {
                             if !reply.events.is_empty() {
                                 news.confirmed.push(task);
                             }

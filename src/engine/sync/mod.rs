@@ -20,6 +20,7 @@ pub(crate) mod summary;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::engine::commit::unblock;
@@ -39,7 +40,7 @@ use publish::{PushResult, Upstream};
 pub use summary::TaskChange;
 
 /// What `sync` did, or would do.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct SyncReport {
     /// The branch, in short.
     pub branch: String,
@@ -65,7 +66,7 @@ pub struct SyncReport {
     pub incoming: Vec<TaskChange>,
     /// Values of this side that lost to what came in, each with the command that puts it back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub lost: Vec<serde_json::Value>,
+    pub lost: Vec<LosingEdit>,
     /// Tasks whose files were removed, and which are back, or would be.
     pub brought_back: Vec<RestoredTask>,
     /// Blocked tasks of which it was recorded that they are open: nothing unfinished blocks them.
@@ -93,6 +94,29 @@ pub struct SyncReport {
     /// The commit that only a plan of a sync has seen, and the upstream's.
     #[serde(skip)]
     preview: Option<(Oid, Option<Oid>)>,
+}
+
+/// A value of this side that lost, or would lose, to a concurrent one that came in.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LosingEdit {
+    /// The task.
+    pub task: Id,
+    /// Its handle.
+    pub handle: String,
+    /// The register, such as `title`, `status` or `progress.<item>`.
+    pub field: String,
+    /// The value that loses.
+    pub yours: serde_json::Value,
+    /// Its author.
+    pub agent: String,
+    /// The value that counts.
+    pub now: serde_json::Value,
+    /// The author of that value.
+    pub by: String,
+    /// The event that loses.
+    pub event: Id,
+    /// The command that restores the value.
+    pub restore: String,
 }
 
 fn is_empty_news(news: &LeaseNews) -> bool {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::LosingEdit;
 use super::Sync;
 use crate::error::Result;
 use crate::git::Oid;
@@ -21,7 +23,7 @@ use crate::store::log::Log;
 const MAX_LINES: usize = 20;
 
 /// How one task changes.
-#[derive(Clone, Debug, Serialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, JsonSchema, PartialEq)]
 pub struct TaskChange {
     /// The task.
     pub task: Id,
@@ -69,7 +71,7 @@ impl Sync<'_> {
         incoming: &[TaskChange],
         own: Option<Oid>,
         new: Option<Oid>,
-    ) -> Result<Vec<serde_json::Value>> {
+    ) -> Result<Vec<LosingEdit>> {
         let mut losers = Vec::new();
         for change in incoming {
             let before = self.entries(change.task, own)?;
@@ -79,11 +81,17 @@ impl Sync<'_> {
             let counts = Counts::of(&all);
             for edit in all.iter().filter(|edit| local.contains(&edit.lost.event) && !known.contains(&edit.lost.event))
             {
-                losers.push(serde_json::json!({
-                    "task": change.task, "handle": change.handle, "field": edit.field, "yours": edit.lost.value, "agent": edit.lost.agent,
-                    "now": edit.won.value, "by": edit.won.agent, "event": edit.lost.event,
-                    "restore": view::restore_command(edit, counts.is_alone(edit)),
-                }));
+                losers.push(LosingEdit {
+                    task: change.task,
+                    handle: change.handle.clone(),
+                    field: edit.field.clone(),
+                    yours: edit.lost.value.clone(),
+                    agent: edit.lost.agent.clone(),
+                    now: edit.won.value.clone(),
+                    by: edit.won.agent.clone(),
+                    event: edit.lost.event,
+                    restore: view::restore_command(edit, counts.is_alone(edit)),
+                });
             }
         }
         Ok(losers)

@@ -6,8 +6,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use serde_json::{Value, json};
-
 use super::branches::{Branches, state_of};
 use super::{read, sparse};
 use crate::engine::context::Workspace;
@@ -16,6 +14,7 @@ use crate::error::Result;
 use crate::model::event::Entity;
 use crate::model::id::Id;
 use crate::model::task::Status;
+use crate::reports::view::ElsewhereState;
 use crate::rules::lease;
 use crate::rules::readiness::Reason;
 use crate::runtime::records;
@@ -112,16 +111,20 @@ impl Elsewhere<'_> {
     /// The states of a task in other places that know events which are not here: one item for each place.
     ///
     /// Errors: as [`Elsewhere::taken`].
-    pub fn states(&mut self, id: Id) -> Result<Vec<Value>> {
+    pub fn states(&mut self, id: Id) -> Result<Vec<ElsewhereState>> {
         let mut items = Vec::new();
         for Variant { place, state, .. } in self.variants(id)? {
-            let (key, names) = match place {
-                Place::Worktree(name) => ("worktree", vec![name]),
-                Place::Branches(names) => ("branch", names),
+            let places: Vec<(Option<String>, Option<String>)> = match place {
+                Place::Worktree(name) => vec![(Some(name), None)],
+                Place::Branches(names) => names.into_iter().map(|name| (None, Some(name))).collect(),
             };
-            items.extend(names.into_iter().map(|name| {
-                json!({ key: name, "status": state.status, "owner": state.owner, "lamport": state.lamport,
-                    "updated_at": state.updated_at })
+            items.extend(places.into_iter().map(|(worktree, branch)| ElsewhereState {
+                worktree,
+                branch,
+                status: state.status,
+                owner: state.owner.clone(),
+                lamport: state.lamport,
+                updated_at: state.updated_at,
             }));
         }
         items.truncate(SHOWN);

@@ -5,8 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
-
 use super::read::{self, one_of, tasks_of};
 use crate::engine::context::Workspace;
 use crate::env::parallel;
@@ -17,6 +15,7 @@ use crate::model::event::{Entity, Entry};
 use crate::model::id::{ABBREVIATION_MIN, Id};
 use crate::model::point::Point;
 use crate::model::settings::LintSettings;
+use crate::reports::view::PointView;
 use crate::store::config::combine;
 use crate::store::entity::{read_log, read_log_with};
 use crate::store::index::Pending;
@@ -222,12 +221,14 @@ impl Past<'_> {
     }
 
     /// The point, for answers.
-    pub fn describe(&self) -> Value {
-        let mut out = json!({ "point": self.point.as_ref().map_or_else(|| "now".to_owned(), Point::to_string) });
-        if let Source::Commit(tree) = &self.source {
-            out["commit"] = json!(tree.commit.to_string());
+    pub fn describe(&self) -> PointView {
+        PointView {
+            point: self.point.as_ref().map_or_else(|| "now".to_owned(), Point::to_string),
+            commit: match &self.source {
+                Source::Commit(tree) => Some(tree.commit.to_string()),
+                Source::Here(_) => None,
+            },
         }
-        out
     }
 
     /// The severities of the rules of lint by the settings of that point.

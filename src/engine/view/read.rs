@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::elsewhere::Elsewhere;
 use super::seen::mark_text;
@@ -23,8 +23,8 @@ use crate::model::id::{HANDLE_MIN, Id, is_part, quoted, shard_of};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Brief, Status, Task};
 use crate::reports::extent::Extent;
-use crate::reports::ready::Plan;
-use crate::reports::view::{self, Around};
+use crate::reports::ready::{Plan, Score};
+use crate::reports::view::{Around, TaskView};
 use crate::rules::graph::{void_edges, void_pairs};
 use crate::rules::lease::{self, LoggedGrant};
 use crate::rules::readiness::{self, Facts, Reason, Viewer};
@@ -380,7 +380,7 @@ pub(crate) fn show_task_elsewhere(
     task: &Task,
     index: &Index,
     elsewhere: &mut Elsewhere,
-) -> Result<Value> {
+) -> Result<TaskView> {
     show_task_to(ws, task, index, elsewhere, Extent::Bounded)
 }
 
@@ -393,21 +393,21 @@ pub(crate) fn show_task_to(
     index: &Index,
     elsewhere: &mut Elsewhere,
     extent: Extent,
-) -> Result<Value> {
+) -> Result<TaskView> {
     let around = around(ws, task, index, elsewhere)?;
-    Ok(view::task(task, &around, extent))
+    Ok(TaskView::new(task, &around, extent))
 }
 
 /// A task that was made just now, as JSON: nothing points at it yet, so the index need not be asked.
 ///
 /// Errors: as [`show_task_elsewhere`].
-pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Id>) -> Result<Value> {
+pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Id>) -> Result<TaskView> {
     let weights = &ws.settings.score;
     let score = crate::reports::ready::score(task.fields.priority, task.created_at, 0, weights, ws.env.now());
     let mut around = Around { handle: handle(ws, task.id)?, blocked_by, score: Some(score.score), ..Around::default() };
     // No other process can know it yet.
     around.ready = reasons(ws, task, &around, None)?.is_empty();
-    Ok(view::task(task, &around, Extent::Bounded))
+    Ok(TaskView::new(task, &around, Extent::Bounded))
 }
 
 /// What a single task's view needs from outside its log.
@@ -457,10 +457,10 @@ fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut Elsewhere)
 /// The terms of a task's score; without an index, those it has on its own.
 ///
 /// Errors: `ERR_IO` where the index cannot be read.
-pub(crate) fn score_terms(ws: &Workspace, task: &Task, index: Option<&Index>) -> Result<Value> {
+pub(crate) fn score_terms(ws: &Workspace, task: &Task, index: Option<&Index>) -> Result<Score> {
     let depth = index.map_or(Ok(0), |index| depth(task.id, index))?;
     let weights = &ws.settings.score;
-    Ok(json!(crate::reports::ready::score(task.fields.priority, task.created_at, depth, weights, ws.env.now())))
+    Ok(crate::reports::ready::score(task.fields.priority, task.created_at, depth, weights, ws.env.now()))
 }
 
 /// Why the caller cannot take a task, as far as this work tree and the leases show.

@@ -6,8 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clap::ValueEnum;
-
 use super::record;
 use crate::engine::commit::{project, write};
 use crate::engine::context::Workspace;
@@ -19,24 +17,13 @@ use crate::model::command::{Command, Guard, TaskArchive, TaskTransition};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, SkippedFix};
 use crate::model::id::Id;
+use crate::model::job::Deleted;
 use crate::model::point::Point;
 use crate::model::task::{Status, Task};
 use crate::rules::fold::fold;
 use crate::runtime::journals;
 use crate::store::entity::read_log;
 use crate::store::layout::{shown, task_dir};
-
-/// How `lint --fix` treats a task whose files were removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Deleted {
-    /// Write the files again
-    #[default]
-    Restore,
-    /// Write the files again and cancel the task
-    Cancelled,
-    /// Write the files again and archive the task, if it is completed or cancelled
-    Archived,
-}
 
 /// The tasks whose files are not here though they should be; with the commit that removed them, where one did.
 pub(crate) type RemovedTasks = BTreeMap<Id, Option<Removal>>;

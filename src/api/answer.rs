@@ -1,0 +1,104 @@
+//! The answers of the operations.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::engine::commit::plan::PlanReport;
+use crate::engine::feed::stream::Pushed;
+use crate::engine::import::ImportReport;
+use crate::engine::query::TaskFile;
+use crate::engine::query::brief::BriefPage;
+use crate::engine::query::diff::PlanDiff;
+use crate::engine::query::doctor::{Health, Stats};
+use crate::engine::query::history::BlameList;
+use crate::engine::query::leases::LeaseView;
+use crate::engine::query::lists::{AgentView, ReadyList};
+use crate::engine::query::liveness::{SessionView, StaleTask};
+use crate::engine::query::review::ReviewReport;
+use crate::engine::query::unreachable_events::LostEvents;
+use crate::engine::{Drawing, LintReport, RepairReport, Restored, SyncReport};
+use crate::reports::changed::Changed;
+use crate::reports::list::List;
+use crate::reports::next::NextTask;
+use crate::reports::view::{LostView, Summary, TaskView};
+
+/// The answer of an operation. Its JSON is that of what it holds.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "each variant is named by what it holds")]
+pub enum Answer {
+    Changed(Changed),
+    Task(Box<TaskView>),
+    File(TaskFile),
+    Tasks(List<Summary>),
+    Ready(ReadyList),
+    /// The next task; `None` where none is ready.
+    Next(Option<Box<NextTask>>),
+    Brief(Box<BriefPage>),
+    /// Events, each as its log has it.
+    Events(List<Value>),
+    Blame(BlameList),
+    Conflicts(List<LostView>),
+    Diff(PlanDiff),
+    Review(Box<ReviewReport>),
+    Graph(Drawing),
+    Stale(List<StaleTask>),
+    Sessions(List<SessionView>),
+    Agents(List<AgentView>),
+    Leases(List<LeaseView>),
+    LostEvents(LostEvents),
+    Stats(Stats),
+    Health(Health),
+    Lint(LintReport),
+    Sync(Box<SyncReport>),
+    Pushed(Pushed),
+    Repaired(RepairReport),
+    Restored(Restored),
+    Imported(ImportReport),
+    Planned(PlanReport),
+}
+
+impl Answer {
+    /// Whether there is nothing to hand out.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Answer::Next(None) | Answer::Changed(Changed::Nothing))
+    }
+
+    /// The ids of what the answer is about, of agents the names; `None` where it is about none.
+    pub fn names(&self) -> Option<Vec<String>> {
+        fn ids<T>(items: &[T], id: impl Fn(&T) -> String) -> Option<Vec<String>> {
+            Some(items.iter().map(id).collect())
+        }
+        match self {
+            Answer::Changed(changed) => changed.names(),
+            Answer::Task(task) => Some(vec![task.id.to_string()]),
+            Answer::File(file) => Some(vec![file.path.clone()]),
+            Answer::Tasks(list) => ids(&list.items, |task| task.id.to_string()),
+            Answer::Ready(ready) => ids(&ready.list.items, |task| task.id.to_string()),
+            Answer::Next(next) => Some(next.iter().map(|next| next.task.id.to_string()).collect()),
+            Answer::Blame(_) => Some(Vec::new()),
+            Answer::Conflicts(list) => ids(&list.items, |item| item.lost.event.to_string()),
+            Answer::Diff(diff) => ids(&diff.list.items, |item| item.task.to_string()),
+            Answer::Review(review) => ids(&review.list.items, |item| item.task.to_string()),
+            Answer::Stale(list) => ids(&list.items, |task| task.id.to_string()),
+            Answer::Sessions(list) => ids(&list.items, |session| session.id.to_string()),
+            Answer::Agents(list) => ids(&list.items, |item| item.agent.name.clone()),
+            Answer::Leases(list) => {
+                Some(list.items.iter().filter_map(|item| Some(item.lease.as_ref()?.id.to_string())).collect())
+            }
+            Answer::LostEvents(events) => ids(&events.list.items, |event| event.id.to_string()),
+            Answer::Restored(restored) => ids(&restored.events, ToString::to_string),
+            Answer::Sync(report) => Some(vec![report.head.clone()]),
+            Answer::Brief(_)
+            | Answer::Events(_)
+            | Answer::Graph(_)
+            | Answer::Stats(_)
+            | Answer::Health(_)
+            | Answer::Lint(_)
+            | Answer::Pushed(_)
+            | Answer::Repaired(_)
+            | Answer::Imported(_)
+            | Answer::Planned(_) => None,
+        }
+    }
+}

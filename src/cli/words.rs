@@ -1,0 +1,560 @@
+//! Answers in words, for people on a terminal or as Markdown, and the ids alone.
+//!
+//! Guarantees that what others wrote is escaped.
+//! Leaves to others: the words for a branch under review (`review`), for changes (`changes`) and for the findings of lint (`lint`).
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::args::Global;
+use super::output::{Form, Output, form};
+use super::{changes, lint, review};
+use crate::api::{Answer, Answered};
+use crate::engine::Workspace;
+use crate::engine::commit::plan::{PlanChange, PlanReport};
+use crate::engine::import::ImportReport;
+use crate::engine::query::doctor::Health;
+use crate::engine::query::history::BlameList;
+use crate::engine::query::leases::{LeaseView, State};
+use crate::engine::query::lists::ReadyList;
+use crate::engine::query::review::ReviewReport;
+use crate::engine::{Drawing, LeaseNews, RepairReport, Restored, SyncReport};
+use crate::error::{Code, Error, Result};
+use crate::model::agent::Lease;
+use crate::model::context::ContextEntry;
+use crate::model::id::{HANDLE_MIN, Id};
+use crate::model::plain::{escape, escape_lines, markdown};
+use crate::reports::changed::Changed;
+use crate::reports::list::List;
+use crate::reports::next::{AbandonedTask, Explained, NextTask, NotReady, PassedOver};
+use crate::reports::view::{LostView, TaskView};
+
+/// Columns of lists.
+const TASKS: &[&str] = &["handle", "status", "priority", "title", "owner", "labels", "progress", "child_progress"];
+const READY: &[&str] = &["handle", "score", "priority", "title", "blocking_count"];
+const STALE: &[&str] = &["handle", "title", "owner", "session", "session_status", "last_sign_at", "lease_expired_at"];
+const AGENTS: &[&str] = &["name", "role", "created_at", "last_seen_at"];
+const SESSIONS: &[&str] = &["handle", "title", "agent", "status", "started_at", "last_heartbeat_at", "id"];
+const LEASES: &[&str] = &["handle", "title", "agent", "fence", "expires_at", "confirmed", "elsewhere", "mine", "id"];
+const REMOTE_LEASES: &[&str] = &["handle", "title", "state", "agent", "fence", "expires_at", "elsewhere", "mine", "id"];
+const LOST_EVENTS: &[&str] = &["id", "type", "entity", "title", "agent", "at", "why"];
+const BATCH: &[&str] = &["as", "id", "agent"];
+/// Most tasks that a sync names to people.
+const MAX_LINES: usize = 30;
+
+/// An answer in the requested form.
+///
+/// Errors: `ERR_USAGE` for a form that there is not.
+pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Output> {
+    let Answered { data: answer, events: _, warnings, reasons } = answered;
+    if let Some(reasons) = reasons {
+        return Ok(Output { warnings, ..nothing_ready(&reasons) });
+    }
+    let asked = form(global, matches!(answer, Answer::Lint(_)))?;
+    let md = global.format.as_deref() == Some("md");
+    let mut out = match &answer {
+        // Its report has a form of its own for each format.
+        Answer::Lint(report) => return Ok(Output { warnings, ..lint::output(report, global) }),
+        Answer::Graph(drawing) => return graph(drawing, asked, global),
+        _ => Output { markdown: is_markdown(&answer), ..Output::default() },
+    };
+    out.human = match &answer {
+        _ if asked != Form::Human || global.quiet => String::new(),
+        Answer::Changed(changed) => changed_words(ws, changed),
+        Answer::Task(shown) => task(shown),
+        Answer::File(file) => format!("{}\n", file.path),
+        Answer::Tasks(list) => table(list, TASKS, md),
+        Answer::Ready(list) => ready(list, md),
+        Answer::Next(next) => next.as_deref().map(next_words).unwrap_or_default(),
+        Answer::Brief(page) => escape_lines(&page.text),
+        Answer::Events(list) => list.items.iter().map(event).collect(),
+        Answer::Blame(list) => blame(list, md),
+        Answer::Conflicts(list) => conflicts(list, md),
+        Answer::Diff(diff) => changes::diff(&json!(diff), md),
+        Answer::Review(_) | Answer::Lint(_) | Answer::Graph(_) => String::new(),
+        Answer::Stale(list) => table(list, STALE, md),
+        Answer::Sessions(list) => table(list, SESSIONS, md),
+        Answer::Agents(list) => table(list, AGENTS, md),
+        Answer::Leases(list) => leases(list, md),
+        Answer::LostEvents(events) => table(&events.list, LOST_EVENTS, md),
+        Answer::Stats(stats) => object(&json!(stats)),
+        Answer::Health(health) => checks(health),
+        Answer::Sync(report) => sync(report),
+        Answer::Pushed(pushed) => object(&json!(pushed)),
+        Answer::Repaired(report) => repaired(report),
+        Answer::Restored(restored) => restored_words(restored),
+        Answer::Imported(ImportReport { added, .. }) => object(&json!(added)),
+        Answer::Planned(report) => planned(report),
+    };
+    out.exit = match &answer {
+        Answer::Health(health) => u8::from(!health.healthy),
+        _ => 0,
+    };
+    out.quiet = answer.names().map(|names| names.join("\n"));
+    out.changed = has_changed(&answer);
+    out.data = json!(answer);
+    out.warnings = warnings;
+    Ok(out)
+}
+
+/// Whether the words of an answer are Markdown where that is asked for.
+fn is_markdown(answer: &Answer) -> bool {
+    match answer {
+        Answer::Tasks(_)
+        | Answer::Brief(_)
+        | Answer::Blame(_)
+        | Answer::Conflicts(_)
+        | Answer::Diff(_)
+        | Answer::Review(_)
+        | Answer::Stale(_)
+        | Answer::Sessions(_)
+        | Answer::Agents(_)
+        | Answer::Leases(_)
+        | Answer::LostEvents(_) => true,
+        Answer::Ready(ready) => ready.elsewhere.is_empty() && ready.explained.is_none(),
+        _ => false,
+    }
+}
+
+/// Whether a change was made, which the exit code must say even if the answer cannot be written.
+fn has_changed(answer: &Answer) -> bool {
+    match answer {
+        Answer::Changed(changed) => !matches!(changed, Changed::Nothing),
+        Answer::Sync(report) => !report.dry_run,
+        Answer::Planned(report) => !report.dry_run,
+        Answer::Pushed(_) | Answer::Repaired(_) | Answer::Restored(_) | Answer::Imported(_) => true,
+        _ => false,
+    }
+}
+
+fn changed_words(ws: &Workspace, changed: &Changed) -> String {
+    match changed {
+        Changed::Task(shown) => task(shown),
+        Changed::Batch(batch) => table(&List::whole(batch.items.clone()), BATCH, false),
+        Changed::Claimed(next) => claimed(ws, next),
+        other => object(&json!(other)),
+    }
+}
+
+/// A graph of the plan as a diagram, or as JSON. A large one fits into memory as text, and not as a document.
+fn graph(drawing: &Drawing, asked: Form, global: &Global) -> Result<Output> {
+    if asked != Form::Human {
+        let whole = serde_json::to_string(drawing)
+            .map_err(|e| Error::new(Code::Io, format!("the plan cannot be written as JSON: {e}")))?;
+        return Ok(Output { whole: Some(whole), ..Output::default() });
+    }
+    let human = match global.format.as_deref() {
+        Some("mermaid") => drawing.mermaid(),
+        Some("dot") => drawing.dot(),
+        _ => drawing.tree(),
+    };
+    Ok(Output { human: escape_lines(&human), ..Output::default() })
+}
+
+/// What a branch does, bounded by lines in words.
+///
+/// Errors: as [`output`].
+pub fn reviewed(report: &ReviewReport, limit: Option<u64>, all: bool, global: &Global) -> Result<Output> {
+    let words = form(global, false)? == Form::Human && !global.quiet;
+    let data = json!(report);
+    let md = global.format.as_deref() == Some("md");
+    let human = if words { review::review(&data, md, limit, all) } else { String::new() };
+    let ids: Vec<String> = report.list.items.iter().map(|item| item.task.to_string()).collect();
+    let exit = u8::from(!report.failed.is_empty());
+    Ok(Output { human, markdown: true, quiet: Some(ids.join("\n")), exit, data, ..Output::default() })
+}
+
+/// A field of an item as words.
+fn word(value: &Value, key: &str) -> String {
+    escape(&raw(&value[key]))
+}
+
+fn raw(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned)).collect::<Vec<_>>().join(", ")
+        }
+        Value::Object(map) if map.contains_key("total") => format!("{}/{}", map["done"], map["total"]),
+        other => other.to_string(),
+    }
+}
+
+/// A table of some columns of a list, with a line that says what is not shown. Markdown where `md`.
+pub fn table<T: Serialize>(list: &List<T>, columns: &[&str], md: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(if md { presets::ASCII_MARKDOWN } else { presets::NOTHING });
+    if !md {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    table.set_header(columns.iter().map(|c| c.replace('_', " ")));
+    for item in &list.items {
+        let item = json!(item);
+        let cells = columns.iter().map(|column| {
+            // In a table a bar ends a cell, in a code span too.
+            if md { markdown(&raw(&item[column])).replace('|', "\\|") } else { word(&item, column) }
+        });
+        table.add_row(cells);
+    }
+    let mut out = if list.items.is_empty() { String::new() } else { format!("{table}\n") };
+    if list.rest.truncated {
+        let cursor = list.rest.next_cursor.as_ref();
+        let cursor = cursor.map(|c| format!("; continue with --cursor {c}")).unwrap_or_default();
+        out.push_str(&format!("{} of {}{cursor}\n", list.items.len(), list.rest.total));
+    } else if list.items.is_empty() {
+        out.push_str("nothing\n");
+    }
+    out
+}
+
+fn leases(list: &List<LeaseView>, md: bool) -> String {
+    let beyond_held = list.items.iter().any(|item| item.state.is_some_and(|state| state != State::Held));
+    table(list, if beyond_held { REMOTE_LEASES } else { LEASES }, md)
+}
+
+/// Which event set which field, and what it beat.
+fn blame(blamed: &BlameList, md: bool) -> String {
+    let row = |item: &crate::engine::query::history::BlamedField| {
+        let beat: Vec<String> =
+            item.beat.iter().map(|b| format!("{} by {}", short(&b.value), escape(&b.agent))).collect();
+        let mut row = json!(item);
+        row["beat"] = beat.join("; ").into();
+        row
+    };
+    let shown = List { items: blamed.list.items.iter().map(row).collect(), rest: blamed.list.rest.clone() };
+    let columns = ["field", "value", "agent", "at", "type", "why", "beat"];
+    let any = blamed.list.items.iter().any(|item| !item.beat.is_empty());
+    table(&shown, if any { &columns } else { &columns[..6] }, md)
+}
+
+/// Lost values, with the commands that restore them.
+fn conflicts(list: &List<LostView>, md: bool) -> String {
+    let side = |side: &crate::rules::lost::AuthoredValue| format!("{} by {}", short(&side.value), escape(&side.agent));
+    let row = |item: &LostView| {
+        let mut row = json!(item);
+        (row["lost"], row["won"]) = (side(&item.lost).into(), side(&item.won).into());
+        row
+    };
+    let shown = List { items: list.items.iter().map(row).collect(), rest: list.rest.clone() };
+    let mut out = table(&shown, &["handle", "title", "field", "lost", "won", "rule"], md);
+    for item in list.items.iter().filter(|_| !md) {
+        out.push_str(&format!("put back: {}\n", escape(&item.restore)));
+    }
+    out
+}
+
+/// A value in a few characters.
+fn short(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let cut: String = text.chars().take(40).collect();
+    if cut.len() < text.len() { format!("{cut}…") } else { cut }
+}
+
+/// A task whole.
+pub fn task(task: &TaskView) -> String {
+    let mut out = format!("{}  {}\n", task.handle, escape(task.title()));
+    if let Some(at) = &task.at {
+        let point = escape(&at.point.point);
+        out.push_str(&format!("  {:<17}{point} (event {} of {})\n", "as of", at.lamport, at.time));
+    }
+    let own_place = ["handle", "title", "intent", "metadata", "acceptance", "context", "relationships", "progress"];
+    let fields = json!(task);
+    for (key, value) in fields.as_object().into_iter().flatten() {
+        let is_list_of_objects = value.as_array().is_some_and(|list| list.iter().any(Value::is_object));
+        if own_place.contains(&key.as_str()) || is_list_of_objects || matches!(key.as_str(), "at" | "left_out") {
+            continue;
+        }
+        let text = escape(&raw(value));
+        if !(text.is_empty() || text == "0" || text == "0/0") {
+            out.push_str(&format!("  {:<17}{text}\n", escape(&key.replace('_', " "))));
+        }
+    }
+    if let Some(intent) = task.fields.get("intent").and_then(Value::as_str) {
+        out.push('\n');
+        out.push_str(&escape_lines(intent).lines().map(|line| format!("  {line}\n")).collect::<String>());
+    }
+    list(&mut out, "Acceptance", &task.acceptance, |c| {
+        format!("[{}] {}", tick(c.entry.met), escape(&c.entry.criterion))
+    });
+    list(&mut out, "Progress", &task.progress.items, |p| {
+        format!("[{}] {} {}", tick(p.entry.completed), tail(p.entry.id), escape(&p.entry.content))
+    });
+    list(&mut out, "Context", &task.context, |c| {
+        let ContextEntry { id, kind, author, content, superseded_by, redacted, .. } = &c.entry;
+        let state = match (redacted, superseded_by) {
+            (true, _) => " (redacted)",
+            (false, Some(_)) => " (superseded)",
+            (false, None) => "",
+        };
+        format!("{} {} by {}{state}: {}", tail(*id), kind.as_str(), escape(author), escape(content))
+    });
+    list(&mut out, "Elsewhere, by events that are not here", &task.branches, |state| {
+        let (kind, name) = state.place();
+        let by = state.owner.as_ref().map(|owner| format!(" by {}", escape(owner))).unwrap_or_default();
+        format!("{kind} {}: {}{by}", escape(name), state.status)
+    });
+    list(&mut out, "Relationships", &task.relationships, |r| {
+        format!("{} {} {}", r.entry.from, r.entry.kind.as_str(), r.entry.to)
+    });
+    if !task.left_out.is_empty() {
+        let words: Vec<String> =
+            task.left_out.iter().map(|(name, n)| format!("{n} {}", name.replace('_', " "))).collect();
+        let handle = &task.handle;
+        out.push_str(&format!("\n(left out: {}; agentpm show {handle} --full shows all)\n", words.join(", ")));
+    }
+    out
+}
+
+fn list<T>(out: &mut String, title: &str, items: &[T], line: impl Fn(&T) -> String) {
+    if !items.is_empty() {
+        out.push_str(&format!("\n{title}\n"));
+        items.iter().for_each(|item| out.push_str(&format!("  {}\n", line(item))));
+    }
+}
+
+fn tick(done: bool) -> &'static str {
+    if done { "x" } else { " " }
+}
+
+/// The last six characters of an item's id.
+fn tail(id: Id) -> String {
+    id.handle(HANDLE_MIN)
+}
+
+/// An event on a line.
+pub fn event(event: &Value) -> String {
+    let end = |key: &str| {
+        let text = event[key].as_str().unwrap_or_default();
+        text[text.floor_char_boundary(text.len().saturating_sub(6))..].to_owned()
+    };
+    let why = event["why"].as_str().map(|why| format!("  ({})", escape(why))).unwrap_or_default();
+    let payload: String = escape(&event["payload"].to_string()).chars().take(100).collect();
+    format!(
+        "{:>5}  {}  {}  {:<12} {:<21} {}  {payload}{why}\n",
+        event["lamport"],
+        end("id"),
+        word(event, "at"),
+        word(event, "agent"),
+        word(event, "type"),
+        escape(&end("entity")),
+    )
+}
+
+/// A number and what it counts.
+pub fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The checks of doctor.
+fn checks(health: &Health) -> String {
+    let mut out = String::new();
+    for check in &health.checks {
+        let mark = if check.ok { "ok " } else { "BAD" };
+        out.push_str(&format!("{mark} {:<11} {}\n", check.check, escape(&check.found)));
+        if let Some(fix) = &check.fix {
+            out.push_str(&format!("                {}\n", escape(fix)));
+        }
+    }
+    out
+}
+
+/// Any object, a line for each key.
+fn object(data: &Value) -> String {
+    match data {
+        Value::Object(map) => {
+            let width = map.keys().map(|key| key.len() + 1).max().unwrap_or(0).max(17);
+            map.keys().map(|key| format!("{:<width$}{}\n", key.replace('_', " "), word(data, key))).collect()
+        }
+        Value::Null => "nothing\n".into(),
+        other => format!("{}\n", escape(&other.to_string())),
+    }
+}
+
+fn ready(ready: &ReadyList, md: bool) -> String {
+    let mut out = table(&ready.list, READY, md);
+    let words = counts(&ready.not_ready);
+    if !words.is_empty() {
+        out.push_str(&format!("not ready: {words}\n"));
+    }
+    out.push_str(&elsewhere_lines(&ready.elsewhere));
+    out.push_str(&ready.explained.as_ref().map(explained_lines).unwrap_or_default());
+    out
+}
+
+fn counts(reasons: &NotReady) -> String {
+    let words = reasons.counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " ")));
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// A line for each task that is not ready, with its reasons.
+fn explained_lines(explained: &Explained) -> String {
+    let line = |item: &crate::reports::next::ExplainedTask| {
+        format!("{}  {}: {}\n", item.handle, escape(&item.title), escape(&item.words.join("; ")))
+    };
+    let mut out: String = explained.items.iter().map(line).collect();
+    if explained.more > 0 {
+        out.push_str(&format!("and {} more\n", explained.more));
+    }
+    out
+}
+
+fn next_words(next: &NextTask) -> String {
+    let mut out = task(&next.task);
+    if let Some(others) = &next.reasons.others {
+        let terms = next.reasons.terms;
+        out.push_str(&format!(
+            "\nscore {}: priority {}, age {}, depth {}\n",
+            terms.score, terms.priority, terms.age, terms.depth
+        ));
+        let others = others.explained.as_ref().map(explained_lines).unwrap_or_default();
+        if !others.is_empty() {
+            out.push_str(&format!("\nNot ready\n{others}"));
+        }
+    }
+    out
+}
+
+fn claimed(ws: &Workspace, next: &NextTask) -> String {
+    let Some(Lease { id, expires_at, fence, confirmed, .. }) = &next.lease else { return task(&next.task) };
+    let confirmed = match (confirmed, ws.lease_remote()) {
+        (true, _) => "confirmed by the remote",
+        (false, Some(_)) => "not confirmed: agentpm sync asks the remote again",
+        (false, None) => "not confirmed: no remote is asked",
+    };
+    format!("{}\nlease {id} until {expires_at} (fence {fence}), {confirmed}\n", task(&next.task))
+}
+
+/// A line for each task that is taken or finished somewhere else.
+fn elsewhere_lines(items: &[PassedOver]) -> String {
+    items.iter().map(|item| format!("{}  {}\n", item.task, escape(&item.words))).collect()
+}
+
+/// A line for each task that was abandoned, with the command that takes it over.
+fn abandoned_lines(items: &[AbandonedTask]) -> String {
+    let line = |item: &AbandonedTask| {
+        let within = item.session.map(|id| format!(" in session {id}")).unwrap_or_default();
+        format!(
+            "{}  {}: abandoned by {}{within}, last active at {}; take it over: {}\n",
+            item.handle,
+            escape(&item.title),
+            escape(item.owner.as_deref().unwrap_or_default()),
+            item.last_sign_at,
+            item.take_over
+        )
+    };
+    items.iter().map(line).collect()
+}
+
+/// Nothing to hand out is no error: the data is null, and the reasons are given.
+fn nothing_ready(reasons: &NotReady) -> Output {
+    let words = counts(reasons);
+    let words = match (words.is_empty(), reasons.unfinished) {
+        (true, 0) => "the plan has no unfinished task".to_owned(),
+        (true, _) => "other agents claimed the ready tasks; run the command again".to_owned(),
+        (false, _) => words,
+    };
+    let human = format!(
+        "nothing is ready: {words}\n{}{}{}",
+        elsewhere_lines(&reasons.elsewhere),
+        abandoned_lines(&reasons.abandoned),
+        reasons.explained.as_ref().map(explained_lines).unwrap_or_default()
+    );
+    Output { data: Value::Null, human, quiet: Some(String::new()), reasons: Some(json!(reasons)), ..Output::default() }
+}
+
+fn planned(report: &PlanReport) -> String {
+    let mut out = String::new();
+    for change in &report.changes {
+        let (verb, key, more) = match change {
+            PlanChange::Create { key, title } => ("create", key, escape(title)),
+            PlanChange::Update { key, fields, .. } => {
+                let field = |f: &crate::engine::commit::plan::FieldChange| {
+                    escape(&format!("{}: {} -> {}", f.field, f.from, f.to))
+                };
+                ("update", key, fields.iter().map(field).collect::<Vec<_>>().join(", "))
+            }
+            PlanChange::Progress { key, steps } => ("progress", key, format!("{steps} steps")),
+            PlanChange::Block { key, by } => ("block", key, format!("by {}", escape(by))),
+        };
+        out.push_str(&format!("{verb:<9} {}  {more}\n", escape(key)));
+    }
+    let verb = if report.dry_run { "would change" } else { "changed" };
+    out.push_str(&format!("{} tasks, {} {verb}\n", report.total, report.changes.len()));
+    out
+}
+
+fn restored_words(restored: &Restored) -> String {
+    let entities: String = restored.entities.iter().map(|entity| format!("{entity}\n")).collect();
+    format!("{entities}restored {}\n", counted(restored.total, "event"))
+}
+
+fn repaired(report: &RepairReport) -> String {
+    let mut out = String::new();
+    for item in &report.items {
+        out.push_str(&format!("{}: {}\n", escape(&item.entity.to_string()), item.did.join("; ")));
+    }
+    for left in &report.left {
+        out.push_str(&format!("unchanged: {}\n", escape(left)));
+    }
+    if report.projected > 0 {
+        out.push_str(&format!("{} written\n", counted(report.projected, "acknowledged event")));
+    }
+    for path in &report.rebuilt {
+        out.push_str(&format!("{}: damaged; rewritten from the journal\n", escape(path)));
+    }
+    if out.is_empty() { "nothing to repair\n".into() } else { out }
+}
+
+/// What was done for leases, a line each.
+fn lease_lines(news: &LeaseNews) -> String {
+    let mut out = String::new();
+    for lost in &news.lost {
+        let handle = lost.task.handle(HANDLE_MIN);
+        let place = if lost.to == lost.agent { " in another clone" } else { "" };
+        out.push_str(&format!(
+            "  lost  {handle}  {}'s lease: {} holds the task now{place}\n",
+            escape(&lost.agent),
+            escape(&lost.to)
+        ));
+    }
+    for task in &news.confirmed {
+        out.push_str(&format!("  confirmed  {}  the remote agreed to its lease\n", task.handle(HANDLE_MIN)));
+    }
+    if news.reported > 0 {
+        out.push_str(&format!("  reported {} to the remote\n", counted(news.reported, "released lease")));
+    }
+    if news.removed > 0 {
+        out.push_str(&format!("  removed {} of finished tasks at the remote\n", counted(news.removed, "record")));
+    }
+    out
+}
+
+fn sync(report: &SyncReport) -> String {
+    let mut out = format!("{} on {}\n", report.words(), escape(&report.branch));
+    for (arrow, changes) in [("in ", &report.incoming), ("out", &report.outgoing)] {
+        for change in changes.iter().take(MAX_LINES) {
+            out.push_str(&format!("  {arrow}  {}  {:<9}  {}\n", change.handle, change.what, escape(&change.title)));
+        }
+        if changes.len() > MAX_LINES {
+            out.push_str(&format!("  … and {} more {arrow}; all of them with --json\n", changes.len() - MAX_LINES));
+        }
+    }
+    let (loses, gives_way) = if report.dry_run { ("would lose", "would give way") } else { ("lost", "gave way") };
+    for edit in &report.lost {
+        out.push_str(&format!(
+            "  {loses} {}  {}: {}'s {gives_way} to {}'s; restore it: {}\n",
+            edit.handle,
+            escape(&edit.field),
+            escape(&edit.agent),
+            escape(&edit.by),
+            escape(&edit.restore)
+        ));
+    }
+    for task in report.unblocked.iter().take(MAX_LINES) {
+        out.push_str(&format!("  unblocked  {}  no unfinished blocker\n", task.handle(HANDLE_MIN)));
+    }
+    out.push_str(&lease_lines(&report.leases));
+    out
+}
