@@ -15,6 +15,7 @@ use crate::engine::query::leases::LeaseView;
 use crate::engine::query::lists::{AgentView, ReadyList};
 use crate::engine::query::liveness::{SessionView, StaleTask};
 use crate::engine::query::review::ReviewReport;
+use crate::engine::query::status::Overview;
 use crate::engine::query::unreachable_events::LostEvents;
 use crate::engine::{Drawing, LintReport, RepairReport, Restored, SyncReport};
 use crate::reports::changed::Changed;
@@ -47,6 +48,7 @@ pub enum Answer {
     Agents(List<AgentView>),
     Leases(List<LeaseView>),
     LostEvents(LostEvents),
+    Overview(Overview),
     Stats(Stats),
     Health(Health),
     Lint(LintReport),
@@ -75,7 +77,7 @@ impl Answer {
             Answer::File(file) => Some(vec![file.path.clone()]),
             Answer::Tasks(list) => ids(&list.items, |task| task.id.to_string()),
             Answer::Ready(ready) => ids(&ready.list.items, |task| task.id.to_string()),
-            Answer::Next(next) => Some(next.iter().map(|next| next.task.id.to_string()).collect()),
+            Answer::Next(next) => Some(next.iter().map(|next| next.task.id().to_string()).collect()),
             Answer::Blame(_) => Some(Vec::new()),
             Answer::Conflicts(list) => ids(&list.items, |item| item.lost.event.to_string()),
             Answer::Diff(diff) => ids(&diff.list.items, |item| item.task.to_string()),
@@ -92,6 +94,7 @@ impl Answer {
             Answer::Brief(_)
             | Answer::Events(_)
             | Answer::Graph(_)
+            | Answer::Overview(_)
             | Answer::Stats(_)
             | Answer::Health(_)
             | Answer::Lint(_)

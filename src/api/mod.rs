@@ -18,7 +18,7 @@ use crate::engine::feed::stream;
 use crate::engine::lint::{self, base, fix};
 use crate::engine::query::{
     brief, conflicts, diff, doctor, graph, history, leases, lists, liveness, log, retry_on_damaged_index, review,
-    unreachable_events,
+    status, unreachable_events,
 };
 use crate::engine::repair::recover::{self, Selection};
 use crate::engine::{Comments, Fix, LintReport, Reply, Workspace, import, query, repair, sync};
@@ -176,6 +176,7 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
         Query::AgentList(_) => Answer::Agents(lists::agents(ws)?),
         Query::LeaseList(q) => Answer::Leases(leases::leases(ws, q)?),
         Query::Unheld(q) => Answer::LostEvents(unreachable_events::unreachable_events(ws, q)?),
+        Query::Overview(_) => Answer::Overview(status::status(ws)?),
         Query::Stats(_) => Answer::Stats(doctor::stats(ws)?),
         Query::Doctor(_) => Answer::Health(doctor::doctor(ws)?),
         Query::Lint(_) => Answer::Lint(lint::lint(ws)?),

@@ -18,17 +18,17 @@ use crate::engine::query::leases::LeaseView;
 use crate::engine::query::lists::{AgentView, ReadyList};
 use crate::engine::query::liveness::{SessionView, StaleTask};
 use crate::engine::query::review::ReviewReport;
+use crate::engine::query::status::Overview;
 use crate::engine::query::unreachable_events::LostEvents;
 use crate::engine::{Drawing, LintReport, RepairReport, Restored, SyncReport};
 use crate::model::agent::{Agent, Lease, Session};
 use crate::model::command::Command;
-use crate::model::context::{ContextEntry, ProgressItem};
 use crate::model::job::Job;
 use crate::model::query::Query;
-use crate::reports::changed::{BatchAnswer, Changed, Released, Unrelated};
+use crate::reports::changed::{BatchAnswer, Changed, EntryAnswer, Released, StepAnswer, TaskAnswer, Unrelated};
 use crate::reports::list::List;
 use crate::reports::next::NextTask;
-use crate::reports::view::{Edge, LostView, Part, Summary, TaskView};
+use crate::reports::view::{Edge, LostView, Summary, TaskView};
 use crate::rules::roles::Verb;
 
 /// What an operation works on.
@@ -122,27 +122,27 @@ const fn at(method: Method, path: &'static str) -> Option<Route> {
 fn row_of(name: &str) -> Option<Row> {
     use Method::{Delete, Get, Patch, Post};
     Some(match name {
-        "task.create" => row::<TaskView>(Some(Verb::Create), at(Post, "/tasks"), Some("plan")),
-        "task.update" => row::<TaskView>(Some(Verb::Update), at(Patch, "/tasks/{id}"), Some("update")),
-        "task.transition" => row::<TaskView>(None, at(Post, "/tasks/{id}/transition"), Some("update")),
-        "task.block" => row::<TaskView>(Some(Verb::Relate), None, Some("plan")),
-        "task.unblock" => row::<TaskView>(Some(Verb::Relate), None, Some("plan")),
+        "task.create" => row::<TaskAnswer>(Some(Verb::Create), at(Post, "/tasks"), Some("plan")),
+        "task.update" => row::<TaskAnswer>(Some(Verb::Update), at(Patch, "/tasks/{id}"), Some("update")),
+        "task.transition" => row::<TaskAnswer>(None, at(Post, "/tasks/{id}/transition"), Some("update")),
+        "task.block" => row::<TaskAnswer>(Some(Verb::Relate), None, Some("plan")),
+        "task.unblock" => row::<TaskAnswer>(Some(Verb::Relate), None, Some("plan")),
         "task.relate" => row::<Edge>(Some(Verb::Relate), at(Post, "/relationships"), Some("plan")),
         "task.unrelate" => row::<Unrelated>(Some(Verb::Relate), at(Delete, "/relationships/{id}"), Some("plan")),
-        "task.archive" => row::<TaskView>(Some(Verb::Archive), at(Post, "/tasks/{id}/archive"), Some("finish")),
-        "task.reopen" => row::<TaskView>(None, None, Some("update")),
-        "task.verify" => row::<TaskView>(Some(Verb::Verify), None, Some("finish")),
+        "task.archive" => row::<TaskAnswer>(Some(Verb::Archive), at(Post, "/tasks/{id}/archive"), Some("finish")),
+        "task.reopen" => row::<TaskAnswer>(None, None, Some("update")),
+        "task.verify" => row::<TaskAnswer>(Some(Verb::Verify), None, Some("finish")),
         "progress.add" => row::<Changed>(Some(Verb::Comment), at(Post, "/progress_items"), Some("record")),
         "progress.complete" => {
-            row::<Part<ProgressItem>>(Some(Verb::Comment), at(Patch, "/progress_items/{id}"), Some("record"))
+            row::<StepAnswer>(Some(Verb::Comment), at(Patch, "/progress_items/{id}"), Some("record"))
         }
-        "progress.reopen" => row::<Part<ProgressItem>>(Some(Verb::Comment), None, Some("record")),
-        "context.add" => row::<Part<ContextEntry>>(Some(Verb::Comment), at(Post, "/contexts"), Some("record")),
-        "context.supersede" => row::<Part<ContextEntry>>(Some(Verb::Comment), None, Some("record")),
-        "context.redact" => row::<Part<ContextEntry>>(Some(Verb::Update), None, None),
+        "progress.reopen" => row::<StepAnswer>(Some(Verb::Comment), None, Some("record")),
+        "context.add" => row::<EntryAnswer>(Some(Verb::Comment), at(Post, "/contexts"), Some("record")),
+        "context.supersede" => row::<EntryAnswer>(Some(Verb::Comment), None, Some("record")),
+        "context.redact" => row::<EntryAnswer>(Some(Verb::Update), None, None),
         "claim" => row::<Option<NextTask>>(Some(Verb::Claim), at(Post, "/next"), Some("next")),
-        "done" => row::<TaskView>(Some(Verb::Complete), None, Some("finish")),
-        "release" => row::<TaskView>(Some(Verb::Claim), None, Some("finish")),
+        "done" => row::<TaskAnswer>(Some(Verb::Complete), None, Some("finish")),
+        "release" => row::<TaskAnswer>(Some(Verb::Claim), None, Some("finish")),
         "lease.acquire" => row::<Lease>(Some(Verb::Claim), at(Post, "/leases"), None),
         "lease.renew" => row::<Lease>(None, at(Patch, "/leases/{id}/renew"), None),
         "lease.release" => row::<Released>(None, at(Delete, "/leases/{id}"), None),
@@ -150,9 +150,9 @@ fn row_of(name: &str) -> Option<Row> {
         "session.start" => row::<Session>(None, at(Post, "/sessions/start"), None),
         "session.heartbeat" => row::<Session>(None, at(Post, "/sessions/{id}/heartbeat"), None),
         "session.end" => row::<Session>(None, at(Post, "/sessions/{id}/end"), None),
-        "conflicts.restore" => row::<TaskView>(None, None, Some("update")),
-        "conflicts.keep" => row::<TaskView>(None, None, Some("update")),
-        "undo" => row::<TaskView>(None, None, Some("update")),
+        "conflicts.restore" => row::<TaskAnswer>(None, None, Some("update")),
+        "conflicts.keep" => row::<TaskAnswer>(None, None, Some("update")),
+        "undo" => row::<TaskAnswer>(None, None, Some("update")),
         "batch" => row::<BatchAnswer>(None, at(Post, "/batch"), Some("plan")),
         "task.get" => row::<TaskView>(None, at(Get, "/tasks/{id}"), Some("find")),
         "task.path" => row::<TaskFile>(None, None, None),
@@ -171,6 +171,7 @@ fn row_of(name: &str) -> Option<Row> {
         "agent.list" => row::<List<AgentView>>(None, at(Get, "/agents"), None),
         "lease.list" => row::<List<LeaseView>>(None, None, None),
         "recover.list" => row::<LostEvents>(None, None, None),
+        "status" => row::<Overview>(None, None, Some("find")),
         "stats" => row::<Stats>(None, None, Some("find")),
         "doctor" => row::<Health>(None, None, None),
         "lint" => row::<LintReport>(None, None, None),

@@ -9,7 +9,14 @@ use crate::model::{command as c, query as q};
 
 /// A task store for coding agents that lives in the project's own git repository
 #[derive(Parser, Debug)]
-#[command(name = "agentpm", version, max_term_width = 110, disable_help_subcommand = true, after_help = super::help::TOP)]
+#[command(
+    name = "agentpm",
+    version,
+    max_term_width = 110,
+    disable_help_subcommand = true,
+    args_override_self = true,
+    after_help = super::help::TOP
+)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -17,32 +24,35 @@ pub struct Cli {
     pub verb: Verb,
 }
 
-/// Flags of every command.
+/// Options of every command. `agentpm help options` prints them; the help of a command has one line about them.
 #[derive(Args, Debug, Clone, Default)]
 pub struct Global {
     /// Print one JSON document, for success and for errors (default: if stdout is no terminal)
-    #[arg(long, global = true, help_heading = "Everywhere")]
+    #[arg(long, global = true, hide = true)]
     pub json: bool,
     /// Format: json, jsonl, table or md; graph also tree, mermaid or dot; lint also text, github or sarif
-    #[arg(long, global = true, value_name = "FORMAT", help_heading = "Everywhere")]
+    #[arg(long, global = true, value_name = "FORMAT", hide = true)]
     pub format: Option<String>,
     /// Print only the id
-    #[arg(long, short, global = true, help_heading = "Everywhere")]
+    #[arg(long, short, global = true, hide = true)]
     pub quiet: bool,
+    /// Print all of the entity that was shown or changed: every field, all entries, whole texts
+    #[arg(long, global = true, hide = true)]
+    pub full: bool,
     /// Agent that runs the command (default: AGENTPM_AGENT, the settings, or git's user.name)
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Everywhere")]
+    #[arg(long, global = true, value_name = "NAME", hide = true)]
     pub agent: Option<String>,
     /// Session of the command (default: AGENTPM_SESSION)
-    #[arg(long, global = true, value_name = "ID", help_heading = "Everywhere")]
+    #[arg(long, global = true, value_name = "ID", hide = true)]
     pub session: Option<String>,
     /// Store to use (default: AGENTPM_STORE, or the nearest store)
-    #[arg(long, global = true, value_name = "PATH", help_heading = "Everywhere")]
+    #[arg(long, global = true, value_name = "PATH", hide = true)]
     pub store: Option<PathBuf>,
     /// Id that links the events of one request (default: AGENTPM_CORRELATION_ID)
-    #[arg(long, global = true, value_name = "TEXT", help_heading = "Everywhere", hide_short_help = true)]
+    #[arg(long, global = true, value_name = "TEXT", hide = true)]
     pub correlation_id: Option<String>,
     /// Id that links the events of one plan (default: AGENTPM_PLAN_ID)
-    #[arg(long, global = true, value_name = "TEXT", help_heading = "Everywhere", hide_short_help = true)]
+    #[arg(long, global = true, value_name = "TEXT", hide = true)]
     pub plan_id: Option<String>,
 }
 
@@ -155,6 +165,9 @@ pub enum Verb {
     /// Check the store and its environment; changes nothing
     #[command(after_help = "Example:\n  agentpm doctor")]
     Doctor,
+    /// Show the plan at a glance: your tasks, ready tasks, who works on what
+    #[command(after_help = "Example:\n  agentpm status")]
+    Status,
     /// Show counts of tasks and events
     #[command(after_help = "Example:\n  agentpm stats")]
     Stats,
@@ -167,7 +180,7 @@ pub enum Verb {
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  agentpm completions bash > ~/.local/share/bash-completion/completions/agentpm")]
     Completions(Deferred<Completions>),
-    /// Print the help of a command; help agents prints the loop of an agent
+    /// Print the help of a command; help agents prints the loop of an agent, help options the options of every command
     #[command(after_help = "Examples:\n  agentpm help agents\n  agentpm help task create")]
     Help(Deferred<Help>),
     /// Print the manual page

@@ -10,10 +10,20 @@ use clap::{ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
 #[derive(Debug)]
 pub struct Deferred<T>(pub T);
 
+/// The help of a command: the options of every command are one line.
+pub const TEMPLATE: &str = "\
+{about-with-newline}
+{usage-heading} {usage}
+
+{all-args}{after-help}
+
+Options of every command: agentpm help options
+";
+
 /// Describes the arguments of a command, which keeps its own summary.
 fn keep_about(command: Command, augment: impl FnOnce(Command) -> Command) -> Command {
     let (about, long) = (command.get_about().cloned(), command.get_long_about().cloned());
-    let command = augment(command);
+    let command = augment(command).help_template(TEMPLATE).mut_subcommands(|sub| sub.help_template(TEMPLATE));
     match about {
         Some(about) => command.about(about).long_about(long.map_or(Resettable::Reset, Resettable::Value)),
         None => command,

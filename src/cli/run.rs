@@ -98,6 +98,7 @@ fn answer(verb: Verb, global: &Global, env: Env) -> Result<Output> {
             session: global.session.clone(),
             correlation_id: global.correlation_id.clone(),
             plan_id: global.plan_id.clone(),
+            full: global.full,
         },
     };
     match verb {
@@ -162,10 +163,10 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Review(Deferred(args)) => return reviewed(ws, args, global),
         Verb::Prime => return prime(ws),
         Verb::Watch(Deferred(args)) => return exchange::watch(ws, &args),
-        Verb::Task(Deferred(verb)) => task_call(verb)?,
+        Verb::Task(Deferred(verb)) => task_call(verb, global)?,
         Verb::Add(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
         Verb::Note(Deferred(args)) => Call::Change(Command::ContextAdd(args)),
-        Verb::Show(Deferred(args)) => Call::Query(Query::TaskGet(args)),
+        Verb::Show(Deferred(args)) => Call::Query(Query::TaskGet(TaskGet { full: global.full, ..args })),
         Verb::Ls(Deferred(args)) => Call::Query(Query::TaskList(args)),
         Verb::Batch(Deferred(args)) => Call::Change(Command::Batch(batch(&args.file)?)),
         Verb::Plan(Deferred(PlanVerb::Apply(args))) => {
@@ -216,6 +217,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Undo(Deferred(args)) => Call::Change(Command::Undo(args)),
         Verb::Lint(Deferred(args)) => lint::call(args),
         Verb::Doctor => Call::Query(Query::Doctor(query::Doctor {})),
+        Verb::Status => Call::Query(Query::Overview(query::Overview {})),
         Verb::Stats => Call::Query(Query::Stats(query::Stats {})),
         Verb::Import(Deferred(args)) => {
             Call::Job(Job::Import(job::Import { from: args.from, text: read_input(&args.file)? }))
@@ -236,9 +238,9 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
     respond(ws, &call, global)
 }
 
-fn task_call(verb: TaskVerb) -> Result<Call> {
+fn task_call(verb: TaskVerb, global: &Global) -> Result<Call> {
     Ok(match verb {
-        TaskVerb::Get(Deferred(args)) => Call::Query(Query::TaskGet(args)),
+        TaskVerb::Get(Deferred(args)) => Call::Query(Query::TaskGet(TaskGet { full: global.full, ..args })),
         TaskVerb::List(Deferred(args)) => Call::Query(Query::TaskList(args)),
         TaskVerb::Path(Deferred(args)) => Call::Query(Query::TaskPath(args)),
         TaskVerb::Create(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
@@ -427,6 +429,9 @@ fn help_on(topic: &[String]) -> Result<Output> {
     if topic == ["agents"] {
         return Ok(document(help::AGENTS.to_owned()));
     }
+    if topic == ["options"] {
+        return Ok(document(options_of_every_command()));
+    }
     let mut words: Vec<&str> = vec!["agentpm"];
     words.extend(topic.iter().map(String::as_str));
     words.push("--help");
@@ -435,6 +440,19 @@ fn help_on(topic: &[String]) -> Result<Output> {
         _ => Err(Error::usage(format!("there is no help on {}", quoted(&topic.join(" "))))
             .hint("agentpm help lists the commands; agentpm help agents is the loop of an agent")),
     }
+}
+
+fn options_of_every_command() -> String {
+    let mut page = "Options of every command:\n".to_owned();
+    for option in Cli::command().get_arguments().filter(|option| option.is_global_set()) {
+        let short = option.get_short().map(|short| format!("-{short}, ")).unwrap_or_default();
+        let takes = option.get_action().takes_values();
+        let value = option.get_value_names().into_iter().flatten().filter(|_| takes).map(|name| format!(" <{name}>"));
+        let name = format!("{short}--{}{}", option.get_long().unwrap_or_default(), value.collect::<String>());
+        let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+        page.push_str(&format!("  {name:<24} {help}\n"));
+    }
+    page
 }
 
 /// The manual page of the program, and one for each of its commands.

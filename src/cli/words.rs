@@ -16,16 +16,17 @@ use crate::engine::commit::plan::{PlanChange, PlanReport};
 use crate::engine::import::ImportReport;
 use crate::engine::query::doctor::Health;
 use crate::engine::query::history::BlameList;
-use crate::engine::query::leases::{LeaseView, State};
+use crate::engine::query::leases::LeaseView;
 use crate::engine::query::lists::ReadyList;
 use crate::engine::query::review::ReviewReport;
+use crate::engine::query::status::{Overview, OverviewTask};
 use crate::engine::{Drawing, LeaseNews, RepairReport, Restored, SyncReport};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::Lease;
 use crate::model::context::ContextEntry;
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::plain::{escape, escape_lines, markdown};
-use crate::reports::changed::Changed;
+use crate::reports::changed::{Changed, Receipt, TaskAnswer};
 use crate::reports::list::List;
 use crate::reports::next::{AbandonedTask, Explained, NextTask, NotReady, PassedOver};
 use crate::reports::view::{LostView, TaskView};
@@ -78,6 +79,7 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Agents(list) => table(list, AGENTS, md),
         Answer::Leases(list) => leases(list, md),
         Answer::LostEvents(events) => table(&events.list, LOST_EVENTS, md),
+        Answer::Overview(overview) => status(overview),
         Answer::Stats(stats) => object(&json!(stats)),
         Answer::Health(health) => checks(health),
         Answer::Sync(report) => sync(report),
@@ -130,7 +132,7 @@ fn has_changed(answer: &Answer) -> bool {
 
 fn changed_words(ws: &Workspace, changed: &Changed) -> String {
     match changed {
-        Changed::Task(shown) => task(shown),
+        Changed::Task(shown) => task_words(shown),
         Changed::Batch(batch) => table(&List::whole(batch.items.clone()), BATCH, false),
         Changed::Claimed(next) => claimed(ws, next),
         other => object(&json!(other)),
@@ -210,8 +212,8 @@ pub fn table<T: Serialize>(list: &List<T>, columns: &[&str], md: bool) -> String
 }
 
 fn leases(list: &List<LeaseView>, md: bool) -> String {
-    let beyond_held = list.items.iter().any(|item| item.state.is_some_and(|state| state != State::Held));
-    table(list, if beyond_held { REMOTE_LEASES } else { LEASES }, md)
+    let at_remote = list.items.iter().any(|item| item.state.is_some());
+    table(list, if at_remote { REMOTE_LEASES } else { LEASES }, md)
 }
 
 /// Which event set which field, and what it beat.
@@ -250,6 +252,32 @@ fn short(value: &Value) -> String {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let cut: String = text.chars().take(40).collect();
     if cut.len() < text.len() { format!("{cut}…") } else { cut }
+}
+
+/// A task, whole or in short.
+fn task_words(shown: &TaskAnswer) -> String {
+    match shown {
+        TaskAnswer::Whole(shown) => task(shown),
+        TaskAnswer::Card(card) => {
+            format!("{}  {}  ({}, priority {})\n", card.handle, escape(&card.title), card.status, card.priority)
+        }
+        TaskAnswer::Receipt(receipt) => receipt_words(receipt),
+    }
+}
+
+fn receipt_words(receipt: &Receipt) -> String {
+    let mut out = format!("{}  {}  ({})\n", receipt.handle, escape(&receipt.title), receipt.status);
+    for (name, change) in &receipt.changed {
+        let (from, to) = (escape(&short(&change.from)), escape(&short(&change.to)));
+        out.push_str(&format!("  {}: {from} -> {to}\n", escape(name)));
+    }
+    if let Some(steps) = receipt.unticked {
+        out.push_str(&format!("  {} not completed\n", counted(steps, "step")));
+    }
+    for (title, tasks) in [("now ready", &receipt.ready), ("similar", &receipt.similar)] {
+        tasks.iter().for_each(|task| out.push_str(&format!("  {title}: {}  {}\n", task.handle, escape(&task.title))));
+    }
+    out
 }
 
 /// A task whole.
@@ -383,6 +411,34 @@ fn ready(ready: &ReadyList, md: bool) -> String {
     out
 }
 
+fn status(overview: &Overview) -> String {
+    let mut out = String::new();
+    let mut section = |title: &str, tasks: &[OverviewTask], total: usize| {
+        if total == 0 {
+            return;
+        }
+        out.push_str(&format!("{title} ({total})\n"));
+        for task in tasks {
+            let owner = task.owner.as_ref().filter(|owner| Some(*owner) != overview.agent.as_ref());
+            let by = owner.map(|owner| format!("  by {}", escape(owner))).unwrap_or_default();
+            let until = task.expires_at.map(|at| format!("  until {at}")).unwrap_or_default();
+            out.push_str(&format!("  {}  {}{by}{until}\n", task.handle, escape(&task.title)));
+        }
+        if total > tasks.len() {
+            out.push_str(&format!("  and {} more\n", total - tasks.len()));
+        }
+    };
+    section("Yours", &overview.mine, overview.mine.len());
+    section("Ready", &overview.ready, overview.ready_total);
+    section("In progress", &overview.others, overview.others_total);
+    let rest =
+        [(overview.blocked, "blocked"), (overview.stale, "stale"), (overview.conflicts, "with values that lost")];
+    let rest: Vec<String> = rest.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    let more = if rest.is_empty() { String::new() } else { format!(": {}", rest.join(", ")) };
+    out.push_str(&format!("{}{more}\n", counted(overview.unfinished, "unfinished task")));
+    out
+}
+
 fn counts(reasons: &NotReady) -> String {
     let words = reasons.counts.iter().map(|(kind, n)| format!("{n} {}", kind.replace('_', " ")));
     words.collect::<Vec<_>>().join(", ")
@@ -401,7 +457,7 @@ fn explained_lines(explained: &Explained) -> String {
 }
 
 fn next_words(next: &NextTask) -> String {
-    let mut out = task(&next.task);
+    let mut out = task_words(&next.task);
     if let Some(others) = &next.reasons.others {
         let terms = next.reasons.terms;
         out.push_str(&format!(
@@ -417,13 +473,13 @@ fn next_words(next: &NextTask) -> String {
 }
 
 fn claimed(ws: &Workspace, next: &NextTask) -> String {
-    let Some(Lease { id, expires_at, fence, confirmed, .. }) = &next.lease else { return task(&next.task) };
+    let Some(Lease { id, expires_at, fence, confirmed, .. }) = &next.lease else { return task_words(&next.task) };
     let confirmed = match (confirmed, ws.lease_remote()) {
         (true, _) => "confirmed by the remote",
         (false, Some(_)) => "not confirmed: agentpm sync asks the remote again",
         (false, None) => "not confirmed: no remote is asked",
     };
-    format!("{}\nlease {id} until {expires_at} (fence {fence}), {confirmed}\n", task(&next.task))
+    format!("{}\nlease {id} until {expires_at} (fence {fence}), {confirmed}\n", task_words(&next.task))
 }
 
 /// A line for each task that is taken or finished somewhere else.

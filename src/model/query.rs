@@ -23,7 +23,7 @@ pub struct TaskGet {
     #[serde(default)]
     pub at: Option<Point>,
     /// Show all entries and whole texts
-    #[arg(long)]
+    #[arg(skip)]
     #[serde(default)]
     pub full: bool,
 }
@@ -325,6 +325,10 @@ pub struct Unheld {
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct AgentList {}
 
+/// Show the plan at a glance: your tasks, ready tasks, who works on what
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Overview {}
+
 /// Show counts of tasks and events
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Stats {}
@@ -357,6 +361,7 @@ operations! {
         AgentList = "agent.list",
         LeaseList = "lease.list",
         Unheld = "recover.list",
+        Overview = "status",
         Stats = "stats",
         Doctor = "doctor",
         Lint = "lint",

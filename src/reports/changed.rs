@@ -1,26 +1,30 @@
 //! What a change answers.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::model::agent::{Agent, Lease, Session};
-use crate::model::context::{ContextEntry, ProgressItem};
+use crate::model::context::{ContextEntry, ContextType, ProgressItem};
 use crate::model::id::Id;
+use crate::model::task::Status;
 use crate::reports::next::NextTask;
-use crate::reports::view::{Edge, Part, TaskView};
+use crate::reports::view::{Edge, Part, Summary, TaskView};
 
 /// What a change created or changed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Changed {
     /// A task.
-    Task(Box<TaskView>),
+    Task(TaskAnswer),
     /// A step of a task.
-    Step(Part<ProgressItem>),
+    Step(StepAnswer),
     /// Several steps of a task.
     Steps(Steps),
     /// A context entry.
-    Context(Part<ContextEntry>),
+    Context(EntryAnswer),
     /// An edge.
     Relationship(Edge),
     /// An edge that was removed.
@@ -43,11 +47,138 @@ pub enum Changed {
     Unshown(Unshown),
 }
 
+/// A task as the caller asked for it: in short, or whole.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum TaskAnswer {
+    /// What a change did.
+    Receipt(Box<Receipt>),
+    /// Its short fields.
+    Card(Box<Summary>),
+    /// All of it.
+    Whole(Box<TaskView>),
+}
+
+/// What a change of a task did.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Receipt {
+    /// The task.
+    pub id: Id,
+    /// Its handle.
+    pub handle: String,
+    /// Its title.
+    pub title: String,
+    /// Its status as it counts.
+    pub status: Status,
+    /// The number of its events.
+    pub version: u64,
+    /// The fields that were changed; of a new task none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub changed: BTreeMap<String, ValueChange>,
+    /// The number of its steps that are not completed, where the task was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unticked: Option<usize>,
+    /// Tasks that became ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ready: Vec<NamedTask>,
+    /// Open tasks with a very similar title.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub similar: Vec<NamedTask>,
+}
+
+/// The value of a field before and after a change; `null` for nothing.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ValueChange {
+    /// Before.
+    pub from: Value,
+    /// After.
+    pub to: Value,
+}
+
+/// What a task is called.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct NamedTask {
+    /// Its id.
+    pub id: Id,
+    /// Its handle.
+    pub handle: String,
+    /// Its title.
+    pub title: String,
+}
+
+/// A step as the caller asked for it: in short, or whole.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum StepAnswer {
+    /// In short.
+    Receipt {
+        /// The step.
+        id: Id,
+        /// The task.
+        task: Id,
+        /// The handle of the task.
+        handle: String,
+        /// Whether the step is completed.
+        completed: bool,
+    },
+    /// All of it.
+    Whole(Part<ProgressItem>),
+}
+
+/// A context entry as the caller asked for it: in short, or whole.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum EntryAnswer {
+    /// In short.
+    Receipt {
+        /// The entry.
+        id: Id,
+        /// The task.
+        task: Id,
+        /// The handle of the task.
+        handle: String,
+        /// The type of entry.
+        #[serde(rename = "type")]
+        kind: ContextType,
+    },
+    /// All of it.
+    Whole(Part<ContextEntry>),
+}
+
+impl TaskAnswer {
+    /// The id of the task.
+    pub fn id(&self) -> Id {
+        match self {
+            TaskAnswer::Receipt(receipt) => receipt.id,
+            TaskAnswer::Card(card) => card.id,
+            TaskAnswer::Whole(task) => task.id,
+        }
+    }
+}
+
+impl StepAnswer {
+    fn id(&self) -> Id {
+        match self {
+            StepAnswer::Receipt { id, .. } => *id,
+            StepAnswer::Whole(step) => step.part.id,
+        }
+    }
+}
+
+impl EntryAnswer {
+    fn id(&self) -> Id {
+        match self {
+            EntryAnswer::Receipt { id, .. } => *id,
+            EntryAnswer::Whole(entry) => entry.part.id,
+        }
+    }
+}
+
 /// Several steps of a task.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Steps {
     /// The steps.
-    pub items: Vec<Part<ProgressItem>>,
+    pub items: Vec<StepAnswer>,
 }
 
 /// An edge that was removed from the log of a task.
@@ -103,12 +234,12 @@ impl Changed {
     pub fn names(&self) -> Option<Vec<String>> {
         let one = |id: Id| Some(vec![id.to_string()]);
         match self {
-            Changed::Task(task) => one(task.id),
-            Changed::Step(step) => one(step.part.id),
-            Changed::Steps(steps) => Some(steps.items.iter().map(|step| step.part.id.to_string()).collect()),
-            Changed::Context(entry) => one(entry.part.id),
+            Changed::Task(task) => one(task.id()),
+            Changed::Step(step) => one(step.id()),
+            Changed::Steps(steps) => Some(steps.items.iter().map(|step| step.id().to_string()).collect()),
+            Changed::Context(entry) => one(entry.id()),
             Changed::Relationship(edge) => one(edge.id),
-            Changed::Claimed(next) => one(next.task.id),
+            Changed::Claimed(next) => one(next.task.id()),
             Changed::Nothing => Some(Vec::new()),
             Changed::Lease(lease) => one(lease.id),
             Changed::Agent(agent) => Some(vec![agent.name.clone()]),

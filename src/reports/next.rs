@@ -8,15 +8,15 @@ use serde::Serialize;
 use crate::model::agent::Lease;
 use crate::model::id::Id;
 use crate::model::time::Time;
+use crate::reports::changed::TaskAnswer;
 use crate::reports::ready::Score;
-use crate::reports::view::TaskView;
 use crate::rules::readiness::Reason;
 
 /// The next task, shown or claimed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct NextTask {
     /// The task.
-    pub task: TaskView,
+    pub task: TaskAnswer,
     /// Its lease.
     pub lease: Option<Lease>,
     /// Why it is the next one.

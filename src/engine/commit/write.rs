@@ -23,16 +23,21 @@ use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord, Session};
 use crate::model::args::Ref;
 use crate::model::command::Command;
+use crate::model::context::{ContextEntry, ProgressItem};
 use crate::model::event::{Author, Entity, Entry};
 use crate::model::finding::Rule;
 use crate::model::id::{Id, quoted};
 use crate::model::task::{Status, Task};
-use crate::reports::changed::{BatchAnswer, BatchStep, Changed, Released, Steps, Unrelated, Unshown};
+use crate::reports::changed::{
+    BatchAnswer, BatchStep, Changed, EntryAnswer, NamedTask, Receipt, Released, StepAnswer, Steps, TaskAnswer,
+    Unrelated, Unshown, ValueChange,
+};
 use crate::reports::next::{NextReasons, NextTask, TakenOver};
 use crate::reports::view::{Edge, Part, TaskView};
 use crate::rules::decide::{Subject, decide};
+use crate::rules::fold::fold;
 use crate::rules::readiness::Reason;
-use crate::rules::{lease, session};
+use crate::rules::{fields, lease, register, session};
 use crate::runtime::journal::{self, Commit, Journal, KeyRecord};
 use crate::runtime::lock::Lock;
 use crate::runtime::records;
@@ -63,6 +68,8 @@ pub struct Reply {
 struct Outcome<'a> {
     subject: Subject,
     tasks: BTreeMap<Id, Rc<Task>>,
+    /// The task that the command changed, as it was before.
+    before: Option<Task>,
     /// Tasks that did not exist before: nothing can point at them yet.
     created: BTreeSet<Id>,
     agents: BTreeMap<String, Agent>,
@@ -281,6 +288,7 @@ fn done_before<'a>(ws: &'a Workspace, command: &Command, runtime: &Dir) -> Resul
     Ok(Some(Outcome {
         subject: Subject::Task(id),
         tasks: BTreeMap::from([(id, Rc::new(task))]),
+        before: None,
         created: BTreeSet::new(),
         agents: BTreeMap::new(),
         leases: BTreeMap::new(),
@@ -306,7 +314,9 @@ fn write<'a>(
     let lamport = tx.lamport();
     let Transaction { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, under, .. } = tx;
     let Transaction { taken_in, unedited, passed, .. } = tx;
+    let before = subject.task().and_then(|id| tasks.get(&id)).filter(|slot| slot.changed && !ws.request.full);
     let mut written = Outcome {
+        before: before.map(|slot| fold(slot.task.id, &slot.log.entries).0),
         subject,
         events: entries.iter().map(|e| e.event.id).collect(),
         tasks: tasks.iter().map(|(id, slot)| (*id, Rc::clone(&slot.task))).collect(),
@@ -452,6 +462,9 @@ fn request_digest(command: &Command) -> String {
     records::digest(&format!("{} {}", command.op(), command.to_json()))
 }
 
+/// Most tasks of which it is looked at whether they became ready.
+const NAMED: usize = 20;
+
 /// Shows the result of a command: the task from its stage, its surroundings from the index.
 struct Show<'a, 'w> {
     ws: &'w Workspace,
@@ -464,11 +477,21 @@ impl Show<'_, '_> {
     fn subject(&mut self, subject: &Subject) -> Result<Changed> {
         let unshown = || Changed::Unshown(Unshown { id: subject.id() });
         Ok(match subject {
-            Subject::Task(id) => Changed::Task(Box::new(self.task(*id)?)),
+            Subject::Task(id) => Changed::Task(self.task(*id)?),
             Subject::Progress(task, items) => {
                 let task = self.stage_task(*task)?;
                 let steps = items.iter().filter_map(|item| task.progress.get(item));
-                let mut items: Vec<_> = steps.map(|step| Part { part: step.clone(), task: task.id }).collect();
+                let handle = read::handle(self.ws, task.id)?;
+                let answer = |step: &ProgressItem| match self.ws.request.full {
+                    true => StepAnswer::Whole(Part { part: step.clone(), task: task.id }),
+                    false => StepAnswer::Receipt {
+                        id: step.id,
+                        task: task.id,
+                        handle: handle.clone(),
+                        completed: step.completed,
+                    },
+                };
+                let mut items: Vec<StepAnswer> = steps.map(answer).collect();
                 match items.pop() {
                     Some(step) if items.is_empty() => Changed::Step(step),
                     last => Changed::Steps(Steps { items: items.into_iter().chain(last).collect() }),
@@ -476,8 +499,12 @@ impl Show<'_, '_> {
             }
             Subject::Context(task, entry) => {
                 let task = self.stage_task(*task)?;
-                let entry = task.context.get(entry).cloned();
-                entry.map_or_else(unshown, |part| Changed::Context(Part { part, task: task.id }))
+                let handle = read::handle(self.ws, task.id)?;
+                let answer = |part: ContextEntry| match self.ws.request.full {
+                    true => EntryAnswer::Whole(Part { part, task: task.id }),
+                    false => EntryAnswer::Receipt { id: part.id, task: task.id, handle, kind: part.kind },
+                };
+                task.context.get(entry).cloned().map_or_else(unshown, |part| Changed::Context(answer(part)))
             }
             Subject::Relationship(task, edge) => {
                 let task = self.stage_task(*task)?;
@@ -527,7 +554,60 @@ impl Show<'_, '_> {
         }
     }
 
-    fn task(&mut self, id: Id) -> Result<TaskView> {
+    fn task(&mut self, id: Id) -> Result<TaskAnswer> {
+        if self.ws.request.full {
+            return Ok(TaskAnswer::Whole(Box::new(self.whole(id)?)));
+        }
+        Ok(TaskAnswer::Receipt(Box::new(self.receipt(id)?)))
+    }
+
+    /// What the command did to a task, in short.
+    fn receipt(&mut self, id: Id) -> Result<Receipt> {
+        let task = self.stage_task(id)?;
+        let names = fields::NAMES.iter().copied().chain(["status", "owner", "parent"]);
+        let before = self.written.before.as_ref().filter(|before| before.version > 0);
+        let change = |before: &Task, name: &str| {
+            let (from, to) = (register::value(before, name), register::value(&task, name));
+            (from != to).then(|| (name.to_owned(), ValueChange { from, to }))
+        };
+        let changed = before.map(|before| names.filter_map(|name| change(before, name)).collect());
+        let was_finished = before.is_some_and(|before| before.status.is_finished());
+        let ends = before.is_some() && !was_finished && task.status.is_finished();
+        let open = task.progress.values().filter(|step| !step.completed).count();
+        Ok(Receipt {
+            id,
+            handle: read::handle(self.ws, id)?,
+            title: task.fields.title.clone(),
+            status: task.status,
+            version: task.version,
+            changed: changed.unwrap_or_default(),
+            unticked: (ends && task.status == Status::Completed && open > 0).then_some(open),
+            ready: if ends { self.made_ready(id)? } else { Vec::new() },
+            similar: Vec::new(),
+        })
+    }
+
+    /// The tasks that became ready by the end of a task: those it blocked, and its parent.
+    fn made_ready(&mut self, id: Id) -> Result<Vec<NamedTask>> {
+        let index = match self.index.take() {
+            Some(index) => index,
+            None => read::index_for_write(self.ws)?,
+        };
+        let parent = self.stage_task(id)?.parent();
+        let mut ready = Vec::new();
+        for other in index.dependents(id)?.into_iter().chain(parent).take(NAMED) {
+            let task = self.stage_task(other)?;
+            let is_open = matches!(task.status, Status::Open | Status::Blocked);
+            if is_open && read::why_not_ready(self.ws, &task, &index, self.elsewhere)?.is_empty() {
+                let handle = read::handle(self.ws, other)?;
+                ready.push(NamedTask { id: other, handle, title: task.fields.title.clone() });
+            }
+        }
+        self.index = Some(index);
+        Ok(ready)
+    }
+
+    fn whole(&mut self, id: Id) -> Result<TaskView> {
         let task = self.stage_task(id)?;
         if self.written.created.contains(&id) {
             let blocker = |id: &Id| self.written.tasks.get(id).is_none_or(|task| !task.status.is_finished());

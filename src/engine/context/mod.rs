@@ -66,6 +66,8 @@ pub struct Request {
     pub correlation_id: Option<String>,
     /// Ties events of one plan together.
     pub plan_id: Option<String>,
+    /// The answer to a change is all of what it changed, and not a receipt.
+    pub full: bool,
 }
 
 /// An open store as one request sees it.

@@ -18,6 +18,7 @@ use crate::model::query::{Next, Ready, TaskList};
 use crate::model::search::{self, Search};
 use crate::model::task::{Brief, Status};
 use crate::model::time::Time;
+use crate::reports::changed::TaskAnswer;
 use crate::reports::list::{List, Rest};
 use crate::reports::next::{Explained, ExplainedTask, NextReasons, NextTask, NotReady, PassedOver};
 use crate::reports::ready::{Place, Plan, RankedTask, Score};
@@ -438,7 +439,13 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<(std::result::Result<NextTask, N
             let others_why = q.explain.then(|| asking.why_nothing(&elsewhere, true)).transpose()?;
             Ok(NextTask {
                 lease: plan.lease(task.id, now).cloned(),
-                task: read::show_task_elsewhere(ws, &task, &index, &mut others)?,
+                task: if ws.request.full {
+                    TaskAnswer::Whole(Box::new(read::show_task_elsewhere(ws, &task, &index, &mut others)?))
+                } else {
+                    let card = index.lines(std::iter::once(task.id))?.pop();
+                    let card = card.ok_or_else(|| Error::not_found(format!("task {} is gone", task.id)))?;
+                    TaskAnswer::Card(Box::new(view::summary(&card, read::around(ws, &task, &index, &mut others)?)))
+                },
                 reasons: NextReasons { terms: ranked.score, others: others_why },
                 taken_over: None,
             })

@@ -80,7 +80,7 @@ pub fn log(ws: &Workspace, q: &Log, show: &mut dyn FnMut(Entry)) -> Result<Rest>
     }
     let more = shown.len() < places.len();
     let next = shown.first().filter(|_| more).map(|place| place.stamp.to_string());
-    Ok(Rest::new(total as u64, next))
+    Ok(Rest { total: total as u64, truncated: more, next_cursor: next })
 }
 
 impl Logs<'_> {

@@ -14,6 +14,7 @@ pub(crate) mod lists;
 pub(crate) mod liveness;
 pub(crate) mod log;
 pub(crate) mod review;
+pub(crate) mod status;
 pub(crate) mod unreachable_events;
 
 pub use graph::Drawing;

@@ -411,7 +411,9 @@ pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Id>) ->
 }
 
 /// What a single task's view needs from outside its log.
-fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut Elsewhere) -> Result<Around> {
+///
+/// Errors: as [`show_task_elsewhere`].
+pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut Elsewhere) -> Result<Around> {
     let mut blocked_by = Vec::new();
     for blocker in task.blockers() {
         if !index.status(blocker)?.is_some_and(Status::is_finished) {

@@ -54,6 +54,21 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// The task that was created or changed as a whole.
+    pub fn task(&self) -> Option<Id> {
+        match self {
+            Subject::Task(id) => Some(*id),
+            Subject::Claim(id) => *id,
+            Subject::Progress(..)
+            | Subject::Context(..)
+            | Subject::Relationship(..)
+            | Subject::Lease(_)
+            | Subject::Agent(_)
+            | Subject::Session(_)
+            | Subject::Batch(_) => None,
+        }
+    }
+
     /// The id that a `$name` stands for.
     pub fn id(&self) -> Option<Id> {
         match self {

@@ -1,0 +1,91 @@
+//! `status`: the plan at a glance, for one agent.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{lists, liveness};
+use crate::engine::context::Workspace;
+use crate::engine::view::elsewhere;
+use crate::engine::view::read::{self, handles};
+use crate::error::Result;
+use crate::model::query::Stale;
+use crate::model::task::{Brief, Status};
+use crate::model::time::Time;
+
+/// Most tasks that are named of each kind; the counts include all.
+const NAMED: usize = 5;
+
+/// The plan at a glance.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Overview {
+    /// The caller, if known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// The tasks that the caller holds.
+    pub mine: Vec<OverviewTask>,
+    /// The best of the tasks that the caller could take.
+    pub ready: Vec<OverviewTask>,
+    /// The number of all tasks that the caller could take.
+    pub ready_total: usize,
+    /// The first few tasks in progress of others.
+    pub others: Vec<OverviewTask>,
+    /// The number of all tasks in progress of others.
+    pub others_total: usize,
+    /// The number of tasks that wait for others.
+    pub blocked: usize,
+    /// The number of unfinished tasks.
+    pub unfinished: usize,
+    /// The number of tasks in progress without a sign of life.
+    pub stale: usize,
+    /// The number of tasks with values that lost to a concurrent one.
+    pub conflicts: usize,
+}
+
+/// A task at a glance.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct OverviewTask {
+    /// Its handle.
+    pub handle: String,
+    /// Its title.
+    pub title: String,
+    /// The agent that works on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// When its lease expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+}
+
+/// `status`
+pub fn status(ws: &Workspace) -> Result<Overview> {
+    let index = read::index(ws)?;
+    let plan = read::plan(ws, &index)?;
+    let viewer = read::viewer_with_rights(ws)?;
+    let now = ws.env.now();
+    let handles = handles(&index.all_ids()?);
+    let view = |task: &Brief| OverviewTask {
+        handle: handles.get(&task.id).cloned().unwrap_or_else(|| task.id.to_string()),
+        title: task.title.clone(),
+        owner: task.owner.clone(),
+        expires_at: plan.lease(task.id, now).map(|lease| lease.expires_at),
+    };
+    let me = viewer.name();
+    let in_progress = plan.tasks.values().filter(|task| task.status == Status::InProgress);
+    let (mine, others): (Vec<&Brief>, Vec<&Brief>) =
+        in_progress.partition(|task| me.is_some() && task.owner.as_deref() == me);
+    let ranked = plan.rank(&viewer, &ws.settings.score, now);
+    let (ranked, _) = lists::here_only(ranked, &mut elsewhere::elsewhere(ws))?;
+    let ready = ranked.iter().take(NAMED).filter_map(|one| plan.tasks.get(&one.id));
+    Ok(Overview {
+        agent: me.map(str::to_owned),
+        mine: mine.iter().map(|task| view(task)).collect(),
+        ready: ready.map(view).collect(),
+        ready_total: ranked.len(),
+        others: others.iter().take(NAMED).map(|task| view(task)).collect(),
+        others_total: others.len(),
+        blocked: plan.tasks.values().filter(|task| plan.status(task) == Status::Blocked).count(),
+        unfinished: plan.tasks.len(),
+        stale: liveness::stale(ws, &Stale::default())?.items.len(),
+        conflicts: index.tasks_with_lost_edits()?.len(),
+    })
+}
