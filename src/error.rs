@@ -139,6 +139,28 @@ pub struct Error {
     pub details: Box<Value>,
     /// What to do next.
     pub hint: Option<String>,
+    /// The kind of the hint, where an edit of a file needs another one than a command.
+    #[serde(skip)]
+    pub remedy: Option<Remedy>,
+}
+
+/// What a hint proposes that is of no use to a refused edit of a file as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// A command that changes the same task. It records the edit first, so what refuses the edit refuses the command too.
+    Command,
+    /// Work on another task. The words before it say what makes this one available.
+    OtherWork {
+        /// Words of the hint that apply to an edit too, with their separator.
+        before: &'static str,
+    },
+    /// Steps, or a flag that overrides the check with a reason.
+    Override {
+        /// The steps.
+        steps: &'static str,
+        /// The flag.
+        flag: &'static str,
+    },
 }
 
 impl fmt::Display for Error {
@@ -150,7 +172,7 @@ impl fmt::Display for Error {
 impl Error {
     /// Creates an error without details or hint.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Error { code, message: cut(message.into()), details: Box::default(), hint: None }
+        Error { code, message: cut(message.into()), details: Box::default(), hint: None, remedy: None }
     }
 
     /// Adds the facts behind the failure. A long list is truncated; `<name>_total` holds its length.
@@ -167,7 +189,28 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self.remedy = None;
         self
+    }
+
+    /// As [`Error::hint`], for a hint that names a command which changes the same task.
+    #[must_use]
+    pub fn hint_command(self, hint: impl Into<String>) -> Self {
+        Error { remedy: Some(Remedy::Command), ..self.hint(hint) }
+    }
+
+    /// Proposes work on another task, after some words about this one.
+    #[must_use]
+    pub fn hint_other_work(self, before: &'static str) -> Self {
+        let hint = format!("{before}take other work with agentpm next --claim");
+        Error { remedy: Some(Remedy::OtherWork { before }), ..self.hint(hint) }
+    }
+
+    /// Proposes steps, or else a flag that overrides the check with a reason.
+    #[must_use]
+    pub fn hint_override(self, steps: &'static str, flag: &'static str) -> Self {
+        let hint = format!("{steps}, or pass {flag} REASON");
+        Error { remedy: Some(Remedy::Override { steps, flag }), ..self.hint(hint) }
     }
 
     /// Describes an operating-system error while doing `what` to `path`. A full disk or quota becomes [`Code::NoSpace`].

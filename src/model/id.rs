@@ -61,6 +61,12 @@ impl Id {
         text[text.len() - len.min(text.len())..].to_owned()
     }
 
+    /// Whether an upper-case text is the beginning or the end of the id.
+    pub fn has_part(self, text: &str) -> bool {
+        let id = self.to_string();
+        id.starts_with(text) || id.ends_with(text)
+    }
+
     /// The folders of a task with this id, such as `P/8`.
     pub fn shard(self) -> String {
         let mut buffer = [0u8; ulid::ULID_LEN];

@@ -63,15 +63,15 @@ pub fn refusal(task: Id, record: &LeaseRecord, holder: &Lease, me: &Author) -> E
         return lost(task, &holder.agent, holder.elsewhere).with(details);
     }
     let place = if holder.elsewhere { " in another clone" } else { "" };
-    let hint = match holder.agent == me.agent && !holder.elsewhere {
-        true => format!(
+    let refusal =
+        Error::new(Code::LeaseHeld, format!("{} holds task {task}{place} until {}", holder.agent, holder.expires_at))
+            .with(details);
+    match holder.agent == me.agent && !holder.elsewhere {
+        true => refusal.hint_command(format!(
             "another session of yours holds it; if that session is over, run agentpm session end, then agentpm claim {task}"
-        ),
-        false => "take other work with agentpm next --claim".into(),
-    };
-    Error::new(Code::LeaseHeld, format!("{} holds task {task}{place} until {}", holder.agent, holder.expires_at))
-        .with(details)
-        .hint(hint)
+        )),
+        false => refusal.hint_other_work(""),
+    }
 }
 
 /// Whether the actor had a lease of this task that passed to another agent, and has not been informed yet.
@@ -105,9 +105,8 @@ pub fn is_end(payload: &Payload) -> bool {
 
 fn lost(task: Id, to: &str, elsewhere: bool) -> Error {
     let place = if elsewhere { " in another clone" } else { "" };
-    Error::new(Code::LeaseLost, format!("your lease of task {task} is lost: {to} took it over{place}")).hint(
-        "what you recorded before is kept; this change was not written; take other work with agentpm next --claim",
-    )
+    Error::new(Code::LeaseLost, format!("your lease of task {task} is lost: {to} took it over{place}"))
+        .hint_other_work("what you recorded before is kept; this change was not written; ")
 }
 
 /// The refusal for the actor's own expired lease.
@@ -124,7 +123,7 @@ pub fn abandoned(task: &Task, lease: &Lease) -> Error {
         format!("the lease of {} on task {} expired at {}", lease.agent, task.id, lease.expires_at),
     )
     .with(json!({ "task": task.id, "holder": lease.agent, "lease": lease.id, "expires_at": lease.expires_at }))
-    .hint(format!("take it over first: agentpm claim {}", task.id))
+    .hint_command(format!("take it over first: agentpm claim {}", task.id))
 }
 
 /// Applies an event of this clone to a record. Events that were applied before change nothing.

@@ -37,7 +37,7 @@ fn becomes(old: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn the_section_joins_what_is_there() {
+fn the_section_is_appended_to_an_existing_file() {
     let ours = section();
     let windows = ours.replace('\n', "\r\n");
     for (name, old, between) in [
@@ -189,7 +189,7 @@ fn says(answer: &Value, shown: &Value) -> bool {
 }
 
 #[test]
-fn the_loop_on_the_page_is_answered_as_it_says() {
+fn commands_on_the_agents_page_answer_as_shown() {
     let room = Sandbox::new();
     room.git(&["add", "-A"]).text();
     room.git(&["commit", "-q", "-m", "a store"]).text();

@@ -234,7 +234,7 @@ fn circle(room: &Sandbox, count: usize, backwards: bool) {
 }
 
 #[test]
-fn a_large_circle_is_named_in_few_words() {
+fn a_large_cycle_is_reported_briefly() {
     for backwards in [false, true] {
         let room = Sandbox::new();
         circle(&room, 2_000, backwards);
@@ -249,7 +249,7 @@ fn a_large_circle_is_named_in_few_words() {
 }
 
 #[test]
-fn a_refusal_names_the_beginning_of_a_long_circle() {
+fn a_refusal_names_the_beginning_of_a_long_cycle() {
     let room = Sandbox::new();
     let count = 1_500;
     for n in 0..count {

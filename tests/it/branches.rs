@@ -94,7 +94,7 @@ fn next_passes_over_a_task_taken_on_another_branch() {
         assert!(error["message"].as_str().unwrap().contains("bobs/work"), "{error}");
         assert_eq!(error["details"]["why"]["branch"], "bobs/work");
     }
-    // Bob himself is told the same: his work is over there.
+    // Bob gets the same answer: his work is on the other branch.
     room.run_as("bob", &["claim", &first]).error("ERR_INVALID_STATE", 4);
     room.is_clean();
 }
@@ -116,7 +116,7 @@ fn task_and_brief_show_the_state_on_other_branches() {
     assert_eq!(brief["task"]["branches"], shown["branches"]);
     let words = room.run(&["show", &first, "--format", "table"]);
     assert!(words.text().contains("branch side: completed by bob"), "{words:?}");
-    assert!(room.get(&second).get("branches").is_none(), "nobody knows more of the other");
+    assert!(room.get(&second).get("branches").is_none(), "no branch has more events of the other task");
 
     // Brought in, nothing is elsewhere any more.
     room.git(&["merge", "-q", "side"]).text();
@@ -124,7 +124,7 @@ fn task_and_brief_show_the_state_on_other_branches() {
 }
 
 #[test]
-fn here_alone_means_this_branch_alone() {
+fn here_considers_only_this_branch() {
     let (room, first, second) = room_of_two();
     on_branch(&room, "side", &[&["claim", &first], &["lease", "release", &first]]);
     assert_eq!(next_id(&room, &["next"]), second.as_str());
@@ -163,7 +163,7 @@ fn a_remote_tracking_branch_counts_as_soon_as_it_is_fetched() {
 }
 
 #[test]
-fn a_branch_that_fell_asleep_does_not_count() {
+fn an_inactive_branch_does_not_count() {
     let (room, first, second) = room_of_two();
     on_branch(&room, "old", &[&["claim", &first], &["lease", "release", &first]]);
     assert_eq!(next_id(&room, &["next"]), second.as_str());

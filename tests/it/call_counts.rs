@@ -27,7 +27,7 @@ const CEILINGS: &[(&str, Counts)] = &[
     // The libraries, the settings, the lock, the journal, its mark and the new task's files: nothing that grows with the store.
     ("create",   Counts { opened:    32, looked_at:     38, read:    11_000, written:   2_400, flushed: 1, started: 0 }),
     // Who waits for the task is asked of the index, which takes in what commands did since it was asked last, and looks at no other
-    // file. SQLite collects up to 200 pages of such changes (800 KB) before it puts them in their place, and whoever opens the index
+    // file. SQLite collects up to 200 pages of such changes (800 KB) before it puts them in their place, and the process that opens the index
     // reads what is collected.
     ("done",     Counts { opened:    90, looked_at:    150, read: 1_300_000, written: 1_100_000, flushed: 1, started: 0 }),
 ];
@@ -118,7 +118,7 @@ fn standard(tasks: usize) -> Sandbox {
     room
 }
 
-/// What stood on the terminal of whoever asked the large store first.
+/// What the terminal showed during the first query of the large store.
 static SEEN: OnceLock<String> = OnceLock::new();
 
 /// A command before a terminal of its own.
@@ -146,8 +146,8 @@ fn of_a_store(tasks: usize) -> Vec<((usize, &'static str), Counts)> {
         ("create", &["task", "create", "--title", "one more task"]),
         ("done", &["done", &open[1], "--outcome", "it holds"]),
     ];
-    // What was written just now is read once more by whoever looks first, what is new is taken in by whoever asks first, and what was
-    // taken in is put in its place by whoever does so next: a store in use has all of that behind it.
+    // The first command reads fresh files again, the first query indexes new ones, and the next one checkpoints the index. A store
+    // in use is past all of this.
     let first = before_a_terminal(&room, "next");
     if tasks == LARGE {
         SEEN.get_or_init(|| first);

@@ -242,8 +242,8 @@ fn an_unconfirmed_claim_gives_way_to_a_confirmed_one() {
     assert_eq!(taken["lease"]["confirmed"], false);
     run_at(&clones, "bob", "2026-11-20T10:11:00Z", &["task", "update", &task, "--estimate", "bob's"]).data();
     std::fs::rename(&away, hub(&clones)).unwrap();
-    let told = run_at(&clones, "bob", "2026-11-20T10:12:00Z", &["sync"]).data();
-    assert_eq!(told["leases"]["lost"][0]["to"], "ann", "{told}");
+    let synced = run_at(&clones, "bob", "2026-11-20T10:12:00Z", &["sync"]).data();
+    assert_eq!(synced["leases"]["lost"][0]["to"], "ann", "{synced}");
     let synced = run_at(&clones, "ann", "2026-11-20T10:12:00Z", &["sync"]).data();
     assert!(synced["leases"]["lost"].as_array().is_none_or(Vec::is_empty), "{synced}");
     run_at(&clones, "ann", "2026-11-20T10:13:00Z", &["task", "update", &task, "--estimate", "ann's"]).data();
@@ -421,7 +421,7 @@ fn a_clone_without_that_remote_says_so() {
 }
 
 #[test]
-fn changes_of_a_holder_stand_unseen_by_the_next() {
+fn changes_of_a_holder_survive_a_claim_that_did_not_see_them() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.run("ann", &["claim", &task]).data();
     for step in ["one", "two", "three", "four"] {
@@ -453,7 +453,7 @@ fn an_offline_claim_is_confirmed_before_completion() {
 }
 
 #[test]
-fn to_renew_never_shortens_a_lease_nor_takes_its_confirmation() {
+fn renewal_neither_shortens_nor_unconfirms_a_lease() {
     let (clones, task) = confirmed(&["ann"]);
     let lease = clones.run("ann", &["claim", &task, "--ttl", "1h"]).data()["lease"].clone();
     let renewed = clones.run("ann", &["lease", "renew"]).data();
@@ -510,7 +510,7 @@ fn the_old_holder_is_warned_after_the_new_one_released() {
 }
 
 #[test]
-fn a_task_that_was_finished_where_nothing_comes_from_any_more_can_be_taken_anew() {
+fn a_task_finished_in_a_lost_clone_can_be_claimed_again() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.run("ann", &["claim", &task]).data();
     clones.run("ann", &["done", &task, "--all-met"]).data();
@@ -531,7 +531,7 @@ fn records_deleted_at_the_remote_are_forgotten() {
     assert_eq!(clones.run("bob", &["claim", &task]).data()["lease"]["confirmed"], true);
     let error = clones.run("ann", &["done", &task, "--all-met"]).error("ERR_LEASE_LOST", 5);
     assert_eq!(error["details"]["holder"], "bob");
-    // And where nobody came between, the holder's record is put back.
+    // Without another holder in between, the holder's record is restored.
     let other = clones.run("ann", &["add", "--title", "other", "--quiet"]).text().to_owned();
     clones.run("ann", &["claim", &other]).data();
     let name = format!("refs/agentpm/leases/{other}");
@@ -579,7 +579,7 @@ fn as_ann(clones: &Clones, dir: &Path, args: &[&str]) -> Answer {
 }
 
 #[test]
-fn of_a_clone_and_its_copy_the_first_to_ask_keeps_the_lease() {
+fn the_first_of_a_clone_and_its_copy_to_ask_keeps_the_lease() {
     for copy_asks_first in [false, true] {
         let (clones, task) = confirmed(&["ann"]);
         clones.run("ann", &["claim", &task]).data();
@@ -595,7 +595,7 @@ fn of_a_clone_and_its_copy_the_first_to_ask_keeps_the_lease() {
 }
 
 #[test]
-fn of_a_clone_and_its_copy_one_alone_finishes_a_task_that_was_claimed_before() {
+fn only_one_of_a_clone_and_its_copy_finishes_a_claimed_task() {
     let (clones, task) = confirmed(&["ann"]);
     clones.run("ann", &["claim", &task]).data();
     let copy = copy_of_ann(&clones, "copy");
@@ -629,7 +629,7 @@ fn a_clone_and_its_copy_are_never_both_confirmed() {
 }
 
 #[test]
-fn a_copy_made_during_a_claim_is_not_confirmed_too() {
+fn a_copy_made_during_a_claim_is_not_confirmed() {
     let (clones, task) = confirmed(&["ann"]);
     clones.run("ann", &["claim", &task]).data();
     clones.run("ann", &["release", &task]).data();
@@ -644,7 +644,7 @@ fn a_copy_made_during_a_claim_is_not_confirmed_too() {
 }
 
 #[test]
-fn one_line_that_grants_too_high_a_fence_takes_nothing_from_anybody() {
+fn a_granted_fence_that_is_too_high_is_ignored() {
     let (clones, task) = confirmed(&["ann"]);
     let log = clones.run("ann", &["task", "path", &task]).data()["path"].as_str().unwrap().to_owned();
     let log = log.replace("task.yaml", "events.jsonl");
@@ -746,7 +746,7 @@ fn a_commit_under_a_lease_that_gave_way_to_a_confirmed_one_is_refused_however_hi
 }
 
 #[test]
-fn completion_and_release_stand_under_a_late_confirmation() {
+fn completion_and_release_survive_a_late_confirmation() {
     for end in [&["done", "--all-met"][..], &["release"]] {
         let (clones, task) = confirmed(&["ann", "bob"]);
         clones.run("ann", &["claim", &task]).data();

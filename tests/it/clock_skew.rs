@@ -131,7 +131,7 @@ impl LeaseRemote for Wire<'_> {
 }
 
 impl Wire<'_> {
-    /// A push of somebody who has given up arrives just now.
+    /// A delayed push of a replica that has given up arrives.
     fn others_come_first(&mut self) {
         while !self.hub.late.is_empty() && self.dice.below(4) == 0 {
             let which = usize::try_from(self.dice.below(self.hub.late.len() as u64)).unwrap();
@@ -239,12 +239,12 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
             5 | 6 => clone.held.get(&task).cloned().map(|mine| confirm::renew(&mut wire, mine, now.plus(TTL), now, 0)),
             7 if dice.below(2) == 0 => {
                 if let Some(mine) = clone.held.remove(&task) {
-                    // What cannot be told runs out.
+                    // A lease that cannot be reported expires.
                     let _ = confirm::release(&mut wire, mine, now, 0);
                 }
                 None
             }
-            // Somebody finishes a task, with a lease or without.
+            // An agent finishes a task, with a lease or without.
             7 => {
                 leases += 1;
                 let mine = clone.held.remove(&task);
@@ -302,7 +302,7 @@ fn no_fence_is_ever_confirmed_to_two_holders_whatever_the_clocks_say() {
                         removals += 1;
                     }
                 }
-                // A sync takes back what this clone told the remote and never wrote.
+                // A sync withdraws what this clone reported to the remote and never wrote.
                 let records = wire.hub.records.clone();
                 for (oid, record) in records.into_values() {
                     let is_end = record.state == RemoteState::Finished && wire.is_ours(&record);

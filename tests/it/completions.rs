@@ -23,11 +23,11 @@ fn agree(clones: &Clones, task: &str, is: &str) {
 
 /// Runs a command that is killed between what it tells the remote and what it writes.
 fn is_killed_once_the_remote_is_told(clones: &Clones, name: &str, args: &[&str]) {
-    let (told, go_on) = (clones.room.beside("told"), clones.room.beside("go-on"));
-    let waits = format!("touch {}; while [ ! -e {} ]; do sleep 0.05; done", told.display(), go_on.display());
+    let (reported, go_on) = (clones.room.beside("reported"), clones.room.beside("go-on"));
+    let waits = format!("touch {}; while [ ! -e {} ]; do sleep 0.05; done", reported.display(), go_on.display());
     hook(clones, "post-receive", &waits);
     let mut command = start(clones, name, args);
-    wait_for("the remote is told", || told.exists());
+    wait_for("the report to the remote", || reported.exists());
     command.kill().unwrap();
     command.wait().unwrap();
     std::fs::remove_file(hub(clones).join("hooks/post-receive")).unwrap();
@@ -53,7 +53,7 @@ fn next_skips_a_task_completed_at_the_remote() {
 }
 
 #[test]
-fn the_next_task_is_handed_out_instead() {
+fn next_skips_a_task_finished_at_the_remote() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     let other = clones.run("ann", &["add", "--title", "another", "--priority", "-3"]).data()["id"].clone();
     for name in ["ann", "bob"] {
@@ -115,7 +115,7 @@ fn an_offline_completion_reaches_the_remote_before_the_plan() {
 }
 
 #[test]
-fn where_only_confirmed_work_is_wanted_an_unheard_completion_is_refused() {
+fn confirmed_only_refuses_an_unconfirmed_completion() {
     let (clones, task) = with_settings(&["ann"], "[lease]\nremote = \"origin\"\nconfirmed_only = true\n");
     clones.run("ann", &["claim", &task]).data();
     let away = clones.room.beside("away.git");
@@ -394,7 +394,7 @@ fn a_conflict_of_a_closed_task_is_kept_past_the_lease_of_a_losing_claim() {
 }
 
 #[test]
-fn a_completion_that_was_killed_is_made_again() {
+fn a_killed_completion_is_repeated() {
     let (clones, task) = confirmed(&["ann", "bob"]);
     clones.run("ann", &["claim", &task]).data();
     is_killed_once_the_remote_is_told(&clones, "ann", &["done", &task, "--all-met"]);

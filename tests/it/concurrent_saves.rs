@@ -95,7 +95,7 @@ fn done_accepts_a_completion_typed_into_the_file() {
         );
         assert_eq!(done.stderr.contains("recorded the hand edit"), !lint_first, "{done:?}");
         room.is_clean();
-        // What somebody else completed is another matter.
+        // An item that another agent completed is treated differently.
         room.run_as("bob", &["done", &id]).error("ERR_INVALID_STATE", 4);
     }
 }

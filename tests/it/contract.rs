@@ -184,7 +184,7 @@ fn each_code_has_its_exit_code() {
     let busy = room.run(&["task", "create", "--title", "x"]).error("ERR_BUSY", 7);
     assert!(busy["hint"].is_string(), "{busy}");
     assert_eq!(files(&room), before, "nothing was written");
-    assert_eq!(room.run(&["task", "list"]).data()["total"], 3, "reading waits for nobody");
+    assert_eq!(room.run(&["task", "list"]).data()["total"], 3, "reads do not wait for the lock");
     drop(lock);
 
     fs::write(room.store().join("config.toml"), "format = \n").unwrap();
@@ -218,7 +218,7 @@ fn schema_names_all_codes_and_operations() {
 }
 
 #[test]
-fn forms_of_output() {
+fn quiet_and_jsonl_forms_print_ids_and_lines() {
     let room = Sandbox::new();
     let (first, second) = (room.task("one", &["--priority", "2"]), room.task("two", &[]));
     assert_eq!(room.run(&["task", "list", "--quiet"]).text(), format!("{first}\n{second}"));
@@ -311,9 +311,9 @@ fn events_record_agent_and_correlation_id() {
         (&json!("c-1"), &json!("p-1"), &json!("so"))
     );
 
-    let mut nobody = room.agentpm();
-    nobody.env_remove("AGENTPM_AGENT").args(["task", "create", "--title", "x"]);
-    Answer::from(nobody.output().unwrap()).error("ERR_USAGE", 2);
+    let mut unnamed = room.agentpm();
+    unnamed.env_remove("AGENTPM_AGENT").args(["task", "create", "--title", "x"]);
+    Answer::from(unnamed.output().unwrap()).error("ERR_USAGE", 2);
     room.git(&["config", "user.name", "Grace B. Hopper"]).text();
     let mut slug = room.agentpm();
     slug.env_remove("AGENTPM_AGENT").args(["task", "create", "--title", "x"]);
@@ -772,7 +772,7 @@ fn a_closed_task_opens_only_with_a_reason() {
 }
 
 #[test]
-fn no_circle_is_closed() {
+fn no_cycle_of_blockers_is_accepted() {
     let room = Sandbox::new();
     let ids: Vec<String> = ["a", "b", "c"].iter().map(|title| room.task(title, &[])).collect();
     let [a, b, c] = [&ids[0], &ids[1], &ids[2]];
@@ -802,7 +802,7 @@ fn no_circle_is_closed() {
 }
 
 #[test]
-fn no_circle_is_closed_by_parents_and_blockers_together() {
+fn no_cycle_of_parents_and_blockers_is_accepted() {
     let room = Sandbox::new();
     let unit = room.task("unit", &[]);
     let part = room.task("part", &["--parent", &unit]);
@@ -979,7 +979,7 @@ fn every_command_is_reachable_through_every_interface() {
 }
 
 #[test]
-fn a_list_that_was_cut_says_so_in_every_form() {
+fn a_truncated_list_says_so_in_every_form() {
     let room = Sandbox::new();
     let steps: Vec<_> = ["a", "b", "c"].map(|title| json!({ "op": "task.create", "args": { "title": title } })).into();
     let made = room.feed(&["batch", "--file", "-", "--quiet"], json!(steps).to_string().as_bytes());

@@ -155,7 +155,7 @@ impl Story {
         })
     }
 
-    /// An edit and a new file; whoever is killed over them is followed by one who goes on.
+    /// An edit and a new file; the next command continues after a kill.
     fn of_hand_edits() -> Self {
         let (room, kept) = a_repository_in_use();
         let edited = std::fs::read_to_string(room.yaml_of(&kept)).expect("the file of the task");
@@ -203,7 +203,7 @@ impl Story {
         let refused = AtomicUsize::new(0);
         for_each(&cases, |case| {
             let room = self.copy();
-            let answer = self.under_strace(&room, &case.options()).expect("nobody was killed");
+            let answer = self.under_strace(&room, &case.options()).expect("no process was killed");
             let happened = self.is_whole_and_stays_so(&room);
             if answer.code == 0 {
                 assert!(answer.data() != Value::Null && happened, "acknowledged, and gone: {answer:?}");
@@ -241,7 +241,7 @@ impl Story {
     fn calls(&self, names: &[&str]) -> Vec<Call> {
         let room = self.copy();
         let trace = format!("trace={}", names.iter().map(|name| format!("?{name}")).collect::<Vec<_>>().join(","));
-        let answer = self.under_strace(&room, &["-e".to_owned(), trace]).expect("nobody was killed");
+        let answer = self.under_strace(&room, &["-e".to_owned(), trace]).expect("no process was killed");
         assert_ne!(answer.data(), Value::Null);
         let calls = calls_of(&std::fs::read_to_string(trace_of(&room)).expect("a trace"));
         assert!(calls.len() > 10, "a trace of the command: {calls:?}");
@@ -364,12 +364,12 @@ pub fn for_each<C: Display + Sync>(cases: &[C], story: impl Fn(&C) + Sync) {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| story(case))) {
                         let why = panic.downcast_ref::<String>().cloned().unwrap_or_default();
-                        wrong.lock().expect("nobody panics here").push(format!("{case}\n{why}\n"));
+                        wrong.lock().expect("no thread panicked").push(format!("{case}\n{why}\n"));
                     }
                 }
             });
         }
     });
-    let wrong = wrong.into_inner().expect("nobody panics here");
+    let wrong = wrong.into_inner().expect("no thread panicked");
     assert!(wrong.is_empty(), "{} of {} cases went wrong:\n\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }

@@ -48,8 +48,8 @@ fn an_expired_lease_passes_on_only_by_a_claim() {
     room.run_as("bob", &["task", "update", &id, "--priority", "1"]).error("ERR_LEASE_EXPIRED", 5);
     let taken = room.run_as("bob", &["claim", &id]).data();
     assert_eq!((taken["lease"]["fence"].as_u64(), taken["task"]["owner"].as_str()), (Some(2), Some("bob")));
-    let told = room.run(&["done", &id]).error("ERR_LEASE_LOST", 5);
-    assert_eq!(told["details"]["holder"], "bob");
+    let refused = room.run(&["done", &id]).error("ERR_LEASE_LOST", 5);
+    assert_eq!(refused["details"]["holder"], "bob");
     room.is_clean();
 }
 

@@ -90,7 +90,7 @@ fn a_stash_is_taken_out_over_other_changes() {
 }
 
 #[test]
-fn fences_are_reckoned_with() {
+fn the_driver_merges_events_under_different_fences() {
     let (room, task) = clone_with_driver();
     room.git(&["switch", "-qc", "other"]).text();
     room.run_as("bob", &["claim", &task]).data();

@@ -432,8 +432,8 @@ fn is_recorded(what: &str, (state, edits, commands): Legal) {
     assert_eq!(by_hand, by_command, "{what}");
     hand.room.is_clean();
     let whys = hand.room.run(&["log", hand.task(), "--limit", "100"]).data();
-    let told = whys["items"].as_array().unwrap().iter().any(|event| event["why"] == "hand edit");
-    assert!(told || what == "it_blocks_another", "{what}: {whys}");
+    let is_noted = whys["items"].as_array().unwrap().iter().any(|event| event["why"] == "hand edit");
+    assert!(is_noted || what == "it_blocks_another", "{what}: {whys}");
 }
 
 /// `{new:WORDS}` is the progress item that says just that.

@@ -101,7 +101,7 @@ fn refusals_name_the_value_and_its_fault() {
         let all = format!("{} {}", refusal["message"], refusal["hint"]);
         assert!(all.contains(said), "{to}: {refusal:#}");
     }
-    // Numbers that agentpm wrote itself stand in nobody's way.
+    // Numbers that agentpm wrote itself are accepted.
     fs::write(room.yaml_of(&id), text.replace("title: one", "title: two")).unwrap();
     room.run(&["lint", "--fix"]).data();
     assert_eq!(room.get(&id)["metadata"]["f"], 1e30);
@@ -116,4 +116,17 @@ fn crlf_is_a_formatting_finding() {
     assert_eq!(room.finding_codes(), ["task-yaml-form"]);
     room.run(&["lint", "--fix"]).data();
     assert_eq!(fs::read_to_string(room.yaml_of(&id)).unwrap(), text);
+}
+
+#[test]
+fn hint_to_an_edit_of_a_held_task_is_to_wait() {
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    room.run_as("bob", &["claim", &id]).data();
+    hints(&edit(&room, &id, "title: one", "title: two"), &["the edit can wait in its file until the task is free"]);
+    room.run_as("bob", &["lease", "release", &id]).data();
+    let hint = edit(&room, &id, "title: one", "title: two")["hint"].clone();
+    let expected = "ask its owner to release it; only a command overrides that: \
+                    restore the old value and pass --override REASON";
+    assert_eq!(hint, expected);
 }

@@ -1,5 +1,5 @@
 //! Random hand edits in one clone, while another changes the same task by commands: merged both ways the plans are equal, and
-//! no value vanishes without being told.
+//! no value vanishes without being reported.
 //!
 //! `SEED=…` and `ROUNDS=…` choose which days and how many.
 
@@ -161,7 +161,7 @@ impl Day {
                 }
                 _ => continue,
             };
-            // Whoever writes twice has seen the first.
+            // A second write has seen the first.
             let mine = |(register, value): &(String, Value)| *register == key && value.to_string().contains("bob");
             self.written.retain(|written| !mine(written));
             if key == "priority" || key == "type" {
@@ -245,8 +245,11 @@ impl Day {
                 Some(("met", _)) => task["acceptance"][0]["met"].clone(),
                 _ => task[register.as_str()].clone(),
             };
-            let told = lost.iter().any(|(field, gone)| field == register && gone == value);
-            assert!(now == *value || told, "{context}: {register} was {value}, is {now}, and is not in {conflicts}");
+            let is_listed = lost.iter().any(|(field, gone)| field == register && gone == value);
+            assert!(
+                now == *value || is_listed,
+                "{context}: {register} was {value}, is {now}, and is not in {conflicts}"
+            );
         }
         let notes = task["context"].to_string();
         assert!(self.added.iter().all(|note| notes.contains(note.as_str())), "{context}: {:?} in {notes}", self.added);

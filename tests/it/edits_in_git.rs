@@ -343,7 +343,7 @@ fn resolve_names_a_conflict_with_an_unreadable_side() {
 }
 
 #[test]
-fn a_conflict_settled_by_hand_passes_the_hook_in_every_operation() {
+fn a_conflict_resolved_by_hand_passes_the_hook_in_every_operation() {
     for way in [&["merge", "side"][..], &["merge", "--squash", "side"], &["cherry-pick", "side"], &["revert", "HEAD~1"]]
     {
         let (room, task) = plan(&[]);
@@ -421,7 +421,7 @@ fn retitle(room: &Sandbox, task: &str, words: &str) {
 }
 
 #[test]
-fn a_conflict_over_an_ancestor_that_is_in_conflict_is_settled() {
+fn a_conflict_with_a_conflicted_ancestor_is_resolved() {
     for style in ["merge", "diff3", "zdiff3"] {
         let (room, task) = plan(&[]);
         room.git(&["config", "merge.conflictStyle", style]).text();
@@ -462,7 +462,7 @@ fn markers_that_were_committed_hold_no_edit_where_the_log_knows_both_sides() {
 }
 
 #[test]
-fn markers_within_markers_are_settled() {
+fn nested_conflict_markers_are_resolved() {
     let (room, task) = plan(&[]);
     branches(&room, || title(&room, &task, "theirs"), || title(&room, &task, "ours"));
     assert_eq!(room.git(&["merge", "-q", "side"]).code, 1);

@@ -9,7 +9,7 @@ fn left_in(text: &str) -> Vec<(&'static str, String)> {
     vec![
         ("a value out of bounds", format!("priority: 99\n{text}")),
         ("a comment", format!("# ask Kim first\n{text}")),
-        ("what nobody can read", format!("title: [\n{text}")),
+        ("an unreadable file", format!("title: [\n{text}")),
         ("a link that another opened", text.replace("status: blocked", "status: open")),
     ]
 }
@@ -48,7 +48,7 @@ fn done_passes_over_a_refused_edit_of_a_dependent() {
             passed(what, &answer, &second);
             assert_ne!(room.get(&first)["status"], "in_progress", "{what}");
             assert_eq!(fs::read_to_string(room.yaml_of(&second)).unwrap(), left, "{what}: the file stays");
-            // Whoever looks sees that it may be begun; who writes to it is told.
+            // Readers see that it may start; a writer gets the refusal.
             let refused = room.run(&["claim", &second]);
             assert_eq!(refused.code == 0, what == "a link that another opened", "{what}: {refused:?}");
         }

@@ -23,7 +23,7 @@ fn commit(room: &Sandbox, message: &str) {
     room.git(&["commit", "-q", "-m", message]).text();
 }
 
-/// Two branches brought together, of which one wrote more, so that its clock ran ahead; and logs that somebody spoiled.
+/// Two merged branches, one of which has more events and so a clock that is ahead; and damaged logs.
 fn merged() -> (Sandbox, String) {
     let room = Sandbox::new();
     let (one, two) = (room.task("one", &[]), room.task("two", &[]));
@@ -101,8 +101,8 @@ fn feed_keeps_the_order_of_arrival() {
     let entry = room.get(&id)["context"][0]["id"].as_str().unwrap().to_owned();
     room.run(&["context", "redact", &entry, "--reason", "secret"]).data();
     let all = room.run(&["sync", "pull"]).data();
-    let told: Vec<Value> = items(&all).iter().map(|event| event["payload"]["content"].clone()).collect();
-    assert_eq!(told, [Value::Null, json!(""), json!("known to all"), Value::Null]);
+    let contents: Vec<Value> = items(&all).iter().map(|event| event["payload"]["content"].clone()).collect();
+    assert_eq!(contents, [Value::Null, json!(""), json!("known to all"), Value::Null]);
     for n in 0..4 {
         let since = items(&all)[n]["id"].as_str().unwrap().to_owned();
         let rest = room.run(&["sync", "pull", "--since-event-id", &since]).data();

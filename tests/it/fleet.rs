@@ -263,7 +263,7 @@ impl Worker {
 
     fn blocks(&mut self) {
         let Some(task) = self.free.pop() else { return self.creates() };
-        // The other one is everybody's and waits for nobody, so there is never a circle.
+        // The other one has no owner and no blocker, so there is never a cycle.
         let by = self.any_shared();
         if self.change(&["task", "block", &task, "--by", &by]).is_some() {
             self.facts.push(Fact::Blocked { task, by });
@@ -395,7 +395,7 @@ impl Plan {
     }
 }
 
-/// A temporary file whose writer was killed; git is told to ignore such.
+/// A temporary file whose writer was killed; git ignores such files.
 fn is_left_over(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name.starts_with('.') && name.ends_with(".tmp")

@@ -143,7 +143,7 @@ fn other_files_among_task_folders_are_odd() {
 }
 
 #[test]
-fn empty_folders_are_no_trouble() {
+fn empty_folders_are_ignored() {
     let room = Sandbox::new();
     let (gone, stays) = (room.task("gone", &[]), room.task("stays", &[]));
     fs::remove_dir_all(room.task_dir(&gone)).unwrap();

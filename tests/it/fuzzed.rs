@@ -509,10 +509,10 @@ impl Stage<'_> {
         let ws = match open(self.room, &self.room.repo()) {
             Ok(ws) => ws,
             Err(e) => {
-                let told = format!("{} {}", e.message, e.details);
+                let refusal = format!("{} {}", e.message, e.details);
                 let settings = changed.iter().filter(|path| path.components().count() == 1);
-                if !settings.clone().any(|path| told.contains(&path.display().to_string())) {
-                    wrong.push(format!("it was not opened, and no file is named: {told}"));
+                if !settings.clone().any(|path| refusal.contains(&path.display().to_string())) {
+                    wrong.push(format!("it was not opened, and no file is named: {refusal}"));
                 }
                 return wrong;
             }
@@ -558,7 +558,7 @@ impl Stage<'_> {
     fn must_be_named(&self, path: &Path, now: &Tree) -> bool {
         let is_file = matches!(now.get(path), Some(Thing::File(_)));
         let is_setting = path.components().count() == 1 && self.good.contains_key(path);
-        // Git keeps no empty folders, and what became of a folder is told of what was in it.
+        // Git keeps no empty folders; the files of a folder are checked instead.
         let is_folder = matches!((self.good.get(path), now.get(path)), (Some(Thing::Dir), None));
         // The order of the lines of a log says nothing.
         let lines = |tree: &Tree| match tree.get(path) {

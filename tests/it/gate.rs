@@ -227,7 +227,7 @@ fn an_event_records_the_precedence_that_the_roles_of_the_base_give() {
     let note = json!({"type": "note", "content": "mine counts more"});
     forge(&room, &task, "ContextAdded", note.clone(), json!({"precedence": 900}));
     refused(&room, &["\"bob\" has precedence 5 by the roles of"]);
-    // Left out it counts less than what the roles give, which harms nobody.
+    // Without it the precedence is lower than the roles give, which is harmless.
     room.git(&["reset", "-q", "--hard", "HEAD~1"]).text();
     forge(&room, &task, "ContextAdded", note, json!({"precedence": null, "id": "01ZZZZZZZZ0000000000000009"}));
     passes(&room);
@@ -440,7 +440,7 @@ fn a_second_creation_hides_nothing_from_those_that_follow_it() {
 }
 
 #[test]
-fn a_completion_says_what_it_passes_by() {
+fn a_completion_names_the_checks_that_it_overrides() {
     let force = json!({"from": "in_progress", "to": "completed"});
     let (room, task) = at_work(&["--acceptance", "it works"], |_, _| {});
     room.run_as("bob", &["claim", &task]).data();
@@ -487,7 +487,7 @@ fn a_move_that_no_command_makes_is_refused() {
 }
 
 #[test]
-fn what_commands_take_back_and_bring_back_is_permitted() {
+fn reverted_and_repeated_commands_are_permitted() {
     let (room, task) = at_work(&["--acceptance", "it works"], |_, _| {});
     let last = |kind: &str| {
         let all = events(&room, &task);
@@ -608,7 +608,7 @@ fn an_end_under_a_lease_that_its_author_saw_pass_to_another_asks_for_an_override
 }
 
 #[test]
-fn what_was_done_once_at_a_time_permits_nothing_that_is_dated_back_to_it() {
+fn an_earlier_completion_permits_no_backdated_event() {
     let at = "2026-11-20T10:05:00Z";
     let (room, task) = at_work(&["--acceptance", "it works"], |room, task| {
         room.run_as("bob", &["claim", task]).data();
@@ -709,7 +709,7 @@ fn a_task_that_is_held_is_not_related_by_others() {
 }
 
 #[test]
-fn a_review_passes_what_is_met() {
+fn a_verification_of_met_criteria_passes_the_gate() {
     let (room, task) = at_work(&["--acceptance", "it works"], |_, _| {});
     forge(&room, &task, "TaskVerified", json!({"passed": true}), json!({"agent": "ada", "precedence": 20}));
     passes(&room);
@@ -735,7 +735,7 @@ fn an_end_without_effect_finishes_no_blocker() {
 }
 
 #[test]
-fn what_is_completed_over_its_children_is_no_better_archived() {
+fn archiving_does_not_excuse_a_completion_with_unfinished_children() {
     let (room, task) = at_work(&[], |room, task| {
         room.task("its part", &["--parent", task]);
         room.run_as("bob", &["task", "transition", task, "--status", "in_progress"]).data();

@@ -102,7 +102,7 @@ fn a_commit_that_completes_a_task_under_a_lost_lease_is_refused() {
     assert!(refused.stderr.contains("lease-lost"), "{refused:?}");
     let code = git_as(&room, &room.repo(), "ada", &["commit", "-q", "-m", "the code alone", "--", "code.txt"]);
     code.text();
-    // Forced into history it stands where both logs meet, as all work that is done; whoever merges it is not to blame.
+    // Forced into history, it is in the merged log like other finished work; the merge is not reported.
     git_as(&room, &room.repo(), "ada", &["commit", "-q", "--no-verify", "-m", "by force"]).text();
     git_as(&room, &second, "bob", &["commit", "-q", "-a", "-m", "bob takes over"]).text();
     let _ = git_as(&room, &second, "bob", &["merge", "-q", "--no-edit", "--no-commit", "main"]);
@@ -263,7 +263,7 @@ fn a_log_only_grows() {
 }
 
 #[test]
-fn a_plan_that_is_only_in_the_index_is_judged_and_none_is_silence() {
+fn lint_staged_judges_a_plan_that_is_only_in_the_index() {
     let room = Sandbox::bare_repo();
     for flags in [&["lint", "--staged"][..], &["lint", "--staged", "--format", "table"]] {
         let answer = room.run(flags);
@@ -305,7 +305,7 @@ fn a_commit_names_the_leases_it_was_made_under() {
     assert_eq!(room.run(&["init", "--hooks"]).data()["created"], json!([]));
     let (one, two) = (room.task("one", &[]), room.task("two", &[]));
     room.run(&["claim", &one]).data();
-    commit_all(&room, "nobody asked for trailers").text();
+    commit_all(&room, "a commit without trailers").text();
     let body = |rev: &str| room.git(&["log", "-1", "--format=%B", rev]).text().to_owned();
     assert!(!body("HEAD").contains("Agentpm-Lease"));
     room.git(&["tag", "base"]).text();
@@ -364,7 +364,7 @@ fn forged_and_lost_trailers_are_named() {
         let in_review: Vec<&Value> =
             review["findings"].as_array().unwrap().iter().filter(|f| f["code"] == "lease-trailer").collect();
         let in_lint: Vec<&Value> = report["findings"].as_array().unwrap().iter().collect();
-        assert_eq!(in_review, in_lint, "a reviewer is told the same");
+        assert_eq!(in_review, in_lint, "review reports the same");
         room.git(&["reset", "-q", "--soft", "HEAD~1"]).text();
         match codes[..] {
             [] => ("good".to_owned(), String::new()),
@@ -441,7 +441,7 @@ fn a_redaction_takes_the_text_of_an_entry_and_no_other_event() {
     let moved = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let moved = { moved }.find(|event| event["type"] == "TaskStatusChanged").unwrap()["id"].clone();
 
-    // An accepted event becomes an empty note that somebody redacts.
+    // An accepted event becomes an empty, redacted note.
     edit(&room, &task, |event| {
         if event["id"] == moved {
             event["type"] = json!("ContextAdded");
@@ -468,7 +468,7 @@ fn a_redaction_takes_the_text_of_an_entry_and_no_other_event() {
 }
 
 #[test]
-fn a_plan_that_a_branch_drops_is_missed() {
+fn a_branch_that_drops_the_plan_is_reported() {
     let room = Sandbox::new();
     room.task("one", &[]);
     commit_all(&room, "base").text();
@@ -479,7 +479,7 @@ fn a_plan_that_a_branch_drops_is_missed() {
         let finding = &report["findings"][0];
         assert!(finding["message"].as_str().unwrap().contains("the plan is dropped"), "{how}: {finding:#}");
         assert_eq!(finding["path"], ".agentpm");
-        assert_eq!(room.run(&["lint"]).stdout, "", "{how}: without a revision it is nobody's business");
+        assert_eq!(room.run(&["lint"]).stdout, "", "{how}: without a revision it is not reported");
     };
     room.git(&["mv", ".agentpm", "plan"]).text();
     is_missed("moved");

@@ -139,7 +139,7 @@ fn deliberately_discarded_changes_stay_discarded() {
 }
 
 #[test]
-fn a_file_that_was_committed_without_its_log_is_named_and_not_said_to_be_back() {
+fn a_file_committed_without_its_log_is_reported_as_not_restored() {
     let room = Sandbox::new();
     room.task("first", &[]);
     room.git(&["add", "-A"]).text();

@@ -68,7 +68,7 @@ fn undo_leaves_and_names_a_field_written_again() {
 }
 
 #[test]
-fn states_go_back_by_the_moves_they_have() {
+fn undo_reverts_a_status_by_allowed_moves() {
     let room = Sandbox::new();
     let id = room.task("x", &["--acceptance", "it works"]);
     room.run(&["claim", &id]).data();
@@ -101,7 +101,7 @@ fn states_go_back_by_the_moves_they_have() {
 }
 
 #[test]
-fn where_the_rules_forbid_the_way_back_nothing_is_written() {
+fn undo_writes_nothing_if_the_rules_refuse_a_step() {
     let room = Sandbox::new();
     let (id, first) = (room.task("x", &[]), room.task("first", &[]));
     room.run(&["claim", &id]).data();
@@ -131,7 +131,7 @@ fn where_the_rules_forbid_the_way_back_nothing_is_written() {
 }
 
 #[test]
-fn relationships_come_and_go_again() {
+fn undo_restores_and_removes_relationships() {
     let room = Sandbox::new();
     let (id, one, two) = (room.task("x", &[]), room.task("one", &[]), room.task("two", &[]));
     room.run(&["task", "block", &id, "--by", &one]).data();
@@ -153,7 +153,7 @@ fn relationships_come_and_go_again() {
 }
 
 #[test]
-fn parts_go_back_where_they_can() {
+fn undo_reverts_parts_of_a_task_if_possible() {
     let room = Sandbox::new();
     let id = room.task("x", &["--acceptance", "a"]);
     let item = room.run(&["progress", "add", &id, "--content", "step", "-q"]).text().to_owned();
@@ -345,7 +345,7 @@ fn a_review_names_what_the_branch_breaks_and_not_what_was_broken_before() {
     let room = &twins.room;
     let old = fs::read_to_string(room.yaml_of(&ids[2])).unwrap();
     fs::write(room.yaml_of(&ids[2]), old.replace("title: three", "title: by hand")).unwrap();
-    room.git(&["commit", "-q", "-am", "an edit that nobody recorded"]).text();
+    room.git(&["commit", "-q", "-am", "an unrecorded edit"]).text();
     room.git(&["checkout", "-q", "-b", "feature"]).text();
     room.git(&["pull", "-q", "--no-rebase", "--no-edit", twins.other.to_str().unwrap(), "main"]).text();
     twins.ada(&["task", "block", &ids[0], "--by", &ids[1]]).data();

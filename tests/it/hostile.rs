@@ -105,7 +105,7 @@ fn the_next_write_normalizes_a_log() {
 }
 
 #[test]
-fn lint_fix_heals_a_log_without_another_change() {
+fn lint_fix_repairs_a_log_and_changes_nothing_else() {
     let (room, id) = one_task();
     let before = log(&room, &id);
     fs::write(room.log_of(&id), [b"\xEF\xBB\xBF<<<<<<< a\n", &before[..], b"=======\n", &before[..80]].concat())
@@ -207,7 +207,7 @@ fn a_line_of_a_hundred_megabytes_takes_little_memory() {
 }
 
 #[test]
-fn a_log_too_large_to_be_held_is_never_written_anew() {
+fn a_log_that_is_too_large_is_never_rewritten() {
     crate::machine::needs!("prlimit");
     let lines = |number: usize, line: &[u8]| [line, b"\n"].concat().repeat(number);
     for (what, more) in [
@@ -274,7 +274,7 @@ fn wall_clocks_decide_nothing() {
 }
 
 #[test]
-fn of_two_events_with_one_id_neither_counts() {
+fn two_events_with_one_id_are_both_void() {
     let (room, id) = one_task();
     append(&room, &id, forged(&room, &id, "ZZ", |_| {}));
     append(&room, &id, forged_as_last(&room, &id, json!({ "set": { "priority": -5 } })));
@@ -764,14 +764,14 @@ fn outside_fences(page: &str) -> String {
 }
 
 #[test]
-fn a_link_in_one_place_holds_up_no_other() {
+fn a_link_in_place_of_a_folder_blocks_no_other_entity() {
     let room = Sandbox::new();
     fs::remove_dir(room.store().join("agents")).unwrap();
     std::os::unix::fs::symlink("/tmp", room.store().join("agents")).unwrap();
     room.run(&["agent", "register", "--name", "bob"]).error("ERR_CORRUPT", 8);
     let id = room.task("goes on", &[]);
 
-    // The same in a record that was acknowledged before somebody put the link there.
+    // The same in a record that was acknowledged before the link was created.
     let journal = room.repo().join(".git/agentpm/journal.jsonl");
     let event = r#"{"v":1,"id":"01K5R4XJ7Z0000000000000009","lamport":9,"type":"AgentRegistered","entity":"agent/bob","agent":"bob","at":"2026-11-20T10:00:00Z","payload":{}}"#;
     let root = room.store().canonicalize().unwrap();

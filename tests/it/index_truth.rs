@@ -1,7 +1,7 @@
 //! The read model is never trusted against the files: whatever commands, git, people and accidents do behind its back, each
 //! answer is the one of an index that is made from nothing.
 //!
-//! `SEED` and `STEPS` set the dice and how many steps are played. What nobody can see is not played: bytes that change behind
+//! `SEED` and `STEPS` set the dice and how many steps are played. Undetectable changes are not played: bytes that change behind
 //! the file system's back, or on one that keeps no time of an inode's change, where size, time and inode stay; and a piece
 //! of index.db written over in place, of which SQLite sees only what breaks its own order, with an older copy of itself too: then an
 //! answer must come, and the index is gone before the next step.
@@ -157,7 +157,7 @@ impl World {
         // Another text of the same length, as a search-and-replace over the files makes it.
         let other: Vec<u8> = String::from_utf8_lossy(&bytes).replace("alpha", "ALPHA").replace("beta", "alph").into();
         let same_size = String::from_utf8_lossy(&bytes).replace("omega", "OMEGA").replace("beta", "BETA").into_bytes();
-        let told = match self.dice.below(13) {
+        let step = match self.dice.below(13) {
             0 => {
                 fs::write(&log, &same_size).unwrap();
                 set_back(&log, time);
@@ -229,7 +229,7 @@ impl World {
                 "a log removed"
             }
         };
-        format!("{told} ({name})")
+        format!("{step} ({name})")
     }
 
     /// Something happens to the index itself.
@@ -253,7 +253,7 @@ impl World {
                 "index.db cut off".to_owned()
             }
             3 => {
-                // From the first byte all of it, or a piece of which nobody can know; then no more is asked than an answer.
+                // From the first byte all of it, or a piece in the middle, whose damage is not detected; then no more is asked than an answer.
                 let at = self.dice.below(2) * self.dice.below(bytes.len().max(1));
                 let length = if at == 0 { bytes.len() } else { 5_000 };
                 let mut bytes = bytes;
@@ -272,7 +272,7 @@ impl World {
                 format!("index.db spoilt from byte {at}")
             }
             4 => {
-                let _ = fs::write(&index, "no database at all, but a long enough text of somebody\n".repeat(100));
+                let _ = fs::write(&index, "no database at all, but a text that is long enough\n".repeat(100));
                 "index.db is a text".to_owned()
             }
             5 => {
@@ -420,11 +420,11 @@ fn no_answer_differs_from_that_of_an_index_made_from_nothing() {
         }
         let seed = seed.wrapping_mul(1_000_003).wrapping_add(round);
         let mut world = World::new(seed);
-        let mut told = Vec::new();
+        let mut history = Vec::new();
         for _ in 0..20.min(steps - played) {
             played += 1;
             let step = world.step();
-            told.push(step);
+            history.push(step);
             // Some steps come without a look in between.
             if world.dice.below(4) == 0 {
                 continue;
@@ -433,7 +433,7 @@ fn no_answer_differs_from_that_of_an_index_made_from_nothing() {
                 panic!(
                     "SEED={} ROUND={round} after:\n  {}\n{wrong}",
                     number("SEED").unwrap_or(20_261_122),
-                    told.join("\n  ")
+                    history.join("\n  ")
                 );
             }
         }

@@ -69,7 +69,7 @@ fn a_copied_child_is_seen_by_queries_and_lint() {
     fs::remove_dir(&folder).unwrap();
     room.run(&["next"]).data();
     fs::rename(&aside, &folder).unwrap();
-    // Whoever asks has seen it, and so has who changes something after that.
+    // A query has seen it, and so has a later change.
     assert_eq!(room.run(&["task", "list", "--parent", &parent]).data()["total"], 1);
     is_refused(&room, &parent);
 }

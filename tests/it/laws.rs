@@ -249,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn two_readers_understand_a_task_alike(entries in history()) {
+    fn two_yaml_readers_parse_a_task_alike(entries in history()) {
         let (state, _) = fold(task(), &entries);
         let text = render_task(&state);
         let first = yaml::read_value(&text).map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?;
@@ -270,7 +270,7 @@ proptest! {
     }
 
     #[test]
-    fn what_differs_between_two_states_is_named_part_by_part(entries in history(), cut in 0usize..25) {
+    fn diff_names_the_changed_parts_of_two_states(entries in history(), cut in 0usize..25) {
         let entity = Entity::Task(task());
         let ordered: Vec<Entry> = agentpm::rules::fold::order(&entity, &entries).events.into_iter().cloned().collect();
         let (before, after) = (rendered(&ordered[..cut.min(ordered.len())]), rendered(&ordered));

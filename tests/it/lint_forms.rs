@@ -91,7 +91,7 @@ fn sarif_is_valid_and_says_what_json_says() {
 }
 
 #[test]
-fn a_clean_plan_and_none_are_silence_or_an_empty_log() {
+fn lint_of_a_clean_or_missing_plan_prints_no_finding() {
     let clean = Sandbox::new();
     clean.task("one", &[]);
     assert_eq!(sarif(&clean.run(&["lint", "--format", "sarif"]))["results"], json!([]));
@@ -261,7 +261,7 @@ fn an_editor_asks_about_a_text_that_is_not_saved_yet() {
     assert_eq!(ask(".agentpm/roles.yml", "agents: [\n")[0].0, "config-invalid");
     assert_eq!(ask(".agentpm/notes.txt", "x"), [("odd-file".to_owned(), None)]);
 
-    // A file of nobody's, a task that nobody has taken in yet, and settings on disk that are broken.
+    // A file that belongs to no task, a new file, and broken settings in the work tree.
     for path in ["README.md", "no/such/folder/task.yaml", "/etc/hostname", "../task.yaml"] {
         assert_eq!(ask(path, "title: [a"), []);
     }

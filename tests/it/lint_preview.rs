@@ -76,8 +76,8 @@ fn lint_lists_every_refusal_and_writes_nothing() {
     assert_eq!(plain.code, 1);
     let path = room.yaml_of(&task);
     let at = |key: &str, words: &str| (key.to_owned(), "ERR_VALIDATION".to_owned(), line_of(&path, words));
-    let mut told = refused(&plain);
-    told.sort();
+    let mut found = refused(&plain);
+    found.sort();
     let mut expected = vec![
         at("context", "nonsense"),
         at("context", "- ''"),
@@ -87,7 +87,7 @@ fn lint_lists_every_refusal_and_writes_nothing() {
         at("status", "status: complete"),
     ];
     expected.sort();
-    assert_eq!(told, expected, "{plain:?}");
+    assert_eq!(found, expected, "{plain:?}");
     let text = room.run(&["lint", "--format", "text"]).stdout;
     assert!(text.contains("-5 to 5") && text.contains("use one of open, in_progress"), "{text}");
     let github = room.run(&["lint", "--format", "github"]).stdout;
@@ -126,8 +126,8 @@ fn lint_lists_some_of_many_refusals_and_counts_the_rest() {
     room.run_as("bob", &["claim", &held]).data();
     edit(&room, &held, &[("title: held", "title: mine"), ("- x", "- y"), ("status: in_progress", "status: open")]);
     let answer = room.run(&["lint"]);
-    let told: Vec<_> = refused(&answer).into_iter().filter(|(_, code, _)| code == "ERR_LEASE_HELD").collect();
-    assert_eq!(told.len(), 1, "{answer:?}");
+    let held: Vec<_> = refused(&answer).into_iter().filter(|(_, code, _)| code == "ERR_LEASE_HELD").collect();
+    assert_eq!(held.len(), 1, "{answer:?}");
     // Its holder may do it.
     let fine = room.run_as("bob", &["lint"]);
     assert!(refused(&fine).iter().all(|(_, code, _)| code == "ERR_VALIDATION"), "{fine:?}");
@@ -166,10 +166,10 @@ fn lint_staged_uses_the_roles_of_head_and_the_committer() {
     let bob = room.run_as("bob", &["lint", "--staged"]);
     assert_eq!(refused(&bob), [("title".to_owned(), "ERR_UNAUTHORIZED".to_owned(), 1)], "{bob:?}");
     assert_eq!(refused(&room.run_as("bob", &["lint"])), [("title".to_owned(), "ERR_VALIDATION".to_owned(), 1)]);
-    // Where nobody says who commits, the edit is named and not judged.
-    let mut nobody = room.agentpm();
-    nobody.env_remove("AGENTPM_AGENT").env("GIT_CONFIG_GLOBAL", "/dev/null");
-    let answer = Answer::from(nobody.args(["lint", "--staged"]).output().unwrap());
+    // Without an agent name the edit is reported and not judged.
+    let mut unnamed = room.agentpm();
+    unnamed.env_remove("AGENTPM_AGENT").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let answer = Answer::from(unnamed.args(["lint", "--staged"]).output().unwrap());
     assert_eq!((answer.code, refused(&answer)), (1, Vec::new()), "{answer:?}");
 }
 
@@ -275,7 +275,7 @@ fn lint_fix_prints_replaced_values_and_refusals() {
     );
     assert!(text.code == 0 && text.stdout.starts_with(&expected), "{text:?}");
     assert_eq!(room.run(&["conflicts", &task]).data()["total"], 1);
-    // What was known before is not told again.
+    // Known findings are not reported again.
     edit(&room, &task, &[("priority: 1", "priority: 2")]);
     let text = room.run(&["lint", "--fix", "--format", "text"]).stdout;
     assert!(text.contains(&format!("fixed: task {task}: recorded the edit of priority\n")), "{text}");
@@ -303,12 +303,12 @@ fn all_comments_are_named_before_they_are_kept() {
     let remarked =
         old.replacen("title: one", "title: one # first", 1).replacen("status: open", "status: open # second", 1);
     fs::write(room.yaml_of(&task), &remarked).unwrap();
-    let told = |room: &Sandbox| room.findings()[0]["message"].as_str().unwrap().to_owned();
-    assert_eq!(told(&room), r#"comments would be lost: "first" (line 1), "second" (line 3)"#);
+    let message = |room: &Sandbox| room.findings()[0]["message"].as_str().unwrap().to_owned();
+    assert_eq!(message(&room), r#"comments would be lost: "first" (line 1), "second" (line 3)"#);
     fs::write(room.yaml_of(&task), remarked.replace("title: one", "title: two")).unwrap();
     assert!(
-        told(&room).ends_with(r#"title; it also holds comments: "first" (line 1), "second" (line 3)"#),
+        message(&room).ends_with(r#"title; it also holds comments: "first" (line 1), "second" (line 3)"#),
         "{}",
-        told(&room)
+        message(&room)
     );
 }

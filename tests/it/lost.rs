@@ -445,7 +445,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn of_concurrent_writers_the_one_counts_that_the_plain_rule_names(
+    fn the_plain_rule_decides_between_concurrent_writers(
         steps in prop::collection::vec(step(4), 0..30)
     ) {
         let life = Replicas::live(4, &steps);
@@ -461,7 +461,7 @@ proptest! {
         let at = |end: Status, time: &Option<Time>| (state.status != end) || time.is_some();
         prop_assert!(at(Status::Completed, &state.completed_at) && at(Status::Cancelled, &state.cancelled_at));
         prop_assert_eq!(state.status == Status::Archived, state.archived_at.is_some());
-        // Whoever applies the events as they were made, each to the state its writer saw, gets the same.
+        // Applying each event to the state that its writer saw gives the same.
         for known in &life.known {
             let here: Vec<&Entry> = known.iter().map(|n| &life.all[*n]).collect();
             let whole = fold(TASK.parse().unwrap(), here.iter().copied()).0;
@@ -481,7 +481,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_one_replica_wrote_alone_is_never_lost(steps in prop::collection::vec(step(1), 0..20)) {
+    fn events_of_a_single_replica_are_never_lost(steps in prop::collection::vec(step(1), 0..20)) {
         let life = Replicas::live(1, &steps);
         prop_assert!(!is_forked(&life.all));
         prop_assert_eq!(lost(TASK.parse().unwrap(), &life.all), []);
@@ -514,14 +514,14 @@ proptest! {
                 (*name == edit.field && *value == edit.lost.value)
                     || (name == "metadata" && value.get(key).cloned().unwrap_or_default() == edit.lost.value)
             });
-            prop_assert!(said, "nobody wrote {:?}", edit);
+            prop_assert!(said, "no event wrote {:?}", edit);
             prop_assert!(!ancestors[&edit.won.event].contains(&edit.lost.event), "it was seen: {:?}", edit);
             // What came with a status that gave way, or under a lost lease, is void whatever it saw.
             let void = matches!(edit.rule, Reason::Status | Reason::Fence);
             prop_assert!(void || !ancestors[&edit.lost.event].contains(&edit.won.event), "it saw: {:?}", edit);
         }
         let naive = Naive::of(&life);
-        // And nothing is missing: whatever plain field somebody wrote last of all he knew is there, or listed, or was seen.
+        // And nothing is missing: the last value that each writer gave a plain field is present, listed, or was seen.
         let events = order(&Entity::Task(task), &life.all).events;
         let writes = |e: &Entry, field: &str| register::writes(&e.event, &parents, &BTreeMap::new()).into_iter().find(|(name, _)| name == field);
         for entry in &events {

@@ -1,4 +1,4 @@
-//! The one test binary: stories told with real processes, real git and real files.
+//! The one test binary: tests with real processes, real git and real files.
 #![allow(clippy::disallowed_methods, reason = "tests set the stage by hand")]
 
 mod machine;

@@ -214,7 +214,7 @@ fn merge(into: &mut Replica, from: &Replica) -> Result<usize, TestCaseError> {
     let (ours, theirs) = (into.text(), from.text());
     let union = into.union(from);
     let merged = merge::merge(&base, &ours, &theirs);
-    let told = format!("\nbase\n{base}\nours\n{ours}\ntheirs\n{theirs}\nmerged\n{}", merged.text);
+    let context = format!("\nbase\n{base}\nours\n{ours}\ntheirs\n{theirs}\nmerged\n{}", merged.text);
     let [was, a, b] = [&base, &ours, &theirs].map(|text| parse(text).unwrap());
     let changed_by_both: BTreeSet<String> = {
         let [one, other] =
@@ -223,19 +223,19 @@ fn merge(into: &mut Replica, from: &Replica) -> Result<usize, TestCaseError> {
     };
     for key in &merged.conflicts {
         // The order of a mapping's keys is text, and says nothing.
-        prop_assert!(changed_by_both.contains(key) || key == "metadata", "{} is in conflict{}", key, told);
+        prop_assert!(changed_by_both.contains(key) || key == "metadata", "{} is in conflict{}", key, context);
     }
     if merged.conflicts.is_empty() {
-        let doc = parse(&merged.text).map_err(|why| TestCaseError::fail(format!("{why}{told}")))?;
+        let doc = parse(&merged.text).map_err(|why| TestCaseError::fail(format!("{why}{context}")))?;
         for (side, other) in [(&a, &b), (&b, &a)] {
             for part in differing_parts(side, &was).iter().filter(|part| !changed_by_both.contains(&part.key)) {
                 let value = agentpm::store::edited::value_of(side, part);
-                prop_assert_eq!(agentpm::store::edited::value_of(&doc, part), value, "{}{}{:?}", part, told, other);
+                prop_assert_eq!(agentpm::store::edited::value_of(&doc, part), value, "{}{}{:?}", part, context, other);
             }
         }
     }
     let back = merge::merge(&base, &theirs, &ours);
-    prop_assert_eq!(back.conflicts.len(), merged.conflicts.len(), "the sides are not alike{}", told);
+    prop_assert_eq!(back.conflicts.len(), merged.conflicts.len(), "the sides are not alike{}", context);
     *into = union;
     // The next writer takes the text of redacted entries out of the log.
     let redacted: Vec<Id> = into.state().context.values().filter(|e| e.redacted).map(|e| e.id).collect();

@@ -59,7 +59,7 @@ fn a_file_in_a_folder_of_its_own_keeps_its_id() {
 }
 
 #[test]
-fn a_file_may_say_all_that_commands_can() {
+fn a_new_file_may_have_every_field_that_commands_set() {
     let room = Sandbox::new();
     room.at("2026-11-20T10:00:00Z");
     let (parent, blocker) = (room.task("parent", &[]), room.task("blocker", &[]));
@@ -239,7 +239,7 @@ fn an_edit_that_was_committed_as_it_is_is_recorded_by_sync() {
 }
 
 #[test]
-fn an_edit_that_comes_with_others_commits_is_recorded_and_not_drawn_over() {
+fn a_fetched_edit_is_recorded_and_not_overwritten() {
     for own in [None, Some("priority"), Some("title")] {
         let (clones, task) = Clones::new(&["ann", "bob"]);
         push_raw(&clones, "ann", &task, "title: shared", "title: by ann");
@@ -362,7 +362,7 @@ fn a_new_file_with_foreign_keys_gets_suggestions() {
         assert!(found["message"].as_str().unwrap().contains(&format!("did you mean {ours}?")), "{found}");
         assert_eq!(found["line"], 2, "{found}");
     }
-    // A word of nobody is kept as it is, in a new file as in an edit.
+    // An unknown value is kept as it is, in a new file as in an edit.
     let room = Sandbox::new();
     write(&room, "new.yaml", "title: x\nseverity: high\n");
     room.run(&["lint", "--fix"]).json();

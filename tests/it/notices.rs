@@ -110,7 +110,7 @@ fn brief_names_the_holder_and_the_next_steps() {
 }
 
 #[test]
-fn a_session_is_meant_where_none_is_named() {
+fn commands_without_a_task_use_the_one_of_their_session() {
     let room = Sandbox::new();
     room.at(TEN);
     let start = || room.run(&["session", "start", "--quiet"]).text().to_owned();
@@ -143,13 +143,13 @@ fn a_session_is_meant_where_none_is_named() {
         assert_eq!((&ended["id"], &ended["status"]), (&json!(first), &json!("closed")));
     }
     within(&room, "ada", &first, &["session", "heartbeat"]).error("ERR_INVALID_STATE", 4);
-    let nobody = room.run(&["session", "heartbeat"]).error("ERR_USAGE", 2);
-    says(nobody["hint"].as_str().unwrap(), &["AGENTPM_SESSION"]);
+    let refused = room.run(&["session", "heartbeat"]).error("ERR_USAGE", 2);
+    says(refused["hint"].as_str().unwrap(), &["AGENTPM_SESSION"]);
     within(&room, "ada", "01K5R4XJ7Z0000000000000001", &["session", "end"]).error("ERR_NOT_FOUND", 3);
 }
 
 #[test]
-fn doctor_says_where_nothing_is_heard_any_more() {
+fn doctor_counts_silent_sessions_and_stale_tasks() {
     let room = Sandbox::new();
     room.at(TEN);
     let session = room.run(&["session", "start", "--quiet"]).text().to_owned();

@@ -134,7 +134,7 @@ impl Day {
                     assert_eq!(seen["owner"], holder, "{context}: {task}");
                 }
             }
-            // Nobody but the holder ends it.
+            // Only the holder ends it.
             if let ([holder], "in_progress") = (&mine[..], seen["status"].as_str().unwrap()) {
                 for name in NAMES.iter().filter(|name| *name != holder) {
                     let answer = self.run(name, &["done", task, "--all-met"]);

@@ -151,7 +151,7 @@ fn a_sub_folder_finds_the_store_above_it() {
 }
 
 #[test]
-fn of_two_stores_in_one_work_tree_the_nearest_counts() {
+fn the_nearest_of_two_stores_is_used() {
     let room = Sandbox::new();
     let sub = room.repo().join("sub/deep");
     fs::create_dir_all(&sub).unwrap();

@@ -60,7 +60,7 @@ impl Play {
         command
     }
 
-    /// One command that changes all tasks, and is committed by whoever called.
+    /// One command that changes all tasks, and is committed by the caller.
     #[track_caller]
     fn edit_in(&self, dir: &Path, word: &str) {
         self.edits.set(self.edits.get() + 1);

@@ -161,7 +161,7 @@ fn a_change_of_one_field_is_one_line_of_each_file() {
 }
 
 #[test]
-fn one_field_changed_on_both_sides_is_settled_by_resolve_or_any_command() {
+fn a_field_changed_on_both_sides_is_resolved_by_resolve_or_any_command() {
     for mend in [&["resolve"][..], &["task", "update", "ID", "--label", "x"]] {
         let (room, tasks) = plan_with(1);
         change_all(&room, &tasks, &["task", "update", "ID", "--title", "ours"]);

@@ -60,7 +60,7 @@ fn words_are_found_wherever_they_were_written_and_gone_where_they_were_redacted(
 }
 
 #[test]
-fn terms_hold_together_and_with_the_flags() {
+fn query_terms_combine_with_each_other_and_with_flags() {
     let room = Sandbox::new();
     room.at("2026-11-09T10:00:00Z");
     let epic = room.task("epic", &["--type", "feature"]);

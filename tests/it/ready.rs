@@ -115,7 +115,7 @@ fn claim_takes_the_task_that_next_shows() {
 }
 
 #[test]
-fn the_reason_for_nothing_is_true() {
+fn next_gives_the_true_reasons_for_no_task() {
     let room = Sandbox::new();
     room.at("2026-11-20T10:00:00Z");
     let (one, two) = (room.task("one", &[]), room.task("two", &[]));
@@ -194,7 +194,7 @@ fn a_list_shows_as_ready_only_what_no_branch_has() {
 }
 
 #[test]
-fn a_lease_that_only_the_log_tells_of_withholds_its_task_from_all() {
+fn a_lease_known_only_from_the_log_withholds_its_task() {
     let (clones, task) = Clones::new(&["ann", "bob"]);
     run_at(&clones, "ann", "2026-11-20T10:00:00Z", &["lease", "acquire", &task]).data();
     run_at(&clones, "ann", "2026-11-20T10:00:10Z", &["sync"]).data();

@@ -109,7 +109,7 @@ impl Clone {
             fs::write(&page, text.replace("title: the task", "title: by hand")).unwrap();
             self.is_stopped(&dir, "task-yaml-edited", "task.yaml", 1);
 
-            // What only lies about is nobody's business yet.
+            // Unstaged files are not judged yet.
             fs::write(dir.join("code.txt"), dir.to_str().unwrap()).unwrap();
             self.run(&dir, "git", &["add", "code.txt"]).text();
             fs::write(&page, text.replace("title: the task", "title: by hand")).unwrap();

@@ -103,7 +103,7 @@ fn recovering_twice_changes_nothing() {
 }
 
 #[test]
-fn an_event_brings_those_it_came_from_and_no_others() {
+fn recover_restores_an_event_with_its_ancestors_only() {
     let (room, kept) = room_of_one();
     let gone = room.task("gone", &[]);
     room.run(&["progress", "add", &gone, "--content", "one"]).data();
@@ -224,7 +224,7 @@ fn a_redacted_secret_is_not_lost_and_does_not_come_back() {
 }
 
 #[test]
-fn another_store_of_the_same_clone_loses_its_own() {
+fn recover_restores_events_of_the_named_store_only() {
     let (room, _) = room_of_one();
     fs::create_dir_all(room.repo().join("sub")).unwrap();
     room.run(&["init", "--store", "sub"]).data();

@@ -60,7 +60,7 @@ fn a_lost_mark_costs_no_hand_edit() {
 }
 
 #[test]
-fn a_new_start_of_the_machine_pours_no_branch_into_another() {
+fn a_reboot_projects_no_branch_into_another() {
     let room = Sandbox::new();
     room.task("on main", &[]);
     room.git(&["add", "-A"]).text();

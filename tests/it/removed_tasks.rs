@@ -60,8 +60,8 @@ fn every_command_that_restores_a_removed_task_reports_it() {
     assert!(names_it(&noted, &gone, &commit), "{noted:?}");
     assert_eq!(room.get(&gone)["status"], "open");
     assert!(reports(&room).is_empty(), "it does not stand any more");
-    assert!(!names_it(&room.run(&["note", &other, "--content", "again"]), &gone, &commit), "told once");
-    // What was meant can still be recorded, for what nobody touched since.
+    assert!(!names_it(&room.run(&["note", &other, "--content", "again"]), &gone, &commit), "reported once");
+    // The end of the task can still be recorded, since no other event changed it.
     let fixed = room.run(&["lint", "--fix", "--deleted", "cancelled"]).data()["fixed"].clone();
     assert!(fixed[0].as_str().unwrap().contains("cancelled"), "{fixed}");
     assert_eq!((&room.get(&gone)["status"], &room.get(&other)["status"]), (&json!("cancelled"), &json!("open")));
@@ -81,7 +81,7 @@ fn a_refusal_reports_the_restored_task() {
 }
 
 #[test]
-fn resolve_names_it_in_its_answer() {
+fn resolve_names_the_restored_task_and_its_commit() {
     let (room, gone, _) = plan();
     let commit = remove(&room, &gone);
     let healed = room.run(&["resolve"]).data();
@@ -127,7 +127,7 @@ fn a_revert_and_a_branch_that_never_had_the_task_are_no_removal() {
 }
 
 #[test]
-fn a_removal_that_was_taken_back_or_uninstalled_with_all_the_rest_is_none() {
+fn a_reverted_removal_and_an_uninstall_are_not_reported() {
     let (room, gone, _) = plan();
     remove(&room, &gone);
     room.git(&["revert", "--no-edit", "HEAD"]).text();
@@ -159,7 +159,7 @@ fn a_sparse_checkout_removes_no_task() {
 }
 
 #[test]
-fn an_end_that_was_asked_for_and_refused_is_no_success() {
+fn a_refused_archiving_of_a_removed_task_fails_lint_fix() {
     let (room, gone, _) = plan();
     std::fs::remove_dir_all(room.task_dir(&gone)).unwrap();
     let fixed = room.run(&["lint", "--fix", "--deleted", "archived"]);

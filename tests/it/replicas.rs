@@ -171,14 +171,14 @@ fn offline_clones_converge_whatever_their_clocks() {
         set("ada", ada);
         set("bob", bob);
         clones.run("ada", &["sync"]).data();
-        let told = clones.run("bob", &["sync"]).data();
+        let synced = clones.run("bob", &["sync"]).data();
         clones.run("ada", &["sync"]).data();
         assert_eq!(plan(&clones, "ada"), plan(&clones, "bob"));
         let title = clones.run("ada", &["task", "get", &task]).data()["title"].clone();
         assert_eq!(clones.run("bob", &["task", "get", &task]).data()["title"], title);
         winners.insert(title.as_str().unwrap().to_owned());
 
-        assert_eq!(told["lost"][0]["field"], "title", "{told:#}");
+        assert_eq!(synced["lost"][0]["field"], "title", "{synced:#}");
         let brief = clones.run("bob", &["brief", &task]).data();
         assert!(brief["lost_edits"][0].to_string().contains("by bob"), "{brief:#}");
         let lost = clones.run("bob", &["conflicts"]).data();

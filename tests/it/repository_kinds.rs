@@ -116,7 +116,7 @@ fn reftable_repositories_do_all_that_others_do() {
 }
 
 #[test]
-fn sha256_with_reftable_does_all_too() {
+fn sha256_repositories_with_reftable_do_all_that_others_do() {
     does_all(&["--object-format=sha256", "--ref-format=reftable"]);
 }
 
@@ -282,7 +282,7 @@ fn sync_in_a_partial_clone_merges_what_both_sides_changed() {
 }
 
 #[test]
-fn a_partial_clone_of_a_long_history_heals_and_syncs_without_it() {
+fn a_partial_clone_repairs_and_syncs_without_fetching_history() {
     let room = room_with(&[]);
     room.git(&["-C", &room.beside("up").display().to_string(), "config", "uploadpack.allowFilter", "true"]).text();
     let (first, removed) = (room.task("first", &[]), room.task("removed", &[]));
@@ -318,7 +318,7 @@ fn a_partial_clone_of_a_long_history_heals_and_syncs_without_it() {
 }
 
 #[test]
-fn a_clone_without_trees_works_too() {
+fn next_works_in_a_clone_without_trees() {
     let Partial { room, first, second, .. } = Partial::new();
     let (up, bare) = (format!("file://{}", room.beside("up").display()), room.beside("treeless"));
     room.git(&["clone", "-q", "--filter=tree:0", &up, &bare.display().to_string()]).text();

@@ -99,7 +99,7 @@ fn a_week() -> Sandbox {
     run("ada", &["task", "update", id(5), "--title", "Old task five, and the docs", "--why", "they belong together"]);
     run("ada", &["task", "update", id(6), "--intent", "Only for Linux", "--file", "src/env/**"]);
     run("ada", &["task", "update", id(7), "--parent", id(6)]);
-    run("ada", &["task", "transition", id(8), "--status", "cancelled", "--why", "nobody asks for it"]);
+    run("ada", &["task", "transition", id(8), "--status", "cancelled", "--why", "it is not needed"]);
     run("ada", &["task", "reopen", id(15), "--reason", "it came back"]);
     run("ada", &["task", "archive", id(16)]);
     for n in 9..12 {
@@ -152,7 +152,7 @@ fn review_of_thirty_tasks_fits_one_screen() {
     is_kept("week.txt", &(room.run(&["review", "main..feature", "--format", "table"]).text().to_owned() + "\n"));
 }
 
-/// What somebody wrote is in code spans, in folded text or in a diagram's character references; outside of them nothing is
+/// Texts of users are in code spans, in folded text or in a diagram's character references; outside of them nothing is
 /// left that Markdown, HTML or a hosting site would act on.
 #[track_caller]
 fn is_harmless(page: &str) {

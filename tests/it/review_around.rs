@@ -32,13 +32,13 @@ fn reviewed(room: &Sandbox) -> (BTreeSet<(String, String)>, Option<Value>) {
     let args = ["review", "main..work", "--all"];
     let answer = Answer::from(room.agentpm().env("AGENTPM_LOG_LEVEL", "agentpm=debug").args(args).output().unwrap());
     let lines = answer.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let told = lines.map(|line| line["fields"].clone()).find(|f| f["message"] == "looked at who names whom");
+    let logged = lines.map(|line| line["fields"].clone()).find(|f| f["message"] == "looked at who names whom");
     let together =
         ["blocked-without-blocker", "completed-early", "cycle-blocks", "cycle-parents", "dangling-reference"];
     let data = answer.data();
     let found = data["findings"].as_array().unwrap().iter().filter(|f| together.contains(&f["code"].as_str().unwrap()));
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    (found.map(|f| (text(&f["code"]), text(&f["task"]))).collect(), told)
+    (found.map(|f| (text(&f["code"]), text(&f["task"]))).collect(), logged)
 }
 
 #[test]
@@ -73,17 +73,17 @@ fn review_shows_effects_on_unchanged_tasks() {
     .into_iter()
     .map(|(code, task)| (code.to_owned(), task.clone()))
     .collect();
-    let (found, told) = reviewed(&room);
+    let (found, logged) = reviewed(&room);
     assert_eq!(found, expected);
     // The removed one has no log at the head; it may share its shard with another.
-    assert!(matches!(told.unwrap()["logs"].as_u64(), Some(8 | 9)), "every log is read once");
-    let (again, told) = reviewed(&room);
-    assert_eq!((again, told.unwrap()["logs"].clone()), (expected.clone(), json!(0)), "and kept");
+    assert!(matches!(logged.unwrap()["logs"].as_u64(), Some(8 | 9)), "every log is read once");
+    let (again, logged) = reviewed(&room);
+    assert_eq!((again, logged.unwrap()["logs"].clone()), (expected.clone(), json!(0)), "and kept");
 
     // Another branch from the same base asks for nothing new.
     set_status(&room, &waits, 4, "open");
     commit(&room, "it waits no more");
-    let (found, told) = reviewed(&room);
+    let (found, logged) = reviewed(&room);
     let left = expected.iter().filter(|(code, _)| code != "blocked-without-blocker").cloned().collect();
-    assert_eq!((found, told.unwrap()["logs"].clone()), (left, json!(0)));
+    assert_eq!((found, logged.unwrap()["logs"].clone()), (left, json!(0)));
 }

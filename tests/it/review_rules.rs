@@ -179,7 +179,7 @@ fn a_right_that_is_gained_is_not_hidden_among_harmless_words() {
 }
 
 #[test]
-fn edges_between_tasks_that_were_there_are_drawn() {
+fn review_draws_edges_between_existing_tasks() {
     let room = Sandbox::new();
     let ids: Vec<String> = (0..5).map(|n| room.task(&format!("Old {n}"), &[])).collect();
     room.run(&["task", "block", &ids[4], "--by", &ids[0]]).data();
@@ -215,7 +215,7 @@ fn review_uses_the_singular_for_one() {
     assert!(page(&room).contains("1 of its events is missing"), "{}", page(&room));
 }
 
-/// What a branch is told of by `review`, and by `lint --base` in a clone that has it checked out.
+/// The findings of `review` about a branch, and of `lint --base` in a clone that has it checked out.
 fn told_of(room: &Sandbox) -> (Vec<String>, Vec<String>) {
     let (_, found) = reviewed(room);
     room.git(&["switch", "-q", "feature"]).text();

@@ -50,7 +50,7 @@ fn a_task_is_handed_out_only_to_those_it_needs() {
 }
 
 #[test]
-fn roles_that_cannot_be_read_permit_nothing() {
+fn unreadable_roles_permit_nothing() {
     let room = Sandbox::new();
     for bad in
         ["agents: {ada: {perms: [create]}, ada: {perms: [admin]}}\n", "agents: &a {}\n", "agent: {}\n", "- ada\n"]

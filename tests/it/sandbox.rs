@@ -26,7 +26,7 @@ pub struct Sandbox {
 }
 
 /// What a command answered.
-#[must_use = "an answer that nobody looks at proves nothing"]
+#[must_use = "an answer must be checked"]
 #[derive(Debug)]
 pub struct Answer {
     pub code: i32,

@@ -133,7 +133,7 @@ fn every_task_that_agentpm_writes_fits_its_schema() {
 }
 
 #[test]
-fn a_task_that_a_person_writes_fits_too() {
+fn a_hand_written_task_fits_its_schema() {
     let validator = validator("task-file");
     for text in [
         "title: Fix the lock\n",
@@ -159,7 +159,7 @@ fn a_task_that_a_person_writes_fits_too() {
 }
 
 #[test]
-fn a_mistake_in_a_task_does_not_fit() {
+fn a_mistaken_task_does_not_fit_its_schema() {
     let validator = validator("task-file");
     for text in [
         "intent: no title\n",
@@ -221,8 +221,8 @@ fn settings_fit_their_schema_and_mistakes_do_not() {
         assert!(!validator.is_valid(&toml(text)), "{text}");
         // agentpm says the same: a value is refused, a key that is none is named.
         fs::write(room.store().join("config.toml"), text).unwrap();
-        let told = room.run(&["lint"]);
-        assert!(told.code != 0 || told.stdout.contains("config-key"), "{text}: {told:?}");
+        let answer = room.run(&["lint"]);
+        assert!(answer.code != 0 || answer.stdout.contains("config-key"), "{text}: {answer:?}");
     }
     assert!(schema["properties"]["lease"]["description"].is_string() && !schema.to_string().contains("$schema=\""));
 }

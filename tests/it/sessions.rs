@@ -78,7 +78,7 @@ fn a_sign_of_life_survives_a_crash_between_journal_and_record() {
         fs::File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
     }
     room.at("2026-11-20T10:06:00Z");
-    room.task("whoever comes next", &[]);
+    room.task("for the next agent", &[]);
     assert_eq!(fs::read(&files[1]).unwrap(), record);
 }
 
@@ -96,7 +96,7 @@ fn a_closed_or_unknown_session_writes_nothing() {
         let read = within(&room, "ada", session, &["task", "list"]);
         assert_eq!(read.data()["total"], 0);
         assert!(read.stderr.contains(session) && read.stderr.contains("agentpm session start"), "{read:?}");
-        // It keeps nobody from beginning another.
+        // It does not prevent the start of another.
         within(&room, "ada", session, &["session", "start"]).data();
     }
     room.run(&["session", "heartbeat", &id]).error("ERR_INVALID_STATE", 4);
@@ -116,7 +116,7 @@ fn session_end_names_the_tasks_it_holds() {
     // It is listed for as long as it holds something.
     assert_eq!(room.run(&["session", "list"]).data()["total"], 1);
 
-    // The same agent goes on in another session; nobody else may.
+    // The same agent continues in another session; no other agent may.
     let next = start(&room, "ada");
     room.run_as("bob", &["claim", &task]).error("ERR_LEASE_HELD", 5);
     let mine = within(&room, "ada", &next, &["task", "update", &task, "--priority", "1"]).error("ERR_LEASE_HELD", 5);
@@ -127,7 +127,7 @@ fn session_end_names_the_tasks_it_holds() {
 }
 
 #[test]
-fn silence_has_an_end_and_the_work_passes_on() {
+fn a_silent_session_is_closed_and_its_task_is_handed_out() {
     let room = Sandbox::new();
     room.at(TEN);
     let (silent, alive) = (start(&room, "bob"), start(&room, "cara"));
@@ -195,7 +195,7 @@ fn a_late_heartbeat_keeps_a_silent_session() {
 }
 
 #[test]
-fn the_limit_can_be_set_and_owners_without_a_lease_grow_stale_too() {
+fn the_silence_limit_applies_to_owners_without_a_lease() {
     let room = Sandbox::new();
     fs::write(room.store().join("config.toml"), "format = 1\n[session]\nlimit_seconds = 60\n").unwrap();
     room.at(TEN);
@@ -233,7 +233,7 @@ fn a_session_that_was_closed_for_its_silence_goes_on_when_it_is_heard_again() {
     let record = |folder: &str| runtime(&room).join(folder).join(format!("{silent}.json"));
     assert!(record("sessions/closed").exists() && !record("sessions").exists());
 
-    // Who only asks is told how to go on; nobody else may speak for the session; beginning another leaves it closed.
+    // A read names the way to continue; no other agent may use the session; starting another leaves it closed.
     let asked = within(&room, "bob", &silent, &["task", "list"]);
     assert!(asked.stderr.contains(&format!("agentpm session heartbeat {silent}")), "{asked:?}");
     within(&room, "ada", &silent, &["note", &one, "--content", "not bob"]).error("ERR_INVALID_STATE", 4);
@@ -241,7 +241,7 @@ fn a_session_that_was_closed_for_its_silence_goes_on_when_it_is_heard_again() {
     room.run(&["session", "end", &next]).data();
     assert_eq!(session(&room, &silent)["status"], "closed");
 
-    // What was taken over is told by the rules of leases; notes are kept, and the session goes on.
+    // The rules of leases report what was taken over; notes are kept, and the session continues.
     let lost = within(&room, "bob", &silent, &["done", &one]).error("ERR_LEASE_LOST", 5);
     assert_eq!(lost["details"]["holder"], "ada");
     let files = [runtime(&room).join("mark.json"), record("sessions/closed")];
@@ -264,11 +264,11 @@ fn a_session_that_was_closed_for_its_silence_goes_on_when_it_is_heard_again() {
     for (file, bytes) in files.iter().zip(before) {
         fs::write(file, bytes).unwrap();
     }
-    room.task("whoever comes next", &[]);
+    room.task("for the next agent", &[]);
     assert_eq!(fs::read(record("sessions")).unwrap(), written);
     assert!(!record("sessions/closed").exists());
 
-    // The lease nobody took over is still bob's to renew.
+    // Bob may still renew the lease that no agent took over.
     within(&room, "bob", &silent, &["lease", "renew", &two]).data();
     let quiet = within(&room, "bob", &silent, &["done", &two]);
     quiet.data();

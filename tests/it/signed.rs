@@ -47,7 +47,7 @@ fn alter(room: &Sandbox, id: &str, from: &str, to: &str) {
 }
 
 #[test]
-fn an_agent_with_a_key_signs_from_then_on() {
+fn an_agent_with_a_key_signs_its_later_events() {
     let (room, id) = signing();
     assert!(last_line(&room, &id)["sig"].as_str().unwrap().starts_with("ed25519:"));
     room.run(&["task", "update", &id, "--priority", "2"]).data();
@@ -75,7 +75,7 @@ fn unsigned_forged_altered_and_copied_lines_are_named() {
     let (room, id) = signing();
     room.run_as("bob", &["note", &id, "--content", "from bob"]).data();
     assert_eq!(found(&room.run(&["lint", "--base", "base"])), ["signature-missing"]);
-    assert_eq!(found(&room.run(&["lint"])), Vec::<String>::new(), "nobody knows a key of bob");
+    assert_eq!(found(&room.run(&["lint"])), Vec::<String>::new(), "no log registers a key of bob");
     room.git(&["add", "-A"]).text();
     assert_eq!(found(&room.run(&["lint", "--staged"])), ["signature-missing"]);
 

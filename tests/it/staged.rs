@@ -1,5 +1,5 @@
 //! `lint --staged` from git's own hooks: the index that git commits from is judged, in a linked worktree too, and nothing at all
-//! is written; what follows from several tasks is told where the commit has a part in it.
+//! is written; findings about several tasks are reported if the commit changes one of them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -243,7 +243,7 @@ fn lint_staged_hints_at_the_commands_for_files_by_hand() {
 }
 
 #[test]
-fn no_more_is_read_than_what_is_staged_can_concern() {
+fn lint_staged_reads_only_logs_that_staged_changes_concern() {
     let room = Sandbox::new();
     let (task, other) = (room.task("the task", &[]), room.task("another", &[]));
     commit(&room, "a plan");
@@ -263,7 +263,7 @@ fn no_more_is_read_than_what_is_staged_can_concern() {
     assert_eq!(staged(&room), []);
     room.run(&["done", &task]).data();
     add(&task);
-    // Whoever finishes a task may have forgotten a part of it: now every log is asked.
+    // A finished task may have an unfinished part: now every log is read.
     let refused = room.run(&["lint", "--staged"]);
     assert!(refused.error("ERR_GIT", 9)["message"].as_str().unwrap().contains(&object), "{refused:?}");
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::sandbox::{Answer, rounds};
 use crate::sync::{Clones, plan};
 
-/// Works on a task until it is told off: a note and a change in turn; a line for each change that was acknowledged.
+/// Works on a task until it is refused: a note and a change in turn; a line for each change that was acknowledged.
 const WORKER: &str = r#"
 n=0
 while :; do
@@ -80,7 +80,7 @@ impl Race {
         self.an_hour_later();
         let claimed = self.run(taker.0, taker.1, &["claim", &self.task]);
         if claimed.code == 7 {
-            // It was stopped while it held the lock: nobody writes before it goes on.
+            // It was stopped while it held the lock, so no other process writes before it continues.
             assert_eq!(claimed.json()["error"]["code"], "ERR_BUSY", "round {round}");
             kill_process_group(group, Signal::CONT).unwrap();
             assert_eq!(worker.wait().unwrap().code(), Some(5), "round {round}");

@@ -491,7 +491,7 @@ fn hooks_are_asked_and_may_word_the_message() {
 }
 
 #[test]
-fn a_hand_edit_is_recorded_first_and_one_that_is_not_allowed_stays_at_home() {
+fn sync_records_hand_edits_and_keeps_refused_ones_local() {
     let (clones, task) = Clones::new(&["ada"]);
     let other = clones.run("ada", &["task", "create", "--title", "other", "--quiet"]).text().to_owned();
     clones.run("ada", &["sync"]).data();

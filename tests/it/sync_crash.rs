@@ -81,7 +81,7 @@ fn a_sync_killed_together_with_its_git_says_which_lock_is_left_and_goes_on_witho
             assert!(left.contains(&path), "{path:?} of {left:?}");
             assert_eq!(locks(&clones), left, "a lock of git's was removed");
             scene.nothing_is_lost(&clones);
-            // As the person does who was told.
+            // As the message asks the user to do.
             std::fs::remove_file(path).unwrap();
         }
         scene.the_next_sync_ends_it(&clones);
@@ -364,7 +364,7 @@ fn locks(clones: &Clones) -> Vec<PathBuf> {
 }
 
 /// The same rooms in another folder.
-pub fn copy_of(folder: &Path) -> Clones {
+fn copy_of(folder: &Path) -> Clones {
     let room = Sandbox::nothing();
     let to = room.beside(".");
     Answer::from(room.sealed("cp", folder).arg("-a").arg(folder).arg(&to).output().unwrap()).text();

@@ -61,7 +61,7 @@ fn sync_dry_run_shows_what_sync_does() {
     let synced = clones.run("ann", &["sync"]);
     assert_eq!(said(&synced.data()), said(&plan));
     assert!(!synced.stderr.contains("does not belong"), "{synced:?}");
-    // What was recorded is not told again; what was refused still stands.
+    // A recorded edit is not reported again; a refused one stays.
     let again = clones.run("ann", &["sync", "--plan"]).data();
     assert!(again["recorded"] == json!([]) && again["outgoing"] == json!([]), "{again:#}");
     assert_eq!(again["refused"].as_array().unwrap().len(), 2);
@@ -105,7 +105,7 @@ fn a_new_file_that_was_committed_goes_once_its_task_is_there() {
     let synced = clones.run("ann", &["sync"]);
     synced.data();
     assert!(!synced.stderr.contains("does not belong"), "{synced:?}");
-    assert!(!clones.git("ann", &["ls-files"]).text().contains("new.yaml"), "nobody adopts it once more");
+    assert!(!clones.git("ann", &["ls-files"]).text().contains("new.yaml"), "it is not recorded again");
     clones.run("bob", &["sync"]).data();
     let items = clones.run("bob", &["ls"]).data()["items"].clone();
     let titles: Vec<&str> = items.as_array().unwrap().iter().filter_map(|t| t["title"].as_str()).collect();

@@ -1,5 +1,5 @@
-//! Nothing of the user's is touched: index, staged hunks, dirty, untracked and ignored files, stash, branches, tags, settings
-//! are the same before and after each command that talks to git.
+//! No command changes what is the user's: index, staged hunks, dirty, untracked and ignored files, stash, branches, tags, settings
+//! are the same before and after each command that uses git.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use crate::sandbox::shard;
 use crate::sync::Clones;
-use crate::sync_crash::copy_of;
 
 /// What a command may do to the branch that is checked out.
 #[derive(Clone, Copy, PartialEq)]
@@ -26,51 +25,56 @@ struct Ids {
     event: String,
 }
 
-/// A command, what it may do to the branch, and what must be in its answer so that it did something.
-type Row = (&'static str, Branch, fn(&Ids) -> Vec<&str>, fn(&Value) -> bool);
+/// One test for each command: what it may do to the branch, its arguments, and what its answer contains if it did something.
+macro_rules! commands {
+    ($($name:ident: $branch:ident, $args:expr, $did:expr;)+) => {
+        mod nothing_of_the_users_is_changed_by {
+            use super::*;
 
-const ROWS: &[Row] = &[
-    ("resolve", Stays, |_| vec!["resolve"], |data| !data["items"].as_array().unwrap().is_empty()),
-    ("sync --plan", Stays, |_| vec!["sync", "--plan"], |data| data["dry_run"] == true),
-    ("sync --no-push", Moves, |_| vec!["sync", "--no-push"], |data| data["committed"].is_string()),
-    ("sync", Moves, |_| vec!["sync"], |data| data["pushed"] == true),
-    ("sync pull", Stays, |_| vec!["sync", "pull"], |data| !data["items"].as_array().unwrap().is_empty()),
-    ("next", Stays, |_| vec!["next"], Value::is_object),
-    ("next --claim", Stays, |_| vec!["next", "--claim"], |data| data["lease"].is_object()),
-    ("ready", Stays, |_| vec!["ready", "--explain"], Value::is_object),
-    ("claim", Stays, |ids| vec!["claim", &ids.free], |data| data["lease"]["fence"].is_number()),
-    ("done", Stays, |ids| vec!["done", &ids.mine], |data| data["status"] == "completed"),
-    ("conflicts", Stays, |_| vec!["conflicts"], |data| data["items"].is_array()),
-    ("review", Stays, |_| vec!["review", "HEAD~1..origin/main"], Value::is_object),
-    ("diff", Stays, |_| vec!["diff", "HEAD~1"], |data| !data["items"].as_array().unwrap().is_empty()),
-    ("task get --at", Stays, |ids| vec!["task", "get", &ids.shared, "--at", "HEAD~1"], Value::is_object),
-    ("blame", Stays, |ids| vec!["blame", &ids.shared], Value::is_object),
-    ("doctor", Stays, |_| vec!["doctor"], |data| data["checks"].is_array()),
-    ("recover", Stays, |_| vec!["recover", "--all"], |data| data["total"] == 1),
-    ("lint --fix", Stays, |_| vec!["lint", "--fix"], |data| !data["fixed"].as_array().unwrap().is_empty()),
-    ("undo", Stays, |ids| vec!["undo", &ids.event], Value::is_object),
-];
+            $(#[test] fn $name() { leaves_user_files(stringify!($name), $branch, $args, $did) })+
+        }
+    };
+}
 
-#[test]
-fn nothing_of_the_users_is_touched_by_any_command() {
+commands! {
+    resolve: Stays, |_| vec!["resolve"], |data| !data["items"].as_array().unwrap().is_empty();
+    sync_dry_run: Stays, |_| vec!["sync", "--plan"], |data| data["dry_run"] == true;
+    sync_without_push: Moves, |_| vec!["sync", "--no-push"], |data| data["committed"].is_string();
+    sync: Moves, |_| vec!["sync"], |data| data["pushed"] == true;
+    sync_pull: Stays, |_| vec!["sync", "pull"], |data| !data["items"].as_array().unwrap().is_empty();
+    next: Stays, |_| vec!["next"], Value::is_object;
+    next_claim: Stays, |_| vec!["next", "--claim"], |data| data["lease"].is_object();
+    ready_explain: Stays, |_| vec!["ready", "--explain"], Value::is_object;
+    claim: Stays, |ids| vec!["claim", &ids.free], |data| data["lease"]["fence"].is_number();
+    done: Stays, |ids| vec!["done", &ids.mine], |data| data["status"] == "completed";
+    conflicts: Stays, |_| vec!["conflicts"], |data| data["items"].is_array();
+    review: Stays, |_| vec!["review", "HEAD~1..origin/main"], Value::is_object;
+    diff: Stays, |_| vec!["diff", "HEAD~1"], |data| !data["items"].as_array().unwrap().is_empty();
+    task_get_at_a_revision: Stays, |ids| vec!["task", "get", &ids.shared, "--at", "HEAD~1"], Value::is_object;
+    blame: Stays, |ids| vec!["blame", &ids.shared], Value::is_object;
+    doctor: Stays, |_| vec!["doctor"], |data| data["checks"].is_array();
+    recover: Stays, |_| vec!["recover", "--all"], |data| data["total"] == 1;
+    lint_fix: Stays, |_| vec!["lint", "--fix"], |data| !data["fixed"].as_array().unwrap().is_empty();
+    undo: Stays, |ids| vec!["undo", &ids.event], Value::is_object;
+}
+
+#[track_caller]
+fn leaves_user_files(name: &str, branch: Branch, args: fn(&Ids) -> Vec<&str>, did: fn(&Value) -> bool) {
     let (clones, ids) = a_clone_in_use();
-    for (name, branch, args, did) in ROWS {
-        let clones = copy_of(&clones.dir("."));
-        if *name == "resolve" {
-            leave_a_conflict(&clones, &ids.shared);
-        }
-        clones.git("ada", &["status"]).text();
-        let before = users_all(&clones, *branch);
-        let answer = clones.run("ada", &args(&ids));
-        assert!(answer.code == 0 || *name == "doctor", "{name}: {answer:?}");
-        let data = answer.json()["data"].clone();
-        assert!(did(&data), "{name}: {data:#}");
-        let after = users_all(&clones, *branch);
-        for (what, was) in &before {
-            assert_eq!(&after[what], was, "{name}: {what}");
-        }
-        assert_eq!(after.len(), before.len(), "{name}");
+    if name == "resolve" {
+        leave_a_conflict(&clones, &ids.shared);
     }
+    clones.git("ada", &["status"]).text();
+    let before = users_all(&clones, branch);
+    let answer = clones.run("ada", &args(&ids));
+    assert!(answer.code == 0 || name == "doctor", "{answer:?}");
+    let data = answer.json()["data"].clone();
+    assert!(did(&data), "{data:#}");
+    let after = users_all(&clones, branch);
+    for (what, was) in &before {
+        assert_eq!(&after[what], was, "{what}");
+    }
+    assert_eq!(after.len(), before.len());
 }
 
 /// Two clones apart, one of them with something of everything that a user may have lying about.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::sandbox::{Answer, Sandbox, WAIT};
 
-/// A start of agentpm whose ids are nobody else's, so that the command may call agentpm again.
+/// A start of agentpm whose ids are unique, so that the command may call agentpm again.
 fn agentpm(room: &Sandbox, dir: &Path, args: &[&str]) -> Command {
     let mut command = room.agentpm_in(dir);
     command.env_remove("AGENTPM_SEED").args(args);
@@ -133,7 +133,7 @@ fn work_releases_the_task_of_a_failed_command() {
     assert_eq!((answer.code, &said(&answer)["data"]["lease"]), (1, &before), "{answer:?}");
     assert_eq!(room.get(&id)["status"], "in_progress");
     assert_eq!(room.run(&["lease", "list"]).data()["items"][0]["id"], before);
-    // Nobody else gets in, and nothing is started.
+    // No other agent gets the task, and nothing is started.
     let mut bob = agentpm(&room, &room.repo(), &["work", &id, "--", "echo", "started"]);
     let refused = Answer::from(bob.env("AGENTPM_AGENT", "bob").output().unwrap());
     assert_eq!(
@@ -213,7 +213,7 @@ fn work_ends_the_command_when_the_lease_is_lost() {
 }
 
 #[test]
-fn a_command_that_will_not_end_is_made_to() {
+fn work_kills_a_command_that_ignores_signals() {
     let room = Sandbox::new();
     let id = room.task("one", &[]);
     let other = second_worktree(&room);

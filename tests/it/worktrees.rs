@@ -52,7 +52,7 @@ fn every_worktree_names_the_holder() {
 }
 
 #[test]
-fn a_lease_given_back_in_one_worktree_is_no_ghost_in_the_other() {
+fn a_lease_released_in_one_worktree_is_gone_in_the_other() {
     let (room, task, second) = two_worktrees();
     room.run(&["claim", &task]).data();
     room.git(&["add", "-A"]).text();
@@ -123,7 +123,7 @@ fn acting_for_another_needs_the_right_to_override() {
 }
 
 #[test]
-fn two_names_in_git_are_never_one_agent() {
+fn different_git_names_give_different_agents() {
     let room = Sandbox::new();
     let task = room.task("one", &[]);
     let as_named = |name: &str, args: &[&str]| {

@@ -22,7 +22,7 @@ const MAX_KEY: u64 = 1_024;
 
 /// The key that signs what an agent does here: of the file that `AGENTPM_KEY` names, else the one in the git folder.
 ///
-/// Errors: `ERR_VALIDATION` for a file that holds no key, `ERR_IO` where it cannot be read.
+/// Errors: `ERR_VALIDATION` for a file that holds no key, `ERR_IO` if it cannot be read.
 pub(crate) fn key_of(ws: &Workspace, agent: &str, runtime: &Dir) -> Result<Option<SecretKey>> {
     if let Some(path) = ws.env.var("AGENTPM_KEY") {
         let path = ws.env.cwd().join(path);

@@ -174,7 +174,7 @@ fn by_entity<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<Entit
     by_entity
 }
 
-/// Projects records of one store into the clone's records of leases, sessions and keys. The store is `None` where its worktree
+/// Projects records of one store into the clone's records of leases, sessions and keys. The store is `None` if its worktree
 /// cannot be reached.
 fn project_runtime(store: Option<&Store>, records: &[Record], runtime: &Dir) -> Result<()> {
     let records: Vec<&Record> = records.iter().filter(|record| !record.commit.arrived).collect();

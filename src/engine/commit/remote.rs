@@ -1,7 +1,6 @@
 //! The leases at the remote: one reference a task, a record behind each.
 //!
-//! Guarantees: nothing is taken from a record that does not make sense; each question is answered within the time that all of a
-//! command's questions have together.
+//! Guarantees that an invalid record is ignored and reported, and that all requests of a command share one time limit.
 //! Leaves to others: who may have a lease (`rules::confirm`), and when to ask (`engine::commit::confirmation`).
 
 use std::collections::BTreeMap;
@@ -21,14 +20,14 @@ use crate::rules::confirm::{LeaseRemote, Notes, Swap, Trouble};
 use crate::runtime::nonces;
 use crate::store::layout::{TASKS, task_dir};
 
-/// Where the references are.
+/// The prefix of the references.
 const LEASES: &str = "refs/agentpm/leases/";
 /// Points at the floor: the greatest fence of any record that was taken away.
 const FLOOR: &str = "refs/agentpm/floor";
 /// Points at a commit whose tree lists the finished tasks whose records were removed, each in a file of its own with
 /// the events that finished it and the fences of their records. It only grows.
 const FINISHED: &str = "refs/agentpm/finished";
-/// Largest record that is read, in bytes.
+/// Maximum size of a record, in bytes.
 const MAX_RECORD: u64 = 16 * 1024;
 
 /// A lease at the remote, or why the record in its place is none.
@@ -55,14 +54,14 @@ fn place_of(task: Id) -> String {
     task_dir(task).strip_prefix(TASKS).map_or_else(|_| task.to_string(), |place| place.display().to_string())
 }
 
-/// Why there is no answer.
+/// The reason for a missing answer.
 fn unreachable(e: Error) -> Trouble {
     Trouble::Unreachable(e.message)
 }
 
-/// What is needed to ask the remote.
+/// The objects of the repository, for requests to the remote.
 ///
-/// Errors: `ERR_GIT` where the store lies in no repository, or in one that cannot be read in process.
+/// Errors: `ERR_GIT` if the store is in no repository, or in an unreadable one.
 pub(crate) fn objects_to_ask(ws: &Workspace) -> Result<Objects> {
     let repo = ws.repo.as_ref().ok_or_else(|| Error::new(Code::Git, "the store lies in no git work tree"))?;
     repo.objects()
@@ -71,7 +70,7 @@ pub(crate) fn objects_to_ask(ws: &Workspace) -> Result<Objects> {
 impl<'a> Remote<'a> {
     /// The leases at the remote `name`, for this clone.
     ///
-    /// Errors: `ERR_GIT` where there is no such remote or no git.
+    /// Errors: `ERR_GIT` if there is no such remote or no git.
     pub fn open(ws: &'a Workspace, objects: &'a Objects, name: &str, clone: Id) -> Result<Self> {
         let span = Duration::from_secs(ws.settings.lease.remote_seconds.max(1).into());
         let repo = ws.repo.as_ref().ok_or_else(|| Error::new(Code::Git, "the store lies in no git work tree"))?;
@@ -86,7 +85,7 @@ impl<'a> Remote<'a> {
 
     /// Tasks with a record that was seen at the remote before.
     pub fn seen_before(&self) -> Vec<Id> {
-        // What cannot be read here is not forgotten either.
+        // A record that cannot be read here is not forgotten.
         confirmation::seen_before(self.ws).unwrap_or_default()
     }
 
@@ -223,7 +222,7 @@ impl<'a> Remote<'a> {
     }
 
     fn has_sent(&self, task: Id, nonce: &str) -> bool {
-        // Notes that cannot be read claim nothing.
+        // Unreadable notes are ignored.
         let sent = Dir::open(self.ws.runtime_path()).ok().and_then(|runtime| nonces::sent(&runtime, task).ok());
         sent.iter().flatten().any(|known| known == nonce)
     }

@@ -1,7 +1,7 @@
 //! The write path: lock, repair, decide, append to the journal, project, answer.
 //!
-//! One record in the journal, flushed, is the commit point. Before it nothing happened; after it everything did, and the files
-//! that people read are projected from it, by this command or, where that dies or fails, by the next (`project`).
+//! A flushed record in the journal is the commit point: before it nothing has happened, after it the whole command has. The files
+//! are projected from it by this command, or by the next one if this one dies (`project`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use super::project::{self, ChangeSet};
 use super::sessions;
 use super::transaction::{OnStage, PreparedIndex, Transaction};
 use crate::engine::context::Workspace;
-use crate::engine::view::elsewhere::{self, Elsewhere};
+use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::{events, read};
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
@@ -50,7 +50,7 @@ use crate::store::project::{check_home, project_onto};
 /// The result of a command.
 #[derive(Debug)]
 pub struct Reply {
-    /// What it made or changed.
+    /// The created or changed entity.
     pub subject: Subject,
     /// Its present state.
     pub data: Changed,
@@ -58,13 +58,13 @@ pub struct Reply {
     pub events: Vec<Id>,
     /// Warnings.
     pub warnings: Vec<String>,
-    /// Hand edits that were recorded with it: the task, and what had been changed, in words.
+    /// Recorded hand edits: the task and the changed fields.
     pub taken_in: Vec<(Id, String)>,
-    /// Tasks that looked ready and were not handed out, with the reason.
+    /// Tasks that seemed ready and were passed over, with the reason.
     pub passed: BTreeMap<Id, Reason>,
 }
 
-/// What a command left on its stage, for the answer.
+/// The result of a transaction, for the answer.
 struct Outcome<'a> {
     subject: Subject,
     tasks: BTreeMap<Id, Rc<Task>>,
@@ -79,15 +79,15 @@ struct Outcome<'a> {
     warnings: Vec<String>,
     taken_in: Vec<(Id, String)>,
     passed: BTreeMap<Id, Reason>,
-    /// The read model of the decision, where it took one.
+    /// The index of the decision, if it used one.
     index: Option<Index>,
-    /// The other worktrees and branches, as far as the decision looked at them.
-    elsewhere: Elsewhere<'a>,
+    /// The other branches and worktrees that the decision read.
+    elsewhere: OtherBranches<'a>,
 }
 
-/// Carries out a command: decides it under the lock, makes it durable, brings the files up to it.
+/// Executes a command: decides it under the lock, makes it durable, and projects it.
 ///
-/// Errors: the refusal of the rules, `ERR_BUSY` if the lock was not acquired in time, `ERR_IO` or `ERR_NO_SPACE` where the
+/// Errors: the refusal of the rules, `ERR_BUSY` if the lock was not acquired in time, `ERR_IO` or `ERR_NO_SPACE` if the
 /// journal could not be written. In each case nothing happened.
 pub fn execute(ws: &Workspace, command: &Command) -> Result<Reply> {
     carry_out(ws, ws.author()?, command, &[], |tx| decide(tx, command))
@@ -111,19 +111,19 @@ pub(crate) fn carry_out(
     }
 }
 
-/// As [`carry_out`], without asking a remote; `said` holds the replies of one.
+/// As [`carry_out`], without asking a remote; `replies` holds the replies of one.
 pub(crate) fn execute_as(
     ws: &Workspace,
     author: Author,
     command: &Command,
     edits: &[HandEdit],
-    said: Option<&RemoteReplies>,
+    replies: Option<&RemoteReplies>,
     mut decision: impl FnMut(&mut Transaction) -> Result<Subject>,
 ) -> Result<Reply> {
     ws.check_safe_to_change()?;
-    let mut once = || execute_once(ws, &author, command, edits, said, &mut decision);
+    let mut once = || execute_once(ws, &author, command, edits, replies, &mut decision);
     match once() {
-        // Nothing was written: what could not be shown after the commit point is a warning.
+        // Nothing was written yet; after the commit point such a failure is a warning.
         Err(e) if database::is_damaged(&e) => {
             read::discard_index(ws, &e);
             once()
@@ -137,14 +137,14 @@ fn execute_once(
     author: &Author,
     command: &Command,
     edits: &[HandEdit],
-    said: Option<&RemoteReplies>,
+    replies: Option<&RemoteReplies>,
     decision: impl FnMut(&mut Transaction) -> Result<Subject>,
 ) -> Result<Reply> {
     let runtime = ws.runtime_to_write()?;
     let prepared = prepare(ws, command, &runtime)?;
-    let mut elsewhere = elsewhere::elsewhere(ws);
+    let mut elsewhere = OtherBranches::new(ws);
     if takes_work(command) {
-        elsewhere.look();
+        elsewhere.read_ahead();
     }
     let holder = format!("{} ({})", author.agent, command.op());
     let lock = Lock::take(&runtime, Duration::from_millis(ws.settings.lock.wait_ms.into()), &holder)?;
@@ -159,8 +159,8 @@ fn execute_once(
     let stage = |prepared, elsewhere| {
         let mut tx = Transaction::new(ws, &runtime, author.clone(), journal.lamport(), prepared, elsewhere);
         tx.warnings.extend(warning.clone());
-        if let Some(said) = said {
-            tx.merge_replies(said.clone());
+        if let Some(replies) = replies {
+            tx.merge_replies(replies.clone());
         }
         tx
     };
@@ -195,7 +195,7 @@ pub(crate) fn clear_reported_lost_leases(ws: &Workspace, e: &Error) {
     let forgotten = under_lock(ws, "agentpm, noting a reported loss", |runtime, _, _| {
         let record = records::lease(runtime, task)?;
         let fence = record.fence.max(e.details["fence"].as_u64().unwrap_or(0));
-        // What the lost lease left here goes too: it was reported just now.
+        // The loss was reported just now, so its note is removed too.
         let lease = record.lease.clone().filter(|lease| lease.fence >= fence);
         let lost = record.lost.iter().filter(|lost| !lease::is_holder(lost, &me)).cloned().collect();
         records::write_lease(runtime, task, &LeaseRecord { fence, lease, lost, ..record })
@@ -222,7 +222,7 @@ pub(crate) fn under_lock<T>(
     act(&runtime, &lock, &mut journal)
 }
 
-/// The read model, taken before the lock so that others need not wait for it. `None` where the command needs none.
+/// The index, updated before the lock so that other writers need not wait for it; `None` if the command needs none.
 fn prepare(ws: &Workspace, command: &Command, runtime: &Dir) -> Result<Option<PreparedIndex>> {
     let claims_any = matches!(command, Command::Claim(c) if c.id.0.is_none());
     let needs = claims_any
@@ -262,7 +262,7 @@ fn prepare(ws: &Workspace, command: &Command, runtime: &Dir) -> Result<Option<Pr
     Ok(Some(PreparedIndex { index, journal_end, ranking, event }))
 }
 
-/// What an earlier call with the same idempotency key made.
+/// The result of an earlier call with the same idempotency key.
 fn done_before<'a>(ws: &'a Workspace, command: &Command, runtime: &Dir) -> Result<Option<Outcome<'a>>> {
     let Some(key) = idempotency_key(command) else { return Ok(None) };
     let Some(known) = records::key(runtime, key)? else { return Ok(None) };
@@ -298,11 +298,11 @@ fn done_before<'a>(ws: &'a Workspace, command: &Command, runtime: &Dir) -> Resul
         taken_in: Vec::new(),
         passed: BTreeMap::new(),
         index: None,
-        elsewhere: elsewhere::elsewhere(ws),
+        elsewhere: OtherBranches::new(ws),
     }))
 }
 
-/// Appends what was decided to the journal and projects it; nothing where it changes nothing.
+/// Appends the events of a transaction to the journal and projects them, if there are any.
 fn write<'a>(
     ws: &'a Workspace,
     journal: &mut Journal,
@@ -312,7 +312,7 @@ fn write<'a>(
     command: &Command,
 ) -> Result<Outcome<'a>> {
     let lamport = tx.lamport();
-    let Transaction { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, under, .. } = tx;
+    let Transaction { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, used_leases, .. } = tx;
     let Transaction { taken_in, unedited, passed, .. } = tx;
     let before = subject.task().and_then(|id| tasks.get(&id)).filter(|slot| slot.changed && !ws.request.full);
     let mut written = Outcome {
@@ -330,7 +330,7 @@ fn write<'a>(
         index: prepared.map(|prepared| prepared.index),
         elsewhere,
     };
-    // What an edit says may be so already: then its file has nothing of its own any more.
+    // An edit may repeat the present state; then its file is merely rendered.
     for (id, (bytes, _)) in taken_in.iter().filter(|(id, _)| tasks.get(id).is_some_and(|slot| !slot.changed)) {
         let log = load_task(&ws.store, *id, &[])?.log;
         let entity = Entity::Task(*id);
@@ -366,7 +366,7 @@ fn write<'a>(
         key: key.clone(),
     };
     // A program that was stopped in the middle, or a machine that slept, must not write under a lease that expired meanwhile.
-    if let Some((lease, until)) = under.iter().find(|(_, until)| **until <= ws.env.now()) {
+    if let Some((lease, until)) = used_leases.iter().find(|(_, until)| **until <= ws.env.now()) {
         return Err(Error::new(
             Code::LeaseExpired,
             format!("lease {lease} expired at {until} while the command ran; nothing was written"),
@@ -387,7 +387,7 @@ fn write<'a>(
 }
 
 pub(crate) fn warnings(ws: &Workspace) -> Vec<String> {
-    // What cannot be read is in every answer.
+    // Every answer names unreadable lines.
     ws.findings.iter().filter(|f| f.rule != Rule::ConfigInvalid).map(|f| f.message.clone()).collect()
 }
 
@@ -395,16 +395,16 @@ fn reply<'a>(ws: &'a Workspace, mut written: Outcome<'a>) -> Result<Reply> {
     let index = match written.index.take() {
         Some(index) => {
             let changed: Vec<Id> = written.tasks.keys().copied().collect();
-            // Where it cannot be brought up to date, a new one is made where it is needed.
+            // An index that cannot be updated is dropped, and opened again where it is needed.
             index.overlay(&ws.store, &changed, &Pending::new(), read::tick()).is_ok().then_some(index)
         }
         None => None,
     };
-    let mut elsewhere = std::mem::replace(&mut written.elsewhere, elsewhere::elsewhere(ws));
+    let mut elsewhere = std::mem::replace(&mut written.elsewhere, OtherBranches::new(ws));
     let mut show = Show { ws, written: &written, index, elsewhere: &mut elsewhere };
     let data = match show.subject(&written.subject) {
         Ok(data) => data,
-        // The change has happened: a view that cannot be rendered must not make it look as if it had not.
+        // The change has happened, so a view that cannot be rendered is not an error.
         Err(e) if !written.events.is_empty() => {
             written.warnings.push(format!("saved, but it could not be shown: {e}"));
             Changed::Unshown(Unshown { id: written.subject.id() })
@@ -415,7 +415,7 @@ fn reply<'a>(ws: &'a Workspace, mut written: Outcome<'a>) -> Result<Reply> {
     Ok(Reply { data, events, warnings, taken_in, subject, passed })
 }
 
-/// Refuses a change that would let the log of a task grow too large to be read.
+/// Refuses a change that would make a log too large to be read.
 fn check_sizes(tasks: &BTreeMap<Id, OnStage>, entries: &[Entry]) -> Result<()> {
     let mut new: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
     for entry in entries {
@@ -429,7 +429,7 @@ fn check_sizes(tasks: &BTreeMap<Id, OnStage>, entries: &[Entry]) -> Result<()> {
         .try_for_each(|(id, slot)| check_growth(*id, &slot.log.entries, new.get(id).map_or(&[][..], Vec::as_slice)))
 }
 
-/// Whether a command is refused where another worktree or branch has the task.
+/// Whether a command is refused if another worktree or branch has taken the task.
 fn takes_work(command: &Command) -> bool {
     match command {
         Command::Claim(c) => !c.here,
@@ -439,7 +439,7 @@ fn takes_work(command: &Command) -> bool {
     }
 }
 
-/// Whether a command is one of those that close the sessions which fell silent.
+/// Whether a command closes silent sessions.
 fn notices_silence(command: &Command) -> bool {
     matches!(
         command,
@@ -470,7 +470,7 @@ struct Show<'a, 'w> {
     ws: &'w Workspace,
     written: &'a Outcome<'w>,
     index: Option<Index>,
-    elsewhere: &'a mut Elsewhere<'w>,
+    elsewhere: &'a mut OtherBranches<'w>,
 }
 
 impl Show<'_, '_> {

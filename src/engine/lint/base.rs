@@ -22,7 +22,7 @@ use super::vanished::VanishedEvents;
 use super::{LintReport, trailers};
 use crate::engine::context::Workspace;
 use crate::engine::lint;
-use crate::engine::view::history::{self, Past, began_at, united};
+use crate::engine::view::history::{self, PlanAt, began_at, united};
 use crate::engine::view::{read, sparse};
 use crate::error::Result;
 use crate::git::{Mode, Objects, Oid};
@@ -45,10 +45,10 @@ pub fn lint_since(ws: &Workspace, base: &str) -> Result<LintReport> {
     let (base, head) = (objects.commit_named(base)?, objects.commit_named("HEAD")?);
     let began = began_at(&objects, base, head)?;
     let (mut findings, checked) = lint::look_and_try(ws)?;
-    let (at_base, here) = (history::past_commit(ws, base)?, history::past(ws, None)?);
+    let (at_base, here) = (history::plan_at_commit(ws, base)?, history::plan_at(ws, None)?);
     let (mut changed, mut gone) = (BTreeSet::new(), BTreeMap::new());
     for at in &began {
-        let at_began = history::past_commit(ws, *at)?;
+        let at_began = history::plan_at_commit(ws, *at)?;
         let differ = at_began.candidates(&here)?;
         let found = rewritten_since(ws, &objects, *at, &at_began, &here, &differ)?;
         gone.extend(found.into_iter().map(|finding| ((finding.path.clone(), finding.message.clone()), finding)));
@@ -89,7 +89,7 @@ fn news_since(
     ws: &Workspace,
     objects: &Objects,
     base: Oid,
-    (here, changed): (&Past<'_>, &BTreeSet<Id>),
+    (here, changed): (&PlanAt<'_>, &BTreeSet<Id>),
     roles: &RolesAt<'_>,
     vanished: &VanishedEvents,
     keys: &Keys,
@@ -164,7 +164,7 @@ fn rules_changed_since(
 }
 
 /// A log with what was acknowledged and is not in the file yet, which comes after what is.
-fn log_now(ws: &Workspace, here: &Past<'_>, entity: &Entity) -> Result<Log> {
+fn log_now(ws: &Workspace, here: &PlanAt<'_>, entity: &Entity) -> Result<Log> {
     let entries = entries_now(ws, here, entity)?;
     Ok(Log { entries, lines: read_log(&ws.store, entity)?.lines, ..Log::default() })
 }
@@ -173,8 +173,8 @@ fn rewritten_since(
     ws: &Workspace,
     objects: &Objects,
     began: Oid,
-    before: &Past<'_>,
-    here: &Past<'_>,
+    before: &PlanAt<'_>,
+    here: &PlanAt<'_>,
     changed: &BTreeSet<Id>,
 ) -> Result<Vec<Finding>> {
     let now = |entity: &Entity| entries_now(ws, here, entity);
@@ -203,7 +203,7 @@ fn rewritten_since(
     Ok(findings)
 }
 
-fn entries_now(ws: &Workspace, here: &Past<'_>, entity: &Entity) -> Result<Vec<Entry>> {
+fn entries_now(ws: &Workspace, here: &PlanAt<'_>, entity: &Entity) -> Result<Vec<Entry>> {
     match entity {
         Entity::Task(id) => here.entries(*id),
         _ => Ok(read_log(&ws.store, entity)?.entries),

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::context::Workspace;
-use crate::engine::view::history::{self, Past};
+use crate::engine::view::history::{self, PlanAt};
 use crate::engine::view::read;
 use crate::error::Result;
 use crate::git::{Objects, Oid};
@@ -22,9 +22,9 @@ type Grants = BTreeMap<u64, String>;
 /// The plan on the three sides that matter to a trailer.
 struct Sides<'a> {
     ws: &'a Workspace,
-    base: Past<'a>,
-    head: Past<'a>,
-    here: Past<'a>,
+    base: PlanAt<'a>,
+    head: PlanAt<'a>,
+    here: PlanAt<'a>,
     /// All tasks of the head and of the work tree.
     tasks: BTreeSet<Id>,
 }
@@ -64,7 +64,7 @@ fn form(message: String) -> Finding {
 impl<'a> Sides<'a> {
     fn open(ws: &'a Workspace, base: Oid, head: Oid) -> Result<Self> {
         let (base, head, here) =
-            (history::past_commit(ws, base)?, history::past_commit(ws, head)?, history::past(ws, None)?);
+            (history::plan_at_commit(ws, base)?, history::plan_at_commit(ws, head)?, history::plan_at(ws, None)?);
         let tasks = head.tasks()?.into_iter().chain(here.tasks()?).collect();
         Ok(Sides { ws, base, head, here, tasks })
     }

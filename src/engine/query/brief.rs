@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::engine::context::Workspace;
-use crate::engine::view::{elsewhere, read};
+use crate::engine::view::other_branches::OtherBranches;
+use crate::engine::view::read;
 use crate::error::{Error, Result};
 use crate::model::args::Ref;
 use crate::model::context::{ContextType, ProgressItem};
@@ -121,7 +122,7 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<BriefPage> {
     };
     let loaded = read::load_task(ws, id)?;
     let task = &loaded.task;
-    let mut elsewhere = elsewhere::elsewhere(ws);
+    let mut elsewhere = OtherBranches::new(ws);
     let mut shown = read::show_task_elsewhere(ws, task, &index, &mut elsewhere)?;
     let branches = elsewhere.states(task.id)?;
     elsewhere.warn();

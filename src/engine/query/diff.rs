@@ -93,7 +93,7 @@ pub fn diff(ws: &Workspace, q: &Diff) -> Result<PlanDiff> {
     if reversed {
         return Err(Error::usage("the first point is later than the second").hint("name the earlier point first"));
     }
-    let (before, after) = (history::past(ws, Some(&q.a))?, history::past(ws, q.b.as_ref())?);
+    let (before, after) = (history::plan_at(ws, Some(&q.a))?, history::plan_at(ws, q.b.as_ref())?);
     let tasks: Vec<Id> = match &q.task_id {
         Some(reference) => vec![after.resolve(reference).or_else(|_| before.resolve(reference))?],
         None => before.candidates(&after)?.into_iter().collect(),

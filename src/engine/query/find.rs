@@ -5,7 +5,8 @@
 
 use super::lists::here_only;
 use crate::engine::context::Workspace;
-use crate::engine::view::{elsewhere, read};
+use crate::engine::view::other_branches::OtherBranches;
+use crate::engine::view::read;
 use crate::error::{Error, Result};
 use crate::model::args::Ref;
 use crate::model::id::{Id, quoted};
@@ -107,7 +108,7 @@ impl Finder<'_> {
         Ok(match state {
             State::Ready => {
                 let ranked = self.plan.rank(self.viewer, &self.ws.settings.score, now);
-                let mut elsewhere = elsewhere::elsewhere(self.ws);
+                let mut elsewhere = OtherBranches::new(self.ws);
                 let (ranked, _) = here_only(ranked, &mut elsewhere)?;
                 elsewhere.warn();
                 Test::Among(ranked.into_iter().map(|one| one.id).collect())

@@ -24,7 +24,7 @@ use crate::rules::{fields, fold, register};
 
 /// `task get --at`: the fold of what had happened by that point. What depends on other tasks or on the present is left open.
 pub fn task_at(ws: &Workspace, reference: &Ref, point: &Point, extent: Extent) -> Result<TaskView> {
-    let past = history::past(ws, Some(point))?;
+    let past = history::plan_at(ws, Some(point))?;
     let id = past.resolve(reference)?;
     let task = fold::fold(id, &past.entries(id)?).0;
     if task.version == 0 {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::find::{Finder, Spot};
 use super::liveness;
 use crate::engine::context::Workspace;
-use crate::engine::view::elsewhere::{self, Elsewhere};
+use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::read::{self, handles};
 use crate::env::parallel;
 use crate::error::{Error, Result};
@@ -95,7 +95,7 @@ pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Summary, String))
     let finder = Finder { ws, index: &index, plan: &plan, viewer: &viewer };
     let found = found(&finder, q, &search)?;
     let mut arounds = Neighbours::new(ws, &index, &plan, &viewer)?;
-    let mut elsewhere = elsewhere::elsewhere(ws);
+    let mut elsewhere = OtherBranches::new(ws);
     // Of the ids, those before this one are dealt with.
     let mut next = 0;
     let mut last = None;
@@ -190,7 +190,7 @@ impl<'a> Neighbours<'a> {
     }
 
     /// Asks other worktrees and branches about those of these tasks that the plan alone has ready.
-    fn look_elsewhere(&mut self, ids: &[Id], elsewhere: &mut Elsewhere) -> Result<()> {
+    fn look_elsewhere(&mut self, ids: &[Id], elsewhere: &mut OtherBranches) -> Result<()> {
         for id in ids {
             if self.is_ready(*id) && elsewhere.taken(*id)?.is_some() {
                 self.taken.insert(*id);
@@ -277,7 +277,7 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<ReadyList> {
     let viewer = read::viewer_with_rights(ws)?;
     let arounds = Neighbours::new(ws, &index, &plan, &viewer)?;
     let ranked = plan.rank(&viewer, &ws.settings.score, ws.env.now());
-    let mut others = if q.here { elsewhere::nowhere_else(ws) } else { elsewhere::elsewhere(ws) };
+    let mut others = if q.here { OtherBranches::ignored(ws) } else { OtherBranches::new(ws) };
     let (ranked, elsewhere) = here_only(ranked, &mut others)?;
     let after = q.cursor.as_deref().filter(|cursor| *cursor != START).map(|text| {
         Place::read(text).ok_or_else(|| {
@@ -325,7 +325,7 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<ReadyList> {
 /// Splits off what is taken or finished in another worktree or on another branch.
 pub(crate) fn here_only(
     ranked: Vec<RankedTask>,
-    elsewhere: &mut Elsewhere,
+    elsewhere: &mut OtherBranches,
 ) -> Result<(Vec<RankedTask>, Vec<PassedOver>)> {
     let (mut here, mut there) = (Vec::new(), Vec::new());
     for one in ranked {
@@ -420,7 +420,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<(std::result::Result<NextTask, N
     let viewer = read::viewer_with_rights(ws)?;
     let now = ws.env.now();
     let mut best = None;
-    let mut others = if q.here { elsewhere::nowhere_else(ws) } else { elsewhere::elsewhere(ws) };
+    let mut others = if q.here { OtherBranches::ignored(ws) } else { OtherBranches::new(ws) };
     let mut elsewhere = BTreeMap::new();
     for ranked in plan.rank(&viewer, &ws.settings.score, now) {
         match others.taken(ranked.id)? {

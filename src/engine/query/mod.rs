@@ -24,7 +24,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::engine::context::Workspace;
-use crate::engine::view::{elsewhere, read};
+use crate::engine::view::other_branches::OtherBranches;
+use crate::engine::view::read;
 use crate::error::Result;
 use crate::model::args::Ref;
 use crate::model::id::Id;
@@ -50,7 +51,7 @@ pub fn task(ws: &Workspace, q: &TaskGet) -> Result<TaskView> {
         return history::task_at(ws, &Ref(q.id.0.clone()), point, extent);
     }
     let task = read::load_task(ws, read::resolve(ws, &Ref(q.id.0.clone()))?)?.task;
-    let mut elsewhere = elsewhere::elsewhere(ws);
+    let mut elsewhere = OtherBranches::new(ws);
     let shown = read::show_task_to(ws, &task, &read::index(ws)?, &mut elsewhere, extent)?;
     let branches = elsewhere.states(task.id)?;
     elsewhere.warn();

@@ -17,7 +17,7 @@ use crate::engine::context::Workspace;
 use crate::engine::lint::{
     FileAndLog, TaskLinks, across, commits, completed_by_force, dropped_between, line_of, values, values_of,
 };
-use crate::engine::view::history::{self, Past, began_at, united};
+use crate::engine::view::history::{self, PlanAt, began_at, united};
 use crate::engine::view::{read, related};
 use crate::env::{Env, files};
 use crate::error::{Error, Result};
@@ -135,8 +135,8 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<ReviewReport> {
     let objects = history::objects(ws)?;
     let (base, head) = read_range(&objects, &q.range)?;
     let began = began_at(&objects, base, head)?;
-    let befores = began.iter().map(|began| history::past_commit(ws, *began)).collect::<Result<Vec<Past>>>()?;
-    let after = history::past_commit(ws, head)?;
+    let befores = began.iter().map(|began| history::plan_at_commit(ws, *began)).collect::<Result<Vec<PlanAt>>>()?;
+    let after = history::plan_at_commit(ws, head)?;
     let mut touched = BTreeSet::new();
     for before in &befores {
         touched.extend(before.candidates(&after)?);
@@ -236,8 +236,8 @@ fn page(ws: &Workspace, q: &Review, changes: &[TaskChange]) -> Result<List<Chang
 fn names(
     ws: &Workspace,
     q: &Review,
-    before: &Past,
-    after: &Past,
+    before: &PlanAt,
+    after: &PlanAt,
     found: &[Finding],
     items: &[ChangedTask],
 ) -> Result<BTreeMap<Id, Name>> {
@@ -393,8 +393,8 @@ struct Side {
 /// What is odd at the head and was not at the beginning.
 fn new_findings(
     ws: &Workspace,
-    before: &Past,
-    after: &Past,
+    before: &PlanAt,
+    after: &PlanAt,
     touched: &BTreeSet<Id>,
     broken: Vec<Finding>,
 ) -> Result<Vec<Finding>> {
@@ -422,8 +422,8 @@ fn new_findings(
 /// follow from that, and of what it takes to judge those.
 fn mark_related(
     ws: &Workspace,
-    (before, old): (&Past, &mut Side),
-    (after, new): (&Past, &mut Side),
+    (before, old): (&PlanAt, &mut Side),
+    (after, new): (&PlanAt, &mut Side),
     touched: &BTreeSet<Id>,
 ) -> Result<bool> {
     let is_stirred =
@@ -472,7 +472,7 @@ impl Side {
     }
 
     /// Adds tasks as of a point. Returns the findings about each.
-    fn look_at(&mut self, ws: &Workspace, past: &Past, touched: &BTreeSet<Id>) -> Result<Vec<Finding>> {
+    fn look_at(&mut self, ws: &Workspace, past: &PlanAt, touched: &BTreeSet<Id>) -> Result<Vec<Finding>> {
         let (mut findings, lineage) = (Vec::new(), record::lineage(ws));
         for id in touched {
             let (mut log, yaml) = past.files(*id)?;

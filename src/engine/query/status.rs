@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{lists, liveness};
 use crate::engine::context::Workspace;
-use crate::engine::view::elsewhere;
+use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::read::{self, handles};
 use crate::error::Result;
 use crate::model::query::Stale;
@@ -74,7 +74,7 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
     let (mine, others): (Vec<&Brief>, Vec<&Brief>) =
         in_progress.partition(|task| me.is_some() && task.owner.as_deref() == me);
     let ranked = plan.rank(&viewer, &ws.settings.score, now);
-    let (ranked, _) = lists::here_only(ranked, &mut elsewhere::elsewhere(ws))?;
+    let (ranked, _) = lists::here_only(ranked, &mut OtherBranches::new(ws))?;
     let ready = ranked.iter().take(NAMED).filter_map(|one| plan.tasks.get(&one.id));
     Ok(Overview {
         agent: me.map(str::to_owned),

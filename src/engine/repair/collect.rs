@@ -1,8 +1,8 @@
-//! What git left to repair, and what is known to be missing.
+//! Collects what is to be repaired after git changed the store, and the events that are missing.
 //!
-//! Guarantees: reads only; every version of a log that git holds, every event that history holds and every event that others
-//! build upon is found as far as this clone knows it.
-//! Leaves to others: what is done about it.
+//! Guarantees that it only reads. It finds every version of a log in git's index, and every event that history contains or
+//! that another event has as ancestor, if this clone knows it.
+//! Leaves to others: the repair itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::Work;
 use crate::engine::context::Workspace;
 use crate::engine::repair;
 use crate::engine::view::removed_commits::{self, MAX_COMMITS, is_file};
-use crate::engine::view::{ref_logs, seen};
+use crate::engine::view::{last_scan, ref_logs};
 use crate::error::Result;
 use crate::git::{Item, Objects, Oid};
 use crate::model::event::{Entity, Entry};
@@ -20,7 +20,7 @@ use crate::store::entity::read_log;
 use crate::store::layout::{LOG, entity_below, home};
 use crate::store::log::Log;
 
-/// Files that git's index holds in conflict: all their versions count.
+/// Collects conflicted files of git's index; all their versions are merged.
 pub(super) fn collect_unmerged(ws: &Workspace, objects: &Objects, work: &mut Work) -> Result<()> {
     for (path, stage, item) in objects.index_below(&ws.store.name)? {
         if stage == 0 {
@@ -42,10 +42,10 @@ pub(super) fn collect_unmerged(ws: &Workspace, objects: &Objects, work: &mut Wor
     Ok(())
 }
 
-/// Commits that are new to this worktree: which entities they changed, and which events a parent has and they have not.
+/// Collects, for commits that are new to this worktree, the changed entities and the events that only a parent has.
 pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work) -> Result<()> {
     let Some(head) = objects.head()?.commit else { return Ok(()) };
-    let seen = seen::seen(ws).unwrap_or_default();
+    let seen = last_scan::read(ws).unwrap_or_default();
     work.whole = seen.whole.contains(&head);
     if work.whole {
         return Ok(());
@@ -61,10 +61,10 @@ pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work
         let parents = objects.commit(commit)?.parents;
         let merged = parents.len() > 1;
         for parent in parents {
-            // A shallow clone does not have all parents.
+            // A shallow clone lacks some parents.
             let Ok(Some(old)) = folder(parent) else { continue };
             let changes = match objects.changes(Some(old), Some(new)) {
-                // A clone without trees has few folders of its history.
+                // A clone without trees lacks most of its history.
                 Err(_) if objects.is_partial() => continue,
                 other => other?,
             };
@@ -73,7 +73,7 @@ pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work
                     continue;
                 };
                 if is_log {
-                    lose(objects, was, change.new, &mut vanished)?;
+                    collect_lost(objects, was, change.new, &mut vanished)?;
                 } else if merged {
                     work.merged.insert(entity);
                 }
@@ -96,9 +96,9 @@ pub(super) fn collect_history(ws: &Workspace, objects: &Objects, work: &mut Work
     Ok(())
 }
 
-/// The events of the logs in one state of the store's folder that the same logs lack in a later one.
+/// The events that the logs of a later tree of the store's folder lack.
 ///
-/// Errors: `ERR_GIT` where git's objects cannot be read.
+/// Errors: `ERR_GIT` if git's objects cannot be read.
 pub(crate) fn lost_between(objects: &Objects, old: Option<Oid>, new: Option<Oid>) -> Result<Vec<Entry>> {
     let mut vanished = BTreeMap::new();
     let changes = objects.changes(old, new)?;
@@ -106,14 +106,14 @@ pub(crate) fn lost_between(objects: &Objects, old: Option<Oid>, new: Option<Oid>
     objects.fetch_missing(items.map(|item| item.oid))?;
     for change in changes {
         if let (Some((_, true)), Some(was)) = (entity_below(&change.path), change.old) {
-            lose(objects, was, change.new, &mut vanished)?;
+            collect_lost(objects, was, change.new, &mut vanished)?;
         }
     }
     Ok(vanished.into_values().flatten().collect())
 }
 
-/// Events that lie in the log of another entity than the one they name, as git's guesses at renames leave them. They are
-/// moved home where that is an entity of this store; one that was copied from elsewhere stays and is named by lint.
+/// Collects events in the log of another entity, as git's rename detection leaves them. They are moved to their own log if the
+/// entity is of this store; copied events stay, and lint reports them.
 pub(super) fn collect_misplaced(ws: &Workspace, work: &mut Work) -> Result<()> {
     let mut homes: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
     for entity in &work.entities {
@@ -137,9 +137,9 @@ fn is_of_this_store(ws: &Workspace, entity: &Entity, entries: &[Entry]) -> Resul
     Ok(home(entity).is_some() && (entries.iter().any(begins) || !read_log(&ws.store, entity)?.entries.is_empty()))
 }
 
-/// Events that others build upon and that are not here: the ancestors of an event belong to it, whichever commit brought it.
+/// Collects missing ancestors of events.
 pub(super) fn collect_gaps(ws: &Workspace, work: &mut Work) -> Result<()> {
-    // Each round finds the parents of what the last one brought; histories end.
+    // Each round finds the parents of the last one's events, until none is missing.
     for _ in 0..MAX_COMMITS {
         let mut wanted = BTreeSet::new();
         for entity in &work.entities {
@@ -166,12 +166,17 @@ fn add_events(events: &mut BTreeMap<Entity, Vec<Entry>>, bytes: &[u8]) {
     }
 }
 
-/// Adds the events that a log has lost. What is no file holds no events.
-fn lose(objects: &Objects, was: Item, now: Option<Item>, vanished: &mut BTreeMap<Entity, Vec<Entry>>) -> Result<()> {
+/// Adds the events that a log has lost.
+fn collect_lost(
+    objects: &Objects,
+    was: Item,
+    now: Option<Item>,
+    vanished: &mut BTreeMap<Entity, Vec<Entry>>,
+) -> Result<()> {
     if !is_file(was.mode) {
         return Ok(());
     }
-    // What a partial clone never had was never acknowledged here, so nothing here can have lost it.
+    // Objects that a partial clone never had contain no event acknowledged here.
     let Some(before) = objects.blob_within_reach(was.oid)? else { return Ok(()) };
     let now = now.filter(|item| is_file(item.mode)).map(|item| objects.blob_within_reach(item.oid));
     let now = now.transpose()?.flatten().unwrap_or_default();

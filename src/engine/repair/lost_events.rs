@@ -1,8 +1,8 @@
-//! Noticing that acknowledged events have vanished from the files since the last command: after a reset, a checkout, or a write
-//! that was made while a hook framework had hidden the work tree.
+//! Reports acknowledged events that vanished from the files since the last command: after a reset, a checkout, or a write while
+//! a hook framework had stashed the work tree.
 //!
-//! Guarantees that such events are reported once by the first command after git touched the worktree, if no log, branch or stash
-//! holds them any more.
+//! Guarantees that the first command after git touched the worktree reports such events once, if no log, branch or stash
+//! contains them.
 //! Leaves to others: listing all of them and restoring them (`recover`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::commit::project;
 use crate::engine::context::Workspace;
+use crate::engine::view::last_scan::mark_text;
 use crate::engine::view::read;
 use crate::engine::view::ref_logs::RefLogs;
-use crate::engine::view::seen::mark_text;
 use crate::env::files::Dir;
 use crate::error::{Error, Result};
 use crate::model::event::Entity;
@@ -24,31 +24,31 @@ use crate::store::entity::read_log;
 use crate::store::layout::{LOG, STORE, home};
 use crate::store::log::Log;
 
-/// Largest note that is read, in bytes.
+/// Maximum size of a note, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
-/// Most events that are remembered as reported.
+/// Maximum number of events that are remembered as reported.
 const MAX_REPORTED: usize = 500;
-/// Most tasks that are named.
+/// Maximum number of tasks that are named.
 const NAMED: usize = 5;
 
-/// Most bytes of journal that are looked through: what is older and still not committed is left to `doctor`.
+/// Maximum size of the journal's tail that is searched, in bytes. Older uncommitted events are left to `doctor`.
 const MOST: u64 = 1 << 20;
 
-/// What was looked through. A note that is missing or damaged only means that more of the journal is.
+/// The extent of the last search. A missing or damaged note only causes a longer one.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct ScanNote {
-    /// The mark of git's index, and what was checked out.
+    /// The mark of git's index, and the text of HEAD.
     git: String,
-    /// Which journal it was, by its inode.
+    /// The inode of the journal.
     journal: u64,
-    /// Every event before it is committed, or was reported.
+    /// The offset before which every event is committed or reported.
     offset: u64,
     /// Events that were reported.
     reported: BTreeSet<Id>,
 }
 
-/// Reports, in the answer of this command, acknowledged events that nothing holds any more. It costs a look at git's index
-/// where git did nothing since.
+/// Reports, in the answer of this command, acknowledged events that are lost. If git did nothing since, only the mark of its
+/// index is read.
 pub fn notice_vanished(ws: &Workspace) {
     match look_for_vanished(ws) {
         Ok(Some(words)) => ws.notice(words),
@@ -90,7 +90,7 @@ fn look_for_vanished(ws: &Workspace) -> Result<Option<String>> {
     vanished.values_mut().for_each(|ids| ids.retain(is_new));
     vanished.retain(|_, ids| !ids.is_empty());
     drop_committed(ws, &mut open)?;
-    // What is not committed can still vanish.
+    // Uncommitted events can still vanish.
     let waits = open.values().flatten().chain(&pending).copied().filter(|id| !reported.contains(id));
     let waits: BTreeSet<Id> = waits.collect();
     let is_waiting = |record: &&Record| record.entries.iter().any(|entry| waits.contains(&entry.event.id));
@@ -98,7 +98,7 @@ fn look_for_vanished(ws: &Workspace) -> Result<Option<String>> {
     let reported = before.reported.iter().filter(|id| !all.contains(id)).chain(&reported).copied();
     let reported: BTreeSet<Id> = reported.collect::<BTreeSet<Id>>().into_iter().rev().take(MAX_REPORTED).collect();
     let note = serde_json::to_vec(&ScanNote { git, journal: inode, offset, reported }).unwrap_or_default();
-    // On a read-only disk the next command looks once more.
+    // On a read-only disk the next command searches again.
     let _ = folder.replace(&name, &note, 0o666);
     Ok((!vanished.is_empty()).then(|| words(&vanished)))
 }
@@ -111,7 +111,7 @@ fn looked_name(ws: &Workspace) -> String {
     }
 }
 
-/// Leaves the events that the commit which is checked out does not hold.
+/// Drops the events that HEAD contains.
 fn drop_committed(ws: &Workspace, left: &mut BTreeMap<Entity, BTreeSet<Id>>) -> Result<()> {
     let Some(objects) = ws.repo.as_ref().and_then(|repo| repo.objects().ok()) else { return Ok(()) };
     let Some(commit) = objects.head()?.commit else { return Ok(()) };
@@ -128,7 +128,7 @@ fn drop_committed(ws: &Workspace, left: &mut BTreeMap<Entity, BTreeSet<Id>>) -> 
     Ok(())
 }
 
-/// Leaves the events that no log of this clone holds.
+/// Drops the events that some log of this clone contains.
 fn drop_held(ws: &Workspace, left: &mut BTreeMap<Entity, BTreeSet<Id>>) -> Result<()> {
     for (entity, ids) in left.iter_mut() {
         for entry in read_log(&ws.store, entity)?.entries {
@@ -151,7 +151,7 @@ fn drop_held(ws: &Workspace, left: &mut BTreeMap<Entity, BTreeSet<Id>>) -> Resul
     Ok(())
 }
 
-/// The events of these records that belong into logs and are projected by now, by entity.
+/// The projected events of these records that belong in logs, by entity.
 fn projected_events(records: &[Record], pending: &BTreeSet<Id>) -> BTreeMap<Entity, BTreeSet<Id>> {
     let mut events: BTreeMap<Entity, BTreeSet<Id>> = BTreeMap::new();
     for event in records.iter().flat_map(|record| &record.entries).map(|entry| &entry.event) {

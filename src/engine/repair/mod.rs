@@ -1,12 +1,12 @@
 //! Repairs a plan after git merged it as text: in merges, rebases, cherry-picks and stashes.
 //!
-//! Guarantees: afterwards each log is the union of what was merged, in its plain form; each `task.yaml` is rendered from its log;
-//! no event is missing that a commit of this branch's history holds; what was resolved is noted in git's index. A hand edit that is
-//! not recorded stays in its file. Nothing is deleted.
+//! Guarantees that afterwards each log is the union of the merged versions in normal form, and each `task.yaml` is rendered from
+//! its log. Events that a commit in the history of the branch contains are restored, and resolved files are updated in git's
+//! index. An unrecorded hand edit stays in its file. Nothing is deleted.
 //! Leaves to others: who merged, and with which tool.
 //!
-//! Absence never deletes: where a merge took one side only, or a commit was reverted, events vanish from a log though the
-//! history of the branch still holds them. They are restored; their effect is undone by new events or not at all.
+//! A missing event is not a deletion: a merge that takes one side or a revert drops events from a log that history still
+//! contains. They are restored; only new events undo their effect.
 
 pub(crate) mod collect;
 pub(crate) mod lost_events;
@@ -26,8 +26,8 @@ use crate::engine::commit::unblock::{self, UNBLOCKED};
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::history::Place;
+use crate::engine::view::last_scan::{self, mark_text};
 use crate::engine::view::removed_commits::{self, Removal};
-use crate::engine::view::seen::{self, mark_text};
 use crate::engine::view::{pending, read, ref_logs, sparse};
 use crate::env::files::{self, Dir};
 use crate::error::Result;
@@ -42,40 +42,39 @@ use crate::store::entity::{read_log, read_yaml};
 use crate::store::layout::{LOG, entity_below, home, task_dir};
 use crate::store::project::{project_log, project_onto, render};
 
-/// How long a call of git may take that only touches the index.
+/// Deadline for a git command that only changes the index.
 const INDEX_DEADLINE: Duration = Duration::from_secs(20);
-/// What is done to a log whose lines alone stand in another order. The file is written and not reported: git's union leaves that
-/// order after every merge, and it means nothing.
+/// The repair of a log with lines in another order. It is not reported, since git's union merge causes it after every merge and
+/// the order has no meaning.
 const SORTED: &str = "log sorted";
 
 /// What was repaired.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct RepairReport {
-    /// Entities whose files were written, with what was done, in words.
+    /// Entities whose files were written, with the repairs.
     pub items: Vec<RepairedEntity>,
-    /// Events that had vanished from logs and were restored.
+    /// Number of vanished events that were restored.
     pub restored: usize,
-    /// Paths that were noted as resolved in git's index.
+    /// Number of paths that were marked as resolved in git's index.
     pub staged: usize,
-    /// Tasks whose files a commit had removed, and which are back: removing files ends no task.
+    /// Restored tasks whose files a commit had removed. Removing files does not end a task.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub brought_back: Vec<RestoredTask>,
-    /// Acknowledged events that were in no file yet and were written.
+    /// Number of acknowledged events that were projected.
     #[serde(skip_serializing_if = "is_zero")]
     pub projected: usize,
-    /// Damaged records of leases, sessions and keys that were written again from the journal.
+    /// Damaged records of leases, sessions and keys that were restored from the journal.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rebuilt: Vec<String>,
-    /// What is left to the user, with the reason: files in conflict that are not made from logs, and hand edits that the rules
-    /// refuse.
+    /// Left to the user, with the reason: conflicted files that are not derived from logs, and refused hand edits.
     pub left: Vec<String>,
-    /// Entities whose files were written, also those that are no item.
+    /// All entities whose files were written, reported or not.
     #[serde(skip)]
     written: Vec<Entity>,
-    /// Tasks whose files hold words of a person, and whether git left these in conflict.
+    /// Tasks with hand edits in their files, and whether the file is in conflict.
     #[serde(skip)]
     edits: BTreeMap<Id, bool>,
-    /// Events that files show and their logs do not hold.
+    /// Events that files show and their logs lack.
     #[serde(skip)]
     lost: BTreeSet<Id>,
 }
@@ -91,7 +90,7 @@ pub struct RepairedEntity {
     /// `task/<ULID>` or `agent/<name>`.
     #[schemars(with = "String")]
     pub entity: Entity,
-    /// What was done.
+    /// The repair.
     pub did: Vec<String>,
 }
 
@@ -100,7 +99,7 @@ pub struct RepairedEntity {
 pub struct RestoredTask {
     /// The task.
     pub task: Id,
-    /// The commit that removed its files, in short, where one did.
+    /// The abbreviated commit that removed its files, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
 }
@@ -111,44 +110,43 @@ impl RestoredTask {
     }
 }
 
-/// What is to be looked at, and what is known to be missing there.
+/// The entities to repair, and the events known to be missing.
 #[derive(Default)]
 struct Work {
     entities: BTreeSet<Entity>,
     events: BTreeMap<Entity, Vec<Entry>>,
-    /// Entities whose readable files merges changed.
+    /// Entities whose `task.yaml` a merge changed.
     merged: BTreeSet<Entity>,
     unmerged: BTreeSet<String>,
     left: Vec<String>,
-    /// What is checked out holds every event of its history.
+    /// HEAD contains every event of its history.
     whole: bool,
 }
 
-/// Looks through the store once after git may have changed it: repairs what it left, and raises the clock above all that
-/// this clone has seen. The caller holds the lock.
+/// Repairs the store once after git may have changed it, and raises the clock above all events of this clone. The caller holds
+/// the lock.
 pub(crate) fn look_after_git(ws: &Workspace, journal: &mut Journal<'_>, runtime: &Dir) -> Result<()> {
     let Some(repo) = &ws.repo else { return Ok(()) };
     let now = mark_text(repo);
-    if seen::seen(ws).is_some_and(|seen| seen.mark == now) {
+    if last_scan::read(ws).is_some_and(|seen| seen.mark == now) {
         return Ok(());
     }
     let healed = repair_entities(ws, runtime, BTreeSet::new());
     lift_clock(ws, journal)?;
     match healed {
-        Ok((_, whole)) => seen::note_seen(ws, whole),
-        // No reason to refuse a change of the plan; the next one tries again, as nothing was noted.
+        Ok((_, whole)) => last_scan::note(ws, whole),
+        // A failure does not refuse the change; the next one tries again.
         Err(e) => tracing::warn!(error = %e, "what git left was not repaired"),
     }
     Ok(())
 }
 
-/// Repairs what git left of every entity of the store, records hand edits, and what follows from several tasks that git merged.
+/// Repairs every entity of the store, and records hand edits and the effects of merged tasks on one another.
 ///
-/// What is written is staged where git is in the middle of an operation. With `staged` it is so in any case, and with it the
-/// files of entities that differ between HEAD and the index, where they are as their logs say. A hand edit that is not staged
-/// is left alone then.
+/// Written files are staged if a git operation is in progress. With `staged` they are always staged, along with clean files of
+/// entities that differ between HEAD and the index; unstaged hand edits are then not recorded.
 ///
-/// Errors: `ERR_BUSY` if the lock was not acquired, `ERR_IO` where the files cannot be written, `ERR_GIT` where git's index
+/// Errors: `ERR_BUSY` if the lock was not acquired, `ERR_IO` if the files cannot be written, `ERR_GIT` if git's index
 /// cannot be read or written; what was repaired by that point stays so.
 pub fn repair_all(ws: &Workspace, staged: bool) -> Result<RepairReport> {
     let mut all: BTreeSet<Entity> = ws.store.task_folders()?.0.into_iter().map(Entity::Task).collect();
@@ -173,12 +171,12 @@ pub fn repair_all(ws: &Workspace, staged: bool) -> Result<RepairReport> {
     Ok(healed)
 }
 
-/// As [`repair_all`], of what git touched since last time alone. Of hand edits only those in conflict are recorded.
+/// As [`repair_all`], only for entities that git touched since the last repair. Only conflicted hand edits are recorded.
 pub(crate) fn repair_changed(ws: &Workspace) -> Result<RepairReport> {
     repair_now(ws, BTreeSet::new(), |_| false)
 }
 
-/// As [`repair_changed`], of these tasks too.
+/// As [`repair_changed`], and for these tasks.
 pub(crate) fn repair_tasks(ws: &Workspace, ids: BTreeSet<Id>) -> Result<RepairReport> {
     repair_now(ws, ids.into_iter().map(Entity::Task).collect(), |_| false)
 }
@@ -191,7 +189,7 @@ fn repair_now(ws: &Workspace, also: BTreeSet<Entity>, is_wanted: impl Fn(Id) -> 
             let (mut healed, whole) = repair_entities(ws, runtime, also)?;
             healed.rebuilt = rebuilt.iter().map(|(path, _)| path.display().to_string()).collect();
             lift_clock(ws, journal)?;
-            seen::note_seen(ws, whole);
+            last_scan::note(ws, whole);
             Ok(healed)
         })
     };
@@ -204,7 +202,7 @@ fn repair_now(ws: &Workspace, also: BTreeSet<Entity>, is_wanted: impl Fn(Id) -> 
         return Ok(healed);
     }
     let recorded = record_edits(ws, edits, &mut healed)?;
-    // What was in conflict is resolved by now; record that in git's index.
+    // Conflicts are resolved now; mark them so in git's index.
     let again = look(recorded)?;
     healed.items.extend(again.items);
     healed.written.extend(again.written);
@@ -236,18 +234,18 @@ fn lift_clock(ws: &Workspace, journal: &mut Journal) -> Result<()> {
     journal.note_clock()
 }
 
-/// Repairs what git left in the entities it touched since last time, and in these besides. Says too whether what is
-/// checked out holds every event of its history.
+/// Repairs the entities that git touched since the last repair, and these. Also returns whether HEAD contains every event of
+/// its history.
 fn repair_entities(ws: &Workspace, runtime: &Dir, also: BTreeSet<Entity>) -> Result<(RepairReport, bool)> {
     let mut work = Work { entities: also, ..Work::default() };
-    // Where git keeps its objects in a form that is not known, only the files are repaired.
+    // If the format of git's objects is unknown, only the files are repaired.
     let objects = ws.repo.as_ref().and_then(|repo| repo.objects().ok());
     if let Some(objects) = &objects {
         collect::collect_unmerged(ws, objects, &mut work)?;
         collect::collect_history(ws, objects, &mut work)?;
     }
     work.entities.extend(work.events.keys().cloned());
-    // The result of a merge may have been committed with its markers.
+    // A merge may have been committed with its conflict markers.
     let merged: Vec<Entity> = work.merged.iter().filter(|entity| is_torn(ws, entity)).cloned().collect();
     work.entities.extend(merged);
     collect::collect_misplaced(ws, &mut work)?;
@@ -307,7 +305,7 @@ fn repair_one(
     if log.fixed {
         return Ok(did);
     }
-    let strangers = |e: &Entry| e.event.entity != *entity && moved_home(work, e);
+    let strangers = |e: &Entry| e.event.entity != *entity && is_moved_to_own_log(work, e);
     if log.entries.iter().any(strangers) {
         log.entries.retain(|e| !strangers(e));
         log.rough = true;
@@ -332,7 +330,7 @@ fn repair_one(
         return Ok(did);
     }
     let readable = match read_yaml(&ws.store, entity) {
-        // No program of ours writes one that large: another program or a person did, and lint names it.
+        // agentpm writes no file of this size; lint reports it.
         Err(e) if e.kind() == std::io::ErrorKind::FileTooLarge => {
             if !did.is_empty() {
                 project_log(&ws.store, entity, log, &more, runtime)?;
@@ -361,7 +359,7 @@ fn repair_one(
                 if let Readable::Ahead(event) = how {
                     healed.lost.insert(event);
                 }
-                // Its words stay until they are recorded.
+                // A hand edit stays until it is recorded.
                 if !did.is_empty() {
                     if !lineage.is_rendered_from(entity, &log.entries) {
                         record::note_rendered(ws, runtime, &[(entity.clone(), Vec::new())])?;
@@ -387,7 +385,7 @@ fn repair_one(
     Ok(did)
 }
 
-/// Whether the readable file holds conflict markers.
+/// Whether `task.yaml` contains conflict markers.
 fn is_torn(ws: &Workspace, entity: &Entity) -> bool {
     read_yaml(&ws.store, entity).ok().flatten().is_some_and(|bytes| is_conflicted(&String::from_utf8_lossy(&bytes)))
 }
@@ -398,7 +396,7 @@ fn files_in_index(ws: &Workspace) -> Result<BTreeMap<String, Oid>> {
     Ok(repo.objects()?.files_in_index(&repo.index_in_force(&ws.env), &ws.store.name)?.into_iter().collect())
 }
 
-/// Whether a task's file is in git's index as it is in the work tree.
+/// Whether a task's file in git's index equals the one in the work tree.
 fn is_in_index(ws: &Workspace, index: &BTreeMap<String, Oid>, id: Id) -> bool {
     let bytes = read_yaml(&ws.store, &Entity::Task(id)).ok().flatten();
     let objects = ws.repo.as_ref().and_then(|repo| repo.objects().ok());
@@ -406,7 +404,7 @@ fn is_in_index(ws: &Workspace, index: &BTreeMap<String, Oid>, id: Id) -> bool {
     name.is_some() && name.as_ref() == index.get(&ws.store.shown(task_dir(id).join("task.yaml")))
 }
 
-/// The entities that differ between HEAD and the index, and whose files are as their logs say: no edit of the user is among them.
+/// The entities without hand edits that differ between HEAD and the index.
 fn rendered_in_index(ws: &Workspace, objects: &Objects) -> Result<BTreeSet<Entity>> {
     let Some(repo) = &ws.repo else { return Ok(BTreeSet::new()) };
     let tree = objects.head()?.commit.map(|head| objects.commit(head)).transpose()?.map(|head| head.tree);
@@ -421,8 +419,8 @@ fn rendered_in_index(ws: &Workspace, objects: &Objects) -> Result<BTreeSet<Entit
     Ok(entities)
 }
 
-/// Notes in git's index what was resolved: the files that it held in conflict, and in the middle of an operation of git, or
-/// `always`, also the files that were written. Returns how many of them it held otherwise.
+/// Stages conflicted files as resolved; during a git operation, or with `always`, also the written files. Returns the number of
+/// changed entries.
 fn stage<'e>(
     ws: &Workspace,
     objects: &Objects,
@@ -431,7 +429,7 @@ fn stage<'e>(
     always: bool,
 ) -> Result<usize> {
     let Some(repo) = &ws.repo else { return Ok(0) };
-    // A squash has no name while it waits for its commit.
+    // Git records no operation for a squash that is not committed yet.
     let squash = files::metadata(&repo.git_dir.join("SQUASH_MSG")).is_ok();
     let busy = always || objects.in_progress().is_some() || squash || !work.unmerged.is_empty();
     let mut resolved: BTreeSet<String> = work.unmerged.clone();
@@ -476,6 +474,6 @@ fn entity_of(ws: &Workspace, path: &str) -> Option<(Entity, bool)> {
     entity_below(path.strip_prefix(&ws.store.name)?.strip_prefix('/')?)
 }
 
-fn moved_home(work: &Work, entry: &Entry) -> bool {
+fn is_moved_to_own_log(work: &Work, entry: &Entry) -> bool {
     work.events.get(&entry.event.entity).is_some_and(|events| events.iter().any(|e| e.line == entry.line))
 }

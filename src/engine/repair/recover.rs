@@ -1,9 +1,9 @@
-//! Acknowledged events that every branch and worktree has lost: finding and restoring them.
+//! Finds and restores acknowledged events that every branch and worktree has lost.
 //!
-//! Guarantees: an event counts as lost only where no log holds its id: not in this worktree, another one, a branch, a
-//! remote-tracking branch, a tag or a stash. Restored are the same events with the same ids, together with their
-//! ancestors; nothing is added to the journal, which knows them already. Doing it again changes nothing.
-//! Leaves to others: whether they were discarded on purpose; the caller knows.
+//! Guarantees that an event counts as lost only if no log contains it: in a worktree, a branch, a remote-tracking branch, a tag
+//! or a stash. The same events are restored, with their ids and ancestors. The journal does not change, and restoring twice
+//! changes nothing.
+//! Leaves to others: whether they were discarded on purpose, which only the caller knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,34 +30,34 @@ use crate::store::entity::read_log;
 use crate::store::layout::{Store, home};
 use crate::store::project::check_home;
 
-/// Most rounds of looking for what an event came from.
+/// Maximum number of rounds of searching ancestors.
 const MAX_ROUNDS: usize = 10_000;
 
-/// The events that no log holds.
+/// Events that no log contains.
 #[derive(Debug, Default)]
 pub struct UnreachableEvents {
-    /// The events, in their order.
+    /// The events, in order.
     pub events: Vec<Entry>,
-    /// Titles of their tasks, as far as any log or the events themselves name them.
+    /// Titles of their tasks, if a log or the events contain them.
     pub titles: BTreeMap<Id, String>,
     /// Why branches could not be searched; some of the events may be there.
     pub warning: Option<String>,
     redactions: BTreeMap<Id, Id>,
 }
 
-/// What the journals know of this store.
+/// The events of this store in the journals.
 #[derive(Default)]
 struct Acknowledged {
-    /// Ids of events, by the log they belong to.
+    /// Their ids, by log.
     events: BTreeMap<Entity, BTreeSet<Id>>,
-    /// Context entries whose text was taken out, with the events that did it.
+    /// Redacted context entries, with the redactions.
     redactions: BTreeMap<Id, Id>,
 }
 
 /// Which events to restore.
 #[derive(Clone, Debug)]
 pub enum Selection {
-    /// These, by whole ids, prefixes or handles.
+    /// These, by ids, prefixes or handles.
     Events(Vec<Ref>),
     /// All of one task.
     Task(Ref),
@@ -76,13 +76,13 @@ pub struct Restored {
     /// The tasks and agents they belong to.
     #[schemars(with = "Vec<String>")]
     pub entities: Vec<Entity>,
-    /// Ancestors of these events that this clone does not know any more.
+    /// Ancestors of these events that this clone does not know.
     pub missing: Vec<Id>,
 }
 
-/// The events acknowledged here for this store that no log holds any more.
+/// The acknowledged events of this store that no log contains.
 ///
-/// Errors: `ERR_IO` where the journal or the files cannot be read.
+/// Errors: `ERR_IO` if the journal or the files cannot be read.
 pub fn unreachable_events(ws: &Workspace) -> Result<UnreachableEvents> {
     let Acknowledged { events: mut left, redactions } = acknowledged(ws)?;
     let in_flight = in_flight(ws)?;
@@ -131,7 +131,7 @@ pub fn unreachable_events(ws: &Workspace) -> Result<UnreachableEvents> {
     Ok(found)
 }
 
-/// The ids of all events of this store's logs that the journals know. One pass; only ids are held.
+/// The ids of all events of this store in the journals. One pass, which keeps only ids in memory.
 fn acknowledged(ws: &Workspace) -> Result<Acknowledged> {
     let mut all = Acknowledged::default();
     let Some(runtime) = ws.runtime() else { return Ok(all) };
@@ -147,7 +147,7 @@ fn acknowledged(ws: &Workspace) -> Result<Acknowledged> {
     Journals::open(runtime)?.each(
         |entry, _| keep(entry),
         |kept, commit| {
-            // Whichever worktree it was written in.
+            // In any worktree.
             if commit.store.store != ws.store.name {
                 return;
             }
@@ -162,7 +162,7 @@ fn acknowledged(ws: &Workspace) -> Result<Acknowledged> {
     Ok(all)
 }
 
-/// Events that some writer, in whichever worktree, may not have brought into their logs yet.
+/// Events that a running writer in any worktree may not have projected yet.
 fn in_flight(ws: &Workspace) -> Result<BTreeSet<Id>> {
     let Some(runtime) = ws.runtime() else { return Ok(BTreeSet::new()) };
     let (mut records, _) = journal::look(runtime, journal::projected(runtime, ws.env.boot()).unwrap_or(0))?;
@@ -198,7 +198,7 @@ pub fn restore_events(ws: &Workspace, wanted: &Selection) -> Result<Restored> {
             record::project_unedited(ws, &record::lineage(ws), entity, entries, runtime)?;
         }
         if !events.is_empty() {
-            // The journal would not write these again after a power loss.
+            // The journal does not project them again after a power loss.
             ws.store.dir.sync_disk().map_err(|e| Error::io("flush the files of", ws.store.path(), &e))?;
             journal.saw(events.iter().map(|e| e.event.lamport).max().unwrap_or(0).min(MAX_CLOCK));
             journal.mark_projected(&ws.store.dir)?;
@@ -224,7 +224,7 @@ fn choose(
             let tasks = lost.iter().filter_map(|e| task_of(&e.event.entity)).filter(|id| fits(*id, reference));
             let task = match one_of(tasks.collect(), reference)? {
                 Some(task) => task,
-                // One of which nothing is lost is no mistake, if there is such a task.
+                // An existing task without lost events is not an error.
                 None => read::resolve(ws, reference)?,
             };
             lost.into_iter().filter(|e| task_of(&e.event.entity) == Some(task)).collect()
@@ -244,7 +244,7 @@ fn choose(
     Ok((chosen, unreachable_events.redactions))
 }
 
-/// An event that is not lost is no mistake where it is here already.
+/// Accepts an event that is not lost but present.
 fn expect_here(ws: &Workspace, reference: &Ref) -> Result<()> {
     let wanted = reference.0.parse::<Id>().map(|id| BTreeSet::from([id])).unwrap_or_default();
     let known = ref_logs::known_events(ws, &wanted)?.into_iter().find(|e| home(&e.event.entity).is_some());
@@ -261,8 +261,8 @@ fn expect_here(ws: &Workspace, reference: &Ref) -> Result<()> {
         .hint("merge that branch, or git cherry-pick its commit"))
 }
 
-/// Of these events those that are not here, with the events they came from that are not here either; and the ids of those
-/// that are not known. A text that was redacted never comes without the event that took it out.
+/// The missing ones of these events with their missing ancestors, and the ids of unknown ancestors. Redacted text is only
+/// restored together with its redaction.
 fn with_ancestors(ws: &Workspace, chosen: Vec<Entry>, redactions: &BTreeMap<Id, Id>) -> Result<(Vec<Entry>, Vec<Id>)> {
     let mut here: BTreeMap<Entity, BTreeSet<Id>> = BTreeMap::new();
     let mut taken: BTreeMap<Id, Entry> = BTreeMap::new();
@@ -314,6 +314,5 @@ fn task_of(entity: &Entity) -> Option<Id> {
 
 /// Whether a reference means an id: whole, or by its beginning or end.
 fn fits(id: Id, reference: &Ref) -> bool {
-    let (text, part) = (id.to_string(), reference.0.to_ascii_uppercase());
-    part.len() >= ABBREVIATION_MIN && (text.starts_with(&part) || text.ends_with(&part))
+    reference.0.len() >= ABBREVIATION_MIN && id.has_part(&reference.0.to_ascii_uppercase())
 }

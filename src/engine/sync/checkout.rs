@@ -1,8 +1,8 @@
-//! Applies the finished result to the branch, its index and its work tree.
+//! Checks out the result of a sync: updates the work tree, git's index and the branch.
 //!
-//! Guarantees: the user's files move as git would move them and never over one that is dirty; the plan's files are the union of
-//! the incoming and the local events; the branch moves last and only from where it was. A move is written down before it
-//! begins (`resume`), and the next sync finishes an interrupted one.
+//! Guarantees that the user's files are updated as git does it, and dirty files are never overwritten. The plan's logs become the
+//! union of incoming and local events. The branch is updated last, and only from its expected commit. The update is recorded
+//! before it begins (`resume`), and the next sync finishes an interrupted one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{Sync, refusal};
 use crate::engine::commit::hand_edits::record;
-use crate::engine::view::{read, seen};
+use crate::engine::view::{last_scan, read};
 use crate::env::files::{self, Dir};
 use crate::error::{Code, Error, Result};
 use crate::git::{Change, Item, Mode, Oid, words};
@@ -23,17 +23,17 @@ use crate::store::layout::{LOG, entity_below, home};
 use crate::store::log::{Log, MAX_LOG, union};
 use crate::store::project::sweep_folder;
 
-/// Largest file of the user's that is compared, in bytes.
+/// Maximum size of a user's file that is compared, in bytes.
 const MAX_MOVED: u64 = 64 * 1024 * 1024;
 
 impl Sync<'_> {
-    /// Asks git whether the user's files can move to a commit without writing over anything.
+    /// Checks that the user's files can be updated to a commit without overwriting anything.
     pub(crate) fn check_move(&self, before: Oid, new: Oid) -> Result<()> {
         if before == new {
             return Ok(());
         }
         self.check_locks()?;
-        let hidden = self.in_the_way(before, new)?;
+        let hidden = self.untracked_conflicts(before, new)?;
         if let Some(first) = hidden.first() {
             return Err(refusal(
                 format!(
@@ -43,7 +43,7 @@ impl Sync<'_> {
             )
             .with(json!({ "paths": hidden })));
         }
-        match self.move_files(before, new, true)? {
+        match self.move_user_files(before, new, true)? {
             None => Ok(()),
             Some(why) => Err(refusal(
                 format!("merging the upstream would overwrite your uncommitted work: {why}; nothing was changed"),
@@ -52,9 +52,8 @@ impl Sync<'_> {
         }
     }
 
-    /// Files and folders that git does not know, ignored ones above all, where new files are to be written: git itself would
-    /// write over what is ignored.
-    fn in_the_way(&self, before: Oid, new: Oid) -> Result<Vec<String>> {
+    /// Untracked files and folders at the paths of new files. Git itself refuses only those that are not ignored.
+    fn untracked_conflicts(&self, before: Oid, new: Oid) -> Result<Vec<String>> {
         let changes =
             self.objects.changes(Some(self.objects.commit(before)?.tree), Some(self.objects.commit(new)?.tree))?;
         let mut found = BTreeSet::new();
@@ -94,8 +93,8 @@ impl Sync<'_> {
         Ok(found.into_iter().collect())
     }
 
-    /// Moves index and work tree to a commit, and then the branch. `false` if another process moved the branch meanwhile.
-    pub(crate) fn bring_home(&self, before: Oid, own: Oid, new: Oid) -> Result<bool> {
+    /// Updates work tree and index to a commit, and then the branch. Returns false if another process moved the branch.
+    pub(crate) fn apply_result(&self, before: Oid, own: Oid, new: Oid) -> Result<bool> {
         if before == new {
             return Ok(true);
         }
@@ -106,22 +105,22 @@ impl Sync<'_> {
         if self.repo.objects()?.reference(&self.branch) != Some(before) {
             return Ok(false);
         }
-        self.begin(before, own, new).map_err(|e| self.left_behind(e))?;
-        if let Some(why) = self.move_files(before, new, false).map_err(|e| self.left_behind(e))? {
-            return Err(self.left_behind(Error::new(Code::Git, why)));
+        self.begin(before, own, new).map_err(|e| self.failed_after_push(e))?;
+        if let Some(why) = self.move_user_files(before, new, false).map_err(|e| self.failed_after_push(e))? {
+            return Err(self.failed_after_push(Error::new(Code::Git, why)));
         }
         let changes = self.objects.changes(self.plan_of(before)?, self.plan_of(new)?)?;
-        self.bring_plan(&changes, self.plan_of(own)?, &runtime)?;
-        self.bring_index(&changes).map_err(|e| self.left_behind(e))?;
-        // Git does not flush what it writes; a branch must not point at what a power loss could take.
+        self.write_plan_files(&changes, self.plan_of(own)?, &runtime)?;
+        self.write_index(&changes).map_err(|e| self.failed_after_push(e))?;
+        // Git does not flush its writes, and a branch must not point at objects that a power loss can remove.
         ws.store.dir.sync_disk().map_err(|e| Error::io("flush", ws.store.path(), &e))?;
         if let Err(e) = self.move_branch(before, new) {
             let is_there = self.repo.objects()?.reference(&self.branch) == Some(before);
-            return if is_there { Err(self.left_behind(e)) } else { self.clear_state().map(|()| false) };
+            return if is_there { Err(self.failed_after_push(e)) } else { self.clear_state().map(|()| false) };
         }
         self.clear_state()?;
-        seen::note_seen(ws, true);
-        // A caller that waits for commits may want to know; a failure changes nothing.
+        last_scan::note(ws, true);
+        // The user's hook runs as after `git commit`; its failure changes nothing.
         if own != before {
             let _ = self.git.call(&["hook", "run", "--ignore-missing", "post-commit"], None, Vec::new());
         }
@@ -131,11 +130,12 @@ impl Sync<'_> {
     fn move_branch(&self, before: Oid, new: Oid) -> Result<()> {
         let (new, old) = (new.to_string(), before.to_string());
         let args = ["update-ref", "-m", "agentpm sync", "--end-of-options", &self.branch, &new, &old];
-        let outcome = self.patiently(&args, None, &[])?;
+        let outcome = self.run_with_retry(&args, None, &[])?;
         self.git.text(&args, &outcome).map(|_| ())
     }
 
-    fn left_behind(&self, e: Error) -> Error {
+    /// The refusal of an update after a successful push.
+    fn failed_after_push(&self, e: Error) -> Error {
         let why = e.message.trim_end_matches("; nothing was changed");
         refusal(
             format!("the push succeeded, but this work tree could not be updated: {why}"),
@@ -147,12 +147,13 @@ impl Sync<'_> {
         .with(*e.details)
     }
 
-    /// Moves the user's files, all but the plan's, in index and work tree. Returns git's words where that would overwrite one.
-    fn move_files(&self, before: Oid, new: Oid, dry: bool) -> Result<Option<String>> {
+    /// Updates the user's files in index and work tree, without those of the plan. Returns git's message if one would be
+    /// overwritten.
+    fn move_user_files(&self, before: Oid, new: Oid, dry: bool) -> Result<Option<String>> {
         let name = &self.ws.store.name;
         let (from, to) = (self.objects.commit(before)?.tree, self.objects.commit(new)?.tree);
         let plan = self.objects.item(from, name)?;
-        // With the plan of the first in both, git sees no difference there and leaves it alone.
+        // With the same plan in both trees, git does not touch it.
         let to = self.objects.write_tree(Some(to), &[(name.clone(), plan)])?;
         if from == to {
             return Ok(None);
@@ -161,22 +162,24 @@ impl Sync<'_> {
             None => return Ok(None),
             Some(why) => why,
         };
-        // A file that was only touched holds no work; and one that already is as it shall be need not be moved.
-        self.patiently(&["update-index", "-q", "--refresh"], None, &[])?;
-        let there = self.already_there(from, to)?;
+        // A touched file contains no changes, and a file with its new contents needs no update.
+        self.run_with_retry(&["update-index", "-q", "--refresh"], None, &[])?;
+        let there = self.already_written(from, to)?;
         let real = self.repo.git_dir.join("index");
         if !dry || there.is_empty() {
-            self.note_in_index(&there, None)?;
+            self.write_index_entries(&there, None)?;
             return self.read_tree(from, to, dry, None);
         }
-        // Asked of a copy, so that nothing is changed before it is known whether all can be.
+        // The dry run works on a copy of the index, so that a refusal leaves the index unchanged.
         let copy = self.ws.runtime_to_write()?.path().join(format!("sync-{}.index", self.ws.env.new_id()?));
         let copied = files::read_outside(&real, u64::MAX / 2).and_then(|bytes| files::write_outside(&copy, &bytes));
         let asked = match copied {
-            Ok(()) => self.note_in_index(&there, Some(&copy)).and_then(|()| self.read_tree(from, to, dry, Some(&copy))),
+            Ok(()) => {
+                self.write_index_entries(&there, Some(&copy)).and_then(|()| self.read_tree(from, to, dry, Some(&copy)))
+            }
             Err(_) => Ok(Some(refused)),
         };
-        // It is not needed any more; a leftover does no harm.
+        // A leftover copy is harmless.
         let _ = files::remove_outside(&copy);
         asked
     }
@@ -188,7 +191,7 @@ impl Sync<'_> {
             args.push("-n");
         }
         args.extend([from.as_str(), to.as_str()]);
-        let outcome = self.patiently(&args, index, &[])?;
+        let outcome = self.run_with_retry(&args, index, &[])?;
         match outcome.code {
             Some(0) if !outcome.timed_out => Ok(None),
             _ if outcome.timed_out => Err(self.git.failure(&args, &outcome)),
@@ -196,9 +199,8 @@ impl Sync<'_> {
         }
     }
 
-    /// The user's files that have the bytes they are to have, while the index still says what they had: those that a git which
-    /// died had written already.
-    fn already_there(&self, from: Oid, to: Oid) -> Result<Vec<(String, Item)>> {
+    /// The user's files that have their new contents while the index has the old entry: those that a killed git wrote.
+    fn already_written(&self, from: Oid, to: Oid) -> Result<Vec<(String, Item)>> {
         let index: BTreeMap<String, Item> = self.objects.index_entries()?;
         let is_there = |path: &str, item: Item| {
             let path = self.repo.work_dir.join(path);
@@ -217,9 +219,9 @@ impl Sync<'_> {
             .collect())
     }
 
-    /// Writes to their end the files that a git which died had only begun to write: those that hold a beginning of what they are
-    /// to hold. Only for a move that was begun, for before it every file was as git knew it.
-    pub(crate) fn end_half_written(&self, before: Oid, new: Oid) -> Result<()> {
+    /// Completes files that a killed git wrote in part: those with a prefix of their new contents. Only for an interrupted
+    /// update, since every file was clean before it.
+    pub(crate) fn complete_partial_files(&self, before: Oid, new: Oid) -> Result<()> {
         let index = self.objects.index_entries()?;
         let top = Dir::open(&self.repo.work_dir).map_err(|e| Error::io("open", &self.repo.work_dir, &e))?;
         let plan = format!("{}/", self.ws.store.name);
@@ -243,19 +245,19 @@ impl Sync<'_> {
         Ok(())
     }
 
-    fn note_in_index(&self, files: &[(String, Item)], index: Option<&Path>) -> Result<()> {
+    fn write_index_entries(&self, files: &[(String, Item)], index: Option<&Path>) -> Result<()> {
         if files.is_empty() {
             return Ok(());
         }
         let lines = files.iter().map(|(path, item)| format!("{} {}\t{path}\0", item.mode.octal(), item.oid));
         let args = ["update-index", "-z", "--add", "--index-info"];
-        let outcome = self.patiently(&args, index, lines.collect::<String>().as_bytes())?;
+        let outcome = self.run_with_retry(&args, index, lines.collect::<String>().as_bytes())?;
         self.git.text(&args, &outcome)?;
-        self.patiently(&["update-index", "-q", "--refresh"], index, &[]).map(|_| ())
+        self.run_with_retry(&["update-index", "-q", "--refresh"], index, &[]).map(|_| ())
     }
 
-    /// Brings the plan's files up to a commit, together with what was written since ours was taken.
-    fn bring_plan(&self, changes: &[Change], own: Option<Oid>, runtime: &Dir) -> Result<()> {
+    /// Writes the plan's files of a commit, merged with local events written since the snapshot.
+    fn write_plan_files(&self, changes: &[Change], own: Option<Oid>, runtime: &Dir) -> Result<()> {
         let store = &self.ws.store;
         let mut logs: BTreeMap<Entity, Option<Oid>> = BTreeMap::new();
         for change in changes {
@@ -266,7 +268,7 @@ impl Sync<'_> {
                         *log = change.new.map(|item| item.oid);
                     }
                 }
-                None => self.bring_other(change, own)?,
+                None => self.write_other_file(change, own)?,
             }
         }
         read::logs_were_written(self.ws);
@@ -274,14 +276,14 @@ impl Sync<'_> {
             let bytes = log.map(|oid| self.objects.blob(oid)).transpose()?.unwrap_or_default();
             let more = Log::of(&bytes);
             if !more.foreign.is_empty() || more.fixed {
-                self.bring_damaged(&entity, &bytes)?;
+                self.merge_damaged_lines(&entity, &bytes)?;
             }
             if more.entries.is_empty() && read_log(store, &entity)?.entries.is_empty() {
                 continue;
             }
             record::project_unedited(self.ws, &record::lineage(self.ws), &entity, &more.entries, runtime)?;
         }
-        // What a sync that died here was about to rename.
+        // Remove temporary files of a killed sync.
         let folders: BTreeSet<&Path> = changes.iter().filter_map(|change| Path::new(&change.path).parent()).collect();
         folders.into_iter().for_each(|folder| match folder.as_os_str().is_empty() {
             true => sweep_folder(store, ".".as_ref()),
@@ -290,8 +292,8 @@ impl Sync<'_> {
         Ok(())
     }
 
-    /// Brings the lines of a log that are no events into the work tree's: a damaged line is kept wherever its log goes.
-    fn bring_damaged(&self, entity: &Entity, theirs: &[u8]) -> Result<()> {
+    /// Adds the lines of a log that are not events to the log in the work tree, since damaged lines are never dropped.
+    fn merge_damaged_lines(&self, entity: &Entity, theirs: &[u8]) -> Result<()> {
         let Some((folder, _)) = home(entity) else { return Ok(()) };
         let store = &self.ws.store;
         let failed = |e: std::io::Error| Error::io("write", &store.path().join(&folder), &e);
@@ -305,8 +307,8 @@ impl Sync<'_> {
         if both == ours { Ok(()) } else { dir.replace(LOG, &both, 0o666).map_err(failed) }
     }
 
-    /// A file that is not made from a log: brought in where the work tree still has what was committed.
-    fn bring_other(&self, change: &Change, own: Option<Oid>) -> Result<()> {
+    /// Writes a file that is not derived from a log, unless the work tree changed it since the snapshot.
+    fn write_other_file(&self, change: &Change, own: Option<Oid>) -> Result<()> {
         let dir = &self.ws.store.dir;
         let failed = |e: &std::io::Error| Error::io("write", &self.ws.store.path().join(&change.path), e);
         let ours = own.map(|tree| self.objects.file(tree, &change.path)).transpose()?.flatten();
@@ -336,9 +338,9 @@ impl Sync<'_> {
         Ok(())
     }
 
-    /// Brings the plan's entries of the user's index up to the commit. Where the file is just that, git also notes its size and
-    /// time, so that the next `git status` need not read it.
-    fn bring_index(&self, changes: &[Change]) -> Result<()> {
+    /// Updates the plan's entries in the user's index. For an unchanged file git also stores its size and time, so that the next
+    /// `git status` does not read it.
+    fn write_index(&self, changes: &[Change]) -> Result<()> {
         let (mut by_name, mut by_file) = (Vec::new(), Vec::new());
         for change in changes {
             let path = self.ws.store.shown(&change.path);
@@ -364,7 +366,7 @@ impl Sync<'_> {
             (by_file, ["update-index", "-z", "--add", "--stdin"]),
         ] {
             if !input.is_empty() {
-                let outcome = self.patiently(&args, None, &input)?;
+                let outcome = self.run_with_retry(&args, None, &input)?;
                 self.git.text(&args, &outcome)?;
             }
         }

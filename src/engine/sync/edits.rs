@@ -1,7 +1,7 @@
-//! Hand edits that lie in commits: of this clone, or of others who committed and pushed a file as they had edited it.
+//! Records hand edits that were committed: in this clone, or by another user who pushed an edited file.
 //!
-//! Guarantees: an edit that comes with a commit is recorded like any hand edit, by the events it follows, or stands in the file
-//! with a reason; merging commits never overwrites it.
+//! Guarantees that a committed edit is recorded like any hand edit, after the events it follows, or stays in the file with a
+//! reason. Merging commits never overwrites it.
 //! Leaves to others: how an edit is judged (`engine::commit::hand_edits::record`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,12 +37,12 @@ use crate::store::project::{project_log, render};
 /// Something written by hand that was recorded, or would be.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct EditRecorded {
-    /// The task; of a new file one is only known once it is recorded.
+    /// The task; absent in a preview of a new file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<Id>,
     /// The file.
     pub path: String,
-    /// What was changed, in words.
+    /// The changed fields, for display.
     pub what: String,
 }
 
@@ -54,17 +54,17 @@ pub struct EditRefused {
     pub task: Option<Id>,
     /// The file.
     pub path: String,
-    /// The line it is about, where it is about one.
+    /// The line, if the refusal is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
-    /// The key it is about, where it is about one.
+    /// The key, if the refusal is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The code of the refusal.
     pub code: &'static str,
-    /// Why.
+    /// The reason.
     pub message: String,
-    /// What would be allowed, where that can be listed.
+    /// The allowed values, if they can be listed.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub allowed: Value,
     /// What to do next.
@@ -90,7 +90,7 @@ impl EditRefused {
 /// The hand edits that were, or would be, recorded or refused.
 #[derive(Default)]
 pub(crate) struct RecordedEdits {
-    /// In words.
+    /// The recorded edits.
     pub warnings: Vec<String>,
     pub recorded: Vec<EditRecorded>,
     pub refused: Vec<EditRefused>,
@@ -116,13 +116,13 @@ const A_NEW_TASK: &str = "a new task";
 pub(crate) struct EditedFile {
     pub id: Id,
     pub text: String,
-    /// What its log says.
+    /// The events of its log.
     rendered: String,
     place: Place,
 }
 
 impl Sync<'_> {
-    /// The edits in files that `theirs` changed since it parted from `own`.
+    /// The edits in files that `theirs` changed since its merge base with `own`.
     pub(crate) fn edits_in(&self, own: Oid, theirs: Oid) -> Result<Vec<EditedFile>> {
         let top = |commit: Oid| self.objects.commit(commit).map(|commit| commit.tree);
         let base = self.objects.merge_base(own, theirs)?.map(top).transpose()?;
@@ -152,7 +152,7 @@ impl Sync<'_> {
         Ok(edits)
     }
 
-    /// Records what was edited by hand. What the rules do not allow stays in its file and is not committed.
+    /// Records hand edits. A refused edit stays in its file and is not committed.
     pub(crate) fn record_edits(&self, upstream: Option<&Upstream>) -> Result<RecordedEdits> {
         let mut taken = RecordedEdits::default();
         let gone = removed_files::deleted(self.ws)?;
@@ -196,7 +196,7 @@ impl Sync<'_> {
         Ok(taken)
     }
 
-    /// What [`Sync::record_edits`] would do, with the events that it would record.
+    /// Previews [`Sync::record_edits`], with the events that it would record.
     pub(crate) fn preview_edits(
         &self,
         upstream: Option<&Upstream>,
@@ -254,8 +254,7 @@ impl Sync<'_> {
         Ok((taken, back))
     }
 
-    /// The tasks whose files say something that their events do not. An edit may have been committed as it is; so every file is
-    /// compared with its log.
+    /// The tasks with hand edits. Every file is compared with its log, since an edit may be committed already.
     fn edited_here(&self) -> Result<Vec<Id>> {
         let ws = self.ws;
         let folders = ws.store.task_folders()?.0;
@@ -267,14 +266,13 @@ impl Sync<'_> {
         Ok(folders.into_iter().zip(judged).filter(|(_, edited)| *edited).map(|(id, _)| id).collect())
     }
 
-    /// Of edits that lie in commits of this branch: the logs here and at the upstream together, where another clone recorded the
-    /// same edit meanwhile.
+    /// For committed edits that another clone may have recorded: the union of the logs here and at the upstream.
     fn recorded_there(&self, edited: &[Id], upstream: Option<&Upstream>) -> Result<BTreeMap<Id, Vec<Entry>>> {
         let mut there = BTreeMap::new();
         let plan = self.plan_of(self.tip()?)?;
         let committed: Vec<Id> = edited.iter().copied().filter(|id| self.is_committed(*id, plan)).collect();
         let Some(upstream) = upstream.filter(|_| !committed.is_empty()) else { return Ok(there) };
-        // What cannot be asked now is reported when the plans are merged.
+        // A failure is reported when the plans are merged.
         let Ok(Some(theirs)) = self.fetch(upstream) else { return Ok(there) };
         let theirs = self.plan_of(theirs)?;
         for id in committed {
@@ -291,7 +289,7 @@ impl Sync<'_> {
         Ok(there)
     }
 
-    /// Whether a task's file is as it was committed.
+    /// Whether a task's file equals the committed one.
     fn is_committed(&self, id: Id, plan: Option<Oid>) -> bool {
         let bytes = read_yaml(&self.ws.store, &Entity::Task(id)).ok().flatten();
         let path = task_dir(id).join("task.yaml").display().to_string();
@@ -299,7 +297,7 @@ impl Sync<'_> {
         bytes.is_some() && bytes == committed
     }
 
-    /// Brings what the upstream knows into the logs of these tasks; their files stay as they are.
+    /// Adds the upstream's events to the logs of these tasks; their files are not rendered.
     fn record_foreign(&self, there: &BTreeMap<Id, Vec<Entry>>) -> Result<()> {
         if there.is_empty() {
             return Ok(());
@@ -333,8 +331,7 @@ impl Sync<'_> {
         }
     }
 
-    /// Records edits that came with commits. One that is not allowed is written into the file where it stood. Says whether any was
-    /// recorded.
+    /// Records edits of fetched commits. A refused edit is written back into its file. Returns whether any was recorded.
     pub(crate) fn record_foreign_edits(&self, edits: Vec<EditedFile>, taken: &mut RecordedEdits) -> Result<bool> {
         let mut recorded = false;
         for edited in edits {
@@ -360,7 +357,7 @@ impl Sync<'_> {
         Ok(recorded)
     }
 
-    /// What [`Sync::record_edits`] would do once the plan is that of a commit, with the events that it would record.
+    /// Previews [`Sync::record_edits`] for the plan of a commit, with the events that it would record.
     pub(crate) fn preview_foreign_edits(
         &self,
         edits: &[EditedFile],
@@ -390,7 +387,7 @@ impl Sync<'_> {
         Ok(preview.entries)
     }
 
-    /// Writes an edit into its file again, on top of what its log says by now, unless other words are there.
+    /// Writes an edit back into its file, on top of the present state, unless the file has other edits.
     pub(crate) fn restore_file(&self, edited: &EditedFile) -> Result<()> {
         let EditedFile { id, text, rendered, .. } = edited;
         write::under_lock(self.ws, "agentpm sync", |_, _, _| {

@@ -1,7 +1,7 @@
-//! Git's own locks: waited for a while, then named; never removed.
+//! Waits for git's lock files, and reports one that is not released. No lock is removed.
 //!
-//! Another git may work in the repository at any moment, and one that was killed leaves its lock behind. From the file alone
-//! the two cannot be distinguished, so only a person may remove it.
+//! Another git process may hold a lock, or a killed one may have left it. The file does not distinguish the two, so only the
+//! user may remove it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,20 +13,20 @@ use crate::env::files;
 use crate::env::process::{Outcome, pause};
 use crate::error::{Error, Result};
 
-/// How often a lock is looked at again.
+/// Number of retries while a lock is held.
 const TRIES: u64 = 40;
 
 fn wait_before(round: u64) {
     pause(Duration::from_millis(5 * round.min(20)));
 }
 
-/// The lock that git says it could not take.
+/// The lock file that git's message names.
 pub(crate) fn held(stderr: &str) -> Option<&str> {
     let (_, rest) = stderr.split_once("Unable to create '")?;
     rest.split_once("': File exists").map(|(path, _)| path)
 }
 
-/// The refusal that says which lock is in the way.
+/// The refusal for a held lock file.
 pub(crate) fn is_held(path: &Path) -> Error {
     let shown = path.display();
     refusal(
@@ -36,7 +36,7 @@ pub(crate) fn is_held(path: &Path) -> Error {
     .with(json!({ "lock": shown.to_string() }))
 }
 
-/// The refusal that says which lock is in the way at the remote.
+/// The refusal for a held lock file at the remote.
 pub(crate) fn is_held_there(path: &str) -> Error {
     refusal(
         format!("another git holds {path} at the remote, or one was killed and left it; nothing was changed"),
@@ -46,10 +46,10 @@ pub(crate) fn is_held_there(path: &str) -> Error {
 }
 
 impl Sync<'_> {
-    /// Runs git, and again where another git holds a lock of this repository for a moment.
+    /// Runs git, and retries while another git process holds a lock of this repository.
     ///
-    /// Errors: `ERR_SYNC` with the lock where it is not released.
-    pub(crate) fn patiently(&self, args: &[&str], index: Option<&Path>, input: &[u8]) -> Result<Outcome> {
+    /// Errors: `ERR_SYNC` with the lock if it is not released.
+    pub(crate) fn run_with_retry(&self, args: &[&str], index: Option<&Path>, input: &[u8]) -> Result<Outcome> {
         let mut round = 0;
         loop {
             round += 1;
@@ -62,9 +62,9 @@ impl Sync<'_> {
         }
     }
 
-    /// Waits until no git holds index or branch.
+    /// Waits until neither the index nor the branch is locked.
     ///
-    /// Errors: `ERR_SYNC` with the lock where it is not released.
+    /// Errors: `ERR_SYNC` with the lock if it is not released.
     pub(crate) fn check_locks(&self) -> Result<()> {
         let lock = |folder: &Path, name: &str| folder.join(format!("{name}.lock"));
         let locks: [PathBuf; 3] = [

@@ -1,7 +1,7 @@
-//! Merges two lines of commits in memory: ours on top of theirs.
+//! Integrates local commits with those of the upstream, without touching a work tree or a branch.
 //!
-//! Guarantees: the plan is merged by its events, so it never conflicts; the user's own files are merged by git, and where they
-//! conflict nothing happens. No work tree and no branch is touched.
+//! Guarantees that the plan never conflicts, since its events are merged. Git merges the user's own files; a conflict there is a
+//! refusal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ use crate::store::project::{redacted, render};
 const MAX_COMMITS: usize = 2_000;
 
 impl Sync<'_> {
-    /// The commit that holds both `own` and `theirs`.
+    /// A commit that contains both `own` and `theirs`.
     pub(crate) fn integrate(&self, own: Oid, theirs: Oid) -> Result<Oid> {
         let Some(base) = self.objects.merge_base(own, theirs)? else {
             return Err(match self.objects.is_shallow() {
@@ -41,15 +41,15 @@ impl Sync<'_> {
         }
         let mut commits = self.objects.walk(&[own], &[theirs], MAX_COMMITS)?;
         commits.reverse();
-        match self.in_line(&commits)? {
+        match self.is_linear(&commits)? {
             true => self.replay(&commits, theirs),
-            // History with merges is not straightened out behind its author's back.
+            // History with merges is merged, not linearized.
             false => self.join(base, own, theirs),
         }
     }
 
-    /// Whether each commit follows the one before.
-    fn in_line(&self, commits: &[Oid]) -> Result<bool> {
+    /// Whether each commit is the only parent of the next.
+    fn is_linear(&self, commits: &[Oid]) -> Result<bool> {
         let mut before = None;
         for commit in commits {
             let parents = self.objects.commit(*commit)?.parents;
@@ -68,7 +68,7 @@ impl Sync<'_> {
             let info = self.objects.commit(*commit)?;
             let (base, ours) = (self.objects.commit(info.parents[0])?.tree, self.objects.commit(tip)?.tree);
             let tree = self.merge_trees(base, ours, info.tree)?;
-            // What the upstream has already leaves nothing to say.
+            // A commit that changes nothing on top of the upstream is dropped.
             if tree != ours {
                 tip = self.commit_tree(tree, &[tip], &info.message, Some(&info))?;
             }
@@ -106,7 +106,7 @@ impl Sync<'_> {
         if base == ours {
             return Ok(theirs);
         }
-        // Commits that are never published: git merges what has a common ancestor.
+        // Git merges only commits with a common ancestor; these two are never published.
         let root = self.passing_commit(base, &[])?;
         let (a, b) = (self.passing_commit(ours, &[root])?, self.passing_commit(theirs, &[root])?);
         let (a, b) = (a.to_string(), b.to_string());
@@ -152,7 +152,7 @@ impl Sync<'_> {
             let entity = entity_below(path).map(|(entity, _)| entity);
             match (entity, mine.get(path)) {
                 (Some(entity), _) if touched.contains(&entity) => drop(both.insert(entity)),
-                // A file of a task that is gone there is no deletion.
+                // A missing file of a task is not a deletion.
                 (Some(_), _) if change.new.is_none() => {}
                 (_, None) => changes.push((path.clone(), change.new)),
                 (_, Some(own)) if own.new == change.new => {}
@@ -172,7 +172,7 @@ impl Sync<'_> {
         self.objects.write_tree(ours, &changes).map(Some)
     }
 
-    /// Both files of an entity that both sides changed: the union of the logs, and what it says.
+    /// Merges an entity that both sides changed: the union of the logs, and its rendering.
     fn merge_entity(
         &self,
         entity: &Entity,

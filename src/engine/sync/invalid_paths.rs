@@ -1,7 +1,7 @@
-//! Paths that a store may not hold, here or at the upstream: refused before anything is merged.
+//! Refuses paths that a store may not contain, here or at the upstream, before anything is merged.
 //!
-//! Guarantees: no path of the upstream's leads out of the store, into a folder that git or a shell takes for its own, or through a
-//! link; nothing is read that would not end. Git refuses such paths too, but only where it writes the files itself.
+//! Guarantees that no path of the upstream leads out of the store, into a folder that git or a shell treats specially, or
+//! through a link, and that no pipe is read. Git refuses such paths only when it writes the files itself.
 //! Leaves to others: what is in the files.
 
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::git::{Change, Mode, Oid};
 use crate::store::log::MAX_LOG;
 
 impl Sync<'_> {
-    /// Files that git reads itself whenever it looks at the store: a pipe in their place would hold it up for ever.
+    /// Files that git reads whenever it scans the store. A pipe in their place would block it.
     pub(crate) fn refuse_odd_files(&self) -> Result<()> {
         let dir = &self.ws.store.dir;
         for name in [".gitattributes", ".gitignore", "config.toml", "roles.yml"] {
@@ -30,7 +30,7 @@ impl Sync<'_> {
         Ok(())
     }
 
-    /// Refuses an upstream whose plan holds what no store may hold.
+    /// Refuses an upstream whose plan contains invalid paths.
     pub(crate) fn refuse_odd_plan(&self, before: Oid, theirs: Oid) -> Result<()> {
         let name = &self.ws.store.name;
         let there = self.objects.item(self.objects.commit(theirs)?.tree, name)?;

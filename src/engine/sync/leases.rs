@@ -1,8 +1,8 @@
-//! What a sync does for leases.
+//! The part of a sync that reconciles leases with the confirming remote.
 //!
-//! Guarantees: it acts on what has just come in; leases that were taken while the remote could not be asked are confirmed, or their holders learn who has the
-//! task; the remote learns of leases that were released meanwhile; records of finished tasks are removed there, a bounded
-//! number each time. None of it can fail the sync.
+//! Guarantees that leases acquired while the remote was unreachable are confirmed or reported as lost, and that releases and ends
+//! are reported to the remote. A bounded number of records of finished tasks is removed there. A failure is a warning and never
+//! fails the sync.
 //! Leaves to others: how the remote decides (`rules::confirm`).
 
 use std::collections::BTreeMap;
@@ -28,9 +28,9 @@ use crate::rules::lease;
 use crate::runtime::records;
 use crate::store::entity::load_task;
 
-/// Most records that one sync removes.
+/// Maximum number of records that one sync removes.
 const MOST: usize = 100;
-/// How long a lease must be expired before its unreleased record is removed: a day.
+/// Time after the expiry of an unreleased lease until its record is removed: a day.
 const LONG_OVER: i64 = 24 * 3_600_000;
 
 /// What a sync did for leases.
@@ -38,12 +38,12 @@ const LONG_OVER: i64 = 24 * 3_600_000;
 pub struct LeaseNews {
     /// Tasks whose lease was confirmed late.
     pub confirmed: Vec<Id>,
-    /// Leases of this clone that another has now.
+    /// Leases of this clone that another one took over.
     pub lost: Vec<LostLease>,
-    /// How many released leases were reported to the remote.
+    /// Number of released leases that were reported to the remote.
     #[serde(rename = "told")]
     pub reported: usize,
-    /// How many records of finished tasks were taken away at the remote.
+    /// Number of records of finished tasks that were removed at the remote.
     pub removed: usize,
 }
 
@@ -52,19 +52,19 @@ pub struct LeaseNews {
 pub struct LostLease {
     /// The task.
     pub task: Id,
-    /// Who had it here.
+    /// The holder here.
     pub agent: String,
-    /// Who has it now.
+    /// The present holder.
     pub to: String,
 }
 
-/// What was listed at the remote before the plan was exchanged.
+/// The records at the remote before the plan was exchanged.
 pub(crate) type AtRemote = BTreeMap<Id, Seen>;
 
 impl Sync<'_> {
-    /// Before the plan is exchanged: learns what other clones hold, so that it is known even if the exchange fails. Returns
-    /// whether the remote answered.
-    pub(crate) fn look_at_leases(&self, warnings: &mut Vec<String>) -> Result<bool> {
+    /// Fetches the leases of other clones before the plan is exchanged, so that they are known even if the exchange fails.
+    /// Returns whether the remote answered.
+    pub(crate) fn fetch_leases(&self, warnings: &mut Vec<String>) -> Result<bool> {
         let Some(name) = self.ws.lease_remote() else { return Ok(false) };
         let asking = Asking::new(self.ws, name)?;
         match asking.remote().and_then(|remote| remote.all()) {
@@ -78,20 +78,21 @@ impl Sync<'_> {
 
     fn learn(&self, listed: BTreeMap<Id, LeaseEntry>, warnings: &mut Vec<String>) -> Result<AtRemote> {
         let mut there = AtRemote::new();
-        let mut said = RemoteReplies::at(self.ws.env.now());
-        said.gone = confirmation::seen_before(self.ws)?.into_iter().filter(|task| !listed.contains_key(task)).collect();
+        let mut replies = RemoteReplies::at(self.ws.env.now());
+        replies.gone =
+            confirmation::seen_before(self.ws)?.into_iter().filter(|task| !listed.contains_key(task)).collect();
         for (task, one) in listed {
             match one {
                 Ok(seen) => drop(there.insert(task, seen)),
                 Err(why) => warnings.push(why),
             }
         }
-        said.seen.clone_from(&there);
-        confirmation::remember(self.ws, &said)?;
+        replies.seen.clone_from(&there);
+        confirmation::remember(self.ws, &replies)?;
         Ok(there)
     }
 
-    /// After the plan was exchanged: brings leases and remote together. Returns what stands at the remote.
+    /// Reconciles leases with the remote after the plan was exchanged. Returns the records at the remote.
     pub(crate) fn resolve_leases(&self, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<AtRemote> {
         let Some(name) = self.ws.lease_remote() else { return Ok(AtRemote::new()) };
         match self.try_to_resolve_leases(name, news, warnings)? {
@@ -123,8 +124,8 @@ impl Sync<'_> {
         for (task, record) in self.own_records()? {
             let mine = record.lease.clone().filter(|lease| !lease.elsewhere);
             match mine {
-                Some(lease) if self.end_of(task)?.is_some() => {
-                    // Others finished it; there is nothing left to hold.
+                Some(lease) if self.finishing_event(task)?.is_some() => {
+                    // Another agent finished the task, so the lease has no use.
                     let seen = there.get(&task).filter(|seen| seen.ours && seen.record.lease == lease.id);
                     if let Some(seen) = seen.filter(|seen| seen.record.state == RemoteState::Held) {
                         news.reported += usize::from(self.give_back(&mut remote, seen).is_ok());
@@ -154,7 +155,7 @@ impl Sync<'_> {
                         }
                         Ok(reply) if reply.warnings.is_empty() => {}
                         Ok(reply) => {
-                            // One that does not answer is not asked once for each lease.
+                            // An unreachable remote is not asked again for each lease.
                             warnings.extend(reply.warnings);
                             break;
                         }
@@ -164,7 +165,7 @@ impl Sync<'_> {
                 }
                 Some(_) => {}
                 None => {
-                    // Only what this clone knows it gave back: a claim that is just being made is not written here yet.
+                    // Only known releases are reported: a concurrent claim may not be written here yet.
                     let known = record.remote.filter(|old| old.ours);
                     let seen = there.get(&task).filter(|seen| seen.ours && seen.record.state == RemoteState::Held);
                     if let (Some(known), Some(seen)) = (known, seen)
@@ -184,11 +185,11 @@ impl Sync<'_> {
         Ok(Ok(there))
     }
 
-    /// Says at the remote that a lease of this clone is over: the task is finished, or free.
+    /// Reports the end of a lease of this clone to the remote: the task is finished or released.
     fn give_back(&self, remote: &mut Remote<'_>, seen: &Seen) -> std::result::Result<(), Trouble> {
         let now = self.ws.env.now();
         let task = seen.record.task;
-        let Ok(Some(event)) = self.end_of(task) else { return confirm::release(remote, seen.clone(), now, 0) };
+        let Ok(Some(event)) = self.finishing_event(task) else { return confirm::release(remote, seen.clone(), now, 0) };
         let author = Author { agent: seen.record.agent.clone(), session: seen.record.session, ..Author::default() };
         match self.report_end(remote, task, event, (seen.record.lease, author), Some(seen.clone())) {
             Answer::Unconfirmed(trouble) => Err(trouble),
@@ -196,7 +197,7 @@ impl Sync<'_> {
         }
     }
 
-    /// Writes the end of a task into its record at the remote, unless another holds the task or ended it otherwise.
+    /// Records the end of a task at the remote, unless another agent holds or ended it there.
     fn report_end(
         &self,
         remote: &mut Remote<'_>,
@@ -223,8 +224,8 @@ impl Sync<'_> {
         confirm::acquire(remote, &wish, known)
     }
 
-    /// Before the plan goes out: reports to the remote what was finished here while it did not answer, so that no other clone claims
-    /// it before the plan arrives.
+    /// Reports tasks that were finished while the remote was unreachable, before the plan is pushed, so that no other clone
+    /// claims them meanwhile.
     pub(crate) fn report_ends(&self, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<()> {
         let Some(name) = self.ws.lease_remote() else { return Ok(()) };
         let runtime = self.ws.runtime_to_write()?;
@@ -280,18 +281,18 @@ impl Sync<'_> {
         })
     }
 
-    /// Takes back the ends that commands of this clone noted at the remote and never wrote, since they died.
+    /// Withdraws ends that killed commands of this clone reported to the remote without writing them.
     fn take_back_ends(&self, remote: &mut Remote<'_>, there: &AtRemote) -> Result<()> {
         if !there.values().any(|seen| seen.ours && seen.record.state == RemoteState::Finished) {
             return Ok(());
         }
-        // A command that has reported to the remote and is about to write its event holds this lock.
+        // A running command holds this lock from its report to the remote until its event is written.
         let _alone = confirmation::alone_at_remote(self.ws, "agentpm sync")?;
         confirmation::take_back_unwritten(self.ws, remote, there.values()).map(drop)
     }
 
-    /// The event by which a task is finished here.
-    fn end_of(&self, task: Id) -> Result<Option<Id>> {
+    /// The event that finished a task here.
+    fn finishing_event(&self, task: Id) -> Result<Option<Id>> {
         let task = load_task(&self.ws.store, task, &[])?.task;
         Ok(task.stamps.get("status").filter(|_| task.status.is_finished()).map(|stamp| stamp.id))
     }
@@ -300,7 +301,7 @@ impl Sync<'_> {
         Ok(lease::is_contested(lease, load_task(&self.ws.store, lease.task, &[])?.log.entries.iter()))
     }
 
-    /// What is known here of leases that were granted here, by task.
+    /// The records of leases that this clone granted, by task.
     fn own_records(&self) -> Result<Vec<(Id, LeaseRecord)>> {
         let runtime = self.ws.runtime_to_write()?;
         let mut own = Vec::new();
@@ -315,7 +316,7 @@ impl Sync<'_> {
         Ok(own)
     }
 
-    /// After the plan was exchanged: reports whose leases others have now, by what came in.
+    /// Reports leases that fetched events gave to other agents.
     pub(crate) fn report_lost(&self, news: &mut LeaseNews) -> Result<()> {
         let runtime = self.ws.runtime_to_write()?;
         let now = self.ws.env.now();
@@ -337,7 +338,7 @@ impl Sync<'_> {
         Ok(())
     }
 
-    /// After the plan arrived at the upstream: takes away records of tasks that are finished there.
+    /// Removes records of finished tasks after the plan was pushed.
     pub(crate) fn clean_leases(&self, there: AtRemote, news: &mut LeaseNews, warnings: &mut Vec<String>) -> Result<()> {
         let Some(name) = self.ws.lease_remote() else { return Ok(()) };
         let now = self.ws.env.now();
@@ -348,8 +349,8 @@ impl Sync<'_> {
             }
             let r = &seen.record;
             let ended = r.state != RemoteState::Held || now.since(r.expires_at) > LONG_OVER;
-            let Some(event) = self.end_of(task)?.filter(|_| ended) else { continue };
-            // An end that is not known here is for those to note who know it.
+            let Some(event) = self.finishing_event(task)?.filter(|_| ended) else { continue };
+            // An unknown end is reported by the clone that knows it.
             let log = load_task(&self.ws.store, task, &[])?.log.entries;
             if r.ends.iter().all(|end| log.iter().any(|entry| entry.event.id == *end)) {
                 let is_named = r.state == RemoteState::Finished && !r.ends.is_empty();

@@ -1,10 +1,9 @@
 //! `sync`: merges the plan of this branch with that of its upstream, through git.
 //!
-//! Guarantees: only the store's folder is committed; the user's index, stash, untracked and dirty files stay as they are; the
-//! user's own commits are replayed away from the work tree and brought in by a move that overwrites nothing. Until the remote
-//! has taken the push, nothing of this clone has changed but objects that nothing points at; a failure leaves it so and says
-//! what to do. A killed sync leaves no operation of git behind, and the next run finishes it.
-//! Leaves to others: how states are merged (`rules::merge` and the fold do), who may push.
+//! Guarantees that only the store's folder is committed. The user's index, stash, untracked and dirty files do not change, and
+//! local commits are replayed without the work tree. Until the push succeeds, only unreferenced objects are written; a failure
+//! leaves it so and names the next step. A killed sync leaves no git operation in progress, and the next run finishes it.
+//! Leaves to others: how states are merged (`rules::merge`, the fold), and who may push.
 
 pub(crate) mod checkout;
 pub(crate) mod edits;
@@ -42,56 +41,56 @@ pub use summary::TaskChange;
 /// What `sync` did, or would do.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct SyncReport {
-    /// The branch, in short.
+    /// The short name of the branch.
     pub branch: String,
-    /// The remote; absent where none took part.
+    /// The remote; absent if none took part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote: Option<String>,
-    /// The commit that was made of the plan; absent where it had not changed.
+    /// The commit of the plan; absent if the plan had not changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub committed: Option<String>,
-    /// Where the branch stands afterwards.
+    /// The commit of the branch afterwards.
     pub head: String,
-    /// Whether something was pushed.
+    /// Whether a commit was pushed.
     pub pushed: bool,
-    /// How many times a push lost a race before one was taken.
+    /// Number of pushes that lost a race before one succeeded.
     pub retries: u32,
-    /// Commits of the branch, besides the plan's own, that go to the remote.
+    /// Other commits of the branch that are pushed.
     pub commits_out: usize,
-    /// Commits of the upstream that came in.
+    /// Number of fetched commits.
     pub commits_in: usize,
-    /// Tasks that go to the remote.
+    /// Pushed tasks.
     pub outgoing: Vec<TaskChange>,
-    /// Tasks that came from the remote.
+    /// Fetched tasks.
     pub incoming: Vec<TaskChange>,
-    /// Values of this side that lost to what came in, each with the command that puts it back.
+    /// Local values that lost to fetched ones, each with the command that restores it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<LosingEdit>,
     /// Tasks whose files were removed, and which are back, or would be.
     pub brought_back: Vec<RestoredTask>,
-    /// Blocked tasks of which it was recorded that they are open: nothing unfinished blocks them.
+    /// Blocked tasks that were recorded as open, since all blockers are finished.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unblocked: Vec<Id>,
-    /// What was done for leases.
-    #[serde(skip_serializing_if = "is_empty_news")]
+    /// The changes of leases.
+    #[serde(skip_serializing_if = "is_unchanged")]
     pub leases: LeaseNews,
     /// Whether the plan would be committed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub would_commit: bool,
-    /// Whether nothing was done because only the plan of it was asked for.
+    /// Whether this is a dry run.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// Warnings.
     #[serde(skip)]
     pub warnings: Vec<String>,
-    /// What was written by hand and recorded, or would be.
+    /// Hand edits that were recorded, or would be.
     pub recorded: Vec<EditRecorded>,
-    /// What was written by hand and stays in its file, or would, with the reason.
+    /// Refused hand edits that stay in their files, or would, with the reason.
     pub refused: Vec<EditRefused>,
-    /// Files that came in with hand edits.
+    /// Fetched files with hand edits.
     #[serde(skip)]
     foreign_edits: Vec<edits::EditedFile>,
-    /// The commit that only a plan of a sync has seen, and the upstream's.
+    /// The commit of a dry run, and that of the upstream.
     #[serde(skip)]
     preview: Option<(Oid, Option<Oid>)>,
 }
@@ -119,42 +118,42 @@ pub struct LosingEdit {
     pub restore: String,
 }
 
-fn is_empty_news(news: &LeaseNews) -> bool {
+fn is_unchanged(news: &LeaseNews) -> bool {
     *news == LeaseNews::default()
 }
 
-/// What all steps of a sync share.
+/// The state that all steps of a sync share.
 struct Sync<'a> {
     ws: &'a Workspace,
     repo: &'a Repo,
     objects: Objects,
     git: Git<'a>,
-    /// The whole name of the branch.
+    /// The full name of the branch.
     branch: String,
-    /// Whether commits are signed: where the user wants it, and where they are made to stay.
+    /// Whether commits are signed: if the user's settings say so, and not in a dry run.
     signs: bool,
-    /// Events that would be recorded before anything else, where only a plan is asked for.
+    /// In a dry run, the events that would be recorded first.
     preview: BTreeMap<Entity, Vec<Entry>>,
-    /// Files written by hand of which something was said already.
+    /// Hand-edited files that were reported already.
     at_hand: BTreeSet<String>,
 }
 
-/// Most commits that are counted.
+/// Maximum number of commits that are counted.
 const MAX_COUNTED: usize = 10_000;
 
-/// A message without what was said about nothing having happened.
+/// A message without its part about unchanged files.
 fn first_part(message: &str) -> &str {
     message.trim_end_matches("; nothing was changed")
 }
 
-/// Code, message and next safe step of a sync that cannot be.
+/// The refusal of a sync, with the next safe step.
 fn refusal(message: impl Into<String>, hint: impl Into<String>) -> Error {
     Error::new(Code::Sync, message).hint(hint)
 }
 
 /// Commits the plan, merges the upstream, and pushes.
 ///
-/// Errors: `ERR_SYNC` with the reason and the next safe step, `ERR_GIT` where git fails, `ERR_BUSY` where another sync of
+/// Errors: `ERR_SYNC` with the reason and the next safe step, `ERR_GIT` if git fails, `ERR_BUSY` if another sync of
 /// this worktree does not end. Then branch, index and files are as they were.
 pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     let repo = ws
@@ -189,20 +188,20 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
         taken.recorded.iter().map(|e| &e.path).chain(taken.refused.iter().map(|e| &e.path)).cloned().collect();
     let asks = !options.plan && !options.no_push;
     let mut leases = LeaseNews::default();
-    // A failure with leases is a warning, and never a reason for the plan to stay.
+    // A failure with leases is a warning and does not prevent the exchange of the plan.
     let warn_of = |e: Error, warnings: &mut Vec<String>| warnings.push(format!("leases: {}", e.message));
     let asks = asks
-        && sync.look_at_leases(&mut warnings).unwrap_or_else(|e| {
+        && sync.fetch_leases(&mut warnings).unwrap_or_else(|e| {
             warn_of(e, &mut warnings);
             false
         });
     if asks && let Err(e) = sync.report_ends(&mut leases, &mut warnings) {
         warn_of(e, &mut warnings);
     }
-    // With an upstream, what it knows comes first: another clone may have recorded the same.
+    // The upstream is fetched first, since another clone may have recorded the same edits.
     let mut unblocked = if options.plan || upstream.is_some() { Vec::new() } else { unblock::record_unblocked(ws) };
     let mut report = sync.run(options, upstream.as_ref())?;
-    // Only now is it known what others did with the tasks that are held here.
+    // After the merge it is known what other agents did with tasks held here.
     let resolved = if asks { sync.resolve_leases(&mut leases, &mut warnings) } else { Ok(Default::default()) };
     let there = resolved.unwrap_or_else(|e| {
         warn_of(e, &mut warnings);
@@ -231,7 +230,7 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     }
     if recorded || !leases.confirmed.is_empty() {
         match sync.run(options, upstream.as_ref()) {
-            Ok(again) => report.go_on(again),
+            Ok(again) => report.add_second_round(again),
             Err(e) => warnings.push(format!("the last recorded events are not pushed yet: {}", e.message)),
         }
     }
@@ -253,7 +252,7 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
     Ok(report)
 }
 
-/// The branch that is checked out, where git is free to have it moved.
+/// The checked-out branch, if no git operation is in progress.
 fn free_branch(objects: &Objects, store: &str) -> Result<String> {
     if let Some(operation) = objects.in_progress() {
         let end = if operation == "git bisect" { "git bisect reset".into() } else { format!("{operation} --continue") };
@@ -285,7 +284,7 @@ fn free_branch(objects: &Objects, store: &str) -> Result<String> {
     Ok(branch)
 }
 
-/// What the syncs of this worktree call themselves in the runtime folder.
+/// The name of this worktree's sync files in the runtime folder.
 fn name_of(repo: &Repo) -> String {
     format!("sync-{}", &crate::runtime::records::digest(&repo.git_dir.display().to_string())[..12])
 }
@@ -301,7 +300,7 @@ fn short(branch: &str) -> &str {
 }
 
 impl Sync<'_> {
-    /// A plan that git ignores would never be committed, without any error.
+    /// Refuses a plan that git ignores: it would silently never be committed.
     fn refuse_ignored(&self) -> Result<()> {
         let path = self.ws.store.shown("tasks/0/0/some-task/events.jsonl");
         let args = ["check-ignore", "-v", "--no-index", "--", &path];
@@ -311,7 +310,7 @@ impl Sync<'_> {
         }
         let said = String::from_utf8_lossy(&outcome.stdout).into_owned();
         let rule = said.split('\t').next().unwrap_or_default().trim().to_owned();
-        // A rule that takes an earlier one back begins with an exclamation mark.
+        // A pattern with an exclamation mark negates an earlier one.
         if rule.splitn(3, ':').nth(2).is_some_and(|pattern| pattern.starts_with('!')) {
             return Ok(());
         }
@@ -372,18 +371,18 @@ impl Sync<'_> {
                 }
                 Some(PushResult::Lost(..)) => {
                     report.retries += 1;
-                    self.let_others_go(report.retries)?;
+                    self.back_off(report.retries)?;
                     continue;
                 }
                 Some(PushResult::Taken) => report.pushed = true,
                 None => {}
             }
-            if self.bring_home(before, own, new)? {
+            if self.apply_result(before, own, new)? {
                 report.foreign_edits = theirs.map_or(Ok(Vec::new()), |theirs| self.edits_in(before, theirs))?;
                 self.report_changes(&mut report, before, own, theirs, new)?;
                 return Ok(report);
             }
-            // Another process committed to this branch meanwhile: the next round includes that commit.
+            // Another process committed to this branch; the next round includes that commit.
             report.retries += 1;
             if report.retries > most {
                 return Err(refusal(
@@ -394,7 +393,7 @@ impl Sync<'_> {
         }
     }
 
-    /// The commit of the branch now.
+    /// The present commit of the branch.
     fn tip(&self) -> Result<Oid> {
         self.objects.reference(&self.branch).ok_or_else(|| {
             refusal(format!("the branch {} vanished", short(&self.branch)), "look at git branch, then agentpm sync")
@@ -416,7 +415,7 @@ impl Sync<'_> {
         new: Oid,
     ) -> Result<()> {
         let (before_plan, own_plan, new_plan) = (self.plan_of(before)?, self.plan_of(own)?, self.plan_of(new)?);
-        // A plan of a sync speaks of commits that will never be.
+        // The commits of a dry run are never published.
         report.committed = (own != before && !report.dry_run).then(|| self.objects.short(new));
         report.would_commit = own != before && report.dry_run;
         let known = match theirs {
@@ -436,8 +435,8 @@ impl Sync<'_> {
         Ok(())
     }
 
-    /// Waits a moment that is longer and less certain the more often a race was lost.
-    fn let_others_go(&self, lost: u32) -> Result<()> {
+    /// Waits for a random time that grows with the number of lost races.
+    fn back_off(&self, lost: u32) -> Result<()> {
         let chance = self.ws.env.chance()? % 100;
         let millis = u64::from(lost.min(20)) * 5 * (chance + 1) / 50;
         process::pause(Duration::from_millis(millis));
@@ -447,7 +446,7 @@ impl Sync<'_> {
 
 impl SyncReport {
     /// Adds the results of a second round.
-    fn go_on(&mut self, again: SyncReport) {
+    fn add_second_round(&mut self, again: SyncReport) {
         self.committed = again.committed.or(self.committed.take());
         self.head = again.head;
         self.pushed |= again.pushed;

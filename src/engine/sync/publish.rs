@@ -8,30 +8,30 @@ use crate::error::{Error, Result};
 use crate::git::{Oid, is_race, server_words, words};
 use crate::model::job;
 
-/// Where a branch is pushed to and fetched from.
+/// The remote branch that a branch is pushed to and fetched from.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream {
     /// The remote's name.
     pub remote: String,
-    /// The branch's whole name at the remote.
+    /// The full name of the branch at the remote.
     pub theirs: String,
-    /// The reference that remembers it here.
+    /// The remote-tracking reference.
     pub tracking: String,
 }
 
-/// How often a fetch that met another one of the same clone is tried.
+/// Number of tries of a fetch that races with another one of the same clone.
 const FETCHES: u32 = 30;
 
 /// The result of a push.
 pub(crate) enum PushResult {
-    /// The remote took it.
+    /// The remote accepted it.
     Taken,
-    /// Another push was first; with the remote's words, and the lock that it could not take.
+    /// Another push was first: the remote's message, and the lock file that it names.
     Lost(String, Option<String>),
 }
 
 impl Sync<'_> {
-    /// The upstream of the branch; `None` where nothing is to be pushed and there is none.
+    /// The upstream of the branch; `None` if there is none and nothing is pushed.
     pub(crate) fn upstream(&self, options: &job::Sync) -> Result<Option<Upstream>> {
         let branch = short(&self.branch);
         let setting = |key: &str| self.objects.setting(&format!("branch.{branch}.{key}"));
@@ -92,17 +92,17 @@ impl Sync<'_> {
         Ok(Upstream { remote, theirs, tracking })
     }
 
-    /// Fetches the upstream. `None` where the remote does not have the branch yet.
+    /// Fetches the upstream; `None` if the remote does not have the branch yet.
     pub(crate) fn fetch(&self, upstream: &Upstream) -> Result<Option<Oid>> {
         let args = ["fetch", "--quiet", "--no-write-fetch-head", "--end-of-options", &upstream.remote];
-        let mut outcome = self.patiently(&args, None, &[])?;
-        // Another worktree of this clone fetches at the same time: one of the two notes what came.
+        let mut outcome = self.run_with_retry(&args, None, &[])?;
+        // Another worktree may fetch at the same time; only one of the two updates the reference.
         for round in 1..FETCHES {
             if outcome.timed_out || outcome.code == Some(0) || !outcome.stderr.contains("cannot lock ref") {
                 break;
             }
-            self.let_others_go(round)?;
-            outcome = self.patiently(&args, None, &[])?;
+            self.back_off(round)?;
+            outcome = self.run_with_retry(&args, None, &[])?;
         }
         if outcome.timed_out || outcome.code != Some(0) {
             return Err(self.unreachable(upstream, &self.git.failure(&args, &outcome)));
@@ -112,7 +112,7 @@ impl Sync<'_> {
         Ok(theirs)
     }
 
-    /// Fetches what a partial clone lacks of the plan in the upstream and in the commit where the branch left it, all at once.
+    /// Fetches, in one call, the objects of the plan that a partial clone lacks in the upstream and in the merge base.
     fn fetch_plan(&self, theirs: Oid) -> Result<()> {
         if !self.objects.is_partial() {
             return Ok(());
@@ -132,7 +132,7 @@ impl Sync<'_> {
         .with(*e.details.clone())
     }
 
-    /// Pushes a commit to the upstream by compare-and-swap: it must still be where it was fetched, and `new` comes from there.
+    /// Pushes a commit to the upstream by compare-and-swap: the upstream must still be at the fetched commit, which `new` contains.
     pub(crate) fn push(
         &self,
         upstream: &Upstream,
@@ -146,7 +146,7 @@ impl Sync<'_> {
         let args = ["push", "--porcelain", "--no-follow-tags", &expected, "--end-of-options", &upstream.remote, &spec];
         let outcome = self.git.call(&args, None, Vec::new())?;
         if outcome.timed_out {
-            // The remote may have taken it all the same: only asking again shows it.
+            // The remote may have accepted it; only another request shows whether it did.
             if self.fetch(upstream).ok().flatten() == Some(new) {
                 return Ok(PushResult::Taken);
             }
@@ -193,7 +193,7 @@ impl Sync<'_> {
         .with(json!({ "remote": upstream.remote, "branch": branch, "said": words(&outcome.stderr) })))
     }
 
-    /// Whether the branch is gone at the remote.
+    /// Whether the branch was deleted at the remote.
     fn is_gone(&self, upstream: &Upstream) -> Result<bool> {
         let args = ["ls-remote", "--exit-code", "--end-of-options", &upstream.remote, &upstream.theirs];
         Ok(self.git.call(&args, None, Vec::new())?.code == Some(2))

@@ -1,8 +1,8 @@
-//! The note of a move of index and work tree, so that the next sync can finish an interrupted one.
+//! Records an update of index and work tree, so that the next sync can finish an interrupted one.
 //!
-//! Guarantees: the note is written before the first file moves and removed after the branch has moved. A sync that was killed
-//! between leaves the user's files half at one commit and half at another; only this note distinguishes them from files that a person edited.
-//! Leaves to others: how files are moved.
+//! Guarantees that the record is written before the first file changes and removed after the branch has moved. A sync killed in
+//! between leaves the user's files at two commits; only this record distinguishes them from edited files.
+//! Leaves to others: how files are updated (`checkout`).
 
 use std::io::ErrorKind;
 
@@ -12,10 +12,10 @@ use super::Sync;
 use crate::error::{Error, Result};
 use crate::git::Oid;
 
-/// Largest note that is read, in bytes.
+/// Maximum size of a note, in bytes.
 const MAX_NOTE: u64 = 64 * 1024;
 
-/// A move of a branch with its index and work tree.
+/// An update of a branch with its index and work tree.
 #[derive(Debug, Serialize, Deserialize)]
 struct SyncState {
     branch: String,
@@ -29,9 +29,9 @@ impl Sync<'_> {
         format!("{}.begun", crate::engine::sync::name_of(self.repo))
     }
 
-    /// Finishes what the last sync of this worktree began, if the branch is still where that sync found it.
+    /// Finishes the interrupted update of this worktree, if the branch is still at its first commit.
     ///
-    /// Errors: as the move itself.
+    /// Errors: as the update itself.
     pub(crate) fn resume_interrupted(&self) -> Result<()> {
         let runtime = self.ws.runtime_to_write()?;
         let bytes = match runtime.read(self.note(), MAX_NOTE) {
@@ -39,24 +39,24 @@ impl Sync<'_> {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(Error::io("read", &runtime.path().join(self.note()), &e)),
         };
-        // A note that cannot be read says nothing; the files then show as much of it as they can.
+        // An unreadable record is ignored; files with their new contents are recognized without it.
         let Ok(begun) = serde_json::from_slice::<SyncState>(&bytes) else { return self.clear_state() };
         if begun.branch != self.branch {
-            // Its index and files went with the switch; it waits until its branch is back.
+            // Another branch is checked out; the record applies once its branch is checked out again.
             return Ok(());
         }
         if let (Ok(before), Ok(own), Ok(new)) = (begun.before.parse(), begun.own.parse(), begun.new.parse())
             && self.tip()? == before
             && [own, new].iter().all(|commit| self.objects.has(*commit))
         {
-            self.end_half_written(before, new)?;
+            self.complete_partial_files(before, new)?;
             self.check_move(before, new)?;
-            self.bring_home(before, own, new)?;
+            self.apply_result(before, own, new)?;
         }
         self.clear_state()
     }
 
-    /// Writes the note.
+    /// Writes the record.
     pub(crate) fn begin(&self, before: Oid, own: Oid, new: Oid) -> Result<()> {
         let runtime = self.ws.runtime_to_write()?;
         let [before, own, new] = [before, own, new].map(|oid| oid.to_string());
@@ -67,7 +67,7 @@ impl Sync<'_> {
             .map_err(|e| Error::io("write", &runtime.path().join(self.note()), &e))
     }
 
-    /// Removes the note.
+    /// Removes the record.
     pub(crate) fn clear_state(&self) -> Result<()> {
         let runtime = self.ws.runtime_to_write()?;
         runtime.remove(self.note()).map_err(|e| Error::io("remove", &runtime.path().join(self.note()), &e))

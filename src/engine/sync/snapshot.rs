@@ -1,7 +1,7 @@
-//! The plan as a commit: HEAD's tree with the store's folder brought up to the files, and nothing else of the work tree.
+//! Commits the plan: HEAD's tree with the store's folder from the work tree, and nothing else.
 //!
-//! Guarantees: never fewer events than HEAD holds; a `task.yaml` in a commit is always what its log says; the user's index and
-//! work tree are not touched; their hooks and their signature are asked, within a deadline.
+//! Guarantees that no event of HEAD is missing, and that each `task.yaml` in the commit is rendered from its log. The user's
+//! index and work tree do not change. The user's hooks run, and commits are signed as configured, within a deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -24,7 +24,7 @@ use crate::store::layout::{LOG, entity_below, home, is_archive};
 use crate::store::log::{Log, union};
 use crate::store::project::render;
 
-/// Why a settings file cannot be read; `None` for one that can, and for other files.
+/// Why a settings file cannot be read; `None` for a readable one and for other files.
 fn unreadable_settings(below: &str, bytes: &[u8]) -> Option<String> {
     matches!(below, "config.toml" | "roles.yml").then(|| settings(below, below, bytes))?.into_iter().find_map(
         |finding| {
@@ -34,11 +34,11 @@ fn unreadable_settings(below: &str, bytes: &[u8]) -> Option<String> {
     )
 }
 
-/// Largest file besides logs that is committed, in bytes.
+/// Maximum size of a committed file other than a log, in bytes.
 const MAX_OTHER: u64 = 16 * 1024 * 1024;
 
 impl Sync<'_> {
-    /// The commit that holds the plan as its files are now; `before` itself where nothing changed.
+    /// A commit with the plan of the work tree; `before` itself if nothing changed.
     pub(crate) fn snapshot(&self, before: Oid, dry: bool, report: &mut SyncReport) -> Result<Oid> {
         let old = self.objects.commit(before)?.tree;
         let tree = self.tree_of_plan(old, report)?;
@@ -51,12 +51,12 @@ impl Sync<'_> {
         self.commit_tree(tree, &[before], message.as_bytes(), None)
     }
 
-    /// HEAD's tree with the store's folder as its files are now.
+    /// HEAD's tree with the store's folder from the work tree.
     fn tree_of_plan(&self, old: Oid, report: &mut SyncReport) -> Result<Oid> {
         let ws = self.ws;
         let runtime = ws.runtime_to_write()?;
         let wait = Duration::from_millis(ws.settings.lock.wait_ms.into());
-        // A command writes several files; none is read half-way.
+        // Under the lock, since a command writes several files.
         let lock = Lock::take(&runtime, wait, "agentpm sync")?;
         let mut entities: BTreeSet<Entity> = BTreeSet::new();
         let mut changes: BTreeMap<String, Option<Item>> = BTreeMap::new();
@@ -82,10 +82,10 @@ impl Sync<'_> {
             let committed = Log::of(&committed).entries;
             log.entries.extend(self.preview.get(&entity).into_iter().flatten().cloned());
             if log.entries.is_empty() && log.foreign.is_empty() {
-                // Files that are gone are no deletion: what was committed stays.
+                // Missing files are not a deletion: the committed ones stay.
                 continue;
             }
-            // Never fewer events than were read.
+            // No event that was read may be dropped.
             let known: BTreeSet<_> = log.entries.iter().map(|e| e.event.id).collect();
             log.entries.extend(committed.into_iter().filter(|e| !known.contains(&e.event.id)));
             let yaml = render(&entity, &log.entries);
@@ -95,7 +95,7 @@ impl Sync<'_> {
         self.objects.write_tree(Some(old), &changes.into_iter().collect::<Vec<_>>())
     }
 
-    /// The plan of a commit with more events, as objects that nothing points at.
+    /// The plan of a commit with additional events, as unreferenced objects.
     pub(crate) fn plan_with(&self, commit: Oid, more: &BTreeMap<Entity, Vec<Entry>>) -> Result<Option<Oid>> {
         let tree = self.objects.commit(commit)?.tree;
         let mut changes = BTreeMap::new();
@@ -126,7 +126,7 @@ impl Sync<'_> {
         Ok(())
     }
 
-    /// Paths of the store that differ between HEAD, index and work tree, or that git does not know.
+    /// Paths of the store that are untracked, or differ between HEAD, index and work tree.
     pub(crate) fn touched(&self) -> Result<Vec<String>> {
         let args = [
             "--no-optional-locks",
@@ -144,7 +144,7 @@ impl Sync<'_> {
         self.git.text(&args, &outcome)?;
         let entries = outcome.stdout.split(|b| *b == 0).filter(|entry| entry.len() > 3);
         let mut paths: Vec<String> = entries.map(|entry| String::from_utf8_lossy(&entry[3..]).into_owned()).collect();
-        // Git does not report files that it is set not to look at; what was acknowledged is committed all the same.
+        // Git does not report files that it does not compare, but acknowledged events are committed in any case.
         let below = format!("{}/", self.ws.store.name);
         let is_here = |path: &&String| {
             path.strip_prefix(&below).is_some_and(|path| self.ws.store.dir.kind(path).is_ok_and(|kind| kind.is_some()))
@@ -153,7 +153,7 @@ impl Sync<'_> {
         Ok(paths)
     }
 
-    /// Settings, roles, attributes, archives: committed as they are. What does not belong into a store is left out.
+    /// Settings, roles, attributes and archives are committed unchanged. Files that do not belong in a store are not.
     fn other_file(
         &self,
         path: &str,
@@ -166,7 +166,7 @@ impl Sync<'_> {
         let failed = |e: &std::io::Error| Error::io("read", &self.ws.store.path().join(below), e);
         match dir.kind(below).map_err(|e| failed(&e))? {
             Some(Kind::File) if known => match dir.read(below, MAX_OTHER) {
-                // A clone that fetched it could not make a change any more.
+                // With unreadable settings, a clone that fetches them could not write any more.
                 Ok(bytes) if let Some(why) = unreadable_settings(below, &bytes) => {
                     report
                         .warnings
@@ -183,14 +183,14 @@ impl Sync<'_> {
             },
             // A removed file of another kind does not belong in the commit.
             None => drop(changes.insert(path.to_owned(), None)),
-            // Its treatment was reported.
+            // It is reported already.
             _ if self.at_hand.contains(path) => {}
             _ => report.warnings.push(format!("{path} does not belong in a store and was not committed")),
         }
         Ok(())
     }
 
-    /// Asks the user's pre-commit and commit-msg hooks, with an index of our own. Returns the message as they left it.
+    /// Runs the user's pre-commit and commit-msg hooks on a separate index. Returns the message that they leave.
     fn ask_hooks(&self, tree: Oid, message: &str) -> Result<String> {
         let names = ["pre-commit", "prepare-commit-msg", "commit-msg"];
         let folder = self.repo.work_dir.join(self.git.ask(&["rev-parse", "--git-path", "hooks"])?);
@@ -206,7 +206,7 @@ impl Sync<'_> {
         };
         let (index, text) = (place("index")?, place("message")?);
         let asked = self.ask_each(&there, tree, message, &index, &text);
-        // They are not needed any more; a leftover does no harm.
+        // Leftover files are harmless.
         for path in [&index, &text] {
             let _ = files::remove_outside(path);
         }
@@ -249,8 +249,7 @@ impl Sync<'_> {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Makes a commit, signed where the user's settings say so. Nothing points at it yet. `like` is the commit whose author and
-    /// encoding it keeps.
+    /// Writes an unreferenced commit, signed if the user's settings say so. Author and encoding are those of the commit `like`.
     pub(crate) fn commit_tree(
         &self,
         tree: Oid,
@@ -261,7 +260,7 @@ impl Sync<'_> {
         self.make_commit(tree, parents, message, like, self.signs)
     }
 
-    /// Makes a commit that is never published, so it carries no signature.
+    /// Writes an unsigned commit that is never published.
     pub(crate) fn passing_commit(&self, tree: Oid, parents: &[Oid]) -> Result<Oid> {
         self.make_commit(tree, parents, b"passing\n", None, false)
     }
@@ -275,7 +274,7 @@ impl Sync<'_> {
         signed: bool,
     ) -> Result<Oid> {
         let (tree, parents) = (tree.to_string(), parents.iter().map(Oid::to_string).collect::<Vec<_>>());
-        // Git converts nothing here: it notes in the commit what its setting says that author and message are written in.
+        // Git does not convert author and message: it only records the configured encoding in the commit.
         let encoding = like.and_then(|like| Some(format!("i18n.commitEncoding={}", like.encoding.as_ref()?)));
         let mut args = encoding.as_ref().map_or_else(Vec::new, |setting| vec!["-c", setting]);
         args.extend(["commit-tree", &tree]);
@@ -304,7 +303,7 @@ fn plan_in(sync: &Sync<'_>, tree: Oid) -> Result<Option<Oid>> {
     Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
 }
 
-/// The variables that make git write just this author: `Name <mail> seconds offset`, in any encoding.
+/// The environment that makes git write exactly this author: `Name <mail> seconds offset`, in any encoding.
 fn author_vars(author: &[u8]) -> Option<Vec<(&'static str, OsString)>> {
     let at = |sign: u8| author.iter().position(|byte| *byte == sign);
     let (open, close) = (at(b'<')?, at(b'>')?);

@@ -19,7 +19,7 @@ use crate::rules::lost::{Counts, lost};
 use crate::store::layout::{LOG, entity_below, home};
 use crate::store::log::Log;
 
-/// Most tasks that a commit message names.
+/// Maximum number of tasks that a commit message names.
 const MAX_LINES: usize = 20;
 
 /// How one task changes.
@@ -31,9 +31,9 @@ pub struct TaskChange {
     pub handle: String,
     /// Its title afterwards.
     pub title: String,
-    /// What happens to it, in one word: created, completed, cancelled, archived, reopened, started, moved, updated.
+    /// The kind of change: created, completed, cancelled, archived, reopened, started, moved or updated.
     pub what: &'static str,
-    /// How many events come with it.
+    /// Number of its new events.
     pub events: usize,
 }
 
@@ -65,7 +65,7 @@ impl Sync<'_> {
         Ok(found)
     }
 
-    /// The values of this side that lost, by what came in, to a change made at the same time.
+    /// Local values that lost to concurrent fetched ones.
     pub(crate) fn lost_edits(
         &self,
         incoming: &[TaskChange],
@@ -123,8 +123,8 @@ fn what(before: Option<&Task>, after: &Task) -> &'static str {
     }
 }
 
-/// The message of a commit of the plan: counts, or the handle of the only task, in the subject; tasks below. Titles are quoted so that no
-/// forge acts on them.
+/// The message of a commit of the plan: counts, or the handle of the only task, in the subject, and tasks below. Titles are
+/// quoted so that no forge acts on them.
 pub(crate) fn message(changes: &[TaskChange]) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for change in changes {

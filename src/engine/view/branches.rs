@@ -1,9 +1,9 @@
 //! Reads the tasks of other branches from git, without a checkout.
 //!
-//! Guarantees: no object is read twice, by this command or by a later one that finds it in the cache; equal trees are not
-//! opened, nor is a folder of shards that a tree read earlier has too; a shard, a folder, a log are read only where they
-//! differ from what is checked out here, and only for a task that is asked about. What cannot be read is left out and counted.
-//! Leaves to others: what follows from it.
+//! Guarantees that no object is read twice: facts are cached by object name for later commands. Shards, folders and logs are
+//! read only if they differ from the commit checked out here, and only for a requested task. Unreadable objects are skipped and
+//! counted.
+//! Leaves to others: how a task on another branch affects this one (`other_branches`).
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -21,60 +21,60 @@ use crate::store::facts::{Facts, Name, NewFacts, Shards, State};
 use crate::store::layout::{LOG, TASKS};
 use crate::store::log::Log;
 
-/// Where a clone keeps what it last saw of a remote's branches, floor and list. Not among the remote-tracking branches, which are
-/// the user's: a push with `--force-with-lease` goes by them.
+/// The prefix of the references to a remote's branches, floor and list as they were last fetched. Remote-tracking branches are
+/// left to the user, since `git push --force-with-lease` compares with them.
 pub(crate) const SEEN: &str = "refs/agentpm/remotes/";
 
-/// Where a clone keeps the branches that it last saw of a remote.
+/// The prefix of the references to a remote's branches as they were last fetched.
 fn refs_seen(remote: &str) -> String {
     format!("{SEEN}{remote}/heads/")
 }
 
-/// Where a branch of a remote stood when it was last looked at.
+/// The commit of a remote's branch as it was last fetched.
 pub(crate) fn branch_seen(objects: &Objects, remote: &str, branch: &str) -> Option<Oid> {
     objects.reference(&format!("{}{branch}", refs_seen(remote)))
 }
 
-/// Most branches that a warning names.
+/// Maximum number of branches in a warning.
 const NAMED: usize = 5;
-/// Seconds of a day.
+/// A day in seconds.
 const DAY: i64 = 86_400;
 
-/// The branches that count, and what is known of them.
+/// The branches that the settings include, with the facts known about them.
 pub(crate) struct Branches {
-    reading: Reading,
+    reading: ObjectReader,
     facts: Facts,
     news: NewFacts,
-    /// Branches of which something could not be read.
+    /// Branches with an object that could not be read.
     incomplete: BTreeSet<String>,
-    /// Why what was missing could not be fetched.
+    /// Why missing objects could not be fetched.
     failure: Option<Error>,
     /// The tree of tasks checked out here.
     here: Option<Name>,
-    /// The other trees of tasks, with the branches that have them.
+    /// The trees of tasks of other branches, with these branches.
     trees: Vec<(Name, Vec<String>)>,
-    /// What was learned just now, by the names of the objects.
+    /// Facts that this command read, by the names of the objects.
     read_trees: HashMap<Name, Shards>,
-    /// Folders of the fan-out that this command asked about, with what is in them. `None` for one that cannot be read.
+    /// The contents of the folders of the fan-out that this command read; `None` for an unreadable one.
     read_folders: HashMap<Name, Option<String>>,
-    /// Numbers of the trees that are kept, and of their bases.
+    /// The numbers of the cached trees and of their bases.
     numbers: HashMap<Name, (i64, i64)>,
-    /// The same the other way round: places of kept trees by their numbers, and by those of their bases.
+    /// The positions of cached trees by their numbers, and by the numbers of their bases.
     by_number: HashMap<i64, usize>,
     by_base: HashMap<i64, Vec<(i64, usize)>>,
     read_logs: HashMap<Name, Option<Name>>,
     read_states: HashMap<Name, State>,
-    /// Of each shard that was asked about, the tasks that have other folders elsewhere than here, with the trees that have them.
+    /// The tasks of each requested shard whose folders differ from those here.
     by_shard: HashMap<String, Differing>,
 }
 
-/// Tasks with their folders on other branches, and the places of the trees that have them.
+/// Tasks with their folders on other branches, and the positions of the trees that contain them.
 type Differing = HashMap<Id, BTreeMap<Name, Vec<usize>>>;
 
-/// The repository, opened when the first object is read, and how much was read of it.
-struct Reading {
+/// Opens the repository for the first object, and counts what is read.
+struct ObjectReader {
     repo: Repo,
-    /// To fetch what a partial clone lacks.
+    /// Set if objects that a partial clone lacks are to be fetched.
     env: Option<Env>,
     objects: OnceCell<Objects>,
     commits: usize,
@@ -83,7 +83,7 @@ struct Reading {
     unreadable: usize,
 }
 
-impl Reading {
+impl ObjectReader {
     fn objects(&self) -> Result<&Objects> {
         if self.objects.get().is_none() {
             let opened = self.env.as_ref().map_or_else(|| self.repo.objects(), |env| self.repo.objects_with(env));
@@ -92,7 +92,7 @@ impl Reading {
         self.objects.get().ok_or_else(|| Error::state("the repository was not opened"))
     }
 
-    /// Takes a failure for an absence, and counts it: one broken branch must not hide the others.
+    /// Counts a failure and treats the object as missing, so that a broken branch does not hide the others.
     fn tolerate<T>(&mut self, read: Result<T>) -> Option<T> {
         read.map_err(|e| {
             self.unreadable += 1;
@@ -109,15 +109,14 @@ impl Reading {
 }
 
 impl Branches {
-    /// Lists the branches that count, and opens the trees that are new. With `fetches`, what a partial clone left at its remote
-    /// is fetched.
+    /// Lists the branches and opens the trees that are not cached. With `fetches`, objects that a partial clone lacks are
+    /// fetched.
     ///
-    /// Errors: `ERR_GIT` where references or objects are in a form this program does not know, `ERR_IO` where they cannot be
-    /// read.
+    /// Errors: `ERR_GIT` if the format of references or objects is unknown, `ERR_IO` if they cannot be read.
     pub fn open(ws: &Workspace, repo: &Repo, fetches: bool) -> Result<Self> {
         let tips = repo.tips()?;
         let facts = Facts::open(facts_path(ws).as_deref(), ws.env.boot())?;
-        let reading = Reading {
+        let reading = ObjectReader {
             repo: repo.clone(),
             env: fetches.then(|| ws.env.fork()),
             objects: OnceCell::new(),
@@ -144,7 +143,7 @@ impl Branches {
             by_shard: HashMap::new(),
         };
         let settings = &ws.settings.branches;
-        // What the remote that confirms leases showed with a grant counts whatever the settings say of remote-tracking branches.
+        // Branches of the confirming remote are always included: a lease was granted with their state.
         let asked = ws.lease_remote().map(refs_seen);
         let counts = |name: &str| match name.starts_with("refs/heads/") {
             true => settings.local,
@@ -162,17 +161,17 @@ impl Branches {
                     trees.entry(tasks).or_default().push(short(name));
                 }
                 Some(_) => {}
-                None => branches.miss(&[short(name)]),
+                None => branches.mark_incomplete(&[short(name)]),
             }
         }
         branches.trees = trees.into_iter().collect();
         let all: Vec<Name> = branches.here.iter().chain(branches.trees.iter().map(|(tree, _)| tree)).cloned().collect();
-        // The tree here is needed only to find what differs from it.
+        // The tree here is only compared with those of other branches.
         if !branches.trees.is_empty() {
             let broken: HashSet<Name> = all.into_iter().filter(|tree| !branches.open_tree(tree)).collect();
-            let shut = branches.trees.iter().filter(|(tree, _)| broken.contains(tree));
-            let shut: Vec<String> = shut.flat_map(|(_, names)| names.iter().cloned()).collect();
-            branches.miss(&shut);
+            let incomplete = branches.trees.iter().filter(|(tree, _)| broken.contains(tree));
+            let incomplete: Vec<String> = incomplete.flat_map(|(_, names)| names.iter().cloned()).collect();
+            branches.mark_incomplete(&incomplete);
         }
         if fetches && (!branches.trees.is_empty() || !branches.incomplete.is_empty()) {
             branches.fetch_logs()?;
@@ -195,7 +194,7 @@ impl Branches {
         let mut found = self.facts.tip(&name);
         if found.is_none() {
             self.reading.commits += 1;
-            // A repository that cannot be opened at all is for the caller to report.
+            // Only an unreadable object is tolerated; the caller reports a repository that cannot be opened.
             let read = self.reading.objects()?.commit(oid);
             found = self.reading.tolerate(read).and_then(|commit| {
                 let tasks = self.descend(commit.tree, &mut seen.steps, &seen.folder)?;
@@ -209,7 +208,7 @@ impl Branches {
         Ok(found)
     }
 
-    /// The folder at a path below a tree, each tree on the way looked into once. `None` where something cannot be read.
+    /// The folder at a path below a tree; `None` if a tree cannot be read. Each tree on the way is read once.
     fn descend(&mut self, root: Oid, steps: &mut Steps, path: &str) -> Option<Option<Oid>> {
         let mut tree = root;
         for (depth, part) in path.split('/').enumerate() {
@@ -232,7 +231,7 @@ impl Branches {
         Some(Some(tree))
     }
 
-    /// Learns which shards a tree of tasks has. False where not all of it can be read; then it is read again the next time.
+    /// Reads the shards of a tree of tasks. Returns false if a part is unreadable; then it is not cached.
     fn open_tree(&mut self, tree: &Name) -> bool {
         if let Some(numbers) = self.facts.tree(tree) {
             self.numbers.insert(tree.clone(), numbers);
@@ -257,7 +256,7 @@ impl Branches {
         is_whole
     }
 
-    /// The tasks of a shard that have another folder on another branch than here.
+    /// The tasks of a shard whose folder on another branch differs from the one here.
     fn differing(&mut self, shard: &str) -> Differing {
         let kept = self.facts.shard(shard);
         let here = self.here.as_ref().and_then(|tree| match (self.read_trees.get(tree), self.numbers.get(tree)) {
@@ -276,7 +275,7 @@ impl Branches {
                 take(form.as_ref(), *place);
             }
         }
-        // Most trees are as their base here, and that is mostly as what is checked out.
+        // Most trees equal their base in this shard, and most bases equal the commit checked out.
         for (base, trees) in &self.by_base {
             let form = kept.get(base).and_then(Option::as_ref);
             if form.is_some() && form != here.as_ref() {
@@ -295,7 +294,7 @@ impl Branches {
         for (form, places) in forms {
             let Some(folders) = self.folders(&form) else {
                 let names: Vec<String> = places.iter().flat_map(|place| self.trees[*place].1.iter().cloned()).collect();
-                self.miss(&names);
+                self.mark_incomplete(&names);
                 continue;
             };
             for line in folders.lines().filter(|line| !here.contains(line)) {
@@ -309,8 +308,7 @@ impl Branches {
         differing
     }
 
-    /// What other branches say of a task where they have another log of it than the commit checked out here: each state once,
-    /// with the branches that have it.
+    /// The distinct states of a task on other branches whose log differs from the one here, with the branches of each.
     pub fn states(&mut self, id: Id) -> Vec<(Vec<String>, State)> {
         let shard = id.shard();
         if !self.by_shard.contains_key(&shard) {
@@ -326,21 +324,20 @@ impl Branches {
             let names = places.iter().flat_map(|place| self.trees[*place].1.iter().cloned());
             logs.entry(log).or_default().extend(names);
         }
-        // Kept for the next call.
+        // Put back for the next call.
         self.by_shard.entry(shard).or_default().insert(id, folders);
         let mut states = Vec::new();
         for (log, mut names) in logs {
             names.sort();
             match self.state(&log, id) {
                 Some(state) => states.push((names, state)),
-                None => self.miss(&names),
+                None => self.mark_incomplete(&names),
             }
         }
         states
     }
 
-    /// The folders in a form of a folder of the fan-out, a line for each: a shard or a task, and its object. `None` where the form
-    /// cannot be read.
+    /// The shards or tasks in a folder of the fan-out, one line each with its object; `None` if the tree is unreadable.
     fn folders(&mut self, form: &Name) -> Option<String> {
         if let Some(folders) = self.read_folders.get(form) {
             return folders.clone();
@@ -376,9 +373,9 @@ impl Branches {
         log
     }
 
-    /// What a log says of its task.
+    /// The state of the task that a log gives.
     fn state(&mut self, log: &Name, id: Id) -> Option<State> {
-        // With the task, for nothing keeps the same bytes from lying in two folders.
+        // The key includes the task, since two folders may contain the same bytes.
         let key = format!("{log} {id}");
         if let Some(state) = self.read_states.get(&key) {
             return Some(state.clone());
@@ -398,8 +395,8 @@ impl Branches {
         Some(state)
     }
 
-    /// Fetches the logs that a partial clone left at its remote, as far as they are not known from an earlier look. What cannot
-    /// be fetched does not count, and the warning says so. The remote is not asked again.
+    /// Fetches the logs that a partial clone lacks and the cache does not cover. The remote is asked once; a log that cannot be
+    /// fetched is skipped, and the warning says so.
     fn fetch_logs(&mut self) -> Result<()> {
         let objects = self.reading.objects()?;
         if !objects.is_partial() {
@@ -411,26 +408,26 @@ impl Branches {
             let changes = tree.parse().and_then(|tree| objects.changes(here, Some(tree)));
             wanted.extend(changes.unwrap_or_default().into_iter().filter_map(|change| self.unknown_log(&change)));
         }
-        // Trees may have been missing before, on the way to the logs.
+        // A tree above the logs may have been missing before.
         let failure = objects.fetch_missing(wanted).err().or_else(|| objects.fetch_failure());
         self.failure = failure;
         (self.reading.env, self.reading.objects) = (None, OnceCell::new());
         Ok(())
     }
 
-    /// The log that a change between two trees of tasks leads to, unless what it says is known.
+    /// The changed log between two trees of tasks, unless its state is cached.
     fn unknown_log(&self, change: &Change) -> Option<Oid> {
         let id: Id = change.path.strip_suffix(LOG)?.trim_end_matches('/').rsplit('/').next()?.parse().ok()?;
         let log = change.new?.oid;
         self.facts.state(&format!("{log} {id}")).is_none().then_some(log)
     }
 
-    /// Notes that the plan of these branches was not all read.
-    fn miss(&mut self, branches: &[String]) {
+    /// Marks branches as read in part.
+    fn mark_incomplete(&mut self, branches: &[String]) {
         self.incomplete.extend(branches.iter().cloned());
     }
 
-    /// What of the branches could not be read; `None` where everything was.
+    /// A warning about branches or objects that could not be read; `None` if all were.
     pub fn warning(&self, store: &str) -> Option<String> {
         let unreadable = self.reading.unreadable;
         let is_partial = || self.reading.objects().is_ok_and(Objects::is_partial);
@@ -457,7 +454,7 @@ impl Branches {
 }
 
 impl Drop for Branches {
-    /// Keeps what was read for the next command.
+    /// Caches the new facts for later commands.
     fn drop(&mut self) {
         if !self.news.is_empty() {
             self.facts.keep(&self.news);
@@ -474,10 +471,10 @@ impl Drop for Branches {
     }
 }
 
-/// What each tree on the way to the tasks leads to; the depth distinguishes a folder of the same content in another place.
+/// The next tree for each tree on the way to the tasks. The depth distinguishes equal trees at different levels.
 type Steps = HashMap<(Oid, usize), Option<Oid>>;
 
-/// What was found out about commits while the branches were listed.
+/// Commits read while the branches are listed.
 #[derive(Default)]
 struct Commits {
     folder: String,
@@ -485,7 +482,7 @@ struct Commits {
     steps: Steps,
 }
 
-/// What the events of a log say of its task.
+/// The state of a task that the events of its log give.
 pub(crate) fn state_of(id: Id, entries: &[Entry]) -> State {
     let task = fold::fold(id, entries).0;
     let mut seen = HashSet::new();
@@ -500,14 +497,14 @@ pub(crate) fn state_of(id: Id, entries: &[Entry]) -> State {
     }
 }
 
-/// The name of a branch as people write it.
+/// The name of a branch for display.
 fn short(name: &str) -> String {
     let seen = name.strip_prefix("refs/agentpm/remotes/").and_then(|rest| rest.split_once("/heads/"));
     let plain = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/remotes/"));
     seen.map_or_else(|| plain.unwrap_or(name).to_owned(), |(remote, branch)| format!("{remote}/{branch}"))
 }
 
-/// Where facts about other branches are kept for all worktrees; `None` where they could not be written.
+/// The cache of facts about other branches, shared by all worktrees; `None` if it cannot be written.
 pub(crate) fn facts_path(ws: &Workspace) -> Option<PathBuf> {
     let folder = match ws.runtime_is_shared() {
         true => ws.runtime_path.clone(),

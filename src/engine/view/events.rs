@@ -1,6 +1,6 @@
-//! Finding an event by its id, in whatever log it stands.
+//! Finds an event by its id in the logs of all tasks.
 //!
-//! No index knows events: naming one is rare, and a list of all of them would cost every reader.
+//! Events are not indexed: commands name them rarely, and every reader would pay for the list.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ use crate::store::entity::{is_odd, load_task};
 use crate::store::layout::{LOG, task_dir};
 use crate::store::log::MAX_LOG;
 
-/// The task in whose log an event stands, and the event that a whole id, a unique prefix or the end of an id means.
+/// The task and the event that an id, or a unique prefix or suffix of one, refers to.
 ///
 /// Errors: `ERR_NOT_FOUND`, or `ERR_AMBIGUOUS_ID` with the candidates.
 pub fn find_event(ws: &Workspace, reference: &Ref) -> Result<(Id, Id)> {
@@ -42,25 +42,20 @@ pub fn find_event(ws: &Workspace, reference: &Ref) -> Result<(Id, Id)> {
         }
         let events = load_task(&ws.store, task, more)?.log.entries;
         let own = events.iter().map(|e| &e.event).filter(|e| e.entity == Entity::Task(task)).map(|e| e.id);
-        found.extend(own.filter(|id| fits(*id, &text)).map(|id| (id, task)));
+        found.extend(own.filter(|id| id.has_part(&text)).map(|id| (id, task)));
     }
     let id = one_of(found.keys().copied().collect(), reference)?.ok_or_else(unknown)?;
     Ok((found[&id], id))
 }
 
-/// Whether the bytes of a log hold a text anywhere: much cheaper than reading its events.
+/// Whether a log contains a text. Searching its bytes is much cheaper than parsing its events.
 fn log_mentions(ws: &Workspace, task: Id, text: &str) -> Result<bool> {
     let path = task_dir(task).join(LOG);
     match ws.store.dir.read(&path, MAX_LOG) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).contains(text)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        // Too large or no regular file: reading its events says so, or reads as much as may be read.
+        // For a file that is too large or irregular, reading its events reports the error.
         Err(e) if e.kind() == ErrorKind::FileTooLarge || is_odd(&e) => Ok(true),
         Err(e) => Err(Error::io("read", &ws.store.path().join(&path), &e)),
     }
-}
-
-fn fits(id: Id, part: &str) -> bool {
-    let text = id.to_string();
-    text.starts_with(part) || text.ends_with(part)
 }

@@ -1,6 +1,6 @@
-//! The plan as it was: the events of a task at a point of its life, from the work tree's logs or from a commit.
+//! The plan at a point in time: the events of a task from the work tree's logs, or from a commit.
 //!
-//! Guarantees: a commit is read from git's objects alone; nothing is checked out.
+//! Guarantees that a commit is read from git's objects alone, without a checkout.
 //! Leaves to others: what changed between two points (`reports::change`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,15 +23,15 @@ use crate::store::layout::{LOG, TASKS, task_dir};
 use crate::store::log::{Log, MAX_LOG};
 
 /// The plan at a point.
-pub(crate) struct Past<'a> {
+pub(crate) struct PlanAt<'a> {
     ws: &'a Workspace,
     point: Option<Point>,
-    source: Source,
+    source: EventSource,
 }
 
-/// Where its events are read.
-enum Source {
-    /// The work tree's logs and what is acknowledged but not in them yet.
+/// Where the events of a point are read.
+enum EventSource {
+    /// The work tree's logs, with acknowledged events that are not projected yet.
     Here(Pending),
     /// A commit.
     Commit(Box<Tree>),
@@ -44,10 +44,10 @@ pub(crate) struct Tree {
     tasks: Option<Oid>,
 }
 
-/// Where a file stands.
+/// The place of a version of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
-    /// The work tree, or an editor.
+    /// The work tree, or the buffer of an editor.
     WorkTree,
     /// Git's index.
     Index,
@@ -55,7 +55,7 @@ pub(crate) enum Place {
     Commit(Oid),
 }
 
-/// The severities of the rules in a commit; as they come where it has no settings that can be read.
+/// The severities of the lint rules in a commit; the defaults if it has no readable settings.
 pub(crate) fn severities_at(ws: &Workspace, objects: &Objects, commit: Oid) -> Result<LintSettings> {
     let name = ws.store.shown("config.toml");
     let bytes = objects.file(objects.commit(commit)?.tree, &name)?.unwrap_or_default();
@@ -63,13 +63,13 @@ pub(crate) fn severities_at(ws: &Workspace, objects: &Objects, commit: Oid) -> R
     Ok(text.map(|text| combine(&[(name, text)]).0.lint).unwrap_or_default())
 }
 
-/// The plan at a point; as it is now for `None`.
-pub(crate) fn past<'a>(ws: &'a Workspace, point: Option<&Point>) -> Result<Past<'a>> {
+/// The plan at a point; the present plan for `None`.
+pub(crate) fn plan_at<'a>(ws: &'a Workspace, point: Option<&Point>) -> Result<PlanAt<'a>> {
     let source = match point {
-        Some(Point::Revision(revision)) => Source::Commit(Box::new(tree_of(ws, revision)?)),
-        _ => Source::Here(tasks_of(read::pending(ws)?)),
+        Some(Point::Revision(revision)) => EventSource::Commit(Box::new(tree_of(ws, revision)?)),
+        _ => EventSource::Here(tasks_of(read::pending(ws)?)),
     };
-    Ok(Past { ws, point: point.cloned(), source })
+    Ok(PlanAt { ws, point: point.cloned(), source })
 }
 
 fn tree_of(ws: &Workspace, revision: &str) -> Result<Tree> {
@@ -79,9 +79,9 @@ fn tree_of(ws: &Workspace, revision: &str) -> Result<Tree> {
 }
 
 /// The plan at a commit.
-pub(crate) fn past_commit(ws: &Workspace, commit: Oid) -> Result<Past<'_>> {
+pub(crate) fn plan_at_commit(ws: &Workspace, commit: Oid) -> Result<PlanAt<'_>> {
     let tree = tree_at(ws, objects(ws)?, commit)?;
-    Ok(Past { ws, point: Some(Point::Revision(commit.to_string())), source: Source::Commit(Box::new(tree)) })
+    Ok(PlanAt { ws, point: Some(Point::Revision(commit.to_string())), source: EventSource::Commit(Box::new(tree)) })
 }
 
 fn tree_at(ws: &Workspace, objects: Objects, commit: Oid) -> Result<Tree> {
@@ -90,16 +90,16 @@ fn tree_at(ws: &Workspace, objects: Objects, commit: Oid) -> Result<Tree> {
     Ok(Tree { commit, tasks: tasks.filter(|item| item.mode == Mode::Tree).map(|item| item.oid), objects })
 }
 
-/// What git keeps.
+/// The objects of the repository that contains the store.
 ///
-/// Errors: `ERR_GIT` where the store lies in no repository, or in one that cannot be read.
+/// Errors: `ERR_GIT` if the store is in no repository, or in an unreadable one.
 pub(crate) fn objects(ws: &Workspace) -> Result<Objects> {
     repo_around(ws)?.objects_with(&ws.env)
 }
 
-/// The repository that the store lies in.
+/// The repository that contains the store.
 ///
-/// Errors: `ERR_GIT` where it lies in none.
+/// Errors: `ERR_GIT` if there is none.
 pub(crate) fn repo_around(ws: &Workspace) -> Result<&Repo> {
     ws.repo.as_ref().ok_or_else(|| {
         Error::new(Code::Git, format!("{} lies in no git repository", ws.store.path().display()))
@@ -107,12 +107,12 @@ pub(crate) fn repo_around(ws: &Workspace) -> Result<&Repo> {
     })
 }
 
-impl Past<'_> {
-    /// The events of a task that had happened by that point.
+impl PlanAt<'_> {
+    /// The events of a task up to that point.
     pub fn entries(&self, id: Id) -> Result<Vec<Entry>> {
         let mut entries = match &self.source {
-            Source::Commit(tree) => return Ok(tree.log(id)?.entries),
-            Source::Here(pending) => {
+            EventSource::Commit(tree) => return Ok(tree.log(id)?.entries),
+            EventSource::Here(pending) => {
                 let more = pending.get(&id).map_or(&[][..], Vec::as_slice);
                 read_log_with(&self.ws.store, &Entity::Task(id), more)?.entries
             }
@@ -121,14 +121,14 @@ impl Past<'_> {
         Ok(entries)
     }
 
-    /// What `compare` makes of the events of each of these tasks that had happened by that point and by a later point.
+    /// Applies `compare` to the events of each of these tasks up to that point and up to a later one.
     pub fn compared<T: Send>(
         &self,
-        later: &Past,
+        later: &PlanAt,
         tasks: &[Id],
         compare: impl Fn(Id, &[Entry], &[Entry]) -> T + Sync,
     ) -> Result<Vec<T>> {
-        let (Source::Here(_), Source::Here(pending)) = (&self.source, &later.source) else {
+        let (EventSource::Here(_), EventSource::Here(pending)) = (&self.source, &later.source) else {
             return tasks.iter().map(|id| Ok(compare(*id, &self.entries(*id)?, &later.entries(*id)?))).collect();
         };
         let (store, points) = (&self.ws.store, (self.point.as_ref(), later.point.as_ref()));
@@ -141,49 +141,50 @@ impl Past<'_> {
         })
     }
 
-    /// The tasks there were by that point, and perhaps some that came later.
+    /// The tasks that existed at that point, and possibly later ones.
     pub fn tasks(&self) -> Result<BTreeSet<Id>> {
         match &self.source {
-            Source::Here(pending) => {
+            EventSource::Here(pending) => {
                 let folders = self.ws.store.task_folders()?.0;
                 Ok(folders.into_iter().chain(pending.keys().copied()).collect())
             }
-            Source::Commit(tree) => tree.ids(),
+            EventSource::Commit(tree) => tree.ids(),
         }
     }
 
-    /// Where the files of that point stand.
+    /// The place of that point's files.
     pub fn file_place(&self) -> Place {
         match &self.source {
-            Source::Here(_) => Place::WorkTree,
-            Source::Commit(tree) => Place::Commit(tree.commit),
+            EventSource::Here(_) => Place::WorkTree,
+            EventSource::Commit(tree) => Place::Commit(tree.commit),
         }
     }
 
     /// The shards of the commit, with their trees.
     pub fn shards(&self) -> Result<BTreeMap<String, Oid>> {
         match &self.source {
-            Source::Commit(tree) => tree.shards(),
-            Source::Here(_) => Ok(BTreeMap::new()),
+            EventSource::Commit(tree) => tree.shards(),
+            EventSource::Here(_) => Ok(BTreeMap::new()),
         }
     }
 
     /// The tasks whose events may differ from those at a later point.
-    pub fn candidates(&self, later: &Past) -> Result<BTreeSet<Id>> {
+    pub fn candidates(&self, later: &PlanAt) -> Result<BTreeSet<Id>> {
         match (&self.source, &later.source) {
-            (Source::Commit(a), Source::Commit(b)) => {
+            (EventSource::Commit(a), EventSource::Commit(b)) => {
                 let changed = a.objects.changes(a.tasks, b.tasks)?;
                 a.objects.fetch_missing(changed.iter().flat_map(|c| [c.old, c.new]).flatten().map(|item| item.oid))?;
                 Ok(changed.iter().filter_map(|change| task_in(&change.path)).collect())
             }
-            (Source::Here(_), Source::Here(_)) => match (&self.point, &later.point) {
+            (EventSource::Here(_), EventSource::Here(_)) => match (&self.point, &later.point) {
                 (Some(Point::Lamport(a)), Some(Point::Lamport(b))) => self.after(*a.min(b)),
                 (Some(Point::Lamport(a)), None) | (None, Some(Point::Lamport(a))) => self.after(*a),
                 _ => self.tasks(),
             },
-            (Source::Commit(tree), Source::Here(pending)) | (Source::Here(pending), Source::Commit(tree)) => {
-                // What the work tree has byte for byte as the commit has it had happened by that point, whenever that was: only a
-                // point before now can still distinguish them.
+            (EventSource::Commit(tree), EventSource::Here(pending))
+            | (EventSource::Here(pending), EventSource::Commit(tree)) => {
+                // A log that is byte for byte that of the commit has no later events, so only a point before the present can
+                // distinguish them.
                 let all: BTreeSet<Id> = self.tasks()?.into_iter().chain(later.tasks()?).collect();
                 if self.point.is_some() && later.point.is_some() {
                     return Ok(all);
@@ -205,16 +206,15 @@ impl Past<'_> {
         Ok(read::index(self.ws)?.tasks_after(lamport)?.into_iter().collect())
     }
 
-    /// The task that a reference means, here or among the tasks of the commit.
+    /// The task that a reference means, in the work tree or in the commit.
     pub fn resolve(&self, reference: &Ref) -> Result<Id> {
         let here = read::resolve(self.ws, reference);
-        let Source::Commit(tree) = &self.source else { return here };
+        let EventSource::Commit(tree) = &self.source else { return here };
         match here {
             Err(e) if e.code == Code::NotFound => {
                 let text = reference.0.to_ascii_uppercase();
-                let fits = |id: &Id| id.to_string().starts_with(&text) || id.to_string().ends_with(&text);
                 let found = if text.len() < ABBREVIATION_MIN { BTreeSet::new() } else { tree.ids()? };
-                one_of(found.into_iter().filter(fits).collect(), reference)?.ok_or(e)
+                one_of(found.into_iter().filter(|id| id.has_part(&text)).collect(), reference)?.ok_or(e)
             }
             other => other,
         }
@@ -225,25 +225,25 @@ impl Past<'_> {
         PointView {
             point: self.point.as_ref().map_or_else(|| "now".to_owned(), Point::to_string),
             commit: match &self.source {
-                Source::Commit(tree) => Some(tree.commit.to_string()),
-                Source::Here(_) => None,
+                EventSource::Commit(tree) => Some(tree.commit.to_string()),
+                EventSource::Here(_) => None,
             },
         }
     }
 
-    /// The severities of the rules of lint by the settings of that point.
+    /// The severities of the lint rules at that point.
     pub fn severities(&self) -> Result<LintSettings> {
         match &self.source {
-            Source::Commit(tree) => severities_at(self.ws, &tree.objects, tree.commit),
-            Source::Here(_) => Ok(self.ws.settings.lint.clone()),
+            EventSource::Commit(tree) => severities_at(self.ws, &tree.objects, tree.commit),
+            EventSource::Here(_) => Ok(self.ws.settings.lint.clone()),
         }
     }
 
-    /// The log of a task and the bytes of its readable file, in a commit.
+    /// The log of a task and the bytes of its `task.yaml` in a commit.
     pub fn files(&self, id: Id) -> Result<(Log, Option<Vec<u8>>)> {
         match &self.source {
-            Source::Commit(tree) => Ok((tree.log(id)?, tree.file(id, "task.yaml")?)),
-            Source::Here(_) => Ok((read_log(&self.ws.store, &Entity::Task(id))?, None)),
+            EventSource::Commit(tree) => Ok((tree.log(id)?, tree.file(id, "task.yaml")?)),
+            EventSource::Here(_) => Ok((read_log(&self.ws.store, &Entity::Task(id))?, None)),
         }
     }
 }
@@ -258,7 +258,7 @@ impl Tree {
         read(id, &self.file(id, LOG)?.unwrap_or_default())
     }
 
-    /// Fetches what a partial clone lacks of the tasks.
+    /// Fetches the objects of tasks that a partial clone lacks.
     fn fetch_all(&self) -> Result<()> {
         match self.objects.is_partial() {
             true => {
@@ -290,7 +290,7 @@ impl Tree {
     }
 }
 
-/// Whether the work tree's log of a task has the bytes it has in a commit with these shards.
+/// Whether a task's log in the work tree is byte for byte the one in a commit with these shards.
 fn is_same(ws: &Workspace, objects: &Objects, shards: &BTreeMap<String, Oid>, id: Id) -> Result<bool> {
     let there = match shards.get(&id.shard()) {
         Some(shard) => objects.item(*shard, &format!("{id}/{LOG}"))?,
@@ -302,7 +302,7 @@ fn is_same(ws: &Workspace, objects: &Objects, shards: &BTreeMap<String, Oid>, id
     }
 }
 
-/// Whether an event of the work tree had happened by a point.
+/// Whether an event of the work tree is not later than a point.
 fn had_happened(entry: &Entry, point: Option<&Point>) -> bool {
     match point {
         Some(Point::Lamport(most)) => entry.event.lamport <= *most,
@@ -315,10 +315,9 @@ fn read(id: Id, log: &[u8]) -> Result<Log> {
     Log::read(log).map_err(|e| Error::new(Code::Git, format!("cannot read the log of task {id}: {e}")))
 }
 
-/// The commits from which a branch set out: several where it and its base were merged into each other crosswise. There is at
-/// least one.
+/// The merge bases of a branch and its base, at least one; several after criss-cross merges.
 ///
-/// Errors: `ERR_GIT` where there is none.
+/// Errors: `ERR_GIT` if there is none.
 pub(crate) fn began_at(objects: &Objects, base: Oid, head: Oid) -> Result<Vec<Oid>> {
     let found = objects.merge_bases(base, head)?;
     (!found.is_empty()).then_some(found).ok_or_else(|| {
@@ -330,24 +329,24 @@ pub(crate) fn began_at(objects: &Objects, base: Oid, head: Oid) -> Result<Vec<Oi
     })
 }
 
-/// The commits of the base that commits of a branch build upon: where it began, and what it merged since.
+/// The commits of the base that are parents of commits of a branch: its merge bases, and what it merged since.
 ///
-/// Errors: `ERR_GIT` where history cannot be read.
+/// Errors: `ERR_GIT` if history cannot be read.
 pub(crate) fn built_upon(objects: &Objects, base: Oid, head: Oid) -> Result<BTreeSet<Oid>> {
     let own: BTreeSet<Oid> = objects.walk(&[head], &[base], usize::MAX)?.into_iter().collect();
     let mut parents = BTreeSet::new();
     for commit in &own {
         parents.extend(objects.commit(*commit)?.parents);
     }
-    // What is not committed yet builds upon the head.
+    // Uncommitted changes are based on the head.
     if own.is_empty() {
         parents.insert(head);
     }
-    // A shallow clone does not have all of them.
+    // A shallow clone lacks some of them.
     Ok(parents.into_iter().filter(|parent| !own.contains(parent) && objects.has(*parent)).collect())
 }
 
-/// The events that any of these logs holds, each line once.
+/// The union of these logs: each distinct line once.
 pub(crate) fn united(logs: impl IntoIterator<Item = Vec<Entry>>) -> Vec<Entry> {
     let mut logs = logs.into_iter();
     let mut all = logs.next().unwrap_or_default();

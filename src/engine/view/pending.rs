@@ -1,6 +1,6 @@
 //! Acknowledged events that no file holds yet: their writer died, or the disk failed, between the commit point and projection.
 //!
-//! Guarantees that every question sees them, and that lint and doctor name those that no running command is about to project.
+//! Guarantees that every query sees them, and that lint and doctor report those that no running command will project.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,16 +19,16 @@ use crate::runtime::waiting;
 use crate::runtime::worktree::{self, StoreKey};
 use crate::store::layout::{LOG, home, shown};
 
-/// How often, and how far apart, pending records are looked at again before they count as left behind: a running writer projects
-/// its record within milliseconds.
+/// How often, and how far apart, pending records are checked before they count as left behind. A running writer projects its
+/// record within milliseconds.
 const LOOKS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(10);
-/// Most logs that are named.
+/// Maximum number of logs that findings name.
 const NAMED: usize = 20;
 
 /// The records of a store that may not be projected yet.
 ///
-/// Errors: `ERR_IO` where the journal cannot be read.
+/// Errors: `ERR_IO` if the journal cannot be read.
 pub(crate) fn records(runtime: &Dir, key: &StoreKey, boot: &str) -> Result<Vec<Record>> {
     let mut records = waiting::read(runtime, key.worktree)?;
     let projected = journal::projected(runtime, boot);
@@ -41,7 +41,7 @@ pub(crate) fn records(runtime: &Dir, key: &StoreKey, boot: &str) -> Result<Vec<R
 
 /// The records of this store that may not be projected yet.
 ///
-/// Errors: `ERR_IO` where the journal cannot be read.
+/// Errors: `ERR_IO` if the journal cannot be read.
 pub(crate) fn pending_records(ws: &Workspace) -> Result<Vec<Record>> {
     match (ws.runtime(), ws.store_key()) {
         (Some(runtime), Some(key)) => records(runtime, key, ws.env.boot()),
@@ -49,9 +49,9 @@ pub(crate) fn pending_records(ws: &Workspace) -> Result<Vec<Record>> {
     }
 }
 
-/// How many acknowledged events no file of this store holds, and no running command is about to write.
+/// The number of acknowledged events that are in no file of this store and that no running command will project.
 ///
-/// Errors: `ERR_IO` where the journal cannot be read.
+/// Errors: `ERR_IO` if the journal cannot be read.
 pub(crate) fn left_behind(ws: &Workspace) -> Result<usize> {
     Ok(lasting(|| pending_records(ws))?.values().sum())
 }
@@ -60,9 +60,9 @@ pub(crate) fn left_behind_found(ws: &Workspace) -> Result<Vec<Finding>> {
     Ok(findings(&ws.store.name, &lasting(|| pending_records(ws))?))
 }
 
-/// As [`left_behind_found`], where the store need not be in the work tree.
+/// As [`left_behind_found`], for a store that may not be in the work tree.
 ///
-/// Errors: `ERR_IO` where the journal cannot be read.
+/// Errors: `ERR_IO` if the journal cannot be read.
 pub(crate) fn left_behind_at(env: &Env, place: &Place) -> Result<Vec<Finding>> {
     let Some(runtime) = &place.runtime else { return Ok(Vec::new()) };
     let own = match runtime.path().starts_with(&place.repo.common_dir) {
@@ -74,8 +74,7 @@ pub(crate) fn left_behind_at(env: &Env, place: &Place) -> Result<Vec<Finding>> {
     Ok(findings(&place.name, &lasting(|| records(runtime, &key, env.boot()))?))
 }
 
-/// How many events of each entity stay pending: those of records that are pending at every look, whatever other writers add
-/// meanwhile.
+/// The number of lasting pending events of each entity: those of records that are pending at every check.
 fn lasting(look: impl Fn() -> Result<Vec<Record>>) -> Result<BTreeMap<Entity, usize>> {
     let mut records = look()?;
     for _ in 0..LOOKS {
@@ -94,7 +93,7 @@ fn lasting(look: impl Fn() -> Result<Vec<Record>>) -> Result<BTreeMap<Entity, us
     Ok(counts)
 }
 
-/// A finding for each log that lacks acknowledged events, at most [`NAMED`] and one that counts the others.
+/// A finding for each log that lacks acknowledged events: at most [`NAMED`], and one that counts the others.
 fn findings(store: &str, counts: &BTreeMap<Entity, usize>) -> Vec<Finding> {
     let path = |entity: &Entity| home(entity).map(|(folder, _)| shown(store, folder.join(LOG))).unwrap_or_default();
     let one = |(entity, events): (&Entity, &usize)| {

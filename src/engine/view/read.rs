@@ -1,7 +1,7 @@
 //! The read path: references, snapshots and lists.
 //!
-//! Takes no lock. What is acknowledged but not in the logs yet, because its writer is still at it or died, is read from the
-//! journal, so that a reader sees a command whole or not at all.
+//! Takes no lock. Acknowledged events that are not projected yet are read from the journal, so that a reader sees a command
+//! whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,8 +9,8 @@ use std::str::FromStr;
 
 use serde_json::json;
 
-use super::elsewhere::Elsewhere;
-use super::seen::mark_text;
+use super::last_scan::mark_text;
+use super::other_branches::OtherBranches;
 use super::{pending, sparse};
 use crate::engine::context::Workspace;
 use crate::env::files::{Dir, Kind};
@@ -34,24 +34,24 @@ use crate::store::entity::{self, LoadedTask, is_odd, load_agent};
 use crate::store::index::{Index, Pending};
 use crate::store::layout::{AGENTS, TASKS, task_dir};
 
-/// Most tasks that are read again by each change rather than written into the read model once.
+/// Maximum number of stale tasks that a change overlays; more are written into the index.
 const MOST_LAID: usize = 24;
 
-/// Most bytes of journal that are read rather than looking at every file.
+/// Maximum size of the journal's tail that is read instead of checking every file, in bytes.
 const MOST_BEHIND: u64 = 1 << 20;
 
-/// What may have changed the plan's logs: git, and commands on this machine.
+/// The state of git and of the journal up to which the index is current.
 struct ChangeMarker {
     /// The mark of git's index.
     git: String,
     /// Which journal it is.
     journal: u64,
-    /// Up to where its events are in their logs.
+    /// The offset up to which its events are projected.
     offset: u64,
 }
 
 impl ChangeMarker {
-    /// Where in the journal stands what happened since; `None` if all must be looked at.
+    /// The offset in the journal of the events since then; `None` if every file must be checked.
     fn since(&self, then: &ChangeMarker) -> Option<u64> {
         let same = self.git == then.git && self.journal == then.journal;
         let behind = self.offset.checked_sub(then.offset)?;
@@ -76,15 +76,15 @@ impl FromStr for ChangeMarker {
     }
 }
 
-/// The time now in nanoseconds since 1970, for the index's care with fresh files. Not the fixed clock of tests: files
-/// carry the system's time.
+/// The system's time in nanoseconds since 1970, to compare with the times of files. The fixed clock of tests does not apply to
+/// files.
 pub(crate) fn tick() -> i64 {
     crate::env::system_nanos()
 }
 
-/// Events acknowledged for this store that may not be in its logs yet.
+/// Acknowledged events of this store that may not be projected yet.
 ///
-/// Errors: `ERR_IO` where the journal cannot be read.
+/// Errors: `ERR_IO` if the journal cannot be read.
 pub(crate) fn pending(ws: &Workspace) -> Result<BTreeMap<Entity, Vec<Entry>>> {
     let mut pending: BTreeMap<Entity, Vec<Entry>> = BTreeMap::new();
     for record in pending::pending_records(ws)? {
@@ -95,9 +95,9 @@ pub(crate) fn pending(ws: &Workspace) -> Result<BTreeMap<Entity, Vec<Entry>>> {
     Ok(pending)
 }
 
-/// The read model, brought up to the files and the journal.
+/// The index, updated from the files and the journal.
 ///
-/// Errors: `ERR_IO` where the store cannot be read.
+/// Errors: `ERR_IO` if the store cannot be read.
 pub fn index(ws: &Workspace) -> Result<Index> {
     sparse::warn_of_left_out(ws);
     match index_as_it_is(ws) {
@@ -121,9 +121,9 @@ fn index_as_it_is(ws: &Workspace) -> Result<Index> {
     Ok(index)
 }
 
-/// The read model for a change of the plan: brought up to what commands on this machine did, and where git did
-/// anything, to the files. So a change costs the same in a plan of any size. What a person did to a log by hand since the
-/// last question is not seen; by it a change can miss a blocked task or a child, which lint then names.
+/// The index for a change of the plan: updated from the journal, and from the files only if git changed any. So the cost of a
+/// change does not depend on the size of the plan. A log that was edited by hand since the last query is not noticed; such a
+/// change can miss a blocked task or a child, which lint reports.
 ///
 /// Errors: as [`index`].
 pub(crate) fn index_for_write(ws: &Workspace) -> Result<Index> {
@@ -137,7 +137,7 @@ pub(crate) fn index_for_write(ws: &Workspace) -> Result<Index> {
             let pending = tasks_of(pending(ws)?);
             let known = pending.keys().copied().filter(|id| !ids.contains(id));
             let ids: Vec<Id> = ids.iter().copied().chain(known).collect();
-            // Writing the index costs about as much as all else that a change does.
+            // Writing the index costs about as much as the rest of a change.
             if ids.len() <= MOST_LAID {
                 index.overlay(&ws.store, &ids, &pending, tick())?;
             } else {
@@ -154,7 +154,7 @@ pub(crate) fn index_for_write(ws: &Workspace) -> Result<Index> {
     }
 }
 
-/// Says that logs were written of which neither the journal nor git knows: the next change looks at every file.
+/// Reports that logs were written without the journal and git, so that the next change checks every file.
 pub(crate) fn logs_were_written(ws: &Workspace) {
     if let Ok(index) = Index::open(ws.index_path().as_deref(), ws.env.boot()) {
         index.save_change_marker("");
@@ -168,7 +168,7 @@ fn marker(ws: &Workspace) -> Option<ChangeMarker> {
     Some(ChangeMarker { git, journal: journal::inode(runtime), offset })
 }
 
-/// Deletes the read model, so that the next look rebuilds it.
+/// Deletes the index, so that the next query rebuilds it.
 pub(crate) fn discard_index(ws: &Workspace, why: &Error) {
     tracing::debug!(error = %why, "the index is damaged and is rebuilt");
     if let Some(path) = ws.index_path() {
@@ -178,7 +178,7 @@ pub(crate) fn discard_index(ws: &Workspace, why: &Error) {
 
 /// A task with its log and findings.
 ///
-/// Errors: `ERR_NOT_FOUND` where there is none.
+/// Errors: `ERR_NOT_FOUND` if there is none.
 pub fn load_task(ws: &Workspace, id: Id) -> Result<LoadedTask> {
     let pending = pending(ws)?.remove(&Entity::Task(id)).unwrap_or_default();
     let loaded = entity::load_task(&ws.store, id, &pending)?;
@@ -194,7 +194,7 @@ pub fn load_task(ws: &Workspace, id: Id) -> Result<LoadedTask> {
     Ok(loaded)
 }
 
-/// The id that a whole id, a unique prefix or a handle of a task means.
+/// The id of the task that an id, a unique prefix or a handle refers to.
 ///
 /// Errors: `ERR_NOT_FOUND`, or `ERR_AMBIGUOUS_ID` with the candidates.
 pub fn resolve(ws: &Workspace, reference: &Ref) -> Result<Id> {
@@ -219,8 +219,7 @@ pub fn resolve(ws: &Workspace, reference: &Ref) -> Result<Id> {
         found
     };
     if found.is_empty() {
-        let fits = |id: &Id| id.to_string().starts_with(&text) || id.to_string().ends_with(&text);
-        found = tasks_of(pending(ws)?).into_keys().filter(fits).collect();
+        found = tasks_of(pending(ws)?).into_keys().filter(|id| id.has_part(&text)).collect();
     }
     one_of(found, reference)?.ok_or_else(unknown)
 }
@@ -241,34 +240,34 @@ fn in_shard(ws: &Workspace, shard: &str) -> Result<BTreeSet<Id>> {
     Ok(names.iter().filter_map(|(name, _)| name.parse().ok()).collect())
 }
 
-/// The shortest handle of at least six characters that means only this task.
+/// The shortest unique handle of a task, of at least six characters.
 ///
-/// Errors: `ERR_IO` where the shard cannot be read.
+/// Errors: `ERR_IO` if the shard cannot be read.
 pub fn handle(ws: &Workspace, id: Id) -> Result<String> {
     Ok(shortest_handle(id, in_shard(ws, &id.shard())?.iter()))
 }
 
-/// What is known of an agent.
+/// The state of an agent.
 ///
-/// Errors: `ERR_IO` where its log cannot be read.
+/// Errors: `ERR_IO` if its log cannot be read.
 pub fn agent_record(ws: &Workspace, name: &str) -> Result<Agent> {
     Ok(load_agent(&ws.store, name)?.0)
 }
 
 /// All registered agents, by name.
 ///
-/// Errors: `ERR_IO` where the folder cannot be read.
+/// Errors: `ERR_IO` if the folder cannot be read.
 pub fn agents(ws: &Workspace) -> Result<Vec<Agent>> {
     agent_names(ws)?.iter().map(|name| agent_record(ws, name)).collect()
 }
 
 /// The names of the agents that have a folder, sorted.
 ///
-/// Errors: `ERR_IO` where it cannot be read.
+/// Errors: `ERR_IO` if it cannot be read.
 pub(crate) fn agent_names(ws: &Workspace) -> Result<Vec<String>> {
     let dir = match ws.store.dir.dir(AGENTS) {
         Ok(dir) => dir,
-        // Lint reports what is no folder; no agent is registered in it.
+        // Only a folder registers an agent; lint reports anything else.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound || is_odd(&e) => return Ok(Vec::new()),
         Err(e) => return Err(Error::io("open", &ws.store.path().join(AGENTS), &e)),
     };
@@ -277,28 +276,28 @@ pub(crate) fn agent_names(ws: &Workspace) -> Result<Vec<String>> {
     Ok(named.map(|(name, _)| name).collect())
 }
 
-/// What is known of a session.
+/// The state of a session.
 ///
-/// Errors: `ERR_CORRUPT` or `ERR_IO` where its record cannot be read.
+/// Errors: `ERR_CORRUPT` or `ERR_IO` if its record cannot be read.
 pub fn session_record(ws: &Workspace, id: Id) -> Result<Option<Session>> {
     Ok(ws.runtime().map(|runtime| records::session(runtime, id)).transpose()?.flatten())
 }
 
-/// What is known of a task's leases: as the journal has it, and as its log records those of other clones.
+/// The lease record of a task: from the journal, with the leases of other clones from its log.
 ///
-/// Errors: `ERR_CORRUPT` or `ERR_IO` where the record cannot be read.
+/// Errors: `ERR_CORRUPT` or `ERR_IO` if the record cannot be read.
 pub fn lease_record(ws: &Workspace, task: Id, index: &Index) -> Result<LeaseRecord> {
     lease_record_with(ws, task, index.granted(task)?)
 }
 
-/// As [`lease_record`], for a task whose log was read.
+/// As [`lease_record`], for a task whose log is loaded.
 ///
 /// Errors: as [`lease_record`].
 pub fn lease_record_by_log(ws: &Workspace, loaded: &LoadedTask) -> Result<LeaseRecord> {
     lease_record_with(ws, loaded.task.id, lease::find_logged_grant(&loaded.task, loaded.log.entries.iter()))
 }
 
-/// As [`lease_record`], as the journal alone has it.
+/// As [`lease_record`], from the journal alone.
 ///
 /// Errors: as [`lease_record`].
 pub fn recorded_lease(ws: &Workspace, task: Id) -> Result<LeaseRecord> {
@@ -316,7 +315,7 @@ fn lease_record_with(ws: &Workspace, task: Id, granted: Option<LoggedGrant>) -> 
 
 /// All live leases, by task.
 ///
-/// Errors: `ERR_CORRUPT` or `ERR_IO` where a record cannot be read.
+/// Errors: `ERR_CORRUPT` or `ERR_IO` if a record cannot be read.
 pub fn live_leases(ws: &Workspace, index: &Index) -> Result<BTreeMap<Id, Lease>> {
     let now = ws.env.now();
     let mut leases = leases(ws, index, |_| true)?;
@@ -339,7 +338,7 @@ fn leases(ws: &Workspace, index: &Index, among: impl Fn(Id) -> bool) -> Result<B
 
 /// The unfinished part of the plan.
 ///
-/// Errors: `ERR_IO` where it cannot be read.
+/// Errors: `ERR_IO` if it cannot be read.
 pub fn plan(ws: &Workspace, index: &Index) -> Result<Plan> {
     let briefs = index.briefs()?;
     let known: BTreeSet<Id> = briefs.iter().map(|brief| brief.id).collect();
@@ -347,22 +346,22 @@ pub fn plan(ws: &Workspace, index: &Index) -> Result<Plan> {
     Ok(Plan::new(briefs, &index.open_edges()?, leases))
 }
 
-/// As [`plan`], with the leases only of what could be handed out: enough for choosing, not for explaining.
+/// As [`plan`], with the leases of ready tasks only: enough to choose a task, but not to explain why others are not ready.
 ///
-/// Errors: `ERR_IO` where it cannot be read.
+/// Errors: `ERR_IO` if it cannot be read.
 pub(crate) fn plan_to_claim(ws: &Workspace, index: &Index) -> Result<Plan> {
     let briefs = index.briefs()?;
     let waits = |brief: &&Brief| matches!(brief.status, Status::Open | Status::Blocked);
     let known: BTreeSet<Id> = briefs.iter().filter(waits).map(|brief| brief.id).collect();
     let mut leases = leases(ws, index, |task| known.contains(&task))?;
-    // What was seen of other clones may have changed since: that is looked at when one of these is chosen.
+    // Leases of other clones may have changed since they were seen; they are checked for the chosen task.
     leases.retain(|_, lease| !lease.elsewhere);
     Ok(Plan::new(briefs, &index.open_edges()?, leases))
 }
 
-/// Who asks, with role and rights.
+/// The caller, with role and rights.
 ///
-/// Errors: `ERR_IO` where the agent's log cannot be read.
+/// Errors: `ERR_IO` if the agent's log cannot be read.
 pub fn viewer_with_rights(ws: &Workspace) -> Result<Viewer> {
     let me = ws.author().ok();
     let role = match (&me, &ws.rights.0) {
@@ -372,40 +371,40 @@ pub fn viewer_with_rights(ws: &Workspace) -> Result<Viewer> {
     Ok(Viewer { me, role, rights: ws.rights.clone() })
 }
 
-/// A task as JSON, its long lists and texts bounded.
+/// A task as JSON with bounded lists and texts.
 ///
-/// Errors: `ERR_IO` where what is around it cannot be read.
+/// Errors: `ERR_IO` if its context cannot be read.
 pub(crate) fn show_task_elsewhere(
     ws: &Workspace,
     task: &Task,
     index: &Index,
-    elsewhere: &mut Elsewhere,
+    elsewhere: &mut OtherBranches,
 ) -> Result<TaskView> {
     show_task_to(ws, task, index, elsewhere, Extent::Bounded)
 }
 
-/// As [`show_task_elsewhere`], whole or bounded.
+/// As [`show_task_elsewhere`], bounded or not.
 ///
 /// Errors: as [`show_task_elsewhere`].
 pub(crate) fn show_task_to(
     ws: &Workspace,
     task: &Task,
     index: &Index,
-    elsewhere: &mut Elsewhere,
+    elsewhere: &mut OtherBranches,
     extent: Extent,
 ) -> Result<TaskView> {
     let around = around(ws, task, index, elsewhere)?;
     Ok(TaskView::new(task, &around, extent))
 }
 
-/// A task that was made just now, as JSON: nothing points at it yet, so the index need not be asked.
+/// A new task as JSON. No other task refers to it yet, so the index is not queried.
 ///
 /// Errors: as [`show_task_elsewhere`].
 pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Id>) -> Result<TaskView> {
     let weights = &ws.settings.score;
     let score = crate::reports::ready::score(task.fields.priority, task.created_at, 0, weights, ws.env.now());
     let mut around = Around { handle: handle(ws, task.id)?, blocked_by, score: Some(score.score), ..Around::default() };
-    // No other process can know it yet.
+    // The task is not visible to other processes yet.
     around.ready = reasons(ws, task, &around, None)?.is_empty();
     Ok(TaskView::new(task, &around, Extent::Bounded))
 }
@@ -413,7 +412,7 @@ pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Id>) ->
 /// What a single task's view needs from outside its log.
 ///
 /// Errors: as [`show_task_elsewhere`].
-pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut Elsewhere) -> Result<Around> {
+pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut OtherBranches) -> Result<Around> {
     let mut blocked_by = Vec::new();
     for blocker in task.blockers() {
         if !index.status(blocker)?.is_some_and(Status::is_finished) {
@@ -421,8 +420,8 @@ pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut
         }
     }
     let mut children = index.children(task.id)?;
-    let on_circle = (!blocked_by.is_empty() && comes_back(task.id, |id| index.dependents(id))?)
-        || (!children.is_empty() && comes_back(task.id, |id| index.children(id))?);
+    let on_circle = (!blocked_by.is_empty() && leads_back(task.id, |id| index.dependents(id))?)
+        || (!children.is_empty() && leads_back(task.id, |id| index.children(id))?);
     if on_circle {
         let edges = index.open_edges()?;
         let void = void_pairs(&edges, &void_edges(&edges));
@@ -456,7 +455,7 @@ pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut
     Ok(around)
 }
 
-/// The terms of a task's score; without an index, those it has on its own.
+/// The terms of a task's score; without an index, those that do not depend on other tasks.
 ///
 /// Errors: `ERR_IO` where the index cannot be read.
 pub(crate) fn score_terms(ws: &Workspace, task: &Task, index: Option<&Index>) -> Result<Score> {
@@ -465,14 +464,14 @@ pub(crate) fn score_terms(ws: &Workspace, task: &Task, index: Option<&Index>) ->
     Ok(crate::reports::ready::score(task.fields.priority, task.created_at, depth, weights, ws.env.now()))
 }
 
-/// Why the caller cannot take a task, as far as this work tree and the leases show.
+/// Why the caller cannot claim a task, by this work tree and the leases.
 ///
 /// Errors: as [`show_task`].
 pub(crate) fn why_not_ready(
     ws: &Workspace,
     task: &Task,
     index: &Index,
-    elsewhere: &mut Elsewhere,
+    elsewhere: &mut OtherBranches,
 ) -> Result<Vec<Reason>> {
     let around = around(ws, task, index, elsewhere)?;
     let mut found = reasons(ws, task, &around, around.lease.as_ref())?;
@@ -489,7 +488,7 @@ fn reasons(ws: &Workspace, task: &Task, around: &Around, lease: Option<&Lease>) 
 }
 
 /// Whether a chain of edges that begins at a task leads back to it.
-fn comes_back(id: Id, next: impl Fn(Id) -> Result<Vec<Id>>) -> Result<bool> {
+fn leads_back(id: Id, next: impl Fn(Id) -> Result<Vec<Id>>) -> Result<bool> {
     let (mut open, mut seen) = (next(id)?, BTreeSet::new());
     while let Some(task) = open.pop() {
         if task == id {
@@ -522,13 +521,13 @@ fn depth(id: Id, index: &Index) -> Result<u64> {
     }
 }
 
-/// How a caller stands to what a lease record says, for messages.
+/// The caller's standing towards a lease, for messages.
 pub fn standing(ws: &Workspace, record: &LeaseRecord) -> Option<lease::Standing> {
     let author = ws.author().ok()?;
     Some(lease::standing(record, &author, ws.env.now()))
 }
 
-/// The one candidate; `None` for none. Several are `ERR_AMBIGUOUS_ID`.
+/// The only candidate, or `None`. Several candidates are `ERR_AMBIGUOUS_ID`.
 pub(crate) fn one_of(found: BTreeSet<Id>, reference: &Ref) -> Result<Option<Id>> {
     if found.len() > 1 {
         return Err(Error::new(Code::AmbiguousId, format!("{} fits {} ids", quoted(&reference.0), found.len()))
@@ -549,7 +548,7 @@ pub fn shortest_handle<'a>(id: Id, all: impl Iterator<Item = &'a Id>) -> String 
 
 /// The shortest handles of all of these ids, as [`shortest_handle`] gives them.
 pub(crate) fn handles(ids: &[Id]) -> BTreeMap<Id, String> {
-    // Put in order from their ends, those that share the longest end stand side by side.
+    // Sorted by their reversed text, ids with the longest common suffix are neighbors.
     let mut ends: Vec<(Vec<u8>, Id)> = ids.iter().map(|id| (id.to_string().bytes().rev().collect(), *id)).collect();
     ends.sort_unstable();
     let shared = |a: usize, b: usize| ends[a].0.iter().zip(&ends[b].0).take_while(|(a, b)| a == b).count();
@@ -572,7 +571,7 @@ pub(crate) fn tasks_of(pending: BTreeMap<Entity, Vec<Entry>>) -> Pending {
         .collect()
 }
 
-/// The tasks that other writers of this store changed since the journal was so long; `None` where it was begun again since.
+/// The tasks of this store that changed since the journal had this length; `None` if the journal was replaced since.
 pub(crate) fn touched_since(ws: &Workspace, runtime: &Dir, end: u64) -> Result<Option<Vec<Id>>> {
     if journal::length(runtime) < end {
         return Ok(None);

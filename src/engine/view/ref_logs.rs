@@ -1,6 +1,6 @@
-//! Events that this clone knows, wherever it keeps them: journals, branches, tags, the stash.
+//! Finds events of this clone in its journals, branches, tags and stash.
 //!
-//! Guarantees: an event is given with the bytes it was acknowledged or committed with; git is read in process.
+//! Guarantees that an event has the bytes that were acknowledged or committed. Git is read in process.
 //! Leaves to others: whether an event should be restored.
 
 use std::cell::RefCell;
@@ -15,15 +15,15 @@ use crate::runtime::journals::Journals;
 use crate::store::layout::{AGENTS, LOG, TASKS};
 use crate::store::log::Log;
 
-/// The events with these ids, as far as this clone knows them: from the journals, then from the logs that branches,
-/// tags and the stash hold. In their order; what is not known is left out.
+/// The events with these ids, in order, from the journals and then from the logs in branches, tags and the stash. Unknown ids
+/// are skipped.
 ///
-/// Errors: `ERR_IO` where a journal cannot be read.
+/// Errors: `ERR_IO` if a journal cannot be read.
 pub fn known_events(ws: &Workspace, wanted: &BTreeSet<Id>) -> Result<Vec<Entry>> {
     known_events_by(ws, wanted, RefLogs::open)
 }
 
-/// As [`known_events`], without asking the remote of a partial clone: for those who hold the lock.
+/// As [`known_events`], without fetching for a partial clone. For callers that hold the lock.
 ///
 /// Errors: as [`known_events`].
 pub fn events_known_here(ws: &Workspace, wanted: &BTreeSet<Id>) -> Result<Vec<Entry>> {
@@ -59,25 +59,25 @@ fn known_events_by(
     Ok(entries)
 }
 
-/// What references of git keep of a store: every branch, remote-tracking branch, tag, the stash, and what is checked out.
+/// The logs of a store in git's references: HEAD, branches, remote-tracking branches, tags and the stash.
 pub(crate) struct RefLogs {
     objects: Objects,
-    /// The different trees of the store's folder.
+    /// The distinct trees of the store's folder.
     trees: BTreeSet<Oid>,
-    /// The folders within the folders that were listed, by the path of these below the store.
+    /// The subfolders of the listed folders, by the path of the folder below the store.
     below: RefCell<BTreeMap<String, BTreeMap<String, BTreeSet<Oid>>>>,
 }
 
 impl RefLogs {
-    /// Looks up all references. `None` where there is no repository.
+    /// Reads all references; `None` without a repository.
     ///
-    /// Errors: `ERR_GIT` where references or objects are in a form this program does not know.
+    /// Errors: `ERR_GIT` if the format of references or objects is unknown.
     pub fn open(ws: &Workspace) -> Result<Option<Self>> {
         let Some(repo) = &ws.repo else { return Ok(None) };
         Self::looked_up(ws, repo.objects_with(&ws.env)?).map(Some)
     }
 
-    /// As [`RefLogs::open`], without asking the remote of a partial clone.
+    /// As [`RefLogs::open`], without fetching for a partial clone.
     fn open_local(ws: &Workspace) -> Result<Option<Self>> {
         let Some(repo) = &ws.repo else { return Ok(None) };
         Self::looked_up(ws, repo.objects()?).map(Some)
@@ -88,13 +88,13 @@ impl RefLogs {
         commits.extend(objects.head().ok().and_then(|head| head.commit));
         for stashed in objects.stashes() {
             commits.insert(stashed);
-            // A stash keeps git's index in its second parent and files that git did not know in its third.
+            // The second parent of a stash contains git's index, the third one untracked files.
             commits.extend(objects.commit(stashed).map(|commit| commit.parents).unwrap_or_default());
         }
         let mut trees = BTreeSet::new();
         let mut roots = BTreeSet::new();
         for commit in commits {
-            // What is no commit (a tag may name a file), or is cut off in a shallow clone, keeps nothing of a store.
+            // A tag may name a file, and a shallow clone lacks commits.
             let Ok(commit) = objects.commit(commit) else { continue };
             if roots.insert(commit.tree)
                 && let Ok(Some(Item { mode: Mode::Tree, oid })) = objects.item(commit.tree, &ws.store.name)
@@ -105,7 +105,7 @@ impl RefLogs {
         Ok(RefLogs { objects, trees, below: RefCell::default() })
     }
 
-    /// The different logs of an entity.
+    /// The distinct logs of an entity.
     pub fn logs(&self, entity: &Entity) -> Vec<Log> {
         let folders: BTreeSet<Oid> = match entity {
             Entity::Task(id) => {
@@ -125,8 +125,7 @@ impl RefLogs {
         (item.mode == Mode::Tree).then_some(item.oid)
     }
 
-    /// The different forms of a folder at a path below the store. Each form of the folders above it is listed once for all
-    /// questions.
+    /// The distinct trees of a folder at a path below the store. Each tree above it is listed once.
     fn folders(&self, path: &str) -> BTreeSet<Oid> {
         let Some((above, name)) = path.rsplit_once('/') else {
             return self.trees.iter().filter_map(|tree| self.folder(*tree, path)).collect();
@@ -147,7 +146,7 @@ impl RefLogs {
         found
     }
 
-    /// Looks through all logs for events that are not found yet.
+    /// Searches all logs for the events that are not found yet.
     fn find(&self, wanted: &BTreeSet<Id>, found: &mut BTreeMap<Id, Entry>) {
         if self.objects.is_partial() {
             let logs = self.trees.iter().filter_map(|tree| self.objects.changes(None, Some(*tree)).ok()).flatten();
@@ -158,7 +157,7 @@ impl RefLogs {
         }
         let mut seen = BTreeSet::new();
         for tree in &self.trees {
-            // With the levels of folders above the logs.
+            // A partial clone also lacks the trees above the logs.
             for (folder, depth) in [(TASKS, 3), (AGENTS, 1)] {
                 let Ok(Some(Item { mode: Mode::Tree, oid })) = self.objects.item(*tree, folder) else { continue };
                 self.find_below(oid, depth, wanted, found, &mut seen);

@@ -1,15 +1,15 @@
 //! The relationships of a plan in git: which tasks must be read to judge the effect of a change on several tasks.
 //!
-//! Guarantees: a relationship stands in one log only, and this finds it from its other end too. Each shard of tasks is read once in
-//! the life of a clone, on all cores, for by the name of its tree it never changes. A relationship that was removed counts here:
-//! what is found is read, and what it says then is up to the reader.
+//! Guarantees that a relationship is found from both ends, though only one log records it. Each shard of tasks is read once in
+//! the life of a clone, since the name of its tree identifies its contents. Removed relationships are included: they only select
+//! the tasks to read.
 //! Leaves to others: what follows from relationships (`lint::across`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::branches;
-use super::history::{self, Past};
+use super::history::{self, PlanAt};
 use crate::engine::context::Workspace;
 use crate::env::parallel;
 use crate::env::progress::Progress;
@@ -42,13 +42,13 @@ impl Related {
         }
     }
 
-    /// The tasks that stand in a relationship with one of these, whichever of the two says so, and those.
+    /// These tasks, and the tasks that have a relationship with one of them in either direction.
     pub fn around(&self, tasks: &BTreeSet<Id>) -> BTreeSet<Id> {
         let others = tasks.iter().flat_map(|id| self.naming.get(id)).flatten();
         tasks.iter().chain(others).copied().collect()
     }
 
-    /// The tasks between which blocking and belonging run in a circle, or once did.
+    /// The tasks on a cycle of blocking and parent relationships, present or removed.
     pub fn on_cycles(&self) -> BTreeSet<Id> {
         let counts = |edge: &&Edge| matches!(edge.kind, RelationType::Blocks | RelationType::ParentOf);
         let edges: Vec<Edge> = self.edges.iter().filter(counts).copied().collect();
@@ -56,15 +56,15 @@ impl Related {
     }
 }
 
-/// The relationships of the tasks that are the same in two commits; `but` are the others.
+/// The relationships of the tasks that are equal in two commits, that is, all but `but`.
 ///
-/// Errors: `ERR_GIT` where a commit cannot be read.
-pub(crate) fn related(ws: &Workspace, before: &Past, after: &Past, but: &BTreeSet<Id>) -> Result<Related> {
+/// Errors: `ERR_GIT` if a commit cannot be read.
+pub(crate) fn related(ws: &Workspace, before: &PlanAt, after: &PlanAt, but: &BTreeSet<Id>) -> Result<Related> {
     let (mut related, mut unknown) = (Related::default(), Vec::new());
     let facts = Facts::open(branches::facts_path(ws).as_deref(), ws.env.boot())?;
     let (mut old, new) = (before.shards()?, after.shards()?);
     for (name, shard) in new {
-        // What is the same on both sides stands in both; the earlier one is more often asked for.
+        // Both sides contain the unchanged tasks; the earlier one is cached more often.
         let forms = [old.remove(&name).unwrap_or(shard), shard];
         match forms.iter().find_map(|form| facts.related(&form.to_string())) {
             Some(text) => related.read_lines(&text, but),
@@ -81,7 +81,7 @@ pub(crate) fn related(ws: &Workspace, before: &Past, after: &Past, but: &BTreeSe
     Ok(related)
 }
 
-/// The relationships in each of these shards, and how many logs were read for them.
+/// The relationships in each of these shards, and the number of logs read.
 fn relationships_in(ws: &Workspace, shards: &[Oid]) -> Result<(Vec<String>, usize)> {
     let repo = history::repo_around(ws)?;
     let (objects, mut folders) = (repo.objects_for_many()?, Vec::new());
@@ -115,14 +115,14 @@ impl Related {
     }
 }
 
-/// The relationships that the log of a task ever held, a line for each: kind, from, to.
+/// The relationships that a task's log ever recorded, one line each: kind, from, to.
 fn relationships(objects: &Objects, id: Id, folder: Oid) -> Result<String> {
     let mut text = String::new();
     let bytes = objects.file(folder, LOG)?.unwrap_or_default();
     if !may_relate(&bytes) {
         return Ok(text);
     }
-    // Nothing but the reader fails, and this one reads memory.
+    // Reading from memory cannot fail.
     for entry in Log::of(&bytes).entries {
         if let Payload::RelationshipAdded(p) = &entry.event.payload
             && p.kind.home(p.from, p.to) == id
@@ -133,7 +133,7 @@ fn relationships(objects: &Objects, id: Id, folder: Oid) -> Result<String> {
     Ok(text)
 }
 
-/// The time of a relationship is left out: it does not matter here.
+/// An edge without its time, which is not needed here.
 fn edge_in(line: &str) -> Option<Edge> {
     let [kind, from, to] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
     let kind = RelationType::ALL.into_iter().find(|one| one.as_str() == kind)?;

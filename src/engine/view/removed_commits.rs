@@ -1,12 +1,12 @@
-//! Tasks whose files a commit of this branch's history removed.
+//! Finds tasks whose files a commit in the history of this branch removed.
 //!
-//! Guarantees: reads only; names the commit and holds the log as it was before it. A merge that took one side, a revert of the
-//! commit that brought a task, and a branch that never had it are no removal.
+//! Guarantees that it only reads, and gives the commit and the log before it. A merge that took one side, a revert of the commit
+//! that added a task, and a branch that never had it are not removals.
 //! Leaves to others: how such a task is treated.
 
 use std::collections::BTreeMap;
 
-use super::seen::{self, Seen};
+use super::last_scan::{self, LastScan};
 use crate::engine::context::Workspace;
 use crate::error::Result;
 use crate::git::{Mode, Objects, Oid};
@@ -15,38 +15,38 @@ use crate::model::id::Id;
 use crate::store::layout::{LOG, entity_below, home};
 use crate::store::log::Log;
 
-/// Most commits whose differences are looked through for events that vanished.
+/// Maximum number of commits whose changes are searched for removed logs.
 pub(crate) const MAX_COMMITS: usize = 5_000;
-/// The same in a worktree that was never looked through, which may be a new clone of a long history.
+/// The same in a worktree that was never searched, which may be a new clone of a long history.
 const FIRST_COMMITS: usize = 1_000;
-/// What git writes into the message of a revert.
+/// The beginning of git's message for a revert.
 const REVERTS: &str = "This reverts commit ";
 
-/// How a commit removed a task.
+/// The removal of a task by a commit.
 #[derive(Clone, Debug)]
 pub(crate) struct Removal {
-    /// The commit, in short.
+    /// The abbreviated commit.
     pub commit: String,
-    /// The task's events as they were before it.
+    /// The task's events before it.
     pub log: Vec<Entry>,
 }
 
-/// Tasks that a commit of this history removed and that the commit which is checked out does not have, with the newest
-/// such commit. What a partial clone lacks of their logs is fetched where `fetches` says so, which must not be under the lock.
+/// Tasks that a commit in the history removed and that HEAD does not contain, with the newest such commit. With `fetches`,
+/// logs that a partial clone lacks are fetched, so the caller must not hold the lock.
 ///
-/// Errors: `ERR_GIT` where history cannot be read.
+/// Errors: `ERR_GIT` if history cannot be read.
 pub(crate) fn removed_by_commits(ws: &Workspace, fetches: bool) -> Result<BTreeMap<Id, Removal>> {
-    // Where git keeps its objects in a form that is not known, history cannot be asked.
+    // History cannot be read if the format of git's objects is unknown.
     let Some(repo) = &ws.repo else { return Ok(BTreeMap::new()) };
     let Ok(objects) = repo.objects() else { return Ok(BTreeMap::new()) };
     let Some(head) = objects.head()?.commit else { return Ok(BTreeMap::new()) };
-    let seen = seen::seen(ws).unwrap_or_default();
+    let seen = last_scan::read(ws).unwrap_or_default();
     if seen.whole.contains(&head) {
         return Ok(BTreeMap::new());
     }
     let Some(now) = plan_in(ws, &objects, head)? else { return Ok(BTreeMap::new()) };
     let candidates = match candidates(ws, &objects, head, seen, now) {
-        // A clone without trees keeps no more history than a shallow one.
+        // A clone without trees is searched no further than a shallow one.
         Err(e) if objects.is_partial() => {
             tracing::debug!(error = %e, "history was not looked through for removed tasks");
             return Ok(BTreeMap::new());
@@ -75,8 +75,8 @@ pub(crate) fn removed_by_commits(ws: &Workspace, fetches: bool) -> Result<BTreeM
     Ok(removed)
 }
 
-/// The logs that commits removed and that the present plan does not have: task, commit and log, newest commit first.
-fn candidates(ws: &Workspace, objects: &Objects, head: Oid, seen: Seen, now: Oid) -> Result<Vec<(Id, Oid, Oid)>> {
+/// Removed logs that the present plan does not contain: task, commit and log, newest commit first.
+fn candidates(ws: &Workspace, objects: &Objects, head: Oid, seen: LastScan, now: Oid) -> Result<Vec<(Id, Oid, Oid)>> {
     let mut found = Vec::new();
     for commit in history(ws, objects, head, seen)? {
         for (id, log) in removed_in(ws, objects, commit)? {
@@ -92,7 +92,7 @@ fn candidates(ws: &Workspace, objects: &Objects, head: Oid, seen: Seen, now: Oid
 fn removed_in(ws: &Workspace, objects: &Objects, commit: Oid) -> Result<Vec<(Id, Oid)>> {
     let info = objects.commit(commit)?;
     let [parent] = info.parents[..] else { return Ok(Vec::new()) };
-    // Where the whole store is gone, agentpm was uninstalled; a shallow clone does not have all parents.
+    // A commit that removes the whole store uninstalls agentpm. A shallow clone lacks some parents.
     let (Some(new), Ok(Some(old))) = (plan_in(ws, objects, commit)?, plan_in(ws, objects, parent)) else {
         return Ok(Vec::new());
     };
@@ -106,9 +106,9 @@ fn removed_in(ws: &Workspace, objects: &Objects, commit: Oid) -> Result<Vec<(Id,
     Ok(if gone.is_empty() || reverts() { Vec::new() } else { gone })
 }
 
-/// The commits to look through, newest first: those that are not known to be whole, back to where the whole store was taken
-/// away, which is an uninstall.
-pub(crate) fn history(ws: &Workspace, objects: &Objects, head: Oid, seen: Seen) -> Result<Vec<Oid>> {
+/// The commits to search, newest first: those not known to be complete, back to the removal of the whole store, which is an
+/// uninstall.
+pub(crate) fn history(ws: &Workspace, objects: &Objects, head: Oid, seen: LastScan) -> Result<Vec<Oid>> {
     let most = if seen.last.is_some() { MAX_COMMITS } else { FIRST_COMMITS };
     let mut hidden = whole_before(objects, seen.whole, head)?;
     let commits = objects.walk(&[head], &hidden, most)?;
@@ -118,7 +118,7 @@ pub(crate) fn history(ws: &Workspace, objects: &Objects, head: Oid, seen: Seen) 
             continue;
         }
         let mut parents = objects.commit(*commit)?.parents.into_iter();
-        // A shallow clone does not have all parents.
+        // A shallow clone lacks some parents.
         if parents.any(|parent| matches!(plan_in(ws, objects, parent), Ok(Some(_)))) {
             hidden.push(*commit);
         }
@@ -126,7 +126,7 @@ pub(crate) fn history(ws: &Workspace, objects: &Objects, head: Oid, seen: Seen) 
     if hidden.len() == known { Ok(commits) } else { objects.walk(&[head], &hidden, most) }
 }
 
-/// The store's folder in a commit; `None` too where a clone without trees does not hold it.
+/// The store's folder in a commit; also `None` if a clone without trees lacks it.
 pub(crate) fn plan_in(ws: &Workspace, objects: &Objects, commit: Oid) -> Result<Option<Oid>> {
     let top = objects.commit(commit)?.tree;
     if !objects.is_within_reach(top) {
@@ -136,7 +136,8 @@ pub(crate) fn plan_in(ws: &Workspace, objects: &Objects, commit: Oid) -> Result<
     Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
 }
 
-/// The commits known to be whole that a commit comes after. One says nothing of those before it, which may be checked out now.
+/// The commits known to be complete that are ancestors of a commit. One of them proves nothing about its own ancestors, which may
+/// be checked out now.
 fn whole_before(objects: &Objects, whole: Vec<Oid>, head: Oid) -> Result<Vec<Oid>> {
     let mut behind = Vec::new();
     for whole in whole {

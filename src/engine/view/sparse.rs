@@ -1,6 +1,6 @@
-//! What a sparse checkout leaves out of the work tree, and whether the log of a task is there.
+//! Finds files that a sparse checkout excludes from the work tree, and whether a task's log exists.
 //!
-//! Guarantees that a file which git does not look at counts as left out, never as removed.
+//! Guarantees that a file which git does not compare counts as excluded, never as removed.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use crate::git::HiddenPaths;
 use crate::model::id::Id;
 use crate::store::layout::{LOG, entity_below, task_dir};
 
-/// The store's files that git is set not to look at; none where its index cannot be read.
+/// The store's files that git does not compare; none if its index cannot be read.
 pub(crate) fn hidden_paths(ws: &Workspace) -> HiddenPaths {
     let objects = ws.repo.as_ref().and_then(|repo| repo.objects().ok());
     objects.and_then(|objects| objects.hidden_paths(&ws.store.name).ok()).unwrap_or_default()
 }
 
-/// Warns of tasks that a sparse checkout leaves out of the work tree: no list holds them.
+/// Warns of tasks that a sparse checkout excludes, since no list contains them.
 pub(crate) fn warn_of_left_out(ws: &Workspace) {
     let Some(repo) = ws.repo.as_ref().filter(|repo| repo.has_sparse_patterns()) else { return };
     let Some(objects) = repo.objects().ok().filter(|objects| objects.flag("core.sparseCheckout")) else { return };
@@ -32,12 +32,12 @@ pub(crate) fn warn_of_left_out(ws: &Workspace) {
     ws.notice(format!("{count} left out of this work tree by a sparse checkout and missing here; {hint}"));
 }
 
-/// Where a task's log belongs, as messages and git name it.
+/// The path of a task's log below the top of the work tree.
 pub(crate) fn log_path(ws: &Workspace, id: Id) -> String {
     ws.store.shown(task_dir(id).join(LOG))
 }
 
-/// Whether something lies where a task's log belongs. What is no file is named elsewhere.
+/// Whether anything exists at the path of a task's log. Lint reports anything but a file.
 pub(crate) fn has_log(ws: &Workspace, id: Id) -> bool {
     !ws.store.dir.kind(task_dir(id).join(LOG)).is_ok_and(|kind| kind.is_none())
 }

@@ -106,7 +106,7 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool, asserts: 
                 task.id
             ))
             .with(json!({ "task": task.id, "fence": record.fence, "behind": true }))
-            .hint(format!("agentpm sync fetches them; or claim the task first: agentpm claim {}", task.id)));
+            .hint_command(format!("agentpm sync fetches them; or claim the task first: agentpm claim {}", task.id)));
         }
         Standing::Free if stage.settings().lease.required && guard.override_reason.is_none() => {
             return Err(Error::new(Code::LeaseRequired, format!("task {} may only be changed under a lease", task.id))
@@ -118,7 +118,7 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool, asserts: 
             let Some(reason) = &guard.override_reason else {
                 return Err(Error::new(Code::LeaseHeld, format!("{owner} works on task {}", task.id))
                     .with(json!({ "task": task.id, "holder": owner }))
-                    .hint("ask its owner to release it, or pass --override REASON"));
+                    .hint_override("ask its owner to release it", "--override"));
             };
             stage.require(Verb::Override)?;
             override_lease(stage, task.id, None, owner, &reason.0)?;
@@ -184,7 +184,10 @@ fn check_claimed(
         }
         _ => Err(Error::new(Code::LeaseLost, format!("lease {claimed} of task {} is no longer yours", task.id))
             .with(json!({ "task": task.id, "lease": claimed.0 }))
-            .hint(format!("agentpm lease list shows the holders; agentpm claim {} acquires a new lease", task.id))),
+            .hint_command(format!(
+                "agentpm lease list shows the holders; agentpm claim {} acquires a new lease",
+                task.id
+            ))),
     }
 }
 
@@ -271,7 +274,7 @@ pub fn refuse_unfit(stage: &mut dyn Stage, task: &Task, name: &str) -> Result<()
     let Some(reason) = not_permitted(&task.brief(), &viewer) else { return Ok(()) };
     Err(Error::new(Code::Unauthorized, format!("task {} {}, which {name} lacks", task.id, reason.words()))
         .with(json!({ "task": task.id, "reasons": [reason] }))
-        .hint("roles.yml of the store grants it; take other work with agentpm next --claim"))
+        .hint_other_work("roles.yml of the store grants it; "))
 }
 
 /// Records that a blocked task is open again, if no unfinished task blocks it any more. It counts as open in any case. An

@@ -108,7 +108,7 @@ pub fn context_supersede(stage: &mut dyn Stage, c: &ContextSupersede) -> Result<
     };
     if let Some(by) = old.superseded_by {
         return Err(Error::state(format!("context entry {entry} was superseded by {by}"))
-            .hint(format!("supersede the newer one: agentpm context supersede {by}")));
+            .hint_command(format!("supersede the newer one: agentpm context supersede {by}")));
     }
     let content = words(&c.content.0, "a context entry")?;
     let event = ContextAdded { kind: old.kind, content, metadata: Value::Null, created_at: None };

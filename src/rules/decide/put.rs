@@ -112,7 +112,7 @@ pub fn write_part(stage: &mut dyn Stage, permit: &Permit, register: &str, value:
         }
         ("context", _) => {
             return Err(Error::state(format!("context entry {rest} was superseded, and that cannot be undone"))
-                .hint("supersede the newer entry with the older text: agentpm context supersede"));
+                .hint_command("supersede the newer entry with the older text: agentpm context supersede"));
         }
         ("verified", Value::Bool(passed)) => {
             let task = stage.task(permit.id)?;
@@ -124,13 +124,13 @@ pub fn write_part(stage: &mut dyn Stage, permit: &Permit, register: &str, value:
                     super::status::unmet_criteria(unmet.len())
                 ))
                 .with(json!({ "task": task.id, "unmet": unmet }))
-                .hint(format!("mark them with agentpm task verify {} --all or --criterion N", task.id)));
+                .hint_command(format!("mark them with agentpm task verify {} --all or --criterion N", task.id)));
             }
             Payload::TaskVerified(TaskVerified { passed: *passed })
         }
         ("verified", _) => {
             return Err(Error::state("there was no review before this one, and a review cannot be removed")
-                .hint(format!("record another: agentpm task verify {} --fail, or without --fail", permit.id)));
+                .hint_command(format!("record another: agentpm task verify {} --fail, or without --fail", permit.id)));
         }
         _ => return Err(Error::validation(format!("{} is not a register", quoted(register)))),
     };

@@ -31,7 +31,7 @@ pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> 
         (Status::Open | Status::InProgress, Status::Blocked) => {
             if unfinished_blockers(stage, &task)?.is_empty() {
                 return Err(Error::state(format!("no unfinished task blocks task {}", task.id))
-                    .hint(format!("name a blocker: agentpm task block {} --by ID", task.id)));
+                    .hint_command(format!("name a blocker: agentpm task block {} --by ID", task.id)));
             }
             permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, Status::Blocked)))?;
             permit.give_back(stage)?;
@@ -74,7 +74,7 @@ pub fn no_way(task: &Task, from: Status, to: Status) -> Error {
     };
     Error::state(message)
         .with(json!({ "task": task.id, "from": from, "to": to, "allowed": moves::allowed(from) }))
-        .hint(hint)
+        .hint_command(hint)
 }
 
 /// Open to in progress: the actor becomes the owner.

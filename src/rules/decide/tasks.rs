@@ -194,7 +194,7 @@ pub fn check_owner(stage: &mut dyn Stage, task: &Task, owner: Option<&Value>) ->
         }
         Some(_) if task.status == Status::InProgress => {
             Err(Error::state(format!("task {} is in progress and needs an owner", task.id))
-                .hint(format!("release it with agentpm release {}", task.id)))
+                .hint_command(format!("release it with agentpm release {}", task.id)))
         }
         _ => Ok(()),
     }
@@ -214,7 +214,7 @@ fn check_unfinished(stage: &mut dyn Stage, parent: Id) -> Result<()> {
     if status.is_finished() {
         return Err(Error::state(format!("task {parent} is {status} and accepts no new part"))
             .with(json!({ "task": parent, "status": status }))
-            .hint(format!("reopen it first: agentpm task reopen {parent} --reason TEXT")));
+            .hint_command(format!("reopen it first: agentpm task reopen {parent} --reason TEXT")));
     }
     Ok(())
 }
@@ -283,7 +283,7 @@ pub fn check_no_cycle(stage: &mut dyn Stage, kind: RelationType, from: Id, to: I
                 names[1..few].join(", then ")
             ))
             .with(json!({ "cycle": names }))
-            .hint("remove one of these edges first, with agentpm task unblock or agentpm task update --parent"))
+            .hint_command("remove one of these edges first, with agentpm task unblock or agentpm task update --parent"))
         }
     }
 }

@@ -125,7 +125,7 @@ pub fn refuse_finished(stage: &mut dyn Stage, task: Id) -> Result<()> {
     Err(Error::state(format!("{} finished task {task}, by an event that is not here", end.agent))
         .with(json!({ "task": task, "holder": end.agent, "fence": end.fence, "at": end.updated_at,
             "finished_elsewhere": true }))
-        .hint(hint))
+        .hint_command(hint))
 }
 
 /// Refuses a task that is taken or finished in another worktree or on another branch, by events that are not here yet.

@@ -1,8 +1,8 @@
-//! Changes of tasks whose files were edited by hand: the edits are recorded first, then the decision.
+//! Records hand edits of the tasks that a command changes, before it changes them.
 //!
-//! Guarantees: a file that holds words which are in no event is never written over; its edit is recorded before the command, or
-//! that is refused, or other work is chosen. Only a task that the command is about may refuse it so: what would merely follow in
-//! another one is left to the next write that meets it, with a warning.
+//! Guarantees that an unrecorded hand edit is never overwritten: it is recorded first, or the command is refused, or it chooses
+//! other work. Only an edit of a task that the command names refuses it; consequences for other tasks are left to a later
+//! write, with a warning.
 //! Leaves to others: what an edit may say (`engine::commit::hand_edits::record`), and how a decision becomes durable (`engine::commit::write`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +14,8 @@ use super::lineage::Lineage;
 use super::record::{self, Comments, HandEdit, ahead};
 use crate::engine::commit::transaction::{OnStage, PreparedIndex, Transaction};
 use crate::engine::context::Workspace;
-use crate::engine::view::elsewhere::Elsewhere;
 use crate::engine::view::history::Place;
+use crate::engine::view::other_branches::OtherBranches;
 use crate::error::{Code, Error, Result};
 use crate::model::command::Command;
 use crate::model::event::{Entity, Entry};
@@ -26,15 +26,14 @@ use crate::store::entity::{MAX_YAML, is_odd, read_yaml};
 use crate::store::layout::task_dir;
 use crate::store::log::check_growth;
 
-/// Decides, after recording the hand edits that lie in the way: of the tasks that the decision changes, or looked at
-/// where it refuses. `edits` are those that the caller requires; the refusal of another edit only matters if its task would be
-/// changed.
+/// Decides after recording hand edits of the tasks that the decision changes, or that it read if it refuses. `edits` are those
+/// that the caller requires; the refusal of another edit only matters if its task would be changed.
 pub(crate) fn decide_over_edits<'a>(
     ws: &Workspace,
     command: &Command,
     edits: &[HandEdit],
     mut tx: Transaction<'a>,
-    stage: &impl Fn(Option<PreparedIndex>, Elsewhere<'a>) -> Transaction<'a>,
+    stage: &impl Fn(Option<PreparedIndex>, OtherBranches<'a>) -> Transaction<'a>,
     mut decision: impl FnMut(&mut Transaction) -> Result<Subject>,
 ) -> Result<(Transaction<'a>, Subject)> {
     let lineage = record::lineage(ws);
@@ -93,9 +92,9 @@ pub(crate) fn decide_over_edits<'a>(
         };
         if let Some((id, e)) = refused_of(ws, &tx, &refused) {
             match left_alone.contains_key(&id) {
-                // Perhaps it is only to learn what follows from a change of another task: that can wait.
+                // A mere consequence of a change of another task can wait.
                 false => left_alone.insert(id, e),
-                // One file that must not be overwritten does not prevent other work.
+                // A claim of any task passes over a file that must not be overwritten.
                 true if claims_any => passed_over.insert(id, e),
                 true => return Err(e),
             };
@@ -107,7 +106,7 @@ pub(crate) fn decide_over_edits<'a>(
             passed_over.extend(broken.as_ref().or(left_alone.get(id)).map(|e| (*id, e.clone())));
         }
         for (id, e) in &passed_over {
-            // Of its own file that is true still.
+            // This holds for its own file in any case.
             let why = e.message.trim_end_matches("; nothing was written");
             tx.warnings.push(format!("task {id} was passed over: {why}"));
         }
@@ -121,7 +120,7 @@ pub(crate) fn decide_over_edits<'a>(
     }
 }
 
-/// The first task that would be changed and whose file must not be overwritten, with the reason.
+/// The first changed task whose file must not be overwritten, with the reason.
 fn refused_of(ws: &Workspace, tx: &Transaction, refused: &BTreeMap<Id, Error>) -> Option<(Id, Error)> {
     let changed: Vec<(&Id, &OnStage)> = tx.tasks.iter().filter(|(_, slot)| slot.changed).collect();
     if let Some((id, e)) = changed.iter().find_map(|(id, _)| refused.get(id).map(|e| (**id, e.clone()))) {
@@ -143,12 +142,12 @@ fn refused_of(ws: &Workspace, tx: &Transaction, refused: &BTreeMap<Id, Error>) -
         return Some(found);
     }
     let lineage = record::lineage(ws);
-    // The file of a task alone is looked at just before it is written.
+    // A single changed task is checked just before its file is written.
     let others = changed.iter().filter(|(id, _)| changed.len() > 1 && !tx.taken_in.contains_key(id));
     others.into_iter().find_map(|(id, slot)| refuse_over_edit(ws, &lineage, **id, slot).err().map(|e| (**id, e)))
 }
 
-/// A readable file that is larger than any that agentpm writes is not compared with its log, nor written over.
+/// The refusal of a `task.yaml` larger than agentpm writes: it is neither compared with its log nor overwritten.
 fn too_large_to_read(ws: &Workspace, id: Id) -> Option<Error> {
     let below = task_dir(id).join("task.yaml");
     let size = ws.store.dir.mark(&below).ok().flatten()?.size;
@@ -160,8 +159,7 @@ fn too_large_to_read(ws: &Workspace, id: Id) -> Option<Error> {
     })
 }
 
-/// Refuses to write where a file is not as it was when it was decided about it. Keeps the bytes of those that may be rendered
-/// again.
+/// Refuses to write if a file changed since the decision. Keeps the bytes of those that may be rendered.
 pub(crate) fn refuse_over_edits(ws: &Workspace, tx: &mut Transaction) -> Result<()> {
     for (id, (bytes, _)) in &tx.taken_in {
         if read_yaml(&ws.store, &Entity::Task(*id)).ok().flatten().as_ref() != Some(bytes) {
@@ -182,8 +180,7 @@ pub(crate) fn refuse_over_edits(ws: &Workspace, tx: &mut Transaction) -> Result<
     Ok(())
 }
 
-/// A readable file that was edited by hand holds words that are in no event; it is never written over. Returns the bytes of one
-/// that holds none.
+/// Refuses to overwrite a hand-edited `task.yaml`. Returns the bytes of an unedited one.
 fn refuse_over_edit(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStage) -> Result<Option<Vec<u8>>> {
     let entity = Entity::Task(id);
     let path = ws.store.shown(task_dir(id).join("task.yaml"));
@@ -212,7 +209,7 @@ fn refuse_over_edit(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStag
         .hint("agentpm lint --fix records the edit as events, or reports what is not allowed"))
 }
 
-/// Whether the readable file of a task on the stage holds words that are in no event: an edit, or a comment.
+/// Whether the `task.yaml` of a task in the transaction has an unrecorded edit or a comment.
 fn is_in_the_way(ws: &Workspace, lineage: &Lineage<'_>, id: Id, slot: &OnStage) -> bool {
     let entity = Entity::Task(id);
     let Ok(Some(bytes)) = read_yaml(&ws.store, &entity) else { return false };

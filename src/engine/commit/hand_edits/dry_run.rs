@@ -1,8 +1,7 @@
-//! Dry runs of hand edits: what recording them would refuse, reported before it is tried.
+//! Dry runs of hand edits: reports the refusals that recording them would meet.
 //!
-//! Guarantees that the decisions that would record the edit judge it, on a stage of which nothing becomes durable. No remote is asked.
-//! All refusals of a file are reported, not only the first, within bounds; what one file would bring about counts for
-//! the files after it, as it would where they are recorded one after another.
+//! Guarantees that the same decisions as in recording judge an edit, in a transaction that is discarded. No remote is asked. All
+//! refusals of a file are reported within bounds. The effects of one file count for the next, as in recording.
 //! Leaves to others: how findings are worded, and where the text came from.
 
 use std::cell::{OnceCell, RefCell};
@@ -17,7 +16,8 @@ use super::record::{self, ahead, bare_words, in_file, is_kept, placed, unreadabl
 use crate::engine::commit::transaction::{PreparedIndex, Source, Transaction};
 use crate::engine::context::Workspace;
 use crate::engine::view::history::Place;
-use crate::engine::view::{elsewhere, read};
+use crate::engine::view::other_branches::OtherBranches;
+use crate::engine::view::read;
 use crate::env::files::Dir;
 use crate::error::{Error, Result};
 use crate::model::agent::LeaseRecord;
@@ -35,18 +35,18 @@ use crate::store::entity::{LoadedTask, load_task};
 /// Maximum number of refusals of one file that are reported.
 const SHOWN: usize = 10;
 
-/// Most attempts at one file; fewer where it or its log is so large that they would take longer than this many bytes.
+/// Maximum number of attempts at one file; fewer if they would process more bytes than this.
 const ATTEMPTS: usize = 60;
 const MOST_BYTES: usize = 24 * 1024 * 1024;
 
 /// The result of the dry run of a file.
 #[derive(Debug, Default)]
 pub(crate) struct DryRunResult {
-    /// Why it would be refused, the first reason first; empty where it would be recorded.
+    /// The refusals, in order; empty if it would be recorded.
     pub refusals: Vec<Error>,
-    /// How many more reasons were found.
+    /// Number of further refusals.
     pub more: usize,
-    /// Whether there may be still more.
+    /// Whether there may be more.
     pub at_least: bool,
 }
 
@@ -56,7 +56,7 @@ impl DryRunResult {
     }
 }
 
-/// What the files that were tried before would have brought about.
+/// The effects of the files before.
 #[derive(Default)]
 struct Assumptions {
     tasks: BTreeMap<Id, LoadedTask>,
@@ -65,17 +65,17 @@ struct Assumptions {
     leases: BTreeMap<Id, LeaseRecord>,
 }
 
-/// A stage that is set up again for every attempt.
+/// Starts a transaction for every attempt.
 pub(crate) struct DryRun<'a> {
     ws: &'a Workspace,
     me: Author,
     runtime: Dir,
-    /// Where the plan is, if not in the work tree.
+    /// The source of the plan, if it is not the work tree.
     elsewhere: Option<&'a dyn Source>,
     lineage: Lineage<'a>,
     /// The place of the texts.
     place: Place,
-    /// The role of the actor, where it is not the one of the work tree.
+    /// The role of the actor, if it is not the one of the work tree.
     role: Option<Option<String>>,
     pending: OnceCell<BTreeMap<Entity, Vec<Entry>>>,
     prepared: RefCell<Option<PreparedIndex>>,
@@ -85,7 +85,7 @@ pub(crate) struct DryRun<'a> {
 /// Prepares a dry run of hand edits as the caller. `None` if the caller is not known.
 pub(crate) fn start(ws: &Workspace) -> Option<DryRun<'_>> {
     let me = ws.author().ok()?;
-    // Before the first change of a clone there are no leases nor keys; git's own folder holds none either.
+    // Without a runtime folder there are neither leases nor keys, and git's own folder contains none either.
     let nowhere = ws.repo.as_ref().map_or_else(|| ws.store.path(), |repo| &repo.common_dir);
     let runtime = Dir::open(&ws.runtime_path).or_else(|_| Dir::open(nowhere)).ok()?;
     Some(DryRun {
@@ -103,17 +103,17 @@ pub(crate) fn start(ws: &Workspace) -> Option<DryRun<'_>> {
 }
 
 impl<'a> DryRun<'a> {
-    /// The same for the plan that git's index holds, with the role that the actor has there.
+    /// The same for the plan in git's index, with the actor's role there.
     pub fn of(self, plan: &'a dyn Source, role: Option<String>) -> Self {
         DryRun { elsewhere: Some(plan), place: Place::Index, role: Some(role), ..self }
     }
 
-    /// Who would record it.
+    /// The agent that would record the edits.
     pub fn who(&self) -> &str {
         &self.me.agent
     }
 
-    /// Tries the text of a task's file.
+    /// Runs the text of a task's file.
     pub fn edit(&self, id: Id, path: &str, text: &str) -> DryRunResult {
         let read = self.load(id).and_then(|loaded| {
             let (entity, entries) = (Entity::Task(id), &loaded.log.entries);
@@ -156,7 +156,7 @@ impl<'a> DryRun<'a> {
         all
     }
 
-    /// Tries a file that would become a task; `id` is the one that its folder gives it.
+    /// Runs a new file; `id` is the id that its folder gives it.
     pub fn new_file(&self, id: Option<Id>, doc: &Doc, path: &str, text: &str) -> DryRunResult {
         let nothing = Doc::new();
         let mut draft = Draft { old: &nothing, doc: doc.clone(), places: BTreeMap::new() };
@@ -179,7 +179,7 @@ impl<'a> DryRun<'a> {
         })
     }
 
-    /// Attempts a draft with known refusals, reverting refused parts until the rest is accepted.
+    /// Attempts a draft, reverting refused parts until the rest is accepted.
     fn attempt_all(
         &self,
         before: Vec<Error>,
@@ -207,7 +207,7 @@ impl<'a> DryRun<'a> {
             let Misfit { key, entry, error } = *misfit;
             let place = draft.place(&key, entry);
             let goes_on = draft.take_back(&key, entry, error.details["nearest"].as_str());
-            // One reason may be in the way of every key.
+            // The same reason may refuse every key.
             if said.insert((error.code, error.message.clone())) {
                 match tried.refusals.len() < SHOWN {
                     true => tried.refusals.push(placed(Misfit { key, entry: place, error })),
@@ -224,7 +224,7 @@ impl<'a> DryRun<'a> {
 
     fn tx(&self) -> Transaction<'_> {
         let elsewhere =
-            if self.elsewhere.is_some() { elsewhere::nowhere_else(self.ws) } else { elsewhere::elsewhere(self.ws) };
+            if self.elsewhere.is_some() { OtherBranches::ignored(self.ws) } else { OtherBranches::new(self.ws) };
         let mut tx = Transaction::new(self.ws, &self.runtime, self.me.clone(), 0, self.prepared.take(), elsewhere);
         tx.caught_up = tx.prepared.is_some();
         tx.source = Some(self);
@@ -236,7 +236,7 @@ impl<'a> DryRun<'a> {
         tx
     }
 
-    /// Makes the outcome of a file count for the files after it.
+    /// Applies the effects of a file to the files after it.
     fn carry(&self, tx: Transaction<'_>) {
         let mut carried = self.carried.borrow_mut();
         for (id, slot) in tx.tasks.into_iter().filter(|(_, slot)| slot.changed) {
@@ -285,12 +285,12 @@ impl Source for DryRun<'_> {
 struct Draft<'a> {
     old: &'a Doc,
     doc: Doc,
-    /// Which entry of the text each entry of a list is, once some of them were taken back.
+    /// The original index of each entry of a list, after some were reverted.
     places: BTreeMap<String, Vec<usize>>,
 }
 
 impl Draft<'_> {
-    /// Which entry of the text an entry is.
+    /// The original index of an entry.
     fn place(&self, key: &str, entry: Option<usize>) -> Option<usize> {
         match self.places.get(key) {
             Some(places) => entry.and_then(|n| places.get(n).copied()),
@@ -298,9 +298,10 @@ impl Draft<'_> {
         }
     }
 
-    /// Reverts an entry or a key, with what follows from it, or gives it the name that is `meant`. Returns whether anything changed.
+    /// Reverts an entry or a key with its consequences, or renames it to the name that is `meant`. Returns whether anything
+    /// changed.
     fn take_back(&mut self, key: &str, entry: Option<usize>, meant: Option<&str>) -> bool {
-        // A task cannot do without a title, so that its absence would be refused too.
+        // A missing title would be refused too.
         if let Some(meant) = meant.filter(|meant| *meant == "title" && !self.doc.contains_key(*meant)) {
             let value = self.doc.shift_remove(key);
             return value.is_some_and(|value| self.doc.insert(meant.to_owned(), value).is_none());
@@ -341,7 +342,7 @@ impl Draft<'_> {
     }
 
     fn restore_key(&mut self, key: &str) -> bool {
-        // A new task cannot do without a title.
+        // A new task needs a title.
         let old = self.old.get(key).cloned().or_else(|| (key == "title").then(|| json!("title")));
         if self.doc.get(key) == old.as_ref() {
             return false;

@@ -1,7 +1,7 @@
-//! Compares a readable file with its log: clean, older than its log, merged by git, or edited by a person.
+//! Compares a `task.yaml` with its log: clean, stale, merged by git, or edited by a person.
 //!
-//! Guarantees that each part in which the two differ is accounted for: explained by events or versions, an edit with the events it
-//! follows, or reported with both values. Whatever of git's objects cannot be read makes a value unclear and fails nothing.
+//! Guarantees that every difference is explained by events or versions, is an edit with the events it follows, or is reported
+//! with both values. Unreadable git objects make a value unclear, and are not an error.
 //! Leaves to others: the origin of a value (`lineage`), and the treatment of an edit (`record`).
 
 use std::cell::OnceCell;
@@ -27,29 +27,29 @@ use crate::store::place::not_text;
 use crate::store::project::render;
 use crate::store::yaml::MAX_DOCUMENT;
 
-/// A hand edit: what a person changed in a file that was rendered from known events.
+/// A hand edit of a file that was rendered from known events.
 #[derive(Clone, Debug)]
 pub(crate) struct Edit {
     /// The newest of those events.
     pub heads: Vec<Id>,
-    /// What the file said then.
+    /// The rendered document.
     pub old: Doc,
-    /// What it says now.
+    /// The edited document.
     pub new: Doc,
 }
 
-/// A value that is either older than the log or a hand edit; which of them is not known.
+/// A value that is either stale or a hand edit; which of the two is unknown.
 #[derive(Clone, Debug)]
 pub(crate) struct UnclearValue {
     pub part: Part,
     pub file: Option<Value>,
     pub log: Option<Value>,
-    /// Git may have written the file's value, from other versions.
+    /// Git may have merged the file's value from other versions.
     pub mixed: bool,
 }
 
 impl UnclearValue {
-    /// Both values, in words.
+    /// Both values, for display.
     pub fn in_words(&self) -> String {
         let word = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), Value::to_string);
         format!(
@@ -65,7 +65,7 @@ impl UnclearValue {
     }
 }
 
-/// A readable file with its log.
+/// The result of comparing a `task.yaml` with its log.
 #[derive(Clone, Debug)]
 pub(crate) struct Comparison {
     pub how: Readable,
@@ -75,12 +75,12 @@ pub(crate) struct Comparison {
     pub edits: Vec<Edit>,
     pub unclear: Vec<UnclearValue>,
     pub remarks: Vec<Comment>,
-    /// It holds conflict markers of git.
+    /// The file contains conflict markers.
     pub conflicted: bool,
 }
 
 impl Comparison {
-    fn plainly(how: Readable) -> Self {
+    fn without_edits(how: Readable) -> Self {
         Comparison {
             how,
             doc: Doc::new(),
@@ -93,19 +93,18 @@ impl Comparison {
 }
 
 impl Lineage<'_> {
-    /// Compares a readable file with its log. `found` is the log as it stood with the file; `all` is what it holds once it is
-    /// repaired.
+    /// Compares a `task.yaml` with its log. `found` is the log next to the file; `all` is the repaired log.
     pub fn judge(&self, place: Place, entity: &Entity, found: &[Entry], all: &[Entry], bytes: &[u8]) -> Comparison {
         let whole = render(entity, all);
         if whole.as_bytes() == bytes {
-            return Comparison::plainly(Readable::Clean);
+            return Comparison::without_edits(Readable::Clean);
         }
         let Ok(text) = std::str::from_utf8(bytes) else {
-            return Comparison::plainly(Readable::Invalid(not_text(bytes)));
+            return Comparison::without_edits(Readable::Invalid(not_text(bytes)));
         };
         if text.len() <= 2 * whole.len() && text.contains('\r') && text.replace("\r\n", "\n") == whole {
-            // Git made other line ends of it on its way into this work tree.
-            return Comparison::plainly(Readable::Stale);
+            // Git converted the line ends at checkout.
+            return Comparison::without_edits(Readable::Stale);
         }
         let conflicted = is_conflicted(text);
         let parsed = match conflicted {
@@ -126,7 +125,7 @@ impl Lineage<'_> {
                         true => marks_and_damage(text, why),
                         false => format!("it cannot be read: {why}"),
                     });
-                    return Comparison { conflicted, ..Comparison::plainly(how) };
+                    return Comparison { conflicted, ..Comparison::without_edits(how) };
                 }
                 (None, None) => {}
             }
@@ -177,13 +176,13 @@ impl Lineage<'_> {
             let whole: Vec<Entry> = all.iter().chain(&acknowledged).cloned().collect();
             if render(entity, among_below(&whole, &heads)) == text {
                 let how = lost.copied().map_or(Readable::Stale, Readable::Ahead);
-                return Ok(Some(Comparison::plainly(how)));
+                return Ok(Some(Comparison::without_edits(how)));
             }
         }
         let conflicted = is_conflicted(text);
         let mut sources = self.merged_places(place, entity, text)?;
         if place == Place::WorkTree && self.is_unmerged(entity)? {
-            // What git brings in may be named nowhere else.
+            // No reference may name the versions that git merges.
             sources.push(Place::Index);
         }
         let mut remarks: Vec<Comment> = Vec::new();
@@ -194,7 +193,7 @@ impl Lineage<'_> {
             if version.text == text.as_bytes() {
                 continue;
             }
-            // Words of a person may be in a version that cannot be read either.
+            // An unreadable version may contain hand edits.
             if version.docs.is_empty() {
                 return Ok(None);
             }
@@ -214,14 +213,14 @@ impl Lineage<'_> {
         for (side, source) in sources.into_iter().enumerate() {
             let Some(version) = self.version(entity, source)? else { continue };
             for doc in &version.docs {
-                for part in differing_parts(doc, &version.said) {
+                for part in differing_parts(doc, &version.rendered) {
                     let value = value_of(doc, &part);
                     let origin = self.origin(entity, source, &part, value.as_ref())?;
                     judging.add((side, doc), part, value, origin);
                 }
             }
         }
-        // What git merged outside of the conflict is in none of them.
+        // Values that git merged outside of the conflict are in none of the versions.
         for (side, doc) in texts.iter().flat_map(|side| parse(side)).enumerate() {
             for part in differing_parts(&doc, &now) {
                 let value = value_of(&doc, &part);
@@ -262,7 +261,7 @@ impl Lineage<'_> {
         Ok(Vec::new())
     }
 
-    /// Whether a value on one side of a conflict was merged by git from several versions.
+    /// Whether git merged a value on one side of a conflict from several versions.
     fn merged(&self, entity: &Entity, part: &Part, value: Option<&Value>) -> Result<Option<Origin>> {
         let mut versions = Vec::new();
         for place in self.parents(Place::Index)?.into_iter().flatten().chain([Place::Index]) {
@@ -273,21 +272,21 @@ impl Lineage<'_> {
     }
 }
 
-/// Events that a file shows and its log does not hold, though this clone knew them.
+/// Events that a file shows and its log lacks, though this clone knew them.
 struct LostEvents<'l> {
     lineage: &'l Lineage<'l>,
     place: Place,
     entity: &'l Entity,
     all: &'l [Entry],
     now: &'l Doc,
-    /// What the file said with them, and the first of them.
+    /// The document with them, and the first of them.
     versions: OnceCell<Vec<(Doc, Id)>>,
 }
 
 impl LostEvents<'_> {
-    /// The lost event that says this of a part; `None` where there is none.
+    /// The lost event that gives this value of a part; `None` if there is none.
     fn event(&self, part: &Part, value: Option<&Value>) -> Result<Option<Id>> {
-        // No person makes up the id of an event.
+        // A person does not invent ids of events.
         let named = part.event().filter(|_| value.is_some() && value_of(self.now, part).is_none());
         if named.is_some() {
             return Ok(named);
@@ -328,16 +327,16 @@ impl LostEvents<'_> {
 /// Documents with the parts that were edited in each, by the events they follow and the side of a conflict.
 type Groups = BTreeMap<(Vec<Id>, usize), Vec<(Doc, Part)>>;
 
-/// The differences of one file on their way to edits.
+/// Sorts the differences of one file into edits.
 struct Differ<'j> {
     entity: &'j Entity,
     all: &'j [Entry],
     now: &'j Doc,
     groups: Groups,
     unclear: Vec<UnclearValue>,
-    /// What was accounted for: several versions, and both sides of a conflict, may hold the same edit.
+    /// The edits found so far: several versions and both sides of a conflict may contain the same one.
     known: BTreeSet<(Part, String)>,
-    /// An event that the file shows and the log does not hold.
+    /// An event that the file shows and the log lacks.
     ahead: Option<Id>,
 }
 
@@ -349,7 +348,7 @@ impl<'j> Differ<'j> {
 
     fn add(&mut self, (side, doc): (usize, &Doc), part: Part, value: Option<Value>, origin: Origin) {
         let log = value_of(self.now, &part);
-        // No event gives an entry without an id.
+        // An event always gives an entry an id.
         let is_new = part.is_new_entry() && value.is_some();
         let origin = if is_new && matches!(origin, Origin::Unknown) { Origin::Person(Vec::new()) } else { origin };
         match origin {
@@ -372,7 +371,7 @@ impl<'j> Differ<'j> {
         self.groups.values().flatten().any(|(_, edited)| edited == part)
     }
 
-    /// Whether an edit is in the log already: two clones may find it in the same commit.
+    /// Whether an edit is recorded already, since two clones may find it in the same commit.
     fn is_recorded(&self, heads: &[Id], doc: &Doc, part: &Part, value: Option<&Value>) -> bool {
         let newer = beyond(self.all, heads);
         let by_hand: Vec<&Entry> = newer.into_iter().filter(|e| is_hand_edit(&e.event)).collect();
@@ -421,14 +420,14 @@ impl<'j> Differ<'j> {
     }
 }
 
-/// Why a file in conflict cannot be read. The line that the reader names is one of a side, so that of the markers is given.
+/// Why a conflicted file cannot be parsed. The parser counts lines of a side, so the line of the markers is given.
 fn marks_and_damage(text: &str, why: &str) -> String {
     let why = why.rsplit_once(" at line ").map_or(why, |(why, _)| why);
     let line = 1 + text.lines().take_while(|line| !line.starts_with("<<<<<<<")).count();
     format!("it cannot be read: a side of its conflict is damaged ({why}); its conflict markers begin at line {line}")
 }
 
-/// What git's objects do not show is not known.
+/// Treats a value that git's objects do not explain as unknown.
 fn unknown<T: Default>(e: &Error) -> T {
     tracing::debug!(error = %e, "a version of a file cannot be read");
     T::default()

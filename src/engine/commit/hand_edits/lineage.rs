@@ -1,8 +1,8 @@
-//! The versions that a readable file comes from, and which of them first said what it says.
+//! The versions of a `task.yaml` in git's index and history, and the origin of each of its values.
 //!
-//! Guarantees that a value is a hand edit only where neither the events of the version that first holds it nor a version that
-//! git merged into it gave it. What no version here explains is taken for an older value and reported with both.
-//! Leaves to others how an edit is recorded.
+//! Guarantees that a value counts as a hand edit only if it comes neither from the events of the oldest version that contains
+//! it, nor from a version that git merged into that one. A value of unknown origin is treated as stale and reported.
+//! Leaves to others: how an edit is recorded (`record`).
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -29,31 +29,32 @@ use crate::store::edited::{
 use crate::store::layout::{LOG, home, shown};
 use crate::store::log::{Log, MAX_LOG};
 
-/// Most versions that are looked at for the one that first held a value.
+/// Maximum number of versions searched for the origin of a value.
 pub(crate) const MAX_VERSIONS: usize = 2_000;
-/// Longest log, in events, of which every earlier state is compared with a value that no version explains.
+/// Maximum length of a log, in events, whose earlier states are all compared with a value of unknown origin.
 const MAX_STATES: usize = 200;
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Default)]
 pub(crate) enum Origin {
-    /// From events.
+    /// Rendered from events.
     Events,
-    /// From git, which merged the lines of several versions, or from a person: that is not known here.
+    /// Lines of several versions: merged by git, or written by a person.
     Mixed,
-    /// From a person, who saw the events that end in these heads.
+    /// Written by a person who had seen the events up to these heads.
     Person(Vec<Id>),
-    /// That is not known here.
+    /// Not known to this clone.
     #[default]
     Unknown,
 }
 
-/// A file with its log, in git's index or in a commit.
+/// A `task.yaml` with its log, in git's index or in a commit.
 pub(crate) struct Version {
-    /// What it says: two sides where it is in conflict, nothing where it cannot be read.
+    /// Its parsed contents: two sides if it is in conflict, none if it cannot be parsed.
     pub docs: Vec<Doc>,
     pub text: Vec<u8>,
-    pub said: Doc,
+    /// What its log renders.
+    pub rendered: Doc,
     pub entries: Vec<Entry>,
     heads: Vec<Id>,
 }
@@ -65,7 +66,7 @@ impl Version {
             true => sides(&shown).iter().filter_map(|side| parse(side).ok()).collect(),
             false => parse(&shown).into_iter().collect(),
         };
-        Version { docs, said: render_doc(entity, &entries), heads: heads_of(&entries), text, entries }
+        Version { docs, rendered: render_doc(entity, &entries), heads: heads_of(&entries), text, entries }
     }
 
     pub fn holds(&self, part: &Part, value: Option<&Value>) -> bool {
@@ -73,7 +74,7 @@ impl Version {
     }
 
     fn explains(&self, part: &Part, value: Option<&Value>) -> bool {
-        value_of(&self.said, part).as_ref() == value
+        value_of(&self.rendered, part).as_ref() == value
     }
 
     fn has_events(&self, ids: &[Id]) -> bool {
@@ -85,15 +86,15 @@ impl Version {
     }
 }
 
-/// What a file in the work tree was last made from.
+/// What a file in the work tree is compared with.
 #[derive(Default)]
 pub(crate) struct Base {
-    /// The events it was last rendered from, and what it said then. `None` where git wrote it since, or that is not known.
+    /// The events it was last rendered from, and the rendered text; `None` if unknown, or if git wrote the file since.
     recorded: Option<(Vec<Id>, Doc)>,
     index: Option<Rc<Version>>,
 }
 
-/// The names of the objects of a readable file, which are several where it is in conflict, and of its log.
+/// The objects of a `task.yaml`, several if it is in conflict, and of its log.
 type Files = (Vec<Oid>, Option<Oid>);
 
 /// One search for the origin of a value.
@@ -104,14 +105,14 @@ struct Search<'s> {
     seen: HashSet<Place>,
 }
 
-/// The versions of the readable files of a store.
+/// The versions of the `task.yaml` files of a store.
 pub(crate) struct Lineage<'a> {
     env: &'a Env,
     repo: Option<&'a Repo>,
     store: String,
-    /// The folder with the notes of what was rendered.
+    /// The folder of the record of rendered files.
     own: Option<PathBuf>,
-    /// The folder with the journal.
+    /// The folder of the journal.
     runtime: Option<PathBuf>,
     objects: OnceCell<Option<Objects>>,
     rendered: OnceCell<HashMap<String, Vec<Id>>>,
@@ -120,7 +121,7 @@ pub(crate) struct Lineage<'a> {
 }
 
 impl<'a> Lineage<'a> {
-    /// Of the store with this name, from what git keeps alone. Nothing is read yet.
+    /// For the store with this name, from git alone. Nothing is read yet.
     pub fn new(env: &'a Env, repo: Option<&'a Repo>, store: &str) -> Self {
         Lineage {
             env,
@@ -135,8 +136,8 @@ impl<'a> Lineage<'a> {
         }
     }
 
-    /// As [`Lineage::new`], with what agentpm noted: `own` is the folder of what this worktree alone keeps, `runtime` that of the journal.
-    pub fn noted(self, own: PathBuf, runtime: PathBuf) -> Self {
+    /// Adds agentpm's records: `own` is the runtime folder of this worktree, `runtime` contains the journal.
+    pub fn with_records(self, own: PathBuf, runtime: PathBuf) -> Self {
         Lineage { own: Some(own), runtime: Some(runtime), ..self }
     }
 
@@ -145,7 +146,7 @@ impl<'a> Lineage<'a> {
         let recorded = self.recorded(entity).filter(|heads| {
             let below: HashSet<Id> = among_below(found, heads).iter().map(|entry| entry.event.id).collect();
             let known = |id: &Id| below.contains(id);
-            // Where git brought events in since, it wrote the file too.
+            // If git brought in events since, it also wrote the file.
             let is_newest = |index: &Rc<Version>| index.entries.iter().all(|entry| known(&entry.event.id));
             heads.iter().all(known) && index.as_ref().is_none_or(is_newest)
         });
@@ -166,7 +167,7 @@ impl<'a> Lineage<'a> {
                 entries.extend(record.entries.into_iter().filter(|entry| entry.event.entity == *entity));
             }
         });
-        // A damaged journal is named by doctor; what it holds may be missing here.
+        // Doctor reports a damaged journal; its events may be missing here.
         read.unwrap_or_else(|e| tracing::debug!(error = %e, "the journal was not looked through"));
         entries
     }
@@ -184,7 +185,7 @@ impl<'a> Lineage<'a> {
         self.recorded(entity).is_none_or(|heads| heads.iter().all(here))
     }
 
-    /// The events that a file was last rendered from, as far as that is noted.
+    /// The events that a file was last rendered from, if recorded.
     pub(crate) fn recorded(&self, entity: &Entity) -> Option<Vec<Id>> {
         let known = self.rendered.get_or_init(|| {
             let own = self.own.as_ref().and_then(|path| Dir::open(path).ok());
@@ -194,7 +195,7 @@ impl<'a> Lineage<'a> {
         known.get(&shown(&self.store, folder.join(name))).filter(|heads| !heads.is_empty()).cloned()
     }
 
-    /// Where a value of the file in the work tree comes from.
+    /// The origin of a value in the work tree.
     pub(crate) fn origin_here(
         &self,
         entity: &Entity,
@@ -208,7 +209,7 @@ impl<'a> Lineage<'a> {
             if value_of(doc, part).as_ref() == value {
                 return Ok(Origin::Events);
             }
-            // Git may have written the file since without bringing events in, or a person edited and staged it.
+            // Git may have written the file since without new events, or a person staged an edit.
             if in_index.is_some_and(|index| !index.explains(part, value) && index.has_events(heads)) {
                 let origin = self.origin(entity, Place::Index, part, value)?;
                 let in_conflict = in_index.is_some_and(|index| index.docs.len() > 1);
@@ -230,8 +231,8 @@ impl<'a> Lineage<'a> {
         }
     }
 
-    /// Where a value comes from that neither the version with these heads nor git's index holds: from a person, or from git, which
-    /// took a stash out. That is named nowhere, but its events are in the log.
+    /// The origin of a value that is neither in the version with these heads nor in git's index: a person, or `git stash pop`.
+    /// No reference names the popped stash, but its events are in the log.
     fn unnamed_mixture(
         &self,
         entity: &Entity,
@@ -250,7 +251,7 @@ impl<'a> Lineage<'a> {
         mixture(part, value, known).unwrap_or_else(|| Origin::Person(heads.to_vec()))
     }
 
-    /// Whether what git's index holds of an entity was put there by a merge, in progress or committed.
+    /// Whether the version of an entity in git's index comes from a merge, committed or in progress.
     fn comes_from_merge(&self, entity: &Entity) -> Result<bool> {
         let mut at = Place::Index;
         for _ in 0..MAX_VERSIONS {
@@ -270,7 +271,7 @@ impl<'a> Lineage<'a> {
         Ok(false)
     }
 
-    /// Where a value that a version holds comes from.
+    /// The origin of a value that a version contains.
     pub(crate) fn origin(&self, entity: &Entity, place: Place, part: &Part, value: Option<&Value>) -> Result<Origin> {
         let mut search = Search { entity, part, value, seen: HashSet::new() };
         let origin = self.search(place, &mut search)?;
@@ -296,7 +297,7 @@ impl<'a> Lineage<'a> {
             if version.explains(part, value) {
                 return Ok(Some(Origin::Events));
             }
-            // A shallow clone does not have all parents.
+            // A shallow clone lacks some parents.
             let parents = if search.seen.len() > MAX_VERSIONS { None } else { self.parents(at)? };
             let Some(parents) = parents else { return Ok(Some(Origin::Unknown)) };
             let mut versions = Vec::new();
@@ -323,7 +324,7 @@ impl<'a> Lineage<'a> {
         }
     }
 
-    /// Where a value comes from that none of the parents of a version holds.
+    /// The origin of a value that no parent of a version contains.
     fn introduced(
         &self,
         place: Place,
@@ -333,7 +334,7 @@ impl<'a> Lineage<'a> {
     ) -> Result<Origin> {
         let (part, value) = (search.part, search.value);
         let parents: Vec<&Rc<Version>> = parents.iter().flatten().collect();
-        // What a squash, a rebase or a cherry-pick brought in is no parent; its newest events are here.
+        // The source of a squash, a rebase or a cherry-pick is no parent, but its newest events are in the log.
         let brought = version.heads.iter().filter(|head| !parents.iter().any(|parent| parent.has_event(head)));
         let brought: Vec<Doc> =
             brought.map(|head| render_doc(search.entity, among_below(&version.entries, &[*head]))).collect();
@@ -350,13 +351,13 @@ impl<'a> Lineage<'a> {
         if place == Place::Index && self.is_unmerged(search.entity)? {
             return Ok(Origin::Unknown);
         }
-        // Markers were committed: git wrote both sides, and one may come from a commit that is no parent.
+        // In committed conflict markers git wrote both sides, and one may come from a commit that is no parent.
         if version.docs.len() > 1 && was_said(search.entity, &version.entries, part, value) {
             return Ok(if version.entries.len() > MAX_STATES { Origin::Unknown } else { Origin::Events });
         }
-        // Where the rest of the file was not rendered from all of its log, the person saw what the parent says.
+        // If the rest of the file was not rendered from its whole log, the person had seen the parent's version.
         let rest = |parent: &Version| {
-            let apart = version.docs.iter().flat_map(|doc| differing_parts(doc, &version.said));
+            let apart = version.docs.iter().flat_map(|doc| differing_parts(doc, &version.rendered));
             apart.into_iter().any(|other| {
                 other != *part && version.docs.iter().any(|doc| parent.holds(&other, value_of(doc, &other).as_ref()))
             })
@@ -371,7 +372,7 @@ impl<'a> Lineage<'a> {
         self.objects.get_or_init(|| self.repo.and_then(|repo| repo.objects_with(self.env).ok())).as_ref()
     }
 
-    /// The versions that a version was made from; `None` where they are not here.
+    /// The parents of a version; `None` if this clone lacks them.
     pub(crate) fn parents(&self, place: Place) -> Result<Option<Vec<Place>>> {
         let Some(objects) = self.objects() else { return Ok(None) };
         Ok(match place {
@@ -396,7 +397,7 @@ impl<'a> Lineage<'a> {
             let mut commits = repo.incoming_commits(self.env);
             let stash = objects.reference("refs/stash");
             commits.extend(stash.filter(|stash| is_taken_out(objects, *stash).unwrap_or(false)));
-            // A revert brings in what its commit had before.
+            // A revert restores values from before its commit.
             if objects.in_progress() == Some("git revert") {
                 let reverted = commits.iter().filter_map(|commit| objects.commit(*commit).ok());
                 let before: Vec<Oid> = reverted.flat_map(|commit| commit.parents).collect();
@@ -411,7 +412,7 @@ impl<'a> Lineage<'a> {
         Ok(self.index_items(entity)?.0.len() > 1)
     }
 
-    /// What git's index holds of an entity: the versions of its file, which are several where it is in conflict, and its log.
+    /// The entries of an entity in git's index: its file, several times if it is in conflict, and its log.
     fn index_items(&self, entity: &Entity) -> Result<(Vec<Item>, Option<Item>)> {
         let (Some(objects), Some((folder, name))) = (self.objects(), home(entity)) else {
             return Ok(Default::default());
@@ -421,7 +422,7 @@ impl<'a> Lineage<'a> {
         for (path, stage, item) in objects.index_below(&folder)? {
             match path[folder.len()..].trim_start_matches('/') {
                 LOG if stage != 1 => log = log.or(Some(item)),
-                // The ancestor of a conflict is no side of it.
+                // The common ancestor is not a side of the conflict.
                 file if file == name && stage != 1 => files.push(item),
                 _ => {}
             }
@@ -431,7 +432,7 @@ impl<'a> Lineage<'a> {
         Ok((files, log.filter(is_file)))
     }
 
-    /// The version at a place; `None` where nothing of the entity is there.
+    /// The version at a place; `None` if it does not contain the entity.
     pub(crate) fn version(&self, entity: &Entity, place: Place) -> Result<Option<Rc<Version>>> {
         let (Some(objects), Some((folder, name))) = (self.objects(), home(entity)) else { return Ok(None) };
         let (files, log) = match place {
@@ -464,7 +465,7 @@ impl<'a> Lineage<'a> {
             version.text.push(b'\n');
             version.text.extend(text);
         }
-        // Where git took a new task for a renamed one, a side is the file of another task.
+        // If git detected a new task as a rename, a side is the file of another task.
         if files.len() > 1 {
             version.docs.retain(|doc| is_of(entity, doc));
         }
@@ -474,7 +475,7 @@ impl<'a> Lineage<'a> {
     }
 }
 
-/// Whether git stopped at taking out this stash, which nothing else names: every file of the other side is one of it.
+/// Whether a conflict comes from popping this stash, which git records nowhere: all files of the other side are in it.
 fn is_taken_out(objects: &Objects, stash: Oid) -> Result<bool> {
     let (tree, theirs) = (objects.commit(stash)?.tree, objects.theirs_in_conflict()?);
     let is_of_stash = |(path, oid): &(String, Oid)| {
@@ -483,15 +484,14 @@ fn is_taken_out(objects: &Objects, stash: Oid) -> Result<bool> {
     Ok(!theirs.is_empty() && theirs.iter().all(is_of_stash))
 }
 
-/// Whether a document is of this task, and not of another one that git took for it.
+/// Whether a document belongs to this task, and not to another one that git detected as its rename.
 pub(crate) fn is_of(entity: &Entity, doc: &Doc) -> bool {
     let named = doc.get("id").and_then(Value::as_str);
     named.is_none() || entity.task().is_none() || named == entity.task().map(|id| id.to_string()).as_deref()
 }
 
-/// Whether git put a value together, line by line, from documents; `None` where it did not. The lines of a field of an entry may
-/// come from its neighbors, which no person does; those of one text or list stand in several versions of it, as they may too where
-/// a person merged them.
+/// Whether a value consists of lines of several documents; `None` if it does not. Only git mixes lines of neighboring entries
+/// into a field of an entry. Lines of several versions of one text or list may also be merged by a person.
 pub(crate) fn mixture<'d>(part: &Part, value: Option<&Value>, docs: impl Iterator<Item = &'d Doc>) -> Option<Origin> {
     let value = value.filter(|value| value.is_string() || value.is_array())?;
     let (mut known, mut lines) = (HashSet::new(), HashSet::new());
@@ -515,8 +515,8 @@ fn add_lines(value: &Value, lines: &mut HashSet<String>) {
     }
 }
 
-/// Whether some state of a log said this of a part, or its lines stand in several, or that may be so: the log is too long to be
-/// looked through.
+/// Whether an earlier state of a log may have had this value: some state had it, several states had its lines, or the log is
+/// too long to check.
 fn was_said(entity: &Entity, entries: &[Entry], part: &Part, value: Option<&Value>) -> bool {
     let Entity::Task(id) = entity else { return true };
     if entries.len() > MAX_STATES {

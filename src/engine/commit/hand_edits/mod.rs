@@ -1,9 +1,9 @@
-//! Hand edits: what a person changed in the files of tasks with an editor, or committed so.
+//! Hand edits: changes that a person made to a `task.yaml`, committed or not.
 //!
-//! A readable file is the rendering of its log. One that differs is compared with the versions it comes from ([`lineage`]); what
-//! none of them says is an edit, which the one write path records under the rules of a command ([`record`]), or which stays in
-//! its file with the reason. Lint asks first what recording would refuse ([`dry_run`]).
-//! Leaves to `rules::decide::edit` which events an edit becomes.
+//! A `task.yaml` is rendered from its log. A file that differs is compared with its earlier versions ([`lineage`]). A value that
+//! none of them explains is an edit. The write path records it under the rules of commands ([`record`]), or it stays in its file
+//! with a reason. Lint previews refusals ([`dry_run`]).
+//! Leaves to others: which events an edit becomes (`rules::decide::edit`).
 
 pub(crate) mod before_write;
 pub(crate) mod dry_run;

@@ -1,7 +1,7 @@
-//! Tasks that a person wrote by hand: files below `tasks` without events.
+//! Creates tasks from files that a person wrote below `tasks`.
 //!
-//! Guarantees: a file becomes one task, also when the program is killed in the middle and asked again; it is removed only after
-//! its words are recorded, and only while it still holds them. What does not fit stays where it is, with line and reason.
+//! Guarantees that a file becomes exactly one task, even if the command is killed and repeated. The file is removed only after its
+//! task is recorded, and only if it did not change meanwhile. A refused file stays, with line and reason.
 //! Leaves to others: what the keys may hold (`rules::decide::edit`).
 
 use std::path::{Path, PathBuf};
@@ -35,18 +35,18 @@ pub(crate) struct NewFile {
     pub path: PathBuf,
     /// The id that its folder gives it.
     pub id: Option<Id>,
-    /// The task whose file it is a copy of, which makes no task.
+    /// The task whose file it copies; a copy does not become a task.
     pub copy_of: Option<Id>,
 }
 
 /// The content of a new file.
 #[derive(Debug)]
 pub(crate) struct NewFileText {
-    /// Its path, for people.
+    /// Its path, for messages.
     pub path: String,
     text: String,
     doc: Doc,
-    said: Vec<Comment>,
+    comments: Vec<Comment>,
 }
 
 /// The files below `tasks` without events: folders of tasks without a log, and YAML files elsewhere.
@@ -81,12 +81,12 @@ pub(crate) fn new_file_finding(ws: &Workspace, new: &NewFile) -> Finding {
 
 /// Creates a task from a new file. Returns its id.
 ///
-/// Errors: `ERR_CORRUPT` where the file cannot be read, and the refusals of the commands that would have made the task, with
+/// Errors: `ERR_CORRUPT` if the file cannot be read, and the refusals of the commands that would have made the task, with
 /// `path` and `line` in the details.
 pub(crate) fn adopt(ws: &Workspace, new: &NewFile, remarks: Comments) -> Result<Id> {
     let words = read_new_file(ws, new, remarks)?;
     let mark = ws.store.dir.mark(&new.path).ok().flatten().unwrap_or_default();
-    // The same file asked about again, after a kill, is the same task; a file of another time is another.
+    // A repeated command after a kill creates the same task; a file of another time is another task.
     let key = format!("file {} {} {} {}", words.path, mark.mtime, mark.inode, digest(&words.text));
     let title = words.doc.get("title").and_then(Value::as_str).unwrap_or_default();
     let command = Command::TaskCreate(TaskCreate {
@@ -110,7 +110,7 @@ pub(crate) fn adopt(ws: &Workspace, new: &NewFile, remarks: Comments) -> Result<
 
 /// Reads a new file.
 ///
-/// Errors: `ERR_CORRUPT` where the file cannot be read, `ERR_CONFLICT` where it holds comments that are not to be lost.
+/// Errors: `ERR_CORRUPT` if the file cannot be read, `ERR_CONFLICT` if it holds comments that are not to be lost.
 pub(crate) fn read_new_file(ws: &Workspace, new: &NewFile, remarks: Comments) -> Result<NewFileText> {
     let path = ws.store.shown(&new.path);
     if let Some(task) = new.copy_of {
@@ -121,8 +121,8 @@ pub(crate) fn read_new_file(ws: &Workspace, new: &NewFile, remarks: Comments) ->
     let bytes =
         ws.store.dir.read(&new.path, MAX_YAML).map_err(|e| Error::io("read", &ws.store.path().join(&new.path), &e))?;
     let (text, value) = read(&path, &bytes)?;
-    let said = comments(&text, &value);
-    if let (Comments::Refuse, Some(comment)) = (remarks, said.first()) {
+    let found = comments(&text, &value);
+    if let (Comments::Refuse, Some(comment)) = (remarks, found.first()) {
         return Err(comment_lost(&path, comment).with(json!({ "path": path, "line": comment.0 })));
     }
     refuse_bare(new.id, &path, &text, &value).map_err(|mut e| {
@@ -130,7 +130,7 @@ pub(crate) fn read_new_file(ws: &Workspace, new: &NewFile, remarks: Comments) ->
         e
     })?;
     match value {
-        Value::Object(doc) => Ok(NewFileText { path, text, doc, said }),
+        Value::Object(doc) => Ok(NewFileText { path, text, doc, comments: found }),
         _ => Err(corrupt(&path, "it is no mapping of keys to values")),
     }
 }
@@ -140,7 +140,7 @@ fn remove_recorded(ws: &Workspace, path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("remove", &ws.store.path().join(path), &e);
     match ws.store.dir.read(path, MAX_YAML) {
         Ok(now) if now == bytes => {}
-        // It was edited meanwhile: the next look finds it as another new file.
+        // A file that was edited meanwhile is another new file.
         Ok(_) => return Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(failed(e)),
@@ -149,11 +149,11 @@ fn remove_recorded(ws: &Workspace, path: &Path, bytes: &[u8]) -> Result<()> {
     ws.store.dir.dir(folder).and_then(|dir| dir.remove(name)).map_err(failed)?;
     for folder in folder.ancestors().take_while(|folder| *folder != Path::new(TASKS)) {
         let (Some(above), Some(name)) = (folder.parent(), folder.file_name()) else { break };
-        // A folder of the fan-out stays: another process may be about to create a task in it.
+        // A folder of the fan-out stays, since another process may be creating a task in it.
         if name.to_str().is_some_and(is_shard_part) {
             break;
         }
-        // So does a folder that holds more.
+        // A folder with other files stays too.
         if ws.store.dir.dir(above).and_then(|dir| dir.remove_empty(name)).is_err() {
             break;
         }
@@ -162,11 +162,11 @@ fn remove_recorded(ws: &Workspace, path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 impl Transaction<'_> {
-    /// Creates a task from the content of a new file, on the stage. Returns its id.
+    /// Creates a task from the content of a new file, in this transaction. Returns its id.
     ///
     /// Errors: the refusals of the commands that would have made the task, with `path` and `line` in the details.
     pub(crate) fn create_from_file(&mut self, new: &NewFile, words: &NewFileText, remarks: Comments) -> Result<Id> {
-        let NewFileText { path, text, doc, said } = words;
+        let NewFileText { path, text, doc, comments } = words;
         if let Some(id) = new.id
             && !read_log(&self.ws.store, &Entity::Task(id))?.entries.is_empty()
         {
@@ -178,8 +178,8 @@ impl Transaction<'_> {
             error.message = error.message.replacen("the edit of ", "", 1);
             error
         })?;
-        if remarks == Comments::Keep && !said.is_empty() {
-            self.keep_comments(id, said)?;
+        if remarks == Comments::Keep && !comments.is_empty() {
+            self.keep_comments(id, comments)?;
         }
         Ok(id)
     }
@@ -189,7 +189,7 @@ fn corrupt(path: &str, why: &str) -> Error {
     Error::new(Code::Corrupt, format!("{path}: {why}")).with(json!({ "path": path }))
 }
 
-/// The text of a file that may become a task, and what it says: a mapping.
+/// Reads the text of a new file, which must be a mapping.
 ///
 /// Errors: `ERR_CORRUPT` with path and line.
 pub(crate) fn read(path: &str, bytes: &[u8]) -> Result<(String, Value)> {
@@ -208,11 +208,11 @@ pub(crate) fn read(path: &str, bytes: &[u8]) -> Result<(String, Value)> {
     }
 }
 
-/// The origin of a file in the place of a new task: `None` if it was rendered from events and lost its place or its log, else the
-/// task whose file it is a copy of, if it is one. `home` is the id that its folder gives it.
+/// Where a new file comes from: `None` if it was rendered from events and lost its place or its log; otherwise the task whose
+/// file it copies, if any. `home` is the id that its folder gives it.
 pub(crate) fn origin(bytes: &[u8], home: Option<Id>, is_there: &dyn Fn(Id) -> bool) -> Option<Option<Id>> {
     let value = std::str::from_utf8(bytes).ok().and_then(|text| yaml::read_value(text).ok()).unwrap_or_default();
-    // No person writes both of these.
+    // Only a rendered file has both keys.
     let rendered = value["id"].as_str().and_then(|id| id.parse::<Id>().ok()).filter(|_| !value["created_at"].is_null());
     let Some(named) = rendered else { return Some(None) };
     (Some(named) != home && is_there(named)).then_some(Some(named))

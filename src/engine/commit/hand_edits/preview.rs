@@ -1,7 +1,6 @@
-//! Previews the recording of hand edits, on a stage that is discarded.
+//! Previews the recording of hand edits, in transactions that are discarded.
 //!
-//! Guarantees: the same decisions as when they are recorded, one after the other; nothing is written.
-//! Leaves to others: the caller, and other changes before it.
+//! Guarantees the same decisions as in recording, one after the other, and that nothing is written.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -11,7 +10,7 @@ use super::record::{Comments, HandEdit};
 use crate::engine::commit::transaction::{OnStage, Transaction};
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
-use crate::engine::view::elsewhere;
+use crate::engine::view::other_branches::OtherBranches;
 use crate::error::Result;
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
@@ -20,7 +19,7 @@ use crate::store::log::Log;
 
 /// A file that was written by hand.
 pub(crate) enum HandWork {
-    /// An edit; with the events that its task will have by that point, where those are others than are here.
+    /// An edit; with the events that its task will have at that point, if they differ from those here.
     Edit(HandEdit, Option<Vec<Entry>>),
     /// A new file.
     New(NewFile, Comments),
@@ -29,13 +28,13 @@ pub(crate) enum HandWork {
 /// The outcome of recording such files.
 #[derive(Default)]
 pub(crate) struct EditPreview {
-    /// Of each, the task and what would be recorded, in words; or the refusal.
+    /// For each file, the task and the changed fields, or the refusal.
     pub outcomes: Vec<Result<(Id, String)>>,
     /// The events that would be recorded.
     pub entries: BTreeMap<Entity, Vec<Entry>>,
 }
 
-/// Returns what recording these would do, in this order.
+/// Previews recording these files, in this order.
 ///
 /// Errors: `ERR_BUSY` if the lock was not acquired in time, `ERR_IO`.
 pub(crate) fn preview(ws: &Workspace, written: &[HandWork]) -> Result<EditPreview> {
@@ -45,17 +44,17 @@ pub(crate) fn preview(ws: &Workspace, written: &[HandWork]) -> Result<EditPrevie
     let author = ws.author()?;
     write::under_lock(ws, "agentpm sync --plan", |runtime, _, journal| {
         let lamport = journal.lamport();
-        let stage = || Transaction::new(ws, runtime, author.clone(), lamport, None, elsewhere::elsewhere(ws));
+        let stage = || Transaction::new(ws, runtime, author.clone(), lamport, None, OtherBranches::new(ws));
         let (mut tx, mut taken) = (stage(), Vec::new());
         let mut preview = EditPreview::default();
         for one in written {
-            let outcome = tx.try_out(one);
+            let outcome = tx.dry_run(one);
             if outcome.is_ok() {
                 taken.push(one);
             } else {
-                // What it emitted before it was refused goes with the stage.
+                // The transaction may contain events of the refused edit, so it is replaced.
                 tx = stage();
-                taken.iter().try_for_each(|one| tx.try_out(one).map(drop))?;
+                taken.iter().try_for_each(|one| tx.dry_run(one).map(drop))?;
             }
             preview.outcomes.push(outcome);
         }
@@ -67,7 +66,7 @@ pub(crate) fn preview(ws: &Workspace, written: &[HandWork]) -> Result<EditPrevie
 }
 
 impl Transaction<'_> {
-    fn try_out(&mut self, written: &HandWork) -> Result<(Id, String)> {
+    fn dry_run(&mut self, written: &HandWork) -> Result<(Id, String)> {
         match written {
             HandWork::Edit(edit, entries) => {
                 if let Some(entries) = entries {

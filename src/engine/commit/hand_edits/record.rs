@@ -1,10 +1,9 @@
-//! Hand edits: what a person changed in a task's file is recorded by the one write path, under the rules of the commands that
-//! would have changed it.
+//! Records hand edits through the write path, under the rules of commands.
 //!
-//! Guarantees that the new events follow the events which the file was rendered from: what others wrote meanwhile is concurrent,
-//! and a value that loses is kept like any other. An edit is recorded whole or stays in its file untouched, with the line and
-//! the reason. A comment is never dropped unasked.
-//! Leaves to others: what the keys may hold (`rules::decide::edit`) and what is an edit (`lineage`).
+//! Guarantees that the new events follow the events from which the file was rendered, so that later events of others are
+//! concurrent, and a losing value is kept like any other. An edit is recorded whole, or stays in its file with line and reason.
+//! A comment is only dropped on request.
+//! Leaves to others: which values a key accepts (`rules::decide::edit`), and what counts as an edit (`judge`).
 
 use std::collections::BTreeSet;
 
@@ -18,7 +17,7 @@ use crate::engine::context::Workspace;
 use crate::engine::view::history::Place;
 use crate::engine::view::read;
 use crate::env::files::Dir;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Remedy, Result};
 use crate::model::command::{Batch, Command};
 use crate::model::context::ContextType;
 use crate::model::event::{Entity, Entry};
@@ -41,18 +40,18 @@ use crate::store::place::{line_of_entry, line_of_key, not_text};
 use crate::store::project::{project_log, project_onto};
 use crate::store::yaml::line_in;
 
-/// Most values that gave way which are listed for one task, and most characters of one.
+/// Maximum number of values that gave way which are listed for one task, and most characters of one.
 const SHOWN: usize = 3;
 const MOST_WORDS: usize = 60;
 
 /// How to treat the comments of a file that is rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comments {
-    /// A file that holds some is left as it is.
+    /// A file with comments is refused.
     Refuse,
-    /// They become a note.
+    /// Comments become a note.
     Keep,
-    /// They are dropped.
+    /// Comments are dropped.
     Drop,
 }
 
@@ -61,41 +60,41 @@ pub enum Comments {
 pub(crate) struct HandEdit {
     /// The task.
     pub id: Id,
-    /// A text that is not in its file.
+    /// The edited text, if it is not in the file.
     pub draft: Option<Draft>,
     /// How to treat comments.
     pub comments: Comments,
 }
 
-/// The text of a task's file as it was written elsewhere: in an editor, or in a commit.
+/// The text of a task's file in an editor or in a commit.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     pub text: String,
-    /// What the file in the work tree holds.
+    /// The text of the file in the work tree.
     pub current: String,
     pub place: Place,
 }
 
-/// Records what was edited by hand in a task's file. Returns the names of the changed fields; empty where it was not edited, or
-/// where the same edit is in the log already.
+/// Records the hand edit of a task's file. Returns the names of the changed fields; empty if there is no edit, or if it is
+/// recorded already.
 ///
-/// Errors: `ERR_CORRUPT` where the file cannot be read, and the refusals of the commands that would have made the change,
+/// Errors: `ERR_CORRUPT` if the file cannot be read, and the refusals of the commands that would have made the change,
 /// with `path` and `line` in the details.
 pub fn absorb(ws: &Workspace, id: Id, comments: Comments) -> Result<String> {
     record(ws, HandEdit { id, draft: None, comments })
 }
 
-/// As [`absorb`], for a `text` that was made of the file elsewhere, in an editor. `current` is what the file held
-/// then: if it holds something else by now, another process edited it meanwhile, and nothing is written.
+/// As [`absorb`], for a `text` from an editor. `current` is the text from which the editor started: if the file changed since,
+/// nothing is written.
 ///
-/// Errors: as [`absorb`], and `ERR_CONFLICT` where the file was edited meanwhile.
+/// Errors: as [`absorb`], and `ERR_CONFLICT` if the file was edited meanwhile.
 pub fn absorb_text(ws: &Workspace, id: Id, text: &str, current: &str) -> Result<String> {
     let draft = Some(Draft { text: text.to_owned(), current: current.to_owned(), place: Place::WorkTree });
     record(ws, HandEdit { id, draft, comments: Comments::Keep })
 }
 
-/// As [`absorb`]. Returns all tasks whose edits were recorded, since a task that this one frees or binds may be edited
-/// too, and what was done with each, in words: the names of the changed fields, and the values that gave way.
+/// As [`absorb`]. Returns all tasks whose edits were recorded, since a task that this one blocks or unblocks may be edited too,
+/// and for each the changed fields and lost values, for display.
 pub(crate) fn absorb_in_words(ws: &Workspace, id: Id, comments: Comments) -> Result<Vec<(Id, String)>> {
     let had: BTreeSet<(Id, String)> = lost_in(ws, id)?.into_iter().map(|lost| (lost.lost.event, lost.field)).collect();
     let nothing = BTreeSet::new();
@@ -117,7 +116,7 @@ fn lost_in(ws: &Workspace, id: Id) -> Result<Vec<Lost>> {
     Ok(lost(id, &load_task(&ws.store, id, &[])?.log.entries))
 }
 
-/// The values of a task that gave way to others, but for those known before, as words to add; empty where none did.
+/// The newly lost values of a task, for display; empty if there are none.
 fn given_way(ws: &Workspace, id: Id, had: &BTreeSet<(Id, String)>) -> Result<String> {
     let mut all = lost_in(ws, id)?;
     all.retain(|lost| !had.contains(&(lost.lost.event, lost.field.clone())));
@@ -151,14 +150,14 @@ fn record_with_others(ws: &Workspace, edit: HandEdit) -> Result<Vec<(Id, String)
     Ok(reply.taken_in)
 }
 
-/// A warning for a reader of a task whose file says something that its events do not.
+/// A warning for the reader of a task with an unrecorded hand edit.
 pub fn unrecorded(ws: &Workspace, id: Id) -> Option<String> {
     let Readable::Edited(what) = judge_file(ws, &lineage(ws), id).ok().flatten()?.how else { return None };
     let (path, what) = (ws.store.shown(task_dir(id).join("task.yaml")), what.join(", "));
     Some(format!("{path} was edited by hand ({what}) and that is not recorded yet; agentpm lint --fix records it"))
 }
 
-/// The lines of a task's log that cannot be read, or have no effect because they are damaged.
+/// Descriptions of unreadable or void lines in a task's log.
 pub fn damaged_lines(ws: &Workspace, id: Id) -> Vec<String> {
     const NAMED: usize = 5;
     let Ok(loaded) = read::load_task(ws, id) else { return Vec::new() };
@@ -174,7 +173,7 @@ pub fn damaged_lines(ws: &Workspace, id: Id) -> Vec<String> {
     words
 }
 
-/// Compares the file of a task in the work tree with its log; `None` where it is missing or no regular file.
+/// Compares the file of a task in the work tree with its log; `None` if it is missing or no regular file.
 ///
 /// Errors: `ERR_IO`, `ERR_GIT`.
 pub(crate) fn judge_file(ws: &Workspace, lineage: &Lineage<'_>, id: Id) -> Result<Option<Comparison>> {
@@ -184,8 +183,7 @@ pub(crate) fn judge_file(ws: &Workspace, lineage: &Lineage<'_>, id: Id) -> Resul
     Ok(Some(lineage.judge(Place::WorkTree, &entity, &entries, &entries, &bytes)))
 }
 
-/// Brings events into the log of an entity and renders its file, unless that holds words of a person. Says whether it was
-/// rendered.
+/// Adds events to the log of an entity and renders its file, unless that has a hand edit. Returns whether it was rendered.
 ///
 /// Errors: `ERR_IO`, `ERR_NO_SPACE`, `ERR_GIT`.
 pub(crate) fn project_unedited(
@@ -210,7 +208,7 @@ pub(crate) fn project_unedited(
     }
 }
 
-/// Reports the values that are lost when a file is rendered, though they may be newer than those of its log.
+/// Reports values of unknown origin that rendering a file overwrites.
 pub(crate) fn notice_unclear(ws: &Workspace, entity: &Entity, judged: &Comparison) {
     for unclear in &judged.unclear {
         ws.notice(format!("{entity}: {}", unclear.in_words()));
@@ -220,10 +218,10 @@ pub(crate) fn notice_unclear(ws: &Workspace, entity: &Entity, judged: &Compariso
 /// The versions that the files of this work tree come from.
 pub(crate) fn lineage(ws: &Workspace) -> Lineage<'_> {
     let noted = (ws.own_runtime_path(), ws.runtime_path().to_owned());
-    Lineage::new(&ws.env, ws.repo.as_ref(), &ws.store.name).noted(noted.0, noted.1)
+    Lineage::new(&ws.env, ws.repo.as_ref(), &ws.store.name).with_records(noted.0, noted.1)
 }
 
-/// Notes which events files were rendered from.
+/// Stores from which events files were rendered.
 ///
 /// Errors: `ERR_IO` or `ERR_NO_SPACE`.
 pub(crate) fn note_rendered(ws: &Workspace, runtime: &Dir, files: &[(Entity, Vec<Id>)]) -> Result<()> {
@@ -236,7 +234,7 @@ pub(crate) fn note_rendered(ws: &Workspace, runtime: &Dir, files: &[(Entity, Vec
 }
 
 impl Transaction<'_> {
-    /// Records an edit on the stage. Returns the names of the changed fields.
+    /// Records an edit in this transaction. Returns the names of the changed fields.
     ///
     /// Errors: as [`absorb`].
     pub(crate) fn record_edit(&mut self, hand: &HandEdit) -> Result<String> {
@@ -291,7 +289,7 @@ impl Transaction<'_> {
         if hand.comments == Comments::Keep && !remarks.is_empty() && !is_kept(&entries, remarks) {
             self.keep_comments(id, remarks)?;
         }
-        // From here on the actor has seen everything.
+        // The next events follow all others.
         self.seen.remove(&id);
         notice_unclear(self.ws, &entity, &judged);
         if !remarks.is_empty() {
@@ -316,7 +314,7 @@ impl Transaction<'_> {
     }
 }
 
-/// A value in a few words.
+/// A shortened value.
 fn brief(value: &Value) -> String {
     let text = value.to_string();
     match text.chars().count() > MOST_WORDS {
@@ -325,14 +323,14 @@ fn brief(value: &Value) -> String {
     }
 }
 
-/// The refusal of an edit, with the entry as it stands in the file.
+/// The refusal of an edit, with the entry's position in the file.
 pub(crate) fn in_file(misfit: Misfit, file: &Doc, new: &Doc) -> Misfit {
     let Misfit { key, entry, error } = misfit;
     let entry = entry.and_then(|n| place_in(file, &key, new.get(&key)?.as_array()?.get(n)?));
     Misfit { key, entry, error }
 }
 
-/// Whether comments were kept by another recording of the same edit.
+/// Whether the comments became a note when the same edit was recorded before.
 pub(crate) fn is_kept(entries: &[Entry], remarks: &[Comment]) -> bool {
     let words = kept_words(remarks);
     entries.iter().any(|entry| matches!(&entry.event.payload, Payload::ContextAdded(p) if p.content == words))
@@ -393,47 +391,24 @@ pub(crate) fn placed(misfit: Misfit, id: Option<Id>, path: &str, text: &str) -> 
     if error.hint.is_none() && error.code == Code::Validation {
         error.hint = Some(format!("correct {key} in the file"));
     }
-    if let Some(hint) = error.hint.take() {
-        let hint = for_hand(error.code, &hint);
+    if let (Some(hint), Some(remedy)) = (&error.hint, error.remedy) {
+        let hint = hint_for_edit(error.code, remedy, hint);
         error = error.hint(hint);
     }
     error.with(details)
 }
 
-/// Commands that record an edit before they do anything, and so are refused by what refuses it.
-const WRITERS: &[&str] = &[
-    "claim",
-    "done",
-    "release",
-    "note",
-    "progress",
-    "context",
-    "next",
-    "task reopen",
-    "task update",
-    "task verify",
-    "task unblock",
-    "task block",
-    "task transition",
-];
-
-/// What to do next, of a command's refusal, in words for who edits a file: it takes no other work, has no place for a reason, and
-/// keeps commands from the task until the old value is back.
-fn for_hand(code: Code, hint: &str) -> String {
-    let by_command =
-        |flag: &str| format!("; only a command can skip that, with a reason: put the old value back and use {flag}");
-    let waits = match code {
-        Code::LeaseHeld => "the edit can wait in its file until the task is free; agentpm lint --fix records it then",
-        _ => "restore the old value",
-    };
-    let hint = hint
-        .replace("take other work with agentpm next --claim", waits)
-        .replace(", or pass --force REASON", &by_command("--force REASON"))
-        .replace(", or pass --override REASON", &by_command("--override REASON"));
-    let writes = WRITERS.iter().any(|name| hint.contains(&format!("agentpm {name}")));
-    match writes && !hint.contains("restore the old value") {
-        true => format!("restore the old value, then {hint}"),
-        false => hint,
+/// The hint of a refusal for the author of an edit, who takes no other work and has no place for a reason.
+fn hint_for_edit(code: Code, remedy: Remedy, hint: &str) -> String {
+    match remedy {
+        Remedy::Command => format!("restore the old value, then {hint}"),
+        Remedy::OtherWork { .. } if code == Code::LeaseHeld => {
+            "the edit can wait in its file until the task is free; agentpm lint --fix records it then".to_owned()
+        }
+        Remedy::OtherWork { before } => format!("{before}restore the old value"),
+        Remedy::Override { steps, flag } => {
+            format!("{steps}; only a command overrides that: restore the old value and pass {flag} REASON")
+        }
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn deleted(ws: &Workspace) -> Result<RemovedTasks> {
 fn committed_tasks(ws: &Workspace) -> Option<BTreeSet<Id>> {
     // Where there is no commit yet, or git keeps its objects in a form that is not known, nothing can be missed.
     ws.repo.as_ref()?.objects().ok()?.head().ok()?.commit?;
-    history::past(ws, Some(&Point::Revision("HEAD".into()))).ok()?.tasks().ok()
+    history::plan_at(ws, Some(&Point::Revision("HEAD".into()))).ok()?.tasks().ok()
 }
 
 /// Such tasks as they were last committed.
@@ -71,7 +71,7 @@ pub(crate) fn committed(ws: &Workspace, gone: &RemovedTasks) -> Result<BTreeMap<
 
 fn events_of(ws: &Workspace, gone: &RemovedTasks) -> Result<BTreeMap<Id, Vec<Entry>>> {
     let in_head = gone.values().any(Option::is_none);
-    let head = in_head.then(|| history::past(ws, Some(&Point::Revision("HEAD".into())))).transpose()?;
+    let head = in_head.then(|| history::plan_at(ws, Some(&Point::Revision("HEAD".into())))).transpose()?;
     let entries = |id: &Id, removal: &Option<Removal>| match (removal, &head) {
         (Some(removal), _) => Ok(removal.log.clone()),
         (None, Some(head)) => head.entries(*id),

@@ -62,6 +62,7 @@ fn of_new(mut misfit: Box<Misfit>, id: Id) -> Box<Misfit> {
     let fits_an_old_one =
         |hint: &String| hint.contains(&id.to_string()) || hint.contains("agentpm ") || hint.contains("old value");
     if error.hint.as_ref().is_some_and(fits_an_old_one) {
+        error.remedy = None;
         error.hint = Some(match misfit.key.as_str() {
             "status" => {
                 "remove status, or write status: in_progress; further states can be written after the task is recorded"

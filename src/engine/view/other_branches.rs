@@ -1,8 +1,8 @@
-//! Where else a task is taken or finished: in other worktrees by their files, on other branches by their commits.
+//! Tasks as other branches have them by their commits, and other worktrees of the clone by their files.
 //!
-//! Guarantees: what counts is what others know and this work tree does not; a state that another one has left behind does not.
-//! Looks at nothing before it is asked, and at each thing once.
-//! Leaves to others: how branches are read.
+//! Guarantees that only events which this work tree lacks count, and that a state is ignored if another place has gone on from
+//! it. Nothing is read before it is needed, and everything once.
+//! Leaves to others: how branches are read (`branches`).
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -22,75 +22,83 @@ use crate::store::entity::{load_task, read_log};
 use crate::store::facts::State;
 use crate::store::layout::Store;
 
-/// Most places that are shown of one task.
+/// Maximum number of places that are shown for one task.
 const SHOWN: usize = 20;
 
-/// Where a state was found.
+/// The place of a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum StatePlace {
     Worktree(String),
     /// The branches, sorted.
     Branches(Vec<String>),
 }
 
-/// A task as another place knows it.
+/// A task in another place.
 #[derive(Clone, Debug)]
 struct Variant {
-    place: Place,
+    place: StatePlace,
     state: State,
-    /// The event that gave the status is here too, so that what is here has gone on from it.
-    is_seen: bool,
+    /// Whether the event that gave the status is here too, so that the state here follows it.
+    is_known_here: bool,
 }
 
 impl Variant {
     fn is_taken(&self) -> bool {
-        !self.is_seen && (self.state.status == Status::InProgress || self.state.status.is_finished())
+        !self.is_known_here && (self.state.status == Status::InProgress || self.state.status.is_finished())
     }
 }
 
-/// The other worktrees and branches of a clone, looked at when they are first asked about.
-pub(crate) struct Elsewhere<'a> {
+/// The other branches and worktrees of a clone, each read when it is first needed.
+pub(crate) struct OtherBranches<'a> {
     ws: &'a Workspace,
     worktrees: Option<Vec<(String, Store)>>,
     branches: Option<Option<Branches>>,
     warning: Option<String>,
-    /// The tasks of which there is a record of a lease.
+    /// The tasks with a lease record.
     leased: Option<HashSet<Id>>,
-    /// Only what is here counts.
-    blind: bool,
-    /// What a partial clone left at its remote is fetched.
+    /// Whether only this branch and this worktree count.
+    is_ignored: bool,
+    /// Whether objects that a partial clone lacks are fetched.
     fetches: bool,
 }
 
-/// The other worktrees and branches. Nothing is looked at yet.
-pub(crate) fn elsewhere(ws: &Workspace) -> Elsewhere<'_> {
-    Elsewhere { ws, worktrees: None, branches: None, warning: None, leased: None, blind: false, fetches: false }
-}
+impl<'a> OtherBranches<'a> {
+    /// The other branches and worktrees. Nothing is read yet.
+    pub fn new(ws: &'a Workspace) -> Self {
+        OtherBranches {
+            ws,
+            worktrees: None,
+            branches: None,
+            warning: None,
+            leased: None,
+            is_ignored: false,
+            fetches: false,
+        }
+    }
 
-/// As [`elsewhere`] for one who asked to look at this branch and this worktree alone.
-pub(crate) fn nowhere_else(ws: &Workspace) -> Elsewhere<'_> {
-    Elsewhere { blind: true, ..elsewhere(ws) }
-}
+    /// As [`OtherBranches::new`], for a caller that considers only this branch and this worktree.
+    pub fn ignored(ws: &'a Workspace) -> Self {
+        OtherBranches { is_ignored: true, ..Self::new(ws) }
+    }
 
-impl Elsewhere<'_> {
-    /// Where else a task is taken or finished, by events that this work tree does not have.
+    /// Whether a task is taken or finished in another place, by events that this work tree lacks.
     ///
-    /// Errors: `ERR_IO` where the other worktrees cannot be read.
+    /// Errors: `ERR_IO` if the other worktrees cannot be read.
     pub fn taken(&mut self, id: Id) -> Result<Option<Reason>> {
         let taken = self.variants(id)?.into_iter().find(Variant::is_taken);
-        if taken.is_none() && !self.blind {
+        if taken.is_none() && !self.is_ignored {
             return self.finished_at_remote(id);
         }
         Ok(taken.map(|variant| {
             let (worktree, branch) = match variant.place {
-                Place::Worktree(name) => (Some(name), None),
-                Place::Branches(names) => (None, names.into_iter().next()),
+                StatePlace::Worktree(name) => (Some(name), None),
+                StatePlace::Branches(names) => (None, names.into_iter().next()),
             };
             Reason::Elsewhere { worktree, branch, status: variant.state.status, owner: variant.state.owner }
         }))
     }
 
-    /// Whether the remote that confirms leases was last seen to say that a task is finished, by an event that is not here.
+    /// Whether the confirming remote had a task as finished when it was last seen, by an event that is not here.
     fn finished_at_remote(&mut self, id: Id) -> Result<Option<Reason>> {
         let Some(runtime) = self.ws.runtime().filter(|_| self.ws.lease_remote().is_some()) else { return Ok(None) };
         if self.leased.is_none() {
@@ -108,15 +116,15 @@ impl Elsewhere<'_> {
         Ok(lease::finished_elsewhere(&record, knows).map(|end| Reason::Finished { by: end.agent.clone() }))
     }
 
-    /// The states of a task in other places that know events which are not here: one item for each place.
+    /// The states of a task in other places with events that are not here: one item for each place.
     ///
     /// Errors: as [`Elsewhere::taken`].
     pub fn states(&mut self, id: Id) -> Result<Vec<ElsewhereState>> {
         let mut items = Vec::new();
         for Variant { place, state, .. } in self.variants(id)? {
             let places: Vec<(Option<String>, Option<String>)> = match place {
-                Place::Worktree(name) => vec![(Some(name), None)],
-                Place::Branches(names) => names.into_iter().map(|name| (None, Some(name))).collect(),
+                StatePlace::Worktree(name) => vec![(Some(name), None)],
+                StatePlace::Branches(names) => names.into_iter().map(|name| (None, Some(name))).collect(),
             };
             items.extend(places.into_iter().map(|(worktree, branch)| ElsewhereState {
                 worktree,
@@ -131,15 +139,14 @@ impl Elsewhere<'_> {
         Ok(items)
     }
 
-    /// Looks at the branches now, for a change that takes work: nothing need be read under the lock, and what a partial clone
-    /// left at its remote is fetched first.
-    pub fn look(&mut self) {
+    /// Reads the branches before a claim takes the lock, and fetches what a partial clone lacks.
+    pub fn read_ahead(&mut self) {
         sparse::warn_of_left_out(self.ws);
         self.fetches = true;
         self.branches();
     }
 
-    /// Why branches were not looked at, or not all of them.
+    /// Why branches could not be read, or not all of them.
     pub fn warning(&self) -> Option<String> {
         let looked_at = self.branches.as_ref().and_then(Option::as_ref);
         self.warning.clone().or_else(|| looked_at?.warning(&self.ws.store.name))
@@ -152,22 +159,23 @@ impl Elsewhere<'_> {
         }
     }
 
-    /// What other places know of a task beyond what is here; worktrees first, and none that another one has left behind.
+    /// The states of a task in places with events that are not here, worktrees first, without those that another place has gone
+    /// on from.
     fn variants(&mut self, id: Id) -> Result<Vec<Variant>> {
         let mut found = Vec::new();
-        if self.blind {
+        if self.is_ignored {
             return Ok(found);
         }
         for (name, store) in self.worktrees()? {
             let log = read_log(store, &Entity::Task(id))?;
             if !log.entries.is_empty() {
                 let state = state_of(id, &log.entries);
-                found.push(Variant { place: Place::Worktree(name.clone()), state, is_seen: false });
+                found.push(Variant { place: StatePlace::Worktree(name.clone()), state, is_known_here: false });
             }
         }
         if let Some(branches) = self.branches() {
             let states = branches.states(id).into_iter();
-            let variant = |(names, state)| Variant { place: Place::Branches(names), state, is_seen: false };
+            let variant = |(names, state)| Variant { place: StatePlace::Branches(names), state, is_known_here: false };
             found.extend(states.map(variant));
         }
         if found.is_empty() {
@@ -178,18 +186,18 @@ impl Elsewhere<'_> {
         let here: BTreeSet<Id> = here.iter().map(|e| e.event.id).collect();
         found.retain(|variant| variant.state.heads.iter().any(|head| !here.contains(head)));
         for variant in &mut found {
-            variant.is_seen = variant.state.since.is_none_or(|event| here.contains(&event));
+            variant.is_known_here = variant.state.since.is_none_or(|event| here.contains(&event));
         }
-        let mut left_behind = left_behind(&found).into_iter();
-        found.retain(|_| !left_behind.next().unwrap_or_default());
-        // A branch that is checked out in a worktree says the same there.
+        let mut outdated = are_outdated(&found).into_iter();
+        found.retain(|_| !outdated.next().unwrap_or_default());
+        // A branch that is checked out in a worktree has the same state there.
         let mut known: Vec<Vec<Id>> = Vec::new();
         found.retain(|variant| match variant.place {
-            Place::Worktree(_) => {
+            StatePlace::Worktree(_) => {
                 known.push(variant.state.heads.clone());
                 true
             }
-            Place::Branches(_) => !known.contains(&variant.state.heads),
+            StatePlace::Branches(_) => !known.contains(&variant.state.heads),
         });
         Ok(found)
     }
@@ -227,8 +235,8 @@ impl Elsewhere<'_> {
     }
 }
 
-/// Of each variant, whether another one knows all of it, and more.
-fn left_behind(variants: &[Variant]) -> Vec<bool> {
+/// For each variant, whether another one has all of its events, and more.
+fn are_outdated(variants: &[Variant]) -> Vec<bool> {
     let known: Vec<HashSet<Id>> = variants.iter().map(|v| v.state.events.iter().copied().collect()).collect();
     let knows = |by: usize, of: usize| variants[of].state.heads.iter().all(|head| known[by].contains(head));
     let places = 0..variants.len();

@@ -1,0 +1,356 @@
+//! Questions about the plan. All of them answer as of the last refresh, the overlaid versions of tasks included.
+//!
+//! Leaves to others: what follows from the answers (`rules::readiness`, `engine::query`).
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension as _, Params, Row, params_from_iter};
+use serde_json::value::RawValue;
+
+use super::Index;
+use super::rows::{granted_of, id_of, read_doc};
+use crate::error::Result;
+use crate::model::event::Stamp;
+use crate::model::id::Id;
+use crate::model::relationship::RelationType;
+use crate::model::task::{Brief, Line, Status, Task, TaskType};
+use crate::model::time::Time;
+use crate::rules::graph::Edge;
+use crate::rules::lease::LoggedGrant;
+use crate::store::database::failed;
+use crate::store::filter::Filter;
+
+/// The rows that a statement selects, each as `read` gives it.
+fn select<T, C: FromIterator<T>>(
+    db: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnMut(&Row) -> rusqlite::Result<T>,
+) -> Result<C> {
+    let ask = || db.prepare_cached(sql)?.query_map(params, read)?.collect::<rusqlite::Result<C>>();
+    ask().map_err(failed)
+}
+
+/// As [`select`], of the only row, if there is one.
+fn select_one<T>(
+    db: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnOnce(&Row) -> rusqlite::Result<T>,
+) -> Result<Option<T>> {
+    let ask = || db.prepare_cached(sql)?.query_row(params, read).optional();
+    ask().map_err(failed)
+}
+
+impl Index {
+    fn ids(&self, sql: &str, key: &str) -> Result<Vec<Id>> {
+        select(&self.db, sql, [key], |row| id_of(row, 0))
+    }
+
+    /// The tasks that have `id` as parent, by id.
+    ///
+    /// Errors: `ERR_IO` if the index cannot be read, as for all questions.
+    pub fn children(&self, id: Id) -> Result<Vec<Id>> {
+        let found = self.ids("SELECT id FROM task WHERE parent = ?1 ORDER BY id", &id.to_string())?;
+        Ok(self.with_overlaid(found, |task| task.parent() == Some(id)))
+    }
+
+    /// The tasks that `id` blocks, by id.
+    pub fn dependents(&self, id: Id) -> Result<Vec<Id>> {
+        let sql = "SELECT DISTINCT task FROM edge WHERE source = ?1 AND kind = 'blocks' ORDER BY task";
+        Ok(self.with_overlaid(self.ids(sql, &id.to_string())?, |task| task.blockers().contains(&id)))
+    }
+
+    /// The tasks in progress of an owner, by id.
+    pub fn in_progress_of(&self, owner: &str) -> Result<Vec<Id>> {
+        let sql = "SELECT id FROM task WHERE finished = 0 AND status = 'in_progress' AND owner = ?1 ORDER BY id";
+        let is_theirs = |task: &Task| task.status == Status::InProgress && task.owner.as_deref() == Some(owner);
+        Ok(self.with_overlaid(self.ids(sql, owner)?, is_theirs))
+    }
+
+    /// The tasks recorded as blocked that have no unfinished blocker, by id. A missing blocker is unfinished.
+    pub fn freed(&self) -> Result<Vec<Id>> {
+        self.whole()?;
+        let sql = "SELECT t.id FROM task t WHERE t.finished = 0 AND t.status = ?1 AND NOT EXISTS (
+                     SELECT 1 FROM edge e LEFT JOIN task s ON s.id = e.source
+                     WHERE e.task = t.id AND e.kind = 'blocks' AND coalesce(s.finished, 0) = 0
+                   ) ORDER BY t.id";
+        self.ids(sql, Status::Blocked.as_str())
+    }
+
+    /// The ids of all tasks.
+    pub fn all_ids(&self) -> Result<Vec<Id>> {
+        self.whole()?;
+        self.ids("SELECT id FROM task WHERE id > ?1 ORDER BY id", "")
+    }
+
+    /// The tasks with an event above a Lamport time, by id.
+    pub fn tasks_after(&self, lamport: u64) -> Result<Vec<Id>> {
+        self.whole()?;
+        let least = i64::try_from(lamport).unwrap_or(i64::MAX).to_string();
+        self.ids("SELECT id FROM task WHERE lamport > CAST(?1 AS INTEGER) ORDER BY id", &least)
+    }
+
+    /// The tasks with values that lost to concurrent ones, by id.
+    pub fn tasks_with_lost_edits(&self) -> Result<Vec<Id>> {
+        self.whole()?;
+        self.ids("SELECT id FROM task WHERE lost > 0 AND id > ?1 ORDER BY id", "")
+    }
+
+    /// The task that was imported from `<format>/<id>`.
+    pub fn by_origin(&self, origin: &str) -> Result<Option<Id>> {
+        self.whole()?;
+        Ok(self.ids("SELECT id FROM task WHERE origin = ?1 ORDER BY id LIMIT 1", origin)?.first().copied())
+    }
+
+    /// A task by its id.
+    pub fn task(&self, id: Id) -> Result<Option<Task>> {
+        match self.overlaid(id, Task::clone) {
+            Some(read) => Ok(read),
+            None => select_one(&self.db, "SELECT doc FROM doc WHERE task = ?1", [id.to_string()], |row| {
+                read_doc(row.get_ref(0)?.as_blob()?)
+            }),
+        }
+    }
+
+    /// The lease that the log of a task grants.
+    pub fn granted(&self, id: Id) -> Result<Option<LoggedGrant>> {
+        if let Some(read) = self.over.borrow().get(&id) {
+            return Ok(read.as_ref().and_then(|(reading, _)| reading.granted.clone()));
+        }
+        select_one(&self.db, "SELECT lease FROM granted WHERE task = ?1", [id.to_string()], granted_of)
+    }
+
+    /// The leases that the logs of unfinished tasks grant, by task.
+    pub fn all_granted(&self) -> Result<BTreeMap<Id, LoggedGrant>> {
+        let all: Vec<_> = select(self.whole()?, "SELECT lease FROM granted WHERE finished = 0", [], granted_of)?;
+        Ok(all.into_iter().map(|granted| (granted.lease.task, granted)).collect())
+    }
+
+    /// The recorded status of a task.
+    pub fn status(&self, id: Id) -> Result<Option<Status>> {
+        if let Some(read) = self.overlaid(id, |task| task.status) {
+            return Ok(read);
+        }
+        let sql = "SELECT status FROM task WHERE id = ?1";
+        let status = |row: &Row| Ok(Status::from_word(row.get_ref(0)?.as_str()?));
+        Ok(select_one(&self.db, sql, [id.to_string()], status)?.flatten())
+    }
+
+    /// The statuses of all tasks.
+    pub fn statuses(&self) -> Result<BTreeMap<Id, Status>> {
+        select(self.whole()?, "SELECT id, status FROM task", [], |row| Ok((id_of(row, 0)?, status_of(row, 1)?)))
+    }
+
+    /// Ids of the parts (`progress` or `context`) that begin or end with `text`, with their tasks.
+    pub fn parts(&self, kind: &str, text: &str) -> Result<Vec<(Id, Id)>> {
+        let sql = "SELECT id, task FROM part WHERE kind = ?1 AND (id GLOB ?2 || '*' OR id GLOB '*' || ?2) ORDER BY id LIMIT 20";
+        let mut found: Vec<(Id, Id)> = select(&self.db, sql, [kind, text], |row| Ok((id_of(row, 0)?, id_of(row, 1)?)))?;
+        let over = self.over.borrow();
+        if !over.is_empty() {
+            found.retain(|(_, task)| !over.contains_key(task));
+            for (task, (reading, _)) in over.iter().filter_map(|(id, read)| Some((*id, read.as_ref()?))) {
+                let parts: Vec<Id> = match kind {
+                    "progress" => reading.task.progress.keys().copied().collect(),
+                    _ => reading.task.context.keys().copied().collect(),
+                };
+                found.extend(parts.into_iter().filter(|id| id.has_part(text)).map(|part| (part, task)));
+            }
+            found.sort();
+        }
+        Ok(found)
+    }
+
+    /// The parent and blocking edges between an unfinished task and one that is not known to be finished.
+    pub fn open_edges(&self) -> Result<Vec<Edge>> {
+        let sql = "SELECT e.id, e.kind, e.source, e.target, e.lamport FROM edge e
+                   JOIN task t ON t.id = e.task AND t.finished = 0
+                   LEFT JOIN task s ON s.id = e.source
+                   WHERE e.kind IN ('blocks', 'parent_of') AND coalesce(s.finished, 0) = 0";
+        let edges: Vec<_> = select(self.whole()?, sql, [], edge_of)?;
+        Ok(edges.into_iter().flatten().collect())
+    }
+
+    /// All relationships, by the task whose log holds them.
+    pub fn edges(&self) -> Result<Vec<Edge>> {
+        let sql = "SELECT id, kind, source, target, lamport FROM edge ORDER BY task, id";
+        let edges: Vec<_> = select(self.whole()?, sql, [], edge_of)?;
+        Ok(edges.into_iter().flatten().collect())
+    }
+
+    /// The numbers of finished and of all children, by parent.
+    pub fn child_progress(&self) -> Result<BTreeMap<Id, (u64, u64)>> {
+        let sql = "SELECT parent, sum(finished), count(*) FROM task WHERE parent IS NOT NULL GROUP BY parent";
+        select(self.whole()?, sql, [], |row| Ok((id_of(row, 0)?, (count_of(row, 1)?, count_of(row, 2)?))))
+    }
+
+    /// The greatest Lamport time in any log.
+    pub fn greatest_lamport(&self) -> Result<u64> {
+        let greatest = select_one(self.whole()?, "SELECT max(lamport) FROM task", [], |row| row.get(0))?;
+        Ok(greatest.flatten().unwrap_or(0_i64) as u64)
+    }
+
+    /// The number of tasks of each status.
+    pub fn counts(&self) -> Result<BTreeMap<String, u64>> {
+        let sql = "SELECT status, count(*) FROM task GROUP BY status";
+        select(self.whole()?, sql, [], |row| Ok((row.get(0)?, count_of(row, 1)?)))
+    }
+
+    /// Totals over all tasks.
+    pub fn sums(&self) -> Result<Sums> {
+        let db = self.whole()?;
+        let sql = "SELECT coalesce(sum(version), 0), coalesce(sum(steps), 0), coalesce(sum(steps_done), 0),
+                          (SELECT count(*) FROM part WHERE kind = 'context') FROM task";
+        let sums = select_one(db, sql, [], |row| {
+            let (events, steps, steps_done) = (count_of(row, 0)?, count_of(row, 1)?, count_of(row, 2)?);
+            Ok(Sums { events, steps, steps_done, context: count_of(row, 3)?, ..Sums::default() })
+        })?;
+        let by_owner = "SELECT owner, count(*) FROM task WHERE completed GROUP BY owner";
+        let completed_by = select(db, by_owner, [], |row| Ok((row.get(0)?, count_of(row, 1)?)))?;
+        Ok(Sums { completed_by, ..sums.unwrap_or_default() })
+    }
+
+    /// What the choice of work needs of every unfinished task, by id. A task whose log cannot be read is not offered.
+    pub fn briefs(&self) -> Result<Vec<Brief>> {
+        let sql =
+            "SELECT id, status, owner, parent, priority, created_at, defer_until, need_perm, need_precedence, title
+                   FROM task WHERE finished = 0 AND version > 0 ORDER BY id";
+        select(self.whole()?, sql, [], |row| {
+            Ok(Brief {
+                id: id_of(row, 0)?,
+                status: status_of(row, 1)?,
+                owner: row.get(2)?,
+                parent: parent_of(row, 3)?,
+                priority: row.get(4)?,
+                created_at: Time::from_millis(row.get(5)?),
+                defer_until: time_of(row, 6)?,
+                need_perm: row.get(7)?,
+                need_precedence: row.get(8)?,
+                title: row.get(9)?,
+            })
+        })
+    }
+
+    /// The tasks that match a filter, most urgent first, with their priorities: those after this priority and id. Also their
+    /// total number.
+    pub fn found(&self, filter: &Filter, after: Option<(i64, Id)>) -> Result<(Vec<(i64, Id)>, u64)> {
+        let db = self.whole()?;
+        let (mut condition, mut values) = filter.condition();
+        let count = format!("SELECT count(*) FROM task WHERE {condition}");
+        let total = select_one(db, &count, params_from_iter(&values), |row| count_of(row, 0))?;
+        if let Some((priority, id)) = after {
+            condition += " AND (priority < ? OR (priority = ? AND id > ?))";
+            values.extend([priority.into(), priority.into(), id.to_string().into()]);
+        }
+        let sql = format!("SELECT priority, id FROM task WHERE {condition} ORDER BY priority DESC, id");
+        let found = select(db, &sql, params_from_iter(&values), |row| Ok((row.get(0)?, id_of(row, 1)?)))?;
+        Ok((found, total.unwrap_or(0)))
+    }
+
+    /// The lines of a list for these tasks, in their order, without removed ones.
+    pub fn lines(&self, ids: impl Iterator<Item = Id>) -> Result<Vec<Line>> {
+        let db = self.whole()?;
+        let ask = || -> rusqlite::Result<Vec<Line>> {
+            let mut statement = db.prepare_cached(
+                "SELECT title, type, status, owner, parent, priority, labels, due, defer_until, version, updated_at,
+                        steps, steps_done FROM task WHERE id = ?1",
+            )?;
+            let mut lines = Vec::new();
+            for id in ids {
+                lines.extend(statement.query_row([id.to_string()], |row| line_of(id, row)).optional()?);
+            }
+            Ok(lines)
+        };
+        ask().map_err(failed)
+    }
+
+    /// The sort keys of all tasks that match a filter, by id.
+    pub fn keys(&self, filter: &Filter) -> Result<Vec<Keys>> {
+        let (condition, values) = filter.condition();
+        let sql = format!("SELECT id, priority, created_at, updated_at, title FROM task WHERE {condition} ORDER BY id");
+        select(self.whole()?, &sql, params_from_iter(&values), |row| {
+            Ok(Keys {
+                id: id_of(row, 0)?,
+                priority: row.get(1)?,
+                created_at: row.get(2)?,
+                updated_at: row.get(3)?,
+                title: row.get(4)?,
+            })
+        })
+    }
+}
+
+/// Totals over all tasks.
+#[derive(Clone, Debug, Default)]
+pub struct Sums {
+    /// The number of events in their logs.
+    pub events: u64,
+    /// The number of progress items.
+    pub steps: u64,
+    /// The number of completed ones.
+    pub steps_done: u64,
+    /// The number of context entries.
+    pub context: u64,
+    /// The number of completed tasks, by owner.
+    pub completed_by: BTreeMap<Option<String>, u64>,
+}
+
+/// The keys that tasks are sorted by.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// The task.
+    pub id: Id,
+    /// Its priority.
+    pub priority: i64,
+    /// When it was created, in milliseconds since 1970.
+    pub created_at: i64,
+    /// When it last changed, in milliseconds since 1970.
+    pub updated_at: i64,
+    /// Its title.
+    pub title: String,
+}
+
+fn status_of(row: &Row, column: usize) -> rusqlite::Result<Status> {
+    Ok(Status::from_word(row.get_ref(column)?.as_str()?).unwrap_or_default())
+}
+
+fn parent_of(row: &Row, column: usize) -> rusqlite::Result<Option<Id>> {
+    Ok(row.get::<_, Option<String>>(column)?.and_then(|text| text.parse().ok()))
+}
+
+fn time_of(row: &Row, column: usize) -> rusqlite::Result<Option<Time>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Time::from_millis))
+}
+
+/// A number that is never negative; SQLite has no unsigned numbers.
+fn count_of(row: &Row, column: usize) -> rusqlite::Result<u64> {
+    Ok(row.get::<_, i64>(column)? as u64)
+}
+
+/// A relationship; `None` for one of a type that this program does not know.
+fn edge_of(row: &Row) -> rusqlite::Result<Option<Edge>> {
+    let word = row.get_ref(1)?.as_str()?;
+    let Some(kind) = RelationType::ALL.into_iter().find(|kind| kind.as_str() == word) else { return Ok(None) };
+    let stamp = Stamp { lamport: count_of(row, 4)?, id: id_of(row, 0)? };
+    Ok(Some(Edge { stamp, kind, from: id_of(row, 2)?, to: id_of(row, 3)? }))
+}
+
+fn line_of(id: Id, row: &Row) -> rusqlite::Result<Line> {
+    let misread = |e| rusqlite::Error::FromSqlConversionFailure(6, rusqlite::types::Type::Text, Box::new(e));
+    Ok(Line {
+        id,
+        title: row.get(0)?,
+        kind: TaskType::from(row.get_ref(1)?.as_str()?),
+        status: status_of(row, 2)?,
+        owner: row.get(3)?,
+        parent: parent_of(row, 4)?,
+        priority: row.get(5)?,
+        labels: row.get::<_, Option<String>>(6)?.map(RawValue::from_string).transpose().map_err(misread)?,
+        due: time_of(row, 7)?,
+        defer_until: time_of(row, 8)?,
+        version: count_of(row, 9)?,
+        updated_at: Time::from_millis(row.get(10)?),
+        steps: count_of(row, 11)?,
+        steps_done: count_of(row, 12)?,
+    })
+}

@@ -1,0 +1,163 @@
+//! Brings the index up to the logs.
+//!
+//! Guarantees that no change is missed: each log's size, times and inode are compared with those of its last reading. A log
+//! that changed within the clock's resolution of being read is read again; git calls such a file racily clean. All changes
+//! are written in one transaction, or into a new index in memory if the file cannot be written.
+//! Leaves to others: the rows of a task (`rows`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+
+use rusqlite::{Transaction, TransactionBehavior};
+
+use super::rows::{Reading, forget, id_of, remember};
+use super::{Index, Pending};
+use crate::env::files::Mark;
+use crate::env::parallel;
+use crate::env::progress::Progress;
+use crate::error::{Error, Result};
+use crate::model::id::Id;
+use crate::store::database::{self, failed, is_unwritable};
+use crate::store::layout::{LOG, Store, task_dir};
+
+/// Tasks that are held in memory before they are written into the index.
+const AT_ONCE: usize = 2_048;
+/// The coarsest resolution of a file system's clock that is allowed for, in nanoseconds.
+const GRAIN: i64 = 20_000_000;
+
+impl Index {
+    /// Compares every log with what was read of it, and reads changed logs again. Returns whether any had changed.
+    ///
+    /// Errors: `ERR_IO` if the store or the index cannot be read.
+    pub fn refresh(&mut self, store: &Store, pending: &Pending, now_ns: i64) -> Result<bool> {
+        self.over.take();
+        let known = self.known().map_err(failed)?;
+        let (folders, _) = store.task_folders()?;
+        let judged =
+            parallel::map(&folders, |id| Ok(pending.contains_key(id) || is_stale(store, *id, known.get(id))?))?;
+        let mut stale: Vec<Id> = folders.iter().zip(judged).filter(|(_, stale)| *stale).map(|(id, _)| *id).collect();
+        stale.extend(pending.keys().filter(|id| folders.binary_search(id).is_err()));
+        let present: BTreeSet<Id> = folders.into_iter().chain(pending.keys().copied()).collect();
+        let gone: Vec<Id> = known.keys().filter(|id| !present.contains(id)).copied().collect();
+        self.update(store, pending, &stale, &gone, now_ns)?;
+        Ok(!stale.is_empty() || !gone.is_empty())
+    }
+
+    /// As [`Index::refresh`], for tasks that are known to have changed.
+    pub fn refresh_some(&mut self, store: &Store, ids: &[Id], pending: &Pending, now_ns: i64) -> Result<()> {
+        let mut gone = Vec::new();
+        let mut stale = Vec::new();
+        for id in ids {
+            self.over.borrow_mut().remove(id);
+            let there = store.dir.kind(task_dir(*id)).map_err(|e| Error::io("inspect", store.path(), &e))?;
+            if there.is_some() || pending.contains_key(id) {
+                stale.push(*id);
+            } else {
+                gone.push(*id);
+            }
+        }
+        self.update(store, pending, &stale, &gone, now_ns)
+    }
+
+    fn known(&self) -> rusqlite::Result<BTreeMap<Id, (Mark, i64)>> {
+        let mut statement = self.db.prepare_cached("SELECT task, size, mtime, ctime, inode, read_at FROM file")?;
+        let mut rows = statement.query([])?;
+        let mut known = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let mark = Mark {
+                size: row.get::<_, i64>(1)? as u64,
+                mtime: row.get(2)?,
+                ctime: row.get(3)?,
+                inode: row.get::<_, i64>(4)? as u64,
+            };
+            known.insert(id_of(row, 0)?, (mark, row.get(5)?));
+        }
+        Ok(known)
+    }
+
+    fn update(&mut self, store: &Store, pending: &Pending, stale: &[Id], gone: &[Id], now_ns: i64) -> Result<()> {
+        if stale.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
+        match self.write(store, pending, stale, gone, now_ns) {
+            Err(Failure::Index(e)) if is_unwritable(&e) => {
+                tracing::debug!(error = %e, "the index cannot be written, working in memory");
+                let memory = Index::open(None, "")?;
+                let all: BTreeSet<Id> = store.task_folders()?.0.into_iter().chain(pending.keys().copied()).collect();
+                let all: Vec<Id> = all.into_iter().collect();
+                memory.write(store, pending, &all, &[], now_ns).map_err(Failure::into_error)?;
+                *self = memory;
+                Ok(())
+            }
+            written => {
+                database::checkpoint(&mut self.db);
+                written.map_err(Failure::into_error)
+            }
+        }
+    }
+
+    fn write(&self, store: &Store, pending: &Pending, stale: &[Id], gone: &[Id], now_ns: i64) -> Result<(), Failure> {
+        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        for id in gone {
+            forget(&tx, *id)?;
+        }
+        let is_empty = !tx.prepare_cached("SELECT 1 FROM file LIMIT 1")?.exists([])?;
+        let progress = Progress::of("reading the plan", stale.len());
+        for some in stale.chunks(AT_ONCE) {
+            let read = parallel::map(some, |id| {
+                progress.step();
+                Reading::of(store, *id, pending.get(id).map_or(&[], Vec::as_slice))
+            })?;
+            for one in &read {
+                if !is_empty {
+                    forget(&tx, one.task.id)?;
+                }
+                remember(&tx, one, now_ns)?;
+            }
+        }
+        tx.commit()?;
+        Ok(())
+    }
+}
+
+/// A failure while the index is written.
+enum Failure {
+    Index(rusqlite::Error),
+    Store(Error),
+}
+
+impl Failure {
+    fn into_error(self) -> Error {
+        match self {
+            Failure::Index(e) => failed(e),
+            Failure::Store(e) => e,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(e: rusqlite::Error) -> Self {
+        Failure::Index(e)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Failure::Store(e)
+    }
+}
+fn is_stale(store: &Store, id: Id, known: Option<&(Mark, i64)>) -> Result<bool> {
+    let Some((mark, read_at)) = known else { return Ok(true) };
+    // A file written in the same tick in which it was read may have changed again without a trace.
+    Ok(mark_of(store, id)? != *mark || mark.mtime.max(mark.ctime).saturating_add(GRAIN) > *read_at)
+}
+
+pub(super) fn mark_of(store: &Store, id: Id) -> Result<Mark> {
+    let path = task_dir(id).join(LOG);
+    match store.dir.mark(&path) {
+        Ok(mark) => Ok(mark.unwrap_or_default()),
+        // A folder that this user may not read must not block all others; reading the log reports it.
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => Ok(Mark::default()),
+        Err(e) => Err(Error::io("inspect", &store.path().join(&path), &e)),
+    }
+}

@@ -1,0 +1,158 @@
+//! The rows of one task: reads its log, and writes, removes and reads back what the index keeps of it.
+//!
+//! Guarantees that a document is the whole folded task; the columns hold what questions select and sort by.
+//! Leaves to others: when a task is read again (`refresh`).
+
+use rusqlite::{Row, Transaction, params};
+use serde_json::json;
+
+use super::refresh::mark_of;
+use crate::env::files::Mark;
+use crate::error::{Code, Error, Result};
+use crate::model::event::Entry;
+use crate::model::finding::Severity;
+use crate::model::id::Id;
+use crate::model::task::Task;
+use crate::model::time::Time;
+use crate::rules::lease::{LoggedGrant, find_logged_grant};
+use crate::rules::lost::lost;
+use crate::store::entity::load_task;
+use crate::store::fulltext;
+use crate::store::layout::Store;
+
+/// The longest title in a list, in bytes; commands accept less.
+const MAX_TITLE: usize = 1_000;
+
+/// The result of reading one task.
+#[derive(Debug)]
+pub(super) struct Reading {
+    mark: Mark,
+    pub(super) task: Task,
+    /// The serialized task.
+    doc: Vec<u8>,
+    /// The number of findings that are errors.
+    errors: usize,
+    /// The number of values that lost to a concurrent one.
+    lost: usize,
+    /// The lease that its log grants.
+    pub(super) granted: Option<LoggedGrant>,
+}
+
+impl Reading {
+    pub(super) fn of(store: &Store, id: Id, pending: &[Entry]) -> Result<Self> {
+        // The mark is taken before the bytes, so that a change in between is seen the next time. Events that are in no file
+        // yet may be lost if the disk fails, so their task is always read again.
+        let mark = if pending.is_empty() { mark_of(store, id)? } else { Mark { size: u64::MAX, ..Mark::default() } };
+        let loaded = load_task(store, id, pending)?;
+        let errors = loaded.findings.iter().filter(|f| f.severity == Severity::Error).count();
+        let lost = lost(id, &loaded.log.entries).len();
+        let granted = find_logged_grant(&loaded.task, loaded.log.entries.iter());
+        // A large log and its document are not held at the same time.
+        drop(loaded.log);
+        let task = loaded.task;
+        let doc = serde_json::to_vec(&task)
+            .map_err(|e| Error::new(Code::Io, format!("task {id} cannot be kept in the index: {e}")))?;
+        Ok(Reading { mark, doc, errors, lost, granted, task })
+    }
+}
+
+pub(super) fn forget(tx: &Transaction, id: Id) -> rusqlite::Result<()> {
+    let id = id.to_string();
+    tx.prepare_cached(fulltext::ON_DELETE)?.execute([&id])?;
+    tx.prepare_cached("DELETE FROM task WHERE id = ?1")?.execute([&id])?;
+    for table in ["file", "doc", "granted", "edge", "part", "label"] {
+        tx.prepare_cached(&format!("DELETE FROM {table} WHERE task = ?1"))?.execute([&id])?;
+    }
+    Ok(())
+}
+
+pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Result<()> {
+    let Reading { mark, task, doc, errors, lost, granted } = reading;
+    let id = task.id.to_string();
+    // For lists; the document has the whole title.
+    let title = &task.fields.title[..task.fields.title.floor_char_boundary(MAX_TITLE)];
+    let origin = task.fields.metadata.get("origin").and_then(origin_key);
+    let labels = Some(&task.fields.labels).filter(|labels| !labels.is_empty()).map(|labels| json!(labels).to_string());
+    tx.prepare_cached(
+        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)",
+    )?
+    .execute(params![
+        id,
+        task.status.as_str(),
+        task.status.is_finished(),
+        task.owner,
+        task.parent().map(|p| p.to_string()),
+        task.fields.kind.as_str(),
+        task.fields.priority,
+        task.fields.defer_until.map(Time::millis),
+        task.fields.need_perm,
+        task.fields.need_precedence,
+        title,
+        origin,
+        task.created_at.millis(),
+        task.updated_at.millis(),
+        *errors as i64,
+        task.lamport as i64,
+        *lost as i64,
+        // A new task exists by its events alone if its writer died before creating the log.
+        mark.size > 0 || task.lamport > 0,
+        task.fields.due.map(Time::millis),
+        task.version as i64,
+        task.progress.len() as i64,
+        task.progress.values().filter(|item| item.completed).count() as i64,
+        labels,
+        task.completed_at.is_some(),
+    ])?;
+    tx.prepare_cached("INSERT INTO doc(task, doc) VALUES(?1,?2)")?.execute(params![id, doc])?;
+    if let Some(granted) = granted {
+        let wrong = |e: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(e));
+        let lease = serde_json::to_string(granted).map_err(wrong)?;
+        tx.prepare_cached("INSERT INTO granted VALUES(?1,?2,?3)")?.execute(params![
+            id,
+            task.status.is_finished(),
+            lease
+        ])?;
+    }
+    let (size, inode) = (mark.size as i64, mark.inode as i64);
+    tx.prepare_cached("INSERT INTO file VALUES(?1,?2,?3,?4,?5,?6)")?
+        .execute(params![id, size, mark.mtime, mark.ctime, inode, now_ns])?;
+    for edge in task.relationships.values() {
+        tx.prepare_cached("INSERT INTO edge VALUES(?1,?2,?3,?4,?5,?6)")?.execute(params![
+            edge.id.to_string(),
+            id,
+            edge.kind.as_str(),
+            edge.from.to_string(),
+            edge.to.to_string(),
+            edge.lamport as i64
+        ])?;
+    }
+    let parts = task.progress.keys().map(|p| (p, "progress")).chain(task.context.keys().map(|c| (c, "context")));
+    for (part, kind) in parts {
+        tx.prepare_cached("INSERT INTO part VALUES(?1,?2,?3)")?.execute(params![part.to_string(), id, kind])?;
+    }
+    for label in &task.fields.labels {
+        tx.prepare_cached("INSERT OR IGNORE INTO label VALUES(?1,?2)")?.execute(params![label, id])?;
+    }
+    Ok(())
+}
+
+/// The origin of an imported task as one text: `<format>/<id>`.
+fn origin_key(origin: &serde_json::Value) -> Option<String> {
+    Some(format!("{}/{}", origin.get("format")?.as_str()?, origin.get("id")?.as_str()?))
+}
+
+pub(in crate::store) fn id_of(row: &Row, column: usize) -> rusqlite::Result<Id> {
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse()
+        .map_err(|e: Error| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(e)))
+}
+
+pub(super) fn granted_of(row: &rusqlite::Row) -> rusqlite::Result<LoggedGrant> {
+    let wrong = |e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e));
+    serde_json::from_str(row.get_ref(0)?.as_str()?).map_err(wrong)
+}
+
+pub(in crate::store) fn read_doc(doc: &[u8]) -> rusqlite::Result<Task> {
+    let wrong = |e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(e));
+    serde_json::from_slice(doc).map_err(wrong)
+}
