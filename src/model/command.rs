@@ -7,18 +7,17 @@
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::error::{Error, Result};
 use crate::model::args::{
     Duration, EventRef, Object, OptionalSessionRef, OptionalTaskRef, Ref, TaskRef, Text, one_or_many,
 };
+pub use crate::model::batch::{Batch, BatchOp};
 use crate::model::context::ContextType;
+pub use crate::model::field_args::{FieldArgs, TaskCreate, TaskUpdate};
 use crate::model::id::Id;
 use crate::model::operation::operations;
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
-use crate::model::time::Time;
 
 /// Conditions and reasons that a change of a task may carry.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -37,141 +36,6 @@ pub struct Guard {
     /// Reason for the change; recorded in the history
     #[arg(long, value_name = "TEXT")]
     pub why: Option<Text>,
-}
-
-/// Create a task
-#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct TaskCreate {
-    /// Title, on one line
-    #[arg(long, value_name = "TEXT")]
-    pub title: Text,
-    /// Goal and reason, in prose
-    #[arg(long, value_name = "TEXT")]
-    pub intent: Option<Text>,
-    /// Type: feature, bugfix, refactor, docs or ops
-    #[arg(long = "type", value_name = "TYPE")]
-    #[serde(rename = "type")]
-    pub kind: Option<String>,
-    /// Priority, from -5 to 5; higher is sooner
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    pub priority: Option<i64>,
-    /// Parent task
-    #[arg(long, value_name = "ID")]
-    pub parent: Option<Ref>,
-    /// Add a label (repeatable)
-    #[arg(long = "label", value_name = "WORD")]
-    pub labels: Vec<String>,
-    /// Task that must be finished first (repeatable)
-    #[arg(long, value_name = "ID")]
-    pub blocked_by: Vec<Ref>,
-    /// Acceptance criterion that must be met before the task is done (repeatable)
-    #[arg(long, value_name = "TEXT")]
-    pub acceptance: Vec<Text>,
-    /// Path or glob that the task is expected to touch (repeatable)
-    #[arg(long = "file", value_name = "PATH")]
-    pub files: Vec<String>,
-    /// Agent that watches the task (repeatable)
-    #[arg(long = "watcher", value_name = "AGENT")]
-    pub watchers: Vec<String>,
-    /// Expected effort, as free text
-    #[arg(long, value_name = "TEXT")]
-    pub estimate: Option<String>,
-    /// Due time
-    #[arg(long, value_name = "TIME")]
-    pub due: Option<Time>,
-    /// Do not offer the task before this time
-    #[arg(long, value_name = "TIME")]
-    pub defer_until: Option<Time>,
-    /// Permission that an agent needs to claim the task
-    #[arg(long, value_name = "PERM")]
-    pub need_perm: Option<String>,
-    /// Minimum precedence that an agent needs to claim the task
-    #[arg(long, value_name = "N")]
-    pub need_precedence: Option<i64>,
-    /// Other data, as a JSON object
-    #[arg(long, value_name = "JSON")]
-    pub metadata: Option<Object>,
-    /// Idempotency key; a second call with the same key returns the task of the first
-    #[arg(long, value_name = "KEY")]
-    pub idempotency_key: Option<String>,
-    /// Reason for the change; recorded in the history
-    #[arg(long, value_name = "TEXT")]
-    pub why: Option<Text>,
-}
-
-/// Change fields of a task
-#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct TaskUpdate {
-    /// Task
-    #[command(flatten)]
-    pub id: TaskRef,
-    /// Title, on one line
-    #[arg(long, value_name = "TEXT")]
-    pub title: Option<Text>,
-    /// Goal and reason, in prose
-    #[arg(long, value_name = "TEXT")]
-    pub intent: Option<Text>,
-    /// Type: feature, bugfix, refactor, docs or ops
-    #[arg(long = "type", value_name = "TYPE")]
-    #[serde(rename = "type")]
-    pub kind: Option<String>,
-    /// Priority, from -5 to 5; higher is sooner
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    pub priority: Option<i64>,
-    /// Parent task
-    #[arg(long, value_name = "ID")]
-    pub parent: Option<Ref>,
-    /// Owner
-    #[arg(long, value_name = "AGENT")]
-    pub owner: Option<String>,
-    /// Replace all labels (repeatable)
-    #[arg(long = "label", value_name = "WORD")]
-    pub labels: Option<Vec<String>>,
-    /// Add a label (repeatable)
-    #[arg(long = "add-label", value_name = "WORD")]
-    pub add_labels: Vec<String>,
-    /// Remove a label (repeatable)
-    #[arg(long = "remove-label", value_name = "WORD")]
-    pub remove_labels: Vec<String>,
-    /// Replace all acceptance criteria (repeatable)
-    #[arg(long, value_name = "TEXT")]
-    pub acceptance: Option<Vec<Text>>,
-    /// Add an acceptance criterion (repeatable)
-    #[arg(long = "add-acceptance", value_name = "TEXT")]
-    pub add_acceptance: Vec<Text>,
-    /// Replace all paths and globs (repeatable)
-    #[arg(long = "file", value_name = "PATH")]
-    pub files: Option<Vec<String>>,
-    /// Replace all watchers (repeatable)
-    #[arg(long = "watcher", value_name = "AGENT")]
-    pub watchers: Option<Vec<String>>,
-    /// Expected effort, as free text
-    #[arg(long, value_name = "TEXT")]
-    pub estimate: Option<String>,
-    /// Due time
-    #[arg(long, value_name = "TIME")]
-    pub due: Option<Time>,
-    /// Do not offer the task before this time
-    #[arg(long, value_name = "TIME")]
-    pub defer_until: Option<Time>,
-    /// Permission that an agent needs to claim the task
-    #[arg(long, value_name = "PERM")]
-    pub need_perm: Option<String>,
-    /// Minimum precedence that an agent needs to claim the task
-    #[arg(long, value_name = "N")]
-    pub need_precedence: Option<i64>,
-    /// Metadata entries to set, as a JSON object; null removes an entry
-    #[arg(long, value_name = "JSON")]
-    pub metadata: Option<Object>,
-    /// Clear a field: intent, parent, owner, labels, due, … (repeatable)
-    #[arg(long, value_name = "FIELD")]
-    pub clear: Vec<String>,
-    #[command(flatten)]
-    #[serde(flatten)]
-    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
-    pub guard: Guard,
 }
 
 /// Move a task to another status
@@ -588,119 +452,46 @@ pub struct Undo {
     pub guard: Guard,
 }
 
-/// Make several changes at once: all of them or none
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub struct Batch {
-    /// The changes, in their order
-    pub ops: Vec<BatchOp>,
-}
-
-/// One step of a batch.
-#[derive(Clone, Debug, JsonSchema)]
-#[schemars(with = "Step")]
-pub struct BatchOp {
-    /// The name by which later steps refer to what this step creates, as `$name`.
-    pub name: Option<String>,
-    /// The change.
-    pub command: Command,
-}
-
-/// A step of a batch as JSON.
-#[derive(Serialize, JsonSchema)]
-struct Step {
-    /// The operation, such as task.create
-    op: &'static str,
-    /// The name by which later steps refer to what this step creates, as $name
-    #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    /// Its arguments
-    args: Value,
-}
-
-impl Serialize for BatchOp {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        Step { op: self.command.op(), name: self.name.clone(), args: self.command.to_json() }.serialize(serializer)
-    }
-}
-
-impl Batch {
-    /// Reads a batch: an array of steps, or an object with `ops`.
-    ///
-    /// Errors: `ERR_USAGE` and `ERR_VALIDATION` with the number of the step.
-    pub fn from_json(value: &Value) -> Result<Self> {
-        let steps = match value {
-            Value::Array(steps) => steps,
-            Value::Object(map) => map
-                .get("ops")
-                .and_then(Value::as_array)
-                .ok_or_else(|| Error::usage("there is no list \"ops\"").hint("see agentpm batch --help"))?,
-            _ => return Err(Error::usage("it holds no operations").hint("see agentpm batch --help")),
-        };
-        let ops = steps.iter().enumerate().map(|(n, step)| BatchOp::from_json(n + 1, step));
-        ops.collect::<Result<_>>().map(|ops| Batch { ops })
-    }
-}
-
-impl BatchOp {
-    fn from_json(number: usize, step: &Value) -> Result<Self> {
-        let wrong =
-            |what: &str| Error::usage(format!("step {number}: {what}")).hint("a step has op, args and, if wanted, as");
-        let map = step.as_object().ok_or_else(|| wrong("it is no object"))?;
-        if let Some(key) = map.keys().find(|key| !["op", "as", "args"].contains(&key.as_str())) {
-            return Err(wrong(&format!("it has an unknown key {key:?}")));
+/// The list of all changes, as the input of another macro: whatever must handle each of them is generated from it.
+macro_rules! commands {
+    ($with:ident) => {
+        $with! {
+            /// A change of the plan.
+            Command {
+                TaskCreate = "task.create",
+                TaskUpdate = "task.update",
+                TaskTransition = "task.transition",
+                TaskBlock = "task.block",
+                TaskUnblock = "task.unblock",
+                TaskRelate = "task.relate",
+                TaskUnrelate = "task.unrelate",
+                TaskArchive = "task.archive",
+                TaskReopen = "task.reopen",
+                TaskVerify = "task.verify",
+                ProgressAdd = "progress.add",
+                ProgressComplete = "progress.complete",
+                ProgressReopen = "progress.reopen",
+                ContextAdd = "context.add",
+                ContextSupersede = "context.supersede",
+                ContextRedact = "context.redact",
+                Claim = "claim",
+                Done = "done",
+                Release = "release",
+                LeaseAcquire = "lease.acquire",
+                LeaseRenew = "lease.renew",
+                LeaseRelease = "lease.release",
+                AgentRegister = "agent.register",
+                SessionStart = "session.start",
+                SessionHeartbeat = "session.heartbeat",
+                SessionEnd = "session.end",
+                ConflictsRestore = "conflicts.restore",
+                ConflictsKeep = "conflicts.keep",
+                Undo = "undo",
+                Batch = "batch",
+            }
         }
-        let op = map.get("op").and_then(Value::as_str).ok_or_else(|| wrong("op is missing"))?;
-        let name = map.get("as").map(|name| name.as_str().map(str::to_owned).ok_or_else(|| wrong("as is no name")));
-        let args = map.get("args").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-        let command = match op {
-            "batch" => return Err(wrong("a batch holds no other batch")),
-            op => Command::from_json(op, args).map_err(|mut e| {
-                e.message = format!("step {number}: {}", e.message);
-                e
-            })?,
-        };
-        Ok(BatchOp { name: name.transpose()?, command })
-    }
+    };
 }
+pub(crate) use commands;
 
-impl<'de> Deserialize<'de> for Batch {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        Batch::from_json(&Value::deserialize(deserializer)?).map_err(|e| serde::de::Error::custom(e.message))
-    }
-}
-
-operations! {
-    /// A change of the plan.
-    Command {
-        TaskCreate = "task.create",
-        TaskUpdate = "task.update",
-        TaskTransition = "task.transition",
-        TaskBlock = "task.block",
-        TaskUnblock = "task.unblock",
-        TaskRelate = "task.relate",
-        TaskUnrelate = "task.unrelate",
-        TaskArchive = "task.archive",
-        TaskReopen = "task.reopen",
-        TaskVerify = "task.verify",
-        ProgressAdd = "progress.add",
-        ProgressComplete = "progress.complete",
-        ProgressReopen = "progress.reopen",
-        ContextAdd = "context.add",
-        ContextSupersede = "context.supersede",
-        ContextRedact = "context.redact",
-        Claim = "claim",
-        Done = "done",
-        Release = "release",
-        LeaseAcquire = "lease.acquire",
-        LeaseRenew = "lease.renew",
-        LeaseRelease = "lease.release",
-        AgentRegister = "agent.register",
-        SessionStart = "session.start",
-        SessionHeartbeat = "session.heartbeat",
-        SessionEnd = "session.end",
-        ConflictsRestore = "conflicts.restore",
-        ConflictsKeep = "conflicts.keep",
-        Undo = "undo",
-        Batch = "batch",
-    }
-}
+commands!(operations);

@@ -4,9 +4,12 @@
 
 pub mod agent;
 pub mod args;
+mod batch;
 pub mod command;
 pub mod context;
 pub mod event;
+pub mod field;
+mod field_args;
 pub mod finding;
 pub mod id;
 pub mod job;

@@ -264,7 +264,21 @@ pub struct SessionEnded {
 pub struct TaskReady {}
 
 macro_rules! payloads {
-    ($($kind:ident),* $(,)?) => {
+    (in logs: $($logged:ident),*; in the journal only: $($local:ident),*;) => {
+        payloads! { @types $($logged,)* $($local,)* }
+
+        impl Payload {
+            /// Whether events of this type stay in the machine's journal and enter no log.
+            pub fn journal_only(&self) -> bool {
+                match self {
+                    $(Payload::$logged(_) => false,)*
+                    $(Payload::$local(_) => true,)*
+                    Payload::Unknown { .. } => false,
+                }
+            }
+        }
+    };
+    (@types $($kind:ident,)*) => {
         /// The payload of an event, by its type.
         #[derive(Clone, Debug)]
         #[expect(missing_docs, reason = "each variant is documented on the struct of the same name")]
@@ -310,29 +324,19 @@ macro_rules! payloads {
 }
 
 payloads! {
-    TaskCreated, TaskUpdated, TaskStatusChanged, TaskArchived, TaskReopened,
-    RelationshipAdded, RelationshipRemoved,
-    ProgressItemAdded, ProgressItemCompleted, ProgressItemReopened,
-    ContextAdded, ContextSuperseded, ContextRedacted,
-    AcceptanceMet, TaskVerified,
-    LeaseAcquired, LeaseReleased, LeaseOverride,
-    AgentRegistered, AgentUpdated,
-    LeaseRenewed, SessionStarted, SessionHeartbeat, SessionEnded, TaskReady,
+    in logs:
+        TaskCreated, TaskUpdated, TaskStatusChanged, TaskArchived, TaskReopened,
+        RelationshipAdded, RelationshipRemoved,
+        ProgressItemAdded, ProgressItemCompleted, ProgressItemReopened,
+        ContextAdded, ContextSuperseded, ContextRedacted,
+        AcceptanceMet, TaskVerified,
+        LeaseAcquired, LeaseReleased, LeaseOverride,
+        AgentRegistered, AgentUpdated;
+    in the journal only:
+        LeaseRenewed, SessionStarted, SessionHeartbeat, SessionEnded, TaskReady;
 }
 
 impl Payload {
-    /// Whether events of this type stay in the machine's journal and enter no log.
-    pub fn journal_only(&self) -> bool {
-        matches!(
-            self,
-            Payload::LeaseRenewed(_)
-                | Payload::SessionStarted(_)
-                | Payload::SessionHeartbeat(_)
-                | Payload::SessionEnded(_)
-                | Payload::TaskReady(_)
-        )
-    }
-
     /// Whether events of this type change which agent may work on a task.
     pub fn is_of_lease(&self) -> bool {
         matches!(self, Payload::LeaseAcquired(_) | Payload::LeaseRenewed(_) | Payload::LeaseReleased(_))

@@ -11,10 +11,10 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use crate::model::context::{ContextEntry, ProgressItem};
 use crate::model::event::Stamp;
+use crate::model::field::TaskFields;
 use crate::model::id::Id;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::time::Time;
@@ -142,42 +142,6 @@ impl JsonSchema for TaskType {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({"type": "string", "enum": TaskType::WORDS, "description": "Kind of work"})
     }
-}
-
-/// The fields that `TaskCreated` and `TaskUpdated` write, each its own register.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub struct TaskFields {
-    /// One line that names it.
-    pub title: String,
-    /// Goal and reason, in prose.
-    pub intent: Option<String>,
-    /// Type of work.
-    #[serde(rename = "type")]
-    pub kind: TaskType,
-    /// −5 to +5; higher is sooner.
-    pub priority: i64,
-    /// Labels.
-    pub labels: Vec<String>,
-    /// Agents that watch it.
-    pub watchers: Vec<String>,
-    /// What must hold before it is completed, as exact texts.
-    pub acceptance: Vec<String>,
-    /// Expected effort, as free text.
-    pub estimate: Option<String>,
-    /// When it is due.
-    pub due: Option<Time>,
-    /// It is not offered before this time.
-    pub defer_until: Option<Time>,
-    /// Paths or globs that it expects to change.
-    pub files: Vec<String>,
-    /// Other data, by name.
-    pub metadata: Map<String, Value>,
-    /// The right that an agent needs to claim it.
-    pub need_perm: Option<String>,
-    /// The least precedence that an agent needs to claim it.
-    pub need_precedence: Option<i64>,
-    /// Fields of a newer version, by name.
-    pub extra: Map<String, Value>,
 }
 
 /// The mark of a met acceptance criterion.

@@ -10,8 +10,12 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 use crate::model::agent::Agent;
+use crate::model::field::FieldValue;
 use crate::model::relationship::RelationType;
 use crate::model::task::Task;
+
+/// The fields that have a place of their own in `task.yaml`. The others follow the parent, in the order of their table.
+const PLACED: [&str; 6] = ["title", "priority", "labels", "type", "intent", "acceptance"];
 
 /// Renders `task.yaml`.
 ///
@@ -33,16 +37,9 @@ pub fn render_task(task: &Task) -> String {
     out.some_text("intent", f.intent.as_deref());
     let parent = task.parent_edge();
     out.some_text("parent", parent.map(|edge| edge.from.to_string()).as_deref());
-    out.list("watchers", &f.watchers);
-    out.some_text("estimate", f.estimate.as_deref());
-    out.some("due", f.due);
-    out.some("defer_until", f.defer_until);
-    out.list("files", &f.files);
-    if !f.metadata.is_empty() {
-        out.map("metadata", &f.metadata);
+    for (field, value) in f.entries().filter(|(field, _)| !PLACED.contains(&field.name)) {
+        out.field(field.name, value);
     }
-    out.some_text("need_perm", f.need_perm.as_deref());
-    out.some("need_precedence", f.need_precedence);
     for (name, value) in &f.extra {
         out.value(name, value);
     }
@@ -251,6 +248,18 @@ impl Writer {
         }
     }
 
+    /// Writes a plain field, unless it is empty.
+    fn field(&mut self, key: &str, value: FieldValue<'_>) {
+        match value {
+            FieldValue::Text(text) => self.some_text(key, text),
+            FieldValue::Number(number) => self.some(key, number),
+            FieldValue::Time(time) => self.some(key, time),
+            FieldValue::List(items) => self.list(key, items),
+            FieldValue::Map(map) if map.is_empty() => {}
+            FieldValue::Map(map) => self.map(key, map),
+        }
+    }
+
     fn list(&mut self, key: &str, items: &[String]) {
         if items.is_empty() {
             return;
@@ -434,7 +443,11 @@ fn double_quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::model::field::{FIELDS, NAMES, TaskFields};
+    use crate::model::id::Id;
 
     #[test]
     fn a_scalar_is_plain_only_if_every_parser_reads_it_as_text() {
@@ -483,6 +496,20 @@ mod tests {
             "00000000000000000000000001",
         ] {
             assert!(scalar(quoted).starts_with('"'), "{quoted:?} was written bare");
+        }
+    }
+
+    #[test]
+    fn every_field_is_rendered_once() {
+        let mut task = Task::blank(Id::from_parts(0, 0));
+        for field in FIELDS {
+            let samples = [json!("text"), json!(3), json!("2026-01-01T00:00:00Z"), json!(["one"]), json!({"one": 1})];
+            let fits = |sample: &&Value| (field.read)(&mut TaskFields::default(), sample).is_ok();
+            (field.read)(&mut task.fields, samples.iter().find(fits).unwrap()).unwrap();
+        }
+        let text = render_task(&task);
+        for name in NAMES {
+            assert_eq!(text.lines().filter(|line| line.starts_with(&format!("{name}:"))).count(), 1, "{name}\n{text}");
         }
     }
 

@@ -17,6 +17,7 @@ use crate::model::payload::Payload;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
+use crate::rules::event_rules::writes;
 use crate::rules::lease_bypasses::lease_bypasses;
 use crate::rules::lost::{Lost, lost};
 use crate::rules::writers::Effect;
@@ -179,7 +180,7 @@ impl<'a> NewEvents<'a> {
         let creation = ordered.iter().copied().find(|e| matches!(e.event.payload, Payload::TaskCreated(_)));
         let parents = register::parent_edges(after.iter().map(|e| &e.event));
         let copies = folding.finish().copies;
-        let written = |event: &&'a Event| register::writes(event, &parents, &copies).into_iter().map(|(name, _)| name);
+        let written = |event: &&'a Event| writes(event, &parents, &copies).into_iter().map(|(name, _)| name);
         let writers = events.iter().flat_map(|event| written(event).map(|name| (name, *event))).collect();
         let passed = if events.is_empty() { BTreeMap::new() } else { lease_bypasses(&Entity::Task(id), after, None) };
         NewEvents { writers, by_id: events.iter().map(|event| (event.id, *event)).collect(), passed, events, creation }

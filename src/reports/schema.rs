@@ -8,6 +8,7 @@ use schemars::schema_for;
 use serde_json::{Map, Value, json};
 
 use crate::model::context::ContextType;
+use crate::model::field::{FIELDS, Form};
 use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
 use crate::model::task::{Status, TaskType};
@@ -154,14 +155,12 @@ fn described(description: &str, mut shape: Value) -> Value {
     shape
 }
 
-/// The keys of a task in their order: name, what it means, what it may hold.
+/// The keys of a task: name, what it means, what it may hold.
 fn keys() -> Vec<(&'static str, &'static str, Value)> {
     let statuses: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
-    vec![
-        ("id", "The task's ULID, which is the name of its folder. Leave it out of a new file.", id()),
-        ("title", "One line that says what it is.", line(MAX_TITLE)),
-        ("intent", "What is to be reached and why, in prose.", or_nothing(text())),
-        ("type", "Kind of work.", json!({ "enum": TaskType::WORDS, "default": "feature" })),
+    let mut keys = vec![("id", "The task's ULID, which is the name of its folder. Leave it out of a new file.", id())];
+    keys.extend(FIELDS.iter().map(|field| (field.name, field.description, shape(field.form))));
+    keys.extend([
         (
             "status",
             "Where it stands. In progress needs an owner, blocked an unfinished blocker; a closed task is opened again by \
@@ -170,29 +169,6 @@ fn keys() -> Vec<(&'static str, &'static str, Value)> {
         ),
         ("owner", "Who works on it.", or_nothing(agent())),
         ("parent", "The task it is a part of: an id, or a handle.", reference()),
-        (
-            "priority",
-            "Higher is sooner.",
-            json!({ "type": ["integer", "null"], "minimum": PRIORITY.start(), "maximum": PRIORITY.end(), "default": 0 }),
-        ),
-        ("labels", "Words to find it by.", set(line(MAX_WORD))),
-        ("watchers", "Agents who want to know.", set(agent())),
-        (
-            "acceptance",
-            "What must hold before it is done.",
-            json!({ "type": ["array", "null"], "maxItems": MAX_LIST, "items": criterion() }),
-        ),
-        ("estimate", "Expected effort, in the words of the plan.", or_nothing(line(MAX_TITLE))),
-        ("due", "When it should be done: a time or a date.", or_nothing(time())),
-        ("defer_until", "Not to be handed out before this time or date.", or_nothing(time())),
-        ("files", "Paths or globs it expects to touch.", set(line(MAX_WORD))),
-        ("metadata", "Anything else, by name.", json!({ "type": ["object", "null"] })),
-        ("need_perm", "The right an agent needs to be given it (roles.yml).", or_nothing(line(MAX_TITLE))),
-        (
-            "need_precedence",
-            "The least precedence an agent needs to be given it.",
-            json!({ "type": ["integer", "null"] }),
-        ),
         ("created_at", "When it began. Written by agentpm.", time()),
         ("created_by", "Who began it. Written by agentpm.", text()),
         ("completed_at", "When it was completed. Written by agentpm.", or_nothing(time())),
@@ -211,7 +187,27 @@ fn keys() -> Vec<(&'static str, &'static str, Value)> {
             list(step()),
         ),
         ("context", "What the next one should know. A new one has no id.", list(note())),
-    ]
+    ]);
+    keys
+}
+
+/// What a plain field may hold.
+fn shape(form: Form) -> Value {
+    match form {
+        Form::Title => line(MAX_TITLE),
+        Form::Line => or_nothing(line(MAX_TITLE)),
+        Form::Prose => or_nothing(text()),
+        Form::Type => json!({ "enum": TaskType::WORDS, "default": "feature" }),
+        Form::Priority => {
+            json!({ "type": ["integer", "null"], "minimum": PRIORITY.start(), "maximum": PRIORITY.end(), "default": 0 })
+        }
+        Form::Number => json!({ "type": ["integer", "null"] }),
+        Form::Time => or_nothing(time()),
+        Form::Words => set(line(MAX_WORD)),
+        Form::Agents => set(agent()),
+        Form::Criteria => json!({ "type": ["array", "null"], "maxItems": MAX_LIST, "items": criterion() }),
+        Form::Map => json!({ "type": ["object", "null"] }),
+    }
 }
 
 fn criterion() -> Value {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::model::event::Event;
 use crate::model::id::Id;
-use crate::model::payload::Payload;
+use crate::rules::event_rules::EventRules;
 
 /// The reason of events that record a hand edit.
 pub const HAND_EDIT: &str = "hand edit";
@@ -35,7 +35,7 @@ impl HandEdits {
             return false;
         }
         copies.insert(event.id, first);
-        matches!(event.payload, Payload::ProgressItemAdded(_) | Payload::ContextAdded(_))
+        EventRules::of(&event.payload).adds_entry
     }
 }
 

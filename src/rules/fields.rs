@@ -3,33 +3,15 @@
 //! Guarantees that [`write`] changes everything that an event names or nothing. [`check`] is stricter and serves commands.
 //! Leaves to others: who may write.
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+pub use crate::model::field::NAMES;
+use crate::model::field::{Field, FieldValue, Form, TaskFields, field};
 use crate::model::id::{check_agent_name, quoted};
 use crate::model::json::plain_words;
 use crate::model::payload::Fields;
-use crate::model::task::{TaskFields, TaskType};
-
-/// The names of the plain fields, in the order of `task.yaml`.
-pub const NAMES: &[&str] = &[
-    "title",
-    "intent",
-    "type",
-    "priority",
-    "labels",
-    "watchers",
-    "acceptance",
-    "estimate",
-    "due",
-    "defer_until",
-    "files",
-    "metadata",
-    "need_perm",
-    "need_precedence",
-];
+use crate::model::task::TaskType;
 
 /// Names that are registers of their own or computed, and so cannot be fields of a newer version.
 pub const RESERVED: &[&str] = &[
@@ -86,48 +68,27 @@ pub fn write(fields: &mut TaskFields, set: &Fields) -> std::result::Result<(), S
 pub fn write_loosely(fields: &mut TaskFields, set: &Fields, loose: &mut Loose) -> std::result::Result<(), String> {
     // Written into an empty value first, so that the cost depends on the write and not on the task.
     let mut next = TaskFields::default();
-    for (name, value) in set.iter().filter(|(name, _)| !is_entry(name)) {
-        write_one(&mut next, name, value).map_err(|e| format!("{name}: {}", plain_words(&e.to_string())))?;
+    for (field, value) in set.iter().filter_map(|(name, value)| Some((field(name)?, value))) {
+        (field.read)(&mut next, value).map_err(|e| format!("{}: {}", field.name, plain_words(&e.to_string())))?;
     }
     for (name, value) in set {
-        match name.strip_prefix("metadata.") {
-            _ if name == "metadata" => {
+        match (field(name), name.strip_prefix("metadata.")) {
+            (Some(field), _) => {
                 // A map written as a whole keeps its order.
-                (fields.metadata, loose.metadata) = (std::mem::take(&mut next.metadata), false);
+                loose.metadata &= name != "metadata";
+                (field.swap)(fields, &mut next);
             }
-            Some(key) => {
+            (None, Some(key)) => {
                 put(&mut fields.metadata, key, value);
                 loose.metadata = true;
             }
-            None if is_entry(name) => {
+            (None, None) => {
                 put(&mut fields.extra, name, value);
                 loose.extra = true;
             }
-            None => move_one(fields, &mut next, name),
         }
     }
     Ok(())
-}
-
-/// Moves one field from one set of fields to another.
-fn move_one(to: &mut TaskFields, from: &mut TaskFields, name: &str) {
-    use std::mem::swap;
-    match name {
-        "title" => swap(&mut to.title, &mut from.title),
-        "intent" => swap(&mut to.intent, &mut from.intent),
-        "type" => swap(&mut to.kind, &mut from.kind),
-        "priority" => to.priority = from.priority,
-        "labels" => swap(&mut to.labels, &mut from.labels),
-        "watchers" => swap(&mut to.watchers, &mut from.watchers),
-        "acceptance" => swap(&mut to.acceptance, &mut from.acceptance),
-        "estimate" => swap(&mut to.estimate, &mut from.estimate),
-        "due" => to.due = from.due,
-        "defer_until" => to.defer_until = from.defer_until,
-        "files" => swap(&mut to.files, &mut from.files),
-        "need_perm" => swap(&mut to.need_perm, &mut from.need_perm),
-        "need_precedence" => to.need_precedence = from.need_precedence,
-        _ => {}
-    }
 }
 
 /// Sorts the maps that were written, so that the same writes give the same bytes in any order.
@@ -152,74 +113,24 @@ fn put(map: &mut Fields, key: &str, value: &Value) {
 
 /// Whether writing a value would change nothing.
 pub fn holds(fields: &TaskFields, name: &str, value: &Value) -> bool {
-    if is_entry(name) {
-        let known = match name.strip_prefix("metadata.") {
-            Some(key) => fields.metadata.get(key),
-            None => fields.extra.get(name),
-        };
-        return known.unwrap_or(&Value::Null) == value;
-    }
+    let Some(field) = field(name) else { return entry(fields, name).unwrap_or(&Value::Null) == value };
     let mut alone = TaskFields::default();
-    let written = write(&mut alone, &Fields::from_iter([(name.to_owned(), value.clone())]));
-    written.is_ok() && value_of(&alone, name) == value_of(fields, name)
+    (field.read)(&mut alone, value).is_ok() && (field.get)(&alone) == (field.get)(fields)
 }
 
-/// Whether a register is an entry of a map, which accepts any value.
-fn is_entry(name: &str) -> bool {
-    name.starts_with("metadata.") || (!NAMES.contains(&name))
-}
-
-fn write_one(fields: &mut TaskFields, name: &str, value: &Value) -> std::result::Result<(), serde_json::Error> {
-    match name {
-        "title" => fields.title = read(value)?,
-        "intent" => fields.intent = read(value)?,
-        "type" => fields.kind = read_or_default(value)?,
-        "priority" => fields.priority = read_or_default(value)?,
-        "labels" => fields.labels = read_or_default(value)?,
-        "watchers" => fields.watchers = read_or_default(value)?,
-        "acceptance" => fields.acceptance = read_or_default(value)?,
-        "estimate" => fields.estimate = read(value)?,
-        "due" => fields.due = read(value)?,
-        "defer_until" => fields.defer_until = read(value)?,
-        "files" => fields.files = read_or_default(value)?,
-        "metadata" => fields.metadata = read_or_default(value)?,
-        "need_perm" => fields.need_perm = read(value)?,
-        "need_precedence" => fields.need_precedence = read(value)?,
-        _ => {}
+/// The value of a register that is an entry of a map, which accepts any value.
+fn entry<'f>(fields: &'f TaskFields, name: &str) -> Option<&'f Value> {
+    match name.strip_prefix("metadata.") {
+        Some(key) => fields.metadata.get(key),
+        None => fields.extra.get(name),
     }
-    Ok(())
-}
-
-fn read<T: DeserializeOwned>(value: &Value) -> std::result::Result<T, serde_json::Error> {
-    T::deserialize(value)
-}
-
-fn read_or_default<T: DeserializeOwned + Default>(value: &Value) -> std::result::Result<T, serde_json::Error> {
-    Option::<T>::deserialize(value).map(Option::unwrap_or_default)
 }
 
 /// The present value of a register, as in an event; `null` if it is empty.
 pub fn value_of(fields: &TaskFields, name: &str) -> Value {
-    let json = |v: serde_json::Result<Value>| v.unwrap_or(Value::Null);
-    match name {
-        "title" => fields.title.clone().into(),
-        "intent" => fields.intent.clone().into(),
-        "type" => fields.kind.as_str().into(),
-        "priority" => fields.priority.into(),
-        "labels" => fields.labels.clone().into(),
-        "watchers" => fields.watchers.clone().into(),
-        "acceptance" => fields.acceptance.clone().into(),
-        "estimate" => fields.estimate.clone().into(),
-        "due" => json(serde_json::to_value(fields.due)),
-        "defer_until" => json(serde_json::to_value(fields.defer_until)),
-        "files" => fields.files.clone().into(),
-        "metadata" => Value::Object(fields.metadata.clone()),
-        "need_perm" => fields.need_perm.clone().into(),
-        "need_precedence" => fields.need_precedence.into(),
-        other => match other.strip_prefix("metadata.") {
-            Some(key) => fields.metadata.get(key).cloned().unwrap_or(Value::Null),
-            None => fields.extra.get(other).cloned().unwrap_or(Value::Null),
-        },
+    match field(name) {
+        Some(field) => (field.get)(fields).to_json(),
+        None => entry(fields, name).cloned().unwrap_or_default(),
     }
 }
 
@@ -243,20 +154,20 @@ pub fn check(set: &Fields) -> Result<()> {
 
 /// The fields whose values no command writes, each with its error.
 pub fn faults(fields: &TaskFields) -> Vec<(&'static str, Error)> {
-    let line =
-        |name: &str, text: &Option<String>| text.as_ref().map_or(Ok(()), |text| check_line(name, text, MAX_TITLE));
-    let agents = || fields.watchers.iter().try_for_each(|name| check_agent_name(name));
-    let checked = [
-        ("title", check_line("title", &fields.title, MAX_TITLE)),
-        ("priority", check_priority(fields.priority)),
-        ("labels", check_list("labels", &fields.labels)),
-        ("watchers", check_list("watchers", &fields.watchers).and_then(|()| agents())),
-        ("acceptance", check_list("acceptance", &fields.acceptance)),
-        ("files", check_list("files", &fields.files)),
-        ("estimate", line("estimate", &fields.estimate)),
-        ("need_perm", line("need_perm", &fields.need_perm)),
-    ];
-    checked.into_iter().filter_map(|(name, checked)| Some((name, checked.err()?))).collect()
+    fields.entries().filter_map(|(field, value)| Some((field.name, check_one(field, value).err()?))).collect()
+}
+
+fn check_one(field: &Field, value: FieldValue<'_>) -> Result<()> {
+    match (field.form, value) {
+        (Form::Title | Form::Line, FieldValue::Text(Some(text))) => check_line(field.name, text, MAX_TITLE),
+        (Form::Priority, FieldValue::Number(Some(priority))) => check_priority(priority),
+        (Form::Agents, FieldValue::List(list)) => {
+            check_list(field.name, list)?;
+            list.iter().try_for_each(|name| check_agent_name(name))
+        }
+        (_, FieldValue::List(list)) => check_list(field.name, list),
+        _ => Ok(()),
+    }
 }
 
 fn check_priority(priority: i64) -> Result<()> {
@@ -378,6 +289,7 @@ mod tests {
         write(&mut fields, &set(values.clone())).unwrap();
         for name in NAMES {
             assert_eq!(value_of(&fields, name), values[*name], "{name}");
+            assert!(holds(&fields, name, &values[*name]), "{name}");
         }
         check(&set(values)).unwrap();
     }

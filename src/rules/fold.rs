@@ -10,18 +10,16 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value;
 
 use crate::model::agent::Agent;
-use crate::model::context::{ContextEntry, ProgressItem};
 use crate::model::event::{Entity, Entry, Event, MAX_LAMPORT, MAX_LAMPORT_JUMP};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::payload::{self, Payload};
 use crate::model::relationship::{RelationType, Relationship};
-use crate::model::task::{Met, Status, Task, Verified};
-use crate::model::time::Time;
-use crate::rules::copies::{HandEdits, first, is_hand_edit};
+use crate::model::task::Task;
+use crate::rules::copies::{HandEdits, is_hand_edit};
+use crate::rules::effect::{Pending, Skip, effect, set_met, set_progress, set_status, set_verified, stamp};
+use crate::rules::event_rules::{EventRules, LeaseRule, status_of};
 use crate::rules::fields::{self, Loose};
-use crate::rules::lease;
-use crate::rules::register;
 use crate::rules::writers::{AppliedEvent, Effect, Registers, contests};
 
 /// The events of one log in their order, without those that cannot count.
@@ -72,12 +70,11 @@ pub fn order<'a>(entity: &Entity, entries: impl IntoIterator<Item = &'a Entry>) 
 
 /// Context entries whose text was removed.
 fn redactions<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeSet<Id> {
-    entries
-        .filter_map(|entry| match &entry.event.payload {
-            Payload::ContextRedacted(p) => Some(p.entry),
-            _ => None,
-        })
-        .collect()
+    let redacted = |entry: &Entry| {
+        let Payload::ContextRedacted(p) = &entry.event.payload else { return None };
+        Some(p.entry)
+    };
+    entries.filter_map(redacted).collect()
 }
 
 /// The copy of an event that counts: all copies are equal, or one is the other without its text.
@@ -180,14 +177,6 @@ pub struct Folding<'e> {
     hand_edits: HandEdits,
 }
 
-/// What is derived once, after the last event.
-#[derive(Clone, Copy, Default)]
-struct Pending {
-    fields: Loose,
-    /// A parent edge was removed, so that the parent must be chosen from the remaining ones.
-    parent: bool,
-}
-
 impl<'e> Folding<'e> {
     /// Begins with a task of which only the id is known.
     pub fn new(id: Id) -> Self {
@@ -242,7 +231,7 @@ fn effect_of(finding: Option<&Finding>) -> Effect {
 /// which of several owners counts. And it is not a hand edit that another clone may have recorded too.
 pub fn is_plain(task: &Task, event: &Event) -> bool {
     let sees_all = task.heads.iter().all(|head| event.parents.contains(head));
-    sees_all && !(task.forked && register::status_of(event).is_some()) && !is_hand_edit(event)
+    sees_all && !(task.forked && status_of(event).is_some()) && !is_hand_edit(event)
 }
 
 /// Applies the next event in order, of those that [need no others](is_plain). Always leaves a consistent task; returns a
@@ -333,7 +322,9 @@ fn count(task: &mut Task, event: &Event) {
 
 fn take_event(task: &mut Task, event: &Event, pending: &mut Pending) -> Option<Finding> {
     count(task, event);
-    if let Some(fence) = event.fence.filter(|fence| *fence < task.fence && is_void_when_lost(&event.payload)) {
+    if let Some(fence) =
+        event.fence.filter(|fence| *fence < task.fence && EventRules::of(&event.payload).lease == LeaseRule::Fenced)
+    {
         let message = format!(
             "{} by {} under fence {fence} came after fence {} was granted",
             event.payload.kind(),
@@ -358,317 +349,6 @@ fn take_event(task: &mut Task, event: &Event, pending: &mut Pending) -> Option<F
     }
 }
 
-/// Why an event has no effect.
-enum Skip {
-    Unknown,
-    Because(String),
-}
-
-impl From<String> for Skip {
-    fn from(why: String) -> Self {
-        Skip::Because(why)
-    }
-}
-
-/// Whether an event is a change that a holder makes under its lease, unlike one that any agent may make, such as a note.
-pub fn is_fenced(payload: &Payload) -> bool {
-    matches!(
-        payload,
-        Payload::TaskUpdated(_)
-            | Payload::TaskStatusChanged(_)
-            | Payload::TaskArchived(_)
-            | Payload::TaskReopened(_)
-            | Payload::AcceptanceMet(_)
-            | Payload::TaskVerified(_)
-    )
-}
-
-/// Whether an event is void under a lost lease. Finished work counts: a completion and a met criterion stay, as notes and
-/// progress do.
-pub fn is_void_when_lost(payload: &Payload) -> bool {
-    let is_done = match payload {
-        Payload::TaskStatusChanged(p) => p.to == Status::Completed,
-        Payload::AcceptanceMet(p) => p.met,
-        _ => false,
-    };
-    is_fenced(payload) && !is_done
-}
-
-fn effect(task: &mut Task, event: &Event, pending: &mut Pending) -> Result<(), Skip> {
-    match &event.payload {
-        Payload::TaskCreated(p) => created(task, event, p, &mut pending.fields),
-        Payload::TaskUpdated(p) => updated(task, event, p, &mut pending.fields),
-        Payload::TaskStatusChanged(p) => status_changed(task, event, p),
-        Payload::TaskArchived(_) => archived(task, event),
-        Payload::TaskReopened(p) => reopened(task, event, p),
-        Payload::RelationshipAdded(p) => relationship_added(task, event, p),
-        Payload::RelationshipRemoved(p) => relationship_removed(task, p, pending),
-        Payload::ProgressItemAdded(p) => progress_added(task, event, p),
-        Payload::ProgressItemCompleted(p) => progress_moved(task, event, p.item, true),
-        Payload::ProgressItemReopened(p) => progress_moved(task, event, p.item, false),
-        Payload::ContextAdded(p) => context_added(task, event, p),
-        Payload::ContextSuperseded(p) => context_superseded(task, event, p),
-        Payload::ContextRedacted(p) => context_redacted(task, p),
-        Payload::AcceptanceMet(p) => acceptance_met(task, event, p),
-        Payload::TaskVerified(_) => verified(task, event),
-        Payload::LeaseAcquired(p) => lease_acquired(task, p),
-        Payload::LeaseReleased(_) | Payload::LeaseOverride(_) => Ok(()),
-        Payload::Unknown { .. } => Err(Skip::Unknown),
-        Payload::AgentRegistered(_)
-        | Payload::AgentUpdated(_)
-        | Payload::LeaseRenewed(_)
-        | Payload::SessionStarted(_)
-        | Payload::SessionHeartbeat(_)
-        | Payload::SessionEnded(_)
-        | Payload::TaskReady(_) => Err(Skip::Because("it does not belong in a task's log".into())),
-    }
-}
-
-/// Notes the last writer of a register.
-fn stamp(task: &mut Task, register: &str, event: &Event) {
-    task.stamps.insert(register.to_owned(), event.stamp());
-}
-
-fn created(task: &mut Task, event: &Event, p: &payload::TaskCreated, loose: &mut Loose) -> Result<(), Skip> {
-    if task.created {
-        return Err(Skip::Because("the task was created before".into()));
-    }
-    let mut set = p.fields.clone();
-    let created_at = take::<Time>(&mut set, "created_at")?;
-    take::<Status>(&mut set, "status")?;
-    let owner = take::<String>(&mut set, "owner")?;
-    refuse_reserved(&set)?;
-    fields::write_loosely(&mut task.fields, &set, loose)?;
-    // Fields from before the creation in order are older and are overwritten, field by field.
-    task.stamps.retain(|register, _| !set.contains_key(register));
-    set_status(task, event);
-    task.owner = owner;
-    task.created = true;
-    task.created_at = created_at.unwrap_or(event.at);
-    task.created_by = event.author.agent.clone();
-    Ok(())
-}
-
-fn take<T: serde::de::DeserializeOwned>(set: &mut payload::Fields, name: &str) -> Result<Option<T>, Skip> {
-    match set.shift_remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => serde_json::from_value(value).map(Some).map_err(|e| Skip::Because(format!("{name}: {e}"))),
-    }
-}
-
-/// Names that have a key of their own in the file cannot be fields as well.
-fn refuse_reserved(set: &payload::Fields) -> Result<(), Skip> {
-    match set.keys().find(|name| fields::RESERVED.contains(&name.as_str())) {
-        Some(name) => Err(Skip::Because(format!("{name} is not a plain field"))),
-        None => Ok(()),
-    }
-}
-
-fn updated(task: &mut Task, event: &Event, p: &payload::TaskUpdated, loose: &mut Loose) -> Result<(), Skip> {
-    let mut set = p.set.clone();
-    let owner = set.shift_remove("owner");
-    refuse_reserved(&set)?;
-    let owner = match owner {
-        None => None,
-        Some(Value::Null) => Some(None),
-        Some(Value::String(name)) => Some(Some(name)),
-        Some(other) => return Err(Skip::Because(format!("owner: {other} is not a name"))),
-    };
-    fields::write_loosely(&mut task.fields, &set, loose)?;
-    if set.contains_key("metadata") {
-        // Metadata written as a whole keeps no earlier entries.
-        task.stamps.retain(|register, _| !register.starts_with("metadata."));
-    }
-    for register in set.keys() {
-        stamp(task, register, event);
-    }
-    if let Some(owner) = owner {
-        task.owner = owner;
-        stamp(task, "owner", event);
-    }
-    Ok(())
-}
-
-fn status_changed(task: &mut Task, event: &Event, p: &payload::TaskStatusChanged) -> Result<(), Skip> {
-    if p.to == Status::Archived {
-        return Err(Skip::Because("a task is archived by TaskArchived".into()));
-    }
-    set_status(task, event);
-    stamp(task, "status", event);
-    if let Some(owner) = &p.owner {
-        task.owner.clone_from(owner);
-        stamp(task, "owner", event);
-    }
-    Ok(())
-}
-
-/// Sets the status of an event, and the times that depend on it.
-fn set_status(task: &mut Task, event: &Event) {
-    (task.completed_at, task.cancelled_at, task.archived_at) = match &event.payload {
-        Payload::TaskStatusChanged(p) => {
-            let at = p.changed_at.unwrap_or(event.at);
-            ((p.to == Status::Completed).then_some(at), (p.to == Status::Cancelled).then_some(at), None)
-        }
-        Payload::TaskArchived(p) => (p.completed_at, p.cancelled_at, Some(event.at)),
-        _ => (None, None, None),
-    };
-    task.status = register::status_of(event).unwrap_or_default();
-}
-
-fn archived(task: &mut Task, event: &Event) -> Result<(), Skip> {
-    set_status(task, event);
-    stamp(task, "status", event);
-    Ok(())
-}
-
-fn reopened(task: &mut Task, event: &Event, p: &payload::TaskReopened) -> Result<(), Skip> {
-    if !matches!(p.to, Status::Open | Status::Blocked) {
-        return Err(Skip::Because(format!("a task cannot be reopened as {}", p.to)));
-    }
-    set_status(task, event);
-    stamp(task, "status", event);
-    Ok(())
-}
-
-fn relationship_added(task: &mut Task, event: &Event, p: &payload::RelationshipAdded) -> Result<(), Skip> {
-    if p.kind.home(p.from, p.to) != task.id {
-        return Err(Skip::Because("the edge belongs in the other task's log".into()));
-    }
-    if p.from == p.to {
-        return Err(Skip::Because("a task cannot be related to itself".into()));
-    }
-    if task.removed.contains(&event.id) {
-        return Ok(());
-    }
-    let edge = Relationship {
-        id: event.id,
-        kind: p.kind,
-        from: p.from,
-        to: p.to,
-        metadata: p.metadata.clone(),
-        created_at: p.created_at.unwrap_or(event.at),
-        lamport: event.lamport,
-    };
-    task.relationships.insert(edge.id, edge);
-    if p.kind == RelationType::ParentOf {
-        stamp(task, "parent", event);
-    }
-    Ok(())
-}
-
-fn relationship_removed(task: &mut Task, p: &payload::RelationshipRemoved, pending: &mut Pending) -> Result<(), Skip> {
-    // A removal counts even before the edge is known: it wins over all concurrent events.
-    task.removed.insert(p.relationship);
-    let removed = task.relationships.remove(&p.relationship);
-    pending.parent |= removed.is_some_and(|edge| edge.kind == RelationType::ParentOf);
-    Ok(())
-}
-
-fn progress_added(task: &mut Task, event: &Event, p: &payload::ProgressItemAdded) -> Result<(), Skip> {
-    let item = ProgressItem {
-        id: event.id,
-        content: p.content.clone(),
-        completed: p.completed_at.is_some(),
-        created_at: p.created_at.unwrap_or(event.at),
-        completed_at: p.completed_at,
-    };
-    task.progress.insert(item.id, item);
-    Ok(())
-}
-
-/// Completes or reopens a step, by an event that did so or added it.
-fn set_progress(item: &mut ProgressItem, event: &Event, completed: bool) {
-    let added = match &event.payload {
-        Payload::ProgressItemAdded(p) => p.completed_at,
-        _ => Some(event.at),
-    };
-    item.completed = completed;
-    item.completed_at = added.filter(|_| completed);
-}
-
-fn progress_moved(task: &mut Task, event: &Event, item: Id, completed: bool) -> Result<(), Skip> {
-    let item = first(&task.copies, item);
-    let found =
-        task.progress.get_mut(&item).ok_or_else(|| Skip::Because(format!("there is no progress item {item}")))?;
-    set_progress(found, event, completed);
-    stamp(task, &format!("progress.{item}"), event);
-    Ok(())
-}
-
-fn context_added(task: &mut Task, event: &Event, p: &payload::ContextAdded) -> Result<(), Skip> {
-    let entry = ContextEntry {
-        id: event.id,
-        kind: p.kind,
-        content: p.content.clone(),
-        author: event.author.agent.clone(),
-        metadata: p.metadata.clone(),
-        superseded_by: None,
-        redacted: false,
-        created_at: p.created_at.unwrap_or(event.at),
-    };
-    task.context.insert(entry.id, entry);
-    Ok(())
-}
-
-fn context_entry(task: &mut Task, id: Id) -> Result<&mut ContextEntry, Skip> {
-    let id = first(&task.copies, id);
-    task.context.get_mut(&id).ok_or_else(|| Skip::Because(format!("there is no context entry {id}")))
-}
-
-fn context_superseded(task: &mut Task, event: &Event, p: &payload::ContextSuperseded) -> Result<(), Skip> {
-    let by = first(&task.copies, p.by);
-    if by == first(&task.copies, p.entry) || !task.context.contains_key(&by) {
-        return Err(Skip::Because(format!("{by} is no newer entry")));
-    }
-    let entry = context_entry(task, p.entry)?;
-    entry.superseded_by = Some(by);
-    let register = format!("context.{}", entry.id);
-    stamp(task, &register, event);
-    Ok(())
-}
-
-fn context_redacted(task: &mut Task, p: &payload::ContextRedacted) -> Result<(), Skip> {
-    let entry = context_entry(task, p.entry)?;
-    entry.content.clear();
-    entry.metadata = Value::Null;
-    entry.redacted = true;
-    Ok(())
-}
-
-fn set_met(task: &mut Task, criterion: &str, event: &Event, met: bool) {
-    if met {
-        task.met.insert(criterion.to_owned(), Met { at: event.at, by: event.author.agent.clone() });
-    } else {
-        task.met.remove(criterion);
-    }
-}
-
-fn acceptance_met(task: &mut Task, event: &Event, p: &payload::AcceptanceMet) -> Result<(), Skip> {
-    set_met(task, &p.criterion, event, p.met);
-    stamp(task, &format!("met.{}", p.criterion), event);
-    Ok(())
-}
-
-fn set_verified(task: &mut Task, event: &Event) {
-    if let Payload::TaskVerified(p) = &event.payload {
-        task.verified = Some(Verified { passed: p.passed, at: event.at, by: event.author.agent.clone() });
-    }
-}
-
-fn verified(task: &mut Task, event: &Event) -> Result<(), Skip> {
-    set_verified(task, event);
-    stamp(task, "verified", event);
-    Ok(())
-}
-
-fn lease_acquired(task: &mut Task, p: &payload::LeaseAcquired) -> Result<(), Skip> {
-    if p.fence > task.fence && !lease::is_sound(p.fence, task.fence) {
-        return Err(Skip::Because(format!("fence {} is too far above {}", p.fence, task.fence)));
-    }
-    task.fence = task.fence.max(p.fence);
-    Ok(())
-}
-
 /// Folds the events of one agent.
 pub fn fold_agent<'a>(name: &str, entries: impl IntoIterator<Item = &'a Entry>) -> (Agent, Vec<Finding>) {
     let ordered = order(&Entity::Agent(name.to_owned()), entries);
@@ -683,12 +363,11 @@ pub fn fold_agent<'a>(name: &str, entries: impl IntoIterator<Item = &'a Entry>) 
         heads.insert(event.id);
         agent.version += 1;
         agent.lamport = agent.lamport.max(event.lamport);
-        match &event.payload {
-            Payload::AgentRegistered(p) | Payload::AgentUpdated(p) => agent.learn(p, event.stamp(), event.at),
-            other => {
-                let message = format!("{} {} has no effect on an agent", other.kind(), event.id);
-                findings.push(Finding::new(Rule::EventIneffective, message).event(event.id));
-            }
+        if let Payload::AgentRegistered(p) | Payload::AgentUpdated(p) = &event.payload {
+            agent.learn(p, event.stamp(), event.at);
+        } else {
+            let message = format!("{} {} has no effect on an agent", event.payload.kind(), event.id);
+            findings.push(Finding::new(Rule::EventIneffective, message).event(event.id));
         }
     }
     agent.heads = heads.into_iter().collect();

@@ -7,7 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fold::{Folding, is_fenced, order};
+use super::event_rules::{EventRules, LeaseRule};
+use super::fold::{Folding, order};
 use super::lease;
 use super::writers::Effect;
 use crate::model::event::{Entity, Entry, Event};
@@ -31,11 +32,8 @@ struct Leases<'a> {
 /// Whether an event is a change for which its command requires the lease of the task. A repeated import adds edges to an imported
 /// task without it.
 pub fn needs_lease(payload: &Payload, is_imported: bool) -> bool {
-    match payload {
-        Payload::RelationshipAdded(p) => !is_imported || p.metadata.get("origin").is_none(),
-        Payload::RelationshipRemoved(_) | Payload::ContextRedacted(_) => true,
-        payload => is_fenced(payload),
-    }
+    let is_import = matches!(payload, Payload::RelationshipAdded(p) if p.metadata.get("origin").is_some());
+    EventRules::of(payload).lease != LeaseRule::Free && !(is_imported && is_import)
 }
 
 /// The effective events that bypass a lease, each with the holder; `None` if that fence was granted to no agent. If the time

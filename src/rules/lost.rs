@@ -16,6 +16,7 @@ use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::task::Status;
 use crate::model::time::Time;
+use crate::rules::event_rules::status_of;
 pub use crate::rules::writers::Reason;
 use crate::rules::writers::{Registers, contests};
 use crate::rules::{fold, register};
@@ -96,7 +97,7 @@ pub fn lost(id: Id, entries: &[Entry]) -> Vec<Lost> {
         };
         let Some(won) = won.map(Arc::new) else { continue };
         for (writer, rule) in contest.losers.into_iter().filter(|(writer, _)| writer.value != won.value) {
-            let is_end = register::status_of(taken[writer.place].event).is_some_and(Status::is_finished);
+            let is_end = status_of(taken[writer.place].event).is_some_and(Status::is_finished);
             let lost = written(taken[writer.place].event, writer.value);
             // An agent that finished a task on one of its branches has not lost its work on another.
             let moves = matches!(contest.register.as_str(), "status" | "owner");

@@ -5,6 +5,8 @@
 pub mod confirm;
 pub mod copies;
 pub mod decide;
+mod effect;
+pub mod event_rules;
 pub mod fields;
 pub mod fold;
 pub mod graph;

@@ -12,13 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::decide::verb_for;
-use super::fold::{self, Folding, apply, fold, is_fenced, order};
+use super::event_rules::{EventRules, REOPEN, is_fenced, rights_to, status_of, verb_for};
+use super::fold::{self, Folding, apply, fold, order};
 use super::graph;
 use super::lease;
 use super::lease_bypasses::{lease_bypasses, needs_lease};
 use super::moves;
-use super::register::{self, among_below, parent_edges};
+use super::register::{among_below, parent_edges};
 use super::roles::Verb;
 use super::writers::Effect;
 use crate::model::agent::MAX_TTL;
@@ -32,9 +32,6 @@ use crate::model::time::Time;
 
 /// Rights of which one suffices. The first is the one that the usual command requires.
 pub type AnyOf = Vec<Verb>;
-
-/// The rights that may lead back from a closed state: reopening, moving, and undoing what closed it.
-const REOPEN: &[Verb] = &[Verb::Update, Verb::Claim, Verb::Relate];
 
 /// What else the same command did in the same log.
 #[derive(Clone, Copy, Default)]
@@ -63,7 +60,6 @@ struct SeenState {
     /// For a completion or a review that passes: some criteria were not met.
     unmet: bool,
     archived_before: bool,
-    /// How it was closed, if it was.
     /// When it was completed, and when cancelled.
     times: (Option<Time>, Option<Time>),
     /// How it was closed, if it was.
@@ -134,38 +130,29 @@ impl<'a> RightsCheck<'a> {
         let is_of_command = |event: &&Event| effective.contains(&event.id) && !known.contains(&event.id);
         for event in log.iter().map(|entry| &entry.event).filter(is_of_command) {
             let command = commands.entry((&event.author.agent, event.at)).or_default();
-            match &event.payload {
-                Payload::TaskCreated(p) if is_new => {
-                    begins = Some(event.id);
-                    command.creates = true;
-                    command.imports |= p.fields.get("metadata").is_some_and(has_origin);
-                }
-                Payload::TaskUpdated(p) => {
-                    let imported = before.get(&event.id).is_some_and(|before| before.imported);
-                    command.adds |= imported && is_origin_alone(p.set.keys());
-                }
-                Payload::TaskStatusChanged(p) => command.completes |= p.to == Status::Completed,
-                Payload::TaskArchived(_) => command.archives = true,
-                _ => {}
+            if let (Payload::TaskCreated(p), true) = (&event.payload, is_new) {
+                begins = Some(event.id);
+                command.creates = true;
+                command.imports |= p.fields.get("metadata").is_some_and(has_origin);
             }
+            if let Payload::TaskUpdated(p) = &event.payload {
+                let imported = before.get(&event.id).is_some_and(|before| before.imported);
+                command.adds |= imported && is_origin_alone(p.set.keys());
+            }
+            command.completes |= completes(event);
+            command.archives |= matches!(event.payload, Payload::TaskArchived(_));
         }
         let again = granted_again(log, &effective);
         for event in log.iter().map(|entry| &entry.event).filter(is_of_command).filter(|e| again.contains(&e.id)) {
             commands.entry((&event.author.agent, event.at)).or_default().takes = true;
         }
-        let grants = log.iter().filter_map(|entry| match &entry.event.payload {
-            Payload::LeaseAcquired(p) => Some(p.fence),
-            _ => None,
-        });
+        let grants = log.iter().filter_map(|entry| grant(&entry.event)).map(|p| p.fence);
         let passed = lease_bypasses(entity, log, Some(times.now)).into_keys().collect();
         let (granted, parents) = (grants.max().unwrap_or(0), parent_edges(log.iter().map(|entry| &entry.event)));
         let old = || log.iter().filter(|entry| known.contains(&entry.event.id));
         let alone = entity.task().filter(|_| !is_new).map(|id| fold(id, old()).0);
-        let grants = old().filter_map(|entry| match &entry.event.payload {
-            Payload::LeaseAcquired(p) => Some((p.fence, p.holder.as_str())),
-            _ => None,
-        });
-        let holder = grants.max_by_key(|(fence, _)| *fence).map(|(_, holder)| holder);
+        let last = old().filter_map(|entry| grant(&entry.event)).max_by_key(|p| p.fence);
+        let holder = last.map(|p| p.holder.as_str());
         RightsCheck { before, begins, granted, commands, parents, again, passed, alone, holder, decides, times, other }
     }
 
@@ -196,9 +183,6 @@ impl<'a> RightsCheck<'a> {
                 return (owner || at)
                     .then(|| format!("changes the {what} of {} with a status it has already", event.entity));
             }
-            Payload::TaskStatusChanged(p) => {
-                (p.to, moves::is_made(before.status, p.to, before.was_completed, before.end))
-            }
             Payload::TaskArchived(p) if before.status.is_finished() => {
                 let same = (p.completed_at, p.cancelled_at) == before.times;
                 return (!same).then(|| format!("archives {} with another end than it had", event.entity));
@@ -208,7 +192,11 @@ impl<'a> RightsCheck<'a> {
             Payload::LeaseAcquired(p) if p.expires_at > event.at.min(self.times.now).plus(MAX_TTL) => {
                 return Some(format!("holds {} until {}", event.entity, p.expires_at));
             }
-            _ => return None,
+            Payload::TaskCreated(_) => return None,
+            _ => {
+                let to = status_of(event)?;
+                (to, moves::is_made(before.status, to, before.was_completed, before.end))
+            }
         };
         (!is_made).then(|| format!("moves {} from {} to {to}", event.entity, before.status))
     }
@@ -227,11 +215,10 @@ impl<'a> RightsCheck<'a> {
     /// Whether an event bypasses what must be finished or met first, whether it says so or not.
     fn forces(&self, event: &Event) -> bool {
         let before = self.before.get(&event.id).filter(|_| !self.command(event).imports);
-        let p = match &event.payload {
-            Payload::TaskVerified(p) => return p.passed && before.is_some_and(|before| before.unmet),
-            Payload::TaskStatusChanged(p) => p,
-            _ => return false,
-        };
+        if let Payload::TaskVerified(p) = &event.payload {
+            return p.passed && before.is_some_and(|before| before.unmet);
+        }
+        let Payload::TaskStatusChanged(p) = &event.payload else { return false };
         let Some(before) = before else { return !p.forced.is_empty() };
         let is_unmet = p.to == Status::Completed && !before.status.is_finished() && before.unmet;
         let mut blockers = before.blockers.iter();
@@ -246,7 +233,7 @@ impl<'a> RightsCheck<'a> {
     fn is_waited_for(&self, event: &Event, blocker: Id) -> bool {
         let log = (self.other)(blocker);
         let (effective, _) = effective(&Entity::Task(blocker), &log);
-        let ends = |event: &Event| register::status_of(event).is_some_and(Status::is_finished);
+        let ends = |event: &Event| status_of(event).is_some_and(Status::is_finished);
         let was_finished = log.iter().any(|entry| ends(&entry.event) && effective.contains(&entry.event.id));
         let Some(task) = event.entity.task().filter(|_| !was_finished) else { return false };
         let waits_for = |id: Id| Ok(if id == task { Vec::new() } else { self.task(id).blockers() });
@@ -282,15 +269,13 @@ impl<'a> RightsCheck<'a> {
         self.commands.get(&(event.author.agent.as_str(), event.at)).copied().unwrap_or_default()
     }
 
+    /// The rights that the command requires which wrote an event: the usual ones of its type, with these exceptions.
     fn by_kind(&self, event: &Event) -> Vec<AnyOf> {
         let command = self.command(event);
-        let any = |verbs: &[Verb]| vec![verbs.to_vec()];
+        let any = |verbs: &[Verb]| if verbs.is_empty() { Vec::new() } else { vec![verbs.to_vec()] };
         let before = self.before.get(&event.id);
+        let rules = EventRules::of(&event.payload);
         match &event.payload {
-            // An agent that is not the holder needs an override as well.
-            Payload::LeaseReleased(_) => Vec::new(),
-            Payload::LeaseOverride(_) => any(&[Verb::Override]),
-            Payload::AgentRegistered(_) | Payload::AgentUpdated(_) => any(&[Verb::Register]),
             Payload::TaskCreated(p) if self.begins == Some(event.id) => created(&p.fields),
             // No command creates a task that its author has seen. Two clones that adopt one file create the same task.
             Payload::TaskCreated(p) if event.parents.is_empty() => {
@@ -299,67 +284,51 @@ impl<'a> RightsCheck<'a> {
                 asked
             }
             Payload::TaskCreated(_) => any(&[Verb::Admin]),
-            // Events of a newer version may be accepted only by an agent with all rights.
-            Payload::Unknown { .. } => any(&[Verb::Admin]),
-            payload if payload.journal_only() => Vec::new(),
-            payload if command.imports && is_imported_part(payload) => any(&[Verb::Create]),
+            _ if command.imports && rules.imported => any(&[Verb::Create]),
+            _ if command.adds && rules.adds_entry => any(&[Verb::Create, Verb::Comment]),
+            Payload::ContextSuperseded(_) if command.adds => any(&[Verb::Create, Verb::Comment]),
             Payload::TaskUpdated(p) if is_origin_alone(p.set.keys()) && before.is_some_and(|b| b.imported) => {
                 any(&[Verb::Create, Verb::Update])
-            }
-            Payload::ProgressItemAdded(_) | Payload::ContextAdded(_) | Payload::ContextSuperseded(_)
-                if command.adds =>
-            {
-                any(&[Verb::Create, Verb::Comment])
             }
             Payload::TaskUpdated(p)
                 if takes_over(event, p.set.iter()) && before.is_some_and(|before| before.granted) =>
             {
                 any(&[Verb::Claim, Verb::Update])
             }
-            Payload::TaskUpdated(_) | Payload::ContextRedacted(_) => any(&[Verb::Update]),
-            Payload::TaskReopened(p) if p.to == Status::Open => any(&[Verb::Update, Verb::Claim]),
-            Payload::TaskReopened(_) => any(REOPEN),
             Payload::TaskArchived(p) => {
                 let end = end(p.completed_at, p.cancelled_at);
                 match before.map(|before| before.end) {
                     Some(had) if had.is_none() || end.is_some_and(|end| had != Some(end)) => {
                         vec![vec![Verb::Archive], vec![verb_for(end.unwrap_or(closed(p.from)))]]
                     }
-                    _ => any(&[Verb::Archive]),
+                    _ => any(rules.rights),
                 }
             }
             Payload::TaskStatusChanged(p) => match self.moved(event, p, before) {
                 asked if asked.is_empty() => self.displaced(event, p),
                 asked => asked,
             },
-            Payload::RelationshipAdded(p) => match p.kind {
-                RelationType::ParentOf if command.creates => any(&[Verb::Split]),
-                RelationType::ParentOf => any(&[Verb::Update, Verb::Relate]),
-                _ if command.creates => any(&[Verb::Create, Verb::Relate]),
-                _ if has_origin(&p.metadata) && self.is_among_imported(p, before) => any(&[Verb::Create, Verb::Relate]),
-                _ => any(&[Verb::Relate]),
-            },
+            Payload::RelationshipAdded(p) if p.kind == RelationType::ParentOf => {
+                any(if command.creates { &[Verb::Split] } else { rules.rights })
+            }
+            Payload::RelationshipAdded(p)
+                if command.creates || (has_origin(&p.metadata) && self.is_among_imported(p, before)) =>
+            {
+                any(&[Verb::Create, Verb::Relate])
+            }
             Payload::RelationshipRemoved(p) if self.parents.contains(&p.relationship) => {
                 any(&[Verb::Update, Verb::Relate])
             }
-            Payload::RelationshipRemoved(_) => any(&[Verb::Relate]),
             Payload::ContextAdded(p) if command.completes && p.kind == ContextType::Outcome => {
                 any(&[Verb::Complete, Verb::Comment])
             }
-            Payload::ProgressItemAdded(_)
-            | Payload::ProgressItemCompleted(_)
-            | Payload::ProgressItemReopened(_)
-            | Payload::ContextAdded(_)
-            | Payload::ContextSuperseded(_) => any(&[Verb::Comment]),
             Payload::AcceptanceMet(_) if command.completes => any(&[Verb::Complete, Verb::Verify]),
-            Payload::AcceptanceMet(_) | Payload::TaskVerified(_) => any(&[Verb::Verify]),
             Payload::LeaseAcquired(p)
                 if self.again.contains(&event.id) && self.holder.is_none_or(|holder| holder == p.holder) =>
             {
                 Vec::new()
             }
-            Payload::LeaseAcquired(_) => any(&[Verb::Claim]),
-            _ => Vec::new(),
+            _ => any(rules.rights),
         }
     }
 
@@ -429,15 +398,10 @@ fn moved(p: &TaskStatusChanged, command: Command, before: Option<&SeenState>) ->
         // Archiving again what was archived goes through the state before it.
         (_, Status::Completed) if archives_again => vec![vec![Verb::Complete, Verb::Archive]],
         (_, Status::Cancelled) if archives_again => vec![vec![Verb::Cancel, Verb::Archive]],
-        (_, Status::Completed) => vec![vec![Verb::Complete]],
-        (_, Status::Cancelled) => vec![vec![Verb::Cancel]],
-        (_, Status::Archived) => vec![vec![Verb::Archive]],
         (from, Status::Open) if from.is_finished() => vec![REOPEN.to_vec()],
-        (_, Status::InProgress | Status::Open) => vec![vec![Verb::Claim]],
         (Status::InProgress, Status::Blocked) if p.owner.is_some() => vec![vec![Verb::Claim, Verb::Relate]],
         (Status::InProgress, Status::Blocked) => vec![vec![Verb::Relate, Verb::Claim]],
-        // Reopening a blocker blocks the tasks that wait for it.
-        (_, Status::Blocked) => vec![vec![Verb::Relate, Verb::Update, Verb::Claim]],
+        (_, to) => vec![rights_to(to).to_vec()],
     }
 }
 
@@ -496,10 +460,7 @@ fn states(
             Some((before, task)) if event.parents == before.parents => task,
             _ => fold(id, past(event)).0,
         };
-        let holder = match &event.payload {
-            Payload::LeaseAcquired(p) => &p.holder,
-            _ => &event.author.agent,
-        };
+        let holder = grant(event).map_or(&event.author.agent, |p| &p.holder);
         let is_of_other = task.status == Status::InProgress && task.owner.as_ref().is_some_and(|owner| owner != holder);
         let is_left = || {
             let is_silent = event.at.min(times.now).since(task.updated_at) >= times.silence;
@@ -509,13 +470,13 @@ fn states(
             let mut own = grants.iter().filter(|p| p.holder == event.author.agent && Some(p.fence) == event.fence);
             own.any(|p| !is_given_back(&past(event), p))
         };
-        let is_completed = |entry: &&Entry| match &entry.event.payload {
-            Payload::TaskArchived(p) => p.completed_at.is_some(),
-            _ => register::status_of(&entry.event) == Some(Status::Completed),
+        let is_completed = |entry: &&Entry| {
+            let archived = matches!(&entry.event.payload, Payload::TaskArchived(p) if p.completed_at.is_some());
+            archived || status_of(&entry.event) == Some(Status::Completed)
         };
         let was_completed = |entry: &&Entry| effective.contains(&entry.event.id) && is_completed(entry);
         let takes = matches!(&event.payload, Payload::TaskUpdated(p) if takes_over(event, p.set.iter()));
-        let completes = matches!(&event.payload, Payload::TaskStatusChanged(p) if p.to == Status::Completed);
+        let completes = completes(event);
         let passes = matches!(&event.payload, Payload::TaskVerified(p) if p.passed);
         let before = SeenState {
             status: task.status,
@@ -538,10 +499,12 @@ fn states(
 }
 
 fn grant(event: &Event) -> Option<&LeaseAcquired> {
-    match &event.payload {
-        Payload::LeaseAcquired(p) => Some(p),
-        _ => None,
-    }
+    let Payload::LeaseAcquired(p) = &event.payload else { return None };
+    Some(p)
+}
+
+fn completes(event: &Event) -> bool {
+    matches!(&event.payload, Payload::TaskStatusChanged(p) if p.to == Status::Completed)
 }
 
 fn is_given_back(past: &[&Entry], given: &LeaseAcquired) -> bool {
@@ -561,21 +524,6 @@ fn takes_over<'v>(event: &Event, mut set: impl Iterator<Item = (&'v String, &'v 
         && set.next().is_none()
 }
 
-/// Whether an import writes events of this kind.
-fn is_imported_part(payload: &Payload) -> bool {
-    matches!(
-        payload,
-        Payload::TaskCreated(_)
-            | Payload::TaskUpdated(_)
-            | Payload::TaskStatusChanged(_)
-            | Payload::ProgressItemAdded(_)
-            | Payload::ContextAdded(_)
-            | Payload::ContextSuperseded(_)
-            | Payload::RelationshipAdded(_)
-            | Payload::AcceptanceMet(_)
-    )
-}
-
 fn has_origin(metadata: &Value) -> bool {
     metadata.get("origin").is_some()
 }
@@ -592,10 +540,7 @@ fn granted_again(log: &[Entry], effective: &BTreeSet<Id>) -> BTreeSet<Id> {
     let mut again = BTreeSet::new();
     let mut holder: Option<&str> = None;
     for event in leases {
-        let next = match &event.payload {
-            Payload::LeaseAcquired(p) => Some(p.holder.as_str()),
-            _ => None,
-        };
+        let next = grant(event).map(|p| p.holder.as_str());
         if next.is_some() && next == holder && next == Some(&event.author.agent) {
             again.insert(event.id);
         }

@@ -17,6 +17,7 @@ use crate::model::event::{Event, Stamp};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::task::{Status, Task};
+use crate::rules::event_rules::{status_of, writes};
 use crate::rules::register;
 
 /// An event of a log, in its order, with its effect in the fold.
@@ -152,7 +153,7 @@ impl RegisterWriters {
         let mut own: BTreeMap<String, Vec<Writer>> = BTreeMap::new();
         for (place, one) in taken.iter().enumerate().filter(|(_, one)| one.effect != Effect::None) {
             let void = (one.effect == Effect::Fenced).then_some(Reason::Fence);
-            for (name, value) in register::writes(one.event, &parents, copies) {
+            for (name, value) in writes(one.event, &parents, copies) {
                 if wanted(&name) {
                     own.entry(name).or_default().push(Writer { place, value, void });
                 }
@@ -218,7 +219,7 @@ impl<'a, 'e> History<'a, 'e> {
             let before = links[place].iter().map(|parent| rounds[*parent]).max().unwrap_or(0);
             let reopens = counts && saw_end && matches!(one.event.payload, Payload::TaskReopened(_));
             rounds[place] = before.saturating_add(u32::from(reopens));
-            ended[place] = saw_end || (counts && register::status_of(one.event).is_some_and(Status::is_finished));
+            ended[place] = saw_end || (counts && status_of(one.event).is_some_and(Status::is_finished));
         }
         History { taken, links, rounds }
     }
@@ -294,7 +295,7 @@ impl<'a, 'e> History<'a, 'e> {
         status.retain(|w| seen[w.place]);
         let gave_way = self.gave_way(&status);
         for owner in owners.iter_mut().filter(|w| w.void.is_none() && w.place != winner) {
-            let is_status = register::status_of(self.taken[owner.place].event).is_some();
+            let is_status = status_of(self.taken[owner.place].event).is_some();
             if is_status && (!seen[owner.place] || gave_way[owner.place]) {
                 owner.void = Some(Reason::Status);
             }
@@ -380,7 +381,7 @@ impl<'a, 'e> History<'a, 'e> {
 
 /// The rank of an event's status: a completion above a cancellation, and a cancellation above everything else.
 fn rank(event: &Event) -> u8 {
-    match (&event.payload, register::status_of(event)) {
+    match (&event.payload, status_of(event)) {
         (Payload::TaskArchived(p), _) if p.completed_at.is_some() => 2,
         (Payload::TaskArchived(p), _) if p.cancelled_at.is_some() => 1,
         (_, Some(Status::Completed)) => 2,

@@ -10,6 +10,7 @@ use agentpm::model::id::Id;
 use agentpm::model::payload::Payload;
 use agentpm::model::task::Status;
 use agentpm::model::time::Time;
+use agentpm::rules::event_rules::{status_of, writes};
 use agentpm::rules::fold::{apply, fold, is_plain, order};
 use agentpm::rules::lost::{Reason, is_forked, lost};
 use agentpm::rules::register;
@@ -365,7 +366,7 @@ impl<'a> Naive<'a> {
     fn writers(&self, field: &str) -> Vec<(&'a Event, Value)> {
         let whole = |value: Value| value.get(field.strip_prefix("metadata.")?).cloned().or(Some(Value::Null));
         let wrote = |event: &Event| {
-            let writes = register::writes(event, &self.parents, &BTreeMap::new());
+            let writes = writes(event, &self.parents, &BTreeMap::new());
             let own = writes.iter().find(|(name, _)| name == field).map(|(_, value)| value.clone());
             own.or_else(|| writes.into_iter().find(|(name, _)| name == "metadata").and_then(|(_, value)| whole(value)))
         };
@@ -380,7 +381,7 @@ impl<'a> Naive<'a> {
     }
 
     fn is_end(&self, event: &Event) -> bool {
-        self.counts(event) && register::status_of(event).is_some_and(|status| status.is_finished())
+        self.counts(event) && status_of(event).is_some_and(|status| status.is_finished())
     }
 
     fn round(&self, event: &Event) -> usize {
@@ -422,7 +423,7 @@ impl<'a> Naive<'a> {
             "status" => return Some(self.status().1),
             "owner" => {
                 let won = self.status().0;
-                let is_move = |event: &Event| register::status_of(event).is_some();
+                let is_move = |event: &Event| status_of(event).is_some();
                 let counts = |event: &Event| event.id == won.id || (self.saw(won, event) && !self.gave_way(event, won));
                 writers.retain(|(event, _)| !is_move(event) || counts(event));
             }
@@ -508,7 +509,7 @@ proptest! {
             prop_assert_eq!(&edit.won.value, &holds, "{:?}", edit);
             prop_assert_ne!(&edit.lost.value, &holds, "{:?}", edit);
             let writer = life.all.iter().find(|e| e.event.id == edit.lost.event).unwrap();
-            let wrote = register::writes(&writer.event, &parents, &state.copies);
+            let wrote = writes(&writer.event, &parents, &state.copies);
             let key = edit.field.strip_prefix("metadata.").unwrap_or_default();
             let said = wrote.iter().any(|(name, value)| {
                 (*name == edit.field && *value == edit.lost.value)
@@ -523,7 +524,7 @@ proptest! {
         let naive = Naive::of(&life);
         // And nothing is missing: the last value that each writer gave a plain field is present, listed, or was seen.
         let events = order(&Entity::Task(task), &life.all).events;
-        let writes = |e: &Entry, field: &str| register::writes(&e.event, &parents, &BTreeMap::new()).into_iter().find(|(name, _)| name == field);
+        let writes = |e: &Entry, field: &str| writes(&e.event, &parents, &BTreeMap::new()).into_iter().find(|(name, _)| name == field);
         for entry in &events {
             let Some((_, value)) = writes(entry, "priority") else { continue };
             let is_void = |e: &Entry| naive.void.contains(&e.event.id);

@@ -7,6 +7,7 @@ pub(crate) mod confirmation;
 pub(crate) mod hand_edits;
 pub(crate) mod keys;
 pub(crate) mod plan;
+mod plan_task;
 pub(crate) mod project;
 pub(crate) mod remote;
 pub(crate) mod sessions;

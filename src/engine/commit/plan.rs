@@ -9,16 +9,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::plan_task::PlanTask;
 use super::transaction::Transaction;
 use super::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::{Error, Result};
-use crate::model::args::{Object, Ref, TaskRef, Text};
-use crate::model::command::{Batch, Command, Guard, ProgressAdd, TaskBlock, TaskCreate, TaskUpdate};
+use crate::model::args::{Ref, TaskRef, Text};
+use crate::model::command::{Batch, Command, Guard, ProgressAdd, TaskBlock};
 use crate::model::id::{Id, quoted};
 use crate::model::task::Task;
-use crate::model::time::Time;
 use crate::rules::decide::{Subject, decide};
 use crate::rules::fields;
 use crate::rules::stage::Stage;
@@ -31,32 +31,6 @@ struct PlanFile {
     /// Sets this plan's keys apart from other plans'.
     plan: String,
     tasks: Vec<PlanTask>,
-}
-
-/// One task of a plan, with its parts below it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct PlanTask {
-    key: Option<String>,
-    title: String,
-    intent: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    priority: Option<i64>,
-    labels: Vec<String>,
-    watchers: Vec<String>,
-    acceptance: Vec<String>,
-    files: Vec<String>,
-    estimate: Option<String>,
-    due: Option<Time>,
-    defer_until: Option<Time>,
-    need_perm: Option<String>,
-    need_precedence: Option<i64>,
-    metadata: Option<Object>,
-    progress: Vec<String>,
-    /// Keys of tasks of this plan, or ids.
-    blocked_by: Vec<String>,
-    children: Vec<PlanTask>,
 }
 
 /// A task of the plan with its key and its parent's.
@@ -214,14 +188,14 @@ fn apply(
         let parent = one.parent.as_ref().and_then(|key| ids.get(key)).copied();
         match ids.get(&one.key) {
             None => {
-                let subject = decide(tx, &Command::TaskCreate(create(plan, one, parent)))?;
+                let subject = decide(tx, &command(plan, one, None, parent)?)?;
                 let id = subject.id().ok_or_else(|| Error::state("a created task has no id"))?;
                 ids.insert(one.key.clone(), id);
                 changes.push(PlanChange::Create { key: one.key.clone(), title: one.task.title.clone() });
             }
             Some(id) => {
                 let before = tx.task(*id)?;
-                decide(tx, &Command::TaskUpdate(update(*id, one, parent)))?;
+                decide(tx, &command(plan, one, Some(*id), parent)?)?;
                 let after = tx.task(*id)?;
                 if before.version != after.version {
                     let fields = changed(&before, &after);
@@ -248,57 +222,19 @@ fn changed(before: &Task, after: &Task) -> Vec<FieldChange> {
     written.map(|(name, _)| change(name)).collect()
 }
 
-fn texts(list: &[String]) -> Vec<Text> {
-    list.iter().map(|text| Text(text.clone())).collect()
-}
-
-fn create(plan: &str, one: &Flat, parent: Option<Id>) -> TaskCreate {
-    let task = one.task;
-    let mut metadata = task.metadata.clone().unwrap_or_default();
-    metadata.0.insert("origin".into(), json!({ "format": "plan", "id": format!("{plan}:{}", one.key) }));
-    TaskCreate {
-        title: Text(task.title.clone()),
-        intent: task.intent.clone().map(Text),
-        kind: task.kind.clone(),
-        priority: task.priority,
-        parent: parent.map(|id| Ref(id.to_string())),
-        labels: task.labels.clone(),
-        watchers: task.watchers.clone(),
-        acceptance: texts(&task.acceptance),
-        files: task.files.clone(),
-        estimate: task.estimate.clone(),
-        due: task.due,
-        defer_until: task.defer_until,
-        need_perm: task.need_perm.clone(),
-        need_precedence: task.need_precedence,
-        metadata: Some(metadata),
-        ..TaskCreate::default()
+/// The command that creates a task, or updates the one with an id. An update sets the fields that the plan gives; other fields
+/// keep the values they have by now.
+fn command(plan: &str, one: &Flat, id: Option<Id>, parent: Option<Id>) -> Result<Command> {
+    let mut args = one.task.fields.clone();
+    args.insert("title".into(), json!(one.task.title));
+    args.extend(parent.map(|parent| ("parent".to_owned(), json!(parent))));
+    if let Some(id) = id {
+        args.insert("id".into(), json!(id));
+        return Command::from_json("task.update", Value::Object(args));
     }
-}
-
-/// Sets the fields that the plan gives; other fields keep the values they have by now.
-fn update(id: Id, one: &Flat, parent: Option<Id>) -> TaskUpdate {
-    let task = one.task;
-    let list = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
-    TaskUpdate {
-        id: TaskRef(id.to_string()),
-        title: Some(Text(task.title.clone())),
-        intent: task.intent.clone().map(Text),
-        kind: task.kind.clone(),
-        priority: task.priority,
-        parent: parent.map(|id| Ref(id.to_string())),
-        labels: list(&task.labels),
-        watchers: list(&task.watchers),
-        acceptance: list(&task.acceptance).map(|list| texts(&list)),
-        files: list(&task.files),
-        estimate: task.estimate.clone(),
-        due: task.due,
-        defer_until: task.defer_until,
-        need_perm: task.need_perm.clone(),
-        need_precedence: task.need_precedence,
-        metadata: task.metadata.clone(),
-        ..TaskUpdate::default()
-    }
+    let metadata = args.entry("metadata").or_insert_with(|| json!({}));
+    metadata["origin"] = json!({ "format": "plan", "id": format!("{plan}:{}", one.key) });
+    Command::from_json("task.create", Value::Object(args))
 }
 
 fn add_steps(tx: &mut Transaction, id: Id, one: &Flat, changes: &mut Vec<PlanChange>) -> Result<()> {

@@ -10,8 +10,8 @@ use crate::model::finding::{Finding, Rule, Spot};
 use crate::model::id::Id;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
+use crate::rules::event_rules::status_of;
 use crate::rules::graph::{Edge, void_edges};
-use crate::rules::register;
 use crate::store::layout::{shown, task_dir};
 
 /// What a task is to others: all that is asked of it here, for a plan may hold a hundred thousand.
@@ -29,7 +29,7 @@ pub(crate) struct TaskLinks {
 impl TaskLinks {
     /// What a task with these events is to others.
     pub(crate) fn of(task: &Task, entries: &[Entry]) -> Self {
-        let completes = |event: &&Event| register::status_of(event) == Some(Status::Completed);
+        let completes = |event: &&Event| status_of(event) == Some(Status::Completed);
         let last = || entries.iter().map(|entry| &entry.event).filter(completes).map(Event::stamp).max();
         let tied = TaskLinks::from(task);
         let is_archived = task.status == Status::Archived && task.completed_at.is_some();

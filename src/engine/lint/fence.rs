@@ -16,7 +16,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::task::Status;
-use crate::rules::fold::is_fenced;
+use crate::rules::event_rules::is_fenced;
 use crate::rules::lease;
 use crate::rules::register::among_below;
 use crate::runtime::{journals, records};

@@ -21,12 +21,11 @@ mod work;
 
 pub use guard::{unblock_freed, unready};
 pub use parts::note;
-pub use status::verb_for;
 pub use tasks::check_no_cycle;
 pub use work::confirm_again;
 
 use crate::error::{Error, Result};
-use crate::model::command::{BatchOp, Command};
+use crate::model::command::{Batch, Command, commands};
 use crate::model::id::Id;
 use crate::rules::stage::Stage;
 
@@ -80,47 +79,44 @@ impl Subject {
     }
 }
 
-/// Decides a command: emits its events onto the stage and returns what it created or changed.
-///
-/// Errors: the refusal, with its code. The caller must then discard what was emitted before.
-pub fn decide(stage: &mut dyn Stage, command: &Command) -> Result<Subject> {
-    match command {
-        Command::TaskCreate(c) => tasks::create(stage, c),
-        Command::TaskUpdate(c) => tasks::update(stage, c),
-        Command::TaskTransition(c) => status::transition(stage, c),
-        Command::TaskBlock(c) => tasks::block(stage, c),
-        Command::TaskUnblock(c) => tasks::unblock(stage, c),
-        Command::TaskRelate(c) => tasks::relate(stage, c),
-        Command::TaskUnrelate(c) => tasks::unrelate(stage, c),
-        Command::TaskArchive(c) => status::archive(stage, c),
-        Command::TaskReopen(c) => status::reopen(stage, c),
-        Command::TaskVerify(c) => status::verify(stage, c),
-        Command::ProgressAdd(c) => parts::progress_add(stage, c),
-        Command::ProgressComplete(c) => parts::progress_complete(stage, c),
-        Command::ProgressReopen(c) => parts::progress_reopen(stage, c),
-        Command::ContextAdd(c) => parts::context_add(stage, c),
-        Command::ContextSupersede(c) => parts::context_supersede(stage, c),
-        Command::ContextRedact(c) => parts::context_redact(stage, c),
-        Command::Claim(c) => work::claim(stage, c),
-        Command::Done(c) => work::done(stage, c),
-        Command::Release(c) => work::release(stage, c),
-        Command::LeaseAcquire(c) => work::lease_acquire(stage, c),
-        Command::LeaseRenew(c) => work::lease_renew(stage, c),
-        Command::LeaseRelease(c) => work::lease_release(stage, c),
-        Command::AgentRegister(c) => runtime::agent_register(stage, c),
-        Command::SessionStart(c) => runtime::session_start(stage, c),
-        Command::SessionHeartbeat(c) => runtime::session_heartbeat(stage, c),
-        Command::SessionEnd(c) => runtime::session_end(stage, c),
-        Command::ConflictsRestore(c) => restore::restore(stage, c),
-        Command::ConflictsKeep(c) => restore::keep(stage, c),
-        Command::Undo(c) => undo::undo(stage, c),
-        Command::Batch(c) => batch(stage, &c.ops),
-    }
+/// The arguments of a command that can be decided.
+trait Decide {
+    fn decide(&self, stage: &mut dyn Stage) -> Result<Subject>;
 }
 
-fn batch(stage: &mut dyn Stage, ops: &[BatchOp]) -> Result<Subject> {
-    let mut done = Vec::with_capacity(ops.len());
-    for (index, op) in ops.iter().enumerate() {
+/// Names the function that decides each command of a module.
+macro_rules! decides {
+    ($($command:ident => $decide:ident,)*) => {
+        $(impl $crate::rules::decide::Decide for $command {
+            fn decide(&self, stage: &mut dyn Stage) -> Result<Subject> {
+                $decide(stage, self)
+            }
+        })*
+    };
+}
+use decides;
+
+macro_rules! decide_each {
+    ($(#[$doc:meta])* $kind:ident { $($command:ident = $op:literal,)* }) => {
+        /// Decides a command: emits its events onto the stage and returns what it created or changed.
+        ///
+        /// Errors: the refusal, with its code. The caller must then discard what was emitted before.
+        pub fn decide(stage: &mut dyn Stage, command: &Command) -> Result<Subject> {
+            match command {
+                $(Command::$command(c) => c.decide(stage),)*
+            }
+        }
+    };
+}
+commands!(decide_each);
+
+decides! {
+    Batch => batch,
+}
+
+fn batch(stage: &mut dyn Stage, c: &Batch) -> Result<Subject> {
+    let mut done = Vec::with_capacity(c.ops.len());
+    for (index, op) in c.ops.iter().enumerate() {
         if matches!(&op.command, Command::TaskCreate(c) if c.idempotency_key.is_some()) {
             return Err(Error::usage(format!("step {}: a step of a batch cannot have an idempotency_key", index + 1))
                 .hint("a plan with keys can be applied repeatedly: agentpm plan apply"));

@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
-use super::Subject;
 use super::guard::{permit, permit_id};
+use super::{Subject, decides};
 use crate::error::{Error, Result};
 use crate::model::args::Ref;
 use crate::model::command::{
@@ -21,6 +21,15 @@ use crate::model::payload::{
 use crate::rules::lease::{self, Standing};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Part, Stage};
+
+decides! {
+    ProgressAdd => progress_add,
+    ProgressComplete => progress_complete,
+    ProgressReopen => progress_reopen,
+    ContextAdd => context_add,
+    ContextSupersede => context_supersede,
+    ContextRedact => context_redact,
+}
 
 /// `progress add`
 pub fn progress_add(stage: &mut dyn Stage, c: &ProgressAdd) -> Result<Subject> {
@@ -38,7 +47,7 @@ pub fn progress_add(stage: &mut dyn Stage, c: &ProgressAdd) -> Result<Subject> {
 }
 
 /// `progress complete`
-pub fn progress_complete(stage: &mut dyn Stage, c: &ProgressComplete) -> Result<Subject> {
+fn progress_complete(stage: &mut dyn Stage, c: &ProgressComplete) -> Result<Subject> {
     let (task, item) = stage.part(&Ref(c.id.0.clone()), Part::Progress)?;
     let permit = permit_id(stage, task, &c.guard, Verb::Comment)?;
     if stage.task(task)?.progress.get(&item).is_some_and(|i| !i.completed) {
@@ -48,7 +57,7 @@ pub fn progress_complete(stage: &mut dyn Stage, c: &ProgressComplete) -> Result<
 }
 
 /// `progress reopen`
-pub fn progress_reopen(stage: &mut dyn Stage, c: &ProgressReopen) -> Result<Subject> {
+fn progress_reopen(stage: &mut dyn Stage, c: &ProgressReopen) -> Result<Subject> {
     let (task, item) = stage.part(&Ref(c.id.0.clone()), Part::Progress)?;
     let permit = permit_id(stage, task, &c.guard, Verb::Comment)?;
     if stage.task(task)?.progress.get(&item).is_some_and(|i| i.completed) {
@@ -68,7 +77,7 @@ pub fn words(text: &str, what: &str) -> Result<String> {
 }
 
 /// `context add`
-pub fn context_add(stage: &mut dyn Stage, c: &ContextAdd) -> Result<Subject> {
+fn context_add(stage: &mut dyn Stage, c: &ContextAdd) -> Result<Subject> {
     stage.require(Verb::Comment)?;
     let task = stage.task_id(&Ref(c.task_id.0.clone()))?;
     let metadata = c.metadata.as_ref().map_or(Value::Null, |m| Value::Object(m.0.clone()));
@@ -99,7 +108,7 @@ pub fn note(stage: &mut dyn Stage, task: Id, payload: Payload, why: Option<Strin
 }
 
 /// `context supersede`
-pub fn context_supersede(stage: &mut dyn Stage, c: &ContextSupersede) -> Result<Subject> {
+fn context_supersede(stage: &mut dyn Stage, c: &ContextSupersede) -> Result<Subject> {
     stage.require(Verb::Comment)?;
     let (task, entry) = stage.part(&Ref(c.id.0.clone()), Part::Context)?;
     let old = stage.task(task)?;
@@ -118,7 +127,7 @@ pub fn context_supersede(stage: &mut dyn Stage, c: &ContextSupersede) -> Result<
 }
 
 /// `context redact`
-pub fn context_redact(stage: &mut dyn Stage, c: &ContextRedact) -> Result<Subject> {
+fn context_redact(stage: &mut dyn Stage, c: &ContextRedact) -> Result<Subject> {
     stage.require(Verb::Update)?;
     if c.reason.0.trim().is_empty() {
         return Err(Error::validation("redacting needs a reason"));

@@ -18,6 +18,7 @@ use crate::model::payload::{
     TaskUpdated, TaskVerified,
 };
 use crate::model::task::{Status, Task};
+use crate::rules::event_rules::verb_for;
 use crate::rules::fields;
 use crate::rules::register;
 use crate::rules::roles::Verb;
@@ -35,7 +36,7 @@ pub struct PutOptions<'a> {
 /// The right that setting a register requires.
 pub fn verb(register: &str, value: &Value) -> Verb {
     match register.split('.').next().unwrap_or_default() {
-        "status" => value.as_str().and_then(Status::from_word).map_or(Verb::Update, super::status::verb_for),
+        "status" => value.as_str().and_then(Status::from_word).map_or(Verb::Update, verb_for),
         "parent" => Verb::Relate,
         "progress" | "context" => Verb::Comment,
         "met" | "verified" => Verb::Verify,

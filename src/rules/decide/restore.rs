@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::Subject;
 use super::guard::{Permit, move_to, permit_id};
 use super::put::{PutOptions, put, verb, write_part};
 use super::tasks::move_parent;
+use super::{Subject, decides};
 use crate::error::{Error, Result};
 use crate::model::args::Ref;
 use crate::model::command::{ConflictsKeep, ConflictsRestore};
@@ -20,8 +20,13 @@ use crate::rules::register;
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
 
+decides! {
+    ConflictsRestore => restore,
+    ConflictsKeep => keep,
+}
+
 /// `conflicts restore`
-pub fn restore(stage: &mut dyn Stage, c: &ConflictsRestore) -> Result<Subject> {
+fn restore(stage: &mut dyn Stage, c: &ConflictsRestore) -> Result<Subject> {
     let (task, event) = stage.event(&Ref(c.event.0.clone()))?;
     let all = lost(task, &stage.history(task)?);
     let of_event: Vec<&Lost> = all.iter().filter(|edit| edit.lost.event == event).collect();
@@ -56,7 +61,7 @@ pub fn restore(stage: &mut dyn Stage, c: &ConflictsRestore) -> Result<Subject> {
 }
 
 /// `conflicts keep`
-pub fn keep(stage: &mut dyn Stage, c: &ConflictsKeep) -> Result<Subject> {
+fn keep(stage: &mut dyn Stage, c: &ConflictsKeep) -> Result<Subject> {
     let (task, event) = stage.event(&Ref(c.event.0.clone()))?;
     let all = lost(task, &stage.history(task)?);
     let concerns = |edit: &&Lost| edit.lost.event == event || edit.won.event == event;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Subject;
+use super::{Subject, decides};
 use crate::error::{Error, Result};
 use crate::model::agent::Session;
 use crate::model::args::{Object, OptionalSessionRef, Ref};
@@ -15,12 +15,19 @@ use crate::rules::session::is_over;
 use crate::rules::signature::check_public;
 use crate::rules::stage::{Draft, Stage};
 
+decides! {
+    AgentRegister => agent_register,
+    SessionStart => session_start,
+    SessionHeartbeat => session_heartbeat,
+    SessionEnd => session_end,
+}
+
 fn value(object: Option<&Object>) -> Value {
     object.map_or(Value::Null, |o| Value::Object(o.0.clone()))
 }
 
 /// `agent register`
-pub fn agent_register(stage: &mut dyn Stage, c: &AgentRegister) -> Result<Subject> {
+fn agent_register(stage: &mut dyn Stage, c: &AgentRegister) -> Result<Subject> {
     stage.require(Verb::Register)?;
     let name = c.name.clone().unwrap_or_else(|| stage.me().agent.clone());
     check_agent_name(&name)?;
@@ -44,7 +51,7 @@ pub fn agent_register(stage: &mut dyn Stage, c: &AgentRegister) -> Result<Subjec
 }
 
 /// `session start`
-pub fn session_start(stage: &mut dyn Stage, c: &SessionStart) -> Result<Subject> {
+fn session_start(stage: &mut dyn Stage, c: &SessionStart) -> Result<Subject> {
     let agent = c.agent_id.clone().unwrap_or_else(|| stage.me().agent.clone());
     check_agent_name(&agent)?;
     if agent != stage.me().agent {
@@ -70,7 +77,7 @@ fn meant(stage: &mut dyn Stage, named: &OptionalSessionRef) -> Result<Session> {
 }
 
 /// `session heartbeat`
-pub fn session_heartbeat(stage: &mut dyn Stage, c: &SessionHeartbeat) -> Result<Subject> {
+fn session_heartbeat(stage: &mut dyn Stage, c: &SessionHeartbeat) -> Result<Subject> {
     let session = meant(stage, &c.session_id)?;
     if is_over(&session) {
         return Err(
@@ -83,7 +90,7 @@ pub fn session_heartbeat(stage: &mut dyn Stage, c: &SessionHeartbeat) -> Result<
 }
 
 /// `session end`
-pub fn session_end(stage: &mut dyn Stage, c: &SessionEnd) -> Result<Subject> {
+fn session_end(stage: &mut dyn Stage, c: &SessionEnd) -> Result<Subject> {
     let session = meant(stage, &c.session_id)?;
     if !is_over(&session) {
         let payload = Payload::SessionEnded(SessionEnded { silent: None });

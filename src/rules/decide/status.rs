@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::Subject;
 use super::guard::{Permit, move_to, permit, refuse_unfit, unblock_if_free, unfinished_blockers, unfinished_children};
+use super::{Subject, decides};
 use crate::error::{Error, Result};
 use crate::model::args::{Ref, Text};
 use crate::model::command::{TaskArchive, TaskReopen, TaskTransition, TaskVerify};
@@ -13,13 +13,21 @@ use crate::model::payload::{AcceptanceMet, Payload, TaskArchived, TaskReopened, 
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::copies::HAND_EDIT;
+use crate::rules::event_rules::verb_for;
 use crate::rules::moves;
 use crate::rules::readiness::unfinished;
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
 
+decides! {
+    TaskTransition => transition,
+    TaskArchive => archive,
+    TaskReopen => reopen,
+    TaskVerify => verify,
+}
+
 /// `task transition`
-pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> {
+fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> {
     let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, verb_for(c.status))?;
     let task = stage.task(permit.id)?;
     if task.status == c.status {
@@ -44,17 +52,6 @@ pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> 
         (from, to) => return Err(no_way(&task, from, to)),
     }
     Ok(Subject::Task(permit.id))
-}
-
-/// The right that moving a task to a status requires.
-pub fn verb_for(status: Status) -> Verb {
-    match status {
-        Status::Completed => Verb::Complete,
-        Status::Cancelled => Verb::Cancel,
-        Status::Archived => Verb::Archive,
-        Status::Open | Status::InProgress => Verb::Claim,
-        Status::Blocked => Verb::Relate,
-    }
 }
 
 /// The refusal of a move that the states of a task do not have.
@@ -212,7 +209,7 @@ fn free_dependents(stage: &mut dyn Stage, finished: Id) -> Result<()> {
 }
 
 /// `task archive`
-pub fn archive(stage: &mut dyn Stage, c: &TaskArchive) -> Result<Subject> {
+fn archive(stage: &mut dyn Stage, c: &TaskArchive) -> Result<Subject> {
     let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Archive)?;
     let task = stage.task(permit.id)?;
     match task.status {
@@ -239,7 +236,7 @@ pub fn archive_closed(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
 }
 
 /// `task reopen`
-pub fn reopen(stage: &mut dyn Stage, c: &TaskReopen) -> Result<Subject> {
+fn reopen(stage: &mut dyn Stage, c: &TaskReopen) -> Result<Subject> {
     if c.reason.0.trim().is_empty() {
         return Err(Error::validation("reopening needs a reason"));
     }
@@ -272,7 +269,7 @@ pub fn open_again(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
 }
 
 /// `task verify`
-pub fn verify(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
+fn verify(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
     let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Verify)?;
     let criteria = chosen(&*stage.task(permit.id)?, &c.criterion, c.all)?;
     mark_criteria(stage, &permit, &criteria, !c.unmet)?;

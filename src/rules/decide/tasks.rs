@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Subject;
 use super::guard::{Permit, move_to, permit, permit_id, refuse_unfit, unblock_if_free, unfinished_blockers};
+use super::{Subject, decides};
 use crate::error::{Error, Result};
 use crate::model::args::{Ref, Text};
 use crate::model::command::{TaskBlock, TaskCreate, TaskRelate, TaskUnblock, TaskUnrelate, TaskUpdate};
@@ -17,8 +17,17 @@ use crate::rules::graph;
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
 
+decides! {
+    TaskCreate => create,
+    TaskUpdate => update,
+    TaskBlock => block,
+    TaskUnblock => unblock,
+    TaskRelate => relate,
+    TaskUnrelate => unrelate,
+}
+
 /// `task create`
-pub fn create(stage: &mut dyn Stage, c: &TaskCreate) -> Result<Subject> {
+fn create(stage: &mut dyn Stage, c: &TaskCreate) -> Result<Subject> {
     create_as(stage, c, None)
 }
 
@@ -37,7 +46,8 @@ pub fn create_as(stage: &mut dyn Stage, c: &TaskCreate, id: Option<Id>) -> Resul
             blockers.push(blocker);
         }
     }
-    let mut set = created_fields(c);
+    let mut set = given(c);
+    set.retain(|_, value| *value != json!([]) && *value != json!({}));
     fields::check(&set)?;
     let mut blocked = false;
     for blocker in &blockers {
@@ -64,36 +74,12 @@ pub fn create_as(stage: &mut dyn Stage, c: &TaskCreate, id: Option<Id>) -> Resul
     Ok(Subject::Task(id))
 }
 
-fn created_fields(c: &TaskCreate) -> Fields {
-    let mut set = Fields::new();
-    set.insert("title".into(), c.title.0.clone().into());
-    put(&mut set, "intent", c.intent.as_ref().map(|t| &t.0));
-    put(&mut set, "type", c.kind.as_ref());
-    put(&mut set, "priority", c.priority);
-    put_list(&mut set, "labels", &c.labels);
-    put_list(&mut set, "watchers", &c.watchers);
-    put_list(&mut set, "acceptance", &texts(&c.acceptance));
-    put(&mut set, "estimate", c.estimate.as_ref());
-    put(&mut set, "due", c.due);
-    put(&mut set, "defer_until", c.defer_until);
-    put_list(&mut set, "files", &c.files);
-    put(&mut set, "metadata", c.metadata.as_ref().filter(|m| !m.0.is_empty()));
-    put(&mut set, "need_perm", c.need_perm.as_ref());
-    put(&mut set, "need_precedence", c.need_precedence);
-    set
-}
-
-fn put(set: &mut Fields, name: &str, value: Option<impl serde::Serialize>) {
-    if let Some(value) = value {
-        // Strings, numbers, times and objects of them cannot fail to serialize.
-        set.insert(name.to_owned(), serde_json::to_value(value).expect("field values are plain data"));
-    }
-}
-
-fn put_list(set: &mut Fields, name: &str, list: &[String]) {
-    if !list.is_empty() {
-        set.insert(name.to_owned(), json!(list));
-    }
+/// The plain fields among the arguments of a command, in the order of their table.
+fn given(args: &impl serde::Serialize) -> Fields {
+    // Plain structs with string keys cannot fail to serialize.
+    let mut args = serde_json::to_value(args).expect("arguments are plain data");
+    let mut one = |name: &str| args.get_mut(name).map(Value::take).filter(|value| !value.is_null());
+    fields::NAMES.iter().filter_map(|name| Some(((*name).to_owned(), one(name)?))).collect()
 }
 
 fn texts(list: &[Text]) -> Vec<String> {
@@ -137,21 +123,10 @@ enum Change {
 
 /// The registers that an update writes, and the change of the parent.
 fn changes(c: &TaskUpdate, task: &Task) -> Result<(Fields, Change)> {
-    let mut set = Fields::new();
-    put(&mut set, "title", c.title.as_ref().map(|t| &t.0));
-    put(&mut set, "intent", c.intent.as_ref().map(|t| &t.0));
-    put(&mut set, "type", c.kind.as_ref());
-    put(&mut set, "priority", c.priority);
-    put(&mut set, "owner", c.owner.as_ref());
-    put(&mut set, "labels", c.labels.as_ref());
-    put(&mut set, "watchers", c.watchers.as_ref());
-    put(&mut set, "acceptance", c.acceptance.as_ref().map(|list| texts(list)));
-    put(&mut set, "estimate", c.estimate.as_ref());
-    put(&mut set, "due", c.due);
-    put(&mut set, "defer_until", c.defer_until);
-    put(&mut set, "files", c.files.as_ref());
-    put(&mut set, "need_perm", c.need_perm.as_ref());
-    put(&mut set, "need_precedence", c.need_precedence);
+    let mut set = given(c);
+    // Each entry of the metadata is a register.
+    set.shift_remove("metadata");
+    set.extend(c.owner.iter().map(|owner| ("owner".to_owned(), json!(owner))));
     for (name, value) in c.metadata.iter().flat_map(|m| &m.0) {
         set.insert(format!("metadata.{name}"), value.clone());
     }
@@ -341,7 +316,7 @@ pub fn add_edge(
 }
 
 /// `task unblock`
-pub fn unblock(stage: &mut dyn Stage, c: &TaskUnblock) -> Result<Subject> {
+fn unblock(stage: &mut dyn Stage, c: &TaskUnblock) -> Result<Subject> {
     let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Relate)?;
     let task = stage.task(permit.id)?;
     let mut wanted = Vec::new();
@@ -385,7 +360,7 @@ pub fn relate(stage: &mut dyn Stage, c: &TaskRelate) -> Result<Subject> {
 }
 
 /// `task unrelate`
-pub fn unrelate(stage: &mut dyn Stage, c: &TaskUnrelate) -> Result<Subject> {
+fn unrelate(stage: &mut dyn Stage, c: &TaskUnrelate) -> Result<Subject> {
     let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Relate)?;
     let task = stage.task(permit.id)?;
     let edges: Vec<Id> = match task.relationships.keys().find(|id| id.to_string() == c.relationship.0) {

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::Subject;
 use super::guard::{Permit, permit_id, unblock_if_free};
 use super::put::{PutOptions, put, verb};
-use super::status::{cancel, verb_for};
+use super::status::cancel;
 use super::tasks::{add_edge, block_if_bound, check_waits};
+use super::{Subject, decides};
 use crate::error::{Code, Error, Result};
 use crate::model::args::Ref;
 use crate::model::command::Undo;
@@ -20,13 +20,18 @@ use crate::model::id::Id;
 use crate::model::payload::{Payload, RelationshipRemoved};
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
+use crate::rules::event_rules::{EventRules, UndoRule, writes};
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
 use crate::rules::writers::Effect;
 use crate::rules::{fold, register};
 
+decides! {
+    Undo => undo,
+}
+
 /// `undo`
-pub fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
+fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
     let (task, id) = stage.event(&Ref(c.event.0.clone()))?;
     let why = match &c.guard.why {
         Some(why) => format!("undo of {id}: {}", why.0),
@@ -68,15 +73,9 @@ pub fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
 
 /// The right that undoing an event requires.
 fn right(event: &Event) -> Verb {
-    match &event.payload {
-        Payload::TaskCreated(_) => Verb::Cancel,
-        Payload::TaskStatusChanged(p) => verb_for(p.from),
-        Payload::TaskArchived(p) => verb_for(p.from),
-        Payload::TaskReopened(p) => verb_for(p.from),
-        Payload::RelationshipAdded(_) | Payload::RelationshipRemoved(_) => Verb::Relate,
-        Payload::AcceptanceMet(_) | Payload::TaskVerified(_) => Verb::Verify,
-        Payload::TaskUpdated(_) => Verb::Update,
-        _ => Verb::Comment,
+    match EventRules::of(&event.payload).undo {
+        UndoRule::With(verb) => verb,
+        UndoRule::Refused(_) => Verb::Comment,
     }
 }
 
@@ -113,10 +112,10 @@ impl<'a> EffectiveEvents<'a> {
     /// those that were written again since.
     fn values_before(&self, before: &Task, now: &Task, event: &Event) -> (Vec<(String, Value)>, Vec<String>) {
         let (mut values, mut left) = (Vec::new(), Vec::new());
-        if matches!(event.payload, Payload::TaskCreated(_) | Payload::ProgressItemAdded(_)) {
+        if matches!(event.payload, Payload::TaskCreated(_)) || EventRules::of(&event.payload).adds_entry {
             return (values, left);
         }
-        for (name, written) in register::writes(event, &self.parents, &self.copies) {
+        for (name, written) in writes(event, &self.parents, &self.copies) {
             let prior = register::value(before, &name);
             let again = self.last_writer(&name).filter(|last| last.id != event.id);
             if let Some(last) = again {
@@ -141,7 +140,7 @@ impl<'a> EffectiveEvents<'a> {
 
     fn last_writer(&self, name: &str) -> Option<&'a Event> {
         let writes = |event: &&&Event| {
-            register::writes(event, &self.parents, &self.copies).iter().any(|(other, _)| register::overlap(name, other))
+            writes(event, &self.parents, &self.copies).iter().any(|(other, _)| register::overlap(name, other))
         };
         self.events.iter().rev().find(writes).copied()
     }
@@ -167,18 +166,8 @@ fn seen_by(history: &[Entry], event: &Event) -> Vec<Id> {
 }
 
 fn refuse_what_cannot_be_undone(task: Id, event: &Event) -> Result<()> {
-    let hint = match &event.payload {
-        Payload::ContextAdded(_) => {
-            format!("replace its text with agentpm context supersede {0}", event.id)
-        }
-        Payload::ContextRedacted(_) => "its text was removed; record it again with agentpm context add".into(),
-        Payload::ProgressItemAdded(_) => format!("mark it as completed with agentpm progress complete {}", event.id),
-        Payload::LeaseAcquired(_) => format!("release it with agentpm lease release {task}"),
-        Payload::LeaseReleased(_) => format!("acquire it again with agentpm lease acquire {task}"),
-        Payload::LeaseOverride(_) => "it changed nothing by itself; undo the change that followed it".into(),
-        Payload::Unknown { .. } => "a newer agentpm may support it".into(),
-        _ => return Ok(()),
-    };
+    let UndoRule::Refused(hint) = EventRules::of(&event.payload).undo else { return Ok(()) };
+    let hint = hint.replace("{event}", &event.id.to_string()).replace("{task}", &task.to_string());
     Err(Error::state(format!("{} {} cannot be undone", event.payload.kind(), event.id))
         .with(json!({ "task": task, "event": event.id, "type": event.payload.kind() }))
         .hint(hint))

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::Subject;
 use super::guard::{move_to, permit_id, refuse_unfit, unblock_if_free, unfinished_blockers, unready};
 use super::parts::note;
 use super::status::{chosen, complete, mark_criteria, return_to_open};
+use super::{Subject, decides};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, MAX_FENCE, MAX_TTL, SessionStatus};
 use crate::model::args::{Duration, OptionalTaskRef, Ref};
@@ -23,8 +23,17 @@ use crate::rules::readiness::{Reason, unfinished};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Grant, Stage};
 
+decides! {
+    Claim => claim,
+    Done => done,
+    Release => release,
+    LeaseAcquire => lease_acquire,
+    LeaseRenew => lease_renew,
+    LeaseRelease => lease_release,
+}
+
 /// `claim`, and `next --claim` if no task is named.
-pub fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
+fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
     stage.require(Verb::Claim)?;
     let id = match &c.id.0 {
         Some(reference) => stage.task_id(&Ref(reference.clone()))?,
@@ -359,7 +368,7 @@ fn held_task(stage: &mut dyn Stage, named: &OptionalTaskRef) -> Result<Id> {
 }
 
 /// `done`
-pub fn done(stage: &mut dyn Stage, c: &Done) -> Result<Subject> {
+fn done(stage: &mut dyn Stage, c: &Done) -> Result<Subject> {
     let id = held_task(stage, &c.id)?;
     if c.guard.lease_id.is_none() {
         start_here(stage, id)?;
@@ -402,7 +411,7 @@ fn start_here(stage: &mut dyn Stage, id: Id) -> Result<()> {
 }
 
 /// `release`
-pub fn release(stage: &mut dyn Stage, c: &Release) -> Result<Subject> {
+fn release(stage: &mut dyn Stage, c: &Release) -> Result<Subject> {
     let id = held_task(stage, &c.id)?;
     let permit = permit_id(stage, id, &c.guard, Verb::Claim)?;
     let task = stage.task(id)?;
@@ -417,7 +426,7 @@ pub fn release(stage: &mut dyn Stage, c: &Release) -> Result<Subject> {
 }
 
 /// `lease acquire`
-pub fn lease_acquire(stage: &mut dyn Stage, c: &LeaseAcquire) -> Result<Subject> {
+fn lease_acquire(stage: &mut dyn Stage, c: &LeaseAcquire) -> Result<Subject> {
     stage.require(Verb::Claim)?;
     let task = stage.task_id(&Ref(c.task_id.0.clone()))?;
     let mut holder = stage.me().clone();
@@ -450,7 +459,7 @@ pub fn lease_acquire(stage: &mut dyn Stage, c: &LeaseAcquire) -> Result<Subject>
 }
 
 /// `lease renew`
-pub fn lease_renew(stage: &mut dyn Stage, c: &LeaseRenew) -> Result<Subject> {
+fn lease_renew(stage: &mut dyn Stage, c: &LeaseRenew) -> Result<Subject> {
     let reference = match &c.id.0 {
         Some(named) => Ref(named.clone()),
         None => Ref(held_task(stage, &c.id)?.to_string()),
@@ -474,7 +483,7 @@ pub fn lease_renew(stage: &mut dyn Stage, c: &LeaseRenew) -> Result<Subject> {
 }
 
 /// `lease release`
-pub fn lease_release(stage: &mut dyn Stage, c: &LeaseRelease) -> Result<Subject> {
+fn lease_release(stage: &mut dyn Stage, c: &LeaseRelease) -> Result<Subject> {
     let (task, lease) = own_lease(stage, &Ref(c.id.0.clone()))?;
     let lease = if lease.is_live(stage.now()) { assert_again(stage, task, lease, true)? } else { lease };
     let released = Payload::LeaseReleased(LeaseReleased { lease: lease.id });

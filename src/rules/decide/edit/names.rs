@@ -8,23 +8,15 @@ use serde_json::json;
 
 use super::{BLOCKED_BY, Doc};
 use crate::error::Error;
+use crate::model::field::{FIELDS, Form, field};
 use crate::model::id::quoted;
 use crate::model::suggest::slip;
 use crate::rules::fields;
 
-/// The names that other tools use for the keys of a task.
-const SYNONYMS: &[(&str, &[&str])] = &[
-    ("title", &["name", "subject", "summary", "heading"]),
-    ("intent", &["description", "desc", "body", "details", "content", "text", "goal"]),
+/// The names that other tools use for the keys of a task that are no plain fields; those of a field stand in its table.
+const SYNONYMS: &[Synonyms] = &[
     ("status", &["state", "stage"]),
     ("owner", &["assignee", "assignees", "assigned_to", "assigned"]),
-    ("priority", &["prio", "importance"]),
-    ("type", &["kind", "issue_type"]),
-    ("labels", &["tags"]),
-    ("acceptance", &["acceptance_criteria", "criteria", "definition_of_done", "done_when"]),
-    ("due", &["due_date", "due_at", "deadline"]),
-    ("defer_until", &["not_before", "start_date", "snooze"]),
-    ("estimate", &["effort", "estimation", "story_points"]),
     ("parent", &["parent_id", "epic"]),
     ("progress", &["steps", "todo", "todos", "checklist"]),
     ("context", &["notes", "note", "comments", "decisions"]),
@@ -33,7 +25,7 @@ const SYNONYMS: &[(&str, &[&str])] = &[
 ];
 
 /// The same for the keys of an entry of a list.
-const IN_ENTRIES: &[(&str, &[&str])] = &[
+const IN_ENTRIES: &[Synonyms] = &[
     ("content", &["text", "title", "description", "body", "note", "step"]),
     ("completed", &["done", "checked", "complete", "status", "state"]),
     ("criterion", &["text", "title", "description", "content"]),
@@ -63,7 +55,8 @@ pub(super) fn check(key: &str) -> Result<(), Error> {
 pub(super) fn check_entry(entry: &Doc, allowed: &[&str]) -> Result<(), Error> {
     let Some(key) = entry.keys().find(|key| !allowed.contains(&key.as_str())) else { return Ok(()) };
     let known = || allowed.iter().copied();
-    let other = synonym(IN_ENTRIES, key, &|known| allowed.contains(&known)).or_else(|| slip(key, known()));
+    let fitting = IN_ENTRIES.iter().copied().filter(|(known, _)| allowed.contains(known));
+    let other = synonym(fitting, key).or_else(|| slip(key, known()));
     let meant = other.map(|known| format!("; did you mean {known}?")).unwrap_or_default();
     Err(Error::validation(format!("{} is not a key of such an entry{meant}", quoted(key)))
         .with(json!({ "key": key, "allowed": allowed }))
@@ -73,23 +66,29 @@ pub(super) fn check_entry(entry: &Doc, allowed: &[&str]) -> Result<(), Error> {
 /// Whether a place in a task's file holds text, by the keys that lead to it.
 pub fn is_text(path: &[String]) -> bool {
     let Some(key) = path.first() else { return false };
-    let values = ["priority", "need_precedence", "metadata"];
+    let is_value = |form| matches!(form, Form::Priority | Form::Number | Form::Map);
     let marks = ["completed", "met", "passed", "lamport", "verified"];
     (key == BLOCKED_BY || !fields::is_unknown(key))
-        && !path.iter().any(|part| values.contains(&part.as_str()))
+        && !path.iter().any(|part| field(part).is_some_and(|field| is_value(field.form)))
         && path.last().is_some_and(|last| !marks.contains(&last.as_str()))
 }
 
 /// The known key that an unknown one is meant for.
 fn meant(key: &str) -> Option<&'static str> {
     let known = fields::NAMES.iter().chain(fields::RESERVED).copied().chain([BLOCKED_BY]);
-    synonym(SYNONYMS, key, &|_| true).or_else(|| slip(key, known))
+    synonym(synonyms(), key).or_else(|| slip(key, known))
 }
 
-fn synonym(table: &[(&'static str, &[&str])], key: &str, fits: &dyn Fn(&str) -> bool) -> Option<&'static str> {
+fn synonyms() -> impl Iterator<Item = Synonyms> {
+    FIELDS.iter().map(|field| (field.name, field.synonyms)).chain(SYNONYMS.iter().copied())
+}
+
+/// A known key with the names that are meant for it.
+type Synonyms = (&'static str, &'static [&'static str]);
+
+fn synonym(mut table: impl Iterator<Item = Synonyms>, key: &str) -> Option<&'static str> {
     let key = key.to_lowercase().replace(['-', ' '], "_");
-    let has = |(known, words): &&(&'static str, &[&str])| fits(known) && words.contains(&key.as_str());
-    table.iter().find(has).map(|(known, _)| *known)
+    table.find(|(_, words)| words.contains(&key.as_str())).map(|(known, _)| known)
 }
 
 #[cfg(test)]
@@ -110,9 +109,9 @@ mod tests {
         for (word, known) in [("description", "intent"), ("Assignee", "owner"), ("depends-on", "blocked_by")] {
             assert_eq!(meant(word), Some(known), "{word}");
         }
-        let words = SYNONYMS.iter().flat_map(|(_, words)| *words);
+        let words = synonyms().flat_map(|(_, words)| words);
         assert_eq!(words.filter(|word| !fields::is_unknown(word)).collect::<Vec<_>>(), Vec::<&&str>::new());
-        let ours = SYNONYMS.iter().filter(|(known, _)| fields::is_unknown(known) && *known != BLOCKED_BY);
+        let ours = synonyms().filter(|(known, _)| fields::is_unknown(known) && *known != BLOCKED_BY);
         assert_eq!(ours.count(), 0);
     }
 }

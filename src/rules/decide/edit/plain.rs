@@ -6,6 +6,7 @@ use super::{Edit, EditResult, guard, in_quotes, list, misfit, words};
 use crate::error::{Error, Result};
 use crate::model::args::TaskRef;
 use crate::model::command::{Command, TaskUpdate};
+use crate::model::field::{Form, field};
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{Fields, Payload, TaskUpdated};
 use crate::rules::decide::tasks;
@@ -58,31 +59,31 @@ impl Edit<'_> {
     /// The argument of `task update` for a key; `None` to clear it.
     pub(super) fn argument(&self, key: &str) -> Result<Option<Value>> {
         let Some(value) = self.new.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
-        Ok(Some(match key {
-            "metadata" => match value {
+        let texts = |entries: &[Value]| {
+            let one = |entry| {
+                words(entry)
+                    .ok_or_else(|| Error::validation(format!("{key} must be a list of words{}", in_quotes(entry))))
+            };
+            entries.iter().map(one).collect::<Result<Vec<String>>>().map(|texts| json!(texts))
+        };
+        Ok(Some(match field(key).map(|field| field.form) {
+            Some(Form::Map) => match value {
                 Value::Object(map) => {
                     let old = self.old.get(key).and_then(Value::as_object);
                     let empty =
                         map.iter().find(|(k, v)| v.is_null() && old.is_none_or(|old| !old.contains_key(k.as_str())));
                     if let Some((name, _)) = empty {
-                        return Err(Error::validation(format!("{} under metadata has no value", quoted(name)))
+                        return Err(Error::validation(format!("{} under {key} has no value", quoted(name)))
                             .hint("remove it, or write a value; '' is an empty text"));
                     }
                     metadata(self.old.get(key), Some(value))
                 }
-                _ => return Err(Error::validation("metadata must be a mapping of names to values")),
+                _ => return Err(Error::validation(format!("{key} must be a mapping of names to values"))),
             },
-            "acceptance" => criteria(value)?,
-            "labels" | "watchers" | "files" => {
-                let entries = list(Some(value));
-                let texts = entries.iter().map(|entry| {
-                    words(entry)
-                        .ok_or_else(|| Error::validation(format!("{key} must be a list of words{}", in_quotes(entry))))
-                });
-                texts.collect::<Result<Vec<String>>>().map(|texts| json!(texts))?
-            }
-            "priority" | "need_precedence" => value.clone(),
-            _ => match words(value) {
+            Some(Form::Criteria) => criteria(value)?,
+            Some(Form::Words | Form::Agents) => texts(&list(Some(value)))?,
+            Some(Form::Priority | Form::Number) => value.clone(),
+            Some(Form::Title | Form::Line | Form::Prose | Form::Type | Form::Time) | None => match words(value) {
                 Some(text) => json!(text),
                 None => return Err(Error::validation(format!("{key} must be a text{}", in_quotes(value)))),
             },

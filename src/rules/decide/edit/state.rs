@@ -7,7 +7,8 @@ use crate::error::{Code, Error, Result};
 use crate::model::id::quoted;
 use crate::model::task::{Status, Task};
 use crate::rules::decide::put::{PutOptions, put, verb};
-use crate::rules::decide::status::{mark_criteria, no_way, verb_for};
+use crate::rules::decide::status::{mark_criteria, no_way};
+use crate::rules::event_rules::verb_for;
 use crate::rules::roles::Verb;
 
 impl Edit<'_> {

@@ -1,0 +1,160 @@
+//! The arguments that set the fields of a task.
+//!
+//! Guarantees that an argument has the name of its field, by which `rules::decide` puts it into the event.
+//! Leaves to others: the fields themselves (`model::field`).
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::args::{Object, Ref, TaskRef, Text};
+use crate::model::command::Guard;
+use crate::model::time::Time;
+
+/// Fields that a command creates and updates in the same way.
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct FieldArgs {
+    /// Expected effort, as free text
+    #[arg(long, value_name = "TEXT")]
+    pub estimate: Option<String>,
+    /// Due time
+    #[arg(long, value_name = "TIME")]
+    pub due: Option<Time>,
+    /// Do not offer the task before this time
+    #[arg(long, value_name = "TIME")]
+    pub defer_until: Option<Time>,
+    /// Permission that an agent needs to claim the task
+    #[arg(long, value_name = "PERM")]
+    pub need_perm: Option<String>,
+    /// Minimum precedence that an agent needs to claim the task
+    #[arg(long, value_name = "N")]
+    pub need_precedence: Option<i64>,
+}
+
+/// Create a task
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TaskCreate {
+    /// Title, on one line
+    #[arg(long, value_name = "TEXT")]
+    pub title: Text,
+    /// Goal and reason, in prose
+    #[arg(long, value_name = "TEXT")]
+    pub intent: Option<Text>,
+    /// Type: feature, bugfix, refactor, docs or ops
+    #[arg(long = "type", value_name = "TYPE")]
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Priority, from -5 to 5; higher is sooner
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub priority: Option<i64>,
+    /// Parent task
+    #[arg(long, value_name = "ID")]
+    pub parent: Option<Ref>,
+    /// Add a label (repeatable)
+    #[arg(long = "label", value_name = "WORD")]
+    pub labels: Vec<String>,
+    /// Task that must be finished first (repeatable)
+    #[arg(long, value_name = "ID")]
+    pub blocked_by: Vec<Ref>,
+    /// Acceptance criterion that must be met before the task is done (repeatable)
+    #[arg(long, value_name = "TEXT")]
+    pub acceptance: Vec<Text>,
+    /// Path or glob that the task is expected to touch (repeatable)
+    #[arg(long = "file", value_name = "PATH")]
+    pub files: Vec<String>,
+    /// Agent that watches the task (repeatable)
+    #[arg(long = "watcher", value_name = "AGENT")]
+    pub watchers: Vec<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub more: FieldArgs,
+    /// Other data, as a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub metadata: Option<Object>,
+    /// Idempotency key; a second call with the same key returns the task of the first
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+    /// Reason for the change; recorded in the history
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<Text>,
+}
+
+/// Change fields of a task
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TaskUpdate {
+    /// Task
+    #[command(flatten)]
+    pub id: TaskRef,
+    /// Title, on one line
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<Text>,
+    /// Goal and reason, in prose
+    #[arg(long, value_name = "TEXT")]
+    pub intent: Option<Text>,
+    /// Type: feature, bugfix, refactor, docs or ops
+    #[arg(long = "type", value_name = "TYPE")]
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Priority, from -5 to 5; higher is sooner
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub priority: Option<i64>,
+    /// Parent task
+    #[arg(long, value_name = "ID")]
+    pub parent: Option<Ref>,
+    /// Owner
+    #[arg(long, value_name = "AGENT")]
+    pub owner: Option<String>,
+    /// Replace all labels (repeatable)
+    #[arg(long = "label", value_name = "WORD")]
+    pub labels: Option<Vec<String>>,
+    /// Add a label (repeatable)
+    #[arg(long = "add-label", value_name = "WORD")]
+    pub add_labels: Vec<String>,
+    /// Remove a label (repeatable)
+    #[arg(long = "remove-label", value_name = "WORD")]
+    pub remove_labels: Vec<String>,
+    /// Replace all acceptance criteria (repeatable)
+    #[arg(long, value_name = "TEXT")]
+    pub acceptance: Option<Vec<Text>>,
+    /// Add an acceptance criterion (repeatable)
+    #[arg(long = "add-acceptance", value_name = "TEXT")]
+    pub add_acceptance: Vec<Text>,
+    /// Replace all paths and globs (repeatable)
+    #[arg(long = "file", value_name = "PATH")]
+    pub files: Option<Vec<String>>,
+    /// Replace all watchers (repeatable)
+    #[arg(long = "watcher", value_name = "AGENT")]
+    pub watchers: Option<Vec<String>>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub more: FieldArgs,
+    /// Metadata entries to set, as a JSON object; null removes an entry
+    #[arg(long, value_name = "JSON")]
+    pub metadata: Option<Object>,
+    /// Clear a field: intent, parent, owner, labels, due, … (repeatable)
+    #[arg(long, value_name = "FIELD")]
+    pub clear: Vec<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::field::NAMES;
+
+    #[test]
+    fn every_field_has_an_argument() {
+        let (create, update) = (serde_json::json!(TaskCreate::default()), serde_json::json!(TaskUpdate::default()));
+        for name in NAMES {
+            assert!(create.get(*name).is_some() && update.get(*name).is_some(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What the rules need to know of each type of event, besides its effect (`rules::effect`).
+//!
+//! Guarantees that every type answers every question: no match has a default.
+//! Leaves to others: what else a right depends on (`rights`), and which of several writers of a register counts (`writers`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::model::event::Event;
+use crate::model::field::TaskFields;
+use crate::model::id::Id;
+use crate::model::payload::{Fields, Payload};
+use crate::model::relationship::RelationType;
+use crate::model::task::Status;
+use crate::rules::copies::first;
+use crate::rules::fields;
+use crate::rules::roles::Verb;
+
+/// What the rules need to know of a type of event.
+#[derive(Clone, Copy, Debug)]
+pub struct EventRules {
+    /// The rights of which the usual command requires one; it requires none if there are none. `rights` knows the exceptions.
+    pub rights: &'static [Verb],
+    /// How the event depends on the lease of its task.
+    pub lease: LeaseRule,
+    /// Whether an import writes it.
+    pub imported: bool,
+    /// How it is undone.
+    pub undo: UndoRule,
+    /// Whether it adds a step or a note, which a copy of the event must not add again.
+    pub adds_entry: bool,
+}
+
+/// How an event depends on the lease of its task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseRule {
+    /// Any agent may write it, such as a note.
+    Free,
+    /// Its command requires the lease, but a fence does not make it void.
+    Required,
+    /// A change that a holder makes under its lease; void under a lost one.
+    Fenced,
+    /// As [`LeaseRule::Fenced`], but it is finished work, which counts under a lost lease too.
+    Finished,
+}
+
+/// How an event is undone.
+#[derive(Clone, Copy, Debug)]
+pub enum UndoRule {
+    /// By new events, with this right.
+    With(Verb),
+    /// Not at all. The hint names the event and the task as `{event}` and `{task}`.
+    Refused(&'static str),
+}
+
+/// Name prefixes of the registers of a task's parts. A field of a newer version with such a name is not a register.
+const PARTS: [&str; 3] = ["progress.", "context.", "met."];
+
+/// The rights that may lead back from a closed state: reopening, moving, and undoing what closed it.
+pub const REOPEN: &[Verb] = &[Verb::Update, Verb::Claim, Verb::Relate];
+
+impl EventRules {
+    /// The rules of an event.
+    pub fn of(payload: &Payload) -> Self {
+        use LeaseRule::{Fenced, Finished, Free, Required};
+        use Payload as P;
+        use UndoRule::{Refused, With};
+        use Verb::{Admin, Archive, Cancel, Claim, Comment, Create, Override, Register, Relate, Update, Verify};
+
+        let row = |rights, lease, imported, undo| EventRules { rights, lease, imported, undo, adds_entry: false };
+        let entry = |hint| EventRules { adds_entry: true, ..row(&[Comment], Free, true, Refused(hint)) };
+        let from = |status| With(verb_for(status));
+        match payload {
+            P::TaskCreated(_) => row(&[Create], Free, true, With(Cancel)),
+            P::TaskUpdated(_) => row(&[Update], Fenced, true, With(Update)),
+            P::TaskStatusChanged(p) if p.to == Status::Completed => row(rights_to(p.to), Finished, true, from(p.from)),
+            P::TaskStatusChanged(p) => row(rights_to(p.to), Fenced, true, from(p.from)),
+            P::TaskArchived(p) => row(&[Archive], Fenced, false, from(p.from)),
+            P::TaskReopened(p) if p.to == Status::Open => row(&[Update, Claim], Fenced, false, from(p.from)),
+            P::TaskReopened(p) => row(REOPEN, Fenced, false, from(p.from)),
+            P::RelationshipAdded(p) if p.kind == RelationType::ParentOf => {
+                row(&[Update, Relate], Required, true, With(Relate))
+            }
+            P::RelationshipAdded(_) => row(&[Relate], Required, true, With(Relate)),
+            P::RelationshipRemoved(_) => row(&[Relate], Required, false, With(Relate)),
+            P::ProgressItemAdded(_) => entry("mark it as completed with agentpm progress complete {event}"),
+            P::ProgressItemCompleted(_) | P::ProgressItemReopened(_) => row(&[Comment], Free, false, With(Comment)),
+            P::ContextAdded(_) => entry("replace its text with agentpm context supersede {event}"),
+            P::ContextSuperseded(_) => row(&[Comment], Free, true, With(Comment)),
+            P::ContextRedacted(_) => {
+                let hint = "its text was removed; record it again with agentpm context add";
+                row(&[Update], Required, false, Refused(hint))
+            }
+            P::AcceptanceMet(p) => row(&[Verify], if p.met { Finished } else { Fenced }, true, With(Verify)),
+            P::TaskVerified(_) => row(&[Verify], Fenced, false, With(Verify)),
+            P::LeaseAcquired(_) => row(&[Claim], Free, false, Refused("release it with agentpm lease release {task}")),
+            // An agent that is not the holder needs an override as well.
+            P::LeaseReleased(_) => row(&[], Free, false, Refused("acquire it again with agentpm lease acquire {task}")),
+            P::LeaseOverride(_) => {
+                let hint = "it changed nothing by itself; undo the change that followed it";
+                row(&[Override], Free, false, Refused(hint))
+            }
+            P::AgentRegistered(_) | P::AgentUpdated(_) => row(&[Register], Free, false, With(Comment)),
+            P::LeaseRenewed(_)
+            | P::SessionStarted(_)
+            | P::SessionHeartbeat(_)
+            | P::SessionEnded(_)
+            | P::TaskReady(_) => row(&[], Free, false, With(Comment)),
+            // Events of a newer version may be accepted only by an agent with all rights.
+            P::Unknown { .. } => row(&[Admin], Free, false, Refused("a newer agentpm may support it")),
+        }
+    }
+}
+
+/// The rights of which one suffices to move a task to a status.
+pub fn rights_to(status: Status) -> &'static [Verb] {
+    match status {
+        Status::Completed => &[Verb::Complete],
+        Status::Cancelled => &[Verb::Cancel],
+        Status::Archived => &[Verb::Archive],
+        Status::Open | Status::InProgress => &[Verb::Claim],
+        // Reopening a blocker blocks the tasks that wait for it.
+        Status::Blocked => &[Verb::Relate, Verb::Update, Verb::Claim],
+    }
+}
+
+/// The right that the command for moving a task to a status requires.
+pub fn verb_for(status: Status) -> Verb {
+    rights_to(status)[0]
+}
+
+/// Whether an event is a change that a holder makes under its lease, unlike one that any agent may make, such as a note.
+pub fn is_fenced(payload: &Payload) -> bool {
+    matches!(EventRules::of(payload).lease, LeaseRule::Fenced | LeaseRule::Finished)
+}
+
+/// The status that an event sets, if any.
+pub fn status_of(event: &Event) -> Option<Status> {
+    match &event.payload {
+        Payload::TaskCreated(p) => {
+            Some(p.fields.get("status").and_then(Value::as_str).and_then(Status::from_word).unwrap_or_default())
+        }
+        Payload::TaskStatusChanged(p) => Some(p.to),
+        Payload::TaskArchived(_) => Some(Status::Archived),
+        Payload::TaskReopened(p) => Some(p.to),
+        Payload::TaskUpdated(_)
+        | Payload::RelationshipAdded(_)
+        | Payload::RelationshipRemoved(_)
+        | Payload::ProgressItemAdded(_)
+        | Payload::ProgressItemCompleted(_)
+        | Payload::ProgressItemReopened(_)
+        | Payload::ContextAdded(_)
+        | Payload::ContextSuperseded(_)
+        | Payload::ContextRedacted(_)
+        | Payload::AcceptanceMet(_)
+        | Payload::TaskVerified(_)
+        | Payload::LeaseAcquired(_)
+        | Payload::LeaseReleased(_)
+        | Payload::LeaseOverride(_)
+        | Payload::AgentRegistered(_)
+        | Payload::AgentUpdated(_)
+        | Payload::LeaseRenewed(_)
+        | Payload::SessionStarted(_)
+        | Payload::SessionHeartbeat(_)
+        | Payload::SessionEnded(_)
+        | Payload::TaskReady(_)
+        | Payload::Unknown { .. } => None,
+    }
+}
+
+/// The registers that an event writes, with the values it leaves there. `parents` are the log's [`parent_edges`](crate::rules::register::parent_edges), `copies`
+/// the task's.
+pub fn writes(event: &Event, parents: &BTreeSet<Id>, copies: &BTreeMap<Id, Id>) -> Vec<(String, Value)> {
+    let one = |register: &str, value: Value| vec![(register.to_owned(), value)];
+    match &event.payload {
+        Payload::TaskCreated(p) => {
+            let mut out = plain(&p.fields);
+            out.extend(status_of(event).map(|status| ("status".to_owned(), json!(status))));
+            out.push(("owner".into(), p.fields.get("owner").cloned().unwrap_or_default()));
+            out
+        }
+        Payload::TaskUpdated(p) => {
+            let mut out = plain(&p.set);
+            out.extend(p.set.get("owner").map(|owner| ("owner".to_owned(), owner.clone())));
+            out
+        }
+        Payload::TaskStatusChanged(p) => {
+            let mut out = one("status", json!(p.to));
+            out.extend(p.owner.as_ref().map(|owner| ("owner".to_owned(), json!(owner))));
+            out
+        }
+        Payload::TaskArchived(_) => one("status", json!(Status::Archived)),
+        Payload::TaskReopened(p) => one("status", json!(p.to)),
+        Payload::RelationshipAdded(p) if p.kind == RelationType::ParentOf => one("parent", json!(p.from)),
+        Payload::RelationshipRemoved(p) if parents.contains(&p.relationship) => one("parent", Value::Null),
+        Payload::ProgressItemAdded(p) => one(&format!("progress.{}", event.id), json!(p.completed_at.is_some())),
+        Payload::ProgressItemCompleted(p) => one(&format!("progress.{}", first(copies, p.item)), json!(true)),
+        Payload::ProgressItemReopened(p) => one(&format!("progress.{}", first(copies, p.item)), json!(false)),
+        Payload::ContextSuperseded(p) => {
+            one(&format!("context.{}", first(copies, p.entry)), json!(first(copies, p.by)))
+        }
+        Payload::AcceptanceMet(p) => one(&format!("met.{}", p.criterion), json!(p.met)),
+        Payload::TaskVerified(p) => one("verified", json!(p.passed)),
+        Payload::RelationshipAdded(_)
+        | Payload::RelationshipRemoved(_)
+        | Payload::ContextAdded(_)
+        | Payload::ContextRedacted(_)
+        | Payload::LeaseAcquired(_)
+        | Payload::LeaseReleased(_)
+        | Payload::LeaseOverride(_)
+        | Payload::AgentRegistered(_)
+        | Payload::AgentUpdated(_)
+        | Payload::LeaseRenewed(_)
+        | Payload::SessionStarted(_)
+        | Payload::SessionHeartbeat(_)
+        | Payload::SessionEnded(_)
+        | Payload::TaskReady(_)
+        | Payload::Unknown { .. } => Vec::new(),
+    }
+}
+
+/// The plain fields of a set, each with the value that the fold stores.
+fn plain(set: &Fields) -> Vec<(String, Value)> {
+    let is_plain = |name: &str| !fields::RESERVED.contains(&name) && !PARTS.iter().any(|begin| name.starts_with(begin));
+    let stored = |name: &String, value: &Value| {
+        let mut scratch = TaskFields::default();
+        fields::write(&mut scratch, &Fields::from_iter([(name.clone(), value.clone())])).ok()?;
+        Some((name.clone(), fields::value_of(&scratch, name)))
+    };
+    set.iter().filter(|(name, _)| is_plain(name)).filter_map(|(name, value)| stored(name, value)).collect()
+}
