@@ -5,6 +5,7 @@
 
 mod answer;
 mod next;
+mod steps;
 mod table;
 
 use serde_json::Value;
@@ -98,6 +99,7 @@ impl Call {
 pub fn call(ws: &Workspace, call: &Call) -> Result<Answered> {
     match call {
         Call::Change(Command::Claim(asked)) => next::claim(ws, asked, false),
+        Call::Change(Command::Batch(batch)) if !batch.atomic => Ok(steps::each(ws, batch)),
         Call::Change(command) => write::execute(ws, command).map(Answered::from),
         Call::Query(Query::Next(asked)) => next::show(ws, asked),
         Call::Query(query) => {

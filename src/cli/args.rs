@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::deferred::Deferred;
+use crate::model::args::TaskRef;
 use crate::model::{command as c, query as q};
 
 /// A task store for coding agents that lives in the project's own git repository
@@ -97,7 +98,10 @@ pub enum Verb {
     #[command(after_help = "Examples:\n  agentpm brief\n  agentpm brief 7XK2Q1 --max-tokens 800")]
     Brief(Deferred<q::Brief>),
     /// Complete the task you hold
-    #[command(after_help = "Example:\n  agentpm done --all-met --outcome 'Locks are taken in one order now'")]
+    #[command(
+        visible_aliases = ["close", "complete", "finish"],
+        after_help = "Example:\n  agentpm done --all-met --outcome 'Locks are taken in one order now'"
+    )]
     Done(Deferred<c::Done>),
     /// Release the task you hold: it becomes open, without an owner
     #[command(after_help = "Example:\n  agentpm release --why 'needs a decision first'")]
@@ -187,17 +191,26 @@ pub enum Verb {
     #[command(after_help = "Example:\n  agentpm man > agentpm.1")]
     Man,
     /// Short for task list
-    #[command(after_help = super::help::LIST)]
+    #[command(visible_alias = "list", after_help = super::help::LIST)]
     Ls(Deferred<q::TaskList>),
     /// Short for task get
-    #[command(after_help = "Example:\n  agentpm show 7XK2Q1")]
+    #[command(visible_alias = "get", after_help = "Examples:\n  agentpm show 7XK2Q1\n  agentpm show 7XK2Q1 --full")]
     Show(Deferred<q::TaskGet>),
     /// Short for task create
-    #[command(after_help = "Example:\n  agentpm add --title 'Fix the lock' --label storage")]
+    #[command(visible_alias = "create", after_help = "Example:\n  agentpm add 'Fix the lock' --label storage")]
     Add(Deferred<Box<c::TaskCreate>>),
     /// Short for context add
-    #[command(after_help = "Example:\n  agentpm note 7XK2Q1 --content 'the bug is in the parser'")]
+    #[command(
+        visible_alias = "comment",
+        after_help = "Examples:\n  agentpm note 'the bug is in the parser'\n  agentpm note 7XK2Q1 'the bug is in the parser'"
+    )]
     Note(Deferred<c::ContextAdd>),
+    /// Cancel a task: it will not be done
+    #[command(after_help = "Example:\n  agentpm cancel 7XK2Q1 --why 'not needed any more'")]
+    Cancel(Deferred<Cancel>),
+    /// Find tasks, open and closed, that contain words
+    #[command(after_help = "Examples:\n  agentpm search lock order\n  agentpm search '\"lock order\" label:storage'")]
+    Search(Deferred<Search>),
 }
 
 #[derive(Subcommand, Debug)]
@@ -259,9 +272,11 @@ pub enum PlanVerb {
 
 #[derive(Subcommand, Debug)]
 pub enum ProgressVerb {
-    #[command(after_help = "Example:\n  agentpm progress add 7XK2Q1 --content 'parser done'")]
+    #[command(
+        after_help = "Examples:\n  agentpm progress add 'parser done'\n  agentpm progress add 7XK2Q1 'parser done' --done"
+    )]
     Add(c::ProgressAdd),
-    #[command(after_help = "Example:\n  agentpm progress complete 9Q0R4S")]
+    #[command(after_help = "Examples:\n  agentpm progress complete 9Q0R4S\n  agentpm progress complete 9Q0R4S 3MZ8TT")]
     Complete(c::ProgressComplete),
     #[command(after_help = "Example:\n  agentpm progress reopen 9Q0R4S")]
     Reopen(c::ProgressReopen),
@@ -338,6 +353,27 @@ pub enum ConflictsVerb {
     Restore(c::ConflictsRestore),
     #[command(after_help = super::help::KEEP)]
     Keep(c::ConflictsKeep),
+}
+
+#[derive(Args, Debug)]
+pub struct Cancel {
+    #[command(flatten)]
+    pub id: TaskRef,
+    #[command(flatten)]
+    pub guard: c::Guard,
+}
+
+#[derive(Args, Debug)]
+pub struct Search {
+    /// Words and terms, as for task list --query
+    #[arg(value_name = "WORD", required = true, allow_hyphen_values = true)]
+    pub words: Vec<String>,
+    /// Maximum number of items
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: u64,
+    /// Continue after this cursor, from the previous answer
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
 }
 
 #[derive(Args, Debug)]

@@ -5,7 +5,7 @@ pub const TOP: &str = "\
 The loop of an agent:
   agentpm next --claim              claim the next task, with its lease
   agentpm brief                     read all that is recorded about it
-  agentpm progress add ID --content 'what is done'
+  agentpm progress add 'what is done' --done
   agentpm context add ID --type decision --content 'what was chosen and why'
   agentpm done --outcome 'the result'
 
@@ -15,10 +15,44 @@ Texts may be @FILE or - for standard input. An id may be a unique prefix or the 
 Exit codes: 0 success, 1 finding of lint or review, 2 usage, 3 not found, 4 not allowed, 5 conflict or lease,
 6 unauthorized, 7 busy, 8 corrupt, 9 git, 10 disk.";
 
+/// Commands of other tools, and what does the same here.
+pub const OTHER_WORDS: &[(&[&str], &str)] = &[
+    (
+        &["delete", "remove", "rm", "drop"],
+        "agentpm cancel ID --why TEXT; nothing is deleted, and agentpm task archive ID puts it away",
+    ),
+    (&["assign", "own"], "agentpm task update ID --owner AGENT"),
+    (&["start", "begin", "take", "pick", "checkout"], "agentpm claim ID, or agentpm next --claim"),
+    (&["stop", "unclaim", "unassign", "drop-task", "pause"], "agentpm release ID"),
+    (&["update", "set", "modify"], "agentpm task update ID --priority N --add-label WORD …"),
+    (&["edit"], "agentpm task update ID …, or agentpm task edit ID on a terminal"),
+    (&["new", "make"], "agentpm add TITLE"),
+    (&["block", "depend", "depends", "dep", "blocked-by"], "agentpm task block ID --by ID"),
+    (&["unblock"], "agentpm task unblock ID"),
+    (&["reopen"], "agentpm task reopen ID --reason TEXT"),
+    (&["archive"], "agentpm task archive ID"),
+    (&["verify", "accept"], "agentpm task verify ID --all"),
+    (&["split"], "agentpm add TITLE --parent ID for each part"),
+    (&["move", "transition"], "agentpm task transition ID --status STATUS"),
+    (&["link", "relate"], "agentpm task relate ID --to ID --type relates_to"),
+    (&["label", "tag"], "agentpm task update ID --add-label WORD"),
+    (&["history", "events"], "agentpm log ID"),
+    (&["find", "grep", "query"], "agentpm search WORD"),
+    (&["tasks", "issues", "todo", "backlog"], "agentpm ls, or agentpm ready"),
+    (&["info", "view", "cat", "open"], "agentpm show ID"),
+    (&["mine", "whoami", "overview", "dashboard"], "agentpm status"),
+    (&["tree", "deps"], "agentpm graph"),
+    (&["validate", "fsck"], "agentpm lint"),
+    (&["push", "pull", "fetch", "merge"], "agentpm sync"),
+    (&["decide", "decision"], "agentpm context add ID --type decision --content TEXT"),
+    (&["step", "checklist"], "agentpm progress add TEXT"),
+    (&["heartbeat", "renew"], "agentpm lease renew"),
+];
+
 /// Shown after `agentpm task create --help`.
 pub const CREATE: &str = "\
 Examples:
-  agentpm task create --title 'Fix the lock' --type bugfix --priority 2
+  agentpm add 'Fix the lock' --type bugfix --priority 2
   agentpm task create --title 'Write the docs' --intent @intent.md --blocked-by 7XK2Q1 --acceptance 'the README runs'
   agentpm task create --title 'Nightly run' --idempotency-key nightly-2026-11-20";
 

@@ -8,8 +8,8 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use serde_json::json;
 
 use super::args::{
-    AgentVerb, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanVerb,
-    ProgressVerb, Schema, SessionVerb, TaskVerb, Verb,
+    AgentVerb, Cancel, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanVerb,
+    ProgressVerb, Schema, Search, SessionVerb, TaskVerb, Verb,
 };
 use super::deferred::Deferred;
 use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
@@ -19,12 +19,13 @@ use crate::engine::{self, Driver, Options, Request, Workspace};
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
 use crate::model::args::{OptionalTaskRef, Ref};
-use crate::model::command::{Batch, Claim, Command};
+use crate::model::command::{Batch, Claim, Command, TaskTransition};
 use crate::model::finding::Rule;
 use crate::model::id::quoted;
 use crate::model::job::{self, Job, NewKey, NextWait};
 use crate::model::json;
-use crate::model::query::{self, Query, TaskGet, TaskPath};
+use crate::model::query::{self, Query, TaskGet, TaskList, TaskPath};
+use crate::model::task::Status;
 
 /// Runs the program.
 pub fn run(argv: Vec<OsString>) -> ExitCode {
@@ -62,6 +63,9 @@ fn usage(e: &clap::Error, argv: &[OsString]) -> ExitCode {
         return ExitCode::from(Code::Usage.exit());
     }
     let whole = e.render().to_string();
+    if let Some(ours) = foreign(e) {
+        return print_error(&ours, Form::Json, Out::Stdout);
+    }
     let message = match e.kind() {
         DisplayHelpOnMissingArgumentOrSubcommand => "a subcommand is missing".to_owned(),
         _ => {
@@ -79,6 +83,16 @@ fn usage(e: &clap::Error, argv: &[OsString]) -> ExitCode {
     let tip = whole.lines().find(|line| line.trim_start().starts_with("tip:")).map(|line| format!("{}; ", line.trim()));
     let hint = format!("{}see agentpm --help and the --help of the command", tip.unwrap_or_default());
     print_error(&Error::usage(message).hint(hint), Form::Json, Out::Stdout)
+}
+
+/// The command of ours for a word of another tool.
+fn foreign(e: &clap::Error) -> Option<Error> {
+    let word = match e.get(clap::error::ContextKind::InvalidSubcommand)? {
+        clap::error::ContextValue::String(word) => word.as_str(),
+        _ => return None,
+    };
+    let (_, ours) = help::OTHER_WORDS.iter().find(|(words, _)| words.contains(&word))?;
+    Some(Error::usage(format!("there is no command {}", quoted(word))).hint(format!("use {ours}")))
 }
 
 /// Logs go to stderr as JSON, and only where AGENTPM_LOG_LEVEL asks for them.
@@ -165,6 +179,16 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Watch(Deferred(args)) => return exchange::watch(ws, &args),
         Verb::Task(Deferred(verb)) => task_call(verb, global)?,
         Verb::Add(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
+        Verb::Cancel(Deferred(Cancel { id, guard })) => {
+            Call::Change(Command::TaskTransition(TaskTransition { id, status: Status::Cancelled, force: None, guard }))
+        }
+        Verb::Search(Deferred(Search { words, limit, cursor })) => Call::Query(Query::TaskList(TaskList {
+            query: Some(words.join(" ")),
+            limit: Some(limit),
+            cursor,
+            all: true,
+            ..TaskList::default()
+        })),
         Verb::Note(Deferred(args)) => Call::Change(Command::ContextAdd(args)),
         Verb::Show(Deferred(args)) => Call::Query(Query::TaskGet(TaskGet { full: global.full, ..args })),
         Verb::Ls(Deferred(args)) => Call::Query(Query::TaskList(args)),

@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 
 use crate::env::files;
 use crate::model::args::Text;
+use crate::model::plain::is_blank;
 
 /// Reads a [`Text`] argument of the command line.
 #[derive(Clone)]
@@ -42,10 +43,10 @@ fn read_text(argument: &str) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = if argument == "-" {
         std::io::stdin().lock().take(MAX_TEXT + 1).read_to_end(&mut bytes)
-    } else if let Some(path) = argument.strip_prefix('@') {
+    } else if let Some(path) = argument.strip_prefix('@').filter(|path| !path.contains(char::is_whitespace)) {
         files::open_outside(path.as_ref()).and_then(|file| file.take(MAX_TEXT + 1).read_to_end(&mut bytes))
     } else {
-        return Ok(argument.to_owned());
+        return not_empty(argument.to_owned(), "the text");
     };
     read.map_err(|e| format!("cannot read the text {argument}: {e} (write @@ for a text that begins with @)"))?;
     if bytes.len() as u64 > MAX_TEXT {
@@ -55,5 +56,10 @@ fn read_text(argument: &str) -> Result<String, String> {
     if text.ends_with('\n') && text.matches('\n').count() == 1 {
         text.pop();
     }
-    Ok(text)
+    not_empty(text, argument)
+}
+
+/// An empty text is what a command that failed within `$(…)` leaves behind.
+fn not_empty(text: String, what: &str) -> Result<String, String> {
+    if is_blank(&text) { Err(format!("{what} is empty")) } else { Ok(text) }
 }

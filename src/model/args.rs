@@ -123,6 +123,176 @@ optional! {
     OptionalSessionRef, SessionRef, "SESSION", "Its id, or a unique prefix of it"
 }
 
+/// A title, as the first positional argument or as a flag.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Title(pub Text);
+
+impl Args for Title {
+    fn augment_args(cmd: clap::Command) -> clap::Command {
+        let text = |arg: Arg| arg.value_name("TITLE").allow_hyphen_values(true);
+        cmd.arg(
+            text(Arg::new("positional"))
+                .help("Title, on one line")
+                .required_unless_present("flag")
+                .value_parser(positional_text()),
+        )
+        .arg(
+            text(Arg::new("flag"))
+                .long("title")
+                .help("The same, as a flag")
+                .conflicts_with("positional")
+                .value_parser(clap::value_parser!(Text)),
+        )
+    }
+    fn augment_args_for_update(cmd: clap::Command) -> clap::Command {
+        Self::augment_args(cmd)
+    }
+}
+
+impl clap::FromArgMatches for Title {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given = ["flag", "positional"].into_iter().filter_map(|name| matches.get_one::<Text>(name).cloned());
+        Ok(Title(given.next().unwrap_or_default()))
+    }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Several entities a command is about: positional arguments, or `--id` for each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Refs(pub Vec<Ref>);
+
+impl<'de> Deserialize<'de> for Refs {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        one_or_many(deserializer).map(Refs)
+    }
+}
+
+impl Args for Refs {
+    fn augment_args(cmd: clap::Command) -> clap::Command {
+        let help = "Their ids, unique prefixes of them, or the ends that lists print";
+        cmd.arg(Arg::new("positional").value_name("ID").num_args(1..).help(help).required_unless_present("flag")).arg(
+            Arg::new("flag")
+                .long("id")
+                .value_name("ID")
+                .action(clap::ArgAction::Append)
+                .help("The same, as a flag (repeatable)")
+                .conflicts_with("positional"),
+        )
+    }
+    fn augment_args_for_update(cmd: clap::Command) -> clap::Command {
+        Self::augment_args(cmd)
+    }
+}
+
+impl clap::FromArgMatches for Refs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let all = ["flag", "positional"].into_iter().filter_map(|name| matches.get_many::<String>(name));
+        Ok(Refs(all.flatten().cloned().map(Ref).collect()))
+    }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// A task and texts about it: `[ID] TEXT…` as positional arguments, or `--task-id` and `--content`. Without an id it is the
+/// task that the caller holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskTexts {
+    /// The task (default: the one you hold)
+    #[serde(default)]
+    pub task_id: OptionalTaskRef,
+    /// The text, or several
+    #[serde(deserialize_with = "one_or_many")]
+    pub content: Vec<Text>,
+}
+
+impl TaskTexts {
+    /// Texts about a task.
+    pub fn new(task: impl fmt::Display, content: Vec<Text>) -> Self {
+        TaskTexts { task_id: OptionalTaskRef(Some(task.to_string())), content }
+    }
+}
+
+impl Args for TaskTexts {
+    fn augment_args(cmd: clap::Command) -> clap::Command {
+        cmd.arg(
+            Arg::new("positional")
+                .value_name("TEXT")
+                .num_args(0..)
+                .allow_hyphen_values(true)
+                .help("The text; before it the id of the task, if it is not the one you hold")
+                .value_parser(positional_text()),
+        )
+        .arg(Arg::new("flag").long("task-id").visible_alias("id").value_name("ID").help("The task, as a flag"))
+        .arg(
+            Arg::new("content")
+                .long("content")
+                .value_name("TEXT")
+                .action(clap::ArgAction::Append)
+                .allow_hyphen_values(true)
+                .help("The text, as a flag (repeatable)")
+                .value_parser(clap::value_parser!(Text)),
+        )
+    }
+    fn augment_args_for_update(cmd: clap::Command) -> clap::Command {
+        Self::augment_args(cmd)
+    }
+}
+
+impl clap::FromArgMatches for TaskTexts {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let refused = |why: String| clap::Error::raw(clap::error::ErrorKind::ValueValidation, why);
+        let texts = |name: &str| matches.get_many::<Text>(name).into_iter().flatten().cloned().collect::<Vec<Text>>();
+        let (mut positional, mut content) = (texts("positional"), texts("content"));
+        let mut task = matches.get_one::<String>("flag").cloned();
+        let needs_text = content.is_empty();
+        if task.is_none() && positional.len() > usize::from(needs_text) {
+            task = Some(positional.remove(0).0);
+        }
+        if needs_text && positional.len() == 1 && is_handle(&positional[0].0) {
+            return Err(refused(format!("the text is missing: {:?} looks like the id of a task", positional[0].0)));
+        }
+        if !needs_text && !positional.is_empty() {
+            return Err(refused(format!("the text is there twice: --content and {:?}", positional[0].0)));
+        }
+        content.append(&mut positional);
+        if content.is_empty() {
+            return Err(refused("the text is missing".into()));
+        }
+        Ok(TaskTexts { task_id: OptionalTaskRef(task), content })
+    }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Whether a word looks like a handle or id: capitals and digits, at least one of them a digit.
+fn is_handle(text: &str) -> bool {
+    (6..=26).contains(&text.len())
+        && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+        && text.chars().any(|c| c.is_ascii_digit())
+}
+
+/// Reads a text that has no flag before it. A word that looks like a flag is a mistake there, and not a text.
+fn positional_text() -> impl clap::builder::TypedValueParser<Value = Text> {
+    use clap::builder::TypedValueParser as _;
+    clap::value_parser!(Text).try_map(|text| {
+        let flag = text.0.strip_prefix('-').filter(|rest| !rest.starts_with(char::is_whitespace));
+        let name = flag.and_then(|rest| rest.split('=').next()).filter(|name| !name.contains(char::is_whitespace));
+        match name {
+            Some(_) => Err(format!("there is no option {:?} here; put -- before a text that begins so", text.0)),
+            None => Ok(text),
+        }
+    })
+}
+
 /// Free text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

@@ -9,12 +9,26 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::model::command::Command;
+use crate::model::id::quoted;
 
 /// Make several changes at once: all of them or none
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Batch {
     /// The changes, in their order
     pub ops: Vec<BatchOp>,
+    /// Whether all of them are made or none; if not, each is made by itself and has an answer of its own
+    #[serde(default = "atomic")]
+    pub atomic: bool,
+}
+
+fn atomic() -> bool {
+    true
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Batch { ops: Vec::new(), atomic: true }
+    }
 }
 
 /// One step of a batch.
@@ -50,16 +64,26 @@ impl Batch {
     ///
     /// Errors: `ERR_USAGE` and `ERR_VALIDATION` with the number of the step.
     pub fn from_json(value: &Value) -> Result<Self> {
-        let steps = match value {
-            Value::Array(steps) => steps,
-            Value::Object(map) => map
-                .get("ops")
-                .and_then(Value::as_array)
-                .ok_or_else(|| Error::usage("there is no list \"ops\"").hint("see agentpm batch --help"))?,
+        let (steps, atomic) = match value {
+            Value::Array(steps) => (steps, true),
+            Value::Object(map) => {
+                if let Some(key) = map.keys().find(|key| !["ops", "atomic"].contains(&key.as_str())) {
+                    return Err(
+                        Error::usage(format!("a batch has no key {}", quoted(key))).hint("its keys are ops and atomic")
+                    );
+                }
+                let no_list = || Error::usage("there is no list \"ops\"").hint("see agentpm batch --help");
+                let atomic = match map.get("atomic") {
+                    None => true,
+                    Some(Value::Bool(atomic)) => *atomic,
+                    Some(_) => return Err(Error::usage("atomic is not true or false")),
+                };
+                (map.get("ops").and_then(Value::as_array).ok_or_else(no_list)?, atomic)
+            }
             _ => return Err(Error::usage("it holds no operations").hint("see agentpm batch --help")),
         };
         let ops = steps.iter().enumerate().map(|(n, step)| BatchOp::from_json(n + 1, step));
-        ops.collect::<Result<_>>().map(|ops| Batch { ops })
+        ops.collect::<Result<_>>().map(|ops| Batch { ops, atomic })
     }
 }
 
@@ -68,12 +92,17 @@ impl BatchOp {
         let wrong =
             |what: &str| Error::usage(format!("step {number}: {what}")).hint("a step has op, args and, if wanted, as");
         let map = step.as_object().ok_or_else(|| wrong("it is no object"))?;
-        if let Some(key) = map.keys().find(|key| !["op", "as", "args"].contains(&key.as_str())) {
+        if let Some(key) = map.keys().find(|key| !["op", "as", "args", "data"].contains(&key.as_str())) {
             return Err(wrong(&format!("it has an unknown key {key:?}")));
         }
         let op = map.get("op").and_then(Value::as_str).ok_or_else(|| wrong("op is missing"))?;
         let name = map.get("as").map(|name| name.as_str().map(str::to_owned).ok_or_else(|| wrong("as is no name")));
-        let args = map.get("args").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        let args = map.get("args").or_else(|| map.get("data")).cloned();
+        let args = args.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        if map.contains_key("args") && map.contains_key("data") {
+            return Err(wrong("args and data mean the same; it has both"));
+        }
+        let (op, args) = in_our_words(op, args);
         let command = match op {
             "batch" => return Err(wrong("a batch holds no other batch")),
             op => Command::from_json(op, args).map_err(|mut e| {
@@ -83,6 +112,36 @@ impl BatchOp {
         };
         Ok(BatchOp { name: name.transpose()?, command })
     }
+}
+
+/// The operation and arguments that other names for them stand for.
+fn in_our_words(op: &str, mut args: Value) -> (&str, Value) {
+    let known = [
+        ("create_task", "task.create"),
+        ("update_task", "task.update"),
+        ("transition_task", "task.transition"),
+        ("add_relationship", "task.relate"),
+        ("remove_relationship", "task.unrelate"),
+        ("add_progress", "progress.add"),
+        ("complete_progress", "progress.complete"),
+        ("add_context", "context.add"),
+        ("acquire_lease", "lease.acquire"),
+        ("renew_lease", "lease.renew"),
+        ("release_lease", "lease.release"),
+    ];
+    let Some((theirs, ours)) = known.iter().find(|(theirs, _)| *theirs == op) else { return (op, args) };
+    let key = match *theirs {
+        "add_relationship" => Some(("from", "id")),
+        "remove_relationship" => Some(("id", "relationship")),
+        _ => None,
+    };
+    if let (Some((from, to)), Some(map)) = (key, args.as_object_mut())
+        && !map.contains_key(to)
+        && let Some(value) = map.shift_remove(from)
+    {
+        map.insert(to.to_owned(), value);
+    }
+    (ours, args)
 }
 
 impl<'de> Deserialize<'de> for Batch {

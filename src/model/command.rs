@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::args::{
-    Duration, EventRef, Object, OptionalSessionRef, OptionalTaskRef, Ref, TaskRef, Text, one_or_many,
+    Duration, EventRef, Object, OptionalSessionRef, OptionalTaskRef, Ref, Refs, TaskRef, TaskTexts, Text, one_or_many,
 };
 pub use crate::model::batch::{Batch, BatchOp};
 use crate::model::context::ContextType;
@@ -30,11 +30,11 @@ pub struct Guard {
     #[arg(long, value_name = "N")]
     pub expected_version: Option<u64>,
     /// Change the task despite another agent's lease, for this reason; recorded
-    #[arg(long = "override", value_name = "REASON")]
+    #[arg(long = "override", value_name = "REASON", allow_hyphen_values = true)]
     #[serde(rename = "override")]
     pub override_reason: Option<Text>,
     /// Reason for the change; recorded in the history
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub why: Option<Text>,
 }
 
@@ -48,7 +48,7 @@ pub struct TaskTransition {
     #[arg(long, value_name = "STATUS", ignore_case = true)]
     pub status: Status,
     /// Ignore unfinished blockers, unfinished children and unmet criteria, for this reason; recorded
-    #[arg(long, value_name = "REASON")]
+    #[arg(long, value_name = "REASON", allow_hyphen_values = true)]
     #[serde(default)]
     pub force: Option<Text>,
     #[command(flatten)]
@@ -115,9 +115,10 @@ pub struct TaskRelate {
 /// Remove a relationship
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TaskUnrelate {
-    /// The task whose log records the relationship
+    /// The task whose log records the relationship (default: found by the id of the relationship)
     #[command(flatten)]
-    pub id: TaskRef,
+    #[serde(default)]
+    pub id: OptionalTaskRef,
     /// Id of the relationship, or of the other task
     #[arg(long, value_name = "ID")]
     pub relationship: Ref,
@@ -146,7 +147,7 @@ pub struct TaskReopen {
     #[command(flatten)]
     pub id: TaskRef,
     /// Reason why the task is not done
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub reason: Text,
     #[command(flatten)]
     #[serde(flatten)]
@@ -162,7 +163,7 @@ pub struct TaskVerify {
     #[command(flatten)]
     pub id: TaskRef,
     /// Criterion that is met: its number from 1, or its text (repeatable)
-    #[arg(long, value_name = "N|TEXT")]
+    #[arg(long, value_name = "N|TEXT", allow_hyphen_values = true)]
     pub criterion: Vec<String>,
     /// Mark all criteria
     #[arg(long)]
@@ -182,25 +183,26 @@ pub struct TaskVerify {
 /// Add a progress item
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ProgressAdd {
-    /// Task
     #[command(flatten)]
-    pub task_id: TaskRef,
-    /// Text of the item (repeatable)
-    #[arg(long, value_name = "TEXT", required = true)]
-    #[serde(deserialize_with = "one_or_many")]
-    pub content: Vec<Text>,
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub what: TaskTexts,
+    /// Add the item as completed
+    #[arg(long)]
+    #[serde(default)]
+    pub done: bool,
     #[command(flatten)]
     #[serde(flatten)]
     #[expect(missing_docs, reason = "flattened; its own fields are documented")]
     pub guard: Guard,
 }
 
-/// Complete a progress item
+/// Complete progress items
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ProgressComplete {
-    /// Progress item
+    /// Progress items of one task
     #[command(flatten)]
-    pub id: TaskRef,
+    pub id: Refs,
     #[command(flatten)]
     #[serde(flatten)]
     #[expect(missing_docs, reason = "flattened; its own fields are documented")]
@@ -222,16 +224,14 @@ pub struct ProgressReopen {
 /// Add a context entry: a decision, an attempt, an outcome, a note
 #[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ContextAdd {
-    /// Task
     #[command(flatten)]
-    pub task_id: TaskRef,
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub what: TaskTexts,
     /// Type: decision, rationale, attempt, outcome, blocker, note, reference or user_input
     #[arg(long = "type", value_name = "TYPE", default_value = "note")]
     #[serde(rename = "type", default = "note")]
     pub kind: ContextType,
-    /// Text
-    #[arg(long, value_name = "TEXT")]
-    pub content: Text,
     /// Metadata, as a JSON object
     #[arg(long, value_name = "JSON")]
     #[serde(default)]
@@ -250,7 +250,7 @@ pub struct ContextSupersede {
     #[command(flatten)]
     pub id: TaskRef,
     /// Text of the newer entry; its type is that of the older one
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub content: Text,
 }
 
@@ -261,7 +261,7 @@ pub struct ContextRedact {
     #[command(flatten)]
     pub id: TaskRef,
     /// Reason
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub reason: Text,
 }
 
@@ -288,16 +288,16 @@ pub struct Done {
     #[command(flatten)]
     pub id: OptionalTaskRef,
     /// Outcome; recorded as a context entry
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub outcome: Option<Text>,
     /// Criterion that is met: its number from 1, or its text (repeatable)
-    #[arg(long, value_name = "N|TEXT")]
+    #[arg(long, value_name = "N|TEXT", allow_hyphen_values = true)]
     pub met: Vec<String>,
     /// Mark all acceptance criteria as met
     #[arg(long)]
     pub all_met: bool,
     /// Ignore unfinished blockers, unfinished children and unmet criteria, for this reason; recorded
-    #[arg(long, value_name = "REASON")]
+    #[arg(long, value_name = "REASON", allow_hyphen_values = true)]
     pub force: Option<Text>,
     #[command(flatten)]
     #[serde(flatten)]
@@ -443,7 +443,7 @@ pub struct Undo {
     #[command(flatten)]
     pub event: EventRef,
     /// Ignore unfinished blockers, unfinished children and unmet criteria, for this reason; recorded
-    #[arg(long, value_name = "REASON")]
+    #[arg(long, value_name = "REASON", allow_hyphen_values = true)]
     #[serde(default)]
     pub force: Option<Text>,
     #[command(flatten)]

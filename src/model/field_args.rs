@@ -7,7 +7,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::args::{Object, Ref, TaskRef, Text};
+use crate::model::args::{Object, Ref, TaskRef, Text, Title};
 use crate::model::command::Guard;
 use crate::model::time::Time;
 
@@ -16,7 +16,7 @@ use crate::model::time::Time;
 #[serde(default)]
 pub struct FieldArgs {
     /// Expected effort, as free text
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub estimate: Option<String>,
     /// Due time
     #[arg(long, value_name = "TIME")]
@@ -37,10 +37,11 @@ pub struct FieldArgs {
 #[serde(default)]
 pub struct TaskCreate {
     /// Title, on one line
-    #[arg(long, value_name = "TEXT")]
-    pub title: Text,
+    #[command(flatten)]
+    pub title: Title,
     /// Goal and reason, in prose
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, visible_alias = "description", value_name = "TEXT", allow_hyphen_values = true)]
+    #[serde(alias = "description")]
     pub intent: Option<Text>,
     /// Type: feature, bugfix, refactor, docs or ops
     #[arg(long = "type", value_name = "TYPE")]
@@ -53,16 +54,19 @@ pub struct TaskCreate {
     #[arg(long, value_name = "ID")]
     pub parent: Option<Ref>,
     /// Add a label (repeatable)
-    #[arg(long = "label", value_name = "WORD")]
+    #[arg(long = "label", value_name = "WORD", allow_hyphen_values = true)]
     pub labels: Vec<String>,
     /// Task that must be finished first (repeatable)
     #[arg(long, value_name = "ID")]
     pub blocked_by: Vec<Ref>,
+    /// Task that must wait for the new one (repeatable)
+    #[arg(long, value_name = "ID")]
+    pub blocks: Vec<Ref>,
     /// Acceptance criterion that must be met before the task is done (repeatable)
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub acceptance: Vec<Text>,
     /// Path or glob that the task is expected to touch (repeatable)
-    #[arg(long = "file", value_name = "PATH")]
+    #[arg(long = "file", value_name = "PATH", allow_hyphen_values = true)]
     pub files: Vec<String>,
     /// Agent that watches the task (repeatable)
     #[arg(long = "watcher", value_name = "AGENT")]
@@ -78,7 +82,7 @@ pub struct TaskCreate {
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
     /// Reason for the change; recorded in the history
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub why: Option<Text>,
 }
 
@@ -90,10 +94,11 @@ pub struct TaskUpdate {
     #[command(flatten)]
     pub id: TaskRef,
     /// Title, on one line
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub title: Option<Text>,
     /// Goal and reason, in prose
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, visible_alias = "description", value_name = "TEXT", allow_hyphen_values = true)]
+    #[serde(alias = "description")]
     pub intent: Option<Text>,
     /// Type: feature, bugfix, refactor, docs or ops
     #[arg(long = "type", value_name = "TYPE")]
@@ -109,22 +114,22 @@ pub struct TaskUpdate {
     #[arg(long, value_name = "AGENT")]
     pub owner: Option<String>,
     /// Replace all labels (repeatable)
-    #[arg(long = "label", value_name = "WORD")]
+    #[arg(long = "label", value_name = "WORD", allow_hyphen_values = true)]
     pub labels: Option<Vec<String>>,
     /// Add a label (repeatable)
-    #[arg(long = "add-label", value_name = "WORD")]
+    #[arg(long = "add-label", value_name = "WORD", allow_hyphen_values = true)]
     pub add_labels: Vec<String>,
     /// Remove a label (repeatable)
-    #[arg(long = "remove-label", value_name = "WORD")]
+    #[arg(long = "remove-label", value_name = "WORD", allow_hyphen_values = true)]
     pub remove_labels: Vec<String>,
     /// Replace all acceptance criteria (repeatable)
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub acceptance: Option<Vec<Text>>,
     /// Add an acceptance criterion (repeatable)
-    #[arg(long = "add-acceptance", value_name = "TEXT")]
+    #[arg(long = "add-acceptance", value_name = "TEXT", allow_hyphen_values = true)]
     pub add_acceptance: Vec<Text>,
     /// Replace all paths and globs (repeatable)
-    #[arg(long = "file", value_name = "PATH")]
+    #[arg(long = "file", value_name = "PATH", allow_hyphen_values = true)]
     pub files: Option<Vec<String>>,
     /// Replace all watchers (repeatable)
     #[arg(long = "watcher", value_name = "AGENT")]

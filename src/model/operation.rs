@@ -62,11 +62,23 @@ pub(crate) use operations;
 
 /// Reads arguments of which the schema knows every key.
 pub(crate) fn read<T: serde::de::DeserializeOwned>(op: &str, schema: &schemars::Schema, args: Value) -> Result<T> {
-    let Some(given) = args.as_object() else {
+    let mut args = args;
+    let Some(given) = args.as_object_mut() else {
         return Err(Error::validation(format!("the arguments of {op} must be an object")));
     };
     let properties = schema.get("properties").and_then(Value::as_object);
     let known: Vec<&String> = properties.map(|p| p.keys().collect()).unwrap_or_default();
+    // A task may be named alike in every operation.
+    let ours = ["task_id", "id"].into_iter().find(|name| known.iter().any(|key| *key == name));
+    let theirs = ["task_id", "id", "task"].into_iter().find(|name| given.contains_key(*name));
+    if let (Some(ours), Some(theirs)) = (ours, theirs)
+        && !given.contains_key(ours)
+        && !known.iter().any(|key| *key == theirs)
+        && let Some(value) = given.shift_remove(theirs)
+    {
+        given.insert(ours.to_owned(), value);
+    }
+    let given = &*given;
     if let Some(key) = given.keys().find(|key| !known.contains(key)) {
         let names: Vec<&str> = known.iter().map(|k| k.as_str()).collect();
         return Err(

@@ -37,6 +37,13 @@ pub fn spelled(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     })
 }
 
+/// Whether nothing of a text can be seen.
+pub fn is_blank(text: &str) -> bool {
+    let is_unseen =
+        |c: char| matches!(c, '\u{115F}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{FFA0}' | '\u{FE00}'..='\u{FE0F}');
+    text.chars().all(|c| c.is_whitespace() || c.is_control() || is_deceptive(c) || is_unseen(c))
+}
+
 /// Marks that reverse, join or hide adjacent text.
 fn is_deceptive(c: char) -> bool {
     matches!(c,

@@ -50,7 +50,7 @@ pub struct TaskList {
     #[arg(long, value_name = "ID")]
     pub parent: Option<Ref>,
     /// Only tasks with this label (repeatable; a task must have all)
-    #[arg(long = "label", value_name = "WORD")]
+    #[arg(long = "label", value_name = "WORD", allow_hyphen_values = true)]
     pub labels: Vec<String>,
     /// Only tasks of this type
     #[arg(long = "type", value_name = "TYPE")]

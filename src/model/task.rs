@@ -28,14 +28,20 @@ use crate::model::time::Time;
 pub enum Status {
     /// Not started.
     #[default]
+    #[value(alias = "todo")]
     Open,
     /// An agent works on it.
+    #[value(aliases = ["wip", "started", "doing"])]
     InProgress,
     /// Waits for other tasks.
     Blocked,
     /// Done.
+    #[value(aliases = ["done", "closed", "finished", "complete"])]
+    #[serde(alias = "done")]
     Completed,
     /// Will not be done.
+    #[value(aliases = ["canceled", "wontfix"])]
+    #[serde(alias = "canceled")]
     Cancelled,
     /// Closed and archived.
     Archived,

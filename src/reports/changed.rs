@@ -227,6 +227,12 @@ pub struct BatchStep {
     pub id: Option<Id>,
     /// The name of an agent.
     pub agent: Option<String>,
+    /// Whether the step was made, where each is made by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ok: Option<bool>,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Box<Value>>,
 }
 
 impl Changed {

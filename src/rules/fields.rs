@@ -11,6 +11,7 @@ use crate::model::field::{Field, FieldValue, Form, TaskFields, field};
 use crate::model::id::{check_agent_name, quoted};
 use crate::model::json::plain_words;
 use crate::model::payload::Fields;
+use crate::model::plain::is_blank;
 use crate::model::task::TaskType;
 
 /// Names that are registers of their own or computed, and so cannot be fields of a newer version.
@@ -192,7 +193,7 @@ fn check_list(name: &str, list: &[String]) -> Result<()> {
 }
 
 fn check_line(name: &str, text: &str, most: usize) -> Result<()> {
-    if text.trim().is_empty() {
+    if is_blank(text) {
         return Err(Error::validation(format!("{name} is empty")));
     }
     if text.contains(['\n', '\r', '\0']) {

@@ -59,6 +59,8 @@ pub enum Part {
     Progress,
     /// A context entry.
     Context,
+    /// A relationship, in the task whose log holds it.
+    Relationship,
 }
 
 /// The plan as a decision sees it, and the receiver of its drafts.

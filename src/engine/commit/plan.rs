@@ -15,7 +15,7 @@ use super::write;
 use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::{Error, Result};
-use crate::model::args::{Ref, TaskRef, Text};
+use crate::model::args::{Ref, TaskRef, TaskTexts, Text};
 use crate::model::command::{Batch, Command, Guard, ProgressAdd, TaskBlock};
 use crate::model::id::{Id, quoted};
 use crate::model::task::Task;
@@ -250,7 +250,7 @@ fn add_steps(tx: &mut Transaction, id: Id, one: &Flat, changes: &mut Vec<PlanCha
         return Ok(());
     }
     changes.push(PlanChange::Progress { key: one.key.clone(), steps: missing.len() });
-    let add = ProgressAdd { task_id: TaskRef(id.to_string()), content: missing, guard: Guard::default() };
+    let add = ProgressAdd { what: TaskTexts::new(id, missing), done: false, guard: Guard::default() };
     decide(tx, &Command::ProgressAdd(add)).map(|_| ())
 }
 

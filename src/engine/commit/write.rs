@@ -539,7 +539,7 @@ impl Show<'_, '_> {
             Subject::Batch(steps) => {
                 let step = |(name, step): &(Option<String>, Subject)| {
                     let agent = if let Subject::Agent(name) = step { Some(name.clone()) } else { None };
-                    BatchStep { name: name.clone(), id: step.id(), agent }
+                    BatchStep { name: name.clone(), id: step.id(), agent, ok: None, error: None }
                 };
                 let items = steps.iter().map(step).collect();
                 Changed::Batch(BatchAnswer { items, total: steps.len(), events: self.written.events.len() })

@@ -16,7 +16,7 @@ use crate::engine::view::read;
 use crate::env::child::{Exit, ForegroundChild};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::Lease;
-use crate::model::args::{self, Object, OptionalSessionRef, OptionalTaskRef, Ref, TaskRef, Text};
+use crate::model::args::{self, Object, OptionalSessionRef, OptionalTaskRef, Ref, TaskRef, TaskTexts, Text};
 use crate::model::command::{
     Claim, Command, ContextAdd, Done, Guard, LeaseRelease, LeaseRenew, Release, SessionEnd, SessionHeartbeat,
     SessionStart,
@@ -240,9 +240,8 @@ fn finish_work(ws: &Workspace, order: &WorkOrder, taken: &Acquisition, ended: Ex
     let metadata = json!({ "command": end.command, "exit_code": end.exit_code, "signal": end.signal,
             "seconds": end.seconds });
     let note = ContextAdd {
-        task_id: TaskRef(end.task.to_string()),
+        what: TaskTexts::new(end.task, vec![Text(outcome.clone())]),
         kind: ContextType::Outcome,
-        content: Text(outcome.clone()),
         metadata: metadata.as_object().cloned().map(Object),
     };
     match write::execute(ws, &Command::ContextAdd(note)) {

@@ -218,6 +218,7 @@ impl Stage for Plan {
         let has = |task: &Task| match part {
             Part::Progress => task.progress.contains_key(&id),
             Part::Context => task.context.contains_key(&id),
+            Part::Relationship => task.relationships.contains_key(&id),
         };
         let task = self.ids_where(has).first().copied().ok_or_else(|| unknown(reference))?;
         Ok((task, id))

@@ -5,7 +5,8 @@
 
 use serde_json::Value;
 
-use super::guard::{permit, permit_id};
+use super::guard::permit_id;
+use super::work::held_task;
 use super::{Subject, decides};
 use crate::error::{Error, Result};
 use crate::model::args::Ref;
@@ -18,6 +19,7 @@ use crate::model::payload::{
     ContextAdded, ContextRedacted, ContextSuperseded, Payload, ProgressItemAdded, ProgressItemCompleted,
     ProgressItemReopened,
 };
+use crate::model::plain::is_blank;
 use crate::rules::lease::{self, Standing};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Part, Stage};
@@ -33,14 +35,16 @@ decides! {
 
 /// `progress add`
 pub fn progress_add(stage: &mut dyn Stage, c: &ProgressAdd) -> Result<Subject> {
-    let permit = permit(stage, &Ref(c.task_id.0.clone()), &c.guard, Verb::Comment)?;
-    if c.content.is_empty() {
+    let task = held_task(stage, &c.what.task_id)?;
+    let permit = permit_id(stage, task, &c.guard, Verb::Comment)?;
+    if c.what.content.is_empty() {
         return Err(Error::validation("a progress item needs a text"));
     }
+    let completed_at = c.done.then(|| stage.now());
     let mut items = Vec::new();
-    for content in &c.content {
+    for content in &c.what.content {
         let content = words(&content.0, "a progress item")?;
-        let event = ProgressItemAdded { content, completed_at: None, created_at: None };
+        let event = ProgressItemAdded { content, completed_at, created_at: None };
         items.push(permit.emit(stage, Payload::ProgressItemAdded(event))?);
     }
     Ok(Subject::Progress(permit.id, items))
@@ -48,12 +52,25 @@ pub fn progress_add(stage: &mut dyn Stage, c: &ProgressAdd) -> Result<Subject> {
 
 /// `progress complete`
 fn progress_complete(stage: &mut dyn Stage, c: &ProgressComplete) -> Result<Subject> {
-    let (task, item) = stage.part(&Ref(c.id.0.clone()), Part::Progress)?;
-    let permit = permit_id(stage, task, &c.guard, Verb::Comment)?;
-    if stage.task(task)?.progress.get(&item).is_some_and(|i| !i.completed) {
-        permit.emit(stage, Payload::ProgressItemCompleted(ProgressItemCompleted { item }))?;
+    let mut parts = Vec::new();
+    for reference in &c.id.0 {
+        parts.push(stage.part(reference, Part::Progress)?);
     }
-    Ok(Subject::Progress(task, vec![item]))
+    let Some((task, _)) = parts.first().copied() else {
+        return Err(Error::usage("no progress item is named").hint("agentpm brief shows the items with their ids"));
+    };
+    if let Some((other, item)) = parts.iter().find(|(other, _)| *other != task) {
+        return Err(Error::usage(format!("item {item} belongs to task {other}, and others to task {task}"))
+            .hint("complete the items of one task at a time"));
+    }
+    let permit = permit_id(stage, task, &c.guard, Verb::Comment)?;
+    let items: Vec<Id> = parts.into_iter().map(|(_, item)| item).collect();
+    for item in &items {
+        if stage.task(task)?.progress.get(item).is_some_and(|i| !i.completed) {
+            permit.emit(stage, Payload::ProgressItemCompleted(ProgressItemCompleted { item: *item }))?;
+        }
+    }
+    Ok(Subject::Progress(task, items))
 }
 
 /// `progress reopen`
@@ -67,7 +84,7 @@ fn progress_reopen(stage: &mut dyn Stage, c: &ProgressReopen) -> Result<Subject>
 }
 
 pub fn words(text: &str, what: &str) -> Result<String> {
-    if text.trim().is_empty() {
+    if is_blank(text) {
         return Err(Error::validation(format!("{what} needs a text")));
     }
     if text.contains('\0') {
@@ -79,9 +96,12 @@ pub fn words(text: &str, what: &str) -> Result<String> {
 /// `context add`
 fn context_add(stage: &mut dyn Stage, c: &ContextAdd) -> Result<Subject> {
     stage.require(Verb::Comment)?;
-    let task = stage.task_id(&Ref(c.task_id.0.clone()))?;
+    let task = held_task(stage, &c.what.task_id)?;
     let metadata = c.metadata.as_ref().map_or(Value::Null, |m| Value::Object(m.0.clone()));
-    let content = words(&c.content.0, "a context entry")?;
+    let [content] = &c.what.content[..] else {
+        return Err(Error::usage("a context entry has one text").hint("put quotes around the text"));
+    };
+    let content = words(&content.0, "a context entry")?;
     let event = ContextAdded { kind: c.kind, content, metadata, created_at: None };
     let entry = note(stage, task, Payload::ContextAdded(event), None)?;
     Ok(Subject::Context(task, entry))
@@ -129,7 +149,7 @@ fn context_supersede(stage: &mut dyn Stage, c: &ContextSupersede) -> Result<Subj
 /// `context redact`
 fn context_redact(stage: &mut dyn Stage, c: &ContextRedact) -> Result<Subject> {
     stage.require(Verb::Update)?;
-    if c.reason.0.trim().is_empty() {
+    if is_blank(&c.reason.0) {
         return Err(Error::validation("redacting needs a reason"));
     }
     let (task, entry) = stage.part(&Ref(c.id.0.clone()), Part::Context)?;

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::guard::{Permit, move_to, permit, permit_id, refuse_unfit, unblock_if_free, unfinished_blockers};
 use super::{Subject, decides};
 use crate::error::{Error, Result};
-use crate::model::args::{Ref, Text};
-use crate::model::command::{TaskBlock, TaskCreate, TaskRelate, TaskUnblock, TaskUnrelate, TaskUpdate};
+use crate::model::args::{Ref, TaskRef, Text};
+use crate::model::command::{Guard, TaskBlock, TaskCreate, TaskRelate, TaskUnblock, TaskUnrelate, TaskUpdate};
 use crate::model::event::Entity;
 use crate::model::id::{Id, check_agent_name, quoted};
 use crate::model::payload::{Fields, Payload, RelationshipAdded, RelationshipRemoved, TaskCreated, TaskUpdated};
@@ -15,7 +15,7 @@ use crate::model::task::{Status, Task};
 use crate::rules::fields;
 use crate::rules::graph;
 use crate::rules::roles::Verb;
-use crate::rules::stage::{Draft, Stage};
+use crate::rules::stage::{Draft, Part, Stage};
 
 decides! {
     TaskCreate => create,
@@ -70,6 +70,11 @@ pub fn create_as(stage: &mut dyn Stage, c: &TaskCreate, id: Option<Id>) -> Resul
             return Err(Error::state(format!("task {blocker} cannot both contain the new task and block it")));
         }
         emit(stage, edge(RelationType::Blocks, blocker, id, Value::Null))?;
+    }
+    for waits in &c.blocks {
+        let by = vec![Ref(id.to_string())];
+        let guard = Guard { why: c.why.clone(), ..Guard::default() };
+        block(stage, &TaskBlock { id: TaskRef(waits.0.clone()), by, guard })?;
     }
     Ok(Subject::Task(id))
 }
@@ -361,7 +366,11 @@ pub fn relate(stage: &mut dyn Stage, c: &TaskRelate) -> Result<Subject> {
 
 /// `task unrelate`
 fn unrelate(stage: &mut dyn Stage, c: &TaskUnrelate) -> Result<Subject> {
-    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Relate)?;
+    let home = match &c.id.0 {
+        Some(reference) => stage.task_id(&Ref(reference.clone()))?,
+        None => stage.part(&c.relationship, Part::Relationship)?.0,
+    };
+    let permit = permit_id(stage, home, &c.guard, Verb::Relate)?;
     let task = stage.task(permit.id)?;
     let edges: Vec<Id> = match task.relationships.keys().find(|id| id.to_string() == c.relationship.0) {
         Some(edge) => vec![*edge],

@@ -352,7 +352,7 @@ fn ttl_ms(stage: &dyn Stage, ttl: Option<Duration>) -> Result<i64> {
 }
 
 /// The task that a command of the daily loop refers to: the one named, or the only one the actor holds.
-fn held_task(stage: &mut dyn Stage, named: &OptionalTaskRef) -> Result<Id> {
+pub fn held_task(stage: &mut dyn Stage, named: &OptionalTaskRef) -> Result<Id> {
     if let Some(reference) = &named.0 {
         return stage.task_id(&Ref(reference.clone()));
     }

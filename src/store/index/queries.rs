@@ -142,16 +142,21 @@ impl Index {
         select(self.whole()?, "SELECT id, status FROM task", [], |row| Ok((id_of(row, 0)?, status_of(row, 1)?)))
     }
 
-    /// Ids of the parts (`progress` or `context`) that begin or end with `text`, with their tasks.
+    /// Ids of the parts (`progress`, `context` or `relationship`) that begin or end with `text`, with their tasks.
     pub fn parts(&self, kind: &str, text: &str) -> Result<Vec<(Id, Id)>> {
-        let sql = "SELECT id, task FROM part WHERE kind = ?1 AND (id GLOB ?2 || '*' OR id GLOB '*' || ?2) ORDER BY id LIMIT 20";
-        let mut found: Vec<(Id, Id)> = select(&self.db, sql, [kind, text], |row| Ok((id_of(row, 0)?, id_of(row, 1)?)))?;
+        let table = if kind == "relationship" { "(SELECT id, task, 'relationship' AS kind FROM edge)" } else { "part" };
+        let sql = format!(
+            "SELECT id, task FROM {table} WHERE kind = ?1 AND (id GLOB ?2 || '*' OR id GLOB '*' || ?2) ORDER BY id LIMIT 20"
+        );
+        let pair = |row: &Row| Ok((id_of(row, 0)?, id_of(row, 1)?));
+        let mut found: Vec<(Id, Id)> = select(&self.db, &sql, [kind, text], pair)?;
         let over = self.over.borrow();
         if !over.is_empty() {
             found.retain(|(_, task)| !over.contains_key(task));
             for (task, (reading, _)) in over.iter().filter_map(|(id, read)| Some((*id, read.as_ref()?))) {
                 let parts: Vec<Id> = match kind {
                     "progress" => reading.task.progress.keys().copied().collect(),
+                    "relationship" => reading.task.relationships.keys().copied().collect(),
                     _ => reading.task.context.keys().copied().collect(),
                 };
                 found.extend(parts.into_iter().filter(|id| id.has_part(text)).map(|part| (part, task)));

@@ -14,7 +14,7 @@ use crate::engine::commit::write;
 use crate::engine::context::Workspace;
 use crate::env::files::Kind;
 use crate::error::{Code, Error, Result};
-use crate::model::args::Text;
+use crate::model::args::Title;
 use crate::model::command::{Command, TaskCreate};
 use crate::model::event::Entity;
 use crate::model::finding::{Finding, Refusal, Rule};
@@ -90,7 +90,7 @@ pub(crate) fn adopt(ws: &Workspace, new: &NewFile, remarks: Comments) -> Result<
     let key = format!("file {} {} {} {}", words.path, mark.mtime, mark.inode, digest(&words.text));
     let title = words.doc.get("title").and_then(Value::as_str).unwrap_or_default();
     let command = Command::TaskCreate(TaskCreate {
-        title: Text(title.to_owned()),
+        title: Title(title.into()),
         idempotency_key: Some(key),
         ..TaskCreate::default()
     });

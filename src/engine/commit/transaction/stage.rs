@@ -71,6 +71,7 @@ impl Stage for Transaction<'_> {
         let (kind, called) = match part {
             Part::Progress => ("progress", "progress item"),
             Part::Context => ("context", "context entry"),
+            Part::Relationship => ("relationship", "relationship"),
         };
         let text = match reference.0.strip_prefix('$') {
             Some(_) => self.task_id(reference)?.to_string(),
@@ -88,6 +89,7 @@ impl Stage for Transaction<'_> {
             let ids: Vec<Id> = match part {
                 Part::Progress => slot.task.progress.keys().copied().collect(),
                 Part::Context => slot.task.context.keys().copied().collect(),
+                Part::Relationship => slot.task.relationships.keys().copied().collect(),
             };
             found.extend(ids.into_iter().filter(|id| id.has_part(&text)).map(|id| (id, slot.task.id)));
         }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Doc, Edit, EditResult, check_entry, content as said, guard, misfit, unknown_id};
 use crate::error::{Error, Result};
-use crate::model::args::{TaskRef, Text};
+use crate::model::args::{TaskTexts, Text};
 use crate::model::command::ProgressAdd;
 use crate::model::context::ContextType;
 use crate::model::id::Id;
@@ -44,8 +44,8 @@ impl Edit<'_> {
         }
         let Some((first, ..)) = added.first() else { return Ok(()) };
         let add = ProgressAdd {
-            task_id: TaskRef(self.id.to_string()),
-            content: added.iter().map(|(_, content, _)| Text(content.clone())).collect(),
+            what: TaskTexts::new(self.id, added.iter().map(|(_, content, _)| Text(content.clone())).collect()),
+            done: false,
             guard: guard(),
         };
         let at = misfit(PROGRESS, Some(*first));

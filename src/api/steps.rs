@@ -1,0 +1,60 @@
+//! A batch whose steps are made each by itself.
+//!
+//! Guarantees that a step that is refused stops no other, and that a later step may name what an earlier one created.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{Answer, Answered, Call, call};
+use crate::engine::Workspace;
+use crate::error::Result;
+use crate::model::command::{Batch, BatchOp, Command};
+use crate::model::id::Id;
+use crate::reports::changed::{BatchAnswer, BatchStep, Changed};
+
+/// Carries out each step of a batch.
+pub fn each(ws: &Workspace, batch: &Batch) -> Answered {
+    let mut names = BTreeMap::new();
+    let mut answered = Answered::of(Answer::Changed(Changed::Nothing));
+    let mut items = Vec::with_capacity(batch.ops.len());
+    for op in &batch.ops {
+        let made = with_names(op, &names).and_then(|command| call(ws, &Call::Change(command)));
+        let mut item = BatchStep { name: op.name.clone(), id: None, agent: None, ok: Some(made.is_ok()), error: None };
+        match made {
+            Ok(step) => {
+                match &step.data {
+                    Answer::Changed(Changed::Agent(agent)) => item.agent = Some(agent.name.clone()),
+                    data => item.id = data.names().and_then(|ids| ids.first()?.parse().ok()),
+                }
+                names.extend(op.name.clone().zip(item.id));
+                answered.events.extend(step.events);
+                answered.warnings.extend(step.warnings);
+            }
+            Err(e) => item.error = Some(Box::new(json!(e))),
+        }
+        items.push(item);
+    }
+    let answer = BatchAnswer { total: items.len(), items, events: answered.events.len() };
+    Answered { data: Answer::Changed(Changed::Batch(answer)), ..answered }
+}
+
+/// The command of a step, with the ids of earlier steps in place of their names.
+fn with_names(op: &BatchOp, names: &BTreeMap<String, Id>) -> Result<Command> {
+    let mut args = op.command.to_json();
+    put_ids(&mut args, names);
+    Command::from_json(op.command.op(), args)
+}
+
+fn put_ids(value: &mut Value, names: &BTreeMap<String, Id>) {
+    match value {
+        Value::String(text) => {
+            if let Some(id) = text.strip_prefix('$').and_then(|name| names.get(name)) {
+                *text = id.to_string();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| put_ids(item, names)),
+        Value::Object(map) => map.values_mut().for_each(|item| put_ids(item, names)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
