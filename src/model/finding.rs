@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -44,8 +44,28 @@ enum Configurable {
     Yes,
 }
 
+/// How `lint --fix` repairs a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// Its files are rendered again from its log.
+    Render,
+    /// A hand edit is recorded as events.
+    Record,
+    /// A task is created from a file.
+    Create,
+    /// In a way of its own, or not at all.
+    Other,
+}
+
+impl Repair {
+    /// Whether the repair records the words of a person, so that the rules may refuse it.
+    pub fn may_be_refused(self) -> bool {
+        matches!(self, Repair::Record | Repair::Create)
+    }
+}
+
 macro_rules! rules {
-    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $severity:ident, $hold:ident, $fix:literal;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $severity:ident, $hold:ident, $repair:ident, $fix:literal;)*) => {
         /// The rules of lint: their meaning, severity and fix.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Rule { $($(#[doc = $doc])+ $name,)* }
@@ -79,6 +99,11 @@ macro_rules! rules {
                 match self { $(Rule::$name => include_str!(concat!("rules/", $code, ".md")),)* }
             }
 
+            /// How `lint --fix` repairs it.
+            pub fn repair(self) -> Repair {
+                match self { $(Rule::$name => Repair::$repair,)* }
+            }
+
             fn hold(self) -> Configurable {
                 match self { $(Rule::$name => Configurable::$hold,)* }
             }
@@ -88,109 +113,109 @@ macro_rules! rules {
 
 rules! {
     /// The last line of a log has no newline and is not an event: a write was cut short.
-    LogTorn = "log-torn", Warning, Yes, "the next change of this task repairs it, or run agentpm lint --fix";
+    LogTorn = "log-torn", Warning, Yes, Render, "the next change of this task repairs it, or run agentpm lint --fix";
     /// A line of a log cannot be read as an event.
-    LogLine = "log-line", Error, No, "restore the line from git history; nothing was deleted";
+    LogLine = "log-line", Error, No, Other, "restore the line from git history; nothing was deleted";
     /// A log contains conflict markers of git.
-    LogMarkers = "log-markers", Warning, Yes, "both sides are read; agentpm resolve removes the markers";
+    LogMarkers = "log-markers", Warning, Yes, Render, "both sides are read; agentpm resolve removes the markers";
     /// A log contains bytes that are tolerated but not canonical: CRLF, a byte-order mark, blank lines, no newline at the
     /// end.
-    LogForm = "log-form", Warning, Yes, "agentpm lint --fix rewrites it in canonical form";
+    LogForm = "log-form", Warning, Yes, Render, "agentpm lint --fix rewrites it in canonical form";
     /// The same event occurs twice in a log.
-    LogDuplicate = "log-duplicate", Warning, Yes, "agentpm lint --fix removes the copy";
+    LogDuplicate = "log-duplicate", Warning, Yes, Render, "agentpm lint --fix removes the copy";
     /// Two different events have one id; neither counts.
-    EventConflict = "event-id-conflict", Error, No, "restore the true line from git history; agentpm never chooses between them";
+    EventConflict = "event-id-conflict", Error, No, Other, "restore the true line from git history; agentpm never chooses between them";
     /// An event names another entity than the log that contains it.
-    EventMisplaced = "event-misplaced", Error, No, "agentpm resolve moves it to the log of the entity it names";
+    EventMisplaced = "event-misplaced", Error, No, Other, "agentpm resolve moves it to the log of the entity it names";
     /// An event's payload does not make sense; it has no effect.
-    EventIneffective = "event-ineffective", Warning, Yes, "the event stays without effect; agentpm log shows it";
+    EventIneffective = "event-ineffective", Warning, Yes, Other, "the event stays without effect; agentpm log shows it";
     /// An event's type is not known to this version.
-    EventUnknown = "event-unknown", Warning, Yes, "use a newer agentpm to see its effect; it is kept byte for byte";
+    EventUnknown = "event-unknown", Warning, Yes, Other, "use a newer agentpm to see its effect; it is kept byte for byte";
     /// An event's Lamport time is out of bounds; it is kept without effect.
-    EventQuarantined = "event-quarantined", Error, No, "its writer's clock is broken or forged; the event stays without effect";
+    EventQuarantined = "event-quarantined", Error, No, Other, "its writer's clock is broken or forged; the event stays without effect";
     /// A change was made under a lease that had been lost; it has no effect.
-    EventFenced = "event-fenced", Warning, Yes, "the value of the later lease holder counts; make the change again if it is still wanted";
+    EventFenced = "event-fenced", Warning, Yes, Other, "the value of the later lease holder counts; make the change again if it is still wanted";
     /// An event's wall-clock time is far off.
-    EventTime = "event-time", Warning, Yes, "order does not depend on it; set the writer's clock";
+    EventTime = "event-time", Warning, Yes, Other, "order does not depend on it; set the writer's clock";
     /// A log does not begin with TaskCreated.
-    LogHeadless = "log-headless", Error, No, "restore the missing lines from git history";
+    LogHeadless = "log-headless", Error, No, Other, "restore the missing lines from git history";
     /// An event follows another that is not in the log: a line was lost.
-    LogGap = "log-gap", Error, No, "agentpm resolve restores it if this clone has it; otherwise fetch the branch that has it";
+    LogGap = "log-gap", Error, No, Other, "agentpm resolve restores it if this clone has it; otherwise fetch the branch that has it";
     /// An event names no parents, or parents that come after it.
-    EventParents = "event-parents", Error, No, "remove the event from the branch; make the change again with a command";
+    EventParents = "event-parents", Error, No, Other, "remove the event from the branch; make the change again with a command";
     /// A task folder has no log.
-    LogMissing = "log-missing", Error, No, "agentpm lint --fix restores it from the commit that is checked out; otherwise restore events.jsonl from git history";
+    LogMissing = "log-missing", Error, No, Other, "agentpm lint --fix restores it from the commit that is checked out; otherwise restore events.jsonl from git history";
     /// Acknowledged events are in the journal of this clone and in no file yet.
-    EventsPending = "events-pending", Warning, Yes, "agentpm resolve writes them into the files";
+    EventsPending = "events-pending", Warning, Yes, Other, "agentpm resolve writes them into the files";
     /// A task folder has no task.yaml.
-    YamlMissing = "task-yaml-missing", Warning, Yes, "agentpm lint --fix writes it from its log";
+    YamlMissing = "task-yaml-missing", Warning, Yes, Render, "agentpm lint --fix writes it from its log";
     /// A task.yaml cannot be read.
-    YamlInvalid = "task-yaml-invalid", Error, No, "repair it by hand, or restore it from git; its log still holds the task";
+    YamlInvalid = "task-yaml-invalid", Error, No, Other, "repair it by hand, or restore it from git; its log still holds the task";
     /// A task.yaml was rendered from fewer events than its log has now.
-    YamlStale = "task-yaml-stale", Warning, Yes, "agentpm lint --fix renders it again from its log";
+    YamlStale = "task-yaml-stale", Warning, Yes, Render, "agentpm lint --fix renders it again from its log";
     /// A task.yaml contains conflict markers of git.
-    YamlConflict = "task-yaml-conflict", Error, No, "agentpm resolve records hand edits in it and renders it from its log, or reports what it may not record";
+    YamlConflict = "task-yaml-conflict", Error, No, Render, "agentpm resolve records hand edits in it and renders it from its log, or reports what it may not record";
     /// A task.yaml was rendered from other events than its log has now, after a merge that took one file and not the other.
-    YamlAstray = "task-yaml-astray", Error, No, "agentpm resolve keeps the log's value; if the other one is newer, write it again with agentpm task update";
+    YamlAstray = "task-yaml-astray", Error, No, Render, "agentpm resolve keeps the log's value; if the other one is newer, write it again with agentpm task update";
     /// A task.yaml has a value that is in none of its events.
-    YamlEdited = "task-yaml-edited", Error, No, "agentpm lint --fix records the edit as events, or reports what it may not change";
+    YamlEdited = "task-yaml-edited", Error, No, Record, "agentpm lint --fix records the edit as events, or reports what it may not change";
     /// A task.yaml has the right contents in another form: another order of keys, other quotes.
-    YamlForm = "task-yaml-form", Warning, Yes, "agentpm lint --fix writes the canonical form";
+    YamlForm = "task-yaml-form", Warning, Yes, Render, "agentpm lint --fix writes the canonical form";
     /// A task.yaml contains a comment, which no event can hold.
-    YamlComment = "task-yaml-comment", Warning, Yes, "agentpm lint --fix keeps it as a note; with --drop-comments it is removed";
+    YamlComment = "task-yaml-comment", Warning, Yes, Record, "agentpm lint --fix keeps it as a note; with --drop-comments it is removed";
     /// A hand-written file below tasks is not recorded as a task yet.
-    TaskNew = "task-new", Error, No, "agentpm lint --fix records it as a task, or reports what does not fit";
+    TaskNew = "task-new", Error, No, Create, "agentpm lint --fix records it as a task, or reports what does not fit";
     /// The files of a task were removed, but the commit that is checked out has them.
-    TaskDeleted = "task-deleted", Error, No, "agentpm lint --fix restores it; with --deleted cancelled or --deleted archived it also ends the task";
+    TaskDeleted = "task-deleted", Error, No, Other, "agentpm lint --fix restores it; with --deleted cancelled or --deleted archived it also ends the task";
     /// A task.yaml has a field that this version does not know.
-    YamlField = "task-yaml-field", Warning, Yes, "use a newer agentpm, or move the value into metadata";
+    YamlField = "task-yaml-field", Warning, Yes, Record, "use a newer agentpm, or move the value into metadata";
     /// A value is not one that a command would accept.
-    FieldValue = "field-value", Error, Yes, "agentpm task update sets it to an allowed value";
+    FieldValue = "field-value", Error, Yes, Other, "agentpm task update sets it to an allowed value";
     /// A folder, file or link that does not belong in a store.
-    OddFile = "odd-file", Error, Yes, "check what it is, then move it out of the store";
+    OddFile = "odd-file", Error, Yes, Other, "check what it is, then move it out of the store";
     /// A file is in the wrong folder for its id.
-    PathMismatch = "path-mismatch", Error, No, "move the folder to tasks/<last character but one>/<last character>/<ULID>";
+    PathMismatch = "path-mismatch", Error, No, Other, "move the folder to tasks/<last character but one>/<last character>/<ULID>";
     /// A relationship names a task that does not exist here.
-    DanglingReference = "dangling-reference", Error, Yes, "merge the branch with the other task, or run agentpm task unrelate";
+    DanglingReference = "dangling-reference", Error, Yes, Other, "merge the branch with the other task, or run agentpm task unrelate";
     /// Blocking relationships form a cycle; the latest edge does not count.
-    CycleBlocks = "cycle-blocks", Error, No, "remove one of the edges with agentpm task unblock";
+    CycleBlocks = "cycle-blocks", Error, No, Other, "remove one of the edges with agentpm task unblock";
     /// Parents form a cycle; the latest edge does not count.
-    CycleParents = "cycle-parents", Error, No, "give one of the tasks another parent with agentpm task update --parent";
+    CycleParents = "cycle-parents", Error, No, Other, "give one of the tasks another parent with agentpm task update --parent";
     /// A task has more than one parent; the latest counts.
-    SeveralParents = "several-parents", Warning, Yes, "agentpm task update --parent resolves it";
+    SeveralParents = "several-parents", Warning, Yes, Other, "agentpm task update --parent resolves it";
     /// A task in progress has no owner.
-    OwnerMissing = "owner-missing", Error, Yes, "run agentpm claim to take it, or agentpm lease acquire and agentpm release to open it";
+    OwnerMissing = "owner-missing", Error, Yes, Other, "run agentpm claim to take it, or agentpm lease acquire and agentpm release to open it";
     /// Two agents took a task without seeing each other; the later in order has it.
-    SeveralOwners = "several-owners", Warning, Yes, "the other agent takes other work; agentpm conflicts ID shows who took it when";
+    SeveralOwners = "several-owners", Warning, Yes, Other, "the other agent takes other work; agentpm conflicts ID shows who took it when";
     /// A task is recorded as blocked although all its blockers are finished; it counts as open.
-    BlockedFreely = "blocked-without-blocker", Warning, Yes, "agentpm resolve records that it is open; so does the next change of it";
+    BlockedFreely = "blocked-without-blocker", Warning, Yes, Other, "agentpm resolve records that it is open; so does the next change of it";
     /// A task is completed although a blocker or child of it is unfinished.
-    CompletedEarly = "completed-early", Error, Yes, "finish the others, run agentpm task reopen, or record the override with --force";
+    CompletedEarly = "completed-early", Error, Yes, Other, "finish the others, run agentpm task reopen, or record the override with --force";
     /// A commit would add a change under a lease that another agent holds now, or acquired later.
-    LeaseLost = "lease-lost", Error, No, "remove the task's files from this commit; agentpm claim acquires the task again if it is free";
+    LeaseLost = "lease-lost", Error, No, Other, "remove the task's files from this commit; agentpm claim acquires the task again if it is free";
     /// An event of the base commit is missing, or has other bytes.
-    LogRewritten = "log-rewritten", Error, No, "restore the line from git history; a log only grows, and agentpm undo reverts the effect of an event";
+    LogRewritten = "log-rewritten", Error, No, Other, "restore the line from git history; a log only grows, and agentpm undo reverts the effect of an event";
     /// An event's author lacks the right to it, by the roles of the base commit.
-    NotPermitted = "not-permitted", Error, No, "let an agent with the right make the change; roles.yml of the base must grant a right first";
+    NotPermitted = "not-permitted", Error, No, Other, "let an agent with the right make the change; roles.yml of the base must grant a right first";
     /// A branch changes roles.yml, config.toml, .gitattributes, .gitignore or the role of an agent: the rules by which
     /// changes are checked.
-    RulesChanged = "rules-changed", Warning, Yes, "check which agent gains what before you merge it; agentpm review shows the keys";
+    RulesChanged = "rules-changed", Warning, Yes, Other, "check which agent gains what before you merge it; agentpm review shows the keys";
     /// A file of the plan is in conflict in git's index.
-    IndexUnmerged = "index-unmerged", Error, No, "agentpm resolve renders it from the logs and adds it";
+    IndexUnmerged = "index-unmerged", Error, No, Other, "agentpm resolve renders it from the logs and adds it";
     /// The Agentpm-Lease trailer of a commit names a lease that was never granted, or had been lost.
-    LeaseTrailer = "lease-trailer", Error, Yes, "see the history with agentpm log; the present holder decides whether to keep the commit";
+    LeaseTrailer = "lease-trailer", Error, Yes, Other, "see the history with agentpm log; the present holder decides whether to keep the commit";
     /// An event has no signature, but roles.yml requires one.
-    SignatureMissing = "signature-missing", Error, No, "make the change again in a clone that has the agent's key; AGENTPM_KEY names its file";
+    SignatureMissing = "signature-missing", Error, No, Other, "make the change again in a clone that has the agent's key; AGENTPM_KEY names its file";
     /// An event's signature was not made by its agent for this line: it is forged, altered or copied.
-    SignatureWrong = "signature-wrong", Error, No, "restore the true line from git history; find out who changed it";
+    SignatureWrong = "signature-wrong", Error, No, Other, "restore the true line from git history; find out who changed it";
     /// A line of config.toml or roles.yml has no effect.
-    ConfigKey = "config-key", Warning, Yes, "correct or remove the key";
+    ConfigKey = "config-key", Warning, Yes, Other, "correct or remove the key";
     /// config.toml or roles.yml cannot be read.
-    ConfigInvalid = "config-invalid", Error, No, "correct the file with an editor";
+    ConfigInvalid = "config-invalid", Error, No, Other, "correct the file with an editor";
     /// config.toml is missing, so that the defaults apply.
-    ConfigMissing = "config-missing", Warning, Yes, "restore it from git history; agentpm init writes one with the defaults";
+    ConfigMissing = "config-missing", Warning, Yes, Other, "restore it from git history; agentpm init writes one with the defaults";
     /// The store was written by a newer version.
-    StoreNewer = "store-newer", Error, No, "use a newer agentpm to write to this store";
+    StoreNewer = "store-newer", Error, No, Other, "use a newer agentpm to write to this store";
 }
 
 impl Rule {
@@ -212,6 +237,17 @@ pub enum Spot {
     Key(String),
     /// A relationship.
     Edge(Id),
+}
+
+impl JsonSchema for Rule {
+    fn schema_name() -> Cow<'static, str> {
+        "Rule".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let codes: Vec<&str> = Rule::ALL.iter().map(|rule| rule.code()).collect();
+        json_schema!({ "type": "string", "enum": codes })
+    }
 }
 
 impl Serialize for Rule {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::event_rules::{EventRules, LeaseRule};
+use super::event_rules::{EventRules, LeaseRule, status_of};
 use super::fold::{Folding, order};
 use super::lease;
 use super::writers::Effect;
@@ -57,40 +57,40 @@ pub fn lease_bypasses<'a>(entity: &Entity, log: &'a [Entry], now: Option<Time>) 
 }
 
 fn grant(event: &Event) -> Option<(&LeaseAcquired, &Event)> {
-    match &event.payload {
-        Payload::LeaseAcquired(p) => Some((p, event)),
-        _ => None,
-    }
+    let Payload::LeaseAcquired(p) = &event.payload else { return None };
+    Some((p, event))
 }
 
 impl<'a> Leases<'a> {
     fn bypassed_holder(&self, event: &Event) -> Option<Option<&'a str>> {
-        // Whether a lease is taken for another agent is checked by `rights`.
-        let me = match &event.payload {
-            Payload::LeaseAcquired(p) => p.holder.as_str(),
-            _ => event.author.agent.as_str(),
-        };
         // The holder among the grants that match, if it is another agent.
         let of_another = |fits: &dyn Fn(&LeaseAcquired) -> bool| {
             let mut holders = self.grants.iter().filter(|(p, _)| fits(p)).map(|(p, _)| p.holder.as_str()).peekable();
             let first = holders.peek().copied();
-            (!holders.any(|holder| holder == me)).then_some(first)
+            (!holders.any(|holder| holder == event.author.agent)).then_some(first)
         };
-        match (&event.payload, event.fence) {
+        if let Payload::LeaseReleased(p) = &event.payload {
             // A lease that was granted on another branch, and by no event here, cannot be released here.
-            (Payload::LeaseReleased(p), _) => of_another(&|grant| grant.lease == p.lease).filter(Option::is_some),
-            (Payload::LeaseAcquired(_), _) => self.live_before(event, me).map(Some),
-            // Consequences for a task are written by the agent that changes the other tasks.
-            (Payload::TaskStatusChanged(p), None) if p.owner.is_none() && waits(p.from) && waits(p.to) => None,
-            (payload, None) if needs_lease(payload, self.is_imported) => self.live_before(event, me).map(Some),
-            // A fence that the log does not grant at all is reported as such.
-            (payload, Some(fence))
-                if needs_lease(payload, self.is_imported) && self.grants.iter().any(|(p, _)| p.fence >= fence) =>
-            {
-                of_another(&|grant| grant.fence == fence).or_else(|| self.superseded(event, fence).map(Some))
-            }
-            _ => None,
+            return of_another(&|grant| grant.lease == p.lease).filter(Option::is_some);
         }
+        if let Payload::LeaseAcquired(p) = &event.payload {
+            // Whether a lease is taken for another agent is checked by `rights`.
+            return self.live_before(event, &p.holder).map(Some);
+        }
+        if !needs_lease(&event.payload, self.is_imported) {
+            return None;
+        }
+        let Some(fence) = event.fence else {
+            // Consequences for a task are written by the agent that changes the other tasks.
+            let is_consequence = matches!(&event.payload, Payload::TaskStatusChanged(p)
+                if p.owner.is_none() && waits(p.from) && waits(p.to));
+            return if is_consequence { None } else { self.live_before(event, &event.author.agent).map(Some) };
+        };
+        // A fence that the log does not grant at all is reported as such.
+        if self.grants.iter().all(|(p, _)| p.fence < fence) {
+            return None;
+        }
+        of_another(&|grant| grant.fence == fence).or_else(|| self.superseded(event, fence).map(Some))
     }
 
     /// The agent to which the task had passed under a greater fence, as far as the author of an event had seen.
@@ -128,12 +128,9 @@ impl<'a> Leases<'a> {
     fn ended(&self, p: &LeaseAcquired, given: &Event, me: &str, before: &BTreeSet<Id>) -> bool {
         let later = before.intersection(&self.effective).filter_map(|id| self.events.get(id));
         let later = later.filter(|event| event.stamp() > given.stamp());
-        later.into_iter().any(|event| match &event.payload {
-            Payload::LeaseReleased(_) => lease::gives_back(event, p),
-            Payload::LeaseOverride(_) => event.author.agent == me,
-            Payload::TaskStatusChanged(change) => change.to.is_finished(),
-            Payload::TaskArchived(_) => true,
-            _ => false,
+        later.into_iter().any(|event| {
+            let is_override = matches!(event.payload, Payload::LeaseOverride(_)) && event.author.agent == me;
+            is_override || lease::gives_back(event, p) || status_of(event).is_some_and(Status::is_finished)
         })
     }
 

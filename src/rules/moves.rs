@@ -18,11 +18,13 @@ pub fn allowed(from: Status) -> &'static [Status] {
 /// Whether any command makes a move, including `undo`, of a task that its author knew to have been completed once or not. `end` is
 /// how an archived task was closed.
 pub fn is_made(from: Status, to: Status, was_completed: bool, end: Option<Status>) -> bool {
-    let is_undone = match (from, to) {
+    let is_undone = match from {
         // Taken out of the archive, a task is closed as it was.
-        (Status::Archived, Status::Completed | Status::Cancelled) => end == Some(to) || end == Some(Status::Archived),
-        (Status::Open | Status::Blocked, Status::Completed) => was_completed,
-        _ => false,
+        Status::Archived => {
+            matches!(to, Status::Completed | Status::Cancelled) && (end == Some(to) || end == Some(Status::Archived))
+        }
+        Status::Open | Status::Blocked => to == Status::Completed && was_completed,
+        Status::InProgress | Status::Completed | Status::Cancelled => false,
     };
     from == to || is_undone || allowed(from).contains(&to)
 }

@@ -1,10 +1,13 @@
-//! Findings that follow from several tasks: edges that lead nowhere or in a circle, a task that is completed too early.
+//! Findings about several tasks together: dangling relationships, cycles, and tasks completed too early.
 //!
-//! Guarantees: judged over whatever tasks it is given.
-//! Leaves to others: where they were read.
+//! Leaves to others: the tasks of git's index (`together`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Found;
+use super::source::LintSource;
+use super::task::completed_by_force;
+use crate::error::Result;
 use crate::model::event::{Entry, Event, Stamp};
 use crate::model::finding::{Finding, Rule, Spot};
 use crate::model::id::Id;
@@ -14,7 +17,7 @@ use crate::rules::event_rules::status_of;
 use crate::rules::graph::{Edge, void_edges};
 use crate::store::layout::{shown, task_dir};
 
-/// What a task is to others: all that is asked of it here, for a plan may hold a hundred thousand.
+/// The part of a task that matters to others: no more than is needed, since a plan may hold a hundred thousand.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TaskLinks {
     pub(crate) status: Status,
@@ -22,36 +25,23 @@ pub(crate) struct TaskLinks {
     since: Option<Stamp>,
     /// When it was completed, even if it was archived since.
     completed: Option<Stamp>,
+    /// Its completion states that it overrides a check.
+    is_forced: bool,
     parent: Option<Id>,
     pub(crate) edges: Box<[Edge]>,
 }
 
 impl TaskLinks {
-    /// What a task with these events is to others.
+    /// The links of a task with these events.
     pub(crate) fn of(task: &Task, entries: &[Entry]) -> Self {
         let completes = |event: &&Event| status_of(event) == Some(Status::Completed);
         let last = || entries.iter().map(|entry| &entry.event).filter(completes).map(Event::stamp).max();
-        let tied = TaskLinks::from(task);
+        let links = TaskLinks::from(task);
         let is_archived = task.status == Status::Archived && task.completed_at.is_some();
-        TaskLinks { completed: if is_archived { last() } else { tied.completed }, ..tied }
+        let completed = if is_archived { last() } else { links.completed };
+        TaskLinks { completed, is_forced: completed_by_force(entries), ..links }
     }
-}
 
-impl From<&Task> for TaskLinks {
-    fn from(task: &Task) -> Self {
-        let since = task.stamps.get("status").copied();
-        let edge = |e: &Relationship| Edge { stamp: e.stamp(), kind: e.kind, from: e.from, to: e.to };
-        TaskLinks {
-            status: task.status,
-            since,
-            completed: since.filter(|_| task.status == Status::Completed),
-            parent: task.parent(),
-            edges: task.relationships.values().map(edge).collect(),
-        }
-    }
-}
-
-impl TaskLinks {
     /// Its relationships.
     pub(crate) fn edges(&self) -> &[Edge] {
         &self.edges
@@ -72,8 +62,34 @@ impl TaskLinks {
     }
 }
 
-/// What follows from several tasks; `store` is the store's name, for messages.
-pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, TaskLinks>, was_forced: &dyn Fn(Id) -> bool) -> Vec<Finding> {
+impl From<&Task> for TaskLinks {
+    fn from(task: &Task) -> Self {
+        let since = task.stamps.get("status").copied();
+        let edge = |e: &Relationship| Edge { stamp: e.stamp(), kind: e.kind, from: e.from, to: e.to };
+        TaskLinks {
+            status: task.status,
+            since,
+            completed: since.filter(|_| task.status == Status::Completed),
+            is_forced: false,
+            parent: task.parent(),
+            edges: task.relationships.values().map(edge).collect(),
+        }
+    }
+}
+
+/// The findings about several tasks: all of the work tree, or those that a commit introduces. `review` compares both sides of a branch
+/// itself.
+pub(crate) fn check(source: LintSource<'_>, found: &mut Found) -> Result<()> {
+    found.findings.extend(match source {
+        LintSource::WorkTree(..) => across(source.store(), &found.links),
+        LintSource::Index(staging, _) => staging.together()?,
+        LintSource::Branch(..) | LintSource::Text(_) => Vec::new(),
+    });
+    Ok(())
+}
+
+/// The findings about several tasks; `store` is the store's name, for messages.
+pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, TaskLinks>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut edges = Vec::new();
     let mut unfinished_children: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
@@ -105,38 +121,31 @@ pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, TaskLinks>, was_forced: &
         findings.push(finding.on(spot(edge.kind, edge.stamp.id)));
     }
     for (id, task) in tasks {
+        let of_status = |rule, message: String| {
+            Finding::new(rule, message).task(*id).at(path(*id), None).on(Spot::Key("status".into()))
+        };
         let is_open = |id: &Id| tasks.get(id).is_some_and(|other| !other.status.is_finished());
-        // What was opened again after this one was completed is no fault of this one.
+        // A task that was opened again later does not count against this one.
         let was_open = |id: &Id| tasks.get(id).is_some_and(|other| other.since < task.completed);
         let counting = task.blocking().filter(|edge| !void.contains(&edge.stamp));
         let blockers: BTreeSet<Id> = counting.map(|edge| edge.from).filter(is_open).collect();
-        // A blocker that is not here, or whose edge closes a cycle, was named above.
+        // A blocker that is not here, or whose edge closes a cycle, is reported above.
         let is_named = task.blocking().any(|edge| !tasks.contains_key(&edge.from) || void.contains(&edge.stamp));
         if task.status == Status::Blocked && blockers.is_empty() && !is_named {
-            findings.push(
-                Finding::new(Rule::BlockedFreely, "it is blocked, but nothing unfinished blocks it")
-                    .task(*id)
-                    .at(path(*id), None)
-                    .on(Spot::Key("status".into())),
-            );
+            findings.push(of_status(Rule::BlockedFreely, "it is blocked, but nothing unfinished blocks it".into()));
         }
         let children = unfinished_children.get(id).map_or(&[][..], Vec::as_slice);
         let blockers: Vec<Id> = blockers.into_iter().filter(was_open).collect();
         let children: Vec<Id> = children.iter().filter(|id| was_open(id)).copied().collect();
-        if task.is_completed() && !(blockers.is_empty() && children.is_empty()) && !was_forced(*id) {
+        if task.is_completed() && !(blockers.is_empty() && children.is_empty()) && !task.is_forced {
             let message = format!("it is completed despite {}", unfinished(blockers.len(), children.len()));
-            findings.push(
-                Finding::new(Rule::CompletedEarly, message)
-                    .task(*id)
-                    .at(path(*id), None)
-                    .on(Spot::Key("status".into())),
-            );
+            findings.push(of_status(Rule::CompletedEarly, message));
         }
     }
     findings
 }
 
-/// How many blockers and children are unfinished; a part that is zero is left out.
+/// The numbers of unfinished blockers and children; zero is omitted.
 fn unfinished(blockers: usize, children: usize) -> String {
     let blockers = match blockers {
         0 => None,
@@ -151,10 +160,7 @@ fn unfinished(blockers: usize, children: usize) -> String {
     blockers.into_iter().chain(children).collect::<Vec<_>>().join(" and ")
 }
 
-/// Where a relationship stands in the file of the task whose log holds it: a parent has a key of its own.
+/// The part of the task's file that shows a relationship: a parent has its own key.
 fn spot(kind: RelationType, edge: Id) -> Spot {
-    match kind {
-        RelationType::ParentOf => Spot::Key("parent".into()),
-        _ => Spot::Edge(edge),
-    }
+    if kind == RelationType::ParentOf { Spot::Key("parent".into()) } else { Spot::Edge(edge) }
 }

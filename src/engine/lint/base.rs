@@ -1,216 +1,255 @@
-//! `lint --base`: besides all that `lint` looks at, whether the plan only grew since a revision, and whether the commits since
-//! then were made under leases that held.
+//! The commits of a branch, compared with the revision that it is to be merged into: the source of the gate (`lint --base`) and of
+//! `review`.
 //!
-//! Guarantees: a branch cannot switch off a rule for itself: the severities are those of the revision's settings. The logs are held against the commit from which this branch set out, so that what the revision got meanwhile is
-//! not missed here, or against all of them where there are several; the leases are held against the revision itself.
-//! The new events are held against the roles that the revision itself has, and an id that it has is no new event's. They are judged
-//! by what they do to the logs as they will be once the branch is merged.
-//! What its commits hold and the tip lacks is judged with it.
-//! Leaves to others: which right an event asks for (`rules::rights`).
+//! Guarantees: a branch cannot switch off a rule for itself, since severities, roles and keys are those of the revision. A log must
+//! still contain what it held where the branch began, at any of several merge bases, so that what the revision gained meanwhile is not
+//! missing. New events are judged by what they do to the logs as they will be once the branch is merged, and so are events that
+//! its commits hold and its tip lacks.
+//! Leaves to others: which right an event requires (`rules::rights`), and the work tree itself (`work_tree`).
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::changed::{config_changed, lines_changed, roles_changed};
-use super::commits::registered;
-use super::permitted::RolesAt;
-use super::repeated::{NewEvents, own_ids};
-use super::rewritten::{otherwise, rewritten};
-use super::signed::{self, Asks, Keys};
+use super::dropped::dropped_between;
+use super::permitted::{Gate, RolesAt};
+use super::signed::Keys;
+use super::source::{LintSource, Subject, log_path};
+use super::staged::read;
 use super::vanished::VanishedEvents;
-use super::{LintReport, trailers};
+use super::work_tree::WorkTree;
+use super::{LintReport, findings_of, run};
+use crate::engine::commit::hand_edits::record;
 use crate::engine::context::Workspace;
-use crate::engine::lint;
-use crate::engine::view::history::{self, PlanAt, began_at, united};
-use crate::engine::view::{read, sparse};
+use crate::engine::view::history::{self, began_at, united};
+use crate::engine::view::{read as view, sparse};
 use crate::error::Result;
-use crate::git::{Mode, Objects, Oid};
+use crate::git::{Change, HiddenPaths, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
-use crate::model::finding::{Finding, Rule};
+use crate::model::finding::Finding;
 use crate::model::id::{Id, check_agent_name};
-use crate::store::config::MAX_CONFIG;
-use crate::store::entity::read_log;
-use crate::store::layout::{AGENTS, LOG, home};
+use crate::store::entity::read_log_with;
+use crate::store::layout::{AGENTS, entity_below, home};
 use crate::store::log::Log;
 
-/// Says what changed in a file between two states of it.
-type Compare = fn(&str, Option<&[u8]>, Option<&[u8]>) -> Option<Finding>;
+/// The commits that are reachable from the head and not from the base.
+pub(crate) struct Branch<'a> {
+    pub ws: &'a Workspace,
+    pub objects: &'a Objects,
+    /// The two commits.
+    pub base: Oid,
+    pub head: Oid,
+    pub base_tree: Oid,
+    head_tree: Oid,
+    /// The trees of the commits where it began; several after merges in both directions.
+    pub began: Vec<Oid>,
+    tip: Tip,
+    /// The tasks and agents that differ.
+    pub entities: BTreeSet<Entity>,
+    /// The other files that differ, by path below the store.
+    pub files: BTreeMap<String, Change>,
+}
 
-/// Checks the whole store, and what happened to it since a revision.
+/// The state that the branch is judged by.
+enum Tip {
+    /// The work tree, with acknowledged events that are not in its logs yet. Paths that a sparse checkout excludes are not missing.
+    WorkTree { pending: BTreeMap<Entity, Vec<Entry>>, hidden: HiddenPaths },
+    /// The head.
+    Commit,
+}
+
+/// Checks the whole store, and its changes since a revision.
 ///
-/// Errors: `ERR_NOT_FOUND` for a revision that is none, `ERR_GIT` where history cannot be read, `ERR_IO`.
+/// Errors: `ERR_NOT_FOUND` for an unknown revision, `ERR_GIT` where history cannot be read, `ERR_IO`.
 pub fn lint_since(ws: &Workspace, base: &str) -> Result<LintReport> {
     let objects = history::objects(ws)?;
     let (base, head) = (objects.commit_named(base)?, objects.commit_named("HEAD")?);
+    let (tree, lineage) = (WorkTree::open(ws)?, record::lineage(ws));
+    let mut findings = findings_of(&tree, &lineage)?;
     let began = began_at(&objects, base, head)?;
-    let (mut findings, checked) = lint::look_and_try(ws)?;
-    let (at_base, here) = (history::plan_at_commit(ws, base)?, history::plan_at(ws, None)?);
-    let (mut changed, mut gone) = (BTreeSet::new(), BTreeMap::new());
-    for at in &began {
-        let at_began = history::plan_at_commit(ws, *at)?;
-        let differ = at_began.candidates(&here)?;
-        let found = rewritten_since(ws, &objects, *at, &at_began, &here, &differ)?;
-        gone.extend(found.into_iter().map(|finding| ((finding.path.clone(), finding.message.clone()), finding)));
-        // What differs from the revision changed here or there.
-        changed.extend(differ.into_iter().chain(at_began.candidates(&at_base)?));
-    }
-    findings.extend(gone.into_values());
-    findings.extend(trailers::judge(ws, &objects, base, head)?);
-    let top = objects.commit(base)?.tree;
-    let mut roles = RolesAt::read(&objects, Some(top), &ws.store.name, &base.short(), ws.env.now())?;
-    roles.judge_precedence(base, head, ws.rights.0.is_some())?;
-    let logs = |name: String| Ok((name.clone(), read_log(&ws.store, &Entity::Agent(name))?.entries));
-    let agents = read::agents(ws)?.into_iter().map(|agent| logs(agent.name)).collect::<Result<Vec<_>>>()?;
-    let vanished = VanishedEvents::between(ws, &objects, base, head)?;
-    let registered = registered(&agents, &vanished);
-    roles.accept_new_keys(&registered);
-    let mut keys = Keys::default();
-    for (name, entries) in &registered {
-        keys.accept(name, entries);
-    }
-    let more = news_since(ws, &objects, base, (&here, &changed), &roles, &vanished, &keys)?;
-    // What the whole store was found to hold is not said twice.
-    let is_new = |f: &Finding| {
-        let is_reported = |known: &Finding| {
-            let rewritten = (known.rule, f.rule) == (Rule::LogRewritten, Rule::EventConflict);
-            known.event == f.event && (known.rule == f.rule || rewritten)
-        };
-        f.event.is_none() || !findings.iter().any(is_reported)
-    };
-    let more: Vec<Finding> = more.into_iter().filter(is_new).collect();
+    let tip = Tip::WorkTree { pending: view::pending(ws)?, hidden: sparse::hidden_paths(ws) };
+    let (branch, gate) = Branch::open(ws, &objects, (base, &began, head), tip)?;
+    let mut more = run(LintSource::Branch(&branch, &gate))?.findings;
+    // The check of the work tree may have reported the event already.
+    more.retain(|new| {
+        new.event.is_none() || !findings.iter().any(|known| known.event == new.event && known.rule == new.rule)
+    });
     findings.extend(more);
-    findings.extend(rules_changed_since(ws, &objects, base, &began, &roles)?);
-    Ok(LintReport::of(findings, checked, &history::severities_at(ws, &objects, base)?))
+    Ok(LintReport::of(findings, tree.folders.len(), &history::severities_at(ws, &objects, base)?))
 }
 
-/// The events that the revision does not have: those that its roles do not permit, and those whose id it has otherwise.
-fn news_since(
-    ws: &Workspace,
-    objects: &Objects,
-    base: Oid,
-    (here, changed): (&PlanAt<'_>, &BTreeSet<Id>),
-    roles: &RolesAt<'_>,
-    vanished: &VanishedEvents,
-    keys: &Keys,
-) -> Result<Vec<Finding>> {
-    let mut entities: BTreeSet<Entity> = changed.iter().copied().map(Entity::Task).collect();
-    entities.extend(read::agents(ws)?.into_iter().map(|agent| Entity::Agent(agent.name)));
-    entities.extend(vanished.entities().cloned());
-    let (top, mut findings) = (objects.commit(base)?.tree, Vec::new());
-    let at_base = |entity: &Entity| -> Result<Vec<Entry>> {
-        let path = home(entity).map(|(folder, _)| ws.store.shown(folder.join(LOG)));
-        let bytes = path.map(|path| objects.file(top, &path)).transpose()?.flatten();
-        Ok(Log::of(&bytes.unwrap_or_default()).entries)
-    };
-    let other = |other: &Entity| Ok(united([vanished.with(other, entries_now(ws, here, other)?), at_base(other)?]));
-    let (fresh, mut had) = (RefCell::new(NewEvents::default()), BTreeMap::new());
-    for entity in &entities {
-        let Some((folder, _)) = home(entity) else { continue };
-        let path = ws.store.shown(folder.join(LOG));
-        let before = at_base(entity)?;
-        let known: BTreeSet<Id> = before.iter().map(|entry| entry.event.id).collect();
-        let log = log_now(ws, here, entity)?;
-        had.extend(own_ids(entity, &before).into_iter().map(|id| (id, entity.clone())));
-        let judge = |whole: &Log| {
-            fresh.borrow_mut().record(entity, whole, &known);
-            let mut found = otherwise(entity, &path, &before, whole);
-            found.extend(roles.judge(entity, &path, &merged(whole, &before, &known), &known, &other)?);
-            // What the tip itself has is judged with the whole store.
-            if !roles.any() && whole.entries.len() > log.entries.len() {
-                found.extend(signed::judge(entity, &path, whole, &known, keys, Asks::Nothing));
-            }
-            Ok(found)
-        };
-        findings.extend(vanished.judge(entity, &path, (&log, &before), &judge)?);
-    }
-    findings.extend(fresh.borrow().repeated(&ws.store.name, &had));
-    Ok(findings)
-}
-
-/// What the branch changes in the rules themselves.
-fn rules_changed_since(
+/// The findings about a branch that began at all of `began`, by the rules of `base`.
+///
+/// Errors: `ERR_GIT` where a commit cannot be read.
+pub(crate) fn broken_between(
     ws: &Workspace,
     objects: &Objects,
     base: Oid,
     began: &[Oid],
-    roles: &RolesAt<'_>,
+    head: Oid,
 ) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
-    for (name, changed) in [
-        ("roles.yml", roles_changed as Compare),
-        ("config.toml", config_changed as Compare),
-        (".gitattributes", lines_changed as Compare),
-        (".gitignore", lines_changed as Compare),
-    ] {
-        let (path, new) = (ws.store.shown(name), ws.store.dir.read(name, MAX_CONFIG).ok());
-        let at = |commit: &Oid| objects.file(objects.commit(*commit)?.tree, &path);
-        if began.len() > 1 && at(&base)? == new {
-            continue;
-        }
-        let olds = began.iter().map(at).collect::<Result<Vec<_>>>()?;
-        if let Some(old) = olds.into_iter().find(|old| *old != new) {
-            findings.extend(changed(&path, old.as_deref(), new.as_deref()));
+    for began in began {
+        let dropped = dropped_between(objects, &ws.store.name, *began, head)?;
+        if !dropped.is_empty() {
+            return Ok(dropped);
         }
     }
-    for name in read::agent_names(ws)? {
-        let entity = Entity::Agent(name);
-        let Some((folder, _)) = home(&entity) else { continue };
-        let (log, path) = (read_log(&ws.store, &entity)?, ws.store.shown(folder.join(LOG)));
-        let Entity::Agent(name) = entity else { continue };
-        findings.extend(roles.agent_changed(&name, &path, &log)?);
+    let (branch, gate) = Branch::open(ws, objects, (base, began, head), Tip::Commit)?;
+    Ok(run(LintSource::Branch(&branch, &gate))?.findings)
+}
+
+impl<'a> Branch<'a> {
+    /// Finds what differs between the commits where the branch began and its tip.
+    fn open(
+        ws: &'a Workspace,
+        objects: &'a Objects,
+        (base, began, head): (Oid, &[Oid], Oid),
+        tip: Tip,
+    ) -> Result<(Self, Gate<'a>)> {
+        let tree = |commit: &Oid| objects.commit(*commit).map(|commit| commit.tree);
+        let mut branch = Branch {
+            ws,
+            objects,
+            base,
+            head,
+            base_tree: tree(&base)?,
+            head_tree: tree(&head)?,
+            began: began.iter().map(tree).collect::<Result<_>>()?,
+            tip,
+            entities: BTreeSet::new(),
+            files: BTreeMap::new(),
+        };
+        match branch.tip {
+            Tip::WorkTree { .. } => branch.compare_with_work_tree(began)?,
+            Tip::Commit => branch.compare_with_head()?,
+        }
+        branch.with_gate()
     }
-    Ok(findings)
-}
 
-/// A log with what was acknowledged and is not in the file yet, which comes after what is.
-fn log_now(ws: &Workspace, here: &PlanAt<'_>, entity: &Entity) -> Result<Log> {
-    let entries = entries_now(ws, here, entity)?;
-    Ok(Log { entries, lines: read_log(&ws.store, entity)?.lines, ..Log::default() })
-}
-
-fn rewritten_since(
-    ws: &Workspace,
-    objects: &Objects,
-    began: Oid,
-    before: &PlanAt<'_>,
-    here: &PlanAt<'_>,
-    changed: &BTreeSet<Id>,
-) -> Result<Vec<Finding>> {
-    let now = |entity: &Entity| entries_now(ws, here, entity);
-    let mut findings = Vec::new();
-    let mut look = |entity: &Entity, before: &[Entry]| -> Result<()> {
-        let Some((folder, _)) = home(entity) else { return Ok(()) };
-        let log = log_now(ws, here, entity)?;
-        let found = rewritten(entity, &ws.store.shown(folder.join(LOG)), before, &log, &now)?;
-        findings.extend(found.into_iter().map(|finding| match entity {
-            Entity::Task(id) => finding.task(*id),
-            _ => finding,
-        }));
+    fn compare_with_work_tree(&mut self, began: &[Oid]) -> Result<()> {
+        let (at_base, here) = (history::plan_at_commit(self.ws, self.base)?, history::plan_at(self.ws, None)?);
+        for began in began {
+            let at_began = history::plan_at_commit(self.ws, *began)?;
+            // A task that differs from the base was changed on one of the two sides.
+            let differ = at_began.candidates(&here)?.into_iter().chain(at_began.candidates(&at_base)?);
+            self.entities.extend(differ.map(Entity::Task));
+        }
+        let mut agents = self.agents()?;
+        for began in &self.began {
+            agents.extend(self.agents_at(*began)?);
+        }
+        self.entities.extend(agents.into_iter().map(Entity::Agent));
         Ok(())
-    };
-    let left_out = sparse::hidden_paths(ws);
-    for task in changed.iter().filter(|task| !left_out.leaves_out(&sparse::log_path(ws, **task))) {
-        look(&Entity::Task(*task), &before.entries(*task)?)?;
     }
-    let top = objects.commit(began)?.tree;
-    let agents = objects.item(top, &ws.store.shown(AGENTS))?.filter(|item| item.mode == Mode::Tree);
-    let names = agents.map(|item| objects.items(item.oid)).transpose()?.unwrap_or_default().into_keys();
-    for name in names.filter(|name| check_agent_name(name).is_ok()) {
-        let bytes = objects.file(top, &ws.store.shown(format!("{AGENTS}/{name}/{LOG}")))?.unwrap_or_default();
-        look(&Entity::Agent(name), &Log::of(&bytes).entries)?;
+
+    fn compare_with_head(&mut self) -> Result<()> {
+        for began in &self.began {
+            for change in self.objects.changes(self.store_at(*began)?, self.store_at(self.head_tree)?)? {
+                let is_file = change.new.is_none_or(|item| item.mode != Mode::Submodule);
+                match entity_below(&change.path).filter(|_| is_file) {
+                    Some((entity, _)) => drop(self.entities.insert(entity)),
+                    None => drop(self.files.insert(change.path.clone(), change)),
+                }
+            }
+        }
+        Ok(())
     }
-    Ok(findings)
+
+    /// Adds the roles and keys that its new events are judged by.
+    fn with_gate(mut self) -> Result<(Self, Gate<'a>)> {
+        let Branch { ws, objects, base, head, .. } = self;
+        let brings = match self.tip {
+            Tip::WorkTree { .. } => ws.rights.0.is_some(),
+            Tip::Commit => objects.item(self.head_tree, &ws.store.shown("roles.yml"))?.is_some(),
+        };
+        let mut roles = RolesAt::read(objects, Some(self.base_tree), &ws.store.name, &base.short(), ws.env.now())?;
+        roles.judge_precedence(base, head, brings)?;
+        let vanished = VanishedEvents::between(ws, objects, base, head)?;
+        self.entities.extend(vanished.entities().filter(|entity| home(entity).is_some()).cloned());
+        // A registration that was removed again comes back with the commit that holds it.
+        let agents = self.agents()?.into_iter().map(Entity::Agent);
+        let agents: BTreeSet<Entity> = agents.chain(vanished.entities().cloned()).collect();
+        let mut keys = Keys::default();
+        for entity in &agents {
+            let Entity::Agent(name) = entity else { continue };
+            let entries = vanished.with(entity, self.log(entity)?.unwrap_or_default().entries);
+            roles.keys.accept_signed(name, &entries);
+            keys.accept(name, &entries);
+        }
+        let gate = Gate { roles, keys, vanished, new: RefCell::default() };
+        Ok((self, gate))
+    }
+
+    /// Whether the work tree is its tip.
+    pub fn is_here(&self) -> bool {
+        matches!(self.tip, Tip::WorkTree { .. })
+    }
+
+    /// The agents of its tip.
+    pub fn agents(&self) -> Result<Vec<String>> {
+        match self.tip {
+            Tip::WorkTree { .. } => view::agent_names(self.ws),
+            Tip::Commit => self.agents_at(self.head_tree),
+        }
+    }
+
+    /// The tree of the store in that of a commit.
+    pub fn store_at(&self, top: Oid) -> Result<Option<Oid>> {
+        let item = self.objects.item(top, &self.ws.store.name)?.filter(|item| item.mode == Mode::Tree);
+        Ok(item.map(|item| item.oid))
+    }
+
+    fn agents_at(&self, top: Oid) -> Result<Vec<String>> {
+        let folder = self.objects.item(top, &self.ws.store.shown(AGENTS))?.filter(|item| item.mode == Mode::Tree);
+        let names = folder.map(|item| self.objects.items(item.oid)).transpose()?.unwrap_or_default().into_keys();
+        Ok(names.filter(|name| check_agent_name(name).is_ok()).collect())
+    }
+
+    fn log_at(&self, top: Oid, entity: &Entity) -> Result<Option<Log>> {
+        let bytes = self.objects.file(top, &log_path(&self.ws.store.name, entity))?;
+        bytes.map(|bytes| read(Some(&bytes))).transpose()
+    }
+
+    /// The log of a task or an agent at its tip.
+    pub fn log(&self, entity: &Entity) -> Result<Option<Log>> {
+        match &self.tip {
+            Tip::WorkTree { pending, .. } => {
+                let pending = pending.get(entity).map_or(&[][..], Vec::as_slice);
+                read_log_with(&self.ws.store, entity, pending).map(Some)
+            }
+            Tip::Commit => self.log_at(self.head_tree, entity),
+        }
+    }
+
+    /// The events of a task or an agent at the base.
+    pub fn base_entries(&self, entity: &Entity) -> Result<Vec<Entry>> {
+        Ok(self.log_at(self.base_tree, entity)?.unwrap_or_default().entries)
+    }
+
+    pub fn subject<'e>(&self, entity: &'e Entity) -> Result<Subject<'e>> {
+        let log = self.log(entity)?;
+        let has_log = log.is_some();
+        let mut subject = Subject::new(&self.ws.store.name, entity, log.unwrap_or_default());
+        subject.has_log = has_log;
+        if let Tip::Commit = self.tip {
+            subject.yaml = Ok(self.objects.file(self.head_tree, &subject.yaml_path)?);
+        }
+        let began = |top: &Oid| Ok(self.log_at(*top, entity)?.unwrap_or_default().entries);
+        let began = united(self.began.iter().map(began).collect::<Result<Vec<_>>>()?);
+        subject.base = self.base_entries(entity)?;
+        subject.known = subject.base.iter().chain(&began).map(|entry| entry.event.id).collect();
+        let is_hidden = match &self.tip {
+            Tip::WorkTree { hidden, .. } => entity.task().is_some() && hidden.leaves_out(&subject.log_path),
+            Tip::Commit => false,
+        };
+        if !is_hidden {
+            subject.before.entries = began;
+        }
+        Ok(subject)
+    }
 }
 
-fn entries_now(ws: &Workspace, here: &PlanAt<'_>, entity: &Entity) -> Result<Vec<Entry>> {
-    match entity {
-        Entity::Task(id) => here.entries(*id),
-        _ => Ok(read_log(&ws.store, entity)?.entries),
-    }
-}
-
-/// A log with what the revision has of it besides, where that matters: the log holds events that are not known, and lacks some.
+/// A log merged with the base's, where that makes a difference: it has new events, and lacks some of the base.
 pub(crate) fn merged<'l>(log: &'l Log, base: &[Entry], known: &BTreeSet<Id>) -> Cow<'l, Log> {
     let here: BTreeSet<Id> = log.entries.iter().map(|entry| entry.event.id).collect();
     if here.is_subset(known) || base.iter().all(|entry| here.contains(&entry.event.id)) {

@@ -1,50 +1,81 @@
-//! Changes that a branch makes to the rules by which it is judged: `roles.yml`, `config.toml`, what git is to do with the files of the
-//! store, and what agents registered as.
+//! Changes that a branch makes to the rules by which it is judged: `roles.yml`, `config.toml`, git's attributes and ignored files of the
+//! store, and the roles and keys of agents.
 //!
-//! Guarantees: says who gains and who loses what, key by key, and judges none of it: the reviewer of the branch does.
-//! Leaves to others: where the files were read.
+//! Guarantees: names each right that an agent gains or loses. Whether the change is wanted is for the reviewer to decide.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::Found;
+use super::base::Branch;
+use super::permitted::Gate;
+use super::source::log_path;
+use crate::error::Result;
+use crate::git::Oid;
+use crate::model::event::Entity;
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::quoted;
 use crate::rules::roles::{Grant, Roles};
+use crate::store::config::MAX_CONFIG;
 use crate::store::yaml;
 
 /// Most changes of one file that are named one by one.
 const NAMED: usize = 20;
 
-/// The finding for `roles.yml` as it was and as it is; nothing where both say the same, or where it cannot be read, which
-/// another rule names.
-pub(crate) fn roles_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> Option<Finding> {
-    let found = |message: String, line| Some(Finding::new(Rule::RulesChanged, message).at(path, line));
-    match (old, new) {
-        (None, None) => None,
-        (Some(_), None) => found("the branch takes it away: from then on everybody may do everything".into(), None),
-        (None, Some(new)) => {
-            let (said, line) = differences(&Roles::default(), &roles(new)?, new);
-            found(
-                format!(
-                    "the branch brings it in: from then on only the named agents have rights; {}",
-                    join_changes(&said)
-                ),
-                line,
-            )
+/// Compares two states of a file.
+type Compare = fn(&str, Option<&[u8]>, Option<&[u8]>) -> Option<Finding>;
+
+/// The files with the rules.
+const FILES: [(&str, Compare); 4] = [
+    ("roles.yml", roles_changed),
+    ("config.toml", config_changed),
+    (".gitattributes", lines_changed),
+    (".gitignore", lines_changed),
+];
+
+/// The changes of the rules. `review` lists those of the files itself, key by key.
+pub(crate) fn check(branch: &Branch<'_>, gate: &Gate<'_>, found: &mut Found) -> Result<()> {
+    let store = &branch.ws.store;
+    for (name, compare) in FILES.iter().filter(|_| branch.is_here()) {
+        let (path, new) = (store.shown(name), store.dir.read(name, MAX_CONFIG).ok());
+        let at = |top: &Oid| branch.objects.file(*top, &path);
+        if branch.began.len() > 1 && at(&branch.base_tree)? == new {
+            continue;
         }
-        (Some(old), Some(new)) => {
-            let (said, line) = match roles(old) {
-                Some(before) => differences(&before, &roles(new)?, new),
-                None => differences(&Roles::default(), &roles(new)?, new),
-            };
-            (!said.is_empty()).then(|| found(join_changes(&said), line)).flatten()
+        let began = branch.began.iter().map(at).collect::<Result<Vec<_>>>()?;
+        if let Some(old) = began.into_iter().find(|old| *old != new) {
+            found.findings.extend(compare(&path, old.as_deref(), new.as_deref()));
+        }
+    }
+    for name in branch.agents()? {
+        let entity = Entity::Agent(name.clone());
+        let (path, log) = (log_path(&store.name, &entity), branch.log(&entity)?.unwrap_or_default());
+        found.findings.extend(gate.roles.agent_changed(&name, &path, &log)?);
+    }
+    Ok(())
+}
+
+/// The finding about two states of `roles.yml`; `None` if they grant the same, or if one cannot be read, which another rule
+/// reports.
+fn roles_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> Option<Finding> {
+    let found = |message: String, line| Some(Finding::new(Rule::RulesChanged, message).at(path, line));
+    let Some(new) = new else {
+        return old
+            .and_then(|_| found("the branch takes it away: from then on everybody may do everything".into(), None));
+    };
+    let (said, line) = differences(&old.and_then(roles).unwrap_or_default(), &roles(new)?, new);
+    match old {
+        Some(_) => (!said.is_empty()).then(|| found(join_changes(&said), line)).flatten(),
+        None => {
+            let intro = "the branch brings it in: from then on only the named agents have rights";
+            found(format!("{intro}; {}", join_changes(&said)), line)
         }
     }
 }
 
-/// The finding for `config.toml` as it was and as it is.
-pub(crate) fn config_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> Option<Finding> {
+/// The finding about two states of `config.toml`.
+fn config_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> Option<Finding> {
     let (before, after) = (values_of("config.toml", old)?, values_of("config.toml", new)?);
     let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let shown = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), Value::to_string);
@@ -55,8 +86,8 @@ pub(crate) fn config_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>)
     (!said.is_empty()).then(|| Finding::new(Rule::RulesChanged, join_changes(&said)).at(path, line))
 }
 
-/// The finding for a file of git's own, such as `.gitattributes`, as it was and as it is.
-pub(crate) fn lines_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> Option<Finding> {
+/// The finding about two states of one of git's files, such as `.gitattributes`.
+fn lines_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> Option<Finding> {
     let texts = [old, new].map(|bytes| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned());
     let [before, after] = [&texts[0], &texts[1]].map(|text| rules_of_git(text).collect::<Vec<&str>>());
     let only = |word: &str, one: &[&str], other: &[&str]| {
@@ -74,12 +105,12 @@ pub(crate) fn lines_changed(path: &str, old: Option<&[u8]>, new: Option<&[u8]>) 
         .then(|| Finding::new(Rule::RulesChanged, format!("{removed}{}", join_changes(&said))).at(path, line))
 }
 
-/// The lines of a file of git's own that have a meaning.
+/// The lines of one of git's files, without comments and blank lines.
 fn rules_of_git(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// What an agent gains and loses that registers with another role than it had; nothing where the roles name it itself.
+/// The rights that an agent gains and loses by registering with another role; `None` if `roles.yml` names the agent itself.
 pub(crate) fn role_taken(roles: &Roles, agent: &str, old: Option<&str>, new: Option<&str>) -> Option<String> {
     if old == new || roles.agents.contains_key(agent) {
         return None;
@@ -94,7 +125,7 @@ fn roles(bytes: &[u8]) -> Option<Roles> {
     std::str::from_utf8(bytes).ok().and_then(|text| yaml::read(text).ok())
 }
 
-/// Who gains and loses what, and the line of the first of them.
+/// The rights that agents and roles gain and lose, in words, and the line of the first.
 fn differences(old: &Roles, new: &Roles, text: &[u8]) -> (Vec<String>, Option<usize>) {
     let (mut said, mut line) = (Vec::new(), None);
     for (kind, old, new) in [("agent", &old.agents, &new.agents), ("role", &old.roles, &new.roles)] {
@@ -119,7 +150,7 @@ fn differences(old: &Roles, new: &Roles, text: &[u8]) -> (Vec<String>, Option<us
     (said, line)
 }
 
-/// What one grant has that the other has not, in words; `None` where they are the same.
+/// The difference between two grants, in words; `None` if they are equal.
 fn difference(old: &Grant, new: &Grant) -> Option<String> {
     let set = |grant: &Grant| grant.perms.iter().cloned().collect::<BTreeSet<String>>();
     let (before, after) = (set(old), set(new));
@@ -150,7 +181,7 @@ fn line_with(text: &[u8], word: &str) -> Option<usize> {
     String::from_utf8_lossy(text).lines().position(|line| line.contains(word)).map(|n| n + 1)
 }
 
-/// The values of a settings file by dotted key, or the lines of a file of git's own; `None` where it cannot be read.
+/// The values of a settings file by dotted key, or the lines of one of git's files; `None` if it cannot be read.
 pub(crate) fn values_of(name: &str, bytes: Option<&[u8]>) -> Option<BTreeMap<String, Value>> {
     let text = std::str::from_utf8(bytes.unwrap_or_default()).ok()?;
     if name.starts_with(".git") {

@@ -1,8 +1,7 @@
-//! `lint --base` where the work tree has no plan, and `review` where the branch has none: whether the revision has one, which was
-//! then dropped.
+//! A plan that the base has and the work tree or the branch has not: it was dropped.
 //!
 //! Guarantees: a missing plan is reported, whether it was deleted or moved; nothing is reported if the revision has none either.
-//! Leaves to others: what the plan held.
+//! Leaves to others: the contents of the plan.
 
 use super::LintReport;
 use crate::env::{Env, files};
@@ -12,9 +11,9 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::settings::LintSettings;
 use crate::store::layout::STORE;
 
-/// Checks that no plan of a revision is gone. `None` where it has none either.
+/// Checks that the plan of a revision is still there. `None` if the revision has none.
 ///
-/// Errors: `ERR_NOT_FOUND` for a revision that is none, `ERR_GIT` where history cannot be read, `ERR_IO`.
+/// Errors: `ERR_NOT_FOUND` for an unknown revision, `ERR_GIT` where history cannot be read, `ERR_IO`.
 pub fn lint_dropped(env: &Env, base: &str) -> Result<Option<LintReport>> {
     let cwd = env.cwd();
     let Some(repo) = git::discover(cwd)? else { return Ok(None) };
@@ -31,8 +30,8 @@ pub fn lint_dropped(env: &Env, base: &str) -> Result<Option<LintReport>> {
     Ok(None)
 }
 
-/// What is said where something else stands in the place of the store; `None` for any other error. `base` is a revision that may
-/// have had the plan.
+/// The report about a link or another kind of file in the place of the store; `None` for any other error. `base` is a revision that
+/// may have the plan.
 ///
 /// Errors: as [`lint_dropped`].
 pub fn lint_no_folder(env: &Env, base: Option<&str>, e: &Error) -> Result<Option<LintReport>> {

@@ -1,31 +1,32 @@
 //! Checks fences at the commit: changes of status and fields under a lease that had passed to another agent.
 //!
-//! Guarantees: where the log holds the higher grant, the order of events decides, as it does for the fold. Where only this clone
-//! knows of the grant, from its own journal or from the remote that confirms leases, a change stands that was acknowledged
-//! here before it, but for one that ends the task: the present holder is at work on it. Leaving the fence out is no way
-//! around: an end without one stands where a command here wrote it, and where another clone holds the task only past an override.
-//! Leaves to others: where the log was read.
+//! Guarantees: if the log holds the higher grant, the order of events decides, as in the fold. If only this clone knows of the grant,
+//! from its journal or from the remote that confirms leases, a change that was acknowledged before the grant is valid unless it ends
+//! the task, since the present holder works on it. Omitting the fence does not bypass the check: an end without a fence is valid only
+//! if a command of this clone wrote it, and, while another clone holds the task, only after an override.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Found;
+use super::source::Subject;
+use super::staged::Staging;
 use crate::env::files::Dir;
 use crate::error::Result;
 use crate::model::agent::{LeaseRecord, Seen};
 use crate::model::event::{Author, Entity, Event};
-use crate::model::finding::{Finding, Rule};
+use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::task::Status;
 use crate::rules::event_rules::is_fenced;
+use crate::rules::event_rules::status_of;
 use crate::rules::lease;
 use crate::rules::register::among_below;
 use crate::runtime::{journals, records};
-use crate::store::entity::LoadedTask;
 
 /// A new event that was written under a fence, or that ends its task without one.
 pub(crate) struct Suspect {
-    /// The event.
-    pub event: Id,
+    event: Id,
     task: Id,
     path: String,
     line: Option<usize>,
@@ -35,11 +36,11 @@ pub(crate) struct Suspect {
     verb: &'static str,
     /// Its author overrode the lease of the task before.
     overridden: bool,
-    /// The greatest fence its log knows of.
+    /// The greatest fence in its log.
     granted: u64,
-    /// The leases its log knows of, each with its fence.
+    /// The leases in its log, each with its fence.
     leases: Vec<(Id, u64)>,
-    /// The grant that makes it void, where its own log says so.
+    /// The grant that makes it void, if its own log holds that grant.
     under: Option<Grant>,
 }
 
@@ -61,7 +62,7 @@ impl Grant {
         self.holder == author.agent && !other_session
     }
 
-    /// The highest grant of another clone that the remote was seen to hold, released or not.
+    /// The highest grant of another clone that was seen at the remote, released or not.
     fn at_remote(record: &LeaseRecord) -> Option<Self> {
         let stands = |seen: &&Seen| !seen.ours && seen.record.fence.max(seen.over) >= record.fence;
         let seen = record.remote.as_ref().filter(stands)?;
@@ -76,23 +77,33 @@ fn gave_way(suspect: &Suspect, fence: u64, seen: Option<&Seen>) -> bool {
     seen.filter(agreed).is_some_and(|seen| !suspect.leases.contains(&(seen.record.lease, seen.record.fence)))
 }
 
-/// What is known of a task's leases, with what the remote was last seen to hold.
+/// The record of a task's leases, with what was last seen at the remote.
 fn in_force(runtime: &Dir, task: Id) -> Result<LeaseRecord> {
     let mut record = records::lease(runtime, task)?;
     lease::merge_remote_record(&mut record);
     Ok(record)
 }
 
-/// The events of a log that are not among the known ones and change status or fields.
-pub(crate) fn suspects(loaded: &LoadedTask, path: &str, known: &BTreeSet<Id>) -> Vec<Suspect> {
-    let entries = &loaded.log.entries;
+/// The findings about events under lost leases.
+pub(crate) fn check(staging: &Staging<'_>, found: &mut Found) -> Result<()> {
+    let events: BTreeSet<Id> = found.suspects.iter().map(|suspect| suspect.event).collect();
+    // An event that is void under a lost lease is reported as one of these.
+    found.findings.retain(|f| f.rule != Rule::EventFenced || !f.event.is_some_and(|event| events.contains(&event)));
+    found.findings.extend(lost(&found.suspects, staging.place.runtime.as_ref(), staging.is_of_sync())?);
+    Ok(())
+}
+
+/// The new events of a task that change status or fields.
+pub(crate) fn suspects(subject: &Subject<'_>) -> Vec<Suspect> {
+    let Subject { log, log_path, known, .. } = subject;
+    let (Some(task), entries) = (&subject.task, &log.entries) else { return Vec::new() };
     let mut void: BTreeSet<Id> =
-        loaded.findings.iter().filter(|f| f.rule == Rule::EventFenced).filter_map(|f| f.event).collect();
-    // Work that is done counts under any fence, but an end under one that its author knew to be lost is none.
+        subject.of_log.iter().filter(|f| f.rule == Rule::EventFenced).filter_map(|f| f.event).collect();
+    // Finished work counts under any fence, but not if its author knew that the lease was lost.
     let ends = entries
         .iter()
         .map(|entry| &entry.event)
-        .filter(|event| is_fenced(&event.payload) && event.fence.is_some_and(|fence| fence < loaded.task.fence));
+        .filter(|event| is_fenced(&event.payload) && event.fence.is_some_and(|fence| fence < task.fence));
     for event in ends {
         let seen = among_below(entries, &event.parents);
         if seen.iter().filter_map(|entry| grant(&entry.event)).any(|grant| Some(grant.fence) > event.fence) {
@@ -102,17 +113,17 @@ pub(crate) fn suspects(loaded: &LoadedTask, path: &str, known: &BTreeSet<Id>) ->
     let leases: Vec<(Id, u64)> = entries.iter().filter_map(|entry| lease_of(&entry.event)).collect();
     let highest = entries.iter().filter_map(|entry| grant(&entry.event)).max_by_key(|grant| grant.fence);
     let new = entries.iter().map(|entry| &entry.event).filter(|event| !known.contains(&event.id));
-    new.filter(|event| is_fenced(&event.payload) && (event.fence.is_some() || verb(&event.payload) != CHANGE))
+    new.filter(|event| is_fenced(&event.payload) && (event.fence.is_some() || verb(event) != CHANGE))
         .map(|event| Suspect {
             event: event.id,
-            task: loaded.task.id,
-            path: path.to_owned(),
-            line: loaded.log.line_of(event.id),
+            task: task.id,
+            path: log_path.clone(),
+            line: log.line_of(event.id),
             fence: event.fence,
             author: event.author.clone(),
-            verb: verb(&event.payload),
+            verb: verb(event),
             overridden: entries.iter().any(|entry| overrides(&entry.event, event)),
-            granted: loaded.task.fence,
+            granted: task.fence,
             leases: leases.clone(),
             under: highest.clone().filter(|_| void.contains(&event.id)),
         })
@@ -120,52 +131,39 @@ pub(crate) fn suspects(loaded: &LoadedTask, path: &str, known: &BTreeSet<Id>) ->
 }
 
 fn grant(event: &Event) -> Option<Grant> {
-    match &event.payload {
-        Payload::LeaseAcquired(p) => {
-            Some(Grant { fence: p.fence, holder: p.holder.clone(), session: p.session, held: false, elsewhere: false })
-        }
-        _ => None,
-    }
+    let Payload::LeaseAcquired(p) = &event.payload else { return None };
+    Some(Grant { fence: p.fence, holder: p.holder.clone(), session: p.session, held: false, elsewhere: false })
 }
 
 fn lease_of(event: &Event) -> Option<(Id, u64)> {
-    match &event.payload {
-        Payload::LeaseAcquired(p) => Some((p.lease, p.fence)),
-        _ => None,
-    }
+    let Payload::LeaseAcquired(p) = &event.payload else { return None };
+    Some((p.lease, p.fence))
 }
 
-/// Whether the author of an event took the right to it by an override before.
+/// Whether the author of an event overrode the lease before it.
 fn overrides(event: &Event, later: &Event) -> bool {
     matches!(event.payload, Payload::LeaseOverride(_))
         && event.author.agent == later.author.agent
         && event.stamp() < later.stamp()
 }
 
-/// What an event does that does not end its task.
+/// The verb of an event that does not end its task.
 const CHANGE: &str = "change";
 
-fn verb(payload: &Payload) -> &'static str {
-    match payload {
-        Payload::TaskStatusChanged(p) if p.to == Status::Completed => "complete",
-        Payload::TaskStatusChanged(p) if p.to == Status::Cancelled => "cancel",
-        Payload::TaskArchived(_) => "archive",
-        _ => CHANGE,
+fn verb(event: &Event) -> &'static str {
+    match status_of(event) {
+        Some(Status::Completed) => "complete",
+        Some(Status::Cancelled) => "cancel",
+        Some(Status::Archived) => "archive",
+        Some(Status::Open | Status::InProgress | Status::Blocked) | None => CHANGE,
     }
 }
 
-/// An event under a lost lease.
-pub(crate) struct LostEvent {
-    /// What is to be said of it.
-    pub finding: Finding,
-    /// Only the remote that confirms leases says so: the task's log does not know of the grant yet.
-    pub elsewhere: bool,
-}
-
-/// Those among the suspects whose lease had been lost.
+/// The findings about suspects whose lease had been lost. A sync brings the plan together with what other clones say, where the higher
+/// fence counts; it must not be held up by what only a remote says.
 ///
 /// Errors: `ERR_CORRUPT` or `ERR_IO` where the runtime state of the clone cannot be read.
-pub(crate) fn lost(suspects: &[Suspect], runtime: Option<&Dir>) -> Result<Vec<LostEvent>> {
+fn lost(suspects: &[Suspect], runtime: Option<&Dir>, is_of_sync: bool) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     let (mut doubtful, mut void) = (Vec::new(), Vec::new());
     for suspect in suspects {
@@ -201,22 +199,22 @@ pub(crate) fn lost(suspects: &[Suspect], runtime: Option<&Dir>) -> Result<Vec<Lo
         Some(runtime) => Past::read(runtime, &asked)?,
         None => Past::default(),
     };
-    // What a command here wrote, and its own log makes void by now, changes nothing and must be able to travel.
+    // An event that a command of this clone wrote, and that its log makes void now, changes nothing and may be committed.
     let forged = void.into_iter().filter(|(suspect, _)| !past.wrote(suspect));
-    found.extend(forged.map(|(suspect, grant)| finding(suspect, &grant)));
+    found.extend(forged.map(|(suspect, grant)| finding(suspect, &grant, is_of_sync)));
     for (suspect, fence, now) in doubtful {
         let none = Grant { fence, holder: String::new(), session: None, held: false, elsewhere: false };
         let last = now.or_else(|| past.highest(suspect.task)).unwrap_or(none);
-        // What its holder wrote in the other clone came here whole.
+        // The holder's own events arrived from the other clone with the log.
         let own = last.is_of(&suspect.author) && !(last.elsewhere && past.wrote(suspect));
         if !own && !past.excuses(suspect, &last) {
-            found.push(finding(suspect, &last));
+            found.push(finding(suspect, &last, is_of_sync));
         }
     }
     Ok(found)
 }
 
-fn finding(suspect: &Suspect, grant: &Grant) -> LostEvent {
+fn finding(suspect: &Suspect, grant: &Grant, is_of_sync: bool) -> Finding {
     let Suspect { verb, task, .. } = suspect;
     let under = match suspect.fence {
         Some(fence) => format!("under fence {fence}, a lost lease"),
@@ -231,10 +229,11 @@ fn finding(suspect: &Suspect, grant: &Grant) -> LostEvent {
     let message = format!("the commit would {verb} task {task} by an event of {} {under}: {who}", suspect.author.agent);
     let finding =
         Finding::new(Rule::LeaseLost, message).task(*task).event(suspect.event).at(suspect.path.clone(), suspect.line);
-    LostEvent { finding, elsewhere: grant.elsewhere && suspect.under.is_none() }
+    let is_of_remote = grant.elsewhere && suspect.under.is_none();
+    if is_of_sync && is_of_remote { finding.with_severity(Severity::Warning) } else { finding }
 }
 
-/// In which order this clone came to know the suspects and the grants of their tasks.
+/// The order in which this clone learned of the suspects and of the grants of their tasks.
 #[derive(Default)]
 struct Past {
     acknowledged: BTreeMap<Id, usize>,
@@ -249,7 +248,7 @@ impl Past {
         journals::each(runtime, |record| {
             for event in record.entries.iter().map(|entry| &entry.event) {
                 count += 1;
-                // What was only noted was not judged by any command of this clone.
+                // An event that only arrived here was not decided by a command of this clone.
                 if events.contains(&event.id) && !record.commit.arrived {
                     past.acknowledged.entry(event.id).or_insert(count);
                 }
@@ -263,12 +262,8 @@ impl Past {
         Ok(past)
     }
 
-    fn of(&self, task: Id) -> &[(usize, Grant)] {
-        self.grants.get(&task).map_or(&[], Vec::as_slice)
-    }
-
     fn highest(&self, task: Id) -> Option<Grant> {
-        self.of(task).iter().map(|(_, grant)| grant).max_by_key(|grant| grant.fence).cloned()
+        self.grants.get(&task)?.iter().map(|(_, grant)| grant).max_by_key(|grant| grant.fence).cloned()
     }
 
     /// Whether a command of this clone wrote an event.
@@ -276,14 +271,14 @@ impl Past {
         self.acknowledged.contains_key(&suspect.event)
     }
 
-    /// Whether a command of this clone wrote an event while it knew of no other agent's lease. What is not known does not count.
+    /// Whether a command of this clone wrote an event before it learned of another agent's lease.
     fn excuses(&self, suspect: &Suspect, last: &Grant) -> bool {
         let Some(fence) = suspect.fence else { return self.wrote(suspect) && (suspect.overridden || !last.elsewhere) };
         let passed = |(_, grant): &&(usize, Grant)| grant.fence > fence && !grant.is_of(&suspect.author);
-        let first = self.of(suspect.task).iter().filter(passed).map(|(when, _)| *when).min();
+        let first = self.grants.get(&suspect.task).into_iter().flatten().filter(passed).map(|(when, _)| *when).min();
         let before = match (self.acknowledged.get(&suspect.event), first) {
             (Some(event), Some(grant)) => *event < grant,
-            // No command writes under a lease once it was seen at the remote that another has it.
+            // After another agent's lease was seen at the remote, no command writes under the old one.
             (Some(_), None) => last.elsewhere,
             (None, _) => false,
         };

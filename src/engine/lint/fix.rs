@@ -1,12 +1,14 @@
 //! `lint --fix`: repairs what has only one possible repair.
 //!
-//! Guarantees: nothing that a person wrote is overwritten; an edit that cannot be recorded says why.
-//! Leaves to others: how oddities are found.
+//! Guarantees: a hand edit is not overwritten before it is recorded; if it cannot be recorded, its finding says why.
+//! Leaves to others: the checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::LintReport;
-use super::refusals::{is_hand_edit, set_refusal};
+use super::refusals::set_refusal;
+use super::source::LintSource;
+use super::work_tree::WorkTree;
+use super::{LintReport, run};
 use crate::engine::commit::hand_edits::new_files;
 use crate::engine::commit::hand_edits::record::{self, Comments};
 use crate::engine::commit::hand_edits::removed_files;
@@ -16,12 +18,12 @@ use crate::engine::context::Workspace;
 use crate::engine::{lint, repair};
 use crate::error::{Error, Result};
 use crate::model::event::Entity;
-use crate::model::finding::{Finding, Rule, SkippedFix};
-use crate::model::id::{Id, check_agent_name};
+use crate::model::finding::{Finding, Repair, Rule, SkippedFix};
+use crate::model::id::Id;
 use crate::model::job::Deleted;
-use crate::store::layout::AGENTS;
+use crate::store::layout::entity_below;
 
-/// How `lint --fix` goes about what needs a word from the person.
+/// The choices of the user for `lint --fix`.
 #[derive(Clone, Copy, Debug)]
 pub struct Fix {
     /// How to treat comments in files that are rewritten.
@@ -44,9 +46,12 @@ pub fn lint_fix(ws: &Workspace, how: Fix) -> Result<LintReport> {
             Err(e) => drop(kept.insert(ws.store.shown(&new.path), e)),
         }
     }
-    let found = || Ok(LintReport::of(lint::look(ws)?.0, 0, &ws.settings.lint));
+    let found = || -> Result<LintReport> {
+        let (tree, lineage) = (WorkTree::open(ws)?, record::lineage(ws));
+        Ok(LintReport::of(run(LintSource::WorkTree(&tree, &lineage))?.findings, 0, &ws.settings.lint))
+    };
     let mut before = found()?;
-    // What git left in conflict first: edits within it are recorded, not written over.
+    // Files in conflict come first: their hand edits are recorded, not overwritten.
     let torn = |f: &&Finding| matches!(f.rule, Rule::YamlConflict | Rule::YamlInvalid);
     let torn: BTreeSet<Id> = before.findings.iter().filter(torn).filter_map(|f| f.task).collect();
     if !torn.is_empty() {
@@ -55,7 +60,7 @@ pub fn lint_fix(ws: &Workspace, how: Fix) -> Result<LintReport> {
         refused.extend(healed.left.into_iter().map(|message| SkippedFix { message, ..SkippedFix::default() }));
         before = found()?;
     }
-    for finding in before.findings.iter().filter(|f| is_hand_edit(f.rule)) {
+    for finding in before.findings.iter().filter(|f| f.rule.repair() == Repair::Record) {
         if let (Some(id), Some(path)) = (finding.task, &finding.path) {
             match record::absorb_in_words(ws, id, how.comments) {
                 Ok(all) => fixed.extend(all.into_iter().map(|(task, did)| format!("task {task}: {did}"))),
@@ -63,24 +68,22 @@ pub fn lint_fix(ws: &Workspace, how: Fix) -> Result<LintReport> {
             }
         }
     }
-    let outdated: BTreeSet<Entity> = before
-        .findings
-        .iter()
-        .filter(|f| is_outdated(f.rule))
-        .filter_map(|f| f.task.map(Entity::Task).or_else(|| agent_of(f.path.as_deref()?)))
-        .collect();
+    let entity = |path: &str| Some(entity_below(path.strip_prefix(&ws.store.name)?.strip_prefix('/')?)?.0);
+    let outdated = before.findings.iter().filter(|f| f.rule.repair() == Repair::Render);
+    let outdated: BTreeSet<Entity> = outdated.filter_map(|f| entity(f.path.as_deref()?)).collect();
     if !outdated.is_empty() {
         fixed.extend(render_again(ws, &outdated)?);
     }
     fixed.extend(unblock::record_unblocked(ws).iter().map(|id| format!("task {id}: {UNBLOCKED}")));
     let mut after = lint::lint(ws)?;
     after.fixed = fixed;
-    let of_edits = |f: &&mut Finding| is_hand_edit(f.rule) || f.rule == Rule::TaskNew;
+    let of_edits = |f: &&mut Finding| f.rule.repair().may_be_refused();
     for finding in after.findings.iter_mut().filter(of_edits) {
-        // What recording refused was found again by trying it.
-        match finding.path.as_ref().and_then(|path| kept.remove(path)) {
-            Some(e) if finding.refusal.is_none() => set_refusal(finding, &e),
-            _ => {}
+        // The dry run usually found the same refusal.
+        if let Some(e) = finding.path.as_ref().and_then(|path| kept.remove(path))
+            && finding.refusal.is_none()
+        {
+            set_refusal(finding, &e);
         }
     }
     refused.extend(kept.into_iter().map(|(path, e)| SkippedFix { path: Some(path), ..SkippedFix::of(&e, "") }));
@@ -98,26 +101,4 @@ fn render_again(ws: &Workspace, entities: &BTreeSet<Entity>) -> Result<Vec<Strin
         }
         Ok(fixed)
     })
-}
-
-fn is_outdated(rule: Rule) -> bool {
-    matches!(
-        rule,
-        Rule::LogTorn
-            | Rule::LogMarkers
-            | Rule::LogForm
-            | Rule::LogDuplicate
-            | Rule::YamlMissing
-            | Rule::YamlStale
-            | Rule::YamlAstray
-            | Rule::YamlConflict
-            | Rule::YamlForm
-    )
-}
-
-/// The agent whose file a path is.
-fn agent_of(path: &str) -> Option<Entity> {
-    let mut parts = path.split('/').skip_while(|part| *part != AGENTS).skip(1);
-    let name = parts.next()?;
-    check_agent_name(name).ok().map(|()| Entity::Agent(name.to_owned()))
 }

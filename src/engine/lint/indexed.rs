@@ -1,36 +1,34 @@
-//! The plan as git's index holds it, for trying hand edits that are staged.
+//! The plan as git's index holds it, for dry runs of staged hand edits.
 //!
-//! Guarantees: reads the index and nothing of the work tree; who is around a task is looked for only where it is asked.
-//! Leaves to others: what is judged.
+//! Guarantees: reads the index and nothing of the work tree. Children and dependents of tasks are read only if they are needed.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Staging;
 use super::permitted::RolesAt;
 use super::refusals::{self, add_refusals};
-use super::staged::read;
+use super::source::log_path;
+use super::staged::{Staging, read};
 use crate::engine::commit::hand_edits::dry_run;
 use crate::engine::commit::transaction::Source;
 use crate::engine::context::Workspace;
 use crate::engine::context::open::Options;
 use crate::engine::repair::look_after_git;
 use crate::engine::view::read::one_of;
+use crate::env::parallel;
 use crate::env::progress::Progress;
-use crate::env::{Env, parallel};
 use crate::error::{Error, Result};
 use crate::git::Oid;
 use crate::model::args::Ref;
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::Finding;
 use crate::model::id::{Id, is_part, quoted};
-use crate::model::settings::Settings;
 use crate::rules::fold::fold;
 use crate::store::entity::{LoadedTask, understand};
-use crate::store::layout::{LOG, TASKS, entity_below, shown};
+use crate::store::layout::{TASKS, entity_below, shown};
 use crate::store::log::may_relate;
 
-/// Who is around whom.
+/// The children and dependents of tasks.
 #[derive(Default)]
 struct Around {
     children: BTreeMap<Id, BTreeSet<Id>>,
@@ -40,45 +38,41 @@ struct Around {
 /// The plan of an index.
 struct IndexedPlan<'a> {
     staging: &'a Staging<'a>,
-    logs: OnceCell<BTreeMap<Id, Oid>>,
-    around: OnceCell<Around>,
+    logs: OnceCell<Result<BTreeMap<Id, Oid>>>,
+    around: OnceCell<Result<Around>>,
 }
 
 impl IndexedPlan<'_> {
     fn logs(&self) -> Result<&BTreeMap<Id, Oid>> {
-        if self.logs.get().is_none() {
-            // No other code sets it.
-            let _ = self.logs.set(self.staging.logs()?);
-        }
-        Ok(self.logs.get_or_init(BTreeMap::new))
+        self.logs.get_or_init(|| self.staging.logs()).as_ref().map_err(Error::clone)
     }
 
     fn around(&self) -> Result<&Around> {
-        if self.around.get().is_none() {
-            let mut around = Around::default();
-            let above = self.staging.each_related(self.logs()?.clone(), |id, entries| {
-                let task = fold(id, entries).0;
-                (task.parent(), task.blockers())
-            })?;
-            for (id, _, above) in above {
-                let Some((parent, blockers)) = above else { continue };
-                parent.map(|parent| around.children.entry(parent).or_default().insert(id));
-                for blocker in blockers {
-                    around.dependents.entry(blocker).or_default().insert(id);
-                }
+        self.around.get_or_init(|| self.read_around()).as_ref().map_err(Error::clone)
+    }
+
+    fn read_around(&self) -> Result<Around> {
+        let mut around = Around::default();
+        let above = self.staging.each_related(self.logs()?.clone(), |id, entries| {
+            let task = fold(id, entries).0;
+            (task.parent(), task.blockers())
+        })?;
+        for (id, _, above) in above {
+            let Some((parent, blockers)) = above else { continue };
+            parent.map(|parent| around.children.entry(parent).or_default().insert(id));
+            for blocker in blockers {
+                around.dependents.entry(blocker).or_default().insert(id);
             }
-            // No other code sets it.
-            let _ = self.around.set(around);
         }
-        Ok(self.around.get_or_init(Around::default))
+        Ok(around)
     }
 }
 
 impl Source for IndexedPlan<'_> {
     fn load(&self, id: Id) -> Result<LoadedTask> {
-        let sides = self.staging.sides(&Entity::Task(id), Some(LOG))?;
-        let bytes = sides.and_then(|sides| sides.new);
-        Ok(understand(&self.staging.place.name, id, read(bytes.as_deref())?))
+        let store = &self.staging.place.name;
+        let bytes = self.staging.staged_bytes(&log_path(store, &Entity::Task(id)))?;
+        Ok(understand(store, id, read(bytes.as_deref())?))
     }
 
     fn resolve(&self, reference: &Ref) -> Result<Id> {
@@ -116,8 +110,8 @@ impl Staging<'_> {
         Ok(logs)
     }
 
-    /// These logs, each with what `look` says of its events where they may hold relationships. They are read on all cores, those
-    /// neighbouring ones in sequence, as git packs them.
+    /// These logs, each with the result of `look` if it may hold relationships. They are read on all cores, neighbouring ones in
+    /// sequence, as git packs them.
     pub(crate) fn each_related<R: Send>(
         &self,
         logs: BTreeMap<Id, Oid>,
@@ -139,30 +133,21 @@ impl Staging<'_> {
         )
     }
 
-    /// The same findings, with what recording the staged edits would refuse: as the committer, by the roles of the parent
-    /// commit and the staged settings.
+    /// Adds the refusals of staged hand edits, as the committer would get them by the roles of the parent commit and the staged
+    /// settings.
     pub(crate) fn add_refusals(
         &self,
-        env: &Env,
         options: &Options,
         roles: &RolesAt<'_>,
         findings: Vec<Finding>,
     ) -> Result<Vec<Finding>> {
-        // An edit is recorded in a work tree; without a plan there, it cannot be.
-        let opened = if refusals::any(&findings) {
-            Workspace::opened_with(env.fork(), options.clone(), look_after_git).ok()
-        } else {
-            None
-        };
+        // Edits are recorded in a work tree, which has to have the plan.
+        let open = || Workspace::opened_with(self.env.fork(), options.clone(), look_after_git).ok();
+        let opened = if refusals::any(&findings) { open() } else { None };
         let Some(ws) = opened.filter(|ws| ws.store.name == self.place.name) else { return Ok(findings) };
-        let settings = self.settings_staged()?.map_or_else(
-            || ws.settings.clone(),
-            |settings| {
-                // Who asks may stand in the user's own settings.
-                let agent = settings.agent.clone().or_else(|| ws.settings.agent.clone());
-                Settings { agent, ..settings }
-            },
-        );
+        let mut settings = self.settings_staged()?.unwrap_or_else(|| ws.settings.clone());
+        // The user's own settings may name the agent.
+        settings.agent = settings.agent.or_else(|| ws.settings.agent.clone());
         let Some(ws) = ws.under(settings, roles.rights().clone()) else { return Ok(findings) };
         let plan = IndexedPlan { staging: self, logs: OnceCell::new(), around: OnceCell::new() };
         let Some(dry_run) = dry_run::start(&ws) else { return Ok(findings) };

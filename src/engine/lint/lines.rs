@@ -1,13 +1,13 @@
 //! The lines of a readable file that findings are about.
 //!
-//! Guarantees: looked for in the bytes that were judged, be they of the work tree, of git's index or of an editor.
-//! Leaves to others: what the findings say.
+//! Guarantees that lines refer to the bytes that were checked: those of the work tree, of git's index or of an editor.
 
-use crate::engine::context::Workspace;
+use super::Found;
+use super::source::LintSource;
+use crate::error::Result;
 use crate::model::event::{Entity, Entry};
-use crate::model::finding::{Finding, Rule, Spot};
+use crate::model::finding::{Finding, Rule, Spot, limit_alike};
 use crate::model::id::Id;
-use crate::store::entity::read_yaml;
 use crate::store::place::line_of_key;
 use crate::store::project::render;
 
@@ -29,28 +29,16 @@ fn line_of_edge(text: &str, id: Id) -> Option<usize> {
 
 /// Adds the line to a finding about a whole readable file: the first line that differs from what its log says.
 pub(crate) fn point_out(finding: &mut Finding, entity: &Entity, entries: &[Entry], bytes: &[u8]) {
-    let Some(text) = std::str::from_utf8(bytes).ok().filter(|_| finding.line.is_none()) else { return };
-    let find = |is: &dyn Fn(&str) -> bool| text.lines().position(is).map(|n| n + 1);
-    finding.line = match finding.rule {
-        Rule::YamlConflict => find(&|line| line.starts_with("<<<<<<< ")),
-        Rule::LogGap | Rule::YamlEdited | Rule::YamlForm | Rule::YamlField | Rule::YamlStale | Rule::YamlAstray => {
-            first_apart(&render(entity, entries), text)
-        }
-        _ => None,
+    // A file that cannot be read cannot be compared.
+    let has_line = finding.line.is_some() || finding.rule == Rule::YamlInvalid;
+    let Some(text) = std::str::from_utf8(bytes).ok().filter(|_| !has_line) else { return };
+    finding.line = match finding.rule == Rule::YamlConflict {
+        true => text.lines().position(|line| line.starts_with("<<<<<<< ")).map(|n| n + 1),
+        false => first_apart(&render(entity, entries), text),
     };
 }
 
-/// Whether a finding about a readable file only repeats that its log has lost or changed an event.
-pub(crate) fn repeats_log_finding(finding: &Finding, of_log: &[Finding]) -> bool {
-    let covers = |found: &Finding| match found.rule {
-        Rule::LogGap | Rule::LogHeadless => finding.rule == Rule::LogGap,
-        Rule::SignatureWrong => matches!(finding.rule, Rule::LogGap | Rule::YamlEdited | Rule::YamlStale),
-        _ => false,
-    };
-    of_log.iter().any(covers)
-}
-
-/// The first line of `found` that is not as expected; where lines are missing at its end, its last one.
+/// The first line of `found` that differs from `expected`; its last one if lines are missing at its end.
 fn first_apart(expected: &str, found: &str) -> Option<usize> {
     if expected == found {
         return None;
@@ -60,20 +48,20 @@ fn first_apart(expected: &str, found: &str) -> Option<usize> {
     Some((same + 1).min(count.max(1)))
 }
 
-/// The same findings, with the lines of what they are about in the files of the work tree.
-pub(crate) fn located(ws: &Workspace, findings: Vec<Finding>) -> Vec<Finding> {
-    let mut read: Option<(Id, String)> = None;
-    let mut find = |mut finding: Finding| {
-        if let (None, Some(spot), Some(task)) = (finding.line, &finding.spot, finding.task) {
-            if read.as_ref().is_none_or(|(id, _)| *id != task) {
-                let bytes = read_yaml(&ws.store, &Entity::Task(task)).ok().flatten();
-                read = Some((task, String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()));
-            }
-            finding.line = read.as_ref().and_then(|(_, text)| line_of(text, spot));
+/// Adds the lines to findings that follow from several tasks, and limits how many of a kind are reported of one file.
+pub(crate) fn check(source: LintSource<'_>, found: &mut Found) -> Result<()> {
+    let mut last: Option<(Id, String)> = None;
+    found.findings = limit_alike(std::mem::take(&mut found.findings));
+    for finding in &mut found.findings {
+        let (None, Some(spot), Some(task)) = (finding.line, &finding.spot, finding.task) else { continue };
+        if last.as_ref().is_none_or(|(id, _)| *id != task) {
+            let entity = Entity::Task(task);
+            let text = String::from_utf8_lossy(source.subject(&entity)?.yaml().unwrap_or_default()).into_owned();
+            last = Some((task, text));
         }
-        finding
-    };
-    findings.into_iter().map(&mut find).collect()
+        finding.line = last.as_ref().and_then(|(_, text)| line_of(text, spot));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,14 +1,19 @@
-//! Whether the authors of new events had the rights to write them, by the roles of the commit that the events come on top of.
+//! Checks that the authors of new events had the rights to write them, by the roles of the base commit.
 //!
-//! Guarantees: a branch cannot give itself a right: `roles.yml` and what agents registered as count as the commit has them. Roles
-//! that cannot be read permit nothing, as they do to a command. Each log names an agent and a right once, at the first line.
-//! Leaves to others: which right an event asks for (`rules::rights`), and which events are new.
+//! Guarantees: a branch cannot give itself a right, since `roles.yml` and the registered roles are those of the base. Roles that cannot be
+//! read permit nothing, as for a command. In each log an agent and a right are reported once, at the first line.
+//! Leaves to others: which right an event requires (`rules::rights`), and which events are new.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::base::{Branch, merged};
 use super::changed::role_taken;
+use super::repeated::NewEvents;
+use super::rewritten::otherwise;
 use super::signed::{self, Asks, Keys};
+use super::source::{LintSource, Subject, log_path};
+use super::vanished::VanishedEvents;
 use crate::engine::view::history::{built_upon, united};
 use crate::error::Result;
 use crate::git::{Item, Mode, Objects, Oid};
@@ -22,15 +27,57 @@ use crate::rules::fold::fold_agent;
 use crate::rules::rights::{Needs, RightsCheck, Times};
 use crate::rules::roles::{Rights, Roles, Verb};
 use crate::store::config::{MAX_CONFIG, combine};
-use crate::store::layout::{AGENTS, LOG, shown};
+use crate::store::layout::{AGENTS, shown};
 use crate::store::log::Log;
 use crate::store::yaml;
 
-/// What a branch set out with.
+/// The rules for the new events of a commit or a branch.
+pub(crate) struct Gate<'a> {
+    /// The roles of the base commit.
+    pub roles: RolesAt<'a>,
+    /// The keys of the agents, also those that the branch registers.
+    pub keys: Keys,
+    /// The events that its commits hold and its tip lacks.
+    pub vanished: VanishedEvents,
+    /// The new events so far.
+    pub new: RefCell<NewEvents>,
+}
+
+/// The findings about new events of one log.
+pub(crate) fn check(source: LintSource<'_>, subject: &Subject<'_>, found: &mut Vec<Finding>) -> Result<()> {
+    let (gate, branch) = match source {
+        LintSource::Index(_, gate) => (gate, None),
+        LintSource::Branch(branch, gate) => (gate, Some(branch)),
+        LintSource::WorkTree(..) | LintSource::Text(_) => return Ok(()),
+    };
+    let Subject { entity, log_path: path, log, base, known, before, .. } = subject;
+    let began: BTreeSet<Id> = before.entries.iter().map(|entry| entry.event.id).collect();
+    let since: Vec<Entry> = base.iter().filter(|entry| !began.contains(&entry.event.id)).cloned().collect();
+    let other = |other: &Entity| {
+        let entries = source.entries(other)?;
+        let Some(branch) = branch else { return Ok(entries) };
+        Ok(united([gate.vanished.with(other, entries), branch.base_entries(other)?]))
+    };
+    let judge = |whole: &Log| {
+        gate.new.borrow_mut().record(entity, whole, known, base);
+        let mut found = otherwise(path, &since, whole);
+        found.extend(gate.roles.judge(entity, path, &merged(whole, base, known), known, &other)?);
+        // The signatures of the work tree's own events are checked with it.
+        let is_checked = branch.is_some_and(Branch::is_here) && whole.entries.len() == log.entries.len();
+        if !gate.roles.any() && !is_checked {
+            found.extend(signed::judge(entity, path, whole, known, &gate.keys, Asks::Nothing));
+        }
+        Ok(found)
+    };
+    found.extend(gate.vanished.judge(entity, path, (log, base), &judge)?);
+    Ok(())
+}
+
+/// The roles that a branch was written under.
 struct Fork<'a> {
-    /// The roles where it began, and those that it merged since.
+    /// Those of the commits where it began, and of those that it merged since.
     began: Vec<RolesAt<'a>>,
-    /// It has roles itself.
+    /// Whether the branch has roles itself.
     brings: bool,
 }
 
@@ -44,16 +91,16 @@ pub(crate) struct RolesAt<'a> {
     rights: Rights,
     readable: bool,
     known: RefCell<BTreeMap<String, Agent>>,
-    /// What the precedence in events is held against besides; `None` where it is not judged.
+    /// Further roles that the precedence in events may come from; `None` if precedence is not checked.
     fork: Option<Fork<'a>>,
-    /// The keys that agents had by that point, and those registered since under these.
-    keys: Keys,
-    /// The time of the look, and the silence after which work may be taken over by the settings of the commit.
+    /// The keys that agents had at that commit, and those that these keys signed since.
+    pub keys: Keys,
+    /// The present time, and the silence after which the commit's settings allow a takeover.
     times: Times,
 }
 
 impl<'a> RolesAt<'a> {
-    /// Reads the roles of a tree; before there is any commit everybody may do everything.
+    /// Reads the roles of a tree; before the first commit every agent has all rights.
     pub fn read(objects: &'a Objects, tree: Option<Oid>, store: &str, name: &str, now: Time) -> Result<Self> {
         let mut at = Self::rights_at(objects, tree, store, name, now)?;
         at.keys = at.read_keys()?;
@@ -79,7 +126,7 @@ impl<'a> RolesAt<'a> {
         Ok(RolesAt { objects, store, tree, name, rights, readable, known, fork, keys, times })
     }
 
-    /// Holds the precedence in the events of a branch against these roles too: those that it began with, or merged since.
+    /// Also checks the precedence in the events of a branch.
     pub fn judge_precedence(&mut self, base: Oid, head: Oid, brings: bool) -> Result<()> {
         let (mut began, mut seen) = (Vec::new(), BTreeSet::new());
         for commit in built_upon(self.objects, base, head)? {
@@ -98,12 +145,12 @@ impl<'a> RolesAt<'a> {
         Ok(self.rights.precedence(agent, self.role_of(agent)?.as_deref()))
     }
 
-    /// Whether an event records what these roles give its author, or those did that its branch began with: these are no fault of
-    /// its author, but count no more than these.
+    /// Whether an event records the precedence that these roles give its author, or that the roles gave under which its branch was
+    /// written, if that is no higher.
     fn is_precedence_true(&self, event: &Event) -> Result<bool> {
         let (Some(fork), agent) = (&self.fork, &event.author.agent) else { return Ok(true) };
         let (given, base) = (event.precedence, self.precedence(agent)?);
-        // One that is lower takes nothing from others: main may have raised it since, and a rebase brings the event behind that.
+        // A lower one takes nothing from others: the base may have raised it since, and a rebase may put the event after that.
         if given == base || base.is_some_and(|base| given.unwrap_or(0) <= base) || (base.is_none() && given == Some(0))
         {
             return Ok(true);
@@ -119,7 +166,7 @@ impl<'a> RolesAt<'a> {
         Ok(false)
     }
 
-    /// Whether there are any.
+    /// Whether the commit has roles.
     pub fn any(&self) -> bool {
         self.rights.0.is_some()
     }
@@ -145,22 +192,13 @@ impl<'a> RolesAt<'a> {
         Ok(keys)
     }
 
-    /// Records what agents registered since, as far as their own keys signed it.
-    pub fn accept_new_keys(&mut self, agents: &[(String, Vec<Entry>)]) {
-        for (name, entries) in agents {
-            self.keys.accept_signed(name, entries);
-        }
-    }
-
-    /// What a branch changes of an agent: its key, and what it may do. `log` is its log on the branch.
+    /// The changes of an agent's key and role. `log` is its log on the branch.
     pub fn agent_changed(&self, name: &str, path: &str, log: &Log) -> Result<Vec<Finding>> {
         let before = self.agent(name)?;
         let after = fold_agent(name, &united([log.entries.clone(), self.log_of(name)?.entries])).0;
-        let said = |entry: &&Entry, is: &dyn Fn(&AgentRegistered) -> bool| match &entry.event.payload {
-            Payload::AgentRegistered(p) | Payload::AgentUpdated(p) => is(p),
-            _ => false,
+        let last = |is: &dyn Fn(&AgentRegistered) -> bool| {
+            log.entries.iter().rev().find(|entry| registration(&entry.event).is_some_and(is))
         };
-        let last = |is: &dyn Fn(&AgentRegistered) -> bool| log.entries.iter().rev().find(|entry| said(entry, is));
         let roles = self.roles().and_then(|roles| {
             let words = role_taken(roles, name, before.role.as_deref(), after.role.as_deref())?;
             Some((words, last(&|p| p.role == after.role)))
@@ -178,9 +216,9 @@ impl<'a> RolesAt<'a> {
         Ok(roles.into_iter().chain(key).map(found).collect())
     }
 
-    /// The events of a log that are not among the known ones and were not permitted, or not signed where that is asked for.
-    /// The log holds all known events, also those that the others' authors could not know: what is judged is what the log becomes.
-    /// `other` gives the logs of other tasks.
+    /// The findings about events of a log that are not among the known ones: not permitted, or not signed where signatures are
+    /// required. The log holds all known events, also those that the authors of the others could not know, since it is judged as it
+    /// will be. `other` gives the logs of other tasks.
     pub fn judge(
         &self,
         entity: &Entity,
@@ -189,104 +227,73 @@ impl<'a> RolesAt<'a> {
         known: &BTreeSet<Id>,
         other: &dyn Fn(&Entity) -> Result<Vec<Entry>>,
     ) -> Result<Vec<Finding>> {
-        let (mut ungranted, mut false_ones, mut unfit) = (Vec::new(), Vec::new(), Vec::new());
         let new = || log.entries.iter().map(|entry| &entry.event).enumerate().filter(|(_, e)| !known.contains(&e.id));
+        let mut breaches = Breaches::default();
         for (n, event) in new() {
             if !self.is_precedence_true(event)? {
-                false_ones.push((n, event));
+                let number =
+                    |given: Option<i64>| given.map_or_else(|| "no precedence".into(), |n| format!("precedence {n}"));
+                let (given, has) = (number(event.precedence), number(self.precedence(&event.author.agent)?));
+                let words = format!(
+                    "{} has {has} by the roles of {}, and {} of {entity} records {given}",
+                    author(event),
+                    self.name,
+                    named(event)
+                );
+                breaches.add((0, None), n, event, words);
             }
-        }
-        let not_permitted = |words: String, n: usize, event: &Event| {
-            let finding = Finding::new(Rule::NotPermitted, words).event(event.id).at(path, log.lines.get(n).copied());
-            match entity {
-                Entity::Task(id) => finding.task(*id),
-                _ => finding,
-            }
-        };
-        let and_more = |found: usize, so: &str| match found {
-            0 | 1 => String::new(),
-            more => format!("; so {so} {} more", more - 1),
-        };
-        let mut found = Vec::new();
-        if let Some((n, event)) = false_ones.first() {
-            let (agent, kind) = (quoted(&event.author.agent), event.payload.kind());
-            let number =
-                |given: Option<i64>| given.map_or_else(|| "no precedence".into(), |n| format!("precedence {n}"));
-            let (given, has) = (number(event.precedence), number(self.precedence(&event.author.agent)?));
-            let more = and_more(false_ones.len(), "do");
-            let words = format!(
-                "{agent} has {has} by the roles of {}, and {kind} {} of {entity} records {given}{more}",
-                self.name, event.id
-            );
-            found.push(not_permitted(words, *n, event));
         }
         if !self.any() || new().next().is_none() {
-            return Ok(found);
+            return Ok(breaches.findings(path, log));
         }
-        // What cannot be read is not finished and came from no import.
+        // A task that cannot be read counts as unfinished and not imported.
         let others = |id: Id| other(&Entity::Task(id)).unwrap_or_default();
         let asked = RightsCheck::of(entity, &log.entries, known, self.times, &others);
-        let mut unmade = Vec::new();
-        let mut breaches: BTreeMap<(&str, Verb), (usize, &Event, usize)> = BTreeMap::new();
         for (n, event) in new() {
-            let agent = event.author.agent.as_str();
-            if let Some(granted) = asked.ungranted(event) {
-                ungranted.push((n, event, granted));
+            for any in asked.by(event) {
+                let Some(usual) = any.first().copied() else { continue };
+                if !self.may(&event.author.agent, &any)? {
+                    let words = self.words(entity, usual, event);
+                    breaches.add((1, Some((event.author.agent.clone(), usual))), n, event, words);
+                }
             }
             if let Some((taker, needs)) = asked.taken_by(event)
                 && let Some(missed) = self.missed(taker, needs)?
             {
-                unfit.push((
-                    n,
-                    event,
-                    format!("{} takes {entity} by {}, which needs {missed}", quoted(taker), event.id),
-                ));
+                let words = format!(
+                    "{} takes {entity} by {}, which needs {missed} by the roles of {}",
+                    quoted(taker),
+                    event.id,
+                    self.name
+                );
+                breaches.add((2, None), n, event, words);
             }
-            unmade.extend(asked.unmade(event).map(|words| (n, event, words)));
-            for any in asked.by(event) {
-                let Some(usual) = any.first().copied() else { continue };
-                if !self.may(agent, &any)? {
-                    breaches.entry((agent, usual)).or_insert((n, event, 0)).2 += 1;
-                }
+            if let Some(what) = asked.unmade(event) {
+                let words = format!("{} {what} by {}, which no command does", author(event), named(event));
+                breaches.add((3, None), n, event, words);
+            }
+            if let Some(granted) = asked.ungranted(event) {
+                let words = format!(
+                    "{} writes {} of {entity} under fence {}, and its log grants none above {granted}",
+                    author(event),
+                    named(event),
+                    event.fence.unwrap_or(0)
+                );
+                breaches.add((4, None), n, event, words);
             }
         }
-        found.extend(breaches.into_iter().map(|((agent, verb), (n, event, count))| {
-            not_permitted(self.words(entity, agent, verb, event, count), n, event)
-        }));
-        if let Some((n, event, words)) = unfit.first() {
-            let words = format!("{words} by the roles of {}{}", self.name, and_more(unfit.len(), "it is with"));
-            found.push(not_permitted(words, *n, event));
-        }
-        if let Some((n, event, what)) = unmade.first() {
-            let (agent, kind, more) = (quoted(&event.author.agent), event.payload.kind(), and_more(unmade.len(), "do"));
-            let words = format!("{agent} {what} by {kind} {}, which no command does{more}", event.id);
-            found.push(not_permitted(words, *n, event));
-        }
-        if let Some((n, event, granted)) = ungranted.first() {
-            let (agent, kind, fence) = (quoted(&event.author.agent), event.payload.kind(), event.fence.unwrap_or(0));
-            let more = and_more(ungranted.len(), "do");
-            let words = format!(
-                "{agent} writes {kind} {} of {entity} under fence {fence}, and its log grants none above {granted}{more}",
-                event.id
-            );
-            found.push(not_permitted(words, *n, event));
-        }
+        let mut found = breaches.findings(path, log);
         let asks = if self.roles().is_some_and(|roles| roles.require_signatures) { Asks::All } else { Asks::Nothing };
         found.extend(signed::judge(entity, path, log, known, &self.keys, asks));
         Ok(found)
     }
 
-    fn words(&self, entity: &Entity, agent: &str, verb: Verb, event: &Event, count: usize) -> String {
+    fn words(&self, entity: &Entity, verb: Verb, event: &Event) -> String {
         let by = match self.readable {
             true => format!("by the roles of {}", self.name),
             false => format!("since the roles.yml of {} cannot be read", self.name),
         };
-        let more = match count {
-            0 | 1 => String::new(),
-            more => format!("; so do {} more of its new events here", more - 1),
-        };
-        let (agent, verb, kind) = (quoted(agent), verb.as_str(), event.payload.kind());
-        format!("{agent} may not {verb} {by}, and {kind} {} of {entity} asks for it{more}", event.id)
+        format!("{} may not {} {by}, and {} of {entity} asks for it", author(event), verb.as_str(), named(event))
     }
 
     fn may(&self, agent: &str, any: &[Verb]) -> Result<bool> {
@@ -294,7 +301,7 @@ impl<'a> RolesAt<'a> {
         Ok(any.iter().any(|verb| self.rights.has_perm(agent, role.as_deref(), verb.as_str())))
     }
 
-    /// What an agent lacks of what a task needs.
+    /// The right or precedence that a task requires and an agent lacks.
     fn missed(&self, agent: &str, needs: &Needs) -> Result<Option<String>> {
         let role = self.role_of(agent)?;
         let perm = needs.perm.as_ref().filter(|perm| !self.rights.has_perm(agent, role.as_deref(), perm));
@@ -304,18 +311,18 @@ impl<'a> RolesAt<'a> {
     }
 
     fn log_of(&self, agent: &str) -> Result<Log> {
-        let path = shown(&self.store, format!("{AGENTS}/{agent}/{LOG}"));
+        let path = log_path(&self.store, &Entity::Agent(agent.to_owned()));
         let tree = self.tree.filter(|_| check_agent_name(agent).is_ok());
         let bytes = tree.map(|tree| self.objects.file(tree, &path)).transpose()?.flatten().unwrap_or_default();
         Ok(Log::of(&bytes))
     }
 
-    /// The role an agent had registered with by that point.
+    /// The role that an agent had registered with at that commit.
     pub fn role_of(&self, agent: &str) -> Result<Option<String>> {
         self.agent(agent).map(|agent| agent.role)
     }
 
-    /// An agent as it was by that point.
+    /// An agent as it was at that commit.
     fn agent(&self, name: &str) -> Result<Agent> {
         if let Some(known) = self.known.borrow().get(name) {
             return Ok(known.clone());
@@ -326,7 +333,45 @@ impl<'a> RolesAt<'a> {
     }
 }
 
-/// The roles that a file of a commit holds; `None` where it cannot be read.
+/// The new events of one log that are not permitted, by kind: the first event of each kind, and their number.
+#[derive(Default)]
+struct Breaches(BTreeMap<BreachKind, (usize, Id, String, usize)>);
+
+/// Its place among the findings, and for a right the agent and the right.
+type BreachKind = (u8, Option<(String, Verb)>);
+
+impl Breaches {
+    fn add(&mut self, kind: BreachKind, n: usize, event: &Event, words: String) {
+        self.0.entry(kind).or_insert((n, event.id, words, 0)).3 += 1;
+    }
+
+    fn findings(self, path: &str, log: &Log) -> Vec<Finding> {
+        let finding = |(n, event, words, count): (usize, Id, String, usize)| {
+            let more =
+                if count > 1 { format!("; so do {} more of its new events here", count - 1) } else { String::new() };
+            let line = log.lines.get(n).copied();
+            Finding::new(Rule::NotPermitted, words + &more).event(event).at(path, line)
+        };
+        self.0.into_values().map(finding).collect()
+    }
+}
+
+/// What an event registers an agent with.
+pub(crate) fn registration(event: &Event) -> Option<&AgentRegistered> {
+    let (Payload::AgentRegistered(p) | Payload::AgentUpdated(p)) = &event.payload else { return None };
+    Some(p)
+}
+
+fn author(event: &Event) -> String {
+    quoted(&event.author.agent)
+}
+
+/// An event by its type and id.
+fn named(event: &Event) -> String {
+    format!("{} {}", event.payload.kind(), event.id)
+}
+
+/// The roles in a file of a commit; `None` if it cannot be read.
 fn roles_in(objects: &Objects, item: Item) -> Result<Option<Roles>> {
     let is_file = matches!(item.mode, Mode::File | Mode::Executable);
     if !is_file || objects.size(item.oid)? > MAX_CONFIG {

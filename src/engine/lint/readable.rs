@@ -1,12 +1,14 @@
 //! Compares a readable file with its log, as a finding.
 //!
-//! Guarantees: judged by bytes, wherever they were read.
-//! Leaves to others: how to fix it.
+//! Guarantees that only bytes count, whichever source they are from.
+//! Leaves to others: how a file differs from its log (`hand_edits::judge`).
 
-use super::point_out;
+use super::lines::point_out;
+use super::source::{LintSource, Subject};
 use crate::engine::commit::hand_edits::judge::{Comparison, UnclearValue};
 use crate::engine::commit::hand_edits::lineage::Lineage;
 use crate::engine::view::history::Place;
+use crate::error::Result;
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::quoted;
@@ -19,35 +21,61 @@ use crate::store::yaml::line_in;
 /// Most comments that are named.
 const MOST_COMMENTS: usize = 5;
 
-/// A readable file with its log.
-pub(crate) struct FileAndLog<'a> {
-    pub place: Place,
-    /// The path of the file, as messages name it.
-    pub path: String,
-    pub entity: &'a Entity,
-    pub entries: &'a [Entry],
-    /// The file; `None` where it is missing.
-    pub bytes: Option<&'a [u8]>,
-}
-
-impl FileAndLog<'_> {
-    /// How the file differs from what its log says, with the lines.
-    pub fn findings(self, lineage: &Lineage<'_>) -> Vec<Finding> {
-        let FileAndLog { place, path, entity, entries, bytes } = self;
-        let Some(bytes) = bytes else {
-            return vec![Finding::new(Rule::YamlMissing, "the readable file is missing").at(path, None)];
-        };
-        let judged = lineage.judge(place, entity, entries, entries, bytes);
-        let mut findings: Vec<Finding> =
-            judged.unclear.iter().map(|unclear| unclear_found(&path, unclear, bytes)).collect();
-        let older = || names_of(&differing_parts(&judged.doc, &render_doc(entity, entries))).join(", ");
-        findings.extend(judged_found(path, &judged, bytes, &older));
-        findings.iter_mut().for_each(|finding| point_out(finding, entity, entries, bytes));
-        findings
+/// The differences between the readable file of a task or an agent and its log, without those that a finding of the log covers.
+pub(crate) fn check(source: LintSource<'_>, subject: &Subject<'_>, found: &mut Vec<Finding>) -> Result<()> {
+    let Some((place, lineage)) = source.lineage().filter(|_| subject.compares) else { return Ok(()) };
+    let Subject { entity, log, yaml_path, yaml, of_log, .. } = subject;
+    let mut new = match yaml {
+        Ok(bytes) => differences(lineage, place, yaml_path, entity, &log.entries, bytes.as_deref()),
+        Err(finding) => vec![Finding::clone(finding)],
+    };
+    new.retain(|finding| !repeats_log_finding(finding, found) && !repeats_log_finding(finding, of_log));
+    match source {
+        LintSource::Index(..) => found.extend(new.into_iter().map(half_staged)),
+        LintSource::WorkTree(..) | LintSource::Branch(..) | LintSource::Text(_) => found.extend(new),
     }
+    Ok(())
 }
 
-/// The finding for a value that may be older than what the log says, or a hand edit.
+/// Sets the fix of a finding that arises if only one of the two files is staged: the work tree may be correct already.
+fn half_staged(finding: Finding) -> Finding {
+    let is_half = matches!(finding.rule, Rule::YamlMissing | Rule::YamlStale | Rule::LogGap);
+    let fix = "git add both files of it; where task.yaml is behind its log, agentpm lint --fix writes it first";
+    if is_half { Finding { fix: fix.into(), ..finding } } else { finding }
+}
+
+/// Whether a finding about a readable file only repeats that its log has lost or changed an event.
+fn repeats_log_finding(finding: &Finding, of_log: &[Finding]) -> bool {
+    let is_gap = finding.rule == Rule::LogGap;
+    let is_repeated = |found: &Finding| {
+        (is_gap && matches!(found.rule, Rule::LogGap | Rule::LogHeadless))
+            || (found.rule == Rule::SignatureWrong
+                && (is_gap || matches!(finding.rule, Rule::YamlEdited | Rule::YamlStale)))
+    };
+    of_log.iter().any(is_repeated)
+}
+
+/// The differences between the bytes of a readable file and its log, with their lines; `path` is the file's path in messages.
+pub(crate) fn differences(
+    lineage: &Lineage<'_>,
+    place: Place,
+    path: &str,
+    entity: &Entity,
+    entries: &[Entry],
+    bytes: Option<&[u8]>,
+) -> Vec<Finding> {
+    let Some(bytes) = bytes else {
+        return vec![Finding::new(Rule::YamlMissing, "the readable file is missing").at(path, None)];
+    };
+    let judged = lineage.judge(place, entity, entries, entries, bytes);
+    let mut findings: Vec<Finding> = judged.unclear.iter().map(|unclear| unclear_found(path, unclear, bytes)).collect();
+    let older = || names_of(&differing_parts(&judged.doc, &render_doc(entity, entries))).join(", ");
+    findings.extend(judged_found(path, &judged, bytes, &older));
+    findings.iter_mut().for_each(|finding| point_out(finding, entity, entries, bytes));
+    findings
+}
+
+/// The finding about a value that may be older than the log's, or a hand edit.
 fn unclear_found(path: &str, unclear: &UnclearValue, bytes: &[u8]) -> Finding {
     let line = line_of_key(&String::from_utf8_lossy(bytes), &unclear.part.key);
     Finding::new(Rule::YamlAstray, unclear.in_words()).at(path, line)
@@ -63,30 +91,24 @@ fn list_comments(all: &[Comment]) -> String {
     words.join(", ")
 }
 
-/// What a readable file's standing to its log means for lint.
-/// `older` names the keys that say what the log said before.
-fn judged_found(path: String, judged: &Comparison, bytes: &[u8], older: &dyn Fn() -> String) -> Option<Finding> {
+/// The finding about a readable file as a whole. `older` gives the keys with values that the log had before.
+fn judged_found(path: &str, judged: &Comparison, bytes: &[u8], older: &dyn Fn() -> String) -> Option<Finding> {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     let line = |keys: &[String]| keys.iter().filter_map(|key| line_of_key(text, key)).min();
-    let comments = || {
-        let more = if judged.remarks.is_empty() { String::new() } else { list_comments(&judged.remarks) };
-        (!more.is_empty()).then_some(more)
-    };
     let finding = match &judged.how {
         Readable::Clean => return None,
-        // The values were named.
+        // Findings of their own name the values.
         Readable::Stale if !judged.unclear.is_empty() => return None,
         Readable::Stale if text.contains('\r') => Finding::new(Rule::YamlForm, "its lines end with CR LF"),
         Readable::Stale => Finding::new(Rule::YamlStale, format!("it shows an earlier state of its log: {}", older())),
         Readable::Form => Finding::new(Rule::YamlForm, "it is not in its canonical form"),
         Readable::Conflicted => Finding::new(Rule::YamlConflict, "it holds conflict markers of git"),
         Readable::Comments => {
-            let (line, message) = match &judged.remarks[..] {
-                [(line, words)] => (*line, format!("a comment would be lost: {}", quoted(words))),
-                all => {
-                    (all.first().map_or(1, |first| first.0), format!("comments would be lost: {}", list_comments(all)))
-                }
+            let message = match &judged.remarks[..] {
+                [(_, words)] => format!("a comment would be lost: {}", quoted(words)),
+                all => format!("comments would be lost: {}", list_comments(all)),
             };
+            let line = judged.remarks.first().map_or(1, |first| first.0);
             return Some(Finding::new(Rule::YamlComment, message).at(path, Some(line)));
         }
         Readable::Ahead(lost) => {
@@ -104,9 +126,12 @@ fn judged_found(path: String, judged: &Comparison, bytes: &[u8], older: &dyn Fn(
             return Some(Finding::new(Rule::YamlField, message).at(path, line(what)));
         }
         Readable::Edited(what) => {
-            let more = comments().map(|more| format!("; it also holds comments: {more}")).unwrap_or_default();
+            let more = match judged.remarks.is_empty() {
+                true => String::new(),
+                false => format!("; it also holds comments: {}", list_comments(&judged.remarks)),
+            };
             let message = format!("it was edited by hand: {}{more}", what.join(", "));
-            // What was taken out stands nowhere any more.
+            // A removed key has no line.
             return Some(Finding::new(Rule::YamlEdited, message).at(path, line(what).or(Some(1))));
         }
     };

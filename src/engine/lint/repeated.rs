@@ -1,19 +1,21 @@
-//! Events of different logs with the same id: the part that one adds could be taken for that of the other.
+//! Events of different logs with the same id: the part that one adds could be mistaken for that of the other.
 //!
 //! Guarantees that an event in the log of another entity is not reported here; another rule reports it.
 //! Leaves to others: two events of one log with one id (`rules::fold`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::context::Workspace;
+use super::Found;
+use super::base::Branch;
+use super::source::{LintSource, log_path};
 use crate::engine::view::history;
 use crate::env::parallel;
 use crate::error::Result;
-use crate::git::{Item, Mode, Objects, Oid};
+use crate::git::Item;
 use crate::model::event::{Entity, Entry, parse_line};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
-use crate::store::layout::{LOG, entity_below, home, shown};
+use crate::store::layout::{LOG, entity_below};
 use crate::store::log::Log;
 
 /// The events of a log that belong there.
@@ -21,8 +23,25 @@ pub(crate) fn own_ids(entity: &Entity, entries: &[Entry]) -> Vec<Id> {
     entries.iter().filter(|entry| entry.event.entity == *entity).map(|entry| entry.event.id).collect()
 }
 
-/// Ids that several of these entities have. Of each, all but one are named.
-pub(crate) fn among(store: &str, logs: &[(Entity, Vec<Id>)]) -> Vec<Finding> {
+/// The findings about events of different entities with the same id.
+pub(crate) fn check(source: LintSource<'_>, found: &mut Found) -> Result<()> {
+    found.findings.extend(match source {
+        LintSource::WorkTree(tree, _) => among(&tree.ws.store.name, &found.ids),
+        LintSource::Branch(branch, gate) => {
+            let mut new = gate.new.borrow_mut();
+            // The logs of a work tree are compared with one another as a whole.
+            if !branch.is_here() {
+                new.record_base(branch)?;
+            }
+            new.repeated(source.store())
+        }
+        LintSource::Index(..) | LintSource::Text(_) => Vec::new(),
+    });
+    Ok(())
+}
+
+/// The findings about ids that several of these entities have: all of them but one for each id.
+fn among(store: &str, logs: &[(Entity, Vec<Id>)]) -> Vec<Finding> {
     let mut ids: Vec<(Id, usize)> =
         logs.iter().enumerate().flat_map(|(n, (_, ids))| ids.iter().map(move |id| (*id, n))).collect();
     ids.sort_unstable();
@@ -32,50 +51,50 @@ pub(crate) fn among(store: &str, logs: &[(Entity, Vec<Id>)]) -> Vec<Finding> {
 }
 
 fn finding(store: &str, id: Id, entity: &Entity, other: &Entity) -> Finding {
-    let path = home(entity).map(|(folder, _)| shown(store, folder.join(LOG))).unwrap_or_default();
     let message = format!("event {id} of {entity} has the id of an event of {other}");
-    let found = Finding::new(Rule::EventConflict, message).event(id).at(path, None);
-    entity.task().map_or(found.clone(), |task| found.task(task))
+    let found = Finding::new(Rule::EventConflict, message).event(id).at(log_path(store, entity), None);
+    Finding { task: entity.task(), ..found }
 }
 
-/// The new events of a branch, and whose they are.
+/// The new events of a branch and the entities they belong to, and the same of the events that its base has in the same logs.
 #[derive(Default)]
-pub(crate) struct NewEvents(BTreeSet<(Id, Entity)>);
+pub(crate) struct NewEvents {
+    new: BTreeSet<(Id, Entity)>,
+    base: BTreeMap<Id, Entity>,
+}
 
 impl NewEvents {
-    /// Records the events of a log that are not among the known ones.
-    pub fn record(&mut self, entity: &Entity, log: &Log, known: &BTreeSet<Id>) {
+    /// Records the events of a log that are not among the known ones, and those that the base has of it.
+    pub fn record(&mut self, entity: &Entity, log: &Log, known: &BTreeSet<Id>, base: &[Entry]) {
         let new = own_ids(entity, &log.entries).into_iter().filter(|id| !known.contains(id));
-        self.0.extend(new.map(|id| (id, entity.clone())));
+        self.new.extend(new.map(|id| (id, entity.clone())));
+        self.base.extend(own_ids(entity, base).into_iter().map(|id| (id, entity.clone())));
     }
 
-    /// Those that have the id of an event of another entity, which `had` gives, or of one another.
-    pub fn repeated(&self, store: &str, had: &BTreeMap<Id, Entity>) -> Vec<Finding> {
-        let of_another = self.0.iter().filter_map(|(id, entity)| Some((id, entity, had.get(id)?)));
-        let mut found: Vec<Finding> = of_another
-            .filter(|(_, entity, other)| entity != other)
-            .map(|(id, entity, other)| finding(store, *id, entity, other))
-            .collect();
-        let alone: Vec<(Entity, Vec<Id>)> = self.0.iter().map(|(id, entity)| (entity.clone(), vec![*id])).collect();
+    /// Those with the id of an event of another entity, in the base or among themselves.
+    fn repeated(&self, store: &str) -> Vec<Finding> {
+        let of_another = self.new.iter().filter_map(|(id, entity)| Some((id, entity, self.base.get(id)?)));
+        let of_another = of_another.filter(|(_, entity, other)| entity != other);
+        let mut found: Vec<Finding> =
+            of_another.map(|(id, entity, other)| finding(store, *id, entity, other)).collect();
+        let alone: Vec<(Entity, Vec<Id>)> = self.new.iter().map(|(id, entity)| (entity.clone(), vec![*id])).collect();
         found.extend(among(store, &alone));
         found
     }
 
-    /// Those that have the id of an event of another entity in a commit, by its top tree, or of one another.
-    ///
-    /// Errors: `ERR_GIT` where the commit cannot be read.
-    pub fn repeated_in(&self, ws: &Workspace, objects: &Objects, top: Oid) -> Result<Vec<Finding>> {
-        let wanted: BTreeSet<Id> = self.0.iter().map(|(id, _)| *id).collect();
-        let store = objects.item(top, &ws.store.name)?.filter(|item| item.mode == Mode::Tree).map(|item| item.oid);
+    /// Records the events with these ids in all other logs of the base.
+    fn record_base(&mut self, branch: &Branch<'_>) -> Result<()> {
+        let wanted: BTreeSet<Id> = self.new.iter().map(|(id, _)| *id).collect();
         // Reading all logs of a partial clone would fetch them all.
-        let files =
-            if wanted.is_empty() || objects.is_partial() { Vec::new() } else { objects.changes(None, store)? };
+        if wanted.is_empty() || branch.objects.is_partial() {
+            return Ok(());
+        }
+        let files = branch.objects.changes(None, branch.store_at(branch.base_tree)?)?.into_iter();
         let logs: Vec<(Entity, Item)> = files
-            .into_iter()
             .filter(|change| change.path.ends_with(LOG))
             .filter_map(|change| Some((entity_below(&change.path)?.0, change.new?)))
             .collect();
-        let repo = history::repo_around(ws)?;
+        let repo = history::repo_around(branch.ws)?;
         let had = parallel::map_with(
             &logs,
             || repo.objects_for_many(),
@@ -88,11 +107,12 @@ impl NewEvents {
                 Ok(own.map(|event| (event.id, entity.clone())).collect::<Vec<_>>())
             },
         )?;
-        Ok(self.repeated(&ws.store.name, &had.into_iter().flatten().collect()))
+        self.base.extend(had.into_iter().flatten());
+        Ok(())
     }
 }
 
-/// The id of a line in the form that agentpm writes; of others it takes parsing the line.
+/// The id of a line in the form that agentpm writes; `None` if the line must be parsed.
 fn id_of(line: &str) -> Option<Id> {
     line.strip_prefix("{\"v\":1,\"id\":\"")?.get(..26)?.parse().ok()
 }

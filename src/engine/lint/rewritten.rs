@@ -1,11 +1,11 @@
 //! Append-only: every event that a log held is still there, with the same bytes.
 //!
-//! Guarantees: judged on the set of events, not on the order of lines. Text may go where a redaction says so, and an event that
-//! stood in another's log may have moved home.
-//! Leaves to others: where either side was read.
+//! Guarantees: compares sets of events, whatever the order of lines. A redaction may have removed text, and an event in the log of
+//! another entity may have been moved to its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::source::{LintSource, Subject};
 use crate::error::Result;
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::finding::{Finding, Rule};
@@ -17,8 +17,18 @@ use crate::store::project::without_text;
 /// Most events of one log that are named one by one.
 const NAMED: usize = 20;
 
-/// The events of a log that are gone from it, or have other bytes. `elsewhere` gives the log of another entity as it is now.
-pub(crate) fn rewritten(
+/// The findings about events that a log no longer holds. A task without a log is missing as a whole.
+pub(crate) fn check(source: LintSource<'_>, subject: &Subject<'_>, found: &mut Vec<Finding>) -> Result<()> {
+    if subject.has_log || subject.entity.task().is_none() {
+        let elsewhere = |other: &Entity| source.entries(other);
+        let Subject { entity, log_path, before, log, .. } = subject;
+        found.extend(rewritten(entity, log_path, &before.entries, log, &elsewhere)?);
+    }
+    Ok(())
+}
+
+/// The findings about events that are gone from a log, or have other bytes. `elsewhere` gives the present log of another entity.
+fn rewritten(
     entity: &Entity,
     path: &str,
     before: &[Entry],
@@ -37,7 +47,7 @@ pub(crate) fn rewritten(
     let mut lost: BTreeMap<Id, &Entry> = BTreeMap::new();
     for entry in before.iter().filter(|e| !lines.contains(&(e.event.id, &e.line))) {
         let id = entry.event.id;
-        // Of two lines with one id only one can be true; removing the other repaired the log.
+        // Only one of two lines with the same id can be valid; removing the other repaired the log.
         let replaced =
             before.iter().any(|e| e.event.id == id && e.line != entry.line && lines.contains(&(id, &e.line)));
         if replaced || is_redacted(entry, now) {
@@ -68,8 +78,8 @@ pub(crate) fn rewritten(
     Ok(findings)
 }
 
-/// The events whose id the log had for another line, even if the log here never held that one.
-pub(crate) fn otherwise(entity: &Entity, path: &str, before: &[Entry], log: &Log) -> Vec<Finding> {
+/// The findings about events whose id belongs to another line of the log as it was before.
+pub(crate) fn otherwise(path: &str, before: &[Entry], log: &Log) -> Vec<Finding> {
     let mut had: BTreeMap<Id, Vec<&Entry>> = BTreeMap::new();
     for entry in before {
         had.entry(entry.event.id).or_default().push(entry);
@@ -83,21 +93,21 @@ pub(crate) fn otherwise(entity: &Entity, path: &str, before: &[Entry], log: &Log
         if !lines.iter().any(same) {
             let kind = entry.event.payload.kind();
             let message = format!("{kind} {id} by {} has the id of another event", entry.event.author.agent);
-            let finding = Finding::new(Rule::EventConflict, message).event(id).at(path, log.lines.get(n).copied());
-            found.entry(id).or_insert(entity.task().map_or(finding.clone(), |task| finding.task(task)));
+            let line = log.lines.get(n).copied();
+            found.entry(id).or_insert(Finding::new(Rule::EventConflict, message).event(id).at(path, line));
         }
     }
     found.into_values().take(NAMED).collect()
 }
 
-/// Whether an event lost its text, and nothing else but its signature, to a redaction.
+/// Whether an event lost only its text, and perhaps its signature, to a redaction.
 fn is_redacted(before: &Entry, now: &[Entry]) -> bool {
     let id = before.event.id;
     let is_named = now.iter().any(|e| matches!(&e.event.payload, Payload::ContextRedacted(p) if p.entry == id));
     is_named && now.iter().any(|e| e.event.id == id && is_without_text(before, e))
 }
 
-/// Whether a line is another without its text. The signature, which no longer fits, may be gone too.
+/// Whether a line equals another without its text. The signature, which no longer matches, may be gone too.
 fn is_without_text(before: &Entry, now: &Entry) -> bool {
     let mut bare = before.clone();
     if !without_text(&mut bare).unwrap_or_default() {

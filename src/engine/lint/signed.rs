@@ -1,13 +1,14 @@
-//! Whether events are signed by whom they name, where `roles.yml` asks for that or a signature is there.
+//! Checks that events are signed by the agents that they name, if `roles.yml` requires signatures or an event has one.
 //!
-//! Guarantees: judged by the lines as they stand; an entry whose text was redacted is no forgery, as long as nothing else takes its
-//! place. A key counts from the event that registered it on. Of a commit that a branch is held against the keys count that its agents
-//! have there, not those they had; a key that comes with the branch counts only where the key before it signed for it. An agent
-//! without a key there may bring in its own, and sign just that with it.
-//! Leaves to others: which events are new, and where keys were read.
+//! Guarantees: judges the lines themselves. An entry without text is not a forgery if a redaction removed the text. A key counts from the
+//! event that registered it. For a branch, the keys that agents have at the base count, not earlier ones; a key from the branch counts
+//! only if the key before it signed it. An agent without a key at the base may register its own, and sign only that with it.
+//! Leaves to others: which events are new.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::permitted::registration;
+use super::source::{LintSource, Subject};
 use crate::error::Result;
 use crate::model::agent::Agent;
 use crate::model::event::{Entity, Entry, Stamp};
@@ -22,19 +23,19 @@ use crate::store::log::Log;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Keys {
     of: BTreeMap<String, Vec<(Stamp, String)>>,
-    /// Those that may vouch for the key of another agent.
+    /// The agents that may vouch for the key of another.
     vouchers: Vec<String>,
 }
 
-/// Most agents that are named as those who may vouch.
+/// Most of them that a message names.
 const NAMED: usize = 3;
 
 /// Which events need a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asks {
-    /// None; one that is there must be good.
+    /// None; an existing signature must be valid.
     Nothing,
-    /// Those of agents that had a key by that point.
+    /// Those of agents that had a key at that time.
     OfKeyHolders,
     /// All.
     All,
@@ -65,7 +66,7 @@ impl Keys {
         }
     }
 
-    /// Notes which of the agents that have keys may vouch for others.
+    /// Records which of the agents with keys may vouch for others.
     pub fn let_vouch(&mut self, may_register: &dyn Fn(&str) -> Result<bool>) -> Result<()> {
         for agent in self.of.keys() {
             if may_register(agent)? {
@@ -75,7 +76,7 @@ impl Keys {
         Ok(())
     }
 
-    /// What to do where an agent has no key that counts.
+    /// The fix if an agent has no key that counts.
     fn way_in(&self, agent: &str) -> String {
         let who = match &self.vouchers[..] {
             [] => "an agent that may register others".to_owned(),
@@ -88,8 +89,7 @@ impl Keys {
     }
 
     fn learn(&mut self, agent: &str, entry: &Entry) {
-        let (Payload::AgentRegistered(p) | Payload::AgentUpdated(p)) = &entry.event.payload else { return };
-        if let Some(key) = &p.public_key {
+        if let Some(key) = registration(&entry.event).and_then(|p| p.public_key.as_ref()) {
             self.of.entry(agent.to_owned()).or_default().push((entry.event.stamp(), key.clone()));
         }
     }
@@ -103,8 +103,18 @@ impl Keys {
     }
 }
 
-/// The events of a log that are not among the known ones and whose signature is missing or wrong. Each log names an agent once
-/// for each, at the first line.
+/// The findings about signatures, by the keys of the work tree. New events of a branch are judged by the keys of its base.
+pub(crate) fn check(source: LintSource<'_>, subject: &Subject<'_>, found: &mut Vec<Finding>) -> Result<()> {
+    let Subject { entity, log_path, log, known, .. } = subject;
+    match source {
+        LintSource::WorkTree(tree, _) => found.extend(judge(entity, log_path, log, known, &tree.keys, tree.asks)),
+        LintSource::Index(..) | LintSource::Branch(..) | LintSource::Text(_) => {}
+    }
+    Ok(())
+}
+
+/// The findings about events of a log that are not among the known ones, and whose signature is missing or wrong: one for each agent, at
+/// the first line.
 pub(crate) fn judge(
     entity: &Entity,
     path: &str,
@@ -126,7 +136,7 @@ pub(crate) fn judge(
         let agent = event.author.agent.as_str();
         let rule = match event.sig {
             Some(_) if is_signed_by(entry, keys.of(agent)) => continue,
-            // Whose key is not known here cannot be held to it, unless all must be.
+            // A signature cannot be verified without a key, which is an error only if all events must be signed.
             Some(_) if keys.of(agent).is_empty() && (asks != Asks::All || registers_itself(entry)) => continue,
             Some(_) => Rule::SignatureWrong,
             None if asks == Asks::All || (asks == Asks::OfKeyHolders && keys.had_key(agent, event.stamp())) => {
@@ -138,37 +148,33 @@ pub(crate) fn judge(
     }
     let finding = |((rule, agent), (n, entry, count)): ((Rule, &str), (usize, &Entry, usize))| {
         let event = &entry.event;
-        let what = match rule {
-            Rule::SignatureWrong if keys.of(agent).is_empty() => {
-                format!(
-                    "{} has no key there, and one that comes with the branch vouches for nothing in it",
-                    quoted(agent)
-                )
+        let (name, has_key) = (quoted(agent), !keys.of(agent).is_empty());
+        let what = match (event.sig.is_some(), has_key) {
+            (false, _) => format!("{name} did not sign it"),
+            (true, true) => format!("the signature is not that of {name} over this line"),
+            (true, false) => {
+                format!("{name} has no key there, and one that comes with the branch vouches for nothing in it")
             }
-            Rule::SignatureWrong => {
-                format!("the signature is not that of {} over this line", quoted(agent))
-            }
-            _ => format!("{} did not sign it", quoted(agent)),
         };
         let more = if count > 1 { format!("; the same for {} more events here", count - 1) } else { String::new() };
         let message = format!("{} {} of {entity}: {what}{more}", event.payload.kind(), event.id);
         let mut finding = Finding::new(rule, message).event(event.id).at(path, log.lines.get(n).copied());
-        if asks == Asks::All && keys.of(agent).is_empty() {
+        if asks == Asks::All && !has_key {
             finding.fix = keys.way_in(agent).into();
         }
-        entity.task().map_or(finding.clone(), |id| finding.task(id))
+        finding
     };
     found.into_iter().map(finding).collect()
 }
 
-/// Whether an agent brings in its own key, and signs that with it.
+/// Whether an agent registers its own key, and signs the event with it.
 fn registers_itself(entry: &Entry) -> bool {
-    let (Payload::AgentRegistered(p) | Payload::AgentUpdated(p)) = &entry.event.payload else { return false };
-    let own = entry.event.entity == Entity::Agent(entry.event.author.agent.clone());
-    own && p.public_key.as_deref().is_some_and(|key| is_signed_by(entry, [(key, entry.event.id)]))
+    let key = registration(&entry.event).and_then(|p| p.public_key.as_deref());
+    let is_own = entry.event.entity == Entity::Agent(entry.event.author.agent.clone());
+    is_own && key.is_some_and(|key| is_signed_by(entry, [(key, entry.event.id)]))
 }
 
-/// The context entries of a task that a redaction took the text from; one that came before its entry took nothing.
+/// The context entries of a task whose text a redaction removed.
 fn redacted(entity: &Entity, log: &Log) -> BTreeSet<Id> {
     let any = log.entries.iter().any(|entry| matches!(entry.event.payload, Payload::ContextRedacted(_)));
     let Some(id) = entity.task().filter(|_| any) else { return BTreeSet::new() };

@@ -1,10 +1,12 @@
 //! The findings of one task by itself: values and states that no command leaves behind.
 //!
-//! Guarantees: judged by the task and its events alone.
-//! Leaves to others: other tasks, and where the events were read.
+//! Guarantees: depends on the task and its events alone.
+//! Leaves to others: several tasks together (`across`).
 
 use std::collections::BTreeSet;
 
+use super::source::{LintSource, Subject};
+use crate::error::Result;
 use crate::model::event::Entry;
 use crate::model::finding::{Finding, Rule, Spot};
 use crate::model::id::{check_agent_name, quoted};
@@ -15,6 +17,32 @@ use crate::rules::fields::faults;
 use crate::rules::lost::{is_forked, lost};
 use crate::store::layout::{shown, task_dir};
 
+/// The findings about a log, its events, and the task. For the index only those that the commit introduces; `review` compares both sides
+/// of a branch itself.
+pub(crate) fn check(source: LintSource<'_>, subject: &Subject<'_>, found: &mut Vec<Finding>) -> Result<()> {
+    let store = source.store();
+    match source {
+        LintSource::WorkTree(..) | LintSource::Text(_) => found.extend(own_findings(store, subject)),
+        LintSource::Index(..) => {
+            let before = own_findings(store, &Subject::new(store, subject.entity, subject.before.clone()));
+            let known: BTreeSet<_> = before.iter().map(|f| (f.rule, f.event, f.message.as_str())).collect();
+            let new = own_findings(store, subject).into_iter();
+            found.extend(new.filter(|f| !known.contains(&(f.rule, f.event, f.message.as_str()))));
+        }
+        LintSource::Branch(..) => {}
+    }
+    Ok(())
+}
+
+fn own_findings(store: &str, subject: &Subject<'_>) -> Vec<Finding> {
+    let mut findings = subject.of_log.clone();
+    if let Some(task) = subject.task.as_ref().filter(|_| subject.has_log) {
+        findings.extend(values(store, task));
+        findings.extend(several_owners(store, task, &subject.log.entries));
+    }
+    findings
+}
+
 /// Values and states that no command would leave behind.
 pub(crate) fn values(store: &str, task: &Task) -> Vec<Finding> {
     let path = shown(store, task_dir(task.id).join("task.yaml"));
@@ -22,7 +50,7 @@ pub(crate) fn values(store: &str, task: &Task) -> Vec<Finding> {
     let mut say = |rule, key: &str, message: String| {
         findings.push(Finding::new(rule, message).task(task.id).at(path.clone(), None).on(Spot::Key(key.to_owned())))
     };
-    // A log without its beginning has no title, which is a finding of its own.
+    // A log without its beginning has no title; that is another finding.
     for (field, fault) in faults(&task.fields).into_iter().filter(|(field, _)| task.created || *field != "title") {
         say(Rule::FieldValue, field, fault.message);
     }
@@ -45,8 +73,8 @@ pub(crate) fn values(store: &str, task: &Task) -> Vec<Finding> {
     findings
 }
 
-/// Agents who took an unfinished task without seeing each other.
-pub(crate) fn several_owners(store: &str, task: &Task, entries: &[Entry]) -> Option<Finding> {
+/// The finding about agents that took an unfinished task without seeing each other.
+fn several_owners(store: &str, task: &Task, entries: &[Entry]) -> Option<Finding> {
     let owner = task.owner.as_ref().filter(|_| !task.status.is_finished() && is_forked(entries))?;
     let others: BTreeSet<String> = lost(task.id, entries)
         .into_iter()
@@ -61,11 +89,11 @@ pub(crate) fn several_owners(store: &str, task: &Task, entries: &[Entry]) -> Opt
         .then(|| Finding::new(Rule::SeveralOwners, message).task(task.id).at(path, None).on(Spot::Key("owner".into())))
 }
 
-/// Whether the last completion in a log says itself that it passed a check.
+/// Whether the last completion in a log states that it overrides a check.
 pub(crate) fn completed_by_force(entries: &[Entry]) -> bool {
-    let last = entries.iter().filter_map(|e| match &e.event.payload {
-        Payload::TaskStatusChanged(p) if p.to == Status::Completed => Some((e.event.stamp(), p)),
-        _ => None,
+    let last = entries.iter().filter_map(|e| {
+        let Payload::TaskStatusChanged(p) = &e.event.payload else { return None };
+        (p.to == Status::Completed).then_some((e.event.stamp(), p))
     });
     last.max_by_key(|(stamp, _)| *stamp).is_some_and(|(_, p)| !p.forced.is_empty())
 }

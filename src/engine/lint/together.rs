@@ -1,14 +1,13 @@
-//! What follows from several tasks, for what is staged: the plan of the index compared with the plan of the parent commit.
+//! Several tasks together, in git's index: the plan of the index compared with the plan of the parent commit.
 //!
-//! Guarantees: reports only what the commit would bring about. Where nothing is staged that could bring such a thing about, no more
-//! than what is staged is read; else every log once, and only those with relationships, and those that these name, are taken
-//! apart. A task that is staged as removed stays, since its removal is what is wrong then.
-//! Leaves to others: the work tree.
+//! Guarantees: reports only what the commit introduces. If no staged change can introduce such a finding, only the staged files are
+//! read; else every log once, and only those with relationships, and those that these name, are parsed. A task whose removal is
+//! staged stays in the plan, since the removal is reported itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::task::completed_by_force;
-use super::{Staging, TaskLinks, across, line_of};
+use super::staged::{Staging, read};
+use super::{TaskLinks, across};
 use crate::error::Result;
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule};
@@ -16,49 +15,15 @@ use crate::model::id::Id;
 use crate::model::task::Status;
 use crate::rules::fold::fold;
 
-/// Tasks by id, and those among them that were completed by force.
-#[derive(Default)]
-struct Plan {
-    tasks: BTreeMap<Id, TaskLinks>,
-    forced: BTreeSet<Id>,
+/// Tasks by id.
+type Plan = BTreeMap<Id, TaskLinks>;
+
+/// A task with these events, if there are any.
+fn links(id: Id, entries: &[Entry]) -> Option<TaskLinks> {
+    (!entries.is_empty()).then(|| TaskLinks::of(&fold(id, entries).0, entries))
 }
 
-impl Plan {
-    fn put(&mut self, id: Id, entries: &[Entry]) {
-        self.take(id, tied(id, entries));
-    }
-
-    /// Adds a task, or leaves it out if it has no events.
-    fn take(&mut self, id: Id, task: Option<(TaskLinks, bool)>) {
-        self.tasks.remove(&id);
-        self.forced.remove(&id);
-        let Some((task, is_forced)) = task else { return };
-        if is_forced {
-            self.forced.insert(id);
-        }
-        self.tasks.insert(id, task);
-    }
-
-    fn judge(&self, store: &str) -> Vec<Finding> {
-        across(store, &self.tasks, &|id| self.forced.contains(&id))
-    }
-
-    /// The tasks that relationships name.
-    fn named(&self) -> BTreeSet<Id> {
-        self.tasks.values().flat_map(TaskLinks::named).collect()
-    }
-}
-
-/// A task with these events, and whether it was completed by force.
-fn tied(id: Id, entries: &[Entry]) -> Option<(TaskLinks, bool)> {
-    if entries.is_empty() {
-        return None;
-    }
-    let task = fold(id, entries).0;
-    Some((TaskLinks::of(&task, entries), completed_by_force(entries)))
-}
-
-/// Whether a task that became another could break what holds among several.
+/// Whether a change of a task can introduce a finding about several tasks.
 fn may_break(old: Option<&TaskLinks>, new: &TaskLinks) -> bool {
     let Some(old) = old else { return !new.edges.is_empty() };
     let (was, is) = (old.status, new.status);
@@ -68,9 +33,9 @@ fn may_break(old: Option<&TaskLinks>, new: &TaskLinks) -> bool {
 }
 
 impl Staging<'_> {
-    /// What follows from several tasks and did not before the commit.
+    /// The findings about several tasks that the parent commit did not have.
     pub(crate) fn together(&self) -> Result<Vec<Finding>> {
-        // A plan in conflict is no plan yet.
+        // A plan with unmerged files is incomplete.
         if !self.unmerged.is_empty() {
             return Ok(Vec::new());
         }
@@ -79,49 +44,43 @@ impl Staging<'_> {
         for entity in self.entities() {
             let Entity::Task(id) = entity else { continue };
             let (old, new) = self.entries(&entity)?;
-            before.put(id, &old);
-            after.put(id, if new.is_empty() { &old } else { &new });
+            after.extend(links(id, if new.is_empty() { &old } else { &new }).map(|task| (id, task)));
+            before.extend(links(id, &old).map(|task| (id, task)));
             staged.insert(id);
         }
-        if !after.tasks.iter().any(|(id, task)| may_break(before.tasks.get(id), task)) {
+        if !after.iter().any(|(id, task)| may_break(before.get(id), task)) {
             return Ok(Vec::new());
         }
         self.fill(&staged, &mut before, &mut after)?;
         let name = &self.place.name;
         let key = |finding: &Finding| (finding.rule, finding.task, finding.message.clone());
-        let had: BTreeSet<(Rule, Option<Id>, String)> = before.judge(name).iter().map(key).collect();
-        let mut found = after.judge(name);
+        let had: BTreeSet<(Rule, Option<Id>, String)> = across(name, &before).iter().map(key).collect();
+        let mut found = across(name, &after);
         found.retain(|finding| !had.contains(&key(finding)));
-        for finding in &mut found {
-            let sides = finding.task.map(|id| self.sides(&Entity::Task(id), None)).transpose()?.flatten();
-            let bytes = sides.and_then(|sides| sides.new).unwrap_or_default();
-            finding.line = finding.spot.as_ref().and_then(|spot| line_of(&String::from_utf8_lossy(&bytes), spot));
-        }
         Ok(found)
     }
 
-    /// Adds what is not staged, as far as it has to do with others.
+    /// Adds the tasks that are not staged and have relationships, or are named by one.
     fn fill(&self, staged: &BTreeSet<Id>, before: &mut Plan, after: &mut Plan) -> Result<()> {
         let mut logs = self.logs()?;
         logs.retain(|id, _| !staged.contains(id));
         let mut plain = BTreeMap::new();
-        for (id, oid, task) in self.each_related(logs, tied)? {
+        let mut others = Plan::new();
+        for (id, oid, task) in self.each_related(logs, links)? {
             match task {
-                Some(task) => put_both(before, after, id, task),
+                Some(task) => others.extend(task.map(|task| (id, task))),
                 None => drop(plain.insert(id, oid)),
             }
         }
-        for id in before.named().into_iter().chain(after.named()).collect::<BTreeSet<Id>>() {
+        let named = [&*before, &*after, &others].into_iter().flat_map(BTreeMap::values).flat_map(TaskLinks::named);
+        for id in named.collect::<BTreeSet<Id>>() {
             if let Some(oid) = plain.get(&id) {
-                let entries = crate::engine::lint::staged::read(Some(&self.objects.blob(*oid)?))?.entries;
-                put_both(before, after, id, tied(id, &entries));
+                let entries = read(Some(&self.objects.blob(*oid)?))?.entries;
+                others.extend(links(id, &entries).map(|task| (id, task)));
             }
         }
+        before.extend(others.clone());
+        after.extend(others);
         Ok(())
     }
-}
-
-fn put_both(before: &mut Plan, after: &mut Plan, id: Id, task: Option<(TaskLinks, bool)>) {
-    before.take(id, task.clone());
-    after.take(id, task);
 }

@@ -1,15 +1,17 @@
 //! Checks the lease trailers of commits against the leases that the plan knows.
 //!
-//! Guarantees: reads commits and logs alone; what a trailer says is judged by what was granted, never by the clock.
-//! Leaves to others: what else a commit does.
+//! Guarantees: compares a trailer with the leases that were granted, whatever the time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Found;
+use super::base::Branch;
+use super::permitted::Gate;
 use crate::engine::context::Workspace;
 use crate::engine::view::history::{self, PlanAt};
 use crate::engine::view::read;
 use crate::error::Result;
-use crate::git::{Objects, Oid};
+use crate::git::Oid;
 use crate::model::event::Entry;
 use crate::model::finding::{Finding, Rule, Severity};
 use crate::model::id::{Id, quoted};
@@ -19,7 +21,7 @@ use crate::model::trailer::{KEY, Trailer, trailers};
 /// The grants of a task: fence and holder.
 type Grants = BTreeMap<u64, String>;
 
-/// The plan on the three sides that matter to a trailer.
+/// The plan at the base, at the head, and in the work tree.
 struct Sides<'a> {
     ws: &'a Workspace,
     base: PlanAt<'a>,
@@ -29,14 +31,14 @@ struct Sides<'a> {
     tasks: BTreeSet<Id>,
 }
 
-/// What is wrong with the trailers of the commits that `head` has and `base` has not.
-pub(crate) fn judge(ws: &Workspace, objects: &Objects, base: Oid, head: Oid) -> Result<Vec<Finding>> {
+/// The findings about the trailers of a branch's commits.
+pub(crate) fn check(branch: &Branch<'_>, _: &Gate<'_>, found: &mut Found) -> Result<()> {
+    let Branch { ws, objects, base, head, .. } = *branch;
     let mut sides: Option<Sides> = None;
-    let mut findings = Vec::new();
     for commit in objects.walk(&[head], &[base], usize::MAX)? {
         let message = objects.commit(commit)?.message;
         for trailer in trailers(&String::from_utf8_lossy(&message)) {
-            let found = match trailer {
+            let wrong = match trailer {
                 Err(value) => Some(form(format!("{KEY}: {} is not <handle>@<fence>", quoted(&value)))),
                 Ok(trailer) => {
                     if sides.is_none() {
@@ -45,7 +47,7 @@ pub(crate) fn judge(ws: &Workspace, objects: &Objects, base: Oid, head: Oid) -> 
                     sides.as_ref().map(|sides| sides.judge(&trailer)).transpose()?.flatten()
                 }
             };
-            findings.extend(found.map(|mut finding| {
+            found.findings.extend(wrong.map(|mut finding| {
                 let commit = objects.short(commit);
                 finding.message = format!("commit {commit}: {}", finding.message);
                 finding.commit = Some(commit);
@@ -53,10 +55,10 @@ pub(crate) fn judge(ws: &Workspace, objects: &Objects, base: Oid, head: Oid) -> 
             }));
         }
     }
-    Ok(findings)
+    Ok(())
 }
 
-/// A trailer that says nothing.
+/// The finding about a trailer that names no lease.
 fn form(message: String) -> Finding {
     Finding::new(Rule::LeaseTrailer, message).with_severity(Severity::Warning)
 }
@@ -85,7 +87,7 @@ impl<'a> Sides<'a> {
         known.extend(grants(&self.here.entries(task)?));
         known.extend(before.clone());
         let wrong = |message: String| Some(Finding::new(Rule::LeaseTrailer, message).task(task));
-        // What another worktree of this clone was granted may not be in this one's logs yet.
+        // A lease of another worktree of this clone may not be in this one's logs yet.
         let greatest = read::recorded_lease(self.ws, task)?.fence.max(known.keys().next_back().copied().unwrap_or(0));
         if *fence > greatest {
             let most = if greatest == 0 { "none was granted".into() } else { format!("the greatest is {greatest}") };
@@ -108,9 +110,9 @@ fn is_called(id: Id, handle: &str) -> bool {
 }
 
 fn grants(entries: &[Entry]) -> Grants {
-    let granted = entries.iter().filter_map(|entry| match &entry.event.payload {
-        Payload::LeaseAcquired(p) => Some((p.fence, p.holder.clone())),
-        _ => None,
+    let granted = entries.iter().filter_map(|entry| {
+        let Payload::LeaseAcquired(p) = &entry.event.payload else { return None };
+        Some((p.fence, p.holder.clone()))
     });
     granted.collect()
 }

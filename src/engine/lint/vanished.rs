@@ -1,7 +1,7 @@
 //! Events that a commit of a branch holds and its tip lacks: `repair` restores them once the branch is merged.
 //!
-//! Guarantees: they are judged as if the tip had them too. What was permitted stays permitted when it is reverted.
-//! Leaves to others: how an event is judged, and what lies outside the commits of the branch.
+//! Guarantees: judges them as if the tip had them too. A permitted change stays permitted after a revert.
+//! Leaves to others: how an event is judged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,17 +17,17 @@ use crate::model::id::Id;
 use crate::rules::fold::fold;
 use crate::store::log::Log;
 
-/// By log the events that commits of a branch hold and a later one does not, each with a commit that holds it.
+/// The events that a commit of a branch holds and a later one lacks, by log, each with a commit that holds it.
 #[derive(Default)]
 pub(crate) struct VanishedEvents(BTreeMap<Entity, Vec<(Oid, Entry)>>);
 
 impl VanishedEvents {
-    /// Looks through the commits that `head` has and `base` has not.
+    /// Compares the commits that are reachable from `head` and not from `base` with their parents.
     ///
     /// Errors: `ERR_GIT` where history cannot be read.
     pub fn between(ws: &Workspace, objects: &Objects, base: Oid, head: Oid) -> Result<Self> {
         let mut vanished = VanishedEvents::default();
-        // What goes with the whole store counts too: others may build upon it, and it comes back with them.
+        // Events of a store that was removed as a whole count too: they come back with later commits.
         for commit in objects.walk(&[head], &[base], usize::MAX)? {
             for parent in objects.commit(commit)?.parents {
                 // A shallow clone does not have all parents.
@@ -48,7 +48,7 @@ impl VanishedEvents {
         self.0.keys()
     }
 
-    /// The events of a log and those that it lacks, which may say who has which key.
+    /// The events of a log and those that it lacks.
     pub fn with(&self, entity: &Entity, mut entries: Vec<Entry>) -> Vec<Entry> {
         entries.extend(self.lacking(entity, &entries).into_iter().map(|(_, entry)| entry.clone()));
         entries
@@ -59,8 +59,7 @@ impl VanishedEvents {
         self.0.get(entity).into_iter().flatten().filter(|(_, entry)| !there.contains(&entry.event.id)).collect()
     }
 
-    /// What is to be said of a log as it is, and besides as it will be with what it lacks. `base` are the events that the log of
-    /// the base holds.
+    /// The findings about a log as it is, and about the log with the events that it lacks. `base` are the events of the base's log.
     pub fn judge(
         &self,
         entity: &Entity,
@@ -92,7 +91,7 @@ impl VanishedEvents {
     }
 }
 
-/// The events of a task whose parents are not there, or cannot be what their authors saw.
+/// The findings about events whose parents are missing, or cannot be what their authors saw.
 fn wrong_parents(task: Id, path: &str, entries: &[Entry]) -> Vec<Finding> {
     let of_parents = |f: &Finding| matches!(f.rule, Rule::EventParents | Rule::LogGap);
     fold(task, entries).1.into_iter().filter(of_parents).map(|f| f.at(path, None)).collect()

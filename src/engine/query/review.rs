@@ -15,7 +15,7 @@ use super::lists::Page;
 use crate::engine::commit::hand_edits::record;
 use crate::engine::context::Workspace;
 use crate::engine::lint::{
-    FileAndLog, TaskLinks, across, commits, completed_by_force, dropped_between, line_of, values, values_of,
+    TaskLinks, across, broken_between, differences, dropped_between, line_of, values, values_of,
 };
 use crate::engine::view::history::{self, PlanAt, began_at, united};
 use crate::engine::view::{read, related};
@@ -146,7 +146,7 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<ReviewReport> {
         let old = befores.iter().map(|before| before.entries(*task)).collect::<Result<Vec<_>>>()?;
         changes.extend(between(*task, &united(old), &after.entries(*task)?));
     }
-    let broken = commits::broken_between(ws, &objects, base, &began, head)?;
+    let broken = broken_between(ws, &objects, base, &began, head)?;
     let (began, before) = (began[0], &befores[0]);
     let mut findings = new_findings(ws, before, &after, &touched, broken)?;
     let settings = settings(ws, &objects, began, head)?;
@@ -385,7 +385,6 @@ fn fails(on: FailOn, summary: &Summary) -> bool {
 #[derive(Default)]
 struct Side {
     tasks: BTreeMap<Id, TaskLinks>,
-    forced: BTreeSet<Id>,
     /// The readable files of those that are touched.
     texts: BTreeMap<Id, String>,
 }
@@ -426,8 +425,7 @@ fn mark_related(
     (after, new): (&PlanAt, &mut Side),
     touched: &BTreeSet<Id>,
 ) -> Result<bool> {
-    let is_stirred =
-        |id: &Id| old.tasks.get(id) != new.tasks.get(id) || old.forced.contains(id) != new.forced.contains(id);
+    let is_stirred = |id: &Id| old.tasks.get(id) != new.tasks.get(id);
     let stirred: BTreeSet<Id> = touched.iter().copied().filter(is_stirred).collect();
     if stirred.is_empty() {
         return Ok(false);
@@ -464,9 +462,6 @@ impl Side {
     fn apply(&mut self, id: Id, entries: &[Entry]) -> (Option<Task>, Vec<Finding>) {
         let (task, findings) = fold(id, entries);
         let task = Some(task).filter(|task| task.version > 0);
-        if completed_by_force(entries) {
-            self.forced.insert(id);
-        }
         self.tasks.extend(task.as_ref().map(|task| (id, TaskLinks::of(task, entries))));
         (task, findings)
     }
@@ -497,9 +492,8 @@ impl Side {
                 let path = ws.store.shown(task_dir(*id).join("task.yaml"));
                 let entity = Entity::Task(*id);
                 let place = past.file_place();
-                let file_and_log =
-                    FileAndLog { place, path, entity: &entity, entries: &log.entries, bytes: yaml.as_deref() };
-                findings.extend(file_and_log.findings(&lineage).into_iter().map(|f| f.task(*id)));
+                let found = differences(&lineage, place, &path, &entity, &log.entries, yaml.as_deref());
+                findings.extend(found.into_iter().map(|f| f.task(*id)));
             }
             self.texts.insert(*id, text);
         }
@@ -513,6 +507,6 @@ impl Side {
             f.line = text.zip(f.spot.as_ref()).and_then(|(text, spot)| line_of(text, spot));
             f
         };
-        across(&ws.store.name, &self.tasks, &|id| self.forced.contains(&id)).into_iter().map(at_line).collect()
+        across(&ws.store.name, &self.tasks).into_iter().map(at_line).collect()
     }
 }

@@ -243,7 +243,18 @@ fn copied(task: Id) -> Error {
     )
 }
 
-/// Whether a file below the store may become a task by its name.
-pub(crate) fn is_yaml(path: &Path) -> bool {
+/// Whether a file at a path below the store may become a task. It lies in `tasks`, in a folder of the first or the second level, or is
+/// the `task.yaml` of a folder of its own at any of these places. A folder that is named after a task is searched for `task.yaml` only.
+pub(crate) fn may_become_task(below: &str) -> bool {
+    let [_, folders @ .., name] = &below.split('/').collect::<Vec<_>>()[..] else { return false };
+    let has_its_own = *name == "task.yaml" && folders.len() <= 3;
+    let is_in_place = match folders.iter().position(|folder| folder.parse::<Id>().is_ok()) {
+        Some(place) => has_its_own && place + 1 == folders.len(),
+        None => has_its_own || folders.len() <= 2,
+    };
+    is_yaml(Path::new(below)) && is_in_place
+}
+
+fn is_yaml(path: &Path) -> bool {
     path.starts_with(TASKS) && path.extension().is_some_and(|ext| ext == "yaml" || ext == "yml")
 }
