@@ -25,10 +25,7 @@ pub(crate) fn check(source: LintSource<'_>, subject: &Subject<'_>, found: &mut V
     }
     let id = subject.entity.task();
     let is_new = id.is_some() && subject.before.entries.is_empty();
-    let no_log = |words: &str| {
-        let message = format!("{} {words}", subject.entity);
-        Some(Finding::new(Rule::LogMissing, message).at(&subject.log_path, None))
-    };
+    let no_log = |message: String| Some(Finding::new(Rule::LogMissing, message).at(&subject.log_path, None));
     found.extend(match (source, subject.yaml()) {
         (LintSource::WorkTree(tree, _), _) => match id.filter(|id| tree.is_removed(*id)) {
             Some(id) => {
@@ -37,15 +34,15 @@ pub(crate) fn check(source: LintSource<'_>, subject: &Subject<'_>, found: &mut V
             }
             // The new files are found together with those that are in no task's folder.
             None if id.is_some_and(|id| tree.unlogged.contains(&id)) => None,
-            None => no_log("has no log"),
+            None => id.and_then(|id| no_log(format!("task {id} has no log"))),
         },
         (LintSource::Index(..) | LintSource::Branch(..) | LintSource::Text(_), Some(bytes))
             if is_new && let Some(copy_of) = new_files::origin(bytes, id, &|task| source.has(task)) =>
         {
             Some(new_files::found(subject.yaml_path.clone(), id, copy_of, bytes))
         }
-        (LintSource::Index(..), Some(_)) => no_log("is staged without its log"),
-        (LintSource::Branch(..), Some(_)) => no_log("has no log"),
+        (LintSource::Index(..), Some(_)) => no_log(format!("{} is staged without its log", subject.entity)),
+        (LintSource::Branch(..), Some(_)) => no_log(format!("{} has no log", subject.entity)),
         (LintSource::Index(..), None) => {
             let removed = |id: Id| removed_files::found(source.store(), id);
             id.filter(|_| !is_new).map(|id| Finding { fix: RESTORE_STAGED.into(), ..removed(id) })
@@ -54,7 +51,7 @@ pub(crate) fn check(source: LintSource<'_>, subject: &Subject<'_>, found: &mut V
             let message = format!("the files of task {id} are removed, and it was never closed");
             Finding { message, fix: RESTORE_COMMITTED.into(), ..removed_files::found(source.store(), id) }
         }),
-        (LintSource::Text(_), _) => no_log("has no event in its log"),
+        (LintSource::Text(_), _) => no_log(format!("{} has no event in its log", subject.entity)),
     });
     Ok(())
 }
