@@ -15,7 +15,6 @@ use crate::model::{command as c, query as q};
     version,
     max_term_width = 110,
     disable_help_subcommand = true,
-    args_override_self = true,
     after_help = super::help::TOP
 )]
 pub struct Cli {
@@ -29,16 +28,16 @@ pub struct Cli {
 #[derive(Args, Debug, Clone, Default)]
 pub struct Global {
     /// Print one JSON document, for success and for errors (default: if stdout is no terminal)
-    #[arg(long, global = true, hide = true)]
+    #[arg(long, global = true, overrides_with = "json", hide = true)]
     pub json: bool,
     /// Format: json, jsonl, table or md; graph also tree, mermaid or dot; lint also text, github or sarif
     #[arg(long, global = true, value_name = "FORMAT", hide = true)]
     pub format: Option<String>,
     /// Print only the id
-    #[arg(long, short, global = true, hide = true)]
+    #[arg(long, short, global = true, overrides_with = "quiet", hide = true)]
     pub quiet: bool,
     /// Print all of the entity that was shown or changed: every field, all entries, whole texts
-    #[arg(long, global = true, hide = true)]
+    #[arg(long, global = true, overrides_with = "full", hide = true)]
     pub full: bool,
     /// Agent that runs the command (default: AGENTPM_AGENT, the settings, or git's user.name)
     #[arg(long, global = true, value_name = "NAME", hide = true)]
@@ -366,7 +365,7 @@ pub struct Cancel {
 #[derive(Args, Debug)]
 pub struct Search {
     /// Words and terms, as for task list --query
-    #[arg(value_name = "WORD", required = true, allow_hyphen_values = true)]
+    #[arg(value_name = "WORD", required = true)]
     pub words: Vec<String>,
     /// Maximum number of items
     #[arg(long, value_name = "N", default_value_t = 20)]

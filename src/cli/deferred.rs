@@ -4,7 +4,7 @@
 //! describing all of them costs more time than most commands take.
 
 use clap::builder::Resettable;
-use clap::{ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, Subcommand};
 
 /// The arguments of a command, described when they are needed.
 #[derive(Debug)]
@@ -20,10 +20,17 @@ pub const TEMPLATE: &str = "\
 Options of every command: agentpm help options
 ";
 
+/// A flag without a value may be given twice: it says the same.
+fn may_repeat(arg: Arg) -> Arg {
+    let id = arg.get_id().clone();
+    if matches!(arg.get_action(), ArgAction::SetTrue) { arg.overrides_with(id) } else { arg }
+}
+
 /// Describes the arguments of a command, which keeps its own summary.
 fn keep_about(command: Command, augment: impl FnOnce(Command) -> Command) -> Command {
     let (about, long) = (command.get_about().cloned(), command.get_long_about().cloned());
-    let command = augment(command).help_template(TEMPLATE).mut_subcommands(|sub| sub.help_template(TEMPLATE));
+    let once = |command: Command| command.help_template(TEMPLATE).mut_args(may_repeat);
+    let command = once(augment(command)).mut_subcommands(once);
     match about {
         Some(about) => command.about(about).long_about(long.map_or(Resettable::Reset, Resettable::Value)),
         None => command,

@@ -221,24 +221,20 @@ impl TaskTexts {
 
 impl Args for TaskTexts {
     fn augment_args(cmd: clap::Command) -> clap::Command {
-        cmd.arg(
-            Arg::new("positional")
-                .value_name("TEXT")
-                .num_args(0..)
-                .allow_hyphen_values(true)
-                .help("The text; before it the id of the task, if it is not the one you hold")
-                .value_parser(positional_text()),
-        )
-        .arg(Arg::new("flag").long("task-id").visible_alias("id").value_name("ID").help("The task, as a flag"))
-        .arg(
-            Arg::new("content")
-                .long("content")
-                .value_name("TEXT")
-                .action(clap::ArgAction::Append)
-                .allow_hyphen_values(true)
-                .help("The text, as a flag (repeatable)")
-                .value_parser(clap::value_parser!(Text)),
-        )
+        // Two of one value each: a list would take the options after it for texts.
+        let text = |name: &'static str| Arg::new(name).allow_hyphen_values(true).value_parser(positional_text());
+        cmd.arg(text("first").value_name("ID").help("The task, if it is not the one you hold"))
+            .arg(text("second").value_name("TEXT").help("The text; alone, it is about the task you hold"))
+            .arg(Arg::new("flag").long("task-id").visible_alias("id").value_name("ID").help("The task, as a flag"))
+            .arg(
+                Arg::new("content")
+                    .long("content")
+                    .value_name("TEXT")
+                    .action(clap::ArgAction::Append)
+                    .allow_hyphen_values(true)
+                    .help("The text, as a flag (repeatable)")
+                    .value_parser(clap::value_parser!(Text)),
+            )
     }
     fn augment_args_for_update(cmd: clap::Command) -> clap::Command {
         Self::augment_args(cmd)
@@ -249,7 +245,7 @@ impl clap::FromArgMatches for TaskTexts {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let refused = |why: String| clap::Error::raw(clap::error::ErrorKind::ValueValidation, why);
         let texts = |name: &str| matches.get_many::<Text>(name).into_iter().flatten().cloned().collect::<Vec<Text>>();
-        let (mut positional, mut content) = (texts("positional"), texts("content"));
+        let (mut positional, mut content) = ([texts("first"), texts("second")].concat(), texts("content"));
         let mut task = matches.get_one::<String>("flag").cloned();
         let needs_text = content.is_empty();
         if task.is_none() && positional.len() > usize::from(needs_text) {

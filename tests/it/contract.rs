@@ -160,7 +160,8 @@ fn each_code_has_its_exit_code() {
     room.run(&["task", "get", "ZZZZZZ"]).error("ERR_NOT_FOUND", 3);
     room.run(&["task", "get", &id[..10]]).error("ERR_AMBIGUOUS_ID", 3);
     room.run(&["task", "list", "--store", "nowhere"]).error("ERR_NO_STORE", 3);
-    room.run(&["task", "create", "--title", ""]).error("ERR_VALIDATION", 4);
+    room.run(&["task", "create", "--title", ""]).error("ERR_USAGE", 2);
+    room.run(&["task", "create", "--title", "a\nb"]).error("ERR_VALIDATION", 4);
     room.run(&["task", "create", "--title", "x", "--priority", "9"]).error("ERR_VALIDATION", 4);
     room.run(&["done", &id]).error("ERR_INVALID_STATE", 4);
     room.run(&["task", "update", &id, "--priority", "1", "--expected-version", "7"]).error("ERR_CONFLICT", 5);

@@ -167,17 +167,22 @@ impl Sandbox {
 
     /// Runs agentpm as `ada` at the top of the work tree.
     pub fn run(&self, args: &[&str]) -> Answer {
+        Answer::from(self.agentpm().args(whole(args)).output().expect("agentpm starts"))
+    }
+
+    /// The same, with the short answer that a change gives by default.
+    pub fn run_short(&self, args: &[&str]) -> Answer {
         Answer::from(self.agentpm().args(args).output().expect("agentpm starts"))
     }
 
     /// The same as another agent.
     pub fn run_as(&self, agent: &str, args: &[&str]) -> Answer {
-        Answer::from(self.agentpm().env("AGENTPM_AGENT", agent).args(args).output().expect("agentpm starts"))
+        Answer::from(self.agentpm().env("AGENTPM_AGENT", agent).args(whole(args)).output().expect("agentpm starts"))
     }
 
     /// The same in another folder.
     pub fn run_in(&self, dir: &Path, args: &[&str]) -> Answer {
-        Answer::from(self.agentpm_in(dir).args(args).output().expect("agentpm starts"))
+        Answer::from(self.agentpm_in(dir).args(whole(args)).output().expect("agentpm starts"))
     }
 
     pub fn git(&self, args: &[&str]) -> Answer {
@@ -306,4 +311,24 @@ pub fn wait_for(what: &str, is_so: impl Fn() -> bool) {
         assert!(std::time::Instant::now() < deadline, "waited in vain: {what}");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
+}
+
+/// The arguments of a command, and for a change `--full`: stories look at all of what a change did. `receipts` tests the short
+/// answers.
+fn whole<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    const CHANGES: &[&str] = &["add", "claim", "next", "done", "release", "note", "undo", "progress", "context"];
+    const OF_TASKS: &[&str] =
+        &["create", "update", "transition", "block", "unblock", "archive", "reopen", "verify", "relate", "unrelate"];
+    let is_change = match args {
+        ["task", verb, ..] => OF_TASKS.contains(verb),
+        ["conflicts", verb, ..] => ["restore", "keep"].contains(verb),
+        [verb, ..] => CHANGES.contains(verb),
+        [] => false,
+    };
+    let mut args = args.to_vec();
+    if is_change {
+        // Before what a `--` may begin.
+        args.insert(1, "--full");
+    }
+    args
 }

@@ -1,0 +1,155 @@
+//! What an agent that has read only `prime` types first: each works, or names the command that does.
+
+use serde_json::{Value, json};
+
+use crate::sandbox::Sandbox;
+
+/// A plan with a task that is held and one that is open.
+fn plan() -> (Sandbox, String, String) {
+    let room = Sandbox::new();
+    let held = room.task("held", &["--acceptance", "it works"]);
+    let open = room.task("open", &[]);
+    room.run(&["claim", &held]).data();
+    (room, held, open)
+}
+
+#[test]
+fn titles_texts_and_words_need_no_flag() {
+    let (room, held, open) = plan();
+    room.run_short(&["add", "a task"]).data();
+    room.run_short(&["create", "a task", "--description", "why", "--blocks", &open]).data();
+    room.run_short(&["note", "about the task I hold"]).data();
+    room.run_short(&["note", &open, "about another"]).data();
+    room.run_short(&["comment", &open, "about another"]).data();
+    room.run_short(&["progress", "add", "a step of the task I hold", "--done"]).data();
+    let steps: Vec<String> = ["a", "b"]
+        .iter()
+        .map(|text| room.run_short(&["progress", "add", &held, text]).data()["id"].as_str().unwrap().to_owned())
+        .collect();
+    let both = room.run_short(&["progress", "complete", &steps[0], &steps[1]]).data();
+    assert_eq!(both["items"].as_array().unwrap().len(), 2);
+    assert_eq!(room.get(&open)["status"], "blocked", "the new task blocks it");
+    let context = &room.get(&held)["context"];
+    assert_eq!(context[0]["content"], "about the task I hold");
+}
+
+#[test]
+fn words_for_looking_around_work() {
+    let (room, held, open) = plan();
+    let status = room.run_short(&["status"]).data();
+    assert_eq!((&status["mine"][0]["title"], &status["ready"][0]["title"]), (&json!("held"), &json!("open")));
+    assert!(room.run_short(&["status", "--format", "table"]).text().starts_with("Yours (1)\n"));
+    room.run_short(&["cancel", &open, "--why", "not needed"]).data();
+    let found = room.run_short(&["search", "open"]).data();
+    assert_eq!(found["items"][0]["status"], "cancelled", "closed tasks are found too");
+    for words in [&["get", &held][..], &["list"], &["ls", "--status", "done"], &["--json", "ls", "--json", "--json"]] {
+        room.run_short(words).data();
+    }
+    room.run_short(&["close", "--all-met"]).data();
+    let done = room.run_short(&["task", "list", "--status", "done"]).data();
+    assert_eq!(done["items"][0]["title"], "held");
+}
+
+#[test]
+fn any_text_is_a_value() {
+    let (room, held, open) = plan();
+    for text in ["- a list item", "--check beside --in-place", "--verbose", "-x", "@ada is asked", "@@ada"] {
+        room.run_short(&["note", &open, "--content", text]).data();
+        let context = room.get(&open)["context"].as_array().unwrap().last().unwrap()["content"].clone();
+        assert_eq!(context, text.strip_prefix("@@").map_or(text.to_owned(), |rest| format!("@{rest}")));
+    }
+    room.run_short(&["add", "--title", "--verbose"]).data();
+    room.run_short(&["note", "- a list item"]).data();
+    room.run_short(&["done", &held, "--all-met", "--outcome", "- done --all"]).data();
+}
+
+#[test]
+fn an_empty_or_invisible_text_is_refused() {
+    let (room, _, open) = plan();
+    for text in ["", " ", "\n", "\u{200B}", "\u{2060}\u{FEFF}"] {
+        room.run_short(&["add", text]).error("ERR_USAGE", 2);
+        room.run_short(&["note", &open, "--content", text]).error("ERR_USAGE", 2);
+        room.run_short(&["done", "--outcome", text]).error("ERR_USAGE", 2);
+        let ops = json!([{ "op": "create_task", "data": { "title": text } }]).to_string();
+        std::fs::write(room.repo().join("ops"), ops).unwrap();
+        room.run_short(&["batch", "--file", "ops"]).error("ERR_VALIDATION", 4);
+    }
+}
+
+#[test]
+fn a_forgotten_text_and_a_mistyped_option_are_no_text() {
+    let (room, _, open) = plan();
+    let missing = room.run_short(&["note", &open]).error("ERR_USAGE", 2);
+    assert!(missing["message"].as_str().unwrap().contains("the text is missing"), "{missing}");
+    let typo = room.run_short(&["note", "a word", "--contnet"]).error("ERR_USAGE", 2);
+    assert!(typo["message"].as_str().unwrap().contains("--contnet"), "{typo}");
+}
+
+#[test]
+fn words_of_other_tools_name_ours() {
+    let room = Sandbox::new();
+    for (word, ours) in [
+        ("delete", "agentpm cancel"),
+        ("assign", "--owner"),
+        ("start", "agentpm claim"),
+        ("update", "agentpm task update"),
+        ("find", "agentpm search"),
+        ("history", "agentpm log"),
+        ("push", "agentpm sync"),
+        ("tree", "agentpm graph"),
+        ("block", "agentpm task block"),
+        ("todo", "agentpm ls"),
+    ] {
+        let refused = room.run_short(&[word, "7XK2Q1"]).error("ERR_USAGE", 2);
+        assert!(refused["hint"].as_str().unwrap().contains(ours), "{word}: {refused}");
+    }
+}
+
+#[test]
+fn a_batch_has_two_shapes() {
+    let (room, _, open) = plan();
+    let ops = json!({ "ops": [
+        { "op": "create_task", "as": "a", "data": { "title": "from a batch" } },
+        { "op": "add_relationship", "data": { "from": "$a", "to": open, "type": "blocks" } },
+        { "op": "add_context", "data": { "task": "$a", "type": "note", "content": "x" } },
+        { "op": "add_progress", "args": { "task_id": "$a", "content": "a step" } },
+        { "op": "task.update", "args": { "task_id": "$a", "priority": 2 } },
+    ], "atomic": true });
+    std::fs::write(room.repo().join("ops"), ops.to_string()).unwrap();
+    let done = room.run_short(&["batch", "--file", "ops"]).data();
+    assert_eq!(done["total"], 5);
+    assert_eq!(room.get(&open)["status"], "blocked");
+    let edge = room.get(&open)["relationships"][0]["id"].clone();
+    let ops = json!([{ "op": "remove_relationship", "data": { "id": edge } }]);
+    std::fs::write(room.repo().join("ops"), ops.to_string()).unwrap();
+    room.run_short(&["batch", "--file", "ops"]).data();
+    assert_eq!(room.get(&open)["status"], "open");
+}
+
+#[test]
+fn steps_that_are_not_atomic_answer_each_for_itself() {
+    let room = Sandbox::new();
+    let ops = json!({ "ops": [
+        { "op": "create_task", "as": "a", "data": { "title": "one" } },
+        { "op": "update_task", "data": { "id": "ZZZZZZ", "priority": 1 } },
+        { "op": "update_task", "data": { "id": "$a", "priority": 2 } },
+    ], "atomic": false });
+    std::fs::write(room.repo().join("ops"), ops.to_string()).unwrap();
+    let done = room.run_short(&["batch", "--file", "ops"]).data();
+    let oks: Vec<&Value> = done["items"].as_array().unwrap().iter().map(|item| &item["ok"]).collect();
+    assert_eq!(oks, [true, false, true]);
+    assert_eq!(done["items"][1]["error"]["code"], "ERR_NOT_FOUND");
+    assert_eq!(room.get(done["items"][0]["id"].as_str().unwrap())["priority"], 2);
+}
+
+#[test]
+fn the_help_of_a_command_has_one_line_about_the_options_of_every_command() {
+    let room = Sandbox::nothing();
+    let help = room.run_short(&["task", "block", "--help"]);
+    assert!(help.stdout.contains("Options of every command: agentpm help options"), "{help:?}");
+    assert!(!help.stdout.contains("--correlation-id"), "{help:?}");
+    let options = room.run_short(&["help", "options"]);
+    for option in ["--json", "--quiet", "--full", "--agent", "--correlation-id"] {
+        assert!(options.stdout.contains(option), "{option}: {options:?}");
+    }
+}
