@@ -60,7 +60,42 @@ pub enum Answer {
     Planned(PlanReport),
 }
 
+/// Leaves out fields that are null. What the plan itself holds is shown as it is.
+fn drop_nulls(value: &mut Value) {
+    const OF_THE_PLAN: &[&str] = &["metadata", "payload", "value", "from", "to", "yours", "now", "details"];
+    match value {
+        Value::Object(map) => {
+            map.retain(|key, value| !value.is_null() || OF_THE_PLAN.contains(&key.as_str()) && key != "metadata");
+            map.iter_mut().filter(|(key, _)| !OF_THE_PLAN.contains(&key.as_str())).for_each(|(_, value)| drop_nulls(value));
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 impl Answer {
+    /// The answer as JSON. Fields that hold nothing are left out, except in a task that is shown whole and where a value of the
+    /// plan is nothing. The lists of a report stay, so that it always has the same keys.
+    pub fn to_json(&self, full: bool) -> Value {
+        // Plain data can be written as JSON.
+        let mut json = serde_json::to_value(self).unwrap_or_default();
+        if full || matches!(self, Answer::Events(_)) {
+            return json;
+        }
+        let is_task = matches!(self, Answer::Task(_));
+        if let (true, Value::Object(task)) = (is_task, &mut json) {
+            let is_empty = |value: &Value| match value {
+                Value::String(text) => text.is_empty(),
+                Value::Array(list) => list.is_empty(),
+                Value::Object(map) => map.is_empty(),
+                _ => false,
+            };
+            task.retain(|_, value| !is_empty(value));
+        }
+        drop_nulls(&mut json);
+        json
+    }
+
     /// Whether there is nothing to hand out.
     pub fn is_nothing(&self) -> bool {
         matches!(self, Answer::Next(None) | Answer::Changed(Changed::Nothing))

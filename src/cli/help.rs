@@ -201,19 +201,22 @@ lists print. Long texts: --content @file, or - for standard input.
 1. `agentpm next --claim` claims the next task, with a lease (10 minutes; `lease renew ID` renews it).
    `data: null` means nothing is ready; `agentpm ready --explain` says why.
 2. `agentpm brief` prints all that is recorded about the task you hold (`--max-tokens N` limits it).
-3. While you work: `agentpm progress add ID --content TEXT`, `agentpm progress complete ITEM`,
-   `agentpm context add ID --type decision|attempt|outcome|blocker|note --content TEXT`.
-4. `agentpm done ID --all-met --outcome TEXT`, or `agentpm release ID --why TEXT` to give it back.
+3. While you work: `agentpm progress add TEXT [--done]`, `agentpm progress complete ITEM`, `agentpm note TEXT`,
+   `agentpm context add --type decision|attempt|outcome|blocker --content TEXT`. Without an ID: the task you hold.
+4. `agentpm done --all-met --outcome TEXT`, or `agentpm release --why TEXT` to give it back. The answer names what became ready.
 5. Commit .agentpm/ together with the code; or `agentpm sync` commits only the plan, merges the upstream, and pushes.
    `agentpm lint` must be clean. After a git merge, rebase or cherry-pick: `agentpm resolve`.
    What your branch changes in the plan, as its reviewer will see it: `agentpm review main..HEAD`.
 
 ## Also
 
-- find: `agentpm ls [--label L] [--status S] [--query 'words key:value']`, `agentpm show ID`, `agentpm log ID`, `agentpm graph`
-- new work: `agentpm add --title T [--intent TEXT] [--parent ID] [--blocked-by ID] [--acceptance TEXT]`;
+- at a glance: `agentpm status`; find: `agentpm search WORD`, `agentpm ls [--label L] [--status S]`, `agentpm show ID`,
+  `agentpm log ID`, `agentpm graph`
+- new work: `agentpm add TITLE [--intent TEXT] [--parent ID] [--blocked-by ID] [--acceptance TEXT]`;
   many at once, all or nothing: `agentpm batch --file ops.json`, `agentpm plan apply plan.yaml`
-- it must wait: `agentpm task block ID --by OTHER`; criteria: `agentpm task verify ID --criterion N`
+- it must wait: `agentpm task block ID --by OTHER`; criteria: `agentpm task verify ID --criterion N`; not needed any more:
+  `agentpm cancel ID --why TEXT`; fields: `agentpm task update ID --priority N`
+- answers are short; `--full` shows all of what was changed or shown
 - values of yours that lost in a merge: `agentpm conflicts`, restored by `agentpm conflicts restore EVENT`;
   undo a wrong change: `agentpm undo EVENT` (ids: `agentpm log ID`)
 - a long command: `agentpm work ID -- COMMAND` renews the lease meanwhile; nothing ready: `agentpm next --claim --wait 10m`
@@ -256,20 +259,21 @@ Once for each run: your name, and a session that separates two runs of one name.
 
 1. Claim the next task: its lease, owner and in_progress in one step. Later commands need only the handle.
   $ agentpm next --claim
-  {"ok":true,"data":{"task":{"handle":"7XK2Q1","title":"Order the locks","status":"in_progress","owner":"codex-1"},"lease":{"fence":1,"confirmed":false}}}
+  {"ok":true,"data":{"task":{"handle":"7XK2Q1","title":"Order the locks","status":"in_progress"},"lease":{"fence":1,"confirmed":false}}}
 
 2. Read all that is recorded about it: intent, criteria, steps, decisions and attempts of others.
   $ agentpm brief
   {"ok":true,"data":{"task":{"handle":"7XK2Q1"},"left_out":{}}}
 
-3. Work, and record it as you go. The next agent reads only what you recorded. Changes renew the lease.
-  $ agentpm progress add 7XK2Q1 --content 'find all callers'
-  {"ok":true,"data":{"id":"01K5R4XJ7Z00000000009Q0R4S","content":"find all callers","completed":false}}
+3. Work, and record it as you go. The next agent reads only what you recorded. Changes renew the lease. A change answers with a
+   receipt: what it changed, from what to what; --full gives all of it. Without an id a command means the task you hold.
+  $ agentpm progress add 'find all callers'
+  {"ok":true,"data":{"id":"01K5R4XJ7Z00000000009Q0R4S","handle":"7XK2Q1","completed":false}}
   $ agentpm progress complete 9Q0R4S
-  {"ok":true,"data":{"content":"find all callers","completed":true}}
-  $ agentpm context add 7XK2Q1 --type decision --content 'flock: fcntl locks die with any close'
-  {"ok":true,"data":{"type":"decision","author":"codex-1"}}
-  $ agentpm add --title 'Describe the order' --blocked-by 7XK2Q1
+  {"ok":true,"data":{"handle":"7XK2Q1","completed":true}}
+  $ agentpm context add --type decision --content 'flock: fcntl locks die with any close'
+  {"ok":true,"data":{"handle":"7XK2Q1","type":"decision"}}
+  $ agentpm add 'Describe the order' --blocked-by 7XK2Q1
   {"ok":true,"data":{"title":"Describe the order","status":"blocked"}}
   $ agentpm lease renew 7XK2Q1
   {"ok":true,"data":{"agent":"codex-1","fence":1}}

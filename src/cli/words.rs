@@ -95,7 +95,7 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
     };
     out.quiet = answer.names().map(|names| names.join("\n"));
     out.changed = has_changed(&answer);
-    out.data = json!(answer);
+    out.data = answer.to_json(ws.request.full);
     out.warnings = warnings;
     Ok(out)
 }
