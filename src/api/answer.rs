@@ -66,7 +66,9 @@ fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|key, value| !value.is_null() || OF_THE_PLAN.contains(&key.as_str()) && key != "metadata");
-            map.iter_mut().filter(|(key, _)| !OF_THE_PLAN.contains(&key.as_str())).for_each(|(_, value)| drop_nulls(value));
+            map.iter_mut()
+                .filter(|(key, _)| !OF_THE_PLAN.contains(&key.as_str()))
+                .for_each(|(_, value)| drop_nulls(value));
         }
         Value::Array(list) => list.iter_mut().for_each(drop_nulls),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

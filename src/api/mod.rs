@@ -143,7 +143,7 @@ impl From<Reply> for Answered {
 fn warnings(ws: &Workspace, answer: &Answer) -> Vec<String> {
     let task = match answer {
         Answer::Task(task) => task.id,
-        Answer::Brief(page) => page.task.id(),
+        Answer::Brief(page) => page.task.named.id,
         Answer::Ready(ready) => return ready.warnings.clone(),
         Answer::LostEvents(events) => return events.warnings.clone(),
         _ => return Vec::new(),

@@ -317,6 +317,9 @@ fn streamed(ws: &Workspace, call: &Call, global: &Global) -> Result<Option<Outpu
     let rest = rest?;
     let exact = matches!(call, Call::Job(_));
     let quiet = rest.next_cursor.clone().filter(|_| exact);
+    if for_people {
+        text = words::events(std::iter::once(text));
+    }
     if for_people && rest.truncated {
         text.insert_str(0, &format!("the newest {shown} of {}; --all shows all\n", rest.total));
     }

@@ -39,7 +39,7 @@ const AGENTS: &[&str] = &["name", "role", "created_at", "last_seen_at"];
 const SESSIONS: &[&str] = &["handle", "title", "agent", "status", "started_at", "last_heartbeat_at", "id"];
 const LEASES: &[&str] = &["handle", "title", "agent", "fence", "expires_at", "confirmed", "elsewhere", "mine", "id"];
 const REMOTE_LEASES: &[&str] = &["handle", "title", "state", "agent", "fence", "expires_at", "elsewhere", "mine", "id"];
-const LOST_EVENTS: &[&str] = &["id", "type", "entity", "title", "agent", "at", "why"];
+const LOST_EVENTS: &[&str] = &["handle", "title", "what", "agent", "at", "why", "id"];
 const BATCH: &[&str] = &["as", "id", "agent"];
 /// Most tasks that a sync names to people.
 const MAX_LINES: usize = 30;
@@ -69,7 +69,7 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Ready(list) => ready(list, md),
         Answer::Next(next) => next.as_deref().map(next_words).unwrap_or_default(),
         Answer::Brief(page) => escape_lines(&page.text),
-        Answer::Events(list) => list.items.iter().map(event).collect(),
+        Answer::Events(list) => events(list.items.iter().map(event)),
         Answer::Blame(list) => blame(list, md),
         Answer::Conflicts(list) => conflicts(list, md),
         Answer::Diff(diff) => changes::diff(&json!(diff), md),
@@ -233,16 +233,9 @@ fn blame(blamed: &BlameList, md: bool) -> String {
 
 /// Lost values, with the commands that restore them.
 fn conflicts(list: &List<LostView>, md: bool) -> String {
-    let side = |side: &crate::rules::lost::AuthoredValue| format!("{} by {}", short(&side.value), escape(&side.agent));
-    let row = |item: &LostView| {
-        let mut row = json!(item);
-        (row["lost"], row["won"]) = (side(&item.lost).into(), side(&item.won).into());
-        row
-    };
-    let shown = List { items: list.items.iter().map(row).collect(), rest: list.rest.clone() };
-    let mut out = table(&shown, &["handle", "title", "field", "lost", "won", "rule"], md);
+    let mut out = table(list, &["handle", "title", "what", "rule"], md);
     for item in list.items.iter().filter(|_| !md) {
-        out.push_str(&format!("put back: {}\n", escape(&item.restore)));
+        out.push_str(&format!("restore it: {}\n", escape(&item.restore)));
     }
     out
 }
@@ -349,6 +342,16 @@ fn tick(done: bool) -> &'static str {
 /// The last six characters of an item's id.
 fn tail(id: Id) -> String {
     id.handle(HANDLE_MIN)
+}
+
+/// Lines of events below their header; nothing for none.
+pub fn events(lines: impl Iterator<Item = String>) -> String {
+    let lines: String = lines.collect();
+    if lines.is_empty() {
+        return lines;
+    }
+    let (clock, agent, kind) = ("clock", "agent", "type");
+    format!("{clock:>5}  {:<6}  {:<20}  {agent:<12} {kind:<21} {:<6}  what\n{lines}", "event", "at", "task")
 }
 
 /// An event on a line.

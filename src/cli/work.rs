@@ -8,7 +8,7 @@ use serde_json::json;
 use super::output::{Output, escape};
 use crate::engine::{self, WorkOrder, Workspace};
 use crate::error::Result;
-use crate::model::args::{Duration, Ref, TaskRef};
+use crate::model::args::{Duration, Ref, TaskRef, Text};
 
 #[derive(Args, Debug)]
 pub struct Work {
@@ -23,14 +23,17 @@ pub struct Work {
     /// Complete the task if the command ends with exit code 0
     #[arg(long)]
     pub done: bool,
+    /// Outcome to record if the command ends with exit code 0
+    #[arg(long, value_name = "TEXT")]
+    pub outcome: Option<Text>,
     /// Command to run, after --
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
 
 pub fn work(ws: &Workspace, args: Work) -> Result<Output> {
-    let order =
-        WorkOrder { task: Ref(args.id.0), ttl: args.ttl, grace: args.grace, done: args.done, command: args.command };
+    let Work { id, ttl, grace, done, outcome, command } = args;
+    let order = WorkOrder { task: Ref(id.0), ttl, grace, done, outcome, command };
     let end = engine::exec::work(ws, &order)?;
     Ok(Output {
         data: json!(end),

@@ -110,10 +110,10 @@ pub struct Brief {
     /// The task (default: the one you hold)
     #[command(flatten)]
     pub task_id: OptionalTaskRef,
-    /// Include only these parts: children, progress, context, events (comma-separated)
+    /// Include only these parts: parents, results, children, progress, context, events (comma-separated)
     #[arg(long, value_name = "PARTS", value_delimiter = ',')]
     pub include: Vec<String>,
-    /// Maximum number of tokens, at 3.5 bytes each (default: 8000)
+    /// Maximum number of tokens, at 3.5 bytes each (default: 2340, which is 8 kB)
     #[arg(long, value_name = "N")]
     pub max_tokens: Option<u64>,
 }

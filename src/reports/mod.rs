@@ -2,6 +2,7 @@
 
 pub mod change;
 pub mod changed;
+pub mod event_words;
 pub mod extent;
 pub mod list;
 pub mod next;

@@ -19,6 +19,7 @@ use crate::model::id::Id;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Line, Status, Task, TaskType, Verified};
 use crate::model::time::Time;
+use crate::reports::event_words::describe_lost;
 use crate::reports::extent::{self, Bounds, Cuts, Extent, LeftOut, Shown};
 use crate::reports::schema;
 use crate::rules::fields;
@@ -482,6 +483,8 @@ pub struct LostView {
     pub task: Id,
     /// The register, such as `title`, `status` or `progress.<item>`.
     pub field: String,
+    /// Both values and their authors, in words.
+    pub what: String,
     /// The value that lost.
     pub lost: AuthoredValue,
     /// The value that counts.
@@ -500,10 +503,11 @@ pub struct LostView {
 
 impl LostView {
     /// Shows a lost value of a task. `alone` if its event lost nothing else.
-    pub fn new(task: Id, handle: String, title: String, lost: &Lost, alone: bool) -> Self {
+    pub fn new(task: &Task, handle: String, title: String, lost: &Lost, alone: bool) -> Self {
         LostView {
-            task,
+            task: task.id,
             field: lost.field.clone(),
+            what: describe_lost(task, lost),
             lost: lost.lost.clone(),
             won: (*lost.won).clone(),
             rule: lost.rule,

@@ -10,6 +10,7 @@ pub mod event_rules;
 pub mod fields;
 pub mod fold;
 pub mod graph;
+pub mod held;
 pub mod lease;
 pub mod lease_bypasses;
 pub mod lost;

@@ -117,8 +117,10 @@ pub trait Stage {
     fn leased_task(&mut self, reference: &Ref) -> Result<Id>;
     /// The tasks whose lease was granted in a session and not released, live or not.
     fn held_in(&mut self, session: Id) -> Result<Vec<Id>>;
-    /// The tasks in progress for which the actor holds a live lease.
+    /// The tasks that the actor holds, by [`crate::rules::held`].
     fn held(&mut self) -> Result<Vec<Id>>;
+    /// The shortest unique handle of a task.
+    fn handle(&mut self, id: Id) -> Result<String>;
     /// The best task that the actor may claim now, if any; with `here` only this branch and worktree count.
     fn best_ready(&mut self, here: bool) -> Result<Option<Id>>;
 

@@ -113,7 +113,6 @@ fn task_and_brief_show_the_state_on_other_branches() {
     assert!(there["lamport"].as_u64().unwrap() > 0 && there["updated_at"].is_string(), "{there}");
     let brief = room.run(&["brief", &first]).data();
     assert!(brief["text"].as_str().unwrap().contains("- branch side: completed by bob"), "{brief}");
-    assert_eq!(brief["task"]["branches"], shown["branches"]);
     let words = room.run(&["show", &first, "--format", "table"]);
     assert!(words.text().contains("branch side: completed by bob"), "{words:?}");
     assert!(room.get(&second).get("branches").is_none(), "no branch has more events of the other task");

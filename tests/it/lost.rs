@@ -89,6 +89,9 @@ fn the_loser_sees_and_restores_its_lost_value() {
     let edit = &all["items"][0];
     assert_eq!((&edit["field"], &edit["rule"], &edit["task"]), (&json!("priority"), &json!("later"), &json!(id)));
     assert_eq!((&edit["lost"]["value"], &edit["lost"]["agent"]), (&json!(3), &json!("ada")));
+    assert_eq!((&edit["handle"], &edit["what"]), (&json!(id[20..]), &json!("priority: 3 by ada lost to -2 by bob")));
+    let words = twins.ada(&["conflicts", "--format", "table"]).text().to_owned();
+    assert!(words.contains("Fix the lock") && words.contains("priority: 3 by ada lost to -2 by bob"), "{words}");
     assert_eq!((&edit["lost"]["lamport"], &edit["lost"]["why"]), (&json!(2), &json!("customers wait")));
     assert_eq!(
         (&edit["won"]["value"], &edit["won"]["agent"], &edit["won"]["lamport"]),

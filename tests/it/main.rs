@@ -9,6 +9,7 @@ mod agent_instructions;
 mod bounds;
 mod branch_permissions;
 mod branches;
+mod brief;
 mod broken_parts;
 mod call_counts;
 mod claims;

@@ -66,6 +66,10 @@ fn a_hard_reset_is_named_by_doctor_and_taken_back_by_recover() {
         (&json!(gone), &json!("gone"), &json!("ada"))
     );
     assert_eq!((&items[1]["task"], &items[1]["title"]), (&json!(kept), &json!("kept")));
+    assert_eq!((&items[1]["handle"], &items[0]["what"]), (&json!(kept[20..]), &json!("created the task “gone”")));
+    assert_eq!(items[1]["what"], "added a context entry (decision) “flock”");
+    let words = room.run(&["recover", "--format", "table"]).text().to_owned();
+    assert!(words.contains(&kept[20..]) && words.contains("(decision) “flock”"), "{words}");
 
     // One task, named by its handle though its folder is gone.
     let back = room.run(&["recover", "--task", &gone[20..]]).data();
@@ -217,6 +221,7 @@ fn a_redacted_secret_is_not_lost_and_does_not_come_back() {
     room.run(&["context", "redact", &entry, "--reason", "a password"]).data();
     nothing_is_lost(&room);
     room.git(&["checkout", "-q", "--", "."]).text();
+    assert!(!room.run(&["recover"]).stdout.contains("hunter2"));
     // Asked for alone, it comes with what took its text out.
     assert_eq!(room.run(&["recover", &entry]).data()["total"], 2);
     assert!(!fs::read_to_string(room.log_of(&kept)).unwrap().contains("hunter2"));

@@ -98,11 +98,27 @@ fn work_passes_the_task_to_the_command_and_reports_its_end() {
         (&task["status"], &task["owner"], &task["lease_holder"]),
         (&json!("in_progress"), &json!("ada"), &Value::Null)
     );
-    let outcome = &task["context"][0];
-    assert_eq!((&outcome["type"], &outcome["id"]), (&json!("outcome"), &end["outcome"]));
-    assert!(outcome["content"].as_str().unwrap().contains("exit code 0"), "{outcome}");
+    assert_eq!((&task["context"], &end["outcome"]), (&json!([]), &Value::Null), "it records nothing of its own");
     assert_eq!(room.run(&["session", "list"]).data()["total"], 0);
     room.is_clean();
+}
+
+#[test]
+fn work_records_the_outcome_of_a_command_that_succeeds() {
+    let room = Sandbox::new();
+    let (one, two) = (room.task("one", &[]), room.task("two", &[]));
+    assert_eq!(work(&room, &[&one, "--outcome", "it holds", "--", "false"]).code, 1);
+    assert_eq!(room.get(&one)["context"], json!([]));
+    for (id, more) in [(&one, &[][..]), (&two, &["--done"])] {
+        let answer = work(&room, &[&[id.as_str(), "--outcome", "it holds"], more, &["--", "true"]].concat());
+        assert_eq!(answer.code, 0, "{answer:?}");
+        let outcome = room.get(id)["context"][0].clone();
+        assert_eq!(
+            (&outcome["type"], &outcome["content"], &outcome["id"]),
+            (&json!("outcome"), &json!("it holds"), &said(&answer)["data"]["outcome"])
+        );
+    }
+    assert_eq!(room.get(&two)["status"], "completed");
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub struct WorkOrder {
     pub grace: Option<args::Duration>,
     /// Complete the task where the command ends well.
     pub done: bool,
+    /// The outcome to record where the command ends well.
+    pub outcome: Option<Text>,
     /// The program and its arguments.
     pub command: Vec<OsString>,
 }
@@ -67,7 +69,7 @@ pub struct WorkEnd {
     pub signal: Option<i32>,
     /// How long it ran.
     pub seconds: f64,
-    /// The context entry that records it.
+    /// The context entry with the outcome, where one was given.
     pub outcome: Option<Id>,
     /// The task was completed for it.
     pub completed: bool,
@@ -234,23 +236,24 @@ fn work_on(ws: &Workspace, task: Id, order: &WorkOrder) -> Result<WorkEnd> {
     Ok(end)
 }
 
-/// Records the outcome, and completes, releases or leaves the task.
+/// Completes, releases or leaves the task, and records the outcome that the caller gave for a command that ends well.
 fn finish_work(ws: &Workspace, order: &WorkOrder, taken: &Acquisition, ended: Exit, end: &mut WorkEnd) {
-    let outcome = format!("{} ended {} after {:.1} s", end.command, how(ended), end.seconds);
-    let metadata = json!({ "command": end.command, "exit_code": end.exit_code, "signal": end.signal,
-            "seconds": end.seconds });
-    let note = ContextAdd {
-        what: TaskTexts::new(end.task, vec![Text(outcome.clone())]),
-        kind: ContextType::Outcome,
-        metadata: metadata.as_object().cloned().map(Object),
-    };
-    match write::execute(ws, &Command::ContextAdd(note)) {
-        Ok(reply) => end.outcome = reply.subject.id(),
-        Err(e) => end.warnings.push(format!("the outcome could not be recorded: {}", e.message)),
-    }
+    let why = format!("{} ended {} after {:.1} s", end.command, how(ended), end.seconds);
     if ended != Exit::Code(0) {
-        give_back(ws, taken, &outcome, end);
+        give_back(ws, taken, &why, end);
         return;
+    }
+    if let Some(outcome) = &order.outcome {
+        let metadata = json!({ "command": end.command, "exit_code": end.exit_code, "seconds": end.seconds });
+        let note = ContextAdd {
+            what: TaskTexts::new(end.task, vec![outcome.clone()]),
+            kind: ContextType::Outcome,
+            metadata: metadata.as_object().cloned().map(Object),
+        };
+        match write::execute(ws, &Command::ContextAdd(note)) {
+            Ok(reply) => end.outcome = reply.subject.id(),
+            Err(e) => end.warnings.push(format!("the outcome could not be recorded: {}", e.message)),
+        }
     }
     if order.done {
         let done = Done { id: OptionalTaskRef(Some(end.task.to_string())), ..Done::default() };
@@ -267,7 +270,7 @@ fn finish_work(ws: &Workspace, order: &WorkOrder, taken: &Acquisition, ended: Ex
         }
     }
     // The task stays its owner's.
-    give_back(ws, &Acquisition { task: false, lease: taken.lease }, &outcome, end);
+    give_back(ws, &Acquisition { task: false, lease: taken.lease }, &why, end);
 }
 
 /// Returns back what was taken for the command; the owner's own stays theirs.

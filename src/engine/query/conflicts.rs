@@ -42,7 +42,7 @@ pub fn conflicts(ws: &Workspace, q: &Conflicts) -> Result<List<LostView>> {
                 continue;
             }
             let title = beginning(&loaded.task.fields.title, MAX_TITLE).to_owned();
-            full = !page.push(LostView::new(task, handle.clone(), title, edit, counts.is_alone(edit)));
+            full = !page.push(LostView::new(&loaded.task, handle.clone(), title, edit, counts.is_alone(edit)));
             if full {
                 next = Some(last.clone());
             } else {

@@ -25,6 +25,7 @@ use crate::reports::ready::{Place, Plan, RankedTask, Score};
 use crate::reports::view::{self, Around, Summary};
 use crate::rules::readiness::{Reason, Viewer};
 use crate::runtime::records;
+use crate::store::database;
 use crate::store::index::Index;
 
 /// How much a list may still hold.
@@ -87,6 +88,22 @@ const MORE: usize = 2_000;
 
 /// `task list`: gives `take` each item with its JSON text, and answers with the rest of the list.
 pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Summary, String)) -> Result<Rest> {
+    let mut has_given = false;
+    let first = list_once(ws, q, &mut |task, text| {
+        has_given = true;
+        take(task, text);
+    });
+    match first {
+        // Damage may show only where the index is read. What was given already cannot be taken back.
+        Err(e) if !has_given && database::is_damaged(&e) => {
+            read::discard_index(ws, &e);
+            list_once(ws, q, take)
+        }
+        other => other,
+    }
+}
+
+fn list_once(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Summary, String)) -> Result<Rest> {
     let search = search::read(q.query.as_deref().unwrap_or_default(), &ws.settings.query)?;
     let index = read::index(ws)?;
     let plan = read::plan(ws, &index)?;

@@ -14,7 +14,9 @@ use crate::error::{Error, Result};
 use crate::model::args::Ref;
 use crate::model::event::{Entity, Entry, Stamp};
 use crate::model::id::quoted;
+use crate::model::payload::KINDS;
 use crate::model::query::Log;
+use crate::model::suggest::nearest;
 use crate::reports::list::Rest;
 use crate::store::entity::read_log_with;
 
@@ -61,6 +63,7 @@ pub fn log(ws: &Workspace, q: &Log, show: &mut dyn FnMut(Entry)) -> Result<Rest>
         }
     };
     let logs = Logs { ws, of, pending };
+    logs.check_kinds(q)?;
     let mut places = logs.places(q)?;
     let total = places.len();
     if let Some(before) = before {
@@ -84,6 +87,21 @@ pub fn log(ws: &Workspace, q: &Log, show: &mut dyn FnMut(Entry)) -> Result<Rest>
 }
 
 impl Logs<'_> {
+    /// Refuses a type that this version does not know and no event has, rather than find none of it.
+    fn check_kinds(&self, q: &Log) -> Result<()> {
+        let is_known = |kind: &str| KINDS.iter().any(|known| known.eq_ignore_ascii_case(kind));
+        for kind in q.kinds.iter().filter(|kind| !is_known(kind)) {
+            if !self.places(&Log { kinds: vec![kind.clone()], ..Log::default() })?.is_empty() {
+                continue;
+            }
+            let meant = nearest(kind, KINDS.iter().copied());
+            let meant = meant.map(|known| format!("; did you mean {known}?")).unwrap_or_default();
+            return Err(Error::usage(format!("there is no type of event {}{meant}", quoted(kind)))
+                .hint(format!("the types are {}", KINDS.join(", "))));
+        }
+        Ok(())
+    }
+
     /// Where the events stand that are asked for, in the order of events, each event once.
     fn places(&self, q: &Log) -> Result<Vec<Place>> {
         let numbers: Vec<u32> = (0..self.of.len() as u32).collect();

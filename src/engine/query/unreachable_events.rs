@@ -5,12 +5,15 @@ use serde::Serialize;
 
 use super::lists::Page;
 use crate::engine::context::Workspace;
-use crate::engine::repair::recover;
+use crate::engine::repair::recover::{self, UnreachableEvents};
+use crate::engine::view::read;
 use crate::error::{Error, Result};
 use crate::model::event::{Entity, Stamp};
 use crate::model::id::{Id, quoted};
+use crate::model::payload::Payload;
 use crate::model::query::Unheld;
 use crate::model::time::Time;
+use crate::reports::event_words::{deed, describe, part_text};
 use crate::reports::list::List;
 
 /// Events that no branch or worktree holds.
@@ -37,8 +40,13 @@ pub struct LostEvent {
     pub entity: Entity,
     /// The task, where it is the event of one.
     pub task: Option<Id>,
+    /// The handle of the task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handle: Option<String>,
     /// The title of the task.
     pub title: Option<String>,
+    /// What the event does, in words, with the beginning of its text.
+    pub what: String,
     /// Its author.
     pub agent: String,
     /// When it was written.
@@ -61,12 +69,18 @@ pub fn unreachable_events(ws: &Workspace, q: &Unheld) -> Result<LostEvents> {
         let event = &entry.event;
         let task: Option<Id> = if let Entity::Task(id) = event.entity { Some(id) } else { None };
         let title = task.and_then(|id| found.titles.get(&id)).filter(|title| !title.is_empty());
+        let what = match found.is_redacted(event.id) {
+            true => deed(&event.payload),
+            false => describe(&event.payload, |part| text_of(ws, &found, task?, part)),
+        };
         let item = LostEvent {
             id: event.id,
             kind: event.payload.kind().to_owned(),
             entity: event.entity.clone(),
             task,
+            handle: task.map(|id| read::handle(ws, id)).transpose()?,
             title: title.cloned(),
+            what,
             agent: event.author.agent.clone(),
             at: event.at,
             why: event.why.clone(),
@@ -80,4 +94,17 @@ pub fn unreachable_events(ws: &Workspace, q: &Unheld) -> Result<LostEvents> {
     let next = last.filter(|_| more).map(|stamp| stamp.to_string());
     let list = page.finish(found.events.len() as u64, next);
     Ok(LostEvents { list, warnings: found.warning.into_iter().collect() })
+}
+
+/// The text of a step or context entry, which may be lost itself.
+fn text_of(ws: &Workspace, found: &UnreachableEvents, task: Id, part: Id) -> Option<String> {
+    if found.is_redacted(part) {
+        return None;
+    }
+    match found.events.iter().find(|entry| entry.event.id == part).map(|entry| &entry.event.payload) {
+        Some(Payload::ProgressItemAdded(step)) => Some(step.content.clone()),
+        Some(Payload::ContextAdded(entry)) => Some(entry.content.clone()),
+        // Its task may be lost as a whole.
+        _ => part_text(&read::load_task(ws, task).ok()?.task, part),
+    }
 }

@@ -299,6 +299,11 @@ fn with_ancestors(ws: &Workspace, chosen: Vec<Entry>, redactions: &BTreeMap<Id, 
 }
 
 impl UnreachableEvents {
+    /// Whether an event is a context entry whose text was removed.
+    pub fn is_redacted(&self, event: Id) -> bool {
+        self.redactions.contains_key(&event)
+    }
+
     fn learn_title(&mut self, entity: &Entity, entries: &[Entry]) {
         if let Some(id) = task_of(entity)
             && self.titles.get(&id).is_none_or(String::is_empty)

@@ -26,6 +26,7 @@ use crate::reports::extent::Extent;
 use crate::reports::ready::{Plan, Score};
 use crate::reports::view::{Around, TaskView};
 use crate::rules::graph::{void_edges, void_pairs};
+use crate::rules::held::is_held;
 use crate::rules::lease::{self, LoggedGrant};
 use crate::rules::readiness::{self, Facts, Reason, Viewer};
 use crate::runtime::{journal, records};
@@ -121,7 +122,7 @@ fn index_as_it_is(ws: &Workspace) -> Result<Index> {
     Ok(index)
 }
 
-/// The index for a change of the plan: updated from the journal, and from the files only if git changed any. So the cost of a
+/// The index for a change of the plan, and for a question about one task: updated from the journal, and from the files only if git changed any. So the cost of a
 /// change does not depend on the size of the plan. A log that was edited by hand since the last query is not noticed; such a
 /// change can miss a blocked task or a child, which lint reports.
 ///
@@ -311,6 +312,25 @@ fn lease_record_with(ws: &Workspace, task: Id, granted: Option<LoggedGrant>) -> 
     }
     lease::merge_remote_record(&mut record);
     Ok(record)
+}
+
+/// The tasks that the caller holds, by [`crate::rules::held`].
+///
+/// Errors: `ERR_USAGE` where no agent asks; `ERR_CORRUPT` or `ERR_IO` where a record cannot be read.
+pub(crate) fn held(ws: &Workspace, index: &Index) -> Result<Vec<Id>> {
+    let me = ws.author()?;
+    let owned: BTreeSet<Id> = index.in_progress_of(&me.agent)?.into_iter().collect();
+    // What was claimed in another worktree is in progress there, by files that are not here.
+    let leased = ws.runtime().map(records::leased_tasks).transpose()?.unwrap_or_default();
+    let mut held = Vec::new();
+    for id in owned.iter().copied().chain(leased).collect::<BTreeSet<Id>>() {
+        let Some(status) = index.status(id)?.filter(|status| !status.is_finished()) else { continue };
+        let owner = owned.contains(&id).then_some(me.agent.as_str());
+        if is_held(status, owner, &lease_record(ws, id, index)?, &me, ws.env.now()) {
+            held.push(id);
+        }
+    }
+    Ok(held)
 }
 
 /// All live leases, by task.

@@ -12,12 +12,13 @@ use crate::model::args::Ref;
 use crate::model::command::Command;
 use crate::model::event::{Author, ENVELOPE_VERSION, Entity, Entry, Event};
 use crate::model::finding::{Finding, Rule};
-use crate::model::id::Id;
+use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
 use crate::model::task::Task;
 use crate::model::time::Time;
 use crate::rules::graph::{Edge, void_edges, void_pairs};
+use crate::rules::held::is_held;
 use crate::rules::readiness::Viewer;
 use crate::rules::roles::{Grant as Granted, Rights, Roles, Verb};
 use crate::rules::stage::{Draft, Grant, Part, Stage, TaskElsewhere};
@@ -310,8 +311,15 @@ impl Stage for Plan {
     }
 
     fn held(&mut self) -> Result<Vec<Id>> {
-        let is_mine = |record: &LeaseRecord| record.lease.as_ref().is_some_and(|l| lease::is_holder(l, &self.me));
-        Ok(self.leases.iter().filter(|(_, record)| is_mine(record)).map(|(task, _)| *task).collect())
+        let is_mine = |task: &Task| {
+            let record = self.leases.get(&task.id).cloned().unwrap_or_default();
+            is_held(task.status, task.owner.as_deref(), &record, &self.me, self.now)
+        };
+        Ok(self.tasks().iter().filter(|task| is_mine(task)).map(|task| task.id).collect())
+    }
+
+    fn handle(&mut self, id: Id) -> Result<String> {
+        Ok(id.handle(HANDLE_MIN))
     }
 
     fn best_ready(&mut self, _here: bool) -> Result<Option<Id>> {

@@ -18,6 +18,7 @@ use crate::model::payload::{
 };
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
+use crate::rules::held::{NamedTask, only_one};
 use crate::rules::lease::{self, Standing};
 use crate::rules::readiness::{Reason, unfinished};
 use crate::rules::roles::Verb;
@@ -351,20 +352,22 @@ fn ttl_ms(stage: &dyn Stage, ttl: Option<Duration>) -> Result<i64> {
     Ok(millis)
 }
 
-/// The task that a command of the daily loop refers to: the one named, or the only one the actor holds.
+/// The task that a command means: the one named, or the only one that the actor holds.
+///
+/// Errors: `ERR_AMBIGUOUS_ID` where it holds several; where it holds none, `ERR_LEASE_LOST` if it lost one, else
+/// `ERR_NOT_FOUND`.
 pub fn held_task(stage: &mut dyn Stage, named: &OptionalTaskRef) -> Result<Id> {
     if let Some(reference) = &named.0 {
         return stage.task_id(&Ref(reference.clone()));
     }
     let held = stage.held()?;
-    match held[..] {
-        [id] => Ok(id),
-        [] if let Some(lost) = stage.lost()? => Err(lost),
-        [] => Err(Error::not_found("you hold no task").hint("name one, or take one with agentpm next --claim")),
-        _ => Err(Error::new(Code::AmbiguousId, format!("you hold {} tasks", held.len()))
-            .with(json!({ "candidates": held }))
-            .hint("name one of them")),
+    if held.is_empty()
+        && let Some(lost) = stage.lost()?
+    {
+        return Err(lost);
     }
+    let agent = stage.me().agent.clone();
+    only_one(&agent, &held, |id| Ok(NamedTask::new(id, stage.handle(id)?, &stage.task(id)?.fields.title)))
 }
 
 /// `done`

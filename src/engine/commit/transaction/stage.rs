@@ -17,9 +17,10 @@ use crate::model::event::{Author, Entity, Entry};
 use crate::model::id::{ABBREVIATION_MIN, Id, is_part, quoted};
 use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
-use crate::model::task::Task;
+use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::graph::{void_edges, void_pairs};
+use crate::rules::held::is_held;
 use crate::rules::lease;
 use crate::rules::readiness::Viewer;
 use crate::rules::roles::Verb;
@@ -261,25 +262,31 @@ impl Stage for Transaction<'_> {
 
     fn held(&mut self) -> Result<Vec<Id>> {
         let me = self.me.clone();
-        let (mut held, mut owned) = (Vec::new(), Vec::new());
-        for task in self.index()?.in_progress_of(&me.agent)? {
-            let record = self.lease(task)?;
-            if is_mine(&record, &me, self.now) {
-                held.push(task);
-            } else if record.lease.is_none() {
-                owned.push(task);
+        let mut among: BTreeSet<Id> = self.index()?.in_progress_of(&me.agent)?.into_iter().collect();
+        // What was claimed in another worktree is in progress there, by files that are not here.
+        among.extend(self.leased_tasks()?);
+        among.extend(self.tasks.keys());
+        let mut held = Vec::new();
+        for id in among {
+            let record = self.lease(id)?;
+            let is_known = self.tasks.contains_key(&id);
+            if !is_known && record.lease.is_some_and(|lease| !lease::is_holder(&lease, &me)) {
+                continue;
+            }
+            if !is_known && self.index()?.status(id)?.is_none_or(Status::is_finished) || !self.load(id)? {
+                continue;
+            }
+            // Its log may have a grant of another clone.
+            let (record, task) = (self.lease(id)?, &self.tasks[&id].task);
+            if is_held(task.status, task.owner.as_deref(), &record, &me, self.now) {
+                held.push(id);
             }
         }
-        if held.is_empty() {
-            // A task that was claimed in another worktree is in progress only in the files there.
-            for task in self.leased_tasks()? {
-                let is_mine = is_mine(&self.lease(task)?, &me, self.now);
-                if is_mine && self.load(task)? && !self.tasks[&task].task.status.is_finished() {
-                    held.push(task);
-                }
-            }
-        }
-        Ok(if held.is_empty() { owned } else { held })
+        Ok(held)
+    }
+
+    fn handle(&mut self, id: Id) -> Result<String> {
+        read::handle(self.ws, id)
     }
 
     fn lost(&mut self) -> Result<Option<Error>> {
@@ -346,9 +353,4 @@ impl Stage for Transaction<'_> {
     fn emit(&mut self, draft: Draft) -> Result<Id> {
         self.append(draft)
     }
-}
-
-/// Whether an agent holds the lease, live or expired.
-fn is_mine(record: &LeaseRecord, me: &Author, now: Time) -> bool {
-    matches!(lease::standing(record, me, now), lease::Standing::Mine(_) | lease::Standing::MineExpired(_))
 }
