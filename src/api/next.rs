@@ -47,7 +47,7 @@ pub fn claim(ws: &Workspace, claim: &Claim, explain: bool) -> Result<Answered> {
 ///
 /// Errors: those of [`show`] and [`claim`].
 pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<Answered> {
-    let any = Claim { id: OptionalTaskRef(None), ttl: asked.ttl, here: asked.here };
+    let any = Claim { id: OptionalTaskRef(None), ttl: asked.ttl, here: asked.here, another: asked.another };
     let looks = Next { explain: asked.explain, here: asked.here };
     ws.choose_runtime_place();
     let mut nothing: Option<Answered> = None;

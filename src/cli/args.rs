@@ -420,6 +420,9 @@ pub struct NextArgs {
     /// Time to live of the lease: seconds, or 90s, 10m, 2h (default: [lease] ttl_seconds)
     #[arg(long, value_name = "DURATION", requires = "claim")]
     pub ttl: Option<crate::model::args::Duration>,
+    /// Claim a task though you hold another
+    #[arg(long, requires = "claim")]
+    pub another: bool,
     /// Maximum time to wait for a ready task: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     pub wait: Option<crate::model::args::Duration>,

@@ -332,10 +332,10 @@ fn streamed(ws: &Workspace, call: &Call, global: &Global) -> Result<Option<Outpu
 
 /// Shows or claims the next task; with `--wait` as soon as there is one.
 fn next(ws: &Workspace, args: &NextArgs, global: &Global) -> Result<Output> {
-    let NextArgs { claim, explain, here, ttl, wait } = *args;
+    let NextArgs { claim, explain, here, ttl, wait, another } = *args;
     let answered = match wait {
-        Some(wait) => api::call(ws, &Call::Job(Job::NextWait(NextWait { wait, claim, explain, here, ttl })))?,
-        None if claim => api::claim(ws, &Claim { id: OptionalTaskRef(None), ttl, here }, explain)?,
+        Some(wait) => api::call(ws, &Call::Job(Job::NextWait(NextWait { wait, claim, explain, here, ttl, another })))?,
+        None if claim => api::claim(ws, &Claim { id: OptionalTaskRef(None), ttl, here, another }, explain)?,
         None => api::next(ws, &query::Next { explain, here })?,
     };
     words::output(ws, answered, global)
@@ -404,9 +404,11 @@ fn init(env: &Env, options: &Options, args: &Init) -> Result<Output> {
 fn prime(ws: &Workspace) -> Result<Output> {
     let stats = engine::query::doctor::stats(ws)?;
     let me = ws.agent_name().unwrap_or_else(|| "not known; set AGENTPM_AGENT".into());
+    let mine = engine::query::status::status(ws)?.mine;
+    let held: String = mine.iter().map(|task| format!("You hold: {} {}\n", task.handle, escape(&task.title))).collect();
     let counts: Vec<String> = stats.by_status.iter().map(|(status, n)| format!("{n} {status}")).collect();
     let text = format!(
-        "{}\n## Now\n\nYou are: {me}\nTasks: {} ({}); {} ready.\n{}",
+        "{}\n## Now\n\nYou are: {me}\n{held}Tasks: {} ({}); {} ready.\n{}",
         help::PRIME,
         stats.tasks,
         if counts.is_empty() { "none yet".into() } else { counts.join(", ") },

@@ -514,8 +514,12 @@ fn nothing_ready(reasons: &NotReady) -> Output {
         (true, _) => "other agents claimed the ready tasks; run the command again".to_owned(),
         (false, _) => words,
     };
+    let held = match reasons.held.len() {
+        0 => String::new(),
+        n => format!("you hold {} already; agentpm next --claim --another claims a further one\n", counted(n, "task")),
+    };
     let human = format!(
-        "nothing is ready: {words}\n{}{}{}",
+        "nothing is handed out: {words}\n{held}{}{}{}",
         elsewhere_lines(&reasons.elsewhere),
         abandoned_lines(&reasons.abandoned),
         reasons.explained.as_ref().map(explained_lines).unwrap_or_default()

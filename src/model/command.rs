@@ -278,6 +278,9 @@ pub struct Claim {
     /// Ignore other branches and worktrees
     #[arg(long)]
     pub here: bool,
+    /// If no task is named: claim one though you hold another
+    #[arg(skip)]
+    pub another: bool,
 }
 
 /// Complete the task you hold

@@ -145,6 +145,10 @@ pub struct NextWait {
     #[arg(long, value_name = "DURATION")]
     #[serde(default)]
     pub ttl: Option<Duration>,
+    /// Claim a task though you hold another
+    #[arg(long)]
+    #[serde(default)]
+    pub another: bool,
 }
 
 operations! {

@@ -34,6 +34,9 @@ pub struct NextReasons {
     /// Why other tasks are not ready, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub others: Option<NotReady>,
+    /// Tasks that the caller holds already.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Id>,
 }
 
 /// An agent whose expired lease passed to another one.

@@ -51,6 +51,19 @@ fn words_for_looking_around_work() {
 }
 
 #[test]
+fn a_second_task_is_claimed_only_on_request() {
+    let (room, held, open) = plan();
+    let nothing = room.run_short(&["next", "--claim"]).json();
+    assert_eq!((&nothing["data"], &nothing["reasons"]["held"]), (&Value::Null, &json!([held])));
+    let words = room.run_short(&["next", "--claim", "--format", "table"]);
+    assert!(words.text().contains("--another"), "{words:?}");
+    let second = room.run_short(&["next", "--claim", "--another"]).data();
+    assert_eq!(second["task"]["id"], json!(open));
+    let several = room.run_short(&["note", "about which?"]).error("ERR_AMBIGUOUS_ID", 3);
+    assert!(several.to_string().contains("held") && several.to_string().contains("open"), "{several}");
+}
+
+#[test]
 fn any_text_is_a_value() {
     let (room, held, open) = plan();
     for text in ["- a list item", "--check beside --in-place", "--verbose", "-x", "@ada is asked", "@@ada"] {

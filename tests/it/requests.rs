@@ -27,7 +27,7 @@ fn agents_claim_at_once_over_one_open_store() {
             let start = &start;
             let claim = move || {
                 start.wait();
-                let claim = Command::Claim(Claim { id: OptionalTaskRef(None), ttl: None, here: false });
+                let claim = Command::Claim(Claim { id: OptionalTaskRef(None), ttl: None, here: false, another: true });
                 let mine = (0..TASKS / 3).map(|_| engine::execute(&request, &claim).unwrap().subject.id());
                 mine.map(|id| id.unwrap().to_string()).collect::<Vec<_>>()
             };

@@ -330,5 +330,9 @@ fn whole<'a>(args: &[&'a str]) -> Vec<&'a str> {
         // Before what a `--` may begin.
         args.insert(1, "--full");
     }
+    if args.first() == Some(&"next") && args.contains(&"--claim") {
+        // Stories often let one agent hold several tasks.
+        args.push("--another");
+    }
     args
 }

@@ -16,7 +16,6 @@ use crate::model::agent::Agent;
 use crate::model::id::{Id, quoted};
 use crate::model::query::{Next, Ready, TaskList};
 use crate::model::search::{self, Search};
-use crate::model::task::{Brief, Status};
 use crate::model::time::Time;
 use crate::reports::changed::TaskAnswer;
 use crate::reports::list::{List, Rest};
@@ -413,9 +412,9 @@ impl Question<'_> {
             let arounds = Neighbours::new(ws, self.index, plan, viewer)?;
             reasons.explained = Some(explain(ws, self.index, plan, viewer, &arounds)?);
         }
-        let is_mine = |task: &&Brief| task.status == Status::InProgress && task.owner.as_deref() == viewer.name();
         if viewer.me.is_some() {
-            reasons.held = plan.tasks.values().filter(is_mine).map(|task| task.id).take(NAMED).collect();
+            reasons.held = read::held(ws, self.index)?;
+            reasons.held.truncate(NAMED);
         }
         reasons.abandoned = liveness::abandoned(ws, self.index, plan, viewer)?;
         reasons.abandoned.truncate(NAMED);
@@ -450,6 +449,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<(std::result::Result<NextTask, N
         }
     }
     let asking = Question { ws, index: &index, plan: &plan, viewer: &viewer };
+    let held = if viewer.me.is_some() { read::held(ws, &index)? } else { Vec::new() };
     let answer = match best {
         None => Err(asking.why_nothing(&elsewhere, q.explain)?),
         Some((task, ranked)) => {
@@ -463,7 +463,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<(std::result::Result<NextTask, N
                     let card = card.ok_or_else(|| Error::not_found(format!("task {} is gone", task.id)))?;
                     TaskAnswer::Card(Box::new(view::summary(&card, read::around(ws, &task, &index, &mut others)?)))
                 },
-                reasons: NextReasons { terms: ranked.score, others: others_why },
+                reasons: NextReasons { terms: ranked.score, others: others_why, held },
                 taken_over: None,
             })
         }

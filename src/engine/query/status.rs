@@ -70,9 +70,10 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
         expires_at: plan.lease(task.id, now).map(|lease| lease.expires_at),
     };
     let me = viewer.name();
-    let in_progress = plan.tasks.values().filter(|task| task.status == Status::InProgress);
-    let (mine, others): (Vec<&Brief>, Vec<&Brief>) =
-        in_progress.partition(|task| me.is_some() && task.owner.as_deref() == me);
+    let held = if me.is_some() { read::held(ws, &index)? } else { Vec::new() };
+    let mine: Vec<&Brief> = held.iter().filter_map(|id| plan.tasks.get(id)).collect();
+    let is_others = |task: &&Brief| task.status == Status::InProgress && !held.contains(&task.id);
+    let others: Vec<&Brief> = plan.tasks.values().filter(is_others).collect();
     let ranked = plan.rank(&viewer, &ws.settings.score, now);
     let (ranked, _) = lists::here_only(ranked, &mut OtherBranches::new(ws))?;
     let ready = ranked.iter().take(NAMED).filter_map(|one| plan.tasks.get(&one.id));

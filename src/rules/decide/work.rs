@@ -38,6 +38,8 @@ fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
     stage.require(Verb::Claim)?;
     let id = match &c.id.0 {
         Some(reference) => stage.task_id(&Ref(reference.clone()))?,
+        // A second task is handed out only on request: an agent that lost track of its first would leave it behind.
+        None if !c.another && !stage.held()?.is_empty() => return Ok(Subject::Claim(None)),
         None => match stage.best_ready(c.here)? {
             Some(id) => id,
             None => return Ok(Subject::Claim(None)),
