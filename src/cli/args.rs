@@ -358,6 +358,9 @@ pub enum ConflictsVerb {
 pub struct Cancel {
     #[command(flatten)]
     pub id: TaskRef,
+    /// What becomes of its open children: cancel or keep
+    #[arg(long, value_name = "WHAT")]
+    pub children: Option<c::ChildrenOfCancelled>,
     #[command(flatten)]
     pub guard: c::Guard,
 }

@@ -160,14 +160,17 @@ A query is words and terms, separated by blanks. A task must match all of them, 
   type:bugfix         feature, bugfix, refactor, docs, ops
   parent:ID           children of a task; parent:none tasks without a parent
   id:ID,ID            these tasks
-  is:ready            ready, blocked (waits for another), claimed (under a lease), deferred, closed
+  is:ready            ready, blocked (waits for another), claimed (under a lease), deferred, overdue, closed;
+                      is:any includes closed tasks
   priority:>=2        also 3, <0, 1..3
-  updated:>2026-11-20 a day in UTC or a time; also <, >=, <=, a..b; created: works the same
+  updated:>2026-11-20 a day in UTC, a time, +3d or 2h from now, 22:45 today in UTC; also <, >=, <=, a..b;
+                      created: and due: work the same
   -TERM               exclude: -label:sync, -\"two words\"
-  sort:score          score, updated, created, priority, title; sort:-updated reverses the order
+  sort:score          score, updated, created, priority, due, title; sort:-updated reverses the order
   @NAME               a saved query: a line NAME = \"QUERY\" below [query] in config.toml
 
-Quote a word with a colon: \"http://x\". Closed tasks are listed only if status:, id: or is:closed names them, or with --all.
+Quote a word with a colon: \"http://x\". Closed tasks are listed only if status:, id:, is:closed or is:any names them, or
+with --all.
 Without sort: the highest priority comes first, and among equals the oldest task.
 
 Examples:

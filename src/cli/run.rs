@@ -179,8 +179,8 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Watch(Deferred(args)) => return exchange::watch(ws, &args),
         Verb::Task(Deferred(verb)) => task_call(verb, global)?,
         Verb::Add(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
-        Verb::Cancel(Deferred(Cancel { id, guard })) => {
-            Call::Change(Command::TaskTransition(TaskTransition { id, status: Status::Cancelled, force: None, guard }))
+        Verb::Cancel(Deferred(Cancel { id, children, guard })) => {
+            Call::Change(Command::TaskTransition(TaskTransition { id, status: Status::Cancelled, force: None, children, guard }))
         }
         Verb::Search(Deferred(Search { words, limit, cursor })) => Call::Query(Query::TaskList(TaskList {
             query: Some(words.join(" ")),

@@ -464,8 +464,13 @@ fn next_words(next: &NextTask) -> String {
     if let Some(others) = &next.reasons.others {
         let terms = next.reasons.terms;
         out.push_str(&format!(
-            "\nscore {}: priority {}, age {}, depth {}\n",
-            terms.score, terms.priority, terms.age, terms.depth
+            "\nscore {}: priority {}, age {}{}, depth {}, due {}\n",
+            terms.score,
+            terms.priority,
+            terms.age,
+            if terms.age_capped { " (the maximum)" } else { "" },
+            terms.depth,
+            terms.due
         ));
         let others = others.explained.as_ref().map(explained_lines).unwrap_or_default();
         if !others.is_empty() {
@@ -519,7 +524,7 @@ fn nothing_ready(reasons: &NotReady) -> Output {
         n => format!("you hold {} already; agentpm next --claim --another claims a further one\n", counted(n, "task")),
     };
     let human = format!(
-        "nothing is handed out: {words}\n{held}{}{}{}",
+        "nothing is ready: {words}\n{held}{}{}{}",
         elsewhere_lines(&reasons.elsewhere),
         abandoned_lines(&reasons.abandoned),
         reasons.explained.as_ref().map(explained_lines).unwrap_or_default()

@@ -200,13 +200,18 @@ fn wait(child: &Child, deadline: Duration) -> std::io::Result<bool> {
     }
 }
 
-/// Opens a file in the user's editor and waits. The command comes from the user's environment, never from a repository.
+/// Opens a file in the user's editor and waits. The command comes from the user's environment, never from a repository. Its
+/// words are those of a shell, with quotes and backslashes; no shell runs, so variables and `~` mean themselves.
 ///
-/// Errors: `ERR_IO` if it cannot be started or fails.
+/// Errors: `ERR_USAGE` if it has an unclosed quote; `ERR_IO` if it cannot be started or fails.
 pub fn run_editor(editor: &str, path: &Path) -> Result<()> {
-    let mut words = editor.split_whitespace();
-    let program = words.next().unwrap_or("vi");
-    let status = Command::new(program)
+    let words = shlex::split(editor).ok_or_else(|| {
+        Error::usage(format!("the editor command has an unclosed quote or ends in a backslash: {editor}"))
+            .hint("set EDITOR or VISUAL as for a shell: EDITOR='\"/path with spaces/editor\" --wait'")
+    })?;
+    let mut words = words.into_iter();
+    let program = words.next().unwrap_or_else(|| "vi".to_owned());
+    let status = Command::new(&program)
         .args(words)
         .arg::<&OsStr>(path.as_ref())
         .status()

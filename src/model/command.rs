@@ -51,10 +51,24 @@ pub struct TaskTransition {
     #[arg(long, value_name = "REASON", allow_hyphen_values = true)]
     #[serde(default)]
     pub force: Option<Text>,
+    /// With --status cancelled: cancel all open descendants too, or keep them as they are
+    #[arg(long, value_name = "cancel|keep")]
+    #[serde(default)]
+    pub children: Option<ChildrenOfCancelled>,
     #[command(flatten)]
     #[serde(flatten)]
     #[expect(missing_docs, reason = "flattened; its own fields are documented")]
     pub guard: Guard,
+}
+
+/// What becomes of the open descendants of a task that is cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ChildrenOfCancelled {
+    /// They are cancelled with it.
+    Cancel,
+    /// They stay as they are.
+    Keep,
 }
 
 /// Make a task wait for another task

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::args::{Object, Ref, TaskRef, Text, Title};
 use crate::model::command::Guard;
-use crate::model::time::Time;
+use crate::model::time::When;
 
 /// Fields that a command creates and updates in the same way.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -18,12 +18,12 @@ pub struct FieldArgs {
     /// Expected effort, as free text
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub estimate: Option<String>,
-    /// Due time
+    /// Due time: 2026-11-20, 2026-11-20T10:00:00+01:00, +3d or 2h from now, or 22:45 today in UTC
     #[arg(long, value_name = "TIME")]
-    pub due: Option<Time>,
-    /// Do not offer the task before this time
+    pub due: Option<When>,
+    /// Do not offer the task before this time, in the forms of --due
     #[arg(long, value_name = "TIME")]
-    pub defer_until: Option<Time>,
+    pub defer_until: Option<When>,
     /// Permission that an agent needs to claim the task
     #[arg(long, value_name = "PERM")]
     pub need_perm: Option<String>,

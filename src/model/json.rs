@@ -34,7 +34,7 @@ pub fn too_deep(text: &str) -> bool {
     false
 }
 
-/// Parses one JSON document, refusing duplicate keys and nesting beyond [`MAX_DEPTH`].
+/// Parses one JSON document, refusing duplicate keys, nesting beyond [`MAX_DEPTH`] and numbers that would be rounded.
 pub fn parse(text: &str) -> Result<Value, serde_json::Error> {
     if too_deep(text) {
         return Err(serde_json::Error::custom(format!("nested deeper than {MAX_DEPTH} levels")));
@@ -42,6 +42,7 @@ pub fn parse(text: &str) -> Result<Value, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = strict(&mut reader)?;
     reader.end()?;
+    refuse_rounded(text)?;
     Ok(value)
 }
 
@@ -84,6 +85,46 @@ fn check_part(text: &str) -> Result<(), serde_json::Error> {
         }
     }
     Ok(())
+}
+
+/// The least floating-point number for which the next whole number is not representable: 2^53.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Refuses a number that would be rounded: one beyond 2^53 in plain digits that is not a whole number of 64 bits.
+fn refuse_rounded(text: &str) -> Result<(), serde_json::Error> {
+    // Every second part is a string; a quote within a string follows a backslash.
+    let unescaped = text.replace("\\\\", "").replace("\\\"", "");
+    for part in unescaped.split('"').step_by(2) {
+        let words = part.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+')));
+        for word in words.filter(|word| !word.contains(['e', 'E'])) {
+            let is_whole = word.parse::<i64>().is_ok() || word.parse::<u64>().is_ok();
+            if !is_whole && word.parse::<f64>().is_ok_and(|number| number.is_finite() && number.abs() >= EXACT) {
+                return Err(serde_json::Error::custom(too_large(word)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn too_large(number: &str) -> String {
+    format!("the number {number} is too large to be kept exactly; write it as a text, in quotes")
+}
+
+/// As [`strict_object`], refusing numbers that may have been rounded. For formats whose text is not at hand.
+pub fn exact_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    let map = strict_object(deserializer)?;
+    let mut open: Vec<&Value> = map.values().collect();
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|n| n.abs() >= EXACT) => {
+                return Err(D::Error::custom(too_large(&number.to_string())));
+            }
+            Value::Array(items) => open.extend(items),
+            Value::Object(entries) => open.extend(entries.values()),
+            _ => {}
+        }
+    }
+    Ok(map)
 }
 
 /// The members of an object in order, with duplicates.
@@ -228,6 +269,29 @@ mod tests {
         assert!(parse(&nested(MAX_DEPTH + 1)).is_err());
         assert!(parse(&nested(1_000_000)).is_err());
         assert!(!too_deep(&format!("\"{}\"", "[".repeat(100))));
+    }
+
+    #[test]
+    fn a_number_is_exact_or_refused() {
+        for text in [
+            "[9007199254740993,18446744073709551615]",
+            "-9223372036854775808",
+            "1e300",
+            "0.1",
+            "\"99999999999999999999\"",
+        ] {
+            assert!(parse(text).is_ok(), "{text}");
+        }
+        let escaped = r#"{"a\\":"\" 99999999999999999999","b":"x\\\\"}"#;
+        assert!(parse(escaped).is_ok(), "{escaped}");
+        for text in [
+            "18446744073709551616",
+            "-9223372036854775809",
+            "[9007199254740993.0]",
+            r#"{"a":"\\","b":99999999999999999999}"#,
+        ] {
+            assert!(parse(text).unwrap_err().to_string().contains("too large to be kept exactly"), "{text}");
+        }
     }
 
     #[test]

@@ -105,7 +105,8 @@ pub enum RuntimePlace {
     Worktree,
 }
 
-/// `[score]`: score = priority × `priority` + hours since creation × `age_hour` + depth × `depth`.
+/// `[score]`: score = priority × `priority` + age + depth × `depth` + due. The age is hours since creation × `age_hour`, at most
+/// `age_cap`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ScoreSettings {
@@ -113,8 +114,14 @@ pub struct ScoreSettings {
     pub priority: f64,
     /// Weight of one hour of age.
     pub age_hour: f64,
+    /// Maximum points for age; 0 is no maximum. Without one, a plan older than a few days ignores priorities.
+    pub age_cap: f64,
     /// Weight of each task in the longest chain that waits for this one.
     pub depth: f64,
+    /// Points for a task that is overdue.
+    pub overdue: f64,
+    /// Points for a task that is due within a day.
+    pub due_soon: f64,
 }
 
 /// `[list]`
@@ -244,7 +251,7 @@ impl Default for LockSettings {
 
 impl Default for ScoreSettings {
     fn default() -> Self {
-        ScoreSettings { priority: 1.0, age_hour: 0.1, depth: 0.5 }
+        ScoreSettings { priority: 1.0, age_hour: 0.1, age_cap: 5.0, depth: 0.5, overdue: 5.0, due_soon: 2.0 }
     }
 }
 

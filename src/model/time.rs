@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
+use crate::model::args::Duration;
 use crate::model::id::quoted;
 
 /// An instant, in whole milliseconds since 1970-01-01T00:00:00Z.
@@ -19,6 +20,8 @@ pub struct Time(i64);
 
 /// Milliseconds in an hour.
 pub const HOUR_MS: i64 = 3_600_000;
+/// Milliseconds in a day.
+pub const DAY_MS: i64 = 24 * HOUR_MS;
 
 impl Time {
     /// The earliest instant whose year prints with four digits.
@@ -128,9 +131,112 @@ impl JsonSchema for Time {
     }
 }
 
+/// A time as a caller gives it, perhaps relative to the present one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// A given instant.
+    At(Time),
+    /// So many milliseconds from now.
+    In(i64),
+    /// So many milliseconds after the beginning of the present day in UTC.
+    Today(i64),
+}
+
+impl When {
+    /// The accepted forms, for hints and schemas.
+    pub const FORMS: &str = "a date (2026-11-20), a time with an offset (2026-11-20T10:00:00Z, 2026-11-20T11:00:00+01:00), a span from now (+3d, 2h) or a time today in UTC (22:45)";
+
+    /// The instant, seen from `now`.
+    pub fn from(self, now: Time) -> Time {
+        match self {
+            When::At(time) => time,
+            When::In(millis) => now.plus(millis),
+            When::Today(millis) => now.plus(millis - now.millis().rem_euclid(DAY_MS)),
+        }
+    }
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            When::At(time) => time.fmt(f),
+            When::In(millis) => write!(f, "+{}", Duration { millis: *millis }),
+            When::Today(millis) => write!(f, "{:02}:{:02}", millis / HOUR_MS, millis % HOUR_MS / 60_000),
+        }
+    }
+}
+
+impl FromStr for When {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if let Ok(time) = text.parse() {
+            return Ok(When::At(time));
+        }
+        // A bare number could be a number of seconds, of days, or a year.
+        let span = text.strip_prefix('+').unwrap_or(text);
+        if span.ends_with(|c: char| c.is_ascii_lowercase())
+            && let Ok(span) = span.parse::<Duration>()
+        {
+            return Ok(When::In(span.millis));
+        }
+        let digits = |text: &str| {
+            let is_number = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| text.parse::<i64>().ok()).flatten()
+        };
+        match text.split_once(':').map(|(hour, minute)| (digits(hour), digits(minute))) {
+            Some((Some(hour @ 0..24), Some(minute @ 0..60))) => Ok(When::Today(hour * HOUR_MS + minute * 60_000)),
+            _ => Err(Error::validation(format!("{} is not a time; write {}", quoted(text), When::FORMS))),
+        }
+    }
+}
+
+impl Serialize for When {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for When {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(|e: Error| serde::de::Error::custom(e.message))
+    }
+}
+
+impl JsonSchema for When {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "When".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "description": When::FORMS})
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_may_be_relative_to_the_present_one() {
+        let now: Time = "2026-11-20T10:00:00.250Z".parse().unwrap();
+        for (text, wanted) in [
+            ("2026-11-20", "2026-11-20T00:00:00Z"),
+            ("2026-11-20T11:00:00+01:00", "2026-11-20T10:00:00Z"),
+            ("+3d", "2026-11-23T10:00:00.250Z"),
+            ("2h", "2026-11-20T12:00:00.250Z"),
+            ("22:45", "2026-11-20T22:45:00Z"),
+            ("00:00", "2026-11-20T00:00:00Z"),
+        ] {
+            let when: When = text.parse().unwrap();
+            assert_eq!(when.from(now).to_string(), wanted, "{text}");
+            assert_eq!(when.to_string().parse::<When>().unwrap(), when, "{text}");
+        }
+        for text in ["", "soon", "24:00", "9:5", "3", "+3", "-3d", "2026", "+1:00", "2w"] {
+            let refused = text.parse::<When>().unwrap_err().message;
+            assert!(refused.contains("+3d") && refused.contains("22:45"), "{refused}");
+        }
+    }
 
     #[test]
     fn prints_and_reads_utc() {

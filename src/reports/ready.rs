@@ -9,16 +9,19 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::error::Result;
 use crate::model::agent::Lease;
 use crate::model::event::Stamp;
 use crate::model::id::Id;
 use crate::model::relationship::RelationType;
 use crate::model::settings::ScoreSettings;
 use crate::model::task::{Brief, Status};
-use crate::model::time::{HOUR_MS, Time};
+use crate::model::time::{DAY_MS, HOUR_MS, Time};
 use crate::reports::next::{LeasedTask, NotReady};
 use crate::rules::graph::{Edge, void_edges, void_pairs};
-use crate::rules::readiness::{Facts, Reason, Viewer, counting_status, reasons};
+use crate::rules::readiness::{
+    Facts, Reason, Surroundings, Viewer, awaited_by_blockers, counting_status, holding_parent, reasons,
+};
 
 /// The unfinished part of the plan.
 #[derive(Debug, Default)]
@@ -27,7 +30,11 @@ pub struct Plan {
     pub tasks: BTreeMap<Id, Brief>,
     blockers: BTreeMap<Id, Vec<Id>>,
     waiting: BTreeMap<Id, Vec<Id>>,
-    children: BTreeMap<Id, u64>,
+    children: BTreeMap<Id, Vec<Id>>,
+    /// Children whose parent edge does not count.
+    parentless: BTreeSet<Id>,
+    /// For each blocked parent, what its blockers wait for.
+    awaited: BTreeMap<Id, BTreeSet<Id>>,
     /// Edges that do not count because they close a circle.
     pub void: BTreeSet<Stamp>,
     leases: BTreeMap<Id, Lease>,
@@ -41,10 +48,15 @@ pub struct Score {
     pub score: f64,
     /// From the priority.
     pub priority: f64,
-    /// From the age.
+    /// From the age, at most `score.age_cap`.
     pub age: f64,
+    /// Whether the age is cut off at that maximum.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub age_capped: bool,
     /// From the longest chain of unfinished tasks that wait for it.
     pub depth: f64,
+    /// From the due time.
+    pub due: f64,
 }
 
 /// A task that is ready, with its score.
@@ -57,31 +69,40 @@ pub struct RankedTask {
     place: Place,
 }
 
-/// Where a task stands among the ready ones. Does not change as time goes by: all grow older alike.
+/// Where a task stands among the ready ones at one instant. The next page takes the scores of that instant: by later ones
+/// tasks could pass each other between two pages.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Place {
-    key: f64,
+    at: Time,
+    points: f64,
     created_at: Time,
     id: Id,
 }
 
 impl Place {
     fn order(&self, other: &Place) -> std::cmp::Ordering {
-        other.key.total_cmp(&self.key).then(self.created_at.cmp(&other.created_at)).then(self.id.cmp(&other.id))
+        other.points.total_cmp(&self.points).then(self.created_at.cmp(&other.created_at)).then(self.id.cmp(&other.id))
+    }
+
+    /// The instant of the order.
+    pub fn at(&self) -> Time {
+        self.at
     }
 
     /// Reads what [`fmt::Display`] wrote; `None` for anything else.
     pub fn read(text: &str) -> Option<Self> {
         let mut parts = text.split('.');
-        let key = f64::from_bits(u64::from_str_radix(parts.next()?, 16).ok()?);
+        let points = f64::from_bits(u64::from_str_radix(parts.next()?, 16).ok()?);
         let created_at = Time::from_millis(parts.next()?.parse().ok()?);
-        Some(Place { key, created_at, id: parts.next()?.parse().ok()? })
+        let id = parts.next()?.parse().ok()?;
+        Some(Place { at: Time::from_millis(parts.next()?.parse().ok()?), points, created_at, id })
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}.{}.{}", self.key.to_bits(), self.created_at.millis(), self.id)
+        let (created_at, at) = (self.created_at.millis(), self.at.millis());
+        write!(f, "{:016x}.{created_at}.{}.{at}", self.points.to_bits(), self.id)
     }
 }
 
@@ -112,13 +133,18 @@ impl Plan {
         }
         let void = void_pairs(edges, &plan.void);
         for task in plan.tasks.values() {
-            if let Some(parent) =
-                task.parent.filter(|parent| !void.contains(&(RelationType::ParentOf, *parent, task.id)))
-            {
-                *plan.children.entry(parent).or_default() += 1;
+            let Some(parent) = task.parent else { continue };
+            if void.contains(&(RelationType::ParentOf, parent, task.id)) {
+                plan.parentless.insert(task.id);
+            } else {
+                plan.children.entry(parent).or_default().push(task.id);
             }
         }
         plan.depths = plan.all_depths();
+        let blocked: Vec<Id> = plan.children.keys().copied().filter(|id| plan.blockers.contains_key(id)).collect();
+        // Nothing in memory can fail.
+        let awaited = |id| Some((id, awaited_by_blockers(&mut &plan, id).ok()?));
+        plan.awaited = blocked.into_iter().filter_map(awaited).collect();
         plan
     }
 
@@ -166,33 +192,42 @@ impl Plan {
     pub fn reasons(&self, task: &Brief, viewer: &Viewer, now: Time) -> Vec<Reason> {
         let facts = Facts {
             blockers: self.blockers(task.id),
-            children: self.children.get(&task.id).copied().unwrap_or(0),
+            children: self.children.get(&task.id).map_or(0, |children| children.len() as u64),
             lease: self.leases.get(&task.id),
+            // Nothing in memory can fail.
+            parent: holding_parent(&mut &*self, task.id, now).unwrap_or_default(),
         };
         reasons(task, facts, viewer, now)
     }
 
     /// The score of a task.
     pub fn score(&self, task: &Brief, weights: &ScoreSettings, now: Time) -> Score {
-        let depth = self.depths.get(&task.id).copied().unwrap_or(0);
-        score(task.priority, task.created_at, depth, weights, now)
+        self.scored(task).score(weights, now)
     }
 
-    /// The score without the part that grows for all alike.
-    pub fn key(&self, task: &Brief, weights: &ScoreSettings) -> f64 {
+    /// The score of a task, not rounded.
+    pub fn points(&self, task: &Brief, weights: &ScoreSettings, now: Time) -> f64 {
+        self.scored(task).terms(weights, now).iter().sum()
+    }
+
+    fn scored(&self, task: &Brief) -> Scored {
         let depth = self.depths.get(&task.id).copied().unwrap_or(0);
-        let born = task.created_at.millis() as f64 / HOUR_MS as f64;
-        task.priority as f64 * weights.priority + depth as f64 * weights.depth - born * weights.age_hour
+        Scored { priority: task.priority, created_at: task.created_at, due: task.due, depth }
     }
 
     /// The ready tasks, best first.
     pub fn rank(&self, viewer: &Viewer, weights: &ScoreSettings, now: Time) -> Vec<RankedTask> {
+        self.rank_as_of(viewer, weights, now, now)
+    }
+
+    /// The tasks that are ready now, in the order of another instant.
+    pub fn rank_as_of(&self, viewer: &Viewer, weights: &ScoreSettings, now: Time, at: Time) -> Vec<RankedTask> {
         let ready = self.tasks.values().filter(|task| self.reasons(task, viewer, now).is_empty());
         let mut ranked: Vec<RankedTask> = ready
             .map(|task| RankedTask {
                 id: task.id,
-                score: self.score(task, weights, now),
-                place: Place { key: self.key(task, weights), created_at: task.created_at, id: task.id },
+                score: self.score(task, weights, at),
+                place: Place { at, points: self.points(task, weights, at), created_at: task.created_at, id: task.id },
             })
             .collect();
         ranked.sort_by(|a, b| a.place.order(&b.place));
@@ -218,16 +253,79 @@ impl Plan {
     }
 }
 
-/// priority × weight + age in hours × weight + depth × weight.
-pub fn score(priority: i64, created_at: Time, depth: u64, weights: &ScoreSettings, now: Time) -> Score {
-    let round = |term: f64| (term * 1_000.0).round() / 1_000.0;
-    let hours = now.since(created_at).max(0) as f64 / HOUR_MS as f64;
-    let (priority, age, depth) = (
-        round(priority as f64 * weights.priority),
-        round(hours * weights.age_hour),
-        round(depth as f64 * weights.depth),
-    );
-    Score { score: round(priority + age + depth), priority, age, depth }
+impl Surroundings for &Plan {
+    fn parent(&mut self, id: Id) -> Result<Option<Id>> {
+        let parent = self.tasks.get(&id).and_then(|task| task.parent);
+        Ok(parent.filter(|parent| self.tasks.contains_key(parent) && !self.parentless.contains(&id)))
+    }
+
+    fn defer_until(&mut self, id: Id) -> Result<Option<Time>> {
+        Ok(self.tasks.get(&id).and_then(|task| task.defer_until))
+    }
+
+    fn blockers(&mut self, id: Id) -> Result<Vec<Id>> {
+        Ok(Plan::blockers(self, id).to_vec())
+    }
+
+    fn children(&mut self, id: Id) -> Result<Vec<Id>> {
+        Ok(self.children.get(&id).cloned().unwrap_or_default())
+    }
+
+    fn is_blocked(&mut self, id: Id) -> Result<bool> {
+        Ok(self.blockers.contains_key(&id))
+    }
+
+    fn awaits(&mut self, parent: Id, task: Id) -> Result<bool> {
+        Ok(self.awaited.get(&parent).is_some_and(|awaited| awaited.contains(&task)))
+    }
+}
+
+/// Whether the due time of an unfinished task has passed.
+pub fn is_overdue(due: Option<Time>, now: Time) -> bool {
+    due.is_some_and(|due| due <= now)
+}
+
+/// What the score of a task depends on, apart from the time.
+#[derive(Clone, Copy, Debug)]
+pub struct Scored {
+    /// Its priority.
+    pub priority: i64,
+    /// When it was created.
+    pub created_at: Time,
+    /// When it is due.
+    pub due: Option<Time>,
+    /// The length of the longest chain of unfinished tasks that wait for it.
+    pub depth: u64,
+}
+
+impl Scored {
+    /// The score, in thousandths.
+    pub fn score(&self, weights: &ScoreSettings, now: Time) -> Score {
+        let round = |term: f64| (term * 1_000.0).round() / 1_000.0;
+        let [priority, age, depth, due] = self.terms(weights, now).map(round);
+        let age_capped = weights.age_cap > 0.0 && self.age(weights, now) > weights.age_cap;
+        Score { score: round(priority + age + depth + due), priority, age, age_capped, depth, due }
+    }
+
+    /// The terms for priority, age, depth and due time.
+    fn terms(&self, weights: &ScoreSettings, now: Time) -> [f64; 4] {
+        let age = self.age(weights, now);
+        let due = match self.due {
+            Some(_) if is_overdue(self.due, now) => weights.overdue,
+            Some(due) if due.since(now) <= DAY_MS => weights.due_soon,
+            _ => 0.0,
+        };
+        [
+            self.priority as f64 * weights.priority,
+            if weights.age_cap > 0.0 { age.min(weights.age_cap) } else { age },
+            self.depth as f64 * weights.depth,
+            due,
+        ]
+    }
+
+    fn age(&self, weights: &ScoreSettings, now: Time) -> f64 {
+        now.since(self.created_at).max(0) as f64 / HOUR_MS as f64 * weights.age_hour
+    }
 }
 
 #[cfg(test)]
@@ -247,6 +345,7 @@ mod tests {
             parent: None,
             priority,
             created_at: Time::from_millis(0),
+            due: None,
             defer_until: None,
             need_perm: None,
             need_precedence: None,

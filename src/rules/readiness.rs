@@ -3,9 +3,12 @@
 //! Guarantees one definition for `next`, `ready`, `claim`, lists and interfaces. Every task that is not ready has a reason.
 //! Leaves to others: where the facts come from (the read model, or the stage of a command), and the state of other branches.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::error::Result;
 use crate::model::agent::Lease;
 use crate::model::event::Author;
 use crate::model::id::Id;
@@ -32,6 +35,8 @@ impl Viewer {
     }
 }
 
+/// The most tasks above one that are looked at: a stage that knows a part of the plan may not know which edge of a circle is void.
+const MAX_ABOVE: usize = 1_000;
 /// The most blockers that a reason names.
 const MAX_NAMED: usize = 20;
 
@@ -44,6 +49,75 @@ pub struct Facts<'a> {
     pub children: u64,
     /// The lease on it, live or expired.
     pub lease: Option<&'a Lease>,
+    /// The task above it that keeps it from beginning; see [`holding_parent`].
+    pub parent: Option<HoldingParent>,
+}
+
+/// A deferred or blocked task, which keeps the tasks below it from beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldingParent {
+    /// The task.
+    pub id: Id,
+    /// The time until which it is deferred; `None` if it is blocked.
+    pub until: Option<Time>,
+}
+
+/// The unfinished tasks around one, by edges that count.
+pub trait Surroundings {
+    /// The unfinished parent of a task.
+    fn parent(&mut self, id: Id) -> Result<Option<Id>>;
+    /// The time until which a task is deferred.
+    fn defer_until(&mut self, id: Id) -> Result<Option<Time>>;
+    /// The unfinished tasks that a task waits for.
+    fn blockers(&mut self, id: Id) -> Result<Vec<Id>>;
+    /// The unfinished children of a task.
+    fn children(&mut self, id: Id) -> Result<Vec<Id>>;
+
+    /// Whether a task waits for another one.
+    fn is_blocked(&mut self, id: Id) -> Result<bool> {
+        Ok(!self.blockers(id)?.is_empty())
+    }
+
+    /// Whether a blocker of `parent` waits for `task`.
+    fn awaits(&mut self, parent: Id, task: Id) -> Result<bool> {
+        Ok(awaited_by_blockers(self, parent)?.contains(&task))
+    }
+}
+
+/// The blockers of a task and all that they wait for: their blockers, their children, and the blockers of the tasks above them.
+pub fn awaited_by_blockers<S: Surroundings + ?Sized>(around: &mut S, id: Id) -> Result<BTreeSet<Id>> {
+    let mut open = around.blockers(id)?;
+    let (mut awaited, mut above) = (BTreeSet::new(), BTreeSet::new());
+    while let Some(task) = open.pop() {
+        if !awaited.insert(task) {
+            continue;
+        }
+        open.extend(around.blockers(task)?);
+        open.extend(around.children(task)?);
+        let mut child = task;
+        while let Some(parent) = around.parent(child)?.filter(|parent| above.insert(*parent)) {
+            open.extend(around.blockers(parent)?);
+            child = parent;
+        }
+    }
+    Ok(awaited)
+}
+
+/// The nearest deferred or blocked task above a task. One whose blockers wait for the task itself does not keep it from
+/// beginning, or neither could ever begin.
+pub fn holding_parent<S: Surroundings + ?Sized>(around: &mut S, id: Id, now: Time) -> Result<Option<HoldingParent>> {
+    let mut child = id;
+    for _ in 0..MAX_ABOVE {
+        let Some(parent) = around.parent(child)? else { break };
+        if let Some(until) = around.defer_until(parent)?.filter(|until| *until > now) {
+            return Ok(Some(HoldingParent { id: parent, until: Some(until) }));
+        }
+        if around.is_blocked(parent)? && !around.awaits(parent, id)? {
+            return Ok(Some(HoldingParent { id: parent, until: None }));
+        }
+        child = parent;
+    }
+    Ok(None)
 }
 
 /// Why a task is not ready.
@@ -76,6 +150,14 @@ pub enum Reason {
     Deferred {
         /// The time until which it is deferred.
         until: Time,
+    },
+    /// A task above it is deferred or blocked.
+    Parent {
+        /// That task.
+        parent: Id,
+        /// The time until which it is deferred; absent if it is blocked.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        until: Option<Time>,
     },
     /// It has an owner.
     Owned {
@@ -133,6 +215,10 @@ impl Reason {
             }
             Reason::Children { unfinished: n } => format!("a planning unit with {}", unfinished(*n as usize, "part")),
             Reason::Deferred { until } => format!("deferred until {until}"),
+            Reason::Parent { parent, until: Some(until) } => {
+                format!("part of {}, which is deferred until {until}", parent.handle(6))
+            }
+            Reason::Parent { parent, until: None } => format!("part of {}, which is blocked", parent.handle(6)),
             Reason::Owned { owner } => format!("belongs to {owner}"),
             Reason::Leased { holder, until, ran_out: true } => {
                 format!("the lease of {holder} in another clone expired at {until}; a claim takes it over")
@@ -157,6 +243,7 @@ impl Reason {
             Reason::Blocked { .. } => "blocked",
             Reason::Children { .. } => "planning_units",
             Reason::Deferred { .. } => "deferred",
+            Reason::Parent { .. } => "held_by_parent",
             Reason::Owned { .. } => "owned_by_others",
             Reason::Leased { .. } => "leased",
             Reason::NotPermitted { .. } => "not_permitted",
@@ -195,6 +282,9 @@ pub fn reasons(task: &Brief, facts: Facts<'_>, viewer: &Viewer, now: Time) -> Ve
     }
     if let Some(until) = task.defer_until.filter(|until| *until > now) {
         reasons.push(Reason::Deferred { until });
+    }
+    if let Some(HoldingParent { id, until }) = facts.parent {
+        reasons.push(Reason::Parent { parent: id, until });
     }
     if let Some(owner) =
         task.owner.as_ref().filter(|owner| Some(owner.as_str()) != viewer.name() && status == Status::Open)

@@ -20,6 +20,8 @@ pub struct Filter {
 /// One condition. One of several values suffices.
 #[derive(Clone, Debug)]
 pub enum Test {
+    /// Any task.
+    Every,
     /// The task is finished.
     Finished,
     /// Its effective status is one of these.
@@ -38,6 +40,8 @@ pub enum Test {
     Created(Vec<Range>),
     /// When it last changed.
     Updated(Vec<Range>),
+    /// When it is due.
+    Due(Vec<Range>),
     /// It is one of these.
     Among(Vec<Id>),
     /// One of these conditions holds.
@@ -64,6 +68,7 @@ impl Filter {
             part
         };
         match test {
+            Test::Every => "1".to_owned(),
             Test::Finished => "finished".to_owned(),
             Test::Status(statuses) => {
                 let words = any(&vec!["status IS ?".to_owned(); statuses.len()]);
@@ -89,6 +94,8 @@ impl Filter {
             Test::Priority(ranges) => within("priority", ranges, values),
             Test::Created(ranges) => within("created_at", ranges, values),
             Test::Updated(ranges) => within("updated_at", ranges, values),
+            // A task without a due time must fail the test, so that it passes the negated one.
+            Test::Due(ranges) => format!("due IS NOT NULL AND ({})", within("due", ranges, values)),
             Test::Among(ids) => among(ids, values),
             Test::Any(tests) => {
                 any(&tests.iter().map(|test| format!("({})", self.part(test, values))).collect::<Vec<_>>())

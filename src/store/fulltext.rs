@@ -76,6 +76,64 @@ impl Index {
     }
 }
 
+/// The most titles that the full text gives for one.
+const MOST_TITLES: i64 = 200;
+/// The newest tasks, whose titles are compared in any case: the full text may be behind, or not there.
+const NEWEST: i64 = 200;
+/// The most words of a title that are looked for.
+const MOST_WORDS: usize = 6;
+
+impl Index {
+    /// The titles of unfinished tasks that may be like a folded title: of the newest ones, and by the full text as far as it is
+    /// there. Brings nothing up to date.
+    ///
+    /// Errors: `ERR_IO` if the index cannot be read.
+    pub fn titles_like(&self, title: &str) -> Result<Vec<(Id, String)>> {
+        let db = self.connection()?;
+        let ask = || -> rusqlite::Result<Vec<(Id, String)>> {
+            let titles = |sql: &str, values: [rusqlite::types::Value; 2]| -> rusqlite::Result<Vec<(Id, String)>> {
+                db.prepare_cached(sql)?
+                    .query_map(params_from_iter(values), |row| Ok((super::index::id_of(row, 0)?, row.get(1)?)))?
+                    .collect()
+            };
+            let mut found = titles(
+                "SELECT id, title FROM (SELECT id, title, finished FROM task ORDER BY id DESC LIMIT ?2) WHERE finished = ?1",
+                [0.into(), NEWEST.into()],
+            )?;
+            let words = all_but_one(title);
+            if mark(db)? > 0 && !words.is_empty() {
+                found.extend(titles(
+                    "SELECT task.id, task.title FROM letters JOIN text ON text.n = letters.rowid
+                     JOIN task ON task.id = text.task
+                     WHERE letters MATCH ?1 AND task.finished = 0 ORDER BY letters.rowid DESC LIMIT ?2",
+                    [words.into(), MOST_TITLES.into()],
+                )?);
+            }
+            Ok(found)
+        };
+        ask().map_err(failed)
+    }
+}
+
+/// The query for the texts that have the beginnings of all longer words of a title, or of all but one where there are several.
+fn all_but_one(title: &str) -> String {
+    let words = title.split(|c: char| !c.is_alphanumeric()).filter(|word| word.chars().count() >= LETTERS);
+    let words: BTreeSet<&str> = words.collect();
+    let mut words: Vec<&str> = words.into_iter().collect();
+    // The longest are the rarest.
+    words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+    words.truncate(MOST_WORDS);
+    let begins: Vec<String> = words.iter().map(|word| letters(&[word.chars().take(LETTERS + 1).collect()])).collect();
+    if begins.len() < 3 {
+        return begins.join(" AND ");
+    }
+    let without = |left_out: usize| {
+        let others = begins.iter().enumerate().filter(|(n, _)| *n != left_out).map(|(_, begin)| begin.as_str());
+        format!("({})", others.collect::<Vec<_>>().join(" AND "))
+    };
+    (0..begins.len()).map(without).collect::<Vec<_>>().join(" OR ")
+}
+
 enum Failure {
     Index(rusqlite::Error),
     Doc(Error),

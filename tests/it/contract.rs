@@ -291,7 +291,7 @@ fn a_task_is_shown_with_every_field() {
         assert!(task.get(field).is_some(), "{field} in {task:#}");
     }
     let id = task["id"].as_str().unwrap();
-    for args in [&["task", "get", id][..], &["task", "update", id, "--priority", "0"], &["task", "verify", id]] {
+    for args in [&["task", "get", id, "--full"][..], &["task", "update", id, "--priority", "0"], &["task", "verify", id]] {
         let shown = room.run(args).data();
         assert_eq!(shown.as_object().unwrap().keys().count(), task.as_object().unwrap().keys().count(), "{args:?}");
     }
@@ -317,7 +317,7 @@ fn events_record_agent_and_correlation_id() {
     Answer::from(unnamed.output().unwrap()).error("ERR_USAGE", 2);
     room.git(&["config", "user.name", "Grace B. Hopper"]).text();
     let mut slug = room.agentpm();
-    slug.env_remove("AGENTPM_AGENT").args(["task", "create", "--title", "x"]);
+    slug.env_remove("AGENTPM_AGENT").args(["task", "create", "--title", "x", "--full"]);
     assert_eq!(Answer::from(slug.output().unwrap()).data()["created_by"], "grace-b.-hopper");
 }
 
@@ -411,7 +411,7 @@ fn an_idempotency_key_makes_a_retry_safe() {
     }
     // A call that was refused has used no key.
     let wrong = ["task", "create", "--title", "", "--idempotency-key", "k-3"];
-    room.run(&wrong).error("ERR_VALIDATION", 4);
+    room.run(&wrong).error("ERR_USAGE", 2);
     room.run(&["task", "create", "--title", "right", "--idempotency-key", "k-3"]).data();
     room.is_clean();
 }
@@ -763,7 +763,7 @@ fn a_closed_task_opens_only_with_a_reason() {
     for state in ["completed", "cancelled", "archived"] {
         let id = task_that_is(&room, state);
         room.run(&["task", "reopen", &id]).error("ERR_USAGE", 2);
-        room.run(&["task", "reopen", &id, "--reason", " "]).error("ERR_VALIDATION", 4);
+        room.run(&["task", "reopen", &id, "--reason", " "]).error("ERR_USAGE", 2);
         let task = room.run(&["task", "reopen", &id, "--reason", "it did not hold"]).data();
         assert_eq!(task["status"], "blocked", "{state}: its blocker is still unfinished");
         assert!(task["archived_at"].is_null() && task["completed_at"].is_null(), "{task:#}");
@@ -858,7 +858,7 @@ fn forced_completion_is_recorded() {
     }
     let id = room.task("strict", &["--acceptance", "it works"]);
     room.run(&["claim", &id]).data();
-    room.run(&["done", &id, "--force", ""]).error("ERR_VALIDATION", 4);
+    room.run(&["done", &id, "--force", ""]).error("ERR_USAGE", 2);
     room.run(&["task", "verify", &id, "--criterion", "it works"]).data();
     room.run(&["done", &id]).data();
     room.is_clean();

@@ -86,7 +86,7 @@ fn pages_go_back_to_the_first_event() {
     let stamps = |some: &[Value]| some.iter().map(|item| item["id"].to_string()).collect::<BTreeSet<_>>();
     assert_eq!(stamps(&seen), stamps(&all));
     let table = room.run(&["log", "--limit", "3", "--format", "table"]);
-    assert_eq!(table.text().lines().count(), 4, "{table:?}");
+    assert_eq!(table.text().lines().count(), 5, "{table:?}");
     assert!(table.text().starts_with("the newest 3 of "), "{table:?}");
 }
 

@@ -58,7 +58,7 @@ fn thirty_two_agents_in_four_worktrees_never_get_the_same_task() {
 /// `next --claim` of one agent, ready to be started again and again.
 fn claimer(room: &Sandbox, tree: &Path, agent: &str) -> Command {
     let mut next = room.agentpm_in(tree);
-    next.env_remove("AGENTPM_SEED").env("AGENTPM_AGENT", agent).args(["next", "--claim"]);
+    next.env_remove("AGENTPM_SEED").env("AGENTPM_AGENT", agent).args(["next", "--claim", "--another"]);
     next
 }
 

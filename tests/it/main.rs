@@ -12,6 +12,7 @@ mod branches;
 mod brief;
 mod broken_parts;
 mod call_counts;
+mod choosing;
 mod claims;
 mod clock_skew;
 mod completions;

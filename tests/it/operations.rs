@@ -132,6 +132,7 @@ fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
         "agent.list" => (vec!["agent", "list"], json!({})),
         "lease.list" => (vec!["lease", "list"], json!({})),
         "recover.list" => (vec!["recover"], json!({})),
+        "status" => (vec!["status"], json!({})),
         "stats" => (vec!["stats"], json!({})),
         "doctor" => (vec!["doctor"], json!({})),
         "lint" => (vec!["lint"], json!({})),

@@ -191,7 +191,7 @@ fn the_home_folder_is_no_store() {
     room.run(&["init"]).data();
     let mut command = room.agentpm();
     command.env_remove("AGENTPM_AGENT");
-    let made = Answer::from(command.args(["task", "create", "--title", "x"]).output().unwrap()).data();
+    let made = Answer::from(command.args(["task", "create", "--title", "x", "--full"]).output().unwrap()).data();
     assert_eq!(made["created_by"], "homer");
 }
 

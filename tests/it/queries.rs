@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use serde_json::Value;
+use agentpm::env::process::run_editor;
+use serde_json::{Value, json};
 
 use crate::sandbox::Sandbox;
 
@@ -57,6 +58,107 @@ fn words_are_found_wherever_they_were_written_and_gone_where_they_were_redacted(
     assert_eq!(found(&room, "unsaved").len(), 1);
     room.git(&["checkout", "--", "."]).text();
     assert_eq!((found(&room, "unsaved").len(), found(&room, "freude").len()), (0, 1));
+}
+
+#[test]
+fn words_and_labels_match_in_any_form_of_unicode() {
+    let room = Sandbox::new();
+    room.task("Die Gro\u{308}ße prüfen", &["--label", "gro\u{308}ße"]);
+    let other = room.task("GRÖSSE zwei", &["--label", "größe"]);
+    for query in ["größe", "GRÖSSE", "gro\u{308}sse", "GRÖẞE"] {
+        assert_eq!(found(&room, query).len(), 2, "{query}");
+    }
+    assert_eq!(found(&room, "grosse").len(), 0, "a letter with a mark is a letter of its own");
+    for label in ["größe", "gro\u{308}ße"] {
+        assert_eq!(found(&room, &format!("label:{label}")).len(), 2, "{label}");
+        assert_eq!(found_with(&room, "", &["--label", label]).len(), 2, "{label}");
+    }
+    assert_eq!(room.run(&["task", "update", &other, "--add-label", "gro\u{308}ße"]).data()["labels"], json!(["größe"]));
+    room.run(&["task", "update", &other, "--remove-label", "gro\u{308}ße"]).data();
+    assert_eq!(room.get(&other)["labels"], json!([]));
+    // A label that a hand edit wrote in the other form is found too.
+    let yaml = fs::read_to_string(room.yaml_of(&other)).unwrap();
+    fs::write(room.yaml_of(&other), format!("{yaml}labels: [\"u\u{308}ber\"]\n")).unwrap();
+    room.run(&["lint", "--fix"]).text();
+    assert_eq!(found(&room, "label:über"), ["GRÖSSE zwei"]);
+}
+
+#[test]
+fn a_query_can_include_closed_tasks() {
+    let room = Sandbox::new();
+    let done = room.task("sync once", &[]);
+    room.task("sync twice", &[]);
+    room.run(&["task", "transition", &done, "--status", "cancelled"]).data();
+    assert_eq!(found(&room, "sync"), ["sync twice"]);
+    assert_eq!(found(&room, "sync is:any"), ["sync once", "sync twice"]);
+    assert_eq!(found_with(&room, "sync is:any", &["--limit", "1"]), ["sync once"]);
+}
+
+#[test]
+fn numbers_in_metadata_stay_exact_or_are_refused() {
+    let room = Sandbox::new();
+    let exact = r#"{"a":9007199254740993,"b":18446744073709551615,"c":-9223372036854775808}"#;
+    let task = room.task("numbers", &["--metadata", exact]);
+    let shown = |id: &str| room.run(&["task", "get", id, "--full"]).stdout;
+    let is_exact = |text: &str| exact.trim_matches(['{', '}']).split(',').all(|entry| text.contains(entry));
+    assert!(is_exact(&shown(&task)), "{}", shown(&task));
+    let yaml = fs::read_to_string(room.yaml_of(&task)).unwrap();
+    assert!(yaml.contains("9007199254740993") && yaml.contains("18446744073709551615"), "{yaml}");
+    for number in
+        ["18446744073709551616", "-9223372036854775809", "9007199254740993.0", "123456789012345678901234567890"]
+    {
+        let metadata = format!(r#"{{"a":{{"b":[{number}]}}}}"#);
+        let refused = room.run(&["task", "update", &task, "--metadata", &metadata]);
+        assert!(refused.code != 0 && refused.stdout.contains("too large to be kept exactly"), "{number}: {refused:?}");
+        let step = format!(r#"[{{"op":"task.update","args":{{"id":"{task}","metadata":{metadata}}}}}]"#);
+        let refused = room.feed(&["batch", "--file", "-"], step.as_bytes());
+        assert!(refused.code != 0 && refused.stdout.contains("too large to be kept exactly"), "{number}: {refused:?}");
+        // A hand edit stays in the file and is reported; a fraction is a floating-point number there.
+        if !number.contains('.') {
+            fs::write(room.yaml_of(&task), yaml.replace("9007199254740993", number)).unwrap();
+            let report = room.run(&["lint", "--fix"]);
+            assert!(report.stdout.contains("not recorded"), "{number}: {report:?}");
+            assert!(is_exact(&room.run(&["log", &task]).stdout), "{number}: nothing was recorded");
+            fs::write(room.yaml_of(&task), &yaml).unwrap();
+        }
+        let foreign = format!(r#"{{"tasks":[{{"id":1,"title":"imported","custom":{number}}}]}}"#);
+        let plan = format!("plan: p\ntasks:\n- title: planned\n  metadata: {metadata}\n");
+        for (args, text) in
+            [(["import", "--from", "taskmaster", "-"].as_slice(), foreign), (&["plan", "apply", "-"], plan)]
+        {
+            let refused = room.feed(args, text.as_bytes());
+            assert!(
+                refused.code != 0 && refused.stdout.contains("too large to be kept exactly"),
+                "{text}: {refused:?}"
+            );
+        }
+    }
+    fs::write(room.yaml_of(&task), yaml.replace("9007199254740993", "9007199254740995")).unwrap();
+    room.run(&["lint", "--fix"]).text();
+    assert!(shown(&task).contains("9007199254740995"), "{}", shown(&task));
+}
+
+#[test]
+fn an_editor_may_have_arguments_and_a_path_with_spaces() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let room = Sandbox::new();
+    let folder = room.beside("with a space");
+    fs::create_dir_all(&folder).unwrap();
+    let (editor, file) = (folder.join("my editor"), folder.join("a file"));
+    fs::write(&editor, "#!/bin/sh\nfor last; do :; done\nprintf '%s|' \"$@\" > \"$last\"\n").unwrap();
+    fs::set_permissions(&editor, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = editor.display();
+    for command in [
+        format!("'{path}' --wait 'two words'"),
+        format!("\"{path}\" --wait two\\ words"),
+        format!("{} --wait \"two words\"", path.to_string().replace(' ', "\\ ")),
+    ] {
+        run_editor(&command, &file).unwrap();
+        let wanted = format!("--wait|two words|{}|", file.display());
+        assert_eq!(fs::read_to_string(&file).unwrap(), wanted, "{command}");
+    }
+    let refused = run_editor("'vi", &file).unwrap_err();
+    assert!(refused.message.contains("unclosed quote"), "{refused}");
 }
 
 #[test]
@@ -119,7 +221,7 @@ fn pages_of_an_order_join_and_a_cursor_of_another_is_refused() {
     for n in 0..7 {
         room.task(&format!("task {}", n % 3), &["--priority", &(n % 2).to_string()]);
     }
-    for sort in ["score", "-score", "updated", "-created", "priority", "-priority", "title", "-title"] {
+    for sort in ["score", "-score", "due", "updated", "-created", "priority", "-priority", "title", "-title"] {
         let query = format!("--query=task sort:{sort}");
         let whole = room.run(&["ls", &query, "--all"]).data();
         let id = |item: &Value| item["id"].as_str().unwrap().to_owned();

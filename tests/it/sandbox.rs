@@ -211,7 +211,7 @@ impl Sandbox {
     pub fn feed(&self, args: &[&str], input: &[u8]) -> Answer {
         let mut command = self.agentpm();
         let mut child = command
-            .args(args)
+            .args(whole(args))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -327,8 +327,8 @@ fn whole<'a>(args: &[&'a str]) -> Vec<&'a str> {
     };
     let mut args = args.to_vec();
     if is_change {
-        // Before what a `--` may begin.
-        args.insert(1, "--full");
+        // Before what a `--` may begin, and behind a verb that has verbs of its own.
+        args.insert(if args[0] == "conflicts" { 2 } else { 1 }, "--full");
     }
     if args.first() == Some(&"next") && args.contains(&"--claim") {
         // Stories often let one agent hold several tasks.

@@ -9,8 +9,8 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
-use crate::model::args::Object;
 use crate::model::field::{Form, NAMES, field};
+use crate::model::json::exact_object;
 use crate::model::payload::Fields;
 use crate::model::time::Time;
 
@@ -27,6 +27,10 @@ pub(super) struct PlanTask {
     pub blocked_by: Vec<String>,
     pub children: Vec<PlanTask>,
 }
+
+/// A map whose numbers are refused where they would be rounded.
+#[derive(Deserialize)]
+struct ExactMap(#[serde(deserialize_with = "exact_object")] Fields);
 
 /// A key of a task in a plan.
 enum PlanKey {
@@ -90,7 +94,7 @@ impl<'de> Visitor<'de> for Keys {
                         Form::Priority | Form::Number => json!(map.next_value::<Option<i64>>()?),
                         Form::Time => json!(map.next_value::<Option<Time>>()?),
                         Form::Words | Form::Agents | Form::Criteria => json!(map.next_value::<Vec<String>>()?),
-                        Form::Map => json!(map.next_value::<Option<Object>>()?),
+                        Form::Map => json!(map.next_value::<Option<ExactMap>>()?.map(|map| map.0)),
                     };
                     task.fields.insert(name.to_owned(), value);
                 }

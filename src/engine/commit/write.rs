@@ -17,6 +17,7 @@ use super::sessions;
 use super::transaction::{OnStage, PreparedIndex, Transaction};
 use crate::engine::context::Workspace;
 use crate::engine::view::other_branches::OtherBranches;
+use crate::engine::view::similar::similar;
 use crate::engine::view::{events, read};
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
@@ -402,7 +403,7 @@ fn reply<'a>(ws: &'a Workspace, mut written: Outcome<'a>) -> Result<Reply> {
     };
     let mut elsewhere = std::mem::replace(&mut written.elsewhere, OtherBranches::new(ws));
     let mut show = Show { ws, written: &written, index, elsewhere: &mut elsewhere };
-    let data = match show.subject(&written.subject) {
+    let mut data = match show.subject(&written.subject) {
         Ok(data) => data,
         // The change has happened, so a view that cannot be rendered is not an error.
         Err(e) if !written.events.is_empty() => {
@@ -411,6 +412,13 @@ fn reply<'a>(ws: &'a Workspace, mut written: Outcome<'a>) -> Result<Reply> {
         }
         Err(e) => return Err(e),
     };
+    let created = match &written.subject {
+        Subject::Task(id) if written.created.contains(id) => written.tasks.get(id),
+        _ => None,
+    };
+    if let (Some(task), Changed::Task(TaskAnswer::Receipt(receipt))) = (created, &mut data) {
+        receipt.similar = similar(ws, task);
+    }
     let Outcome { events, warnings, taken_in, subject, passed, .. } = written;
     Ok(Reply { data, events, warnings, taken_in, subject, passed })
 }

@@ -11,10 +11,11 @@ use crate::error::{Error, Result};
 use crate::model::args::Ref;
 use crate::model::id::{Id, quoted};
 use crate::model::query::TaskList;
-use crate::model::search::text::folded;
+use crate::model::search::text::{composed, folded};
 use crate::model::search::{Owner, Search, Sort, SortBy, State, What};
 use crate::model::task::{Brief, Status};
-use crate::reports::ready::Plan;
+use crate::model::time::Time;
+use crate::reports::ready::{Plan, is_overdue};
 use crate::rules::readiness::Viewer;
 use crate::store::filter::{Filter, Test};
 use crate::store::index::{Index, Keys};
@@ -44,7 +45,7 @@ impl Finder<'_> {
             must(Test::Parent(vec![Some(read::resolve(self.ws, parent)?)]));
         }
         for label in &q.labels {
-            must(Test::Label(vec![label.clone()]));
+            must(Test::Label(vec![composed(label).into_owned()]));
         }
         if let Some(kind) = &q.kind {
             must(Test::Type(vec![kind.clone()]));
@@ -74,7 +75,7 @@ impl Finder<'_> {
             What::Text(text) => self.with_texts(std::slice::from_ref(text))?,
             What::Status(statuses) => Test::Status(statuses.clone()),
             What::Type(kinds) => Test::Type(kinds.clone()),
-            What::Label(labels) => Test::Label(labels.clone()),
+            What::Label(labels) => Test::Label(labels.iter().map(|label| composed(label).into_owned()).collect()),
             What::Owner(owners) => {
                 let name = |owner: &Owner| match owner {
                     Owner::None => Ok(None),
@@ -93,6 +94,7 @@ impl Finder<'_> {
             What::Priority(ranges) => Test::Priority(ranges.clone()),
             What::Created(ranges) => Test::Created(ranges.clone()),
             What::Updated(ranges) => Test::Updated(ranges.clone()),
+            What::Due(ranges) => Test::Due(ranges.clone()),
         })
     }
 
@@ -116,29 +118,32 @@ impl Finder<'_> {
             State::Blocked => those(&|task| !self.plan.blockers(task.id).is_empty()),
             State::Claimed => those(&|task| self.plan.lease(task.id, self.ws.env.now()).is_some()),
             State::Deferred => those(&|task| task.defer_until.is_some_and(|until| until > now)),
+            State::Overdue => those(&|task| is_overdue(task.due, now)),
             State::Closed => Test::Finished,
+            State::Any => Test::Every,
         })
     }
 
-    /// All that a filter lets through, in an order. The place of each task does not change over time.
-    pub fn in_order(&self, filter: &Filter, sort: Sort) -> Result<Vec<Spot>> {
+    /// All that a filter lets through, in the order that it has at one instant.
+    pub fn in_order(&self, filter: &Filter, sort: Sort, at: Time) -> Result<Vec<Spot>> {
         let keys = self.index.keys(filter)?;
         let mut spots: Vec<Spot> =
-            keys.into_iter().map(|keys| Spot { key: self.key(&keys, sort.by), id: keys.id }).collect();
+            keys.into_iter().map(|keys| Spot { key: self.key(&keys, sort.by, at), id: keys.id, at }).collect();
         spots.sort_unstable_by(|a, b| order(a, b, sort));
         Ok(spots)
     }
 
     /// A text that sorts as the order wants it.
-    fn key(&self, keys: &Keys, by: SortBy) -> String {
+    fn key(&self, keys: &Keys, by: SortBy, at: Time) -> String {
         match by {
             SortBy::Updated => falling(keys.updated_at),
             SortBy::Created => falling(keys.created_at),
             SortBy::Priority => falling(keys.priority),
+            SortBy::Due => keys.due.map_or_else(|| "z".to_owned(), rising),
             SortBy::Title => folded(&keys.title).bytes().map(|byte| format!("{byte:02x}")).collect(),
             SortBy::Score => {
                 let task = self.plan.tasks.get(&keys.id);
-                let score = task.map(|task| ordered(self.plan.key(task, &self.ws.settings.score)));
+                let score = task.map(|task| ordered(self.plan.points(task, &self.ws.settings.score, at)));
                 let score = score.map_or_else(|| "z".to_owned(), falling);
                 format!("{score}{}", rising(keys.created_at))
             }
@@ -151,6 +156,8 @@ pub(crate) struct Spot {
     key: String,
     /// The task.
     pub id: Id,
+    /// The instant of the order. All pages have that of the first: scores change as time goes by.
+    pub at: Time,
 }
 
 fn order(a: &Spot, b: &Spot, sort: Sort) -> std::cmp::Ordering {
@@ -175,7 +182,7 @@ fn ordered(number: f64) -> i64 {
 impl Spot {
     /// Where a page ended. It names its order, for in another one it would leave tasks out.
     pub fn cursor(&self, sort: Sort) -> String {
-        format!("{}.{}.{}", name(sort), self.key, self.id)
+        format!("{}.{}.{}.{}", name(sort), self.key, self.id, self.at.millis())
     }
 
     /// Reads a cursor of this order.
@@ -183,8 +190,13 @@ impl Spot {
     /// Errors: `ERR_USAGE` for anything else.
     pub fn read(text: &str, sort: Sort) -> Result<Spot> {
         let mut parts = text.split('.');
-        match (parts.next(), parts.next(), parts.next().and_then(|id| id.parse().ok()), parts.next()) {
-            (Some(order), Some(key), Some(id), None) if order == name(sort) => Ok(Spot { key: key.to_owned(), id }),
+        let (order, key) = (parts.next(), parts.next());
+        let id = parts.next().and_then(|id| id.parse().ok());
+        let at = parts.next().and_then(|at| at.parse().ok()).map(Time::from_millis);
+        match (order, key, id, at, parts.next()) {
+            (Some(order), Some(key), Some(id), Some(at), None) if order == name(sort) => {
+                Ok(Spot { key: key.to_owned(), id, at })
+            }
             _ => Err(Error::usage(format!("{} is no cursor of a list in this order", quoted(text)))
                 .hint("use next_cursor of the previous answer, with the same --query")),
         }

@@ -103,7 +103,7 @@ pub fn list(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Summary, String))
 }
 
 fn list_once(ws: &Workspace, q: &TaskList, take: &mut dyn FnMut(Summary, String)) -> Result<Rest> {
-    let search = search::read(q.query.as_deref().unwrap_or_default(), &ws.settings.query)?;
+    let search = search::read(q.query.as_deref().unwrap_or_default(), &ws.settings.query, ws.env.now())?;
     let index = read::index(ws)?;
     let plan = read::plan(ws, &index)?;
     let viewer = read::viewer_with_rights(ws)?;
@@ -163,7 +163,8 @@ fn found(finder: &Finder, q: &TaskList, search: &Search) -> Result<Found> {
         return Ok(Found { ids, total, cursor: Box::new(cursor) });
     };
     let after = after.map(|cursor| Spot::read(cursor, sort)).transpose()?;
-    let mut spots = finder.in_order(&filter, sort)?;
+    let at = after.as_ref().map_or_else(|| finder.ws.env.now(), |spot| spot.at);
+    let mut spots = finder.in_order(&filter, sort, at)?;
     let total = spots.len() as u64;
     if let Some(after) = after {
         spots = spots.split_off(spots.partition_point(|spot| !spot.is_behind(&after, sort)));
@@ -292,15 +293,16 @@ pub fn ready(ws: &Workspace, q: &Ready) -> Result<ReadyList> {
     let plan = read::plan(ws, &index)?;
     let viewer = read::viewer_with_rights(ws)?;
     let arounds = Neighbours::new(ws, &index, &plan, &viewer)?;
-    let ranked = plan.rank(&viewer, &ws.settings.score, ws.env.now());
-    let mut others = if q.here { OtherBranches::ignored(ws) } else { OtherBranches::new(ws) };
-    let (ranked, elsewhere) = here_only(ranked, &mut others)?;
     let after = q.cursor.as_deref().filter(|cursor| *cursor != START).map(|text| {
         Place::read(text).ok_or_else(|| {
             Error::usage(format!("{} is no cursor", quoted(text))).hint("use next_cursor of the previous answer")
         })
     });
     let after = after.transpose()?;
+    let at = after.as_ref().map_or_else(|| ws.env.now(), Place::at);
+    let ranked = plan.rank_as_of(&viewer, &ws.settings.score, ws.env.now(), at);
+    let mut others = if q.here { OtherBranches::ignored(ws) } else { OtherBranches::new(ws) };
+    let (ranked, elsewhere) = here_only(ranked, &mut others)?;
     let mut page = Page::new(ws, q.limit, false);
     let mut next = None;
     let mut last = q.cursor.clone().unwrap_or_else(|| START.into());

@@ -14,4 +14,5 @@ pub(crate) mod read;
 pub(crate) mod ref_logs;
 pub(crate) mod related;
 pub(crate) mod removed_commits;
+pub(crate) mod similar;
 pub(crate) mod sparse;

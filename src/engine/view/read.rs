@@ -22,13 +22,14 @@ use crate::model::finding::Rule;
 use crate::model::id::{HANDLE_MIN, Id, is_part, quoted, shard_of};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Brief, Status, Task};
+use crate::model::time::Time;
 use crate::reports::extent::Extent;
-use crate::reports::ready::{Plan, Score};
+use crate::reports::ready::{Plan, Score, Scored};
 use crate::reports::view::{Around, TaskView};
 use crate::rules::graph::{void_edges, void_pairs};
 use crate::rules::held::is_held;
 use crate::rules::lease::{self, LoggedGrant};
-use crate::rules::readiness::{self, Facts, Reason, Viewer};
+use crate::rules::readiness::{self, Facts, Reason, Surroundings, Viewer, holding_parent};
 use crate::runtime::{journal, records};
 use crate::store::database;
 use crate::store::entity::{self, LoadedTask, is_odd, load_agent};
@@ -160,6 +161,12 @@ pub(crate) fn logs_were_written(ws: &Workspace) {
     if let Ok(index) = Index::open(ws.index_path().as_deref(), ws.env.boot()) {
         index.save_change_marker("");
     }
+}
+
+/// Where in the journal stands what the read model does not have yet; `None` if that is not known.
+pub(crate) fn current_to(ws: &Workspace, index: &Index) -> Result<Option<u64>> {
+    let then = index.change_marker()?.and_then(|words| words.parse::<ChangeMarker>().ok());
+    Ok(then.filter(|then| ws.runtime().map(journal::inode) == Some(then.journal)).map(|then| then.offset))
 }
 
 fn marker(ws: &Workspace) -> Option<ChangeMarker> {
@@ -421,11 +428,10 @@ pub(crate) fn show_task_to(
 ///
 /// Errors: as [`show_task_elsewhere`].
 pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Id>) -> Result<TaskView> {
-    let weights = &ws.settings.score;
-    let score = crate::reports::ready::score(task.fields.priority, task.created_at, 0, weights, ws.env.now());
+    let score = scored(task, 0).score(&ws.settings.score, ws.env.now());
     let mut around = Around { handle: handle(ws, task.id)?, blocked_by, score: Some(score.score), ..Around::default() };
     // The task is not visible to other processes yet.
-    around.ready = reasons(ws, task, &around, None)?.is_empty();
+    around.ready = reasons(ws, task, &around, None, None)?.is_empty();
     Ok(TaskView::new(task, &around, Extent::Bounded))
 }
 
@@ -433,21 +439,8 @@ pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Id>) ->
 ///
 /// Errors: as [`show_task_elsewhere`].
 pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut OtherBranches) -> Result<Around> {
-    let mut blocked_by = Vec::new();
-    for blocker in task.blockers() {
-        if !index.status(blocker)?.is_some_and(Status::is_finished) {
-            blocked_by.push(blocker);
-        }
-    }
-    let mut children = index.children(task.id)?;
-    let on_circle = (!blocked_by.is_empty() && leads_back(task.id, |id| index.dependents(id))?)
-        || (!children.is_empty() && leads_back(task.id, |id| index.children(id))?);
-    if on_circle {
-        let edges = index.open_edges()?;
-        let void = void_pairs(&edges, &void_edges(&edges));
-        blocked_by.retain(|blocker| !void.contains(&(RelationType::Blocks, *blocker, task.id)));
-        children.retain(|child| !void.contains(&(RelationType::ParentOf, task.id, *child)));
-    }
+    let blocked_by = open_blockers(task, index)?;
+    let children = counting_children(task.id, index)?;
     let mut children_done = 0;
     for child in &children {
         children_done += u64::from(index.status(*child)?.is_some_and(Status::is_finished));
@@ -468,9 +461,9 @@ pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut
     }
     if !task.status.is_finished() {
         let depth = depth(task.id, index)?;
-        let score = crate::reports::ready::score(task.fields.priority, task.created_at, depth, &ws.settings.score, now);
-        around.score = Some(score.score);
-        around.ready = reasons(ws, task, &around, lease.as_ref())?.is_empty() && elsewhere.taken(task.id)?.is_none();
+        around.score = Some(scored(task, depth).score(&ws.settings.score, now).score);
+        around.ready =
+            reasons(ws, task, &around, lease.as_ref(), Some(index))?.is_empty() && elsewhere.taken(task.id)?.is_none();
     }
     Ok(around)
 }
@@ -480,8 +473,11 @@ pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut
 /// Errors: `ERR_IO` where the index cannot be read.
 pub(crate) fn score_terms(ws: &Workspace, task: &Task, index: Option<&Index>) -> Result<Score> {
     let depth = index.map_or(Ok(0), |index| depth(task.id, index))?;
-    let weights = &ws.settings.score;
-    Ok(crate::reports::ready::score(task.fields.priority, task.created_at, depth, weights, ws.env.now()))
+    Ok(scored(task, depth).score(&ws.settings.score, ws.env.now()))
+}
+
+fn scored(task: &Task, depth: u64) -> Scored {
+    Scored { priority: task.fields.priority, created_at: task.created_at, due: task.fields.due, depth }
 }
 
 /// Why the caller cannot claim a task, by this work tree and the leases.
@@ -494,17 +490,120 @@ pub(crate) fn why_not_ready(
     elsewhere: &mut OtherBranches,
 ) -> Result<Vec<Reason>> {
     let around = around(ws, task, index, elsewhere)?;
-    let mut found = reasons(ws, task, &around, around.lease.as_ref())?;
+    let mut found = reasons(ws, task, &around, around.lease.as_ref(), Some(index))?;
     if found.is_empty() {
         found.extend(elsewhere.taken(task.id)?);
     }
     Ok(found)
 }
 
-fn reasons(ws: &Workspace, task: &Task, around: &Around, lease: Option<&Lease>) -> Result<Vec<Reason>> {
+fn reasons(
+    ws: &Workspace,
+    task: &Task,
+    around: &Around,
+    lease: Option<&Lease>,
+    index: Option<&Index>,
+) -> Result<Vec<Reason>> {
     let viewer = viewer_with_rights(ws)?;
-    let facts = Facts { blockers: &around.blocked_by, children: around.children - around.children_done, lease };
+    let parent = match (task.parent(), index) {
+        (None, _) => None,
+        (Some(_), Some(index)) => holding_parent(&mut Indexed(index), task.id, ws.env.now())?,
+        (Some(_), None) => holding_parent(&mut AboveNew(ws), task.id, ws.env.now())?,
+    };
+    let children = around.children - around.children_done;
+    let facts = Facts { blockers: &around.blocked_by, children, lease, parent };
     Ok(readiness::reasons(&task.brief(), facts, &viewer, ws.env.now()))
+}
+
+/// The unfinished tasks that a task waits for, by edges that count.
+fn open_blockers(task: &Task, index: &Index) -> Result<Vec<Id>> {
+    let mut open = Vec::new();
+    for blocker in task.blockers() {
+        if !index.status(blocker)?.is_some_and(Status::is_finished) {
+            open.push(blocker);
+        }
+    }
+    if !open.is_empty() && leads_back(task.id, |id| index.dependents(id))? {
+        let void = void(index)?;
+        open.retain(|blocker| !void.contains(&(RelationType::Blocks, *blocker, task.id)));
+    }
+    Ok(open)
+}
+
+/// The children of a task, by edges that count.
+fn counting_children(id: Id, index: &Index) -> Result<Vec<Id>> {
+    let mut children = index.children(id)?;
+    if !children.is_empty() && leads_back(id, |id| index.children(id))? {
+        let void = void(index)?;
+        children.retain(|child| !void.contains(&(RelationType::ParentOf, id, *child)));
+    }
+    Ok(children)
+}
+
+fn void(index: &Index) -> Result<BTreeSet<(RelationType, Id, Id)>> {
+    let edges = index.open_edges()?;
+    Ok(void_pairs(&edges, &void_edges(&edges)))
+}
+
+/// The tasks of the read model as readiness asks for them.
+struct Indexed<'a>(&'a Index);
+
+impl Surroundings for Indexed<'_> {
+    fn parent(&mut self, id: Id) -> Result<Option<Id>> {
+        let above = |id| Ok(self.0.task(id)?.and_then(|task| task.parent()).into_iter().collect());
+        let Some(parent) = self.0.task(id)?.and_then(|task| task.parent()) else { return Ok(None) };
+        if self.0.status(parent)?.is_none_or(Status::is_finished) {
+            return Ok(None);
+        }
+        let counts = !leads_back(id, above)? || !void(self.0)?.contains(&(RelationType::ParentOf, parent, id));
+        Ok(counts.then_some(parent))
+    }
+
+    fn defer_until(&mut self, id: Id) -> Result<Option<Time>> {
+        Ok(self.0.task(id)?.and_then(|task| task.fields.defer_until))
+    }
+
+    fn blockers(&mut self, id: Id) -> Result<Vec<Id>> {
+        self.0.task(id)?.map_or_else(|| Ok(Vec::new()), |task| open_blockers(&task, self.0))
+    }
+
+    fn children(&mut self, id: Id) -> Result<Vec<Id>> {
+        let mut open = Vec::new();
+        for child in counting_children(id, self.0)? {
+            if !self.0.status(child)?.is_some_and(Status::is_finished) {
+                open.push(child);
+            }
+        }
+        Ok(open)
+    }
+}
+
+/// The tasks above a new one, from their files. No task can wait for a new one yet, apart from those above it.
+struct AboveNew<'a>(&'a Workspace);
+
+impl Surroundings for AboveNew<'_> {
+    fn parent(&mut self, id: Id) -> Result<Option<Id>> {
+        let Some(parent) = load_task(self.0, id)?.task.parent() else { return Ok(None) };
+        Ok((!load_task(self.0, parent)?.task.status.is_finished()).then_some(parent))
+    }
+
+    fn defer_until(&mut self, id: Id) -> Result<Option<Time>> {
+        Ok(load_task(self.0, id)?.task.fields.defer_until)
+    }
+
+    fn blockers(&mut self, id: Id) -> Result<Vec<Id>> {
+        let mut open = load_task(self.0, id)?.task.blockers();
+        open.retain(|blocker| !load_task(self.0, *blocker).is_ok_and(|loaded| loaded.task.status.is_finished()));
+        Ok(open)
+    }
+
+    fn children(&mut self, _: Id) -> Result<Vec<Id>> {
+        Ok(Vec::new())
+    }
+
+    fn awaits(&mut self, _: Id, _: Id) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// Whether a chain of edges that begins at a task leads back to it.

@@ -55,6 +55,8 @@ pub enum What {
     Created(Vec<Range>),
     /// It last changed then, in milliseconds since 1970.
     Updated(Vec<Range>),
+    /// It is due then, in milliseconds since 1970.
+    Due(Vec<Range>),
 }
 
 /// The owner of a task.
@@ -79,17 +81,23 @@ pub enum State {
     Claimed,
     /// It is deferred.
     Deferred,
+    /// It is unfinished after its due time.
+    Overdue,
     /// It is finished.
     Closed,
+    /// It is in any state, finished or not.
+    Any,
 }
 
 impl State {
-    const WORDS: [(&'static str, State); 5] = [
+    const WORDS: [(&'static str, State); 7] = [
         ("ready", State::Ready),
         ("blocked", State::Blocked),
         ("claimed", State::Claimed),
         ("deferred", State::Deferred),
+        ("overdue", State::Overdue),
         ("closed", State::Closed),
+        ("any", State::Any),
     ];
 }
 
@@ -122,17 +130,20 @@ pub enum SortBy {
     Created,
     /// The priority, highest first.
     Priority,
+    /// The due time, earliest first; tasks without one come last.
+    Due,
     /// The title, alphabetically.
     Title,
 }
 
 impl SortBy {
     /// All of them with their names.
-    pub const WORDS: [(&'static str, SortBy); 5] = [
+    pub const WORDS: [(&'static str, SortBy); 6] = [
         ("score", SortBy::Score),
         ("updated", SortBy::Updated),
         ("created", SortBy::Created),
         ("priority", SortBy::Priority),
+        ("due", SortBy::Due),
         ("title", SortBy::Title),
     ];
 
@@ -143,11 +154,11 @@ impl SortBy {
 }
 
 impl Search {
-    /// Whether it names closed tasks, so that a list must not omit them.
+    /// Whether it names closed tasks, so that a list must not omit them. `is:any` adds them to any query.
     pub fn names_closed(&self) -> bool {
         self.terms.iter().filter(|term| !term.not).any(|term| match &term.what {
             What::Status(_) | What::Id(_) => true,
-            What::Is(states) => states.contains(&State::Closed),
+            What::Is(states) => states.contains(&State::Closed) || states.contains(&State::Any),
             _ => false,
         })
     }

@@ -19,29 +19,28 @@ use crate::model::args::Ref;
 use crate::model::id::quoted;
 use crate::model::suggest::nearest;
 use crate::model::task::{Status, TaskType};
-use crate::model::time::Time;
+use crate::model::time::{DAY_MS, Time, When};
 
 /// The existing keys.
-const KEYS: [&str; 11] =
-    ["status", "type", "label", "owner", "parent", "id", "is", "priority", "created", "updated", "sort"];
-const DAY_MS: i64 = 86_400_000;
+const KEYS: [&str; 12] =
+    ["status", "type", "label", "owner", "parent", "id", "is", "priority", "created", "updated", "due", "sort"];
 /// The most terms of a query, and the most values of a key: all of them become one condition.
 const MOST: usize = 100;
 
-/// Parses a query; `@name` is replaced by the terms of a saved one.
+/// Parses a query; `@name` is replaced by the terms of a saved one. Spans of time are seen from `now`.
 ///
 /// Errors: `ERR_VALIDATION` with the position of what has no meaning, and what is allowed there.
-pub fn read(query: &str, saved: &BTreeMap<String, String>) -> Result<Search> {
+pub fn read(query: &str, saved: &BTreeMap<String, String>, now: Time) -> Result<Search> {
     let mut search = Search::default();
     let mut sort_of_saved = None;
     let mut saved_terms = 0;
     for piece in Reader::new(query).pieces()? {
         let Piece::Saved { at, name } = piece else {
-            take(&mut search, piece)?;
+            take(&mut search, piece, now)?;
             continue;
         };
         let Some(text) = saved.get(&name) else { return Err(unknown_name(at, &name, saved)) };
-        let meant = check(text)
+        let meant = read_saved(text, now)
             .map_err(|e| Error { message: format!("the saved query {}: {}", quoted(&name), e.message), ..e })?;
         saved_terms += meant.terms.len();
         if saved_terms > MOST {
@@ -60,13 +59,17 @@ pub fn read(query: &str, saved: &BTreeMap<String, String>) -> Result<Search> {
 ///
 /// Errors: as [`read`].
 pub fn check(query: &str) -> Result<Search> {
+    read_saved(query, Time::default())
+}
+
+fn read_saved(query: &str, now: Time) -> Result<Search> {
     let mut search = Search::default();
     for piece in Reader::new(query).pieces()? {
         if let Piece::Saved { at, name } = piece {
             return Err(refused(at, format!("a saved query cannot name another one, @{name}"))
                 .hint("write its terms out, or quote the text"));
         }
-        take(&mut search, piece)?;
+        take(&mut search, piece, now)?;
     }
     Ok(search)
 }
@@ -274,7 +277,7 @@ impl Reader {
     }
 }
 
-fn take(search: &mut Search, piece: Piece) -> Result<()> {
+fn take(search: &mut Search, piece: Piece, now: Time) -> Result<()> {
     match piece {
         Piece::Text { at, not, text } => {
             let text = folded(&text);
@@ -293,13 +296,14 @@ fn take(search: &mut Search, piece: Piece) -> Result<()> {
             let (reverse, word) = word.strip_prefix('-').map_or((false, word.as_str()), |word| (true, word));
             search.sort = Some(Sort { by: one_of(&values[0], word, &SortBy::WORDS)?, reverse });
         }
-        Piece::Key { not, key, values, .. } => search.terms.push(Term { not, what: what(&key, values)? }),
+        Piece::Key { not, key, values, .. } => search.terms.push(Term { not, what: what(&key, values, now)? }),
         Piece::Saved { .. } => {}
     }
     Ok(())
 }
 
-fn what(key: &str, values: Vec<Given>) -> Result<What> {
+fn what(key: &str, values: Vec<Given>, now: Time) -> Result<What> {
+    let times = |values: &[Given]| each(values, |value| range(value, |value, text| span(value, text, now)));
     let refs = |value: Given| Ref(value.text);
     Ok(match key {
         "status" => {
@@ -331,8 +335,9 @@ fn what(key: &str, values: Vec<Given>) -> Result<What> {
         ),
         "id" => What::Id(values.into_iter().map(refs).collect()),
         "priority" => What::Priority(each(&values, |value| range(value, number))?),
-        "created" => What::Created(each(&values, |value| range(value, span))?),
-        _ => What::Updated(each(&values, |value| range(value, span))?),
+        "created" => What::Created(times(&values)?),
+        "due" => What::Due(times(&values)?),
+        _ => What::Updated(times(&values)?),
     })
 }
 
@@ -389,13 +394,14 @@ fn number(value: &Given, text: &str) -> Result<(i64, i64)> {
 }
 
 /// A day is a span of time; an instant is a single moment.
-fn span(value: &Given, text: &str) -> Result<(i64, i64)> {
-    let first: Time = text.parse().map_err(|_| {
-        refused(value.at, format!("{} is not a date or time", quoted(&value.text)))
-            .hint("write as in updated:2026-11-20, updated:>=2026-11-20T10:00:00Z, created:2026-11-01..2026-11-20")
+fn span(value: &Given, text: &str, now: Time) -> Result<(i64, i64)> {
+    let when: When = text.parse().map_err(|_| {
+        refused(value.at, format!("{} is not a date or time; write {}", quoted(&value.text), When::FORMS))
+            .hint("write as in updated:2026-11-20, due:<+3d, created:2026-11-01..2026-11-20")
     })?;
-    let length = if text.len() == 10 { DAY_MS } else { 1 };
-    Ok((first.millis(), first.millis().saturating_add(length - 1)))
+    let first = when.from(now).millis();
+    let length = if matches!(when, When::At(_)) && text.len() == 10 { DAY_MS } else { 1 };
+    Ok((first, first.saturating_add(length - 1)))
 }
 
 #[cfg(test)]
@@ -403,7 +409,7 @@ mod tests {
     use super::*;
 
     fn ok(query: &str) -> Search {
-        read(query, &BTreeMap::new()).unwrap()
+        read(query, &BTreeMap::new(), Time::default()).unwrap()
     }
 
     fn texts(query: &str) -> Vec<(bool, String)> {
@@ -415,7 +421,8 @@ mod tests {
     }
 
     fn no(query: &str) -> (u64, String) {
-        let e = read(query, &BTreeMap::from([("a-b".into(), "status:open sort:title".into())])).unwrap_err();
+        let e = read(query, &BTreeMap::from([("a-b".into(), "status:open sort:title".into())]), Time::default())
+            .unwrap_err();
         assert_eq!(e.code, crate::error::Code::Validation);
         assert!(e.details["known_keys"].as_array().is_some_and(|keys| keys.len() == KEYS.len()));
         (e.details["position"].as_u64().unwrap(), format!("{} | {}", e.message, e.hint.unwrap_or_default()))
@@ -463,7 +470,9 @@ mod tests {
     #[test]
     fn ranges_of_numbers_and_of_days() {
         let of = |query: &str| match &ok(query).terms[0].what {
-            What::Priority(ranges) | What::Created(ranges) | What::Updated(ranges) => (ranges[0].from, ranges[0].to),
+            What::Priority(ranges) | What::Created(ranges) | What::Updated(ranges) | What::Due(ranges) => {
+                (ranges[0].from, ranges[0].to)
+            }
             other => panic!("{other:?}"),
         };
         assert_eq!(
@@ -483,6 +492,9 @@ mod tests {
         assert_eq!(of("updated:>1970-01-02"), (Some(2 * DAY_MS), None), "a day is not after itself");
         assert_eq!(of("updated:<=1970-01-02"), (None, Some(2 * DAY_MS - 1)));
         assert_eq!(of("updated:>1970-01-01T00:00:01Z"), (Some(1_001), None));
+        assert_eq!(of("due:<=+1d"), (None, Some(DAY_MS)), "a span from now is a moment");
+        assert_eq!(of("due:01:00..2h"), (Some(3_600_000), Some(7_200_000)));
+        assert_eq!(of("due:.."), (None, None));
     }
 
     #[test]
@@ -529,10 +541,13 @@ mod tests {
             ("bad".to_owned(), "status:opne".to_owned()),
             ("loop".to_owned(), "@mine".to_owned()),
         ]);
-        let search = read("@mine lock", &saved).unwrap();
+        let search = read("@mine lock", &saved, Time::default()).unwrap();
         assert_eq!((search.terms.len(), search.sort.map(|sort| sort.by)), (2, Some(SortBy::Title)));
-        assert_eq!(read("sort:score @mine", &saved).unwrap().sort.map(|sort| sort.by), Some(SortBy::Score));
-        assert!(read("@bad", &saved).unwrap_err().message.starts_with("the saved query \"bad\""));
-        assert!(read("@loop", &saved).unwrap_err().message.contains("cannot name another"));
+        assert_eq!(
+            read("sort:score @mine", &saved, Time::default()).unwrap().sort.map(|sort| sort.by),
+            Some(SortBy::Score)
+        );
+        assert!(read("@bad", &saved, Time::default()).unwrap_err().message.starts_with("the saved query \"bad\""));
+        assert!(read("@loop", &saved, Time::default()).unwrap_err().message.contains("cannot name another"));
     }
 }

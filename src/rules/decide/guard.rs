@@ -16,8 +16,9 @@ use crate::model::id::Id;
 use crate::model::payload::{LeaseOverride, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task};
+use crate::model::time::Time;
 use crate::rules::lease::{self, Standing};
-use crate::rules::readiness::{Facts, Reason, not_permitted, reasons};
+use crate::rules::readiness::{Facts, Reason, Surroundings, holding_parent, not_permitted, reasons};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
 
@@ -241,6 +242,45 @@ pub fn unfinished_children(stage: &mut dyn Stage, id: Id) -> Result<Vec<Id>> {
     Ok(left)
 }
 
+/// The tasks of a stage as readiness asks for them.
+struct OnStage<'a>(&'a mut dyn Stage);
+
+impl Surroundings for OnStage<'_> {
+    fn parent(&mut self, id: Id) -> Result<Option<Id>> {
+        let above = |stage: &mut dyn Stage, id| {
+            let parent = if stage.exists(id)? { stage.task(id)?.parent() } else { None };
+            Ok(parent.into_iter().collect())
+        };
+        let Some(parent) = self.0.task(id)?.parent() else { return Ok(None) };
+        match self.0.exists(parent) {
+            Ok(true) if !self.0.task(parent)?.status.is_finished() => {}
+            Ok(_) => return Ok(None),
+            // Nothing is known of a task whose log cannot be read, and the caller does not change it.
+            Err(e) if e.code == Code::Corrupt => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        let on_circle = comes_back(self.0, id, above)?;
+        Ok((!on_circle || !self.0.void()?.contains(&(RelationType::ParentOf, parent, id))).then_some(parent))
+    }
+
+    fn defer_until(&mut self, id: Id) -> Result<Option<Time>> {
+        Ok(self.0.task(id)?.fields.defer_until)
+    }
+
+    fn blockers(&mut self, id: Id) -> Result<Vec<Id>> {
+        // A blocker may be unknown here; then nothing is known of what it waits for.
+        if !self.0.exists(id)? {
+            return Ok(Vec::new());
+        }
+        let task = self.0.task(id)?;
+        unfinished_blockers(self.0, &task)
+    }
+
+    fn children(&mut self, id: Id) -> Result<Vec<Id>> {
+        unfinished_children(self.0, id)
+    }
+}
+
 /// Whether a chain of edges from a task leads back to it. Only then is the whole plan searched.
 fn comes_back(stage: &mut dyn Stage, id: Id, next: impl Fn(&mut dyn Stage, Id) -> Result<Vec<Id>>) -> Result<bool> {
     let (mut open, mut seen) = (next(stage, id)?, BTreeSet::new());
@@ -260,7 +300,8 @@ pub fn unready(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Reason>> {
     let (blockers, children) = (unfinished_blockers(stage, task)?, unfinished_children(stage, task.id)?);
     let now = stage.now();
     let lease = stage.lease(task.id)?.lease;
-    let facts = Facts { blockers: &blockers, children: children.len() as u64, lease: lease.as_ref() };
+    let parent = holding_parent(&mut OnStage(stage), task.id, now)?;
+    let facts = Facts { blockers: &blockers, children: children.len() as u64, lease: lease.as_ref(), parent };
     Ok(reasons(&task.brief(), facts, &stage.viewer()?, now))
 }
 

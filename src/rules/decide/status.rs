@@ -1,12 +1,16 @@
 //! The states of a task, and what must hold before it moves from one to another.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
-use super::guard::{Permit, move_to, permit, refuse_unfit, unblock_if_free, unfinished_blockers, unfinished_children};
+use super::guard::{
+    Permit, move_to, permit, permit_id, refuse_unfit, unblock_if_free, unfinished_blockers, unfinished_children,
+};
 use super::{Subject, decides};
 use crate::error::{Error, Result};
 use crate::model::args::{Ref, Text};
-use crate::model::command::{TaskArchive, TaskReopen, TaskTransition, TaskVerify};
+use crate::model::command::{ChildrenOfCancelled, Guard, TaskArchive, TaskReopen, TaskTransition, TaskVerify};
 use crate::model::event::Entity;
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{AcceptanceMet, Payload, TaskArchived, TaskReopened, TaskStatusChanged, TaskVerified};
@@ -27,7 +31,11 @@ decides! {
 }
 
 /// `task transition`
-fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> {
+pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> {
+    if c.children.is_some() && c.status != Status::Cancelled {
+        return Err(Error::usage("--children says what becomes of the children of a cancelled task")
+            .hint("use it with --status cancelled"));
+    }
     let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, verb_for(c.status))?;
     let task = stage.task(permit.id)?;
     if task.status == c.status {
@@ -47,7 +55,10 @@ fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> {
         (Status::InProgress, Status::Open) => return_to_open(stage, &permit, c.force.is_some())?,
         (Status::InProgress, Status::Completed) => complete(stage, &permit, c.force.as_ref())?,
         (Status::Blocked, Status::Open | Status::InProgress) => return unblock_by_force(stage, permit, c, &task),
-        (Status::Open | Status::InProgress | Status::Blocked, Status::Cancelled) => cancel(stage, &permit, None)?,
+        (Status::Open | Status::InProgress | Status::Blocked, Status::Cancelled) => {
+            cancel_descendants(stage, task.id, c)?;
+            cancel(stage, &permit, None)?;
+        }
         (Status::Completed | Status::Cancelled, Status::Archived) => archive_closed(stage, &permit)?,
         (from, to) => return Err(no_way(&task, from, to)),
     }
@@ -187,6 +198,48 @@ pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: 
     }
     permit.give_back(stage)?;
     free_dependents(stage, task.id)
+}
+
+/// Cancels the open descendants of a task that is about to be cancelled, each as by a command of its own, or leaves them.
+/// Refuses where the caller has not said which.
+fn cancel_descendants(stage: &mut dyn Stage, id: Id, c: &TaskTransition) -> Result<()> {
+    if c.children == Some(ChildrenOfCancelled::Keep) {
+        return Ok(());
+    }
+    let open = open_descendants(stage, id)?;
+    if open.is_empty() {
+        return Ok(());
+    }
+    if c.children.is_none() {
+        let count =
+            if open.len() == 1 { "1 open descendant".into() } else { format!("{} open descendants", open.len()) };
+        return Err(Error::state(format!("task {id} has {count}"))
+            .with(json!({ "task": id, "descendants": open.len(), "first": open.iter().take(20).collect::<Vec<_>>() }))
+            .hint("cancel them too with --children cancel, or leave them as they are with --children keep"));
+    }
+    let guard = Guard { lease_id: None, expected_version: None, ..c.guard.clone() };
+    for task in open {
+        let permit = permit_id(stage, task, &guard, Verb::Cancel)?;
+        cancel(stage, &permit, None)?;
+    }
+    Ok(())
+}
+
+/// The unfinished tasks below a task, the lowest first.
+fn open_descendants(stage: &mut dyn Stage, id: Id) -> Result<Vec<Id>> {
+    let (mut found, mut seen) = (vec![id], BTreeSet::from([id]));
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(stage.children(parent)?.into_iter().filter(|child| seen.insert(*child)));
+        next += 1;
+    }
+    let mut open = Vec::new();
+    for task in found.into_iter().skip(1).rev() {
+        if !stage.task(task)?.status.is_finished() {
+            open.push(task);
+        }
+    }
+    Ok(open)
 }
 
 /// To cancelled. `at` is the real time.

@@ -8,10 +8,13 @@ use crate::error::{Error, Result};
 use crate::model::args::{Ref, TaskRef, Text};
 use crate::model::command::{Guard, TaskBlock, TaskCreate, TaskRelate, TaskUnblock, TaskUnrelate, TaskUpdate};
 use crate::model::event::Entity;
+use crate::model::field::{FIELDS, Field, Form};
 use crate::model::id::{Id, check_agent_name, quoted};
 use crate::model::payload::{Fields, Payload, RelationshipAdded, RelationshipRemoved, TaskCreated, TaskUpdated};
 use crate::model::relationship::{RelationType, Relationship};
+use crate::model::search::text::composed;
 use crate::model::task::{Status, Task};
+use crate::model::time::{Time, When};
 use crate::rules::fields;
 use crate::rules::graph;
 use crate::rules::roles::Verb;
@@ -46,7 +49,7 @@ pub fn create_as(stage: &mut dyn Stage, c: &TaskCreate, id: Option<Id>) -> Resul
             blockers.push(blocker);
         }
     }
-    let mut set = given(c);
+    let mut set = given(c, stage.now());
     set.retain(|_, value| *value != json!([]) && *value != json!({}));
     fields::check(&set)?;
     let mut blocked = false;
@@ -79,12 +82,24 @@ pub fn create_as(stage: &mut dyn Stage, c: &TaskCreate, id: Option<Id>) -> Resul
     Ok(Subject::Task(id))
 }
 
-/// The plain fields among the arguments of a command, in the order of their table.
-fn given(args: &impl serde::Serialize) -> Fields {
+/// The plain fields among the arguments of a command, in the order of their table. A time may be a span from now.
+fn given(args: &impl serde::Serialize, now: Time) -> Fields {
     // Plain structs with string keys cannot fail to serialize.
     let mut args = serde_json::to_value(args).expect("arguments are plain data");
-    let mut one = |name: &str| args.get_mut(name).map(Value::take).filter(|value| !value.is_null());
-    fields::NAMES.iter().filter_map(|name| Some(((*name).to_owned(), one(name)?))).collect()
+    let mut one = |field: &Field| {
+        let value = args.get_mut(field.name).map(Value::take).filter(|value| !value.is_null())?;
+        Some(match (field.form, &value) {
+            (Form::Time, _) => serde_json::from_value::<When>(value.clone()).map_or(value, |when| json!(when.from(now))),
+            (Form::Words, Value::Array(words)) => words.iter().map(|word| json!(word.as_str().map(composed))).collect(),
+            _ => value,
+        })
+    };
+    FIELDS.iter().filter_map(|field| Some((field.name.to_owned(), one(field)?))).collect()
+}
+
+/// Labels in the form in which they are compared, so that no task has one label twice.
+fn all_composed(labels: &[String]) -> Vec<String> {
+    labels.iter().map(|label| composed(label).into_owned()).collect()
 }
 
 fn texts(list: &[Text]) -> Vec<String> {
@@ -99,7 +114,7 @@ fn edge(kind: RelationType, from: Id, to: Id, metadata: Value) -> Payload {
 pub fn update(stage: &mut dyn Stage, c: &TaskUpdate) -> Result<Subject> {
     let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Update)?;
     let task = stage.task(permit.id)?;
-    let (set, parent) = changes(c, &task)?;
+    let (set, parent) = changes(c, &task, stage.now())?;
     let owner = set.get("owner").cloned();
     let mut plain = set.clone();
     plain.shift_remove("owner");
@@ -127,8 +142,8 @@ enum Change {
 }
 
 /// The registers that an update writes, and the change of the parent.
-fn changes(c: &TaskUpdate, task: &Task) -> Result<(Fields, Change)> {
-    let mut set = given(c);
+fn changes(c: &TaskUpdate, task: &Task, now: Time) -> Result<(Fields, Change)> {
+    let mut set = given(c, now);
     // Each entry of the metadata is a register.
     set.shift_remove("metadata");
     set.extend(c.owner.iter().map(|owner| ("owner".to_owned(), json!(owner))));
@@ -136,10 +151,11 @@ fn changes(c: &TaskUpdate, task: &Task) -> Result<(Fields, Change)> {
         set.insert(format!("metadata.{name}"), value.clone());
     }
     if !c.add_labels.is_empty() || !c.remove_labels.is_empty() {
-        let labels = c.labels.as_ref().unwrap_or(&task.fields.labels);
-        let kept = labels.iter().filter(|l| !c.remove_labels.contains(l)).cloned();
-        let mut labels: Vec<String> = kept.collect();
-        labels.extend(c.add_labels.iter().filter(|l| !task.fields.labels.contains(l)).cloned());
+        let mut labels = c.labels.as_deref().map_or_else(|| task.fields.labels.clone(), all_composed);
+        let (add, remove) = (all_composed(&c.add_labels), all_composed(&c.remove_labels));
+        labels.retain(|label| !remove.iter().any(|removed| *removed == composed(label)));
+        labels
+            .extend(add.into_iter().filter(|label| !task.fields.labels.iter().any(|known| composed(known) == *label)));
         set.insert("labels".into(), json!(labels));
     }
     if !c.add_acceptance.is_empty() {

@@ -97,10 +97,15 @@ fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
 fn refuse_unready(stage: &mut dyn Stage, task: &Task) -> Result<()> {
     refuse_bound(stage, task)?;
     let found = unready(stage, task)?;
-    let reason = found.iter().find(|reason| matches!(reason, Reason::Children { .. } | Reason::Deferred { .. }));
+    let reason = found
+        .iter()
+        .find(|reason| matches!(reason, Reason::Children { .. } | Reason::Deferred { .. } | Reason::Parent { .. }));
     let Some(reason) = reason else { return Ok(()) };
     let hint = match reason {
         Reason::Children { .. } => "take one of its children: agentpm next --claim".to_owned(),
+        Reason::Parent { parent, .. } => {
+            format!("take other work with agentpm next --claim, or see what keeps the parent: agentpm show {parent}")
+        }
         _ => format!(
             "take other work with agentpm next --claim, or change it: agentpm task update {} --defer-until TIME",
             task.id

@@ -28,7 +28,7 @@ use crate::store::layout::{Store, task_dir};
 
 const FORM: Form = Form {
     // Changes with every change of the tables or their contents.
-    schema: 13,
+    schema: 14,
     tables: &[
         "
 CREATE TABLE task(

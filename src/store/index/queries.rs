@@ -218,8 +218,8 @@ impl Index {
     /// What the choice of work needs of every unfinished task, by id. A task whose log cannot be read is not offered.
     pub fn briefs(&self) -> Result<Vec<Brief>> {
         let sql =
-            "SELECT id, status, owner, parent, priority, created_at, defer_until, need_perm, need_precedence, title
-                   FROM task WHERE finished = 0 AND version > 0 ORDER BY id";
+            "SELECT id, status, owner, parent, priority, created_at, defer_until, need_perm, need_precedence, title,
+                   due FROM task WHERE finished = 0 AND version > 0 ORDER BY id";
         select(self.whole()?, sql, [], |row| {
             Ok(Brief {
                 id: id_of(row, 0)?,
@@ -232,6 +232,7 @@ impl Index {
                 need_perm: row.get(7)?,
                 need_precedence: row.get(8)?,
                 title: row.get(9)?,
+                due: time_of(row, 10)?,
             })
         })
     }
@@ -272,7 +273,7 @@ impl Index {
     /// The sort keys of all tasks that match a filter, by id.
     pub fn keys(&self, filter: &Filter) -> Result<Vec<Keys>> {
         let (condition, values) = filter.condition();
-        let sql = format!("SELECT id, priority, created_at, updated_at, title FROM task WHERE {condition} ORDER BY id");
+        let sql = format!("SELECT id, priority, created_at, updated_at, title, due FROM task WHERE {condition} ORDER BY id");
         select(self.whole()?, &sql, params_from_iter(&values), |row| {
             Ok(Keys {
                 id: id_of(row, 0)?,
@@ -280,6 +281,7 @@ impl Index {
                 created_at: row.get(2)?,
                 updated_at: row.get(3)?,
                 title: row.get(4)?,
+                due: row.get(5)?,
             })
         })
     }
@@ -313,6 +315,8 @@ pub struct Keys {
     pub updated_at: i64,
     /// Its title.
     pub title: String,
+    /// When it is due, in milliseconds since 1970.
+    pub due: Option<i64>,
 }
 
 fn status_of(row: &Row, column: usize) -> rusqlite::Result<Status> {

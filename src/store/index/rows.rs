@@ -9,6 +9,7 @@ use serde_json::json;
 use super::refresh::mark_of;
 use crate::env::files::Mark;
 use crate::error::{Code, Error, Result};
+use crate::model::search::text::composed;
 use crate::model::event::Entry;
 use crate::model::finding::Severity;
 use crate::model::id::Id;
@@ -131,7 +132,7 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
         tx.prepare_cached("INSERT INTO part VALUES(?1,?2,?3)")?.execute(params![part.to_string(), id, kind])?;
     }
     for label in &task.fields.labels {
-        tx.prepare_cached("INSERT OR IGNORE INTO label VALUES(?1,?2)")?.execute(params![label, id])?;
+        tx.prepare_cached("INSERT OR IGNORE INTO label VALUES(?1,?2)")?.execute(params![composed(label), id])?;
     }
     Ok(())
 }

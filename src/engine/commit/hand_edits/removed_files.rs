@@ -13,7 +13,7 @@ use crate::engine::view::removed_commits::{self, Removal};
 use crate::engine::view::{history, read, sparse};
 use crate::error::Result;
 use crate::model::args::{TaskRef, Text};
-use crate::model::command::{Command, Guard, TaskArchive, TaskTransition};
+use crate::model::command::{ChildrenOfCancelled, Command, Guard, TaskArchive, TaskTransition};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::{Finding, Rule, SkippedFix};
 use crate::model::id::Id;
@@ -168,6 +168,7 @@ fn end(ws: &Workspace, id: Id, wanted: Deleted) -> Result<Option<&'static str>> 
         Deleted::Restore => return Ok(None),
         Deleted::Cancelled => (
             Command::TaskTransition(TaskTransition {
+                children: Some(ChildrenOfCancelled::Keep),
                 id: TaskRef(id.to_string()),
                 status: Status::Cancelled,
                 force: None,
