@@ -92,7 +92,7 @@ fn a_page_goes_from_what_to_do_to_the_next_commands() {
         ],
     );
     // A short page keeps what serves the task most.
-    let text = page(&room, &[&task, "--max-tokens", "400"]);
+    let text = page(&room, &[&task, "--max-tokens", "220"]);
     in_order(&text, &["# Order the locks", "no deadlock", "1000 rounds", "one writer at a time", "left out"]);
     assert!(!text.contains("## History") && !text.contains("the files are described"), "{text}");
 }

@@ -268,15 +268,16 @@ impl Stage for Transaction<'_> {
         among.extend(self.tasks.keys());
         let mut held = Vec::new();
         for id in among {
-            let record = self.lease(id)?;
-            let is_known = self.tasks.contains_key(&id);
-            if !is_known && record.lease.is_some_and(|lease| !lease::is_holder(&lease, &me)) {
-                continue;
+            if !self.tasks.contains_key(&id) {
+                // Few of the tasks that ever had a lease are read.
+                let is_over = self.index()?.status(id)?.is_none_or(Status::is_finished);
+                if is_over || self.lease(id)?.lease.is_some_and(|lease| !lease::is_holder(&lease, &me)) {
+                    continue;
+                }
+                if !self.load(id)? {
+                    continue;
+                }
             }
-            if !is_known && self.index()?.status(id)?.is_none_or(Status::is_finished) || !self.load(id)? {
-                continue;
-            }
-            // Its log may have a grant of another clone.
             let (record, task) = (self.lease(id)?, &self.tasks[&id].task);
             if is_held(task.status, task.owner.as_deref(), &record, &me, self.now) {
                 held.push(id);

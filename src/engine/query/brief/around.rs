@@ -12,7 +12,7 @@ use crate::engine::context::Workspace;
 use crate::engine::view::read;
 use crate::error::Result;
 use crate::model::context::ContextType;
-use crate::model::id::Id;
+use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::plain::code_block;
 use crate::model::task::{Status, Task};
 use crate::reports::view::ElsewhereState;
@@ -37,7 +37,7 @@ const MAX_TITLE: usize = 200;
 /// Handle and title of a task.
 fn name(ws: &Workspace, id: Id, title: &str) -> String {
     // A handle is for reading; where its folder cannot be listed the id's end serves.
-    let handle = read::handle(ws, id).unwrap_or_else(|_| id.handle(6));
+    let handle = read::handle(ws, id).unwrap_or_else(|_| id.handle(HANDLE_MIN));
     format!("{handle} {}", line_of(title, MAX_TITLE))
 }
 
@@ -54,7 +54,7 @@ pub(super) fn parents(ws: &Workspace, draft: &mut Draft, task: &Task, index: &In
     draft.list(above.into_iter().enumerate(), draft.room, |(n, (id, parent))| {
         let kind = if n == 0 { PARENT } else { ANCESTORS };
         let Some(parent) = parent else {
-            return Section { kind, text: format!("\n{} (not here)\n", id.handle(6)), cut: 0 };
+            return Section { kind, text: format!("\n{} (not here)\n", id.handle(HANDLE_MIN)), cut: 0 };
         };
         let mut text = format!("\n{} ({})", name(ws, id, &parent.fields.title), parent.status);
         let mut cut = 0;

@@ -11,6 +11,7 @@ use super::{Hold, MAX_NAMED};
 use crate::engine::context::Workspace;
 use crate::model::context::{ContextEntry, ContextType, ProgressItem};
 use crate::model::event::Entry;
+use crate::model::id::HANDLE_MIN;
 use crate::model::plain::{code_block, code_span, escape};
 use crate::model::task::Task;
 use crate::reports::event_words::{deed, shortened};
@@ -130,7 +131,7 @@ pub(super) fn holder(draft: &mut Draft, task: &Task, hold: &Hold) {
 pub(super) fn progress(draft: &mut Draft, task: &Task) {
     let room = draft.room / 3;
     let section = |kind: Kind, mark: &str, item: &ProgressItem| {
-        let text = format!("- [{mark}] {} {}\n", item.id.handle(6), line(&item.content));
+        let text = format!("- [{mark}] {} {}\n", item.id.handle(HANDLE_MIN), line(&item.content));
         Section { kind, text, cut: 0 }
     };
     draft.list(task.progress.values().filter(|i| !i.completed), room, |item| section(OPEN_STEPS, " ", item));

@@ -125,9 +125,9 @@ impl Draft {
         }
         // What always stays is of single lines, which may be cut anywhere.
         if page.len() > room {
+            left_out.insert("task_bytes".to_owned(), page.len() - room);
             page.truncate(page.floor_char_boundary(room));
             page.push('…');
-            left_out.insert("bytes of the task itself".to_owned(), 1);
         }
         (page, left_out)
     }
