@@ -14,6 +14,7 @@ use crate::engine::query::history::BlameList;
 use crate::engine::query::leases::LeaseView;
 use crate::engine::query::lists::{AgentView, ReadyList};
 use crate::engine::query::liveness::{SessionView, StaleTask};
+use crate::engine::query::plan_page::PlanPage;
 use crate::engine::query::review::ReviewReport;
 use crate::engine::query::status::Overview;
 use crate::engine::query::unreachable_events::LostEvents;
@@ -42,6 +43,7 @@ pub enum Answer {
     Conflicts(List<LostView>),
     Diff(PlanDiff),
     Review(Box<ReviewReport>),
+    PlanPage(PlanPage),
     Graph(Drawing),
     Stale(List<StaleTask>),
     Sessions(List<SessionView>),
@@ -131,6 +133,7 @@ impl Answer {
             Answer::Brief(_)
             | Answer::Events(_)
             | Answer::Graph(_)
+            | Answer::PlanPage(_)
             | Answer::Overview(_)
             | Answer::Stats(_)
             | Answer::Health(_)

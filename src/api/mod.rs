@@ -18,8 +18,8 @@ use crate::engine::commit::{keys, plan, write};
 use crate::engine::feed::stream;
 use crate::engine::lint::{self, base, fix};
 use crate::engine::query::{
-    brief, conflicts, diff, doctor, graph, history, leases, lists, liveness, log, retry_on_damaged_index, review,
-    status, unreachable_events,
+    brief, conflicts, diff, doctor, graph, history, leases, lists, liveness, log, plan_page, retry_on_damaged_index,
+    review, status, unreachable_events,
 };
 use crate::engine::repair::recover::{self, Selection};
 use crate::engine::{Comments, Fix, LintReport, Reply, Workspace, import, query, repair, sync};
@@ -172,6 +172,7 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
         Query::Conflicts(q) => Answer::Conflicts(conflicts::conflicts(ws, q)?),
         Query::Diff(q) => Answer::Diff(diff::diff(ws, q)?),
         Query::Review(q) => Answer::Review(Box::new(review::review(ws, q)?)),
+        Query::PlanShow(q) => Answer::PlanPage(plan_page::plan_show(ws, q)?),
         Query::Graph(q) => Answer::Graph(graph::graph(ws, q)?),
         Query::Stale(q) => Answer::Stale(liveness::stale(ws, q)?),
         Query::SessionList(q) => Answer::Sessions(liveness::sessions(ws, q)?),
@@ -225,7 +226,11 @@ fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
             let warnings = report.warnings.clone();
             return Ok(Answered { warnings, ..Answered::of(Answer::Imported(report)) });
         }
-        Job::PlanApply(q) => Answer::Planned(plan::plan_apply(ws, &q.plan, q.dry_run)?),
+        Job::PlanApply(q) => {
+            let report = plan::plan_apply(ws, q)?;
+            let warnings = report.warnings.clone();
+            return Ok(Answered { warnings, ..Answered::of(Answer::Planned(report)) });
+        }
         Job::NewKey(q) => return keys::register_with_new_key(ws, q.agent.clone()).map(Answered::from),
     }))
 }

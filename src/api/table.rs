@@ -17,6 +17,7 @@ use crate::engine::query::history::BlameList;
 use crate::engine::query::leases::LeaseView;
 use crate::engine::query::lists::{AgentView, ReadyList};
 use crate::engine::query::liveness::{SessionView, StaleTask};
+use crate::engine::query::plan_page::PlanPage;
 use crate::engine::query::review::ReviewReport;
 use crate::engine::query::status::Overview;
 use crate::engine::query::unreachable_events::LostEvents;
@@ -132,6 +133,7 @@ fn row_of(name: &str) -> Option<Row> {
         "task.archive" => row::<TaskAnswer>(Some(Verb::Archive), at(Post, "/tasks/{id}/archive"), Some("finish")),
         "task.reopen" => row::<TaskAnswer>(None, None, Some("update")),
         "task.verify" => row::<TaskAnswer>(Some(Verb::Verify), None, Some("finish")),
+        "task.split" => row::<BatchAnswer>(Some(Verb::Split), None, Some("plan")),
         "progress.add" => row::<Changed>(Some(Verb::Comment), at(Post, "/progress_items"), Some("record")),
         "progress.complete" => {
             row::<StepAnswer>(Some(Verb::Comment), at(Patch, "/progress_items/{id}"), Some("record"))
@@ -165,6 +167,7 @@ fn row_of(name: &str) -> Option<Row> {
         "conflicts" => row::<List<LostView>>(None, None, Some("find")),
         "diff" => row::<PlanDiff>(None, None, None),
         "review" => row::<ReviewReport>(None, None, None),
+        "plan.show" => row::<PlanPage>(None, None, Some("find")),
         "graph" => row::<Drawing>(None, None, None),
         "stale" => row::<List<StaleTask>>(None, None, Some("find")),
         "session.list" => row::<List<SessionView>>(None, None, None),

@@ -254,6 +254,11 @@ pub enum TaskVerb {
         after_help = "Examples:\n  agentpm task verify 7XK2Q1 --criterion 1\n  agentpm task verify 7XK2Q1 --fail --why 'no test'"
     )]
     Verify(Deferred<c::TaskVerify>),
+    /// Split a task into parts, which become its children; the task goes back to open and its lease is released
+    #[command(
+        after_help = "Examples:\n  agentpm task split 7XK2Q1 --title 'Read the log' --title 'Write the log'\n  agentpm task split 7XK2Q1 --into parts.yaml"
+    )]
+    Split(Deferred<SplitArgs>),
     /// Edit the YAML file of a task in $EDITOR; needs a terminal
     #[command(after_help = "Example:\n  agentpm task edit 7XK2Q1")]
     Edit(Deferred<q::TaskPath>),
@@ -264,9 +269,12 @@ pub enum TaskVerb {
 
 #[derive(Subcommand, Debug)]
 pub enum PlanVerb {
-    /// Create the tasks of a plan; applying it again changes only what changed in it
+    /// Create the tasks of a plan; applying it again changes only what changed in the file since
     #[command(after_help = super::help::PLAN)]
     Apply(PlanApply),
+    /// Print a plan as a file for plan apply
+    #[command(after_help = "Examples:\n  agentpm plan show storage\n  agentpm plan show > plan.yaml")]
+    Show(q::PlanShow),
 }
 
 #[derive(Subcommand, Debug)]
@@ -407,6 +415,21 @@ pub struct PlanApply {
     /// Show what would change; change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Where the file and the store changed the same value, take the file's
+    #[arg(long)]
+    pub force: bool,
+    /// Cancel the unfinished tasks whose keys left the file
+    #[arg(long)]
+    pub prune: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct SplitArgs {
+    #[command(flatten)]
+    pub what: c::TaskSplit,
+    /// File with a YAML list of tasks as in a plan, or - for standard input
+    #[arg(long, value_name = "FILE", required_unless_present = "title")]
+    pub into: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -472,7 +495,7 @@ pub struct Import {
 
 #[derive(Args, Debug)]
 pub struct Schema {
-    /// task-file, config, roles, task, errors, rules, or an operation such as task.create (default: list the names)
+    /// task-file, config, roles, plan, batch, task, errors, rules, or an operation such as task.create (default: list the names)
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
     /// Print only the schema, for an editor

@@ -32,7 +32,7 @@ pub const OTHER_WORDS: &[(&[&str], &str)] = &[
     (&["reopen"], "agentpm task reopen ID --reason TEXT"),
     (&["archive"], "agentpm task archive ID"),
     (&["verify", "accept"], "agentpm task verify ID --all"),
-    (&["split"], "agentpm add TITLE --parent ID for each part"),
+    (&["split"], "agentpm task split ID --title TITLE --title TITLE"),
     (&["move", "transition"], "agentpm task transition ID --status STATUS"),
     (&["link", "relate"], "agentpm task relate ID --to ID --type relates_to"),
     (&["label", "tag"], "agentpm task update ID --add-label WORD"),
@@ -84,9 +84,14 @@ A plan:
           title: Describe it
           blocked_by: [order]
 
+Three things are compared: the file, what it said when it was applied last, and the store. Only what changed in the file since
+is changed. A value that the store changed too stays and is listed (--force takes the file's). A closed task is not changed. A key
+that left the file is reported (--prune cancels its task). agentpm schema plan lists the keys of a task.
+
 Examples:
   agentpm plan apply plan.yaml --dry-run
-  agentpm plan apply plan.yaml";
+  agentpm plan apply plan.yaml
+  agentpm plan show storage > plan.yaml";
 
 /// Shown after `agentpm task get --help`.
 pub const GET: &str = "\

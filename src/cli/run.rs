@@ -8,13 +8,14 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use serde_json::json;
 
 use super::args::{
-    AgentVerb, Cancel, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanVerb,
-    ProgressVerb, Schema, Search, SessionVerb, TaskVerb, Verb,
+    AgentVerb, Cancel, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanApply,
+    PlanVerb, ProgressVerb, Schema, Search, SessionVerb, SplitArgs, TaskVerb, Verb,
 };
 use super::deferred::Deferred;
 use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
 use super::{exchange, help, lint, words, work};
 use crate::api::{self, Answer, Call, Item};
+use crate::engine::commit::plan::read_tasks;
 use crate::engine::{self, Driver, Options, Request, Workspace};
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
@@ -85,7 +86,7 @@ fn usage(e: &clap::Error, argv: &[OsString]) -> ExitCode {
     print_error(&Error::usage(message).hint(hint), Form::Json, Out::Stdout)
 }
 
-/// The command of ours for a word of another tool.
+/// Our command for another tool's word.
 fn foreign(e: &clap::Error) -> Option<Error> {
     let word = match e.get(clap::error::ContextKind::InvalidSubcommand)? {
         clap::error::ContextValue::String(word) => word.as_str(),
@@ -180,7 +181,13 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Task(Deferred(verb)) => task_call(verb, global)?,
         Verb::Add(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
         Verb::Cancel(Deferred(Cancel { id, children, guard })) => {
-            Call::Change(Command::TaskTransition(TaskTransition { id, status: Status::Cancelled, force: None, children, guard }))
+            Call::Change(Command::TaskTransition(TaskTransition {
+                id,
+                status: Status::Cancelled,
+                force: None,
+                children,
+                guard,
+            }))
         }
         Verb::Search(Deferred(Search { words, limit, cursor })) => Call::Query(Query::TaskList(TaskList {
             query: Some(words.join(" ")),
@@ -193,9 +200,10 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Show(Deferred(args)) => Call::Query(Query::TaskGet(TaskGet { full: global.full, ..args })),
         Verb::Ls(Deferred(args)) => Call::Query(Query::TaskList(args)),
         Verb::Batch(Deferred(args)) => Call::Change(Command::Batch(batch(&args.file)?)),
-        Verb::Plan(Deferred(PlanVerb::Apply(args))) => {
-            Call::Job(Job::PlanApply(job::PlanApply { plan: read_input(&args.file)?, dry_run: args.dry_run }))
+        Verb::Plan(Deferred(PlanVerb::Apply(PlanApply { file, dry_run, force, prune }))) => {
+            Call::Job(Job::PlanApply(job::PlanApply { plan: read_input(&file)?, dry_run, force, prune }))
         }
+        Verb::Plan(Deferred(PlanVerb::Show(args))) => Call::Query(Query::PlanShow(args)),
         Verb::Graph(Deferred(args)) => Call::Query(Query::Graph(args)),
         Verb::Progress(Deferred(verb)) => Call::Change(match verb {
             ProgressVerb::Add(args) => Command::ProgressAdd(args),
@@ -277,6 +285,12 @@ fn task_call(verb: TaskVerb, global: &Global) -> Result<Call> {
         TaskVerb::Archive(Deferred(args)) => Call::Change(Command::TaskArchive(args)),
         TaskVerb::Reopen(Deferred(args)) => Call::Change(Command::TaskReopen(args)),
         TaskVerb::Verify(Deferred(args)) => Call::Change(Command::TaskVerify(args)),
+        TaskVerb::Split(Deferred(SplitArgs { mut what, into })) => {
+            if let Some(file) = into {
+                what.into = read_tasks(&read_input(&file)?)?;
+            }
+            Call::Change(Command::TaskSplit(what))
+        }
         TaskVerb::Edit(_) => return Err(Error::usage("answered before")),
     })
 }
@@ -505,11 +519,12 @@ fn schema(args: &Schema) -> Result<Output> {
     let data = match args.name.as_deref() {
         None => {
             let names: Vec<&str> = api::OPERATIONS.iter().map(|operation| operation.name).collect();
-            json!({ "schemas": ["task-file", "config", "roles", "task", "errors", "rules"], "operations": names })
+            json!({ "schemas": ["task-file", "config", "roles", "plan", "batch", "task", "errors", "rules"], "operations": names })
         }
         Some("task-file") => engine::schema::task_file(),
         Some("config") => engine::schema::config(),
         Some("roles") => engine::schema::roles(),
+        Some("plan") => engine::schema::plan(),
         Some("task") => json!(api::find("task.get").map(|operation| (operation.answer)())),
         Some("errors") => Code::ALL.iter().map(|code| json!({ "code": code, "exit": code.exit() })).collect(),
         Some("rules") => Rule::ALL
@@ -523,7 +538,8 @@ fn schema(args: &Schema) -> Result<Output> {
             .collect(),
         Some(name) => match api::find(name) {
             Some(operation) => {
-                let mut schema = json!(operation.arguments);
+                // A step of a batch is any other operation, which its type does not say.
+                let mut schema = if name == "batch" { engine::schema::batch() } else { json!(operation.arguments) };
                 schema["answer"] = json!((operation.answer)());
                 schema
             }

@@ -3,6 +3,8 @@
 //! Guarantees that what others wrote is escaped.
 //! Leaves to others: the words for a branch under review (`review`), for changes (`changes`) and for the findings of lint (`lint`).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,7 +14,7 @@ use super::output::{Form, Output, form};
 use super::{changes, lint, review};
 use crate::api::{Answer, Answered};
 use crate::engine::Workspace;
-use crate::engine::commit::plan::{PlanChange, PlanReport};
+use crate::engine::commit::plan::{FieldChange, KeptBecause, PlanChange, PlanReport, PlannedTask};
 use crate::engine::import::ImportReport;
 use crate::engine::query::doctor::Health;
 use crate::engine::query::history::BlameList;
@@ -58,6 +60,11 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         // Its report has a form of its own for each format.
         Answer::Lint(report) => return Ok(Output { warnings, ..lint::output(report, global) }),
         Answer::Graph(drawing) => return graph(drawing, asked, global),
+        // The file alone, so that it can be redirected and applied; JSON only if it is asked for.
+        Answer::PlanPage(page) => {
+            let (data, human) = (json!(page), page.text.clone());
+            return Ok(Output { data, human, document: true, warnings, ..Output::default() });
+        }
         _ => Output { markdown: is_markdown(&answer), ..Output::default() },
     };
     out.human = match &answer {
@@ -73,7 +80,7 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Blame(list) => blame(list, md),
         Answer::Conflicts(list) => conflicts(list, md),
         Answer::Diff(diff) => changes::diff(&json!(diff), md),
-        Answer::Review(_) | Answer::Lint(_) | Answer::Graph(_) => String::new(),
+        Answer::Review(_) | Answer::Lint(_) | Answer::Graph(_) | Answer::PlanPage(_) => String::new(),
         Answer::Stale(list) => table(list, STALE, md),
         Answer::Sessions(list) => table(list, SESSIONS, md),
         Answer::Agents(list) => table(list, AGENTS, md),
@@ -532,25 +539,68 @@ fn nothing_ready(reasons: &NotReady) -> Output {
     Output { data: Value::Null, human, quiet: Some(String::new()), reasons: Some(json!(reasons)), ..Output::default() }
 }
 
+/// What a plan changed: each task once, by key and handle, with its changes below it as whole texts.
 fn planned(report: &PlanReport) -> String {
     let mut out = String::new();
-    for change in &report.changes {
-        let (verb, key, more) = match change {
-            PlanChange::Create { key, title } => ("create", key, escape(title)),
-            PlanChange::Update { key, fields, .. } => {
-                let field = |f: &crate::engine::commit::plan::FieldChange| {
-                    escape(&format!("{}: {} -> {}", f.field, f.from, f.to))
-                };
-                ("update", key, fields.iter().map(field).collect::<Vec<_>>().join(", "))
-            }
-            PlanChange::Progress { key, steps } => ("progress", key, format!("{steps} steps")),
-            PlanChange::Block { key, by } => ("block", key, format!("by {}", escape(by))),
+    let all = report.items.iter().chain(&report.missing);
+    let known: BTreeMap<&str, &PlannedTask> = all.map(|item| (item.key.as_str(), item)).collect();
+    let mut keys: Vec<&str> = Vec::new();
+    for key in report.changes.iter().map(PlanChange::key).chain(report.conflicts.iter().map(|c| c.key.as_str())) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    for key in &keys {
+        let changes: Vec<&PlanChange> = report.changes.iter().filter(|change| change.key() == *key).collect();
+        let verb = match changes.first() {
+            Some(PlanChange::Create { .. }) => "create",
+            Some(PlanChange::Cancel { .. }) => "cancel",
+            Some(_) => "update",
+            None => "keep",
         };
-        out.push_str(&format!("{verb:<9} {}  {more}\n", escape(key)));
+        let handle = known.get(key).and_then(|item| item.handle.as_deref()).map(|handle| format!("  {handle}"));
+        let title = known.get(key).map(|item| item.title.as_str()).unwrap_or_default();
+        out.push_str(&format!("{verb:<6}  {}{}  {}\n", escape(key), handle.unwrap_or_default(), escape(title)));
+        changes.iter().for_each(|change| out.push_str(&change_lines(change)));
+        for kept in report.conflicts.iter().filter(|kept| kept.key == *key) {
+            let why = match kept.reason {
+                KeptBecause::BothChanged => "changed in the store too; --force takes the file's value",
+                KeptBecause::NoRecord => "changed in the store; --force takes the file's value",
+                KeptBecause::Closed => "the task is closed",
+            };
+            out.push_str(&escape(&format!("  kept {}: {} (file: {}): {why}", kept.field, kept.store, kept.file)));
+            out.push('\n');
+        }
+    }
+    for gone in &report.missing {
+        let handle = gone.handle.as_deref().unwrap_or_default();
+        out.push_str(&format!(
+            "left    {}  {handle}  {}: not in the file any more; --prune cancels it\n",
+            escape(&gone.key),
+            escape(&gone.title)
+        ));
     }
     let verb = if report.dry_run { "would change" } else { "changed" };
-    out.push_str(&format!("{} tasks, {} {verb}\n", report.total, report.changes.len()));
+    let changed: BTreeSet<&str> = report.changes.iter().map(PlanChange::key).collect();
+    let kept = match report.conflicts.len() {
+        0 => String::new(),
+        more => format!(", {} kept", counted(more, "value")),
+    };
+    out.push_str(&format!("{}, {} {verb}{kept}\n", counted(report.total, "task"), changed.len()));
     out
+}
+
+fn change_lines(change: &PlanChange) -> String {
+    match change {
+        PlanChange::Create { .. } | PlanChange::Cancel { .. } => String::new(),
+        PlanChange::Update { fields, .. } => {
+            let line = |f: &FieldChange| format!("  {}\n", escape(&format!("{}: {} -> {}", f.field, f.from, f.to)));
+            fields.iter().map(line).collect()
+        }
+        PlanChange::Progress { steps, .. } => format!("  {} added\n", counted(*steps, "step")),
+        PlanChange::Block { by, .. } => format!("  blocked by {}\n", escape(by)),
+        PlanChange::Unblock { by, .. } => format!("  no longer blocked by {}\n", escape(by)),
+    }
 }
 
 fn restored_words(restored: &Restored) -> String {

@@ -16,6 +16,7 @@ use crate::model::context::ContextType;
 pub use crate::model::field_args::{FieldArgs, TaskCreate, TaskUpdate};
 use crate::model::id::Id;
 use crate::model::operation::operations;
+use crate::model::plan::PlanTask;
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 
@@ -36,6 +37,26 @@ pub struct Guard {
     /// Reason for the change; recorded in the history
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub why: Option<Text>,
+}
+
+/// Split a task into parts, which become its children; the task goes back to open and its lease is released
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TaskSplit {
+    /// Task to split
+    #[command(flatten)]
+    pub id: TaskRef,
+    /// Title of a part (repeatable)
+    #[arg(long, value_name = "TITLE", allow_hyphen_values = true)]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub title: Vec<Text>,
+    /// Parts, each a task as in a plan
+    #[arg(skip)]
+    #[serde(default)]
+    pub into: Vec<PlanTask>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub guard: Guard,
 }
 
 /// Move a task to another status
@@ -485,6 +506,7 @@ macro_rules! commands {
                 TaskArchive = "task.archive",
                 TaskReopen = "task.reopen",
                 TaskVerify = "task.verify",
+                TaskSplit = "task.split",
                 ProgressAdd = "progress.add",
                 ProgressComplete = "progress.complete",
                 ProgressReopen = "progress.reopen",

@@ -105,7 +105,7 @@ pub struct Import {
     pub text: String,
 }
 
-/// Create the tasks of a plan; applying it again changes only what changed in it
+/// Create the tasks of a plan; applying it again changes only what changed in the file since
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PlanApply {
     /// The plan, in YAML
@@ -113,6 +113,12 @@ pub struct PlanApply {
     /// Show what would change; change nothing
     #[serde(default)]
     pub dry_run: bool,
+    /// Where the file and the store changed the same value, take the file's
+    #[serde(default)]
+    pub force: bool,
+    /// Cancel the unfinished tasks whose keys left the file
+    #[serde(default)]
+    pub prune: bool,
 }
 
 /// Register an agent with a new key, which this clone keeps and signs the agent's events with

@@ -17,6 +17,7 @@ pub mod json;
 pub mod operation;
 pub mod payload;
 pub mod plain;
+pub mod plan;
 pub mod point;
 pub mod query;
 pub mod relationship;

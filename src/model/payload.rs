@@ -175,6 +175,18 @@ pub struct TaskVerified {
     pub passed: bool,
 }
 
+/// What a plan file or an import said of a task when it was applied. It changes no field and is not rendered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceApplied {
+    /// The source: `plan/<name>`, or the format of an import.
+    pub source: String,
+    /// The key of the task in the source.
+    pub key: String,
+    /// What the source said, by field.
+    #[serde(deserialize_with = "strict_object")]
+    pub said: Fields,
+}
+
 /// An agent acquired a task's lease.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeaseAcquired {
@@ -329,7 +341,7 @@ payloads! {
         RelationshipAdded, RelationshipRemoved,
         ProgressItemAdded, ProgressItemCompleted, ProgressItemReopened,
         ContextAdded, ContextSuperseded, ContextRedacted,
-        AcceptanceMet, TaskVerified,
+        AcceptanceMet, TaskVerified, SourceApplied,
         LeaseAcquired, LeaseReleased, LeaseOverride,
         AgentRegistered, AgentUpdated;
     in the journal only:

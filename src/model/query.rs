@@ -272,6 +272,15 @@ pub struct Graph {
     pub all: bool,
 }
 
+/// Print a plan as a file for plan apply
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PlanShow {
+    /// Name of the plan (default: all open tasks)
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
 /// List work in progress whose agent shows no activity
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -355,6 +364,7 @@ operations! {
         Conflicts = "conflicts",
         Diff = "diff",
         Review = "review",
+        PlanShow = "plan.show",
         Graph = "graph",
         Stale = "stale",
         SessionList = "session.list",

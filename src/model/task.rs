@@ -16,6 +16,7 @@ use crate::model::context::{ContextEntry, ProgressItem};
 use crate::model::event::Stamp;
 use crate::model::field::TaskFields;
 use crate::model::id::Id;
+use crate::model::payload::Fields;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::time::Time;
 
@@ -170,6 +171,17 @@ pub struct Verified {
     pub by: String,
 }
 
+/// What a plan or an import said of a task when it was applied last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceMemory {
+    /// The key of the task in the source.
+    pub key: String,
+    /// What the source said, by field.
+    pub said: Fields,
+    /// The Lamport time of the application.
+    pub lamport: u64,
+}
+
 /// A task: what `task.yaml` shows, and what decisions need to know of its log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
@@ -206,6 +218,9 @@ pub struct Task {
     /// Events that record a hand edit which an earlier event recorded, each with the earlier one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub copies: BTreeMap<Id, Id>,
+    /// What each plan or import said of it last, by source.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, SourceMemory>,
     /// The last writer of every register that changed since the task was created, by register name.
     pub stamps: BTreeMap<String, Stamp>,
     /// The heads of the log: the events that are not a parent of another.
@@ -244,6 +259,7 @@ impl Task {
             progress: BTreeMap::new(),
             context: BTreeMap::new(),
             copies: BTreeMap::new(),
+            sources: BTreeMap::new(),
             stamps: BTreeMap::new(),
             heads: Vec::new(),
             forked: false,

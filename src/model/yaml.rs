@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::model::agent::Agent;
 use crate::model::field::FieldValue;
+use crate::model::plan::{PlanFile, PlanTask};
 use crate::model::relationship::RelationType;
 use crate::model::task::Task;
 
@@ -162,6 +163,38 @@ pub fn render_agent(agent: &Agent) -> String {
     out.some_text("public_key", agent.public_key.as_deref());
     out.some("created_at", agent.created_at);
     out.buffer
+}
+
+/// Renders a plan file.
+pub fn render_plan(plan: &PlanFile) -> String {
+    let mut out = Writer::default();
+    out.text("plan", &plan.plan);
+    out.some("as_of", plan.as_of);
+    if plan.tasks.is_empty() {
+        out.line("tasks", "[]");
+    } else {
+        plan_tasks(&mut out, "tasks", &plan.tasks);
+    }
+    out.buffer
+}
+
+fn plan_tasks(out: &mut Writer, name: &str, tasks: &[PlanTask]) {
+    if tasks.is_empty() {
+        return;
+    }
+    out.open(name);
+    for task in tasks {
+        out.item();
+        out.some_text("key", task.key.as_deref());
+        for (name, value) in &task.plain() {
+            out.value(name, value);
+        }
+        out.list("progress", &task.progress);
+        out.list("blocked_by", &task.blocked_by);
+        plan_tasks(out, "children", &task.children);
+        out.end_item();
+    }
+    out.close();
 }
 
 /// Renders one value as a YAML document, to test the round trip.

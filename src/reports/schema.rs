@@ -7,8 +7,10 @@
 use schemars::schema_for;
 use serde_json::{Map, Value, json};
 
+use crate::model::command::{Batch, Command};
 use crate::model::context::ContextType;
 use crate::model::field::{FIELDS, Form};
+use crate::model::plan::{PLAN_KEYS, PlanFile};
 use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
 use crate::model::task::{Status, TaskType};
@@ -75,6 +77,77 @@ pub fn roles() -> Value {
     ]});
     schema["$defs"]["Grant"]["properties"]["perms"]["items"] = words;
     schema["properties"]["agents"]["propertyNames"] = json!({ "pattern": AGENT });
+    schema
+}
+
+/// A plan file of `plan apply`; its tasks are also those of `task split --into`.
+pub fn plan() -> Value {
+    let mut schema = json!(schema_for!(PlanFile));
+    describe_schema(
+        &mut schema,
+        "plan",
+        "A plan of agentpm",
+        "A plan that agentpm plan apply reads. Applying it again changes only what changed in it since.",
+    );
+    close(&mut schema);
+    let described = FIELDS.iter().map(|field| (field.name, field.description, plan_shape(field.form)));
+    let tasks = json!({ "type": "array", "items": { "$ref": "#/$defs/PlanTask" } });
+    let own = PLAN_KEYS.map(|(name, description)| {
+        let shape = match name {
+            "key" => or_nothing(text()),
+            "children" => tasks.clone(),
+            _ => json!({ "type": "array", "items": text() }),
+        };
+        (name, description, shape)
+    });
+    let keys =
+        described.chain(own).map(|(name, description, shape)| (name.to_owned(), self::described(description, shape)));
+    schema["$defs"]["PlanTask"] = json!({
+        "description": "A task of the plan.",
+        "type": "object",
+        "required": ["title"],
+        "properties": keys.collect::<Map<String, Value>>(),
+        "additionalProperties": false,
+    });
+    schema
+}
+
+/// What a plain field may hold in a plan: a criterion is its text alone.
+fn plan_shape(form: Form) -> Value {
+    match form {
+        Form::Criteria => set(line(MAX_WORD)),
+        other => shape(other),
+    }
+}
+
+/// The operations of `batch`, each with its arguments.
+pub fn batch() -> Value {
+    let mut definitions = Map::new();
+    let mut steps = Vec::new();
+    for (op, schema) in Command::schemas().into_iter().filter(|(op, _)| *op != "batch") {
+        let mut args = json!(schema);
+        // The definitions of all steps are shared.
+        if let Some(args) = args.as_object_mut() {
+            args.shift_remove("$schema");
+            definitions.extend(args.shift_remove("$defs").and_then(|own| own.as_object().cloned()).unwrap_or_default());
+        }
+        let step = json!({
+            "type": "object",
+            "required": ["op"],
+            "properties": {
+                "op": { "const": op },
+                "as": { "type": "string", "description": "The name by which later steps refer to what this step creates, as $name" },
+                "args": args,
+                "data": { "description": "The same as args" },
+            },
+            "additionalProperties": false,
+        });
+        steps.push(step);
+    }
+    let mut schema = json!(schema_for!(Batch));
+    schema["properties"]["ops"]["items"] = json!({ "oneOf": steps });
+    schema["$defs"] = Value::Object(definitions);
+    describe_schema(&mut schema, "batch", "A batch of agentpm", "The operations that agentpm batch carries out.");
     schema
 }
 

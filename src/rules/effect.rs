@@ -10,7 +10,7 @@ use crate::model::event::Event;
 use crate::model::id::Id;
 use crate::model::payload::{self, Payload};
 use crate::model::relationship::{RelationType, Relationship};
-use crate::model::task::{Met, Status, Task, Verified};
+use crate::model::task::{Met, SourceMemory, Status, Task, Verified};
 use crate::model::time::Time;
 use crate::rules::copies::first;
 use crate::rules::event_rules::status_of;
@@ -58,6 +58,7 @@ pub fn effect(task: &mut Task, event: &Event, pending: &mut Pending) -> Result<(
         Payload::ContextRedacted(p) => context_redacted(task, p),
         Payload::AcceptanceMet(p) => acceptance_met(task, event, p),
         Payload::TaskVerified(_) => verified(task, event),
+        Payload::SourceApplied(p) => source_applied(task, event, p),
         Payload::LeaseAcquired(p) => lease_acquired(task, p),
         Payload::LeaseReleased(_) | Payload::LeaseOverride(_) => Ok(()),
         Payload::Unknown { .. } => Err(Skip::Unknown),
@@ -307,6 +308,13 @@ pub fn set_verified(task: &mut Task, event: &Event) {
 fn verified(task: &mut Task, event: &Event) -> Result<(), Skip> {
     set_verified(task, event);
     stamp(task, "verified", event);
+    Ok(())
+}
+
+/// The last application in order counts as a whole: it is one statement of the source.
+fn source_applied(task: &mut Task, event: &Event, p: &payload::SourceApplied) -> Result<(), Skip> {
+    let memory = SourceMemory { key: p.key.clone(), said: p.said.clone(), lamport: event.lamport };
+    task.sources.insert(p.source.clone(), memory);
     Ok(())
 }
 

@@ -94,6 +94,11 @@ impl EventRules {
             }
             P::AcceptanceMet(p) => row(&[Verify], if p.met { Finished } else { Fenced }, true, With(Verify)),
             P::TaskVerified(_) => row(&[Verify], Fenced, false, With(Verify)),
+            // It changes no field, so it needs no lease.
+            P::SourceApplied(_) => {
+                let hint = "it changed nothing by itself; undo the change that followed it";
+                row(&[Create, Update], Free, true, Refused(hint))
+            }
             P::LeaseAcquired(_) => row(&[Claim], Free, false, Refused("release it with agentpm lease release {task}")),
             // An agent that is not the holder needs an override as well.
             P::LeaseReleased(_) => row(&[], Free, false, Refused("acquire it again with agentpm lease acquire {task}")),
@@ -155,6 +160,7 @@ pub fn status_of(event: &Event) -> Option<Status> {
         | Payload::ContextRedacted(_)
         | Payload::AcceptanceMet(_)
         | Payload::TaskVerified(_)
+        | Payload::SourceApplied(_)
         | Payload::LeaseAcquired(_)
         | Payload::LeaseReleased(_)
         | Payload::LeaseOverride(_)
@@ -206,6 +212,7 @@ pub fn writes(event: &Event, parents: &BTreeSet<Id>, copies: &BTreeMap<Id, Id>) 
         | Payload::RelationshipRemoved(_)
         | Payload::ContextAdded(_)
         | Payload::ContextRedacted(_)
+        | Payload::SourceApplied(_)
         | Payload::LeaseAcquired(_)
         | Payload::LeaseReleased(_)
         | Payload::LeaseOverride(_)

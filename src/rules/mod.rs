@@ -21,5 +21,6 @@ pub mod rights;
 pub mod roles;
 pub mod session;
 pub mod signature;
+pub mod sources;
 pub mod stage;
 pub mod writers;

@@ -5,7 +5,7 @@ use std::fs;
 
 use agentpm::engine::{self, Options};
 use agentpm::env::Env;
-use agentpm::model::args::{Title};
+use agentpm::model::args::Title;
 use agentpm::model::command::{Command, TaskCreate};
 use agentpm::reports::changed::{Changed, NamedTask, TaskAnswer};
 use serde_json::Value;

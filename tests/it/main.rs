@@ -55,6 +55,7 @@ mod operations;
 mod places;
 mod plain_git;
 mod plain_merges;
+mod plans;
 mod queries;
 mod readme;
 mod ready;

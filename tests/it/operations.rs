@@ -84,6 +84,11 @@ fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
         "task.archive" => (vec!["task", "archive", &done], json!({ "id": done })),
         "task.reopen" => (vec!["task", "reopen", &done, "--reason", "again"], json!({ "id": done, "reason": "again" })),
         "task.verify" => (vec!["task", "verify", &held, "--all"], json!({ "id": held, "all": true })),
+        "task.split" => (
+            vec!["task", "split", &open, "--title", "one", "--title", "two"],
+            json!({ "id": open, "title": ["one", "two"] }),
+        ),
+        "plan.show" => (vec!["plan", "show", "--json"], json!({})),
         "progress.add" => {
             (vec!["progress", "add", &held, "--content", "x"], json!({ "task_id": held, "content": ["x"] }))
         }

@@ -260,7 +260,7 @@ fn the_list_of_schemas_names_what_can_be_printed() {
     for name in names["schemas"].as_array().unwrap() {
         assert!(!room.run(&["schema", name.as_str().unwrap()]).data().is_null(), "{name}");
     }
-    for name in ["task-file", "task", "config", "roles"] {
+    for name in ["task-file", "task", "config", "roles", "plan", "batch"] {
         assert!(names["schemas"].as_array().unwrap().contains(&json!(name)), "{names}");
     }
 }

@@ -7,7 +7,7 @@ pub(crate) mod confirmation;
 pub(crate) mod hand_edits;
 pub(crate) mod keys;
 pub(crate) mod plan;
-mod plan_task;
+mod plan_base;
 pub(crate) mod project;
 pub(crate) mod remote;
 pub(crate) mod sessions;

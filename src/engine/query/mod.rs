@@ -13,6 +13,7 @@ pub(crate) mod leases;
 pub(crate) mod lists;
 pub(crate) mod liveness;
 pub(crate) mod log;
+pub(crate) mod plan_page;
 pub(crate) mod review;
 pub(crate) mod status;
 pub(crate) mod unreachable_events;

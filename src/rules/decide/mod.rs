@@ -12,6 +12,7 @@ mod parts;
 mod put;
 mod restore;
 mod runtime;
+mod split;
 mod status;
 mod tasks;
 #[cfg(test)]

@@ -89,7 +89,9 @@ fn given(args: &impl serde::Serialize, now: Time) -> Fields {
     let mut one = |field: &Field| {
         let value = args.get_mut(field.name).map(Value::take).filter(|value| !value.is_null())?;
         Some(match (field.form, &value) {
-            (Form::Time, _) => serde_json::from_value::<When>(value.clone()).map_or(value, |when| json!(when.from(now))),
+            (Form::Time, _) => {
+                serde_json::from_value::<When>(value.clone()).map_or(value, |when| json!(when.from(now)))
+            }
             (Form::Words, Value::Array(words)) => words.iter().map(|word| json!(word.as_str().map(composed))).collect(),
             _ => value,
         })

@@ -103,6 +103,13 @@ impl Index {
         Ok(self.ids("SELECT id FROM task WHERE origin = ?1 ORDER BY id LIMIT 1", origin)?.first().copied())
     }
 
+    /// The tasks whose origin begins like this, by the rest of the origin. Of several with one origin, the oldest counts.
+    pub fn origins(&self, begin: &str) -> Result<BTreeMap<String, Id>> {
+        let sql = "SELECT origin, id FROM task WHERE substr(origin, 1, length(?1)) = ?1 ORDER BY id DESC";
+        let all: Vec<(String, Id)> = select(self.whole()?, sql, [begin], |row| Ok((row.get(0)?, id_of(row, 1)?)))?;
+        Ok(all.into_iter().map(|(origin, id)| (origin[begin.len()..].to_owned(), id)).collect())
+    }
+
     /// A task by its id.
     pub fn task(&self, id: Id) -> Result<Option<Task>> {
         match self.overlaid(id, Task::clone) {
@@ -273,7 +280,8 @@ impl Index {
     /// The sort keys of all tasks that match a filter, by id.
     pub fn keys(&self, filter: &Filter) -> Result<Vec<Keys>> {
         let (condition, values) = filter.condition();
-        let sql = format!("SELECT id, priority, created_at, updated_at, title, due FROM task WHERE {condition} ORDER BY id");
+        let sql =
+            format!("SELECT id, priority, created_at, updated_at, title, due FROM task WHERE {condition} ORDER BY id");
         select(self.whole()?, &sql, params_from_iter(&values), |row| {
             Ok(Keys {
                 id: id_of(row, 0)?,
