@@ -43,7 +43,7 @@ fn log(events: usize, side: usize) -> Vec<Entry> {
             0 if n == 0 => Payload::TaskCreated(TaskCreated {
                 fields: object(json!({ "title": "a task", "intent": "What is to be done, and why it matters." })),
             }),
-            0 => Payload::TaskUpdated(TaskUpdated { set: object(json!({ "title": format!("a task {n} {side}") })) }),
+            0 => Payload::TaskUpdated(TaskUpdated::new(object(json!({ "title": format!("a task {n} {side}") })))),
             1 => Payload::ProgressItemAdded(ProgressItemAdded {
                 content: format!("step {n}"),
                 completed_at: None,

@@ -272,7 +272,7 @@ fn fill(log: &mut Log, agent: &str, more: usize) {
                 else {
                     unreachable!("an object was written")
                 };
-                log.add(agent, None, Payload::TaskUpdated(TaskUpdated { set }));
+                log.add(agent, None, Payload::TaskUpdated(TaskUpdated::new(set)));
             }
             _ => log.noted(
                 agent,

@@ -8,6 +8,7 @@ use crate::engine::feed::stream::Pushed;
 use crate::engine::import::ImportReport;
 use crate::engine::query::TaskFile;
 use crate::engine::query::brief::BriefPage;
+use crate::engine::query::check::FileCheck;
 use crate::engine::query::diff::PlanDiff;
 use crate::engine::query::doctor::{Health, Stats};
 use crate::engine::query::history::BlameList;
@@ -53,6 +54,7 @@ pub enum Answer {
     Overview(Overview),
     Stats(Stats),
     Health(Health),
+    Check(FileCheck),
     Lint(LintReport),
     Sync(Box<SyncReport>),
     Pushed(Pushed),
@@ -137,6 +139,7 @@ impl Answer {
             | Answer::Overview(_)
             | Answer::Stats(_)
             | Answer::Health(_)
+            | Answer::Check(_)
             | Answer::Lint(_)
             | Answer::Pushed(_)
             | Answer::Repaired(_)

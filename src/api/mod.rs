@@ -18,8 +18,8 @@ use crate::engine::commit::{keys, plan, write};
 use crate::engine::feed::stream;
 use crate::engine::lint::{self, base, fix};
 use crate::engine::query::{
-    brief, conflicts, diff, doctor, graph, history, leases, lists, liveness, log, plan_page, retry_on_damaged_index,
-    review, status, unreachable_events,
+    brief, check, conflicts, diff, doctor, graph, history, leases, lists, liveness, log, plan_page,
+    retry_on_damaged_index, review, status, unreachable_events,
 };
 use crate::engine::repair::recover::{self, Selection};
 use crate::engine::{Comments, Fix, LintReport, Reply, Workspace, import, query, repair, sync};
@@ -182,6 +182,7 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
         Query::Overview(_) => Answer::Overview(status::status(ws)?),
         Query::Stats(_) => Answer::Stats(doctor::stats(ws)?),
         Query::Doctor(_) => Answer::Health(doctor::doctor(ws)?),
+        Query::Check(q) => Answer::Check(check::check(ws, q)?),
         Query::Lint(_) => Answer::Lint(lint::lint(ws)?),
     })
 }

@@ -11,6 +11,7 @@ use crate::engine::feed::stream::Pushed;
 use crate::engine::import::ImportReport;
 use crate::engine::query::TaskFile;
 use crate::engine::query::brief::BriefPage;
+use crate::engine::query::check::FileCheck;
 use crate::engine::query::diff::PlanDiff;
 use crate::engine::query::doctor::{Health, Stats};
 use crate::engine::query::history::BlameList;
@@ -177,6 +178,7 @@ fn row_of(name: &str) -> Option<Row> {
         "status" => row::<Overview>(None, None, Some("find")),
         "stats" => row::<Stats>(None, None, Some("find")),
         "doctor" => row::<Health>(None, None, None),
+        "check" => row::<FileCheck>(None, None, Some("find")),
         "lint" => row::<LintReport>(None, None, None),
         "next.wait" => row::<Option<NextTask>>(None, None, Some("next")),
         "sync" => row::<SyncReport>(None, None, Some("sync")),

@@ -165,6 +165,9 @@ pub enum Verb {
     /// List acknowledged events that no branch or worktree holds, or bring chosen ones back
     #[command(after_help = "Examples:\n  agentpm recover\n  agentpm recover --task 7XK2Q1\n  agentpm recover --all")]
     Recover(Deferred<super::exchange::Recover>),
+    /// Check whether another agent's task in progress claims files; exit with 1 if one does
+    #[command(after_help = "Example:\n  agentpm check src/git docs/git.md")]
+    Check(Deferred<q::Check>),
     /// Check the store and its environment; changes nothing
     #[command(after_help = "Example:\n  agentpm doctor")]
     Doctor,

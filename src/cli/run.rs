@@ -248,6 +248,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Diff(Deferred(args)) => Call::Query(Query::Diff(args)),
         Verb::Undo(Deferred(args)) => Call::Change(Command::Undo(args)),
         Verb::Lint(Deferred(args)) => lint::call(args),
+        Verb::Check(Deferred(args)) => Call::Query(Query::Check(args)),
         Verb::Doctor => Call::Query(Query::Doctor(query::Doctor {})),
         Verb::Status => Call::Query(Query::Overview(query::Overview {})),
         Verb::Stats => Call::Query(Query::Stats(query::Stats {})),

@@ -16,6 +16,7 @@ use crate::api::{Answer, Answered};
 use crate::engine::Workspace;
 use crate::engine::commit::plan::{FieldChange, KeptBecause, PlanChange, PlanReport, PlannedTask};
 use crate::engine::import::ImportReport;
+use crate::engine::query::check::FileCheck;
 use crate::engine::query::doctor::Health;
 use crate::engine::query::history::BlameList;
 use crate::engine::query::leases::LeaseView;
@@ -89,6 +90,7 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Overview(overview) => status(overview),
         Answer::Stats(stats) => object(&json!(stats)),
         Answer::Health(health) => checks(health),
+        Answer::Check(check) => claimed_paths(check),
         Answer::Sync(report) => sync(report),
         Answer::Pushed(pushed) => object(&json!(pushed)),
         Answer::Repaired(report) => repaired(report),
@@ -98,6 +100,7 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
     };
     out.exit = match &answer {
         Answer::Health(health) => u8::from(!health.healthy),
+        Answer::Check(check) => u8::from(!check.claimed.is_empty()),
         _ => 0,
     };
     out.quiet = answer.names().map(|names| names.join("\n"));
@@ -383,6 +386,12 @@ pub fn event(event: &Value) -> String {
 /// A number and what it counts.
 pub fn counted(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The claims on files, one line each.
+fn claimed_paths(check: &FileCheck) -> String {
+    let lines = check.claimed.iter().map(|one| format!("{}: {}\n", escape(&one.path), escape(&one.claim.words())));
+    lines.collect()
 }
 
 /// The checks of doctor.

@@ -93,6 +93,16 @@ impl Objects {
         Ok(found.map(|entry| entry.path(&index).to_str_lossy().into_owned()).collect())
     }
 
+    /// The files that differ between an index and a tree, by path. `None` is the empty tree.
+    ///
+    /// Errors: as [`Objects::staged`].
+    pub fn all_staged(&self, index: &Path, tree: Option<Oid>) -> Result<Vec<Change>> {
+        let index = self.read_index(index)?;
+        let mut look = Look { objects: self, index: &index, found: Staged::default() };
+        look.folder("", tree, index.tree(), index.entries())?;
+        Ok(look.found.changes)
+    }
+
     /// The differences between an index and a tree below a folder. `None` is the empty tree.
     ///
     /// Errors: `ERR_GIT` if the index or a tree cannot be read.

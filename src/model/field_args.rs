@@ -144,6 +144,9 @@ pub struct TaskUpdate {
     /// Clear a field: intent, parent, owner, labels, due, … (repeatable)
     #[arg(long, value_name = "FIELD")]
     pub clear: Vec<String>,
+    /// Count attempts from 0 again, so that a parked task is offered
+    #[arg(long)]
+    pub unpark: bool,
     #[command(flatten)]
     #[serde(flatten)]
     #[expect(missing_docs, reason = "flattened; its own fields are documented")]

@@ -202,6 +202,8 @@ rules! {
     RulesChanged = "rules-changed", Warning, Yes, Other, "check which agent gains what before you merge it; agentpm review shows the keys";
     /// A file of the plan is in conflict in git's index.
     IndexUnmerged = "index-unmerged", Error, No, Other, "agentpm resolve renders it from the logs and adds it";
+    /// A staged file is one that another agent's task in progress claims.
+    FilesClaimed = "files-claimed", Warning, Yes, Other, "leave the file to that agent, or agree with it; agentpm show of the task names its files";
     /// The Agentpm-Lease trailer of a commit names a lease that was never granted, or had been lost.
     LeaseTrailer = "lease-trailer", Error, Yes, Other, "see the history with agentpm log; the present holder decides whether to keep the commit";
     /// An event has no signature, but roles.yml requires one.

@@ -33,6 +33,16 @@ pub struct TaskUpdated {
     /// The new values; `null` clears a field. A key `metadata.<name>` changes one entry of the metadata.
     #[serde(deserialize_with = "strict_object")]
     pub set: Fields,
+    /// Whether the attempts so far no longer count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unpark: bool,
+}
+
+impl TaskUpdated {
+    /// New values of fields.
+    pub fn new(set: Fields) -> Self {
+        TaskUpdated { set, unpark: false }
+    }
 }
 
 /// A task moves to another status.

@@ -346,6 +346,15 @@ pub struct Stats {}
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Doctor {}
 
+/// Check whether another agent's task in progress claims files; exit with 1 if one does
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Check {
+    /// File or folder
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<String>,
+}
+
 /// Check the store; changes nothing
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Lint {}
@@ -374,6 +383,7 @@ operations! {
         Overview = "status",
         Stats = "stats",
         Doctor = "doctor",
+        Check = "check",
         Lint = "lint",
     }
 }

@@ -21,6 +21,8 @@ pub struct Settings {
     pub agent: Option<String>,
     /// Leases.
     pub lease: LeaseSettings,
+    /// What is handed out.
+    pub claim: ClaimSettings,
     /// Sessions.
     pub session: SessionSettings,
     /// Commands that run under a lease.
@@ -60,6 +62,31 @@ pub struct LeaseSettings {
     pub remote_seconds: u32,
     /// Whether work that the remote does not confirm is refused.
     pub confirmed_only: bool,
+}
+
+/// `[claim]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ClaimSettings {
+    /// How many claims may end without completion before a task is parked; 0 for any number.
+    pub max_attempts: u32,
+    /// What happens to a claim of a task whose files overlap with those of another agent's task in progress.
+    pub overlap: Overlap,
+    /// How much lower the score may be of a task that `next` prefers to one whose files overlap.
+    pub overlap_margin: f64,
+}
+
+/// What happens to a claim of a task whose files overlap with work in progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Overlap {
+    /// Overlaps are not looked for.
+    Off,
+    /// The claim is made, with a warning.
+    #[default]
+    Warn,
+    /// The claim is refused.
+    Refuse,
 }
 
 /// `[session]`
@@ -191,6 +218,7 @@ impl Default for Settings {
             format: 1,
             agent: None,
             lease: LeaseSettings::default(),
+            claim: ClaimSettings::default(),
             session: SessionSettings::default(),
             work: WorkSettings::default(),
             lock: LockSettings::default(),
@@ -215,6 +243,12 @@ impl Default for LeaseSettings {
             remote_seconds: 15,
             confirmed_only: false,
         }
+    }
+}
+
+impl Default for ClaimSettings {
+    fn default() -> Self {
+        ClaimSettings { max_attempts: 5, overlap: Overlap::Warn, overlap_margin: 1.0 }
     }
 }
 

@@ -235,6 +235,9 @@ pub struct Task {
     pub lamport: u64,
     /// The greatest fence granted in the log, 0 if none was.
     pub fence: u64,
+    /// The claims that ended without completion since what it asks for last changed.
+    #[serde(default)]
+    pub attempts: u64,
     /// Whether the log has a TaskCreated.
     pub created: bool,
 }
@@ -267,6 +270,7 @@ impl Task {
             updated_at: Time::default(),
             lamport: 0,
             fence: 0,
+            attempts: 0,
             created: false,
         }
     }
@@ -308,6 +312,7 @@ impl Task {
             need_perm: self.fields.need_perm.clone(),
             need_precedence: self.fields.need_precedence,
             title: self.fields.title.clone(),
+            attempts: self.attempts,
         }
     }
 
@@ -355,4 +360,5 @@ pub struct Brief {
     pub need_perm: Option<String>,
     pub need_precedence: Option<i64>,
     pub title: String,
+    pub attempts: u64,
 }

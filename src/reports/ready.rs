@@ -14,11 +14,12 @@ use crate::model::agent::Lease;
 use crate::model::event::Stamp;
 use crate::model::id::Id;
 use crate::model::relationship::RelationType;
-use crate::model::settings::ScoreSettings;
+use crate::model::settings::{ClaimSettings, Overlap, ScoreSettings};
 use crate::model::task::{Brief, Status};
 use crate::model::time::{DAY_MS, HOUR_MS, Time};
 use crate::reports::next::{LeasedTask, NotReady};
 use crate::rules::graph::{Edge, void_edges, void_pairs};
+use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::{
     Facts, Reason, Surroundings, Viewer, awaited_by_blockers, counting_status, holding_parent, reasons,
 };
@@ -39,6 +40,10 @@ pub struct Plan {
     pub void: BTreeSet<Stamp>,
     leases: BTreeMap<Id, Lease>,
     depths: BTreeMap<Id, u64>,
+    overlaps: BTreeMap<Id, Vec<FileClaim>>,
+    /// Whether an overlap withholds a task.
+    refuses_overlaps: bool,
+    overlap_margin: f64,
 }
 
 /// The terms of a score.
@@ -168,6 +173,17 @@ impl Plan {
         depths
     }
 
+    /// Sets which tasks overlap with work in progress of others: they come later, or are withheld.
+    pub fn set_overlaps(&mut self, overlaps: BTreeMap<Id, Vec<FileClaim>>, settings: &ClaimSettings) {
+        (self.overlaps, self.overlap_margin) = (overlaps, settings.overlap_margin);
+        self.refuses_overlaps = settings.overlap == Overlap::Refuse;
+    }
+
+    /// The work in progress of others that a task overlaps with.
+    pub fn overlaps(&self, id: Id) -> &[FileClaim] {
+        self.overlaps.get(&id).map_or(&[], Vec::as_slice)
+    }
+
     /// The unfinished tasks that a task waits for.
     pub fn blockers(&self, id: Id) -> &[Id] {
         self.blockers.get(&id).map_or(&[], Vec::as_slice)
@@ -196,6 +212,7 @@ impl Plan {
             lease: self.leases.get(&task.id),
             // Nothing in memory can fail.
             parent: holding_parent(&mut &*self, task.id, now).unwrap_or_default(),
+            overlaps: if self.refuses_overlaps { self.overlaps(task.id) } else { &[] },
         };
         reasons(task, facts, viewer, now)
     }
@@ -223,11 +240,17 @@ impl Plan {
     /// The tasks that are ready now, in the order of another instant.
     pub fn rank_as_of(&self, viewer: &Viewer, weights: &ScoreSettings, now: Time, at: Time) -> Vec<RankedTask> {
         let ready = self.tasks.values().filter(|task| self.reasons(task, viewer, now).is_empty());
+        let later = |id: Id| if self.overlaps(id).is_empty() { 0.0 } else { self.overlap_margin };
         let mut ranked: Vec<RankedTask> = ready
             .map(|task| RankedTask {
                 id: task.id,
                 score: self.score(task, weights, at),
-                place: Place { at, points: self.points(task, weights, at), created_at: task.created_at, id: task.id },
+                place: Place {
+                    at,
+                    points: self.points(task, weights, at) - later(task.id),
+                    created_at: task.created_at,
+                    id: task.id,
+                },
             })
             .collect();
         ranked.sort_by(|a, b| a.place.order(&b.place));
@@ -350,6 +373,7 @@ mod tests {
             need_perm: None,
             need_precedence: None,
             title: String::new(),
+            attempts: 0,
         }
     }
 

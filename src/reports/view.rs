@@ -24,6 +24,7 @@ use crate::reports::extent::{self, Bounds, Cuts, Extent, LeftOut, Shown};
 use crate::reports::schema;
 use crate::rules::fields;
 use crate::rules::lost::{AuthoredValue, Lost, Reason};
+use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::counting_status;
 
 /// What a task's view needs to know from outside its own log.
@@ -45,6 +46,8 @@ pub struct Around {
     pub score: Option<f64>,
     /// Whether the caller could take it now.
     pub ready: bool,
+    /// The work in progress of others that its files overlap with, where that withholds it.
+    pub overlaps: Vec<FileClaim>,
 }
 
 /// A task: every field (`null` or empty where there is nothing), the computed ones, progress, context, relationships.
@@ -92,6 +95,8 @@ pub struct TaskView {
     pub progress: Steps,
     /// Its score, while it is unfinished.
     pub score: Option<f64>,
+    /// The claims that ended without completion since what it asks for last changed.
+    pub attempts: u64,
     /// The agent that holds a live lease on it.
     pub lease_holder: Option<String>,
     /// Whether the caller could take it now; `null` in the past.
@@ -294,6 +299,7 @@ impl TaskView {
             child_progress: Some(Done { done: around.children_done, total: around.children }),
             progress,
             score: around.score,
+            attempts: task.attempts,
             lease_holder: around.lease.as_ref().map(|lease| lease.agent.clone()),
             ready: Some(around.ready),
             context: bounds.list("context", task.context.values().cloned(), is_past),

@@ -16,6 +16,7 @@ use crate::model::id::Id;
 use crate::model::payload::{self, Payload};
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::Task;
+use crate::rules::attempts;
 use crate::rules::copies::{HandEdits, is_hand_edit};
 use crate::rules::effect::{Pending, Skip, effect, set_met, set_progress, set_status, set_verified, stamp};
 use crate::rules::event_rules::{EventRules, LeaseRule, status_of};
@@ -228,10 +229,11 @@ fn effect_of(finding: Option<&Finding>) -> Effect {
 }
 
 /// Whether an event can be applied without the others. It has seen all events of the task. It sets no status that may decide
-/// which of several owners counts. And it is not a hand edit that another clone may have recorded too.
+/// which of several owners counts, and grants no lease while owners compete. And it is not a hand edit that another clone may have recorded too.
 pub fn is_plain(task: &Task, event: &Event) -> bool {
     let sees_all = task.heads.iter().all(|head| event.parents.contains(head));
-    sees_all && !(task.forked && status_of(event).is_some()) && !is_hand_edit(event)
+    let is_of_claims = status_of(event).is_some() || matches!(event.payload, Payload::LeaseAcquired(_));
+    sees_all && !(task.forked && is_of_claims) && !is_hand_edit(event)
 }
 
 /// Applies the next event in order, of those that [need no others](is_plain). Always leaves a consistent task; returns a
@@ -333,7 +335,12 @@ fn take_event(task: &mut Task, event: &Event, pending: &mut Pending) -> Option<F
         );
         return Some(Finding::new(Rule::EventFenced, message).event(event.id));
     }
-    match effect(task, event, pending) {
+    let attempts = attempts::after(task, event);
+    let applied = effect(task, event, pending);
+    if applied.is_ok() {
+        task.attempts = attempts;
+    }
+    match applied {
         Ok(()) if !(SANE_FROM..SANE_TO).contains(&event.at.millis()) => {
             Some(Finding::new(Rule::EventTime, format!("event {} is dated {}", event.id, event.at)).event(event.id))
         }

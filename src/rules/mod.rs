@@ -2,6 +2,7 @@
 //!
 //! Pure: no files, no clock, no randomness. Deciding may refuse; folding may not.
 
+pub mod attempts;
 pub mod confirm;
 pub mod copies;
 pub mod decide;
@@ -15,6 +16,7 @@ pub mod lease;
 pub mod lease_bypasses;
 pub mod lost;
 pub mod moves;
+pub mod overlap;
 pub mod readiness;
 pub mod register;
 pub mod rights;

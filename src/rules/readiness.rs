@@ -12,9 +12,11 @@ use crate::error::Result;
 use crate::model::agent::Lease;
 use crate::model::event::Author;
 use crate::model::id::Id;
-use crate::model::task::{Brief, Status};
+use crate::model::task::{Brief, Status, Task};
 use crate::model::time::Time;
+use crate::rules::attempts;
 use crate::rules::lease::{is_holder, withholds};
+use crate::rules::overlap::FileClaim;
 use crate::rules::roles::{Rights, Verb};
 
 /// The agent for which readiness is computed.
@@ -26,6 +28,8 @@ pub struct Viewer {
     pub role: Option<String>,
     /// The store's roles.
     pub rights: Rights,
+    /// The number of attempts that parks a task; 0 for none.
+    pub max_attempts: u32,
 }
 
 impl Viewer {
@@ -49,6 +53,8 @@ pub struct Facts<'a> {
     pub children: u64,
     /// The lease on it, live or expired.
     pub lease: Option<&'a Lease>,
+    /// The work in progress of others that its files overlap with, where that withholds it.
+    pub overlaps: &'a [FileClaim],
     /// The task above it that keeps it from beginning; see [`holding_parent`].
     pub parent: Option<HoldingParent>,
 }
@@ -159,6 +165,19 @@ pub enum Reason {
         #[serde(skip_serializing_if = "Option::is_none")]
         until: Option<Time>,
     },
+    /// It is parked: claims of it ended without completion, as many as the settings allow.
+    Parked {
+        /// Their number since what it asks for last changed.
+        attempts: u64,
+        /// What was recorded about them, where that was asked for.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<String>,
+    },
+    /// Its files overlap with those of other agents' tasks in progress.
+    Overlaps {
+        /// These tasks, with the files that overlap.
+        with: Vec<FileClaim>,
+    },
     /// It has an owner.
     Owned {
         /// The owner.
@@ -219,6 +238,15 @@ impl Reason {
                 format!("part of {}, which is deferred until {until}", parent.handle(6))
             }
             Reason::Parent { parent, until: None } => format!("part of {}, which is blocked", parent.handle(6)),
+            Reason::Parked { attempts, notes } => {
+                let ended = if *attempts == 1 { "1 claim" } else { &format!("{attempts} claims") };
+                let notes = if notes.is_empty() { String::new() } else { format!(": {}", notes.join("; ")) };
+                format!("parked: {ended} ended without completion{notes}")
+            }
+            Reason::Overlaps { with } => {
+                let words: Vec<String> = with.iter().map(FileClaim::words).collect();
+                format!("its files overlap: {}", words.join("; "))
+            }
             Reason::Owned { owner } => format!("belongs to {owner}"),
             Reason::Leased { holder, until, ran_out: true } => {
                 format!("the lease of {holder} in another clone expired at {until}; a claim takes it over")
@@ -244,6 +272,8 @@ impl Reason {
             Reason::Children { .. } => "planning_units",
             Reason::Deferred { .. } => "deferred",
             Reason::Parent { .. } => "held_by_parent",
+            Reason::Parked { .. } => "parked",
+            Reason::Overlaps { .. } => "overlaps",
             Reason::Owned { .. } => "owned_by_others",
             Reason::Leased { .. } => "leased",
             Reason::NotPermitted { .. } => "not_permitted",
@@ -286,6 +316,14 @@ pub fn reasons(task: &Brief, facts: Facts<'_>, viewer: &Viewer, now: Time) -> Ve
     if let Some(HoldingParent { id, until }) = facts.parent {
         reasons.push(Reason::Parent { parent: id, until });
     }
+    // The work of a claim in progress is its holder's.
+    let limit = u64::from(viewer.max_attempts);
+    if limit > 0 && task.attempts >= limit && status != Status::InProgress {
+        reasons.push(Reason::Parked { attempts: task.attempts, notes: Vec::new() });
+    }
+    if !facts.overlaps.is_empty() && status != Status::InProgress {
+        reasons.push(Reason::Overlaps { with: facts.overlaps.to_vec() });
+    }
     if let Some(owner) =
         task.owner.as_ref().filter(|owner| Some(owner.as_str()) != viewer.name() && status == Status::Open)
     {
@@ -293,6 +331,15 @@ pub fn reasons(task: &Brief, facts: Facts<'_>, viewer: &Viewer, now: Time) -> Ve
     }
     reasons.extend(not_permitted(task, viewer));
     reasons
+}
+
+/// Adds what was recorded about the attempts to the reason of a parked task.
+pub fn add_notes(reasons: &mut [Reason], task: &Task) {
+    for reason in reasons {
+        if let Reason::Parked { notes, .. } = reason {
+            *notes = attempts::notes(task);
+        }
+    }
 }
 
 /// The reason for a lease of another agent.

@@ -18,6 +18,7 @@ use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
 use crate::model::task::Task;
 use crate::model::time::Time;
+use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::Viewer;
 use crate::rules::roles::Verb;
 
@@ -121,6 +122,8 @@ pub trait Stage {
     fn held(&mut self) -> Result<Vec<Id>>;
     /// The shortest unique handle of a task.
     fn handle(&mut self, id: Id) -> Result<String>;
+    /// The work in progress of other agents that these files of a task overlap with.
+    fn overlaps(&mut self, task: Id, files: &[String]) -> Result<Vec<FileClaim>>;
     /// The best task that the actor may claim now, if any; with `here` only this branch and worktree count.
     fn best_ready(&mut self, here: bool) -> Result<Option<Id>>;
 

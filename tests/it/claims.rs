@@ -68,7 +68,7 @@ pub fn warning(answer: &Answer, words: &str) -> bool {
 #[test]
 fn eight_clones_race_for_one_task_and_each_round_has_one_winner() {
     let names = ["a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8"];
-    let (clones, task) = confirmed(&names);
+    let (clones, task) = with_settings(&names, "[lease]\nremote = \"origin\"\n[claim]\nmax_attempts = 0\n");
     let rounds = rounds(200);
     let mut last = 0;
     for round in 0..rounds {

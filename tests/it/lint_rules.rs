@@ -405,6 +405,15 @@ stories! {
         assert_ne!(s.room.git(&["merge", "-q", "a"]).code, 0);
         End::error(s.yaml(), None).by(&["--staged"])
     },
+    files_claimed: |s| {
+        s.room.run_as("bob", &["task", "create", "--title", "git", "--file", "src/git"]).data();
+        s.room.run_as("bob", &["claim", &s.other()]).data();
+        s.commit("base");
+        fs::create_dir_all(s.room.repo().join("src/git")).unwrap();
+        fs::write(s.room.repo().join("src/git/mod.rs"), "").unwrap();
+        s.stage();
+        End::warning("src/git/mod.rs".into(), None).by(&["--staged"])
+    },
     lease_trailer: |s| {
         s.commit("base");
         s.room.git(&["tag", "base"]).text();
@@ -566,6 +575,9 @@ cases! { repaired by is_repaired {
     events_pending: Story::resolve,
     config_missing: |s| s.run(&["init"]),
     index_unmerged: Story::resolve,
+    files_claimed: |s| {
+        s.room.git(&["restore", "--staged", "src/git/mod.rs"]).text();
+    },
     log_rewritten: |s| {
         s.write(&s.text().replace("another note", "a note"));
         s.render();

@@ -52,6 +52,8 @@ mod new_files;
 mod notices;
 mod offline;
 mod operations;
+mod overlaps;
+mod parked;
 mod places;
 mod plain_git;
 mod plain_merges;

@@ -139,6 +139,7 @@ fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
         "recover.list" => (vec!["recover"], json!({})),
         "status" => (vec!["status"], json!({})),
         "stats" => (vec!["stats"], json!({})),
+        "check" => (vec!["check", "src"], json!({ "paths": ["src"] })),
         "doctor" => (vec!["doctor"], json!({})),
         "lint" => (vec!["lint"], json!({})),
         "lint.fix" => (vec!["lint", "--fix"], json!({})),

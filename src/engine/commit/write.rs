@@ -18,7 +18,7 @@ use super::transaction::{OnStage, PreparedIndex, Transaction};
 use crate::engine::context::Workspace;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::similar::similar;
-use crate::engine::view::{events, read};
+use crate::engine::view::{claimed_files, events, read};
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord, Session};
@@ -248,7 +248,8 @@ fn prepare(ws: &Workspace, command: &Command, runtime: &Dir) -> Result<Option<Pr
     let journal_end = journal::projected(runtime, ws.env.boot()).unwrap_or(0);
     let index = if claims_any { read::index(ws)? } else { read::index_for_write(ws)? };
     let ranking = if claims_any {
-        let plan = read::plan_to_claim(ws, &index)?;
+        let mut plan = read::plan_to_claim(ws, &index)?;
+        claimed_files::add_overlaps(ws, &index, &mut plan)?;
         let viewer = read::viewer_with_rights(ws)?;
         plan.rank(&viewer, &ws.settings.score, ws.env.now()).into_iter().map(|ranked| ranked.id).collect()
     } else {

@@ -227,7 +227,7 @@ fn add_parts(tx: &mut Transaction, id: Id, task: &ImportedTask, count: &mut Coun
             }
         }
         let set = Fields::from_iter([("metadata.origin".to_owned(), origin)]);
-        emit(tx, id, Payload::TaskUpdated(TaskUpdated { set }))?;
+        emit(tx, id, Payload::TaskUpdated(TaskUpdated::new(set)))?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 pub(crate) mod across;
 pub(crate) mod base;
 pub(crate) mod changed;
+mod claimed;
 pub(crate) mod dropped;
 pub(crate) mod fence;
 pub(crate) mod files;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::permitted::{Gate, RolesAt};
 use super::source::{LintSource, Subject, log_path};
-use super::{Found, LintReport, run};
+use super::{Found, LintReport, claimed, run};
 use crate::engine::commit::hand_edits::lineage::Lineage;
 use crate::engine::context::open::{Options, Place, place_in_git};
 use crate::env::Env;
@@ -41,7 +41,8 @@ pub fn lint_staged(env: &Env, options: &Options) -> Result<Option<LintReport>> {
     let (keys, vanished, new) = Default::default();
     let gate = Gate { roles, keys, vanished, new };
     let found = run(LintSource::Index(&staging, &gate))?;
-    let findings = staging.add_refusals(options, &gate.roles, found.findings)?;
+    let mut findings = staging.add_refusals(options, &gate.roles, found.findings)?;
+    findings.extend(claimed::find(&staging, options)?);
     let checked = staging.entities().iter().filter(|entity| entity.task().is_some()).count();
     let severities = staging.settings_staged()?.map(|settings| settings.lint).unwrap_or_default();
     Ok(Some(LintReport::of(findings, checked, &severities)))
@@ -67,7 +68,7 @@ pub(crate) struct Staging<'a> {
     /// The index that git would commit from.
     pub(crate) index: PathBuf,
     /// The files of the commit.
-    tree: Option<Oid>,
+    pub(crate) tree: Option<Oid>,
     /// The files of the commits that a merge in progress brings in.
     merged: Vec<Oid>,
     changes: BTreeMap<String, Change>,

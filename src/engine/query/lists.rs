@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::find::{Finder, Spot};
 use super::liveness;
 use crate::engine::context::Workspace;
+use crate::engine::view::claimed_files;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::read::{self, handles};
 use crate::env::parallel;
@@ -22,7 +23,8 @@ use crate::reports::list::{List, Rest};
 use crate::reports::next::{Explained, ExplainedTask, NextReasons, NextTask, NotReady, PassedOver};
 use crate::reports::ready::{Place, Plan, RankedTask, Score};
 use crate::reports::view::{self, Around, Summary};
-use crate::rules::readiness::{Reason, Viewer};
+use crate::rules::overlap::FileClaim;
+use crate::rules::readiness::{Reason, Viewer, add_notes};
 use crate::runtime::records;
 use crate::store::database;
 use crate::store::index::Index;
@@ -233,6 +235,7 @@ impl<'a> Neighbours<'a> {
             lease: self.plan.lease(id, self.ws.env.now()).cloned(),
             score: brief.map(|b| self.plan.score(b, &self.ws.settings.score, now).score),
             ready: self.is_ready(id),
+            overlaps: Vec::new(),
         }
     }
 }
@@ -290,7 +293,8 @@ pub struct ReadyTask {
 /// `ready`
 pub fn ready(ws: &Workspace, q: &Ready) -> Result<ReadyList> {
     let index = read::index(ws)?;
-    let plan = read::plan(ws, &index)?;
+    let mut plan = read::plan(ws, &index)?;
+    claimed_files::add_overlaps(ws, &index, &mut plan)?;
     let viewer = read::viewer_with_rights(ws)?;
     let arounds = Neighbours::new(ws, &index, &plan, &viewer)?;
     let after = q.cursor.as_deref().filter(|cursor| *cursor != START).map(|text| {
@@ -368,6 +372,11 @@ fn explain(ws: &Workspace, index: &Index, plan: &Plan, viewer: &Viewer, arounds:
             more += 1;
             continue;
         }
+        if reasons.iter().any(|reason| matches!(reason, Reason::Parked { .. }))
+            && let Some(whole) = index.task(task.id)?
+        {
+            add_notes(&mut reasons, &whole);
+        }
         for reason in &mut reasons {
             // The plan knows of live leases alone.
             if let Reason::Status { lease_expired_at, .. } = reason
@@ -427,14 +436,16 @@ impl Question<'_> {
 /// Why a claim of any task found none; `passed` are those that it passed over.
 pub fn nothing_claimed(ws: &Workspace, passed: &BTreeMap<Id, Reason>, explained: bool) -> Result<NotReady> {
     let index = read::index(ws)?;
-    let (plan, viewer) = (read::plan(ws, &index)?, read::viewer_with_rights(ws)?);
+    let (mut plan, viewer) = (read::plan(ws, &index)?, read::viewer_with_rights(ws)?);
+    claimed_files::add_overlaps(ws, &index, &mut plan)?;
     Question { ws, index: &index, plan: &plan, viewer: &viewer }.why_nothing(passed, explained)
 }
 
 /// `next` without a claim: the best task, or why there is none; and warnings.
 pub fn next(ws: &Workspace, q: &Next) -> Result<(std::result::Result<NextTask, NotReady>, Vec<String>)> {
     let index = read::index(ws)?;
-    let plan = read::plan(ws, &index)?;
+    let mut plan = read::plan(ws, &index)?;
+    claimed_files::add_overlaps(ws, &index, &mut plan)?;
     let viewer = read::viewer_with_rights(ws)?;
     let now = ws.env.now();
     let mut best = None;
@@ -450,6 +461,8 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<(std::result::Result<NextTask, N
             Some(reason) => drop(elsewhere.insert(ranked.id, reason)),
         }
     }
+    let mut warnings: Vec<String> =
+        best.iter().flat_map(|(task, _)| plan.overlaps(task.id)).map(FileClaim::warning).collect();
     let asking = Question { ws, index: &index, plan: &plan, viewer: &viewer };
     let held = if viewer.me.is_some() { read::held(ws, &index)? } else { Vec::new() };
     let answer = match best {
@@ -470,7 +483,8 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<(std::result::Result<NextTask, N
             })
         }
     };
-    Ok((answer, others.warning().into_iter().collect()))
+    warnings.extend(others.warning());
+    Ok((answer, warnings))
 }
 
 /// An agent, and when it was last heard of in this clone.

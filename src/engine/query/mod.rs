@@ -3,6 +3,7 @@
 //! Errors are `ERR_NOT_FOUND` and `ERR_AMBIGUOUS_ID` for references, and `ERR_IO` where the store cannot be read.
 
 pub(crate) mod brief;
+pub(crate) mod check;
 pub(crate) mod conflicts;
 pub(crate) mod diff;
 pub(crate) mod doctor;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::last_scan::mark_text;
 use super::other_branches::OtherBranches;
-use super::{pending, sparse};
+use super::{claimed_files, pending, sparse};
 use crate::engine::context::Workspace;
 use crate::env::files::{Dir, Kind};
 use crate::error::{Code, Error, Result};
@@ -21,6 +21,7 @@ use crate::model::event::{Entity, Entry};
 use crate::model::finding::Rule;
 use crate::model::id::{HANDLE_MIN, Id, is_part, quoted, shard_of};
 use crate::model::relationship::RelationType;
+use crate::model::settings::Overlap;
 use crate::model::task::{Brief, Status, Task};
 use crate::model::time::Time;
 use crate::reports::extent::Extent;
@@ -395,7 +396,7 @@ pub fn viewer_with_rights(ws: &Workspace) -> Result<Viewer> {
         (Some(me), Some(_)) => agent_record(ws, &me.agent)?.role,
         _ => None,
     };
-    Ok(Viewer { me, role, rights: ws.rights.clone() })
+    Ok(Viewer { me, role, rights: ws.rights.clone(), max_attempts: ws.settings.claim.max_attempts })
 }
 
 /// A task as JSON with bounded lists and texts.
@@ -459,6 +460,9 @@ pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut
     for waiting in waiting {
         around.blocking += usize::from(!index.status(waiting)?.is_some_and(Status::is_finished));
     }
+    if ws.settings.claim.overlap == Overlap::Refuse {
+        around.overlaps = claimed_files::overlaps(ws, index, task.id, &task.fields.files)?;
+    }
     if !task.status.is_finished() {
         let depth = depth(task.id, index)?;
         around.score = Some(scored(task, depth).score(&ws.settings.score, now).score);
@@ -511,8 +515,10 @@ fn reasons(
         (Some(_), None) => holding_parent(&mut AboveNew(ws), task.id, ws.env.now())?,
     };
     let children = around.children - around.children_done;
-    let facts = Facts { blockers: &around.blocked_by, children, lease, parent };
-    Ok(readiness::reasons(&task.brief(), facts, &viewer, ws.env.now()))
+    let facts = Facts { blockers: &around.blocked_by, children, lease, parent, overlaps: &around.overlaps };
+    let mut reasons = readiness::reasons(&task.brief(), facts, &viewer, ws.env.now());
+    readiness::add_notes(&mut reasons, task);
+    Ok(reasons)
 }
 
 /// The unfinished tasks that a task waits for, by edges that count.

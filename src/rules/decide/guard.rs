@@ -15,10 +15,11 @@ use crate::model::event::{Author, Entity};
 use crate::model::id::Id;
 use crate::model::payload::{LeaseOverride, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged};
 use crate::model::relationship::RelationType;
+use crate::model::settings::Overlap;
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::lease::{self, Standing};
-use crate::rules::readiness::{Facts, Reason, Surroundings, holding_parent, not_permitted, reasons};
+use crate::rules::readiness::{Facts, Reason, Surroundings, add_notes, holding_parent, not_permitted, reasons};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
 
@@ -301,8 +302,13 @@ pub fn unready(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Reason>> {
     let now = stage.now();
     let lease = stage.lease(task.id)?.lease;
     let parent = holding_parent(&mut OnStage(stage), task.id, now)?;
-    let facts = Facts { blockers: &blockers, children: children.len() as u64, lease: lease.as_ref(), parent };
-    Ok(reasons(&task.brief(), facts, &stage.viewer()?, now))
+    let refuses = stage.settings().claim.overlap == Overlap::Refuse;
+    let overlaps = if refuses { stage.overlaps(task.id, &task.fields.files)? } else { Vec::new() };
+    let lease = lease.as_ref();
+    let facts = Facts { blockers: &blockers, children: children.len() as u64, lease, parent, overlaps: &overlaps };
+    let mut reasons = reasons(&task.brief(), facts, &stage.viewer()?, now);
+    add_notes(&mut reasons, task);
+    Ok(reasons)
 }
 
 /// Refuses an agent that lacks the right or the precedence that a task needs.

@@ -19,6 +19,7 @@ use crate::model::task::Task;
 use crate::model::time::Time;
 use crate::rules::graph::{Edge, void_edges, void_pairs};
 use crate::rules::held::is_held;
+use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::Viewer;
 use crate::rules::roles::{Grant as Granted, Rights, Roles, Verb};
 use crate::rules::stage::{Draft, Grant, Part, Stage, TaskElsewhere};
@@ -242,6 +243,10 @@ impl Stage for Plan {
         Ok(self.ids_where(|task| task.blockers().contains(&id)))
     }
 
+    fn overlaps(&mut self, _task: Id, _files: &[String]) -> Result<Vec<FileClaim>> {
+        Ok(Vec::new())
+    }
+
     fn void(&mut self) -> Result<Rc<BTreeSet<(RelationType, Id, Id)>>> {
         let open: Vec<Task> = self.tasks().into_iter().filter(|task| !task.status.is_finished()).collect();
         let counts = |kind| matches!(kind, RelationType::Blocks | RelationType::ParentOf);
@@ -257,7 +262,7 @@ impl Stage for Plan {
     }
 
     fn viewer(&mut self) -> Result<Viewer> {
-        Ok(Viewer { me: Some(self.me.clone()), role: self.role(), rights: self.rights.clone() })
+        Ok(Viewer { me: Some(self.me.clone()), role: self.role(), rights: self.rights.clone(), max_attempts: 5 })
     }
 
     fn may_follow(&mut self, _id: Id) -> bool {

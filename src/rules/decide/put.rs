@@ -78,7 +78,7 @@ fn put_fields(stage: &mut dyn Stage, permit: &Permit, mut set: Fields) -> Result
         set.iter().filter(|(name, _)| is_known(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
     fields::check(&known)?;
     check_owner(stage, &task, set.get("owner"))?;
-    permit.emit(stage, Payload::TaskUpdated(TaskUpdated { set })).map(|_| ())
+    permit.emit(stage, Payload::TaskUpdated(TaskUpdated::new(set))).map(|_| ())
 }
 
 fn is_known(name: &str) -> bool {

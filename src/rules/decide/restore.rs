@@ -99,7 +99,7 @@ fn keep(stage: &mut dyn Stage, c: &ConflictsKeep) -> Result<Subject> {
         }
     }
     if !set.is_empty() {
-        permit.emit(stage, Payload::TaskUpdated(TaskUpdated { set }))?;
+        permit.emit(stage, Payload::TaskUpdated(TaskUpdated::new(set)))?;
     }
     Ok(Subject::Task(task))
 }

@@ -123,8 +123,9 @@ pub fn update(stage: &mut dyn Stage, c: &TaskUpdate) -> Result<Subject> {
     fields::check(&plain)?;
     check_owner(stage, &task, owner.as_ref())?;
     let set: Fields = set.into_iter().filter(|(name, value)| !is_already(&task, name, value)).collect();
-    if !set.is_empty() {
-        permit.emit(stage, Payload::TaskUpdated(TaskUpdated { set }))?;
+    let unpark = c.unpark && task.attempts > 0;
+    if !set.is_empty() || unpark {
+        permit.emit(stage, Payload::TaskUpdated(TaskUpdated { set, unpark }))?;
     }
     match parent {
         Change::Keep => {}

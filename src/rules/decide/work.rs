@@ -16,6 +16,7 @@ use crate::model::id::{Id, check_agent_name};
 use crate::model::payload::{
     ContextAdded, Fields, LeaseAcquired, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged, TaskUpdated,
 };
+use crate::model::settings::Overlap;
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::held::{NamedTask, only_one};
@@ -72,6 +73,11 @@ fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
         refuse_elsewhere(stage, id)?;
     }
     refuse_owned(stage, &before, &me.agent)?;
+    if stage.settings().claim.overlap == Overlap::Warn {
+        for claim in stage.overlaps(id, &before.fields.files)? {
+            stage.warn(claim.warning());
+        }
+    }
     let unseen = stage.asks_remote() || record.fence > stage.known_fence(id)?;
     let fence = take(stage, &before, &me, c.ttl)?;
     let payload = match before.status {
@@ -83,7 +89,7 @@ fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
         _ if unseen => Some(taken(&me.agent)),
         _ => {
             let set = Fields::from_iter([("owner".to_owned(), json!(me.agent))]);
-            Some(Payload::TaskUpdated(TaskUpdated { set }))
+            Some(Payload::TaskUpdated(TaskUpdated::new(set)))
         }
     };
     if let Some(payload) = payload {
@@ -92,17 +98,31 @@ fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
     Ok(Subject::Claim(Some(id)))
 }
 
-/// Refuses to begin a task that is not ready: it waits for other tasks or for its time, or has unfinished parts. The owner
-/// and the lease are checked afterwards.
+/// Refuses to begin a task that is not ready: it waits for other tasks or for its time, has unfinished parts, or is
+/// parked. The owner and the lease are checked afterwards.
 fn refuse_unready(stage: &mut dyn Stage, task: &Task) -> Result<()> {
     refuse_bound(stage, task)?;
     let found = unready(stage, task)?;
-    let reason = found
-        .iter()
-        .find(|reason| matches!(reason, Reason::Children { .. } | Reason::Deferred { .. } | Reason::Parent { .. }));
+    let reason = found.iter().find(|reason| {
+        matches!(
+            reason,
+            Reason::Children { .. } | Reason::Deferred { .. } | Reason::Parked { .. } | Reason::Parent { .. }
+        )
+    });
+    if let Some(reason @ Reason::Overlaps { .. }) =
+        found.iter().find(|reason| matches!(reason, Reason::Overlaps { .. }))
+    {
+        return Err(Error::new(Code::Conflict, format!("task {} is withheld: {}", task.id, reason.words()))
+            .with(json!({ "task": task.id, "reasons": found }))
+            .hint("take other work with agentpm next --claim, or wait until that task is done"));
+    }
     let Some(reason) = reason else { return Ok(()) };
     let hint = match reason {
         Reason::Children { .. } => "take one of its children: agentpm next --claim".to_owned(),
+        Reason::Parked { .. } => format!(
+            "take other work with agentpm next --claim; a clearer intent or agentpm task update {} --unpark offers it again",
+            task.id
+        ),
         Reason::Parent { parent, .. } => {
             format!("take other work with agentpm next --claim, or see what keeps the parent: agentpm show {parent}")
         }

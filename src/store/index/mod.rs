@@ -28,7 +28,7 @@ use crate::store::layout::{Store, task_dir};
 
 const FORM: Form = Form {
     // Changes with every change of the tables or their contents.
-    schema: 14,
+    schema: 15,
     tables: &[
         "
 CREATE TABLE task(
@@ -36,7 +36,7 @@ CREATE TABLE task(
   priority INTEGER NOT NULL, defer_until INTEGER, need_perm TEXT, need_precedence INTEGER, title TEXT NOT NULL, origin TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
   errors INTEGER NOT NULL, lamport INTEGER NOT NULL, lost INTEGER NOT NULL, is_there INTEGER NOT NULL,
   due INTEGER, version INTEGER NOT NULL, steps INTEGER NOT NULL, steps_done INTEGER NOT NULL, labels TEXT,
-  completed INTEGER NOT NULL
+  completed INTEGER NOT NULL, attempts INTEGER NOT NULL, files TEXT
 ) WITHOUT ROWID;
 CREATE INDEX task_finished ON task(finished, status);
 CREATE INDEX task_lamport ON task(lamport);

@@ -68,6 +68,31 @@ impl Index {
         Ok(self.with_overlaid(self.ids(sql, owner)?, is_theirs))
     }
 
+    /// All tasks in progress, by id.
+    pub fn in_progress(&self) -> Result<Vec<Id>> {
+        let sql = "SELECT id FROM task WHERE finished = 0 AND status = ?1 ORDER BY id";
+        Ok(self.with_overlaid(self.ids(sql, Status::InProgress.as_str())?, |task| task.status == Status::InProgress))
+    }
+
+    /// The title, owner and files of an unfinished task that has files.
+    pub fn files(&self, id: Id) -> Result<Option<(String, Option<String>, Vec<String>)>> {
+        let of = |task: &Task| {
+            let has_files = !task.status.is_finished() && !task.fields.files.is_empty();
+            has_files.then(|| (task.fields.title.clone(), task.owner.clone(), task.fields.files.clone()))
+        };
+        if let Some(read) = self.overlaid(id, of) {
+            return Ok(read.flatten());
+        }
+        let sql = "SELECT title, owner, files FROM task WHERE id = ?1 AND finished = 0 AND files IS NOT NULL";
+        select_one(&self.db, sql, [id.to_string()], |row| Ok((row.get(0)?, row.get(1)?, files_of(row, 2)?)))
+    }
+
+    /// The files of the unfinished tasks that have any.
+    pub fn unfinished_files(&self) -> Result<BTreeMap<Id, Vec<String>>> {
+        let sql = "SELECT id, files FROM task WHERE finished = 0 AND files IS NOT NULL";
+        select(self.whole()?, sql, [], |row| Ok((id_of(row, 0)?, files_of(row, 1)?)))
+    }
+
     /// The tasks recorded as blocked that have no unfinished blocker, by id. A missing blocker is unfinished.
     pub fn freed(&self) -> Result<Vec<Id>> {
         self.whole()?;
@@ -226,7 +251,7 @@ impl Index {
     pub fn briefs(&self) -> Result<Vec<Brief>> {
         let sql =
             "SELECT id, status, owner, parent, priority, created_at, defer_until, need_perm, need_precedence, title,
-                   due FROM task WHERE finished = 0 AND version > 0 ORDER BY id";
+                   due, attempts FROM task WHERE finished = 0 AND version > 0 ORDER BY id";
         select(self.whole()?, sql, [], |row| {
             Ok(Brief {
                 id: id_of(row, 0)?,
@@ -240,6 +265,7 @@ impl Index {
                 need_precedence: row.get(8)?,
                 title: row.get(9)?,
                 due: time_of(row, 10)?,
+                attempts: count_of(row, 11)?,
             })
         })
     }
@@ -329,6 +355,11 @@ pub struct Keys {
 
 fn status_of(row: &Row, column: usize) -> rusqlite::Result<Status> {
     Ok(Status::from_word(row.get_ref(column)?.as_str()?).unwrap_or_default())
+}
+
+fn files_of(row: &Row, column: usize) -> rusqlite::Result<Vec<String>> {
+    let wrong = |e| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(e));
+    serde_json::from_str(row.get_ref(column)?.as_str()?).map_err(wrong)
 }
 
 fn parent_of(row: &Row, column: usize) -> rusqlite::Result<Option<Id>> {

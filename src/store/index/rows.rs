@@ -75,7 +75,7 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
     let origin = task.fields.metadata.get("origin").and_then(origin_key);
     let labels = Some(&task.fields.labels).filter(|labels| !labels.is_empty()).map(|labels| json!(labels).to_string());
     tx.prepare_cached(
-        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)",
+        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26)",
     )?
     .execute(params![
         id,
@@ -103,6 +103,8 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
         task.progress.values().filter(|item| item.completed).count() as i64,
         labels,
         task.completed_at.is_some(),
+        task.attempts as i64,
+        Some(&task.fields.files).filter(|files| !files.is_empty()).map(|files| json!(files).to_string()),
     ])?;
     tx.prepare_cached("INSERT INTO doc(task, doc) VALUES(?1,?2)")?.execute(params![id, doc])?;
     if let Some(granted) = granted {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Transaction;
+use crate::engine::view::claimed_files;
 use crate::engine::view::events;
 use crate::engine::view::read::{self, one_of};
 use crate::error::{Code, Error, Result};
@@ -22,6 +23,7 @@ use crate::model::time::Time;
 use crate::rules::graph::{void_edges, void_pairs};
 use crate::rules::held::is_held;
 use crate::rules::lease;
+use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::Viewer;
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Grant, Part, Stage, TaskElsewhere};
@@ -141,7 +143,12 @@ impl Stage for Transaction<'_> {
 
     fn viewer(&mut self) -> Result<Viewer> {
         let role = if self.ws.rights.0.is_none() { None } else { self.role()? };
-        Ok(Viewer { me: Some(self.me.clone()), role, rights: self.ws.rights.clone() })
+        Ok(Viewer {
+            me: Some(self.me.clone()),
+            role,
+            rights: self.ws.rights.clone(),
+            max_attempts: self.ws.settings.claim.max_attempts,
+        })
     }
 
     fn may_follow(&mut self, id: Id) -> bool {
@@ -303,6 +310,11 @@ impl Stage for Transaction<'_> {
             }
         }
         Ok(None)
+    }
+
+    fn overlaps(&mut self, task: Id, files: &[String]) -> Result<Vec<FileClaim>> {
+        let ws = self.ws;
+        if files.is_empty() { Ok(Vec::new()) } else { claimed_files::overlaps(ws, self.index()?, task, files) }
     }
 
     fn best_ready(&mut self, here: bool) -> Result<Option<Id>> {

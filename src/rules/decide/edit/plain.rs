@@ -102,7 +102,7 @@ impl Edit<'_> {
         let Some(first) = set.keys().next().cloned() else { return Ok(()) };
         let emit = |edit: &mut Self| {
             let permit = edit.permit(Verb::Update)?;
-            permit.emit(edit.stage, Payload::TaskUpdated(TaskUpdated { set: set.clone() }))
+            permit.emit(edit.stage, Payload::TaskUpdated(TaskUpdated::new(set.clone())))
         };
         emit(self).map(|_: Id| ()).map_err(misfit(&first, None))
     }

@@ -1,0 +1,87 @@
+//! The files that tasks in progress claim.
+//!
+//! Guarantees that only tasks in progress are looked at: those of this work tree, and those with a live lease from another
+//! worktree or clone.
+//! Leaves to others: which patterns overlap (`rules::overlap`).
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::read;
+use crate::engine::context::Workspace;
+use crate::error::Result;
+use crate::model::id::Id;
+use crate::model::settings::Overlap;
+use crate::reports::ready::Plan;
+use crate::rules::overlap::{FileClaim, matches};
+use crate::store::index::Index;
+
+/// A path that another agent's task in progress claims.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ClaimedPath {
+    /// The path, from the top of the work tree.
+    pub path: String,
+    /// The task, with those of its files that match.
+    #[serde(flatten)]
+    pub claim: FileClaim,
+}
+
+/// The files that other agents' tasks in progress claim.
+///
+/// Errors: `ERR_IO` if the index or a lease cannot be read.
+pub(crate) fn of_others(ws: &Workspace, index: &Index) -> Result<Vec<FileClaim>> {
+    let me = ws.author().ok().map(|me| me.agent);
+    let leases = read::live_leases(ws, index)?;
+    let in_progress: BTreeSet<Id> = index.in_progress()?.into_iter().chain(leases.keys().copied()).collect();
+    let mut claims = Vec::new();
+    for task in in_progress {
+        let Some((title, owner, files)) = index.files(task)? else { continue };
+        let holder = leases.get(&task).map(|lease| lease.agent.clone()).or(owner).unwrap_or_default();
+        if me.as_ref() != Some(&holder) {
+            claims.push(FileClaim { task, title, holder, files });
+        }
+    }
+    Ok(claims)
+}
+
+/// Adds to a plan which of its tasks overlap with work in progress of others.
+///
+/// Errors: as [`of_others`].
+pub(crate) fn add_overlaps(ws: &Workspace, index: &Index, plan: &mut Plan) -> Result<()> {
+    if ws.settings.claim.overlap == Overlap::Off {
+        return Ok(());
+    }
+    let claims = of_others(ws, index)?;
+    if claims.is_empty() {
+        return Ok(());
+    }
+    let overlaps = index.unfinished_files()?.into_iter().filter_map(|(id, files)| {
+        let found: Vec<FileClaim> =
+            claims.iter().filter(|claim| claim.task != id).filter_map(|claim| claim.overlap(&files)).collect();
+        (!found.is_empty()).then_some((id, found))
+    });
+    plan.set_overlaps(overlaps.collect(), &ws.settings.claim);
+    Ok(())
+}
+
+/// The work in progress of others that a task's files overlap with.
+///
+/// Errors: as [`of_others`].
+pub(crate) fn overlaps(ws: &Workspace, index: &Index, task: Id, files: &[String]) -> Result<Vec<FileClaim>> {
+    if files.is_empty() || ws.settings.claim.overlap == Overlap::Off {
+        return Ok(Vec::new());
+    }
+    let claims = of_others(ws, index)?;
+    Ok(claims.iter().filter(|claim| claim.task != task).filter_map(|claim| claim.overlap(files)).collect())
+}
+
+/// The claims on a path.
+pub(crate) fn claims_on(claims: &[FileClaim], path: &str, is_folder: bool) -> Vec<ClaimedPath> {
+    let on_path = |claim: &FileClaim| {
+        let files: Vec<String> = claim.files.iter().filter(|file| matches(file, path, is_folder)).cloned().collect();
+        (!files.is_empty()).then(|| ClaimedPath { path: path.to_owned(), claim: FileClaim { files, ..claim.clone() } })
+    };
+    claims.iter().filter_map(on_path).collect()
+}
