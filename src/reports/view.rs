@@ -101,6 +101,9 @@ pub struct TaskView {
     pub lease_holder: Option<String>,
     /// Whether the caller could take it now; `null` in the past.
     pub ready: Option<bool>,
+    /// Whether its completion is on the default branch of the remote, as last fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub landed: Option<bool>,
     /// Notes, decisions and other context.
     pub context: Vec<Shown<ContextEntry>>,
     /// Its edges to other tasks.
@@ -302,6 +305,7 @@ impl TaskView {
             attempts: task.attempts,
             lease_holder: around.lease.as_ref().map(|lease| lease.agent.clone()),
             ready: Some(around.ready),
+            landed: None,
             context: bounds.list("context", task.context.values().cloned(), is_past),
             relationships: bounds.list("relationships", task.relationships.values().map(Edge::of), is_other),
             left_out: bounds.finish(),

@@ -41,6 +41,7 @@ mod honest;
 mod hostile;
 mod index_truth;
 mod index_updates;
+mod landed;
 mod laws;
 mod lint_forms;
 mod lint_preview;

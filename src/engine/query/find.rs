@@ -5,6 +5,7 @@
 
 use super::lists::here_only;
 use crate::engine::context::Workspace;
+use crate::engine::view::landed::DefaultBranch;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::read;
 use crate::error::{Error, Result};
@@ -121,7 +122,15 @@ impl Finder<'_> {
             State::Overdue => those(&|task| is_overdue(task.due, now)),
             State::Closed => Test::Finished,
             State::Any => Test::Every,
+            State::Landed => self.landed()?,
         })
+    }
+
+    fn landed(&self) -> Result<Test> {
+        let Some(branch) = DefaultBranch::open(self.ws)? else { return Ok(Test::Among(Default::default())) };
+        let finished = self.index.statuses()?.into_iter().filter(|(_, status)| status.is_finished());
+        let landed = finished.filter_map(|(id, _)| branch.has_completed(id).map(|has| has.then_some(id)).transpose());
+        landed.collect::<Result<_>>().map(Test::Among)
     }
 
     /// All that a filter lets through, in the order that it has at one instant.

@@ -26,6 +26,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::engine::context::Workspace;
+use crate::engine::view::landed;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::read;
 use crate::error::Result;
@@ -57,7 +58,8 @@ pub fn task(ws: &Workspace, q: &TaskGet) -> Result<TaskView> {
     let shown = read::show_task_to(ws, &task, &read::index(ws)?, &mut elsewhere, extent)?;
     let branches = elsewhere.states(task.id)?;
     elsewhere.warn();
-    Ok(TaskView { branches, ..shown })
+    let landed = landed::has_landed(ws, task.id, task.status, task.completed_at.is_some())?;
+    Ok(TaskView { branches, landed, ..shown })
 }
 
 /// `task path`

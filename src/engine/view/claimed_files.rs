@@ -37,10 +37,12 @@ pub(crate) fn of_others(ws: &Workspace, index: &Index) -> Result<Vec<FileClaim>>
     let in_progress: BTreeSet<Id> = index.in_progress()?.into_iter().chain(leases.keys().copied()).collect();
     let mut claims = Vec::new();
     for task in in_progress {
-        let Some((title, owner, files)) = index.files(task)? else { continue };
-        let holder = leases.get(&task).map(|lease| lease.agent.clone()).or(owner).unwrap_or_default();
-        if me.as_ref() != Some(&holder) {
-            claims.push(FileClaim { task, title, holder, files });
+        let Some(mut claim) = index.files(task)? else { continue };
+        if let Some(lease) = leases.get(&task) {
+            claim.holder.clone_from(&lease.agent);
+        }
+        if me.as_ref() != Some(&claim.holder) {
+            claims.push(claim);
         }
     }
     Ok(claims)

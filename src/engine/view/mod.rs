@@ -8,6 +8,7 @@ pub(crate) mod branches;
 pub(crate) mod claimed_files;
 pub(crate) mod events;
 pub(crate) mod history;
+pub(crate) mod landed;
 pub(crate) mod last_scan;
 pub(crate) mod other_branches;
 pub(crate) mod pending;

@@ -87,10 +87,12 @@ pub enum State {
     Closed,
     /// It is in any state, finished or not.
     Any,
+    /// Its completion is on the default branch of the remote.
+    Landed,
 }
 
 impl State {
-    const WORDS: [(&'static str, State); 7] = [
+    const WORDS: [(&'static str, State); 8] = [
         ("ready", State::Ready),
         ("blocked", State::Blocked),
         ("claimed", State::Claimed),
@@ -98,6 +100,7 @@ impl State {
         ("overdue", State::Overdue),
         ("closed", State::Closed),
         ("any", State::Any),
+        ("landed", State::Landed),
     ];
 }
 
@@ -158,7 +161,9 @@ impl Search {
     pub fn names_closed(&self) -> bool {
         self.terms.iter().filter(|term| !term.not).any(|term| match &term.what {
             What::Status(_) | What::Id(_) => true,
-            What::Is(states) => states.contains(&State::Closed) || states.contains(&State::Any),
+            What::Is(states) => {
+                states.iter().any(|state| matches!(state, State::Closed | State::Any | State::Landed))
+            }
             _ => false,
         })
     }

@@ -17,6 +17,7 @@ use crate::model::task::{Brief, Line, Status, Task, TaskType};
 use crate::model::time::Time;
 use crate::rules::graph::Edge;
 use crate::rules::lease::LoggedGrant;
+use crate::rules::overlap::FileClaim;
 use crate::store::database::failed;
 use crate::store::filter::Filter;
 
@@ -74,17 +75,23 @@ impl Index {
         Ok(self.with_overlaid(self.ids(sql, Status::InProgress.as_str())?, |task| task.status == Status::InProgress))
     }
 
-    /// The title, owner and files of an unfinished task that has files.
-    pub fn files(&self, id: Id) -> Result<Option<(String, Option<String>, Vec<String>)>> {
+    /// The files of an unfinished task that has any, as its owner claims them.
+    pub fn files(&self, id: Id) -> Result<Option<FileClaim>> {
+        let claim = |title: String, owner: Option<String>, files: Vec<String>| FileClaim {
+            task: id,
+            title,
+            holder: owner.unwrap_or_default(),
+            files,
+        };
         let of = |task: &Task| {
             let has_files = !task.status.is_finished() && !task.fields.files.is_empty();
-            has_files.then(|| (task.fields.title.clone(), task.owner.clone(), task.fields.files.clone()))
+            has_files.then(|| claim(task.fields.title.clone(), task.owner.clone(), task.fields.files.clone()))
         };
         if let Some(read) = self.overlaid(id, of) {
             return Ok(read.flatten());
         }
         let sql = "SELECT title, owner, files FROM task WHERE id = ?1 AND finished = 0 AND files IS NOT NULL";
-        select_one(&self.db, sql, [id.to_string()], |row| Ok((row.get(0)?, row.get(1)?, files_of(row, 2)?)))
+        select_one(&self.db, sql, [id.to_string()], |row| Ok(claim(row.get(0)?, row.get(1)?, files_of(row, 2)?)))
     }
 
     /// The files of the unfinished tasks that have any.
