@@ -23,6 +23,7 @@ use crate::engine::{Drawing, LintReport, RepairReport, Restored, SyncReport};
 use crate::reports::changed::Changed;
 use crate::reports::list::List;
 use crate::reports::next::NextTask;
+use crate::reports::thread::{ThreadLine, ThreadView};
 use crate::reports::view::{LostView, Summary, TaskView};
 
 /// The answer of an operation. Its JSON is that of what it holds.
@@ -48,6 +49,8 @@ pub enum Answer {
     Graph(Drawing),
     Stale(List<StaleTask>),
     Sessions(List<SessionView>),
+    Threads(List<ThreadLine>),
+    Thread(Box<ThreadView>),
     Agents(List<AgentView>),
     Leases(List<LeaseView>),
     LostEvents(LostEvents),
@@ -125,6 +128,8 @@ impl Answer {
             Answer::Review(review) => ids(&review.list.items, |item| item.task.to_string()),
             Answer::Stale(list) => ids(&list.items, |task| task.id.to_string()),
             Answer::Sessions(list) => ids(&list.items, |session| session.id.to_string()),
+            Answer::Threads(list) => ids(&list.items, |thread| thread.id.to_string()),
+            Answer::Thread(thread) => Some(vec![thread.id.to_string()]),
             Answer::Agents(list) => ids(&list.items, |item| item.agent.name.clone()),
             Answer::Leases(list) => {
                 Some(list.items.iter().filter_map(|item| Some(item.lease.as_ref()?.id.to_string())).collect())

@@ -19,7 +19,7 @@ use crate::engine::feed::stream;
 use crate::engine::lint::{self, base, fix};
 use crate::engine::query::{
     brief, check, conflicts, diff, doctor, graph, history, leases, lists, liveness, log, plan_page,
-    retry_on_damaged_index, review, status, unreachable_events,
+    retry_on_damaged_index, review, status, threads, unreachable_events,
 };
 use crate::engine::repair::recover::{self, Selection};
 use crate::engine::{Comments, Fix, LintReport, Reply, Workspace, import, query, repair, sync};
@@ -176,6 +176,8 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
         Query::Graph(q) => Answer::Graph(graph::graph(ws, q)?),
         Query::Stale(q) => Answer::Stale(liveness::stale(ws, q)?),
         Query::SessionList(q) => Answer::Sessions(liveness::sessions(ws, q)?),
+        Query::ThreadList(q) => Answer::Threads(threads::threads(ws, q)?),
+        Query::ThreadShow(q) => Answer::Thread(Box::new(threads::thread(ws, q)?)),
         Query::AgentList(_) => Answer::Agents(lists::agents(ws)?),
         Query::LeaseList(q) => Answer::Leases(leases::leases(ws, q)?),
         Query::Unheld(q) => Answer::LostEvents(unreachable_events::unreachable_events(ws, q)?),

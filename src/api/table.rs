@@ -30,6 +30,7 @@ use crate::model::query::Query;
 use crate::reports::changed::{BatchAnswer, Changed, EntryAnswer, Released, StepAnswer, TaskAnswer, Unrelated};
 use crate::reports::list::List;
 use crate::reports::next::NextTask;
+use crate::reports::thread::{ThreadAnswer, ThreadLine, ThreadView};
 use crate::reports::view::{Edge, LostView, Summary, TaskView};
 use crate::rules::roles::Verb;
 
@@ -143,6 +144,10 @@ fn row_of(name: &str) -> Option<Row> {
         "context.add" => row::<EntryAnswer>(Some(Verb::Comment), at(Post, "/contexts"), Some("record")),
         "context.supersede" => row::<EntryAnswer>(Some(Verb::Comment), None, Some("record")),
         "context.redact" => row::<EntryAnswer>(Some(Verb::Update), None, None),
+        "thread.open" => row::<ThreadAnswer>(Some(Verb::Discuss), at(Post, "/threads"), Some("discuss")),
+        "thread.reply" => row::<ThreadAnswer>(Some(Verb::Reply), at(Post, "/threads/{id}/replies"), Some("discuss")),
+        "thread.resolve" => row::<ThreadAnswer>(None, at(Post, "/threads/{id}/resolve"), Some("discuss")),
+        "thread.escalate" => row::<ThreadAnswer>(None, None, Some("discuss")),
         "claim" => row::<Option<NextTask>>(Some(Verb::Claim), at(Post, "/next"), Some("next")),
         "done" => row::<TaskAnswer>(Some(Verb::Complete), None, Some("finish")),
         "release" => row::<TaskAnswer>(Some(Verb::Claim), None, Some("finish")),
@@ -172,6 +177,8 @@ fn row_of(name: &str) -> Option<Row> {
         "graph" => row::<Drawing>(None, None, None),
         "stale" => row::<List<StaleTask>>(None, None, Some("find")),
         "session.list" => row::<List<SessionView>>(None, None, None),
+        "thread.list" => row::<List<ThreadLine>>(None, None, Some("discuss")),
+        "thread.show" => row::<ThreadView>(None, at(Get, "/threads/{id}"), Some("discuss")),
         "agent.list" => row::<List<AgentView>>(None, at(Get, "/agents"), None),
         "lease.list" => row::<List<LeaseView>>(None, None, None),
         "recover.list" => row::<LostEvents>(None, None, None),

@@ -82,6 +82,9 @@ pub enum Verb {
     /// Context entries (decisions, attempts, outcomes, notes): add, supersede, redact
     #[command(subcommand)]
     Context(Deferred<ContextVerb>),
+    /// Threads (discussions of a task, with proposals): open, reply, resolve, escalate, list, show
+    #[command(subcommand)]
+    Thread(Deferred<ThreadVerb>),
     /// List the tasks that are ready to be worked on, best first
     #[command(after_help = "Examples:\n  agentpm ready\n  agentpm ready --explain")]
     Ready(Deferred<q::Ready>),
@@ -302,6 +305,28 @@ pub enum ContextVerb {
     Supersede(c::ContextSupersede),
     #[command(after_help = "Example:\n  agentpm context redact 9Q0R4S --reason 'held a token'")]
     Redact(c::ContextRedact),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ThreadVerb {
+    #[command(
+        after_help = "Examples:\n  agentpm thread open 7XK2Q1 --body 'Is this urgent?' --set priority=3\n  agentpm thread open 7XK2Q1 --body @question.md --patch change.json --no-hold"
+    )]
+    Open(c::ThreadOpen),
+    #[command(
+        after_help = "Examples:\n  agentpm thread reply 9Q0R4S --body 'no, it can wait'\n  agentpm thread reply 9Q0R4S --body 'rather 2' --set priority=2"
+    )]
+    Reply(c::ThreadReply),
+    #[command(
+        after_help = "Examples:\n  agentpm thread resolve 9Q0R4S --resolution accept\n  agentpm thread resolve 9Q0R4S --resolution reject --why 'not needed'"
+    )]
+    Resolve(c::ThreadResolve),
+    #[command(after_help = "Example:\n  agentpm thread escalate 9Q0R4S --to lead")]
+    Escalate(c::ThreadEscalate),
+    #[command(after_help = "Examples:\n  agentpm thread list --open\n  agentpm thread list --task 7XK2Q1")]
+    List(q::ThreadList),
+    #[command(after_help = "Examples:\n  agentpm thread show 9Q0R4S\n  agentpm thread show 9Q0R4S --format md")]
+    Show(q::ThreadShow),
 }
 
 #[derive(Subcommand, Debug)]

@@ -154,6 +154,10 @@ impl Paper {
             "context_added" => format!("+ {} {}", self.value(&to["type"]), self.value(&to["content"])),
             "context_superseded" => format!("context {tail} was superseded"),
             "context_redacted" => format!("context {tail} was redacted"),
+            "thread_opened" => format!("thread {tail} opened{}: {}", proposes(to), self.value(&to["body"])),
+            "thread_replied" => format!("reply in thread {tail}{}: {}", proposes(to), self.value(&to["body"])),
+            "thread_resolved" => format!("thread {tail} {}", self.value(to)),
+            "thread_escalated" => format!("thread {tail} escalated to {}", self.value(to)),
             "relationship_added" => format!("+ {}", edge(to)),
             "relationship_removed" => format!("- {}", edge(from)),
             "forced" | "status" if change["forced"].is_array() => {
@@ -182,6 +186,11 @@ impl Paper {
             _ => (self.value(from), self.value(to)),
         }
     }
+}
+
+/// Whether a message proposes a change.
+pub fn proposes(message: &Value) -> &'static str {
+    if message["proposes"] == true { " with a proposal" } else { "" }
 }
 
 /// How many events of a task are new.

@@ -45,6 +45,7 @@ pub const OTHER_WORDS: &[(&[&str], &str)] = &[
     (&["validate", "fsck"], "agentpm lint"),
     (&["push", "pull", "fetch", "merge"], "agentpm sync"),
     (&["decide", "decision"], "agentpm context add ID --type decision --content TEXT"),
+    (&["discuss", "propose", "reply", "proposal"], "agentpm thread open ID --body TEXT --set FIELD=VALUE"),
     (&["step", "checklist"], "agentpm progress add TEXT"),
     (&["heartbeat", "renew"], "agentpm lease renew"),
 ];
@@ -165,7 +166,8 @@ A query is words and terms, separated by blanks. A task must match all of them, 
   type:bugfix         feature, bugfix, refactor, docs, ops
   parent:ID           children of a task; parent:none tasks without a parent
   id:ID,ID            these tasks
-  is:ready            ready, blocked (waits for another), claimed (under a lease), deferred, overdue, closed;
+  is:ready            ready, blocked (waits for another), claimed (under a lease), deferred, overdue, closed,
+                      discussed (an open thread), landed;
                       is:any includes closed tasks
   priority:>=2        also 3, <0, 1..3
   updated:>2026-11-20 a day in UTC, a time, +3d or 2h from now, 22:45 today in UTC; also <, >=, <=, a..b;

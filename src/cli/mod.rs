@@ -15,6 +15,7 @@ mod review;
 mod run;
 mod sarif;
 mod text;
+mod threads;
 mod words;
 mod work;
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::changes::{Paper, edge, field_name, items, new_events};
+use super::changes::{Paper, edge, field_name, items, new_events, proposes};
 use crate::rules::roles::Verb;
 
 /// Lines and bytes of an answer that asks for no other bounds: a screen.
@@ -531,6 +531,10 @@ impl Page<'_> {
                 "field" | "acceptance" | "relationship_added" | "relationship_removed" if !created => {
                     parts.push((self.part(item, change), change));
                 }
+                "thread_opened" | "thread_resolved" | "thread_escalated" => {
+                    parts.push((self.part(item, change), change))
+                }
+                "thread_replied" => *notes.entry("answer").or_default() += 1,
                 "context_superseded" => parts.push(("a note superseded".into(), change)),
                 "context_redacted" => parts.push(("a note redacted".into(), change)),
                 _ => {}
@@ -586,6 +590,9 @@ impl Page<'_> {
                     self.long(&Value::from(field.split_once('.').map_or("", |(_, criterion)| criterion)))
                 )
             }
+            "thread_opened" => format!("thread opened{}: {}", proposes(to), self.long(&to["body"])),
+            "thread_resolved" => format!("thread {}", self.value(to)),
+            "thread_escalated" => format!("thread escalated to {}", self.value(to)),
             "relationship_added" => self.relation(item, to, ("waits for", "")),
             "relationship_removed" => self.relation(item, from, ("no longer waits for", "no longer: ")),
             _ if matches!(field, "labels" | "watchers") => {

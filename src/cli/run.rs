@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::args::{
     AgentVerb, Cancel, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanApply,
-    PlanVerb, ProgressVerb, Schema, Search, SessionVerb, SplitArgs, TaskVerb, Verb,
+    PlanVerb, ProgressVerb, Schema, Search, SessionVerb, SplitArgs, TaskVerb, ThreadVerb, Verb,
 };
 use super::deferred::Deferred;
 use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
@@ -215,6 +215,14 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
             ContextVerb::Supersede(args) => Command::ContextSupersede(args),
             ContextVerb::Redact(args) => Command::ContextRedact(args),
         }),
+        Verb::Thread(Deferred(verb)) => match verb {
+            ThreadVerb::Open(args) => Call::Change(Command::ThreadOpen(args)),
+            ThreadVerb::Reply(args) => Call::Change(Command::ThreadReply(args)),
+            ThreadVerb::Resolve(args) => Call::Change(Command::ThreadResolve(args)),
+            ThreadVerb::Escalate(args) => Call::Change(Command::ThreadEscalate(args)),
+            ThreadVerb::List(args) => Call::Query(Query::ThreadList(args)),
+            ThreadVerb::Show(args) => Call::Query(Query::ThreadShow(query::ThreadShow { full: global.full, ..args })),
+        },
         Verb::Ready(Deferred(args)) => Call::Query(Query::Ready(args)),
         Verb::Claim(Deferred(args)) => Call::Change(Command::Claim(args)),
         Verb::Brief(Deferred(args)) => Call::Query(Query::Brief(args)),

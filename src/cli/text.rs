@@ -9,7 +9,8 @@ use clap::builder::{TypedValueParser, ValueParserFactory};
 use clap::error::ErrorKind;
 
 use crate::env::files;
-use crate::model::args::Text;
+use crate::model::args::{Patch, Text};
+use crate::model::json;
 use crate::model::plain::is_blank;
 
 /// Reads a [`Text`] argument of the command line.
@@ -31,6 +32,39 @@ impl TypedValueParser for TextParser {
         let text = value.to_str().ok_or_else(|| refuse("an argument is not valid UTF-8".into()))?;
         read_text(text).map(Text).map_err(refuse)
     }
+}
+
+/// Reads a [`Patch`] argument of the command line: the name of a file, or `-` for standard input.
+#[derive(Clone)]
+pub struct PatchParser;
+
+impl ValueParserFactory for Patch {
+    type Parser = PatchParser;
+    fn value_parser() -> PatchParser {
+        PatchParser
+    }
+}
+
+impl TypedValueParser for PatchParser {
+    type Value = Patch;
+
+    fn parse_ref(&self, cmd: &clap::Command, _: Option<&Arg>, value: &std::ffi::OsStr) -> Result<Patch, clap::Error> {
+        let refuse = |why: String| cmd.clone().error(ErrorKind::ValueValidation, why);
+        let path = value.to_str().ok_or_else(|| refuse("an argument is not valid UTF-8".into()))?;
+        let path = path.strip_prefix('@').unwrap_or(path);
+        let text = read_bytes(path).map_err(|why| refuse(format!("cannot read the patch {path}: {why}")))?;
+        let patch = json::parse(&text).map_err(|e| refuse(format!("the patch {path} is not JSON: {e}")))?;
+        Ok(Patch(patch))
+    }
+}
+
+fn read_bytes(path: &str) -> std::io::Result<String> {
+    let (mut text, most) = (String::new(), MAX_TEXT + 1);
+    match path {
+        "-" => std::io::stdin().lock().take(most).read_to_string(&mut text)?,
+        path => files::open_outside(path.as_ref())?.take(most).read_to_string(&mut text)?,
+    };
+    Ok(text)
 }
 
 /// Most bytes taken from a file or standard input for one text.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::args::Global;
 use super::output::{Form, Output, form};
-use super::{changes, lint, review};
+use super::{changes, lint, review, threads};
 use crate::api::{Answer, Answered};
 use crate::engine::Workspace;
 use crate::engine::commit::plan::{FieldChange, KeptBecause, PlanChange, PlanReport, PlannedTask};
@@ -38,6 +38,8 @@ use crate::reports::view::{LostView, TaskView};
 const TASKS: &[&str] = &["handle", "status", "priority", "title", "owner", "labels", "progress", "child_progress"];
 const READY: &[&str] = &["handle", "score", "priority", "title", "blocking_count"];
 const STALE: &[&str] = &["handle", "title", "owner", "session", "session_status", "last_sign_at", "lease_expired_at"];
+const THREADS: &[&str] =
+    &["handle", "status", "title", "author", "body", "messages", "proposals", "expires_at", "escalated_to"];
 const AGENTS: &[&str] = &["name", "role", "created_at", "last_seen_at"];
 const SESSIONS: &[&str] = &["handle", "title", "agent", "status", "started_at", "last_heartbeat_at", "id"];
 const LEASES: &[&str] = &["handle", "title", "agent", "fence", "expires_at", "confirmed", "elsewhere", "mine", "id"];
@@ -84,6 +86,8 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Review(_) | Answer::Lint(_) | Answer::Graph(_) | Answer::PlanPage(_) => String::new(),
         Answer::Stale(list) => table(list, STALE, md),
         Answer::Sessions(list) => table(list, SESSIONS, md),
+        Answer::Threads(list) => table(list, THREADS, md),
+        Answer::Thread(shown) => threads::thread(shown, md),
         Answer::Agents(list) => table(list, AGENTS, md),
         Answer::Leases(list) => leases(list, md),
         Answer::LostEvents(events) => table(&events.list, LOST_EVENTS, md),
@@ -121,6 +125,8 @@ fn is_markdown(answer: &Answer) -> bool {
         | Answer::Review(_)
         | Answer::Stale(_)
         | Answer::Sessions(_)
+        | Answer::Threads(_)
+        | Answer::Thread(_)
         | Answer::Agents(_)
         | Answer::Leases(_)
         | Answer::LostEvents(_) => true,

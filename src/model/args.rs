@@ -85,6 +85,11 @@ positional! {
     EventRef, "event", ["event-id"], "EVENT", "Its id, a unique prefix of it, or its end (4 characters or more)"
 }
 
+positional! {
+    /// The thread a command is about: `--thread`, or the first positional argument.
+    ThreadRef, "thread", ["id"], "THREAD", "Its id, a unique prefix of it, or its end (4 characters or more)"
+}
+
 macro_rules! optional {
     ($(#[doc = $doc:literal])+ $name:ident, $whole:ident, $value:literal, $help:literal) => {
         $(#[doc = $doc])+
@@ -339,6 +344,38 @@ impl FromStr for Object {
             Value::Object(map) => Ok(Object(map)),
             _ => Err("expected a JSON object such as {\"key\": \"value\"}".into()),
         }
+    }
+}
+
+/// A JSON Patch (RFC 6902).
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Patch(pub Value);
+
+impl<'de> Deserialize<'de> for Patch {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        json::strict(deserializer).map(Patch)
+    }
+}
+
+impl JsonSchema for Patch {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Patch".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["op", "path"],
+                "properties": {
+                    "op": { "enum": ["add", "remove", "replace", "move", "copy", "test"] },
+                    "path": { "type": "string" },
+                    "from": { "type": "string" },
+                    "value": {},
+                },
+            },
+        })
     }
 }
 

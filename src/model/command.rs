@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::args::{
-    Duration, EventRef, Object, OptionalSessionRef, OptionalTaskRef, Ref, Refs, TaskRef, TaskTexts, Text, one_or_many,
+    Duration, EventRef, Object, OptionalSessionRef, OptionalTaskRef, Patch, Ref, Refs, TaskRef, TaskTexts, Text,
+    ThreadRef, one_or_many,
 };
 pub use crate::model::batch::{Batch, BatchOp};
 use crate::model::context::ContextType;
@@ -19,6 +20,7 @@ use crate::model::operation::operations;
 use crate::model::plan::PlanTask;
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
+use crate::model::thread::Resolution;
 
 /// Conditions and reasons that a change of a task may carry.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -300,6 +302,108 @@ pub struct ContextRedact {
     pub reason: Text,
 }
 
+/// A proposed change of a task.
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Proposal {
+    /// Proposed change of the task, as a JSON Patch (RFC 6902); on the command line a file, or - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "set")]
+    pub patch: Option<Patch>,
+    /// Proposed value of a field (repeatable); metadata.NAME sets one entry of the metadata
+    #[arg(long, value_name = "FIELD=VALUE", allow_hyphen_values = true)]
+    pub set: Vec<String>,
+}
+
+/// Open a thread about a task, with or without a proposed change
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ThreadOpen {
+    /// The task (default: the one you hold)
+    #[command(flatten)]
+    #[serde(default)]
+    pub task_id: OptionalTaskRef,
+    /// Text of the first message
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub body: Text,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub proposal: Proposal,
+    /// Time to live: seconds, or 90s, 10m, 2h, 1d (default: [thread] ttl)
+    #[arg(long, value_name = "DURATION")]
+    #[serde(default)]
+    pub ttl: Option<Duration>,
+    /// Permission that an agent needs to resolve it (roles.yml)
+    #[arg(long, value_name = "PERM")]
+    #[serde(default)]
+    pub need_perm: Option<String>,
+    /// Least precedence that an agent needs to resolve it (roles.yml)
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[serde(default)]
+    pub need_precedence: Option<i64>,
+    /// Keep the task on offer while the thread is open
+    #[arg(long)]
+    #[serde(default)]
+    pub no_hold: bool,
+}
+
+/// Reply in a thread, with or without a counter-proposal
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ThreadReply {
+    /// Thread
+    #[command(flatten)]
+    pub thread: ThreadRef,
+    /// Text of the message
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub body: Text,
+    /// Message that it answers (default: the first)
+    #[arg(long, value_name = "MESSAGE")]
+    #[serde(default)]
+    pub parent: Option<Ref>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "flattened; its own fields are documented")]
+    pub proposal: Proposal,
+}
+
+/// Resolve a thread: accept a proposal, reject it, or let another thread take its place
+#[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ThreadResolve {
+    /// Thread
+    #[command(flatten)]
+    pub thread: ThreadRef,
+    /// Resolution: accept, reject or supersede
+    #[arg(long, value_name = "RESOLUTION")]
+    pub resolution: Resolution,
+    /// Message whose proposal is accepted (default: the newest proposal)
+    #[arg(long, value_name = "MESSAGE")]
+    #[serde(default)]
+    pub message: Option<Ref>,
+    /// Change to apply instead of the proposed one, as a JSON Patch; on the command line a file, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    #[serde(default)]
+    pub patch: Option<Patch>,
+    /// Thread that takes its place
+    #[arg(long, value_name = "THREAD")]
+    #[serde(default)]
+    pub by: Option<Ref>,
+    /// Reason; recorded in the history
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[serde(default)]
+    pub why: Option<Text>,
+}
+
+/// Pass a thread on to the owner of its task, or to another agent
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ThreadEscalate {
+    /// Thread
+    #[command(flatten)]
+    pub thread: ThreadRef,
+    /// Agent that is to decide (default: the owner of the task, or [thread] escalate_to)
+    #[arg(long, value_name = "AGENT")]
+    #[serde(default)]
+    pub to: Option<String>,
+}
+
 /// Claim a specific task: take its lease, become its owner, set it in progress
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -513,6 +617,10 @@ macro_rules! commands {
                 ContextAdd = "context.add",
                 ContextSupersede = "context.supersede",
                 ContextRedact = "context.redact",
+                ThreadOpen = "thread.open",
+                ThreadReply = "thread.reply",
+                ThreadResolve = "thread.resolve",
+                ThreadEscalate = "thread.escalate",
                 Claim = "claim",
                 Done = "done",
                 Release = "release",

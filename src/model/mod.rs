@@ -25,6 +25,7 @@ pub mod search;
 pub mod settings;
 pub mod suggest;
 pub mod task;
+pub mod thread;
 pub mod time;
 pub mod trailer;
 pub mod yaml;

@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
+use crate::model::args::Duration;
 use crate::model::context::ContextType;
 use crate::model::id::Id;
 use crate::model::json::{strict, strict_object};
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
+use crate::model::thread::Resolution;
 use crate::model::time::Time;
 
 /// Values by field name, as in an event. `null` clears a field.
@@ -197,6 +199,81 @@ pub struct SourceApplied {
     pub said: Fields,
 }
 
+/// A thread is opened. The event's id is the thread's id, and that of its first message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThreadOpened {
+    /// The text of the first message.
+    pub body: String,
+    /// The change of the task that it proposes, as a JSON Patch (RFC 6902).
+    #[serde(default, deserialize_with = "strict", skip_serializing_if = "Value::is_null")]
+    pub patch: Value,
+    /// How long it may stay open; it never expires if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Duration>,
+    /// The right that an agent needs to resolve it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub need_perm: Option<String>,
+    /// The least precedence that an agent needs to resolve it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub need_precedence: Option<i64>,
+    /// `true` if the task stays on offer while it is open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_hold: bool,
+}
+
+/// A message answers another one of a thread. The event's id is the message's id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThreadReplied {
+    /// The thread.
+    pub thread: Id,
+    /// The message that it answers; the first one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Id>,
+    /// The text.
+    pub body: String,
+    /// The change of the task that it proposes, as a JSON Patch (RFC 6902).
+    #[serde(default, deserialize_with = "strict", skip_serializing_if = "Value::is_null")]
+    pub patch: Value,
+}
+
+/// A thread is resolved. An accepted proposal changes the task by this event alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThreadResolved {
+    /// The thread.
+    pub thread: Id,
+    /// How it is resolved.
+    pub resolution: Resolution,
+    /// The message whose proposal is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Id>,
+    /// The thread that takes its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Id>,
+    /// The patch that was applied.
+    #[serde(default, deserialize_with = "strict", skip_serializing_if = "Value::is_null")]
+    pub patch: Value,
+    /// The values that the patch gives, as in [`TaskUpdated`]; empty unless it is accepted.
+    #[serde(default, deserialize_with = "strict_object", skip_serializing_if = "Map::is_empty")]
+    pub set: Fields,
+}
+
+impl ThreadResolved {
+    /// A resolution without a change.
+    pub fn new(thread: Id, resolution: Resolution) -> Self {
+        ThreadResolved { thread, resolution, message: None, by: None, patch: Value::Null, set: Fields::new() }
+    }
+}
+
+/// A thread is passed on to an agent that is to decide.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThreadEscalated {
+    /// The thread.
+    pub thread: Id,
+    /// The agent; absent if none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
 /// An agent acquired a task's lease.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeaseAcquired {
@@ -353,6 +430,7 @@ payloads! {
         ContextAdded, ContextSuperseded, ContextRedacted,
         AcceptanceMet, TaskVerified, SourceApplied,
         LeaseAcquired, LeaseReleased, LeaseOverride,
+        ThreadOpened, ThreadReplied, ThreadResolved, ThreadEscalated,
         AgentRegistered, AgentUpdated;
     in the journal only:
         LeaseRenewed, SessionStarted, SessionHeartbeat, SessionEnded, TaskReady;

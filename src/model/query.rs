@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::args::{OptionalTaskRef, Ref, TaskRef};
+use crate::model::args::{OptionalTaskRef, Ref, TaskRef, ThreadRef};
 use crate::model::operation::operations;
 use crate::model::point::Point;
 use crate::model::task::Status;
@@ -330,6 +330,39 @@ pub struct Unheld {
     pub cursor: Option<String>,
 }
 
+/// List threads, oldest first
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ThreadList {
+    /// Only open threads
+    #[arg(long)]
+    pub open: bool,
+    /// Only threads that you take part in, that were escalated to you, or that are about your tasks
+    #[arg(long)]
+    pub mine: bool,
+    /// Only of this task
+    #[arg(long, value_name = "ID", visible_alias = "task-id")]
+    pub task: Option<Ref>,
+    /// Maximum number of items
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Continue after this cursor, from the previous answer
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
+}
+
+/// Show a thread: its messages as a tree, its proposals, its resolution
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ThreadShow {
+    /// Thread
+    #[command(flatten)]
+    pub thread: ThreadRef,
+    /// Show all messages and whole texts
+    #[arg(skip)]
+    #[serde(default)]
+    pub full: bool,
+}
+
 /// List the agents
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct AgentList {}
@@ -377,6 +410,8 @@ operations! {
         Graph = "graph",
         Stale = "stale",
         SessionList = "session.list",
+        ThreadList = "thread.list",
+        ThreadShow = "thread.show",
         AgentList = "agent.list",
         LeaseList = "lease.list",
         Unheld = "recover.list",

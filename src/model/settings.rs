@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::args::Duration;
 use crate::model::finding::{Finding, Level, Severity};
 
 /// All settings.
@@ -25,6 +26,8 @@ pub struct Settings {
     pub claim: ClaimSettings,
     /// Sessions.
     pub session: SessionSettings,
+    /// Threads.
+    pub thread: ThreadSettings,
     /// Commands that run under a lease.
     pub work: WorkSettings,
     /// Locks.
@@ -95,6 +98,29 @@ pub enum Overlap {
 pub struct SessionSettings {
     /// How long a session may be silent before it is closed, in seconds.
     pub limit_seconds: u32,
+}
+
+/// `[thread]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ThreadSettings {
+    /// How long a thread may stay open, such as `24h`, if `--ttl` does not say it.
+    pub ttl: Duration,
+    /// What happens to a thread that is open longer.
+    pub on_expiry: OnExpiry,
+    /// The agent to which threads of a task without an owner are escalated; none if empty.
+    pub escalate_to: String,
+}
+
+/// What happens to a thread that is past its time to live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExpiry {
+    /// It is escalated to the owner of the task, or else to `escalate_to`.
+    #[default]
+    Escalate,
+    /// The proposal of the author of highest precedence is accepted; without one that applies, the thread is escalated.
+    AcceptHighest,
 }
 
 /// `[work]`
@@ -220,6 +246,7 @@ impl Default for Settings {
             lease: LeaseSettings::default(),
             claim: ClaimSettings::default(),
             session: SessionSettings::default(),
+            thread: ThreadSettings::default(),
             work: WorkSettings::default(),
             lock: LockSettings::default(),
             runtime: RuntimeSettings::default(),
@@ -262,6 +289,16 @@ impl SessionSettings {
     /// The limit in milliseconds.
     pub fn limit_ms(&self) -> i64 {
         i64::from(self.limit_seconds) * 1_000
+    }
+}
+
+impl Default for ThreadSettings {
+    fn default() -> Self {
+        ThreadSettings {
+            ttl: Duration { millis: 86_400_000 },
+            on_expiry: OnExpiry::default(),
+            escalate_to: String::new(),
+        }
     }
 }
 

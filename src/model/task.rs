@@ -18,6 +18,7 @@ use crate::model::field::TaskFields;
 use crate::model::id::Id;
 use crate::model::payload::Fields;
 use crate::model::relationship::{RelationType, Relationship};
+use crate::model::thread::Thread;
 use crate::model::time::Time;
 
 /// The status of a task.
@@ -215,6 +216,9 @@ pub struct Task {
     pub progress: BTreeMap<Id, ProgressItem>,
     /// Context, by id.
     pub context: BTreeMap<Id, ContextEntry>,
+    /// Threads, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub threads: BTreeMap<Id, Thread>,
     /// Events that record a hand edit which an earlier event recorded, each with the earlier one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub copies: BTreeMap<Id, Id>,
@@ -261,6 +265,7 @@ impl Task {
             removed: BTreeSet::new(),
             progress: BTreeMap::new(),
             context: BTreeMap::new(),
+            threads: BTreeMap::new(),
             copies: BTreeMap::new(),
             sources: BTreeMap::new(),
             stamps: BTreeMap::new(),
@@ -298,6 +303,21 @@ impl Task {
         edges.map(|r| r.from).filter(|id| seen.insert(*id)).collect()
     }
 
+    /// The ids of all messages of its threads, those that open them included.
+    pub fn message_ids(&self) -> impl Iterator<Item = Id> {
+        self.threads.iter().flat_map(|(id, thread)| std::iter::once(*id).chain(thread.replies.keys().copied()))
+    }
+
+    /// The number of its open threads.
+    pub fn open_threads(&self) -> usize {
+        self.threads.values().filter(|thread| thread.is_open()).count()
+    }
+
+    /// The first thread that withholds it from new holders.
+    pub fn holding_thread(&self) -> Option<Id> {
+        self.threads.values().find(|thread| thread.holds()).map(|thread| thread.id)
+    }
+
     /// What the choice of work needs to know of it.
     pub fn brief(&self) -> Brief {
         Brief {
@@ -311,6 +331,7 @@ impl Task {
             defer_until: self.fields.defer_until,
             need_perm: self.fields.need_perm.clone(),
             need_precedence: self.fields.need_precedence,
+            thread: self.holding_thread(),
             title: self.fields.title.clone(),
             attempts: self.attempts,
         }
@@ -359,6 +380,8 @@ pub struct Brief {
     pub defer_until: Option<Time>,
     pub need_perm: Option<String>,
     pub need_precedence: Option<i64>,
+    /// The first thread that withholds it.
+    pub thread: Option<Id>,
     pub title: String,
     pub attempts: u64,
 }

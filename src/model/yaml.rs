@@ -14,6 +14,7 @@ use crate::model::field::FieldValue;
 use crate::model::plan::{PlanFile, PlanTask};
 use crate::model::relationship::RelationType;
 use crate::model::task::Task;
+use crate::model::thread::{Message, Thread};
 
 /// The fields that have a place of their own in `task.yaml`. The others follow the parent, in the order of their table.
 const PLACED: [&str; 6] = ["title", "priority", "labels", "type", "intent", "acceptance"];
@@ -48,6 +49,7 @@ pub fn render_task(task: &Task) -> String {
     acceptance(&mut out, task);
     progress(&mut out, task);
     context(&mut out, task);
+    threads(&mut out, task);
     out.buffer
 }
 
@@ -150,6 +152,66 @@ fn context(out: &mut Writer, task: &Task) {
         out.end_item();
     }
     out.close();
+}
+
+/// Renders threads, each followed by its replies: one list, so that concurrent messages merge like other entries.
+fn threads(out: &mut Writer, task: &Task) {
+    if task.threads.is_empty() {
+        return;
+    }
+    out.open("threads");
+    for thread in task.threads.values() {
+        out.item();
+        thread_entry(out, thread);
+        out.end_item();
+        for message in thread.replies.values() {
+            out.item();
+            reply(out, thread, message);
+            out.end_item();
+        }
+    }
+    out.close();
+}
+
+fn thread_entry(out: &mut Writer, thread: &Thread) {
+    out.line("id", &scalar(&thread.id.to_string()));
+    out.line("status", thread.status().as_str());
+    if let Some(resolved) = &thread.resolved {
+        out.text("resolved_by", &resolved.by);
+        out.line("resolved_at", &resolved.at.to_string());
+        out.some_text("accepted", resolved.message.map(|id| id.to_string()).as_deref());
+        out.some_text("superseded_by", resolved.superseded_by.map(|id| id.to_string()).as_deref());
+        out.some_text("why", resolved.why.as_deref());
+    }
+    if let Some(escalated) = &thread.escalated {
+        out.some_text("escalated_to", escalated.to.as_deref());
+        out.line("escalated_at", &escalated.at.to_string());
+    }
+    out.text("author", &thread.author);
+    out.text("body", &thread.body);
+    if !thread.patch.is_null() {
+        out.value("patch", &thread.patch);
+    }
+    if !thread.hold {
+        out.line("hold", "false");
+    }
+    out.some("ttl", thread.ttl);
+    out.some_text("need_perm", thread.need_perm.as_deref());
+    out.some("need_precedence", thread.need_precedence);
+    out.line("created_at", &thread.created_at.to_string());
+}
+
+fn reply(out: &mut Writer, thread: &Thread, message: &Message) {
+    out.line("id", &scalar(&message.id.to_string()));
+    out.line("thread", &scalar(&thread.id.to_string()));
+    let parent = message.parent.filter(|parent| *parent != thread.id);
+    out.some_text("parent", parent.map(|id| id.to_string()).as_deref());
+    out.text("author", &message.author);
+    out.text("body", &message.body);
+    if !message.patch.is_null() {
+        out.value("patch", &message.patch);
+    }
+    out.line("created_at", &message.created_at.to_string());
 }
 
 /// Renders `agent.yaml`.

@@ -16,6 +16,7 @@ use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
+use crate::model::thread::Thread;
 use crate::model::time::Time;
 use crate::rules::event_rules::writes;
 use crate::rules::lease_bypasses::lease_bypasses;
@@ -67,6 +68,10 @@ pub enum Kind {
     ContextRedacted,
     RelationshipAdded,
     RelationshipRemoved,
+    ThreadOpened,
+    ThreadReplied,
+    ThreadResolved,
+    ThreadEscalated,
     /// A move past a check that the present status does not show any more.
     Forced,
     Override,
@@ -171,10 +176,7 @@ struct NewEvents<'a> {
 impl<'a> NewEvents<'a> {
     fn of(id: Id, after: &'a [Entry], known: &BTreeSet<Id>) -> Self {
         let ordered = fold::order(&Entity::Task(id), after).events;
-        let mut folding = fold::Folding::new(id);
-        for entry in &ordered {
-            folding.apply(&entry.event);
-        }
+        let folding = fold::Folding::of(id, &ordered);
         let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
         let events: Vec<&Event> = counts.map(|one| one.event).filter(|event| !known.contains(&event.id)).collect();
         let creation = ordered.iter().copied().find(|e| matches!(e.event.payload, Payload::TaskCreated(_)));
@@ -266,6 +268,32 @@ impl<'a> NewEvents<'a> {
                     out.push(self.change(Kind::ContextRedacted, &field, json!(false), json!(true), by));
                 }
                 Some(_) => {}
+            }
+        }
+        for thread in new.threads.values() {
+            let (field, before) = (format!("thread.{}", thread.id), old.threads.get(&thread.id));
+            let proposal = |body: &str, patch: &Value| json!({ "body": body, "proposes": !patch.is_null() });
+            if before.is_none() {
+                let to = proposal(&thread.body, &thread.patch);
+                out.push(self.change(Kind::ThreadOpened, &field, Value::Null, to, made(thread.id)));
+            }
+            let is_new = |id: &Id| before.is_none_or(|before| !before.replies.contains_key(id));
+            for message in thread.replies.values().filter(|message| is_new(&message.id)) {
+                let to = proposal(&message.body, &message.patch);
+                out.push(self.change(Kind::ThreadReplied, &field, Value::Null, to, made(message.id)));
+            }
+            let resolution = |thread: &Thread| thread.resolved.as_ref().map(|resolved| resolved.event);
+            if let Some(event) = resolution(thread).filter(|event| before.and_then(resolution) != Some(*event)) {
+                let from = before.map_or("open", |before| before.status().as_str());
+                let to = json!(thread.status());
+                out.push(self.change(Kind::ThreadResolved, &field, json!(from), to, made(event)));
+            }
+            if thread.escalated.is_some() && before.is_none_or(|before| before.escalated.is_none()) {
+                let to = thread.escalated.as_ref().map(|escalated| escalated.to.clone());
+                let is_it =
+                    |event: &&&Event| matches!(&event.payload, Payload::ThreadEscalated(p) if p.thread == thread.id);
+                let by = self.events.iter().find(is_it).copied();
+                out.push(self.change(Kind::ThreadEscalated, &field, Value::Null, json!(to), by));
             }
         }
         let apart = |edge: &&Relationship| edge.kind != RelationType::ParentOf;

@@ -11,6 +11,7 @@ use crate::model::context::{ContextEntry, ContextType, ProgressItem};
 use crate::model::id::Id;
 use crate::model::task::Status;
 use crate::reports::next::NextTask;
+use crate::reports::thread::ThreadAnswer;
 use crate::reports::view::{Edge, Part, Summary, TaskView};
 
 /// What a change created or changed.
@@ -25,6 +26,8 @@ pub enum Changed {
     Steps(Steps),
     /// A context entry.
     Context(EntryAnswer),
+    /// A thread.
+    Thread(ThreadAnswer),
     /// An edge.
     Relationship(Edge),
     /// An edge that was removed.
@@ -244,6 +247,7 @@ impl Changed {
             Changed::Step(step) => one(step.id()),
             Changed::Steps(steps) => Some(steps.items.iter().map(|step| step.id().to_string()).collect()),
             Changed::Context(entry) => one(entry.id()),
+            Changed::Thread(thread) => one(thread.id()),
             Changed::Relationship(edge) => one(edge.id),
             Changed::Claimed(next) => one(next.task.id()),
             Changed::Nothing => Some(Vec::new()),

@@ -9,4 +9,5 @@ pub mod next;
 pub mod ready;
 pub mod review;
 pub mod schema;
+pub mod thread;
 pub mod view;

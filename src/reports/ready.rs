@@ -372,6 +372,7 @@ mod tests {
             defer_until: None,
             need_perm: None,
             need_precedence: None,
+            thread: None,
             title: String::new(),
             attempts: 0,
         }

@@ -14,6 +14,7 @@ use crate::model::plan::{PLAN_KEYS, PlanFile};
 use crate::model::relationship::RelationType;
 use crate::model::settings::Settings;
 use crate::model::task::{Status, TaskType};
+use crate::model::thread::ThreadStatus;
 use crate::rules::fields::{MAX_LIST, MAX_TITLE, MAX_WORD, PRIORITY};
 use crate::rules::roles::{Roles, Verb};
 
@@ -260,6 +261,11 @@ fn keys() -> Vec<(&'static str, &'static str, Value)> {
             list(step()),
         ),
         ("context", "What the next one should know. A new one has no id.", list(note())),
+        (
+            "threads",
+            "Discussions of the task: each thread, followed by its replies. Written by agentpm thread; not changed by hand.",
+            list(message()),
+        ),
     ]);
     keys
 }
@@ -328,6 +334,37 @@ fn note() -> Value {
     );
     note["anyOf"][1]["anyOf"] = json!([{ "required": ["content"] }, { "required": ["redacted"] }]);
     note
+}
+
+/// A thread, or a reply of one.
+fn message() -> Value {
+    let statuses = ThreadStatus::ALL.map(ThreadStatus::as_str);
+    json!({
+        "type": "object",
+        "required": ["id", "author", "body", "created_at"],
+        "properties": {
+            "id": described("The thread's id, or the reply's.", id()),
+            "thread": described("Of a reply, its thread.", id()),
+            "parent": described("The message that it answers, unless that is the first.", id()),
+            "status": { "description": "Of a thread, its status.", "enum": statuses },
+            "resolved_by": described("The agent that resolved it.", text()),
+            "resolved_at": described("When it was resolved.", time()),
+            "accepted": described("The message whose proposal was accepted.", id()),
+            "superseded_by": described("The thread that takes its place.", id()),
+            "why": described("The reason for the resolution.", text()),
+            "escalated_to": described("The agent that is to decide.", text()),
+            "escalated_at": described("When it was escalated.", time()),
+            "author": described("Its author.", text()),
+            "body": described("Its text.", text()),
+            "patch": { "description": "The change of the task that it proposes, as a JSON Patch (RFC 6902)." },
+            "hold": { "description": "false if the task stays on offer while the thread is open.", "const": false },
+            "ttl": described("How long it may stay open.", text()),
+            "need_perm": described("The right that an agent needs to resolve it.", text()),
+            "need_precedence": { "description": "The least precedence that an agent needs to resolve it.", "type": "integer" },
+            "created_at": described("When it was written.", time()),
+        },
+        "additionalProperties": false,
+    })
 }
 
 fn relationship() -> Value {

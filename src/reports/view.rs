@@ -104,6 +104,8 @@ pub struct TaskView {
     /// Whether its completion is on the default branch of the remote, as last fetched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub landed: Option<bool>,
+    /// The number of open threads.
+    pub open_threads: usize,
     /// Notes, decisions and other context.
     pub context: Vec<Shown<ContextEntry>>,
     /// Its edges to other tasks.
@@ -306,6 +308,7 @@ impl TaskView {
             lease_holder: around.lease.as_ref().map(|lease| lease.agent.clone()),
             ready: Some(around.ready),
             landed: None,
+            open_threads: task.open_threads(),
             context: bounds.list("context", task.context.values().cloned(), is_past),
             relationships: bounds.list("relationships", task.relationships.values().map(Edge::of), is_other),
             left_out: bounds.finish(),

@@ -3,6 +3,8 @@
 //! Guarantees that an event takes effect whole or not at all, and then says why not. No match on the type has a default.
 //! Leaves to others: the order of events, and which of several writers of a register counts (`rules::fold`).
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::model::context::{ContextEntry, ProgressItem};
@@ -11,6 +13,7 @@ use crate::model::id::Id;
 use crate::model::payload::{self, Payload};
 use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Met, SourceMemory, Status, Task, Verified};
+use crate::model::thread::{Escalated, Message, Resolution, Resolved, Thread};
 use crate::model::time::Time;
 use crate::rules::copies::first;
 use crate::rules::event_rules::status_of;
@@ -24,6 +27,8 @@ pub struct Pending {
     pub fields: Loose,
     /// A parent edge was removed, so that the parent must be chosen from the remaining ones.
     pub parent: bool,
+    /// The event has seen all earlier ones, although the log is forked.
+    pub sees_all: bool,
 }
 
 /// Why an event has no effect.
@@ -61,6 +66,10 @@ pub fn effect(task: &mut Task, event: &Event, pending: &mut Pending) -> Result<(
         Payload::SourceApplied(p) => source_applied(task, event, p),
         Payload::LeaseAcquired(p) => lease_acquired(task, p),
         Payload::LeaseReleased(_) | Payload::LeaseOverride(_) => Ok(()),
+        Payload::ThreadOpened(p) => thread_opened(task, event, p),
+        Payload::ThreadReplied(p) => thread_replied(task, event, p),
+        Payload::ThreadResolved(p) => thread_resolved(task, event, p, pending),
+        Payload::ThreadEscalated(p) => thread_escalated(task, event, p),
         Payload::Unknown { .. } => Err(Skip::Unknown),
         Payload::AgentRegistered(_)
         | Payload::AgentUpdated(_)
@@ -315,6 +324,93 @@ fn verified(task: &mut Task, event: &Event) -> Result<(), Skip> {
 fn source_applied(task: &mut Task, event: &Event, p: &payload::SourceApplied) -> Result<(), Skip> {
     let memory = SourceMemory { key: p.key.clone(), said: p.said.clone(), lamport: event.lamport };
     task.sources.insert(p.source.clone(), memory);
+    Ok(())
+}
+
+fn thread_opened(task: &mut Task, event: &Event, p: &payload::ThreadOpened) -> Result<(), Skip> {
+    let thread = Thread {
+        id: event.id,
+        author: event.author.agent.clone(),
+        body: p.body.clone(),
+        patch: p.patch.clone(),
+        hold: !p.no_hold,
+        ttl: p.ttl,
+        need_perm: p.need_perm.clone(),
+        need_precedence: p.need_precedence,
+        created_at: event.at,
+        replies: BTreeMap::new(),
+        resolved: None,
+        overruled: Vec::new(),
+        escalated: None,
+    };
+    task.threads.insert(thread.id, thread);
+    Ok(())
+}
+
+fn thread(task: &mut Task, id: Id) -> Result<&mut Thread, Skip> {
+    task.threads.get_mut(&id).ok_or_else(|| Skip::Because(format!("there is no thread {id}")))
+}
+
+fn thread_replied(task: &mut Task, event: &Event, p: &payload::ThreadReplied) -> Result<(), Skip> {
+    let message = Message {
+        id: event.id,
+        parent: p.parent,
+        author: event.author.agent.clone(),
+        body: p.body.clone(),
+        patch: p.patch.clone(),
+        created_at: event.at,
+    };
+    thread(task, p.thread)?.replies.insert(message.id, message);
+    Ok(())
+}
+
+/// Resolves a thread. Of resolutions that may not have seen each other, the fold chooses after the last event.
+fn thread_resolved(
+    task: &mut Task,
+    event: &Event,
+    p: &payload::ThreadResolved,
+    pending: &mut Pending,
+) -> Result<(), Skip> {
+    let saw = pending.sees_all || !task.forked;
+    if let Some(earlier) = thread(task, p.thread)?.resolved.as_ref().filter(|_| saw) {
+        return Err(Skip::Because(format!("event {} resolved the thread before", earlier.event)));
+    }
+    if p.resolution == Resolution::Accept {
+        refuse_reserved(&p.set)?;
+        if p.set.contains_key("metadata") {
+            return Err(Skip::Because("a proposal writes the entries of the metadata one by one".into()));
+        }
+        fields::write_loosely(&mut task.fields, &p.set, &mut pending.fields)?;
+        for register in p.set.keys() {
+            stamp(task, register, event);
+        }
+    }
+    let thread = thread(task, p.thread)?;
+    if thread.resolved.is_none() {
+        set_resolution(thread, event);
+    }
+    Ok(())
+}
+
+/// Makes an event the resolution of a thread.
+pub fn set_resolution(thread: &mut Thread, event: &Event) {
+    if let Payload::ThreadResolved(p) = &event.payload {
+        thread.resolved = Some(Resolved {
+            event: event.id,
+            resolution: p.resolution,
+            by: event.author.agent.clone(),
+            at: event.at,
+            message: p.message,
+            superseded_by: p.by,
+            why: event.why.clone(),
+        });
+    }
+}
+
+/// The first escalation in order counts; two clones may record one each.
+fn thread_escalated(task: &mut Task, event: &Event, p: &payload::ThreadEscalated) -> Result<(), Skip> {
+    let thread = thread(task, p.thread)?;
+    thread.escalated.get_or_insert_with(|| Escalated { to: p.to.clone(), at: event.at });
     Ok(())
 }
 

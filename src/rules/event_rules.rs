@@ -13,6 +13,7 @@ use crate::model::id::Id;
 use crate::model::payload::{Fields, Payload};
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
+use crate::model::thread::Resolution;
 use crate::rules::copies::first;
 use crate::rules::fields;
 use crate::rules::roles::Verb;
@@ -41,8 +42,17 @@ pub enum LeaseRule {
     Required,
     /// A change that a holder makes under its lease; void under a lost one.
     Fenced,
+    /// Any agent with the right may write it, but it is void if it names a lost lease.
+    Optional,
     /// As [`LeaseRule::Fenced`], but it is finished work, which counts under a lost lease too.
     Finished,
+}
+
+impl LeaseRule {
+    /// Whether an event under a lease that had passed to another agent has no effect.
+    pub fn is_void_once_lost(self) -> bool {
+        matches!(self, LeaseRule::Fenced | LeaseRule::Optional)
+    }
 }
 
 /// How an event is undone.
@@ -60,13 +70,19 @@ const PARTS: [&str; 3] = ["progress.", "context.", "met."];
 /// The rights that may lead back from a closed state: reopening, moving, and undoing what closed it.
 pub const REOPEN: &[Verb] = &[Verb::Update, Verb::Claim, Verb::Relate];
 
+/// The rights of which one suffices to escalate a thread.
+pub const ESCALATE: &[Verb] = &[Verb::Discuss, Verb::Reply, Verb::Resolve];
+
 impl EventRules {
     /// The rules of an event.
     pub fn of(payload: &Payload) -> Self {
-        use LeaseRule::{Fenced, Finished, Free, Required};
+        use LeaseRule::{Fenced, Finished, Free, Optional, Required};
         use Payload as P;
         use UndoRule::{Refused, With};
-        use Verb::{Admin, Archive, Cancel, Claim, Comment, Create, Override, Register, Relate, Update, Verify};
+        use Verb::{
+            Admin, Archive, Cancel, Claim, Comment, Create, Discuss, Override, Register, Relate, Reply, Resolve,
+        };
+        use Verb::{Update, Verify};
 
         let row = |rights, lease, imported, undo| EventRules { rights, lease, imported, undo, adds_entry: false };
         let entry = |hint| EventRules { adds_entry: true, ..row(&[Comment], Free, true, Refused(hint)) };
@@ -106,6 +122,15 @@ impl EventRules {
                 let hint = "it changed nothing by itself; undo the change that followed it";
                 row(&[Override], Free, false, Refused(hint))
             }
+            P::ThreadOpened(_) => {
+                row(&[Discuss], Free, false, Refused("withdraw it: agentpm thread resolve {event} --resolution reject"))
+            }
+            P::ThreadReplied(_) => row(&[Reply], Free, false, Refused("answer it: agentpm thread reply")),
+            P::ThreadResolved(p) if p.resolution == Resolution::Accept => {
+                row(&[Resolve, Update], Optional, false, With(Update))
+            }
+            P::ThreadResolved(_) => row(&[Resolve, Update], Free, false, Refused("open another thread on {task}")),
+            P::ThreadEscalated(_) => row(ESCALATE, Free, false, Refused("resolve the thread")),
             P::AgentRegistered(_) | P::AgentUpdated(_) => row(&[Register], Free, false, With(Comment)),
             P::LeaseRenewed(_)
             | P::SessionStarted(_)
@@ -164,6 +189,10 @@ pub fn status_of(event: &Event) -> Option<Status> {
         | Payload::LeaseAcquired(_)
         | Payload::LeaseReleased(_)
         | Payload::LeaseOverride(_)
+        | Payload::ThreadOpened(_)
+        | Payload::ThreadReplied(_)
+        | Payload::ThreadResolved(_)
+        | Payload::ThreadEscalated(_)
         | Payload::AgentRegistered(_)
         | Payload::AgentUpdated(_)
         | Payload::LeaseRenewed(_)
@@ -208,6 +237,7 @@ pub fn writes(event: &Event, parents: &BTreeSet<Id>, copies: &BTreeMap<Id, Id>) 
         }
         Payload::AcceptanceMet(p) => one(&format!("met.{}", p.criterion), json!(p.met)),
         Payload::TaskVerified(p) => one("verified", json!(p.passed)),
+        Payload::ThreadResolved(p) if p.resolution == Resolution::Accept => plain(&p.set),
         Payload::RelationshipAdded(_)
         | Payload::RelationshipRemoved(_)
         | Payload::ContextAdded(_)
@@ -216,6 +246,10 @@ pub fn writes(event: &Event, parents: &BTreeSet<Id>, copies: &BTreeMap<Id, Id>) 
         | Payload::LeaseAcquired(_)
         | Payload::LeaseReleased(_)
         | Payload::LeaseOverride(_)
+        | Payload::ThreadOpened(_)
+        | Payload::ThreadReplied(_)
+        | Payload::ThreadResolved(_)
+        | Payload::ThreadEscalated(_)
         | Payload::AgentRegistered(_)
         | Payload::AgentUpdated(_)
         | Payload::LeaseRenewed(_)

@@ -29,6 +29,7 @@ pub const RESERVED: &[&str] = &[
     "relationships",
     "progress",
     "context",
+    "threads",
 ];
 
 /// Whether a field is unknown to this version: neither one of [`NAMES`] nor of [`RESERVED`].

@@ -18,10 +18,12 @@ use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::Task;
 use crate::rules::attempts;
 use crate::rules::copies::{HandEdits, is_hand_edit};
-use crate::rules::effect::{Pending, Skip, effect, set_met, set_progress, set_status, set_verified, stamp};
-use crate::rules::event_rules::{EventRules, LeaseRule, status_of};
+use crate::rules::effect::{
+    Pending, Skip, effect, set_met, set_progress, set_resolution, set_status, set_verified, stamp,
+};
+use crate::rules::event_rules::{EventRules, status_of};
 use crate::rules::fields::{self, Loose};
-use crate::rules::writers::{AppliedEvent, Effect, Registers, contests};
+use crate::rules::writers::{AppliedEvent, Effect, Reason, Registers, contests, resolutions};
 
 /// The events of one log in their order, without those that cannot count.
 #[derive(Debug, Default)]
@@ -123,6 +125,8 @@ pub fn fold<'a>(id: Id, entries: impl IntoIterator<Item = &'a Entry>) -> (Task, 
     for entry in &ordered.events {
         findings.extend(folding.apply(&entry.event));
     }
+    folding.resolve_threads();
+    findings.extend(folding.taken().iter().filter(|one| one.effect == Effect::Overruled).map(overruled));
     let task = folding.finish();
     let headless = !task.created && task.version > 0;
     // The parents of the first event are what a log without its beginning lacks.
@@ -137,6 +141,13 @@ pub fn fold<'a>(id: Id, entries: impl IntoIterator<Item = &'a Entry>) -> (Task, 
         finding.task = Some(id);
     }
     (task, findings)
+}
+
+/// A resolution that does not count, since another one of its thread does.
+fn overruled(one: &AppliedEvent<'_>) -> Finding {
+    let (id, author) = (one.event.id, &one.event.author.agent);
+    let message = format!("ThreadResolved {id} by {author} has no effect: another resolution of the thread counts");
+    Finding::new(Rule::EventIneffective, message).event(id)
 }
 
 /// Events whose parents are not here: events between them were lost. Excluded events are not lost.
@@ -202,6 +213,32 @@ impl<'e> Folding<'e> {
         finding
     }
 
+    /// Applies events in order, and decides between concurrent resolutions of a thread.
+    pub fn of(id: Id, ordered: &[&'e Entry]) -> Self {
+        let mut folding = Folding::new(id);
+        for entry in ordered {
+            folding.apply(&entry.event);
+        }
+        folding.resolve_threads();
+        folding
+    }
+
+    /// Sets the resolution of each thread that has several to the one that counts; the others have no effect.
+    fn resolve_threads(&mut self) {
+        if !self.task.forked || self.task.threads.is_empty() {
+            return;
+        }
+        for resolution in resolutions(&self.taken, &self.task.copies) {
+            if let Some(thread) = self.task.threads.get_mut(&resolution.thread) {
+                set_resolution(thread, self.taken[resolution.winner].event);
+                thread.overruled = resolution.concurrent.iter().map(|place| self.taken[*place].event.id).collect();
+            }
+            for place in resolution.overruled {
+                self.taken[place].effect = Effect::Overruled;
+            }
+        }
+    }
+
     /// The events that were applied, each with its effect.
     pub fn taken(&self) -> &[AppliedEvent<'e>] {
         &self.taken
@@ -209,6 +246,7 @@ impl<'e> Folding<'e> {
 
     /// The task that results from the events.
     pub fn finish(mut self) -> Task {
+        self.resolve_threads();
         self.task.heads = self.heads.into_iter().collect();
         derive_rest(&mut self.task, &self.pending);
         // Otherwise the last writer is the one that counts.
@@ -240,7 +278,7 @@ pub fn is_plain(task: &Task, event: &Event) -> bool {
 /// finding if it had no effect. [`Folding`] applies any event.
 pub fn apply(task: &mut Task, event: &Event) -> Option<Finding> {
     task.heads = vec![event.id];
-    let mut pending = Pending::default();
+    let mut pending = Pending { sees_all: true, ..Pending::default() };
     let finding = take_event(task, event, &mut pending);
     derive_rest(task, &pending);
     finding
@@ -261,8 +299,17 @@ fn derive_rest(task: &mut Task, pending: &Pending) {
 fn decide(task: &mut Task, taken: &[AppliedEvent<'_>]) {
     let mut loose = Loose::default();
     for contest in contests(taken, task, Registers::Decided) {
-        if let Some(winner) = contest.winner {
-            assign(task, &contest.register, &winner.value, taken[winner.place].event, &mut loose);
+        match contest.winner {
+            Some(winner) => {
+                assign(task, &contest.register, &winner.value, taken[winner.place].event, &mut loose);
+            }
+            None if contest.losers.iter().any(|(_, why)| *why == Reason::Resolution) => {
+                let set = payload::Fields::from_iter([(contest.register.clone(), Value::Null)]);
+                // A task without a title has no beginning; it keeps the one that a resolution gave it.
+                let _ = fields::write_loosely(&mut task.fields, &set, &mut loose);
+                task.stamps.remove(&contest.register);
+            }
+            None => {}
         }
     }
     fields::sort_maps(&mut task.fields, loose);
@@ -325,7 +372,7 @@ fn count(task: &mut Task, event: &Event) {
 fn take_event(task: &mut Task, event: &Event, pending: &mut Pending) -> Option<Finding> {
     count(task, event);
     if let Some(fence) =
-        event.fence.filter(|fence| *fence < task.fence && EventRules::of(&event.payload).lease == LeaseRule::Fenced)
+        event.fence.filter(|fence| *fence < task.fence && EventRules::of(&event.payload).lease.is_void_once_lost())
     {
         let message = format!(
             "{} by {} under fence {fence} came after fence {} was granted",

@@ -33,7 +33,8 @@ struct Leases<'a> {
 /// task without it.
 pub fn needs_lease(payload: &Payload, is_imported: bool) -> bool {
     let is_import = matches!(payload, Payload::RelationshipAdded(p) if p.metadata.get("origin").is_some());
-    EventRules::of(payload).lease != LeaseRule::Free && !(is_imported && is_import)
+    let is_free = matches!(EventRules::of(payload).lease, LeaseRule::Free | LeaseRule::Optional);
+    !(is_free || is_imported && is_import)
 }
 
 /// The effective events that bypass a lease, each with the holder; `None` if that fence was granted to no agent. If the time
@@ -42,10 +43,7 @@ pub fn lease_bypasses<'a>(entity: &Entity, log: &'a [Entry], now: Option<Time>) 
     let is_lease =
         |entry: &&Entry| matches!(entry.event.payload, Payload::LeaseAcquired(_) | Payload::LeaseReleased(_));
     let (Some(id), Some(_)) = (entity.task(), log.iter().find(is_lease)) else { return BTreeMap::new() };
-    let mut folding = Folding::new(id);
-    for entry in order(entity, log).events {
-        folding.apply(&entry.event);
-    }
+    let folding = Folding::of(id, &order(entity, log).events);
     let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
     let events: Vec<&Event> = counts.map(|one| one.event).collect();
     let grants = events.iter().filter_map(|event| grant(event)).collect();

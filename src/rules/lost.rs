@@ -78,10 +78,7 @@ pub fn lost(id: Id, entries: &[Entry]) -> Vec<Lost> {
         return Vec::new();
     }
     let ordered = fold::order(&Entity::Task(id), entries).events;
-    let mut folding = fold::Folding::new(id);
-    for entry in &ordered {
-        folding.apply(&entry.event);
-    }
+    let folding = fold::Folding::of(id, &ordered);
     let (taken, task) = (folding.taken().to_vec(), folding.finish());
     let mut found = Vec::new();
     let status = task.stamps.get("status").map(|stamp| stamp.id);

@@ -17,6 +17,7 @@ pub mod lease_bypasses;
 pub mod lost;
 pub mod moves;
 pub mod overlap;
+pub mod patch;
 pub mod readiness;
 pub mod register;
 pub mod rights;

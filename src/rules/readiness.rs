@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::model::agent::Lease;
 use crate::model::event::Author;
-use crate::model::id::Id;
+use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::task::{Brief, Status, Task};
 use crate::model::time::Time;
 use crate::rules::attempts;
@@ -152,6 +152,11 @@ pub enum Reason {
         /// Their number.
         unfinished: u64,
     },
+    /// An open thread withholds it from new holders.
+    Thread {
+        /// The thread.
+        thread: Id,
+    },
     /// It is deferred.
     Deferred {
         /// The time until which it is deferred.
@@ -233,6 +238,9 @@ impl Reason {
                 format!("waits for {}{more}", handles.join(", "))
             }
             Reason::Children { unfinished: n } => format!("a planning unit with {}", unfinished(*n as usize, "part")),
+            Reason::Thread { thread } => {
+                format!("withheld by the open thread {0}; agentpm thread show {0} shows it", thread.handle(HANDLE_MIN))
+            }
             Reason::Deferred { until } => format!("deferred until {until}"),
             Reason::Parent { parent, until: Some(until) } => {
                 format!("part of {}, which is deferred until {until}", parent.handle(6))
@@ -270,6 +278,7 @@ impl Reason {
             Reason::Status { .. } => "in_progress",
             Reason::Blocked { .. } => "blocked",
             Reason::Children { .. } => "planning_units",
+            Reason::Thread { .. } => "withheld_by_thread",
             Reason::Deferred { .. } => "deferred",
             Reason::Parent { .. } => "held_by_parent",
             Reason::Parked { .. } => "parked",
@@ -310,6 +319,7 @@ pub fn reasons(task: &Brief, facts: Facts<'_>, viewer: &Viewer, now: Time) -> Ve
     if facts.children > 0 {
         reasons.push(Reason::Children { unfinished: facts.children });
     }
+    reasons.extend(withheld(task, viewer).map(|thread| Reason::Thread { thread }));
     if let Some(until) = task.defer_until.filter(|until| *until > now) {
         reasons.push(Reason::Deferred { until });
     }
@@ -340,6 +350,12 @@ pub fn add_notes(reasons: &mut [Reason], task: &Task) {
             *notes = attempts::notes(task);
         }
     }
+}
+
+/// The open thread that withholds a task from an agent. Its present holder goes on working.
+pub fn withheld(task: &Brief, viewer: &Viewer) -> Option<Id> {
+    let is_theirs = task.status == Status::InProgress && task.owner.is_some() && task.owner.as_deref() == viewer.name();
+    task.thread.filter(|_| !is_theirs)
 }
 
 /// The reason for a lease of another agent.

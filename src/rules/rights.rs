@@ -28,6 +28,7 @@ use crate::model::id::Id;
 use crate::model::payload::{Fields, LeaseAcquired, Payload, RelationshipAdded, TaskStatusChanged};
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task};
+use crate::model::thread::Resolution;
 use crate::model::time::Time;
 
 /// Rights of which one suffices. The first is the one that the usual command requires.
@@ -106,6 +107,8 @@ pub struct RightsCheck<'a> {
     again: BTreeSet<Id>,
     /// The events that bypass a lease.
     passed: BTreeSet<Id>,
+    /// The authors of threads.
+    opened: BTreeMap<Id, &'a str>,
     /// The task that results from the known events alone, if any.
     alone: Option<Task>,
     /// The holder to whom the known events grant the greatest fence.
@@ -153,7 +156,23 @@ impl<'a> RightsCheck<'a> {
         let alone = entity.task().filter(|_| !is_new).map(|id| fold(id, old()).0);
         let last = old().filter_map(|entry| grant(&entry.event)).max_by_key(|p| p.fence);
         let holder = last.map(|p| p.holder.as_str());
-        RightsCheck { before, begins, granted, commands, parents, again, passed, alone, holder, decides, times, other }
+        let opens = |entry: &'a Entry| matches!(entry.event.payload, Payload::ThreadOpened(_)).then_some(&entry.event);
+        let opened = log.iter().filter_map(opens).map(|event| (event.id, event.author.agent.as_str())).collect();
+        RightsCheck {
+            before,
+            begins,
+            granted,
+            commands,
+            parents,
+            again,
+            passed,
+            opened,
+            alone,
+            holder,
+            decides,
+            times,
+            other,
+        }
     }
 
     /// The greatest fence that the log grants, if an event claims a greater one.
@@ -323,6 +342,13 @@ impl<'a> RightsCheck<'a> {
                 any(&[Verb::Complete, Verb::Comment])
             }
             Payload::AcceptanceMet(_) if command.completes => any(&[Verb::Complete, Verb::Verify]),
+            // An author may withdraw a proposal.
+            Payload::ThreadResolved(p)
+                if p.resolution == Resolution::Reject
+                    && self.opened.get(&p.thread) == Some(&event.author.agent.as_str()) =>
+            {
+                any(&[Verb::Resolve, Verb::Update, Verb::Discuss])
+            }
             Payload::LeaseAcquired(p)
                 if self.again.contains(&event.id) && self.holder.is_none_or(|holder| holder == p.holder) =>
             {
@@ -420,10 +446,7 @@ fn end(completed_at: Option<Time>, cancelled_at: Option<Time>) -> Option<Status>
 fn effective(entity: &Entity, log: &[Entry]) -> (BTreeSet<Id>, Option<Id>) {
     let ordered = order(entity, log).events;
     let Some(id) = entity.task() else { return (ordered.iter().map(|entry| entry.event.id).collect(), None) };
-    let mut folding = Folding::new(id);
-    for entry in &ordered {
-        folding.apply(&entry.event);
-    }
+    let folding = Folding::of(id, &ordered);
     let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
     let effective = counts.map(|one| one.event.id).collect();
     (effective, folding.finish().stamps.get("status").map(|stamp| stamp.id))

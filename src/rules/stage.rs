@@ -60,6 +60,10 @@ pub enum Part {
     Progress,
     /// A context entry.
     Context,
+    /// A thread.
+    Thread,
+    /// A message of a thread, the first one included.
+    Message,
     /// A relationship, in the task whose log holds it.
     Relationship,
 }

@@ -36,6 +36,8 @@ pub enum Effect {
     Counts,
     /// It is void: its fence is lower than one that was granted before.
     Fenced,
+    /// It resolves a thread, and another resolution of that thread counts.
+    Overruled,
     /// It has no effect.
     None,
 }
@@ -58,6 +60,8 @@ pub enum Reason {
     Status,
     /// It was written under a lease that had passed to another.
     Fence,
+    /// It came with the resolution of a thread, and another resolution of that thread counts.
+    Resolution,
     /// A parent that was set, against the concurrent removal of an older one.
     Added,
 }
@@ -73,6 +77,7 @@ impl Reason {
             Reason::Round => "a reopening wins over events that had not seen it",
             Reason::Status => "it came with a status that lost",
             Reason::Fence => "it was written under a lease that had passed to another",
+            Reason::Resolution => "another resolution of the thread counts",
             Reason::Added => "a parent that was set wins over the concurrent removal of an older one",
         }
     }
@@ -113,7 +118,9 @@ pub enum Registers {
 pub fn contests(taken: &[AppliedEvent<'_>], task: &Task, which: Registers) -> Vec<Contest> {
     let history = History::of(taken, &task.copies);
     let edges = task.parents();
-    let by_status = which == Registers::Decided && taken.iter().all(|one| one.event.weight() == 0);
+    // Without precedence and void values, the last writer of any other register is the one that counts.
+    let in_order = |one: &AppliedEvent| one.event.weight() == 0 && one.effect != Effect::Overruled;
+    let by_status = which == Registers::Decided && taken.iter().all(in_order);
     let mut written = RegisterWriters::of(taken, &task.copies, |name| !by_status || matches!(name, "status" | "owner"));
     history.void_owners(&mut written);
     let mut found = Vec::new();
@@ -136,6 +143,55 @@ pub fn contests(taken: &[AppliedEvent<'_>], task: &Task, which: Registers) -> Ve
     found
 }
 
+/// A thread that several events resolve, by their places in the order of events.
+#[derive(Clone, Debug)]
+pub struct ThreadContest {
+    /// The thread.
+    pub thread: Id,
+    /// The resolution that counts.
+    pub winner: usize,
+    /// Those that had not seen another, and lost.
+    pub concurrent: Vec<usize>,
+    /// All that do not count.
+    pub overruled: Vec<usize>,
+}
+
+/// The threads that several events resolve. Of the resolutions that have seen no other of the same thread, the one of the
+/// highest precedence counts, then the first in order.
+pub fn resolutions(taken: &[AppliedEvent<'_>], copies: &BTreeMap<Id, Id>) -> Vec<ThreadContest> {
+    let mut by_thread: BTreeMap<Id, Vec<usize>> = BTreeMap::new();
+    for (place, one) in taken.iter().enumerate().filter(|(_, one)| one.effect == Effect::Counts) {
+        if let Payload::ThreadResolved(p) = &one.event.payload {
+            by_thread.entry(p.thread).or_default().push(place);
+        }
+    }
+    by_thread.retain(|_, places| places.len() > 1);
+    if by_thread.is_empty() {
+        return Vec::new();
+    }
+    let history = History::of(taken, copies);
+    let threads: Vec<(Id, Vec<usize>)> = by_thread.into_iter().collect();
+    let mut found = Vec::with_capacity(threads.len());
+    // As for registers: one pass serves 64 threads.
+    for some in threads.chunks(u64::BITS as usize) {
+        let seen = history.seen_resolutions(some);
+        for (bit, (thread, places)) in some.iter().enumerate() {
+            let roots = || places.iter().copied().filter(|place| seen[*place] & (1 << bit) == 0);
+            let best = roots().min_by_key(|place| {
+                let (weight, stamp) = history.weight(*place);
+                (std::cmp::Reverse(weight), stamp)
+            });
+            // The first in order has seen no other.
+            let Some(winner) = best else { continue };
+            let lost = |place: &usize| *place != winner;
+            let (concurrent, overruled) =
+                (roots().filter(lost).collect(), places.iter().copied().filter(lost).collect());
+            found.push(ThreadContest { thread: *thread, winner, concurrent, overruled });
+        }
+    }
+    found
+}
+
 /// The writers of each register of a task, in the order of events.
 struct RegisterWriters {
     own: BTreeMap<String, Vec<Writer>>,
@@ -152,7 +208,11 @@ impl RegisterWriters {
         let parents = register::parent_edges(taken.iter().map(|one| one.event));
         let mut own: BTreeMap<String, Vec<Writer>> = BTreeMap::new();
         for (place, one) in taken.iter().enumerate().filter(|(_, one)| one.effect != Effect::None) {
-            let void = (one.effect == Effect::Fenced).then_some(Reason::Fence);
+            let void = match one.effect {
+                Effect::Fenced => Some(Reason::Fence),
+                Effect::Overruled => Some(Reason::Resolution),
+                Effect::Counts | Effect::None => None,
+            };
             for (name, value) in writes(one.event, &parents, copies) {
                 if wanted(&name) {
                     own.entry(name).or_default().push(Writer { place, value, void });
@@ -245,6 +305,19 @@ impl<'a, 'e> History<'a, 'e> {
             }
         }
         replaced
+    }
+
+    /// For each event, as bits, the threads of which it has seen a resolution.
+    fn seen_resolutions(&self, threads: &[(Id, Vec<usize>)]) -> Vec<u64> {
+        let mut own = vec![0u64; self.links.len()];
+        for (bit, (_, places)) in threads.iter().enumerate() {
+            places.iter().for_each(|place| own[*place] |= 1 << bit);
+        }
+        let mut seen = vec![0u64; self.links.len()];
+        for place in 0..self.links.len() {
+            seen[place] = self.links[place].iter().fold(0, |bits, parent| bits | seen[*parent] | own[*parent]);
+        }
+        seen
     }
 
     /// For each event, whether the one at this place has seen it.

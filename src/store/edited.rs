@@ -17,7 +17,7 @@ use crate::store::project::render;
 use crate::store::yaml;
 
 /// Lists whose entries have ids; their order has no meaning.
-const WITH_IDS: [&str; 3] = ["relationships", "progress", "context"];
+const WITH_IDS: [&str; 4] = ["relationships", "progress", "context", "threads"];
 const ACCEPTANCE: &str = "acceptance";
 const METADATA: &str = "metadata";
 /// The deepest nesting of conflicts that is read.

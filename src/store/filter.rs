@@ -24,6 +24,8 @@ pub enum Test {
     Every,
     /// The task is finished.
     Finished,
+    /// A thread about it is open.
+    Discussed,
     /// Its effective status is one of these.
     Status(Vec<Status>),
     /// Its owner is one of these; `None` matches no owner.
@@ -70,6 +72,7 @@ impl Filter {
         match test {
             Test::Every => "1".to_owned(),
             Test::Finished => "finished".to_owned(),
+            Test::Discussed => "open_threads > 0".to_owned(),
             Test::Status(statuses) => {
                 let words = any(&vec!["status IS ?".to_owned(); statuses.len()]);
                 values.extend(statuses.iter().map(|status| status.as_str().to_owned().into()));

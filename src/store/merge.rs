@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crate::store::yaml;
 
 /// Lists whose entries stand in the order of their ids.
-const SORTED: [&str; 3] = ["relationships", "progress", "context"];
+const SORTED: [&str; 4] = ["relationships", "progress", "context", "threads"];
 const ACCEPTANCE: &str = "acceptance";
 
 /// The result of merging three versions of a file.

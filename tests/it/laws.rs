@@ -157,6 +157,18 @@ fn payload() -> impl Strategy<Value = (&'static str, Value)> {
             "LeaseAcquired",
             json!({"lease": lease, "holder": "ada", "fence": fence, "expires_at": "2026-01-01T00:00:00Z"})
         )),
+        (text(), value()).prop_map(|(body, patch)| ("ThreadOpened", json!({"body": body, "patch": patch}))),
+        (item.clone(), item.clone(), text()).prop_map(|(thread, parent, body)| (
+            "ThreadReplied",
+            json!({"thread": thread, "parent": parent, "body": body})
+        )),
+        (item.clone(), select(vec!["accept", "reject", "supersede"]), text(), value()).prop_map(
+            |(thread, how, title, v)| (
+                "ThreadResolved",
+                json!({"thread": thread, "resolution": how, "set": {"title": title, "metadata.k": v}})
+            )
+        ),
+        item.clone().prop_map(|thread| ("ThreadEscalated", json!({"thread": thread, "to": "bob"}))),
         value().prop_map(|v| ("TaskDreamed", v)),
         value().prop_map(|v| ("TaskUpdated", json!({"set": {"title": v}}))),
     ]
@@ -184,6 +196,41 @@ fn entry() -> impl Strategy<Value = Entry> {
     )
     .prop_filter_map("the reader refuses it, so it never reaches the fold", |line| {
         Some(Entry { event: parse_line(&line).ok()?, line: line.into() })
+    })
+}
+
+/// Events of one kind of history, many of which resolve few threads without having seen each other.
+fn thread_history() -> impl Strategy<Value = Vec<Entry>> {
+    let resolution =
+        (0u64..3, select(vec!["accept", "reject"]), -5i64..6, select(vec!["priority", "estimate", "title"])).prop_map(
+            |(thread, how, n, field)| {
+                let value = if field == "priority" { json!(n) } else { json!(n.to_string()) };
+                ("ThreadResolved", json!({"thread": id(thread), "resolution": how, "set": {field: value}}))
+            },
+        );
+    let update = (-5i64..6).prop_map(|n| ("TaskUpdated", json!({"set": {"priority": n}})));
+    let event = (prop_oneof![3 => resolution, 1 => update], prop::collection::vec(0u64..12, 1..3), -1i64..2);
+    prop::collection::vec(event, 1..9).prop_map(|events| {
+        let line = |n: u64, parents: Vec<u64>, precedence: i64, kind: &str, payload: Value| {
+            let parents: std::collections::BTreeSet<u64> =
+                parents.into_iter().map(|parent| parent % n.max(1)).collect();
+            let parents: Vec<String> = parents.into_iter().filter(|_| n > 0).map(id).collect();
+            let line = json!({"v": 1, "id": id(n), "lamport": n + 1, "type": kind, "entity": format!("task/{TASK}"),
+                "parents": parents, "agent": "ada", "at": "2026-11-20T10:00:00Z", "precedence": precedence,
+                "payload": payload})
+            .to_string();
+            Entry { event: parse_line(&line).unwrap(), line: line.into() }
+        };
+        let open = |n: u64| line(n, vec![n.saturating_sub(1)], 0, "ThreadOpened", json!({"body": "x"}));
+        let mut all: Vec<Entry> = (0..3).map(open).collect();
+        all.push(line(3, vec![2], 0, "TaskCreated", json!({"title": "t"})));
+        for (n, ((kind, payload), parents, precedence)) in events.into_iter().enumerate() {
+            let n = n as u64 + 4;
+            // Nothing comes before the threads and the task.
+            let parents = parents.into_iter().map(|parent| 3 + parent % (n - 3)).collect();
+            all.push(line(n, parents, precedence, kind, payload));
+        }
+        all
     })
 }
 
@@ -226,6 +273,29 @@ proptest! {
         prop_assert_eq!(render_task(&state), render_task(&other));
         prop_assert_eq!(state, other);
         prop_assert_eq!(findings.len(), other_findings.len());
+    }
+
+    #[test]
+    fn one_resolution_of_a_thread_counts_and_the_values_of_the_others_do_not(
+        (entries, shuffled) in thread_history().prop_flat_map(|h| (Just(h.clone()), Just(h).prop_shuffle()))
+    ) {
+        let (state, _) = fold(task(), &entries);
+        prop_assert_eq!(&state, &fold(task(), &shuffled).0);
+        let counts: Vec<Id> = state.threads.values().filter_map(|t| Some(t.resolved.as_ref()?.event)).collect();
+        // Without the resolutions that do not count, the fields are the same.
+        let is_void = |e: &Entry| e.event.payload.kind() == "ThreadResolved" && !counts.contains(&e.event.id);
+        let as_notes = entries.iter().map(|e| {
+            if !is_void(e) {
+                return e.clone();
+            }
+            let mut line: Value = serde_json::from_str(&e.line).unwrap();
+            (line["type"], line["payload"]) = (json!("TaskDreamed"), json!({}));
+            let line = line.to_string();
+            Entry { event: parse_line(&line).unwrap(), line: line.into() }
+        });
+        let without = fold(task(), &as_notes.collect::<Vec<Entry>>()).0;
+        prop_assert_eq!(&state.fields, &without.fields);
+        prop_assert_eq!(&state.stamps, &without.stamps);
     }
 
     #[test]

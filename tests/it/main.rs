@@ -85,6 +85,7 @@ mod stopped_holders;
 mod sync;
 mod sync_crash;
 mod sync_edits;
+mod threads;
 mod tidy;
 mod untrusted_text;
 mod user_files;

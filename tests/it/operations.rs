@@ -40,6 +40,7 @@ impl Plan {
         room.run(&["progress", "complete", ticked["id"].as_str().unwrap()]).data();
         names.insert("ticked", id(ticked));
         names.insert("note", id(room.run(&["note", &held, "--content", "a note"]).data()));
+        names.insert("thread", id(room.run(&["thread", "open", &held, "--body", "x", "--set", "priority=2"]).data()));
         names.insert("session", id(room.run(&["session", "start"]).data()));
         room.run(&["task", "update", &names["open"], "--priority", "2"]).data();
         let log = room.run(&["log", &names["open"]]).data();
@@ -103,6 +104,18 @@ fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
             vec!["context", "redact", plan.name("note"), "--reason", "a token"],
             json!({ "id": n("note"), "reason": "a token" }),
         ),
+        "thread.open" => (vec!["thread", "open", &other, "--body", "x"], json!({ "task_id": other, "body": "x" })),
+        "thread.reply" => (
+            vec!["thread", "reply", plan.name("thread"), "--body", "y", "--set", "priority=3"],
+            json!({ "thread": n("thread"), "body": "y", "set": ["priority=3"] }),
+        ),
+        "thread.resolve" => (
+            vec!["thread", "resolve", plan.name("thread"), "--resolution", "accept"],
+            json!({ "thread": n("thread"), "resolution": "accept" }),
+        ),
+        "thread.escalate" => (vec!["thread", "escalate", plan.name("thread")], json!({ "thread": n("thread") })),
+        "thread.list" => (vec!["thread", "list"], json!({})),
+        "thread.show" => (vec!["thread", "show", plan.name("thread")], json!({ "thread": n("thread") })),
         "claim" => (vec!["claim", &open], json!({ "id": open })),
         "done" => (vec!["done", &held, "--all-met"], json!({ "id": held, "all_met": true })),
         "release" => (vec!["release", &held], json!({ "id": held })),

@@ -28,6 +28,7 @@ pages! {
     machine_contract = "docs/machine-contract.md",
     queries = "docs/queries.md",
     roles = "docs/roles.md",
+    roles_and_threads = "docs/roles-and-threads.md",
     settings = "docs/settings.md",
     speed = "docs/speed.md",
 }

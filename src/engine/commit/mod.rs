@@ -4,6 +4,7 @@
 //! Leaves to others: what a command means (`rules::decide`).
 
 pub(crate) mod confirmation;
+pub(crate) mod expiry;
 pub(crate) mod hand_edits;
 pub(crate) mod keys;
 pub(crate) mod plan;

@@ -29,11 +29,14 @@ use crate::model::event::{Author, Entity, Entry};
 use crate::model::finding::Rule;
 use crate::model::id::{Id, quoted};
 use crate::model::task::{Status, Task};
+use crate::model::thread::Thread;
 use crate::reports::changed::{
     BatchAnswer, BatchStep, Changed, EntryAnswer, NamedTask, Receipt, Released, StepAnswer, Steps, TaskAnswer,
     Unrelated, Unshown, ValueChange,
 };
+use crate::reports::extent::Extent;
 use crate::reports::next::{NextReasons, NextTask, TakenOver};
+use crate::reports::thread::{ThreadAnswer, ThreadReceipt, ThreadView};
 use crate::reports::view::{Edge, Part, TaskView};
 use crate::rules::decide::{Subject, decide};
 use crate::rules::fold::fold;
@@ -316,7 +319,9 @@ fn write<'a>(
     let lamport = tx.lamport();
     let Transaction { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, used_leases, .. } = tx;
     let Transaction { taken_in, unedited, passed, .. } = tx;
-    let before = subject.task().and_then(|id| tasks.get(&id)).filter(|slot| slot.changed && !ws.request.full);
+    let of_thread = if let Subject::Thread(task, _) = &subject { Some(*task) } else { None };
+    let before =
+        subject.task().or(of_thread).and_then(|id| tasks.get(&id)).filter(|slot| slot.changed && !ws.request.full);
     let mut written = Outcome {
         before: before.map(|slot| fold(slot.task.id, &slot.log.entries).0),
         subject,
@@ -515,6 +520,22 @@ impl Show<'_, '_> {
                 };
                 task.context.get(entry).cloned().map_or_else(unshown, |part| Changed::Context(answer(part)))
             }
+            Subject::Thread(task, id) => {
+                let task = self.stage_task(*task)?;
+                let is_of = |thread: &&Thread| thread.id == *id || thread.replies.contains_key(id);
+                let Some(thread) = task.threads.values().find(is_of) else { return Ok(unshown()) };
+                Changed::Thread(match self.ws.request.full {
+                    true => ThreadAnswer::Whole(Box::new(ThreadView::new(&task, thread, Extent::Bounded))),
+                    false => ThreadAnswer::Receipt(ThreadReceipt {
+                        id: *id,
+                        thread: thread.id,
+                        task: task.id,
+                        handle: read::handle(self.ws, task.id)?,
+                        status: thread.status(),
+                        changed: self.changes(&task),
+                    }),
+                })
+            }
             Subject::Relationship(task, edge) => {
                 let task = self.stage_task(*task)?;
                 match edge.and_then(|edge| task.relationships.get(&edge)) {
@@ -573,13 +594,7 @@ impl Show<'_, '_> {
     /// What the command did to a task, in short.
     fn receipt(&mut self, id: Id) -> Result<Receipt> {
         let task = self.stage_task(id)?;
-        let names = fields::NAMES.iter().copied().chain(["status", "owner", "parent"]);
         let before = self.written.before.as_ref().filter(|before| before.version > 0);
-        let change = |before: &Task, name: &str| {
-            let (from, to) = (register::value(before, name), register::value(&task, name));
-            (from != to).then(|| (name.to_owned(), ValueChange { from, to }))
-        };
-        let changed = before.map(|before| names.filter_map(|name| change(before, name)).collect());
         let was_finished = before.is_some_and(|before| before.status.is_finished());
         let ends = before.is_some() && !was_finished && task.status.is_finished();
         let open = task.progress.values().filter(|step| !step.completed).count();
@@ -589,11 +604,22 @@ impl Show<'_, '_> {
             title: task.fields.title.clone(),
             status: task.status,
             version: task.version,
-            changed: changed.unwrap_or_default(),
+            changed: self.changes(&task),
             unticked: (ends && task.status == Status::Completed && open > 0).then_some(open),
             ready: if ends { self.made_ready(id)? } else { Vec::new() },
             similar: Vec::new(),
         })
+    }
+
+    /// The fields of a task that the command changed; of a new task none.
+    fn changes(&self, task: &Task) -> BTreeMap<String, ValueChange> {
+        let names = fields::NAMES.iter().copied().chain(["status", "owner", "parent"]);
+        let before = self.written.before.as_ref().filter(|before| before.version > 0);
+        let change = |before: &Task, name: &str| {
+            let (from, to) = (register::value(before, name), register::value(task, name));
+            (from != to).then(|| (name.to_owned(), ValueChange { from, to }))
+        };
+        before.map(|before| names.filter_map(|name| change(before, name)).collect()).unwrap_or_default()
     }
 
     /// The tasks that became ready by the end of a task: those it blocked, and its parent.

@@ -142,7 +142,7 @@ pub fn view(
     let rank = |single: &ChangeToDecide| match single.change.change {
         Kind::Created | Kind::Status => 0,
         _ if single.decide.is_some() => 0,
-        Kind::ProgressAdded | Kind::ContextAdded | Kind::RelationshipAdded => 2,
+        Kind::ProgressAdded | Kind::ContextAdded | Kind::RelationshipAdded | Kind::ThreadReplied => 2,
         _ => 1,
     };
     Ok(ChangedTask {

@@ -120,6 +120,7 @@ impl Finder<'_> {
             State::Claimed => those(&|task| self.plan.lease(task.id, self.ws.env.now()).is_some()),
             State::Deferred => those(&|task| task.defer_until.is_some_and(|until| until > now)),
             State::Overdue => those(&|task| is_overdue(task.due, now)),
+            State::Discussed => Test::Discussed,
             State::Closed => Test::Finished,
             State::Any => Test::Every,
             State::Landed => self.landed()?,

@@ -17,6 +17,7 @@ pub(crate) mod log;
 pub(crate) mod plan_page;
 pub(crate) mod review;
 pub(crate) mod status;
+pub(crate) mod threads;
 pub(crate) mod unreachable_events;
 
 pub use graph::Drawing;

@@ -22,7 +22,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::engine::commit::unblock;
+use crate::engine::commit::{expiry, unblock};
 use crate::engine::context::Workspace;
 use crate::engine::repair::{self, RestoredTask};
 use crate::env::process;
@@ -197,6 +197,9 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
         });
     if asks && let Err(e) = sync.report_ends(&mut leases, &mut warnings) {
         warn_of(e, &mut warnings);
+    }
+    if !options.plan {
+        expiry::record_expired(ws);
     }
     // The upstream is fetched first, since another clone may have recorded the same edits.
     let mut unblocked = if options.plan || upstream.is_some() { Vec::new() } else { unblock::record_unblocked(ws) };

@@ -83,6 +83,8 @@ pub enum State {
     Deferred,
     /// It is unfinished after its due time.
     Overdue,
+    /// A thread about it is open.
+    Discussed,
     /// It is finished.
     Closed,
     /// It is in any state, finished or not.
@@ -92,12 +94,13 @@ pub enum State {
 }
 
 impl State {
-    const WORDS: [(&'static str, State); 8] = [
+    const WORDS: [(&'static str, State); 9] = [
         ("ready", State::Ready),
         ("blocked", State::Blocked),
         ("claimed", State::Claimed),
         ("deferred", State::Deferred),
         ("overdue", State::Overdue),
+        ("discussed", State::Discussed),
         ("closed", State::Closed),
         ("any", State::Any),
         ("landed", State::Landed),
@@ -161,9 +164,7 @@ impl Search {
     pub fn names_closed(&self) -> bool {
         self.terms.iter().filter(|term| !term.not).any(|term| match &term.what {
             What::Status(_) | What::Id(_) => true,
-            What::Is(states) => {
-                states.iter().any(|state| matches!(state, State::Closed | State::Any | State::Landed))
-            }
+            What::Is(states) => states.iter().any(|state| matches!(state, State::Closed | State::Any | State::Landed)),
             _ => false,
         })
     }

@@ -43,7 +43,7 @@ pub fn composed(word: &str) -> Cow<'_, str> {
     if is_nfc(word) { word.into() } else { word.nfc().collect::<String>().into() }
 }
 
-/// All texts of a task, folded: title, intent, acceptance, progress and context, without redacted ones.
+/// All texts of a task, folded: title, intent, acceptance, progress, context without redacted entries, and the messages of threads.
 pub fn text_of(task: &Task) -> String {
     let fields = &task.fields;
     let texts = [Some(&fields.title), fields.intent.as_ref()]
@@ -51,7 +51,10 @@ pub fn text_of(task: &Task) -> String {
         .flatten()
         .chain(&fields.acceptance)
         .chain(task.progress.values().map(|item| &item.content))
-        .chain(task.context.values().map(|entry| &entry.content));
+        .chain(task.context.values().map(|entry| &entry.content))
+        .chain(task.threads.values().flat_map(|thread| {
+            std::iter::once(&thread.body).chain(thread.replies.values().map(|message| &message.body))
+        }));
     let mut all = String::new();
     for text in texts {
         all.push_str(&folded(text));

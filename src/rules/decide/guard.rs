@@ -6,6 +6,7 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Subject;
+use super::threads::expire_threads;
 use super::work::{assert_again, refuse_finished};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, LeaseRecord};
@@ -82,6 +83,7 @@ pub fn permit_id(stage: &mut dyn Stage, id: Id, guard: &Guard, verb: Verb) -> Re
     let lease = hold(stage, &task, guard, ends, !finishes)?;
     let permit = Permit { id, lease, why: guard.why.as_ref().map(|w| w.0.clone()) };
     unblock_if_free(stage, id)?;
+    expire_threads(stage, id)?;
     Ok(permit)
 }
 

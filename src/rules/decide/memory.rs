@@ -220,6 +220,8 @@ impl Stage for Plan {
         let has = |task: &Task| match part {
             Part::Progress => task.progress.contains_key(&id),
             Part::Context => task.context.contains_key(&id),
+            Part::Thread => task.threads.contains_key(&id),
+            Part::Message => task.message_ids().any(|message| message == id),
             Part::Relationship => task.relationships.contains_key(&id),
         };
         let task = self.ids_where(has).first().copied().ok_or_else(|| unknown(reference))?;

@@ -17,12 +17,14 @@ mod status;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod undo;
 mod work;
 
 pub use guard::{unblock_freed, unready};
 pub use parts::note;
 pub use tasks::check_no_cycle;
+pub use threads::expire_threads;
 pub use work::confirm_again;
 
 use crate::error::{Error, Result};
@@ -39,6 +41,8 @@ pub enum Subject {
     Progress(Id, Vec<Id>),
     /// A context entry of a task.
     Context(Id, Id),
+    /// A thread, or a message of one: the task, and its id.
+    Thread(Id, Id),
     /// A relationship: the task whose log holds it, and its id; `None` if it was removed.
     Relationship(Id, Option<Id>),
     /// A task that was claimed; `None` if none was ready.
@@ -61,6 +65,7 @@ impl Subject {
             Subject::Claim(id) => *id,
             Subject::Progress(..)
             | Subject::Context(..)
+            | Subject::Thread(..)
             | Subject::Relationship(..)
             | Subject::Lease(_)
             | Subject::Agent(_)
@@ -72,7 +77,11 @@ impl Subject {
     /// The id that a `$name` stands for.
     pub fn id(&self) -> Option<Id> {
         match self {
-            Subject::Task(id) | Subject::Context(_, id) | Subject::Lease(id) | Subject::Session(id) => Some(*id),
+            Subject::Task(id)
+            | Subject::Context(_, id)
+            | Subject::Thread(_, id)
+            | Subject::Lease(id)
+            | Subject::Session(id) => Some(*id),
             Subject::Relationship(_, id) | Subject::Claim(id) => *id,
             Subject::Progress(_, ids) => ids.first().copied(),
             Subject::Agent(_) | Subject::Batch(_) => None,

@@ -89,11 +89,7 @@ struct EffectiveEvents<'a> {
 
 impl<'a> EffectiveEvents<'a> {
     fn of(id: Id, history: &'a [Entry]) -> Self {
-        let ordered = fold::order(&Entity::Task(id), history).events;
-        let mut folding = fold::Folding::new(id);
-        for entry in ordered {
-            folding.apply(&entry.event);
-        }
+        let folding = fold::Folding::of(id, &fold::order(&Entity::Task(id), history).events);
         let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
         let events = counts.map(|one| one.event).collect();
         let parents = register::parent_edges(history.iter().map(|e| &e.event));

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::guard::{move_to, permit_id, refuse_unfit, unblock_if_free, unfinished_blockers, unready};
 use super::parts::note;
 use super::status::{chosen, complete, mark_criteria, return_to_open};
+use super::threads::expire_threads;
 use super::{Subject, decides};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, MAX_FENCE, MAX_TTL, SessionStatus};
@@ -21,7 +22,7 @@ use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::held::{NamedTask, only_one};
 use crate::rules::lease::{self, Standing};
-use crate::rules::readiness::{Reason, unfinished};
+use crate::rules::readiness::{Reason, unfinished, withheld};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Grant, Stage};
 
@@ -46,12 +47,15 @@ fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
             None => return Ok(Subject::Claim(None)),
         },
     };
-    let before = unblock_if_free(stage, id)?;
+    unblock_if_free(stage, id)?;
+    expire_threads(stage, id)?;
+    let before = stage.task(id)?;
     let me = stage.me().clone();
     refuse_unfit(stage, &before, &me.agent)?;
     match before.status {
         Status::Open | Status::Blocked => refuse_unready(stage, &before)?,
-        Status::InProgress => {}
+        // An agent that takes the task over is a new holder.
+        Status::InProgress => refuse_withheld(stage, &before)?,
         closed => {
             return Err(Error::state(format!("task {id} is {closed}"))
                 .hint(format!("if it is not done, run agentpm task reopen {id} --reason TEXT")));
@@ -116,6 +120,7 @@ fn refuse_unready(stage: &mut dyn Stage, task: &Task) -> Result<()> {
             .with(json!({ "task": task.id, "reasons": found }))
             .hint("take other work with agentpm next --claim, or wait until that task is done"));
     }
+    refuse_withheld(stage, task)?;
     let Some(reason) = reason else { return Ok(()) };
     let hint = match reason {
         Reason::Children { .. } => "take one of its children: agentpm next --claim".to_owned(),
@@ -134,6 +139,15 @@ fn refuse_unready(stage: &mut dyn Stage, task: &Task) -> Result<()> {
     Err(Error::state(format!("task {} is not ready: {}", task.id, reason.words()))
         .with(json!({ "task": task.id, "reasons": found }))
         .hint(hint))
+}
+
+/// Refuses a task that an open thread withholds from new holders.
+fn refuse_withheld(stage: &mut dyn Stage, task: &Task) -> Result<()> {
+    let Some(thread) = withheld(&task.brief(), &stage.viewer()?) else { return Ok(()) };
+    let reason = Reason::Thread { thread };
+    Err(Error::state(format!("task {} is not ready: {}", task.id, reason.words()))
+        .with(json!({ "task": task.id, "thread": thread, "reasons": [reason] }))
+        .hint("take other work with agentpm next --claim, or wait until the thread is resolved"))
 }
 
 /// Refuses to begin a task that waits for other tasks.

@@ -28,7 +28,7 @@ use crate::store::layout::{Store, task_dir};
 
 const FORM: Form = Form {
     // Changes with every change of the tables or their contents.
-    schema: 15,
+    schema: 16,
     tables: &[
         "
 CREATE TABLE task(
@@ -36,11 +36,13 @@ CREATE TABLE task(
   priority INTEGER NOT NULL, defer_until INTEGER, need_perm TEXT, need_precedence INTEGER, title TEXT NOT NULL, origin TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
   errors INTEGER NOT NULL, lamport INTEGER NOT NULL, lost INTEGER NOT NULL, is_there INTEGER NOT NULL,
   due INTEGER, version INTEGER NOT NULL, steps INTEGER NOT NULL, steps_done INTEGER NOT NULL, labels TEXT,
-  completed INTEGER NOT NULL, attempts INTEGER NOT NULL, files TEXT
+  completed INTEGER NOT NULL, attempts INTEGER NOT NULL, files TEXT, threads INTEGER NOT NULL,
+  open_threads INTEGER NOT NULL, thread TEXT
 ) WITHOUT ROWID;
 CREATE INDEX task_finished ON task(finished, status);
 CREATE INDEX task_lamport ON task(lamport);
 CREATE INDEX task_lost ON task(id, lost) WHERE lost > 0;
+CREATE INDEX task_threads ON task(id, threads) WHERE threads > 0;
 CREATE INDEX task_parent ON task(parent) WHERE parent IS NOT NULL;
 CREATE INDEX task_origin ON task(origin) WHERE origin IS NOT NULL;
 CREATE TABLE granted(task TEXT PRIMARY KEY, finished INTEGER NOT NULL, lease TEXT NOT NULL) WITHOUT ROWID;

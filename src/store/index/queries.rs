@@ -129,6 +129,12 @@ impl Index {
         self.ids("SELECT id FROM task WHERE lost > 0 AND id > ?1 ORDER BY id", "")
     }
 
+    /// The tasks that have threads, by id.
+    pub fn tasks_with_threads(&self) -> Result<Vec<Id>> {
+        self.whole()?;
+        self.ids("SELECT id FROM task WHERE threads > 0 AND id > ?1 ORDER BY id", "")
+    }
+
     /// The task that was imported from `<format>/<id>`.
     pub fn by_origin(&self, origin: &str) -> Result<Option<Id>> {
         self.whole()?;
@@ -183,9 +189,11 @@ impl Index {
 
     /// Ids of the parts (`progress`, `context` or `relationship`) that begin or end with `text`, with their tasks.
     pub fn parts(&self, kind: &str, text: &str) -> Result<Vec<(Id, Id)>> {
+        // A thread is its first message too.
+        let kinds = if kind == "message" { "kind IN ('thread', ?1)" } else { "kind = ?1" };
         let table = if kind == "relationship" { "(SELECT id, task, 'relationship' AS kind FROM edge)" } else { "part" };
         let sql = format!(
-            "SELECT id, task FROM {table} WHERE kind = ?1 AND (id GLOB ?2 || '*' OR id GLOB '*' || ?2) ORDER BY id LIMIT 20"
+            "SELECT id, task FROM {table} WHERE {kinds} AND (id GLOB ?2 || '*' OR id GLOB '*' || ?2) ORDER BY id LIMIT 20"
         );
         let pair = |row: &Row| Ok((id_of(row, 0)?, id_of(row, 1)?));
         let mut found: Vec<(Id, Id)> = select(&self.db, &sql, [kind, text], pair)?;
@@ -195,6 +203,8 @@ impl Index {
             for (task, (reading, _)) in over.iter().filter_map(|(id, read)| Some((*id, read.as_ref()?))) {
                 let parts: Vec<Id> = match kind {
                     "progress" => reading.task.progress.keys().copied().collect(),
+                    "thread" => reading.task.threads.keys().copied().collect(),
+                    "message" => reading.task.message_ids().collect(),
                     "relationship" => reading.task.relationships.keys().copied().collect(),
                     _ => reading.task.context.keys().copied().collect(),
                 };
@@ -258,7 +268,7 @@ impl Index {
     pub fn briefs(&self) -> Result<Vec<Brief>> {
         let sql =
             "SELECT id, status, owner, parent, priority, created_at, defer_until, need_perm, need_precedence, title,
-                   due, attempts FROM task WHERE finished = 0 AND version > 0 ORDER BY id";
+                   due, attempts, thread FROM task WHERE finished = 0 AND version > 0 ORDER BY id";
         select(self.whole()?, sql, [], |row| {
             Ok(Brief {
                 id: id_of(row, 0)?,
@@ -273,6 +283,7 @@ impl Index {
                 title: row.get(9)?,
                 due: time_of(row, 10)?,
                 attempts: count_of(row, 11)?,
+                thread: parent_of(row, 12)?,
             })
         })
     }

@@ -75,7 +75,7 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
     let origin = task.fields.metadata.get("origin").and_then(origin_key);
     let labels = Some(&task.fields.labels).filter(|labels| !labels.is_empty()).map(|labels| json!(labels).to_string());
     tx.prepare_cached(
-        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26)",
+        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29)",
     )?
     .execute(params![
         id,
@@ -105,6 +105,9 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
         task.completed_at.is_some(),
         task.attempts as i64,
         Some(&task.fields.files).filter(|files| !files.is_empty()).map(|files| json!(files).to_string()),
+        task.threads.len() as i64,
+        task.open_threads() as i64,
+        task.holding_thread().map(|id| id.to_string()),
     ])?;
     tx.prepare_cached("INSERT INTO doc(task, doc) VALUES(?1,?2)")?.execute(params![id, doc])?;
     if let Some(granted) = granted {
@@ -130,6 +133,9 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
         ])?;
     }
     let parts = task.progress.keys().map(|p| (p, "progress")).chain(task.context.keys().map(|c| (c, "context")));
+    let parts = parts.chain(task.threads.values().flat_map(|thread| {
+        std::iter::once((&thread.id, "thread")).chain(thread.replies.keys().map(|message| (message, "message")))
+    }));
     for (part, kind) in parts {
         tx.prepare_cached("INSERT INTO part VALUES(?1,?2,?3)")?.execute(params![part.to_string(), id, kind])?;
     }

@@ -74,6 +74,8 @@ impl Stage for Transaction<'_> {
         let (kind, called) = match part {
             Part::Progress => ("progress", "progress item"),
             Part::Context => ("context", "context entry"),
+            Part::Thread => ("thread", "thread"),
+            Part::Message => ("message", "message"),
             Part::Relationship => ("relationship", "relationship"),
         };
         let text = match reference.0.strip_prefix('$') {
@@ -92,6 +94,8 @@ impl Stage for Transaction<'_> {
             let ids: Vec<Id> = match part {
                 Part::Progress => slot.task.progress.keys().copied().collect(),
                 Part::Context => slot.task.context.keys().copied().collect(),
+                Part::Thread => slot.task.threads.keys().copied().collect(),
+                Part::Message => slot.task.message_ids().collect(),
                 Part::Relationship => slot.task.relationships.keys().copied().collect(),
             };
             found.extend(ids.into_iter().filter(|id| id.has_part(&text)).map(|id| (id, slot.task.id)));

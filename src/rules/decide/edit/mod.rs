@@ -87,7 +87,7 @@ pub fn differs(key: &str, old: Option<&Value>, new: Option<&Value>) -> bool {
         parts
     };
     match (key, old, new) {
-        ("relationships" | "progress" | "context", Some(Value::Array(_)), Some(Value::Array(_))) => {
+        ("relationships" | "progress" | "context" | "threads", Some(Value::Array(_)), Some(Value::Array(_))) => {
             old.map(by_id) != new.map(by_id)
         }
         // An empty list or text equals no value.
@@ -105,6 +105,8 @@ fn check_key(key: &str, changed: &[String], old: &Doc, new: &Doc) -> Result<(), 
             .hint("restore the old id; write another task in a file of its own")),
         "created_at" | "created_by" => Err(Error::validation(format!("{key} cannot be changed"))
             .hint("restore the old value; other facts fit under metadata")),
+        "threads" => Err(Error::validation("threads cannot be changed by hand")
+            .hint("restore them; agentpm thread reply and agentpm thread resolve record messages and decisions")),
         "completed_at" | "cancelled_at" | "archived_at" if !follows("status") => {
             Err(Error::validation(format!("{key} follows from the status and cannot be changed alone"))
                 .hint("restore the old value, or change the status"))

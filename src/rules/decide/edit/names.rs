@@ -22,6 +22,7 @@ const SYNONYMS: &[Synonyms] = &[
     ("context", &["notes", "note", "comments", "decisions"]),
     (BLOCKED_BY, &["deps", "dependencies", "depends_on", "depends", "blockers", "requires"]),
     ("relationships", &["relations", "links"]),
+    ("threads", &["discussion", "discussions"]),
 ];
 
 /// The same for the keys of an entry of a list.

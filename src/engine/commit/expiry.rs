@@ -1,0 +1,43 @@
+//! Records that threads are past their time to live, where no change of their tasks records it.
+//!
+//! Guarantees that a task that cannot be changed does not prevent the others.
+//! Leaves to others: what the settings say about such a thread (`rules::decide`).
+
+use super::write;
+use crate::engine::context::Workspace;
+use crate::engine::view::read;
+use crate::error::Result;
+use crate::model::command::{Batch, Command};
+use crate::model::id::Id;
+use crate::rules::decide::{Subject, expire_threads};
+
+/// Records it for every task; why it is not recorded becomes a notice.
+pub(crate) fn record_expired(ws: &Workspace) {
+    if let Err(e) = record(ws) {
+        ws.notice(format!("threads past their time to live stay open: {}", e.message));
+    }
+}
+
+fn record(ws: &Workspace) -> Result<()> {
+    for id in expired(ws)? {
+        let nothing = Command::Batch(Batch::default());
+        let expire =
+            write::carry_out(ws, ws.author()?, &nothing, &[], |tx| expire_threads(tx, id).map(|()| Subject::Task(id)));
+        if let Err(e) = expire {
+            ws.notice(format!("threads of task {id} stay open past their time to live: {}", e.message));
+        }
+    }
+    Ok(())
+}
+
+/// The tasks with a thread whose expiry is not recorded.
+fn expired(ws: &Workspace) -> Result<Vec<Id>> {
+    let (index, now) = (read::index_for_write(ws)?, ws.env.now());
+    let mut found = Vec::new();
+    for id in index.tasks_with_threads()? {
+        if index.task(id)?.is_some_and(|task| task.threads.values().any(|thread| thread.is_expired(now))) {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,287 @@
+//! Decides commands on threads: opening, replying, resolving, escalating.
+//!
+//! A message is no change of the task, so any agent with the right may write one. An accepted proposal is a change like any
+//! other: its patch becomes values here, so that the fold needs no patch.
+
+use serde_json::{Value, json};
+
+use super::guard::permit_id;
+use super::parts::{note, words};
+use super::work::held_task;
+use super::{Subject, decides};
+use crate::error::{Code, Error, Result};
+use crate::model::args::Ref;
+use crate::model::command::{Guard, Proposal, ThreadEscalate, ThreadOpen, ThreadReply, ThreadResolve};
+use crate::model::event::Entity;
+use crate::model::id::{HANDLE_MIN, Id, check_agent_name};
+use crate::model::payload::{Payload, ThreadEscalated, ThreadOpened, ThreadReplied, ThreadResolved};
+use crate::model::settings::OnExpiry;
+use crate::model::task::Task;
+use crate::model::thread::{Resolution, Thread};
+use crate::rules::event_rules::ESCALATE;
+use crate::rules::lease::{self, Standing};
+use crate::rules::roles::Verb;
+use crate::rules::stage::{Draft, Part, Stage};
+use crate::rules::{fields, patch};
+
+decides! {
+    ThreadOpen => open,
+    ThreadReply => reply,
+    ThreadResolve => resolve,
+    ThreadEscalate => escalate,
+}
+
+/// `thread open`
+fn open(stage: &mut dyn Stage, c: &ThreadOpen) -> Result<Subject> {
+    stage.require(Verb::Discuss)?;
+    let id = held_task(stage, &c.task_id)?;
+    let body = words(&c.body.0, "a thread")?;
+    let needs = [("need_perm", json!(c.need_perm)), ("need_precedence", json!(c.need_precedence))];
+    fields::check(&needs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())?;
+    let ttl = c.ttl.unwrap_or(stage.settings().thread.ttl);
+    if ttl.millis <= 0 {
+        return Err(Error::validation("a thread needs a positive time to live"));
+    }
+    let opened = ThreadOpened {
+        body,
+        patch: proposed(&*stage.task(id)?, &c.proposal)?,
+        ttl: Some(ttl),
+        need_perm: c.need_perm.clone(),
+        need_precedence: c.need_precedence,
+        no_hold: c.no_hold,
+    };
+    let thread = note(stage, id, Payload::ThreadOpened(opened), None)?;
+    Ok(Subject::Thread(id, thread))
+}
+
+/// The patch of a proposal, which must apply to the task as it is; `null` for a message without one.
+fn proposed(task: &Task, proposal: &Proposal) -> Result<Value> {
+    let patch = match (&proposal.patch, &proposal.set[..]) {
+        (None, []) => return Ok(Value::Null),
+        (Some(patch), []) => patch.0.clone(),
+        (None, assignments) => patch::set(assignments)?,
+        (Some(_), _) => return Err(Error::usage("a proposal has a patch or assignments, not both")),
+    };
+    patch::apply(task, &patch).map(|_| patch)
+}
+
+/// Finds an open thread, and its task.
+fn open_thread(stage: &mut dyn Stage, reference: &str) -> Result<(Id, Id)> {
+    let (task, id) = stage.part(&Ref(reference.to_owned()), Part::Thread)?;
+    expire_threads(stage, task)?;
+    match stage.task(task)?.threads.get(&id).and_then(|thread| thread.resolved.as_ref()) {
+        None => Ok((task, id)),
+        Some(resolved) => Err(Error::state(format!(
+            "thread {} is {}: {} resolved it at {}",
+            id.handle(HANDLE_MIN),
+            resolved.resolution.status().as_str(),
+            resolved.by,
+            resolved.at
+        ))
+        .with(json!({ "task": task, "thread": id, "resolution": resolved }))
+        .hint(format!("agentpm thread show {id} shows it; agentpm thread open {task} opens another"))),
+    }
+}
+
+/// A message of a thread.
+fn message_of(stage: &mut dyn Stage, thread: &Thread, reference: &Ref) -> Result<Id> {
+    let (_, message) = stage.part(reference, Part::Message)?;
+    if message != thread.id && !thread.replies.contains_key(&message) {
+        return Err(Error::not_found(format!("message {message} is in another thread than {}", thread.id))
+            .hint(format!("agentpm thread show {} shows the messages of the thread", thread.id)));
+    }
+    Ok(message)
+}
+
+/// A thread of a task on the stage.
+fn thread_of(task: &Task, id: Id) -> Result<&Thread> {
+    task.threads.get(&id).ok_or_else(|| Error::not_found(format!("there is no thread {id}")))
+}
+
+/// `thread reply`
+fn reply(stage: &mut dyn Stage, c: &ThreadReply) -> Result<Subject> {
+    stage.require(Verb::Reply)?;
+    let (id, thread_id) = open_thread(stage, &c.thread.0)?;
+    let task = stage.task(id)?;
+    let thread = thread_of(&task, thread_id)?;
+    let body = words(&c.body.0, "a message")?;
+    let parent = c.parent.as_ref().map(|parent| message_of(stage, thread, parent)).transpose()?;
+    let patch = proposed(&task, &c.proposal)?;
+    let message =
+        note(stage, id, Payload::ThreadReplied(ThreadReplied { thread: thread_id, parent, body, patch }), None)?;
+    Ok(Subject::Thread(id, message))
+}
+
+/// `thread resolve`
+fn resolve(stage: &mut dyn Stage, c: &ThreadResolve) -> Result<Subject> {
+    let accepts = c.resolution == Resolution::Accept;
+    if !accepts && (c.message.is_some() || c.patch.is_some()) {
+        return Err(Error::usage("--message and --patch belong to --resolution accept"));
+    }
+    if (c.resolution == Resolution::Supersede) != c.by.is_some() {
+        return Err(Error::usage("--by names the thread that takes its place, with --resolution supersede only"));
+    }
+    let (id, thread_id) = open_thread(stage, &c.thread.0)?;
+    let task = stage.task(id)?;
+    let thread = thread_of(&task, thread_id)?;
+    let authority = authority(stage, &task, thread, c.resolution)?;
+    let by = c.by.as_ref().map(|by| stage.part(by, Part::Thread)).transpose()?.map(|(_, by)| by);
+    if by == Some(thread_id) {
+        return Err(Error::validation("a thread cannot take its own place"));
+    }
+    let named = c.message.as_ref().map(|message| message_of(stage, thread, message)).transpose()?;
+    let why = c.why.as_ref().map(|why| why.0.clone());
+    let mut resolved = ThreadResolved { by, ..ThreadResolved::new(thread_id, c.resolution) };
+    let mut fence = None;
+    if accepts {
+        if let Authority::Decider(verb) = authority {
+            // The change of the task is the decider's own, under the lease.
+            fence = permit_id(stage, id, &Guard::default(), verb)?.lease.map(|lease| lease.fence);
+        }
+        accept(&*stage.task(id)?, &mut resolved, named, c.patch.as_ref().map(|patch| &patch.0))?;
+    }
+    stage.emit(Draft { entity: Entity::Task(id), payload: Payload::ThreadResolved(resolved), why, fence })?;
+    Ok(Subject::Thread(id, thread_id))
+}
+
+/// Adds the accepted proposal, and the values that it gives the task.
+fn accept(task: &Task, resolved: &mut ThreadResolved, named: Option<Id>, other: Option<&Value>) -> Result<()> {
+    let thread = thread_of(task, resolved.thread)?;
+    let fits = |message: &crate::model::thread::Message| named.is_none_or(|named| named == message.id);
+    let messages = thread.messages();
+    let newest = messages.iter().rev().find(|message| fits(message) && (named.is_some() || !message.patch.is_null()));
+    let own = newest.map(|message| &message.patch).filter(|patch| !patch.is_null());
+    let Some(patch) = other.or(own) else {
+        return Err(Error::validation(format!("thread {} proposes no change there", thread.id.handle(HANDLE_MIN)))
+            .with(json!({ "task": task.id, "thread": thread.id, "message": named }))
+            .hint("name a message with a proposal by --message, or give the change with --patch"));
+    };
+    resolved.set = patch::apply(task, patch)?;
+    resolved.patch = patch.clone();
+    resolved.message = newest.map(|message| message.id);
+    Ok(())
+}
+
+/// As whom an agent resolves a thread.
+enum Authority {
+    /// As the one whose decision it is, with this right: the lease holder, else the owner, else anyone.
+    Decider(Verb),
+    /// As an agent that stands above the holder, or as the author of the thread.
+    Other,
+}
+
+/// Refuses an agent that may not resolve a thread.
+fn authority(stage: &mut dyn Stage, task: &Task, thread: &Thread, resolution: Resolution) -> Result<Authority> {
+    let (me, now) = (stage.me().clone(), stage.now());
+    if resolution == Resolution::Reject && thread.author == me.agent && stage.require(Verb::Discuss).is_ok() {
+        return Ok(Authority::Other);
+    }
+    let viewer = stage.viewer()?;
+    let (name, role) = (me.agent.as_str(), viewer.role.as_deref());
+    if let Some(perm) = thread.need_perm.as_ref().filter(|perm| !viewer.rights.has_perm(name, role, perm)) {
+        return Err(unauthorized(task, thread, format!("it needs the right {perm}, which {name} lacks")));
+    }
+    if let Some(least) = thread.need_precedence.filter(|least| !viewer.rights.has_precedence(name, role, *least)) {
+        return Err(unauthorized(task, thread, format!("it needs precedence {least}, which {name} lacks")));
+    }
+    let decider = match lease::standing(&stage.lease(task.id)?, &me, now) {
+        Standing::Mine(_) | Standing::MineExpired(_) => None,
+        Standing::Others(other) | Standing::OthersExpired(other) if !task.status.is_finished() => Some(other.agent),
+        _ => task.owner.clone().filter(|owner| *owner != me.agent),
+    };
+    let Some(decider) = decider else {
+        let verb = if stage.require(Verb::Resolve).is_ok() { Verb::Resolve } else { Verb::Update };
+        return match stage.require(verb) {
+            Ok(()) => Ok(Authority::Decider(verb)),
+            Err(_) => stage.require(Verb::Resolve).map(|()| Authority::Other),
+        };
+    };
+    stage.require(Verb::Resolve)?;
+    let their_role = stage.agent(&decider)?.role;
+    let weight = |agent: &str, role: Option<&str>| viewer.rights.precedence(agent, role);
+    if weight(name, role) > weight(&decider, their_role.as_deref()) {
+        return Ok(Authority::Other);
+    }
+    Err(unauthorized(
+        task,
+        thread,
+        format!("{decider} decides it, or an agent with the right resolve and a higher precedence than {decider}"),
+    ))
+}
+
+fn unauthorized(task: &Task, thread: &Thread, why: String) -> Error {
+    let handle = thread.id.handle(HANDLE_MIN);
+    Error::new(Code::Unauthorized, format!("you may not resolve thread {handle}: {why}"))
+        .with(json!({ "task": task.id, "thread": thread.id }))
+        .hint(format!("agentpm thread escalate {} passes it on", thread.id))
+}
+
+/// `thread escalate`
+fn escalate(stage: &mut dyn Stage, c: &ThreadEscalate) -> Result<Subject> {
+    if !ESCALATE.iter().any(|verb| stage.require(*verb).is_ok()) {
+        stage.require(Verb::Discuss)?;
+    }
+    let (id, thread_id) = open_thread(stage, &c.thread.0)?;
+    let task = stage.task(id)?;
+    if let Some(escalated) = &thread_of(&task, thread_id)?.escalated {
+        let to = escalated.to.as_deref().unwrap_or("no particular agent");
+        return Err(Error::state(format!(
+            "thread {} was escalated to {to} at {}",
+            thread_id.handle(HANDLE_MIN),
+            escalated.at
+        ))
+        .with(json!({ "task": id, "thread": thread_id }))
+        .hint(format!("agentpm thread show {thread_id} shows it")));
+    }
+    let to = match &c.to {
+        Some(name) => check_agent_name(name).map(|()| Some(name.clone()))?,
+        None => escalated_to(stage, &task),
+    };
+    note(stage, id, Payload::ThreadEscalated(ThreadEscalated { thread: thread_id, to }), None)?;
+    Ok(Subject::Thread(id, thread_id))
+}
+
+/// The reason of events that record the expiry of a thread.
+const EXPIRED: &str = "its time to live is over";
+
+/// Records what the settings say about each thread of a task that is past its time to live. An actor without the right leaves
+/// this to others.
+pub fn expire_threads(stage: &mut dyn Stage, id: Id) -> Result<()> {
+    let (task, now) = (stage.task(id)?, stage.now());
+    for thread in task.threads.values().filter(|thread| thread.is_expired(now)) {
+        let accepts = stage.settings().thread.on_expiry == OnExpiry::AcceptHighest;
+        if accepts && stage.require(Verb::Resolve).is_ok() && accept_highest(stage, id, thread)? {
+            continue;
+        }
+        if ESCALATE.iter().any(|verb| stage.require(*verb).is_ok()) {
+            let escalated = ThreadEscalated { thread: thread.id, to: escalated_to(stage, &task) };
+            note(stage, id, Payload::ThreadEscalated(escalated), Some(EXPIRED.into()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Accepts the proposal whose author has the highest precedence, of several the newest. Returns whether one applied.
+fn accept_highest(stage: &mut dyn Stage, id: Id, thread: &Thread) -> Result<bool> {
+    let viewer = stage.viewer()?;
+    let mut best = None;
+    for message in thread.messages().into_iter().filter(|message| !message.patch.is_null()) {
+        let role = stage.agent(&message.author)?.role;
+        let weight = viewer.rights.precedence(&message.author, role.as_deref());
+        best = best.max(Some((weight, message.id)));
+    }
+    let Some((_, message)) = best else { return Ok(false) };
+    let mut resolved = ThreadResolved::new(thread.id, Resolution::Accept);
+    if accept(&*stage.task(id)?, &mut resolved, Some(message), None).is_err() {
+        return Ok(false);
+    }
+    let payload = Payload::ThreadResolved(resolved);
+    stage.emit(Draft { entity: Entity::Task(id), payload, why: Some(EXPIRED.into()), fence: None })?;
+    Ok(true)
+}
+
+/// The agent that is to decide an escalated thread.
+fn escalated_to(stage: &dyn Stage, task: &Task) -> Option<String> {
+    let settings = &stage.settings().thread;
+    task.owner.clone().or_else(|| Some(settings.escalate_to.clone()).filter(|name| !name.is_empty()))
+}

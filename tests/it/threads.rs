@@ -1,0 +1,416 @@
+//! Threads: discussions of a task, proposals, and who may accept them.
+
+use serde_json::{Value, json};
+
+use crate::lost::Twins;
+use crate::sandbox::{Answer, Sandbox};
+
+fn id_of(answer: &Answer) -> String {
+    answer.data()["id"].as_str().unwrap().to_owned()
+}
+
+/// Opens a thread as an agent; gives its id.
+#[track_caller]
+fn open_as(room: &Sandbox, agent: &str, task: &str, more: &[&str]) -> String {
+    id_of(&room.run_as(agent, &[&["thread", "open", task, "--body", "what about this?"], more].concat()))
+}
+
+fn why_not(answer: &Answer) -> Value {
+    answer.json()["reasons"]["counts"].clone()
+}
+
+const ROLES: &str = "agents:
+  ada: {perms: [admin], precedence: 10}
+  bob: {perms: [claim, update, comment, discuss, reply], precedence: 20}
+  eve: {perms: [discuss, reply, resolve], precedence: 50}
+  joe: {perms: [discuss, reply, resolve], precedence: 5}
+  pat: {perms: [comment]}
+";
+
+#[test]
+fn a_proposal_changes_the_task_only_when_it_is_accepted() {
+    let room = Sandbox::new();
+    let task = room.task("Fix the lock", &["--priority", "1"]);
+    let opened =
+        room.run_as("bob", &["thread", "open", &task, "--body", "Is this urgent?", "--set", "priority=3"]).data();
+    let thread = opened["id"].as_str().unwrap();
+    assert_eq!((&opened["thread"], &opened["status"], &opened["task"]), (&opened["id"], &json!("open"), &json!(task)));
+    assert_eq!(room.get(&task)["priority"], 1);
+    let counter = room.run(&["thread", "reply", thread, "--body", "rather 2", "--set", "priority=2"]).data();
+    assert_eq!((&counter["thread"], counter["id"] != counter["thread"]), (&json!(thread), true));
+    room.run_as("bob", &["thread", "reply", thread, "--body", "fine", "--parent", counter["id"].as_str().unwrap()])
+        .data();
+    let yaml = std::fs::read_to_string(room.yaml_of(&task)).unwrap();
+    assert!(yaml.contains("threads:\n") && yaml.contains("    body: Is this urgent?\n"), "{yaml}");
+    let resolved = room.run(&["thread", "resolve", thread, "--resolution", "accept", "--why", "agreed"]).data();
+    assert_eq!(
+        (&resolved["status"], &resolved["changed"]["priority"]),
+        (&json!("accepted"), &json!({"from": 1, "to": 2}))
+    );
+    assert_eq!(room.get(&task)["priority"], 2);
+    let log = room.run(&["log", &task]).data();
+    let event = log["items"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&event["type"], &event["why"]), (&json!("ThreadResolved"), &json!("agreed")));
+    assert_eq!(event["payload"]["set"], json!({"priority": 2}));
+    assert_eq!(event["payload"]["patch"], json!([{"op": "replace", "path": "/priority", "value": 2}]));
+    assert_eq!(event["payload"]["message"], counter["id"]);
+    room.run(&["thread", "resolve", thread, "--resolution", "reject"]).error("ERR_INVALID_STATE", 4);
+    room.run(&["thread", "reply", thread, "--body", "late"]).error("ERR_INVALID_STATE", 4);
+    // An accepted change is undone like any other.
+    room.run(&["undo", event["id"].as_str().unwrap()]).data();
+    assert_eq!(room.get(&task)["priority"], 1);
+    room.is_clean();
+}
+
+#[test]
+fn any_proposal_of_the_thread_can_be_accepted_and_another_patch_too() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    let thread = open_as(&room, "bob", &task, &["--set", "priority=3"]);
+    let reply = id_of(&room.run(&["thread", "reply", &thread, "--body", "or so", "--set", "estimate=2h"]));
+    let text = room.run(&["thread", "reply", &thread, "--body", "no change"]);
+    room.run(&["thread", "resolve", &thread, "--resolution", "accept", "--message", &id_of(&text)])
+        .error("ERR_VALIDATION", 4);
+    let other = open_as(&room, "bob", &task, &[]);
+    room.run(&["thread", "resolve", &thread, "--resolution", "accept", "--message", &other]).error("ERR_NOT_FOUND", 3);
+    room.run(&["thread", "resolve", &thread, "--resolution", "accept", "--message", &thread]).data();
+    assert_eq!((&room.get(&task)["priority"], &room.get(&task)["estimate"]), (&json!(3), &Value::Null));
+    assert_ne!(reply, thread);
+    room.run(&["thread", "resolve", &other, "--resolution", "accept"]).error("ERR_VALIDATION", 4);
+    std::fs::write(room.repo().join("patch"), r#"[{"op":"add","path":"/labels/-","value":"seen"}]"#).unwrap();
+    room.run(&["thread", "resolve", &other, "--resolution", "accept", "--patch", "patch"]).data();
+    assert_eq!(room.get(&task)["labels"], json!(["seen"]));
+}
+
+#[test]
+fn a_patch_that_no_longer_applies_is_a_conflict_and_writes_nothing() {
+    let room = Sandbox::new();
+    let task = room.task("x", &["--priority", "1"]);
+    let patch = r#"[{"op":"replace","path":"/estimate","value":"1d"},{"op":"test","path":"/priority","value":1}]"#;
+    std::fs::write(room.repo().join("patch"), patch).unwrap();
+    let thread = open_as(&room, "bob", &task, &["--patch", "patch"]);
+    room.run(&["task", "update", &task, "--priority", "2"]).data();
+    let before = std::fs::read(room.log_of(&task)).unwrap();
+    let error = room.run(&["thread", "resolve", &thread, "--resolution", "accept"]).error("ERR_CONFLICT", 5);
+    assert_eq!((&error["details"]["operation"], &error["details"]["failed"]["op"]), (&json!(2), &json!("test")));
+    assert_eq!(std::fs::read(room.log_of(&task)).unwrap(), before);
+}
+
+#[test]
+fn proposals_of_what_no_update_writes_are_refused_by_name() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    for (set, named) in
+        [("owner=eve", "owner"), ("status=completed", "status"), ("priority=9", "priority"), ("x", "field=value")]
+    {
+        let refused = room.run(&["thread", "open", &task, "--body", "x", "--set", set]);
+        assert!(refused.code == 4 || refused.code == 2, "{refused:?}");
+        assert!(refused.json()["error"]["message"].as_str().unwrap().contains(named), "{refused:?}");
+    }
+    for path in ["", "/", "title", "/../../etc/passwd", "/context/0/content", "/~2", "/id", "/metadata~1x"] {
+        let patch = json!([{"op": "replace", "path": path, "value": "x"}]).to_string();
+        let refused = room.feed(&["thread", "open", &task, "--body", "x", "--patch", "-"], patch.as_bytes());
+        refused.error("ERR_VALIDATION", 4);
+    }
+    assert_eq!(room.run(&["thread", "list"]).data()["total"], 0);
+}
+
+#[test]
+fn an_open_thread_withholds_its_task_from_new_holders() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    let thread = open_as(&room, "bob", &task, &[]);
+    let next = room.run(&["next"]);
+    assert_eq!((&next.data(), &why_not(&next)), (&Value::Null, &json!({"withheld_by_thread": 1})));
+    assert_eq!(room.run(&["ready"]).data()["total"], 0);
+    assert_eq!(room.get(&task)["ready"], false);
+    let refused = room.run(&["claim", &task]).error("ERR_INVALID_STATE", 4);
+    assert!(refused["message"].as_str().unwrap().contains("agentpm thread show"), "{refused}");
+    assert_eq!(refused["details"]["thread"], json!(thread));
+    room.run_as("bob", &["thread", "resolve", &thread, "--resolution", "reject"]).data();
+    room.run(&["claim", &task]).data();
+    // The holder goes on working; another agent does not take over.
+    open_as(&room, "bob", &task, &[]);
+    room.run(&["task", "update", &task, "--priority", "2"]).data();
+    room.run(&["claim", &task]).data();
+    room.run(&["done", &task]).data();
+    let free = room.task("free", &[]);
+    open_as(&room, "bob", &free, &["--no-hold"]);
+    assert_eq!(room.run(&["next"]).data()["task"]["id"], json!(free));
+}
+
+#[test]
+fn the_holder_decides_or_an_agent_above_the_holder() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    std::fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    room.run_as("bob", &["claim", &task]).data();
+    let open = || open_as(&room, "joe", &task, &["--set", "priority=2"]);
+    let resolve =
+        |agent: &str, thread: &str, how: &str| room.run_as(agent, &["thread", "resolve", thread, "--resolution", how]);
+    let first = open();
+    resolve("pat", &first, "reject").error("ERR_UNAUTHORIZED", 6);
+    resolve("joe", &first, "accept").error("ERR_UNAUTHORIZED", 6);
+    let refused = resolve("ada", &first, "accept").error("ERR_UNAUTHORIZED", 6);
+    assert!(refused["message"].as_str().unwrap().contains("bob decides"), "{refused}");
+    resolve("bob", &first, "accept").data();
+    let second = open();
+    resolve("eve", &second, "accept").data();
+    resolve("joe", &open(), "reject").data();
+    let reserved = open_as(&room, "joe", &task, &["--need-precedence", "40"]);
+    resolve("bob", &reserved, "reject").error("ERR_UNAUTHORIZED", 6);
+    resolve("eve", &reserved, "reject").data();
+    room.run_as("pat", &["thread", "open", &task, "--body", "x"]).error("ERR_UNAUTHORIZED", 6);
+    assert_eq!(room.finding_codes(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_thread_gives_way_to_another() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    let (old, new) = (open_as(&room, "ada", &task, &[]), open_as(&room, "ada", &task, &[]));
+    room.run(&["thread", "resolve", &old, "--resolution", "supersede"]).error("ERR_USAGE", 2);
+    room.run(&["thread", "resolve", &old, "--resolution", "supersede", "--by", &old]).error("ERR_VALIDATION", 4);
+    room.run(&["thread", "resolve", &old, "--resolution", "supersede", "--by", &new]).data();
+    let shown = room.run(&["thread", "show", &old]).data();
+    assert_eq!((&shown["status"], &shown["resolution"]["superseded_by"]), (&json!("superseded"), &json!(new)));
+    assert_eq!(room.run(&["thread", "list", "--open"]).data()["items"][0]["id"], json!(new));
+}
+
+#[test]
+fn two_clones_accept_different_proposals_and_one_counts() {
+    let (mut task, mut thread, mut other) = (String::new(), String::new(), String::new());
+    let twins = Twins::new(|room| {
+        task = room.task("x", &[]);
+        thread = open_as(room, "ada", &task, &["--set", "priority=3"]);
+        other = id_of(&room.run(&["thread", "reply", &thread, "--body", "or", "--set", "estimate=2h"]));
+    });
+    twins.ada(&["thread", "resolve", &thread, "--resolution", "accept", "--message", &thread]).data();
+    twins.bob(&["note", &task, "--content", "my clock runs ahead"]).data();
+    twins.bob(&["thread", "resolve", &thread, "--resolution", "accept", "--message", &other]).data();
+    twins.merge();
+    let now = twins.ada(&["task", "get", &task, "--full"]).data();
+    assert_eq!((&now["priority"], &now["estimate"]), (&json!(3), &Value::Null), "the first in order counts");
+    let shown = twins.ada(&["thread", "show", &thread]).data();
+    assert_eq!((&shown["resolution"]["by"], shown["overruled"].as_array().unwrap().len()), (&json!("ada"), 1));
+    let lost = twins.ada(&["conflicts"]).data()["items"].clone();
+    assert_eq!(
+        (&lost[0]["field"], &lost[0]["rule"], &lost[1]),
+        (&json!("estimate"), &json!("resolution"), &Value::Null)
+    );
+    twins.ada(&["task", "update", &task, "--estimate", "2h"]).data();
+    assert_eq!(twins.ada(&["conflicts"]).data()["total"], 0);
+}
+
+#[test]
+fn an_acceptance_merges_with_a_concurrent_change_like_any_event() {
+    let (mut task, mut thread) = (String::new(), String::new());
+    let twins = Twins::new(|room| {
+        task = room.task("x", &[]);
+        thread = open_as(room, "ada", &task, &["--set", "priority=3", "--set", "estimate=2h"]);
+    });
+    twins.ada(&["thread", "resolve", &thread, "--resolution", "accept"]).data();
+    twins.bob(&["thread", "reply", &thread, "--body", "wait for me"]).data();
+    twins.bob(&["task", "update", &task, "--priority", "-1"]).data();
+    twins.merge();
+    let now = twins.ada(&["task", "get", &task, "--full"]).data();
+    assert_eq!((&now["priority"], &now["estimate"]), (&json!(-1), &json!("2h")));
+    assert_eq!(twins.ada(&["conflicts"]).data()["items"][0]["lost"]["value"], 3);
+    // The late reply is kept and shown.
+    let shown = twins.ada(&["thread", "show", &thread]).data();
+    assert_eq!((&shown["status"], &shown["messages"][0]["body"]), (&json!("accepted"), &json!("wait for me")));
+    twins.ada(&["resolve"]).data();
+    twins.room.is_clean();
+}
+
+#[test]
+fn both_clones_escalate_and_the_first_counts() {
+    let (mut task, mut thread) = (String::new(), String::new());
+    let twins = Twins::new(|room| {
+        task = room.task("x", &[]);
+        thread = open_as(room, "ada", &task, &[]);
+    });
+    twins.ada(&["thread", "escalate", &thread, "--to", "lead"]).data();
+    twins.bob(&["note", &task, "--content", "my clock runs ahead"]).data();
+    twins.bob(&["thread", "escalate", &thread, "--to", "eve"]).data();
+    twins.merge();
+    let shown = twins.ada(&["thread", "show", &thread]).data();
+    assert_eq!((&shown["status"], &shown["escalated"]["to"]), (&json!("open"), &json!("lead")));
+    twins.ada(&["thread", "escalate", &thread]).error("ERR_INVALID_STATE", 4);
+    twins.ada(&["resolve"]).data();
+    twins.room.is_clean();
+}
+
+#[test]
+fn a_closed_task_can_be_discussed() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    room.run(&["claim", &task]).data();
+    room.run(&["done", &task]).data();
+    let thread = open_as(&room, "bob", &task, &["--set", "labels=late,known"]);
+    room.run(&["task", "archive", &task]).data();
+    room.run(&["thread", "resolve", &thread, "--resolution", "accept"]).data();
+    assert_eq!(
+        (&room.get(&task)["status"], &room.get(&task)["labels"]),
+        (&json!("archived"), &json!(["late", "known"]))
+    );
+    room.is_clean();
+}
+
+#[test]
+fn a_thousand_messages_are_shown_in_bounds() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    let thread = open_as(&room, "ada", &task, &[]);
+    let step = |n: u32| json!({"op": "thread.reply", "args": {"thread": thread, "body": format!("message {n} {}", "x".repeat(100))}});
+    let ops = json!({ "ops": (0..1_000).map(step).collect::<Vec<Value>>() }).to_string();
+    room.feed(&["batch", "--file", "-"], ops.as_bytes()).data();
+    let shown = room.run(&["thread", "show", &thread]);
+    assert!(shown.stdout.len() < 40_000, "{}", shown.stdout.len());
+    assert!(shown.data()["left_out"]["messages"].as_u64().unwrap() > 800);
+    let whole = room.run(&["thread", "show", &thread, "--full"]).data();
+    assert_eq!(whole["messages"].as_array().unwrap().len(), 1_000);
+    room.is_clean();
+}
+
+#[test]
+fn what_others_wrote_reaches_no_terminal_and_no_page_raw() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    let body = "\u{1b}]52;c;x\u{7} \u{202E}\n</details><script>alert(1)</script>\n```\n::error::x";
+    let thread = id_of(&room.run(&["thread", "open", &task, "--body", body]));
+    let first = id_of(&room.run(&["thread", "reply", &thread, "--body", "one"]));
+    room.run(&["thread", "reply", &thread, "--body", "two", "--parent", &first]).data();
+    for form in ["table", "md"] {
+        let shown = room.run(&["thread", "show", &thread, "--format", form]);
+        let text = shown.text();
+        assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202E}']) && !text.contains("\n::error"), "{text}");
+        assert!(text.find("one").unwrap() < text.find("two").unwrap());
+    }
+    let md = room.run(&["thread", "show", &thread, "--format", "md"]);
+    assert_eq!(md.text().matches("<details open>").count(), 3, "{md:?}");
+    assert_eq!(room.run(&["thread", "show", &thread]).data()["body"], json!(body));
+    room.is_clean();
+}
+
+#[test]
+fn threads_are_not_changed_by_hand() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    open_as(&room, "bob", &task, &[]);
+    let yaml = std::fs::read_to_string(room.yaml_of(&task)).unwrap();
+    std::fs::write(room.yaml_of(&task), yaml.replace("what about this?", "nothing")).unwrap();
+    let finding = &room.findings()[0];
+    assert_eq!(finding["code"], "task-yaml-edited", "{finding}");
+    assert!(finding["refusal"]["message"].as_str().unwrap().contains("threads"), "{finding}");
+    std::fs::write(room.yaml_of(&task), yaml).unwrap();
+    room.is_clean();
+}
+
+#[test]
+fn lists_show_what_concerns_an_agent() {
+    let room = Sandbox::new();
+    let (one, two) = (room.task("one", &[]), room.task("two", &[]));
+    room.run(&["task", "update", &two, "--owner", "eve"]).data();
+    let first = open_as(&room, "bob", &one, &["--set", "priority=1"]);
+    let second = open_as(&room, "joe", &two, &["--ttl", "2h"]);
+    let ids = |agent: &str, more: &[&str]| {
+        let list = room.run_as(agent, &[&["thread", "list"], more].concat()).data();
+        list["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("ada", &[]), [first.as_str(), second.as_str()]);
+    assert_eq!(ids("bob", &["--mine"]), [first.as_str()]);
+    assert_eq!(ids("eve", &["--mine"]), [second.as_str()]);
+    assert_eq!(ids("ada", &["--task", &two]), [second.as_str()]);
+    let page = room.run(&["thread", "list", "--limit", "1"]).data();
+    assert_eq!((&page["total"], &page["truncated"]), (&json!(2), &json!(true)));
+    assert_eq!(ids("ada", &["--cursor", page["next_cursor"].as_str().unwrap()]), [second.as_str()]);
+    assert!(room.run(&["thread", "list", "--format", "table"]).text().contains("what about this?"));
+    room.run(&["thread", "show", "ZZZZZZ"]).error("ERR_NOT_FOUND", 3);
+    assert_eq!(room.run(&["thread", "show", &second[20..]]).data()["id"], json!(second));
+}
+
+#[test]
+fn a_thread_past_its_time_is_escalated_by_the_next_write_that_meets_it() {
+    let room = Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let task = room.task("x", &[]);
+    let thread = open_as(&room, "bob", &task, &["--ttl", "2h", "--no-hold"]);
+    std::fs::write(room.store().join("config.toml"), "[thread]\nescalate_to = \"lead\"\n").unwrap();
+    room.at("2026-11-20T11:59:59Z");
+    room.run(&["task", "update", &task, "--priority", "1"]).data();
+    assert!(room.run(&["thread", "show", &thread]).data().get("escalated").is_none());
+    room.at("2026-11-20T12:00:00Z");
+    room.run(&["task", "update", &task, "--priority", "2"]).data();
+    let shown = room.run(&["thread", "show", &thread]).data();
+    assert_eq!(shown["escalated"], json!({"to": "lead", "at": "2026-11-20T12:00:00Z"}));
+    room.run(&["task", "update", &task, "--priority", "3"]).data();
+    let log = room.run(&["log", &task, "--type", "ThreadEscalated"]).data();
+    assert_eq!((&log["total"], &log["items"][0]["why"]), (&json!(1), &json!("its time to live is over")));
+    assert_eq!(room.run_as("lead", &["thread", "list", "--mine"]).data()["total"], 1);
+}
+
+#[test]
+fn the_proposal_of_highest_precedence_is_accepted_where_the_settings_say_so() {
+    let room = Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let task = room.task("x", &[]);
+    std::fs::write(room.store().join("roles.yml"), ROLES).unwrap();
+    std::fs::write(room.store().join("config.toml"), "[thread]\nttl = \"1h\"\non_expiry = \"accept_highest\"\n")
+        .unwrap();
+    let thread = open_as(&room, "eve", &task, &["--set", "priority=4"]);
+    room.run_as("bob", &["thread", "reply", &thread, "--body", "no", "--set", "priority=1"]).data();
+    room.at("2026-11-20T11:00:00Z");
+    // The thread withheld the task; its expiry frees it.
+    room.run(&["claim", &task]).data();
+    let shown = room.run(&["thread", "show", &thread]).data();
+    assert_eq!((&shown["status"], &room.get(&task)["priority"]), (&json!("accepted"), &json!(4)));
+    let unfit = open_as(&room, "eve", &task, &["--set", "priority=5", "--set", "estimate=1d"]);
+    let text = open_as(&room, "eve", &task, &[]);
+    room.at("2026-11-20T12:30:00Z");
+    room.run(&["task", "update", &task, "--title", "y"]).data();
+    assert_eq!(room.run(&["thread", "show", &unfit]).data()["status"], "accepted");
+    let shown = room.run(&["thread", "show", &text]).data();
+    assert_eq!((&shown["status"], &shown["escalated"]["to"]), (&json!("open"), &json!("ada")));
+}
+
+#[test]
+fn sync_records_what_expired() {
+    let room = Sandbox::new();
+    room.at("2026-11-20T10:00:00Z");
+    let task = room.task("x", &[]);
+    let thread = open_as(&room, "bob", &task, &["--ttl", "1h"]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "plan"]).text();
+    room.at("2026-11-20T12:00:00Z");
+    room.run(&["sync", "--no-push"]).data();
+    assert_eq!(room.run(&["thread", "show", &thread]).data()["escalated"]["at"], "2026-11-20T12:00:00Z");
+    assert!(room.git(&["show", "HEAD"]).text().contains("ThreadEscalated"));
+}
+
+#[test]
+fn a_review_and_a_search_show_discussions() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    room.task("other", &[]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "plan"]).text();
+    let thread = open_as(&room, "bob", &task, &["--set", "priority=2"]);
+    room.run(&["thread", "reply", &thread, "--body", "a needle in the answer"]).data();
+    assert_eq!(room.run(&["search", "needle"]).data()["items"][0]["id"], json!(task));
+    assert_eq!(room.run(&["ls", "--query", "is:discussed"]).data()["total"], 1);
+    assert_eq!(room.get(&task)["open_threads"], 1);
+    room.run(&["thread", "resolve", &thread, "--resolution", "accept"]).data();
+    assert_eq!(room.run(&["ls", "--query", "is:discussed"]).data()["total"], 0);
+    let kinds = |data: Value| -> Vec<String> {
+        let changes = data["items"][0]["changes"].as_array().unwrap().clone();
+        changes.iter().map(|change| change["change"].as_str().unwrap().to_owned()).collect()
+    };
+    let expected = ["field", "thread_opened", "thread_replied", "thread_resolved"];
+    assert_eq!(kinds(room.run(&["diff", "HEAD"]).data()), expected);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "discussed"]).text();
+    let words = room.run(&["review", "HEAD~1..HEAD", "--format", "md"]);
+    let text = words.text();
+    assert!(text.contains("thread opened with a proposal: ") && text.contains("1 answer"), "{text}");
+}
