@@ -67,6 +67,12 @@ pub enum Answer {
     Planned(PlanReport),
 }
 
+/// An answer as JSON without the fields that hold nothing.
+pub fn without_nulls(mut answer: Value) -> Value {
+    drop_nulls(&mut answer);
+    answer
+}
+
 /// Leaves out fields that are null. What the plan itself holds is shown as it is.
 fn drop_nulls(value: &mut Value) {
     const OF_THE_PLAN: &[&str] = &["metadata", "payload", "value", "from", "to", "yours", "now", "details"];

@@ -10,7 +10,7 @@ mod table;
 
 use serde_json::Value;
 
-pub use self::answer::Answer;
+pub use self::answer::{Answer, without_nulls};
 pub use self::next::{claim, show as next};
 pub use self::table::{Kind, Method, OPERATIONS, Operation, Route, find};
 use crate::engine::commit::hand_edits::record;

@@ -108,12 +108,45 @@ struct Row {
 }
 
 const fn row<T: JsonSchema>(permission: Option<Verb>, route: Option<Route>, tool: Option<&'static str>) -> Row {
-    Row {
-        permission,
-        route,
-        tool,
-        answer: || SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>(),
+    Row { permission, route, tool, answer: answer_schema::<T> }
+}
+
+/// The schema of an answer, from which fields that hold nothing are left out.
+fn answer_schema<T: JsonSchema>() -> Schema {
+    let mut schema =
+        SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>().to_value();
+    require_what_is_there(&mut schema);
+    schema.try_into().unwrap_or_default()
+}
+
+/// Requires no field that may hold nothing.
+fn require_what_is_there(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            let properties = map.get("properties").cloned().unwrap_or_default();
+            if let Some(Value::Array(required)) = map.get_mut("required") {
+                required.retain(|name| name.as_str().is_some_and(|name| !may_hold_nothing(&properties[name])));
+            }
+            map.values_mut().for_each(require_what_is_there);
+        }
+        Value::Array(list) => list.iter_mut().for_each(require_what_is_there),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+fn may_hold_nothing(property: &Value) -> bool {
+    let is_nothing = |kind: &Value| *kind == "null" || *kind == "array";
+    let kind = &property["type"];
+    let any = property["anyOf"].as_array().is_some_and(|shapes| shapes.iter().any(may_hold_nothing));
+    property.is_boolean()
+        || any
+        || is_nothing(kind)
+        || kind.as_array().is_some_and(|kinds| kinds.iter().any(is_nothing))
+        || (kind.is_null()
+            && property.get("$ref").is_none()
+            && property.get("enum").is_none()
+            && property.get("oneOf").is_none()
+            && property.get("const").is_none())
 }
 
 const fn at(method: Method, path: &'static str) -> Option<Route> {

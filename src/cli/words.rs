@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::args::Global;
 use super::output::{Form, Output, form};
 use super::{changes, lint, review, threads};
-use crate::api::{Answer, Answered};
+use crate::api::{Answer, Answered, without_nulls};
 use crate::engine::Workspace;
 use crate::engine::commit::plan::{FieldChange, KeptBecause, PlanChange, PlanReport, PlannedTask};
 use crate::engine::import::ImportReport;
@@ -175,7 +175,7 @@ fn graph(drawing: &Drawing, asked: Form, global: &Global) -> Result<Output> {
 /// Errors: as [`output`].
 pub fn reviewed(report: &ReviewReport, limit: Option<u64>, all: bool, global: &Global) -> Result<Output> {
     let words = form(global, false)? == Form::Human && !global.quiet;
-    let data = json!(report);
+    let data = without_nulls(json!(report));
     let md = global.format.as_deref() == Some("md");
     let human = if words { review::review(&data, md, limit, all) } else { String::new() };
     let ids: Vec<String> = report.list.items.iter().map(|item| item.task.to_string()).collect();

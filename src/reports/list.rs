@@ -20,7 +20,8 @@ pub struct Rest {
     pub total: u64,
     /// Whether more items follow.
     pub truncated: bool,
-    /// Where to go on; `null` after the last item.
+    /// Where to go on; absent after the last item.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
 

@@ -37,6 +37,9 @@ pub struct NextReasons {
     /// Tasks that the caller holds already.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<Id>,
+    /// Warnings, such as branches that were not looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// An agent whose expired lease passed to another one.

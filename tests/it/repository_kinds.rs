@@ -43,7 +43,8 @@ fn does_all(args: &[&str]) {
     room.git(&["push", "-q", "-u", "origin", "main"]).text();
 
     // The identity comes from git's configuration.
-    let made = room.agentpm().env_remove("AGENTPM_AGENT").args(["task", "create", "--title", "second"]).output();
+    let made =
+        room.agentpm().env_remove("AGENTPM_AGENT").args(["task", "create", "--title", "second", "--full"]).output();
     let second = Answer::from(made.expect("agentpm starts")).data();
     assert_eq!(second["created_by"], "zed-two");
     let second = second["id"].as_str().expect("an id").to_owned();

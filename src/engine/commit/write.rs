@@ -548,7 +548,7 @@ impl Show<'_, '_> {
                 let lease = self.lease(*id)?;
                 let task = self.task(*id)?;
                 let terms = read::score_terms(self.ws, &*self.stage_task(*id)?, self.index.as_ref())?;
-                let reasons = NextReasons { terms, others: None, held: Vec::new() };
+                let reasons = NextReasons { terms, others: None, held: Vec::new(), warnings: Vec::new() };
                 Changed::Claimed(Box::new(NextTask { task, lease, reasons, taken_over: self.taken_over(*id)? }))
             }
             Subject::Lease(task) => match self.lease(*task)? {

@@ -27,10 +27,13 @@ pub struct Drawing {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Node {
     id: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
     handle: Option<String>,
     title: String,
     status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<Id>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
     priority: i64,
 }

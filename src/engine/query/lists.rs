@@ -465,7 +465,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<(std::result::Result<NextTask, N
         best.iter().flat_map(|(task, _)| plan.overlaps(task.id)).map(FileClaim::warning).collect();
     let asking = Question { ws, index: &index, plan: &plan, viewer: &viewer };
     let held = if viewer.me.is_some() { read::held(ws, &index)? } else { Vec::new() };
-    let answer = match best {
+    let mut answer = match best {
         None => Err(asking.why_nothing(&elsewhere, q.explain)?),
         Some((task, ranked)) => {
             let others_why = q.explain.then(|| asking.why_nothing(&elsewhere, true)).transpose()?;
@@ -478,12 +478,15 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<(std::result::Result<NextTask, N
                     let card = card.ok_or_else(|| Error::not_found(format!("task {} is gone", task.id)))?;
                     TaskAnswer::Card(Box::new(view::summary(&card, read::around(ws, &task, &index, &mut others)?)))
                 },
-                reasons: NextReasons { terms: ranked.score, others: others_why, held },
+                reasons: NextReasons { terms: ranked.score, others: others_why, held, warnings: Vec::new() },
                 taken_over: None,
             })
         }
     };
     warnings.extend(others.warning());
+    if let Ok(next) = &mut answer {
+        next.reasons.warnings.clone_from(&warnings);
+    }
     Ok((answer, warnings))
 }
 

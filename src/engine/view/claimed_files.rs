@@ -16,6 +16,8 @@ use crate::model::id::Id;
 use crate::model::settings::Overlap;
 use crate::reports::ready::Plan;
 use crate::rules::overlap::{FileClaim, matches};
+use crate::runtime::records;
+use crate::store::entity::load_task;
 use crate::store::index::Index;
 
 /// A path that another agent's task in progress claims.
@@ -43,6 +45,29 @@ pub(crate) fn of_others(ws: &Workspace, index: &Index) -> Result<Vec<FileClaim>>
         }
         if me.as_ref() != Some(&claim.holder) {
             claims.push(claim);
+        }
+    }
+    Ok(claims)
+}
+
+/// As [`of_others`], by the live leases that this clone knows alone: the index is neither read nor written.
+///
+/// Errors: `ERR_IO` if a lease or a task cannot be read.
+pub(crate) fn of_others_by_leases(ws: &Workspace) -> Result<Vec<FileClaim>> {
+    let me = ws.author().ok().map(|me| me.agent);
+    let Some(runtime) = ws.runtime() else { return Ok(Vec::new()) };
+    let mut claims = Vec::new();
+    for id in records::leased_tasks(runtime)? {
+        let Some(lease) = records::lease(runtime, id)?.lease.filter(|lease| lease.is_live(ws.env.now())) else {
+            continue;
+        };
+        if me.as_ref() == Some(&lease.agent) {
+            continue;
+        }
+        let task = load_task(&ws.store, id, &[])?.task;
+        if !task.status.is_finished() && !task.fields.files.is_empty() {
+            let (title, files) = (task.fields.title, task.fields.files);
+            claims.push(FileClaim { task: id, title, holder: lease.agent, files });
         }
     }
     Ok(claims)

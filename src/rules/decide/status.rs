@@ -191,10 +191,13 @@ pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: 
         let message = format!("task {} cannot be completed: {left}", task.id);
         return Err(Error::state(message)
             .with(json!({ "task": task.id, "blockers": blockers, "children": children, "unmet": unmet }))
-            .hint(format!(
-                "mark criteria with agentpm task verify {} --all, finish the others, or pass --force REASON",
-                task.id
-            )));
+            .hint(match (blockers.is_empty() && children.is_empty(), unmet.is_empty()) {
+                (true, false) => {
+                    let handle = stage.handle(task.id)?;
+                    format!("if all criteria hold: agentpm done {handle} --all-met; else --met N for each, or --force REASON")
+                }
+                _ => "finish these first, or pass --force REASON; --all-met marks all criteria as met".to_owned(),
+            }));
     }
     permit.give_back(stage)?;
     free_dependents(stage, task.id)

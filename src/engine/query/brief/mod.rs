@@ -113,6 +113,9 @@ pub fn brief(ws: &Workspace, q: &Brief) -> Result<BriefPage> {
     if wants("context") {
         own::context(&mut draft, task);
     }
+    if wants("threads") {
+        own::threads(&mut draft, task);
+    }
     if wants("events") {
         own::history(&mut draft, entries);
     }

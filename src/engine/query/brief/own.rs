@@ -14,6 +14,7 @@ use crate::model::event::Entry;
 use crate::model::id::HANDLE_MIN;
 use crate::model::plain::{code_block, code_span, escape};
 use crate::model::task::Task;
+use crate::model::thread::Thread;
 use crate::reports::event_words::{deed, shortened};
 use crate::reports::extent::beginning;
 use crate::reports::view::{self, TaskView};
@@ -28,6 +29,7 @@ const OPEN_STEPS: Kind = Kind { name: "progress", heading: "\n## Progress\n\n", 
 const DONE_STEPS: Kind = Kind { rank: 7, ..OPEN_STEPS };
 const LASTING: Kind = Kind { name: "context", heading: "\n## Context\n", rank: 3 };
 const NOTES: Kind = Kind { rank: 6, ..LASTING };
+const THREADS: Kind = Kind { name: "threads", heading: "\n## Open threads\n", rank: 2 };
 const EVENTS: Kind = Kind { name: "events", heading: "\n## History, newest first\n\n", rank: 10 };
 const EXPLAINED_EVENTS: Kind = Kind { rank: 9, ..EVENTS };
 const LOST: Kind =
@@ -157,6 +159,27 @@ pub(super) fn context(draft: &mut Draft, task: &Task) {
 /// Whether an entry is to be read: it was neither superseded nor redacted.
 pub(super) fn counts(entry: &ContextEntry) -> bool {
     entry.superseded_by.is_none() && !entry.redacted
+}
+
+/// What is being discussed, with its answers.
+pub(super) fn threads(draft: &mut Draft, task: &Task) {
+    for thread in task.threads.values().filter(|thread| thread.is_open()) {
+        let Thread { id, author, body, patch, replies, .. } = thread;
+        let mut said = format!("{}: {body}\n", line(author));
+        let propose = |patch: &Value, said: &mut String| {
+            if !patch.is_null() {
+                said.push_str(&format!("proposes {patch}\n"));
+            }
+        };
+        propose(patch, &mut said);
+        for reply in replies.values() {
+            said.push_str(&format!("{}: {}\n", line(&reply.author), reply.body));
+            propose(&reply.patch, &mut said);
+        }
+        let (said, cut) = short(&said, draft.room / 4);
+        let text = format!("\nthread {id}; answer: agentpm thread reply {id} --body TEXT\n\n{}", code_block(&said));
+        draft.push(Section { kind: THREADS, text, cut });
+    }
 }
 
 /// What happened, newest first, with the reasons that were given.
