@@ -13,6 +13,7 @@ use crate::model::task::Status;
 use crate::reports::next::NextTask;
 use crate::reports::thread::ThreadAnswer;
 use crate::reports::view::{Edge, Part, Summary, TaskView};
+use crate::rules::held::NamedTask;
 
 /// What a change created or changed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -96,17 +97,6 @@ pub struct ValueChange {
     pub from: Value,
     /// After.
     pub to: Value,
-}
-
-/// What a task is called.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct NamedTask {
-    /// Its id.
-    pub id: Id,
-    /// Its handle.
-    pub handle: String,
-    /// Its title.
-    pub title: String,
 }
 
 /// A step as the caller asked for it: in short, or whole.

@@ -7,7 +7,8 @@ use agentpm::engine::{self, Options};
 use agentpm::env::Env;
 use agentpm::model::args::Title;
 use agentpm::model::command::{Command, TaskCreate};
-use agentpm::reports::changed::{Changed, NamedTask, TaskAnswer};
+use agentpm::reports::changed::{Changed, TaskAnswer};
+use agentpm::rules::held::NamedTask;
 use serde_json::Value;
 
 use crate::sandbox::{Sandbox, sealed_vars};

@@ -43,7 +43,7 @@ commands! {
     sync: Moves, |_| vec!["sync"], |data| data["pushed"] == true;
     sync_pull: Stays, |_| vec!["sync", "pull"], |data| !data["items"].as_array().unwrap().is_empty();
     next: Stays, |_| vec!["next"], Value::is_object;
-    next_claim: Stays, |_| vec!["next", "--claim"], |data| data["lease"].is_object();
+    next_claim: Stays, |_| vec!["next", "--claim", "--another"], |data| data["lease"].is_object();
     ready_explain: Stays, |_| vec!["ready", "--explain"], Value::is_object;
     claim: Stays, |ids| vec!["claim", &ids.free], |data| data["lease"]["fence"].is_number();
     done: Stays, |ids| vec!["done", &ids.mine], |data| data["status"] == "completed";

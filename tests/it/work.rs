@@ -142,6 +142,10 @@ fn work_releases_the_task_of_a_failed_command() {
     let why = room.run(&["log", &id, "--type", "TaskStatusChanged", "--all"]).data();
     assert!(why.to_string().contains("ended with exit code 3"), "{why}");
 
+    // Five claims that ended without completion park a task.
+    room.run(&["claim", &id]).error("ERR_INVALID_STATE", 4);
+    room.run(&["task", "update", &id, "--unpark"]).data();
+
     // What was the asker's own before stays so, with its lease.
     room.run(&["claim", &id]).data();
     let before = room.run(&["lease", "list"]).data()["items"][0]["id"].clone();

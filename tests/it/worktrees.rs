@@ -134,7 +134,7 @@ fn different_git_names_give_different_agents() {
         Answer::from(command.env("GIT_CONFIG_GLOBAL", &config).args(args).output().unwrap())
     };
     let _ = room.git(&["config", "--unset", "user.name"]);
-    let claimed = as_named("甲 Dev", &["claim", &task]).data();
+    let claimed = as_named("甲 Dev", &["claim", &task, "--full"]).data();
     assert!(claimed["task"]["owner"].as_str().unwrap().starts_with("dev-"), "{claimed}");
     assert_ne!(as_named("乙 Dev", &["done", &task]).code, 0, "another one may not finish it");
     let mine = as_named("开发者", &["add", "--title", "mine"]).data();

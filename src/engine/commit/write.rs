@@ -31,8 +31,8 @@ use crate::model::id::{Id, quoted};
 use crate::model::task::{Status, Task};
 use crate::model::thread::Thread;
 use crate::reports::changed::{
-    BatchAnswer, BatchStep, Changed, EntryAnswer, NamedTask, Receipt, Released, StepAnswer, Steps, TaskAnswer,
-    Unrelated, Unshown, ValueChange,
+    BatchAnswer, BatchStep, Changed, EntryAnswer, Receipt, Released, StepAnswer, Steps, TaskAnswer, Unrelated, Unshown,
+    ValueChange,
 };
 use crate::reports::extent::Extent;
 use crate::reports::next::{NextReasons, NextTask, TakenOver};
@@ -40,6 +40,7 @@ use crate::reports::thread::{ThreadAnswer, ThreadReceipt, ThreadView};
 use crate::reports::view::{Edge, Part, TaskView};
 use crate::rules::decide::{Subject, decide};
 use crate::rules::fold::fold;
+use crate::rules::held::NamedTask;
 use crate::rules::readiness::Reason;
 use crate::rules::{fields, lease, register, session};
 use crate::runtime::journal::{self, Commit, Journal, KeyRecord};
@@ -635,7 +636,7 @@ impl Show<'_, '_> {
             let is_open = matches!(task.status, Status::Open | Status::Blocked);
             if is_open && read::why_not_ready(self.ws, &task, &index, self.elsewhere)?.is_empty() {
                 let handle = read::handle(self.ws, other)?;
-                ready.push(NamedTask { id: other, handle, title: task.fields.title.clone() });
+                ready.push(NamedTask::new(other, handle, &task.fields.title));
             }
         }
         self.index = Some(index);

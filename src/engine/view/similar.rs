@@ -15,7 +15,7 @@ use crate::model::id::Id;
 use crate::model::payload::Payload;
 use crate::model::search::text::folded;
 use crate::model::task::Task;
-use crate::reports::changed::NamedTask;
+use crate::rules::held::NamedTask;
 use crate::runtime::journal;
 use crate::store::entity::load_task;
 use crate::store::index::Index;
@@ -55,7 +55,7 @@ fn find(ws: &Workspace, new: &Task) -> Result<Vec<NamedTask>> {
         // The read model may be behind.
         let is_open = task.version > 0 && !task.status.is_finished();
         if is_open && title.likeness(&Title::of(&task.fields.title)) >= LEAST {
-            found.push(NamedTask { id, handle: read::handle(ws, id)?, title: task.fields.title });
+            found.push(NamedTask::new(id, read::handle(ws, id)?, &task.fields.title));
         }
         if found.len() == MAX_NAMED {
             break;
