@@ -5,7 +5,7 @@
 
 use crate::model::context::ContextType;
 use crate::model::event::Event;
-use crate::model::payload::Payload;
+use crate::model::payload::{Fields, Payload};
 use crate::model::task::{Status, Task};
 
 /// Most notes that a reason repeats, and the most characters of each.
@@ -15,11 +15,9 @@ const MAX_NOTE: usize = 200;
 /// The number of attempts after an event, by the task as it was before.
 pub fn after(task: &Task, event: &Event) -> u64 {
     let ended = match &event.payload {
-        Payload::TaskUpdated(p)
-            if p.unpark || ["intent", "acceptance"].iter().any(|name| p.set.contains_key(*name)) =>
-        {
-            return 0;
-        }
+        Payload::TaskUpdated(p) if p.unpark || is_new_aim(&p.set) => return 0,
+        // An accepted proposal changes what the task asks for as an update does.
+        Payload::ThreadResolved(p) if is_new_aim(&p.set) => return 0,
         Payload::TaskStatusChanged(p) => matches!(p.to, Status::Open | Status::Blocked),
         // Two clones that take over the same lease end one claim. In a log with branches, another holder may be a rival
         // rather than a successor.
@@ -27,9 +25,42 @@ pub fn after(task: &Task, event: &Event) -> u64 {
             Some(from) => task.owner.as_ref() == Some(from),
             None => !task.forked && task.owner.as_ref() != Some(&p.holder),
         },
-        _ => false,
+        Payload::TaskCreated(_)
+        | Payload::TaskUpdated(_)
+        | Payload::TaskArchived(_)
+        | Payload::TaskReopened(_)
+        | Payload::RelationshipAdded(_)
+        | Payload::RelationshipRemoved(_)
+        | Payload::ProgressItemAdded(_)
+        | Payload::ProgressItemCompleted(_)
+        | Payload::ProgressItemReopened(_)
+        | Payload::ContextAdded(_)
+        | Payload::ContextSuperseded(_)
+        | Payload::ContextRedacted(_)
+        | Payload::AcceptanceMet(_)
+        | Payload::TaskVerified(_)
+        | Payload::SourceApplied(_)
+        | Payload::LeaseReleased(_)
+        | Payload::LeaseOverride(_)
+        | Payload::LeaseRenewed(_)
+        | Payload::ThreadOpened(_)
+        | Payload::ThreadReplied(_)
+        | Payload::ThreadResolved(_)
+        | Payload::ThreadEscalated(_)
+        | Payload::AgentRegistered(_)
+        | Payload::AgentUpdated(_)
+        | Payload::SessionStarted(_)
+        | Payload::SessionHeartbeat(_)
+        | Payload::SessionEnded(_)
+        | Payload::TaskReady(_)
+        | Payload::Unknown { .. } => false,
     };
     task.attempts + u64::from(ended && task.status == Status::InProgress)
+}
+
+/// Whether what is written changes what the task asks for.
+fn is_new_aim(set: &Fields) -> bool {
+    ["intent", "acceptance"].iter().any(|name| set.contains_key(*name))
 }
 
 /// What was recorded about the attempts: the latest notes of the types attempt and outcome, oldest first.

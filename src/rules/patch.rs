@@ -232,7 +232,7 @@ fn remove(doc: &mut Value, path: &str) -> std::result::Result<Value, String> {
     let removed = match holder(doc, path)? {
         (Value::Object(map), key) => map.shift_remove(&key),
         (Value::Array(list), place) => index(&place).filter(|at| *at < list.len()).map(|at| list.remove(at)),
-        _ => None,
+        (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_), _) => None,
     };
     removed.ok_or_else(|| "there is no such value".into())
 }

@@ -1,4 +1,4 @@
-//! A task that nobody completes is parked after some attempts, and offered again when what it asks for changes.
+//! A task that no agent completes is parked after some attempts, and offered again when what it asks for changes.
 
 use serde_json::json;
 
