@@ -1,4 +1,4 @@
-//! The operation table: everything that can be asked of a plan or done to it, whichever interface a request came through.
+//! The operation table: what can be asked of an open plan or done to it, whichever interface a request came through.
 //!
 //! Guarantees one entry for each operation: name, arguments, permission, route, and how it is carried out.
 //! Leaves to others: words and forms (the interfaces), and what an operation does (`engine`).

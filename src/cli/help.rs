@@ -12,7 +12,7 @@ The loop of an agent:
 All of it on one page: agentpm help agents
 
 Texts may be @FILE or - for standard input. An id may be a unique prefix or the handle that lists print.
-Exit codes: 0 success, 1 finding of lint or review, 2 usage, 3 not found, 4 not allowed, 5 conflict or lease,
+Exit codes: 0 success, 1 finding (lint, doctor, check, review), 2 usage, 3 not found, 4 not allowed, 5 conflict or lease,
 6 unauthorized, 7 busy, 8 corrupt, 9 git, 10 disk.";
 
 /// Commands of other tools, and what does the same here.

@@ -147,7 +147,7 @@ pub struct NextWait {
     #[arg(long)]
     #[serde(default)]
     pub here: bool,
-    /// Time to live of the lease: seconds, or 90s, 10m, 2h (default: lease.ttl of config.toml)
+    /// Time to live of the lease: seconds, or 90s, 10m, 2h (default: lease.ttl_seconds of config.toml)
     #[arg(long, value_name = "DURATION")]
     #[serde(default)]
     pub ttl: Option<Duration>,

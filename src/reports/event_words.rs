@@ -51,11 +51,32 @@ pub fn deed(payload: &Payload) -> String {
         },
         Payload::LeaseReleased(_) => "released the lease".into(),
         Payload::LeaseOverride(p) => format!("overrode the lease of {}", p.holder),
+        Payload::LeaseRenewed(_) => "renewed the lease".into(),
+        Payload::SourceApplied(p) => format!("recorded what {} says", p.source),
+        Payload::ThreadOpened(p) => format!("opened a thread{}", proposing(&p.patch)),
+        Payload::ThreadReplied(p) => {
+            format!("replied in thread {}{}", p.thread.handle(HANDLE_MIN), proposing(&p.patch))
+        }
+        Payload::ThreadResolved(p) => {
+            format!("resolved thread {}: {}", p.thread.handle(HANDLE_MIN), p.resolution.status().as_str())
+        }
+        Payload::ThreadEscalated(p) => {
+            let to = p.to.as_ref().map(|to| format!(" to {to}")).unwrap_or_default();
+            format!("escalated thread {}{to}", p.thread.handle(HANDLE_MIN))
+        }
         Payload::AgentRegistered(_) => "registered".into(),
         Payload::AgentUpdated(_) => "changed its registration".into(),
-        // The type says it.
-        other => other.kind().to_owned(),
+        Payload::SessionStarted(_) => "started a session".into(),
+        Payload::SessionHeartbeat(_) => "gave a sign of life".into(),
+        Payload::SessionEnded(_) => "ended a session".into(),
+        Payload::TaskReady(_) => "became ready".into(),
+        // A newer version knows what it means.
+        Payload::Unknown { kind, .. } => kind.clone(),
     }
+}
+
+fn proposing(patch: &Value) -> &'static str {
+    if patch.is_null() { "" } else { " with a proposal" }
 }
 
 /// What an event does, with the beginning of its text. `part` gives the text of the step or context entry of an id.
@@ -72,6 +93,8 @@ pub fn describe(payload: &Payload, part: impl Fn(Id) -> Option<String>) -> Strin
         Payload::ContextAdded(p) => Some(p.content.clone()),
         Payload::ContextSuperseded(p) => part(p.entry),
         Payload::AcceptanceMet(p) => Some(p.criterion.clone()),
+        Payload::ThreadOpened(p) => Some(p.body.clone()),
+        Payload::ThreadReplied(p) => Some(p.body.clone()),
         _ => None,
     };
     match text.filter(|text| !text.is_empty()) {

@@ -305,7 +305,7 @@ pub fn merge_remote_record(record: &mut LeaseRecord) {
         }
         return;
     }
-    // A lease of this clone whose record it did not write is held by a copy of the clone: it is lost like any other.
+    // A copy of this clone holds a lease with this clone's id and a record that this clone never wrote. It counts as lost.
     let known =
         record.lease.as_ref().is_some_and(|lease| lease.elsewhere && lease.id == r.lease && lease.fence == r.fence);
     if r.fence.max(seen.over) < record.fence {

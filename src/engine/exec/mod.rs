@@ -129,7 +129,7 @@ pub fn work(ws: &Workspace, order: &WorkOrder) -> Result<WorkEnd> {
     end
 }
 
-/// The request in a session: the named one, that of the caller's own lease, or a new one, which is given besides.
+/// The request in a session: the named one, that of the caller's own lease, or a new one, whose id is returned too.
 fn enter_session(ws: &Workspace, task: Id) -> Result<(Workspace, Option<Id>)> {
     let me = ws.author()?;
     let within = |session: Option<String>| ws.for_request(Request { session, ..ws.request.clone() });
@@ -273,7 +273,7 @@ fn finish_work(ws: &Workspace, order: &WorkOrder, taken: &Acquisition, ended: Ex
     give_back(ws, &Acquisition { task: false, lease: taken.lease }, &why, end);
 }
 
-/// Returns back what was taken for the command; the owner's own stays theirs.
+/// Gives back what was taken for the command; what the owner had before stays.
 fn give_back(ws: &Workspace, taken: &Acquisition, why: &str, end: &mut WorkEnd) {
     let id = end.task.to_string();
     let command = match taken {

@@ -480,7 +480,8 @@ impl SyncReport {
             let verb = match (self.dry_run, self.pushed) {
                 (true, _) => "would go out",
                 (_, true) => "went out",
-                (_, false) => "waits to go out",
+                (_, false) if self.outgoing.len() == 1 => "waits to go out",
+                (_, false) => "wait to go out",
             };
             parts.push(format!("{} {verb}", count(self.outgoing.len(), "task")));
         }

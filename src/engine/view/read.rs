@@ -486,7 +486,7 @@ fn scored(task: &Task, depth: u64) -> Scored {
 
 /// Why the caller cannot claim a task, by this work tree and the leases.
 ///
-/// Errors: as [`show_task`].
+/// Errors: `ERR_IO` where the index cannot be read.
 pub(crate) fn why_not_ready(
     ws: &Workspace,
     task: &Task,

@@ -24,7 +24,7 @@ use crate::rules::register;
 use crate::rules::roles::Verb;
 use crate::rules::stage::Stage;
 
-/// PutOptions values are set.
+/// How values are put.
 #[derive(Clone, Copy, Default)]
 pub struct PutOptions<'a> {
     /// The reason for bypassing unfinished blockers, children and unmet acceptance.

@@ -20,15 +20,35 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use self::rows::{Reading, forget, remember};
 use crate::error::{Error, Result};
 use crate::model::event::Entry;
+use crate::model::field::NAMES;
 use crate::model::id::Id;
+use crate::model::payload::KINDS;
 use crate::model::task::Task;
 use crate::store::database::{self, Form, failed};
 use crate::store::fulltext;
 use crate::store::layout::{Store, task_dir};
 
+/// Changes with every change of the tables, and by itself with the fields and event types, since folded tasks are kept.
+const SCHEMA: i64 = {
+    let mut sum: i64 = 16;
+    let known: [&[&str]; 2] = [NAMES, KINDS];
+    let (mut list, mut name, mut byte) = (0, 0, 0);
+    while list < known.len() {
+        while name < known[list].len() {
+            while byte < known[list][name].len() {
+                // The step of FNV-1a, within the positive numbers that SQLite keeps as the version.
+                sum = ((sum ^ known[list][name].as_bytes()[byte] as i64) * 16_777_619) % 0x7fff_ffff;
+                byte += 1;
+            }
+            (name, byte) = (name + 1, 0);
+        }
+        (list, name) = (list + 1, 0);
+    }
+    sum
+};
+
 const FORM: Form = Form {
-    // Changes with every change of the tables or their contents.
-    schema: 16,
+    schema: SCHEMA,
     tables: &[
         "
 CREATE TABLE task(

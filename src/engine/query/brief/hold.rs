@@ -16,7 +16,7 @@ pub(super) struct Hold {
     pub mine: bool,
     /// Who has it, in words; `None` if no agent has it.
     pub words: Option<String>,
-    /// The commands that are open to the caller besides, where it may not simply go on.
+    /// Commands for a caller that does not hold the task.
     steps: Vec<String>,
 }
 
