@@ -81,7 +81,7 @@ impl From<&Task> for TaskLinks {
 /// itself.
 pub(crate) fn check(source: LintSource<'_>, found: &mut Found) -> Result<()> {
     found.findings.extend(match source {
-        LintSource::WorkTree(..) => across(source.store(), &found.links),
+        LintSource::WorkTree(..) => across(source.store(), &std::mem::take(&mut found.links).into_iter().collect()),
         LintSource::Index(staging, _) => staging.together()?,
         LintSource::Branch(..) | LintSource::Text(_) => Vec::new(),
     });

@@ -44,7 +44,7 @@ pub(crate) use readable::differences;
 pub(crate) use staged::Staging;
 pub(crate) use task::values;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -139,7 +139,8 @@ pub(crate) struct Found {
     pub findings: Vec<Finding>,
     /// The events of each log that belong there.
     ids: Vec<(Entity, Vec<Id>)>,
-    links: BTreeMap<Id, TaskLinks>,
+    /// A list: a map for each of a hundred thousand tasks takes ten times as much memory.
+    links: Vec<(Id, TaskLinks)>,
     /// The rights that tasks require.
     required_rights: BTreeSet<String>,
     suspects: Vec<Suspect>,
@@ -153,7 +154,7 @@ impl Found {
                 let entries = &subject.log.entries;
                 self.ids.push((subject.entity.clone(), own_ids(subject.entity, entries)));
                 if let Some(task) = subject.task.as_ref().filter(|_| subject.has_log) {
-                    self.links.insert(task.id, TaskLinks::of(task, entries));
+                    self.links.push((task.id, TaskLinks::of(task, entries)));
                     self.required_rights.extend(task.fields.need_perm.clone());
                 }
             }
