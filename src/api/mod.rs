@@ -11,27 +11,26 @@ mod table;
 use serde_json::Value;
 
 pub use self::answer::{Answer, without_nulls};
-pub use self::next::{claim, show as next};
 pub use self::table::{Kind, Method, OPERATIONS, Operation, Route, find};
 use crate::engine::commit::hand_edits::record;
 use crate::engine::commit::{keys, plan, write};
 use crate::engine::feed::stream;
 use crate::engine::lint::{self, base, fix};
 use crate::engine::query::{
-    brief, check, conflicts, diff, doctor, graph, history, leases, lists, liveness, log, plan_page,
+    brief, check, conflicts, diff, doctor, graph, history, leases, lists, liveness, log, names, plan_page,
     retry_on_damaged_index, review, status, threads, unreachable_events,
 };
 use crate::engine::repair::recover::{self, Selection};
 use crate::engine::{Comments, Fix, LintReport, Reply, Workspace, import, query, repair, sync};
 use crate::error::Result;
 use crate::model::args::Ref;
-use crate::model::command::Command;
+use crate::model::command::{Claim, Command};
 use crate::model::event::Entry;
 use crate::model::finding::{Rule, SkippedFix};
 use crate::model::id::Id;
 use crate::model::job::{Job, Recover};
 use crate::model::operation::unknown;
-use crate::model::query::Query;
+use crate::model::query::{Next, Query};
 use crate::reports::list::{List, Rest};
 use crate::reports::next::NotReady;
 use crate::reports::view::{self, Summary};
@@ -95,8 +94,33 @@ impl Call {
 
 /// Carries out a call.
 ///
-/// Errors: those of the operation; a change that is refused wrote nothing.
+/// Errors: those of the operation, with tasks by handle and title; a change that is refused wrote nothing.
 pub fn call(ws: &Workspace, call: &Call) -> Result<Answered> {
+    with_names(ws, carry_out(ws, call))
+}
+
+/// The next task; see [`Query::Next`].
+///
+/// Errors: as [`call`].
+pub fn next(ws: &Workspace, asked: &Next) -> Result<Answered> {
+    with_names(ws, next::show(ws, asked))
+}
+
+/// Claims a task; with `explain` the reasons are those of each task, if nothing is ready.
+///
+/// Errors: as [`call`].
+pub fn claim(ws: &Workspace, asked: &Claim, explain: bool) -> Result<Answered> {
+    with_names(ws, next::claim(ws, asked, explain))
+}
+
+/// Names tasks by handle and title in warnings and in the error.
+fn with_names(ws: &Workspace, answered: Result<Answered>) -> Result<Answered> {
+    let mut answered = answered.map_err(|e| names::name_tasks(ws, e))?;
+    answered.warnings.iter_mut().for_each(|warning| *warning = names::name_tasks_in(ws, warning));
+    Ok(answered)
+}
+
+fn carry_out(ws: &Workspace, call: &Call) -> Result<Answered> {
     match call {
         Call::Change(Command::Claim(asked)) => next::claim(ws, asked, false),
         Call::Change(Command::Batch(batch)) if !batch.atomic => Ok(steps::each(ws, batch)),
@@ -115,14 +139,13 @@ pub fn call(ws: &Workspace, call: &Call) -> Result<Answered> {
 ///
 /// Errors: those of the operation; items that were given already are void then.
 pub fn stream(ws: &Workspace, call: &Call, take: &mut dyn FnMut(Item)) -> Option<Result<Rest>> {
-    Some(match call {
+    let rest = match call {
         Call::Query(Query::TaskList(q)) => lists::list(ws, q, &mut |task, text| take(Item::Task(Box::new(task), text))),
         Call::Query(Query::Log(q)) => log::log(ws, q, &mut |entry: Entry| take(Item::Event(entry.line))),
-        Call::Job(Job::SyncPull(q)) => {
-            stream::pull_events(ws, q.since_event_id, q.limit, |entry: Entry| take(Item::Event(entry.line)))
-        }
+        Call::Job(Job::SyncPull(q)) => stream::pull_events(ws, q, |entry: Entry| take(Item::Event(entry.line))),
         _ => return None,
-    })
+    };
+    Some(rest.map_err(|e| names::name_tasks(ws, e)))
 }
 
 impl Answered {
@@ -199,7 +222,7 @@ fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
         }
         Job::SyncPull(q) => {
             let mut items = Vec::new();
-            let rest = stream::pull_events(ws, q.since_event_id, q.limit, |entry| items.push(view::event(&entry)))?;
+            let rest = stream::pull_events(ws, q, |entry| items.push(view::event(&entry)))?;
             Answer::Events(List { items, rest })
         }
         Job::SyncPush(q) => Answer::Pushed(stream::push_events(ws, &q.events)?),

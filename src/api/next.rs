@@ -8,11 +8,9 @@ use std::time::{Duration, Instant};
 use super::{Answer, Answered};
 use crate::engine::commit::confirmation;
 use crate::engine::feed::wakeup;
-use crate::engine::query::lists;
-use crate::engine::query::retry_on_damaged_index;
+use crate::engine::query::{lists, retry_on_damaged_index, reviews};
 use crate::engine::{Workspace, execute};
 use crate::error::Result;
-use crate::model::args::OptionalTaskRef;
 use crate::model::command::{Claim, Command};
 use crate::model::job::NextWait;
 use crate::model::query::Next;
@@ -24,6 +22,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 ///
 /// Errors: `ERR_IO` where the store cannot be read.
 pub fn show(ws: &Workspace, asked: &Next) -> Result<Answered> {
+    if !asked.no_reviews
+        && let Some(review) = retry_on_damaged_index(ws, || reviews::next_review(ws))?
+    {
+        return Ok(Answered::of(Answer::Next(Some(Box::new(review)))));
+    }
     let (found, warnings) = retry_on_damaged_index(ws, || lists::next(ws, asked))?;
     let (data, reasons) = match found {
         Ok(next) => (Answer::Next(Some(Box::new(next))), None),
@@ -32,10 +35,16 @@ pub fn show(ws: &Workspace, asked: &Next) -> Result<Answered> {
     Ok(Answered { warnings, reasons, ..Answered::of(data) })
 }
 
-/// Claims a task. If nothing is ready, the data is null and the reasons are given, with `explain` those of each task.
+/// Claims a task; or shows the review that comes first, where no task is named. If nothing is ready, the data is null and the reasons are given, with `explain` those of each task.
 ///
 /// Errors: the refusals of the claim.
 pub fn claim(ws: &Workspace, claim: &Claim, explain: bool) -> Result<Answered> {
+    if claim.id.0.is_none()
+        && !claim.no_reviews
+        && let Some(review) = retry_on_damaged_index(ws, || reviews::next_review(ws))?
+    {
+        return Ok(Answered::of(Answer::Next(Some(Box::new(review)))));
+    }
     let mut reply = execute(ws, &Command::Claim(claim.clone()))?;
     let passed = std::mem::take(&mut reply.passed);
     let answered = Answered::from(reply);
@@ -47,8 +56,9 @@ pub fn claim(ws: &Workspace, claim: &Claim, explain: bool) -> Result<Answered> {
 ///
 /// Errors: those of [`show`] and [`claim`].
 pub fn wait(ws: &Workspace, asked: &NextWait) -> Result<Answered> {
-    let any = Claim { id: OptionalTaskRef(None), ttl: asked.ttl, here: asked.here, another: asked.another };
-    let looks = Next { explain: asked.explain, here: asked.here };
+    let NextWait { here, another, no_reviews, .. } = *asked;
+    let any = Claim { ttl: asked.ttl, here, another, no_reviews, ..Claim::default() };
+    let looks = Next { explain: asked.explain, here, no_reviews };
     ws.choose_runtime_place();
     let mut nothing: Option<Answered> = None;
     let mut looked = Instant::now();

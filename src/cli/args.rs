@@ -255,9 +255,9 @@ pub enum TaskVerb {
     /// Reopen a closed task
     #[command(after_help = "Example:\n  agentpm task reopen 7XK2Q1 --reason 'the fix did not hold'")]
     Reopen(Deferred<c::TaskReopen>),
-    /// Mark acceptance criteria as met, or record a failed review
+    /// Mark acceptance criteria as met, or review a completed task
     #[command(
-        after_help = "Examples:\n  agentpm task verify 7XK2Q1 --criterion 1\n  agentpm task verify 7XK2Q1 --fail --why 'no test'"
+        after_help = "Examples:\n  agentpm task verify 7XK2Q1 --criterion 1\n  agentpm task verify 7XK2Q1 --accept\n  agentpm task verify 7XK2Q1 --reject --why 'no test'"
     )]
     Verify(Deferred<c::TaskVerify>),
     /// Split a task into parts, which become its children; the task goes back to open and its lease is released
@@ -477,6 +477,9 @@ pub struct NextArgs {
     /// Claim a task though you hold another
     #[arg(long, requires = "claim")]
     pub another: bool,
+    /// Offer no completed tasks for review
+    #[arg(long)]
+    pub no_reviews: bool,
     /// Maximum time to wait for a ready task: seconds, or 90s, 10m, 2h
     #[arg(long, value_name = "DURATION")]
     pub wait: Option<crate::model::args::Duration>,

@@ -31,7 +31,27 @@ pub const OTHER_WORDS: &[(&[&str], &str)] = &[
     (&["unblock"], "agentpm task unblock ID"),
     (&["reopen"], "agentpm task reopen ID --reason TEXT"),
     (&["archive"], "agentpm task archive ID"),
-    (&["verify", "accept"], "agentpm task verify ID --all"),
+    (
+        &["verify", "accept", "approve", "criterion"],
+        "agentpm task verify ID --accept, or --criterion N for a criterion",
+    ),
+    (
+        &["reject", "decline"],
+        "agentpm task verify ID --reject --why TEXT, or agentpm thread resolve ID --resolution reject",
+    ),
+    (&["reviews"], "agentpm next, or agentpm ls --query is:unreviewed"),
+    (
+        &["priority", "prioritize", "rename", "retitle", "due", "defer", "snooze", "unpark"],
+        "agentpm task update ID --priority N --title TEXT --due TIME --defer-until TIME --unpark",
+    ),
+    (&["subtask", "child", "parent"], "agentpm add TITLE --parent ID, or agentpm task split ID --title TITLE"),
+    (&["ask", "question"], "agentpm thread open ID --body TEXT --no-hold"),
+    (&["who", "agents", "holders"], "agentpm status, agentpm lease list, or agentpm agent list"),
+    (&["export", "dump"], "agentpm plan show, or agentpm ls --all --json"),
+    (&["commit", "save"], "agentpm sync; every command has saved what it changed"),
+    (&["continue", "resume"], "agentpm brief, which shows the task you hold"),
+    (&["wait"], "agentpm next --claim --wait 10m"),
+    (&["blocked"], "agentpm ls --status blocked, or agentpm ready --explain"),
     (&["split"], "agentpm task split ID --title TITLE --title TITLE"),
     (&["move", "transition"], "agentpm task transition ID --status STATUS"),
     (&["link", "relate"], "agentpm task relate ID --to ID --type relates_to"),
@@ -167,7 +187,7 @@ A query is words and terms, separated by blanks. A task must match all of them, 
   parent:ID           children of a task; parent:none tasks without a parent
   id:ID,ID            these tasks
   is:ready            ready, blocked (waits for another), claimed (under a lease), deferred, overdue, closed,
-                      discussed (an open thread), landed;
+                      discussed (an open thread), landed, unreviewed (completed, not accepted);
                       is:any includes closed tasks
   priority:>=2        also 3, <0, 1..3
   updated:>2026-11-20 a day in UTC, a time, +3d or 2h from now, 22:45 today in UTC; also <, >=, <=, a..b;
@@ -339,6 +359,12 @@ the answer comes last on standard error.
 Examples:
   agentpm work 7XK2Q1 -- make test
   agentpm work --task-id 7XK2Q1 --ttl 30m --done -- ./migrate.sh --all";
+
+/// Added to what `agentpm prime` prints where completed tasks need a review.
+pub const REVIEWS: &str = "\
+Completed work is reviewed by another agent before others build on it. Where an answer of `agentpm next` has `review`, look at the
+task and run one of its commands: accept, or reject --why TEXT. `agentpm next --no-reviews` takes other work.
+";
 
 /// What `prime` says in a clone without the merge driver.
 pub const NO_DRIVER: &str = "The git merge driver of this clone is not set: run `agentpm init`.\n";

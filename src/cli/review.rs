@@ -157,12 +157,12 @@ impl Page<'_> {
     fn headline(&self) -> String {
         let summary = &self.data["summary"];
         let range = self.paper.quote(self.data["range"].as_str().unwrap_or_default());
-        let words = ["created", "completed", "moved", "forced", "overrides", "lost", "findings"]
+        let words = ["created", "completed", "awaiting_review", "moved", "forced", "overrides", "lost", "findings"]
             .into_iter()
             .filter(|name| summary[name].as_u64().is_some_and(|n| n > 0))
             .map(|name| match (summary[name] == 1, name) {
                 (true, "overrides" | "findings") => format!(", 1 {}", name.trim_end_matches('s')),
-                _ => format!(", {} {name}", summary[name]),
+                _ => format!(", {} {}", summary[name], name.replace('_', " ")),
             });
         let tasks = if summary["tasks"] == 1 { "1 task".to_owned() } else { format!("{} tasks", summary["tasks"]) };
         format!("{}{range}: {tasks} changed{}\n", self.paper.head(2), words.collect::<String>())
@@ -363,6 +363,7 @@ impl Page<'_> {
         let (from, to) = (&change["from"], &change["to"]);
         let field = change["field"].as_str().unwrap_or_default();
         let what = match (change["decide"].as_str().unwrap_or_default(), field) {
+            ("override", "files") => format!("claimed despite the work of {} on its files", self.value(from)),
             ("override", _) => format!("overrode the lease of {}", self.value(from)),
             ("forced", _) => {
                 let unmet: Vec<String> = words(&change["unmet"])
@@ -442,6 +443,7 @@ impl Page<'_> {
             if is_moved(item) && is_ticked(item) {
                 lines.extend(steps(item));
             }
+            lines.extend((item["awaits_review"] == true).then(|| "awaits review".to_owned()));
             (!lines.is_empty())
                 .then(|| Block::line(self.bullet(0, &format!("{}: {}", self.name(item), lines.join("; ")))))
         })

@@ -19,7 +19,7 @@ use crate::engine::commit::plan::read_tasks;
 use crate::engine::{self, Driver, Options, Request, Workspace};
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
-use crate::model::args::{OptionalTaskRef, Ref};
+use crate::model::args::Ref;
 use crate::model::command::{Batch, Claim, Command, TaskTransition};
 use crate::model::finding::Rule;
 use crate::model::id::quoted;
@@ -355,11 +355,14 @@ fn streamed(ws: &Workspace, call: &Call, global: &Global) -> Result<Option<Outpu
 
 /// Shows or claims the next task; with `--wait` as soon as there is one.
 fn next(ws: &Workspace, args: &NextArgs, global: &Global) -> Result<Output> {
-    let NextArgs { claim, explain, here, ttl, wait, another } = *args;
+    let NextArgs { claim, explain, here, ttl, wait, another, no_reviews } = *args;
     let answered = match wait {
-        Some(wait) => api::call(ws, &Call::Job(Job::NextWait(NextWait { wait, claim, explain, here, ttl, another })))?,
-        None if claim => api::claim(ws, &Claim { id: OptionalTaskRef(None), ttl, here, another }, explain)?,
-        None => api::next(ws, &query::Next { explain, here })?,
+        Some(wait) => {
+            let asked = NextWait { wait, claim, explain, here, ttl, another, no_reviews };
+            api::call(ws, &Call::Job(Job::NextWait(asked)))?
+        }
+        None if claim => api::claim(ws, &Claim { ttl, here, another, no_reviews, ..Claim::default() }, explain)?,
+        None => api::next(ws, &query::Next { explain, here, no_reviews })?,
     };
     words::output(ws, answered, global)
 }
@@ -431,11 +434,12 @@ fn prime(ws: &Workspace) -> Result<Output> {
     let held: String = mine.iter().map(|task| format!("You hold: {} {}\n", task.handle, escape(&task.title))).collect();
     let counts: Vec<String> = stats.by_status.iter().map(|(status, n)| format!("{n} {status}")).collect();
     let text = format!(
-        "{}\n## Now\n\nYou are: {me}\n{held}Tasks: {} ({}); {} ready.\n{}",
+        "{}\n## Now\n\nYou are: {me}\n{held}Tasks: {} ({}); {} ready.\n{}{}",
         help::PRIME,
         stats.tasks,
         if counts.is_empty() { "none yet".into() } else { counts.join(", ") },
         stats.ready,
+        if ws.settings.review.required { help::REVIEWS } else { "" },
         if engine::git_hooks::hooks::driver(ws) == Some(Driver::Unset) { help::NO_DRIVER } else { "" }
     );
     Ok(document(text))

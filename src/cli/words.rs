@@ -99,7 +99,7 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Pushed(pushed) => object(&json!(pushed)),
         Answer::Repaired(report) => repaired(report),
         Answer::Restored(restored) => restored_words(restored),
-        Answer::Imported(ImportReport { added, .. }) => object(&json!(added)),
+        Answer::Imported(report) => imported(report),
         Answer::Planned(report) => planned(report),
     };
     out.exit = match &answer {
@@ -280,6 +280,9 @@ fn receipt_words(receipt: &Receipt) -> String {
         let (from, to) = (escape(&short(&change.from)), escape(&short(&change.to)));
         out.push_str(&format!("  {}: {from} -> {to}\n", escape(name)));
     }
+    if receipt.awaits_review {
+        out.push_str("  awaits the review of another agent\n");
+    }
     if let Some(steps) = receipt.unticked {
         out.push_str(&format!("  {} not completed\n", counted(steps, "step")));
     }
@@ -303,7 +306,8 @@ pub fn task(task: &TaskView) -> String {
         if own_place.contains(&key.as_str()) || is_list_of_objects || matches!(key.as_str(), "at" | "left_out") {
             continue;
         }
-        let text = escape(&raw(value));
+        let parent = task.parent.filter(|_| key == "parent");
+        let text = parent.map_or_else(|| escape(&raw(value)), |parent| name_in(task, parent));
         if !(text.is_empty() || text == "0" || text == "0/0") {
             out.push_str(&format!("  {:<17}{text}\n", escape(&key.replace('_', " "))));
         }
@@ -333,7 +337,7 @@ pub fn task(task: &TaskView) -> String {
         format!("{kind} {}: {}{by}", escape(name), state.status)
     });
     list(&mut out, "Relationships", &task.relationships, |r| {
-        format!("{} {} {}", r.entry.from, r.entry.kind.as_str(), r.entry.to)
+        format!("{} {} {}", name_in(task, r.entry.from), r.entry.kind.as_str(), name_in(task, r.entry.to))
     });
     if !task.left_out.is_empty() {
         let words: Vec<String> =
@@ -342,6 +346,15 @@ pub fn task(task: &TaskView) -> String {
         out.push_str(&format!("\n(left out: {}; agentpm show {handle} --full shows all)\n", words.join(", ")));
     }
     out
+}
+
+/// Handle and title of a task that another one names; its own handle for the task itself.
+fn name_in(task: &TaskView, id: Id) -> String {
+    match task.names.iter().find(|named| named.id == id) {
+        _ if id == task.id => task.handle.clone(),
+        Some(named) => escape(&named.words()),
+        None => tail(id),
+    }
 }
 
 fn list<T>(out: &mut String, title: &str, items: &[T], line: impl Fn(&T) -> String) {
@@ -454,10 +467,15 @@ fn status(overview: &Overview) -> String {
         }
     };
     section("Yours", &overview.mine, overview.mine.len());
+    section("To review", &overview.reviews, overview.reviews_total);
     section("Ready", &overview.ready, overview.ready_total);
     section("In progress", &overview.others, overview.others_total);
-    let rest =
-        [(overview.blocked, "blocked"), (overview.stale, "stale"), (overview.conflicts, "with values that lost")];
+    let rest = [
+        (overview.blocked, "blocked"),
+        (overview.awaiting_review, "awaiting review"),
+        (overview.stale, "stale"),
+        (overview.conflicts, "with values that lost"),
+    ];
     let rest: Vec<String> = rest.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     let more = if rest.is_empty() { String::new() } else { format!(": {}", rest.join(", ")) };
     out.push_str(&format!("{}{more}\n", counted(overview.unfinished, "unfinished task")));
@@ -483,6 +501,15 @@ fn explained_lines(explained: &Explained) -> String {
 
 fn next_words(next: &NextTask) -> String {
     let mut out = task_words(&next.task);
+    if let Some(review) = &next.review {
+        let by = review.completed_by.as_deref().unwrap_or("an agent");
+        out.push_str(&format!(
+            "\nreview it: completed by {}\naccept: {}\nreject: {}\n",
+            escape(by),
+            review.accept,
+            review.reject
+        ));
+    }
     if let Some(others) = &next.reasons.others {
         let terms = next.reasons.terms;
         out.push_str(&format!(
@@ -602,6 +629,19 @@ fn planned(report: &PlanReport) -> String {
         more => format!(", {} kept", counted(more, "value")),
     };
     out.push_str(&format!("{}, {} {verb}{kept}\n", counted(report.total, "task"), changed.len()));
+    out
+}
+
+/// What an import added and changed, and what the store keeps.
+fn imported(report: &ImportReport) -> String {
+    let mut out = object(&json!(report.added));
+    for change in &report.changes {
+        out.push_str(&format!("update  {}\n{}", escape(change.key()), change_lines(change)));
+    }
+    for kept in &report.conflicts {
+        let words = format!("kept    {}  {}: {} (source: {})", kept.key, kept.field, kept.store, kept.file);
+        out.push_str(&format!("{}\n", escape(&words)));
+    }
     out
 }
 

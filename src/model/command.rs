@@ -192,7 +192,7 @@ pub struct TaskReopen {
     pub guard: Guard,
 }
 
-/// Mark acceptance criteria as met, or record a failed review
+/// Mark acceptance criteria as met, or review a completed task
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TaskVerify {
@@ -211,6 +211,12 @@ pub struct TaskVerify {
     /// Record a review that failed
     #[arg(long, conflicts_with_all = ["criterion", "all", "unmet"])]
     pub fail: bool,
+    /// Accept the completion of a task, so that those that wait for its review may begin
+    #[arg(long, conflicts_with_all = ["criterion", "all", "unmet", "fail"])]
+    pub accept: bool,
+    /// Reject the completion of a task, and open it again for its owner; needs --why
+    #[arg(long, conflicts_with_all = ["criterion", "all", "unmet", "fail", "accept"])]
+    pub reject: bool,
     #[command(flatten)]
     #[serde(flatten)]
     #[expect(missing_docs, reason = "flattened; its own fields are documented")]
@@ -417,9 +423,16 @@ pub struct Claim {
     /// Ignore other branches and worktrees
     #[arg(long)]
     pub here: bool,
+    /// Claim the task although its files overlap with work in progress, for this reason; recorded
+    #[arg(long = "override", value_name = "REASON", allow_hyphen_values = true)]
+    #[serde(rename = "override")]
+    pub override_reason: Option<Text>,
     /// If no task is named: claim one though you hold another
     #[arg(skip)]
     pub another: bool,
+    /// If no task is named: offer no completed tasks for review
+    #[arg(skip)]
+    pub no_reviews: bool,
 }
 
 /// Complete the task you hold

@@ -202,6 +202,10 @@ rules! {
     RulesChanged = "rules-changed", Warning, Yes, Other, "check which agent gains what before you merge it; agentpm review shows the keys";
     /// A file of the plan is in conflict in git's index.
     IndexUnmerged = "index-unmerged", Error, No, Other, "agentpm resolve renders it from the logs and adds it";
+    /// A branch completes a task and changes nothing but the plan.
+    CompletedWithoutCode = "completed-without-code", Warning, Yes, Other, "commit the code on the same branch, if the task asked for any";
+    /// The agent that completed a task accepted it itself, where another agent must review it.
+    ReviewOwnWork = "review-own-work", Warning, Yes, Other, "another agent reviews it: agentpm task verify ID --accept";
     /// A staged file is one that another agent's task in progress claims.
     FilesClaimed = "files-claimed", Warning, Yes, Other, "leave the file to that agent, or agree with it; agentpm show of the task names its files";
     /// The Agentpm-Lease trailer of a commit names a lease that was never granted, or had been lost.

@@ -33,9 +33,12 @@ pub struct SyncPull {
     /// Last event that was seen (default: start with the first)
     #[arg(long, value_name = "EVENT")]
     pub since_event_id: Option<Id>,
-    /// Maximum number of events
+    /// Maximum number of events (default: 500, in at most 64 kB)
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Print all at once
+    #[arg(long, conflicts_with = "limit")]
+    pub all: bool,
 }
 
 /// Record events of another replica; events that are already here are skipped
@@ -155,6 +158,10 @@ pub struct NextWait {
     #[arg(long)]
     #[serde(default)]
     pub another: bool,
+    /// Offer no completed tasks for review
+    #[arg(long)]
+    #[serde(default)]
+    pub no_reviews: bool,
 }
 
 operations! {

@@ -185,6 +185,9 @@ pub struct AcceptanceMet {
 pub struct TaskVerified {
     /// Whether it passed.
     pub passed: bool,
+    /// The event that completed the task, where the review judges its completion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<Id>,
 }
 
 /// What a plan file or an import said of a task when it was applied. It changes no field and is not rendered.
@@ -300,7 +303,7 @@ pub struct LeaseReleased {
     pub lease: Id,
 }
 
-/// A change overrode another agent's lease. The reason is in the event's `why`.
+/// A change overrode another agent's lease, or a claim the overlap with another agent's work. The reason is in the event's `why`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeaseOverride {
     /// The lease's id; absent if the task had an owner without a lease.
@@ -308,6 +311,9 @@ pub struct LeaseOverride {
     pub lease: Option<Id>,
     /// The holder.
     pub holder: String,
+    /// The task in progress of the holder, where a claim was made although its files overlap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Id>,
 }
 
 /// An agent registers.

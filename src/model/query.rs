@@ -43,7 +43,7 @@ pub struct TaskList {
     /// Only tasks with this status (repeatable)
     #[arg(long, value_name = "STATUS", ignore_case = true)]
     pub status: Vec<Status>,
-    /// Only tasks of this owner
+    /// Only tasks of this owner; me for your own, none for no owner
     #[arg(long, value_name = "AGENT")]
     pub owner: Option<String>,
     /// Only children of this task
@@ -101,6 +101,9 @@ pub struct Next {
     /// Ignore other branches and worktrees
     #[arg(long)]
     pub here: bool,
+    /// Offer no completed tasks for review
+    #[arg(long)]
+    pub no_reviews: bool,
 }
 
 /// Print all that an agent needs to know about a task, on one page
@@ -267,9 +270,15 @@ pub struct Graph {
     /// Start at this task
     #[command(flatten)]
     pub id: OptionalTaskRef,
-    /// Include closed tasks
+    /// Include closed tasks, and show all at once
     #[arg(long)]
     pub all: bool,
+    /// Maximum number of tasks
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Continue after this cursor, from the previous answer
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
 }
 
 /// Print a plan as a file for plan apply

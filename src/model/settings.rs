@@ -24,6 +24,8 @@ pub struct Settings {
     pub lease: LeaseSettings,
     /// What is handed out.
     pub claim: ClaimSettings,
+    /// Reviews of completed tasks.
+    pub review: ReviewSettings,
     /// Sessions.
     pub session: SessionSettings,
     /// Threads.
@@ -73,10 +75,24 @@ pub struct LeaseSettings {
 pub struct ClaimSettings {
     /// How many claims may end without completion before a task is parked; 0 for any number.
     pub max_attempts: u32,
+    /// What a task waits for that another one blocks.
+    pub blockers: BlockerEnd,
     /// What happens to a claim of a task whose files overlap with those of another agent's task in progress.
     pub overlap: Overlap,
     /// How much lower the score may be of a task that `next` prefers to one whose files overlap.
     pub overlap_margin: f64,
+}
+
+/// What a task waits for that another one blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BlockerEnd {
+    /// Until its blockers are completed or cancelled.
+    #[default]
+    Completed,
+    /// Until the completions are also on the default branch of the remote, as it was last fetched. Without a remote, or one whose
+    /// default branch is not known, a completion suffices.
+    Landed,
 }
 
 /// What happens to a claim of a task whose files overlap with work in progress.
@@ -90,6 +106,18 @@ pub enum Overlap {
     Warn,
     /// The claim is refused.
     Refuse,
+}
+
+/// `[review]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ReviewSettings {
+    /// Whether the tasks that wait for a completed one wait until another agent than the one that completed it accepts it.
+    pub required: bool,
+    /// A right that a reviewer needs besides `verify`; none if empty.
+    pub need_perm: String,
+    /// The least precedence of a reviewer; any if absent.
+    pub need_precedence: Option<i64>,
 }
 
 /// `[session]`
@@ -245,6 +273,7 @@ impl Default for Settings {
             agent: None,
             lease: LeaseSettings::default(),
             claim: ClaimSettings::default(),
+            review: ReviewSettings::default(),
             session: SessionSettings::default(),
             thread: ThreadSettings::default(),
             work: WorkSettings::default(),
@@ -275,7 +304,7 @@ impl Default for LeaseSettings {
 
 impl Default for ClaimSettings {
     fn default() -> Self {
-        ClaimSettings { max_attempts: 5, overlap: Overlap::Warn, overlap_margin: 1.0 }
+        ClaimSettings { max_attempts: 5, blockers: BlockerEnd::Completed, overlap: Overlap::Warn, overlap_margin: 1.0 }
     }
 }
 

@@ -170,6 +170,9 @@ pub struct Verified {
     pub at: Time,
     /// The reviewer.
     pub by: String,
+    /// The event that completed the task, where the review judges its completion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<Id>,
 }
 
 /// What a plan or an import said of a task when it was applied last.
@@ -196,6 +199,9 @@ pub struct Task {
     pub owner: Option<String>,
     /// When it was completed.
     pub completed_at: Option<Time>,
+    /// The agent that completed it, while it is completed and not archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_by: Option<String>,
     /// When it was cancelled.
     pub cancelled_at: Option<Time>,
     /// When it was archived.
@@ -255,6 +261,7 @@ impl Task {
             status: Status::Open,
             owner: None,
             completed_at: None,
+            completed_by: None,
             cancelled_at: None,
             archived_at: None,
             created_at: Time::default(),
@@ -316,6 +323,20 @@ impl Task {
     /// The first thread that withholds it from new holders.
     pub fn holding_thread(&self) -> Option<Id> {
         self.threads.values().find(|thread| thread.holds()).map(|thread| thread.id)
+    }
+
+    /// The event that completed it, while it is completed and not archived.
+    pub fn completion(&self) -> Option<Id> {
+        let status = self.stamps.get("status").filter(|_| self.completed_by.is_some());
+        status.map(|stamp| stamp.id)
+    }
+
+    /// Whether it is completed, and no other agent than the one that completed it accepted that.
+    pub fn is_unreviewed(&self) -> bool {
+        let accepts = |review: &Verified| {
+            review.passed && review.completion == self.completion() && Some(&review.by) != self.completed_by.as_ref()
+        };
+        self.completion().is_some() && !self.verified.as_ref().is_some_and(accepts)
     }
 
     /// What the choice of work needs to know of it.

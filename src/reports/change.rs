@@ -95,6 +95,8 @@ pub struct TaskChange {
     pub title: String,
     /// Its status now.
     pub status: Status,
+    /// It is completed now, and no other agent accepted that.
+    pub unreviewed: bool,
     /// It began between the two.
     pub created: bool,
     /// It has lost all its events.
@@ -131,6 +133,7 @@ pub fn between(id: Id, before: &[Entry], after: &[Entry]) -> Option<TaskChange> 
         task: id,
         title: if new.created { new.fields.title.clone() } else { old.fields.title.clone() },
         status: new.status,
+        unreviewed: new.is_unreviewed(),
         created,
         gone: new.version == 0,
         events: new_ids.difference(&old_ids).count(),
@@ -328,7 +331,8 @@ impl<'a> NewEvents<'a> {
                     out.push(Change { forced: p.forced.clone(), unmet, ..change });
                 }
                 Payload::LeaseOverride(p) => {
-                    out.push(self.change(Kind::Override, "lease", json!(p.holder), Value::Null, Some(event)));
+                    let field = if p.task.is_some() { "files" } else { "lease" };
+                    out.push(self.change(Kind::Override, field, json!(p.holder), Value::Null, Some(event)));
                 }
                 _ => {}
             }

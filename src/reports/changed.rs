@@ -82,6 +82,9 @@ pub struct Receipt {
     /// The number of its steps that are not completed, where the task was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unticked: Option<usize>,
+    /// It is completed and awaits the review of another agent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_review: bool,
     /// Tasks that became ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ready: Vec<NamedTask>,

@@ -50,6 +50,7 @@ pub fn deed(payload: &Payload) -> String {
             None => "acquired the lease".into(),
         },
         Payload::LeaseReleased(_) => "released the lease".into(),
+        Payload::LeaseOverride(p) if p.task.is_some() => format!("claimed it despite {}'s work on its files", p.holder),
         Payload::LeaseOverride(p) => format!("overrode the lease of {}", p.holder),
         Payload::LeaseRenewed(_) => "renewed the lease".into(),
         Payload::SourceApplied(p) => format!("recorded what {} says", p.source),

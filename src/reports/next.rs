@@ -24,6 +24,22 @@ pub struct NextTask {
     /// The agent whose expired lease was taken over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub taken_over: Option<TakenOver>,
+    /// What to do with it, where it is a completed task to review. A review takes no lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review: Option<ReviewTask>,
+}
+
+/// A completed task to review.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ReviewTask {
+    /// The agent that completed it.
+    pub completed_by: Option<String>,
+    /// When.
+    pub completed_at: Option<Time>,
+    /// The command that accepts it.
+    pub accept: String,
+    /// The command that rejects it and opens it again.
+    pub reject: String,
 }
 
 /// Why a task is the next one.

@@ -21,7 +21,8 @@ use crate::reports::next::{LeasedTask, NotReady};
 use crate::rules::graph::{Edge, void_edges, void_pairs};
 use crate::rules::overlap::FileClaim;
 use crate::rules::readiness::{
-    Facts, Reason, Surroundings, Viewer, awaited_by_blockers, counting_status, holding_parent, reasons,
+    Blocker, Facts, Missing, Reason, Surroundings, Viewer, awaited_by_blockers, counting_status, holding_parent,
+    reasons,
 };
 
 /// The unfinished part of the plan.
@@ -39,6 +40,8 @@ pub struct Plan {
     /// Edges that do not count because they close a circle.
     pub void: BTreeSet<Stamp>,
     leases: BTreeMap<Id, Lease>,
+    /// What is missing of finished tasks that others wait for.
+    missing: BTreeMap<Id, Missing>,
     depths: BTreeMap<Id, u64>,
     overlaps: BTreeMap<Id, Vec<FileClaim>>,
     /// Whether an overlap withholds a task.
@@ -124,7 +127,7 @@ impl RankedTask {
 }
 
 impl Plan {
-    /// Puts the plan together. `edges` are those whose target is unfinished and whose source is not finished.
+    /// Puts the plan together. `edges` are those whose target is unfinished and waits for the source.
     pub fn new(tasks: Vec<Brief>, edges: &[Edge], leases: BTreeMap<Id, Lease>) -> Self {
         let mut plan = Plan { leases, ..Plan::default() };
         plan.tasks = tasks.into_iter().map(|task| (task.id, task)).collect();
@@ -173,6 +176,11 @@ impl Plan {
         depths
     }
 
+    /// Sets what is missing of those finished tasks that others wait for.
+    pub fn set_missing(&mut self, missing: BTreeMap<Id, Missing>) {
+        self.missing = missing;
+    }
+
     /// Sets which tasks overlap with work in progress of others: they come later, or are withheld.
     pub fn set_overlaps(&mut self, overlaps: BTreeMap<Id, Vec<FileClaim>>, settings: &ClaimSettings) {
         (self.overlaps, self.overlap_margin) = (overlaps, settings.overlap_margin);
@@ -184,14 +192,25 @@ impl Plan {
         self.overlaps.get(&id).map_or(&[], Vec::as_slice)
     }
 
-    /// The unfinished tasks that a task waits for.
+    /// The tasks that a task waits for.
     pub fn blockers(&self, id: Id) -> &[Id] {
         self.blockers.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The same, each with what is missing of it.
+    pub fn waits(&self, id: Id) -> Vec<Blocker> {
+        let missing = |id: &Id| self.missing.get(id).copied().unwrap_or(Missing::End);
+        self.blockers(id).iter().map(|id| Blocker { id: *id, missing: missing(id) }).collect()
     }
 
     /// The unfinished tasks that wait for a task.
     pub fn waiting(&self, id: Id) -> &[Id] {
         self.waiting.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The length of the longest chain of unfinished tasks that wait for a task.
+    pub fn depth(&self, id: Id) -> u64 {
+        self.depths.get(&id).copied().unwrap_or(0)
     }
 
     /// The live lease of a task.
@@ -207,7 +226,7 @@ impl Plan {
     /// Why a task is not ready for the caller; empty where it is.
     pub fn reasons(&self, task: &Brief, viewer: &Viewer, now: Time) -> Vec<Reason> {
         let facts = Facts {
-            blockers: self.blockers(task.id),
+            blockers: &self.waits(task.id),
             children: self.children.get(&task.id).map_or(0, |children| children.len() as u64),
             lease: self.leases.get(&task.id),
             // Nothing in memory can fail.
@@ -228,7 +247,7 @@ impl Plan {
     }
 
     fn scored(&self, task: &Brief) -> Scored {
-        let depth = self.depths.get(&task.id).copied().unwrap_or(0);
+        let depth = self.depth(task.id);
         Scored { priority: task.priority, created_at: task.created_at, due: task.due, depth }
     }
 

@@ -4,7 +4,7 @@
 //! Leaves to others: how the computed values are found.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -23,17 +23,18 @@ use crate::reports::event_words::describe_lost;
 use crate::reports::extent::{self, Bounds, Cuts, Extent, LeftOut, Shown};
 use crate::reports::schema;
 use crate::rules::fields;
+use crate::rules::held::NamedTask;
 use crate::rules::lost::{AuthoredValue, Lost, Reason};
 use crate::rules::overlap::FileClaim;
-use crate::rules::readiness::counting_status;
+use crate::rules::readiness::{Blocker, Missing, counting_status};
 
 /// What a task's view needs to know from outside its own log.
 #[derive(Clone, Debug, Default)]
 pub struct Around {
     /// The shortest unique handle.
     pub handle: String,
-    /// Unfinished tasks it waits for.
-    pub blocked_by: Vec<Id>,
+    /// The tasks it waits for.
+    pub blocked_by: Vec<Blocker>,
     /// Unfinished tasks that wait for it.
     pub blocking: usize,
     /// Children that are done.
@@ -46,6 +47,8 @@ pub struct Around {
     pub score: Option<f64>,
     /// Whether the caller could take it now.
     pub ready: bool,
+    /// Whether it is completed and awaits the review of another agent.
+    pub awaits_review: bool,
     /// The work in progress of others that its files overlap with, where that withholds it.
     pub overlaps: Vec<FileClaim>,
 }
@@ -81,6 +84,9 @@ pub struct TaskView {
     pub archived_at: Option<Time>,
     /// The last review of its result.
     pub verified: Option<Verified>,
+    /// It is completed and awaits the review of another agent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_review: bool,
     /// The number of its events.
     pub version: u64,
     /// When it last changed.
@@ -110,6 +116,9 @@ pub struct TaskView {
     pub context: Vec<Shown<ContextEntry>>,
     /// Its edges to other tasks.
     pub relationships: Vec<Shown<Edge>>,
+    /// The tasks that its parent and its relationships name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NamedTask>,
     /// What a bounded view does not show: entries of each list, and bytes of each text.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: LeftOut,
@@ -297,6 +306,7 @@ impl TaskView {
             cancelled_at: task.cancelled_at,
             archived_at: task.archived_at,
             verified: task.verified.clone(),
+            awaits_review: around.awaits_review,
             version: task.version,
             updated_at: task.updated_at,
             blocked_by_count: Some(around.blocked_by.len()),
@@ -311,15 +321,24 @@ impl TaskView {
             open_threads: task.open_threads(),
             context: bounds.list("context", task.context.values().cloned(), is_past),
             relationships: bounds.list("relationships", task.relationships.values().map(Edge::of), is_other),
+            names: Vec::new(),
             left_out: bounds.finish(),
             branches: Vec::new(),
             at: None,
         }
     }
 
+    /// The other tasks that it names: its parent, and the ends of the relationships that are shown.
+    pub fn named(&self) -> BTreeSet<Id> {
+        let ends = self.relationships.iter().flat_map(|edge| [edge.entry.from, edge.entry.to]);
+        ends.chain(self.parent).filter(|id| *id != self.id).collect()
+    }
+
     /// A task as it was at a point: what only the present or other tasks could say is `null`.
     pub fn past(past: &Task, handle: String, point: PointView, extent: Extent) -> Self {
-        let around = Around { handle, blocked_by: past.blockers(), ..Around::default() };
+        let unfinished = |id| Blocker { id, missing: Missing::End };
+        let blocked_by = past.blockers().into_iter().map(unfinished).collect();
+        let around = Around { handle, blocked_by, ..Around::default() };
         TaskView {
             blocked_by_count: None,
             blocking_count: None,

@@ -162,9 +162,11 @@ fn status_changed(task: &mut Task, event: &Event, p: &payload::TaskStatusChanged
 /// Sets the status of an event, and the times that depend on it.
 pub fn set_status(task: &mut Task, event: &Event) {
     (task.completed_at, task.cancelled_at, task.archived_at) = (None, None, None);
+    task.completed_by = None;
     if let Payload::TaskStatusChanged(p) = &event.payload {
         let at = p.changed_at.unwrap_or(event.at);
         task.completed_at = (p.to == Status::Completed).then_some(at);
+        task.completed_by = (p.to == Status::Completed).then(|| event.author.agent.clone());
         task.cancelled_at = (p.to == Status::Cancelled).then_some(at);
     }
     if let Payload::TaskArchived(p) = &event.payload {
@@ -310,7 +312,8 @@ fn acceptance_met(task: &mut Task, event: &Event, p: &payload::AcceptanceMet) ->
 /// Records the review of an event.
 pub fn set_verified(task: &mut Task, event: &Event) {
     if let Payload::TaskVerified(p) = &event.payload {
-        task.verified = Some(Verified { passed: p.passed, at: event.at, by: event.author.agent.clone() });
+        let by = event.author.agent.clone();
+        task.verified = Some(Verified { passed: p.passed, at: event.at, by, completion: p.completion });
     }
 }
 

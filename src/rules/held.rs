@@ -37,6 +37,11 @@ impl NamedTask {
         let more = if begin.len() < title.len() { "…" } else { "" };
         NamedTask { id, handle, title: format!("{begin}{more}") }
     }
+
+    /// Handle and title, for messages.
+    pub fn words(&self) -> String {
+        format!("{} ({})", self.handle, self.title)
+    }
 }
 
 /// Whether an agent holds a task. It does while a lease of its own is live, or expired and not taken over. It also does

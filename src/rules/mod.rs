@@ -20,6 +20,7 @@ pub mod overlap;
 pub mod patch;
 pub mod readiness;
 pub mod register;
+pub mod review;
 pub mod rights;
 pub mod roles;
 pub mod session;

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::model::agent::Lease;
 use crate::model::event::Author;
 use crate::model::id::{HANDLE_MIN, Id};
+use crate::model::settings::{BlockerEnd, Settings};
 use crate::model::task::{Brief, Status, Task};
 use crate::model::time::Time;
 use crate::rules::attempts;
@@ -47,8 +48,8 @@ const MAX_NAMED: usize = 20;
 /// The surroundings of an unfinished task.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// The unfinished tasks that it waits for, by edges that count.
-    pub blockers: &'a [Id],
+    /// The tasks that it waits for, by edges that count.
+    pub blockers: &'a [Blocker],
     /// The number of its unfinished children, by edges that count.
     pub children: u64,
     /// The lease on it, live or expired.
@@ -57,6 +58,97 @@ pub struct Facts<'a> {
     pub overlaps: &'a [FileClaim],
     /// The task above it that keeps it from beginning; see [`holding_parent`].
     pub parent: Option<HoldingParent>,
+}
+
+/// A task that another one waits for, and what is missing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocker {
+    /// The task.
+    pub id: Id,
+    /// What is missing.
+    pub missing: Missing,
+}
+
+/// What is missing of a blocker before the tasks that wait for it may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It is not finished.
+    End,
+    /// It is completed, and no other agent accepted that.
+    Review,
+    /// Its completion is not on the default branch of the remote.
+    Landing,
+}
+
+impl Missing {
+    /// What is missing of a finished task, as text; `None` for an unfinished one, whose status says it.
+    pub fn words(self) -> Option<&'static str> {
+        match self {
+            Missing::End => None,
+            Missing::Review => Some("completed, awaits review"),
+            Missing::Landing => Some("completed, not on the default branch of the remote yet"),
+        }
+    }
+}
+
+/// What decides whether the tasks that wait for a task may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockerState {
+    /// Its status.
+    pub status: Status,
+    /// When it was completed, if it is.
+    pub completed_at: Option<Time>,
+    /// Whether no other agent accepted its completion.
+    pub is_unreviewed: bool,
+}
+
+impl From<&Task> for BlockerState {
+    fn from(task: &Task) -> Self {
+        let is_unreviewed = task.is_unreviewed();
+        BlockerState { status: task.status, completed_at: task.completed_at, is_unreviewed }
+    }
+}
+
+/// What a blocker needs besides its completion before the tasks that wait for it may begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockerRules {
+    /// Another agent accepted its completion.
+    pub reviewed: bool,
+    /// Its completion is on the default branch of the remote.
+    pub landed: bool,
+}
+
+impl BlockerRules {
+    /// Those of the settings.
+    pub fn of(settings: &Settings) -> Self {
+        BlockerRules { reviewed: settings.review.required, landed: settings.claim.blockers == BlockerEnd::Landed }
+    }
+
+    /// Whether tasks may wait for a completed one.
+    pub fn hold_completed(self) -> bool {
+        self.reviewed || self.landed
+    }
+}
+
+/// What is missing of a blocker before the tasks that wait for it may begin; `None` if nothing is. A blocker that is not here
+/// (`None`) is not finished. `has_landed` is asked only where the rules require that a completion has landed.
+///
+/// Errors: those of `has_landed`.
+pub fn missing(
+    blocker: Option<BlockerState>,
+    rules: BlockerRules,
+    has_landed: impl FnOnce(Time) -> Result<bool>,
+) -> Result<Option<Missing>> {
+    let Some(blocker) = blocker.filter(|blocker| blocker.status.is_finished()) else {
+        return Ok(Some(Missing::End));
+    };
+    // A cancelled task leaves nothing that could land.
+    let Some(at) = blocker.completed_at else { return Ok(None) };
+    if rules.reviewed && blocker.is_unreviewed {
+        return Ok(Some(Missing::Review));
+    }
+    let waits = rules.landed && !has_landed(at)?;
+    Ok(waits.then_some(Missing::Landing))
 }
 
 /// A deferred or blocked task, which keeps the tasks below it from beginning.
@@ -74,7 +166,7 @@ pub trait Surroundings {
     fn parent(&mut self, id: Id) -> Result<Option<Id>>;
     /// The time until which a task is deferred.
     fn defer_until(&mut self, id: Id) -> Result<Option<Time>>;
-    /// The unfinished tasks that a task waits for.
+    /// The tasks that a task waits for.
     fn blockers(&mut self, id: Id) -> Result<Vec<Id>>;
     /// The unfinished children of a task.
     fn children(&mut self, id: Id) -> Result<Vec<Id>>;
@@ -143,6 +235,20 @@ pub enum Reason {
     /// It waits for other tasks.
     Blocked {
         /// The unfinished ones; the first few of many.
+        by: Vec<Id>,
+        /// Their number.
+        total: usize,
+    },
+    /// It waits for completed tasks that no other agent accepted.
+    AwaitingReview {
+        /// These tasks; the first few of many.
+        by: Vec<Id>,
+        /// Their number.
+        total: usize,
+    },
+    /// It waits for tasks whose completion is not on the default branch of the remote.
+    NotLanded {
+        /// These tasks; the first few of many.
         by: Vec<Id>,
         /// Their number.
         total: usize,
@@ -232,10 +338,8 @@ impl Reason {
             }
             Reason::Status { status, owner: Some(owner), .. } => format!("{status}, {owner} works on it"),
             Reason::Status { status, owner: None, .. } => format!("it is {status}"),
-            Reason::Blocked { by, total } => {
-                let handles: Vec<String> = by.iter().take(3).map(|id| id.handle(6)).collect();
-                let more = if *total > 3 { format!(" and {} more", total - 3) } else { String::new() };
-                format!("waits for {}{more}", handles.join(", "))
+            Reason::Blocked { by, total } | Reason::AwaitingReview { by, total } | Reason::NotLanded { by, total } => {
+                self.words_with(&first_of(by, *total, |id| id.handle(HANDLE_MIN)))
             }
             Reason::Children { unfinished: n } => format!("a planning unit with {}", unfinished(*n as usize, "part")),
             Reason::Thread { thread } => {
@@ -272,11 +376,23 @@ impl Reason {
         }
     }
 
+    /// The same for a task that waits for others, with these names of the others.
+    pub fn words_with(&self, names: &str) -> String {
+        match self {
+            Reason::AwaitingReview { .. } => format!("waits for the review of {names}"),
+            Reason::NotLanded { total: 1, .. } => format!("waits until {names} is on the default branch of the remote"),
+            Reason::NotLanded { .. } => format!("waits until {names} are on the default branch of the remote"),
+            _ => format!("waits for {names}"),
+        }
+    }
+
     /// The kind of reason, for counting.
     pub fn kind(&self) -> &'static str {
         match self {
             Reason::Status { .. } => "in_progress",
             Reason::Blocked { .. } => "blocked",
+            Reason::AwaitingReview { .. } => "awaiting_review",
+            Reason::NotLanded { .. } => "not_landed",
             Reason::Children { .. } => "planning_units",
             Reason::Thread { .. } => "withheld_by_thread",
             Reason::Deferred { .. } => "deferred",
@@ -291,14 +407,21 @@ impl Reason {
     }
 }
 
+/// The names of the first of some tasks, and the number of the others.
+fn first_of(tasks: &[Id], total: usize, name: impl Fn(&Id) -> String) -> String {
+    let names: Vec<String> = tasks.iter().take(3).map(name).collect();
+    let more = if total > 3 { format!(" and {} more", total - 3) } else { String::new() };
+    format!("{}{more}", names.join(", "))
+}
+
 /// The number of unfinished things, as text.
 pub fn unfinished(n: usize, what: &str) -> String {
     format!("{n} unfinished {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// The effective status of an unfinished task: one recorded as blocked without an unfinished blocker is open.
-pub fn counting_status(status: Status, unfinished_blockers: usize) -> Status {
-    if status == Status::Blocked && unfinished_blockers == 0 { Status::Open } else { status }
+/// The effective status of an unfinished task: one recorded as blocked that waits for no task is open.
+pub fn counting_status(status: Status, blockers: usize) -> Status {
+    if status == Status::Blocked && blockers == 0 { Status::Open } else { status }
 }
 
 /// Why a task is not ready for the agent; empty if it is.
@@ -308,10 +431,7 @@ pub fn reasons(task: &Brief, facts: Facts<'_>, viewer: &Viewer, now: Time) -> Ve
     if let Some(lease) = facts.lease.filter(|lease| withholds(lease, now) && !is_mine(lease)) {
         reasons.push(leased(lease, now));
     }
-    if !facts.blockers.is_empty() {
-        let by = facts.blockers.iter().take(MAX_NAMED).copied().collect();
-        reasons.push(Reason::Blocked { by, total: facts.blockers.len() });
-    }
+    reasons.extend(waits(facts.blockers));
     let status = counting_status(task.status, facts.blockers.len());
     if status != Status::Open && status != Status::Blocked {
         reasons.push(Reason::Status { status, owner: task.owner.clone(), lease_expired_at: None });
@@ -341,6 +461,30 @@ pub fn reasons(task: &Brief, facts: Facts<'_>, viewer: &Viewer, now: Time) -> Ve
     }
     reasons.extend(not_permitted(task, viewer));
     reasons
+}
+
+/// The reasons for the tasks that a task waits for: one for each kind of what is missing.
+pub fn waits(blockers: &[Blocker]) -> Vec<Reason> {
+    let of = |missing: Missing| -> Option<(Vec<Id>, usize)> {
+        let all = || blockers.iter().filter(|blocker| blocker.missing == missing).map(|blocker| blocker.id);
+        let total = all().count();
+        (total > 0).then(|| (all().take(MAX_NAMED).collect(), total))
+    };
+    let unfinished = of(Missing::End).map(|(by, total)| Reason::Blocked { by, total });
+    let unreviewed = of(Missing::Review).map(|(by, total)| Reason::AwaitingReview { by, total });
+    let not_landed = of(Missing::Landing).map(|(by, total)| Reason::NotLanded { by, total });
+    unfinished.into_iter().chain(unreviewed).chain(not_landed).collect()
+}
+
+/// The tasks that a task waits for, as text for a message: by their ids, which the interfaces show as handle and title.
+pub fn waits_words(blockers: &[Blocker]) -> String {
+    let words = waits(blockers).into_iter().map(|reason| match &reason {
+        Reason::Blocked { by, total } | Reason::AwaitingReview { by, total } | Reason::NotLanded { by, total } => {
+            reason.words_with(&first_of(by, *total, Id::to_string))
+        }
+        other => other.words(),
+    });
+    words.collect::<Vec<String>>().join("; ")
 }
 
 /// Adds what was recorded about the attempts to the reason of a parked task.

@@ -19,6 +19,7 @@ use super::lease;
 use super::lease_bypasses::{lease_bypasses, needs_lease};
 use super::moves;
 use super::register::{among_below, parent_edges};
+use super::review;
 use super::roles::Verb;
 use super::writers::Effect;
 use crate::model::agent::MAX_TTL;
@@ -45,6 +46,8 @@ struct Command {
     completes: bool,
     archives: bool,
     takes: bool,
+    /// It rejects the completion of a task.
+    rejects: bool,
 }
 
 /// What the author of an event had seen.
@@ -61,6 +64,8 @@ struct SeenState {
     /// For a completion or a review that passes: some criteria were not met.
     unmet: bool,
     archived_before: bool,
+    /// It was completed, and no other agent accepted that.
+    is_unreviewed: bool,
     /// When it was completed, and when cancelled.
     times: (Option<Time>, Option<Time>),
     /// How it was closed, if it was.
@@ -144,6 +149,8 @@ impl<'a> RightsCheck<'a> {
             }
             command.completes |= completes(event);
             command.archives |= matches!(event.payload, Payload::TaskArchived(_));
+            command.rejects |=
+                matches!(&event.payload, Payload::TaskVerified(p) if !p.passed && p.completion.is_some());
         }
         let again = granted_again(log, &effective);
         for event in log.iter().map(|entry| &entry.event).filter(is_of_command).filter(|e| again.contains(&e.id)) {
@@ -259,6 +266,27 @@ impl<'a> RightsCheck<'a> {
         !graph::path(blocker, task, waits_for).is_ok_and(|cycle| cycle.is_some())
     }
 
+    /// The blocker that an event begins or ends its task without, although no agent accepted it. An override is another matter.
+    pub fn unreviewed_blocker(&self, event: &Event) -> Option<Id> {
+        let before = self.before.get(&event.id).filter(|_| !self.command(event).imports)?;
+        let Payload::TaskStatusChanged(p) = &event.payload else { return None };
+        let begins = matches!(p.to, Status::InProgress | Status::Completed);
+        if !begins || !p.forced.is_empty() || !moves::needs_blockers(before.status, p.to) {
+            return None;
+        }
+        before.blockers.iter().copied().find(|blocker| {
+            let log = (self.other)(*blocker);
+            let (effective, _) = effective(&Entity::Task(*blocker), &log);
+            review::was_never_accepted(&log, |id| effective.contains(&id))
+        })
+    }
+
+    /// Whether an event archives a task that no agent accepted.
+    pub fn archives_unreviewed(&self, event: &Event) -> bool {
+        let is_unreviewed = self.before.get(&event.id).is_some_and(|before| before.is_unreviewed);
+        is_unreviewed && matches!(event.payload, Payload::TaskArchived(_))
+    }
+
     fn task(&self, id: Id) -> Task {
         fold(id, &(self.other)(id)).0
     }
@@ -327,6 +355,7 @@ impl<'a> RightsCheck<'a> {
                 asked if asked.is_empty() => self.displaced(event, p),
                 asked => asked,
             },
+            Payload::TaskReopened(_) if command.rejects => any(&[&[Verb::Verify], rules.rights].concat()),
             Payload::RelationshipAdded(p) if p.kind == RelationType::ParentOf => {
                 any(if command.creates { &[Verb::Split] } else { rules.rights })
             }
@@ -509,6 +538,7 @@ fn states(
             was_completed: completes && task.status != Status::InProgress && past(event).iter().any(was_completed),
             unmet: (completes || passes) && task.unmet().next().is_some(),
             archived_before: archived.is_some_and(|archived| archived < event.stamp()),
+            is_unreviewed: task.is_unreviewed(),
             times: (task.completed_at, task.cancelled_at),
             end: end(task.completed_at, task.cancelled_at).or(Some(task.status).filter(|status| status.is_finished())),
             needs: Needs { perm: task.fields.need_perm.clone(), precedence: task.fields.need_precedence },

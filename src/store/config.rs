@@ -53,6 +53,7 @@ pub fn combine(files: &[(String, String)]) -> (Settings, Vec<Finding>) {
 /// All existing keys; saved queries have the names that a file gives them.
 fn known(given: &Table) -> Result<Table> {
     let mut all = Settings { agent: Some(String::new()), ..Settings::default() };
+    all.review.need_precedence = Some(0);
     all.lint.severity = Rule::ALL.iter().map(|rule| (rule.code().to_owned(), Level::Error)).collect();
     let saved = given.get("query").and_then(Value::as_table);
     all.query = saved.into_iter().flatten().map(|(name, _)| (name.clone(), String::new())).collect();

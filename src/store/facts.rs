@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -18,9 +18,10 @@ use crate::model::id::Id;
 use crate::model::task::Status;
 use crate::model::time::Time;
 use crate::store::database::{self, Form};
+use crate::store::index::id_of;
 
 const FORM: Form = Form {
-    schema: 4,
+    schema: 5,
     tables: &["
 CREATE TABLE tip(oid TEXT PRIMARY KEY, seconds INTEGER NOT NULL, tasks TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE tree(n INTEGER PRIMARY KEY, oid TEXT NOT NULL UNIQUE, base INTEGER NOT NULL);
@@ -30,6 +31,7 @@ CREATE TABLE folder(oid TEXT PRIMARY KEY, folders TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE log(folder TEXT PRIMARY KEY, oid TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE state(log TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE related(shard TEXT PRIMARY KEY, edges TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE completion(tree TEXT NOT NULL, task TEXT NOT NULL, at INTEGER, PRIMARY KEY(tree, task)) WITHOUT ROWID;
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 "],
 };
@@ -78,6 +80,8 @@ pub struct NewFacts {
     pub states: Vec<(Name, State)>,
     /// Shards, with a line for each relationship that a log in them ever contained.
     pub related: Vec<(Name, String)>,
+    /// The tree of tasks of the remote's default branch, and when tasks were completed in it. Only the newest tree is kept.
+    pub completions: Option<(Name, Vec<(Id, Option<Time>)>)>,
 }
 
 impl NewFacts {
@@ -89,6 +93,7 @@ impl NewFacts {
             && self.logs.is_empty()
             && self.states.is_empty()
             && self.related.is_empty()
+            && self.completions.is_none()
     }
 }
 
@@ -166,6 +171,16 @@ impl Facts {
         self.text("SELECT edges FROM related WHERE shard = ?1", shard)
     }
 
+    /// When tasks were completed in a tree of tasks, as far as it was looked at.
+    pub fn completions(&self, tree: &str) -> HashMap<Id, Option<Time>> {
+        let read = |row: &Row<'_>| Ok((id_of(row, 0)?, row.get::<_, Option<i64>>(1)?.map(Time::from_millis)));
+        let ask = || -> rusqlite::Result<HashMap<Id, Option<Time>>> {
+            let mut statement = self.db.prepare_cached("SELECT task, at FROM completion WHERE tree = ?1")?;
+            statement.query_map([tree], read)?.collect()
+        };
+        known(ask())
+    }
+
     /// The log in the folder of a task.
     pub fn log(&self, folder: &str) -> Option<Option<Name>> {
         self.text("SELECT oid FROM log WHERE folder = ?1", folder).map(some)
@@ -194,7 +209,7 @@ impl Facts {
         let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         let pragma = |name: &str| tx.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
         if (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")? > MOST {
-            for table in ["tip", "tree", "base", "differs", "folder", "log", "state", "related"] {
+            for table in ["tip", "tree", "base", "differs", "folder", "log", "state", "related", "completion"] {
                 tx.execute(&format!("DELETE FROM {table}"), [])?;
             }
         }
@@ -215,6 +230,17 @@ impl Facts {
         }
         for (shard, edges) in &news.related {
             tx.prepare_cached("INSERT OR IGNORE INTO related VALUES(?1,?2)")?.execute([shard, edges])?;
+        }
+        if let Some((tree, completions)) = &news.completions {
+            tx.execute("DELETE FROM completion WHERE tree <> ?1", [tree])?;
+            for (task, at) in completions {
+                let at = at.map(Time::millis);
+                tx.prepare_cached("INSERT OR IGNORE INTO completion VALUES(?1,?2,?3)")?.execute(params![
+                    tree,
+                    task.to_string(),
+                    at
+                ])?;
+            }
         }
         for (log, state) in &news.states {
             let text = serde_json::to_string(state).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;

@@ -24,6 +24,8 @@ pub enum Test {
     Every,
     /// The task is finished.
     Finished,
+    /// It is completed, and no other agent accepted that.
+    Unreviewed,
     /// A thread about it is open.
     Discussed,
     /// Its effective status is one of these.
@@ -72,6 +74,7 @@ impl Filter {
         match test {
             Test::Every => "1".to_owned(),
             Test::Finished => "finished".to_owned(),
+            Test::Unreviewed => "unreviewed".to_owned(),
             Test::Discussed => "open_threads > 0".to_owned(),
             Test::Status(statuses) => {
                 let words = any(&vec!["status IS ?".to_owned(); statuses.len()]);

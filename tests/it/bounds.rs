@@ -519,3 +519,61 @@ fn thousands_of_leases_and_sessions_are_answered_in_bounds() {
     }
     room.run(&["note", &task, "--content", "goes on"]).data();
 }
+
+#[test]
+fn a_graph_is_a_page_like_a_list() {
+    let room = Sandbox::new();
+    let parent = room.task("the whole", &[]);
+    let parts: Vec<String> = (0..60)
+        .map(|n| room.task(&format!("part {n} with a title of some length to fill a page"), &["--parent", &parent]))
+        .collect();
+    room.run(&["task", "block", &parts[59], "--by", &parts[0]]).data();
+    let (mut seen, mut edges, mut cursor) = (Vec::new(), 0, None::<String>);
+    loop {
+        let mut args = vec!["graph"];
+        if let Some(cursor) = &cursor {
+            args.extend(["--cursor", cursor]);
+        }
+        let answer = room.run(&args);
+        assert!(answer.stdout.len() < 9_000, "{}", answer.stdout.len());
+        let page = answer.data();
+        assert_eq!((&page["total"], &page["truncated"]), (&json!(61), &json!(page.get("next_cursor").is_some())));
+        seen.extend(page["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap().to_owned()));
+        edges += page["edges"].as_array().unwrap().len();
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    assert_eq!((seen.len(), edges, &seen[0]), (61, 61, &parent), "each task once, a parent before its parts");
+    let whole = room.run(&["graph", "--all"]).data();
+    assert_eq!((whole["nodes"].as_array().unwrap().len(), whole.get("next_cursor")), (61, None));
+    let two = room.run(&["graph", "--limit", "2"]).data();
+    assert_eq!(two["nodes"].as_array().unwrap().len(), 2);
+    for (format, begin) in [("tree", ""), ("mermaid", "%% "), ("dot", "// ")] {
+        let text = room.run(&["graph", "--limit", "2", "--format", format]).stdout;
+        assert!(text.contains(&format!("{begin}2 of 61; continue with --cursor ")), "{text}");
+    }
+    room.run(&["graph", "--cursor", "nonsense"]).error("ERR_USAGE", 2);
+}
+
+#[test]
+fn pulled_events_are_bounded_in_bytes() {
+    let room = Sandbox::new();
+    let task = room.task("long notes", &[]);
+    for _ in 0..6 {
+        room.feed(&["note", &task, "--content", "-"], "x".repeat(20_000).as_bytes()).data();
+    }
+    let pulled = room.run(&["sync", "pull"]);
+    let first = pulled.data();
+    assert!(pulled.stdout.len() < 70_000 && first["truncated"] == true, "{}", pulled.stdout.len());
+    let (mut n, mut page) = (first["items"].as_array().unwrap().len(), first);
+    while page["truncated"] == true {
+        page = room.run(&["sync", "pull", "--since-event-id", page["next_cursor"].as_str().unwrap()]).data();
+        n += page["items"].as_array().unwrap().len();
+    }
+    let whole = room.run(&["sync", "pull", "--all"]).data();
+    assert_eq!((n, &whole["truncated"]), (whole["items"].as_array().unwrap().len(), &json!(false)));
+    let limited = room.run(&["sync", "pull", "--limit", "6"]).data();
+    assert_eq!(limited["items"].as_array().unwrap().len(), 6, "a number that is asked for is given");
+}

@@ -149,6 +149,22 @@ deeds! {
         },
     },
     verify: Deed { needs: &["verify"], stage: |_, t| words(&["task", "verify", t]) },
+    accept: Deed {
+        needs: &["verify"],
+        stage: |room, t| {
+            room.run(&["claim", t]).data();
+            room.run(&["done", t]).data();
+            words(&["task", "verify", t, "--accept"])
+        },
+    },
+    reject: Deed {
+        needs: &["verify"],
+        stage: |room, t| {
+            room.run(&["claim", t]).data();
+            room.run(&["done", t]).data();
+            words(&["task", "verify", t, "--reject", "--why", "not yet"])
+        },
+    },
     verify_all_criteria: Deed {
         needs: &["verify"],
         stage: |room, t| {

@@ -336,8 +336,10 @@ fn an_id_may_be_shortened_but_never_guessed() {
         assert_eq!(room.get(text)["id"], id.as_str(), "{text}");
     }
     let candidates = room.run(&["task", "get", &id[..10]]).error("ERR_AMBIGUOUS_ID", 3)["details"].clone();
-    let mut both = vec![id.clone(), other.clone()];
+    let mut both = vec![(&id, "one"), (&other, "two")];
     both.sort();
+    let named = |(id, title): (&String, &str)| json!({ "id": id, "handle": room.get(id)["handle"], "title": title });
+    let both: Vec<Value> = both.into_iter().map(named).collect();
     assert_eq!((&candidates["candidates"], &candidates["total"]), (&json!(both), &json!(2)));
     for text in [&id[1..25], &id[8..20], &id[23..], &id[..3], "one", "", &format!("{id}0"), &format!("{} ", id)] {
         room.run(&["task", "get", &format!("--id={text}")]).error("ERR_NOT_FOUND", 3);

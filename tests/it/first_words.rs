@@ -166,3 +166,138 @@ fn the_help_of_a_command_has_one_line_about_the_options_of_every_command() {
         assert!(options.stdout.contains(option), "{option}: {options:?}");
     }
 }
+
+/// What a first command must come to.
+enum End {
+    Works,
+    /// It is refused, and the hint names this.
+    Names(&'static str),
+}
+
+/// What an agent wants and the command it types first. `HELD`, `OPEN`, `STEP` and `NOTED` stand for ids: of the task it holds, of another
+/// one, of a step and of an event.
+#[rustfmt::skip]
+const INTENTIONS: &[(&str, &[&str], End)] = &[
+    ("see where the plan stands", &["status"], End::Works),
+    ("learn the commands", &["help", "agents"], End::Works),
+    ("get the instructions again", &["prime"], End::Works),
+    ("see the next task", &["next"], End::Works),
+    ("see all that could be done", &["ready"], End::Works),
+    ("see why a task is not offered", &["ready", "--explain"], End::Works),
+    ("see my tasks", &["ls", "--owner", "me"], End::Works),
+    ("see my tasks by a word", &["mine"], End::Names("agentpm status")),
+    ("see open tasks", &["ls", "--status", "open"], End::Works),
+    ("see what is done", &["task", "list", "--status", "done"], End::Works),
+    ("see what waits", &["blocked"], End::Names("--status blocked")),
+    ("find a task by a word", &["search", "open"], End::Works),
+    ("read the task", &["brief"], End::Works),
+    ("go on after a pause", &["resume"], End::Names("agentpm brief")),
+    ("look at one task", &["show", "OPEN"], End::Works),
+    ("open one task", &["open", "OPEN"], End::Names("agentpm show")),
+    ("see the history of a task", &["log", "HELD"], End::Works),
+    ("see who set a field", &["blame", "HELD"], End::Works),
+    ("take a certain task", &["take", "OPEN"], End::Names("agentpm claim")),
+    ("take the next task too", &["next", "--claim", "--another"], End::Works),
+    ("add a task", &["add", "a new task", "--priority", "2", "--label", "ui"], End::Works),
+    ("add a part of a task", &["add", "a part", "--parent", "OPEN"], End::Works),
+    ("add a subtask by a word", &["subtask", "OPEN"], End::Names("--parent")),
+    ("split a task", &["task", "split", "OPEN", "--title", "one", "--title", "two"], End::Works),
+    ("make a task wait", &["depend", "OPEN", "HELD"], End::Names("agentpm task block ID --by ID")),
+    ("make a task wait by our word", &["task", "block", "OPEN", "--by", "HELD"], End::Works),
+    ("raise the priority", &["task", "update", "OPEN", "--priority", "3"], End::Works),
+    ("raise the priority by a word", &["priority", "OPEN", "3"], End::Names("--priority N")),
+    ("change the title", &["rename", "OPEN", "better"], End::Names("--title")),
+    ("set a due time", &["task", "update", "OPEN", "--due", "+3d"], End::Works),
+    ("label a task", &["tag", "OPEN", "ui"], End::Names("--add-label")),
+    ("give a task to another agent", &["assign", "OPEN", "bob"], End::Names("--owner")),
+    ("note something", &["note", "found the cause"], End::Works),
+    ("record a decision", &["note", "flock it is", "--type", "decision"], End::Works),
+    ("record a decision by a word", &["decide", "flock it is"], End::Names("--type decision")),
+    ("plan a step", &["progress", "add", "write the test"], End::Works),
+    ("tick a step", &["progress", "complete", "STEP"], End::Works),
+    ("mark a criterion", &["task", "verify", "HELD", "--criterion", "1"], End::Works),
+    ("approve the work of another", &["approve", "OPEN"], End::Names("task verify ID --accept")),
+    ("reject the work of another", &["reject", "OPEN"], End::Names("--reject --why")),
+    ("ask a question", &["ask", "OPEN", "which one?"], End::Names("thread open ID --body TEXT --no-hold")),
+    ("propose a change", &["thread", "open", "OPEN", "--body", "sooner", "--set", "priority=3"], End::Works),
+    ("see who works on what", &["who"], End::Names("lease list")),
+    ("see whether a file is taken", &["check", "src/lib.rs"], End::Works),
+    ("keep the lease", &["renew"], End::Names("agentpm lease renew")),
+    ("finish without the criteria", &["done"], End::Names("--all-met")),
+    ("finish", &["done", "--all-met", "--outcome", "it holds"], End::Works),
+    ("finish by another word", &["complete", "HELD", "--all-met"], End::Works),
+    ("give it back", &["release"], End::Works),
+    ("stop working on it", &["unclaim"], End::Names("agentpm release")),
+    ("give up a task for good", &["cancel", "OPEN", "--why", "not needed"], End::Works),
+    ("delete a task", &["rm", "OPEN"], End::Names("agentpm cancel")),
+    ("take back a change", &["undo", "NOTED"], End::Names("context supersede")),
+    ("open a closed task", &["reopen", "OPEN"], End::Names("task reopen ID --reason")),
+    ("draw the plan", &["graph"], End::Works),
+    ("draw the plan by a word", &["tree"], End::Names("agentpm graph")),
+    ("write the plan out", &["export"], End::Names("agentpm plan show")),
+    ("share the plan", &["push"], End::Names("agentpm sync")),
+    ("save", &["commit"], End::Names("agentpm sync")),
+    ("check the plan", &["lint"], End::Works),
+    ("check the plan by a word", &["validate"], End::Names("agentpm lint")),
+    ("see the totals", &["stats"], End::Works),
+    ("see lost edits", &["conflicts"], End::Works),
+    ("wait for work", &["wait"], End::Names("--wait")),
+];
+
+#[test]
+fn the_first_command_for_each_intention_works_or_names_ours() {
+    assert!(INTENTIONS.len() >= 40);
+    for (intention, words, end) in INTENTIONS {
+        let (room, held, open) = plan();
+        let step = room.run_short(&["progress", "add", "a step"]).data()["id"].as_str().unwrap().to_owned();
+        let noted = room.run_short(&["note", "a note"]).data()["id"].as_str().unwrap().to_owned();
+        let id = |word: &str| match word {
+            "HELD" => held.clone(),
+            "OPEN" => open.clone(),
+            "STEP" => step.clone(),
+            "NOTED" => noted.clone(),
+            other => other.to_owned(),
+        };
+        let args: Vec<String> = words.iter().map(|word| id(word)).collect();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let answer = room.run_short(&args);
+        match end {
+            End::Works => assert_eq!(answer.code, 0, "{intention}: {words:?}: {answer:?}"),
+            End::Names(ours) => {
+                let hint = answer.json()["error"]["hint"].to_string();
+                assert!(answer.code != 0 && hint.contains(ours), "{intention}: {words:?}: {answer:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_task_costs_less_than_6_kb_from_claim_to_done() {
+    let room = Sandbox::new();
+    let intent =
+        "Two processes may take the lock at once, since the file is replaced between the look and the lock. ".repeat(4);
+    let criteria = ["--acceptance", "no deadlock in 1000 rounds", "--acceptance", "the test fails without the change"];
+    for n in 0..12 {
+        room.task(&format!("unrelated work, part {n}"), &["--priority=-1"]);
+    }
+    let task = room.task("Take the lock and look again", &[&["--intent", &intent][..], &criteria].concat());
+    room.task("Describe the locking", &["--blocked-by", &task]);
+    let mut bytes = 0;
+    let mut run = |args: &[&str]| {
+        let answer = room.run_short(args);
+        bytes += answer.stdout.len();
+        answer.data()
+    };
+    assert_eq!(run(&["next", "--claim"])["task"]["id"], json!(task));
+    run(&["brief"]);
+    let steps: Vec<String> = ["write a test that fails", "look again under the lock"]
+        .iter()
+        .map(|step| run(&["progress", "add", step])["id"].as_str().unwrap().to_owned())
+        .collect();
+    run(&["note", "the file is replaced by rename", "--type", "decision"]);
+    run(&["progress", "complete", &steps[0], &steps[1]]);
+    run(&["task", "verify", &task, "--criterion", "1"]);
+    let done = run(&["done", "--all-met", "--outcome", "the lock is taken, then the inode compared"]);
+    assert_eq!(done["ready"][0]["title"], "Describe the locking");
+    assert!(bytes < 6_000, "{bytes} bytes");
+}

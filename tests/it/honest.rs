@@ -45,7 +45,7 @@ fn act(room: &Sandbox, dice: &Dice, tasks: &[String]) -> String {
     let (owner, state): (&str, &str) = (*dice.pick(&AGENTS), *dice.pick(&STATES));
     let known = events(room, task);
     let event = if known.is_empty() { "" } else { dice.pick(&known).as_str() };
-    let mut args: Vec<&str> = match dice.below(27) {
+    let mut args: Vec<&str> = match dice.below(30) {
         0..=3 => vec!["claim", task],
         4 => vec!["claim", task, "--here", "--ttl", "1m"],
         5 => vec!["next", "--claim"],
@@ -66,6 +66,8 @@ fn act(room: &Sandbox, dice: &Dice, tasks: &[String]) -> String {
         23 => vec!["conflicts", "keep", event],
         24 => vec!["lease", if dice.below(2) == 0 { "acquire" } else { "release" }, task],
         25 => vec!["progress", "add", task, "--content", "a step"],
+        26..=27 => vec!["task", "verify", task, "--accept"],
+        28 => vec!["task", "verify", task, "--reject", "--why", "it does not hold"],
         _ => {
             let page = fs::read_to_string(room.yaml_of(task)).unwrap_or_default();
             let status = |state: &str| format!("\nstatus: {state}\n");
@@ -108,6 +110,9 @@ fn a_branch_of_commands_alone_passes_the_gate() {
     for seed in 0..rounds(60) {
         let (room, dice, mut minute, mut said) = (Sandbox::new(), Dice::new(seed), 0, Vec::new());
         fs::write(room.store().join("roles.yml"), ROLES.replace("ALL", ALL)).unwrap();
+        if seed % 2 == 1 {
+            fs::write(room.store().join("config.toml"), "format = 1\n[review]\nrequired = true\n").unwrap();
+        }
         room.at("2026-11-20T08:00:00Z");
         let mut tasks =
             vec![room.task("one", &["--acceptance", "it works"]), room.task("two", &["--need-perm", "review"])];

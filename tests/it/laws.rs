@@ -153,6 +153,8 @@ fn payload() -> impl Strategy<Value = (&'static str, Value)> {
         (text(), any::<bool>())
             .prop_map(|(criterion, met)| ("AcceptanceMet", json!({"criterion": criterion, "met": met}))),
         any::<bool>().prop_map(|passed| ("TaskVerified", json!({"passed": passed}))),
+        (any::<bool>(), 1..9u64)
+            .prop_map(|(passed, of)| ("TaskVerified", json!({"passed": passed, "completion": id(of)}))),
         (item.clone(), 0u64..5).prop_map(|(lease, fence)| (
             "LeaseAcquired",
             json!({"lease": lease, "holder": "ada", "fence": fence, "expires_at": "2026-01-01T00:00:00Z"})

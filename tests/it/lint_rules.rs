@@ -405,6 +405,21 @@ stories! {
         assert_ne!(s.room.git(&["merge", "-q", "a"]).code, 0);
         End::error(s.yaml(), None).by(&["--staged"])
     },
+    completed_without_code: |s| {
+        s.commit("base");
+        s.room.git(&["tag", "base"]).text();
+        s.room.run(&["claim", &s.id]).data();
+        s.room.run(&["done", &s.id]).data();
+        s.commit("plan");
+        End::warning(s.yaml(), None).by(&["--base", "base"])
+    },
+    review_own_work: |s| {
+        s.room.run(&["claim", &s.id]).data();
+        s.room.run(&["done", &s.id]).data();
+        s.room.run(&["task", "verify", &s.id]).data();
+        s.config("format = 1\n[review]\nrequired = true\n");
+        End::warning(s.yaml(), s.line("verified:"))
+    },
     files_claimed: |s| {
         s.room.run_as("bob", &["task", "create", "--title", "git", "--file", "src/git"]).data();
         s.room.run_as("bob", &["claim", &s.other()]).data();
@@ -575,6 +590,13 @@ cases! { repaired by is_repaired {
     events_pending: Story::resolve,
     config_missing: |s| s.run(&["init"]),
     index_unmerged: Story::resolve,
+    completed_without_code: |s| {
+        fs::write(s.room.repo().join("code.txt"), "code").unwrap();
+        s.commit("code");
+    },
+    review_own_work: |s| {
+        s.room.run_as("bob", &["task", "verify", &s.id, "--accept"]).data();
+    },
     files_claimed: |s| {
         s.room.git(&["restore", "--staged", "src/git/mod.rs"]).text();
     },

@@ -104,3 +104,28 @@ fn claims_of_other_worktrees_count() {
     let answer = room.run(&["check", "src/git/mod.rs"]);
     assert_eq!((answer.code, &answer.json()["data"]["claimed"][0]["holder"]), (1, &json!("bob")));
 }
+
+#[test]
+fn a_refused_overlap_is_overridden_for_a_reason() {
+    let (room, taken, near, _) = room("overlap = \"refuse\"");
+    let error = room.run(&["claim", &near]).error("ERR_CONFLICT", 5);
+    assert!(error["hint"].as_str().unwrap().contains("--override"), "{error}");
+    room.run(&["claim", &near, "--override", " "]).error("ERR_USAGE", 2);
+    let claimed = room.run(&["claim", &near, "--override", "agreed with bob"]);
+    assert_eq!(claimed.data()["task"]["status"], "in_progress");
+    assert!(claimed.stderr.contains("bob works on src/git/"), "{claimed:?}");
+    let log = room.run(&["log", &near, "--type", "LeaseOverride", "--json"]).data();
+    let event = &log["items"][0];
+    assert_eq!(
+        (&event["payload"], &event["why"]),
+        (&json!({ "holder": "bob", "task": taken }), &json!("agreed with bob"))
+    );
+    room.is_clean();
+}
+
+#[test]
+fn an_override_of_an_overlap_needs_the_right() {
+    let (room, _, near, _) = room("overlap = \"refuse\"");
+    std::fs::write(room.store().join("roles.yml"), "agents:\n  ada: {perms: [claim]}\n").unwrap();
+    room.run(&["claim", &near, "--override", "it is urgent"]).error("ERR_UNAUTHORIZED", 6);
+}

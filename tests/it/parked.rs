@@ -98,3 +98,18 @@ fn the_number_of_attempts_is_a_setting() {
     fail(&room, &task, 6);
     assert_eq!(room.run(&["next"]).data()["task"]["id"], json!(task));
 }
+
+#[test]
+fn an_accepted_proposal_offers_a_parked_task_again() {
+    for (field, offers) in [("intent=smaller", true), ("priority=3", false)] {
+        let room = Sandbox::new();
+        let task = room.task("hopeless", &[]);
+        fail(&room, &task, 5);
+        let open = ["thread", "open", &task, "--body", "half of it will do", "--set", field, "--quiet"];
+        let thread = room.run_as("bob", &open).text().to_owned();
+        assert!(room.run(&["next"]).data().is_null(), "a proposal alone changes nothing");
+        room.run(&["thread", "resolve", &thread, "--resolution", "accept"]).data();
+        let next = room.run(&["next"]).data();
+        assert_eq!(next["task"]["id"] == json!(task), offers, "{field}: {next}");
+    }
+}

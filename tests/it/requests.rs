@@ -5,7 +5,6 @@ use std::sync::Barrier;
 
 use agentpm::engine::{self, Options, Request};
 use agentpm::env::Env;
-use agentpm::model::args::OptionalTaskRef;
 use agentpm::model::command::{Claim, Command};
 
 use crate::sandbox::{Sandbox, sealed_vars};
@@ -27,7 +26,7 @@ fn agents_claim_at_once_over_one_open_store() {
             let start = &start;
             let claim = move || {
                 start.wait();
-                let claim = Command::Claim(Claim { id: OptionalTaskRef(None), ttl: None, here: false, another: true });
+                let claim = Command::Claim(Claim { another: true, ..Claim::default() });
                 let mine = (0..TASKS / 3).map(|_| engine::execute(&request, &claim).unwrap().subject.id());
                 mine.map(|id| id.unwrap().to_string()).collect::<Vec<_>>()
             };

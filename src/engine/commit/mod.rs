@@ -8,7 +8,7 @@ pub(crate) mod expiry;
 pub(crate) mod hand_edits;
 pub(crate) mod keys;
 pub(crate) mod plan;
-mod plan_base;
+pub(crate) mod plan_base;
 pub(crate) mod project;
 pub(crate) mod remote;
 pub(crate) mod sessions;

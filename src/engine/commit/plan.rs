@@ -266,21 +266,26 @@ fn cut_values(text: &str) -> Vec<String> {
     comments::comments(text, &value).into_iter().filter_map(cut).collect()
 }
 
-/// One application of a plan to a stage.
-struct Application<'a> {
+/// One application of a plan, or of another source, to a stage.
+pub(crate) struct Application<'a> {
     plan: &'a PlanFile,
     job: &'a PlanApply,
     source: String,
-    ids: BTreeMap<String, Id>,
-    changes: Vec<PlanChange>,
-    conflicts: Vec<PlanConflict>,
+    /// The tasks by their keys in the source.
+    pub ids: BTreeMap<String, Id>,
+    pub changes: Vec<PlanChange>,
+    pub conflicts: Vec<PlanConflict>,
     /// Key and title of the unfinished tasks whose keys left the file.
     missing: Vec<(String, String)>,
 }
 
 impl<'a> Application<'a> {
     fn new(plan: &'a PlanFile, job: &'a PlanApply, ids: BTreeMap<String, Id>) -> Self {
-        let source = format!("plan/{}", plan.plan);
+        Self::of_source(plan, job, format!("plan/{}", plan.plan), ids)
+    }
+
+    /// An application of a source of this name.
+    pub fn of_source(plan: &'a PlanFile, job: &'a PlanApply, source: String, ids: BTreeMap<String, Id>) -> Self {
         Application { plan, job, source, ids, changes: Vec::new(), conflicts: Vec::new(), missing: Vec::new() }
     }
 
@@ -306,7 +311,7 @@ impl<'a> Application<'a> {
         self.handle_missing(tx, flat)
     }
 
-    fn base(&self, tx: &mut Transaction, task: &Task) -> Result<Base> {
+    pub fn base(&self, tx: &mut Transaction, task: &Task) -> Result<Base> {
         let mut base = base_of(tx, task, &self.source, self.plan.as_of)?;
         // A key may have left the file since, and a blocker may be no key but an id.
         base.parent = base.parent_key.as_ref().and_then(|key| self.ids.get(key)).copied().or(base.parent);
@@ -335,7 +340,7 @@ impl<'a> Application<'a> {
     }
 
     /// Changes what the file changed. What the store keeps is put back into `said`, so that it is compared again next time.
-    fn update(
+    pub fn update(
         &mut self,
         tx: &mut Transaction,
         one: &PlanItem,
@@ -445,7 +450,13 @@ impl<'a> Application<'a> {
         }
     }
 
-    fn keep(&mut self, one: &PlanItem, task: &Task, (field, file, store): (&str, Value, Value), reason: KeptBecause) {
+    pub fn keep(
+        &mut self,
+        one: &PlanItem,
+        task: &Task,
+        (field, file, store): (&str, Value, Value),
+        reason: KeptBecause,
+    ) {
         let (key, field) = (one.key.clone(), field.to_owned());
         self.conflicts.push(PlanConflict { key, id: task.id, field, file, store, reason });
     }
@@ -487,7 +498,7 @@ impl<'a> Application<'a> {
         decide(tx, &Command::ProgressAdd(add)).map(|_| ())
     }
 
-    fn change_blockers(&mut self, tx: &mut Transaction, id: Id, one: &PlanItem, base: &Base) -> Result<()> {
+    pub fn change_blockers(&mut self, tx: &mut Transaction, id: Id, one: &PlanItem, base: &Base) -> Result<()> {
         let mut wanted = BTreeMap::new();
         for key in &one.task.blocked_by {
             let blocker = self.id_of(tx, key).map_err(|_| {
@@ -533,7 +544,7 @@ impl<'a> Application<'a> {
     }
 
     /// Records what the file said, if the store cannot know it otherwise.
-    fn remember(&self, tx: &mut Transaction, id: Id, one: &PlanItem, base: &Base, said: Fields) -> Result<()> {
+    pub fn remember(&self, tx: &mut Transaction, id: Id, one: &PlanItem, base: &Base, said: Fields) -> Result<()> {
         let task = tx.task(id)?;
         let is_same = |memory: &crate::model::task::SourceMemory| memory.key == one.key && memory.said == said;
         if task.sources.get(&self.source).is_some_and(is_same) || base.is_same(one, &self.ids) {

@@ -17,7 +17,7 @@ use crate::rules::stage::Stage;
 
 /// What the file said of a task before.
 #[derive(Default)]
-pub(super) struct Base {
+pub(crate) struct Base {
     pub fields: Fields,
     pub parent: Option<Id>,
     pub parent_key: Option<String>,
@@ -35,7 +35,7 @@ pub(super) struct Base {
 /// A task of an older version has `metadata.origin` and no record. An apply of that version may have changed it as well as a
 /// person, so the base is the task itself, and `is_recorded` is false: a field that was never written since the creation
 /// follows the file, one that was written since keeps its value and is reported. Lists of the store thus lose no entry.
-pub(super) fn base_of(tx: &mut Transaction, task: &Task, source: &str, as_of: Option<u64>) -> Result<Base> {
+pub(crate) fn base_of(tx: &mut Transaction, task: &Task, source: &str, as_of: Option<u64>) -> Result<Base> {
     let memory = task.sources.get(source);
     if let Some(as_of) = as_of.filter(|at| memory.is_none_or(|memory| memory.lamport <= *at)) {
         let seen: Vec<Entry> = tx.history(task.id)?.into_iter().filter(|entry| entry.event.lamport <= as_of).collect();

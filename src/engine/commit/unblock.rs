@@ -19,7 +19,7 @@ pub(crate) const UNBLOCKED: &str = "unblocked: nothing unfinished blocks it";
 /// Records of every blocked task without an unfinished blocker that it is open. Returns these tasks; why others stay blocked
 /// becomes a notice.
 pub(crate) fn record_unblocked(ws: &Workspace) -> Vec<Id> {
-    let freed = read::index_for_write(ws).and_then(|index| index.freed());
+    let freed = read::index_for_write(ws).and_then(|index| read::freed(ws, &index));
     let found = freed.and_then(|freed| match freed.is_empty() {
         true => Ok(freed),
         false => ws.author().map(|author| unblock_or_notice(ws, &author, &freed)),

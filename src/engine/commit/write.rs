@@ -18,7 +18,7 @@ use super::transaction::{OnStage, PreparedIndex, Transaction};
 use crate::engine::context::Workspace;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::similar::similar;
-use crate::engine::view::{claimed_files, events, read};
+use crate::engine::view::{claimed_files, events, read, uncommitted};
 use crate::env::files::Dir;
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Agent, Lease, LeaseRecord, Session};
@@ -176,8 +176,15 @@ fn execute_once(
     }
     before_write::refuse_over_edits(ws, &mut tx)?;
     lock.check(&runtime)?;
-    let written = write(ws, &mut journal, &runtime, tx, subject, command)?;
+    let mut written = write(ws, &mut journal, &runtime, tx, subject, command)?;
     drop((journal, lock));
+    if let (Command::Done(_), Some(task)) = (command, written.subject.task().and_then(|id| written.tasks.get(&id))) {
+        // The task is completed: what cannot be looked at is no error.
+        let warning = uncommitted::of_task(ws, &task.fields.files);
+        written
+            .warnings
+            .extend(warning.unwrap_or_else(|e| Some(format!("files were not compared with git: {}", e.message))));
+    }
     tracing::info!(
         op = command.op(),
         agent = holder,
@@ -550,7 +557,8 @@ impl Show<'_, '_> {
                 let task = self.task(*id)?;
                 let terms = read::score_terms(self.ws, &*self.stage_task(*id)?, self.index.as_ref())?;
                 let reasons = NextReasons { terms, others: None, held: Vec::new(), warnings: Vec::new() };
-                Changed::Claimed(Box::new(NextTask { task, lease, reasons, taken_over: self.taken_over(*id)? }))
+                let taken_over = self.taken_over(*id)?;
+                Changed::Claimed(Box::new(NextTask { task, lease, reasons, taken_over, review: None }))
             }
             Subject::Lease(task) => match self.lease(*task)? {
                 Some(lease) => Changed::Lease(lease),
@@ -598,6 +606,7 @@ impl Show<'_, '_> {
         let before = self.written.before.as_ref().filter(|before| before.version > 0);
         let was_finished = before.is_some_and(|before| before.status.is_finished());
         let ends = before.is_some() && !was_finished && task.status.is_finished();
+        let accepted = before.is_some_and(Task::is_unreviewed) && !task.is_unreviewed() && task.status.is_finished();
         let open = task.progress.values().filter(|step| !step.completed).count();
         Ok(Receipt {
             id,
@@ -607,7 +616,8 @@ impl Show<'_, '_> {
             version: task.version,
             changed: self.changes(&task),
             unticked: (ends && task.status == Status::Completed && open > 0).then_some(open),
-            ready: if ends { self.made_ready(id)? } else { Vec::new() },
+            awaits_review: self.ws.settings.review.required && task.is_unreviewed(),
+            ready: if ends || accepted { self.made_ready(id)? } else { Vec::new() },
             similar: Vec::new(),
         })
     }
@@ -646,8 +656,7 @@ impl Show<'_, '_> {
     fn whole(&mut self, id: Id) -> Result<TaskView> {
         let task = self.stage_task(id)?;
         if self.written.created.contains(&id) {
-            let blocker = |id: &Id| self.written.tasks.get(id).is_none_or(|task| !task.status.is_finished());
-            let blocked_by = task.blockers().into_iter().filter(blocker).collect();
+            let blocked_by = read::blockers_of_new(self.ws, &task, &self.written.tasks)?;
             return read::show_new_task(self.ws, &task, blocked_by);
         }
         let index = match self.index.take() {

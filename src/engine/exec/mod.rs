@@ -154,7 +154,7 @@ fn work_on(ws: &Workspace, task: Id, order: &WorkOrder) -> Result<WorkEnd> {
     let loaded = read::load_task(ws, task)?;
     let before = &loaded.task;
     let held = matches!(read::standing(ws, &read::lease_record_by_log(ws, &loaded)?), Some(Standing::Mine(_)));
-    let claim = Claim { id: OptionalTaskRef(Some(task.to_string())), ttl: order.ttl, here: false, another: false };
+    let claim = Claim { id: OptionalTaskRef(Some(task.to_string())), ttl: order.ttl, ..Claim::default() };
     let claimed = write::execute(ws, &Command::Claim(claim))?;
     let owned = before.status == Status::InProgress && before.owner.as_ref() == Some(&me.agent);
     let taken = Acquisition { task: !owned, lease: !held };

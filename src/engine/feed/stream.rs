@@ -27,6 +27,7 @@ use crate::env::parallel;
 use crate::error::{Code, Error, Result};
 use crate::model::event::{Entity, Entry, Event, MAX_CLOCK, Stamp, parse_line};
 use crate::model::id::Id;
+use crate::model::job::SyncPull;
 use crate::model::payload::Payload;
 use crate::reports::list::Rest;
 use crate::runtime::journal::{self, Commit, Journal};
@@ -39,28 +40,34 @@ use crate::store::project::{check_home, without_text};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Most events that came by git and are noted in one record: as many are held in memory.
 const NOTED_AT_ONCE: usize = 20_000;
-/// Events that `sync pull` gives unless asked for more.
+/// Events that `sync pull` gives unless asked for more, and their bytes.
 const DEFAULT_LIMIT: usize = 500;
+const DEFAULT_BYTES: usize = 64 * 1024;
 
 /// Returns `show` events that arrived after one of them, in order of arrival; from the first on where none is named. Answers
 /// with the fields besides the items.
 ///
 /// Errors: `ERR_NOT_FOUND` where no event has that id, `ERR_IO` where the journal or the logs cannot be read.
-pub fn pull_events(
-    ws: &Workspace,
-    since: Option<Id>,
-    limit: Option<usize>,
-    mut show: impl FnMut(Entry),
-) -> Result<Rest> {
-    let arrivals = arrivals(ws, since, note_arrivals(ws)?)?;
+pub fn pull_events(ws: &Workspace, q: &SyncPull, mut show: impl FnMut(Entry)) -> Result<Rest> {
+    let arrivals = arrivals(ws, q.since_event_id, note_arrivals(ws)?)?;
     let total = arrivals.order.len();
-    let shown = &arrivals.order[..total.min(limit.unwrap_or(DEFAULT_LIMIT))];
-    let more = shown.len() < total;
-    let next = shown.last().map(|(id, _)| *id).or(since);
-    for one in shown {
-        show(arrivals.read(one)?);
+    // A caller that names a number of events gets them; otherwise bytes are what counts for the reader.
+    let (most, most_bytes) = match (q.all, q.limit) {
+        (true, _) => (total, usize::MAX),
+        (false, Some(limit)) => (limit, usize::MAX),
+        (false, None) => (DEFAULT_LIMIT, DEFAULT_BYTES),
+    };
+    let (mut shown, mut bytes, mut next) = (0, 0, q.since_event_id);
+    for one in arrivals.order.iter().take(most) {
+        let entry = arrivals.read(one)?;
+        bytes += entry.line.len() + 1;
+        if shown > 0 && bytes > most_bytes {
+            break;
+        }
+        (shown, next) = (shown + 1, Some(one.0));
+        show(entry);
     }
-    Ok(Rest { total: total as u64, truncated: more, next_cursor: next.map(|id| id.to_string()) })
+    Ok(Rest { total: total as u64, truncated: shown < total, next_cursor: next.map(|id| id.to_string()) })
 }
 
 /// What was done with events of another replica.

@@ -1,10 +1,11 @@
 //! Imports plans of other tools: one record in the journal, nothing lost, nothing doubled.
 //!
-//! Every task keeps `metadata.origin` with the format it came from and the id it had there. Importing the same file
-//! again adds only what is new in it.
+//! Every task keeps `metadata.origin` with the format it came from and the id it had there, and what its source said last.
+//! Importing the file again changes only what changed in it (`follow`).
 
 pub(crate) mod arbeit;
 pub(crate) mod beads;
+mod follow;
 pub(crate) mod source;
 pub(crate) mod taskmaster;
 
@@ -16,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 pub use source::{Import, ImportedEdge, ImportedTask};
 
+use crate::engine::commit::plan::{Application, PlanChange, PlanConflict};
 use crate::engine::commit::transaction::Transaction;
 use crate::engine::commit::write;
 use crate::engine::context::Workspace;
@@ -24,10 +26,12 @@ use crate::error::{Error, Result};
 use crate::model::command::{Batch, Command};
 use crate::model::event::Entity;
 use crate::model::id::{Id, quoted};
+use crate::model::job::PlanApply;
 use crate::model::payload::{
     ContextAdded, ContextSuperseded, Fields, Payload, ProgressItemAdded, RelationshipAdded, TaskCreated,
     TaskStatusChanged, TaskUpdated,
 };
+use crate::model::plan::PlanFile;
 use crate::model::relationship::RelationType;
 use crate::model::task::Status;
 use crate::model::time::Time;
@@ -66,6 +70,10 @@ pub struct ImportReport {
     pub items: Vec<PlacedTask>,
     /// Their number.
     pub total: usize,
+    /// What the source changed since it was imported last.
+    pub changes: Vec<PlanChange>,
+    /// What the source changed and the store keeps.
+    pub conflicts: Vec<PlanConflict>,
     /// What could not be taken as it was.
     pub warnings: Vec<String>,
 }
@@ -106,20 +114,27 @@ pub fn import(ws: &Workspace, format: &str, text: &str) -> Result<ImportReport> 
             known.insert(task.origin.clone(), id);
         }
     }
-    let mut count = Count::default();
-    let mut ids = known.clone();
+    let (as_plan, job) = (PlanFile { plan: plan.format.into(), as_of: None, tasks: Vec::new() }, PlanApply::default());
+    let begin = || Application::of_source(&as_plan, &job, plan.format.to_owned(), known.clone());
+    let (mut application, mut count) = (begin(), Count::default());
     write::execute_as(ws, ws.author()?, &Command::Batch(Batch::default()), &[], None, |tx| {
-        (ids, count) = (known.clone(), Count::default());
-        create_tasks(tx, &plan, &known, &mut ids, &mut count)?;
+        (application, count) = (begin(), Count::default());
+        create_tasks(tx, &plan, &known, &mut application.ids, &mut count)?;
+        follow::follow(tx, &plan, &known, &mut application)?;
+        for task in plan.tasks.iter().filter(|task| !known.contains_key(&task.origin)) {
+            set_status(tx, application.ids[&task.origin], task)?;
+        }
         Ok(Subject::Batch(Vec::new()))
     })?;
+    let Application { ids, changes, conflicts, .. } = application;
     let item = |task: &ImportedTask| PlacedTask {
         origin: task.origin.clone(),
         id: ids.get(&task.origin).copied(),
         new: !known.contains_key(&task.origin),
     };
     let items: Vec<PlacedTask> = plan.tasks.iter().map(item).collect();
-    Ok(ImportReport { format: plan.format, added: count, total: items.len(), items, warnings: plan.warnings })
+    let (format, warnings) = (plan.format, plan.warnings);
+    Ok(ImportReport { format, added: count, total: items.len(), items, changes, conflicts, warnings })
 }
 
 fn create_tasks(
@@ -141,26 +156,52 @@ fn create_tasks(
         add_parts(tx, ids[&task.origin], task, count)?;
     }
     for edge in &plan.edges {
-        if let (Some(from), Some(to)) = (ids.get(&edge.from), ids.get(&edge.to)) {
+        let (Some(from), Some(to)) = (ids.get(&edge.from), ids.get(&edge.to)) else { continue };
+        let home = edge.kind.home(*from, *to);
+        // An edge in the log of a known task may have been removed here: what the source said before is not added again.
+        let is_old = known.values().any(|id| *id == home) && !is_new(tx, plan.format, edge, home)?;
+        if !is_old {
             count.relationships += usize::from(add_edge(tx, edge, *from, *to)?);
         }
     }
-    for task in plan.tasks.iter().filter(|task| !known.contains_key(&task.origin)) {
-        set_status(tx, ids[&task.origin], task)?;
-    }
     Ok(())
+}
+
+/// Whether the source says an edge of a known task for the first time. Parents and blockers are compared with the other fields.
+fn is_new(tx: &mut Transaction, format: &str, edge: &ImportedEdge, home: Id) -> Result<bool> {
+    if matches!(edge.kind, RelationType::ParentOf | RelationType::Blocks) {
+        return Ok(false);
+    }
+    let task = tx.task(home)?;
+    Ok(match task.sources.get(format) {
+        Some(memory) => !memory.said.get(edge.kind.as_str()).is_some_and(|list| has(list, &edge.to)),
+        None => task.removed.is_empty(),
+    })
+}
+
+fn has(list: &Value, text: &str) -> bool {
+    list.as_array().is_some_and(|list| list.iter().any(|item| item == text))
+}
+
+/// The other tasks that a task of the source is related to, by the kind of edge, without parents and blockers.
+fn related(plan: &Import, origin: &str) -> Vec<(&'static str, Vec<String>)> {
+    let to = |kind: RelationType| -> Vec<String> {
+        plan.edges.iter().filter(|edge| edge.kind == kind && edge.from == origin).map(|edge| edge.to.clone()).collect()
+    };
+    let kinds = [RelationType::RelatesTo, RelationType::Duplicates];
+    kinds.into_iter().map(|kind| (kind.as_str(), to(kind))).filter(|(_, others)| !others.is_empty()).collect()
 }
 
 fn emit(tx: &mut Transaction, task: Id, payload: Payload) -> Result<Id> {
     tx.emit(Draft { entity: Entity::Task(task), payload, why: None, fence: None })
 }
 
-fn create(tx: &mut Transaction, format: &str, task: &ImportedTask) -> Result<Id> {
-    let id = tx.new_id()?;
+/// The plain fields of a task of the source that are not empty.
+fn plain_fields(task: &ImportedTask) -> Fields {
     let mut set = Fields::new();
     set.insert("title".into(), json!(task.title));
     let mut put = |name: &str, value: Value| {
-        if !(value.is_null() || value == json!([]) || value == json!(0)) {
+        if !(value.is_null() || value == json!([]) || value == json!(0) || value == json!({})) {
             set.insert(name.to_owned(), value);
         }
     };
@@ -175,9 +216,15 @@ fn create(tx: &mut Transaction, format: &str, task: &ImportedTask) -> Result<Id>
     let put_off = task.metadata.get("status").and_then(Value::as_str) == Some("deferred");
     let until = task.defer_until.or_else(|| put_off.then(|| Time::from_millis(PUT_OFF)));
     put("defer_until", json!(until));
-    let mut metadata = task.metadata.clone();
-    metadata.insert("origin".into(), json!({ "format": format, "id": task.origin }));
-    put("metadata", Value::Object(metadata));
+    put("metadata", Value::Object(task.metadata.clone()));
+    set
+}
+
+fn create(tx: &mut Transaction, format: &str, task: &ImportedTask) -> Result<Id> {
+    let id = tx.new_id()?;
+    let mut set = plain_fields(task);
+    let metadata = set.entry("metadata").or_insert_with(|| json!({}));
+    metadata["origin"] = json!({ "format": format, "id": task.origin });
     fields::check(&set)?;
     if let Some(created_at) = task.created_at {
         set.insert("created_at".into(), json!(created_at));

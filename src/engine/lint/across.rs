@@ -15,6 +15,7 @@ use crate::model::relationship::{RelationType, Relationship};
 use crate::model::task::{Status, Task};
 use crate::rules::event_rules::status_of;
 use crate::rules::graph::{Edge, void_edges};
+use crate::rules::readiness::BlockerRules;
 use crate::store::layout::{shown, task_dir};
 
 /// The part of a task that matters to others: no more than is needed, since a plan may hold a hundred thousand.
@@ -27,6 +28,7 @@ pub(crate) struct TaskLinks {
     completed: Option<Stamp>,
     /// Its completion states that it overrides a check.
     is_forced: bool,
+    is_unreviewed: bool,
     parent: Option<Id>,
     pub(crate) edges: Box<[Edge]>,
 }
@@ -71,6 +73,7 @@ impl From<&Task> for TaskLinks {
             since,
             completed: since.filter(|_| task.status == Status::Completed),
             is_forced: false,
+            is_unreviewed: task.is_unreviewed(),
             parent: task.parent(),
             edges: task.relationships.values().map(edge).collect(),
         }
@@ -81,15 +84,19 @@ impl From<&Task> for TaskLinks {
 /// itself.
 pub(crate) fn check(source: LintSource<'_>, found: &mut Found) -> Result<()> {
     found.findings.extend(match source {
-        LintSource::WorkTree(..) => across(source.store(), &std::mem::take(&mut found.links).into_iter().collect()),
+        LintSource::WorkTree(tree, _) => {
+            let links = std::mem::take(&mut found.links).into_iter().collect();
+            across(source.store(), &links, BlockerRules::of(&tree.ws.settings))
+        }
         LintSource::Index(staging, _) => staging.together()?,
         LintSource::Branch(..) | LintSource::Text(_) => Vec::new(),
     });
     Ok(())
 }
 
-/// The findings about several tasks; `store` is the store's name, for messages.
-pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, TaskLinks>) -> Vec<Finding> {
+/// The findings about several tasks; `store` is the store's name, for messages. Whether a completion has landed is not
+/// known here: by rules that require it, a completed task may hold those that wait for it.
+pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, TaskLinks>, rules: BlockerRules) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut edges = Vec::new();
     let mut unfinished_children: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
@@ -131,7 +138,10 @@ pub(crate) fn across(store: &str, tasks: &BTreeMap<Id, TaskLinks>) -> Vec<Findin
         let blockers: BTreeSet<Id> = counting.map(|edge| edge.from).filter(is_open).collect();
         // A blocker that is not here, or whose edge closes a cycle, is reported above.
         let is_named = task.blocking().any(|edge| !tasks.contains_key(&edge.from) || void.contains(&edge.stamp));
-        if task.status == Status::Blocked && blockers.is_empty() && !is_named {
+        let may_hold =
+            |blocker: &TaskLinks| (rules.reviewed && blocker.is_unreviewed) || (rules.landed && blocker.is_completed());
+        let is_held = task.blocking().any(|edge| tasks.get(&edge.from).is_some_and(may_hold));
+        if task.status == Status::Blocked && blockers.is_empty() && !is_named && !is_held {
             findings.push(of_status(Rule::BlockedFreely, "it is blocked, but nothing unfinished blocks it".into()));
         }
         let children = unfinished_children.get(id).map_or(&[][..], Vec::as_slice);

@@ -28,6 +28,7 @@ use crate::git::{Change, HiddenPaths, Mode, Objects, Oid};
 use crate::model::event::{Entity, Entry};
 use crate::model::finding::Finding;
 use crate::model::id::{Id, check_agent_name};
+use crate::rules::fold::fold;
 use crate::store::entity::read_log_with;
 use crate::store::layout::{AGENTS, entity_below, home};
 use crate::store::log::Log;
@@ -40,7 +41,7 @@ pub(crate) struct Branch<'a> {
     pub base: Oid,
     pub head: Oid,
     pub base_tree: Oid,
-    head_tree: Oid,
+    pub head_tree: Oid,
     /// The trees of the commits where it began; several after merges in both directions.
     pub began: Vec<Oid>,
     tip: Tip,
@@ -75,7 +76,7 @@ pub fn lint_since(ws: &Workspace, base: &str) -> Result<LintReport> {
         new.event.is_none() || !findings.iter().any(|known| known.event == new.event && known.rule == new.rule)
     });
     findings.extend(more);
-    Ok(LintReport::of(findings, tree.folders.len(), &history::severities_at(ws, &objects, base)?))
+    Ok(LintReport::of(findings, tree.folders.len(), &history::settings_at(ws, &objects, base)?.lint))
 }
 
 /// The findings about a branch that began at all of `began`, by the rules of `base`.
@@ -219,6 +220,24 @@ impl<'a> Branch<'a> {
             }
             Tip::Commit => self.log_at(self.head_tree, entity),
         }
+    }
+
+    /// Whether the commits of the branch complete a task.
+    pub fn commits_complete(&self, id: Id) -> Result<bool> {
+        let entity = Entity::Task(id);
+        let is_completed = |top: Oid| -> Result<bool> {
+            let entries = self.log_at(top, &entity)?.unwrap_or_default().entries;
+            Ok(fold(id, &entries).0.completed_at.is_some())
+        };
+        if !is_completed(self.head_tree)? {
+            return Ok(false);
+        }
+        for began in &self.began {
+            if is_completed(*began)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The events of a task or an agent at the base.

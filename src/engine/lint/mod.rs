@@ -8,6 +8,7 @@ pub(crate) mod across;
 pub(crate) mod base;
 pub(crate) mod changed;
 mod claimed;
+mod completed;
 pub(crate) mod dropped;
 pub(crate) mod fence;
 pub(crate) mod files;
@@ -130,6 +131,7 @@ const CHECKS: &[Check] = &[
     Check::Branch(changed::check),
     Check::Plan(across::check),
     Check::Branch(trailers::check),
+    Check::Branch(completed::check),
     Check::Plan(lines::check),
 ];
 

@@ -21,9 +21,12 @@ use crate::model::agent::Agent;
 use crate::model::event::{Entity, Entry, Event};
 use crate::model::finding::{Finding, Rule};
 use crate::model::id::{Id, check_agent_name, quoted};
-use crate::model::payload::{AgentRegistered, Payload};
+use crate::model::payload::{AgentRegistered, Payload, TaskVerified};
+use crate::model::settings::ReviewSettings;
 use crate::model::time::Time;
 use crate::rules::fold::fold_agent;
+use crate::rules::readiness::Viewer;
+use crate::rules::review::{Unfit, completer, unfit};
 use crate::rules::rights::{Needs, RightsCheck, Times};
 use crate::rules::roles::{Rights, Roles, Verb};
 use crate::store::config::{MAX_CONFIG, combine};
@@ -97,6 +100,8 @@ pub(crate) struct RolesAt<'a> {
     pub keys: Keys,
     /// The present time, and the silence after which the commit's settings allow a takeover.
     times: Times,
+    /// Whether and by whom the commit's settings require a review.
+    review: ReviewSettings,
 }
 
 impl<'a> RolesAt<'a> {
@@ -123,7 +128,8 @@ impl<'a> RolesAt<'a> {
         let times = Times { now, silence: settings.session.limit_ms() };
         let (known, fork, keys) = (RefCell::default(), None, Keys::default());
         let (store, name) = (store.to_owned(), name.to_owned());
-        Ok(RolesAt { objects, store, tree, name, rights, readable, known, fork, keys, times })
+        let review = settings.review;
+        Ok(RolesAt { objects, store, tree, name, rights, readable, known, fork, keys, times, review })
     }
 
     /// Also checks the precedence in the events of a branch.
@@ -243,12 +249,22 @@ impl<'a> RolesAt<'a> {
                 breaches.add((0, None), n, event, words);
             }
         }
-        if !self.any() || new().next().is_none() {
+        if !(self.any() || self.review.required) || new().next().is_none() {
             return Ok(breaches.findings(path, log));
         }
         // A task that cannot be read counts as unfinished and not imported.
         let others = |id: Id| other(&Entity::Task(id)).unwrap_or_default();
         let asked = RightsCheck::of(entity, &log.entries, known, self.times, &others);
+        if self.review.required {
+            for (n, event) in new() {
+                for words in self.review_breaches(entity, &log.entries, &asked, event)? {
+                    breaches.add((5, None), n, event, words);
+                }
+            }
+        }
+        if !self.any() {
+            return Ok(breaches.findings(path, log));
+        }
         for (n, event) in new() {
             for any in asked.by(event) {
                 let Some(usual) = any.first().copied() else { continue };
@@ -286,6 +302,40 @@ impl<'a> RolesAt<'a> {
         let asks = if self.roles().is_some_and(|roles| roles.require_signatures) { Asks::All } else { Asks::Nothing };
         found.extend(signed::judge(entity, path, log, known, &self.keys, asks));
         Ok(found)
+    }
+
+    /// What an event does against the required review, by the settings of the base.
+    fn review_breaches(
+        &self,
+        entity: &Entity,
+        log: &[Entry],
+        asked: &RightsCheck<'_>,
+        event: &Event,
+    ) -> Result<Vec<String>> {
+        let mut breaches = Vec::new();
+        let (by, what) = (author(event), named(event));
+        if let Payload::TaskVerified(TaskVerified { completion: Some(completion), .. }) = &event.payload {
+            let role = self.role_of(&event.author.agent)?;
+            let viewer = Viewer { me: Some(event.author.clone()), role, rights: self.rights.clone(), max_attempts: 0 };
+            match unfit(completer(log, *completion), &viewer, &self.review) {
+                Some(Unfit::Own) => breaches.push(format!("{by} reviews its own work by {what} of {entity}")),
+                Some(Unfit::Lacks(lacks)) => {
+                    breaches.push(format!(
+                        "{what} of {entity} needs {lacks} by the settings of {}, which {by} lacks",
+                        self.name
+                    ));
+                }
+                None => {}
+            }
+        }
+        if let Some(blocker) = asked.unreviewed_blocker(event) {
+            breaches
+                .push(format!("{by} goes on with {entity} by {what}, although its blocker {blocker} awaits review"));
+        }
+        if asked.archives_unreviewed(event) {
+            breaches.push(format!("{by} archives {entity} by {what}, although it awaits review"));
+        }
+        Ok(breaches)
     }
 
     fn words(&self, entity: &Entity, verb: Verb, event: &Event) -> String {

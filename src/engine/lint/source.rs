@@ -149,6 +149,17 @@ impl LintSource<'_> {
         }
     }
 
+    /// Whether the settings require a review of completed tasks. Those of a branch are checked with its events.
+    pub fn requires_review(&self) -> Result<bool> {
+        Ok(match self {
+            LintSource::WorkTree(tree, _) => tree.ws.settings.review.required,
+            LintSource::Index(staging, _) => {
+                staging.settings_staged()?.is_some_and(|settings| settings.review.required)
+            }
+            LintSource::Branch(..) | LintSource::Text(_) => false,
+        })
+    }
+
     /// Whether a task has events.
     pub fn has(&self, task: Id) -> bool {
         self.entries(&Entity::Task(task)).is_ok_and(|entries| !entries.is_empty())

@@ -22,11 +22,11 @@ use crate::store::layout::{shown, task_dir};
 pub(crate) fn check(source: LintSource<'_>, subject: &Subject<'_>, found: &mut Vec<Finding>) -> Result<()> {
     let store = source.store();
     match source {
-        LintSource::WorkTree(..) | LintSource::Text(_) => found.extend(own_findings(store, subject)),
+        LintSource::WorkTree(..) | LintSource::Text(_) => found.extend(own_findings(source, subject)?),
         LintSource::Index(..) => {
-            let before = own_findings(store, &Subject::new(store, subject.entity, subject.before.clone()));
+            let before = own_findings(source, &Subject::new(store, subject.entity, subject.before.clone()))?;
             let known: BTreeSet<_> = before.iter().map(|f| (f.rule, f.event, f.message.as_str())).collect();
-            let new = own_findings(store, subject).into_iter();
+            let new = own_findings(source, subject)?.into_iter();
             found.extend(new.filter(|f| !known.contains(&(f.rule, f.event, f.message.as_str()))));
         }
         LintSource::Branch(..) => {}
@@ -34,13 +34,28 @@ pub(crate) fn check(source: LintSource<'_>, subject: &Subject<'_>, found: &mut V
     Ok(())
 }
 
-fn own_findings(store: &str, subject: &Subject<'_>) -> Vec<Finding> {
+fn own_findings(source: LintSource<'_>, subject: &Subject<'_>) -> Result<Vec<Finding>> {
+    let store = source.store();
     let mut findings = subject.of_log.clone();
     if let Some(task) = subject.task.as_ref().filter(|_| subject.has_log) {
         findings.extend(values(store, task));
         findings.extend(several_owners(store, task, &subject.log.entries));
+        if let Some(by) = accepted_by_completer(task)
+            && source.requires_review()?
+        {
+            let path = shown(store, task_dir(task.id).join("task.yaml"));
+            let finding = Finding::new(Rule::ReviewOwnWork, format!("{} completed it and accepted it", quoted(by)));
+            findings.push(finding.task(task.id).at(path, None).on(Spot::Key("verified".into())));
+        }
     }
-    findings
+    Ok(findings)
+}
+
+/// The agent that completed a task, if its review passed by the same agent.
+fn accepted_by_completer(task: &Task) -> Option<&str> {
+    let review = task.verified.as_ref().filter(|review| review.passed && review.completion.is_some())?;
+    let is_own = review.completion == task.completion() && task.completed_by.as_ref() == Some(&review.by);
+    is_own.then_some(review.by.as_str())
 }
 
 /// Values and states that no command would leave behind.

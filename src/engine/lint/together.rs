@@ -14,6 +14,7 @@ use crate::model::finding::{Finding, Rule};
 use crate::model::id::Id;
 use crate::model::task::Status;
 use crate::rules::fold::fold;
+use crate::rules::readiness::BlockerRules;
 
 /// Tasks by id.
 type Plan = BTreeMap<Id, TaskLinks>;
@@ -53,9 +54,10 @@ impl Staging<'_> {
         }
         self.fill(&staged, &mut before, &mut after)?;
         let name = &self.place.name;
+        let rules = self.settings_staged()?.map(|settings| BlockerRules::of(&settings)).unwrap_or_default();
         let key = |finding: &Finding| (finding.rule, finding.task, finding.message.clone());
-        let had: BTreeSet<(Rule, Option<Id>, String)> = across(name, &before).iter().map(key).collect();
-        let mut found = across(name, &after);
+        let had: BTreeSet<(Rule, Option<Id>, String)> = across(name, &before, rules).iter().map(key).collect();
+        let mut found = across(name, &after, rules);
         found.retain(|finding| !had.contains(&key(finding)));
         Ok(found)
     }

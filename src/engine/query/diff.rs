@@ -39,6 +39,9 @@ pub struct ChangedTask {
     pub title: String,
     /// Its status now.
     pub status: Status,
+    /// It is completed and awaits the review of another agent; known to `review` alone.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_review: bool,
     /// Whether it was created between the two.
     pub created: bool,
     /// Whether it has lost all its events.
@@ -149,6 +152,7 @@ pub fn view(
         task: change.task,
         title: bounds.text("title", change.title.clone()),
         status: change.status,
+        awaits_review: false,
         created: change.created,
         gone: change.gone,
         events: change.events,

@@ -40,7 +40,7 @@ impl Finder<'_> {
             must(Test::Status(q.status.clone()));
         }
         if let Some(owner) = &q.owner {
-            must(Test::Owner(vec![Some(owner.clone())]));
+            must(Test::Owner(vec![self.owner(&Owner::from(owner.as_str()))?]));
         }
         if let Some(parent) = &q.parent {
             must(Test::Parent(vec![Some(read::resolve(self.ws, parent)?)]));
@@ -77,14 +77,7 @@ impl Finder<'_> {
             What::Status(statuses) => Test::Status(statuses.clone()),
             What::Type(kinds) => Test::Type(kinds.clone()),
             What::Label(labels) => Test::Label(labels.iter().map(|label| composed(label).into_owned()).collect()),
-            What::Owner(owners) => {
-                let name = |owner: &Owner| match owner {
-                    Owner::None => Ok(None),
-                    Owner::Me => self.ws.author().map(|author| Some(author.agent)),
-                    Owner::Agent(name) => Ok(Some(name.clone())),
-                };
-                Test::Owner(owners.iter().map(name).collect::<Result<_>>()?)
-            }
+            What::Owner(owners) => Test::Owner(owners.iter().map(|owner| self.owner(owner)).collect::<Result<_>>()?),
             What::Parent(parents) => {
                 let one =
                     |parent: &Option<Ref>| parent.as_ref().map(|parent| read::resolve(self.ws, parent)).transpose();
@@ -97,6 +90,15 @@ impl Finder<'_> {
             What::Updated(ranges) => Test::Updated(ranges.clone()),
             What::Due(ranges) => Test::Due(ranges.clone()),
         })
+    }
+
+    /// The name of an owner; `None` for no owner.
+    fn owner(&self, owner: &Owner) -> Result<Option<String>> {
+        match owner {
+            Owner::None => Ok(None),
+            Owner::Me => self.ws.author().map(|author| Some(author.agent)),
+            Owner::Agent(name) => Ok(Some(name.clone())),
+        }
     }
 
     fn with_texts(&self, texts: &[String]) -> Result<Test> {
@@ -121,6 +123,7 @@ impl Finder<'_> {
             State::Deferred => those(&|task| task.defer_until.is_some_and(|until| until > now)),
             State::Overdue => those(&|task| is_overdue(task.due, now)),
             State::Discussed => Test::Discussed,
+            State::Unreviewed => Test::Unreviewed,
             State::Closed => Test::Finished,
             State::Any => Test::Every,
             State::Landed => self.landed()?,
@@ -128,10 +131,14 @@ impl Finder<'_> {
     }
 
     fn landed(&self) -> Result<Test> {
-        let Some(branch) = DefaultBranch::open(self.ws)? else { return Ok(Test::Among(Default::default())) };
-        let finished = self.index.statuses()?.into_iter().filter(|(_, status)| status.is_finished());
-        let landed = finished.filter_map(|(id, _)| branch.has_completed(id).map(|has| has.then_some(id)).transpose());
-        landed.collect::<Result<_>>().map(Test::Among)
+        let mut branch = DefaultBranch::new(self.ws);
+        let mut landed = Vec::new();
+        for (id, at) in self.index.completions()? {
+            if branch.has_completed(id, at)? == Some(true) {
+                landed.push(id);
+            }
+        }
+        Ok(Test::Among(landed))
     }
 
     /// All that a filter lets through, in the order that it has at one instant.

@@ -1,4 +1,7 @@
 //! `graph`: the plan rendered as a tree, or as a diagram for mermaid or dot.
+//!
+//! Guarantees an answer that is bounded like a list, in the order of the tree: a task comes before its children. An edge is on the page
+//! of the task it leads to.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -6,22 +9,25 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::lists::Page;
 use crate::engine::context::Workspace;
 use crate::engine::view::read::{self, handles};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::args::Ref;
-use crate::model::id::Id;
+use crate::model::id::{Id, quoted};
 use crate::model::plain::escape;
 use crate::model::query::Graph;
 use crate::model::relationship::RelationType;
 use crate::model::task::{Line, Status};
+use crate::reports::list::{List, Rest};
 
 /// The plan as tasks and edges: a large one fits into memory so, and not as a JSON document.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Drawing {
     nodes: Vec<Node>,
     edges: Vec<Link>,
-    total: usize,
+    #[serde(flatten)]
+    rest: Rest,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -69,14 +75,81 @@ pub fn graph(ws: &Workspace, q: &Graph) -> Result<Drawing> {
         owner: line.owner,
         priority: line.priority,
     };
-    let nodes: Vec<Node> = lines.into_iter().map(node).collect();
-    let mut edges = Vec::new();
+    let nodes: Vec<Node> = in_tree_order(lines.into_iter().map(node).collect());
+    let mut edges: HashMap<Id, Vec<Link>> = HashMap::new();
     for edge in index.edges()?.into_iter().filter(|edge| shown.contains(&edge.from) && shown.contains(&edge.to)) {
         let void = plan.void.contains(&edge.stamp);
-        edges.push(Link { from: edge.from, to: edge.to, kind: edge.kind, void });
+        edges.entry(edge.to).or_default().push(Link { from: edge.from, to: edge.to, kind: edge.kind, void });
     }
+    page(ws, q, nodes, edges)
+}
+
+/// As many of the tasks as fit, each with the edges that lead to it.
+fn page(ws: &Workspace, q: &Graph, nodes: Vec<Node>, mut edges: HashMap<Id, Vec<Link>>) -> Result<Drawing> {
     let total = nodes.len();
-    Ok(Drawing { nodes, edges, total })
+    let begin = match q.cursor.as_deref().filter(|cursor| *cursor != START) {
+        None => 0,
+        Some(text) => {
+            let last = nodes.iter().position(|node| node.id.to_string() == text);
+            let unknown = || {
+                Error::usage(format!("{} is no cursor of this graph", quoted(text)))
+                    .hint("use next_cursor of the previous answer, and ask for the same tasks")
+            };
+            last.ok_or_else(unknown)? + 1
+        }
+    };
+    let (mut page, mut next) = (Page::new(ws, q.limit, q.all), None);
+    let mut last = q.cursor.clone().unwrap_or_else(|| START.into());
+    for node in nodes.into_iter().skip(begin) {
+        let (id, links) = (node.id, edges.remove(&node.id).unwrap_or_default());
+        if !page.push(Part { node, links }) {
+            next = Some(last);
+            break;
+        }
+        last = id.to_string();
+    }
+    let List { items, rest } = page.finish(total as u64, next);
+    let (nodes, links): (Vec<Node>, Vec<Vec<Link>>) = items.into_iter().map(|part| (part.node, part.links)).unzip();
+    Ok(Drawing { nodes, edges: links.into_iter().flatten().collect(), rest })
+}
+
+/// The cursor of a page that took nothing yet.
+const START: &str = "start";
+
+/// A task with the edges that lead to it, as it is measured for a page.
+#[derive(Serialize)]
+struct Part {
+    node: Node,
+    links: Vec<Link>,
+}
+
+/// The tasks in the order of the tree: each before its children. Of a circle of parents some tasks come last.
+fn in_tree_order(nodes: Vec<Node>) -> Vec<Node> {
+    let order: Vec<usize> = walk(&nodes).into_iter().map(|(n, _)| n).collect();
+    let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
+    let mut sorted: Vec<Node> = order.into_iter().filter_map(|n| nodes[n].take()).collect();
+    sorted.extend(nodes.into_iter().flatten());
+    sorted
+}
+
+/// The places of the tasks in the order of the tree, each with its depth.
+fn walk(nodes: &[Node]) -> Vec<(usize, usize)> {
+    let known: HashSet<Id> = nodes.iter().map(|node| node.id).collect();
+    let mut children: HashMap<Id, Vec<usize>> = HashMap::new();
+    for (n, parent) in nodes.iter().enumerate().filter_map(|(n, node)| Some((n, node.parent?))) {
+        children.entry(parent).or_default().push(n);
+    }
+    let is_root = |n: &usize| nodes[*n].parent.is_none_or(|parent| !known.contains(&parent));
+    let mut open: Vec<(usize, usize)> = (0..nodes.len()).rev().filter(is_root).map(|n| (n, 0)).collect();
+    let (mut order, mut seen) = (Vec::new(), HashSet::new());
+    while let Some((n, depth)) = open.pop() {
+        if seen.insert(n) {
+            order.push((n, depth));
+            let below = children.get(&nodes[n].id).into_iter().flatten().rev();
+            open.extend(below.map(|child| (*child, depth + 1)));
+        }
+    }
+    order
 }
 
 /// A task and all its descendants.
@@ -102,19 +175,9 @@ impl Drawing {
         for edge in self.edges.iter().filter(|edge| edge.kind == RelationType::Blocks) {
             waits.entry(edge.to).or_default().push(edge.from);
         }
-        let mut children: HashMap<Id, Vec<usize>> = HashMap::new();
-        for (n, parent) in nodes.iter().enumerate().filter_map(|(n, node)| Some((n, node.parent?))) {
-            children.entry(parent).or_default().push(n);
-        }
         let mut out = String::new();
-        let is_root = |n: &usize| nodes[*n].parent.is_none_or(|parent| !known.contains_key(&parent));
-        let mut open: Vec<(usize, usize)> = (0..nodes.len()).rev().filter(is_root).map(|n| (n, 0)).collect();
-        let mut shown = HashSet::new();
-        while let Some((n, depth)) = open.pop() {
+        for (n, depth) in walk(nodes) {
             let node = &nodes[n];
-            if !shown.insert(n) {
-                continue;
-            }
             let waiting = waits.get(&node.id).map(|from| {
                 let handle = |id| known.get(id).and_then(|n| nodes[*n].handle.as_deref());
                 format!("  (waits for {})", from.iter().filter_map(handle).collect::<Vec<_>>().join(", "))
@@ -128,10 +191,15 @@ impl Drawing {
                 escape(&node.title),
                 waiting.unwrap_or_default()
             );
-            let children = children.get(&node.id).into_iter().flatten().rev();
-            open.extend(children.map(|child| (*child, depth + 1)));
         }
+        out.extend(self.more().map(|more| format!("{more}\n")));
         out
+    }
+
+    /// What is not on the page, as a line; `None` if everything is.
+    fn more(&self) -> Option<String> {
+        let cursor = self.rest.next_cursor.as_ref().filter(|_| self.rest.truncated)?;
+        Some(format!("{} of {}; continue with --cursor {cursor}", self.nodes.len(), self.rest.total))
     }
 
     /// For mermaid.
@@ -151,6 +219,7 @@ impl Drawing {
         }
         out.push_str("  classDef completed fill:#cfc\n  classDef in_progress fill:#ffc\n");
         out.push_str("  classDef blocked fill:#fcc\n");
+        out.extend(self.more().map(|more| format!("%% {more}\n")));
         out
     }
 
@@ -166,6 +235,7 @@ impl Drawing {
             let _ = writeln!(out, "  \"{}\" -> \"{}\"{style};", edge.from, edge.to);
         }
         out.push_str("}\n");
+        out.extend(self.more().map(|more| format!("// {more}\n")));
         out
     }
 }

@@ -228,13 +228,14 @@ impl<'a> Neighbours<'a> {
         let brief = self.plan.tasks.get(&id);
         Around {
             handle: self.handle(id),
-            blocked_by: self.plan.blockers(id).to_vec(),
+            blocked_by: self.plan.waits(id),
             blocking: self.plan.waiting(id).len(),
             children_done: done,
             children: total,
             lease: self.plan.lease(id, self.ws.env.now()).cloned(),
             score: brief.map(|b| self.plan.score(b, &self.ws.settings.score, now).score),
             ready: self.is_ready(id),
+            awaits_review: false,
             overlaps: Vec::new(),
         }
     }
@@ -480,6 +481,7 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<(std::result::Result<NextTask, N
                 },
                 reasons: NextReasons { terms: ranked.score, others: others_why, held, warnings: Vec::new() },
                 taken_over: None,
+                review: None,
             })
         }
     };

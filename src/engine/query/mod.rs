@@ -14,8 +14,10 @@ pub(crate) mod leases;
 pub(crate) mod lists;
 pub(crate) mod liveness;
 pub(crate) mod log;
+pub(crate) mod names;
 pub(crate) mod plan_page;
 pub(crate) mod review;
+pub(crate) mod reviews;
 pub(crate) mod status;
 pub(crate) mod threads;
 pub(crate) mod unreachable_events;
@@ -34,8 +36,10 @@ use crate::error::Result;
 use crate::model::args::Ref;
 use crate::model::id::Id;
 use crate::model::query::{TaskGet, TaskPath};
+use crate::model::task::Line;
 use crate::reports::extent::Extent;
 use crate::reports::view::TaskView;
+use crate::rules::held::NamedTask;
 use crate::store::database;
 use crate::store::layout::task_dir;
 
@@ -56,11 +60,15 @@ pub fn task(ws: &Workspace, q: &TaskGet) -> Result<TaskView> {
     }
     let task = read::load_task(ws, read::resolve(ws, &Ref(q.id.0.clone()))?)?.task;
     let mut elsewhere = OtherBranches::new(ws);
-    let shown = read::show_task_to(ws, &task, &read::index(ws)?, &mut elsewhere, extent)?;
+    let index = read::index(ws)?;
+    let shown = read::show_task_to(ws, &task, &index, &mut elsewhere, extent)?;
+    let others = index.lines(shown.named().into_iter())?;
+    let name = |other: Line| Ok(NamedTask::new(other.id, read::handle(ws, other.id)?, &other.title));
+    let names = others.into_iter().map(name).collect::<Result<_>>()?;
     let branches = elsewhere.states(task.id)?;
     elsewhere.warn();
-    let landed = landed::has_landed(ws, task.id, task.status, task.completed_at.is_some())?;
-    Ok(TaskView { branches, landed, ..shown })
+    let landed = landed::has_landed(ws, task.id, task.status, task.completed_at)?;
+    Ok(TaskView { branches, landed, names, ..shown })
 }
 
 /// `task path`

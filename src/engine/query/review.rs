@@ -32,6 +32,7 @@ use crate::reports::extent::Extent;
 use crate::reports::list::List;
 use crate::reports::review::{Matter, matter};
 use crate::rules::fold::fold;
+use crate::rules::readiness::BlockerRules;
 use crate::store::config::MAX_CONFIG;
 use crate::store::entity::placed;
 use crate::store::layout::{LOG, STORE, task_dir};
@@ -74,6 +75,9 @@ pub struct Summary {
     pub created: usize,
     /// Tasks that it completes.
     pub completed: usize,
+    /// Tasks that it completes or completed before, and that await the review of another agent.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub awaiting_review: usize,
     /// Tasks whose status it changes otherwise.
     pub moved: usize,
     /// Things that a reviewer must decide.
@@ -96,6 +100,10 @@ pub struct Summary {
     pub errors: usize,
     /// Findings.
     pub findings: usize,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// A file of settings that a branch changes.
@@ -151,8 +159,13 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<ReviewReport> {
     let mut findings = new_findings(ws, before, &after, &touched, broken)?;
     let settings = settings(ws, &objects, began, head)?;
     changes.sort_by_cached_key(|change| (weight(change, &findings), change.task));
-    let summary = summary(&changes, &findings, &settings);
+    let mut summary = summary(&changes, &findings, &settings);
     let failed: Vec<FailOn> = q.fail_on.iter().copied().filter(|on| fails(*on, &summary)).collect();
+    // What a completion needs is said by the settings of the base.
+    if !history::settings_at(ws, &objects, base)?.review.required {
+        changes.iter_mut().for_each(|change| change.unreviewed = false);
+    }
+    summary.awaiting_review = changes.iter().filter(|change| change.unreviewed).count();
     let list = page(ws, q, &changes)?;
     if !q.all {
         findings.truncate(MOST_FINDINGS);
@@ -223,6 +236,7 @@ fn page(ws: &Workspace, q: &Review, changes: &[TaskChange]) -> Result<List<Chang
     let mut next = None;
     for change in &changes[from..] {
         let view = diff::view(ws, change, Extent::of(q.all), |single| matter(change, single))?;
+        let view = ChangedTask { awaits_review: change.unreviewed, ..view };
         if !page.push(view) {
             next = Some(last);
             break;
@@ -351,6 +365,7 @@ fn summary(changes: &[TaskChange], findings: &[Finding], settings: &[SettingsCha
         tasks: changes.len(),
         created: count(&|c| c.created),
         completed: count(&|c| moved(c) && c.status == Status::Completed),
+        awaiting_review: 0,
         moved: count(&|c| moved(c) && c.status != Status::Completed),
         decide: findings.len() + settings.len() + missing + matters.len() + lost,
         forced: of(Matter::Forced),
@@ -507,6 +522,6 @@ impl Side {
             f.line = text.zip(f.spot.as_ref()).and_then(|(text, spot)| line_of(text, spot));
             f
         };
-        across(&ws.store.name, &self.tasks).into_iter().map(at_line).collect()
+        across(&ws.store.name, &self.tasks, BlockerRules::of(&ws.settings)).into_iter().map(at_line).collect()
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{lists, liveness};
+use super::{lists, liveness, reviews};
 use crate::engine::context::Workspace;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::read::{self, handles};
@@ -27,6 +27,15 @@ pub struct Overview {
     pub ready: Vec<OverviewTask>,
     /// The number of all tasks that the caller could take.
     pub ready_total: usize,
+    /// The first of the completed tasks that the caller may review.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reviews: Vec<OverviewTask>,
+    /// The number of all completed tasks that the caller may review.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reviews_total: usize,
+    /// The number of all completed tasks that await review.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub awaiting_review: usize,
     /// The first few tasks in progress of others.
     pub others: Vec<OverviewTask>,
     /// The number of all tasks in progress of others.
@@ -39,6 +48,10 @@ pub struct Overview {
     pub stale: usize,
     /// The number of tasks with values that lost to a concurrent one.
     pub conflicts: usize,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// A task at a glance.
@@ -77,7 +90,18 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
     let ranked = plan.rank(&viewer, &ws.settings.score, now);
     let (ranked, _) = lists::here_only(ranked, &mut OtherBranches::new(ws))?;
     let ready = ranked.iter().take(NAMED).filter_map(|one| plan.tasks.get(&one.id));
+    let reviews = reviews::open_reviews(ws, &index, &plan, &viewer)?;
+    let awaiting_review = if ws.settings.review.required { index.unreviewed()?.len() } else { 0 };
+    let to_review = index.lines(reviews.iter().take(NAMED).copied())?.into_iter().map(|line| OverviewTask {
+        handle: handles.get(&line.id).cloned().unwrap_or_else(|| line.id.to_string()),
+        title: line.title,
+        owner: line.owner,
+        expires_at: None,
+    });
     Ok(Overview {
+        reviews: to_review.collect(),
+        reviews_total: reviews.len(),
+        awaiting_review,
         agent: me.map(str::to_owned),
         mine: mine.iter().map(|task| view(task)).collect(),
         ready: ready.map(view).collect(),

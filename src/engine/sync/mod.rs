@@ -25,6 +25,7 @@ use serde::Serialize;
 use crate::engine::commit::{expiry, unblock};
 use crate::engine::context::Workspace;
 use crate::engine::repair::{self, RestoredTask};
+use crate::engine::view::uncommitted;
 use crate::env::process;
 use crate::error::{Code, Error, Result};
 use crate::git::{Git, Objects, Oid, Repo};
@@ -238,6 +239,7 @@ pub fn sync(ws: &Workspace, options: &job::Sync) -> Result<SyncReport> {
         }
     }
     warnings.append(&mut report.warnings);
+    warnings.extend(uncommitted::warning(&sync.touched_outside()?, &ws.store.name));
     if !options.plan
         && let Err(e) = sync.report_lost(&mut leases)
     {

@@ -126,24 +126,26 @@ impl Sync<'_> {
         Ok(())
     }
 
-    /// Paths of the store that are untracked, or differ between HEAD, index and work tree.
-    pub(crate) fn touched(&self) -> Result<Vec<String>> {
-        let args = [
-            "--no-optional-locks",
-            "-c",
-            "status.renames=false",
-            "status",
-            "--porcelain=v1",
-            "-z",
-            "--no-renames",
-            "--untracked-files=all",
-            "--",
-            &self.ws.store.name,
-        ];
+    /// The paths that git's status lists: untracked, or different between HEAD, index and work tree.
+    fn status_of(&self, untracked: &str, pathspecs: &[&str]) -> Result<Vec<String>> {
+        let options = ["--no-optional-locks", "-c", "status.renames=false", "status", "--porcelain=v1", "-z"];
+        let args = [&options[..], &["--no-renames", untracked, "--"], pathspecs].concat();
         let outcome = self.git.call(&args, None, Vec::new())?;
         self.git.text(&args, &outcome)?;
         let entries = outcome.stdout.split(|b| *b == 0).filter(|entry| entry.len() > 3);
-        let mut paths: Vec<String> = entries.map(|entry| String::from_utf8_lossy(&entry[3..]).into_owned()).collect();
+        Ok(entries.map(|entry| String::from_utf8_lossy(&entry[3..]).into_owned()).collect())
+    }
+
+    /// Paths outside the store that are untracked, or differ between HEAD, index and work tree. Of a folder without tracked
+    /// files its own path.
+    pub(crate) fn touched_outside(&self) -> Result<Vec<String>> {
+        let store = format!(":(top,exclude,literal){}", self.ws.store.name);
+        self.status_of("--untracked-files=normal", &[":/", &store])
+    }
+
+    /// Paths of the store that are untracked, or differ between HEAD, index and work tree.
+    pub(crate) fn touched(&self) -> Result<Vec<String>> {
+        let mut paths = self.status_of("--untracked-files=all", &[&self.ws.store.name])?;
         // Git does not report files that it does not compare, but acknowledged events are committed in any case.
         let below = format!("{}/", self.ws.store.name);
         let is_here = |path: &&String| {

@@ -14,7 +14,7 @@ use crate::model::args::Ref;
 use crate::model::event::{Entity, Entry};
 use crate::model::id::{ABBREVIATION_MIN, Id};
 use crate::model::point::Point;
-use crate::model::settings::LintSettings;
+use crate::model::settings::{LintSettings, Settings};
 use crate::reports::view::PointView;
 use crate::store::config::combine;
 use crate::store::entity::{read_log, read_log_with};
@@ -55,12 +55,12 @@ pub(crate) enum Place {
     Commit(Oid),
 }
 
-/// The severities of the lint rules in a commit; the defaults if it has no readable settings.
-pub(crate) fn severities_at(ws: &Workspace, objects: &Objects, commit: Oid) -> Result<LintSettings> {
+/// The settings of the store in a commit; the defaults if it has no readable ones.
+pub(crate) fn settings_at(ws: &Workspace, objects: &Objects, commit: Oid) -> Result<Settings> {
     let name = ws.store.shown("config.toml");
     let bytes = objects.file(objects.commit(commit)?.tree, &name)?.unwrap_or_default();
     let text = String::from_utf8(bytes).ok();
-    Ok(text.map(|text| combine(&[(name, text)]).0.lint).unwrap_or_default())
+    Ok(text.map(|text| combine(&[(name, text)]).0).unwrap_or_default())
 }
 
 /// The plan at a point; the present plan for `None`.
@@ -160,6 +160,14 @@ impl PlanAt<'_> {
         }
     }
 
+    /// The tree of tasks of the commit, if it has one.
+    pub fn tree_of_tasks(&self) -> Option<Oid> {
+        match &self.source {
+            EventSource::Commit(tree) => tree.tasks,
+            EventSource::Here(_) => None,
+        }
+    }
+
     /// The shards of the commit, with their trees.
     pub fn shards(&self) -> Result<BTreeMap<String, Oid>> {
         match &self.source {
@@ -234,7 +242,7 @@ impl PlanAt<'_> {
     /// The severities of the lint rules at that point.
     pub fn severities(&self) -> Result<LintSettings> {
         match &self.source {
-            EventSource::Commit(tree) => severities_at(self.ws, &tree.objects, tree.commit),
+            EventSource::Commit(tree) => settings_at(self.ws, &tree.objects, tree.commit).map(|settings| settings.lint),
             EventSource::Here(_) => Ok(self.ws.settings.lint.clone()),
         }
     }

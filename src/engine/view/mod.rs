@@ -18,3 +18,4 @@ pub(crate) mod related;
 pub(crate) mod removed_commits;
 pub(crate) mod similar;
 pub(crate) mod sparse;
+pub(crate) mod uncommitted;

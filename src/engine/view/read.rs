@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use serde_json::json;
 
+use super::landed::DefaultBranch;
 use super::last_scan::mark_text;
 use super::other_branches::OtherBranches;
 use super::{claimed_files, pending, sparse};
@@ -30,7 +31,9 @@ use crate::reports::view::{Around, TaskView};
 use crate::rules::graph::{void_edges, void_pairs};
 use crate::rules::held::is_held;
 use crate::rules::lease::{self, LoggedGrant};
-use crate::rules::readiness::{self, Facts, Reason, Surroundings, Viewer, holding_parent};
+use crate::rules::readiness::{
+    self, Blocker, BlockerRules, BlockerState, Facts, Missing, Reason, Surroundings, Viewer, holding_parent,
+};
 use crate::runtime::{journal, records};
 use crate::store::database;
 use crate::store::entity::{self, LoadedTask, is_odd, load_agent};
@@ -371,7 +374,7 @@ pub fn plan(ws: &Workspace, index: &Index) -> Result<Plan> {
     let briefs = index.briefs()?;
     let known: BTreeSet<Id> = briefs.iter().map(|brief| brief.id).collect();
     let leases = leases(ws, index, |task| known.contains(&task))?;
-    Ok(Plan::new(briefs, &index.open_edges()?, leases))
+    plan_of(ws, index, briefs, leases)
 }
 
 /// As [`plan`], with the leases of ready tasks only: enough to choose a task, but not to explain why others are not ready.
@@ -384,7 +387,38 @@ pub(crate) fn plan_to_claim(ws: &Workspace, index: &Index) -> Result<Plan> {
     let mut leases = leases(ws, index, |task| known.contains(&task))?;
     // Leases of other clones may have changed since they were seen; they are checked for the chosen task.
     leases.retain(|_, lease| !lease.elsewhere);
-    Ok(Plan::new(briefs, &index.open_edges()?, leases))
+    plan_of(ws, index, briefs, leases)
+}
+
+fn plan_of(ws: &Workspace, index: &Index, tasks: Vec<Brief>, leases: BTreeMap<Id, Lease>) -> Result<Plan> {
+    let mut edges = index.open_edges()?;
+    let mut missing = BTreeMap::new();
+    let rules = BlockerRules::of(&ws.settings);
+    if rules.hold_completed() {
+        let mut branch = DefaultBranch::new(ws);
+        for (state, edge) in index.finished_blockers()? {
+            let has_landed = |at| branch.has_landed(edge.from, at);
+            if let Some(what) = readiness::missing(Some(state), rules, has_landed)? {
+                missing.insert(edge.from, what);
+                edges.push(edge);
+            }
+        }
+    }
+    let mut plan = Plan::new(tasks, &edges, leases);
+    plan.set_missing(missing);
+    Ok(plan)
+}
+
+/// The tasks recorded as blocked that wait for no task, by id.
+///
+/// Errors: `ERR_IO` if the index cannot be read.
+pub(crate) fn freed(ws: &Workspace, index: &Index) -> Result<Vec<Id>> {
+    let mut freed = index.freed()?;
+    if BlockerRules::of(&ws.settings).hold_completed() && !freed.is_empty() {
+        let plan = plan(ws, index)?;
+        freed.retain(|id| plan.blockers(*id).is_empty());
+    }
+    Ok(freed)
 }
 
 /// The caller, with role and rights.
@@ -428,7 +462,7 @@ pub(crate) fn show_task_to(
 /// A new task as JSON. No other task refers to it yet, so the index is not queried.
 ///
 /// Errors: as [`show_task_elsewhere`].
-pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Id>) -> Result<TaskView> {
+pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Blocker>) -> Result<TaskView> {
     let score = scored(task, 0).score(&ws.settings.score, ws.env.now());
     let mut around = Around { handle: handle(ws, task.id)?, blocked_by, score: Some(score.score), ..Around::default() };
     // The task is not visible to other processes yet.
@@ -440,7 +474,7 @@ pub(crate) fn show_new_task(ws: &Workspace, task: &Task, blocked_by: Vec<Id>) ->
 ///
 /// Errors: as [`show_task_elsewhere`].
 pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut OtherBranches) -> Result<Around> {
-    let blocked_by = open_blockers(task, index)?;
+    let blocked_by = open_blockers(ws, task, index)?;
     let children = counting_children(task.id, index)?;
     let mut children_done = 0;
     for child in &children {
@@ -454,9 +488,11 @@ pub(crate) fn around(ws: &Workspace, task: &Task, index: &Index, elsewhere: &mut
         children: children.len() as u64,
         children_done,
         lease: lease.clone().filter(|lease| lease.is_live(now)),
+        awaits_review: ws.settings.review.required && task.is_unreviewed(),
         ..Around::default()
     };
-    let waiting = if task.status.is_finished() { Vec::new() } else { index.dependents(task.id)? };
+    let is_over = task.status.is_finished() && !around.awaits_review;
+    let waiting = if is_over { Vec::new() } else { index.dependents(task.id)? };
     for waiting in waiting {
         around.blocking += usize::from(!index.status(waiting)?.is_some_and(Status::is_finished));
     }
@@ -511,7 +547,7 @@ fn reasons(
     let viewer = viewer_with_rights(ws)?;
     let parent = match (task.parent(), index) {
         (None, _) => None,
-        (Some(_), Some(index)) => holding_parent(&mut Indexed(index), task.id, ws.env.now())?,
+        (Some(_), Some(index)) => holding_parent(&mut Indexed { ws, index }, task.id, ws.env.now())?,
         (Some(_), None) => holding_parent(&mut AboveNew(ws), task.id, ws.env.now())?,
     };
     let children = around.children - around.children_done;
@@ -521,19 +557,40 @@ fn reasons(
     Ok(reasons)
 }
 
-/// The unfinished tasks that a task waits for, by edges that count.
-fn open_blockers(task: &Task, index: &Index) -> Result<Vec<Id>> {
-    let mut open = Vec::new();
-    for blocker in task.blockers() {
-        if !index.status(blocker)?.is_some_and(Status::is_finished) {
-            open.push(blocker);
-        }
-    }
+/// The tasks that a task waits for, by edges that count.
+pub(crate) fn open_blockers(ws: &Workspace, task: &Task, index: &Index) -> Result<Vec<Blocker>> {
+    let (rules, mut branch) = (BlockerRules::of(&ws.settings), DefaultBranch::new(ws));
+    let mut open = waits(task.blockers(), |id| {
+        let state = index.blocker(id)?;
+        readiness::missing(state, rules, |at| branch.has_landed(id, at))
+    })?;
     if !open.is_empty() && leads_back(task.id, |id| index.dependents(id))? {
         let void = void(index)?;
-        open.retain(|blocker| !void.contains(&(RelationType::Blocks, *blocker, task.id)));
+        open.retain(|blocker| !void.contains(&(RelationType::Blocks, blocker.id, task.id)));
     }
     Ok(open)
+}
+
+/// Those of these tasks of which something is missing.
+fn waits(ids: Vec<Id>, mut missing: impl FnMut(Id) -> Result<Option<Missing>>) -> Result<Vec<Blocker>> {
+    let blocker = |id: Id| Ok(missing(id)?.map(|missing| Blocker { id, missing }));
+    ids.into_iter().map(blocker).filter_map(Result::transpose).collect()
+}
+
+/// The tasks that a new task waits for, by the files; `written` are those that its command changed.
+///
+/// Errors: `ERR_GIT` if the default branch of the remote must be read and cannot be.
+pub(crate) fn blockers_of_new(
+    ws: &Workspace,
+    task: &Task,
+    written: &BTreeMap<Id, std::rc::Rc<Task>>,
+) -> Result<Vec<Blocker>> {
+    let (rules, mut branch) = (BlockerRules::of(&ws.settings), DefaultBranch::new(ws));
+    waits(task.blockers(), |id| {
+        let read = || load_task(ws, id).ok().map(|loaded| BlockerState::from(&loaded.task));
+        let state = written.get(&id).map(|task| BlockerState::from(&**task)).or_else(read);
+        readiness::missing(state, rules, |at| branch.has_landed(id, at))
+    })
 }
 
 /// The children of a task, by edges that count.
@@ -552,31 +609,35 @@ fn void(index: &Index) -> Result<BTreeSet<(RelationType, Id, Id)>> {
 }
 
 /// The tasks of the read model as readiness asks for them.
-struct Indexed<'a>(&'a Index);
+struct Indexed<'a> {
+    ws: &'a Workspace,
+    index: &'a Index,
+}
 
 impl Surroundings for Indexed<'_> {
     fn parent(&mut self, id: Id) -> Result<Option<Id>> {
-        let above = |id| Ok(self.0.task(id)?.and_then(|task| task.parent()).into_iter().collect());
-        let Some(parent) = self.0.task(id)?.and_then(|task| task.parent()) else { return Ok(None) };
-        if self.0.status(parent)?.is_none_or(Status::is_finished) {
+        let above = |id| Ok(self.index.task(id)?.and_then(|task| task.parent()).into_iter().collect());
+        let Some(parent) = self.index.task(id)?.and_then(|task| task.parent()) else { return Ok(None) };
+        if self.index.status(parent)?.is_none_or(Status::is_finished) {
             return Ok(None);
         }
-        let counts = !leads_back(id, above)? || !void(self.0)?.contains(&(RelationType::ParentOf, parent, id));
+        let counts = !leads_back(id, above)? || !void(self.index)?.contains(&(RelationType::ParentOf, parent, id));
         Ok(counts.then_some(parent))
     }
 
     fn defer_until(&mut self, id: Id) -> Result<Option<Time>> {
-        Ok(self.0.task(id)?.and_then(|task| task.fields.defer_until))
+        Ok(self.index.task(id)?.and_then(|task| task.fields.defer_until))
     }
 
     fn blockers(&mut self, id: Id) -> Result<Vec<Id>> {
-        self.0.task(id)?.map_or_else(|| Ok(Vec::new()), |task| open_blockers(&task, self.0))
+        let Some(task) = self.index.task(id)? else { return Ok(Vec::new()) };
+        Ok(open_blockers(self.ws, &task, self.index)?.into_iter().map(|blocker| blocker.id).collect())
     }
 
     fn children(&mut self, id: Id) -> Result<Vec<Id>> {
         let mut open = Vec::new();
-        for child in counting_children(id, self.0)? {
-            if !self.0.status(child)?.is_some_and(Status::is_finished) {
+        for child in counting_children(id, self.index)? {
+            if !self.index.status(child)?.is_some_and(Status::is_finished) {
                 open.push(child);
             }
         }
@@ -598,9 +659,9 @@ impl Surroundings for AboveNew<'_> {
     }
 
     fn blockers(&mut self, id: Id) -> Result<Vec<Id>> {
-        let mut open = load_task(self.0, id)?.task.blockers();
-        open.retain(|blocker| !load_task(self.0, *blocker).is_ok_and(|loaded| loaded.task.status.is_finished()));
-        Ok(open)
+        let task = load_task(self.0, id)?.task;
+        let open = blockers_of_new(self.0, &task, &BTreeMap::new())?;
+        Ok(open.into_iter().map(|blocker| blocker.id).collect())
     }
 
     fn children(&mut self, _: Id) -> Result<Vec<Id>> {

@@ -70,6 +70,16 @@ pub enum Owner {
     Agent(String),
 }
 
+impl From<&str> for Owner {
+    fn from(word: &str) -> Self {
+        match word {
+            "none" => Owner::None,
+            "me" => Owner::Me,
+            name => Owner::Agent(name.to_owned()),
+        }
+    }
+}
+
 /// The present state of a task, by the rules of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -91,10 +101,12 @@ pub enum State {
     Any,
     /// Its completion is on the default branch of the remote.
     Landed,
+    /// It is completed, and no other agent accepted that.
+    Unreviewed,
 }
 
 impl State {
-    const WORDS: [(&'static str, State); 9] = [
+    const WORDS: [(&'static str, State); 10] = [
         ("ready", State::Ready),
         ("blocked", State::Blocked),
         ("claimed", State::Claimed),
@@ -104,6 +116,7 @@ impl State {
         ("closed", State::Closed),
         ("any", State::Any),
         ("landed", State::Landed),
+        ("unreviewed", State::Unreviewed),
     ];
 }
 
@@ -164,7 +177,9 @@ impl Search {
     pub fn names_closed(&self) -> bool {
         self.terms.iter().filter(|term| !term.not).any(|term| match &term.what {
             What::Status(_) | What::Id(_) => true,
-            What::Is(states) => states.iter().any(|state| matches!(state, State::Closed | State::Any | State::Landed)),
+            What::Is(states) => states
+                .iter()
+                .any(|state| matches!(state, State::Closed | State::Any | State::Landed | State::Unreviewed)),
             _ => false,
         })
     }

@@ -323,10 +323,9 @@ fn what(key: &str, values: Vec<Given>, now: Time) -> Result<What> {
         "owner" => What::Owner(
             values
                 .into_iter()
-                .map(|value| match value.text.as_str() {
-                    "none" if !value.is_quoted => Owner::None,
-                    "me" if !value.is_quoted => Owner::Me,
-                    _ => Owner::Agent(value.text),
+                .map(|value| match value.is_quoted {
+                    true => Owner::Agent(value.text),
+                    false => Owner::from(value.text.as_str()),
                 })
                 .collect(),
         ),

@@ -20,7 +20,10 @@ use crate::model::settings::Overlap;
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::lease::{self, Standing};
-use crate::rules::readiness::{Facts, Reason, Surroundings, add_notes, holding_parent, not_permitted, reasons};
+use crate::rules::readiness::{
+    Blocker, BlockerRules, BlockerState, Facts, Missing, Reason, Surroundings, add_notes, holding_parent, missing,
+    not_permitted, reasons,
+};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
 
@@ -112,7 +115,10 @@ fn hold(stage: &mut dyn Stage, task: &Task, guard: &Guard, ends: bool, asserts: 
             .with(json!({ "task": task.id, "fence": record.fence, "behind": true }))
             .hint_command(format!("agentpm sync fetches them; or claim the task first: agentpm claim {}", task.id)));
         }
-        Standing::Free if stage.settings().lease.required && guard.override_reason.is_none() => {
+        // No agent can have the lease of a closed task.
+        Standing::Free
+            if stage.settings().lease.required && guard.override_reason.is_none() && !task.status.is_finished() =>
+        {
             return Err(Error::new(Code::LeaseRequired, format!("task {} may only be changed under a lease", task.id))
                 .hint(format!("acquire one first: agentpm lease acquire {}", task.id)));
         }
@@ -208,26 +214,36 @@ fn override_lease(stage: &mut dyn Stage, task: Id, lease: Option<Id>, holder: &s
     }
     stage.emit(Draft {
         entity: Entity::Task(task),
-        payload: Payload::LeaseOverride(LeaseOverride { lease, holder: holder.to_owned() }),
+        payload: Payload::LeaseOverride(LeaseOverride { lease, holder: holder.to_owned(), task: None }),
         why: Some(reason.to_owned()),
         fence: None,
     })?;
     Ok(())
 }
 
-/// The unfinished blockers of a task. One that is unknown here counts as unfinished.
-pub fn unfinished_blockers(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Id>> {
+/// The tasks that a task waits for, with what is missing of each.
+pub fn waits(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Blocker>> {
     let mut left = Vec::new();
-    for blocker in task.blockers() {
-        if !stage.exists(blocker)? || !stage.task(blocker)?.status.is_finished() {
-            left.push(blocker);
-        }
+    for id in task.blockers() {
+        left.extend(missing_of(stage, id)?.map(|missing| Blocker { id, missing }));
     }
     if !left.is_empty() && comes_back(stage, task.id, |stage, id| stage.dependents(id))? {
         let void = stage.void()?;
-        left.retain(|blocker| !void.contains(&(RelationType::Blocks, *blocker, task.id)));
+        left.retain(|blocker| !void.contains(&(RelationType::Blocks, blocker.id, task.id)));
     }
     Ok(left)
+}
+
+/// What is missing of a blocker. One that is unknown here counts as unfinished.
+pub fn missing_of(stage: &mut dyn Stage, blocker: Id) -> Result<Option<Missing>> {
+    let state = if stage.exists(blocker)? { Some(BlockerState::from(&*stage.task(blocker)?)) } else { None };
+    let rules = BlockerRules::of(stage.settings());
+    missing(state, rules, |at| stage.has_landed(blocker, at))
+}
+
+/// The tasks that a task waits for.
+pub fn open_blockers(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Id>> {
+    Ok(waits(stage, task)?.into_iter().map(|blocker| blocker.id).collect())
 }
 
 /// The unfinished children of a task.
@@ -276,7 +292,7 @@ impl Surroundings for OnStage<'_> {
             return Ok(Vec::new());
         }
         let task = self.0.task(id)?;
-        unfinished_blockers(self.0, &task)
+        open_blockers(self.0, &task)
     }
 
     fn children(&mut self, id: Id) -> Result<Vec<Id>> {
@@ -300,7 +316,7 @@ fn comes_back(stage: &mut dyn Stage, id: Id, next: impl Fn(&mut dyn Stage, Id) -
 
 /// Why a task that no agent works on is not ready for the actor, apart from other branches and the remote.
 pub fn unready(stage: &mut dyn Stage, task: &Task) -> Result<Vec<Reason>> {
-    let (blockers, children) = (unfinished_blockers(stage, task)?, unfinished_children(stage, task.id)?);
+    let (blockers, children) = (waits(stage, task)?, unfinished_children(stage, task.id)?);
     let now = stage.now();
     let lease = stage.lease(task.id)?.lease;
     let parent = holding_parent(&mut OnStage(stage), task.id, now)?;
@@ -331,7 +347,7 @@ pub fn refuse_unfit(stage: &mut dyn Stage, task: &Task, name: &str) -> Result<()
 pub fn unblock_if_free(stage: &mut dyn Stage, id: Id) -> Result<Rc<Task>> {
     let task = stage.task(id)?;
     let may = Verb::OPENING.iter().any(|verb| stage.require(*verb).is_ok());
-    if !may || task.status != Status::Blocked || !unfinished_blockers(stage, &task)?.is_empty() {
+    if !may || task.status != Status::Blocked || !open_blockers(stage, &task)?.is_empty() {
         return Ok(task);
     }
     stage.emit(Draft {

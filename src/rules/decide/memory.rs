@@ -34,6 +34,8 @@ pub struct Plan {
     pub settings: Settings,
     /// Where else tasks are taken, in words.
     pub elsewhere: BTreeMap<Id, String>,
+    /// Tasks whose completion is not on the default branch of the remote.
+    pub not_landed: BTreeSet<Id>,
     rights: Rights,
     me: Author,
     entries: Vec<Entry>,
@@ -52,6 +54,7 @@ impl Plan {
             now: Time::from_millis(1_795_000_000_000),
             settings: Settings::default(),
             elsewhere: BTreeMap::new(),
+            not_landed: BTreeSet::new(),
             rights: Rights::default(),
             me: Author::default(),
             entries: Vec::new(),
@@ -235,6 +238,10 @@ impl Stage for Plan {
 
     fn exists(&mut self, id: Id) -> Result<bool> {
         Ok(self.of(id).next().is_some())
+    }
+
+    fn has_landed(&mut self, id: Id, _at: Time) -> Result<bool> {
+        Ok(!self.not_landed.contains(&id))
     }
 
     fn children(&mut self, id: Id) -> Result<Vec<Id>> {

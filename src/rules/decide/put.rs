@@ -6,8 +6,8 @@
 
 use serde_json::{Value, json};
 
-use super::guard::{Permit, move_to, refuse_unfit, unblock_if_free, unfinished_blockers};
-use super::status::{archive_closed, cancel, finish, needs_words, no_way, open_again, return_to_open};
+use super::guard::{Permit, move_to, open_blockers, refuse_unfit, unblock_if_free};
+use super::status::{archive_closed, cancel, finish, judgement, needs_words, no_way, open_again, return_to_open};
 use super::tasks::{check_owner, is_already, move_parent};
 use super::work::{refuse_bound, refuse_elsewhere};
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ use crate::model::args::Text;
 use crate::model::id::{Id, quoted};
 use crate::model::payload::{
     AcceptanceMet, ContextSuperseded, Fields, Payload, ProgressItemCompleted, ProgressItemReopened, TaskStatusChanged,
-    TaskUpdated, TaskVerified,
+    TaskUpdated,
 };
 use crate::model::task::{Status, Task};
 use crate::rules::event_rules::verb_for;
@@ -127,7 +127,7 @@ pub fn write_part(stage: &mut dyn Stage, permit: &Permit, register: &str, value:
                 .with(json!({ "task": task.id, "unmet": unmet }))
                 .hint_command(format!("mark them with agentpm task verify {} --all or --criterion N", task.id)));
             }
-            Payload::TaskVerified(TaskVerified { passed: *passed })
+            Payload::TaskVerified(judgement(stage, &task, *passed)?)
         }
         ("verified", _) => {
             return Err(Error::state("there was no review before this one, and a review cannot be removed")
@@ -155,7 +155,7 @@ fn put_status(stage: &mut dyn Stage, permit: &Permit, to: Status, owner: Option<
         }
         (Status::Open | Status::Blocked, Status::InProgress) => begin(stage, permit, owner),
         (Status::Open | Status::InProgress, Status::Blocked) => {
-            if unfinished_blockers(stage, &task)?.is_empty() {
+            if open_blockers(stage, &task)?.is_empty() {
                 return Err(Error::state(format!("no unfinished task blocks task {}", task.id)));
             }
             permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, to)))?;

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::guard::{
-    Permit, move_to, permit, permit_id, refuse_unfit, unblock_if_free, unfinished_blockers, unfinished_children,
+    Permit, move_to, open_blockers, permit, permit_id, refuse_unfit, unblock_if_free, unfinished_children, waits,
 };
+use super::work::still_waits;
 use super::{Subject, decides};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::model::args::{Ref, Text};
 use crate::model::command::{ChildrenOfCancelled, Guard, TaskArchive, TaskReopen, TaskTransition, TaskVerify};
 use crate::model::event::Entity;
@@ -17,9 +18,10 @@ use crate::model::payload::{AcceptanceMet, Payload, TaskArchived, TaskReopened, 
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::copies::HAND_EDIT;
-use crate::rules::event_rules::verb_for;
+use crate::rules::event_rules::{rights_to, verb_for};
 use crate::rules::moves;
-use crate::rules::readiness::unfinished;
+use crate::rules::readiness::waits_words;
+use crate::rules::review::{Unfit, unfit};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Stage};
 
@@ -45,7 +47,7 @@ pub fn transition(stage: &mut dyn Stage, c: &TaskTransition) -> Result<Subject> 
         (Status::Open, Status::InProgress) if c.force.is_some() => return unblock_by_force(stage, permit, c, &task),
         (Status::Open, Status::InProgress) => start(stage, &permit)?,
         (Status::Open | Status::InProgress, Status::Blocked) => {
-            if unfinished_blockers(stage, &task)?.is_empty() {
+            if open_blockers(stage, &task)?.is_empty() {
                 return Err(Error::state(format!("no unfinished task blocks task {}", task.id))
                     .hint_command(format!("name a blocker: agentpm task block {} --by ID", task.id)));
             }
@@ -101,7 +103,7 @@ fn start(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
 /// In progress to open: clears the owner and releases the lease. A task that waits for an unfinished one becomes blocked.
 pub fn return_to_open(stage: &mut dyn Stage, permit: &Permit, though_blocked: bool) -> Result<()> {
     let task = stage.task(permit.id)?;
-    let bound = !unfinished_blockers(stage, &task)?.is_empty();
+    let bound = !open_blockers(stage, &task)?.is_empty();
     let to = if bound && !though_blocked { Status::Blocked } else { Status::Open };
     let change = TaskStatusChanged { owner: Some(None), ..move_to(Status::InProgress, to) };
     permit.emit(stage, Payload::TaskStatusChanged(change))?;
@@ -109,10 +111,9 @@ pub fn return_to_open(stage: &mut dyn Stage, permit: &Permit, though_blocked: bo
 }
 
 fn unblock_by_force(stage: &mut dyn Stage, permit: Permit, c: &TaskTransition, task: &Task) -> Result<Subject> {
-    let left = unfinished_blockers(stage, task)?;
+    let left = waits(stage, task)?;
     let Some(force) = &c.force else {
-        return Err(Error::state(format!("task {} still waits for {}", task.id, unfinished(left.len(), "task")))
-            .with(json!({ "task": task.id, "blockers": left }))
+        return Err(still_waits(task, &left)
             .hint(format!("finish them, run agentpm task unblock {}, or pass --force REASON", task.id)));
     };
     needs_words(force)?;
@@ -156,7 +157,7 @@ fn is_typed(stage: &mut dyn Stage, id: Id) -> Result<bool> {
 /// To completed from any status: only with nothing unfinished, or with `force`. `at` is the real time.
 pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: Option<Time>) -> Result<()> {
     let task = stage.task(permit.id)?;
-    let blockers = unfinished_blockers(stage, &task)?;
+    let blockers = waits(stage, &task)?;
     let children = unfinished_children(stage, task.id)?;
     let unmet: Vec<&str> = task.unmet().collect();
     let mut forced = Vec::new();
@@ -179,7 +180,7 @@ pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: 
         stage.emit(Draft { entity: Entity::Task(task.id), payload: Payload::TaskStatusChanged(change), why, fence })?;
     } else {
         let left = [
-            (!blockers.is_empty()).then(|| unfinished(blockers.len(), "blocker")),
+            (!blockers.is_empty()).then(|| format!("it {}", waits_words(&blockers))),
             match children.len() {
                 0 => None,
                 1 => Some("1 unfinished child".to_owned()),
@@ -189,12 +190,15 @@ pub fn finish(stage: &mut dyn Stage, permit: &Permit, force: Option<&Text>, at: 
         ];
         let left = left.into_iter().flatten().collect::<Vec<_>>().join(", ");
         let message = format!("task {} cannot be completed: {left}", task.id);
+        let blockers: Vec<Id> = blockers.iter().map(|blocker| blocker.id).collect();
         return Err(Error::state(message)
             .with(json!({ "task": task.id, "blockers": blockers, "children": children, "unmet": unmet }))
             .hint(match (blockers.is_empty() && children.is_empty(), unmet.is_empty()) {
                 (true, false) => {
-                    let handle = stage.handle(task.id)?;
-                    format!("if all criteria hold: agentpm done {handle} --all-met; else --met N for each, or --force REASON")
+                    let id = task.id;
+                    format!(
+                        "if all criteria hold: agentpm done {id} --all-met; else --met N for each, or --force REASON"
+                    )
                 }
                 _ => "finish these first, or pass --force REASON; --all-met marks all criteria as met".to_owned(),
             }));
@@ -286,6 +290,11 @@ fn archive(stage: &mut dyn Stage, c: &TaskArchive) -> Result<Subject> {
 /// Completed or cancelled to archived.
 pub fn archive_closed(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     let task = stage.task(permit.id)?;
+    if stage.settings().review.required && task.is_unreviewed() {
+        return Err(Error::state(format!("task {} awaits review and cannot be archived", task.id))
+            .with(json!({ "task": task.id }))
+            .hint(format!("another agent accepts it first: agentpm task verify {} --accept", task.id)));
+    }
     let event = TaskArchived { from: task.status, completed_at: task.completed_at, cancelled_at: task.cancelled_at };
     permit.emit(stage, Payload::TaskArchived(event))?;
     permit.give_back(stage)
@@ -308,11 +317,13 @@ fn reopen(stage: &mut dyn Stage, c: &TaskReopen) -> Result<Subject> {
 /// Closed to open, or to blocked if an unfinished task blocks it. The tasks that waited for it wait again.
 pub fn open_again(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     let task = stage.task(permit.id)?;
-    let bound = !unfinished_blockers(stage, &task)?.is_empty();
+    let bound = !open_blockers(stage, &task)?.is_empty();
     let to = if bound { Status::Blocked } else { Status::Open };
     permit.emit(stage, Payload::TaskReopened(TaskReopened { from: task.status, to }))?;
+    // A reviewer may lack the right to block them; they wait in any case, and the next write to them records it.
+    let may_block = rights_to(Status::Blocked).iter().any(|verb| stage.require(*verb).is_ok());
     for waiting in stage.dependents(task.id)? {
-        if stage.may_follow(waiting) && stage.task(waiting)?.status == Status::Open {
+        if may_block && stage.may_follow(waiting) && stage.task(waiting)?.status == Status::Open {
             stage.emit(Draft {
                 entity: Entity::Task(waiting),
                 payload: Payload::TaskStatusChanged(move_to(Status::Open, Status::Blocked)),
@@ -326,24 +337,86 @@ pub fn open_again(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
 
 /// `task verify`
 fn verify(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
+    if c.accept || c.reject {
+        return review(stage, c);
+    }
     let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Verify)?;
     let criteria = chosen(&*stage.task(permit.id)?, &c.criterion, c.all)?;
     mark_criteria(stage, &permit, &criteria, !c.unmet)?;
     if criteria.is_empty() && !c.unmet && !c.all {
         let task = stage.task(permit.id)?;
-        let unmet: Vec<&str> = task.unmet().collect();
-        if !c.fail && !unmet.is_empty() {
-            return Err(Error::state(format!("task {} has {}", task.id, unmet_criteria(unmet.len())))
-                .with(json!({ "task": task.id, "unmet": unmet }))
-                .hint(format!(
-                    "mark them with agentpm task verify {} --all or --criterion N, or pass --fail",
-                    task.id
-                )));
+        if !c.fail {
+            refuse_unmet(&task, "or pass --fail")?;
         }
-        permit.emit(stage, Payload::TaskVerified(TaskVerified { passed: !c.fail }))?;
+        let review = judgement(stage, &task, !c.fail)?;
+        permit.emit(stage, Payload::TaskVerified(review))?;
+        free_dependents(stage, task.id)?;
     }
     unblock_if_free(stage, permit.id)?;
     Ok(Subject::Task(permit.id))
+}
+
+/// `task verify --accept` and `--reject`: accepts the completion of a task, or opens the task again for its owner.
+fn review(stage: &mut dyn Stage, c: &TaskVerify) -> Result<Subject> {
+    let why = c.guard.why.as_ref().filter(|why| !why.0.trim().is_empty());
+    if c.reject && why.is_none() {
+        return Err(Error::validation("a rejection needs a reason").hint("add --why TEXT"));
+    }
+    let permit = permit(stage, &Ref(c.id.0.clone()), &c.guard, Verb::Verify)?;
+    let task = stage.task(permit.id)?;
+    if task.completion().is_none() {
+        return Err(Error::state(format!("task {} is {}, not completed", task.id, task.status))
+            .with(json!({ "task": task.id, "status": task.status }))
+            .hint("only a completed task is accepted or rejected; agentpm ls --query is:unreviewed lists them"));
+    }
+    refuse_reviewer(stage, &task)?;
+    if c.reject {
+        let review = judgement(stage, &task, false)?;
+        permit.emit(stage, Payload::TaskVerified(review))?;
+        open_again(stage, &permit)?;
+    } else if task.is_unreviewed() {
+        refuse_unmet(&task, "or reject it: --reject --why TEXT")?;
+        let review = judgement(stage, &task, true)?;
+        permit.emit(stage, Payload::TaskVerified(review))?;
+        free_dependents(stage, task.id)?;
+    }
+    Ok(Subject::Task(permit.id))
+}
+
+/// A review of a task as it stands. One of a completed task judges its completion, which is not for the agent that completed
+/// it where the settings require a review.
+pub fn judgement(stage: &mut dyn Stage, task: &Task, passed: bool) -> Result<TaskVerified> {
+    if stage.settings().review.required && task.completion().is_some() {
+        refuse_reviewer(stage, task)?;
+    }
+    Ok(TaskVerified { passed, completion: task.completion() })
+}
+
+/// Refuses an agent that may not judge the completion of a task.
+fn refuse_reviewer(stage: &mut dyn Stage, task: &Task) -> Result<()> {
+    let (viewer, settings) = (stage.viewer()?, stage.settings().review.clone());
+    let Some(unfit) = unfit(task.completed_by.as_deref(), &viewer, &settings) else { return Ok(()) };
+    let (me, id) = (viewer.name().unwrap_or_default(), task.id);
+    let error = match unfit {
+        Unfit::Own => Error::new(Code::Unauthorized, format!("{me} completed task {id} and may not review it"))
+            .hint("another agent with the right verify reviews it"),
+        Unfit::Lacks(what) => {
+            Error::new(Code::Unauthorized, format!("a review of task {id} needs {what}, which {me} lacks"))
+                .hint("[review] of config.toml says what a reviewer needs, and roles.yml grants it")
+        }
+    };
+    Err(error.with(json!({ "task": task.id, "completed_by": task.completed_by })))
+}
+
+/// Refuses to pass a task with unmet criteria.
+fn refuse_unmet(task: &Task, or: &str) -> Result<()> {
+    let unmet: Vec<&str> = task.unmet().collect();
+    if unmet.is_empty() {
+        return Ok(());
+    }
+    Err(Error::state(format!("task {} has {}", task.id, unmet_criteria(unmet.len())))
+        .with(json!({ "task": task.id, "unmet": unmet }))
+        .hint(format!("mark them with agentpm task verify {} --all or --criterion N, {or}", task.id)))
 }
 
 /// The criteria selected by numbers from 1, by their texts, or by "all".

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::guard::{Permit, move_to, permit, permit_id, refuse_unfit, unblock_if_free, unfinished_blockers};
+use super::guard::{Permit, missing_of, move_to, open_blockers, permit, permit_id, refuse_unfit, unblock_if_free};
 use super::{Subject, decides};
 use crate::error::{Error, Result};
 use crate::model::args::{Ref, TaskRef, Text};
@@ -54,7 +54,7 @@ pub fn create_as(stage: &mut dyn Stage, c: &TaskCreate, id: Option<Id>) -> Resul
     fields::check(&set)?;
     let mut blocked = false;
     for blocker in &blockers {
-        blocked |= !stage.task(*blocker)?.status.is_finished();
+        blocked |= missing_of(stage, *blocker)?.is_some();
     }
     if blocked {
         set.insert("status".into(), json!(Status::Blocked));
@@ -310,7 +310,7 @@ pub fn check_waits(task: &Task) -> Result<()> {
 /// Records that a task is blocked, if an unfinished task blocks it; releases the actor's lease on it.
 pub fn block_if_bound(stage: &mut dyn Stage, permit: &Permit) -> Result<()> {
     let task = stage.task(permit.id)?;
-    if matches!(task.status, Status::Open | Status::InProgress) && !unfinished_blockers(stage, &task)?.is_empty() {
+    if matches!(task.status, Status::Open | Status::InProgress) && !open_blockers(stage, &task)?.is_empty() {
         permit.emit(stage, Payload::TaskStatusChanged(move_to(task.status, Status::Blocked)))?;
         permit.give_back(stage)?;
     }

@@ -2,27 +2,29 @@
 
 use serde_json::json;
 
-use super::guard::{move_to, permit_id, refuse_unfit, unblock_if_free, unfinished_blockers, unready};
+use super::guard::{move_to, permit_id, refuse_unfit, unblock_if_free, unready, waits};
 use super::parts::note;
 use super::status::{chosen, complete, mark_criteria, return_to_open};
 use super::threads::expire_threads;
 use super::{Subject, decides};
 use crate::error::{Code, Error, Result};
 use crate::model::agent::{Lease, MAX_FENCE, MAX_TTL, SessionStatus};
-use crate::model::args::{Duration, OptionalTaskRef, Ref};
+use crate::model::args::{Duration, OptionalTaskRef, Ref, Text};
 use crate::model::command::{Claim, Done, LeaseAcquire, LeaseRelease, LeaseRenew, Release};
 use crate::model::context::ContextType;
 use crate::model::event::{Author, Entity};
 use crate::model::id::{Id, check_agent_name};
 use crate::model::payload::{
-    ContextAdded, Fields, LeaseAcquired, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged, TaskUpdated,
+    ContextAdded, Fields, LeaseAcquired, LeaseOverride, LeaseReleased, LeaseRenewed, Payload, TaskStatusChanged,
+    TaskUpdated,
 };
 use crate::model::settings::Overlap;
 use crate::model::task::{Status, Task};
 use crate::model::time::Time;
 use crate::rules::held::{NamedTask, only_one};
 use crate::rules::lease::{self, Standing};
-use crate::rules::readiness::{Reason, unfinished, withheld};
+use crate::rules::overlap::FileClaim;
+use crate::rules::readiness::{self, Blocker, Reason, waits_words, withheld};
 use crate::rules::roles::Verb;
 use crate::rules::stage::{Draft, Grant, Stage};
 
@@ -53,7 +55,7 @@ fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
     let me = stage.me().clone();
     refuse_unfit(stage, &before, &me.agent)?;
     match before.status {
-        Status::Open | Status::Blocked => refuse_unready(stage, &before)?,
+        Status::Open | Status::Blocked => refuse_unready(stage, &before, c.override_reason.as_ref())?,
         // An agent that takes the task over is a new holder.
         Status::InProgress => refuse_withheld(stage, &before)?,
         closed => {
@@ -103,8 +105,9 @@ fn claim(stage: &mut dyn Stage, c: &Claim) -> Result<Subject> {
 }
 
 /// Refuses to begin a task that is not ready: it waits for other tasks or for its time, has unfinished parts, or is
-/// parked. The owner and the lease are checked afterwards.
-fn refuse_unready(stage: &mut dyn Stage, task: &Task) -> Result<()> {
+/// parked. Files that overlap with work in progress refuse it too, unless that is overridden for a reason. The owner and the lease are
+/// checked afterwards.
+fn refuse_unready(stage: &mut dyn Stage, task: &Task, override_reason: Option<&Text>) -> Result<()> {
     refuse_bound(stage, task)?;
     let found = unready(stage, task)?;
     let reason = found.iter().find(|reason| {
@@ -113,12 +116,17 @@ fn refuse_unready(stage: &mut dyn Stage, task: &Task) -> Result<()> {
             Reason::Children { .. } | Reason::Deferred { .. } | Reason::Parked { .. } | Reason::Parent { .. }
         )
     });
-    if let Some(reason @ Reason::Overlaps { .. }) =
-        found.iter().find(|reason| matches!(reason, Reason::Overlaps { .. }))
-    {
-        return Err(Error::new(Code::Conflict, format!("task {} is withheld: {}", task.id, reason.words()))
-            .with(json!({ "task": task.id, "reasons": found }))
-            .hint("take other work with agentpm next --claim, or wait until that task is done"));
+    for overlap in &found {
+        let Reason::Overlaps { with } = overlap else { continue };
+        let Some(reason) = override_reason else {
+            return Err(Error::new(Code::Conflict, format!("task {} is withheld: {}", task.id, overlap.words()))
+                .with(json!({ "task": task.id, "reasons": found }))
+                .hint_override(
+                    "take other work with agentpm next --claim, or wait until that task is done",
+                    "--override",
+                ));
+        };
+        override_overlaps(stage, task.id, with, reason)?;
     }
     refuse_withheld(stage, task)?;
     let Some(reason) = reason else { return Ok(()) };
@@ -141,6 +149,21 @@ fn refuse_unready(stage: &mut dyn Stage, task: &Task) -> Result<()> {
         .hint(hint))
 }
 
+/// Records that a task is claimed although its files overlap with these tasks in progress.
+fn override_overlaps(stage: &mut dyn Stage, task: Id, with: &[FileClaim], reason: &Text) -> Result<()> {
+    if reason.0.trim().is_empty() {
+        return Err(Error::validation("--override needs a reason"));
+    }
+    stage.require(Verb::Override)?;
+    for claim in with {
+        stage.warn(claim.warning());
+        let event = LeaseOverride { lease: None, holder: claim.holder.clone(), task: Some(claim.task) };
+        let payload = Payload::LeaseOverride(event);
+        stage.emit(Draft { entity: Entity::Task(task), payload, why: Some(reason.0.clone()), fence: None })?;
+    }
+    Ok(())
+}
+
 /// Refuses a task that an open thread withholds from new holders.
 fn refuse_withheld(stage: &mut dyn Stage, task: &Task) -> Result<()> {
     let Some(thread) = withheld(&task.brief(), &stage.viewer()?) else { return Ok(()) };
@@ -152,13 +175,18 @@ fn refuse_withheld(stage: &mut dyn Stage, task: &Task) -> Result<()> {
 
 /// Refuses to begin a task that waits for other tasks.
 pub fn refuse_bound(stage: &mut dyn Stage, task: &Task) -> Result<()> {
-    let blockers = unfinished_blockers(stage, task)?;
+    let blockers = waits(stage, task)?;
     if blockers.is_empty() {
         return Ok(());
     }
-    Err(Error::state(format!("task {} still waits for {}", task.id, unfinished(blockers.len(), "task")))
-        .with(json!({ "task": task.id, "blockers": blockers }))
-        .hint("take other work with agentpm next --claim"))
+    Err(still_waits(task, &blockers).hint("take other work with agentpm next --claim"))
+}
+
+/// The refusal of a task that waits for other tasks.
+pub fn still_waits(task: &Task, blockers: &[Blocker]) -> Error {
+    let ids: Vec<Id> = blockers.iter().map(|blocker| blocker.id).collect();
+    Error::state(format!("task {} still {}", task.id, waits_words(blockers)))
+        .with(json!({ "task": task.id, "blockers": ids, "reasons": readiness::waits(blockers) }))
 }
 
 /// Refuses a task that was finished in another clone, by events that are not here yet.

@@ -8,7 +8,7 @@ mod queries;
 mod refresh;
 mod rows;
 
-pub use queries::{Keys, Sums};
+pub use queries::{Keys, Sums, Unreviewed};
 pub(super) use rows::{id_of, read_doc};
 
 use std::cell::RefCell;
@@ -30,7 +30,7 @@ use crate::store::layout::{Store, task_dir};
 
 /// Changes with every change of the tables, and by itself with the fields and event types, since folded tasks are kept.
 const SCHEMA: i64 = {
-    let mut sum: i64 = 16;
+    let mut sum: i64 = 17;
     let known: [&[&str]; 2] = [NAMES, KINDS];
     let (mut list, mut name, mut byte) = (0, 0, 0);
     while list < known.len() {
@@ -56,12 +56,13 @@ CREATE TABLE task(
   priority INTEGER NOT NULL, defer_until INTEGER, need_perm TEXT, need_precedence INTEGER, title TEXT NOT NULL, origin TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
   errors INTEGER NOT NULL, lamport INTEGER NOT NULL, lost INTEGER NOT NULL, is_there INTEGER NOT NULL,
   due INTEGER, version INTEGER NOT NULL, steps INTEGER NOT NULL, steps_done INTEGER NOT NULL, labels TEXT,
-  completed INTEGER NOT NULL, attempts INTEGER NOT NULL, files TEXT, threads INTEGER NOT NULL,
+  completed_at INTEGER, completed_by TEXT, unreviewed INTEGER NOT NULL, attempts INTEGER NOT NULL, files TEXT, threads INTEGER NOT NULL,
   open_threads INTEGER NOT NULL, thread TEXT
 ) WITHOUT ROWID;
 CREATE INDEX task_finished ON task(finished, status);
 CREATE INDEX task_lamport ON task(lamport);
 CREATE INDEX task_lost ON task(id, lost) WHERE lost > 0;
+CREATE INDEX task_unreviewed ON task(id) WHERE unreviewed;
 CREATE INDEX task_threads ON task(id, threads) WHERE threads > 0;
 CREATE INDEX task_parent ON task(parent) WHERE parent IS NOT NULL;
 CREATE INDEX task_origin ON task(origin) WHERE origin IS NOT NULL;

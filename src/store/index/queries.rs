@@ -18,6 +18,7 @@ use crate::model::time::Time;
 use crate::rules::graph::Edge;
 use crate::rules::lease::LoggedGrant;
 use crate::rules::overlap::FileClaim;
+use crate::rules::readiness::BlockerState;
 use crate::store::database::failed;
 use crate::store::filter::Filter;
 
@@ -182,9 +183,38 @@ impl Index {
         Ok(select_one(&self.db, sql, [id.to_string()], status)?.flatten())
     }
 
-    /// The statuses of all tasks.
-    pub fn statuses(&self) -> Result<BTreeMap<Id, Status>> {
-        select(self.whole()?, "SELECT id, status FROM task", [], |row| Ok((id_of(row, 0)?, status_of(row, 1)?)))
+    /// What decides whether the tasks that wait for a task may begin; `None` if it is not here.
+    pub fn blocker(&self, id: Id) -> Result<Option<BlockerState>> {
+        if let Some(read) = self.overlaid(id, |task| BlockerState::from(task)) {
+            return Ok(read);
+        }
+        let sql = "SELECT status, completed_at, unreviewed FROM task WHERE id = ?1";
+        select_one(&self.db, sql, [id.to_string()], |row| blocker_of(row, 0))
+    }
+
+    /// The finished tasks that block unfinished ones, each with its edges.
+    pub fn finished_blockers(&self) -> Result<Vec<(BlockerState, Edge)>> {
+        let sql =
+            "SELECT e.id, e.kind, e.source, e.target, e.lamport, s.status, s.completed_at, s.unreviewed FROM edge e
+                   JOIN task t ON t.id = e.task AND t.finished = 0
+                   JOIN task s ON s.id = e.source AND s.finished = 1
+                   WHERE e.kind = 'blocks' ORDER BY e.source";
+        let found: Vec<_> = select(self.whole()?, sql, [], |row| Ok(edge_of(row)?.zip(Some(blocker_of(row, 5)?))))?;
+        Ok(found.into_iter().flatten().map(|(edge, state)| (state, edge)).collect())
+    }
+
+    /// The completed tasks that no other agent accepted, by id.
+    pub fn unreviewed(&self) -> Result<Vec<Unreviewed>> {
+        let sql = "SELECT id, completed_by, priority FROM task WHERE unreviewed ORDER BY id";
+        select(self.whole()?, sql, [], |row| {
+            Ok(Unreviewed { id: id_of(row, 0)?, completed_by: row.get(1)?, priority: row.get(2)? })
+        })
+    }
+
+    /// When the completed tasks were completed, those archived since included.
+    pub fn completions(&self) -> Result<BTreeMap<Id, Time>> {
+        let sql = "SELECT id, completed_at FROM task WHERE finished = 1 AND completed_at IS NOT NULL";
+        select(self.whole()?, sql, [], |row| Ok((id_of(row, 0)?, Time::from_millis(row.get(1)?))))
     }
 
     /// Ids of the parts (`progress`, `context` or `relationship`) that begin or end with `text`, with their tasks.
@@ -259,7 +289,7 @@ impl Index {
             let (events, steps, steps_done) = (count_of(row, 0)?, count_of(row, 1)?, count_of(row, 2)?);
             Ok(Sums { events, steps, steps_done, context: count_of(row, 3)?, ..Sums::default() })
         })?;
-        let by_owner = "SELECT owner, count(*) FROM task WHERE completed GROUP BY owner";
+        let by_owner = "SELECT owner, count(*) FROM task WHERE completed_at IS NOT NULL GROUP BY owner";
         let completed_by = select(db, by_owner, [], |row| Ok((row.get(0)?, count_of(row, 1)?)))?;
         Ok(Sums { completed_by, ..sums.unwrap_or_default() })
     }
@@ -339,6 +369,17 @@ impl Index {
     }
 }
 
+/// A completed task that no other agent accepted.
+#[derive(Clone, Debug)]
+pub struct Unreviewed {
+    /// The task.
+    pub id: Id,
+    /// The agent that completed it.
+    pub completed_by: Option<String>,
+    /// Its priority.
+    pub priority: i64,
+}
+
 /// Totals over all tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Sums {
@@ -373,6 +414,11 @@ pub struct Keys {
 
 fn status_of(row: &Row, column: usize) -> rusqlite::Result<Status> {
     Ok(Status::from_word(row.get_ref(column)?.as_str()?).unwrap_or_default())
+}
+
+fn blocker_of(row: &Row, column: usize) -> rusqlite::Result<BlockerState> {
+    let (completed_at, is_unreviewed) = (time_of(row, column + 1)?, row.get(column + 2)?);
+    Ok(BlockerState { status: status_of(row, column)?, completed_at, is_unreviewed })
 }
 
 fn files_of(row: &Row, column: usize) -> rusqlite::Result<Vec<String>> {

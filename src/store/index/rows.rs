@@ -75,7 +75,7 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
     let origin = task.fields.metadata.get("origin").and_then(origin_key);
     let labels = Some(&task.fields.labels).filter(|labels| !labels.is_empty()).map(|labels| json!(labels).to_string());
     tx.prepare_cached(
-        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29)",
+        "INSERT INTO task VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31)",
     )?
     .execute(params![
         id,
@@ -102,7 +102,9 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
         task.progress.len() as i64,
         task.progress.values().filter(|item| item.completed).count() as i64,
         labels,
-        task.completed_at.is_some(),
+        task.completed_at.map(Time::millis),
+        task.completed_by,
+        task.is_unreviewed(),
         task.attempts as i64,
         Some(&task.fields.files).filter(|files| !files.is_empty()).map(|files| json!(files).to_string()),
         task.threads.len() as i64,

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::confirmation::RemoteReplies;
 use crate::engine::context::Workspace;
+use crate::engine::view::landed::DefaultBranch;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::read::{self, touched_since};
 use crate::env::files::Dir;
@@ -89,6 +90,8 @@ pub(crate) struct Transaction<'a> {
     pub dependents: BTreeMap<Id, BTreeSet<Id>>,
     pub prepared: Option<PreparedIndex>,
     pub elsewhere: OtherBranches<'a>,
+    /// The default branch of the remote.
+    default_branch: DefaultBranch<'a>,
     /// Whether the index includes the writes of other processes since it was prepared.
     pub caught_up: bool,
     /// The replies of the confirming remote so far; `None` if no remote is to be asked.
@@ -143,6 +146,7 @@ impl<'a> Transaction<'a> {
             dependents: BTreeMap::new(),
             prepared,
             elsewhere,
+            default_branch: DefaultBranch::new(ws),
             caught_up: false,
             replies: None,
             seen: BTreeMap::new(),

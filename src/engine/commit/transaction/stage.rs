@@ -117,6 +117,10 @@ impl Stage for Transaction<'_> {
         self.load(id)
     }
 
+    fn has_landed(&mut self, id: Id, at: Time) -> Result<bool> {
+        self.default_branch.has_landed(id, at)
+    }
+
     fn children(&mut self, id: Id) -> Result<Vec<Id>> {
         let from_index = match self.source.map(|source| source.children(id)).transpose()?.flatten() {
             Some(ids) => ids,

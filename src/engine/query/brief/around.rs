@@ -107,16 +107,17 @@ pub(super) fn results(ws: &Workspace, draft: &mut Draft, task: &Task, index: &In
     Ok(())
 }
 
-/// The unfinished tasks that it waits for.
+/// The tasks that it waits for.
 pub(super) fn open_blockers(ws: &Workspace, draft: &mut Draft, task: &Task, index: &Index) -> Result<()> {
     let mut open = Vec::new();
-    for id in task.blockers() {
-        let status = index.status(id)?;
-        if !status.is_some_and(Status::is_finished) {
-            open.push((id, status));
-        }
+    for blocker in read::open_blockers(ws, task, index)? {
+        open.push((blocker.id, blocker.missing.words().map_or_else(|| status_words(index, blocker.id), Ok)?));
     }
     listed(ws, draft, BLOCKERS, &open, index)
+}
+
+fn status_words(index: &Index, id: Id) -> Result<&'static str> {
+    Ok(index.status(id)?.map_or("not here", Status::as_str))
 }
 
 /// Its children, the unfinished ones first.
@@ -125,7 +126,7 @@ pub(super) fn children(ws: &Workspace, draft: &mut Draft, task: &Task, index: &I
     for id in index.children(task.id)? {
         let status = index.status(id)?;
         let list = if status.is_some_and(Status::is_finished) { &mut finished } else { &mut open };
-        list.push((id, status));
+        list.push((id, status.map_or("not here", Status::as_str)));
     }
     listed(ws, draft, OPEN_CHILDREN, &open, index)?;
     finished.reverse();
@@ -133,13 +134,12 @@ pub(super) fn children(ws: &Workspace, draft: &mut Draft, task: &Task, index: &I
 }
 
 /// A line for each of the first of these tasks.
-fn listed(ws: &Workspace, draft: &mut Draft, kind: Kind, tasks: &[(Id, Option<Status>)], index: &Index) -> Result<()> {
+fn listed(ws: &Workspace, draft: &mut Draft, kind: Kind, tasks: &[(Id, &str)], index: &Index) -> Result<()> {
     // Titles are read only of what could be shown: a line has more than 20 bytes.
     let most = draft.room / 4 / 20;
     let mut lines = Vec::new();
     for (id, status) in tasks.iter().take(most) {
         let title = index.task(*id)?.map(|task| task.fields.title).unwrap_or_default();
-        let status = status.map_or("not here", Status::as_str);
         lines.push(format!("- {} ({status})\n", name(ws, *id, &title)));
     }
     draft.count(kind.name, tasks.len() - lines.len());

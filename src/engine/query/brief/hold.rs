@@ -97,6 +97,12 @@ pub(super) fn next_steps(task: &Task, shown: &TaskView, hold: &Hold, is_elsewher
         Status::InProgress => format!(
             "\n## Next steps\n\n- note a step: agentpm progress add {handle} --content TEXT\n- record a choice: agentpm context add {handle} --type decision --content TEXT\n- finish: agentpm done {handle}{met} --outcome TEXT; give it back: agentpm release {handle}\n"
         ),
+        Status::Completed if shown.awaits_review => {
+            let by = line(task.completed_by.as_deref().unwrap_or_default());
+            format!(
+                "\n## Next steps\n\n- it awaits review by another agent than {by}: agentpm task verify {handle} --accept, or --reject --why TEXT\n"
+            )
+        }
         status if status.is_finished() => String::new(),
         _ if is_elsewhere => String::new(),
         _ if !reasons.is_empty() => {

@@ -1,0 +1,61 @@
+//! Who may judge a completed task, where its dependents wait for a review.
+//!
+//! Guarantees one answer for the command, for `next` and for the gate of a branch.
+//! Leaves to others: what a judgement does (`rules::decide`), and what waits for it (`rules::readiness`).
+
+use crate::model::event::{Entry, Event};
+use crate::model::id::Id;
+use crate::model::payload::Payload;
+use crate::model::settings::ReviewSettings;
+use crate::model::task::Status;
+use crate::rules::event_rules::status_of;
+use crate::rules::readiness::Viewer;
+use crate::rules::roles::Verb;
+
+/// Why an agent may not judge the completion of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It completed the task itself.
+    Own,
+    /// It lacks this right or precedence.
+    Lacks(String),
+}
+
+/// Why an agent may not judge the completion of a task by another agent; `None` if it may.
+pub fn unfit(completed_by: Option<&str>, viewer: &Viewer, settings: &ReviewSettings) -> Option<Unfit> {
+    let (name, role) = (viewer.name().unwrap_or_default(), viewer.role.as_deref());
+    if completed_by == Some(name) {
+        return Some(Unfit::Own);
+    }
+    let has = |perm: &str| viewer.rights.has_perm(name, role, perm);
+    let needed = [Verb::Verify.as_str(), settings.need_perm.as_str()];
+    if let Some(perm) = needed.into_iter().find(|perm| !perm.is_empty() && !has(perm)) {
+        return Some(Unfit::Lacks(format!("the right {perm}")));
+    }
+    let least = settings.need_precedence.filter(|least| !viewer.rights.has_precedence(name, role, *least))?;
+    Some(Unfit::Lacks(format!("precedence {least}")))
+}
+
+/// The agent whose event completed a task, if an event of this log with this id did.
+pub fn completer(log: &[Entry], completion: Id) -> Option<&str> {
+    let events = log.iter().map(|entry| &entry.event);
+    let mut completions = events.filter(|event| event.id == completion && completes(event));
+    completions.next().map(|event| event.author.agent.as_str())
+}
+
+/// Whether a log completes its task and nothing in it lets those that wait for the task begin: another agent's acceptance of a
+/// completion, a cancellation, or the archive. `counts` says which events have an effect.
+pub fn was_never_accepted(log: &[Entry], counts: impl Fn(Id) -> bool) -> bool {
+    let accepts = |event: &Event| {
+        let Payload::TaskVerified(p) = &event.payload else { return false };
+        let completer = p.completion.filter(|_| p.passed).and_then(|completion| completer(log, completion));
+        completer.is_some_and(|completer| completer != event.author.agent)
+    };
+    let ends = |event: &Event| matches!(status_of(event), Some(Status::Cancelled | Status::Archived));
+    let events = || log.iter().map(|entry| &entry.event).filter(|event| counts(event.id));
+    events().any(completes) && !events().any(|event| accepts(event) || ends(event))
+}
+
+fn completes(event: &Event) -> bool {
+    matches!(&event.payload, Payload::TaskStatusChanged(p) if p.to == Status::Completed)
+}

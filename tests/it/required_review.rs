@@ -1,0 +1,298 @@
+//! Where `[review] required` is set, a completed task holds those that wait for it until another agent accepts it.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::Sandbox;
+use crate::sync::Clones;
+
+fn configure(room: &Sandbox, more: &str) {
+    let path = room.store().join("config.toml");
+    let before = fs::read_to_string(&path).unwrap();
+    fs::write(path, format!("{before}\n[review]\nrequired = true\n{more}\n")).unwrap();
+}
+
+/// A room where `ada` completed the first of two tasks, and the second waits for it.
+fn completed(more: &str) -> (Sandbox, String, String) {
+    let room = Sandbox::new();
+    configure(&room, more);
+    let first = room.task("lay the ground", &[]);
+    let second = room.task("build on it", &["--blocked-by", &first]);
+    room.run(&["claim", &first]).data();
+    let receipt = room.run_short(&["done", &first, "--outcome", "it holds"]).data();
+    assert_eq!((&receipt["awaits_review"], receipt.get("ready")), (&json!(true), None), "{receipt}");
+    (room, first, second)
+}
+
+fn commit(room: &Sandbox, message: &str) {
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "--no-verify", "-m", message]).text();
+}
+
+#[test]
+fn dependents_wait_until_another_agent_accepts() {
+    let (room, first, second) = completed("");
+    assert_eq!(room.get(&second)["status"], "blocked");
+    assert_eq!(room.get(&first)["awaits_review"], true);
+    let ready = room.run(&["ready", "--explain"]).data();
+    assert_eq!((&ready["total"], &ready["not_ready"]["counts"]), (&json!(0), &json!({ "awaiting_review": 1 })));
+    assert_eq!(
+        ready["explained"]["items"][0]["reasons"][0],
+        json!({ "reason": "awaiting_review", "by": [first], "total": 1 })
+    );
+    let error = room.run(&["claim", &second]).error("ERR_INVALID_STATE", 4);
+    assert!(error["message"].as_str().unwrap().contains("waits for the review of "), "{error}");
+    assert!(room.run(&["next", "--claim"]).data().is_null(), "ada may not review her own work");
+    assert!(room.run(&["brief", &second]).stdout.contains("completed, awaits review"));
+    assert!(room.run(&["brief", &first]).stdout.contains("it awaits review by another agent than ada"));
+    assert_eq!(room.run(&["ls", "--query", "is:unreviewed"]).data()["items"][0]["id"], json!(first));
+    room.is_clean();
+    let receipt = room.run_as("bob", &["task", "verify", &first, "--accept"]).data();
+    assert_eq!((&receipt["verified"]["by"], receipt.get("awaits_review")), (&json!("bob"), None));
+    assert_eq!(room.get(&second)["status"], "open");
+    assert_eq!(room.run(&["next", "--claim"]).data()["task"]["id"], json!(second));
+    assert_eq!(room.run(&["ls", "--query", "is:unreviewed"]).data()["total"], json!(0));
+    room.is_clean();
+}
+
+#[test]
+fn an_acceptance_names_the_tasks_that_became_ready() {
+    let (room, first, second) = completed("");
+    let mut bob = room.agentpm();
+    let answer = bob.env("AGENTPM_AGENT", "bob").args(["task", "verify", &first, "--accept"]).output().unwrap();
+    let receipt: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert_eq!(receipt["data"]["ready"][0]["id"], json!(second), "{receipt}");
+}
+
+#[test]
+fn a_rejection_opens_the_task_again_for_its_owner() {
+    let (room, first, second) = completed("");
+    room.run_as("bob", &["task", "verify", &first, "--reject"]).error("ERR_VALIDATION", 4);
+    room.run_as("bob", &["task", "verify", &first, "--reject", "--why", "it does not hold"]).data();
+    let view = room.get(&first);
+    assert_eq!((&view["status"], &view["owner"]), (&json!("open"), &json!("ada")));
+    let log = room.run(&["log", &first]).stdout;
+    assert!(log.contains("TaskReopened") && log.contains("it does not hold"), "{log}");
+    assert_eq!(room.get(&second)["status"], "blocked");
+    assert_eq!(room.run(&["next", "--claim"]).data()["task"]["id"], json!(first));
+    room.run(&["done", &first]).data();
+    assert_eq!(room.get(&second)["status"], "blocked", "the new completion is reviewed anew");
+    room.run_as("bob", &["task", "verify", &first, "--accept"]).data();
+    assert_eq!(room.get(&second)["status"], "open");
+    room.is_clean();
+}
+
+#[test]
+fn no_agent_reviews_its_own_work() {
+    let (room, first, second) = completed("");
+    for verdict in [&["--accept"][..], &["--reject", "--why", "no"], &["--fail"], &[]] {
+        let error = room.run(&[&["task", "verify", &first], verdict].concat()).error("ERR_UNAUTHORIZED", 6);
+        assert!(error["message"].as_str().unwrap().starts_with("ada completed task"), "{verdict:?}: {error}");
+    }
+    let yaml = room.yaml_of(&first);
+    let text = fs::read_to_string(&yaml).unwrap();
+    fs::write(&yaml, text.replace("status: completed\n", "status: completed\nverified:\n  passed: true\n")).unwrap();
+    assert_eq!(room.run(&["lint", "--fix"]).code, 1, "a hand edit accepts no own work either");
+    assert_eq!(room.get(&second)["status"], "blocked");
+}
+
+#[test]
+fn only_a_completed_task_is_judged() {
+    let room = Sandbox::new();
+    configure(&room, "");
+    let task = room.task("open", &[]);
+    let error = room.run_as("bob", &["task", "verify", &task, "--accept"]).error("ERR_INVALID_STATE", 4);
+    assert!(error["message"].as_str().unwrap().contains("is open, not completed"), "{error}");
+    room.run(&["task", "verify", &task]).data();
+}
+
+#[test]
+fn a_reviewer_is_handed_reviews_first() {
+    let (room, first, _) = completed("");
+    let other = room.task("unrelated", &["--priority", "5"]);
+    for args in [&["next"][..], &["next", "--claim"]] {
+        let next = room.run_as("bob", args).data();
+        assert_eq!(next["task"]["id"], json!(first), "{args:?}");
+        let handle = &first[20..];
+        assert_eq!(next["review"]["accept"], json!(format!("agentpm task verify {handle} --accept")));
+        assert_eq!((&next["review"]["completed_by"], &next["lease"]), (&json!("ada"), &Value::Null));
+    }
+    assert_eq!(room.run_as("bob", &["next", "--no-reviews", "--claim"]).data()["task"]["id"], json!(other));
+    assert!(room.run_as("bob", &["next"]).data().get("review").is_none(), "an agent finishes what it holds first");
+    let status = room.run_as("eve", &["status"]).data();
+    assert_eq!((&status["reviews"][0]["title"], &status["awaiting_review"]), (&json!("lay the ground"), &json!(1)));
+    assert!(room.run(&["prime"]).stdout.contains("agentpm next --no-reviews"));
+    let mine = room.run(&["status"]).data();
+    assert_eq!((mine.get("reviews"), &mine["awaiting_review"]), (None, &json!(1)));
+}
+
+#[test]
+fn the_settings_say_who_may_review() {
+    let (room, first, _) = completed("need_perm = \"release\"\nneed_precedence = 20\n");
+    let roles = "agents:\n  ada: {perms: [admin], precedence: 50}\n  bob: {perms: [verify, claim], precedence: 50}\n  eve: {perms: \
+                 [verify, release], precedence: 10}\n  kim: {perms: [verify, release], precedence: 20}\n";
+    fs::write(room.store().join("roles.yml"), roles).unwrap();
+    for (agent, lacks) in [("bob", "the right release"), ("eve", "precedence 20")] {
+        let error = room.run_as(agent, &["task", "verify", &first, "--accept"]).error("ERR_UNAUTHORIZED", 6);
+        assert!(error["message"].as_str().unwrap().contains(lacks), "{error}");
+        assert!(room.run_as(agent, &["next"]).data().is_null(), "{agent} is offered no review");
+    }
+    assert_eq!(room.run_as("kim", &["next"]).data()["task"]["id"], json!(first));
+    // A rejection needs no other right than that to verify.
+    room.run_as("kim", &["task", "verify", &first, "--reject", "--why", "no"]).data();
+    assert_eq!(room.get(&first)["status"], "open");
+}
+
+#[test]
+fn a_task_that_awaits_review_is_not_archived() {
+    let (room, first, _) = completed("");
+    let error = room.run(&["task", "archive", &first]).error("ERR_INVALID_STATE", 4);
+    assert!(error["hint"].as_str().unwrap().contains("--accept"), "{error}");
+    room.run_as("bob", &["task", "verify", &first, "--accept"]).data();
+    room.run(&["task", "archive", &first]).data();
+}
+
+#[test]
+fn a_cancelled_blocker_needs_no_review() {
+    let room = Sandbox::new();
+    configure(&room, "");
+    let first = room.task("not wanted", &[]);
+    let second = room.task("go on", &["--blocked-by", &first]);
+    room.run(&["cancel", &first]).data();
+    assert_eq!(room.run(&["next"]).data()["task"]["id"], json!(second));
+}
+
+#[test]
+fn without_the_setting_a_completion_suffices() {
+    let room = Sandbox::new();
+    let first = room.task("lay the ground", &[]);
+    let second = room.task("build on it", &["--blocked-by", &first]);
+    room.run(&["claim", &first]).data();
+    room.run(&["done", &first]).data();
+    assert_eq!(room.run_as("bob", &["next"]).data()["task"]["id"], json!(second));
+    room.run(&["task", "verify", &first]).data();
+    assert_eq!(room.get(&first)["verified"]["passed"], true);
+}
+
+/// An acceptance in one clone and a rejection in another, merged in either order.
+#[test]
+fn an_acceptance_and_a_rejection_meet() {
+    for order in [["bob", "eve"], ["eve", "bob"]] {
+        let (clones, first) = Clones::new(&["ada", "bob", "eve"]);
+        let run = |name: &str, args: &[&str]| clones.run(name, args).data();
+        let config = clones.dir("ada").join(".agentpm/config.toml");
+        let before = fs::read_to_string(&config).unwrap();
+        fs::write(config, format!("{before}\n[review]\nrequired = true\n")).unwrap();
+        let second = run("ada", &["add", "build on it", "--blocked-by", &first])["id"].as_str().unwrap().to_owned();
+        run("ada", &["claim", &first]);
+        run("ada", &["done", &first, "--all-met"]);
+        run("ada", &["sync"]);
+        run("bob", &["sync"]);
+        run("eve", &["sync"]);
+        run("bob", &["task", "verify", &first, "--accept"]);
+        run("eve", &["task", "verify", &first, "--reject", "--why", "no"]);
+        for name in order {
+            run(name, &["sync"]);
+        }
+        for name in ["ada", "bob", "eve"] {
+            run(name, &["sync"]);
+            let view = run(name, &["task", "get", &first]);
+            assert_eq!(view["status"], "open", "{name}: a reopening that saw the end begins anew: {view}");
+            assert_eq!(run(name, &["task", "get", &second])["status"], "blocked", "{name}");
+        }
+    }
+}
+
+/// The findings of the gate on a branch.
+fn refused(room: &Sandbox) -> Vec<String> {
+    room.git(&["add", "-A"]).text();
+    let answer = room.run(&["lint", "--base", "base"]);
+    let findings = answer.json()["data"]["findings"].as_array().unwrap().clone();
+    let refused = findings.into_iter().filter(|f| f["code"] == "not-permitted");
+    refused.map(|f| f["message"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A base where the first task is in progress, and a copy of the settings that a branch could not change.
+fn begun() -> (Sandbox, String, String) {
+    let room = Sandbox::new();
+    configure(&room, "need_precedence = 5");
+    let roles = "agents:\n  ada: {perms: [admin], precedence: 50}\n  bob: {perms: [verify, claim, complete], precedence: 5}\n  eve: \
+                 {perms: [verify], precedence: 1}\n";
+    fs::write(room.store().join("roles.yml"), roles).unwrap();
+    let first = room.task("lay the ground", &[]);
+    let second = room.task("build on it", &["--blocked-by", &first]);
+    room.run(&["claim", &first]).data();
+    commit(&room, "base");
+    room.git(&["tag", "base"]).text();
+    (room, first, second)
+}
+
+#[test]
+fn the_gate_accepts_a_reviewed_branch() {
+    let (room, first, second) = begun();
+    room.run(&["done", &first]).data();
+    assert_eq!(refused(&room), [""; 0], "a completion that awaits review");
+    room.run_as("bob", &["task", "verify", &first, "--reject", "--why", "no"]).data();
+    room.run(&["claim", &first]).data();
+    room.run(&["done", &first]).data();
+    room.run_as("bob", &["task", "verify", &first, "--accept"]).data();
+    room.run(&["claim", &second]).data();
+    room.run(&["done", &second]).data();
+    assert_eq!(refused(&room), [""; 0]);
+}
+
+#[test]
+fn the_gate_finds_what_evades_the_review() {
+    let (room, first, second) = begun();
+    let config = room.store().join("config.toml");
+    let with = fs::read_to_string(&config).unwrap();
+    // The branch turns the setting off, goes on, and hides that.
+    fs::write(&config, "format = 1\n").unwrap();
+    room.run(&["done", &first]).data();
+    room.run(&["claim", &second]).data();
+    fs::write(&config, &with).unwrap();
+    let found = refused(&room);
+    assert!(found.len() == 1 && found[0].contains("although its blocker") && found[0].contains(&first), "{found:?}");
+
+    let (room, first, _) = begun();
+    fs::write(room.store().join("config.toml"), "format = 1\n").unwrap();
+    room.run(&["done", &first]).data();
+    room.run(&["task", "verify", &first]).data();
+    room.run(&["task", "archive", &first]).data();
+    fs::write(room.store().join("config.toml"), &with).unwrap();
+    let found = refused(&room);
+    assert!(found.len() == 1 && found[0].contains("reviews its own work"), "{found:?}");
+    assert!(found[0].contains("1 more"), "the archive is another: {found:?}");
+
+    let (room, first, _) = begun();
+    room.run(&["done", &first]).data();
+    fs::write(room.store().join("config.toml"), "format = 1\n").unwrap();
+    room.run_as("eve", &["task", "verify", &first, "--accept"]).data();
+    fs::write(room.store().join("config.toml"), &with).unwrap();
+    let found = refused(&room);
+    assert!(found.len() == 1 && found[0].contains("needs precedence 5"), "{found:?}");
+}
+
+#[test]
+fn an_override_goes_on_without_a_review() {
+    let (room, first, second) = begun();
+    room.run(&["done", &first]).data();
+    room.run(&["task", "transition", &second, "--status", "in_progress", "--force", "agreed with bob"]).data();
+    assert_eq!(refused(&room), [""; 0]);
+}
+
+#[test]
+fn the_review_of_a_branch_says_what_awaits_review() {
+    let (room, first, _) = begun();
+    room.git(&["switch", "-q", "-c", "feature"]).text();
+    room.run(&["done", &first]).data();
+    commit(&room, "done");
+    let report = room.run(&["review", "base..feature"]).data();
+    assert_eq!(
+        (&report["summary"]["awaiting_review"], &report["items"][0]["awaits_review"]),
+        (&json!(1), &json!(true))
+    );
+    let page = room.run(&["review", "base..feature", "--format", "md"]).stdout;
+    assert!(page.contains("1 awaiting review") && page.contains("; awaits review"), "{page}");
+}
