@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::engine::commit::plan::PlanReport;
+use crate::engine::commit::saga::SagaReport;
 use crate::engine::feed::stream::Pushed;
 use crate::engine::import::ImportReport;
 use crate::engine::query::TaskFile;
@@ -65,6 +66,7 @@ pub enum Answer {
     Restored(Restored),
     Imported(ImportReport),
     Planned(PlanReport),
+    RequestUndone(SagaReport),
 }
 
 /// An answer as JSON without the fields that hold nothing.
@@ -155,7 +157,8 @@ impl Answer {
             | Answer::Pushed(_)
             | Answer::Repaired(_)
             | Answer::Imported(_)
-            | Answer::Planned(_) => None,
+            | Answer::Planned(_)
+            | Answer::RequestUndone(_) => None,
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 pub use self::answer::{Answer, without_nulls};
 pub use self::table::{Kind, Method, OPERATIONS, Operation, Route, find};
 use crate::engine::commit::hand_edits::record;
-use crate::engine::commit::{keys, plan, write};
+use crate::engine::commit::{keys, plan, saga, write};
 use crate::engine::feed::stream;
 use crate::engine::lint::{self, base, fix};
 use crate::engine::query::{
@@ -123,7 +123,7 @@ fn with_names(ws: &Workspace, answered: Result<Answered>) -> Result<Answered> {
 fn carry_out(ws: &Workspace, call: &Call) -> Result<Answered> {
     match call {
         Call::Change(Command::Claim(asked)) => next::claim(ws, asked, false),
-        Call::Change(Command::Batch(batch)) if !batch.atomic => Ok(steps::each(ws, batch)),
+        Call::Change(Command::Batch(batch)) if !batch.atomic => steps::each(ws, batch),
         Call::Change(command) => write::execute(ws, command).map(Answered::from),
         Call::Query(Query::Next(asked)) => next::show(ws, asked),
         Call::Query(query) => {
@@ -257,6 +257,7 @@ fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
             let warnings = report.warnings.clone();
             return Ok(Answered { warnings, ..Answered::of(Answer::Planned(report)) });
         }
+        Job::UndoRequest(q) => Answer::RequestUndone(saga::undo_request(ws, q)?),
         Job::NewKey(q) => return keys::register_with_new_key(ws, q.agent.clone()).map(Answered::from),
     }))
 }

@@ -14,12 +14,16 @@ use crate::model::id::Id;
 use crate::reports::changed::{BatchAnswer, BatchStep, Changed};
 
 /// Carries out each step of a batch.
-pub fn each(ws: &Workspace, batch: &Batch) -> Answered {
+///
+/// Errors: `ERR_USAGE` where no agent is named.
+pub fn each(ws: &Workspace, batch: &Batch) -> Result<Answered> {
+    let correlation_id = ws.linking_author()?.correlation_id;
+    let linked = ws.linked(correlation_id.clone());
     let mut names = BTreeMap::new();
     let mut answered = Answered::of(Answer::Changed(Changed::Nothing));
     let mut items = Vec::with_capacity(batch.ops.len());
     for op in &batch.ops {
-        let made = with_names(op, &names).and_then(|command| call(ws, &Call::Change(command)));
+        let made = with_names(op, &names).and_then(|command| call(&linked, &Call::Change(command)));
         let mut item = BatchStep { name: op.name.clone(), id: None, agent: None, ok: Some(made.is_ok()), error: None };
         match made {
             Ok(step) => {
@@ -35,8 +39,9 @@ pub fn each(ws: &Workspace, batch: &Batch) -> Answered {
         }
         items.push(item);
     }
-    let answer = BatchAnswer { total: items.len(), items, events: answered.events.len() };
-    Answered { data: Answer::Changed(Changed::Batch(answer)), ..answered }
+    linked.take_notices().into_iter().for_each(|notice| ws.notice(notice));
+    let answer = BatchAnswer { total: items.len(), items, events: answered.events.len(), correlation_id };
+    Ok(Answered { data: Answer::Changed(Changed::Batch(answer)), ..answered })
 }
 
 /// The command of a step, with the ids of earlier steps in place of their names.

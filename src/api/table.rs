@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
 use crate::engine::commit::plan::PlanReport;
+use crate::engine::commit::saga::SagaReport;
 use crate::engine::feed::stream::Pushed;
 use crate::engine::import::ImportReport;
 use crate::engine::query::TaskFile;
@@ -71,8 +72,10 @@ pub struct Operation {
     pub name: &'static str,
     /// What it works on.
     pub kind: Kind,
-    /// The permission that a plan with `roles.yml` asks for; `None` where it depends on the arguments, or where none is needed.
+    /// The permission that a plan with `roles.yml` asks for; `None` where none is needed, or where it depends on the arguments.
     pub permission: Option<Verb>,
+    /// The permissions of which it asks for one or several, where that depends on the arguments or the task.
+    pub depends: &'static [Verb],
     /// Its route, besides `POST /ops/{name}`.
     pub route: Option<Route>,
     /// The MCP tool that offers it.
@@ -102,13 +105,21 @@ impl Operation {
 /// The columns of an operation besides its name and arguments.
 struct Row {
     permission: Option<Verb>,
+    depends: &'static [Verb],
     route: Option<Route>,
     tool: Option<&'static str>,
     answer: fn() -> Schema,
 }
 
 const fn row<T: JsonSchema>(permission: Option<Verb>, route: Option<Route>, tool: Option<&'static str>) -> Row {
-    Row { permission, route, tool, answer: answer_schema::<T> }
+    Row { permission, depends: &[], route, tool, answer: answer_schema::<T> }
+}
+
+impl Row {
+    /// The same row, of an operation that asks for one or several of these permissions.
+    const fn depending(self, depends: &'static [Verb]) -> Self {
+        Row { depends, ..self }
+    }
 }
 
 /// The schema of an answer, from which fields that hold nothing are left out.
@@ -153,6 +164,21 @@ const fn at(method: Method, path: &'static str) -> Option<Route> {
     Some(Route { method, path })
 }
 
+/// Moving a task asks for the permission of its new status.
+const MOVES: &[Verb] = &[Verb::Claim, Verb::Relate, Verb::Complete, Verb::Cancel, Verb::Archive];
+
+/// Writing earlier values asks for the permissions of the commands that would set them.
+const VALUES: &[Verb] = &[
+    Verb::Update,
+    Verb::Comment,
+    Verb::Claim,
+    Verb::Complete,
+    Verb::Cancel,
+    Verb::Verify,
+    Verb::Archive,
+    Verb::Relate,
+];
+
 /// The row of an operation.
 #[expect(clippy::match_same_arms, reason = "a row each, as in a table")]
 fn row_of(name: &str) -> Option<Row> {
@@ -160,13 +186,15 @@ fn row_of(name: &str) -> Option<Row> {
     Some(match name {
         "task.create" => row::<TaskAnswer>(Some(Verb::Create), at(Post, "/tasks"), Some("plan")),
         "task.update" => row::<TaskAnswer>(Some(Verb::Update), at(Patch, "/tasks/{id}"), Some("update")),
-        "task.transition" => row::<TaskAnswer>(None, at(Post, "/tasks/{id}/transition"), Some("update")),
+        "task.transition" => {
+            row::<TaskAnswer>(None, at(Post, "/tasks/{id}/transition"), Some("update")).depending(MOVES)
+        }
         "task.block" => row::<TaskAnswer>(Some(Verb::Relate), None, Some("plan")),
         "task.unblock" => row::<TaskAnswer>(Some(Verb::Relate), None, Some("plan")),
         "task.relate" => row::<Edge>(Some(Verb::Relate), at(Post, "/relationships"), Some("plan")),
         "task.unrelate" => row::<Unrelated>(Some(Verb::Relate), at(Delete, "/relationships/{id}"), Some("plan")),
         "task.archive" => row::<TaskAnswer>(Some(Verb::Archive), at(Post, "/tasks/{id}/archive"), Some("finish")),
-        "task.reopen" => row::<TaskAnswer>(None, None, Some("update")),
+        "task.reopen" => row::<TaskAnswer>(Some(Verb::Update), None, Some("update")),
         "task.verify" => row::<TaskAnswer>(Some(Verb::Verify), None, Some("finish")),
         "task.split" => row::<BatchAnswer>(Some(Verb::Split), None, Some("plan")),
         "progress.add" => row::<Changed>(Some(Verb::Comment), at(Post, "/progress_items"), Some("record")),
@@ -179,8 +207,10 @@ fn row_of(name: &str) -> Option<Row> {
         "context.redact" => row::<EntryAnswer>(Some(Verb::Update), None, None),
         "thread.open" => row::<ThreadAnswer>(Some(Verb::Discuss), at(Post, "/threads"), Some("discuss")),
         "thread.reply" => row::<ThreadAnswer>(Some(Verb::Reply), at(Post, "/threads/{id}/replies"), Some("discuss")),
-        "thread.resolve" => row::<ThreadAnswer>(None, at(Post, "/threads/{id}/resolve"), Some("discuss")),
-        "thread.escalate" => row::<ThreadAnswer>(None, None, Some("discuss")),
+        "thread.resolve" => {
+            row::<ThreadAnswer>(Some(Verb::Resolve), at(Post, "/threads/{id}/resolve"), Some("discuss"))
+        }
+        "thread.escalate" => row::<ThreadAnswer>(Some(Verb::Discuss), None, Some("discuss")),
         "claim" => row::<Option<NextTask>>(Some(Verb::Claim), at(Post, "/next"), Some("next")),
         "done" => row::<TaskAnswer>(Some(Verb::Complete), None, Some("finish")),
         "release" => row::<TaskAnswer>(Some(Verb::Claim), None, Some("finish")),
@@ -191,10 +221,10 @@ fn row_of(name: &str) -> Option<Row> {
         "session.start" => row::<Session>(None, at(Post, "/sessions/start"), None),
         "session.heartbeat" => row::<Session>(None, at(Post, "/sessions/{id}/heartbeat"), None),
         "session.end" => row::<Session>(None, at(Post, "/sessions/{id}/end"), None),
-        "conflicts.restore" => row::<TaskAnswer>(None, None, Some("update")),
-        "conflicts.keep" => row::<TaskAnswer>(None, None, Some("update")),
-        "undo" => row::<TaskAnswer>(None, None, Some("update")),
-        "batch" => row::<BatchAnswer>(None, at(Post, "/batch"), Some("plan")),
+        "conflicts.restore" => row::<TaskAnswer>(None, None, Some("update")).depending(VALUES),
+        "conflicts.keep" => row::<TaskAnswer>(None, None, Some("update")).depending(VALUES),
+        "undo" => row::<TaskAnswer>(None, None, Some("update")).depending(VALUES),
+        "batch" => row::<BatchAnswer>(None, at(Post, "/batch"), Some("plan")).depending(&Verb::ALL),
         "task.get" => row::<TaskView>(None, at(Get, "/tasks/{id}"), Some("find")),
         "task.path" => row::<TaskFile>(None, None, None),
         "task.list" => row::<List<Summary>>(None, at(Get, "/tasks"), Some("find")),
@@ -226,10 +256,11 @@ fn row_of(name: &str) -> Option<Row> {
         "sync.push" => row::<Pushed>(None, at(Post, "/events/push"), None),
         "resolve" => row::<RepairReport>(None, None, Some("sync")),
         "recover" => row::<Restored>(None, None, None),
-        "lint.fix" => row::<LintReport>(None, None, None),
+        "lint.fix" => row::<LintReport>(None, None, None).depending(&Verb::ALL),
         "lint.since" => row::<LintReport>(None, None, None),
         "import" => row::<ImportReport>(Some(Verb::Create), None, None),
         "plan.apply" => row::<PlanReport>(Some(Verb::Create), None, Some("plan")),
+        "undo.request" => row::<SagaReport>(None, None, Some("update")).depending(VALUES),
         "agent.new_key" => row::<Agent>(Some(Verb::Register), None, None),
         _ => return None,
     })
@@ -241,8 +272,8 @@ pub static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
     let all = kinds.into_iter().flat_map(|(kind, list)| list.into_iter().map(move |one| (kind, one)));
     // A test fails for an operation without a row.
     all.filter_map(|(kind, (name, arguments))| {
-        let Row { permission, route, tool, answer } = row_of(name)?;
-        Some(Operation { name, kind, permission, route, tool, arguments, answer })
+        let Row { permission, depends, route, tool, answer } = row_of(name)?;
+        Some(Operation { name, kind, permission, depends, route, tool, arguments, answer })
     })
     .collect()
 });

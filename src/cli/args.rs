@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::deferred::Deferred;
-use crate::model::args::TaskRef;
+use crate::model::args::{OptionalEventRef, TaskRef, Text};
 use crate::model::{command as c, query as q};
 
 /// A task store for coding agents that lives in the project's own git repository
@@ -62,8 +62,8 @@ pub enum Verb {
     #[command(after_help = "Examples:\n  agentpm init --agents-md\n  agentpm init --hooks")]
     Init(Deferred<Init>),
     /// Print instructions and the state of the plan for the context of an agent
-    #[command(after_help = "Example:\n  agentpm prime >> \"$CONTEXT_FILE\"")]
-    Prime,
+    #[command(after_help = "Examples:\n  agentpm prime >> \"$CONTEXT_FILE\"\n  agentpm prime --role reviewer")]
+    Prime(Deferred<Prime>),
     /// Tasks: create, get, list, update, transition, block, relate, archive, reopen, verify, edit
     #[command(subcommand, visible_alias = "t")]
     Task(Deferred<TaskVerb>),
@@ -140,7 +140,7 @@ pub enum Verb {
     Conflicts(Deferred<ConflictsArgs>),
     /// Undo an event with new events; a field that was written again since stays as it is
     #[command(after_help = super::help::UNDO)]
-    Undo(Deferred<c::Undo>),
+    Undo(Deferred<UndoArgs>),
     /// Check the store; exit with 1 if it has an error
     #[command(after_help = super::help::LINT)]
     Lint(Deferred<Lint>),
@@ -449,6 +449,40 @@ pub struct PlanApply {
     /// Cancel the unfinished tasks whose keys left the file
     #[arg(long)]
     pub prune: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Prime {
+    /// The role whose loop is printed (default: the one you registered with, else executor)
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<PrimeRole>,
+}
+
+/// The roles that have a loop of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum PrimeRole {
+    Planner,
+    Executor,
+    Reviewer,
+    Coordinator,
+}
+
+#[derive(Args, Debug)]
+pub struct UndoArgs {
+    /// Event (or --correlation-id or --plan-id, for all events of a request or a plan)
+    #[command(flatten)]
+    pub event: OptionalEventRef,
+    /// Undo the rest of a request or a plan where some events cannot be undone
+    #[arg(long)]
+    pub partial: bool,
+    /// Show what the undo of a request or a plan would change; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Ignore unfinished blockers, unfinished children and unmet criteria, for this reason; recorded
+    #[arg(long, value_name = "REASON", allow_hyphen_values = true)]
+    pub force: Option<Text>,
+    #[command(flatten)]
+    pub guard: c::Guard,
 }
 
 #[derive(Args, Debug)]

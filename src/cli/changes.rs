@@ -176,7 +176,8 @@ impl Paper {
     pub fn lost(&self, edit: &Value) -> String {
         let (lost, won) = self.both(&edit["lost"]["value"], &edit["won"]["value"]);
         let by = |name: &str| self.value(&edit[name]["agent"]);
-        format!("{}: {lost} by {} lost to {won} by {}", self.value(&edit["field"]), by("lost"), by("won"))
+        let rule = edit["rule"].as_str().unwrap_or_default();
+        format!("{}: {lost} by {} lost to {won} by {} ({rule})", self.value(&edit["field"]), by("lost"), by("won"))
     }
 
     /// Two values, so that one sees what differs.

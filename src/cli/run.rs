@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::{CommandFactory as _, FromArgMatches as _, ValueEnum as _};
 use serde_json::json;
 
 use super::args::{
     AgentVerb, Cancel, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanApply,
-    PlanVerb, ProgressVerb, Schema, Search, SessionVerb, SplitArgs, TaskVerb, ThreadVerb, Verb,
+    PlanVerb, PrimeRole, ProgressVerb, Schema, Search, SessionVerb, SplitArgs, TaskVerb, ThreadVerb, UndoArgs, Verb,
 };
 use super::deferred::Deferred;
 use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
@@ -19,8 +19,8 @@ use crate::engine::commit::plan::read_tasks;
 use crate::engine::{self, Driver, Options, Request, Workspace};
 use crate::env::{Env, files};
 use crate::error::{Code, Error, Result};
-use crate::model::args::Ref;
-use crate::model::command::{Batch, Claim, Command, TaskTransition};
+use crate::model::args::{EventRef, Ref};
+use crate::model::command::{Batch, Claim, Command, TaskTransition, Undo};
 use crate::model::finding::Rule;
 use crate::model::id::quoted;
 use crate::model::job::{self, Job, NewKey, NextWait};
@@ -106,13 +106,16 @@ fn start_log(env: &Env) {
 }
 
 fn answer(verb: Verb, global: &Global, env: Env) -> Result<Output> {
+    // There these ids name what is undone; the events that undo it have ids of their own.
+    let names_origin = matches!(&verb, Verb::Undo(Deferred(args)) if args.event.0.is_none());
+    let link = |id: &Option<String>| id.clone().filter(|_| !names_origin);
     let options = Options {
         store: global.store.clone(),
         request: Request {
             agent: global.agent.clone(),
             session: global.session.clone(),
-            correlation_id: global.correlation_id.clone(),
-            plan_id: global.plan_id.clone(),
+            correlation_id: link(&global.correlation_id),
+            plan_id: link(&global.plan_id),
             full: global.full,
         },
     };
@@ -176,7 +179,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         Verb::Next(Deferred(args)) => return next(ws, &args, global),
         Verb::Work(Deferred(args)) => return work::work(ws, args),
         Verb::Review(Deferred(args)) => return reviewed(ws, args, global),
-        Verb::Prime => return prime(ws),
+        Verb::Prime(Deferred(args)) => return prime(ws, args.role),
         Verb::Watch(Deferred(args)) => return exchange::watch(ws, &args),
         Verb::Task(Deferred(verb)) => task_call(verb, global)?,
         Verb::Add(Deferred(args)) => Call::Change(Command::TaskCreate(*args)),
@@ -254,7 +257,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
             None => Call::Query(Query::Conflicts(list)),
         },
         Verb::Diff(Deferred(args)) => Call::Query(Query::Diff(args)),
-        Verb::Undo(Deferred(args)) => Call::Change(Command::Undo(args)),
+        Verb::Undo(Deferred(args)) => undo_call(args, global)?,
         Verb::Lint(Deferred(args)) => lint::call(args),
         Verb::Check(Deferred(args)) => Call::Query(Query::Check(args)),
         Verb::Doctor => Call::Query(Query::Doctor(query::Doctor {})),
@@ -277,6 +280,32 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         | Verb::Trailer(_) => return Err(Error::usage("answered before")),
     };
     respond(ws, &call, global)
+}
+
+/// Undoes one event, or all events of the request or the plan that the global options name then.
+fn undo_call(args: UndoArgs, global: &Global) -> Result<Call> {
+    let UndoArgs { event, partial, dry_run, force, guard } = args;
+    if let Some(event) = event.0 {
+        if partial || dry_run {
+            return Err(Error::usage("--partial and --dry-run belong to the undo of a request or a plan")
+                .hint("agentpm undo --correlation-id ID --dry-run"));
+        }
+        return Ok(Call::Change(Command::Undo(Undo { event: EventRef(event), force, guard })));
+    }
+    if force.is_some()
+        || guard.override_reason.is_some()
+        || guard.lease_id.is_some()
+        || guard.expected_version.is_some()
+    {
+        return Err(Error::usage("the undo of a request or a plan has no option to bypass a check")
+            .hint("undo the events one by one: agentpm undo EVENT --force REASON"));
+    }
+    let (correlation_id, plan_id) = (global.correlation_id.clone(), global.plan_id.clone());
+    if correlation_id.is_none() && plan_id.is_none() {
+        return Err(Error::usage("name what is to be undone")
+            .hint("agentpm undo EVENT, agentpm undo --correlation-id ID, or agentpm undo --plan-id ID"));
+    }
+    Ok(Call::Job(Job::UndoRequest(job::UndoRequest { correlation_id, plan_id, partial, dry_run, why: guard.why })))
 }
 
 fn task_call(verb: TaskVerb, global: &Global) -> Result<Call> {
@@ -427,15 +456,27 @@ fn init(env: &Env, options: &Options, args: &Init) -> Result<Output> {
 }
 
 /// Instructions for the context of an agent, and the state of the plan in two lines.
-fn prime(ws: &Workspace) -> Result<Output> {
+fn prime(ws: &Workspace, asked: Option<PrimeRole>) -> Result<Output> {
     let stats = engine::query::doctor::stats(ws)?;
-    let me = ws.agent_name().unwrap_or_else(|| "not known; set AGENTPM_AGENT".into());
+    let name = ws.agent_name();
+    let agent = name.as_ref().map(|name| engine::view::read::agent_record(ws, name)).transpose()?;
+    let registered = agent.and_then(|agent| agent.role);
+    let role = asked.or_else(|| PrimeRole::from_str(registered.as_deref()?, false).ok());
+    let me = name.unwrap_or_else(|| "not known; set AGENTPM_AGENT".into());
+    let as_what = registered.map(|role| format!(", registered as {}", escape(&role))).unwrap_or_default();
     let mine = engine::query::status::status(ws)?.mine;
     let held: String = mine.iter().map(|task| format!("You hold: {} {}\n", task.handle, escape(&task.title))).collect();
     let counts: Vec<String> = stats.by_status.iter().map(|(status, n)| format!("{n} {status}")).collect();
     let text = format!(
-        "{}\n## Now\n\nYou are: {me}\n{held}Tasks: {} ({}); {} ready.\n{}{}",
+        "{}{}{}\n## Now\n\nYou are: {me}{as_what}\n{held}Tasks: {} ({}); {} ready.\n{}{}",
         help::PRIME,
+        match role.unwrap_or(PrimeRole::Executor) {
+            PrimeRole::Planner => help::PLANNER,
+            PrimeRole::Executor => help::EXECUTOR,
+            PrimeRole::Reviewer => help::REVIEWER,
+            PrimeRole::Coordinator => help::COORDINATOR,
+        },
+        help::PRIME_END,
         stats.tasks,
         if counts.is_empty() { "none yet".into() } else { counts.join(", ") },
         stats.ready,

@@ -15,6 +15,7 @@ use super::{changes, lint, review, threads};
 use crate::api::{Answer, Answered, without_nulls};
 use crate::engine::Workspace;
 use crate::engine::commit::plan::{FieldChange, KeptBecause, PlanChange, PlanReport, PlannedTask};
+use crate::engine::commit::saga::SagaReport;
 use crate::engine::import::ImportReport;
 use crate::engine::query::check::FileCheck;
 use crate::engine::query::doctor::Health;
@@ -32,7 +33,7 @@ use crate::model::plain::{escape, escape_lines, markdown};
 use crate::reports::changed::{Changed, Receipt, TaskAnswer};
 use crate::reports::list::List;
 use crate::reports::next::{AbandonedTask, Explained, NextTask, NotReady, PassedOver};
-use crate::reports::view::{LostView, TaskView};
+use crate::reports::view::{LostView, TaskView, shell_word};
 
 /// Columns of lists.
 const TASKS: &[&str] = &["handle", "status", "priority", "title", "owner", "labels", "progress", "child_progress"];
@@ -101,6 +102,7 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Restored(restored) => restored_words(restored),
         Answer::Imported(report) => imported(report),
         Answer::Planned(report) => planned(report),
+        Answer::RequestUndone(report) => request_undone(report),
     };
     out.exit = match &answer {
         Answer::Health(health) => u8::from(!health.healthy),
@@ -141,6 +143,7 @@ fn has_changed(answer: &Answer) -> bool {
         Answer::Changed(changed) => !matches!(changed, Changed::Nothing),
         Answer::Sync(report) => !report.dry_run,
         Answer::Planned(report) => !report.dry_run,
+        Answer::RequestUndone(report) => report.events > 0,
         Answer::Pushed(_) | Answer::Repaired(_) | Answer::Restored(_) | Answer::Imported(_) => true,
         _ => false,
     }
@@ -149,7 +152,10 @@ fn has_changed(answer: &Answer) -> bool {
 fn changed_words(ws: &Workspace, changed: &Changed) -> String {
     match changed {
         Changed::Task(shown) => task_words(shown),
-        Changed::Batch(batch) => table(&List::whole(batch.items.clone()), BATCH, false),
+        Changed::Batch(batch) => {
+            let undo = batch.correlation_id.as_ref().filter(|_| batch.events > 0);
+            table(&List::whole(batch.items.clone()), BATCH, false) + &undo.map(|id| undo_line(id)).unwrap_or_default()
+        }
         Changed::Claimed(next) => claimed(ws, next),
         other => object(&json!(other)),
     }
@@ -235,8 +241,11 @@ fn leases(list: &List<LeaseView>, md: bool) -> String {
 /// Which event set which field, and what it beat.
 fn blame(blamed: &BlameList, md: bool) -> String {
     let row = |item: &crate::engine::query::history::BlamedField| {
-        let beat: Vec<String> =
-            item.beat.iter().map(|b| format!("{} by {}", short(&b.value), escape(&b.agent))).collect();
+        let beat: Vec<String> = item
+            .beat
+            .iter()
+            .map(|b| format!("{} by {} ({})", short(&b.value), escape(&b.agent), b.rule.as_str()))
+            .collect();
         let mut row = json!(item);
         row["beat"] = beat.join("; ").into();
         row
@@ -581,6 +590,45 @@ fn nothing_ready(reasons: &NotReady) -> Output {
     Output { data: Value::Null, human, quiet: Some(String::new()), reasons: Some(json!(reasons)), ..Output::default() }
 }
 
+/// The command that undoes a request.
+fn undo_line(correlation_id: &str) -> String {
+    format!("undo all of it: agentpm undo --correlation-id {}\n", escape(&shell_word(correlation_id)))
+}
+
+/// What undoing a request changed, and what stays.
+fn request_undone(report: &SagaReport) -> String {
+    let id = report.correlation_id.as_ref().or(report.plan_id.as_ref());
+    let id = escape(id.map_or("", String::as_str));
+    let mut out = String::new();
+    for task in &report.tasks {
+        out.push_str(&format!("  {}  {}\n", task.handle, escape(&task.title)));
+    }
+    if report.total > report.tasks.len() {
+        out.push_str(&format!("  … and {} more tasks\n", report.total - report.tasks.len()));
+    }
+    for left in report.left.iter().take(MAX_LINES) {
+        out.push_str(&format!("left  {}  {} {}: {}\n", left.handle, escape(&left.kind), left.event, escape(&left.why)));
+    }
+    if report.left.len() > MAX_LINES {
+        out.push_str(&format!(
+            "… and {} more that cannot be undone; all of them with --json\n",
+            report.left.len() - MAX_LINES
+        ));
+    }
+    if report.undone == 0 && report.left.is_empty() {
+        return out + &format!("{id} is undone already\n");
+    }
+    if report.undone == 0 {
+        return out + &format!("no more of {id} can be undone\n");
+    }
+    let verb = if report.dry_run { "would undo" } else { "undid" };
+    let kept = match report.kept {
+        0 => String::new(),
+        n => format!("; {} stays", counted(n, "record")),
+    };
+    out + &format!("{verb} {} of {id} in {}{kept}\n", counted(report.undone, "event"), counted(report.total, "task"))
+}
+
 /// What a plan changed: each task once, by key and handle, with its changes below it as whole texts.
 fn planned(report: &PlanReport) -> String {
     let mut out = String::new();
@@ -629,7 +677,7 @@ fn planned(report: &PlanReport) -> String {
         more => format!(", {} kept", counted(more, "value")),
     };
     out.push_str(&format!("{}, {} {verb}{kept}\n", counted(report.total, "task"), changed.len()));
-    out
+    out + &report.correlation_id.as_deref().map(undo_line).unwrap_or_default()
 }
 
 /// What an import added and changed, and what the store keeps.

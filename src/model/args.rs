@@ -124,6 +124,10 @@ optional! {
     OptionalTaskRef, TaskRef, "ID", "Its id, a unique prefix of it, or the handle that lists print"
 }
 optional! {
+    /// The event that a command is about, if the argument is optional.
+    OptionalEventRef, EventRef, "EVENT", "Its id, or a unique prefix or suffix of it"
+}
+optional! {
     /// The session that a command is about, if the argument is optional.
     OptionalSessionRef, SessionRef, "SESSION", "Its id, or a unique prefix of it"
 }

@@ -187,6 +187,8 @@ rules! {
     OwnerMissing = "owner-missing", Error, Yes, Other, "run agentpm claim to take it, or agentpm lease acquire and agentpm release to open it";
     /// Two agents took a task without seeing each other; the later in order has it.
     SeveralOwners = "several-owners", Warning, Yes, Other, "the other agent takes other work; agentpm conflicts ID shows who took it when";
+    /// A value lost to a concurrent one because its author has the lower precedence in roles.yml.
+    Overruled = "overruled", Warning, Yes, Other, "accept it with agentpm conflicts keep EVENT, or discuss it: agentpm thread open";
     /// A task is recorded as blocked although all its blockers are finished; it counts as open.
     BlockedFreely = "blocked-without-blocker", Warning, Yes, Other, "agentpm resolve records that it is open; so does the next change of it";
     /// A task is completed although a blocker or child of it is unfinished.
@@ -216,6 +218,8 @@ rules! {
     SignatureWrong = "signature-wrong", Error, No, Other, "restore the true line from git history; find out who changed it";
     /// A line of config.toml or roles.yml has no effect.
     ConfigKey = "config-key", Warning, Yes, Other, "correct or remove the key";
+    /// roles.yml grants something to an agent that is not registered and has written no event.
+    AgentUnregistered = "agent-unregistered", Warning, Yes, Other, "register it with agentpm agent register --name NAME, or correct the name in roles.yml";
     /// config.toml or roles.yml cannot be read.
     ConfigInvalid = "config-invalid", Error, No, Other, "correct the file with an editor";
     /// config.toml is missing, so that the defaults apply.

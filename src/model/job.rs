@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::args::Duration;
+use crate::model::args::{Duration, Text};
 use crate::model::command::AgentRegister;
 use crate::model::id::Id;
 use crate::model::operation::operations;
@@ -124,6 +124,22 @@ pub struct PlanApply {
     pub prune: bool,
 }
 
+/// Undo all events of a request or of a plan with new events, newest first
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct UndoRequest {
+    /// Correlation id of the request
+    pub correlation_id: Option<String>,
+    /// Id of the plan
+    pub plan_id: Option<String>,
+    /// Undo the rest where some events cannot be undone
+    pub partial: bool,
+    /// Show what would change; change nothing
+    pub dry_run: bool,
+    /// Reason for the change; recorded in the history
+    pub why: Option<Text>,
+}
+
 /// Register an agent with a new key, which this clone keeps and signs the agent's events with
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct NewKey {
@@ -177,6 +193,7 @@ operations! {
         LintSince = "lint.since",
         Import = "import",
         PlanApply = "plan.apply",
+        UndoRequest = "undo.request",
         NewKey = "agent.new_key",
     }
 }

@@ -206,7 +206,12 @@ impl<'a> NewEvents<'a> {
         }
     }
 
-    fn writer(&self, name: &str) -> Option<&'a Event> {
+    /// The event that gave a register its value: of concurrent ones the one that counts, else the last.
+    fn writer(&self, new: &Task, name: &str) -> Option<&'a Event> {
+        let counting = new.stamps.get(name).and_then(|stamp| self.by_id.get(&stamp.id));
+        if counting.is_some() {
+            return counting.copied();
+        }
         let whole = self.writers.get("metadata").filter(|_| name.starts_with("metadata."));
         self.writers.get(name).into_iter().chain(whole).copied().max_by_key(|event| event.stamp())
     }
@@ -228,10 +233,10 @@ impl<'a> NewEvents<'a> {
         for (kind, name) in names {
             let (from, to) = (register::value(old, &name), register::value(new, &name));
             if from != to {
-                out.push(self.change(kind, &name, from, to, self.writer(&name)));
+                out.push(self.change(kind, &name, from, to, self.writer(new, &name)));
             }
         }
-        let review = self.writer("verified");
+        let review = self.writer(new, "verified");
         if old.verified != new.verified || review.is_some() {
             let (from, to) = (register::value(old, "verified"), register::value(new, "verified"));
             out.push(self.change(Kind::Verified, "verified", from, to, review));
@@ -253,7 +258,7 @@ impl<'a> NewEvents<'a> {
             match old.progress.get(&item.id) {
                 None => out.push(self.change(Kind::ProgressAdded, &field, Value::Null, step(item), made(item.id))),
                 Some(before) if before.completed != item.completed => {
-                    let writer = self.writer(&field);
+                    let writer = self.writer(new, &field);
                     out.push(self.change(Kind::Progress, &field, step(before), step(item), writer));
                 }
                 Some(_) => {}

@@ -211,6 +211,9 @@ pub struct BatchAnswer {
     pub total: usize,
     /// The number of events.
     pub events: usize,
+    /// The id that links these events, by which they are undone together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
 }
 
 /// What a step of a batch created or changed.

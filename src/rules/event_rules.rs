@@ -62,6 +62,8 @@ pub enum UndoRule {
     With(Verb),
     /// Not at all. The hint names the event and the task as `{event}` and `{task}`.
     Refused(&'static str),
+    /// Not at all, and the undo of a whole request passes it over: it is a record, and changes no value.
+    Record(&'static str),
 }
 
 /// Name prefixes of the registers of a task's parts. A field of a newer version with such a name is not a register.
@@ -78,14 +80,14 @@ impl EventRules {
     pub fn of(payload: &Payload) -> Self {
         use LeaseRule::{Fenced, Finished, Free, Optional, Required};
         use Payload as P;
-        use UndoRule::{Refused, With};
+        use UndoRule::{Record, Refused, With};
         use Verb::{
             Admin, Archive, Cancel, Claim, Comment, Create, Discuss, Override, Register, Relate, Reply, Resolve,
         };
         use Verb::{Update, Verify};
 
         let row = |rights, lease, imported, undo| EventRules { rights, lease, imported, undo, adds_entry: false };
-        let entry = |hint| EventRules { adds_entry: true, ..row(&[Comment], Free, true, Refused(hint)) };
+        let entry = |hint| EventRules { adds_entry: true, ..row(&[Comment], Free, true, Record(hint)) };
         let from = |status| With(verb_for(status));
         match payload {
             P::TaskCreated(_) => row(&[Create], Free, true, With(Cancel)),
@@ -113,24 +115,24 @@ impl EventRules {
             // It changes no field, so it needs no lease.
             P::SourceApplied(_) => {
                 let hint = "it changed nothing by itself; undo the change that followed it";
-                row(&[Create, Update], Free, true, Refused(hint))
+                row(&[Create, Update], Free, true, Record(hint))
             }
-            P::LeaseAcquired(_) => row(&[Claim], Free, false, Refused("release it with agentpm lease release {task}")),
+            P::LeaseAcquired(_) => row(&[Claim], Free, false, Record("release it with agentpm lease release {task}")),
             // An agent that is not the holder needs an override as well.
-            P::LeaseReleased(_) => row(&[], Free, false, Refused("acquire it again with agentpm lease acquire {task}")),
+            P::LeaseReleased(_) => row(&[], Free, false, Record("acquire it again with agentpm lease acquire {task}")),
             P::LeaseOverride(_) => {
                 let hint = "it changed nothing by itself; undo the change that followed it";
-                row(&[Override], Free, false, Refused(hint))
+                row(&[Override], Free, false, Record(hint))
             }
             P::ThreadOpened(_) => {
                 row(&[Discuss], Free, false, Refused("withdraw it: agentpm thread resolve {event} --resolution reject"))
             }
-            P::ThreadReplied(_) => row(&[Reply], Free, false, Refused("answer it: agentpm thread reply")),
+            P::ThreadReplied(_) => row(&[Reply], Free, false, Record("answer it: agentpm thread reply")),
             P::ThreadResolved(p) if p.resolution == Resolution::Accept => {
                 row(&[Resolve, Update], Optional, false, With(Update))
             }
             P::ThreadResolved(_) => row(&[Resolve, Update], Free, false, Refused("open another thread on {task}")),
-            P::ThreadEscalated(_) => row(ESCALATE, Free, false, Refused("resolve the thread")),
+            P::ThreadEscalated(_) => row(ESCALATE, Free, false, Record("resolve the thread")),
             P::AgentRegistered(_) | P::AgentUpdated(_) => row(&[Register], Free, false, With(Comment)),
             P::LeaseRenewed(_)
             | P::SessionStarted(_)

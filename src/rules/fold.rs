@@ -126,7 +126,7 @@ pub fn fold<'a>(id: Id, entries: impl IntoIterator<Item = &'a Entry>) -> (Task, 
         findings.extend(folding.apply(&entry.event));
     }
     folding.resolve_threads();
-    findings.extend(folding.taken().iter().filter(|one| one.effect == Effect::Overruled).map(overruled));
+    findings.extend(folding.overruled());
     let task = folding.finish();
     let headless = !task.created && task.version > 0;
     // The parents of the first event are what a log without its beginning lacks.
@@ -141,13 +141,6 @@ pub fn fold<'a>(id: Id, entries: impl IntoIterator<Item = &'a Entry>) -> (Task, 
         finding.task = Some(id);
     }
     (task, findings)
-}
-
-/// A resolution that does not count, since another one of its thread does.
-fn overruled(one: &AppliedEvent<'_>) -> Finding {
-    let (id, author) = (one.event.id, &one.event.author.agent);
-    let message = format!("ThreadResolved {id} by {author} has no effect: another resolution of the thread counts");
-    Finding::new(Rule::EventIneffective, message).event(id)
 }
 
 /// Events whose parents are not here: events between them were lost. Excluded events are not lost.
@@ -237,6 +230,33 @@ impl<'e> Folding<'e> {
                 self.taken[place].effect = Effect::Overruled;
             }
         }
+    }
+
+    /// The findings about resolutions that do not count, since another one of their thread does.
+    fn overruled(&self) -> Vec<Finding> {
+        let lost = self.taken.iter().filter(|one| one.effect == Effect::Overruled).map(|one| one.event);
+        let finding = |event: &Event| {
+            let (id, author) = (event.id, &event.author.agent);
+            let counting = self.counting_resolution(event);
+            let which = counting.map_or_else(
+                || "another resolution of the thread".to_owned(),
+                |other| {
+                    let by =
+                        if other.weight() > event.weight() { "the higher precedence" } else { "its place in order" };
+                    format!("{} by {}, by {by}", other.id, other.author.agent)
+                },
+            );
+            let message = format!("ThreadResolved {id} by {author} has no effect: what counts is {which}");
+            Finding::new(Rule::EventIneffective, message).event(id)
+        };
+        lost.map(finding).collect()
+    }
+
+    /// The resolution that counts of the thread that an event resolves.
+    fn counting_resolution(&self, event: &Event) -> Option<&'e Event> {
+        let Payload::ThreadResolved(p) = &event.payload else { return None };
+        let counting = self.task.threads.get(&p.thread)?.resolved.as_ref()?.event;
+        self.taken.iter().map(|one| one.event).find(|event| event.id == counting)
     }
 
     /// The events that were applied, each with its effect.

@@ -1,9 +1,12 @@
-//! JSON Patch (RFC 6902) on the plain fields of a task.
+//! What a JSON Patch (RFC 6902) may do to a task: change its plain fields.
 //!
 //! Guarantees that a patch changes the fields that `task update` writes and no other, whole or not at all, and that its size
 //! bounds the work and the result.
-//! Leaves to others: whether the values are allowed (`rules::fields`), and who may change them.
+//! Leaves to others: what each operation does (the crate `json-patch`), whether the values are allowed (`rules::fields`), and
+//! who may change them.
 
+use json_patch::jsonptr::Pointer;
+use json_patch::{Patch, PatchErrorKind, PatchOperation};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -14,31 +17,6 @@ use crate::model::id::quoted;
 use crate::model::payload::Fields;
 use crate::model::task::Task;
 use crate::rules::fields;
-
-/// One operation of a patch.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
-enum Operation {
-    Add { path: String, value: Value },
-    Remove { path: String },
-    Replace { path: String, value: Value },
-    Move { from: String, path: String },
-    Copy { from: String, path: String },
-    Test { path: String, value: Value },
-}
-
-impl Operation {
-    fn paths(&self) -> impl Iterator<Item = &str> {
-        let (from, path) = match self {
-            Operation::Add { path, .. }
-            | Operation::Remove { path }
-            | Operation::Replace { path, .. }
-            | Operation::Test { path, .. } => (None, path),
-            Operation::Move { from, path } | Operation::Copy { from, path } => (Some(from), path),
-        };
-        from.into_iter().chain([path]).map(String::as_str)
-    }
-}
 
 /// The values that a patch gives the plain fields of a task, as an event writes them; empty if it changes nothing.
 ///
@@ -111,22 +89,37 @@ fn not_a_field(name: &str) -> Error {
         .hint(format!("it may change {}", names.join(", ")))
 }
 
-fn read(patch: &Value) -> Result<Vec<Operation>> {
+fn read(patch: &Value) -> Result<Patch> {
     if patch.to_string().len() > MAX_LINE {
         return Err(Error::validation(format!("a patch holds at most {MAX_LINE} bytes")));
     }
-    let operations: Vec<Operation> = Deserialize::deserialize(patch).map_err(|e| {
+    let operations = Patch::deserialize(patch).map_err(|e| {
         Error::validation(format!("it is not a JSON Patch: {}", crate::model::json::plain_words(&e.to_string())))
             .hint("a JSON Patch is a list such as [{\"op\": \"replace\", \"path\": \"/priority\", \"value\": 3}]")
     })?;
-    for path in operations.iter().flat_map(Operation::paths) {
-        let parts = parts(path).ok_or_else(|| Error::validation(format!("{} is not a JSON Pointer", quoted(path))))?;
-        let name = parts.first().map_or("", String::as_str);
-        if field(name).is_none() {
-            return Err(not_a_field(if name.is_empty() { path } else { name }));
+    for path in operations.iter().flat_map(paths) {
+        let name = path.first().map(|first| first.decoded().into_owned()).unwrap_or_default();
+        if field(&name).is_none() {
+            return Err(not_a_field(if name.is_empty() { path.as_str() } else { &name }));
         }
     }
     Ok(operations)
+}
+
+/// The places that an operation reads or writes.
+fn paths(operation: &PatchOperation) -> impl Iterator<Item = &Pointer> {
+    [source(operation), Some(operation.path())].into_iter().flatten()
+}
+
+/// The place that an operation takes a value from.
+fn source(operation: &PatchOperation) -> Option<&Pointer> {
+    match operation {
+        PatchOperation::Move(op) => Some(&op.from),
+        PatchOperation::Copy(op) => Some(&op.from),
+        PatchOperation::Add(_) | PatchOperation::Remove(_) | PatchOperation::Replace(_) | PatchOperation::Test(_) => {
+            None
+        }
+    }
 }
 
 /// The plain fields of a task, each with a value, so that `replace` and `test` find what is empty.
@@ -154,93 +147,51 @@ fn entries(old: &Map<String, Value>, new: &Map<String, Value>, set: &mut Fields)
     set.extend(changed.chain(gone).map(|(key, value)| (format!("metadata.{key}"), value.clone())));
 }
 
-/// The parts of a JSON Pointer (RFC 6901), unescaped.
-fn parts(path: &str) -> Option<Vec<String>> {
-    Some(path.strip_prefix('/')?.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect())
-}
-
 fn escape(part: &str) -> String {
     part.replace('~', "~0").replace('/', "~1")
 }
 
-/// Applies one operation. `room` bounds the bytes that are written.
-fn step(doc: &mut Value, operation: &Operation, room: &mut usize) -> std::result::Result<(), String> {
+/// Applies one operation. `room` bounds the bytes that are written: copies of copies grow faster than the patch.
+fn step(doc: &mut Value, operation: &PatchOperation, room: &mut usize) -> std::result::Result<(), String> {
+    if let Some(value) = written(doc, operation) {
+        let bytes = value.to_string().len();
+        *room = room.checked_sub(bytes).ok_or_else(|| format!("it writes more than {MAX_LINE} bytes"))?;
+    }
+    if is_same_number(doc, operation) {
+        return Ok(());
+    }
+    // A failed operation may leave part of a move behind, which the caller throws away with the document.
+    json_patch::patch(doc, std::slice::from_ref(operation)).map_err(|e| match (e.kind, operation) {
+        (PatchErrorKind::TestFailed, PatchOperation::Test(op)) => {
+            let found = doc.pointer(op.path.as_str()).unwrap_or(&Value::Null);
+            format!("it is {}, not {}", quoted(&found.to_string()), quoted(&op.value.to_string()))
+        }
+        (PatchErrorKind::InvalidPointer, _) => "there is no such value or place".into(),
+        (PatchErrorKind::InvalidFromPointer, _) => {
+            format!("there is no value at {}", quoted(source(operation).map_or("", |from| from.as_str())))
+        }
+        (PatchErrorKind::CannotMoveInsideItself, _) => "a value cannot be moved into itself".into(),
+        (other, _) => other.to_string(),
+    })
+}
+
+/// The value that an operation writes.
+fn written<'v>(doc: &'v Value, operation: &'v PatchOperation) -> Option<&'v Value> {
     match operation {
-        Operation::Add { path, value } => add(doc, path, value.clone(), room),
-        Operation::Remove { path } => remove(doc, path).map(|_| ()),
-        Operation::Replace { path, value } => {
-            let at = doc.pointer_mut(path).ok_or("there is no such value")?;
-            take_room(value, room)?;
-            *at = value.clone();
-            Ok(())
-        }
-        Operation::Move { from, path } => {
-            if path.starts_with(&format!("{from}/")) {
-                return Err("a value cannot be moved into itself".into());
-            }
-            let value = remove(doc, from)?;
-            add(doc, path, value, room)
-        }
-        Operation::Copy { from, path } => {
-            let value = doc.pointer(from).ok_or("there is no such value")?.clone();
-            add(doc, path, value, room)
-        }
-        Operation::Test { path, value } => match doc.pointer(path) {
-            Some(found) if same(found, value) => Ok(()),
-            Some(found) => Err(format!("it is {}, not {}", quoted(&found.to_string()), quoted(&value.to_string()))),
-            None => Err("there is no such value".into()),
-        },
+        PatchOperation::Add(op) => Some(&op.value),
+        PatchOperation::Replace(op) => Some(&op.value),
+        PatchOperation::Move(_) | PatchOperation::Copy(_) => doc.pointer(source(operation)?.as_str()),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => None,
     }
 }
 
-/// Numbers are equal if their values are.
-fn same(one: &Value, other: &Value) -> bool {
-    match (one, other) {
-        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
-        _ => one == other,
+/// Whether a test compares two forms of one number, such as 1 and 1.0: equal by the standard, different by the crate.
+fn is_same_number(doc: &Value, operation: &PatchOperation) -> bool {
+    let PatchOperation::Test(op) = operation else { return false };
+    match (doc.pointer(op.path.as_str()), &op.value) {
+        (Some(Value::Number(a)), Value::Number(b)) => (a.is_f64() || b.is_f64()) && a.as_f64() == b.as_f64(),
+        _ => false,
     }
-}
-
-fn take_room(value: &Value, room: &mut usize) -> std::result::Result<(), String> {
-    let bytes = value.to_string().len();
-    *room = room.checked_sub(bytes).ok_or_else(|| format!("it writes more than {MAX_LINE} bytes"))?;
-    Ok(())
-}
-
-/// The value that holds the last part of a path, and that part.
-fn holder<'d>(doc: &'d mut Value, path: &str) -> std::result::Result<(&'d mut Value, String), String> {
-    let (above, last) = path.rsplit_once('/').ok_or("it is not a JSON Pointer")?;
-    let last = last.replace("~1", "/").replace("~0", "~");
-    doc.pointer_mut(above).map(|holder| (holder, last)).ok_or_else(|| "there is no such value".into())
-}
-
-fn add(doc: &mut Value, path: &str, value: Value, room: &mut usize) -> std::result::Result<(), String> {
-    take_room(&value, room)?;
-    match holder(doc, path)? {
-        (Value::Object(map), key) => drop(map.insert(key, value)),
-        (Value::Array(list), place) => {
-            let at = if place == "-" { Some(list.len()) } else { index(&place) };
-            let at = at.filter(|at| *at <= list.len()).ok_or("there is no such place in the list")?;
-            list.insert(at, value);
-        }
-        _ => return Err("it is not within a list or an object".into()),
-    }
-    Ok(())
-}
-
-fn remove(doc: &mut Value, path: &str) -> std::result::Result<Value, String> {
-    let removed = match holder(doc, path)? {
-        (Value::Object(map), key) => map.shift_remove(&key),
-        (Value::Array(list), place) => index(&place).filter(|at| *at < list.len()).map(|at| list.remove(at)),
-        (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_), _) => None,
-    };
-    removed.ok_or_else(|| "there is no such value".into())
-}
-
-/// A place in a list: digits without leading zeros.
-fn index(text: &str) -> Option<usize> {
-    let is_plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    text.parse().ok().filter(|_| is_plain)
 }
 
 #[cfg(test)]
@@ -290,6 +241,10 @@ mod tests {
             json!([{"op": "add", "path": "/labels/01", "value": "x"}]),
             json!([{"op": "replace", "path": "/metadata/none", "value": 1}]),
             json!([{"op": "move", "from": "/metadata/k", "path": "/metadata/k/n"}]),
+            json!([{"op": "move", "from": "/metadata/k", "path": "/metadata/none/n"}]),
+            json!([{"op": "remove", "path": "/labels/-"}]),
+            json!([{"op": "add", "path": "/title/x", "value": "x"}]),
+            json!([{"op": "copy", "from": "/metadata/none", "path": "/intent"}]),
         ] {
             assert_eq!(outcome(patch.clone()), Err(Code::Conflict), "{patch}");
         }
@@ -313,6 +268,25 @@ mod tests {
     fn a_patch_that_doubles_a_value_again_and_again_is_stopped() {
         let double = |n: u32| json!({"op": "copy", "from": "/metadata", "path": format!("/metadata/x{n}")});
         assert_eq!(outcome((0..60).map(double).collect()), Err(Code::Conflict));
+    }
+
+    #[test]
+    fn a_failed_patch_says_which_operation_failed_and_why() {
+        let patch = json!([
+            {"op": "remove", "path": "/labels/0"},
+            {"op": "test", "path": "/priority", "value": 2},
+        ]);
+        let error = apply(&task(), &patch).unwrap_err();
+        assert!(error.message.contains("operation 2") && error.message.contains("it is \"1\", not \"2\""), "{error:?}");
+        assert_eq!((&error.details["operation"], &error.details["failed"]["op"]), (&json!(2), &json!("test")));
+    }
+
+    #[test]
+    fn names_that_mean_something_elsewhere_are_plain_entries_of_the_metadata() {
+        for name in ["__proto__", "constructor", "..", "-", "0"] {
+            let patch = json!([{"op": "add", "path": format!("/metadata/{name}"), "value": {"x": 1}}]);
+            assert_eq!(outcome(patch), Ok(json!({ (format!("metadata.{name}")): {"x": 1} })), "{name}");
+        }
     }
 
     #[test]

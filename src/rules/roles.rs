@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
 
 use crate::error::{Code, Error, Result};
 use crate::model::event::PRECEDENCE;
+use crate::model::id::{check_agent_name, quoted};
 
 /// A permission of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -96,6 +98,9 @@ impl Verb {
     }
 }
 
+/// The most agents and roles that a refusal names.
+const MAX_NAMED: usize = 5;
+
 /// The permissions of one agent or role.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -147,7 +152,29 @@ impl Rights {
             return Ok(());
         }
         Err(Error::new(Code::Unauthorized, format!("{agent} may not {} here", verb.as_str()))
-            .hint("roles.yml of the store grants the permissions; nothing was written"))
+            .with(json!({ "agent": agent, "verb": verb }))
+            .hint(format!("{}; nothing was written", self.who_may(verb.as_str()))))
+    }
+
+    /// Whom `roles.yml` grants a right to, by its word, as part of a sentence.
+    pub fn who_may(&self, perm: &str) -> String {
+        let Some(roles) = &self.0 else { return "every agent may".into() };
+        let has = |(_, grant): &(&String, &Grant)| grant.perms.iter().any(|p| p == perm || p == "admin");
+        let plain = |name: &str| if check_agent_name(name).is_ok() { name.to_owned() } else { quoted(name) };
+        let agents = roles.agents.iter().filter(has).map(|(name, _)| plain(name));
+        let of_roles = roles.roles.iter().filter(has).map(|(name, _)| format!("the role {}", plain(name)));
+        let mut names: Vec<String> = agents.chain(of_roles).collect();
+        let more = names.len().saturating_sub(MAX_NAMED);
+        names.truncate(MAX_NAMED);
+        if more > 0 {
+            names.push(if more == 1 { "1 other".into() } else { format!("{more} others") });
+        }
+        let names = match &names[..] {
+            [] => "no agent".to_owned(),
+            [one] => one.clone(),
+            [first @ .., last] => format!("{} and {last}", first.join(", ")),
+        };
+        format!("roles.yml grants it to {names}")
     }
 
     /// Whether an agent has a right, by its word.
@@ -188,5 +215,21 @@ mod tests {
         assert_eq!(rights.require("code_bot", Some("reviewer"), Verb::Verify).unwrap_err().code, Code::Unauthorized);
         assert!(rights.require("stranger", None, Verb::Comment).is_err());
         assert!(!rights.has_precedence("code_bot", None, 31));
+    }
+
+    #[test]
+    fn a_refusal_says_who_may() {
+        let mut roles = Roles::default();
+        let grant = |word: &str| Grant { perms: vec![word.into()], precedence: 0 };
+        let who = |roles: &Roles| Rights(Some(roles.clone())).who_may("verify");
+        assert_eq!(who(&roles), "roles.yml grants it to no agent");
+        roles.agents.insert("ada".into(), grant("admin"));
+        roles.agents.insert("bob".into(), grant("claim"));
+        roles.roles.insert("reviewer".into(), grant("verify"));
+        assert_eq!(who(&roles), "roles.yml grants it to ada and the role reviewer");
+        roles.agents.extend((0..9).map(|n| (format!("bot-{n}"), grant("verify"))));
+        assert_eq!(who(&roles), "roles.yml grants it to ada, bot-0, bot-1, bot-2, bot-3 and 6 others");
+        let refused = Rights(Some(roles)).require("bob", None, Verb::Verify).unwrap_err();
+        assert_eq!(*refused.details, json!({ "agent": "bob", "verb": "verify" }));
     }
 }

@@ -67,6 +67,21 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Its name, as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Later => "later",
+            Reason::Id => "id",
+            Reason::Precedence => "precedence",
+            Reason::Rank => "rank",
+            Reason::Round => "round",
+            Reason::Status => "status",
+            Reason::Fence => "fence",
+            Reason::Resolution => "resolution",
+            Reason::Added => "added",
+        }
+    }
+
     /// The rule as a sentence.
     pub fn words(self) -> &'static str {
         match self {

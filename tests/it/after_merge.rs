@@ -213,6 +213,7 @@ fn a_task_that_another_agent_holds_stays_blocked() {
 #[test]
 fn unblocking_is_left_to_agents_that_may_move_tasks() {
     let (room, plan) = merged_ends(1);
+    room.run(&["agent", "register", "--name", "eve"]).data();
     fs::write(room.store().join("roles.yml"), "agents:\n  ada: {perms: [admin]}\n  eve: {perms: [comment]}\n").unwrap();
     commit(&room, "roles");
     room.run_as("eve", &["resolve"]).data();

@@ -161,6 +161,131 @@ fn prime_is_short_and_complete() {
     }
 }
 
+/// Commands that the loops name and that are still to come.
+const LATER: [&str; 2] = ["inbox", "broadcast"];
+
+#[test]
+fn each_role_has_a_short_loop_of_its_own() {
+    let room = Sandbox::new();
+    let page = |args: &[&str]| room.run(&[&["prime"], args].concat()).text().to_owned();
+    for (role, words) in [
+        ("planner", &["plan apply", "graph", "plan show", "task split", "undo --correlation-id"][..]),
+        ("executor", &["next --claim", "brief", "progress add", "done"]),
+        ("reviewer", &["inbox", "review", "thread resolve", "task verify"]),
+        ("coordinator", &["status", "stale", "broadcast", "thread escalate"]),
+    ] {
+        let text = page(&["--role", role]);
+        assert!(text.len() / 4 < 1_500, "{role}: {} bytes", text.len());
+        words.iter().for_each(|word| assert!(text.contains(&format!("agentpm {word}")), "{role}: {word}"));
+        assert!(text.contains("instructions to you"), "{role}");
+    }
+    let loop_of = |text: &str| text.lines().find(|line| line.starts_with("## The loop")).unwrap().to_owned();
+    assert_eq!(loop_of(&page(&[])), "## The loop");
+    room.run(&["agent", "register", "--role", "reviewer"]).data();
+    assert_eq!(loop_of(&page(&[])), "## The loop of a reviewer");
+    assert!(page(&[]).contains("You are: ada, registered as reviewer"));
+    assert_eq!(loop_of(&page(&["--role", "planner"])), "## The loop of a planner");
+    room.run(&["agent", "register", "--role", "night-shift"]).data();
+    assert_eq!(loop_of(&page(&[])), "## The loop", "a role of the project's own works like an executor");
+    room.run(&["prime", "--role", "king"]).error("ERR_USAGE", 2);
+}
+
+/// A plan in which each command of a loop has something to work on.
+fn busy_plan() -> (Sandbox, Vec<(&'static str, String)>) {
+    let room = Sandbox::new();
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "a store"]).text();
+    let task = room.task("Order the locks", &["--acceptance", "no deadlock", "--correlation-id", "REQUEST"]);
+    let held = room.task("held", &[]);
+    room.run_as("bob", &["claim", &held]).data();
+    let done = room.task("done", &[]);
+    room.run(&["claim", &done]).data();
+    room.run(&["done", &done]).data();
+    let thread =
+        room.run_as("bob", &["thread", "open", &task, "--body", "x", "--set", "priority=2", "--no-hold"]).data();
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "the plan"]).text();
+    room.git(&["switch", "-q", "-c", "side"]).text();
+    room.run(&["task", "update", &task, "--estimate", "1h"]).data();
+    let log = fs::read_to_string(room.log_of(&task)).unwrap();
+    let lost: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    room.git(&["commit", "-q", "-a", "-m", "side"]).text();
+    room.git(&["switch", "-q", "main"]).text();
+    room.run(&["note", &task, "--content", "later"]).data();
+    room.run(&["task", "update", &task, "--estimate", "2h"]).data();
+    room.git(&["commit", "-q", "-a", "-m", "main"]).text();
+    let _ = room.git(&["merge", "-q", "--no-edit", "side"]);
+    room.run(&["resolve"]).data();
+    room.git(&["add", "-A"]).text();
+    let _ = room.git(&["commit", "-q", "-m", "merged"]);
+    fs::write(room.repo().join("plan.yaml"), "plan: p\ntasks:\n  - {key: a, title: a}\n").unwrap();
+    let names = vec![
+        ("THREAD", thread["id"].as_str().unwrap().to_owned()),
+        ("EVENT", lost["id"].as_str().unwrap().to_owned()),
+        ("OTHER", held),
+        ("DONE", done),
+        ("ID", task),
+    ];
+    (room, names)
+}
+
+/// The commands of a loop, one for each of their optional parts.
+fn commands_of(page: &str) -> Vec<String> {
+    let page = page.split("## The loop").nth(1).unwrap().split("## Now").next().unwrap();
+    let spans = page.split('`').skip(1).step_by(2).map(|span| span.split_whitespace().collect::<Vec<_>>().join(" "));
+    spans.filter_map(|span| span.strip_prefix("agentpm ").map(|rest| rest.replace(['[', ']'], ""))).collect()
+}
+
+#[test]
+fn the_commands_of_each_loop_work_as_they_stand() {
+    let (room, names) = busy_plan();
+    let mut ran = 0;
+    for role in ["planner", "reviewer", "coordinator"] {
+        let page = room.run(&["prime", "--role", role]).text().to_owned();
+        for (n, command) in commands_of(&page).iter().enumerate() {
+            let mut words: Vec<&str> = command.split(' ').collect();
+            if LATER.contains(&words[0]) {
+                continue;
+            }
+            // What needs a task of a certain kind gets one.
+            let id = match &words[..] {
+                ["task", "reopen", ..] => "DONE",
+                ["task", "transition", ..] => "OTHER",
+                ["undo", ..] => "REQUEST",
+                _ => "ID",
+            };
+            let name = |word: &str| names.iter().find(|(name, _)| *name == word).map(|(_, value)| value.as_str());
+            let filled = |word: &&str| match *word {
+                "ID" => name(id).unwrap_or(id).to_owned(),
+                "N" => "1".to_owned(),
+                "FIELD=VALUE" => "priority=3".to_owned(),
+                "accept|reject" => "accept".to_owned(),
+                "AGENT" => "bob".to_owned(),
+                word => name(word).unwrap_or(word).to_owned(),
+            };
+            words.retain(|word| !word.is_empty());
+            if let Some(at) = words.iter().position(|word| *word == "--blocked-by") {
+                words[at + 1] = "OTHER";
+            }
+            let mut args: Vec<String> = words.iter().map(filled).collect();
+            for (at, arg) in args.iter_mut().enumerate().filter(|(_, arg)| *arg == "TITLE") {
+                *arg = format!("title {at}");
+            }
+            let copy = room.beside(&format!("{role}.{n}"));
+            crate::operations::copy_folder(&room.repo(), &copy);
+            let run = |args: &[&str]| Answer::from(room.agentpm_in(&copy).args(args).output().unwrap());
+            if command == "task verify ID" {
+                run(&["task", "verify", name("ID").unwrap(), "--all"]).data();
+            }
+            let answer = run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+            let is_no_remote = args[0] == "sync" && answer.code == 9;
+            assert!(answer.code == 0 || is_no_remote, "{role}: {command}: {answer:?}");
+            ran += 1;
+        }
+    }
+    assert!(ran >= 45, "{ran} commands");
+}
+
 #[test]
 fn help_prints_the_help_of_a_command() {
     let room = Sandbox::nothing();

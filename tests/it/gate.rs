@@ -336,7 +336,8 @@ fn an_event_has_the_id_of_no_event_of_another_log() {
         forge(&room, log, "ContextAdded", note.clone(), json!({"id": "01ZZZZZZZZ0000000000000077"}));
     }
     refused(&room, &["has the id of an event of task/"]);
-    assert_eq!(room.finding_codes(), ["event-id-conflict"]);
+    // The roles name an agent that has written nothing.
+    assert_eq!(room.finding_codes(), ["agent-unregistered", "event-id-conflict"]);
 }
 
 #[test]

@@ -5,12 +5,16 @@ use agentpm::model::id::Id;
 use agentpm::model::task::Task;
 use agentpm::model::yaml::{render_task, render_value};
 use agentpm::rules::fold::fold;
+use agentpm::rules::register::{below, heads_of};
 use agentpm::store::edited::{differing_parts, names_of, parse, value_of, with_parts};
-use agentpm::store::log::Log;
+use agentpm::store::log::{Log, union};
 use agentpm::store::yaml;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
+
+use crate::sandbox::plays_all;
 
 const TASK: &str = "01K5R4XJ7Z0000000000000000";
 
@@ -234,6 +238,92 @@ fn thread_history() -> impl Strategy<Value = Vec<Entry>> {
         }
         all
     })
+}
+
+/// A discussion as replicas write it: each event follows what its replica had seen, and each replica has a precedence.
+fn discussion() -> impl Strategy<Value = Vec<Entry>> {
+    let small = || -5i64..6;
+    let thread = || (0u64..3).prop_map(id);
+    let deed = prop_oneof![
+        (thread(), select(vec!["accept", "reject", "supersede"]), small()).prop_map(|(thread, how, n)| (
+            "ThreadResolved",
+            json!({"thread": thread, "resolution": how, "set": {"priority": n, "metadata.k": n}})
+        )),
+        thread().prop_map(|thread| ("ThreadReplied", json!({"thread": thread, "body": "y"}))),
+        (thread(), select(vec!["eve", "lead"]))
+            .prop_map(|(thread, to)| ("ThreadEscalated", json!({"thread": thread, "to": to}))),
+        small().prop_map(|n| ("TaskUpdated", json!({"set": {"priority": n}}))),
+        select(vec![
+            ("open", "in_progress"),
+            ("in_progress", "completed"),
+            ("open", "cancelled"),
+            ("in_progress", "open")
+        ])
+        .prop_map(|(from, to)| ("TaskStatusChanged", json!({"from": from, "to": to, "owner": "ada"}))),
+        select(vec!["completed", "cancelled"]).prop_map(|from| ("TaskReopened", json!({"from": from, "to": "open"}))),
+    ];
+    // Who writes, and whether it fetches from the next replica first.
+    let step = (0usize..3, any::<bool>(), deed);
+    (prop::collection::vec(step, 1..16), [-1i64..3, -1i64..3, -1i64..3]).prop_map(|(steps, precedences)| {
+        let line = |n: u64, lamport: u64, parents: &[String], precedence: i64, kind: &str, payload: &Value| {
+            let line = json!({"v": 1, "id": id(n), "lamport": lamport, "type": kind, "entity": format!("task/{TASK}"),
+                "parents": parents, "agent": "ada", "at": "2026-11-20T10:00:00Z", "precedence": precedence,
+                "payload": payload})
+            .to_string();
+            Entry { event: parse_line(&line).unwrap(), line: line.into() }
+        };
+        // Three threads and the task, which each replica has.
+        let mut all = vec![line(9, 1, &[], 0, "TaskCreated", &json!({"title": "t"}))];
+        let open =
+            |n: u64| line(n, n + 2, &[id(if n == 0 { 9 } else { n - 1 })], 0, "ThreadOpened", &json!({"body": "x"}));
+        all.extend((0..3).map(open));
+        let mut seen: [Vec<Entry>; 3] = std::array::from_fn(|_| all.clone());
+        for (n, (who, fetches, (kind, payload))) in steps.into_iter().enumerate() {
+            if fetches {
+                let other = seen[(who + 1) % 3].clone();
+                let known: std::collections::BTreeSet<Id> = seen[who].iter().map(|e| e.event.id).collect();
+                seen[who].extend(other.into_iter().filter(|e| !known.contains(&e.event.id)));
+            }
+            let heads: Vec<String> = heads_of(&seen[who]).iter().map(ToString::to_string).collect();
+            let lamport = seen[who].iter().map(|e| e.event.lamport).max().unwrap_or(0) + 1;
+            // Ids do not follow the clocks.
+            let new = line(10 + (n as u64 * 7) % 16, lamport, &heads, precedences[who], kind, &payload);
+            seen[who].push(new.clone());
+            all.push(new);
+        }
+        all
+    })
+}
+
+#[test]
+fn replicas_that_discuss_with_precedences_converge() {
+    let cases = if plays_all() { 100_000 } else { 2_000 };
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let histories = (discussion(), any::<[prop::sample::Index; 3]>(), any::<[prop::sample::Index; 6]>());
+    let end = |entries: &[Entry]| {
+        let (task, findings) = fold(task(), entries);
+        let overruled: Vec<usize> = task.threads.values().map(|thread| thread.overruled.len()).collect();
+        (render_task(&task), findings.len(), overruled)
+    };
+    let outcome = TestRunner::new(config).run(&histories, |(all, tips, merges)| {
+        let written = |entries: &[Entry]| Log::of(&[]).canonical(entries);
+        // Three replicas, each with an event and what it follows, and one that has everything.
+        let of_tip = |tip: &prop::sample::Index| written(&below(&all, &[all[tip.index(all.len())].event.id]));
+        let mut logs: Vec<Vec<u8>> = tips.iter().map(of_tip).chain([written(&all)]).collect();
+        for merge in merges {
+            let (into, from) = (merge.index(4), merge.index(7) % 4);
+            logs[into] = union(&logs[into], &logs[from]);
+        }
+        let everything = logs[3].clone();
+        let expected = end(&all);
+        for log in logs {
+            // As git's union merge leaves it: the lines of both sides, in any order, some of them twice.
+            let merged = [&log[..], &everything[..]].concat();
+            prop_assert_eq!(&end(&Log::of(&merged).entries), &expected);
+        }
+        Ok(())
+    });
+    outcome.unwrap_or_else(|e| panic!("{e}"));
 }
 
 fn history() -> impl Strategy<Value = Vec<Entry>> {

@@ -357,6 +357,17 @@ stories! {
         s.fix();
         End::warning(s.yaml(), s.line("owner:"))
     },
+    overruled: |s| {
+        let set = |priority: i8| json!({ "set": { "priority": priority } });
+        let high = s.event(&s.id, "TaskUpdated", set(4), |event| event["precedence"] = json!(40));
+        let low = s.event(&s.id, "TaskUpdated", set(5), |event| {
+            event["id"] = json!("01ZZZZZZZZ0000000000000BBB");
+            event["agent"] = json!("bob");
+        });
+        s.write(&format!("{}{high}\n{low}\n", s.text()));
+        s.fix();
+        End::warning(s.yaml(), s.line("priority:"))
+    },
     blocked_without_blocker: |s| {
         let other = s.room.task("another", &[]);
         s.room.run(&["task", "block", &s.id, "--by", &other]).data();
@@ -444,6 +455,7 @@ stories! {
     },
     rules_changed: |s| {
         let roles = |bob: &str| format!("agents:\n  ada: {{perms: [admin]}}\n  bob: {{perms: [{bob}]}}\n");
+        s.run(&["agent", "register", "--name", "bob"]);
         fs::write(s.room.store().join("roles.yml"), roles("claim")).unwrap();
         s.commit("base");
         fs::write(s.room.store().join("roles.yml"), roles("claim, override")).unwrap();
@@ -465,6 +477,10 @@ stories! {
         let yaml = fs::read_to_string(s.room.yaml_of(&s.id)).unwrap();
         fs::write(s.room.yaml_of(&s.id), yaml.replace("\"1h\"", "\"9h\"")).unwrap();
         End::error(s.log(), s.lines().len())
+    },
+    agent_unregistered: |s| {
+        fs::write(s.room.store().join("roles.yml"), "agents:\n  ada: {perms: [admin]}\n  adda: {perms: [claim]}\n").unwrap();
+        End::warning(shown(&s.room, &s.room.store().join("roles.yml")), 3)
     },
     config_key: |s| {
         s.config("format = 1\n[lease]\nttl_second = 5\n");
@@ -576,12 +592,14 @@ cases! { repaired by is_repaired {
         s.run(&["claim", &s.id]);
         s.run(&["release", &s.id]);
     },
+    overruled: |s| s.run(&["conflicts", "keep", "01ZZZZZZZZ0000000000000BBB"]),
     blocked_without_blocker: Story::resolve,
     completed_early: |s| {
         s.run(&["task", "reopen", &s.id, "--reason", "a part is missing"]);
         s.run(&["claim", &s.other()]);
         s.run(&["done", &s.other()]);
     },
+    agent_unregistered: |s| s.run(&["agent", "register", "--name", "adda"]),
     config_key: |s| s.config("format = 1\n[lease]\nttl_seconds = 5\n"),
     config_invalid: |s| {
         s.config("format = 1\n");

@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use crate::sandbox::{Sandbox, sealed_vars};
 
 /// A plan with something for each operation to work on.
-struct Plan {
-    room: Sandbox,
+pub struct Plan {
+    pub room: Sandbox,
     names: BTreeMap<&'static str, String>,
 }
 
 impl Plan {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let room = Sandbox::new();
         room.at("2026-11-20T10:00:00Z");
         let mut names = BTreeMap::new();
@@ -42,7 +42,7 @@ impl Plan {
         names.insert("note", id(room.run(&["note", &held, "--content", "a note"]).data()));
         names.insert("thread", id(room.run(&["thread", "open", &held, "--body", "x", "--set", "priority=2"]).data()));
         names.insert("session", id(room.run(&["session", "start"]).data()));
-        room.run(&["task", "update", &names["open"], "--priority", "2"]).data();
+        room.run(&["task", "update", &names["open"], "--priority", "2", "--correlation-id", "a request"]).data();
         let log = room.run(&["log", &names["open"]]).data();
         names.insert("event", log["items"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned());
         names.insert("held", held);
@@ -63,7 +63,7 @@ impl Plan {
 }
 
 /// How an operation is asked for: the words of the command line, and the arguments by name.
-fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
+pub fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
     let n = |name: &str| plan.name(name).to_owned();
     let (open, other, waits, held, done) = (n("open"), n("other"), n("waits"), n("held"), n("done"));
     let (words, args): (Vec<&str>, Value) = match operation {
@@ -169,6 +169,7 @@ fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
         "plan.apply" => {
             (vec!["plan", "apply", "plan.yml"], json!({ "plan": "plan: p\ntasks:\n  - key: a\n    title: a\n" }))
         }
+        "undo.request" => (vec!["undo", "--correlation-id", "a request"], json!({ "correlation_id": "a request" })),
         // These need a conflict and a remote; the tests of conflicts and sync call them.
         "conflicts.restore" | "conflicts.keep" | "sync" => (Vec::new(), Value::Null),
         other => panic!("no call of {other} is known"),
@@ -176,7 +177,7 @@ fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
     (words.into_iter().map(str::to_owned).collect(), args)
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub fn copy_folder(from: &Path, to: &Path) {
     let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
     assert!(copied.success());
 }

@@ -86,6 +86,118 @@ fn every_event_records_the_precedence_of_its_author_and_the_higher_one_counts() 
 }
 
 #[test]
+fn the_role_that_an_agent_registers_with_gives_its_rights() {
+    let room = Sandbox::new();
+    let id = room.task("one", &[]);
+    fs::write(
+        room.store().join("roles.yml"),
+        "agents:\n  ada: {perms: [register]}\nroles:\n  reviewer: {perms: [verify], precedence: 50}\n",
+    )
+    .unwrap();
+    let refused = room.run_as("eve", &["task", "verify", &id]).error("ERR_UNAUTHORIZED", 6);
+    assert_eq!(refused["details"], json!({"agent": "eve", "verb": "verify"}));
+    assert!(refused["hint"].as_str().unwrap().contains("roles.yml grants it to the role reviewer"), "{refused}");
+    room.run_as("eve", &["agent", "register", "--role", "reviewer"]).error("ERR_UNAUTHORIZED", 6);
+    room.run(&["agent", "register", "--name", "eve", "--role", "reviewer"]).data();
+    room.run_as("eve", &["task", "verify", &id]).data();
+    let log = fs::read_to_string(room.log_of(&id)).unwrap();
+    assert!(log.lines().last().unwrap().contains("\"precedence\":50"), "{log}");
+    room.run(&["agent", "register", "--name", "eve", "--role", "planner"]).data();
+    room.run_as("eve", &["task", "verify", &id]).error("ERR_UNAUTHORIZED", 6);
+}
+
+#[test]
+fn lint_names_the_slips_in_roles() {
+    let room = Sandbox::new();
+    room.run_as("code_bot", &["agent", "register"]).data();
+    let roles = |text: &str| fs::write(room.store().join("roles.yml"), text).unwrap();
+    roles("agents:\n  code_bott: {perms: [claim]}\n  ada: {perms: [admin]}\n  code_bot: {perms: [verfy]}\n");
+    room.task("ada has written an event", &[]);
+    let said: Vec<(String, String)> = room
+        .findings()
+        .iter()
+        .map(|f| (f["code"].as_str().unwrap().to_owned(), f["message"].as_str().unwrap().to_owned()))
+        .collect();
+    assert!(said.len() == 2, "{said:?}");
+    assert!(said.iter().any(|(code, words)| code == "agent-unregistered" && words.ends_with("; code_bot is meant?")));
+    assert!(said.iter().any(|(code, words)| code == "config-key" && words.contains("verify is meant?")), "{said:?}");
+    roles("agents:\n  ada: {perms: [admin], precedence: -1001}\n");
+    let finding = &room.findings()[0];
+    assert_eq!(finding["code"], "config-invalid", "{finding}");
+    assert!(finding["message"].as_str().unwrap().contains("-1001 is not within -1000 to 1000"), "{finding}");
+}
+
+/// Bob's later value gives way to ada's, by precedence.
+fn overruled() -> (Twins, String) {
+    let mut id = String::new();
+    let twins = Twins::new(|room| {
+        id = room.task("x", &[]);
+        let roles = "agents:\n  ada: {perms: [admin], precedence: 30}\n  bob: {perms: [admin], precedence: -5}\n";
+        fs::write(room.store().join("roles.yml"), roles).unwrap();
+    });
+    twins.ada(&["task", "update", &id, "--title", "Ada's"]).data();
+    twins.bob(&["note", &id, "--content", "later"]).data();
+    twins.bob(&["task", "update", &id, "--title", "Bob's"]).data();
+    twins.merge();
+    twins.ada(&["resolve"]).data();
+    (twins, id)
+}
+
+#[test]
+fn each_interface_names_the_rule_that_decided() {
+    let (twins, id) = overruled();
+    let room = &twins.room;
+    assert!(room.run(&["conflicts", "--format", "table"]).text().contains("precedence"));
+    let blamed = room.run(&["blame", &id]).data();
+    let title = blamed["items"].as_array().unwrap().iter().find(|item| item["field"] == "title").unwrap().clone();
+    assert_eq!((&title["agent"], &title["beat"][0]["rule"]), (&json!("ada"), &json!("precedence")));
+    assert!(room.run(&["blame", &id, "--format", "table"]).text().contains("Bob's by bob (precedence)"));
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "--allow-empty", "-m", "resolved"]).text();
+    // From where ada and bob began.
+    let root = room.git(&["rev-list", "--max-parents=0", "HEAD"]).text().to_owned();
+    let review = room.run(&["review", &format!("{root}..HEAD")]).data();
+    assert_eq!(review["items"][0]["lost"][0]["rule"], "precedence", "{review:#}");
+    let words = room.run(&["review", &format!("{root}..HEAD"), "--format", "md"]);
+    assert!(words.text().contains("by `ada` (precedence)"), "{words:?}");
+    assert!(words.text().contains("title `x` → `Ada's` by `ada`"), "{words:?}");
+}
+
+#[test]
+fn lint_names_a_decision_that_a_higher_precedence_overruled() {
+    let (twins, id) = overruled();
+    let finding = &twins.room.findings()[0];
+    assert_eq!(
+        (&finding["code"], &finding["severity"], &finding["task"]),
+        (&json!("overruled"), &json!("warning"), &json!(id))
+    );
+    let said = finding["message"].as_str().unwrap();
+    assert!(said.contains("by bob lost to") && said.ends_with("by ada, who has the higher precedence"), "{said}");
+    twins.ada(&["conflicts", "keep", finding["event"].as_str().unwrap()]).data();
+    twins.room.is_clean();
+}
+
+#[test]
+fn a_precedence_that_the_base_does_not_give_is_refused_by_the_gate() {
+    let room = Sandbox::new();
+    let id = room.task("x", &[]);
+    let roles = |precedence: i64| {
+        let text = format!("agents:\n  ada: {{perms: [admin], precedence: {precedence}}}\n");
+        fs::write(room.store().join("roles.yml"), text).unwrap();
+    };
+    roles(30);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "base"]).text();
+    roles(900);
+    room.run(&["task", "update", &id, "--priority", "5"]).data();
+    room.git(&["add", "-A"]).text();
+    let report = room.run(&["lint", "--base", "HEAD"]).json()["data"].clone();
+    let found = report["findings"].as_array().unwrap().iter().find(|f| f["code"] == "not-permitted").unwrap().clone();
+    let said = found["message"].as_str().unwrap();
+    assert!(said.contains("\"ada\" has precedence 30") && said.contains("records precedence 900"), "{said}");
+}
+
+#[test]
 fn a_precedence_out_of_bounds_is_refused_where_the_roles_are_read() {
     let room = Sandbox::new();
     let id = room.task("x", &[]);

@@ -161,7 +161,8 @@ fn the_holder_decides_or_an_agent_above_the_holder() {
     resolve("bob", &reserved, "reject").error("ERR_UNAUTHORIZED", 6);
     resolve("eve", &reserved, "reject").data();
     room.run_as("pat", &["thread", "open", &task, "--body", "x"]).error("ERR_UNAUTHORIZED", 6);
-    assert_eq!(room.finding_codes(), [] as [&str; 0]);
+    // Pat has written nothing.
+    assert_eq!(room.finding_codes(), ["agent-unregistered"]);
 }
 
 #[test]
@@ -413,4 +414,169 @@ fn a_review_and_a_search_show_discussions() {
     let words = room.run(&["review", "HEAD~1..HEAD", "--format", "md"]);
     let text = words.text();
     assert!(text.contains("thread opened with a proposal: ") && text.contains("1 answer"), "{text}");
+}
+
+/// Two clones in which a thread of ada's expired, each by its own next change of the task.
+fn both_expire(settings: &str, more: &[&str]) -> (Twins, String, String) {
+    let (mut task, mut thread) = (String::new(), String::new());
+    let twins = Twins::new(|room| {
+        task = room.task("x", &[]);
+        std::fs::write(room.store().join("config.toml"), format!("[thread]\nttl = \"1h\"\n{settings}")).unwrap();
+        std::fs::write(room.store().join("roles.yml"), ROLES.replace("claim, update", "admin")).unwrap();
+        thread = open_as(room, "ada", &task, more);
+    });
+    twins.room.at("2026-11-20T12:00:00Z");
+    twins.ada(&["task", "update", &task, "--title", "by ada"]).data();
+    twins.room.at("2026-11-20T13:00:00Z");
+    twins.bob(&["note", &task, "--content", "my clock runs ahead"]).data();
+    twins.bob(&["task", "update", &task, "--estimate", "1d"]).data();
+    twins.merge();
+    twins.ada(&["resolve"]).data();
+    (twins, task, thread)
+}
+
+#[test]
+fn both_clones_escalate_an_expired_thread_and_the_first_counts() {
+    let (twins, task, thread) = both_expire("escalate_to = \"lead\"\n", &["--set", "priority=2"]);
+    let shown = twins.ada(&["thread", "show", &thread]).data();
+    let first = json!({"to": "lead", "at": "2026-11-20T12:00:00Z"});
+    assert_eq!((&shown["status"], &shown["escalated"]), (&json!("open"), &first));
+    assert_eq!(twins.ada(&["log", &task, "--type", "ThreadEscalated"]).data()["total"], 2);
+    // The next change does not record it a third time.
+    twins.ada(&["note", &task, "--content", "later"]).data();
+    assert_eq!(twins.ada(&["log", &task, "--type", "ThreadEscalated"]).data()["total"], 2);
+}
+
+#[test]
+fn both_clones_accept_the_highest_proposal_of_an_expired_thread_and_one_event_counts() {
+    let (twins, task, thread) = both_expire("on_expiry = \"accept_highest\"\n", &["--set", "priority=2"]);
+    let now = twins.room.get(&task);
+    assert_eq!((&now["priority"], &now["title"], &now["estimate"]), (&json!(2), &json!("by ada"), &json!("1d")));
+    let shown = twins.ada(&["thread", "show", &thread]).data();
+    assert_eq!((&shown["status"], shown["overruled"].as_array().unwrap().len()), (&json!("accepted"), 1));
+    // Bob has the higher precedence.
+    assert_eq!(shown["resolution"]["by"], "bob");
+    let findings = twins.room.findings();
+    let lost: Vec<&Value> = findings.iter().filter(|f| f["code"] == "event-ineffective").collect();
+    assert!(
+        lost.len() == 1 && lost[0]["message"].as_str().unwrap().ends_with("by bob, by the higher precedence"),
+        "{lost:?}"
+    );
+    assert_eq!(twins.ada(&["conflicts"]).data()["total"], 0, "both set the same values");
+}
+
+#[test]
+fn a_thread_on_a_task_that_ends_elsewhere_meanwhile_goes_on() {
+    for end in ["completed", "archived"] {
+        let (mut task, mut thread) = (String::new(), String::new());
+        let twins = Twins::new(|room| {
+            task = room.task("x", &[]);
+            thread = open_as(room, "eve", &task, &["--set", "labels=seen", "--no-hold"]);
+        });
+        twins.ada(&["thread", "reply", &thread, "--body", "not yet"]).data();
+        twins.bob(&["claim", &task]).data();
+        twins.bob(&["done", &task]).data();
+        if end == "archived" {
+            twins.bob(&["task", "archive", &task]).data();
+        }
+        twins.merge();
+        twins.ada(&["resolve"]).data();
+        assert_eq!(twins.room.get(&task)["status"], end);
+        let shown = twins.ada(&["thread", "show", &thread]).data();
+        assert_eq!((&shown["status"], &shown["messages"][0]["body"]), (&json!("open"), &json!("not yet")));
+        let accept = ["thread", "resolve", &thread, "--resolution", "accept", "--why", "for the record"];
+        twins.room.run_as("bob", &accept).data();
+        assert_eq!(
+            (&twins.room.get(&task)["status"], &twins.room.get(&task)["labels"]),
+            (&json!(end), &json!(["seen"]))
+        );
+        twins.room.is_clean();
+    }
+}
+
+#[test]
+fn a_thread_of_a_task_whose_files_are_gone_is_not_found_and_comes_back_with_them() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    let thread = open_as(&room, "bob", &task, &[]);
+    room.git(&["add", "-A"]).text();
+    room.git(&["commit", "-q", "-m", "plan"]).text();
+    std::fs::remove_dir_all(room.task_dir(&task)).unwrap();
+    for args in [
+        &["thread", "show", &thread][..],
+        &["thread", "reply", &thread, "--body", "x"],
+        &["thread", "resolve", &thread, "--resolution", "reject"],
+        &["thread", "escalate", &thread],
+    ] {
+        room.run(args).error("ERR_NOT_FOUND", 3);
+    }
+    assert_eq!(room.run(&["thread", "list"]).data()["total"], 0);
+    assert_eq!(room.finding_codes(), ["task-deleted"]);
+    room.run(&["lint", "--fix"]).data();
+    room.run(&["thread", "reply", &thread, "--body", "here again"]).data();
+    room.is_clean();
+}
+
+#[test]
+fn a_message_that_no_line_can_hold_is_refused_and_nothing_is_written() {
+    let room = Sandbox::new();
+    let task = room.task("x", &[]);
+    let thread = open_as(&room, "bob", &task, &[]);
+    let before = std::fs::read(room.log_of(&task)).unwrap();
+    let long = "x".repeat(300_000);
+    room.feed(&["thread", "reply", &thread, "--body", "-"], long.as_bytes()).error("ERR_VALIDATION", 4);
+    let patch = |value: Value| json!([{"op": "add", "path": "/metadata/k", "value": value}]).to_string();
+    let mut deep = json!(1);
+    (0..31).for_each(|_| deep = json!([deep]));
+    for patch in [patch(json!(long)), patch(deep), format!("[{}]", "[".repeat(100_000)), "{\"op\":\"add\"}".into()] {
+        let refused = room.feed(&["thread", "reply", &thread, "--body", "x", "--patch", "-"], patch.as_bytes());
+        assert!(refused.code == 4 || refused.code == 2, "{}: {refused:?}", &patch[..40]);
+    }
+    assert_eq!(std::fs::read(room.log_of(&task)).unwrap(), before);
+}
+
+#[test]
+fn hostile_patches_change_what_they_name_and_reach_no_terminal_raw() {
+    let room = Sandbox::new();
+    let task = room.task("x", &["--metadata", r#"{"kept":1}"#]);
+    let patch = json!([
+        {"op": "add", "path": "/metadata/__proto__", "value": {"admin": true}},
+        {"op": "add", "path": "/metadata/constructor", "value": "\u{202E}\u{1b}[2J"},
+        {"op": "add", "path": "/labels/-", "value": "\u{202E}label"},
+        {"op": "test", "path": "/metadata/kept", "value": 1.0},
+    ]);
+    std::fs::write(room.repo().join("patch"), patch.to_string()).unwrap();
+    let thread = open_as(&room, "bob", &task, &["--patch", "patch"]);
+    room.run(&["thread", "resolve", &thread, "--resolution", "accept"]).data();
+    let now = room.get(&task);
+    assert_eq!(now["metadata"], json!({"__proto__": {"admin": true}, "constructor": "\u{202E}\u{1b}[2J", "kept": 1}));
+    assert_eq!((&now["status"], &now["owner"], &now["parent"]), (&json!("open"), &Value::Null, &Value::Null));
+    for args in [&["thread", "show", &thread][..], &["show", &task], &["log", &task], &["brief", &task], &["graph"]] {
+        for form in ["table", "md"] {
+            let shown = room.run(&[args, &["--format", form]].concat());
+            assert!(!shown.stdout.contains(['\u{1b}', '\u{202E}']), "{args:?} {form}: {shown:?}");
+        }
+    }
+    room.is_clean();
+}
+
+#[test]
+fn a_graph_marks_the_tasks_under_discussion() {
+    let room = Sandbox::new();
+    let (task, other) = (room.task("talked about", &[]), room.task("quiet", &[]));
+    let thread = open_as(&room, "bob", &task, &[]);
+    let marked = |form: &str| {
+        let drawn = room.run(&["graph", "--format", form]);
+        let lines = drawn.text().lines().filter(|line| line.contains("discussed"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    for form in ["tree", "mermaid", "dot"] {
+        let lines = marked(form);
+        assert!(lines.len() == 1 && lines[0].contains("talked about"), "{form}: {lines:?}");
+    }
+    let nodes = room.run(&["graph"]).data()["nodes"].clone();
+    let discussed = |id: &str| nodes.as_array().unwrap().iter().find(|n| n["id"] == id).unwrap()["discussed"].clone();
+    assert_eq!((discussed(&task), discussed(&other)), (json!(true), Value::Null));
+    room.run_as("bob", &["thread", "resolve", &thread, "--resolution", "reject"]).data();
+    ["tree", "mermaid", "dot"].into_iter().for_each(|form| assert_eq!(marked(form), [] as [String; 0]));
 }

@@ -11,6 +11,7 @@ pub(crate) mod plan;
 pub(crate) mod plan_base;
 pub(crate) mod project;
 pub(crate) mod remote;
+pub(crate) mod saga;
 pub(crate) mod sessions;
 pub(crate) mod transaction;
 pub(crate) mod unblock;

@@ -53,6 +53,8 @@ pub struct PlanReport {
     pub warnings: Vec<String>,
     /// The number of tasks of the plan.
     pub total: usize,
+    /// The id that links the events of this apply, by which they are undone together; `null` where nothing was written.
+    pub correlation_id: Option<String>,
 }
 
 /// A task of a plan.
@@ -185,7 +187,9 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
     let flat = flatten(&plan.tasks)?;
     let known = known_ids(ws, &plan.plan, &flat)?;
     let mut done = Application::new(&plan, job, known.clone());
-    let outcome = write::execute_as(ws, ws.author()?, &Command::Batch(Batch::default()), &[], None, |tx| {
+    let author = ws.linking_author()?;
+    let linked = author.correlation_id.clone();
+    let outcome = write::execute_as(ws, author, &Command::Batch(Batch::default()), &[], None, |tx| {
         done = Application::new(&plan, job, known.clone());
         done.apply(tx, &flat).map_err(|e| done.name_keys(e))?;
         if job.dry_run {
@@ -194,11 +198,11 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
         }
         Ok(Subject::Batch(Vec::new()))
     });
-    match outcome {
-        Err(e) if job.dry_run && e.message.starts_with(DRY_RUN) => {}
+    let correlation_id = match outcome {
+        Err(e) if job.dry_run && e.message.starts_with(DRY_RUN) => None,
         Err(e) => return Err(e),
-        Ok(_) => {}
-    }
+        Ok(reply) => linked.filter(|_| !reply.events.is_empty()),
+    };
     let ids = if job.dry_run { &known } else { &done.ids };
     let item = |key: &str, title: &str| {
         let id = ids.get(key).copied();
@@ -216,6 +220,7 @@ pub fn plan_apply(ws: &Workspace, job: &PlanApply) -> Result<PlanReport> {
         missing,
         warnings: cut_values(&job.plan),
         total: flat.len(),
+        correlation_id,
     })
 }
 

@@ -42,6 +42,7 @@ use crate::rules::decide::{Subject, decide};
 use crate::rules::fold::fold;
 use crate::rules::held::NamedTask;
 use crate::rules::readiness::Reason;
+use crate::rules::stage::Stage as _;
 use crate::rules::{fields, lease, register, session};
 use crate::runtime::journal::{self, Commit, Journal, KeyRecord};
 use crate::runtime::lock::Lock;
@@ -84,6 +85,7 @@ struct Outcome<'a> {
     warnings: Vec<String>,
     taken_in: Vec<(Id, String)>,
     passed: BTreeMap<Id, Reason>,
+    correlation_id: Option<String>,
     /// The index of the decision, if it used one.
     index: Option<Index>,
     /// The other branches and worktrees that the decision read.
@@ -95,7 +97,8 @@ struct Outcome<'a> {
 /// Errors: the refusal of the rules, `ERR_BUSY` if the lock was not acquired in time, `ERR_IO` or `ERR_NO_SPACE` if the
 /// journal could not be written. In each case nothing happened.
 pub fn execute(ws: &Workspace, command: &Command) -> Result<Reply> {
-    carry_out(ws, ws.author()?, command, &[], |tx| decide(tx, command))
+    let author = if matches!(command, Command::Batch(_)) { ws.linking_author()? } else { ws.author()? };
+    carry_out(ws, author, command, &[], |tx| decide(tx, command))
 }
 
 /// As [`execute`], for a given author and a sequence of decisions: hand edits that are recorded first, and then `decision`,
@@ -310,6 +313,7 @@ fn done_before<'a>(ws: &'a Workspace, command: &Command, runtime: &Dir) -> Resul
         warnings: Vec::new(),
         taken_in: Vec::new(),
         passed: BTreeMap::new(),
+        correlation_id: None,
         index: None,
         elsewhere: OtherBranches::new(ws),
     }))
@@ -325,6 +329,7 @@ fn write<'a>(
     command: &Command,
 ) -> Result<Outcome<'a>> {
     let lamport = tx.lamport();
+    let correlation_id = tx.me().correlation_id.clone();
     let Transaction { tasks, agents, leases, sessions, entries, warnings, prepared, elsewhere, used_leases, .. } = tx;
     let Transaction { taken_in, unedited, passed, .. } = tx;
     let of_thread = if let Subject::Thread(task, _) = &subject { Some(*task) } else { None };
@@ -342,6 +347,7 @@ fn write<'a>(
         warnings: self::warnings(ws).into_iter().chain(warnings).chain(elsewhere.warning()).collect(),
         taken_in: taken_in.iter().map(|(id, (_, what))| (*id, what.clone())).collect(),
         passed,
+        correlation_id,
         index: prepared.map(|prepared| prepared.index),
         elsewhere,
     };
@@ -581,7 +587,13 @@ impl Show<'_, '_> {
                     BatchStep { name: name.clone(), id: step.id(), agent, ok: None, error: None }
                 };
                 let items = steps.iter().map(step).collect();
-                Changed::Batch(BatchAnswer { items, total: steps.len(), events: self.written.events.len() })
+                let correlation_id = self.written.correlation_id.clone();
+                Changed::Batch(BatchAnswer {
+                    items,
+                    total: steps.len(),
+                    events: self.written.events.len(),
+                    correlation_id,
+                })
             }
         })
     }

@@ -1,4 +1,4 @@
-//! What `roles.yml` grants to a name that no agent can have, or as a right that nothing asks for.
+//! What `roles.yml` grants to a name that no agent has or can have, or as a right that nothing asks for.
 //!
 //! Guarantees: a right that only the project defines is not reported once a task asks for it.
 //! Leaves to others: whether the file can be read, and who should have which right.
@@ -17,11 +17,17 @@ use crate::store::{config, yaml};
 pub(crate) fn slips(path: &str, text: &str, roles: &Roles) -> Vec<Finding> {
     let no_agent = roles.agents.keys().filter_map(|name| {
         let why = check_agent_name(name).err()?.message;
-        Some(found(path, text, name, format!("it grants something to a name that no agent can have: {why}")))
+        Some(found(
+            Rule::ConfigKey,
+            path,
+            text,
+            name,
+            format!("it grants something to a name that no agent can have: {why}"),
+        ))
     });
     let meant = words(roles).into_iter().filter_map(|word| {
         let verb = meant(word)?;
-        Some(found(path, text, word, format!("{} permits no command; {verb} is meant?", quoted(word))))
+        Some(found(Rule::ConfigKey, path, text, word, format!("{} permits no command; {verb} is meant?", quoted(word))))
     });
     no_agent.chain(meant).collect()
 }
@@ -31,9 +37,22 @@ pub(crate) fn unasked(path: &str, text: &str, roles: &Roles, asked: &BTreeSet<&s
     let idle = words(roles).into_iter().filter(|word| meant(word).is_none() && !asked.contains(word));
     idle.map(|word| {
         let said = format!("{} permits no command, and no task has it as need_perm", quoted(word));
-        found(path, text, word, said)
+        found(Rule::ConfigKey, path, text, word, said)
     })
     .collect()
+}
+
+/// Agents that are granted something and are not among the known ones.
+pub(crate) fn unregistered(path: &str, text: &str, roles: &Roles, known: &BTreeSet<String>) -> Vec<Finding> {
+    let names = roles.agents.keys().filter(|name| check_agent_name(name).is_ok() && !known.contains(*name));
+    names
+        .map(|name| {
+            let near = slip(name, known.iter().map(String::as_str)).map(|near| format!("; {near} is meant?"));
+            let said =
+                format!("no agent {name} is registered, and none has written an event{}", near.unwrap_or_default());
+            found(Rule::AgentUnregistered, path, text, name, said)
+        })
+        .collect()
 }
 
 /// The words that are no rights of this program.
@@ -47,9 +66,9 @@ fn meant(word: &str) -> Option<&'static str> {
     slip(word, Verb::ALL.iter().map(|verb| verb.as_str()))
 }
 
-fn found(path: &str, text: &str, word: &str, said: String) -> Finding {
+fn found(rule: Rule, path: &str, text: &str, word: &str, said: String) -> Finding {
     let line = text.lines().position(|line| line.contains(word)).map(|n| n + 1);
-    Finding::new(Rule::ConfigKey, said).at(path, line)
+    Finding::new(rule, said).at(path, line)
 }
 
 /// What is odd about the bytes of config.toml or roles.yml.

@@ -96,6 +96,11 @@ impl Workspace {
         Workspace { open: Arc::clone(&self.open), request, notices: Mutex::default() }
     }
 
+    /// The same request under this correlation id.
+    pub(crate) fn linked(&self, correlation_id: Option<String>) -> Self {
+        self.for_request(Request { correlation_id, ..self.request.clone() })
+    }
+
     /// The same store under other settings and roles; `None` while another request uses it.
     pub(crate) fn under(self, settings: Settings, rights: Rights) -> Option<Self> {
         let open = OpenStore { settings, rights, ..Arc::into_inner(self.open)? };

@@ -89,6 +89,18 @@ impl Workspace {
         })
     }
 
+    /// As [`Workspace::author`], with a new correlation id if none was given: for changes that are undone together.
+    ///
+    /// Errors: as [`Workspace::author`].
+    pub fn linking_author(&self) -> Result<Author> {
+        let author = self.author()?;
+        let correlation_id = match author.correlation_id {
+            Some(id) => id,
+            None => self.env.new_id()?.to_string(),
+        };
+        Ok(Author { correlation_id: Some(correlation_id), ..author })
+    }
+
     /// What the caller said of itself, for logs.
     pub(crate) fn said(&self, what: &str) -> Option<String> {
         let (flag, name) = match what {

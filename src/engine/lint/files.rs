@@ -12,7 +12,7 @@ use super::source::{LintSource, Subject};
 use super::work_tree::WorkTree;
 use crate::engine::commit::hand_edits::new_files;
 use crate::engine::context::Workspace;
-use crate::engine::context::check_settings::{settings, unasked};
+use crate::engine::context::check_settings::{settings, unasked, unregistered};
 use crate::env::files::Kind;
 use crate::error::{Error, Result};
 use crate::git::{Item, Mode, Repo};
@@ -67,15 +67,17 @@ pub(crate) fn check(source: LintSource<'_>, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
-/// What is wrong with the settings of the work tree, and rights in `roles.yml` that no task requires. Of other sources the settings are
-/// files like any other.
+/// What is wrong with the settings of the work tree, and rights and agents in `roles.yml` that nothing else names. Of other sources the
+/// settings are files like any other.
 pub(crate) fn check_settings(tree: &WorkTree<'_>, found: &mut Found) -> Result<()> {
     let ws = tree.ws;
     found.findings.extend(ws.findings.clone());
     let text = String::from_utf8(ws.store.dir.read("roles.yml", MAX_CONFIG).unwrap_or_default()).unwrap_or_default();
     if let Ok(roles) = yaml::read(&text) {
         let required: BTreeSet<&str> = found.required_rights.iter().map(String::as_str).collect();
-        found.findings.extend(unasked(&ws.store.shown("roles.yml"), &text, &roles, &required));
+        let path = ws.store.shown("roles.yml");
+        found.findings.extend(unasked(&path, &text, &roles, &required));
+        found.findings.extend(unregistered(&path, &text, &roles, &found.agents));
     }
     Ok(())
 }

@@ -145,6 +145,8 @@ pub(crate) struct Found {
     links: Vec<(Id, TaskLinks)>,
     /// The rights that tasks require.
     required_rights: BTreeSet<String>,
+    /// With roles: the agents that are registered, and the authors of events.
+    agents: BTreeSet<String>,
     suspects: Vec<Suspect>,
 }
 
@@ -152,8 +154,15 @@ impl Found {
     /// Adds what the checks of the plan need of one task or agent.
     fn add(&mut self, source: LintSource<'_>, subject: &Subject<'_>) {
         match source {
-            LintSource::WorkTree(..) => {
+            LintSource::WorkTree(tree, _) => {
                 let entries = &subject.log.entries;
+                if tree.ws.rights.0.is_some() {
+                    let mut authors: Vec<&str> = entries.iter().map(|entry| &*entry.event.author.agent).collect();
+                    authors.extend(if let Entity::Agent(name) = subject.entity { Some(&**name) } else { None });
+                    authors.sort_unstable();
+                    authors.dedup();
+                    self.agents.extend(authors.into_iter().map(str::to_owned));
+                }
                 self.ids.push((subject.entity.clone(), own_ids(subject.entity, entries)));
                 if let Some(task) = subject.task.as_ref().filter(|_| subject.has_log) {
                     self.links.push((task.id, TaskLinks::of(task, entries)));
@@ -170,6 +179,7 @@ impl Found {
         self.ids.extend(other.ids);
         self.links.extend(other.links);
         self.required_rights.extend(other.required_rights);
+        self.agents.extend(other.agents);
         self.suspects.extend(other.suspects);
     }
 }

@@ -343,7 +343,8 @@ impl<'a> RolesAt<'a> {
             true => format!("by the roles of {}", self.name),
             false => format!("since the roles.yml of {} cannot be read", self.name),
         };
-        format!("{} may not {} {by}, and {} of {entity} asks for it", author(event), verb.as_str(), named(event))
+        let may = self.rights.who_may(verb.as_str());
+        format!("{} may not {} {by}, and {} of {entity} asks for it; {may}", author(event), verb.as_str(), named(event))
     }
 
     fn may(&self, agent: &str, any: &[Verb]) -> Result<bool> {

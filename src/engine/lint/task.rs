@@ -13,8 +13,9 @@ use crate::model::id::{check_agent_name, quoted};
 use crate::model::payload::Payload;
 use crate::model::relationship::RelationType;
 use crate::model::task::{Status, Task, TaskType};
+use crate::reports::event_words::describe_lost;
 use crate::rules::fields::faults;
-use crate::rules::lost::{is_forked, lost};
+use crate::rules::lost::{Lost, Reason, is_forked, lost};
 use crate::store::layout::{shown, task_dir};
 
 /// The findings about a log, its events, and the task. For the index only those that the commit introduces; `review` compares both sides
@@ -47,6 +48,7 @@ fn own_findings(source: LintSource<'_>, subject: &Subject<'_>) -> Result<Vec<Fin
             let finding = Finding::new(Rule::ReviewOwnWork, format!("{} completed it and accepted it", quoted(by)));
             findings.push(finding.task(task.id).at(path, None).on(Spot::Key("verified".into())));
         }
+        findings.extend(overruled(store, task, &subject.log.entries));
     }
     Ok(findings)
 }
@@ -102,6 +104,22 @@ fn several_owners(store: &str, task: &Task, entries: &[Entry]) -> Option<Finding
     let path = shown(store, task_dir(task.id).join("task.yaml"));
     (!others.is_empty())
         .then(|| Finding::new(Rule::SeveralOwners, message).task(task.id).at(path, None).on(Spot::Key("owner".into())))
+}
+
+/// The findings about values that lost to a concurrent one by the precedence of its author.
+fn overruled(store: &str, task: &Task, entries: &[Entry]) -> Vec<Finding> {
+    if !entries.iter().any(|entry| entry.event.weight() != 0) {
+        return Vec::new();
+    }
+    let path = shown(store, task_dir(task.id).join("task.yaml"));
+    let by_precedence = lost(task.id, entries).into_iter().filter(|edit| edit.rule == Reason::Precedence);
+    let finding = |edit: Lost| {
+        let message = format!("{}, who has the higher precedence", describe_lost(task, &edit));
+        let key = edit.field.split('.').next().unwrap_or_default().to_owned();
+        let finding = Finding::new(Rule::Overruled, message).task(task.id).event(edit.lost.event);
+        finding.at(path.clone(), None).on(Spot::Key(key))
+    };
+    by_precedence.map(finding).collect()
 }
 
 /// Whether the last completion in a log states that it overrides a check.

@@ -42,6 +42,9 @@ struct Node {
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
     priority: i64,
+    /// Whether it has an open thread.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    discussed: bool,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -66,6 +69,7 @@ pub fn graph(ws: &Workspace, q: &Graph) -> Result<Drawing> {
         lines.retain(|line| shown.contains(&line.id));
     }
     let shown: HashSet<Id> = lines.iter().map(|line| line.id).collect();
+    let discussed: HashSet<Id> = index.tasks_under_discussion()?.into_iter().collect();
     let node = |line: Line| Node {
         id: line.id,
         handle: handles.remove(&line.id),
@@ -74,6 +78,7 @@ pub fn graph(ws: &Workspace, q: &Graph) -> Result<Drawing> {
         parent: line.parent,
         owner: line.owner,
         priority: line.priority,
+        discussed: discussed.contains(&line.id),
     };
     let nodes: Vec<Node> = in_tree_order(lines.into_iter().map(node).collect());
     let mut edges: HashMap<Id, Vec<Link>> = HashMap::new();
@@ -184,12 +189,13 @@ impl Drawing {
             });
             let _ = writeln!(
                 out,
-                "{}{} {} {}{}",
+                "{}{} {} {}{}{}",
                 "  ".repeat(depth),
                 mark(node.status),
                 node.handle.as_deref().unwrap_or_default(),
                 escape(&node.title),
-                waiting.unwrap_or_default()
+                waiting.unwrap_or_default(),
+                if node.discussed { "  (discussed)" } else { "" }
             );
         }
         out.extend(self.more().map(|more| format!("{more}\n")));
@@ -207,7 +213,8 @@ impl Drawing {
         let mut out = String::from("graph TD\n");
         for node in &self.nodes {
             let handle = node.handle.as_deref().unwrap_or_default();
-            let _ = writeln!(out, "  {}[\"{handle} {}\"]:::{}", node.id, label(&node.title), node.status);
+            let talk = if node.discussed { " (discussed)" } else { "" };
+            let _ = writeln!(out, "  {}[\"{handle} {}{talk}\"]:::{}", node.id, label(&node.title), node.status);
         }
         for edge in &self.edges {
             let arrow = match edge.kind {
@@ -228,7 +235,9 @@ impl Drawing {
         let mut out = String::from("digraph plan {\n  rankdir=LR;\n  node [shape=box];\n");
         for node in &self.nodes {
             let handle = node.handle.as_deref().unwrap_or_default();
-            let _ = writeln!(out, "  \"{}\" [label=\"{handle} {}\\n{}\"];", node.id, label(&node.title), node.status);
+            let talk = if node.discussed { ", discussed" } else { "" };
+            let (title, status) = (label(&node.title), node.status);
+            let _ = writeln!(out, "  \"{}\" [label=\"{handle} {title}\\n{status}{talk}\"];", node.id);
         }
         for edge in &self.edges {
             let style = if edge.kind == RelationType::Blocks { "" } else { " [style=dashed]" };

@@ -48,6 +48,22 @@ pub fn find_event(ws: &Workspace, reference: &Ref) -> Result<(Id, Id)> {
     Ok((found[&id], id))
 }
 
+/// The tasks whose logs contain a text in JSON quotes, such as the correlation id of an event.
+///
+/// Errors: `ERR_IO`.
+pub fn tasks_with(ws: &Workspace, text: &str) -> Result<Vec<Id>> {
+    let quoted = serde_json::to_string(text).unwrap_or_default();
+    let pending = tasks_of(read::pending(ws)?);
+    let mut tasks = ws.store.task_folders()?.0;
+    tasks.extend(pending.keys().copied());
+    tasks.sort_unstable();
+    tasks.dedup();
+    let mentions = parallel::map(&tasks, |task| log_mentions(ws, *task, &quoted))?;
+    let is_pending =
+        |task: &Id| pending.get(task).is_some_and(|entries| entries.iter().any(|e| e.line.contains(&quoted)));
+    Ok(tasks.into_iter().zip(mentions).filter(|(task, found)| *found || is_pending(task)).map(|(id, _)| id).collect())
+}
+
 /// Whether a log contains a text. Searching its bytes is much cheaper than parsing its events.
 fn log_mentions(ws: &Workspace, task: Id, text: &str) -> Result<bool> {
     let path = task_dir(task).join(LOG);

@@ -12,6 +12,7 @@ mod parts;
 mod put;
 mod restore;
 mod runtime;
+mod saga;
 mod split;
 mod status;
 mod tasks;
@@ -23,6 +24,7 @@ mod work;
 
 pub use guard::{unblock_freed, unready};
 pub use parts::note;
+pub use saga::{Origin, SagaEvent, Verdict, undo_all};
 pub use tasks::check_no_cycle;
 pub use threads::expire_threads;
 pub use work::confirm_again;

@@ -75,20 +75,20 @@ fn undo(stage: &mut dyn Stage, c: &Undo) -> Result<Subject> {
 fn right(event: &Event) -> Verb {
     match EventRules::of(&event.payload).undo {
         UndoRule::With(verb) => verb,
-        UndoRule::Refused(_) => Verb::Comment,
+        UndoRule::Refused(_) | UndoRule::Record(_) => Verb::Comment,
     }
 }
 
 /// The effective events of a task, in order.
-struct EffectiveEvents<'a> {
+pub(super) struct EffectiveEvents<'a> {
     task: Id,
-    events: Vec<&'a Event>,
+    pub events: Vec<&'a Event>,
     parents: BTreeSet<Id>,
     copies: BTreeMap<Id, Id>,
 }
 
 impl<'a> EffectiveEvents<'a> {
-    fn of(id: Id, history: &'a [Entry]) -> Self {
+    pub fn of(id: Id, history: &'a [Entry]) -> Self {
         let folding = fold::Folding::of(id, &fold::order(&Entity::Task(id), history).events);
         let counts = folding.taken().iter().filter(|one| one.effect == Effect::Counts);
         let events = counts.map(|one| one.event).collect();
@@ -134,17 +134,24 @@ impl<'a> EffectiveEvents<'a> {
         (values, left)
     }
 
+    /// The registers that an event wrote.
+    pub fn registers(&self, event: &Event) -> Vec<String> {
+        writes(event, &self.parents, &self.copies).into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// Whether an event wrote a register, or one that overlaps with it.
+    pub fn has_written(&self, event: &Event, name: &str) -> bool {
+        writes(event, &self.parents, &self.copies).iter().any(|(other, _)| register::overlap(name, other))
+    }
+
     fn last_writer(&self, name: &str) -> Option<&'a Event> {
-        let writes = |event: &&&Event| {
-            writes(event, &self.parents, &self.copies).iter().any(|(other, _)| register::overlap(name, other))
-        };
-        self.events.iter().rev().find(writes).copied()
+        self.events.iter().rev().find(|event| self.has_written(event, name)).copied()
     }
 }
 
 /// The events that the author of an event had seen. A new parent is set by removing the old one and adding the new one:
 /// undoing the second step goes back to before the first.
-fn seen_by(history: &[Entry], event: &Event) -> Vec<Id> {
+pub(super) fn seen_by(history: &[Entry], event: &Event) -> Vec<Id> {
     let mut seen = event.parents.clone();
     let names_parent = matches!(&event.payload, Payload::RelationshipAdded(p) if p.kind == RelationType::ParentOf);
     let parents = register::parent_edges(history.iter().map(|e| &e.event));
@@ -162,7 +169,9 @@ fn seen_by(history: &[Entry], event: &Event) -> Vec<Id> {
 }
 
 fn refuse_what_cannot_be_undone(task: Id, event: &Event) -> Result<()> {
-    let UndoRule::Refused(hint) = EventRules::of(&event.payload).undo else { return Ok(()) };
+    let (UndoRule::Refused(hint) | UndoRule::Record(hint)) = EventRules::of(&event.payload).undo else {
+        return Ok(());
+    };
     let hint = hint.replace("{event}", &event.id.to_string()).replace("{task}", &task.to_string());
     Err(Error::state(format!("{} {} cannot be undone", event.payload.kind(), event.id))
         .with(json!({ "task": task, "event": event.id, "type": event.payload.kind() }))
@@ -181,7 +190,7 @@ fn revert_creation(stage: &mut dyn Stage, permit: &Permit) -> Result<bool> {
 
 /// Undoes the addition or removal of a relationship, except for a parent, which is a register. Returns whether anything
 /// changed.
-fn revert_edge(stage: &mut dyn Stage, permit: &Permit, event: &Event, before: &Task) -> Result<bool> {
+pub(super) fn revert_edge(stage: &mut dyn Stage, permit: &Permit, event: &Event, before: &Task) -> Result<bool> {
     let now = stage.task(permit.id)?;
     match &event.payload {
         Payload::RelationshipAdded(p) if p.kind != RelationType::ParentOf => {

@@ -136,6 +136,12 @@ impl Index {
         self.ids("SELECT id FROM task WHERE threads > 0 AND id > ?1 ORDER BY id", "")
     }
 
+    /// The tasks that have an open thread, by id.
+    pub fn tasks_under_discussion(&self) -> Result<Vec<Id>> {
+        self.whole()?;
+        self.ids("SELECT id FROM task WHERE threads > 0 AND open_threads > 0 AND id > ?1 ORDER BY id", "")
+    }
+
     /// The task that was imported from `<format>/<id>`.
     pub fn by_origin(&self, origin: &str) -> Result<Option<Id>> {
         self.whole()?;

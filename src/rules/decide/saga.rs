@@ -1,0 +1,469 @@
+//! Undoes all events of a request or a plan: emits new events that revert what they changed, newest first.
+//!
+//! Guarantees that a value which another request wrote since stays, and that undoing again changes nothing. A task that the
+//! request created is cancelled, unless others built on it. Records such as notes stay.
+//! Leaves to others: finding the tasks of a request, and whether a part may be left (`engine::commit::saga`).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::guard::{Permit, permit_id};
+use super::put::{PutOptions, put, verb};
+use super::status::cancel;
+use super::undo::{EffectiveEvents, revert_edge, seen_by};
+use crate::error::{Code, Result};
+use crate::model::command::Guard;
+use crate::model::event::{Author, Entry, Event, Stamp};
+use crate::model::id::Id;
+use crate::model::payload::Payload;
+use crate::model::relationship::{RelationType, Relationship};
+use crate::model::task::{Status, Task};
+use crate::rules::event_rules::{EventRules, UndoRule};
+use crate::rules::fold::fold;
+use crate::rules::register;
+use crate::rules::roles::Verb;
+use crate::rules::stage::Stage;
+
+/// What names the events of one request or of one plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The correlation id.
+    Request(String),
+    /// The plan id.
+    Plan(String),
+}
+
+/// Marks the id under which the undo of another id is recorded.
+const UNDO: &str = "undo:";
+
+impl Origin {
+    /// The id.
+    pub fn id(&self) -> &str {
+        match self {
+            Origin::Request(id) | Origin::Plan(id) => id,
+        }
+    }
+
+    /// The id of the events that undo it.
+    pub fn undo_id(&self) -> String {
+        format!("{UNDO}{}", self.id())
+    }
+
+    /// The author of the events that undo it.
+    pub fn undoer(&self, author: Author) -> Author {
+        let id = Some(self.undo_id());
+        match self {
+            Origin::Request(_) => Author { correlation_id: id, ..author },
+            Origin::Plan(_) => Author { plan_id: id, ..author },
+        }
+    }
+
+    /// How often the event was undone by the request that wrote it: 0 for an event of the request itself, 1 for one that
+    /// undoes it, 2 for one that undoes that again. `None` for any other event.
+    fn depth(&self, event: &Event) -> Option<usize> {
+        let given = match self {
+            Origin::Request(_) => event.author.correlation_id.as_deref(),
+            Origin::Plan(_) => event.author.plan_id.as_deref(),
+        };
+        let mut rest = given?;
+        let mut depth = 0;
+        while rest != self.id() {
+            rest = rest.strip_prefix(UNDO)?;
+            depth += 1;
+        }
+        Some(depth)
+    }
+}
+
+/// What becomes of an event of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is undone.
+    Undone,
+    /// It is undone already, or has no effect.
+    Already,
+    /// It is a record, which stays.
+    Kept,
+    /// It cannot be undone, for this reason.
+    Left(String),
+}
+
+/// An event of the request, with what becomes of it.
+#[derive(Clone, Debug)]
+pub struct SagaEvent {
+    /// Its task.
+    pub task: Id,
+    /// The event.
+    pub event: Id,
+    /// Its place in the order of events.
+    stamp: Stamp,
+    /// The type of the event.
+    pub kind: String,
+    /// What becomes of it.
+    pub verdict: Verdict,
+}
+
+/// What is to be done to one task.
+struct TaskPlan {
+    task: Id,
+    /// The events of the request, newest first.
+    events: Vec<SagaEvent>,
+    /// The newest of them, and the creation of the task if it is one.
+    newest: Stamp,
+    creation: Option<Stamp>,
+    /// Values to write, with the state before the oldest event that wrote one of them.
+    values: Vec<(String, Value)>,
+    before: Option<Task>,
+    /// Events that added or removed an edge, newest first, each with the state before it.
+    edges: Vec<(Event, Task)>,
+    cancels: bool,
+}
+
+/// Undoes the events of a request on these tasks. What cannot be undone is among the verdicts and is not touched.
+///
+/// Errors: `ERR_UNAUTHORIZED`, and what refuses an earlier value.
+pub fn undo_all(stage: &mut dyn Stage, origin: &Origin, tasks: &[Id], why: Option<&str>) -> Result<Vec<SagaEvent>> {
+    let mut plans = Vec::new();
+    for task in tasks {
+        plans.extend(plan_of(stage, origin, *task)?);
+    }
+    plans.sort_by_key(|plan| Reverse(plan.newest));
+    leave_what_others_need(stage, &mut plans)?;
+    let kind = match origin {
+        Origin::Request(_) => "request",
+        Origin::Plan(_) => "plan",
+    };
+    let why = format!("undo of {kind} {}{}", origin.id(), why.map(|why| format!(": {why}")).unwrap_or_default());
+    for plan in &mut plans {
+        carry_out(stage, plan, &why)?;
+    }
+    // Parts were created after their parents, or are not open any more.
+    plans.sort_by_key(|plan| Reverse(plan.creation));
+    for plan in plans.iter_mut().filter(|plan| plan.cancels) {
+        stage.require(Verb::Cancel)?;
+        let Some(permit) = held_permit(stage, plan, Verb::Cancel, &why)? else { continue };
+        cancel(stage, &permit, None)?;
+    }
+    let mut events: Vec<SagaEvent> = plans.into_iter().flat_map(|plan| plan.events).collect();
+    events.sort_by_key(|event| Reverse(event.stamp));
+    Ok(events)
+}
+
+/// Reverts edges and values of one task.
+fn carry_out(stage: &mut dyn Stage, plan: &mut TaskPlan, why: &str) -> Result<()> {
+    if plan.values.is_empty() && plan.edges.is_empty() {
+        return Ok(());
+    }
+    for (name, value) in &plan.values {
+        stage.require(verb(name, value))?;
+    }
+    let status = plan.values.iter().find(|(name, _)| name == "status").or(plan.values.first());
+    let right = status.map_or(Verb::Relate, |(name, value)| verb(name, value));
+    let Some(permit) = held_permit(stage, plan, right, why)? else { return Ok(()) };
+    for (event, before) in &plan.edges {
+        revert_edge(stage, &permit, event, before)?;
+    }
+    put(stage, &permit, &plan.values, PutOptions { force: None, before: plan.before.as_ref() })
+}
+
+/// The permit for a change of a task; `None` if another agent holds it, which then leaves all of its events.
+fn held_permit(stage: &mut dyn Stage, plan: &mut TaskPlan, right: Verb, why: &str) -> Result<Option<Permit>> {
+    match permit_id(stage, plan.task, &Guard::default(), right) {
+        Ok(permit) => Ok(Some(permit.because(Some(why)))),
+        Err(e) if matches!(e.code, Code::LeaseHeld | Code::LeaseLost | Code::LeaseExpired | Code::LeaseRequired) => {
+            plan.leave(&e.message);
+            Ok(None)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+impl TaskPlan {
+    /// Marks those events that would be undone as left, for one reason.
+    fn leave(&mut self, why: &str) {
+        for event in self.events.iter_mut().filter(|event| event.verdict == Verdict::Undone) {
+            event.verdict = Verdict::Left(why.to_owned());
+        }
+    }
+
+    /// Sets the verdict of an event, unless it has a stronger one: what is left stays left, what is undone is not already so.
+    fn judge(&mut self, id: Id, verdict: Verdict) {
+        let Some(event) = self.events.iter_mut().find(|event| event.event == id) else { return };
+        let is_weaker = |old: &Verdict| match old {
+            Verdict::Left(_) => false,
+            Verdict::Undone => matches!(verdict, Verdict::Left(_)),
+            Verdict::Already | Verdict::Kept => true,
+        };
+        if is_weaker(&event.verdict) {
+            event.verdict = verdict;
+        }
+    }
+}
+
+/// What is to be done to a task; `None` if it has no event of the request.
+fn plan_of(stage: &mut dyn Stage, origin: &Origin, task: Id) -> Result<Option<TaskPlan>> {
+    let history = stage.history(task)?;
+    let effective = EffectiveEvents::of(task, &history);
+    let is_own = |event: &Event| origin.depth(event) == Some(0);
+    let own: Vec<&Event> = history.iter().map(|entry| &entry.event).filter(|event| is_own(event)).collect();
+    let Some(newest) = own.iter().max_by_key(|event| event.stamp()).copied() else { return Ok(None) };
+    let creation = effective.events.iter().find(|e| is_own(e) && matches!(e.payload, Payload::TaskCreated(_)));
+    let verdict = |event: &Event| {
+        if !effective.events.iter().any(|one| one.id == event.id) {
+            return Verdict::Already;
+        }
+        match EventRules::of(&event.payload).undo {
+            UndoRule::With(_) => Verdict::Already,
+            UndoRule::Record(_) => Verdict::Kept,
+            // It ends with the task.
+            UndoRule::Refused(_) if creation.is_some() => Verdict::Already,
+            UndoRule::Refused(hint) => {
+                let hint = hint.replace("{event}", &event.id.to_string()).replace("{task}", &task.to_string());
+                Verdict::Left(format!("{} cannot be undone; {hint}", event.payload.kind()))
+            }
+        }
+    };
+    let mut events: Vec<SagaEvent> = own
+        .iter()
+        .map(|event| {
+            let kind = event.payload.kind().to_owned();
+            SagaEvent { task, event: event.id, stamp: event.stamp(), kind, verdict: verdict(event) }
+        })
+        .collect();
+    events.sort_by_key(|event| Reverse(event.stamp));
+    let mut plan = TaskPlan {
+        task,
+        events,
+        newest: newest.stamp(),
+        creation: creation.map(|event| event.stamp()),
+        values: Vec::new(),
+        before: None,
+        edges: Vec::new(),
+        cancels: false,
+    };
+    let now = stage.task(task)?;
+    let log = Log { origin, history: &history, effective: &effective, now: &now };
+    match plan.creation {
+        Some(creation) => log.plan_cancelling(creation.id, &mut plan),
+        None => {
+            log.plan_edges(&mut plan);
+            log.plan_values(&mut plan);
+        }
+    }
+    Ok(Some(plan))
+}
+
+/// The log of one task, as the undo of a request reads it.
+struct Log<'a> {
+    origin: &'a Origin,
+    history: &'a [Entry],
+    effective: &'a EffectiveEvents<'a>,
+    now: &'a Task,
+}
+
+impl Log<'_> {
+    fn before(&self, event: &Event) -> Task {
+        fold(self.now.id, &register::below(self.history, &seen_by(self.history, event))).0
+    }
+
+    /// The request created the task: it is cancelled, and its other changes of the task with it.
+    fn plan_cancelling(&self, creation: Id, plan: &mut TaskPlan) {
+        let undone_before = self.effective.events.iter().rev().find_map(|event| match &event.payload {
+            Payload::TaskStatusChanged(p) if p.to == Status::Cancelled => self.origin.depth(event).filter(|n| *n > 0),
+            Payload::TaskReopened(_) => self.origin.depth(event).filter(|n| *n > 0),
+            _ => None,
+        });
+        if undone_before.is_some_and(|depth| depth % 2 == 1) || self.now.cancelled_at.is_some() {
+            return;
+        }
+        let changes: Vec<Id> = plan.events.iter().map(|event| event.event).collect();
+        for event in changes {
+            let is_record = plan.events.iter().any(|e| e.event == event && e.verdict == Verdict::Kept);
+            if !is_record {
+                plan.judge(event, Verdict::Undone);
+            }
+        }
+        let built_on = self.effective.events.iter().find(|event| self.is_of_others(event));
+        if let Some(event) = built_on {
+            plan.leave(&format!("{} changed the task since (event {})", event.author.agent, event.id));
+        } else if self.now.status.is_finished() {
+            plan.leave(&format!("the task is {}; reopen it first", self.now.status));
+        }
+        plan.cancels = plan.events.iter().any(|e| e.event == creation && e.verdict == Verdict::Undone);
+    }
+
+    /// Whether another request changed a value with an event, beyond what follows from the blockers of the task.
+    fn is_of_others(&self, event: &Event) -> bool {
+        let follows = match &event.payload {
+            Payload::TaskStatusChanged(p) => {
+                matches!((p.from, p.to), (Status::Blocked, Status::Open) | (Status::Open, Status::Blocked))
+            }
+            _ => false,
+        };
+        let changes = matches!(EventRules::of(&event.payload).undo, UndoRule::With(_));
+        changes && !follows && self.origin.depth(event).is_none() && !is_undo(event)
+    }
+
+    fn plan_edges(&self, plan: &mut TaskPlan) {
+        let mut touched: BTreeMap<Ends, Vec<&Event>> = BTreeMap::new();
+        for event in &self.effective.events {
+            if let Some(ends) = self.edge_of(event) {
+                touched.entry(ends).or_default().push(event);
+            }
+        }
+        for (ends, events) in touched {
+            let depth = |event: &Event| self.origin.depth(event);
+            let own = || events.iter().copied().filter(|event| depth(event) == Some(0));
+            let (Some(first), Some(last)) = (own().next(), events.iter().rposition(|e| depth(e) == Some(0))) else {
+                continue;
+            };
+            let has = |task: &Task| task.relationships.values().any(|edge| ends_of(edge) == ends);
+            let (was, is) = (has(&self.before(first)), has(self.now));
+            let undone = events[last + 1..].iter().rev().find_map(|event| depth(event));
+            let verdict = if undone.is_some_and(|depth| depth % 2 == 1) || was == is {
+                Verdict::Already
+            } else if let Some(other) = events[last + 1..].iter().find(|event| depth(event).is_none()) {
+                let (agent, id) = (&other.author.agent, other.id);
+                Verdict::Left(format!("the relationship was changed again by {agent} (event {id})"))
+            } else {
+                let reverted = events.iter().rev().find(|event| match &event.payload {
+                    Payload::RelationshipAdded(_) => self.now.relationships.contains_key(&event.id),
+                    _ => !is,
+                });
+                plan.edges.extend(reverted.map(|event| ((*event).clone(), self.before(event))));
+                Verdict::Undone
+            };
+            own().for_each(|event| plan.judge(event.id, verdict.clone()));
+        }
+        plan.edges.sort_by_key(|(event, _)| Reverse(event.stamp()));
+    }
+
+    /// The edge that an event adds or removes, other than a parent, which is a register.
+    fn edge_of(&self, event: &Event) -> Option<Ends> {
+        let added = match &event.payload {
+            Payload::RelationshipAdded(_) => event,
+            Payload::RelationshipRemoved(p) => {
+                self.history.iter().map(|entry| &entry.event).find(|event| event.id == p.relationship)?
+            }
+            _ => return None,
+        };
+        let Payload::RelationshipAdded(p) = &added.payload else { return None };
+        (p.kind != RelationType::ParentOf).then_some((p.kind.as_str(), p.from, p.to))
+    }
+
+    fn plan_values(&self, plan: &mut TaskPlan) {
+        let own = || self.effective.events.iter().copied().filter(|event| self.origin.depth(event) == Some(0));
+        let is_entry = |event: &Event| EventRules::of(&event.payload).adds_entry;
+        let mut writers: BTreeMap<String, Vec<&Event>> = BTreeMap::new();
+        for event in own().filter(|event| !is_entry(event)) {
+            for name in self.effective.registers(event) {
+                writers.entry(name).or_default().push(event);
+            }
+        }
+        let mut befores: BTreeMap<Id, Task> = BTreeMap::new();
+        let mut oldest: Option<&Event> = None;
+        for (name, mine) in &writers {
+            let (first, verdict) = self.judge_register(name, &mut befores);
+            let Some(first) = first else { continue };
+            let value = register::value(&befores[&first.id], name);
+            let verdict = match verdict {
+                Verdict::Undone => match self.why_not(name, &value) {
+                    Some(why) => Verdict::Left(why),
+                    None => Verdict::Undone,
+                },
+                other => other,
+            };
+            if verdict == Verdict::Undone {
+                plan.values.push((name.clone(), value));
+                oldest = oldest.into_iter().chain([first]).min_by_key(|event| event.stamp());
+            }
+            for event in mine {
+                plan.judge(event.id, verdict.clone());
+            }
+        }
+        plan.before = oldest.map(|event| befores[&event.id].clone());
+    }
+
+    /// What becomes of a register that the request wrote, and the first event of its last run of writes: later than any other
+    /// writer. What undid the request earlier counts as its own.
+    fn judge_register<'e>(&'e self, name: &str, befores: &mut BTreeMap<Id, Task>) -> (Option<&'e Event>, Verdict) {
+        let written: Vec<&Event> =
+            self.effective.events.iter().copied().filter(|event| self.effective.has_written(event, name)).collect();
+        let depth = |event: &Event| self.origin.depth(event);
+        let Some(last) = written.iter().rposition(|event| depth(event) == Some(0)) else {
+            return (None, Verdict::Already);
+        };
+        let run = written[..=last].iter().rev().take_while(|event| depth(event).is_some());
+        let first = run.filter(|event| depth(event) == Some(0)).last().copied();
+        let Some(first) = first else { return (None, Verdict::Already) };
+        let before = befores.entry(first.id).or_insert_with(|| self.before(first));
+        let undone = written[last + 1..].iter().rev().find_map(|event| depth(event));
+        if undone.is_some_and(|depth| depth % 2 == 1)
+            || register::value(before, name) == register::value(self.now, name)
+        {
+            return (Some(first), Verdict::Already);
+        }
+        match written[last + 1..].iter().rev().find(|event| depth(event).is_none()) {
+            Some(other) => {
+                let why = format!("{name} was written again by {} (event {})", other.author.agent, other.id);
+                (Some(first), Verdict::Left(why))
+            }
+            None => (Some(first), Verdict::Undone),
+        }
+    }
+
+    /// Why a register cannot have an earlier value again.
+    fn why_not(&self, name: &str, value: &Value) -> Option<String> {
+        let begin = name.split('.').next().unwrap_or_default();
+        match begin {
+            "context" if value.is_null() => Some("a context entry that was superseded stays so".into()),
+            "verified" if value.is_null() => Some("there was no review before, and a review cannot be removed".into()),
+            "owner" if value.is_null() && self.now.status == Status::InProgress => {
+                let moves = self.judge_register("status", &mut BTreeMap::new()).1 == Verdict::Undone;
+                (!moves).then(|| "a task in progress has an owner".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The kind of an edge, and its ends.
+type Ends = (&'static str, Id, Id);
+
+fn ends_of(edge: &Relationship) -> Ends {
+    (edge.kind.as_str(), edge.from, edge.to)
+}
+
+/// Whether an event is part of the undo of some request or plan.
+fn is_undo(event: &Event) -> bool {
+    let ids = [&event.author.correlation_id, &event.author.plan_id];
+    ids.into_iter().flatten().any(|id| id.starts_with(UNDO))
+}
+
+/// Leaves created tasks that open tasks of others need: parts that stay open, tasks that wait for them; and so on upwards.
+fn leave_what_others_need(stage: &mut dyn Stage, plans: &mut [TaskPlan]) -> Result<()> {
+    let own: BTreeSet<Id> = plans.iter().flat_map(|plan| plan.events.iter().map(|event| event.event)).collect();
+    loop {
+        let cancelled: BTreeSet<Id> = plans.iter().filter(|plan| plan.cancels).map(|plan| plan.task).collect();
+        let mut needed = None;
+        for (n, plan) in plans.iter().enumerate().filter(|(_, plan)| plan.cancels) {
+            for child in stage.children(plan.task)?.into_iter().filter(|child| !cancelled.contains(child)) {
+                if !stage.task(child)?.status.is_finished() {
+                    needed = Some((n, format!("task {child} is below it and stays open")));
+                }
+            }
+            for other in stage.dependents(plan.task)?.into_iter().filter(|other| !cancelled.contains(other)) {
+                let waiting = stage.task(other)?;
+                let mut edges = waiting.relationships.values().filter(|edge| edge.kind == RelationType::Blocks);
+                if !waiting.status.is_finished() && edges.any(|e| e.from == plan.task && !own.contains(&e.id)) {
+                    needed = Some((n, format!("task {other} waits for it")));
+                }
+            }
+        }
+        let Some((n, why)) = needed else { return Ok(()) };
+        plans[n].leave(&why);
+        plans[n].cancels = false;
+    }
+}

@@ -1,0 +1,210 @@
+//! Undoing all events of a request or a plan: what is reverted, what stays, and what others have built on.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Answer, Sandbox};
+
+/// Makes several changes as one; gives the id that links them.
+#[track_caller]
+fn batch(room: &Sandbox, agent: &str, ops: &Value, more: &[&str]) -> (String, Value) {
+    let file = room.repo().join("ops.json");
+    fs::write(&file, ops.to_string()).unwrap();
+    let answer = room.run_as(agent, &[&["batch", "--file", "ops.json"], more].concat()).data();
+    fs::remove_file(file).unwrap();
+    (answer["correlation_id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned(), answer)
+}
+
+fn undo(room: &Sandbox, id: &str, more: &[&str]) -> Answer {
+    room.run_short(&[&["undo", "--correlation-id", id], more].concat())
+}
+
+/// The log of a task, as text.
+fn log(room: &Sandbox, task: &str) -> String {
+    fs::read_to_string(room.log_of(task)).unwrap()
+}
+
+/// The records of the journal: commit lines.
+fn records(room: &Sandbox) -> usize {
+    let journal = fs::read_to_string(room.repo().join(".git/agentpm/journal.jsonl")).unwrap();
+    journal.lines().filter(|line| line.starts_with("{\"commit\"")).count()
+}
+
+#[test]
+fn a_batch_is_undone_as_one_change_and_only_once() {
+    let room = Sandbox::new();
+    let old = room.task("old", &["--priority", "1"]);
+    let blocker = room.task("blocker", &[]);
+    let ops = json!([
+        {"op": "task.create", "as": "a", "args": {"title": "new", "priority": 3}},
+        {"op": "task.create", "args": {"title": "below it", "parent": "$a"}},
+        {"op": "task.update", "args": {"id": old, "priority": 2, "add_labels": ["x"]}},
+        {"op": "task.update", "args": {"id": old, "priority": 4}},
+        {"op": "task.block", "args": {"id": old, "by": [blocker]}},
+        {"op": "context.add", "args": {"task_id": old, "type": "note", "content": "why"}},
+    ]);
+    let (id, answer) = batch(&room, "ada", &ops, &[]);
+    let (new, child) = (answer["items"][0]["id"].as_str().unwrap(), answer["items"][1]["id"].as_str().unwrap());
+    assert_eq!((&room.get(&old)["status"], &room.get(&old)["priority"]), (&json!("blocked"), &json!(4)));
+    assert!(log(&room, new).contains(&format!("\"correlation_id\":\"{id}\"")));
+
+    let before = log(&room, &old);
+    let shown = undo(&room, &id, &["--dry-run"]).data();
+    assert_eq!((&shown["dry_run"], &shown["total"], &shown["kept"]), (&json!(true), &json!(3), &json!(1)), "{shown}");
+    assert_eq!(log(&room, &old), before, "a dry run writes nothing");
+    let written = records(&room);
+    let undone = undo(&room, &id, &["--why", "wrong plan"]).data();
+    assert_eq!(records(&room), written + 1, "one record");
+    assert_eq!((&undone["undo_id"], &undone["left"]), (&json!(format!("undo:{id}")), &json!([])), "{undone}");
+    let task = room.get(&old);
+    assert_eq!(
+        (&task["status"], &task["priority"], &task["labels"]),
+        (&json!("open"), &json!(1), &json!([])),
+        "{task}"
+    );
+    assert_eq!(task["context"][0]["content"], "why", "a note stays");
+    assert_eq!((&room.get(new)["status"], &room.get(child)["status"]), (&json!("cancelled"), &json!("cancelled")));
+    assert!(log(&room, &old).contains(&format!("undo of request {id}: wrong plan")));
+
+    let again = undo(&room, &id, &[]).data();
+    assert_eq!((&again["undone"], &again["events"]), (&json!(0), &json!(0)), "{again}");
+    assert!(room.run_short(&["undo", "--correlation-id", &id, "--format", "table"]).text().contains("undone already"));
+    assert_eq!(records(&room), written + 1);
+    room.is_clean();
+
+    // Undoing the undo brings it back, and then it can be undone again.
+    undo(&room, &format!("undo:{id}"), &[]).data();
+    assert_eq!((&room.get(&old)["priority"], &room.get(new)["status"]), (&json!(4), &json!("open")));
+    assert_eq!(room.get(&old)["status"], "blocked");
+    undo(&room, &id, &[]).data();
+    assert_eq!((&room.get(&old)["priority"], &room.get(new)["status"]), (&json!(1), &json!("cancelled")));
+    room.is_clean();
+}
+
+#[test]
+fn what_others_built_on_refuses_all_or_is_left() {
+    let room = Sandbox::new();
+    let (one, two) = (room.task("one", &[]), room.task("two", &[]));
+    let ops = json!([
+        {"op": "task.update", "args": {"id": one, "priority": 3, "estimate": "2h"}},
+        {"op": "task.update", "args": {"id": two, "priority": 3}},
+        {"op": "task.create", "as": "a", "args": {"title": "claimed since"}},
+        {"op": "task.create", "as": "b", "args": {"title": "has a part of others"}},
+        {"op": "task.create", "as": "c", "args": {"title": "others wait for it"}},
+    ]);
+    let (id, answer) = batch(&room, "ada", &ops, &[]);
+    let item = |n: usize| answer["items"][n]["id"].as_str().unwrap().to_owned();
+    let (claimed, parent, blocker) = (item(2), item(3), item(4));
+    room.run_as("bob", &["task", "update", &one, "--priority", "5"]).data();
+    room.run_as("bob", &["claim", &claimed]).data();
+    room.run_as("bob", &["task", "create", "--title", "part", "--parent", &parent]).data();
+    room.run_as("bob", &["task", "create", "--title", "waits", "--blocked-by", &blocker]).data();
+    let logs = || [&one, &two, &claimed, &parent, &blocker].map(|task| log(&room, task));
+    let before = logs();
+    let error = undo(&room, &id, &[]).error("ERR_CONFLICT", 5);
+    let left = error["details"]["left"].as_array().unwrap();
+    let why =
+        |task: &str| left.iter().find(|left| left["task"] == task).map_or("", |left| left["why"].as_str().unwrap());
+    assert!(why(&one).contains("priority was written again by bob"), "{error:#}");
+    assert!(why(&claimed).contains("bob changed the task since"), "{error:#}");
+    assert!(why(&parent).contains("is below it") && why(&blocker).contains("waits for it"), "{error:#}");
+    assert_eq!(left.len(), 4, "{error:#}");
+    assert!(error["hint"].as_str().unwrap().contains("--partial"));
+    assert_eq!(logs(), before, "nothing was written");
+
+    let partial = undo(&room, &id, &["--partial"]).data();
+    assert_eq!(partial["left"].as_array().unwrap().len(), 4, "{partial}");
+    assert_eq!((&room.get(&one)["priority"], &room.get(&one)["estimate"]), (&json!(5), &Value::Null));
+    assert_eq!(room.get(&two)["priority"], 0);
+    assert_eq!(room.get(&claimed)["status"], "in_progress");
+    room.is_clean();
+}
+
+#[test]
+fn a_plan_that_was_applied_is_undone_by_its_id_or_by_the_id_of_the_apply() {
+    let room = Sandbox::new();
+    let text = "plan: p\ntasks:\n  - key: a\n    title: a\n    children:\n      - {key: b, title: b}\n      \
+                - {key: c, title: c, blocked_by: [b], progress: [one step]}\n";
+    fs::write(room.repo().join("plan.yml"), text).unwrap();
+    let applied = room.run(&["plan", "apply", "plan.yml", "--plan-id", "storage"]).data();
+    let id = applied["correlation_id"].as_str().unwrap().to_owned();
+    assert!(room.run(&["plan", "apply", "plan.yml"]).data().get("correlation_id").is_none(), "nothing was written");
+    fs::write(room.repo().join("plan.yml"), text.replace("title: b", "title: better")).unwrap();
+    let changed = room.run(&["plan", "apply", "plan.yml", "--plan-id", "storage"]).data();
+    let second = changed["correlation_id"].as_str().unwrap().to_owned();
+    assert_ne!(id, second);
+    let titles = || {
+        let list = room.run(&["ls", "--all"]).data()["items"].clone();
+        let mut titles: Vec<String> = list
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|task| format!("{} {}", task["title"].as_str().unwrap(), task["status"].as_str().unwrap()))
+            .collect();
+        titles.sort();
+        titles
+    };
+    undo(&room, &second, &[]).data();
+    assert_eq!(titles(), ["a open", "b open", "c blocked"]);
+    let undone = room.run_short(&["undo", "--plan-id", "storage"]).data();
+    assert_eq!((&undone["plan_id"], &undone["total"]), (&json!("storage"), &json!(3)), "{undone}");
+    assert_eq!(titles(), ["a cancelled", "b cancelled", "c cancelled"]);
+    let again = room.run_short(&["undo", "--plan-id", "storage"]).data();
+    assert_eq!(again["events"], 0, "{again}");
+    room.is_clean();
+}
+
+#[test]
+fn the_moves_of_a_request_are_taken_back_and_its_lease_returned() {
+    let room = Sandbox::new();
+    let task = room.task("x", &["--acceptance", "it works"]);
+    let ops = json!([
+        {"op": "claim", "args": {"id": task}},
+        {"op": "progress.add", "args": {"task_id": task, "content": ["a step"]}},
+        {"op": "done", "args": {"id": task, "all_met": true, "outcome": "it does"}},
+    ]);
+    let (id, _) = batch(&room, "ada", &ops, &["--correlation-id", "nightly 7"]);
+    assert_eq!((&id, &room.get(&task)["status"]), (&"nightly 7".to_owned(), &json!("completed")));
+    undo(&room, &id, &[]).data();
+    let now = room.get(&task);
+    assert_eq!(
+        (&now["status"], &now["owner"], &now["acceptance"][0]["met"]),
+        (&json!("open"), &Value::Null, &json!(false))
+    );
+    assert_eq!(room.run(&["lease", "list"]).data()["total"], 0);
+    room.run_as("bob", &["claim", &task]).data();
+    room.is_clean();
+}
+
+#[test]
+fn steps_that_are_made_each_by_itself_are_one_request_too() {
+    let room = Sandbox::new();
+    let ops = json!({"atomic": false, "ops": [
+        {"op": "task.create", "args": {"title": "one"}},
+        {"op": "task.create", "args": {"title": ""}},
+        {"op": "task.create", "args": {"title": "two"}},
+    ]});
+    let (id, answer) = batch(&room, "ada", &ops, &[]);
+    assert_eq!((&answer["items"][1]["ok"], &answer["events"]), (&json!(false), &json!(2)));
+    assert_eq!(undo(&room, &id, &[]).data()["total"], 2);
+}
+
+#[test]
+fn an_undo_needs_an_id_that_some_event_has_and_the_rights_of_its_changes() {
+    let room = Sandbox::new();
+    let task = room.task("x", &["--correlation-id", "r", "--priority", "1"]);
+    undo(&room, "no such", &[]).error("ERR_NOT_FOUND", 3);
+    room.run(&["undo"]).error("ERR_USAGE", 2);
+    room.run(&["undo", "--correlation-id", "r", "--plan-id", "p"]).error("ERR_USAGE", 2);
+    room.run(&["undo", "--correlation-id", "r", "--force", "x"]).error("ERR_USAGE", 2);
+    let event: Value = serde_json::from_str(log(&room, &task).lines().next().unwrap()).unwrap();
+    room.run(&["undo", event["id"].as_str().unwrap(), "--partial"]).error("ERR_USAGE", 2);
+    fs::write(room.store().join("roles.yml"), "agents: {ada: {perms: [update]}, bob: {perms: [cancel]}}\n").unwrap();
+    let refused = undo(&room, "r", &[]).error("ERR_UNAUTHORIZED", 6);
+    assert!(refused["hint"].as_str().unwrap().contains("grants it to bob"), "{refused}");
+    room.run_as("bob", &["undo", "--correlation-id", "r"]).data();
+    let answer = room.run_as("bob", &["undo", "--correlation-id", "r"]);
+    assert_eq!(answer.data()["already"], 1);
+    assert_eq!(room.get(&task)["status"], "cancelled");
+}
