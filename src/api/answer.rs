@@ -22,6 +22,7 @@ use crate::engine::query::status::Overview;
 use crate::engine::query::unreachable_events::LostEvents;
 use crate::engine::{Drawing, LintReport, RepairReport, Restored, SyncReport};
 use crate::reports::changed::Changed;
+use crate::reports::inbox::{InboxAcknowledged, InboxPage};
 use crate::reports::list::List;
 use crate::reports::next::NextTask;
 use crate::reports::thread::{ThreadLine, ThreadView};
@@ -52,6 +53,8 @@ pub enum Answer {
     Sessions(List<SessionView>),
     Threads(List<ThreadLine>),
     Thread(Box<ThreadView>),
+    Inbox(InboxPage),
+    Acknowledged(InboxAcknowledged),
     Agents(List<AgentView>),
     Leases(List<LeaseView>),
     LostEvents(LostEvents),
@@ -137,6 +140,7 @@ impl Answer {
             Answer::Stale(list) => ids(&list.items, |task| task.id.to_string()),
             Answer::Sessions(list) => ids(&list.items, |session| session.id.to_string()),
             Answer::Threads(list) => ids(&list.items, |thread| thread.id.to_string()),
+            Answer::Inbox(page) => ids(&page.list.items, |item| item.id.clone()),
             Answer::Thread(thread) => Some(vec![thread.id.to_string()]),
             Answer::Agents(list) => ids(&list.items, |item| item.agent.name.clone()),
             Answer::Leases(list) => {
@@ -147,6 +151,7 @@ impl Answer {
             Answer::Sync(report) => Some(vec![report.head.clone()]),
             Answer::Brief(_)
             | Answer::Events(_)
+            | Answer::Acknowledged(_)
             | Answer::Graph(_)
             | Answer::PlanPage(_)
             | Answer::Overview(_)

@@ -4,6 +4,7 @@
 //! Leaves to others: words and forms (the interfaces), and what an operation does (`engine`).
 
 mod answer;
+mod inbox;
 mod next;
 mod steps;
 mod table;
@@ -58,6 +59,8 @@ pub struct Answered {
     pub warnings: Vec<String>,
     /// Why no task is handed out.
     pub reasons: Option<NotReady>,
+    /// The number of unread items in the caller's inbox, where it is counted and not zero.
+    pub unread: Option<u64>,
 }
 
 /// An item of a list, where the list is too long to be held at once.
@@ -124,11 +127,15 @@ fn carry_out(ws: &Workspace, call: &Call) -> Result<Answered> {
     match call {
         Call::Change(Command::Claim(asked)) => next::claim(ws, asked, false),
         Call::Change(Command::Batch(batch)) if !batch.atomic => steps::each(ws, batch),
-        Call::Change(command) => write::execute(ws, command).map(Answered::from),
+        Call::Change(command) => write::execute(ws, command).map(Answered::from).map(|done| inbox::counted(ws, done)),
         Call::Query(Query::Next(asked)) => next::show(ws, asked),
         Call::Query(query) => {
             let data = retry_on_damaged_index(ws, || answer(ws, query))?;
-            Ok(Answered { warnings: warnings(ws, &data), ..Answered::of(data) })
+            let answered = Answered { warnings: warnings(ws, &data), ..Answered::of(data) };
+            Ok(match query {
+                Query::Brief(_) => inbox::counted(ws, answered),
+                _ => answered,
+            })
         }
         Call::Job(job) => run(ws, job),
     }
@@ -151,7 +158,7 @@ pub fn stream(ws: &Workspace, call: &Call, take: &mut dyn FnMut(Item)) -> Option
 impl Answered {
     /// An answer alone.
     pub fn of(data: Answer) -> Self {
-        Answered { data, events: Vec::new(), warnings: Vec::new(), reasons: None }
+        Answered { data, events: Vec::new(), warnings: Vec::new(), reasons: None, unread: None }
     }
 }
 
@@ -201,6 +208,7 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
         Query::SessionList(q) => Answer::Sessions(liveness::sessions(ws, q)?),
         Query::ThreadList(q) => Answer::Threads(threads::threads(ws, q)?),
         Query::ThreadShow(q) => Answer::Thread(Box::new(threads::thread(ws, q)?)),
+        Query::Inbox(q) => Answer::Inbox(query::inbox::inbox(ws, q)?),
         Query::AgentList(_) => Answer::Agents(lists::agents(ws)?),
         Query::LeaseList(q) => Answer::Leases(leases::leases(ws, q)?),
         Query::Unheld(q) => Answer::LostEvents(unreachable_events::unreachable_events(ws, q)?),
@@ -215,6 +223,8 @@ fn answer(ws: &Workspace, query: &Query) -> Result<Answer> {
 fn run(ws: &Workspace, job: &Job) -> Result<Answered> {
     Ok(Answered::of(match job {
         Job::NextWait(q) => return next::wait(ws, q),
+        Job::InboxWait(q) => return inbox::wait(ws, q),
+        Job::InboxAck(q) => Answer::Acknowledged(query::inbox::acknowledge(ws, q)?),
         Job::Sync(options) => {
             let report = sync::sync(ws, options)?;
             let warnings = report.warnings.clone();

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Answer, Answered};
+use super::{Answer, Answered, inbox};
 use crate::engine::commit::confirmation;
 use crate::engine::feed::wakeup;
 use crate::engine::query::{lists, retry_on_damaged_index, reviews};
@@ -25,14 +25,14 @@ pub fn show(ws: &Workspace, asked: &Next) -> Result<Answered> {
     if !asked.no_reviews
         && let Some(review) = retry_on_damaged_index(ws, || reviews::next_review(ws))?
     {
-        return Ok(Answered::of(Answer::Next(Some(Box::new(review)))));
+        return Ok(inbox::counted(ws, Answered::of(Answer::Next(Some(Box::new(review))))));
     }
-    let (found, warnings) = retry_on_damaged_index(ws, || lists::next(ws, asked))?;
+    let (found, warnings, unread) = retry_on_damaged_index(ws, || lists::next(ws, asked))?;
     let (data, reasons) = match found {
         Ok(next) => (Answer::Next(Some(Box::new(next))), None),
         Err(reasons) => (Answer::Next(None), Some(reasons)),
     };
-    Ok(Answered { warnings, reasons, ..Answered::of(data) })
+    Ok(Answered { warnings, reasons, unread, ..Answered::of(data) })
 }
 
 /// Claims a task; or shows the review that comes first, where no task is named. If nothing is ready, the data is null and the reasons are given, with `explain` those of each task.
@@ -43,11 +43,11 @@ pub fn claim(ws: &Workspace, claim: &Claim, explain: bool) -> Result<Answered> {
         && !claim.no_reviews
         && let Some(review) = retry_on_damaged_index(ws, || reviews::next_review(ws))?
     {
-        return Ok(Answered::of(Answer::Next(Some(Box::new(review)))));
+        return Ok(inbox::counted(ws, Answered::of(Answer::Next(Some(Box::new(review))))));
     }
     let mut reply = execute(ws, &Command::Claim(claim.clone()))?;
     let passed = std::mem::take(&mut reply.passed);
-    let answered = Answered::from(reply);
+    let answered = inbox::counted(ws, Answered::from(reply));
     let reasons = answered.data.is_nothing().then(|| lists::nothing_claimed(ws, &passed, explain)).transpose()?;
     Ok(Answered { reasons, ..answered })
 }

@@ -28,7 +28,10 @@ use crate::model::agent::{Agent, Lease, Session};
 use crate::model::command::Command;
 use crate::model::job::Job;
 use crate::model::query::Query;
-use crate::reports::changed::{BatchAnswer, Changed, EntryAnswer, Released, StepAnswer, TaskAnswer, Unrelated};
+use crate::reports::changed::{
+    BatchAnswer, BroadcastAnswer, Changed, EntryAnswer, Released, StepAnswer, TaskAnswer, Unrelated,
+};
+use crate::reports::inbox::{InboxAcknowledged, InboxPage};
 use crate::reports::list::List;
 use crate::reports::next::NextTask;
 use crate::reports::thread::{ThreadAnswer, ThreadLine, ThreadView};
@@ -97,7 +100,7 @@ impl Operation {
         match self.kind {
             Kind::Change => true,
             Kind::Query => false,
-            Kind::Job => !matches!(self.name, "sync.pull" | "lint.since"),
+            Kind::Job => !matches!(self.name, "sync.pull" | "lint.since" | "inbox.wait"),
         }
     }
 }
@@ -218,6 +221,7 @@ fn row_of(name: &str) -> Option<Row> {
         "lease.renew" => row::<Lease>(None, at(Patch, "/leases/{id}/renew"), None),
         "lease.release" => row::<Released>(None, at(Delete, "/leases/{id}"), None),
         "agent.register" => row::<Agent>(Some(Verb::Register), at(Post, "/agents/register"), None),
+        "broadcast" => row::<BroadcastAnswer>(Some(Verb::Broadcast), None, Some("discuss")),
         "session.start" => row::<Session>(None, at(Post, "/sessions/start"), None),
         "session.heartbeat" => row::<Session>(None, at(Post, "/sessions/{id}/heartbeat"), None),
         "session.end" => row::<Session>(None, at(Post, "/sessions/{id}/end"), None),
@@ -242,6 +246,9 @@ fn row_of(name: &str) -> Option<Row> {
         "session.list" => row::<List<SessionView>>(None, None, None),
         "thread.list" => row::<List<ThreadLine>>(None, None, Some("discuss")),
         "thread.show" => row::<ThreadView>(None, at(Get, "/threads/{id}"), Some("discuss")),
+        "inbox" => row::<InboxPage>(None, at(Get, "/inbox"), Some("inbox")),
+        "inbox.wait" => row::<InboxPage>(None, None, Some("inbox")),
+        "inbox.ack" => row::<InboxAcknowledged>(None, at(Post, "/inbox/ack"), Some("inbox")),
         "agent.list" => row::<List<AgentView>>(None, at(Get, "/agents"), None),
         "lease.list" => row::<List<LeaseView>>(None, None, None),
         "recover.list" => row::<LostEvents>(None, None, None),

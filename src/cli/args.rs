@@ -85,6 +85,9 @@ pub enum Verb {
     /// Threads (discussions of a task, with proposals): open, reply, resolve, escalate, list, show
     #[command(subcommand)]
     Thread(Deferred<ThreadVerb>),
+    /// List what is unread in your inbox, or acknowledge it
+    #[command(args_conflicts_with_subcommands = true, after_help = super::help::INBOX)]
+    Inbox(Deferred<InboxArgs>),
     /// List the tasks that are ready to be worked on, best first
     #[command(after_help = "Examples:\n  agentpm ready\n  agentpm ready --explain")]
     Ready(Deferred<q::Ready>),
@@ -117,6 +120,11 @@ pub enum Verb {
     /// Agents: register, list
     #[command(subcommand)]
     Agent(Deferred<AgentVerb>),
+    /// Send a message to all agents, to one agent, or to the agents of a role
+    #[command(
+        after_help = "Examples:\n  agentpm broadcast --body 'main is frozen until noon'\n  agentpm broadcast --role reviewer --body 'two threads wait for you'"
+    )]
+    Broadcast(Deferred<c::Broadcast>),
     /// Sessions: start, heartbeat, end, list
     #[command(subcommand)]
     Session(Deferred<SessionVerb>),
@@ -372,6 +380,26 @@ pub enum LeaseVerb {
     Release(c::LeaseRelease),
     #[command(after_help = "Examples:\n  agentpm lease list\n  agentpm lease list --remote")]
     List(q::LeaseList),
+}
+
+#[derive(Args, Debug)]
+pub struct InboxArgs {
+    #[command(subcommand)]
+    pub verb: Option<InboxVerb>,
+    #[command(flatten)]
+    pub list: q::Inbox,
+    /// Maximum time to wait until something is unread: seconds, or 90s, 10m, 2h
+    #[arg(long, value_name = "DURATION")]
+    pub wait: Option<crate::model::args::Duration>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum InboxVerb {
+    /// Acknowledge items of your inbox: they are not shown again
+    #[command(
+        after_help = "Examples:\n  agentpm inbox ack 1f03-2a4c\n  agentpm inbox ack 8f0d1c2b3a49\n  agentpm inbox ack --all"
+    )]
+    Ack(crate::model::job::InboxAck),
 }
 
 #[derive(Args, Debug)]

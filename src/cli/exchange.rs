@@ -70,6 +70,9 @@ pub struct Watch {
     /// Start after this event (default: start with new events)
     #[arg(long, value_name = "EVENT")]
     pub since: Option<Id>,
+    /// Print the items of your inbox as they come, and not all events
+    #[arg(long, conflicts_with = "since")]
+    pub inbox: bool,
     /// Stop after this many events
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
@@ -168,19 +171,24 @@ pub fn sync(args: SyncArgs) -> Result<Call> {
     }))
 }
 
-/// Prints each event as a line as it arrives. The answer itself is empty.
+/// Prints each event, or item of the inbox, as a line as it arrives. The answer itself is empty.
 pub fn watch(ws: &Workspace, args: &Watch) -> Result<Output> {
     let mut left = args.count;
     if left == Some(0) {
         return Ok(Output { document: true, ..Output::default() });
     }
     let span = args.span.as_ref().map(|span| Duration::from_millis(span.millis.unsigned_abs()));
-    engine::feed::stream::watch(ws, args.since, span, |entry| {
+    let mut print = |line: String| {
         let mut out = std::io::stdout().lock();
         // The reader closed the pipe and has seen enough.
-        let gone = writeln!(out, "{}", for_terminal(entry.line.to_string())).and_then(|()| out.flush()).is_err();
+        let gone = writeln!(out, "{}", for_terminal(line)).and_then(|()| out.flush()).is_err();
         left = left.map(|n| n.saturating_sub(1));
         !gone && left != Some(0)
-    })?;
+    };
+    if args.inbox {
+        engine::inbox::watch(ws, span, |one| Ok(print(json!(engine::query::inbox::item(ws, one)?).to_string())))?;
+    } else {
+        engine::feed::stream::watch(ws, args.since, span, |entry| print(entry.line.to_string()))?;
+    }
     Ok(Output { document: true, ..Output::default() })
 }

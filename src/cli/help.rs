@@ -67,6 +67,8 @@ pub const OTHER_WORDS: &[(&[&str], &str)] = &[
     (&["decide", "decision"], "agentpm context add ID --type decision --content TEXT"),
     (&["discuss", "propose", "reply", "proposal"], "agentpm thread open ID --body TEXT --set FIELD=VALUE"),
     (&["step", "checklist"], "agentpm progress add TEXT"),
+    (&["notifications", "messages", "mail", "unread"], "agentpm inbox"),
+    (&["announce", "notify", "message", "send"], "agentpm broadcast --body TEXT"),
     (&["heartbeat", "renew"], "agentpm lease renew"),
 ];
 
@@ -145,6 +147,17 @@ Examples:
   agentpm review main..my-branch
   agentpm review main..my-branch --all --fail-on error,override
   agentpm review origin/main..HEAD --format md | gh pr comment --body-file -";
+
+/// Shown after `agentpm inbox --help`.
+pub const INBOX: &str = "\
+What concerns you and is unread: tasks that became ready for you or were assigned to you, threads on your tasks, in which you take
+part, or that name you as @NAME, leases and edits that you lost, parked tasks, messages, changed settings. The inbox begins with your
+registration in this clone, or with the first agentpm inbox. It changes only by agentpm inbox ack.
+
+Examples:
+  agentpm inbox
+  agentpm inbox --wait 10m
+  agentpm inbox ack --all";
 
 /// Shown after `agentpm conflicts --help`.
 pub const CONFLICTS: &str = "\
@@ -260,6 +273,8 @@ pub const EXECUTOR: &str = "\
 - it must wait: `agentpm task block ID --by OTHER`; criteria: `agentpm task verify ID --criterion N`; not needed any more:
   `agentpm cancel ID --why TEXT`; fields: `agentpm task update ID --priority N`
 - answers are short; `--full` shows all of what was changed or shown
+- what concerns you and is unread: `agentpm inbox [--wait 10m]`, read: `agentpm inbox ack --all`;
+  a message to others: `agentpm broadcast --body TEXT [--to AGENT]`; @NAME in a thread calls an agent
 - values of yours that lost in a merge: `agentpm conflicts`, restored by `agentpm conflicts restore EVENT`;
   undo a wrong change: `agentpm undo EVENT` (ids: `agentpm log ID`)
 - a long command: `agentpm work ID -- COMMAND` renews the lease meanwhile; nothing ready: `agentpm next --claim --wait 10m`
@@ -530,6 +545,7 @@ mod tests {
             WORK,
             SCHEMA,
             LINT,
+            INBOX,
         ] {
             for line in page.lines() {
                 for (at, _) in line.match_indices("agentpm ") {

@@ -84,6 +84,8 @@ pub struct Output {
     pub reasons: Option<Value>,
     /// Warnings.
     pub warnings: Vec<String>,
+    /// The number of unread items in the caller's inbox.
+    pub unread: Option<u64>,
     /// 0, or 1 where lint found errors.
     pub exit: u8,
     /// Why what was done did not end as it should; printed instead of the data. The exit code is `exit` all the same.
@@ -199,7 +201,10 @@ fn say_all(answer: &Output, global: &Global, form: Form, say: Say) -> std::io::R
             }
         },
         Form::Human if is_block(answer, global) => say(&code_block(&answer.human)),
-        Form::Human => say(&answer.human),
+        Form::Human => {
+            say(&answer.human)?;
+            answer.unread.map_or(Ok(()), |n| say(&format!("unread in your inbox: {n} (agentpm inbox)\n")))
+        }
     }
 }
 
@@ -228,6 +233,9 @@ fn say_document(answer: &Output, say: Say) -> std::io::Result<()> {
     if let Some(reasons) = &answer.reasons {
         say(",\"reasons\":")?;
         say(&reasons.to_string())?;
+    }
+    if let Some(unread) = answer.unread {
+        say(&format!(",\"unread\":{unread}"))?;
     }
     say("}\n")
 }

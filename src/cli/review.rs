@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::changes::{Paper, edge, field_name, items, new_events, proposes};
+use crate::reports::event_words::receivers;
 use crate::rules::roles::Verb;
 
 /// Lines and bytes of an answer that asks for no other bounds: a screen.
@@ -43,7 +44,7 @@ fn numbers(data: &Value) -> BTreeMap<&str, usize> {
 }
 
 /// Lines about one task or file, which stay together.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Block {
     lines: Vec<String>,
     /// How many changes its lines show, and how many more there are.
@@ -123,7 +124,7 @@ impl Page<'_> {
             Section::new("To decide", "to decide", self.to_decide()),
             Section::new("Moves", "moves", self.moves()),
             Section::new("New tasks", "new tasks", self.new_tasks()),
-            Section { folds: true, ..Section::new("Details", "details", self.details()) },
+            Section { folds: true, ..Section::new("Details", "details", [self.messages(), self.details()].concat()) },
         ];
         for section in &mut sections[..3] {
             fill(section, &mut room);
@@ -336,6 +337,18 @@ impl Page<'_> {
             shown.push(self.bullet(1, &format!("and {more} more")));
         }
         Block { lines: shown, listed: said - more, more }
+    }
+
+    /// What agents sent to others.
+    fn messages(&self) -> Vec<Block> {
+        let line = |sent: &Value| {
+            let word = |name: &str| sent[name].as_str();
+            let by = self.paper.quote_most(word("by").unwrap_or_default(), SHORT);
+            let to = self.paper.quote_most(&receivers(word("to"), word("role")), SHORT);
+            let body = self.paper.quote_most(word("body").unwrap_or_default(), LONG);
+            Block::line(self.bullet(0, &format!("message by {by} to {to}: {body}")))
+        };
+        items(&self.data["messages"]).map(line).collect()
     }
 
     fn settings(&self, file: &Value) -> Block {

@@ -8,8 +8,9 @@ use clap::{CommandFactory as _, FromArgMatches as _, ValueEnum as _};
 use serde_json::json;
 
 use super::args::{
-    AgentVerb, Cancel, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, Init, LeaseVerb, NextArgs, PlanApply,
-    PlanVerb, PrimeRole, ProgressVerb, Schema, Search, SessionVerb, SplitArgs, TaskVerb, ThreadVerb, UndoArgs, Verb,
+    AgentVerb, Cancel, Cli, ConflictsArgs, ConflictsVerb, ContextVerb, Global, InboxArgs, InboxVerb, Init, LeaseVerb,
+    NextArgs, PlanApply, PlanVerb, PrimeRole, ProgressVerb, Schema, Search, SessionVerb, SplitArgs, TaskVerb,
+    ThreadVerb, UndoArgs, Verb,
 };
 use super::deferred::Deferred;
 use super::output::{Form, Out, Output, escape, form, print, print_error, warn};
@@ -226,6 +227,11 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
             ThreadVerb::List(args) => Call::Query(Query::ThreadList(args)),
             ThreadVerb::Show(args) => Call::Query(Query::ThreadShow(query::ThreadShow { full: global.full, ..args })),
         },
+        Verb::Inbox(Deferred(InboxArgs { verb, list, wait })) => match (verb, wait) {
+            (Some(InboxVerb::Ack(args)), _) => Call::Job(Job::InboxAck(args)),
+            (None, Some(wait)) => Call::Job(Job::InboxWait(job::InboxWait { wait, list })),
+            (None, None) => Call::Query(Query::Inbox(list)),
+        },
         Verb::Ready(Deferred(args)) => Call::Query(Query::Ready(args)),
         Verb::Claim(Deferred(args)) => Call::Change(Command::Claim(args)),
         Verb::Brief(Deferred(args)) => Call::Query(Query::Brief(args)),
@@ -237,6 +243,7 @@ fn carry_out(ws: &Workspace, verb: Verb, global: &Global) -> Result<Output> {
         }
         Verb::Agent(Deferred(AgentVerb::Register(args))) => Call::Change(Command::AgentRegister(args.what)),
         Verb::Agent(Deferred(AgentVerb::List)) => Call::Query(Query::AgentList(query::AgentList {})),
+        Verb::Broadcast(Deferred(args)) => Call::Change(Command::Broadcast(args)),
         Verb::Session(Deferred(SessionVerb::List(args))) => Call::Query(Query::SessionList(args)),
         Verb::Session(Deferred(SessionVerb::Start(args))) => Call::Change(Command::SessionStart(args)),
         Verb::Session(Deferred(SessionVerb::Heartbeat(args))) => Call::Change(Command::SessionHeartbeat(args)),
@@ -464,11 +471,12 @@ fn prime(ws: &Workspace, asked: Option<PrimeRole>) -> Result<Output> {
     let role = asked.or_else(|| PrimeRole::from_str(registered.as_deref()?, false).ok());
     let me = name.unwrap_or_else(|| "not known; set AGENTPM_AGENT".into());
     let as_what = registered.map(|role| format!(", registered as {}", escape(&role))).unwrap_or_default();
-    let mine = engine::query::status::status(ws)?.mine;
+    let engine::query::status::Overview { mine, unread, .. } = engine::query::status::status(ws)?;
+    let unread = unread.map(|n| format!("Unread in your inbox: {n} (agentpm inbox)\n")).unwrap_or_default();
     let held: String = mine.iter().map(|task| format!("You hold: {} {}\n", task.handle, escape(&task.title))).collect();
     let counts: Vec<String> = stats.by_status.iter().map(|(status, n)| format!("{n} {status}")).collect();
     let text = format!(
-        "{}{}{}\n## Now\n\nYou are: {me}{as_what}\n{held}Tasks: {} ({}); {} ready.\n{}{}",
+        "{}{}{}\n## Now\n\nYou are: {me}{as_what}\n{held}{unread}Tasks: {} ({}); {} ready.\n{}{}",
         help::PRIME,
         match role.unwrap_or(PrimeRole::Executor) {
             PrimeRole::Planner => help::PLANNER,

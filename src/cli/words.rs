@@ -31,6 +31,8 @@ use crate::model::context::ContextEntry;
 use crate::model::id::{HANDLE_MIN, Id};
 use crate::model::plain::{escape, escape_lines, markdown};
 use crate::reports::changed::{Changed, Receipt, TaskAnswer};
+use crate::reports::event_words::shortened;
+use crate::reports::inbox::InboxPage;
 use crate::reports::list::List;
 use crate::reports::next::{AbandonedTask, Explained, NextTask, NotReady, PassedOver};
 use crate::reports::view::{LostView, TaskView, shell_word};
@@ -41,6 +43,7 @@ const READY: &[&str] = &["handle", "score", "priority", "title", "blocking_count
 const STALE: &[&str] = &["handle", "title", "owner", "session", "session_status", "last_sign_at", "lease_expired_at"];
 const THREADS: &[&str] =
     &["handle", "status", "title", "author", "body", "messages", "proposals", "expires_at", "escalated_to"];
+const INBOX: &[&str] = &["at", "kind", "handle", "title", "summary", "command", "id"];
 const AGENTS: &[&str] = &["name", "role", "created_at", "last_seen_at"];
 const SESSIONS: &[&str] = &["handle", "title", "agent", "status", "started_at", "last_heartbeat_at", "id"];
 const LEASES: &[&str] = &["handle", "title", "agent", "fence", "expires_at", "confirmed", "elsewhere", "mine", "id"];
@@ -54,9 +57,9 @@ const MAX_LINES: usize = 30;
 ///
 /// Errors: `ERR_USAGE` for a form that there is not.
 pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Output> {
-    let Answered { data: answer, events: _, warnings, reasons } = answered;
+    let Answered { data: answer, events: _, warnings, reasons, unread } = answered;
     if let Some(reasons) = reasons {
-        return Ok(Output { warnings, ..nothing_ready(&reasons) });
+        return Ok(Output { warnings, unread, ..nothing_ready(&reasons) });
     }
     let asked = form(global, matches!(answer, Answer::Lint(_)))?;
     let md = global.format.as_deref() == Some("md");
@@ -89,6 +92,8 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
         Answer::Sessions(list) => table(list, SESSIONS, md),
         Answer::Threads(list) => table(list, THREADS, md),
         Answer::Thread(shown) => threads::thread(shown, md),
+        Answer::Inbox(page) => inbox(page, md),
+        Answer::Acknowledged(done) => format!("{} acknowledged, {} unread\n", done.acknowledged, done.unread),
         Answer::Agents(list) => table(list, AGENTS, md),
         Answer::Leases(list) => leases(list, md),
         Answer::LostEvents(events) => table(&events.list, LOST_EVENTS, md),
@@ -113,6 +118,7 @@ pub fn output(ws: &Workspace, answered: Answered, global: &Global) -> Result<Out
     out.changed = has_changed(&answer);
     out.data = answer.to_json(ws.request.full);
     out.warnings = warnings;
+    out.unread = unread;
     Ok(out)
 }
 
@@ -129,6 +135,7 @@ fn is_markdown(answer: &Answer) -> bool {
         | Answer::Sessions(_)
         | Answer::Threads(_)
         | Answer::Thread(_)
+        | Answer::Inbox(_)
         | Answer::Agents(_)
         | Answer::Leases(_)
         | Answer::LostEvents(_) => true,
@@ -144,7 +151,11 @@ fn has_changed(answer: &Answer) -> bool {
         Answer::Sync(report) => !report.dry_run,
         Answer::Planned(report) => !report.dry_run,
         Answer::RequestUndone(report) => report.events > 0,
-        Answer::Pushed(_) | Answer::Repaired(_) | Answer::Restored(_) | Answer::Imported(_) => true,
+        Answer::Acknowledged(_)
+        | Answer::Pushed(_)
+        | Answer::Repaired(_)
+        | Answer::Restored(_)
+        | Answer::Imported(_) => true,
         _ => false,
     }
 }
@@ -416,6 +427,16 @@ pub fn counted(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
+/// What is unread, and how to acknowledge it.
+fn inbox(page: &InboxPage, md: bool) -> String {
+    match &page.cursor {
+        None => "nothing is unread\n".to_owned(),
+        Some(cursor) => {
+            format!("{}acknowledge what is shown: agentpm inbox ack {cursor}\n", table(&page.list, INBOX, md))
+        }
+    }
+}
+
 /// The claims on files, one line each.
 fn claimed_paths(check: &FileCheck) -> String {
     let lines = check.claimed.iter().map(|one| format!("{}: {}\n", escape(&one.path), escape(&one.claim.words())));
@@ -488,6 +509,9 @@ fn status(overview: &Overview) -> String {
     let rest: Vec<String> = rest.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     let more = if rest.is_empty() { String::new() } else { format!(": {}", rest.join(", ")) };
     out.push_str(&format!("{}{more}\n", counted(overview.unfinished, "unfinished task")));
+    if let Some(unread) = overview.unread {
+        out.push_str(&format!("{unread} unread: agentpm inbox\n"));
+    }
     out
 }
 
@@ -772,6 +796,10 @@ fn sync(report: &SyncReport) -> String {
             escape(&edit.by),
             escape(&edit.restore)
         ));
+    }
+    for message in report.messages.iter().take(MAX_LINES) {
+        let route = escape(&message.route());
+        out.push_str(&format!("  message from {route}: {}\n", escape(&shortened(&message.body))));
     }
     for task in report.unblocked.iter().take(MAX_LINES) {
         out.push_str(&format!("  unblocked  {}  no unfinished blocker\n", task.handle(HANDLE_MIN)));

@@ -9,6 +9,7 @@ pub(crate) mod exec;
 pub(crate) mod feed;
 pub(crate) mod git_hooks;
 pub(crate) mod import;
+pub(crate) mod inbox;
 pub(crate) mod lint;
 pub(crate) mod query;
 pub(crate) mod repair;

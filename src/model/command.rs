@@ -529,6 +529,22 @@ pub struct AgentRegister {
     pub public_key: Option<String>,
 }
 
+/// Send a message to all agents, to one agent, or to the agents of a role
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Broadcast {
+    /// Text of the message
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub body: Text,
+    /// Only to this agent
+    #[arg(long, value_name = "AGENT", conflicts_with = "role")]
+    #[serde(default)]
+    pub to: Option<String>,
+    /// Only to the agents of this role
+    #[arg(long, value_name = "ROLE")]
+    #[serde(default)]
+    pub role: Option<String>,
+}
+
 /// Start a session
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -641,6 +657,7 @@ macro_rules! commands {
                 LeaseRenew = "lease.renew",
                 LeaseRelease = "lease.release",
                 AgentRegister = "agent.register",
+                Broadcast = "broadcast",
                 SessionStart = "session.start",
                 SessionHeartbeat = "session.heartbeat",
                 SessionEnd = "session.end",

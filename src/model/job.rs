@@ -6,10 +6,11 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::args::{Duration, Text};
+use crate::model::args::{Duration, Text, one_or_many};
 use crate::model::command::AgentRegister;
 use crate::model::id::Id;
 use crate::model::operation::operations;
+use crate::model::query::Inbox;
 
 /// Commit the plan, merge the upstream, and push
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -180,10 +181,37 @@ pub struct NextWait {
     pub no_reviews: bool,
 }
 
+/// Wait until something is unread in your inbox, and list it
+#[derive(Args, Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct InboxWait {
+    /// Maximum time to wait: seconds, or 90s, 10m, 2h
+    #[arg(long, value_name = "DURATION")]
+    pub wait: Duration,
+    /// The list
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub list: Inbox,
+}
+
+/// Acknowledge items of your inbox: they are not shown again
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct InboxAck {
+    /// Cursor of a list, which stands for all that the list showed; or ids of items
+    #[arg(value_name = "CURSOR|ITEM", required_unless_present = "all")]
+    #[serde(deserialize_with = "one_or_many")]
+    pub items: Vec<String>,
+    /// Acknowledge everything that is unread
+    #[arg(long, conflicts_with = "items")]
+    pub all: bool,
+}
+
 operations! {
     /// A job on the store itself.
     Job {
         NextWait = "next.wait",
+        InboxWait = "inbox.wait",
+        InboxAck = "inbox.ack",
         Sync = "sync",
         SyncPull = "sync.pull",
         SyncPush = "sync.push",

@@ -333,6 +333,19 @@ pub struct AgentRegistered {
 /// An agent changes its data; absent keys stay.
 pub type AgentUpdated = AgentRegistered;
 
+/// A message of an agent to others, in the sender's log; to all agents where it names neither an agent nor a role.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Broadcast {
+    /// Its text.
+    pub body: String,
+    /// The only agent that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// The role of the agents that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+}
+
 /// A lease was renewed. Journal only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeaseRenewed {
@@ -437,7 +450,7 @@ payloads! {
         AcceptanceMet, TaskVerified, SourceApplied,
         LeaseAcquired, LeaseReleased, LeaseOverride,
         ThreadOpened, ThreadReplied, ThreadResolved, ThreadEscalated,
-        AgentRegistered, AgentUpdated;
+        AgentRegistered, AgentUpdated, Broadcast;
     in the journal only:
         LeaseRenewed, SessionStarted, SessionHeartbeat, SessionEnded, TaskReady;
 }

@@ -372,6 +372,18 @@ pub struct ThreadShow {
     pub full: bool,
 }
 
+/// List what is unread in your inbox, oldest first; changes nothing
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Inbox {
+    /// Maximum number of items
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Show all at once
+    #[arg(long)]
+    pub all: bool,
+}
+
 /// List the agents
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct AgentList {}
@@ -421,6 +433,7 @@ operations! {
         SessionList = "session.list",
         ThreadList = "thread.list",
         ThreadShow = "thread.show",
+        Inbox = "inbox",
         AgentList = "agent.list",
         LeaseList = "lease.list",
         Unheld = "recover.list",

@@ -15,6 +15,9 @@ use crate::model::args::Duration;
 use crate::model::id::Id;
 use crate::model::time::Time;
 
+/// The reason of events that record the expiry of a thread. No agent decided them.
+pub const EXPIRED: &str = "its time to live is over";
+
 /// The status of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -43,6 +43,8 @@ pub enum Changed {
     Released(Released),
     /// An agent.
     Agent(Agent),
+    /// A message to other agents.
+    Broadcast(BroadcastAnswer),
     /// A session.
     Session(Session),
     /// The steps of a batch.
@@ -195,6 +197,19 @@ pub struct Released {
     pub released: bool,
 }
 
+/// A message that was sent.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct BroadcastAnswer {
+    /// Its event.
+    pub id: Id,
+    /// The only agent that it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// The role of the agents that it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+}
+
 /// What was saved and could not be shown.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Unshown {
@@ -249,6 +264,7 @@ impl Changed {
             Changed::Nothing => Some(Vec::new()),
             Changed::Lease(lease) => one(lease.id),
             Changed::Agent(agent) => Some(vec![agent.name.clone()]),
+            Changed::Broadcast(message) => one(message.id),
             Changed::Session(session) => one(session.id),
             Changed::Batch(batch) => {
                 let name = |step: &BatchStep| step.agent.clone().or_else(|| step.id.map(|id| id.to_string()));

@@ -67,6 +67,7 @@ pub fn deed(payload: &Payload) -> String {
         }
         Payload::AgentRegistered(_) => "registered".into(),
         Payload::AgentUpdated(_) => "changed its registration".into(),
+        Payload::Broadcast(p) => format!("sent a message to {}", receivers(p.to.as_deref(), p.role.as_deref())),
         Payload::SessionStarted(_) => "started a session".into(),
         Payload::SessionHeartbeat(_) => "gave a sign of life".into(),
         Payload::SessionEnded(_) => "ended a session".into(),
@@ -78,6 +79,15 @@ pub fn deed(payload: &Payload) -> String {
 
 fn proposing(patch: &Value) -> &'static str {
     if patch.is_null() { "" } else { " with a proposal" }
+}
+
+/// The receivers of a message.
+pub fn receivers(to: Option<&str>, role: Option<&str>) -> String {
+    match (to, role) {
+        (Some(agent), _) => agent.to_owned(),
+        (None, Some(role)) => format!("the agents of the role {role}"),
+        (None, None) => "all agents".into(),
+    }
 }
 
 /// What an event does, with the beginning of its text. `part` gives the text of the step or context entry of an id.
@@ -96,6 +106,7 @@ pub fn describe(payload: &Payload, part: impl Fn(Id) -> Option<String>) -> Strin
         Payload::AcceptanceMet(p) => Some(p.criterion.clone()),
         Payload::ThreadOpened(p) => Some(p.body.clone()),
         Payload::ThreadReplied(p) => Some(p.body.clone()),
+        Payload::Broadcast(p) => Some(p.body.clone()),
         _ => None,
     };
     match text.filter(|text| !text.is_empty()) {

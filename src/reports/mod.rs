@@ -4,6 +4,7 @@ pub mod change;
 pub mod changed;
 pub mod event_words;
 pub mod extent;
+pub mod inbox;
 pub mod list;
 pub mod next;
 pub mod ready;

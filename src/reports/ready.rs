@@ -218,6 +218,11 @@ impl Plan {
         self.leases.get(&id).filter(|lease| lease.is_live(now))
     }
 
+    /// The last lease of a task, live or expired.
+    pub fn last_lease(&self, id: Id) -> Option<&Lease> {
+        self.leases.get(&id)
+    }
+
     /// The status of an unfinished task as it counts.
     pub fn status(&self, task: &Brief) -> Status {
         counting_status(task.status, self.blockers(task.id).len())

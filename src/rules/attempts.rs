@@ -49,6 +49,7 @@ pub fn after(task: &Task, event: &Event) -> u64 {
         | Payload::ThreadEscalated(_)
         | Payload::AgentRegistered(_)
         | Payload::AgentUpdated(_)
+        | Payload::Broadcast(_)
         | Payload::SessionStarted(_)
         | Payload::SessionHeartbeat(_)
         | Payload::SessionEnded(_)

@@ -73,6 +73,7 @@ pub fn effect(task: &mut Task, event: &Event, pending: &mut Pending) -> Result<(
         Payload::Unknown { .. } => Err(Skip::Unknown),
         Payload::AgentRegistered(_)
         | Payload::AgentUpdated(_)
+        | Payload::Broadcast(_)
         | Payload::LeaseRenewed(_)
         | Payload::SessionStarted(_)
         | Payload::SessionHeartbeat(_)

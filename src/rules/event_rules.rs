@@ -134,6 +134,7 @@ impl EventRules {
             P::ThreadResolved(_) => row(&[Resolve, Update], Free, false, Refused("open another thread on {task}")),
             P::ThreadEscalated(_) => row(ESCALATE, Free, false, Record("resolve the thread")),
             P::AgentRegistered(_) | P::AgentUpdated(_) => row(&[Register], Free, false, With(Comment)),
+            P::Broadcast(_) => row(&[Verb::Broadcast], Free, false, Refused("send another message: agentpm broadcast")),
             P::LeaseRenewed(_)
             | P::SessionStarted(_)
             | P::SessionHeartbeat(_)
@@ -197,6 +198,7 @@ pub fn status_of(event: &Event) -> Option<Status> {
         | Payload::ThreadEscalated(_)
         | Payload::AgentRegistered(_)
         | Payload::AgentUpdated(_)
+        | Payload::Broadcast(_)
         | Payload::LeaseRenewed(_)
         | Payload::SessionStarted(_)
         | Payload::SessionHeartbeat(_)
@@ -254,6 +256,7 @@ pub fn writes(event: &Event, parents: &BTreeSet<Id>, copies: &BTreeMap<Id, Id>) 
         | Payload::ThreadEscalated(_)
         | Payload::AgentRegistered(_)
         | Payload::AgentUpdated(_)
+        | Payload::Broadcast(_)
         | Payload::LeaseRenewed(_)
         | Payload::SessionStarted(_)
         | Payload::SessionHeartbeat(_)

@@ -439,7 +439,7 @@ pub fn fold_agent<'a>(name: &str, entries: impl IntoIterator<Item = &'a Entry>) 
         agent.lamport = agent.lamport.max(event.lamport);
         if let Payload::AgentRegistered(p) | Payload::AgentUpdated(p) = &event.payload {
             agent.learn(p, event.stamp(), event.at);
-        } else {
+        } else if !matches!(event.payload, Payload::Broadcast(_)) {
             let message = format!("{} {} has no effect on an agent", event.payload.kind(), event.id);
             findings.push(Finding::new(Rule::EventIneffective, message).event(event.id));
         }

@@ -47,13 +47,15 @@ pub enum Verb {
     Override,
     /// Register agents.
     Register,
+    /// Send messages to other agents.
+    Broadcast,
     /// Everything else.
     Admin,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Verb; 16] = [
+    pub const ALL: [Verb; 17] = [
         Verb::Create,
         Verb::Split,
         Verb::Update,
@@ -69,6 +71,7 @@ impl Verb {
         Verb::Resolve,
         Verb::Override,
         Verb::Register,
+        Verb::Broadcast,
         Verb::Admin,
     ];
 
@@ -93,6 +96,7 @@ impl Verb {
             Verb::Resolve => "resolve",
             Verb::Override => "override",
             Verb::Register => "register",
+            Verb::Broadcast => "broadcast",
             Verb::Admin => "admin",
         }
     }

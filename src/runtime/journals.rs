@@ -4,10 +4,14 @@
 //! asks for. An event can be read again by its spot.
 //! Leaves to others: how journals are written, and how far they are projected (`journal`).
 
+use std::fmt;
 use std::fs::File;
 use std::io::BufReader;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::env::files::{Dir, read_line};
 use crate::error::{Code, Error, Result};
@@ -19,6 +23,30 @@ use crate::runtime::journal::{Commit, JOURNAL, MAX_JOURNAL_LINE, Record, is_whol
 pub struct Journals {
     files: Vec<(String, File)>,
     folder: PathBuf,
+}
+
+/// A place between two records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The inode of the journal, which it keeps when it is rotated.
+    pub journal: u64,
+    /// The bytes before it.
+    pub offset: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:x}", self.journal, self.offset)
+    }
+}
+
+impl FromStr for Position {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let (journal, offset) = text.split_once('-').unwrap_or((text, ""));
+        Ok(Position { journal: u64::from_str_radix(journal, 16)?, offset: u64::from_str_radix(offset, 16)? })
+    }
 }
 
 /// The place of an event's line among all journals.
@@ -64,13 +92,42 @@ impl Journals {
         keep: impl Fn(Entry, Spot) -> Option<T>,
         mut visit: impl FnMut(Vec<T>, Commit),
     ) -> Result<()> {
-        for (n, (name, file)) in self.files.iter().enumerate() {
+        self.each_from(None, keep, |kept, commit, _| visit(kept, commit)).map(drop)
+    }
+
+    /// As [`Journals::each`], from a position on; from the first record on where no journal has it. `visit` also receives where
+    /// the record ends. Returns where the last whole record ends.
+    ///
+    /// Errors: as [`Journals::each`].
+    pub fn each_from<T>(
+        &self,
+        from: Option<Position>,
+        keep: impl Fn(Entry, Spot) -> Option<T>,
+        mut visit: impl FnMut(Vec<T>, Commit, Position),
+    ) -> Result<Option<Position>> {
+        let (first, begin) = from.and_then(|from| self.rank(from)).unwrap_or_default();
+        let mut end = None;
+        for (n, (name, file)) in self.files.iter().enumerate().skip(first) {
             let spot = |(at, length): (u64, usize)| Spot { file: n as u32, length: length as u32, at };
             let keep = |entry, place| keep(entry, spot(place));
-            let read = visit_kept(file, 0, keep, |kept, commit, _| visit(kept, commit));
-            read.map_err(|e| self.failed(name, &e))?;
+            let failed = |e: std::io::Error| self.failed(name, &e);
+            let journal = file.metadata().map_err(failed)?.ino();
+            let at = if n == first { begin } else { 0 };
+            let whole =
+                visit_kept(file, at, keep, |kept, commit, offset| visit(kept, commit, Position { journal, offset }));
+            end = Some(Position { journal, offset: whole.map_err(failed)? });
         }
-        Ok(())
+        Ok(end)
+    }
+
+    /// A position as a number of the journal and an offset in it, which compare in order of arrival; `None` for one that no
+    /// journal has.
+    pub fn rank(&self, position: Position) -> Option<(usize, u64)> {
+        let is_it = |file: &File| {
+            file.metadata().is_ok_and(|data| data.ino() == position.journal && data.len() >= position.offset)
+        };
+        let n = self.files.iter().position(|(_, file)| is_it(file))?;
+        Some((n, position.offset))
     }
 
     /// The event at a spot.

@@ -216,6 +216,26 @@ fn wait_notices_a_push_of_another_clone() {
 }
 
 #[test]
+fn waiting_for_the_inbox_notices_a_push_of_another_clone() {
+    let (clones, _) = confirmed(&["ann", "bob"]);
+    for name in ["ann", "bob"] {
+        clones.run(name, &["sync"]).data();
+    }
+    assert_eq!(clones.run("bob", &["inbox"]).data()["total"], 0);
+    let waits = start(&clones, "bob", &["inbox", "--wait", "60s"]);
+    let looked = clones.dir("bob").join(".git/refs/agentpm/remotes/origin/heads/main");
+    wait_for("bob looks at the remote", || looked.exists());
+    clones.run("ann", &["broadcast", "--body", "hello"]).data();
+    clones.run("ann", &["sync"]).data();
+    let began = Instant::now();
+    let answer = end(waits);
+    assert!(began.elapsed() < Duration::from_secs(45), "it waited to the end");
+    assert!(warning(&answer, "agentpm sync merges them"), "{answer:?}");
+    clones.run("bob", &["sync"]).data();
+    assert_eq!(clones.run("bob", &["inbox"]).data()["items"][0]["summary"], "ann: hello");
+}
+
+#[test]
 fn sync_names_the_local_values_that_lost() {
     let (clones, task) = Clones::new(&["ann", "bob"]);
     let as_cara = |args: &[&str]| {

@@ -124,6 +124,10 @@ pub fn asked(plan: &Plan, operation: &str) -> (Vec<String>, Value) {
         "lease.release" => (vec!["lease", "release", plan.name("lease")], json!({ "id": n("lease") })),
         "agent.register" => (vec!["agent", "register", "--name", "ada"], json!({ "name": "ada" })),
         "agent.new_key" => (vec!["agent", "register", "--name", "ada", "--new-key"], json!({ "name": "ada" })),
+        "broadcast" => (vec!["broadcast", "--body", "x"], json!({ "body": "x" })),
+        "inbox" => (vec!["inbox"], json!({})),
+        "inbox.wait" => (vec!["inbox", "--wait", "1ms"], json!({ "wait": "1ms" })),
+        "inbox.ack" => (vec!["inbox", "ack", "--all"], json!({ "all": true })),
         "session.start" => (vec!["session", "start"], json!({})),
         "session.heartbeat" => {
             (vec!["session", "heartbeat", plan.name("session")], json!({ "session_id": n("session") }))

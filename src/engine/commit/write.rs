@@ -31,8 +31,8 @@ use crate::model::id::{Id, quoted};
 use crate::model::task::{Status, Task};
 use crate::model::thread::Thread;
 use crate::reports::changed::{
-    BatchAnswer, BatchStep, Changed, EntryAnswer, Receipt, Released, StepAnswer, Steps, TaskAnswer, Unrelated, Unshown,
-    ValueChange,
+    BatchAnswer, BatchStep, BroadcastAnswer, Changed, EntryAnswer, Receipt, Released, StepAnswer, Steps, TaskAnswer,
+    Unrelated, Unshown, ValueChange,
 };
 use crate::reports::extent::Extent;
 use crate::reports::next::{NextReasons, NextTask, TakenOver};
@@ -251,6 +251,7 @@ fn prepare(ws: &Workspace, command: &Command, runtime: &Dir) -> Result<Option<Pr
                 | Command::LeaseRenew(_)
                 | Command::LeaseRelease(_)
                 | Command::AgentRegister(_)
+                | Command::Broadcast(_)
                 | Command::SessionStart(_)
                 | Command::SessionHeartbeat(_)
                 | Command::SessionEnd(_)
@@ -574,6 +575,9 @@ impl Show<'_, '_> {
                 Some(agent) => agent.clone(),
                 None => read::agent_record(self.ws, name)?,
             }),
+            Subject::Broadcast(id, sent) => {
+                Changed::Broadcast(BroadcastAnswer { id: *id, to: sent.to.clone(), role: sent.role.clone() })
+            }
             Subject::Session(id) => {
                 let known = match self.written.sessions.get(id) {
                     Some(session) => Some(session.clone()),

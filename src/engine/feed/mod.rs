@@ -1,4 +1,5 @@
 //! Events as they arrive: pulled from a cursor, waited for, and recorded from another replica.
 
+pub(crate) mod noted;
 pub(crate) mod stream;
 pub(crate) mod wakeup;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::wakeup;
+use super::{noted, wakeup};
 use crate::engine::commit::hand_edits::record;
 use crate::engine::commit::{project, write};
 use crate::engine::context::Workspace;
@@ -275,12 +275,24 @@ fn note_arrivals(ws: &Workspace) -> Result<PendingEvents> {
     known.sort_unstable();
     let arrived = arrived(ws, |id| known.binary_search(&id).is_ok())?;
     for some in arrived.chunks(NOTED_AT_ONCE) {
-        let entries = entries_at_stamps(ws, some)?;
-        let commit = commit_line(ws, entries.len(), journal.lamport(), true)?;
-        journal.append(&entries, &commit)?;
-        journal.mark_projected(&ws.store.dir)?;
+        note_entries(ws, &mut journal, &entries_at_stamps(ws, some)?)?;
     }
     Ok(PendingEvents::Nothing)
+}
+
+fn note_entries(ws: &Workspace, journal: &mut Journal<'_>, entries: &[Entry]) -> Result<()> {
+    journal.append(entries, &commit_line(ws, entries.len(), journal.lamport(), true)?)?;
+    journal.mark_projected(&ws.store.dir)
+}
+
+/// Notes in the journal what stands in the logs and did not come through the journal of any worktree.
+///
+/// Errors: `ERR_BUSY` if the lock was not acquired in time, `ERR_IO` where journal or logs cannot be read or written.
+pub(crate) fn note_news(ws: &Workspace) -> Result<()> {
+    write::under_lock(ws, "agentpm, noting what came by git", |runtime, _, journal| {
+        let news = noted::unnoted(ws, &read::index(ws)?, &Journals::open(runtime)?)?;
+        news.chunks(NOTED_AT_ONCE).try_for_each(|some| note_entries(ws, journal, some))
+    })
 }
 
 /// The events in the logs that are not known, in their order, each with the log it stands in.

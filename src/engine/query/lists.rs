@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::find::{Finder, Spot};
 use super::liveness;
 use crate::engine::context::Workspace;
+use crate::engine::inbox::{self, PlanInView};
 use crate::engine::view::claimed_files;
 use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::read::{self, handles};
@@ -442,8 +443,11 @@ pub fn nothing_claimed(ws: &Workspace, passed: &BTreeMap<Id, Reason>, explained:
     Question { ws, index: &index, plan: &plan, viewer: &viewer }.why_nothing(passed, explained)
 }
 
+/// The next task or why there is none, warnings, and the number of unread items.
+pub type FoundNext = (std::result::Result<NextTask, NotReady>, Vec<String>, Option<u64>);
+
 /// `next` without a claim: the best task, or why there is none; and warnings.
-pub fn next(ws: &Workspace, q: &Next) -> Result<(std::result::Result<NextTask, NotReady>, Vec<String>)> {
+pub fn next(ws: &Workspace, q: &Next) -> Result<FoundNext> {
     let index = read::index(ws)?;
     let mut plan = read::plan(ws, &index)?;
     claimed_files::add_overlaps(ws, &index, &mut plan)?;
@@ -489,7 +493,8 @@ pub fn next(ws: &Workspace, q: &Next) -> Result<(std::result::Result<NextTask, N
     if let Ok(next) = &mut answer {
         next.reasons.warnings.clone_from(&warnings);
     }
-    Ok((answer, warnings))
+    let unread = inbox::count(ws, &PlanInView { index: &index, plan: &plan, viewer: &viewer })?;
+    Ok((answer, warnings, unread))
 }
 
 /// An agent, and when it was last heard of in this clone.

@@ -10,6 +10,7 @@ pub(crate) mod doctor;
 pub(crate) mod find;
 pub(crate) mod graph;
 pub(crate) mod history;
+pub(crate) mod inbox;
 pub(crate) mod leases;
 pub(crate) mod lists;
 pub(crate) mod liveness;

@@ -18,6 +18,7 @@ use crate::engine::lint::{
     TaskLinks, across, broken_between, differences, dropped_between, line_of, values, values_of,
 };
 use crate::engine::view::history::{self, PlanAt, began_at, united};
+use crate::engine::view::messages::messages_between;
 use crate::engine::view::{read, related};
 use crate::env::{Env, files};
 use crate::error::{Error, Result};
@@ -29,6 +30,7 @@ use crate::model::query::{FailOn, Review};
 use crate::model::task::{Status, Task};
 use crate::reports::change::{Kind, TaskChange, between};
 use crate::reports::extent::Extent;
+use crate::reports::inbox::SentMessage;
 use crate::reports::list::List;
 use crate::reports::review::{Matter, matter};
 use crate::rules::fold::fold;
@@ -60,6 +62,9 @@ pub struct ReviewReport {
     pub failed: Vec<FailOn>,
     /// Files of settings that it changes.
     pub settings: Vec<SettingsChange>,
+    /// Messages that agents sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<SentMessage>,
     /// What breaks a rule and did not before; the first few of many.
     pub findings: Vec<Finding>,
     /// The names of tasks that are mentioned and not among the items.
@@ -155,6 +160,7 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<ReviewReport> {
         changes.extend(between(*task, &united(old), &after.entries(*task)?));
     }
     let broken = broken_between(ws, &objects, base, &began, head)?;
+    let plans_before = began.iter().map(|began| plan_of(ws, &objects, *began)).collect::<Result<Vec<_>>>()?;
     let (began, before) = (began[0], &befores[0]);
     let mut findings = new_findings(ws, before, &after, &touched, broken)?;
     let settings = settings(ws, &objects, began, head)?;
@@ -180,9 +186,16 @@ pub fn review(ws: &Workspace, q: &Review) -> Result<ReviewReport> {
         summary,
         failed,
         settings,
+        messages: messages_between(&objects, &plans_before, plan_of(ws, &objects, head)?)?,
         findings,
         names,
     })
+}
+
+/// The folder of the plan in a commit.
+fn plan_of(ws: &Workspace, objects: &Objects, commit: Oid) -> Result<Option<Oid>> {
+    let item = objects.item(objects.commit(commit)?.tree, &ws.store.name)?;
+    Ok(item.filter(|item| item.mode == Mode::Tree).map(|item| item.oid))
 }
 
 /// `review` where no store can be opened because the branch that is checked out has dropped it; `None` where that is not why.
@@ -211,6 +224,7 @@ pub fn review_dropped(env: &Env, q: &Review) -> Result<Option<ReviewReport>> {
             summary,
             failed,
             settings: Vec::new(),
+            messages: Vec::new(),
             findings,
             names: BTreeMap::new(),
         }));

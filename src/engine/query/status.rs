@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{lists, liveness, reviews};
 use crate::engine::context::Workspace;
+use crate::engine::inbox::{self, PlanInView};
 use crate::engine::view::other_branches::OtherBranches;
 use crate::engine::view::read::{self, handles};
 use crate::error::Result;
@@ -48,6 +49,9 @@ pub struct Overview {
     pub stale: usize,
     /// The number of tasks with values that lost to a concurrent one.
     pub conflicts: usize,
+    /// The number of unread items in the caller's inbox, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread: Option<u64>,
 }
 
 fn is_zero(n: &usize) -> bool {
@@ -112,5 +116,6 @@ pub fn status(ws: &Workspace) -> Result<Overview> {
         unfinished: plan.tasks.len(),
         stale: liveness::stale(ws, &Stale::default())?.items.len(),
         conflicts: index.tasks_with_lost_edits()?.len(),
+        unread: inbox::count(ws, &PlanInView { index: &index, plan: &plan, viewer: &viewer })?,
     })
 }

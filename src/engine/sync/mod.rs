@@ -25,6 +25,7 @@ use serde::Serialize;
 use crate::engine::commit::{expiry, unblock};
 use crate::engine::context::Workspace;
 use crate::engine::repair::{self, RestoredTask};
+use crate::engine::view::messages::messages_between;
 use crate::engine::view::uncommitted;
 use crate::env::process;
 use crate::error::{Code, Error, Result};
@@ -32,6 +33,7 @@ use crate::git::{Git, Objects, Oid, Repo};
 use crate::model::event::{Entity, Entry};
 use crate::model::id::Id;
 use crate::model::job;
+use crate::reports::inbox::SentMessage;
 use crate::runtime::lock::Lock;
 
 pub use edits::{EditRecorded, EditRefused};
@@ -64,6 +66,9 @@ pub struct SyncReport {
     pub outgoing: Vec<TaskChange>,
     /// Fetched tasks.
     pub incoming: Vec<TaskChange>,
+    /// Messages of agents that came in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<SentMessage>,
     /// Local values that lost to fetched ones, each with the command that restores it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<LosingEdit>,
@@ -437,6 +442,7 @@ impl Sync<'_> {
         };
         report.incoming = self.task_changes(own_plan, new_plan)?;
         report.lost = self.lost_edits(&report.incoming, own_plan, new_plan)?;
+        report.messages = messages_between(&self.objects, &[own_plan], new_plan)?;
         Ok(())
     }
 
@@ -462,6 +468,7 @@ impl SyncReport {
             mine.extend(more);
         }
         self.lost.extend(again.lost);
+        self.messages.extend(again.messages);
         self.warnings.extend(again.warnings);
     }
 

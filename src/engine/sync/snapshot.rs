@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::{Sync, SyncReport, is_executable, refusal};
 use crate::engine::context::check_settings::settings;
+use crate::engine::view::messages::messages_between;
 use crate::engine::view::sparse;
 use crate::env::files::{self, Dir, Kind};
 use crate::error::{Error, Result};
@@ -45,8 +46,10 @@ impl Sync<'_> {
         if tree == old {
             return Ok(before);
         }
-        let changes = self.task_changes(plan_in(self, old)?, plan_in(self, tree)?)?;
-        let message = crate::engine::sync::summary::message(&changes);
+        let (before_plan, plan) = (plan_in(self, old)?, plan_in(self, tree)?);
+        let changes = self.task_changes(before_plan, plan)?;
+        let sent = messages_between(&self.objects, &[before_plan], plan)?;
+        let message = crate::engine::sync::summary::message(&changes, sent.len());
         let message = if dry { message } else { self.ask_hooks(tree, &message)? };
         self.commit_tree(tree, &[before], message.as_bytes(), None)
     }

@@ -125,7 +125,7 @@ fn what(before: Option<&Task>, after: &Task) -> &'static str {
 
 /// The message of a commit of the plan: counts, or the handle of the only task, in the subject, and tasks below. Titles are
 /// quoted so that no forge acts on them.
-pub(crate) fn message(changes: &[TaskChange]) -> String {
+pub(crate) fn message(changes: &[TaskChange], messages: usize) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for change in changes {
         match counts.iter_mut().find(|(word, _)| *word == change.what) {
@@ -134,6 +134,8 @@ pub(crate) fn message(changes: &[TaskChange]) -> String {
         }
     }
     let subject = match changes {
+        [] if messages == 1 => "plan: 1 message".to_owned(),
+        [] if messages > 0 => format!("plan: {messages} messages"),
         [] => "plan: settings".to_owned(),
         [only] => format!("plan: {} {}", only.what, only.handle),
         _ => {

@@ -10,6 +10,7 @@ pub(crate) mod events;
 pub(crate) mod history;
 pub(crate) mod landed;
 pub(crate) mod last_scan;
+pub(crate) mod messages;
 pub(crate) mod other_branches;
 pub(crate) mod pending;
 pub(crate) mod read;

@@ -32,6 +32,7 @@ pub use work::confirm_again;
 use crate::error::{Error, Result};
 use crate::model::command::{Batch, Command, commands};
 use crate::model::id::Id;
+use crate::model::payload::Broadcast;
 use crate::rules::stage::Stage;
 
 /// What a command created or changed.
@@ -53,6 +54,8 @@ pub enum Subject {
     Lease(Id),
     /// An agent.
     Agent(String),
+    /// A message to other agents.
+    Broadcast(Id, Broadcast),
     /// A session.
     Session(Id),
     /// The steps of a batch, with their names.
@@ -71,6 +74,7 @@ impl Subject {
             | Subject::Relationship(..)
             | Subject::Lease(_)
             | Subject::Agent(_)
+            | Subject::Broadcast(..)
             | Subject::Session(_)
             | Subject::Batch(_) => None,
         }
@@ -82,6 +86,7 @@ impl Subject {
             Subject::Task(id)
             | Subject::Context(_, id)
             | Subject::Thread(_, id)
+            | Subject::Broadcast(id, _)
             | Subject::Lease(id)
             | Subject::Session(id) => Some(*id),
             Subject::Relationship(_, id) | Subject::Claim(id) => *id,

@@ -2,14 +2,15 @@
 
 use serde_json::Value;
 
+use super::parts::words;
 use super::{Subject, decides};
 use crate::error::{Error, Result};
 use crate::model::agent::Session;
 use crate::model::args::{Object, OptionalSessionRef, Ref};
-use crate::model::command::{AgentRegister, SessionEnd, SessionHeartbeat, SessionStart};
+use crate::model::command::{AgentRegister, Broadcast, SessionEnd, SessionHeartbeat, SessionStart};
 use crate::model::event::Entity;
-use crate::model::id::check_agent_name;
-use crate::model::payload::{AgentRegistered, Payload, SessionEnded, SessionStarted};
+use crate::model::id::{check_agent_name, quoted};
+use crate::model::payload::{self, AgentRegistered, Payload, SessionEnded, SessionStarted};
 use crate::rules::roles::Verb;
 use crate::rules::session::is_over;
 use crate::rules::signature::check_public;
@@ -17,6 +18,7 @@ use crate::rules::stage::{Draft, Stage};
 
 decides! {
     AgentRegister => agent_register,
+    Broadcast => broadcast,
     SessionStart => session_start,
     SessionHeartbeat => session_heartbeat,
     SessionEnd => session_end,
@@ -48,6 +50,30 @@ fn agent_register(stage: &mut dyn Stage, c: &AgentRegister) -> Result<Subject> {
         stage.emit(Draft { entity: Entity::Agent(name.clone()), payload, why: None, fence: None })?;
     }
     Ok(Subject::Agent(name))
+}
+
+/// `broadcast`
+fn broadcast(stage: &mut dyn Stage, c: &Broadcast) -> Result<Subject> {
+    stage.require(Verb::Broadcast)?;
+    if c.to.is_some() && c.role.is_some() {
+        return Err(Error::usage("a message goes to an agent or to a role, not to both")
+            .hint("leave out --to or --role; without both it goes to all agents"));
+    }
+    if let Some(to) = &c.to {
+        check_agent_name(to)?;
+        if stage.agent(to)?.created_at.is_none() {
+            stage.warn(format!("no agent {} is registered here; agentpm agent list shows the agents", quoted(to)));
+        }
+    }
+    let sender = stage.me().agent.clone();
+    let sent = payload::Broadcast { body: words(&c.body.0, "a message")?, to: c.to.clone(), role: c.role.clone() };
+    let draft = Draft {
+        entity: Entity::Agent(sender.clone()),
+        payload: Payload::Broadcast(sent.clone()),
+        why: None,
+        fence: None,
+    };
+    Ok(Subject::Broadcast(stage.emit(draft)?, sent))
 }
 
 /// `session start`

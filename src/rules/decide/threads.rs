@@ -17,7 +17,7 @@ use crate::model::id::{HANDLE_MIN, Id, check_agent_name};
 use crate::model::payload::{Payload, ThreadEscalated, ThreadOpened, ThreadReplied, ThreadResolved};
 use crate::model::settings::OnExpiry;
 use crate::model::task::Task;
-use crate::model::thread::{Resolution, Thread};
+use crate::model::thread::{EXPIRED, Resolution, Thread};
 use crate::rules::event_rules::ESCALATE;
 use crate::rules::lease::{self, Standing};
 use crate::rules::roles::Verb;
@@ -240,9 +240,6 @@ fn escalate(stage: &mut dyn Stage, c: &ThreadEscalate) -> Result<Subject> {
     note(stage, id, Payload::ThreadEscalated(ThreadEscalated { thread: thread_id, to }), None)?;
     Ok(Subject::Thread(id, thread_id))
 }
-
-/// The reason of events that record the expiry of a thread.
-const EXPIRED: &str = "its time to live is over";
 
 /// Records what the settings say about each thread of a task that is past its time to live. An actor without the right leaves
 /// this to others.

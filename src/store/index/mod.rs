@@ -4,11 +4,13 @@
 //! file can be written. Every answer is as of the last [`Index::refresh`].
 //! Leaves to others: rules. It stores folded tasks and finds them.
 
+mod noted;
 mod queries;
 mod refresh;
 mod rows;
 
-pub use queries::{Keys, Sums, Unreviewed};
+pub use noted::{NotedChange, NotedLog};
+pub use queries::{Keys, Sums, Unreviewed, Wakers};
 pub(super) use rows::{id_of, read_doc};
 
 use std::cell::RefCell;
@@ -30,7 +32,7 @@ use crate::store::layout::{Store, task_dir};
 
 /// Changes with every change of the tables, and by itself with the fields and event types, since folded tasks are kept.
 const SCHEMA: i64 = {
-    let mut sum: i64 = 17;
+    let mut sum: i64 = 18;
     let known: [&[&str]; 2] = [NAMES, KINDS];
     let (mut list, mut name, mut byte) = (0, 0, 0);
     while list < known.len() {
@@ -81,6 +83,9 @@ CREATE TABLE part(id TEXT NOT NULL, task TEXT NOT NULL, kind TEXT NOT NULL, PRIM
 CREATE INDEX part_task ON part(task);
 CREATE TABLE label(label TEXT NOT NULL, task TEXT NOT NULL, PRIMARY KEY(label, task)) WITHOUT ROWID;
 CREATE INDEX label_task ON label(task);
+CREATE TABLE waker(task TEXT PRIMARY KEY, woken TEXT, moved TEXT) WITHOUT ROWID;
+CREATE TABLE unnoted(task TEXT PRIMARY KEY, read_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE noted(entity TEXT PRIMARY KEY, mark TEXT NOT NULL, ids TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 ",
         fulltext::TABLES,

@@ -357,6 +357,31 @@ impl Index {
         ask().map_err(failed)
     }
 
+    /// For each unfinished task the last event of its own log that may have made it ready, and the last one of the finished tasks
+    /// that it waited for: its blockers and children.
+    pub fn wakers(&self) -> Result<BTreeMap<Id, Wakers>> {
+        let db = self.whole()?;
+        let own = "SELECT task, woken FROM waker WHERE woken IS NOT NULL";
+        let blockers = "SELECT e.task, max(s.moved) FROM waker t
+                        JOIN edge e ON e.task = t.task AND e.kind = 'blocks'
+                        JOIN waker s ON s.task = e.source AND s.moved IS NOT NULL
+                        WHERE t.woken IS NOT NULL GROUP BY e.task";
+        let children = "SELECT t.parent, max(w.moved) FROM task t JOIN waker w ON w.task = t.id AND w.moved IS NOT NULL
+                        WHERE t.parent IS NOT NULL GROUP BY t.parent";
+        let pair = |row: &Row| Ok((id_of(row, 0)?, row.get::<_, String>(1)?));
+        let mut wakers: BTreeMap<Id, Wakers> = BTreeMap::new();
+        for (id, own) in select::<_, Vec<_>>(db, own, [], pair)? {
+            wakers.entry(id).or_default().own = Some(own);
+        }
+        for (id, by) in select::<_, Vec<_>>(db, blockers, [], pair)? {
+            wakers.entry(id).or_default().blockers = Some(by);
+        }
+        for (id, by) in select::<_, Vec<_>>(db, children, [], pair)? {
+            wakers.entry(id).or_default().children = Some(by);
+        }
+        Ok(wakers)
+    }
+
     /// The sort keys of all tasks that match a filter, by id.
     pub fn keys(&self, filter: &Filter) -> Result<Vec<Keys>> {
         let (condition, values) = filter.condition();
@@ -399,6 +424,17 @@ pub struct Sums {
     pub context: u64,
     /// The number of completed tasks, by owner.
     pub completed_by: BTreeMap<Option<String>, u64>,
+}
+
+/// The last events that may have made a task ready, as texts that compare in the order of events.
+#[derive(Clone, Debug, Default)]
+pub struct Wakers {
+    /// Of its own log.
+    pub own: Option<String>,
+    /// Of its finished blockers.
+    pub blockers: Option<String>,
+    /// Of its finished children.
+    pub children: Option<String>,
 }
 
 /// The keys that tasks are sorted by.

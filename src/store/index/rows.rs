@@ -17,6 +17,7 @@ use crate::model::task::Task;
 use crate::model::time::Time;
 use crate::rules::lease::{LoggedGrant, find_logged_grant};
 use crate::rules::lost::lost;
+use crate::rules::notices::Waker;
 use crate::store::entity::load_task;
 use crate::store::fulltext;
 use crate::store::layout::Store;
@@ -37,6 +38,8 @@ pub(super) struct Reading {
     lost: usize,
     /// The lease that its log grants.
     pub(super) granted: Option<LoggedGrant>,
+    /// The last event that may have made it ready, and the last one that moved it.
+    wakers: (Option<Waker>, Option<Waker>),
 }
 
 impl Reading {
@@ -48,12 +51,13 @@ impl Reading {
         let errors = loaded.findings.iter().filter(|f| f.severity == Severity::Error).count();
         let lost = lost(id, &loaded.log.entries).len();
         let granted = find_logged_grant(&loaded.task, loaded.log.entries.iter());
+        let wakers = Waker::of(id, &loaded.log.entries);
         // A large log and its document are not held at the same time.
         drop(loaded.log);
         let task = loaded.task;
         let doc = serde_json::to_vec(&task)
             .map_err(|e| Error::new(Code::Io, format!("task {id} cannot be kept in the index: {e}")))?;
-        Ok(Reading { mark, doc, errors, lost, granted, task })
+        Ok(Reading { mark, doc, errors, lost, granted, wakers, task })
     }
 }
 
@@ -61,14 +65,14 @@ pub(super) fn forget(tx: &Transaction, id: Id) -> rusqlite::Result<()> {
     let id = id.to_string();
     tx.prepare_cached(fulltext::ON_DELETE)?.execute([&id])?;
     tx.prepare_cached("DELETE FROM task WHERE id = ?1")?.execute([&id])?;
-    for table in ["file", "doc", "granted", "edge", "part", "label"] {
+    for table in ["file", "doc", "granted", "edge", "part", "label", "waker"] {
         tx.prepare_cached(&format!("DELETE FROM {table} WHERE task = ?1"))?.execute([&id])?;
     }
     Ok(())
 }
 
 pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusqlite::Result<()> {
-    let Reading { mark, task, doc, errors, lost, granted } = reading;
+    let Reading { mark, task, doc, errors, lost, granted, wakers } = reading;
     let id = task.id.to_string();
     // For lists; the document has the whole title.
     let title = &task.fields.title[..task.fields.title.floor_char_boundary(MAX_TITLE)];
@@ -111,6 +115,14 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
         task.open_threads() as i64,
         task.holding_thread().map(|id| id.to_string()),
     ])?;
+    // Only an unfinished task becomes ready, and only a finished one makes others so.
+    let (woken, moved) = wakers;
+    let waker = if task.status.is_finished() { (None, moved.as_ref()) } else { (woken.as_ref(), None) };
+    tx.prepare_cached("INSERT INTO waker VALUES(?1,?2,?3)")?.execute(params![
+        id,
+        waker.0.map(ToString::to_string),
+        waker.1.map(ToString::to_string)
+    ])?;
     tx.prepare_cached("INSERT INTO doc(task, doc) VALUES(?1,?2)")?.execute(params![id, doc])?;
     if let Some(granted) = granted {
         let wrong = |e: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(e));
@@ -124,6 +136,7 @@ pub(super) fn remember(tx: &Transaction, reading: &Reading, now_ns: i64) -> rusq
     let (size, inode) = (mark.size as i64, mark.inode as i64);
     tx.prepare_cached("INSERT INTO file VALUES(?1,?2,?3,?4,?5,?6)")?
         .execute(params![id, size, mark.mtime, mark.ctime, inode, now_ns])?;
+    tx.prepare_cached("INSERT OR REPLACE INTO unnoted VALUES(?1,?2)")?.execute(params![id, now_ns])?;
     for edge in task.relationships.values() {
         tx.prepare_cached("INSERT INTO edge VALUES(?1,?2,?3,?4,?5,?6)")?.execute(params![
             edge.id.to_string(),

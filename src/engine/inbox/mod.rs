@@ -1,0 +1,341 @@
+//! The inbox of an agent: what concerns it and is unread, in order of arrival at this clone.
+//!
+//! Guarantees that a look changes nothing of what is unread, and that an item is the same each time it is found. Events that git
+//! brought and readiness that came with time have no place in the journal; their items are acknowledged by their ids.
+//! Leaves to others: what an event says to an agent (`rules::notices`), and the form of a list (`query`).
+
+mod ready;
+mod record;
+mod stream;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) use self::record::{Acknowledged, acknowledge, begin, known_record, note_count, with_view};
+pub(crate) use self::stream::watch;
+use crate::engine::context::Workspace;
+use crate::engine::feed::noted;
+use crate::engine::view::read;
+use crate::env::files::Dir;
+use crate::error::Result;
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::model::notice::{Notice, NoticeKind};
+use crate::model::task::{Status, Task};
+use crate::model::time::Time;
+use crate::reports::event_words::describe_lost;
+use crate::reports::ready::Plan;
+use crate::rules::fold;
+use crate::rules::lost::lost;
+use crate::rules::notices::{KnownTask, Receiver};
+use crate::rules::readiness::Viewer;
+use crate::runtime::inbox::{InboxRecord, UnreadCount, id_of};
+use crate::runtime::journals::{Journals, Position};
+use crate::runtime::records;
+use crate::store::entity::read_log_with;
+use crate::store::index::Index;
+
+/// An unread item.
+#[derive(Clone, Debug)]
+pub(crate) struct Unread {
+    /// Its id.
+    pub id: String,
+    /// What it says.
+    pub notice: Notice,
+    /// The title of its task.
+    pub title: Option<String>,
+    /// Where the record ends with which it arrived; `None` for what has no place in the journal.
+    pub place: Option<Position>,
+}
+
+/// What is unread, and how far the journal was read for it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Look {
+    /// The items: in order of arrival, then those without a place in the journal by their time.
+    pub items: Vec<Unread>,
+    /// The end of the journal.
+    pub end: Option<Position>,
+    /// For each item with a place, the end of the record before it.
+    before: BTreeMap<String, Option<Position>>,
+    /// The ready tasks, with the ids of their items.
+    ready: BTreeMap<Id, String>,
+    /// The digests of the files of settings.
+    settings: BTreeMap<String, String>,
+    /// The tasks that were ready once and are finished.
+    finished: BTreeSet<Id>,
+}
+
+impl Look {
+    /// The end of the record before an item with a place.
+    pub fn before(&self, item: &str) -> Option<Position> {
+        self.before.get(item).copied().flatten()
+    }
+
+    /// The number of items with a place.
+    fn placed(&self) -> u64 {
+        self.items.iter().filter(|one| one.place.is_some()).count() as u64
+    }
+}
+
+/// What a look at the plan needs, which its caller may have read for its own answer.
+pub(crate) struct PlanInView<'a> {
+    pub index: &'a Index,
+    pub plan: &'a Plan,
+    pub viewer: &'a Viewer,
+}
+
+/// What is unread for the caller by its record.
+///
+/// Errors: `ERR_IO` where journal, index or logs cannot be read.
+pub(crate) fn look(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>) -> Result<Look> {
+    look_from(ws, record, view, record.read_to)
+}
+
+/// As [`look`], of the journal only what arrived after a position.
+fn look_from(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>, from: Option<Position>) -> Result<Look> {
+    let me = receiver(ws)?;
+    let journals = journals(ws)?;
+    let mut arrived = Arrived::default();
+    arrived.read(ws, &me, &journals, from)?;
+    for entry in noted::unnoted(ws, view.index, &journals)? {
+        arrived.put(entry, None, &me);
+    }
+    let mut found = arrived.notices(ws, &me, &journals, view.index)?;
+    let mut look = Look { end: arrived.end, before: arrived.records_before(&found), ..Look::default() };
+    let assigned: BTreeSet<(Option<Id>, Option<Id>)> = found
+        .iter()
+        .filter(|one| one.notice.kind == NoticeKind::Assigned)
+        .map(|one| (one.notice.task, one.notice.event))
+        .collect();
+    for notice in ready::notices(ws, view, &me.agent, ws.env.now())? {
+        let id = id_of(&notice);
+        if let Some(task) = notice.task {
+            look.ready.insert(task, id.clone());
+        }
+        if notice.by.as_ref() == Some(&me.agent) || assigned.contains(&(notice.task, notice.event)) {
+            continue;
+        }
+        if notice.task.and_then(|task| record.ready.get(&task)) != Some(&id) {
+            let title = notice.task.and_then(|task| Some(view.plan.tasks.get(&task)?.title.clone()));
+            found.push(Unread { id, notice, title, place: None });
+        }
+    }
+    look.settings = ready::settings(ws);
+    for (name, digest) in &look.settings {
+        if record.settings.get(name).is_some_and(|known| known != digest) {
+            let notice = settings_notice(name, digest, ws.env.now());
+            found.push(Unread { id: id_of(&notice), notice, title: None, place: None });
+        }
+    }
+    found.retain(|one| !record.has(&one.id));
+    let mut seen = BTreeSet::new();
+    found.retain(|one| seen.insert(one.id.clone()));
+    found.sort_by_cached_key(|one| match one.place {
+        Some(place) => (0, journals.rank(place).unwrap_or_default(), Time::default()),
+        None => (1, (0, 0), one.notice.at),
+    });
+    look.items = found;
+    for task in record.ready.keys().filter(|task| !look.ready.contains_key(task)) {
+        if view.index.status(*task)?.is_some_and(Status::is_finished) {
+            look.finished.insert(*task);
+        }
+    }
+    Ok(look)
+}
+
+/// The number of unread items of the caller; `None` where its inbox has not begun, or where it is not known who asks. What arrived
+/// before the last look is not read again, so that an agent which never looks into its inbox does not pay for it.
+///
+/// Errors: as [`look`].
+pub(crate) fn count(ws: &Workspace, view: &PlanInView<'_>) -> Result<Option<u64>> {
+    let Some(record) = known_record(ws) else { return Ok(None) };
+    let journals = journals(ws)?;
+    let known = record::noted_count(ws).filter(|count| count.end.is_some_and(|end| journals.rank(end).is_some()));
+    let (placed, from) = known.as_ref().map_or((0, record.read_to), |count| (count.placed, count.end));
+    let look = look_from(ws, &record, view, from)?;
+    let unread = placed + look.items.len() as u64;
+    record::note(ws, &UnreadCount { unread, placed: placed + look.placed(), end: look.end });
+    Ok(some(unread))
+}
+
+/// As [`count`], from the last look and what arrived in the journal since: for answers about single tasks. What became ready since
+/// is not counted.
+pub(crate) fn count_since_last_look(ws: &Workspace) -> Result<Option<u64>> {
+    let Some(UnreadCount { unread, end, .. }) = record::noted_count(ws) else { return Ok(None) };
+    let (me, journals) = (receiver(ws)?, journals(ws)?);
+    let mut arrived = Arrived::default();
+    arrived.read(ws, &me, &journals, end)?;
+    let more = if arrived.entries.is_empty() { 0 } else { arrived.from_events(ws, &me, &journals)?.len() as u64 };
+    Ok(some(unread + more))
+}
+
+fn some(count: u64) -> Option<u64> {
+    (count > 0).then_some(count)
+}
+
+fn receiver(ws: &Workspace) -> Result<Receiver> {
+    let agent = ws.author()?.agent;
+    let role = read::agent_record(ws, &agent)?.role;
+    Ok(Receiver { agent, role, max_attempts: ws.settings.claim.max_attempts })
+}
+
+fn journals(ws: &Workspace) -> Result<Journals> {
+    Dir::open(&ws.runtime_path).map_or_else(|_| Ok(Journals::default()), |runtime| Journals::open(&runtime))
+}
+
+fn settings_notice(name: &str, digest: &str, now: Time) -> Notice {
+    Notice {
+        kind: NoticeKind::Settings,
+        task: None,
+        cause: format!("{name} {digest}"),
+        event: None,
+        thread: None,
+        by: None,
+        at: now,
+        words: format!("{name} changed"),
+    }
+}
+
+/// What arrived after a position.
+#[derive(Default)]
+struct Arrived {
+    /// The events that may say something to the agent, with the ends of their records.
+    entries: Vec<(Entry, Option<Position>)>,
+    /// All events of tasks, by task.
+    by_task: BTreeMap<Id, Vec<(Id, Option<Position>)>>,
+    /// The events of tasks that another worktree wrote, which are in no log here.
+    elsewhere: BTreeMap<Id, Vec<Entry>>,
+    /// The end of the record before each of these, by the end of the record.
+    begins: Vec<(Position, Option<Position>)>,
+    end: Option<Position>,
+}
+
+impl Arrived {
+    fn read(&mut self, ws: &Workspace, me: &Receiver, journals: &Journals, from: Option<Position>) -> Result<()> {
+        let mut last = from.filter(|from| journals.rank(*from).is_some());
+        let own = ws.store_key();
+        let keep = |entry: Entry, _| (!matches!(entry.event.entity, Entity::Session(_))).then_some(entry);
+        self.end = journals.each_from(last, keep, |entries, commit, end| {
+            if commit.store.store == ws.store.name {
+                let is_here = Some(&commit.store) == own;
+                for entry in entries {
+                    if let (Entity::Task(task), false, false) =
+                        (&entry.event.entity, is_here, entry.event.payload.journal_only())
+                    {
+                        self.elsewhere.entry(*task).or_default().push(entry.clone());
+                    }
+                    self.put(entry, Some(end), me);
+                }
+                self.begins.push((end, last));
+            }
+            last = Some(end);
+        })?;
+        self.end = self.end.or(last);
+        Ok(())
+    }
+
+    fn put(&mut self, entry: Entry, place: Option<Position>, me: &Receiver) {
+        if let Entity::Task(task) = &entry.event.entity {
+            self.by_task.entry(*task).or_default().push((entry.event.id, place));
+        }
+        if me.may_concern(&entry.event) {
+            self.entries.push((entry, place));
+        }
+    }
+
+    /// What the events say to the agent.
+    fn from_events(&self, ws: &Workspace, me: &Receiver, journals: &Journals) -> Result<Vec<Unread>> {
+        let mut found = Vec::new();
+        let mut tasks: BTreeMap<Id, Option<Known>> = BTreeMap::new();
+        for (entry, place) in &self.entries {
+            let known = match entry.event.entity.task() {
+                None => None,
+                Some(id) => {
+                    if !tasks.contains_key(&id) {
+                        tasks.insert(id, Known::read(ws, id, self.elsewhere.get(&id), journals)?);
+                    }
+                    tasks.get(&id).and_then(Option::as_ref)
+                }
+            };
+            if let Some(notice) = me.notice(&entry.event, known.map(Known::view)) {
+                let title = known.map(|known| known.task.fields.title.clone());
+                found.push(Unread { id: id_of(&notice), notice, title, place: *place });
+            }
+        }
+        Ok(found)
+    }
+
+    /// As [`Arrived::from_events`], with the values of the agent that lost to others.
+    fn notices(&self, ws: &Workspace, me: &Receiver, journals: &Journals, index: &Index) -> Result<Vec<Unread>> {
+        let mut found = self.from_events(ws, me, journals)?;
+        for id in index.tasks_with_lost_edits()? {
+            let Some(arrived) = self.by_task.get(&id) else { continue };
+            let Some(known) = Known::read(ws, id, self.elsewhere.get(&id), journals)? else { continue };
+            let ids: Vec<Id> = arrived.iter().map(|(event, _)| *event).collect();
+            for edit in me.lost_edits(&lost(id, &known.log), &ids) {
+                let is_of =
+                    |(event, _): &&(Id, Option<Position>)| *event == edit.lost.event || *event == edit.won.event;
+                let place = arrived.iter().rev().find(is_of).and_then(|(_, place)| *place);
+                let notice = Notice {
+                    kind: NoticeKind::EditLost,
+                    task: Some(id),
+                    cause: edit.lost.event.to_string(),
+                    event: Some(edit.lost.event),
+                    thread: None,
+                    by: Some(edit.won.agent.clone()),
+                    at: edit.won.at,
+                    words: describe_lost(&known.task, edit),
+                };
+                let title = Some(known.task.fields.title.clone());
+                found.push(Unread { id: id_of(&notice), notice, title, place });
+            }
+        }
+        Ok(found)
+    }
+
+    /// For each item with a place, the end of the record before it.
+    fn records_before(&self, found: &[Unread]) -> BTreeMap<String, Option<Position>> {
+        let before =
+            |place: Position| self.begins.iter().find(|(end, _)| *end == place).and_then(|(_, before)| *before);
+        found.iter().filter_map(|one| Some((one.id.clone(), before(one.place?)))).collect()
+    }
+}
+
+/// A task as this clone knows it.
+struct Known {
+    task: Task,
+    log: Vec<Entry>,
+    holder: Option<String>,
+}
+
+impl Known {
+    /// Reads a task from this work tree, with what other worktrees of the clone wrote.
+    fn read(ws: &Workspace, id: Id, elsewhere: Option<&Vec<Entry>>, journals: &Journals) -> Result<Option<Known>> {
+        let entity = Entity::Task(id);
+        let mut more = read::pending(ws)?.remove(&entity).unwrap_or_default();
+        more.extend(elsewhere.into_iter().flatten().cloned());
+        let mut log = read_log_with(&ws.store, &entity, &more)?.entries;
+        let mut task = fold::fold(id, &log).0;
+        if !task.created {
+            // It began in another worktree.
+            let of_task = |entry: Entry, _| {
+                (entry.event.entity == entity && !entry.event.payload.journal_only()).then_some(entry)
+            };
+            journals.each(of_task, |entries, commit| {
+                if commit.store.store == ws.store.name {
+                    log.extend(entries);
+                }
+            })?;
+            let mut seen = BTreeSet::new();
+            log.retain(|entry| seen.insert(entry.event.id));
+            task = fold::fold(id, &log).0;
+        }
+        let lease =
+            ws.runtime().map(|runtime| records::lease(runtime, id)).transpose()?.and_then(|record| record.lease);
+        let holder = lease.filter(|lease| lease.is_live(ws.env.now())).map(|lease| lease.agent);
+        Ok(task.created.then_some(Known { task, log, holder }))
+    }
+
+    fn view(&self) -> KnownTask<'_> {
+        KnownTask { task: &self.task, log: &self.log, holder: self.holder.as_deref() }
+    }
+}

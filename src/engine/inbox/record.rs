@@ -1,0 +1,211 @@
+//! How far an agent has read: begun, moved on by acknowledgments, and repaired.
+//!
+//! Guarantees that an acknowledgment that is lost or repeated changes nothing else, and that no item is skipped: the position moves
+//! only over records of which every item is acknowledged.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Look, PlanInView, Unread, look};
+use crate::engine::context::Workspace;
+use crate::engine::feed::stream::note_news;
+use crate::engine::view::read;
+use crate::env::files::Dir;
+use crate::error::Result;
+use crate::model::event::{Entity, Entry};
+use crate::model::payload::Payload;
+use crate::runtime::inbox::{self, Found, InboxRecord, UnreadCount};
+use crate::runtime::journals::{Journals, Position};
+use crate::runtime::lock::Lock;
+
+/// The lock for changes of the records.
+const LOCK: &str = "inbox";
+
+/// The record of the caller, where its inbox has begun and can be read.
+pub(crate) fn known_record(ws: &Workspace) -> Option<InboxRecord> {
+    match inbox::read(ws.runtime()?, &ws.agent_name()?) {
+        Found::Whole(record) => Some(record),
+        Found::Missing | Found::Damaged(_) => None,
+    }
+}
+
+/// The record of the caller. An inbox that has not begun begins now: with the registration of the agent in this clone, or else with
+/// what arrives from now on. A damaged record is kept aside, and the inbox begins again with the registration, or else with the
+/// first event.
+///
+/// Errors: `ERR_USAGE` where it is not known who asks; `ERR_IO` where the journal or the plan cannot be read.
+pub(crate) fn begin(ws: &Workspace) -> Result<InboxRecord> {
+    let agent = ws.author()?.agent;
+    if let Some(record) = known_record(ws) {
+        return Ok(record);
+    }
+    ws.choose_runtime_place();
+    let begun = ws.runtime_to_write().and_then(|runtime| {
+        let _lock = lock(ws, &runtime)?;
+        match inbox::read(&runtime, &agent) {
+            Found::Whole(record) => Ok(record),
+            Found::Missing => {
+                note_news(ws)?;
+                let record = first_record(ws, &runtime, &agent)?;
+                inbox::write(&runtime, &agent, &record)?;
+                Ok(record)
+            }
+            Found::Damaged(why) => {
+                let kept = inbox::set_aside(&runtime, &agent)?;
+                let record = InboxRecord { read_to: registered_at(ws, &runtime, &agent)?, ..InboxRecord::default() };
+                inbox::forget_count(&runtime, &agent);
+                inbox::write(&runtime, &agent, &record)?;
+                let kept = runtime.path().join(kept);
+                ws.notice(format!(
+                    "what {agent} had read of its inbox could not be read ({why}); it is kept at {}, and the inbox begins again",
+                    kept.display()
+                ));
+                Ok(record)
+            }
+        }
+    });
+    begun.or_else(|e| {
+        tracing::debug!(error = %e, "the inbox cannot be begun; nothing is unread");
+        with_view(ws, |view| all_read(ws, &InboxRecord { read_to: end(ws)?, ..InboxRecord::default() }, view))
+    })
+}
+
+/// Calls `act` with the plan as it is.
+pub(crate) fn with_view<T>(ws: &Workspace, act: impl FnOnce(&PlanInView<'_>) -> Result<T>) -> Result<T> {
+    let index = read::index(ws)?;
+    let plan = read::plan(ws, &index)?;
+    act(&PlanInView { index: &index, plan: &plan, viewer: &read::viewer_with_rights(ws)? })
+}
+
+fn lock(ws: &Workspace, runtime: &Dir) -> Result<Lock> {
+    Lock::take_named(runtime, LOCK, Duration::from_millis(ws.settings.lock.wait_ms.into()), "agentpm inbox")
+}
+
+fn end(ws: &Workspace) -> Result<Option<Position>> {
+    super::journals(ws)?.each_from(None, |_, _| None::<()>, |_, _, _| {})
+}
+
+/// The record of an agent that begins.
+fn first_record(ws: &Workspace, runtime: &Dir, agent: &str) -> Result<InboxRecord> {
+    let read_to = match registered_at(ws, runtime, agent)? {
+        Some(position) => Some(position),
+        None => end(ws)?,
+    };
+    with_view(ws, |view| all_read(ws, &InboxRecord { read_to, ..InboxRecord::default() }, view))
+}
+
+/// The record with everything as known that was so before its position.
+fn all_read(ws: &Workspace, record: &InboxRecord, view: &PlanInView<'_>) -> Result<InboxRecord> {
+    let look = look(ws, record, view)?;
+    let mut arrived = BTreeSet::new();
+    super::journals(ws)?.each_from(
+        record.read_to,
+        |entry: Entry, _| Some(entry.event.id),
+        |ids, _, _| arrived.extend(ids),
+    )?;
+    let is_news = |id: &String| {
+        look.items.iter().any(|one| one.id == *id && one.notice.event.is_some_and(|event| arrived.contains(&event)))
+    };
+    let ready = look.ready.into_iter().filter(|(_, id)| !is_news(id)).collect();
+    Ok(InboxRecord { ready, settings: look.settings, ..record.clone() })
+}
+
+/// The end of the record by which the agent registered in this clone.
+fn registered_at(ws: &Workspace, runtime: &Dir, agent: &str) -> Result<Option<Position>> {
+    let mut found = None;
+    let own = Entity::Agent(agent.to_owned());
+    let registers = |entry: Entry, _| {
+        (entry.event.entity == own && matches!(entry.event.payload, Payload::AgentRegistered(_))).then_some(())
+    };
+    Journals::open(runtime)?.each_from(None, registers, |events, commit, end| {
+        if !events.is_empty() && !commit.arrived && commit.store.store == ws.store.name {
+            found.get_or_insert(end);
+        }
+    })?;
+    Ok(found)
+}
+
+/// What the caller acknowledges.
+#[derive(Clone, Debug)]
+pub(crate) enum Acknowledged {
+    /// Everything that is unread now.
+    All,
+    /// What a list showed: all items that arrived up to a position, and some by their ids.
+    Some { to: Option<Position>, items: Vec<String> },
+}
+
+/// Acknowledges items. Returns how many were unread before, and how many are now.
+///
+/// Errors: `ERR_BUSY` if a lock was not acquired in time, `ERR_IO` where the record cannot be written.
+pub(crate) fn acknowledge(ws: &Workspace, what: &Acknowledged) -> Result<(u64, u64)> {
+    begin(ws)?;
+    note_news(ws)?;
+    let runtime = ws.runtime_to_write()?;
+    let _lock = lock(ws, &runtime)?;
+    let record = known_record(ws).unwrap_or_default();
+    with_view(ws, |view| {
+        let journals = Journals::open(&runtime)?;
+        let look = look(ws, &record, view)?;
+        let is_read = |one: &Unread| match what {
+            Acknowledged::All => true,
+            Acknowledged::Some { to, items } => {
+                let shown = to.and_then(|to| journals.rank(to));
+                let place = one.place.and_then(|place| journals.rank(place));
+                items.contains(&one.id) || (place.is_some() && place <= shown)
+            }
+        };
+        let (read, unread): (Vec<_>, Vec<_>) = look.items.iter().partition(|one| is_read(one));
+        let moved = moved(&record, &look, &read, &unread);
+        inbox::write(&runtime, &ws.author()?.agent, &moved)?;
+        let placed = unread.iter().filter(|one| one.place.is_some()).count() as u64;
+        note(ws, &UnreadCount { unread: unread.len() as u64, placed, end: look.end });
+        Ok((look.items.len() as u64, unread.len() as u64))
+    })
+}
+
+/// The record after an acknowledgment.
+fn moved(record: &InboxRecord, look: &Look, read: &[&Unread], unread: &[&Unread]) -> InboxRecord {
+    let mut moved = record.clone();
+    // Everything before the first item that is still unread.
+    let first = unread.iter().find(|one| one.place.is_some());
+    moved.read_to = match first {
+        None => look.end.or(record.read_to),
+        Some(one) => look.before(&one.id).or(record.read_to),
+    };
+    let is_ready = |id: &str| look.ready.values().any(|item| item == id);
+    let ids = read.iter().map(|one| one.id.clone());
+    moved.acknowledge(ids.filter(|id| !is_ready(id)), |id| record.has(id) && first.is_some());
+    for (task, id) in &look.ready {
+        if read.iter().any(|one| one.id == *id) || !unread.iter().any(|one| one.id == *id) {
+            moved.ready.insert(*task, id.clone());
+        }
+    }
+    moved.ready.retain(|task, _| !look.finished.contains(task));
+    for (name, digest) in &look.settings {
+        let is_unread = unread.iter().any(|one| one.notice.cause == format!("{name} {digest}"));
+        if !is_unread {
+            moved.settings.insert(name.clone(), digest.clone());
+        }
+    }
+    moved
+}
+
+/// Notes the count of a look at everything that is unread, for answers that look at less.
+pub(crate) fn note_count(ws: &Workspace, look: &Look) {
+    note(ws, &UnreadCount { unread: look.items.len() as u64, placed: look.placed(), end: look.end });
+}
+
+pub(super) fn note(ws: &Workspace, count: &UnreadCount) {
+    let (Some(runtime), Some(agent)) = (ws.runtime(), ws.agent_name()) else { return };
+    if inbox::read_count(runtime, &agent).as_ref() == Some(count) {
+        return;
+    }
+    if let Err(e) = inbox::write_count(runtime, &agent, count) {
+        tracing::debug!(error = %e, "the number of unread items could not be noted");
+    }
+}
+
+/// What was noted of the unread items at the last look.
+pub(super) fn noted_count(ws: &Workspace) -> Option<UnreadCount> {
+    inbox::read_count(ws.runtime()?, &ws.agent_name()?)
+}

@@ -1,0 +1,40 @@
+//! The messages that agents sent between two states of a plan in git.
+
+use std::collections::BTreeSet;
+
+use crate::error::Result;
+use crate::git::{Objects, Oid};
+use crate::model::event::{Entity, Entry};
+use crate::model::id::Id;
+use crate::model::payload::Payload;
+use crate::reports::inbox::SentMessage;
+use crate::store::layout::entity_below;
+use crate::store::log::Log;
+
+/// The messages in a plan that none of the earlier plans has, in their order.
+///
+/// Errors: `ERR_GIT` if a tree or a log cannot be read.
+pub(crate) fn messages_between(objects: &Objects, old: &[Option<Oid>], new: Option<Oid>) -> Result<Vec<SentMessage>> {
+    let Some(first) = old.first() else { return Ok(Vec::new()) };
+    let mut sent: Vec<Entry> = Vec::new();
+    for change in objects.changes(*first, new)? {
+        let Some((Entity::Agent(_), true)) = entity_below(&change.path) else { continue };
+        let mut known: BTreeSet<Id> = BTreeSet::new();
+        for old in old {
+            known.extend(log_in(objects, *old, &change.path)?.into_iter().map(|entry| entry.event.id));
+        }
+        let news = log_in(objects, new, &change.path)?.into_iter().filter(|entry| !known.contains(&entry.event.id));
+        sent.extend(news);
+    }
+    sent.sort_by_key(|entry| entry.event.stamp());
+    let message = |entry: &Entry| match &entry.event.payload {
+        Payload::Broadcast(p) => Some(SentMessage::new(&entry.event, p)),
+        _ => None,
+    };
+    Ok(sent.iter().filter_map(message).collect())
+}
+
+fn log_in(objects: &Objects, plan: Option<Oid>, path: &str) -> Result<Vec<Entry>> {
+    let bytes = plan.map(|plan| objects.file(plan, path)).transpose()?.flatten().unwrap_or_default();
+    Ok(Log::of(&bytes).entries)
+}

@@ -1,0 +1,289 @@
+//! What an event says to an agent: the one definition for the inbox, `watch --inbox` and the counts.
+//!
+//! Guarantees that an agent hears nothing about what it did itself, and nothing that does not concern it. The answer depends on the
+//! event, the log of its task and the agent alone.
+//! Leaves to others: in which order events arrived, what became ready, and what was acknowledged.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::model::event::{Entity, Entry, Event, Stamp};
+use crate::model::id::{Id, quoted};
+use crate::model::notice::{Notice, NoticeKind};
+use crate::model::payload::{LeaseAcquired, Payload};
+use crate::model::task::{Status, Task};
+use crate::model::thread::{EXPIRED, Resolution, Thread};
+use crate::model::time::Time;
+use crate::rules::lease::gives_back;
+use crate::rules::lost::Lost;
+use crate::rules::mentions::is_named;
+
+/// The agent that reads its inbox.
+#[derive(Clone, Debug, Default)]
+pub struct Receiver {
+    /// Its name.
+    pub agent: String,
+    /// The role it registered with.
+    pub role: Option<String>,
+    /// The number of attempts that parks a task; 0 for none.
+    pub max_attempts: u32,
+}
+
+/// A task as the clone knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownTask<'a> {
+    /// Its state.
+    pub task: &'a Task,
+    /// Its log.
+    pub log: &'a [Entry],
+    /// The agent that holds its lease.
+    pub holder: Option<&'a str>,
+}
+
+impl Receiver {
+    /// Whether an event may say something to the agent, by its payload alone. Only then is its task looked at.
+    pub fn may_concern(&self, event: &Event) -> bool {
+        let is_me = |name: Option<&str>| name == Some(self.agent.as_str());
+        let is_own = is_me(Some(&event.author.agent)) && event.why.as_deref() != Some(EXPIRED);
+        match &event.payload {
+            _ if is_own => false,
+            Payload::TaskCreated(p) => is_me(p.fields.get("owner").and_then(|owner| owner.as_str())),
+            Payload::TaskUpdated(p) => is_me(p.set.get("owner").and_then(|owner| owner.as_str())),
+            Payload::TaskStatusChanged(p) => {
+                is_me(p.owner.as_ref().and_then(Option::as_deref)) || p.from == Status::InProgress
+            }
+            Payload::LeaseAcquired(p) => p.holder != self.agent,
+            Payload::LeaseOverride(p) => p.holder == self.agent,
+            Payload::ThreadEscalated(p) => is_me(p.to.as_deref()),
+            Payload::Broadcast(p) => match (&p.to, &p.role) {
+                (Some(to), _) => is_me(Some(to)),
+                (None, Some(role)) => self.role.as_ref() == Some(role),
+                (None, None) => true,
+            },
+            Payload::ThreadOpened(_) | Payload::ThreadReplied(_) | Payload::ThreadResolved(_) => true,
+            Payload::TaskArchived(_)
+            | Payload::TaskReopened(_)
+            | Payload::RelationshipAdded(_)
+            | Payload::RelationshipRemoved(_)
+            | Payload::ProgressItemAdded(_)
+            | Payload::ProgressItemCompleted(_)
+            | Payload::ProgressItemReopened(_)
+            | Payload::ContextAdded(_)
+            | Payload::ContextSuperseded(_)
+            | Payload::ContextRedacted(_)
+            | Payload::AcceptanceMet(_)
+            | Payload::TaskVerified(_)
+            | Payload::SourceApplied(_)
+            | Payload::LeaseReleased(_)
+            | Payload::LeaseRenewed(_)
+            | Payload::AgentRegistered(_)
+            | Payload::AgentUpdated(_)
+            | Payload::SessionStarted(_)
+            | Payload::SessionHeartbeat(_)
+            | Payload::SessionEnded(_)
+            | Payload::TaskReady(_)
+            | Payload::Unknown { .. } => false,
+        }
+    }
+
+    /// What an event says to the agent, if anything. `known` is its task; an event of an agent has none.
+    pub fn notice(&self, event: &Event, known: Option<KnownTask<'_>>) -> Option<Notice> {
+        if !self.may_concern(event) {
+            return None;
+        }
+        let by = &event.author.agent;
+        if let Payload::Broadcast(p) = &event.payload {
+            return Some(by_event(NoticeKind::Broadcast, event, None, format!("{by}: {}", p.body)));
+        }
+        let KnownTask { task, log, holder } = known?;
+        let is_mine = task.owner.as_ref() == Some(&self.agent) || holder == Some(self.agent.as_str());
+        match &event.payload {
+            Payload::TaskCreated(_) | Payload::TaskUpdated(_) => self.assigned(event, task),
+            Payload::TaskStatusChanged(p) if p.from == Status::InProgress && p.to != Status::InProgress => {
+                self.parked(event, task).or_else(|| self.assigned(event, task))
+            }
+            Payload::TaskStatusChanged(_) => self.assigned(event, task),
+            Payload::LeaseAcquired(p) => {
+                let lost = self.lost_lease(task.id, log, p, event);
+                lost.then(|| by_event(NoticeKind::LeaseLost, event, None, format!("{} took over your lease", p.holder)))
+            }
+            Payload::LeaseOverride(_) => {
+                let why = event.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                Some(by_event(
+                    NoticeKind::LeaseOverridden,
+                    event,
+                    None,
+                    format!("{by} changed it over your lease{why}"),
+                ))
+            }
+            Payload::ThreadOpened(p) => {
+                let words = format!("{by} opened a thread: {}", p.body);
+                (is_mine || is_named(&p.body, &self.agent))
+                    .then(|| by_event(NoticeKind::ThreadOpened, event, Some(event.id), words))
+            }
+            Payload::ThreadReplied(p) => {
+                let thread = task.threads.get(&p.thread)?;
+                let concerns = is_mine || thread.author == self.agent || self.is_named_in(thread);
+                concerns.then(|| {
+                    by_event(NoticeKind::ThreadReply, event, Some(thread.id), format!("{by} replied: {}", p.body))
+                })
+            }
+            Payload::ThreadResolved(p) => {
+                let thread = task.threads.get(&p.thread)?;
+                let what = match p.resolution {
+                    Resolution::Accept => "accepted a proposal",
+                    Resolution::Reject => "rejected the thread",
+                    Resolution::Supersede => "superseded the thread",
+                };
+                let why = event.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                let concerns = self.proposed_in(thread) || self.was_overruled(thread, log);
+                concerns
+                    .then(|| by_event(NoticeKind::ThreadResolved, event, Some(thread.id), format!("{by} {what}{why}")))
+            }
+            Payload::ThreadEscalated(p) => {
+                let thread = task.threads.get(&p.thread)?;
+                let words = format!("a thread was escalated to you: {}", thread.body);
+                Some(by_event(NoticeKind::ThreadEscalated, event, Some(thread.id), words))
+            }
+            _ => None,
+        }
+    }
+
+    /// The values of the agent that lost by the arrival of one of these events, each event of the agent once.
+    pub fn lost_edits<'a>(&'a self, lost: &'a [Lost], arrived: &'a [Id]) -> impl Iterator<Item = &'a Lost> {
+        let mut known = Vec::new();
+        lost.iter().filter(move |edit| {
+            let is_news = arrived.contains(&edit.lost.event) || arrived.contains(&edit.won.event);
+            let concerns = edit.lost.agent == self.agent && edit.won.agent != self.agent && is_news;
+            concerns && !known.contains(&edit.lost.event) && {
+                known.push(edit.lost.event);
+                true
+            }
+        })
+    }
+
+    fn assigned(&self, event: &Event, task: &Task) -> Option<Notice> {
+        let gives = match &event.payload {
+            Payload::TaskCreated(p) => p.fields.get("owner").and_then(|owner| owner.as_str()),
+            Payload::TaskUpdated(p) => p.set.get("owner").and_then(|owner| owner.as_str()),
+            Payload::TaskStatusChanged(p) => p.owner.as_ref().and_then(Option::as_deref),
+            _ => None,
+        };
+        let is_mine = gives == Some(self.agent.as_str()) && task.owner.as_ref() == Some(&self.agent);
+        let words = format!("{} assigned it to you", event.author.agent);
+        (is_mine && !task.status.is_finished()).then(|| by_event(NoticeKind::Assigned, event, None, words))
+    }
+
+    fn parked(&self, event: &Event, task: &Task) -> Option<Notice> {
+        let limit = u64::from(self.max_attempts);
+        let is_last = task.stamps.get("status").is_some_and(|stamp| stamp.id == event.id);
+        let is_parked = limit > 0 && task.attempts >= limit && !task.status.is_finished() && is_last;
+        let watches = task.fields.watchers.iter().any(|watcher| *watcher == self.agent);
+        let concerns = watches || task.created_by == self.agent || task.owner.as_ref() == Some(&self.agent);
+        let plural = if task.attempts == 1 { "" } else { "s" };
+        let words = format!("it was parked after {} attempt{plural} without completion", task.attempts);
+        (is_parked && concerns).then(|| by_event(NoticeKind::Parked, event, None, words))
+    }
+
+    /// Whether a grant took the lease of the agent, which it had not released.
+    fn lost_lease(&self, task: Id, log: &[Entry], taken: &LeaseAcquired, event: &Event) -> bool {
+        let grants =
+            log.iter().filter(|entry| entry.event.entity == Entity::Task(task)).filter_map(|entry| {
+                match &entry.event.payload {
+                    Payload::LeaseAcquired(p) => Some((p.fence, entry.event.stamp(), p)),
+                    _ => None,
+                }
+            });
+        let before = grants.filter(|(fence, stamp, _)| (*fence, *stamp) < (taken.fence, event.stamp()));
+        let Some((_, _, last)) = before.max_by_key(|(fence, stamp, _)| (*fence, *stamp)) else { return false };
+        last.holder == self.agent && !log.iter().any(|entry| gives_back(&entry.event, last))
+    }
+
+    fn is_named_in(&self, thread: &Thread) -> bool {
+        is_named(&thread.body, &self.agent) || thread.replies.values().any(|reply| is_named(&reply.body, &self.agent))
+    }
+
+    fn proposed_in(&self, thread: &Thread) -> bool {
+        let proposed = thread.replies.values().any(|reply| reply.author == self.agent && !reply.patch.is_null());
+        thread.author == self.agent || proposed
+    }
+
+    fn was_overruled(&self, thread: &Thread, log: &[Entry]) -> bool {
+        let is_mine = |id: &Id| log.iter().any(|entry| entry.event.id == *id && entry.event.author.agent == self.agent);
+        thread.overruled.iter().any(is_mine)
+    }
+}
+
+fn by_event(kind: NoticeKind, event: &Event, thread: Option<Id>, words: String) -> Notice {
+    Notice {
+        kind,
+        task: event.entity.task(),
+        cause: event.id.to_string(),
+        event: Some(event.id),
+        thread,
+        by: Some(event.author.agent.clone()),
+        at: event.at,
+        words,
+    }
+}
+
+/// The event by which a task may have become ready, or by which another may have.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Waker {
+    /// Its place in the order of events.
+    pub stamp: Stamp,
+    /// When it happened.
+    pub at: Time,
+    /// Its author.
+    pub by: String,
+}
+
+impl Waker {
+    /// The last event of a log that may have made its task ready, and the last one that moved it.
+    pub fn of(task: Id, log: &[Entry]) -> (Option<Waker>, Option<Waker>) {
+        let own = || log.iter().map(|entry| &entry.event).filter(|event| event.entity == Entity::Task(task));
+        let waker = |event: &Event| Waker { stamp: event.stamp(), at: event.at, by: event.author.agent.clone() };
+        let last = |is: fn(&Payload) -> bool| own().filter(|event| is(&event.payload)).max_by_key(|e| e.stamp());
+        (last(wakes).map(waker), last(moves).map(waker))
+    }
+}
+
+impl fmt::Display for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Texts are compared as stamps are.
+        write!(f, "{:016x} {} {} {}", self.stamp.lamport, self.stamp.id, self.at.millis(), self.by)
+    }
+}
+
+impl FromStr for Waker {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let read = || {
+            let mut words = text.splitn(4, ' ');
+            let lamport = u64::from_str_radix(words.next()?, 16).ok()?;
+            let id = words.next()?.parse().ok()?;
+            let at = Time::from_millis(words.next()?.parse().ok()?);
+            Some(Waker { stamp: Stamp { lamport, id }, at, by: words.next()?.to_owned() })
+        };
+        read().ok_or_else(|| Error::validation(format!("{} names no event", quoted(text))))
+    }
+}
+
+/// Whether an event may make its task ready.
+fn wakes(payload: &Payload) -> bool {
+    match payload {
+        Payload::TaskUpdated(p) => {
+            p.unpark
+                || ["owner", "defer_until", "need_perm", "need_precedence"].iter().any(|key| p.set.contains_key(*key))
+        }
+        Payload::RelationshipRemoved(_) | Payload::LeaseReleased(_) | Payload::ThreadResolved(_) => true,
+        other => moves(other),
+    }
+}
+
+/// Whether an event moves its task, which may make the tasks around it ready.
+fn moves(payload: &Payload) -> bool {
+    matches!(payload, Payload::TaskCreated(_) | Payload::TaskStatusChanged(_) | Payload::TaskReopened(_))
+}

@@ -1,0 +1,164 @@
+//! What each agent has read of its inbox, in this clone.
+//!
+//! Guarantees that a record is replaced as a whole, is for its user alone, and that a damaged one is kept aside.
+//! Leaves to others: what is in an inbox.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::env::files::Dir;
+use crate::error::{Code, Error, Result};
+use crate::model::id::Id;
+use crate::model::notice::Notice;
+use crate::runtime::journals::Position;
+use crate::runtime::records::digest;
+
+const FOLDER: &str = "inbox";
+/// The largest record that is read, in bytes.
+const MAX_RECORD: u64 = 64 * 1024 * 1024;
+/// The hexadecimal digits of an item's id.
+const ID_DIGITS: usize = 12;
+/// Most acknowledged items that are remembered by their ids: an event that arrives in another worktree too is not shown again.
+const REMEMBERED: usize = 1_000;
+
+/// What an agent has read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InboxRecord {
+    /// Everything before it in the journals was read.
+    pub read_to: Option<Position>,
+    /// Items that were acknowledged by themselves, the newest last.
+    #[serde(default)]
+    pub acknowledged: Vec<String>,
+    /// The ready tasks of which the agent knows, with the ids of their items.
+    #[serde(default)]
+    pub ready: BTreeMap<Id, String>,
+    /// The digests of the files of settings, by name.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+}
+
+impl InboxRecord {
+    /// Whether an item was acknowledged by itself.
+    pub fn has(&self, item: &str) -> bool {
+        self.acknowledged.iter().any(|id| id == item)
+    }
+
+    /// Notes that items were acknowledged. Those that `stay` says are not covered by the position are kept however many they are.
+    pub fn acknowledge(&mut self, items: impl IntoIterator<Item = String>, stay: impl Fn(&str) -> bool) {
+        for item in items {
+            self.acknowledged.retain(|id| *id != item);
+            self.acknowledged.push(item);
+        }
+        let too_many = self.acknowledged.len().saturating_sub(REMEMBERED);
+        let mut n = 0;
+        self.acknowledged.retain(|id| {
+            n += 1;
+            n > too_many || stay(id)
+        });
+    }
+}
+
+/// The id of an item: a digest of kind, task and cause.
+pub fn id_of(notice: &Notice) -> String {
+    let task = notice.task.map(|id| id.to_string()).unwrap_or_default();
+    let mut id = digest(&format!("{} {task} {}", notice.kind.as_str(), notice.cause));
+    id.truncate(ID_DIGITS);
+    id
+}
+
+/// Whether a text may be the id of an item.
+pub fn is_id(text: &str) -> bool {
+    text.len() == ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+fn path(agent: &str) -> PathBuf {
+    PathBuf::from(format!("{FOLDER}/{agent}.json"))
+}
+
+/// What is there of a record.
+#[derive(Debug)]
+pub enum Found {
+    /// None: the inbox has not begun.
+    Missing,
+    /// The record.
+    Whole(InboxRecord),
+    /// One that cannot be read, and why.
+    Damaged(String),
+}
+
+/// The record of an agent.
+pub fn read(runtime: &Dir, agent: &str) -> Found {
+    match runtime.read(path(agent), MAX_RECORD) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_or_else(|e| Found::Damaged(e.to_string()), Found::Whole),
+        Err(e) if e.kind() == ErrorKind::NotFound => Found::Missing,
+        Err(e) => Found::Damaged(e.to_string()),
+    }
+}
+
+/// Replaces the record of an agent.
+///
+/// Errors: `ERR_IO` or `ERR_NO_SPACE`.
+pub fn write(runtime: &Dir, agent: &str, record: &InboxRecord) -> Result<()> {
+    let shown = runtime.path().join(path(agent));
+    let bytes = serde_json::to_vec(record).map_err(|e| Error::new(Code::Io, format!("{}: {e}", shown.display())))?;
+    let written = match runtime.replace_synced(path(agent), &bytes, 0o600) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            runtime.make_dir(FOLDER).and_then(|_| runtime.replace_synced(path(agent), &bytes, 0o600))
+        }
+        other => other,
+    };
+    written.map_err(|e| Error::io("write", &shown, &e))
+}
+
+/// Keeps a damaged record aside. Returns where it is, below the runtime folder.
+///
+/// Errors: `ERR_IO`.
+pub fn set_aside(runtime: &Dir, agent: &str) -> Result<String> {
+    let free = |n: usize| {
+        let name = format!("set-aside/inbox-{agent}.{n}.json");
+        matches!(runtime.kind(&name), Ok(None)).then_some(name)
+    };
+    let moved = runtime.make_dir("set-aside").and_then(|_| {
+        let name = (1..1_000).find_map(free).unwrap_or_else(|| format!("set-aside/inbox-{agent}.json"));
+        runtime.rename(path(agent), &name).map(|()| name)
+    });
+    moved.map_err(|e| Error::io("set aside", &runtime.path().join(path(agent)), &e))
+}
+
+/// What was noted at the last look, which is derived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadCount {
+    /// The number of unread items.
+    pub unread: u64,
+    /// The number of those with a place in the journal.
+    pub placed: u64,
+    /// How far the journal was read.
+    pub end: Option<Position>,
+}
+
+fn count_path(agent: &str) -> PathBuf {
+    PathBuf::from(format!("{FOLDER}/{agent}.count"))
+}
+
+/// What was noted at the last look; `None` where there was none.
+pub fn read_count(runtime: &Dir, agent: &str) -> Option<UnreadCount> {
+    serde_json::from_slice(&runtime.read(count_path(agent), 4_096).ok()?).ok()
+}
+
+/// Notes a count.
+///
+/// Errors: those of the disk.
+pub fn write_count(runtime: &Dir, agent: &str, count: &UnreadCount) -> std::io::Result<()> {
+    let bytes = serde_json::to_vec(count).map_err(std::io::Error::other)?;
+    runtime.replace(count_path(agent), &bytes, 0o600)
+}
+
+/// Removes what was noted. A file that stays is replaced at the next look.
+pub fn forget_count(runtime: &Dir, agent: &str) {
+    if let Err(e) = runtime.remove(count_path(agent)) {
+        tracing::debug!(error = %e, "the number of unread items could not be removed");
+    }
+}
